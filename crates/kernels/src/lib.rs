@@ -1,0 +1,74 @@
+//! The operations in which a diffusion network spends its time: convolution, group normalisation
+//! (with FiLM and SiLU) and attention.
+//!
+//! A network calls these functions and nothing else; which implementation runs is decided here.
+
+mod reference;
+
+use burn::tensor::Tensor;
+
+/// Feature-wise linear modulation of a normalised map: `h * (1 + scale) + shift`.
+#[derive(Clone, Debug)]
+pub struct Film {
+    /// `[batch, channels]`.
+    pub scale: Tensor<2>,
+    /// `[batch, channels]`.
+    pub shift: Tensor<2>,
+}
+
+/// 2-D convolution with zero padding.
+///
+/// # Shapes
+/// - `x`: `[batch, channels_in, height, width]`
+/// - `weight`: `[channels_out, channels_in, kernel_h, kernel_w]`
+/// - `bias`: `[channels_out]`
+/// - output: `[batch, channels_out, (height + 2 padding - kernel_h) / stride + 1, ...]`
+pub fn conv2d(
+    x: Tensor<4>,
+    weight: Tensor<4>,
+    bias: Option<Tensor<1>>,
+    stride: usize,
+    padding: usize,
+) -> Tensor<4> {
+    reference::conv2d(x, weight, bias, stride, padding)
+}
+
+/// Group normalisation with a per-channel affine map.
+///
+/// # Shapes
+/// - `x` and output: `[batch, channels, height, width]`, `channels` a multiple of `groups`
+/// - `gamma`, `beta`: `[channels]`
+pub fn group_norm(
+    x: Tensor<4>,
+    gamma: Tensor<1>,
+    beta: Tensor<1>,
+    groups: usize,
+    eps: f64,
+) -> Tensor<4> {
+    reference::group_norm(x, gamma, beta, groups, eps)
+}
+
+/// Group normalisation, then FiLM where given, then SiLU: `silu(norm(x) * (1 + scale) + shift)`.
+///
+/// # Shapes
+/// As [`group_norm`]; the FiLM tensors are `[batch, channels]`.
+pub fn group_norm_silu(
+    x: Tensor<4>,
+    gamma: Tensor<1>,
+    beta: Tensor<1>,
+    groups: usize,
+    eps: f64,
+    film: Option<Film>,
+) -> Tensor<4> {
+    reference::group_norm_silu(x, gamma, beta, groups, eps, film)
+}
+
+/// Scaled dot-product attention, `softmax(q kᵀ / sqrt(dim)) v`.
+///
+/// # Shapes
+/// - `q`: `[batch, heads, tokens, dim]`
+/// - `k`, `v`: `[batch, heads, context, dim]`
+/// - output: `[batch, heads, tokens, dim]`
+pub fn attention(q: Tensor<4>, k: Tensor<4>, v: Tensor<4>) -> Tensor<4> {
+    reference::attention(q, k, v)
+}
