@@ -1,1 +1,29 @@
-//! .
+//! The mathematics of diffusion models and of their distilled students: noise schedules, time grids,
+//! predictions, guidance and samplers. This crate knows no network and no file.
+//!
+//! | symbol in the papers | name here | meaning |
+//! |---|---|---|
+//! | t | `t` | time, 0 = data, 1 = noise |
+//! | z_t | `z` | noisy picture, α_t x + σ_t ε |
+//! | α_t, σ_t | `alpha`, `sigma` | of a [`NoiseLevel`]; α² + σ² = 1 |
+//! | λ_t | `log_snr` | log(α_t² / σ_t²), the full log signal-to-noise ratio |
+//! | φ_t | `angle` | α = cos φ, σ = sin φ |
+//! | x̂, ε̂, v̂ | `x`, `eps`, `v` | predictions of one [`Prediction`] |
+//! | w | `w` | guidance weight: x̂_w = (1 + w) x̂_c − w x̂_∅ |
+//! | s | `guidance_scale` | what users of diffusers set: s = 1 + w |
+
+mod denoiser;
+mod grid;
+mod guidance;
+mod prediction;
+pub mod random;
+mod recipe;
+pub mod sampler;
+mod schedule;
+
+pub use denoiser::{Clipped, Conditioning, Denoiser, DiffusionModel, Network};
+pub use grid::{GridError, Spacing, TimeGrid};
+pub use guidance::Guided;
+pub use prediction::{Prediction, PredictionKind, per_sample};
+pub use recipe::{Guidance, Provenance, RecipeError, Role, SamplerRecipe, StudentSampler, Warning};
+pub use schedule::{BetaSchedule, NoiseLevel, Schedule, ScheduleConfig, ScheduleError};

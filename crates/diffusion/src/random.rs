@@ -1,0 +1,105 @@
+//! Randomness as a pure function of (seed, index, purpose): nothing is drawn from a global generator, so a
+//! number does not depend on batch size, order, threads or devices.
+
+use burn::tensor::{Device, Tensor, TensorData};
+use rand_chacha::{ChaCha8Rng, rand_core::SeedableRng};
+use rand_distr::{Distribution, StandardNormal, StandardUniform};
+
+/// What a random number is for: each purpose has a stream of its own.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Purpose {
+    /// The noise a sampler starts from.
+    InitialNoise,
+    /// Fresh noise at one step of a stochastic sampler.
+    SamplerStep(u32),
+    /// ε of a training example.
+    TrainingNoise,
+    /// t (or the step index) of a training example.
+    TrainingTime,
+    /// w of a training example.
+    GuidanceWeight,
+    /// Whether a training example loses its label.
+    LabelDropout,
+    /// Initial weights of a network.
+    Initialisation,
+    /// Dropout inside a network.
+    Dropout,
+    /// Subsets drawn by a metric.
+    Metric,
+}
+
+impl Purpose {
+    fn stream(self) -> u64 {
+        match self {
+            Purpose::InitialNoise => 1,
+            Purpose::TrainingNoise => 2,
+            Purpose::TrainingTime => 3,
+            Purpose::GuidanceWeight => 4,
+            Purpose::LabelDropout => 5,
+            Purpose::Initialisation => 6,
+            Purpose::Dropout => 7,
+            Purpose::Metric => 8,
+            Purpose::SamplerStep(step) => (1 << 32) + u64::from(step),
+        }
+    }
+}
+
+/// The generator of (seed, index, purpose).
+pub fn generator(seed: u64, index: u64, purpose: Purpose) -> ChaCha8Rng {
+    let mut key = [0; 32];
+    key[..8].copy_from_slice(&seed.to_le_bytes());
+    key[8..16].copy_from_slice(&index.to_le_bytes());
+    key[16..24].copy_from_slice(&purpose.stream().to_le_bytes());
+    ChaCha8Rng::from_seed(key)
+}
+
+/// A uniform number in [0, 1).
+pub fn uniform(seed: u64, index: u64, purpose: Purpose) -> f64 {
+    StandardUniform.sample(&mut generator(seed, index, purpose))
+}
+
+/// Standard normal numbers of one sample per index, as a tensor `[indices, channels, height, width]`.
+pub fn normal(
+    seed: u64,
+    indices: &[u64],
+    purpose: Purpose,
+    shape: [usize; 3],
+    device: &Device,
+) -> Tensor<4> {
+    let size: usize = shape.iter().product();
+    let mut values: Vec<f32> = Vec::with_capacity(indices.len() * size);
+    for &index in indices {
+        let rng = generator(seed, index, purpose);
+        values.extend(Distribution::<f32>::sample_iter(StandardNormal, rng).take(size));
+    }
+    let [channels, height, width] = shape;
+    Tensor::from_data(
+        TensorData::new(values, [indices.len(), channels, height, width]),
+        device,
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn noise_of_a_sample_does_not_depend_on_its_batch() {
+        let device = Device::flex();
+        let draw = |indices: &[u64]| {
+            normal(7, indices, Purpose::InitialNoise, [1, 2, 2], &device)
+                .into_data()
+                .try_to_vec::<f32>()
+                .expect("f32 data")
+        };
+        assert_eq!(draw(&[3, 4, 5])[4..8], draw(&[4])[..]);
+        assert_ne!(draw(&[3]), draw(&[4]));
+    }
+
+    #[test]
+    fn purposes_have_streams_of_their_own() {
+        let draw = |purpose| uniform(1, 2, purpose);
+        assert_ne!(draw(Purpose::TrainingTime), draw(Purpose::GuidanceWeight));
+        assert_ne!(draw(Purpose::SamplerStep(0)), draw(Purpose::SamplerStep(1)));
+    }
+}

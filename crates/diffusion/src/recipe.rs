@@ -1,0 +1,339 @@
+//! The sampler recipe: how a model must be sampled. It travels inside the weights.
+
+use crate::{PredictionKind, ScheduleConfig};
+use serde::{Deserialize, Serialize};
+
+/// Everything that is needed to sample a model rightly, and where the model comes from.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct SamplerRecipe {
+    /// Version of this format: 1.
+    pub version: u32,
+    /// Teacher or student, and for a student which sampler and how many steps.
+    pub role: Role,
+    /// What the network emits.
+    pub prediction: PredictionKind,
+    /// The noise schedule.
+    pub schedule: ScheduleConfig,
+    /// How the guidance weight enters.
+    pub guidance: Guidance,
+    /// Channels, height and width of what the network sees.
+    pub resolution: [usize; 3],
+    /// Names of the classes in order; empty for an unconditional model.
+    #[serde(default)]
+    pub classes: Vec<String>,
+    /// Whether x̂ is clipped to [-1, 1] while sampling: true in pixel space.
+    pub clip: bool,
+    /// How the model came to be.
+    #[serde(default)]
+    pub provenance: Provenance,
+}
+
+/// What a model is for.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "kind", rename_all = "kebab-case", deny_unknown_fields)]
+pub enum Role {
+    /// An ordinary diffusion model: any sampler, any number of steps.
+    Teacher,
+    /// A distilled model.
+    Student {
+        /// The sampler it was distilled for.
+        sampler: StudentSampler,
+        /// The number of steps it was distilled for; `None` after stage one, where any number will do.
+        steps: Option<usize>,
+    },
+}
+
+/// The sampler that a student was distilled for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum StudentSampler {
+    /// After stage one: any sampler.
+    Any,
+    /// The deterministic N-step sampler.
+    Deterministic,
+    /// The stochastic N-step sampler.
+    Stochastic,
+    /// Reversed DDIM: from a picture to noise.
+    Encoder,
+}
+
+/// How guidance enters a model. Every weight here is w of x̂_w = (1 + w) x̂_c − w x̂_∅; the guidance scale that
+/// diffusers takes is 1 + w.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "kind", rename_all = "kebab-case", deny_unknown_fields)]
+pub enum Guidance {
+    /// No guidance: the model has no unconditional branch.
+    None,
+    /// Classifier-free guidance: two branches, two network calls a step, any w.
+    ClassifierFree,
+    /// w is an input of the network.
+    Input {
+        /// Smallest w seen in training.
+        w_min: f64,
+        /// Largest w seen in training.
+        w_max: f64,
+        /// w to use when the user gives none.
+        default: f64,
+    },
+    /// One w is folded into the weights.
+    Fixed {
+        /// That w.
+        w: f64,
+    },
+}
+
+/// Where a model comes from.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Provenance {
+    /// The training data, by name and content hash.
+    pub data: String,
+    /// Hash of the teacher's weights; empty for a model trained from data.
+    pub teacher: String,
+    /// The method: `teacher`, `guided`, `progressive`, ...
+    pub method: String,
+    /// Seed of the run.
+    pub seed: u64,
+    /// Training samples seen in all, over all stages.
+    pub samples_seen: u64,
+    /// Version of the program that wrote the file.
+    pub program: String,
+}
+
+/// Asked of a model: contradicts its recipe.
+#[derive(Clone, Debug, PartialEq, thiserror::Error)]
+pub enum RecipeError {
+    /// A deterministic student sampled stochastically or the reverse: the jumps differ by a factor of two.
+    #[error("this student was distilled for the {trained:?} sampler and cannot be sampled with the {asked:?} one: its steps would be off by a factor of two. Distil again with `sampler = \"{wanted}\"`, or sample it as it was trained")]
+    WrongSampler {
+        /// What it was distilled for.
+        trained: StudentSampler,
+        /// What was asked for.
+        asked: StudentSampler,
+        /// The asked sampler as it is written in a recipe.
+        wanted: &'static str,
+    },
+    /// An encoder asked to draw, or a decoder asked to encode.
+    #[error("this model was distilled as {trained}, so it cannot {task}")]
+    WrongDirection {
+        /// What it is.
+        trained: &'static str,
+        /// What was asked.
+        task: &'static str,
+    },
+    /// Another w than the one folded into the weights.
+    #[error("this student was distilled for w = {fixed} alone (guidance scale {}), it cannot be sampled with w = {asked}: leave --w away, or use a student that takes w as an input", fixed + 1.0)]
+    FixedW {
+        /// The w of the weights.
+        fixed: f64,
+        /// What was asked.
+        asked: f64,
+    },
+    /// Guidance for a model without an unconditional branch.
+    #[error("this model was trained without guidance, so w = {asked} has no meaning: leave --w and --guidance-scale away")]
+    NoGuidance {
+        /// What was asked.
+        asked: f64,
+    },
+    /// A class that the model does not know.
+    #[error("class {asked} asked for, but the model has {classes} classes, 0 to {}", classes.saturating_sub(1))]
+    UnknownClass {
+        /// What was asked.
+        asked: u32,
+        /// Number of classes.
+        classes: usize,
+    },
+}
+
+/// Asked of a model: possible, but not what it was trained for.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Warning {
+    /// A step count that the student was not distilled for.
+    Steps {
+        /// What it was distilled for.
+        trained: usize,
+        /// What was asked.
+        asked: usize,
+    },
+    /// w outside the range seen in training.
+    WOutsideRange {
+        /// What was asked.
+        asked: f64,
+        /// Smallest w seen in training.
+        w_min: f64,
+        /// Largest w seen in training.
+        w_max: f64,
+    },
+}
+
+impl std::fmt::Display for Warning {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Warning::Steps { trained, asked } => write!(
+                f,
+                "this student was distilled for {trained} steps and is sampled with {asked}: expect worse pictures"
+            ),
+            Warning::WOutsideRange {
+                asked,
+                w_min,
+                w_max,
+            } => write!(
+                f,
+                "w = {asked} (guidance scale {}) lies outside the range this student was distilled for, w = {w_min} to {w_max}: expect worse pictures",
+                asked + 1.0
+            ),
+        }
+    }
+}
+
+impl SamplerRecipe {
+    /// Checks that the model can be drawn from with the given sampler, number of steps and w.
+    ///
+    /// # Errors
+    /// When the request contradicts what the model was trained for.
+    pub fn check(
+        &self,
+        sampler: StudentSampler,
+        steps: usize,
+        w: Option<f64>,
+    ) -> Result<Vec<Warning>, RecipeError> {
+        let mut warnings = Vec::new();
+        if let Role::Student {
+            sampler: trained,
+            steps: trained_steps,
+        } = self.role
+        {
+            check_sampler(trained, sampler)?;
+            if let Some(trained) = trained_steps.filter(|&trained| trained != steps) {
+                warnings.push(Warning::Steps {
+                    trained,
+                    asked: steps,
+                });
+            }
+        }
+        warnings.extend(self.check_w(w)?);
+        Ok(warnings)
+    }
+
+    /// The weight to use when the user gives none.
+    pub fn default_w(&self) -> f64 {
+        match self.guidance {
+            Guidance::None | Guidance::ClassifierFree => 0.0,
+            Guidance::Input { default, .. } => default,
+            Guidance::Fixed { w } => w,
+        }
+    }
+
+    /// Checks that the model knows a class.
+    ///
+    /// # Errors
+    /// When it does not.
+    pub fn check_class(&self, class: u32) -> Result<(), RecipeError> {
+        if (class as usize) < self.classes.len() {
+            return Ok(());
+        }
+        Err(RecipeError::UnknownClass {
+            asked: class,
+            classes: self.classes.len(),
+        })
+    }
+
+    fn check_w(&self, w: Option<f64>) -> Result<Option<Warning>, RecipeError> {
+        let Some(asked) = w else {
+            return Ok(None);
+        };
+        match self.guidance {
+            Guidance::None if asked != 0.0 => Err(RecipeError::NoGuidance { asked }),
+            Guidance::Fixed { w: fixed } if asked != fixed => {
+                Err(RecipeError::FixedW { fixed, asked })
+            }
+            Guidance::Input { w_min, w_max, .. } if asked < w_min || asked > w_max => {
+                Ok(Some(Warning::WOutsideRange {
+                    asked,
+                    w_min,
+                    w_max,
+                }))
+            }
+            _ => Ok(None),
+        }
+    }
+}
+
+fn check_sampler(trained: StudentSampler, asked: StudentSampler) -> Result<(), RecipeError> {
+    use StudentSampler::{Any, Deterministic, Encoder, Stochastic};
+    match (trained, asked) {
+        (Any, _) => Ok(()),
+        (trained, asked) if trained == asked => Ok(()),
+        (Encoder, _) => Err(RecipeError::WrongDirection {
+            trained: "an encoder (from a picture to noise)",
+            task: "draw pictures from noise",
+        }),
+        (_, Encoder) => Err(RecipeError::WrongDirection {
+            trained: "a decoder (from noise to a picture)",
+            task: "encode a picture",
+        }),
+        (trained, asked) => Err(RecipeError::WrongSampler {
+            trained,
+            asked,
+            wanted: if asked == Stochastic {
+                "stochastic"
+            } else {
+                debug_assert!(matches!(asked, Deterministic | Any));
+                "deterministic"
+            },
+        }),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn student(sampler: StudentSampler, steps: Option<usize>) -> SamplerRecipe {
+        SamplerRecipe {
+            version: 1,
+            role: Role::Student { sampler, steps },
+            prediction: PredictionKind::V,
+            schedule: ScheduleConfig::default(),
+            guidance: Guidance::Input {
+                w_min: 0.0,
+                w_max: 4.0,
+                default: 1.0,
+            },
+            resolution: [1, 32, 32],
+            classes: vec!["a".into(), "b".into()],
+            clip: true,
+            provenance: Provenance::default(),
+        }
+    }
+
+    #[test]
+    fn the_wrong_sampler_is_refused_both_ways() {
+        use StudentSampler::{Deterministic, Encoder, Stochastic};
+        for (trained, asked) in [
+            (Deterministic, Stochastic),
+            (Stochastic, Deterministic),
+            (Encoder, Deterministic),
+            (Deterministic, Encoder),
+        ] {
+            assert!(student(trained, Some(4)).check(asked, 4, None).is_err());
+        }
+        assert_eq!(student(Deterministic, Some(4)).check(Deterministic, 4, Some(1.0)), Ok(vec![]));
+        assert_eq!(student(StudentSampler::Any, None).check(Stochastic, 7, None), Ok(vec![]));
+    }
+
+    #[test]
+    fn untrained_steps_and_weights_are_warned_about() {
+        let recipe = student(StudentSampler::Deterministic, Some(4));
+        let warnings = recipe.check(StudentSampler::Deterministic, 3, Some(9.0));
+        assert_eq!(warnings.map(|w| w.len()), Ok(2));
+    }
+
+    #[test]
+    fn a_recipe_survives_json() {
+        let recipe = student(StudentSampler::Stochastic, Some(2));
+        let json = serde_json::to_string(&recipe).expect("serialises");
+        assert_eq!(serde_json::from_str::<SamplerRecipe>(&json).expect("parses"), recipe);
+    }
+}

@@ -1,0 +1,54 @@
+//! Samplers: free functions from noise to pictures, all with the same head.
+//!
+//! Each takes a denoiser, the noise (or picture) to start from, the conditioning, a [`TimeGrid`](crate::TimeGrid)
+//! and an observer that sees every step; stochastic ones take a [`StepNoise`] too.
+
+mod ddim;
+mod n_step;
+
+pub use ddim::{ddim, encode};
+pub use n_step::{deterministic, stochastic};
+
+use crate::Prediction;
+use crate::random::{self, Purpose};
+use burn::tensor::Tensor;
+
+/// One step of a sampler, as its observer sees it.
+pub struct Step<'a> {
+    /// Number of this step, from 0.
+    pub index: usize,
+    /// Steps in all.
+    pub total: usize,
+    /// Time of the network call.
+    pub t: f64,
+    /// What the network said.
+    pub prediction: &'a Prediction,
+}
+
+/// Sees every step: previews, traces, progress.
+pub type Observer<'a> = &'a mut dyn FnMut(Step<'_>);
+
+/// An observer that does nothing.
+pub fn ignore(_: Step<'_>) {}
+
+/// Fresh noise for the steps of a stochastic sampler: a pure function of (seed, sample, step).
+#[derive(Clone, Debug)]
+pub struct StepNoise {
+    seed: u64,
+    samples: Vec<u64>,
+}
+
+impl StepNoise {
+    /// Noise for the samples with these indices, one per picture of the batch.
+    pub fn new(seed: u64, samples: Vec<u64>) -> Self {
+        Self { seed, samples }
+    }
+
+    /// Standard normal noise of the shape of `like` for one step.
+    pub fn draw(&self, step: usize, like: &Tensor<4>) -> Tensor<4> {
+        let [_, channels, height, width] = like.dims();
+        let purpose = Purpose::SamplerStep(step as u32);
+        let shape = [channels, height, width];
+        random::normal(self.seed, &self.samples, purpose, shape, &like.device())
+    }
+}

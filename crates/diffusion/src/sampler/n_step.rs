@@ -1,0 +1,103 @@
+//! The two N-step samplers of distilled models (2210.03142, section 3).
+
+use super::{Observer, Step, StepNoise};
+use crate::{Conditioning, Denoiser, NoiseLevel, TimeGrid, per_sample};
+use burn::tensor::Tensor;
+
+/// The deterministic N-step sampler: DDIM on t = i / N; the last step returns x̂ itself.
+pub fn deterministic(
+    denoiser: &dyn Denoiser,
+    noise: Tensor<4>,
+    conditioning: &Conditioning,
+    steps: usize,
+    observer: Observer<'_>,
+) -> Tensor<4> {
+    let grid = TimeGrid::uniform(steps);
+    let batch = noise.dims()[0];
+    let mut z = noise;
+    for (index, (t, s)) in grid.pairs().enumerate() {
+        let prediction = denoiser.predict(z, &vec![t; batch], conditioning);
+        z = if index + 1 == steps {
+            prediction.x()
+        } else {
+            prediction.ddim(&vec![denoiser.schedule().at(s); batch])
+        };
+        observer(Step {
+            index,
+            total: steps,
+            t,
+            prediction: &prediction,
+        });
+    }
+    z
+}
+
+/// The stochastic N-step sampler: a deterministic jump of twice the step length, then noise back up by one
+/// step length; the last step is deterministic and returns x̂. N network calls.
+pub fn stochastic(
+    denoiser: &dyn Denoiser,
+    noise: Tensor<4>,
+    conditioning: &Conditioning,
+    steps: usize,
+    fresh: &StepNoise,
+    observer: Observer<'_>,
+) -> Tensor<4> {
+    let grid = TimeGrid::uniform(steps);
+    let levels = denoiser.schedule().levels(grid.times());
+    let batch = noise.dims()[0];
+    let mut z = noise;
+    for (index, (t, _)) in grid.pairs().enumerate() {
+        let prediction = denoiser.predict(z, &vec![t; batch], conditioning);
+        z = if index + 1 == steps {
+            prediction.x()
+        } else {
+            let (s, k) = (levels[index + 1], levels[index + 2]);
+            let jumped = prediction.ddim(&vec![k; batch]);
+            renoise(jumped, k, s, fresh, index)
+        };
+        observer(Step {
+            index,
+            total: steps,
+            t,
+            prediction: &prediction,
+        });
+    }
+    z
+}
+
+/// z_s from z_k with k < s, as the forward process does it:
+/// z_s = (α_s / α_k) z_k + σ_{s|k} n with σ²_{s|k} = (1 − e^{λ_s − λ_k}) σ_s².
+fn renoise(z: Tensor<4>, k: NoiseLevel, s: NoiseLevel, fresh: &StepNoise, step: usize) -> Tensor<4> {
+    let (scale, sigma) = forward_kernel(k, s);
+    let [batch, ..] = z.dims();
+    let device = z.device();
+    let noise = fresh.draw(step, &z);
+    z * per_sample(vec![scale; batch], &device) + noise * per_sample(vec![sigma; batch], &device)
+}
+
+/// (α_s / α_k, σ_{s|k}). The variance is written as σ_s² − (α_s / α_k)² σ_k², which is the same number and
+/// finite at k = 0 too.
+pub(crate) fn forward_kernel(k: NoiseLevel, s: NoiseLevel) -> (f64, f64) {
+    let scale = s.alpha() / k.alpha();
+    let variance = s.sigma().powi(2) - (scale * k.sigma()).powi(2);
+    (scale, variance.max(0.0).sqrt())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    proptest! {
+        /// The step up is the papers' σ²_{s|k}, and keeps the marginal variance exactly.
+        #[test]
+        fn renoising_keeps_the_marginal(low in 0.001..1.4f64, gap in 0.001..0.15f64) {
+            let (k, s) = (NoiseLevel { angle: low }, NoiseLevel { angle: low + gap });
+            let (scale, sigma) = forward_kernel(k, s);
+            let paper = (1.0 - (s.log_snr() - k.log_snr()).exp()) * s.sigma().powi(2);
+            prop_assert!((sigma * sigma - paper).abs() < 1e-9);
+            let marginal = scale.powi(2) * k.sigma().powi(2) + sigma.powi(2);
+            prop_assert!((marginal - s.sigma().powi(2)).abs() < 1e-12);
+        }
+    }
+}

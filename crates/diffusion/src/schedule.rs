@@ -1,0 +1,362 @@
+//! Noise schedules: how much noise a picture carries at time t.
+
+use serde::{Deserialize, Serialize};
+use std::f64::consts::FRAC_PI_2;
+
+/// How noisy a picture is: α = cos φ of it is signal, σ = sin φ is noise, so α² + σ² = 1.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct NoiseLevel {
+    /// φ in [0, π/2].
+    pub angle: f64,
+}
+
+impl NoiseLevel {
+    /// The level with a given log signal-to-noise ratio.
+    pub fn from_log_snr(log_snr: f64) -> Self {
+        Self {
+            angle: (-log_snr / 2.0).exp().atan(),
+        }
+    }
+
+    /// α, the share of signal.
+    pub fn alpha(self) -> f64 {
+        self.angle.cos()
+    }
+
+    /// σ, the share of noise.
+    pub fn sigma(self) -> f64 {
+        self.angle.sin()
+    }
+
+    /// λ = log(α² / σ²); +∞ without noise.
+    pub fn log_snr(self) -> f64 {
+        -2.0 * self.angle.tan().ln()
+    }
+}
+
+/// What can go wrong when a schedule is built.
+#[derive(Debug, thiserror::Error)]
+pub enum ScheduleError {
+    /// The ends of the log-SNR range are in the wrong order.
+    #[error("log_snr_min is {min} and log_snr_max is {max}: the minimum must be below the maximum")]
+    LogSnrRange {
+        /// Given minimum.
+        min: f64,
+        /// Given maximum.
+        max: f64,
+    },
+    /// A discrete schedule without steps, or with betas outside (0, 1).
+    #[error("a discrete schedule needs at least 2 steps and betas with 0 < start <= end < 1, got {steps} steps, {start} to {end}")]
+    Betas {
+        /// Number of steps.
+        steps: usize,
+        /// First beta.
+        start: f64,
+        /// Last beta.
+        end: f64,
+    },
+}
+
+/// How the betas of a discrete schedule grow.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum BetaSchedule {
+    /// Evenly spaced betas (DDPM).
+    Linear,
+    /// Squares of evenly spaced square roots (Stable Diffusion).
+    ScaledLinear,
+    /// Betas of the squared-cosine ᾱ (improved DDPM), at most 0.999; start and end are not used.
+    SquaredCosine,
+}
+
+/// A schedule as it is written in a recipe or a model file.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "kind", rename_all = "kebab-case", deny_unknown_fields)]
+pub enum ScheduleConfig {
+    /// Continuous cosine schedule whose log-SNR is truncated inside the formula:
+    /// λ(t) = −2 log tan(a t + b), with λ(0) = `log_snr_max` and λ(1) = `log_snr_min`.
+    Cosine {
+        /// λ at t = 1; −20 in the papers.
+        #[serde(default = "default_log_snr_min")]
+        log_snr_min: f64,
+        /// λ at t = 0; +20 in the papers.
+        #[serde(default = "default_log_snr_max")]
+        log_snr_max: f64,
+    },
+    /// The table of a model trained on integer timesteps.
+    Discrete {
+        /// Shape of the betas.
+        betas: BetaSchedule,
+        /// First beta.
+        beta_start: f64,
+        /// Last beta.
+        beta_end: f64,
+        /// Number of training timesteps, 1000 as a rule.
+        steps: usize,
+        /// Rescales the table so that the last step carries no signal at all (Lin et al. 2023, Alg. 1).
+        #[serde(default)]
+        zero_terminal_snr: bool,
+        /// Whether t = 0 is a clean picture (ᾱ = 1); otherwise it is the table's first entry.
+        #[serde(default = "default_true")]
+        clean_end: bool,
+    },
+}
+
+fn default_log_snr_min() -> f64 {
+    -20.0
+}
+fn default_log_snr_max() -> f64 {
+    20.0
+}
+fn default_true() -> bool {
+    true
+}
+
+impl Default for ScheduleConfig {
+    fn default() -> Self {
+        Self::Cosine {
+            log_snr_min: default_log_snr_min(),
+            log_snr_max: default_log_snr_max(),
+        }
+    }
+}
+
+/// A schedule ready to use. Time is always t in [0, 1].
+///
+/// A discrete table of T steps is read as t = (k + 1) / T for its timestep k, so that t = 1 is the last
+/// timestep and t = 0 lies one step before the first. Between entries the angle is interpolated.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Schedule {
+    config: ScheduleConfig,
+    kind: Kind,
+}
+
+#[derive(Clone, Debug, PartialEq)]
+enum Kind {
+    /// φ(t) = a t + b.
+    Cosine { a: f64, b: f64 },
+    /// Angle at t = k / T for k = 0..=T.
+    Discrete { angles: Vec<f64> },
+}
+
+impl Default for Schedule {
+    fn default() -> Self {
+        Self {
+            config: ScheduleConfig::default(),
+            kind: cosine(default_log_snr_min(), default_log_snr_max()),
+        }
+    }
+}
+
+impl Schedule {
+    /// Builds the schedule; computes the table where there is one.
+    ///
+    /// # Errors
+    /// When the ranges of the configuration make no sense.
+    pub fn new(config: ScheduleConfig) -> Result<Self, ScheduleError> {
+        let kind = match config {
+            ScheduleConfig::Cosine {
+                log_snr_min: min,
+                log_snr_max: max,
+            } => {
+                if min >= max || !min.is_finite() || !max.is_finite() {
+                    return Err(ScheduleError::LogSnrRange { min, max });
+                }
+                cosine(min, max)
+            }
+            ScheduleConfig::Discrete {
+                betas,
+                beta_start,
+                beta_end,
+                steps,
+                zero_terminal_snr,
+                clean_end,
+            } => {
+                let in_range = 0.0 < beta_start && beta_start <= beta_end && beta_end < 1.0;
+                if steps < 2 || !(in_range || betas == BetaSchedule::SquaredCosine) {
+                    return Err(ScheduleError::Betas {
+                        steps,
+                        start: beta_start,
+                        end: beta_end,
+                    });
+                }
+                let mut alphas = cumulative_alphas(&beta_table(betas, beta_start, beta_end, steps));
+                if zero_terminal_snr {
+                    rescale_to_zero_terminal_snr(&mut alphas);
+                }
+                let mut angles: Vec<f64> = alphas.iter().map(|a| a.clamp(0.0, 1.0).acos()).collect();
+                angles.insert(0, if clean_end { 0.0 } else { angles[0] });
+                Kind::Discrete { angles }
+            }
+        };
+        Ok(Self { config, kind })
+    }
+
+    /// What the schedule was built from.
+    pub fn config(&self) -> &ScheduleConfig {
+        &self.config
+    }
+
+    /// The noise level at time t in [0, 1].
+    pub fn at(&self, t: f64) -> NoiseLevel {
+        let angle = match &self.kind {
+            Kind::Cosine { a, b } => a * t + b,
+            Kind::Discrete { angles } => {
+                let position = (t * (angles.len() - 1) as f64).clamp(0.0, (angles.len() - 1) as f64);
+                // Times are quotients of integers: what rounds to an entry is that entry.
+                let nearest = position.round();
+                if (position - nearest).abs() < 1e-9 {
+                    angles[nearest as usize]
+                } else {
+                    let below = position.floor() as usize;
+                    let share = position - below as f64;
+                    angles[below] * (1.0 - share) + angles[below + 1] * share
+                }
+            }
+        };
+        NoiseLevel { angle }
+    }
+
+    /// The levels of several times.
+    pub fn levels(&self, times: &[f64]) -> Vec<NoiseLevel> {
+        times.iter().map(|&t| self.at(t)).collect()
+    }
+
+    /// The time at which the schedule has a given log-SNR: the inverse of [`Schedule::at`].
+    pub fn time_of_log_snr(&self, log_snr: f64) -> f64 {
+        let angle = NoiseLevel::from_log_snr(log_snr).angle;
+        match &self.kind {
+            Kind::Cosine { a, b } => ((angle - b) / a).clamp(0.0, 1.0),
+            Kind::Discrete { angles } => {
+                let above = angles.partition_point(|&a| a < angle);
+                if above == 0 {
+                    return 0.0;
+                }
+                if above == angles.len() {
+                    return 1.0;
+                }
+                let (low, high) = (angles[above - 1], angles[above]);
+                let position = (above - 1) as f64 + (angle - low) / (high - low);
+                position / (angles.len() - 1) as f64
+            }
+        }
+    }
+
+    /// What a network is given as time: the timestep of a discrete table; 1000 φ / (π/2) of a
+    /// continuous schedule, so that both lie in [0, 1000].
+    pub fn network_time(&self, t: f64) -> f64 {
+        match &self.kind {
+            Kind::Cosine { .. } => 1000.0 * self.at(t).angle / FRAC_PI_2,
+            Kind::Discrete { angles } => (t * (angles.len() - 1) as f64 - 1.0).max(0.0),
+        }
+    }
+
+    /// Number of training timesteps of a discrete schedule; `None` for a continuous one.
+    pub fn train_steps(&self) -> Option<usize> {
+        match &self.kind {
+            Kind::Cosine { .. } => None,
+            Kind::Discrete { angles } => Some(angles.len() - 1),
+        }
+    }
+}
+
+fn cosine(log_snr_min: f64, log_snr_max: f64) -> Kind {
+    let b = (-log_snr_max / 2.0).exp().atan();
+    let a = (-log_snr_min / 2.0).exp().atan() - b;
+    Kind::Cosine { a, b }
+}
+
+fn beta_table(betas: BetaSchedule, start: f64, end: f64, steps: usize) -> Vec<f64> {
+    let line = |from: f64, to: f64, k: usize| from + (to - from) * k as f64 / (steps - 1) as f64;
+    let squared_cosine = |k: usize| {
+        let u = (k as f64 / steps as f64 + 0.008) / 1.008;
+        (u * FRAC_PI_2).cos().powi(2)
+    };
+    (0..steps)
+        .map(|k| match betas {
+            BetaSchedule::Linear => line(start, end, k),
+            BetaSchedule::ScaledLinear => line(start.sqrt(), end.sqrt(), k).powi(2),
+            BetaSchedule::SquaredCosine => {
+                (1.0 - squared_cosine(k + 1) / squared_cosine(k)).min(0.999)
+            }
+        })
+        .collect()
+}
+
+/// √ᾱ_k of every step.
+fn cumulative_alphas(betas: &[f64]) -> Vec<f64> {
+    betas
+        .iter()
+        .scan(1.0, |product, beta| {
+            *product *= 1.0 - beta;
+            Some(f64::sqrt(*product))
+        })
+        .collect()
+}
+
+/// Shifts and scales √ᾱ so that the last is 0 and the first stays (Alg. 1 of 2305.08891).
+fn rescale_to_zero_terminal_snr(alphas: &mut [f64]) {
+    let first = alphas[0];
+    let last = alphas[alphas.len() - 1];
+    for alpha in alphas {
+        *alpha = (*alpha - last) * first / (first - last);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn cosine_reaches_its_log_snr_at_both_ends() {
+        let schedule = Schedule::default();
+        for (t, expected) in [(0.0, 20.0), (0.5, 0.0), (1.0, -20.0)] {
+            assert!((schedule.at(t).log_snr() - expected).abs() < 1e-6, "t = {t}");
+        }
+        let Kind::Cosine { a, b } = schedule.kind else {
+            panic!("the default is the cosine schedule")
+        };
+        assert!((b - 4.53999e-5).abs() < 1e-9 && (a - 1.5707055269).abs() < 1e-9);
+    }
+
+    #[test]
+    fn stable_diffusion_table_has_its_known_terminal_signal() {
+        let schedule = stable_diffusion(false);
+        assert!((schedule.at(1.0).alpha() - 0.0682).abs() < 1e-3);
+        assert_eq!(schedule.at(0.0).sigma(), 0.0);
+        assert_eq!(schedule.network_time(1.0), 999.0);
+        assert!(stable_diffusion(true).at(1.0).alpha().abs() < 1e-12);
+    }
+
+    #[test]
+    fn time_of_log_snr_inverts_the_schedule() {
+        for schedule in [Schedule::default(), stable_diffusion(false)] {
+            for k in 1..=20 {
+                let t = k as f64 / 20.0;
+                let back = schedule.time_of_log_snr(schedule.at(t).log_snr());
+                assert!((back - t).abs() < 1e-9, "{t} became {back}");
+            }
+        }
+    }
+
+    #[test]
+    fn ranges_upside_down_are_refused() {
+        let upside_down = ScheduleConfig::Cosine {
+            log_snr_min: 1.0,
+            log_snr_max: -1.0,
+        };
+        assert!(Schedule::new(upside_down).is_err());
+    }
+
+    fn stable_diffusion(zero_terminal_snr: bool) -> Schedule {
+        Schedule::new(ScheduleConfig::Discrete {
+            betas: BetaSchedule::ScaledLinear,
+            beta_start: 0.00085,
+            beta_end: 0.012,
+            steps: 1000,
+            zero_terminal_snr,
+            clean_end: true,
+        })
+        .expect("a valid schedule")
+    }
+}
