@@ -1,1 +1,58 @@
-//! .
+//! How good generated pictures are: Fréchet distance, kernel distance, precision and recall,
+//! classifier score, and the networks whose activations they compare.
+//!
+//! The road is always the same. [`Pictures`] go through a [`FeatureNetwork`], which gives
+//! [`Features`]; a metric compares two sets of them, or their [`Statistics`]. A number means
+//! something only together with the network it was measured with, so every network carries a
+//! [`FeatureId`], which says what a distance measured with it may be called.
+//!
+//! | metric | function | source |
+//! |---|---|---|
+//! | Fréchet distance (FID) | [`frechet_distance`] | Heusel et al. 2017 |
+//! | kernel distance (KID) | [`kid`] | Bińkowski et al. 2018 |
+//! | precision and recall | [`precision_recall`] | Kynkäänniemi et al. 2019 |
+//! | classifier (Inception) score | [`classifier_score`] | Salimans et al. 2016 |
+
+#![deny(missing_docs)]
+
+mod classifier_score;
+mod error;
+mod features;
+mod frechet;
+mod kid;
+mod matrix;
+mod pictures;
+mod precision_recall;
+mod reference;
+mod statistics;
+
+pub use classifier_score::classifier_score;
+pub use error::{MetricsError, Result};
+pub use features::{FeatureId, FeatureKind, FeatureNetwork, Features, Probabilities};
+pub use frechet::frechet_distance;
+pub use kid::kid;
+pub use pictures::Pictures;
+pub use precision_recall::precision_recall;
+pub use reference::Reference;
+pub use statistics::{Statistics, StatisticsBuilder};
+
+/// Mean and (population) standard deviation of a figure over subsets or splits.
+#[derive(Clone, Copy, Debug, PartialEq, serde::Serialize, serde::Deserialize)]
+pub struct MeanStd {
+    /// Mean over the parts.
+    pub mean: f64,
+    /// Standard deviation over the parts, with `n` in the denominator.
+    pub std: f64,
+}
+
+impl MeanStd {
+    fn of(values: &[f64]) -> Self {
+        let n = values.len() as f64;
+        let mean = values.iter().sum::<f64>() / n;
+        let variance = values.iter().map(|v| (v - mean).powi(2)).sum::<f64>() / n;
+        Self {
+            mean,
+            std: variance.sqrt(),
+        }
+    }
+}

@@ -1,0 +1,116 @@
+//! What can go wrong, said so that the reader can mend it.
+
+use std::path::PathBuf;
+
+/// Result of this crate.
+pub type Result<T> = std::result::Result<T, MetricsError>;
+
+/// A measurement that cannot be made.
+#[derive(Debug, thiserror::Error)]
+pub enum MetricsError {
+    /// A pixel buffer is not a whole number of pictures.
+    #[error(
+        "{len} bytes are no whole number of {channels}x{height}x{width} pictures of {} bytes each",
+        channels * height * width
+    )]
+    PixelCount {
+        /// Bytes given.
+        len: usize,
+        /// Channels of a picture.
+        channels: usize,
+        /// Rows of a picture.
+        height: usize,
+        /// Columns of a picture.
+        width: usize,
+    },
+    /// A network cannot look at pictures of this shape.
+    #[error("{network} takes {expected} pictures, got {got:?} (channels, height, width)")]
+    PictureShape {
+        /// Name of the network.
+        network: String,
+        /// What it takes.
+        expected: &'static str,
+        /// Channels, height, width of the pictures.
+        got: [usize; 3],
+    },
+    /// A metric needs more samples.
+    #[error("{metric} needs at least {needed} samples, got {got}")]
+    TooFewSamples {
+        /// The metric.
+        metric: &'static str,
+        /// Fewest samples it is defined for.
+        needed: usize,
+        /// Samples given.
+        got: usize,
+    },
+    /// A count that must be at least one is zero.
+    #[error("{what} must be at least 1")]
+    Zero {
+        /// The argument.
+        what: &'static str,
+    },
+    /// A buffer does not hold whole rows.
+    #[error("{len} values are no whole number of rows of {width}")]
+    RowWidth {
+        /// Values given.
+        len: usize,
+        /// Values of a row.
+        width: usize,
+    },
+    /// Two sets of features have different widths.
+    #[error(
+        "features of {left} and of {right} dimensions cannot be compared: \
+         measure both sets with the same network"
+    )]
+    DimensionMismatch {
+        /// Dimensions of the first set.
+        left: usize,
+        /// Dimensions of the second set.
+        right: usize,
+    },
+    /// Reference statistics belong to another network.
+    #[error(
+        "the reference statistics of {source_name} were made with {reference}, \
+         but the network in use is {network}: make them again with this network"
+    )]
+    NetworkMismatch {
+        /// What the reference was made from.
+        source_name: String,
+        /// Name and hash of the reference's network.
+        reference: String,
+        /// Name and hash of the network in use.
+        network: String,
+    },
+    /// Not-a-number or infinite activations.
+    #[error("{metric} met activations that are not finite: the pictures or the weights are broken")]
+    NotFinite {
+        /// The metric.
+        metric: &'static str,
+    },
+    /// A file could not be read or written.
+    #[error("{path}: {source}", path = path.display())]
+    File {
+        /// The file.
+        path: PathBuf,
+        /// What the system said.
+        source: std::io::Error,
+    },
+    /// Bytes that are no safetensors file.
+    #[error("{origin} is no readable safetensors file: {source}")]
+    Format {
+        /// Where the bytes came from.
+        origin: String,
+        /// What the parser said.
+        source: safetensors::SafeTensorError,
+    },
+    /// A safetensors file that holds something else than what is looked for.
+    #[error("{origin} does not hold {wanted}: {problems}")]
+    Content {
+        /// Where the bytes came from.
+        origin: String,
+        /// What should be in it.
+        wanted: String,
+        /// What is missing or has another shape.
+        problems: String,
+    },
+}
