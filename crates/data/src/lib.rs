@@ -1,1 +1,33 @@
-//! .
+//! Image datasets in host memory, and the deterministic order in which training sees them.
+//!
+//! - [`load`] reads what a [`DataConfig`] names (IDX, CIFAR-10, a folder of images, parquet) into a [`Dataset`]:
+//!   all pictures of one shape, 8 bit, CHW, with their labels.
+//! - [`Order`] says which example the n-th sample of a run is. It is a pure function of (seed, clock), where the
+//!   clock counts the samples seen, so that a resumed run sees exactly what an uninterrupted one does.
+//! - [`batch`] and [`Loader`] make [`HostBatch`]es: f32 in [-1, 1], NCHW; the loader runs ahead on a thread.
+//! - [`picture`] reads and writes single pictures and grids.
+//!
+//! The crate knows no tensor library: it hands out slices. Every [`DataError`] says what was expected, what came,
+//! where, and what to do.
+
+#![deny(missing_docs)]
+#![cfg_attr(test, allow(clippy::unwrap_used))]
+
+mod cifar;
+mod config;
+mod dataset;
+mod error;
+mod folder;
+mod gather;
+mod idx;
+mod loader;
+mod order;
+mod parquet;
+pub mod picture;
+
+pub use config::{DataConfig, DataKind, Split, load};
+pub use dataset::{Dataset, ImageShape};
+pub use error::DataError;
+pub use idx::{FASHION_MNIST_CLASSES, parse_idx};
+pub use loader::{HostBatch, Loader, batch};
+pub use order::{Order, Pick};

@@ -1,0 +1,146 @@
+//! What to read and how: the part of a recipe that names the data.
+
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+
+use crate::dataset::{check_channels, check_side};
+use crate::{DataError, Dataset, cifar, folder, idx, parquet};
+
+/// What to read and how.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct DataConfig {
+    /// The layout of the files.
+    pub kind: DataKind,
+    /// The folder or file. A leading `~/` is the user's home.
+    pub path: PathBuf,
+    /// Which part of the set.
+    #[serde(default)]
+    pub split: Split,
+    /// The side in pixels of the square pictures that come out; none keeps their own size, which must then be the same
+    /// for all. IDX pictures are padded with black when smaller; all others are resized (Lanczos) by their shorter
+    /// side and cut to the square in the middle.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub size: Option<usize>,
+    /// 1 (grey) or 3 (RGB); none keeps those of IDX (1) and CIFAR-10 (3), and is 3 for image files.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub channels: Option<usize>,
+    /// At most this many pictures, spread evenly over the set, so that a set sorted by class keeps all its classes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub limit: Option<usize>,
+    /// The classes' names in label order, instead of those that the files give.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub class_names: Option<Vec<String>>,
+}
+
+/// The layout of a dataset's files.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum DataKind {
+    /// The four official Fashion-MNIST files in a folder, gzipped or not.
+    FashionMnist,
+    /// The four official MNIST files in a folder, gzipped or not.
+    Mnist,
+    /// Files in MNIST's format: a folder with MNIST's file names, or one images file whose labels, if any, lie beside
+    /// it under the same name with `images-idx3` replaced by `labels-idx1`.
+    Idx,
+    /// The official binary version of CIFAR-10: `data_batch_1.bin` to `data_batch_5.bin` and `test_batch.bin`.
+    Cifar10,
+    /// A folder with one sub-folder of image files per class; or image files alone, which are then unlabelled.
+    Folder,
+    /// Hugging Face parquet: a file, or a folder of them, with columns `image` and `label`.
+    Parquet,
+}
+
+/// Which part of a dataset.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Split {
+    /// The part to train on.
+    #[default]
+    Train,
+    /// The part held out; `val` and `validation` are accepted names for it in folders and parquet files.
+    Test,
+}
+
+impl Split {
+    /// The names of folders and file prefixes that hold this part, the preferred one first.
+    pub(crate) fn names(self) -> &'static [&'static str] {
+        match self {
+            Self::Train => &["train", "training"],
+            Self::Test => &["test", "val", "validation", "valid"],
+        }
+    }
+}
+
+/// Reads the dataset that `config` names, whole, into memory.
+///
+/// # Errors
+/// Missing, unreadable, truncated or damaged files; an empty folder; unreadable images; labels out of range; images of
+/// different sizes without `size`; a size, limit, number of channels or list of class names that does not fit.
+pub fn load(config: &DataConfig) -> Result<Dataset, DataError> {
+    let path = expand_home(&config.path);
+    let origin = path.display().to_string();
+    config
+        .size
+        .map_or(Ok(()), |side| check_side(side, &origin))?;
+    config
+        .channels
+        .map_or(Ok(()), |channels| check_channels(channels, &origin))?;
+    if config.limit == Some(0) {
+        let expected = "at least 1 image".into();
+        return Err(DataError::Config {
+            key: "limit",
+            got: "0".into(),
+            origin,
+            expected,
+        });
+    }
+
+    let mut dataset = match config.kind {
+        DataKind::FashionMnist => {
+            fit_digits(idx::read_fashion_mnist(&path, config.split)?, config)?
+        }
+        DataKind::Mnist => fit_digits(idx::read_mnist(&path, config.split)?, config)?,
+        DataKind::Idx => fit_digits(idx::read(&path, config.split)?, config)?,
+        DataKind::Cifar10 => fit_photographs(cifar::read(&path, config.split)?, config)?,
+        DataKind::Folder => folder::read(&path, config)?,
+        DataKind::Parquet => parquet::read(&path, config)?,
+    };
+    if let Some(names) = &config.class_names {
+        dataset = dataset.with_class_names(names)?;
+    }
+    let (images, classes) = (dataset.len(), dataset.classes.len());
+    tracing::info!(name = dataset.name, images, classes, shape = %dataset.shape, "dataset read");
+    Ok(dataset)
+}
+
+fn fit_digits(dataset: Dataset, config: &DataConfig) -> Result<Dataset, DataError> {
+    let dataset = limit_and_colour(dataset, config)?;
+    match config.size {
+        Some(side) => dataset.pad_to(side),
+        None => Ok(dataset),
+    }
+}
+
+fn fit_photographs(dataset: Dataset, config: &DataConfig) -> Result<Dataset, DataError> {
+    let dataset = limit_and_colour(dataset, config)?;
+    match config.size {
+        Some(side) => dataset.resize_to(side),
+        None => Ok(dataset),
+    }
+}
+
+fn limit_and_colour(dataset: Dataset, config: &DataConfig) -> Result<Dataset, DataError> {
+    let dataset = dataset.limit(config.limit.unwrap_or(usize::MAX));
+    let channels = config.channels.unwrap_or(dataset.shape.channels);
+    dataset.with_channels(channels)
+}
+
+fn expand_home(path: &Path) -> PathBuf {
+    match (path.strip_prefix("~"), std::env::home_dir()) {
+        (Ok(rest), Some(home)) => home.join(rest),
+        _ => path.to_path_buf(),
+    }
+}

@@ -1,0 +1,361 @@
+//! A dataset: all its pictures, in memory, of one shape.
+
+use std::fmt;
+use std::ops::Range;
+
+use rayon::prelude::*;
+use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
+
+use crate::DataError;
+use crate::picture::Picture;
+
+/// [channels, height, width] of every picture of a set.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ImageShape {
+    /// 1 (grey) or 3 (RGB).
+    pub channels: usize,
+    /// Rows of pixels.
+    pub height: usize,
+    /// Columns of pixels.
+    pub width: usize,
+}
+
+impl ImageShape {
+    /// Values in one picture: channels * height * width.
+    pub fn len(&self) -> usize {
+        self.channels * self.height * self.width
+    }
+
+    /// Whether a picture of this shape has no values at all.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+}
+
+impl fmt::Display for ImageShape {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            f,
+            "{}x{} pixels and {} channel(s)",
+            self.width, self.height, self.channels
+        )
+    }
+}
+
+/// All pictures of a set, in memory, 8 bit, CHW, with their labels.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Dataset {
+    /// The shape of every picture.
+    pub shape: ImageShape,
+    pixels: Vec<u8>,
+    labels: Option<Vec<u32>>,
+    /// The classes' names in label order; empty when the set is unlabelled.
+    pub classes: Vec<String>,
+    /// What to call the set in messages and reports.
+    pub name: String,
+}
+
+impl Dataset {
+    /// A set from `pixels` ([len, channels, height, width], 8 bit) and, when labelled, one label per picture.
+    ///
+    /// Labelled pictures without `classes` get the class names "0", "1", ... up to the largest label.
+    ///
+    /// # Errors
+    /// An empty set, a length that is no whole number of pictures, a count of labels that differs from the count of
+    /// pictures, a label that is not below `classes.len()`, or a channel count other than 1 and 3.
+    pub fn from_parts(
+        name: impl Into<String>,
+        shape: ImageShape,
+        pixels: Vec<u8>,
+        labels: Option<Vec<u32>>,
+        mut classes: Vec<String>,
+    ) -> Result<Self, DataError> {
+        let name = name.into();
+        if pixels.is_empty() || shape.is_empty() {
+            return Err(DataError::Empty {
+                origin: name,
+                hint: "give a set that has pictures".into(),
+            });
+        }
+        check_channels(shape.channels, &name)?;
+        if !pixels.len().is_multiple_of(shape.len()) {
+            return Err(DataError::Length {
+                origin: name,
+                expected: format!("a multiple of {} bytes (one image of {shape})", shape.len()),
+                got: format!("{} bytes", pixels.len()),
+            });
+        }
+        let images = pixels.len() / shape.len();
+        if let Some(labels) = &labels {
+            if labels.len() != images {
+                return Err(DataError::Count {
+                    origin: name,
+                    images,
+                    labels: labels.len(),
+                });
+            }
+            if classes.is_empty() {
+                classes = numbered_classes(labels);
+            }
+            check_labels(labels, classes.len(), &name)?;
+        } else {
+            classes.clear();
+        }
+        Ok(Self {
+            shape,
+            pixels,
+            labels,
+            classes,
+            name,
+        })
+    }
+
+    /// How many pictures there are.
+    pub fn len(&self) -> usize {
+        self.pixels.len() / self.shape.len()
+    }
+
+    /// Whether there are none, which only an empty [`Dataset::subset`] brings about.
+    pub fn is_empty(&self) -> bool {
+        self.pixels.is_empty()
+    }
+
+    /// The values of picture `i`, [channels, height, width].
+    ///
+    /// # Panics
+    /// If `i` is not below [`Dataset::len`].
+    pub fn image(&self, i: usize) -> &[u8] {
+        &self.pixels[i * self.shape.len()..(i + 1) * self.shape.len()]
+    }
+
+    /// Picture `i` by itself; panics as [`Dataset::image`] does.
+    pub fn picture(&self, i: usize) -> Picture {
+        Picture {
+            shape: self.shape,
+            pixels: self.image(i).to_vec(),
+        }
+    }
+
+    /// The label of picture `i`: an index into `classes`; none when the set is unlabelled.
+    ///
+    /// # Panics
+    /// If the set is labelled and `i` is not below [`Dataset::len`].
+    pub fn label(&self, i: usize) -> Option<u32> {
+        self.labels.as_ref().map(|labels| labels[i])
+    }
+
+    /// All labels, one per picture; none when the set is unlabelled.
+    pub fn labels(&self) -> Option<&[u32]> {
+        self.labels.as_deref()
+    }
+
+    /// The first 16 hexadecimal digits of the SHA-256 over shape, labels and pixels: equal sets have equal ones,
+    /// whatever file they came from.
+    pub fn fingerprint(&self) -> String {
+        let mut hash = Sha256::new();
+        for side in [
+            self.shape.channels,
+            self.shape.height,
+            self.shape.width,
+            self.len(),
+        ] {
+            hash.update((side as u64).to_le_bytes());
+        }
+        match &self.labels {
+            Some(labels) => labels
+                .iter()
+                .for_each(|label| hash.update(label.to_le_bytes())),
+            None => hash.update(b"unlabelled"),
+        }
+        hash.update(&self.pixels);
+        hash.finalize()
+            .iter()
+            .take(8)
+            .map(|byte| format!("{byte:02x}"))
+            .collect()
+    }
+
+    /// The pictures of `range`, which is cut to the set's length.
+    pub fn subset(&self, range: Range<usize>) -> Self {
+        let end = range.end.min(self.len());
+        self.select(range.start.min(end)..end)
+    }
+
+    /// At most `limit` pictures, spread evenly over the set: a set that is sorted by class keeps all its classes.
+    pub fn limit(self, limit: usize) -> Self {
+        if limit >= self.len() {
+            return self;
+        }
+        self.select(spread(self.len(), limit))
+    }
+
+    /// The pictures with these indices, in this order; panics as [`Dataset::image`] does.
+    pub fn select(&self, indices: impl IntoIterator<Item = usize> + Clone) -> Self {
+        Self {
+            shape: self.shape,
+            pixels: indices
+                .clone()
+                .into_iter()
+                .flat_map(|i| self.image(i))
+                .copied()
+                .collect(),
+            labels: self
+                .labels
+                .as_ref()
+                .map(|labels| indices.into_iter().map(|i| labels[i]).collect()),
+            classes: self.classes.clone(),
+            name: self.name.clone(),
+        }
+    }
+
+    /// The same set with other class names, in label order.
+    ///
+    /// # Errors
+    /// If the number of names is not the set's number of classes. Classes that are only numbered may be fewer than the
+    /// names, as the set may not show them all.
+    pub fn with_class_names(mut self, names: &[String]) -> Result<Self, DataError> {
+        let numbered = !self.classes.is_empty()
+            && (0..)
+                .zip(&self.classes)
+                .all(|(i, name)| *name == i.to_string());
+        let fits =
+            names.len() == self.classes.len() || numbered && names.len() > self.classes.len();
+        if !fits {
+            return Err(DataError::Config {
+                key: "class_names",
+                got: format!("{names:?}"),
+                origin: self.name,
+                expected: format!("{} name(s), one per class that it has", self.classes.len()),
+            });
+        }
+        self.classes = names.to_vec();
+        Ok(self)
+    }
+
+    /// Every picture in the middle of a black square of `side` pixels; one that is larger is resized instead.
+    ///
+    /// # Errors
+    /// If `side` is 0.
+    pub fn pad_to(self, side: usize) -> Result<Self, DataError> {
+        check_side(side, &self.name)?;
+        if self.shape.height > side || self.shape.width > side {
+            return self.resize_to(side);
+        }
+        let shape = ImageShape {
+            height: side,
+            width: side,
+            ..self.shape
+        };
+        Ok(self.map(shape, |picture| picture.pad_to(side)))
+    }
+
+    /// Every picture resized (Lanczos, which averages when it shrinks) until its shorter side is `side`, and cut to
+    /// the square in its middle.
+    ///
+    /// # Errors
+    /// If `side` is 0.
+    pub fn resize_to(self, side: usize) -> Result<Self, DataError> {
+        check_side(side, &self.name)?;
+        let shape = ImageShape {
+            height: side,
+            width: side,
+            ..self.shape
+        };
+        Ok(self.map(shape, |picture| picture.resize_to(side)))
+    }
+
+    /// The same pictures with 1 (luminance) or 3 (RGB) channels.
+    ///
+    /// # Errors
+    /// If `channels` is neither.
+    pub fn with_channels(self, channels: usize) -> Result<Self, DataError> {
+        check_channels(channels, &self.name)?;
+        let shape = ImageShape {
+            channels,
+            ..self.shape
+        };
+        Ok(self.map(shape, |picture| picture.with_channels(channels)))
+    }
+
+    /// Applies `change`, which gives pictures of `shape`, to every picture, in parallel.
+    fn map(self, shape: ImageShape, change: impl Fn(Picture) -> Picture + Sync) -> Self {
+        if shape == self.shape {
+            return self;
+        }
+        let mut pixels = vec![0; self.len() * shape.len()];
+        pixels
+            .par_chunks_mut(shape.len())
+            .zip(self.pixels.par_chunks(self.shape.len()))
+            .for_each(|(to, from)| {
+                let picture = Picture {
+                    shape: self.shape,
+                    pixels: from.to_vec(),
+                };
+                to.copy_from_slice(&change(picture).pixels);
+            });
+        Self {
+            shape,
+            pixels,
+            ..self
+        }
+    }
+}
+
+/// `limit` indices below `len`, evenly spread and increasing; all of them when `limit` is not below `len`.
+pub(crate) fn spread(len: usize, limit: usize) -> impl Iterator<Item = usize> + Clone {
+    let count = limit.min(len);
+    (0..count).map(move |k| (k as u128 * len as u128 / count as u128) as usize)
+}
+
+/// Refuses a channel count other than 1 and 3.
+pub(crate) fn check_channels(channels: usize, origin: &str) -> Result<(), DataError> {
+    if channels == 1 || channels == 3 {
+        return Ok(());
+    }
+    let expected = "1 (grey) or 3 (RGB)".into();
+    Err(DataError::Config {
+        key: "channels",
+        got: channels.to_string(),
+        origin: origin.into(),
+        expected,
+    })
+}
+
+/// Refuses a side of no pixels.
+pub(crate) fn check_side(side: usize, origin: &str) -> Result<(), DataError> {
+    if side > 0 {
+        return Ok(());
+    }
+    let expected = "a side of at least 1 pixel".into();
+    Err(DataError::Config {
+        key: "size",
+        got: "0".into(),
+        origin: origin.into(),
+        expected,
+    })
+}
+
+/// The names "0", "1", ... for labels whose classes have none.
+pub(crate) fn numbered_classes(labels: &[u32]) -> Vec<String> {
+    let classes = labels
+        .iter()
+        .max()
+        .map_or(0, |&largest| u64::from(largest) + 1);
+    (0..classes).map(|class| class.to_string()).collect()
+}
+
+/// Refuses the first label that is not below `classes`.
+pub(crate) fn check_labels(labels: &[u32], classes: usize, origin: &str) -> Result<(), DataError> {
+    match labels.iter().position(|&label| label as usize >= classes) {
+        None => Ok(()),
+        Some(record) => {
+            let origin = format!("{origin}, record {record}");
+            Err(DataError::LabelRange {
+                origin,
+                label: i64::from(labels[record]),
+                classes,
+            })
+        }
+    }
+}

@@ -1,0 +1,156 @@
+//! What can be wrong with a dataset, told so that its owner can put it right.
+
+use std::path::{Path, PathBuf};
+
+use crate::ImageShape;
+
+/// A dataset or picture that cannot be read, used or written.
+///
+/// `origin` fields name the place: a file, and within it the record, row or byte where that is known.
+#[derive(Debug, thiserror::Error)]
+pub enum DataError {
+    /// The operating system refused to read a file or a folder.
+    #[error("cannot read {}: {source}; check the path and its permissions", path.display())]
+    Read {
+        /// The file or folder.
+        path: PathBuf,
+        /// The system's reason.
+        source: std::io::Error,
+    },
+    /// A picture could not be written.
+    #[error("cannot write {}: {source}; check that the folder exists, is writable and has space", path.display())]
+    Write {
+        /// The file.
+        path: PathBuf,
+        /// The system's reason.
+        source: std::io::Error,
+    },
+    /// A file that the kind of dataset needs is not there.
+    #[error("no {wanted} in {}: {hint}", path.display())]
+    Missing {
+        /// The folder (or file) that was searched.
+        path: PathBuf,
+        /// The accepted names.
+        wanted: String,
+        /// What to do.
+        hint: String,
+    },
+    /// A folder, file or class has no pictures.
+    #[error("{origin}: no images, expected at least one; {hint}")]
+    Empty {
+        /// What was searched.
+        origin: String,
+        /// What to do.
+        hint: String,
+    },
+    /// One picture could not be decoded or encoded.
+    #[error("{origin}: unreadable image: {reason}; replace or remove it")]
+    Image {
+        /// The file, or the file and record.
+        origin: String,
+        /// The decoder's reason.
+        reason: String,
+    },
+    /// A label names no class.
+    #[error("{origin}: label {label} is out of range: expected 0 to {} ({classes} classes); correct the labels or the class names", .classes.saturating_sub(1))]
+    LabelRange {
+        /// The file and record.
+        origin: String,
+        /// The label found.
+        label: i64,
+        /// How many classes there are.
+        classes: usize,
+    },
+    /// A binary file is shorter or longer than its format says.
+    #[error(
+        "{origin}: expected {expected}, got {got}; the file is truncated or damaged, fetch it again"
+    )]
+    Length {
+        /// The file, and where in it.
+        origin: String,
+        /// The length that the format asks for.
+        expected: String,
+        /// What the file has.
+        got: String,
+    },
+    /// A file does not start as its format must.
+    #[error(
+        "{origin}: wrong magic number: expected {expected:#010x} ({format}), got {got:#010x}; is this the right file?"
+    )]
+    Magic {
+        /// The file.
+        origin: String,
+        /// The format expected.
+        format: &'static str,
+        /// Its first four bytes, as a big-endian number.
+        expected: u32,
+        /// The file's first four bytes, as a big-endian number.
+        got: u32,
+    },
+    /// A file's contents contradict its format.
+    #[error("{origin}: damaged file: {reason}")]
+    Damaged {
+        /// The file, and where in it.
+        origin: String,
+        /// What is wrong.
+        reason: String,
+    },
+    /// A picture is not of the shape of the others.
+    #[error(
+        "{origin}: expected an image of {expected}, as the first one, got {got}; set `size` to resize all images to one side"
+    )]
+    Shape {
+        /// The file or record.
+        origin: String,
+        /// The shape of the set.
+        expected: ImageShape,
+        /// The shape of this picture.
+        got: ImageShape,
+    },
+    /// Images and labels do not pair up.
+    #[error(
+        "{origin}: {images} images but {labels} labels; expected one label per image, so the files do not belong together"
+    )]
+    Count {
+        /// The files.
+        origin: String,
+        /// How many images.
+        images: usize,
+        /// How many labels.
+        labels: usize,
+    },
+    /// A parquet file lacks a usable column.
+    #[error("{}: no usable column `{wanted}`: expected {expected}, got {got}", path.display())]
+    Column {
+        /// The file.
+        path: PathBuf,
+        /// The column's accepted names.
+        wanted: String,
+        /// Its accepted types.
+        expected: &'static str,
+        /// What the file has.
+        got: String,
+    },
+    /// The configuration asks for something that the data cannot give.
+    #[error("{key} = {got} does not fit {origin}: expected {expected}")]
+    Config {
+        /// The key of the configuration.
+        key: &'static str,
+        /// Its value.
+        got: String,
+        /// What it was applied to.
+        origin: String,
+        /// What would fit.
+        expected: String,
+    },
+}
+
+impl DataError {
+    /// A closure for `map_err`: the error of reading `path`.
+    pub(crate) fn read(path: &Path) -> impl FnOnce(std::io::Error) -> Self + '_ {
+        move |source| Self::Read {
+            path: path.to_path_buf(),
+            source,
+        }
+    }
+}

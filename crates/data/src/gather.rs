@@ -1,0 +1,70 @@
+//! Encoded pictures, decoded in parallel, into the pixels of one set.
+
+use rayon::prelude::*;
+
+use crate::picture::{self, Picture};
+use crate::{DataError, ImageShape};
+
+/// How many encoded pictures to hand to the threads at once: enough to keep them busy, few enough to hold in memory.
+pub(crate) const CHUNK: usize = 1024;
+
+/// The channels of photographs when nothing else is asked for.
+const DEFAULT_CHANNELS: usize = 3;
+
+/// Collects pictures of one shape, in the order in which they come.
+#[derive(Debug)]
+pub(crate) struct Gather {
+    size: Option<usize>,
+    channels: usize,
+    shape: Option<ImageShape>,
+    pixels: Vec<u8>,
+}
+
+impl Gather {
+    /// For pictures resized to `size`, or left at their own (then equal) size; with RGB channels unless told otherwise.
+    pub(crate) fn new(size: Option<usize>, channels: Option<usize>) -> Self {
+        Self {
+            size,
+            channels: channels.unwrap_or(DEFAULT_CHANNELS),
+            shape: None,
+            pixels: Vec::new(),
+        }
+    }
+
+    /// Decodes `items` in parallel and appends their pictures. `fetch` gives an item's encoded bytes and `origin` its
+    /// place for messages. The error returned is that of the first bad item.
+    pub(crate) fn extend<T: Sync, B: AsRef<[u8]>>(
+        &mut self,
+        items: &[T],
+        fetch: impl Fn(&T) -> Result<B, DataError> + Sync,
+        origin: impl Fn(&T) -> String + Sync,
+    ) -> Result<(), DataError> {
+        let decode = |item| {
+            picture::decode(
+                fetch(item)?.as_ref(),
+                &origin(item),
+                self.size,
+                self.channels,
+            )
+        };
+        let pictures: Vec<Result<Picture, DataError>> = items.par_iter().map(decode).collect();
+        for (item, picture) in items.iter().zip(pictures) {
+            let picture = picture?;
+            let expected = *self.shape.get_or_insert(picture.shape);
+            if picture.shape != expected {
+                return Err(DataError::Shape {
+                    origin: origin(item),
+                    expected,
+                    got: picture.shape,
+                });
+            }
+            self.pixels.extend_from_slice(&picture.pixels);
+        }
+        Ok(())
+    }
+
+    /// The common shape (none if no picture came) and all pixels.
+    pub(crate) fn finish(self) -> (Option<ImageShape>, Vec<u8>) {
+        (self.shape, self.pixels)
+    }
+}

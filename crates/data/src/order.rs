@@ -1,0 +1,107 @@
+//! The order of examples: a pure function of (seed, clock).
+
+use rand_chacha::ChaCha8Rng;
+use rand_chacha::rand_core::{Rng, SeedableRng};
+
+/// Which example the n-th sample of a run is.
+///
+/// The clock counts the samples seen before this one. Epoch `clock / len` visits every example once, in an order that
+/// depends on (seed, epoch) alone; the flip depends on (seed, clock) alone. So batch size, resumption and the number
+/// of workers change nothing. The value behind `&mut self` is only the permutation of the epoch asked for last.
+#[derive(Clone, Debug)]
+pub struct Order {
+    seed: u64,
+    len: usize,
+    flip: bool,
+    flips: ChaCha8Rng,
+    epoch: Option<u64>,
+    permutation: Vec<usize>,
+}
+
+/// One draw: an example, and whether it is mirrored.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Pick {
+    /// The example's index in the dataset.
+    pub index: usize,
+    /// Whether left and right are exchanged.
+    pub flip: bool,
+}
+
+/// Keeps the streams of random numbers of one seed apart.
+#[derive(Clone, Copy)]
+enum Purpose {
+    Permutation = 1,
+    Flip = 2,
+}
+
+impl Order {
+    /// The order of `len` examples under `seed`; with `flip`, half of the draws are mirrored.
+    ///
+    /// # Panics
+    /// If `len` is 0: an empty set has no order.
+    pub fn new(seed: u64, len: usize, flip: bool) -> Self {
+        assert!(len > 0, "an order needs at least one example");
+        Self {
+            seed,
+            len,
+            flip,
+            flips: generator(seed, Purpose::Flip, 0),
+            epoch: None,
+            permutation: Vec::new(),
+        }
+    }
+
+    /// The example that the sample at `clock` is.
+    pub fn at(&mut self, clock: u64) -> Pick {
+        let (epoch, position) = (clock / self.len as u64, clock % self.len as u64);
+        if self.epoch != Some(epoch) {
+            shuffle(
+                &mut self.permutation,
+                self.len,
+                generator(self.seed, Purpose::Permutation, epoch),
+            );
+            self.epoch = Some(epoch);
+        }
+        Pick {
+            index: self.permutation[position as usize],
+            flip: self.flip && self.flips_at(clock),
+        }
+    }
+
+    /// A fair coin for each clock: one bit of the flip stream, found by its position.
+    fn flips_at(&mut self, clock: u64) -> bool {
+        self.flips.set_word_pos(u128::from(clock / 32));
+        self.flips.next_u32() >> (clock % 32) & 1 == 1
+    }
+}
+
+/// The stream of random numbers for one purpose of one seed.
+fn generator(seed: u64, purpose: Purpose, stream: u64) -> ChaCha8Rng {
+    let mut key = [0; 32];
+    key[..8].copy_from_slice(&seed.to_le_bytes());
+    key[8] = purpose as u8;
+    let mut generator = ChaCha8Rng::from_seed(key);
+    generator.set_stream(stream);
+    generator
+}
+
+/// Fisher-Yates: fills `permutation` with 0..len in a uniformly random order.
+fn shuffle(permutation: &mut Vec<usize>, len: usize, mut random: ChaCha8Rng) {
+    permutation.clear();
+    permutation.extend(0..len);
+    for last in (1..len).rev() {
+        permutation.swap(last, below(last as u64 + 1, &mut random) as usize);
+    }
+}
+
+/// A uniform integer in 0..bound, unbiased: the high half of a 128-bit product, redrawn where its low half falls in
+/// the incomplete last interval (Lemire, "Fast random integer generation in an interval", 2019).
+fn below(bound: u64, random: &mut ChaCha8Rng) -> u64 {
+    let incomplete = bound.wrapping_neg() % bound;
+    loop {
+        let product = u128::from(random.next_u64()) * u128::from(bound);
+        if product as u64 >= incomplete {
+            return (product >> 64) as u64;
+        }
+    }
+}
