@@ -3,9 +3,15 @@
 //!
 //! A network calls these functions and nothing else; which implementation runs is decided here.
 
+mod autodiff;
+mod cpu;
+mod extension;
+mod flex;
 mod reference;
 
-use burn::tensor::Tensor;
+use burn::backend::{Dispatch, DispatchDevice};
+use burn::tensor::{DType, Tensor};
+use extension::{Bias, ConvOptions, KernelOps};
 
 /// Feature-wise linear modulation of a normalised map: `h * (1 + scale) + shift`.
 #[derive(Clone, Debug)]
@@ -30,7 +36,15 @@ pub fn conv2d(
     stride: usize,
     padding: usize,
 ) -> Tensor<4> {
-    reference::conv2d(x, weight, bias, stride, padding)
+    if !(ours(&x) && ours(&weight) && conv_is_regular(&x, &weight, bias.as_ref(), stride, padding)) {
+        return reference::conv2d(x, weight, bias, stride, padding);
+    }
+    Tensor::from_dispatch(<Dispatch as KernelOps>::kernel_conv2d(
+        x.into_dispatch(),
+        weight.into_dispatch(),
+        bias.map_or(Bias::Absent, |bias| Bias::Given(bias.into_dispatch())),
+        ConvOptions { stride, padding },
+    ))
 }
 
 /// Group normalisation with a per-channel affine map.
@@ -71,4 +85,28 @@ pub fn group_norm_silu(
 /// - output: `[batch, heads, tokens, dim]`
 pub fn attention(q: Tensor<4>, k: Tensor<4>, v: Tensor<4>) -> Tensor<4> {
     reference::attention(q, k, v)
+}
+
+/// Whether our kernels take this tensor: single precision on the CPU backend, with or without autodiff.
+fn ours<const D: usize>(x: &Tensor<D>) -> bool {
+    x.dtype() == DType::F32 && matches!(x.device().inner().as_dispatch(), DispatchDevice::Flex(_))
+}
+
+/// Whether the shapes fit together, and nothing is empty. The stock operation words the error if not.
+fn conv_is_regular(
+    x: &Tensor<4>,
+    weight: &Tensor<4>,
+    bias: Option<&Tensor<1>>,
+    stride: usize,
+    padding: usize,
+) -> bool {
+    let ([batch, channels, height, width], [channels_out, channels_in, kernel_h, kernel_w]) =
+        (x.dims(), weight.dims());
+    channels == channels_in
+        && bias.is_none_or(|bias| bias.dims() == [channels_out])
+        && [batch, channels, channels_out, height, width, kernel_h, kernel_w, stride]
+            .iter()
+            .all(|&size| size > 0)
+        && kernel_h <= height + 2 * padding
+        && kernel_w <= width + 2 * padding
 }

@@ -1,0 +1,278 @@
+//! Every output position gathers its taps: the forward pass, and the gradient of the input.
+
+use super::super::scratch;
+use super::super::simd::{Isa, Kernel, Lanes};
+use super::pack::panel_width;
+use super::window::{Tap, Window};
+use rayon::prelude::*;
+use std::mem::MaybeUninit;
+
+/// Rows of packed weights worked through at a time: what stays in the first-level cache beside the input.
+const DEPTH: usize = 144;
+/// Output positions per task: their sums stay in the second-level cache.
+const POSITIONS: usize = 256;
+
+/// Which output positions are computed: `first + step * i` for `i` below `size`, along each axis.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Grid {
+    pub(super) size: [usize; 2],
+    pub(super) first: [usize; 2],
+    pub(super) step: usize,
+}
+
+/// One convolution by taps; the position `i` of the grid reads the source around `stride * i`.
+pub(super) struct Gather<'a> {
+    pub(super) isa: Isa,
+    pub(super) batch: usize,
+    pub(super) source_channels: usize,
+    pub(super) source_size: [usize; 2],
+    pub(super) stride: usize,
+    /// Channels of the output.
+    pub(super) channels: usize,
+    /// Height and width of the output's planes.
+    pub(super) size: [usize; 2],
+    pub(super) taps: &'a [Tap],
+    pub(super) weights: &'a [f32],
+    pub(super) bias: Option<&'a [f32]>,
+    pub(super) grid: Grid,
+}
+
+/// The output, which tasks write at positions of their own.
+struct Output(*mut MaybeUninit<f32>);
+// SAFETY: a task writes only the image, panel of channels and rows that it alone was given.
+unsafe impl Sync for Output {}
+
+impl Gather<'_> {
+    /// Computes the grid's positions of every channel of every image; the others are left alone.
+    pub(super) fn run(&self, source: &[f32], output: &mut [MaybeUninit<f32>]) {
+        let [height, width] = self.grid.size;
+        let rows = (POSITIONS / width).clamp(1, height);
+        let blocks = height.div_ceil(rows);
+        let lanes = panel_width(self.isa);
+        let panels = self.channels.div_ceil(lanes);
+        let chunk = (DEPTH / self.taps.len().max(1)).clamp(1, self.source_channels);
+        assert!(output.len() >= self.batch * self.channels * self.size[0] * self.size[1]);
+        assert!(source.len() >= self.batch * self.source_channels * self.source_size[0] * self.source_size[1]);
+        let output = Output(output.as_mut_ptr());
+        (0..self.batch * panels * blocks).into_par_iter().for_each(|task| {
+            let first_row = task % blocks * rows;
+            let rows = rows.min(height - first_row);
+            let window = Window::new(self.taps, self.stride, first_row, rows, width);
+            let sums = (rows * width).next_multiple_of(lanes) * lanes;
+            scratch::with([chunk * window.len(), sums], |[copy, sums]| {
+                self.isa.run(Task {
+                    gather: self,
+                    source,
+                    output: &output,
+                    image: task / blocks / panels,
+                    panel: task / blocks % panels,
+                    first_row,
+                    rows,
+                    chunk,
+                    window,
+                    copy,
+                    sums,
+                });
+            });
+        });
+    }
+}
+
+/// A few rows of one panel of channels of one image.
+struct Task<'a> {
+    gather: &'a Gather<'a>,
+    source: &'a [f32],
+    output: &'a Output,
+    image: usize,
+    panel: usize,
+    first_row: usize,
+    rows: usize,
+    /// Channels of the source copied at a time.
+    chunk: usize,
+    window: Window,
+    copy: &'a mut [f32],
+    /// A row of lanes for each position.
+    sums: &'a mut [f32],
+}
+
+impl Kernel for Task<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<V: Lanes>(mut self) {
+        self.start_with_bias::<V>();
+        let wide = self.gather.channels - self.panel * 2 * V::N > V::N;
+        match (self.gather.stride, wide) {
+            (1, true) => self.accumulate::<V, 2, 1>(),
+            (1, false) => self.accumulate::<V, 1, 1>(),
+            (2, true) => self.accumulate::<V, 2, 2>(),
+            (2, false) => self.accumulate::<V, 1, 2>(),
+            _ => self.accumulate::<V, 2, 0>(),
+        }
+        self.write::<V>();
+    }
+}
+
+impl Task<'_> {
+    #[inline(always)]
+    fn start_with_bias<V: Lanes>(&mut self) {
+        let lanes = 2 * V::N;
+        let mut start = [0.0; 64];
+        let start = &mut start[..lanes];
+        if let Some(bias) = self.gather.bias {
+            let bias = &bias[self.panel * lanes..];
+            let valid = bias.len().min(lanes);
+            start[..valid].copy_from_slice(&bias[..valid]);
+        }
+        for position in self.sums.chunks_exact_mut(lanes) {
+            position.copy_from_slice(start);
+        }
+    }
+
+    /// Adds all channels and taps to the sums, a chunk of channels at a time.
+    /// `S` is the stride where it is known when compiling, else 0.
+    #[inline(always)]
+    fn accumulate<V: Lanes, const W: usize, const S: usize>(&mut self) {
+        let (g, window, chunk) = (self.gather, self.window, self.chunk);
+        let (lanes, taps) = (2 * V::N, g.taps.len());
+        let stride = if S == 0 { g.stride } else { S };
+        let plane = g.source_size[0] * g.source_size[1];
+        let image = &self.source[self.image * g.source_channels * plane..][..g.source_channels * plane];
+        let depth = g.source_channels * taps;
+        let weights = &g.weights[self.panel * depth * lanes..][..depth * lanes];
+        let offsets = window.offsets(g.taps, (self.first_row * stride) as isize, chunk);
+        for first in (0..g.source_channels).step_by(chunk) {
+            let channels = chunk.min(g.source_channels - first);
+            window.copy::<V>(&image[first * plane..][..channels * plane], g.source_size, self.copy);
+            let offsets = &offsets[..channels * taps];
+            let weights = &weights[first * taps * lanes..][..channels * taps * lanes];
+            for row in 0..self.rows {
+                let from = &self.copy[row * stride * window.pitch()..];
+                let to = &mut self.sums[row * g.grid.size[1] * lanes..][..g.grid.size[1] * lanes];
+                row_of_tiles::<V, W, S>(from, offsets, weights, to, stride);
+            }
+        }
+    }
+
+    /// Writes the sums, a row of `lanes` channels per position, as planes.
+    #[inline(always)]
+    fn write<V: Lanes>(&self) {
+        let (g, sums) = (self.gather, &*self.sums);
+        let lanes = 2 * V::N;
+        let ([_, width], plane) = (g.grid.size, g.size[0] * g.size[1]);
+        let channel = self.panel * lanes;
+        let channels = lanes.min(g.channels - channel);
+        let start = (self.image * g.channels + channel) * plane;
+        // SAFETY: `run` checked that the output holds every image and channel.
+        let to: *mut f32 = unsafe { self.output.0.add(start) }.cast();
+        let whole = g.grid.step == 1;
+        for row in 0..self.rows {
+            let y = g.grid.first[0] + (self.first_row + row) * g.grid.step;
+            let mut x = 0;
+            while whole && x + V::N <= width && channels >= V::N {
+                for block in (0..channels / V::N * V::N).step_by(V::N) {
+                    let from = &sums[(row * width + x) * lanes + block..];
+                    assert!(from.len() >= (V::N - 1) * lanes + V::N);
+                    // SAFETY: as many sums were just checked; the planes of `block` and the
+                    // columns of `x` lie inside the output, and in this task's part of it.
+                    unsafe {
+                        let to = to.add(block * plane + y * g.size[1] + x);
+                        V::transpose(from.as_ptr(), lanes, to, plane);
+                    }
+                }
+                x += V::N;
+            }
+            let written = if x > 0 { channels / V::N * V::N } else { 0 };
+            for column in 0..width {
+                let done = if column < x { written } else { 0 };
+                let from = &sums[(row * width + column) * lanes..][..channels];
+                let at = y * g.size[1] + g.grid.first[1] + column * g.grid.step;
+                for (lane, &sum) in from.iter().enumerate().skip(done) {
+                    // SAFETY: a position of the grid, in this task's planes and rows.
+                    unsafe { *to.add(lane * plane + at) = sum }
+                }
+            }
+        }
+    }
+}
+
+/// One row of positions, the widest tiles first. `from` is the window's row of the first position.
+#[inline(always)]
+fn row_of_tiles<V: Lanes, const W: usize, const S: usize>(
+    from: &[f32],
+    offsets: &[usize],
+    weights: &[f32],
+    sums: &mut [f32],
+    stride: usize,
+) {
+    let positions = sums.len() / (2 * V::N);
+    let Some(&last) = offsets.last() else { return };
+    // Offsets ascend along a channel's taps only where the taps do: the largest is looked for.
+    let last = offsets.iter().rev().take(64).fold(last, |a, &b| a.max(b));
+    assert!(last + (positions - 1) * stride < from.len() && weights.len() == offsets.len() * 2 * V::N);
+    let mut x = 0;
+    // SAFETY: the tile reads `from` at most at the last offset of the last position, just checked.
+    unsafe {
+        let (from, sums) = (from.as_ptr(), sums.as_mut_ptr());
+        while V::ROWS >= 8 && x + 8 <= positions {
+            tile::<V, 8, W, S>(from.add(x * stride), sums.add(x * 2 * V::N), offsets, weights, stride);
+            x += 8;
+        }
+        while V::ROWS >= 4 && x + 4 <= positions {
+            tile::<V, 4, W, S>(from.add(x * stride), sums.add(x * 2 * V::N), offsets, weights, stride);
+            x += 4;
+        }
+        while x + 2 <= positions {
+            tile::<V, 2, W, S>(from.add(x * stride), sums.add(x * 2 * V::N), offsets, weights, stride);
+            x += 2;
+        }
+        if x < positions {
+            tile::<V, 1, W, S>(from.add(x * stride), sums.add(x * 2 * V::N), offsets, weights, stride);
+        }
+    }
+}
+
+/// Adds `weights` times the taps of `P` neighbouring positions to their sums.
+///
+/// # Safety
+/// From the first pointer, every offset plus `(P - 1) * stride` is readable; at the second, `P` rows of
+/// two registers are readable and writable; `weights` has a row of two registers for each offset.
+#[inline(always)]
+unsafe fn tile<V: Lanes, const P: usize, const W: usize, const S: usize>(
+    from: *const f32,
+    sums: *mut f32,
+    offsets: &[usize],
+    weights: &[f32],
+    stride: usize,
+) {
+    let stride = if S == 0 { stride } else { S };
+    // SAFETY: all of this function reads and writes what the caller vouches for.
+    unsafe {
+        let mut acc = [[V::splat(0.0); W]; P];
+        for p in 0..P {
+            for w in 0..W {
+                acc[p][w] = V::load(sums.add((2 * p + w) * V::N));
+            }
+        }
+        let mut row = weights.as_ptr();
+        for &offset in offsets {
+            let mut factors = [V::splat(0.0); W];
+            for w in 0..W {
+                factors[w] = V::load(row.add(w * V::N));
+            }
+            let from = from.add(offset);
+            for p in 0..P {
+                let x = V::splat(*from.add(p * stride));
+                for w in 0..W {
+                    acc[p][w] = x.mul_add(factors[w], acc[p][w]);
+                }
+            }
+            row = row.add(2 * V::N);
+        }
+        for p in 0..P {
+            for w in 0..W {
+                acc[p][w].store(sums.add((2 * p + w) * V::N));
+            }
+        }
+    }
+}

@@ -1,0 +1,301 @@
+//! The gradients of the weight and the bias: sums over images and positions.
+
+use super::super::scratch;
+use super::super::simd::{Isa, Kernel, Lanes};
+use super::Shape;
+use super::pack::panel_width;
+use super::window::{Tap, Window};
+use rayon::prelude::*;
+
+/// Output positions worked through at a time: their gradients stay in the first-level cache.
+const POSITIONS: usize = 128;
+/// Input channels per task.
+const CHANNELS: usize = 32;
+/// Parts of equal size that the sum over images is split into, at least, counting panels and channels.
+const TASKS: usize = 16;
+
+/// What [`weight_grad`] returns.
+pub(crate) struct Gradients {
+    pub(crate) weight: Vec<f32>,
+    pub(crate) bias: Vec<f32>,
+}
+
+/// The gradients of weight and bias, given that of the output.
+///
+/// The sum over images is split by the shape alone, and its parts are added in order.
+pub(crate) fn weight_grad(isa: Isa, shape: &Shape, x: &[f32], dy: &[f32]) -> Gradients {
+    let lanes = panel_width(isa);
+    let taps = shape.taps();
+    let panels = shape.channels_out.div_ceil(lanes);
+    let slices = shape.channels_in.div_ceil(CHANNELS);
+    let groups = TASKS.div_ceil(panels * slices).min(shape.batch);
+    let [height, width] = shape.output();
+    let rows = (POSITIONS / width).clamp(1, height);
+    let parts: Vec<Vec<f32>> = (0..groups * panels * slices)
+        .into_par_iter()
+        .map(|task| {
+            let (group, panel, slice) = (task / slices / panels, task / slices % panels, task % slices);
+            let first = slice * CHANNELS;
+            let channels = first..(first + CHANNELS).min(shape.channels_in);
+            let copy = Window::new(&taps, shape.stride, 0, rows, width).len() * channels.len();
+            scratch::with([copy, (rows * width).next_multiple_of(lanes) * lanes], |[copy, gradient]| {
+                isa.run(Task {
+                    shape,
+                    taps: &taps,
+                    x,
+                    dy,
+                    images: group * shape.batch / groups..(group + 1) * shape.batch / groups,
+                    panel,
+                    channels,
+                    rows,
+                    copy,
+                    gradient,
+                })
+            })
+        })
+        .collect();
+    unpack(shape, lanes, &parts, groups)
+}
+
+/// The gradient of the bias alone.
+pub(crate) fn bias_grad(shape: &Shape, dy: &[f32]) -> Vec<f32> {
+    let [height, width] = shape.output();
+    let mut bias = vec![0.0; shape.channels_out];
+    for image in dy.chunks_exact(shape.channels_out * height * width) {
+        for (sum, plane) in bias.iter_mut().zip(image.chunks_exact(height * width)) {
+            *sum += plane.iter().sum::<f32>();
+        }
+    }
+    bias
+}
+
+/// Adds the parts of all groups, and brings them into the weight's order.
+fn unpack(shape: &Shape, lanes: usize, parts: &[Vec<f32>], groups: usize) -> Gradients {
+    let area = shape.kernel[0] * shape.kernel[1];
+    let per_group = parts.len() / groups;
+    let slices = shape.channels_in.div_ceil(CHANNELS);
+    let row = shape.channels_in * area;
+    let mut weight = vec![0.0; shape.weight_len()];
+    let bias: Vec<f32> = weight
+        .par_chunks_exact_mut(row)
+        .enumerate()
+        .map(|(channel, weight)| {
+            let (panel, lane) = (channel / lanes, channel % lanes);
+            let parts_of = |slice| (0..groups).map(move |g| &parts[g * per_group + panel * slices + slice]);
+            for (slice, weight) in weight.chunks_mut(CHANNELS * area).enumerate() {
+                for part in parts_of(slice) {
+                    for (w, sums) in weight.iter_mut().zip(part.chunks_exact(lanes)) {
+                        *w += sums[lane];
+                    }
+                }
+            }
+            parts_of(0).map(|part| part[part.len() - lanes + lane]).sum()
+        })
+        .collect();
+    Gradients { weight, bias }
+}
+
+/// The sums of one group of images, for a panel of output channels and a few input channels.
+struct Task<'a> {
+    shape: &'a Shape,
+    taps: &'a [Tap],
+    x: &'a [f32],
+    dy: &'a [f32],
+    images: std::ops::Range<usize>,
+    panel: usize,
+    channels: std::ops::Range<usize>,
+    /// Rows of positions worked through at a time.
+    rows: usize,
+    copy: &'a mut [f32],
+    /// The output's gradient, a row of lanes for each position.
+    gradient: &'a mut [f32],
+}
+
+impl Kernel for Task<'_> {
+    /// One row of lanes for every (channel, tap), then one for the bias.
+    type Output = Vec<f32>;
+
+    #[inline(always)]
+    fn run<V: Lanes>(mut self) -> Vec<f32> {
+        let wide = self.shape.channels_out - self.panel * 2 * V::N > V::N;
+        match (self.shape.stride, wide) {
+            (1, true) => self.sum::<V, 2, 1>(),
+            (1, false) => self.sum::<V, 1, 1>(),
+            (2, true) => self.sum::<V, 2, 2>(),
+            (2, false) => self.sum::<V, 1, 2>(),
+            _ => self.sum::<V, 2, 0>(),
+        }
+    }
+}
+
+impl Task<'_> {
+    #[inline(always)]
+    fn sum<V: Lanes, const W: usize, const S: usize>(&mut self) -> Vec<f32> {
+        let (shape, lanes) = (self.shape, 2 * V::N);
+        let [height, width] = shape.output();
+        let plane = shape.size_in[0] * shape.size_in[1];
+        let channels = self.channels.len();
+        let count = channels * self.taps.len();
+        let mut sums = vec![0.0; (count + 1) * lanes];
+        let (weight, bias) = sums.split_at_mut(count * lanes);
+        for image in self.images.clone() {
+            let first_plane = image * shape.channels_in + self.channels.start;
+            let planes = &self.x[first_plane * plane..][..channels * plane];
+            for first in (0..height).step_by(self.rows) {
+                let rows = self.rows.min(height - first);
+                let window = Window::new(self.taps, shape.stride, first, rows, width);
+                let offsets = window.offsets(self.taps, (first * shape.stride) as isize, channels);
+                window.copy::<V>(planes, shape.size_in, self.copy);
+                self.lay_out::<V>(image, first * width..(first + rows) * width);
+                let gradient = &self.gradient[..rows * width * lanes];
+                add_columns::<V>(gradient, bias);
+                rows_of_tiles::<V, W, S>(
+                    self.copy, &window, &offsets, gradient, width, weight, shape.stride,
+                );
+            }
+        }
+        sums
+    }
+
+    /// Copies the output's gradient at `positions` of one image, a row of lanes per position.
+    #[inline(always)]
+    fn lay_out<V: Lanes>(&mut self, image: usize, positions: std::ops::Range<usize>) {
+        let to = &mut *self.gradient;
+        let lanes = 2 * V::N;
+        let [height, width] = self.shape.output();
+        let plane = height * width;
+        let channel = self.panel * lanes;
+        let channels = lanes.min(self.shape.channels_out - channel);
+        let from = &self.dy[(image * self.shape.channels_out + channel) * plane..][..channels * plane];
+        let whole_channels = channels / V::N * V::N;
+        let whole_positions = positions.len() / V::N * V::N;
+        for block in (0..whole_channels).step_by(V::N) {
+            for at in (0..whole_positions).step_by(V::N) {
+                let from = &from[block * plane + positions.start + at..];
+                let to = &mut to[at * lanes + block..];
+                assert!(from.len() >= (V::N - 1) * plane + V::N && to.len() >= (V::N - 1) * lanes + V::N);
+                // SAFETY: both blocks were just checked, and the two slices are distinct.
+                unsafe { V::transpose(from.as_ptr(), plane, to.as_mut_ptr(), lanes) }
+            }
+        }
+        for (at, to) in to.chunks_exact_mut(lanes).take(positions.len()).enumerate() {
+            let done = if at < whole_positions { whole_channels } else { 0 };
+            for lane in done..channels {
+                to[lane] = from[lane * plane + positions.start + at];
+            }
+            to[channels..].fill(0.0);
+        }
+    }
+}
+
+/// Adds every row of lanes in `rows` to `sum`.
+#[inline(always)]
+fn add_columns<V: Lanes>(rows: &[f32], sum: &mut [f32]) {
+    for (lane, sum) in sum.chunks_exact_mut(V::N).enumerate() {
+        // SAFETY: `sum` and each row's part hold `N` floats.
+        unsafe {
+            let mut acc = V::load(sum.as_ptr());
+            for row in rows.chunks_exact(2 * V::N) {
+                acc = acc.add(V::load(row[lane * V::N..][..V::N].as_ptr()));
+            }
+            acc.store(sum.as_mut_ptr());
+        }
+    }
+}
+
+/// For every (channel, tap): the products of the window, moved by the tap, with the gradient.
+#[inline(always)]
+fn rows_of_tiles<V: Lanes, const W: usize, const S: usize>(
+    copy: &[f32],
+    window: &Window,
+    offsets: &[usize],
+    dy: &[f32],
+    width: usize,
+    sums: &mut [f32],
+    stride: usize,
+) {
+    let lanes = 2 * V::N;
+    let rows = dy.len() / lanes / width;
+    let last = offsets.iter().fold(0, |a, &b| a.max(b));
+    assert!(last + (rows - 1) * stride * window.pitch() + (width - 1) * stride < copy.len());
+    assert!(sums.len() == offsets.len() * lanes);
+    let area = Area { from: copy.as_ptr(), pitch: stride * window.pitch(), dy, width, stride };
+    let mut k = 0;
+    // SAFETY: the tiles read `copy` at most at the last offset of the last position, just checked,
+    // and add to one row of `sums` per offset.
+    unsafe {
+        let sums = sums.as_mut_ptr();
+        while V::ROWS >= 8 && k + 8 <= offsets.len() {
+            tile::<V, 8, W, S>(&area, &offsets[k..], sums.add(k * lanes));
+            k += 8;
+        }
+        while V::ROWS >= 4 && k + 4 <= offsets.len() {
+            tile::<V, 4, W, S>(&area, &offsets[k..], sums.add(k * lanes));
+            k += 4;
+        }
+        while k + 2 <= offsets.len() {
+            tile::<V, 2, W, S>(&area, &offsets[k..], sums.add(k * lanes));
+            k += 2;
+        }
+        if k < offsets.len() {
+            tile::<V, 1, W, S>(&area, &offsets[k..], sums.add(k * lanes));
+        }
+    }
+}
+
+/// The positions that a tile sums over.
+struct Area<'a> {
+    from: *const f32,
+    /// Floats from the window's row for one row of positions to that for the next.
+    pitch: usize,
+    dy: &'a [f32],
+    width: usize,
+    stride: usize,
+}
+
+/// Adds, for each of the first `R` offsets, the window there times the gradient to a row of sums.
+///
+/// # Safety
+/// `area.from` is readable at each offset from each position; `R` rows of two registers are readable
+/// and writable at `sums`.
+#[inline(always)]
+unsafe fn tile<V: Lanes, const R: usize, const W: usize, const S: usize>(
+    area: &Area,
+    offsets: &[usize],
+    sums: *mut f32,
+) {
+    let stride = if S == 0 { area.stride } else { S };
+    // SAFETY: all of this function reads and writes what the caller vouches for.
+    unsafe {
+        let mut acc = [[V::splat(0.0); W]; R];
+        let mut from = [area.from; R];
+        for r in 0..R {
+            from[r] = area.from.add(offsets[r]);
+            for w in 0..W {
+                acc[r][w] = V::load(sums.add((2 * r + w) * V::N));
+            }
+        }
+        for row in area.dy.chunks_exact(area.width * 2 * V::N) {
+            for x in 0..area.width {
+                let mut dy = [V::splat(0.0); W];
+                for w in 0..W {
+                    dy[w] = V::load(row.as_ptr().add((2 * x + w) * V::N));
+                }
+                for r in 0..R {
+                    let x = V::splat(*from[r].add(x * stride));
+                    for w in 0..W {
+                        acc[r][w] = x.mul_add(dy[w], acc[r][w]);
+                    }
+                }
+            }
+            for r in 0..R {
+                from[r] = from[r].wrapping_add(area.pitch);
+            }
+        }
+        for r in 0..R {
+            for w in 0..W {
+                acc[r][w].store(sums.add((2 * r + w) * V::N));
+            }
+        }
+    }
+}

@@ -1,0 +1,13 @@
+//! The operations on plain `f32` slices, without any framework.
+//!
+//! Every entry point takes the instruction set to use first, so that a test can force each of them,
+//! and splits its work by the shapes alone: the same bits come out whatever the number of threads.
+
+#![expect(
+    clippy::needless_range_loop,
+    reason = "register tiles are indexed along two axes at once; iterator adaptors hide that, and closures are not compiled for the chosen instruction set"
+)]
+
+pub(crate) mod conv;
+mod scratch;
+pub(crate) mod simd;
