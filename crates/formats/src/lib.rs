@@ -1,1 +1,14 @@
-//! .
+//! Models on disk: reading, writing, and what travels with the weights.
+//!
+//! A model is a folder in the layout of diffusers (`model_index.json`, `unet/`, `scheduler/`) with the sampler
+//! recipe beside it in `fewstep.json`. The recipe and the network's shape also travel inside the weights, so
+//! that the safetensors file alone is a whole model.
+
+mod atomic;
+mod diffusers;
+mod error;
+mod model;
+
+pub use atomic::{write_atomically, write_json_atomically};
+pub use error::FormatError;
+pub use model::{Model, Precision, WEIGHTS_FILE};

@@ -1,1 +1,12 @@
-//! .
+//! The networks: modules whose parameters carry the names that diffusers gives them. This crate knows no
+//! noise schedule and no file.
+
+mod block;
+mod config;
+mod embedding;
+mod init;
+mod resample;
+mod unet;
+
+pub use config::{ConfigError, Resampling, UNetConfig, WEmbedding};
+pub use unet::UNet;

@@ -1,0 +1,45 @@
+//! Files that are there whole or not at all.
+
+use crate::FormatError;
+use serde::Serialize;
+use std::io::Write;
+use std::path::Path;
+
+/// Writes a file under a temporary name in the same folder, syncs it, and renames it into place. Missing
+/// folders are made. A crash or a full disk leaves what was there before.
+///
+/// # Errors
+/// When the folder cannot be written.
+pub fn write_atomically(path: &Path, bytes: &[u8]) -> Result<(), FormatError> {
+    let write = || -> std::io::Result<()> {
+        let folder = match path.parent() {
+            Some(parent) if !parent.as_os_str().is_empty() => parent,
+            _ => Path::new("."),
+        };
+        std::fs::create_dir_all(folder)?;
+        let mut file = tempfile::Builder::new()
+            .suffix(".tmp")
+            .tempfile_in(folder)?;
+        file.write_all(bytes)?;
+        file.as_file().sync_all()?;
+        file.persist(path)?;
+        std::fs::File::open(folder)?.sync_all()
+    };
+    write().map_err(|source| FormatError::Write {
+        path: path.into(),
+        source,
+    })
+}
+
+/// [`write_atomically`] of a value as indented JSON.
+///
+/// # Errors
+/// When the folder cannot be written.
+pub fn write_json_atomically(path: &Path, value: &impl Serialize) -> Result<(), FormatError> {
+    let mut json = serde_json::to_string_pretty(value).map_err(|source| FormatError::Write {
+        path: path.into(),
+        source: source.into(),
+    })?;
+    json.push('\n');
+    write_atomically(path, json.as_bytes())
+}

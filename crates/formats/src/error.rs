@@ -1,0 +1,71 @@
+//! What can be wrong with a model file.
+
+use std::path::PathBuf;
+
+/// A model that cannot be read or written.
+#[derive(Debug, thiserror::Error)]
+pub enum FormatError {
+    /// The file or folder is not there or cannot be read.
+    #[error("cannot read {path}: {source}")]
+    Read {
+        /// Which.
+        path: PathBuf,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// The file cannot be written: a full or read-only disk, no permission.
+    #[error("cannot write {path}: {source}. Nothing that was there has been changed")]
+    Write {
+        /// Which.
+        path: PathBuf,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// Not a safetensors file, or a truncated one.
+    #[error("{origin} is not a whole safetensors file ({reason}): copy or download it again")]
+    NotSafetensors {
+        /// Which.
+        origin: String,
+        /// What the reader said.
+        reason: String,
+    },
+    /// Weights without the description that our files carry.
+    #[error("{origin} holds weights but no `fewstep` entry in its metadata, so it is not known what network they belong to and how it must be sampled")]
+    NoDescription {
+        /// Which.
+        origin: String,
+    },
+    /// A description that cannot be understood.
+    #[error("{origin} describes a model that this version cannot build: {reason}")]
+    BadDescription {
+        /// Which.
+        origin: String,
+        /// What is wrong.
+        reason: String,
+    },
+    /// Weights that do not fit the described network.
+    #[error("the weights in {origin} do not fit the network they describe: {}", list(problems))]
+    Mismatch {
+        /// Which.
+        origin: String,
+        /// One line per tensor.
+        problems: Vec<String>,
+    },
+    /// A folder without a model in it.
+    #[error("{path} holds no model: expected {expected}")]
+    NoModel {
+        /// Which.
+        path: PathBuf,
+        /// What would have been one.
+        expected: &'static str,
+    },
+}
+
+fn list(problems: &[String]) -> String {
+    const SHOWN: usize = 8;
+    let mut text = problems[..problems.len().min(SHOWN)].join("; ");
+    if problems.len() > SHOWN {
+        text.push_str(&format!("; and {} more", problems.len() - SHOWN));
+    }
+    text
+}

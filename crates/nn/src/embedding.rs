@@ -1,0 +1,73 @@
+//! Embeddings of time and guidance weight.
+
+use crate::WEmbedding;
+use crate::init::Init;
+use burn::module::Module;
+use burn::nn::Linear;
+use burn::tensor::{Device, Tensor, TensorData, activation::silu};
+
+/// Turns the sinusoid of the time, plus a projection of the sinusoid of w, into the embedding that every
+/// residual block sees.
+#[derive(Module, Debug)]
+pub(crate) struct TimestepEmbedding {
+    linear_1: Linear,
+    cond_proj: Option<Linear>,
+    linear_2: Linear,
+}
+
+impl TimestepEmbedding {
+    pub(crate) fn new(init: &mut Init, from: usize, to: usize, w: Option<WEmbedding>) -> Self {
+        Self {
+            linear_1: init.linear(from, to),
+            linear_2: init.linear(to, to),
+            cond_proj: w.map(|w| init.zero_projection(w.dim, from)),
+        }
+    }
+
+    /// # Shapes
+    /// - `time`: `[batch, from]`
+    /// - `w`: `[batch, w.dim]`
+    /// - output: `[batch, to]`
+    pub(crate) fn forward(&self, time: Tensor<2>, w: Option<Tensor<2>>) -> Tensor<2> {
+        let h = match (&self.cond_proj, w) {
+            (Some(projection), Some(w)) => time + projection.forward(w),
+            _ => time,
+        };
+        self.linear_2.forward(silu(self.linear_1.forward(h)))
+    }
+}
+
+/// Cosine first, then sine, of `time` times 10000^(−i / half): diffusers' `Timesteps` with
+/// `flip_sin_to_cos` and no frequency shift.
+pub(crate) fn time_sinusoid(time: &[f64], dim: usize, device: &Device) -> Tensor<2> {
+    let half = dim / 2;
+    let row = |t: f64| {
+        let phase = move |i: usize| t * 1e4f64.powf(-(i as f64) / half as f64);
+        let cosines = (0..half).map(move |i| phase(i).cos());
+        cosines.chain((0..half).map(move |i| phase(i).sin()))
+    };
+    rows(time.iter().map(|&t| row(t)), dim, device)
+}
+
+/// Sine first, then cosine, of `scale`·w times 10000^(−i / (half − 1)): the guidance embedding of latent
+/// consistency models, as diffusers computes it.
+pub(crate) fn w_sinusoid(w: &[f64], embedding: WEmbedding, device: &Device) -> Tensor<2> {
+    let half = embedding.dim / 2;
+    let row = |w: f64| {
+        let phase =
+            move |i: usize| embedding.scale * w * 1e4f64.powf(-(i as f64) / (half - 1) as f64);
+        let sines = (0..half).map(move |i| phase(i).sin());
+        sines.chain((0..half).map(move |i| phase(i).cos()))
+    };
+    rows(w.iter().map(|&w| row(w)), embedding.dim, device)
+}
+
+fn rows(
+    rows: impl ExactSizeIterator<Item = impl Iterator<Item = f64>>,
+    dim: usize,
+    device: &Device,
+) -> Tensor<2> {
+    let batch = rows.len();
+    let values: Vec<f32> = rows.flatten().map(|v| v as f32).collect();
+    Tensor::from_data(TensorData::new(values, [batch, dim]), device)
+}

@@ -1,0 +1,140 @@
+//! Initial weights as a pure function of the seed, in the framework's own layer types.
+
+use burn::module::{Param, ParamId};
+use burn::nn::conv::{Conv2d, Conv2dConfig};
+use burn::nn::{Embedding, EmbeddingConfig, GroupNorm, GroupNormConfig, Linear, LinearConfig};
+use burn::nn::{Initializer, PaddingConfig2d};
+use burn::tensor::{Device, Tensor, TensorData};
+use fewstep_diffusion::random::{Purpose, generator};
+use rand_distr::{Distribution, StandardNormal, Uniform};
+
+/// Makes layers one after another. The n-th parameter of a network always gets the same numbers and the same
+/// identifier, on every machine, so that optimiser states can be stored and found again.
+pub(crate) struct Init<'a> {
+    seed: u64,
+    next: u64,
+    device: &'a Device,
+}
+
+impl<'a> Init<'a> {
+    pub(crate) fn new(seed: u64, device: &'a Device) -> Self {
+        Self {
+            seed,
+            next: 1,
+            device,
+        }
+    }
+
+    /// Weights and bias uniform within ±1/√fan_in, as PyTorch does it. Padding keeps the size at stride 1.
+    pub(crate) fn conv(&mut self, from: usize, to: usize, kernel: usize, stride: usize) -> Conv2d {
+        let bound = 1.0 / ((from * kernel * kernel) as f64).sqrt();
+        self.bounded_conv([from, to], kernel, stride, bound)
+    }
+
+    /// A 3x3 convolution whose output starts at zero.
+    pub(crate) fn zero_conv(&mut self, from: usize, to: usize) -> Conv2d {
+        self.bounded_conv([from, to], 3, 1, 0.0)
+    }
+
+    /// Weights and bias uniform within ±1/√fan_in.
+    pub(crate) fn linear(&mut self, from: usize, to: usize) -> Linear {
+        self.bounded_linear(from, to, 1.0 / (from as f64).sqrt())
+    }
+
+    /// A linear layer whose output starts at zero.
+    pub(crate) fn zero_linear(&mut self, from: usize, to: usize) -> Linear {
+        self.bounded_linear(from, to, 0.0)
+    }
+
+    /// A linear layer without bias whose output starts at zero.
+    pub(crate) fn zero_projection(&mut self, from: usize, to: usize) -> Linear {
+        let mut layer = LinearConfig::new(from, to)
+            .with_bias(false)
+            .with_initializer(Initializer::Zeros)
+            .init(self.device);
+        layer.weight = self.uniform([from, to], 0.0);
+        layer
+    }
+
+    /// Standard normal embeddings.
+    pub(crate) fn embedding(&mut self, count: usize, dim: usize) -> Embedding {
+        let mut layer = EmbeddingConfig::new(count, dim)
+            .with_initializer(Initializer::Zeros)
+            .init(self.device);
+        let id = self.next();
+        let rng = generator(self.seed, id, Purpose::Initialisation);
+        let values = Distribution::<f32>::sample_iter(StandardNormal, rng).take(count * dim);
+        layer.weight = self.param(id, values.collect(), [count, dim]);
+        layer
+    }
+
+    /// Scale 1, shift 0.
+    pub(crate) fn group_norm(&mut self, groups: usize, channels: usize) -> GroupNorm {
+        let mut layer = GroupNormConfig::new(groups, channels).init(self.device);
+        let id = self.next();
+        layer.gamma = Some(self.param(id, vec![1.0; channels], [channels]));
+        layer.beta = Some(self.uniform([channels], 0.0));
+        layer
+    }
+
+    fn bounded_conv(
+        &mut self,
+        channels: [usize; 2],
+        kernel: usize,
+        stride: usize,
+        bound: f64,
+    ) -> Conv2d {
+        let [from, to] = channels;
+        let pad = kernel / 2;
+        let mut layer = Conv2dConfig::new(channels, [kernel, kernel])
+            .with_stride([stride, stride])
+            .with_padding(PaddingConfig2d::Explicit(pad, pad, pad, pad))
+            .with_initializer(Initializer::Zeros)
+            .init(self.device);
+        layer.weight = self.uniform([to, from, kernel, kernel], bound);
+        layer.bias = Some(self.uniform([to], bound));
+        layer
+    }
+
+    fn bounded_linear(&mut self, from: usize, to: usize, bound: f64) -> Linear {
+        let mut layer = LinearConfig::new(from, to)
+            .with_initializer(Initializer::Zeros)
+            .init(self.device);
+        layer.weight = self.uniform([from, to], bound);
+        layer.bias = Some(self.uniform([to], bound));
+        layer
+    }
+
+    fn uniform<const D: usize>(&mut self, shape: [usize; D], bound: f64) -> Param<Tensor<D>> {
+        let id = self.next();
+        let count = shape.iter().product();
+        let values = match Uniform::new_inclusive(-bound as f32, bound as f32) {
+            Ok(uniform) if bound > 0.0 => {
+                let rng = generator(self.seed, id, Purpose::Initialisation);
+                uniform.sample_iter(rng).take(count).collect()
+            }
+            _ => vec![0.0; count],
+        };
+        self.param(id, values, shape)
+    }
+
+    fn param<const D: usize>(
+        &self,
+        id: u64,
+        values: Vec<f32>,
+        shape: [usize; D],
+    ) -> Param<Tensor<D>> {
+        let tensor = Tensor::from_data(TensorData::new(values, shape), self.device);
+        let tensor = match self.device.is_autodiff() {
+            true => tensor.require_grad(),
+            false => tensor,
+        };
+        Param::initialized(ParamId::from(id), tensor)
+    }
+
+    fn next(&mut self) -> u64 {
+        let id = self.next;
+        self.next += 1;
+        id
+    }
+}
