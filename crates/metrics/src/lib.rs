@@ -14,6 +14,7 @@
 //! | classifier (Inception) score | [`classifier_score`] | Salimans et al. 2016 |
 
 #![deny(missing_docs)]
+#![cfg_attr(test, allow(clippy::unwrap_used))]
 
 mod classifier_score;
 mod error;
@@ -21,6 +22,7 @@ mod features;
 mod frechet;
 mod kid;
 mod matrix;
+mod networks;
 mod pictures;
 mod precision_recall;
 mod reference;
@@ -31,6 +33,7 @@ pub use error::{MetricsError, Result};
 pub use features::{FeatureId, FeatureKind, FeatureNetwork, Features, Probabilities};
 pub use frechet::frechet_distance;
 pub use kid::kid;
+pub use networks::{CifarResNet, ClassifierNet, InceptionFid, SmallClassifier};
 pub use pictures::Pictures;
 pub use precision_recall::precision_recall;
 pub use reference::Reference;

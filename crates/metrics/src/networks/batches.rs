@@ -1,0 +1,50 @@
+//! Pictures into a network and activations out of it, a batch at a time.
+
+use crate::{Features, Pictures, Probabilities, Result};
+use burn::tensor::{Device, Tensor, TensorData, activation::softmax};
+
+/// What a network gives for one batch.
+pub(crate) struct Activations {
+    /// `[batch, dim]`.
+    pub(crate) features: Tensor<2>,
+    /// `[batch, classes]`, before the softmax.
+    pub(crate) logits: Option<Tensor<2>>,
+}
+
+/// Runs `forward` over all pictures, `batch` at a time. It sees values in [0, 1].
+pub(crate) fn run(
+    pictures: &Pictures,
+    batch: usize,
+    dim: usize,
+    device: &Device,
+    forward: impl Fn(Tensor<4>) -> Activations,
+) -> Result<Features> {
+    let mut all = Features::empty(dim);
+    for part in pictures.batches(batch) {
+        let Activations { features, logits } = forward(to_tensor(&part, device));
+        let probabilities = logits.map(|logits| {
+            let [_, classes] = logits.dims();
+            Probabilities::new(classes, to_vec(softmax(logits, 1)))
+        });
+        all.append(Features {
+            probabilities: probabilities.transpose()?,
+            ..Features::new(dim, to_vec(features))?
+        })?;
+    }
+    Ok(all)
+}
+
+fn to_tensor(pictures: &Pictures, device: &Device) -> Tensor<4> {
+    let [channels, height, width] = pictures.shape();
+    let values: Vec<f32> = pictures
+        .pixels
+        .iter()
+        .map(|&p| f32::from(p) / 255.0)
+        .collect();
+    let data = TensorData::new(values, [pictures.len(), channels, height, width]);
+    Tensor::from_data(data, device)
+}
+
+fn to_vec(tensor: Tensor<2>) -> Vec<f32> {
+    tensor.into_data().iter::<f32>().collect()
+}

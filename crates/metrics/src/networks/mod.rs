@@ -1,0 +1,12 @@
+//! The networks whose activations are compared.
+
+mod batches;
+mod inception;
+mod layers;
+mod resnet;
+mod small_classifier;
+mod weights;
+
+pub use inception::InceptionFid;
+pub use resnet::CifarResNet;
+pub use small_classifier::{ClassifierNet, SmallClassifier};

@@ -1,0 +1,134 @@
+//! The small classifier for grey 32x32 pictures.
+
+mod net;
+
+pub use net::ClassifierNet;
+
+use super::batches::{Activations, run};
+use super::weights::hash;
+use crate::{FeatureId, FeatureKind, FeatureNetwork, Features, MetricsError, Pictures, Result};
+use burn::tensor::Device;
+use net::{FEATURES, SIDE};
+
+const BATCH: usize = 256;
+
+/// A small convolutional classifier of grey 32x32 pictures as a feature network: 128 features and
+/// 10 class probabilities, thousands of pictures a second on a processor.
+///
+/// Distances measured with it compare models of the same data with each other. They say nothing
+/// about published FIDs, and are labelled so.
+#[derive(Debug)]
+pub struct SmallClassifier {
+    id: FeatureId,
+    net: ClassifierNet,
+    device: Device,
+}
+
+impl SmallClassifier {
+    /// The classifier with the weights of a safetensors file; `name` says what it was trained on.
+    ///
+    /// # Errors
+    /// When the bytes hold another network.
+    pub fn from_bytes(bytes: &[u8], name: &str, device: &Device) -> Result<Self> {
+        Ok(Self {
+            id: FeatureId {
+                name: name.to_owned(),
+                hash: hash(bytes),
+                kind: FeatureKind::Classifier,
+            },
+            net: ClassifierNet::from_bytes(bytes, name, device)?,
+            device: device.clone(),
+        })
+    }
+}
+
+impl FeatureNetwork for SmallClassifier {
+    fn id(&self) -> &FeatureId {
+        &self.id
+    }
+
+    fn dim(&self) -> usize {
+        FEATURES
+    }
+
+    fn features(&self, pictures: &Pictures) -> Result<Features> {
+        if pictures.shape() != [1, SIDE, SIDE] {
+            return Err(MetricsError::PictureShape {
+                network: self.id.name.clone(),
+                expected: "grey 32x32",
+                got: pictures.shape(),
+            });
+        }
+        run(pictures, BATCH, FEATURES, &self.device, |x| {
+            let (features, logits) = self.net.forward(x);
+            Activations {
+                features,
+                logits: Some(logits),
+            }
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::collections::HashMap;
+
+    fn classifier() -> SmallClassifier {
+        let device = Device::flex();
+        let bytes = ClassifierNet::init(&device)
+            .to_bytes(HashMap::new())
+            .unwrap();
+        SmallClassifier::from_bytes(&bytes, "test", &device).unwrap()
+    }
+
+    #[test]
+    fn batches_do_not_change_the_features() {
+        let pixels: Vec<u8> = (0..(BATCH + 3) * 1024)
+            .map(|i| (i * 31 % 251) as u8)
+            .collect();
+        let all = Pictures::new(1, 32, 32, &pixels).unwrap();
+        let classifier = classifier();
+        let together = classifier.features(&all).unwrap();
+        assert_eq!(
+            (together.count(), together.dim),
+            (BATCH + 3, classifier.dim())
+        );
+        let last = Pictures::new(1, 32, 32, &pixels[(BATCH + 2) * 1024..]).unwrap();
+        let alone = classifier.features(&last).unwrap();
+        let expected = together.rows().last().unwrap();
+        let close = |(a, b): (&f32, &f32)| (a - b).abs() < 1e-5;
+        assert!(std::iter::zip(&alone.values, expected).all(close));
+        let probabilities = together.probabilities.unwrap();
+        assert!(
+            probabilities
+                .rows()
+                .all(|r| (r.iter().sum::<f32>() - 1.0).abs() < 1e-5)
+        );
+    }
+
+    #[test]
+    fn colour_pictures_are_refused() {
+        let pixels = [0; 3 * 1024];
+        let error = classifier()
+            .features(&Pictures::new(3, 32, 32, &pixels).unwrap())
+            .unwrap_err();
+        assert_eq!(
+            error.to_string(),
+            "test takes grey 32x32 pictures, got [3, 32, 32] (channels, height, width)"
+        );
+    }
+
+    #[test]
+    fn foreign_weights_are_refused_with_what_is_missing() {
+        let file =
+            safetensors::serialize(Vec::<(&str, safetensors::tensor::TensorView)>::new(), None);
+        let error = SmallClassifier::from_bytes(&file.unwrap(), "x", &Device::flex()).unwrap_err();
+        assert!(
+            error
+                .to_string()
+                .contains("`convs.0.weight` [32, 1, 3, 3] is missing"),
+            "{error}"
+        );
+    }
+}
