@@ -18,6 +18,25 @@ pub(crate) enum Bias<B: Backend> {
     Absent,
 }
 
+/// Group count and epsilon of a normalisation, and whether SiLU follows.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct NormOptions {
+    pub(crate) groups: usize,
+    pub(crate) eps: f64,
+    pub(crate) silu: bool,
+}
+
+/// The modulation of a normalised map, where there is one.
+#[derive(ExtensionType)]
+pub(crate) enum Modulation<B: Backend> {
+    /// `[batch, channels]` each.
+    Film {
+        scale: FloatTensor<B>,
+        shift: FloatTensor<B>,
+    },
+    Absent,
+}
+
 /// What our own kernels compute, on the backends that have them.
 #[backend_extension(Flex, Autodiff)]
 pub(crate) trait KernelOps: Backend {
@@ -26,5 +45,13 @@ pub(crate) trait KernelOps: Backend {
         weight: FloatTensor<Self>,
         #[extension_type] bias: Bias<Self>,
         options: ConvOptions,
+    ) -> FloatTensor<Self>;
+
+    fn kernel_group_norm(
+        x: FloatTensor<Self>,
+        gamma: FloatTensor<Self>,
+        beta: FloatTensor<Self>,
+        #[extension_type] modulation: Modulation<Self>,
+        options: NormOptions,
     ) -> FloatTensor<Self>;
 }

@@ -1,8 +1,8 @@
 //! The CPU backend: its tensors' storage as slices, and the kernels on them.
 
-use crate::cpu::conv;
 use crate::cpu::simd::Isa;
-use crate::extension::{Bias, ConvOptions, KernelOps};
+use crate::cpu::{conv, norm};
+use crate::extension::{Bias, ConvOptions, KernelOps, Modulation, NormOptions};
 use burn::backend::flex::FlexTensor;
 use burn::backend::tensor::FloatTensor;
 use burn::backend::{Flex, TensorMetadata};
@@ -14,11 +14,17 @@ pub(crate) struct Floats(FlexTensor);
 impl Floats {
     /// Copies only where the tensor is a view that skips or reorders.
     pub(crate) fn new(tensor: FlexTensor) -> Self {
-        Self(if tensor.is_contiguous() { tensor } else { tensor.to_contiguous() })
+        Self(if tensor.is_contiguous() {
+            tensor
+        } else {
+            tensor.to_contiguous()
+        })
     }
 
     pub(crate) fn slice(&self) -> &[f32] {
-        self.0.as_slice().expect("contiguous f32: checked before the kernels are called")
+        self.0
+            .as_slice()
+            .expect("contiguous f32: checked before the kernels are called")
     }
 }
 
@@ -63,5 +69,89 @@ impl KernelOps for Flex {
         );
         let [height, width] = shape.output();
         tensor(y, [shape.batch, shape.channels_out, height, width])
+    }
+
+    fn kernel_group_norm(
+        x: FloatTensor<Self>,
+        gamma: FloatTensor<Self>,
+        beta: FloatTensor<Self>,
+        modulation: Modulation<Self>,
+        options: NormOptions,
+    ) -> FloatTensor<Self> {
+        let inputs = match modulation {
+            Modulation::Film { scale, shift } => NormInputs::new(&[x, gamma, beta, scale, shift]),
+            Modulation::Absent => NormInputs::new(&[x, gamma, beta]),
+        };
+        inputs.forward(options).0
+    }
+}
+
+/// The inputs of a group normalisation, in order and without gaps.
+pub(crate) struct NormInputs {
+    /// The map, gamma and beta, and scale and shift where the map is modulated.
+    tensors: Vec<Floats>,
+    size: [usize; 4],
+}
+
+impl NormInputs {
+    /// Three inputs, or five with FiLM's.
+    pub(crate) fn new(inputs: &[FlexTensor]) -> Self {
+        Self {
+            tensors: inputs.iter().cloned().map(Floats::new).collect(),
+            size: inputs[0].shape().dims(),
+        }
+    }
+
+    fn shape(&self, options: NormOptions) -> norm::Shape {
+        let [batch, channels, height, width] = self.size;
+        norm::Shape {
+            batch,
+            channels,
+            area: height * width,
+            groups: options.groups,
+        }
+    }
+
+    fn after(&self, options: NormOptions) -> norm::After<'_> {
+        let film = self.tensors.get(3).zip(self.tensors.get(4));
+        norm::After {
+            gamma: self.tensors[1].slice(),
+            beta: self.tensors[2].slice(),
+            film: film.map(|(scale, shift)| norm::Film {
+                scale: scale.slice(),
+                shift: shift.slice(),
+            }),
+            silu: options.silu,
+        }
+    }
+
+    pub(crate) fn forward(&self, options: NormOptions) -> (FlexTensor, Vec<norm::Moments>) {
+        let (shape, after) = (self.shape(options), self.after(options));
+        let (y, moments) = norm::forward(
+            Isa::best(),
+            &shape,
+            options.eps,
+            self.tensors[0].slice(),
+            after,
+        );
+        (tensor(y, self.size), moments)
+    }
+
+    /// The gradients, in the order of the inputs.
+    pub(crate) fn backward(
+        &self,
+        options: NormOptions,
+        moments: &[norm::Moments],
+        dy: &Floats,
+    ) -> Vec<FlexTensor> {
+        let (shape, after) = (self.shape(options), self.after(options));
+        let x = self.tensors[0].slice();
+        let gradients = norm::backward(Isa::best(), &shape, x, moments, after, dy.slice());
+        let per_channel = [gradients.gamma, gradients.beta];
+        let film = gradients.film.into_iter().flatten();
+        std::iter::once(tensor(gradients.x, self.size))
+            .chain(per_channel.map(|g| tensor(g, [shape.channels])))
+            .chain(film.map(|g| tensor(g, [shape.batch, shape.channels])))
+            .collect()
     }
 }

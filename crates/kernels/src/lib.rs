@@ -11,7 +11,7 @@ mod reference;
 
 use burn::backend::{Dispatch, DispatchDevice};
 use burn::tensor::{DType, Tensor};
-use extension::{Bias, ConvOptions, KernelOps};
+use extension::{Bias, ConvOptions, KernelOps, Modulation, NormOptions};
 
 /// Feature-wise linear modulation of a normalised map: `h * (1 + scale) + shift`.
 #[derive(Clone, Debug)]
@@ -36,7 +36,8 @@ pub fn conv2d(
     stride: usize,
     padding: usize,
 ) -> Tensor<4> {
-    if !(ours(&x) && ours(&weight) && conv_is_regular(&x, &weight, bias.as_ref(), stride, padding)) {
+    if !(ours(&x) && ours(&weight) && conv_is_regular(&x, &weight, bias.as_ref(), stride, padding))
+    {
         return reference::conv2d(x, weight, bias, stride, padding);
     }
     Tensor::from_dispatch(<Dispatch as KernelOps>::kernel_conv2d(
@@ -59,7 +60,20 @@ pub fn group_norm(
     groups: usize,
     eps: f64,
 ) -> Tensor<4> {
-    reference::group_norm(x, gamma, beta, groups, eps)
+    if !(ours(&x) && norm_is_regular(&x, &gamma, &beta, groups, None)) {
+        return reference::group_norm(x, gamma, beta, groups, eps);
+    }
+    normalise(
+        x,
+        gamma,
+        beta,
+        None,
+        NormOptions {
+            groups,
+            eps,
+            silu: false,
+        },
+    )
 }
 
 /// Group normalisation, then FiLM where given, then SiLU: `silu(norm(x) * (1 + scale) + shift)`.
@@ -74,7 +88,20 @@ pub fn group_norm_silu(
     eps: f64,
     film: Option<Film>,
 ) -> Tensor<4> {
-    reference::group_norm_silu(x, gamma, beta, groups, eps, film)
+    if !(ours(&x) && norm_is_regular(&x, &gamma, &beta, groups, film.as_ref())) {
+        return reference::group_norm_silu(x, gamma, beta, groups, eps, film);
+    }
+    normalise(
+        x,
+        gamma,
+        beta,
+        film,
+        NormOptions {
+            groups,
+            eps,
+            silu: true,
+        },
+    )
 }
 
 /// Scaled dot-product attention, `softmax(q kᵀ / sqrt(dim)) v`.
@@ -85,6 +112,29 @@ pub fn group_norm_silu(
 /// - output: `[batch, heads, tokens, dim]`
 pub fn attention(q: Tensor<4>, k: Tensor<4>, v: Tensor<4>) -> Tensor<4> {
     reference::attention(q, k, v)
+}
+
+fn normalise(
+    x: Tensor<4>,
+    gamma: Tensor<1>,
+    beta: Tensor<1>,
+    film: Option<Film>,
+    options: NormOptions,
+) -> Tensor<4> {
+    let modulation = match film {
+        Some(Film { scale, shift }) => Modulation::Film {
+            scale: scale.into_dispatch(),
+            shift: shift.into_dispatch(),
+        },
+        None => Modulation::Absent,
+    };
+    Tensor::from_dispatch(<Dispatch as KernelOps>::kernel_group_norm(
+        x.into_dispatch(),
+        gamma.into_dispatch(),
+        beta.into_dispatch(),
+        modulation,
+        options,
+    ))
 }
 
 /// Whether our kernels take this tensor: single precision on the CPU backend, with or without autodiff.
@@ -104,9 +154,41 @@ fn conv_is_regular(
         (x.dims(), weight.dims());
     channels == channels_in
         && bias.is_none_or(|bias| bias.dims() == [channels_out])
-        && [batch, channels, channels_out, height, width, kernel_h, kernel_w, stride]
-            .iter()
-            .all(|&size| size > 0)
+        && [
+            batch,
+            channels,
+            channels_out,
+            height,
+            width,
+            kernel_h,
+            kernel_w,
+            stride,
+        ]
+        .iter()
+        .all(|&size| size > 0)
         && kernel_h <= height + 2 * padding
         && kernel_w <= width + 2 * padding
+}
+
+/// As [`conv_is_regular`]: whether all shapes fit.
+fn norm_is_regular(
+    x: &Tensor<4>,
+    gamma: &Tensor<1>,
+    beta: &Tensor<1>,
+    groups: usize,
+    film: Option<&Film>,
+) -> bool {
+    let [batch, channels, ..] = x.dims();
+    let film_fits = |film: &Film| {
+        [&film.scale, &film.shift]
+            .iter()
+            .all(|f| ours(*f) && f.dims() == [batch, channels])
+    };
+    x.shape().num_elements() > 0
+        && groups > 0
+        && channels % groups == 0
+        && [gamma, beta]
+            .iter()
+            .all(|p| ours(*p) && p.dims() == [channels])
+        && film.is_none_or(film_fits)
 }

@@ -3,7 +3,7 @@
 mod common;
 
 use burn::tensor::{DType, Device, Tensor};
-use common::{Outcome, assert_close, backward, floats, tensor};
+use common::{Outcome, assert_close, backward, floats, leaf, tensor};
 
 #[derive(Clone, Copy)]
 struct Case {
@@ -27,15 +27,17 @@ const CASE: Case = Case {
     bias: true,
 };
 
-fn leaf<const D: usize>(x: Tensor<D>, tracked: bool) -> Tensor<D> {
-    if tracked { x.require_grad() } else { x }
-}
-
 fn outcome(case: Case, dtype: DType, device: &Device) -> Outcome {
     let [h, w] = case.kernel;
     let x = leaf(tensor(1, case.x, dtype, device), case.tracked[0]);
-    let weight = leaf(tensor(2, [case.channels_out, case.x[1], h, w], dtype, device), case.tracked[1]);
-    let bias = leaf(tensor(3, [case.channels_out], dtype, device), case.tracked[2]);
+    let weight = leaf(
+        tensor(2, [case.channels_out, case.x[1], h, w], dtype, device),
+        case.tracked[1],
+    );
+    let bias = leaf(
+        tensor(3, [case.channels_out], dtype, device),
+        case.tracked[2],
+    );
     // The graph does not end at the leaf: what reaches the kernel is an operation's output.
     let y = fewstep_kernels::conv2d(
         x.clone() * 2.0,
@@ -55,7 +57,10 @@ fn outcome(case: Case, dtype: DType, device: &Device) -> Outcome {
 }
 
 fn check(case: Case) {
-    for device in [Device::flex().autodiff(), Device::flex().autodiff().gradient_checkpointing()] {
+    for device in [
+        Device::flex().autodiff(),
+        Device::flex().autodiff().gradient_checkpointing(),
+    ] {
         let expected = outcome(case, DType::F64, &device);
         assert_close(&outcome(case, DType::F32, &device), &expected, 1e-5);
     }
@@ -65,20 +70,36 @@ fn check(case: Case) {
 fn gives_the_output_and_all_gradients() {
     check(CASE);
     check(Case { stride: 2, ..CASE });
-    check(Case { kernel: [1, 1], padding: 0, ..CASE });
-    check(Case { kernel: [2, 3], stride: 3, padding: 0, ..CASE });
+    check(Case {
+        kernel: [1, 1],
+        padding: 0,
+        ..CASE
+    });
+    check(Case {
+        kernel: [2, 3],
+        stride: 3,
+        padding: 0,
+        ..CASE
+    });
 }
 
 #[test]
 fn gives_only_the_gradients_asked_for() {
     for tracked in 1..8 {
-        check(Case { tracked: [tracked & 1 > 0, tracked & 2 > 0, tracked & 4 > 0], ..CASE });
+        check(Case {
+            tracked: [tracked & 1 > 0, tracked & 2 > 0, tracked & 4 > 0],
+            ..CASE
+        });
     }
 }
 
 #[test]
 fn works_without_a_bias() {
-    check(Case { bias: false, tracked: [true, true, false], ..CASE });
+    check(Case {
+        bias: false,
+        tracked: [true, true, false],
+        ..CASE
+    });
 }
 
 #[test]
@@ -91,7 +112,11 @@ fn reads_views_in_their_own_order() {
     let ours = fewstep_kernels::conv2d(xv, wv, None, 1, 1);
     let (xv, wv) = views(x.cast(DType::F64), weight.cast(DType::F64));
     let expected = fewstep_kernels::conv2d(xv, wv, None, 1, 1);
-    assert_close(&vec![Some(floats(ours))], &vec![Some(floats(expected))], 1e-5);
+    assert_close(
+        &vec![Some(floats(ours))],
+        &vec![Some(floats(expected))],
+        1e-5,
+    );
 }
 
 #[test]

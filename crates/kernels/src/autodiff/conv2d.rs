@@ -26,11 +26,17 @@ pub(super) fn record<C: CheckpointStrategy>(
     match bias {
         Bias::Given(bias) => {
             let nodes = [x.node(), weight.node(), bias.node()];
-            record_with::<C, 3>(nodes, x, weight, Bias::Given(bias.into_primitive()), options)
+            record_with::<C, 3>(
+                nodes,
+                x,
+                weight,
+                Bias::Given(bias.into_primitive()),
+                options,
+            )
         }
         Bias::Absent => {
             record_with::<C, 2>([x.node(), weight.node()], x, weight, Bias::Absent, options)
-        },
+        }
     }
 }
 
@@ -67,15 +73,19 @@ impl<const N: usize> Backward<Flex, N> for Conv2d {
         let (x, weight, options) = ops.state;
         let x: FlexTensor = checkpointer.retrieve_node_output(x);
         let weight: FlexTensor = checkpointer.retrieve_node_output(weight);
-        let (shape, size, size_weight) =
-            (conv_shape(&x, &weight, options), x.shape().dims::<4>(), weight.shape().dims::<4>());
+        let (shape, size, size_weight) = (
+            conv_shape(&x, &weight, options),
+            x.shape().dims::<4>(),
+            weight.shape().dims::<4>(),
+        );
 
         if let Some(node) = &ops.parents[0] {
             let weight = Floats::new(weight);
             let dx = conv::input_grad(Isa::best(), &shape, dy.slice(), weight.slice());
             grads.register::<Flex>(node.id, tensor(dx, size));
         }
-        let (node_weight, node_bias) = (&ops.parents[1], ops.parents.get(2).and_then(Option::as_ref));
+        let (node_weight, node_bias) =
+            (&ops.parents[1], ops.parents.get(2).and_then(Option::as_ref));
         match (node_weight, node_bias) {
             (Some(node), _) => {
                 let x = Floats::new(x);

@@ -1,8 +1,9 @@
 //! The kernels' own backward passes.
 
 mod conv2d;
+mod group_norm;
 
-use crate::extension::{Bias, ConvOptions, KernelOps};
+use crate::extension::{Bias, ConvOptions, KernelOps, Modulation, NormOptions};
 use burn::backend::autodiff::checkpoint::strategy::CheckpointStrategy;
 use burn::backend::tensor::FloatTensor;
 use burn::backend::{Autodiff, Flex};
@@ -15,5 +16,20 @@ impl<C: CheckpointStrategy> KernelOps for Autodiff<Flex, C> {
         options: ConvOptions,
     ) -> FloatTensor<Self> {
         conv2d::record::<C>(x, weight, bias, options)
+    }
+
+    fn kernel_group_norm(
+        x: FloatTensor<Self>,
+        gamma: FloatTensor<Self>,
+        beta: FloatTensor<Self>,
+        modulation: Modulation<Self>,
+        options: NormOptions,
+    ) -> FloatTensor<Self> {
+        match modulation {
+            Modulation::Film { scale, shift } => {
+                group_norm::record::<C, 5>([x, gamma, beta, scale, shift], options)
+            }
+            Modulation::Absent => group_norm::record::<C, 3>([x, gamma, beta], options),
+        }
     }
 }

@@ -9,5 +9,7 @@
 )]
 
 pub(crate) mod conv;
+pub(crate) mod norm;
+mod output;
 mod scratch;
 pub(crate) mod simd;

@@ -17,14 +17,22 @@ pub(crate) fn with<const N: usize, T>(
     f: impl FnOnce([&mut [f32]; N]) -> T,
 ) -> T {
     BUFFER.with_borrow_mut(|buffer| {
-        let total = lengths.iter().map(|l| l.next_multiple_of(ALIGN)).sum::<usize>() + ALIGN;
+        let total = lengths
+            .iter()
+            .map(|l| l.next_multiple_of(ALIGN))
+            .sum::<usize>()
+            + ALIGN;
         if buffer.len() < total {
             buffer.resize(total, 0.0);
         }
-        let skip = buffer.as_ptr().align_offset(ALIGN * size_of::<f32>()).min(ALIGN);
+        let skip = buffer
+            .as_ptr()
+            .align_offset(ALIGN * size_of::<f32>())
+            .min(ALIGN);
         let mut rest = &mut buffer[skip..];
         f(lengths.map(|length| {
-            let (part, tail) = std::mem::take(&mut rest).split_at_mut(length.next_multiple_of(ALIGN));
+            let (part, tail) =
+                std::mem::take(&mut rest).split_at_mut(length.next_multiple_of(ALIGN));
             rest = tail;
             &mut part[..length]
         }))

@@ -52,29 +52,34 @@ impl Gather<'_> {
         let panels = self.channels.div_ceil(lanes);
         let chunk = (DEPTH / self.taps.len().max(1)).clamp(1, self.source_channels);
         assert!(output.len() >= self.batch * self.channels * self.size[0] * self.size[1]);
-        assert!(source.len() >= self.batch * self.source_channels * self.source_size[0] * self.source_size[1]);
+        assert!(
+            source.len()
+                >= self.batch * self.source_channels * self.source_size[0] * self.source_size[1]
+        );
         let output = Output(output.as_mut_ptr());
-        (0..self.batch * panels * blocks).into_par_iter().for_each(|task| {
-            let first_row = task % blocks * rows;
-            let rows = rows.min(height - first_row);
-            let window = Window::new(self.taps, self.stride, first_row, rows, width);
-            let sums = (rows * width).next_multiple_of(lanes) * lanes;
-            scratch::with([chunk * window.len(), sums], |[copy, sums]| {
-                self.isa.run(Task {
-                    gather: self,
-                    source,
-                    output: &output,
-                    image: task / blocks / panels,
-                    panel: task / blocks % panels,
-                    first_row,
-                    rows,
-                    chunk,
-                    window,
-                    copy,
-                    sums,
+        (0..self.batch * panels * blocks)
+            .into_par_iter()
+            .for_each(|task| {
+                let first_row = task % blocks * rows;
+                let rows = rows.min(height - first_row);
+                let window = Window::new(self.taps, self.stride, first_row, rows, width);
+                let sums = (rows * width).next_multiple_of(lanes) * lanes;
+                scratch::with([chunk * window.len(), sums], |[copy, sums]| {
+                    self.isa.run(Task {
+                        gather: self,
+                        source,
+                        output: &output,
+                        image: task / blocks / panels,
+                        panel: task / blocks % panels,
+                        first_row,
+                        rows,
+                        chunk,
+                        window,
+                        copy,
+                        sums,
+                    });
                 });
             });
-        });
     }
 }
 
@@ -137,13 +142,18 @@ impl Task<'_> {
         let (lanes, taps) = (2 * V::N, g.taps.len());
         let stride = if S == 0 { g.stride } else { S };
         let plane = g.source_size[0] * g.source_size[1];
-        let image = &self.source[self.image * g.source_channels * plane..][..g.source_channels * plane];
+        let image =
+            &self.source[self.image * g.source_channels * plane..][..g.source_channels * plane];
         let depth = g.source_channels * taps;
         let weights = &g.weights[self.panel * depth * lanes..][..depth * lanes];
         let offsets = window.offsets(g.taps, (self.first_row * stride) as isize, chunk);
         for first in (0..g.source_channels).step_by(chunk) {
             let channels = chunk.min(g.source_channels - first);
-            window.copy::<V>(&image[first * plane..][..channels * plane], g.source_size, self.copy);
+            window.copy::<V>(
+                &image[first * plane..][..channels * plane],
+                g.source_size,
+                self.copy,
+            );
             let offsets = &offsets[..channels * taps];
             let weights = &weights[first * taps * lanes..][..channels * taps * lanes];
             for row in 0..self.rows {
@@ -209,25 +219,51 @@ fn row_of_tiles<V: Lanes, const W: usize, const S: usize>(
     let Some(&last) = offsets.last() else { return };
     // Offsets ascend along a channel's taps only where the taps do: the largest is looked for.
     let last = offsets.iter().rev().take(64).fold(last, |a, &b| a.max(b));
-    assert!(last + (positions - 1) * stride < from.len() && weights.len() == offsets.len() * 2 * V::N);
+    assert!(
+        last + (positions - 1) * stride < from.len() && weights.len() == offsets.len() * 2 * V::N
+    );
     let mut x = 0;
     // SAFETY: the tile reads `from` at most at the last offset of the last position, just checked.
     unsafe {
         let (from, sums) = (from.as_ptr(), sums.as_mut_ptr());
         while V::ROWS >= 8 && x + 8 <= positions {
-            tile::<V, 8, W, S>(from.add(x * stride), sums.add(x * 2 * V::N), offsets, weights, stride);
+            tile::<V, 8, W, S>(
+                from.add(x * stride),
+                sums.add(x * 2 * V::N),
+                offsets,
+                weights,
+                stride,
+            );
             x += 8;
         }
         while V::ROWS >= 4 && x + 4 <= positions {
-            tile::<V, 4, W, S>(from.add(x * stride), sums.add(x * 2 * V::N), offsets, weights, stride);
+            tile::<V, 4, W, S>(
+                from.add(x * stride),
+                sums.add(x * 2 * V::N),
+                offsets,
+                weights,
+                stride,
+            );
             x += 4;
         }
         while x + 2 <= positions {
-            tile::<V, 2, W, S>(from.add(x * stride), sums.add(x * 2 * V::N), offsets, weights, stride);
+            tile::<V, 2, W, S>(
+                from.add(x * stride),
+                sums.add(x * 2 * V::N),
+                offsets,
+                weights,
+                stride,
+            );
             x += 2;
         }
         if x < positions {
-            tile::<V, 1, W, S>(from.add(x * stride), sums.add(x * 2 * V::N), offsets, weights, stride);
+            tile::<V, 1, W, S>(
+                from.add(x * stride),
+                sums.add(x * 2 * V::N),
+                offsets,
+                weights,
+                stride,
+            );
         }
     }
 }

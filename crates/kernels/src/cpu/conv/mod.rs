@@ -13,10 +13,11 @@ mod pack;
 mod weight_grad;
 mod window;
 
-
+use super::output::written_by;
 use super::simd::Isa;
 use gather::{Gather, Grid};
 use pack::pack_weights;
+use std::mem::MaybeUninit;
 pub(crate) use weight_grad::{bias_grad, weight_grad};
 use window::Tap;
 
@@ -60,7 +61,10 @@ impl Shape {
         let padding = self.padding as isize;
         let [height, width] = self.kernel;
         (0..height * width)
-            .map(|k| Tap { dy: (k / width) as isize - padding, dx: (k % width) as isize - padding })
+            .map(|k| Tap {
+                dy: (k / width) as isize - padding,
+                dx: (k % width) as isize - padding,
+            })
             .collect()
     }
 }
@@ -76,9 +80,8 @@ pub(crate) fn forward(
     let taps = shape.taps();
     let elements: Vec<usize> = (0..taps.len()).collect();
     let packed = pack_weights(isa, weight, shape, &elements, false);
-    let mut y = Vec::with_capacity(shape.output_len());
     let size = shape.output();
-    Gather {
+    let gather = Gather {
         isa,
         batch: shape.batch,
         source_channels: shape.channels_in,
@@ -89,12 +92,14 @@ pub(crate) fn forward(
         taps: &taps,
         weights: &packed,
         bias,
-        grid: Grid { size, first: [0, 0], step: 1 },
-    }
-    .run(x, y.spare_capacity_mut());
-    // SAFETY: the grid covers the whole output, and `run` writes every position of its grid.
-    unsafe { y.set_len(shape.output_len()) };
-    y
+        grid: Grid {
+            size,
+            first: [0, 0],
+            step: 1,
+        },
+    };
+    // SAFETY: the grid is the whole output, and `run` writes every position of its grid.
+    unsafe { written_by(shape.output_len(), |y| gather.run(x, y)) }
 }
 
 /// The gradient of the input, given that of the output.
@@ -102,36 +107,49 @@ pub(crate) fn forward(
 /// Input positions fall into `stride`² classes by their remainder; within one, each reads the output's
 /// gradient through the same taps at stride one.
 pub(crate) fn input_grad(isa: Isa, shape: &Shape, dy: &[f32], weight: &[f32]) -> Vec<f32> {
-    let (stride, [height, width]) = (shape.stride, shape.size_in);
-    let mut dx = Vec::with_capacity(shape.input_len());
-    for first in (0..stride * stride).map(|class| [class / stride, class % stride]) {
-        if first[0] >= height || first[1] >= width {
-            continue;
-        }
-        let (elements, taps): (Vec<usize>, Vec<Tap>) = class_taps(shape, first).into_iter().unzip();
-        let packed = pack_weights(isa, weight, shape, &elements, true);
-        Gather {
-            isa,
-            batch: shape.batch,
-            source_channels: shape.channels_out,
-            source_size: shape.output(),
-            stride: 1,
-            channels: shape.channels_in,
-            size: shape.size_in,
-            taps: &taps,
-            weights: &packed,
-            bias: None,
-            grid: Grid {
-                size: [(height - first[0]).div_ceil(stride), (width - first[1]).div_ceil(stride)],
-                first,
-                step: stride,
-            },
-        }
-        .run(dy, dx.spare_capacity_mut());
+    // SAFETY: the classes make up the whole input, and each writes every position of its own.
+    unsafe {
+        written_by(shape.input_len(), |dx| {
+            for class in 0..shape.stride * shape.stride {
+                let first = [class / shape.stride, class % shape.stride];
+                if first[0] < shape.size_in[0] && first[1] < shape.size_in[1] {
+                    input_grad_of_class(isa, shape, first, dy, weight, dx);
+                }
+            }
+        })
     }
-    // SAFETY: the classes cover the whole input, and `run` writes every position of its grid.
-    unsafe { dx.set_len(shape.input_len()) };
-    dx
+}
+
+/// The gradient at the input positions `first + stride * i`.
+fn input_grad_of_class(
+    isa: Isa,
+    shape: &Shape,
+    first: [usize; 2],
+    dy: &[f32],
+    weight: &[f32],
+    dx: &mut [MaybeUninit<f32>],
+) {
+    let (elements, taps): (Vec<usize>, Vec<Tap>) = class_taps(shape, first).into_iter().unzip();
+    let packed = pack_weights(isa, weight, shape, &elements, true);
+    let along = |axis: usize| (shape.size_in[axis] - first[axis]).div_ceil(shape.stride);
+    Gather {
+        isa,
+        batch: shape.batch,
+        source_channels: shape.channels_out,
+        source_size: shape.output(),
+        stride: 1,
+        channels: shape.channels_in,
+        size: shape.size_in,
+        taps: &taps,
+        weights: &packed,
+        bias: None,
+        grid: Grid {
+            size: [along(0), along(1)],
+            first,
+            step: shape.stride,
+        },
+    }
+    .run(dy, dx);
 }
 
 /// The kernel elements that reach the input positions `first + stride * i`, and where from.
@@ -143,6 +161,14 @@ fn class_taps(shape: &Shape, first: [usize; 2]) -> Vec<(usize, Tap)> {
     };
     let [height, width] = shape.kernel;
     (0..height * width)
-        .filter_map(|k| Some((k, Tap { dy: along(0, k / width)?, dx: along(1, k % width)? })))
+        .filter_map(|k| {
+            Some((
+                k,
+                Tap {
+                    dy: along(0, k / width)?,
+                    dx: along(1, k % width)?,
+                },
+            ))
+        })
         .collect()
 }

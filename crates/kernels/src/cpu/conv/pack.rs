@@ -24,8 +24,11 @@ pub(super) fn pack_weights(
     let area = shape.kernel[0] * shape.kernel[1];
     let (from_out, from_in) = (shape.channels_in * area, area);
     let (inner, outer) = (shape.channels_in, shape.channels_out);
-    let (outer, inner, outer_step, inner_step) =
-        if swapped { (inner, outer, from_in, from_out) } else { (outer, inner, from_out, from_in) };
+    let (outer, inner, outer_step, inner_step) = if swapped {
+        (inner, outer, from_in, from_out)
+    } else {
+        (outer, inner, from_out, from_in)
+    };
     let depth = inner * elements.len();
     let mut packed = vec![0.0; outer.div_ceil(lanes) * depth * lanes];
     for o in 0..outer {

@@ -34,24 +34,31 @@ pub(crate) fn weight_grad(isa: Isa, shape: &Shape, x: &[f32], dy: &[f32]) -> Gra
     let parts: Vec<Vec<f32>> = (0..groups * panels * slices)
         .into_par_iter()
         .map(|task| {
-            let (group, panel, slice) = (task / slices / panels, task / slices % panels, task % slices);
+            let (group, panel, slice) = (
+                task / slices / panels,
+                task / slices % panels,
+                task % slices,
+            );
             let first = slice * CHANNELS;
             let channels = first..(first + CHANNELS).min(shape.channels_in);
             let copy = Window::new(&taps, shape.stride, 0, rows, width).len() * channels.len();
-            scratch::with([copy, (rows * width).next_multiple_of(lanes) * lanes], |[copy, gradient]| {
-                isa.run(Task {
-                    shape,
-                    taps: &taps,
-                    x,
-                    dy,
-                    images: group * shape.batch / groups..(group + 1) * shape.batch / groups,
-                    panel,
-                    channels,
-                    rows,
-                    copy,
-                    gradient,
-                })
-            })
+            scratch::with(
+                [copy, (rows * width).next_multiple_of(lanes) * lanes],
+                |[copy, gradient]| {
+                    isa.run(Task {
+                        shape,
+                        taps: &taps,
+                        x,
+                        dy,
+                        images: group * shape.batch / groups..(group + 1) * shape.batch / groups,
+                        panel,
+                        channels,
+                        rows,
+                        copy,
+                        gradient,
+                    })
+                },
+            )
         })
         .collect();
     unpack(shape, lanes, &parts, groups)
@@ -81,7 +88,8 @@ fn unpack(shape: &Shape, lanes: usize, parts: &[Vec<f32>], groups: usize) -> Gra
         .enumerate()
         .map(|(channel, weight)| {
             let (panel, lane) = (channel / lanes, channel % lanes);
-            let parts_of = |slice| (0..groups).map(move |g| &parts[g * per_group + panel * slices + slice]);
+            let parts_of =
+                |slice| (0..groups).map(move |g| &parts[g * per_group + panel * slices + slice]);
             for (slice, weight) in weight.chunks_mut(CHANNELS * area).enumerate() {
                 for part in parts_of(slice) {
                     for (w, sums) in weight.iter_mut().zip(part.chunks_exact(lanes)) {
@@ -89,7 +97,9 @@ fn unpack(shape: &Shape, lanes: usize, parts: &[Vec<f32>], groups: usize) -> Gra
                     }
                 }
             }
-            parts_of(0).map(|part| part[part.len() - lanes + lane]).sum()
+            parts_of(0)
+                .map(|part| part[part.len() - lanes + lane])
+                .sum()
         })
         .collect();
     Gradients { weight, bias }
@@ -150,7 +160,13 @@ impl Task<'_> {
                 let gradient = &self.gradient[..rows * width * lanes];
                 add_columns::<V>(gradient, bias);
                 rows_of_tiles::<V, W, S>(
-                    self.copy, &window, &offsets, gradient, width, weight, shape.stride,
+                    self.copy,
+                    &window,
+                    &offsets,
+                    gradient,
+                    width,
+                    weight,
+                    shape.stride,
                 );
             }
         }
@@ -166,20 +182,28 @@ impl Task<'_> {
         let plane = height * width;
         let channel = self.panel * lanes;
         let channels = lanes.min(self.shape.channels_out - channel);
-        let from = &self.dy[(image * self.shape.channels_out + channel) * plane..][..channels * plane];
+        let from =
+            &self.dy[(image * self.shape.channels_out + channel) * plane..][..channels * plane];
         let whole_channels = channels / V::N * V::N;
         let whole_positions = positions.len() / V::N * V::N;
         for block in (0..whole_channels).step_by(V::N) {
             for at in (0..whole_positions).step_by(V::N) {
                 let from = &from[block * plane + positions.start + at..];
                 let to = &mut to[at * lanes + block..];
-                assert!(from.len() >= (V::N - 1) * plane + V::N && to.len() >= (V::N - 1) * lanes + V::N);
+                assert!(
+                    from.len() >= (V::N - 1) * plane + V::N
+                        && to.len() >= (V::N - 1) * lanes + V::N
+                );
                 // SAFETY: both blocks were just checked, and the two slices are distinct.
                 unsafe { V::transpose(from.as_ptr(), plane, to.as_mut_ptr(), lanes) }
             }
         }
         for (at, to) in to.chunks_exact_mut(lanes).take(positions.len()).enumerate() {
-            let done = if at < whole_positions { whole_channels } else { 0 };
+            let done = if at < whole_positions {
+                whole_channels
+            } else {
+                0
+            };
             for lane in done..channels {
                 to[lane] = from[lane * plane + positions.start + at];
             }
@@ -219,7 +243,13 @@ fn rows_of_tiles<V: Lanes, const W: usize, const S: usize>(
     let last = offsets.iter().fold(0, |a, &b| a.max(b));
     assert!(last + (rows - 1) * stride * window.pitch() + (width - 1) * stride < copy.len());
     assert!(sums.len() == offsets.len() * lanes);
-    let area = Area { from: copy.as_ptr(), pitch: stride * window.pitch(), dy, width, stride };
+    let area = Area {
+        from: copy.as_ptr(),
+        pitch: stride * window.pitch(),
+        dy,
+        width,
+        stride,
+    };
     let mut k = 0;
     // SAFETY: the tiles read `copy` at most at the last offset of the last position, just checked,
     // and add to one row of `sums` per offset.

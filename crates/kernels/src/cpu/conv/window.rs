@@ -20,7 +20,13 @@ pub(super) struct Window {
 
 impl Window {
     /// What `rows` full rows of `width` outputs, from row `first` on, read through the taps.
-    pub(super) fn new(taps: &[Tap], stride: usize, first: usize, rows: usize, width: usize) -> Self {
+    pub(super) fn new(
+        taps: &[Tap],
+        stride: usize,
+        first: usize,
+        rows: usize,
+        width: usize,
+    ) -> Self {
         let range = |offset: fn(&Tap) -> isize| {
             let offsets = || taps.iter().map(offset);
             (offsets().min().unwrap_or(0), offsets().max().unwrap_or(0))
@@ -63,7 +69,10 @@ impl Window {
         let zeros_left = ((-self.left).max(0) as usize).min(self.width);
         let skip = self.left.max(0) as usize;
         let inside = (self.width - zeros_left).min(width.saturating_sub(skip));
-        for (plane, to) in source.chunks_exact(height * width).zip(to.chunks_exact_mut(self.len())) {
+        for (plane, to) in source
+            .chunks_exact(height * width)
+            .zip(to.chunks_exact_mut(self.len()))
+        {
             for (y, row) in (self.top..).zip(to.chunks_exact_mut(self.width)) {
                 if y < 0 || y >= height as isize {
                     row.fill(0.0);

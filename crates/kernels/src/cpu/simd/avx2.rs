@@ -40,6 +40,42 @@ impl Lanes for F32 {
     }
 
     #[inline(always)]
+    fn sub(self, other: Self) -> Self {
+        Self(unsafe { _mm256_sub_ps(self.0, other.0) })
+    }
+
+    #[inline(always)]
+    fn mul(self, other: Self) -> Self {
+        Self(unsafe { _mm256_mul_ps(self.0, other.0) })
+    }
+
+    #[inline(always)]
+    fn div(self, other: Self) -> Self {
+        Self(unsafe { _mm256_div_ps(self.0, other.0) })
+    }
+
+    #[inline(always)]
+    fn max(self, other: Self) -> Self {
+        // The instruction gives its second operand where either is not a number.
+        Self(unsafe { _mm256_max_ps(other.0, self.0) })
+    }
+
+    #[inline(always)]
+    fn min(self, other: Self) -> Self {
+        // The instruction gives its second operand where either is not a number.
+        Self(unsafe { _mm256_min_ps(other.0, self.0) })
+    }
+
+    #[inline(always)]
+    fn scale_by_power(self, power: Self) -> Self {
+        unsafe {
+            let exponent = _mm256_add_epi32(_mm256_cvtps_epi32(power.0), _mm256_set1_epi32(127));
+            let factor = _mm256_castsi256_ps(_mm256_slli_epi32(exponent, 23));
+            Self(_mm256_mul_ps(self.0, factor))
+        }
+    }
+
+    #[inline(always)]
     fn mul_add(self, factor: Self, addend: Self) -> Self {
         Self(unsafe { _mm256_fmadd_ps(self.0, factor.0, addend.0) })
     }
@@ -55,17 +91,31 @@ impl Lanes for F32 {
             let mut t = r;
             for i in 0..8 {
                 let (a, b) = (r[i / 2 * 2], r[i / 2 * 2 + 1]);
-                t[i] = if i % 2 == 0 { _mm256_unpacklo_ps(a, b) } else { _mm256_unpackhi_ps(a, b) };
+                t[i] = if i % 2 == 0 {
+                    _mm256_unpacklo_ps(a, b)
+                } else {
+                    _mm256_unpackhi_ps(a, b)
+                };
             }
             let mut u = t;
             for i in 0..8 {
                 let (a, b) = (t[i / 4 * 4 + i % 4 / 2], t[i / 4 * 4 + i % 4 / 2 + 2]);
-                u[i] = if i % 2 == 0 { _mm256_shuffle_ps(a, b, 0x44) } else { _mm256_shuffle_ps(a, b, 0xee) };
+                u[i] = if i % 2 == 0 {
+                    _mm256_shuffle_ps(a, b, 0x44)
+                } else {
+                    _mm256_shuffle_ps(a, b, 0xee)
+                };
             }
             for i in 0..4 {
                 let (low, high) = (u[i], u[i + 4]);
-                _mm256_storeu_ps(to.add(i * to_pitch), _mm256_permute2f128_ps(low, high, 0x20));
-                _mm256_storeu_ps(to.add((i + 4) * to_pitch), _mm256_permute2f128_ps(low, high, 0x31));
+                _mm256_storeu_ps(
+                    to.add(i * to_pitch),
+                    _mm256_permute2f128_ps(low, high, 0x20),
+                );
+                _mm256_storeu_ps(
+                    to.add((i + 4) * to_pitch),
+                    _mm256_permute2f128_ps(low, high, 0x31),
+                );
             }
         }
     }

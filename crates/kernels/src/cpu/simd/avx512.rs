@@ -40,6 +40,38 @@ impl Lanes for F32 {
     }
 
     #[inline(always)]
+    fn sub(self, other: Self) -> Self {
+        Self(unsafe { _mm512_sub_ps(self.0, other.0) })
+    }
+
+    #[inline(always)]
+    fn mul(self, other: Self) -> Self {
+        Self(unsafe { _mm512_mul_ps(self.0, other.0) })
+    }
+
+    #[inline(always)]
+    fn div(self, other: Self) -> Self {
+        Self(unsafe { _mm512_div_ps(self.0, other.0) })
+    }
+
+    #[inline(always)]
+    fn max(self, other: Self) -> Self {
+        // The instruction gives its second operand where either is not a number.
+        Self(unsafe { _mm512_max_ps(other.0, self.0) })
+    }
+
+    #[inline(always)]
+    fn min(self, other: Self) -> Self {
+        // The instruction gives its second operand where either is not a number.
+        Self(unsafe { _mm512_min_ps(other.0, self.0) })
+    }
+
+    #[inline(always)]
+    fn scale_by_power(self, power: Self) -> Self {
+        Self(unsafe { _mm512_scalef_ps(self.0, power.0) })
+    }
+
+    #[inline(always)]
     fn mul_add(self, factor: Self, addend: Self) -> Self {
         Self(unsafe { _mm512_fmadd_ps(self.0, factor.0, addend.0) })
     }
@@ -55,12 +87,20 @@ impl Lanes for F32 {
             let mut t = r;
             for i in 0..16 {
                 let (a, b) = (r[i / 2 * 2], r[i / 2 * 2 + 1]);
-                t[i] = if i % 2 == 0 { _mm512_unpacklo_ps(a, b) } else { _mm512_unpackhi_ps(a, b) };
+                t[i] = if i % 2 == 0 {
+                    _mm512_unpacklo_ps(a, b)
+                } else {
+                    _mm512_unpackhi_ps(a, b)
+                };
             }
             let mut u = t;
             for i in 0..16 {
                 let (a, b) = (t[i / 4 * 4 + i % 4 / 2], t[i / 4 * 4 + i % 4 / 2 + 2]);
-                u[i] = if i % 2 == 0 { _mm512_shuffle_ps(a, b, 0x44) } else { _mm512_shuffle_ps(a, b, 0xee) };
+                u[i] = if i % 2 == 0 {
+                    _mm512_shuffle_ps(a, b, 0x44)
+                } else {
+                    _mm512_shuffle_ps(a, b, 0xee)
+                };
             }
             // `u[4 g + i]`, quarter q: column 4 q + i of rows 4 g to 4 g + 3. Quarters are swapped in two steps.
             for i in 0..4 {
@@ -68,10 +108,22 @@ impl Lanes for F32 {
                 let odd01 = _mm512_shuffle_f32x4(u[i], u[4 + i], 0xdd);
                 let even23 = _mm512_shuffle_f32x4(u[8 + i], u[12 + i], 0x88);
                 let odd23 = _mm512_shuffle_f32x4(u[8 + i], u[12 + i], 0xdd);
-                _mm512_storeu_ps(to.add(i * to_pitch), _mm512_shuffle_f32x4(even01, even23, 0x88));
-                _mm512_storeu_ps(to.add((4 + i) * to_pitch), _mm512_shuffle_f32x4(odd01, odd23, 0x88));
-                _mm512_storeu_ps(to.add((8 + i) * to_pitch), _mm512_shuffle_f32x4(even01, even23, 0xdd));
-                _mm512_storeu_ps(to.add((12 + i) * to_pitch), _mm512_shuffle_f32x4(odd01, odd23, 0xdd));
+                _mm512_storeu_ps(
+                    to.add(i * to_pitch),
+                    _mm512_shuffle_f32x4(even01, even23, 0x88),
+                );
+                _mm512_storeu_ps(
+                    to.add((4 + i) * to_pitch),
+                    _mm512_shuffle_f32x4(odd01, odd23, 0x88),
+                );
+                _mm512_storeu_ps(
+                    to.add((8 + i) * to_pitch),
+                    _mm512_shuffle_f32x4(even01, even23, 0xdd),
+                );
+                _mm512_storeu_ps(
+                    to.add((12 + i) * to_pitch),
+                    _mm512_shuffle_f32x4(odd01, odd23, 0xdd),
+                );
             }
         }
     }

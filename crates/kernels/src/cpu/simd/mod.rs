@@ -4,6 +4,7 @@
 mod avx2;
 #[cfg(target_arch = "x86_64")]
 mod avx512;
+pub(crate) mod math;
 mod portable;
 
 use std::sync::OnceLock;
@@ -26,15 +27,62 @@ pub(crate) trait Lanes: Copy {
     unsafe fn store(self, to: *mut f32);
     fn splat(x: f32) -> Self;
     fn add(self, other: Self) -> Self;
+    fn sub(self, other: Self) -> Self;
+    fn mul(self, other: Self) -> Self;
+    fn div(self, other: Self) -> Self;
+    /// The larger of each pair; `self`'s where `self` is not a number.
+    fn max(self, other: Self) -> Self;
+    /// The smaller of each pair; `self`'s where `self` is not a number.
+    fn min(self, other: Self) -> Self;
     /// `self * factor + addend`.
     fn mul_add(self, factor: Self, addend: Self) -> Self;
+    /// `self * 2^power` for whole `power` from -126 to 127.
+    fn scale_by_power(self, power: Self) -> Self;
     /// Writes the transpose of the `N` by `N` block at `from` to `to`.
     ///
     /// # Safety
     /// `N` rows of `N` floats, `from_pitch` floats apart, are readable at `from`; as many, `to_pitch`
     /// floats apart, are writable at `to`; the two do not overlap.
     unsafe fn transpose(from: *const f32, from_pitch: usize, to: *mut f32, to_pitch: usize);
+
+    /// The first `count` floats at `from`, then zeros.
+    ///
+    /// # Safety
+    /// `count`, at most `N`, floats are readable at `from`.
+    #[inline(always)]
+    unsafe fn load_first(from: *const f32, count: usize) -> Self {
+        let mut row = [0.0; WIDEST];
+        // SAFETY: the caller's promise; `row` has room for any register.
+        unsafe {
+            std::ptr::copy_nonoverlapping(from, row.as_mut_ptr(), count);
+            Self::load(row.as_ptr())
+        }
+    }
+
+    /// # Safety
+    /// `count`, at most `N`, floats are writable at `to`.
+    #[inline(always)]
+    unsafe fn store_first(self, to: *mut f32, count: usize) {
+        let mut row = [0.0; WIDEST];
+        // SAFETY: as in `load_first`.
+        unsafe {
+            self.store(row.as_mut_ptr());
+            std::ptr::copy_nonoverlapping(row.as_ptr(), to, count);
+        }
+    }
+
+    /// The sum of the lanes, in order.
+    #[inline(always)]
+    fn sum(self) -> f32 {
+        let mut row = [0.0; WIDEST];
+        // SAFETY: `row` has room for any register.
+        unsafe { self.store(row.as_mut_ptr()) };
+        row[..Self::N].iter().sum()
+    }
 }
+
+/// Floats of the widest register.
+const WIDEST: usize = 16;
 
 /// A computation written once for every register width.
 ///
@@ -75,7 +123,11 @@ impl Isa {
     /// The widest instruction set that this processor has.
     pub(crate) fn best() -> Self {
         static BEST: OnceLock<Isa> = OnceLock::new();
-        *BEST.get_or_init(|| *Self::available().last().expect("the portable path always exists"))
+        *BEST.get_or_init(|| {
+            *Self::available()
+                .last()
+                .expect("the portable path always exists")
+        })
     }
 
     /// Floats per register.

@@ -38,10 +38,42 @@ impl Lanes for F32 {
         self.map2(other, |a, b| a + b)
     }
 
+    #[inline(always)]
+    fn sub(self, other: Self) -> Self {
+        self.map2(other, |a, b| a - b)
+    }
+
+    #[inline(always)]
+    fn mul(self, other: Self) -> Self {
+        self.map2(other, |a, b| a * b)
+    }
+
+    #[inline(always)]
+    fn div(self, other: Self) -> Self {
+        self.map2(other, |a, b| a / b)
+    }
+
+    #[inline(always)]
+    fn max(self, other: Self) -> Self {
+        self.map2(other, |a, b| if b > a { b } else { a })
+    }
+
+    #[inline(always)]
+    fn min(self, other: Self) -> Self {
+        self.map2(other, |a, b| if b < a { b } else { a })
+    }
+
+    #[inline(always)]
+    fn scale_by_power(self, power: Self) -> Self {
+        self.map2(power, |a, power| {
+            a * f32::from_bits(((power as i32 + 127) << 23) as u32)
+        })
+    }
+
     /// Two roundings: a fused one is a library call on targets without the instruction.
     #[inline(always)]
     fn mul_add(self, factor: Self, addend: Self) -> Self {
-        self.map2(factor, |a, b| a * b).add(addend)
+        self.mul(factor).add(addend)
     }
 
     #[inline(always)]
