@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
-use crate::dataset::{check_channels, check_side};
+use crate::shape::{check_channels, check_side};
 use crate::{DataError, Dataset, cifar, folder, idx, parquet};
 
 /// What to read and how.
@@ -19,8 +19,8 @@ pub struct DataConfig {
     #[serde(default)]
     pub split: Split,
     /// The side in pixels of the square pictures that come out; none keeps their own size, which must then be the same
-    /// for all. IDX pictures are padded with black when smaller; all others are resized (Lanczos) by their shorter
-    /// side and cut to the square in the middle.
+    /// for all. IDX pictures are padded with black when smaller; of all others the square in the middle is taken
+    /// and resized (Lanczos).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub size: Option<usize>,
     /// 1 (grey) or 3 (RGB); none keeps those of IDX (1) and CIFAR-10 (3), and is 3 for image files.

@@ -88,7 +88,7 @@ pub enum DataError {
         got: u32,
     },
     /// A file's contents contradict its format.
-    #[error("{origin}: damaged file: {reason}")]
+    #[error("{origin}: damaged: {reason}")]
     Damaged {
         /// The file, and where in it.
         origin: String,
@@ -130,6 +130,17 @@ pub enum DataError {
         expected: &'static str,
         /// What the file has.
         got: String,
+    },
+    /// A parquet file is compressed in a way that is not supported.
+    #[error(
+        "{}: compressed with {codec}; expected snappy, gzip or none; write the file again with snappy",
+        path.display()
+    )]
+    Compression {
+        /// The file.
+        path: PathBuf,
+        /// The codec's name.
+        codec: String,
     },
     /// The configuration asks for something that the data cannot give.
     #[error("{key} = {got} does not fit {origin}: expected {expected}")]

@@ -24,10 +24,12 @@ mod loader;
 mod order;
 mod parquet;
 pub mod picture;
+mod shape;
 
 pub use config::{DataConfig, DataKind, Split, load};
-pub use dataset::{Dataset, ImageShape};
+pub use dataset::Dataset;
 pub use error::DataError;
 pub use idx::{FASHION_MNIST_CLASSES, parse_idx};
 pub use loader::{HostBatch, Loader, batch};
 pub use order::{Order, Pick};
+pub use shape::ImageShape;

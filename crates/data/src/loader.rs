@@ -126,3 +126,95 @@ impl Iterator for Loader {
         None
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn numbered(len: usize) -> Dataset {
+        let shape = ImageShape {
+            channels: 1,
+            height: 1,
+            width: 2,
+        };
+        let pixels = (0..len as u8).flat_map(|i| [i, 255 - i]).collect();
+        let labels = (0..len as u32).map(|i| i % 3).collect();
+        Dataset::from_parts("numbered", shape, pixels, Some(labels), Vec::new()).unwrap()
+    }
+
+    #[test]
+    fn a_batch_holds_the_examples_of_the_order() {
+        let dataset = numbered(10);
+        let mut order = Order::new(1, 10, true);
+        let batch = batch(&dataset, &mut order, 5, 12);
+        assert_eq!((batch.clock, batch.len(), batch.pixels.len()), (5, 12, 24));
+        for sample in 0..12 {
+            let pick = order.at(5 + sample as u64);
+            assert_eq!(batch.indices[sample], pick.index as u64);
+            assert_eq!(batch.labels[sample], Some(pick.index as u32 % 3));
+            let mut expected = [pick.index as f32, 255.0 - pick.index as f32];
+            if pick.flip {
+                expected.reverse();
+            }
+            assert_eq!(
+                batch.pixels[2 * sample..][..2],
+                expected.map(|x| x / 127.5 - 1.0)
+            );
+        }
+    }
+
+    #[test]
+    fn flipping_mirrors_rows_within_each_channel() {
+        let rgb = ImageShape {
+            channels: 3,
+            height: 2,
+            width: 3,
+        };
+        let pixels: Vec<u8> = (0..18).collect();
+        let dataset = Dataset::from_parts("one", rgb, pixels, None, Vec::new()).unwrap();
+        let mut order = Order::new(0, 1, true);
+        let clock = (0..100).find(|&clock| order.at(clock).flip).unwrap();
+        let flipped = batch(&dataset, &mut order, clock, 1);
+        let expected = [2, 1, 0, 5, 4, 3, 8, 7, 6, 11, 10, 9, 14, 13, 12, 17, 16, 15].map(to_f32);
+        assert_eq!(flipped.pixels, expected);
+        assert_eq!(flipped.labels, [None]);
+    }
+
+    #[test]
+    fn the_loader_gives_the_batches_of_the_order_and_ends_at_the_total() {
+        let dataset = Arc::new(numbered(7));
+        let mut order = Order::new(4, 7, true);
+        let loaded: Vec<HostBatch> = Loader::new(dataset.clone(), 4, true, 3, 0, 20).collect();
+        let sizes: Vec<usize> = loaded.iter().map(HostBatch::len).collect();
+        assert_eq!(sizes, [3, 3, 3, 3, 3, 3, 2]);
+        for loaded in loaded {
+            assert_eq!(
+                loaded,
+                batch(&dataset, &mut order, loaded.clock, loaded.len())
+            );
+        }
+    }
+
+    #[test]
+    fn a_loader_resumed_at_any_clock_continues_the_run() {
+        let dataset = Arc::new(numbered(7));
+        let whole: Vec<HostBatch> = Loader::new(dataset.clone(), 4, true, 1, 0, 30).collect();
+        for clock in 0..30 {
+            let rest: Vec<HostBatch> =
+                Loader::new(dataset.clone(), 4, true, 1, clock, 30).collect();
+            assert_eq!(rest, whole[clock as usize..]);
+        }
+        assert_eq!(Loader::new(dataset, 4, true, 1, 30, 30).count(), 0);
+    }
+
+    #[test]
+    fn a_loader_dropped_early_ends_its_thread() {
+        let dataset = Arc::new(numbered(7));
+        let mut loader = Loader::new(dataset.clone(), 4, true, 2, 0, u64::MAX);
+        assert!(loader.next().is_some());
+        let worker = loader.worker.take().unwrap();
+        drop(loader);
+        worker.join().unwrap();
+        assert_eq!(Arc::strong_count(&dataset), 1);
+    }
+}

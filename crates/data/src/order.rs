@@ -105,3 +105,87 @@ fn below(bound: u64, random: &mut ChaCha8Rng) -> u64 {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    proptest! {
+        #[test]
+        fn every_epoch_is_a_permutation(seed: u64, len in 1usize..200, epoch in 0u64..1_000_000) {
+            let mut order = Order::new(seed, len, true);
+            let start = epoch * len as u64;
+            let mut seen: Vec<usize> = (0..len as u64).map(|i| order.at(start + i).index).collect();
+            seen.sort_unstable();
+            prop_assert_eq!(seen, (0..len).collect::<Vec<_>>());
+        }
+
+        #[test]
+        fn a_pick_depends_on_nothing_asked_before(
+            seed: u64, len in 1usize..50, asked in prop::collection::vec(0u64..500, 0..20), clock in 0u64..500,
+        ) {
+            let fresh = Order::new(seed, len, true).at(clock);
+            let mut order = Order::new(seed, len, true);
+            for earlier in asked {
+                order.at(earlier);
+            }
+            prop_assert_eq!(order.at(clock), fresh);
+        }
+
+        #[test]
+        fn flipping_changes_no_index(seed: u64, len in 1usize..50, clock: u64) {
+            let plain = Order::new(seed, len, false).at(clock);
+            prop_assert_eq!(plain.index, Order::new(seed, len, true).at(clock).index);
+            prop_assert!(!plain.flip);
+        }
+    }
+
+    #[test]
+    fn epochs_and_seeds_differ() {
+        let epoch = |seed, epoch: u64| -> Vec<usize> {
+            let mut order = Order::new(seed, 100, false);
+            (0..100).map(|i| order.at(epoch * 100 + i).index).collect()
+        };
+        assert_ne!(epoch(1, 0), epoch(1, 1));
+        assert_ne!(epoch(1, 0), epoch(2, 0));
+    }
+
+    /// The stored order of a run must not change with a dependency or a rewrite: resumed runs rely on it.
+    /// The values are those of `tests/order_golden.py`.
+    #[test]
+    fn the_order_is_pinned() {
+        let mut order = Order::new(7, 10, true);
+        let picks: Vec<Pick> = (0..20).map(|clock| order.at(clock)).collect();
+        let indices: Vec<usize> = picks.iter().map(|pick| pick.index).collect();
+        let flips: String = picks
+            .iter()
+            .map(|pick| if pick.flip { '1' } else { '0' })
+            .collect();
+        assert_eq!(
+            indices,
+            [3, 5, 6, 1, 7, 2, 4, 9, 0, 8, 9, 8, 0, 1, 5, 4, 2, 3, 7, 6]
+        );
+        assert_eq!(flips, "11010111100100001011");
+    }
+
+    #[test]
+    fn each_place_is_equally_likely_and_half_are_flipped() {
+        const LEN: usize = 5;
+        const EPOCHS: u64 = 20_000;
+        let mut order = Order::new(3, LEN, true);
+        let mut counts = [[0u32; LEN]; LEN];
+        let mut flips = 0;
+        for clock in 0..EPOCHS * LEN as u64 {
+            let pick = order.at(clock);
+            counts[clock as usize % LEN][pick.index] += 1;
+            flips += u32::from(pick.flip);
+        }
+        // Five standard deviations of a binomial count: 5 * sqrt(n p (1 - p)).
+        for count in counts.into_iter().flatten() {
+            assert!((f64::from(count) - 4000.0).abs() < 5.0 * 56.6, "{counts:?}");
+        }
+        assert!((f64::from(flips) - 50_000.0).abs() < 5.0 * 158.2, "{flips}");
+    }
+}

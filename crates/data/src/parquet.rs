@@ -1,6 +1,134 @@
-//! Hugging Face parquet.
-use crate::{DataConfig, DataError, Dataset};
-use std::path::Path;
-pub(crate) fn read(_path: &Path, _config: &DataConfig) -> Result<Dataset, DataError> {
-    todo!()
+//! Hugging Face parquet: a column of encoded images and one of labels.
+
+mod columns;
+mod table;
+
+use std::path::{Path, PathBuf};
+
+use crate::dataset::spread;
+use crate::folder::entries;
+use crate::gather::{CHUNK, Gather};
+use crate::{DataConfig, DataError, Dataset, Split};
+use table::{Example, Table};
+
+/// Reads the images and labels of a parquet file, or of a folder of them (or of its sub-folder `data`). Where files are
+/// named after splits (`train-00000-of-00004.parquet`), those of the split asked for are read.
+pub(crate) fn read(path: &Path, config: &DataConfig) -> Result<Dataset, DataError> {
+    let tables = files(path, config.split)?
+        .iter()
+        .map(|file| Table::open(file))
+        .collect::<Result<Vec<_>, _>>()?;
+    let labelled = all_labelled(&tables)?;
+    let classes = tables
+        .iter()
+        .find_map(Table::class_names)
+        .unwrap_or_default();
+
+    let total = tables.iter().map(Table::rows).sum();
+    let mut kept = spread(total, config.limit.unwrap_or(usize::MAX)).peekable();
+    let mut gather = Gather::new(config.size, config.channels);
+    let mut labels = Vec::new();
+    let mut start = 0;
+    for table in &tables {
+        let mut rows = (start..)
+            .zip(table.examples()?)
+            .filter(|(i, _)| kept.next_if_eq(i).is_some());
+        loop {
+            let chunk = rows
+                .by_ref()
+                .take(CHUNK)
+                .map(|(_, row)| row)
+                .collect::<Result<Vec<Example>, _>>()?;
+            if chunk.is_empty() {
+                break;
+            }
+            for example in chunk.iter().filter(|_| labelled) {
+                labels.push(table.label(example, &classes)?);
+            }
+            gather.extend(
+                &chunk,
+                |example| Ok(example.image.clone()),
+                |example| table.origin(example.row),
+            )?;
+        }
+        start += table.rows();
+        if kept.next_if(|&i| i < start).is_some() {
+            return Err(table.cut_short());
+        }
+    }
+
+    let name = path.display().to_string();
+    let (Some(shape), pixels) = gather.finish() else {
+        return Err(DataError::Empty {
+            origin: name,
+            hint: "its parquet files have no rows".into(),
+        });
+    };
+    Dataset::from_parts(name, shape, pixels, labelled.then_some(labels), classes)
+}
+
+/// Whether the files have labels: all of them, or none.
+fn all_labelled(tables: &[Table]) -> Result<bool, DataError> {
+    let labelled = tables.iter().all(Table::labelled);
+    match tables.iter().find(|table| table.labelled() != labelled) {
+        None => Ok(labelled),
+        Some(odd) => Err(DataError::Damaged {
+            origin: odd.path().display().to_string(),
+            reason: "it has a label column, and another file of the set has none".into(),
+        }),
+    }
+}
+
+/// The parquet files of a split, sorted by name.
+fn files(path: &Path, split: Split) -> Result<Vec<PathBuf>, DataError> {
+    if path.is_file() {
+        return Ok(vec![path.to_path_buf()]);
+    }
+    let inner = path.join("data");
+    let mut all = parquet_files(path)?;
+    if all.is_empty() && inner.is_dir() {
+        all = parquet_files(&inner)?;
+    }
+    let of = |name: &str| {
+        all.iter()
+            .filter(|file| has_prefix(file, name))
+            .cloned()
+            .collect::<Vec<_>>()
+    };
+    let named = |split: Split| {
+        split
+            .names()
+            .iter()
+            .map(|name| of(name))
+            .find(|files| !files.is_empty())
+    };
+    let divided = named(Split::Train).is_some() || named(Split::Test).is_some();
+    match named(split) {
+        Some(files) => Ok(files),
+        None if !divided && split == Split::Train && !all.is_empty() => Ok(all),
+        None => Err(DataError::Missing {
+            path: path.to_path_buf(),
+            wanted: format!(
+                "`*.parquet` file for the split (`{}-*.parquet`)",
+                split.names().join("-*.parquet`, `")
+            ),
+            hint: "set `path` to the folder of the parquet files, or to one file".into(),
+        }),
+    }
+}
+
+fn parquet_files(folder: &Path) -> Result<Vec<PathBuf>, DataError> {
+    let is_parquet = |path: &PathBuf| {
+        path.extension()
+            .is_some_and(|extension| extension == "parquet")
+            && path.is_file()
+    };
+    Ok(entries(folder)?.into_iter().filter(is_parquet).collect())
+}
+
+/// Whether a file's name is `prefix`, or `prefix` and something set off by a sign.
+fn has_prefix(file: &Path, prefix: &str) -> bool {
+    let stem = file.file_stem().unwrap_or_default().to_string_lossy();
+    stem.strip_prefix(prefix)
+        .is_some_and(|rest| !rest.starts_with(char::is_alphanumeric))
 }

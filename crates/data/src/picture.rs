@@ -1,17 +1,13 @@
 //! Pictures in and out: read at a size, write as PNG or JPEG, arrange in a grid.
 
-use std::io::Cursor;
-use std::path::Path;
+mod codec;
 
-use image::codecs::jpeg::JpegEncoder;
-use image::codecs::png::PngEncoder;
-use image::imageops::FilterType;
-use image::{
-    DynamicImage, ExtendedColorType, ImageDecoder, ImageEncoder, ImageReader, ImageResult, RgbImage,
-};
+use image::RgbImage;
+use image::imageops::{self, FilterType};
 
-use crate::dataset::{check_channels, check_side};
-use crate::{DataError, ImageShape};
+use crate::ImageShape;
+
+pub use codec::{decode, encode_jpeg, encode_png, read, write_png};
 
 /// One picture, 8 bit, CHW. `pixels` must have `shape.len()` values.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -70,7 +66,7 @@ impl Picture {
     }
 
     /// The picture in the middle of a black square of `side` pixels, which must not be smaller than it.
-    pub fn pad_to(self, side: usize) -> Self {
+    pub(crate) fn pad_to(self, side: usize) -> Self {
         let mut square = Self::filled(
             ImageShape {
                 height: side,
@@ -87,17 +83,29 @@ impl Picture {
         square
     }
 
-    /// The picture resized (Lanczos, which averages when it shrinks) until its shorter side is `side`, and cut to the
-    /// square in its middle.
+    /// The square in the middle of the picture, resized to `side` (at least 1) pixels; Lanczos, which averages when it
+    /// shrinks.
     pub fn resize_to(self, side: usize) -> Self {
-        if self.shape.height == side && self.shape.width == side {
+        let ImageShape {
+            channels,
+            height,
+            width,
+        } = self.shape;
+        if height == side && width == side {
             return self;
         }
-        let channels = self.shape.channels;
-        let side = side as u32;
-        let square =
-            DynamicImage::from(self.to_rgb()).resize_to_fill(side, side, FilterType::Lanczos3);
-        Self::from_rgb(&square.to_rgb8()).with_channels(channels)
+        let middle = height.min(width);
+        let (left, top) = ((width - middle) / 2, (height - middle) / 2);
+        let image = self.to_rgb();
+        let square = imageops::crop_imm(
+            &image,
+            left as u32,
+            top as u32,
+            middle as u32,
+            middle as u32,
+        );
+        let square = imageops::resize(&*square, side as u32, side as u32, FilterType::Lanczos3);
+        Self::from_rgb(&square).with_channels(channels)
     }
 
     /// Copies `other`, which must have as many channels and fit, with its corner at row `top`, column `left`.
@@ -150,134 +158,6 @@ impl Picture {
     }
 }
 
-/// Reads a PNG, JPEG, BMP or WebP file; the contents decide the format, not the name. Transparent parts become white,
-/// and a camera's orientation tag is obeyed.
-///
-/// With `size`, the result is a square of that side, as [`Picture::resize_to`] makes it. `channels` is 1 or 3.
-///
-/// # Errors
-/// A file that cannot be read or decoded, a size of 0, or another number of channels.
-pub fn read(path: &Path, size: Option<usize>, channels: usize) -> Result<Picture, DataError> {
-    let bytes = std::fs::read(path).map_err(DataError::read(path))?;
-    decode(&bytes, &path.display().to_string(), size, channels)
-}
-
-/// Decodes the bytes of an image file as [`read`] does; `origin` names them in errors.
-///
-/// # Errors
-/// As [`read`].
-pub fn decode(
-    bytes: &[u8],
-    origin: &str,
-    size: Option<usize>,
-    channels: usize,
-) -> Result<Picture, DataError> {
-    check_channels(channels, origin)?;
-    if let Some(side) = size {
-        check_side(side, origin)?;
-    }
-    let image = decode_upright(bytes).map_err(|error| DataError::Image {
-        origin: origin.to_owned(),
-        reason: error.to_string(),
-    })?;
-    let mut picture = Picture::from_rgb(&over_white(image));
-    if let Some(side) = size {
-        picture = picture.resize_to(side);
-    }
-    Ok(picture.with_channels(channels))
-}
-
-fn decode_upright(bytes: &[u8]) -> ImageResult<DynamicImage> {
-    let mut decoder = ImageReader::new(Cursor::new(bytes))
-        .with_guessed_format()?
-        .into_decoder()?;
-    let orientation = decoder.orientation()?;
-    let mut image = DynamicImage::from_decoder(decoder)?;
-    image.apply_orientation(orientation);
-    Ok(image)
-}
-
-fn over_white(image: DynamicImage) -> RgbImage {
-    if !image.color().has_alpha() {
-        return image.into_rgb8();
-    }
-    let rgba = image.into_rgba8();
-    RgbImage::from_fn(rgba.width(), rgba.height(), |x, y| {
-        let [colour @ .., alpha] = rgba.get_pixel(x, y).0.map(u32::from);
-        image::Rgb(colour.map(|value| ((value * alpha + 255 * (255 - alpha) + 127) / 255) as u8))
-    })
-}
-
-/// Writes `picture` to `path` as PNG.
-///
-/// # Errors
-/// A file that cannot be written, or a picture that is none (no pixels, or not `shape.len()` of them).
-pub fn write_png(path: impl AsRef<Path>, picture: &Picture) -> Result<(), DataError> {
-    let path = path.as_ref();
-    let bytes = encode_png(picture)?;
-    std::fs::write(path, bytes).map_err(|source| DataError::Write {
-        path: path.to_path_buf(),
-        source,
-    })
-}
-
-/// The bytes of a PNG file.
-///
-/// # Errors
-/// A picture that is none (no pixels, or not `shape.len()` of them).
-pub fn encode_png(picture: &Picture) -> Result<Vec<u8>, DataError> {
-    let mut bytes = Vec::new();
-    encode(picture, |values, width, height, color| {
-        PngEncoder::new(&mut bytes).write_image(values, width, height, color)
-    })?;
-    Ok(bytes)
-}
-
-/// The bytes of a JPEG file of `quality` 1 (smallest) to 100 (best).
-///
-/// # Errors
-/// A picture that is none (no pixels, or not `shape.len()` of them).
-pub fn encode_jpeg(picture: &Picture, quality: u8) -> Result<Vec<u8>, DataError> {
-    let mut bytes = Vec::new();
-    let encoder = JpegEncoder::new_with_quality(&mut bytes, quality.clamp(1, 100));
-    encode(picture, |values, width, height, color| {
-        encoder.write_image(values, width, height, color)
-    })?;
-    Ok(bytes)
-}
-
-/// Gives a checked picture's values [height, width, channels], width, height and colour type to `write`.
-fn encode(
-    picture: &Picture,
-    write: impl FnOnce(&[u8], u32, u32, ExtendedColorType) -> ImageResult<()>,
-) -> Result<(), DataError> {
-    let origin = "the picture to encode";
-    let unusable = |reason: String| DataError::Image {
-        origin: origin.into(),
-        reason,
-    };
-    let ImageShape {
-        channels,
-        height,
-        width,
-    } = picture.shape;
-    check_channels(channels, origin)?;
-    let (expected, got) = (picture.shape.len(), picture.pixels.len());
-    if expected == 0 || expected != got {
-        return Err(unusable(format!(
-            "{} needs {expected} values, at least one, and has {got}",
-            picture.shape
-        )));
-    }
-    let color = if channels == 1 {
-        ExtendedColorType::L8
-    } else {
-        ExtendedColorType::Rgb8
-    };
-    write(&picture.interleaved(), width as u32, height as u32, color)
-        .map_err(|error| unusable(error.to_string()))
-}
-
 /// Pictures side by side on white, `columns` to a row, with `margin` white pixels around each. All cells have the size
 /// of the largest picture; grey ones become RGB when others are.
 pub fn grid(pictures: &[Picture], columns: usize, margin: usize) -> Picture {
@@ -301,4 +181,103 @@ pub fn grid(pictures: &[Picture], columns: usize, margin: usize) -> Picture {
         sheet.paste(&picture.clone().with_channels(channels), top, left);
     }
     sheet
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const fn shape(channels: usize, height: usize, width: usize) -> ImageShape {
+        ImageShape {
+            channels,
+            height,
+            width,
+        }
+    }
+
+    #[test]
+    fn values_survive_the_way_to_floats_and_back() {
+        for value in 0..=255 {
+            assert_eq!(to_u8(to_f32(value)), value);
+        }
+        assert_eq!(
+            [-7.0, -1.0, 0.0, 1.0, 7.0, f32::NAN].map(to_u8),
+            [0, 0, 128, 255, 255, 0]
+        );
+    }
+
+    #[test]
+    fn padding_centres_on_black() {
+        let picture = Picture {
+            shape: shape(1, 1, 2),
+            pixels: vec![5, 6],
+        };
+        let expected = vec![0, 0, 0, 0, 0, 5, 6, 0, 0, 0, 0, 0, 0, 0, 0, 0];
+        assert_eq!(
+            picture.pad_to(4),
+            Picture {
+                shape: shape(1, 4, 4),
+                pixels: expected
+            }
+        );
+    }
+
+    #[test]
+    fn channels_convert() {
+        let colour = Picture {
+            shape: shape(3, 1, 2),
+            pixels: vec![255, 10, 0, 10, 0, 10],
+        };
+        let grey = colour.clone().with_channels(1);
+        assert_eq!(grey.pixels, [54, 10]);
+        assert_eq!(grey.with_channels(3).pixels, [54, 10, 54, 10, 54, 10]);
+        assert_eq!(colour.clone().with_channels(3), colour);
+    }
+
+    #[test]
+    fn resizing_takes_the_middle_and_averages() {
+        // Columns 2 to 5 of 8 are a checkerboard of 0 and 255; the rest must be cut off.
+        let value = |i: usize| match (i % 8, i / 8) {
+            (x @ 2..6, y) => {
+                if (x + y) % 2 == 0 {
+                    0
+                } else {
+                    255
+                }
+            }
+            _ => 77,
+        };
+        let picture = Picture {
+            shape: shape(1, 4, 8),
+            pixels: (0..32).map(value).collect(),
+        };
+        let small = picture.resize_to(1);
+        assert_eq!(small.shape, shape(1, 1, 1));
+        assert!((126..=129).contains(&small.pixels[0]), "{small:?}");
+    }
+
+    #[test]
+    fn a_grid_places_pictures_row_by_row() {
+        let pictures = [1, 2, 3].map(|value| Picture::filled(shape(1, 1, 1), value));
+        let sheet = grid(&pictures, 2, 1);
+        let w = 255;
+        let expected = vec![
+            w, w, w, w, w, w, 1, w, 2, w, w, w, w, w, w, w, 3, w, w, w, w, w, w, w, w,
+        ];
+        assert_eq!(
+            sheet,
+            Picture {
+                shape: shape(1, 5, 5),
+                pixels: expected
+            }
+        );
+        let mixed = grid(
+            &[pictures[0].clone(), Picture::filled(shape(3, 2, 2), 9)],
+            9,
+            0,
+        );
+        assert_eq!(mixed.shape, shape(3, 2, 4));
+        assert_eq!(mixed.pixels[..8], [1, w, 9, 9, w, w, 9, 9]);
+        assert!(!grid(&[], 4, 2).shape.is_empty());
+    }
 }

@@ -1,0 +1,148 @@
+//! Which columns of a parquet file hold the images and the labels, and what their values are.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use parquet::basic::{Repetition, Type as Physical};
+use parquet::data_type::ByteArray;
+use parquet::errors::ParquetError;
+use parquet::record::{Field, Row};
+use parquet::schema::types::{Type, TypePtr};
+
+use crate::DataError;
+
+/// What the image column may be called, the preferred name first.
+const IMAGE: [&str; 2] = ["image", "img"];
+/// What the label column may be called, the preferred name first.
+const LABEL: [&str; 2] = ["label", "labels"];
+
+/// The columns of interest.
+pub(super) struct Columns {
+    /// A binary column, or a struct of one binary column.
+    image: TypePtr,
+    /// An integer column; none in an unlabelled file.
+    label: Option<TypePtr>,
+}
+
+impl Columns {
+    /// Finds the columns of the file `path` among its `fields`.
+    pub(super) fn find(path: &Path, fields: &[TypePtr]) -> Result<Self, DataError> {
+        let named = |names: &[&str]| {
+            names
+                .iter()
+                .find_map(|name| fields.iter().find(|field| field.name() == *name))
+        };
+        let unusable = |wanted: &[&str], expected| DataError::Column {
+            path: path.to_path_buf(),
+            wanted: wanted.join("` or `"),
+            expected,
+            got: describe(fields),
+        };
+        let image = named(&IMAGE).and_then(binary_part);
+        let image = image.ok_or_else(|| {
+            unusable(
+                &IMAGE,
+                "binary values, or a struct with a binary field `bytes`",
+            )
+        })?;
+        let label = named(&LABEL).cloned();
+        let integers = [Physical::INT32, Physical::INT64];
+        if label.as_ref().is_some_and(|label| !holds(label, &integers)) {
+            return Err(unusable(&LABEL, "integers"));
+        }
+        Ok(Self { image, label })
+    }
+
+    /// The name of the label column, if there is one.
+    pub(super) fn label_name(&self) -> Option<&str> {
+        self.label.as_deref().map(Type::name)
+    }
+
+    /// The schema with these columns alone, below the schema's `root`.
+    pub(super) fn projection(&self, root: &str) -> Result<Type, ParquetError> {
+        let columns = [Some(&self.image), self.label.as_ref()]
+            .into_iter()
+            .flatten()
+            .cloned();
+        Type::group_type_builder(root)
+            .with_fields(columns.collect())
+            .build()
+    }
+
+    /// The image bytes and the label of a row read with the projection, as far as it has them.
+    pub(super) fn values(&self, row: Row) -> (Option<ByteArray>, Option<i64>) {
+        let (mut image, mut label) = (None, None);
+        for (name, value) in row.into_columns() {
+            if name == self.image.name() {
+                image = binary(value);
+            } else {
+                label = integer(&value);
+            }
+        }
+        (image, label)
+    }
+}
+
+/// The part of the image column to read, if it is one.
+fn binary_part(column: &TypePtr) -> Option<TypePtr> {
+    if column.is_primitive() {
+        return holds(column, &[Physical::BYTE_ARRAY]).then(|| column.clone());
+    }
+    let bytes = column
+        .get_fields()
+        .iter()
+        .find(|field| field.name() == "bytes")?;
+    let info = column.get_basic_info();
+    if !holds(bytes, &[Physical::BYTE_ARRAY]) || !info.has_repetition() {
+        return None;
+    }
+    let group = Type::group_type_builder(column.name())
+        .with_repetition(info.repetition())
+        .with_fields(vec![bytes.clone()]);
+    group.build().ok().map(Arc::new)
+}
+
+/// Whether a column holds one value per row, of one of these types.
+fn holds(column: &Type, types: &[Physical]) -> bool {
+    let info = column.get_basic_info();
+    let single = info.has_repetition() && info.repetition() != Repetition::REPEATED;
+    column.is_primitive() && single && types.contains(&column.get_physical_type())
+}
+
+fn binary(value: Field) -> Option<ByteArray> {
+    match value {
+        Field::Bytes(bytes) => Some(bytes),
+        Field::Group(row) => row
+            .into_columns()
+            .into_iter()
+            .find_map(|(_, value)| binary(value)),
+        _ => None,
+    }
+}
+
+fn integer(value: &Field) -> Option<i64> {
+    match *value {
+        Field::Byte(value) => Some(value.into()),
+        Field::Short(value) => Some(value.into()),
+        Field::Int(value) => Some(value.into()),
+        Field::Long(value) => Some(value),
+        Field::UByte(value) => Some(value.into()),
+        Field::UShort(value) => Some(value.into()),
+        Field::UInt(value) => Some(value.into()),
+        Field::ULong(value) => i64::try_from(value).ok(),
+        _ => None,
+    }
+}
+
+/// The columns' names and types, for a message.
+fn describe(fields: &[TypePtr]) -> String {
+    let one = |field: &TypePtr| match field.is_primitive() {
+        true => format!("{}: {}", field.name(), field.get_physical_type()),
+        false => format!(
+            "{}: struct of {{{}}}",
+            field.name(),
+            describe(field.get_fields())
+        ),
+    };
+    fields.iter().map(one).collect::<Vec<_>>().join(", ")
+}

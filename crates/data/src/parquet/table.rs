@@ -1,0 +1,220 @@
+//! One parquet file of images, and its rows.
+
+use std::fs::File;
+use std::io::{Read, Seek, SeekFrom};
+use std::path::{Path, PathBuf};
+
+use parquet::basic::Compression;
+use parquet::data_type::ByteArray;
+use parquet::file::metadata::ParquetMetaData;
+use parquet::file::reader::FileReader;
+use parquet::file::serialized_reader::SerializedFileReader;
+
+use super::columns::Columns;
+use crate::DataError;
+use crate::dataset::MAX_CLASSES;
+
+/// The first and the last four bytes of a parquet file.
+const MAGIC: [u8; 4] = *b"PAR1";
+/// Two magic numbers and the length of the footer.
+const SHORTEST: u64 = 12;
+
+/// One open file, its columns found.
+pub(super) struct Table {
+    path: PathBuf,
+    reader: SerializedFileReader<File>,
+    columns: Columns,
+}
+
+/// One row.
+pub(super) struct Example {
+    /// Its number in the file.
+    pub(super) row: usize,
+    /// The encoded image.
+    pub(super) image: ByteArray,
+    /// The label; none in an unlabelled file.
+    pub(super) label: Option<i64>,
+}
+
+impl Table {
+    pub(super) fn open(path: &Path) -> Result<Self, DataError> {
+        let mut file = File::open(path).map_err(DataError::read(path))?;
+        check_magic(path, &mut file)?;
+        let reader = SerializedFileReader::new(file).map_err(|error| damaged(path, &error))?;
+        let metadata = reader.metadata();
+        let columns = Columns::find(path, metadata.file_metadata().schema().get_fields())?;
+        check_compression(path, metadata)?;
+        Ok(Self {
+            path: path.to_path_buf(),
+            reader,
+            columns,
+        })
+    }
+
+    pub(super) fn path(&self) -> &Path {
+        &self.path
+    }
+
+    pub(super) fn rows(&self) -> usize {
+        let groups = self.reader.metadata().row_groups();
+        groups
+            .iter()
+            .map(|group| group.num_rows().max(0) as usize)
+            .sum()
+    }
+
+    pub(super) fn labelled(&self) -> bool {
+        self.columns.label_name().is_some()
+    }
+
+    /// The names of the classes, from the description that Hugging Face's `datasets` leaves in its files.
+    pub(super) fn class_names(&self) -> Option<Vec<String>> {
+        let entries = self
+            .reader
+            .metadata()
+            .file_metadata()
+            .key_value_metadata()?;
+        let text = entries
+            .iter()
+            .find(|entry| entry.key == "huggingface")?
+            .value
+            .as_deref()?;
+        let description: serde_json::Value = serde_json::from_str(text).ok()?;
+        let names = &description["info"]["features"][self.columns.label_name()?]["names"];
+        names
+            .as_array()?
+            .iter()
+            .map(|name| name.as_str().map(String::from))
+            .collect()
+    }
+
+    /// All rows, in order, without the columns that are not needed.
+    pub(super) fn examples(
+        &self,
+    ) -> Result<impl Iterator<Item = Result<Example, DataError>>, DataError> {
+        let root = self.reader.metadata().file_metadata().schema().name();
+        let rows = self
+            .columns
+            .projection(root)
+            .and_then(|projection| self.reader.get_row_iter(Some(projection)))
+            .map_err(|error| damaged(&self.path, &error))?;
+        Ok(rows.enumerate().map(|(number, row)| {
+            let broken = |reason| DataError::Damaged {
+                origin: self.origin(number),
+                reason,
+            };
+            let (image, label) = self.columns.values(row.map_err(|e| broken(e.to_string()))?);
+            if label.is_none() && self.labelled() {
+                return Err(broken(
+                    "no label: label every row, or remove the column".into(),
+                ));
+            }
+            let image = image.ok_or_else(|| {
+                broken("no image bytes: embed the images in the file, not their paths".into())
+            })?;
+            Ok(Example {
+                row: number,
+                image,
+                label,
+            })
+        }))
+    }
+
+    /// The label of an example of this labelled file, if it is one of the `classes` (any sensible number when those
+    /// have no names).
+    pub(super) fn label(&self, example: &Example, classes: &[String]) -> Result<u32, DataError> {
+        let classes = if classes.is_empty() {
+            MAX_CLASSES
+        } else {
+            classes.len()
+        };
+        let label = example.label.unwrap_or(-1);
+        match u32::try_from(label) {
+            Ok(label) if (label as usize) < classes => Ok(label),
+            _ => Err(DataError::LabelRange {
+                origin: self.origin(example.row),
+                label,
+                classes,
+            }),
+        }
+    }
+
+    /// The error of having fewer rows than the footer says.
+    pub(super) fn cut_short(&self) -> DataError {
+        DataError::Length {
+            origin: self.path.display().to_string(),
+            expected: format!("{} rows, as its footer says", self.rows()),
+            got: "fewer".into(),
+        }
+    }
+
+    /// The place of a row, for messages.
+    pub(super) fn origin(&self, row: usize) -> String {
+        format!("{}, row {row}", self.path.display())
+    }
+}
+
+/// Refuses a file that is not parquet, or has lost its end, where parquet keeps its footer.
+fn check_magic(path: &Path, file: &mut File) -> Result<(), DataError> {
+    let length = file.seek(SeekFrom::End(0)).map_err(DataError::read(path))?;
+    let mut word = |place| -> Result<[u8; 4], DataError> {
+        let mut bytes = [0; 4];
+        file.seek(place)
+            .and_then(|_| file.read_exact(&mut bytes))
+            .map_err(DataError::read(path))?;
+        Ok(bytes)
+    };
+    let origin = path.display().to_string();
+    let [first, last] = match length {
+        SHORTEST.. => [word(SeekFrom::Start(0))?, word(SeekFrom::End(-4))?],
+        _ => [MAGIC, [0; 4]],
+    };
+    if first != MAGIC {
+        let [expected, got] = [MAGIC, first].map(u32::from_be_bytes);
+        return Err(DataError::Magic {
+            origin,
+            format: "parquet",
+            expected,
+            got,
+        });
+    }
+    if last != MAGIC {
+        return Err(DataError::Length {
+            origin,
+            expected: "a parquet file that ends with its footer and `PAR1`".into(),
+            got: format!("{length} bytes that do not"),
+        });
+    }
+    Ok(())
+}
+
+/// Refuses codecs that are not built in.
+fn check_compression(path: &Path, metadata: &ParquetMetaData) -> Result<(), DataError> {
+    let chunks = metadata
+        .row_groups()
+        .iter()
+        .flat_map(|group| group.columns());
+    let known = |codec: &Compression| {
+        matches!(
+            codec,
+            Compression::UNCOMPRESSED | Compression::SNAPPY | Compression::GZIP(_)
+        )
+    };
+    match chunks
+        .map(|chunk| chunk.compression())
+        .find(|codec| !known(codec))
+    {
+        None => Ok(()),
+        Some(codec) => Err(DataError::Compression {
+            path: path.to_path_buf(),
+            codec: codec.to_string(),
+        }),
+    }
+}
+
+fn damaged(path: &Path, error: &impl std::fmt::Display) -> DataError {
+    DataError::Damaged {
+        origin: path.display().to_string(),
+        reason: error.to_string(),
+    }
+}

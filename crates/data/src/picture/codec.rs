@@ -1,0 +1,265 @@
+//! Image files: PNG, JPEG, BMP and WebP in; PNG and JPEG out.
+
+use std::io::Cursor;
+use std::path::Path;
+
+use image::codecs::jpeg::JpegEncoder;
+use image::codecs::png::PngEncoder;
+use image::{
+    DynamicImage, ExtendedColorType, ImageDecoder, ImageEncoder, ImageReader, ImageResult, RgbImage,
+};
+
+use super::Picture;
+use crate::shape::{check_channels, check_side};
+use crate::{DataError, ImageShape};
+
+/// Reads a PNG, JPEG, BMP or WebP file; the contents decide the format, not the name. Transparent parts become white,
+/// and a camera's orientation tag is obeyed.
+///
+/// With `size`, the result is a square of that side, as [`Picture::resize_to`] makes it. `channels` is 1 or 3.
+///
+/// # Errors
+/// A file that cannot be read or decoded, a size of 0, or another number of channels.
+pub fn read(path: &Path, size: Option<usize>, channels: usize) -> Result<Picture, DataError> {
+    let bytes = std::fs::read(path).map_err(DataError::read(path))?;
+    decode(&bytes, &path.display().to_string(), size, channels)
+}
+
+/// Decodes the bytes of an image file as [`read`] does; `origin` names them in errors.
+///
+/// # Errors
+/// As [`read`].
+pub fn decode(
+    bytes: &[u8],
+    origin: &str,
+    size: Option<usize>,
+    channels: usize,
+) -> Result<Picture, DataError> {
+    check_channels(channels, origin)?;
+    if let Some(side) = size {
+        check_side(side, origin)?;
+    }
+    let unreadable = |reason| DataError::Image {
+        origin: origin.to_owned(),
+        reason,
+    };
+    if lacks_jpeg_end(bytes) {
+        let reason = format!(
+            "a JPEG file cut off after {} bytes, within its picture",
+            bytes.len()
+        );
+        return Err(unreadable(reason));
+    }
+    let image = decode_upright(bytes).map_err(|error| unreadable(error.to_string()))?;
+    let mut picture = Picture::from_rgb(&over_white(image));
+    if let Some(side) = size {
+        picture = picture.resize_to(side);
+    }
+    Ok(picture.with_channels(channels))
+}
+
+/// Whether this is a JPEG file whose last scan has no end marker. The decoder would fill the missing part with grey.
+fn lacks_jpeg_end(bytes: &[u8]) -> bool {
+    const START_OF_IMAGE: [u8; 2] = [0xff, 0xd8];
+    const START_OF_SCAN: [u8; 2] = [0xff, 0xda];
+    const END_OF_IMAGE: [u8; 2] = [0xff, 0xd9];
+    let last_scan = bytes.windows(2).rposition(|marker| marker == START_OF_SCAN);
+    bytes.starts_with(&START_OF_IMAGE)
+        && last_scan.is_some_and(|start| {
+            !bytes[start..]
+                .windows(2)
+                .any(|marker| marker == END_OF_IMAGE)
+        })
+}
+
+fn decode_upright(bytes: &[u8]) -> ImageResult<DynamicImage> {
+    let mut decoder = ImageReader::new(Cursor::new(bytes))
+        .with_guessed_format()?
+        .into_decoder()?;
+    let orientation = decoder.orientation()?;
+    let mut image = DynamicImage::from_decoder(decoder)?;
+    image.apply_orientation(orientation);
+    Ok(image)
+}
+
+fn over_white(image: DynamicImage) -> RgbImage {
+    if !image.color().has_alpha() {
+        return image.into_rgb8();
+    }
+    let rgba = image.into_rgba8();
+    RgbImage::from_fn(rgba.width(), rgba.height(), |x, y| {
+        let [colour @ .., alpha] = rgba.get_pixel(x, y).0.map(u32::from);
+        image::Rgb(colour.map(|value| ((value * alpha + 255 * (255 - alpha) + 127) / 255) as u8))
+    })
+}
+
+/// Writes `picture` to `path` as PNG.
+///
+/// # Errors
+/// A file that cannot be written, or a picture that is none (no pixels, or not `shape.len()` of them).
+pub fn write_png(path: impl AsRef<Path>, picture: &Picture) -> Result<(), DataError> {
+    let path = path.as_ref();
+    let bytes = encode_png(picture)?;
+    std::fs::write(path, bytes).map_err(|source| DataError::Write {
+        path: path.to_path_buf(),
+        source,
+    })
+}
+
+/// The bytes of a PNG file.
+///
+/// # Errors
+/// A picture that is none (no pixels, or not `shape.len()` of them).
+pub fn encode_png(picture: &Picture) -> Result<Vec<u8>, DataError> {
+    let mut bytes = Vec::new();
+    encode(picture, |values, width, height, color| {
+        PngEncoder::new(&mut bytes).write_image(values, width, height, color)
+    })?;
+    Ok(bytes)
+}
+
+/// The bytes of a JPEG file of `quality` 1 (smallest) to 100 (best).
+///
+/// # Errors
+/// A picture that is none (no pixels, or not `shape.len()` of them).
+pub fn encode_jpeg(picture: &Picture, quality: u8) -> Result<Vec<u8>, DataError> {
+    let mut bytes = Vec::new();
+    let encoder = JpegEncoder::new_with_quality(&mut bytes, quality.clamp(1, 100));
+    encode(picture, |values, width, height, color| {
+        encoder.write_image(values, width, height, color)
+    })?;
+    Ok(bytes)
+}
+
+/// Gives a checked picture's values [height, width, channels], width, height and colour type to `write`.
+fn encode(
+    picture: &Picture,
+    write: impl FnOnce(&[u8], u32, u32, ExtendedColorType) -> ImageResult<()>,
+) -> Result<(), DataError> {
+    let origin = "the picture to encode";
+    let unusable = |reason: String| DataError::Image {
+        origin: origin.into(),
+        reason,
+    };
+    let ImageShape {
+        channels,
+        height,
+        width,
+    } = picture.shape;
+    check_channels(channels, origin)?;
+    let (expected, got) = (picture.shape.len(), picture.pixels.len());
+    if expected == 0 || expected != got {
+        return Err(unusable(format!(
+            "{} needs {expected} values, at least one, and has {got}",
+            picture.shape
+        )));
+    }
+    let color = if channels == 1 {
+        ExtendedColorType::L8
+    } else {
+        ExtendedColorType::Rgb8
+    };
+    write(&picture.interleaved(), width as u32, height as u32, color)
+        .map_err(|error| unusable(error.to_string()))
+}
+
+#[cfg(test)]
+mod tests {
+    use image::{ImageFormat, Rgba, RgbaImage};
+
+    use super::*;
+
+    fn gradient(channels: usize) -> Picture {
+        let shape = ImageShape {
+            channels,
+            height: 5,
+            width: 7,
+        };
+        Picture {
+            shape,
+            pixels: (0..shape.len()).map(|i| (i * 2) as u8).collect(),
+        }
+    }
+
+    #[test]
+    fn png_is_lossless() {
+        let folder = tempfile::tempdir().unwrap();
+        for channels in [1, 3] {
+            let path = folder.path().join("picture.png");
+            write_png(&path, &gradient(channels)).unwrap();
+            assert_eq!(read(&path, None, channels).unwrap(), gradient(channels));
+        }
+    }
+
+    #[test]
+    fn jpeg_is_close() {
+        let bytes = encode_jpeg(&Picture::filled(gradient(3).shape, 100), 95).unwrap();
+        let picture = decode(&bytes, "test", None, 3).unwrap();
+        assert!(picture.pixels.iter().all(|value| value.abs_diff(100) <= 2));
+    }
+
+    #[test]
+    fn transparent_parts_become_white() {
+        let mut image = RgbaImage::from_pixel(2, 1, Rgba([10, 20, 30, 255]));
+        image.put_pixel(1, 0, Rgba([10, 20, 30, 0]));
+        let mut bytes = Cursor::new(Vec::new());
+        image.write_to(&mut bytes, ImageFormat::Png).unwrap();
+        let picture = decode(bytes.get_ref(), "test", None, 3).unwrap();
+        assert_eq!(picture.pixels, [10, 255, 20, 255, 30, 255]);
+    }
+
+    #[test]
+    fn what_is_no_picture_is_refused() {
+        let flat = Picture {
+            shape: ImageShape {
+                height: 0,
+                ..gradient(1).shape
+            },
+            pixels: Vec::new(),
+        };
+        assert!(matches!(encode_png(&flat), Err(DataError::Image { .. })));
+        let short = Picture {
+            pixels: vec![0; 3],
+            ..gradient(1)
+        };
+        assert!(matches!(
+            encode_jpeg(&short, 90),
+            Err(DataError::Image { .. })
+        ));
+        assert!(matches!(
+            decode(b"text", "note.png", None, 3),
+            Err(DataError::Image { .. })
+        ));
+        assert!(matches!(
+            decode(b"", "note.png", Some(0), 3),
+            Err(DataError::Config { key: "size", .. })
+        ));
+        assert!(matches!(
+            decode(b"", "note.png", None, 2),
+            Err(DataError::Config {
+                key: "channels",
+                ..
+            })
+        ));
+        let nowhere = write_png("/nonexistent/x.png", &gradient(1)).unwrap_err();
+        assert!(matches!(nowhere, DataError::Write { .. }));
+    }
+
+    #[test]
+    fn truncated_files_are_refused() {
+        let picture = gradient(3).resize_to(64);
+        for bytes in [
+            encode_png(&picture).unwrap(),
+            encode_jpeg(&picture, 90).unwrap(),
+        ] {
+            for length in [bytes.len() / 10, bytes.len() / 2, bytes.len() * 9 / 10] {
+                let cut = decode(&bytes[..length], "cut", None, 3);
+                assert!(
+                    matches!(cut, Err(DataError::Image { .. })),
+                    "{length} of {}",
+                    bytes.len()
+                );
+            }
+        }
+    }
+}

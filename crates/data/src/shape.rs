@@ -1,0 +1,68 @@
+//! The shape of a picture.
+
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+
+use crate::DataError;
+
+/// [channels, height, width] of every picture of a set.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ImageShape {
+    /// 1 (grey) or 3 (RGB).
+    pub channels: usize,
+    /// Rows of pixels.
+    pub height: usize,
+    /// Columns of pixels.
+    pub width: usize,
+}
+
+impl ImageShape {
+    /// Values in one picture: channels * height * width.
+    pub fn len(&self) -> usize {
+        self.channels * self.height * self.width
+    }
+
+    /// Whether a picture of this shape has no values at all.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+}
+
+impl fmt::Display for ImageShape {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            f,
+            "{}x{} pixels and {} channel(s)",
+            self.width, self.height, self.channels
+        )
+    }
+}
+
+/// Refuses a channel count other than 1 and 3.
+pub(crate) fn check_channels(channels: usize, origin: &str) -> Result<(), DataError> {
+    if channels == 1 || channels == 3 {
+        return Ok(());
+    }
+    let expected = "1 (grey) or 3 (RGB)".into();
+    Err(DataError::Config {
+        key: "channels",
+        got: channels.to_string(),
+        origin: origin.into(),
+        expected,
+    })
+}
+
+/// Refuses a side of no pixels.
+pub(crate) fn check_side(side: usize, origin: &str) -> Result<(), DataError> {
+    if side > 0 {
+        return Ok(());
+    }
+    let expected = "a side of at least 1 pixel".into();
+    Err(DataError::Config {
+        key: "size",
+        got: "0".into(),
+        origin: origin.into(),
+        expected,
+    })
+}

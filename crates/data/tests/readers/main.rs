@@ -1,0 +1,55 @@
+//! The readers, through `load`, on files made by the tests.
+
+#![allow(clippy::unwrap_used)]
+
+mod cifar;
+mod config;
+mod folder;
+mod idx;
+mod parquet;
+mod real;
+
+use std::path::Path;
+
+use fewstep_data::{DataConfig, DataError, DataKind, Split, load};
+
+/// The configuration of a set with nothing but its kind and place given.
+fn config(kind: DataKind, path: &Path) -> DataConfig {
+    DataConfig {
+        kind,
+        path: path.to_path_buf(),
+        split: Split::Train,
+        size: None,
+        channels: None,
+        limit: None,
+        class_names: None,
+    }
+}
+
+/// The error of loading `config`, which must speak of everything in `parts`.
+fn refused(config: &DataConfig, parts: &[&str]) -> DataError {
+    let error = load(config).unwrap_err();
+    let message = error.to_string();
+    for part in parts {
+        assert!(message.contains(part), "{part:?} is not in {message:?}");
+    }
+    error
+}
+
+/// Loads `path` once with each byte of `bytes` changed, and once cut after each byte: whatever comes, no panic.
+fn survives_damage(config: &DataConfig, path: &Path, bytes: &[u8]) {
+    for i in 0..bytes.len() {
+        let mut damaged = bytes.to_vec();
+        for flip in [0x01, 0x80, 0xff] {
+            damaged[i] = bytes[i] ^ flip;
+            std::fs::write(path, &damaged).unwrap();
+            let _ = load(config);
+        }
+        std::fs::write(path, &bytes[..i]).unwrap();
+        assert!(
+            load(config).is_err(),
+            "cut after {i} of {} bytes",
+            bytes.len()
+        );
+    }
+}
