@@ -46,7 +46,7 @@ fn main() -> Outcome<()> {
 
     let net = fit(&train, &test, &mut log)?;
     let device = Device::flex();
-    let draft = SmallClassifier::from_bytes(&net.to_bytes(HashMap::new())?, NAME, &device)?;
+    let draft = SmallClassifier::from_bytes(&net.to_bytes(HashMap::new())?, &device)?;
     let accuracy = accuracy(&features(&draft, &test)?, &test);
     let metadata = [
         ("name", NAME.to_owned()),
@@ -62,7 +62,7 @@ fn main() -> Outcome<()> {
         "stored in half precision: test accuracy {accuracy:.4}"
     ));
 
-    let classifier = SmallClassifier::from_bytes(&weights, NAME, &device)?;
+    let classifier = SmallClassifier::from_bytes(&weights, &device)?;
     let reference = Reference {
         statistics: statistics(&classifier, &train)?,
         network: classifier.id().clone(),
@@ -109,7 +109,7 @@ fn fit(train: &Dataset, test: &Dataset, log: &mut Log) -> Outcome<ClassifierNet>
         }
         let loss = losses.into_scalar::<f32>() / steps_per_epoch as f32;
         let draft = net.valid().to_bytes(HashMap::new())?;
-        let draft = SmallClassifier::from_bytes(&draft, NAME, &Device::flex())?;
+        let draft = SmallClassifier::from_bytes(&draft, &Device::flex())?;
         let accuracy = accuracy(&features(&draft, test)?, test);
         let seconds = start.elapsed().as_secs_f64();
         let epoch = epoch + 1;

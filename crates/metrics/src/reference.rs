@@ -1,5 +1,6 @@
 //! Statistics of a set of real pictures, kept in a file.
 
+use crate::networks::metadata;
 use crate::{FeatureId, FeatureKind, FeatureNetwork, MetricsError, Result, Statistics};
 use safetensors::{Dtype, SafeTensors, tensor::TensorView};
 use std::{collections::HashMap, path::Path};
@@ -73,13 +74,12 @@ impl Reference {
             source,
         };
         let file = SafeTensors::deserialize(bytes).map_err(failed)?;
-        let (_, header) = SafeTensors::read_metadata(bytes).map_err(failed)?;
+        let metadata = metadata(bytes, origin)?;
         let foreign = |problems: String| MetricsError::Content {
             origin: origin.to_owned(),
             wanted: "reference statistics".to_owned(),
             problems,
         };
-        let metadata = header.metadata().clone().unwrap_or_default();
         let entry = |key: &str| {
             let value = metadata.get(key).cloned();
             value.ok_or_else(|| foreign(format!("its metadata has no `{key}`")))

@@ -10,3 +10,5 @@ mod weights;
 pub use inception::InceptionFid;
 pub use resnet::CifarResNet;
 pub use small_classifier::{ClassifierNet, SmallClassifier};
+
+pub(crate) use weights::metadata;

@@ -2,7 +2,7 @@
 
 use super::batches::{Activations, run};
 use super::layers::{BatchNorm, Conv, Kernel, global_average};
-use super::weights::{WeightBytes, Weights, hash};
+use super::weights::{Weights, hash, read};
 use crate::{FeatureId, FeatureKind, FeatureNetwork, Features, MetricsError, Pictures, Result};
 use burn::tensor::{Device, Tensor, TensorData, activation::relu};
 use std::path::Path;
@@ -37,8 +37,15 @@ impl CifarResNet {
     /// # Errors
     /// When the file cannot be read or holds another network.
     pub fn load(path: &Path, device: &Device) -> Result<Self> {
-        let WeightBytes { origin, bytes } = WeightBytes::read(path)?;
-        let mut weights = Weights::parse(&bytes, &origin)?;
+        Self::from_bytes(&read(path)?, &path.display().to_string(), device)
+    }
+
+    /// The network with the weights of a safetensors file in memory; `origin` names it in messages.
+    ///
+    /// # Errors
+    /// When the bytes hold another network.
+    pub fn from_bytes(bytes: &[u8], origin: &str, device: &Device) -> Result<Self> {
+        let mut weights = Weights::parse(bytes, origin)?;
         let per_stage = (0..)
             .take_while(|i| weights.shape(&format!("layer1.{i}.conv1.weight")).is_some())
             .count()
@@ -88,7 +95,7 @@ impl CifarResNet {
         Ok(Self {
             id: FeatureId {
                 name: format!("cifar-resnet-{}", 6 * per_stage + 2),
-                hash: hash(&bytes),
+                hash: hash(bytes),
                 kind: FeatureKind::Classifier,
             },
             stem,
@@ -176,5 +183,62 @@ fn read_norm(weights: &mut Weights, name: &str, channels: usize) -> BatchNorm {
         mean: take("running_mean"),
         var: take("running_var"),
         eps: NORM_EPS,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn foreign_weights_are_refused_with_what_is_missing() {
+        let empty = Vec::<(&str, safetensors::tensor::TensorView)>::new();
+        let file = safetensors::serialize(empty, None).unwrap();
+        let error = CifarResNet::from_bytes(&file, "x", &Device::flex()).unwrap_err();
+        assert!(
+            error.to_string().contains("`bn1.weight` [16] is missing"),
+            "{error}"
+        );
+    }
+
+    #[test]
+    fn a_widening_shortcut_thins_pixels_and_pads_channels() {
+        let device = Device::flex();
+        let norm = BatchNorm {
+            gamma: vec![0.0; 4],
+            beta: vec![0.0; 4],
+            mean: vec![0.0; 4],
+            var: vec![1.0; 4],
+            eps: 0.0,
+        };
+        let empty = Vec::<(&str, safetensors::tensor::TensorView)>::new();
+        let file = safetensors::serialize(empty, None).unwrap();
+        let mut weights = Weights::parse(&file, "zeros").unwrap();
+        let mut zero = |channels, stride| {
+            Conv::folded(
+                &mut weights,
+                "none",
+                channels,
+                Kernel::padded(stride),
+                &norm,
+                &device,
+            )
+        };
+        let block = Block {
+            first: zero([2, 4], 2),
+            second: zero([4, 4], 1),
+            stride: 2,
+            widening: 2,
+        };
+        let x = Tensor::<1>::from_floats(std::array::from_fn::<f32, 32, _>(|i| i as f32), &device);
+        let y = block.forward(x.reshape([1, 2, 4, 4])).into_data();
+        let y: Vec<f32> = y.iter::<f32>().collect();
+        let expected = [
+            [0.0; 4],
+            [0.0, 2.0, 8.0, 10.0],
+            [16.0, 18.0, 24.0, 26.0],
+            [0.0; 4],
+        ];
+        assert_eq!(y, expected.concat());
     }
 }

@@ -3,34 +3,33 @@
 use crate::{MetricsError, Result};
 use safetensors::{Dtype, SafeTensors};
 use sha2::{Digest, Sha256};
+use std::collections::HashMap;
 use std::path::Path;
 
 /// Most problems that a message lists one by one.
 const LISTED: usize = 8;
 
-/// The bytes of a weights file and where they came from.
-pub(crate) struct WeightBytes {
-    pub(crate) origin: String,
-    pub(crate) bytes: Vec<u8>,
-}
-
-impl WeightBytes {
-    pub(crate) fn read(path: &Path) -> Result<Self> {
-        let bytes = std::fs::read(path).map_err(|source| MetricsError::File {
-            path: path.to_owned(),
-            source,
-        })?;
-        Ok(Self {
-            origin: path.display().to_string(),
-            bytes,
-        })
-    }
+/// The bytes of a weights file.
+pub(crate) fn read(path: &Path) -> Result<Vec<u8>> {
+    std::fs::read(path).map_err(|source| MetricsError::File {
+        path: path.to_owned(),
+        source,
+    })
 }
 
 /// SHA-256 in hexadecimal.
 pub(crate) fn hash(bytes: &[u8]) -> String {
     let digest = Sha256::digest(bytes);
     digest.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+/// The metadata of a safetensors file.
+pub(crate) fn metadata(bytes: &[u8], origin: &str) -> Result<HashMap<String, String>> {
+    let (_, header) = SafeTensors::read_metadata(bytes).map_err(|source| MetricsError::Format {
+        origin: origin.to_owned(),
+        source,
+    })?;
+    Ok(header.metadata().clone().unwrap_or_default())
 }
 
 /// A weights file that is being taken apart.

@@ -5,7 +5,7 @@ mod resize;
 
 use super::batches::{Activations, run};
 use super::layers::global_average;
-use super::weights::{WeightBytes, Weights, hash};
+use super::weights::{Weights, hash, read};
 use crate::{FeatureId, FeatureKind, FeatureNetwork, Features, MetricsError, Pictures, Result};
 use blocks::Trunk;
 use burn::tensor::{Device, Tensor, TensorData};
@@ -45,15 +45,22 @@ impl InceptionFid {
     /// When the file cannot be read or holds another network; the message lists what is missing and
     /// what has another shape.
     pub fn load(path: &Path, device: &Device) -> Result<Self> {
-        let WeightBytes { origin, bytes } = WeightBytes::read(path)?;
-        let mut weights = Weights::parse(&bytes, &origin)?;
+        Self::from_bytes(&read(path)?, &path.display().to_string(), device)
+    }
+
+    /// The network with the weights of a safetensors file in memory; `origin` names it in messages.
+    ///
+    /// # Errors
+    /// As [`load`](Self::load).
+    pub fn from_bytes(bytes: &[u8], origin: &str, device: &Device) -> Result<Self> {
+        let mut weights = Weights::parse(bytes, origin)?;
         let trunk = Trunk::read(&mut weights, device);
         let head = read_head(&mut weights, device);
         weights.finish("the FID Inception network (inception-2015-12-05)")?;
         Ok(Self {
             id: FeatureId {
                 name: "inception-2015-12-05".to_owned(),
-                hash: hash(&bytes),
+                hash: hash(bytes),
                 kind: FeatureKind::Inception,
             },
             trunk,

@@ -5,12 +5,13 @@ mod net;
 pub use net::ClassifierNet;
 
 use super::batches::{Activations, run};
-use super::weights::hash;
+use super::weights::{hash, metadata};
 use crate::{FeatureId, FeatureKind, FeatureNetwork, Features, MetricsError, Pictures, Result};
 use burn::tensor::Device;
 use net::{FEATURES, SIDE};
 
 const BATCH: usize = 256;
+const DEFAULT_NAME: &str = "small-classifier";
 
 /// A small convolutional classifier of grey 32x32 pictures as a feature network: 128 features and
 /// 10 class probabilities, thousands of pictures a second on a processor.
@@ -20,25 +21,38 @@ const BATCH: usize = 256;
 #[derive(Debug)]
 pub struct SmallClassifier {
     id: FeatureId,
+    test_accuracy: Option<f64>,
     net: ClassifierNet,
     device: Device,
 }
 
 impl SmallClassifier {
-    /// The classifier with the weights of a safetensors file; `name` says what it was trained on.
+    /// The classifier with the weights of a safetensors file, whose metadata names it (`name`) and
+    /// states how good it is (`test_accuracy`).
     ///
     /// # Errors
     /// When the bytes hold another network.
-    pub fn from_bytes(bytes: &[u8], name: &str, device: &Device) -> Result<Self> {
+    pub fn from_bytes(bytes: &[u8], device: &Device) -> Result<Self> {
+        let mut metadata = metadata(bytes, DEFAULT_NAME)?;
+        let name = metadata
+            .remove("name")
+            .unwrap_or_else(|| DEFAULT_NAME.to_owned());
+        let accuracy = metadata.remove("test_accuracy");
         Ok(Self {
+            net: ClassifierNet::from_bytes(bytes, &name, device)?,
             id: FeatureId {
-                name: name.to_owned(),
+                name,
                 hash: hash(bytes),
                 kind: FeatureKind::Classifier,
             },
-            net: ClassifierNet::from_bytes(bytes, name, device)?,
+            test_accuracy: accuracy.and_then(|a| a.parse().ok()),
             device: device.clone(),
         })
+    }
+
+    /// Share of test pictures that it names rightly, if its file says so.
+    pub fn test_accuracy(&self) -> Option<f64> {
+        self.test_accuracy
     }
 }
 
@@ -76,10 +90,10 @@ mod tests {
 
     fn classifier() -> SmallClassifier {
         let device = Device::flex();
-        let bytes = ClassifierNet::init(&device)
-            .to_bytes(HashMap::new())
-            .unwrap();
-        SmallClassifier::from_bytes(&bytes, "test", &device).unwrap()
+        let metadata = [("name", "test"), ("test_accuracy", "0.5")];
+        let metadata = HashMap::from(metadata.map(|(k, v)| (k.to_owned(), v.to_owned())));
+        let bytes = ClassifierNet::init(&device).to_bytes(metadata).unwrap();
+        SmallClassifier::from_bytes(&bytes, &device).unwrap()
     }
 
     #[test]
@@ -89,6 +103,7 @@ mod tests {
             .collect();
         let all = Pictures::new(1, 32, 32, &pixels).unwrap();
         let classifier = classifier();
+        assert_eq!(classifier.test_accuracy(), Some(0.5));
         let together = classifier.features(&all).unwrap();
         assert_eq!(
             (together.count(), together.dim),
@@ -123,7 +138,7 @@ mod tests {
     fn foreign_weights_are_refused_with_what_is_missing() {
         let file =
             safetensors::serialize(Vec::<(&str, safetensors::tensor::TensorView)>::new(), None);
-        let error = SmallClassifier::from_bytes(&file.unwrap(), "x", &Device::flex()).unwrap_err();
+        let error = SmallClassifier::from_bytes(&file.unwrap(), &Device::flex()).unwrap_err();
         assert!(
             error
                 .to_string()
