@@ -11,6 +11,17 @@ pub struct NoiseLevel {
 }
 
 impl NoiseLevel {
+    /// A picture without noise.
+    pub const CLEAN: Self = Self { angle: 0.0 };
+
+    /// A quarter turn further: α becomes −σ and σ becomes α, so that diffusing with it gives the velocity
+    /// v = α ε − σ x.
+    pub fn turned(self) -> Self {
+        Self {
+            angle: self.angle + FRAC_PI_2,
+        }
+    }
+
     /// The level with a given log signal-to-noise ratio.
     pub fn from_log_snr(log_snr: f64) -> Self {
         Self {
@@ -46,7 +57,9 @@ pub enum ScheduleError {
         max: f64,
     },
     /// A discrete schedule without steps, or with betas outside (0, 1).
-    #[error("a discrete schedule needs at least 2 steps and betas with 0 < start <= end < 1, got {steps} steps, {start} to {end}")]
+    #[error(
+        "a discrete schedule needs at least 2 steps and betas with 0 < start <= end < 1, got {steps} steps, {start} to {end}"
+    )]
     Betas {
         /// Number of steps.
         steps: usize,
@@ -184,7 +197,8 @@ impl Schedule {
                 if zero_terminal_snr {
                     rescale_to_zero_terminal_snr(&mut alphas);
                 }
-                let mut angles: Vec<f64> = alphas.iter().map(|a| a.clamp(0.0, 1.0).acos()).collect();
+                let mut angles: Vec<f64> =
+                    alphas.iter().map(|a| a.clamp(0.0, 1.0).acos()).collect();
                 angles.insert(0, if clean_end { 0.0 } else { angles[0] });
                 Kind::Discrete { angles }
             }
@@ -202,7 +216,8 @@ impl Schedule {
         let angle = match &self.kind {
             Kind::Cosine { a, b } => a * t + b,
             Kind::Discrete { angles } => {
-                let position = (t * (angles.len() - 1) as f64).clamp(0.0, (angles.len() - 1) as f64);
+                let position =
+                    (t * (angles.len() - 1) as f64).clamp(0.0, (angles.len() - 1) as f64);
                 // Times are quotients of integers: what rounds to an entry is that entry.
                 let nearest = position.round();
                 if (position - nearest).abs() < 1e-9 {
@@ -311,7 +326,10 @@ mod tests {
     fn cosine_reaches_its_log_snr_at_both_ends() {
         let schedule = Schedule::default();
         for (t, expected) in [(0.0, 20.0), (0.5, 0.0), (1.0, -20.0)] {
-            assert!((schedule.at(t).log_snr() - expected).abs() < 1e-6, "t = {t}");
+            assert!(
+                (schedule.at(t).log_snr() - expected).abs() < 1e-6,
+                "t = {t}"
+            );
         }
         let Kind::Cosine { a, b } = schedule.kind else {
             panic!("the default is the cosine schedule")

@@ -1,1 +1,6 @@
-//! .
+//! The methods of distillation, the training loop that runs them, and the recipes that describe a run.
+
+pub mod method;
+pub mod optim;
+pub mod recipe;
+pub mod run;

@@ -1,0 +1,53 @@
+//! Training a teacher.
+
+use super::{Batch, Cost, Draws, Loss, Objective, Weighting, diffuse, velocity_loss};
+use fewstep_diffusion::Denoiser;
+use fewstep_diffusion::random::Purpose;
+
+/// Ordinary diffusion training with dropped labels, which gives a model for classifier-free guidance.
+///
+/// # Source
+/// Section 2 of 2210.03142; 2207.12598 for the dropped labels.
+///
+/// # Objective
+/// E ω(λ_t) ‖x − x̂(z_t, c or ∅)‖² over t ~ U\[0, 1\], with c replaced by ∅ with a fixed probability.
+#[derive(Clone, Debug)]
+pub struct Denoising {
+    /// ω.
+    pub weighting: Weighting,
+    /// Probability that an example loses its label; 0.1 as a rule.
+    pub label_dropout: f64,
+}
+
+impl Objective for Denoising {
+    fn loss(&self, student: &dyn Denoiser, batch: &Batch, seed: u64) -> Loss {
+        let draws = Draws::new(seed, batch);
+        let times = draws.times(student.schedule());
+        let levels = student.schedule().levels(&times);
+        let noise = draws.noise(&batch.pictures);
+        let z_t = diffuse(batch.pictures.clone(), noise.clone(), &levels);
+        let mut conditioning = batch.conditioning();
+        if let Some(classes) = &mut conditioning.classes {
+            for (class, u) in classes.iter_mut().zip(draws.uniform(Purpose::LabelDropout)) {
+                if u < self.label_dropout {
+                    *class = None;
+                }
+            }
+        }
+        // v = α ε − σ x, which is diffusing (ε, x) at the quarter turn φ + π/2.
+        let turned: Vec<_> = levels.iter().map(|level| level.turned()).collect();
+        let target = diffuse(batch.pictures.clone(), noise, &turned);
+        let predicted = student.predict(z_t, &times, &conditioning).v();
+        Loss {
+            per_sample: velocity_loss(predicted, target, self.weighting, &levels),
+            times,
+        }
+    }
+
+    fn cost(&self) -> Cost {
+        Cost {
+            frozen: 0,
+            trained: 1,
+        }
+    }
+}

@@ -1,0 +1,43 @@
+//! Averages of parameters.
+
+use burn::module::{Module, ModuleMapper, ModuleVisitor, Param};
+use burn::tensor::Tensor;
+use std::collections::VecDeque;
+
+/// `average` ← γ `average` + (1 − γ) `module`, parameter by parameter. The average has no graph.
+pub(super) fn blend<M: Module>(average: M, module: &M, decay: f64) -> M {
+    let mut current = Flat::default();
+    module.visit(&mut current);
+    average.map(&mut Blend {
+        current: current.parameters,
+        decay,
+    })
+}
+
+#[derive(Default)]
+struct Flat {
+    parameters: VecDeque<Tensor<1>>,
+}
+
+impl ModuleVisitor for Flat {
+    fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
+        let value = param.val().inner();
+        let count = value.shape().num_elements();
+        self.parameters.push_back(value.reshape([count]));
+    }
+}
+
+struct Blend {
+    current: VecDeque<Tensor<1>>,
+    decay: f64,
+}
+
+impl ModuleMapper for Blend {
+    fn map_float<const D: usize>(&mut self, param: Param<Tensor<D>>) -> Param<Tensor<D>> {
+        let current = self.current.pop_front().expect("both modules have the same parameters");
+        param.map(|average| {
+            let current = current.reshape(average.shape());
+            average * self.decay + current * (1.0 - self.decay)
+        })
+    }
+}

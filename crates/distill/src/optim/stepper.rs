@@ -1,0 +1,208 @@
+//! One update after another: the state that training carries along.
+
+use super::{OptimConfig, ema, gradients};
+use crate::method::{Batch, Objective};
+use burn::module::Module;
+use burn::optim::{GradientsAccumulator, GradientsParams, ModuleOptimizer};
+use burn::tensor::{Bytes, Device, Tensor};
+use fewstep_diffusion::{DiffusionModel, Network};
+
+/// A student in training.
+pub struct Stepper<N: Module> {
+    model: DiffusionModel<N>,
+    average: Option<N>,
+    optimizer: ModuleOptimizer,
+    config: OptimConfig,
+    total: u64,
+    updates: u64,
+}
+
+/// What an update saw.
+#[derive(Clone, Debug)]
+pub struct UpdateReport {
+    /// Mean loss of the batch.
+    pub loss: f64,
+    /// Loss and time of each sample.
+    pub samples: Vec<(f64, f64)>,
+    /// Global norm of the gradient before clipping.
+    pub gradient_norm: f64,
+    /// Learning rate.
+    pub lr: f64,
+}
+
+/// The loss or the gradient is NaN or infinite. The parameters have not been touched.
+#[derive(Clone, Debug, PartialEq, thiserror::Error)]
+#[error("update {update}: the {what} is {value} (samples {first} to {last} of the run's order)")]
+pub struct NotFinite {
+    /// Number of the update, from 1.
+    pub update: u64,
+    /// Loss or gradient.
+    pub what: &'static str,
+    /// NaN, inf or -inf.
+    pub value: f64,
+    /// Clock of the first sample of the batch.
+    pub first: u64,
+    /// Clock of the last sample.
+    pub last: u64,
+}
+
+impl<N: Module + Network> Stepper<N> {
+    /// Starts a phase of `total` updates from a model.
+    pub fn new(model: DiffusionModel<N>, config: OptimConfig, total: u64) -> Self {
+        let device = |network: &N| network.devices().into_iter().next().unwrap_or_default();
+        let average = config.ema.map(|_| model.network.valid());
+        let graph = training_device(&device(&model.network), &config);
+        let network = model.network.fork(&graph).unfreeze();
+        Self {
+            model: DiffusionModel { network, ..model },
+            average,
+            optimizer: config.build(),
+            config,
+            total,
+            updates: 0,
+        }
+    }
+
+    /// Updates done so far.
+    pub fn updates(&self) -> u64 {
+        self.updates
+    }
+
+    /// One update from one batch, given in its micro-batches.
+    ///
+    /// # Errors
+    /// When loss or gradient are not finite; the parameters are then as they were.
+    pub fn update(
+        &mut self,
+        objective: &dyn Objective,
+        batches: &[Batch],
+        seed: u64,
+    ) -> Result<UpdateReport, NotFinite> {
+        let share = 1.0 / batches.len() as f64;
+        let mut accumulator = GradientsAccumulator::new();
+        let mut samples = Vec::with_capacity(self.config.batch);
+        for batch in batches {
+            // Dropout is the one thing that draws from the framework's own generator.
+            batch.pictures.device().seed(mix(seed, batch.clock));
+            let loss = objective.loss(&self.model, batch, seed);
+            let gradients = (loss.per_sample.clone().mean() * share).backward();
+            let gradients = GradientsParams::from_grads(gradients, &self.model.network);
+            accumulator.accumulate(&self.model.network, gradients);
+            samples.extend(loss.times.into_iter().zip(read(loss.per_sample.inner())));
+        }
+        let mut gradients = accumulator.grads();
+        let norm = gradients::squared_norm(&gradients, &self.model.network);
+        let gradient_norm = read(norm)[0].sqrt();
+        let loss = samples.iter().map(|(_, loss)| loss).sum::<f64>() / samples.len() as f64;
+        self.check_finite(batches, &[("loss", loss), ("gradient norm", gradient_norm)])?;
+        if gradient_norm > self.config.clip {
+            let factor = self.config.clip / gradient_norm;
+            gradients::scale(&mut gradients, &self.model.network, factor);
+        }
+        let lr = self.config.learning_rate(self.updates, self.total);
+        let network = self.model.network.clone();
+        self.model.network = self.optimizer.step(lr, network, gradients);
+        self.updates += 1;
+        self.follow();
+        Ok(UpdateReport {
+            loss,
+            samples,
+            gradient_norm,
+            lr,
+        })
+    }
+
+    /// The network as it is now, without graph: the average where there is one.
+    pub fn result(&self) -> N {
+        match &self.average {
+            Some(average) => average.clone(),
+            None => self.model.network.valid(),
+        }
+    }
+
+    /// The raw network without graph.
+    pub fn raw(&self) -> N {
+        self.model.network.valid()
+    }
+
+    /// The state of the optimiser, as bytes.
+    ///
+    /// # Errors
+    /// When it cannot be read back from its device.
+    pub fn optimizer_state(&self) -> Result<Bytes, String> {
+        self.optimizer.into_bytes().map_err(|e| e.to_string())
+    }
+
+    /// Takes up a phase where a checkpoint left it.
+    ///
+    /// # Errors
+    /// When the optimiser state is damaged.
+    pub fn restore(
+        &mut self,
+        raw: N,
+        average: Option<N>,
+        optimizer: Bytes,
+        updates: u64,
+    ) -> Result<(), String> {
+        let device = self.model.network.devices().into_iter().next();
+        let graph = training_device(&device.unwrap_or_default(), &self.config);
+        self.model.network = raw.fork(&graph).unfreeze();
+        self.average = self.config.ema.and(average);
+        self.optimizer = self
+            .config
+            .build()
+            .from_bytes(optimizer)
+            .map_err(|e| e.to_string())?;
+        self.updates = updates;
+        Ok(())
+    }
+
+    fn follow(&mut self) {
+        if let (Some(ema), Some(average)) = (self.config.ema, self.average.take()) {
+            let samples = self.updates * self.config.batch as u64;
+            let decay = ema.decay(self.updates, samples, self.config.batch);
+            self.average = Some(ema::blend(average, &self.model.network, decay));
+        }
+    }
+
+    fn check_finite(
+        &self,
+        batches: &[Batch],
+        values: &[(&'static str, f64)],
+    ) -> Result<(), NotFinite> {
+        let Some(&(what, value)) = values.iter().find(|(_, value)| !value.is_finite()) else {
+            return Ok(());
+        };
+        let first = batches.first().map_or(0, |batch| batch.clock);
+        let samples: usize = batches.iter().map(Batch::len).sum();
+        Err(NotFinite {
+            update: self.updates + 1,
+            what,
+            value,
+            first,
+            last: first + samples as u64 - 1,
+        })
+    }
+}
+
+/// The device with a graph on which a student trains.
+fn training_device(device: &Device, config: &OptimConfig) -> Device {
+    let graph = device.clone().inner().autodiff();
+    match config.gradient_checkpointing {
+        true => graph.gradient_checkpointing(),
+        false => graph,
+    }
+}
+
+fn read(tensor: Tensor<1>) -> Vec<f64> {
+    let values = tensor.into_data().try_to_vec::<f32>().unwrap_or_default();
+    values.into_iter().map(f64::from).collect()
+}
+
+/// A seed for the framework's generator from the run's seed and the clock (splitmix64).
+fn mix(seed: u64, clock: u64) -> u64 {
+    let mut x = seed ^ clock.wrapping_mul(0x9E37_79B9_7F4A_7C15);
+    x = (x ^ (x >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
+    x = (x ^ (x >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
+    x ^ (x >> 31)
+}

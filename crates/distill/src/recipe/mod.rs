@@ -1,0 +1,44 @@
+//! Recipes: all that a run does, as data.
+
+mod distill;
+mod parse;
+mod train;
+
+pub use distill::{DistillRecipe, GuidedConfig, ProgressiveConfig};
+pub use parse::{RecipeFileError, parse, parse_with};
+pub use train::TrainRecipe;
+
+use serde::{Deserialize, Serialize};
+
+/// How a run reports and saves.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct RunConfig {
+    /// Updates between two lines of the log.
+    pub log_every: u64,
+    /// Updates between two checkpoints; rounded up to a multiple of `log_every`.
+    pub checkpoint_every: u64,
+    /// How many checkpoints to keep: the newest.
+    pub keep: usize,
+}
+
+impl Default for RunConfig {
+    fn default() -> Self {
+        Self {
+            log_every: 50,
+            checkpoint_every: 1000,
+            keep: 2,
+        }
+    }
+}
+
+impl RunConfig {
+    fn validate(&self) -> Result<(), String> {
+        if self.log_every == 0 || self.checkpoint_every == 0 || self.keep == 0 {
+            return Err(
+                "`run.log_every`, `run.checkpoint_every` and `run.keep` must be at least 1".into(),
+            );
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,154 @@
+//! The recipe of a teacher.
+
+use super::RunConfig;
+use crate::method::Weighting;
+use crate::optim::OptimConfig;
+use fewstep_data::{DataConfig, Dataset};
+use fewstep_diffusion::{
+    Guidance, PredictionKind, Provenance, Role, SamplerRecipe, ScheduleConfig,
+};
+use fewstep_nn::UNetConfig;
+use serde::{Deserialize, Serialize};
+
+/// How to train a teacher with classifier-free guidance.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct TrainRecipe {
+    /// All randomness of the run.
+    pub seed: u64,
+    /// Updates in all.
+    pub updates: u64,
+    /// Probability that an example loses its label.
+    #[serde(default = "default_label_dropout")]
+    pub label_dropout: f64,
+    /// Whether pictures are mirrored at random.
+    #[serde(default)]
+    pub flip: bool,
+    /// What the network emits.
+    #[serde(default = "default_prediction")]
+    pub prediction: PredictionKind,
+    /// Weight of the loss over noise levels.
+    #[serde(default)]
+    pub weighting: Weighting,
+    /// The training data.
+    pub data: DataConfig,
+    /// The network. `channels` and `classes` may be left away: they follow from the data.
+    pub network: NetworkConfig,
+    /// The noise schedule.
+    #[serde(default)]
+    pub schedule: ScheduleConfig,
+    /// How the parameters move.
+    pub optim: OptimConfig,
+    /// How the run reports and saves.
+    #[serde(default)]
+    pub run: RunConfig,
+}
+
+/// A [`UNetConfig`] whose channels and classes come from the data.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct NetworkConfig {
+    /// Side of the patches that the stem folds into channels.
+    #[serde(default = "one")]
+    pub patch: usize,
+    /// Feature channels of each level.
+    pub widths: Vec<usize>,
+    /// Residual blocks of each level.
+    pub blocks: usize,
+    /// Whether each level has attention.
+    pub attention: Vec<bool>,
+    /// Channels of one attention head.
+    pub head: usize,
+    /// Groups of each group normalisation.
+    pub groups: usize,
+    /// How resolution changes between levels.
+    #[serde(default)]
+    pub resampling: fewstep_nn::Resampling,
+    /// Probability of dropout.
+    #[serde(default)]
+    pub dropout: f64,
+}
+
+fn one() -> usize {
+    1
+}
+fn default_label_dropout() -> f64 {
+    0.1
+}
+fn default_prediction() -> PredictionKind {
+    PredictionKind::V
+}
+
+impl TrainRecipe {
+    /// Checks all that can be checked without the data.
+    ///
+    /// # Errors
+    /// Names the key, what it is, and what it must be.
+    pub fn validate(&self) -> Result<(), String> {
+        if self.updates == 0 {
+            return Err("`updates` is 0, it must be at least 1".into());
+        }
+        if !(0.0..=1.0).contains(&self.label_dropout) {
+            return Err(format!(
+                "`label_dropout` is {}, it must lie in [0, 1]",
+                self.label_dropout
+            ));
+        }
+        self.optim.validate().map_err(|e| format!("[optim] {e}"))?;
+        self.run.validate()?;
+        fewstep_diffusion::Schedule::new(self.schedule.clone())
+            .map(drop)
+            .map_err(|e| format!("[schedule] {e}"))
+    }
+
+    /// The network for a dataset.
+    ///
+    /// # Errors
+    /// When the network's numbers do not fit together or do not fit the pictures.
+    pub fn network_for(&self, dataset: &Dataset) -> Result<UNetConfig, fewstep_nn::ConfigError> {
+        let config = UNetConfig {
+            channels: dataset.shape.channels,
+            patch: self.network.patch,
+            widths: self.network.widths.clone(),
+            blocks: self.network.blocks,
+            attention: self.network.attention.clone(),
+            head: self.network.head,
+            groups: self.network.groups,
+            resampling: self.network.resampling,
+            dropout: self.network.dropout,
+            classes: dataset.classes.len(),
+            w: None,
+        };
+        config.validate()?;
+        config.validate_size(dataset.shape.height, dataset.shape.width)?;
+        Ok(config)
+    }
+
+    /// The sampler recipe of the teacher that comes out.
+    pub fn sampler_recipe(&self, dataset: &Dataset) -> SamplerRecipe {
+        let labelled = !dataset.classes.is_empty() && self.label_dropout > 0.0;
+        SamplerRecipe {
+            version: 1,
+            role: Role::Teacher,
+            prediction: self.prediction,
+            schedule: self.schedule.clone(),
+            guidance: match labelled {
+                true => Guidance::ClassifierFree,
+                false => Guidance::None,
+            },
+            resolution: [
+                dataset.shape.channels,
+                dataset.shape.height,
+                dataset.shape.width,
+            ],
+            classes: dataset.classes.clone(),
+            clip: true,
+            provenance: Provenance {
+                data: format!("{} {}", dataset.name, dataset.fingerprint()),
+                method: "denoising".into(),
+                seed: self.seed,
+                ..Provenance::default()
+            },
+        }
+    }
+}

@@ -1,0 +1,131 @@
+//! Checkpoints: written to a temporary name, synced, renamed; so each is whole or absent.
+
+use super::RunError;
+use crate::optim::Stepper;
+use burn::tensor::{Bytes, Device};
+use fewstep_diffusion::SamplerRecipe;
+use fewstep_formats::{Model, Precision, write_atomically, write_json_atomically};
+use fewstep_nn::UNet;
+use serde::{Deserialize, Serialize};
+use std::path::{Path, PathBuf};
+
+/// Where a run stands.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Position {
+    /// Index of the phase.
+    pub phase: usize,
+    /// Updates of the phase so far.
+    pub updates: u64,
+    /// Samples of the run so far.
+    pub clock: u64,
+}
+
+/// The folder of checkpoints of a run.
+pub(super) struct Checkpoints {
+    folder: PathBuf,
+    keep: usize,
+}
+
+impl Checkpoints {
+    pub(super) fn new(run: &Path, keep: usize) -> Self {
+        Self {
+            folder: run.join("checkpoints"),
+            keep,
+        }
+    }
+
+    /// Saves where the run stands, then forgets all but the newest. Returns the checkpoint's folder.
+    pub(super) fn save(
+        &self,
+        position: &Position,
+        stepper: Option<&Stepper<UNet>>,
+        recipe: &SamplerRecipe,
+    ) -> Result<PathBuf, RunError> {
+        let target = self.folder.join(name(position));
+        let building = self.folder.join(format!("{}.tmp", name(position)));
+        let io = |path: &Path| RunError::io(path.to_path_buf());
+        remove(&building).map_err(io(&building))?;
+        std::fs::create_dir_all(&building).map_err(io(&building))?;
+        if let Some(stepper) = stepper {
+            let model = |network| Model {
+                network,
+                recipe: recipe.clone(),
+            };
+            let raw = model(stepper.raw()).to_bytes(Precision::Full)?;
+            write_atomically(&building.join("raw.safetensors"), &raw)?;
+            let average = model(stepper.result()).to_bytes(Precision::Full)?;
+            write_atomically(&building.join("average.safetensors"), &average)?;
+            let optimizer = stepper.optimizer_state().map_err(|reason| RunError::Checkpoint {
+                path: target.clone(),
+                reason,
+            })?;
+            write_atomically(&building.join("optimizer.bin"), &optimizer)?;
+        }
+        write_json_atomically(&building.join("position.json"), position)?;
+        remove(&target).map_err(io(&target))?;
+        std::fs::rename(&building, &target).map_err(io(&target))?;
+        for old in self.list().iter().rev().skip(self.keep) {
+            remove(old).map_err(io(old))?;
+        }
+        Ok(target)
+    }
+
+    /// The newest whole checkpoint and its folder.
+    pub(super) fn newest(&self) -> Result<Option<(Position, PathBuf)>, RunError> {
+        let Some(path) = self.list().pop() else {
+            return Ok(None);
+        };
+        let file = path.join("position.json");
+        let text = std::fs::read_to_string(&file).map_err(RunError::io(&file))?;
+        let position = serde_json::from_str(&text).map_err(|e| damaged(&path, e.to_string()))?;
+        Ok(Some((position, path)))
+    }
+
+    /// Takes up a phase where a checkpoint left it.
+    pub(super) fn restore(
+        path: &Path,
+        position: &Position,
+        stepper: &mut Stepper<UNet>,
+        device: &Device,
+    ) -> Result<(), RunError> {
+        let load = |name: &str| Model::load(&path.join(name), device).map(|model| model.network);
+        let raw = load("raw.safetensors")?;
+        let average = load("average.safetensors")?;
+        let file = path.join("optimizer.bin");
+        let optimizer = std::fs::read(&file).map_err(RunError::io(&file))?;
+        stepper
+            .restore(raw, Some(average), Bytes::from_bytes_vec(optimizer), position.updates)
+            .map_err(|reason| damaged(path, reason))
+    }
+
+    /// Whole checkpoints, oldest first.
+    fn list(&self) -> Vec<PathBuf> {
+        let entries = std::fs::read_dir(&self.folder).into_iter().flatten();
+        let mut whole: Vec<PathBuf> = entries
+            .flatten()
+            .map(|entry| entry.path())
+            .filter(|path| path.is_dir() && path.extension().is_none())
+            .collect();
+        whole.sort();
+        whole
+    }
+}
+
+/// Sorts by clock, then by phase: at the same clock the start of the next phase comes last.
+fn name(position: &Position) -> String {
+    format!("{:012}-{:03}", position.clock, position.phase)
+}
+
+fn remove(path: &Path) -> std::io::Result<()> {
+    match std::fs::remove_dir_all(path) {
+        Err(e) if e.kind() != std::io::ErrorKind::NotFound => Err(e),
+        _ => Ok(()),
+    }
+}
+
+fn damaged(path: &Path, reason: String) -> RunError {
+    RunError::Checkpoint {
+        path: path.into(),
+        reason,
+    }
+}

@@ -1,0 +1,52 @@
+//! Why a run stops.
+
+use crate::optim::NotFinite;
+use fewstep_formats::FormatError;
+use std::path::PathBuf;
+
+/// A run that cannot go on. Whatever was saved before is untouched.
+#[derive(Debug, thiserror::Error)]
+pub enum RunError {
+    /// The loss or the gradient is NaN or infinite.
+    #[error("phase `{phase}`, {source}. {last_good}")]
+    NotFinite {
+        /// Name of the phase.
+        phase: String,
+        /// What and where, with the indices of the samples in the dataset.
+        source: NotFinite,
+        /// Where to go on from.
+        last_good: String,
+    },
+    /// A model or checkpoint cannot be read or written.
+    #[error(transparent)]
+    Format(#[from] FormatError),
+    /// A file of the run folder cannot be read or written.
+    #[error("cannot use {path}: {source}")]
+    Io {
+        /// Which.
+        path: PathBuf,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// A run folder that does not fit what was asked.
+    #[error("{0}")]
+    Folder(String),
+    /// A teacher that does not fit the recipe.
+    #[error("{0}")]
+    Teacher(String),
+    /// A damaged checkpoint.
+    #[error("checkpoint {path} cannot be used: {reason}. Delete it to go on from the one before")]
+    Checkpoint {
+        /// Which.
+        path: PathBuf,
+        /// Why.
+        reason: String,
+    },
+}
+
+impl RunError {
+    pub(super) fn io(path: impl Into<PathBuf>) -> impl FnOnce(std::io::Error) -> Self {
+        let path = path.into();
+        move |source| Self::Io { path, source }
+    }
+}

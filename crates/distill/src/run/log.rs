@@ -1,0 +1,141 @@
+//! The log of a run: one JSON line per window of updates.
+
+use super::RunError;
+use super::tensorboard::EventWriter;
+use crate::optim::UpdateReport;
+use serde::{Deserialize, Serialize};
+use std::fs::{File, OpenOptions};
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::time::Instant;
+
+/// Number of equal parts of [0, 1] over which the loss is told apart.
+const TIME_BUCKETS: usize = 8;
+
+/// One line of `metrics.jsonl`: means over the updates since the line before.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct LogRecord {
+    /// Name of the phase.
+    pub phase: String,
+    /// Updates of the phase so far.
+    pub update: u64,
+    /// Samples of the run so far.
+    pub clock: u64,
+    /// Mean loss.
+    pub loss: f64,
+    /// Mean loss of the samples with t in each eighth of [0, 1]; null where there was none.
+    pub loss_by_time: Vec<Option<f64>>,
+    /// Mean norm of the gradient before clipping.
+    pub gradient_norm: f64,
+    /// Learning rate of the last update.
+    pub lr: f64,
+    /// Samples per second.
+    pub samples_per_second: f64,
+}
+
+/// Collects updates until a line is due.
+pub(super) struct Window {
+    losses: [(f64, u64); TIME_BUCKETS],
+    loss: f64,
+    gradient_norm: f64,
+    updates: u64,
+    samples: u64,
+    lr: f64,
+    since: Instant,
+}
+
+impl Window {
+    pub(super) fn new() -> Self {
+        Self {
+            losses: [(0.0, 0); TIME_BUCKETS],
+            loss: 0.0,
+            gradient_norm: 0.0,
+            updates: 0,
+            samples: 0,
+            lr: 0.0,
+            since: Instant::now(),
+        }
+    }
+
+    pub(super) fn add(&mut self, report: &UpdateReport) {
+        for &(time, loss) in &report.samples {
+            let bucket = ((time * TIME_BUCKETS as f64) as usize).min(TIME_BUCKETS - 1);
+            self.losses[bucket].0 += loss;
+            self.losses[bucket].1 += 1;
+        }
+        self.loss += report.loss;
+        self.gradient_norm += report.gradient_norm;
+        self.updates += 1;
+        self.samples += report.samples.len() as u64;
+        self.lr = report.lr;
+    }
+
+    pub(super) fn close(self, phase: &str, update: u64, clock: u64) -> LogRecord {
+        let mean = |(sum, count): &(f64, u64)| (*count > 0).then(|| sum / *count as f64);
+        let updates = self.updates.max(1) as f64;
+        LogRecord {
+            phase: phase.into(),
+            update,
+            clock,
+            loss: self.loss / updates,
+            loss_by_time: self.losses.iter().map(mean).collect(),
+            gradient_norm: self.gradient_norm / updates,
+            lr: self.lr,
+            samples_per_second: self.samples as f64 / self.since.elapsed().as_secs_f64(),
+        }
+    }
+}
+
+/// `metrics.jsonl` and the TensorBoard events beside it.
+pub(super) struct Log {
+    path: PathBuf,
+    lines: File,
+    events: EventWriter,
+}
+
+impl Log {
+    /// Opens the log of a run folder and drops what was written after `clock`, which a resumed run does again.
+    pub(super) fn open(folder: &Path, clock: u64) -> Result<Self, RunError> {
+        let path = folder.join("metrics.jsonl");
+        let old = match std::fs::read_to_string(&path) {
+            Ok(old) => old,
+            Err(e) if e.kind() == std::io::ErrorKind::NotFound => String::new(),
+            Err(e) => return Err(RunError::io(path)(e)),
+        };
+        let is_kept = |line: &&str| {
+            serde_json::from_str::<LogRecord>(line).is_ok_and(|record| record.clock <= clock)
+        };
+        let kept: String = old.lines().filter(is_kept).flat_map(|line| [line, "\n"]).collect();
+        fewstep_formats::write_atomically(&path, kept.as_bytes())?;
+        let lines = OpenOptions::new()
+            .append(true)
+            .open(&path)
+            .map_err(RunError::io(&path))?;
+        let events = EventWriter::create(folder, clock).map_err(RunError::io(folder))?;
+        Ok(Self {
+            path,
+            lines,
+            events,
+        })
+    }
+
+    pub(super) fn write(&mut self, record: &LogRecord) -> Result<(), RunError> {
+        let line = serde_json::to_string(record).map_err(std::io::Error::from);
+        line.and_then(|line| writeln!(self.lines, "{line}"))
+            .map_err(RunError::io(&self.path))?;
+        let phase = &record.phase;
+        let mut scalars = vec![
+            (format!("{phase}/loss"), record.loss),
+            (format!("{phase}/gradient_norm"), record.gradient_norm),
+            (format!("{phase}/lr"), record.lr),
+            (format!("{phase}/samples_per_second"), record.samples_per_second),
+        ];
+        for (bucket, loss) in record.loss_by_time.iter().enumerate() {
+            let tag = format!("{phase}/loss_by_time/{bucket}-of-{TIME_BUCKETS}");
+            scalars.extend(loss.map(|loss| (tag, loss)));
+        }
+        self.events
+            .scalars(record.clock, &scalars)
+            .map_err(RunError::io(&self.path))
+    }
+}

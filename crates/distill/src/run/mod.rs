@@ -1,0 +1,13 @@
+//! A run: phases one after another in a folder that can be resumed at any moment.
+
+mod checkpoint;
+mod error;
+mod log;
+mod phase;
+mod runner;
+mod tensorboard;
+
+pub use error::RunError;
+pub use log::LogRecord;
+pub use phase::{Method, Phase, distill_phases, train_phases};
+pub use runner::{Event, Run, is_run};

@@ -1,0 +1,257 @@
+//! What a run does, phase by phase.
+
+use super::RunError;
+use crate::method::{
+    Denoising, Guided, Halving, Objective, Progressive, Weighting, Weights,
+};
+use crate::optim::OptimConfig;
+use crate::recipe::{DistillRecipe, TrainRecipe};
+use burn::module::Module;
+use fewstep_diffusion::{
+    Denoiser, DiffusionModel, Guidance, Guided as GuidedPair, Role, SamplerRecipe, Schedule,
+    StudentSampler,
+};
+use fewstep_formats::Model;
+use fewstep_nn::{UNet, UNetConfig, WEmbedding};
+
+/// One phase: one method, from the model before it to the next.
+#[derive(Clone, Debug)]
+pub struct Phase {
+    /// Name of the phase and of the model that comes out.
+    pub name: String,
+    /// What is learnt.
+    pub method: Method,
+    /// How.
+    pub optim: OptimConfig,
+    /// For how long.
+    pub updates: u64,
+    /// ω.
+    pub weighting: Weighting,
+}
+
+/// What a phase learns.
+#[derive(Clone, Debug)]
+pub enum Method {
+    /// A teacher.
+    Denoising {
+        /// Probability that an example loses its label.
+        label_dropout: f64,
+    },
+    /// Stage one.
+    Guided {
+        /// Which w.
+        weights: Weights,
+        /// How w enters the network.
+        embedding: WEmbedding,
+    },
+    /// One halving of stage two.
+    Progressive {
+        /// The sampler to prepare for.
+        halving: Halving,
+        /// Steps of the student.
+        steps: usize,
+        /// Which w.
+        weights: Weights,
+        /// How w enters the network.
+        embedding: WEmbedding,
+        /// Whether the teacher is the guided pair itself.
+        from_pair: bool,
+    },
+}
+
+/// The single phase of a teacher.
+pub fn train_phases(recipe: &TrainRecipe) -> Vec<Phase> {
+    vec![Phase {
+        name: "teacher".into(),
+        method: Method::Denoising {
+            label_dropout: recipe.label_dropout,
+        },
+        optim: recipe.optim.clone(),
+        updates: recipe.updates,
+        weighting: recipe.weighting,
+    }]
+}
+
+/// Stage one and the halvings of stage two.
+///
+/// # Errors
+/// When the steps cannot be halved as asked.
+pub fn distill_phases(recipe: &DistillRecipe) -> Result<Vec<Phase>, String> {
+    let mut phases = vec![];
+    if let Some(guided) = &recipe.guided {
+        phases.push(Phase {
+            name: "guided".into(),
+            method: Method::Guided {
+                weights: recipe.w,
+                embedding: recipe.w_embedding,
+            },
+            optim: guided.optim.clone(),
+            updates: guided.updates,
+            weighting: recipe.weighting,
+        });
+    }
+    if let Some(progressive) = &recipe.progressive {
+        for (steps, updates) in progressive.rounds()? {
+            phases.push(Phase {
+                name: match progressive.halving {
+                    Halving::Deterministic => format!("steps-{steps}"),
+                    Halving::Stochastic => format!("stochastic-steps-{steps}"),
+                    Halving::Encoder => format!("encoder-steps-{steps}"),
+                },
+                method: Method::Progressive {
+                    halving: progressive.halving,
+                    steps,
+                    weights: recipe.w,
+                    embedding: recipe.w_embedding,
+                    from_pair: phases.is_empty(),
+                },
+                optim: progressive.optim.clone(),
+                updates,
+                weighting: recipe.weighting,
+            });
+        }
+    }
+    Ok(phases)
+}
+
+impl Phase {
+    /// Samples that the phase sees.
+    pub fn samples(&self) -> u64 {
+        self.updates * self.optim.batch as u64
+    }
+
+    /// The student at the start of the phase: the model before it, with an input for w where it gets one.
+    pub(super) fn student(&self, base: &Model) -> Result<UNet, RunError> {
+        let (weights, embedding) = match self.method {
+            Method::Denoising { .. } => return Ok(base.network.clone()),
+            Method::Guided {
+                weights, embedding, ..
+            }
+            | Method::Progressive {
+                weights, embedding, ..
+            } => (weights, embedding),
+        };
+        let has_input = base.network.config().w.is_some();
+        match (weights, has_input) {
+            (Weights::Range(_), false) => Ok(with_w_input(&base.network, embedding)),
+            (Weights::Single(_), true) => Err(RunError::Teacher(
+                "the teacher takes w as an input, but the recipe asks for a single w: give a range `w = [min, max]`".into(),
+            )),
+            _ => Ok(base.network.clone()),
+        }
+    }
+
+    /// The objective, with the model before this phase as its frozen teacher.
+    pub(super) fn objective(&self, base: &Model) -> Result<Box<dyn Objective>, RunError> {
+        let weighting = self.weighting;
+        if let Method::Denoising { label_dropout } = self.method {
+            return Ok(Box::new(Denoising {
+                weighting,
+                label_dropout,
+            }));
+        }
+        let teacher = DiffusionModel {
+            network: base.network.valid(),
+            schedule: Schedule::new(base.recipe.schedule.clone())
+                .map_err(|e| RunError::Teacher(e.to_string()))?,
+            prediction: base.recipe.prediction,
+        };
+        Ok(match self.method {
+            Method::Progressive {
+                halving,
+                steps,
+                weights,
+                from_pair,
+                ..
+            } => {
+                let teacher: Box<dyn Denoiser> = match self.needs_pair(base, from_pair)? {
+                    true => Box::new(GuidedPair::new(teacher)),
+                    false => Box::new(teacher),
+                };
+                Box::new(Progressive {
+                    teacher,
+                    steps,
+                    halving,
+                    weights,
+                    weighting,
+                })
+            }
+            Method::Guided { weights, .. } => {
+                self.needs_pair(base, true)?;
+                Box::new(Guided {
+                    teacher: GuidedPair::new(teacher),
+                    weights,
+                    weighting,
+                })
+            }
+            Method::Denoising { .. } => unreachable!("returned above"),
+        })
+    }
+
+    /// Whether the teacher is to be guided by its two branches; refuses one that has no second branch.
+    fn needs_pair(&self, base: &Model, asked: bool) -> Result<bool, RunError> {
+        match base.recipe.guidance {
+            Guidance::ClassifierFree => Ok(asked),
+            Guidance::None if asked => Err(RunError::Teacher(
+                "the teacher was trained without dropped labels, so it has no unconditional branch to guide with: train it with `label_dropout` above 0".into(),
+            )),
+            Guidance::Input { .. } | Guidance::Fixed { .. } if matches!(self.method, Method::Guided { .. }) => Err(RunError::Teacher(
+                "the teacher is already a student of stage one: leave [guided] away".into(),
+            )),
+            _ => Ok(false),
+        }
+    }
+
+    /// The sampler recipe of the model that comes out.
+    pub(super) fn recipe(&self, base: &Model, clock: u64) -> SamplerRecipe {
+        let mut recipe = base.recipe.clone();
+        recipe.provenance.samples_seen = clock;
+        recipe.provenance.program = concat!("fewstep ", env!("CARGO_PKG_VERSION")).into();
+        let (weights, role, method) = match self.method {
+            Method::Denoising { .. } => return recipe,
+            Method::Guided { weights, .. } => {
+                let role = Role::Student {
+                    sampler: StudentSampler::Any,
+                    steps: None,
+                };
+                (weights, role, "guided")
+            }
+            Method::Progressive {
+                halving,
+                steps,
+                weights,
+                ..
+            } => {
+                let sampler = match halving {
+                    Halving::Deterministic => StudentSampler::Deterministic,
+                    Halving::Stochastic => StudentSampler::Stochastic,
+                    Halving::Encoder => StudentSampler::Encoder,
+                };
+                let steps = Some(steps);
+                (weights, Role::Student { sampler, steps }, "progressive")
+            }
+        };
+        recipe.role = role;
+        recipe.provenance.method = method.into();
+        recipe.guidance = match weights {
+            Weights::Single(w) => Guidance::Fixed { w },
+            Weights::Range([w_min, w_max]) => Guidance::Input {
+                w_min,
+                w_max,
+                default: w_min.max(1.0f64.min(w_max)),
+            },
+        };
+        recipe
+    }
+}
+
+/// The same network with an input for w whose projection is zero: the same output for every w.
+fn with_w_input(network: &UNet, embedding: WEmbedding) -> UNet {
+    let config = UNetConfig {
+        w: Some(embedding),
+        ..network.config().clone()
+    };
+    let device = network.devices().into_iter().next().unwrap_or_default();
+    let fresh = UNet::new(&config, 0, &device).expect("the network exists already");
+    fresh.load_record(network.clone().into_record().allow_partial(true))
+}

@@ -1,0 +1,276 @@
+//! The loop over phases and updates.
+
+use super::checkpoint::{Checkpoints, Position};
+use super::log::{Log, LogRecord, Window};
+use super::{Phase, RunError};
+use crate::method::Batch;
+use crate::optim::Stepper;
+use crate::recipe::RunConfig;
+use burn::tensor::{Device, Tensor, TensorData};
+use fewstep_data::{Dataset, HostBatch, Loader};
+use fewstep_diffusion::{DiffusionModel, Schedule};
+use fewstep_formats::Model;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+/// Phases to run in a folder.
+pub struct Run {
+    /// Where everything goes.
+    pub folder: PathBuf,
+    /// All randomness.
+    pub seed: u64,
+    /// What to do, in order.
+    pub phases: Vec<Phase>,
+    /// Training examples.
+    pub dataset: Arc<Dataset>,
+    /// Whether they are mirrored at random.
+    pub flip: bool,
+    /// How to report and save.
+    pub config: RunConfig,
+    /// Where to compute.
+    pub device: Device,
+}
+
+/// What happens during a run.
+pub enum Event<'a> {
+    /// A phase starts, or is taken up again.
+    PhaseStarted {
+        /// Which.
+        phase: &'a Phase,
+        /// Its number, from 0.
+        index: usize,
+        /// Updates already done.
+        updates: u64,
+    },
+    /// An update is done.
+    Updated {
+        /// Its loss.
+        loss: f64,
+    },
+    /// A line was logged.
+    Logged(&'a LogRecord),
+    /// A checkpoint was written.
+    Checkpointed {
+        /// Updates of the phase so far.
+        updates: u64,
+        /// The model as it is now.
+        model: &'a Model,
+    },
+    /// A phase is done and its model saved.
+    PhaseFinished {
+        /// Which.
+        phase: &'a Phase,
+        /// What came out.
+        model: &'a Model,
+    },
+}
+
+impl Run {
+    /// Where the model of a phase is saved.
+    pub fn model_folder(&self, phase: &Phase) -> PathBuf {
+        self.folder.join("models").join(&phase.name)
+    }
+
+    /// Runs all phases from `initial` (the teacher, or a fresh network), from the newest checkpoint when
+    /// resuming. Returns the model of each phase.
+    ///
+    /// # Errors
+    /// See [`RunError`]; what was saved before stays as it is.
+    pub fn go(
+        &self,
+        initial: Model,
+        resume: bool,
+        observer: &mut dyn FnMut(Event<'_>),
+    ) -> Result<Vec<Model>, RunError> {
+        let checkpoints = Checkpoints::new(&self.folder, self.config.keep);
+        let newest = if resume { checkpoints.newest()? } else { None };
+        let start = newest.as_ref().map_or(
+            Position {
+                phase: 0,
+                updates: 0,
+                clock: 0,
+            },
+            |(position, _)| position.clone(),
+        );
+        let mut log = Log::open(&self.folder, start.clock)?;
+        let mut models = vec![];
+        for phase in &self.phases[..start.phase.min(self.phases.len())] {
+            models.push(Model::load(&self.model_folder(phase), &self.device)?);
+        }
+        let teacher = initial.weights_hash();
+        let mut clock = start.clock;
+        for (index, phase) in self.phases.iter().enumerate().skip(start.phase) {
+            let base = models.last().unwrap_or(&initial);
+            let from = newest
+                .as_ref()
+                .filter(|(position, _)| position.phase == index && position.updates > 0);
+            let mut current = PhaseRun::new(self, index, phase, base, clock)?;
+            if index > 0 || !matches!(phase.method, super::Method::Denoising { .. }) {
+                current.recipe.provenance.teacher = teacher.clone();
+            }
+            if let Some((position, path)) = from {
+                Checkpoints::restore(path, position, &mut current.stepper, &self.device)?;
+            }
+            current.train(&checkpoints, &mut log, observer)?;
+            clock = current.clock;
+            let model = current.model();
+            model.save(&self.model_folder(phase))?;
+            let next = Position {
+                phase: index + 1,
+                updates: 0,
+                clock,
+            };
+            checkpoints.save(&next, None, &model.recipe)?;
+            observer(Event::PhaseFinished {
+                phase,
+                model: &model,
+            });
+            models.push(model);
+        }
+        Ok(models)
+    }
+}
+
+/// One phase under way.
+struct PhaseRun<'a> {
+    run: &'a Run,
+    index: usize,
+    phase: &'a Phase,
+    objective: Box<dyn crate::method::Objective>,
+    stepper: Stepper<fewstep_nn::UNet>,
+    recipe: fewstep_diffusion::SamplerRecipe,
+    clock: u64,
+}
+
+impl<'a> PhaseRun<'a> {
+    fn new(
+        run: &'a Run,
+        index: usize,
+        phase: &'a Phase,
+        base: &Model,
+        clock: u64,
+    ) -> Result<Self, RunError> {
+        let start: u64 = run.phases[..index].iter().map(Phase::samples).sum();
+        let model = DiffusionModel {
+            network: phase.student(base)?,
+            schedule: Schedule::new(base.recipe.schedule.clone())
+                .map_err(|e| RunError::Teacher(e.to_string()))?,
+            prediction: base.recipe.prediction,
+        };
+        Ok(Self {
+            run,
+            index,
+            phase,
+            objective: phase.objective(base)?,
+            stepper: Stepper::new(model, phase.optim.clone(), phase.updates),
+            recipe: phase.recipe(base, start + phase.samples()),
+            clock,
+        })
+    }
+
+    fn train(
+        &mut self,
+        checkpoints: &Checkpoints,
+        log: &mut Log,
+        observer: &mut dyn FnMut(Event<'_>),
+    ) -> Result<(), RunError> {
+        observer(Event::PhaseStarted {
+            phase: self.phase,
+            index: self.index,
+            updates: self.stepper.updates(),
+        });
+        let optim = &self.phase.optim;
+        let left = (self.phase.updates - self.stepper.updates()) * optim.batch as u64;
+        let mut loader = Loader::new(
+            self.run.dataset.clone(),
+            self.run.seed,
+            self.run.flip,
+            optim.micro_batch(),
+            self.clock,
+            self.clock + left,
+        );
+        let config = self.run.config;
+        let checkpoint_every = config.checkpoint_every.next_multiple_of(config.log_every);
+        let mut window = Window::new();
+        while self.stepper.updates() < self.phase.updates {
+            let parts = optim.batch / optim.micro_batch();
+            let host: Vec<HostBatch> = loader.by_ref().take(parts).collect();
+            let batches: Vec<Batch> = host.iter().map(|b| to_device(b, &self.run.device)).collect();
+            let report = self
+                .stepper
+                .update(&*self.objective, &batches, self.run.seed)
+                .map_err(|source| self.not_finite(source, checkpoints, &host))?;
+            self.clock += optim.batch as u64;
+            window.add(&report);
+            observer(Event::Updated { loss: report.loss });
+            let updates = self.stepper.updates();
+            let is_last = updates == self.phase.updates;
+            if updates.is_multiple_of(config.log_every) || is_last {
+                let closed = std::mem::replace(&mut window, Window::new());
+                let record = closed.close(&self.phase.name, updates, self.clock);
+                log.write(&record)?;
+                observer(Event::Logged(&record));
+            }
+            if updates.is_multiple_of(checkpoint_every) && !is_last {
+                let position = Position {
+                    phase: self.index,
+                    updates,
+                    clock: self.clock,
+                };
+                checkpoints.save(&position, Some(&self.stepper), &self.recipe)?;
+                let model = self.model();
+                observer(Event::Checkpointed {
+                    updates,
+                    model: &model,
+                });
+            }
+        }
+        Ok(())
+    }
+
+    fn model(&self) -> Model {
+        Model {
+            network: self.stepper.result(),
+            recipe: self.recipe.clone(),
+        }
+    }
+
+    fn not_finite(
+        &self,
+        source: crate::optim::NotFinite,
+        checkpoints: &Checkpoints,
+        batches: &[HostBatch],
+    ) -> RunError {
+        let indices: Vec<u64> = batches.iter().flat_map(|b| b.indices.clone()).collect();
+        let last_good = match checkpoints.newest() {
+            Ok(Some((_, path))) => format!("The last good checkpoint is {}", path.display()),
+            _ => "There is no checkpoint yet".into(),
+        };
+        RunError::NotFinite {
+            phase: self.phase.name.clone(),
+            source,
+            last_good: format!(
+                "Pictures in the batch: {indices:?}. {last_good}; nothing that was saved has been changed. A lower learning rate is the usual remedy"
+            ),
+        }
+    }
+}
+
+fn to_device(host: &HostBatch, device: &Device) -> Batch {
+    let shape = [
+        host.len(),
+        host.shape.channels,
+        host.shape.height,
+        host.shape.width,
+    ];
+    Batch {
+        pictures: Tensor::from_data(TensorData::new(host.pixels.clone(), shape), device),
+        classes: host.labels.iter().copied().collect(),
+        clock: host.clock,
+    }
+}
+
+/// Whether a folder holds a run already.
+pub fn is_run(folder: &Path) -> bool {
+    folder.join("recipe.toml").is_file()
+}
