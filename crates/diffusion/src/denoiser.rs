@@ -159,3 +159,97 @@ impl<D: Denoiser> Denoiser for Clipped<D> {
         self.inner.network_calls()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::analytic::{Gaussian, GaussianDenoiser};
+    use crate::per_sample;
+    use burn::tensor::Device;
+    use std::cell::RefCell;
+
+    fn values(tensor: Tensor<4>) -> Vec<f32> {
+        tensor.into_data().try_to_vec().expect("f32 data")
+    }
+
+    #[test]
+    fn the_unconditional_twin_keeps_all_but_the_classes() {
+        let conditioning = Conditioning::classes([3, 1]).with_w(vec![0.5, 2.0]);
+        let expected = Conditioning {
+            classes: Some(vec![None, None]),
+            w: Some(vec![0.5, 2.0]),
+        };
+        assert_eq!(conditioning.unconditional(), expected);
+        assert_eq!(
+            Conditioning::default().unconditional(),
+            Conditioning::default()
+        );
+    }
+
+    #[test]
+    fn concat_joins_what_both_have() {
+        let a = Conditioning::classes([3]).with_w(vec![0.5]);
+        let b = Conditioning::classes([1, 2]);
+        let joined = a.concat(&b.clone().with_w(vec![1.0, 2.0]));
+        let expected = Conditioning::classes([3, 1, 2]).with_w(vec![0.5, 1.0, 2.0]);
+        assert_eq!(joined, expected);
+        // A weight for some samples alone would be given to the wrong ones.
+        assert_eq!(a.concat(&b).w, None);
+    }
+
+    /// Notes the times that it is given; answers with a constant.
+    struct Constant {
+        output: f64,
+        times: RefCell<Vec<f64>>,
+    }
+
+    impl Network for Constant {
+        fn forward(&self, z: Tensor<4>, time: &[f64], _: &Conditioning) -> Tensor<4> {
+            self.times.borrow_mut().extend(time);
+            z.zeros_like() + self.output
+        }
+    }
+
+    #[test]
+    fn a_model_gives_its_network_its_own_time_and_reads_its_own_kind() {
+        let z = per_sample([0.3, -0.2], &Device::flex());
+        for (prediction, read) in [
+            (
+                PredictionKind::X,
+                Prediction::x as fn(&Prediction) -> Tensor<4>,
+            ),
+            (PredictionKind::Eps, Prediction::eps),
+            (PredictionKind::V, Prediction::v),
+        ] {
+            let model = DiffusionModel {
+                network: Constant {
+                    output: 0.7,
+                    times: RefCell::default(),
+                },
+                schedule: Schedule::default(),
+                prediction,
+            };
+            let answer = model.predict(z.clone(), &[0.5, 1.0], &Conditioning::default());
+            assert_eq!(values(read(&answer)), [0.7, 0.7]);
+            assert_eq!(values(answer.z()), values(z.clone()));
+            let times = model.network.times.borrow();
+            assert!((times[0] - 500.0).abs() < 0.1 && (times[1] - 1000.0).abs() < 0.1);
+        }
+    }
+
+    #[test]
+    fn clipping_keeps_pictures_in_range_and_costs_nothing() {
+        let wide = Gaussian { mu: 0.0, s: 3.0 };
+        let model = GaussianDenoiser::unconditional(Schedule::default(), wide);
+        let (z, t) = (per_sample([-2.0, 0.1, 2.0], &Device::flex()), [0.3; 3]);
+        let none = Conditioning::default();
+        let free = values(model.predict(z.clone(), &t, &none).x());
+        assert!(free[0] < -1.0 && free[2] > 1.0);
+        let clipped = Clipped::to_pictures(&model);
+        let x = values(clipped.predict(z, &t, &none).x());
+        assert_eq!([x[0], x[2]], [-1.0, 1.0]);
+        assert!((x[1] - free[1]).abs() < 1e-6);
+        assert_eq!(clipped.network_calls(), model.network_calls());
+        assert_eq!(clipped.schedule(), model.schedule());
+    }
+}

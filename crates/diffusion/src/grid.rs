@@ -9,14 +9,28 @@ use serde::{Deserialize, Serialize};
 pub enum Spacing {
     /// t = i / N. The papers' grid; the only one for distilled models.
     Uniform,
-    /// Timesteps ⌊T / N⌋ i + offset: the first step is not at the noisiest time (diffusers' `leading`).
+    /// Timesteps ⌊T / N⌋ i: the first step is not at the noisiest time (diffusers' DDIM with `leading` and
+    /// `steps_offset` 0).
     Leading,
-    /// Timesteps round(T − i T / N) − 1: the first step is at the noisiest time (diffusers' `trailing`).
+    /// Timesteps round(T − i T / N) − 1: the first step is at the noisiest time (diffusers' `trailing`, always
+    /// with N steps: diffusers' floating-point range sometimes gives one more, at timestep −1).
     Trailing,
-    /// Timesteps spread evenly over 0..T−1, both ends included (diffusers' `linspace`).
+    /// Timesteps spread evenly over 0..T−1, both ends included (diffusers' DDIM with `linspace`); a single step
+    /// is at the noisiest time (in diffusers, at timestep 0).
     Linspace,
     /// Even steps of log-SNR between t = 1 and the least noisy time, then 0.
     LogSnr,
+}
+
+impl Spacing {
+    /// Every spacing.
+    pub const ALL: [Self; 5] = [
+        Self::Uniform,
+        Self::Leading,
+        Self::Trailing,
+        Self::Linspace,
+        Self::LogSnr,
+    ];
 }
 
 /// Why a grid cannot be made.
@@ -26,7 +40,9 @@ pub enum GridError {
     #[error("a sampler needs at least 1 step")]
     NoSteps,
     /// More steps than the model has timesteps.
-    #[error("{steps} steps asked for, but the model was trained on {trained} timesteps: ask for at most {trained}")]
+    #[error(
+        "{steps} steps asked for, but the model was trained on {trained} timesteps: ask for at most {trained}"
+    )]
     TooManySteps {
         /// Asked for.
         steps: usize,
@@ -119,24 +135,31 @@ impl TimeGrid {
 fn timesteps(spacing: Spacing, steps: usize, total: usize) -> Vec<usize> {
     match spacing {
         Spacing::Leading => (0..steps).rev().map(|i| i * (total / steps)).collect(),
-        // Rounds T − i T / N to the nearest integer, halves up, without a float.
         Spacing::Trailing => (0..steps)
-            .map(|i| (2 * (total * steps - i * total) + steps) / (2 * steps) - 1)
+            .map(|i| rounded(total * (steps - i), steps) - 1)
             .collect(),
         Spacing::Linspace if steps == 1 => vec![total - 1],
-        Spacing::Linspace => {
-            let gaps = steps - 1;
-            (0..steps)
-                .rev()
-                .map(|i| (2 * i * (total - 1) + gaps) / (2 * gaps))
-                .collect()
-        }
+        Spacing::Linspace => (0..steps)
+            .rev()
+            .map(|i| rounded(i * (total - 1), steps - 1))
+            .collect(),
         Spacing::Uniform | Spacing::LogSnr => unreachable!("not defined on integer timesteps"),
     }
 }
 
+/// The integer nearest to a / b, the even one of two equally near, as numpy rounds.
+fn rounded(a: usize, b: usize) -> usize {
+    let (below, rest) = (a / b, a % b);
+    let up = 2 * rest > b || (2 * rest == b && below % 2 == 1);
+    below + usize::from(up)
+}
+
+/// The lowest log-SNR that a log-SNR grid spends steps on: below, a picture is noise, and a schedule with zero
+/// terminal SNR has no end.
+const LOWEST_LOG_SNR: f64 = -20.0;
+
 fn log_snr_times(schedule: &Schedule, steps: usize, total: usize) -> Vec<f64> {
-    let start = schedule.at(1.0).log_snr();
+    let start = schedule.at(1.0).log_snr().max(LOWEST_LOG_SNR);
     let end = schedule.at(1.0 / total as f64).log_snr();
     (0..steps)
         .map(|i| match i {
@@ -144,4 +167,106 @@ fn log_snr_times(schedule: &Schedule, steps: usize, total: usize) -> Vec<f64> {
             _ => schedule.time_of_log_snr(start + (end - start) * i as f64 / steps as f64),
         })
         .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{BetaSchedule, ScheduleConfig};
+    use proptest::prelude::*;
+
+    fn discrete(
+        betas: BetaSchedule,
+        steps: usize,
+        zero_terminal_snr: bool,
+        clean_end: bool,
+    ) -> Schedule {
+        Schedule::new(ScheduleConfig::Discrete {
+            betas,
+            beta_start: 0.00085,
+            beta_end: 0.012,
+            steps,
+            zero_terminal_snr,
+            clean_end,
+        })
+        .expect("a valid schedule")
+    }
+
+    fn schedules() -> impl Strategy<Value = Schedule> {
+        let betas = prop_oneof![
+            Just(BetaSchedule::Linear),
+            Just(BetaSchedule::ScaledLinear),
+            Just(BetaSchedule::SquaredCosine)
+        ];
+        let table = (betas, 2..1001_usize, any::<bool>(), any::<bool>())
+            .prop_map(|(betas, steps, zero, clean)| discrete(betas, steps, zero, clean));
+        prop_oneof![Just(Schedule::default()), table]
+    }
+
+    fn assert_falls(grid: &TimeGrid, steps: usize) {
+        assert_eq!(grid.steps(), steps);
+        assert_eq!(grid.pairs().count(), steps);
+        assert_eq!(grid.times()[steps], 0.0);
+        assert!(grid.pairs().all(|(t, s)| t > s), "{:?}", grid.times());
+    }
+
+    proptest! {
+        #[test]
+        fn every_grid_has_its_steps_and_falls_to_zero(schedule in schedules(), share in 0.0..1.0f64) {
+            let most = schedule.train_steps().unwrap_or(2000);
+            let steps = 1 + (share * (most - 1) as f64).round() as usize;
+            for spacing in Spacing::ALL {
+                let grid = TimeGrid::new(&schedule, spacing, steps).expect("a valid grid");
+                assert_falls(&grid, steps);
+                prop_assert!(spacing == Spacing::Leading || grid.times()[0] == 1.0);
+            }
+        }
+
+        #[test]
+        fn a_grid_from_the_middle_falls_from_there(from in 0.001..1.0f64, steps in 1..200_usize) {
+            let grid = TimeGrid::uniform_from(from, steps);
+            assert_falls(&grid, steps);
+            prop_assert_eq!(grid.times()[0], from);
+        }
+
+        /// Two ways to the papers' grid.
+        #[test]
+        fn uniform_is_uniform(schedule in schedules(), steps in 1..3_usize) {
+            let grid = TimeGrid::new(&schedule, Spacing::Uniform, steps).expect("a valid grid");
+            prop_assert_eq!(grid, TimeGrid::uniform(steps));
+        }
+    }
+
+    #[test]
+    fn log_snr_steps_are_even() {
+        let schedule = discrete(BetaSchedule::ScaledLinear, 1000, false, true);
+        let grid = TimeGrid::new(&schedule, Spacing::LogSnr, 10).expect("a valid grid");
+        let log_snr: Vec<f64> = grid.times()[..10]
+            .iter()
+            .map(|&t| schedule.at(t).log_snr())
+            .collect();
+        for pair in log_snr.windows(2) {
+            let step = log_snr[1] - log_snr[0];
+            assert!((pair[1] - pair[0] - step).abs() < 1e-6, "{log_snr:?}");
+        }
+    }
+
+    #[test]
+    fn halves_go_to_the_even_neighbour() {
+        assert_eq!([1, 3, 5, 7].map(|a| rounded(a, 2)), [0, 2, 2, 4]);
+        assert_eq!([4, 5, 6].map(|a| rounded(a, 3)), [1, 2, 2]);
+    }
+
+    #[test]
+    fn impossible_step_counts_are_refused() {
+        let schedule = discrete(BetaSchedule::Linear, 10, false, true);
+        let of = |steps| TimeGrid::new(&schedule, Spacing::Trailing, steps);
+        assert_eq!(of(0), Err(GridError::NoSteps));
+        let error = GridError::TooManySteps {
+            steps: 11,
+            trained: 10,
+        };
+        assert_eq!(of(11), Err(error));
+        assert!(of(10).is_ok());
+    }
 }

@@ -41,3 +41,102 @@ impl<D: Denoiser> Denoiser for Guided<D> {
         2 * self.inner.network_calls()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::analytic::{Gaussian, GaussianDenoiser};
+    use burn::tensor::Device;
+    use proptest::prelude::*;
+    use std::cell::RefCell;
+
+    const CLASS: Gaussian = Gaussian { mu: 0.4, s: 0.3 };
+    const ALL: Gaussian = Gaussian { mu: -0.1, s: 0.7 };
+    const PIXELS: [f64; 3] = [-1.2, 0.1, 0.9];
+
+    fn model() -> GaussianDenoiser {
+        GaussianDenoiser::new(Schedule::default(), vec![CLASS], ALL)
+    }
+
+    fn batch() -> Tensor<4> {
+        per_sample(PIXELS, &Device::flex())
+    }
+
+    fn values(tensor: Tensor<4>) -> Vec<f64> {
+        let values: Vec<f32> = tensor.into_data().try_to_vec().expect("f32 data");
+        values.into_iter().map(f64::from).collect()
+    }
+
+    proptest! {
+        /// x̂, ε̂ and v̂ are each the unconditional answer plus s times the difference, s = 1 + w, with the w of
+        /// their own sample.
+        #[test]
+        fn w_is_the_guidance_scale_less_one(w in prop::array::uniform3(-1.0..6.0f64), t in 0.1..0.9f64) {
+            let conditioning = Conditioning::classes([0; 3]).with_w(w.to_vec());
+            let ask = |model: &dyn Denoiser, conditioning: &Conditioning| {
+                let prediction = model.predict(batch(), &[t; 3], conditioning);
+                [prediction.x(), prediction.eps(), prediction.v()].map(values)
+            };
+            let guided = ask(&Guided::new(model()), &conditioning);
+            let conditional = ask(&model(), &conditioning);
+            let unconditional = ask(&model(), &conditioning.unconditional());
+            for kind in 0..3 {
+                for sample in 0..3 {
+                    let (c, u) = (conditional[kind][sample], unconditional[kind][sample]);
+                    let expected = u + (1.0 + w[sample]) * (c - u);
+                    prop_assert!((guided[kind][sample] - expected).abs() < 1e-4);
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn the_ends_of_w_are_the_branches() {
+        let conditioning = Conditioning::classes([0; 3]);
+        let ask = |model: &dyn Denoiser, conditioning: &Conditioning| {
+            values(model.predict(batch(), &[0.6; 3], conditioning).v())
+        };
+        let guided = Guided::new(model());
+        let close = |a: Vec<f64>, b: Vec<f64>| a.iter().zip(b).all(|(a, b)| (a - b).abs() < 1e-6);
+        assert_eq!(ask(&guided, &conditioning), ask(&model(), &conditioning));
+        let alone = conditioning.clone().with_w(vec![-1.0; 3]);
+        assert!(close(
+            ask(&guided, &alone),
+            ask(&model(), &conditioning.unconditional())
+        ));
+    }
+
+    /// A model that notes what it is asked.
+    struct Recording {
+        inner: GaussianDenoiser,
+        asked: RefCell<Vec<Conditioning>>,
+    }
+
+    impl Denoiser for Recording {
+        fn predict(&self, z: Tensor<4>, t: &[f64], conditioning: &Conditioning) -> Prediction {
+            self.asked.borrow_mut().push(conditioning.clone());
+            self.inner.predict(z, t, conditioning)
+        }
+        fn schedule(&self) -> &Schedule {
+            self.inner.schedule()
+        }
+    }
+
+    #[test]
+    fn both_branches_go_in_one_call_of_two_evaluations() {
+        let recording = Recording {
+            inner: model(),
+            asked: RefCell::default(),
+        };
+        let guided = Guided::new(&recording);
+        assert_eq!(guided.network_calls(), 2);
+        assert_eq!(Guided::new(&guided).network_calls(), 4);
+        let conditioning = Conditioning::classes([0; 3]).with_w(vec![2.0; 3]);
+        guided.predict(batch(), &[0.5; 3], &conditioning);
+        let expected = Conditioning {
+            classes: Some([[Some(0); 3], [None; 3]].concat()),
+            w: None,
+        };
+        assert_eq!(*recording.asked.borrow(), [expected]);
+    }
+}

@@ -12,6 +12,7 @@
 //! | w | `w` | guidance weight: x̂_w = (1 + w) x̂_c − w x̂_∅ |
 //! | s | `guidance_scale` | what users of diffusers set: s = 1 + w |
 
+pub mod analytic;
 mod denoiser;
 mod grid;
 mod guidance;

@@ -64,7 +64,10 @@ impl Prediction {
             PredictionKind::X => self.output.clone(),
             PredictionKind::Eps => {
                 // x = (z − σ ε) / α
-                self.mix(|l| 1.0 / floor(l.alpha()), |l| -l.sigma() / floor(l.alpha()))
+                self.mix(
+                    |l| 1.0 / floor(l.alpha()),
+                    |l| -l.sigma() / floor(l.alpha()),
+                )
             }
             // x = α z − σ v
             PredictionKind::V => self.mix(NoiseLevel::alpha, |l| -l.sigma()),
@@ -75,9 +78,10 @@ impl Prediction {
     pub fn eps(&self) -> Tensor<4> {
         match self.kind {
             // ε = (z − α x) / σ
-            PredictionKind::X => {
-                self.mix(|l| 1.0 / floor(l.sigma()), |l| -l.alpha() / floor(l.sigma()))
-            }
+            PredictionKind::X => self.mix(
+                |l| 1.0 / floor(l.sigma()),
+                |l| -l.alpha() / floor(l.sigma()),
+            ),
             PredictionKind::Eps => self.output.clone(),
             // ε = σ z + α v
             PredictionKind::V => self.mix(NoiseLevel::sigma, NoiseLevel::alpha),
@@ -88,13 +92,15 @@ impl Prediction {
     pub fn v(&self) -> Tensor<4> {
         match self.kind {
             // v = (α z − x) / σ
-            PredictionKind::X => {
-                self.mix(|l| l.alpha() / floor(l.sigma()), |l| -1.0 / floor(l.sigma()))
-            }
+            PredictionKind::X => self.mix(
+                |l| l.alpha() / floor(l.sigma()),
+                |l| -1.0 / floor(l.sigma()),
+            ),
             // v = (ε − σ z) / α
-            PredictionKind::Eps => {
-                self.mix(|l| -l.sigma() / floor(l.alpha()), |l| 1.0 / floor(l.alpha()))
-            }
+            PredictionKind::Eps => self.mix(
+                |l| -l.sigma() / floor(l.alpha()),
+                |l| 1.0 / floor(l.alpha()),
+            ),
             PredictionKind::V => self.output.clone(),
         }
     }
@@ -114,7 +120,11 @@ impl Prediction {
     pub fn ddim(&self, to: &[NoiseLevel]) -> Tensor<4> {
         let device = self.z.device();
         let turn = |f: fn(f64) -> f64| {
-            let angles = self.levels.iter().zip(to).map(|(t, s)| f(s.angle - t.angle));
+            let angles = self
+                .levels
+                .iter()
+                .zip(to)
+                .map(|(t, s)| f(s.angle - t.angle));
             per_sample(angles, &device)
         };
         self.z.clone() * turn(f64::cos) + self.v() * turn(f64::sin)

@@ -105,7 +105,9 @@ pub struct Provenance {
 #[derive(Clone, Debug, PartialEq, thiserror::Error)]
 pub enum RecipeError {
     /// A deterministic student sampled stochastically or the reverse: the jumps differ by a factor of two.
-    #[error("this student was distilled for the {trained:?} sampler and cannot be sampled with the {asked:?} one: its steps would be off by a factor of two. Distil again with `sampler = \"{wanted}\"`, or sample it as it was trained")]
+    #[error(
+        "this student was distilled for the {trained:?} sampler and cannot be sampled with the {asked:?} one: its steps would be off by a factor of two. Distil again with `sampler = \"{wanted}\"`, or sample it as it was trained"
+    )]
     WrongSampler {
         /// What it was distilled for.
         trained: StudentSampler,
@@ -131,7 +133,9 @@ pub enum RecipeError {
         asked: f64,
     },
     /// Guidance for a model without an unconditional branch.
-    #[error("this model was trained without guidance, so w = {asked} has no meaning: leave --w and --guidance-scale away")]
+    #[error(
+        "this model was trained without guidance, so w = {asked} has no meaning: leave --w and --guidance-scale away"
+    )]
     NoGuidance {
         /// What was asked.
         asked: f64,
@@ -319,8 +323,14 @@ mod tests {
         ] {
             assert!(student(trained, Some(4)).check(asked, 4, None).is_err());
         }
-        assert_eq!(student(Deterministic, Some(4)).check(Deterministic, 4, Some(1.0)), Ok(vec![]));
-        assert_eq!(student(StudentSampler::Any, None).check(Stochastic, 7, None), Ok(vec![]));
+        assert_eq!(
+            student(Deterministic, Some(4)).check(Deterministic, 4, Some(1.0)),
+            Ok(vec![])
+        );
+        assert_eq!(
+            student(StudentSampler::Any, None).check(Stochastic, 7, None),
+            Ok(vec![])
+        );
     }
 
     #[test]
@@ -334,6 +344,9 @@ mod tests {
     fn a_recipe_survives_json() {
         let recipe = student(StudentSampler::Stochastic, Some(2));
         let json = serde_json::to_string(&recipe).expect("serialises");
-        assert_eq!(serde_json::from_str::<SamplerRecipe>(&json).expect("parses"), recipe);
+        assert_eq!(
+            serde_json::from_str::<SamplerRecipe>(&json).expect("parses"),
+            recipe
+        );
     }
 }

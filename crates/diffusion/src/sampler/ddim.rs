@@ -13,7 +13,14 @@ pub fn ddim(
     grid: &TimeGrid,
     observer: Observer<'_>,
 ) -> Tensor<4> {
-    walk(denoiser, noise, conditioning, grid.pairs(), grid.steps(), observer)
+    walk(
+        denoiser,
+        noise,
+        conditioning,
+        grid.pairs(),
+        grid.steps(),
+        observer,
+    )
 }
 
 /// DDIM with time running up: a picture becomes the noise from which [`ddim`] on the same grid gives it
@@ -26,7 +33,14 @@ pub fn encode(
     observer: Observer<'_>,
 ) -> Tensor<4> {
     let upwards = grid.pairs().rev().map(|(t, s)| (s, t));
-    walk(denoiser, picture, conditioning, upwards, grid.steps(), observer)
+    walk(
+        denoiser,
+        picture,
+        conditioning,
+        upwards,
+        grid.steps(),
+        observer,
+    )
 }
 
 fn walk(

@@ -1,13 +1,24 @@
 //! Samplers: free functions from noise to pictures, all with the same head.
 //!
 //! Each takes a denoiser, the noise (or picture) to start from, the conditioning, a [`TimeGrid`](crate::TimeGrid)
-//! and an observer that sees every step; stochastic ones take a [`StepNoise`] too.
+//! and an observer that sees every step; stochastic ones take a [`StepNoise`] too. [`draw`] picks one by name.
 
+mod ancestral;
 mod ddim;
+mod dpm_solver;
+mod heun;
+mod interval;
+mod kind;
 mod n_step;
+mod unipc;
 
+pub use ancestral::{ancestral, ddim_eta};
 pub use ddim::{ddim, encode};
+pub use dpm_solver::dpm_solver_pp_2m;
+pub use heun::{Churn, heun, heun_churn};
+pub use kind::{SamplerKind, UnknownSampler, draw, network_calls};
 pub use n_step::{deterministic, stochastic};
+pub use unipc::{UniPcBasis, unipc};
 
 use crate::Prediction;
 use crate::random::{self, Purpose};

@@ -53,7 +53,8 @@ pub fn stochastic(
         } else {
             let (s, k) = (levels[index + 1], levels[index + 2]);
             let jumped = prediction.ddim(&vec![k; batch]);
-            renoise(jumped, k, s, fresh, index)
+            let noise = fresh.draw(index, &jumped);
+            renoise(jumped, k, s, noise)
         };
         observer(Step {
             index,
@@ -67,17 +68,16 @@ pub fn stochastic(
 
 /// z_s from z_k with k < s, as the forward process does it:
 /// z_s = (α_s / α_k) z_k + σ_{s|k} n with σ²_{s|k} = (1 − e^{λ_s − λ_k}) σ_s².
-fn renoise(z: Tensor<4>, k: NoiseLevel, s: NoiseLevel, fresh: &StepNoise, step: usize) -> Tensor<4> {
+pub(super) fn renoise(z: Tensor<4>, k: NoiseLevel, s: NoiseLevel, noise: Tensor<4>) -> Tensor<4> {
     let (scale, sigma) = forward_kernel(k, s);
     let [batch, ..] = z.dims();
     let device = z.device();
-    let noise = fresh.draw(step, &z);
     z * per_sample(vec![scale; batch], &device) + noise * per_sample(vec![sigma; batch], &device)
 }
 
 /// (α_s / α_k, σ_{s|k}). The variance is written as σ_s² − (α_s / α_k)² σ_k², which is the same number and
 /// finite at k = 0 too.
-pub(crate) fn forward_kernel(k: NoiseLevel, s: NoiseLevel) -> (f64, f64) {
+pub(super) fn forward_kernel(k: NoiseLevel, s: NoiseLevel) -> (f64, f64) {
     let scale = s.alpha() / k.alpha();
     let variance = s.sigma().powi(2) - (scale * k.sigma()).powi(2);
     (scale, variance.max(0.0).sqrt())

@@ -1,0 +1,143 @@
+//! EDM's second-order sampler, without and with churn.
+
+use super::n_step::renoise;
+use super::{Observer, Step, StepNoise};
+use crate::{Conditioning, Denoiser, NoiseLevel, Prediction, Schedule, TimeGrid};
+use burn::tensor::Tensor;
+
+/// Where σ/α falls further than this in one step, the newer answer of the denoiser is taken alone.
+const LARGEST_FALL: f64 = 4.0;
+
+/// EDM's deterministic Heun sampler (2206.00364, Alg. 1) on x̄ = z / α and σ̄ = σ / α of a variance-preserving
+/// model: an Euler step in σ̄, then the trapezoidal rule with a second network call at its end. The last step
+/// is Euler alone. 2N − 1 network calls. Returns z at the grid's last time.
+///
+/// Departure from the paper: the trapezoid is for grids on which σ̄ falls gently. From t to s it moves x̄_s by
+/// ½(r − 1)(x̂_s − x̂_t), r = σ̄_t / σ̄_s, which grows without end with r, while no answer between x̂_t and x̂_s could
+/// move it by more than (1 − 1/r)(x̂_s − x̂_t). Where r is above 4 (3.8 is the most on EDM's own grid of 18 steps; it
+/// is 2000 in the first of 16 steps from a log-SNR of −20), that bound is the step, and x̂_s the data term of all
+/// of it.
+pub fn heun(
+    denoiser: &dyn Denoiser,
+    noise: Tensor<4>,
+    conditioning: &Conditioning,
+    grid: &TimeGrid,
+    observer: Observer<'_>,
+) -> Tensor<4> {
+    let batch = noise.dims()[0];
+    let total = grid.steps();
+    let mut z = noise;
+    for (index, (t, s)) in grid.pairs().enumerate() {
+        let prediction = denoiser.predict(z, &vec![t; batch], conditioning);
+        z = if index + 1 == total {
+            prediction.ddim(&vec![denoiser.schedule().at(s); batch])
+        } else {
+            trapezoid(denoiser, &prediction, s, conditioning)
+        };
+        observer(Step {
+            index,
+            total,
+            t,
+            prediction: &prediction,
+        });
+    }
+    z
+}
+
+/// How much noise [`heun_churn`] adds before a step. σ̄ = σ / α.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Churn {
+    /// S_churn: the amount over the whole run; a step of N raises σ̄ by the factor 1 + min(S_churn / N, √2 − 1).
+    pub amount: f64,
+    /// S_tmin: no churn below this σ̄.
+    pub sigma_min: f64,
+    /// S_tmax: no churn above this σ̄.
+    pub sigma_max: f64,
+    /// S_noise: standard deviation of the added noise, slightly above 1 to make up for lost detail.
+    pub noise: f64,
+}
+
+impl Default for Churn {
+    /// EDM's settings for ImageNet-64 (Table 5 of the paper).
+    fn default() -> Self {
+        Self {
+            amount: 40.0,
+            sigma_min: 0.05,
+            sigma_max: 50.0,
+            noise: 1.003,
+        }
+    }
+}
+
+impl Churn {
+    /// t̂ ≥ t, the time at which σ̄ is (1 + γ) σ̄_t; at most 1.
+    fn raised(&self, schedule: &Schedule, t: f64, steps: usize) -> f64 {
+        let sigma = schedule.at(t).angle.tan();
+        if !(self.sigma_min..=self.sigma_max).contains(&sigma) {
+            return t;
+        }
+        let gamma = (self.amount / steps as f64).min(2f64.sqrt() - 1.0);
+        let raised = NoiseLevel {
+            angle: ((1.0 + gamma) * sigma).atan(),
+        };
+        schedule.time_of_log_snr(raised.log_snr()).max(t)
+    }
+}
+
+/// EDM's stochastic sampler (2206.00364, Alg. 2): [`heun`] with noise added before each step, as much as raises
+/// σ̄ by the factor 1 + γ; the step then starts from the raised level. 2N − 1 network calls.
+pub fn heun_churn(
+    denoiser: &dyn Denoiser,
+    noise: Tensor<4>,
+    conditioning: &Conditioning,
+    grid: &TimeGrid,
+    churn: Churn,
+    fresh: &StepNoise,
+    observer: Observer<'_>,
+) -> Tensor<4> {
+    let batch = noise.dims()[0];
+    let total = grid.steps();
+    let schedule = denoiser.schedule();
+    let mut z = noise;
+    for (index, (t, s)) in grid.pairs().enumerate() {
+        let t_hat = churn.raised(schedule, t, total);
+        if t_hat > t {
+            let added = fresh.draw(index, &z) * churn.noise;
+            z = renoise(z, schedule.at(t), schedule.at(t_hat), added);
+        }
+        let prediction = denoiser.predict(z, &vec![t_hat; batch], conditioning);
+        z = if index + 1 == total {
+            prediction.ddim(&vec![schedule.at(s); batch])
+        } else {
+            trapezoid(denoiser, &prediction, s, conditioning)
+        };
+        observer(Step {
+            index,
+            total,
+            t: t_hat,
+            prediction: &prediction,
+        });
+    }
+    z
+}
+
+/// x̄_s = x̄_t + (σ̄_s − σ̄_t) ½(d_t + d_s) with d = (x̄ − x̂) / σ̄, written on z and in x̂, where nothing is large:
+/// the Euler step is DDIM's, and the correction to it ½(r − 1) α_s (x̂_s − x̂_t).
+fn trapezoid(
+    denoiser: &dyn Denoiser,
+    at_t: &Prediction,
+    s: f64,
+    conditioning: &Conditioning,
+) -> Tensor<4> {
+    let batch = at_t.levels().len();
+    let (from, to) = (at_t.levels()[0], denoiser.schedule().at(s));
+    let euler = at_t.ddim(&vec![to; batch]);
+    let at_s = denoiser.predict(euler.clone(), &vec![s; batch], conditioning);
+    let r = from.angle.tan() / to.angle.tan();
+    let share = if r <= LARGEST_FALL {
+        (r - 1.0) / 2.0
+    } else {
+        1.0 - 1.0 / r
+    };
+    euler + (at_s.x() - at_t.x()) * (share * to.alpha())
+}
