@@ -1,5 +1,9 @@
 //! The sampler recipe: how a model must be sampled. It travels inside the weights.
 
+mod verdict;
+
+pub use verdict::{RecipeError, Warning};
+
 use crate::{PredictionKind, ScheduleConfig};
 use serde::{Deserialize, Serialize};
 
@@ -99,96 +103,6 @@ pub struct Provenance {
     pub samples_seen: u64,
     /// Version of the program that wrote the file.
     pub program: String,
-}
-
-/// Asked of a model: contradicts its recipe.
-#[derive(Clone, Debug, PartialEq, thiserror::Error)]
-pub enum RecipeError {
-    /// A deterministic student sampled stochastically or the reverse: the jumps differ by a factor of two.
-    #[error(
-        "this student was distilled for the {trained:?} sampler and cannot be sampled with the {asked:?} one: its steps would be off by a factor of two. Distil again with `sampler = \"{wanted}\"`, or sample it as it was trained"
-    )]
-    WrongSampler {
-        /// What it was distilled for.
-        trained: StudentSampler,
-        /// What was asked for.
-        asked: StudentSampler,
-        /// The asked sampler as it is written in a recipe.
-        wanted: &'static str,
-    },
-    /// An encoder asked to draw, or a decoder asked to encode.
-    #[error("this model was distilled as {trained}, so it cannot {task}")]
-    WrongDirection {
-        /// What it is.
-        trained: &'static str,
-        /// What was asked.
-        task: &'static str,
-    },
-    /// Another w than the one folded into the weights.
-    #[error("this student was distilled for w = {fixed} alone (guidance scale {}), it cannot be sampled with w = {asked}: leave --w away, or use a student that takes w as an input", fixed + 1.0)]
-    FixedW {
-        /// The w of the weights.
-        fixed: f64,
-        /// What was asked.
-        asked: f64,
-    },
-    /// Guidance for a model without an unconditional branch.
-    #[error(
-        "this model was trained without guidance, so w = {asked} has no meaning: leave --w and --guidance-scale away"
-    )]
-    NoGuidance {
-        /// What was asked.
-        asked: f64,
-    },
-    /// A class that the model does not know.
-    #[error("class {asked} asked for, but the model has {classes} classes, 0 to {}", classes.saturating_sub(1))]
-    UnknownClass {
-        /// What was asked.
-        asked: u32,
-        /// Number of classes.
-        classes: usize,
-    },
-}
-
-/// Asked of a model: possible, but not what it was trained for.
-#[derive(Clone, Debug, PartialEq)]
-pub enum Warning {
-    /// A step count that the student was not distilled for.
-    Steps {
-        /// What it was distilled for.
-        trained: usize,
-        /// What was asked.
-        asked: usize,
-    },
-    /// w outside the range seen in training.
-    WOutsideRange {
-        /// What was asked.
-        asked: f64,
-        /// Smallest w seen in training.
-        w_min: f64,
-        /// Largest w seen in training.
-        w_max: f64,
-    },
-}
-
-impl std::fmt::Display for Warning {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        match self {
-            Warning::Steps { trained, asked } => write!(
-                f,
-                "this student was distilled for {trained} steps and is sampled with {asked}: expect worse pictures"
-            ),
-            Warning::WOutsideRange {
-                asked,
-                w_min,
-                w_max,
-            } => write!(
-                f,
-                "w = {asked} (guidance scale {}) lies outside the range this student was distilled for, w = {w_min} to {w_max}: expect worse pictures",
-                asked + 1.0
-            ),
-        }
-    }
 }
 
 impl SamplerRecipe {
@@ -338,6 +252,38 @@ mod tests {
         let recipe = student(StudentSampler::Deterministic, Some(4));
         let warnings = recipe.check(StudentSampler::Deterministic, 3, Some(9.0));
         assert_eq!(warnings.map(|w| w.len()), Ok(2));
+    }
+
+    #[test]
+    fn a_weight_that_the_model_cannot_take_is_refused() {
+        let ask = |guidance, w| {
+            let recipe = SamplerRecipe {
+                guidance,
+                ..student(StudentSampler::Any, None)
+            };
+            recipe.check(StudentSampler::Deterministic, 4, w)
+        };
+        let fixed = Guidance::Fixed { w: 2.0 };
+        let error = RecipeError::FixedW {
+            fixed: 2.0,
+            asked: 3.0,
+        };
+        assert_eq!(ask(fixed, Some(3.0)), Err(error));
+        assert_eq!(ask(fixed, Some(2.0)), Ok(vec![]));
+        assert_eq!(
+            ask(Guidance::None, Some(1.0)),
+            Err(RecipeError::NoGuidance { asked: 1.0 })
+        );
+        assert_eq!(ask(Guidance::None, Some(0.0)), Ok(vec![]));
+        assert_eq!(ask(Guidance::ClassifierFree, Some(30.0)), Ok(vec![]));
+    }
+
+    #[test]
+    fn a_class_that_the_model_does_not_know_is_refused() {
+        let recipe = student(StudentSampler::Any, None);
+        assert_eq!(recipe.check_class(1), Ok(()));
+        let error = recipe.check_class(2).expect_err("there are two classes");
+        assert!(error.to_string().contains("2 classes, 0 to 1"), "{error}");
     }
 
     #[test]

@@ -1,7 +1,13 @@
 //! Noise schedules: how much noise a picture carries at time t.
 
-use serde::{Deserialize, Serialize};
+mod config;
+mod table;
+
+pub use config::{BetaSchedule, ScheduleConfig, ScheduleError};
+
+use config::{default_log_snr_max, default_log_snr_min};
 use std::f64::consts::FRAC_PI_2;
+use table::{beta_table, cumulative_alphas, rescale_to_zero_terminal_snr};
 
 /// How noisy a picture is: α = cos φ of it is signal, σ = sin φ is noise, so α² + σ² = 1.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -42,95 +48,6 @@ impl NoiseLevel {
     /// λ = log(α² / σ²); +∞ without noise.
     pub fn log_snr(self) -> f64 {
         -2.0 * self.angle.tan().ln()
-    }
-}
-
-/// What can go wrong when a schedule is built.
-#[derive(Debug, thiserror::Error)]
-pub enum ScheduleError {
-    /// The ends of the log-SNR range are in the wrong order.
-    #[error("log_snr_min is {min} and log_snr_max is {max}: the minimum must be below the maximum")]
-    LogSnrRange {
-        /// Given minimum.
-        min: f64,
-        /// Given maximum.
-        max: f64,
-    },
-    /// A discrete schedule without steps, or with betas outside (0, 1).
-    #[error(
-        "a discrete schedule needs at least 2 steps and betas with 0 < start <= end < 1, got {steps} steps, {start} to {end}"
-    )]
-    Betas {
-        /// Number of steps.
-        steps: usize,
-        /// First beta.
-        start: f64,
-        /// Last beta.
-        end: f64,
-    },
-}
-
-/// How the betas of a discrete schedule grow.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum BetaSchedule {
-    /// Evenly spaced betas (DDPM).
-    Linear,
-    /// Squares of evenly spaced square roots (Stable Diffusion).
-    ScaledLinear,
-    /// Betas of the squared-cosine ᾱ (improved DDPM), at most 0.999; start and end are not used.
-    SquaredCosine,
-}
-
-/// A schedule as it is written in a recipe or a model file.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(tag = "kind", rename_all = "kebab-case", deny_unknown_fields)]
-pub enum ScheduleConfig {
-    /// Continuous cosine schedule whose log-SNR is truncated inside the formula:
-    /// λ(t) = −2 log tan(a t + b), with λ(0) = `log_snr_max` and λ(1) = `log_snr_min`.
-    Cosine {
-        /// λ at t = 1; −20 in the papers.
-        #[serde(default = "default_log_snr_min")]
-        log_snr_min: f64,
-        /// λ at t = 0; +20 in the papers.
-        #[serde(default = "default_log_snr_max")]
-        log_snr_max: f64,
-    },
-    /// The table of a model trained on integer timesteps.
-    Discrete {
-        /// Shape of the betas.
-        betas: BetaSchedule,
-        /// First beta.
-        beta_start: f64,
-        /// Last beta.
-        beta_end: f64,
-        /// Number of training timesteps, 1000 as a rule.
-        steps: usize,
-        /// Rescales the table so that the last step carries no signal at all (Lin et al. 2023, Alg. 1).
-        #[serde(default)]
-        zero_terminal_snr: bool,
-        /// Whether t = 0 is a clean picture (ᾱ = 1); otherwise it is the table's first entry.
-        #[serde(default = "default_true")]
-        clean_end: bool,
-    },
-}
-
-fn default_log_snr_min() -> f64 {
-    -20.0
-}
-fn default_log_snr_max() -> f64 {
-    20.0
-}
-fn default_true() -> bool {
-    true
-}
-
-impl Default for ScheduleConfig {
-    fn default() -> Self {
-        Self::Cosine {
-            log_snr_min: default_log_snr_min(),
-            log_snr_max: default_log_snr_max(),
-        }
     }
 }
 
@@ -279,43 +196,6 @@ fn cosine(log_snr_min: f64, log_snr_max: f64) -> Kind {
     let b = (-log_snr_max / 2.0).exp().atan();
     let a = (-log_snr_min / 2.0).exp().atan() - b;
     Kind::Cosine { a, b }
-}
-
-fn beta_table(betas: BetaSchedule, start: f64, end: f64, steps: usize) -> Vec<f64> {
-    let line = |from: f64, to: f64, k: usize| from + (to - from) * k as f64 / (steps - 1) as f64;
-    let squared_cosine = |k: usize| {
-        let u = (k as f64 / steps as f64 + 0.008) / 1.008;
-        (u * FRAC_PI_2).cos().powi(2)
-    };
-    (0..steps)
-        .map(|k| match betas {
-            BetaSchedule::Linear => line(start, end, k),
-            BetaSchedule::ScaledLinear => line(start.sqrt(), end.sqrt(), k).powi(2),
-            BetaSchedule::SquaredCosine => {
-                (1.0 - squared_cosine(k + 1) / squared_cosine(k)).min(0.999)
-            }
-        })
-        .collect()
-}
-
-/// √ᾱ_k of every step.
-fn cumulative_alphas(betas: &[f64]) -> Vec<f64> {
-    betas
-        .iter()
-        .scan(1.0, |product, beta| {
-            *product *= 1.0 - beta;
-            Some(f64::sqrt(*product))
-        })
-        .collect()
-}
-
-/// Shifts and scales √ᾱ so that the last is 0 and the first stays (Alg. 1 of 2305.08891).
-fn rescale_to_zero_terminal_snr(alphas: &mut [f64]) {
-    let first = alphas[0];
-    let last = alphas[alphas.len() - 1];
-    for alpha in alphas {
-        *alpha = (*alpha - last) * first / (first - last);
-    }
 }
 
 #[cfg(test)]
