@@ -47,31 +47,28 @@ fn keep(items: Vec<Item>, limit: usize) -> Vec<Item> {
         .collect()
 }
 
-/// The sub-folder of the split, where the folder is divided into splits; else the folder itself, which is one to train on.
+/// The sub-folder of the split, where all sub-folders are splits; else the folder itself, which is one to train on.
 fn split_folder(folder: &Path, split: Split) -> Result<PathBuf, DataError> {
-    let parts: Vec<PathBuf> = entries(folder)?
-        .into_iter()
-        .filter(|path| path.is_dir())
-        .collect();
-    let named = |split: Split| {
-        let is = |name: &str| {
-            parts
-                .iter()
-                .find(|path| path.file_name().is_some_and(|part| part == name))
-        };
-        split.names().iter().find_map(|name| is(name))
-    };
-    let is_split = |path: &PathBuf| [named(Split::Train), named(Split::Test)].contains(&Some(path));
-    let divided = !parts.is_empty() && parts.iter().all(is_split);
-    match named(split) {
-        Some(part) if divided => Ok(part.clone()),
-        None if !divided && split == Split::Train => Ok(folder.to_path_buf()),
-        _ => Err(DataError::Missing {
-            path: folder.to_path_buf(),
-            wanted: format!("sub-folder named {:?}", split.names()),
-            hint: "add one, or set `path` to the folder with the images and leave `split` at \"train\"".into(),
-        }),
+    let mut parts = entries(folder)?;
+    parts.retain(|path| path.is_dir());
+    let is_called = |path: &PathBuf, name: &str| path.file_name().is_some_and(|file| file == name);
+    let belongs_to =
+        |path: &PathBuf, split: Split| split.names().iter().any(|name| is_called(path, name));
+    let divided = !parts.is_empty()
+        && parts
+            .iter()
+            .all(|path| belongs_to(path, Split::Train) || belongs_to(path, Split::Test));
+    if !divided && split == Split::Train {
+        return Ok(folder.to_path_buf());
     }
+    let mut preferred = split.names().iter().filter(|_| divided);
+    let part = preferred.find_map(|name| parts.iter().find(|path| is_called(path, name)));
+    part.cloned().ok_or_else(|| DataError::Missing {
+        path: folder.to_path_buf(),
+        wanted: format!("sub-folder named `{}`", split.names().join("` or `")),
+        hint: "add one, or set `path` to the folder with the images and leave `split` at \"train\""
+            .into(),
+    })
 }
 
 /// All image files with their labels, and the names of the classes.

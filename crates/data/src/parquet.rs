@@ -30,9 +30,9 @@ pub(crate) fn read(path: &Path, config: &DataConfig) -> Result<Dataset, DataErro
     let mut labels = Vec::new();
     let mut start = 0;
     for table in &tables {
-        let mut rows = (start..)
+        let mut rows = (start..start + table.rows())
             .zip(table.examples()?)
-            .filter(|(i, _)| kept.next_if_eq(i).is_some());
+            .filter(|(i, row)| row.is_err() || kept.next_if_eq(i).is_some());
         loop {
             let chunk = rows
                 .by_ref()
@@ -52,9 +52,6 @@ pub(crate) fn read(path: &Path, config: &DataConfig) -> Result<Dataset, DataErro
             )?;
         }
         start += table.rows();
-        if kept.next_if(|&i| i < start).is_some() {
-            return Err(table.cut_short());
-        }
     }
 
     let name = path.display().to_string();

@@ -2,10 +2,12 @@
 
 use std::fs::File;
 use std::io::{Read, Seek, SeekFrom};
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 
 use parquet::basic::Compression;
 use parquet::data_type::ByteArray;
+use parquet::errors::Result as ParquetResult;
 use parquet::file::metadata::ParquetMetaData;
 use parquet::file::reader::FileReader;
 use parquet::file::serialized_reader::SerializedFileReader;
@@ -24,6 +26,7 @@ pub(super) struct Table {
     path: PathBuf,
     reader: SerializedFileReader<File>,
     columns: Columns,
+    rows: usize,
 }
 
 /// One row.
@@ -40,14 +43,16 @@ impl Table {
     pub(super) fn open(path: &Path) -> Result<Self, DataError> {
         let mut file = File::open(path).map_err(DataError::read(path))?;
         check_magic(path, &mut file)?;
-        let reader = SerializedFileReader::new(file).map_err(|error| damaged(path, &error))?;
+        let reader = guarded(path, || SerializedFileReader::new(file))?;
         let metadata = reader.metadata();
         let columns = Columns::find(path, metadata.file_metadata().schema().get_fields())?;
         check_compression(path, metadata)?;
+        let rows = count_rows(path, metadata)?;
         Ok(Self {
             path: path.to_path_buf(),
             reader,
             columns,
+            rows,
         })
     }
 
@@ -56,11 +61,7 @@ impl Table {
     }
 
     pub(super) fn rows(&self) -> usize {
-        let groups = self.reader.metadata().row_groups();
-        groups
-            .iter()
-            .map(|group| group.num_rows().max(0) as usize)
-            .sum()
+        self.rows
     }
 
     pub(super) fn labelled(&self) -> bool {
@@ -93,17 +94,15 @@ impl Table {
         &self,
     ) -> Result<impl Iterator<Item = Result<Example, DataError>>, DataError> {
         let root = self.reader.metadata().file_metadata().schema().name();
-        let rows = self
-            .columns
-            .projection(root)
-            .and_then(|projection| self.reader.get_row_iter(Some(projection)))
-            .map_err(|error| damaged(&self.path, &error))?;
-        Ok(rows.enumerate().map(|(number, row)| {
+        let projection = guarded(&self.path, || self.columns.projection(root))?;
+        let mut rows = guarded(&self.path, || self.reader.get_row_iter(Some(projection)))?;
+        let next = move || guarded(&self.path, || rows.next().transpose()).transpose();
+        Ok(std::iter::from_fn(next).enumerate().map(|(number, row)| {
             let broken = |reason| DataError::Damaged {
                 origin: self.origin(number),
                 reason,
             };
-            let (image, label) = self.columns.values(row.map_err(|e| broken(e.to_string()))?);
+            let (image, label) = self.columns.values(row?);
             if label.is_none() && self.labelled() {
                 return Err(broken(
                     "no label: label every row, or remove the column".into(),
@@ -136,15 +135,6 @@ impl Table {
                 label,
                 classes,
             }),
-        }
-    }
-
-    /// The error of having fewer rows than the footer says.
-    pub(super) fn cut_short(&self) -> DataError {
-        DataError::Length {
-            origin: self.path.display().to_string(),
-            expected: format!("{} rows, as its footer says", self.rows()),
-            got: "fewer".into(),
         }
     }
 
@@ -212,9 +202,28 @@ fn check_compression(path: &Path, metadata: &ParquetMetaData) -> Result<(), Data
     }
 }
 
-fn damaged(path: &Path, error: &impl std::fmt::Display) -> DataError {
-    DataError::Damaged {
+/// The rows of all row groups. The parquet crate reads a negative count as a huge one.
+fn count_rows(path: &Path, metadata: &ParquetMetaData) -> Result<usize, DataError> {
+    let mut rows = 0;
+    for group in metadata.row_groups() {
+        rows += u32::try_from(group.num_rows()).map_err(|_| DataError::Damaged {
+            origin: path.display().to_string(),
+            reason: format!("its footer gives a row group {} rows", group.num_rows()),
+        })? as usize;
+    }
+    Ok(rows)
+}
+
+/// The result of a call to the parquet crate, which returns an error for some damaged files and panics for others.
+fn guarded<T>(path: &Path, call: impl FnOnce() -> ParquetResult<T>) -> Result<T, DataError> {
+    let damaged = |reason| DataError::Damaged {
         origin: path.display().to_string(),
-        reason: error.to_string(),
+        reason,
+    };
+    match catch_unwind(AssertUnwindSafe(call)) {
+        Ok(result) => result.map_err(|error| damaged(error.to_string())),
+        Err(_) => Err(damaged(
+            "its structure contradicts itself; fetch it again".into(),
+        )),
     }
 }

@@ -130,9 +130,14 @@ fn splits_in_sub_folders_are_found() {
     refused(&test, &["test", "validation", "sub-folder"]);
     write(&root.join("val/b/1.png"), 2, 2);
     assert_eq!(load(&test).unwrap().classes, ["b"]);
+    write(&root.join("test/c/1.png"), 2, 2);
+    assert_eq!(load(&test).unwrap().classes, ["c"]);
     // A class may be called "train" when the other sub-folders are no splits.
     write(&root.join("ship/1.png"), 3, 2);
-    assert_eq!(load(&train).unwrap().classes, ["ship", "train", "val"]);
+    assert_eq!(
+        load(&train).unwrap().classes,
+        ["ship", "test", "train", "val"]
+    );
 }
 
 #[test]
