@@ -2,9 +2,10 @@
 
 use super::{OptimConfig, ema, gradients};
 use crate::method::{Batch, Objective};
-use burn::module::Module;
+use burn::backend::GradientCheckpointingStrategy;
+use burn::module::{Module, ModuleMapper, Param};
 use burn::optim::{GradientsAccumulator, GradientsParams, ModuleOptimizer};
-use burn::tensor::{Bytes, Device, Tensor};
+use burn::tensor::{Bytes, Tensor};
 use fewstep_diffusion::{DiffusionModel, Network};
 
 /// A student in training.
@@ -49,10 +50,8 @@ pub struct NotFinite {
 impl<N: Module + Network> Stepper<N> {
     /// Starts a phase of `total` updates from a model.
     pub fn new(model: DiffusionModel<N>, config: OptimConfig, total: u64) -> Self {
-        let device = |network: &N| network.devices().into_iter().next().unwrap_or_default();
         let average = config.ema.map(|_| model.network.valid());
-        let graph = training_device(&device(&model.network), &config);
-        let network = model.network.fork(&graph).unfreeze();
+        let network = with_graph(model.network, &config);
         Self {
             model: DiffusionModel { network, ..model },
             average,
@@ -144,9 +143,7 @@ impl<N: Module + Network> Stepper<N> {
         optimizer: Bytes,
         updates: u64,
     ) -> Result<(), String> {
-        let device = self.model.network.devices().into_iter().next();
-        let graph = training_device(&device.unwrap_or_default(), &self.config);
-        self.model.network = raw.fork(&graph).unfreeze();
+        self.model.network = with_graph(raw, &self.config);
         self.average = self.config.ema.and(average);
         self.optimizer = self
             .config
@@ -185,12 +182,21 @@ impl<N: Module + Network> Stepper<N> {
     }
 }
 
-/// The device with a graph on which a student trains.
-fn training_device(device: &Device, config: &OptimConfig) -> Device {
-    let graph = device.clone().inner().autodiff();
+/// The same parameters, recorded for a backward pass.
+fn with_graph<N: Module>(network: N, config: &OptimConfig) -> N {
+    struct Recompute;
+    impl ModuleMapper for Recompute {
+        fn map_float<const D: usize>(&mut self, param: Param<Tensor<D>>) -> Param<Tensor<D>> {
+            param.map(|value| {
+                let strategy = GradientCheckpointingStrategy::Balanced;
+                value.with_gradient_checkpointing_strategy(strategy)
+            })
+        }
+    }
+    let network = network.valid().unfreeze().train();
     match config.gradient_checkpointing {
-        true => graph.gradient_checkpointing(),
-        false => graph,
+        true => network.map(&mut Recompute),
+        false => network,
     }
 }
 

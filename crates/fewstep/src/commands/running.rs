@@ -1,0 +1,189 @@
+//! What `train` and `distill` share: reading a recipe, the run folder, progress and sample grids.
+
+use crate::failure::{Blame, Failure, Outcome};
+use crate::progress;
+use burn::tensor::Device;
+use fewstep::{Generator, Request};
+use fewstep_data::picture;
+use fewstep_distill::recipe::parse_with;
+use fewstep_distill::run::{Event, Run, is_run};
+use fewstep_formats::{Model, write_atomically};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use std::path::{Path, PathBuf};
+
+/// Arguments of every command that runs a recipe.
+#[derive(clap::Args)]
+pub(crate) struct RunArgs {
+    /// The recipe, a TOML file.
+    recipe: PathBuf,
+    /// Folder of the run; by default runs/NAME for a recipe NAME.toml.
+    #[arg(long)]
+    out: Option<PathBuf>,
+    /// Go on from the newest checkpoint of the run folder.
+    #[arg(long)]
+    resume: bool,
+    /// Set a key of the recipe: --set optim.batch=64. May be given several times.
+    #[arg(long = "set", value_name = "KEY=VALUE")]
+    overrides: Vec<String>,
+    /// Print what the run would do, with the memory and time it would take, and stop.
+    #[arg(long)]
+    pub(crate) dry_run: bool,
+}
+
+impl RunArgs {
+    /// Reads the recipe file with its overrides.
+    pub(crate) fn recipe<R: DeserializeOwned>(&self) -> Outcome<R> {
+        let origin = self.recipe.display().to_string();
+        let text = std::fs::read_to_string(&self.recipe)
+            .map_err(|e| Failure::input(format!("cannot read the recipe {origin}: {e}")))?;
+        parse_with(&text, &origin, &self.overrides).blame_input()
+    }
+
+    /// Prefixes a complaint about the recipe's values with its name.
+    pub(crate) fn complain(&self, message: String) -> Failure {
+        Failure::input(format!("{}: {message}", self.recipe.display()))
+    }
+
+    /// The folder of the run.
+    pub(crate) fn folder(&self) -> PathBuf {
+        let name = self.recipe.file_stem().unwrap_or_default();
+        self.out.clone().unwrap_or_else(|| Path::new("runs").join(name))
+    }
+
+    /// Whether to resume.
+    pub(crate) fn resume(&self) -> bool {
+        self.resume
+    }
+
+    /// Makes the run folder with the resolved recipe in it, or checks the one that is there.
+    pub(crate) fn prepare<R: Serialize>(&self, recipe: &R) -> Outcome<PathBuf> {
+        let folder = self.folder();
+        let file = folder.join("recipe.toml");
+        let resolved = toml::to_string(recipe).blame_input()?;
+        match (is_run(&folder), self.resume) {
+            (true, false) => Err(Failure::input(format!(
+                "{} holds a run already: go on with it (--resume) or choose another folder (--out)",
+                folder.display()
+            ))),
+            (true, true) => {
+                let stored = std::fs::read_to_string(&file).blame_input()?;
+                match stored == resolved {
+                    true => Ok(folder),
+                    false => Err(Failure::input(format!(
+                        "{} was started with another recipe ({}): a run is resumed with the recipe it was started with",
+                        folder.display(),
+                        first_difference(&stored, &resolved)
+                    ))),
+                }
+            }
+            (false, _) => {
+                write_atomically(&file, resolved.as_bytes()).blame_input()?;
+                Ok(folder)
+            }
+        }
+    }
+}
+
+fn first_difference(stored: &str, resolved: &str) -> String {
+    let mut pairs = stored.lines().zip(resolved.lines());
+    match pairs.find(|(a, b)| a != b) {
+        Some((a, b)) => format!("there `{a}`, now `{b}`"),
+        None => "one has more keys".into(),
+    }
+}
+
+/// Runs the phases with progress bars and grids of sample pictures.
+pub(crate) fn go(run: &Run, initial: Model, resume: bool) -> Outcome<Vec<Model>> {
+    let mut bar = indicatif::ProgressBar::hidden();
+    let mut mean = 0.0;
+    let mut samples = Samples {
+        folder: run.folder.join("samples"),
+        device: run.device.clone(),
+    };
+    let models = run.go(initial, resume, &mut |event| match event {
+        Event::PhaseStarted {
+            phase,
+            index,
+            updates,
+        } => {
+            let title = format!("{}/{} {}", index + 1, run.phases.len(), phase.name);
+            bar = progress::bar(&title, phase.updates, "updates");
+            bar.set_position(updates);
+            bar.reset_eta();
+            mean = 0.0;
+        }
+        Event::Updated { loss } => {
+            mean = if mean == 0.0 { loss } else { 0.95 * mean + 0.05 * loss };
+            bar.inc(1);
+            bar.set_message(format!("loss {mean:.4}"));
+        }
+        Event::Logged(record) => {
+            if bar.is_hidden() {
+                tracing::info!(
+                    "{} update {} loss {:.5} {:.0} samples/s",
+                    record.phase,
+                    record.update,
+                    record.loss,
+                    record.samples_per_second
+                );
+            }
+        }
+        Event::Checkpointed { updates, model } => {
+            bar.suspend(|| samples.draw(model, &format!("update-{updates:07}")));
+        }
+        Event::PhaseFinished { phase, model } => {
+            bar.finish();
+            samples.draw(model, &phase.name);
+        }
+    })?;
+    Ok(models)
+}
+
+/// Grids of the same seeds over time. A grid that cannot be drawn is a warning: it must not end a long run.
+struct Samples {
+    folder: PathBuf,
+    device: Device,
+}
+
+impl Samples {
+    const SIDE: usize = 8;
+    const TEACHER_STEPS: usize = 16;
+
+    fn draw(&mut self, model: &Model, name: &str) {
+        if let Err(error) = self.try_draw(model, name) {
+            tracing::warn!("no sample grid {name}: {error:#}");
+        }
+    }
+
+    fn try_draw(&self, model: &Model, name: &str) -> anyhow::Result<()> {
+        use fewstep_diffusion::{Role, StudentSampler};
+        let steps = match model.recipe.role {
+            // An encoder draws nothing.
+            Role::Student {
+                sampler: StudentSampler::Encoder,
+                ..
+            } => return Ok(()),
+            Role::Student { steps: Some(steps), .. } => steps,
+            _ => Self::TEACHER_STEPS,
+        };
+        let generator = Generator::new(model.clone(), &self.device)?;
+        let classes = model.recipe.classes.len() as u32;
+        let request = Request {
+            classes: (0..(Self::SIDE * Self::SIDE) as u32)
+                .map(|i| (classes > 0).then(|| i % classes))
+                .collect(),
+            first: 0,
+            seed: 0,
+            steps,
+            sampler: generator.default_sampler(),
+            w: (model.recipe.guidance != fewstep_diffusion::Guidance::None)
+                .then(|| model.recipe.default_w()),
+            batch: Self::SIDE * Self::SIDE,
+        };
+        let pictures = generator.draw(&request, &mut |_| {})?;
+        let grid = picture::grid(&pictures, Self::SIDE, 1);
+        picture::write_png(self.folder.join(format!("{name}.png")), &grid)?;
+        Ok(())
+    }
+}

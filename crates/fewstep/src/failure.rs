@@ -1,0 +1,60 @@
+//! How the program ends: 0 done, 1 the work failed, 2 bad input.
+
+use fewstep_distill::run::RunError;
+use std::process::ExitCode;
+
+/// Why a command did not do its work.
+pub(crate) enum Failure {
+    /// What the user gave cannot be used: exit code 2.
+    Input(anyhow::Error),
+    /// The work itself failed: exit code 1.
+    Work(anyhow::Error),
+}
+
+/// The result of a command.
+pub(crate) type Outcome<T = ()> = Result<T, Failure>;
+
+impl Failure {
+    /// Bad input with a message.
+    pub(crate) fn input(message: impl std::fmt::Display) -> Self {
+        Self::Input(anyhow::anyhow!("{message}"))
+    }
+
+    /// Prints the message and gives the exit code.
+    pub(crate) fn report(self) -> ExitCode {
+        let (error, code) = match self {
+            Failure::Input(error) => (error, 2),
+            Failure::Work(error) => (error, 1),
+        };
+        eprintln!("error: {error:#}");
+        ExitCode::from(code)
+    }
+}
+
+/// Says which kind of failure an error is.
+pub(crate) trait Blame<T> {
+    /// The user's input is at fault.
+    fn blame_input(self) -> Outcome<T>;
+    /// The work is at fault.
+    fn blame_work(self) -> Outcome<T>;
+}
+
+impl<T, E: Into<anyhow::Error>> Blame<T> for Result<T, E> {
+    fn blame_input(self) -> Outcome<T> {
+        self.map_err(|error| Failure::Input(error.into()))
+    }
+
+    fn blame_work(self) -> Outcome<T> {
+        self.map_err(|error| Failure::Work(error.into()))
+    }
+}
+
+impl From<RunError> for Failure {
+    /// A diverged loss is the run's fault; files, folders, teachers and disks are the input's.
+    fn from(error: RunError) -> Self {
+        match error {
+            RunError::NotFinite { .. } => Failure::Work(error.into()),
+            _ => Failure::Input(error.into()),
+        }
+    }
+}
