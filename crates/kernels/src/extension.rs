@@ -54,4 +54,10 @@ pub(crate) trait KernelOps: Backend {
         #[extension_type] modulation: Modulation<Self>,
         options: NormOptions,
     ) -> FloatTensor<Self>;
+
+    fn kernel_attention(
+        q: FloatTensor<Self>,
+        k: FloatTensor<Self>,
+        v: FloatTensor<Self>,
+    ) -> FloatTensor<Self>;
 }

@@ -1,7 +1,7 @@
 //! The CPU backend: its tensors' storage as slices, and the kernels on them.
 
 use crate::cpu::simd::Isa;
-use crate::cpu::{conv, norm};
+use crate::cpu::{attention, conv, norm};
 use crate::extension::{Bias, ConvOptions, KernelOps, Modulation, NormOptions};
 use burn::backend::flex::FlexTensor;
 use burn::backend::tensor::FloatTensor;
@@ -83,6 +83,27 @@ impl KernelOps for Flex {
             Modulation::Absent => NormInputs::new(&[x, gamma, beta]),
         };
         inputs.forward(options).0
+    }
+
+    fn kernel_attention(
+        q: FloatTensor<Self>,
+        k: FloatTensor<Self>,
+        v: FloatTensor<Self>,
+    ) -> FloatTensor<Self> {
+        let (size, shape) = (q.shape().dims::<4>(), attention_shape(&q, &k));
+        let [q, k, v] = [q, k, v].map(Floats::new);
+        let (y, _) = attention::forward(Isa::best(), &shape, q.slice(), k.slice(), v.slice());
+        tensor(y, size)
+    }
+}
+
+pub(crate) fn attention_shape(q: &FlexTensor, k: &FlexTensor) -> attention::Shape {
+    let ([batch, heads, tokens, dim], [_, _, context, _]) = (q.shape().dims(), k.shape().dims());
+    attention::Shape {
+        heads: batch * heads,
+        tokens,
+        context,
+        dim,
     }
 }
 

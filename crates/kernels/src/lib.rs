@@ -111,7 +111,14 @@ pub fn group_norm_silu(
 /// - `k`, `v`: `[batch, heads, context, dim]`
 /// - output: `[batch, heads, tokens, dim]`
 pub fn attention(q: Tensor<4>, k: Tensor<4>, v: Tensor<4>) -> Tensor<4> {
-    reference::attention(q, k, v)
+    if !(ours(&q) && attention_is_regular(&q, &k, &v)) {
+        return reference::attention(q, k, v);
+    }
+    Tensor::from_dispatch(<Dispatch as KernelOps>::kernel_attention(
+        q.into_dispatch(),
+        k.into_dispatch(),
+        v.into_dispatch(),
+    ))
 }
 
 fn normalise(
@@ -191,4 +198,14 @@ fn norm_is_regular(
             .iter()
             .all(|p| ours(*p) && p.dims() == [channels])
         && film.is_none_or(film_fits)
+}
+
+/// As [`conv_is_regular`]: whether all shapes fit.
+fn attention_is_regular(q: &Tensor<4>, k: &Tensor<4>, v: &Tensor<4>) -> bool {
+    let ([batch, heads, _, dim], [_, _, context, _]) = (q.dims(), k.dims());
+    [k, v]
+        .iter()
+        .all(|x| ours(*x) && x.dims() == [batch, heads, context, dim])
+        && q.shape().num_elements() > 0
+        && context > 0
 }

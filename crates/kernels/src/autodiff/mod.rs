@@ -1,5 +1,6 @@
 //! The kernels' own backward passes.
 
+mod attention;
 mod conv2d;
 mod group_norm;
 
@@ -31,5 +32,13 @@ impl<C: CheckpointStrategy> KernelOps for Autodiff<Flex, C> {
             }
             Modulation::Absent => group_norm::record::<C, 3>([x, gamma, beta], options),
         }
+    }
+
+    fn kernel_attention(
+        q: FloatTensor<Self>,
+        k: FloatTensor<Self>,
+        v: FloatTensor<Self>,
+    ) -> FloatTensor<Self> {
+        attention::record::<C>([q, k, v])
     }
 }

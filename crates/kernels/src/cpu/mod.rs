@@ -8,6 +8,7 @@
     reason = "register tiles are indexed along two axes at once; iterator adaptors hide that, and closures are not compiled for the chosen instruction set"
 )]
 
+pub(crate) mod attention;
 pub(crate) mod conv;
 pub(crate) mod norm;
 mod output;

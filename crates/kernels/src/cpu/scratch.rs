@@ -1,15 +1,52 @@
-//! Working memory that a thread keeps between tasks.
+//! Working memory that begins on cache lines: a register's load then never touches two of them.
 
 use std::cell::RefCell;
+use std::ops::{Deref, DerefMut};
 
-thread_local! {
-    static BUFFER: RefCell<Vec<f32>> = const { RefCell::new(Vec::new()) };
+/// Floats of a cache line.
+const LINE: usize = 16;
+
+#[derive(Clone, Copy)]
+#[repr(C, align(64))]
+struct Line([f32; LINE]);
+
+/// Floats that begin on a cache line.
+pub(crate) struct Aligned {
+    lines: Vec<Line>,
+    len: usize,
 }
 
-/// Floats between the starts of two parts: one cache line.
-const ALIGN: usize = 16;
+impl Aligned {
+    pub(crate) fn zeros(len: usize) -> Self {
+        Self {
+            lines: vec![Line([0.0; LINE]); len.div_ceil(LINE)],
+            len,
+        }
+    }
+}
 
-/// Calls `f` with one slice per requested length. Their contents are left over from earlier calls.
+impl Deref for Aligned {
+    type Target = [f32];
+
+    fn deref(&self) -> &[f32] {
+        // SAFETY: `len` floats lie one after the other in the lines.
+        unsafe { std::slice::from_raw_parts(self.lines.as_ptr().cast(), self.len) }
+    }
+}
+
+impl DerefMut for Aligned {
+    fn deref_mut(&mut self) -> &mut [f32] {
+        // SAFETY: as above, and the lines are borrowed mutably.
+        unsafe { std::slice::from_raw_parts_mut(self.lines.as_mut_ptr().cast(), self.len) }
+    }
+}
+
+thread_local! {
+    static BUFFER: RefCell<Aligned> = RefCell::new(Aligned::zeros(0));
+}
+
+/// Calls `f` with one slice per requested length, which the thread keeps between calls: their contents
+/// are left over from earlier ones.
 ///
 /// `f` must not call `with` again: the buffer is taken.
 pub(crate) fn with<const N: usize, T>(
@@ -19,20 +56,15 @@ pub(crate) fn with<const N: usize, T>(
     BUFFER.with_borrow_mut(|buffer| {
         let total = lengths
             .iter()
-            .map(|l| l.next_multiple_of(ALIGN))
-            .sum::<usize>()
-            + ALIGN;
+            .map(|length| length.next_multiple_of(LINE))
+            .sum();
         if buffer.len() < total {
-            buffer.resize(total, 0.0);
+            *buffer = Aligned::zeros(total);
         }
-        let skip = buffer
-            .as_ptr()
-            .align_offset(ALIGN * size_of::<f32>())
-            .min(ALIGN);
-        let mut rest = &mut buffer[skip..];
+        let mut rest = &mut buffer[..];
         f(lengths.map(|length| {
-            let (part, tail) =
-                std::mem::take(&mut rest).split_at_mut(length.next_multiple_of(ALIGN));
+            let whole = length.next_multiple_of(LINE);
+            let (part, tail) = std::mem::take(&mut rest).split_at_mut(whole);
             rest = tail;
             &mut part[..length]
         }))

@@ -1,6 +1,7 @@
 //! Every output position gathers its taps: the forward pass, and the gradient of the input.
 
 use super::super::scratch;
+use super::super::simd::transpose::{Rows, transpose};
 use super::super::simd::{Isa, Kernel, Lanes};
 use super::pack::panel_width;
 use super::window::{Tap, Window};
@@ -57,12 +58,13 @@ impl Gather<'_> {
                 >= self.batch * self.source_channels * self.source_size[0] * self.source_size[1]
         );
         let output = Output(output.as_mut_ptr());
+        let window = Window::new(self.taps, self.stride, rows, width);
+        let offsets = window.offsets(chunk);
         (0..self.batch * panels * blocks)
             .into_par_iter()
             .for_each(|task| {
                 let first_row = task % blocks * rows;
                 let rows = rows.min(height - first_row);
-                let window = Window::new(self.taps, self.stride, first_row, rows, width);
                 let sums = (rows * width).next_multiple_of(lanes) * lanes;
                 scratch::with([chunk * window.len(), sums], |[copy, sums]| {
                     self.isa.run(Task {
@@ -73,8 +75,8 @@ impl Gather<'_> {
                         panel: task / blocks % panels,
                         first_row,
                         rows,
-                        chunk,
-                        window,
+                        window: &window,
+                        offsets: &offsets,
                         copy,
                         sums,
                     });
@@ -92,9 +94,9 @@ struct Task<'a> {
     panel: usize,
     first_row: usize,
     rows: usize,
-    /// Channels of the source copied at a time.
-    chunk: usize,
-    window: Window,
+    window: &'a Window,
+    /// For each (channel, tap) of as many channels as are copied at a time.
+    offsets: &'a [usize],
     copy: &'a mut [f32],
     /// A row of lanes for each position.
     sums: &'a mut [f32],
@@ -138,132 +140,125 @@ impl Task<'_> {
     /// `S` is the stride where it is known when compiling, else 0.
     #[inline(always)]
     fn accumulate<V: Lanes, const W: usize, const S: usize>(&mut self) {
-        let (g, window, chunk) = (self.gather, self.window, self.chunk);
-        let (lanes, taps) = (2 * V::N, g.taps.len());
-        let stride = if S == 0 { g.stride } else { S };
-        let plane = g.source_size[0] * g.source_size[1];
+        let (g, lanes, taps) = (self.gather, 2 * V::N, self.gather.taps.len());
+        let (plane, depth) = (
+            g.source_size[0] * g.source_size[1],
+            g.source_channels * taps,
+        );
         let image =
             &self.source[self.image * g.source_channels * plane..][..g.source_channels * plane];
-        let depth = g.source_channels * taps;
         let weights = &g.weights[self.panel * depth * lanes..][..depth * lanes];
-        let offsets = window.offsets(g.taps, (self.first_row * stride) as isize, chunk);
+        if taps == 0 {
+            return;
+        }
+        self.window.clear(self.copy);
+        let chunk = self.offsets.len() / taps;
         for first in (0..g.source_channels).step_by(chunk) {
             let channels = chunk.min(g.source_channels - first);
-            window.copy::<V>(
-                &image[first * plane..][..channels * plane],
-                g.source_size,
-                self.copy,
-            );
-            let offsets = &offsets[..channels * taps];
-            let weights = &weights[first * taps * lanes..][..channels * taps * lanes];
-            for row in 0..self.rows {
-                let from = &self.copy[row * stride * window.pitch()..];
-                let to = &mut self.sums[row * g.grid.size[1] * lanes..][..g.grid.size[1] * lanes];
-                row_of_tiles::<V, W, S>(from, offsets, weights, to, stride);
-            }
+            let planes = &image[first * plane..][..channels * plane];
+            self.window
+                .copy(planes, g.source_size, self.first_row, self.copy);
+            rows_of_tiles::<V, W, S>(&mut Tiles {
+                from: self.copy,
+                row_step: self.window.row_step(),
+                stride: if S == 0 { g.stride } else { S },
+                offsets: &self.offsets[..channels * taps],
+                weights: &weights[first * taps * lanes..][..channels * taps * lanes],
+                width: g.grid.size[1],
+                sums: &mut self.sums[..self.rows * g.grid.size[1] * lanes],
+            });
         }
     }
 
     /// Writes the sums, a row of `lanes` channels per position, as planes.
     #[inline(always)]
     fn write<V: Lanes>(&self) {
-        let (g, sums) = (self.gather, &*self.sums);
-        let lanes = 2 * V::N;
+        let (g, sums, lanes) = (self.gather, &*self.sums, 2 * V::N);
         let ([_, width], plane) = (g.grid.size, g.size[0] * g.size[1]);
         let channel = self.panel * lanes;
         let channels = lanes.min(g.channels - channel);
         let start = (self.image * g.channels + channel) * plane;
-        // SAFETY: `run` checked that the output holds every image and channel.
-        let to: *mut f32 = unsafe { self.output.0.add(start) }.cast();
-        let whole = g.grid.step == 1;
-        for row in 0..self.rows {
-            let y = g.grid.first[0] + (self.first_row + row) * g.grid.step;
-            let mut x = 0;
-            while whole && x + V::N <= width && channels >= V::N {
-                for block in (0..channels / V::N * V::N).step_by(V::N) {
-                    let from = &sums[(row * width + x) * lanes + block..];
-                    assert!(from.len() >= (V::N - 1) * lanes + V::N);
-                    // SAFETY: as many sums were just checked; the planes of `block` and the
-                    // columns of `x` lie inside the output, and in this task's part of it.
-                    unsafe {
-                        let to = to.add(block * plane + y * g.size[1] + x);
-                        V::transpose(from.as_ptr(), lanes, to, plane);
-                    }
-                }
-                x += V::N;
+        // SAFETY: `run` checked that the output holds every image and channel. What is written are the
+        // grid's positions of this task's channels and rows, of which `sums` has one row each.
+        unsafe {
+            let to: *mut f32 = self.output.0.add(start).cast();
+            if g.grid.size == g.size {
+                let from = Rows {
+                    start: sums.as_ptr(),
+                    pitch: lanes,
+                };
+                let to = Rows {
+                    start: to.add(self.first_row * width),
+                    pitch: plane,
+                };
+                transpose::<V>(from, [self.rows * width, channels], to);
+                return;
             }
-            let written = if x > 0 { channels / V::N * V::N } else { 0 };
-            for column in 0..width {
-                let done = if column < x { written } else { 0 };
-                let from = &sums[(row * width + column) * lanes..][..channels];
-                let at = y * g.size[1] + g.grid.first[1] + column * g.grid.step;
-                for (lane, &sum) in from.iter().enumerate().skip(done) {
-                    // SAFETY: a position of the grid, in this task's planes and rows.
-                    unsafe { *to.add(lane * plane + at) = sum }
+            for row in 0..self.rows {
+                let y = g.grid.first[0] + (self.first_row + row) * g.grid.step;
+                for column in 0..width {
+                    let at = y * g.size[1] + g.grid.first[1] + column * g.grid.step;
+                    let from = &sums[(row * width + column) * lanes..][..channels];
+                    for (lane, &sum) in from.iter().enumerate() {
+                        *to.add(lane * plane + at) = sum;
+                    }
                 }
             }
         }
     }
 }
 
-/// One row of positions, the widest tiles first. `from` is the window's row of the first position.
-#[inline(always)]
-fn row_of_tiles<V: Lanes, const W: usize, const S: usize>(
-    from: &[f32],
-    offsets: &[usize],
-    weights: &[f32],
-    sums: &mut [f32],
+/// Full rows of positions, and what their sums are made of.
+struct Tiles<'a> {
+    from: &'a [f32],
+    /// Floats of `from` from one row of positions to the next, and from one position to the next.
+    row_step: usize,
     stride: usize,
-) {
-    let positions = sums.len() / (2 * V::N);
-    let Some(&last) = offsets.last() else { return };
-    // Offsets ascend along a channel's taps only where the taps do: the largest is looked for.
-    let last = offsets.iter().rev().take(64).fold(last, |a, &b| a.max(b));
-    assert!(
-        last + (positions - 1) * stride < from.len() && weights.len() == offsets.len() * 2 * V::N
-    );
-    let mut x = 0;
-    // SAFETY: the tile reads `from` at most at the last offset of the last position, just checked.
-    unsafe {
-        let (from, sums) = (from.as_ptr(), sums.as_mut_ptr());
-        while V::ROWS >= 8 && x + 8 <= positions {
-            tile::<V, 8, W, S>(
-                from.add(x * stride),
-                sums.add(x * 2 * V::N),
-                offsets,
-                weights,
-                stride,
-            );
-            x += 8;
-        }
-        while V::ROWS >= 4 && x + 4 <= positions {
-            tile::<V, 4, W, S>(
-                from.add(x * stride),
-                sums.add(x * 2 * V::N),
-                offsets,
-                weights,
-                stride,
-            );
-            x += 4;
-        }
-        while x + 2 <= positions {
-            tile::<V, 2, W, S>(
-                from.add(x * stride),
-                sums.add(x * 2 * V::N),
-                offsets,
-                weights,
-                stride,
-            );
-            x += 2;
-        }
-        if x < positions {
-            tile::<V, 1, W, S>(
-                from.add(x * stride),
-                sums.add(x * 2 * V::N),
-                offsets,
-                weights,
-                stride,
-            );
+    offsets: &'a [usize],
+    weights: &'a [f32],
+    width: usize,
+    sums: &'a mut [f32],
+}
+
+/// Adds to all sums, the widest tiles of each row first.
+#[inline(always)]
+fn rows_of_tiles<V: Lanes, const W: usize, const S: usize>(tiles: &mut Tiles) {
+    let Tiles {
+        row_step,
+        stride,
+        offsets,
+        weights,
+        width,
+        ..
+    } = *tiles;
+    let (rows, last) = (tiles.sums.len() / (2 * V::N) / width, offsets.iter().max());
+    let end = last.map_or(0, |last| {
+        last + (rows - 1) * row_step + (width - 1) * stride
+    });
+    assert!(end < tiles.from.len() && weights.len() == offsets.len() * 2 * V::N);
+    for row in 0..rows {
+        let mut x = 0;
+        // SAFETY: no tile reads `from` after the last offset of the last position, just checked, and each
+        // has a row of lanes in `sums` for every position.
+        unsafe {
+            let from = tiles.from.as_ptr().add(row * row_step);
+            let sums = tiles.sums.as_mut_ptr().add(row * width * 2 * V::N);
+            let at = |x: usize| (from.add(x * stride), sums.add(x * 2 * V::N));
+            while V::ROWS >= 8 && x + 8 <= width {
+                tile::<V, 8, W, S>(at(x), offsets, weights, stride);
+                x += 8;
+            }
+            while V::ROWS >= 4 && x + 4 <= width {
+                tile::<V, 4, W, S>(at(x), offsets, weights, stride);
+                x += 4;
+            }
+            while x + 2 <= width {
+                tile::<V, 2, W, S>(at(x), offsets, weights, stride);
+                x += 2;
+            }
+            if x < width {
+                tile::<V, 1, W, S>(at(x), offsets, weights, stride);
+            }
         }
     }
 }
@@ -275,8 +270,7 @@ fn row_of_tiles<V: Lanes, const W: usize, const S: usize>(
 /// two registers are readable and writable; `weights` has a row of two registers for each offset.
 #[inline(always)]
 unsafe fn tile<V: Lanes, const P: usize, const W: usize, const S: usize>(
-    from: *const f32,
-    sums: *mut f32,
+    (from, sums): (*const f32, *mut f32),
     offsets: &[usize],
     weights: &[f32],
     stride: usize,

@@ -3,8 +3,10 @@
 //! Output channels are cut into *panels* of two registers; within a panel the order is
 //! (input channel, tap, lane), the last panel filled up with zeros.
 
+use super::super::scratch::Aligned;
 use super::super::simd::Isa;
 use super::Shape;
+use rayon::prelude::*;
 
 /// Lanes of a panel.
 pub(super) fn panel_width(isa: Isa) -> usize {
@@ -19,7 +21,7 @@ pub(super) fn pack_weights(
     shape: &Shape,
     elements: &[usize],
     swapped: bool,
-) -> Vec<f32> {
+) -> Aligned {
     let lanes = panel_width(isa);
     let area = shape.kernel[0] * shape.kernel[1];
     let (from_out, from_in) = (shape.channels_in * area, area);
@@ -30,15 +32,23 @@ pub(super) fn pack_weights(
         (outer, inner, from_out, from_in)
     };
     let depth = inner * elements.len();
-    let mut packed = vec![0.0; outer.div_ceil(lanes) * depth * lanes];
-    for o in 0..outer {
-        let panel = &mut packed[o / lanes * depth * lanes..][..depth * lanes];
-        for i in 0..inner {
-            let row = &weight[o * outer_step + i * inner_step..][..area];
-            for (t, &element) in elements.iter().enumerate() {
-                panel[(i * elements.len() + t) * lanes + o % lanes] = row[element];
-            }
-        }
+    let mut packed = Aligned::zeros(outer.div_ceil(lanes) * depth * lanes);
+    if packed.is_empty() {
+        return packed;
     }
+    packed
+        .par_chunks_exact_mut(depth * lanes)
+        .enumerate()
+        .for_each(|(panel, packed)| {
+            let first = panel * lanes;
+            for i in 0..inner {
+                for o in first..(first + lanes).min(outer) {
+                    let row = &weight[o * outer_step + i * inner_step..][..area];
+                    for (t, &element) in elements.iter().enumerate() {
+                        packed[(i * elements.len() + t) * lanes + o - first] = row[element];
+                    }
+                }
+            }
+        });
     packed
 }

@@ -1,10 +1,11 @@
 //! The gradients of the weight and the bias: sums over images and positions.
 
 use super::super::scratch;
+use super::super::simd::transpose::{Rows, transpose};
 use super::super::simd::{Isa, Kernel, Lanes};
 use super::Shape;
 use super::pack::panel_width;
-use super::window::{Tap, Window};
+use super::window::Window;
 use rayon::prelude::*;
 
 /// Output positions worked through at a time: their gradients stay in the first-level cache.
@@ -31,6 +32,8 @@ pub(crate) fn weight_grad(isa: Isa, shape: &Shape, x: &[f32], dy: &[f32]) -> Gra
     let groups = TASKS.div_ceil(panels * slices).min(shape.batch);
     let [height, width] = shape.output();
     let rows = (POSITIONS / width).clamp(1, height);
+    let window = Window::new(&taps, shape.stride, rows, width);
+    let offsets = window.offsets(CHANNELS.min(shape.channels_in));
     let parts: Vec<Vec<f32>> = (0..groups * panels * slices)
         .into_par_iter()
         .map(|task| {
@@ -41,13 +44,14 @@ pub(crate) fn weight_grad(isa: Isa, shape: &Shape, x: &[f32], dy: &[f32]) -> Gra
             );
             let first = slice * CHANNELS;
             let channels = first..(first + CHANNELS).min(shape.channels_in);
-            let copy = Window::new(&taps, shape.stride, 0, rows, width).len() * channels.len();
+            let copy = window.len() * channels.len();
             scratch::with(
                 [copy, (rows * width).next_multiple_of(lanes) * lanes],
                 |[copy, gradient]| {
                     isa.run(Task {
                         shape,
-                        taps: &taps,
+                        window: &window,
+                        offsets: &offsets[..channels.len() * taps.len()],
                         x,
                         dy,
                         images: group * shape.batch / groups..(group + 1) * shape.batch / groups,
@@ -61,7 +65,7 @@ pub(crate) fn weight_grad(isa: Isa, shape: &Shape, x: &[f32], dy: &[f32]) -> Gra
             )
         })
         .collect();
-    unpack(shape, lanes, &parts, groups)
+    unpack(isa, shape, parts, groups)
 }
 
 /// The gradient of the bias alone.
@@ -76,39 +80,78 @@ pub(crate) fn bias_grad(shape: &Shape, dy: &[f32]) -> Vec<f32> {
     bias
 }
 
-/// Adds the parts of all groups, and brings them into the weight's order.
-fn unpack(shape: &Shape, lanes: usize, parts: &[Vec<f32>], groups: usize) -> Gradients {
+/// Adds the parts of all groups, in order, and brings them into the weight's order.
+fn unpack(isa: Isa, shape: &Shape, mut parts: Vec<Vec<f32>>, groups: usize) -> Gradients {
+    let lanes = panel_width(isa);
     let area = shape.kernel[0] * shape.kernel[1];
-    let per_group = parts.len() / groups;
     let slices = shape.channels_in.div_ceil(CHANNELS);
+    let (sums, others) = parts.split_at_mut(shape.channels_out.div_ceil(lanes) * slices);
+    debug_assert_eq!(others.len(), sums.len() * (groups - 1));
     let row = shape.channels_in * area;
     let mut weight = vec![0.0; shape.weight_len()];
-    let bias: Vec<f32> = weight
-        .par_chunks_exact_mut(row)
+    let mut bias = vec![0.0; shape.channels_out];
+    let count = sums.len();
+    let panels = weight
+        .par_chunks_mut(lanes * row)
+        .zip(bias.par_chunks_mut(lanes));
+    panels
+        .zip(sums.par_chunks_mut(slices))
         .enumerate()
-        .map(|(channel, weight)| {
-            let (panel, lane) = (channel / lanes, channel % lanes);
-            let parts_of =
-                |slice| (0..groups).map(move |g| &parts[g * per_group + panel * slices + slice]);
-            for (slice, weight) in weight.chunks_mut(CHANNELS * area).enumerate() {
-                for part in parts_of(slice) {
-                    for (w, sums) in weight.iter_mut().zip(part.chunks_exact(lanes)) {
-                        *w += sums[lane];
-                    }
+        .for_each(|(panel, ((weight, bias), sums))| {
+            for (slice, sum) in sums.iter_mut().enumerate() {
+                for other in others.iter().skip(panel * slices + slice).step_by(count) {
+                    sum.iter_mut().zip(other).for_each(|(a, b)| *a += b);
                 }
+                let weight = &mut weight[slice * CHANNELS * area..];
+                isa.run(Reorder {
+                    sum,
+                    channels: bias.len(),
+                    weight,
+                    row,
+                });
             }
-            parts_of(0)
-                .map(|part| part[part.len() - lanes + lane])
-                .sum()
-        })
-        .collect();
+            let last = sums[0].len() - lanes;
+            bias.copy_from_slice(&sums[0][last..][..bias.len()]);
+        });
     Gradients { weight, bias }
+}
+
+/// A part's rows of lanes as the rows of the weight's output channels.
+struct Reorder<'a> {
+    sum: &'a [f32],
+    channels: usize,
+    weight: &'a mut [f32],
+    /// Floats from one output channel's weights to the next's.
+    row: usize,
+}
+
+impl Kernel for Reorder<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<V: Lanes>(self) {
+        let lanes = 2 * V::N;
+        let rows = self.sum.len() / lanes - 1;
+        assert!((self.channels - 1) * self.row + rows <= self.weight.len());
+        let from = Rows {
+            start: self.sum.as_ptr(),
+            pitch: lanes,
+        };
+        let to = Rows {
+            start: self.weight.as_mut_ptr(),
+            pitch: self.row,
+        };
+        // SAFETY: the sum has one row of lanes more, and the end of the weight's last row was checked.
+        unsafe { transpose::<V>(from, [rows, self.channels], to) }
+    }
 }
 
 /// The sums of one group of images, for a panel of output channels and a few input channels.
 struct Task<'a> {
     shape: &'a Shape,
-    taps: &'a [Tap],
+    window: &'a Window,
+    /// For each (channel, tap).
+    offsets: &'a [usize],
     x: &'a [f32],
     dy: &'a [f32],
     images: std::ops::Range<usize>,
@@ -145,7 +188,7 @@ impl Task<'_> {
         let [height, width] = shape.output();
         let plane = shape.size_in[0] * shape.size_in[1];
         let channels = self.channels.len();
-        let count = channels * self.taps.len();
+        let count = self.offsets.len();
         let mut sums = vec![0.0; (count + 1) * lanes];
         let (weight, bias) = sums.split_at_mut(count * lanes);
         for image in self.images.clone() {
@@ -153,16 +196,15 @@ impl Task<'_> {
             let planes = &self.x[first_plane * plane..][..channels * plane];
             for first in (0..height).step_by(self.rows) {
                 let rows = self.rows.min(height - first);
-                let window = Window::new(self.taps, shape.stride, first, rows, width);
-                let offsets = window.offsets(self.taps, (first * shape.stride) as isize, channels);
-                window.copy::<V>(planes, shape.size_in, self.copy);
+                self.window.clear(self.copy);
+                self.window.copy(planes, shape.size_in, first, self.copy);
                 self.lay_out::<V>(image, first * width..(first + rows) * width);
                 let gradient = &self.gradient[..rows * width * lanes];
                 add_columns::<V>(gradient, bias);
                 rows_of_tiles::<V, W, S>(
                     self.copy,
-                    &window,
-                    &offsets,
+                    self.window,
+                    self.offsets,
                     gradient,
                     width,
                     weight,
@@ -176,38 +218,34 @@ impl Task<'_> {
     /// Copies the output's gradient at `positions` of one image, a row of lanes per position.
     #[inline(always)]
     fn lay_out<V: Lanes>(&mut self, image: usize, positions: std::ops::Range<usize>) {
-        let to = &mut *self.gradient;
-        let lanes = 2 * V::N;
+        let (to, lanes) = (&mut *self.gradient, 2 * V::N);
         let [height, width] = self.shape.output();
         let plane = height * width;
         let channel = self.panel * lanes;
         let channels = lanes.min(self.shape.channels_out - channel);
         let from =
             &self.dy[(image * self.shape.channels_out + channel) * plane..][..channels * plane];
-        let whole_channels = channels / V::N * V::N;
-        let whole_positions = positions.len() / V::N * V::N;
-        for block in (0..whole_channels).step_by(V::N) {
-            for at in (0..whole_positions).step_by(V::N) {
-                let from = &from[block * plane + positions.start + at..];
-                let to = &mut to[at * lanes + block..];
-                assert!(
-                    from.len() >= (V::N - 1) * plane + V::N
-                        && to.len() >= (V::N - 1) * lanes + V::N
-                );
-                // SAFETY: both blocks were just checked, and the two slices are distinct.
-                unsafe { V::transpose(from.as_ptr(), plane, to.as_mut_ptr(), lanes) }
-            }
-        }
-        for (at, to) in to.chunks_exact_mut(lanes).take(positions.len()).enumerate() {
-            let done = if at < whole_positions {
-                whole_channels
-            } else {
-                0
+        assert!(positions.end <= plane && to.len() >= positions.len() * lanes);
+        // SAFETY: `from` has `channels` planes, and `to` a row of lanes for each position.
+        unsafe {
+            let from = Rows {
+                start: from.as_ptr().add(positions.start),
+                pitch: plane,
             };
-            for lane in done..channels {
-                to[lane] = from[lane * plane + positions.start + at];
+            let size = [channels, positions.len()];
+            transpose::<V>(
+                from,
+                size,
+                Rows {
+                    start: to.as_mut_ptr(),
+                    pitch: lanes,
+                },
+            );
+        }
+        if channels < lanes {
+            for to in to.chunks_exact_mut(lanes).take(positions.len()) {
+                to[channels..].fill(0.0);
             }
-            to[channels..].fill(0.0);
         }
     }
 }
@@ -241,11 +279,11 @@ fn rows_of_tiles<V: Lanes, const W: usize, const S: usize>(
     let lanes = 2 * V::N;
     let rows = dy.len() / lanes / width;
     let last = offsets.iter().fold(0, |a, &b| a.max(b));
-    assert!(last + (rows - 1) * stride * window.pitch() + (width - 1) * stride < copy.len());
+    assert!(last + (rows - 1) * window.row_step() + (width - 1) * stride < copy.len());
     assert!(sums.len() == offsets.len() * lanes);
     let area = Area {
         from: copy.as_ptr(),
-        pitch: stride * window.pitch(),
+        pitch: window.row_step(),
         dy,
         width,
         stride,

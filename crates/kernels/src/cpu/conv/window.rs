@@ -1,7 +1,5 @@
 //! The part of an image that a tile of outputs reads, with zeros where it reaches over the edge.
 
-use super::super::simd::Lanes;
-
 /// A read at `(y * stride + dy, x * stride + dx)` for the output at `(y, x)`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Tap {
@@ -9,9 +7,13 @@ pub(super) struct Tap {
     pub(super) dx: isize,
 }
 
-/// A rectangle of the source, relative to its corner; may reach outside.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// What a number of full rows of outputs read through the taps: a rectangle of the source that moves down
+/// with the first row, and may reach outside.
+#[derive(Clone, Debug)]
 pub(super) struct Window {
+    taps: Vec<Tap>,
+    stride: usize,
+    /// The corner, for the outputs' row 0.
     top: isize,
     left: isize,
     height: usize,
@@ -19,30 +21,21 @@ pub(super) struct Window {
 }
 
 impl Window {
-    /// What `rows` full rows of `width` outputs, from row `first` on, read through the taps.
-    pub(super) fn new(
-        taps: &[Tap],
-        stride: usize,
-        first: usize,
-        rows: usize,
-        width: usize,
-    ) -> Self {
+    /// The window of `rows` rows of `width` outputs.
+    pub(super) fn new(taps: &[Tap], stride: usize, rows: usize, width: usize) -> Self {
         let range = |offset: fn(&Tap) -> isize| {
             let offsets = || taps.iter().map(offset);
             (offsets().min().unwrap_or(0), offsets().max().unwrap_or(0))
         };
         let ((top, bottom), (left, right)) = (range(|t| t.dy), range(|t| t.dx));
         Self {
-            top: top + (first * stride) as isize,
+            taps: taps.to_vec(),
+            stride,
+            top,
             left,
             height: (rows - 1) * stride + (bottom - top) as usize + 1,
             width: (width - 1) * stride + (right - left) as usize + 1,
         }
-    }
-
-    /// Floats from one row of the copy to the next.
-    pub(super) fn pitch(&self) -> usize {
-        self.width
     }
 
     /// Floats that one channel of the copy takes.
@@ -50,53 +43,74 @@ impl Window {
         self.height * self.width
     }
 
+    /// Floats of the copy from the place of one row of outputs to that of the next.
+    pub(super) fn row_step(&self) -> usize {
+        self.stride * self.width
+    }
+
     /// Where each (channel, tap) of the copy lies relative to the output's own position, channel-major.
-    pub(super) fn offsets(&self, taps: &[Tap], first_row: isize, channels: usize) -> Vec<usize> {
+    pub(super) fn offsets(&self, channels: usize) -> Vec<usize> {
+        let of_tap =
+            |tap: &Tap| (tap.dy - self.top) as usize * self.width + (tap.dx - self.left) as usize;
         (0..channels)
             .flat_map(|channel| {
-                taps.iter().map(move |tap| {
-                    let (y, x) = (tap.dy + first_row - self.top, tap.dx - self.left);
-                    channel * self.len() + y as usize * self.width + x as usize
-                })
+                self.taps
+                    .iter()
+                    .map(move |tap| channel * self.len() + of_tap(tap))
             })
             .collect()
     }
 
-    /// Copies the window of every channel of `source` (planes of `size`), writing zeros outside.
+    /// Copies the window from the outputs' row `first` on out of every channel of `source`, which are
+    /// planes of `size`. What lies outside is left alone: see [`Self::clear`].
     #[inline(always)]
-    pub(super) fn copy<V: Lanes>(&self, source: &[f32], size: [usize; 2], to: &mut [f32]) {
+    pub(super) fn copy(&self, source: &[f32], size: [usize; 2], first: usize, to: &mut [f32]) {
         let [height, width] = size;
-        let zeros_left = ((-self.left).max(0) as usize).min(self.width);
-        let skip = self.left.max(0) as usize;
-        let inside = (self.width - zeros_left).min(width.saturating_sub(skip));
+        let top = self.top + (first * self.stride) as isize;
+        let before = (-self.left).clamp(0, self.width as isize) as usize;
+        let skipped = self.left.max(0) as usize;
+        let inside = (self.width - before).min(width.saturating_sub(skipped));
+        let rows = (-top).clamp(0, self.height as isize)
+            ..(height as isize - top).clamp(0, self.height as isize);
         for (plane, to) in source
             .chunks_exact(height * width)
             .zip(to.chunks_exact_mut(self.len()))
         {
-            for (y, row) in (self.top..).zip(to.chunks_exact_mut(self.width)) {
-                if y < 0 || y >= height as isize {
-                    row.fill(0.0);
-                    continue;
-                }
-                let (left, rest) = row.split_at_mut(zeros_left);
-                let (middle, right) = rest.split_at_mut(inside);
-                left.fill(0.0);
-                copy_row::<V>(&plane[y as usize * width + skip..][..inside], middle);
-                right.fill(0.0);
+            for row in rows.clone() {
+                let from = &plane[(top + row) as usize * width + skipped..][..inside];
+                copy_row(
+                    from,
+                    &mut to[row as usize * self.width + before..][..inside],
+                );
             }
         }
     }
+
+    /// Clears the copy, whose outside [`Self::copy`] then leaves at zero, for as long as the first row
+    /// stays the same.
+    #[inline(always)]
+    pub(super) fn clear(&self, to: &mut [f32]) {
+        to.fill(0.0);
+    }
 }
 
-/// A copy by registers: rows are too short for a call to the library's.
+/// A copy in pieces of fixed lengths: rows are too short for a call to the library's.
 #[inline(always)]
-fn copy_row<V: Lanes>(from: &[f32], to: &mut [f32]) {
-    let (mut from, mut to) = (from.chunks_exact(V::N), to.chunks_exact_mut(V::N));
-    for (from, to) in from.by_ref().zip(to.by_ref()) {
-        // SAFETY: both chunks are `N` floats long.
-        unsafe { V::load(from.as_ptr()).store(to.as_mut_ptr()) }
-    }
-    for (from, to) in from.remainder().iter().zip(to.into_remainder()) {
+fn copy_row(from: &[f32], to: &mut [f32]) {
+    let (from, to) = copy_pieces::<16>(from, to);
+    let (from, to) = copy_pieces::<4>(from, to);
+    copy_pieces::<1>(from, to);
+}
+
+/// Copies as many pieces of `N` floats as there are, and returns what is left.
+#[inline(always)]
+fn copy_pieces<'a, const N: usize>(
+    from: &'a [f32],
+    to: &'a mut [f32],
+) -> (&'a [f32], &'a mut [f32]) {
+    let ((from, from_rest), (to, to_rest)) = (from.as_chunks::<N>(), to.as_chunks_mut::<N>());
+    for (from, to) in from.iter().zip(to) {
         *to = *from;
     }
+    (from_rest, to_rest)
 }

@@ -6,6 +6,7 @@ mod avx2;
 mod avx512;
 pub(crate) mod math;
 mod portable;
+pub(crate) mod transpose;
 
 use std::sync::OnceLock;
 

@@ -1,0 +1,87 @@
+//! Scaled dot-product attention, `softmax(q kᵀ / sqrt(dim)) v`, without the matrix of scores.
+//!
+//! Scores exist for one block of queries by one block of keys at a time, with the queries along the
+//! lanes: keys and values are then read where they lie, and a softmax never looks across lanes. The
+//! forward pass keeps the running maximum and sum of each query, and returns the logarithm of the sum;
+//! with it the backward pass computes the same probabilities again, block by block.
+
+mod backward;
+mod forward;
+mod product;
+
+pub(crate) use backward::{Saved, backward};
+pub(crate) use forward::forward;
+
+use super::simd::Lanes;
+use super::simd::transpose::{Rows, transpose};
+
+/// Queries per block: two of the widest registers.
+const QUERIES: usize = 32;
+/// Keys per block.
+const KEYS: usize = 128;
+
+/// The sizes of one attention.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Shape {
+    /// Batch times heads.
+    pub(crate) heads: usize,
+    /// Queries per head.
+    pub(crate) tokens: usize,
+    /// Keys per head.
+    pub(crate) context: usize,
+    /// Floats per query, key and value.
+    pub(crate) dim: usize,
+}
+
+impl Shape {
+    fn scale(&self) -> f32 {
+        (1.0 / (self.dim as f64).sqrt()) as f32
+    }
+}
+
+/// Lays up to [`QUERIES`] rows of `dim` floats as columns, filled up with zeros.
+#[inline(always)]
+fn lay_columns<V: Lanes>(from: &[f32], dim: usize, to: &mut [f32]) {
+    let count = from.len() / dim;
+    assert!(count <= QUERIES && to.len() >= dim * QUERIES);
+    if count < QUERIES {
+        to.fill(0.0);
+    }
+    let from = Rows {
+        start: from.as_ptr(),
+        pitch: dim,
+    };
+    // SAFETY: `from` has `count` rows of `dim` floats, and `to` holds `dim` rows of at least `count`.
+    unsafe {
+        transpose::<V>(
+            from,
+            [count, dim],
+            Rows {
+                start: to.as_mut_ptr(),
+                pitch: QUERIES,
+            },
+        )
+    }
+}
+
+/// The reverse of [`lay_columns`]: the rows out of the first of the columns.
+#[inline(always)]
+fn lay_rows<V: Lanes>(from: &[f32], dim: usize, to: &mut [f32]) {
+    let count = to.len() / dim;
+    assert!(count <= QUERIES && from.len() >= dim * QUERIES);
+    let from = Rows {
+        start: from.as_ptr(),
+        pitch: QUERIES,
+    };
+    // SAFETY: as above, the other way round.
+    unsafe {
+        transpose::<V>(
+            from,
+            [dim, count],
+            Rows {
+                start: to.as_mut_ptr(),
+                pitch: dim,
+            },
+        )
+    }
+}
