@@ -219,4 +219,23 @@ mod tests {
         assert!(x(Coupling::Pixel)[3] < -0.4);
         assert!(x(Coupling::Picture)[3] > -0.4);
     }
+
+    /// Bayes' rule over all pixels at once: with equal means, the spread of the picture tells the component.
+    #[test]
+    fn a_coupled_picture_is_judged_as_a_whole() {
+        let (narrow, wide) = (Gaussian { mu: 0.0, s: 0.3 }, Gaussian { mu: 0.0, s: 0.9 });
+        let parts = vec![component(1.0, narrow), component(2.0, wide)];
+        let model = MixtureDenoiser::new(Schedule::default(), Coupling::Picture, &[parts]);
+        let level = model.schedule().at(0.3);
+        let z = [0.5, -0.4, 0.6, 0.1];
+        let joint = [(1.0, narrow), (2.0, wide)].map(|(weight, gaussian)| {
+            let variance = gaussian.variance(level);
+            let density = |z: &f64| (-0.5 * z * z / variance).exp() / variance.sqrt();
+            weight * z.iter().map(density).product::<f64>()
+        });
+        let v = |gaussian: Gaussian| gaussian.velocity(level).0 * z[0];
+        let expected = (joint[0] * v(narrow) + joint[1] * v(wide)) / (joint[0] + joint[1]);
+        let seen = model.predict(pictures(&z, [1, 1, 2, 2]), &[0.3], &Conditioning::default());
+        assert!((values(seen.v())[0] - expected).abs() < 1e-5);
+    }
 }
