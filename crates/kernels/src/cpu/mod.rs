@@ -14,3 +14,5 @@ pub(crate) mod norm;
 mod output;
 mod scratch;
 pub(crate) mod simd;
+#[cfg(test)]
+mod testing;

@@ -9,6 +9,9 @@ mod backward;
 mod forward;
 mod product;
 
+#[cfg(test)]
+mod tests;
+
 pub(crate) use backward::{Saved, backward};
 pub(crate) use forward::forward;
 

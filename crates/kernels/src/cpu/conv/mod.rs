@@ -13,6 +13,9 @@ mod pack;
 mod weight_grad;
 mod window;
 
+#[cfg(test)]
+mod tests;
+
 use super::output::written_by;
 use super::simd::Isa;
 use gather::{Gather, Grid};

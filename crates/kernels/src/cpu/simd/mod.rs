@@ -8,6 +8,9 @@ pub(crate) mod math;
 mod portable;
 pub(crate) mod transpose;
 
+#[cfg(test)]
+mod tests;
+
 use std::sync::OnceLock;
 
 /// A vector register of [`Lanes::N`] floats.

@@ -1,0 +1,139 @@
+//! Attention against its definition in double precision.
+
+use super::{Saved, Shape, backward, forward};
+use crate::cpu::simd::Isa;
+use crate::cpu::testing::{assert_same_bits, beyond, values};
+use proptest::prelude::*;
+
+struct Inputs {
+    q: Vec<f32>,
+    k: Vec<f32>,
+    v: Vec<f32>,
+    dy: Vec<f32>,
+}
+
+impl Inputs {
+    /// Scores spread more with `spread`.
+    fn new(shape: &Shape, spread: f32) -> Self {
+        let (queries, keys) = (shape.tokens * shape.dim, shape.context * shape.dim);
+        Self {
+            q: values(1, shape.heads * queries)
+                .iter()
+                .map(|q| q * spread)
+                .collect(),
+            k: values(2, shape.heads * keys),
+            v: values(3, shape.heads * keys),
+            dy: values(4, shape.heads * queries),
+        }
+    }
+}
+
+/// The output, then the gradients of q, k and v.
+fn exact(shape: &Shape, inputs: &Inputs) -> [Vec<f64>; 4] {
+    let Inputs { q, k, v, dy } = inputs;
+    let mut results = [q.len(), q.len(), k.len(), v.len()].map(|len| vec![0.0; len]);
+    let [y, dq, dk, dv] = &mut results;
+    let scale = 1.0 / (shape.dim as f64).sqrt();
+    for query in 0..shape.heads * shape.tokens {
+        let first = query / shape.tokens * shape.context;
+        let keys = first..first + shape.context;
+        let row = |i: usize| i * shape.dim..(i + 1) * shape.dim;
+        let dot = |a: &[f32], b: &[f32]| -> f64 {
+            a.iter()
+                .zip(b)
+                .map(|(&a, &b)| f64::from(a) * f64::from(b))
+                .sum()
+        };
+        let e: Vec<f64> = keys
+            .clone()
+            .map(|key| (dot(&q[row(query)], &k[row(key)]) * scale).exp())
+            .collect();
+        let total: f64 = e.iter().sum();
+        let p: Vec<f64> = e.iter().map(|e| e / total).collect();
+        let dp: Vec<f64> = keys
+            .clone()
+            .map(|key| dot(&dy[row(query)], &v[row(key)]))
+            .collect();
+        let mean: f64 = p.iter().zip(&dp).map(|(p, dp)| p * dp).sum();
+        for ((key, p), dp) in keys.zip(p).zip(dp) {
+            let ds = p * (dp - mean) * scale;
+            for (of_query, of_key) in row(query).zip(row(key)) {
+                y[of_query] += p * f64::from(v[of_key]);
+                dq[of_query] += ds * f64::from(k[of_key]);
+                dk[of_key] += ds * f64::from(q[of_query]);
+                dv[of_key] += p * f64::from(dy[of_query]);
+            }
+        }
+    }
+    results
+}
+
+fn ours(isa: Isa, shape: &Shape, inputs: &Inputs) -> Vec<Vec<f32>> {
+    let Inputs { q, k, v, dy } = inputs;
+    let (output, sums) = forward(isa, shape, q, k, v);
+    let saved = Saved {
+        q,
+        k,
+        v,
+        output: &output,
+        sums: &sums,
+    };
+    let gradients = backward(isa, shape, saved, dy);
+    std::iter::once(output).chain(gradients).collect()
+}
+
+fn check(shape: &Shape, spread: f32) -> Result<(), TestCaseError> {
+    let inputs = Inputs::new(shape, spread);
+    let exact = exact(shape, &inputs);
+    for isa in Isa::available() {
+        for (index, (ours, exact)) in ours(isa, shape, &inputs).iter().zip(&exact).enumerate() {
+            let far = beyond(1e-5, ours, exact);
+            prop_assert!(
+                far.is_none(),
+                "{isa:?}: result {index} {}",
+                far.unwrap_or_default()
+            );
+        }
+    }
+    Ok(())
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(64))]
+
+    #[test]
+    fn equals_its_definition(
+        (heads, tokens, context, dim) in (1..=3_usize, 1..=70_usize, 1..=300_usize, 1..=40_usize),
+        spread in 1.0..60.0_f32,
+    ) {
+        check(&Shape { heads, tokens, context, dim }, spread)?;
+    }
+}
+
+#[test]
+fn equals_its_definition_at_the_usual_sizes() {
+    for (tokens, context, dim) in [(64, 64, 16), (256, 256, 32), (96, 77, 64)] {
+        check(
+            &Shape {
+                heads: 2,
+                tokens,
+                context,
+                dim,
+            },
+            8.0,
+        )
+        .expect("all results close");
+    }
+}
+
+#[test]
+fn gives_the_same_bits_on_any_number_of_threads() {
+    let shape = Shape {
+        heads: 5,
+        tokens: 70,
+        context: 150,
+        dim: 24,
+    };
+    let inputs = Inputs::new(&shape, 8.0);
+    assert_same_bits(|| ours(Isa::best(), &shape, &inputs));
+}

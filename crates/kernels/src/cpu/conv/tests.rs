@@ -1,0 +1,211 @@
+//! Convolution against its definition in double precision.
+
+use super::{Shape, bias_grad, forward, input_grad, weight_grad};
+use crate::cpu::simd::Isa;
+use crate::cpu::testing::{Sum, assert_same_bits, beyond_rounding, values};
+use proptest::prelude::*;
+
+struct Inputs {
+    x: Vec<f32>,
+    weight: Vec<f32>,
+    bias: Vec<f32>,
+    dy: Vec<f32>,
+}
+
+impl Inputs {
+    fn new(shape: &Shape) -> Self {
+        Self {
+            x: values(1, shape.input_len()),
+            weight: values(2, shape.weight_len()),
+            bias: values(3, shape.channels_out),
+            dy: values(4, shape.output_len()),
+        }
+    }
+}
+
+#[derive(Default)]
+struct Exact {
+    y: Vec<Sum>,
+    dx: Vec<Sum>,
+    dw: Vec<Sum>,
+    db: Vec<Sum>,
+}
+
+/// Every product of the definition, once.
+fn exact(s: &Shape, inputs: &Inputs) -> Exact {
+    let Inputs {
+        x,
+        weight,
+        bias,
+        dy,
+    } = inputs;
+    let sums = |len| vec![Sum::default(); len];
+    let (mut y, mut dx) = (sums(dy.len()), sums(x.len()));
+    let (mut dw, mut db) = (sums(weight.len()), sums(bias.len()));
+    let [height, width] = s.output();
+    for at in 0..dy.len() {
+        let (ox, oy) = (at % width, at / width % height);
+        let (o, n) = (
+            at / width / height % s.channels_out,
+            at / width / height / s.channels_out,
+        );
+        y[at].add(f64::from(bias[o]));
+        db[o].add(f64::from(dy[at]));
+        for k in 0..weight.len() / s.channels_out {
+            let [kernel_h, kernel_w] = s.kernel;
+            let (kx, ky, c) = (
+                k % kernel_w,
+                k / kernel_w % kernel_h,
+                k / kernel_w / kernel_h,
+            );
+            let inside = |o: usize, k: usize, size: usize| {
+                (o * s.stride + k)
+                    .checked_sub(s.padding)
+                    .filter(|&i| i < size)
+            };
+            let (Some(iy), Some(ix)) = (inside(oy, ky, s.size_in[0]), inside(ox, kx, s.size_in[1]))
+            else {
+                continue;
+            };
+            let from = ((n * s.channels_in + c) * s.size_in[0] + iy) * s.size_in[1] + ix;
+            let k = o * (weight.len() / s.channels_out) + k;
+            y[at].add(f64::from(x[from]) * f64::from(weight[k]));
+            dx[from].add(f64::from(dy[at]) * f64::from(weight[k]));
+            dw[k].add(f64::from(dy[at]) * f64::from(x[from]));
+        }
+    }
+    Exact { y, dx, dw, db }
+}
+
+fn shapes() -> impl Strategy<Value = Shape> {
+    let sizes = ([1..=3_usize, 1..=40, 1..=40], [1..=18_usize, 1..=18]);
+    let kernel = prop_oneof![
+        4 => Just(([3, 3], 1)),
+        2 => Just(([1, 1], 0)),
+        1 => ([1..=4_usize, 1..=4_usize], 0..=3_usize),
+    ];
+    (sizes, kernel, 1..=3_usize).prop_filter_map("the kernel fits", |(sizes, kernel, stride)| {
+        let ([batch, channels_in, channels_out], size_in) = sizes;
+        let (kernel, padding) = kernel;
+        let fits = (0..2).all(|axis| kernel[axis] <= size_in[axis] + 2 * padding);
+        fits.then_some(Shape {
+            batch,
+            channels_in,
+            channels_out,
+            size_in,
+            kernel,
+            stride,
+            padding,
+        })
+    })
+}
+
+fn check(shape: &Shape) -> Result<(), TestCaseError> {
+    let inputs = Inputs::new(shape);
+    let Inputs {
+        x,
+        weight,
+        bias,
+        dy,
+    } = &inputs;
+    let exact = exact(shape, &inputs);
+    for isa in Isa::available() {
+        let gradients = weight_grad(isa, shape, x, dy);
+        let results = [
+            (
+                "output",
+                forward(isa, shape, x, weight, Some(bias)),
+                &exact.y,
+            ),
+            (
+                "input's gradient",
+                input_grad(isa, shape, dy, weight),
+                &exact.dx,
+            ),
+            ("weight's gradient", gradients.weight, &exact.dw),
+            ("bias's gradient", gradients.bias, &exact.db),
+            ("bias's gradient alone", bias_grad(shape, dy), &exact.db),
+        ];
+        for (name, ours, exact) in results {
+            let far = beyond_rounding(&ours, exact);
+            prop_assert!(far.is_none(), "{isa:?}: {name} {}", far.unwrap_or_default());
+        }
+    }
+    Ok(())
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(64))]
+
+    #[test]
+    fn equals_its_definition(shape in shapes()) {
+        check(&shape)?;
+    }
+}
+
+const USUAL: Shape = Shape {
+    batch: 2,
+    channels_in: 32,
+    channels_out: 64,
+    size_in: [16, 16],
+    kernel: [3, 3],
+    stride: 1,
+    padding: 1,
+};
+
+#[test]
+fn equals_its_definition_at_the_usual_sizes() {
+    for shape in [
+        USUAL,
+        Shape { stride: 2, ..USUAL },
+        Shape {
+            channels_in: 4,
+            size_in: [32, 32],
+            ..USUAL
+        },
+        Shape {
+            channels_out: 4,
+            size_in: [8, 8],
+            ..USUAL
+        },
+        Shape {
+            channels_in: 80,
+            kernel: [1, 1],
+            padding: 0,
+            ..USUAL
+        },
+        Shape {
+            kernel: [4, 4],
+            stride: 4,
+            padding: 0,
+            ..USUAL
+        },
+    ] {
+        check(&shape).expect("all results close");
+    }
+}
+
+#[test]
+fn gives_the_same_bits_on_any_number_of_threads() {
+    for shape in [
+        USUAL,
+        Shape {
+            batch: 7,
+            stride: 2,
+            ..USUAL
+        },
+    ] {
+        let Inputs {
+            x,
+            weight,
+            bias,
+            dy,
+        } = Inputs::new(&shape);
+        assert_same_bits(|| {
+            let gradients = weight_grad(Isa::best(), &shape, &x, &dy);
+            let y = forward(Isa::best(), &shape, &x, &weight, Some(&bias));
+            let dx = input_grad(Isa::best(), &shape, &dy, &weight);
+            vec![y, dx, gradients.weight, gradients.bias]
+        });
+    }
+}
