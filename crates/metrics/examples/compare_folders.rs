@@ -38,7 +38,7 @@ fn main() -> Outcome<()> {
         id.fid_label(),
         start.elapsed().as_secs_f64()
     );
-    let subset = real.count().min(fake.count()).min(1000);
+    let subset = (real.count().min(fake.count()) / 2).min(1000);
     let start = Instant::now();
     let distance = kid(&real, &fake, 100, subset, 0)?;
     let seconds = start.elapsed().as_secs_f64();

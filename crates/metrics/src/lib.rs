@@ -6,6 +6,17 @@
 //! something only together with the network it was measured with, so every network carries a
 //! [`FeatureId`], which says what a distance measured with it may be called.
 //!
+//! ```
+//! use fewstep_metrics::{Features, Statistics, frechet_distance};
+//!
+//! // Two sets of activations, two wide: the second is the first, moved by (3, 4).
+//! let real = Features::new(2, vec![0.0, 1.0, 1.0, 0.0, 2.0, 2.0])?;
+//! let fake = Features::new(2, vec![3.0, 5.0, 4.0, 4.0, 5.0, 6.0])?;
+//! let distance = frechet_distance(&Statistics::of(&real)?, &Statistics::of(&fake)?)?;
+//! assert!((distance - 25.0).abs() < 1e-6);
+//! # Ok::<(), fewstep_metrics::MetricsError>(())
+//! ```
+//!
 //! | metric | function | source |
 //! |---|---|---|
 //! | Fréchet distance (FID) | [`frechet_distance`] | Heusel et al. 2017 |

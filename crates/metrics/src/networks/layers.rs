@@ -88,8 +88,16 @@ impl Conv {
         let Kernel {
             stride, padding, ..
         } = self.kernel;
-        let options = ConvOptions::new([stride, stride], padding, [1, 1], 1);
-        module::conv2d(x, self.weight.clone(), Some(self.bias.clone()), options)
+        let (weight, bias) = (self.weight.clone(), Some(self.bias.clone()));
+        if padding[0] == padding[1] {
+            return fewstep_kernels::conv2d(x, weight, bias, stride, padding[0]);
+        }
+        module::conv2d(
+            x,
+            weight,
+            bias,
+            ConvOptions::new([stride, stride], padding, [1, 1], 1),
+        )
     }
 
     pub(crate) fn forward_relu(&self, x: Tensor<4>) -> Tensor<4> {

@@ -1,12 +1,9 @@
-//! The blocks of the network: branches of convolutions, joined along the channels.
+//! The network as a table: eleven blocks of five kinds behind a stem.
 
-use crate::networks::layers::{BatchNorm, Conv, Kernel};
+use super::graph::{Block, Layer, Pool, Reader};
+use crate::networks::layers::{Conv, Kernel};
 use crate::networks::weights::Weights;
-use burn::tensor::module::{avg_pool2d, max_pool2d};
-use burn::tensor::ops::{AvgPoolOptions, MaxPoolOptions};
 use burn::tensor::{Device, Tensor};
-
-const NORM_EPS: f32 = 1e-3;
 
 const ONE: Kernel = Kernel::same(1, 1);
 const THREE: Kernel = Kernel::same(3, 3);
@@ -63,68 +60,6 @@ impl Trunk {
         self.blocks.iter().fold(x, |x, block| block.forward(x))
     }
 }
-
-/// The 3x3 pooling at the head of a branch.
-#[derive(Clone, Copy, Debug)]
-enum Pool {
-    None,
-    /// Mean of the neighbours inside the picture.
-    Average,
-    Maximum,
-    /// Maximum, stride 2, no padding.
-    Down,
-}
-
-impl Pool {
-    fn forward(self, x: Tensor<4>) -> Tensor<4> {
-        let same = || {
-            MaxPoolOptions::new([3, 3])
-                .with_stride([1, 1])
-                .with_padding([1, 1])
-        };
-        match self {
-            Pool::None => x,
-            Pool::Average => avg_pool2d(
-                x,
-                AvgPoolOptions::new([3, 3])
-                    .with_stride([1, 1])
-                    .with_padding([1, 1])
-                    .with_count_include_pad(false),
-            ),
-            Pool::Maximum => max_pool2d(x, same()),
-            Pool::Down => max_pool2d(x, MaxPoolOptions::new([3, 3]).with_stride([2, 2])),
-        }
-    }
-}
-
-/// A pooling, convolutions in a row, and perhaps two more side by side.
-#[derive(Debug)]
-struct Branch {
-    pool: Pool,
-    convs: Vec<Conv>,
-    fork: Vec<Conv>,
-}
-
-#[derive(Debug)]
-struct Block(Vec<Branch>);
-
-impl Block {
-    fn forward(&self, x: Tensor<4>) -> Tensor<4> {
-        let mut maps = Vec::new();
-        for Branch { pool, convs, fork } in &self.0 {
-            let pooled = pool.forward(x.clone());
-            let h = convs.iter().fold(pooled, |h, conv| conv.forward_relu(h));
-            match fork.as_slice() {
-                [] => maps.push(h),
-                fork => maps.extend(fork.iter().map(|conv| conv.forward_relu(h.clone()))),
-            }
-        }
-        Tensor::cat(maps, 1)
-    }
-}
-
-/// A convolution of a branch: its two names, its width and its kernel.
-type Layer<'a> = ([&'a str; 2], usize, Kernel);
 
 fn block_a(r: &mut Reader, name: [&str; 2], channels: usize, pooled: usize) -> Block {
     let mut branch = |pool, layers: &[Layer]| r.branch(name, pool, channels, layers, &[]);
@@ -246,74 +181,4 @@ fn block_e(r: &mut Reader, name: [&str; 2], channels: usize, pool: Pool) -> Bloc
         ),
         branch(pool, &[(["tower_2_conv", "branch_pool"], 192, ONE)], &[]),
     ])
-}
-
-/// Reads convolutions under one of the two namings: the TensorFlow graph's or pytorch-fid's.
-struct Reader<'r, 'a> {
-    weights: &'r mut Weights<'a>,
-    device: &'r Device,
-    torch_names: bool,
-}
-
-impl<'r, 'a> Reader<'r, 'a> {
-    fn new(weights: &'r mut Weights<'a>, device: &'r Device) -> Self {
-        let torch_names = weights.shape("Conv2d_1a_3x3.conv.weight").is_some();
-        Self {
-            weights,
-            device,
-            torch_names,
-        }
-    }
-
-    fn branch(
-        &mut self,
-        block: [&str; 2],
-        pool: Pool,
-        mut channels: usize,
-        layers: &[Layer],
-        fork: &[Layer],
-    ) -> Branch {
-        let mut read = |channels, (name, width, kernel): &Layer| {
-            let full = [0, 1].map(|i| format!("{}.{}", block[i], name[i]));
-            self.conv([&full[0], &full[1]], [channels, *width], *kernel)
-        };
-        let mut convs = Vec::with_capacity(layers.len());
-        for layer in layers {
-            convs.push(read(channels, layer));
-            channels = layer.1;
-        }
-        let fork = fork.iter().map(|layer| read(channels, layer)).collect();
-        Branch { pool, convs, fork }
-    }
-
-    fn conv(&mut self, names: [&str; 2], channels: [usize; 2], kernel: Kernel) -> Conv {
-        let name = names[usize::from(self.torch_names)];
-        let mut take = |key: &str| self.weights.take(&format!("{name}.{key}"), &[channels[1]]);
-        let (weight, norm) = if self.torch_names {
-            let gamma = take("bn.weight");
-            (
-                "conv.weight",
-                [
-                    gamma,
-                    take("bn.bias"),
-                    take("bn.running_mean"),
-                    take("bn.running_var"),
-                ],
-            )
-        } else {
-            // The graph's normalisations have no scale.
-            let gamma = vec![1.0; channels[1]];
-            ("weight", [gamma, take("beta"), take("mean"), take("var")])
-        };
-        let [gamma, beta, mean, var] = norm;
-        let norm = BatchNorm {
-            gamma,
-            beta,
-            mean,
-            var,
-            eps: NORM_EPS,
-        };
-        let weight = format!("{name}.{weight}");
-        Conv::folded(self.weights, &weight, channels, kernel, &norm, self.device)
-    }
 }

@@ -1,6 +1,7 @@
 //! The Inception network with which FID is defined.
 
 mod blocks;
+mod graph;
 mod resize;
 
 use super::batches::{Activations, run};

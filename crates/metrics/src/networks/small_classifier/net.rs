@@ -49,7 +49,10 @@ impl ClassifierNet {
     /// - logits: `[batch, 10]`
     pub fn forward(&self, x: Tensor<4>) -> (Tensor<2>, Tensor<2>) {
         let x = x * 2.0 - 1.0;
-        let map = self.convs.iter().fold(x, |x, conv| relu(conv.forward(x)));
+        let map = self.convs.iter().fold(x, |x, conv| {
+            let bias = conv.bias.as_ref().map(|bias| bias.val());
+            relu(fewstep_kernels::conv2d(x, conv.weight.val(), bias, 2, 1))
+        });
         let features = relu(self.hidden.forward(map.flatten(1, 3)));
         let logits = self.head.forward(features.clone());
         (features, logits)
