@@ -3,6 +3,7 @@
 
 mod block;
 mod config;
+mod cost;
 mod embedding;
 mod init;
 mod resample;

@@ -4,10 +4,12 @@ mod checkpoint;
 mod error;
 mod log;
 mod phase;
+mod plan;
 mod runner;
 mod tensorboard;
 
 pub use error::RunError;
 pub use log::LogRecord;
 pub use phase::{Method, Phase, distill_phases, train_phases};
+pub use plan::PhasePlan;
 pub use runner::{Event, Run, is_run};

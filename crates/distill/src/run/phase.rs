@@ -120,6 +120,11 @@ impl Phase {
         self.updates * self.optim.batch as u64
     }
 
+    /// Whether the model before the phase stays in memory as its teacher.
+    pub(super) fn has_teacher(&self) -> bool {
+        !matches!(self.method, Method::Denoising { .. })
+    }
+
     /// The student at the start of the phase: the model before it, with an input for w where it gets one.
     pub(super) fn student(&self, base: &Model) -> Result<UNet, RunError> {
         let (weights, embedding) = match self.method {

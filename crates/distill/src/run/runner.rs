@@ -105,7 +105,7 @@ impl Run {
                 .as_ref()
                 .filter(|(position, _)| position.phase == index && position.updates > 0);
             let mut current = PhaseRun::new(self, index, phase, base, clock)?;
-            if index > 0 || !matches!(phase.method, super::Method::Denoising { .. }) {
+            if phase.has_teacher() {
                 current.recipe.provenance.teacher = teacher.clone();
             }
             if let Some((position, path)) = from {
@@ -256,7 +256,7 @@ impl<'a> PhaseRun<'a> {
     }
 }
 
-fn to_device(host: &HostBatch, device: &Device) -> Batch {
+pub(super) fn to_device(host: &HostBatch, device: &Device) -> Batch {
     let shape = [
         host.len(),
         host.shape.channels,

@@ -1,0 +1,152 @@
+//! One training step of a teacher and of each stage, and one sampling call of teacher and student, at two sizes.
+//! Throughput is in pictures per second.
+
+use burn::module::Module;
+use burn::tensor::{Device, Tensor};
+use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
+use fewstep_diffusion::random::{self, Purpose};
+use fewstep_diffusion::{Conditioning, Denoiser, DiffusionModel, Guided, PredictionKind, Schedule, sampler};
+use fewstep_distill::method::{
+    self, Batch, Denoising, Halving, Objective, Progressive, Weighting, Weights,
+};
+use fewstep_distill::optim::Stepper;
+use fewstep_nn::{UNet, UNetConfig, WEmbedding};
+
+/// A network, its pictures, and how many of them at a time.
+struct Size {
+    name: &'static str,
+    config: UNetConfig,
+    side: usize,
+    batch: usize,
+}
+
+fn sizes() -> [Size; 2] {
+    let config = |channels, patch, widths: [usize; 2], attention| UNetConfig {
+        channels,
+        patch,
+        widths: widths.to_vec(),
+        blocks: 1,
+        attention,
+        head: 16,
+        groups: 16,
+        resampling: Default::default(),
+        dropout: 0.0,
+        classes: 10,
+        w: None,
+    };
+    [
+        Size {
+            name: "fashion-mnist",
+            config: config(1, 2, [32, 64], vec![false, false]),
+            side: 32,
+            batch: 64,
+        },
+        Size {
+            name: "cifar10-small",
+            config: config(3, 2, [64, 96], vec![false, true]),
+            side: 32,
+            batch: 32,
+        },
+    ]
+}
+
+impl Size {
+    fn model(&self, w: Option<WEmbedding>) -> DiffusionModel<UNet> {
+        let config = UNetConfig {
+            w,
+            ..self.config.clone()
+        };
+        DiffusionModel {
+            network: UNet::new(&config, 1, &Device::flex()).expect("valid"),
+            schedule: Schedule::default(),
+            prediction: PredictionKind::V,
+        }
+    }
+
+    fn student(&self) -> DiffusionModel<UNet> {
+        self.model(Some(WEmbedding {
+            dim: 64,
+            scale: 250.0,
+        }))
+    }
+
+    fn noise(&self) -> Tensor<4> {
+        let samples: Vec<u64> = (0..self.batch as u64).collect();
+        let shape = [self.config.channels, self.side, self.side];
+        random::normal(1, &samples, Purpose::InitialNoise, shape, &Device::flex())
+    }
+
+    fn classes(&self) -> Vec<u32> {
+        (0..self.batch as u32).map(|i| i % 10).collect()
+    }
+}
+
+fn training(c: &mut Criterion) {
+    let mut group = c.benchmark_group("training step");
+    group.sample_size(10);
+    for size in sizes() {
+        group.throughput(Throughput::Elements(size.batch as u64));
+        let weights = Weights::Range([0.0, 4.0]);
+        let weighting = Weighting::TruncatedSnr;
+        let teacher = Denoising {
+            weighting,
+            label_dropout: 0.1,
+        };
+        let stage_one = method::Guided {
+            teacher: Guided::new(size.model(None)),
+            weights,
+            weighting,
+        };
+        let stage_two = Progressive {
+            teacher: size.student(),
+            steps: 4,
+            halving: Halving::Deterministic,
+            weights,
+            weighting,
+        };
+        let methods: [(&str, &dyn Objective); 3] =
+            [("teacher", &teacher), ("stage one", &stage_one), ("stage two", &stage_two)];
+        let batch = Batch {
+            pictures: size.noise(),
+            classes: Some(size.classes()),
+            clock: 0,
+        };
+        let optim = format!("batch = {}\nlr = 1e-4", size.batch);
+        for (name, objective) in methods {
+            let optim = toml::from_str(&optim).expect("valid");
+            let mut stepper = Stepper::new(size.student(), optim, u64::MAX);
+            group.bench_function(BenchmarkId::new(name, size.name), |b| {
+                b.iter(|| stepper.update(objective, std::slice::from_ref(&batch), 1).expect("finite"));
+            });
+        }
+    }
+}
+
+fn sampling(c: &mut Criterion) {
+    let mut group = c.benchmark_group("sampling");
+    group.sample_size(10);
+    for size in sizes() {
+        group.throughput(Throughput::Elements(size.batch as u64));
+        let conditioning = Conditioning::classes(size.classes()).with_w(vec![1.0; size.batch]);
+        let teacher = Guided::new(size.model(None));
+        let student = size.student();
+        let student = DiffusionModel {
+            network: student.network.valid(),
+            ..student
+        };
+        let cases: [(&str, &dyn Denoiser, usize); 3] =
+            [("teacher 4 steps", &teacher, 4), ("student 4 steps", &student, 4), ("student 1 step", &student, 1)];
+        for (name, denoiser, steps) in cases {
+            group.bench_function(BenchmarkId::new(name, size.name), |b| {
+                let draw = || {
+                    let noise = size.noise();
+                    sampler::deterministic(denoiser, noise, &conditioning, steps, &mut sampler::ignore)
+                };
+                b.iter(|| draw().into_data());
+            });
+        }
+    }
+}
+
+criterion_group!(benches, training, sampling);
+criterion_main!(benches);

@@ -1,0 +1,101 @@
+//! What a run will take, before it starts.
+
+use super::{Phase, Run, RunError};
+use crate::method::{Batch, Cost};
+use crate::optim::Stepper;
+use fewstep_data::{Order, batch};
+use fewstep_diffusion::{DiffusionModel, Schedule};
+use fewstep_formats::Model;
+use serde::Serialize;
+use std::time::Instant;
+
+/// What a phase will take.
+#[derive(Clone, Debug, Serialize)]
+pub struct PhasePlan {
+    /// Name of the phase.
+    pub name: String,
+    /// Updates.
+    pub updates: u64,
+    /// Samples per update.
+    pub batch: usize,
+    /// Network evaluations of a sample.
+    pub cost: Cost,
+    /// Predicted time, from timed updates of a few samples on this machine.
+    pub seconds: f64,
+    /// Predicted peak memory: parameters with all their copies, activations, training data.
+    pub bytes: u64,
+}
+
+/// Samples of a timed update; fewer when a micro-batch is smaller.
+const PROBE: usize = 8;
+
+/// Memory of the program itself, with the tables of the framework.
+const PROGRAM_BYTES: u64 = 60 << 20;
+
+impl Run {
+    /// Predicts time and memory of every phase by a few timed updates with untrained students. Nothing is
+    /// written.
+    ///
+    /// # Errors
+    /// When the teacher does not fit the recipe.
+    pub fn plan(&self, initial: &Model) -> Result<Vec<PhasePlan>, RunError> {
+        let mut base = initial.clone();
+        let mut plans = vec![];
+        for phase in &self.phases {
+            let student = phase.student(&base)?;
+            plans.push(self.plan_phase(phase, &base, &student)?);
+            base = Model {
+                recipe: phase.recipe(&base, 0),
+                network: student,
+            };
+        }
+        Ok(plans)
+    }
+
+    fn plan_phase(
+        &self,
+        phase: &Phase,
+        base: &Model,
+        student: &fewstep_nn::UNet,
+    ) -> Result<PhasePlan, RunError> {
+        let objective = phase.objective(base)?;
+        let schedule = Schedule::new(base.recipe.schedule.clone());
+        let model = DiffusionModel {
+            network: student.clone(),
+            schedule: schedule.map_err(|e| RunError::Teacher(e.to_string()))?,
+            prediction: base.recipe.prediction,
+        };
+        let samples = PROBE.min(phase.optim.micro_batch());
+        let mut stepper = Stepper::new(model, phase.optim.clone(), phase.updates);
+        let mut order = Order::new(self.seed, self.dataset.len(), self.flip);
+        let host = batch(&self.dataset, &mut order, 0, samples);
+        let batches: [Batch; 1] = [super::runner::to_device(&host, &self.device)];
+        let mut seconds = f64::INFINITY;
+        for _ in 0..3 {
+            let start = Instant::now();
+            let updated = stepper.update(&*objective, &batches, self.seed);
+            updated.map_err(|e| RunError::Teacher(format!("a trial update failed: {e}")))?;
+            seconds = seconds.min(start.elapsed().as_secs_f64());
+        }
+        Ok(PhasePlan {
+            name: phase.name.clone(),
+            updates: phase.updates,
+            batch: phase.optim.batch,
+            cost: objective.cost(),
+            seconds: seconds / samples as f64 * phase.samples() as f64,
+            bytes: self.bytes(phase, student),
+        })
+    }
+
+    fn bytes(&self, phase: &Phase, student: &fewstep_nn::UNet) -> u64 {
+        use burn::module::Module;
+        let shape = self.dataset.shape;
+        let config = student.config();
+        // Parameters, gradient, two moments of Adam; the teacher; the average.
+        let copies = 4 + usize::from(phase.has_teacher()) + usize::from(phase.optim.ema.is_some());
+        let activations = config.activations(shape.height, shape.width);
+        let micro = phase.optim.micro_batch();
+        let data = self.dataset.len() * shape.len();
+        PROGRAM_BYTES + (4 * copies * student.num_params() + 4 * micro * activations + data) as u64
+    }
+}
