@@ -1,5 +1,6 @@
 //! How the program ends: 0 done, 1 the work failed, 2 bad input.
 
+use fewstep::DrawError;
 use fewstep_distill::run::RunError;
 use std::process::ExitCode;
 
@@ -56,5 +57,12 @@ impl From<RunError> for Failure {
             RunError::NotFinite { .. } => Failure::Work(error.into()),
             _ => Failure::Input(error.into()),
         }
+    }
+}
+
+impl From<DrawError> for Failure {
+    /// What is asked of a model contradicts it.
+    fn from(error: DrawError) -> Self {
+        Failure::Input(error.into())
     }
 }

@@ -1,12 +1,16 @@
 //! Draws pictures with a model, as its sampler recipe says.
 
+mod request;
+
+pub use request::{DrawError, Request, Sampler};
+
 use burn::tensor::{Device, Tensor};
 use fewstep_data::{ImageShape, picture::Picture};
 use fewstep_diffusion::random::{self, Purpose};
-use fewstep_diffusion::sampler::{self, SamplerKind, StepNoise};
+use fewstep_diffusion::sampler::{self, Observer, SamplerKind, StepNoise};
 use fewstep_diffusion::{
-    Clipped, Conditioning, Denoiser, GridError, Guidance, Guided, RecipeError, Role, Spacing,
-    StudentSampler, TimeGrid, Warning,
+    Clipped, Conditioning, Denoiser, GridError, Guidance, Guided, Role, Spacing, StudentSampler,
+    TimeGrid, Warning,
 };
 use fewstep_formats::Model;
 
@@ -17,83 +21,13 @@ pub struct Generator {
     device: Device,
 }
 
-/// How to sample.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Sampler {
-    /// The deterministic N-step sampler of the papers.
-    Deterministic,
-    /// The stochastic N-step sampler of the papers.
-    Stochastic,
-    /// A sampler for teachers, on a time grid.
-    Teacher(SamplerKind, Spacing),
-}
-
-/// What to draw.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Request {
-    /// Class of each picture; `None` is unconditional.
-    pub classes: Vec<Option<u32>>,
-    /// Index of the first picture: picture i of a seed is the same in every request.
-    pub first: u64,
-    /// All randomness.
-    pub seed: u64,
-    /// Steps.
-    pub steps: usize,
-    /// How to sample.
-    pub sampler: Sampler,
-    /// Guidance weight; the recipe's default when not given.
-    pub w: Option<f64>,
-    /// Pictures per network call.
-    pub batch: usize,
-}
-
-/// A request that the model cannot fulfil.
-#[derive(Debug, thiserror::Error)]
-pub enum DrawError {
-    /// It contradicts the model's recipe.
-    #[error(transparent)]
-    Recipe(#[from] RecipeError),
-    /// The steps cannot be spread over time.
-    #[error(transparent)]
-    Grid(#[from] GridError),
-    /// The recipe's schedule makes no sense.
-    #[error(transparent)]
-    Schedule(#[from] fewstep_diffusion::ScheduleError),
-}
-
-impl Sampler {
-    /// What a recipe is asked about this sampler.
-    pub fn kind(self) -> StudentSampler {
-        match self {
-            Sampler::Deterministic => StudentSampler::Deterministic,
-            Sampler::Stochastic => StudentSampler::Stochastic,
-            // DDIM on the papers' grid is the deterministic sampler; others suit models for any sampler.
-            Sampler::Teacher(SamplerKind::Ddim, Spacing::Uniform) => StudentSampler::Deterministic,
-            Sampler::Teacher(..) => StudentSampler::Any,
-        }
-    }
-
-    /// The name in tables and messages.
-    pub fn name(self) -> &'static str {
-        match self {
-            Sampler::Deterministic => "deterministic",
-            Sampler::Stochastic => "stochastic",
-            Sampler::Teacher(kind, _) => kind.name(),
-        }
-    }
-}
-
 impl Generator {
     /// Takes a model for drawing.
     ///
     /// # Errors
     /// When its schedule makes no sense.
     pub fn new(model: Model, device: &Device) -> Result<Self, DrawError> {
-        let plain = model.denoiser()?;
-        let guided: Box<dyn Denoiser + Send> = match model.recipe.guidance {
-            Guidance::ClassifierFree => Box::new(Guided::new(plain)),
-            _ => Box::new(plain),
-        };
+        let guided = guided(&model)?;
         let denoiser: Box<dyn Denoiser + Send> = match model.recipe.clip {
             true => Box::new(Clipped::to_pictures(guided)),
             false => guided,
@@ -132,6 +66,16 @@ impl Generator {
         }
     }
 
+    /// Steps when the user gives none: those that a student was made for.
+    pub fn default_steps(&self) -> usize {
+        match self.model.recipe.role {
+            Role::Student {
+                steps: Some(steps), ..
+            } => steps,
+            Role::Student { .. } | Role::Teacher => 32,
+        }
+    }
+
     /// Network calls that one picture costs.
     pub fn network_calls(&self, sampler: Sampler, steps: usize) -> usize {
         let per_sample = match sampler {
@@ -151,10 +95,30 @@ impl Generator {
         }
         self.grid(request)?;
         let recipe = &self.model.recipe;
+        self.check_sampler(request.sampler)?;
         Ok(recipe.check(request.sampler.kind(), request.steps, request.w)?)
     }
 
-    /// Draws all pictures of a request; `progress` hears the number of pictures done after each batch.
+    /// Students of stage two know one grid: only DDIM on the papers' grid is their sampler under another name.
+    fn check_sampler(&self, asked: Sampler) -> Result<(), DrawError> {
+        let Role::Student { sampler, .. } = self.model.recipe.role else {
+            return Ok(());
+        };
+        let trained = match sampler {
+            StudentSampler::Deterministic => Sampler::Deterministic,
+            StudentSampler::Stochastic => Sampler::Stochastic,
+            StudentSampler::Any | StudentSampler::Encoder => return Ok(()),
+        };
+        match asked.kind() {
+            StudentSampler::Any => Err(DrawError::NotForStudents {
+                trained: trained.name(),
+                asked: asked.name(),
+            }),
+            _ => Ok(()),
+        }
+    }
+
+    /// Draws all pictures of a request; `progress` hears after each step how many pictures' worth of work is done.
     ///
     /// # Errors
     /// When the request contradicts the model's recipe.
@@ -176,9 +140,11 @@ impl Generator {
                 &self.device,
             );
             let conditioning = self.conditioning(classes, request.w);
-            let drawn = self.sample(noise, &conditioning, request, &samples)?;
+            let before = pictures.len();
+            let drawn = self.walk(noise, &conditioning, request, &samples, &mut |step| {
+                progress(before + classes.len() * (step.index + 1) / step.total);
+            })?;
             pictures.extend(to_pictures(drawn, self.shape()));
-            progress(pictures.len());
         }
         Ok(pictures)
     }
@@ -194,8 +160,19 @@ impl Generator {
         request: &Request,
         samples: &[u64],
     ) -> Result<Tensor<4>, DrawError> {
+        self.walk(noise, conditioning, request, samples, &mut sampler::ignore)
+    }
+
+    fn walk(
+        &self,
+        noise: Tensor<4>,
+        conditioning: &Conditioning,
+        request: &Request,
+        samples: &[u64],
+        observer: Observer<'_>,
+    ) -> Result<Tensor<4>, DrawError> {
         let fresh = StepNoise::new(request.seed, samples.to_vec());
-        let (denoiser, observer) = (&*self.denoiser, &mut sampler::ignore);
+        let denoiser = &*self.denoiser;
         Ok(match request.sampler {
             Sampler::Deterministic => {
                 sampler::deterministic(denoiser, noise, conditioning, request.steps, observer)
@@ -208,6 +185,45 @@ impl Generator {
                 sampler::draw(kind, denoiser, noise, conditioning, &grid, &fresh, observer)
             }
         })
+    }
+
+    /// Checks that the model can turn pictures into noise.
+    ///
+    /// # Errors
+    /// When it was not made for that; what is merely untrained comes back as warnings.
+    pub fn check_encoding(&self, steps: usize, w: Option<f64>) -> Result<Vec<Warning>, DrawError> {
+        TimeGrid::new(self.denoiser.schedule(), Spacing::Uniform, steps)?;
+        Ok(self.model.recipe.check(StudentSampler::Encoder, steps, w)?)
+    }
+
+    /// From pictures to the noise behind them: reversed DDIM in `steps` steps. Nothing is clipped on the way, as
+    /// that would bend the path on which [`decode`](Self::decode) comes back.
+    ///
+    /// # Errors
+    /// When the model cannot encode.
+    pub fn encode(
+        &self,
+        pictures: Tensor<4>,
+        conditioning: &Conditioning,
+        steps: usize,
+    ) -> Result<Tensor<4>, DrawError> {
+        self.check_encoding(steps, None)?;
+        let denoiser = guided(&self.model)?;
+        let grid = TimeGrid::new(denoiser.schedule(), Spacing::Uniform, steps)?;
+        let observer = &mut sampler::ignore;
+        Ok(sampler::encode(&denoiser, pictures, conditioning, &grid, observer))
+    }
+
+    /// The pictures that noise stands for, one for each class of the request.
+    ///
+    /// # Errors
+    /// When the request contradicts the model's recipe.
+    pub fn decode(&self, noise: Tensor<4>, request: &Request) -> Result<Vec<Picture>, DrawError> {
+        self.check(request)?;
+        let samples: Vec<u64> = (request.first..).take(request.classes.len()).collect();
+        let conditioning = self.conditioning(&request.classes, request.w);
+        let drawn = self.sample(noise, &conditioning, request, &samples)?;
+        Ok(to_pictures(drawn, self.shape()))
     }
 
     /// The denoiser behind the pictures, clipped and guided as the recipe says.
@@ -232,6 +248,15 @@ impl Generator {
         };
         TimeGrid::new(self.denoiser.schedule(), spacing, request.steps)
     }
+}
+
+/// The model with guidance as its recipe says, not clipped.
+fn guided(model: &Model) -> Result<Box<dyn Denoiser + Send>, DrawError> {
+    let plain = model.denoiser()?;
+    Ok(match model.recipe.guidance {
+        Guidance::ClassifierFree => Box::new(Guided::new(plain)),
+        _ => Box::new(plain),
+    })
 }
 
 /// 8-bit pictures from values in [-1, 1].

@@ -1,0 +1,203 @@
+//! Flags that several verbs share, and what they stand for.
+
+use crate::failure::{Failure, Outcome};
+use clap::builder::{PossibleValuesParser, TypedValueParser};
+use fewstep::{Generator, Sampler};
+use fewstep_diffusion::sampler::SamplerKind;
+use fewstep_diffusion::{Guidance, SamplerRecipe, Spacing};
+
+/// Every sampler by its name on the command line.
+const SAMPLERS: [(&str, Sampler); 7] = [
+    ("deterministic", Sampler::Deterministic),
+    ("stochastic", Sampler::Stochastic),
+    ("ddim", on_papers_grid(SamplerKind::Ddim)),
+    ("ancestral", on_papers_grid(SamplerKind::Ancestral)),
+    ("dpm-solver++", on_papers_grid(SamplerKind::DpmSolverPp)),
+    ("unipc", on_papers_grid(SamplerKind::UniPc)),
+    ("heun", on_papers_grid(SamplerKind::Heun)),
+];
+
+/// Every spacing by its name on the command line.
+const SPACINGS: [(&str, Spacing); 5] = [
+    ("uniform", Spacing::Uniform),
+    ("leading", Spacing::Leading),
+    ("trailing", Spacing::Trailing),
+    ("linspace", Spacing::Linspace),
+    ("log-snr", Spacing::LogSnr),
+];
+
+const fn on_papers_grid(kind: SamplerKind) -> Sampler {
+    Sampler::Teacher(kind, Spacing::Uniform)
+}
+
+/// Reads one of the names of a table.
+pub(crate) fn named<T: Copy + Send + Sync + 'static>(
+    table: &'static [(&'static str, T)],
+) -> impl TypedValueParser<Value = T> {
+    PossibleValuesParser::new(table.iter().map(|(name, _)| *name)).map(|given| {
+        let entry = table.iter().find(|(name, _)| *name == given);
+        entry.expect("the parser lets only names of the table through").1
+    })
+}
+
+/// Reads a whole number of at least 1.
+pub(crate) fn positive(given: &str) -> Result<usize, String> {
+    match given.parse() {
+        Ok(0) | Err(_) => Err("expected a whole number of at least 1".into()),
+        Ok(number) => Ok(number),
+    }
+}
+
+/// Reads an ordinary number.
+pub(crate) fn finite(given: &str) -> Result<f64, String> {
+    match given.parse::<f64>() {
+        Ok(number) if number.is_finite() => Ok(number),
+        _ => Err("expected a number such as 1 or 0.5".into()),
+    }
+}
+
+/// How to sample.
+#[derive(clap::Args)]
+pub(crate) struct SamplerArgs {
+    /// How to sample; by default as the model was made for, with ddim for a teacher.
+    #[arg(long, value_parser = named(&SAMPLERS))]
+    sampler: Option<Sampler>,
+    /// How ddim, ancestral, dpm-solver++, unipc and heun spread their steps over time [default: uniform].
+    #[arg(long, value_parser = named(&SPACINGS))]
+    spacing: Option<Spacing>,
+}
+
+impl SamplerArgs {
+    /// The sampler for a model.
+    pub(crate) fn choose(&self, generator: &Generator) -> Outcome<Sampler> {
+        let sampler = self.sampler.unwrap_or_else(|| generator.default_sampler());
+        match (sampler, self.spacing) {
+            (sampler, None) => Ok(sampler),
+            (Sampler::Teacher(kind, _), Some(spacing)) => Ok(Sampler::Teacher(kind, spacing)),
+            (Sampler::Deterministic | Sampler::Stochastic, Some(_)) => Err(Failure::input(format!(
+                "--spacing does not go with the {} sampler, whose steps are the ones that a student was distilled for: leave it away, or choose another --sampler",
+                sampler.name()
+            ))),
+        }
+    }
+}
+
+/// One guidance weight.
+#[derive(clap::Args)]
+pub(crate) struct GuidanceArgs {
+    /// Guidance weight w of the papers: 0 is no guidance. By default what the model recommends.
+    #[arg(long, value_parser = finite, allow_negative_numbers = true)]
+    w: Option<f64>,
+    /// Guidance as diffusers counts it: scale = 1 + w.
+    #[arg(long, value_parser = finite, allow_negative_numbers = true, conflicts_with = "w")]
+    guidance_scale: Option<f64>,
+}
+
+impl GuidanceArgs {
+    /// w, if either was given.
+    pub(crate) fn w(&self) -> Option<f64> {
+        self.w.or(self.guidance_scale.map(to_w))
+    }
+}
+
+/// A list of guidance weights.
+#[derive(clap::Args)]
+pub(crate) struct GuidanceListArgs {
+    /// Guidance weights w of the papers: 0 is no guidance. By default what the model recommends.
+    #[arg(long, value_parser = finite, value_delimiter = ',', allow_negative_numbers = true)]
+    w: Vec<f64>,
+    /// Guidance as diffusers counts it: scale = 1 + w.
+    #[arg(long, value_parser = finite, value_delimiter = ',', allow_negative_numbers = true, conflicts_with = "w")]
+    guidance_scale: Vec<f64>,
+}
+
+impl GuidanceListArgs {
+    /// The weights as requests take them: the model's own where none was given.
+    pub(crate) fn list(&self) -> Vec<Option<f64>> {
+        let scales = self.guidance_scale.iter().copied().map(to_w);
+        let given: Vec<Option<f64>> = self.w.iter().copied().chain(scales).map(Some).collect();
+        match given.is_empty() {
+            true => vec![None],
+            false => given,
+        }
+    }
+}
+
+fn to_w(scale: f64) -> f64 {
+    tidy(scale - 1.0)
+}
+
+/// Without the last digits that adding or taking 1 leaves.
+pub(crate) fn tidy(number: f64) -> f64 {
+    (number * 1e9).round() / 1e9
+}
+
+/// A guidance weight in both conventions.
+pub(crate) fn both_conventions(w: f64) -> String {
+    format!("w = {w} (guidance scale {})", tidy(1.0 + w))
+}
+
+/// The w that a request without one is drawn with; `None` for a model that knows no guidance.
+pub(crate) fn effective_w(recipe: &SamplerRecipe, given: Option<f64>) -> Option<f64> {
+    match recipe.guidance {
+        Guidance::None => None,
+        _ => Some(given.unwrap_or_else(|| recipe.default_w())),
+    }
+}
+
+/// A class of a model by its name, in any case, or by its number.
+pub(crate) fn find_class(given: &str, classes: &[String]) -> Outcome<u32> {
+    if classes.is_empty() {
+        return Err(Failure::input(format!(
+            "class `{given}` asked for, but this model was trained without classes: ask for none"
+        )));
+    }
+    let wanted = given.to_lowercase();
+    if let Some(index) = classes.iter().position(|name| name.to_lowercase() == wanted) {
+        return Ok(index as u32);
+    }
+    match given.parse::<u32>() {
+        Ok(index) if (index as usize) < classes.len() => Ok(index),
+        _ => Err(Failure::input(unknown_class(given, classes))),
+    }
+}
+
+fn unknown_class(given: &str, classes: &[String]) -> String {
+    const SHOWN: usize = 20;
+    let likeness = |name: &String| strsim::jaro_winkler(&name.to_lowercase(), &given.to_lowercase());
+    let nearest = classes.iter().max_by(|a, b| likeness(a).total_cmp(&likeness(b)));
+    let guess = nearest.filter(|name| likeness(name) > 0.75);
+    let hint = guess.map(|name| format!(" Did you mean `{name}`?")).unwrap_or_default();
+    let more = match classes.len() > SHOWN {
+        true => ", ...",
+        false => "",
+    };
+    format!(
+        "the model has no class `{given}`.{hint} Its classes are 0 to {}: {}{more}",
+        classes.len() - 1,
+        classes[..classes.len().min(SHOWN)].join(", ")
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_class_is_found_by_name_in_any_case_and_by_number() {
+        let classes = ["T-shirt/top", "Bag", "0"].map(String::from);
+        let find = |given| find_class(given, &classes).ok();
+        assert_eq!(find("bag"), Some(1));
+        assert_eq!(find("1"), Some(1));
+        // A name that looks like a number is a name first.
+        assert_eq!(find("0"), Some(2));
+        assert_eq!((find("3"), find("shoe")), (None, None));
+        assert!(unknown_class("bags", &classes).contains("Did you mean `Bag`?"));
+    }
+
+    #[test]
+    fn a_scale_becomes_a_weight_without_rounding_noise() {
+        assert_eq!(to_w(2.3), 1.3);
+        assert_eq!(both_conventions(0.1), "w = 0.1 (guidance scale 1.1)");
+    }
+}

@@ -1,0 +1,162 @@
+//! `fewstep eval`: how good a model's pictures are.
+
+mod draw;
+mod features;
+mod figures;
+mod real;
+mod results;
+mod table;
+
+use crate::arguments::{self, GuidanceListArgs, SamplerArgs, positive};
+use crate::failure::{Failure, Outcome};
+use crate::{models, output};
+use burn::tensor::Device;
+use draw::Subject;
+use features::FeatureArgs;
+use fewstep::Generator;
+use fewstep_metrics::FeatureNetwork;
+use real::RealArgs;
+use results::{Comparison, Row};
+use serde::Serialize;
+use std::path::{Path, PathBuf};
+
+/// Measure pictures against real ones: Fréchet distance (FID), kernel distance (KID), precision, recall and
+/// classifier score.
+///
+/// Every number of steps is measured with every w, of a run folder with the student for that number of steps. With
+/// the embedded classifier of Fashion-MNIST the figures compare models with each other; only with the Inception
+/// network (--features inception --weights FILE) are they the FID of the literature.
+///
+/// Example: fewstep eval --model builtin:fashion-mnist-teacher --steps 8,16 --w 0,1 --count 1000
+#[derive(clap::Args)]
+#[command(group = clap::ArgGroup::new("subject").required(true).args(["model", "pictures"]))]
+pub(crate) struct Args {
+    /// The model: a model folder, a .safetensors file, a run folder, or builtin:NAME.
+    #[arg(long)]
+    model: Option<String>,
+    /// Measure the pictures of this folder in place of a model.
+    #[arg(long, value_name = "FOLDER", conflicts_with_all = ["steps", "w", "guidance_scale", "sampler", "spacing", "seeds"])]
+    pictures: Option<PathBuf>,
+    /// Numbers of steps; by default those that a student was distilled for, 32 for a teacher.
+    #[arg(long, value_delimiter = ',', value_parser = positive)]
+    steps: Vec<usize>,
+    #[command(flatten)]
+    guidance: GuidanceListArgs,
+    #[command(flatten)]
+    sampler: SamplerArgs,
+    /// Pictures to draw for each row.
+    #[arg(long, default_value = "5000", value_parser = positive)]
+    count: usize,
+    /// Seeds; the table shows mean and standard deviation over them.
+    #[arg(long, value_delimiter = ',', default_value = "0")]
+    seeds: Vec<u64>,
+    #[command(flatten)]
+    real: RealArgs,
+    #[command(flatten)]
+    features: FeatureArgs,
+    /// Pictures per network call.
+    #[arg(long, default_value = "64", value_parser = positive)]
+    batch: usize,
+    /// Write the results to this JSON file, row by row as they come.
+    #[arg(long, value_name = "FILE")]
+    out: Option<PathBuf>,
+    /// Print the results as JSON in place of the table.
+    #[arg(long)]
+    json: bool,
+}
+
+pub(crate) fn run(args: Args) -> Outcome {
+    if let Some(file) = &args.out {
+        output::prepare(file)?;
+    }
+    let device = Device::flex();
+    match (&args.model, &args.pictures) {
+        (Some(model), _) => args.measure_model(model, &device),
+        (None, Some(folder)) => args.measure_pictures(folder, &device),
+        (None, None) => Err(Failure::input("give --model or --pictures")),
+    }
+}
+
+impl Args {
+    fn measure_model(&self, reference: &str, device: &Device) -> Outcome {
+        let subjects = self.subjects(reference, device)?;
+        let shape = subjects[0].generator.shape();
+        let network = self.features.load(Some(shape), device)?;
+        let classes = &subjects[0].generator.model().recipe.classes;
+        let real = self.real.for_model(shape, classes, &*network, self.count)?;
+        self.warn_of_few(&*network);
+        let mut rows: Vec<Row> = vec![];
+        for subject in &subjects {
+            for &seed in &self.seeds {
+                let turns = draw::turns(&real.class_counts, classes.len(), self.count);
+                let drawn = subject.features(&turns, seed, self.batch, &*network)?;
+                let figures = figures::compare(&drawn.features, &real, seed)?;
+                rows.push(Row::new(subject, &drawn, figures, seed, &real, network.id()));
+                self.save(&rows)?;
+            }
+        }
+        self.print(&rows, || table::of_model(&rows, &real, network.id()))
+    }
+
+    /// Every number of steps with every w; refuses before anything is drawn.
+    fn subjects(&self, reference: &str, device: &Device) -> Outcome<Vec<Subject>> {
+        let steps: Vec<Option<usize>> = match self.steps.is_empty() {
+            true => vec![None],
+            false => self.steps.iter().copied().map(Some).collect(),
+        };
+        let mut subjects = vec![];
+        for steps in steps {
+            for w in self.guidance.list() {
+                let generator = Generator::new(models::load(reference, steps, device)?, device)?;
+                let subject = Subject {
+                    steps: steps.unwrap_or_else(|| generator.default_steps()),
+                    sampler: self.sampler.choose(&generator)?,
+                    w: arguments::effective_w(&generator.model().recipe, w),
+                    generator,
+                };
+                for warning in subject.check(w)? {
+                    eprintln!("warning: {warning}");
+                }
+                subjects.push(subject);
+            }
+        }
+        Ok(subjects)
+    }
+
+    fn measure_pictures(&self, folder: &Path, device: &Device) -> Outcome {
+        let network = self.features.load(None, device)?;
+        let shape = self.features.preferred_shape();
+        let (pictures, real) = self.real.for_folder(folder, shape, &*network)?;
+        let drawn = real::features_of(&pictures, &*network, "looking at pictures")?;
+        let figures = figures::compare(&drawn, &real, 0)?;
+        let result = Comparison::new(folder, pictures.len(), figures, &real, network.id());
+        let results = [result];
+        self.save(&results)?;
+        self.print(&results, || table::of_pictures(&results[0], &real, network.id()))
+    }
+
+    fn warn_of_few(&self, network: &dyn FeatureNetwork) {
+        if self.count < network.dim() {
+            eprintln!(
+                "warning: {} pictures are fewer than the {} features of the network: distances come out too large; compare them only with others of as many pictures (--count)",
+                self.count,
+                network.dim()
+            );
+        }
+    }
+
+    fn save(&self, rows: &impl Serialize) -> Outcome {
+        match &self.out {
+            Some(file) => output::write(file, format!("{:#}\n", serde_json::json!(rows)).as_bytes()),
+            None => Ok(()),
+        }
+    }
+
+    fn print(&self, rows: &impl Serialize, table: impl FnOnce() -> String) -> Outcome {
+        match self.json {
+            true => println!("{:#}", serde_json::json!(rows)),
+            false => println!("{}", table()),
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,132 @@
+//! The pictures that are measured.
+
+use super::figures::blame;
+use super::real::features_of_pixels;
+use crate::arguments::both_conventions;
+use crate::failure::Outcome;
+use crate::progress;
+use fewstep::{Generator, Request, Sampler};
+use fewstep_diffusion::Warning;
+use fewstep_metrics::{FeatureNetwork, Features};
+use std::time::Instant;
+
+/// Pictures that are drawn, looked at and forgotten together.
+const CHUNK: usize = 512;
+
+/// A model as it is to be sampled.
+pub(super) struct Subject {
+    pub(super) generator: Generator,
+    pub(super) sampler: Sampler,
+    pub(super) steps: usize,
+    /// None for a model that knows no guidance.
+    pub(super) w: Option<f64>,
+}
+
+/// What the network saw in the pictures.
+pub(super) struct Drawn {
+    pub(super) features: Features,
+    pub(super) seconds_per_image: f64,
+}
+
+impl Subject {
+    /// Checks the request against the model's recipe, with w as the user gave it.
+    pub(super) fn check(&self, w: Option<f64>) -> Outcome<Vec<Warning>> {
+        Ok(self.generator.check(&Request { w, ..self.request(vec![], 0, 1) })?)
+    }
+
+    /// Draws a picture of each class of the list and looks at it.
+    pub(super) fn features(
+        &self,
+        classes: &[Option<u32>],
+        seed: u64,
+        batch: usize,
+        network: &dyn FeatureNetwork,
+    ) -> Outcome<Drawn> {
+        let bar = progress::bar(&self.title(), classes.len() as u64, "pictures");
+        let mut features = Features::empty(network.dim());
+        let mut seconds = 0.0;
+        for (part, classes) in classes.chunks(CHUNK).enumerate() {
+            let first = part * CHUNK;
+            let request = Request {
+                first: first as u64,
+                ..self.request(classes.to_vec(), seed, batch)
+            };
+            let started = Instant::now();
+            let pictures = self
+                .generator
+                .draw(&request, &mut |done| bar.set_position((first + done) as u64))?;
+            seconds += started.elapsed().as_secs_f64();
+            let pixels: Vec<u8> = pictures.into_iter().flat_map(|picture| picture.pixels).collect();
+            let seen = features_of_pixels(&pixels, self.generator.shape(), network)?;
+            features.append(seen).map_err(blame)?;
+        }
+        bar.finish_and_clear();
+        Ok(Drawn {
+            features,
+            seconds_per_image: seconds / classes.len().max(1) as f64,
+        })
+    }
+
+    fn request(&self, classes: Vec<Option<u32>>, seed: u64, batch: usize) -> Request {
+        Request {
+            classes,
+            first: 0,
+            seed,
+            steps: self.steps,
+            sampler: self.sampler,
+            w: self.w,
+            batch,
+        }
+    }
+
+    fn title(&self) -> String {
+        match self.w {
+            Some(w) => format!("{} steps, {}", self.steps, both_conventions(w)),
+            None => format!("{} steps", self.steps),
+        }
+    }
+}
+
+/// The class of each of `count` pictures: at every moment each class has had its share of the turns, as large as
+/// its share of the real pictures; equal shares where that is not known.
+pub(super) fn turns(counts: &Option<Vec<u64>>, classes: usize, count: usize) -> Vec<Option<u32>> {
+    let shares = match counts {
+        Some(counts) if counts.len() == classes => counts.clone(),
+        _ => vec![1; classes],
+    };
+    let total: u64 = shares.iter().sum();
+    let mut had = vec![0u64; classes];
+    let mut next = |turn: usize| {
+        // Whole numbers, so that equal shares tie and the classes come in their order.
+        let owed = |class: &usize| {
+            (shares[*class] * (turn as u64 + 1)) as i64 - (had[*class] * total) as i64
+        };
+        let class = (0..classes).rev().max_by_key(owed)?;
+        had[class] += 1;
+        Some(class as u32)
+    };
+    (0..count).map(&mut next).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::turns;
+
+    #[test]
+    fn equal_shares_come_in_order() {
+        let in_order = [0, 1, 2, 0, 1].map(Some);
+        assert_eq!(turns(&None, 3, 5), in_order);
+        assert_eq!(turns(&Some(vec![40, 40, 40]), 3, 5), in_order);
+        // Counts of other classes than the model's say nothing.
+        assert_eq!(turns(&Some(vec![1, 9]), 3, 5), in_order);
+        assert_eq!(turns(&None, 0, 2), [None, None]);
+    }
+
+    #[test]
+    fn larger_classes_have_more_turns() {
+        let drawn = turns(&Some(vec![300, 100]), 2, 400);
+        assert_eq!(drawn.iter().filter(|class| **class == Some(0)).count(), 300);
+        // Also among the first few.
+        assert_eq!(drawn[..4].iter().filter(|class| **class == Some(0)).count(), 3);
+    }
+}

@@ -1,0 +1,99 @@
+//! Which network looks at the pictures.
+
+use crate::arguments::named;
+use crate::builtin;
+use crate::failure::{Failure, Outcome};
+use burn::tensor::Device;
+use fewstep_data::ImageShape;
+use fewstep_metrics::{CifarResNet, FeatureNetwork, InceptionFid, SmallClassifier};
+use std::path::{Path, PathBuf};
+
+/// A network by name.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Name {
+    FashionMnistClassifier,
+    Inception,
+    CifarResNet,
+}
+
+const NAMES: [(&str, Name); 3] = [
+    ("fashion-mnist-classifier", Name::FashionMnistClassifier),
+    ("inception", Name::Inception),
+    ("cifar-resnet", Name::CifarResNet),
+];
+
+/// What the embedded classifier looks at.
+const GREY_32: ImageShape = ImageShape {
+    channels: 1,
+    height: 32,
+    width: 32,
+};
+
+/// The network whose features are compared.
+#[derive(clap::Args)]
+pub(super) struct FeatureArgs {
+    /// The network whose features are compared; the embedded classifier by default, for grey 32x32 pictures.
+    #[arg(long, value_parser = named(&NAMES))]
+    features: Option<Name>,
+    /// Its weights, a safetensors file; the classifier's are embedded.
+    #[arg(long, value_name = "FILE")]
+    weights: Option<PathBuf>,
+}
+
+impl FeatureArgs {
+    /// Loads the network; by default the one for pictures of this shape.
+    pub(super) fn load(
+        &self,
+        shape: Option<ImageShape>,
+        device: &Device,
+    ) -> Outcome<Box<dyn FeatureNetwork>> {
+        Ok(match (self.name(shape)?, &self.weights) {
+            (Name::FashionMnistClassifier, None) => Box::new(builtin::classifier(device)?),
+            (Name::FashionMnistClassifier, Some(file)) => {
+                Box::new(SmallClassifier::from_bytes(&read(file)?, device).map_err(Failure::input)?)
+            }
+            (Name::Inception, Some(file)) => {
+                Box::new(InceptionFid::load(file, device).map_err(Failure::input)?)
+            }
+            (Name::CifarResNet, Some(file)) => {
+                Box::new(CifarResNet::load(file, device).map_err(Failure::input)?)
+            }
+            (Name::Inception, None) => return Err(missing_weights(
+                "inception",
+                "the FID network of 2015-12-05 as safetensors, with the names of pytorch-fid or of TensorFlow",
+            )),
+            (Name::CifarResNet, None) => return Err(missing_weights(
+                "cifar-resnet",
+                "a CIFAR-10 ResNet as safetensors, with the names of pytorch_resnet_cifar10",
+            )),
+        })
+    }
+
+    /// Channels and side that files of pictures are read with; no side keeps their own.
+    pub(super) fn preferred_shape(&self) -> (usize, Option<usize>) {
+        match self.features {
+            None | Some(Name::FashionMnistClassifier) => (1, Some(32)),
+            Some(Name::CifarResNet) => (3, Some(32)),
+            Some(Name::Inception) => (3, None),
+        }
+    }
+
+    fn name(&self, shape: Option<ImageShape>) -> Outcome<Name> {
+        match (self.features, shape) {
+            (Some(name), _) => Ok(name),
+            (None, None | Some(GREY_32)) => Ok(Name::FashionMnistClassifier),
+            (None, Some(shape)) => Err(Failure::input(format!(
+                "the embedded classifier looks at {GREY_32}, but the model draws {shape}: give --features inception or --features cifar-resnet, with --weights FILE"
+            ))),
+        }
+    }
+}
+
+fn missing_weights(name: &str, what: &str) -> Failure {
+    Failure::input(format!("--features {name} needs --weights FILE: {what}"))
+}
+
+fn read(file: &Path) -> Outcome<Vec<u8>> {
+    std::fs::read(file)
+        .map_err(|error| Failure::input(format!("cannot read {}: {error}", file.display())))
+}

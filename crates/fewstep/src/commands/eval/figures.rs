@@ -1,0 +1,65 @@
+//! The figures of one set of pictures.
+
+use super::real::Real;
+use crate::failure::{Failure, Outcome};
+use fewstep_metrics::{
+    Features, MetricsError, Statistics, classifier_score, frechet_distance, kid, precision_recall,
+};
+use serde::Serialize;
+
+/// Subsets of the kernel distance, and samples of each: the usual setting.
+const KID_SUBSETS: usize = 100;
+const KID_SUBSET_SIZE: usize = 1000;
+
+/// Neighbours of precision and recall.
+const NEIGHBOURS: usize = 3;
+
+/// Samples of one split of the classifier score: the usual setting has 10 splits of as many.
+const SPLIT_SIZE: usize = 5000;
+
+/// What the metrics say.
+#[derive(Clone, Copy, Debug, Serialize)]
+pub(super) struct Figures {
+    pub(super) fid: f64,
+    /// As precision and recall, only where the real pictures are at hand and not just their statistics.
+    pub(super) kid: Option<f64>,
+    pub(super) precision: Option<f64>,
+    pub(super) recall: Option<f64>,
+    /// Only where the network has a head.
+    pub(super) classifier_score: Option<f64>,
+}
+
+/// Compares pictures with real ones by their features.
+pub(super) fn compare(drawn: &Features, real: &Real, seed: u64) -> Outcome<Figures> {
+    let measure = || -> Result<Figures, MetricsError> {
+        let fid = frechet_distance(&Statistics::of(drawn)?, &real.statistics)?;
+        let score = match &drawn.probabilities {
+            Some(p) => Some(classifier_score(p, (drawn.count() / SPLIT_SIZE).max(1))?.mean),
+            None => None,
+        };
+        let mut figures = Figures {
+            fid,
+            kid: None,
+            precision: None,
+            recall: None,
+            classifier_score: score,
+        };
+        if let Some(features) = &real.features {
+            let size = KID_SUBSET_SIZE.min(drawn.count()).min(features.count());
+            let (precision, recall) = precision_recall(features, drawn, NEIGHBOURS)?;
+            figures.kid = Some(kid(drawn, features, KID_SUBSETS, size, seed)?.mean);
+            figures.precision = Some(precision);
+            figures.recall = Some(recall);
+        }
+        Ok(figures)
+    };
+    measure().map_err(blame)
+}
+
+/// Broken activations are the model's or the program's fault; counts, shapes and files are the user's to mend.
+pub(super) fn blame(error: MetricsError) -> Failure {
+    match error {
+        MetricsError::NotFinite { .. } => Failure::Work(error.into()),
+        _ => Failure::Input(error.into()),
+    }
+}

@@ -1,0 +1,90 @@
+//! Results as they are stored.
+
+use super::draw::{Drawn, Subject};
+use super::figures::Figures;
+use super::real::Real;
+use fewstep_diffusion::Role;
+use fewstep_metrics::FeatureId;
+use serde::Serialize;
+use std::path::{Path, PathBuf};
+
+/// One measurement of a model.
+#[derive(Serialize)]
+pub(super) struct Row {
+    model: &'static str,
+    pub(super) weights_hash: String,
+    pub(super) sampler: &'static str,
+    pub(super) steps: usize,
+    pub(super) w: Option<f64>,
+    #[serde(flatten)]
+    pub(super) figures: Figures,
+    pub(super) network_calls: usize,
+    pub(super) seconds_per_image: f64,
+    pub(super) samples: usize,
+    seed: u64,
+    features: String,
+    reference: String,
+    reference_samples: usize,
+}
+
+/// One folder of pictures against real ones.
+#[derive(Serialize)]
+pub(super) struct Comparison {
+    pub(super) pictures: PathBuf,
+    #[serde(flatten)]
+    pub(super) figures: Figures,
+    pub(super) samples: usize,
+    features: String,
+    reference: String,
+    reference_samples: usize,
+}
+
+impl Row {
+    pub(super) fn new(
+        subject: &Subject,
+        drawn: &Drawn,
+        figures: Figures,
+        seed: u64,
+        real: &Real,
+        features: &FeatureId,
+    ) -> Self {
+        let (generator, model) = (&subject.generator, subject.generator.model());
+        Self {
+            model: match model.recipe.role {
+                Role::Teacher => "teacher",
+                Role::Student { .. } => "student",
+            },
+            weights_hash: model.weights_hash(),
+            sampler: subject.sampler.name(),
+            steps: subject.steps,
+            w: subject.w,
+            figures,
+            network_calls: generator.network_calls(subject.sampler, subject.steps),
+            seconds_per_image: drawn.seconds_per_image,
+            samples: drawn.features.count(),
+            seed,
+            features: features.to_string(),
+            reference: real.source.clone(),
+            reference_samples: real.statistics.count,
+        }
+    }
+}
+
+impl Comparison {
+    pub(super) fn new(
+        folder: &Path,
+        samples: usize,
+        figures: Figures,
+        real: &Real,
+        features: &FeatureId,
+    ) -> Self {
+        Self {
+            pictures: folder.into(),
+            figures,
+            samples,
+            features: features.to_string(),
+            reference: real.source.clone(),
+            reference_samples: real.statistics.count,
+        }
+    }
+}

@@ -1,0 +1,133 @@
+//! Results as people read them.
+
+use super::figures::Figures;
+use super::real::Real;
+use super::results::{Comparison, Row};
+use crate::arguments::tidy;
+use fewstep_metrics::FeatureId;
+
+/// A table of the rows of a model, with the mean and deviation over the seeds of each setting.
+pub(super) fn of_model(rows: &[Row], real: &Real, features: &FeatureId) -> String {
+    let mut lines = vec![["sampler", "steps", "w", "guidance scale"].map(String::from).to_vec()];
+    lines[0].extend(figure_names(features));
+    lines[0].extend(["network calls", "s/picture"].map(String::from));
+    for group in rows.chunk_by(|a, b| a.setting() == b.setting()) {
+        let first = &group[0];
+        let or_dash = |number: Option<f64>| number.map_or("-".into(), |n| n.to_string());
+        let mut line = vec![
+            first.sampler.to_string(),
+            first.steps.to_string(),
+            or_dash(first.w),
+            or_dash(first.w.map(|w| tidy(1.0 + w))),
+        ];
+        line.extend(figure_cells(&group.iter().map(|row| row.figures).collect::<Vec<_>>()));
+        let seconds: Vec<f64> = group.iter().map(|row| row.seconds_per_image).collect();
+        line.extend([first.network_calls.to_string(), format!("{:.4}", mean(&seconds))]);
+        lines.push(line);
+    }
+    let samples = rows.first().map_or(0, |row| row.samples);
+    format!("{}\n\n{}", align(&lines), definition(samples, real, features))
+}
+
+/// A table of one comparison of folders.
+pub(super) fn of_pictures(result: &Comparison, real: &Real, features: &FeatureId) -> String {
+    let lines = [figure_names(features), figure_cells(&[result.figures])];
+    format!(
+        "{}\n\n{}: {}",
+        align(&lines),
+        result.pictures.display(),
+        definition(result.samples, real, features)
+    )
+}
+
+impl Row {
+    fn setting(&self) -> (&str, &str, usize, Option<f64>) {
+        (&self.weights_hash, self.sampler, self.steps, self.w)
+    }
+}
+
+fn figure_names(features: &FeatureId) -> Vec<String> {
+    let (fid, kid, score) = (features.fid_label(), features.kid_label(), features.score_label());
+    [fid, kid, "precision", "recall", score].map(String::from).to_vec()
+}
+
+fn figure_cells(figures: &[Figures]) -> Vec<String> {
+    let cell = |figure: fn(&Figures) -> Option<f64>, digits: usize| {
+        let values: Vec<f64> = figures.iter().filter_map(figure).collect();
+        match values.len() {
+            0 => "-".to_string(),
+            1 => format!("{:.digits$}", values[0]),
+            _ => format!("{:.digits$} ± {:.digits$}", mean(&values), deviation(&values)),
+        }
+    };
+    vec![
+        cell(|f| Some(f.fid), 3),
+        cell(|f| f.kid, 5),
+        cell(|f| f.precision, 3),
+        cell(|f| f.recall, 3),
+        cell(|f| f.classifier_score, 3),
+    ]
+}
+
+/// What the figures are, without which they mean nothing.
+fn definition(samples: usize, real: &Real, features: &FeatureId) -> String {
+    let neighbours = match &real.features {
+        Some(features) => format!(
+            "; KID, precision and recall (k = 3) against {} of them",
+            features.count()
+        ),
+        None => "; KID, precision and recall need the real pictures (--data)".into(),
+    };
+    format!(
+        "{samples} pictures against {} of {}; features of {features}{neighbours}",
+        real.statistics.count, real.source
+    )
+}
+
+fn mean(values: &[f64]) -> f64 {
+    values.iter().sum::<f64>() / values.len() as f64
+}
+
+/// Standard deviation of a few measurements, with n − 1 in the denominator.
+fn deviation(values: &[f64]) -> f64 {
+    let mean = mean(values);
+    let squares: f64 = values.iter().map(|value| (value - mean).powi(2)).sum();
+    (squares / (values.len() - 1) as f64).sqrt()
+}
+
+/// Columns below each other, numbers to the right.
+fn align(lines: &[Vec<String>]) -> String {
+    let columns = lines.first().map_or(0, Vec::len);
+    let width = |column: usize| lines.iter().map(|l| l[column].chars().count()).max().unwrap_or(0);
+    let widths: Vec<usize> = (0..columns).map(width).collect();
+    let line = |cells: &Vec<String>| {
+        let padded = std::iter::zip(cells, &widths).map(|(cell, width)| format!("{cell:>width$}"));
+        padded.collect::<Vec<_>>().join("  ")
+    };
+    lines.iter().map(line).collect::<Vec<_>>().join("\n")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn several_seeds_show_mean_and_deviation() {
+        let figures = |fid| Figures {
+            fid,
+            kid: None,
+            precision: Some(0.5),
+            recall: Some(0.25),
+            classifier_score: None,
+        };
+        let cells = figure_cells(&[figures(7.0), figures(9.0)]);
+        assert_eq!(cells, ["8.000 ± 1.414", "-", "0.500 ± 0.000", "0.250 ± 0.000", "-"]);
+        assert_eq!(figure_cells(&[figures(7.0)])[0], "7.000");
+    }
+
+    #[test]
+    fn columns_stand_below_each_other() {
+        let lines = [vec!["w".to_string(), "FID".into()], vec!["0.5".into(), "7".into()]];
+        assert_eq!(align(&lines), "  w  FID\n0.5    7");
+    }
+}

@@ -1,0 +1,214 @@
+//! What there is to know about a model.
+
+use super::fields::{Fields, thousands};
+use crate::arguments::{both_conventions, tidy};
+use fewstep_diffusion::{
+    BetaSchedule, Guidance, PredictionKind, Role, SamplerRecipe, ScheduleConfig, StudentSampler,
+};
+use fewstep_formats::{Model, WEIGHTS_FILE};
+use fewstep_nn::UNetConfig;
+use serde::Serialize;
+use std::path::Path;
+
+/// A model in facts; as JSON they are for scripts.
+#[derive(Serialize)]
+pub(super) struct Facts {
+    kind: &'static str,
+    model: String,
+    weights_hash: String,
+    /// Size of the weights on disk; none when they are embedded.
+    file_bytes: Option<u64>,
+    parameters: usize,
+    network: UNetConfig,
+    recipe: SamplerRecipe,
+}
+
+impl Facts {
+    pub(super) fn new(model: &Model, reference: String) -> Self {
+        Self {
+            kind: "model",
+            weights_hash: model.weights_hash(),
+            file_bytes: file_bytes(Path::new(&reference)),
+            model: reference,
+            parameters: model.parameters(),
+            network: model.network.config().clone(),
+            recipe: model.recipe.clone(),
+        }
+    }
+
+    pub(super) fn fields(&self) -> Fields {
+        let recipe = &self.recipe;
+        let provenance = &recipe.provenance;
+        let mut fields = Fields::default();
+        fields.add("Model", format!("{}{}", self.model, self.size()));
+        fields.add("Role", role(&recipe.role));
+        fields.add("Pictures", pictures(recipe.resolution));
+        fields.add("Classes", classes(&recipe.classes));
+        fields.add_all("Guidance", guidance(recipe.guidance));
+        fields.add("Network", self.network());
+        fields.add("Predicts", prediction(recipe.prediction));
+        fields.add("Schedule", schedule(&recipe.schedule));
+        fields.add("Weights", format!("hash {}", self.weights_hash));
+        fields.add_some("Method", &provenance.method);
+        fields.add_some("Teacher", &provenance.teacher);
+        fields.add_some("Data", &provenance.data);
+        fields.add(
+            "Training",
+            format!("{} samples, seed {}", thousands(provenance.samples_seen), provenance.seed),
+        );
+        fields.add_some("Written by", &provenance.program);
+        fields.add("Try", self.example());
+        fields
+    }
+
+    fn size(&self) -> String {
+        match self.file_bytes {
+            Some(bytes) => format!(" ({:.1} MB)", bytes as f64 / 1e6),
+            None => String::new(),
+        }
+    }
+
+    fn network(&self) -> String {
+        let network = &self.network;
+        let levels: Vec<String> = std::iter::zip(&network.widths, &network.attention)
+            .map(|(width, attention)| match attention {
+                true => format!("{width} (attention)"),
+                false => width.to_string(),
+            })
+            .collect();
+        let folding = match network.patch {
+            1 => String::new(),
+            patch => format!(", patches of {patch}x{patch}"),
+        };
+        format!(
+            "U-Net of {} parameters, levels {}, {} residual block(s) each{folding}",
+            thousands(self.parameters as u64),
+            levels.join(" "),
+            network.blocks
+        )
+    }
+
+    fn example(&self) -> String {
+        let model = &self.model;
+        match self.recipe.role {
+            Role::Student {
+                sampler: StudentSampler::Encoder,
+                ..
+            } => format!(
+                "fewstep restyle --encoder {model} --decoder STUDENT --image PICTURE --from CLASS --to CLASS"
+            ),
+            Role::Student {
+                steps: Some(steps), ..
+            } => format!("fewstep sample --model {model} --steps {steps}"),
+            Role::Student { .. } | Role::Teacher => format!("fewstep sample --model {model} --steps 32"),
+        }
+    }
+}
+
+fn file_bytes(path: &Path) -> Option<u64> {
+    let file = match path.is_dir() {
+        true => path.join(WEIGHTS_FILE),
+        false => path.to_path_buf(),
+    };
+    std::fs::metadata(file).ok().map(|metadata| metadata.len())
+}
+
+/// Teacher or student, in words.
+pub(super) fn role(role: &Role) -> String {
+    match role {
+        Role::Teacher => "teacher: any sampler, any number of steps".into(),
+        Role::Student { sampler, steps } => {
+            let steps = match steps {
+                Some(1) => " in 1 step".into(),
+                Some(steps) => format!(" in {steps} steps"),
+                None => ", any number of steps".into(),
+            };
+            match sampler {
+                StudentSampler::Any => format!("student of stage one: any sampler{steps}"),
+                StudentSampler::Deterministic => format!("student: deterministic sampler{steps}"),
+                StudentSampler::Stochastic => format!("student: stochastic sampler{steps}"),
+                StudentSampler::Encoder => format!("student: from a picture to noise{steps}"),
+            }
+        }
+    }
+}
+
+fn pictures([channels, height, width]: [usize; 3]) -> String {
+    let colour = match channels {
+        1 => "grey",
+        3 => "RGB",
+        _ => "",
+    };
+    format!("{width}x{height} {colour} ({channels} channel(s))")
+}
+
+fn classes(names: &[String]) -> String {
+    const SHOWN: usize = 12;
+    match names.len() {
+        0 => "none: unconditional".into(),
+        count if count > SHOWN => format!("{count}: {}, ...", names[..SHOWN].join(", ")),
+        count => format!("{count}: {}", names.join(", ")),
+    }
+}
+
+fn guidance(guidance: Guidance) -> Vec<String> {
+    match guidance {
+        Guidance::None => vec!["none: trained without an unconditional branch".into()],
+        Guidance::ClassifierFree => vec![
+            "classifier-free: any w, 2 network calls a step".into(),
+            format!("default {}", both_conventions(0.0)),
+        ],
+        Guidance::Input {
+            w_min,
+            w_max,
+            default,
+        } => vec![
+            format!(
+                "w is an input: {w_min} to {w_max} (guidance scale {} to {}), 1 network call a step",
+                tidy(1.0 + w_min),
+                tidy(1.0 + w_max)
+            ),
+            format!("default {}", both_conventions(default)),
+        ],
+        Guidance::Fixed { w } => vec![format!(
+            "folded into the weights: {}, 1 network call a step",
+            both_conventions(w)
+        )],
+    }
+}
+
+fn prediction(kind: PredictionKind) -> &'static str {
+    match kind {
+        PredictionKind::X => "x, the clean picture",
+        PredictionKind::Eps => "eps, the noise",
+        PredictionKind::V => "v, the velocity",
+    }
+}
+
+fn schedule(config: &ScheduleConfig) -> String {
+    match config {
+        ScheduleConfig::Cosine {
+            log_snr_min,
+            log_snr_max,
+        } => format!("cosine, continuous, log-SNR {log_snr_max} to {log_snr_min}"),
+        ScheduleConfig::Discrete {
+            betas,
+            beta_start,
+            beta_end,
+            steps,
+            zero_terminal_snr,
+            ..
+        } => {
+            let end = match zero_terminal_snr {
+                true => ", zero terminal SNR",
+                false => "",
+            };
+            let growth = match betas {
+                BetaSchedule::Linear => "linear",
+                BetaSchedule::ScaledLinear => "scaled linear",
+                BetaSchedule::SquaredCosine => "squared cosine",
+            };
+            format!("{growth} betas {beta_start} to {beta_end}, {steps} timesteps{end}")
+        }
+    }
+}

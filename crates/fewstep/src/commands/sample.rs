@@ -1,0 +1,227 @@
+//! `fewstep sample`: pictures from a model.
+
+use crate::arguments::{self, GuidanceArgs, SamplerArgs, positive};
+use crate::failure::Outcome;
+use crate::{models, output, progress};
+use burn::tensor::Device;
+use fewstep::{Generator, Request};
+use fewstep_data::picture::{self, Picture};
+use serde::Serialize;
+use std::path::PathBuf;
+use std::time::Instant;
+
+/// Draw pictures with a model, in the way it was made for.
+///
+/// Picture i of a seed is the same in every call, whatever the count and the batch size.
+///
+/// Example: fewstep sample --model builtin:fashion-mnist --steps 4 --w 1 --count 64 --out grid.png
+#[derive(clap::Args)]
+pub(crate) struct Args {
+    /// The model: a model folder, a .safetensors file, a run folder, or builtin:NAME.
+    #[arg(long)]
+    model: String,
+    /// Steps; by default those that a student was distilled for, 32 for a teacher.
+    #[arg(long, value_parser = positive)]
+    steps: Option<usize>,
+    #[command(flatten)]
+    guidance: GuidanceArgs,
+    #[command(flatten)]
+    sampler: SamplerArgs,
+    /// A class to draw, by name or number; may be given several times. By default all classes in turn.
+    #[arg(long = "class", value_name = "CLASS")]
+    classes: Vec<String>,
+    /// How many pictures; by default 4 of each class, at most 64.
+    #[arg(long, value_parser = positive)]
+    count: Option<usize>,
+    /// All randomness.
+    #[arg(long, default_value_t = 0)]
+    seed: u64,
+    /// Number of the first picture: go on where another call stopped.
+    #[arg(long, default_value_t = 0)]
+    first: u64,
+    /// One PNG file with all pictures as a grid [default: samples.png].
+    #[arg(long, value_name = "FILE")]
+    out: Option<PathBuf>,
+    /// A folder with one PNG file for each picture, in place of the grid.
+    #[arg(long, value_name = "FOLDER", conflicts_with = "out")]
+    out_dir: Option<PathBuf>,
+    /// Columns of the grid; by default such that a column is a class.
+    #[arg(long, value_parser = positive, conflicts_with = "out_dir")]
+    columns: Option<usize>,
+    /// Pictures per network call.
+    #[arg(long, default_value = "64", value_parser = positive)]
+    batch: usize,
+    /// Print the summary as JSON.
+    #[arg(long)]
+    json: bool,
+}
+
+/// What was drawn.
+#[derive(Serialize)]
+struct Summary<'a> {
+    model: &'a str,
+    sampler: &'static str,
+    steps: usize,
+    w: Option<f64>,
+    guidance_scale: Option<f64>,
+    seed: u64,
+    first: u64,
+    samples: usize,
+    classes: Vec<String>,
+    network_calls: usize,
+    seconds_per_image: f64,
+    out: PathBuf,
+}
+
+pub(crate) fn run(args: Args) -> Outcome {
+    let device = Device::flex();
+    let model = models::load(&args.model, args.steps, &device)?;
+    let generator = Generator::new(model, &device)?;
+    let classes = args.chosen_classes(&generator)?;
+    let request = args.request(&generator, &classes)?;
+    for warning in generator.check(&request)? {
+        eprintln!("warning: {warning}");
+    }
+    output::prepare(&args.files(1)[0])?;
+    let started = Instant::now();
+    let bar = progress::bar("drawing", request.classes.len() as u64, "pictures");
+    let pictures = generator.draw(&request, &mut |done| bar.set_position(done as u64))?;
+    bar.finish_and_clear();
+    let seconds = started.elapsed().as_secs_f64() / pictures.len() as f64;
+    args.write(&pictures, classes.len())?;
+    args.report(&generator, &request, &classes, seconds)
+}
+
+impl Args {
+    /// The classes that take turns; none for a model without classes.
+    fn chosen_classes(&self, generator: &Generator) -> Outcome<Vec<u32>> {
+        let known = &generator.model().recipe.classes;
+        match self.classes.is_empty() {
+            true => Ok((0..known.len() as u32).collect()),
+            false => {
+                let find = |given: &String| arguments::find_class(given, known);
+                self.classes.iter().map(find).collect()
+            }
+        }
+    }
+
+    fn request(&self, generator: &Generator, classes: &[u32]) -> Outcome<Request> {
+        let count = self.count.unwrap_or(match classes.len() {
+            0 => 16,
+            classes => (4 * classes).min(64),
+        });
+        let turns = self.first..self.first + count as u64;
+        Ok(Request {
+            classes: turns
+                .map(|i| classes.get(i.checked_rem(classes.len() as u64)? as usize).copied())
+                .collect(),
+            first: self.first,
+            seed: self.seed,
+            steps: self.steps.unwrap_or_else(|| generator.default_steps()),
+            sampler: self.sampler.choose(generator)?,
+            w: self.guidance.w(),
+            batch: self.batch,
+        })
+    }
+
+    /// The files to write: one grid, or one for each of `count` pictures.
+    fn files(&self, count: usize) -> Vec<PathBuf> {
+        let name = |i| format!("{i:06}.png");
+        match &self.out_dir {
+            Some(folder) => (self.first..).take(count).map(|i| folder.join(name(i))).collect(),
+            None => vec![self.out.clone().unwrap_or_else(|| "samples.png".into())],
+        }
+    }
+
+    fn write(&self, pictures: &[Picture], classes: usize) -> Outcome {
+        let files = self.files(pictures.len());
+        if self.out_dir.is_some() {
+            let mut pairs = std::iter::zip(&files, pictures);
+            return pairs.try_for_each(|(file, picture)| output::write_picture(file, picture));
+        }
+        let columns = self.columns.unwrap_or_else(|| columns(pictures.len(), classes));
+        output::write_picture(&files[0], &picture::grid(pictures, columns, 1))
+    }
+
+    fn report(
+        &self,
+        generator: &Generator,
+        request: &Request,
+        classes: &[u32],
+        seconds: f64,
+    ) -> Outcome {
+        let recipe = &generator.model().recipe;
+        let w = arguments::effective_w(recipe, request.w);
+        let summary = Summary {
+            model: &self.model,
+            sampler: request.sampler.name(),
+            steps: request.steps,
+            w,
+            guidance_scale: w.map(|w| arguments::tidy(1.0 + w)),
+            seed: self.seed,
+            first: self.first,
+            samples: request.classes.len(),
+            classes: classes.iter().map(|&c| recipe.classes[c as usize].clone()).collect(),
+            network_calls: generator.network_calls(request.sampler, request.steps),
+            seconds_per_image: seconds,
+            out: self.out_dir.clone().unwrap_or_else(|| self.files(1)[0].clone()),
+        };
+        match self.json {
+            true => println!("{}", serde_json::json!(summary)),
+            false => println!("{}", summary.in_words()),
+        }
+        Ok(())
+    }
+}
+
+impl Summary<'_> {
+    fn in_words(&self) -> String {
+        let of_classes = match self.classes.as_slice() {
+            [] => String::new(),
+            [class] => format!(" of {class}"),
+            classes => format!(" of {} classes", classes.len()),
+        };
+        let guidance = match self.w {
+            Some(w) => format!(", {}", arguments::both_conventions(w)),
+            None => String::new(),
+        };
+        format!(
+            "{}: {} pictures{of_classes}, {} sampler, {} steps{guidance}, seed {}; {} network calls and {:.3} s per picture",
+            self.out.display(),
+            self.samples,
+            self.sampler,
+            self.steps,
+            self.seed,
+            self.network_calls,
+            self.seconds_per_image
+        )
+    }
+}
+
+/// A grid that is about square, with a whole number of turns through the classes in each row where that fits.
+fn columns(count: usize, classes: usize) -> usize {
+    let side = (count as f64).sqrt();
+    let turns = (side / classes.max(1) as f64).round().max(1.0) as usize;
+    match turns * classes {
+        0 => side.ceil() as usize,
+        columns if columns as f64 <= 4.0 * side => columns,
+        _ => side.ceil() as usize,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::columns;
+
+    #[test]
+    fn columns_are_classes_where_that_makes_a_readable_grid() {
+        assert_eq!(columns(40, 10), 10);
+        assert_eq!(columns(64, 2), 8);
+        assert_eq!(columns(64, 3), 9);
+        assert_eq!(columns(10, 10), 10);
+        // Hundreds of classes, or none, have no columns of their own.
+        assert_eq!(columns(64, 1000), 8);
+        assert_eq!(columns(16, 0), 4);
+        assert_eq!(columns(4, 10), 2);
+    }
+}

@@ -1,0 +1,80 @@
+//! What a generator is asked for, and how it refuses.
+
+use fewstep_diffusion::sampler::SamplerKind;
+use fewstep_diffusion::{GridError, RecipeError, Spacing, StudentSampler};
+
+/// How to sample.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Sampler {
+    /// The deterministic N-step sampler of the papers.
+    Deterministic,
+    /// The stochastic N-step sampler of the papers.
+    Stochastic,
+    /// A sampler for teachers, on a time grid.
+    Teacher(SamplerKind, Spacing),
+}
+
+/// What to draw.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Request {
+    /// Class of each picture; `None` is unconditional.
+    pub classes: Vec<Option<u32>>,
+    /// Index of the first picture: picture i of a seed is the same in every request.
+    pub first: u64,
+    /// All randomness.
+    pub seed: u64,
+    /// Steps.
+    pub steps: usize,
+    /// How to sample.
+    pub sampler: Sampler,
+    /// Guidance weight; the recipe's default when not given.
+    pub w: Option<f64>,
+    /// Pictures per network call.
+    pub batch: usize,
+}
+
+/// A request that the model cannot fulfil.
+#[derive(Debug, thiserror::Error)]
+pub enum DrawError {
+    /// It contradicts the model's recipe.
+    #[error(transparent)]
+    Recipe(#[from] RecipeError),
+    /// The steps cannot be spread over time.
+    #[error(transparent)]
+    Grid(#[from] GridError),
+    /// The recipe's schedule makes no sense.
+    #[error(transparent)]
+    Schedule(#[from] fewstep_diffusion::ScheduleError),
+    /// A sampler for ordinary models and a student that knows only its own.
+    #[error(
+        "this student was distilled for the {trained} sampler alone and cannot be sampled with {asked}: leave the sampler away, or give a teacher or a student of stage one"
+    )]
+    NotForStudents {
+        /// What it was distilled for.
+        trained: &'static str,
+        /// What was asked.
+        asked: &'static str,
+    },
+}
+
+impl Sampler {
+    /// What a recipe is asked about this sampler.
+    pub fn kind(self) -> StudentSampler {
+        match self {
+            Sampler::Deterministic => StudentSampler::Deterministic,
+            Sampler::Stochastic => StudentSampler::Stochastic,
+            // DDIM on the papers' grid is the deterministic sampler; others suit models for any sampler.
+            Sampler::Teacher(SamplerKind::Ddim, Spacing::Uniform) => StudentSampler::Deterministic,
+            Sampler::Teacher(..) => StudentSampler::Any,
+        }
+    }
+
+    /// The name in tables and messages.
+    pub fn name(self) -> &'static str {
+        match self {
+            Sampler::Deterministic => "deterministic",
+            Sampler::Stochastic => "stochastic",
+            Sampler::Teacher(kind, _) => kind.name(),
+        }
+    }
+}

@@ -1,0 +1,147 @@
+//! `fewstep info` through the real program.
+
+mod tiny;
+
+use fewstep_diffusion::{Guidance, StudentSampler};
+use serde_json::Value;
+use tiny::{refuse, save, student, succeed, teacher};
+
+/// The recipe of a run with three phases: guided, steps-2 and steps-1.
+const RECIPE: &str = r#"
+seed = 7
+teacher = "some/teacher"
+w = [0.0, 4.0]
+
+[data]
+kind = "folder"
+path = "Pictures"
+
+[guided]
+updates = 1200
+[guided.optim]
+batch = 4
+lr = 1e-3
+
+[progressive]
+start_steps = 4
+end_steps = 1
+updates = 50
+[progressive.optim]
+batch = 4
+lr = 1e-3
+"#;
+
+fn log_line(phase: &str, update: u64) -> String {
+    format!(
+        r#"{{"phase":"{phase}","update":{update},"clock":4,"loss":0.125,"loss_by_time":[null],"gradient_norm":1.0,"lr":0.1,"samples_per_second":33.0}}"#
+    )
+}
+
+#[test]
+fn a_teacher_is_described() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let mut model = teacher();
+    model.recipe.provenance.data = "shapes 0123".into();
+    model.recipe.provenance.samples_seen = 1_234_567;
+    save(&model, folder.path(), "teacher");
+    let (out, _) = succeed(folder.path(), &["info", "teacher"]);
+    for part in [
+        "teacher: any sampler",
+        "16x16 grey",
+        "3: circle, square, star",
+        "classifier-free: any w, 2 network calls a step",
+        "levels 8 16",
+        "v, the velocity",
+        "cosine, continuous, log-SNR 20 to -20",
+        &format!("hash {}", model.weights_hash()),
+        "shapes 0123",
+        "1,234,567 samples",
+    ] {
+        assert!(out.contains(part), "no `{part}` in:\n{out}");
+    }
+    let (out, _) = succeed(folder.path(), &["info", "teacher", "--json"]);
+    let facts: Value = serde_json::from_str(&out).expect("JSON");
+    assert_eq!(facts["parameters"], model.parameters());
+    assert_eq!(facts["recipe"]["role"]["kind"], "teacher");
+    assert_eq!(facts["weights_hash"], model.weights_hash());
+    let file = folder.path().join("teacher").join(fewstep_formats::WEIGHTS_FILE);
+    assert_eq!(facts["file_bytes"], std::fs::metadata(&file).expect("a file").len());
+    // The weights alone are the whole model.
+    let alone = file.display().to_string();
+    let (out, _) = succeed(folder.path(), &["info", &alone, "--json"]);
+    assert_eq!(serde_json::from_str::<Value>(&out).expect("JSON")["recipe"], facts["recipe"]);
+}
+
+#[test]
+fn students_say_how_they_must_be_sampled() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let mut fixed = student(StudentSampler::Stochastic, Some(1));
+    fixed.recipe.guidance = Guidance::Fixed { w: 0.5 };
+    for (model, parts) in [
+        (
+            student(StudentSampler::Deterministic, Some(4)),
+            ["deterministic sampler in 4 steps", "w is an input: 0 to 4 (guidance scale 1 to 5)"],
+        ),
+        (student(StudentSampler::Any, None), ["any number of steps", "default w = 1 (guidance scale 2)"]),
+        (student(StudentSampler::Encoder, Some(4)), ["from a picture to noise in 4 steps", "restyle"]),
+        (fixed, ["stochastic sampler in 1 step", "w = 0.5 (guidance scale 1.5)"]),
+    ] {
+        save(&model, folder.path(), "model");
+        let (out, _) = succeed(folder.path(), &["info", "model"]);
+        for part in parts {
+            assert!(out.contains(part), "no `{part}` in:\n{out}");
+        }
+    }
+}
+
+#[test]
+fn a_run_shows_how_far_it_has_come() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let run = folder.path().join("run");
+    std::fs::create_dir_all(run.join("checkpoints/000000000004-001")).expect("a folder");
+    std::fs::write(run.join("checkpoints/000000000004-001/position.json"), "{}").expect("written");
+    std::fs::create_dir_all(run.join("checkpoints/000000000008-001.tmp")).expect("a folder");
+    std::fs::write(run.join("recipe.toml"), RECIPE).expect("written");
+    let (before, _) = succeed(folder.path(), &["info", "run"]);
+    assert!(before.contains("guided   not begun: 0 of 1,200 updates of 4 samples"), "{before}");
+    assert!(before.contains("none yet"), "{before}");
+
+    // The last line is cut off, as when the program was killed while it wrote.
+    let torn = &log_line("steps-2", 20)[..30];
+    let log = [&log_line("guided", 1200), &log_line("steps-2", 10), torn].map(String::from).join("\n");
+    std::fs::write(run.join("metrics.jsonl"), log).expect("written");
+    save(&student(StudentSampler::Any, None), &run, "models/guided");
+    let (out, _) = succeed(folder.path(), &["info", "run"]);
+    for part in [
+        "distil the teacher some/teacher",
+        "Pictures, the part to train on",
+        "guided   done: 1,200 of 1,200 updates of 4 samples; loss 0.1250, 33 samples/s",
+        "steps-2  under way: 10 of 50 updates",
+        "steps-1  not begun: 0 of 50 updates",
+        "1, newest 000000000004-001",
+        "models/guided (student of stage one",
+    ] {
+        assert!(out.contains(part), "no `{part}` in:\n{out}");
+    }
+    let (out, _) = succeed(folder.path(), &["info", "run", "--json"]);
+    let facts: Value = serde_json::from_str(&out).expect("JSON");
+    assert_eq!(facts["phases"][1]["updates_done"], 10);
+    assert_eq!(facts["recipe"]["guided"]["updates"], 1200);
+}
+
+#[test]
+fn what_is_no_model_and_no_run_is_refused() {
+    let folder = tempfile::tempdir().expect("a folder");
+    std::fs::write(folder.path().join("notes.txt"), "no tensors").expect("written");
+    std::fs::create_dir_all(folder.path().join("empty")).expect("a folder");
+    std::fs::create_dir_all(folder.path().join("broken")).expect("a folder");
+    std::fs::write(folder.path().join("broken/recipe.toml"), "sead = 1").expect("written");
+    for (given, parts) in [
+        ("nowhere", ["nowhere", "No such file"]),
+        ("notes.txt", ["notes.txt", "safetensors"]),
+        ("empty", ["empty holds no model", "expected"]),
+        ("broken", ["recipe.toml", "Did you mean `seed`?"]),
+    ] {
+        refuse(folder.path(), &["info", given], &parts);
+    }
+}

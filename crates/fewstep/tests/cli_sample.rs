@@ -1,0 +1,206 @@
+//! `fewstep sample` through the real program.
+
+mod tiny;
+
+use fewstep_diffusion::{Guidance, StudentSampler};
+use serde_json::Value;
+use std::path::Path;
+use tempfile::TempDir;
+use tiny::{read_picture, refuse, save, student, succeed, teacher};
+
+/// A folder with a teacher and a student for 2 deterministic steps.
+fn workshop() -> TempDir {
+    let folder = tempfile::tempdir().expect("a folder");
+    save(&teacher(), folder.path(), "teacher");
+    save(&student(StudentSampler::Deterministic, Some(2)), folder.path(), "student");
+    folder
+}
+
+fn bytes(folder: &Path, name: &str) -> Vec<u8> {
+    std::fs::read(folder.join(name)).expect("a file")
+}
+
+/// Draws with extra words and gives the file.
+fn draw(folder: &Path, model: &str, words: &[&str]) -> Vec<u8> {
+    let all = [&["sample", "--model", model, "--out", "drawn.png"][..], words].concat();
+    succeed(folder, &all);
+    bytes(folder, "drawn.png")
+}
+
+#[test]
+fn a_grid_has_a_column_for_each_class() {
+    let folder = workshop();
+    let words = ["sample", "--model", "student", "--count", "6", "--out", "new/grid.png"];
+    let (out, err) = succeed(folder.path(), &words);
+    for part in [
+        "new/grid.png: 6 pictures of 3 classes",
+        "deterministic sampler, 2 steps",
+        "w = 1 (guidance scale 2)",
+        "2 network calls",
+    ] {
+        assert!(out.contains(part), "{out}");
+    }
+    assert_eq!(err, "");
+    let grid = read_picture(&folder.path().join("new/grid.png")).shape;
+    assert_eq!((grid.width, grid.height), (3 * 17 + 1, 2 * 17 + 1));
+    let one = [&words[..5], &["--columns", "1", "--out", "column.png"]].concat();
+    succeed(folder.path(), &one);
+    assert_eq!(read_picture(&folder.path().join("column.png")).shape.width, 18);
+}
+
+#[test]
+fn a_seed_gives_the_same_file_whatever_the_batch() {
+    let folder = workshop();
+    for model in ["student", "teacher"] {
+        let steps = ["--steps", "2", "--count", "7"];
+        let first = draw(folder.path(), model, &steps);
+        let again = draw(folder.path(), model, &[&steps[..], &["--batch", "3"]].concat());
+        let other = draw(folder.path(), model, &[&steps[..], &["--seed", "1"]].concat());
+        assert!(first == again, "{model}: the batch size changes the pictures");
+        assert!(first != other, "{model}: the seed makes no difference");
+    }
+}
+
+#[test]
+fn single_files_go_on_where_another_call_stopped() {
+    let folder = workshop();
+    let words = ["sample", "--model", "student", "--out-dir"];
+    succeed(folder.path(), &[&words[..], &["whole", "--count", "4"]].concat());
+    succeed(folder.path(), &[&words[..], &["rest", "--first", "2", "--count", "2"]].concat());
+    for name in ["000002.png", "000003.png"] {
+        let [whole, rest] = ["whole", "rest"].map(|part| bytes(&folder.path().join(part), name));
+        assert!(whole == rest, "{name}");
+    }
+    assert!(!folder.path().join("rest/000000.png").exists());
+    assert_eq!(read_picture(&folder.path().join("whole/000000.png")).shape.width, 16);
+}
+
+#[test]
+fn both_conventions_of_guidance_mean_the_same() {
+    let folder = workshop();
+    for model in ["student", "teacher"] {
+        let draw = |words: &[&str]| draw(folder.path(), model, &[&["--steps", "2"][..], words].concat());
+        assert!(draw(&["--w", "2.3"]) == draw(&["--guidance-scale", "3.3"]));
+        assert!(draw(&["--w", "2.3"]) != draw(&["--w", "0"]), "{model}: w makes no difference");
+    }
+}
+
+#[test]
+fn classes_are_drawn_by_name_and_by_number() {
+    let folder = workshop();
+    let draw = |class| draw(folder.path(), "student", &["--count", "2", "--class", class]);
+    assert!(draw("Square") == draw("1"));
+    assert!(draw("square") != draw("star"));
+}
+
+#[test]
+fn every_sampler_draws_with_a_teacher() {
+    let folder = workshop();
+    for (sampler, calls) in [
+        ("deterministic", 8),
+        ("stochastic", 8),
+        ("ddim", 8),
+        ("ancestral", 8),
+        ("dpm-solver++", 8),
+        ("unipc", 8),
+        ("heun", 14),
+    ] {
+        let words = ["sample", "--model", "teacher", "--steps", "4", "--count", "1", "--json"];
+        let (out, _) = succeed(folder.path(), &[&words[..], &["--sampler", sampler]].concat());
+        let summary: Value = serde_json::from_str(&out).expect("JSON");
+        assert_eq!(summary["sampler"], sampler);
+        assert_eq!(summary["network_calls"], calls, "{sampler}");
+        assert_eq!(summary["samples"], 1);
+        assert_eq!(summary["out"], "samples.png");
+        assert!(summary["seconds_per_image"].as_f64().is_some_and(|seconds| seconds > 0.0));
+    }
+    let spaced = |spacing| {
+        let words = ["--steps", "4", "--sampler", "ddim", "--spacing", spacing];
+        draw(folder.path(), "teacher", &words)
+    };
+    assert!(spaced("leading") != spaced("uniform"), "the spacing makes no difference");
+}
+
+#[test]
+fn a_run_folder_gives_the_student_for_the_steps() {
+    let folder = workshop();
+    let one = student(StudentSampler::Deterministic, Some(1));
+    save(&one, folder.path(), "run/models/steps-1");
+    save(&student(StudentSampler::Deterministic, Some(2)), folder.path(), "run/models/steps-2");
+    for steps in ["1", "2"] {
+        let words = ["sample", "--model", "run", "--count", "1", "--steps", steps];
+        let (_, err) = succeed(folder.path(), &words);
+        assert_eq!(err, "", "steps {steps}");
+    }
+}
+
+#[test]
+fn what_a_student_was_not_trained_for_is_warned_about() {
+    let folder = workshop();
+    let warned = |words: &[&str]| {
+        let all = [&["sample", "--model", "student", "--count", "1"][..], words].concat();
+        succeed(folder.path(), &all).1
+    };
+    let outside = warned(&["--w", "9"]);
+    assert!(outside.contains("w = 9 (guidance scale 10)"), "{outside}");
+    assert!(outside.contains("w = 0 to 4"), "{outside}");
+    let steps = warned(&["--steps", "3"]);
+    assert!(steps.contains("distilled for 2 steps and is sampled with 3"), "{steps}");
+}
+
+#[test]
+fn what_contradicts_the_model_is_refused() {
+    let folder = workshop();
+    let encoder = student(StudentSampler::Encoder, Some(2));
+    save(&encoder, folder.path(), "encoder");
+    let mut fixed = student(StudentSampler::Deterministic, Some(2));
+    fixed.recipe.guidance = Guidance::Fixed { w: 2.0 };
+    save(&fixed, folder.path(), "fixed");
+    let mut plain = tiny::remade(&teacher(), 2, [1, 16, 16], &[]);
+    plain.recipe.guidance = Guidance::None;
+    save(&plain, folder.path(), "plain");
+    for (model, words, parts) in [
+        ("student", ["--class", "stra"], ["no class `stra`", "Did you mean `star`?"]),
+        ("student", ["--class", "3"], ["no class `3`", "circle, square, star"]),
+        ("student", ["--sampler", "stochastic"], ["Deterministic", "Stochastic"]),
+        ("student", ["--sampler", "unipc"], ["deterministic sampler alone", "unipc"]),
+        ("student", ["--spacing", "trailing"], ["--spacing", "deterministic"]),
+        ("encoder", ["--steps", "2"], ["encoder", "draw pictures from noise"]),
+        ("fixed", ["--w", "1"], ["w = 2 alone", "w = 1"]),
+        ("plain", ["--w", "1"], ["without guidance", "--w"]),
+        ("plain", ["--class", "star"], ["without classes", "`star`"]),
+        ("nowhere", ["--steps", "2"], ["nowhere", "No such file"]),
+        ("builtin:nothing", ["--steps", "2"], ["builtin model `nothing`", "there are"]),
+    ] {
+        let all = [&["sample", "--model", model][..], &words].concat();
+        refuse(folder.path(), &all, &parts);
+    }
+    assert!(!folder.path().join("samples.png").exists());
+}
+
+#[test]
+fn impossible_flags_are_refused() {
+    let folder = workshop();
+    for (words, part) in [
+        (["--w", "1", "--guidance-scale", "2"], "cannot be used with"),
+        (["--out", "a.png", "--out-dir", "b"], "cannot be used with"),
+        (["--steps", "0", "--count", "1"], "at least 1"),
+        (["--w", "nan", "--count", "1"], "expected a number"),
+        (["--sampler", "euler", "--count", "1"], "dpm-solver++"),
+    ] {
+        refuse(folder.path(), &[&["sample", "--model", "student"][..], &words[..]].concat(), &[part]);
+    }
+}
+
+#[test]
+fn a_place_that_cannot_be_written_is_refused() {
+    let folder = workshop();
+    std::fs::write(folder.path().join("file"), "in the way").expect("written");
+    let words = ["sample", "--model", "student", "--count", "1"];
+    for place in [["--out", "file/grid.png"], ["--out-dir", "file/pictures"]] {
+        refuse(folder.path(), &[&words[..], &place].concat(), &["file", "choose another place"]);
+    }
+    std::fs::create_dir(folder.path().join("folder.png")).expect("a folder");
+    let words = [&words[..], &["--out", "folder.png"]].concat();
+    refuse(folder.path(), &words, &["cannot write folder.png", "choose another place"]);
+}

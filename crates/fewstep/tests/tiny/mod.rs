@@ -1,0 +1,165 @@
+//! Tiny models with random weights, and the real program to run on them.
+
+#![allow(dead_code, reason = "every test program uses another part")]
+
+use burn::tensor::Device;
+use fewstep_data::ImageShape;
+use fewstep_data::picture::{Picture, read, write_png};
+use fewstep_diffusion::{
+    Guidance, PredictionKind, Provenance, Role, SamplerRecipe, ScheduleConfig, StudentSampler,
+};
+use fewstep_formats::{Model, Precision};
+use fewstep_nn::{UNet, UNetConfig, WEmbedding};
+use safetensors::SafeTensors;
+use safetensors::tensor::TensorView;
+use std::path::Path;
+use std::process::{Command, Output};
+
+/// A teacher of grey 16x16 pictures of the classes circle, square and star.
+pub(crate) fn teacher() -> Model {
+    let config = UNetConfig {
+        channels: 1,
+        patch: 2,
+        widths: vec![8, 16],
+        blocks: 1,
+        attention: vec![false, false],
+        head: 8,
+        groups: 4,
+        resampling: Default::default(),
+        dropout: 0.0,
+        classes: 3,
+        w: None,
+    };
+    let recipe = SamplerRecipe {
+        version: 1,
+        role: Role::Teacher,
+        prediction: PredictionKind::V,
+        schedule: ScheduleConfig::default(),
+        guidance: Guidance::ClassifierFree,
+        resolution: [1, 16, 16],
+        classes: ["circle", "square", "star"].map(String::from).to_vec(),
+        clip: true,
+        provenance: Provenance::default(),
+    };
+    with_weights(config, recipe)
+}
+
+/// A student that takes w from 0 to 4.
+pub(crate) fn student(sampler: StudentSampler, steps: Option<usize>) -> Model {
+    let teacher = teacher();
+    let config = UNetConfig {
+        w: Some(WEmbedding {
+            dim: 16,
+            scale: 250.0,
+        }),
+        ..teacher.network.config().clone()
+    };
+    let recipe = SamplerRecipe {
+        role: Role::Student { sampler, steps },
+        guidance: Guidance::Input {
+            w_min: 0.0,
+            w_max: 4.0,
+            default: 1.0,
+        },
+        ..teacher.recipe
+    };
+    with_weights(config, recipe)
+}
+
+/// The same model for other pictures and classes.
+pub(crate) fn remade(model: &Model, patch: usize, resolution: [usize; 3], classes: &[&str]) -> Model {
+    let config = UNetConfig {
+        channels: resolution[0],
+        patch,
+        classes: classes.len(),
+        ..model.network.config().clone()
+    };
+    let recipe = SamplerRecipe {
+        resolution,
+        classes: classes.iter().map(|name| name.to_string()).collect(),
+        ..model.recipe.clone()
+    };
+    with_weights(config, recipe)
+}
+
+/// A network with no weight zero. A fresh one has zero outputs, so that class and w would make no difference.
+fn with_weights(config: UNetConfig, recipe: SamplerRecipe) -> Model {
+    let device = Device::flex();
+    let network = UNet::new(&config, 3, &device).expect("a valid network");
+    let model = Model { network, recipe };
+    let bytes = model.to_bytes(Precision::Full).expect("bytes");
+    let (_, header) = SafeTensors::read_metadata(&bytes).expect("a header");
+    let file = SafeTensors::deserialize(&bytes).expect("tensors");
+    let mut seed = 0u32;
+    let filled: Vec<(String, Vec<usize>, Vec<u8>)> = file
+        .tensors()
+        .into_iter()
+        .map(|(name, view)| {
+            let size: usize = view.shape().iter().product();
+            let scale = (view.shape().iter().skip(1).product::<usize>() as f32).sqrt().recip();
+            let values = (0..size).flat_map(|_| {
+                seed = seed.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+                let uniform = (seed >> 8) as f32 / (1 << 24) as f32;
+                (scale * (2.0 * uniform - 1.0)).to_le_bytes()
+            });
+            (name, view.shape().to_vec(), values.collect())
+        })
+        .collect();
+    let views = filled.iter().map(|(name, shape, values)| {
+        let view = TensorView::new(safetensors::Dtype::F32, shape.clone(), values);
+        (name.as_str(), view.expect("as large as before"))
+    });
+    let bytes = safetensors::serialize(views, header.metadata().clone()).expect("bytes");
+    Model::from_bytes(bytes, "tiny", &device).expect("a model")
+}
+
+/// Saves a model as a folder of this name.
+pub(crate) fn save(model: &Model, folder: &Path, name: &str) {
+    model.save(&folder.join(name)).expect("saved");
+}
+
+/// Writes a grey picture of a smooth pattern; another one for each `kind`.
+pub(crate) fn write_picture(file: &Path, side: usize, kind: usize) {
+    let shape = ImageShape {
+        channels: 1,
+        height: side,
+        width: side,
+    };
+    let turn = |i: usize| (i % side * (1 + kind % 3) + i / side * (1 + kind / 3)) as f32 / side as f32;
+    let values: Vec<f32> = (0..shape.len()).map(|i| 0.8 * (6.3 * turn(i) + kind as f32).sin()).collect();
+    std::fs::create_dir_all(file.parent().expect("a folder")).expect("a folder");
+    write_png(file, &Picture::from_f32(shape, &values)).expect("written");
+}
+
+/// Reads a grey picture.
+pub(crate) fn read_picture(file: &Path) -> Picture {
+    read(file, None, 1).expect("a picture")
+}
+
+/// Runs `fewstep` with these words in a folder that is also the home of its cache.
+pub(crate) fn run(folder: &Path, words: &[&str]) -> Output {
+    Command::new(env!("CARGO_BIN_EXE_fewstep"))
+        .args(words)
+        .current_dir(folder)
+        .env("XDG_CACHE_HOME", folder.join("cache"))
+        .output()
+        .expect("the program starts")
+}
+
+/// Runs the program, which must succeed. Gives its standard output and standard error.
+pub(crate) fn succeed(folder: &Path, words: &[&str]) -> (String, String) {
+    let output = run(folder, words);
+    let [out, err] = [&output.stdout, &output.stderr].map(|b| String::from_utf8_lossy(b).into_owned());
+    assert!(output.status.success(), "{words:?} failed: {err}");
+    (out, err)
+}
+
+/// Runs the program, which must refuse its input with exit code 2 and a message that contains these parts.
+pub(crate) fn refuse(folder: &Path, words: &[&str], parts: &[&str]) {
+    let output = run(folder, words);
+    let message = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(2), "{words:?}: {message}");
+    for part in parts {
+        assert!(message.contains(part), "{words:?}: no `{part}` in: {message}");
+    }
+}
