@@ -1,4 +1,145 @@
-//! What is embedded in the program.
+//! What is embedded in the program: models, a sample of real pictures, and what measures them.
 
-/// The teacher trained on Fashion-MNIST (recipes/fashion-mnist/teacher.toml).
-pub(crate) const NAMES: [&str; 0] = [];
+use crate::failure::{Blame, Failure, Outcome};
+use crate::report::Row;
+use burn::tensor::Device;
+use fewstep_data::{DataConfig, Dataset, FASHION_MNIST_CLASSES, parse_idx};
+use fewstep_formats::Model;
+use fewstep_metrics::{Reference, SmallClassifier};
+
+/// The bytes of a file of the `assets` folder.
+macro_rules! asset {
+    ($file:literal) => {
+        include_bytes!(concat!("../../../assets/", $file))
+    };
+}
+
+/// A model inside the program.
+struct Embedded {
+    name: &'static str,
+    /// The steps that a student was distilled for.
+    steps: Option<usize>,
+    weights: &'static [u8],
+}
+
+/// The models; those of one name are the same student for different numbers of steps.
+const MODELS: &[Embedded] = &[Embedded {
+    name: "fashion-mnist-teacher",
+    steps: None,
+    weights: asset!("fashion-mnist-teacher.safetensors"),
+}];
+
+/// What was measured with the embedded teacher, in the format of `results.json`.
+const TEACHER_ROWS: &str = "[]";
+
+/// Where a recipe says that its data are the embedded sample.
+const SAMPLE: &str = "builtin:fashion-mnist-sample";
+const SAMPLE_IMAGES: &[u8] = asset!("fashion-mnist-sample-images-idx3-ubyte.gz");
+const SAMPLE_LABELS: &[u8] = asset!("fashion-mnist-sample-labels-idx1-ubyte.gz");
+
+const CLASSIFIER: &[u8] = asset!("fashion-mnist-classifier.safetensors");
+const CLASSIFIER_REFERENCE: &[u8] = asset!("fashion-mnist-classifier-train.safetensors");
+
+/// The model `builtin:NAME`: of several, the one for this number of steps, else the one for the fewest.
+pub(crate) fn load(name: &str, steps: Option<usize>, device: &Device) -> Outcome<Model> {
+    let named = || MODELS.iter().filter(|model| model.name == name);
+    let exact = named().find(|model| model.steps == steps);
+    match exact.or_else(|| named().min_by_key(|model| model.steps)) {
+        Some(model) => {
+            let origin = format!("builtin:{name}");
+            Model::from_bytes(model.weights.to_vec(), &origin, device).blame_work()
+        }
+        None => Err(Failure::input(format!(
+            "there is no builtin model `{name}`; there are: {}",
+            names().join(", ")
+        ))),
+    }
+}
+
+/// The names of all models.
+fn names() -> Vec<&'static str> {
+    let mut names: Vec<&str> = MODELS.iter().map(|model| model.name).collect();
+    names.dedup();
+    names
+}
+
+/// The dataset that a recipe names: the embedded sample, or files.
+pub(crate) fn load_data(config: &DataConfig) -> Outcome<Dataset> {
+    if config.path.as_os_str() != SAMPLE {
+        return fewstep_data::load(config).blame_input();
+    }
+    let names = FASHION_MNIST_CLASSES.map(String::from);
+    let sample = parse_idx(SAMPLE_IMAGES, Some(SAMPLE_LABELS), SAMPLE).blame_work()?;
+    let sample = sample.with_class_names(&names).blame_work()?;
+    match config.size {
+        Some(side) => sample.pad_to(side).blame_input(),
+        None => Ok(sample),
+    }
+}
+
+/// The classifier of grey 32x32 pictures that figures of quality are measured with.
+pub(crate) fn classifier(device: &Device) -> Outcome<SmallClassifier> {
+    SmallClassifier::from_bytes(CLASSIFIER, device).blame_work()
+}
+
+/// What the classifier sees in the 60,000 training pictures of Fashion-MNIST.
+pub(crate) fn fashion_mnist_reference() -> Outcome<Reference> {
+    Reference::from_bytes(CLASSIFIER_REFERENCE, "builtin:fashion-mnist").blame_work()
+}
+
+/// What was measured with the embedded teacher.
+pub(crate) fn teacher_rows() -> Outcome<Vec<Row>> {
+    serde_json::from_str(TEACHER_ROWS).blame_work()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use fewstep_metrics::FeatureNetwork;
+
+    fn config(path: &str) -> DataConfig {
+        toml::from_str(&format!("kind = \"idx\"\npath = \"{path}\"\nsize = 32")).expect("valid")
+    }
+
+    #[test]
+    fn the_sample_has_600_pictures_of_each_class() {
+        let Ok(sample) = load_data(&config(SAMPLE)) else {
+            panic!("the sample is embedded");
+        };
+        assert_eq!((sample.shape.height, sample.classes.len()), (32, 10));
+        for class in 0..10 {
+            let of_class = sample.labels().into_iter().flatten().filter(|l| **l == class);
+            assert_eq!(of_class.count(), 600);
+        }
+        assert!(load_data(&config("/nowhere")).is_err());
+    }
+
+    #[test]
+    fn every_embedded_model_can_be_loaded_by_its_name_and_steps() {
+        let device = Device::flex();
+        for embedded in MODELS {
+            let model = load(embedded.name, embedded.steps, &device);
+            assert!(model.is_ok_and(|m| m.recipe.resolution == [1, 32, 32]), "{}", embedded.name);
+        }
+        let Err(Failure::Input(error)) = load("mnist", None, &device) else {
+            panic!("there is none");
+        };
+        assert!(error.to_string().contains(&names().join(", ")), "{error}");
+    }
+
+    #[test]
+    fn what_was_measured_was_measured_with_what_is_embedded() {
+        let device = Device::flex();
+        let (Ok(classifier), Ok(teacher)) =
+            (classifier(&device), load("fashion-mnist-teacher", None, &device))
+        else {
+            panic!("both are embedded");
+        };
+        assert!(teacher_rows().is_ok());
+        let rows: Vec<serde_json::Value> = serde_json::from_str(TEACHER_ROWS).expect("JSON");
+        for row in rows {
+            assert_eq!(row["features"], classifier.id().to_string());
+            assert_eq!(row["weights_hash"], teacher.weights_hash());
+        }
+    }
+}

@@ -1,10 +1,13 @@
 //! The `fewstep` program.
 
+mod arguments;
 mod builtin;
 mod commands;
 mod failure;
 mod models;
+mod output;
 mod progress;
+mod report;
 
 use clap::{Parser, Subcommand};
 use std::process::ExitCode;
@@ -19,8 +22,13 @@ struct Cli {
 
 #[derive(Subcommand)]
 enum Command {
+    Quickstart(commands::quickstart::Args),
     Train(commands::train::Args),
     Distill(commands::distill::Args),
+    Sample(commands::sample::Args),
+    Restyle(commands::restyle::Args),
+    Eval(commands::eval::Args),
+    Info(commands::info::Args),
 }
 
 fn main() -> ExitCode {
@@ -30,8 +38,13 @@ fn main() -> ExitCode {
         .with_target(false)
         .init();
     let result = match Cli::parse().command {
+        Command::Quickstart(args) => commands::quickstart::run(args),
         Command::Train(args) => commands::train::run(args),
         Command::Distill(args) => commands::distill::run(args),
+        Command::Sample(args) => commands::sample::run(args),
+        Command::Restyle(args) => commands::restyle::run(args),
+        Command::Eval(args) => commands::eval::run(args),
+        Command::Info(args) => commands::info::run(args),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,

@@ -9,10 +9,7 @@ use std::path::{Path, PathBuf};
 /// Loads a model folder, a safetensors file, or, from a run folder, the model that suits the number of steps.
 pub(crate) fn load(reference: &str, steps: Option<usize>, device: &Device) -> Outcome<Model> {
     if let Some(name) = reference.strip_prefix("builtin:") {
-        return Err(Failure::input(format!(
-            "there is no builtin model `{name}`; there are: {}",
-            crate::builtin::NAMES.join(", ")
-        )));
+        return crate::builtin::load(name, steps, device);
     }
     let path = Path::new(reference);
     let models = path.join("models");

@@ -1,5 +1,10 @@
 //! One file per verb.
 
 pub(crate) mod distill;
+pub(crate) mod eval;
+pub(crate) mod info;
+pub(crate) mod quickstart;
+pub(crate) mod restyle;
 pub(crate) mod running;
+pub(crate) mod sample;
 pub(crate) mod train;

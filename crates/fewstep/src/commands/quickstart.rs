@@ -1,0 +1,183 @@
+//! `fewstep quickstart`: the whole method once, on what is embedded in the program.
+
+mod grids;
+mod machine;
+mod measure;
+mod stages;
+mod story;
+
+use crate::builtin;
+use crate::failure::{Blame, Failure, Outcome};
+use crate::models;
+use crate::report::{Row, ratio, table};
+use burn::tensor::Device;
+use fewstep_distill::recipe::{DistillRecipe, parse_with};
+use fewstep_distill::run::{Event, Run, distill_phases, is_run};
+use fewstep_formats::{Model, write_atomically};
+use grids::Draft;
+use measure::{Judge, Subject};
+use stages::{Stage, Stages};
+use std::path::PathBuf;
+use std::sync::Arc;
+
+const RECIPE: &str = include_str!("../../../../recipes/fashion-mnist/quickstart.toml");
+
+/// How many times its teacher's distance the student may have at [`GOAL_STEPS`] steps.
+const GOAL: f64 = 1.15;
+const GOAL_STEPS: usize = 4;
+
+/// Distil an embedded teacher into students of 8, 4, 2 and 1 steps and see how good they are.
+///
+/// Needs nothing but this program and a few minutes. Leaves a run folder with the students, pictures, results.json
+/// and report.html.
+///
+/// Example: fewstep quickstart --out runs/quickstart
+#[derive(clap::Args)]
+pub(crate) struct Args {
+    /// Folder of the run.
+    #[arg(long, default_value = "runs/quickstart")]
+    out: PathBuf,
+    /// All randomness, in place of the recipe's seed.
+    #[arg(long)]
+    seed: Option<u64>,
+    /// Go on where the run folder stands.
+    #[arg(long)]
+    resume: bool,
+    /// Pictures drawn for each figure of quality. Figures of different numbers cannot be compared.
+    #[arg(long, default_value_t = 2000, value_parser = clap::value_parser!(u64).range(2..))]
+    samples: u64,
+    /// Set a key of the recipe (recipes/fashion-mnist/quickstart.toml): --set guided.updates=500.
+    #[arg(long = "set", value_name = "KEY=VALUE")]
+    overrides: Vec<String>,
+}
+
+pub(crate) fn run(args: Args) -> Outcome {
+    let recipe = args.recipe()?;
+    let device = Device::flex();
+    let teacher = models::load(&recipe.teacher, None, &device)?;
+    let run = Run {
+        folder: args.prepare(&recipe)?,
+        seed: recipe.seed,
+        phases: distill_phases(&recipe).map_err(Failure::input)?,
+        dataset: Arc::new(builtin::load_data(&recipe.data)?),
+        flip: recipe.flip,
+        config: recipe.run,
+        device,
+    };
+    println!(
+        "Distilling the embedded teacher on {} real pictures of {} classes into {}",
+        run.dataset.len(),
+        run.dataset.classes.len(),
+        run.folder.display()
+    );
+    let subjects = Subject::count(&run.phases);
+    // One stage per phase, one per row of results, one for the pictures.
+    let mut stages = Stages::new(run.phases.len() + subjects + 1);
+    let students = train(&run, &teacher, args.resume, &mut stages)?;
+    let subjects = Subject::all(&teacher, &students, &run.device)?;
+    let judge = Judge::new(&run.device, args.samples as usize)?;
+    let rows = judge.rows(&subjects, &run.folder.join("results.json"), &mut stages)?;
+    let draft = Draft::draw(&subjects, &run, &mut stages)?;
+    let report = story::report(&run, &recipe, &teacher, &rows, draft)?;
+    let page = report.write(&run.folder).blame_input()?;
+    println!("\n{}", table(&rows, story::reference(&rows), story::METRIC));
+    println!("{}", verdict(&rows));
+    println!("The report is {}", page.display());
+    Ok(())
+}
+
+impl Args {
+    fn recipe(&self) -> Outcome<DistillRecipe> {
+        const ORIGIN: &str = "the recipe of quickstart";
+        let original: DistillRecipe = parse_with(RECIPE, ORIGIN, &[]).blame_input()?;
+        let mut recipe: DistillRecipe = parse_with(RECIPE, ORIGIN, &self.overrides).blame_input()?;
+        recipe.seed = self.seed.unwrap_or(recipe.seed);
+        if (&recipe.teacher, &recipe.data) != (&original.teacher, &original.data) {
+            return Err(Failure::input(
+                "quickstart works with its own teacher and pictures: use `fewstep distill RECIPE.toml` for yours",
+            ));
+        }
+        recipe.validate().map_err(|e| Failure::input(format!("{ORIGIN}: {e}")))?;
+        Ok(recipe)
+    }
+
+    /// Makes the run folder with the resolved recipe in it, or checks the one that is there.
+    fn prepare(&self, recipe: &DistillRecipe) -> Outcome<PathBuf> {
+        let (folder, file) = (self.out.clone(), self.out.join("recipe.toml"));
+        let resolved = toml::to_string(recipe).blame_input()?;
+        if !is_run(&folder) {
+            write_atomically(&file, resolved.as_bytes()).blame_input()?;
+            return Ok(folder);
+        }
+        if !self.resume {
+            return Err(Failure::input(format!(
+                "{} holds a run already: go on with it (--resume) or choose another folder (--out)",
+                folder.display()
+            )));
+        }
+        match std::fs::read_to_string(&file).blame_input()? == resolved {
+            true => Ok(folder),
+            false => Err(Failure::input(format!(
+                "{} was started with another recipe: a run is resumed with the seed and the settings it was started with, which are in {}",
+                folder.display(),
+                file.display()
+            ))),
+        }
+    }
+}
+
+/// Runs all phases; gives the model of each.
+fn train(run: &Run, teacher: &Model, resume: bool, stages: &mut Stages) -> Outcome<Vec<Model>> {
+    let mut stage: Option<Stage> = None;
+    let mut mean = 0.0;
+    let models = run.go(teacher.clone(), resume, &mut |event| match event {
+        Event::PhaseStarted {
+            phase,
+            index,
+            updates,
+        } => {
+            stages.skip_to(index);
+            stage = Some(stages.start(&phase.name, phase.updates, "updates", updates));
+        }
+        Event::Updated { .. } => {
+            if let Some(stage) = &stage {
+                stage.advance();
+            }
+        }
+        Event::Logged(record) => {
+            mean = record.loss;
+            if let Some(stage) = &stage {
+                stage.say(format!("loss {mean:.4}"));
+            }
+        }
+        Event::Checkpointed { .. } => {}
+        Event::PhaseFinished { .. } => {
+            if let Some(stage) = stage.take() {
+                stage.finish(&format!("loss {mean:.4}"));
+            }
+        }
+    })?;
+    stages.skip_to(run.phases.len());
+    Ok(models)
+}
+
+/// Whether the goal is reached, with the numbers.
+fn verdict(rows: &[Row]) -> String {
+    let student = story::student(rows, GOAL_STEPS);
+    let (Some(student), Some(teacher)) = (student, story::reference(rows)) else {
+        return String::new();
+    };
+    let ratio = ratio(student, teacher);
+    let relation = match ratio <= GOAL {
+        true => "within",
+        false => "not within",
+    };
+    format!(
+        "With {} network calls the student's {} is {:.2}, {ratio:.2} times its teacher's {:.2} with {} calls: {relation} the goal of {GOAL} times.",
+        student.network_calls,
+        story::METRIC,
+        student.fid,
+        teacher.fid,
+        teacher.network_calls,
+    )
+}

@@ -1,0 +1,183 @@
+//! How good teacher and students are: the rows of `results.json`.
+
+use super::stages::Stages;
+use crate::builtin;
+use crate::failure::{Blame, Outcome};
+use crate::report::{Origin, Row, read_rows, write_rows};
+use burn::tensor::Device;
+use fewstep::{Generator, Request, Sampler};
+use fewstep_data::picture::Picture;
+use fewstep_diffusion::Role;
+use fewstep_distill::run::{Method, Phase};
+use fewstep_formats::Model;
+use fewstep_metrics::{
+    FeatureNetwork, Pictures, Reference, SmallClassifier, Statistics, frechet_distance,
+};
+use std::path::Path;
+use std::rc::Rc;
+use std::time::Instant;
+
+/// Steps of the teacher to compare with, the most expensive first.
+const TEACHER_STEPS: [usize; 3] = [64, 8, 4];
+/// Pictures per network call, and the seed: as `fewstep eval` has them unless told otherwise, so that it measures the
+/// same pictures.
+const BATCH: usize = 64;
+const SEED: u64 = 0;
+
+/// One way to sample one model.
+pub(super) struct Subject {
+    pub(super) generator: Rc<Generator>,
+    pub(super) origin: Origin,
+    pub(super) sampler: Sampler,
+    pub(super) steps: usize,
+    pub(super) w: f64,
+}
+
+impl Subject {
+    /// How many there will be.
+    pub(super) fn count(phases: &[Phase]) -> usize {
+        let halving = |phase: &&Phase| matches!(phase.method, Method::Progressive { .. });
+        TEACHER_STEPS.len() + phases.iter().filter(halving).count()
+    }
+
+    /// The teacher at each of its steps, then each student at its own; all with the students' default w.
+    pub(super) fn all(teacher: &Model, models: &[Model], device: &Device) -> Outcome<Vec<Self>> {
+        let w = models.last().map_or(0.0, |student| student.recipe.default_w());
+        let subject = |generator: &Rc<Generator>, origin, steps| Self {
+            sampler: generator.default_sampler(),
+            generator: generator.clone(),
+            origin,
+            steps,
+            w,
+        };
+        let generator = Rc::new(Generator::new(teacher.clone(), device).blame_input()?);
+        let mut subjects: Vec<Self> = TEACHER_STEPS
+            .iter()
+            .map(|steps| subject(&generator, Origin::Teacher, *steps))
+            .collect();
+        for model in models {
+            if let Role::Student { steps: Some(steps), .. } = model.recipe.role {
+                let generator = Rc::new(Generator::new(model.clone(), device).blame_input()?);
+                subjects.push(subject(&generator, Origin::Student, steps));
+            }
+        }
+        Ok(subjects)
+    }
+
+    /// Its name in progress bars, captions and file names.
+    pub(super) fn name(&self) -> String {
+        format!("{}, {} steps", self.origin.name(), self.steps)
+    }
+
+    /// Network calls for one picture.
+    pub(super) fn network_calls(&self) -> usize {
+        self.generator.network_calls(self.sampler, self.steps)
+    }
+
+    /// A picture of each class of the list, and the seconds that each took. `progress` hears how many are done.
+    pub(super) fn draw(
+        &self,
+        classes: Vec<Option<u32>>,
+        progress: &mut dyn FnMut(usize),
+    ) -> Outcome<(Vec<Picture>, f64)> {
+        let request = Request {
+            classes,
+            first: 0,
+            seed: SEED,
+            steps: self.steps,
+            sampler: self.sampler,
+            w: Some(self.w),
+            batch: BATCH,
+        };
+        let started = Instant::now();
+        let pictures = self.generator.draw(&request, progress).blame_input()?;
+        let seconds = started.elapsed().as_secs_f64() / pictures.len().max(1) as f64;
+        Ok((pictures, seconds))
+    }
+
+    fn is_row(&self, row: &Row) -> bool {
+        (row.model, row.steps, row.w) == (self.origin, self.steps, self.w)
+            && row.sampler == self.sampler.name()
+    }
+}
+
+/// Measures how far drawn pictures are from real ones.
+pub(super) struct Judge {
+    classifier: SmallClassifier,
+    reference: Reference,
+    samples: usize,
+}
+
+impl Judge {
+    /// The embedded classifier with its reference.
+    pub(super) fn new(device: &Device, samples: usize) -> Outcome<Self> {
+        let judge = Self {
+            classifier: builtin::classifier(device)?,
+            reference: builtin::fashion_mnist_reference()?,
+            samples,
+        };
+        judge.reference.check(&judge.classifier).blame_work()?;
+        Ok(judge)
+    }
+
+    /// A row for each subject: from `file` where an interrupted run left it, from what is stored in the program, else
+    /// measured. `file` is written after each.
+    pub(super) fn rows(
+        &self,
+        subjects: &[Subject],
+        file: &Path,
+        stages: &mut Stages,
+    ) -> Outcome<Vec<Row>> {
+        let mut known = read_rows(file)?;
+        let stored = builtin::teacher_rows()?.into_iter();
+        known.extend(stored.map(|row| Row { stored: true, ..row }));
+        let features = self.classifier.id().to_string();
+        known.retain(|row| row.samples == self.samples && row.features == features);
+        let mut rows = vec![];
+        for subject in subjects {
+            let row = match known.iter().find(|row| subject.is_row(row)) {
+                Some(row) => {
+                    stages.skip();
+                    row.clone()
+                }
+                None => self.measure(subject, features.clone(), stages)?,
+            };
+            rows.push(row);
+            write_rows(file, &rows)?;
+        }
+        Ok(rows)
+    }
+
+    fn measure(&self, subject: &Subject, features: String, stages: &mut Stages) -> Outcome<Row> {
+        let stage = stages.start(&subject.name(), self.samples as u64, "pictures", 0);
+        let classes = subject.generator.model().recipe.classes.len();
+        let in_turn = (0..self.samples).map(|i| Some(i.checked_rem(classes)? as u32));
+        let (pictures, seconds_per_image) =
+            subject.draw(in_turn.collect(), &mut |done| stage.reach(done))?;
+        let fid = self.distance(&pictures)?;
+        stage.finish(&format!("{} {fid:.2}", self.classifier.id().fid_label()));
+        Ok(Row {
+            model: subject.origin,
+            sampler: subject.sampler.name().into(),
+            steps: subject.steps,
+            w: subject.w,
+            fid,
+            network_calls: subject.network_calls(),
+            seconds_per_image,
+            samples: self.samples,
+            features,
+            stored: false,
+        })
+    }
+
+    fn distance(&self, pictures: &[Picture]) -> Outcome<f64> {
+        let pixels: Vec<u8> = pictures.iter().flat_map(|picture| &picture.pixels).copied().collect();
+        let [channels, height, width] = pictures.first().map_or([0; 3], |picture| {
+            [picture.shape.channels, picture.shape.height, picture.shape.width]
+        });
+        let pictures = Pictures::new(channels, height, width, &pixels).blame_work()?;
+        let features = self.classifier.features(&pictures).blame_work()?;
+        let drawn = Statistics::of(&features).blame_work()?;
+        frechet_distance(&drawn, &self.reference.statistics).blame_work()
+    }
+}

@@ -1,0 +1,235 @@
+//! What the report of quickstart tells.
+
+use super::grids::Draft;
+use super::{GOAL, GOAL_STEPS, machine};
+use crate::failure::Outcome;
+use crate::report::{
+    Grid, Grids, Highlight, LossCurve, Origin, Report, Row, duration, ratio, read_losses,
+};
+use fewstep_distill::recipe::DistillRecipe;
+use fewstep_distill::run::Run;
+use fewstep_formats::Model;
+
+/// What the distance in the rows is called.
+pub(super) const METRIC: &str = "classifier FID";
+
+/// The row that the others are compared with: the teacher with the most network calls.
+pub(super) fn reference(rows: &[Row]) -> Option<&Row> {
+    let teachers = rows.iter().filter(|row| row.model == Origin::Teacher);
+    teachers.max_by_key(|row| row.network_calls)
+}
+
+/// The row of the student with so many steps.
+pub(super) fn student(rows: &[Row], steps: usize) -> Option<&Row> {
+    rows.iter().find(|row| row.model == Origin::Student && row.steps == steps)
+}
+
+/// The whole report.
+pub(super) fn report(
+    run: &Run,
+    recipe: &DistillRecipe,
+    teacher: &Model,
+    rows: &[Row],
+    draft: Draft,
+) -> Outcome<Report> {
+    let losses = read_losses(&run.folder.join("metrics.jsonl"))?;
+    Ok(Report {
+        source: format!(
+            "fewstep quickstart: Fashion-MNIST, {} classes, {} x {} pixels",
+            run.dataset.classes.len(),
+            run.dataset.shape.height,
+            run.dataset.shape.width
+        ),
+        title: match reference(rows) {
+            Some(row) => format!("{GOAL_STEPS} network calls instead of {}", row.network_calls),
+            None => "Fewer network calls".into(),
+        },
+        lead: "A diffusion model that draws well only in many steps was distilled, on this machine, into students that draw in 8, 4, 2 or 1. The strength of the guidance can still be chosen.".into(),
+        highlights: highlights(run, rows, &draft, &losses),
+        story: story(recipe, teacher, rows),
+        grids: grids(run, rows, draft),
+        metric: METRIC,
+        measure: measure(rows),
+        facts: facts(run, teacher, rows, &losses),
+        recipe: toml::to_string(recipe).unwrap_or_default(),
+        next: next(run),
+        rows: rows.to_vec(),
+        losses,
+    })
+}
+
+fn highlights(run: &Run, rows: &[Row], draft: &Draft, losses: &[LossCurve]) -> Vec<Highlight> {
+    let highlight = |value: String, label: String| Highlight { value, label };
+    let mut highlights = vec![];
+    if let (Some(student), Some(teacher)) = (student(rows, GOAL_STEPS), reference(rows)) {
+        highlights.push(highlight(
+            format!("{:.2} ×", ratio(student, teacher)),
+            format!(
+                "the teacher's {METRIC}: {:.2} with {} calls, {:.2} with {}. Lower is better.",
+                student.fid, student.network_calls, teacher.fid, teacher.network_calls
+            ),
+        ));
+        // The teacher's time from the grid that was drawn just now: its row may be from another machine.
+        let place = rows.iter().position(|row| row == teacher);
+        if let Some(seconds) = place.and_then(|place| draft.seconds.get(place)) {
+            highlights.push(highlight(
+                format!("{:.0} ×", seconds / student.seconds_per_image),
+                format!(
+                    "as fast: {:.1} ms for a picture, where the teacher takes {:.1} ms on this machine.",
+                    student.seconds_per_image * 1e3,
+                    seconds * 1e3
+                ),
+            ));
+        }
+    }
+    let seconds = losses.iter().map(|curve| curve.seconds).sum();
+    highlights.push(highlight(
+        duration(seconds),
+        format!(
+            "of training for all students, on {} real pictures.",
+            thousands(run.dataset.len())
+        ),
+    ));
+    if let Some(bytes) = machine::peak_memory() {
+        highlights.push(highlight(
+            format!("{:.1} GiB", bytes as f64 / (1u64 << 30) as f64),
+            format!("of memory at most, on {} processor cores.", machine::cores()),
+        ));
+    }
+    highlights
+}
+
+fn story(recipe: &DistillRecipe, teacher: &Model, rows: &[Row]) -> Vec<String> {
+    let mut story = vec![format!(
+        "The teacher is a diffusion model with {:.2} million parameters, trained on all of Fashion-MNIST with classifier-free guidance. Each of its steps takes two network calls, one with the class and one without, and it needs dozens of steps.",
+        teacher.parameters() as f64 / 1e6
+    )];
+    if recipe.guided.is_some() {
+        story.push("Stage one folded both calls into one: a student that takes the guidance weight w as an input, for every w of its range at once.".into());
+    }
+    if let Some(progressive) = &recipe.progressive {
+        let steps: Vec<String> = std::iter::successors(Some(progressive.start_steps), |steps| Some(steps / 2))
+            .take_while(|steps| *steps >= progressive.end_steps.max(1))
+            .map(|steps| steps.to_string())
+            .collect();
+        story.push(format!(
+            "Stage two halved the steps again and again, {}: each student learns to reach in one step where its teacher arrives in two, then becomes the teacher of the next.",
+            steps.join(" → ")
+        ));
+    }
+    if let (Some(student), Some(teacher)) = (student(rows, GOAL_STEPS), reference(rows)) {
+        let ratio = ratio(student, teacher);
+        story.push(match ratio <= GOAL {
+            true => format!(
+                "The goal was a student that is at {GOAL_STEPS} steps within {GOAL} times its teacher's distance at {}. It is reached: {ratio:.2} times.",
+                teacher.steps
+            ),
+            false => format!(
+                "The goal was a student that is at {GOAL_STEPS} steps within {GOAL} times its teacher's distance at {}. It is missed: {ratio:.2} times. More updates are the first thing to try (--set guided.updates=1000 --set progressive.updates=500).",
+                teacher.steps
+            ),
+        });
+    }
+    story
+}
+
+fn grids(run: &Run, rows: &[Row], draft: Draft) -> Grids {
+    let grid = |(row, png): (&Row, Vec<u8>)| Grid {
+        name: format!("{}, {}", capitalised(row.model.name()), plural(row.steps, "step")),
+        details: vec![plural(row.network_calls, "call"), format!("FID {:.2}", row.fid)],
+        is_highlighted: (row.model, row.steps) == (Origin::Student, GOAL_STEPS),
+        png,
+    };
+    Grids {
+        note: "The same place has the same noise and the same class in every grid: only the model and its steps differ.".into(),
+        row_names: run.dataset.classes.clone(),
+        grids: std::iter::zip(rows, draft.pngs).map(grid).collect(),
+    }
+}
+
+fn measure(rows: &[Row]) -> String {
+    let samples = rows.first().map_or(0, |row| row.samples);
+    format!(
+        "How far drawn pictures are from real ones, by cost. The {METRIC} is the Fréchet distance between {} drawn pictures and the 60,000 training pictures, as a small classifier of Fashion-MNIST sees them. It compares models of the same data with each other; it is not the FID of the literature. A hollow point was measured earlier.",
+        thousands(samples)
+    )
+}
+
+fn facts(run: &Run, teacher: &Model, rows: &[Row], losses: &[LossCurve]) -> Vec<(String, String)> {
+    let training: f64 = losses.iter().map(|curve| curve.seconds).sum();
+    let live = rows.iter().filter(|row| !row.stored);
+    let judging: f64 = live.map(|row| row.seconds_per_image * row.samples as f64).sum();
+    let mut facts = vec![
+        ("Machine", machine::describe()),
+        ("Time", format!("{} of training, {} of drawing what was measured", duration(training), duration(judging))),
+        ("Seed", run.seed.to_string()),
+        ("Teacher", format!("builtin:fashion-mnist-teacher, weights {}", teacher.weights_hash())),
+        ("Pictures", format!("{}, {}", run.dataset.name, run.dataset.fingerprint())),
+    ];
+    if let Some(row) = rows.first() {
+        facts.push(("Classifier", row.features.clone()));
+        facts.push(("Guidance", format!("w = {} in all figures (guidance scale {})", row.w, row.w + 1.0)));
+    }
+    if let Some(row) = rows.iter().find(|row| row.stored) {
+        facts.push((
+            "Stored measurement",
+            format!(
+                "the {} at {} steps; reproduce it with: fewstep eval --model builtin:fashion-mnist-teacher --steps {} --w {} --count {}",
+                row.model.name(), row.steps, row.steps, row.w, row.samples
+            ),
+        ));
+    }
+    facts.into_iter().map(|(name, value)| (name.to_string(), value)).collect()
+}
+
+fn next(run: &Run) -> Vec<(String, String)> {
+    let folder = run.folder.display();
+    let step = |what: &str, command: String| (what.to_string(), command);
+    vec![
+        step(
+            "Draw with the student of 4 steps, with stronger guidance:",
+            format!("fewstep sample --model {folder} --steps 4 --w 2 --count 64 --out grid.png"),
+        ),
+        step(
+            "Train a teacher on pictures of your own, a folder of images per class, and distil it:",
+            "fewstep train RECIPE.toml --set data.kind=folder --set data.path=PICTURES --out runs/teacher\nfewstep distill RECIPE.toml --set teacher=runs/teacher/models/teacher --out runs/student".into(),
+        ),
+    ]
+}
+
+fn plural(count: usize, noun: &str) -> String {
+    match count {
+        1 => format!("1 {noun}"),
+        _ => format!("{count} {noun}s"),
+    }
+}
+
+fn capitalised(word: &str) -> String {
+    let mut letters = word.chars();
+    letters.next().map(|first| first.to_uppercase().chain(letters).collect()).unwrap_or_default()
+}
+
+/// A whole number with commas: 60,000.
+fn thousands(number: usize) -> String {
+    let digits = number.to_string();
+    let mut text = String::new();
+    for (index, digit) in digits.chars().enumerate() {
+        if index > 0 && (digits.len() - index).is_multiple_of(3) {
+            text.push(',');
+        }
+        text.push(digit);
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_and_words_read_well() {
+        assert_eq!([0, 600, 6000, 1234567].map(thousands), ["0", "600", "6,000", "1,234,567"]);
+        assert_eq!((plural(1, "call"), plural(2, "call")), ("1 call".into(), "2 calls".into()));
+        assert_eq!(capitalised("teacher"), "Teacher");
+    }
+}

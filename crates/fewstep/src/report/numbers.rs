@@ -1,0 +1,38 @@
+//! Numbers for people.
+
+/// A number with three significant digits.
+pub(super) fn significant(value: f64) -> String {
+    if value == 0.0 || !value.is_finite() {
+        return value.to_string();
+    }
+    let decimals = (2 - value.abs().log10().floor() as i32).max(0) as usize;
+    format!("{value:.decimals$}")
+}
+
+/// A time for people: `48 s`, `6 min 12 s`, `3 h 5 min`.
+pub(crate) fn duration(seconds: f64) -> String {
+    let whole = seconds.round() as u64;
+    match whole {
+        0..60 => format!("{whole} s"),
+        60..3600 => format!("{} min {} s", whole / 60, whole % 60),
+        _ => format!("{} h {} min", whole / 3600, whole % 3600 / 60),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn times_are_for_people() {
+        assert_eq!(duration(47.6), "48 s");
+        assert_eq!(duration(372.0), "6 min 12 s");
+        assert_eq!(duration(11_100.0), "3 h 5 min");
+    }
+
+    #[test]
+    fn three_digits_say_enough() {
+        let texts = [0.012345, 1.0, 12.345, 1234.5, 0.0].map(significant);
+        assert_eq!(texts, ["0.0123", "1.00", "12.3", "1234", "0"]);
+    }
+}

@@ -1,0 +1,176 @@
+//! One measured figure: a row of `results.json`.
+
+use crate::failure::{Blame, Failure, Outcome};
+use fewstep_formats::write_json_atomically;
+use serde::{Deserialize, Serialize};
+use std::path::Path;
+
+/// How good a model is when it is sampled in one way.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub(crate) struct Row {
+    /// Teacher or student.
+    pub model: Origin,
+    /// Name of the sampler.
+    pub sampler: String,
+    /// Steps.
+    pub steps: usize,
+    /// Guidance weight.
+    pub w: f64,
+    /// Fréchet distance to the real pictures.
+    pub fid: f64,
+    /// Evaluations of the network that one picture costs.
+    pub network_calls: usize,
+    /// Time that one picture costs, without measuring it.
+    pub seconds_per_image: f64,
+    /// Pictures measured.
+    pub samples: usize,
+    /// The network that the distance was measured with, and the hash of its weights.
+    pub features: String,
+    /// Whether the row was measured earlier, on another machine.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub stored: bool,
+}
+
+/// Which kind of model a row is about.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum Origin {
+    /// The model that is distilled.
+    Teacher,
+    /// What it was distilled to.
+    Student,
+}
+
+impl Origin {
+    /// Its name in results and tables.
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Origin::Teacher => "teacher",
+            Origin::Student => "student",
+        }
+    }
+}
+
+/// The quality of `row` in multiples of that of `reference`; below 1 is better.
+pub(crate) fn ratio(row: &Row, reference: &Row) -> f64 {
+    row.fid / reference.fid
+}
+
+/// Reads `results.json`; no file is no rows.
+///
+/// # Errors
+/// When it holds something else.
+pub(crate) fn read_rows(path: &Path) -> Outcome<Vec<Row>> {
+    let text = match std::fs::read_to_string(path) {
+        Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(vec![]),
+        text => text.blame_input()?,
+    };
+    serde_json::from_str(&text).map_err(|e| {
+        let path = path.display();
+        Failure::input(format!("{path} holds no results ({e}): delete it to have them measured again"))
+    })
+}
+
+/// Writes `results.json`.
+///
+/// # Errors
+/// When it cannot be written.
+pub(crate) fn write_rows(path: &Path, rows: &[Row]) -> Outcome {
+    write_json_atomically(path, &rows).blame_input()
+}
+
+/// The rows side by side for a terminal, with `label` for the distance. The last row of the teacher is what the
+/// others are compared with.
+pub(crate) fn table(rows: &[Row], reference: Option<&Row>, label: &str) -> String {
+    let head = ["model", "sampler", "steps", "w", "network calls", label, "against it", "ms/picture"];
+    let mut cells = vec![head.map(String::from)];
+    for row in rows {
+        let against = reference.map(|r| format!("{:.2}x", ratio(row, r)));
+        let mark = if row.stored { "*" } else { "" };
+        cells.push([
+            format!("{}{mark}", row.model.name()),
+            row.sampler.clone(),
+            row.steps.to_string(),
+            row.w.to_string(),
+            row.network_calls.to_string(),
+            format!("{:.2}", row.fid),
+            against.unwrap_or_default(),
+            format!("{:.1}", row.seconds_per_image * 1e3),
+        ]);
+    }
+    let width = |column: usize| cells.iter().map(|line| line[column].len()).max().unwrap_or(0);
+    let widths: Vec<usize> = (0..head.len()).map(width).collect();
+    let mut text = String::new();
+    for line in &cells {
+        for (column, (cell, width)) in std::iter::zip(line, &widths).enumerate() {
+            match column {
+                0 | 1 => text.push_str(&format!("{cell:<width$}  ")),
+                _ => text.push_str(&format!("{cell:>width$}  ")),
+            }
+        }
+        text.truncate(text.trim_end().len());
+        text.push('\n');
+    }
+    text
+}
+
+#[cfg(test)]
+pub(super) mod tests {
+    use super::*;
+
+    pub(in crate::report) fn row(model: Origin, steps: usize, fid: f64) -> Row {
+        Row {
+            model,
+            sampler: match model {
+                Origin::Teacher => "ddim".into(),
+                Origin::Student => "deterministic".into(),
+            },
+            steps,
+            w: 1.0,
+            fid,
+            network_calls: match model {
+                Origin::Teacher => 2 * steps,
+                Origin::Student => steps,
+            },
+            seconds_per_image: 0.0005 * steps as f64,
+            samples: 2000,
+            features: "classifier (0123456789ab)".into(),
+            stored: steps == 64,
+        }
+    }
+
+    #[test]
+    fn rows_have_the_documented_names() {
+        let json = serde_json::to_string(&row(Origin::Student, 4, 6.5)).expect("JSON");
+        let expected = r#"{"model":"student","sampler":"deterministic","steps":4,"w":1.0,"fid":6.5,"network_calls":4,"seconds_per_image":0.002,"samples":2000,"features":"classifier (0123456789ab)"}"#;
+        assert_eq!(json, expected);
+        let stored = row(Origin::Teacher, 64, 6.0);
+        let json = serde_json::to_string(&stored).expect("JSON");
+        assert!(json.ends_with(r#""stored":true}"#), "{json}");
+        assert_eq!(serde_json::from_str::<Row>(&json).expect("a row"), stored);
+    }
+
+    #[test]
+    fn the_table_is_aligned_and_marks_what_was_not_measured_now() {
+        let rows = [row(Origin::Teacher, 64, 6.0), row(Origin::Student, 4, 6.6)];
+        let table = table(&rows, Some(&rows[0]), "classifier FID");
+        let expected = "\
+model     sampler        steps  w  network calls  classifier FID  against it  ms/picture
+teacher*  ddim              64  1            128            6.00       1.00x        32.0
+student   deterministic      4  1              4            6.60       1.10x         2.0
+";
+        assert_eq!(table, expected);
+    }
+
+    #[test]
+    fn results_that_cannot_be_read_are_named() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = folder.path().join("results.json");
+        assert!(read_rows(&path).is_ok_and(|rows| rows.is_empty()));
+        std::fs::write(&path, "[{}]").expect("written");
+        let Err(Failure::Input(error)) = read_rows(&path) else {
+            panic!("damaged results must be refused");
+        };
+        assert!(error.to_string().contains("results.json"), "{error}");
+    }
+}

@@ -1,0 +1,129 @@
+//! `fewstep quickstart` through the real program: the whole method with hardly any training.
+
+#![allow(clippy::unwrap_used)]
+
+use serde_json::Value;
+use std::path::Path;
+use std::process::{Command, Output};
+
+/// Two updates of small batches for each phase, and 20 pictures for each figure.
+const SMALL: [&str; 8] = [
+    "--samples=20",
+    "--set=guided.updates=2",
+    "--set=guided.optim.batch=8",
+    "--set=progressive.updates=2",
+    "--set=progressive.optim.batch=8",
+    "--set=run.log_every=1",
+    "--seed=7",
+    "--out=run",
+];
+
+fn quickstart(folder: &Path, words: &[&str]) -> Output {
+    Command::new(env!("CARGO_BIN_EXE_fewstep"))
+        .current_dir(folder)
+        .arg("quickstart")
+        .args(words)
+        .output()
+        .unwrap()
+}
+
+fn text(bytes: &[u8]) -> String {
+    String::from_utf8_lossy(bytes).into_owned()
+}
+
+#[test]
+fn a_run_leaves_students_pictures_results_and_a_report() {
+    let folder = tempfile::tempdir().unwrap();
+    let output = quickstart(folder.path(), &SMALL);
+    let (out, log) = (text(&output.stdout), text(&output.stderr));
+    assert!(output.status.success(), "{log}");
+    let run = folder.path().join("run");
+    check_files(&run);
+    check_results(&run);
+    check_report(&run);
+    assert!(out.contains("times its teacher's") && out.contains("report.html"), "{out}");
+    // Not a terminal: one line for each stage.
+    assert!(log.contains("1/13 guided: 2 updates in") && log.contains("13/13 the same seeds"), "{log}");
+
+    refused_without_resume(folder.path());
+    resumed_with_nothing_left_to_measure(folder.path());
+}
+
+fn check_files(run: &Path) {
+    let students = [8, 4, 2, 1].map(|steps| format!("models/steps-{steps}/fewstep.json"));
+    let teacher = [64, 8, 4].map(|steps| format!("samples/teacher-{steps}.png"));
+    let drawn = [8, 4, 2, 1].map(|steps| format!("samples/student-{steps}.png"));
+    let others = ["recipe.toml", "metrics.jsonl", "plot.svg", "models/guided/fewstep.json"];
+    for file in students.iter().chain(&teacher).chain(&drawn).map(String::as_str).chain(others) {
+        assert!(run.join(file).is_file(), "{file} is missing");
+    }
+}
+
+fn check_results(run: &Path) {
+    let results = std::fs::read_to_string(run.join("results.json")).unwrap();
+    let rows: Vec<Value> = serde_json::from_str(&results).unwrap();
+    let ways: Vec<(&str, u64, u64)> = rows
+        .iter()
+        .map(|row| {
+            let number = |key: &str| row[key].as_u64().unwrap();
+            (row["model"].as_str().unwrap(), number("steps"), number("network_calls"))
+        })
+        .collect();
+    let expected = [
+        ("teacher", 64, 128),
+        ("teacher", 8, 16),
+        ("teacher", 4, 8),
+        ("student", 8, 8),
+        ("student", 4, 4),
+        ("student", 2, 2),
+        ("student", 1, 1),
+    ];
+    assert_eq!(ways, expected);
+    for row in &rows {
+        assert_eq!((row["w"].as_f64(), row["samples"].as_u64()), (Some(1.0), Some(20)));
+        assert!(row["fid"].as_f64().unwrap() > 0.0 && row["seconds_per_image"].as_f64().unwrap() > 0.0);
+        assert!(row["sampler"].is_string());
+        assert!(row["features"].as_str().unwrap().contains("classifier"));
+    }
+}
+
+fn check_report(run: &Path) {
+    let page = std::fs::read_to_string(run.join("report.html")).unwrap();
+    assert_eq!(page.matches("data:image/png;base64,").count(), 7);
+    assert_eq!(page.matches(r#"<figure class="loss">"#).count(), 5);
+    for foreign in ["http", "<script", "<link", "url("] {
+        assert!(!page.contains(foreign), "{foreign} in the report");
+    }
+}
+
+fn refused_without_resume(folder: &Path) {
+    let output = quickstart(folder, &SMALL);
+    assert_eq!(output.status.code(), Some(2));
+    let message = text(&output.stderr);
+    assert!(message.contains("holds a run already") && message.contains("--resume"), "{message}");
+    let other_seed = ["--resume", "--seed=8", "--out=run"];
+    let output = quickstart(folder, &other_seed);
+    assert_eq!(output.status.code(), Some(2), "another recipe");
+}
+
+fn resumed_with_nothing_left_to_measure(folder: &Path) {
+    let file = folder.join("run/results.json");
+    let before = std::fs::read(&file).unwrap();
+    std::fs::remove_file(folder.join("run/report.html")).unwrap();
+    let output = quickstart(folder, &[&SMALL[..], &["--resume"]].concat());
+    assert!(output.status.success(), "{}", text(&output.stderr));
+    assert_eq!(std::fs::read(&file).unwrap(), before, "the same rows, times included");
+    assert!(folder.join("run/report.html").is_file());
+}
+
+#[test]
+fn other_teachers_and_data_are_sent_to_distill() {
+    let folder = tempfile::tempdir().unwrap();
+    let output = quickstart(folder.path(), &["--set=data.path=photos"]);
+    assert_eq!(output.status.code(), Some(2));
+    assert!(text(&output.stderr).contains("fewstep distill"));
+    let output = quickstart(folder.path(), &["--set=progressive.start_steps=12", "--set=progressive.end_steps=8"]);
+    assert_eq!(output.status.code(), Some(2));
+    assert!(text(&output.stderr).contains("halved"));
+    assert!(!folder.path().join("runs").exists(), "nothing was begun");
+}
