@@ -12,6 +12,7 @@ pub(crate) mod attention;
 pub(crate) mod conv;
 pub(crate) mod norm;
 mod output;
+mod product;
 mod scratch;
 pub(crate) mod simd;
 #[cfg(test)]

@@ -16,3 +16,10 @@ pub(crate) unsafe fn written_by(
     unsafe { values.set_len(len) };
     values
 }
+
+/// A result that several tasks write, each at places of its own.
+#[derive(Clone, Copy)]
+pub(crate) struct Shared(pub(crate) *mut f32);
+
+// SAFETY: who dereferences it answers for the places being the task's own.
+unsafe impl Sync for Shared {}

@@ -1,10 +1,10 @@
 //! The backward pass: with P the probabilities and `dP = dO Vᵀ`,
 //! `dS = P (dP - rowsum(dO O)) / sqrt(dim)`, `dQ = dS K`, `dK = dSᵀ Q`, `dV = Pᵀ dO`.
 
+use super::super::product::{Left, product};
 use super::super::scratch;
 use super::super::simd::math::exp;
 use super::super::simd::{Isa, Kernel, Lanes};
-use super::product::{Left, product};
 use super::{KEYS, QUERIES, Shape, lay_columns, lay_rows};
 use rayon::prelude::*;
 

@@ -1,9 +1,9 @@
 //! The forward pass: each block of queries goes over the blocks of keys with a running softmax.
 
+use super::super::product::{Left, product};
 use super::super::scratch;
 use super::super::simd::math::exp;
 use super::super::simd::{Isa, Kernel, Lanes};
-use super::product::{Left, product};
 use super::{KEYS, QUERIES, Shape, lay_columns, lay_rows};
 use rayon::prelude::*;
 

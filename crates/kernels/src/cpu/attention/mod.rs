@@ -7,7 +7,6 @@
 
 mod backward;
 mod forward;
-mod product;
 
 #[cfg(test)]
 mod tests;

@@ -87,7 +87,7 @@ fn check(shape: &Shape, spread: f32) -> Result<(), TestCaseError> {
     let exact = exact(shape, &inputs);
     for isa in Isa::available() {
         for (index, (ours, exact)) in ours(isa, shape, &inputs).iter().zip(&exact).enumerate() {
-            let far = beyond(1e-5, ours, exact);
+            let far = beyond(0.05 * f64::from(spread), ours, exact);
             prop_assert!(
                 far.is_none(),
                 "{isa:?}: result {index} {}",

@@ -1,5 +1,6 @@
 //! Every output position gathers its taps: the forward pass, and the gradient of the input.
 
+use super::super::output::Shared;
 use super::super::scratch;
 use super::super::simd::transpose::{Rows, transpose};
 use super::super::simd::{Isa, Kernel, Lanes};
@@ -38,11 +39,6 @@ pub(super) struct Gather<'a> {
     pub(super) grid: Grid,
 }
 
-/// The output, which tasks write at positions of their own.
-struct Output(*mut MaybeUninit<f32>);
-// SAFETY: a task writes only the image, panel of channels and rows that it alone was given.
-unsafe impl Sync for Output {}
-
 impl Gather<'_> {
     /// Computes the grid's positions of every channel of every image; the others are left alone.
     pub(super) fn run(&self, source: &[f32], output: &mut [MaybeUninit<f32>]) {
@@ -57,7 +53,7 @@ impl Gather<'_> {
             source.len()
                 >= self.batch * self.source_channels * self.source_size[0] * self.source_size[1]
         );
-        let output = Output(output.as_mut_ptr());
+        let output = Shared(output.as_mut_ptr().cast());
         let window = Window::new(self.taps, self.stride, rows, width);
         let offsets = window.offsets(chunk);
         (0..self.batch * panels * blocks)
@@ -70,7 +66,7 @@ impl Gather<'_> {
                     self.isa.run(Task {
                         gather: self,
                         source,
-                        output: &output,
+                        output,
                         image: task / blocks / panels,
                         panel: task / blocks % panels,
                         first_row,
@@ -89,7 +85,7 @@ impl Gather<'_> {
 struct Task<'a> {
     gather: &'a Gather<'a>,
     source: &'a [f32],
-    output: &'a Output,
+    output: Shared,
     image: usize,
     panel: usize,
     first_row: usize,
@@ -181,7 +177,7 @@ impl Task<'_> {
         // SAFETY: `run` checked that the output holds every image and channel. What is written are the
         // grid's positions of this task's channels and rows, of which `sums` has one row each.
         unsafe {
-            let to: *mut f32 = self.output.0.add(start).cast();
+            let to = self.output.0.add(start);
             if g.grid.size == g.size {
                 let from = Rows {
                     start: sums.as_ptr(),
@@ -196,11 +192,12 @@ impl Task<'_> {
             }
             for row in 0..self.rows {
                 let y = g.grid.first[0] + (self.first_row + row) * g.grid.step;
-                for column in 0..width {
-                    let at = y * g.size[1] + g.grid.first[1] + column * g.grid.step;
-                    let from = &sums[(row * width + column) * lanes..][..channels];
-                    for (lane, &sum) in from.iter().enumerate() {
-                        *to.add(lane * plane + at) = sum;
+                let to = to.add(y * g.size[1] + g.grid.first[1]);
+                // Channel by channel: neighbouring positions lie on the same cache lines.
+                for lane in 0..channels {
+                    let from = sums.as_ptr().add(row * width * lanes + lane);
+                    for column in 0..width {
+                        *to.add(lane * plane + column * g.grid.step) = *from.add(column * lanes);
                     }
                 }
             }

@@ -1,28 +1,27 @@
-//! 2-D convolution over `[batch, channels, height, width]`.
+//! 2-D convolution over `[batch, channels, height, width]`, in three ways:
 //!
-//! A convolution is taken apart into *taps*: the output at a position is a sum, over channels and taps,
-//! of the input at the tap's offset from it times a weight. The register tile is a few positions by
-//! two registers of output channels, so that no spatial size is a bad one; each image is read
-//! where it lies, but for a copy of a few channels at a time with the border of zeros around.
+//! - [`pointwise`]: a kernel of one element is a matrix product per image,
+//! - [`winograd`]: a 3x3 kernel at stride one between enough channels goes through F(4x4, 3x3),
+//! - [`direct`]: any other. The convolution is taken apart into *taps*: the output at a position is a sum,
+//!   over channels and taps, of the input at the tap's offset from it times a weight.
 //!
-//! - the forward pass and the input's gradient are one engine ([`gather`]) with other taps,
-//! - the weight's gradient ([`weight_grad`]) contracts over positions instead of channels and taps.
+//! The register tile is always a few rows by two registers; where output channels lie along the lanes,
+//! no spatial size is a bad one.
 
+mod direct;
 mod gather;
 mod pack;
+mod parts;
+mod pointwise;
 mod weight_grad;
 mod window;
+mod winograd;
 
 #[cfg(test)]
 mod tests;
 
-use super::output::written_by;
 use super::simd::Isa;
-use gather::{Gather, Grid};
-use pack::pack_weights;
-use std::mem::MaybeUninit;
-pub(crate) use weight_grad::{bias_grad, weight_grad};
-use window::Tap;
+pub(crate) use parts::Gradients;
 
 /// The sizes of one convolution.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -58,17 +57,26 @@ impl Shape {
     pub(crate) fn weight_len(&self) -> usize {
         self.channels_out * self.channels_in * self.kernel[0] * self.kernel[1]
     }
+}
 
-    /// Where the output at position 0 reads the input, for each kernel element.
-    fn taps(&self) -> Vec<Tap> {
-        let padding = self.padding as isize;
-        let [height, width] = self.kernel;
-        (0..height * width)
-            .map(|k| Tap {
-                dy: (k / width) as isize - padding,
-                dx: (k % width) as isize - padding,
-            })
-            .collect()
+/// How a convolution is computed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Way {
+    Pointwise,
+    Winograd,
+    Direct,
+}
+
+impl Way {
+    /// The fastest way, by measurement.
+    fn of(isa: Isa, shape: &Shape) -> Self {
+        if pointwise::fits(isa, shape) {
+            Self::Pointwise
+        } else if winograd::fits(shape) {
+            Self::Winograd
+        } else {
+            Self::Direct
+        }
     }
 }
 
@@ -80,98 +88,40 @@ pub(crate) fn forward(
     weight: &[f32],
     bias: Option<&[f32]>,
 ) -> Vec<f32> {
-    let taps = shape.taps();
-    let elements: Vec<usize> = (0..taps.len()).collect();
-    let packed = pack_weights(isa, weight, shape, &elements, false);
-    let size = shape.output();
-    let gather = Gather {
-        isa,
-        batch: shape.batch,
-        source_channels: shape.channels_in,
-        source_size: shape.size_in,
-        stride: shape.stride,
-        channels: shape.channels_out,
-        size,
-        taps: &taps,
-        weights: &packed,
-        bias,
-        grid: Grid {
-            size,
-            first: [0, 0],
-            step: 1,
-        },
-    };
-    // SAFETY: the grid is the whole output, and `run` writes every position of its grid.
-    unsafe { written_by(shape.output_len(), |y| gather.run(x, y)) }
+    match Way::of(isa, shape) {
+        Way::Pointwise => pointwise::forward(isa, shape, x, weight, bias),
+        Way::Winograd => winograd::forward(isa, shape, x, weight, bias),
+        Way::Direct => direct::forward(isa, shape, x, weight, bias),
+    }
 }
 
 /// The gradient of the input, given that of the output.
-///
-/// Input positions fall into `stride`² classes by their remainder; within one, each reads the output's
-/// gradient through the same taps at stride one.
 pub(crate) fn input_grad(isa: Isa, shape: &Shape, dy: &[f32], weight: &[f32]) -> Vec<f32> {
-    // SAFETY: the classes make up the whole input, and each writes every position of its own.
-    unsafe {
-        written_by(shape.input_len(), |dx| {
-            for class in 0..shape.stride * shape.stride {
-                let first = [class / shape.stride, class % shape.stride];
-                if first[0] < shape.size_in[0] && first[1] < shape.size_in[1] {
-                    input_grad_of_class(isa, shape, first, dy, weight, dx);
-                }
-            }
-        })
+    match Way::of(isa, shape) {
+        Way::Pointwise => pointwise::input_grad(isa, shape, dy, weight),
+        Way::Winograd => winograd::input_grad(isa, shape, dy, weight),
+        Way::Direct => direct::input_grad(isa, shape, dy, weight),
     }
 }
 
-/// The gradient at the input positions `first + stride * i`.
-fn input_grad_of_class(
-    isa: Isa,
-    shape: &Shape,
-    first: [usize; 2],
-    dy: &[f32],
-    weight: &[f32],
-    dx: &mut [MaybeUninit<f32>],
-) {
-    let (elements, taps): (Vec<usize>, Vec<Tap>) = class_taps(shape, first).into_iter().unzip();
-    let packed = pack_weights(isa, weight, shape, &elements, true);
-    let along = |axis: usize| (shape.size_in[axis] - first[axis]).div_ceil(shape.stride);
-    Gather {
-        isa,
-        batch: shape.batch,
-        source_channels: shape.channels_out,
-        source_size: shape.output(),
-        stride: 1,
-        channels: shape.channels_in,
-        size: shape.size_in,
-        taps: &taps,
-        weights: &packed,
-        bias: None,
-        grid: Grid {
-            size: [along(0), along(1)],
-            first,
-            step: shape.stride,
-        },
+/// The gradients of weight and bias, given that of the output.
+///
+/// The sum over images is split by the shape alone, and its parts are added in order.
+pub(crate) fn weight_grad(isa: Isa, shape: &Shape, x: &[f32], dy: &[f32]) -> Gradients {
+    match Way::of(isa, shape) {
+        Way::Winograd => winograd::weight_grad(isa, shape, x, dy),
+        Way::Pointwise | Way::Direct => weight_grad::weight_grad(isa, shape, x, dy),
     }
-    .run(dy, dx);
 }
 
-/// The kernel elements that reach the input positions `first + stride * i`, and where from.
-fn class_taps(shape: &Shape, first: [usize; 2]) -> Vec<(usize, Tap)> {
-    let along = |axis: usize, element: usize| {
-        let distance = (first[axis] + shape.padding) as isize - element as isize;
-        let stride = shape.stride as isize;
-        (distance % stride == 0).then_some(distance / stride)
-    };
-    let [height, width] = shape.kernel;
-    (0..height * width)
-        .filter_map(|k| {
-            Some((
-                k,
-                Tap {
-                    dy: along(0, k / width)?,
-                    dx: along(1, k % width)?,
-                },
-            ))
-        })
-        .collect()
+/// The gradient of the bias alone.
+pub(crate) fn bias_grad(shape: &Shape, dy: &[f32]) -> Vec<f32> {
+    let [height, width] = shape.output();
+    let mut bias = vec![0.0; shape.channels_out];
+    for image in dy.chunks_exact(shape.channels_out * height * width) {
+        for (sum, plane) in bias.iter_mut().zip(image.chunks_exact(height * width)) {
+            *sum += plane.iter().sum::<f32>();
+        }
+    }
+    bias
 }

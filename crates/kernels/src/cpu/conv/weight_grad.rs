@@ -1,10 +1,11 @@
-//! The gradients of the weight and the bias: sums over images and positions.
+//! The gradients of the weight and the bias by taps: sums over images and positions.
 
 use super::super::scratch;
 use super::super::simd::transpose::{Rows, transpose};
 use super::super::simd::{Isa, Kernel, Lanes};
 use super::Shape;
 use super::pack::panel_width;
+use super::parts::{Gradients, Parts, TASKS, add_columns};
 use super::window::Window;
 use rayon::prelude::*;
 
@@ -12,19 +13,7 @@ use rayon::prelude::*;
 const POSITIONS: usize = 128;
 /// Input channels per task.
 const CHANNELS: usize = 32;
-/// Parts of equal size that the sum over images is split into, at least, counting panels and channels.
-const TASKS: usize = 16;
-
-/// What [`weight_grad`] returns.
-pub(crate) struct Gradients {
-    pub(crate) weight: Vec<f32>,
-    pub(crate) bias: Vec<f32>,
-}
-
-/// The gradients of weight and bias, given that of the output.
-///
-/// The sum over images is split by the shape alone, and its parts are added in order.
-pub(crate) fn weight_grad(isa: Isa, shape: &Shape, x: &[f32], dy: &[f32]) -> Gradients {
+pub(super) fn weight_grad(isa: Isa, shape: &Shape, x: &[f32], dy: &[f32]) -> Gradients {
     let lanes = panel_width(isa);
     let taps = shape.taps();
     let panels = shape.channels_out.div_ceil(lanes);
@@ -34,7 +23,7 @@ pub(crate) fn weight_grad(isa: Isa, shape: &Shape, x: &[f32], dy: &[f32]) -> Gra
     let rows = (POSITIONS / width).clamp(1, height);
     let window = Window::new(&taps, shape.stride, rows, width);
     let offsets = window.offsets(CHANNELS.min(shape.channels_in));
-    let parts: Vec<Vec<f32>> = (0..groups * panels * slices)
+    let values = (0..groups * panels * slices)
         .into_par_iter()
         .map(|task| {
             let (group, panel, slice) = (
@@ -65,85 +54,12 @@ pub(crate) fn weight_grad(isa: Isa, shape: &Shape, x: &[f32], dy: &[f32]) -> Gra
             )
         })
         .collect();
-    unpack(isa, shape, parts, groups)
-}
-
-/// The gradient of the bias alone.
-pub(crate) fn bias_grad(shape: &Shape, dy: &[f32]) -> Vec<f32> {
-    let [height, width] = shape.output();
-    let mut bias = vec![0.0; shape.channels_out];
-    for image in dy.chunks_exact(shape.channels_out * height * width) {
-        for (sum, plane) in bias.iter_mut().zip(image.chunks_exact(height * width)) {
-            *sum += plane.iter().sum::<f32>();
-        }
+    Parts {
+        values,
+        groups,
+        slice: CHANNELS,
     }
-    bias
-}
-
-/// Adds the parts of all groups, in order, and brings them into the weight's order.
-fn unpack(isa: Isa, shape: &Shape, mut parts: Vec<Vec<f32>>, groups: usize) -> Gradients {
-    let lanes = panel_width(isa);
-    let area = shape.kernel[0] * shape.kernel[1];
-    let slices = shape.channels_in.div_ceil(CHANNELS);
-    let (sums, others) = parts.split_at_mut(shape.channels_out.div_ceil(lanes) * slices);
-    debug_assert_eq!(others.len(), sums.len() * (groups - 1));
-    let row = shape.channels_in * area;
-    let mut weight = vec![0.0; shape.weight_len()];
-    let mut bias = vec![0.0; shape.channels_out];
-    let count = sums.len();
-    let panels = weight
-        .par_chunks_mut(lanes * row)
-        .zip(bias.par_chunks_mut(lanes));
-    panels
-        .zip(sums.par_chunks_mut(slices))
-        .enumerate()
-        .for_each(|(panel, ((weight, bias), sums))| {
-            for (slice, sum) in sums.iter_mut().enumerate() {
-                for other in others.iter().skip(panel * slices + slice).step_by(count) {
-                    sum.iter_mut().zip(other).for_each(|(a, b)| *a += b);
-                }
-                let weight = &mut weight[slice * CHANNELS * area..];
-                isa.run(Reorder {
-                    sum,
-                    channels: bias.len(),
-                    weight,
-                    row,
-                });
-            }
-            let last = sums[0].len() - lanes;
-            bias.copy_from_slice(&sums[0][last..][..bias.len()]);
-        });
-    Gradients { weight, bias }
-}
-
-/// A part's rows of lanes as the rows of the weight's output channels.
-struct Reorder<'a> {
-    sum: &'a [f32],
-    channels: usize,
-    weight: &'a mut [f32],
-    /// Floats from one output channel's weights to the next's.
-    row: usize,
-}
-
-impl Kernel for Reorder<'_> {
-    type Output = ();
-
-    #[inline(always)]
-    fn run<V: Lanes>(self) {
-        let lanes = 2 * V::N;
-        let rows = self.sum.len() / lanes - 1;
-        assert!((self.channels - 1) * self.row + rows <= self.weight.len());
-        let from = Rows {
-            start: self.sum.as_ptr(),
-            pitch: lanes,
-        };
-        let to = Rows {
-            start: self.weight.as_mut_ptr(),
-            pitch: self.row,
-        };
-        // SAFETY: the sum has one row of lanes more, and the end of the weight's last row was checked.
-        unsafe { transpose::<V>(from, [rows, self.channels], to) }
-    }
+    .add(isa, shape)
 }
 
 /// The sums of one group of images, for a panel of output channels and a few input channels.
@@ -246,21 +162,6 @@ impl Task<'_> {
             for to in to.chunks_exact_mut(lanes).take(positions.len()) {
                 to[channels..].fill(0.0);
             }
-        }
-    }
-}
-
-/// Adds every row of lanes in `rows` to `sum`.
-#[inline(always)]
-fn add_columns<V: Lanes>(rows: &[f32], sum: &mut [f32]) {
-    for (lane, sum) in sum.chunks_exact_mut(V::N).enumerate() {
-        // SAFETY: `sum` and each row's part hold `N` floats.
-        unsafe {
-            let mut acc = V::load(sum.as_ptr());
-            for row in rows.chunks_exact(2 * V::N) {
-                acc = acc.add(V::load(row[lane * V::N..][..V::N].as_ptr()));
-            }
-            acc.store(sum.as_mut_ptr());
         }
     }
 }

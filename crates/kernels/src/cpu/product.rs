@@ -1,12 +1,12 @@
 //! Small matrix products out of registers.
 
-use super::super::simd::Lanes;
+use super::simd::Lanes;
 
 /// The left factor, a matrix of which one row follows the other in steps of `pitch` floats.
 #[derive(Clone, Copy)]
-pub(super) struct Left<'a> {
-    pub(super) values: &'a [f32],
-    pub(super) pitch: usize,
+pub(crate) struct Left<'a> {
+    pub(crate) values: &'a [f32],
+    pub(crate) pitch: usize,
 }
 
 /// `c = a b`, or `c += a b` where `ADD`; with the transpose of the left factor in the place of `a` where
@@ -15,7 +15,7 @@ pub(super) struct Left<'a> {
 /// `b` and `c` have rows of `b_pitch` and `c_pitch` floats; `width`, the columns computed, is a multiple
 /// of the register's.
 #[inline(always)]
-pub(super) fn product<V: Lanes, const ACROSS: bool, const ADD: bool>(
+pub(crate) fn product<V: Lanes, const ACROSS: bool, const ADD: bool>(
     a: Left,
     [rows, inner, width]: [usize; 3],
     (b, b_pitch): (&[f32], usize),

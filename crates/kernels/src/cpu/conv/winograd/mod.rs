@@ -1,0 +1,258 @@
+//! 3x3 convolution at stride one through F(4x4, 3x3): each 4x4 tile of an output costs 36 products per pair of
+//! channels instead of 144.
+//!
+//! A strip of tiles is transformed, a few channels at a time, into 36 matrices of tiles by input channels;
+//! each is multiplied by the transformed kernels' matrix of input by output channels; and the 36 products
+//! are transformed back.
+
+mod forward;
+mod transform;
+mod weight_grad;
+
+pub(super) use forward::{forward, input_grad};
+pub(super) use weight_grad::weight_grad;
+
+use super::Shape;
+use crate::cpu::simd::Lanes;
+use crate::cpu::simd::transpose::{Rows, transpose};
+use std::ops::Range;
+use transform::{Map, PATCH, POINTS, TILE, both};
+
+/// Whether this way is the faster one: enough channels to pay for the transforms, and planes that tiles
+/// do not overhang much.
+pub(super) fn fits(shape: &Shape) -> bool {
+    let [height, width] = shape.output();
+    let covered = height.next_multiple_of(TILE) * width.next_multiple_of(TILE);
+    shape.kernel == [3, 3]
+        && shape.stride == 1
+        && shape.padding <= 2
+        && shape.channels_in >= 16
+        && shape.channels_out >= 16
+        && 4 * covered <= 5 * height * width
+}
+
+/// The tiles of a batch of planes: rows of tiles are counted through all images.
+#[derive(Clone, Copy, Debug)]
+struct Tiling {
+    /// Rows of tiles per image, and tiles per row.
+    rows: usize,
+    columns: usize,
+}
+
+impl Tiling {
+    fn new(size: [usize; 2]) -> Self {
+        Self {
+            rows: size[0].div_ceil(TILE),
+            columns: size[1].div_ceil(TILE),
+        }
+    }
+}
+
+impl Tiling {
+    /// The parts of a range of rows of tiles, image by image.
+    fn strips(&self, range: Range<usize>) -> impl Iterator<Item = Strip> + use<> {
+        let (per_image, columns) = (self.rows, self.columns);
+        (range.start / per_image..range.end.div_ceil(per_image)).map(move |image| {
+            let begin = range.start.max(image * per_image);
+            let end = range.end.min((image + 1) * per_image);
+            Strip {
+                image,
+                rows: begin - image * per_image..end - image * per_image,
+                first_tile: (begin - range.start) * columns,
+            }
+        })
+    }
+}
+
+/// Rows of tiles of one image.
+#[derive(Clone, Debug)]
+struct Strip {
+    image: usize,
+    rows: Range<usize>,
+    /// The place of the first tile among a task's.
+    first_tile: usize,
+}
+
+impl Strip {
+    /// The place among a task's tiles, row and column of each tile.
+    #[inline(always)]
+    fn tiles(&self, columns: usize) -> impl Iterator<Item = (usize, [usize; 2])> + use<> {
+        let (rows, first) = (self.rows.clone(), self.first_tile);
+        (0..rows.len() * columns)
+            .map(move |tile| (first + tile, [rows.start + tile / columns, tile % columns]))
+    }
+}
+
+/// Planes of which patches are read.
+#[derive(Clone, Copy)]
+struct Planes<'a> {
+    values: &'a [f32],
+    /// Channels per image.
+    channels: usize,
+    size: [usize; 2],
+}
+
+/// A few rows of one image, a register of channels per position.
+struct Band<'a> {
+    values: &'a [f32],
+    top: usize,
+    height: usize,
+    width: usize,
+}
+
+impl Planes<'_> {
+    /// Lays rows `top` to `top + height` of some channels of an image out, a register per position. `count`
+    /// is at most a register's lanes; the others are cleared.
+    #[inline(always)]
+    fn band<'b, V: Lanes>(
+        &self,
+        image: usize,
+        [first, count]: [usize; 2],
+        [top, height]: [usize; 2],
+        to: &'b mut [f32],
+    ) -> Band<'b> {
+        let [plane_height, width] = self.size;
+        let plane = plane_height * width;
+        let start = (image * self.channels + first) * plane + top * width;
+        assert!(top + height <= plane_height && to.len() >= height * width * V::N);
+        assert!(start + (count - 1) * plane + height * width <= self.values.len());
+        if count < V::N {
+            to.fill(0.0);
+        }
+        // SAFETY: the last channel's rows and the room for all positions were just checked.
+        unsafe {
+            let from = Rows {
+                start: self.values.as_ptr().add(start),
+                pitch: plane,
+            };
+            let to = Rows {
+                start: to.as_mut_ptr(),
+                pitch: V::N,
+            };
+            transpose::<V>(from, [count, height * width], to);
+        }
+        Band {
+            values: to,
+            top,
+            height,
+            width,
+        }
+    }
+}
+
+/// Which squares of some planes are transformed, and how they lie.
+#[derive(Clone, Copy)]
+struct Squares<'a> {
+    planes: Planes<'a>,
+    tiling: Tiling,
+    /// Zeros before the planes' first row and column.
+    padding: usize,
+}
+
+impl Squares<'_> {
+    /// Transforms the squares of one strip and up to a register of channels into a column of `to`. Each is
+    /// `I` wide, and one tile on from the last. Returns the rows that were read.
+    #[inline(always)]
+    fn transform<'b, V: Lanes, M: Map<I, PATCH>, const I: usize>(
+        &self,
+        strip: &Strip,
+        channels: [usize; 2],
+        band: &'b mut [f32],
+        (to, column): (&mut Matrices, usize),
+    ) -> Band<'b> {
+        let height = self.planes.size[0];
+        let top = (strip.rows.start * TILE)
+            .saturating_sub(self.padding)
+            .min(height);
+        let bottom = (strip.rows.end * TILE + I - TILE)
+            .saturating_sub(self.padding)
+            .min(height);
+        let rows = [top, bottom.max(top) - top];
+        let band = self.planes.band::<V>(strip.image, channels, rows, band);
+        for (tile, at) in strip.tiles(self.tiling.columns) {
+            let corner = at.map(|at| (at * TILE) as isize - self.padding as isize);
+            to.put(
+                tile,
+                column,
+                &both::<V, M, I, PATCH>(&band.patch::<V, I>(corner)),
+            );
+        }
+        band
+    }
+}
+
+impl Band<'_> {
+    /// A row of lanes for each position.
+    fn positions(&self, lanes: usize) -> &[f32] {
+        &self.values[..self.height * self.width * lanes]
+    }
+
+    /// The square of `SIZE` positions from `corner` on, zero where it lies outside.
+    #[inline(always)]
+    fn patch<V: Lanes, const SIZE: usize>(&self, corner: [isize; 2]) -> [[V; SIZE]; SIZE] {
+        let mut patch = [[V::splat(0.0); SIZE]; SIZE];
+        let y = corner[0] - self.top as isize;
+        for row in 0..SIZE {
+            let y = y + row as isize;
+            if y < 0 || y >= self.height as isize {
+                continue;
+            }
+            for column in 0..SIZE {
+                let x = corner[1] + column as isize;
+                if x >= 0 && x < self.width as isize {
+                    let at = (y as usize * self.width + x as usize) * V::N;
+                    // SAFETY: the position lies inside the band, which has a register for each.
+                    patch[row][column] = unsafe { V::load(self.values.as_ptr().add(at)) };
+                }
+            }
+        }
+        patch
+    }
+}
+
+/// 36 matrices with one row per tile.
+struct Matrices<'a> {
+    values: &'a mut [f32],
+    tiles: usize,
+    /// Floats per row.
+    pitch: usize,
+}
+
+impl Matrices<'_> {
+    /// One of the 36.
+    fn point(&self, point: usize) -> &[f32] {
+        &self.values[point * self.tiles * self.pitch..][..self.tiles * self.pitch]
+    }
+
+    fn point_mut(&mut self, point: usize) -> &mut [f32] {
+        &mut self.values[point * self.tiles * self.pitch..][..self.tiles * self.pitch]
+    }
+
+    /// Writes one register of each matrix.
+    #[inline(always)]
+    fn put<V: Lanes>(&mut self, tile: usize, column: usize, values: &[[V; PATCH]; PATCH]) {
+        let step = self.tiles * self.pitch;
+        let at = tile * self.pitch + column;
+        assert!((POINTS - 1) * step + at + V::N <= self.values.len());
+        for point in 0..POINTS {
+            let value = values[point / PATCH][point % PATCH];
+            // SAFETY: the last of the 36 places was just checked.
+            unsafe { value.store(self.values.as_mut_ptr().add(point * step + at)) }
+        }
+    }
+
+    /// Reads one register of each matrix.
+    #[inline(always)]
+    fn take<V: Lanes>(&self, tile: usize, column: usize) -> [[V; PATCH]; PATCH] {
+        let step = self.tiles * self.pitch;
+        let at = tile * self.pitch + column;
+        assert!((POINTS - 1) * step + at + V::N <= self.values.len());
+        let mut values = [[V::splat(0.0); PATCH]; PATCH];
+        for point in 0..POINTS {
+            // SAFETY: the last of the 36 places was just checked.
+            values[point / PATCH][point % PATCH] =
+                unsafe { V::load(self.values.as_ptr().add(point * step + at)) };
+        }
+        values
+    }
+}
