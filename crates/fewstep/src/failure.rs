@@ -27,9 +27,21 @@ impl Failure {
             Failure::Input(error) => (error, 2),
             Failure::Work(error) => (error, 1),
         };
-        eprintln!("error: {error:#}");
+        eprintln!("error: {}", message(&error));
         ExitCode::from(code)
     }
+}
+
+/// The error and its causes; a cause that a message quotes already is not said twice.
+fn message(error: &anyhow::Error) -> String {
+    error.chain().fold(String::new(), |said, cause| {
+        let cause = cause.to_string();
+        match said {
+            said if said.is_empty() => cause,
+            said if said.contains(&cause) => said,
+            said => format!("{said}: {cause}"),
+        }
+    })
 }
 
 /// Says which kind of failure an error is.

@@ -4,12 +4,14 @@ mod arguments;
 mod builtin;
 mod commands;
 mod failure;
+mod memory;
 mod models;
 mod output;
 mod progress;
 mod report;
 
 use clap::{Parser, Subcommand};
+use std::io::IsTerminal;
 use std::process::ExitCode;
 
 /// Turns a slow diffusion model into one that draws in 1 to 4 steps.
@@ -32,8 +34,10 @@ enum Command {
 }
 
 fn main() -> ExitCode {
+    memory::keep_freed_blocks();
     tracing_subscriber::fmt()
         .with_writer(std::io::stderr)
+        .with_ansi(std::io::stderr().is_terminal())
         .without_time()
         .with_target(false)
         .init();

@@ -17,9 +17,7 @@ pub fn write_atomically(path: &Path, bytes: &[u8]) -> Result<(), FormatError> {
             _ => Path::new("."),
         };
         std::fs::create_dir_all(folder)?;
-        let mut file = tempfile::Builder::new()
-            .suffix(".tmp")
-            .tempfile_in(folder)?;
+        let mut file = temporary().tempfile_in(folder)?;
         file.write_all(bytes)?;
         file.as_file().sync_all()?;
         file.persist(path)?;
@@ -29,6 +27,18 @@ pub fn write_atomically(path: &Path, bytes: &[u8]) -> Result<(), FormatError> {
         path: path.into(),
         source,
     })
+}
+
+/// Temporary files are private by default; ours become the user's ordinary files, as the umask says.
+fn temporary() -> tempfile::Builder<'static, 'static> {
+    let mut builder = tempfile::Builder::new();
+    builder.suffix(".tmp");
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::PermissionsExt;
+        builder.permissions(std::fs::Permissions::from_mode(0o666));
+    }
+    builder
 }
 
 /// [`write_atomically`] of a value as indented JSON.

@@ -1,5 +1,6 @@
 //! `fewstep distill`: few-step students from a teacher.
 
+use super::plan;
 use super::running::{RunArgs, go};
 use crate::failure::{Blame, Failure, Outcome};
 use crate::models;
@@ -42,9 +43,8 @@ pub(crate) fn run(args: Args) -> Outcome {
             dataset.classes.len()
         )));
     }
-    let folder = args.run.prepare(&recipe)?;
     let run = Run {
-        folder,
+        folder: args.run.folder(),
         seed: recipe.seed,
         phases: distill_phases(&recipe).map_err(|e| args.run.complain(e))?,
         dataset,
@@ -52,6 +52,10 @@ pub(crate) fn run(args: Args) -> Outcome {
         config: recipe.run,
         device,
     };
+    if args.run.dry_run {
+        return plan::print(&run, &teacher, &recipe);
+    }
+    args.run.prepare(&recipe)?;
     go(&run, teacher, args.run.resume())?;
     println!("The students are in {}", run.folder.join("models").display());
     Ok(())

@@ -19,6 +19,7 @@ use real::RealArgs;
 use results::{Comparison, Row};
 use serde::Serialize;
 use std::path::{Path, PathBuf};
+use std::rc::Rc;
 
 /// Measure pictures against real ones: Fréchet distance (FID), kernel distance (KID), precision, recall and
 /// classifier score.
@@ -106,13 +107,14 @@ impl Args {
         };
         let mut subjects = vec![];
         for steps in steps {
+            let generator = Generator::new(models::load(reference, steps, device)?, device)?;
+            let generator = Rc::new(generator);
             for w in self.guidance.list() {
-                let generator = Generator::new(models::load(reference, steps, device)?, device)?;
                 let subject = Subject {
                     steps: steps.unwrap_or_else(|| generator.default_steps()),
                     sampler: self.sampler.choose(&generator)?,
                     w: arguments::effective_w(&generator.model().recipe, w),
-                    generator,
+                    generator: generator.clone(),
                 };
                 for warning in subject.check(w)? {
                     eprintln!("warning: {warning}");

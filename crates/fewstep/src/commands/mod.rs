@@ -3,6 +3,7 @@
 pub(crate) mod distill;
 pub(crate) mod eval;
 pub(crate) mod info;
+pub(crate) mod plan;
 pub(crate) mod quickstart;
 pub(crate) mod restyle;
 pub(crate) mod running;

@@ -57,7 +57,7 @@ impl RunArgs {
     }
 
     /// Makes the run folder with the resolved recipe in it, or checks the one that is there.
-    pub(crate) fn prepare<R: Serialize>(&self, recipe: &R) -> Outcome<PathBuf> {
+    pub(crate) fn prepare<R: Serialize>(&self, recipe: &R) -> Outcome {
         let folder = self.folder();
         let file = folder.join("recipe.toml");
         let resolved = toml::to_string(recipe).blame_input()?;
@@ -69,7 +69,7 @@ impl RunArgs {
             (true, true) => {
                 let stored = std::fs::read_to_string(&file).blame_input()?;
                 match stored == resolved {
-                    true => Ok(folder),
+                    true => Ok(()),
                     false => Err(Failure::input(format!(
                         "{} was started with another recipe ({}): a run is resumed with the recipe it was started with",
                         folder.display(),
@@ -78,8 +78,7 @@ impl RunArgs {
                 }
             }
             (false, _) => {
-                write_atomically(&file, resolved.as_bytes()).blame_input()?;
-                Ok(folder)
+                write_atomically(&file, resolved.as_bytes()).blame_input()
             }
         }
     }
@@ -183,6 +182,7 @@ impl Samples {
         };
         let pictures = generator.draw(&request, &mut |_| {})?;
         let grid = picture::grid(&pictures, Self::SIDE, 1);
+        std::fs::create_dir_all(&self.folder)?;
         picture::write_png(self.folder.join(format!("{name}.png")), &grid)?;
         Ok(())
     }

@@ -1,5 +1,6 @@
 //! `fewstep train`: a teacher from data.
 
+use super::plan;
 use super::running::{RunArgs, go};
 use crate::failure::{Blame, Outcome};
 use burn::tensor::Device;
@@ -28,9 +29,8 @@ pub(crate) fn run(args: Args) -> Outcome {
         network: UNet::new(&network, recipe.seed, &device).blame_input()?,
         recipe: recipe.sampler_recipe(&dataset),
     };
-    let folder = args.run.prepare(&recipe)?;
     let run = Run {
-        folder,
+        folder: args.run.folder(),
         seed: recipe.seed,
         phases: train_phases(&recipe),
         dataset,
@@ -38,6 +38,10 @@ pub(crate) fn run(args: Args) -> Outcome {
         config: recipe.run,
         device,
     };
+    if args.run.dry_run {
+        return plan::print(&run, &initial, &recipe);
+    }
+    args.run.prepare(&recipe)?;
     go(&run, initial, args.run.resume())?;
     println!("The teacher is in {}", run.model_folder(&run.phases[0]).display());
     Ok(())

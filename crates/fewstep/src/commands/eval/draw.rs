@@ -8,6 +8,7 @@ use crate::progress;
 use fewstep::{Generator, Request, Sampler};
 use fewstep_diffusion::Warning;
 use fewstep_metrics::{FeatureNetwork, Features};
+use std::rc::Rc;
 use std::time::Instant;
 
 /// Pictures that are drawn, looked at and forgotten together.
@@ -15,7 +16,7 @@ const CHUNK: usize = 512;
 
 /// A model as it is to be sampled.
 pub(super) struct Subject {
-    pub(super) generator: Generator,
+    pub(super) generator: Rc<Generator>,
     pub(super) sampler: Sampler,
     pub(super) steps: usize,
     /// None for a model that knows no guidance.

@@ -79,7 +79,7 @@ fn definition(samples: usize, real: &Real, features: &FeatureId) -> String {
         None => "; KID, precision and recall need the real pictures (--data)".into(),
     };
     format!(
-        "{samples} pictures against {} of {}; features of {features}{neighbours}",
+        "{samples} pictures against {} real ones ({}); features of {features}{neighbours}",
         real.statistics.count, real.source
     )
 }
