@@ -26,10 +26,11 @@ def description(resampling):
 
 for resampling in ("conv", "resnet"):
     torch.manual_seed(0)
+    plain = {"conv": ["DownBlock2D", "UpBlock2D"], "resnet": ["ResnetDownsampleBlock2D", "ResnetUpsampleBlock2D"]}[resampling]
     model = diffusers.UNet2DModel(
         sample_size=SIZE, in_channels=2, out_channels=2, block_out_channels=WIDTHS, layers_per_block=1,
-        down_block_types=["DownBlock2D", "AttnDownBlock2D"], up_block_types=["AttnUpBlock2D", "UpBlock2D"],
-        attention_head_dim=HEAD, norm_num_groups=GROUPS, norm_eps=1e-5, downsample_type=resampling,
+        down_block_types=[plain[0], "AttnDownBlock2D"], up_block_types=["AttnUpBlock2D", plain[1]],
+        attention_head_dim=HEAD, norm_num_groups=GROUPS, attn_norm_num_groups=GROUPS, norm_eps=1e-5, downsample_type=resampling,
         upsample_type=resampling, resnet_time_scale_shift="scale_shift", num_class_embeds=CLASSES + 1).eval()
     for p in model.parameters():                     # nothing at its special initial value
         torch.nn.init.normal_(p, std=0.2)

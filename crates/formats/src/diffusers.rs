@@ -23,16 +23,16 @@ pub(crate) fn configs(
 }
 
 fn unet(network: &UNetConfig, recipe: &SamplerRecipe) -> Value {
-    let resampling = match network.resampling {
-        Resampling::Conv => "conv",
-        Resampling::Block => "resnet",
+    let (resampling, down, up) = match network.resampling {
+        Resampling::Conv => ("conv", "DownBlock2D", "UpBlock2D"),
+        Resampling::Block => ("resnet", "ResnetDownsampleBlock2D", "ResnetUpsampleBlock2D"),
     };
     let blocks = |with: &str, without: &str| -> Vec<String> {
         let name = |&attention: &bool| if attention { with } else { without }.to_string();
         network.attention.iter().map(name).collect()
     };
-    let mut up = blocks("AttnUpBlock2D", "UpBlock2D");
-    up.reverse();
+    let mut up_blocks = blocks("AttnUpBlock2D", up);
+    up_blocks.reverse();
     let mut config = json!({
         "_class_name": "UNet2DModel",
         "sample_size": recipe.resolution[1],
@@ -40,10 +40,12 @@ fn unet(network: &UNetConfig, recipe: &SamplerRecipe) -> Value {
         "out_channels": network.channels,
         "block_out_channels": network.widths,
         "layers_per_block": network.blocks,
-        "down_block_types": blocks("AttnDownBlock2D", "DownBlock2D"),
-        "up_block_types": up,
+        "down_block_types": blocks("AttnDownBlock2D", down),
+        "up_block_types": up_blocks,
         "attention_head_dim": network.head,
         "norm_num_groups": network.groups,
+        // Without it diffusers leaves the normalisation of the middle's attention away.
+        "attn_norm_num_groups": network.groups,
         "norm_eps": 1e-5,
         "downsample_type": resampling,
         "upsample_type": resampling,
