@@ -5,7 +5,9 @@ use burn::module::Module;
 use burn::tensor::{Device, Tensor};
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
 use fewstep_diffusion::random::{self, Purpose};
-use fewstep_diffusion::{Conditioning, Denoiser, DiffusionModel, Guided, PredictionKind, Schedule, sampler};
+use fewstep_diffusion::{
+    Conditioning, Denoiser, DiffusionModel, Guided, PredictionKind, Schedule, sampler,
+};
 use fewstep_distill::method::{
     self, Batch, Denoising, Halving, Objective, Progressive, Weighting, Weights,
 };
@@ -104,8 +106,11 @@ fn training(c: &mut Criterion) {
             weights,
             weighting,
         };
-        let methods: [(&str, &dyn Objective); 3] =
-            [("teacher", &teacher), ("stage one", &stage_one), ("stage two", &stage_two)];
+        let methods: [(&str, &dyn Objective); 3] = [
+            ("teacher", &teacher),
+            ("stage one", &stage_one),
+            ("stage two", &stage_two),
+        ];
         let batch = Batch {
             pictures: size.noise(),
             classes: Some(size.classes()),
@@ -116,7 +121,11 @@ fn training(c: &mut Criterion) {
             let optim = toml::from_str(&optim).expect("valid");
             let mut stepper = Stepper::new(size.student(), optim, u64::MAX);
             group.bench_function(BenchmarkId::new(name, size.name), |b| {
-                b.iter(|| stepper.update(objective, std::slice::from_ref(&batch), 1).expect("finite"));
+                b.iter(|| {
+                    stepper
+                        .update(objective, std::slice::from_ref(&batch), 1)
+                        .expect("finite")
+                });
             });
         }
     }
@@ -134,13 +143,22 @@ fn sampling(c: &mut Criterion) {
             network: student.network.valid(),
             ..student
         };
-        let cases: [(&str, &dyn Denoiser, usize); 3] =
-            [("teacher 4 steps", &teacher, 4), ("student 4 steps", &student, 4), ("student 1 step", &student, 1)];
+        let cases: [(&str, &dyn Denoiser, usize); 3] = [
+            ("teacher 4 steps", &teacher, 4),
+            ("student 4 steps", &student, 4),
+            ("student 1 step", &student, 1),
+        ];
         for (name, denoiser, steps) in cases {
             group.bench_function(BenchmarkId::new(name, size.name), |b| {
                 let draw = || {
                     let noise = size.noise();
-                    sampler::deterministic(denoiser, noise, &conditioning, steps, &mut sampler::ignore)
+                    sampler::deterministic(
+                        denoiser,
+                        noise,
+                        &conditioning,
+                        steps,
+                        &mut sampler::ignore,
+                    )
                 };
                 b.iter(|| draw().into_data());
             });

@@ -2,7 +2,9 @@
 
 use burn::module::{Module, Param};
 use burn::tensor::{Device, Int, Tensor, TensorData, activation::silu};
-use fewstep_diffusion::analytic::{Component, Coupling, Gaussian, GaussianDenoiser, MixtureDenoiser};
+use fewstep_diffusion::analytic::{
+    Component, Coupling, Gaussian, GaussianDenoiser, MixtureDenoiser,
+};
 use fewstep_diffusion::random::{self, Purpose};
 use fewstep_diffusion::{
     BetaSchedule, Conditioning, Denoiser, DiffusionModel, Guided, Network, NoiseLevel,
@@ -38,7 +40,11 @@ impl Linear {
     fn row(&self, time: f64, class: u32) -> usize {
         let nearest = |a: &&f64, b: &&f64| (**a - time).abs().total_cmp(&(**b - time).abs());
         let time = self.times.iter().min_by(nearest).expect("there are times");
-        let index = self.times.iter().position(|t| t == time).expect("one of them");
+        let index = self
+            .times
+            .iter()
+            .position(|t| t == time)
+            .expect("one of them");
         index * CLASSES.len() + class as usize
     }
 }
@@ -57,7 +63,10 @@ impl Network for Linear {
             let column: Tensor<2> = coefficients.clone().narrow(1, index, 1);
             column.reshape([time.len(), 1, 1, 1])
         };
-        let w = conditioning.w.clone().unwrap_or_else(|| vec![0.0; time.len()]);
+        let w = conditioning
+            .w
+            .clone()
+            .unwrap_or_else(|| vec![0.0; time.len()]);
         let w = per_sample(w, &device);
         z * (column(0) + column(1) * w.clone()) + column(2) + column(3) * w
     }
@@ -78,7 +87,10 @@ impl Mlp {
         let layer = |from, to| {
             let layer = burn::nn::LinearConfig::new(from, to).init(&device);
             // Initialisation is lazy: ask for it now, while the seed is fresh.
-            let _ = (layer.weight.val(), layer.bias.as_ref().map(|bias| bias.val()));
+            let _ = (
+                layer.weight.val(),
+                layer.bias.as_ref().map(|bias| bias.val()),
+            );
             layer
         };
         Self {
@@ -93,7 +105,9 @@ impl Network for Mlp {
     fn forward(&self, z: Tensor<4>, time: &[f64], _: &Conditioning) -> Tensor<4> {
         let shape = z.dims();
         let pixels: usize = SHAPE.iter().product();
-        let time = time.iter().flat_map(|&t| std::iter::repeat_n(t / 500.0 - 1.0, pixels));
+        let time = time
+            .iter()
+            .flat_map(|&t| std::iter::repeat_n(t / 500.0 - 1.0, pixels));
         let rows = shape[0] * pixels;
         let time = per_sample(time, &z.device()).reshape([rows, 1]);
         let h = Tensor::cat(vec![z.reshape([rows, 1]), time], 1);
@@ -186,7 +200,10 @@ fn stage_one_reaches_the_closed_form() {
                 let (slope, offset) = line(&student, t, class as u32, w);
                 let expected = ((1.0 + w) * a - w * a_all, (1.0 + w) * b - w * b_all);
                 let error = (slope - expected.0).abs().max((offset - expected.1).abs());
-                assert!(error < 0.02, "t {t}, class {class}, w {w}: {slope}, {offset} for {expected:?}");
+                assert!(
+                    error < 0.02,
+                    "t {t}, class {class}, w {w}: {slope}, {offset} for {expected:?}"
+                );
             }
         }
     }
@@ -194,7 +211,13 @@ fn stage_one_reaches_the_closed_form() {
 
 /// Composition of the teacher's exact DDIM steps over a list of times, as (slope, offset) on z.
 fn composed(gaussian: Gaussian, schedule: &Schedule, times: &[f64]) -> (f64, f64) {
-    let level = |t: f64| if t == 0.0 { NoiseLevel::CLEAN } else { schedule.at(t) };
+    let level = |t: f64| {
+        if t == 0.0 {
+            NoiseLevel::CLEAN
+        } else {
+            schedule.at(t)
+        }
+    };
     times.windows(2).fold((1.0, 0.0), |(slope, offset), pair| {
         let (from, to) = (level(pair[0]), level(pair[1]));
         let (a, b) = gaussian.velocity(from);
@@ -208,8 +231,11 @@ fn composed(gaussian: Gaussian, schedule: &Schedule, times: &[f64]) -> (f64, f64
 #[test]
 fn halvings_compose_to_the_teachers_trajectory() {
     let schedule = Schedule::default();
-    let mut teacher: Box<dyn Denoiser> =
-        Box::new(GaussianDenoiser::new(schedule.clone(), CLASSES.to_vec(), ALL));
+    let mut teacher: Box<dyn Denoiser> = Box::new(GaussianDenoiser::new(
+        schedule.clone(),
+        CLASSES.to_vec(),
+        ALL,
+    ));
     for steps in [4, 2, 1] {
         let objective = Progressive {
             teacher,
@@ -249,18 +275,29 @@ fn an_encoder_follows_the_teacher_upwards() {
         weighting: Weighting::TruncatedSnr,
     };
     let times = [0.0, 0.5].map(|t| schedule.network_time(t));
-    let student = distil(Linear::new(times.to_vec()), schedule.clone(), &objective, 600, 0.05);
+    let student = distil(
+        Linear::new(times.to_vec()),
+        schedule.clone(),
+        &objective,
+        600,
+        0.05,
+    );
     for (class, &gaussian) in CLASSES.iter().enumerate() {
         for (start, middle, end) in [(0.0, 0.25, 0.5), (0.5, 0.75, 1.0)] {
             let level = |t: f64| schedule.at(t);
-            let exact = [(start, middle), (middle, end)].iter().fold((1.0, 0.0), |(s, o), &(t, u)| {
-                let (a, b) = gaussian.velocity(level(t));
-                let (sin, cos) = (level(u).angle - level(t).angle).sin_cos();
-                ((cos + sin * a) * s, (cos + sin * a) * o + sin * b)
-            });
+            let exact =
+                [(start, middle), (middle, end)]
+                    .iter()
+                    .fold((1.0, 0.0), |(s, o), &(t, u)| {
+                        let (a, b) = gaussian.velocity(level(t));
+                        let (sin, cos) = (level(u).angle - level(t).angle).sin_cos();
+                        ((cos + sin * a) * s, (cos + sin * a) * o + sin * b)
+                    });
             let (a, b) = line(&student, start, class as u32, 0.0);
             let (sin, cos) = (level(end).angle - level(start).angle).sin_cos();
-            let error = (cos + sin * a - exact.0).abs().max((sin * b - exact.1).abs());
+            let error = (cos + sin * a - exact.0)
+                .abs()
+                .max((sin * b - exact.1).abs());
             assert!(error < 0.03, "class {class} from {start}: off by {error}");
         }
     }
@@ -288,15 +325,28 @@ fn a_mixture_teacher_is_followed_in_one_step() {
     let conditioning = Conditioning::classes(vec![0; points]);
     for start in [0.5, 1.0] {
         let times = |t: f64| vec![t; points];
-        let level = |t: f64| if t == 0.0 { NoiseLevel::CLEAN } else { schedule.at(t) };
-        let z = per_sample((0..points).map(|i| (i as f64 - 20.0) / 10.0), &Device::flex());
+        let level = |t: f64| {
+            if t == 0.0 {
+                NoiseLevel::CLEAN
+            } else {
+                schedule.at(t)
+            }
+        };
+        let z = per_sample(
+            (0..points).map(|i| (i as f64 - 20.0) / 10.0),
+            &Device::flex(),
+        );
         let z = z.expand([points, 1, 2, 2]);
         let first = teacher.predict(z.clone(), &times(start), &conditioning);
         let middle = first.ddim(&vec![level(start - 0.25); points]);
         let second = teacher.predict(middle, &times(start - 0.25), &conditioning);
         let end = vec![level(start - 0.5); points];
         let ours = student.predict(z, &times(start), &conditioning).ddim(&end);
-        let error = (ours - second.ddim(&end)).square().mean().into_scalar::<f32>().sqrt();
+        let error = (ours - second.ddim(&end))
+            .square()
+            .mean()
+            .into_scalar::<f32>()
+            .sqrt();
         assert!(error < 0.06, "from {start}: rms {error}");
     }
 }

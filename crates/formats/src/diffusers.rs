@@ -6,10 +6,7 @@ use serde_json::{Value, json};
 
 /// File names inside a model folder with their contents. A network without patches and without w is read by
 /// diffusers' `UNet2DModel` as it is.
-pub(crate) fn configs(
-    network: &UNetConfig,
-    recipe: &SamplerRecipe,
-) -> [(&'static str, Value); 3] {
+pub(crate) fn configs(network: &UNetConfig, recipe: &SamplerRecipe) -> [(&'static str, Value); 3] {
     let index = json!({
         "_class_name": "DDPMPipeline",
         "scheduler": ["diffusers", "DDIMScheduler"],

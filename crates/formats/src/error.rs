@@ -30,7 +30,9 @@ pub enum FormatError {
         reason: String,
     },
     /// Weights without the description that our files carry.
-    #[error("{origin} holds weights but no `fewstep` entry in its metadata, so it is not known what network they belong to and how it must be sampled")]
+    #[error(
+        "{origin} holds weights but no `fewstep` entry in its metadata, so it is not known what network they belong to and how it must be sampled"
+    )]
     NoDescription {
         /// Which.
         origin: String,
@@ -44,7 +46,10 @@ pub enum FormatError {
         reason: String,
     },
     /// Weights that do not fit the described network.
-    #[error("the weights in {origin} do not fit the network they describe: {}", list(problems))]
+    #[error(
+        "the weights in {origin} do not fit the network they describe: {}",
+        list(problems)
+    )]
     Mismatch {
         /// Which.
         origin: String,

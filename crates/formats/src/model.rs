@@ -68,7 +68,10 @@ impl Model {
             // A parameter in memory can always be read back.
             hash.update(tensor.to_bytes().map(|b| b.to_vec()).unwrap_or_default());
         }
-        hash.finalize()[..8].iter().map(|b| format!("{b:02x}")).collect()
+        hash.finalize()[..8]
+            .iter()
+            .map(|b| format!("{b:02x}"))
+            .collect()
     }
 
     /// The model as the bytes of one safetensors file.
@@ -130,8 +133,14 @@ impl Model {
                 origin: origin.into(),
                 reason: e.to_string(),
             })?;
-        let missing = result.missing.iter().map(|(name, _)| format!("`{name}` is missing"));
-        let unused = result.unused.iter().map(|name| format!("`{name}` is not part of it"));
+        let missing = result
+            .missing
+            .iter()
+            .map(|(name, _)| format!("`{name}` is missing"));
+        let unused = result
+            .unused
+            .iter()
+            .map(|name| format!("`{name}` is not part of it"));
         let wrong = result.errors.iter().map(ToString::to_string);
         let problems: Vec<String> = missing.chain(unused).chain(wrong).collect();
         if !problems.is_empty() {
@@ -190,11 +199,12 @@ impl Model {
 }
 
 fn read_description(bytes: &[u8], origin: &str) -> Result<Description, FormatError> {
-    let (_, metadata) =
-        safetensors::SafeTensors::read_metadata(bytes).map_err(|e| FormatError::NotSafetensors {
+    let (_, metadata) = safetensors::SafeTensors::read_metadata(bytes).map_err(|e| {
+        FormatError::NotSafetensors {
             origin: origin.into(),
             reason: e.to_string(),
-        })?;
+        }
+    })?;
     let description = metadata
         .metadata()
         .as_ref()
@@ -264,7 +274,9 @@ mod tests {
             ("conv_norm_out.weight", vec![8]),
             ("class_embedding.weight", vec![3, 32]),
         ] {
-            let tensor = file.tensor(name).unwrap_or_else(|_| panic!("{name} is missing"));
+            let tensor = file
+                .tensor(name)
+                .unwrap_or_else(|_| panic!("{name} is missing"));
             assert_eq!(tensor.shape(), shape, "{name}");
         }
     }

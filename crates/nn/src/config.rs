@@ -90,7 +90,10 @@ impl UNetConfig {
             return error("`channels`, `patch`, `blocks` and `groups` must be at least 1".into());
         }
         if self.widths.is_empty() {
-            return error("`widths` is empty: give the feature channels of each level, such as [32, 64]".into());
+            return error(
+                "`widths` is empty: give the feature channels of each level, such as [32, 64]"
+                    .into(),
+            );
         }
         if self.attention.len() != self.widths.len() {
             return error(format!(
@@ -116,12 +119,16 @@ impl UNetConfig {
             }
         }
         if !(0.0..1.0).contains(&self.dropout) {
-            return error(format!("`dropout` is {}, it must lie in [0, 1)", self.dropout));
+            return error(format!(
+                "`dropout` is {}, it must lie in [0, 1)",
+                self.dropout
+            ));
         }
         match self.w {
-            Some(w) if w.dim < 4 || w.dim % 2 != 0 => {
-                error(format!("`w.dim` is {}, it must be even and at least 4", w.dim))
-            }
+            Some(w) if w.dim < 4 || w.dim % 2 != 0 => error(format!(
+                "`w.dim` is {}, it must be even and at least 4",
+                w.dim
+            )),
             _ => Ok(()),
         }
     }

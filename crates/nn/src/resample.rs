@@ -15,7 +15,10 @@ pub(crate) struct ResampleConv {
 
 /// A change of resolution between two levels.
 #[derive(Module, Debug)]
-#[allow(clippy::large_enum_variant, reason = "a network has a handful of these")]
+#[allow(
+    clippy::large_enum_variant,
+    reason = "a network has a handful of these"
+)]
 pub(crate) enum Resample {
     Conv(ResampleConv),
     Block(ResnetBlock),
@@ -108,18 +111,26 @@ mod tests {
             .float()
             .reshape([1, 1, 4, 4]);
         let folded = fold_patches(x.clone(), 2);
-        let expected = [0., 2., 8., 10., 1., 3., 9., 11., 4., 6., 12., 14., 5., 7., 13., 15f32];
+        let expected = [
+            0., 2., 8., 10., 1., 3., 9., 11., 4., 6., 12., 14., 5., 7., 13., 15f32,
+        ];
         let values = folded.clone().into_data().try_to_vec::<f32>();
         assert_eq!(values.expect("f32 data"), expected);
-        unfold_patches(folded, 2).into_data().assert_eq(&x.into_data(), true);
+        unfold_patches(folded, 2)
+            .into_data()
+            .assert_eq(&x.into_data(), true);
     }
 
     #[test]
     fn doubling_repeats_every_pixel() {
         let x = Tensor::<4>::from_data([[[[1., 2.], [3., 4.]]]], &Device::flex());
-        let expected = [1., 1., 2., 2., 1., 1., 2., 2., 3., 3., 4., 4., 3., 3., 4., 4f32];
+        let expected = [
+            1., 1., 2., 2., 1., 1., 2., 2., 3., 3., 4., 4., 3., 3., 4., 4f32,
+        ];
         let values = double(x.clone()).into_data().try_to_vec::<f32>();
         assert_eq!(values.expect("f32 data"), expected);
-        halve(double(x.clone())).into_data().assert_eq(&x.into_data(), true);
+        halve(double(x.clone()))
+            .into_data()
+            .assert_eq(&x.into_data(), true);
     }
 }

@@ -94,7 +94,10 @@ impl UNet {
         let null = self.config.classes as i32;
         let batch = embedding.dims()[0];
         let classes: Vec<i32> = match &conditioning.classes {
-            Some(classes) => classes.iter().map(|c| c.map_or(null, |c| c as i32)).collect(),
+            Some(classes) => classes
+                .iter()
+                .map(|c| c.map_or(null, |c| c as i32))
+                .collect(),
             None => vec![null; batch],
         };
         let classes = Tensor::<2, Int>::from_data(TensorData::new(classes, [batch, 1]), device);
@@ -123,7 +126,9 @@ impl Network for UNet {
         h = self.mid_block.forward(h, &embedding);
         for block in &self.up_blocks {
             for (index, resnet) in block.resnets.iter().enumerate() {
-                let skip = skips.pop().expect("one skip per residual block on the way up");
+                let skip = skips
+                    .pop()
+                    .expect("one skip per residual block on the way up");
                 h = resnet.forward(Tensor::cat(vec![h, skip], 1), embedding.clone());
                 if let Some(attention) = block.attentions.get(index) {
                     h = attention.forward(h);
@@ -192,7 +197,9 @@ fn up_blocks(init: &mut Init, config: &UNetConfig, mut skips: Vec<usize>) -> Vec
         let to = config.widths[level];
         let mut resnets = Vec::with_capacity(config.blocks + 1);
         for _ in 0..=config.blocks {
-            let skip = skips.pop().expect("one skip per residual block on the way up");
+            let skip = skips
+                .pop()
+                .expect("one skip per residual block on the way up");
             resnets.push(ResnetBlock::new(init, config, width + skip, to));
             width = to;
         }
@@ -267,7 +274,9 @@ mod tests {
                 resampling,
                 ..config()
             };
-            let network = UNet::new(&config, 1, &Device::flex()).expect("valid").map(&mut Shake);
+            let network = UNet::new(&config, 1, &Device::flex())
+                .expect("valid")
+                .map(&mut Shake);
             assert!(run(&network, None).iter().any(|&v| v != 0.0));
         }
     }
@@ -306,7 +315,9 @@ mod tests {
     fn numbers_that_do_not_fit_are_named() {
         let mut wrong = config();
         wrong.attention = vec![true];
-        let message = UNet::new(&wrong, 1, &Device::flex()).expect_err("refused").to_string();
+        let message = UNet::new(&wrong, 1, &Device::flex())
+            .expect_err("refused")
+            .to_string();
         assert!(message.contains("attention"), "{message}");
         assert!(config().validate_size(30, 32).is_err());
     }

@@ -28,7 +28,11 @@ impl<T: Denoiser> Objective for Guided<T> {
         let draws = Draws::new(seed, batch);
         let times = draws.times(self.teacher.schedule());
         let levels = self.teacher.schedule().levels(&times);
-        let z_t = diffuse(batch.pictures.clone(), draws.noise(&batch.pictures), &levels);
+        let z_t = diffuse(
+            batch.pictures.clone(),
+            draws.noise(&batch.pictures),
+            &levels,
+        );
         let conditioning = batch.conditioning().with_w(self.weights.draw(draws));
         let target = self.teacher.predict(z_t.clone(), &times, &conditioning).v();
         let predicted = student.predict(z_t, &times, &conditioning).v();

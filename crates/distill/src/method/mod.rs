@@ -121,7 +121,8 @@ impl Draws {
     }
 
     fn uniform(self, purpose: Purpose) -> impl Iterator<Item = f64> {
-        self.samples().map(move |sample| random::uniform(self.seed, sample, purpose))
+        self.samples()
+            .map(move |sample| random::uniform(self.seed, sample, purpose))
     }
 
     /// A number in `0..count` per sample.
@@ -146,7 +147,13 @@ impl Draws {
         let [_, channels, height, width] = like.dims();
         let samples: Vec<u64> = self.samples().collect();
         let shape = [channels, height, width];
-        random::normal(self.seed, &samples, Purpose::TrainingNoise, shape, &like.device())
+        random::normal(
+            self.seed,
+            &samples,
+            Purpose::TrainingNoise,
+            shape,
+            &like.device(),
+        )
     }
 }
 

@@ -90,7 +90,8 @@ impl<T: Denoiser> Progressive<T> {
         let second = self.teacher.predict(z_middle, &middles, conditioning);
         let z_end = second.ddim(&ends);
         let turn = |f: fn(f64) -> f64| {
-            let delta = |(path, start): (&Path, &f64)| f(path.end.angle - schedule.at(*start).angle);
+            let delta =
+                |(path, start): (&Path, &f64)| f(path.end.angle - schedule.at(*start).angle);
             per_sample(paths.iter().zip(&starts).map(delta), &z_t.device())
         };
         (z_end - z_t.clone() * turn(f64::cos)) / turn(f64::sin)
@@ -103,7 +104,11 @@ impl<T: Denoiser> Objective for Progressive<T> {
         let paths: Vec<Path> = draws.index(self.steps).map(|i| self.path(i)).collect();
         let times: Vec<f64> = paths.iter().map(|p| p.start).collect();
         let levels = self.teacher.schedule().levels(&times);
-        let z_t = diffuse(batch.pictures.clone(), draws.noise(&batch.pictures), &levels);
+        let z_t = diffuse(
+            batch.pictures.clone(),
+            draws.noise(&batch.pictures),
+            &levels,
+        );
         let conditioning = batch.conditioning().with_w(self.weights.draw(draws));
         let target = self.target(&z_t, &paths, &conditioning);
         let predicted = student.predict(z_t, &times, &conditioning).v();
@@ -153,7 +158,13 @@ mod tests {
 
     fn noise() -> Tensor<4> {
         let samples: Vec<u64> = (0..BATCH as u64).collect();
-        random::normal(1, &samples, Purpose::TrainingNoise, [1, 2, 2], &Device::flex())
+        random::normal(
+            1,
+            &samples,
+            Purpose::TrainingNoise,
+            [1, 2, 2],
+            &Device::flex(),
+        )
     }
 
     fn conditioning() -> Conditioning {
@@ -168,7 +179,11 @@ mod tests {
     /// The student's single step along the target lands where the teacher's two steps do.
     #[test]
     fn one_step_lands_where_two_do() {
-        for kind in [Halving::Deterministic, Halving::Stochastic, Halving::Encoder] {
+        for kind in [
+            Halving::Deterministic,
+            Halving::Stochastic,
+            Halving::Encoder,
+        ] {
             let method = halving(kind, 4);
             for index in 0..4 {
                 let path = method.path(index);
@@ -182,7 +197,9 @@ mod tests {
                     vec![schedule.at(path.start); BATCH],
                 );
                 let middle = vec![schedule.at(path.middle); BATCH];
-                let first = method.teacher.predict(z_t, &[path.start; BATCH], &conditioning());
+                let first = method
+                    .teacher
+                    .predict(z_t, &[path.start; BATCH], &conditioning());
                 let z_middle = first.ddim(&middle);
                 let times = vec![path.middle; BATCH];
                 let second = method.teacher.predict(z_middle, &times, &conditioning());
@@ -202,9 +219,13 @@ mod tests {
         let target = method.target(&z_t, &[path; BATCH], &conditioning());
         let (t, end) = (method.teacher.schedule().at(path.start), path.end);
         let middle = vec![method.teacher.schedule().at(path.middle); BATCH];
-        let first = method.teacher.predict(z_t.clone(), &[path.start; BATCH], &conditioning());
+        let first = method
+            .teacher
+            .predict(z_t.clone(), &[path.start; BATCH], &conditioning());
         let times = vec![path.middle; BATCH];
-        let second = method.teacher.predict(first.ddim(&middle), &times, &conditioning());
+        let second = method
+            .teacher
+            .predict(first.ddim(&middle), &times, &conditioning());
         let z_end = second.ddim(&vec![end; BATCH]);
         let ratio = end.sigma() / t.sigma();
         let papers = (z_end - z_t.clone() * ratio) / (end.alpha() - ratio * t.alpha());
@@ -217,13 +238,21 @@ mod tests {
         for (kind, middle) in [(Halving::Deterministic, 0.125), (Halving::Stochastic, 0.25)] {
             let method = halving(kind, 4);
             let path = method.path(0);
-            assert_eq!((path.start, path.middle, path.end), (0.25, middle, NoiseLevel::CLEAN));
+            assert_eq!(
+                (path.start, path.middle, path.end),
+                (0.25, middle, NoiseLevel::CLEAN)
+            );
             let z_t = noise();
             let target = method.target(&z_t, &[path; BATCH], &conditioning());
             let t = method.teacher.schedule().at(path.start);
-            let first = method.teacher.predict(z_t.clone(), &[path.start; BATCH], &conditioning());
+            let first = method
+                .teacher
+                .predict(z_t.clone(), &[path.start; BATCH], &conditioning());
             let z = first.ddim(&[method.teacher.schedule().at(middle); BATCH]);
-            let expected = method.teacher.predict(z, &[middle; BATCH], &conditioning()).x();
+            let expected = method
+                .teacher
+                .predict(z, &[middle; BATCH], &conditioning())
+                .x();
             let x_tilde = z_t * t.alpha() - target * t.sigma();
             assert_close(x_tilde, expected, 1e-4, &format!("{kind:?}"));
         }

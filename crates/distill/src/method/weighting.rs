@@ -47,7 +47,10 @@ mod tests {
                 (Weighting::SnrPlusOne, 1.0 + snr),
             ] {
                 let ours = weighting.of_velocity(level);
-                assert!((ours - paper * variance).abs() < 1e-12, "{weighting:?} at {angle}");
+                assert!(
+                    (ours - paper * variance).abs() < 1e-12,
+                    "{weighting:?} at {angle}"
+                );
             }
         }
     }

@@ -181,7 +181,10 @@ mod tests {
         let ema = Ema::HalfLife(800.0);
         let kept: f64 = (0..100).map(|_| ema.decay(1, 1 << 40, 8)).product();
         assert!((kept - 0.5).abs() < 1e-9);
-        assert!(Ema::Decay(0.999).decay(1, 8, 8) < 0.2, "the start is forgotten at once");
+        assert!(
+            Ema::Decay(0.999).decay(1, 8, 8) < 0.2,
+            "the start is forgotten at once"
+        );
         assert_eq!(Ema::Decay(0.9).decay(1000, 8000, 8), 0.9);
     }
 
@@ -189,6 +192,11 @@ mod tests {
     fn a_micro_batch_must_divide_the_batch() {
         let mut config = config();
         config.micro_batch = Some(3);
-        assert!(config.validate().expect_err("refused").contains("micro_batch"));
+        assert!(
+            config
+                .validate()
+                .expect_err("refused")
+                .contains("micro_batch")
+        );
     }
 }

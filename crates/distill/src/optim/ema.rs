@@ -34,7 +34,10 @@ struct Blend {
 
 impl ModuleMapper for Blend {
     fn map_float<const D: usize>(&mut self, param: Param<Tensor<D>>) -> Param<Tensor<D>> {
-        let current = self.current.pop_front().expect("both modules have the same parameters");
+        let current = self
+            .current
+            .pop_front()
+            .expect("both modules have the same parameters");
         param.map(|average| {
             let current = current.reshape(average.shape());
             average * self.decay + current * (1.0 - self.decay)

@@ -102,7 +102,10 @@ impl DistillRecipe {
             return Err("there is neither [guided] (stage one) nor [progressive] (stage two): nothing to do".into());
         }
         if let Some(guided) = &self.guided {
-            guided.optim.validate().map_err(|e| format!("[guided.optim] {e}"))?;
+            guided
+                .optim
+                .validate()
+                .map_err(|e| format!("[guided.optim] {e}"))?;
             if guided.updates == 0 {
                 return Err("`guided.updates` is 0, it must be at least 1".into());
             }

@@ -129,12 +129,21 @@ mod tests {
 
     #[test]
     fn values_can_be_set_from_outside() {
-        let set = ["batch=16".to_string(), "optimizer=adamw".into(), "ema.decay=0.9".into()];
+        let set = [
+            "batch=16".to_string(),
+            "optimizer=adamw".into(),
+            "ema.decay=0.9".into(),
+        ];
         let config: OptimConfig =
             parse_with("batch = 3\nlr = 1.0", "recipe.toml", &set).expect("valid");
         assert_eq!(config.batch, 16);
         assert_eq!(config.ema, Some(crate::optim::Ema::Decay(0.9)));
         let wrong = parse_with::<OptimConfig>("lr = 1.0", "recipe.toml", &["batch".into()]);
-        assert!(wrong.expect_err("refused").to_string().contains("section.key=value"));
+        assert!(
+            wrong
+                .expect_err("refused")
+                .to_string()
+                .contains("section.key=value")
+        );
     }
 }

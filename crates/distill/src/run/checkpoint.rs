@@ -55,10 +55,12 @@ impl Checkpoints {
             write_atomically(&building.join("raw.safetensors"), &raw)?;
             let average = model(stepper.result()).to_bytes(Precision::Full)?;
             write_atomically(&building.join("average.safetensors"), &average)?;
-            let optimizer = stepper.optimizer_state().map_err(|reason| RunError::Checkpoint {
-                path: target.clone(),
-                reason,
-            })?;
+            let optimizer = stepper
+                .optimizer_state()
+                .map_err(|reason| RunError::Checkpoint {
+                    path: target.clone(),
+                    reason,
+                })?;
             write_atomically(&building.join("optimizer.bin"), &optimizer)?;
         }
         write_json_atomically(&building.join("position.json"), position)?;
@@ -94,7 +96,12 @@ impl Checkpoints {
         let file = path.join("optimizer.bin");
         let optimizer = std::fs::read(&file).map_err(RunError::io(&file))?;
         stepper
-            .restore(raw, Some(average), Bytes::from_bytes_vec(optimizer), position.updates)
+            .restore(
+                raw,
+                Some(average),
+                Bytes::from_bytes_vec(optimizer),
+                position.updates,
+            )
             .map_err(|reason| damaged(path, reason))
     }
 

@@ -105,7 +105,11 @@ impl Log {
         let is_kept = |line: &&str| {
             serde_json::from_str::<LogRecord>(line).is_ok_and(|record| record.clock <= clock)
         };
-        let kept: String = old.lines().filter(is_kept).flat_map(|line| [line, "\n"]).collect();
+        let kept: String = old
+            .lines()
+            .filter(is_kept)
+            .flat_map(|line| [line, "\n"])
+            .collect();
         fewstep_formats::write_atomically(&path, kept.as_bytes())?;
         let lines = OpenOptions::new()
             .append(true)
@@ -128,7 +132,10 @@ impl Log {
             (format!("{phase}/loss"), record.loss),
             (format!("{phase}/gradient_norm"), record.gradient_norm),
             (format!("{phase}/lr"), record.lr),
-            (format!("{phase}/samples_per_second"), record.samples_per_second),
+            (
+                format!("{phase}/samples_per_second"),
+                record.samples_per_second,
+            ),
         ];
         for (bucket, loss) in record.loss_by_time.iter().enumerate() {
             let tag = format!("{phase}/loss_by_time/{bucket}-of-{TIME_BUCKETS}");

@@ -1,9 +1,7 @@
 //! What a run does, phase by phase.
 
 use super::RunError;
-use crate::method::{
-    Denoising, Guided, Halving, Objective, Progressive, Weighting, Weights,
-};
+use crate::method::{Denoising, Guided, Halving, Objective, Progressive, Weighting, Weights};
 use crate::optim::OptimConfig;
 use crate::recipe::{DistillRecipe, TrainRecipe};
 use burn::module::Module;

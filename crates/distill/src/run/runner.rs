@@ -195,7 +195,10 @@ impl<'a> PhaseRun<'a> {
         while self.stepper.updates() < self.phase.updates {
             let parts = optim.batch / optim.micro_batch();
             let host: Vec<HostBatch> = loader.by_ref().take(parts).collect();
-            let batches: Vec<Batch> = host.iter().map(|b| to_device(b, &self.run.device)).collect();
+            let batches: Vec<Batch> = host
+                .iter()
+                .map(|b| to_device(b, &self.run.device))
+                .collect();
             let report = self
                 .stepper
                 .update(&*self.objective, &batches, self.run.seed)
