@@ -9,7 +9,7 @@ mod row;
 mod scale;
 
 pub(crate) use losses::{LossCurve, read_losses};
-pub(crate) use numbers::duration;
+pub(crate) use numbers::{duration, plural};
 pub(crate) use row::{Origin, Row, ratio, read_rows, table, write_rows};
 
 use fewstep_formats::{FormatError, write_atomically};

@@ -19,6 +19,14 @@ pub(crate) fn duration(seconds: f64) -> String {
     }
 }
 
+/// A count with its noun: `1 step`, `4 steps`.
+pub(crate) fn plural(count: usize, noun: &str) -> String {
+    match count {
+        1 => format!("1 {noun}"),
+        _ => format!("{count} {noun}s"),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -34,5 +42,10 @@ mod tests {
     fn three_digits_say_enough() {
         let texts = [0.012345, 1.0, 12.345, 1234.5, 0.0].map(significant);
         assert_eq!(texts, ["0.0123", "1.00", "12.3", "1234", "0"]);
+    }
+
+    #[test]
+    fn one_is_not_many() {
+        assert_eq!((plural(1, "call"), plural(2, "call")), ("1 call".into(), "2 calls".into()));
     }
 }

@@ -134,7 +134,7 @@ fn table(rows: &[Row], metric: &str) -> String {
             samples = row.samples,
         )
     };
-    let against = reference.map_or(String::new(), |r| format!("against {} calls", r.network_calls));
+    let against = reference.map_or(String::new(), |r| format!("to {} calls", r.network_calls));
     format!(
         r#"<table><thead><tr><th>Model</th><th>Sampler</th><th>Steps</th><th>w</th><th>Network calls</th><th>{}</th><th>{against}</th><th>ms a picture</th><th>Pictures</th></tr></thead>
 <tbody>
@@ -241,7 +241,7 @@ mod tests {
             r#"<figure class="first">"#,
             "data:image/png;base64,cGljdHVyZQ==",
             "<td>1.10 ×</td>",
-            "against 128 calls",
+            "to 128 calls",
             "teacher*",
             "* Measured earlier",
             r#"<figure class="loss">"#,

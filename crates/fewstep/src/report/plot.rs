@@ -151,29 +151,37 @@ impl<'a> Plot<'a> {
             .collect();
         let class = line.rows[0].model.name();
         let _ = write!(svg, r#"<g class="{class}"><polyline points="{}"/>"#, points.join(" "));
-        for row in &line.rows {
+        for (index, row) in line.rows.iter().enumerate() {
             let (x, y) = self.place(row);
             let hollow = if row.stored { r#" class="stored""# } else { "" };
+            let before = index.checked_sub(1).map(|before| self.place(line.rows[before]));
+            let (side, label_x, label_y) = self.label_place((x, y), before);
+            let title = format!(
+                "{class}, {} steps, {} network calls: {:.2}",
+                row.steps, row.network_calls, row.fid
+            );
             let _ = write!(
                 svg,
-                r#"<circle{hollow} cx="{x:.1}" cy="{y:.1}" r="5"><title>{}</title></circle><text class="value middle" x="{x:.1}" y="{:.1}">{:.1}</text>"#,
-                escape(&format!(
-                    "{class}, {} steps, {} network calls: {:.2}",
-                    row.steps, row.network_calls, row.fid
-                )),
-                if self.is_below_another(row) { y + 22.0 } else { y - 12.0 },
+                r#"<circle{hollow} cx="{x:.1}" cy="{y:.1}" r="5"><title>{}</title></circle><text class="value {side}" x="{label_x:.1}" y="{label_y:.1}">{:.1}</text>"#,
+                escape(&title),
                 row.fid,
             );
         }
         svg.push_str("</g>");
     }
 
-    /// Whether a better label's place is below the point, since another point is close above it.
-    fn is_below_another(&self, row: &Row) -> bool {
-        let (x, y) = self.place(row);
+    /// Where the value of a point is written: above it; to the right where its own line falls steeply on it; below
+    /// where another point is close above.
+    fn label_place(&self, (x, y): (f64, f64), before: Option<(f64, f64)>) -> (&str, f64, f64) {
         let rows = self.lines.iter().flat_map(|line| &line.rows);
         let mut places = rows.map(|other| self.place(other));
-        places.any(|(other_x, other_y)| (other_x - x).abs() < LABEL && (0.5..LABEL).contains(&(y - other_y)))
+        if places.any(|(other_x, other_y)| (other_x - x).abs() < LABEL && (0.5..LABEL).contains(&(y - other_y))) {
+            return ("middle", x, y + 22.0);
+        }
+        match before {
+            Some((_, before_y)) if y - before_y > LABEL => ("start", x + 7.0, y - 8.0),
+            _ => ("middle", x, y - 12.0),
+        }
     }
 
     fn legend(&self, svg: &mut String) {
@@ -185,7 +193,7 @@ impl<'a> Plot<'a> {
                 svg,
                 r#"<text class="legend end {}" x="{x:.1}" y="{:.1}">{}</text>"#,
                 first.model.name(),
-                TOP + 6.0 + 22.0 * index as f64,
+                TOP + 24.0 + 22.0 * index as f64,
                 escape(&name),
             );
         }
@@ -231,14 +239,23 @@ mod tests {
     }
 
     #[test]
-    fn labels_of_near_points_go_different_ways() {
+    fn labels_keep_clear_of_lines_and_of_near_points() {
         let rows = rows();
         let plot = Plot::new(&rows);
+        let side = |index: usize, before: Option<usize>| {
+            let before = before.map(|before| plot.place(&rows[before]));
+            plot.label_place(plot.place(&rows[index]), before).0
+        };
+        // The first of a line, and one that a line falls on.
+        assert_eq!((side(2, None), side(1, Some(2))), ("middle", "start"));
         // The teacher at 4 steps and the student at 8 both cost 8 calls.
-        assert!(!plot.is_below_another(&rows[2]));
         let close = [row(Origin::Teacher, 4, 16.0), row(Origin::Student, 8, 15.5)];
         let plot = Plot::new(&close);
-        assert!(plot.is_below_another(&close[1]) && !plot.is_below_another(&close[0]));
+        let below = |index: usize| {
+            let place = plot.place(&close[index]);
+            plot.label_place(place, None).2 > place.1
+        };
+        assert_eq!((below(0), below(1)), (false, true));
     }
 
     #[test]

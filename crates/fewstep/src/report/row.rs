@@ -79,13 +79,13 @@ pub(crate) fn write_rows(path: &Path, rows: &[Row]) -> Outcome {
     write_json_atomically(path, &rows).blame_input()
 }
 
-/// The rows side by side for a terminal, with `label` for the distance. The last row of the teacher is what the
-/// others are compared with.
+/// The rows side by side for a terminal, with `label` for the distance, compared with `reference`.
 pub(crate) fn table(rows: &[Row], reference: Option<&Row>, label: &str) -> String {
-    let head = ["model", "sampler", "steps", "w", "network calls", label, "against it", "ms/picture"];
+    let against = reference.map_or("ratio".into(), |r| format!("to {} calls", r.network_calls));
+    let head = ["model", "sampler", "steps", "w", "network calls", label, &against, "ms/picture"];
     let mut cells = vec![head.map(String::from)];
     for row in rows {
-        let against = reference.map(|r| format!("{:.2}x", ratio(row, r)));
+        let ratio = reference.map(|r| format!("{:.2}x", ratio(row, r)));
         let mark = if row.stored { "*" } else { "" };
         cells.push([
             format!("{}{mark}", row.model.name()),
@@ -94,7 +94,7 @@ pub(crate) fn table(rows: &[Row], reference: Option<&Row>, label: &str) -> Strin
             row.w.to_string(),
             row.network_calls.to_string(),
             format!("{:.2}", row.fid),
-            against.unwrap_or_default(),
+            ratio.unwrap_or_default(),
             format!("{:.1}", row.seconds_per_image * 1e3),
         ]);
     }
@@ -155,9 +155,9 @@ pub(super) mod tests {
         let rows = [row(Origin::Teacher, 64, 6.0), row(Origin::Student, 4, 6.6)];
         let table = table(&rows, Some(&rows[0]), "classifier FID");
         let expected = "\
-model     sampler        steps  w  network calls  classifier FID  against it  ms/picture
-teacher*  ddim              64  1            128            6.00       1.00x        32.0
-student   deterministic      4  1              4            6.60       1.10x         2.0
+model     sampler        steps  w  network calls  classifier FID  to 128 calls  ms/picture
+teacher*  ddim              64  1            128            6.00         1.00x        32.0
+student   deterministic      4  1              4            6.60         1.10x         2.0
 ";
         assert_eq!(table, expected);
     }

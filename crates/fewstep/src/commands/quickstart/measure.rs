@@ -3,7 +3,7 @@
 use super::stages::Stages;
 use crate::builtin;
 use crate::failure::{Blame, Outcome};
-use crate::report::{Origin, Row, read_rows, write_rows};
+use crate::report::{Origin, Row, plural, read_rows, write_rows};
 use burn::tensor::Device;
 use fewstep::{Generator, Request, Sampler};
 use fewstep_data::picture::Picture;
@@ -64,13 +64,13 @@ impl Subject {
         Ok(subjects)
     }
 
-    /// Its name in progress bars, captions and file names.
-    pub(super) fn name(&self) -> String {
-        format!("{}, {} steps", self.origin.name(), self.steps)
+    /// Its name in progress bars.
+    fn name(&self) -> String {
+        format!("{}, {}", self.origin.name(), plural(self.steps, "step"))
     }
 
     /// Network calls for one picture.
-    pub(super) fn network_calls(&self) -> usize {
+    fn network_calls(&self) -> usize {
         self.generator.network_calls(self.sampler, self.steps)
     }
 

@@ -4,7 +4,7 @@ use super::grids::Draft;
 use super::{GOAL, GOAL_STEPS, machine};
 use crate::failure::Outcome;
 use crate::report::{
-    Grid, Grids, Highlight, LossCurve, Origin, Report, Row, duration, ratio, read_losses,
+    Grid, Grids, Highlight, LossCurve, Origin, Report, Row, duration, plural, ratio, read_losses,
 };
 use fewstep_distill::recipe::DistillRecipe;
 use fewstep_distill::run::Run;
@@ -197,13 +197,6 @@ fn next(run: &Run) -> Vec<(String, String)> {
     ]
 }
 
-fn plural(count: usize, noun: &str) -> String {
-    match count {
-        1 => format!("1 {noun}"),
-        _ => format!("{count} {noun}s"),
-    }
-}
-
 fn capitalised(word: &str) -> String {
     let mut letters = word.chars();
     letters.next().map(|first| first.to_uppercase().chain(letters).collect()).unwrap_or_default()
@@ -229,7 +222,6 @@ mod tests {
     #[test]
     fn numbers_and_words_read_well() {
         assert_eq!([0, 600, 6000, 1234567].map(thousands), ["0", "600", "6,000", "1,234,567"]);
-        assert_eq!((plural(1, "call"), plural(2, "call")), ("1 call".into(), "2 calls".into()));
         assert_eq!(capitalised("teacher"), "Teacher");
     }
 }
