@@ -64,7 +64,7 @@ fn the_table_names_its_figures_and_spreads_over_seeds() {
     let folder = workshop();
     let words = ["eval", "--model", "student", "--data", "real", "--count", "8", "--seeds", "0,1"];
     let (out, err) = succeed(folder.path(), &words);
-    for part in ["classifier FID", "classifier KID", "classifier score", "±", "8 pictures against 12"] {
+    for part in ["classifier FID", "classifier KID", "classifier score", "±", "8 pictures against 12 real ones"] {
         assert!(out.contains(part), "no `{part}` in:\n{out}");
     }
     assert!(err.contains("fewer than the 128 features"), "{err}");
@@ -136,7 +136,7 @@ fn a_folder_of_pictures_equals_itself_and_not_another() {
     assert!(number(&other, "fid") > 1.0, "{other}");
     assert_eq!(other["samples"], REAL);
     let (out, _) = succeed(folder.path(), &["eval", "--pictures", "real", "--data", "folder:real"]);
-    assert!(out.contains("real: 12 pictures against 12 of real"), "{out}");
+    assert!(out.contains("real: 12 pictures against 12 real ones (real "), "{out}");
 }
 
 #[test]
@@ -160,7 +160,7 @@ fn what_cannot_be_measured_is_refused() {
         (&["--model", "student", "--data", "real", "--sampler", "stochastic"], ["Deterministic", "Stochastic"]),
         (&["--model", "student", "--data", "real", "--count", "3"], ["at least 4 samples", "got 3"]),
         (&["--model", "student", "--data", "real", "--out", "text/rows.json"], ["text", "choose another place"]),
-        (&["--model", "colour", "--data", "real"], ["grey", "--features"]),
+        (&["--model", "colour", "--data", "real"], ["3 channel(s)", "--features"]),
         (&["--model", "colour", "--data", "real", "--features", "fashion-mnist-classifier"], ["grey 32x32", "[3, 32, 32]"]),
         (&["--pictures", "empty", "--data", "real"], ["empty", "no images"]),
         (&["--pictures", "real", "--steps", "2"], ["--pictures", "cannot be used with"]),
