@@ -23,14 +23,36 @@ struct Embedded {
 }
 
 /// The models; those of one name are the same student for different numbers of steps.
-const MODELS: &[Embedded] = &[Embedded {
-    name: "fashion-mnist-teacher",
-    steps: None,
-    weights: asset!("fashion-mnist-teacher.safetensors"),
-}];
+const MODELS: &[Embedded] = &[
+    Embedded {
+        name: "fashion-mnist",
+        steps: Some(1),
+        weights: asset!("fashion-mnist-steps-1.safetensors"),
+    },
+    Embedded {
+        name: "fashion-mnist",
+        steps: Some(2),
+        weights: asset!("fashion-mnist-steps-2.safetensors"),
+    },
+    Embedded {
+        name: "fashion-mnist",
+        steps: Some(4),
+        weights: asset!("fashion-mnist-steps-4.safetensors"),
+    },
+    Embedded {
+        name: "fashion-mnist",
+        steps: Some(8),
+        weights: asset!("fashion-mnist-steps-8.safetensors"),
+    },
+    Embedded {
+        name: "fashion-mnist-teacher",
+        steps: None,
+        weights: asset!("fashion-mnist-teacher.safetensors"),
+    },
+];
 
 /// What was measured with the embedded teacher, in the format of `results.json`.
-const TEACHER_ROWS: &str = "[]";
+const TEACHER_ROWS: &str = include_str!("../../../assets/fashion-mnist-teacher.results.json");
 
 /// Where a recipe says that its data are the embedded sample.
 const SAMPLE: &str = "builtin:fashion-mnist-sample";

@@ -226,7 +226,7 @@ mod tests {
         let second = method
             .teacher
             .predict(first.ddim(&middle), &times, &conditioning());
-        let z_end = second.ddim(&vec![end; BATCH]);
+        let z_end = second.ddim(&[end; BATCH]);
         let ratio = end.sigma() / t.sigma();
         let papers = (z_end - z_t.clone() * ratio) / (end.alpha() - ratio * t.alpha());
         assert_close(z_t * t.alpha() - target * t.sigma(), papers, 1e-4, "x̃");
