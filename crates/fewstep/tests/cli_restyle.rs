@@ -93,7 +93,7 @@ fn the_way_back_leads_to_the_picture_as_steps_grow() {
     ] {
         let error = |steps| round_trip(folder.path(), models, [flag, steps]);
         let (few, many) = (error("4"), error("64"));
-        assert!(many < 3.0 && many < few / 4.0, "{flag}: {few} levels off in 4 steps, {many} in 64");
+        assert!(many < 6.0 && many < few / 4.0, "{flag}: {few} levels off in 4 steps, {many} in 64");
     }
 }
 

@@ -82,7 +82,8 @@ pub(crate) fn remade(model: &Model, patch: usize, resolution: [usize; 3], classe
     with_weights(config, recipe)
 }
 
-/// A network with no weight zero. A fresh one has zero outputs, so that class and w would make no difference.
+/// A network with no weight zero, the same in every run. A fresh one has zero outputs, so that class and w would
+/// make no difference.
 fn with_weights(config: UNetConfig, recipe: SamplerRecipe) -> Model {
     let device = Device::flex();
     let network = UNet::new(&config, 3, &device).expect("a valid network");
@@ -90,9 +91,10 @@ fn with_weights(config: UNetConfig, recipe: SamplerRecipe) -> Model {
     let bytes = model.to_bytes(Precision::Full).expect("bytes");
     let (_, header) = SafeTensors::read_metadata(&bytes).expect("a header");
     let file = SafeTensors::deserialize(&bytes).expect("tensors");
+    let mut tensors = file.tensors();
+    tensors.sort_by(|a, b| a.0.cmp(&b.0));
     let mut seed = 0u32;
-    let filled: Vec<(String, Vec<usize>, Vec<u8>)> = file
-        .tensors()
+    let filled: Vec<(String, Vec<usize>, Vec<u8>)> = tensors
         .into_iter()
         .map(|(name, view)| {
             let size: usize = view.shape().iter().product();
