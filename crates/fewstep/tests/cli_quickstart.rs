@@ -108,11 +108,11 @@ fn refused_without_resume(folder: &Path) {
 
 fn resumed_with_nothing_left_to_measure(folder: &Path) {
     let file = folder.join("run/results.json");
-    let before = std::fs::read(&file).unwrap();
+    let before = std::fs::read_to_string(&file).unwrap();
     std::fs::remove_file(folder.join("run/report.html")).unwrap();
     let output = quickstart(folder, &[&SMALL[..], &["--resume"]].concat());
     assert!(output.status.success(), "{}", text(&output.stderr));
-    assert_eq!(std::fs::read(&file).unwrap(), before, "the same rows, times included");
+    assert_eq!(std::fs::read_to_string(&file).unwrap(), before, "the same rows, times included");
     assert!(folder.join("run/report.html").is_file());
 }
 

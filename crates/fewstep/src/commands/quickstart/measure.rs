@@ -121,7 +121,7 @@ impl Judge {
     }
 
     /// A row for each subject: from `file` where an interrupted run left it, from what is stored in the program, else
-    /// measured. `file` is written after each.
+    /// measured; `file` is written after each measurement.
     pub(super) fn rows(
         &self,
         subjects: &[Subject],
@@ -135,15 +135,16 @@ impl Judge {
         known.retain(|row| row.samples == self.samples && row.features == features);
         let mut rows = vec![];
         for subject in subjects {
-            let row = match known.iter().find(|row| subject.is_row(row)) {
+            match known.iter().find(|row| subject.is_row(row)) {
                 Some(row) => {
                     stages.skip();
-                    row.clone()
+                    rows.push(row.clone());
                 }
-                None => self.measure(subject, features.clone(), stages)?,
-            };
-            rows.push(row);
-            write_rows(file, &rows)?;
+                None => {
+                    rows.push(self.measure(subject, features.clone(), stages)?);
+                    write_rows(file, &rows)?;
+                }
+            }
         }
         Ok(rows)
     }
