@@ -184,8 +184,10 @@ impl<'a> Plot<'a> {
         }
     }
 
+    /// Names of the lines, at the foot on the right: as distances start from 0, nothing is drawn there.
     fn legend(&self, svg: &mut String) {
         let x = WIDTH - RIGHT - 8.0;
+        let top = HEIGHT - BOTTOM - 12.0 - 22.0 * self.lines.len().saturating_sub(1) as f64;
         for (index, line) in self.lines.iter().enumerate() {
             let first = line.rows[0];
             let name = format!("{}: {}, w = {}", first.model.name(), first.sampler, first.w);
@@ -193,7 +195,7 @@ impl<'a> Plot<'a> {
                 svg,
                 r#"<text class="legend end {}" x="{x:.1}" y="{:.1}">{}</text>"#,
                 first.model.name(),
-                TOP + 24.0 + 22.0 * index as f64,
+                top + 22.0 * index as f64,
                 escape(&name),
             );
         }
