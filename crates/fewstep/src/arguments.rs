@@ -36,7 +36,9 @@ pub(crate) fn named<T: Copy + Send + Sync + 'static>(
 ) -> impl TypedValueParser<Value = T> {
     PossibleValuesParser::new(table.iter().map(|(name, _)| *name)).map(|given| {
         let entry = table.iter().find(|(name, _)| *name == given);
-        entry.expect("the parser lets only names of the table through").1
+        entry
+            .expect("the parser lets only names of the table through")
+            .1
     })
 }
 
@@ -74,10 +76,12 @@ impl SamplerArgs {
         match (sampler, self.spacing) {
             (sampler, None) => Ok(sampler),
             (Sampler::Teacher(kind, _), Some(spacing)) => Ok(Sampler::Teacher(kind, spacing)),
-            (Sampler::Deterministic | Sampler::Stochastic, Some(_)) => Err(Failure::input(format!(
-                "--spacing does not go with the {} sampler, whose steps are the ones that a student was distilled for: leave it away, or choose another --sampler",
-                sampler.name()
-            ))),
+            (Sampler::Deterministic | Sampler::Stochastic, Some(_)) => {
+                Err(Failure::input(format!(
+                    "--spacing does not go with the {} sampler, whose steps are the ones that a student was distilled for: leave it away, or choose another --sampler",
+                    sampler.name()
+                )))
+            }
         }
     }
 }
@@ -153,7 +157,10 @@ pub(crate) fn find_class(given: &str, classes: &[String]) -> Outcome<u32> {
         )));
     }
     let wanted = given.to_lowercase();
-    if let Some(index) = classes.iter().position(|name| name.to_lowercase() == wanted) {
+    if let Some(index) = classes
+        .iter()
+        .position(|name| name.to_lowercase() == wanted)
+    {
         return Ok(index as u32);
     }
     match given.parse::<u32>() {
@@ -164,10 +171,15 @@ pub(crate) fn find_class(given: &str, classes: &[String]) -> Outcome<u32> {
 
 fn unknown_class(given: &str, classes: &[String]) -> String {
     const SHOWN: usize = 20;
-    let likeness = |name: &String| strsim::jaro_winkler(&name.to_lowercase(), &given.to_lowercase());
-    let nearest = classes.iter().max_by(|a, b| likeness(a).total_cmp(&likeness(b)));
+    let likeness =
+        |name: &String| strsim::jaro_winkler(&name.to_lowercase(), &given.to_lowercase());
+    let nearest = classes
+        .iter()
+        .max_by(|a, b| likeness(a).total_cmp(&likeness(b)));
     let guess = nearest.filter(|name| likeness(name) > 0.75);
-    let hint = guess.map(|name| format!(" Did you mean `{name}`?")).unwrap_or_default();
+    let hint = guess
+        .map(|name| format!(" Did you mean `{name}`?"))
+        .unwrap_or_default();
     let more = match classes.len() > SHOWN {
         true => ", ...",
         false => "",

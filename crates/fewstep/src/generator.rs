@@ -177,9 +177,14 @@ impl Generator {
             Sampler::Deterministic => {
                 sampler::deterministic(denoiser, noise, conditioning, request.steps, observer)
             }
-            Sampler::Stochastic => {
-                sampler::stochastic(denoiser, noise, conditioning, request.steps, &fresh, observer)
-            }
+            Sampler::Stochastic => sampler::stochastic(
+                denoiser,
+                noise,
+                conditioning,
+                request.steps,
+                &fresh,
+                observer,
+            ),
             Sampler::Teacher(kind, _) => {
                 let grid = self.grid(request)?;
                 sampler::draw(kind, denoiser, noise, conditioning, &grid, &fresh, observer)
@@ -211,7 +216,13 @@ impl Generator {
         let denoiser = guided(&self.model)?;
         let grid = TimeGrid::new(denoiser.schedule(), Spacing::Uniform, steps)?;
         let observer = &mut sampler::ignore;
-        Ok(sampler::encode(&denoiser, pictures, conditioning, &grid, observer))
+        Ok(sampler::encode(
+            &denoiser,
+            pictures,
+            conditioning,
+            &grid,
+            observer,
+        ))
     }
 
     /// The pictures that noise stands for, one for each class of the request.

@@ -13,14 +13,18 @@ pub(crate) fn prepare(file: &Path) -> Outcome {
     }
     std::fs::create_dir_all(folder).map_err(|error| {
         let folder = folder.display();
-        Failure::input(format!("cannot make the folder {folder} ({error}): choose another place for {}", file.display()))
+        Failure::input(format!(
+            "cannot make the folder {folder} ({error}): choose another place for {}",
+            file.display()
+        ))
     })
 }
 
 /// Writes a file whole or not at all.
 pub(crate) fn write(file: &Path, bytes: &[u8]) -> Outcome {
-    write_atomically(file, bytes)
-        .map_err(|error| Failure::input(format!("{error}. Free some space or choose another place")))
+    write_atomically(file, bytes).map_err(|error| {
+        Failure::input(format!("{error}. Free some space or choose another place"))
+    })
 }
 
 /// Writes a picture as PNG.

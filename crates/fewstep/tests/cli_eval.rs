@@ -16,30 +16,48 @@ const REAL: usize = 6;
 fn workshop() -> TempDir {
     let folder = tempfile::tempdir().expect("a folder");
     let model = student(StudentSampler::Deterministic, Some(2));
-    save(&remade(&model, 4, [1, 32, 32], &["a", "b"]), folder.path(), "student");
+    save(
+        &remade(&model, 4, [1, 32, 32], &["a", "b"]),
+        folder.path(),
+        "student",
+    );
     for kind in 0..2 * REAL {
         let class = ["a", "b"][kind % 2];
-        write_picture(&folder.path().join(format!("real/{class}/{kind}.png")), 32, kind);
+        write_picture(
+            &folder.path().join(format!("real/{class}/{kind}.png")),
+            32,
+            kind,
+        );
     }
     folder
 }
 
 /// Measures the student against the real pictures and gives the rows.
 fn measure(folder: &Path, words: &[&str]) -> Vec<Value> {
-    let all = ["eval", "--model", "student", "--data", "real", "--count", "8", "--json"];
+    let all = [
+        "eval", "--model", "student", "--data", "real", "--count", "8", "--json",
+    ];
     let (out, _) = succeed(folder, &[&all[..], words].concat());
     serde_json::from_str(&out).expect("JSON rows")
 }
 
 fn number(row: &Value, key: &str) -> f64 {
-    row[key].as_f64().unwrap_or_else(|| panic!("no number `{key}` in {row}"))
+    row[key]
+        .as_f64()
+        .unwrap_or_else(|| panic!("no number `{key}` in {row}"))
 }
 
 #[test]
 fn every_number_of_steps_is_measured_with_every_w() {
     let folder = workshop();
-    let rows = measure(folder.path(), &["--steps", "1,2", "--w", "0,2", "--out", "new/results.json"]);
-    let settings: Vec<(f64, f64)> = rows.iter().map(|r| (number(r, "steps"), number(r, "w"))).collect();
+    let rows = measure(
+        folder.path(),
+        &["--steps", "1,2", "--w", "0,2", "--out", "new/results.json"],
+    );
+    let settings: Vec<(f64, f64)> = rows
+        .iter()
+        .map(|r| (number(r, "steps"), number(r, "w")))
+        .collect();
     assert_eq!(settings, [(1.0, 0.0), (1.0, 2.0), (2.0, 0.0), (2.0, 2.0)]);
     for row in &rows {
         assert_eq!(row["model"], "student");
@@ -47,29 +65,51 @@ fn every_number_of_steps_is_measured_with_every_w() {
         assert_eq!(row["network_calls"], row["steps"]);
         assert_eq!(row["samples"], 8);
         assert_eq!(row["reference_samples"], 2 * REAL);
-        assert!(row["features"].as_str().is_some_and(|name| name.contains("fashion-mnist")), "{row}");
+        assert!(
+            row["features"]
+                .as_str()
+                .is_some_and(|name| name.contains("fashion-mnist")),
+            "{row}"
+        );
         assert!(number(row, "fid") > 0.0 && number(row, "seconds_per_image") > 0.0);
         assert!((0.0..=1.0).contains(&number(row, "precision")));
         assert!((0.0..=1.0).contains(&number(row, "recall")));
         assert!((1.0..=10.0).contains(&number(row, "classifier_score")));
         assert!(number(row, "kid").is_finite());
     }
-    assert!(number(&rows[0], "fid") != number(&rows[1], "fid"), "w makes no difference");
+    assert!(
+        number(&rows[0], "fid") != number(&rows[1], "fid"),
+        "w makes no difference"
+    );
     let file = std::fs::read_to_string(folder.path().join("new/results.json")).expect("a file");
-    assert_eq!(serde_json::from_str::<Vec<Value>>(&file).expect("JSON"), rows);
+    assert_eq!(
+        serde_json::from_str::<Vec<Value>>(&file).expect("JSON"),
+        rows
+    );
 }
 
 #[test]
 fn the_table_names_its_figures_and_spreads_over_seeds() {
     let folder = workshop();
-    let words = ["eval", "--model", "student", "--data", "real", "--count", "8", "--seeds", "0,1"];
+    let words = [
+        "eval", "--model", "student", "--data", "real", "--count", "8", "--seeds", "0,1",
+    ];
     let (out, err) = succeed(folder.path(), &words);
-    for part in ["classifier FID", "classifier KID", "classifier score", "±", "8 pictures against 12 real ones"] {
+    for part in [
+        "classifier FID",
+        "classifier KID",
+        "classifier score",
+        "±",
+        "8 pictures against 12 real ones",
+    ] {
         assert!(out.contains(part), "no `{part}` in:\n{out}");
     }
     assert!(err.contains("fewer than the 128 features"), "{err}");
     let rows = measure(folder.path(), &["--seeds", "0,1"]);
-    assert!(number(&rows[0], "fid") != number(&rows[1], "fid"), "the seed makes no difference");
+    assert!(
+        number(&rows[0], "fid") != number(&rows[1], "fid"),
+        "the seed makes no difference"
+    );
 }
 
 #[test]
@@ -83,7 +123,12 @@ fn figures_depend_neither_on_the_batch_nor_on_the_cache() {
     assert!(!folder.path().join("cache").exists());
     assert_eq!(figures(&["--batch", "3"]), fresh);
     let cache = folder.path().join("cache/fewstep");
-    let files = || std::fs::read_dir(&cache).expect("a cache").flatten().map(|entry| entry.path());
+    let files = || {
+        std::fs::read_dir(&cache)
+            .expect("a cache")
+            .flatten()
+            .map(|entry| entry.path())
+    };
     assert_eq!(files().count(), 2);
     assert_eq!(figures(&[]), fresh);
     // A damaged cache is made again.
@@ -102,9 +147,20 @@ fn cached_statistics_are_a_reference() {
         .map(|entry| entry.path().display().to_string())
         .find(|name| name.ends_with(".safetensors"))
         .expect("statistics");
-    let words = ["eval", "--model", "student", "--count", "8", "--json", "--reference", &file];
+    let words = [
+        "eval",
+        "--model",
+        "student",
+        "--count",
+        "8",
+        "--json",
+        "--reference",
+        &file,
+    ];
     let (out, _) = succeed(folder.path(), &words);
-    let row = serde_json::from_str::<Vec<Value>>(&out).expect("JSON").remove(0);
+    let row = serde_json::from_str::<Vec<Value>>(&out)
+        .expect("JSON")
+        .remove(0);
     assert!((number(&row, "fid") / number(&by_data, "fid") - 1.0).abs() < 1e-9);
     assert!(row["kid"].is_null() && row["precision"].is_null());
 }
@@ -114,11 +170,24 @@ fn a_model_of_fashion_is_measured_against_the_embedded_statistics() {
     let folder = tempfile::tempdir().expect("a folder");
     let model = remade(&teacher(), 4, [1, 32, 32], &FASHION_MNIST_CLASSES);
     save(&model, folder.path(), "teacher");
-    let words = ["eval", "--model", "teacher", "--steps", "2", "--count", "10", "--json"];
+    let words = [
+        "eval", "--model", "teacher", "--steps", "2", "--count", "10", "--json",
+    ];
     let (out, _) = succeed(folder.path(), &words);
-    let row = serde_json::from_str::<Vec<Value>>(&out).expect("JSON").remove(0);
-    assert_eq!((&row["model"], &row["sampler"]), (&"teacher".into(), &"ddim".into()));
-    assert_eq!((number(&row, "network_calls"), number(&row, "reference_samples")), (4.0, 60_000.0));
+    let row = serde_json::from_str::<Vec<Value>>(&out)
+        .expect("JSON")
+        .remove(0);
+    assert_eq!(
+        (&row["model"], &row["sampler"]),
+        (&"teacher".into(), &"ddim".into())
+    );
+    assert_eq!(
+        (
+            number(&row, "network_calls"),
+            number(&row, "reference_samples")
+        ),
+        (4.0, 60_000.0)
+    );
 }
 
 #[test]
@@ -127,16 +196,27 @@ fn a_folder_of_pictures_equals_itself_and_not_another() {
     let compare = |pictures: &str| {
         let words = ["eval", "--pictures", pictures, "--data", "real", "--json"];
         let (out, _) = succeed(folder.path(), &words);
-        serde_json::from_str::<Vec<Value>>(&out).expect("JSON").remove(0)
+        serde_json::from_str::<Vec<Value>>(&out)
+            .expect("JSON")
+            .remove(0)
     };
     let same = compare("real");
     assert!(number(&same, "fid") < 1e-3, "{same}");
-    assert_eq!((number(&same, "precision"), number(&same, "recall")), (1.0, 1.0));
+    assert_eq!(
+        (number(&same, "precision"), number(&same, "recall")),
+        (1.0, 1.0)
+    );
     let other = compare("real/a");
     assert!(number(&other, "fid") > 1.0, "{other}");
     assert_eq!(other["samples"], REAL);
-    let (out, _) = succeed(folder.path(), &["eval", "--pictures", "real", "--data", "folder:real"]);
-    assert!(out.contains("real: 12 pictures against 12 real ones (real "), "{out}");
+    let (out, _) = succeed(
+        folder.path(),
+        &["eval", "--pictures", "real", "--data", "folder:real"],
+    );
+    assert!(
+        out.contains("real: 12 pictures against 12 real ones (real "),
+        "{out}"
+    );
 }
 
 #[test]
@@ -146,24 +226,120 @@ fn what_cannot_be_measured_is_refused() {
     std::fs::write(folder.path().join("text"), "no tensors").expect("written");
     std::fs::create_dir(folder.path().join("bad")).expect("a folder");
     std::fs::write(folder.path().join("bad/one.png"), "no picture").expect("written");
-    save(&remade(&teacher(), 4, [3, 32, 32], &["a", "b"]), folder.path(), "colour");
+    save(
+        &remade(&teacher(), 4, [3, 32, 32], &["a", "b"]),
+        folder.path(),
+        "colour",
+    );
     for (words, parts) in [
-        (&["--model", "student"][..], ["nothing to measure against", "--data"]),
-        (&["--model", "student", "--data", "empty"], ["empty", "no images"]),
-        (&["--model", "student", "--data", "bad"], ["one.png", "unreadable image"]),
-        (&["--model", "student", "--data", "nowhere"], ["nowhere", "No such file"]),
-        (&["--model", "student", "--data", "cifar:there"], ["`cifar` is no kind", "cifar10"]),
-        (&["--model", "student", "--reference", "text"], ["text", "safetensors"]),
-        (&["--model", "student", "--data", "real", "--reference", "text"], ["--data", "cannot be used with"]),
-        (&["--model", "student", "--data", "real", "--features", "inception"], ["--features inception", "--weights FILE"]),
-        (&["--model", "student", "--data", "real", "--features", "inception", "--weights", "text"], ["text", "safetensors"]),
-        (&["--model", "student", "--data", "real", "--sampler", "stochastic"], ["Deterministic", "Stochastic"]),
-        (&["--model", "student", "--data", "real", "--count", "3"], ["at least 4 samples", "got 3"]),
-        (&["--model", "student", "--data", "real", "--out", "text/rows.json"], ["text", "choose another place"]),
-        (&["--model", "colour", "--data", "real"], ["3 channel(s)", "--features"]),
-        (&["--model", "colour", "--data", "real", "--features", "fashion-mnist-classifier"], ["grey 32x32", "[3, 32, 32]"]),
-        (&["--pictures", "empty", "--data", "real"], ["empty", "no images"]),
-        (&["--pictures", "real", "--steps", "2"], ["--pictures", "cannot be used with"]),
+        (
+            &["--model", "student"][..],
+            ["nothing to measure against", "--data"],
+        ),
+        (
+            &["--model", "student", "--data", "empty"],
+            ["empty", "no images"],
+        ),
+        (
+            &["--model", "student", "--data", "bad"],
+            ["one.png", "unreadable image"],
+        ),
+        (
+            &["--model", "student", "--data", "nowhere"],
+            ["nowhere", "No such file"],
+        ),
+        (
+            &["--model", "student", "--data", "cifar:there"],
+            ["`cifar` is no kind", "cifar10"],
+        ),
+        (
+            &["--model", "student", "--reference", "text"],
+            ["text", "safetensors"],
+        ),
+        (
+            &[
+                "--model",
+                "student",
+                "--data",
+                "real",
+                "--reference",
+                "text",
+            ],
+            ["--data", "cannot be used with"],
+        ),
+        (
+            &[
+                "--model",
+                "student",
+                "--data",
+                "real",
+                "--features",
+                "inception",
+            ],
+            ["--features inception", "--weights FILE"],
+        ),
+        (
+            &[
+                "--model",
+                "student",
+                "--data",
+                "real",
+                "--features",
+                "inception",
+                "--weights",
+                "text",
+            ],
+            ["text", "safetensors"],
+        ),
+        (
+            &[
+                "--model",
+                "student",
+                "--data",
+                "real",
+                "--sampler",
+                "stochastic",
+            ],
+            ["Deterministic", "Stochastic"],
+        ),
+        (
+            &["--model", "student", "--data", "real", "--count", "3"],
+            ["at least 4 samples", "got 3"],
+        ),
+        (
+            &[
+                "--model",
+                "student",
+                "--data",
+                "real",
+                "--out",
+                "text/rows.json",
+            ],
+            ["text", "choose another place"],
+        ),
+        (
+            &["--model", "colour", "--data", "real"],
+            ["3 channel(s)", "--features"],
+        ),
+        (
+            &[
+                "--model",
+                "colour",
+                "--data",
+                "real",
+                "--features",
+                "fashion-mnist-classifier",
+            ],
+            ["grey 32x32", "[3, 32, 32]"],
+        ),
+        (
+            &["--pictures", "empty", "--data", "real"],
+            ["empty", "no images"],
+        ),
+        (
+            &["--pictures", "real", "--steps", "2"],
+            ["--pictures", "cannot be used with"],
+        ),
         (&["--data", "real"], ["--model", "--pictures"]),
     ] {
         refuse(folder.path(), &[&["eval"][..], words].concat(), &parts);
@@ -182,17 +358,31 @@ fn the_reference_of_another_network_is_refused() {
         .expect("statistics");
     let mut bytes = std::fs::read(&file).expect("a file");
     let key = br#""network_hash":""#;
-    let at = bytes.windows(key.len()).position(|part| part == key).expect("the hash") + key.len();
+    let at = bytes
+        .windows(key.len())
+        .position(|part| part == key)
+        .expect("the hash")
+        + key.len();
     bytes[at] = if bytes[at] == b'0' { b'1' } else { b'0' };
     std::fs::write(folder.path().join("other.safetensors"), bytes).expect("written");
-    let words = ["eval", "--model", "student", "--reference", "other.safetensors", "--count", "8"];
+    let words = [
+        "eval",
+        "--model",
+        "student",
+        "--reference",
+        "other.safetensors",
+        "--count",
+        "8",
+    ];
     refuse(folder.path(), &words, &["made with", "make them again"]);
 }
 
 #[test]
 fn warnings_come_before_the_work() {
     let folder = workshop();
-    let words = ["eval", "--model", "student", "--data", "real", "--count", "8", "--w", "7"];
+    let words = [
+        "eval", "--model", "student", "--data", "real", "--count", "8", "--w", "7",
+    ];
     let (_, err) = succeed(folder.path(), &words);
     assert!(err.contains("w = 7 (guidance scale 8)"), "{err}");
 }

@@ -64,12 +64,21 @@ fn a_teacher_is_described() {
     assert_eq!(facts["parameters"], model.parameters());
     assert_eq!(facts["recipe"]["role"]["kind"], "teacher");
     assert_eq!(facts["weights_hash"], model.weights_hash());
-    let file = folder.path().join("teacher").join(fewstep_formats::WEIGHTS_FILE);
-    assert_eq!(facts["file_bytes"], std::fs::metadata(&file).expect("a file").len());
+    let file = folder
+        .path()
+        .join("teacher")
+        .join(fewstep_formats::WEIGHTS_FILE);
+    assert_eq!(
+        facts["file_bytes"],
+        std::fs::metadata(&file).expect("a file").len()
+    );
     // The weights alone are the whole model.
     let alone = file.display().to_string();
     let (out, _) = succeed(folder.path(), &["info", &alone, "--json"]);
-    assert_eq!(serde_json::from_str::<Value>(&out).expect("JSON")["recipe"], facts["recipe"]);
+    assert_eq!(
+        serde_json::from_str::<Value>(&out).expect("JSON")["recipe"],
+        facts["recipe"]
+    );
 }
 
 #[test]
@@ -80,11 +89,26 @@ fn students_say_how_they_must_be_sampled() {
     for (model, parts) in [
         (
             student(StudentSampler::Deterministic, Some(4)),
-            ["deterministic sampler in 4 steps", "w is an input: 0 to 4 (guidance scale 1 to 5)"],
+            [
+                "deterministic sampler in 4 steps",
+                "w is an input: 0 to 4 (guidance scale 1 to 5)",
+            ],
         ),
-        (student(StudentSampler::Any, None), ["any number of steps", "default w = 1 (guidance scale 2)"]),
-        (student(StudentSampler::Encoder, Some(4)), ["from a picture to noise in 4 steps", "restyle"]),
-        (fixed, ["stochastic sampler in 1 step", "w = 0.5 (guidance scale 1.5)"]),
+        (
+            student(StudentSampler::Any, None),
+            ["any number of steps", "default w = 1 (guidance scale 2)"],
+        ),
+        (
+            student(StudentSampler::Encoder, Some(4)),
+            ["from a picture to noise in 4 steps", "restyle"],
+        ),
+        (
+            fixed,
+            [
+                "stochastic sampler in 1 step",
+                "w = 0.5 (guidance scale 1.5)",
+            ],
+        ),
     ] {
         save(&model, folder.path(), "model");
         let (out, _) = succeed(folder.path(), &["info", "model"]);
@@ -103,12 +127,17 @@ fn a_run_shows_how_far_it_has_come() {
     std::fs::create_dir_all(run.join("checkpoints/000000000008-001.tmp")).expect("a folder");
     std::fs::write(run.join("recipe.toml"), RECIPE).expect("written");
     let (before, _) = succeed(folder.path(), &["info", "run"]);
-    assert!(before.contains("guided   not begun: 0 of 1,200 updates of 4 samples"), "{before}");
+    assert!(
+        before.contains("guided   not begun: 0 of 1,200 updates of 4 samples"),
+        "{before}"
+    );
     assert!(before.contains("none yet"), "{before}");
 
     // The last line is cut off, as when the program was killed while it wrote.
     let torn = &log_line("steps-2", 20)[..30];
-    let log = [&log_line("guided", 1200), &log_line("steps-2", 10), torn].map(String::from).join("\n");
+    let log = [&log_line("guided", 1200), &log_line("steps-2", 10), torn]
+        .map(String::from)
+        .join("\n");
     std::fs::write(run.join("metrics.jsonl"), log).expect("written");
     save(&student(StudentSampler::Any, None), &run, "models/guided");
     let (out, _) = succeed(folder.path(), &["info", "run"]);
@@ -127,6 +156,14 @@ fn a_run_shows_how_far_it_has_come() {
     let facts: Value = serde_json::from_str(&out).expect("JSON");
     assert_eq!(facts["phases"][1]["updates_done"], 10);
     assert_eq!(facts["recipe"]["guided"]["updates"], 1200);
+
+    save(
+        &student(StudentSampler::Deterministic, Some(2)),
+        &run,
+        "models/steps-2",
+    );
+    let (out, _) = succeed(folder.path(), &["info", "run", "--steps", "2"]);
+    assert!(out.contains("deterministic sampler in 2 steps"), "{out}");
 }
 
 #[test]

@@ -13,14 +13,24 @@ fn workshop() -> TempDir {
     let folder = tempfile::tempdir().expect("a folder");
     save(&teacher(), folder.path(), "teacher");
     save(&student(StudentSampler::Any, None), folder.path(), "guided");
-    save(&student(StudentSampler::Encoder, Some(2)), folder.path(), "encoder");
-    save(&student(StudentSampler::Deterministic, Some(2)), folder.path(), "decoder");
+    save(
+        &student(StudentSampler::Encoder, Some(2)),
+        folder.path(),
+        "encoder",
+    );
+    save(
+        &student(StudentSampler::Deterministic, Some(2)),
+        folder.path(),
+        "decoder",
+    );
     write_picture(&folder.path().join("one.png"), 16, 1);
     write_picture(&folder.path().join("two.png"), 16, 2);
     folder
 }
 
-const TASK: [&str; 7] = ["restyle", "--image", "one.png", "--from", "circle", "--to", "star"];
+const TASK: [&str; 7] = [
+    "restyle", "--image", "one.png", "--from", "circle", "--to", "star",
+];
 const STUDENTS: [&str; 4] = ["--encoder", "encoder", "--decoder", "decoder"];
 
 /// The picture in a cell of the sheet.
@@ -32,7 +42,9 @@ fn cell(sheet: &Picture, row: usize, column: usize) -> Vec<u8> {
 }
 
 fn distance(a: &[u8], b: &[u8]) -> f64 {
-    let sum: f64 = std::iter::zip(a, b).map(|(a, b)| f64::from(a.abs_diff(*b))).sum();
+    let sum: f64 = std::iter::zip(a, b)
+        .map(|(a, b)| f64::from(a.abs_diff(*b)))
+        .sum();
     sum / a.len() as f64
 }
 
@@ -50,13 +62,24 @@ fn a_row_shows_the_picture_and_a_result_for_each_w() {
     }
     assert_eq!(err, "");
     let sheet = read_picture(&folder.path().join("new/sheet.png"));
-    assert_eq!((sheet.shape.width, sheet.shape.height), (3 * 17 + 1, 2 * 17 + 1));
+    assert_eq!(
+        (sheet.shape.width, sheet.shape.height),
+        (3 * 17 + 1, 2 * 17 + 1)
+    );
     for (row, name) in ["one.png", "two.png"].iter().enumerate() {
         let source = read_picture(&folder.path().join(name)).pixels;
         assert_eq!(cell(&sheet, row, 0), source);
     }
-    assert_ne!(cell(&sheet, 0, 1), cell(&sheet, 0, 2), "w makes no difference");
-    assert_ne!(cell(&sheet, 0, 1), cell(&sheet, 1, 1), "the picture makes no difference");
+    assert_ne!(
+        cell(&sheet, 0, 1),
+        cell(&sheet, 0, 2),
+        "w makes no difference"
+    );
+    assert_ne!(
+        cell(&sheet, 0, 1),
+        cell(&sheet, 1, 1),
+        "the picture makes no difference"
+    );
 }
 
 #[test]
@@ -64,11 +87,17 @@ fn the_teacher_has_rows_of_its_own() {
     let folder = workshop();
     let teacher = ["--teacher", "teacher", "--teacher-steps", "8"];
     let (out, _) = succeed(folder.path(), &[&TASK[..], &STUDENTS, &teacher].concat());
-    assert!(out.contains("teacher: 16 network calls to encode and 16 to decode"), "{out}");
+    assert!(
+        out.contains("teacher: 16 network calls to encode and 16 to decode"),
+        "{out}"
+    );
     // Both roads with the w that the student recommends.
     assert!(out.contains("then w = 1 (guidance scale 2);"), "{out}");
     let both = read_picture(&folder.path().join("restyled.png"));
-    assert_eq!((both.shape.width, both.shape.height), (2 * 17 + 1, 2 * 17 + 1));
+    assert_eq!(
+        (both.shape.width, both.shape.height),
+        (2 * 17 + 1, 2 * 17 + 1)
+    );
     let alone = [&TASK[..], &teacher, &["--w", "1", "--out", "alone.png"]].concat();
     succeed(folder.path(), &alone);
     let alone = read_picture(&folder.path().join("alone.png"));
@@ -78,7 +107,9 @@ fn the_teacher_has_rows_of_its_own() {
 
 /// Mean error of a picture that is encoded and decoded as the same class with the same w.
 fn round_trip(folder: &Path, models: &[&str], steps: [&str; 2]) -> f64 {
-    let words = ["restyle", "--image", "one.png", "--from", "star", "--to", "star", "--w", "0"];
+    let words = [
+        "restyle", "--image", "one.png", "--from", "star", "--to", "star", "--w", "0",
+    ];
     succeed(folder, &[&words[..], models, &steps].concat());
     let sheet = read_picture(&folder.join("restyled.png"));
     distance(&cell(&sheet, 0, 0), &cell(&sheet, 0, 1))
@@ -88,12 +119,18 @@ fn round_trip(folder: &Path, models: &[&str], steps: [&str; 2]) -> f64 {
 fn the_way_back_leads_to_the_picture_as_steps_grow() {
     let folder = workshop();
     for (models, flag) in [
-        (&["--encoder", "guided", "--decoder", "guided"][..], "--steps"),
+        (
+            &["--encoder", "guided", "--decoder", "guided"][..],
+            "--steps",
+        ),
         (&["--teacher", "teacher"], "--teacher-steps"),
     ] {
         let error = |steps| round_trip(folder.path(), models, [flag, steps]);
         let (few, many) = (error("4"), error("64"));
-        assert!(many < 6.0 && many < few / 4.0, "{flag}: {few} levels off in 4 steps, {many} in 64");
+        assert!(
+            many < 6.0 && many < few / 4.0,
+            "{flag}: {few} levels off in 4 steps, {many} in 64"
+        );
     }
 }
 
@@ -106,24 +143,62 @@ fn weights_outside_the_range_are_warned_about() {
     assert!(err.contains("w = 5 (guidance scale 6)"), "{err}");
     let words = [&TASK[..], &STUDENTS, &["--steps", "4"]].concat();
     let (_, err) = succeed(folder.path(), &words);
-    assert_eq!(err.matches("distilled for 2 steps and is sampled with 4").count(), 1, "{err}");
+    assert_eq!(
+        err.matches("distilled for 2 steps and is sampled with 4")
+            .count(),
+        1,
+        "{err}"
+    );
 }
 
 #[test]
 fn what_contradicts_the_models_is_refused() {
     let folder = workshop();
-    save(&student(StudentSampler::Stochastic, Some(2)), folder.path(), "stochastic");
-    save(&tiny::remade(&teacher(), 2, [1, 32, 32], &["star", "circle"]), folder.path(), "large");
+    save(
+        &student(StudentSampler::Stochastic, Some(2)),
+        folder.path(),
+        "stochastic",
+    );
+    save(
+        &tiny::remade(&teacher(), 2, [1, 32, 32], &["star", "circle"]),
+        folder.path(),
+        "large",
+    );
     for (models, parts) in [
-        (&["--encoder", "decoder", "--decoder", "decoder"][..], ["--encoder decoder", "cannot encode a picture"]),
-        (&["--encoder", "encoder", "--decoder", "encoder"], ["--decoder encoder", "cannot draw pictures"]),
-        (&["--encoder", "encoder", "--decoder", "stochastic"], ["--decoder stochastic", "Stochastic"]),
-        (&["--teacher", "decoder"], ["--teacher decoder", "cannot encode a picture"]),
+        (
+            &["--encoder", "decoder", "--decoder", "decoder"][..],
+            ["--encoder decoder", "cannot encode a picture"],
+        ),
+        (
+            &["--encoder", "encoder", "--decoder", "encoder"],
+            ["--decoder encoder", "cannot draw pictures"],
+        ),
+        (
+            &["--encoder", "encoder", "--decoder", "stochastic"],
+            ["--decoder stochastic", "Stochastic"],
+        ),
+        (
+            &["--teacher", "decoder"],
+            ["--teacher decoder", "cannot encode a picture"],
+        ),
         (&["--encoder", "encoder"], ["--decoder", "required"]),
         (&[], ["--encoder", "--teacher"]),
-        (&["--encoder", "encoder", "--decoder", "decoder", "--teacher", "large"], ["different shapes", "32x32"]),
+        (
+            &[
+                "--encoder",
+                "encoder",
+                "--decoder",
+                "decoder",
+                "--teacher",
+                "large",
+            ],
+            ["different shapes", "32x32"],
+        ),
         (&["--teacher", "nowhere"], ["nowhere", "No such file"]),
-        (&["--teacher", "teacher", "--w", "1", "--guidance-scale", "2"], ["--w", "cannot be used with"]),
+        (
+            &["--teacher", "teacher", "--w", "1", "--guidance-scale", "2"],
+            ["--w", "cannot be used with"],
+        ),
     ] {
         refuse(folder.path(), &[&TASK[..], models].concat(), &parts);
     }
@@ -136,12 +211,28 @@ fn bad_pictures_classes_and_places_are_refused() {
     std::fs::write(folder.path().join("text.png"), "no picture").expect("written");
     let teacher = ["--teacher", "teacher", "--teacher-steps", "2"];
     for (words, parts) in [
-        (["--image", "text.png", "--from", "star", "--to", "star"], ["text.png", "unreadable image"]),
-        (["--image", "none.png", "--from", "star", "--to", "star"], ["none.png", "No such file"]),
-        (["--image", "one.png", "--from", "stars", "--to", "star"], ["`stars`", "Did you mean `star`?"]),
-        (["--image", "one.png", "--from", "star", "--to", "9"], ["no class `9`", "circle, square, star"]),
+        (
+            ["--image", "text.png", "--from", "star", "--to", "star"],
+            ["text.png", "unreadable image"],
+        ),
+        (
+            ["--image", "none.png", "--from", "star", "--to", "star"],
+            ["none.png", "No such file"],
+        ),
+        (
+            ["--image", "one.png", "--from", "stars", "--to", "star"],
+            ["`stars`", "Did you mean `star`?"],
+        ),
+        (
+            ["--image", "one.png", "--from", "star", "--to", "9"],
+            ["no class `9`", "circle, square, star"],
+        ),
     ] {
-        refuse(folder.path(), &[&["restyle"][..], &words[..], &teacher].concat(), &parts);
+        refuse(
+            folder.path(),
+            &[&["restyle"][..], &words[..], &teacher].concat(),
+            &parts,
+        );
     }
     let below = [&TASK[..], &teacher, &["--out", "one.png/sheet.png"]].concat();
     refuse(folder.path(), &below, &["one.png", "choose another place"]);

@@ -12,7 +12,11 @@ use tiny::{read_picture, refuse, save, student, succeed, teacher};
 fn workshop() -> TempDir {
     let folder = tempfile::tempdir().expect("a folder");
     save(&teacher(), folder.path(), "teacher");
-    save(&student(StudentSampler::Deterministic, Some(2)), folder.path(), "student");
+    save(
+        &student(StudentSampler::Deterministic, Some(2)),
+        folder.path(),
+        "student",
+    );
     folder
 }
 
@@ -22,7 +26,11 @@ fn bytes(folder: &Path, name: &str) -> Vec<u8> {
 
 /// Draws with extra words and gives the file.
 fn draw(folder: &Path, model: &str, words: &[&str]) -> Vec<u8> {
-    let all = [&["sample", "--model", model, "--out", "drawn.png"][..], words].concat();
+    let all = [
+        &["sample", "--model", model, "--out", "drawn.png"][..],
+        words,
+    ]
+    .concat();
     succeed(folder, &all);
     bytes(folder, "drawn.png")
 }
@@ -30,7 +38,15 @@ fn draw(folder: &Path, model: &str, words: &[&str]) -> Vec<u8> {
 #[test]
 fn a_grid_has_a_column_for_each_class() {
     let folder = workshop();
-    let words = ["sample", "--model", "student", "--count", "6", "--out", "new/grid.png"];
+    let words = [
+        "sample",
+        "--model",
+        "student",
+        "--count",
+        "6",
+        "--out",
+        "new/grid.png",
+    ];
     let (out, err) = succeed(folder.path(), &words);
     for part in [
         "new/grid.png: 6 pictures of 3 classes",
@@ -45,7 +61,10 @@ fn a_grid_has_a_column_for_each_class() {
     assert_eq!((grid.width, grid.height), (3 * 17 + 1, 2 * 17 + 1));
     let one = [&words[..5], &["--columns", "1", "--out", "column.png"]].concat();
     succeed(folder.path(), &one);
-    assert_eq!(read_picture(&folder.path().join("column.png")).shape.width, 18);
+    assert_eq!(
+        read_picture(&folder.path().join("column.png")).shape.width,
+        18
+    );
 }
 
 #[test]
@@ -54,9 +73,20 @@ fn a_seed_gives_the_same_file_whatever_the_batch() {
     for model in ["student", "teacher"] {
         let steps = ["--steps", "2", "--count", "7"];
         let first = draw(folder.path(), model, &steps);
-        let again = draw(folder.path(), model, &[&steps[..], &["--batch", "3"]].concat());
-        let other = draw(folder.path(), model, &[&steps[..], &["--seed", "1"]].concat());
-        assert!(first == again, "{model}: the batch size changes the pictures");
+        let again = draw(
+            folder.path(),
+            model,
+            &[&steps[..], &["--batch", "3"]].concat(),
+        );
+        let other = draw(
+            folder.path(),
+            model,
+            &[&steps[..], &["--seed", "1"]].concat(),
+        );
+        assert!(
+            first == again,
+            "{model}: the batch size changes the pictures"
+        );
         assert!(first != other, "{model}: the seed makes no difference");
     }
 }
@@ -65,30 +95,56 @@ fn a_seed_gives_the_same_file_whatever_the_batch() {
 fn single_files_go_on_where_another_call_stopped() {
     let folder = workshop();
     let words = ["sample", "--model", "student", "--out-dir"];
-    succeed(folder.path(), &[&words[..], &["whole", "--count", "4"]].concat());
-    succeed(folder.path(), &[&words[..], &["rest", "--first", "2", "--count", "2"]].concat());
+    succeed(
+        folder.path(),
+        &[&words[..], &["whole", "--count", "4"]].concat(),
+    );
+    succeed(
+        folder.path(),
+        &[&words[..], &["rest", "--first", "2", "--count", "2"]].concat(),
+    );
     for name in ["000002.png", "000003.png"] {
         let [whole, rest] = ["whole", "rest"].map(|part| bytes(&folder.path().join(part), name));
         assert!(whole == rest, "{name}");
     }
     assert!(!folder.path().join("rest/000000.png").exists());
-    assert_eq!(read_picture(&folder.path().join("whole/000000.png")).shape.width, 16);
+    assert_eq!(
+        read_picture(&folder.path().join("whole/000000.png"))
+            .shape
+            .width,
+        16
+    );
 }
 
 #[test]
 fn both_conventions_of_guidance_mean_the_same() {
     let folder = workshop();
     for model in ["student", "teacher"] {
-        let draw = |words: &[&str]| draw(folder.path(), model, &[&["--steps", "2"][..], words].concat());
+        let draw = |words: &[&str]| {
+            draw(
+                folder.path(),
+                model,
+                &[&["--steps", "2"][..], words].concat(),
+            )
+        };
         assert!(draw(&["--w", "2.3"]) == draw(&["--guidance-scale", "3.3"]));
-        assert!(draw(&["--w", "2.3"]) != draw(&["--w", "0"]), "{model}: w makes no difference");
+        assert!(
+            draw(&["--w", "2.3"]) != draw(&["--w", "0"]),
+            "{model}: w makes no difference"
+        );
     }
 }
 
 #[test]
 fn classes_are_drawn_by_name_and_by_number() {
     let folder = workshop();
-    let draw = |class| draw(folder.path(), "student", &["--count", "2", "--class", class]);
+    let draw = |class| {
+        draw(
+            folder.path(),
+            "student",
+            &["--count", "2", "--class", class],
+        )
+    };
     assert!(draw("Square") == draw("1"));
     assert!(draw("square") != draw("star"));
 }
@@ -105,20 +161,32 @@ fn every_sampler_draws_with_a_teacher() {
         ("unipc", 8),
         ("heun", 14),
     ] {
-        let words = ["sample", "--model", "teacher", "--steps", "4", "--count", "1", "--json"];
-        let (out, _) = succeed(folder.path(), &[&words[..], &["--sampler", sampler]].concat());
+        let words = [
+            "sample", "--model", "teacher", "--steps", "4", "--count", "1", "--json",
+        ];
+        let (out, _) = succeed(
+            folder.path(),
+            &[&words[..], &["--sampler", sampler]].concat(),
+        );
         let summary: Value = serde_json::from_str(&out).expect("JSON");
         assert_eq!(summary["sampler"], sampler);
         assert_eq!(summary["network_calls"], calls, "{sampler}");
         assert_eq!(summary["samples"], 1);
         assert_eq!(summary["out"], "samples.png");
-        assert!(summary["seconds_per_image"].as_f64().is_some_and(|seconds| seconds > 0.0));
+        assert!(
+            summary["seconds_per_image"]
+                .as_f64()
+                .is_some_and(|seconds| seconds > 0.0)
+        );
     }
     let spaced = |spacing| {
         let words = ["--steps", "4", "--sampler", "ddim", "--spacing", spacing];
         draw(folder.path(), "teacher", &words)
     };
-    assert!(spaced("leading") != spaced("uniform"), "the spacing makes no difference");
+    assert!(
+        spaced("leading") != spaced("uniform"),
+        "the spacing makes no difference"
+    );
 }
 
 #[test]
@@ -126,7 +194,11 @@ fn a_run_folder_gives_the_student_for_the_steps() {
     let folder = workshop();
     let one = student(StudentSampler::Deterministic, Some(1));
     save(&one, folder.path(), "run/models/steps-1");
-    save(&student(StudentSampler::Deterministic, Some(2)), folder.path(), "run/models/steps-2");
+    save(
+        &student(StudentSampler::Deterministic, Some(2)),
+        folder.path(),
+        "run/models/steps-2",
+    );
     for steps in ["1", "2"] {
         let words = ["sample", "--model", "run", "--count", "1", "--steps", steps];
         let (_, err) = succeed(folder.path(), &words);
@@ -145,7 +217,10 @@ fn what_a_student_was_not_trained_for_is_warned_about() {
     assert!(outside.contains("w = 9 (guidance scale 10)"), "{outside}");
     assert!(outside.contains("w = 0 to 4"), "{outside}");
     let steps = warned(&["--steps", "3"]);
-    assert!(steps.contains("distilled for 2 steps and is sampled with 3"), "{steps}");
+    assert!(
+        steps.contains("distilled for 2 steps and is sampled with 3"),
+        "{steps}"
+    );
 }
 
 #[test]
@@ -160,17 +235,45 @@ fn what_contradicts_the_model_is_refused() {
     plain.recipe.guidance = Guidance::None;
     save(&plain, folder.path(), "plain");
     for (model, words, parts) in [
-        ("student", ["--class", "stra"], ["no class `stra`", "Did you mean `star`?"]),
-        ("student", ["--class", "3"], ["no class `3`", "circle, square, star"]),
-        ("student", ["--sampler", "stochastic"], ["Deterministic", "Stochastic"]),
-        ("student", ["--sampler", "unipc"], ["deterministic sampler alone", "unipc"]),
-        ("student", ["--spacing", "trailing"], ["--spacing", "deterministic"]),
-        ("encoder", ["--steps", "2"], ["encoder", "draw pictures from noise"]),
+        (
+            "student",
+            ["--class", "stra"],
+            ["no class `stra`", "Did you mean `star`?"],
+        ),
+        (
+            "student",
+            ["--class", "3"],
+            ["no class `3`", "circle, square, star"],
+        ),
+        (
+            "student",
+            ["--sampler", "stochastic"],
+            ["Deterministic", "Stochastic"],
+        ),
+        (
+            "student",
+            ["--sampler", "unipc"],
+            ["deterministic sampler alone", "unipc"],
+        ),
+        (
+            "student",
+            ["--spacing", "trailing"],
+            ["--spacing", "deterministic"],
+        ),
+        (
+            "encoder",
+            ["--steps", "2"],
+            ["encoder", "draw pictures from noise"],
+        ),
         ("fixed", ["--w", "1"], ["w = 2 alone", "w = 1"]),
         ("plain", ["--w", "1"], ["without guidance", "--w"]),
         ("plain", ["--class", "star"], ["without classes", "`star`"]),
         ("nowhere", ["--steps", "2"], ["nowhere", "No such file"]),
-        ("builtin:nothing", ["--steps", "2"], ["builtin model `nothing`", "there are"]),
+        (
+            "builtin:nothing",
+            ["--steps", "2"],
+            ["builtin model `nothing`", "there are"],
+        ),
     ] {
         let all = [&["sample", "--model", model][..], &words].concat();
         refuse(folder.path(), &all, &parts);
@@ -188,7 +291,11 @@ fn impossible_flags_are_refused() {
         (["--w", "nan", "--count", "1"], "expected a number"),
         (["--sampler", "euler", "--count", "1"], "dpm-solver++"),
     ] {
-        refuse(folder.path(), &[&["sample", "--model", "student"][..], &words[..]].concat(), &[part]);
+        refuse(
+            folder.path(),
+            &[&["sample", "--model", "student"][..], &words[..]].concat(),
+            &[part],
+        );
     }
 }
 
@@ -198,9 +305,17 @@ fn a_place_that_cannot_be_written_is_refused() {
     std::fs::write(folder.path().join("file"), "in the way").expect("written");
     let words = ["sample", "--model", "student", "--count", "1"];
     for place in [["--out", "file/grid.png"], ["--out-dir", "file/pictures"]] {
-        refuse(folder.path(), &[&words[..], &place].concat(), &["file", "choose another place"]);
+        refuse(
+            folder.path(),
+            &[&words[..], &place].concat(),
+            &["file", "choose another place"],
+        );
     }
     std::fs::create_dir(folder.path().join("folder.png")).expect("a folder");
     let words = [&words[..], &["--out", "folder.png"]].concat();
-    refuse(folder.path(), &words, &["cannot write folder.png", "choose another place"]);
+    refuse(
+        folder.path(),
+        &words,
+        &["cannot write folder.png", "choose another place"],
+    );
 }

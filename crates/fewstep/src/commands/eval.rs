@@ -92,7 +92,14 @@ impl Args {
                 let turns = draw::turns(&real.class_counts, classes.len(), self.count);
                 let drawn = subject.features(&turns, seed, self.batch, &*network)?;
                 let figures = figures::compare(&drawn.features, &real, seed)?;
-                rows.push(Row::new(subject, &drawn, figures, seed, &real, network.id()));
+                rows.push(Row::new(
+                    subject,
+                    &drawn,
+                    figures,
+                    seed,
+                    &real,
+                    network.id(),
+                ));
                 self.save(&rows)?;
             }
         }
@@ -134,7 +141,9 @@ impl Args {
         let result = Comparison::new(folder, pictures.len(), figures, &real, network.id());
         let results = [result];
         self.save(&results)?;
-        self.print(&results, || table::of_pictures(&results[0], &real, network.id()))
+        self.print(&results, || {
+            table::of_pictures(&results[0], &real, network.id())
+        })
     }
 
     fn warn_of_few(&self, network: &dyn FeatureNetwork) {
@@ -149,7 +158,9 @@ impl Args {
 
     fn save(&self, rows: &impl Serialize) -> Outcome {
         match &self.out {
-            Some(file) => output::write(file, format!("{:#}\n", serde_json::json!(rows)).as_bytes()),
+            Some(file) => {
+                output::write(file, format!("{:#}\n", serde_json::json!(rows)).as_bytes())
+            }
             None => Ok(()),
         }
     }

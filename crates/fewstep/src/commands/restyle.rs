@@ -64,17 +64,30 @@ pub(crate) fn run(args: Args) -> Outcome {
         from: &args.from,
         to: &args.to,
         w_encode: args.w_encode,
-        w: args.guidance.list().into_iter().map(|w| w.or(default_w)).collect(),
+        w: args
+            .guidance
+            .list()
+            .into_iter()
+            .map(|w| w.or(default_w))
+            .collect(),
     };
     for road in &roads {
         road.check(&task)?;
     }
     let shape = common_shape(&roads)?;
-    let sources = args.images.iter().map(|file| read(file, shape)).collect::<Outcome<Vec<_>>>()?;
+    let sources = args
+        .images
+        .iter()
+        .map(|file| read(file, shape))
+        .collect::<Outcome<Vec<_>>>()?;
     output::prepare(&args.out)?;
 
     let started = Instant::now();
-    let bar = progress::bar("restyling", roads.len() as u64 * (1 + task.w.len() as u64), "passes");
+    let bar = progress::bar(
+        "restyling",
+        roads.len() as u64 * (1 + task.w.len() as u64),
+        "passes",
+    );
     let results = roads
         .iter()
         .map(|road| road.travel(&sources, &task, &mut || bar.inc(1)))
@@ -83,7 +96,10 @@ pub(crate) fn run(args: Args) -> Outcome {
 
     let sheet = arrange(&sources, &results);
     output::write_picture(&args.out, &picture::grid(&sheet, 1 + task.w.len(), 1))?;
-    println!("{}", summary(&args, &roads, &task, started.elapsed().as_secs_f64()));
+    println!(
+        "{}",
+        summary(&args, &roads, &task, started.elapsed().as_secs_f64())
+    );
     Ok(())
 }
 
@@ -104,7 +120,9 @@ impl Args {
 /// The shape that all models work on.
 fn common_shape(roads: &[Road]) -> Outcome<ImageShape> {
     let mut shapes = roads.iter().flat_map(|road| road.shapes());
-    let first = shapes.next().ok_or_else(|| Failure::input("give --encoder and --decoder, or --teacher"))?;
+    let first = shapes
+        .next()
+        .ok_or_else(|| Failure::input("give --encoder and --decoder, or --teacher"))?;
     match shapes.find(|shape| *shape != first) {
         None => Ok(first),
         Some(other) => Err(Failure::input(format!(

@@ -113,7 +113,11 @@ impl Args {
         let turns = self.first..self.first + count as u64;
         Ok(Request {
             classes: turns
-                .map(|i| classes.get(i.checked_rem(classes.len() as u64)? as usize).copied())
+                .map(|i| {
+                    classes
+                        .get(i.checked_rem(classes.len() as u64)? as usize)
+                        .copied()
+                })
                 .collect(),
             first: self.first,
             seed: self.seed,
@@ -128,7 +132,10 @@ impl Args {
     fn files(&self, count: usize) -> Vec<PathBuf> {
         let name = |i| format!("{i:06}.png");
         match &self.out_dir {
-            Some(folder) => (self.first..).take(count).map(|i| folder.join(name(i))).collect(),
+            Some(folder) => (self.first..)
+                .take(count)
+                .map(|i| folder.join(name(i)))
+                .collect(),
             None => vec![self.out.clone().unwrap_or_else(|| "samples.png".into())],
         }
     }
@@ -139,7 +146,9 @@ impl Args {
             let mut pairs = std::iter::zip(&files, pictures);
             return pairs.try_for_each(|(file, picture)| output::write_picture(file, picture));
         }
-        let columns = self.columns.unwrap_or_else(|| columns(pictures.len(), classes));
+        let columns = self
+            .columns
+            .unwrap_or_else(|| columns(pictures.len(), classes));
         output::write_picture(&files[0], &picture::grid(pictures, columns, 1))
     }
 
@@ -161,10 +170,16 @@ impl Args {
             seed: self.seed,
             first: self.first,
             samples: request.classes.len(),
-            classes: classes.iter().map(|&c| recipe.classes[c as usize].clone()).collect(),
+            classes: classes
+                .iter()
+                .map(|&c| recipe.classes[c as usize].clone())
+                .collect(),
             network_calls: generator.network_calls(request.sampler, request.steps),
             seconds_per_image: seconds,
-            out: self.out_dir.clone().unwrap_or_else(|| self.files(1)[0].clone()),
+            out: self
+                .out_dir
+                .clone()
+                .unwrap_or_else(|| self.files(1)[0].clone()),
         };
         match self.json {
             true => println!("{}", serde_json::json!(summary)),

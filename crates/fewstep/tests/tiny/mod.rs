@@ -67,7 +67,12 @@ pub(crate) fn student(sampler: StudentSampler, steps: Option<usize>) -> Model {
 }
 
 /// The same model for other pictures and classes.
-pub(crate) fn remade(model: &Model, patch: usize, resolution: [usize; 3], classes: &[&str]) -> Model {
+pub(crate) fn remade(
+    model: &Model,
+    patch: usize,
+    resolution: [usize; 3],
+    classes: &[&str],
+) -> Model {
     let config = UNetConfig {
         channels: resolution[0],
         patch,
@@ -98,7 +103,9 @@ fn with_weights(config: UNetConfig, recipe: SamplerRecipe) -> Model {
         .into_iter()
         .map(|(name, view)| {
             let size: usize = view.shape().iter().product();
-            let scale = (view.shape().iter().skip(1).product::<usize>() as f32).sqrt().recip();
+            let scale = (view.shape().iter().skip(1).product::<usize>() as f32)
+                .sqrt()
+                .recip();
             let values = (0..size).flat_map(|_| {
                 seed = seed.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
                 let uniform = (seed >> 8) as f32 / (1 << 24) as f32;
@@ -127,8 +134,11 @@ pub(crate) fn write_picture(file: &Path, side: usize, kind: usize) {
         height: side,
         width: side,
     };
-    let turn = |i: usize| (i % side * (1 + kind % 3) + i / side * (1 + kind / 3)) as f32 / side as f32;
-    let values: Vec<f32> = (0..shape.len()).map(|i| 0.8 * (6.3 * turn(i) + kind as f32).sin()).collect();
+    let turn =
+        |i: usize| (i % side * (1 + kind % 3) + i / side * (1 + kind / 3)) as f32 / side as f32;
+    let values: Vec<f32> = (0..shape.len())
+        .map(|i| 0.8 * (6.3 * turn(i) + kind as f32).sin())
+        .collect();
     std::fs::create_dir_all(file.parent().expect("a folder")).expect("a folder");
     write_png(file, &Picture::from_f32(shape, &values)).expect("written");
 }
@@ -151,7 +161,8 @@ pub(crate) fn run(folder: &Path, words: &[&str]) -> Output {
 /// Runs the program, which must succeed. Gives its standard output and standard error.
 pub(crate) fn succeed(folder: &Path, words: &[&str]) -> (String, String) {
     let output = run(folder, words);
-    let [out, err] = [&output.stdout, &output.stderr].map(|b| String::from_utf8_lossy(b).into_owned());
+    let [out, err] =
+        [&output.stdout, &output.stderr].map(|b| String::from_utf8_lossy(b).into_owned());
     assert!(output.status.success(), "{words:?} failed: {err}");
     (out, err)
 }
@@ -162,6 +173,9 @@ pub(crate) fn refuse(folder: &Path, words: &[&str], parts: &[&str]) {
     let message = String::from_utf8_lossy(&output.stderr);
     assert_eq!(output.status.code(), Some(2), "{words:?}: {message}");
     for part in parts {
-        assert!(message.contains(part), "{words:?}: no `{part}` in: {message}");
+        assert!(
+            message.contains(part),
+            "{words:?}: no `{part}` in: {message}"
+        );
     }
 }

@@ -32,7 +32,10 @@ pub(super) struct Drawn {
 impl Subject {
     /// Checks the request against the model's recipe, with w as the user gave it.
     pub(super) fn check(&self, w: Option<f64>) -> Outcome<Vec<Warning>> {
-        Ok(self.generator.check(&Request { w, ..self.request(vec![], 0, 1) })?)
+        Ok(self.generator.check(&Request {
+            w,
+            ..self.request(vec![], 0, 1)
+        })?)
     }
 
     /// Draws a picture of each class of the list and looks at it.
@@ -53,11 +56,14 @@ impl Subject {
                 ..self.request(classes.to_vec(), seed, batch)
             };
             let started = Instant::now();
-            let pictures = self
-                .generator
-                .draw(&request, &mut |done| bar.set_position((first + done) as u64))?;
+            let pictures = self.generator.draw(&request, &mut |done| {
+                bar.set_position((first + done) as u64)
+            })?;
             seconds += started.elapsed().as_secs_f64();
-            let pixels: Vec<u8> = pictures.into_iter().flat_map(|picture| picture.pixels).collect();
+            let pixels: Vec<u8> = pictures
+                .into_iter()
+                .flat_map(|picture| picture.pixels)
+                .collect();
             let seen = features_of_pixels(&pixels, self.generator.shape(), network)?;
             features.append(seen).map_err(blame)?;
         }
@@ -128,6 +134,9 @@ mod tests {
         let drawn = turns(&Some(vec![300, 100]), 2, 400);
         assert_eq!(drawn.iter().filter(|class| **class == Some(0)).count(), 300);
         // Also among the first few.
-        assert_eq!(drawn[..4].iter().filter(|class| **class == Some(0)).count(), 3);
+        assert_eq!(
+            drawn[..4].iter().filter(|class| **class == Some(0)).count(),
+            3
+        );
     }
 }

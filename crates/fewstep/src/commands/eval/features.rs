@@ -58,14 +58,18 @@ impl FeatureArgs {
             (Name::CifarResNet, Some(file)) => {
                 Box::new(CifarResNet::load(file, device).map_err(Failure::input)?)
             }
-            (Name::Inception, None) => return Err(missing_weights(
-                "inception",
-                "the FID network of 2015-12-05 as safetensors, with the names of pytorch-fid or of TensorFlow",
-            )),
-            (Name::CifarResNet, None) => return Err(missing_weights(
-                "cifar-resnet",
-                "a CIFAR-10 ResNet as safetensors, with the names of pytorch_resnet_cifar10",
-            )),
+            (Name::Inception, None) => {
+                return Err(missing_weights(
+                    "inception",
+                    "the FID network of 2015-12-05 as safetensors, with the names of pytorch-fid or of TensorFlow",
+                ));
+            }
+            (Name::CifarResNet, None) => {
+                return Err(missing_weights(
+                    "cifar-resnet",
+                    "a CIFAR-10 ResNet as safetensors, with the names of pytorch_resnet_cifar10",
+                ));
+            }
         })
     }
 

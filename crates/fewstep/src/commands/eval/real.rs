@@ -173,7 +173,9 @@ pub(super) fn features_of(
     title: &str,
 ) -> Outcome<Features> {
     let mut all = Features::empty(network.dim());
-    look_at(dataset, network, title, |part| all.append(part).map_err(blame))?;
+    look_at(dataset, network, title, |part| {
+        all.append(part).map_err(blame)
+    })?;
     Ok(all)
 }
 
@@ -195,7 +197,11 @@ fn look_at(
     let bar = progress::bar(title, dataset.len() as u64, "pictures");
     for first in (0..dataset.len()).step_by(CHUNK) {
         let part = first..(first + CHUNK).min(dataset.len());
-        let pixels: Vec<u8> = part.clone().flat_map(|i| dataset.image(i)).copied().collect();
+        let pixels: Vec<u8> = part
+            .clone()
+            .flat_map(|i| dataset.image(i))
+            .copied()
+            .collect();
         take(features_of_pixels(&pixels, dataset.shape, network)?)?;
         bar.inc(part.len() as u64);
     }
@@ -209,7 +215,8 @@ pub(super) fn features_of_pixels(
     shape: ImageShape,
     network: &dyn FeatureNetwork,
 ) -> Outcome<Features> {
-    let pictures = Pictures::new(shape.channels, shape.height, shape.width, pixels).map_err(blame)?;
+    let pictures =
+        Pictures::new(shape.channels, shape.height, shape.width, pixels).map_err(blame)?;
     network.features(&pictures).map_err(blame)
 }
 

@@ -8,7 +8,11 @@ use fewstep_metrics::FeatureId;
 
 /// A table of the rows of a model, with the mean and deviation over the seeds of each setting.
 pub(super) fn of_model(rows: &[Row], real: &Real, features: &FeatureId) -> String {
-    let mut lines = vec![["sampler", "steps", "w", "guidance scale"].map(String::from).to_vec()];
+    let mut lines = vec![
+        ["sampler", "steps", "w", "guidance scale"]
+            .map(String::from)
+            .to_vec(),
+    ];
     lines[0].extend(figure_names(features));
     lines[0].extend(["network calls", "s/picture"].map(String::from));
     for group in rows.chunk_by(|a, b| a.setting() == b.setting()) {
@@ -20,13 +24,22 @@ pub(super) fn of_model(rows: &[Row], real: &Real, features: &FeatureId) -> Strin
             or_dash(first.w),
             or_dash(first.w.map(|w| tidy(1.0 + w))),
         ];
-        line.extend(figure_cells(&group.iter().map(|row| row.figures).collect::<Vec<_>>()));
+        line.extend(figure_cells(
+            &group.iter().map(|row| row.figures).collect::<Vec<_>>(),
+        ));
         let seconds: Vec<f64> = group.iter().map(|row| row.seconds_per_image).collect();
-        line.extend([first.network_calls.to_string(), format!("{:.4}", mean(&seconds))]);
+        line.extend([
+            first.network_calls.to_string(),
+            format!("{:.4}", mean(&seconds)),
+        ]);
         lines.push(line);
     }
     let samples = rows.first().map_or(0, |row| row.samples);
-    format!("{}\n\n{}", align(&lines), definition(samples, real, features))
+    format!(
+        "{}\n\n{}",
+        align(&lines),
+        definition(samples, real, features)
+    )
 }
 
 /// A table of one comparison of folders.
@@ -47,8 +60,14 @@ impl Row {
 }
 
 fn figure_names(features: &FeatureId) -> Vec<String> {
-    let (fid, kid, score) = (features.fid_label(), features.kid_label(), features.score_label());
-    [fid, kid, "precision", "recall", score].map(String::from).to_vec()
+    let (fid, kid, score) = (
+        features.fid_label(),
+        features.kid_label(),
+        features.score_label(),
+    );
+    [fid, kid, "precision", "recall", score]
+        .map(String::from)
+        .to_vec()
 }
 
 fn figure_cells(figures: &[Figures]) -> Vec<String> {
@@ -57,7 +76,11 @@ fn figure_cells(figures: &[Figures]) -> Vec<String> {
         match values.len() {
             0 => "-".to_string(),
             1 => format!("{:.digits$}", values[0]),
-            _ => format!("{:.digits$} ± {:.digits$}", mean(&values), deviation(&values)),
+            _ => format!(
+                "{:.digits$} ± {:.digits$}",
+                mean(&values),
+                deviation(&values)
+            ),
         }
     };
     vec![
@@ -98,7 +121,13 @@ fn deviation(values: &[f64]) -> f64 {
 /// Columns below each other, numbers to the right.
 fn align(lines: &[Vec<String>]) -> String {
     let columns = lines.first().map_or(0, Vec::len);
-    let width = |column: usize| lines.iter().map(|l| l[column].chars().count()).max().unwrap_or(0);
+    let width = |column: usize| {
+        lines
+            .iter()
+            .map(|l| l[column].chars().count())
+            .max()
+            .unwrap_or(0)
+    };
     let widths: Vec<usize> = (0..columns).map(width).collect();
     let line = |cells: &Vec<String>| {
         let padded = std::iter::zip(cells, &widths).map(|(cell, width)| format!("{cell:>width$}"));
@@ -121,13 +150,19 @@ mod tests {
             classifier_score: None,
         };
         let cells = figure_cells(&[figures(7.0), figures(9.0)]);
-        assert_eq!(cells, ["8.000 ± 1.414", "-", "0.500 ± 0.000", "0.250 ± 0.000", "-"]);
+        assert_eq!(
+            cells,
+            ["8.000 ± 1.414", "-", "0.500 ± 0.000", "0.250 ± 0.000", "-"]
+        );
         assert_eq!(figure_cells(&[figures(7.0)])[0], "7.000");
     }
 
     #[test]
     fn columns_stand_below_each_other() {
-        let lines = [vec!["w".to_string(), "FID".into()], vec!["0.5".into(), "7".into()]];
+        let lines = [
+            vec!["w".to_string(), "FID".into()],
+            vec!["0.5".into(), "7".into()],
+        ];
         assert_eq!(align(&lines), "  w  FID\n0.5    7");
     }
 }

@@ -31,9 +31,18 @@ impl Fields {
 
 impl fmt::Display for Fields {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let width = self.lines.iter().map(|(name, _)| name.len()).max().unwrap_or(0);
+        let width = self
+            .lines
+            .iter()
+            .map(|(name, _)| name.len())
+            .max()
+            .unwrap_or(0);
         for (index, (name, value)) in self.lines.iter().enumerate() {
-            let end = if index + 1 < self.lines.len() { "\n" } else { "" };
+            let end = if index + 1 < self.lines.len() {
+                "\n"
+            } else {
+                ""
+            };
             write!(f, "{name:width$}  {value}{end}")?;
         }
         Ok(())

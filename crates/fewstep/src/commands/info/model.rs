@@ -54,7 +54,11 @@ impl Facts {
         fields.add_some("Data", &provenance.data);
         fields.add(
             "Training",
-            format!("{} samples, seed {}", thousands(provenance.samples_seen), provenance.seed),
+            format!(
+                "{} samples, seed {}",
+                thousands(provenance.samples_seen),
+                provenance.seed
+            ),
         );
         fields.add_some("Written by", &provenance.program);
         fields.add("Try", self.example());
@@ -100,7 +104,9 @@ impl Facts {
             Role::Student {
                 steps: Some(steps), ..
             } => format!("fewstep sample --model {model} --steps {steps}"),
-            Role::Student { .. } | Role::Teacher => format!("fewstep sample --model {model} --steps 32"),
+            Role::Student { .. } | Role::Teacher => {
+                format!("fewstep sample --model {model} --steps 32")
+            }
         }
     }
 }

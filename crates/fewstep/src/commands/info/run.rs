@@ -73,7 +73,11 @@ impl Facts {
             purpose: plan.purpose,
             seed: plan.seed,
             recipe,
-            phases: plan.phases.iter().map(|p| Progress::of(p, &log, finished(p))).collect(),
+            phases: plan
+                .phases
+                .iter()
+                .map(|p| Progress::of(p, &log, finished(p)))
+                .collect(),
             checkpoints: checkpoints(folder),
             models,
         })
@@ -87,14 +91,20 @@ impl Facts {
         fields.add("Seed", self.seed.to_string());
         let width = self.phases.iter().map(|p| p.phase.len()).max().unwrap_or(0);
         fields.add_all("Phases", self.phases.iter().map(|phase| phase.line(width)));
-        fields.add("Checkpoints", match self.checkpoints.last() {
-            None => "none".to_string(),
-            Some(newest) => format!("{}, newest {newest}", self.checkpoints.len()),
-        });
-        fields.add_all("Models", match self.models.is_empty() {
-            true => vec!["none yet".into()],
-            false => self.models.iter().map(Saved::line).collect(),
-        });
+        fields.add(
+            "Checkpoints",
+            match self.checkpoints.last() {
+                None => "none".to_string(),
+                Some(newest) => format!("{}, newest {newest}", self.checkpoints.len()),
+            },
+        );
+        fields.add_all(
+            "Models",
+            match self.models.is_empty() {
+                true => vec!["none yet".into()],
+                false => self.models.iter().map(Saved::line).collect(),
+            },
+        );
         fields
     }
 }
@@ -113,7 +123,8 @@ impl Plan {
         let recipe: DistillRecipe = parse(text, origin).blame_input()?;
         Ok(Self {
             purpose: format!("distil the teacher {}", recipe.teacher),
-            phases: distill_phases(&recipe).map_err(|e| Failure::input(format!("{origin}: {e}")))?,
+            phases: distill_phases(&recipe)
+                .map_err(|e| Failure::input(format!("{origin}: {e}")))?,
             data: recipe.data,
             seed: recipe.seed,
         })
@@ -156,7 +167,12 @@ impl Progress {
 
 impl Saved {
     fn line(&self) -> String {
-        format!("{} ({}; hash {})", self.path.display(), model::role(&self.role), self.weights_hash)
+        format!(
+            "{} ({}; hash {})",
+            self.path.display(),
+            model::role(&self.role),
+            self.weights_hash
+        )
     }
 }
 
@@ -171,7 +187,9 @@ fn describe(data: &DataConfig) -> String {
 /// The whole lines of the log; the last one may still be being written.
 fn read_log(folder: &Path) -> Vec<LogRecord> {
     let text = std::fs::read_to_string(folder.join("metrics.jsonl")).unwrap_or_default();
-    text.lines().filter_map(|line| serde_json::from_str(line).ok()).collect()
+    text.lines()
+        .filter_map(|line| serde_json::from_str(line).ok())
+        .collect()
 }
 
 fn read_models(folder: &Path, device: &Device) -> Outcome<Vec<Saved>> {
@@ -192,7 +210,9 @@ fn read_models(folder: &Path, device: &Device) -> Outcome<Vec<Saved>> {
 
 /// Names of the whole checkpoints, oldest first.
 fn checkpoints(folder: &Path) -> Vec<String> {
-    let entries = std::fs::read_dir(folder.join("checkpoints")).into_iter().flatten();
+    let entries = std::fs::read_dir(folder.join("checkpoints"))
+        .into_iter()
+        .flatten();
     let mut names: Vec<String> = entries
         .flatten()
         .filter(|entry| entry.path().join("position.json").is_file())

@@ -86,7 +86,10 @@ impl Road {
 
     /// Shapes of the pictures that the models work on.
     pub(super) fn shapes(&self) -> [ImageShape; 2] {
-        [self.encoder.generator.shape(), self.decoder.generator.shape()]
+        [
+            self.encoder.generator.shape(),
+            self.decoder.generator.shape(),
+        ]
     }
 
     /// Refuses what the models were not made for, and warns of what they were not trained for.
@@ -140,18 +143,28 @@ impl Road {
 
     /// What one result costs.
     pub(super) fn cost(&self) -> String {
-        let encode = self.encoder.generator.network_calls(self.sampler, self.encoder.steps);
-        let decode = self.decoder.generator.network_calls(self.sampler, self.decoder.steps);
-        format!("{}: {encode} network calls to encode and {decode} to decode", self.name)
+        let encode = self
+            .encoder
+            .generator
+            .network_calls(self.sampler, self.encoder.steps);
+        let decode = self
+            .decoder
+            .generator
+            .network_calls(self.sampler, self.decoder.steps);
+        format!(
+            "{}: {encode} network calls to encode and {decode} to decode",
+            self.name
+        )
     }
 
     /// The weight while encoding: as the user says, else no guidance, or the nearest that the model knows.
     fn w_encode(&self, task: &Task<'_>) -> f64 {
-        task.w_encode.unwrap_or(match self.encoder.recipe().guidance {
-            Guidance::None | Guidance::ClassifierFree => 0.0,
-            Guidance::Input { w_min, w_max, .. } => 0.0f64.max(w_min).min(w_max),
-            Guidance::Fixed { w } => w,
-        })
+        task.w_encode
+            .unwrap_or(match self.encoder.recipe().guidance {
+                Guidance::None | Guidance::ClassifierFree => 0.0,
+                Guidance::Input { w_min, w_max, .. } => 0.0f64.max(w_min).min(w_max),
+                Guidance::Fixed { w } => w,
+            })
     }
 
     fn request(&self, task: &Task<'_>, w: Option<f64>, count: usize) -> Outcome<Request> {
@@ -173,7 +186,11 @@ impl Road {
             height,
             width,
         } = self.encoder.generator.shape();
-        let values: Vec<f32> = pictures.iter().flat_map(|p| &p.pixels).map(|&p| to_f32(p)).collect();
+        let values: Vec<f32> = pictures
+            .iter()
+            .flat_map(|p| &p.pixels)
+            .map(|&p| to_f32(p))
+            .collect();
         let shape = [pictures.len(), channels, height, width];
         Tensor::from_data(TensorData::new(values, shape), &self.device)
     }

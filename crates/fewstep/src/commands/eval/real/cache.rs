@@ -19,7 +19,9 @@ pub(super) struct Entry {
 impl Cache {
     /// `$XDG_CACHE_HOME/fewstep`, by default `~/.cache/fewstep`; nothing when switched off.
     pub(super) fn new(on: bool) -> Self {
-        let base = std::env::var_os("XDG_CACHE_HOME").map(PathBuf::from).filter(|p| p.is_absolute());
+        let base = std::env::var_os("XDG_CACHE_HOME")
+            .map(PathBuf::from)
+            .filter(|p| p.is_absolute());
         let base = base.or_else(|| Some(std::env::home_dir()?.join(".cache")));
         Self {
             folder: base.filter(|_| on).map(|base| base.join("fewstep")),
@@ -43,7 +45,12 @@ impl Entry {
         Some(reference.statistics)
     }
 
-    pub(super) fn keep_statistics(&self, statistics: &Statistics, network: &FeatureId, source: &str) {
+    pub(super) fn keep_statistics(
+        &self,
+        statistics: &Statistics,
+        network: &FeatureId,
+        source: &str,
+    ) {
         let reference = Reference {
             statistics: statistics.clone(),
             network: network.clone(),
@@ -57,13 +64,21 @@ impl Entry {
     /// Features of `count` pictures of the dataset, spread evenly.
     pub(super) fn features(&self, count: usize, dim: usize) -> Option<Features> {
         let bytes = std::fs::read(self.file(&features_file(count))?).ok()?;
-        let values = bytes.as_chunks::<4>().0.iter().map(|word| f32::from_le_bytes(*word));
+        let values = bytes
+            .as_chunks::<4>()
+            .0
+            .iter()
+            .map(|word| f32::from_le_bytes(*word));
         let features = Features::new(dim, values.collect()).ok()?;
         (features.count() == count).then_some(features)
     }
 
     pub(super) fn keep_features(&self, features: &Features) {
-        let bytes: Vec<u8> = features.values.iter().flat_map(|value| value.to_le_bytes()).collect();
+        let bytes: Vec<u8> = features
+            .values
+            .iter()
+            .flat_map(|value| value.to_le_bytes())
+            .collect();
         self.keep(&features_file(features.count()), &bytes);
     }
 
