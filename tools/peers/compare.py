@@ -90,7 +90,13 @@ class Side:
 
 
 def sides(threads):
-    environment = os.environ | {"RAYON_NUM_THREADS": str(threads), "OMP_NUM_THREADS": str(threads)}
+    environment = os.environ | {
+        "RAYON_NUM_THREADS": str(threads),
+        "OMP_NUM_THREADS": str(threads),
+        # As in a process that has run for a while: memory that was freed is used again, not mapped anew.
+        "MALLOC_MMAP_THRESHOLD_": "1000000000",
+        "MALLOC_TRIM_THRESHOLD_": "1000000000",
+    }
     commands = {
         "ours": [str(RUST), "ours"],
         "stock": [str(RUST), "stock"],

@@ -130,7 +130,11 @@ mod tests {
         };
         assert_eq!((sample.shape.height, sample.classes.len()), (32, 10));
         for class in 0..10 {
-            let of_class = sample.labels().into_iter().flatten().filter(|l| **l == class);
+            let of_class = sample
+                .labels()
+                .into_iter()
+                .flatten()
+                .filter(|l| **l == class);
             assert_eq!(of_class.count(), 600);
         }
         assert!(load_data(&config("/nowhere")).is_err());
@@ -141,7 +145,11 @@ mod tests {
         let device = Device::flex();
         for embedded in MODELS {
             let model = load(embedded.name, embedded.steps, &device);
-            assert!(model.is_ok_and(|m| m.recipe.resolution == [1, 32, 32]), "{}", embedded.name);
+            assert!(
+                model.is_ok_and(|m| m.recipe.resolution == [1, 32, 32]),
+                "{}",
+                embedded.name
+            );
         }
         let Err(Failure::Input(error)) = load("mnist", None, &device) else {
             panic!("there is none");
@@ -152,9 +160,10 @@ mod tests {
     #[test]
     fn what_was_measured_was_measured_with_what_is_embedded() {
         let device = Device::flex();
-        let (Ok(classifier), Ok(teacher)) =
-            (classifier(&device), load("fashion-mnist-teacher", None, &device))
-        else {
+        let (Ok(classifier), Ok(teacher)) = (
+            classifier(&device),
+            load("fashion-mnist-teacher", None, &device),
+        ) else {
             panic!("both are embedded");
         };
         assert!(teacher_rows().is_ok());

@@ -29,7 +29,9 @@ fn choose(models: &Path, steps: Option<usize>, device: &Device) -> Outcome<Model
         Role::Student { steps, .. } => steps,
         Role::Teacher => None,
     };
-    let exact = loaded.iter().position(|model| trained(model).is_some() && trained(model) == steps);
+    let exact = loaded
+        .iter()
+        .position(|model| trained(model).is_some() && trained(model) == steps);
     let fewest = loaded
         .iter()
         .enumerate()

@@ -41,9 +41,15 @@ fn a_run_leaves_students_pictures_results_and_a_report() {
     check_files(&run);
     check_results(&run);
     check_report(&run);
-    assert!(out.contains("times its teacher's") && out.contains("report.html"), "{out}");
+    assert!(
+        out.contains("times its teacher's") && out.contains("report.html"),
+        "{out}"
+    );
     // Not a terminal: one line for each stage.
-    assert!(log.contains("1/13 guided: 2 updates in") && log.contains("13/13 the same seeds"), "{log}");
+    assert!(
+        log.contains("1/13 guided: 2 updates in") && log.contains("13/13 the same seeds"),
+        "{log}"
+    );
 
     refused_without_resume(folder.path());
     resumed_with_nothing_left_to_measure(folder.path());
@@ -53,8 +59,19 @@ fn check_files(run: &Path) {
     let students = [8, 4, 2, 1].map(|steps| format!("models/steps-{steps}/fewstep.json"));
     let teacher = [64, 8, 4].map(|steps| format!("samples/teacher-{steps}.png"));
     let drawn = [8, 4, 2, 1].map(|steps| format!("samples/student-{steps}.png"));
-    let others = ["recipe.toml", "metrics.jsonl", "plot.svg", "models/guided/fewstep.json"];
-    for file in students.iter().chain(&teacher).chain(&drawn).map(String::as_str).chain(others) {
+    let others = [
+        "recipe.toml",
+        "metrics.jsonl",
+        "plot.svg",
+        "models/guided/fewstep.json",
+    ];
+    for file in students
+        .iter()
+        .chain(&teacher)
+        .chain(&drawn)
+        .map(String::as_str)
+        .chain(others)
+    {
         assert!(run.join(file).is_file(), "{file} is missing");
     }
 }
@@ -66,7 +83,11 @@ fn check_results(run: &Path) {
         .iter()
         .map(|row| {
             let number = |key: &str| row[key].as_u64().unwrap();
-            (row["model"].as_str().unwrap(), number("steps"), number("network_calls"))
+            (
+                row["model"].as_str().unwrap(),
+                number("steps"),
+                number("network_calls"),
+            )
         })
         .collect();
     let expected = [
@@ -80,8 +101,13 @@ fn check_results(run: &Path) {
     ];
     assert_eq!(ways, expected);
     for row in &rows {
-        assert_eq!((row["w"].as_f64(), row["samples"].as_u64()), (Some(1.0), Some(20)));
-        assert!(row["fid"].as_f64().unwrap() > 0.0 && row["seconds_per_image"].as_f64().unwrap() > 0.0);
+        assert_eq!(
+            (row["w"].as_f64(), row["samples"].as_u64()),
+            (Some(1.0), Some(20))
+        );
+        assert!(
+            row["fid"].as_f64().unwrap() > 0.0 && row["seconds_per_image"].as_f64().unwrap() > 0.0
+        );
         assert!(row["sampler"].is_string());
         assert!(row["features"].as_str().unwrap().contains("classifier"));
     }
@@ -100,7 +126,10 @@ fn refused_without_resume(folder: &Path) {
     let output = quickstart(folder, &SMALL);
     assert_eq!(output.status.code(), Some(2));
     let message = text(&output.stderr);
-    assert!(message.contains("holds a run already") && message.contains("--resume"), "{message}");
+    assert!(
+        message.contains("holds a run already") && message.contains("--resume"),
+        "{message}"
+    );
     let other_seed = ["--resume", "--seed=8", "--out=run"];
     let output = quickstart(folder, &other_seed);
     assert_eq!(output.status.code(), Some(2), "another recipe");
@@ -112,7 +141,11 @@ fn resumed_with_nothing_left_to_measure(folder: &Path) {
     std::fs::remove_file(folder.join("run/report.html")).unwrap();
     let output = quickstart(folder, &[&SMALL[..], &["--resume"]].concat());
     assert!(output.status.success(), "{}", text(&output.stderr));
-    assert_eq!(std::fs::read_to_string(&file).unwrap(), before, "the same rows, times included");
+    assert_eq!(
+        std::fs::read_to_string(&file).unwrap(),
+        before,
+        "the same rows, times included"
+    );
     assert!(folder.join("run/report.html").is_file());
 }
 
@@ -122,7 +155,13 @@ fn other_teachers_and_data_are_sent_to_distill() {
     let output = quickstart(folder.path(), &["--set=data.path=photos"]);
     assert_eq!(output.status.code(), Some(2));
     assert!(text(&output.stderr).contains("fewstep distill"));
-    let output = quickstart(folder.path(), &["--set=progressive.start_steps=12", "--set=progressive.end_steps=8"]);
+    let output = quickstart(
+        folder.path(),
+        &[
+            "--set=progressive.start_steps=12",
+            "--set=progressive.end_steps=8",
+        ],
+    );
     assert_eq!(output.status.code(), Some(2));
     assert!(text(&output.stderr).contains("halved"));
     assert!(!folder.path().join("runs").exists(), "nothing was begun");

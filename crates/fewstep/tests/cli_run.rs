@@ -86,12 +86,18 @@ impl Workspace {
     }
 
     fn run(&self, arguments: &[&str]) -> Output {
-        self.command(arguments).output().expect("the program starts")
+        self.command(arguments)
+            .output()
+            .expect("the program starts")
     }
 
     fn succeed(&self, arguments: &[&str]) {
         let output = self.run(arguments);
-        assert!(output.status.success(), "{arguments:?}: {}", stderr(&output));
+        assert!(
+            output.status.success(),
+            "{arguments:?}: {}",
+            stderr(&output)
+        );
     }
 
     /// Runs, and checks that it refuses its input with all of these words.
@@ -163,7 +169,8 @@ fn weights(run: &Path, model: &str) -> Vec<(String, Vec<u8>)> {
     let file = file.join("unet/diffusion_pytorch_model.safetensors");
     let bytes = std::fs::read(file).expect("the model is there");
     let file = safetensors::SafeTensors::deserialize(&bytes).expect("whole");
-    let tensor = |(name, tensor): (_, safetensors::tensor::TensorView)| (name, tensor.data().to_vec());
+    let tensor =
+        |(name, tensor): (_, safetensors::tensor::TensorView)| (name, tensor.data().to_vec());
     let mut tensors: Vec<_> = file.tensors().into_iter().map(tensor).collect();
     tensors.sort();
     tensors
@@ -203,7 +210,10 @@ fn killed_and_resumed_runs_equal_uninterrupted_ones() {
     workspace.succeed(&["distill", &distill, "--out", "students"]);
     let kills = workspace.run_with_kills(&["distill", &distill, "--out", "students-killed"]);
     assert!(kills > 1, "the run ended before it could be killed");
-    let (whole, killed) = (workspace.path("students"), workspace.path("students-killed"));
+    let (whole, killed) = (
+        workspace.path("students"),
+        workspace.path("students-killed"),
+    );
     assert_same_run(&whole, &killed, &["guided", "steps-4", "steps-2"]);
 }
 
@@ -216,14 +226,21 @@ fn a_half_written_checkpoint_is_passed_over() {
     workspace.succeed(&["train", &train, "--out", "torn"]);
     let checkpoints = workspace.path("torn/checkpoints");
     let entries = std::fs::read_dir(&checkpoints).expect("listed").flatten();
-    let newest = entries.map(|entry| entry.path()).max().expect("a checkpoint");
+    let newest = entries
+        .map(|entry| entry.path())
+        .max()
+        .expect("a checkpoint");
     std::fs::remove_dir_all(newest).expect("removed");
     let torn = checkpoints.join("999999999999-000.tmp");
     std::fs::create_dir(&torn).expect("made");
     write(&torn.join("raw.safetensors"), b"half");
     std::fs::remove_dir_all(workspace.path("torn/models")).expect("removed");
     workspace.succeed(&["train", &train, "--out", "torn", "--resume"]);
-    assert_same_run(&workspace.path("whole"), &workspace.path("torn"), &["teacher"]);
+    assert_same_run(
+        &workspace.path("whole"),
+        &workspace.path("torn"),
+        &["teacher"],
+    );
 }
 
 /// A loss that is not finite ends the run with exit code 1 and names the update and the pictures; the
@@ -232,12 +249,24 @@ fn a_half_written_checkpoint_is_passed_over() {
 fn a_diverged_run_stops_and_keeps_its_checkpoints() {
     let workspace = Workspace::new();
     let train = workspace.recipe("train.toml", TRAIN);
-    let wild = ["--set", "optim.lr=1e38", "--set", "optim.clip=1e30", "--set", "optim.warmup=0"];
+    let wild = [
+        "--set",
+        "optim.lr=1e38",
+        "--set",
+        "optim.clip=1e30",
+        "--set",
+        "optim.warmup=0",
+    ];
     let arguments = [&["train", train.as_str(), "--out", "run"], &wild[..]].concat();
     let output = workspace.run(&arguments);
     let message = stderr(&output);
     assert_eq!(output.status.code(), Some(1), "{message}");
-    for word in ["update ", "Pictures in the batch", "checkpoint", "nothing that was saved"] {
+    for word in [
+        "update ",
+        "Pictures in the batch",
+        "checkpoint",
+        "nothing that was saved",
+    ] {
         assert!(message.contains(word), "`{word}` is not in: {message}");
     }
     assert!(!workspace.path("run/models/teacher").exists());
@@ -268,7 +297,10 @@ fn recipes_that_cannot_work_are_refused() {
     let distill = workspace.recipe("distill.toml", DISTILL);
     for (set, words) in [
         ("w=[2.0, 1.0]", ["`w`", "below"]),
-        ("progressive.start_steps=12", ["start_steps", "power of two"]),
+        (
+            "progressive.start_steps=12",
+            ["start_steps", "power of two"],
+        ),
         ("progressive.updates=[1, 2, 3]", ["3 entries", "2 halvings"]),
         ("teacher=nowhere", ["nowhere", "cannot read"]),
         ("data.size=16", ["teacher draws", "16"]),
@@ -321,7 +353,11 @@ fn a_disk_that_fills_up_leaves_the_last_checkpoint() {
         .output()
         .expect("the program starts");
     assert_refused(&output, &["cannot write", "run/"]);
-    assert!(workspace.path("run/checkpoints/000000000032-000/position.json").exists());
+    assert!(
+        workspace
+            .path("run/checkpoints/000000000032-000/position.json")
+            .exists()
+    );
     workspace.succeed(&[&short[..], &["--resume"]].concat());
     assert_eq!(log(&workspace.path("run")), before);
 }

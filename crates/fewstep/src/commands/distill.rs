@@ -57,6 +57,9 @@ pub(crate) fn run(args: Args) -> Outcome {
     }
     args.run.prepare(&recipe)?;
     go(&run, teacher, args.run.resume())?;
-    println!("The students are in {}", run.folder.join("models").display());
+    println!(
+        "The students are in {}",
+        run.folder.join("models").display()
+    );
     Ok(())
 }

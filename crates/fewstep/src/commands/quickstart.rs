@@ -90,14 +90,17 @@ impl Args {
     fn recipe(&self) -> Outcome<DistillRecipe> {
         const ORIGIN: &str = "the recipe of quickstart";
         let original: DistillRecipe = parse_with(RECIPE, ORIGIN, &[]).blame_input()?;
-        let mut recipe: DistillRecipe = parse_with(RECIPE, ORIGIN, &self.overrides).blame_input()?;
+        let mut recipe: DistillRecipe =
+            parse_with(RECIPE, ORIGIN, &self.overrides).blame_input()?;
         recipe.seed = self.seed.unwrap_or(recipe.seed);
         if (&recipe.teacher, &recipe.data) != (&original.teacher, &original.data) {
             return Err(Failure::input(
                 "quickstart works with its own teacher and pictures: use `fewstep distill RECIPE.toml` for yours",
             ));
         }
-        recipe.validate().map_err(|e| Failure::input(format!("{ORIGIN}: {e}")))?;
+        recipe
+            .validate()
+            .map_err(|e| Failure::input(format!("{ORIGIN}: {e}")))?;
         Ok(recipe)
     }
 

@@ -4,6 +4,7 @@ mod road;
 
 use crate::arguments::{GuidanceListArgs, both_conventions, finite, positive};
 use crate::failure::{Failure, Outcome};
+use crate::report::plural;
 use crate::{output, progress};
 use burn::tensor::Device;
 use fewstep_data::ImageShape;
@@ -161,9 +162,9 @@ fn summary(args: &Args, roads: &[Road], task: &Task<'_>, seconds: f64) -> String
     let columns: Vec<String> = task.w.iter().map(column).collect();
     let ways: Vec<String> = roads.iter().map(Road::cost).collect();
     format!(
-        "{}: {} picture(s) from {} to {}; columns: the picture, then {}; {}; {seconds:.1} s in all",
+        "{}: {} from {} to {}; columns: the picture, then {}; {}; {seconds:.1} s in all",
         args.out.display(),
-        args.images.len(),
+        plural(args.images.len(), "picture"),
         args.from,
         args.to,
         columns.join(", "),

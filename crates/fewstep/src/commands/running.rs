@@ -48,7 +48,9 @@ impl RunArgs {
     /// The folder of the run.
     pub(crate) fn folder(&self) -> PathBuf {
         let name = self.recipe.file_stem().unwrap_or_default();
-        self.out.clone().unwrap_or_else(|| Path::new("runs").join(name))
+        self.out
+            .clone()
+            .unwrap_or_else(|| Path::new("runs").join(name))
     }
 
     /// Whether to resume.
@@ -77,9 +79,7 @@ impl RunArgs {
                     ))),
                 }
             }
-            (false, _) => {
-                write_atomically(&file, resolved.as_bytes()).blame_input()
-            }
+            (false, _) => write_atomically(&file, resolved.as_bytes()).blame_input(),
         }
     }
 }
@@ -113,7 +113,11 @@ pub(crate) fn go(run: &Run, initial: Model, resume: bool) -> Outcome<Vec<Model>>
             mean = 0.0;
         }
         Event::Updated { loss } => {
-            mean = if mean == 0.0 { loss } else { 0.95 * mean + 0.05 * loss };
+            mean = if mean == 0.0 {
+                loss
+            } else {
+                0.95 * mean + 0.05 * loss
+            };
             bar.inc(1);
             bar.set_message(format!("loss {mean:.4}"));
         }
@@ -163,7 +167,9 @@ impl Samples {
                 sampler: StudentSampler::Encoder,
                 ..
             } => return Ok(()),
-            Role::Student { steps: Some(steps), .. } => steps,
+            Role::Student {
+                steps: Some(steps), ..
+            } => steps,
             _ => Self::TEACHER_STEPS,
         };
         let generator = Generator::new(model.clone(), &self.device)?;

@@ -2,6 +2,7 @@
 
 use crate::arguments::{self, GuidanceArgs, SamplerArgs, positive};
 use crate::failure::Outcome;
+use crate::report::plural;
 use crate::{models, output, progress};
 use burn::tensor::Device;
 use fewstep::{Generator, Request};
@@ -201,13 +202,13 @@ impl Summary<'_> {
             None => String::new(),
         };
         format!(
-            "{}: {} pictures{of_classes}, {} sampler, {} steps{guidance}, seed {}; {} network calls and {:.3} s per picture",
+            "{}: {}{of_classes}, {} sampler, {}{guidance}, seed {}; {} and {:.3} s per picture",
             self.out.display(),
-            self.samples,
+            plural(self.samples, "picture"),
             self.sampler,
-            self.steps,
+            plural(self.steps, "step"),
             self.seed,
-            self.network_calls,
+            plural(self.network_calls, "network call"),
             self.seconds_per_image
         )
     }

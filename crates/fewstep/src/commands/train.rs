@@ -43,6 +43,9 @@ pub(crate) fn run(args: Args) -> Outcome {
     }
     args.run.prepare(&recipe)?;
     go(&run, initial, args.run.resume())?;
-    println!("The teacher is in {}", run.model_folder(&run.phases[0]).display());
+    println!(
+        "The teacher is in {}",
+        run.model_folder(&run.phases[0]).display()
+    );
     Ok(())
 }

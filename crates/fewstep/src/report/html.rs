@@ -31,7 +31,8 @@ mod tests {
     #[test]
     fn what_would_be_markup_is_text() {
         let text = r#"<b a="1" c='2'>T-shirt & "top"</b>"#;
-        let escaped = "&lt;b a=&quot;1&quot; c=&#39;2&#39;&gt;T-shirt &amp; &quot;top&quot;&lt;/b&gt;";
+        let escaped =
+            "&lt;b a=&quot;1&quot; c=&#39;2&#39;&gt;T-shirt &amp; &quot;top&quot;&lt;/b&gt;";
         assert_eq!(escape(text), escaped);
         assert_eq!(escape("für 4 Schritte"), "für 4 Schritte");
     }

@@ -26,8 +26,14 @@ pub(crate) fn read_losses(path: &Path) -> Outcome<Vec<LossCurve>> {
     let text = std::fs::read_to_string(path).blame_input()?;
     let mut curves: Vec<LossCurve> = vec![];
     let mut clock = 0;
-    for record in text.lines().filter_map(|line| serde_json::from_str::<LogRecord>(line).ok()) {
-        if curves.last().is_none_or(|curve| curve.phase != record.phase) {
+    for record in text
+        .lines()
+        .filter_map(|line| serde_json::from_str::<LogRecord>(line).ok())
+    {
+        if curves
+            .last()
+            .is_none_or(|curve| curve.phase != record.phase)
+        {
             curves.push(LossCurve {
                 phase: record.phase.clone(),
                 points: vec![],
@@ -49,7 +55,13 @@ const MARGIN: f64 = 6.0;
 
 /// One curve as a small drawing with its first and last value, the loss on a logarithmic axis.
 pub(super) fn drawing(curve: &LossCurve) -> String {
-    let losses = || curve.points.iter().map(|point| point.1).filter(|loss| *loss > 0.0);
+    let losses = || {
+        curve
+            .points
+            .iter()
+            .map(|point| point.1)
+            .filter(|loss| *loss > 0.0)
+    };
     let x = Axis {
         low: 0.0,
         high: curve.points.last().map_or(1.0, |point| point.0 as f64),
@@ -64,8 +76,14 @@ pub(super) fn drawing(curve: &LossCurve) -> String {
         to: MARGIN,
         spacing: Spacing::Log,
     };
-    let place = |&(update, loss): &(u64, f64)| format!("{:.1},{:.1}", x.at(update as f64), y.at(loss));
-    let line: Vec<String> = curve.points.iter().filter(|point| point.1 > 0.0).map(place).collect();
+    let place =
+        |&(update, loss): &(u64, f64)| format!("{:.1},{:.1}", x.at(update as f64), y.at(loss));
+    let line: Vec<String> = curve
+        .points
+        .iter()
+        .filter(|point| point.1 > 0.0)
+        .map(place)
+        .collect();
     let [first, last] = [curve.points.first(), curve.points.last()]
         .map(|point| point.map_or(String::new(), |point| significant(point.1)));
     let updates = curve.points.last().map_or(0, |point| point.0);
@@ -125,8 +143,14 @@ mod tests {
             seconds: 61.0,
         };
         let drawing = drawing(&curve);
-        assert!(drawing.contains(r#"points="6.0,6.0 234.0,90.0""#), "{drawing}");
-        assert!(drawing.contains("a&lt;b</strong> 100 updates, 1 min 1 s"), "{drawing}");
+        assert!(
+            drawing.contains(r#"points="6.0,6.0 234.0,90.0""#),
+            "{drawing}"
+        );
+        assert!(
+            drawing.contains("a&lt;b</strong> 100 updates, 1 min 1 s"),
+            "{drawing}"
+        );
         assert!(drawing.contains("loss 1.00 → 0.0100"), "{drawing}");
     }
 }

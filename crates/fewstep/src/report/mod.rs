@@ -81,7 +81,10 @@ impl Report {
     /// # Errors
     /// When the folder cannot be written.
     pub(crate) fn write(&self, folder: &Path) -> Result<PathBuf, FormatError> {
-        write_atomically(&folder.join("plot.svg"), plot::file(&self.rows, self.metric).as_bytes())?;
+        write_atomically(
+            &folder.join("plot.svg"),
+            plot::file(&self.rows, self.metric).as_bytes(),
+        )?;
         let path = folder.join("report.html");
         write_atomically(&path, page::page(self).as_bytes())?;
         Ok(path)

@@ -46,6 +46,9 @@ mod tests {
 
     #[test]
     fn one_is_not_many() {
-        assert_eq!((plural(1, "call"), plural(2, "call")), ("1 call".into(), "2 calls".into()));
+        assert_eq!(
+            (plural(1, "call"), plural(2, "call")),
+            ("1 call".into(), "2 calls".into())
+        );
     }
 }

@@ -41,7 +41,11 @@ pub(super) fn page(report: &Report) -> String {
 
 fn header(report: &Report) -> String {
     let highlight = |h: &super::Highlight| {
-        format!("<div><dt>{}</dt><dd>{}</dd></div>\n", escape(&h.value), escape(&h.label))
+        format!(
+            "<div><dt>{}</dt><dd>{}</dd></div>\n",
+            escape(&h.value),
+            escape(&h.label)
+        )
     };
     let highlights: String = report.highlights.iter().map(highlight).collect();
     format!(
@@ -85,7 +89,11 @@ fn figure(grid: &Grid) -> String {
     format!(
         r#"<figure{class}><figcaption><strong>{name}</strong>{details}</figcaption><img src="{source}" alt="Pictures by the {alt}"></figure>
 "#,
-        class = if grid.is_highlighted { r#" class="first""# } else { "" },
+        class = if grid.is_highlighted {
+            r#" class="first""#
+        } else {
+            ""
+        },
         name = escape(&grid.name),
         details = grid.details.iter().map(detail).collect::<String>(),
         source = data_uri(&grid.png),
@@ -109,7 +117,8 @@ fn quality(report: &Report) -> String {
         plot = plot::drawing(&report.rows, report.metric),
         table = table(&report.rows, report.metric),
         stored = match report.rows.iter().any(|row| row.stored) {
-            true => "<p class=\"quiet\">* Measured earlier and kept with the program, not on this machine.</p>\n",
+            true =>
+                "<p class=\"quiet\">* Measured earlier and kept with the program, not on this machine.</p>\n",
             false => "",
         },
     )
@@ -181,7 +190,11 @@ fn next(steps: &[(String, String)]) -> String {
         return String::new();
     }
     let step = |(what, command): &(String, String)| {
-        format!("<div><p>{}</p><pre>{}</pre></div>\n", escape(what), escape(command))
+        format!(
+            "<div><p>{}</p><pre>{}</pre></div>\n",
+            escape(what),
+            escape(command)
+        )
     };
     format!(
         "<section>\n<h2>Go on from here</h2>\n<div class=\"next\">\n{}</div>\n</section>\n",

@@ -83,7 +83,8 @@ impl<'a> Plot<'a> {
             to,
             spacing,
         };
-        let [first, last] = [columns.first(), columns.last()].map(|c| c.copied().unwrap_or(1) as f64);
+        let [first, last] =
+            [columns.first(), columns.last()].map(|c| c.copied().unwrap_or(1) as f64);
         let top = round_ticks(worst).last().copied().unwrap_or(1.0);
         Self {
             lines,
@@ -131,7 +132,10 @@ impl<'a> Plot<'a> {
 
     /// A line across at the quality of the most expensive way to sample the teacher.
     fn reference(&self, svg: &mut String) {
-        let teacher = self.lines.iter().find(|line| line.rows[0].model == Origin::Teacher);
+        let teacher = self
+            .lines
+            .iter()
+            .find(|line| line.rows[0].model == Origin::Teacher);
         if let Some(best) = teacher.and_then(|line| line.rows.last()) {
             let y = self.y.at(best.fid);
             let right = WIDTH - RIGHT;
@@ -150,11 +154,17 @@ impl<'a> Plot<'a> {
             .map(|(x, y)| format!("{x:.1},{y:.1}"))
             .collect();
         let class = line.rows[0].model.name();
-        let _ = write!(svg, r#"<g class="{class}"><polyline points="{}"/>"#, points.join(" "));
+        let _ = write!(
+            svg,
+            r#"<g class="{class}"><polyline points="{}"/>"#,
+            points.join(" ")
+        );
         for (index, row) in line.rows.iter().enumerate() {
             let (x, y) = self.place(row);
             let hollow = if row.stored { r#" class="stored""# } else { "" };
-            let before = index.checked_sub(1).map(|before| self.place(line.rows[before]));
+            let before = index
+                .checked_sub(1)
+                .map(|before| self.place(line.rows[before]));
             let (side, label_x, label_y) = self.label_place((x, y), before);
             let title = format!(
                 "{class}, {} steps, {} network calls: {:.2}",
@@ -175,7 +185,9 @@ impl<'a> Plot<'a> {
     fn label_place(&self, (x, y): (f64, f64), before: Option<(f64, f64)>) -> (&str, f64, f64) {
         let rows = self.lines.iter().flat_map(|line| &line.rows);
         let mut places = rows.map(|other| self.place(other));
-        if places.any(|(other_x, other_y)| (other_x - x).abs() < LABEL && (0.5..LABEL).contains(&(y - other_y))) {
+        if places.any(|(other_x, other_y)| {
+            (other_x - x).abs() < LABEL && (0.5..LABEL).contains(&(y - other_y))
+        }) {
             return ("middle", x, y + 22.0);
         }
         match before {

@@ -67,7 +67,9 @@ pub(crate) fn read_rows(path: &Path) -> Outcome<Vec<Row>> {
     };
     serde_json::from_str(&text).map_err(|e| {
         let path = path.display();
-        Failure::input(format!("{path} holds no results ({e}): delete it to have them measured again"))
+        Failure::input(format!(
+            "{path} holds no results ({e}): delete it to have them measured again"
+        ))
     })
 }
 
@@ -82,7 +84,16 @@ pub(crate) fn write_rows(path: &Path, rows: &[Row]) -> Outcome {
 /// The rows side by side for a terminal, with `label` for the distance, compared with `reference`.
 pub(crate) fn table(rows: &[Row], reference: Option<&Row>, label: &str) -> String {
     let against = reference.map_or("ratio".into(), |r| format!("to {} calls", r.network_calls));
-    let head = ["model", "sampler", "steps", "w", "network calls", label, &against, "ms/picture"];
+    let head = [
+        "model",
+        "sampler",
+        "steps",
+        "w",
+        "network calls",
+        label,
+        &against,
+        "ms/picture",
+    ];
     let mut cells = vec![head.map(String::from)];
     for row in rows {
         let ratio = reference.map(|r| format!("{:.2}x", ratio(row, r)));
@@ -98,7 +109,13 @@ pub(crate) fn table(rows: &[Row], reference: Option<&Row>, label: &str) -> Strin
             format!("{:.1}", row.seconds_per_image * 1e3),
         ]);
     }
-    let width = |column: usize| cells.iter().map(|line| line[column].len()).max().unwrap_or(0);
+    let width = |column: usize| {
+        cells
+            .iter()
+            .map(|line| line[column].len())
+            .max()
+            .unwrap_or(0)
+    };
     let widths: Vec<usize> = (0..head.len()).map(width).collect();
     let mut text = String::new();
     for line in &cells {

@@ -42,7 +42,9 @@ impl Subject {
 
     /// The teacher at each of its steps, then each student at its own; all with the students' default w.
     pub(super) fn all(teacher: &Model, models: &[Model], device: &Device) -> Outcome<Vec<Self>> {
-        let w = models.last().map_or(0.0, |student| student.recipe.default_w());
+        let w = models
+            .last()
+            .map_or(0.0, |student| student.recipe.default_w());
         let subject = |generator: &Rc<Generator>, origin, steps| Self {
             sampler: generator.default_sampler(),
             generator: generator.clone(),
@@ -56,7 +58,10 @@ impl Subject {
             .map(|steps| subject(&generator, Origin::Teacher, *steps))
             .collect();
         for model in models {
-            if let Role::Student { steps: Some(steps), .. } = model.recipe.role {
+            if let Role::Student {
+                steps: Some(steps), ..
+            } = model.recipe.role
+            {
                 let generator = Rc::new(Generator::new(model.clone(), device).blame_input()?);
                 subjects.push(subject(&generator, Origin::Student, steps));
             }
@@ -130,7 +135,10 @@ impl Judge {
     ) -> Outcome<Vec<Row>> {
         let mut known = read_rows(file)?;
         let stored = builtin::teacher_rows()?.into_iter();
-        known.extend(stored.map(|row| Row { stored: true, ..row }));
+        known.extend(stored.map(|row| Row {
+            stored: true,
+            ..row
+        }));
         let features = self.classifier.id().to_string();
         known.retain(|row| row.samples == self.samples && row.features == features);
         let mut rows = vec![];
@@ -172,9 +180,17 @@ impl Judge {
     }
 
     fn distance(&self, pictures: &[Picture]) -> Outcome<f64> {
-        let pixels: Vec<u8> = pictures.iter().flat_map(|picture| &picture.pixels).copied().collect();
+        let pixels: Vec<u8> = pictures
+            .iter()
+            .flat_map(|picture| &picture.pixels)
+            .copied()
+            .collect();
         let [channels, height, width] = pictures.first().map_or([0; 3], |picture| {
-            [picture.shape.channels, picture.shape.height, picture.shape.width]
+            [
+                picture.shape.channels,
+                picture.shape.height,
+                picture.shape.width,
+            ]
         });
         let pictures = Pictures::new(channels, height, width, &pixels).blame_work()?;
         let features = self.classifier.features(&pictures).blame_work()?;

@@ -36,7 +36,13 @@ impl Stages {
     }
 
     /// Begins the next stage, of which `done` parts are done already.
-    pub(super) fn start(&mut self, name: &str, length: u64, unit: &'static str, done: u64) -> Stage {
+    pub(super) fn start(
+        &mut self,
+        name: &str,
+        length: u64,
+        unit: &'static str,
+        done: u64,
+    ) -> Stage {
         self.begun += 1;
         let title = format!("{}/{} {name}", self.begun, self.total);
         let bar = progress::bar(&title, length, unit);

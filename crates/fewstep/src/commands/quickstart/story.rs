@@ -21,7 +21,8 @@ pub(super) fn reference(rows: &[Row]) -> Option<&Row> {
 
 /// The row of the student with so many steps.
 pub(super) fn student(rows: &[Row], steps: usize) -> Option<&Row> {
-    rows.iter().find(|row| row.model == Origin::Student && row.steps == steps)
+    rows.iter()
+        .find(|row| row.model == Origin::Student && row.steps == steps)
 }
 
 /// The whole report.
@@ -93,7 +94,10 @@ fn highlights(run: &Run, rows: &[Row], draft: &Draft, losses: &[LossCurve]) -> V
     if let Some(bytes) = machine::peak_memory() {
         highlights.push(highlight(
             format!("{:.1} GiB", bytes as f64 / (1u64 << 30) as f64),
-            format!("of memory at most, on {} processor cores.", machine::cores()),
+            format!(
+                "of memory at most, on {} processor cores.",
+                machine::cores()
+            ),
         ));
     }
     highlights
@@ -108,10 +112,11 @@ fn story(recipe: &DistillRecipe, teacher: &Model, rows: &[Row]) -> Vec<String> {
         story.push("Stage one folded both calls into one: a student that takes the guidance weight w as an input, for every w of its range at once.".into());
     }
     if let Some(progressive) = &recipe.progressive {
-        let steps: Vec<String> = std::iter::successors(Some(progressive.start_steps), |steps| Some(steps / 2))
-            .take_while(|steps| *steps >= progressive.end_steps.max(1))
-            .map(|steps| steps.to_string())
-            .collect();
+        let steps: Vec<String> =
+            std::iter::successors(Some(progressive.start_steps), |steps| Some(steps / 2))
+                .take_while(|steps| *steps >= progressive.end_steps.max(1))
+                .map(|steps| steps.to_string())
+                .collect();
         story.push(format!(
             "Stage two halved the steps again and again, {}: each student learns to reach in one step where its teacher arrives in two, then becomes the teacher of the next.",
             steps.join(" → ")
@@ -135,8 +140,15 @@ fn story(recipe: &DistillRecipe, teacher: &Model, rows: &[Row]) -> Vec<String> {
 
 fn grids(run: &Run, rows: &[Row], draft: Draft) -> Grids {
     let grid = |(row, png): (&Row, Vec<u8>)| Grid {
-        name: format!("{}, {}", capitalised(row.model.name()), plural(row.steps, "step")),
-        details: vec![plural(row.network_calls, "call"), format!("FID {:.2}", row.fid)],
+        name: format!(
+            "{}, {}",
+            capitalised(row.model.name()),
+            plural(row.steps, "step")
+        ),
+        details: vec![
+            plural(row.network_calls, "call"),
+            format!("FID {:.2}", row.fid),
+        ],
         is_highlighted: (row.model, row.steps) == (Origin::Student, GOAL_STEPS),
         png,
     };
@@ -158,17 +170,42 @@ fn measure(rows: &[Row]) -> String {
 fn facts(run: &Run, teacher: &Model, rows: &[Row], losses: &[LossCurve]) -> Vec<(String, String)> {
     let training: f64 = losses.iter().map(|curve| curve.seconds).sum();
     let live = rows.iter().filter(|row| !row.stored);
-    let judging: f64 = live.map(|row| row.seconds_per_image * row.samples as f64).sum();
+    let judging: f64 = live
+        .map(|row| row.seconds_per_image * row.samples as f64)
+        .sum();
     let mut facts = vec![
         ("Machine", machine::describe()),
-        ("Time", format!("{} of training, {} of drawing what was measured", duration(training), duration(judging))),
+        (
+            "Time",
+            format!(
+                "{} of training, {} of drawing what was measured",
+                duration(training),
+                duration(judging)
+            ),
+        ),
         ("Seed", run.seed.to_string()),
-        ("Teacher", format!("builtin:fashion-mnist-teacher, weights {}", teacher.weights_hash())),
-        ("Pictures", format!("{}, {}", run.dataset.name, run.dataset.fingerprint())),
+        (
+            "Teacher",
+            format!(
+                "builtin:fashion-mnist-teacher, weights {}",
+                teacher.weights_hash()
+            ),
+        ),
+        (
+            "Pictures",
+            format!("{}, {}", run.dataset.name, run.dataset.fingerprint()),
+        ),
     ];
     if let Some(row) = rows.first() {
         facts.push(("Classifier", row.features.clone()));
-        facts.push(("Guidance", format!("w = {} in all figures (guidance scale {})", row.w, row.w + 1.0)));
+        facts.push((
+            "Guidance",
+            format!(
+                "w = {} in all figures (guidance scale {})",
+                row.w,
+                row.w + 1.0
+            ),
+        ));
     }
     if let Some(row) = rows.iter().find(|row| row.stored) {
         facts.push((
@@ -179,7 +216,10 @@ fn facts(run: &Run, teacher: &Model, rows: &[Row], losses: &[LossCurve]) -> Vec<
             ),
         ));
     }
-    facts.into_iter().map(|(name, value)| (name.to_string(), value)).collect()
+    facts
+        .into_iter()
+        .map(|(name, value)| (name.to_string(), value))
+        .collect()
 }
 
 fn next(run: &Run) -> Vec<(String, String)> {
@@ -199,7 +239,10 @@ fn next(run: &Run) -> Vec<(String, String)> {
 
 fn capitalised(word: &str) -> String {
     let mut letters = word.chars();
-    letters.next().map(|first| first.to_uppercase().chain(letters).collect()).unwrap_or_default()
+    letters
+        .next()
+        .map(|first| first.to_uppercase().chain(letters).collect())
+        .unwrap_or_default()
 }
 
 /// A whole number with commas: 60,000.
@@ -221,7 +264,10 @@ mod tests {
 
     #[test]
     fn numbers_and_words_read_well() {
-        assert_eq!([0, 600, 6000, 1234567].map(thousands), ["0", "600", "6,000", "1,234,567"]);
+        assert_eq!(
+            [0, 600, 6000, 1234567].map(thousands),
+            ["0", "600", "6,000", "1,234,567"]
+        );
         assert_eq!(capitalised("teacher"), "Teacher");
     }
 }
