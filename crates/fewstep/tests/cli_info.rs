@@ -47,10 +47,10 @@ fn a_teacher_is_described() {
     let (out, _) = succeed(folder.path(), &["info", "teacher"]);
     for part in [
         "teacher: any sampler",
-        "16x16 grey",
+        "16x16 pixels, grey",
         "3: circle, square, star",
         "classifier-free: any w, 2 network calls a step",
-        "levels 8 16",
+        "levels 8 16, 1 residual block each",
         "v, the velocity",
         "cosine, continuous, log-SNR 20 to -20",
         &format!("hash {}", model.weights_hash()),

@@ -54,9 +54,9 @@ fn a_row_shows_the_picture_and_a_result_for_each_w() {
     let more = ["--image", "two.png", "--w", "0,3", "--out", "new/sheet.png"];
     let (out, err) = succeed(folder.path(), &[&TASK[..], &STUDENTS, &more].concat());
     for part in [
-        "new/sheet.png: 2 picture(s) from circle to star",
+        "new/sheet.png: 2 pictures from circle to star",
         "w = 0 (guidance scale 1), w = 3 (guidance scale 4)",
-        "students: 2 network calls to encode and 2 to decode",
+        "students: 2 network calls to encode and 2 network calls to decode",
     ] {
         assert!(out.contains(part), "{out}");
     }
@@ -88,7 +88,7 @@ fn the_teacher_has_rows_of_its_own() {
     let teacher = ["--teacher", "teacher", "--teacher-steps", "8"];
     let (out, _) = succeed(folder.path(), &[&TASK[..], &STUDENTS, &teacher].concat());
     assert!(
-        out.contains("teacher: 16 network calls to encode and 16 to decode"),
+        out.contains("teacher: 16 network calls to encode and 16 network calls to decode"),
         "{out}"
     );
     // Both roads with the w that the student recommends.

@@ -5,6 +5,7 @@ use super::real::features_of_pixels;
 use crate::arguments::both_conventions;
 use crate::failure::Outcome;
 use crate::progress;
+use crate::report::plural;
 use fewstep::{Generator, Request, Sampler};
 use fewstep_diffusion::Warning;
 use fewstep_metrics::{FeatureNetwork, Features};
@@ -87,9 +88,10 @@ impl Subject {
     }
 
     fn title(&self) -> String {
+        let steps = plural(self.steps, "step");
         match self.w {
-            Some(w) => format!("{} steps, {}", self.steps, both_conventions(w)),
-            None => format!("{} steps", self.steps),
+            Some(w) => format!("{steps}, {}", both_conventions(w)),
+            None => steps,
         }
     }
 }

@@ -2,6 +2,7 @@
 
 use super::fields::{Fields, thousands};
 use crate::arguments::{both_conventions, tidy};
+use crate::report::plural;
 use fewstep_diffusion::{
     BetaSchedule, Guidance, PredictionKind, Role, SamplerRecipe, ScheduleConfig, StudentSampler,
 };
@@ -85,10 +86,10 @@ impl Facts {
             patch => format!(", patches of {patch}x{patch}"),
         };
         format!(
-            "U-Net of {} parameters, levels {}, {} residual block(s) each{folding}",
+            "U-Net of {} parameters, levels {}, {} each{folding}",
             thousands(self.parameters as u64),
             levels.join(" "),
-            network.blocks
+            plural(network.blocks, "residual block")
         )
     }
 
@@ -141,11 +142,11 @@ pub(super) fn role(role: &Role) -> String {
 
 fn pictures([channels, height, width]: [usize; 3]) -> String {
     let colour = match channels {
-        1 => "grey",
-        3 => "RGB",
-        _ => "",
+        1 => "grey".into(),
+        3 => "RGB".into(),
+        _ => plural(channels, "channel"),
     };
-    format!("{width}x{height} {colour} ({channels} channel(s))")
+    format!("{width}x{height} pixels, {colour}")
 }
 
 fn classes(names: &[String]) -> String {

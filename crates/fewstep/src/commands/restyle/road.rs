@@ -3,6 +3,7 @@
 use crate::arguments::{effective_w, find_class};
 use crate::failure::{Failure, Outcome};
 use crate::models;
+use crate::report::plural;
 use burn::tensor::{Device, Tensor, TensorData};
 use fewstep::{DrawError, Generator, Request, Sampler};
 use fewstep_data::ImageShape;
@@ -143,18 +144,12 @@ impl Road {
 
     /// What one result costs.
     pub(super) fn cost(&self) -> String {
-        let encode = self
-            .encoder
-            .generator
-            .network_calls(self.sampler, self.encoder.steps);
-        let decode = self
-            .decoder
-            .generator
-            .network_calls(self.sampler, self.decoder.steps);
-        format!(
-            "{}: {encode} network calls to encode and {decode} to decode",
-            self.name
-        )
+        let calls = |stage: &Stage| {
+            let calls = stage.generator.network_calls(self.sampler, stage.steps);
+            plural(calls, "network call")
+        };
+        let (encode, decode) = (calls(&self.encoder), calls(&self.decoder));
+        format!("{}: {encode} to encode and {decode} to decode", self.name)
     }
 
     /// The weight while encoding: as the user says, else no guidance, or the nearest that the model knows.
