@@ -62,6 +62,18 @@ pub enum StudentSampler {
     Encoder,
 }
 
+impl std::fmt::Display for StudentSampler {
+    /// The name as it is written in a recipe.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            StudentSampler::Any => "any",
+            StudentSampler::Deterministic => "deterministic",
+            StudentSampler::Stochastic => "stochastic",
+            StudentSampler::Encoder => "encoder",
+        })
+    }
+}
+
 /// How guidance enters a model. Every weight here is w of x̂_w = (1 + w) x̂_c − w x̂_∅; the guidance scale that
 /// diffusers takes is 1 + w.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
@@ -179,7 +191,7 @@ impl SamplerRecipe {
 }
 
 fn check_sampler(trained: StudentSampler, asked: StudentSampler) -> Result<(), RecipeError> {
-    use StudentSampler::{Any, Deterministic, Encoder, Stochastic};
+    use StudentSampler::{Any, Encoder};
     match (trained, asked) {
         (Any, _) => Ok(()),
         (trained, asked) if trained == asked => Ok(()),
@@ -191,16 +203,8 @@ fn check_sampler(trained: StudentSampler, asked: StudentSampler) -> Result<(), R
             trained: "a decoder (from noise to a picture)",
             task: "encode a picture",
         }),
-        (trained, asked) => Err(RecipeError::WrongSampler {
-            trained,
-            asked,
-            wanted: if asked == Stochastic {
-                "stochastic"
-            } else {
-                debug_assert!(matches!(asked, Deterministic | Any));
-                "deterministic"
-            },
-        }),
+        (trained, Any) => Err(RecipeError::TeacherSampler { trained }),
+        (trained, asked) => Err(RecipeError::WrongSampler { trained, asked }),
     }
 }
 

@@ -8,15 +8,21 @@ use std::fmt;
 pub enum RecipeError {
     /// A deterministic student sampled stochastically or the reverse: the jumps differ by a factor of two.
     #[error(
-        "this student was distilled for the {trained:?} sampler and cannot be sampled with the {asked:?} one: its steps would be off by a factor of two. Distil again with `sampler = \"{wanted}\"`, or sample it as it was trained"
+        "this student was distilled for the {trained} sampler and cannot be sampled with the {asked} one: its steps would be off by a factor of two. Sample it as it was trained, or distil again with `progressive.halving = \"{asked}\"`"
     )]
     WrongSampler {
         /// What it was distilled for.
         trained: StudentSampler,
         /// What was asked for.
         asked: StudentSampler,
-        /// The asked sampler as it is written in a recipe.
-        wanted: &'static str,
+    },
+    /// A sampler for teachers with a student that knows one sampler alone.
+    #[error(
+        "this student was distilled for the {trained} sampler alone: samplers of teachers take other steps than it has learnt"
+    )]
+    TeacherSampler {
+        /// What it was distilled for.
+        trained: StudentSampler,
     },
     /// An encoder asked to draw, or a decoder asked to encode.
     #[error("this model was distilled as {trained}, so it cannot {task}")]

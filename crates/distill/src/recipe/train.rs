@@ -144,9 +144,7 @@ impl TrainRecipe {
             classes: dataset.classes.clone(),
             clip: true,
             provenance: Provenance {
-                data: format!("{} {}", dataset.name, dataset.fingerprint()),
                 method: "denoising".into(),
-                seed: self.seed,
                 ..Provenance::default()
             },
         }

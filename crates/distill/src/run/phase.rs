@@ -1,6 +1,6 @@
 //! What a run does, phase by phase.
 
-use super::RunError;
+use super::{Run, RunError};
 use crate::method::{Denoising, Guided, Halving, Objective, Progressive, Weighting, Weights};
 use crate::optim::OptimConfig;
 use crate::recipe::{DistillRecipe, TrainRecipe};
@@ -206,9 +206,11 @@ impl Phase {
     }
 
     /// The sampler recipe of the model that comes out.
-    pub(super) fn recipe(&self, base: &Model, clock: u64) -> SamplerRecipe {
+    pub(super) fn recipe(&self, base: &Model, run: &Run, clock: u64) -> SamplerRecipe {
         let mut recipe = base.recipe.clone();
         recipe.provenance.samples_seen = clock;
+        recipe.provenance.seed = run.seed;
+        recipe.provenance.data = format!("{} {}", run.dataset.name, run.dataset.fingerprint());
         recipe.provenance.program = concat!("fewstep ", env!("CARGO_PKG_VERSION")).into();
         let (weights, role, method) = match self.method {
             Method::Denoising { .. } => return recipe,

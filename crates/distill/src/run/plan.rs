@@ -45,7 +45,7 @@ impl Run {
             let student = phase.student(&base)?;
             plans.push(self.plan_phase(phase, &base, &student)?);
             base = Model {
-                recipe: phase.recipe(&base, 0),
+                recipe: phase.recipe(&base, self, 0),
                 network: student,
             };
         }

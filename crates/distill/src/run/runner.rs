@@ -163,7 +163,7 @@ impl<'a> PhaseRun<'a> {
             phase,
             objective: phase.objective(base)?,
             stepper: Stepper::new(model, phase.optim.clone(), phase.updates),
-            recipe: phase.recipe(base, start + phase.samples()),
+            recipe: phase.recipe(base, run, start + phase.samples()),
             clock,
         })
     }

@@ -81,7 +81,9 @@ pub(crate) fn run(args: Args) -> Outcome {
     let report = story::report(&run, &recipe, &teacher, &rows, draft)?;
     let page = report.write(&run.folder).blame_input()?;
     println!("\n{}", table(&rows, story::reference(&rows), story::METRIC));
-    println!("{}", verdict(&rows));
+    if let Some(verdict) = verdict(&rows) {
+        println!("{verdict}");
+    }
     println!("The report is {}", page.display());
     Ok(())
 }
@@ -165,22 +167,19 @@ fn train(run: &Run, teacher: &Model, resume: bool, stages: &mut Stages) -> Outco
 }
 
 /// Whether the goal is reached, with the numbers.
-fn verdict(rows: &[Row]) -> String {
-    let student = story::student(rows, GOAL_STEPS);
-    let (Some(student), Some(teacher)) = (student, story::reference(rows)) else {
-        return String::new();
-    };
+fn verdict(rows: &[Row]) -> Option<String> {
+    let (student, teacher) = (story::student(rows, GOAL_STEPS)?, story::reference(rows)?);
     let ratio = ratio(student, teacher);
     let relation = match ratio <= GOAL {
         true => "within",
         false => "not within",
     };
-    format!(
+    Some(format!(
         "With {} network calls the student's {} is {:.2}, {ratio:.2} times its teacher's {:.2} with {} calls: {relation} the goal of {GOAL} times.",
         student.network_calls,
         story::METRIC,
         student.fid,
         teacher.fid,
         teacher.network_calls,
-    )
+    ))
 }
