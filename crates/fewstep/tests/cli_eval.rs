@@ -300,7 +300,7 @@ fn what_cannot_be_measured_is_refused() {
                 "--sampler",
                 "stochastic",
             ],
-            ["Deterministic", "Stochastic"],
+            ["deterministic", "stochastic"],
         ),
         (
             &["--model", "student", "--data", "real", "--count", "3"],

@@ -175,7 +175,7 @@ fn what_contradicts_the_models_is_refused() {
         ),
         (
             &["--encoder", "encoder", "--decoder", "stochastic"],
-            ["--decoder stochastic", "Stochastic"],
+            ["--decoder stochastic", "stochastic sampler"],
         ),
         (
             &["--teacher", "decoder"],

@@ -248,7 +248,7 @@ fn what_contradicts_the_model_is_refused() {
         (
             "student",
             ["--sampler", "stochastic"],
-            ["Deterministic", "Stochastic"],
+            ["deterministic sampler", "stochastic one"],
         ),
         (
             "student",
