@@ -136,7 +136,9 @@ impl Judge {
         stages: &mut Stages,
     ) -> Outcome<Vec<Row>> {
         let mut known = read_rows(file)?;
-        let stored = builtin::teacher_rows()?.into_iter().filter(|row| row.steps == STORED_STEPS);
+        let stored = builtin::teacher_rows()?
+            .into_iter()
+            .filter(|row| row.steps == STORED_STEPS);
         known.extend(stored.map(|row| Row {
             stored: true,
             ..row
