@@ -9,6 +9,7 @@ mod models;
 mod output;
 mod progress;
 mod report;
+mod thousands;
 
 use clap::{Parser, Subcommand};
 use std::io::IsTerminal;

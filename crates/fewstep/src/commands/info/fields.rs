@@ -49,19 +49,6 @@ impl fmt::Display for Fields {
     }
 }
 
-/// A number with its thousands apart.
-pub(super) fn thousands(number: u64) -> String {
-    let digits = number.to_string();
-    let mut text = String::new();
-    for (index, digit) in digits.chars().enumerate() {
-        if index > 0 && (digits.len() - index).is_multiple_of(3) {
-            text.push(',');
-        }
-        text.push(digit);
-    }
-    text
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -73,11 +60,5 @@ mod tests {
         fields.add_some("Teacher", "");
         fields.add_all("Phases", ["one".to_string(), "two".into()]);
         assert_eq!(fields.to_string(), "Seed    1\nPhases  one\n        two");
-    }
-
-    #[test]
-    fn thousands_are_apart() {
-        let numbers = [0, 999, 1000, 1234567].map(thousands);
-        assert_eq!(numbers, ["0", "999", "1,000", "1,234,567"]);
     }
 }

@@ -1,8 +1,9 @@
 //! What there is to know about a model.
 
-use super::fields::{Fields, thousands};
+use super::fields::Fields;
 use crate::arguments::{both_conventions, tidy};
 use crate::report::plural;
+use crate::thousands::thousands;
 use fewstep_diffusion::{
     BetaSchedule, Guidance, PredictionKind, Role, SamplerRecipe, ScheduleConfig, StudentSampler,
 };

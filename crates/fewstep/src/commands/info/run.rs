@@ -1,9 +1,10 @@
 //! What there is to know about a run folder.
 
-use super::fields::{Fields, thousands};
+use super::fields::Fields;
 use super::model;
 use crate::failure::{Blame, Failure, Outcome};
 use crate::models;
+use crate::thousands::thousands;
 use burn::tensor::Device;
 use fewstep_data::{DataConfig, Split};
 use fewstep_diffusion::Role;

@@ -6,6 +6,7 @@ use crate::failure::Outcome;
 use crate::report::{
     Grid, Grids, Highlight, LossCurve, Origin, Report, Row, duration, plural, ratio, read_losses,
 };
+use crate::thousands::thousands;
 use fewstep_distill::recipe::DistillRecipe;
 use fewstep_distill::run::Run;
 use fewstep_formats::Model;
@@ -88,7 +89,7 @@ fn highlights(run: &Run, rows: &[Row], draft: &Draft, losses: &[LossCurve]) -> V
         duration(seconds),
         format!(
             "of training for all students, on {} real pictures.",
-            thousands(run.dataset.len())
+            thousands(run.dataset.len() as u64)
         ),
     ));
     if let Some(bytes) = machine::peak_memory() {
@@ -163,7 +164,7 @@ fn measure(rows: &[Row]) -> String {
     let samples = rows.first().map_or(0, |row| row.samples);
     format!(
         "How far drawn pictures are from real ones, by cost. The {METRIC} is the Fréchet distance between {} drawn pictures and the 60,000 training pictures, as a small classifier of Fashion-MNIST sees them. It compares models of the same data with each other; it is not the FID of the literature. A hollow point was measured earlier.",
-        thousands(samples)
+        thousands(samples as u64)
     )
 }
 
@@ -243,19 +244,6 @@ fn capitalised(word: &str) -> String {
         .next()
         .map(|first| first.to_uppercase().chain(letters).collect())
         .unwrap_or_default()
-}
-
-/// A whole number with commas: 60,000.
-fn thousands(number: usize) -> String {
-    let digits = number.to_string();
-    let mut text = String::new();
-    for (index, digit) in digits.chars().enumerate() {
-        if index > 0 && (digits.len() - index).is_multiple_of(3) {
-            text.push(',');
-        }
-        text.push(digit);
-    }
-    text
 }
 
 #[cfg(test)]
