@@ -4,13 +4,16 @@ use crate::{Prediction, PredictionKind, Schedule};
 use burn::tensor::Tensor;
 
 /// What a denoiser is told besides the noisy picture and the time. One value per sample each.
-#[derive(Clone, Debug, Default, PartialEq)]
+#[derive(Clone, Debug, Default)]
 pub struct Conditioning {
     /// Class of each sample; a sample with `None` is unconditional (the null class ∅).
     /// Without the list the model has no classes.
     pub classes: Option<Vec<Option<u32>>>,
     /// Guidance weight w of each sample, for models that take it (or for [`Guided`](crate::Guided)).
     pub w: Option<Vec<f64>>,
+    /// A condition image for each sample, `[batch, channels, height, width]`, of the size that the model was
+    /// trained with: a small picture to enlarge, edges, a depth map. Without it a model is its base.
+    pub hint: Option<Tensor<4>>,
 }
 
 impl Conditioning {
@@ -18,8 +21,14 @@ impl Conditioning {
     pub fn classes(classes: impl IntoIterator<Item = u32>) -> Self {
         Self {
             classes: Some(classes.into_iter().map(Some).collect()),
-            w: None,
+            ..Self::default()
         }
+    }
+
+    /// The same with condition images.
+    pub fn with_hint(mut self, hint: Tensor<4>) -> Self {
+        self.hint = Some(hint);
+        self
     }
 
     /// The same with a guidance weight per sample.
@@ -34,11 +43,11 @@ impl Conditioning {
         self
     }
 
-    /// The same with every class replaced by ∅.
+    /// The same with every class replaced by ∅. The condition images stay: guidance is towards the class.
     pub fn unconditional(&self) -> Self {
         Self {
             classes: self.classes.as_ref().map(|c| vec![None; c.len()]),
-            w: self.w.clone(),
+            ..self.clone()
         }
     }
 
@@ -50,6 +59,11 @@ impl Conditioning {
         Self {
             classes: join(&self.classes, &other.classes),
             w: join(&self.w, &other.w),
+            hint: self
+                .hint
+                .clone()
+                .zip(other.hint.clone())
+                .map(|(a, b)| Tensor::cat(vec![a, b], 0)),
         }
     }
 }
@@ -174,27 +188,35 @@ mod tests {
 
     #[test]
     fn the_unconditional_twin_keeps_all_but_the_classes() {
-        let conditioning = Conditioning::classes([3, 1]).with_w(vec![0.5, 2.0]);
-        let expected = Conditioning {
-            classes: Some(vec![None, None]),
-            w: Some(vec![0.5, 2.0]),
-        };
-        assert_eq!(conditioning.unconditional(), expected);
-        assert_eq!(
-            Conditioning::default().unconditional(),
-            Conditioning::default()
-        );
+        let hint = per_sample([0.1, 0.2], &Device::flex());
+        let conditioning = Conditioning::classes([3, 1])
+            .with_w(vec![0.5, 2.0])
+            .with_hint(hint.clone());
+        let twin = conditioning.unconditional();
+        assert_eq!(twin.classes, Some(vec![None, None]));
+        assert_eq!(twin.w, Some(vec![0.5, 2.0]));
+        assert_eq!(twin.hint.map(values), Some(values(hint)));
+        assert_eq!(Conditioning::default().unconditional().classes, None);
     }
 
     #[test]
     fn concat_joins_what_both_have() {
-        let a = Conditioning::classes([3]).with_w(vec![0.5]);
+        let image = |value| per_sample([value], &Device::flex());
+        let a = Conditioning::classes([3])
+            .with_w(vec![0.5])
+            .with_hint(image(0.1));
         let b = Conditioning::classes([1, 2]);
-        let joined = a.concat(&b.clone().with_w(vec![1.0, 2.0]));
-        let expected = Conditioning::classes([3, 1, 2]).with_w(vec![0.5, 1.0, 2.0]);
-        assert_eq!(joined, expected);
-        // A weight for some samples alone would be given to the wrong ones.
+        let full = b
+            .clone()
+            .with_w(vec![1.0, 2.0])
+            .with_hint(per_sample([0.2, 0.3], &Device::flex()));
+        let joined = a.concat(&full);
+        assert_eq!(joined.classes, Some(vec![Some(3), Some(1), Some(2)]));
+        assert_eq!(joined.w, Some(vec![0.5, 1.0, 2.0]));
+        assert_eq!(joined.hint.map(values), Some(vec![0.1, 0.2, 0.3]));
+        // A weight or an image for some samples alone would be given to the wrong ones.
         assert_eq!(a.concat(&b).w, None);
+        assert!(a.concat(&b).hint.is_none());
     }
 
     /// Notes the times that it is given; answers with a constant.

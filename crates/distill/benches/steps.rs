@@ -35,6 +35,7 @@ fn sizes() -> [Size; 2] {
         dropout: 0.0,
         classes: 10,
         w: None,
+        adapter: None,
     };
     [
         Size {
@@ -114,7 +115,9 @@ fn training(c: &mut Criterion) {
         let batch = Batch {
             pictures: size.noise(),
             classes: Some(size.classes()),
+            hint: None,
             clock: 0,
+            update: 0,
         };
         let optim = format!("batch = {}\nlr = 1e-4", size.batch);
         for (name, objective) in methods {

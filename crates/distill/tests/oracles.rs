@@ -132,7 +132,9 @@ fn batch(clock: u64) -> Batch {
     Batch {
         pictures: noise * of(|g| g.s) + of(|g| g.mu),
         classes: Some(classes),
+        hint: None,
         clock,
+        update: clock,
     }
 }
 

@@ -249,6 +249,7 @@ impl Generator {
         Conditioning {
             classes: (!recipe.classes.is_empty()).then(|| classes.to_vec()),
             w: Some(vec![w; classes.len()]),
+            hint: None,
         }
     }
 

@@ -236,6 +236,7 @@ mod tests {
             dropout: 0.0,
             classes: 2,
             w: None,
+            adapter: None,
         };
         Model {
             network: UNet::new(&config, 3, &Device::flex()).expect("valid"),

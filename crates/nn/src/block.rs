@@ -30,7 +30,7 @@ impl ResnetBlock {
             conv1: init.conv(from, to, 3, 1),
             time_emb_proj: init.linear(config.embedding_dim(), 2 * to),
             norm2: init.group_norm(config.groups, to),
-            conv2: init.zero_conv(to, to),
+            conv2: init.zero_conv(to, to, 3),
             conv_shortcut: (from != to).then(|| init.conv(from, to, 1, 1)),
             dropout: config.dropout,
         }

@@ -1,5 +1,6 @@
 //! What a pixel U-Net looks like.
 
+use crate::AdapterConfig;
 use serde::{Deserialize, Serialize};
 
 /// A pixel-space U-Net in the style of the papers' networks: diffusers' `UNet2DModel` with FiLM, plus a stem
@@ -36,6 +37,9 @@ pub struct UNetConfig {
     /// Input for the guidance weight w; absent in a teacher.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub w: Option<WEmbedding>,
+    /// Input for a condition image.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub adapter: Option<AdapterConfig>,
 }
 
 /// How w enters: the sinusoid of `scale`·w goes through a projection without bias, which starts at zero, and is
@@ -78,6 +82,12 @@ fn default_w_scale() -> f64 {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("network: {0}")]
 pub struct ConfigError(String);
+
+impl ConfigError {
+    pub(crate) fn new(message: String) -> Self {
+        Self(message)
+    }
+}
 
 impl UNetConfig {
     /// Checks that the numbers fit together.
@@ -123,6 +133,9 @@ impl UNetConfig {
                 "`dropout` is {}, it must lie in [0, 1)",
                 self.dropout
             ));
+        }
+        if let Some(adapter) = &self.adapter {
+            adapter.validate()?;
         }
         match self.w {
             Some(w) if w.dim < 4 || w.dim % 2 != 0 => error(format!(

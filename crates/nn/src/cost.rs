@@ -65,6 +65,7 @@ mod tests {
             dropout: 0.0,
             classes: 0,
             w: None,
+            adapter: None,
         }
     }
 

@@ -18,11 +18,12 @@ pub(crate) struct Init<'a> {
 
 impl<'a> Init<'a> {
     pub(crate) fn new(seed: u64, device: &'a Device) -> Self {
-        Self {
-            seed,
-            next: 1,
-            device,
-        }
+        Self::starting_at(1, seed, device)
+    }
+
+    /// The same with the first parameter of this number.
+    pub(crate) fn starting_at(next: u64, seed: u64, device: &'a Device) -> Self {
+        Self { seed, next, device }
     }
 
     /// Weights and bias uniform within ±1/√fan_in, as PyTorch does it. Padding keeps the size at stride 1.
@@ -31,9 +32,14 @@ impl<'a> Init<'a> {
         self.bounded_conv([from, to], kernel, stride, bound)
     }
 
-    /// A 3x3 convolution whose output starts at zero.
-    pub(crate) fn zero_conv(&mut self, from: usize, to: usize) -> Conv2d {
-        self.bounded_conv([from, to], 3, 1, 0.0)
+    /// A convolution whose output starts at zero.
+    pub(crate) fn zero_conv(&mut self, from: usize, to: usize, kernel: usize) -> Conv2d {
+        self.bounded_conv([from, to], kernel, 1, 0.0)
+    }
+
+    /// Numbers that start at zero.
+    pub(crate) fn zeros(&mut self, count: usize) -> Param<Tensor<1>> {
+        self.uniform([count], 0.0)
     }
 
     /// Weights and bias uniform within ±1/√fan_in.

@@ -1,17 +1,19 @@
 //! The pixel U-Net.
 
+use crate::adapter::{Adapter, Initial};
 use crate::block::{AttentionBlock, ResnetBlock, norm_silu};
-use crate::embedding::{TimestepEmbedding, time_sinusoid, w_sinusoid};
+use crate::embedding::TimestepEmbedding;
+use crate::encoder::{DownBlock, Encoder, MidBlock, attentions, down_blocks};
 use crate::init::Init;
-use crate::resample::{Resample, conv, fold_patches, unfold_patches};
-use crate::{ConfigError, UNetConfig};
+use crate::resample::{Resample, conv, unfold_patches};
+use crate::{AdapterConfig, ConfigError, UNetConfig};
 use burn::module::Module;
 use burn::nn::conv::Conv2d;
 use burn::nn::{Embedding, GroupNorm};
-use burn::tensor::{Device, Int, Tensor, TensorData};
+use burn::tensor::{Device, Tensor};
 use fewstep_diffusion::{Conditioning, Network};
 
-/// The pixel U-Net of [`UNetConfig`]; see there.
+/// The pixel U-Net of [`UNetConfig`]; see there. With an [`Adapter`] it takes a condition image too.
 #[derive(Module, Debug)]
 pub struct UNet {
     conv_in: Conv2d,
@@ -22,21 +24,9 @@ pub struct UNet {
     up_blocks: Vec<UpBlock>,
     conv_norm_out: GroupNorm,
     conv_out: Conv2d,
+    adapter: Option<Adapter>,
     #[module(skip)]
     config: UNetConfig,
-}
-
-#[derive(Module, Debug)]
-struct DownBlock {
-    resnets: Vec<ResnetBlock>,
-    attentions: Vec<AttentionBlock>,
-    downsamplers: Vec<Resample>,
-}
-
-#[derive(Module, Debug)]
-struct MidBlock {
-    resnets: Vec<ResnetBlock>,
-    attentions: Vec<AttentionBlock>,
 }
 
 #[derive(Module, Debug)]
@@ -54,7 +44,7 @@ impl UNet {
     pub fn new(config: &UNetConfig, seed: u64, device: &Device) -> Result<Self, ConfigError> {
         config.validate()?;
         let init = &mut Init::new(seed, device);
-        let [first, last] = [config.widths[0], config.widths[config.widths.len() - 1]];
+        let first = config.widths[0];
         let folded = config.channels * config.patch * config.patch;
         let embedding_dim = config.embedding_dim();
         // The w projection comes last, so that a student has its teacher's parameters under the same numbers.
@@ -64,16 +54,15 @@ impl UNet {
             class_embedding: (config.classes > 0)
                 .then(|| init.embedding(config.classes + 1, embedding_dim)),
             down_blocks: down_blocks(init, config, &mut skips),
-            mid_block: MidBlock {
-                resnets: (0..2)
-                    .map(|_| ResnetBlock::new(init, config, last, last))
-                    .collect(),
-                attentions: vec![AttentionBlock::new(init, config, last)],
-            },
+            mid_block: MidBlock::new(init, config),
             up_blocks: up_blocks(init, config, skips),
             conv_norm_out: init.group_norm(config.groups, first),
-            conv_out: init.zero_conv(first, folded),
+            conv_out: init.zero_conv(first, folded, 3),
             time_embedding: TimestepEmbedding::new(init, first, embedding_dim, config.w),
+            adapter: config
+                .adapter
+                .as_ref()
+                .map(|adapter| Adapter::new(config, adapter, seed, device)),
             config: config.clone(),
         })
     }
@@ -83,47 +72,83 @@ impl UNet {
         &self.config
     }
 
-    fn embed(&self, time: &[f64], conditioning: &Conditioning, device: &Device) -> Tensor<2> {
-        let w = self.config.w.zip(conditioning.w.as_ref());
-        let w = w.map(|(embedding, w)| w_sinusoid(w, embedding, device));
-        let time = time_sinusoid(time, self.config.widths[0], device);
-        let embedding = self.time_embedding.forward(time, w);
-        let Some(table) = &self.class_embedding else {
-            return embedding;
+    /// The same network with a new adapter, whose output is that of the network alone for any condition.
+    ///
+    /// # Errors
+    /// When the adapter's configuration does not fit together, or the network has an adapter already.
+    pub fn with_adapter(
+        self,
+        config: &AdapterConfig,
+        initial: Initial,
+        seed: u64,
+    ) -> Result<Self, ConfigError> {
+        config.validate()?;
+        if self.adapter.is_some() {
+            return Err(ConfigError::new("there is an adapter already".into()));
+        }
+        let device = self.devices().into_iter().next().unwrap_or_default();
+        let adapter = Adapter::new(&self.config, config, seed, &device);
+        let adapter = match initial {
+            Initial::Base => adapter.copy_of(&self),
+            Initial::Random => adapter,
         };
-        let null = self.config.classes as i32;
-        let batch = embedding.dims()[0];
-        let classes: Vec<i32> = match &conditioning.classes {
-            Some(classes) => classes
-                .iter()
-                .map(|c| c.map_or(null, |c| c as i32))
-                .collect(),
-            None => vec![null; batch],
-        };
-        let classes = Tensor::<2, Int>::from_data(TensorData::new(classes, [batch, 1]), device);
-        embedding + table.forward(classes).squeeze_dim::<2>(1)
+        self.plug(adapter)
+    }
+
+    /// The same network with an adapter that was trained on this or another base; in place of its own where it
+    /// has one.
+    ///
+    /// # Errors
+    /// When the adapter was made for a network of other shapes; names what differs.
+    pub fn plug(mut self, adapter: Adapter) -> Result<Self, ConfigError> {
+        adapter.check_base(&self.config)?;
+        self.config.adapter = Some(adapter.config().clone());
+        self.adapter = Some(adapter);
+        Ok(self)
+    }
+
+    /// The adapter.
+    pub fn adapter(&self) -> Option<&Adapter> {
+        self.adapter.as_ref()
+    }
+
+    /// The network alone.
+    pub fn without_adapter(mut self) -> Self {
+        self.config.adapter = None;
+        self.adapter = None;
+        self
+    }
+
+    /// Only the adapter remains to be trained: no other parameter gets a gradient.
+    pub fn freeze_base(self) -> Self {
+        let adapter = self.adapter.clone();
+        Self {
+            adapter,
+            ..self.freeze()
+        }
+    }
+
+    pub(crate) fn encoder(&self) -> Encoder<'_> {
+        Encoder {
+            conv_in: &self.conv_in,
+            time_embedding: &self.time_embedding,
+            class_embedding: self.class_embedding.as_ref(),
+            down_blocks: &self.down_blocks,
+            mid_block: &self.mid_block,
+            config: &self.config,
+        }
     }
 }
 
 impl Network for UNet {
     fn forward(&self, z: Tensor<4>, time: &[f64], conditioning: &Conditioning) -> Tensor<4> {
-        let embedding = self.embed(time, conditioning, &z.device());
-        let mut h = conv(&self.conv_in, fold_patches(z, self.config.patch));
-        let mut skips = vec![h.clone()];
-        for block in &self.down_blocks {
-            for (index, resnet) in block.resnets.iter().enumerate() {
-                h = resnet.forward(h, embedding.clone());
-                if let Some(attention) = block.attentions.get(index) {
-                    h = attention.forward(h);
-                }
-                skips.push(h.clone());
-            }
-            for down in &block.downsamplers {
-                h = down.down(h, embedding.clone());
-                skips.push(h.clone());
-            }
+        let encoder = self.encoder();
+        let embedding = encoder.embed(time, conditioning, &z.device());
+        let mut features = encoder.look(encoder.stem(z.clone()), &embedding);
+        if let Some((adapter, hint)) = self.adapter.as_ref().zip(conditioning.hint.as_ref()) {
+            features = adapter.fuse(features, z, hint.clone(), time, conditioning);
         }
-        h = self.mid_block.forward(h, &embedding);
+        let (mut h, mut skips) = (features.middle, features.skips);
         for block in &self.up_blocks {
             for (index, resnet) in block.resnets.iter().enumerate() {
                 let skip = skips
@@ -141,52 +166,6 @@ impl Network for UNet {
         let h = norm_silu(&self.conv_norm_out, h, None);
         unfold_patches(conv(&self.conv_out, h), self.config.patch)
     }
-}
-
-impl MidBlock {
-    fn forward(&self, h: Tensor<4>, embedding: &Tensor<2>) -> Tensor<4> {
-        let h = self.resnets[0].forward(h, embedding.clone());
-        let h = self.attentions.iter().fold(h, |h, a| a.forward(h));
-        self.resnets[1].forward(h, embedding.clone())
-    }
-}
-
-fn attentions(
-    init: &mut Init,
-    config: &UNetConfig,
-    level: usize,
-    count: usize,
-) -> Vec<AttentionBlock> {
-    let count = if config.attention[level] { count } else { 0 };
-    (0..count)
-        .map(|_| AttentionBlock::new(init, config, config.widths[level]))
-        .collect()
-}
-
-fn down_blocks(init: &mut Init, config: &UNetConfig, skips: &mut Vec<usize>) -> Vec<DownBlock> {
-    let levels = config.widths.len();
-    let mut width = config.widths[0];
-    let mut blocks = Vec::with_capacity(levels);
-    for (level, &to) in config.widths.iter().enumerate() {
-        let mut resnets = Vec::with_capacity(config.blocks);
-        for _ in 0..config.blocks {
-            resnets.push(ResnetBlock::new(init, config, width, to));
-            width = to;
-            skips.push(width);
-        }
-        let attentions = attentions(init, config, level, config.blocks);
-        let mut downsamplers = vec![];
-        if level + 1 < levels {
-            downsamplers.push(Resample::new(init, config, width, 2));
-            skips.push(width);
-        }
-        blocks.push(DownBlock {
-            resnets,
-            attentions,
-            downsamplers,
-        });
-    }
-    blocks
 }
 
 fn up_blocks(init: &mut Init, config: &UNetConfig, mut skips: Vec<usize>) -> Vec<UpBlock> {
@@ -233,6 +212,7 @@ mod tests {
             dropout: 0.0,
             classes: 3,
             w: None,
+            adapter: None,
         }
     }
 
@@ -255,6 +235,7 @@ mod tests {
         let conditioning = Conditioning {
             classes: Some(vec![Some(1), None]),
             w,
+            hint: None,
         };
         let output = network.forward(z, &[100.0, 900.0], &conditioning);
         assert_eq!(output.dims(), [2, 1, 16, 16]);

@@ -1,7 +1,6 @@
 //! Training a teacher.
 
-use super::{Batch, Cost, Draws, Loss, Objective, Weighting, diffuse, velocity_loss};
-use fewstep_diffusion::Denoiser;
+use super::{Batch, Cost, Draws, Loss, Objective, Student, Weighting, diffuse, velocity_loss};
 use fewstep_diffusion::random::Purpose;
 
 /// Ordinary diffusion training with dropped labels, which gives a model for classifier-free guidance.
@@ -20,10 +19,10 @@ pub struct Denoising {
 }
 
 impl Objective for Denoising {
-    fn loss(&self, student: &dyn Denoiser, batch: &Batch, seed: u64) -> Loss {
+    fn loss(&self, student: Student<'_>, batch: &Batch, seed: u64) -> Loss {
         let draws = Draws::new(seed, batch);
-        let times = draws.times(student.schedule());
-        let levels = student.schedule().levels(&times);
+        let times = draws.times(student.online.schedule());
+        let levels = student.online.schedule().levels(&times);
         let noise = draws.noise(&batch.pictures);
         let z_t = diffuse(batch.pictures.clone(), noise.clone(), &levels);
         let mut conditioning = batch.conditioning();
@@ -37,7 +36,7 @@ impl Objective for Denoising {
         // v = α ε − σ x, which is diffusing (ε, x) at the quarter turn φ + π/2.
         let turned: Vec<_> = levels.iter().map(|level| level.turned()).collect();
         let target = diffuse(batch.pictures.clone(), noise, &turned);
-        let predicted = student.predict(z_t, &times, &conditioning).v();
+        let predicted = student.online.predict(z_t, &times, &conditioning).v();
         Loss {
             per_sample: velocity_loss(predicted, target, self.weighting, &levels),
             times,

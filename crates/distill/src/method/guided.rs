@@ -1,6 +1,8 @@
 //! Stage one: one student for the guided teacher.
 
-use super::{Batch, Cost, Draws, Loss, Objective, Weighting, Weights, diffuse, velocity_loss};
+use super::{
+    Batch, Cost, Draws, Loss, Objective, Student, Weighting, Weights, diffuse, velocity_loss,
+};
 use fewstep_diffusion::Denoiser;
 
 /// Folds the two branches of classifier-free guidance into one student that takes w as an input.
@@ -24,7 +26,7 @@ pub struct Guided<T> {
 }
 
 impl<T: Denoiser> Objective for Guided<T> {
-    fn loss(&self, student: &dyn Denoiser, batch: &Batch, seed: u64) -> Loss {
+    fn loss(&self, student: Student<'_>, batch: &Batch, seed: u64) -> Loss {
         let draws = Draws::new(seed, batch);
         let times = draws.times(self.teacher.schedule());
         let levels = self.teacher.schedule().levels(&times);
@@ -35,7 +37,7 @@ impl<T: Denoiser> Objective for Guided<T> {
         );
         let conditioning = batch.conditioning().with_w(self.weights.draw(draws));
         let target = self.teacher.predict(z_t.clone(), &times, &conditioning).v();
-        let predicted = student.predict(z_t, &times, &conditioning).v();
+        let predicted = student.online.predict(z_t, &times, &conditioning).v();
         Loss {
             per_sample: velocity_loss(predicted, target, self.weighting, &levels),
             times,

@@ -1,13 +1,23 @@
 //! The methods. Each is an [`Objective`]: from a batch and its random draws to a loss. Methods know nothing
 //! about optimisers, files or devices.
 
+mod boundary;
+mod codi;
+mod consistency;
 mod denoising;
+mod distance;
 mod guided;
+mod pairs;
 mod progressive;
 mod weighting;
 
+pub use boundary::Boundary;
+pub use codi::{Codi, Consistent, OdeModel, OdeNoise};
+pub use consistency::{Consistency, Solver};
 pub use denoising::Denoising;
+pub use distance::{Distance, ErrorWeight};
 pub use guided::Guided;
+pub use pairs::{TimePairs, Times};
 pub use progressive::{Halving, Progressive};
 pub use weighting::Weighting;
 
@@ -23,8 +33,12 @@ pub struct Batch {
     pub pictures: Tensor<4>,
     /// Class of each picture, for labelled data.
     pub classes: Option<Vec<u32>>,
+    /// Condition image of each picture, `[batch, channels, any, any]`, for models that take one.
+    pub hint: Option<Tensor<4>>,
     /// Samples that the run had seen before the first of these: with the seed, all that random draws depend on.
     pub clock: u64,
+    /// The same of the first batch of the update: what the micro-batches of one update share.
+    pub update: u64,
 }
 
 impl Batch {
@@ -46,6 +60,7 @@ impl Batch {
                 .as_ref()
                 .map(|classes| classes.iter().copied().map(Some).collect()),
             w: None,
+            hint: self.hint.clone(),
         }
     }
 }
@@ -58,10 +73,19 @@ pub struct Loss {
     pub times: Vec<f64>,
 }
 
+/// The model in training, as a method sees it.
+#[derive(Clone, Copy)]
+pub struct Student<'a> {
+    /// θ: with its graph.
+    pub online: &'a dyn Denoiser,
+    /// θ⁻: its moving average, or the model as it is where there is none. Without graph.
+    pub target: &'a dyn Denoiser,
+}
+
 /// A method of training or distillation.
 pub trait Objective {
     /// The loss of the student on a batch. All randomness comes from the seed and the batch's clock.
-    fn loss(&self, student: &dyn Denoiser, batch: &Batch, seed: u64) -> Loss;
+    fn loss(&self, student: Student<'_>, batch: &Batch, seed: u64) -> Loss;
 
     /// Forward passes of a network that one sample costs without gradient, and with.
     fn cost(&self) -> Cost;
@@ -104,6 +128,7 @@ impl Weights {
 struct Draws {
     seed: u64,
     clock: u64,
+    update: u64,
     batch: usize,
 }
 
@@ -112,8 +137,14 @@ impl Draws {
         Self {
             seed,
             clock: batch.clock,
+            update: batch.update,
             batch: batch.len(),
         }
+    }
+
+    /// The draws of a batch whose samples all draw as the first of the update does.
+    fn uniform_of_update(self, purpose: Purpose) -> impl Iterator<Item = f64> {
+        std::iter::repeat_n(random::uniform(self.seed, self.update, purpose), self.batch)
     }
 
     fn samples(self) -> impl Iterator<Item = u64> {

@@ -1,6 +1,8 @@
 //! Stage two: one step of the student for two of the teacher.
 
-use super::{Batch, Cost, Draws, Loss, Objective, Weighting, Weights, diffuse, velocity_loss};
+use super::{
+    Batch, Cost, Draws, Loss, Objective, Student, Weighting, Weights, diffuse, velocity_loss,
+};
 use burn::tensor::Tensor;
 use fewstep_diffusion::{Conditioning, Denoiser, NoiseLevel, per_sample};
 use serde::{Deserialize, Serialize};
@@ -99,7 +101,7 @@ impl<T: Denoiser> Progressive<T> {
 }
 
 impl<T: Denoiser> Objective for Progressive<T> {
-    fn loss(&self, student: &dyn Denoiser, batch: &Batch, seed: u64) -> Loss {
+    fn loss(&self, student: Student<'_>, batch: &Batch, seed: u64) -> Loss {
         let draws = Draws::new(seed, batch);
         let paths: Vec<Path> = draws.index(self.steps).map(|i| self.path(i)).collect();
         let times: Vec<f64> = paths.iter().map(|p| p.start).collect();
@@ -111,7 +113,7 @@ impl<T: Denoiser> Objective for Progressive<T> {
         );
         let conditioning = batch.conditioning().with_w(self.weights.draw(draws));
         let target = self.target(&z_t, &paths, &conditioning);
-        let predicted = student.predict(z_t, &times, &conditioning).v();
+        let predicted = student.online.predict(z_t, &times, &conditioning).v();
         Loss {
             per_sample: velocity_loss(predicted, target, self.weighting, &levels),
             times,

@@ -4,7 +4,8 @@ use burn::module::{Module, ModuleMapper, ModuleVisitor, Param};
 use burn::tensor::Tensor;
 use std::collections::VecDeque;
 
-/// `average` ← γ `average` + (1 − γ) `module`, parameter by parameter. The average has no graph.
+/// `average` ← γ `average` + (1 − γ) `module`, parameter by parameter. The average has no graph. Frozen parameters
+/// stay as they are, to the bit.
 pub(super) fn blend<M: Module>(average: M, module: &M, decay: f64) -> M {
     let mut current = Flat::default();
     module.visit(&mut current);
@@ -16,19 +17,20 @@ pub(super) fn blend<M: Module>(average: M, module: &M, decay: f64) -> M {
 
 #[derive(Default)]
 struct Flat {
-    parameters: VecDeque<Tensor<1>>,
+    parameters: VecDeque<Option<Tensor<1>>>,
 }
 
 impl ModuleVisitor for Flat {
     fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
-        let value = param.val().inner();
-        let count = value.shape().num_elements();
-        self.parameters.push_back(value.reshape([count]));
+        let value = param.val();
+        let trained = value.is_require_grad();
+        let flat = trained.then(|| value.inner().flatten(0, D - 1));
+        self.parameters.push_back(flat);
     }
 }
 
 struct Blend {
-    current: VecDeque<Tensor<1>>,
+    current: VecDeque<Option<Tensor<1>>>,
     decay: f64,
 }
 
@@ -38,9 +40,12 @@ impl ModuleMapper for Blend {
             .current
             .pop_front()
             .expect("both modules have the same parameters");
-        param.map(|average| {
-            let current = current.reshape(average.shape());
-            average * self.decay + current * (1.0 - self.decay)
-        })
+        match current {
+            None => param,
+            Some(current) => param.map(|average| {
+                let current = current.reshape(average.shape());
+                average * self.decay + current * (1.0 - self.decay)
+            }),
+        }
     }
 }

@@ -1,7 +1,7 @@
 //! One update after another: the state that training carries along.
 
 use super::{OptimConfig, ema, gradients};
-use crate::method::{Batch, Objective};
+use crate::method::{Batch, Objective, Student};
 use burn::backend::GradientCheckpointingStrategy;
 use burn::module::{Module, ModuleMapper, Param};
 use burn::optim::{GradientsAccumulator, GradientsParams, ModuleOptimizer};
@@ -14,6 +14,7 @@ pub struct Stepper<N: Module> {
     average: Option<N>,
     optimizer: ModuleOptimizer,
     config: OptimConfig,
+    part: fn(N) -> N,
     total: u64,
     updates: u64,
 }
@@ -57,9 +58,18 @@ impl<N: Module + Network> Stepper<N> {
             average,
             optimizer: config.build(),
             config,
+            part: |network| network,
             total,
             updates: 0,
         }
+    }
+
+    /// Trains a part of the network alone: `part` freezes the rest, which then has neither gradients nor optimiser
+    /// state and is not averaged.
+    pub fn training(mut self, part: fn(N) -> N) -> Self {
+        self.part = part;
+        self.model.network = part(self.model.network);
+        self
     }
 
     /// Updates done so far.
@@ -78,12 +88,21 @@ impl<N: Module + Network> Stepper<N> {
         seed: u64,
     ) -> Result<UpdateReport, NotFinite> {
         let share = 1.0 / batches.len() as f64;
+        let target = DiffusionModel {
+            network: self.result(),
+            schedule: self.model.schedule.clone(),
+            prediction: self.model.prediction,
+        };
+        let student = Student {
+            online: &self.model,
+            target: &target,
+        };
         let mut accumulator = GradientsAccumulator::new();
         let mut samples = Vec::with_capacity(self.config.batch);
         for batch in batches {
             // Dropout is the one thing that draws from the framework's own generator.
             batch.pictures.device().seed(mix(seed, batch.clock));
-            let loss = objective.loss(&self.model, batch, seed);
+            let loss = objective.loss(student, batch, seed);
             let gradients = (loss.per_sample.clone().mean() * share).backward();
             let gradients = GradientsParams::from_grads(gradients, &self.model.network);
             accumulator.accumulate(&self.model.network, gradients);
@@ -143,7 +162,7 @@ impl<N: Module + Network> Stepper<N> {
         optimizer: Bytes,
         updates: u64,
     ) -> Result<(), String> {
-        self.model.network = with_graph(raw, &self.config);
+        self.model.network = (self.part)(with_graph(raw, &self.config));
         self.average = self.config.ema.and(average);
         self.optimizer = self
             .config

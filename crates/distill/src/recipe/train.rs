@@ -118,6 +118,7 @@ impl TrainRecipe {
             dropout: self.network.dropout,
             classes: dataset.classes.len(),
             w: None,
+            adapter: None,
         };
         config.validate()?;
         config.validate_size(dataset.shape.height, dataset.shape.width)?;

@@ -69,7 +69,7 @@ impl Run {
         let mut stepper = Stepper::new(model, phase.optim.clone(), phase.updates);
         let mut order = Order::new(self.seed, self.dataset.len(), self.flip);
         let host = batch(&self.dataset, &mut order, 0, samples);
-        let batches: [Batch; 1] = [super::runner::to_device(&host, &self.device)];
+        let batches: [Batch; 1] = [super::runner::to_device(&host, 0, &self.device)];
         let mut seconds = f64::INFINITY;
         for _ in 0..3 {
             let start = Instant::now();

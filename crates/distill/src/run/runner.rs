@@ -197,7 +197,7 @@ impl<'a> PhaseRun<'a> {
             let host: Vec<HostBatch> = loader.by_ref().take(parts).collect();
             let batches: Vec<Batch> = host
                 .iter()
-                .map(|b| to_device(b, &self.run.device))
+                .map(|b| to_device(b, self.clock, &self.run.device))
                 .collect();
             let report = self
                 .stepper
@@ -259,7 +259,8 @@ impl<'a> PhaseRun<'a> {
     }
 }
 
-pub(super) fn to_device(host: &HostBatch, device: &Device) -> Batch {
+/// A batch of the update that starts at a clock.
+pub(super) fn to_device(host: &HostBatch, update: u64, device: &Device) -> Batch {
     let shape = [
         host.len(),
         host.shape.channels,
@@ -269,7 +270,9 @@ pub(super) fn to_device(host: &HostBatch, device: &Device) -> Batch {
     Batch {
         pictures: Tensor::from_data(TensorData::new(host.pixels.clone(), shape), device),
         classes: host.labels.iter().copied().collect(),
+        hint: None,
         clock: host.clock,
+        update,
     }
 }
 

@@ -29,6 +29,7 @@ pub(crate) fn teacher() -> Model {
         dropout: 0.0,
         classes: 3,
         w: None,
+        adapter: None,
     };
     let recipe = SamplerRecipe {
         version: 1,

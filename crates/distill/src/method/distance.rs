@@ -1,0 +1,121 @@
+//! Distances between predictions, and their weights over noise levels.
+
+use burn::tensor::Tensor;
+use fewstep_diffusion::NoiseLevel;
+use serde::{Deserialize, Serialize};
+
+/// How far two batches of pictures are apart: a mean over the values of each picture.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub enum Distance {
+    /// Squares.
+    #[default]
+    L2,
+    /// Absolute values.
+    L1,
+    /// √(d² + c²) − c of each value: squares below c, absolute values above; c = 1e-3 in latent consistency models.
+    PseudoHuber(f64),
+}
+
+impl Distance {
+    /// # Shapes
+    /// - `a`, `b`: `[batch, channels, height, width]`
+    /// - output: `[batch]`
+    pub(super) fn between(self, a: Tensor<4>, b: Tensor<4>) -> Tensor<1> {
+        let difference: Tensor<2> = (a - b).flatten(1, 3);
+        let values = match self {
+            Distance::L2 => difference.square(),
+            Distance::L1 => difference.abs(),
+            Distance::PseudoHuber(c) => (difference.square() + c * c).sqrt() - c,
+        };
+        values.mean_dim(1).squeeze_dim(1)
+    }
+
+    /// Checks the range.
+    ///
+    /// # Errors
+    /// When c is not above 0.
+    pub fn validate(self) -> Result<(), String> {
+        match self {
+            Distance::PseudoHuber(c) if c.is_nan() || c <= 0.0 => Err(format!(
+                "`pseudo-huber` is {c}, it must be above 0, such as 1e-3"
+            )),
+            _ => Ok(()),
+        }
+    }
+}
+
+/// The weight of an error at a noise level.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub enum ErrorWeight {
+    /// 1 everywhere.
+    #[default]
+    Uniform,
+    /// min(SNR, γ) on the error of x̂, which is min(1, γ / SNR) on that of ε̂ (2303.09556).
+    MinSnr(f64),
+}
+
+impl ErrorWeight {
+    /// The weight of a squared error of x̂.
+    pub(super) fn of_picture(self, level: NoiseLevel) -> f64 {
+        match self {
+            ErrorWeight::Uniform => 1.0,
+            ErrorWeight::MinSnr(gamma) => snr(level).min(gamma),
+        }
+    }
+
+    /// The weight of a squared error of ε̂.
+    pub(super) fn of_noise(self, level: NoiseLevel) -> f64 {
+        match self {
+            ErrorWeight::Uniform => 1.0,
+            ErrorWeight::MinSnr(gamma) => (gamma / snr(level)).min(1.0),
+        }
+    }
+}
+
+fn snr(level: NoiseLevel) -> f64 {
+    level.log_snr().exp()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use burn::tensor::{Device, TensorData};
+
+    fn picture(values: [f32; 4]) -> Tensor<4> {
+        Tensor::from_data(
+            TensorData::new(values.to_vec(), [2, 1, 1, 2]),
+            &Device::flex(),
+        )
+    }
+
+    #[test]
+    fn distances_are_means_over_each_picture() {
+        let (a, b) = (picture([0.0, 0.0, 1.0, 1.0]), picture([3.0, 4.0, 1.0, 1.0]));
+        let between = |distance: Distance| {
+            let values = distance.between(a.clone(), b.clone()).into_data();
+            values.try_to_vec::<f32>().expect("f32 data")
+        };
+        assert_eq!(between(Distance::L2), [12.5, 0.0]);
+        assert_eq!(between(Distance::L1), [3.5, 0.0]);
+        let huber = between(Distance::PseudoHuber(1e-3));
+        assert!((huber[0] - 3.5).abs() < 2e-3 && huber[1].abs() < 1e-6);
+    }
+
+    /// The two readings of min-SNR weigh the same error: SNR (x − x̂)² = (ε − ε̂)².
+    #[test]
+    fn min_snr_weighs_pictures_and_noise_alike() {
+        for angle in [0.05, 0.4, 0.9, 1.4] {
+            let level = NoiseLevel { angle };
+            let weight = ErrorWeight::MinSnr(5.0);
+            let [x, eps] = [weight.of_picture(level), weight.of_noise(level)];
+            assert!((x - eps * snr(level)).abs() < 1e-9, "{angle}");
+            assert!(x <= 5.0 && eps <= 1.0);
+        }
+        assert_eq!(
+            ErrorWeight::Uniform.of_noise(NoiseLevel { angle: 0.3 }),
+            1.0
+        );
+    }
+}

@@ -1,0 +1,436 @@
+//! Conditional and consistency distillation where the answer is known in closed form: a Gaussian prior, a
+//! condition that is linear in the picture, and students linear in (z, c) with coefficients for every time.
+
+mod common;
+
+use common::{BATCH, Table, batch, linear, objective_loss, picture, train};
+use fewstep_diffusion::analytic::{Gaussian, GaussianDenoiser};
+use fewstep_diffusion::{NoiseLevel, Schedule};
+use fewstep_distill::method::{
+    Boundary, Codi, Consistency, Consistent, Distance, ErrorWeight, Objective, OdeModel, OdeNoise,
+    Solver, TimePairs, Times, Weights,
+};
+
+/// Pictures are x ~ N(0.3, 0.6²), conditions c = 0.8 x + noise.
+const PRIOR: Gaussian = Gaussian { mu: 0.3, s: 0.6 };
+const SLOPE: f64 = 0.8;
+const INTERVALS: usize = 4;
+
+/// Coefficients of z, c and 1.
+type Line = [f64; 3];
+
+fn combine(terms: &[(f64, Line)]) -> Line {
+    [0, 1, 2].map(|i| terms.iter().map(|(weight, line)| weight * line[i]).sum())
+}
+
+const Z: Line = [1.0, 0.0, 0.0];
+
+/// E[x | z_t, c] for conditions with this much noise, by the product of three normal densities.
+fn posterior_mean(level: NoiseLevel, noise: f64) -> Line {
+    let (alpha, sigma) = (level.alpha(), level.sigma());
+    let weights = [
+        alpha / sigma.powi(2),
+        SLOPE / noise.powi(2),
+        PRIOR.mu / PRIOR.s.powi(2),
+    ];
+    let precision = (alpha / sigma).powi(2) + (SLOPE / noise).powi(2) + PRIOR.s.powi(-2);
+    weights.map(|weight| weight / precision)
+}
+
+fn codi() -> Codi<GaussianDenoiser> {
+    Codi {
+        base: GaussianDenoiser::unconditional(Schedule::default(), PRIOR),
+        pairs: TimePairs {
+            intervals: INTERVALS,
+            times: Times::Grid,
+            shared: true,
+        },
+        consistent: Consistent::Noise,
+        boundary: Boundary::Plain,
+        ode_model: OdeModel::Online,
+        ode_noise: OdeNoise::True,
+        distance: Distance::L2,
+        consistency: 1.0,
+        error_weight: ErrorWeight::Uniform,
+        guidance_distance: Distance::L2,
+        guidance: 1.0,
+        weights: None,
+    }
+}
+
+/// Where the losses of all times stand still: x̂ of each grid point 1..=D.
+///
+/// For a target that does not move, the best function of (z_t, c) is the mean of the target given (z_t, c), and all
+/// is linear. With X for x̂_θ, m for E[x | z_t, c] and T for the mean of the target, the derivative of
+/// k (ε̂_θ − T)² + g (x̂_θ − m)² is zero where k (α/σ) (T − ε̂_θ) + g (X − m) = 0. T is linear in X again, through ẑ_s.
+fn fixed_point(method: &Codi<GaussianDenoiser>, noise: f64) -> Vec<Line> {
+    let schedule = Schedule::default();
+    let (k, g) = (method.consistency, method.guidance);
+    let mut pictures: Vec<Line> = vec![Z];
+    for index in 1..=INTERVALS {
+        let level = schedule.at(index as f64 / INTERVALS as f64);
+        let earlier = schedule.at((index - 1) as f64 / INTERVALS as f64);
+        let (alpha, sigma) = (level.alpha(), level.sigma());
+        let mean = posterior_mean(level, noise);
+        let mean_noise = combine(&[(1.0 / sigma, Z), (-alpha / sigma, mean)]);
+        // ẑ_s = share · X + rest, on average.
+        let base = posterior_mean(level, f64::INFINITY);
+        let (share, rest) = match (method.ode_model, method.ode_noise) {
+            (OdeModel::Base, OdeNoise::True) => (
+                0.0,
+                combine(&[(earlier.alpha(), base), (earlier.sigma(), mean_noise)]),
+            ),
+            (OdeModel::Base, OdeNoise::Predicted) => {
+                let eps = combine(&[(1.0 / sigma, Z), (-alpha / sigma, base)]);
+                (
+                    0.0,
+                    combine(&[(earlier.alpha(), base), (earlier.sigma(), eps)]),
+                )
+            }
+            (_, OdeNoise::True) => (earlier.alpha(), combine(&[(earlier.sigma(), mean_noise)])),
+            (_, OdeNoise::Predicted) => (
+                earlier.alpha() - earlier.sigma() * alpha / sigma,
+                combine(&[(earlier.sigma() / sigma, Z)]),
+            ),
+        };
+        // x̂ of the target at s: [p, q, r] on (ẑ_s, c, 1).
+        let [p, q, r] = pictures[index - 1];
+        let picture = match method.consistent {
+            Consistent::Picture => {
+                let target = combine(&[(p, rest), (1.0, [0.0, q, r])]);
+                let right = combine(&[(k, target), (g, mean)]);
+                combine(&[(1.0 / (k + g - k * p * share), right)])
+            }
+            Consistent::Noise => {
+                let k = if index == 1 { 0.0 } else { k };
+                let to_noise = earlier.alpha() / earlier.sigma();
+                let slope = 1.0 / earlier.sigma() - to_noise * p;
+                let target = combine(&[(slope, rest), (-to_noise, [0.0, q, r])]);
+                let ratio = alpha / sigma;
+                let right = combine(&[(k * ratio / sigma, Z), (-k * ratio, target), (g, mean)]);
+                let left = k * ratio * ratio + k * ratio * slope * share + g;
+                combine(&[(1.0 / left, right)])
+            }
+        };
+        pictures.push(picture);
+    }
+    pictures[1..].to_vec()
+}
+
+/// x̂ = α z − σ v̂ of a trained student at each grid point.
+fn learnt(student: &Table) -> Vec<Line> {
+    let schedule = Schedule::default();
+    (1..=INTERVALS)
+        .map(|index| {
+            let level = schedule.at(index as f64 / INTERVALS as f64);
+            let v = student.line(index, 0);
+            combine(&[(level.alpha(), Z), (-level.sigma(), v)])
+        })
+        .collect()
+}
+
+fn assert_close(learnt: &[Line], expected: &[Line], tolerance: f64, what: &str) {
+    for (index, (ours, theirs)) in learnt.iter().zip(expected).enumerate() {
+        for (a, b) in ours.iter().zip(theirs) {
+            let point = index + 1;
+            assert!(
+                (a - b).abs() < tolerance,
+                "{what}, t = {point}/{INTERVALS}: {ours:?} for {theirs:?}"
+            );
+        }
+    }
+}
+
+fn distilled(method: &Codi<GaussianDenoiser>, noise: f64) -> Vec<Line> {
+    let data = |clock| picture(clock, PRIOR, Some((SLOPE, noise)));
+    learnt(&train(linear(INTERVALS, 1), method, data, 450))
+}
+
+/// Without the consistency term the student is the optimal conditional model.
+#[test]
+fn guidance_alone_gives_the_posterior_mean() {
+    let method = Codi {
+        consistency: 0.0,
+        ..codi()
+    };
+    let schedule = Schedule::default();
+    let expected: Vec<Line> = (1..=INTERVALS)
+        .map(|i| posterior_mean(schedule.at(i as f64 / INTERVALS as f64), 0.5))
+        .collect();
+    assert_close(&distilled(&method, 0.5), &expected, 0.02, "guidance alone");
+    assert_close(
+        &fixed_point(&method, 0.5),
+        &expected,
+        1e-9,
+        "the oracle itself",
+    );
+}
+
+/// A condition that tells the whole picture: every reading of the method ends at that picture, where both terms
+/// are zero.
+#[test]
+fn a_condition_that_tells_all_is_believed() {
+    for consistent in [Consistent::Noise, Consistent::Picture] {
+        let method = Codi {
+            consistent,
+            ..codi()
+        };
+        let expected = [[0.0, 1.0 / SLOPE, 0.0]; INTERVALS];
+        let learnt = distilled(&method, 0.0);
+        assert_close(&learnt, &expected, 0.03, &format!("{consistent:?}"));
+    }
+}
+
+/// With a noisy condition each reading has a fixed point of its own, and the student reaches it.
+#[test]
+fn every_reading_reaches_its_fixed_point() {
+    let mut seen: Vec<Vec<Line>> = vec![];
+    for consistent in [Consistent::Noise, Consistent::Picture] {
+        for ode_noise in [OdeNoise::True, OdeNoise::Predicted] {
+            for ode_model in [OdeModel::Online, OdeModel::Average, OdeModel::Base] {
+                let method = Codi {
+                    consistent,
+                    ode_noise,
+                    ode_model,
+                    ..codi()
+                };
+                let expected = fixed_point(&method, 0.5);
+                let what = format!("{consistent:?} {ode_noise:?} {ode_model:?}");
+                assert_close(&distilled(&method, 0.5), &expected, 0.02, &what);
+                if ode_model != OdeModel::Average {
+                    seen.push(expected);
+                }
+            }
+        }
+    }
+    // The oracle tells the readings apart by more than the tolerance.
+    for (other, what) in [
+        (1, "online or base"),
+        (3, "true or predicted"),
+        (4, "noise or picture"),
+    ] {
+        let nearest = if other == 3 { 1 } else { 0 };
+        assert!(apart(&seen[nearest], &seen[other]) > 0.06, "{what}");
+    }
+}
+
+/// The largest difference of two sets of coefficients.
+fn apart(a: &[Line], b: &[Line]) -> f64 {
+    let pairs = a.iter().flatten().zip(b.iter().flatten());
+    pairs.map(|(a, b)| (a - b).abs()).fold(0.0, f64::max)
+}
+
+/// The weights of both terms are those of the fixed point.
+#[test]
+fn the_terms_are_weighed() {
+    let method = Codi {
+        consistency: 4.0,
+        guidance: 0.5,
+        ..codi()
+    };
+    let expected = fixed_point(&method, 0.5);
+    assert_close(&distilled(&method, 0.5), &expected, 0.02, "weights");
+    assert!(apart(&expected, &fixed_point(&codi(), 0.5)) > 0.06);
+}
+
+/// At s = 0 there is no noise to be consistent with, and no boundary condition is put on ε̂: the target there would
+/// be the picture itself.
+#[test]
+fn noise_has_no_consistency_at_the_clean_end() {
+    let one_step = |consistency, boundary| {
+        let pairs = TimePairs {
+            intervals: 1,
+            times: Times::Grid,
+            shared: true,
+        };
+        let method = Codi {
+            pairs,
+            consistency,
+            boundary,
+            ..codi()
+        };
+        objective_loss(
+            &method,
+            &linear(1, 1).shaken(),
+            batch(0, picture(0, PRIOR, Some((SLOPE, 0.5)))),
+        )
+    };
+    let guidance = one_step(0.0, Boundary::Plain);
+    assert!(guidance.iter().all(|&loss| loss > 0.0));
+    assert_eq!(one_step(1.0, Boundary::Plain), guidance);
+    assert_eq!(one_step(1.0, Boundary::Lcm), guidance);
+}
+
+/// The model of the ODE step is the one in training, not the one that training started from.
+#[test]
+fn the_online_step_moves_with_training() {
+    let loss = |ode_model| {
+        let method = Codi {
+            ode_model,
+            ..codi()
+        };
+        objective_loss(
+            &method,
+            &linear(INTERVALS, 1).shaken(),
+            batch(64, picture(64, PRIOR, Some((SLOPE, 0.5)))),
+        )
+    };
+    assert_ne!(loss(OdeModel::Online), loss(OdeModel::Base));
+    // The average of a model without averaging is the model.
+    assert_eq!(loss(OdeModel::Online), loss(OdeModel::Average));
+}
+
+/// Guidance inside the networks is (1 + w) conditional − w unconditional, in this order.
+#[test]
+fn guidance_inside_has_the_right_sign() {
+    let w = 1.5;
+    let two = linear(INTERVALS, 2).shaken();
+    let mut one = linear(INTERVALS, 2);
+    for index in 0..=INTERVALS {
+        // Class 0 is the condition, class 1 stands for none.
+        let (with, without) = (two.line(index, 0), two.line(index, 1));
+        one.set(index, 0, combine(&[(1.0 + w, with), (-w, without)]));
+    }
+    let of = |student: &Table, weights| {
+        let method = Codi { weights, ..codi() };
+        let mut batch = batch(64, picture(64, PRIOR, Some((SLOPE, 0.5))));
+        batch.classes = Some(vec![0; BATCH]);
+        objective_loss(&method, student, batch)
+    };
+    let guided = of(&two, Some(Weights::Single(w)));
+    let combined = of(&one, None);
+    for (a, b) in guided.iter().zip(&combined) {
+        assert!((a - b).abs() < 1e-4 * (1.0 + b.abs()), "{a} for {b}");
+    }
+    assert_ne!(of(&two, None), combined);
+}
+
+/// No gradient flows through ẑ_s or into θ⁻: a frozen copy in both places gives the same gradient, and a target
+/// that could have one gets none.
+#[test]
+fn gradients_stop_where_they_must() {
+    for (consistent, ode_noise) in [
+        (Consistent::Noise, OdeNoise::True),
+        (Consistent::Noise, OdeNoise::Predicted),
+        (Consistent::Picture, OdeNoise::True),
+    ] {
+        let student = linear(INTERVALS, 1).shaken();
+        let frozen = Codi {
+            base: common::model(student.clone()),
+            pairs: codi().pairs,
+            consistent,
+            boundary: Boundary::Plain,
+            ode_model: OdeModel::Base,
+            ode_noise,
+            distance: Distance::L2,
+            consistency: 1.0,
+            error_weight: ErrorWeight::Uniform,
+            guidance_distance: Distance::L2,
+            guidance: 1.0,
+            weights: None,
+        };
+        let online = Codi {
+            consistent,
+            ode_noise,
+            ..codi()
+        };
+        let batch = || batch(64, picture(64, PRIOR, Some((SLOPE, 0.5))));
+        let (own, target) = common::gradients(&online, &student, batch());
+        let (reference, _) = common::gradients(&frozen, &student, batch());
+        assert!(
+            target.is_none(),
+            "{consistent:?}: the target has a gradient"
+        );
+        assert!(own.iter().any(|&g| g != 0.0));
+        for (a, b) in own.iter().zip(&reference) {
+            assert!(
+                (a - b).abs() < 1e-6 * (1.0 + b.abs()),
+                "{consistent:?} {ode_noise:?}: {a} for {b}"
+            );
+        }
+    }
+}
+
+#[test]
+fn costs_are_counted_by_calls() {
+    let cost = |ode_model, consistency, weights| {
+        let method = Codi {
+            ode_model,
+            consistency,
+            weights,
+            ..codi()
+        };
+        let cost = method.cost();
+        (cost.frozen, cost.trained)
+    };
+    assert_eq!(cost(OdeModel::Online, 1.0, None), (1, 1));
+    assert_eq!(cost(OdeModel::Base, 1.0, None), (2, 1));
+    assert_eq!(cost(OdeModel::Online, 0.0, None), (0, 1));
+    assert_eq!(
+        cost(OdeModel::Average, 1.0, Some(Weights::Single(1.0))),
+        (4, 2)
+    );
+}
+
+const CLASSES: [Gaussian; 2] = [Gaussian { mu: 0.6, s: 0.3 }, Gaussian { mu: -0.4, s: 0.5 }];
+
+fn consistency(solver: Solver) -> Consistency<GaussianDenoiser> {
+    Consistency {
+        teacher: GaussianDenoiser::new(Schedule::default(), CLASSES.to_vec(), PRIOR),
+        pairs: TimePairs {
+            intervals: INTERVALS,
+            times: Times::Grid,
+            shared: false,
+        },
+        solver,
+        boundary: Boundary::Plain,
+        distance: Distance::L2,
+        error_weight: ErrorWeight::Uniform,
+        weights: None,
+    }
+}
+
+/// Consistency distillation maps every point of a trajectory to where the teacher's steps end.
+#[test]
+fn consistency_maps_trajectories_to_their_ends() {
+    let schedule = Schedule::default();
+    let level = |index: usize| match index {
+        0 => NoiseLevel::CLEAN,
+        _ => schedule.at(index as f64 / INTERVALS as f64),
+    };
+    let data = |clock| picture(clock, CLASSES[0], None);
+    let student = train(linear(INTERVALS, 2), &consistency(Solver::Ddim), data, 450);
+    let mut end: Line = Z;
+    for index in 1..=INTERVALS {
+        // One DDIM step down, then the map of the step below.
+        let (a, b) = CLASSES[0].velocity(level(index));
+        let delta = level(index - 1).angle - level(index).angle;
+        let step = [delta.cos() + delta.sin() * a, 0.0, delta.sin() * b];
+        end = [end[0] * step[0], 0.0, end[0] * step[2] + end[2]];
+        let v = student.line(index, 0);
+        let l = schedule.at(index as f64 / INTERVALS as f64);
+        let ours = combine(&[(l.alpha(), Z), (-l.sigma(), v)]);
+        let error = (ours[0] - end[0]).abs().max((ours[2] - end[2]).abs());
+        assert!(
+            error < 0.02,
+            "t = {index}/{INTERVALS}: {ours:?} for {end:?}"
+        );
+    }
+}
+
+/// Heun's steps end nearer to the exact flow than DDIM's: the student of the same grid is nearer to it.
+#[test]
+fn heun_steps_are_nearer_to_the_exact_flow() {
+    let schedule = Schedule::default();
+    let gaussian = CLASSES[0];
+    let data = |clock| picture(clock, gaussian, None);
+    let error = |solver| {
+        let student = train(linear(INTERVALS, 2), &consistency(solver), data, 500);
+        let level = schedule.at(1.0);
+        let slope = level.alpha() - level.sigma() * student.line(INTERVALS, 0)[0];
+        // The exact flow takes z_1 ~ N(α μ, ·) to the data: a slope of s / √(α² s² + σ²).
+        (slope - gaussian.s / gaussian.variance(level).sqrt()).abs()
+    };
+    let (ddim, heun) = (error(Solver::Ddim), error(Solver::Heun));
+    assert!(heun < 0.03 && ddim > 3.0 * heun, "DDIM {ddim}, Heun {heun}");
+}

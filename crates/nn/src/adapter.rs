@@ -1,0 +1,239 @@
+//! The adapter: a copy of a U-Net's looking half that sees a condition image, and what joins the two.
+
+mod config;
+mod stem;
+
+pub use config::{AdapterConfig, Fusion, Initial};
+
+use crate::embedding::TimestepEmbedding;
+use crate::encoder::{DownBlock, Encoder, Features, MidBlock, down_blocks};
+use crate::init::Init;
+use crate::resample::conv;
+use crate::{ConfigError, UNet, UNetConfig};
+use burn::module::{Module, ModuleMapper, ModuleVisitor, Param};
+use burn::nn::Embedding;
+use burn::nn::conv::Conv2d;
+use burn::tensor::{Device, Tensor};
+use fewstep_diffusion::Conditioning;
+use std::collections::VecDeque;
+use stem::Stem;
+
+/// Parameters of an adapter are numbered from here, so that those of a network keep theirs whatever it gains.
+const FIRST_PARAMETER: u64 = 1 << 32;
+
+/// Brings a condition image into a U-Net (section 3.2 of 2310.01407; ControlNet, 2302.05543). Its parameters
+/// carry the names of diffusers' `ControlNetModel`.
+#[derive(Module, Debug)]
+pub struct Adapter {
+    conv_in: Conv2d,
+    time_embedding: TimestepEmbedding,
+    class_embedding: Option<Embedding>,
+    controlnet_cond_embedding: Stem,
+    down_blocks: Vec<DownBlock>,
+    mid_block: MidBlock,
+    controlnet_down_blocks: Vec<Conv2d>,
+    controlnet_mid_block: Option<Conv2d>,
+    /// μ of each skip, then of the middle.
+    mix: Option<Param<Tensor<1>>>,
+    #[module(skip)]
+    config: AdapterConfig,
+    #[module(skip)]
+    base: UNetConfig,
+}
+
+impl Adapter {
+    /// A new adapter for networks of this configuration, with weights drawn from the seed.
+    pub(crate) fn new(
+        base: &UNetConfig,
+        config: &AdapterConfig,
+        seed: u64,
+        device: &Device,
+    ) -> Self {
+        let init = &mut Init::starting_at(FIRST_PARAMETER, seed, device);
+        let first = base.widths[0];
+        let mut skips = vec![first];
+        let down_blocks = down_blocks(init, base, &mut skips);
+        let mid_block = MidBlock::new(init, base);
+        let middle = base.widths[base.widths.len() - 1];
+        let zero_convs = config.fusion == Fusion::ZeroConv;
+        let joined = if zero_convs { skips.as_slice() } else { &[] };
+        Self {
+            conv_in: init.conv(base.channels * base.patch * base.patch, first, 3, 1),
+            class_embedding: (base.classes > 0)
+                .then(|| init.embedding(base.classes + 1, base.embedding_dim())),
+            down_blocks,
+            mid_block,
+            controlnet_cond_embedding: Stem::new(init, config, first),
+            controlnet_down_blocks: joined
+                .iter()
+                .map(|&width| init.zero_conv(width, width, 1))
+                .collect(),
+            controlnet_mid_block: zero_convs.then(|| init.zero_conv(middle, middle, 1)),
+            mix: (!zero_convs).then(|| init.zeros(skips.len() + 1)),
+            // The w projection comes last, so that the others keep their numbers when w becomes an input.
+            time_embedding: TimestepEmbedding::new(init, first, base.embedding_dim(), base.w),
+            config: config.clone(),
+            base: UNetConfig {
+                adapter: None,
+                ..base.clone()
+            },
+        }
+    }
+
+    /// What the adapter was built from.
+    pub fn config(&self) -> &AdapterConfig {
+        &self.config
+    }
+
+    /// The network that the adapter was made for.
+    pub fn base(&self) -> &UNetConfig {
+        &self.base
+    }
+
+    /// Builds an adapter for a network of this configuration, to load weights into.
+    ///
+    /// # Errors
+    /// When the numbers do not fit together.
+    pub fn blank(
+        base: &UNetConfig,
+        config: &AdapterConfig,
+        device: &Device,
+    ) -> Result<Self, ConfigError> {
+        base.validate()?;
+        config.validate()?;
+        Ok(Self::new(base, config, 0, device))
+    }
+
+    /// The same adapter with the looking half of a network.
+    pub(crate) fn copy_of(self, network: &UNet) -> Self {
+        let source = network.encoder();
+        Self {
+            conv_in: copied(self.conv_in, source.conv_in),
+            time_embedding: copied(self.time_embedding, source.time_embedding),
+            class_embedding: self
+                .class_embedding
+                .zip(source.class_embedding)
+                .map(|(to, from)| copied(to, from)),
+            down_blocks: copied(self.down_blocks, &source.down_blocks.to_vec()),
+            mid_block: copied(self.mid_block, source.mid_block),
+            ..self
+        }
+    }
+
+    /// Checks that the adapter fits a network.
+    pub(crate) fn check_base(&self, network: &UNetConfig) -> Result<(), ConfigError> {
+        let shapes: [(&str, fn(&UNetConfig) -> String); 9] = [
+            ("`channels`", |c| c.channels.to_string()),
+            ("`patch`", |c| c.patch.to_string()),
+            ("`widths`", |c| format!("{:?}", c.widths)),
+            ("`blocks`", |c| c.blocks.to_string()),
+            ("`attention`", |c| format!("{:?}", c.attention)),
+            ("`head`", |c| c.head.to_string()),
+            ("`groups`", |c| c.groups.to_string()),
+            ("`resampling`", |c| format!("{:?}", c.resampling)),
+            ("`classes`", |c| c.classes.to_string()),
+        ];
+        let differing = shapes
+            .into_iter()
+            .map(|(what, of)| (what, of(&self.base), of(network)))
+            .find(|(_, ours, theirs)| ours != theirs);
+        match differing {
+            None => Ok(()),
+            Some((what, ours, theirs)) => Err(ConfigError::new(format!(
+                "the adapter was made for a base with {what} = {ours} and this one has {theirs}: an adapter fits bases of the same shapes only, such as other fine-tunes of the one it was trained on"
+            ))),
+        }
+    }
+
+    /// The base's features with those of the condition joined to them.
+    ///
+    /// # Shapes
+    /// - `z`: `[batch, channels, height, width]`
+    /// - `hint`: `[batch, config.channels, any, any]`
+    pub(crate) fn fuse(
+        &self,
+        features: Features,
+        z: Tensor<4>,
+        hint: Tensor<4>,
+        time: &[f64],
+        conditioning: &Conditioning,
+    ) -> Features {
+        let encoder = self.encoder();
+        let embedding = encoder.embed(time, conditioning, &z.device());
+        let [_, _, height, width] = features.skips[0].dims();
+        let seen = self
+            .controlnet_cond_embedding
+            .forward(hint, [height, width]);
+        match (&self.controlnet_mid_block, &self.mix) {
+            (Some(zero_conv), _) => {
+                let ours = encoder.look(encoder.stem(z) + seen, &embedding);
+                let layers = self.controlnet_down_blocks.iter().chain([zero_conv]);
+                features.joined(
+                    ours,
+                    layers.map(|layer| move |h: Tensor<4>, ours: Tensor<4>| h + conv(layer, ours)),
+                )
+            }
+            (None, Some(mix)) => {
+                let ours = encoder.look(seen, &embedding);
+                let shares = mix.val().reshape([-1, 1, 1, 1]).split(1, 0).into_iter();
+                features.joined(
+                    ours,
+                    shares.map(|mu: Tensor<4>| {
+                        move |h: Tensor<4>, ours: Tensor<4>| h.clone() + (ours - h) * mu
+                    }),
+                )
+            }
+            (None, None) => features,
+        }
+    }
+
+    fn encoder(&self) -> Encoder<'_> {
+        Encoder {
+            conv_in: &self.conv_in,
+            time_embedding: &self.time_embedding,
+            class_embedding: self.class_embedding.as_ref(),
+            down_blocks: &self.down_blocks,
+            mid_block: &self.mid_block,
+            config: &self.base,
+        }
+    }
+}
+
+impl Features {
+    /// Joins two sets of features map by map: the skips, then the middle.
+    fn joined<J: FnOnce(Tensor<4>, Tensor<4>) -> Tensor<4>>(
+        self,
+        other: Self,
+        joints: impl Iterator<Item = J>,
+    ) -> Self {
+        let ours = self.skips.into_iter().chain([self.middle]);
+        let theirs = other.skips.into_iter().chain([other.middle]);
+        let joined = ours.zip(theirs).zip(joints);
+        let mut skips: Vec<Tensor<4>> = joined.map(|((a, b), join)| join(a, b)).collect();
+        let middle = skips.pop().expect("a network has a middle");
+        Self { skips, middle }
+    }
+}
+
+/// A module of the same structure with the values of another and its own parameter numbers.
+fn copied<M: Module>(to: M, from: &M) -> M {
+    #[derive(Default)]
+    struct Values(VecDeque<Tensor<1>>);
+    impl ModuleVisitor for Values {
+        fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
+            self.0.push_back(param.val().flatten(0, D - 1));
+        }
+    }
+    impl ModuleMapper for Values {
+        fn map_float<const D: usize>(&mut self, param: Param<Tensor<D>>) -> Param<Tensor<D>> {
+            let value = self.0.pop_front().expect("both have the same structure");
+            param.map(|old| value.reshape(old.shape()))
+        }
+    }
+    let mut values = Values::default();
+    from.visit(&mut values);
+    to.map(&mut values)
+}
+
+#[cfg(test)]
+mod tests;

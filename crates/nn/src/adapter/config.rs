@@ -1,0 +1,79 @@
+//! What an adapter looks like.
+
+use crate::{ConfigError, UNetConfig};
+use serde::{Deserialize, Serialize};
+
+/// A condition encoder for a U-Net.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct AdapterConfig {
+    /// Channels of the condition image.
+    pub channels: usize,
+    /// Feature channels of the condition stem; each after the first halves the resolution.
+    pub stem: Vec<usize>,
+    /// How the features of the condition join those of the base.
+    #[serde(default)]
+    pub fusion: Fusion,
+}
+
+/// How the features of the condition join those of the base.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Fusion {
+    /// ControlNet's (2302.05543): the encoder sees z_t with the condition added to its first feature map, and its
+    /// features are added to the base's through convolutions that start at zero.
+    #[default]
+    ZeroConv,
+    /// The paper's (2310.01407): the encoder sees the condition alone, and h' = (1 − μ) h + μ h_c with a learnt μ
+    /// per feature map that starts at zero.
+    Mix,
+}
+
+/// Where the encoder of a new adapter starts.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Initial {
+    /// As a copy of the base's.
+    #[default]
+    Base,
+    /// From random weights: the ablation.
+    Random,
+}
+
+/// Feature channels of the condition stem, as ControlNet has them.
+const STEM: [usize; 4] = [16, 32, 96, 256];
+
+impl AdapterConfig {
+    /// The configuration for condition images `[channels, height, width]` beside pictures `[_, height, width]`:
+    /// as many halvings in the stem as the condition is larger than the network's first feature map, rounded
+    /// down. What is left of the ratio, the stem takes up by resizing the condition.
+    pub fn for_hint(
+        hint: [usize; 3],
+        picture: [usize; 3],
+        base: &UNetConfig,
+        fusion: Fusion,
+    ) -> Self {
+        let features = picture[1].div_ceil(base.patch).max(1);
+        let halvings = (hint[1] / features).checked_ilog2().unwrap_or(0) as usize;
+        let width = |level: usize| STEM[level.min(STEM.len() - 1)];
+        Self {
+            channels: hint[0],
+            stem: (0..=halvings).map(width).collect(),
+            fusion,
+        }
+    }
+
+    /// Checks that the numbers fit together.
+    ///
+    /// # Errors
+    /// Names the field, what it is, and what it must be.
+    pub fn validate(&self) -> Result<(), ConfigError> {
+        if self.channels == 0 || self.stem.is_empty() || self.stem.contains(&0) {
+            return Err(ConfigError::new(format!(
+                "the adapter has {} condition channels and the stem {:?}: it must have at least one channel and one width above 0",
+                self.channels, self.stem
+            )));
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,68 @@
+//! From a condition image of any size to the size of a network's first feature map.
+
+use super::{AdapterConfig, Fusion};
+use crate::init::Init;
+use crate::resample::conv;
+use burn::module::Module;
+use burn::nn::conv::Conv2d;
+use burn::tensor::Tensor;
+use burn::tensor::activation::silu;
+use burn::tensor::module::interpolate;
+use burn::tensor::ops::{InterpolateMode, InterpolateOptions};
+
+/// 3x3 convolutions with SiLU between them, every second one halving the resolution (diffusers'
+/// `ControlNetConditioningEmbedding`).
+#[derive(Module, Debug)]
+pub(super) struct Stem {
+    conv_in: Conv2d,
+    blocks: Vec<Conv2d>,
+    conv_out: Conv2d,
+}
+
+impl Stem {
+    /// The last convolution starts at zero where its output is added to features, and not where it is all that
+    /// the encoder sees: nothing would come through to learn from.
+    pub(super) fn new(init: &mut Init, config: &AdapterConfig, to: usize) -> Self {
+        let last = config.stem[config.stem.len() - 1];
+        Self {
+            conv_in: init.conv(config.channels, config.stem[0], 3, 1),
+            blocks: config
+                .stem
+                .windows(2)
+                .flat_map(|pair| {
+                    [
+                        init.conv(pair[0], pair[0], 3, 1),
+                        init.conv(pair[0], pair[1], 3, 2),
+                    ]
+                })
+                .collect(),
+            conv_out: match config.fusion {
+                Fusion::ZeroConv => init.zero_conv(last, to, 3),
+                Fusion::Mix => init.conv(last, to, 3, 1),
+            },
+        }
+    }
+
+    /// # Shapes
+    /// - `hint`: `[batch, config.channels, any, any]`
+    /// - output: `[batch, to, height, width]`
+    pub(super) fn forward(&self, hint: Tensor<4>, [height, width]: [usize; 2]) -> Tensor<4> {
+        let ratio = 1 << (self.blocks.len() / 2);
+        let hint = resized(hint, [height * ratio, width * ratio]);
+        let layers = std::iter::once(&self.conv_in).chain(&self.blocks);
+        let h = layers.fold(hint, |h, layer| silu(conv(layer, h)));
+        conv(&self.conv_out, h)
+    }
+}
+
+/// Bilinear, with pixel centres aligned; the image itself where it has the size already.
+fn resized(image: Tensor<4>, size: [usize; 2]) -> Tensor<4> {
+    let [_, _, height, width] = image.dims();
+    if [height, width] == size {
+        return image;
+    }
+    let options = InterpolateOptions::new(InterpolateMode::Bilinear)
+        .with_align_corners(false)
+        .with_output_size(size);
+    interpolate(image, options)
+}

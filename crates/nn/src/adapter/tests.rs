@@ -1,0 +1,252 @@
+//! What an adapter must and must not do to a network.
+
+use super::*;
+use crate::Resampling;
+use burn::module::list_param_ids;
+use burn::optim::{GradientsParams, SgdConfig};
+use fewstep_diffusion::Network;
+use fewstep_diffusion::random::{Purpose, normal};
+use std::collections::HashSet;
+
+const BOTH: [Fusion; 2] = [Fusion::ZeroConv, Fusion::Mix];
+
+fn base() -> UNet {
+    let config = UNetConfig {
+        channels: 1,
+        patch: 2,
+        widths: vec![16, 32],
+        blocks: 1,
+        attention: vec![false, true],
+        head: 16,
+        groups: 8,
+        resampling: Resampling::Conv,
+        dropout: 0.0,
+        classes: 3,
+        w: None,
+        adapter: None,
+    };
+    let network = UNet::new(&config, 1, &Device::flex()).expect("valid");
+    network.map(&mut Shake(0.01))
+}
+
+/// Moves every parameter, so that no layer is zero.
+struct Shake(f64);
+
+impl ModuleMapper for Shake {
+    fn map_float<const D: usize>(&mut self, param: Param<Tensor<D>>) -> Param<Tensor<D>> {
+        param.map(|value| value + self.0)
+    }
+}
+
+/// Moves as many parameters as told: the first two are those of the base's first convolution.
+struct ShakeStem(usize, f64);
+
+impl ModuleMapper for ShakeStem {
+    fn map_float<const D: usize>(&mut self, param: Param<Tensor<D>>) -> Param<Tensor<D>> {
+        let Some(left) = self.0.checked_sub(1) else {
+            return param;
+        };
+        self.0 = left;
+        param.map(|value| value + self.1)
+    }
+}
+
+fn config(fusion: Fusion) -> AdapterConfig {
+    AdapterConfig {
+        channels: 2,
+        stem: vec![8, 12],
+        fusion,
+    }
+}
+
+fn adapted(fusion: Fusion) -> UNet {
+    let adapted = base().with_adapter(&config(fusion), Initial::Base, 5);
+    adapted.expect("valid")
+}
+
+fn pictures(seed: u64, channels: usize, side: usize) -> Tensor<4> {
+    let shape = [channels, side, side];
+    normal(seed, &[0, 1], Purpose::InitialNoise, shape, &Device::flex())
+}
+
+fn output(network: &UNet, hint: Option<Tensor<4>>) -> Tensor<4> {
+    let conditioning = Conditioning {
+        classes: Some(vec![Some(1), None]),
+        hint,
+        ..Conditioning::default()
+    };
+    network.forward(pictures(3, 1, 16), &[100.0, 900.0], &conditioning)
+}
+
+fn values(tensor: Tensor<4>) -> Vec<f32> {
+    tensor.into_data().try_to_vec().expect("f32 data")
+}
+
+/// Whatever the condition shows and whatever its size, a new adapter changes nothing.
+#[test]
+fn a_new_adapter_changes_nothing() {
+    let alone = values(output(&base(), None));
+    assert!(alone.iter().any(|&v| v != 0.0));
+    for fusion in BOTH {
+        for side in [3, 8, 16, 21, 64] {
+            for seed in 0..3 {
+                let hint = pictures(seed, 2, side) * 10.0;
+                let with = values(output(&adapted(fusion), Some(hint)));
+                assert_eq!(with, alone, "{fusion:?}, side {side}");
+            }
+        }
+    }
+}
+
+/// From both starts gradients reach all that they must: after two updates the condition shows in the output.
+#[test]
+fn a_new_adapter_can_learn() {
+    for fusion in BOTH {
+        let mut network = adapted(fusion).unfreeze().train().freeze_base();
+        let mut optimizer = SgdConfig::new().init();
+        let hint = pictures(8, 2, 32);
+        for _ in 0..3 {
+            let loss = (output(&network, Some(hint.clone())) - 1.0).square().mean();
+            let gradients = GradientsParams::from_grads(loss.backward(), &network);
+            network = optimizer.step(0.1, network, gradients);
+        }
+        let network = network.valid();
+        let one = values(output(&network, Some(hint.clone())));
+        let other = values(output(&network, Some(hint * -1.0)));
+        let apart = one.iter().zip(&other).map(|(a, b)| (a - b).abs());
+        assert!(apart.fold(0.0, f32::max) > 1e-6, "{fusion:?}");
+    }
+}
+
+/// With a frozen base only parameters of the adapter have gradients, and all that are joined do.
+#[test]
+fn a_frozen_base_has_no_gradients() {
+    for fusion in BOTH {
+        // Past its zeros, so that every layer matters.
+        let network = adapted(fusion)
+            .map(&mut Shake(0.02))
+            .unfreeze()
+            .train()
+            .freeze_base();
+        let loss = output(&network, Some(pictures(8, 2, 32))).square().mean();
+        let gradients = GradientsParams::from_grads(loss.backward(), &network);
+        let adapter = network.adapter().expect("there is one");
+        let ours: HashSet<_> = list_param_ids(adapter).into_iter().collect();
+        let all = list_param_ids(&network);
+        assert_eq!(
+            all.len(),
+            all.iter().collect::<HashSet<_>>().len(),
+            "numbers are shared"
+        );
+        let unused = match fusion {
+            Fusion::ZeroConv => 0,
+            // The condition alone is looked at, not z_t.
+            Fusion::Mix => list_param_ids(&adapter.conv_in).len(),
+        };
+        assert_eq!(gradients.len(), ours.len() - unused, "{fusion:?}");
+        struct Check<'a>(&'a GradientsParams, HashSet<burn::module::ParamId>);
+        impl ModuleVisitor for Check<'_> {
+            fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
+                let has_gradient = self.0.get::<D>(param.id).is_some();
+                assert!(
+                    !has_gradient || self.1.contains(&param.id),
+                    "the base moves"
+                );
+            }
+        }
+        network.visit(&mut Check(&gradients, ours));
+    }
+}
+
+/// h' = (1 − μ) h + μ h_c: at μ = 1 nothing of the base's own looking half is left.
+#[test]
+fn mixing_goes_from_the_base_to_the_condition() {
+    let with_mu = |mu: f64, shake: f64| {
+        let network = adapted(Fusion::Mix);
+        let mut adapter = network.adapter().cloned().expect("there is one");
+        adapter.mix = adapter.mix.map(|mix| mix.map(|mix| mix + mu));
+        let network = network.map(&mut ShakeStem(2, shake));
+        let network = network.plug(adapter).expect("its own");
+        values(output(&network, Some(pictures(8, 2, 16))))
+    };
+    assert_ne!(with_mu(0.5, 0.0), with_mu(0.5, 0.1));
+    let close = |a: &[f32], b: &[f32]| a.iter().zip(b).all(|(a, b)| (a - b).abs() < 1e-5);
+    assert!(close(&with_mu(1.0, 0.0), &with_mu(1.0, 0.1)));
+    assert!(!close(&with_mu(1.0, 0.0), &with_mu(0.0, 0.0)));
+}
+
+#[test]
+fn the_copy_starts_at_the_base_and_random_does_not() {
+    let weight = |initial| {
+        let network = base().with_adapter(&config(Fusion::ZeroConv), initial, 5);
+        let network = network.expect("valid");
+        let adapter = network.adapter().expect("there is one");
+        let block = &adapter.down_blocks[0];
+        block.collect_values()
+    };
+    let base = base().encoder().down_blocks[0].collect_values();
+    assert_eq!(weight(Initial::Base), base);
+    assert_ne!(weight(Initial::Random), base);
+}
+
+impl DownBlock {
+    fn collect_values(&self) -> Vec<f32> {
+        struct Collect(Vec<f32>);
+        impl ModuleVisitor for Collect {
+            fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
+                let values = param.val().into_data().try_to_vec::<f32>();
+                self.0.extend(values.expect("f32 data"));
+            }
+        }
+        let mut collect = Collect(vec![]);
+        self.visit(&mut collect);
+        collect.0
+    }
+}
+
+/// Without a condition an adapted network is its base.
+#[test]
+fn without_a_condition_the_base_answers() {
+    let network = adapted(Fusion::ZeroConv).map(&mut Shake(0.02));
+    let alone = network.clone().without_adapter();
+    assert_eq!(values(output(&network, None)), values(output(&alone, None)));
+    let hint = Some(pictures(8, 2, 32));
+    assert_ne!(values(output(&network, hint)), values(output(&alone, None)));
+}
+
+#[test]
+fn an_adapter_moves_to_bases_of_its_shapes_only() {
+    let network = adapted(Fusion::ZeroConv);
+    let adapter = network.adapter().expect("there is one");
+    let other = base().map(&mut Shake(0.1));
+    assert!(other.plug(adapter.clone()).is_ok());
+    let wider = UNetConfig {
+        widths: vec![16, 48],
+        ..base().config().clone()
+    };
+    let wider = UNet::new(&wider, 1, &Device::flex()).expect("valid");
+    let message = wider
+        .plug(adapter.clone())
+        .expect_err("refused")
+        .to_string();
+    assert!(
+        message.contains("[16, 32]") && message.contains("[16, 48]"),
+        "{message}"
+    );
+}
+
+/// The stem halves as often as the condition is larger than the first feature map.
+#[test]
+fn the_stem_follows_the_ratio() {
+    let base = base();
+    let stem = |side| {
+        let config =
+            AdapterConfig::for_hint([3, side, side], [1, 16, 16], base.config(), Fusion::Mix);
+        config.stem
+    };
+    assert_eq!(stem(2), [16]);
+    assert_eq!(stem(8), [16]);
+    assert_eq!(stem(16), [16, 32]);
+    assert_eq!(stem(31), [16, 32]);
+    assert_eq!(stem(32), [16, 32, 96]);
+}

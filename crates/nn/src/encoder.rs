@@ -1,0 +1,160 @@
+//! The half of a U-Net that looks at a picture: stem, embedding, the way down and the middle. The U-Net and its
+//! adapter each have one, under the same parameter names.
+
+use crate::UNetConfig;
+use crate::block::{AttentionBlock, ResnetBlock};
+use crate::embedding::{TimestepEmbedding, time_sinusoid, w_sinusoid};
+use crate::init::Init;
+use crate::resample::{Resample, conv, fold_patches};
+use burn::module::Module;
+use burn::nn::Embedding;
+use burn::nn::conv::Conv2d;
+use burn::tensor::{Device, Int, Tensor, TensorData};
+use fewstep_diffusion::Conditioning;
+
+/// The layers of the looking half, borrowed from the network that has them.
+pub(crate) struct Encoder<'a> {
+    pub(crate) conv_in: &'a Conv2d,
+    pub(crate) time_embedding: &'a TimestepEmbedding,
+    pub(crate) class_embedding: Option<&'a Embedding>,
+    pub(crate) down_blocks: &'a [DownBlock],
+    pub(crate) mid_block: &'a MidBlock,
+    pub(crate) config: &'a UNetConfig,
+}
+
+/// What the way up is given.
+pub(crate) struct Features {
+    /// One map for each residual block on the way up, the last one first.
+    pub(crate) skips: Vec<Tensor<4>>,
+    pub(crate) middle: Tensor<4>,
+}
+
+#[derive(Module, Debug)]
+pub(crate) struct DownBlock {
+    resnets: Vec<ResnetBlock>,
+    attentions: Vec<AttentionBlock>,
+    downsamplers: Vec<Resample>,
+}
+
+#[derive(Module, Debug)]
+pub(crate) struct MidBlock {
+    resnets: Vec<ResnetBlock>,
+    attentions: Vec<AttentionBlock>,
+}
+
+impl Encoder<'_> {
+    /// The embedding of time, class and w, `[batch, embedding_dim]`.
+    pub(crate) fn embed(
+        &self,
+        time: &[f64],
+        conditioning: &Conditioning,
+        device: &Device,
+    ) -> Tensor<2> {
+        let w = self.config.w.zip(conditioning.w.as_ref());
+        let w = w.map(|(embedding, w)| w_sinusoid(w, embedding, device));
+        let time = time_sinusoid(time, self.config.widths[0], device);
+        let embedding = self.time_embedding.forward(time, w);
+        let Some(table) = self.class_embedding else {
+            return embedding;
+        };
+        let null = self.config.classes as i32;
+        let batch = embedding.dims()[0];
+        let classes: Vec<i32> = match &conditioning.classes {
+            Some(classes) => classes
+                .iter()
+                .map(|c| c.map_or(null, |c| c as i32))
+                .collect(),
+            None => vec![null; batch],
+        };
+        let classes = Tensor::<2, Int>::from_data(TensorData::new(classes, [batch, 1]), device);
+        embedding + table.forward(classes).squeeze_dim::<2>(1)
+    }
+
+    /// The first feature map of a noisy picture.
+    pub(crate) fn stem(&self, z: Tensor<4>) -> Tensor<4> {
+        conv(self.conv_in, fold_patches(z, self.config.patch))
+    }
+
+    /// From the first feature map down to the middle.
+    pub(crate) fn look(&self, stem: Tensor<4>, embedding: &Tensor<2>) -> Features {
+        let mut h = stem;
+        let mut skips = vec![h.clone()];
+        for block in self.down_blocks {
+            for (index, resnet) in block.resnets.iter().enumerate() {
+                h = resnet.forward(h, embedding.clone());
+                if let Some(attention) = block.attentions.get(index) {
+                    h = attention.forward(h);
+                }
+                skips.push(h.clone());
+            }
+            for down in &block.downsamplers {
+                h = down.down(h, embedding.clone());
+                skips.push(h.clone());
+            }
+        }
+        let middle = self.mid_block.forward(h, embedding);
+        Features { skips, middle }
+    }
+}
+
+impl MidBlock {
+    pub(crate) fn new(init: &mut Init, config: &UNetConfig) -> Self {
+        let width = config.widths[config.widths.len() - 1];
+        Self {
+            resnets: (0..2)
+                .map(|_| ResnetBlock::new(init, config, width, width))
+                .collect(),
+            attentions: vec![AttentionBlock::new(init, config, width)],
+        }
+    }
+
+    fn forward(&self, h: Tensor<4>, embedding: &Tensor<2>) -> Tensor<4> {
+        let h = self.resnets[0].forward(h, embedding.clone());
+        let h = self.attentions.iter().fold(h, |h, a| a.forward(h));
+        self.resnets[1].forward(h, embedding.clone())
+    }
+}
+
+/// The blocks on the way down; appends the channels of the skips that they leave.
+pub(crate) fn down_blocks(
+    init: &mut Init,
+    config: &UNetConfig,
+    skips: &mut Vec<usize>,
+) -> Vec<DownBlock> {
+    let levels = config.widths.len();
+    let mut width = config.widths[0];
+    let mut blocks = Vec::with_capacity(levels);
+    for (level, &to) in config.widths.iter().enumerate() {
+        let mut resnets = Vec::with_capacity(config.blocks);
+        for _ in 0..config.blocks {
+            resnets.push(ResnetBlock::new(init, config, width, to));
+            width = to;
+            skips.push(width);
+        }
+        let attentions = attentions(init, config, level, config.blocks);
+        let mut downsamplers = vec![];
+        if level + 1 < levels {
+            downsamplers.push(Resample::new(init, config, width, 2));
+            skips.push(width);
+        }
+        blocks.push(DownBlock {
+            resnets,
+            attentions,
+            downsamplers,
+        });
+    }
+    blocks
+}
+
+/// The attention of a level, one for each of `count` residual blocks where it has any.
+pub(crate) fn attentions(
+    init: &mut Init,
+    config: &UNetConfig,
+    level: usize,
+    count: usize,
+) -> Vec<AttentionBlock> {
+    let count = if config.attention[level] { count } else { 0 };
+    (0..count)
+        .map(|_| AttentionBlock::new(init, config, config.widths[level]))
+        .collect()
+}
