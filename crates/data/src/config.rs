@@ -138,7 +138,7 @@ fn limit_and_colour(dataset: Dataset, config: &DataConfig) -> Result<Dataset, Da
     dataset.with_channels(channels)
 }
 
-fn expand_home(path: &Path) -> PathBuf {
+pub(crate) fn expand_home(path: &Path) -> PathBuf {
     match (path.strip_prefix("~"), std::env::home_dir()) {
         (Ok(rest), Some(home)) => home.join(rest),
         _ => path.to_path_buf(),

@@ -16,6 +16,17 @@ struct Item {
     label: Option<u32>,
 }
 
+/// The folder of the split, and the image files in it that `config` keeps, in the order of the dataset.
+pub(crate) fn files(
+    folder: &Path,
+    config: &DataConfig,
+) -> Result<(PathBuf, Vec<PathBuf>), DataError> {
+    let folder = split_folder(folder, config.split)?;
+    let (items, _) = list(&folder)?;
+    let items = keep(items, config.limit.unwrap_or(usize::MAX));
+    Ok((folder, items.into_iter().map(|item| item.path).collect()))
+}
+
 /// Reads the images below `folder`, sorted by class and path. Where all sub-folders are named after splits (`train`,
 /// `test`, `val`), the one for the split asked for is read.
 pub(crate) fn read(folder: &Path, config: &DataConfig) -> Result<Dataset, DataError> {
@@ -140,7 +151,7 @@ pub(crate) fn entries(folder: &Path) -> Result<Vec<PathBuf>, DataError> {
     Ok(paths)
 }
 
-fn is_image(path: &Path) -> bool {
+pub(crate) fn is_image(path: &Path) -> bool {
     let extension = path
         .extension()
         .map(|extension| extension.to_string_lossy().to_lowercase());

@@ -5,6 +5,7 @@
 //! - [`Order`] says which example the n-th sample of a run is. It is a pure function of (seed, clock), where the
 //!   clock counts the samples seen, so that a resumed run sees exactly what an uninterrupted one does.
 //! - [`batch`] and [`Loader`] make [`HostBatch`]es: f32 in [-1, 1], NCHW; the loader runs ahead on a thread.
+//! - [`Conditions`] makes the condition image of each example: smaller, with a hole, its edges, or a given one.
 //! - [`picture`] reads and writes single pictures and grids.
 //!
 //! The crate knows no tensor library: it hands out slices. Every [`DataError`] says what was expected, what came,
@@ -14,6 +15,7 @@
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
 mod cifar;
+pub mod condition;
 mod config;
 mod dataset;
 mod error;
@@ -26,6 +28,7 @@ mod parquet;
 pub mod picture;
 mod shape;
 
+pub use condition::{ConditionConfig, Conditions, MaskKind};
 pub use config::{DataConfig, DataKind, Split, load};
 pub use dataset::Dataset;
 pub use error::DataError;

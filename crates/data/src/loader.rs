@@ -5,7 +5,7 @@ use std::sync::mpsc::{Receiver, sync_channel};
 use std::thread::JoinHandle;
 
 use crate::picture::to_f32;
-use crate::{Dataset, ImageShape, Order};
+use crate::{Conditions, Dataset, ImageShape, Order};
 
 /// How many finished batches may wait to be taken.
 const QUEUE: usize = 3;
@@ -23,6 +23,17 @@ pub struct HostBatch {
     pub pixels: Vec<f32>,
     /// The shape of each picture.
     pub shape: ImageShape,
+    /// Condition images, where the run has them.
+    pub hints: Option<HostHints>,
+}
+
+/// The condition images of a batch.
+#[derive(Clone, Debug, PartialEq)]
+pub struct HostHints {
+    /// [batch, channels, height, width].
+    pub pixels: Vec<f32>,
+    /// Channels, height and width of each.
+    pub shape: [usize; 3],
 }
 
 impl HostBatch {
@@ -38,14 +49,25 @@ impl HostBatch {
 }
 
 /// The batch of `size` samples that starts at `clock`. The `order` must be one over `dataset.len()` examples.
-pub fn batch(dataset: &Dataset, order: &mut Order, clock: u64, size: usize) -> HostBatch {
+pub fn batch(
+    dataset: &Dataset,
+    conditions: Option<&Conditions>,
+    order: &mut Order,
+    clock: u64,
+    size: usize,
+) -> HostBatch {
     let shape = dataset.shape;
+    let mut hints = conditions.map(|conditions| HostHints {
+        pixels: vec![],
+        shape: conditions.shape(),
+    });
     let mut batch = HostBatch {
         clock,
         indices: Vec::with_capacity(size),
         labels: Vec::with_capacity(size),
         pixels: Vec::with_capacity(size * shape.len()),
         shape,
+        hints: None,
     };
     for sample in 0..size as u64 {
         let pick = order.at(clock + sample);
@@ -62,8 +84,13 @@ pub fn batch(dataset: &Dataset, order: &mut Order, clock: u64, size: usize) -> H
                 .pixels
                 .extend(image.iter().map(|&value| to_f32(value)));
         }
+        if let Some((conditions, hints)) = conditions.zip(hints.as_mut()) {
+            let picture = &batch.pixels[sample as usize * shape.len()..];
+            let hint = conditions.make(picture, shape, pick, order.seed(), clock + sample);
+            hints.pixels.extend(hint);
+        }
     }
-    batch
+    HostBatch { hints, ..batch }
 }
 
 /// The batches of a run, made ahead of time on a thread of its own.
@@ -83,6 +110,7 @@ impl Loader {
     /// If the dataset is empty or `batch_size` is 0.
     pub fn new(
         dataset: Arc<Dataset>,
+        conditions: Option<Arc<Conditions>>,
         seed: u64,
         flip: bool,
         batch_size: usize,
@@ -96,10 +124,9 @@ impl Loader {
             let mut clock = start_clock;
             while clock < total_samples {
                 let size = (total_samples - clock).min(batch_size as u64);
-                if sender
-                    .send(batch(&dataset, &mut order, clock, size as usize))
-                    .is_err()
-                {
+                let conditions = conditions.as_deref();
+                let made = batch(&dataset, conditions, &mut order, clock, size as usize);
+                if sender.send(made).is_err() {
                     return; // the loader was dropped
                 }
                 clock += size;
@@ -146,7 +173,7 @@ mod tests {
     fn a_batch_holds_the_examples_of_the_order() {
         let dataset = numbered(10);
         let mut order = Order::new(1, 10, true);
-        let batch = batch(&dataset, &mut order, 5, 12);
+        let batch = batch(&dataset, None, &mut order, 5, 12);
         assert_eq!((batch.clock, batch.len(), batch.pixels.len()), (5, 12, 24));
         for sample in 0..12 {
             let pick = order.at(5 + sample as u64);
@@ -174,7 +201,7 @@ mod tests {
         let dataset = Dataset::from_parts("one", rgb, pixels, None, Vec::new()).unwrap();
         let mut order = Order::new(0, 1, true);
         let clock = (0..100).find(|&clock| order.at(clock).flip).unwrap();
-        let flipped = batch(&dataset, &mut order, clock, 1);
+        let flipped = batch(&dataset, None, &mut order, clock, 1);
         let expected = [2, 1, 0, 5, 4, 3, 8, 7, 6, 11, 10, 9, 14, 13, 12, 17, 16, 15].map(to_f32);
         assert_eq!(flipped.pixels, expected);
         assert_eq!(flipped.labels, [None]);
@@ -184,13 +211,14 @@ mod tests {
     fn the_loader_gives_the_batches_of_the_order_and_ends_at_the_total() {
         let dataset = Arc::new(numbered(7));
         let mut order = Order::new(4, 7, true);
-        let loaded: Vec<HostBatch> = Loader::new(dataset.clone(), 4, true, 3, 0, 20).collect();
+        let loaded: Vec<HostBatch> =
+            Loader::new(dataset.clone(), None, 4, true, 3, 0, 20).collect();
         let sizes: Vec<usize> = loaded.iter().map(HostBatch::len).collect();
         assert_eq!(sizes, [3, 3, 3, 3, 3, 3, 2]);
         for loaded in loaded {
             assert_eq!(
                 loaded,
-                batch(&dataset, &mut order, loaded.clock, loaded.len())
+                batch(&dataset, None, &mut order, loaded.clock, loaded.len())
             );
         }
     }
@@ -198,19 +226,19 @@ mod tests {
     #[test]
     fn a_loader_resumed_at_any_clock_continues_the_run() {
         let dataset = Arc::new(numbered(7));
-        let whole: Vec<HostBatch> = Loader::new(dataset.clone(), 4, true, 1, 0, 30).collect();
+        let whole: Vec<HostBatch> = Loader::new(dataset.clone(), None, 4, true, 1, 0, 30).collect();
         for clock in 0..30 {
             let rest: Vec<HostBatch> =
-                Loader::new(dataset.clone(), 4, true, 1, clock, 30).collect();
+                Loader::new(dataset.clone(), None, 4, true, 1, clock, 30).collect();
             assert_eq!(rest, whole[clock as usize..]);
         }
-        assert_eq!(Loader::new(dataset, 4, true, 1, 30, 30).count(), 0);
+        assert_eq!(Loader::new(dataset, None, 4, true, 1, 30, 30).count(), 0);
     }
 
     #[test]
     fn a_loader_dropped_early_ends_its_thread() {
         let dataset = Arc::new(numbered(7));
-        let mut loader = Loader::new(dataset.clone(), 4, true, 2, 0, u64::MAX);
+        let mut loader = Loader::new(dataset.clone(), None, 4, true, 2, 0, u64::MAX);
         assert!(loader.next().is_some());
         let worker = loader.worker.take().unwrap();
         drop(loader);

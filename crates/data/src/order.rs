@@ -29,9 +29,10 @@ pub struct Pick {
 
 /// Keeps the streams of random numbers of one seed apart.
 #[derive(Clone, Copy)]
-enum Purpose {
+pub(crate) enum Purpose {
     Permutation = 1,
     Flip = 2,
+    Condition = 3,
 }
 
 impl Order {
@@ -49,6 +50,11 @@ impl Order {
             epoch: None,
             permutation: Vec::new(),
         }
+    }
+
+    /// The seed.
+    pub(crate) fn seed(&self) -> u64 {
+        self.seed
     }
 
     /// The example that the sample at `clock` is.
@@ -76,7 +82,7 @@ impl Order {
 }
 
 /// The stream of random numbers for one purpose of one seed.
-fn generator(seed: u64, purpose: Purpose, stream: u64) -> ChaCha8Rng {
+pub(crate) fn generator(seed: u64, purpose: Purpose, stream: u64) -> ChaCha8Rng {
     let mut key = [0; 32];
     key[..8].copy_from_slice(&seed.to_le_bytes());
     key[8] = purpose as u8;

@@ -26,5 +26,7 @@ pub use denoiser::{Clipped, Conditioning, Denoiser, DiffusionModel, Network};
 pub use grid::{GridError, Spacing, TimeGrid};
 pub use guidance::Guided;
 pub use prediction::{Prediction, PredictionKind, per_sample};
-pub use recipe::{Guidance, Provenance, RecipeError, Role, SamplerRecipe, StudentSampler, Warning};
+pub use recipe::{
+    Guidance, Hint, Provenance, RecipeError, Role, SamplerRecipe, StudentSampler, Task, Warning,
+};
 pub use schedule::{BetaSchedule, NoiseLevel, Schedule, ScheduleConfig, ScheduleError};

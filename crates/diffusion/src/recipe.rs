@@ -28,9 +28,51 @@ pub struct SamplerRecipe {
     pub classes: Vec<String>,
     /// Whether x̂ is clipped to [-1, 1] while sampling: true in pixel space.
     pub clip: bool,
+    /// The condition image that the model draws from; none for a model that needs none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub hint: Option<Hint>,
     /// How the model came to be.
     #[serde(default)]
     pub provenance: Provenance,
+}
+
+/// The condition image of a model.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Hint {
+    /// What it shows.
+    pub task: Task,
+    /// Its channels, height and width.
+    pub shape: [usize; 3],
+}
+
+/// What a condition image shows, and so what a model does with it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Task {
+    /// The picture, smaller or worse: the model restores it.
+    Upscale,
+    /// The picture with a hole, whose last channel is 1 where it is: the model fills it.
+    Inpaint,
+    /// How far away everything is.
+    Depth,
+    /// The picture before an edit.
+    Instruct,
+    /// Anything else: edges, a sketch, a segmentation.
+    Image,
+}
+
+impl Task {
+    /// The verb of the program that does it.
+    pub fn verb(self) -> &'static str {
+        match self {
+            Task::Upscale => "upscale",
+            Task::Inpaint => "inpaint",
+            Task::Depth => "depth",
+            Task::Instruct => "instruct",
+            Task::Image => "render",
+        }
+    }
 }
 
 /// What a model is for.
@@ -60,6 +102,9 @@ pub enum StudentSampler {
     Stochastic,
     /// Reversed DDIM: from a picture to noise.
     Encoder,
+    /// After conditional or consistency distillation: the deterministic N-step sampler for any small N, or the one
+    /// that adds fresh noise at each step.
+    Consistency,
 }
 
 impl std::fmt::Display for StudentSampler {
@@ -70,6 +115,7 @@ impl std::fmt::Display for StudentSampler {
             StudentSampler::Deterministic => "deterministic",
             StudentSampler::Stochastic => "stochastic",
             StudentSampler::Encoder => "encoder",
+            StudentSampler::Consistency => "consistency",
         })
     }
 }
@@ -191,9 +237,9 @@ impl SamplerRecipe {
 }
 
 fn check_sampler(trained: StudentSampler, asked: StudentSampler) -> Result<(), RecipeError> {
-    use StudentSampler::{Any, Encoder};
+    use StudentSampler::{Any, Consistency, Deterministic, Encoder};
     match (trained, asked) {
-        (Any, _) => Ok(()),
+        (Any, _) | (Consistency, Deterministic) => Ok(()),
         (trained, asked) if trained == asked => Ok(()),
         (Encoder, _) => Err(RecipeError::WrongDirection {
             trained: "an encoder (from a picture to noise)",
@@ -226,6 +272,7 @@ mod tests {
             resolution: [1, 32, 32],
             classes: vec!["a".into(), "b".into()],
             clip: true,
+            hint: None,
             provenance: Provenance::default(),
         }
     }
@@ -249,6 +296,19 @@ mod tests {
             student(StudentSampler::Any, None).check(Stochastic, 7, None),
             Ok(vec![])
         );
+    }
+
+    #[test]
+    fn a_consistency_model_takes_any_number_of_deterministic_or_renoised_steps() {
+        use StudentSampler::{Consistency, Deterministic, Stochastic};
+        let model = student(Consistency, None);
+        for steps in [1, 3, 4] {
+            assert_eq!(model.check(Deterministic, steps, None), Ok(vec![]));
+            assert_eq!(model.check(Consistency, steps, None), Ok(vec![]));
+        }
+        assert!(model.check(Stochastic, 4, None).is_err());
+        let halved = student(Deterministic, Some(4));
+        assert!(halved.check(Consistency, 4, None).is_err());
     }
 
     #[test]

@@ -143,7 +143,7 @@ fn assert_close(learnt: &[Line], expected: &[Line], tolerance: f64, what: &str) 
 
 fn distilled(method: &Codi<GaussianDenoiser>, noise: f64) -> Vec<Line> {
     let data = |clock| picture(clock, PRIOR, Some((SLOPE, noise)));
-    learnt(&train(linear(INTERVALS, 1), method, data, 450))
+    learnt(&train(linear(INTERVALS, 1), method, data, 700))
 }
 
 /// Without the consistency term the student is the optimal conditional model.
@@ -399,7 +399,7 @@ fn consistency_maps_trajectories_to_their_ends() {
         _ => schedule.at(index as f64 / INTERVALS as f64),
     };
     let data = |clock| picture(clock, CLASSES[0], None);
-    let student = train(linear(INTERVALS, 2), &consistency(Solver::Ddim), data, 450);
+    let student = train(linear(INTERVALS, 2), &consistency(Solver::Ddim), data, 700);
     let mut end: Line = Z;
     for index in 1..=INTERVALS {
         // One DDIM step down, then the map of the step below.

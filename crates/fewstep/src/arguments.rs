@@ -7,9 +7,10 @@ use fewstep_diffusion::sampler::SamplerKind;
 use fewstep_diffusion::{Guidance, SamplerRecipe, Spacing};
 
 /// Every sampler by its name on the command line.
-const SAMPLERS: [(&str, Sampler); 7] = [
+const SAMPLERS: [(&str, Sampler); 8] = [
     ("deterministic", Sampler::Deterministic),
     ("stochastic", Sampler::Stochastic),
+    ("renoising", Sampler::Renoising),
     ("ddim", on_papers_grid(SamplerKind::Ddim)),
     ("ancestral", on_papers_grid(SamplerKind::Ancestral)),
     ("dpm-solver++", on_papers_grid(SamplerKind::DpmSolverPp)),
@@ -76,7 +77,7 @@ impl SamplerArgs {
         match (sampler, self.spacing) {
             (sampler, None) => Ok(sampler),
             (Sampler::Teacher(kind, _), Some(spacing)) => Ok(Sampler::Teacher(kind, spacing)),
-            (Sampler::Deterministic | Sampler::Stochastic, Some(_)) => {
+            (Sampler::Deterministic | Sampler::Stochastic | Sampler::Renoising, Some(_)) => {
                 Err(Failure::input(format!(
                     "--spacing does not go with the {} sampler, whose steps are the ones that a student was distilled for: leave it away, or choose another --sampler",
                     sampler.name()

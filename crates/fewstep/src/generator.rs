@@ -72,6 +72,10 @@ impl Generator {
             Role::Student {
                 steps: Some(steps), ..
             } => steps,
+            Role::Student {
+                sampler: StudentSampler::Consistency,
+                ..
+            } => 4,
             Role::Student { .. } | Role::Teacher => 32,
         }
     }
@@ -79,7 +83,7 @@ impl Generator {
     /// Network calls that one picture costs.
     pub fn network_calls(&self, sampler: Sampler, steps: usize) -> usize {
         let per_sample = match sampler {
-            Sampler::Deterministic | Sampler::Stochastic => steps,
+            Sampler::Deterministic | Sampler::Stochastic | Sampler::Renoising => steps,
             Sampler::Teacher(kind, _) => sampler::network_calls(kind, steps),
         };
         per_sample * self.denoiser.network_calls()
@@ -105,7 +109,7 @@ impl Generator {
             return Ok(());
         };
         let trained = match sampler {
-            StudentSampler::Deterministic => Sampler::Deterministic,
+            StudentSampler::Deterministic | StudentSampler::Consistency => Sampler::Deterministic,
             StudentSampler::Stochastic => Sampler::Stochastic,
             StudentSampler::Any | StudentSampler::Encoder => return Ok(()),
         };
@@ -128,6 +132,10 @@ impl Generator {
         progress: &mut dyn FnMut(usize),
     ) -> Result<Vec<Picture>, DrawError> {
         self.check(request)?;
+        if let Some(hint) = self.model.recipe.hint {
+            let verb = hint.task.verb();
+            return Err(DrawError::NeedsHint { verb });
+        }
         let mut pictures = Vec::with_capacity(request.classes.len());
         for (part, classes) in request.classes.chunks(request.batch.max(1)).enumerate() {
             let first = request.first + (part * request.batch.max(1)) as u64;
@@ -178,6 +186,14 @@ impl Generator {
                 sampler::deterministic(denoiser, noise, conditioning, request.steps, observer)
             }
             Sampler::Stochastic => sampler::stochastic(
+                denoiser,
+                noise,
+                conditioning,
+                request.steps,
+                &fresh,
+                observer,
+            ),
+            Sampler::Renoising => sampler::renoising(
                 denoiser,
                 noise,
                 conditioning,
@@ -256,7 +272,7 @@ impl Generator {
     fn grid(&self, request: &Request) -> Result<TimeGrid, GridError> {
         let spacing = match request.sampler {
             Sampler::Teacher(_, spacing) => spacing,
-            Sampler::Deterministic | Sampler::Stochastic => Spacing::Uniform,
+            Sampler::Deterministic | Sampler::Stochastic | Sampler::Renoising => Spacing::Uniform,
         };
         TimeGrid::new(self.denoiser.schedule(), spacing, request.steps)
     }

@@ -249,6 +249,7 @@ mod tests {
                 resolution: [1, 8, 8],
                 classes: vec!["a".into(), "b".into()],
                 clip: true,
+                hint: None,
                 provenance: Provenance::default(),
             },
         }

@@ -17,7 +17,7 @@ pub use ddim::{ddim, encode};
 pub use dpm_solver::dpm_solver_pp_2m;
 pub use heun::{Churn, heun, heun_churn};
 pub use kind::{SamplerKind, UnknownSampler, draw, network_calls};
-pub use n_step::{deterministic, stochastic};
+pub use n_step::{deterministic, renoising, stochastic};
 pub use unipc::{UniPcBasis, unipc};
 
 use crate::Prediction;

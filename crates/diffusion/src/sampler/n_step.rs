@@ -66,6 +66,38 @@ pub fn stochastic(
     z
 }
 
+/// The sampler of consistency models (Alg. 1 of 2303.01469): x̂ at t = i / N, then fresh noise up to the next time,
+/// z_s = α_s x̂ + σ_s n; the last step returns x̂.
+pub fn renoising(
+    denoiser: &dyn Denoiser,
+    noise: Tensor<4>,
+    conditioning: &Conditioning,
+    steps: usize,
+    fresh: &StepNoise,
+    observer: Observer<'_>,
+) -> Tensor<4> {
+    let grid = TimeGrid::uniform(steps);
+    let batch = noise.dims()[0];
+    let mut z = noise;
+    for (index, (t, s)) in grid.pairs().enumerate() {
+        let prediction = denoiser.predict(z, &vec![t; batch], conditioning);
+        let x = prediction.x();
+        z = if index + 1 == steps {
+            x
+        } else {
+            let noise = fresh.draw(index, &x);
+            renoise(x, NoiseLevel::CLEAN, denoiser.schedule().at(s), noise)
+        };
+        observer(Step {
+            index,
+            total: steps,
+            t,
+            prediction: &prediction,
+        });
+    }
+    z
+}
+
 /// z_s from z_k with k < s, as the forward process does it:
 /// z_s = (α_s / α_k) z_k + σ_{s|k} n with σ²_{s|k} = (1 − e^{λ_s − λ_k}) σ_s².
 pub(super) fn renoise(z: Tensor<4>, k: NoiseLevel, s: NoiseLevel, noise: Tensor<4>) -> Tensor<4> {

@@ -23,7 +23,7 @@ pub use weighting::Weighting;
 
 use burn::tensor::Tensor;
 use fewstep_diffusion::random::{self, Purpose};
-use fewstep_diffusion::{Conditioning, Denoiser, NoiseLevel, Schedule, per_sample};
+use fewstep_diffusion::{Conditioning, Denoiser, Guidance, NoiseLevel, Schedule, per_sample};
 use serde::{Deserialize, Serialize};
 
 /// Training examples on the device.
@@ -111,6 +111,18 @@ pub enum Weights {
 }
 
 impl Weights {
+    /// How a model that was distilled for these weights takes w.
+    pub fn guidance(&self) -> Guidance {
+        match *self {
+            Weights::Single(w) => Guidance::Fixed { w },
+            Weights::Range([w_min, w_max]) => Guidance::Input {
+                w_min,
+                w_max,
+                default: w_min.max(1.0f64.min(w_max)),
+            },
+        }
+    }
+
     /// The weight of each sample of a batch.
     fn draw(&self, draws: Draws) -> Vec<f64> {
         match *self {

@@ -3,7 +3,7 @@
 use super::RunConfig;
 use crate::method::{Halving, Weighting, Weights};
 use crate::optim::OptimConfig;
-use fewstep_data::DataConfig;
+use fewstep_data::{ConditionConfig, DataConfig};
 use fewstep_nn::WEmbedding;
 use serde::{Deserialize, Serialize};
 
@@ -28,6 +28,9 @@ pub struct DistillRecipe {
     pub weighting: Weighting,
     /// The data that noisy pictures are made from.
     pub data: DataConfig,
+    /// The condition images of a teacher that takes them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub condition: Option<ConditionConfig>,
     /// Stage one. Without it the first halving learns from the guided pair directly.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub guided: Option<GuidedConfig>,
@@ -76,10 +79,23 @@ pub enum Updates {
     List(Vec<u64>),
 }
 
-fn default_w_embedding() -> WEmbedding {
+pub(super) fn default_w_embedding() -> WEmbedding {
     WEmbedding {
         dim: 64,
         scale: 250.0,
+    }
+}
+
+/// Checks the range of w.
+pub(super) fn check_weights(weights: Weights) -> Result<(), String> {
+    match weights {
+        Weights::Range([min, max]) if !min.is_finite() || !max.is_finite() || min >= max => {
+            Err(format!(
+                "`w` is [{min}, {max}]: the first must be below the second. For a single weight write `w = {min}`"
+            ))
+        }
+        Weights::Single(w) if !w.is_finite() => Err(format!("`w` is {w}")),
+        _ => Ok(()),
     }
 }
 
@@ -89,15 +105,7 @@ impl DistillRecipe {
     /// # Errors
     /// Names the key, what it is, and what it must be.
     pub fn validate(&self) -> Result<(), String> {
-        match self.w {
-            Weights::Range([min, max]) if !min.is_finite() || !max.is_finite() || min >= max => {
-                return Err(format!(
-                    "`w` is [{min}, {max}]: the first must be below the second. For a single weight write `w = {min}`"
-                ));
-            }
-            Weights::Single(w) if !w.is_finite() => return Err(format!("`w` is {w}")),
-            _ => {}
-        }
+        check_weights(self.w)?;
         if self.guided.is_none() && self.progressive.is_none() {
             return Err("there is neither [guided] (stage one) nor [progressive] (stage two): nothing to do".into());
         }

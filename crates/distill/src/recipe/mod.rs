@@ -1,9 +1,11 @@
 //! Recipes: all that a run does, as data.
 
+mod adapt;
 mod distill;
 mod parse;
 mod train;
 
+pub use adapt::{AdaptMethod, AdaptRecipe, CodiConfig, ConsistencyConfig, NewAdapter, Trained};
 pub use distill::{DistillRecipe, GuidedConfig, ProgressiveConfig};
 pub use parse::{RecipeFileError, parse, parse_with};
 pub use train::TrainRecipe;

@@ -144,6 +144,7 @@ impl TrainRecipe {
             ],
             classes: dataset.classes.clone(),
             clip: true,
+            hint: None,
             provenance: Provenance {
                 method: "denoising".into(),
                 ..Provenance::default()

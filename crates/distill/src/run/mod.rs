@@ -1,5 +1,6 @@
 //! A run: phases one after another in a folder that can be resumed at any moment.
 
+mod adapt;
 mod checkpoint;
 mod error;
 mod log;
@@ -8,6 +9,7 @@ mod plan;
 mod runner;
 mod tensorboard;
 
+pub use adapt::{Adaptation, adapt_phases, hint};
 pub use error::RunError;
 pub use log::LogRecord;
 pub use phase::{Method, Phase, distill_phases, train_phases};

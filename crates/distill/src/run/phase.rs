@@ -1,6 +1,6 @@
 //! What a run does, phase by phase.
 
-use super::{Run, RunError};
+use super::{Adaptation, Run, RunError};
 use crate::method::{Denoising, Guided, Halving, Objective, Progressive, Weighting, Weights};
 use crate::optim::OptimConfig;
 use crate::recipe::{DistillRecipe, TrainRecipe};
@@ -55,6 +55,8 @@ pub enum Method {
         /// Whether the teacher is the guided pair itself.
         from_pair: bool,
     },
+    /// Conditional distillation, consistency distillation, or learning a condition.
+    Adapted(Adaptation),
 }
 
 /// The single phase of a teacher.
@@ -123,10 +125,19 @@ impl Phase {
         !matches!(self.method, Method::Denoising { .. })
     }
 
+    /// What of the network is trained.
+    pub(super) fn part(&self) -> fn(UNet) -> UNet {
+        match &self.method {
+            Method::Adapted(adaptation) => adaptation.part(),
+            _ => |network| network,
+        }
+    }
+
     /// The student at the start of the phase: the model before it, with an input for w where it gets one.
     pub(super) fn student(&self, base: &Model) -> Result<UNet, RunError> {
         let (weights, embedding) = match self.method {
             Method::Denoising { .. } => return Ok(base.network.clone()),
+            Method::Adapted(ref adaptation) => return adaptation.student(base),
             Method::Guided {
                 weights, embedding, ..
             }
@@ -160,6 +171,7 @@ impl Phase {
             prediction: base.recipe.prediction,
         };
         Ok(match self.method {
+            Method::Adapted(ref adaptation) => adaptation.objective(base, teacher, weighting)?,
             Method::Progressive {
                 halving,
                 steps,
@@ -214,6 +226,11 @@ impl Phase {
         recipe.provenance.program = concat!("fewstep ", env!("CARGO_PKG_VERSION")).into();
         let (weights, role, method) = match self.method {
             Method::Denoising { .. } => return recipe,
+            Method::Adapted(ref adaptation) => {
+                adaptation.complete(&mut recipe);
+                recipe.provenance.method = adaptation.name().into();
+                return recipe;
+            }
             Method::Guided { weights, .. } => {
                 let role = Role::Student {
                     sampler: StudentSampler::Any,
@@ -238,20 +255,13 @@ impl Phase {
         };
         recipe.role = role;
         recipe.provenance.method = method.into();
-        recipe.guidance = match weights {
-            Weights::Single(w) => Guidance::Fixed { w },
-            Weights::Range([w_min, w_max]) => Guidance::Input {
-                w_min,
-                w_max,
-                default: w_min.max(1.0f64.min(w_max)),
-            },
-        };
+        recipe.guidance = weights.guidance();
         recipe
     }
 }
 
 /// The same network with an input for w whose projection is zero: the same output for every w.
-fn with_w_input(network: &UNet, embedding: WEmbedding) -> UNet {
+pub(super) fn with_w_input(network: &UNet, embedding: WEmbedding) -> UNet {
     let config = UNetConfig {
         w: Some(embedding),
         ..network.config().clone()

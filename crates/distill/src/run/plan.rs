@@ -1,8 +1,9 @@
 //! What a run will take, before it starts.
 
-use super::{Phase, Run, RunError};
+use super::{Method, Phase, Run, RunError};
 use crate::method::{Batch, Cost};
 use crate::optim::Stepper;
+use burn::module::Module;
 use fewstep_data::{Order, batch};
 use fewstep_diffusion::{DiffusionModel, Schedule};
 use fewstep_formats::Model;
@@ -66,9 +67,16 @@ impl Run {
             prediction: base.recipe.prediction,
         };
         let samples = PROBE.min(phase.optim.micro_batch());
-        let mut stepper = Stepper::new(model, phase.optim.clone(), phase.updates);
+        let mut stepper =
+            Stepper::new(model, phase.optim.clone(), phase.updates).training(phase.part());
         let mut order = Order::new(self.seed, self.dataset.len(), self.flip);
-        let host = batch(&self.dataset, &mut order, 0, samples);
+        let host = batch(
+            &self.dataset,
+            self.conditions.as_deref(),
+            &mut order,
+            0,
+            samples,
+        );
         let batches: [Batch; 1] = [super::runner::to_device(&host, 0, &self.device)];
         let mut seconds = f64::INFINITY;
         for _ in 0..3 {
@@ -88,14 +96,29 @@ impl Run {
     }
 
     fn bytes(&self, phase: &Phase, student: &fewstep_nn::UNet) -> u64 {
-        use burn::module::Module;
         let shape = self.dataset.shape;
         let config = student.config();
-        // Parameters, gradient, two moments of Adam; the teacher; the average.
-        let copies = 4 + usize::from(phase.has_teacher()) + usize::from(phase.optim.ema.is_some());
+        let trained = self.trained(phase, student);
+        // The teacher's parameters, frozen ones and the average of frozen ones are one and the same.
+        let frozen = match trained == student.num_params() {
+            true => student.num_params() * usize::from(phase.has_teacher()),
+            false => student.num_params() - trained,
+        };
+        // Parameters, gradient, two moments of Adam; the average.
+        let copies = 4 + usize::from(phase.optim.ema.is_some());
         let activations = config.activations(shape.height, shape.width);
         let micro = phase.optim.micro_batch();
         let data = self.dataset.len() * shape.len();
-        PROGRAM_BYTES + (4 * copies * student.num_params() + 4 * micro * activations + data) as u64
+        PROGRAM_BYTES + (4 * (copies * trained + frozen + micro * activations) + data) as u64
+    }
+
+    /// Parameters that move in a phase.
+    fn trained(&self, phase: &Phase, student: &fewstep_nn::UNet) -> usize {
+        match (&phase.method, student.adapter()) {
+            (Method::Adapted(adaptation), Some(adapter)) if adaptation.adapter_alone() => {
+                adapter.num_params()
+            }
+            _ => student.num_params(),
+        }
     }
 }

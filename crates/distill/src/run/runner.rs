@@ -7,7 +7,7 @@ use crate::method::Batch;
 use crate::optim::Stepper;
 use crate::recipe::RunConfig;
 use burn::tensor::{Device, Tensor, TensorData};
-use fewstep_data::{Dataset, HostBatch, Loader};
+use fewstep_data::{Conditions, Dataset, HostBatch, Loader};
 use fewstep_diffusion::{DiffusionModel, Schedule};
 use fewstep_formats::Model;
 use std::path::{Path, PathBuf};
@@ -23,6 +23,8 @@ pub struct Run {
     pub phases: Vec<Phase>,
     /// Training examples.
     pub dataset: Arc<Dataset>,
+    /// Their condition images, for models that take them.
+    pub conditions: Option<Arc<Conditions>>,
     /// Whether they are mirrored at random.
     pub flip: bool,
     /// How to report and save.
@@ -162,7 +164,7 @@ impl<'a> PhaseRun<'a> {
             index,
             phase,
             objective: phase.objective(base)?,
-            stepper: Stepper::new(model, phase.optim.clone(), phase.updates),
+            stepper: Stepper::new(model, phase.optim.clone(), phase.updates).training(phase.part()),
             recipe: phase.recipe(base, run, start + phase.samples()),
             clock,
         })
@@ -183,6 +185,7 @@ impl<'a> PhaseRun<'a> {
         let left = (self.phase.updates - self.stepper.updates()) * optim.batch as u64;
         let mut loader = Loader::new(
             self.run.dataset.clone(),
+            self.run.conditions.clone(),
             self.run.seed,
             self.run.flip,
             optim.micro_batch(),
@@ -270,7 +273,11 @@ pub(super) fn to_device(host: &HostBatch, update: u64, device: &Device) -> Batch
     Batch {
         pictures: Tensor::from_data(TensorData::new(host.pixels.clone(), shape), device),
         classes: host.labels.iter().copied().collect(),
-        hint: None,
+        hint: host.hints.as_ref().map(|hints| {
+            let [channels, height, width] = hints.shape;
+            let shape = [host.len(), channels, height, width];
+            Tensor::from_data(TensorData::new(hints.pixels.clone(), shape), device)
+        }),
         clock: host.clock,
         update,
     }

@@ -48,6 +48,7 @@ pub(crate) fn run(args: Args) -> Outcome {
         seed: recipe.seed,
         phases: distill_phases(&recipe).map_err(|e| args.run.complain(e))?,
         dataset,
+        conditions: None,
         flip: recipe.flip,
         config: recipe.run,
         device,

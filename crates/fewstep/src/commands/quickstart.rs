@@ -60,6 +60,7 @@ pub(crate) fn run(args: Args) -> Outcome {
         seed: recipe.seed,
         phases: distill_phases(&recipe).map_err(Failure::input)?,
         dataset: Arc::new(builtin::load_data(&recipe.data)?),
+        conditions: None,
         flip: recipe.flip,
         config: recipe.run,
         device,

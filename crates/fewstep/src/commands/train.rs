@@ -34,6 +34,7 @@ pub(crate) fn run(args: Args) -> Outcome {
         seed: recipe.seed,
         phases: train_phases(&recipe),
         dataset,
+        conditions: None,
         flip: recipe.flip,
         config: recipe.run,
         device,

@@ -10,6 +10,8 @@ pub enum Sampler {
     Deterministic,
     /// The stochastic N-step sampler of the papers.
     Stochastic,
+    /// The sampler of consistency models: fresh noise after every x̂.
+    Renoising,
     /// A sampler for teachers, on a time grid.
     Teacher(SamplerKind, Spacing),
 }
@@ -42,6 +44,12 @@ pub enum DrawError {
     /// The steps cannot be spread over time.
     #[error(transparent)]
     Grid(#[from] GridError),
+    /// A model that draws from condition images was given none.
+    #[error("this model draws from a condition image: use `fewstep {verb}`, which takes one")]
+    NeedsHint {
+        /// The verb that gives it one.
+        verb: &'static str,
+    },
     /// The recipe's schedule makes no sense.
     #[error(transparent)]
     Schedule(#[from] fewstep_diffusion::ScheduleError),
@@ -63,6 +71,7 @@ impl Sampler {
         match self {
             Sampler::Deterministic => StudentSampler::Deterministic,
             Sampler::Stochastic => StudentSampler::Stochastic,
+            Sampler::Renoising => StudentSampler::Consistency,
             // DDIM on the papers' grid is the deterministic sampler; others suit models for any sampler.
             Sampler::Teacher(SamplerKind::Ddim, Spacing::Uniform) => StudentSampler::Deterministic,
             Sampler::Teacher(..) => StudentSampler::Any,
@@ -74,6 +83,7 @@ impl Sampler {
         match self {
             Sampler::Deterministic => "deterministic",
             Sampler::Stochastic => "stochastic",
+            Sampler::Renoising => "renoising",
             Sampler::Teacher(kind, _) => kind.name(),
         }
     }

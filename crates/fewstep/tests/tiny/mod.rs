@@ -40,6 +40,7 @@ pub(crate) fn teacher() -> Model {
         resolution: [1, 16, 16],
         classes: ["circle", "square", "star"].map(String::from).to_vec(),
         clip: true,
+        hint: None,
         provenance: Provenance::default(),
     };
     with_weights(config, recipe)

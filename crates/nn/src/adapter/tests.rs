@@ -3,7 +3,7 @@
 use super::*;
 use crate::Resampling;
 use burn::module::list_param_ids;
-use burn::optim::{GradientsParams, SgdConfig};
+use burn::optim::{AdamConfig, GradientsParams};
 use fewstep_diffusion::Network;
 use fewstep_diffusion::random::{Purpose, normal};
 use std::collections::HashSet;
@@ -103,12 +103,12 @@ fn a_new_adapter_changes_nothing() {
 fn a_new_adapter_can_learn() {
     for fusion in BOTH {
         let mut network = adapted(fusion).unfreeze().train().freeze_base();
-        let mut optimizer = SgdConfig::new().init();
+        let mut optimizer = AdamConfig::new().init();
         let hint = pictures(8, 2, 32);
         for _ in 0..3 {
             let loss = (output(&network, Some(hint.clone())) - 1.0).square().mean();
             let gradients = GradientsParams::from_grads(loss.backward(), &network);
-            network = optimizer.step(0.1, network, gradients);
+            network = optimizer.step(1e-2, network, gradients);
         }
         let network = network.valid();
         let one = values(output(&network, Some(hint.clone())));

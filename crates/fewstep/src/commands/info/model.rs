@@ -136,6 +136,9 @@ pub(super) fn role(role: &Role) -> String {
                 StudentSampler::Deterministic => format!("student: deterministic sampler{steps}"),
                 StudentSampler::Stochastic => format!("student: stochastic sampler{steps}"),
                 StudentSampler::Encoder => format!("student: from a picture to noise{steps}"),
+                StudentSampler::Consistency => {
+                    "student: deterministic or renoising sampler, 1 to 4 steps".into()
+                }
             }
         }
     }

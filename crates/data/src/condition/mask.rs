@@ -1,0 +1,158 @@
+//! Holes to be filled.
+
+use rand_chacha::ChaCha8Rng;
+use rand_chacha::rand_core::Rng;
+use serde::{Deserialize, Serialize};
+
+/// The shape of random holes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum MaskKind {
+    /// One box; each side is a quarter to five eighths of the picture's.
+    #[default]
+    Box,
+    /// Strokes of a brush that turns now and then (1806.03589).
+    FreeForm,
+    /// One or the other, evenly.
+    Mixed,
+}
+
+impl MaskKind {
+    /// A hole, `[height, width]`: 1 where the picture is to be filled, 0 where it is known.
+    pub(crate) fn draw(self, height: usize, width: usize, random: &mut ChaCha8Rng) -> Vec<f32> {
+        let boxed = match self {
+            MaskKind::Box => true,
+            MaskKind::FreeForm => false,
+            MaskKind::Mixed => uniform(random) < 0.5,
+        };
+        match boxed {
+            true => draw_box(height, width, random),
+            false => draw_strokes(height, width, random),
+        }
+    }
+}
+
+/// A picture with a hole, as models for inpainting take it: values in the hole are 0, and the hole itself is one more
+/// channel.
+///
+/// # Shapes
+/// - `picture`: `[channels, height, width]`, in [-1, 1]
+/// - `hole`: `[height, width]`, 0 or 1
+/// - output: `[channels + 1, height, width]`
+pub fn masked(picture: &[f32], hole: &[f32]) -> Vec<f32> {
+    let known = picture.chunks_exact(hole.len());
+    known
+        .flat_map(|plane| {
+            plane
+                .iter()
+                .zip(hole)
+                .map(|(value, hole)| value * (1.0 - hole))
+        })
+        .chain(hole.iter().copied())
+        .collect()
+}
+
+fn draw_box(height: usize, width: usize, random: &mut ChaCha8Rng) -> Vec<f32> {
+    let mut span = |side: usize| {
+        let length = ((0.25 + 0.375 * uniform(random)) * side as f64).ceil() as usize;
+        let length = length.clamp(1, side);
+        let start = (uniform(random) * (side - length + 1) as f64) as usize;
+        start..start + length
+    };
+    let (rows, columns) = (span(height), span(width));
+    let inside = |i: usize| rows.contains(&(i / width)) && columns.contains(&(i % width));
+    (0..height * width)
+        .map(|i| f32::from(u8::from(inside(i))))
+        .collect()
+}
+
+/// Two to four strokes of four to eight straight parts each.
+fn draw_strokes(height: usize, width: usize, random: &mut ChaCha8Rng) -> Vec<f32> {
+    let side = height.min(width) as f64;
+    let mut hole = vec![0.0; height * width];
+    for _ in 0..2 + (uniform(random) * 3.0) as usize {
+        let mut at = [
+            uniform(random) * height as f64,
+            uniform(random) * width as f64,
+        ];
+        let mut angle = uniform(random) * std::f64::consts::TAU;
+        let radius = (0.03 + 0.05 * uniform(random)) * side;
+        for _ in 0..4 + (uniform(random) * 5.0) as usize {
+            angle += (uniform(random) - 0.5) * 2.0;
+            let length = (0.1 + 0.15 * uniform(random)) * side;
+            let steps = length.ceil().max(1.0) as usize;
+            for _ in 0..steps {
+                at[0] += angle.sin() * length / steps as f64;
+                at[1] += angle.cos() * length / steps as f64;
+                stamp(&mut hole, height, width, at, radius.max(0.6));
+            }
+        }
+    }
+    hole
+}
+
+/// Sets the disc of a brush.
+fn stamp(hole: &mut [f32], height: usize, width: usize, at: [f64; 2], radius: f64) {
+    let span = |centre: f64, side: usize| {
+        let start = (centre - radius).floor().max(0.0) as usize;
+        start..((centre + radius).ceil().max(0.0) as usize + 1).min(side)
+    };
+    for y in span(at[0], height) {
+        for x in span(at[1], width) {
+            let distance = (y as f64 + 0.5 - at[0]).hypot(x as f64 + 0.5 - at[1]);
+            if distance <= radius {
+                hole[y * width + x] = 1.0;
+            }
+        }
+    }
+}
+
+/// A uniform number in [0, 1).
+fn uniform(random: &mut ChaCha8Rng) -> f64 {
+    (random.next_u64() >> 11) as f64 / (1u64 << 53) as f64
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use rand_chacha::rand_core::SeedableRng;
+
+    fn holes(kind: MaskKind) -> impl Iterator<Item = Vec<f32>> {
+        (0..300).map(move |seed| kind.draw(32, 24, &mut ChaCha8Rng::seed_from_u64(seed)))
+    }
+
+    #[test]
+    fn a_box_is_a_box_of_the_size_it_says() {
+        for hole in holes(MaskKind::Box) {
+            let filled: Vec<usize> = (0..hole.len()).filter(|&i| hole[i] == 1.0).collect();
+            let rows: Vec<usize> = filled.iter().map(|i| i / 24).collect();
+            let columns: Vec<usize> = filled.iter().map(|i| i % 24).collect();
+            let length = |of: &[usize]| of.iter().max().unwrap() - of.iter().min().unwrap() + 1;
+            let (height, width) = (length(&rows), length(&columns));
+            assert_eq!(filled.len(), height * width);
+            assert!(
+                (8..=20).contains(&height) && (6..=15).contains(&width),
+                "{height}x{width}"
+            );
+        }
+    }
+
+    #[test]
+    fn holes_leave_something_and_are_0_or_1() {
+        for kind in [MaskKind::Box, MaskKind::FreeForm, MaskKind::Mixed] {
+            for hole in holes(kind) {
+                assert!(hole.iter().all(|&v| v == 0.0 || v == 1.0));
+                let share = hole.iter().sum::<f32>() / hole.len() as f32;
+                assert!(share > 0.0 && share < 0.8, "{kind:?}: {share}");
+            }
+        }
+    }
+
+    #[test]
+    fn what_is_hidden_cannot_be_seen() {
+        let hole = [0.0, 1.0];
+        let (a, b) = ([0.3, 0.9, -0.2, -0.7], [0.3, -0.5, -0.2, 0.4]);
+        assert_eq!(masked(&a, &hole), masked(&b, &hole));
+        assert_eq!(masked(&a, &hole), [0.3, 0.0, -0.2, 0.0, 0.0, 1.0]);
+    }
+}

@@ -1,0 +1,218 @@
+//! The phase of a recipe with a single phase: what its student, objective and sampler recipe are.
+
+use super::RunError;
+use super::phase::{Method, Phase, with_w_input};
+use crate::method::{Codi, Consistency, Denoising, Objective, Weighting, Weights};
+use crate::recipe::{AdaptMethod, AdaptRecipe, CodiConfig, ConsistencyConfig, NewAdapter, Trained};
+use fewstep_data::{ConditionConfig, Conditions};
+use fewstep_diffusion::{
+    Denoiser, DiffusionModel, Guidance, Guided, Hint, Role, SamplerRecipe, StudentSampler, Task,
+};
+use fewstep_formats::Model;
+use fewstep_nn::{AdapterConfig, UNet, WEmbedding};
+
+/// One phase from a model to another, with or without condition images.
+#[derive(Clone, Debug)]
+pub struct Adaptation {
+    settings: Settings,
+    hint: Option<Hint>,
+    adapter: NewAdapter,
+    train: Trained,
+    weights: Option<Weights>,
+    embedding: WEmbedding,
+    seed: u64,
+}
+
+#[derive(Clone, Copy, Debug)]
+enum Settings {
+    Codi(CodiConfig),
+    Consistency(ConsistencyConfig),
+    Denoising { label_dropout: f64 },
+}
+
+/// The phase of a recipe.
+pub fn adapt_phases(recipe: &AdaptRecipe, conditions: Option<&Conditions>) -> Vec<Phase> {
+    let (name, settings) = match recipe.method {
+        AdaptMethod::Codi => ("codi", Settings::Codi(recipe.codi)),
+        AdaptMethod::Consistency => ("consistency", Settings::Consistency(recipe.consistency)),
+        AdaptMethod::Denoising => {
+            let label_dropout = recipe.label_dropout;
+            ("conditioned", Settings::Denoising { label_dropout })
+        }
+    };
+    vec![Phase {
+        name: name.into(),
+        method: Method::Adapted(Adaptation {
+            settings,
+            hint: conditions.map(hint),
+            adapter: recipe.adapter,
+            train: recipe.train,
+            weights: recipe.w,
+            embedding: recipe.w_embedding,
+            seed: recipe.seed,
+        }),
+        optim: recipe.optim.clone(),
+        updates: recipe.updates,
+        weighting: recipe.weighting,
+    }]
+}
+
+/// What a model's recipe says about conditions.
+pub fn hint(conditions: &Conditions) -> Hint {
+    let task = match conditions.config() {
+        ConditionConfig::Bicubic { .. } => Task::Upscale,
+        ConditionConfig::Inpaint { .. } => Task::Inpaint,
+        ConditionConfig::Depth { .. } => Task::Depth,
+        ConditionConfig::Instruct { .. } => Task::Instruct,
+        ConditionConfig::Edges | ConditionConfig::Image { .. } => Task::Image,
+    };
+    Hint {
+        task,
+        shape: conditions.shape(),
+    }
+}
+
+impl Adaptation {
+    /// Name of the method in a model's provenance.
+    pub(super) fn name(&self) -> &'static str {
+        match (&self.settings, self.train) {
+            (Settings::Codi(_), Trained::Full) => "codi",
+            (Settings::Codi(_), Trained::Adapter) => "pe-codi",
+            (Settings::Consistency(_), _) => "consistency",
+            (Settings::Denoising { .. }, _) => "conditioned",
+        }
+    }
+
+    /// Whether only the adapter is trained.
+    pub(super) fn adapter_alone(&self) -> bool {
+        self.train == Trained::Adapter
+    }
+
+    /// What of the network is trained.
+    pub(super) fn part(&self) -> fn(UNet) -> UNet {
+        match self.train {
+            Trained::Full => |network| network,
+            Trained::Adapter => UNet::freeze_base,
+        }
+    }
+
+    /// The model before, with an adapter and an input for w where it gets one.
+    pub(super) fn student(&self, base: &Model) -> Result<UNet, RunError> {
+        let mut network = base.network.clone();
+        if let (Some(hint), None) = (self.hint, network.adapter()) {
+            let NewAdapter { fusion, initial } = self.adapter;
+            let resolution = base.recipe.resolution;
+            let config = AdapterConfig::for_hint(hint.shape, resolution, network.config(), fusion);
+            network = network
+                .with_adapter(&config, initial, self.seed)
+                .map_err(|e| RunError::Teacher(e.to_string()))?;
+        }
+        if self.train == Trained::Adapter && network.adapter().is_none() {
+            return Err(RunError::Teacher(
+                "`train = \"adapter\"` asks for an adapter to train, but there is no [condition] and the teacher has none: add [condition], or train all".into(),
+            ));
+        }
+        let takes_w = network.config().w.is_some();
+        let wants_w = matches!(self.settings, Settings::Consistency(_))
+            && matches!(self.weights, Some(Weights::Range(_)));
+        Ok(match wants_w && !takes_w {
+            true => with_w_input(&network, self.embedding),
+            false => network,
+        })
+    }
+
+    pub(super) fn objective(
+        &self,
+        base: &Model,
+        teacher: DiffusionModel<UNet>,
+        weighting: Weighting,
+    ) -> Result<Box<dyn Objective>, RunError> {
+        self.check_guidance(base)?;
+        Ok(match self.settings {
+            Settings::Codi(config) => Box::new(Codi {
+                base: teacher,
+                pairs: config.pairs(),
+                consistent: config.consistency,
+                boundary: config.boundary,
+                ode_model: config.ode_model,
+                ode_noise: config.ode_noise,
+                distance: config.distance,
+                consistency: config.consistency_weight,
+                error_weight: config.error_weight,
+                guidance_distance: config.guidance_distance,
+                guidance: config.guidance_weight,
+                weights: self.weights,
+            }),
+            Settings::Consistency(config) => {
+                let pair = base.recipe.guidance == Guidance::ClassifierFree;
+                let teacher: Box<dyn Denoiser> = match pair && self.weights.is_some() {
+                    true => Box::new(Guided::new(teacher)),
+                    false => Box::new(teacher),
+                };
+                Box::new(Consistency {
+                    teacher,
+                    pairs: config.pairs(),
+                    solver: config.solver,
+                    boundary: config.boundary,
+                    distance: config.distance,
+                    error_weight: config.error_weight,
+                    weights: self.weights,
+                })
+            }
+            Settings::Denoising { label_dropout } => Box::new(Denoising {
+                weighting,
+                label_dropout,
+            }),
+        })
+    }
+
+    /// Refuses a w that the teacher cannot be guided with, and a teacher that needs one.
+    fn check_guidance(&self, base: &Model) -> Result<(), RunError> {
+        let codi = matches!(self.settings, Settings::Codi(_));
+        let message = match (self.weights, base.recipe.guidance) {
+            (Some(_), Guidance::None) => {
+                "the teacher was trained without dropped labels, so it has no unconditional branch to guide with: leave `w` away"
+            }
+            (Some(_), Guidance::Input { .. } | Guidance::Fixed { .. }) if codi => {
+                "`w` asks for guidance of two branches, but the teacher is a student with guidance folded in: leave `w` away"
+            }
+            (Some(_), Guidance::Fixed { .. })
+            | (Some(Weights::Single(_)), Guidance::Input { .. }) => {
+                "the teacher has guidance folded in already: leave `w` away, or give a range where it takes w as an input"
+            }
+            (None, Guidance::Input { .. }) if matches!(self.settings, Settings::Consistency(_)) => {
+                "the teacher takes w as an input: give the range to learn, `w = [min, max]`"
+            }
+            _ => return Ok(()),
+        };
+        Err(RunError::Teacher(message.into()))
+    }
+
+    /// What changes in the sampler recipe of the model before.
+    pub(super) fn complete(&self, recipe: &mut SamplerRecipe) {
+        recipe.hint = self.hint.or(recipe.hint);
+        let few_steps = Role::Student {
+            sampler: StudentSampler::Consistency,
+            steps: None,
+        };
+        match self.settings {
+            // Learning a condition changes nothing about how to sample.
+            Settings::Denoising { .. } => {}
+            Settings::Codi(_) => {
+                recipe.role = few_steps;
+                // Without guidance inside, the branch without classes was not trained.
+                if self.weights.is_none() && recipe.guidance == Guidance::ClassifierFree {
+                    recipe.guidance = Guidance::None;
+                }
+            }
+            Settings::Consistency(_) => {
+                recipe.role = few_steps;
+                recipe.guidance = match (self.weights, recipe.guidance) {
+                    (Some(weights), _) => weights.guidance(),
+                    (None, Guidance::ClassifierFree) => Guidance::None,
+                    (None, folded) => folded,
+                };
+            }
+        }
+    }
+}
