@@ -157,6 +157,62 @@ impl Generator {
         Ok(pictures)
     }
 
+    /// Draws the pictures of a request from condition images, one for each class of the request. Condition images of
+    /// another size than the model's give pictures larger or smaller by the same factor.
+    ///
+    /// # Shapes
+    /// - `hints`: `[batch, channels, height, width]`
+    ///
+    /// # Errors
+    /// When the request or the condition images contradict the model's recipe.
+    pub fn draw_from(
+        &self,
+        hints: Tensor<4>,
+        request: &Request,
+    ) -> Result<Vec<Picture>, DrawError> {
+        self.check(request)?;
+        let [_, given @ ..] = hints.dims();
+        let shape = self.shape_for(given)?;
+        let samples: Vec<u64> = (request.first..).take(request.classes.len()).collect();
+        let size = [shape.channels, shape.height, shape.width];
+        let purpose = Purpose::InitialNoise;
+        let noise = random::normal(request.seed, &samples, purpose, size, &self.device);
+        let conditioning = self.conditioning(&request.classes, request.w);
+        let conditioning = conditioning.with_hint(hints);
+        let drawn = self.sample(noise, &conditioning, request, &samples)?;
+        Ok(to_pictures(drawn, shape))
+    }
+
+    /// The shape of the pictures drawn from condition images of this shape.
+    fn shape_for(&self, given: [usize; 3]) -> Result<ImageShape, DrawError> {
+        let (model, recipe) = (&self.model, &self.model.recipe);
+        let refused = |reason: String| DrawError::Hint { given, reason };
+        let Some(hint) = recipe.hint else {
+            return Err(refused("the model takes no condition image".into()));
+        };
+        let [channels, height, width] = recipe.resolution;
+        let scaled = |given: usize, known: usize, side: usize| match given * side % known {
+            0 => Ok(given * side / known),
+            _ => Err(refused(format!(
+                "the model knows {:?}, and other sizes must give whole numbers of pixels",
+                hint.shape
+            ))),
+        };
+        if given[0] != hint.shape[0] {
+            return Err(refused(format!("the model knows {:?}", hint.shape)));
+        }
+        let shape = ImageShape {
+            channels,
+            height: scaled(given[1], hint.shape[1], height)?,
+            width: scaled(given[2], hint.shape[2], width)?,
+        };
+        let config = model.network.config();
+        match config.validate_size(shape.height, shape.width) {
+            Ok(()) => Ok(shape),
+            Err(error) => Err(refused(error.to_string())),
+        }
+    }
+
     /// From noise to a batch of pictures, `[batch, channels, height, width]`.
     ///
     /// # Errors

@@ -30,6 +30,11 @@ enum Command {
     Distill(commands::distill::Args),
     Sample(commands::sample::Args),
     Restyle(commands::restyle::Args),
+    Upscale(commands::upscale::Args),
+    Inpaint(commands::inpaint::Args),
+    Depth(commands::depth::Args),
+    Instruct(commands::instruct::Args),
+    Render(commands::render::Args),
     Eval(commands::eval::Args),
     Info(commands::info::Args),
 }
@@ -48,6 +53,11 @@ fn main() -> ExitCode {
         Command::Distill(args) => commands::distill::run(args),
         Command::Sample(args) => commands::sample::run(args),
         Command::Restyle(args) => commands::restyle::run(args),
+        Command::Upscale(args) => commands::upscale::run(args),
+        Command::Inpaint(args) => commands::inpaint::run(args),
+        Command::Depth(args) => commands::depth::run(args),
+        Command::Instruct(args) => commands::instruct::run(args),
+        Command::Render(args) => commands::render::run(args),
         Command::Eval(args) => commands::eval::run(args),
         Command::Info(args) => commands::info::run(args),
     };

@@ -1,7 +1,7 @@
 //! The configuration files that diffusers expects beside the weights.
 
 use fewstep_diffusion::{PredictionKind, SamplerRecipe, ScheduleConfig};
-use fewstep_nn::{Resampling, UNetConfig};
+use fewstep_nn::{AdapterConfig, Resampling, UNetConfig};
 use serde_json::{Value, json};
 
 /// File names inside a model folder with their contents. A network without patches and without w is read by
@@ -63,6 +63,22 @@ fn unet(network: &UNetConfig, recipe: &SamplerRecipe) -> Value {
         config["time_cond_proj_dim"] = json!(w.dim);
         config["time_cond_proj_scale"] = json!(w.scale);
     }
+    config
+}
+
+/// The configuration of an adapter, for diffusers' `ControlNetModel`.
+pub(crate) fn controlnet(
+    base: &UNetConfig,
+    adapter: &AdapterConfig,
+    recipe: &SamplerRecipe,
+) -> Value {
+    let mut config = unet(base, recipe);
+    if let Some(entries) = config.as_object_mut() {
+        entries.retain(|key, _| !key.starts_with("up_") && !key.starts_with("out_"));
+    }
+    config["_class_name"] = json!("ControlNetModel");
+    config["conditioning_channels"] = json!(adapter.channels);
+    config["conditioning_embedding_out_channels"] = json!(adapter.stem);
     config
 }
 

@@ -56,6 +56,17 @@ pub enum FormatError {
         /// One line per tensor.
         problems: Vec<String>,
     },
+    /// An adapter for another base.
+    #[error("the adapter does not fit this base: {0}")]
+    Adapter(String),
+    /// A base whose adapter is not there.
+    #[error(
+        "{origin} is one part of a model that draws from condition images, and its adapter is missing: give the whole model folder, with controlnet/ in it"
+    )]
+    NoAdapter {
+        /// Which.
+        origin: String,
+    },
     /// A folder without a model in it.
     #[error("{path} holds no model: expected {expected}")]
     NoModel {

@@ -4,11 +4,15 @@
 //! recipe beside it in `fewstep.json`. The recipe and the network's shape also travel inside the weights, so
 //! that the safetensors file alone is a whole model.
 
+mod adapter;
 mod atomic;
 mod diffusers;
 mod error;
 mod model;
+mod weights;
 
+pub use adapter::{ADAPTER_FILE, AdapterModel};
 pub use atomic::{write_atomically, write_json_atomically};
 pub use error::FormatError;
-pub use model::{Model, Precision, WEIGHTS_FILE};
+pub use model::{Model, WEIGHTS_FILE};
+pub use weights::Precision;

@@ -1,23 +1,19 @@
 //! A network with its sampler recipe, in memory and on disk.
 
-use crate::{FormatError, diffusers, write_atomically, write_json_atomically};
+use crate::adapter::ADAPTER_FILE;
+use crate::weights::{self, Precision};
+use crate::{AdapterModel, FormatError, diffusers, write_atomically, write_json_atomically};
 use burn::module::Module;
-use burn::store::{
-    BurnToPyTorchAdapter, ChainAdapter, FloatCastAdapter, ModuleSnapshot, ModuleStore,
-    PyTorchToBurnAdapter, SafetensorsStore,
-};
-use burn::tensor::{DType, Device};
+use burn::store::ModuleSnapshot;
+use burn::tensor::Device;
 use fewstep_diffusion::{DiffusionModel, SamplerRecipe, Schedule};
 use fewstep_nn::{UNet, UNetConfig};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 /// Where the weights lie inside a model folder.
 pub const WEIGHTS_FILE: &str = "unet/diffusion_pytorch_model.safetensors";
-
-/// The key of our description in the metadata of a safetensors file.
-const METADATA_KEY: &str = "fewstep";
 
 /// A network and how to sample it.
 #[derive(Clone, Debug)]
@@ -26,16 +22,6 @@ pub struct Model {
     pub network: UNet,
     /// How to sample it, and where it comes from.
     pub recipe: SamplerRecipe,
-}
-
-/// How weights are stored. Computation is in f32 either way.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Precision {
-    /// As they are.
-    #[default]
-    Full,
-    /// Rounded to 16-bit floats: half the size, for sampling only.
-    Half,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -79,31 +65,11 @@ impl Model {
     /// # Errors
     /// When the weights cannot be read back from their device.
     pub fn to_bytes(&self, precision: Precision) -> Result<Vec<u8>, FormatError> {
-        let failed = |reason: String| FormatError::NotSafetensors {
-            origin: "the model in memory".into(),
-            reason,
-        };
-        let description = serde_json::to_string(&Description {
+        let description = Description {
             network: self.network.config().clone(),
             recipe: self.recipe.clone(),
-        })
-        .map_err(|e| failed(e.to_string()))?;
-        let mut store = SafetensorsStore::from_bytes(None)
-            .clear_metadata()
-            .metadata("format", "pt")
-            .metadata(METADATA_KEY, description)
-            .skip_enum_variants(true);
-        store = match precision {
-            Precision::Full => store.with_to_adapter(BurnToPyTorchAdapter),
-            Precision::Half => store.with_to_adapter(ChainAdapter::new(
-                BurnToPyTorchAdapter,
-                FloatCastAdapter::to(DType::F16),
-            )),
         };
-        store
-            .collect_from(&self.network)
-            .map_err(|e| failed(e.to_string()))?;
-        store.get_bytes().map_err(|e| failed(e.to_string()))
+        weights::to_bytes(&self.network, &description, precision)
     }
 
     /// Reads a model from the bytes of one safetensors file; `origin` names it in messages.
@@ -111,7 +77,7 @@ impl Model {
     /// # Errors
     /// When the file is damaged, is not one of ours, or its weights do not fit its network.
     pub fn from_bytes(bytes: Vec<u8>, origin: &str, device: &Device) -> Result<Self, FormatError> {
-        let description = read_description(&bytes, origin)?;
+        let description: Description = weights::read_description(&bytes, origin)?;
         let bad = |reason: String| FormatError::BadDescription {
             origin: origin.into(),
             reason,
@@ -119,77 +85,49 @@ impl Model {
         let mut network =
             UNet::new(&description.network, 0, device).map_err(|e| bad(e.to_string()))?;
         Schedule::new(description.recipe.schedule.clone()).map_err(|e| bad(e.to_string()))?;
-        let mut store = SafetensorsStore::from_bytes(Some(bytes))
-            .with_from_adapter(ChainAdapter::new(
-                PyTorchToBurnAdapter,
-                FloatCastAdapter::to(DType::F32),
-            ))
-            .skip_enum_variants(true)
-            .allow_partial(true)
-            .validate(false);
-        let result = store
-            .apply_to(&mut network)
-            .map_err(|e| FormatError::NotSafetensors {
-                origin: origin.into(),
-                reason: e.to_string(),
-            })?;
-        let missing = result
-            .missing
-            .iter()
-            .map(|(name, _)| format!("`{name}` is missing"));
-        let unused = result
-            .unused
-            .iter()
-            .map(|name| format!("`{name}` is not part of it"));
-        let wrong = result.errors.iter().map(ToString::to_string);
-        let problems: Vec<String> = missing.chain(unused).chain(wrong).collect();
-        if !problems.is_empty() {
-            return Err(FormatError::Mismatch {
-                origin: origin.into(),
-                problems,
-            });
-        }
+        weights::fill(&mut network, bytes, origin)?;
         Ok(Self {
             network,
             recipe: description.recipe,
         })
     }
 
-    /// Writes the model folder: weights, their description for diffusers, and `fewstep.json`.
+    /// Writes the model folder: weights, their description for diffusers, and `fewstep.json`. An adapter has a
+    /// folder of its own in it.
     ///
     /// # Errors
     /// When the folder cannot be written.
     pub fn save(&self, folder: &Path) -> Result<(), FormatError> {
-        let bytes = self.to_bytes(Precision::Full)?;
-        for (name, value) in diffusers::configs(self.network.config(), &self.recipe) {
+        let base = Self {
+            network: self.network.clone().without_adapter(),
+            recipe: self.recipe.clone(),
+        };
+        let bytes = base.to_bytes(Precision::Full)?;
+        for (name, value) in diffusers::configs(base.network.config(), &self.recipe) {
             write_json_atomically(&folder.join(name), &value)?;
+        }
+        if let Some(adapter) = self.adapter() {
+            adapter.save(folder)?;
         }
         write_json_atomically(&folder.join("fewstep.json"), &self.recipe)?;
         write_atomically(&folder.join(WEIGHTS_FILE), &bytes)
     }
 
-    /// Reads a model folder or a single safetensors file.
+    /// Reads a model folder, with its adapter where it has one, or a single safetensors file.
     ///
     /// # Errors
-    /// As [`Model::from_bytes`], and when there is nothing there.
+    /// As [`Model::from_bytes`], and when there is nothing there, or only a part of a model with an adapter.
     pub fn load(path: &Path, device: &Device) -> Result<Self, FormatError> {
-        let file = if path.is_dir() {
-            let file = path.join(WEIGHTS_FILE);
-            if !file.is_file() {
-                return Err(FormatError::NoModel {
-                    path: path.into(),
-                    expected: "unet/diffusion_pytorch_model.safetensors in a model folder, or the path of one .safetensors file",
-                });
-            }
-            file
-        } else {
-            PathBuf::from(path)
-        };
-        let bytes = std::fs::read(&file).map_err(|source| FormatError::Read {
-            path: file.clone(),
-            source,
-        })?;
-        Self::from_bytes(bytes, &file.display().to_string(), device)
+        let expected = "unet/diffusion_pytorch_model.safetensors in a model folder, or the path of one .safetensors file";
+        let (bytes, origin) = weights::read(path, WEIGHTS_FILE, expected)?;
+        let mut model = Self::from_bytes(bytes, &origin, device)?;
+        if path.join(ADAPTER_FILE).is_file() {
+            model = model.with_adapter(AdapterModel::load(path, device)?)?;
+        }
+        match model.recipe.hint.is_some() && model.network.adapter().is_none() {
+            true => Err(FormatError::NoAdapter { origin }),
+            false => Ok(model),
+        }
     }
 
     /// Number of parameters.
@@ -198,30 +136,13 @@ impl Model {
     }
 }
 
-fn read_description(bytes: &[u8], origin: &str) -> Result<Description, FormatError> {
-    let (_, metadata) = safetensors::SafeTensors::read_metadata(bytes).map_err(|e| {
-        FormatError::NotSafetensors {
-            origin: origin.into(),
-            reason: e.to_string(),
-        }
-    })?;
-    let description = metadata
-        .metadata()
-        .as_ref()
-        .and_then(|entries| entries.get(METADATA_KEY))
-        .ok_or_else(|| FormatError::NoDescription {
-            origin: origin.into(),
-        })?;
-    serde_json::from_str(description).map_err(|e| FormatError::BadDescription {
-        origin: origin.into(),
-        reason: e.to_string(),
-    })
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use fewstep_diffusion::{Guidance, PredictionKind, Provenance, Role, ScheduleConfig};
+    use fewstep_diffusion::{
+        Guidance, Hint, PredictionKind, Provenance, Role, ScheduleConfig, Task,
+    };
+    use fewstep_nn::{AdapterConfig, Fusion, Initial};
 
     fn model() -> Model {
         let config = UNetConfig {
@@ -263,6 +184,83 @@ mod tests {
         let back = Model::load(folder.path(), &Device::flex()).expect("loaded");
         assert_eq!(back.weights_hash(), model.weights_hash());
         assert_eq!(back.recipe, model.recipe);
+    }
+
+    fn adapted() -> Model {
+        let model = model();
+        let config = AdapterConfig {
+            channels: 2,
+            stem: vec![8, 8],
+            fusion: Fusion::ZeroConv,
+        };
+        let network = model.network.with_adapter(&config, Initial::Base, 7);
+        let hint = Hint {
+            task: Task::Inpaint,
+            shape: [2, 16, 16],
+        };
+        Model {
+            network: network.expect("valid"),
+            recipe: SamplerRecipe {
+                hint: Some(hint),
+                ..model.recipe
+            },
+        }
+    }
+
+    #[test]
+    fn an_adapter_lies_beside_its_base_under_the_names_of_diffusers() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let model = adapted();
+        model.save(folder.path()).expect("saved");
+        let device = Device::flex();
+        let back = Model::load(folder.path(), &device).expect("loaded");
+        assert_eq!(back.weights_hash(), model.weights_hash());
+        assert_eq!(back.recipe, model.recipe);
+        let bytes = std::fs::read(folder.path().join(ADAPTER_FILE)).expect("read");
+        let file = safetensors::SafeTensors::deserialize(&bytes).expect("safetensors");
+        for (name, shape) in [
+            (
+                "controlnet_cond_embedding.blocks.1.weight",
+                vec![8, 8, 3, 3],
+            ),
+            ("controlnet_down_blocks.3.weight", vec![16, 16, 1, 1]),
+            ("controlnet_mid_block.bias", vec![16]),
+            ("down_blocks.0.resnets.0.conv1.weight", vec![8, 8, 3, 3]),
+        ] {
+            let tensor = file.tensor(name);
+            let tensor = tensor.unwrap_or_else(|_| panic!("{name} is missing"));
+            assert_eq!(tensor.shape(), shape, "{name}");
+        }
+        // One file holds everything too; a part of a folder does not.
+        let bytes = model.to_bytes(Precision::Full).expect("bytes");
+        let single = Model::from_bytes(bytes, "single", &device).expect("loaded");
+        assert_eq!(single.weights_hash(), model.weights_hash());
+        let part = Model::load(&folder.path().join(WEIGHTS_FILE), &device);
+        assert!(matches!(part, Err(FormatError::NoAdapter { .. })));
+    }
+
+    #[test]
+    fn an_adapter_goes_to_bases_that_it_fits() {
+        let adapter = || adapted().adapter().expect("there is one");
+        let with = model().with_adapter(adapter()).expect("its own base");
+        assert_eq!(with.recipe.hint, adapted().recipe.hint);
+        let refused = |change: fn(&mut Model)| {
+            let mut base = model();
+            change(&mut base);
+            base.with_adapter(adapter())
+                .expect_err("refused")
+                .to_string()
+        };
+        let message = refused(|m| m.recipe.prediction = PredictionKind::Eps);
+        assert!(
+            message.contains("predicts V") && message.contains("predicts Eps"),
+            "{message}"
+        );
+        let message = refused(|m| m.recipe.resolution = [1, 16, 16]);
+        assert!(
+            message.contains("[1, 8, 8]") && message.contains("[1, 16, 16]"),
+            "{message}"
+        );
     }
 
     #[test]

@@ -5,11 +5,18 @@ use super::running::{RunArgs, go};
 use crate::failure::{Blame, Failure, Outcome};
 use crate::models;
 use burn::tensor::Device;
-use fewstep_distill::recipe::DistillRecipe;
-use fewstep_distill::run::{Run, distill_phases};
+use fewstep_data::{ConditionConfig, Conditions, DataConfig, Dataset};
+use fewstep_distill::recipe::{AdaptRecipe, DistillRecipe, RunConfig};
+use fewstep_distill::run::{Phase, Run, adapt_phases, distill_phases, hint};
+use fewstep_formats::Model;
+use serde::{Deserialize, Serialize};
 use std::sync::Arc;
 
-/// Distil a teacher into few-step students: guidance first, then halving after halving.
+/// Distil a teacher into few-step students.
+///
+/// A recipe without `method` folds guidance in and halves the steps again and again. With method = "codi" a model
+/// learns to draw from condition images (a smaller picture, one with a hole, edges, a depth map) in 1 to 4 steps;
+/// with "consistency" it learns few steps alone, with "denoising" the condition alone.
 ///
 /// Example: fewstep distill recipes/fashion-mnist/distill.toml --set teacher=runs/teacher/models/teacher
 #[derive(clap::Args)]
@@ -18,49 +25,157 @@ pub(crate) struct Args {
     run: RunArgs,
 }
 
+/// The one key that says which recipe it is.
+#[derive(Deserialize)]
+struct Which {
+    method: Option<toml::Value>,
+}
+
 pub(crate) fn run(args: Args) -> Outcome {
-    let recipe: DistillRecipe = args.run.recipe()?;
-    recipe.validate().map_err(|e| args.run.complain(e))?;
-    let device = Device::flex();
-    let teacher = models::load(&recipe.teacher, None, &device)?;
-    let dataset = Arc::new(fewstep_data::load(&recipe.data).blame_input()?);
-    let shape = [
-        dataset.shape.channels,
-        dataset.shape.height,
-        dataset.shape.width,
-    ];
-    if shape != teacher.recipe.resolution {
-        return Err(Failure::input(format!(
-            "the teacher draws pictures of {:?} (channels, height, width) and {} has {shape:?}: set `data.size` and `data.channels` to match",
-            teacher.recipe.resolution, dataset.name
-        )));
+    match args.run.recipe::<Which>()?.method {
+        None => halve(&args.run),
+        Some(_) => adapt(&args.run),
     }
-    if dataset.classes.len() != teacher.recipe.classes.len() {
-        return Err(Failure::input(format!(
-            "the teacher knows {} classes and {} has {}",
-            teacher.recipe.classes.len(),
-            dataset.name,
-            dataset.classes.len()
-        )));
+}
+
+fn halve(args: &RunArgs) -> Outcome {
+    let recipe: DistillRecipe = args.recipe()?;
+    recipe.validate().map_err(|e| args.complain(e))?;
+    let inputs = Inputs::read(&recipe.teacher, &recipe.data, recipe.condition.as_ref())?;
+    inputs.check_taught()?;
+    let phases = distill_phases(&recipe).map_err(|e| args.complain(e))?;
+    inputs.run(
+        args,
+        phases,
+        (recipe.seed, recipe.flip, recipe.run),
+        &recipe,
+    )
+}
+
+fn adapt(args: &RunArgs) -> Outcome {
+    let recipe: AdaptRecipe = args.recipe()?;
+    recipe.validate().map_err(|e| args.complain(e))?;
+    let inputs = Inputs::read(&recipe.teacher, &recipe.data, recipe.condition.as_ref())?;
+    let phases = adapt_phases(&recipe, inputs.conditions.as_deref());
+    inputs.run(
+        args,
+        phases,
+        (recipe.seed, recipe.flip, recipe.run),
+        &recipe,
+    )
+}
+
+/// What a recipe names, read and found to fit together.
+struct Inputs {
+    teacher: Model,
+    dataset: Arc<Dataset>,
+    conditions: Option<Arc<Conditions>>,
+    device: Device,
+}
+
+impl Inputs {
+    fn read(
+        teacher: &str,
+        data: &DataConfig,
+        condition: Option<&ConditionConfig>,
+    ) -> Outcome<Self> {
+        let device = Device::flex();
+        let teacher = models::load(teacher, None, &device)?;
+        let dataset = Arc::new(fewstep_data::load(data).blame_input()?);
+        let conditions = condition
+            .map(|condition| Conditions::open(condition, &dataset, data))
+            .transpose()
+            .blame_input()?;
+        let inputs = Self {
+            teacher,
+            dataset,
+            conditions: conditions.map(Arc::new),
+            device,
+        };
+        inputs.check_pictures()?;
+        inputs.check_condition()?;
+        Ok(inputs)
     }
-    let run = Run {
-        folder: args.run.folder(),
-        seed: recipe.seed,
-        phases: distill_phases(&recipe).map_err(|e| args.run.complain(e))?,
-        dataset,
-        conditions: None,
-        flip: recipe.flip,
-        config: recipe.run,
-        device,
-    };
-    if args.run.dry_run {
-        return plan::print(&run, &teacher, &recipe);
+
+    fn check_pictures(&self) -> Outcome {
+        let (recipe, dataset) = (&self.teacher.recipe, &self.dataset);
+        let shape = [
+            dataset.shape.channels,
+            dataset.shape.height,
+            dataset.shape.width,
+        ];
+        if shape != recipe.resolution {
+            return Err(Failure::input(format!(
+                "the teacher draws pictures of {:?} (channels, height, width) and {} has {shape:?}: set `data.size` and `data.channels` to match",
+                recipe.resolution, dataset.name
+            )));
+        }
+        if dataset.classes.len() != recipe.classes.len() {
+            return Err(Failure::input(format!(
+                "the teacher knows {} classes and {} has {}",
+                recipe.classes.len(),
+                dataset.name,
+                dataset.classes.len()
+            )));
+        }
+        Ok(())
     }
-    args.run.prepare(&recipe)?;
-    go(&run, teacher, args.run.resume())?;
-    println!(
-        "The students are in {}",
-        run.folder.join("models").display()
-    );
-    Ok(())
+
+    /// A teacher that takes a condition is given the one it knows.
+    fn check_condition(&self) -> Outcome {
+        let Some(known) = self.teacher.recipe.hint else {
+            return Ok(());
+        };
+        let verb = known.task.verb();
+        match self.conditions.as_deref().map(hint) {
+            Some(given) if given == known => Ok(()),
+            Some(given) => Err(Failure::input(format!(
+                "the teacher was taught `{verb}` with condition images of {:?} (channels, height, width), and [condition] gives `{}` with {:?}: give the same",
+                known.shape,
+                given.task.verb(),
+                given.shape
+            ))),
+            None => Err(Failure::input(format!(
+                "the teacher draws from condition images of {:?} (channels, height, width), as `fewstep {verb}` gives them: add a [condition] section",
+                known.shape
+            ))),
+        }
+    }
+
+    /// Halvings go on with what the teacher knows.
+    fn check_taught(&self) -> Outcome {
+        match (&self.conditions, self.teacher.recipe.hint) {
+            (Some(_), None) => Err(Failure::input(
+                "[condition] asks for condition images, which the teacher has not learnt to take: teach it first, with `method = \"denoising\"`, or do both at once with `method = \"codi\"`",
+            )),
+            _ => Ok(()),
+        }
+    }
+
+    fn run<R: Serialize>(
+        self,
+        args: &RunArgs,
+        phases: Vec<Phase>,
+        (seed, flip, config): (u64, bool, RunConfig),
+        recipe: &R,
+    ) -> Outcome {
+        let run = Run {
+            folder: args.folder(),
+            seed,
+            phases,
+            dataset: self.dataset,
+            conditions: self.conditions,
+            flip,
+            config,
+            device: self.device,
+        };
+        if args.dry_run {
+            return plan::print(&run, &self.teacher, recipe);
+        }
+        args.prepare(recipe)?;
+        go(&run, self.teacher, args.resume())?;
+        let models = run.folder.join("models");
+        println!("What came out is in {}", models.display());
+        Ok(())
+    }
 }

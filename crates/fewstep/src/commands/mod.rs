@@ -1,11 +1,17 @@
 //! One file per verb.
 
+pub(crate) mod conditional;
+pub(crate) mod depth;
 pub(crate) mod distill;
 pub(crate) mod eval;
 pub(crate) mod info;
+pub(crate) mod inpaint;
+pub(crate) mod instruct;
 pub(crate) mod plan;
 pub(crate) mod quickstart;
+pub(crate) mod render;
 pub(crate) mod restyle;
 pub(crate) mod running;
 pub(crate) mod sample;
 pub(crate) mod train;
+pub(crate) mod upscale;

@@ -2,9 +2,10 @@
 
 use crate::failure::{Blame, Failure, Outcome};
 use crate::progress;
-use burn::tensor::Device;
+use burn::tensor::{Device, Tensor, TensorData};
 use fewstep::{Generator, Request};
-use fewstep_data::picture;
+use fewstep_data::picture::{self, Picture};
+use fewstep_data::{HostBatch, ImageShape, Order, batch};
 use fewstep_distill::recipe::parse_with;
 use fewstep_distill::run::{Event, Run, is_run};
 use fewstep_formats::{Model, write_atomically};
@@ -99,6 +100,10 @@ pub(crate) fn go(run: &Run, initial: Model, resume: bool) -> Outcome<Vec<Model>>
     let mut samples = Samples {
         folder: run.folder.join("samples"),
         device: run.device.clone(),
+        examples: run.conditions.as_deref().map(|conditions| {
+            let order = &mut Order::new(run.seed, run.dataset.len(), false);
+            batch(&run.dataset, Some(conditions), order, 0, Samples::EXAMPLES)
+        }),
     };
     let models = run.go(initial, resume, &mut |event| match event {
         Event::PhaseStarted {
@@ -147,11 +152,14 @@ pub(crate) fn go(run: &Run, initial: Model, resume: bool) -> Outcome<Vec<Model>>
 struct Samples {
     folder: PathBuf,
     device: Device,
+    /// Examples of the run, for models that draw from their conditions.
+    examples: Option<HostBatch>,
 }
 
 impl Samples {
     const SIDE: usize = 8;
     const TEACHER_STEPS: usize = 16;
+    const EXAMPLES: usize = 12;
 
     fn draw(&mut self, model: &Model, name: &str) {
         if let Err(error) = self.try_draw(model, name) {
@@ -160,6 +168,9 @@ impl Samples {
     }
 
     fn try_draw(&self, model: &Model, name: &str) -> anyhow::Result<()> {
+        if model.recipe.hint.is_some() {
+            return self.draw_examples(model, name);
+        }
         use fewstep_diffusion::{Role, StudentSampler};
         let steps = match model.recipe.role {
             // An encoder draws nothing.
@@ -187,7 +198,55 @@ impl Samples {
             batch: Self::SIDE * Self::SIDE,
         };
         let pictures = generator.draw(&request, &mut |_| {})?;
-        let grid = picture::grid(&pictures, Self::SIDE, 1);
+        self.write(&pictures, Self::SIDE, name)
+    }
+
+    /// Rows of what is seen of a condition, what the model makes of it, and the truth.
+    fn draw_examples(&self, model: &Model, name: &str) -> anyhow::Result<()> {
+        let Some((examples, hints)) = self
+            .examples
+            .as_ref()
+            .and_then(|examples| Some((examples, examples.hints.as_ref()?)))
+        else {
+            return Ok(());
+        };
+        let generator = Generator::new(model.clone(), &self.device)?;
+        let [channels, height, width] = hints.shape;
+        let shape = [examples.len(), channels, height, width];
+        let tensor = Tensor::from_data(TensorData::new(hints.pixels.clone(), shape), &self.device);
+        let request = Request {
+            classes: examples.labels.clone(),
+            first: 0,
+            seed: 0,
+            steps: generator.default_steps().min(Self::TEACHER_STEPS),
+            sampler: generator.default_sampler(),
+            w: None,
+            batch: examples.len(),
+        };
+        let drawn = generator.draw_from(tensor, &request)?;
+        let shown = ImageShape {
+            // A hole is one channel more than can be shown.
+            channels: if channels < 3 { 1 } else { 3 },
+            height,
+            width,
+        };
+        let seen = hints.pixels.chunks_exact(channels * height * width);
+        let truth = examples.pixels.chunks_exact(examples.shape.len());
+        let rows = seen
+            .zip(drawn)
+            .zip(truth)
+            .flat_map(|((seen, drawn), truth)| {
+                [
+                    Picture::from_f32(shown, &seen[..shown.len()]),
+                    drawn,
+                    Picture::from_f32(examples.shape, truth),
+                ]
+            });
+        self.write(&rows.collect::<Vec<Picture>>(), 9, name)
+    }
+
+    fn write(&self, pictures: &[Picture], columns: usize, name: &str) -> anyhow::Result<()> {
+        let grid = picture::grid(pictures, columns, 1);
         std::fs::create_dir_all(&self.folder)?;
         picture::write_png(self.folder.join(format!("{name}.png")), &grid)?;
         Ok(())

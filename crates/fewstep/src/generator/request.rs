@@ -50,6 +50,14 @@ pub enum DrawError {
         /// The verb that gives it one.
         verb: &'static str,
     },
+    /// Condition images that the model cannot draw from.
+    #[error("condition images of {given:?} (channels, height, width) do not fit: {reason}")]
+    Hint {
+        /// Channels, height and width of what was given.
+        given: [usize; 3],
+        /// Why.
+        reason: String,
+    },
     /// The recipe's schedule makes no sense.
     #[error(transparent)]
     Schedule(#[from] fewstep_diffusion::ScheduleError),

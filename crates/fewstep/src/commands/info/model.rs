@@ -47,6 +47,17 @@ impl Facts {
         fields.add("Pictures", pictures(recipe.resolution));
         fields.add("Classes", classes(&recipe.classes));
         fields.add_all("Guidance", guidance(recipe.guidance));
+        if let Some(hint) = recipe.hint {
+            let [channels, height, width] = hint.shape;
+            fields.add(
+                "Condition",
+                format!(
+                    "{width}x{height}, {}, for `fewstep {}`",
+                    plural(channels, "channel"),
+                    hint.task.verb()
+                ),
+            );
+        }
         fields.add("Network", self.network());
         fields.add("Predicts", prediction(recipe.prediction));
         fields.add("Schedule", schedule(&recipe.schedule));
@@ -96,6 +107,10 @@ impl Facts {
 
     fn example(&self) -> String {
         let model = &self.model;
+        if let Some(hint) = self.recipe.hint {
+            let verb = hint.task.verb();
+            return format!("fewstep {verb} --help");
+        }
         match self.recipe.role {
             Role::Student {
                 sampler: StudentSampler::Encoder,

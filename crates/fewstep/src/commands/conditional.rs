@@ -1,0 +1,206 @@
+//! What the verbs that draw from a condition image share.
+
+use crate::arguments::{self, GuidanceArgs, SamplerArgs, positive};
+use crate::failure::{Blame, Failure, Outcome};
+use crate::report::plural;
+use crate::{models, output};
+use burn::tensor::{Device, Tensor, TensorData};
+use fewstep::{Generator, Request};
+use fewstep_data::picture::{self, Picture, to_f32};
+use fewstep_diffusion::Task;
+use fewstep_formats::AdapterModel;
+use serde_json::json;
+use std::path::{Path, PathBuf};
+use std::time::Instant;
+
+/// Arguments of every verb that draws from a condition image.
+#[derive(clap::Args)]
+pub(crate) struct ConditionalArgs {
+    /// The model: a model folder, a .safetensors file or a run folder.
+    #[arg(long)]
+    model: String,
+    /// The adapter of another model folder, in place of the model's own: one that was trained on the same base.
+    #[arg(long, value_name = "FOLDER")]
+    adapter: Option<PathBuf>,
+    /// The condition image; may be given several times.
+    #[arg(long = "image", value_name = "FILE", required = true)]
+    pub(super) images: Vec<PathBuf>,
+    /// Steps; by default 4 for a student, 32 for a model that was only taught the condition.
+    #[arg(long, value_parser = positive)]
+    steps: Option<usize>,
+    #[command(flatten)]
+    guidance: GuidanceArgs,
+    #[command(flatten)]
+    sampler: SamplerArgs,
+    /// The class to draw, by name or number, for models with classes; by default none in particular.
+    #[arg(long, value_name = "CLASS")]
+    class: Option<String>,
+    /// Pictures for each condition image.
+    #[arg(long, default_value = "1", value_parser = positive)]
+    count: usize,
+    /// All randomness.
+    #[arg(long, default_value_t = 0)]
+    seed: u64,
+    /// The PNG file to write: a row for each condition image, which comes first in it.
+    #[arg(long, value_name = "FILE")]
+    out: PathBuf,
+    /// Print a summary as JSON.
+    #[arg(long)]
+    json: bool,
+}
+
+/// A condition image made ready.
+pub(super) struct Source {
+    /// The values that the model is given, `shape`.
+    pub(super) hint: Vec<f32>,
+    pub(super) shape: [usize; 3],
+    /// What the user sees of it.
+    pub(super) shown: Picture,
+    /// What is to stay as it is in every result: a picture, and 0 where it stays.
+    pub(super) keep: Option<(Vec<f32>, Vec<f32>)>,
+}
+
+impl Source {
+    /// A picture that is the condition itself.
+    pub(super) fn plain(shown: Picture) -> Self {
+        Self {
+            hint: values(&shown),
+            shape: [shown.shape.channels, shown.shape.height, shown.shape.width],
+            shown,
+            keep: None,
+        }
+    }
+}
+
+/// A picture in [-1, 1].
+pub(super) fn values(picture: &Picture) -> Vec<f32> {
+    picture.pixels.iter().map(|&value| to_f32(value)).collect()
+}
+
+/// Reads a picture of any size.
+pub(super) fn read(file: &Path, channels: usize) -> Outcome<Picture> {
+    picture::read(file, None, channels).blame_input()
+}
+
+impl ConditionalArgs {
+    /// Draws from all images. `ready` makes the condition out of the n-th image, given the channels of the model's
+    /// pictures and of its condition images.
+    pub(super) fn run(
+        &self,
+        task: Task,
+        ready: impl Fn(usize, &Path, [usize; 2]) -> Outcome<Source>,
+    ) -> Outcome {
+        let device = Device::flex();
+        let generator = self.generator(task, &device)?;
+        let recipe = &generator.model().recipe;
+        let class = match &self.class {
+            Some(given) => Some(arguments::find_class(given, &recipe.classes)?),
+            None => None,
+        };
+        let mut request = Request {
+            classes: vec![class; self.count],
+            first: 0,
+            seed: self.seed,
+            steps: self.steps.unwrap_or_else(|| generator.default_steps()),
+            sampler: self.sampler.choose(&generator)?,
+            w: self.guidance.w(),
+            batch: self.count,
+        };
+        for warning in generator.check(&request)? {
+            eprintln!("warning: {warning}");
+        }
+        let channels = [
+            recipe.resolution[0],
+            recipe.hint.map_or(0, |hint| hint.shape[0]),
+        ];
+        let sources = (0..)
+            .zip(&self.images)
+            .map(|(n, file)| ready(n, file, channels));
+        let sources = sources.collect::<Outcome<Vec<Source>>>()?;
+        output::prepare(&self.out)?;
+        let started = Instant::now();
+        let mut cells = vec![];
+        for source in &sources {
+            cells.push(source.shown.clone());
+            let hint = source.batch(self.count, &device);
+            let drawn = generator.draw_from(hint, &request)?;
+            cells.extend(drawn.into_iter().map(|picture| source.keep_known(picture)));
+            request.first += self.count as u64;
+        }
+        let seconds = started.elapsed().as_secs_f64() / (sources.len() * self.count) as f64;
+        output::write_picture(&self.out, &picture::grid(&cells, 1 + self.count, 1))?;
+        self.report(&generator, &request, sources.len(), seconds);
+        Ok(())
+    }
+
+    /// The model, with the adapter that was asked for, made for this task.
+    fn generator(&self, task: Task, device: &Device) -> Outcome<Generator> {
+        let mut model = models::load(&self.model, self.steps, device)?;
+        if let Some(folder) = &self.adapter {
+            let adapter = AdapterModel::load(folder, device).blame_input()?;
+            model = model.with_adapter(adapter).blame_input()?;
+        }
+        match model.recipe.hint.map(|hint| hint.task) {
+            Some(known) if known == task => Ok(Generator::new(model, device)?),
+            Some(known) => Err(Failure::input(format!(
+                "this model was not made for `fewstep {}`: use `fewstep {}`",
+                task.verb(),
+                known.verb()
+            ))),
+            None => Err(Failure::input(
+                "this model takes no condition image: distil one with `method = \"codi\"`, or give an adapter for it with --adapter",
+            )),
+        }
+    }
+
+    fn report(&self, generator: &Generator, request: &Request, images: usize, seconds: f64) {
+        let calls = generator.network_calls(request.sampler, request.steps);
+        let summary = json!({
+            "model": self.model,
+            "images": images,
+            "samples": images * self.count,
+            "sampler": request.sampler.name(),
+            "steps": request.steps,
+            "w": arguments::effective_w(&generator.model().recipe, request.w),
+            "seed": self.seed,
+            "network_calls": calls,
+            "seconds_per_image": seconds,
+            "out": self.out,
+        });
+        match self.json {
+            true => println!("{summary}"),
+            false => println!(
+                "{}: {}, {} sampler, {}, seed {}; {} and {seconds:.3} s per picture",
+                self.out.display(),
+                plural(images * self.count, "picture"),
+                request.sampler.name(),
+                plural(request.steps, "step"),
+                self.seed,
+                plural(calls, "network call"),
+            ),
+        }
+    }
+}
+
+impl Source {
+    /// The condition of `count` pictures.
+    fn batch(&self, count: usize, device: &Device) -> Tensor<4> {
+        let [channels, height, width] = self.shape;
+        let hint = TensorData::new(self.hint.clone(), [1, channels, height, width]);
+        Tensor::<4>::from_data(hint, device).repeat_dim(0, count)
+    }
+
+    /// The result with what was known put back.
+    fn keep_known(&self, drawn: Picture) -> Picture {
+        let Some((known, hole)) = &self.keep else {
+            return drawn;
+        };
+        let drawn_values = values(&drawn);
+        let holes = hole.iter().cycle();
+        let pixels = drawn_values.iter().zip(known).zip(holes);
+        let kept: Vec<f32> = pixels
+            .map(|((drawn, known), hole)| drawn * hole + known * (1.0 - hole))
+            .collect();
+        Picture::from_f32(drawn.shape, &kept)
+    }
+}

@@ -1,0 +1,22 @@
+//! `fewstep instruct`: edits by instruction.
+
+use super::conditional::{ConditionalArgs, Source, read};
+use crate::failure::Outcome;
+use fewstep_diffusion::Task;
+
+/// Edit pictures as a model has learnt to, from pictures before an edit and after it.
+///
+/// For a model with classes --class is the instruction.
+///
+/// Example: fewstep instruct --model runs/edit --image before.png --class sunset --out after.png
+#[derive(clap::Args)]
+pub(crate) struct Args {
+    #[command(flatten)]
+    common: ConditionalArgs,
+}
+
+pub(crate) fn run(args: Args) -> Outcome {
+    args.common.run(Task::Instruct, |_, file, [channels, _]| {
+        Ok(Source::plain(read(file, channels)?))
+    })
+}

@@ -1,0 +1,23 @@
+//! `fewstep upscale`: larger pictures.
+
+use super::conditional::{ConditionalArgs, Source, read};
+use crate::failure::Outcome;
+use fewstep_diffusion::Task;
+
+/// Enlarge pictures with a model that was distilled for it.
+///
+/// The result is as many times larger as the model has learnt; sides other than those it was trained with work as long
+/// as they fit its levels.
+///
+/// Example: fewstep upscale --model runs/upscale --image small.png --steps 4 --out large.png
+#[derive(clap::Args)]
+pub(crate) struct Args {
+    #[command(flatten)]
+    common: ConditionalArgs,
+}
+
+pub(crate) fn run(args: Args) -> Outcome {
+    args.common.run(Task::Upscale, |_, file, [channels, _]| {
+        Ok(Source::plain(read(file, channels)?))
+    })
+}

@@ -1,0 +1,140 @@
+//! The parameters of a module as a safetensors file that describes itself.
+
+use crate::FormatError;
+use burn::module::Module;
+use burn::store::{
+    BurnToPyTorchAdapter, ChainAdapter, FloatCastAdapter, ModuleStore, PyTorchToBurnAdapter,
+    SafetensorsStore,
+};
+use burn::tensor::DType;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use std::path::{Path, PathBuf};
+
+/// The key of our description in the metadata of a safetensors file.
+const METADATA_KEY: &str = "fewstep";
+
+/// How weights are stored. Computation is in f32 either way.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Precision {
+    /// As they are.
+    #[default]
+    Full,
+    /// Rounded to 16-bit floats: half the size, for sampling only.
+    Half,
+}
+
+/// A module as the bytes of a safetensors file, with its description in the metadata.
+pub(crate) fn to_bytes<M: Module>(
+    module: &M,
+    description: &impl Serialize,
+    precision: Precision,
+) -> Result<Vec<u8>, FormatError> {
+    let failed = |reason: String| FormatError::NotSafetensors {
+        origin: "the model in memory".into(),
+        reason,
+    };
+    let description = serde_json::to_string(description).map_err(|e| failed(e.to_string()))?;
+    let mut store = SafetensorsStore::from_bytes(None)
+        .clear_metadata()
+        .metadata("format", "pt")
+        .metadata(METADATA_KEY, description)
+        .skip_enum_variants(true);
+    store = match precision {
+        Precision::Full => store.with_to_adapter(BurnToPyTorchAdapter),
+        Precision::Half => store.with_to_adapter(ChainAdapter::new(
+            BurnToPyTorchAdapter,
+            FloatCastAdapter::to(DType::F16),
+        )),
+    };
+    store
+        .collect_from(module)
+        .map_err(|e| failed(e.to_string()))?;
+    store.get_bytes().map_err(|e| failed(e.to_string()))
+}
+
+/// Fills a module with the weights of a safetensors file, which must be those of all its parameters and no more.
+pub(crate) fn fill<M: Module>(
+    module: &mut M,
+    bytes: Vec<u8>,
+    origin: &str,
+) -> Result<(), FormatError> {
+    let mut store = SafetensorsStore::from_bytes(Some(bytes))
+        .with_from_adapter(ChainAdapter::new(
+            PyTorchToBurnAdapter,
+            FloatCastAdapter::to(DType::F32),
+        ))
+        .skip_enum_variants(true)
+        .allow_partial(true)
+        .validate(false);
+    let result = store
+        .apply_to(module)
+        .map_err(|e| FormatError::NotSafetensors {
+            origin: origin.into(),
+            reason: e.to_string(),
+        })?;
+    let missing = result
+        .missing
+        .iter()
+        .map(|(name, _)| format!("`{name}` is missing"));
+    let unused = result
+        .unused
+        .iter()
+        .map(|name| format!("`{name}` is not part of it"));
+    let wrong = result.errors.iter().map(ToString::to_string);
+    let problems: Vec<String> = missing.chain(unused).chain(wrong).collect();
+    match problems.is_empty() {
+        true => Ok(()),
+        false => Err(FormatError::Mismatch {
+            origin: origin.into(),
+            problems,
+        }),
+    }
+}
+
+/// The description in the metadata of a safetensors file.
+pub(crate) fn read_description<D: DeserializeOwned>(
+    bytes: &[u8],
+    origin: &str,
+) -> Result<D, FormatError> {
+    let (_, metadata) = safetensors::SafeTensors::read_metadata(bytes).map_err(|e| {
+        FormatError::NotSafetensors {
+            origin: origin.into(),
+            reason: e.to_string(),
+        }
+    })?;
+    let description = metadata
+        .metadata()
+        .as_ref()
+        .and_then(|entries| entries.get(METADATA_KEY))
+        .ok_or_else(|| FormatError::NoDescription {
+            origin: origin.into(),
+        })?;
+    serde_json::from_str(description).map_err(|e| FormatError::BadDescription {
+        origin: origin.into(),
+        reason: e.to_string(),
+    })
+}
+
+/// The bytes of a file, or of the weights inside a folder, and what to call them in messages.
+pub(crate) fn read(
+    path: &Path,
+    inside: &str,
+    expected: &'static str,
+) -> Result<(Vec<u8>, String), FormatError> {
+    let file = match path.is_dir() {
+        true => path.join(inside),
+        false => PathBuf::from(path),
+    };
+    if path.is_dir() && !file.is_file() {
+        return Err(FormatError::NoModel {
+            path: path.into(),
+            expected,
+        });
+    }
+    let origin = file.display().to_string();
+    match std::fs::read(&file) {
+        Ok(bytes) => Ok((bytes, origin)),
+        Err(source) => Err(FormatError::Read { path: file, source }),
+    }
+}
