@@ -1,10 +1,12 @@
 //! Condition images: made from the pictures on the fly, or given in pairs with them.
 
+mod degrade;
 mod edges;
 mod given;
 mod mask;
 pub mod resize;
 
+pub use degrade::{Degradation, Round};
 pub use edges::edges;
 pub use mask::{MaskKind, masked};
 
@@ -25,6 +27,14 @@ pub enum ConditionConfig {
     Bicubic {
         /// How many times smaller.
         factor: usize,
+    },
+    /// The picture made smaller and worse at random: blur, noise and JPEG, twice.
+    Degraded {
+        /// How many times smaller.
+        factor: usize,
+        /// How much worse.
+        #[serde(default)]
+        degradation: Degradation,
     },
     /// The picture with a hole.
     Inpaint {
@@ -77,7 +87,7 @@ impl Conditions {
         } = dataset.shape;
         let mut given = None;
         let shape = match rule {
-            ConditionConfig::Bicubic { factor } => {
+            ConditionConfig::Bicubic { factor } | ConditionConfig::Degraded { factor, .. } => {
                 let fits = |side: usize| *factor >= 2 && side.is_multiple_of(*factor);
                 if !fits(height) || !fits(width) {
                     return Err(DataError::Config {
@@ -134,10 +144,15 @@ impl Conditions {
         seed: u64,
         clock: u64,
     ) -> Vec<f32> {
+        let picture = &picture[..shape.len()];
         let [_, height, width] = self.shape;
         match &self.rule {
             ConditionConfig::Bicubic { .. } => {
                 resize(picture, shape, height, width, Filter::Bicubic)
+            }
+            ConditionConfig::Degraded { degradation, .. } => {
+                let random = &mut generator(seed, Purpose::Condition, clock);
+                degradation.apply(picture, shape, [height, width], random)
             }
             ConditionConfig::Inpaint { mask } => {
                 let random = &mut generator(seed, Purpose::Condition, clock);

@@ -33,6 +33,14 @@ pub enum MetricsError {
         /// Channels, height, width of the pictures.
         got: [usize; 3],
     },
+    /// Two sets of pictures that are to be compared one by one do not pair up.
+    #[error("{} pictures of {:?} (channels, height, width) cannot be compared one by one with {} of {:?}: both sets must have the same number and shape", restored.0, restored.1, truth.0, truth.1)]
+    NotPaired {
+        /// Number and shape of the first set.
+        restored: (usize, [usize; 3]),
+        /// Number and shape of the second.
+        truth: (usize, [usize; 3]),
+    },
     /// A metric needs more samples.
     #[error("{metric} needs at least {needed} samples, got {got}")]
     TooFewSamples {

@@ -22,6 +22,8 @@
 //! | Fréchet distance (FID) | [`frechet_distance`] | Heusel et al. 2017 |
 //! | kernel distance (KID) | [`kid`] | Bińkowski et al. 2018 |
 //! | precision and recall | [`precision_recall`] | Kynkäänniemi et al. 2019 |
+//! | peak signal-to-noise ratio of pairs | [`psnr`] | |
+//! | structural similarity of pairs | [`ssim`] | Wang et al. 2004 |
 //! | classifier (Inception) score | [`classifier_score`] | Salimans et al. 2016 |
 
 #![deny(missing_docs)]
@@ -37,6 +39,7 @@ mod networks;
 mod pictures;
 mod precision_recall;
 mod reference;
+mod restoration;
 mod statistics;
 
 pub use classifier_score::classifier_score;
@@ -48,6 +51,7 @@ pub use networks::{CifarResNet, ClassifierNet, InceptionFid, SmallClassifier};
 pub use pictures::Pictures;
 pub use precision_recall::precision_recall;
 pub use reference::Reference;
+pub use restoration::{MeanInterval, psnr, ssim};
 pub use statistics::{Statistics, StatisticsBuilder};
 
 /// Mean and (population) standard deviation of a figure over subsets or splits.

@@ -108,7 +108,7 @@ fn stamp(hole: &mut [f32], height: usize, width: usize, at: [f64; 2], radius: f6
 }
 
 /// A uniform number in [0, 1).
-fn uniform(random: &mut ChaCha8Rng) -> f64 {
+pub(super) fn uniform(random: &mut ChaCha8Rng) -> f64 {
     (random.next_u64() >> 11) as f64 / (1u64 << 53) as f64
 }
 

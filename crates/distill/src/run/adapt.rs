@@ -60,7 +60,7 @@ pub fn adapt_phases(recipe: &AdaptRecipe, conditions: Option<&Conditions>) -> Ve
 /// What a model's recipe says about conditions.
 pub fn hint(conditions: &Conditions) -> Hint {
     let task = match conditions.config() {
-        ConditionConfig::Bicubic { .. } => Task::Upscale,
+        ConditionConfig::Bicubic { .. } | ConditionConfig::Degraded { .. } => Task::Upscale,
         ConditionConfig::Inpaint { .. } => Task::Inpaint,
         ConditionConfig::Depth { .. } => Task::Depth,
         ConditionConfig::Instruct { .. } => Task::Instruct,

@@ -8,8 +8,8 @@ use crate::thousands::thousands;
 use burn::tensor::Device;
 use fewstep_data::{DataConfig, Split};
 use fewstep_diffusion::Role;
-use fewstep_distill::recipe::{DistillRecipe, TrainRecipe, parse};
-use fewstep_distill::run::{LogRecord, Phase, distill_phases, train_phases};
+use fewstep_distill::recipe::{AdaptRecipe, DistillRecipe, TrainRecipe, parse};
+use fewstep_distill::run::{LogRecord, Phase, adapt_phases, distill_phases, train_phases};
 use fewstep_formats::Model;
 use serde::Serialize;
 use std::path::{Path, PathBuf};
@@ -117,6 +117,16 @@ impl Plan {
             return Ok(Self {
                 purpose: "train a teacher".into(),
                 phases: train_phases(&recipe),
+                data: recipe.data,
+                seed: recipe.seed,
+            });
+        }
+        let keys: toml::Table = parse(text, origin).blame_input()?;
+        if keys.contains_key("method") {
+            let recipe: AdaptRecipe = parse(text, origin).blame_input()?;
+            return Ok(Self {
+                purpose: format!("adapt the teacher {}", recipe.teacher),
+                phases: adapt_phases(&recipe, None),
                 data: recipe.data,
                 seed: recipe.seed,
             });

@@ -1,0 +1,356 @@
+//! Pictures made worse as cameras, networks and files make them worse: the second-order pipeline of Real-ESRGAN.
+
+mod kernel;
+
+use rand_chacha::ChaCha8Rng;
+use rand_distr::{Distribution, Normal, Poisson};
+use serde::{Deserialize, Serialize};
+
+use super::mask::uniform;
+use super::resize::{Filter, resize};
+use crate::ImageShape;
+use crate::picture::{Picture, decode, encode_jpeg, to_f32};
+use kernel::Kernel;
+
+/// How pictures are made worse (2107.10833, with the numbers of its released training options as defaults).
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Degradation {
+    /// The first round.
+    pub first: Round,
+    /// The second round, which ends at the final size.
+    pub second: Round,
+    /// Probability of a last sinc filter, which rings as sharpening does.
+    pub final_sinc: f64,
+}
+
+/// Blur, change of size, noise, JPEG.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Round {
+    /// Probability of a blur.
+    pub blur: f64,
+    /// Probability that the blur is a sinc filter.
+    pub sinc: f64,
+    /// Standard deviations of the blur, in pixels.
+    pub sigma: [f64; 2],
+    /// Probabilities of growing and of shrinking; else the size stays.
+    pub resize: [f64; 2],
+    /// Factors of shrinking and of growing.
+    pub scale: [f64; 2],
+    /// Probability that the noise is normal; else it is Poisson noise.
+    pub normal: f64,
+    /// Probability that the noise is the same in all channels.
+    pub grey: f64,
+    /// Standard deviations of normal noise, of 255.
+    pub noise: [f64; 2],
+    /// Strengths of Poisson noise; 1 is that of the grey values themselves.
+    pub poisson: [f64; 2],
+    /// Qualities of JPEG.
+    pub jpeg: [f64; 2],
+}
+
+impl Default for Degradation {
+    fn default() -> Self {
+        let first = Round {
+            blur: 1.0,
+            sinc: 0.1,
+            sigma: [0.2, 3.0],
+            resize: [0.2, 0.7],
+            scale: [0.15, 1.5],
+            normal: 0.5,
+            grey: 0.4,
+            noise: [1.0, 30.0],
+            poisson: [0.05, 3.0],
+            jpeg: [30.0, 95.0],
+        };
+        Self {
+            first,
+            second: Round {
+                blur: 0.8,
+                sigma: [0.2, 1.5],
+                resize: [0.3, 0.4],
+                scale: [0.3, 1.2],
+                noise: [1.0, 25.0],
+                poisson: [0.05, 2.5],
+                ..first
+            },
+            final_sinc: 0.8,
+        }
+    }
+}
+
+/// A picture under way: values in [0, 1].
+struct State {
+    values: Vec<f32>,
+    shape: ImageShape,
+}
+
+impl Degradation {
+    /// The picture made worse and `height` x `width` large.
+    ///
+    /// # Shapes
+    /// - `picture`: `shape`, in [-1, 1]
+    /// - output: `[channels, height, width]`, in [-1, 1]: multiples of 1/127.5, as a file holds them
+    pub(crate) fn apply(
+        &self,
+        picture: &[f32],
+        shape: ImageShape,
+        [height, width]: [usize; 2],
+        random: &mut ChaCha8Rng,
+    ) -> Vec<f32> {
+        let full = [shape.height, shape.width];
+        let mut state = State {
+            values: picture.iter().map(|v| (v + 1.0) / 2.0).collect(),
+            shape,
+        };
+        state.blur(&self.first, random);
+        state.rescale(&self.first, full, random);
+        state.add_noise(&self.first, random);
+        state.compress(&self.first, random);
+        state.blur(&self.second, random);
+        state.rescale(&self.second, [height, width], random);
+        state.add_noise(&self.second, random);
+        let sinc = (uniform(random) < self.final_sinc).then(|| Kernel::sinc(random));
+        let filter = any_filter(random);
+        let compress_first = uniform(random) < 0.5;
+        if compress_first {
+            state.compress(&self.second, random);
+        }
+        state.resize_to([height, width], filter);
+        if let Some(sinc) = sinc {
+            sinc.apply(&mut state.values, state.shape);
+        }
+        if !compress_first {
+            state.compress(&self.second, random);
+        }
+        state.values.iter().map(|&v| to_f32(byte(v))).collect()
+    }
+}
+
+impl State {
+    fn blur(&mut self, round: &Round, random: &mut ChaCha8Rng) {
+        if uniform(random) >= round.blur {
+            return;
+        }
+        let kernel = match uniform(random) < round.sinc {
+            true => Kernel::sinc(random),
+            false => Kernel::blur(round.sigma, random),
+        };
+        kernel.apply(&mut self.values, self.shape);
+    }
+
+    /// Resizes by a random factor of the given size.
+    fn rescale(&mut self, round: &Round, [height, width]: [usize; 2], random: &mut ChaCha8Rng) {
+        let [low, high] = round.scale;
+        let [grow, shrink] = round.resize;
+        let scale = match uniform(random) {
+            u if u < grow => between([1.0, high], random),
+            u if u < grow + shrink => between([low, 1.0], random),
+            _ => 1.0,
+        };
+        let side = |side: usize| ((side as f64 * scale) as usize).max(1);
+        self.resize_to([side(height), side(width)], any_filter(random));
+    }
+
+    fn resize_to(&mut self, [height, width]: [usize; 2], filter: Filter) {
+        self.values = resize(&self.values, self.shape, height, width, filter);
+        self.shape = ImageShape {
+            height,
+            width,
+            ..self.shape
+        };
+        self.clamp();
+    }
+
+    fn add_noise(&mut self, round: &Round, random: &mut ChaCha8Rng) {
+        let normal = uniform(random) < round.normal;
+        let channels = self.shape.channels;
+        let grey = channels > 1 && uniform(random) < round.grey;
+        let area = self.shape.height * self.shape.width;
+        // What the noise is drawn for: every value, or the mean of the channels.
+        let clean: Vec<f32> = match grey {
+            false => self.values.clone(),
+            true => (0..area)
+                .map(|i| self.values.iter().skip(i).step_by(area).sum::<f32>() / channels as f32)
+                .collect(),
+        };
+        let noise: Vec<f32> = match normal {
+            true => normal_noise(clean.len(), between(round.noise, random) / 255.0, random),
+            false => poisson_noise(&clean, between(round.poisson, random), random),
+        };
+        let noise = noise.iter().cycle();
+        self.values.iter_mut().zip(noise).for_each(|(v, n)| *v += n);
+        self.clamp();
+    }
+
+    fn compress(&mut self, round: &Round, random: &mut ChaCha8Rng) {
+        let quality = between(round.jpeg, random).round() as u8;
+        let picture = Picture {
+            shape: self.shape,
+            pixels: self.values.iter().map(|&v| byte(v)).collect(),
+        };
+        // A picture in memory can always be written and read back.
+        let back = encode_jpeg(&picture, quality)
+            .and_then(|bytes| decode(&bytes, "JPEG in memory", None, self.shape.channels))
+            .unwrap_or(picture);
+        self.values = back.pixels.iter().map(|&v| f32::from(v) / 255.0).collect();
+    }
+
+    fn clamp(&mut self) {
+        self.values.iter_mut().for_each(|v| *v = v.clamp(0.0, 1.0));
+    }
+}
+
+fn normal_noise(count: usize, sigma: f64, random: &mut ChaCha8Rng) -> Vec<f32> {
+    match Normal::new(0.0, sigma) {
+        Ok(normal) => (0..count).map(|_| normal.sample(random) as f32).collect(),
+        Err(_) => vec![0.0; count],
+    }
+}
+
+/// Noise of counting: grey values are counts of as many steps as the picture has different ones, rounded up to a
+/// power of two.
+fn poisson_noise(clean: &[f32], strength: f64, random: &mut ChaCha8Rng) -> Vec<f32> {
+    let mut levels: Vec<u8> = clean.iter().map(|&v| byte(v)).collect();
+    levels.sort_unstable();
+    levels.dedup();
+    let steps = levels.len().next_power_of_two() as f64;
+    clean
+        .iter()
+        .map(|&value| {
+            let mean = f64::from(byte(value)) / 255.0 * steps;
+            let count = Poisson::new(mean).map_or(mean, |poisson| poisson.sample(random));
+            ((count - mean) / steps * strength) as f32
+        })
+        .collect()
+}
+
+fn any_filter(random: &mut ChaCha8Rng) -> Filter {
+    match uniform(random) {
+        u if u < 1.0 / 3.0 => Filter::Area,
+        u if u < 2.0 / 3.0 => Filter::Bilinear,
+        _ => Filter::Bicubic,
+    }
+}
+
+/// A uniform number between two.
+fn between([low, high]: [f64; 2], random: &mut ChaCha8Rng) -> f64 {
+    low + (high - low) * uniform(random)
+}
+
+/// 8 bit from [0, 1].
+fn byte(value: f32) -> u8 {
+    (value * 255.0).round().clamp(0.0, 255.0) as u8
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use rand_chacha::rand_core::SeedableRng;
+
+    const SHAPE: ImageShape = ImageShape {
+        channels: 3,
+        height: 32,
+        width: 32,
+    };
+
+    fn random(seed: u64) -> ChaCha8Rng {
+        ChaCha8Rng::seed_from_u64(seed)
+    }
+
+    fn picture() -> Vec<f32> {
+        (0..SHAPE.len())
+            .map(|i| (i as f32 * 0.07).sin() * 0.9)
+            .collect()
+    }
+
+    #[test]
+    fn a_degradation_is_a_function_of_its_generator() {
+        let degradation = Degradation::default();
+        let apply = |seed| degradation.apply(&picture(), SHAPE, [8, 8], &mut random(seed));
+        assert_eq!(apply(1), apply(1));
+        assert_ne!(apply(1), apply(2));
+        for seed in 0..50 {
+            let worse = apply(seed);
+            assert_eq!(worse.len(), 3 * 64);
+            assert!(
+                worse.iter().all(|v| (-1.0..=1.0).contains(v)),
+                "seed {seed}"
+            );
+        }
+    }
+
+    /// On average over many draws the colour stays: nothing in the pipeline brightens or darkens.
+    #[test]
+    fn colours_stay_on_average() {
+        let degradation = Degradation::default();
+        let grey = vec![0.2; SHAPE.len()];
+        let mean: f32 = (0..60)
+            .map(|seed| {
+                let worse = degradation.apply(&grey, SHAPE, [16, 16], &mut random(seed));
+                worse.iter().sum::<f32>() / worse.len() as f32
+            })
+            .sum::<f32>()
+            / 60.0;
+        assert!((mean - 0.2).abs() < 0.02, "{mean}");
+    }
+
+    #[test]
+    fn normal_noise_has_the_deviation_asked_for() {
+        let noise = normal_noise(20_000, 0.1, &mut random(3));
+        let variance = noise.iter().map(|n| n * n).sum::<f32>() / 20_000.0;
+        assert!((variance.sqrt() - 0.1).abs() < 0.003, "{variance}");
+    }
+
+    /// The variance of counts is their mean: bright places are noisier.
+    #[test]
+    fn poisson_noise_grows_with_the_light() {
+        // 256 levels, so that a grey value v counts 256 v.
+        let clean: Vec<f32> = (0..256 * 200).map(|i| (i % 256) as f32 / 255.0).collect();
+        let noise = poisson_noise(&clean, 1.0, &mut random(4));
+        for level in [32, 128, 224] {
+            let of_level = noise.iter().skip(level).step_by(256);
+            let variance = of_level.map(|n| f64::from(n * n)).sum::<f64>() / 200.0;
+            let expected = level as f64 / 255.0 / 256.0;
+            assert!(
+                (variance / expected - 1.0).abs() < 0.35,
+                "{level}: {variance} for {expected}"
+            );
+        }
+    }
+
+    #[test]
+    fn worse_files_are_further_from_the_picture() {
+        let error = |quality: f64| {
+            let mut state = State {
+                values: picture().iter().map(|v| (v + 1.0) / 2.0).collect(),
+                shape: SHAPE,
+            };
+            let round = Round {
+                jpeg: [quality; 2],
+                ..Degradation::default().first
+            };
+            let before = state.values.clone();
+            state.compress(&round, &mut random(0));
+            let squares = state
+                .values
+                .iter()
+                .zip(&before)
+                .map(|(a, b)| (a - b).powi(2));
+            squares.sum::<f32>()
+        };
+        assert!(error(30.0) > 1.5 * error(95.0));
+    }
+
+    #[test]
+    fn the_defaults_survive_a_file() {
+        let text = toml::to_string(&Degradation::default()).unwrap();
+        assert_eq!(
+            toml::from_str::<Degradation>(&text),
+            Ok(Degradation::default())
+        );
+        let some: Degradation = toml::from_str("final_sinc = 0.0").unwrap();
+        assert_eq!(some.first, Degradation::default().first);
+    }
+}

@@ -1,0 +1,195 @@
+//! A folder with tiny data and recipes, and the real program to run, kill and resume in it.
+
+#![allow(dead_code, reason = "every test program uses another part")]
+
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output, Stdio};
+use std::time::{Duration, Instant};
+
+/// A folder with tiny data and recipes in it.
+pub(crate) struct Workspace {
+    pub(crate) folder: tempfile::TempDir,
+}
+
+/// The recipe of a tiny teacher.
+pub(crate) const TRAIN: &str = r#"
+seed = 3
+updates = 40
+flip = true
+[data]
+kind = "idx"
+path = "DATA"
+[network]
+widths = [8, 16]
+blocks = 1
+attention = [false, true]
+head = 8
+groups = 4
+dropout = 0.1
+[optim]
+batch = 8
+micro_batch = 4
+lr = 1e-3
+warmup = 5
+ema = { decay = 0.99 }
+[run]
+log_every = 2
+checkpoint_every = 4
+"#;
+
+impl Workspace {
+    pub(crate) fn new() -> Self {
+        let folder = tempfile::tempdir().expect("a folder");
+        let data = folder.path().join("data");
+        std::fs::create_dir(&data).expect("made");
+        write_idx(&data, 40, 40);
+        Self { folder }
+    }
+
+    pub(crate) fn path(&self, name: &str) -> PathBuf {
+        self.folder.path().join(name)
+    }
+
+    /// Writes a recipe and returns its path.
+    pub(crate) fn recipe(&self, name: &str, text: &str) -> String {
+        let teacher = self.path("teacher/models/teacher");
+        let text = text
+            .replace("DATA", &self.path("data").display().to_string())
+            .replace("TEACHER", &teacher.display().to_string());
+        let path = self.path(name);
+        std::fs::write(&path, text).expect("written");
+        path.display().to_string()
+    }
+
+    pub(crate) fn command(&self, arguments: &[&str]) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_fewstep"));
+        command.current_dir(self.folder.path()).args(arguments);
+        command
+    }
+
+    pub(crate) fn run(&self, arguments: &[&str]) -> Output {
+        self.command(arguments)
+            .output()
+            .expect("the program starts")
+    }
+
+    pub(crate) fn succeed(&self, arguments: &[&str]) {
+        let output = self.run(arguments);
+        assert!(
+            output.status.success(),
+            "{arguments:?}: {}",
+            stderr(&output)
+        );
+    }
+
+    /// Runs, and checks that it refuses its input with all of these words.
+    pub(crate) fn refuse(&self, arguments: &[&str], words: &[&str]) {
+        assert_refused(&self.run(arguments), words);
+    }
+
+    /// Starts, kills after a while, again and again, until a resumed run ends by itself. Returns the kills.
+    pub(crate) fn run_with_kills(&self, arguments: &[&str]) -> usize {
+        let mut wait = Duration::from_millis(40);
+        let resumed = [arguments, &["--resume"]].concat();
+        for kills in 0..200 {
+            let mut child = self
+                .command(if kills == 0 { arguments } else { &resumed })
+                .stdout(Stdio::null())
+                .stderr(Stdio::null())
+                .spawn()
+                .expect("the program starts");
+            let start = Instant::now();
+            while start.elapsed() < wait {
+                if let Some(status) = child.try_wait().expect("waits") {
+                    assert!(status.success(), "a resumed run failed");
+                    return kills;
+                }
+                std::thread::sleep(Duration::from_millis(1));
+            }
+            child.kill().expect("killed");
+            child.wait().expect("ended");
+            // A different moment each time, and in the end enough to get further than the last checkpoint.
+            wait += Duration::from_millis(17) + wait / 16;
+        }
+        panic!("the run never ended");
+    }
+}
+
+pub(crate) fn stderr(output: &Output) -> String {
+    String::from_utf8_lossy(&output.stderr).into_owned()
+}
+
+pub(crate) fn assert_refused(output: &Output, words: &[&str]) {
+    let message = stderr(output);
+    assert_eq!(output.status.code(), Some(2), "{message}");
+    for word in words {
+        assert!(message.contains(word), "`{word}` is not in: {message}");
+    }
+}
+
+/// Two classes of 8x8 pictures in the IDX format, with as many labels as told.
+pub(crate) fn write_idx(folder: &Path, pictures: u32, labels: u32) {
+    let mut bytes = [0x0803, pictures, 8, 8].map(u32::to_be_bytes).concat();
+    for picture in 0..pictures {
+        let flip = (picture % 2 * 255) as u8;
+        bytes.extend((0..64).map(|i| (i * 3 + picture * 7) as u8 ^ flip));
+    }
+    write(&folder.join("train-images-idx3-ubyte"), &bytes);
+    let mut bytes = [0x0801, labels].map(u32::to_be_bytes).concat();
+    bytes.extend((0..labels).map(|i| (i % 2) as u8));
+    write(&folder.join("train-labels-idx1-ubyte"), &bytes);
+}
+
+pub(crate) fn write(path: &Path, bytes: &[u8]) {
+    let mut file = std::fs::File::create(path).expect("made");
+    file.write_all(bytes).expect("written");
+}
+
+/// Names and bytes of a model's tensors; not the file, whose metadata has no fixed order.
+pub(crate) fn weights(run: &Path, model: &str) -> Vec<(String, Vec<u8>)> {
+    tensors(&run.join("models").join(model).join("unet"))
+}
+
+/// The same of the model's adapter; empty where it has none.
+pub(crate) fn adapter(run: &Path, model: &str) -> Vec<(String, Vec<u8>)> {
+    let folder = run.join("models").join(model).join("controlnet");
+    if folder.exists() {
+        tensors(&folder)
+    } else {
+        vec![]
+    }
+}
+
+fn tensors(folder: &Path) -> Vec<(String, Vec<u8>)> {
+    let file = folder.join("diffusion_pytorch_model.safetensors");
+    let bytes = std::fs::read(file).expect("the model is there");
+    let file = safetensors::SafeTensors::deserialize(&bytes).expect("whole");
+    let tensor =
+        |(name, tensor): (_, safetensors::tensor::TensorView)| (name, tensor.data().to_vec());
+    let mut tensors: Vec<_> = file.tensors().into_iter().map(tensor).collect();
+    tensors.sort();
+    tensors
+}
+
+/// The log without the one number that depends on the clock on the wall.
+pub(crate) fn log(run: &Path) -> Vec<String> {
+    let text = std::fs::read_to_string(run.join("metrics.jsonl")).expect("the log is there");
+    let without_speed = |line: &str| {
+        let mut value: serde_json::Value = serde_json::from_str(line).expect("JSON");
+        value["samples_per_second"] = serde_json::Value::Null;
+        value.to_string()
+    };
+    text.lines().map(without_speed).collect()
+}
+
+pub(crate) fn assert_same_run(a: &Path, b: &Path, models: &[&str]) {
+    for model in models {
+        assert!(weights(a, model) == weights(b, model), "{model} differs");
+        assert!(
+            adapter(a, model) == adapter(b, model),
+            "the adapter of {model} differs"
+        );
+    }
+    assert_eq!(log(a), log(b));
+}

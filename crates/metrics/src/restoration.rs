@@ -1,0 +1,239 @@
+//! How near restored pictures are to the true ones: PSNR and SSIM of pairs.
+
+use crate::{MetricsError, Pictures, Result};
+
+/// The mean of a figure over pictures, with the half-width of its 95 % confidence interval.
+#[derive(Clone, Copy, Debug, PartialEq, serde::Serialize, serde::Deserialize)]
+pub struct MeanInterval {
+    /// Mean.
+    pub mean: f64,
+    /// 1.96 standard errors: the true mean lies within `mean` ± `half_width` for 95 of 100 such samples.
+    pub half_width: f64,
+    /// Pictures.
+    pub count: usize,
+}
+
+impl MeanInterval {
+    /// The mean of these values.
+    ///
+    /// # Errors
+    /// When there are fewer than two: one value says nothing about how much they vary.
+    pub fn of(values: &[f64]) -> Result<Self> {
+        let n = values.len();
+        if n < 2 {
+            return Err(MetricsError::TooFewSamples {
+                metric: "a confidence interval",
+                needed: 2,
+                got: n,
+            });
+        }
+        let mean = values.iter().sum::<f64>() / n as f64;
+        let squares: f64 = values.iter().map(|v| (v - mean).powi(2)).sum();
+        let variance = squares / (n - 1) as f64;
+        Ok(Self {
+            mean,
+            half_width: 1.96 * (variance / n as f64).sqrt(),
+            count: n,
+        })
+    }
+}
+
+/// Peak signal-to-noise ratio of each pair in dB, 10 log₁₀(255² / MSE) over all channels; infinite for equal pictures.
+///
+/// # Errors
+/// When the sets differ in shape or number.
+pub fn psnr(restored: Pictures<'_>, truth: Pictures<'_>) -> Result<Vec<f64>> {
+    let size = paired(restored, truth)?;
+    let pairs = restored
+        .pixels
+        .chunks_exact(size)
+        .zip(truth.pixels.chunks_exact(size));
+    Ok(pairs
+        .map(|(a, b)| {
+            let squares: f64 = a
+                .iter()
+                .zip(b)
+                .map(|(&a, &b)| difference(a, b).powi(2))
+                .sum();
+            let error = squares / size as f64;
+            10.0 * (255f64.powi(2) / error).log10()
+        })
+        .collect())
+}
+
+/// Structural similarity of each pair (Wang et al. 2004): a normal window of 11x11 with σ = 1.5, K = (0.01, 0.03),
+/// population moments, the mean over all places where the window fits, and over the channels.
+///
+/// # Errors
+/// When the sets differ in shape or number, or the pictures are smaller than the window.
+pub fn ssim(restored: Pictures<'_>, truth: Pictures<'_>) -> Result<Vec<f64>> {
+    let size = paired(restored, truth)?;
+    let [channels, height, width] = restored.shape();
+    if height < WINDOW || width < WINDOW {
+        return Err(MetricsError::PictureShape {
+            network: "SSIM".into(),
+            expected: "11x11 and larger",
+            got: restored.shape(),
+        });
+    }
+    let pairs = restored
+        .pixels
+        .chunks_exact(size)
+        .zip(truth.pixels.chunks_exact(size));
+    Ok(pairs
+        .map(|(a, b)| {
+            let plane = height * width;
+            let planes = a.chunks_exact(plane).zip(b.chunks_exact(plane));
+            planes.map(|(a, b)| plane_ssim(a, b, width)).sum::<f64>() / channels as f64
+        })
+        .collect())
+}
+
+/// Side of SSIM's window.
+const WINDOW: usize = 11;
+
+fn plane_ssim(a: &[u8], b: &[u8], width: usize) -> f64 {
+    const C1: f64 = (0.01 * 255.0) * (0.01 * 255.0);
+    const C2: f64 = (0.03 * 255.0) * (0.03 * 255.0);
+    let blurred = |f: &dyn Fn(f64, f64) -> f64| {
+        let values = a
+            .iter()
+            .zip(b)
+            .map(|(&a, &b)| f(f64::from(a), f64::from(b)));
+        window(values.collect(), width)
+    };
+    let (mean_a, mean_b) = (blurred(&|a, _| a), blurred(&|_, b| b));
+    let (aa, bb, ab) = (
+        blurred(&|a, _| a * a),
+        blurred(&|_, b| b * b),
+        blurred(&|a, b| a * b),
+    );
+    let places = mean_a.len();
+    let sum: f64 = (0..places)
+        .map(|i| {
+            let (ma, mb) = (mean_a[i], mean_b[i]);
+            let (va, vb, cov) = (aa[i] - ma * ma, bb[i] - mb * mb, ab[i] - ma * mb);
+            let luminance = (2.0 * ma * mb + C1) / (ma * ma + mb * mb + C1);
+            luminance * (2.0 * cov + C2) / (va + vb + C2)
+        })
+        .sum();
+    sum / places as f64
+}
+
+/// Weighted means under the window, wherever it fits.
+fn window(values: Vec<f64>, width: usize) -> Vec<f64> {
+    let half = (WINDOW / 2) as f64;
+    let weights: Vec<f64> = (0..WINDOW)
+        .map(|i| (-(i as f64 - half).powi(2) / (2.0 * 1.5 * 1.5)).exp())
+        .collect();
+    let total: f64 = weights.iter().sum();
+    let inside = width - WINDOW + 1;
+    let rows: Vec<f64> = values
+        .chunks_exact(width)
+        .flat_map(|row| row.windows(WINDOW))
+        .map(|part| part.iter().zip(&weights).map(|(v, w)| v * w).sum::<f64>() / total)
+        .collect();
+    let height = rows.len() / inside - WINDOW + 1;
+    (0..height * inside)
+        .map(|i| {
+            let column = rows[i..].iter().step_by(inside).zip(&weights);
+            column.map(|(v, w)| v * w).sum::<f64>() / total
+        })
+        .collect()
+}
+
+fn difference(a: u8, b: u8) -> f64 {
+    f64::from(a) - f64::from(b)
+}
+
+/// Values of a picture, where the two sets pair up.
+fn paired(restored: Pictures<'_>, truth: Pictures<'_>) -> Result<usize> {
+    if restored.shape() != truth.shape() || restored.len() != truth.len() {
+        return Err(MetricsError::NotPaired {
+            restored: (restored.len(), restored.shape()),
+            truth: (truth.len(), truth.shape()),
+        });
+    }
+    Ok(restored.pixels.len() / restored.len().max(1))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A picture of waves, and the same with a second wave on it.
+    fn pair() -> (Vec<u8>, Vec<u8>) {
+        let wave = |i: usize, speed: f64| (i as f64 * speed).sin();
+        let truth = |i: usize| 128.0 + 90.0 * wave(i, 0.11);
+        let restored = |i: usize| truth(i) + 12.0 * wave(i, 1.7);
+        let bytes = |f: &dyn Fn(usize) -> f64| (0..2 * 3 * 16 * 14).map(|i| f(i).round() as u8);
+        (bytes(&restored).collect(), bytes(&truth).collect())
+    }
+
+    fn pictures(pixels: &[u8]) -> Pictures<'_> {
+        Pictures::new(3, 16, 14, pixels).unwrap()
+    }
+
+    /// scipy's filters in scikit-image's formula (tools/golden/metrics_restoration.py).
+    #[test]
+    fn figures_are_those_of_the_reference() {
+        let golden: [Vec<f64>; 2] =
+            serde_json::from_str(include_str!("../tests/golden/restoration.json")).unwrap();
+        let (restored, truth) = pair();
+        let ours = [
+            psnr(pictures(&restored), pictures(&truth)).unwrap(),
+            ssim(pictures(&restored), pictures(&truth)).unwrap(),
+        ];
+        for (ours, golden) in ours.iter().zip(&golden) {
+            assert_eq!(ours.len(), 2);
+            for (a, b) in ours.iter().zip(golden) {
+                assert!((a - b).abs() < 1e-9, "{a} for {b}");
+            }
+        }
+    }
+
+    #[test]
+    fn equal_pictures_are_perfect_and_worse_ones_are_worse() {
+        let (restored, truth) = pair();
+        let (same, other) = (pictures(&truth), pictures(&restored));
+        assert_eq!(psnr(same, same).unwrap(), [f64::INFINITY; 2]);
+        assert!(
+            ssim(same, same)
+                .unwrap()
+                .iter()
+                .all(|v| (v - 1.0).abs() < 1e-12)
+        );
+        assert!(ssim(other, same).unwrap().iter().all(|&v| v < 0.999));
+    }
+
+    #[test]
+    fn sets_that_do_not_pair_are_refused() {
+        let (restored, truth) = pair();
+        let half = Pictures::new(3, 16, 14, &truth[..truth.len() / 2]).unwrap();
+        let message = psnr(pictures(&restored), half).unwrap_err().to_string();
+        assert!(message.contains('2') && message.contains('1'), "{message}");
+        let small = Pictures::new(1, 4, 4, &truth[..16]).unwrap();
+        assert!(ssim(small, small).is_err());
+    }
+
+    /// 95 of 100 intervals around means of known numbers hold the true mean.
+    #[test]
+    fn intervals_hold_the_mean() {
+        assert_eq!(MeanInterval::of(&[1.0, 3.0]).unwrap().mean, 2.0);
+        assert!(MeanInterval::of(&[1.0]).is_err());
+        let mut state = 1u64;
+        let mut uniform = || {
+            state = state
+                .wrapping_mul(6_364_136_223_846_793_005)
+                .wrapping_add(1);
+            (state >> 33) as f64 / f64::from(1u32 << 31)
+        };
+        let holds = (0..2000).filter(|_| {
+            let values: Vec<f64> = (0..50).map(|_| uniform()).collect();
+            let interval = MeanInterval::of(&values).unwrap();
+            (interval.mean - 0.5).abs() <= interval.half_width
+        });
+        let share = holds.count() as f64 / 2000.0;
+        assert!((0.93..0.97).contains(&share), "{share}");
+    }
+}
