@@ -85,7 +85,7 @@ impl Subject {
     pub(super) fn draw(
         &self,
         classes: Vec<Option<u32>>,
-        progress: &mut dyn FnMut(usize),
+        progress: &mut (dyn FnMut(usize) + Send),
     ) -> Outcome<(Vec<Picture>, f64)> {
         let request = Request {
             classes,
