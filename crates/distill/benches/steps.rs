@@ -94,6 +94,7 @@ fn training(c: &mut Criterion) {
         let teacher = Denoising {
             weighting,
             label_dropout: 0.1,
+            weights: None,
         };
         let stage_one = method::Guided {
             teacher: Guided::new(size.model(None)),

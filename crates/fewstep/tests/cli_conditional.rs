@@ -135,6 +135,35 @@ fn methods_and_readings_run() {
             "{out}"
         );
     }
+    // Few steps first, then the condition: what has w as an input is told w, and stays a model of few steps.
+    let teacher = "teacher=lcm-alone/models/consistency";
+    let text = CODI.replace("[condition]\nkind = \"bicubic\"\nfactor = 2\n", "");
+    let alone = workspace.recipe("alone.toml", &text);
+    let lcm = [
+        "--set",
+        few,
+        "--set",
+        "method=consistency",
+        "--set",
+        "w=[0.0, 2.0]",
+    ];
+    workspace.succeed(&[&["distill", &alone, "--out", "lcm-alone"], &lcm[..]].concat());
+    distil(
+        &workspace,
+        "first",
+        &[few, teacher, "method=denoising", "train=adapter"],
+    );
+    let (info, _) = tiny::succeed(
+        workspace.folder.path(),
+        &["info", "first/models/conditioned"],
+    );
+    assert!(
+        info.contains("1 to 4 steps") && info.contains("fewstep upscale"),
+        "{info}"
+    );
+    let recipe = workspace.recipe("codi.toml", CODI);
+    let codi = ["distill", &recipe, "--out", "x", "--set", teacher];
+    workspace.refuse(&codi, &["takes w as an input", "before guidance"]);
     // Condition first, then few steps: the teacher of the second run takes the condition already.
     distil(
         &workspace,
@@ -146,7 +175,6 @@ fn methods_and_readings_run() {
         ],
     );
     workspace.refuse(&["sample", "--model", "second"], &["fewstep upscale"]);
-    let recipe = workspace.recipe("codi.toml", CODI);
     for (set, words) in [
         ("condition.factor=4", vec!["[1, 4, 4]", "[1, 2, 2]"]),
         ("condition={kind=\"edges\"}", vec!["upscale", "render"]),

@@ -1,6 +1,8 @@
 //! Training a teacher.
 
-use super::{Batch, Cost, Draws, Loss, Objective, Student, Weighting, diffuse, velocity_loss};
+use super::{
+    Batch, Cost, Draws, Loss, Objective, Student, Weighting, Weights, diffuse, velocity_loss,
+};
 use fewstep_diffusion::random::Purpose;
 
 /// Ordinary diffusion training with dropped labels, which gives a model for classifier-free guidance.
@@ -16,6 +18,8 @@ pub struct Denoising {
     pub weighting: Weighting,
     /// Probability that an example loses its label; 0.1 as a rule.
     pub label_dropout: f64,
+    /// Which w a model is told that takes it as an input; `None` for others.
+    pub weights: Option<Weights>,
 }
 
 impl Objective for Denoising {
@@ -26,6 +30,7 @@ impl Objective for Denoising {
         let noise = draws.noise(&batch.pictures);
         let z_t = diffuse(batch.pictures.clone(), noise.clone(), &levels);
         let mut conditioning = batch.conditioning();
+        conditioning.w = self.weights.map(|weights| weights.draw(draws));
         if let Some(classes) = &mut conditioning.classes {
             for (class, u) in classes.iter_mut().zip(draws.uniform(Purpose::LabelDropout)) {
                 if u < self.label_dropout {

@@ -52,6 +52,23 @@ impl Batch {
         self.len() == 0
     }
 
+    /// The batch in parts of at most so many pictures.
+    pub(crate) fn split(&self, most: usize) -> impl Iterator<Item = Batch> {
+        (0..self.len()).step_by(most).map(move |start| {
+            let end = self.len().min(start + most);
+            Batch {
+                pictures: self.pictures.clone().narrow(0, start, end - start),
+                classes: self.classes.as_ref().map(|all| all[start..end].to_vec()),
+                hint: self
+                    .hint
+                    .clone()
+                    .map(|hint| hint.narrow(0, start, end - start)),
+                clock: self.clock + start as u64,
+                update: self.update,
+            }
+        })
+    }
+
     /// The conditioning with every label in place.
     pub fn conditioning(&self) -> Conditioning {
         Conditioning {
@@ -83,7 +100,7 @@ pub struct Student<'a> {
 }
 
 /// A method of training or distillation.
-pub trait Objective {
+pub trait Objective: Sync {
     /// The loss of the student on a batch. All randomness comes from the seed and the batch's clock.
     fn loss(&self, student: Student<'_>, batch: &Batch, seed: u64) -> Loss;
 

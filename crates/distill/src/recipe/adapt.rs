@@ -254,7 +254,7 @@ impl AdaptRecipe {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::recipe::parse;
+    use crate::recipe::{DistillRecipe, parse};
 
     const RECIPE: &str = r#"
 method = "codi"
@@ -280,6 +280,32 @@ error_weight = { min-snr = 5.0 }
         assert_eq!(recipe.validate(), Ok(()));
         let text = toml::to_string(&recipe).expect("TOML");
         assert_eq!(parse::<AdaptRecipe>(&text, "again"), Ok(recipe));
+    }
+
+    #[test]
+    fn the_recipes_of_the_comparison_are_valid() {
+        macro_rules! recipe {
+            ($file:literal) => {
+                (
+                    $file,
+                    include_str!(concat!("../../../../recipes/conditional/", $file)),
+                )
+            };
+        }
+        for (name, text) in [
+            recipe!("codi.toml"),
+            recipe!("inpaint.toml"),
+            recipe!("condition.toml"),
+            recipe!("consistency.toml"),
+            recipe!("consistency-after.toml"),
+        ] {
+            let recipe = parse::<AdaptRecipe>(text, name).expect("valid");
+            assert_eq!(recipe.validate(), Ok(()), "{name}");
+        }
+        let (name, text) = recipe!("guided-after.toml");
+        let recipe = parse::<DistillRecipe>(text, name).expect("valid");
+        assert_eq!(recipe.validate(), Ok(()));
+        assert!(recipe.condition.is_some());
     }
 
     #[test]

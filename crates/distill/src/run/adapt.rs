@@ -162,6 +162,10 @@ impl Adaptation {
             Settings::Denoising { label_dropout } => Box::new(Denoising {
                 weighting,
                 label_dropout,
+                weights: match base.recipe.guidance {
+                    Guidance::Input { w_min, w_max, .. } => Some(Weights::Range([w_min, w_max])),
+                    _ => None,
+                },
             }),
         })
     }
@@ -179,6 +183,9 @@ impl Adaptation {
             (Some(_), Guidance::Fixed { .. })
             | (Some(Weights::Single(_)), Guidance::Input { .. }) => {
                 "the teacher has guidance folded in already: leave `w` away, or give a range where it takes w as an input"
+            }
+            (None, Guidance::Input { .. }) if codi => {
+                "the teacher takes w as an input, which a model learning its condition at the same time does not: give the teacher from before guidance was folded in"
             }
             (None, Guidance::Input { .. }) if matches!(self.settings, Settings::Consistency(_)) => {
                 "the teacher takes w as an input: give the range to learn, `w = [min, max]`"

@@ -162,6 +162,7 @@ impl Phase {
             return Ok(Box::new(Denoising {
                 weighting,
                 label_dropout,
+                weights: None,
             }));
         }
         let teacher = DiffusionModel {

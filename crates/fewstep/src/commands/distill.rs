@@ -1,7 +1,8 @@
 //! `fewstep distill`: few-step students from a teacher.
 
 use super::plan;
-use super::running::{RunArgs, go};
+use super::running::{RunArgs, go, prepare};
+use crate::builtin;
 use crate::failure::{Blame, Failure, Outcome};
 use crate::models;
 use burn::tensor::Device;
@@ -81,7 +82,7 @@ impl Inputs {
     ) -> Outcome<Self> {
         let device = Device::flex();
         let teacher = models::load(teacher, None, &device)?;
-        let dataset = Arc::new(fewstep_data::load(data).blame_input()?);
+        let dataset = Arc::new(builtin::load_data(data)?);
         let conditions = condition
             .map(|condition| Conditions::open(condition, &dataset, data))
             .transpose()
@@ -172,7 +173,7 @@ impl Inputs {
         if args.dry_run {
             return plan::print(&run, &self.teacher, recipe);
         }
-        args.prepare(recipe)?;
+        prepare(&run.folder, recipe, args.resume())?;
         go(&run, self.teacher, args.resume())?;
         let models = run.folder.join("models");
         println!("What came out is in {}", models.display());
