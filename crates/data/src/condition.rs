@@ -34,7 +34,7 @@ pub enum ConditionConfig {
         factor: usize,
         /// How much worse.
         #[serde(default)]
-        degradation: Degradation,
+        degradation: Box<Degradation>,
     },
     /// The picture with a hole.
     Inpaint {

@@ -318,7 +318,7 @@ fn verbs_draw_from_their_images() {
         shape: read_picture(&folder.join("larger.png")).shape,
         pixels: (0..64).map(|i| if i % 8 < 4 { 255 } else { 0 }).collect(),
     };
-    fewstep_data::picture::write_png(&folder.join("hole.png"), &hole).expect("written");
+    fewstep_data::picture::write_png(folder.join("hole.png"), &hole).expect("written");
     let inpaint = [
         "inpaint",
         "--model",

@@ -122,7 +122,8 @@ impl Adapter {
 
     /// Checks that the adapter fits a network.
     pub(crate) fn check_base(&self, network: &UNetConfig) -> Result<(), ConfigError> {
-        let shapes: [(&str, fn(&UNetConfig) -> String); 9] = [
+        type Fact = (&'static str, fn(&UNetConfig) -> String);
+        let shapes: [Fact; 9] = [
             ("`channels`", |c| c.channels.to_string()),
             ("`patch`", |c| c.patch.to_string()),
             ("`widths`", |c| format!("{:?}", c.widths)),
