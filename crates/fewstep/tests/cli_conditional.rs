@@ -79,11 +79,13 @@ fn an_adapter_leaves_its_base_alone() {
     assert!(weights(&full, "codi") != teacher, "the base has not moved");
     assert!(!adapter(&pe, "codi").is_empty());
     assert!(adapter(&pe, "codi") != adapter(&full, "codi"));
-    let (info, _) = tiny::succeed(workspace.folder.path(), &["info", "pe"]);
-    assert!(
-        info.contains("fewstep upscale") && info.contains("pe-codi"),
-        "{info}"
-    );
+    let folder = workspace.folder.path();
+    let (run, _) = tiny::succeed(folder, &["info", "pe"]);
+    assert!(run.contains("6 of 6 updates"), "{run}");
+    let (model, _) = tiny::succeed(folder, &["info", "pe/models/codi"]);
+    for word in ["pe-codi", "fewstep upscale", "4x4", "1 to 4 steps"] {
+        assert!(model.contains(word), "no {word} in {model}");
+    }
 }
 
 /// Every method and reading runs, and what comes out says how it is sampled.

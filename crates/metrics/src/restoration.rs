@@ -166,8 +166,10 @@ mod tests {
         let wave = |i: usize, speed: f64| (i as f64 * speed).sin();
         let truth = |i: usize| 128.0 + 90.0 * wave(i, 0.11);
         let restored = |i: usize| truth(i) + 12.0 * wave(i, 1.7);
-        let bytes = |f: &dyn Fn(usize) -> f64| (0..2 * 3 * 16 * 14).map(|i| f(i).round() as u8);
-        (bytes(&restored).collect(), bytes(&truth).collect())
+        let bytes = |f: &dyn Fn(usize) -> f64| -> Vec<u8> {
+            (0..2 * 3 * 16 * 14).map(|i| f(i).round() as u8).collect()
+        };
+        (bytes(&restored), bytes(&truth))
     }
 
     fn pictures(pixels: &[u8]) -> Pictures<'_> {
