@@ -170,7 +170,7 @@ mod tests {
     #[test]
     fn weak_edges_count_where_they_join_strong_ones() {
         let step = |x: usize, height: f32| if x < 8 { 0.0 } else { height };
-        let fading = on(|y, x| step(x, if y < 8 { 1.5 } else { 0.5 }));
+        let fading = on(|y, x| step(x, 1.5 - y as f32 / 15.0));
         let weak = on(|_, x| step(x, 0.5));
         assert!(fading.iter().any(|&(y, _)| y > 12), "{fading:?}");
         assert!(weak.is_empty(), "{weak:?}");
