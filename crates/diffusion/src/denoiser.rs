@@ -1,16 +1,21 @@
 //! The one face that samplers and methods see of a network.
 
-use crate::{Prediction, PredictionKind, Schedule};
+use crate::{Prediction, PredictionKind, Schedule, Text};
 use burn::tensor::Tensor;
 
 /// What a denoiser is told besides the noisy picture and the time. One value per sample each.
-#[derive(Clone, Debug, Default, PartialEq)]
+#[derive(Clone, Debug, Default)]
 pub struct Conditioning {
     /// Class of each sample; a sample with `None` is unconditional (the null class ∅).
     /// Without the list the model has no classes.
     pub classes: Option<Vec<Option<u32>>>,
     /// Guidance weight w of each sample, for models that take it (or for [`Guided`](crate::Guided)).
     pub w: Option<Vec<f64>>,
+    /// What a model that attends to text is told.
+    pub text: Option<Text>,
+    /// Maps that go into the network beside z, `[batch, channels, height, width]`: what is known of a picture that is
+    /// to be filled in. Both branches of guidance see them.
+    pub beside: Option<Tensor<4>>,
 }
 
 impl Conditioning {
@@ -18,7 +23,7 @@ impl Conditioning {
     pub fn classes(classes: impl IntoIterator<Item = u32>) -> Self {
         Self {
             classes: Some(classes.into_iter().map(Some).collect()),
-            w: None,
+            ..Self::default()
         }
     }
 
@@ -34,11 +39,12 @@ impl Conditioning {
         self
     }
 
-    /// The same with every class replaced by ∅.
+    /// The same with every class and every text replaced by ∅.
     pub fn unconditional(&self) -> Self {
         Self {
             classes: self.classes.as_ref().map(|c| vec![None; c.len()]),
-            w: self.w.clone(),
+            text: self.text.as_ref().map(Text::unconditional),
+            ..self.clone()
         }
     }
 
@@ -47,9 +53,13 @@ impl Conditioning {
         fn join<T: Clone>(a: &Option<Vec<T>>, b: &Option<Vec<T>>) -> Option<Vec<T>> {
             Some([a.as_deref()?, b.as_deref()?].concat())
         }
+        let text = self.text.as_ref().zip(other.text.as_ref());
+        let beside = self.beside.clone().zip(other.beside.clone());
         Self {
             classes: join(&self.classes, &other.classes),
             w: join(&self.w, &other.w),
+            text: text.map(|(a, b)| a.concat(b)),
+            beside: beside.map(|(a, b)| Tensor::cat(vec![a, b], 0)),
         }
     }
 }
@@ -175,15 +185,10 @@ mod tests {
     #[test]
     fn the_unconditional_twin_keeps_all_but_the_classes() {
         let conditioning = Conditioning::classes([3, 1]).with_w(vec![0.5, 2.0]);
-        let expected = Conditioning {
-            classes: Some(vec![None, None]),
-            w: Some(vec![0.5, 2.0]),
-        };
-        assert_eq!(conditioning.unconditional(), expected);
-        assert_eq!(
-            Conditioning::default().unconditional(),
-            Conditioning::default()
-        );
+        let unconditional = conditioning.unconditional();
+        assert_eq!(unconditional.classes, Some(vec![None, None]));
+        assert_eq!(unconditional.w, Some(vec![0.5, 2.0]));
+        assert_eq!(Conditioning::default().unconditional().classes, None);
     }
 
     #[test]
@@ -191,8 +196,8 @@ mod tests {
         let a = Conditioning::classes([3]).with_w(vec![0.5]);
         let b = Conditioning::classes([1, 2]);
         let joined = a.concat(&b.clone().with_w(vec![1.0, 2.0]));
-        let expected = Conditioning::classes([3, 1, 2]).with_w(vec![0.5, 1.0, 2.0]);
-        assert_eq!(joined, expected);
+        assert_eq!(joined.classes, Some(vec![Some(3), Some(1), Some(2)]));
+        assert_eq!(joined.w, Some(vec![0.5, 1.0, 2.0]));
         // A weight for some samples alone would be given to the wrong ones.
         assert_eq!(a.concat(&b).w, None);
     }

@@ -4,7 +4,8 @@ mod verdict;
 
 pub use verdict::{RecipeError, Warning};
 
-use crate::{PredictionKind, ScheduleConfig};
+use crate::sampler::SamplerKind;
+use crate::{PredictionKind, ScheduleConfig, Spacing};
 use serde::{Deserialize, Serialize};
 
 /// Everything that is needed to sample a model rightly, and where the model comes from.
@@ -28,6 +29,9 @@ pub struct SamplerRecipe {
     pub classes: Vec<String>,
     /// Whether x̂ is clipped to [-1, 1] while sampling: true in pixel space.
     pub clip: bool,
+    /// How a teacher is sampled when nobody says otherwise; DDIM on the papers' grid where there is nothing.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub usual: Option<UsualSampler>,
     /// How the model came to be.
     #[serde(default)]
     pub provenance: Provenance,
@@ -72,6 +76,16 @@ impl std::fmt::Display for StudentSampler {
             StudentSampler::Encoder => "encoder",
         })
     }
+}
+
+/// The sampler that the makers of a model chose.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct UsualSampler {
+    /// The sampler.
+    pub sampler: SamplerKind,
+    /// How its steps are spread over time.
+    pub spacing: Spacing,
 }
 
 /// How guidance enters a model. Every weight here is w of x̂_w = (1 + w) x̂_c − w x̂_∅; the guidance scale that
@@ -226,6 +240,7 @@ mod tests {
             resolution: [1, 32, 32],
             classes: vec!["a".into(), "b".into()],
             clip: true,
+            usual: None,
             provenance: Provenance::default(),
         }
     }

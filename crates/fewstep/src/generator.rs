@@ -10,7 +10,7 @@ use fewstep_diffusion::random::{self, Purpose};
 use fewstep_diffusion::sampler::{self, Observer, SamplerKind, StepNoise};
 use fewstep_diffusion::{
     Clipped, Conditioning, Denoiser, GridError, Guidance, Guided, Role, Spacing, StudentSampler,
-    TimeGrid, Warning,
+    TimeGrid, UsualSampler, Warning,
 };
 use fewstep_formats::Model;
 
@@ -62,7 +62,10 @@ impl Generator {
                 ..
             } => Sampler::Stochastic,
             Role::Student { .. } => Sampler::Deterministic,
-            Role::Teacher => Sampler::Teacher(SamplerKind::Ddim, Spacing::Uniform),
+            Role::Teacher => match self.model.recipe.usual {
+                Some(UsualSampler { sampler, spacing }) => Sampler::Teacher(sampler, spacing),
+                None => Sampler::Teacher(SamplerKind::Ddim, Spacing::Uniform),
+            },
         }
     }
 
@@ -249,6 +252,7 @@ impl Generator {
         Conditioning {
             classes: (!recipe.classes.is_empty()).then(|| classes.to_vec()),
             w: Some(vec![w; classes.len()]),
+            ..Conditioning::default()
         }
     }
 

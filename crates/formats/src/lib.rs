@@ -7,8 +7,10 @@
 mod atomic;
 mod diffusers;
 mod error;
+mod folder;
 mod model;
 
 pub use atomic::{write_atomically, write_json_atomically};
 pub use error::FormatError;
+pub use folder::Pipeline;
 pub use model::{Model, Precision, WEIGHTS_FILE};

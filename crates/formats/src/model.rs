@@ -1,10 +1,10 @@
 //! A network with its sampler recipe, in memory and on disk.
 
-use crate::{FormatError, diffusers, write_atomically, write_json_atomically};
+use crate::{FormatError, diffusers, folder, write_atomically, write_json_atomically};
 use burn::module::Module;
 use burn::store::{
     BurnToPyTorchAdapter, ChainAdapter, FloatCastAdapter, ModuleSnapshot, ModuleStore,
-    PyTorchToBurnAdapter, SafetensorsStore,
+    SafetensorsStore,
 };
 use burn::tensor::{DType, Device};
 use fewstep_diffusion::{DiffusionModel, SamplerRecipe, Schedule};
@@ -119,36 +119,15 @@ impl Model {
         let mut network =
             UNet::new(&description.network, 0, device).map_err(|e| bad(e.to_string()))?;
         Schedule::new(description.recipe.schedule.clone()).map_err(|e| bad(e.to_string()))?;
-        let mut store = SafetensorsStore::from_bytes(Some(bytes))
-            .with_from_adapter(ChainAdapter::new(
-                PyTorchToBurnAdapter,
-                FloatCastAdapter::to(DType::F32),
-            ))
-            .skip_enum_variants(true)
-            .allow_partial(true)
-            .validate(false);
-        let result = store
-            .apply_to(&mut network)
+        let mut store = SafetensorsStore::from_bytes(Some(bytes));
+        let tensors = store
+            .get_all_tensors()
             .map_err(|e| FormatError::NotSafetensors {
                 origin: origin.into(),
                 reason: e.to_string(),
             })?;
-        let missing = result
-            .missing
-            .iter()
-            .map(|(name, _)| format!("`{name}` is missing"));
-        let unused = result
-            .unused
-            .iter()
-            .map(|name| format!("`{name}` is not part of it"));
-        let wrong = result.errors.iter().map(ToString::to_string);
-        let problems: Vec<String> = missing.chain(unused).chain(wrong).collect();
-        if !problems.is_empty() {
-            return Err(FormatError::Mismatch {
-                origin: origin.into(),
-                problems,
-            });
-        }
+        let tensors = tensors.values().cloned().collect();
+        folder::apply(&mut network, tensors, origin)?;
         Ok(Self {
             network,
             recipe: description.recipe,
@@ -232,10 +211,8 @@ mod tests {
             attention: vec![false, false],
             head: 8,
             groups: 4,
-            resampling: Default::default(),
-            dropout: 0.0,
             classes: 2,
-            w: None,
+            ..UNetConfig::default()
         };
         Model {
             network: UNet::new(&config, 3, &Device::flex()).expect("valid"),
@@ -248,6 +225,7 @@ mod tests {
                 resolution: [1, 8, 8],
                 classes: vec!["a".into(), "b".into()],
                 clip: true,
+                usual: None,
                 provenance: Provenance::default(),
             },
         }

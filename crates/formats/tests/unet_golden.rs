@@ -25,7 +25,7 @@ fn compare(name: &str) {
     let z = Tensor::from_data(TensorData::new(golden.z, [batch, 2, 8, 8]), &device);
     let conditioning = Conditioning {
         classes: Some(golden.classes),
-        w: None,
+        ..Conditioning::default()
     };
     let output = model.network.forward(z, &golden.time, &conditioning);
     let output = output.into_data().try_to_vec::<f32>().expect("f32 data");

@@ -1,6 +1,7 @@
-//! The pixel U-Net.
+//! The U-Net.
 
-use crate::block::{AttentionBlock, ResnetBlock, norm_silu};
+use crate::attention::Attention;
+use crate::block::{ResnetBlock, norm_silu};
 use crate::embedding::{TimestepEmbedding, time_sinusoid, w_sinusoid};
 use crate::init::Init;
 use crate::resample::{Resample, conv, fold_patches, unfold_patches};
@@ -11,7 +12,7 @@ use burn::nn::{Embedding, GroupNorm};
 use burn::tensor::{Device, Int, Tensor, TensorData};
 use fewstep_diffusion::{Conditioning, Network};
 
-/// The pixel U-Net of [`UNetConfig`]; see there.
+/// The U-Net of [`UNetConfig`]; see there.
 #[derive(Module, Debug)]
 pub struct UNet {
     conv_in: Conv2d,
@@ -29,20 +30,20 @@ pub struct UNet {
 #[derive(Module, Debug)]
 struct DownBlock {
     resnets: Vec<ResnetBlock>,
-    attentions: Vec<AttentionBlock>,
+    attentions: Vec<Attention>,
     downsamplers: Vec<Resample>,
 }
 
 #[derive(Module, Debug)]
 struct MidBlock {
     resnets: Vec<ResnetBlock>,
-    attentions: Vec<AttentionBlock>,
+    attentions: Vec<Attention>,
 }
 
 #[derive(Module, Debug)]
 struct UpBlock {
     resnets: Vec<ResnetBlock>,
-    attentions: Vec<AttentionBlock>,
+    attentions: Vec<Attention>,
     upsamplers: Vec<Resample>,
 }
 
@@ -54,25 +55,28 @@ impl UNet {
     pub fn new(config: &UNetConfig, seed: u64, device: &Device) -> Result<Self, ConfigError> {
         config.validate()?;
         let init = &mut Init::new(seed, device);
-        let [first, last] = [config.widths[0], config.widths[config.widths.len() - 1]];
+        let (first, last) = (config.widths[0], config.widths.len() - 1);
         let folded = config.channels * config.patch * config.patch;
         let embedding_dim = config.embedding_dim();
         // The w projection comes last, so that a student has its teacher's parameters under the same numbers.
         let mut skips = vec![first];
         Ok(Self {
-            conv_in: init.conv(folded, first, 3, 1),
+            conv_in: init.conv(folded + config.beside, first, 3, 1),
             class_embedding: (config.classes > 0)
                 .then(|| init.embedding(config.classes + 1, embedding_dim)),
             down_blocks: down_blocks(init, config, &mut skips),
             mid_block: MidBlock {
                 resnets: (0..2)
-                    .map(|_| ResnetBlock::new(init, config, last, last))
+                    .map(|_| {
+                        let width = config.widths[last];
+                        ResnetBlock::new(init, config.resnets(), width, width)
+                    })
                     .collect(),
-                attentions: vec![AttentionBlock::new(init, config, last)],
+                attentions: vec![Attention::new(init, config, last)],
             },
             up_blocks: up_blocks(init, config, skips),
             conv_norm_out: init.group_norm(config.groups, first),
-            conv_out: init.zero_conv(first, folded),
+            conv_out: init.zero_conv(first, folded, 3),
             time_embedding: TimestepEmbedding::new(init, first, embedding_dim, config.w),
             config: config.clone(),
         })
@@ -107,35 +111,38 @@ impl UNet {
 
 impl Network for UNet {
     fn forward(&self, z: Tensor<4>, time: &[f64], conditioning: &Conditioning) -> Tensor<4> {
-        let embedding = self.embed(time, conditioning, &z.device());
-        let mut h = conv(&self.conv_in, fold_patches(z, self.config.patch));
+        let embedding = &self.embed(time, conditioning, &z.device());
+        let text = conditioning.text.as_ref().map(|text| &text.states);
+        let mut input = vec![fold_patches(z, self.config.patch)];
+        input.extend(conditioning.beside.clone());
+        let mut h = conv(&self.conv_in, Tensor::cat(input, 1));
         let mut skips = vec![h.clone()];
         for block in &self.down_blocks {
             for (index, resnet) in block.resnets.iter().enumerate() {
-                h = resnet.forward(h, embedding.clone());
+                h = resnet.forward(h, Some(embedding));
                 if let Some(attention) = block.attentions.get(index) {
-                    h = attention.forward(h);
+                    h = attention.forward(h, text);
                 }
                 skips.push(h.clone());
             }
             for down in &block.downsamplers {
-                h = down.down(h, embedding.clone());
+                h = down.down(h, embedding);
                 skips.push(h.clone());
             }
         }
-        h = self.mid_block.forward(h, &embedding);
+        h = self.mid_block.forward(h, embedding, text);
         for block in &self.up_blocks {
             for (index, resnet) in block.resnets.iter().enumerate() {
                 let skip = skips
                     .pop()
                     .expect("one skip per residual block on the way up");
-                h = resnet.forward(Tensor::cat(vec![h, skip], 1), embedding.clone());
+                h = resnet.forward(Tensor::cat(vec![h, skip], 1), Some(embedding));
                 if let Some(attention) = block.attentions.get(index) {
-                    h = attention.forward(h);
+                    h = attention.forward(h, text);
                 }
             }
             for up in &block.upsamplers {
-                h = up.up(h, embedding.clone());
+                h = up.up(h, embedding);
             }
         }
         let h = norm_silu(&self.conv_norm_out, h, None);
@@ -144,22 +151,18 @@ impl Network for UNet {
 }
 
 impl MidBlock {
-    fn forward(&self, h: Tensor<4>, embedding: &Tensor<2>) -> Tensor<4> {
-        let h = self.resnets[0].forward(h, embedding.clone());
-        let h = self.attentions.iter().fold(h, |h, a| a.forward(h));
-        self.resnets[1].forward(h, embedding.clone())
+    fn forward(&self, h: Tensor<4>, embedding: &Tensor<2>, text: Option<&Tensor<3>>) -> Tensor<4> {
+        let h = self.resnets[0].forward(h, Some(embedding));
+        let attentions = self.attentions.iter();
+        let h = attentions.fold(h, |h, attention| attention.forward(h, text));
+        self.resnets[1].forward(h, Some(embedding))
     }
 }
 
-fn attentions(
-    init: &mut Init,
-    config: &UNetConfig,
-    level: usize,
-    count: usize,
-) -> Vec<AttentionBlock> {
+fn attentions(init: &mut Init, config: &UNetConfig, level: usize, count: usize) -> Vec<Attention> {
     let count = if config.attention[level] { count } else { 0 };
     (0..count)
-        .map(|_| AttentionBlock::new(init, config, config.widths[level]))
+        .map(|_| Attention::new(init, config, level))
         .collect()
 }
 
@@ -170,7 +173,7 @@ fn down_blocks(init: &mut Init, config: &UNetConfig, skips: &mut Vec<usize>) -> 
     for (level, &to) in config.widths.iter().enumerate() {
         let mut resnets = Vec::with_capacity(config.blocks);
         for _ in 0..config.blocks {
-            resnets.push(ResnetBlock::new(init, config, width, to));
+            resnets.push(ResnetBlock::new(init, config.resnets(), width, to));
             width = to;
             skips.push(width);
         }
@@ -200,7 +203,7 @@ fn up_blocks(init: &mut Init, config: &UNetConfig, mut skips: Vec<usize>) -> Vec
             let skip = skips
                 .pop()
                 .expect("one skip per residual block on the way up");
-            resnets.push(ResnetBlock::new(init, config, width + skip, to));
+            resnets.push(ResnetBlock::new(init, config.resnets(), width + skip, to));
             width = to;
         }
         let attentions = attentions(init, config, level, config.blocks + 1);
@@ -232,7 +235,7 @@ mod tests {
             resampling: Resampling::Conv,
             dropout: 0.0,
             classes: 3,
-            w: None,
+            ..UNetConfig::default()
         }
     }
 
@@ -255,6 +258,7 @@ mod tests {
         let conditioning = Conditioning {
             classes: Some(vec![Some(1), None]),
             w,
+            ..Conditioning::default()
         };
         let output = network.forward(z, &[100.0, 900.0], &conditioning);
         assert_eq!(output.dims(), [2, 1, 16, 16]);

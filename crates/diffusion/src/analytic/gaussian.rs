@@ -137,7 +137,7 @@ mod tests {
         let denoiser = GaussianDenoiser::new(Schedule::default(), vec![first, second], all);
         let conditioning = Conditioning {
             classes: Some(vec![Some(1), None, Some(0)]),
-            w: None,
+            ..Conditioning::default()
         };
         let z = per_sample([0.7; 3], &Device::flex());
         let v = denoiser.predict(z, &[0.5; 3], &conditioning).v();

@@ -45,7 +45,7 @@ impl Batch {
                 .classes
                 .as_ref()
                 .map(|classes| classes.iter().copied().map(Some).collect()),
-            w: None,
+            ..Conditioning::default()
         }
     }
 }

@@ -117,7 +117,7 @@ impl TrainRecipe {
             resampling: self.network.resampling,
             dropout: self.network.dropout,
             classes: dataset.classes.len(),
-            w: None,
+            ..UNetConfig::default()
         };
         config.validate()?;
         config.validate_size(dataset.shape.height, dataset.shape.width)?;
@@ -143,6 +143,7 @@ impl TrainRecipe {
             ],
             classes: dataset.classes.clone(),
             clip: true,
+            usual: None,
             provenance: Provenance {
                 method: "denoising".into(),
                 ..Provenance::default()

@@ -25,10 +25,8 @@ pub(crate) fn teacher() -> Model {
         attention: vec![false, false],
         head: 8,
         groups: 4,
-        resampling: Default::default(),
-        dropout: 0.0,
         classes: 3,
-        w: None,
+        ..UNetConfig::default()
     };
     let recipe = SamplerRecipe {
         version: 1,
@@ -39,6 +37,7 @@ pub(crate) fn teacher() -> Model {
         resolution: [1, 16, 16],
         classes: ["circle", "square", "star"].map(String::from).to_vec(),
         clip: true,
+        usual: None,
         provenance: Provenance::default(),
     };
     with_weights(config, recipe)
