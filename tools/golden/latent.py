@@ -24,7 +24,8 @@ VERSIONS = f"diffusers {diffusers.__version__}, transformers {transformers.__ver
 TEXT = 12
 CORPUS = ["a photograph of an orange cat", "an oil painting of a lighthouse by the sea", "grinning face with big eyes",
           "the cat's house, 1990s style!", "two cats and three dogs"]
-PROMPTS = ["", "a photo of a cat", "An  OIL painting of   the cat's lighthouse, 1990s!", "naïve café 猫 🙂",
+PROMPTS = ["", "a photo of a cat", "An  OIL painting of   the cat's lighthouse, 1990s!", "naïve café 猫 🙂 Ünder STRAẞE don't 3½ x²",
+           "cat!!! <|endoftext|> a-b_c <|STARTOFTEXT|>\t\n dog's...", "Å Å ﬁ Ⅷ İstanbul \u200b\u00ad!",
            " ".join(["a cat and a dog"] * 12)]
 PROMPT, NEGATIVE = "a photograph of the cat", "dogs"
 
@@ -112,6 +113,27 @@ def tiled(vae):
     return {"tiled.z": z, "tiled.decoded": decoded}
 
 
+@torch.no_grad()
+def filling(pipe):
+    """What the inpainting pipeline gives the U-Net beside its latents; means in the place of random latents."""
+    generator = torch.Generator().manual_seed(7)
+    picture = torch.randint(0, 256, (1, 3, 16, 16), generator=generator).float()
+    mask = torch.zeros(1, 1, 16, 16)
+    mask[..., 4:11, 3:12] = 1
+    masked = (picture / 127.5 - 1) * (mask < 0.5)
+    encode = pipe.vae.encode
+
+    def certain(x):
+        encoded = encode(x)
+        encoded.latent_dist.sample = lambda generator=None: encoded.latent_dist.mean
+        return encoded
+
+    pipe.vae.encode = certain
+    mask_latents, latents = pipe.prepare_mask_latents(mask, masked, 1, 16, 16, torch.float32, "cpu", None, False)
+    pipe.vae.encode = encode
+    return {"fill.picture": picture, "fill.mask": mask * 255, "fill.beside": torch.cat([mask_latents, latents], 1)}
+
+
 def steps(pipe, name, scheduler, **arguments):
     """Latents after every step of a whole pipeline, and the picture."""
     pipe.scheduler, seen = scheduler, []
@@ -123,11 +145,15 @@ def steps(pipe, name, scheduler, **arguments):
 
 
 def all_schedulers(pipe):
-    golden = {}
+    """DDIM's linspace is left out: diffusers steps to t - 1000 / N there, which is not its next timestep. With 5 steps
+    its other spacings have no such gap."""
+    golden = {"start": latents(6)}
     for name, kind in SCHEDULERS.items():
         for spacing in ("leading", "trailing", "linspace"):
+            if (name, spacing) == ("ddim", "linspace"):
+                continue
             scheduler = kind.from_config(pipe.scheduler.config, timestep_spacing=spacing)
-            golden |= steps(pipe, f"{name}/{spacing}", scheduler, num_inference_steps=6)
+            golden |= steps(pipe, f"{name}/{spacing}", scheduler, num_inference_steps=5)
     return golden
 
 
@@ -175,7 +201,8 @@ def main():
                                            timestep_spacing="trailing"))
     pipe = pipeline(StableDiffusionPipeline, autoencoder(brain), words, text_encoder(words, "gelu", brain),
                     unet(brain, **two), scheduler)
-    golden = modules(pipe) | steps(pipe, "ddim/trailing", scheduler, num_inference_steps=6)
+    golden = modules(pipe) | {"start": latents(6)} | steps(
+        pipe, "ddim/trailing", scheduler, num_inference_steps=5)
     write("sd2", pipe, golden, brain, max_shard_size="20KB")
 
     words = tokenizer("<|endoftext|>")
@@ -193,7 +220,7 @@ def main():
 
     pipe = pipeline(StableDiffusionInpaintPipeline, autoencoder(half), words, text_encoder(words, "quick_gelu", half),
                     unet(half, in_channels=9), DDIMScheduler(**SD1))
-    golden = modules(pipe, beside=5)
+    golden = modules(pipe, beside=5) | filling(pipe)
     write("inpaint", pipe, golden, half)
 
 

@@ -166,7 +166,7 @@ impl Generator {
         self.walk(noise, conditioning, request, samples, &mut sampler::ignore)
     }
 
-    fn walk(
+    pub(crate) fn walk(
         &self,
         noise: Tensor<4>,
         conditioning: &Conditioning,

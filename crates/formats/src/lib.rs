@@ -12,5 +12,5 @@ mod model;
 
 pub use atomic::{write_atomically, write_json_atomically};
 pub use error::FormatError;
-pub use folder::Pipeline;
+pub use folder::{ClipTokenizer, Pipeline, Tokens};
 pub use model::{Model, Precision, WEIGHTS_FILE};

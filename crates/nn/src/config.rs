@@ -238,7 +238,7 @@ impl UNetConfig {
     }
 
     /// Number of attention heads of a level.
-    pub(crate) fn heads_of(&self, level: usize) -> usize {
+    pub fn heads_of(&self, level: usize) -> usize {
         let heads = self.heads.get(level).copied();
         heads.unwrap_or_else(|| self.widths[level] / self.head)
     }

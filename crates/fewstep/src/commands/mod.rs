@@ -1,8 +1,11 @@
 //! One file per verb.
 
 pub(crate) mod distill;
+pub(crate) mod drawing;
+pub(crate) mod edit;
 pub(crate) mod eval;
 pub(crate) mod info;
+pub(crate) mod inpaint;
 pub(crate) mod plan;
 pub(crate) mod quickstart;
 pub(crate) mod restyle;

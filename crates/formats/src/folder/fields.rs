@@ -101,6 +101,13 @@ impl Fields {
     }
 }
 
+impl From<Fields> for Value {
+    /// What nobody has read yet.
+    fn from(fields: Fields) -> Self {
+        Self::Object(fields.values)
+    }
+}
+
 /// Numbers are the same whether written as 1 or 1.0; a list of one value over and over is that value.
 fn same(given: &Value, supported: &Value) -> bool {
     match given {

@@ -5,8 +5,10 @@ mod clip;
 mod fields;
 mod pipeline;
 mod scheduler;
+mod tokenizer;
 mod unet;
 mod weights;
 
 pub use pipeline::Pipeline;
+pub use tokenizer::{ClipTokenizer, Tokens};
 pub(crate) use weights::apply;

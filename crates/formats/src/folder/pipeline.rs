@@ -2,12 +2,13 @@
 
 use super::fields::Fields;
 use super::scheduler::Scheduler;
+use super::tokenizer::{ClipTokenizer, Tokens};
 use super::{autoencoder, clip, scheduler, unet, weights};
-use crate::{FormatError, Model};
+use crate::{FormatError, Model, write_atomically, write_json_atomically};
 use burn::tensor::Device;
-use fewstep_diffusion::{Guidance, Provenance, Role, SamplerRecipe, StudentSampler};
+use fewstep_diffusion::{Guidance, Provenance, Role, SamplerRecipe, StudentSampler, Text};
 use fewstep_nn::{ClipText, Codec, UNet, UNetConfig};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 /// A latent diffusion model: the U-Net with its sampler recipe, and what turns texts and pictures into what the
 /// U-Net understands.
@@ -17,8 +18,12 @@ pub struct Pipeline {
     pub model: Model,
     /// Pictures to latents and back.
     pub codec: Codec,
-    /// Texts to states.
+    /// Texts to tokens.
+    pub tokenizer: ClipTokenizer,
+    /// Tokens to states.
     pub text_encoder: ClipText,
+    /// The folder that it was read from.
+    folder: PathBuf,
 }
 
 impl Pipeline {
@@ -45,7 +50,9 @@ impl Pipeline {
         weights::load(&mut network, &unet_folder, weights::UNET)?;
         let codec = autoencoder::load(&folder.join("vae"), device)?;
         let text_encoder = clip::load(&folder.join("text_encoder"), device)?;
-        let fits = fit(&file.network, &codec, &text_encoder);
+        let length = text_encoder.config().positions;
+        let tokenizer = ClipTokenizer::load(&folder.join("tokenizer"), length)?;
+        let fits = fit(&file.network, &codec, &text_encoder, &tokenizer);
         fits.map_err(|reason| FormatError::BadDescription {
             origin: folder.display().to_string(),
             reason,
@@ -53,9 +60,61 @@ impl Pipeline {
         Ok(Self {
             model: Model { network, recipe },
             codec,
+            tokenizer,
             text_encoder,
+            folder: folder.into(),
         })
     }
+
+    /// Writes a folder with another U-Net in the place of this model's, a student as a rule: the other parts are copied
+    /// as they are. diffusers' `StableDiffusionPipeline` reads it and gives a student its w (as the guidance scale,
+    /// 1 + w).
+    ///
+    /// # Errors
+    /// When the folder cannot be written.
+    pub fn save_with(&self, model: &Model, folder: &Path) -> Result<(), FormatError> {
+        for part in PARTS {
+            copy_folder(&self.folder.join(part), &folder.join(part))?;
+        }
+        model.save(folder)?;
+        let path = self.folder.join("model_index.json");
+        let mut index: serde_json::Value = Fields::read(&path)?.into();
+        index["scheduler"] = serde_json::json!(["diffusers", "DDIMScheduler"]);
+        write_json_atomically(&folder.join("model_index.json"), &index)
+    }
+}
+
+impl Pipeline {
+    /// The states of prompts, each with those of the negative prompt; and what was cut off prompts that were too
+    /// long.
+    pub fn text(&self, prompts: &[String], negative: &str) -> (Text, Vec<Option<String>>) {
+        let tokens: Vec<Tokens> = prompts.iter().map(|p| self.tokenizer.encode(p)).collect();
+        let empty = vec![self.tokenizer.encode(negative).numbers];
+        let numbers: Vec<Vec<u32>> = tokens.iter().map(|t| t.numbers.clone()).collect();
+        let states = self.text_encoder.forward(&numbers);
+        let empty = self.text_encoder.forward(&empty).expand(states.dims());
+        let cut = tokens.into_iter().map(|tokens| tokens.cut).collect();
+        (Text { states, empty }, cut)
+    }
+}
+
+/// What a student takes over from its teacher.
+const PARTS: [&str; 3] = ["vae", "text_encoder", "tokenizer"];
+
+/// Copies the files of one folder.
+fn copy_folder(from: &Path, to: &Path) -> Result<(), FormatError> {
+    let unread = |source| FormatError::Read {
+        path: from.into(),
+        source,
+    };
+    for entry in std::fs::read_dir(from).map_err(unread)? {
+        let entry = entry.map_err(unread)?;
+        if entry.path().is_file() {
+            let bytes = std::fs::read(entry.path()).map_err(unread)?;
+            write_atomically(&to.join(entry.file_name()), &bytes)?;
+        }
+    }
+    Ok(())
 }
 
 /// Which libraries the parts come from: a part of another kind is refused before anything is read.
@@ -137,7 +196,19 @@ fn recipe(folder: &Path, file: &unet::UNetFile) -> Result<SamplerRecipe, FormatE
 }
 
 /// Whether the parts understand one another.
-fn fit(network: &UNetConfig, codec: &Codec, text: &ClipText) -> Result<(), String> {
+fn fit(
+    network: &UNetConfig,
+    codec: &Codec,
+    text: &ClipText,
+    tokenizer: &ClipTokenizer,
+) -> Result<(), String> {
+    let (words, known) = (tokenizer.vocabulary(), text.config().vocabulary);
+    if words > known {
+        return Err(format!(
+            "the tokenizer has {words} tokens, and the text encoder knows {known}"
+        ));
+    }
+
     let latents = codec.latent_channels();
     if latents != network.channels {
         return Err(format!(

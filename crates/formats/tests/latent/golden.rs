@@ -1,13 +1,15 @@
 //! The stored models and numbers.
 
 use burn::tensor::{Device, Tensor, TensorData};
+use fewstep_diffusion::ScheduleConfig;
 use fewstep_formats::Pipeline;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 /// One of the folders that the script wrote.
 pub(crate) struct Golden {
     folder: PathBuf,
     numbers: Vec<u8>,
+    clean_end: bool,
 }
 
 impl Golden {
@@ -18,11 +20,28 @@ impl Golden {
         Self {
             folder,
             numbers: numbers.expect("the golden file is committed"),
+            clean_end: false,
         }
     }
 
+    /// The same with a schedule that ends at a clean picture.
+    pub(crate) fn ending_clean(self) -> Self {
+        Self {
+            clean_end: true,
+            ..self
+        }
+    }
+
+    pub(crate) fn folder(&self) -> &Path {
+        &self.folder
+    }
+
     pub(crate) fn pipeline(&self) -> Pipeline {
-        Pipeline::load(&self.folder, &Device::flex()).expect("a whole model")
+        let mut pipeline = Pipeline::load(&self.folder, &Device::flex()).expect("a whole model");
+        if let ScheduleConfig::Discrete { clean_end, .. } = &mut pipeline.model.recipe.schedule {
+            *clean_end |= self.clean_end;
+        }
+        pipeline
     }
 
     /// The tokens of the stored prompts.

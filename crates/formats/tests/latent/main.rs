@@ -3,3 +3,6 @@
 
 mod golden;
 mod networks;
+mod pipelines;
+mod refusals;
+mod writing;
