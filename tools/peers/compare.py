@@ -1,11 +1,11 @@
 """Times our operations, the framework's stock ones and PyTorch's side by side, and prints a table of ratios.
 
-    cargo build --release -p fewstep-kernels --example peers
+    cargo build --release --example peers
     python tools/peers/compare.py [--threads 2] [--clock wall] [--rounds 9] [workload name prefixes]
 
 Each side is a process that waits for its turn: for each workload, the sides take turns round by round, so
 that whatever else the machine does slows all of them alike. A workload is one line of JSON, and so is
-the answer; `worker.py` and `crates/kernels/examples/peers` are the two implementations.
+the answer; `worker.py` and `crates/distill/examples/peers` are the two implementations.
 
 On a machine that others use too, `--threads 1 --clock processor` counts only the time that each side ran.
 """
@@ -48,6 +48,20 @@ def attention(batch, heads, tokens, dim):
     }
 
 
+FASHION = {"channels": 1, "patch": 2, "widths": [32, 64], "blocks": 1, "attention": [False, False], "head": 16, "groups": 16, "classes": 10}
+CIFAR = {"channels": 3, "patch": 2, "widths": [64, 96], "blocks": 1, "attention": [False, True], "head": 32, "groups": 16, "classes": 10}
+
+
+def step(method, name, batch, config):
+    return f"{method} update, {name}, batch {batch}", {
+        "op": "step",
+        "method": method,
+        "batch": batch,
+        "side": 32,
+        "config": config,
+    }
+
+
 WORKLOADS = [
     conv(64, 4, 32, 16),
     conv(64, 32, 32, 16),
@@ -67,6 +81,8 @@ WORKLOADS = [
     attention(4, 8, 1024, 40),
     ("U-Net 32-64, batch 64, 16x16x4", {"op": "unet", "batch": 64, "size": 16, "config": SMALL}),
     ("U-Net 64-128-128, batch 16, 32x32x3", {"op": "unet", "batch": 16, "size": 32, "config": LARGE}),
+    *[step(method, "Fashion-MNIST", 64, FASHION) for method in ("teacher", "stage-one", "stage-two")],
+    *[step(method, "CIFAR-10", 64, CIFAR) for method in ("teacher", "stage-one", "stage-two")],
 ]
 
 
@@ -89,7 +105,14 @@ class Side:
         self.process.wait()
 
 
-def sides(threads):
+def passes(workload):
+    """What is timed of a workload: its name, and whether it goes backward."""
+    if workload["op"] == "step":
+        return [("whole", True)]
+    return [("forward", False), ("training step" if workload["op"] == "unet" else "forward + backward", True)]
+
+
+def sides(threads, workload):
     environment = os.environ | {
         "RAYON_NUM_THREADS": str(threads),
         "OMP_NUM_THREADS": str(threads),
@@ -102,13 +125,16 @@ def sides(threads):
         "stock": [str(RUST), "stock"],
         "torch": [sys.executable, str(HERE / "worker.py"), str(threads)],
     }
+    if workload["op"] == "step":
+        # The networks of the product know only our operations.
+        del commands["stock"]
     return [Side(name, command, environment) for name, command in commands.items()]
 
 
 def measure(workload, backward, rounds, threads, clock):
     """The rounds' times of each side. Every workload gets processes of its own."""
     line = json.dumps(workload | {"backward": backward})
-    all_sides = sides(threads)
+    all_sides = sides(threads, workload)
     for side in all_sides:
         side.round(line)
     times = {side.name: [] for side in all_sides}
@@ -138,12 +164,13 @@ def main():
     for name, workload in WORKLOADS:
         if arguments.prefixes and not any(name.startswith(p) for p in arguments.prefixes):
             continue
-        for backward in (False, True):
+        for what, backward in passes(workload):
             times, peaks = measure(workload, backward, arguments.rounds, arguments.threads, arguments.clock)
             middle = {side: statistics.median(t) for side, t in times.items()}
-            what = "training step" if backward and workload["op"] == "unet" else "forward + backward" if backward else "forward"
 
             def ratio(other):
+                if other not in times:
+                    return ""
                 of_rounds = statistics.median(a / b for a, b in zip(times["ours"], times[other]))
                 return f"{of_rounds:.2f} ({min(times['ours']) / min(times[other]):.2f})"
 

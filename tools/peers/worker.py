@@ -1,6 +1,6 @@
 """Times one workload per line of standard input with PyTorch, and answers each with a line of its own.
 
-The other side, which speaks the same protocol, is `crates/kernels/examples/peers`.
+The other side, which speaks the same protocol, is `crates/distill/examples/peers`.
 """
 
 import json
@@ -12,6 +12,8 @@ import time
 import torch
 import torch.nn as nn
 import torch.nn.functional as F
+
+import steps
 
 ROUND_SECONDS = 0.1
 HEADS = 4
@@ -162,6 +164,8 @@ def prepare(op, backward, **w):
         return call_of(F.scaled_dot_product_attention, leaves, backward)
     if op == "unet":
         return network(w["batch"], w["size"], w["config"], backward)
+    if op == "step":
+        return steps.step(**w)
     raise ValueError(f"unknown operation {op}")
 
 

@@ -65,15 +65,21 @@ impl Conditioning {
 }
 
 /// A network: noisy pictures in, something of the same shape out.
-pub trait Network {
+pub trait Network: Sync {
     /// # Shapes
     /// - `z` and output: `[batch, channels, height, width]`
     /// - `time`: one value per sample, in the network's units (see [`Schedule::network_time`])
     fn forward(&self, z: Tensor<4>, time: &[f64], conditioning: &Conditioning) -> Tensor<4>;
+
+    /// Whether a forward pass in training draws from the framework's generator (dropout). Such passes must come one
+    /// after another to be reproducible.
+    fn draws(&self) -> bool {
+        false
+    }
 }
 
 /// Predicts the clean picture (and with it the noise and the velocity) from a noisy one.
-pub trait Denoiser {
+pub trait Denoiser: Sync {
     /// # Shapes
     /// - `z`: `[batch, channels, height, width]`
     /// - `t`: one time in [0, 1] per sample
@@ -176,7 +182,7 @@ mod tests {
     use crate::analytic::{Gaussian, GaussianDenoiser};
     use crate::per_sample;
     use burn::tensor::Device;
-    use std::cell::RefCell;
+    use std::sync::Mutex;
 
     fn values(tensor: Tensor<4>) -> Vec<f32> {
         tensor.into_data().try_to_vec().expect("f32 data")
@@ -205,12 +211,12 @@ mod tests {
     /// Notes the times that it is given; answers with a constant.
     struct Constant {
         output: f64,
-        times: RefCell<Vec<f64>>,
+        times: Mutex<Vec<f64>>,
     }
 
     impl Network for Constant {
         fn forward(&self, z: Tensor<4>, time: &[f64], _: &Conditioning) -> Tensor<4> {
-            self.times.borrow_mut().extend(time);
+            self.times.lock().expect("whole").extend(time);
             z.zeros_like() + self.output
         }
     }
@@ -229,7 +235,7 @@ mod tests {
             let model = DiffusionModel {
                 network: Constant {
                     output: 0.7,
-                    times: RefCell::default(),
+                    times: Mutex::default(),
                 },
                 schedule: Schedule::default(),
                 prediction,
@@ -237,7 +243,7 @@ mod tests {
             let answer = model.predict(z.clone(), &[0.5, 1.0], &Conditioning::default());
             assert_eq!(values(read(&answer)), [0.7, 0.7]);
             assert_eq!(values(answer.z()), values(z.clone()));
-            let times = model.network.times.borrow();
+            let times = model.network.times.lock().expect("whole");
             assert!((times[0] - 500.0).abs() < 0.1 && (times[1] - 1000.0).abs() < 0.1);
         }
     }

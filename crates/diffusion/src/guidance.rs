@@ -48,7 +48,7 @@ mod tests {
     use crate::analytic::{Gaussian, GaussianDenoiser};
     use burn::tensor::Device;
     use proptest::prelude::*;
-    use std::cell::RefCell;
+    use std::sync::Mutex;
 
     const CLASS: Gaussian = Gaussian { mu: 0.4, s: 0.3 };
     const ALL: Gaussian = Gaussian { mu: -0.1, s: 0.7 };
@@ -109,12 +109,13 @@ mod tests {
     /// A model that notes what it is asked.
     struct Recording {
         inner: GaussianDenoiser,
-        asked: RefCell<Vec<Conditioning>>,
+        asked: Mutex<Vec<Conditioning>>,
     }
 
     impl Denoiser for Recording {
         fn predict(&self, z: Tensor<4>, t: &[f64], conditioning: &Conditioning) -> Prediction {
-            self.asked.borrow_mut().push(conditioning.clone());
+            let mut asked = self.asked.lock().expect("whole");
+            asked.push(conditioning.clone());
             self.inner.predict(z, t, conditioning)
         }
         fn schedule(&self) -> &Schedule {
@@ -126,14 +127,14 @@ mod tests {
     fn both_branches_go_in_one_call_of_two_evaluations() {
         let recording = Recording {
             inner: model(),
-            asked: RefCell::default(),
+            asked: Mutex::default(),
         };
         let guided = Guided::new(&recording);
         assert_eq!(guided.network_calls(), 2);
         assert_eq!(Guided::new(&guided).network_calls(), 4);
         let conditioning = Conditioning::classes([0; 3]).with_w(vec![2.0; 3]);
         guided.predict(batch(), &[0.5; 3], &conditioning);
-        let asked = recording.asked.borrow();
+        let asked = recording.asked.lock().expect("whole");
         assert_eq!(asked.len(), 1);
         let classes = Some([[Some(0); 3], [None; 3]].concat());
         assert_eq!((&asked[0].classes, &asked[0].w), (&classes, &None));

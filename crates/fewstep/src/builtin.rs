@@ -1,6 +1,7 @@
 //! What is embedded in the program: models, a sample of real pictures, and what measures them.
 
 use crate::failure::{Blame, Failure, Outcome};
+use crate::models;
 use crate::report::Row;
 use burn::tensor::Device;
 use fewstep_data::{DataConfig, Dataset, FASHION_MNIST_CLASSES, parse_idx};
@@ -62,14 +63,13 @@ const SAMPLE_LABELS: &[u8] = asset!("fashion-mnist-sample-labels-idx1-ubyte.gz")
 const CLASSIFIER: &[u8] = asset!("fashion-mnist-classifier.safetensors");
 const CLASSIFIER_REFERENCE: &[u8] = asset!("fashion-mnist-classifier-train.safetensors");
 
-/// The model `builtin:NAME`: of several, the one for this number of steps, else the one for the fewest.
+/// The model `builtin:NAME`; of several, the one that suits the number of steps.
 pub(crate) fn load(name: &str, steps: Option<usize>, device: &Device) -> Outcome<Model> {
-    let named = || MODELS.iter().filter(|model| model.name == name);
-    let exact = named().find(|model| model.steps == steps);
-    match exact.or_else(|| named().min_by_key(|model| model.steps)) {
-        Some(model) => {
+    let named: Vec<&Embedded> = MODELS.iter().filter(|model| model.name == name).collect();
+    match models::suited(named.iter().map(|model| model.steps), steps) {
+        Some(index) => {
             let origin = format!("builtin:{name}");
-            Model::from_bytes(model.weights.to_vec(), &origin, device).blame_work()
+            Model::from_bytes(named[index].weights.to_vec(), &origin, device).blame_work()
         }
         None => Err(Failure::input(format!(
             "there is no builtin model `{name}`; there are: {}",

@@ -13,6 +13,9 @@ use fewstep_diffusion::{
     TimeGrid, UsualSampler, Warning,
 };
 use fewstep_formats::Model;
+use fewstep_kernels::in_lanes;
+use rayon::current_num_threads;
+use std::sync::Mutex;
 
 /// A model ready to draw.
 pub struct Generator {
@@ -121,35 +124,46 @@ impl Generator {
         }
     }
 
-    /// Draws all pictures of a request; `progress` hears after each step how many pictures' worth of work is done.
+    /// Draws all pictures of a request, several batches side by side where there are several threads; `progress` hears
+    /// after each step how many pictures' worth of work is done.
     ///
     /// # Errors
     /// When the request contradicts the model's recipe.
     pub fn draw(
         &self,
         request: &Request,
-        progress: &mut dyn FnMut(usize),
+        progress: &mut (dyn FnMut(usize) + Send),
     ) -> Result<Vec<Picture>, DrawError> {
         self.check(request)?;
-        let mut pictures = Vec::with_capacity(request.classes.len());
-        for (part, classes) in request.classes.chunks(request.batch.max(1)).enumerate() {
-            let first = request.first + (part * request.batch.max(1)) as u64;
-            let samples: Vec<u64> = (first..first + classes.len() as u64).collect();
-            let noise = random::normal(
-                request.seed,
-                &samples,
-                Purpose::InitialNoise,
-                self.model.recipe.resolution,
-                &self.device,
-            );
-            let conditioning = self.conditioning(classes, request.w);
-            let before = pictures.len();
-            let drawn = self.walk(noise, &conditioning, request, &samples, &mut |step| {
-                progress(before + classes.len() * (step.index + 1) / step.total);
-            })?;
-            pictures.extend(to_pictures(drawn, self.shape()));
-        }
-        Ok(pictures)
+        let lane = request.classes.len().div_ceil(current_num_threads());
+        let batch = request.batch.min(lane).max(1);
+        let firsts = (request.first..).step_by(batch);
+        let batches = firsts.zip(request.classes.chunks(batch));
+        let work = Mutex::new((0, progress));
+        let drawn = in_lanes(
+            batches.collect(),
+            |(first, classes)| -> Result<_, DrawError> {
+                let samples: Vec<u64> = (first..first + classes.len() as u64).collect();
+                let noise = random::normal(
+                    request.seed,
+                    &samples,
+                    Purpose::InitialNoise,
+                    self.model.recipe.resolution,
+                    &self.device,
+                );
+                let conditioning = self.conditioning(classes, request.w);
+                let drawn = self.walk(noise, &conditioning, request, &samples, &mut |step| {
+                    if let Ok(mut work) = work.lock() {
+                        work.0 += classes.len();
+                        let done = work.0 / step.total;
+                        (work.1)(done);
+                    }
+                })?;
+                Ok(to_pictures(drawn, self.shape()))
+            },
+        );
+        let drawn: Result<Vec<_>, _> = drawn.into_iter().collect();
+        Ok(drawn?.concat())
     }
 
     /// From noise to a batch of pictures, `[batch, channels, height, width]`.

@@ -28,7 +28,7 @@ pub(crate) fn load_latent(reference: &str, device: &Device) -> Outcome<Option<Pi
     }
 }
 
-/// The model of a run: the one distilled for this number of steps, else the one for the fewest.
+/// The model of a run that suits the number of steps.
 fn choose(models: &Path, steps: Option<usize>, device: &Device) -> Outcome<Model> {
     let mut loaded = vec![];
     for folder in folders(models)? {
@@ -38,21 +38,35 @@ fn choose(models: &Path, steps: Option<usize>, device: &Device) -> Outcome<Model
         Role::Student { steps, .. } => steps,
         Role::Teacher => None,
     };
-    let exact = loaded
-        .iter()
-        .position(|model| trained(model).is_some() && trained(model) == steps);
-    let fewest = loaded
-        .iter()
-        .enumerate()
-        .min_by_key(|(_, model)| trained(model).unwrap_or(usize::MAX))
-        .map(|(index, _)| index);
-    match exact.or(fewest) {
+    match suited(loaded.iter().map(trained), steps) {
         Some(index) => Ok(loaded.swap_remove(index)),
         None => Err(Failure::input(format!(
             "{} holds no model yet: let the run finish its first phase",
             models.display()
         ))),
     }
+}
+
+/// Which of several models suits the number of steps best, given what each was trained for (`None`: any number):
+/// the nearest by ratio, of two equally near ones that for more steps; one for any number when more steps are
+/// asked for than any other was trained for. Without a number, the one for the fewest steps.
+pub(crate) fn suited(
+    trained: impl Iterator<Item = Option<usize>> + Clone,
+    steps: Option<usize>,
+) -> Option<usize> {
+    let most = trained.clone().flatten().max();
+    let any = trained.clone().position(|steps| steps.is_none());
+    if steps.is_some() && steps > most && any.is_some() {
+        return any;
+    }
+    let wanted = steps.unwrap_or(1) as f64;
+    let distance = |trained: usize| (trained as f64 / wanted).log2().abs();
+    trained
+        .enumerate()
+        .filter_map(|(index, trained)| trained.map(|trained| (index, trained)))
+        .min_by(|(_, a), (_, b)| distance(*a).total_cmp(&distance(*b)).then(b.cmp(a)))
+        .map(|(index, _)| index)
+        .or(any)
 }
 
 /// Model folders of a run, sorted by name.
@@ -65,4 +79,31 @@ pub(crate) fn folders(models: &Path) -> Outcome<Vec<PathBuf>> {
         .collect();
     folders.sort();
     Ok(folders)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::suited;
+
+    #[test]
+    fn the_nearest_number_of_steps_suits_best() {
+        let family = [None, Some(8), Some(4), Some(2), Some(1)];
+        let choice = |steps| suited(family.iter().copied(), steps).map(|index| family[index]);
+        for (asked, expected) in [
+            (None, Some(1)),
+            (Some(1), Some(1)),
+            (Some(2), Some(2)),
+            (Some(3), Some(4)),
+            (Some(5), Some(4)),
+            (Some(6), Some(8)),
+            (Some(8), Some(8)),
+            (Some(16), None),
+        ] {
+            assert_eq!(choice(asked), Some(expected), "{asked:?} steps");
+        }
+        let without_any = |steps| suited(family[1..].iter().copied(), steps);
+        assert_eq!(without_any(Some(16)), Some(0), "16 steps");
+        assert_eq!(suited([None].into_iter(), Some(4)), Some(0));
+        assert_eq!(suited([].into_iter(), Some(4)), None);
+    }
 }

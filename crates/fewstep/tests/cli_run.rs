@@ -217,6 +217,22 @@ fn killed_and_resumed_runs_equal_uninterrupted_ones() {
     assert_same_run(&whole, &killed, &["guided", "steps-4", "steps-2"]);
 }
 
+/// A batch goes through the network in parts, side by side where there are several threads.
+#[test]
+fn the_number_of_threads_changes_no_bit() {
+    let workspace = Workspace::new();
+    let train = workspace.recipe("train.toml", TRAIN);
+    for (threads, out) in [("1", "alone"), ("3", "together")] {
+        let mut command = workspace.command(&["train", &train, "--out", out]);
+        command.args(["--set", "network.dropout=0", "--set", "updates=4"]);
+        command.args(["--set", "optim.batch=80", "--set", "optim.micro_batch=40"]);
+        let status = command.env("RAYON_NUM_THREADS", threads).status();
+        assert!(status.is_ok_and(|status| status.success()));
+    }
+    let (alone, together) = (workspace.path("alone"), workspace.path("together"));
+    assert_same_run(&alone, &together, &["teacher"]);
+}
+
 /// Whatever lies half-written in the folder of checkpoints, a run resumes from the last whole one.
 #[test]
 fn a_half_written_checkpoint_is_passed_over() {

@@ -7,7 +7,10 @@ mod autodiff;
 mod cpu;
 mod extension;
 mod flex;
+mod lanes;
 mod reference;
+
+pub use lanes::in_lanes;
 
 use burn::backend::{Dispatch, DispatchDevice};
 use burn::tensor::{DType, Tensor};

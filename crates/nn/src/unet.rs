@@ -148,6 +148,10 @@ impl Network for UNet {
         let h = norm_silu(&self.conv_norm_out, h, None);
         unfold_patches(conv(&self.conv_out, h), self.config.patch)
     }
+
+    fn draws(&self) -> bool {
+        self.config.dropout > 0.0
+    }
 }
 
 impl MidBlock {

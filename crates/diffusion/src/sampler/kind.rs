@@ -112,16 +112,16 @@ mod tests {
     use crate::analytic::{Gaussian, GaussianDenoiser};
     use crate::{Prediction, Schedule, per_sample};
     use burn::tensor::Device;
-    use std::cell::Cell;
+    use std::sync::atomic::{AtomicUsize, Ordering};
 
     struct Counting {
         inner: GaussianDenoiser,
-        calls: Cell<usize>,
+        calls: AtomicUsize,
     }
 
     impl Denoiser for Counting {
         fn predict(&self, z: Tensor<4>, t: &[f64], conditioning: &Conditioning) -> Prediction {
-            self.calls.set(self.calls.get() + 1);
+            self.calls.fetch_add(1, Ordering::Relaxed);
             self.inner.predict(z, t, conditioning)
         }
         fn schedule(&self) -> &Schedule {
@@ -137,7 +137,7 @@ mod tests {
             for steps in [1, 2, 3, 20] {
                 let model = Counting {
                     inner: GaussianDenoiser::unconditional(Schedule::default(), data),
-                    calls: Cell::new(0),
+                    calls: AtomicUsize::new(0),
                 };
                 let grid = TimeGrid::uniform(steps);
                 let noise = per_sample([1.0], &Device::flex());
@@ -146,7 +146,8 @@ mod tests {
                 draw(kind, &model, noise, &none, &grid, &fresh, &mut |_| {
                     seen += 1
                 });
-                assert_eq!(model.calls.get(), network_calls(kind, steps), "{kind}");
+                let calls = model.calls.into_inner();
+                assert_eq!(calls, network_calls(kind, steps), "{kind}");
                 assert_eq!(seen, steps, "{kind} shows every step once");
             }
         }

@@ -38,6 +38,18 @@ impl Batch {
         self.len() == 0
     }
 
+    /// The batch in parts of at most so many pictures.
+    pub(crate) fn split(&self, most: usize) -> impl Iterator<Item = Batch> {
+        (0..self.len()).step_by(most).map(move |start| {
+            let end = self.len().min(start + most);
+            Batch {
+                pictures: self.pictures.clone().narrow(0, start, end - start),
+                classes: self.classes.as_ref().map(|all| all[start..end].to_vec()),
+                clock: self.clock + start as u64,
+            }
+        })
+    }
+
     /// The conditioning with every label in place.
     pub fn conditioning(&self) -> Conditioning {
         Conditioning {
@@ -59,7 +71,7 @@ pub struct Loss {
 }
 
 /// A method of training or distillation.
-pub trait Objective {
+pub trait Objective: Sync {
     /// The loss of the student on a batch. All randomness comes from the seed and the batch's clock.
     fn loss(&self, student: &dyn Denoiser, batch: &Batch, seed: u64) -> Loss;
 

@@ -7,6 +7,11 @@ use burn::module::{Module, ModuleMapper, Param};
 use burn::optim::{GradientsAccumulator, GradientsParams, ModuleOptimizer};
 use burn::tensor::{Bytes, Tensor};
 use fewstep_diffusion::{DiffusionModel, Network};
+use fewstep_kernels::in_lanes;
+
+/// Samples that go through the network together. A batch is split into parts of this size, whatever the number of
+/// threads, so that the sums have the same bits everywhere.
+const PART: usize = 32;
 
 /// A student in training.
 pub struct Stepper<N: Module> {
@@ -77,17 +82,23 @@ impl<N: Module + Network> Stepper<N> {
         batches: &[Batch],
         seed: u64,
     ) -> Result<UpdateReport, NotFinite> {
-        let share = 1.0 / batches.len() as f64;
+        let total: usize = batches.iter().map(Batch::len).sum();
         let mut accumulator = GradientsAccumulator::new();
-        let mut samples = Vec::with_capacity(self.config.batch);
+        let mut samples = Vec::with_capacity(total);
         for batch in batches {
             // Dropout is the one thing that draws from the framework's own generator.
             batch.pictures.device().seed(mix(seed, batch.clock));
-            let loss = objective.loss(&self.model, batch, seed);
-            let gradients = (loss.per_sample.clone().mean() * share).backward();
-            let gradients = GradientsParams::from_grads(gradients, &self.model.network);
-            accumulator.accumulate(&self.model.network, gradients);
-            samples.extend(loss.times.into_iter().zip(read(loss.per_sample.inner())));
+            let part = match self.model.network.draws() {
+                true => batch.len(),
+                false => PART,
+            };
+            let parts = in_lanes(batch.split(part).collect(), |part| {
+                self.gradients(objective, &part, total, seed)
+            });
+            for (losses, gradients) in parts {
+                accumulator.accumulate(&self.model.network, gradients);
+                samples.extend(losses);
+            }
         }
         let mut gradients = accumulator.grads();
         let norm = gradients::squared_norm(&gradients, &self.model.network);
@@ -109,6 +120,26 @@ impl<N: Module + Network> Stepper<N> {
             gradient_norm,
             lr,
         })
+    }
+
+    /// Loss and time of each sample of a part, and the gradients of its share of the batch's mean loss.
+    fn gradients(
+        &self,
+        objective: &dyn Objective,
+        part: &Batch,
+        total: usize,
+        seed: u64,
+    ) -> (Vec<(f64, f64)>, GradientsParams) {
+        // Parameters of its own: what shares a parameter shares a graph, and then waits for its turn.
+        let model = DiffusionModel {
+            network: with_graph(self.model.network.clone(), &self.config),
+            ..self.model.clone()
+        };
+        let loss = objective.loss(&model, part, seed);
+        let gradients = (loss.per_sample.clone().sum() / total as f64).backward();
+        let gradients = GradientsParams::from_grads(gradients, &model.network);
+        let losses = read(loss.per_sample.inner());
+        (loss.times.into_iter().zip(losses).collect(), gradients)
     }
 
     /// The network as it is now, without graph: the average where there is one.

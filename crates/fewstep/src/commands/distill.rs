@@ -1,8 +1,9 @@
 //! `fewstep distill`: few-step students from a teacher.
 
 use super::plan;
-use super::running::{RunArgs, go};
-use crate::failure::{Blame, Failure, Outcome};
+use super::running::{RunArgs, go, prepare};
+use crate::builtin;
+use crate::failure::{Failure, Outcome};
 use crate::models;
 use burn::tensor::Device;
 use fewstep_distill::recipe::DistillRecipe;
@@ -23,7 +24,7 @@ pub(crate) fn run(args: Args) -> Outcome {
     recipe.validate().map_err(|e| args.run.complain(e))?;
     let device = Device::flex();
     let teacher = models::load(&recipe.teacher, None, &device)?;
-    let dataset = Arc::new(fewstep_data::load(&recipe.data).blame_input()?);
+    let dataset = Arc::new(builtin::load_data(&recipe.data)?);
     let shape = [
         dataset.shape.channels,
         dataset.shape.height,
@@ -55,7 +56,7 @@ pub(crate) fn run(args: Args) -> Outcome {
     if args.run.dry_run {
         return plan::print(&run, &teacher, &recipe);
     }
-    args.run.prepare(&recipe)?;
+    prepare(&run.folder, &recipe, args.run.resume())?;
     go(&run, teacher, args.run.resume())?;
     println!(
         "The students are in {}",

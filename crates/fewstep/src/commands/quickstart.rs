@@ -6,14 +6,15 @@ mod measure;
 mod stages;
 mod story;
 
+use super::running::prepare;
 use crate::builtin;
 use crate::failure::{Blame, Failure, Outcome};
 use crate::models;
 use crate::report::{Row, ratio, table};
 use burn::tensor::Device;
 use fewstep_distill::recipe::{DistillRecipe, parse_with};
-use fewstep_distill::run::{Event, Run, distill_phases, is_run};
-use fewstep_formats::{Model, write_atomically};
+use fewstep_distill::run::{Event, Run, distill_phases};
+use fewstep_formats::Model;
 use grids::Draft;
 use measure::{Judge, Subject};
 use stages::{Stage, Stages};
@@ -55,8 +56,9 @@ pub(crate) fn run(args: Args) -> Outcome {
     let recipe = args.recipe()?;
     let device = Device::flex();
     let teacher = models::load(&recipe.teacher, None, &device)?;
+    prepare(&args.out, &recipe, args.resume)?;
     let run = Run {
-        folder: args.prepare(&recipe)?,
+        folder: args.out.clone(),
         seed: recipe.seed,
         phases: distill_phases(&recipe).map_err(Failure::input)?,
         dataset: Arc::new(builtin::load_data(&recipe.data)?),
@@ -104,30 +106,6 @@ impl Args {
             .validate()
             .map_err(|e| Failure::input(format!("{ORIGIN}: {e}")))?;
         Ok(recipe)
-    }
-
-    /// Makes the run folder with the resolved recipe in it, or checks the one that is there.
-    fn prepare(&self, recipe: &DistillRecipe) -> Outcome<PathBuf> {
-        let (folder, file) = (self.out.clone(), self.out.join("recipe.toml"));
-        let resolved = toml::to_string(recipe).blame_input()?;
-        if !is_run(&folder) {
-            write_atomically(&file, resolved.as_bytes()).blame_input()?;
-            return Ok(folder);
-        }
-        if !self.resume {
-            return Err(Failure::input(format!(
-                "{} holds a run already: go on with it (--resume) or choose another folder (--out)",
-                folder.display()
-            )));
-        }
-        match std::fs::read_to_string(&file).blame_input()? == resolved {
-            true => Ok(folder),
-            false => Err(Failure::input(format!(
-                "{} was started with another recipe: a run is resumed with the seed and the settings it was started with, which are in {}",
-                folder.display(),
-                file.display()
-            ))),
-        }
     }
 }
 

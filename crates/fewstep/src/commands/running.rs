@@ -57,30 +57,29 @@ impl RunArgs {
     pub(crate) fn resume(&self) -> bool {
         self.resume
     }
+}
 
-    /// Makes the run folder with the resolved recipe in it, or checks the one that is there.
-    pub(crate) fn prepare<R: Serialize>(&self, recipe: &R) -> Outcome {
-        let folder = self.folder();
-        let file = folder.join("recipe.toml");
-        let resolved = toml::to_string(recipe).blame_input()?;
-        match (is_run(&folder), self.resume) {
-            (true, false) => Err(Failure::input(format!(
-                "{} holds a run already: go on with it (--resume) or choose another folder (--out)",
-                folder.display()
-            ))),
-            (true, true) => {
-                let stored = std::fs::read_to_string(&file).blame_input()?;
-                match stored == resolved {
-                    true => Ok(()),
-                    false => Err(Failure::input(format!(
-                        "{} was started with another recipe ({}): a run is resumed with the recipe it was started with",
-                        folder.display(),
-                        first_difference(&stored, &resolved)
-                    ))),
-                }
+/// Makes the run folder with the resolved recipe in it, or checks the one that is there.
+pub(crate) fn prepare<R: Serialize>(folder: &Path, recipe: &R, resume: bool) -> Outcome {
+    let file = folder.join("recipe.toml");
+    let resolved = toml::to_string(recipe).blame_input()?;
+    match (is_run(folder), resume) {
+        (true, false) => Err(Failure::input(format!(
+            "{} holds a run already: go on with it (--resume) or choose another folder (--out)",
+            folder.display()
+        ))),
+        (true, true) => {
+            let stored = std::fs::read_to_string(&file).blame_input()?;
+            match stored == resolved {
+                true => Ok(()),
+                false => Err(Failure::input(format!(
+                    "{} was started with another recipe ({}): a run is resumed with the seed and the settings it was started with",
+                    folder.display(),
+                    first_difference(&stored, &resolved)
+                ))),
             }
-            (false, _) => write_atomically(&file, resolved.as_bytes()).blame_input(),
         }
+        (false, _) => write_atomically(&file, resolved.as_bytes()).blame_input(),
     }
 }
 

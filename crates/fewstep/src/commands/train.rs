@@ -1,7 +1,8 @@
 //! `fewstep train`: a teacher from data.
 
 use super::plan;
-use super::running::{RunArgs, go};
+use super::running::{RunArgs, go, prepare};
+use crate::builtin;
 use crate::failure::{Blame, Outcome};
 use burn::tensor::Device;
 use fewstep_distill::recipe::TrainRecipe;
@@ -22,7 +23,7 @@ pub(crate) struct Args {
 pub(crate) fn run(args: Args) -> Outcome {
     let recipe: TrainRecipe = args.run.recipe()?;
     recipe.validate().map_err(|e| args.run.complain(e))?;
-    let dataset = Arc::new(fewstep_data::load(&recipe.data).blame_input()?);
+    let dataset = Arc::new(builtin::load_data(&recipe.data)?);
     let network = recipe.network_for(&dataset).blame_input()?;
     let device = Device::flex();
     let initial = Model {
@@ -41,7 +42,7 @@ pub(crate) fn run(args: Args) -> Outcome {
     if args.run.dry_run {
         return plan::print(&run, &initial, &recipe);
     }
-    args.run.prepare(&recipe)?;
+    prepare(&run.folder, &recipe, args.run.resume())?;
     go(&run, initial, args.run.resume())?;
     println!(
         "The teacher is in {}",

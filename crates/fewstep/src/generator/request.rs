@@ -29,7 +29,7 @@ pub struct Request {
     pub sampler: Sampler,
     /// Guidance weight; the recipe's default when not given.
     pub w: Option<f64>,
-    /// Pictures per network call.
+    /// Pictures per network call, at most.
     pub batch: usize,
 }
 

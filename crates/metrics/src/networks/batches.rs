@@ -2,6 +2,7 @@
 
 use crate::{Features, Pictures, Probabilities, Result};
 use burn::tensor::{Device, Tensor, TensorData, activation::softmax};
+use fewstep_kernels::in_lanes;
 
 /// What a network gives for one batch.
 pub(crate) struct Activations {
@@ -11,25 +12,28 @@ pub(crate) struct Activations {
     pub(crate) logits: Option<Tensor<2>>,
 }
 
-/// Runs `forward` over all pictures, `batch` at a time. It sees values in [0, 1].
+/// Runs `forward` over all pictures, `batch` at a time and several batches side by side. It sees values in [0, 1].
 pub(crate) fn run(
     pictures: &Pictures,
     batch: usize,
     dim: usize,
     device: &Device,
-    forward: impl Fn(Tensor<4>) -> Activations,
+    forward: impl Fn(Tensor<4>) -> Activations + Sync,
 ) -> Result<Features> {
-    let mut all = Features::empty(dim);
-    for part in pictures.batches(batch) {
+    let parts = in_lanes(pictures.batches(batch).collect(), |part| {
         let Activations { features, logits } = forward(to_tensor(&part, device));
         let probabilities = logits.map(|logits| {
             let [_, classes] = logits.dims();
             Probabilities::new(classes, to_vec(softmax(logits, 1)))
         });
-        all.append(Features {
+        Ok(Features {
             probabilities: probabilities.transpose()?,
             ..Features::new(dim, to_vec(features))?
-        })?;
+        })
+    });
+    let mut all = Features::empty(dim);
+    for part in parts {
+        all.append(part?)?;
     }
     Ok(all)
 }

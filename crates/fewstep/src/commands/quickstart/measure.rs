@@ -21,6 +21,8 @@ use std::time::Instant;
 const TEACHER_STEPS: [usize; 3] = [STORED_STEPS, 8, 4];
 /// The steps of the teacher that would take minutes: they are measured only where the program has no measurement.
 const STORED_STEPS: usize = 64;
+/// Students for more steps than this are only on the way to the others.
+const STUDENT_STEPS: usize = 8;
 /// Pictures per network call, and the seed: as `fewstep eval` has them unless told otherwise, so that it measures the
 /// same pictures.
 const BATCH: usize = 64;
@@ -38,11 +40,14 @@ pub(super) struct Subject {
 impl Subject {
     /// How many there will be.
     pub(super) fn count(phases: &[Phase]) -> usize {
-        let halving = |phase: &&Phase| matches!(phase.method, Method::Progressive { .. });
-        TEACHER_STEPS.len() + phases.iter().filter(halving).count()
+        let shown = |phase: &&Phase| match phase.method {
+            Method::Progressive { steps, .. } => steps <= STUDENT_STEPS,
+            _ => false,
+        };
+        TEACHER_STEPS.len() + phases.iter().filter(shown).count()
     }
 
-    /// The teacher at each of its steps, then each student at its own; all with the students' default w.
+    /// The teacher at each of its steps, then each student of few steps at its own; all with the students' default w.
     pub(super) fn all(teacher: &Model, models: &[Model], device: &Device) -> Outcome<Vec<Self>> {
         let w = models
             .last()
@@ -61,7 +66,8 @@ impl Subject {
             .collect();
         for model in models {
             if let Role::Student {
-                steps: Some(steps), ..
+                steps: Some(steps @ ..=STUDENT_STEPS),
+                ..
             } = model.recipe.role
             {
                 let generator = Rc::new(Generator::new(model.clone(), device).blame_input()?);
@@ -85,7 +91,7 @@ impl Subject {
     pub(super) fn draw(
         &self,
         classes: Vec<Option<u32>>,
-        progress: &mut dyn FnMut(usize),
+        progress: &mut (dyn FnMut(usize) + Send),
     ) -> Outcome<(Vec<Picture>, f64)> {
         let request = Request {
             classes,

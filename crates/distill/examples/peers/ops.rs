@@ -1,5 +1,6 @@
 //! The workloads.
 
+use crate::steps::Step;
 use crate::unet::{Config, UNet};
 use burn::module::Module;
 use burn::optim::{AdamConfig, GradientsParams};
@@ -95,6 +96,7 @@ enum Operation {
         size: usize,
         config: Config,
     },
+    Step(Step),
 }
 
 impl Workload {
@@ -145,6 +147,7 @@ impl Workload {
                 [batch, config.channels, size, size],
                 self.backward,
             ),
+            Operation::Step(step) => step.prepare(),
         }
     }
 
