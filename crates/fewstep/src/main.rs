@@ -33,6 +33,8 @@ enum Command {
     Inpaint(commands::inpaint::Args),
     Restyle(commands::restyle::Args),
     Eval(commands::eval::Args),
+    Export(commands::export::Args),
+    Import(commands::import::Args),
     Info(commands::info::Args),
 }
 
@@ -53,6 +55,8 @@ fn main() -> ExitCode {
         Command::Inpaint(args) => commands::inpaint::run(args),
         Command::Restyle(args) => commands::restyle::run(args),
         Command::Eval(args) => commands::eval::run(args),
+        Command::Export(args) => commands::export::run(args),
+        Command::Import(args) => commands::import::run(args),
         Command::Info(args) => commands::info::run(args),
     };
     match result {

@@ -91,7 +91,10 @@ fn texts_take_turns_and_pictures_do_not_depend_on_their_batch() {
             "--steps",
             "2",
         ];
-        succeed(folder.path(), &[&words[..], &["--out-dir", out], more].concat());
+        succeed(
+            folder.path(),
+            &[&words[..], &["--out-dir", out], more].concat(),
+        );
     };
     draw("all", &["--count", "4", "--batch", "3"]);
     draw("third", &["--count", "1", "--first", "2"]);

@@ -9,6 +9,7 @@ mod diffusers;
 mod error;
 mod folder;
 mod model;
+mod single_file;
 
 pub use atomic::{write_atomically, write_json_atomically};
 pub use error::FormatError;

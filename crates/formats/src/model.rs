@@ -7,7 +7,7 @@ use burn::store::{
     SafetensorsStore,
 };
 use burn::tensor::{DType, Device};
-use fewstep_diffusion::{DiffusionModel, SamplerRecipe, Schedule};
+use fewstep_diffusion::{DiffusionModel, Guidance, SamplerRecipe, Schedule};
 use fewstep_nn::{UNet, UNetConfig};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
@@ -74,6 +74,26 @@ impl Model {
             .collect()
     }
 
+    /// Network and recipe as the metadata of a file has them.
+    pub(crate) fn description(&self) -> Result<String, FormatError> {
+        let description = Description {
+            network: self.network.config().clone(),
+            recipe: self.recipe.clone(),
+        };
+        serde_json::to_string(&description).map_err(|error| FormatError::BadDescription {
+            origin: "the model in memory".into(),
+            reason: error.to_string(),
+        })
+    }
+
+    /// The same model for one w alone, for tools that do not know of an input for w.
+    pub fn with_fixed_w(&self, w: f64) -> Self {
+        let mut model = self.clone();
+        model.network = self.network.with_fixed_w(w);
+        model.recipe.guidance = Guidance::Fixed { w };
+        model
+    }
+
     /// The model as the bytes of one safetensors file.
     ///
     /// # Errors
@@ -83,11 +103,7 @@ impl Model {
             origin: "the model in memory".into(),
             reason,
         };
-        let description = serde_json::to_string(&Description {
-            network: self.network.config().clone(),
-            recipe: self.recipe.clone(),
-        })
-        .map_err(|e| failed(e.to_string()))?;
+        let description = self.description()?;
         let mut store = SafetensorsStore::from_bytes(None)
             .clear_metadata()
             .metadata("format", "pt")
@@ -200,7 +216,7 @@ fn read_description(bytes: &[u8], origin: &str) -> Result<Description, FormatErr
 #[cfg(test)]
 mod tests {
     use super::*;
-    use fewstep_diffusion::{Guidance, PredictionKind, Provenance, Role, ScheduleConfig};
+    use fewstep_diffusion::{PredictionKind, Provenance, Role, ScheduleConfig};
 
     fn model() -> Model {
         let config = UNetConfig {

@@ -9,6 +9,10 @@ use burn::tensor::Tensor;
 
 /// Within the picture, or to text as well.
 #[derive(Module, Debug)]
+#[allow(
+    clippy::large_enum_variant,
+    reason = "a network has a handful of these"
+)]
 pub(crate) enum Attention {
     Own(AttentionBlock),
     Text(Transformer),

@@ -63,6 +63,10 @@ impl Transformer {
 
 /// A map of features at every position.
 #[derive(Module, Debug)]
+#[allow(
+    clippy::large_enum_variant,
+    reason = "a network has a handful of these"
+)]
 enum Projection {
     Conv(Conv2d),
     Linear(Linear),

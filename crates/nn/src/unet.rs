@@ -87,6 +87,16 @@ impl UNet {
         &self.config
     }
 
+    /// The same network for one w alone, without the input for it.
+    pub fn with_fixed_w(&self, w: f64) -> Self {
+        let mut network = self.clone();
+        if let Some(embedding) = network.config.w.take() {
+            let w = w_sinusoid(&[w], embedding, &self.conv_in.weight.val().device());
+            network.time_embedding = network.time_embedding.with_fixed_w(w);
+        }
+        network
+    }
+
     fn embed(&self, time: &[f64], conditioning: &Conditioning, device: &Device) -> Tensor<2> {
         let w = self.config.w.zip(conditioning.w.as_ref());
         let w = w.map(|(embedding, w)| w_sinusoid(w, embedding, device));
@@ -306,6 +316,27 @@ mod tests {
             assert_eq!(run(&student, Some(vec![w; 2])), teacher);
         }
         assert!(teacher.iter().any(|&v| v != 0.0));
+    }
+
+    #[test]
+    fn a_fixed_w_gives_what_the_input_gives() {
+        let config = UNetConfig {
+            w: Some(WEmbedding {
+                dim: 16,
+                scale: 250.0,
+            }),
+            ..config()
+        };
+        let student = UNet::new(&config, 1, &Device::flex()).expect("valid");
+        let student = student.map(&mut Shake);
+        let [low, high] = [0.0, 6.5].map(|w| run(&student, Some(vec![w; 2])));
+        assert_ne!(low, high);
+        let fixed = student.with_fixed_w(6.5);
+        assert_eq!(fixed.config().w, None);
+        assert_eq!(fixed.num_params() + 16 * 16, student.num_params());
+        for (fixed, input) in run(&fixed, None).into_iter().zip(high) {
+            assert!((fixed - input).abs() < 1e-5, "{fixed} for {input}");
+        }
     }
 
     #[test]

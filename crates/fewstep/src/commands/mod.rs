@@ -4,6 +4,8 @@ pub(crate) mod distill;
 pub(crate) mod drawing;
 pub(crate) mod edit;
 pub(crate) mod eval;
+pub(crate) mod export;
+pub(crate) mod import;
 pub(crate) mod info;
 pub(crate) mod inpaint;
 pub(crate) mod plan;

@@ -76,7 +76,7 @@ struct Summary<'a> {
 pub(crate) fn run(args: Args) -> Outcome {
     let device = Device::flex();
     if let Some(pipeline) = models::load_latent(&args.model, &device)? {
-        return args.from_text(pipeline, &device);
+        return args.draw_text(pipeline, &device);
     }
     args.text.refuse_all()?;
     let model = models::load(&args.model, args.steps, &device)?;
@@ -100,7 +100,7 @@ pub(crate) fn run(args: Args) -> Outcome {
 
 impl Args {
     /// Pictures from texts.
-    fn from_text(self, pipeline: Pipeline, device: &Device) -> Outcome {
+    fn draw_text(self, pipeline: Pipeline, device: &Device) -> Outcome {
         if !self.classes.is_empty() {
             return Err(Failure::input(
                 "--class does not go with this model, which draws from texts: give --prompt",

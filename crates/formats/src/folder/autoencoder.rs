@@ -1,7 +1,7 @@
 //! `vae/config.json`.
 
 use super::fields::Fields;
-use super::weights;
+use super::weights::{self, Part};
 use crate::FormatError;
 use burn::tensor::Device;
 use fewstep_nn::{
@@ -47,7 +47,7 @@ fn kl(folder: &Path, mut fields: Fields, device: &Device) -> Result<Codec, Forma
     let network = Autoencoder::new(&config, 0, device);
     let mut network = network.map_err(|error| fields.bad(error.to_string()))?;
     fields.finish()?;
-    weights::load(&mut network, folder, weights::AUTOENCODER)?;
+    weights::load(&mut network, folder, Part::Autoencoder)?;
     Ok(Codec::Kl(network, scale))
 }
 
@@ -76,7 +76,7 @@ fn tiny(folder: &Path, mut fields: Fields, device: &Device) -> Result<Codec, For
     let network = TinyAutoencoder::new(&config, 0, device);
     let mut network = network.map_err(|error| fields.bad(error.to_string()))?;
     fields.finish()?;
-    weights::load(&mut network, folder, weights::AUTOENCODER)?;
+    weights::load(&mut network, folder, Part::Autoencoder)?;
     Ok(Codec::Tiny(network, scale))
 }
 

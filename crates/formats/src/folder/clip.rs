@@ -1,7 +1,7 @@
 //! `text_encoder/config.json`.
 
 use super::fields::Fields;
-use super::weights;
+use super::weights::{self, Part};
 use crate::FormatError;
 use burn::tensor::Device;
 use fewstep_nn::{ClipActivation, ClipText, ClipTextConfig};
@@ -54,6 +54,6 @@ pub(crate) fn load(folder: &Path, device: &Device) -> Result<ClipText, FormatErr
     let network = ClipText::new(&config, 0, device);
     let mut network = network.map_err(|error| fields.bad(error.to_string()))?;
     fields.finish()?;
-    weights::load(&mut network, folder, weights::TEXT_ENCODER)?;
+    weights::load(&mut network, folder, Part::TextEncoder)?;
     Ok(network)
 }

@@ -10,5 +10,6 @@ mod unet;
 mod weights;
 
 pub use pipeline::Pipeline;
+pub(crate) use pipeline::part_tensors;
 pub use tokenizer::{ClipTokenizer, Tokens};
-pub(crate) use weights::apply;
+pub(crate) use weights::{Part, apply};

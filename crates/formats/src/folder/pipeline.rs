@@ -3,7 +3,8 @@
 use super::fields::Fields;
 use super::scheduler::Scheduler;
 use super::tokenizer::{ClipTokenizer, Tokens};
-use super::{autoencoder, clip, scheduler, unet, weights};
+use super::weights::{self, Part};
+use super::{autoencoder, clip, scheduler, unet};
 use crate::{FormatError, Model, write_atomically, write_json_atomically};
 use burn::tensor::Device;
 use fewstep_diffusion::{Guidance, Provenance, Role, SamplerRecipe, StudentSampler, Text};
@@ -47,7 +48,7 @@ impl Pipeline {
             origin: unet_folder.display().to_string(),
             reason: error.to_string(),
         })?;
-        weights::load(&mut network, &unet_folder, weights::UNET)?;
+        weights::load(&mut network, &unet_folder, Part::UNet)?;
         let codec = autoencoder::load(&folder.join("vae"), device)?;
         let text_encoder = clip::load(&folder.join("text_encoder"), device)?;
         let length = text_encoder.config().positions;
@@ -66,6 +67,20 @@ impl Pipeline {
         })
     }
 
+    /// The folder that the model was read from.
+    pub fn folder(&self) -> &Path {
+        &self.folder
+    }
+
+    /// Copies the tokenizer and all configurations.
+    pub(crate) fn copy_all_but_weights(&self, folder: &Path) -> Result<(), FormatError> {
+        let is_config = |name: &str| !name.contains("safetensors");
+        for part in ["", "unet", "vae", "text_encoder", "tokenizer", "scheduler"] {
+            copy_folder(&self.folder.join(part), &folder.join(part), is_config)?;
+        }
+        Ok(())
+    }
+
     /// Writes a folder with another U-Net in the place of this model's, a student as a rule: the other parts are copied
     /// as they are. diffusers' `StableDiffusionPipeline` reads it and gives a student its w (as the guidance scale,
     /// 1 + w).
@@ -74,7 +89,7 @@ impl Pipeline {
     /// When the folder cannot be written.
     pub fn save_with(&self, model: &Model, folder: &Path) -> Result<(), FormatError> {
         for part in PARTS {
-            copy_folder(&self.folder.join(part), &folder.join(part))?;
+            copy_folder(&self.folder.join(part), &folder.join(part), |_| true)?;
         }
         model.save(folder)?;
         let path = self.folder.join("model_index.json");
@@ -98,20 +113,29 @@ impl Pipeline {
     }
 }
 
+/// The weights of a part, file by file, as they are stored.
+pub(crate) fn part_tensors(pipeline: &Pipeline, part: Part) -> Result<Vec<Vec<u8>>, FormatError> {
+    let files = weights::files(&pipeline.folder.join(part.folder()), part)?;
+    let read =
+        |path: PathBuf| std::fs::read(&path).map_err(|source| FormatError::Read { path, source });
+    files.into_iter().map(read).collect()
+}
+
 /// What a student takes over from its teacher.
 const PARTS: [&str; 3] = ["vae", "text_encoder", "tokenizer"];
 
-/// Copies the files of one folder.
-fn copy_folder(from: &Path, to: &Path) -> Result<(), FormatError> {
+/// Copies those files of one folder whose names are wanted.
+fn copy_folder(from: &Path, to: &Path, wanted: fn(&str) -> bool) -> Result<(), FormatError> {
     let unread = |source| FormatError::Read {
         path: from.into(),
         source,
     };
     for entry in std::fs::read_dir(from).map_err(unread)? {
         let entry = entry.map_err(unread)?;
-        if entry.path().is_file() {
+        let name = entry.file_name();
+        if entry.path().is_file() && name.to_str().is_some_and(wanted) {
             let bytes = std::fs::read(entry.path()).map_err(unread)?;
-            write_atomically(&to.join(entry.file_name()), &bytes)?;
+            write_atomically(&to.join(name), &bytes)?;
         }
     }
     Ok(())

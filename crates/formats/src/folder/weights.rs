@@ -10,54 +10,74 @@ use burn::tensor::DType;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
-/// How the weights of one part are named.
-pub(crate) struct Naming {
-    /// File name without its ending.
-    stem: &'static str,
-    /// From a name in a file to the one of today; `None` for what is no weight.
-    today: fn(&str) -> Option<String>,
+/// A part of a model that has weights.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Part {
+    /// `unet/`.
+    UNet,
+    /// `vae/`.
+    Autoencoder,
+    /// `text_encoder/`.
+    TextEncoder,
 }
 
-/// `unet/`.
-pub(crate) const UNET: Naming = Naming {
-    stem: "diffusion_pytorch_model",
-    today: |name| Some(name.into()),
-};
+impl Part {
+    /// The folder inside that of the model.
+    pub(crate) fn folder(self) -> &'static str {
+        match self {
+            Self::UNet => "unet",
+            Self::Autoencoder => "vae",
+            Self::TextEncoder => "text_encoder",
+        }
+    }
 
-/// `vae/`; the attention of old files has names of its own.
-pub(crate) const AUTOENCODER: Naming = Naming {
-    stem: "diffusion_pytorch_model",
-    today: |name| {
-        let names = [
-            (".query.", ".to_q."),
-            (".key.", ".to_k."),
-            (".value.", ".to_v."),
-            (".proj_attn.", ".to_out.0."),
-        ];
-        let renamed = names.iter().find(|(old, _)| name.contains(old));
-        Some(renamed.map_or(name.into(), |(old, new)| name.replace(old, new)))
-    },
-};
+    /// The file name of the weights without its ending.
+    fn stem(self) -> &'static str {
+        match self {
+            Self::UNet | Self::Autoencoder => "diffusion_pytorch_model",
+            Self::TextEncoder => "model",
+        }
+    }
 
-/// `text_encoder/`; transformers before 5 has everything inside `text_model`, and stored the numbers 0 to 76.
-pub(crate) const TEXT_ENCODER: Naming = Naming {
-    stem: "model",
-    today: |name| {
-        let name = name.strip_prefix("text_model.").unwrap_or(name);
-        (name != "embeddings.position_ids").then(|| name.into())
-    },
-};
+    /// Where the weights lie when they are in one file.
+    pub(crate) fn weights_file(self) -> PathBuf {
+        Path::new(self.folder()).join(format!("{}.safetensors", self.stem()))
+    }
 
-/// Reads the weights in a folder into a network.
+    /// From a name in a file to the one of today; `None` for what is no weight. The autoencoder's attention has names
+    /// of its own in old files; transformers before 5 has everything of a text encoder inside `text_model`, and stored
+    /// the numbers 0 to 76.
+    pub(crate) fn today(self, name: &str) -> Option<String> {
+        match self {
+            Self::UNet => Some(name.into()),
+            Self::Autoencoder => {
+                let names = [
+                    (".query.", ".to_q."),
+                    (".key.", ".to_k."),
+                    (".value.", ".to_v."),
+                    (".proj_attn.", ".to_out.0."),
+                ];
+                let renamed = names.iter().find(|(old, _)| name.contains(old));
+                Some(renamed.map_or(name.into(), |(old, new)| name.replace(old, new)))
+            }
+            Self::TextEncoder => {
+                let name = name.strip_prefix("text_model.").unwrap_or(name);
+                (name != "embeddings.position_ids").then(|| name.into())
+            }
+        }
+    }
+}
+
+/// Reads the weights of the part in this folder into a network.
 pub(crate) fn load(
     network: &mut impl ModuleSnapshot,
     folder: &Path,
-    naming: Naming,
+    part: Part,
 ) -> Result<(), FormatError> {
     let mut tensors = vec![];
-    for file in files(folder, naming.stem)? {
+    for file in files(folder, part)? {
         for mut tensor in read(&file)? {
-            if let Some(name) = (naming.today)(&tensor.name) {
+            if let Some(name) = part.today(&tensor.name) {
                 tensor.name = name;
                 tensors.push(tensor);
             }
@@ -153,8 +173,9 @@ fn read(file: &Path) -> Result<Vec<PackTensor>, FormatError> {
 /// Endings of files that hold the same weights: the precise ones first.
 const VARIANTS: [&str; 4] = ["", ".fp16", ".non_ema", ".bf16"];
 
-/// The files that hold a part's weights.
-fn files(folder: &Path, stem: &str) -> Result<Vec<PathBuf>, FormatError> {
+/// The files in a folder that hold a part's weights.
+pub(crate) fn files(folder: &Path, part: Part) -> Result<Vec<PathBuf>, FormatError> {
+    let stem = part.stem();
     for variant in VARIANTS {
         let whole = folder.join(format!("{stem}{variant}.safetensors"));
         if whole.is_file() {

@@ -5,4 +5,5 @@ mod golden;
 mod networks;
 mod pipelines;
 mod refusals;
+mod single_file;
 mod writing;
