@@ -74,7 +74,12 @@ impl Pipeline {
 
     /// Copies the tokenizer and all configurations.
     pub(crate) fn copy_all_but_weights(&self, folder: &Path) -> Result<(), FormatError> {
-        let is_config = |name: &str| !name.contains("safetensors");
+        let is_config = |name: &str| {
+            let texts = [".json", ".txt"]
+                .iter()
+                .any(|ending| name.ends_with(ending));
+            texts && !name.contains("safetensors")
+        };
         for part in ["", "unet", "vae", "text_encoder", "tokenizer", "scheduler"] {
             copy_folder(&self.folder.join(part), &folder.join(part), is_config)?;
         }
@@ -97,9 +102,7 @@ impl Pipeline {
         index["scheduler"] = serde_json::json!(["diffusers", "DDIMScheduler"]);
         write_json_atomically(&folder.join("model_index.json"), &index)
     }
-}
 
-impl Pipeline {
     /// The states of prompts, each with those of the negative prompt; and what was cut off prompts that were too
     /// long.
     pub fn text(&self, prompts: &[String], negative: &str) -> (Text, Vec<Option<String>>) {
