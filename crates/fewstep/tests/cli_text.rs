@@ -170,8 +170,8 @@ fn an_edit_keeps_what_its_strength_leaves() {
         let pairs = kept.pixels.iter().zip(&other.pixels);
         pairs.map(|(a, b)| f64::from(a.abs_diff(*b))).sum::<f64>() / kept.pixels.len() as f64
     };
-    let (little, all) = (distance(&edit("0.02").0), distance(&edit("1").0));
-    assert!(little < all / 2.0, "{little} after 0.02, {all} after 1");
+    let (little, all) = (distance(&edit("0.002").0), distance(&edit("1").0));
+    assert!(little < all / 2.0, "{little} after 0.002, {all} after 1");
 }
 
 #[test]
