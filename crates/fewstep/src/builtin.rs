@@ -46,6 +46,11 @@ const MODELS: &[Embedded] = &[
         weights: asset!("fashion-mnist-steps-8.safetensors"),
     },
     Embedded {
+        name: "fashion-mnist-encoder",
+        steps: Some(4),
+        weights: asset!("fashion-mnist-encoder-steps-4.safetensors"),
+    },
+    Embedded {
         name: "fashion-mnist-teacher",
         steps: None,
         weights: asset!("fashion-mnist-teacher.safetensors"),
