@@ -47,7 +47,7 @@ fn a_run_leaves_students_pictures_results_and_a_report() {
     );
     // Not a terminal: one line for each stage.
     assert!(
-        log.contains("1/13 guided: 2 updates in") && log.contains("13/13 the same seeds"),
+        log.contains("1/15 guided: 2 updates in") && log.contains("15/15 the same seeds"),
         "{log}"
     );
 
@@ -116,7 +116,7 @@ fn check_results(run: &Path) {
 fn check_report(run: &Path) {
     let page = std::fs::read_to_string(run.join("report.html")).unwrap();
     assert_eq!(page.matches("data:image/png;base64,").count(), 7);
-    assert_eq!(page.matches(r#"<figure class="loss">"#).count(), 5);
+    assert_eq!(page.matches(r#"<figure class="loss">"#).count(), 7);
     for foreign in ["http", "<script", "<link", "url("] {
         assert!(!page.contains(foreign), "{foreign} in the report");
     }
