@@ -309,6 +309,7 @@ mod tests {
         let error = GridError::TooManySteps {
             steps: 11,
             trained: 10,
+            most: 10,
         };
         assert_eq!(of(11), Err(error));
         assert!(of(10).is_ok());
