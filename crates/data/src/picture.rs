@@ -1,6 +1,7 @@
 //! Pictures in and out: read at a size, write as PNG or JPEG, arrange in a grid.
 
 mod codec;
+mod parameters;
 
 use image::RgbImage;
 use image::imageops::{self, FilterType};
@@ -8,6 +9,7 @@ use image::imageops::{self, FilterType};
 use crate::ImageShape;
 
 pub use codec::{decode, encode_jpeg, encode_png, read, write_png};
+pub use parameters::{parameters, with_parameters};
 
 /// One picture, 8 bit, CHW. `pixels` must have `shape.len()` values.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -1,6 +1,6 @@
 //! The one face that samplers and methods see of a network.
 
-use crate::{Prediction, PredictionKind, Schedule};
+use crate::{Prediction, PredictionKind, Schedule, Text};
 use burn::tensor::Tensor;
 
 /// What a denoiser is told besides the noisy picture and the time. One value per sample each.
@@ -14,6 +14,11 @@ pub struct Conditioning {
     /// A condition image for each sample, `[batch, channels, height, width]`, of the size that the model was
     /// trained with: a small picture to enlarge, edges, a depth map. Without it a model is its base.
     pub hint: Option<Tensor<4>>,
+    /// What a model that attends to text is told.
+    pub text: Option<Text>,
+    /// Maps that go into the network beside z, `[batch, channels, height, width]`: what is known of a picture that is
+    /// to be filled in. Both branches of guidance see them.
+    pub beside: Option<Tensor<4>>,
 }
 
 impl Conditioning {
@@ -43,10 +48,12 @@ impl Conditioning {
         self
     }
 
-    /// The same with every class replaced by ∅. The condition images stay: guidance is towards the class.
+    /// The same with every class and every text replaced by ∅. The condition images stay: guidance is towards class and
+    /// text.
     pub fn unconditional(&self) -> Self {
         Self {
             classes: self.classes.as_ref().map(|c| vec![None; c.len()]),
+            text: self.text.as_ref().map(Text::unconditional),
             ..self.clone()
         }
     }
@@ -56,14 +63,15 @@ impl Conditioning {
         fn join<T: Clone>(a: &Option<Vec<T>>, b: &Option<Vec<T>>) -> Option<Vec<T>> {
             Some([a.as_deref()?, b.as_deref()?].concat())
         }
+        let text = self.text.as_ref().zip(other.text.as_ref());
+        let hint = self.hint.clone().zip(other.hint.clone());
+        let beside = self.beside.clone().zip(other.beside.clone());
         Self {
             classes: join(&self.classes, &other.classes),
             w: join(&self.w, &other.w),
-            hint: self
-                .hint
-                .clone()
-                .zip(other.hint.clone())
-                .map(|(a, b)| Tensor::cat(vec![a, b], 0)),
+            hint: hint.map(|(a, b)| Tensor::cat(vec![a, b], 0)),
+            text: text.map(|(a, b)| a.concat(b)),
+            beside: beside.map(|(a, b)| Tensor::cat(vec![a, b], 0)),
         }
     }
 }

@@ -12,25 +12,51 @@ pub enum Spacing {
     /// Timesteps ⌊T / N⌋ i: the first step is not at the noisiest time (diffusers' DDIM with `leading` and
     /// `steps_offset` 0).
     Leading,
+    /// Timesteps ⌊T / N⌋ i + 1 (diffusers' DDIM with `leading` and `steps_offset` 1: how Stable Diffusion is sampled).
+    LeadingOne,
+    /// Timesteps ⌊T / (N + 1)⌋ i + 1 without the lowest (diffusers' multistep solvers with `leading` and
+    /// `steps_offset` 1).
+    LeadingInner,
     /// Timesteps round(T − i T / N) − 1: the first step is at the noisiest time (diffusers' `trailing`, always
     /// with N steps: diffusers' floating-point range sometimes gives one more, at timestep −1).
     Trailing,
     /// Timesteps spread evenly over 0..T−1, both ends included (diffusers' DDIM with `linspace`); a single step
     /// is at the noisiest time (in diffusers, at timestep 0).
     Linspace,
+    /// N + 1 timesteps spread evenly over 0..T−1 without the lowest (diffusers' multistep solvers with `linspace`).
+    LinspaceInner,
     /// Even steps of log-SNR between t = 1 and the least noisy time, then 0.
     LogSnr,
 }
 
 impl Spacing {
     /// Every spacing.
-    pub const ALL: [Self; 5] = [
+    pub const ALL: [Self; 8] = [
         Self::Uniform,
         Self::Leading,
+        Self::LeadingOne,
+        Self::LeadingInner,
         Self::Trailing,
         Self::Linspace,
+        Self::LinspaceInner,
         Self::LogSnr,
     ];
+}
+
+impl Spacing {
+    /// Timesteps that no grid of this spacing can use.
+    fn unused_timesteps(self) -> usize {
+        match self {
+            Self::LeadingOne | Self::LinspaceInner => 1,
+            Self::LeadingInner => 2,
+            Self::Uniform | Self::Leading | Self::Trailing | Self::Linspace | Self::LogSnr => 0,
+        }
+    }
+
+    /// Whether the first step is somewhat below the noisiest time.
+    pub fn starts_below(self) -> bool {
+        matches!(self, Self::Leading | Self::LeadingOne | Self::LeadingInner)
+    }
 }
 
 /// Why a grid cannot be made.
@@ -41,13 +67,15 @@ pub enum GridError {
     NoSteps,
     /// More steps than the model has timesteps.
     #[error(
-        "{steps} steps asked for, but the model was trained on {trained} timesteps: ask for at most {trained}"
+        "{steps} steps asked for, but the model was trained on {trained} timesteps: ask for at most {most}"
     )]
     TooManySteps {
         /// Asked for.
         steps: usize,
         /// Timesteps of the schedule.
         trained: usize,
+        /// Steps that the spacing can have.
+        most: usize,
     },
 }
 
@@ -70,21 +98,26 @@ impl TimeGrid {
             return Err(GridError::NoSteps);
         }
         let trained = schedule.train_steps();
-        if let Some(trained) = trained.filter(|&trained| steps > trained) {
-            return Err(GridError::TooManySteps { steps, trained });
+        if let Some(trained) = trained {
+            let most = trained.saturating_sub(spacing.unused_timesteps());
+            if steps > most {
+                return Err(GridError::TooManySteps {
+                    steps,
+                    trained,
+                    most,
+                });
+            }
         }
-        let total = trained.unwrap_or(CONTINUOUS_STEPS.max(steps));
+        let total = trained.unwrap_or(CONTINUOUS_STEPS.max(steps + 2));
         let mut times: Vec<f64> = match spacing {
             Spacing::Uniform => (0..steps)
                 .map(|i| (steps - i) as f64 / steps as f64)
                 .collect(),
             Spacing::LogSnr => log_snr_times(schedule, steps, total),
-            Spacing::Leading | Spacing::Trailing | Spacing::Linspace => {
-                timesteps(spacing, steps, total)
-                    .into_iter()
-                    .map(|k| (k + 1) as f64 / total as f64)
-                    .collect()
-            }
+            _ => timesteps(spacing, steps, total)
+                .into_iter()
+                .map(|k| (k + 1) as f64 / total as f64)
+                .collect(),
         };
         times.push(0.0);
         Ok(Self { times })
@@ -135,6 +168,11 @@ impl TimeGrid {
 fn timesteps(spacing: Spacing, steps: usize, total: usize) -> Vec<usize> {
     match spacing {
         Spacing::Leading => (0..steps).rev().map(|i| i * (total / steps)).collect(),
+        Spacing::LeadingOne => (0..steps).rev().map(|i| i * (total / steps) + 1).collect(),
+        Spacing::LeadingInner => (1..=steps)
+            .rev()
+            .map(|i| i * (total / (steps + 1)) + 1)
+            .collect(),
         Spacing::Trailing => (0..steps)
             .map(|i| rounded(total * (steps - i), steps) - 1)
             .collect(),
@@ -142,6 +180,10 @@ fn timesteps(spacing: Spacing, steps: usize, total: usize) -> Vec<usize> {
         Spacing::Linspace => (0..steps)
             .rev()
             .map(|i| rounded(i * (total - 1), steps - 1))
+            .collect(),
+        Spacing::LinspaceInner => (1..=steps)
+            .rev()
+            .map(|i| rounded(i * (total - 1), steps))
             .collect(),
         Spacing::Uniform | Spacing::LogSnr => unreachable!("not defined on integer timesteps"),
     }
@@ -214,11 +256,13 @@ mod tests {
         #[test]
         fn every_grid_has_its_steps_and_falls_to_zero(schedule in schedules(), share in 0.0..1.0f64) {
             let most = schedule.train_steps().unwrap_or(2000);
-            let steps = 1 + (share * (most - 1) as f64).round() as usize;
             for spacing in Spacing::ALL {
+                let most = most - spacing.unused_timesteps();
+                prop_assume!(most > 0);
+                let steps = 1 + (share * (most - 1) as f64).round() as usize;
                 let grid = TimeGrid::new(&schedule, spacing, steps).expect("a valid grid");
                 assert_falls(&grid, steps);
-                prop_assert!(spacing == Spacing::Leading || grid.times()[0] == 1.0);
+                prop_assert!(spacing.starts_below() || grid.times()[0] == 1.0);
             }
         }
 
@@ -265,6 +309,7 @@ mod tests {
         let error = GridError::TooManySteps {
             steps: 11,
             trained: 10,
+            most: 10,
         };
         assert_eq!(of(11), Err(error));
         assert!(of(10).is_ok());

@@ -21,12 +21,15 @@ pub mod random;
 mod recipe;
 pub mod sampler;
 mod schedule;
+mod text;
 
 pub use denoiser::{Clipped, Conditioning, Denoiser, DiffusionModel, Network};
 pub use grid::{GridError, Spacing, TimeGrid};
 pub use guidance::Guided;
 pub use prediction::{Prediction, PredictionKind, per_sample};
 pub use recipe::{
-    Guidance, Hint, Provenance, RecipeError, Role, SamplerRecipe, StudentSampler, Task, Warning,
+    Guidance, Hint, Provenance, RecipeError, Role, SamplerRecipe, StudentSampler, Task,
+    UsualSampler, Warning,
 };
 pub use schedule::{BetaSchedule, NoiseLevel, Schedule, ScheduleConfig, ScheduleError};
+pub use text::Text;

@@ -4,7 +4,8 @@ mod verdict;
 
 pub use verdict::{RecipeError, Warning};
 
-use crate::{PredictionKind, ScheduleConfig};
+use crate::sampler::SamplerKind;
+use crate::{PredictionKind, ScheduleConfig, Spacing};
 use serde::{Deserialize, Serialize};
 
 /// Everything that is needed to sample a model rightly, and where the model comes from.
@@ -31,6 +32,9 @@ pub struct SamplerRecipe {
     /// The condition image that the model draws from; none for a model that needs none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub hint: Option<Hint>,
+    /// How a teacher is sampled when nobody says otherwise; DDIM on the papers' grid where there is nothing.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub usual: Option<UsualSampler>,
     /// How the model came to be.
     #[serde(default)]
     pub provenance: Provenance,
@@ -118,6 +122,16 @@ impl std::fmt::Display for StudentSampler {
             StudentSampler::Consistency => "consistency",
         })
     }
+}
+
+/// The sampler that the makers of a model chose.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct UsualSampler {
+    /// The sampler.
+    pub sampler: SamplerKind,
+    /// How its steps are spread over time.
+    pub spacing: Spacing,
 }
 
 /// How guidance enters a model. Every weight here is w of x̂_w = (1 + w) x̂_c − w x̂_∅; the guidance scale that
@@ -273,6 +287,7 @@ mod tests {
             classes: vec!["a".into(), "b".into()],
             clip: true,
             hint: None,
+            usual: None,
             provenance: Provenance::default(),
         }
     }

@@ -31,11 +31,8 @@ fn sizes() -> [Size; 2] {
         attention,
         head: 16,
         groups: 16,
-        resampling: Default::default(),
-        dropout: 0.0,
         classes: 10,
-        w: None,
-        adapter: None,
+        ..UNetConfig::default()
     };
     [
         Size {

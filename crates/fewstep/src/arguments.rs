@@ -19,11 +19,14 @@ const SAMPLERS: [(&str, Sampler); 8] = [
 ];
 
 /// Every spacing by its name on the command line.
-const SPACINGS: [(&str, Spacing); 5] = [
+const SPACINGS: [(&str, Spacing); 8] = [
     ("uniform", Spacing::Uniform),
     ("leading", Spacing::Leading),
+    ("leading-one", Spacing::LeadingOne),
+    ("leading-inner", Spacing::LeadingInner),
     ("trailing", Spacing::Trailing),
     ("linspace", Spacing::Linspace),
+    ("linspace-inner", Spacing::LinspaceInner),
     ("log-snr", Spacing::LogSnr),
 ];
 

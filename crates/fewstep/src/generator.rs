@@ -10,7 +10,7 @@ use fewstep_diffusion::random::{self, Purpose};
 use fewstep_diffusion::sampler::{self, Observer, SamplerKind, StepNoise};
 use fewstep_diffusion::{
     Clipped, Conditioning, Denoiser, GridError, Guidance, Guided, Role, Spacing, StudentSampler,
-    TimeGrid, Warning,
+    TimeGrid, UsualSampler, Warning,
 };
 use fewstep_formats::Model;
 use fewstep_kernels::in_lanes;
@@ -65,7 +65,10 @@ impl Generator {
                 ..
             } => Sampler::Stochastic,
             Role::Student { .. } => Sampler::Deterministic,
-            Role::Teacher => Sampler::Teacher(SamplerKind::Ddim, Spacing::Uniform),
+            Role::Teacher => match self.model.recipe.usual {
+                Some(UsualSampler { sampler, spacing }) => Sampler::Teacher(sampler, spacing),
+                None => Sampler::Teacher(SamplerKind::Ddim, Spacing::Uniform),
+            },
         }
     }
 
@@ -241,7 +244,7 @@ impl Generator {
         self.walk(noise, conditioning, request, samples, &mut sampler::ignore)
     }
 
-    fn walk(
+    pub(crate) fn walk(
         &self,
         noise: Tensor<4>,
         conditioning: &Conditioning,
@@ -335,7 +338,7 @@ impl Generator {
         Conditioning {
             classes: (!recipe.classes.is_empty()).then(|| classes.to_vec()),
             w: Some(vec![w; classes.len()]),
-            hint: None,
+            ..Conditioning::default()
         }
     }
 

@@ -4,6 +4,7 @@
 //! [`Generator`], which draws pictures with a model and its sampler recipe.
 
 mod generator;
+mod text_generator;
 
 pub use fewstep_data as data;
 pub use fewstep_diffusion as diffusion;
@@ -13,3 +14,4 @@ pub use fewstep_kernels as kernels;
 pub use fewstep_metrics as metrics;
 pub use fewstep_nn as nn;
 pub use generator::{DrawError, Generator, Request, Sampler};
+pub use text_generator::{Canvas, TextGenerator, TextRequest};

@@ -29,6 +29,8 @@ enum Command {
     Train(commands::train::Args),
     Distill(commands::distill::Args),
     Sample(commands::sample::Args),
+    Edit(commands::edit::Args),
+    Fill(commands::fill::Args),
     Restyle(commands::restyle::Args),
     Upscale(commands::upscale::Args),
     Inpaint(commands::inpaint::Args),
@@ -36,6 +38,8 @@ enum Command {
     Instruct(commands::instruct::Args),
     Render(commands::render::Args),
     Eval(commands::eval::Args),
+    Export(commands::export::Args),
+    Import(commands::import::Args),
     Info(commands::info::Args),
 }
 
@@ -52,6 +56,8 @@ fn main() -> ExitCode {
         Command::Train(args) => commands::train::run(args),
         Command::Distill(args) => commands::distill::run(args),
         Command::Sample(args) => commands::sample::run(args),
+        Command::Edit(args) => commands::edit::run(args),
+        Command::Fill(args) => commands::fill::run(args),
         Command::Restyle(args) => commands::restyle::run(args),
         Command::Upscale(args) => commands::upscale::run(args),
         Command::Inpaint(args) => commands::inpaint::run(args),
@@ -59,6 +65,8 @@ fn main() -> ExitCode {
         Command::Instruct(args) => commands::instruct::run(args),
         Command::Render(args) => commands::render::run(args),
         Command::Eval(args) => commands::eval::run(args),
+        Command::Export(args) => commands::export::run(args),
+        Command::Import(args) => commands::import::run(args),
         Command::Info(args) => commands::info::run(args),
     };
     match result {

@@ -3,7 +3,7 @@
 use crate::failure::{Blame, Failure, Outcome};
 use burn::tensor::Device;
 use fewstep_diffusion::Role;
-use fewstep_formats::Model;
+use fewstep_formats::{Model, Pipeline};
 use std::path::{Path, PathBuf};
 
 /// Loads a model folder, a safetensors file, or, from a run folder, the model that suits the number of steps.
@@ -17,6 +17,15 @@ pub(crate) fn load(reference: &str, steps: Option<usize>, device: &Device) -> Ou
         return Model::load(path, device).blame_input();
     }
     choose(&models, steps, device)
+}
+
+/// Loads a latent diffusion model with all its parts, where the reference is the folder of one.
+pub(crate) fn load_latent(reference: &str, device: &Device) -> Outcome<Option<Pipeline>> {
+    let path = Path::new(reference);
+    match Pipeline::is_in(path) {
+        true => Pipeline::load(path, device).map(Some).blame_input(),
+        false => Ok(None),
+    }
 }
 
 /// The model of a run that suits the number of steps.

@@ -1,9 +1,63 @@
 //! Files that a command leaves behind.
 
+use crate::arguments::positive;
 use crate::failure::{Failure, Outcome};
-use fewstep_data::picture::{Picture, encode_png};
+use fewstep_data::picture::{self, Picture, encode_png};
 use fewstep_formats::write_atomically;
-use std::path::Path;
+use std::path::{Path, PathBuf};
+
+/// Where drawn pictures go.
+#[derive(clap::Args)]
+pub(crate) struct PictureArgs {
+    /// One PNG file with all pictures as a grid [default: samples.png].
+    #[arg(long, value_name = "FILE")]
+    out: Option<PathBuf>,
+    /// A folder with one PNG file for each picture, in place of the grid.
+    #[arg(long, value_name = "FOLDER", conflicts_with = "out")]
+    out_dir: Option<PathBuf>,
+    /// Columns of the grid [default: about square, whole turns through the classes in a row].
+    #[arg(long, value_parser = positive, conflicts_with = "out_dir")]
+    columns: Option<usize>,
+}
+
+impl PictureArgs {
+    /// The folder, or the file of the grid.
+    pub(crate) fn place(&self) -> PathBuf {
+        self.out_dir.clone().unwrap_or_else(|| self.grid())
+    }
+
+    fn grid(&self) -> PathBuf {
+        self.out.clone().unwrap_or_else(|| "samples.png".into())
+    }
+
+    /// Makes the folder before the work starts.
+    pub(crate) fn prepare(&self) -> Outcome {
+        match &self.out_dir {
+            Some(folder) => prepare(&folder.join("0.png")),
+            None => prepare(&self.grid()),
+        }
+    }
+
+    /// Writes all pictures, the first of which has the number `first`; `columns` of the grid suit a user who gave
+    /// none. A picture carries the text that `parameters` has for it (a grid, that of its first).
+    pub(crate) fn write(
+        &self,
+        pictures: &[Picture],
+        first: u64,
+        columns: usize,
+        parameters: impl Fn(usize) -> Option<String>,
+    ) -> Outcome {
+        let Some(folder) = &self.out_dir else {
+            let sheet = picture::grid(pictures, self.columns.unwrap_or(columns), 1);
+            return write_png(&self.grid(), &sheet, parameters(0));
+        };
+        for (index, picture) in pictures.iter().enumerate() {
+            let name = format!("{:06}.png", first + index as u64);
+            write_png(&folder.join(name), picture, parameters(index))?;
+        }
+        Ok(())
+    }
+}
 
 /// Makes the folder for a file before the work starts, so that the work is not lost for want of a place.
 pub(crate) fn prepare(file: &Path) -> Outcome {
@@ -29,5 +83,14 @@ pub(crate) fn write(file: &Path, bytes: &[u8]) -> Outcome {
 
 /// Writes a picture as PNG.
 pub(crate) fn write_picture(file: &Path, picture: &Picture) -> Outcome {
-    write(file, &encode_png(picture).map_err(Failure::input)?)
+    write_png(file, picture, None)
+}
+
+/// Writes a picture as PNG, with how it was made where that is told.
+fn write_png(file: &Path, picture: &Picture, parameters: Option<String>) -> Outcome {
+    let mut bytes = encode_png(picture).map_err(Failure::input)?;
+    if let Some(parameters) = parameters {
+        bytes = picture::with_parameters(&bytes, &parameters);
+    }
+    write(file, &bytes)
 }

@@ -1,22 +1,61 @@
 //! The configuration files that diffusers expects beside the weights.
 
 use fewstep_diffusion::{PredictionKind, SamplerRecipe, ScheduleConfig};
-use fewstep_nn::{AdapterConfig, Resampling, UNetConfig};
+use fewstep_nn::{AdapterConfig, Resampling, TextAttention, UNetConfig};
 use serde_json::{Value, json};
 
-/// File names inside a model folder with their contents. A network without patches and without w is read by
-/// diffusers' `UNet2DModel` as it is.
+/// File names inside a model folder with their contents. A network on pixels without patches and without w is read by
+/// diffusers' `UNet2DModel` as it is, and every network with text by its `UNet2DConditionModel`.
 pub(crate) fn configs(network: &UNetConfig, recipe: &SamplerRecipe) -> [(&'static str, Value); 3] {
+    let (class, config) = match network.text {
+        Some(text) => ("UNet2DConditionModel", with_text(network, text, recipe)),
+        None => ("UNet2DModel", unet(network, recipe)),
+    };
     let index = json!({
         "_class_name": "DDPMPipeline",
         "scheduler": ["diffusers", "DDIMScheduler"],
-        "unet": ["diffusers", "UNet2DModel"],
+        "unet": ["diffusers", class],
     });
     [
         ("model_index.json", index),
-        ("unet/config.json", unet(network, recipe)),
+        ("unet/config.json", config),
         ("scheduler/scheduler_config.json", scheduler(recipe)),
     ]
+}
+
+fn with_text(network: &UNetConfig, text: TextAttention, recipe: &SamplerRecipe) -> Value {
+    let blocks = |with: &str, without: &str| -> Vec<String> {
+        let name = |&attention: &bool| if attention { with } else { without }.to_string();
+        network.attention.iter().map(name).collect()
+    };
+    let mut up_blocks = blocks("CrossAttnUpBlock2D", "UpBlock2D");
+    up_blocks.reverse();
+    let mut config = json!({
+        "_class_name": "UNet2DConditionModel",
+        "sample_size": recipe.resolution[1],
+        "in_channels": network.channels + network.beside,
+        "out_channels": network.channels,
+        "block_out_channels": network.widths,
+        "layers_per_block": network.blocks,
+        "down_block_types": blocks("CrossAttnDownBlock2D", "DownBlock2D"),
+        "up_block_types": up_blocks,
+        // diffusers takes this name for the number of heads.
+        "attention_head_dim": (0..network.widths.len()).map(|level| network.heads_of(level)).collect::<Vec<_>>(),
+        "norm_num_groups": network.groups,
+        "cross_attention_dim": text.width,
+        "use_linear_projection": text.linear,
+        "dropout": network.dropout,
+    });
+    add_w(&mut config, network);
+    config
+}
+
+/// The input for w. diffusers knows the size alone, and takes 1000 for the scale.
+fn add_w(config: &mut Value, network: &UNetConfig) {
+    if let Some(w) = network.w {
+        config["time_cond_proj_dim"] = json!(w.dim);
+        config["time_cond_proj_scale"] = json!(w.scale);
+    }
 }
 
 fn unet(network: &UNetConfig, recipe: &SamplerRecipe) -> Value {
@@ -59,10 +98,7 @@ fn unet(network: &UNetConfig, recipe: &SamplerRecipe) -> Value {
     if network.patch > 1 {
         config["patch_size"] = json!(network.patch);
     }
-    if let Some(w) = network.w {
-        config["time_cond_proj_dim"] = json!(w.dim);
-        config["time_cond_proj_scale"] = json!(w.scale);
-    }
+    add_w(&mut config, network);
     config
 }
 

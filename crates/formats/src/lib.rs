@@ -8,11 +8,14 @@ mod adapter;
 mod atomic;
 mod diffusers;
 mod error;
+mod folder;
 mod model;
+mod single_file;
 mod weights;
 
 pub use adapter::{ADAPTER_FILE, AdapterModel};
 pub use atomic::{write_atomically, write_json_atomically};
 pub use error::FormatError;
+pub use folder::{ClipTokenizer, Pipeline, Tokens};
 pub use model::{Model, WEIGHTS_FILE};
 pub use weights::Precision;

@@ -6,7 +6,7 @@ use crate::{AdapterModel, FormatError, diffusers, write_atomically, write_json_a
 use burn::module::Module;
 use burn::store::ModuleSnapshot;
 use burn::tensor::Device;
-use fewstep_diffusion::{DiffusionModel, SamplerRecipe, Schedule};
+use fewstep_diffusion::{DiffusionModel, Guidance, SamplerRecipe, Schedule};
 use fewstep_nn::{UNet, UNetConfig};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
@@ -60,16 +60,35 @@ impl Model {
             .collect()
     }
 
+    fn described(&self) -> Description {
+        Description {
+            network: self.network.config().clone(),
+            recipe: self.recipe.clone(),
+        }
+    }
+
+    /// Network and recipe as the metadata of a file has them.
+    pub(crate) fn description(&self) -> Result<String, FormatError> {
+        serde_json::to_string(&self.described()).map_err(|error| FormatError::BadDescription {
+            origin: "the model in memory".into(),
+            reason: error.to_string(),
+        })
+    }
+
+    /// The same model for one w alone, for tools that do not know of an input for w.
+    pub fn with_fixed_w(&self, w: f64) -> Self {
+        let mut model = self.clone();
+        model.network = self.network.with_fixed_w(w);
+        model.recipe.guidance = Guidance::Fixed { w };
+        model
+    }
+
     /// The model as the bytes of one safetensors file.
     ///
     /// # Errors
     /// When the weights cannot be read back from their device.
     pub fn to_bytes(&self, precision: Precision) -> Result<Vec<u8>, FormatError> {
-        let description = Description {
-            network: self.network.config().clone(),
-            recipe: self.recipe.clone(),
-        };
-        weights::to_bytes(&self.network, &description, precision)
+        weights::to_bytes(&self.network, &self.described(), precision)
     }
 
     /// Reads a model from the bytes of one safetensors file; `origin` names it in messages.
@@ -139,9 +158,7 @@ impl Model {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use fewstep_diffusion::{
-        Guidance, Hint, PredictionKind, Provenance, Role, ScheduleConfig, Task,
-    };
+    use fewstep_diffusion::{Hint, PredictionKind, Provenance, Role, ScheduleConfig, Task};
     use fewstep_nn::{AdapterConfig, Fusion, Initial};
 
     fn model() -> Model {
@@ -153,11 +170,8 @@ mod tests {
             attention: vec![false, false],
             head: 8,
             groups: 4,
-            resampling: Default::default(),
-            dropout: 0.0,
             classes: 2,
-            w: None,
-            adapter: None,
+            ..UNetConfig::default()
         };
         Model {
             network: UNet::new(&config, 3, &Device::flex()).expect("valid"),
@@ -171,6 +185,7 @@ mod tests {
                 classes: vec!["a".into(), "b".into()],
                 clip: true,
                 hint: None,
+                usual: None,
                 provenance: Provenance::default(),
             },
         }

@@ -1,10 +1,9 @@
 //! The parameters of a module as a safetensors file that describes itself.
 
-use crate::FormatError;
+use crate::{FormatError, folder};
 use burn::module::Module;
 use burn::store::{
-    BurnToPyTorchAdapter, ChainAdapter, FloatCastAdapter, ModuleStore, PyTorchToBurnAdapter,
-    SafetensorsStore,
+    BurnToPyTorchAdapter, ChainAdapter, FloatCastAdapter, ModuleStore, SafetensorsStore,
 };
 use burn::tensor::DType;
 use serde::Serialize;
@@ -59,37 +58,14 @@ pub(crate) fn fill<M: Module>(
     bytes: Vec<u8>,
     origin: &str,
 ) -> Result<(), FormatError> {
-    let mut store = SafetensorsStore::from_bytes(Some(bytes))
-        .with_from_adapter(ChainAdapter::new(
-            PyTorchToBurnAdapter,
-            FloatCastAdapter::to(DType::F32),
-        ))
-        .skip_enum_variants(true)
-        .allow_partial(true)
-        .validate(false);
-    let result = store
-        .apply_to(module)
+    let mut store = SafetensorsStore::from_bytes(Some(bytes));
+    let tensors = store
+        .get_all_tensors()
         .map_err(|e| FormatError::NotSafetensors {
             origin: origin.into(),
             reason: e.to_string(),
         })?;
-    let missing = result
-        .missing
-        .iter()
-        .map(|(name, _)| format!("`{name}` is missing"));
-    let unused = result
-        .unused
-        .iter()
-        .map(|name| format!("`{name}` is not part of it"));
-    let wrong = result.errors.iter().map(ToString::to_string);
-    let problems: Vec<String> = missing.chain(unused).chain(wrong).collect();
-    match problems.is_empty() {
-        true => Ok(()),
-        false => Err(FormatError::Mismatch {
-            origin: origin.into(),
-            problems,
-        }),
-    }
+    folder::apply(module, tensors.values().cloned().collect(), origin)
 }
 
 /// The description in the metadata of a safetensors file.

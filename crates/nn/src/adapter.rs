@@ -161,13 +161,15 @@ impl Adapter {
     ) -> Features {
         let encoder = self.encoder();
         let embedding = encoder.embed(time, conditioning, &z.device());
+        let text = conditioning.text.as_ref().map(|text| &text.states);
         let [_, _, height, width] = features.skips[0].dims();
         let seen = self
             .controlnet_cond_embedding
             .forward(hint, [height, width]);
         match (&self.controlnet_mid_block, &self.mix) {
             (Some(zero_conv), _) => {
-                let ours = encoder.look(encoder.stem(z) + seen, &embedding);
+                let stem = encoder.stem(z, conditioning.beside.clone());
+                let ours = encoder.look(stem + seen, &embedding, text);
                 let layers = self.controlnet_down_blocks.iter().chain([zero_conv]);
                 features.joined(
                     ours,
@@ -175,7 +177,7 @@ impl Adapter {
                 )
             }
             (None, Some(mix)) => {
-                let ours = encoder.look(seen, &embedding);
+                let ours = encoder.look(seen, &embedding, text);
                 let shares = mix.val().reshape([-1, 1, 1, 1]).split(1, 0).into_iter();
                 features.joined(
                     ours,

@@ -1,6 +1,6 @@
 //! Residual and attention blocks.
 
-use crate::UNetConfig;
+use crate::Modulation;
 use crate::init::Init;
 use crate::resample::conv;
 use burn::module::Module;
@@ -9,38 +9,57 @@ use burn::nn::{GroupNorm, Linear};
 use burn::tensor::{Distribution, Tensor, activation::silu};
 use fewstep_kernels::Film;
 
-/// Two convolutions around a residual connection; the embedding modulates the second normalisation (FiLM).
+/// What the residual blocks of a network have in common.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct ResnetOptions {
+    pub(crate) groups: usize,
+    pub(crate) epsilon: f64,
+    /// Size of the embedding and how it enters; an autoencoder has none.
+    pub(crate) embedding: Option<(usize, Modulation)>,
+    pub(crate) dropout: f64,
+}
+
+/// Two convolutions around a residual connection; the embedding modulates the second normalisation.
 /// The second convolution starts at zero, so a new block is the identity.
 #[derive(Module, Debug)]
 pub(crate) struct ResnetBlock {
     norm1: GroupNorm,
     conv1: Conv2d,
-    time_emb_proj: Linear,
+    time_emb_proj: Option<Linear>,
     norm2: GroupNorm,
     conv2: Conv2d,
     conv_shortcut: Option<Conv2d>,
+    #[module(skip)]
+    modulation: Modulation,
     #[module(skip)]
     dropout: f64,
 }
 
 impl ResnetBlock {
-    pub(crate) fn new(init: &mut Init, config: &UNetConfig, from: usize, to: usize) -> Self {
+    pub(crate) fn new(init: &mut Init, options: ResnetOptions, from: usize, to: usize) -> Self {
+        let norm =
+            |init: &mut Init, width| init.group_norm_with(options.groups, width, options.epsilon);
+        let projection = |init: &mut Init, (dim, modulation)| match modulation {
+            Modulation::Film => init.linear(dim, 2 * to),
+            Modulation::Add => init.linear(dim, to),
+        };
         Self {
-            norm1: init.group_norm(config.groups, from),
+            norm1: norm(init, from),
             conv1: init.conv(from, to, 3, 1),
-            time_emb_proj: init.linear(config.embedding_dim(), 2 * to),
-            norm2: init.group_norm(config.groups, to),
+            time_emb_proj: options.embedding.map(|e| projection(init, e)),
+            norm2: norm(init, to),
             conv2: init.zero_conv(to, to, 3),
             conv_shortcut: (from != to).then(|| init.conv(from, to, 1, 1)),
-            dropout: config.dropout,
+            modulation: options.embedding.map(|e| e.1).unwrap_or_default(),
+            dropout: options.dropout,
         }
     }
 
     /// # Shapes
     /// - `x`: `[batch, from, height, width]`
-    /// - `embedding`: `[batch, embedding_dim]`
+    /// - `embedding`: `[batch, embedding_dim]`, where the block takes one
     /// - output: `[batch, to, height, width]`
-    pub(crate) fn forward(&self, x: Tensor<4>, embedding: Tensor<2>) -> Tensor<4> {
+    pub(crate) fn forward(&self, x: Tensor<4>, embedding: Option<&Tensor<2>>) -> Tensor<4> {
         self.forward_resampled(x, embedding, |x| x)
     }
 
@@ -48,23 +67,35 @@ impl ResnetBlock {
     pub(crate) fn forward_resampled(
         &self,
         x: Tensor<4>,
-        embedding: Tensor<2>,
+        embedding: Option<&Tensor<2>>,
         resample: fn(Tensor<4>) -> Tensor<4>,
     ) -> Tensor<4> {
         let h = norm_silu(&self.norm1, x.clone(), None);
         let h = conv(&self.conv1, resample(h));
-        let film = self.time_emb_proj.forward(silu(embedding)).chunk(2, 1);
-        let film = Film {
-            scale: film[0].clone(),
-            shift: film[1].clone(),
+        let embedding = self.time_emb_proj.as_ref().zip(embedding);
+        let embedding = embedding.map(|(layer, e)| layer.forward(silu(e.clone())));
+        let h = match (embedding, self.modulation) {
+            (None, _) => norm_silu(&self.norm2, h, None),
+            (Some(e), Modulation::Film) => norm_silu(&self.norm2, h, Some(film(e))),
+            (Some(e), Modulation::Add) => {
+                norm_silu(&self.norm2, h + e.unsqueeze_dims::<4>(&[2, 3]), None)
+            }
         };
-        let h = norm_silu(&self.norm2, h, Some(film));
         let h = conv(&self.conv2, dropout(h, self.dropout));
         let x = resample(x);
         match &self.conv_shortcut {
             Some(shortcut) => conv(shortcut, x) + h,
             None => x + h,
         }
+    }
+}
+
+/// Scale and shift out of one projection.
+fn film(embedding: Tensor<2>) -> Film {
+    let halves = embedding.chunk(2, 1);
+    Film {
+        scale: halves[0].clone(),
+        shift: halves[1].clone(),
     }
 }
 
@@ -82,58 +113,84 @@ pub(crate) struct AttentionBlock {
 }
 
 impl AttentionBlock {
-    pub(crate) fn new(init: &mut Init, config: &UNetConfig, width: usize) -> Self {
+    pub(crate) fn new(init: &mut Init, options: ResnetOptions, width: usize, heads: usize) -> Self {
         Self {
-            group_norm: init.group_norm(config.groups, width),
+            group_norm: init.group_norm_with(options.groups, width, options.epsilon),
             to_q: init.linear(width, width),
             to_k: init.linear(width, width),
             to_v: init.linear(width, width),
             to_out: vec![init.zero_linear(width, width)],
-            heads: width / config.head,
+            heads,
         }
     }
 
     /// # Shapes
     /// - `x` and output: `[batch, width, height, width]`
     pub(crate) fn forward(&self, x: Tensor<4>) -> Tensor<4> {
-        let [batch, channels, height, width] = x.dims();
-        let positions = height * width;
-        let norm = &self.group_norm;
-        let h = match (&norm.gamma, &norm.beta) {
-            (Some(gamma), Some(beta)) => fewstep_kernels::group_norm(
-                x.clone(),
-                gamma.val(),
-                beta.val(),
-                norm.num_groups,
-                norm.epsilon,
-            ),
-            _ => norm.forward(x.clone()),
-        };
-        let tokens = h.reshape([batch, channels, positions]).swap_dims(1, 2);
-        let split = |layer: &Linear| {
-            let h = layer.forward(tokens.clone());
-            let per_head = [batch, positions, self.heads, channels / self.heads];
-            h.reshape(per_head).swap_dims(1, 2)
-        };
-        let h = fewstep_kernels::attention(split(&self.to_q), split(&self.to_k), split(&self.to_v));
-        let h = h.swap_dims(1, 2).reshape([batch, positions, channels]);
+        let [_, _, height, width] = x.dims();
+        let tokens = to_tokens(norm(&self.group_norm, x.clone()));
+        let project = |layer: &Linear| layer.forward(tokens.clone());
+        let [q, k, v] = [&self.to_q, &self.to_k, &self.to_v].map(project);
+        let h = attend(self.heads, q, k, v);
         let h = self.to_out.iter().fold(h, |h, layer| layer.forward(h));
-        x + h.swap_dims(1, 2).reshape([batch, channels, height, width])
+        x + to_map(h, height, width)
     }
+}
+
+/// Attention with several heads.
+///
+/// # Shapes
+/// - `q` and output: `[batch, tokens, width]`
+/// - `k`, `v`: `[batch, context, width]`
+pub(crate) fn attend(heads: usize, q: Tensor<3>, k: Tensor<3>, v: Tensor<3>) -> Tensor<3> {
+    let [q, k, v] = [q, k, v].map(|x| split_heads(x, heads));
+    merge_heads(fewstep_kernels::attention(q, k, v))
+}
+
+/// `[batch, tokens, width]` to `[batch, heads, tokens, width / heads]`.
+pub(crate) fn split_heads(x: Tensor<3>, heads: usize) -> Tensor<4> {
+    let [batch, tokens, width] = x.dims();
+    x.reshape([batch, tokens, heads, width / heads])
+        .swap_dims(1, 2)
+}
+
+/// The inverse of [`split_heads`].
+pub(crate) fn merge_heads(x: Tensor<4>) -> Tensor<3> {
+    let [batch, heads, tokens, dim] = x.dims();
+    x.swap_dims(1, 2).reshape([batch, tokens, heads * dim])
+}
+
+/// A map as a row of tokens: `[batch, channels, height, width]` to `[batch, height · width, channels]`.
+pub(crate) fn to_tokens(map: Tensor<4>) -> Tensor<3> {
+    let [batch, channels, height, width] = map.dims();
+    map.reshape([batch, channels, height * width])
+        .swap_dims(1, 2)
+}
+
+/// The inverse of [`to_tokens`].
+pub(crate) fn to_map(tokens: Tensor<3>, height: usize, width: usize) -> Tensor<4> {
+    let [batch, _, channels] = tokens.dims();
+    tokens
+        .swap_dims(1, 2)
+        .reshape([batch, channels, height, width])
+}
+
+/// Group normalisation through our kernels.
+pub(crate) fn norm(norm: &GroupNorm, x: Tensor<4>) -> Tensor<4> {
+    let (gamma, beta) = affine(norm);
+    fewstep_kernels::group_norm(x, gamma, beta, norm.num_groups, norm.epsilon)
 }
 
 /// Group normalisation, FiLM and SiLU through our kernels.
 pub(crate) fn norm_silu(norm: &GroupNorm, x: Tensor<4>, film: Option<Film>) -> Tensor<4> {
+    let (gamma, beta) = affine(norm);
+    fewstep_kernels::group_norm_silu(x, gamma, beta, norm.num_groups, norm.epsilon, film)
+}
+
+fn affine(norm: &GroupNorm) -> (Tensor<1>, Tensor<1>) {
     let affine = norm.gamma.as_ref().zip(norm.beta.as_ref());
     let (gamma, beta) = affine.expect("our networks normalise with an affine map");
-    fewstep_kernels::group_norm_silu(
-        x,
-        gamma.val(),
-        beta.val(),
-        norm.num_groups,
-        norm.epsilon,
-        film,
-    )
+    (gamma.val(), beta.val())
 }
 
 /// Drops features while training (that is, on a device with autodiff). The framework's generator is seeded by

@@ -1,15 +1,20 @@
-//! What a pixel U-Net looks like.
+//! What a U-Net looks like.
 
 use crate::AdapterConfig;
+use crate::block::ResnetOptions;
 use serde::{Deserialize, Serialize};
 
-/// A pixel-space U-Net in the style of the papers' networks: diffusers' `UNet2DModel` with FiLM, plus a stem
-/// that folds small patches into channels and an input for the guidance weight.
+/// A U-Net in the style of the papers' networks. On pixels it is diffusers' `UNet2DModel` with FiLM, plus a stem
+/// that folds small patches into channels; with [`text`](Self::text) it is diffusers' `UNet2DConditionModel`, the
+/// network of latent diffusion and Stable Diffusion. Either may have an input for the guidance weight.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct UNetConfig {
-    /// Channels of the pictures.
+    /// Channels of the pictures (or latents).
     pub channels: usize,
+    /// Channels of maps that condition the network and go in after a picture's own: 5 for inpainting, 0 as a rule.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub beside: usize,
     /// Side of the patches that the stem folds into channels: 1 for none; 2 makes a 32x32 picture 16x16.
     #[serde(default = "one")]
     pub patch: usize,
@@ -22,6 +27,15 @@ pub struct UNetConfig {
     /// Channels of one attention head.
     #[serde(default = "default_head")]
     pub head: usize,
+    /// Number of attention heads of each level, in place of `head`; empty as a rule.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub heads: Vec<usize>,
+    /// Attention to text, in transformer blocks; without it attention is within the picture alone.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub text: Option<TextAttention>,
+    /// How time enters the residual blocks.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub modulation: Modulation,
     /// Groups of each group normalisation.
     #[serde(default = "default_groups")]
     pub groups: usize,
@@ -54,6 +68,29 @@ pub struct WEmbedding {
     pub scale: f64,
 }
 
+/// Attention to the states of a text encoder.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct TextAttention {
+    /// Features of one state: 768 for Stable Diffusion 1, 1024 for 2.
+    pub width: usize,
+    /// Whether the projections into and out of the transformer are linear layers (Stable Diffusion 2) or 1x1
+    /// convolutions (1): the same map, stored in another shape.
+    #[serde(default)]
+    pub linear: bool,
+}
+
+/// How time (with class and w) enters a residual block.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Modulation {
+    /// Scale and shift of the second normalisation's output.
+    #[default]
+    Film,
+    /// Added before the second normalisation.
+    Add,
+}
+
 /// How resolution changes between levels.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
@@ -65,6 +102,9 @@ pub enum Resampling {
     Block,
 }
 
+fn is_default<T: Default + PartialEq>(value: &T) -> bool {
+    *value == T::default()
+}
 fn one() -> usize {
     1
 }
@@ -81,7 +121,31 @@ fn default_w_scale() -> f64 {
 /// A network that cannot be built.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("network: {0}")]
-pub struct ConfigError(String);
+pub struct ConfigError(pub(crate) String);
+
+impl Default for UNetConfig {
+    /// One level of 32 channels for pictures of one channel.
+    fn default() -> Self {
+        Self {
+            channels: 1,
+            beside: 0,
+            patch: one(),
+            widths: vec![32],
+            blocks: 1,
+            attention: vec![false],
+            head: default_head(),
+            heads: vec![],
+            text: None,
+            modulation: Modulation::default(),
+            groups: default_groups(),
+            resampling: Resampling::default(),
+            dropout: 0.0,
+            classes: 0,
+            w: None,
+            adapter: None,
+        }
+    }
+}
 
 impl ConfigError {
     pub(crate) fn new(message: String) -> Self {
@@ -120,11 +184,21 @@ impl UNetConfig {
                 ));
             }
         }
-        for (width, _) in self.attended_widths() {
-            if self.head == 0 || width % self.head != 0 {
+        if !self.heads.is_empty() && self.heads.len() != self.widths.len() {
+            return error(format!(
+                "`heads` has {} entries and `widths` has {}: give one number per level, or none at all",
+                self.heads.len(),
+                self.widths.len()
+            ));
+        }
+        for (level, width) in self.attended_levels() {
+            let (name, divisor) = match self.heads.get(level) {
+                Some(&heads) => ("heads", heads),
+                None => ("head", self.head),
+            };
+            if divisor == 0 || width % divisor != 0 {
                 return error(format!(
-                    "attention at width {width} needs a multiple of `head` = {}",
-                    self.head
+                    "attention at width {width} needs a multiple of `{name}` = {divisor}"
                 ));
             }
         }
@@ -162,18 +236,31 @@ impl UNetConfig {
         )))
     }
 
+    /// What the residual blocks have in common.
+    pub(crate) fn resnets(&self) -> ResnetOptions {
+        ResnetOptions {
+            groups: self.groups,
+            epsilon: 1e-5,
+            embedding: Some((self.embedding_dim(), self.modulation)),
+            dropout: self.dropout,
+        }
+    }
+
     /// Size of the embedding of time, class and w.
     pub(crate) fn embedding_dim(&self) -> usize {
         4 * self.widths[0]
     }
 
-    fn attended_widths(&self) -> impl Iterator<Item = (usize, bool)> + '_ {
+    /// Number of attention heads of a level.
+    pub fn heads_of(&self, level: usize) -> usize {
+        let heads = self.heads.get(level).copied();
+        heads.unwrap_or_else(|| self.widths[level] / self.head)
+    }
+
+    /// Levels with attention and their widths; the last one for the middle's sake.
+    fn attended_levels(&self) -> impl Iterator<Item = (usize, usize)> + '_ {
         let last = self.widths.len() - 1;
-        self.widths
-            .iter()
-            .zip(&self.attention)
-            .enumerate()
-            .filter(move |(level, (_, attention))| **attention || *level == last)
-            .map(|(_, (&width, &attention))| (width, attention))
+        let levels = self.widths.iter().copied().enumerate();
+        levels.filter(move |(level, _)| self.attention[*level] || *level == last)
     }
 }

@@ -54,18 +54,12 @@ mod tests {
     fn config(widths: Vec<usize>) -> UNetConfig {
         let levels = widths.len();
         UNetConfig {
-            channels: 1,
-            patch: 1,
             widths,
             blocks: 1,
             attention: vec![false; levels],
             head: 8,
             groups: 4,
-            resampling: Resampling::Conv,
-            dropout: 0.0,
-            classes: 0,
-            w: None,
-            adapter: None,
+            ..UNetConfig::default()
         }
     }
 

@@ -35,6 +35,20 @@ impl TimestepEmbedding {
         };
         self.linear_2.forward(silu(self.linear_1.forward(h)))
     }
+
+    /// The same for one w alone, without the input for it: what w adds before the first layer goes into that layer's
+    /// bias, b₁ + W₁ · C e(w), which is exact.
+    ///
+    /// # Shapes
+    /// - `w`: `[1, w.dim]`
+    pub(crate) fn with_fixed_w(mut self, w: Tensor<2>) -> Self {
+        if let Some(projection) = self.cond_proj.take() {
+            let bias = self.linear_1.forward(projection.forward(w));
+            let bias = bias.squeeze_dim::<1>(0);
+            self.linear_1.bias = self.linear_1.bias.map(|old| old.map(|_| bias));
+        }
+        self
+    }
 }
 
 /// Cosine first, then sine, of `time` times 10000^(−i / half): diffusers' `Timesteps` with

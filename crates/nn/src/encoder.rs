@@ -2,7 +2,8 @@
 //! adapter each have one, under the same parameter names.
 
 use crate::UNetConfig;
-use crate::block::{AttentionBlock, ResnetBlock};
+use crate::attention::Attention;
+use crate::block::ResnetBlock;
 use crate::embedding::{TimestepEmbedding, time_sinusoid, w_sinusoid};
 use crate::init::Init;
 use crate::resample::{Resample, conv, fold_patches};
@@ -32,14 +33,14 @@ pub(crate) struct Features {
 #[derive(Module, Debug)]
 pub(crate) struct DownBlock {
     resnets: Vec<ResnetBlock>,
-    attentions: Vec<AttentionBlock>,
+    attentions: Vec<Attention>,
     downsamplers: Vec<Resample>,
 }
 
 #[derive(Module, Debug)]
 pub(crate) struct MidBlock {
     resnets: Vec<ResnetBlock>,
-    attentions: Vec<AttentionBlock>,
+    attentions: Vec<Attention>,
 }
 
 impl Encoder<'_> {
@@ -70,48 +71,57 @@ impl Encoder<'_> {
         embedding + table.forward(classes).squeeze_dim::<2>(1)
     }
 
-    /// The first feature map of a noisy picture.
-    pub(crate) fn stem(&self, z: Tensor<4>) -> Tensor<4> {
-        conv(self.conv_in, fold_patches(z, self.config.patch))
+    /// The first feature map of a noisy picture and what lies beside it.
+    pub(crate) fn stem(&self, z: Tensor<4>, beside: Option<Tensor<4>>) -> Tensor<4> {
+        let mut input = vec![fold_patches(z, self.config.patch)];
+        input.extend(beside);
+        conv(self.conv_in, Tensor::cat(input, 1))
     }
 
     /// From the first feature map down to the middle.
-    pub(crate) fn look(&self, stem: Tensor<4>, embedding: &Tensor<2>) -> Features {
+    pub(crate) fn look(
+        &self,
+        stem: Tensor<4>,
+        embedding: &Tensor<2>,
+        text: Option<&Tensor<3>>,
+    ) -> Features {
         let mut h = stem;
         let mut skips = vec![h.clone()];
         for block in self.down_blocks {
             for (index, resnet) in block.resnets.iter().enumerate() {
-                h = resnet.forward(h, embedding.clone());
+                h = resnet.forward(h, Some(embedding));
                 if let Some(attention) = block.attentions.get(index) {
-                    h = attention.forward(h);
+                    h = attention.forward(h, text);
                 }
                 skips.push(h.clone());
             }
             for down in &block.downsamplers {
-                h = down.down(h, embedding.clone());
+                h = down.down(h, embedding);
                 skips.push(h.clone());
             }
         }
-        let middle = self.mid_block.forward(h, embedding);
+        let middle = self.mid_block.forward(h, embedding, text);
         Features { skips, middle }
     }
 }
 
 impl MidBlock {
     pub(crate) fn new(init: &mut Init, config: &UNetConfig) -> Self {
-        let width = config.widths[config.widths.len() - 1];
+        let last = config.widths.len() - 1;
+        let width = config.widths[last];
         Self {
             resnets: (0..2)
-                .map(|_| ResnetBlock::new(init, config, width, width))
+                .map(|_| ResnetBlock::new(init, config.resnets(), width, width))
                 .collect(),
-            attentions: vec![AttentionBlock::new(init, config, width)],
+            attentions: vec![Attention::new(init, config, last)],
         }
     }
 
-    fn forward(&self, h: Tensor<4>, embedding: &Tensor<2>) -> Tensor<4> {
-        let h = self.resnets[0].forward(h, embedding.clone());
-        let h = self.attentions.iter().fold(h, |h, a| a.forward(h));
-        self.resnets[1].forward(h, embedding.clone())
+    fn forward(&self, h: Tensor<4>, embedding: &Tensor<2>, text: Option<&Tensor<3>>) -> Tensor<4> {
+        let h = self.resnets[0].forward(h, Some(embedding));
+        let attentions = self.attentions.iter();
+        let h = attentions.fold(h, |h, attention| attention.forward(h, text));
+        self.resnets[1].forward(h, Some(embedding))
     }
 }
 
@@ -127,7 +137,7 @@ pub(crate) fn down_blocks(
     for (level, &to) in config.widths.iter().enumerate() {
         let mut resnets = Vec::with_capacity(config.blocks);
         for _ in 0..config.blocks {
-            resnets.push(ResnetBlock::new(init, config, width, to));
+            resnets.push(ResnetBlock::new(init, config.resnets(), width, to));
             width = to;
             skips.push(width);
         }
@@ -152,9 +162,9 @@ pub(crate) fn attentions(
     config: &UNetConfig,
     level: usize,
     count: usize,
-) -> Vec<AttentionBlock> {
+) -> Vec<Attention> {
     let count = if config.attention[level] { count } else { 0 };
     (0..count)
-        .map(|_| AttentionBlock::new(init, config, config.widths[level]))
+        .map(|_| Attention::new(init, config, level))
         .collect()
 }

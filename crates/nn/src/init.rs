@@ -2,10 +2,13 @@
 
 use burn::module::{Param, ParamId};
 use burn::nn::conv::{Conv2d, Conv2dConfig};
-use burn::nn::{Embedding, EmbeddingConfig, GroupNorm, GroupNormConfig, Linear, LinearConfig};
-use burn::nn::{Initializer, PaddingConfig2d};
+use burn::nn::{
+    Embedding, EmbeddingConfig, GroupNorm, GroupNormConfig, LayerNorm, LayerNormConfig,
+};
+use burn::nn::{Initializer, Linear, LinearConfig, PaddingConfig2d};
 use burn::tensor::{Device, Tensor, TensorData};
 use fewstep_diffusion::random::{Purpose, generator};
+use rand_chacha::ChaCha8Rng;
 use rand_distr::{Distribution, StandardNormal, Uniform};
 
 /// Makes layers one after another. The n-th parameter of a network always gets the same numbers and the same
@@ -32,7 +35,20 @@ impl<'a> Init<'a> {
         self.bounded_conv([from, to], kernel, stride, bound)
     }
 
-    /// A convolution whose output starts at zero.
+    /// The same without bias.
+    pub(crate) fn conv_without_bias(
+        &mut self,
+        from: usize,
+        to: usize,
+        kernel: usize,
+        stride: usize,
+    ) -> Conv2d {
+        let mut layer = self.conv(from, to, kernel, stride);
+        layer.bias = None;
+        layer
+    }
+
+    /// A convolution of stride 1 whose output starts at zero.
     pub(crate) fn zero_conv(&mut self, from: usize, to: usize, kernel: usize) -> Conv2d {
         self.bounded_conv([from, to], kernel, 1, 0.0)
     }
@@ -52,14 +68,14 @@ impl<'a> Init<'a> {
         self.bounded_linear(from, to, 0.0)
     }
 
+    /// A linear layer without bias, weights uniform within ±1/√fan_in.
+    pub(crate) fn projection(&mut self, from: usize, to: usize) -> Linear {
+        self.bounded_projection(from, to, 1.0 / (from as f64).sqrt())
+    }
+
     /// A linear layer without bias whose output starts at zero.
     pub(crate) fn zero_projection(&mut self, from: usize, to: usize) -> Linear {
-        let mut layer = LinearConfig::new(from, to)
-            .with_bias(false)
-            .with_initializer(Initializer::Zeros)
-            .init(self.device);
-        layer.weight = self.uniform([from, to], 0.0);
-        layer
+        self.bounded_projection(from, to, 0.0)
     }
 
     /// Standard normal embeddings.
@@ -67,19 +83,41 @@ impl<'a> Init<'a> {
         let mut layer = EmbeddingConfig::new(count, dim)
             .with_initializer(Initializer::Zeros)
             .init(self.device);
-        let id = self.next();
-        let rng = generator(self.seed, id, Purpose::Initialisation);
-        let values = Distribution::<f32>::sample_iter(StandardNormal, rng).take(count * dim);
-        layer.weight = self.param(id, values.collect(), [count, dim]);
+        layer.weight = self.param([count, dim], move |rng| {
+            Distribution::<f32>::sample_iter(StandardNormal, rng)
+                .take(count * dim)
+                .collect()
+        });
+        layer
+    }
+
+    /// Scale 1, shift 0, ε = 1e-5.
+    pub(crate) fn group_norm(&mut self, groups: usize, channels: usize) -> GroupNorm {
+        self.group_norm_with(groups, channels, 1e-5)
+    }
+
+    /// Scale 1, shift 0.
+    pub(crate) fn group_norm_with(
+        &mut self,
+        groups: usize,
+        channels: usize,
+        epsilon: f64,
+    ) -> GroupNorm {
+        let mut layer = GroupNormConfig::new(groups, channels)
+            .with_epsilon(epsilon)
+            .init(self.device);
+        layer.gamma = Some(self.ones(channels));
+        layer.beta = Some(self.uniform([channels], 0.0));
         layer
     }
 
     /// Scale 1, shift 0.
-    pub(crate) fn group_norm(&mut self, groups: usize, channels: usize) -> GroupNorm {
-        let mut layer = GroupNormConfig::new(groups, channels).init(self.device);
-        let id = self.next();
-        layer.gamma = Some(self.param(id, vec![1.0; channels], [channels]));
-        layer.beta = Some(self.uniform([channels], 0.0));
+    pub(crate) fn layer_norm(&mut self, width: usize, epsilon: f64) -> LayerNorm {
+        let mut layer = LayerNormConfig::new(width)
+            .with_epsilon(epsilon)
+            .init(self.device);
+        layer.gamma = self.ones(width);
+        layer.beta = Some(self.uniform([width], 0.0));
         layer
     }
 
@@ -102,6 +140,15 @@ impl<'a> Init<'a> {
         layer
     }
 
+    fn bounded_projection(&mut self, from: usize, to: usize, bound: f64) -> Linear {
+        let mut layer = LinearConfig::new(from, to)
+            .with_bias(false)
+            .with_initializer(Initializer::Zeros)
+            .init(self.device);
+        layer.weight = self.uniform([from, to], bound);
+        layer
+    }
+
     fn bounded_linear(&mut self, from: usize, to: usize, bound: f64) -> Linear {
         let mut layer = LinearConfig::new(from, to)
             .with_initializer(Initializer::Zeros)
@@ -111,36 +158,41 @@ impl<'a> Init<'a> {
         layer
     }
 
+    fn ones(&mut self, channels: usize) -> Param<Tensor<1>> {
+        self.param([channels], move |_| vec![1.0; channels])
+    }
+
     fn uniform<const D: usize>(&mut self, shape: [usize; D], bound: f64) -> Param<Tensor<D>> {
-        let id = self.next();
         let count = shape.iter().product();
-        let values = match Uniform::new_inclusive(-bound as f32, bound as f32) {
-            Ok(uniform) if bound > 0.0 => {
-                let rng = generator(self.seed, id, Purpose::Initialisation);
-                uniform.sample_iter(rng).take(count).collect()
+        self.param(shape, move |rng| {
+            match Uniform::new_inclusive(-bound as f32, bound as f32) {
+                Ok(uniform) if bound > 0.0 => uniform.sample_iter(rng).take(count).collect(),
+                _ => vec![0.0; count],
             }
-            _ => vec![0.0; count],
-        };
-        self.param(id, values, shape)
+        })
     }
 
+    /// A parameter whose values are drawn when they are first asked for: weights that are read from a file are
+    /// never drawn.
     fn param<const D: usize>(
-        &self,
-        id: u64,
-        values: Vec<f32>,
+        &mut self,
         shape: [usize; D],
+        values: impl FnOnce(ChaCha8Rng) -> Vec<f32> + Send + Sync + 'static,
     ) -> Param<Tensor<D>> {
-        let tensor = Tensor::from_data(TensorData::new(values, shape), self.device);
-        let tensor = match self.device.is_autodiff() {
-            true => tensor.require_grad(),
-            false => tensor,
-        };
-        Param::initialized(ParamId::from(id), tensor)
-    }
-
-    fn next(&mut self) -> u64 {
-        let id = self.next;
+        let (seed, id) = (self.seed, self.next);
         self.next += 1;
-        id
+        let draw = move |device: &Device, require_grad: bool| {
+            let values = values(generator(seed, id, Purpose::Initialisation));
+            let tensor = Tensor::from_data(TensorData::new(values, shape), device);
+            tensor.set_require_grad(require_grad)
+        };
+        let trained = self.device.is_autodiff();
+        Param::uninitialized(
+            ParamId::from(id),
+            draw,
+            self.device.clone(),
+            trained,
+            shape.into(),
+        )
     }
 }

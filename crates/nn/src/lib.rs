@@ -1,16 +1,28 @@
-//! The networks: modules whose parameters carry the names that diffusers gives them. This crate knows no
-//! noise schedule and no file.
+//! The networks: modules whose parameters carry the names that diffusers and transformers give them. This crate
+//! knows no noise schedule and no file.
 
 mod adapter;
+mod attention;
+mod autoencoder;
 mod block;
+mod clip;
+mod codec;
 mod config;
 mod cost;
 mod embedding;
 mod encoder;
 mod init;
 mod resample;
+mod tiling;
+mod tiny_autoencoder;
+mod transformer;
 mod unet;
 
 pub use adapter::{Adapter, AdapterConfig, Fusion, Initial};
-pub use config::{ConfigError, Resampling, UNetConfig, WEmbedding};
+pub use autoencoder::{Autoencoder, AutoencoderConfig, Posterior};
+pub use clip::{ClipActivation, ClipText, ClipTextConfig};
+pub use codec::{Codec, LatentScale};
+pub use config::{ConfigError, Modulation, Resampling, TextAttention, UNetConfig, WEmbedding};
+pub use tiling::Tiles;
+pub use tiny_autoencoder::{TinyAutoencoder, TinyAutoencoderConfig};
 pub use unet::UNet;

@@ -5,12 +5,38 @@ use crate::init::Init;
 use crate::{Resampling, UNetConfig};
 use burn::module::Module;
 use burn::nn::conv::Conv2d;
-use burn::tensor::Tensor;
+use burn::tensor::{Tensor, ops::PadMode};
 
 /// A convolution that changes resolution, under the name that diffusers gives it.
 #[derive(Module, Debug)]
 pub(crate) struct ResampleConv {
     conv: Conv2d,
+}
+
+impl ResampleConv {
+    /// Stride 2 to halve the resolution, 1 to double it.
+    pub(crate) fn new(init: &mut Init, width: usize, stride: usize) -> Self {
+        Self {
+            conv: init.conv(width, width, 3, stride),
+        }
+    }
+
+    /// Halves the resolution, one row and column of zeros on every side.
+    pub(crate) fn down(&self, x: Tensor<4>) -> Tensor<4> {
+        conv(&self.conv, x)
+    }
+
+    /// Halves the resolution, zeros at the bottom and on the right alone: what autoencoders do.
+    pub(crate) fn down_from_corner(&self, x: Tensor<4>) -> Tensor<4> {
+        let x = x.pad((0, 1, 0, 1), PadMode::Constant(0.0));
+        let bias = self.conv.bias.as_ref().map(|bias| bias.val());
+        fewstep_kernels::conv2d(x, self.conv.weight.val(), bias, 2, 0)
+    }
+
+    /// Doubles the resolution.
+    pub(crate) fn up(&self, x: Tensor<4>) -> Tensor<4> {
+        conv(&self.conv, double(x))
+    }
 }
 
 /// A change of resolution between two levels.
@@ -28,24 +54,24 @@ impl Resample {
     /// Layers to halve the resolution (stride 2) or to double it (stride 1, after the pixels are repeated).
     pub(crate) fn new(init: &mut Init, config: &UNetConfig, width: usize, stride: usize) -> Self {
         match config.resampling {
-            Resampling::Conv => Self::Conv(ResampleConv {
-                conv: init.conv(width, width, 3, stride),
-            }),
-            Resampling::Block => Self::Block(ResnetBlock::new(init, config, width, width)),
+            Resampling::Conv => Self::Conv(ResampleConv::new(init, width, stride)),
+            Resampling::Block => {
+                Self::Block(ResnetBlock::new(init, config.resnets(), width, width))
+            }
         }
     }
 
-    pub(crate) fn down(&self, x: Tensor<4>, embedding: Tensor<2>) -> Tensor<4> {
+    pub(crate) fn down(&self, x: Tensor<4>, embedding: &Tensor<2>) -> Tensor<4> {
         match self {
-            Self::Conv(down) => conv(&down.conv, x),
-            Self::Block(block) => block.forward_resampled(x, embedding, halve),
+            Self::Conv(down) => down.down(x),
+            Self::Block(block) => block.forward_resampled(x, Some(embedding), halve),
         }
     }
 
-    pub(crate) fn up(&self, x: Tensor<4>, embedding: Tensor<2>) -> Tensor<4> {
+    pub(crate) fn up(&self, x: Tensor<4>, embedding: &Tensor<2>) -> Tensor<4> {
         match self {
-            Self::Conv(up) => conv(&up.conv, double(x)),
-            Self::Block(block) => block.forward_resampled(x, embedding, double),
+            Self::Conv(up) => up.up(x),
+            Self::Block(block) => block.forward_resampled(x, Some(embedding), double),
         }
     }
 }
@@ -68,7 +94,7 @@ fn halve(x: Tensor<4>) -> Tensor<4> {
 }
 
 /// Nearest neighbour.
-fn double(x: Tensor<4>) -> Tensor<4> {
+pub(crate) fn double(x: Tensor<4>) -> Tensor<4> {
     let [batch, channels, height, width] = x.dims();
     x.reshape([batch, channels, height, 1, width, 1])
         .expand([batch, channels, height, 2, width, 2])

@@ -1,8 +1,9 @@
-//! The pixel U-Net.
+//! The U-Net.
 
 use crate::adapter::{Adapter, Initial};
-use crate::block::{AttentionBlock, ResnetBlock, norm_silu};
-use crate::embedding::TimestepEmbedding;
+use crate::attention::Attention;
+use crate::block::{ResnetBlock, norm_silu};
+use crate::embedding::{TimestepEmbedding, w_sinusoid};
 use crate::encoder::{DownBlock, Encoder, MidBlock, attentions, down_blocks};
 use crate::init::Init;
 use crate::resample::{Resample, conv, unfold_patches};
@@ -13,7 +14,7 @@ use burn::nn::{Embedding, GroupNorm};
 use burn::tensor::{Device, Tensor};
 use fewstep_diffusion::{Conditioning, Network};
 
-/// The pixel U-Net of [`UNetConfig`]; see there. With an [`Adapter`] it takes a condition image too.
+/// The U-Net of [`UNetConfig`]; see there. With an [`Adapter`] it takes a condition image too.
 #[derive(Module, Debug)]
 pub struct UNet {
     conv_in: Conv2d,
@@ -32,7 +33,7 @@ pub struct UNet {
 #[derive(Module, Debug)]
 struct UpBlock {
     resnets: Vec<ResnetBlock>,
-    attentions: Vec<AttentionBlock>,
+    attentions: Vec<Attention>,
     upsamplers: Vec<Resample>,
 }
 
@@ -50,7 +51,7 @@ impl UNet {
         // The w projection comes last, so that a student has its teacher's parameters under the same numbers.
         let mut skips = vec![first];
         Ok(Self {
-            conv_in: init.conv(folded, first, 3, 1),
+            conv_in: init.conv(folded + config.beside, first, 3, 1),
             class_embedding: (config.classes > 0)
                 .then(|| init.embedding(config.classes + 1, embedding_dim)),
             down_blocks: down_blocks(init, config, &mut skips),
@@ -70,6 +71,16 @@ impl UNet {
     /// What the network was built from.
     pub fn config(&self) -> &UNetConfig {
         &self.config
+    }
+
+    /// The same network for one w alone, without the input for it.
+    pub fn with_fixed_w(&self, w: f64) -> Self {
+        let mut network = self.clone();
+        if let Some(embedding) = network.config.w.take() {
+            let w = w_sinusoid(&[w], embedding, &self.conv_in.weight.val().device());
+            network.time_embedding = network.time_embedding.with_fixed_w(w);
+        }
+        network
     }
 
     /// The same network with a new adapter, whose output is that of the network alone for any condition.
@@ -143,8 +154,10 @@ impl UNet {
 impl Network for UNet {
     fn forward(&self, z: Tensor<4>, time: &[f64], conditioning: &Conditioning) -> Tensor<4> {
         let encoder = self.encoder();
-        let embedding = encoder.embed(time, conditioning, &z.device());
-        let mut features = encoder.look(encoder.stem(z.clone()), &embedding);
+        let embedding = &encoder.embed(time, conditioning, &z.device());
+        let text = conditioning.text.as_ref().map(|text| &text.states);
+        let stem = encoder.stem(z.clone(), conditioning.beside.clone());
+        let mut features = encoder.look(stem, embedding, text);
         if let Some((adapter, hint)) = self.adapter.as_ref().zip(conditioning.hint.as_ref()) {
             features = adapter.fuse(features, z, hint.clone(), time, conditioning);
         }
@@ -154,13 +167,13 @@ impl Network for UNet {
                 let skip = skips
                     .pop()
                     .expect("one skip per residual block on the way up");
-                h = resnet.forward(Tensor::cat(vec![h, skip], 1), embedding.clone());
+                h = resnet.forward(Tensor::cat(vec![h, skip], 1), Some(embedding));
                 if let Some(attention) = block.attentions.get(index) {
-                    h = attention.forward(h);
+                    h = attention.forward(h, text);
                 }
             }
             for up in &block.upsamplers {
-                h = up.up(h, embedding.clone());
+                h = up.up(h, embedding);
             }
         }
         let h = norm_silu(&self.conv_norm_out, h, None);
@@ -183,7 +196,7 @@ fn up_blocks(init: &mut Init, config: &UNetConfig, mut skips: Vec<usize>) -> Vec
             let skip = skips
                 .pop()
                 .expect("one skip per residual block on the way up");
-            resnets.push(ResnetBlock::new(init, config, width + skip, to));
+            resnets.push(ResnetBlock::new(init, config.resnets(), width + skip, to));
             width = to;
         }
         let attentions = attentions(init, config, level, config.blocks + 1);
@@ -215,8 +228,7 @@ mod tests {
             resampling: Resampling::Conv,
             dropout: 0.0,
             classes: 3,
-            w: None,
-            adapter: None,
+            ..UNetConfig::default()
         }
     }
 
@@ -239,7 +251,7 @@ mod tests {
         let conditioning = Conditioning {
             classes: Some(vec![Some(1), None]),
             w,
-            hint: None,
+            ..Conditioning::default()
         };
         let output = network.forward(z, &[100.0, 900.0], &conditioning);
         assert_eq!(output.dims(), [2, 1, 16, 16]);
@@ -283,6 +295,27 @@ mod tests {
             assert_eq!(run(&student, Some(vec![w; 2])), teacher);
         }
         assert!(teacher.iter().any(|&v| v != 0.0));
+    }
+
+    #[test]
+    fn a_fixed_w_gives_what_the_input_gives() {
+        let config = UNetConfig {
+            w: Some(WEmbedding {
+                dim: 16,
+                scale: 250.0,
+            }),
+            ..config()
+        };
+        let student = UNet::new(&config, 1, &Device::flex()).expect("valid");
+        let student = student.map(&mut Shake);
+        let [low, high] = [0.0, 6.5].map(|w| run(&student, Some(vec![w; 2])));
+        assert_ne!(low, high);
+        let fixed = student.with_fixed_w(6.5);
+        assert_eq!(fixed.config().w, None);
+        assert_eq!(fixed.num_params() + 16 * 16, student.num_params());
+        for (fixed, input) in run(&fixed, None).into_iter().zip(high) {
+            assert!((fixed - input).abs() < 1e-5, "{fixed} for {input}");
+        }
     }
 
     #[test]

@@ -76,8 +76,8 @@ impl Batch {
                 .classes
                 .as_ref()
                 .map(|classes| classes.iter().copied().map(Some).collect()),
-            w: None,
             hint: self.hint.clone(),
+            ..Conditioning::default()
         }
     }
 }

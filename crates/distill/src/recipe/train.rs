@@ -117,8 +117,7 @@ impl TrainRecipe {
             resampling: self.network.resampling,
             dropout: self.network.dropout,
             classes: dataset.classes.len(),
-            w: None,
-            adapter: None,
+            ..UNetConfig::default()
         };
         config.validate()?;
         config.validate_size(dataset.shape.height, dataset.shape.width)?;
@@ -145,6 +144,7 @@ impl TrainRecipe {
             classes: dataset.classes.clone(),
             clip: true,
             hint: None,
+            usual: None,
             provenance: Provenance {
                 method: "denoising".into(),
                 ..Provenance::default()

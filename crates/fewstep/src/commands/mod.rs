@@ -3,7 +3,12 @@
 pub(crate) mod conditional;
 pub(crate) mod depth;
 pub(crate) mod distill;
+pub(crate) mod drawing;
+pub(crate) mod edit;
 pub(crate) mod eval;
+pub(crate) mod export;
+pub(crate) mod fill;
+pub(crate) mod import;
 pub(crate) mod info;
 pub(crate) mod inpaint;
 pub(crate) mod instruct;

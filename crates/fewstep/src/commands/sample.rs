@@ -1,12 +1,14 @@
 //! `fewstep sample`: pictures from a model.
 
 use crate::arguments::{self, GuidanceArgs, SamplerArgs, positive};
-use crate::failure::Outcome;
+use crate::commands::drawing::{Job, TextArgs};
+use crate::failure::{Failure, Outcome};
+use crate::output::PictureArgs;
 use crate::report::plural;
-use crate::{models, output, progress};
+use crate::{models, progress};
 use burn::tensor::Device;
-use fewstep::{Generator, Request};
-use fewstep_data::picture::{self, Picture};
+use fewstep::{Canvas, Generator, Request};
+use fewstep_formats::Pipeline;
 use serde::Serialize;
 use std::path::PathBuf;
 use std::time::Instant;
@@ -15,12 +17,16 @@ use std::time::Instant;
 ///
 /// Picture i of a seed is the same in every call, whatever the count and the batch size.
 ///
+/// A latent diffusion model in diffusers' folder layout draws from texts: give --prompt.
+///
 /// Example: fewstep sample --model builtin:fashion-mnist --steps 4 --w 1 --count 64 --out grid.png
 #[derive(clap::Args)]
 pub(crate) struct Args {
     /// The model: a model folder, a .safetensors file, a run folder, or builtin:NAME.
     #[arg(long)]
     model: String,
+    #[command(flatten)]
+    text: TextArgs,
     /// Steps; by default those that a student was distilled for, 32 for a teacher.
     #[arg(long, value_parser = positive)]
     steps: Option<usize>,
@@ -40,18 +46,11 @@ pub(crate) struct Args {
     /// Number of the first picture: go on where another call stopped.
     #[arg(long, default_value_t = 0)]
     first: u64,
-    /// One PNG file with all pictures as a grid [default: samples.png].
-    #[arg(long, value_name = "FILE")]
-    out: Option<PathBuf>,
-    /// A folder with one PNG file for each picture, in place of the grid.
-    #[arg(long, value_name = "FOLDER", conflicts_with = "out")]
-    out_dir: Option<PathBuf>,
-    /// Columns of the grid; by default such that a column is a class.
-    #[arg(long, value_parser = positive, conflicts_with = "out_dir")]
-    columns: Option<usize>,
-    /// Pictures per network call.
-    #[arg(long, default_value = "64", value_parser = positive)]
-    batch: usize,
+    #[command(flatten)]
+    pictures: PictureArgs,
+    /// Pictures per network call [default: 64; 1 for a model that draws from texts].
+    #[arg(long, value_parser = positive)]
+    batch: Option<usize>,
     /// Print the summary as JSON.
     #[arg(long)]
     json: bool,
@@ -76,6 +75,10 @@ struct Summary<'a> {
 
 pub(crate) fn run(args: Args) -> Outcome {
     let device = Device::flex();
+    if let Some(pipeline) = models::load_latent(&args.model, &device)? {
+        return args.draw_text(pipeline, &device);
+    }
+    args.text.refuse_all()?;
     let model = models::load(&args.model, args.steps, &device)?;
     let generator = Generator::new(model, &device)?;
     let classes = args.chosen_classes(&generator)?;
@@ -83,17 +86,42 @@ pub(crate) fn run(args: Args) -> Outcome {
     for warning in generator.check(&request)? {
         eprintln!("warning: {warning}");
     }
-    output::prepare(&args.files(1)[0])?;
+    args.pictures.prepare()?;
     let started = Instant::now();
     let bar = progress::bar("drawing", request.classes.len() as u64, "pictures");
     let pictures = generator.draw(&request, &mut |done| bar.set_position(done as u64))?;
     bar.finish_and_clear();
     let seconds = started.elapsed().as_secs_f64() / pictures.len() as f64;
-    args.write(&pictures, classes.len())?;
+    let columns = columns(pictures.len(), classes.len());
+    args.pictures
+        .write(&pictures, args.first, columns, |_| None)?;
     args.report(&generator, &request, &classes, seconds)
 }
 
 impl Args {
+    /// Pictures from texts.
+    fn draw_text(self, pipeline: Pipeline, device: &Device) -> Outcome {
+        if !self.classes.is_empty() {
+            return Err(Failure::input(
+                "--class does not go with this model, which draws from texts: give --prompt",
+            ));
+        }
+        let job = Job {
+            model: self.model,
+            text: self.text,
+            steps: self.steps,
+            guidance: self.guidance,
+            sampler: self.sampler,
+            count: self.count,
+            seed: self.seed,
+            first: self.first,
+            pictures: self.pictures,
+            batch: self.batch,
+            json: self.json,
+        };
+        job.run(pipeline, |_, _| Ok(Canvas::Blank), device)
+    }
+
     /// The classes that take turns; none for a model without classes.
     fn chosen_classes(&self, generator: &Generator) -> Outcome<Vec<u32>> {
         let known = &generator.model().recipe.classes;
@@ -125,32 +153,8 @@ impl Args {
             steps: self.steps.unwrap_or_else(|| generator.default_steps()),
             sampler: self.sampler.choose(generator)?,
             w: self.guidance.w(),
-            batch: self.batch,
+            batch: self.batch.unwrap_or(64),
         })
-    }
-
-    /// The files to write: one grid, or one for each of `count` pictures.
-    fn files(&self, count: usize) -> Vec<PathBuf> {
-        let name = |i| format!("{i:06}.png");
-        match &self.out_dir {
-            Some(folder) => (self.first..)
-                .take(count)
-                .map(|i| folder.join(name(i)))
-                .collect(),
-            None => vec![self.out.clone().unwrap_or_else(|| "samples.png".into())],
-        }
-    }
-
-    fn write(&self, pictures: &[Picture], classes: usize) -> Outcome {
-        let files = self.files(pictures.len());
-        if self.out_dir.is_some() {
-            let mut pairs = std::iter::zip(&files, pictures);
-            return pairs.try_for_each(|(file, picture)| output::write_picture(file, picture));
-        }
-        let columns = self
-            .columns
-            .unwrap_or_else(|| columns(pictures.len(), classes));
-        output::write_picture(&files[0], &picture::grid(pictures, columns, 1))
     }
 
     fn report(
@@ -177,10 +181,7 @@ impl Args {
                 .collect(),
             network_calls: generator.network_calls(request.sampler, request.steps),
             seconds_per_image: seconds,
-            out: self
-                .out_dir
-                .clone()
-                .unwrap_or_else(|| self.files(1)[0].clone()),
+            out: self.pictures.place(),
         };
         match self.json {
             true => println!("{}", serde_json::json!(summary)),

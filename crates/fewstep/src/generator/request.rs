@@ -61,6 +61,50 @@ pub enum DrawError {
     /// The recipe's schedule makes no sense.
     #[error(transparent)]
     Schedule(#[from] fewstep_diffusion::ScheduleError),
+    /// Pictures of a size that the network cannot halve as often as it does.
+    #[error(
+        "pictures of {}x{} do not fit this model: height and width must be multiples of {multiple}",
+        size[0], size[1]
+    )]
+    Size {
+        /// Height and width asked for.
+        size: [usize; 2],
+        /// What both must be a multiple of.
+        multiple: usize,
+    },
+    /// A picture to start from, or a mask, of another size than the pictures asked for.
+    #[error("the {what} is {}x{} and the pictures asked for are {}x{}: give one of their size", got[0], got[1], expected[0], expected[1])]
+    CanvasSize {
+        /// Which.
+        what: &'static str,
+        /// Its height and width.
+        got: [usize; 2],
+        /// Height and width asked for.
+        expected: [usize; 2],
+    },
+    /// A negative prompt for a student, which has no second branch.
+    #[error(
+        "a negative prompt has no meaning for this student: guidance is folded into it, and its single branch sees the prompt alone. Leave --negative-prompt away, or use the teacher"
+    )]
+    NoNegative,
+    /// A strength outside its range.
+    #[error("--strength is {0}: it must lie above 0 (no change) and be at most 1 (a new picture)")]
+    Strength(f64),
+    /// A picture to be changed by a student of the stochastic sampler.
+    #[error(
+        "this student was distilled for the stochastic sampler, whose steps always begin at noise alone: it cannot start from a picture"
+    )]
+    EditStochastic,
+    /// A mask for a model that cannot see it.
+    #[error(
+        "this model draws whole pictures and sees no mask: inpainting needs a model whose U-Net has 9 input channels"
+    )]
+    NotForFilling,
+    /// No mask for a model that needs one.
+    #[error(
+        "this model fills masked parts of pictures: give it a picture and a mask with `fewstep inpaint`"
+    )]
+    OnlyForFilling,
     /// A sampler for ordinary models and a student that knows only its own.
     #[error(
         "this student was distilled for the {trained} sampler alone and cannot be sampled with {asked}: leave the sampler away, or give a teacher or a student of stage one"

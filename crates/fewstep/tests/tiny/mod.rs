@@ -25,11 +25,8 @@ pub(crate) fn teacher() -> Model {
         attention: vec![false, false],
         head: 8,
         groups: 4,
-        resampling: Default::default(),
-        dropout: 0.0,
         classes: 3,
-        w: None,
-        adapter: None,
+        ..UNetConfig::default()
     };
     let recipe = SamplerRecipe {
         version: 1,
@@ -41,6 +38,7 @@ pub(crate) fn teacher() -> Model {
         classes: ["circle", "square", "star"].map(String::from).to_vec(),
         clip: true,
         hint: None,
+        usual: None,
         provenance: Provenance::default(),
     };
     with_weights(config, recipe)

@@ -1,7 +1,6 @@
 //! What an adapter must and must not do to a network.
 
 use super::*;
-use crate::Resampling;
 use burn::module::list_param_ids;
 use burn::optim::{AdamConfig, GradientsParams};
 use fewstep_diffusion::Network;
@@ -19,11 +18,8 @@ fn base() -> UNet {
         attention: vec![false, true],
         head: 16,
         groups: 8,
-        resampling: Resampling::Conv,
-        dropout: 0.0,
         classes: 3,
-        w: None,
-        adapter: None,
+        ..UNetConfig::default()
     };
     let network = UNet::new(&config, 1, &Device::flex()).expect("valid");
     network.map(&mut Shake(0.01))

@@ -1,0 +1,283 @@
+//! Pictures from texts: what `sample`, `edit` and `inpaint` share.
+
+use crate::arguments::{self, GuidanceArgs, SamplerArgs, positive};
+use crate::failure::{Blame, Failure, Outcome};
+use crate::output::PictureArgs;
+use crate::progress;
+use crate::report::plural;
+use burn::tensor::Device;
+use fewstep::{Canvas, TextGenerator, TextRequest};
+use fewstep_formats::Pipeline;
+use std::path::PathBuf;
+use std::time::Instant;
+
+/// What to draw, in words.
+#[derive(clap::Args)]
+pub(crate) struct TextArgs {
+    /// What to draw; may be given several times, and the texts take turns.
+    #[arg(long = "prompt", value_name = "TEXT")]
+    prompts: Vec<String>,
+    /// A file with one text a line, in place of --prompt.
+    #[arg(long, value_name = "FILE", conflicts_with = "prompts")]
+    prompts_file: Option<PathBuf>,
+    /// What not to draw; only where guidance has two branches, that is, not for students.
+    #[arg(long, value_name = "TEXT")]
+    negative_prompt: Option<String>,
+    /// Height and width of the pictures, such as 512x768 [default: those that the model was trained on].
+    #[arg(long, value_name = "HxW", value_parser = size)]
+    size: Option<[usize; 2]>,
+}
+
+impl TextArgs {
+    /// For a model that knows no text.
+    pub(crate) fn refuse_all(&self) -> Outcome {
+        let given = [
+            (!self.prompts.is_empty(), "--prompt"),
+            (self.prompts_file.is_some(), "--prompts-file"),
+            (self.negative_prompt.is_some(), "--negative-prompt"),
+            (self.size.is_some(), "--size"),
+        ];
+        match given.iter().find(|(given, _)| *given) {
+            None => Ok(()),
+            Some((_, flag)) => Err(Failure::input(format!(
+                "{flag} needs a model that draws from texts: the folder of a latent diffusion model, with `unet`, `vae`, `text_encoder` and `tokenizer` in it"
+            ))),
+        }
+    }
+
+    /// The texts that take turns.
+    fn texts(&self) -> Outcome<Vec<String>> {
+        let texts = match &self.prompts_file {
+            None => self.prompts.clone(),
+            Some(file) => {
+                let text = std::fs::read_to_string(file).map_err(|error| {
+                    Failure::input(format!("cannot read {}: {error}", file.display()))
+                })?;
+                let lines = text.lines().filter(|line| !line.trim().is_empty());
+                lines.map(String::from).collect()
+            }
+        };
+        match texts.is_empty() {
+            false => Ok(texts),
+            true => Err(Failure::input(
+                "this model draws from texts: say what with --prompt, such as --prompt \"a lighthouse at night\", or --prompts-file",
+            )),
+        }
+    }
+}
+
+fn size(given: &str) -> Result<[usize; 2], String> {
+    let sides = given.split_once('x');
+    let sides = sides.and_then(|(h, w)| Some([h.parse().ok()?, w.parse().ok()?]));
+    sides.ok_or_else(|| "expected height and width such as 512x768".into())
+}
+
+/// Everything that is asked.
+pub(crate) struct Job {
+    pub(crate) model: String,
+    pub(crate) text: TextArgs,
+    pub(crate) steps: Option<usize>,
+    pub(crate) guidance: GuidanceArgs,
+    pub(crate) sampler: SamplerArgs,
+    pub(crate) count: Option<usize>,
+    pub(crate) seed: u64,
+    pub(crate) first: u64,
+    pub(crate) pictures: PictureArgs,
+    pub(crate) batch: Option<usize>,
+    pub(crate) json: bool,
+}
+
+impl Job {
+    /// Draws on what `canvas` makes for the size and the channels of the pictures, and reports.
+    pub(crate) fn run(
+        &self,
+        pipeline: Pipeline,
+        canvas: impl FnOnce([usize; 2], usize) -> Outcome<Canvas>,
+        device: &Device,
+    ) -> Outcome {
+        let generator = TextGenerator::new(pipeline, device)?;
+        let size = self.text.size.unwrap_or_else(|| generator.usual_size());
+        let canvas = canvas(size, generator.pipeline().codec.channels())?;
+        let request = self.request(&generator, size, canvas)?;
+        for warning in generator.check(&request)? {
+            eprintln!("warning: {warning}");
+        }
+        self.warn_of_long_texts(&generator)?;
+        self.pictures.prepare()?;
+        let started = Instant::now();
+        let bar = progress::bar("drawing", request.prompts.len() as u64, "pictures");
+        let pictures = generator.draw(&request, &mut |done| bar.set_position(done as u64))?;
+        bar.finish_and_clear();
+        let seconds = started.elapsed().as_secs_f64() / pictures.len() as f64;
+        let columns = (pictures.len() as f64).sqrt().ceil() as usize;
+        let parameters = |index: usize| Some(self.parameters(&generator, &request, index));
+        self.pictures
+            .write(&pictures, self.first, columns, parameters)?;
+        self.report(&generator, &request, seconds);
+        Ok(())
+    }
+
+    fn request(
+        &self,
+        generator: &TextGenerator,
+        size: [usize; 2],
+        canvas: Canvas,
+    ) -> Outcome<TextRequest> {
+        let texts = self.text.texts()?;
+        let count = self.count.unwrap_or(texts.len());
+        let turns = self.first..self.first + count as u64;
+        let of_turn = |turn: u64| texts[(turn % texts.len() as u64) as usize].clone();
+        let latents = generator.generator();
+        Ok(TextRequest {
+            prompts: turns.map(of_turn).collect(),
+            negative: self.text.negative_prompt.clone().unwrap_or_default(),
+            size,
+            first: self.first,
+            seed: self.seed,
+            steps: self.steps.unwrap_or_else(|| latents.default_steps()),
+            sampler: self.sampler.choose(latents)?,
+            w: self.guidance.w(),
+            batch: self.batch.unwrap_or(1),
+            canvas,
+        })
+    }
+
+    fn warn_of_long_texts(&self, generator: &TextGenerator) -> Outcome {
+        let negative = self.text.negative_prompt.iter().cloned();
+        for text in self.text.texts()?.into_iter().chain(negative) {
+            if let Some(cut) = generator.cut(&text) {
+                let length = generator.pipeline().text_encoder.config().positions;
+                eprintln!(
+                    "warning: the model reads {length} tokens of a text, start and end included, so this is cut off: {cut}"
+                );
+            }
+        }
+        Ok(())
+    }
+
+    /// The text that tools for Stable Diffusion look for inside a picture.
+    fn parameters(&self, generator: &TextGenerator, request: &TextRequest, index: usize) -> String {
+        let recipe = &generator.pipeline().model.recipe;
+        let mut text = request.prompts[index].clone();
+        if !request.negative.is_empty() {
+            text.push_str(&format!("\nNegative prompt: {}", request.negative));
+        }
+        let w = arguments::effective_w(recipe, request.w);
+        let guidance = w.map(|w| format!(", CFG scale: {}", arguments::tidy(1.0 + w)));
+        let strength = match request.canvas {
+            Canvas::Edit { strength, .. } => format!(", Denoising strength: {strength}"),
+            Canvas::Blank | Canvas::Fill { .. } => String::new(),
+        };
+        let [height, width] = request.size;
+        text.push_str(&format!(
+            "\nSteps: {}, Sampler: {}{}, Seed: {}, Size: {width}x{height}, Model: {}{strength}, Picture: {}, Version: fewstep {}",
+            request.steps,
+            request.sampler.name(),
+            guidance.unwrap_or_default(),
+            request.seed,
+            self.model_name(),
+            request.first + index as u64,
+            env!("CARGO_PKG_VERSION")
+        ));
+        text
+    }
+
+    fn model_name(&self) -> String {
+        let name = std::path::Path::new(&self.model).file_name();
+        name.map_or(self.model.clone(), |n| n.to_string_lossy().into())
+    }
+
+    fn report(&self, generator: &TextGenerator, request: &TextRequest, seconds: f64) {
+        let recipe = &generator.pipeline().model.recipe;
+        let w = arguments::effective_w(recipe, request.w);
+        let calls = generator
+            .generator()
+            .network_calls(request.sampler, request.steps);
+        let place = self.pictures.place();
+        if self.json {
+            let summary = serde_json::json!({
+                "model": self.model,
+                "sampler": request.sampler.name(),
+                "steps": request.steps,
+                "w": w,
+                "guidance_scale": w.map(|w| arguments::tidy(1.0 + w)),
+                "seed": request.seed,
+                "first": request.first,
+                "samples": request.prompts.len(),
+                "size": request.size,
+                "network_calls": calls,
+                "seconds_per_image": seconds,
+                "out": place,
+            });
+            println!("{summary}");
+            return;
+        }
+        let guidance = w.map(|w| format!(", {}", arguments::both_conventions(w)));
+        println!(
+            "{}: {}, {} sampler, {}{}, seed {}; {} and {seconds:.3} s per picture",
+            place.display(),
+            plural(request.prompts.len(), "picture"),
+            request.sampler.name(),
+            plural(request.steps, "step"),
+            guidance.unwrap_or_default(),
+            request.seed,
+            plural(calls, "network call"),
+        );
+    }
+}
+
+/// Flags of verbs that always draw from texts.
+#[derive(clap::Args)]
+pub(crate) struct JobArgs {
+    /// The model: the folder of a latent diffusion model.
+    #[arg(long)]
+    model: String,
+    #[command(flatten)]
+    text: TextArgs,
+    /// Steps; by default those that a student was distilled for, 32 for a teacher.
+    #[arg(long, value_parser = positive)]
+    steps: Option<usize>,
+    #[command(flatten)]
+    guidance: GuidanceArgs,
+    #[command(flatten)]
+    sampler: SamplerArgs,
+    /// How many pictures [default: one of each text].
+    #[arg(long, value_parser = positive)]
+    count: Option<usize>,
+    /// All randomness.
+    #[arg(long, default_value_t = 0)]
+    seed: u64,
+    /// Number of the first picture: go on where another call stopped.
+    #[arg(long, default_value_t = 0)]
+    first: u64,
+    #[command(flatten)]
+    pictures: PictureArgs,
+    /// Pictures per network call.
+    #[arg(long, default_value = "1", value_parser = positive)]
+    batch: usize,
+    /// Print the summary as JSON.
+    #[arg(long)]
+    json: bool,
+}
+
+impl JobArgs {
+    /// Loads the model and draws on what `canvas` makes.
+    pub(crate) fn run(self, canvas: impl FnOnce([usize; 2], usize) -> Outcome<Canvas>) -> Outcome {
+        let device = Device::flex();
+        let pipeline = Pipeline::load(self.model.as_ref(), &device).blame_input()?;
+        let job = Job {
+            model: self.model,
+            text: self.text,
+            steps: self.steps,
+            guidance: self.guidance,
+            sampler: self.sampler,
+            count: self.count,
+            seed: self.seed,
+            first: self.first,
+            pictures: self.pictures,
+            batch: Some(self.batch),
+            json: self.json,
+        };
+        job.run(pipeline, canvas, &device)
+    }
+}

@@ -1,0 +1,93 @@
+//! `fewstep export`: a model in the form that another tool reads.
+
+use crate::arguments::{both_conventions, finite, positive};
+use crate::failure::{Blame, Failure, Outcome};
+use crate::models;
+use burn::tensor::Device;
+use clap::ValueEnum;
+use fewstep_diffusion::Guidance;
+use fewstep_formats::Model;
+use std::path::PathBuf;
+
+/// Write a model in the form that another tool reads.
+///
+/// A folder goes to diffusers, which gives a student its w as it is. Other tools pass over the input for w in silence:
+/// for them, fold one w in with --bake-w.
+///
+/// Example: fewstep export --model student --bake-w 6.5 --form single-file --out student.safetensors
+#[derive(clap::Args)]
+pub(crate) struct Args {
+    /// The model: a model folder, the folder of a latent diffusion model, or a run folder.
+    #[arg(long)]
+    model: String,
+    /// Which student of a run: the one for so many steps.
+    #[arg(long, value_parser = positive)]
+    steps: Option<usize>,
+    /// What to write.
+    #[arg(long, value_enum, default_value = "folder")]
+    form: Form,
+    /// Fold this guidance weight w (guidance scale − 1) into a bias: an ordinary network for this w alone.
+    #[arg(long, value_name = "W", value_parser = finite, allow_negative_numbers = true)]
+    bake_w: Option<f64>,
+    /// The folder or file to write.
+    #[arg(long, value_name = "PATH")]
+    out: PathBuf,
+}
+
+#[derive(Clone, Copy, PartialEq, ValueEnum)]
+enum Form {
+    /// diffusers' folder layout.
+    Folder,
+    /// One safetensors file with U-Net, autoencoder and text encoder, as web interfaces for Stable Diffusion read it.
+    SingleFile,
+}
+
+pub(crate) fn run(args: Args) -> Outcome {
+    let device = Device::flex();
+    let latent = models::load_latent(&args.model, &device)?;
+    let Some(pipeline) = latent else {
+        if args.form == Form::SingleFile {
+            return Err(Failure::input(format!(
+                "{} has no autoencoder and no text encoder, which a single file holds too: write a folder",
+                args.model
+            )));
+        }
+        let model = models::load(&args.model, args.steps, &device)?;
+        let model = args.baked(&model)?;
+        model.save(&args.out).blame_input()?;
+        return args.report();
+    };
+    let model = args.baked(&pipeline.model)?;
+    match args.form {
+        Form::Folder => pipeline.save_with(&model, &args.out),
+        Form::SingleFile => pipeline.save_single(&model, &args.out),
+    }
+    .blame_input()?;
+    args.report()
+}
+
+impl Args {
+    /// The model with one w folded in, where that was asked for.
+    fn baked(&self, model: &Model) -> Outcome<Model> {
+        match (self.bake_w, model.recipe.guidance) {
+            (None, _) => Ok(model.clone()),
+            (Some(w), Guidance::Input { w_min, w_max, .. }) => {
+                if w < w_min || w > w_max {
+                    eprintln!(
+                        "warning: {} lies outside the range that this student was distilled for, w = {w_min} to {w_max}",
+                        both_conventions(w)
+                    );
+                }
+                Ok(model.with_fixed_w(w))
+            }
+            (Some(_), _) => Err(Failure::input(
+                "this model has no input for w, so there is nothing to fold in: leave --bake-w away",
+            )),
+        }
+    }
+
+    fn report(&self) -> Outcome {
+        println!("{} written", self.out.display());
+        Ok(())
+    }
+}

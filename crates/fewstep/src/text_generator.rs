@@ -1,0 +1,214 @@
+//! Draws pictures from texts, and changes pictures by texts, with a latent diffusion model.
+
+mod canvas;
+
+pub use canvas::Canvas;
+
+use crate::generator::to_pictures;
+use crate::{DrawError, Generator, Request, Sampler};
+use burn::tensor::{Device, Tensor};
+use fewstep_data::{ImageShape, picture::Picture};
+use fewstep_diffusion::random::{self, Purpose};
+use fewstep_diffusion::sampler::{self, Observer, SamplerKind, StepNoise};
+use fewstep_diffusion::{Conditioning, Guidance, TimeGrid, Warning, per_sample};
+use fewstep_formats::Pipeline;
+use fewstep_nn::Tiles;
+
+/// A latent diffusion model ready to draw.
+pub struct TextGenerator {
+    generator: Generator,
+    pipeline: Pipeline,
+    device: Device,
+}
+
+/// What to draw.
+#[derive(Clone, Debug)]
+pub struct TextRequest {
+    /// The text of each picture.
+    pub prompts: Vec<String>,
+    /// What the pictures shall not show; where it is empty, guidance leads away from pictures without text.
+    pub negative: String,
+    /// Height and width of the pictures.
+    pub size: [usize; 2],
+    /// Index of the first picture: picture i of a seed is the same in every request for its prompt.
+    pub first: u64,
+    /// All randomness.
+    pub seed: u64,
+    /// Steps.
+    pub steps: usize,
+    /// How to sample.
+    pub sampler: Sampler,
+    /// Guidance weight; the recipe's default when not given.
+    pub w: Option<f64>,
+    /// Pictures per network call.
+    pub batch: usize,
+    /// What the pictures start from.
+    pub canvas: Canvas,
+}
+
+impl TextGenerator {
+    /// Takes a model for drawing.
+    ///
+    /// # Errors
+    /// When its schedule makes no sense.
+    pub fn new(pipeline: Pipeline, device: &Device) -> Result<Self, DrawError> {
+        Ok(Self {
+            generator: Generator::new(pipeline.model.clone(), device)?,
+            pipeline,
+            device: device.clone(),
+        })
+    }
+
+    /// The generator of latents.
+    pub fn generator(&self) -> &Generator {
+        &self.generator
+    }
+
+    /// The model with all its parts.
+    pub fn pipeline(&self) -> &Pipeline {
+        &self.pipeline
+    }
+
+    /// Height and width of the pictures that the model was trained on.
+    pub fn usual_size(&self) -> [usize; 2] {
+        let [_, height, width] = self.pipeline.model.recipe.resolution;
+        [height, width].map(|side| side * self.pipeline.codec.factor())
+    }
+
+    /// What is cut off each prompt because the model takes no more words.
+    pub fn cut(&self, prompt: &str) -> Option<String> {
+        self.pipeline.tokenizer.encode(prompt).cut
+    }
+
+    /// Checks a request against the recipe.
+    ///
+    /// # Errors
+    /// When they contradict each other; what is merely untrained comes back as warnings.
+    pub fn check(&self, request: &TextRequest) -> Result<Vec<Warning>, DrawError> {
+        let [height, width] = request.size;
+        let network = self.pipeline.model.network.config();
+        let factor = self.pipeline.codec.factor();
+        let multiple = factor << (network.widths.len() - 1);
+        if [height, width]
+            .iter()
+            .any(|side| side % multiple != 0 || *side == 0)
+        {
+            return Err(DrawError::Size {
+                size: request.size,
+                multiple,
+            });
+        }
+        // A student has learnt what no prompt is to it from its teacher's empty text.
+        let branches = matches!(
+            self.pipeline.model.recipe.guidance,
+            Guidance::ClassifierFree
+        );
+        if !request.negative.is_empty() && !branches {
+            return Err(DrawError::NoNegative);
+        }
+        request.canvas.check(network.beside, request.size)?;
+        if matches!(request.canvas, Canvas::Edit { .. }) && request.sampler == Sampler::Stochastic {
+            return Err(DrawError::EditStochastic);
+        }
+        self.generator.check(&self.of_latents(request, 0))
+    }
+
+    /// Draws all pictures of a request; `progress` hears after each step how many pictures' worth of work is done.
+    ///
+    /// # Errors
+    /// When the request contradicts the model's recipe.
+    pub fn draw(
+        &self,
+        request: &TextRequest,
+        progress: &mut dyn FnMut(usize),
+    ) -> Result<Vec<Picture>, DrawError> {
+        self.check(request)?;
+        let batch = request.batch.max(1);
+        let mut pictures = Vec::with_capacity(request.prompts.len());
+        for (part, prompts) in request.prompts.chunks(batch).enumerate() {
+            let first = request.first + (part * batch) as u64;
+            let samples: Vec<u64> = (first..first + prompts.len() as u64).collect();
+            let before = pictures.len();
+            let latents = self.latents(request, prompts, &samples, &mut |step| {
+                progress(before + prompts.len() * (step.index + 1) / step.total);
+            })?;
+            let drawn = self.pipeline.codec.decode(latents, Some(Tiles::default()));
+            pictures.extend(to_pictures(drawn, self.shape(request.size)));
+        }
+        Ok(pictures)
+    }
+
+    fn latents(
+        &self,
+        request: &TextRequest,
+        prompts: &[String],
+        samples: &[u64],
+        observer: Observer<'_>,
+    ) -> Result<Tensor<4>, DrawError> {
+        let codec = &self.pipeline.codec;
+        let [height, width] = request.size.map(|side| side / codec.factor());
+        let shape = [codec.latent_channels(), height, width];
+        let noise = random::normal(
+            request.seed,
+            samples,
+            Purpose::InitialNoise,
+            shape,
+            &self.device,
+        );
+        let (text, _) = self.pipeline.text(prompts, &request.negative);
+        let of_latents = self.of_latents(request, prompts.len());
+        let conditioning = Conditioning {
+            text: Some(text),
+            beside: request.canvas.beside(codec, prompts.len(), &self.device),
+            ..self.generator.conditioning(&of_latents.classes, request.w)
+        };
+        let Canvas::Edit { picture, strength } = &request.canvas else {
+            let generator = &self.generator;
+            return generator.walk(noise, &conditioning, &of_latents, samples, observer);
+        };
+        // SDEdit (2108.01073): the picture with the noise of time t₀, and the way from there in as many steps.
+        let known = codec.encode(canvas::tensor(picture, &self.device));
+        let level = self.generator.denoiser().schedule().at(*strength);
+        let level = |part: fn(fewstep_diffusion::NoiseLevel) -> f64| {
+            per_sample(vec![part(level); prompts.len()], &self.device)
+        };
+        let z = known * level(|l| l.alpha()) + noise * level(|l| l.sigma());
+        let kind = match request.sampler {
+            Sampler::Teacher(kind, _) => kind,
+            Sampler::Deterministic | Sampler::Stochastic | Sampler::Renoising => SamplerKind::Ddim,
+        };
+        let grid = TimeGrid::uniform_from(*strength, request.steps);
+        let fresh = StepNoise::new(request.seed, samples.to_vec());
+        let denoiser = self.generator.denoiser();
+        Ok(sampler::draw(
+            kind,
+            denoiser,
+            z,
+            &conditioning,
+            &grid,
+            &fresh,
+            observer,
+        ))
+    }
+
+    /// The request as the generator of latents understands it.
+    fn of_latents(&self, request: &TextRequest, count: usize) -> Request {
+        Request {
+            classes: vec![None; count],
+            first: request.first,
+            seed: request.seed,
+            steps: request.steps,
+            sampler: request.sampler,
+            w: request.w,
+            batch: request.batch,
+        }
+    }
+
+    fn shape(&self, [height, width]: [usize; 2]) -> ImageShape {
+        ImageShape {
+            channels: self.pipeline.codec.channels(),
+            height,
+            width,
+        }
+    }
+}

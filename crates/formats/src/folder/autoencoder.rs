@@ -1,0 +1,88 @@
+//! `vae/config.json`.
+
+use super::fields::Fields;
+use super::weights::{self, Part};
+use crate::FormatError;
+use burn::tensor::Device;
+use fewstep_nn::{
+    Autoencoder, AutoencoderConfig, Codec, LatentScale, TinyAutoencoder, TinyAutoencoderConfig,
+};
+use serde_json::json;
+use std::path::Path;
+
+/// Reads `vae/`: an `AutoencoderKL` or an `AutoencoderTiny`.
+pub(crate) fn load(folder: &Path, device: &Device) -> Result<Codec, FormatError> {
+    let mut fields = Fields::read(&folder.join("config.json"))?;
+    let class: String = fields.needed("_class_name")?;
+    match class.as_str() {
+        "AutoencoderKL" => kl(folder, fields, device),
+        "AutoencoderTiny" => tiny(folder, fields, device),
+        _ => Err(fields.bad(format!(
+            "an autoencoder of kind `{class}` is not supported: only `AutoencoderKL` and `AutoencoderTiny` are"
+        ))),
+    }
+}
+
+fn kl(folder: &Path, mut fields: Fields, device: &Device) -> Result<Codec, FormatError> {
+    fields.only(&[("act_fn", json!("silu"))])?;
+    fields.ignore(&["sample_size", "force_upcast"]);
+    let widths: Vec<usize> = fields.or("block_out_channels", vec![64])?;
+    fields.only(&[
+        ("down_block_types", json!("DownEncoderBlock2D")),
+        ("up_block_types", json!("UpDecoderBlock2D")),
+    ])?;
+    let channels = fields.or("in_channels", 3)?;
+    fields.only(&[("out_channels", json!(channels))])?;
+    let config = AutoencoderConfig {
+        channels,
+        latent_channels: fields.or("latent_channels", 4)?,
+        widths,
+        blocks: fields.or("layers_per_block", 1)?,
+        groups: fields.or("norm_num_groups", 32)?,
+        attention: fields.or("mid_block_add_attention", true)?,
+        quant_conv: fields.or("use_quant_conv", true)?,
+        post_quant_conv: fields.or("use_post_quant_conv", true)?,
+    };
+    let scale = scale(&mut fields, 0.18215)?;
+    let network = Autoencoder::new(&config, 0, device);
+    let mut network = network.map_err(|error| fields.bad(error.to_string()))?;
+    fields.finish()?;
+    weights::load(&mut network, folder, Part::Autoencoder)?;
+    Ok(Codec::Kl(network, scale))
+}
+
+fn tiny(folder: &Path, mut fields: Fields, device: &Device) -> Result<Codec, FormatError> {
+    let width = fields.or("encoder_block_out_channels", vec![64])?;
+    let width = width.first().copied().unwrap_or(64);
+    let channels = fields.or("in_channels", 3)?;
+    fields.only(&[
+        ("act_fn", json!("relu")),
+        ("upsample_fn", json!("nearest")),
+        ("upsampling_scaling_factor", json!(2)),
+        ("block_out_channels", json!(width)),
+        ("decoder_block_out_channels", json!(width)),
+        ("out_channels", json!(channels)),
+    ])?;
+    // How others show latents as pictures.
+    fields.ignore(&["latent_magnitude", "latent_shift", "force_upcast"]);
+    let config = TinyAutoencoderConfig {
+        channels,
+        latent_channels: fields.or("latent_channels", 4)?,
+        width,
+        encoder_blocks: fields.or("num_encoder_blocks", vec![1, 3, 3, 3])?,
+        decoder_blocks: fields.or("num_decoder_blocks", vec![3, 3, 3, 1])?,
+    };
+    let scale = scale(&mut fields, 1.0)?;
+    let network = TinyAutoencoder::new(&config, 0, device);
+    let mut network = network.map_err(|error| fields.bad(error.to_string()))?;
+    fields.finish()?;
+    weights::load(&mut network, folder, Part::Autoencoder)?;
+    Ok(Codec::Tiny(network, scale))
+}
+
+fn scale(fields: &mut Fields, default: f64) -> Result<LatentScale, FormatError> {
+    Ok(LatentScale {
+        factor: fields.or("scaling_factor", default)?,
+        shift: fields.or("shift_factor", 0.0)?,
+    })
+}

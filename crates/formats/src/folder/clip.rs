@@ -1,0 +1,59 @@
+//! `text_encoder/config.json`.
+
+use super::fields::Fields;
+use super::weights::{self, Part};
+use crate::FormatError;
+use burn::tensor::Device;
+use fewstep_nn::{ClipActivation, ClipText, ClipTextConfig};
+use serde::Deserialize;
+use serde_json::json;
+use std::path::Path;
+
+#[derive(Clone, Copy, Deserialize)]
+#[serde(rename_all = "snake_case")]
+enum Activation {
+    QuickGelu,
+    Gelu,
+}
+
+/// Reads `text_encoder/`: a `CLIPTextModel`.
+pub(crate) fn load(folder: &Path, device: &Device) -> Result<ClipText, FormatError> {
+    let mut fields = Fields::read(&folder.join("config.json"))?;
+    fields.only(&[
+        ("architectures", json!("CLIPTextModel")),
+        ("model_type", json!("clip_text_model")),
+    ])?;
+    // Training, what others' programs do with the model, and tokens, which the tokenizer knows.
+    fields.ignore(&[
+        "attention_dropout",
+        "bos_token_id",
+        "dropout",
+        "dtype",
+        "eos_token_id",
+        "initializer_factor",
+        "initializer_range",
+        "pad_token_id",
+        "projection_dim",
+        "torch_dtype",
+        "transformers_version",
+    ]);
+    let activation = fields.or("hidden_act", Activation::QuickGelu)?;
+    let config = ClipTextConfig {
+        vocabulary: fields.or("vocab_size", 49408)?,
+        positions: fields.or("max_position_embeddings", 77)?,
+        width: fields.or("hidden_size", 512)?,
+        inner: fields.or("intermediate_size", 2048)?,
+        layers: fields.or("num_hidden_layers", 12)?,
+        heads: fields.or("num_attention_heads", 8)?,
+        activation: match activation {
+            Activation::QuickGelu => ClipActivation::QuickGelu,
+            Activation::Gelu => ClipActivation::Gelu,
+        },
+        epsilon: fields.or("layer_norm_eps", 1e-5)?,
+    };
+    let network = ClipText::new(&config, 0, device);
+    let mut network = network.map_err(|error| fields.bad(error.to_string()))?;
+    fields.finish()?;
+    weights::load(&mut network, folder, Part::TextEncoder)?;
+    Ok(network)
+}

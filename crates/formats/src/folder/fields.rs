@@ -1,0 +1,124 @@
+//! A configuration file, field by field: nothing in it is passed over in silence.
+
+use crate::FormatError;
+use serde::de::DeserializeOwned;
+use serde_json::{Map, Value};
+use std::path::Path;
+
+/// The fields of a JSON file that nobody has read yet.
+#[derive(Debug)]
+pub(crate) struct Fields {
+    origin: String,
+    values: Map<String, Value>,
+}
+
+impl Fields {
+    /// Reads a file with one JSON object. Names that start with `_`, null, and the fields that libraries write about
+    /// themselves are left out.
+    pub(crate) fn read(path: &Path) -> Result<Self, FormatError> {
+        let text = std::fs::read_to_string(path).map_err(|source| FormatError::Read {
+            path: path.into(),
+            source,
+        })?;
+        let origin = path.display().to_string();
+        // Python writes an infinity that JSON does not have, for "no limit".
+        match serde_json::from_str(&text.replace("-Infinity", "null")) {
+            Ok(Value::Object(values)) => {
+                let class = values.get("_class_name").cloned();
+                let said =
+                    |(name, value): &(String, Value)| !name.starts_with('_') && !value.is_null();
+                let mut values: Map<_, _> = values.into_iter().filter(said).collect();
+                values.extend(class.map(|class| ("_class_name".to_string(), class)));
+                Ok(Self { origin, values })
+            }
+            Ok(_) => Err(bad(&origin, "it must hold one JSON object".into())),
+            Err(error) => Err(bad(&origin, format!("it is not JSON: {error}"))),
+        }
+    }
+
+    /// A field that may be missing.
+    pub(crate) fn optional<T: DeserializeOwned>(
+        &mut self,
+        name: &str,
+    ) -> Result<Option<T>, FormatError> {
+        let Some(value) = self.values.remove(name) else {
+            return Ok(None);
+        };
+        let read = serde_json::from_value(value.clone());
+        read.map(Some)
+            .map_err(|error| self.bad(format!("field `{name}` is {value}: {error}")))
+    }
+
+    /// A field that has a default.
+    pub(crate) fn or<T: DeserializeOwned>(
+        &mut self,
+        name: &str,
+        default: T,
+    ) -> Result<T, FormatError> {
+        Ok(self.optional(name)?.unwrap_or(default))
+    }
+
+    /// A field that must be there.
+    pub(crate) fn needed<T: DeserializeOwned>(&mut self, name: &str) -> Result<T, FormatError> {
+        let value = self.optional(name)?;
+        value.ok_or_else(|| self.bad(format!("field `{name}` is missing")))
+    }
+
+    /// Fields of which this version knows one value only.
+    pub(crate) fn only(&mut self, known: &[(&str, Value)]) -> Result<(), FormatError> {
+        for (name, supported) in known {
+            let given = self.values.remove(*name);
+            if let Some(given) = given.filter(|given| !same(given, supported)) {
+                return Err(self.bad(format!(
+                    "field `{name}` is {given}, and this version supports {supported} alone"
+                )));
+            }
+        }
+        Ok(())
+    }
+
+    /// Fields without meaning for what is computed.
+    pub(crate) fn ignore(&mut self, names: &[&str]) {
+        for name in names {
+            self.values.remove(*name);
+        }
+    }
+
+    /// All fields must have been read.
+    pub(crate) fn finish(mut self) -> Result<(), FormatError> {
+        self.values.remove("_class_name");
+        match self.values.iter().next() {
+            None => Ok(()),
+            Some((name, value)) => Err(self.bad(format!(
+                "field `{name}` (here {value}) is not known to this version"
+            ))),
+        }
+    }
+
+    /// An error about this file.
+    pub(crate) fn bad(&self, reason: String) -> FormatError {
+        bad(&self.origin, reason)
+    }
+}
+
+impl From<Fields> for Value {
+    /// What nobody has read yet.
+    fn from(fields: Fields) -> Self {
+        Self::Object(fields.values)
+    }
+}
+
+/// Numbers are the same whether written as 1 or 1.0; a list of one value over and over is that value.
+fn same(given: &Value, supported: &Value) -> bool {
+    match given {
+        Value::Array(values) if !supported.is_array() => values.iter().all(|v| same(v, supported)),
+        _ => given == supported || given.as_f64().is_some() && given.as_f64() == supported.as_f64(),
+    }
+}
+
+fn bad(origin: &str, reason: String) -> FormatError {
+    FormatError::BadDescription {
+        origin: origin.into(),
+        reason,
+    }
+}

@@ -1,0 +1,161 @@
+//! `scheduler/scheduler_config.json`.
+
+use super::fields::Fields;
+use crate::FormatError;
+use fewstep_diffusion::sampler::SamplerKind;
+use fewstep_diffusion::{BetaSchedule, PredictionKind, ScheduleConfig, Spacing, UsualSampler};
+use serde::Deserialize;
+use serde_json::json;
+
+/// What a scheduler's configuration says of its model.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct Scheduler {
+    pub(crate) schedule: ScheduleConfig,
+    pub(crate) prediction: PredictionKind,
+    pub(crate) clip: bool,
+    pub(crate) usual: UsualSampler,
+}
+
+/// The schedulers of diffusers that are known here, with our sampler for each. PNDM's multistep method is not ours:
+/// DDIM on its grid stands in. Euler's method on z / α is DDIM under another name.
+const KNOWN: [(&str, SamplerKind); 8] = [
+    ("DDIMScheduler", SamplerKind::Ddim),
+    ("DDPMScheduler", SamplerKind::Ancestral),
+    ("PNDMScheduler", SamplerKind::Ddim),
+    ("EulerDiscreteScheduler", SamplerKind::Ddim),
+    ("EulerAncestralDiscreteScheduler", SamplerKind::Ancestral),
+    ("HeunDiscreteScheduler", SamplerKind::Heun),
+    ("DPMSolverMultistepScheduler", SamplerKind::DpmSolverPp),
+    ("UniPCMultistepScheduler", SamplerKind::UniPc),
+];
+
+#[derive(Deserialize)]
+#[serde(rename_all = "snake_case")]
+enum Betas {
+    Linear,
+    ScaledLinear,
+    #[serde(rename = "squaredcos_cap_v2")]
+    SquaredCosine,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "snake_case")]
+enum Kind {
+    Epsilon,
+    Sample,
+    VPrediction,
+}
+
+#[derive(Clone, Copy, Deserialize)]
+#[serde(rename_all = "snake_case")]
+enum TimestepSpacing {
+    Leading,
+    Trailing,
+    Linspace,
+}
+
+#[derive(PartialEq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+enum LastSigma {
+    Zero,
+    SigmaMin,
+}
+
+pub(crate) fn read(mut fields: Fields) -> Result<Scheduler, FormatError> {
+    let class: String = fields.needed("_class_name")?;
+    let Some(&(_, sampler)) = KNOWN.iter().find(|(name, _)| *name == class) else {
+        let names: Vec<&str> = KNOWN.iter().map(|(name, _)| *name).collect();
+        return Err(fields.bad(format!(
+            "scheduler `{class}` is not supported: known are {}",
+            names.join(", ")
+        )));
+    };
+    refuse(&mut fields)?;
+    match sampler {
+        SamplerKind::DpmSolverPp => fields.only(&[("solver_type", json!("midpoint"))])?,
+        SamplerKind::UniPc => fields.only(&[("solver_type", json!("bh2"))])?,
+        SamplerKind::Ddim | SamplerKind::Ancestral | SamplerKind::Heun => {}
+    }
+    let multistep = matches!(sampler, SamplerKind::DpmSolverPp | SamplerKind::UniPc);
+    let spacing = match (sampler, multistep) {
+        (_, true) => TimestepSpacing::Linspace,
+        (SamplerKind::Heun, _) => TimestepSpacing::Linspace,
+        _ if class.starts_with("Euler") => TimestepSpacing::Linspace,
+        _ => TimestepSpacing::Leading,
+    };
+    let spacing = fields.or("timestep_spacing", spacing)?;
+    let offset: usize = fields.or("steps_offset", 0)?;
+    let spacing = match (spacing, multistep, offset) {
+        (TimestepSpacing::Trailing, _, _) => Spacing::Trailing,
+        (TimestepSpacing::Linspace, false, _) => Spacing::Linspace,
+        (TimestepSpacing::Linspace, true, _) => Spacing::LinspaceInner,
+        (TimestepSpacing::Leading, false, 0) => Spacing::Leading,
+        (TimestepSpacing::Leading, false, 1) => Spacing::LeadingOne,
+        (TimestepSpacing::Leading, true, 1) => Spacing::LeadingInner,
+        (TimestepSpacing::Leading, _, _) => {
+            return Err(fields.bad(format!(
+                "field `steps_offset` is {offset}, and with `leading` spacing this version supports 1 alone (for DDIM and PNDM also 0)"
+            )));
+        }
+    };
+    // DDIM says where it ends in one way, the solvers in another; those without a word end at a clean picture.
+    let clean = fields.or("set_alpha_to_one", class != "PNDMScheduler")?;
+    let last = fields.or("final_sigmas_type", LastSigma::Zero)?;
+    let clip = matches!(class.as_str(), "DDIMScheduler" | "DDPMScheduler");
+    let read = Scheduler {
+        schedule: ScheduleConfig::Discrete {
+            betas: match fields.or("beta_schedule", Betas::Linear)? {
+                Betas::Linear => BetaSchedule::Linear,
+                Betas::ScaledLinear => BetaSchedule::ScaledLinear,
+                Betas::SquaredCosine => BetaSchedule::SquaredCosine,
+            },
+            beta_start: fields.or("beta_start", 1e-4)?,
+            beta_end: fields.or("beta_end", 0.02)?,
+            steps: fields.or("num_train_timesteps", 1000)?,
+            zero_terminal_snr: fields.or("rescale_betas_zero_snr", false)?,
+            clean_end: clean && last == LastSigma::Zero,
+        },
+        prediction: match fields.or("prediction_type", Kind::Epsilon)? {
+            Kind::Epsilon => PredictionKind::Eps,
+            Kind::Sample => PredictionKind::X,
+            Kind::VPrediction => PredictionKind::V,
+        },
+        clip: fields.or("clip_sample", clip)?,
+        usual: UsualSampler { sampler, spacing },
+    };
+    fields.finish()?;
+    Ok(read)
+}
+
+/// Fields that change what is sampled, where this version does it in one way alone.
+fn refuse(fields: &mut Fields) -> Result<(), FormatError> {
+    fields.only(&[
+        ("algorithm_type", json!("dpmsolver++")),
+        ("clip_sample_range", json!(1)),
+        ("disable_corrector", json!([])),
+        ("euler_at_final", json!(false)),
+        ("interpolation_type", json!("linear")),
+        ("lower_order_final", json!(true)),
+        ("predict_x0", json!(true)),
+        ("solver_order", json!(2)),
+        ("thresholding", json!(false)),
+        ("timestep_type", json!("discrete")),
+        ("trained_betas", json!(null)),
+        ("use_beta_sigmas", json!(false)),
+        ("use_dynamic_shifting", json!(false)),
+        ("use_exponential_sigmas", json!(false)),
+        ("use_flow_sigmas", json!(false)),
+        ("use_karras_sigmas", json!(false)),
+        ("use_lu_lambdas", json!(false)),
+        ("variance_type", json!("fixed_small")),
+    ])?;
+    // Of what is refused above: thresholding, flows. And of PNDM's first steps, which others make for it.
+    fields.ignore(&[
+        "dynamic_thresholding_ratio",
+        "flow_shift",
+        "sample_max_value",
+        "skip_prk_steps",
+        "time_shift_type",
+    ]);
+    Ok(())
+}

@@ -1,0 +1,145 @@
+//! CLIP's tokenizer: byte-pair encoding of lower-case words.
+//!
+//! Written here rather than taken from the `tokenizers` crate, which brings forty crates of its own and rebuilds the
+//! framework with other features, for the hundred lines that CLIP needs.
+
+mod bytes;
+mod files;
+
+use crate::FormatError;
+use regex::Regex;
+use std::collections::HashMap;
+use std::path::Path;
+use unicode_normalization::UnicodeNormalization;
+
+/// Words: English endings, letters, single digits, runs of anything else.
+const WORDS: &str = r"'s|'t|'re|'ve|'m|'ll|'d|\p{L}+|\p{N}|[^\s\p{L}\p{N}]+";
+
+const START: &str = "<|startoftext|>";
+const END: &str = "<|endoftext|>";
+
+/// Texts to the token numbers that a CLIP text encoder understands.
+#[derive(Clone, Debug)]
+pub struct ClipTokenizer {
+    numbers: HashMap<String, u32>,
+    /// Which two parts are joined first: the rank of every pair.
+    ranks: HashMap<(String, String), usize>,
+    words: Regex,
+    specials: Regex,
+    start: u32,
+    end: u32,
+    padding: u32,
+    length: usize,
+}
+
+fn pattern(pattern: &str) -> Regex {
+    Regex::new(pattern).expect("a pattern that is tested, or an escaped text")
+}
+
+/// A text as tokens.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Tokens {
+    /// Start, the words, end, padding: always as many as the text encoder takes.
+    pub numbers: Vec<u32>,
+    /// The end of the text, where it was too long: what the model does not see.
+    pub cut: Option<String>,
+}
+
+impl ClipTokenizer {
+    /// Reads a tokenizer folder: `vocab.json` with `merges.txt`, or `tokenizer.json`. `length` is how many tokens the
+    /// text encoder takes.
+    ///
+    /// # Errors
+    /// When files are missing, or describe a tokenizer of another kind.
+    pub fn load(folder: &Path, length: usize) -> Result<Self, FormatError> {
+        let files = files::read(folder)?;
+        let number = |token: &str| {
+            let known = files.numbers.get(token).copied();
+            known.ok_or_else(|| FormatError::BadDescription {
+                origin: folder.display().to_string(),
+                reason: format!("its vocabulary has no token `{token}`"),
+            })
+        };
+        let ranks = files.merges.iter().cloned().enumerate();
+        Ok(Self {
+            start: number(START)?,
+            end: number(END)?,
+            padding: number(&files.padding)?,
+            ranks: ranks.map(|(rank, pair)| (pair, rank)).collect(),
+            words: pattern(WORDS),
+            specials: pattern(&[START, END, &files.padding].map(regex::escape).join("|")),
+            numbers: files.numbers,
+            length,
+        })
+    }
+
+    /// One more than the largest token number.
+    pub fn vocabulary(&self) -> usize {
+        self.numbers.values().max().map_or(0, |&n| n as usize + 1)
+    }
+
+    /// The tokens of a text; where they are too many, the last ones are cut off.
+    pub fn encode(&self, text: &str) -> Tokens {
+        let end = self.length.saturating_sub(1);
+        let mut numbers = vec![self.start];
+        let mut cut: Vec<String> = vec![];
+        for (word, of_word) in self.in_words(text) {
+            if numbers.len() + of_word.len() > end {
+                cut.push(word);
+            }
+            let room = end.saturating_sub(numbers.len());
+            numbers.extend(of_word.into_iter().take(room));
+        }
+        numbers.push(self.end);
+        numbers.resize(self.length, self.padding);
+        Tokens {
+            numbers,
+            cut: (!cut.is_empty()).then(|| cut.join(" ")),
+        }
+    }
+
+    /// The words of a text with their tokens. Special tokens in it are what they are, the rest is in lower case.
+    fn in_words(&self, text: &str) -> Vec<(String, Vec<u32>)> {
+        let plain = |text: &str| -> Vec<(String, Vec<u32>)> {
+            let text: String = text.nfc().flat_map(char::to_lowercase).collect();
+            let found = self.words.find_iter(&text).map(|word| word.as_str());
+            found.map(|word| (word.into(), self.word(word))).collect()
+        };
+        let mut words = vec![];
+        let mut from = 0;
+        for special in self.specials.find_iter(text) {
+            words.extend(plain(&text[from..special.start()]));
+            let special_word = special.as_str();
+            words.push((special_word.into(), vec![self.numbers[special_word]]));
+            from = special.end();
+        }
+        words.extend(plain(&text[from..]));
+        words
+    }
+
+    /// The tokens of one word.
+    fn word(&self, word: &str) -> Vec<u32> {
+        let mut parts: Vec<String> = word.bytes().map(|b| bytes::character(b).into()).collect();
+        if let Some(last) = parts.last_mut() {
+            last.push_str("</w>");
+        }
+        while let Some(at) = self.best_pair(&parts) {
+            let second = parts.remove(at + 1);
+            parts[at].push_str(&second);
+        }
+        let known = |part: &String| self.numbers.get(part).copied().unwrap_or(self.end);
+        parts.iter().map(known).collect()
+    }
+
+    /// Where the pair lies that is joined first; of several, the leftmost.
+    fn best_pair(&self, parts: &[String]) -> Option<usize> {
+        let rank = |at: usize| {
+            let pair = (parts[at].clone(), parts[at + 1].clone());
+            self.ranks.get(&pair).map(|&rank| (rank, at))
+        };
+        (0..parts.len().saturating_sub(1))
+            .filter_map(rank)
+            .min()
+            .map(|(_, at)| at)
+    }
+}

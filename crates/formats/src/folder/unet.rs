@@ -1,0 +1,143 @@
+//! `unet/config.json`.
+
+use super::fields::Fields;
+use crate::FormatError;
+use fewstep_nn::{Modulation, TextAttention, UNetConfig, WEmbedding};
+use serde::Deserialize;
+use serde_json::json;
+
+/// A number for all levels, or one for each.
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum PerLevel {
+    All(usize),
+    Each(Vec<usize>),
+}
+
+impl PerLevel {
+    fn of(self, levels: usize) -> Vec<usize> {
+        match self {
+            Self::All(value) => vec![value; levels],
+            Self::Each(values) => values,
+        }
+    }
+}
+
+/// A U-Net's configuration, and the side of its latents.
+pub(crate) struct UNetFile {
+    pub(crate) network: UNetConfig,
+    pub(crate) sample_size: usize,
+}
+
+/// diffusers' `UNet2DConditionModel`.
+pub(crate) fn read(mut fields: Fields) -> Result<UNetFile, FormatError> {
+    fields.only(&[
+        ("_class_name", json!("UNet2DConditionModel")),
+        ("act_fn", json!("silu")),
+        ("attention_type", json!("default")),
+        ("center_input_sample", json!(false)),
+        ("class_embeddings_concat", json!(false)),
+        ("conv_in_kernel", json!(3)),
+        ("conv_out_kernel", json!(3)),
+        ("downsample_padding", json!(1)),
+        ("dual_cross_attention", json!(false)),
+        ("flip_sin_to_cos", json!(true)),
+        ("freq_shift", json!(0)),
+        ("mid_block_only_cross_attention", json!(false)),
+        ("mid_block_scale_factor", json!(1)),
+        ("mid_block_type", json!("UNetMidBlock2DCrossAttn")),
+        ("norm_eps", json!(1e-5)),
+        ("only_cross_attention", json!(false)),
+        ("resnet_out_scale_factor", json!(1)),
+        ("resnet_skip_time_act", json!(false)),
+        ("resnet_time_scale_shift", json!("default")),
+        ("time_embedding_type", json!("positional")),
+        ("transformer_layers_per_block", json!(1)),
+    ])?;
+    // Precision of others' attention; the size of embeddings of a kind that is not supported.
+    fields.ignore(&["upcast_attention", "addition_embed_type_num_heads"]);
+    let widths: Vec<usize> = fields.or("block_out_channels", vec![320, 640, 1280, 1280])?;
+    let levels = widths.len();
+    let heads: PerLevel = fields.or("attention_head_dim", PerLevel::All(8))?;
+    // diffusers takes `attention_head_dim` for the number of heads, unless that is given too.
+    let heads = fields.or("num_attention_heads", heads)?.of(levels);
+    let channels = fields.or("out_channels", 4)?;
+    let sees: usize = fields.or("in_channels", 4)?;
+    let Some(beside) = sees.checked_sub(channels) else {
+        return Err(fields.bad(format!(
+            "the network sees {sees} channels (`in_channels`) and gives {channels} (`out_channels`): it must see those that it gives"
+        )));
+    };
+    let scale = fields.or("time_cond_proj_scale", 1000.0)?;
+    let w: Option<usize> = fields.optional("time_cond_proj_dim")?;
+    let network = UNetConfig {
+        channels,
+        beside,
+        patch: 1,
+        blocks: fields.or("layers_per_block", 2)?,
+        attention: attention(&mut fields, levels)?,
+        heads,
+        text: Some(TextAttention {
+            width: fields.or("cross_attention_dim", 1280)?,
+            linear: fields.or("use_linear_projection", false)?,
+        }),
+        modulation: Modulation::Add,
+        groups: fields.or("norm_num_groups", 32)?,
+        dropout: fields.or("dropout", 0.0)?,
+        classes: 0,
+        w: w.map(|dim| WEmbedding { dim, scale }),
+        widths,
+        ..UNetConfig::default()
+    };
+    let sample_size = fields.or("sample_size", 64)?;
+    network
+        .validate()
+        .map_err(|error| fields.bad(error.to_string()))?;
+    fields.finish()?;
+    Ok(UNetFile {
+        network,
+        sample_size,
+    })
+}
+
+/// Which levels have attention. The way up must be the way down reversed.
+fn attention(fields: &mut Fields, levels: usize) -> Result<Vec<bool>, FormatError> {
+    let default = |with: &str, without: &str| -> Vec<String> {
+        let name = |level: usize| if level + 1 < levels { with } else { without };
+        (0..levels).map(|level| name(level).to_string()).collect()
+    };
+    let down = fields.or(
+        "down_block_types",
+        default("CrossAttnDownBlock2D", "DownBlock2D"),
+    )?;
+    let mut up_default = default("CrossAttnUpBlock2D", "UpBlock2D");
+    up_default.reverse();
+    let up = fields.or("up_block_types", up_default)?;
+    if down.len() != levels || up.len() != levels {
+        return Err(fields.bad(format!(
+            "`block_out_channels` has {levels} entries, `down_block_types` {} and `up_block_types` {}: one of each is needed for every level",
+            down.len(),
+            up.len()
+        )));
+    }
+    let kind = |name: &str, with: &str, without: &str| match name {
+        name if name == with => Ok(true),
+        name if name == without => Ok(false),
+        _ => Err(fields.bad(format!(
+            "block `{name}` is not supported: only `{with}` and `{without}` are"
+        ))),
+    };
+    let attention: Vec<bool> = down
+        .iter()
+        .map(|name| kind(name, "CrossAttnDownBlock2D", "DownBlock2D"))
+        .collect::<Result<_, _>>()?;
+    for (level, name) in up.iter().rev().enumerate() {
+        if kind(name, "CrossAttnUpBlock2D", "UpBlock2D")? != attention[level] {
+            return Err(fields.bad(format!(
+                "`up_block_types` has `{name}` where `down_block_types` has `{}`: attention must be at the same levels",
+                down[level]
+            )));
+        }
+    }
+    Ok(attention)
+}

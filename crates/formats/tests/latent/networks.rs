@@ -1,0 +1,104 @@
+//! Every network on its own.
+
+use crate::golden::Golden;
+use burn::tensor::Tensor;
+use fewstep_diffusion::{Conditioning, Network, Text};
+use fewstep_nn::{Codec, Tiles};
+
+/// The U-Net on the stored inputs.
+fn unet(golden: &Golden, w: Option<Vec<f64>>) -> Tensor<4> {
+    let states: Tensor<3> = golden.tensor("unet.states");
+    let times: Vec<f64> = golden
+        .values("unet.time")
+        .iter()
+        .map(|&t| t.into())
+        .collect();
+    let beside: Tensor<4> = golden.tensor("unet.beside");
+    let conditioning = Conditioning {
+        text: Some(Text {
+            empty: states.zeros_like(),
+            states,
+        }),
+        beside: (beside.dims()[1] > 0).then_some(beside),
+        w,
+        ..Conditioning::default()
+    };
+    let network = golden.pipeline().model.network;
+    network.forward(golden.tensor("unet.z"), &times, &conditioning)
+}
+
+#[test]
+fn the_unet_of_stable_diffusion_1_equals_diffusers() {
+    let golden = Golden::new("sd1");
+    golden.assert_equal("unet.output", unet(&golden, None));
+}
+
+#[test]
+fn the_unet_of_stable_diffusion_2_equals_diffusers() {
+    let golden = Golden::new("sd2");
+    golden.assert_equal("unet.output", unet(&golden, None));
+}
+
+#[test]
+fn the_unet_for_inpainting_equals_diffusers() {
+    let golden = Golden::new("inpaint");
+    golden.assert_equal("unet.output", unet(&golden, None));
+}
+
+#[test]
+fn an_input_for_w_equals_that_of_diffusers() {
+    let golden = Golden::new("tiny");
+    golden.assert_equal("unet.output", unet(&golden, None));
+    let w = golden.values("student.w").into_iter().map(f64::from);
+    golden.assert_equal("student.output", unet(&golden, Some(w.collect())));
+}
+
+#[test]
+fn text_encoders_equal_those_of_transformers() {
+    for name in ["sd1", "sd2"] {
+        let golden = Golden::new(name);
+        let tokens = &golden.tokens()[..3];
+        let states = golden.pipeline().text_encoder.forward(tokens);
+        golden.assert_equal("text.states", states);
+    }
+}
+
+#[test]
+fn autoencoders_equal_those_of_diffusers() {
+    for name in ["sd1", "sd2"] {
+        let golden = Golden::new(name);
+        let Codec::Kl(network, scale) = golden.pipeline().codec else {
+            panic!("{name} has the autoencoder of latent diffusion")
+        };
+        assert_eq!(scale.factor, 0.18215);
+        let posterior = network.encode(golden.tensor("vae.picture"));
+        golden.assert_equal("vae.mean", posterior.mean);
+        golden.assert_equal("vae.log_variance", posterior.log_variance);
+        golden.assert_equal("vae.decoded", network.decode(golden.tensor("unet.z")));
+    }
+}
+
+#[test]
+fn the_tiny_autoencoder_equals_that_of_diffusers() {
+    let golden = Golden::new("tiny");
+    let codec = golden.pipeline().codec;
+    assert!(matches!(codec, Codec::Tiny(..)));
+    golden.assert_equal("vae.mean", codec.encode(golden.tensor("vae.picture")));
+    golden.assert_equal("vae.decoded", codec.decode(golden.tensor("unet.z"), None));
+}
+
+#[test]
+fn decoding_in_tiles_equals_diffusers() {
+    let golden = Golden::new("sd1");
+    let Codec::Kl(network, _) = golden.pipeline().codec else {
+        panic!("the autoencoder of latent diffusion")
+    };
+    let tiles = Tiles {
+        side: 6,
+        overlap: 0.25,
+    };
+    golden.assert_equal(
+        "tiled.decoded",
+        network.decode_tiled(golden.tensor("tiled.z"), tiles),
+    );
+}

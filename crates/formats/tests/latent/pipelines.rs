@@ -1,0 +1,112 @@
+//! From a text to a picture, step by step.
+
+use crate::golden::Golden;
+use burn::tensor::Tensor;
+use fewstep_diffusion::sampler::{self, SamplerKind, StepNoise};
+use fewstep_diffusion::{Conditioning, Guided, Spacing, TimeGrid};
+
+/// Latents after every step, then the picture in [0, 1], with the stored prompts and start.
+fn draw(
+    golden: &Golden,
+    kind: SamplerKind,
+    spacing: Spacing,
+    steps: usize,
+) -> (Tensor<4>, Tensor<4>) {
+    let pipeline = golden.pipeline();
+    let texts = golden.texts();
+    let said = |key: &str| texts[key].as_str().expect("a text").to_string();
+    let (text, cut) = pipeline.text(&[said("prompt")], &said("negative"));
+    assert_eq!(cut, [None]);
+    let scale = texts["guidance_scale"].as_f64().expect("a number");
+    let conditioning = Conditioning {
+        text: Some(text),
+        w: Some(vec![scale - 1.0]),
+        ..Conditioning::default()
+    };
+    let denoiser = Guided::new(pipeline.model.denoiser().expect("a schedule"));
+    let schedule = &pipeline.model.denoiser().expect("a schedule").schedule;
+    let grid = TimeGrid::new(schedule, spacing, steps).expect("a grid");
+    let mut seen = vec![];
+    let last = sampler::draw(
+        kind,
+        &denoiser,
+        golden.tensor("start"),
+        &conditioning,
+        &grid,
+        &StepNoise::new(0, vec![0]),
+        &mut |step| seen.push(step.prediction.z()),
+    );
+    seen.remove(0);
+    seen.push(last.clone());
+    let picture = pipeline.codec.decode(last, None) / 2.0 + 0.5;
+    (Tensor::cat(seen, 0), picture.clamp(0.0, 1.0))
+}
+
+fn compare(golden: &Golden, name: &str, kind: SamplerKind, spacing: Spacing) {
+    let steps = golden.values(&format!("{name}.timesteps")).len();
+    let (latents, picture) = draw(golden, kind, spacing, steps);
+    golden.assert_equal(&format!("{name}.latents"), latents);
+    golden.assert_equal(&format!("{name}.picture"), picture);
+}
+
+#[test]
+fn ddim_follows_diffusers_from_a_text_to_a_picture() {
+    let golden = Golden::new("sd1");
+    for (name, spacing) in [
+        ("ddim/leading", Spacing::LeadingOne),
+        ("ddim/trailing", Spacing::Trailing),
+    ] {
+        compare(&golden, name, SamplerKind::Ddim, spacing);
+    }
+}
+
+/// The solvers end at a clean picture, whatever the scheduler of the folder does.
+#[test]
+fn solvers_follow_diffusers_from_a_text_to_a_picture() {
+    let golden = Golden::new("sd1").ending_clean();
+    for (solver, kind) in [
+        ("dpm-solver++", SamplerKind::DpmSolverPp),
+        ("unipc", SamplerKind::UniPc),
+    ] {
+        for (name, spacing) in [
+            ("leading", Spacing::LeadingInner),
+            ("trailing", Spacing::Trailing),
+            ("linspace", Spacing::LinspaceInner),
+        ] {
+            compare(&golden, &format!("{solver}/{name}"), kind, spacing);
+        }
+    }
+}
+
+/// The v-prediction and the zero terminal SNR of Stable Diffusion 2's descendants.
+#[test]
+fn velocities_from_pure_noise_follow_diffusers() {
+    let golden = Golden::new("sd2");
+    let usual = golden.pipeline().model.recipe.usual.expect("a scheduler");
+    assert_eq!(usual.spacing, Spacing::Trailing);
+    compare(&golden, "ddim/trailing", usual.sampler, usual.spacing);
+}
+
+#[test]
+fn tokens_equal_those_of_transformers() {
+    for name in ["sd1", "sd2"] {
+        let golden = Golden::new(name);
+        let tokenizer = golden.pipeline().tokenizer;
+        let texts = golden.texts();
+        let prompts = texts["prompts"].as_array().expect("a list");
+        for (prompt, theirs) in prompts.iter().zip(golden.tokens()) {
+            let prompt = prompt.as_str().expect("a text");
+            let ours = tokenizer.encode(prompt);
+            assert_eq!(ours.numbers, theirs, "{name}: {prompt:?}");
+        }
+    }
+}
+
+#[test]
+fn what_is_cut_off_a_long_prompt_is_told() {
+    let tokenizer = Golden::new("sd1").pipeline().tokenizer;
+    let long = format!("{}zebra stripes", "dog ".repeat(75));
+    let cut = tokenizer.encode(&long).cut.expect("too long");
+    assert!(cut.ends_with("zebra stripes"), "{cut}");
+    assert_eq!(tokenizer.encode("a short one").cut, None);
+}

@@ -1,0 +1,56 @@
+//! Folders that are written.
+
+use crate::golden::Golden;
+use burn::tensor::Device;
+use fewstep_formats::Pipeline;
+use serde_json::Value;
+use std::path::Path;
+
+fn json(path: &Path) -> Value {
+    serde_json::from_slice(&std::fs::read(path).expect("a file")).expect("JSON")
+}
+
+/// What is written is read back as the same model, and says to diffusers what diffusers had said itself.
+#[test]
+fn a_folder_comes_back_as_it_was() {
+    for name in ["sd1", "sd2", "tiny", "inpaint"] {
+        let golden = Golden::new(name);
+        let pipeline = golden.pipeline();
+        let folder = tempfile::tempdir().expect("a folder");
+        let saved = pipeline.save_with(&pipeline.model, folder.path());
+        saved.expect("written");
+        let back = Pipeline::load(folder.path(), &Device::flex()).expect("a whole model");
+        assert_eq!(back.model.weights_hash(), pipeline.model.weights_hash());
+        assert_eq!(back.model.recipe, pipeline.model.recipe);
+        assert_eq!(back.model.network.config(), pipeline.model.network.config());
+        let theirs = json(&golden.folder().join("unet/config.json"));
+        let ours = json(&folder.path().join("unet/config.json"));
+        for (field, value) in ours.as_object().expect("an object") {
+            let same = match (field.as_str(), &theirs[field]) {
+                // Ours alone.
+                ("time_cond_proj_scale", theirs) => theirs.is_null(),
+                // One number for all levels, or a list.
+                ("attention_head_dim", Value::Number(one)) => {
+                    let all = value.as_array().expect("a list");
+                    all.iter().all(|each| each.as_u64() == one.as_u64())
+                }
+                (_, theirs) => value == theirs,
+            };
+            assert!(
+                same,
+                "{name}: `{field}` is {value}, and was {}",
+                theirs[field]
+            );
+        }
+        for part in ["vae", "text_encoder", "tokenizer"] {
+            for file in std::fs::read_dir(golden.folder().join(part)).expect("a folder") {
+                let file = file.expect("an entry").path();
+                let copy = folder
+                    .path()
+                    .join(part)
+                    .join(file.file_name().expect("a name"));
+                assert_eq!(std::fs::read(file).ok(), std::fs::read(copy).ok());
+            }
+        }
+    }
+}

@@ -1,0 +1,44 @@
+//! The attention of a level of the U-Net.
+
+use crate::UNetConfig;
+use crate::block::AttentionBlock;
+use crate::init::Init;
+use crate::transformer::Transformer;
+use burn::module::Module;
+use burn::tensor::Tensor;
+
+/// Within the picture, or to text as well.
+#[derive(Module, Debug)]
+#[allow(
+    clippy::large_enum_variant,
+    reason = "a network has a handful of these"
+)]
+pub(crate) enum Attention {
+    Own(AttentionBlock),
+    Text(Transformer),
+}
+
+impl Attention {
+    pub(crate) fn new(init: &mut Init, config: &UNetConfig, level: usize) -> Self {
+        match config.text {
+            Some(text) => Self::Text(Transformer::new(init, config, text, level)),
+            None => {
+                let (width, heads) = (config.widths[level], config.heads_of(level));
+                Self::Own(AttentionBlock::new(init, config.resnets(), width, heads))
+            }
+        }
+    }
+
+    /// # Shapes
+    /// - `x` and output: `[batch, width, height, width]`
+    /// - `text`: `[batch, states, text width]`, where the network takes text
+    pub(crate) fn forward(&self, x: Tensor<4>, text: Option<&Tensor<3>>) -> Tensor<4> {
+        match (self, text) {
+            (Self::Own(block), _) => block.forward(x),
+            (Self::Text(transformer), Some(text)) => transformer.forward(x, text),
+            (Self::Text(_), None) => {
+                panic!("a network that attends to text is called with the states of some")
+            }
+        }
+    }
+}

@@ -1,0 +1,201 @@
+//! The text encoder of CLIP (transformers' `CLIPTextModel`).
+
+use crate::ConfigError;
+use crate::block::{merge_heads, split_heads};
+use crate::init::Init;
+use burn::module::Module;
+use burn::nn::{Embedding, LayerNorm, Linear};
+use burn::tensor::activation::{gelu, sigmoid, softmax};
+use burn::tensor::{Bool, Device, Int, Tensor, TensorData};
+
+/// What a [`ClipText`] looks like.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ClipTextConfig {
+    /// Number of tokens known.
+    pub vocabulary: usize,
+    /// Tokens of a text, padding included: 77.
+    pub positions: usize,
+    /// Features of a state.
+    pub width: usize,
+    /// Features inside the feed-forward layers.
+    pub inner: usize,
+    /// Layers.
+    pub layers: usize,
+    /// Attention heads.
+    pub heads: usize,
+    /// Between the feed-forward layers.
+    pub activation: ClipActivation,
+    /// ε of the normalisations.
+    pub epsilon: f64,
+}
+
+/// The activation of a CLIP's feed-forward layers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ClipActivation {
+    /// x · sigmoid(1.702 x): OpenAI's CLIP, in Stable Diffusion 1.
+    QuickGelu,
+    /// OpenCLIP, in Stable Diffusion 2.
+    Gelu,
+}
+
+/// Texts, as token numbers, to one state for each token.
+#[derive(Module, Debug)]
+pub struct ClipText {
+    embeddings: Embeddings,
+    encoder: Encoder,
+    final_layer_norm: LayerNorm,
+    #[module(skip)]
+    config: ClipTextConfig,
+}
+
+#[derive(Module, Debug)]
+struct Embeddings {
+    token_embedding: Embedding,
+    position_embedding: Embedding,
+}
+
+#[derive(Module, Debug)]
+struct Encoder {
+    layers: Vec<Layer>,
+}
+
+impl ClipText {
+    /// A new encoder with weights drawn from the seed.
+    ///
+    /// # Errors
+    /// When the configuration does not fit together.
+    pub fn new(config: &ClipTextConfig, seed: u64, device: &Device) -> Result<Self, ConfigError> {
+        if config.heads == 0 || !config.width.is_multiple_of(config.heads) {
+            return Err(ConfigError(format!(
+                "the text encoder's width {} must be a multiple of its {} attention heads",
+                config.width, config.heads
+            )));
+        }
+        let init = &mut Init::new(seed, device);
+        let embeddings = Embeddings {
+            token_embedding: init.embedding(config.vocabulary, config.width),
+            position_embedding: init.embedding(config.positions, config.width),
+        };
+        let layers = (0..config.layers)
+            .map(|_| Layer::new(init, config))
+            .collect();
+        Ok(Self {
+            embeddings,
+            encoder: Encoder { layers },
+            final_layer_norm: init.layer_norm(config.width, config.epsilon),
+            config: config.clone(),
+        })
+    }
+
+    /// What the encoder was built from.
+    pub fn config(&self) -> &ClipTextConfig {
+        &self.config
+    }
+
+    /// The states after the last layer, normalised: what Stable Diffusion attends to.
+    ///
+    /// # Shapes
+    /// - `tokens`: texts of the same number of tokens, at most [`ClipTextConfig::positions`], each below
+    ///   [`ClipTextConfig::vocabulary`]
+    /// - output: `[texts, tokens, width]`
+    pub fn forward(&self, tokens: &[Vec<u32>]) -> Tensor<3> {
+        let embeddings = &self.embeddings;
+        let device = embeddings.token_embedding.weight.val().device();
+        let (texts, length) = (tokens.len(), tokens.first().map_or(0, Vec::len));
+        let numbers: Vec<i32> = tokens.iter().flatten().map(|&t| t as i32).collect();
+        let numbers = TensorData::new(numbers, [texts, length]);
+        let positions = Tensor::<1, Int>::arange(0..length as i64, &device).unsqueeze::<2>();
+        let h = embeddings
+            .token_embedding
+            .forward(Tensor::from_data(numbers, &device))
+            + embeddings.position_embedding.forward(positions);
+        // A token sees itself and those before it.
+        let hidden = Tensor::<2, Bool>::tril_mask([length, length], 0, &device);
+        let layers = self.encoder.layers.iter();
+        let h = layers.fold(h, |h, layer| layer.forward(h, &hidden));
+        self.final_layer_norm.forward(h)
+    }
+}
+
+#[derive(Module, Debug)]
+struct Layer {
+    layer_norm1: LayerNorm,
+    self_attn: Attention,
+    layer_norm2: LayerNorm,
+    mlp: FeedForward,
+}
+
+impl Layer {
+    fn new(init: &mut Init, config: &ClipTextConfig) -> Self {
+        Self {
+            layer_norm1: init.layer_norm(config.width, config.epsilon),
+            self_attn: Attention::new(init, config),
+            layer_norm2: init.layer_norm(config.width, config.epsilon),
+            mlp: FeedForward {
+                fc1: init.linear(config.width, config.inner),
+                fc2: init.linear(config.inner, config.width),
+                activation: config.activation,
+            },
+        }
+    }
+
+    fn forward(&self, x: Tensor<3>, hidden: &Tensor<2, Bool>) -> Tensor<3> {
+        let h = self.layer_norm1.forward(x.clone());
+        let x = x + self.self_attn.forward(h, hidden);
+        let h = self.layer_norm2.forward(x.clone());
+        x + self.mlp.forward(h)
+    }
+}
+
+#[derive(Module, Debug)]
+struct Attention {
+    q_proj: Linear,
+    k_proj: Linear,
+    v_proj: Linear,
+    out_proj: Linear,
+    #[module(skip)]
+    heads: usize,
+}
+
+impl Attention {
+    fn new(init: &mut Init, config: &ClipTextConfig) -> Self {
+        let mut layer = || init.linear(config.width, config.width);
+        Self {
+            q_proj: layer(),
+            k_proj: layer(),
+            v_proj: layer(),
+            out_proj: layer(),
+            heads: config.heads,
+        }
+    }
+
+    /// Attention within the text, without what the mask hides.
+    fn forward(&self, x: Tensor<3>, hidden: &Tensor<2, Bool>) -> Tensor<3> {
+        let project = |layer: &Linear| split_heads(layer.forward(x.clone()), self.heads);
+        let [q, k, v] = [&self.q_proj, &self.k_proj, &self.v_proj].map(project);
+        let scale = 1.0 / (q.dims()[3] as f64).sqrt();
+        let scores = q.matmul(k.swap_dims(2, 3)) * scale;
+        let hidden = hidden.clone().unsqueeze::<4>().expand(scores.dims());
+        let shares = softmax(scores.mask_fill(hidden, f32::NEG_INFINITY), 3);
+        self.out_proj.forward(merge_heads(shares.matmul(v)))
+    }
+}
+
+#[derive(Module, Debug)]
+struct FeedForward {
+    fc1: Linear,
+    fc2: Linear,
+    #[module(skip)]
+    activation: ClipActivation,
+}
+
+impl FeedForward {
+    fn forward(&self, x: Tensor<3>) -> Tensor<3> {
+        let h = self.fc1.forward(x);
+        let h = match self.activation {
+            ClipActivation::QuickGelu => h.clone() * sigmoid(h * 1.702),
+            ClipActivation::Gelu => gelu(h),
+        };
+        self.fc2.forward(h)
+    }
+}

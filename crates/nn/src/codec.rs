@@ -1,0 +1,86 @@
+//! Either autoencoder, with the scale of its latents.
+
+use crate::{Autoencoder, Tiles, TinyAutoencoder};
+use burn::tensor::Tensor;
+
+/// From an autoencoder's latents to those of a diffusion model: (latent − shift) · factor.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct LatentScale {
+    /// 0.18215 for Stable Diffusion.
+    pub factor: f64,
+    /// 0 as a rule.
+    pub shift: f64,
+}
+
+/// Pictures to the latents that a diffusion model works on, and back.
+#[derive(Clone, Debug)]
+#[allow(
+    clippy::large_enum_variant,
+    reason = "a program has a handful of these"
+)]
+pub enum Codec {
+    /// The autoencoder of latent diffusion.
+    Kl(Autoencoder, LatentScale),
+    /// The tiny autoencoder.
+    Tiny(TinyAutoencoder, LatentScale),
+}
+
+impl Codec {
+    /// The mean latents of pictures in [-1, 1].
+    ///
+    /// # Shapes
+    /// - `pictures`: `[batch, channels, height, width]`, height and width multiples of [`Codec::factor`]
+    /// - output: `[batch, latent_channels, height / factor, width / factor]`
+    pub fn encode(&self, pictures: Tensor<4>) -> Tensor<4> {
+        let latents = match self {
+            Self::Kl(network, _) => network.encode(pictures).mean,
+            Self::Tiny(network, _) => network.encode(pictures),
+        };
+        let LatentScale { factor, shift } = self.scale();
+        (latents - shift) * factor
+    }
+
+    /// Pictures, about [-1, 1]. Big ones are decoded in tiles, where they are given.
+    ///
+    /// # Shapes
+    /// The reverse of [`Codec::encode`].
+    pub fn decode(&self, latents: Tensor<4>, tiles: Option<Tiles>) -> Tensor<4> {
+        let LatentScale { factor, shift } = self.scale();
+        let latents = latents / factor + shift;
+        match (self, tiles) {
+            (Self::Kl(network, _), Some(tiles)) => network.decode_tiled(latents, tiles),
+            (Self::Kl(network, _), None) => network.decode(latents),
+            (Self::Tiny(network, _), _) => network.decode(latents),
+        }
+    }
+
+    /// By how much height and width of a latent are smaller than those of its picture.
+    pub fn factor(&self) -> usize {
+        match self {
+            Self::Kl(network, _) => network.config().factor(),
+            Self::Tiny(network, _) => network.config().factor(),
+        }
+    }
+
+    /// Channels of a picture.
+    pub fn channels(&self) -> usize {
+        match self {
+            Self::Kl(network, _) => network.config().channels,
+            Self::Tiny(network, _) => network.config().channels,
+        }
+    }
+
+    /// Channels of a latent.
+    pub fn latent_channels(&self) -> usize {
+        match self {
+            Self::Kl(network, _) => network.config().latent_channels,
+            Self::Tiny(network, _) => network.config().latent_channels,
+        }
+    }
+
+    fn scale(&self) -> LatentScale {
+        match self {
+            Self::Kl(_, scale) | Self::Tiny(_, scale) => *scale,
+        }
+    }
+}

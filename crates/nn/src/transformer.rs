@@ -1,0 +1,175 @@
+//! Transformer blocks that attend to the map itself and to text.
+
+use crate::block::{attend, norm, to_map, to_tokens};
+use crate::init::Init;
+use crate::resample::conv;
+use crate::{TextAttention, UNetConfig};
+use burn::module::Module;
+use burn::nn::conv::Conv2d;
+use burn::nn::{Dropout, DropoutConfig, GroupNorm, LayerNorm, Linear};
+use burn::tensor::{Tensor, activation::gelu};
+
+/// A transformer block over all positions of a map, around a residual connection. Its last projection starts at
+/// zero, so a new block is the identity.
+#[derive(Module, Debug)]
+pub(crate) struct Transformer {
+    norm: GroupNorm,
+    proj_in: Projection,
+    transformer_blocks: Vec<TransformerBlock>,
+    proj_out: Projection,
+}
+
+impl Transformer {
+    pub(crate) fn new(
+        init: &mut Init,
+        config: &UNetConfig,
+        text: TextAttention,
+        level: usize,
+    ) -> Self {
+        let (width, heads) = (config.widths[level], config.heads_of(level));
+        Self {
+            norm: init.group_norm_with(config.groups, width, 1e-6),
+            proj_in: match text.linear {
+                true => Projection::Linear(init.linear(width, width)),
+                false => Projection::Conv(init.conv(width, width, 1, 1)),
+            },
+            transformer_blocks: vec![TransformerBlock::new(init, width, heads, text.width)],
+            proj_out: match text.linear {
+                true => Projection::Linear(init.zero_linear(width, width)),
+                false => Projection::Conv(init.zero_conv(width, width, 1)),
+            },
+        }
+    }
+
+    /// # Shapes
+    /// - `x` and output: `[batch, width, height, width]`
+    /// - `text`: `[batch, states, text width]`
+    pub(crate) fn forward(&self, x: Tensor<4>, text: &Tensor<3>) -> Tensor<4> {
+        let [_, _, height, width] = x.dims();
+        let h = norm(&self.norm, x.clone());
+        let h = match &self.proj_in {
+            Projection::Conv(layer) => to_tokens(conv(layer, h)),
+            Projection::Linear(layer) => layer.forward(to_tokens(h)),
+        };
+        let blocks = self.transformer_blocks.iter();
+        let h = blocks.fold(h, |h, block| block.forward(h, text));
+        let h = match &self.proj_out {
+            Projection::Conv(layer) => conv(layer, to_map(h, height, width)),
+            Projection::Linear(layer) => to_map(layer.forward(h), height, width),
+        };
+        x + h
+    }
+}
+
+/// A map of features at every position.
+#[derive(Module, Debug)]
+#[allow(
+    clippy::large_enum_variant,
+    reason = "a network has a handful of these"
+)]
+enum Projection {
+    Conv(Conv2d),
+    Linear(Linear),
+}
+
+/// Attention within the map, attention to text, and a gated feed-forward layer, each around a residual connection.
+#[derive(Module, Debug)]
+struct TransformerBlock {
+    norm1: LayerNorm,
+    attn1: Attention,
+    norm2: LayerNorm,
+    attn2: Attention,
+    norm3: LayerNorm,
+    ff: FeedForward,
+}
+
+impl TransformerBlock {
+    fn new(init: &mut Init, width: usize, heads: usize, text: usize) -> Self {
+        Self {
+            norm1: init.layer_norm(width, 1e-5),
+            attn1: Attention::new(init, width, width, heads),
+            norm2: init.layer_norm(width, 1e-5),
+            attn2: Attention::new(init, width, text, heads),
+            norm3: init.layer_norm(width, 1e-5),
+            ff: FeedForward::new(init, width),
+        }
+    }
+
+    fn forward(&self, x: Tensor<3>, text: &Tensor<3>) -> Tensor<3> {
+        let h = self.norm1.forward(x.clone());
+        let x = x + self.attn1.forward(h.clone(), h);
+        let h = self.norm2.forward(x.clone());
+        let x = x + self.attn2.forward(h, text.clone());
+        let h = self.norm3.forward(x.clone());
+        x + self.ff.forward(h)
+    }
+}
+
+/// Attention of tokens to a context.
+#[derive(Module, Debug)]
+struct Attention {
+    to_q: Linear,
+    to_k: Linear,
+    to_v: Linear,
+    to_out: Vec<Linear>,
+    #[module(skip)]
+    heads: usize,
+}
+
+impl Attention {
+    fn new(init: &mut Init, width: usize, context: usize, heads: usize) -> Self {
+        Self {
+            to_q: init.projection(width, width),
+            to_k: init.projection(context, width),
+            to_v: init.projection(context, width),
+            to_out: vec![init.linear(width, width)],
+            heads,
+        }
+    }
+
+    fn forward(&self, x: Tensor<3>, context: Tensor<3>) -> Tensor<3> {
+        let (k, v) = (
+            self.to_k.forward(context.clone()),
+            self.to_v.forward(context),
+        );
+        let h = attend(self.heads, self.to_q.forward(x), k, v);
+        self.to_out.iter().fold(h, |h, layer| layer.forward(h))
+    }
+}
+
+/// Four times as wide inside, gated by GELU. The layer in the middle, which does nothing, gives the last one the
+/// number that diffusers has for it.
+#[derive(Module, Debug)]
+struct FeedForward {
+    net: (Gated, Dropout, Linear),
+}
+
+impl FeedForward {
+    fn new(init: &mut Init, width: usize) -> Self {
+        let gated = Gated {
+            proj: init.linear(width, 8 * width),
+        };
+        let unused = DropoutConfig::new(0.0).init();
+        Self {
+            net: (gated, unused, init.linear(4 * width, width)),
+        }
+    }
+
+    fn forward(&self, x: Tensor<3>) -> Tensor<3> {
+        let (gated, _, out) = &self.net;
+        out.forward(gated.forward(x))
+    }
+}
+
+/// One half of a projection times GELU of the other (2002.05202).
+#[derive(Module, Debug)]
+struct Gated {
+    proj: Linear,
+}
+
+impl Gated {
+    fn forward(&self, x: Tensor<3>) -> Tensor<3> {
+        let halves = self.proj.forward(x).chunk(2, 2);
+        halves[0].clone() * gelu(halves[1].clone())
+    }
+}
