@@ -30,6 +30,9 @@ pub struct PhasePlan {
 /// Samples of a timed update; fewer when a micro-batch is smaller.
 const PROBE: usize = 8;
 
+/// A micro-batch that takes less than so many seconds is timed whole: its parts then run side by side, as they will.
+const SHORT: f64 = 2.0;
+
 /// Memory of the program itself, with the tables of the framework.
 const PROGRAM_BYTES: u64 = 60 << 20;
 
@@ -66,31 +69,33 @@ impl Run {
             schedule: schedule.map_err(|e| RunError::Teacher(e.to_string()))?,
             prediction: base.recipe.prediction,
         };
-        let samples = PROBE.min(phase.optim.micro_batch());
         let mut stepper =
             Stepper::new(model, phase.optim.clone(), phase.updates).training(phase.part());
-        let mut order = Order::new(self.seed, self.dataset.len(), self.flip);
-        let host = batch(
-            &self.dataset,
-            self.conditions.as_deref(),
-            &mut order,
-            0,
-            samples,
-        );
-        let batches: [Batch; 1] = [super::runner::to_device(&host, 0, &self.device)];
-        let mut seconds = f64::INFINITY;
-        for _ in 0..3 {
-            let start = Instant::now();
-            let updated = stepper.update(&*objective, &batches, self.seed);
-            updated.map_err(|e| RunError::Teacher(format!("a trial update failed: {e}")))?;
-            seconds = seconds.min(start.elapsed().as_secs_f64());
+        let mut time = |samples: usize| -> Result<f64, RunError> {
+            let mut order = Order::new(self.seed, self.dataset.len(), self.flip);
+            let conditions = self.conditions.as_deref();
+            let host = batch(&self.dataset, conditions, &mut order, 0, samples);
+            let batches: [Batch; 1] = [super::runner::to_device(&host, 0, &self.device)];
+            let mut seconds = f64::INFINITY;
+            for _ in 0..3 {
+                let start = Instant::now();
+                let updated = stepper.update(&*objective, &batches, self.seed);
+                updated.map_err(|e| RunError::Teacher(format!("a trial update failed: {e}")))?;
+                seconds = seconds.min(start.elapsed().as_secs_f64());
+            }
+            Ok(seconds / samples as f64)
+        };
+        let micro = phase.optim.micro_batch();
+        let mut per_sample = time(PROBE.min(micro))?;
+        if per_sample * (micro as f64) < SHORT {
+            per_sample = time(micro)?;
         }
         Ok(PhasePlan {
             name: phase.name.clone(),
             updates: phase.updates,
             batch: phase.optim.batch,
             cost: objective.cost(),
-            seconds: seconds / samples as f64 * phase.samples() as f64,
+            seconds: per_sample * phase.samples() as f64,
             bytes: self.bytes(phase, student),
         })
     }
