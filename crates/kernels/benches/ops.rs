@@ -69,7 +69,13 @@ fn convolutions(criterion: &mut Criterion) {
             module::conv2d(m[0].clone(), m[1].clone(), Some(v[0].clone()), options)
         };
         let ours = |m: &[Tensor<4>], v: &[Tensor<1>]| {
-            ours::conv2d(m[0].clone(), m[1].clone(), Some(v[0].clone()), stride, 1)
+            ours::conv2d(
+                m[0].clone(),
+                m[1].clone(),
+                Some(v[0].clone()),
+                stride,
+                [1, 1],
+            )
         };
         compare(
             criterion,

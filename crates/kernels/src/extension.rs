@@ -3,11 +3,11 @@
 use burn::backend::tensor::FloatTensor;
 use burn::backend::{Backend, ExtensionType, backend_extension};
 
-/// Stride and padding of a convolution, the same along both axes.
+/// Stride of a convolution, the same along both axes, and padding along height and width.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct ConvOptions {
     pub(crate) stride: usize,
-    pub(crate) padding: usize,
+    pub(crate) padding: [usize; 2],
 }
 
 /// The bias of a convolution, where it has one.

@@ -31,13 +31,13 @@ pub struct Film {
 /// - `x`: `[batch, channels_in, height, width]`
 /// - `weight`: `[channels_out, channels_in, kernel_h, kernel_w]`
 /// - `bias`: `[channels_out]`
-/// - output: `[batch, channels_out, (height + 2 padding - kernel_h) / stride + 1, ...]`
+/// - output: `[batch, channels_out, (height + 2 padding[0] - kernel_h) / stride + 1, ...]`
 pub fn conv2d(
     x: Tensor<4>,
     weight: Tensor<4>,
     bias: Option<Tensor<1>>,
     stride: usize,
-    padding: usize,
+    padding: [usize; 2],
 ) -> Tensor<4> {
     if !(ours(&x) && ours(&weight) && conv_is_regular(&x, &weight, bias.as_ref(), stride, padding))
     {
@@ -158,7 +158,7 @@ fn conv_is_regular(
     weight: &Tensor<4>,
     bias: Option<&Tensor<1>>,
     stride: usize,
-    padding: usize,
+    padding: [usize; 2],
 ) -> bool {
     let ([batch, channels, height, width], [channels_out, channels_in, kernel_h, kernel_w]) =
         (x.dims(), weight.dims());
@@ -176,8 +176,8 @@ fn conv_is_regular(
         ]
         .iter()
         .all(|&size| size > 0)
-        && kernel_h <= height + 2 * padding
-        && kernel_w <= width + 2 * padding
+        && kernel_h <= height + 2 * padding[0]
+        && kernel_w <= width + 2 * padding[1]
 }
 
 /// As [`conv_is_regular`]: whether all shapes fit.

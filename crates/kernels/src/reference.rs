@@ -9,9 +9,9 @@ pub(crate) fn conv2d(
     weight: Tensor<4>,
     bias: Option<Tensor<1>>,
     stride: usize,
-    padding: usize,
+    padding: [usize; 2],
 ) -> Tensor<4> {
-    let options = ConvOptions::new([stride, stride], [padding, padding], [1, 1], 1);
+    let options = ConvOptions::new([stride, stride], padding, [1, 1], 1);
     module::conv2d(x, weight, bias, options)
 }
 

@@ -11,7 +11,7 @@ struct Case {
     channels_out: usize,
     kernel: [usize; 2],
     stride: usize,
-    padding: usize,
+    padding: [usize; 2],
     /// Whether input, weight and bias want gradients.
     tracked: [bool; 3],
     bias: bool,
@@ -22,7 +22,7 @@ const CASE: Case = Case {
     channels_out: 3,
     kernel: [3, 3],
     stride: 1,
-    padding: 1,
+    padding: [1, 1],
     tracked: [true; 3],
     bias: true,
 };
@@ -72,13 +72,18 @@ fn gives_the_output_and_all_gradients() {
     check(Case { stride: 2, ..CASE });
     check(Case {
         kernel: [1, 1],
-        padding: 0,
+        padding: [0, 0],
         ..CASE
     });
     check(Case {
         kernel: [2, 3],
         stride: 3,
-        padding: 0,
+        padding: [0, 0],
+        ..CASE
+    });
+    check(Case {
+        kernel: [1, 7],
+        padding: [0, 3],
         ..CASE
     });
 }
@@ -109,9 +114,9 @@ fn reads_views_in_their_own_order() {
     let weight = tensor::<4>(2, [3, 3, 5, 4], DType::F32, &device);
     let views = |x: Tensor<4>, weight: Tensor<4>| (x.swap_dims(1, 3), weight.permute([3, 2, 0, 1]));
     let (xv, wv) = views(x.clone(), weight.clone());
-    let ours = fewstep_kernels::conv2d(xv, wv, None, 1, 1);
+    let ours = fewstep_kernels::conv2d(xv, wv, None, 1, [1, 1]);
     let (xv, wv) = views(x.cast(DType::F64), weight.cast(DType::F64));
-    let expected = fewstep_kernels::conv2d(xv, wv, None, 1, 1);
+    let expected = fewstep_kernels::conv2d(xv, wv, None, 1, [1, 1]);
     assert_close(
         &vec![Some(floats(ours))],
         &vec![Some(floats(expected))],
@@ -125,5 +130,5 @@ fn words_a_wrong_channel_count_as_the_framework_does() {
     let device = Device::flex();
     let x = tensor::<4>(1, [1, 4, 5, 5], DType::F32, &device);
     let weight = tensor::<4>(2, [3, 3, 3, 3], DType::F32, &device);
-    let _ = fewstep_kernels::conv2d(x, weight, None, 1, 1);
+    let _ = fewstep_kernels::conv2d(x, weight, None, 1, [1, 1]);
 }

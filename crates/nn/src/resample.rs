@@ -30,7 +30,7 @@ impl ResampleConv {
     pub(crate) fn down_from_corner(&self, x: Tensor<4>) -> Tensor<4> {
         let x = x.pad((0, 1, 0, 1), PadMode::Constant(0.0));
         let bias = self.conv.bias.as_ref().map(|bias| bias.val());
-        fewstep_kernels::conv2d(x, self.conv.weight.val(), bias, 2, 0)
+        fewstep_kernels::conv2d(x, self.conv.weight.val(), bias, 2, [0, 0])
     }
 
     /// Doubles the resolution.
@@ -78,7 +78,7 @@ impl Resample {
 
 /// Runs a convolution layer through our kernels.
 pub(crate) fn conv(layer: &Conv2d, x: Tensor<4>) -> Tensor<4> {
-    let padding = layer.kernel_size[0] / 2;
+    let padding = layer.kernel_size.map(|size| size / 2);
     let bias = layer.bias.as_ref().map(|bias| bias.val());
     fewstep_kernels::conv2d(x, layer.weight.val(), bias, layer.stride[0], padding)
 }

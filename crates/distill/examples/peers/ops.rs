@@ -23,11 +23,11 @@ impl Implementation {
         bias: Option<Tensor<1>>,
         stride: usize,
     ) -> Tensor<4> {
-        let padding = weight.dims()[2] / 2;
+        let padding = [weight.dims()[2] / 2; 2];
         match self {
             Self::Ours => ours::conv2d(x, weight, bias, stride, padding),
             Self::Stock => {
-                let options = ops::ConvOptions::new([stride; 2], [padding; 2], [1, 1], 1);
+                let options = ops::ConvOptions::new([stride; 2], padding, [1, 1], 1);
                 module::conv2d(x, weight, bias, options)
             }
         }

@@ -49,7 +49,7 @@ fn main() {
             &[to],
             |m, v| {
                 let bias = Some(v[0].clone());
-                fewstep_kernels::conv2d(m[0].clone(), m[1].clone(), bias, stride, kernel / 2)
+                fewstep_kernels::conv2d(m[0].clone(), m[1].clone(), bias, stride, [kernel / 2; 2])
             },
         );
     }

@@ -1,7 +1,7 @@
 //! Convolutions of trained classifiers, their batch normalisation folded in.
 
 use super::weights::Weights;
-use burn::tensor::{Device, Tensor, TensorData, activation::relu, module, ops::ConvOptions};
+use burn::tensor::{Device, Tensor, TensorData, activation::relu};
 
 /// Extent of a convolution.
 #[derive(Clone, Copy, Debug)]
@@ -88,16 +88,8 @@ impl Conv {
         let Kernel {
             stride, padding, ..
         } = self.kernel;
-        let (weight, bias) = (self.weight.clone(), Some(self.bias.clone()));
-        if padding[0] == padding[1] {
-            return fewstep_kernels::conv2d(x, weight, bias, stride, padding[0]);
-        }
-        module::conv2d(
-            x,
-            weight,
-            bias,
-            ConvOptions::new([stride, stride], padding, [1, 1], 1),
-        )
+        let bias = Some(self.bias.clone());
+        fewstep_kernels::conv2d(x, self.weight.clone(), bias, stride, padding)
     }
 
     pub(crate) fn forward_relu(&self, x: Tensor<4>) -> Tensor<4> {

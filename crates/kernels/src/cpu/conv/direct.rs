@@ -90,7 +90,7 @@ fn input_grad_of_class(
 /// The kernel elements that reach the input positions `first + stride * i`, and where from.
 fn class_taps(shape: &Shape, first: [usize; 2]) -> Vec<(usize, Tap)> {
     let along = |axis: usize, element: usize| {
-        let distance = (first[axis] + shape.padding) as isize - element as isize;
+        let distance = (first[axis] + shape.padding[axis]) as isize - element as isize;
         let stride = shape.stride as isize;
         (distance % stride == 0).then_some(distance / stride)
     };
@@ -111,12 +111,12 @@ fn class_taps(shape: &Shape, first: [usize; 2]) -> Vec<(usize, Tap)> {
 impl Shape {
     /// Where the output at position 0 reads the input, for each kernel element.
     pub(super) fn taps(&self) -> Vec<Tap> {
-        let padding = self.padding as isize;
+        let padding = self.padding.map(|p| p as isize);
         let [height, width] = self.kernel;
         (0..height * width)
             .map(|k| Tap {
-                dy: (k / width) as isize - padding,
-                dx: (k % width) as isize - padding,
+                dy: (k / width) as isize - padding[0],
+                dx: (k % width) as isize - padding[1],
             })
             .collect()
     }

@@ -34,14 +34,15 @@ pub(crate) struct Shape {
     /// Height and width of the kernel.
     pub(crate) kernel: [usize; 2],
     pub(crate) stride: usize,
-    pub(crate) padding: usize,
+    /// Zeros around the input's height and width.
+    pub(crate) padding: [usize; 2],
 }
 
 impl Shape {
     /// Height and width of the output.
     pub(crate) fn output(&self) -> [usize; 2] {
         [0, 1].map(|axis| {
-            (self.size_in[axis] + 2 * self.padding - self.kernel[axis]) / self.stride + 1
+            (self.size_in[axis] + 2 * self.padding[axis] - self.kernel[axis]) / self.stride + 1
         })
     }
 

@@ -10,7 +10,7 @@ const CHANNELS: usize = 64;
 
 /// Whether a convolution is such a product, of whole registers of positions.
 pub(super) fn fits(isa: Isa, shape: &Shape) -> bool {
-    let one_to_one = shape.kernel == [1, 1] && shape.stride == 1 && shape.padding == 0;
+    let one_to_one = shape.kernel == [1, 1] && shape.stride == 1 && shape.padding == [0, 0];
     one_to_one && (shape.size_in[0] * shape.size_in[1]).is_multiple_of(isa.lanes())
 }
 

@@ -1,9 +1,10 @@
 //! The network as a table: eleven blocks of five kinds behind a stem.
 
-use super::graph::{Block, Layer, Pool, Reader};
+use super::graph::{Block, Layer, Reader};
+use super::pool::Pool;
 use crate::networks::layers::{Conv, Kernel};
 use crate::networks::weights::Weights;
-use burn::tensor::{Device, Tensor};
+use burn::tensor::{Device, Tensor, activation::relu};
 
 const ONE: Kernel = Kernel::same(1, 1);
 const THREE: Kernel = Kernel::same(3, 3);
@@ -54,9 +55,10 @@ impl Trunk {
     /// `[batch, 3, 299, 299]` in [-1, 1] to `[batch, 2048, 8, 8]`.
     pub(super) fn forward(&self, x: Tensor<4>) -> Tensor<4> {
         let [a, b, c, d, e] = &self.stem;
-        let x = c.forward_relu(b.forward_relu(a.forward_relu(x)));
-        let x = e.forward_relu(d.forward_relu(Pool::Down.forward(x)));
-        let x = Pool::Down.forward(x);
+        // A maximum and a ReLU may change places, and behind it there are fewer values.
+        let down = |x| relu(Pool::Down.forward(x));
+        let x = down(c.forward(b.forward_relu(a.forward_relu(x))));
+        let x = down(e.forward(d.forward_relu(x)));
         self.blocks.iter().fold(x, |x, block| block.forward(x))
     }
 }
@@ -64,16 +66,16 @@ impl Trunk {
 fn block_a(r: &mut Reader, name: [&str; 2], channels: usize, pooled: usize) -> Block {
     let mut branch = |pool, layers: &[Layer]| r.branch(name, pool, channels, layers, &[]);
     Block(vec![
-        branch(Pool::None, &[(["conv", "branch1x1"], 64, ONE)]),
+        branch(None, &[(["conv", "branch1x1"], 64, ONE)]),
         branch(
-            Pool::None,
+            None,
             &[
                 (["tower.conv", "branch5x5_1"], 48, ONE),
                 (["tower.conv_1", "branch5x5_2"], 64, FIVE),
             ],
         ),
         branch(
-            Pool::None,
+            None,
             &[
                 (["tower_1.conv", "branch3x3dbl_1"], 64, ONE),
                 (["tower_1.conv_1", "branch3x3dbl_2"], 96, THREE),
@@ -81,7 +83,7 @@ fn block_a(r: &mut Reader, name: [&str; 2], channels: usize, pooled: usize) -> B
             ],
         ),
         branch(
-            Pool::Average,
+            Some(Pool::Average),
             &[(["tower_2.conv", "branch_pool"], pooled, ONE)],
         ),
     ])
@@ -90,25 +92,25 @@ fn block_a(r: &mut Reader, name: [&str; 2], channels: usize, pooled: usize) -> B
 fn block_b(r: &mut Reader, name: [&str; 2]) -> Block {
     let mut branch = |pool, layers: &[Layer]| r.branch(name, pool, 288, layers, &[]);
     Block(vec![
-        branch(Pool::None, &[(["conv", "branch3x3"], 384, DOWN)]),
+        branch(None, &[(["conv", "branch3x3"], 384, DOWN)]),
         branch(
-            Pool::None,
+            None,
             &[
                 (["tower.conv", "branch3x3dbl_1"], 64, ONE),
                 (["tower.conv_1", "branch3x3dbl_2"], 96, THREE),
                 (["tower.conv_2", "branch3x3dbl_3"], 96, DOWN),
             ],
         ),
-        branch(Pool::Down, &[]),
+        branch(Some(Pool::Down), &[]),
     ])
 }
 
 fn block_c(r: &mut Reader, name: [&str; 2], inner: usize) -> Block {
     let mut branch = |pool, layers: &[Layer]| r.branch(name, pool, 768, layers, &[]);
     Block(vec![
-        branch(Pool::None, &[(["conv", "branch1x1"], 192, ONE)]),
+        branch(None, &[(["conv", "branch1x1"], 192, ONE)]),
         branch(
-            Pool::None,
+            None,
             &[
                 (["tower.conv", "branch7x7_1"], inner, ONE),
                 (["tower.conv_1", "branch7x7_2"], inner, ROW_7),
@@ -116,7 +118,7 @@ fn block_c(r: &mut Reader, name: [&str; 2], inner: usize) -> Block {
             ],
         ),
         branch(
-            Pool::None,
+            None,
             &[
                 (["tower_1.conv", "branch7x7dbl_1"], inner, ONE),
                 (["tower_1.conv_1", "branch7x7dbl_2"], inner, COLUMN_7),
@@ -126,7 +128,7 @@ fn block_c(r: &mut Reader, name: [&str; 2], inner: usize) -> Block {
             ],
         ),
         branch(
-            Pool::Average,
+            Some(Pool::Average),
             &[(["tower_2.conv", "branch_pool"], 192, ONE)],
         ),
     ])
@@ -136,14 +138,14 @@ fn block_d(r: &mut Reader, name: [&str; 2]) -> Block {
     let mut branch = |pool, layers: &[Layer]| r.branch(name, pool, 768, layers, &[]);
     Block(vec![
         branch(
-            Pool::None,
+            None,
             &[
                 (["tower.conv", "branch3x3_1"], 192, ONE),
                 (["tower.conv_1", "branch3x3_2"], 320, DOWN),
             ],
         ),
         branch(
-            Pool::None,
+            None,
             &[
                 (["tower_1.conv", "branch7x7x3_1"], 192, ONE),
                 (["tower_1.conv_1", "branch7x7x3_2"], 192, ROW_7),
@@ -151,7 +153,7 @@ fn block_d(r: &mut Reader, name: [&str; 2]) -> Block {
                 (["tower_1.conv_3", "branch7x7x3_4"], 192, DOWN),
             ],
         ),
-        branch(Pool::Down, &[]),
+        branch(Some(Pool::Down), &[]),
     ])
 }
 
@@ -159,9 +161,9 @@ fn block_e(r: &mut Reader, name: [&str; 2], channels: usize, pool: Pool) -> Bloc
     let mut branch =
         |pool, layers: &[Layer], fork: &[Layer]| r.branch(name, pool, channels, layers, fork);
     Block(vec![
-        branch(Pool::None, &[(["conv", "branch1x1"], 320, ONE)], &[]),
+        branch(None, &[(["conv", "branch1x1"], 320, ONE)], &[]),
         branch(
-            Pool::None,
+            None,
             &[(["tower_conv", "branch3x3_1"], 384, ONE)],
             &[
                 (["tower_mixed_conv", "branch3x3_2a"], 384, ROW_3),
@@ -169,7 +171,7 @@ fn block_e(r: &mut Reader, name: [&str; 2], channels: usize, pool: Pool) -> Bloc
             ],
         ),
         branch(
-            Pool::None,
+            None,
             &[
                 (["tower_1_conv", "branch3x3dbl_1"], 448, ONE),
                 (["tower_1_conv_1", "branch3x3dbl_2"], 384, THREE),
@@ -179,6 +181,10 @@ fn block_e(r: &mut Reader, name: [&str; 2], channels: usize, pool: Pool) -> Bloc
                 (["tower_1_mixed_conv_1", "branch3x3dbl_3b"], 384, COLUMN_3),
             ],
         ),
-        branch(pool, &[(["tower_2_conv", "branch_pool"], 192, ONE)], &[]),
+        branch(
+            Some(pool),
+            &[(["tower_2_conv", "branch_pool"], 192, ONE)],
+            &[],
+        ),
     ])
 }

@@ -1,50 +1,16 @@
 //! What the blocks are made of, and how they are read from a file.
 
+use super::pool::Pool;
 use crate::networks::layers::{BatchNorm, Conv, Kernel};
 use crate::networks::weights::Weights;
-use burn::tensor::module::{avg_pool2d, max_pool2d};
-use burn::tensor::ops::{AvgPoolOptions, MaxPoolOptions};
-use burn::tensor::{Device, Tensor};
+use burn::tensor::{Device, Tensor, activation::relu};
 
 const NORM_EPS: f32 = 1e-3;
-
-/// The 3x3 pooling at the head of a branch.
-#[derive(Clone, Copy, Debug)]
-pub(super) enum Pool {
-    None,
-    /// Mean of the neighbours inside the picture.
-    Average,
-    Maximum,
-    /// Maximum, stride 2, no padding.
-    Down,
-}
-
-impl Pool {
-    pub(super) fn forward(self, x: Tensor<4>) -> Tensor<4> {
-        let same = || {
-            MaxPoolOptions::new([3, 3])
-                .with_stride([1, 1])
-                .with_padding([1, 1])
-        };
-        match self {
-            Pool::None => x,
-            Pool::Average => avg_pool2d(
-                x,
-                AvgPoolOptions::new([3, 3])
-                    .with_stride([1, 1])
-                    .with_padding([1, 1])
-                    .with_count_include_pad(false),
-            ),
-            Pool::Maximum => max_pool2d(x, same()),
-            Pool::Down => max_pool2d(x, MaxPoolOptions::new([3, 3]).with_stride([2, 2])),
-        }
-    }
-}
 
 /// A pooling, convolutions in a row, and perhaps two more side by side.
 #[derive(Debug)]
 pub(super) struct Branch {
-    pool: Pool,
+    pool: Option<Pool>,
     convs: Vec<Conv>,
     fork: Vec<Conv>,
 }
@@ -56,8 +22,16 @@ impl Block {
     pub(super) fn forward(&self, x: Tensor<4>) -> Tensor<4> {
         let mut maps = Vec::new();
         for Branch { pool, convs, fork } in &self.0 {
-            let pooled = pool.forward(x.clone());
-            let h = convs.iter().fold(pooled, |h, conv| conv.forward_relu(h));
+            let h = match (pool, convs.as_slice()) {
+                // A mean and a product of channels may change places, and behind it there are fewer channels.
+                (Some(Pool::Average), [conv]) => {
+                    relu(Pool::Average.forward(conv.forward(x.clone())))
+                }
+                (pool, convs) => {
+                    let pooled = pool.map_or_else(|| x.clone(), |pool| pool.forward(x.clone()));
+                    convs.iter().fold(pooled, |h, conv| conv.forward_relu(h))
+                }
+            };
             match fork.as_slice() {
                 [] => maps.push(h),
                 fork => maps.extend(fork.iter().map(|conv| conv.forward_relu(h.clone()))),
@@ -91,7 +65,7 @@ impl<'r, 'a> Reader<'r, 'a> {
     pub(super) fn branch(
         &mut self,
         block: [&str; 2],
-        pool: Pool,
+        pool: Option<Pool>,
         mut channels: usize,
         layers: &[Layer],
         fork: &[Layer],

@@ -2,6 +2,7 @@
 
 mod blocks;
 mod graph;
+mod pool;
 mod resize;
 
 use super::batches::{Activations, run};

@@ -51,7 +51,13 @@ impl ClassifierNet {
         let x = x * 2.0 - 1.0;
         let map = self.convs.iter().fold(x, |x, conv| {
             let bias = conv.bias.as_ref().map(|bias| bias.val());
-            relu(fewstep_kernels::conv2d(x, conv.weight.val(), bias, 2, 1))
+            relu(fewstep_kernels::conv2d(
+                x,
+                conv.weight.val(),
+                bias,
+                2,
+                [1, 1],
+            ))
         });
         let features = relu(self.hidden.forward(map.flatten(1, 3)));
         let logits = self.head.forward(features.clone());

@@ -26,7 +26,7 @@ struct Tiled<'a> {
     batch: usize,
     source_channels: usize,
     source_size: [usize; 2],
-    padding: usize,
+    padding: [usize; 2],
     /// Channels of the output.
     channels: usize,
     /// Height and width of the output.
@@ -72,7 +72,7 @@ pub(in crate::cpu::conv) fn input_grad(
         batch: shape.batch,
         source_channels: shape.channels_out,
         source_size: shape.output(),
-        padding: 2 - shape.padding,
+        padding: shape.padding.map(|p| 2 - p),
         channels: shape.channels_in,
         size: shape.size_in,
         weights: &pack_weights(isa, weight, shape, &turned, true),

@@ -25,7 +25,7 @@ pub(super) fn fits(shape: &Shape) -> bool {
     let covered = height.next_multiple_of(TILE) * width.next_multiple_of(TILE);
     shape.kernel == [3, 3]
         && shape.stride == 1
-        && shape.padding <= 2
+        && shape.padding.iter().all(|&p| p <= 2)
         && shape.channels_in >= 16
         && shape.channels_out >= 16
         && 4 * covered <= 5 * height * width
@@ -146,7 +146,7 @@ struct Squares<'a> {
     planes: Planes<'a>,
     tiling: Tiling,
     /// Zeros before the planes' first row and column.
-    padding: usize,
+    padding: [usize; 2],
 }
 
 impl Squares<'_> {
@@ -162,15 +162,16 @@ impl Squares<'_> {
     ) -> Band<'b> {
         let height = self.planes.size[0];
         let top = (strip.rows.start * TILE)
-            .saturating_sub(self.padding)
+            .saturating_sub(self.padding[0])
             .min(height);
         let bottom = (strip.rows.end * TILE + I - TILE)
-            .saturating_sub(self.padding)
+            .saturating_sub(self.padding[0])
             .min(height);
         let rows = [top, bottom.max(top) - top];
         let band = self.planes.band::<V>(strip.image, channels, rows, band);
         for (tile, at) in strip.tiles(self.tiling.columns) {
-            let corner = at.map(|at| (at * TILE) as isize - self.padding as isize);
+            let corner =
+                [0, 1].map(|axis| (at[axis] * TILE) as isize - self.padding[axis] as isize);
             to.put(
                 tile,
                 column,

@@ -42,7 +42,7 @@ pub(in crate::cpu::conv) fn weight_grad(
     let dy = Squares {
         planes,
         tiling,
-        padding: 0,
+        padding: [0, 0],
     };
     let panels = shape.channels_out.div_ceil(lanes);
     let slices = shape.channels_in.div_ceil(CHANNELS);
