@@ -54,6 +54,20 @@ impl StatisticsBuilder {
         }
     }
 
+    /// Goes on from the statistics of earlier samples.
+    pub fn resume(earlier: Statistics) -> Self {
+        let freedom = (earlier.count - 1) as f64;
+        Self {
+            count: earlier.count,
+            mean: earlier.mean,
+            scatter: earlier
+                .covariance
+                .into_iter()
+                .map(|c| c * freedom)
+                .collect(),
+        }
+    }
+
     /// Number of samples so far.
     pub fn count(&self) -> usize {
         self.count

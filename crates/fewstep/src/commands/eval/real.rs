@@ -6,15 +6,19 @@ use super::figures::blame;
 use crate::arguments::named;
 use crate::failure::{Blame, Failure, Outcome};
 use crate::{builtin, progress};
-use cache::Cache;
+use cache::{Cache, Entry};
 use fewstep_data::{DataConfig, DataKind, Dataset, FASHION_MNIST_CLASSES, ImageShape, Split};
 use fewstep_metrics::{
     FeatureNetwork, Features, Pictures, Reference, Statistics, StatisticsBuilder,
 };
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 
 /// Pictures that are looked at together.
 const CHUNK: usize = 512;
+/// Pictures after which what was seen is kept: minutes of work for a large network.
+const BETWEEN_SAVES: usize = 8 * CHUNK;
+const LOOKING: &str = "looking at real pictures";
 
 const KINDS: [(&str, DataKind); 6] = [
     ("fashion-mnist", DataKind::FashionMnist),
@@ -117,6 +121,19 @@ impl RealArgs {
     }
 }
 
+/// `keep` of `len` pictures, spread evenly.
+struct Spread {
+    keep: usize,
+    len: usize,
+}
+
+impl Spread {
+    /// The number of the `k`-th of them; `len` or more when there are no more.
+    fn index(&self, k: usize) -> usize {
+        k * self.len / self.keep
+    }
+}
+
 impl Real {
     fn from_reference(reference: Reference, network: &dyn FeatureNetwork) -> Outcome<Self> {
         reference.check(network).blame_input()?;
@@ -135,26 +152,24 @@ impl Real {
         cache: &Cache,
     ) -> Outcome<Self> {
         let source = format!("{} {}", dataset.name, dataset.fingerprint());
-        let entry = cache.entry(&dataset.fingerprint(), network.id());
-        let keep = keep.min(dataset.len());
-        let features = match entry.features(keep, network.dim()) {
-            Some(features) => features,
-            None => {
-                let some = dataset.select((0..keep).map(|k| k * dataset.len() / keep));
-                let features = features_of(&some, network, "looking at real pictures")?;
-                entry.keep_features(&features);
-                features
-            }
+        let some = Spread {
+            keep: keep.min(dataset.len()),
+            len: dataset.len(),
         };
-        let statistics = match entry.statistics(network) {
-            Some(statistics) => statistics,
-            None => {
-                let statistics = match keep == dataset.len() {
-                    true => Statistics::of(&features).map_err(blame)?,
-                    false => statistics_of(dataset, network)?,
+        let entry = cache.entry(&dataset.fingerprint(), network.id(), &source);
+        let known = entry.statistics(network);
+        let (statistics, features) = match (known, entry.features(some.keep, network.dim())) {
+            (Some(statistics), Some(features)) => (statistics, features),
+            (known, _) => {
+                let (statistics, features) = match known {
+                    Some(statistics) => {
+                        let pictures = dataset.select((0..some.keep).map(|k| some.index(k)));
+                        (statistics, features_of(&pictures, network, LOOKING)?)
+                    }
+                    None => look_at_all(dataset, network, &some, &entry)?,
                 };
-                entry.keep_statistics(&statistics, network.id(), &source);
-                statistics
+                entry.keep(&statistics, &features, network.id());
+                (statistics, features)
             }
         };
         Ok(Self {
@@ -173,30 +188,54 @@ pub(super) fn features_of(
     title: &str,
 ) -> Outcome<Features> {
     let mut all = Features::empty(network.dim());
-    look_at(dataset, network, title, |part| {
+    look_at(dataset, 0..dataset.len(), network, title, |part| {
         all.append(part).map_err(blame)
     })?;
     Ok(all)
 }
 
-fn statistics_of(dataset: &Dataset, network: &dyn FeatureNetwork) -> Outcome<Statistics> {
-    let mut builder = StatisticsBuilder::new(network.dim());
-    look_at(dataset, network, "real statistics", |part| {
-        builder.push(&part).map_err(blame)
+/// Statistics of all pictures, and the features of some. Goes on where an earlier call was stopped.
+fn look_at_all(
+    dataset: &Dataset,
+    network: &dyn FeatureNetwork,
+    some: &Spread,
+    entry: &Entry,
+) -> Outcome<(Statistics, Features)> {
+    let (mut all, mut kept) = match entry.progress(network, some) {
+        Some((statistics, features)) => (StatisticsBuilder::resume(statistics), features),
+        None => (
+            StatisticsBuilder::new(network.dim()),
+            Features::empty(network.dim()),
+        ),
+    };
+    let rest = all.count()..dataset.len();
+    look_at(dataset, rest, network, LOOKING, |part| {
+        while (all.count()..all.count() + part.count()).contains(&some.index(kept.count())) {
+            let row = part.rows().nth(some.index(kept.count()) - all.count());
+            let row = Features::new(network.dim(), row.unwrap_or_default().to_vec());
+            kept.append(row.map_err(blame)?).map_err(blame)?;
+        }
+        all.push(&part).map_err(blame)?;
+        if all.count().is_multiple_of(BETWEEN_SAVES) {
+            let so_far = all.clone().finish().map_err(blame)?;
+            entry.keep_progress(&so_far, &kept, network.id(), some);
+        }
+        Ok(())
     })?;
-    builder.finish().map_err(blame)
+    Ok((all.finish().map_err(blame)?, kept))
 }
 
-/// Gives the features of all pictures in their order, a part at a time.
+/// Gives the features of the pictures of a range in their order, a part at a time.
 fn look_at(
     dataset: &Dataset,
+    range: Range<usize>,
     network: &dyn FeatureNetwork,
     title: &str,
     mut take: impl FnMut(Features) -> Outcome,
 ) -> Outcome {
-    let bar = progress::bar(title, dataset.len() as u64, "pictures");
-    for first in (0..dataset.len()).step_by(CHUNK) {
-        let part = first..(first + CHUNK).min(dataset.len());
+    let bar = progress::bar(title, range.len() as u64, "pictures");
+    for first in range.clone().step_by(CHUNK) {
+        let part = first..(first + CHUNK).min(range.end);
         let pixels: Vec<u8> = part
             .clone()
             .flat_map(|i| dataset.image(i))
@@ -254,4 +293,93 @@ fn class_counts(dataset: &Dataset) -> Option<Vec<u64>> {
         counts[label as usize] += 1;
     }
     Some(counts)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use fewstep_metrics::{FeatureId, FeatureKind, MetricsError};
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
+    /// Sees the pixels themselves, of so many pictures.
+    struct Eyes {
+        id: FeatureId,
+        left: AtomicUsize,
+    }
+
+    impl Eyes {
+        fn that_see(pictures: usize) -> Self {
+            let id = FeatureId {
+                name: "eyes".into(),
+                hash: "0123".into(),
+                kind: FeatureKind::Classifier,
+            };
+            Self {
+                id,
+                left: pictures.into(),
+            }
+        }
+    }
+
+    impl FeatureNetwork for Eyes {
+        fn id(&self) -> &FeatureId {
+            &self.id
+        }
+
+        fn dim(&self) -> usize {
+            2
+        }
+
+        fn features(&self, pictures: &Pictures) -> fewstep_metrics::Result<Features> {
+            let left = self.left.load(Ordering::Relaxed);
+            let left = left.checked_sub(pictures.len());
+            self.left.store(
+                left.ok_or(MetricsError::NotFinite { metric: "sight" })?,
+                Ordering::Relaxed,
+            );
+            let values = pictures.pixels.iter().map(|&p| f32::from(p)).collect();
+            Features::new(2, values)
+        }
+    }
+
+    #[test]
+    fn a_look_that_was_stopped_goes_on() {
+        let pictures = 9_000;
+        let shape = ImageShape {
+            channels: 1,
+            height: 1,
+            width: 2,
+        };
+        let pixels = (0..2 * pictures).map(|i| (i * i % 251) as u8).collect();
+        let dataset = Dataset::from_parts("numbers", shape, pixels, None, vec![]).unwrap();
+        let folder = tempfile::tempdir().unwrap();
+        let look = |eyes: &Eyes, folder: Option<&Path>| {
+            let cache = Cache {
+                folder: folder.map(Path::to_path_buf),
+            };
+            Real::from_dataset(&dataset, eyes, 700, &cache)
+        };
+        let expected = look(&Eyes::that_see(pictures), None).unwrap_or_else(|_| panic!());
+        let stopped = look(&Eyes::that_see(5_000), Some(folder.path()));
+        assert!(stopped.is_err());
+        let rest = Eyes::that_see(pictures - BETWEEN_SAVES);
+        let got = look(&rest, Some(folder.path())).unwrap_or_else(|_| panic!());
+        assert_eq!(rest.left.into_inner(), 0);
+        assert_eq!(got.features, expected.features);
+        assert_eq!(got.statistics.mean, expected.statistics.mean);
+        for (got, expected) in got
+            .statistics
+            .covariance
+            .iter()
+            .zip(expected.statistics.covariance)
+        {
+            assert!(
+                (got / expected - 1.0).abs() < 1e-12,
+                "{got}, not {expected}"
+            );
+        }
+        // Nothing unfinished is left, and nothing is looked at again.
+        assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 2);
+        assert!(look(&Eyes::that_see(0), Some(folder.path())).is_ok());
+    }
 }

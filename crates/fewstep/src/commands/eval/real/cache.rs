@@ -1,19 +1,24 @@
 //! What was computed of real pictures before.
 
+use super::Spread;
 use fewstep_formats::write_atomically;
 use fewstep_metrics::{FeatureId, FeatureNetwork, Features, Reference, Statistics};
 use std::path::PathBuf;
 
+const STATISTICS: &str = "statistics.safetensors";
+
 /// Statistics and features of datasets, in the user's cache folder. A cache that cannot be written is only a
 /// slower one.
 pub(super) struct Cache {
-    folder: Option<PathBuf>,
+    pub(super) folder: Option<PathBuf>,
 }
 
 /// What is kept of one dataset as one network sees it.
 pub(super) struct Entry {
     /// The start of its files' names.
     stem: Option<PathBuf>,
+    /// What the dataset is, for whoever reads the files.
+    source: String,
 }
 
 impl Cache {
@@ -28,11 +33,12 @@ impl Cache {
         }
     }
 
-    pub(super) fn entry(&self, fingerprint: &str, network: &FeatureId) -> Entry {
+    pub(super) fn entry(&self, fingerprint: &str, network: &FeatureId, source: &str) -> Entry {
         let network = network.hash.get(..16).unwrap_or(&network.hash);
         let name = format!("real-{fingerprint}-{network}");
         Entry {
             stem: self.folder.as_ref().map(|folder| folder.join(name)),
+            source: source.into(),
         }
     }
 }
@@ -40,46 +46,81 @@ impl Cache {
 impl Entry {
     /// Statistics of the whole dataset, if they were made with this network.
     pub(super) fn statistics(&self, network: &dyn FeatureNetwork) -> Option<Statistics> {
-        let reference = Reference::load(&self.file("statistics.safetensors")?).ok()?;
-        reference.check(network).ok()?;
-        Some(reference.statistics)
-    }
-
-    pub(super) fn keep_statistics(
-        &self,
-        statistics: &Statistics,
-        network: &FeatureId,
-        source: &str,
-    ) {
-        let reference = Reference {
-            statistics: statistics.clone(),
-            network: network.clone(),
-            source: source.into(),
-        };
-        if let Ok(bytes) = reference.to_bytes() {
-            self.keep("statistics.safetensors", &bytes);
-        }
+        self.read_statistics(STATISTICS, network)
     }
 
     /// Features of `count` pictures of the dataset, spread evenly.
     pub(super) fn features(&self, count: usize, dim: usize) -> Option<Features> {
-        let bytes = std::fs::read(self.file(&features_file(count))?).ok()?;
-        let values = bytes
-            .as_chunks::<4>()
-            .0
-            .iter()
-            .map(|word| f32::from_le_bytes(*word));
-        let features = Features::new(dim, values.collect()).ok()?;
+        let features = self.read_features(&features_file(count), dim)?;
         (features.count() == count).then_some(features)
     }
 
-    pub(super) fn keep_features(&self, features: &Features) {
-        let bytes: Vec<u8> = features
-            .values
-            .iter()
-            .flat_map(|value| value.to_le_bytes())
-            .collect();
-        self.keep(&features_file(features.count()), &bytes);
+    /// Keeps statistics of the whole dataset and features of some of it, and forgets how far they had come.
+    pub(super) fn keep(&self, statistics: &Statistics, features: &Features, network: &FeatureId) {
+        self.write_statistics(STATISTICS, statistics, network);
+        self.write_features(&features_file(features.count()), features);
+        for name in unfinished(features.count()) {
+            if let Some(file) = self.file(&name) {
+                let _ = std::fs::remove_file(file);
+            }
+        }
+    }
+
+    /// Statistics of the first pictures, and the features of those of them that are to be kept.
+    pub(super) fn progress(
+        &self,
+        network: &dyn FeatureNetwork,
+        some: &Spread,
+    ) -> Option<(Statistics, Features)> {
+        let [statistics, features] = unfinished(some.keep);
+        let statistics = self.read_statistics(&statistics, network)?;
+        let features = self.read_features(&features, network.dim())?;
+        let looked_at = |k| some.index(k) < statistics.count;
+        let together =
+            features.count().checked_sub(1).is_some_and(looked_at) && !looked_at(features.count());
+        together.then_some((statistics, features))
+    }
+
+    pub(super) fn keep_progress(
+        &self,
+        statistics: &Statistics,
+        features: &Features,
+        network: &FeatureId,
+        some: &Spread,
+    ) {
+        let names = unfinished(some.keep);
+        self.write_statistics(&names[0], statistics, network);
+        self.write_features(&names[1], features);
+    }
+
+    fn read_statistics(&self, name: &str, network: &dyn FeatureNetwork) -> Option<Statistics> {
+        let reference = Reference::load(&self.file(name)?).ok()?;
+        reference.check(network).ok()?;
+        Some(reference.statistics)
+    }
+
+    fn write_statistics(&self, name: &str, statistics: &Statistics, network: &FeatureId) {
+        let reference = Reference {
+            statistics: statistics.clone(),
+            network: network.clone(),
+            source: self.source.clone(),
+        };
+        if let Ok(bytes) = reference.to_bytes() {
+            self.write(name, &bytes);
+        }
+    }
+
+    fn read_features(&self, name: &str, dim: usize) -> Option<Features> {
+        let bytes = std::fs::read(self.file(name)?).ok()?;
+        let words = bytes.as_chunks::<4>().0.iter();
+        let values = words.map(|word| f32::from_le_bytes(*word));
+        Features::new(dim, values.collect()).ok()
+    }
+
+    fn write_features(&self, name: &str, features: &Features) {
+        let values = features.values.iter();
+        let bytes: Vec<u8> = values.flat_map(|value| value.to_le_bytes()).collect();
+        self.write(name, &bytes);
     }
 
     fn file(&self, name: &str) -> Option<PathBuf> {
@@ -88,7 +129,7 @@ impl Entry {
         Some(file.into())
     }
 
-    fn keep(&self, name: &str, bytes: &[u8]) {
+    fn write(&self, name: &str, bytes: &[u8]) {
         if let Some(Err(error)) = self.file(name).map(|file| write_atomically(&file, bytes)) {
             tracing::warn!("statistics of real pictures are not kept: {error}");
         }
@@ -97,4 +138,9 @@ impl Entry {
 
 fn features_file(count: usize) -> String {
     format!("{count}.f32")
+}
+
+/// The files of a look at the whole dataset that was stopped: statistics and features.
+fn unfinished(keep: usize) -> [String; 2] {
+    ["safetensors", "f32"].map(|end| format!("{keep}-unfinished.{end}"))
 }
