@@ -10,11 +10,12 @@ use std::sync::{Arc, Mutex, OnceLock};
 /// One operation after another leaves cores idle wherever an operation is too small to share out. Pieces that are
 /// whole (parts of a batch, say) have no such gaps, and their tensors stay in the cache of one core. Inside a piece
 /// [`rayon::current_num_threads`] is the lane's share, so nested calls do not use more threads than there are. With one
-/// thread the pieces are done one by one.
+/// thread the pieces are done one by one, and one piece has all threads; it is still done by one of the pool's, so
+/// that its operations need not wake them again and again.
 pub fn in_lanes<T: Send, R: Send>(pieces: Vec<T>, work: impl Fn(T) -> R + Sync) -> Vec<R> {
     let count = rayon::current_num_threads().min(pieces.len());
     if count < 2 {
-        return pieces.into_iter().map(work).collect();
+        return rayon::scope(|_| pieces.into_iter().map(&work).collect());
     }
     let mut results: Vec<Option<R>> = pieces.iter().map(|_| None).collect();
     let queue = Mutex::new(pieces.into_iter().zip(&mut results));

@@ -21,6 +21,13 @@ fn main() -> Result<(), Error> {
         Some("stock") => Implementation::Stock,
         _ => return Err(Error::other("usage: peers ours|stock")),
     };
+    // Inside the pool, as the program does it.
+    let mut outcomes = fewstep_kernels::in_lanes(vec![implementation], answer);
+    outcomes.remove(0)
+}
+
+/// Answers every line of standard input.
+fn answer(implementation: Implementation) -> Result<(), Error> {
     let mut prepared = HashMap::new();
     for line in std::io::stdin().lock().lines() {
         let line = line?;

@@ -11,7 +11,11 @@ use burn::tensor::{Device, Distribution, Tensor};
 use machine::{Machine, fastest};
 
 fn main() {
-    let machine = Machine::measure();
+    // Inside the pool, as the program does it.
+    fewstep_kernels::in_lanes(vec![Machine::measure()], |machine| print_table(&machine));
+}
+
+fn print_table(machine: &Machine) {
     println!(
         "{} threads: {:.0} Gflop/s in fused multiply-adds; copies of 64 MiB move {:.0} GB/s (read and written)\n",
         machine.threads,
@@ -44,7 +48,7 @@ fn main() {
         };
         let weight = [to, from, kernel, kernel];
         work.print(
-            &machine,
+            machine,
             &[[batch, from, size, size], weight],
             &[to],
             |m, v| {
@@ -63,7 +67,7 @@ fn main() {
             floats: [2 * n, 5 * n],
         };
         let x = [batch, channels, size, size];
-        work.print(&machine, &[x], &[channels; 2], |m, v| {
+        work.print(machine, &[x], &[channels; 2], |m, v| {
             let (gamma, beta) = (v[0].clone(), v[1].clone());
             fewstep_kernels::group_norm_silu(m[0].clone(), gamma, beta, groups, 1e-5, None)
         });
@@ -77,7 +81,7 @@ fn main() {
             flops: [2.0 * product, 7.0 * product],
             floats: [4 * n, 12 * n],
         };
-        work.print(&machine, &[q; 3], &[], |m, _| {
+        work.print(machine, &[q; 3], &[], |m, _| {
             fewstep_kernels::attention(m[0].clone(), m[1].clone(), m[2].clone())
         });
     }

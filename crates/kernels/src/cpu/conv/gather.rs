@@ -1,4 +1,8 @@
 //! Every output position gathers its taps: the forward pass, and the gradient of the input.
+//!
+//! Output channels lie along the lanes; where there are too few of them, positions do ([`thin`]).
+
+mod thin;
 
 use super::super::output::Shared;
 use super::super::scratch;
@@ -8,11 +12,16 @@ use super::pack::panel_width;
 use super::window::{Tap, Window};
 use rayon::prelude::*;
 use std::mem::MaybeUninit;
+use std::ops::Range;
 
 /// Rows of packed weights worked through at a time: what stays in the first-level cache beside the input.
 const DEPTH: usize = 144;
 /// Output positions per task: their sums stay in the second-level cache.
 const POSITIONS: usize = 256;
+/// Panels, at most, that share a copy of the source.
+const PANELS: usize = 4;
+/// Tasks, at least, where panels share copies.
+const TASKS: usize = 16;
 
 /// Which output positions are computed: `first + step * i` for `i` below `size`, along each axis.
 #[derive(Clone, Copy, Debug)]
@@ -20,6 +29,13 @@ pub(super) struct Grid {
     pub(super) size: [usize; 2],
     pub(super) first: [usize; 2],
     pub(super) step: usize,
+}
+
+impl Grid {
+    /// Where the grid's row `row` begins in a plane of `size`.
+    pub(super) fn row(&self, size: [usize; 2], row: usize) -> usize {
+        (self.first[0] + row * self.step) * size[1] + self.first[1]
+    }
 }
 
 /// One convolution by taps; the position `i` of the grid reads the source around `stride * i`.
@@ -39,62 +55,99 @@ pub(super) struct Gather<'a> {
     pub(super) grid: Grid,
 }
 
+/// How the positions and channels of a [`Gather`] are gone through.
+pub(super) struct Plan {
+    /// Rows of the grid per task, and tasks per plane.
+    pub(super) rows: usize,
+    pub(super) blocks: usize,
+    /// Source channels that are copied at a time.
+    pub(super) chunk: usize,
+    /// What a task's rows read.
+    pub(super) window: Window,
+    /// Where each (channel, tap) of a chunk lies in the copy.
+    pub(super) offsets: Vec<usize>,
+}
+
 impl Gather<'_> {
     /// Computes the grid's positions of every channel of every image; the others are left alone.
     pub(super) fn run(&self, source: &[f32], output: &mut [MaybeUninit<f32>]) {
-        let [height, width] = self.grid.size;
-        let rows = (POSITIONS / width).clamp(1, height);
-        let blocks = height.div_ceil(rows);
-        let lanes = panel_width(self.isa);
-        let panels = self.channels.div_ceil(lanes);
-        let chunk = (DEPTH / self.taps.len().max(1)).clamp(1, self.source_channels);
         assert!(output.len() >= self.batch * self.channels * self.size[0] * self.size[1]);
         assert!(
             source.len()
                 >= self.batch * self.source_channels * self.source_size[0] * self.source_size[1]
         );
         let output = Shared(output.as_mut_ptr().cast());
+        match thin::fits(self) {
+            true => thin::run(self, &self.plan(), source, output),
+            false => self.run_in_panels(&self.plan(), source, output),
+        }
+    }
+
+    fn plan(&self) -> Plan {
+        let [height, width] = self.grid.size;
+        let rows = (POSITIONS / width).clamp(1, height);
+        let chunk = (DEPTH / self.taps.len().max(1)).clamp(1, self.source_channels);
         let window = Window::new(self.taps, self.stride, rows, width);
-        let offsets = window.offsets(chunk);
-        (0..self.batch * panels * blocks)
+        Plan {
+            rows,
+            blocks: height.div_ceil(rows),
+            chunk,
+            offsets: window.offsets(chunk),
+            window,
+        }
+    }
+
+    /// Channels along the lanes. Panels share a copy of the source where there are tasks enough.
+    fn run_in_panels(&self, plan: &Plan, source: &[f32], output: Shared) {
+        let [height, width] = self.grid.size;
+        let lanes = panel_width(self.isa);
+        let panels = self.channels.div_ceil(lanes);
+        let shared = (self.batch * plan.blocks * panels / TASKS).clamp(1, PANELS.min(panels));
+        let groups = panels.div_ceil(shared);
+        (0..self.batch * groups * plan.blocks)
             .into_par_iter()
             .for_each(|task| {
-                let first_row = task % blocks * rows;
-                let rows = rows.min(height - first_row);
-                let sums = (rows * width).next_multiple_of(lanes) * lanes;
-                scratch::with([chunk * window.len(), sums], |[copy, sums]| {
+                let first_row = task % plan.blocks * plan.rows;
+                let rows = plan.rows.min(height - first_row);
+                let first_panel = task / plan.blocks % groups * shared;
+                let panels = first_panel..(first_panel + shared).min(panels);
+                let sums = panels.len() * rows * width * lanes;
+                scratch::with([plan.chunk * plan.window.len(), sums], |[copy, sums]| {
                     self.isa.run(Task {
                         gather: self,
+                        plan,
                         source,
                         output,
-                        image: task / blocks / panels,
-                        panel: task / blocks % panels,
+                        image: task / plan.blocks / groups,
+                        panels,
                         first_row,
                         rows,
-                        window: &window,
-                        offsets: &offsets,
                         copy,
                         sums,
                     });
                 });
             });
     }
+
+    /// The planes of an image.
+    pub(super) fn image<'s>(&self, source: &'s [f32], image: usize) -> &'s [f32] {
+        let len = self.source_channels * self.source_size[0] * self.source_size[1];
+        &source[image * len..][..len]
+    }
 }
 
-/// A few rows of one panel of channels of one image.
+/// A few rows of some panels of channels of one image.
 struct Task<'a> {
     gather: &'a Gather<'a>,
+    plan: &'a Plan,
     source: &'a [f32],
     output: Shared,
     image: usize,
-    panel: usize,
+    panels: Range<usize>,
     first_row: usize,
     rows: usize,
-    window: &'a Window,
-    /// For each (channel, tap) of as many channels as are copied at a time.
-    offsets: &'a [usize],
     copy: &'a mut [f32],
-    /// A row of lanes for each position.
+    /// For each panel a row of lanes for each position.
     sums: &'a mut [f32],
 }
 
@@ -104,14 +157,7 @@ impl Kernel for Task<'_> {
     #[inline(always)]
     fn run<V: Lanes>(mut self) {
         self.start_with_bias::<V>();
-        let wide = self.gather.channels - self.panel * 2 * V::N > V::N;
-        match (self.gather.stride, wide) {
-            (1, true) => self.accumulate::<V, 2, 1>(),
-            (1, false) => self.accumulate::<V, 1, 1>(),
-            (2, true) => self.accumulate::<V, 2, 2>(),
-            (2, false) => self.accumulate::<V, 1, 2>(),
-            _ => self.accumulate::<V, 2, 0>(),
-        }
+        self.accumulate::<V>();
         self.write::<V>();
     }
 }
@@ -120,84 +166,107 @@ impl Task<'_> {
     #[inline(always)]
     fn start_with_bias<V: Lanes>(&mut self) {
         let lanes = 2 * V::N;
-        let mut start = [0.0; 64];
-        let start = &mut start[..lanes];
-        if let Some(bias) = self.gather.bias {
-            let bias = &bias[self.panel * lanes..];
-            let valid = bias.len().min(lanes);
-            start[..valid].copy_from_slice(&bias[..valid]);
-        }
-        for position in self.sums.chunks_exact_mut(lanes) {
-            position.copy_from_slice(start);
+        let panel_len = self.rows * self.gather.grid.size[1] * lanes;
+        for (panel, sums) in self
+            .panels
+            .clone()
+            .zip(self.sums.chunks_exact_mut(panel_len))
+        {
+            let mut start = [0.0; 64];
+            let start = &mut start[..lanes];
+            if let Some(bias) = self.gather.bias {
+                let bias = &bias[panel * lanes..];
+                let valid = bias.len().min(lanes);
+                start[..valid].copy_from_slice(&bias[..valid]);
+            }
+            for position in sums.chunks_exact_mut(lanes) {
+                position.copy_from_slice(start);
+            }
         }
     }
 
     /// Adds all channels and taps to the sums, a chunk of channels at a time.
-    /// `S` is the stride where it is known when compiling, else 0.
     #[inline(always)]
-    fn accumulate<V: Lanes, const W: usize, const S: usize>(&mut self) {
+    fn accumulate<V: Lanes>(&mut self) {
         let (g, lanes, taps) = (self.gather, 2 * V::N, self.gather.taps.len());
-        let (plane, depth) = (
-            g.source_size[0] * g.source_size[1],
-            g.source_channels * taps,
-        );
-        let image =
-            &self.source[self.image * g.source_channels * plane..][..g.source_channels * plane];
-        let weights = &g.weights[self.panel * depth * lanes..][..depth * lanes];
+        let Plan {
+            chunk,
+            window,
+            offsets,
+            ..
+        } = self.plan;
         if taps == 0 {
             return;
         }
-        self.window.clear(self.copy);
-        let chunk = self.offsets.len() / taps;
-        for first in (0..g.source_channels).step_by(chunk) {
-            let channels = chunk.min(g.source_channels - first);
-            let planes = &image[first * plane..][..channels * plane];
-            self.window
-                .copy(planes, g.source_size, self.first_row, self.copy);
-            rows_of_tiles::<V, W, S>(&mut Tiles {
-                from: self.copy,
-                row_step: self.window.row_step(),
-                stride: if S == 0 { g.stride } else { S },
-                offsets: &self.offsets[..channels * taps],
-                weights: &weights[first * taps * lanes..][..channels * taps * lanes],
-                width: g.grid.size[1],
-                sums: &mut self.sums[..self.rows * g.grid.size[1] * lanes],
-            });
+        let plane = g.source_size[0] * g.source_size[1];
+        let depth = g.source_channels * taps;
+        let panel_len = self.rows * g.grid.size[1] * lanes;
+        window.clear(self.copy);
+        let image = g.image(self.source, self.image);
+        for (first, planes) in (0..).step_by(*chunk).zip(image.chunks(chunk * plane)) {
+            window.copy(planes, g.source_size, self.first_row, self.copy);
+            let rows = first * taps..(first + planes.len() / plane) * taps;
+            for (panel, sums) in self
+                .panels
+                .clone()
+                .zip(self.sums.chunks_exact_mut(panel_len))
+            {
+                let weights = &g.weights[panel * depth * lanes..][..depth * lanes];
+                let tiles = Tiles {
+                    from: self.copy,
+                    row_step: window.row_step(),
+                    stride: g.stride,
+                    offsets: &offsets[..rows.len()],
+                    weights: &weights[rows.start * lanes..rows.end * lanes],
+                    width: g.grid.size[1],
+                    sums,
+                };
+                match (g.stride, g.channels - panel * lanes > V::N) {
+                    (1, true) => rows_of_tiles::<V, 2, 1>(tiles),
+                    (1, false) => rows_of_tiles::<V, 1, 1>(tiles),
+                    (2, true) => rows_of_tiles::<V, 2, 2>(tiles),
+                    (2, false) => rows_of_tiles::<V, 1, 2>(tiles),
+                    _ => rows_of_tiles::<V, 2, 0>(tiles),
+                }
+            }
         }
     }
 
     /// Writes the sums, a row of `lanes` channels per position, as planes.
     #[inline(always)]
     fn write<V: Lanes>(&self) {
-        let (g, sums, lanes) = (self.gather, &*self.sums, 2 * V::N);
+        let (g, lanes) = (self.gather, 2 * V::N);
         let ([_, width], plane) = (g.grid.size, g.size[0] * g.size[1]);
-        let channel = self.panel * lanes;
-        let channels = lanes.min(g.channels - channel);
-        let start = (self.image * g.channels + channel) * plane;
-        // SAFETY: `run` checked that the output holds every image and channel. What is written are the
-        // grid's positions of this task's channels and rows, of which `sums` has one row each.
-        unsafe {
-            let to = self.output.0.add(start);
-            if g.grid.size == g.size {
-                let from = Rows {
-                    start: sums.as_ptr(),
-                    pitch: lanes,
-                };
-                let to = Rows {
-                    start: to.add(self.first_row * width),
-                    pitch: plane,
-                };
-                transpose::<V>(from, [self.rows * width, channels], to);
-                return;
-            }
-            for row in 0..self.rows {
-                let y = g.grid.first[0] + (self.first_row + row) * g.grid.step;
-                let to = to.add(y * g.size[1] + g.grid.first[1]);
-                // Channel by channel: neighbouring positions lie on the same cache lines.
-                for lane in 0..channels {
-                    let from = sums.as_ptr().add(row * width * lanes + lane);
-                    for column in 0..width {
-                        *to.add(lane * plane + column * g.grid.step) = *from.add(column * lanes);
+        let panel_len = self.rows * width * lanes;
+        for (panel, sums) in self.panels.clone().zip(self.sums.chunks_exact(panel_len)) {
+            let channel = panel * lanes;
+            let channels = lanes.min(g.channels - channel);
+            let start = (self.image * g.channels + channel) * plane;
+            // SAFETY: `run` checked that the output holds every image and channel. What is written are the
+            // grid's positions of this task's channels and rows, of which `sums` has one row each.
+            unsafe {
+                let to = self.output.0.add(start);
+                if g.grid.size == g.size {
+                    let from = Rows {
+                        start: sums.as_ptr(),
+                        pitch: lanes,
+                    };
+                    let to = Rows {
+                        start: to.add(self.first_row * width),
+                        pitch: plane,
+                    };
+                    transpose::<V>(from, [self.rows * width, channels], to);
+                    continue;
+                }
+                for row in 0..self.rows {
+                    let to = to.add(g.grid.row(g.size, self.first_row + row));
+                    // Channel by channel: neighbouring positions lie on the same cache lines.
+                    for lane in 0..channels {
+                        let from = sums.as_ptr().add(row * width * lanes + lane);
+                        for column in 0..width {
+                            *to.add(lane * plane + column * g.grid.step) =
+                                *from.add(column * lanes);
+                        }
                     }
                 }
             }
@@ -217,9 +286,10 @@ struct Tiles<'a> {
     sums: &'a mut [f32],
 }
 
-/// Adds to all sums, the widest tiles of each row first.
+/// Adds to all sums, the widest tiles of each row first, with `W` registers of channels.
+/// `S` is the stride where it is known when compiling, else 0.
 #[inline(always)]
-fn rows_of_tiles<V: Lanes, const W: usize, const S: usize>(tiles: &mut Tiles) {
+fn rows_of_tiles<V: Lanes, const W: usize, const S: usize>(tiles: Tiles) {
     let Tiles {
         row_step,
         stride,
@@ -227,7 +297,7 @@ fn rows_of_tiles<V: Lanes, const W: usize, const S: usize>(tiles: &mut Tiles) {
         weights,
         width,
         ..
-    } = *tiles;
+    } = tiles;
     let (rows, last) = (tiles.sums.len() / (2 * V::N) / width, offsets.iter().max());
     let end = last.map_or(0, |last| {
         last + (rows - 1) * row_step + (width - 1) * stride
