@@ -1,7 +1,7 @@
-//! The two N-step samplers of distilled models (2210.03142, section 3).
+//! The N-step samplers of distilled models: the two of 2210.03142, section 3, and that of consistency models.
 
 use super::{Observer, Step, StepNoise};
-use crate::{Conditioning, Denoiser, NoiseLevel, TimeGrid, per_sample};
+use crate::{Conditioning, Denoiser, NoiseLevel, Prediction, TimeGrid, per_sample};
 use burn::tensor::Tensor;
 
 /// The deterministic N-step sampler: DDIM on t = i / N; the last step returns x̂ itself.
@@ -12,24 +12,17 @@ pub fn deterministic(
     steps: usize,
     observer: Observer<'_>,
 ) -> Tensor<4> {
-    let grid = TimeGrid::uniform(steps);
-    let batch = noise.dims()[0];
-    let mut z = noise;
-    for (index, (t, s)) in grid.pairs().enumerate() {
-        let prediction = denoiser.predict(z, &vec![t; batch], conditioning);
-        z = if index + 1 == steps {
-            prediction.x()
-        } else {
-            prediction.ddim(&vec![denoiser.schedule().at(s); batch])
-        };
-        observer(Step {
-            index,
-            total: steps,
-            t,
-            prediction: &prediction,
-        });
-    }
-    z
+    walk(
+        denoiser,
+        noise,
+        conditioning,
+        steps,
+        observer,
+        |prediction, next, _| {
+            let batch = prediction.levels().len();
+            prediction.ddim(&vec![next[0]; batch])
+        },
+    )
 }
 
 /// The stochastic N-step sampler: a deterministic jump of twice the step length, then noise back up by one
@@ -42,28 +35,19 @@ pub fn stochastic(
     fresh: &StepNoise,
     observer: Observer<'_>,
 ) -> Tensor<4> {
-    let grid = TimeGrid::uniform(steps);
-    let levels = denoiser.schedule().levels(grid.times());
-    let batch = noise.dims()[0];
-    let mut z = noise;
-    for (index, (t, _)) in grid.pairs().enumerate() {
-        let prediction = denoiser.predict(z, &vec![t; batch], conditioning);
-        z = if index + 1 == steps {
-            prediction.x()
-        } else {
-            let (s, k) = (levels[index + 1], levels[index + 2]);
-            let jumped = prediction.ddim(&vec![k; batch]);
+    walk(
+        denoiser,
+        noise,
+        conditioning,
+        steps,
+        observer,
+        |prediction, next, index| {
+            let batch = prediction.levels().len();
+            let jumped = prediction.ddim(&vec![next[1]; batch]);
             let noise = fresh.draw(index, &jumped);
-            renoise(jumped, k, s, noise)
-        };
-        observer(Step {
-            index,
-            total: steps,
-            t,
-            prediction: &prediction,
-        });
-    }
-    z
+            renoise(jumped, next[1], next[0], noise)
+        },
+    )
 }
 
 /// The sampler of consistency models (Alg. 1 of 2303.01469): x̂ at t = i / N, then fresh noise up to the next time,
@@ -76,17 +60,39 @@ pub fn renoising(
     fresh: &StepNoise,
     observer: Observer<'_>,
 ) -> Tensor<4> {
+    walk(
+        denoiser,
+        noise,
+        conditioning,
+        steps,
+        observer,
+        |prediction, next, index| {
+            let x = prediction.x();
+            let noise = fresh.draw(index, &x);
+            renoise(x, NoiseLevel::CLEAN, next[0], noise)
+        },
+    )
+}
+
+/// Calls the network at t = 1, (N − 1) / N, ..., 1 / N. `step` gives the next z from the prediction, the two levels
+/// that follow its own and the step's number; the last step returns x̂.
+fn walk(
+    denoiser: &dyn Denoiser,
+    noise: Tensor<4>,
+    conditioning: &Conditioning,
+    steps: usize,
+    observer: Observer<'_>,
+    step: impl Fn(&Prediction, [NoiseLevel; 2], usize) -> Tensor<4>,
+) -> Tensor<4> {
     let grid = TimeGrid::uniform(steps);
+    let levels = denoiser.schedule().levels(grid.times());
     let batch = noise.dims()[0];
     let mut z = noise;
-    for (index, (t, s)) in grid.pairs().enumerate() {
+    for (index, (t, _)) in grid.pairs().enumerate() {
         let prediction = denoiser.predict(z, &vec![t; batch], conditioning);
-        let x = prediction.x();
-        z = if index + 1 == steps {
-            x
-        } else {
-            let noise = fresh.draw(index, &x);
-            renoise(x, NoiseLevel::CLEAN, denoiser.schedule().at(s), noise)
+        z = match levels[index + 1..] {
+            [next, after, ..] => step(&prediction, [next, after], index),
+            _ => prediction.x(),
         };
         observer(Step {
             index,

@@ -72,24 +72,51 @@ fn size(given: &str) -> Result<[usize; 2], String> {
     sides.ok_or_else(|| "expected height and width such as 512x768".into())
 }
 
-/// Everything that is asked.
+/// Everything that is asked: the flags of all verbs that draw.
+#[derive(clap::Args)]
 pub(crate) struct Job {
+    /// The model: the folder of a latent diffusion model; where no text is needed, a model folder, a .safetensors
+    /// file, a run folder, or builtin:NAME too.
+    #[arg(long)]
     pub(crate) model: String,
+    #[command(flatten)]
     pub(crate) text: TextArgs,
+    /// Steps; by default those that a student was distilled for, 32 for a teacher.
+    #[arg(long, value_parser = positive)]
     pub(crate) steps: Option<usize>,
+    #[command(flatten)]
     pub(crate) guidance: GuidanceArgs,
+    #[command(flatten)]
     pub(crate) sampler: SamplerArgs,
+    /// How many pictures [default: one of each text; 4 of each class, at most 64].
+    #[arg(long, value_parser = positive)]
     pub(crate) count: Option<usize>,
+    /// All randomness.
+    #[arg(long, default_value_t = 0)]
     pub(crate) seed: u64,
+    /// Number of the first picture: go on where another call stopped.
+    #[arg(long, default_value_t = 0)]
     pub(crate) first: u64,
+    #[command(flatten)]
     pub(crate) pictures: PictureArgs,
+    /// Pictures per network call [default: 64; 1 for a model that draws from texts].
+    #[arg(long, value_parser = positive)]
     pub(crate) batch: Option<usize>,
+    /// Print the summary as JSON.
+    #[arg(long)]
     pub(crate) json: bool,
 }
 
 impl Job {
+    /// Loads the latent model and draws from texts, as [`draw`](Self::draw) does.
+    pub(crate) fn run(&self, canvas: impl FnOnce([usize; 2], usize) -> Outcome<Canvas>) -> Outcome {
+        let device = Device::flex();
+        let pipeline = Pipeline::load(self.model.as_ref(), &device).blame_input()?;
+        self.draw(pipeline, canvas, &device)
+    }
+
     /// Draws on what `canvas` makes for the size and the channels of the pictures, and reports.
-    pub(crate) fn run(
+    pub(crate) fn draw(
         &self,
         pipeline: Pipeline,
         canvas: impl FnOnce([usize; 2], usize) -> Outcome<Canvas>,
@@ -223,61 +250,5 @@ impl Job {
             request.seed,
             plural(calls, "network call"),
         );
-    }
-}
-
-/// Flags of verbs that always draw from texts.
-#[derive(clap::Args)]
-pub(crate) struct JobArgs {
-    /// The model: the folder of a latent diffusion model.
-    #[arg(long)]
-    model: String,
-    #[command(flatten)]
-    text: TextArgs,
-    /// Steps; by default those that a student was distilled for, 32 for a teacher.
-    #[arg(long, value_parser = positive)]
-    steps: Option<usize>,
-    #[command(flatten)]
-    guidance: GuidanceArgs,
-    #[command(flatten)]
-    sampler: SamplerArgs,
-    /// How many pictures [default: one of each text].
-    #[arg(long, value_parser = positive)]
-    count: Option<usize>,
-    /// All randomness.
-    #[arg(long, default_value_t = 0)]
-    seed: u64,
-    /// Number of the first picture: go on where another call stopped.
-    #[arg(long, default_value_t = 0)]
-    first: u64,
-    #[command(flatten)]
-    pictures: PictureArgs,
-    /// Pictures per network call.
-    #[arg(long, default_value = "1", value_parser = positive)]
-    batch: usize,
-    /// Print the summary as JSON.
-    #[arg(long)]
-    json: bool,
-}
-
-impl JobArgs {
-    /// Loads the model and draws on what `canvas` makes.
-    pub(crate) fn run(self, canvas: impl FnOnce([usize; 2], usize) -> Outcome<Canvas>) -> Outcome {
-        let device = Device::flex();
-        let pipeline = Pipeline::load(self.model.as_ref(), &device).blame_input()?;
-        let job = Job {
-            model: self.model,
-            text: self.text,
-            steps: self.steps,
-            guidance: self.guidance,
-            sampler: self.sampler,
-            count: self.count,
-            seed: self.seed,
-            first: self.first,
-            pictures: self.pictures,
-            batch: Some(self.batch),
-            json: self.json,
-        };
-        job.run(pipeline, canvas, &device)
     }
 }

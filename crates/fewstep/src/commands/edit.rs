@@ -1,6 +1,6 @@
 //! `fewstep edit`: a picture changed by a text.
 
-use super::drawing::JobArgs;
+use super::drawing::Job;
 use crate::arguments::finite;
 use crate::failure::{Blame, Outcome};
 use fewstep::Canvas;
@@ -16,7 +16,7 @@ use std::path::PathBuf;
 #[derive(clap::Args)]
 pub(crate) struct Args {
     #[command(flatten)]
-    job: JobArgs,
+    job: Job,
     /// The picture to change, of the size of the pictures asked for.
     #[arg(long, value_name = "FILE")]
     image: PathBuf,

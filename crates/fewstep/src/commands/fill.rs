@@ -1,6 +1,6 @@
 //! `fewstep fill`: a part of a picture filled as a text says.
 
-use super::drawing::JobArgs;
+use super::drawing::Job;
 use crate::failure::{Blame, Outcome};
 use fewstep::Canvas;
 use fewstep_data::picture;
@@ -12,7 +12,7 @@ use std::path::PathBuf;
 #[derive(clap::Args)]
 pub(crate) struct Args {
     #[command(flatten)]
-    job: JobArgs,
+    job: Job,
     /// The picture, of the size of the pictures asked for.
     #[arg(long, value_name = "FILE")]
     image: PathBuf,

@@ -1,9 +1,8 @@
 //! `fewstep sample`: pictures from a model.
 
-use crate::arguments::{self, GuidanceArgs, SamplerArgs, positive};
-use crate::commands::drawing::{Job, TextArgs};
+use crate::arguments;
+use crate::commands::drawing::Job;
 use crate::failure::{Failure, Outcome};
-use crate::output::PictureArgs;
 use crate::report::plural;
 use crate::{models, progress};
 use burn::tensor::Device;
@@ -22,38 +21,11 @@ use std::time::Instant;
 /// Example: fewstep sample --model builtin:fashion-mnist --steps 4 --w 1 --count 64 --out grid.png
 #[derive(clap::Args)]
 pub(crate) struct Args {
-    /// The model: a model folder, a .safetensors file, a run folder, or builtin:NAME.
-    #[arg(long)]
-    model: String,
     #[command(flatten)]
-    text: TextArgs,
-    /// Steps; by default those that a student was distilled for, 32 for a teacher.
-    #[arg(long, value_parser = positive)]
-    steps: Option<usize>,
-    #[command(flatten)]
-    guidance: GuidanceArgs,
-    #[command(flatten)]
-    sampler: SamplerArgs,
+    job: Job,
     /// A class to draw, by name or number; may be given several times. By default all classes in turn.
     #[arg(long = "class", value_name = "CLASS")]
     classes: Vec<String>,
-    /// How many pictures; by default 4 of each class, at most 64.
-    #[arg(long, value_parser = positive)]
-    count: Option<usize>,
-    /// All randomness.
-    #[arg(long, default_value_t = 0)]
-    seed: u64,
-    /// Number of the first picture: go on where another call stopped.
-    #[arg(long, default_value_t = 0)]
-    first: u64,
-    #[command(flatten)]
-    pictures: PictureArgs,
-    /// Pictures per network call [default: 64; 1 for a model that draws from texts].
-    #[arg(long, value_parser = positive)]
-    batch: Option<usize>,
-    /// Print the summary as JSON.
-    #[arg(long)]
-    json: bool,
 }
 
 /// What was drawn.
@@ -75,51 +47,39 @@ struct Summary<'a> {
 
 pub(crate) fn run(args: Args) -> Outcome {
     let device = Device::flex();
-    if let Some(pipeline) = models::load_latent(&args.model, &device)? {
+    if let Some(pipeline) = models::load_latent(&args.job.model, &device)? {
         return args.draw_text(pipeline, &device);
     }
-    args.text.refuse_all()?;
-    let model = models::load(&args.model, args.steps, &device)?;
+    args.job.text.refuse_all()?;
+    let model = models::load(&args.job.model, args.job.steps, &device)?;
     let generator = Generator::new(model, &device)?;
     let classes = args.chosen_classes(&generator)?;
     let request = args.request(&generator, &classes)?;
     for warning in generator.check(&request)? {
         eprintln!("warning: {warning}");
     }
-    args.pictures.prepare()?;
+    args.job.pictures.prepare()?;
     let started = Instant::now();
     let bar = progress::bar("drawing", request.classes.len() as u64, "pictures");
     let pictures = generator.draw(&request, &mut |done| bar.set_position(done as u64))?;
     bar.finish_and_clear();
     let seconds = started.elapsed().as_secs_f64() / pictures.len() as f64;
     let columns = columns(pictures.len(), classes.len());
-    args.pictures
-        .write(&pictures, args.first, columns, |_| None)?;
+    args.job
+        .pictures
+        .write(&pictures, args.job.first, columns, |_| None)?;
     args.report(&generator, &request, &classes, seconds)
 }
 
 impl Args {
     /// Pictures from texts.
-    fn draw_text(self, pipeline: Pipeline, device: &Device) -> Outcome {
+    fn draw_text(&self, pipeline: Pipeline, device: &Device) -> Outcome {
         if !self.classes.is_empty() {
             return Err(Failure::input(
                 "--class does not go with this model, which draws from texts: give --prompt",
             ));
         }
-        let job = Job {
-            model: self.model,
-            text: self.text,
-            steps: self.steps,
-            guidance: self.guidance,
-            sampler: self.sampler,
-            count: self.count,
-            seed: self.seed,
-            first: self.first,
-            pictures: self.pictures,
-            batch: self.batch,
-            json: self.json,
-        };
-        job.run(pipeline, |_, _| Ok(Canvas::Blank), device)
+        self.job.draw(pipeline, |_, _| Ok(Canvas::Blank), device)
     }
 
     /// The classes that take turns; none for a model without classes.
@@ -135,11 +95,11 @@ impl Args {
     }
 
     fn request(&self, generator: &Generator, classes: &[u32]) -> Outcome<Request> {
-        let count = self.count.unwrap_or(match classes.len() {
+        let count = self.job.count.unwrap_or(match classes.len() {
             0 => 16,
             classes => (4 * classes).min(64),
         });
-        let turns = self.first..self.first + count as u64;
+        let turns = self.job.first..self.job.first + count as u64;
         Ok(Request {
             classes: turns
                 .map(|i| {
@@ -148,12 +108,12 @@ impl Args {
                         .copied()
                 })
                 .collect(),
-            first: self.first,
-            seed: self.seed,
-            steps: self.steps.unwrap_or_else(|| generator.default_steps()),
-            sampler: self.sampler.choose(generator)?,
-            w: self.guidance.w(),
-            batch: self.batch.unwrap_or(64),
+            first: self.job.first,
+            seed: self.job.seed,
+            steps: self.job.steps.unwrap_or_else(|| generator.default_steps()),
+            sampler: self.job.sampler.choose(generator)?,
+            w: self.job.guidance.w(),
+            batch: self.job.batch.unwrap_or(64),
         })
     }
 
@@ -167,13 +127,13 @@ impl Args {
         let recipe = &generator.model().recipe;
         let w = arguments::effective_w(recipe, request.w);
         let summary = Summary {
-            model: &self.model,
+            model: &self.job.model,
             sampler: request.sampler.name(),
             steps: request.steps,
             w,
             guidance_scale: w.map(|w| arguments::tidy(1.0 + w)),
-            seed: self.seed,
-            first: self.first,
+            seed: self.job.seed,
+            first: self.job.first,
             samples: request.classes.len(),
             classes: classes
                 .iter()
@@ -181,9 +141,9 @@ impl Args {
                 .collect(),
             network_calls: generator.network_calls(request.sampler, request.steps),
             seconds_per_image: seconds,
-            out: self.pictures.place(),
+            out: self.job.pictures.place(),
         };
-        match self.json {
+        match self.job.json {
             true => println!("{}", serde_json::json!(summary)),
             false => println!("{}", summary.in_words()),
         }
