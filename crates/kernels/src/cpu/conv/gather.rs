@@ -128,11 +128,60 @@ impl Gather<'_> {
                 });
             });
     }
+}
 
-    /// The planes of an image.
-    pub(super) fn image<'s>(&self, source: &'s [f32], image: usize) -> &'s [f32] {
-        let len = self.source_channels * self.source_size[0] * self.source_size[1];
-        &source[image * len..][..len]
+/// The source of some rows of an image, copied a chunk of channels at a time.
+struct Chunks<'a> {
+    gather: &'a Gather<'a>,
+    plan: &'a Plan,
+    /// The planes of the image.
+    planes: &'a [f32],
+    first_row: usize,
+    next_channel: usize,
+}
+
+impl<'a> Chunks<'a> {
+    fn new(
+        gather: &'a Gather<'a>,
+        plan: &'a Plan,
+        source: &'a [f32],
+        image: usize,
+        first_row: usize,
+    ) -> Self {
+        let len = gather.source_channels * gather.source_size[0] * gather.source_size[1];
+        Self {
+            gather,
+            plan,
+            planes: &source[image * len..][..len],
+            first_row,
+            next_channel: 0,
+        }
+    }
+
+    /// Copies the next channels; gives their rows of packed weights.
+    #[inline(always)]
+    fn copy_next(&mut self, copy: &mut [f32]) -> Option<Range<usize>> {
+        let Gather {
+            taps,
+            source_size,
+            source_channels,
+            ..
+        } = *self.gather;
+        let first = self.next_channel;
+        if first == 0 {
+            self.plan.window.clear(copy);
+        }
+        let last = (first + self.plan.chunk).min(source_channels);
+        if first == last || taps.is_empty() {
+            return None;
+        }
+        let plane = source_size[0] * source_size[1];
+        let planes = &self.planes[first * plane..last * plane];
+        self.plan
+            .window
+            .copy(planes, source_size, self.first_row, copy);
+        self.next_channel = last;
+        Some(first * taps.len()..last * taps.len())
     }
 }
 
@@ -188,24 +237,12 @@ impl Task<'_> {
     /// Adds all channels and taps to the sums, a chunk of channels at a time.
     #[inline(always)]
     fn accumulate<V: Lanes>(&mut self) {
-        let (g, lanes, taps) = (self.gather, 2 * V::N, self.gather.taps.len());
-        let Plan {
-            chunk,
-            window,
-            offsets,
-            ..
-        } = self.plan;
-        if taps == 0 {
-            return;
-        }
-        let plane = g.source_size[0] * g.source_size[1];
-        let depth = g.source_channels * taps;
+        let (g, lanes) = (self.gather, 2 * V::N);
+        let window = &self.plan.window;
+        let depth = g.source_channels * g.taps.len();
         let panel_len = self.rows * g.grid.size[1] * lanes;
-        window.clear(self.copy);
-        let image = g.image(self.source, self.image);
-        for (first, planes) in (0..).step_by(*chunk).zip(image.chunks(chunk * plane)) {
-            window.copy(planes, g.source_size, self.first_row, self.copy);
-            let rows = first * taps..(first + planes.len() / plane) * taps;
+        let mut chunks = Chunks::new(g, self.plan, self.source, self.image, self.first_row);
+        while let Some(rows) = chunks.copy_next(self.copy) {
             for (panel, sums) in self
                 .panels
                 .clone()
@@ -216,7 +253,7 @@ impl Task<'_> {
                     from: self.copy,
                     row_step: window.row_step(),
                     stride: g.stride,
-                    offsets: &offsets[..rows.len()],
+                    offsets: &self.plan.offsets[..rows.len()],
                     weights: &weights[rows.start * lanes..rows.end * lanes],
                     width: g.grid.size[1],
                     sums,

@@ -3,7 +3,7 @@
 //! The rows of positions are as far apart as those of the copy they read, so that a task is one long row:
 //! every tap is one offset for all of it. The places between the rows are computed and thrown away.
 
-use super::{Gather, Plan};
+use super::{Chunks, Gather, Plan};
 use crate::cpu::conv::pack::panel_width;
 use crate::cpu::output::Shared;
 use crate::cpu::scratch;
@@ -80,27 +80,13 @@ impl Task<'_> {
     /// Adds all channels and taps to the sums, a chunk of channels at a time.
     #[inline(always)]
     fn accumulate<V: Lanes>(&mut self) {
-        let (g, taps) = (self.gather, self.gather.taps.len());
-        let Plan {
-            chunk,
-            window,
-            offsets,
-            ..
-        } = self.plan;
-        if taps == 0 {
-            return;
-        }
-        let plane = g.source_size[0] * g.source_size[1];
-        let pitch = panel_width(g.isa);
-        window.clear(self.copy);
-        let image = g.image(self.source, self.image);
-        for (first, planes) in (0..).step_by(*chunk).zip(image.chunks(chunk * plane)) {
-            window.copy(planes, g.source_size, self.first_row, self.copy);
-            let rows = planes.len() / plane * taps;
+        let (g, pitch) = (self.gather, panel_width(self.gather.isa));
+        let mut chunks = Chunks::new(g, self.plan, self.source, self.image, self.first_row);
+        while let Some(rows) = chunks.copy_next(self.copy) {
             let mut rest = Channels {
                 from: self.copy,
-                offsets: &offsets[..rows],
-                weights: &g.weights[first * taps * pitch..][..rows * pitch],
+                offsets: &self.plan.offsets[..rows.len()],
+                weights: &g.weights[rows.start * pitch..rows.end * pitch],
                 pitch,
                 first: 0,
                 positions: self.positions,
