@@ -29,7 +29,7 @@ pub mod picture;
 mod shape;
 
 pub use condition::{ConditionConfig, Conditions, MaskKind};
-pub use config::{DataConfig, DataKind, Split, load};
+pub use config::{DataConfig, DataKind, Split, expand_home, load};
 pub use dataset::Dataset;
 pub use error::DataError;
 pub use idx::{FASHION_MNIST_CLASSES, parse_idx};

@@ -1,5 +1,5 @@
-//! One training step of a teacher and of each stage, and one sampling call of teacher and student, at two sizes.
-//! Throughput is in pictures per second.
+//! One training step of a teacher and of each stage, one of conditional distillation beside its network calls alone, and
+//! one sampling call of teacher and student, at two sizes. Throughput is in pictures per second.
 
 use burn::module::Module;
 use burn::tensor::{Device, Tensor};
@@ -9,10 +9,11 @@ use fewstep_diffusion::{
     Conditioning, Denoiser, DiffusionModel, Guided, PredictionKind, Schedule, sampler,
 };
 use fewstep_distill::method::{
-    self, Batch, Denoising, Halving, Objective, Progressive, Weighting, Weights,
+    self, Batch, Boundary, Codi, Consistent, Cost, Denoising, Distance, ErrorWeight, Halving, Loss,
+    Objective, OdeModel, OdeNoise, Progressive, Student, TimePairs, Times, Weighting, Weights,
 };
-use fewstep_distill::optim::Stepper;
-use fewstep_nn::{UNet, UNetConfig, WEmbedding};
+use fewstep_distill::optim::{OptimConfig, Stepper};
+use fewstep_nn::{AdapterConfig, Fusion, Initial, UNet, UNetConfig, WEmbedding};
 
 /// A network, its pictures, and how many of them at a time.
 struct Size {
@@ -68,6 +69,26 @@ impl Size {
             dim: 64,
             scale: 250.0,
         }))
+    }
+
+    /// A model with a new adapter for pictures a quarter as large.
+    fn conditional(&self) -> DiffusionModel<UNet> {
+        let model = self.model(None);
+        let picture = [self.config.channels, self.side, self.side];
+        let [height, width] = [self.side / 4; 2];
+        let hint = [self.config.channels, height, width];
+        let config =
+            AdapterConfig::for_hint(hint, picture, model.network.config(), Fusion::ZeroConv);
+        let network = model.network.with_adapter(&config, Initial::Base, 1);
+        DiffusionModel {
+            network: network.expect("valid"),
+            ..model
+        }
+    }
+
+    fn hints(&self) -> Tensor<4> {
+        let quarter = self.side / 4;
+        self.noise().narrow(2, 0, quarter).narrow(3, 0, quarter)
     }
 
     fn noise(&self) -> Tensor<4> {
@@ -132,6 +153,91 @@ fn training(c: &mut Criterion) {
     }
 }
 
+/// The network calls of conditional distillation and nothing else: one of the target network, one of the student with
+/// its backward pass.
+struct CallsAlone;
+
+impl Objective for CallsAlone {
+    fn loss(&self, student: Student<'_>, batch: &Batch, _seed: u64) -> Loss {
+        let times = vec![0.5; batch.len()];
+        let conditioning = batch.conditioning();
+        let ask = |model: &dyn Denoiser| {
+            let prediction = model.predict(batch.pictures.clone(), &times, &conditioning);
+            prediction.v()
+        };
+        // Reading a value waits for it.
+        ask(student.target).into_data();
+        let output: Tensor<2> = ask(student.online).flatten(1, 3);
+        Loss {
+            per_sample: output.sum_dim(1).squeeze_dim(1),
+            times,
+        }
+    }
+
+    fn cost(&self) -> Cost {
+        Cost {
+            frozen: 1,
+            trained: 1,
+        }
+    }
+}
+
+fn conditional(c: &mut Criterion) {
+    let mut group = c.benchmark_group("conditional step");
+    group.sample_size(20);
+    for size in sizes() {
+        group.throughput(Throughput::Elements(size.batch as u64));
+        let codi = Codi {
+            base: size.model(None),
+            pairs: TimePairs {
+                intervals: 48,
+                times: Times::Grid,
+                shared: true,
+            },
+            consistent: Consistent::Noise,
+            boundary: Boundary::Plain,
+            ode_model: OdeModel::Online,
+            ode_noise: OdeNoise::True,
+            distance: Distance::L2,
+            consistency: 1.0,
+            error_weight: ErrorWeight::Uniform,
+            guidance_distance: Distance::L2,
+            guidance: 1.0,
+            weights: None,
+        };
+        assert_eq!(codi.cost(), CallsAlone.cost());
+        let batch = Batch {
+            pictures: size.noise(),
+            classes: Some(size.classes()),
+            hint: Some(size.hints()),
+            clock: 0,
+            update: 0,
+        };
+        let optim = format!(
+            "batch = {}\nlr = 1e-6\nema = {{ decay = 0.999 }}",
+            size.batch
+        );
+        let optim: OptimConfig = toml::from_str(&optim).expect("valid");
+        let parts: [(&str, fn(UNet) -> UNet); 2] =
+            [("codi", |network| network), ("pe-codi", UNet::freeze_base)];
+        for (name, part) in parts {
+            let cases: [(&str, &dyn Objective); 2] =
+                [("", &codi), (", its network calls alone", &CallsAlone)];
+            for (what, objective) in cases {
+                let model = size.conditional();
+                let mut stepper = Stepper::new(model, optim.clone(), u64::MAX).training(part);
+                group.bench_function(BenchmarkId::new(format!("{name}{what}"), size.name), |b| {
+                    b.iter(|| {
+                        stepper
+                            .update(objective, std::slice::from_ref(&batch), 1)
+                            .expect("finite")
+                    });
+                });
+            }
+        }
+    }
+}
+
 fn sampling(c: &mut Criterion) {
     let mut group = c.benchmark_group("sampling");
     group.sample_size(10);
@@ -167,5 +273,5 @@ fn sampling(c: &mut Criterion) {
     }
 }
 
-criterion_group!(benches, training, sampling);
+criterion_group!(benches, training, conditional, sampling);
 criterion_main!(benches);

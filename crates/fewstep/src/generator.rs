@@ -86,13 +86,20 @@ impl Generator {
         }
     }
 
-    /// Network calls that one picture costs.
-    pub fn network_calls(&self, sampler: Sampler, steps: usize) -> usize {
+    /// Network calls that one picture costs with this guidance weight, by default the recipe's.
+    pub fn network_calls(&self, sampler: Sampler, steps: usize, w: Option<f64>) -> usize {
         let per_sample = match sampler {
             Sampler::Deterministic | Sampler::Stochastic | Sampler::Renoising => steps,
             Sampler::Teacher(kind, _) => sampler::network_calls(kind, steps),
         };
-        per_sample * self.denoiser.network_calls()
+        // Without guidance the second of its branches is not asked.
+        let recipe = &self.model.recipe;
+        let alone = recipe.guidance == Guidance::ClassifierFree
+            && w.unwrap_or_else(|| recipe.default_w()) == 0.0;
+        match alone {
+            true => per_sample,
+            false => per_sample * self.denoiser.network_calls(),
+        }
     }
 
     /// Checks a request against the recipe.
@@ -143,39 +150,12 @@ impl Generator {
             let verb = hint.task.verb();
             return Err(DrawError::NeedsHint { verb });
         }
-        let lane = request.classes.len().div_ceil(current_num_threads());
-        let batch = request.batch.min(lane).max(1);
-        let firsts = (request.first..).step_by(batch);
-        let batches = firsts.zip(request.classes.chunks(batch));
-        let work = Mutex::new((0, progress));
-        let drawn = in_lanes(
-            batches.collect(),
-            |(first, classes)| -> Result<_, DrawError> {
-                let samples: Vec<u64> = (first..first + classes.len() as u64).collect();
-                let noise = random::normal(
-                    request.seed,
-                    &samples,
-                    Purpose::InitialNoise,
-                    self.model.recipe.resolution,
-                    &self.device,
-                );
-                let conditioning = self.conditioning(classes, request.w);
-                let drawn = self.walk(noise, &conditioning, request, &samples, &mut |step| {
-                    if let Ok(mut work) = work.lock() {
-                        work.0 += classes.len();
-                        let done = work.0 / step.total;
-                        (work.1)(done);
-                    }
-                })?;
-                Ok(to_pictures(drawn, self.shape()))
-            },
-        );
-        let drawn: Result<Vec<_>, _> = drawn.into_iter().collect();
-        Ok(drawn?.concat())
+        self.draw_all(None, self.shape(), request, progress)
     }
 
-    /// Draws the pictures of a request from condition images, one for each class of the request. Condition images of
-    /// another size than the model's give pictures larger or smaller by the same factor.
+    /// Draws the pictures of a request from condition images, one for each class of the request, in batches as
+    /// [`draw`](Self::draw) does. Condition images of another size than the model's give pictures larger or smaller by
+    /// the same factor.
     ///
     /// # Shapes
     /// - `hints`: `[batch, channels, height, width]`
@@ -184,20 +164,50 @@ impl Generator {
     /// When the request or the condition images contradict the model's recipe.
     pub fn draw_from(
         &self,
-        hints: Tensor<4>,
+        hints: &Tensor<4>,
         request: &Request,
+        progress: &mut (dyn FnMut(usize) + Send),
     ) -> Result<Vec<Picture>, DrawError> {
         self.check(request)?;
         let [_, given @ ..] = hints.dims();
-        let shape = self.shape_for(given)?;
-        let samples: Vec<u64> = (request.first..).take(request.classes.len()).collect();
+        self.draw_all(Some(hints), self.shape_for(given)?, request, progress)
+    }
+
+    fn draw_all(
+        &self,
+        hints: Option<&Tensor<4>>,
+        shape: ImageShape,
+        request: &Request,
+        progress: &mut (dyn FnMut(usize) + Send),
+    ) -> Result<Vec<Picture>, DrawError> {
         let size = [shape.channels, shape.height, shape.width];
-        let purpose = Purpose::InitialNoise;
-        let noise = random::normal(request.seed, &samples, purpose, size, &self.device);
-        let conditioning = self.conditioning(&request.classes, request.w);
-        let conditioning = conditioning.with_hint(hints);
-        let drawn = self.sample(noise, &conditioning, request, &samples)?;
-        Ok(to_pictures(drawn, shape))
+        let lane = request.classes.len().div_ceil(current_num_threads());
+        let batch = request.batch.min(lane).max(1);
+        let batches = (0..).step_by(batch).zip(request.classes.chunks(batch));
+        let work = Mutex::new((0, progress));
+        let drawn = in_lanes(
+            batches.collect(),
+            |(start, classes)| -> Result<_, DrawError> {
+                let samples = request.first + start as u64..;
+                let samples: Vec<u64> = samples.take(classes.len()).collect();
+                let purpose = Purpose::InitialNoise;
+                let noise = random::normal(request.seed, &samples, purpose, size, &self.device);
+                let conditioning = Conditioning {
+                    hint: hints.map(|hints| hints.clone().narrow(0, start, classes.len())),
+                    ..self.conditioning(classes, request.w)
+                };
+                let drawn = self.walk(noise, &conditioning, request, &samples, &mut |step| {
+                    if let Ok(mut work) = work.lock() {
+                        work.0 += classes.len();
+                        let done = work.0 / step.total;
+                        (work.1)(done);
+                    }
+                })?;
+                Ok(to_pictures(drawn, shape))
+            },
+        );
+        let drawn: Result<Vec<_>, _> = drawn.into_iter().collect();
+        Ok(drawn?.concat())
     }
 
     /// The shape of the pictures drawn from condition images of this shape.

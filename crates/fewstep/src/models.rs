@@ -3,7 +3,7 @@
 use crate::failure::{Blame, Failure, Outcome};
 use burn::tensor::Device;
 use fewstep_diffusion::Role;
-use fewstep_formats::{Model, Pipeline};
+use fewstep_formats::{AdapterModel, Model, Pipeline};
 use std::path::{Path, PathBuf};
 
 /// Loads a model folder, a safetensors file, or, from a run folder, the model that suits the number of steps.
@@ -17,6 +17,23 @@ pub(crate) fn load(reference: &str, steps: Option<usize>, device: &Device) -> Ou
         return Model::load(path, device).blame_input();
     }
     choose(&models, steps, device)
+}
+
+/// The same with the adapter of another model folder, where one is given.
+pub(crate) fn load_adapted(
+    reference: &str,
+    adapter: Option<&Path>,
+    steps: Option<usize>,
+    device: &Device,
+) -> Outcome<Model> {
+    let model = load(reference, steps, device)?;
+    match adapter {
+        None => Ok(model),
+        Some(folder) => {
+            let adapter = AdapterModel::load(folder, device).blame_input()?;
+            model.with_adapter(adapter).blame_input()
+        }
+    }
 }
 
 /// Loads a latent diffusion model with all its parts, where the reference is the folder of one.

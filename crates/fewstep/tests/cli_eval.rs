@@ -186,7 +186,7 @@ fn a_model_of_fashion_is_measured_against_the_embedded_statistics() {
             number(&row, "network_calls"),
             number(&row, "reference_samples")
         ),
-        (4.0, 60_000.0)
+        (2.0, 60_000.0)
     );
 }
 

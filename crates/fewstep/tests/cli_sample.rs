@@ -162,7 +162,7 @@ fn every_sampler_draws_with_a_teacher() {
         ("heun", 14),
     ] {
         let words = [
-            "sample", "--model", "teacher", "--steps", "4", "--count", "1", "--json",
+            "sample", "--model", "teacher", "--steps", "4", "--w", "1", "--count", "1", "--json",
         ];
         let (out, _) = succeed(
             folder.path(),
@@ -179,6 +179,13 @@ fn every_sampler_draws_with_a_teacher() {
                 .is_some_and(|seconds| seconds > 0.0)
         );
     }
+    let unguided = ["sample", "--model", "teacher", "--steps", "4", "--json"];
+    let (out, _) = succeed(folder.path(), &unguided);
+    let summary: Value = serde_json::from_str(&out).expect("JSON");
+    assert_eq!(
+        (&summary["w"], &summary["network_calls"]),
+        (&0.0.into(), &4.into())
+    );
     let spaced = |spacing| {
         let words = ["--steps", "4", "--sampler", "ddim", "--spacing", spacing];
         draw(folder.path(), "teacher", &words)

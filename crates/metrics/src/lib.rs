@@ -24,6 +24,7 @@
 //! | precision and recall | [`precision_recall`] | Kynkäänniemi et al. 2019 |
 //! | peak signal-to-noise ratio of pairs | [`psnr`] | |
 //! | structural similarity of pairs | [`ssim`] | Wang et al. 2004 |
+//! | LPIPS of pairs | [`Lpips`] | Zhang et al. 2018 |
 //! | classifier (Inception) score | [`classifier_score`] | Salimans et al. 2016 |
 
 #![deny(missing_docs)]
@@ -47,7 +48,7 @@ pub use error::{MetricsError, Result};
 pub use features::{FeatureId, FeatureKind, FeatureNetwork, Features, Probabilities};
 pub use frechet::frechet_distance;
 pub use kid::kid;
-pub use networks::{CifarResNet, ClassifierNet, InceptionFid, SmallClassifier};
+pub use networks::{CifarResNet, ClassifierNet, InceptionFid, Lpips, SmallClassifier};
 pub use pictures::Pictures;
 pub use precision_recall::precision_recall;
 pub use reference::Reference;

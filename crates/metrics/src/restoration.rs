@@ -147,7 +147,7 @@ fn difference(a: u8, b: u8) -> f64 {
 }
 
 /// Values of a picture, where the two sets pair up.
-fn paired(restored: Pictures<'_>, truth: Pictures<'_>) -> Result<usize> {
+pub(crate) fn paired(restored: Pictures<'_>, truth: Pictures<'_>) -> Result<usize> {
     if restored.shape() != truth.shape() || restored.len() != truth.len() {
         return Err(MetricsError::NotPaired {
             restored: (restored.len(), restored.shape()),

@@ -1,13 +1,17 @@
 //! Distances between predictions, and their weights over noise levels.
 
-use burn::tensor::Tensor;
+use burn::tensor::{Device, Tensor};
+use fewstep_data::expand_home;
 use fewstep_diffusion::NoiseLevel;
+use fewstep_metrics::{Lpips, MetricsError};
 use serde::{Deserialize, Serialize};
+use std::path::PathBuf;
+use std::sync::Arc;
 
-/// How far two batches of pictures are apart: a mean over the values of each picture.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+/// How far two batches of pictures are apart. `P` is the perceptual network: where its weights are, in a recipe.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields)]
-pub enum Distance {
+pub enum Distance<P = Arc<Lpips>> {
     /// Squares.
     #[default]
     L2,
@@ -15,29 +19,53 @@ pub enum Distance {
     L1,
     /// √(d² + c²) − c of each value: squares below c, absolute values above; c = 1e-3 in latent consistency models.
     PseudoHuber(f64),
+    /// LPIPS of the pictures: of x̂ alone, as noise looks like nothing.
+    Lpips(P),
 }
+
+/// A distance as recipes name it.
+pub type DistanceConfig = Distance<PathBuf>;
 
 impl Distance {
     /// # Shapes
     /// - `a`, `b`: `[batch, channels, height, width]`
     /// - output: `[batch]`
-    pub(super) fn between(self, a: Tensor<4>, b: Tensor<4>) -> Tensor<1> {
-        let difference: Tensor<2> = (a - b).flatten(1, 3);
-        let values = match self {
-            Distance::L2 => difference.square(),
-            Distance::L1 => difference.abs(),
-            Distance::PseudoHuber(c) => (difference.square() + c * c).sqrt() - c,
-        };
-        values.mean_dim(1).squeeze_dim(1)
+    pub(super) fn between(&self, a: Tensor<4>, b: Tensor<4>) -> Tensor<1> {
+        let mean = |values: Tensor<4>| values.flatten::<2>(1, 3).mean_dim(1).squeeze_dim(1);
+        match self {
+            Distance::L2 => mean((a - b).square()),
+            Distance::L1 => mean((a - b).abs()),
+            Distance::PseudoHuber(c) => mean(((a - b).square() + c * c).sqrt() - *c),
+            Distance::Lpips(network) => network.between(a, b),
+        }
+    }
+}
+
+impl DistanceConfig {
+    /// The distance with its network, for pictures of this shape, `[channels, height, width]`.
+    ///
+    /// # Errors
+    /// When the network's file cannot be read, holds something else, or is not for such pictures.
+    pub fn load(&self, shape: [usize; 3], device: &Device) -> Result<Distance, MetricsError> {
+        Ok(match self {
+            Distance::L2 => Distance::L2,
+            Distance::L1 => Distance::L1,
+            Distance::PseudoHuber(c) => Distance::PseudoHuber(*c),
+            Distance::Lpips(weights) => {
+                let network = Lpips::load(&expand_home(weights), device)?;
+                network.check(shape)?;
+                Distance::Lpips(Arc::new(network))
+            }
+        })
     }
 
     /// Checks the range.
     ///
     /// # Errors
     /// When c is not above 0.
-    pub fn validate(self) -> Result<(), String> {
+    pub fn validate(&self) -> Result<(), String> {
         match self {
-            Distance::PseudoHuber(c) if c.is_nan() || c <= 0.0 => Err(format!(
+            Distance::PseudoHuber(c) if c.is_nan() || *c <= 0.0 => Err(format!(
                 "`pseudo-huber` is {c}, it must be above 0, such as 1e-3"
             )),
             _ => Ok(()),

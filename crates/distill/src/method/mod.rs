@@ -15,7 +15,7 @@ pub use boundary::Boundary;
 pub use codi::{Codi, Consistent, OdeModel, OdeNoise};
 pub use consistency::{Consistency, Solver};
 pub use denoising::Denoising;
-pub use distance::{Distance, ErrorWeight};
+pub use distance::{Distance, DistanceConfig, ErrorWeight};
 pub use guided::Guided;
 pub use pairs::{TimePairs, Times};
 pub use progressive::{Halving, Progressive};

@@ -4,8 +4,8 @@
 use super::RunConfig;
 use super::distill::{check_weights, default_w_embedding};
 use crate::method::{
-    Boundary, Consistent, Distance, ErrorWeight, OdeModel, OdeNoise, Solver, TimePairs, Times,
-    Weighting, Weights,
+    Boundary, Consistent, Distance, DistanceConfig, ErrorWeight, OdeModel, OdeNoise, Solver,
+    TimePairs, Times, Weighting, Weights,
 };
 use crate::optim::OptimConfig;
 use fewstep_data::{ConditionConfig, DataConfig};
@@ -98,7 +98,7 @@ pub struct NewAdapter {
 }
 
 /// Settings of conditional distillation; by default the paper's.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct CodiConfig {
     /// What must not change along a trajectory.
@@ -116,19 +116,19 @@ pub struct CodiConfig {
     /// One time for all samples of an update.
     pub shared_t: bool,
     /// Distance of the consistency term.
-    pub distance: Distance,
+    pub distance: DistanceConfig,
     /// Weight of the consistency term.
     pub consistency_weight: f64,
     /// Its weight over noise levels.
     pub error_weight: ErrorWeight,
     /// Distance of the guidance term.
-    pub guidance_distance: Distance,
+    pub guidance_distance: DistanceConfig,
     /// Weight of the guidance term.
     pub guidance_weight: f64,
 }
 
 /// Settings of consistency distillation; by default those of latent consistency models.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct ConsistencyConfig {
     /// How the teacher steps.
@@ -140,7 +140,7 @@ pub struct ConsistencyConfig {
     /// Which times are drawn.
     pub times: Times,
     /// Distance.
-    pub distance: Distance,
+    pub distance: DistanceConfig,
     /// Weight over noise levels.
     pub error_weight: ErrorWeight,
 }
@@ -190,6 +190,9 @@ impl CodiConfig {
         check_intervals(self.intervals)?;
         self.distance.validate()?;
         self.guidance_distance.validate()?;
+        if let (Consistent::Noise, Distance::Lpips(_)) = (self.consistency, &self.distance) {
+            return Err("`distance` is `lpips`, which compares pictures, and `consistency` is \"noise\": set `consistency = \"picture\"`, or give `lpips` as `guidance_distance`".into());
+        }
         let weights = [self.consistency_weight, self.guidance_weight];
         if weights.iter().any(|w| !w.is_finite() || *w < 0.0) || weights == [0.0, 0.0] {
             return Err(format!(
@@ -268,6 +271,7 @@ optim = { batch = 8, lr = 1e-4, ema = { decay = 0.999 } }
 [codi]
 ode_model = "base"
 distance = { pseudo-huber = 1e-3 }
+guidance_distance = { lpips = "alex.safetensors" }
 error_weight = { min-snr = 5.0 }
 "#;
 
@@ -302,10 +306,14 @@ error_weight = { min-snr = 5.0 }
             let recipe = parse::<AdaptRecipe>(text, name).expect("valid");
             assert_eq!(recipe.validate(), Ok(()), "{name}");
         }
-        let (name, text) = recipe!("guided-after.toml");
-        let recipe = parse::<DistillRecipe>(text, name).expect("valid");
-        assert_eq!(recipe.validate(), Ok(()));
-        assert!(recipe.condition.is_some());
+        for (conditional, (name, text)) in [
+            (true, recipe!("guided-after.toml")),
+            (false, recipe!("guided.toml")),
+        ] {
+            let recipe = parse::<DistillRecipe>(text, name).expect("valid");
+            assert_eq!(recipe.validate(), Ok(()));
+            assert_eq!(recipe.condition.is_some(), conditional, "{name}");
+        }
     }
 
     #[test]
@@ -317,6 +325,8 @@ error_weight = { min-snr = 5.0 }
         };
         assert!(wrong(|r| r.codi.intervals = 0).contains("intervals"));
         assert!(wrong(|r| r.codi.distance = Distance::PseudoHuber(0.0)).contains("pseudo-huber"));
+        let noise = wrong(|r| r.codi.distance = Distance::Lpips("alex.safetensors".into()));
+        assert!(noise.contains("consistency = \"picture\""), "{noise}");
         assert!(wrong(|r| r.w = Some(Weights::Range([2.0, 1.0]))).contains("`w`"));
         let both = wrong(|r| {
             r.codi.guidance_weight = 0.0;

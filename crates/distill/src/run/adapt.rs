@@ -2,8 +2,9 @@
 
 use super::RunError;
 use super::phase::{Method, Phase, with_w_input};
-use crate::method::{Codi, Consistency, Denoising, Objective, Weighting, Weights};
+use crate::method::{Codi, Consistency, Denoising, DistanceConfig, Objective, Weighting, Weights};
 use crate::recipe::{AdaptMethod, AdaptRecipe, CodiConfig, ConsistencyConfig, NewAdapter, Trained};
+use burn::module::Module;
 use fewstep_data::{ConditionConfig, Conditions};
 use fewstep_diffusion::{
     Denoiser, DiffusionModel, Guidance, Guided, Hint, Role, SamplerRecipe, StudentSampler, Task,
@@ -23,7 +24,7 @@ pub struct Adaptation {
     seed: u64,
 }
 
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 enum Settings {
     Codi(CodiConfig),
     Consistency(ConsistencyConfig),
@@ -33,8 +34,11 @@ enum Settings {
 /// The phase of a recipe.
 pub fn adapt_phases(recipe: &AdaptRecipe, conditions: Option<&Conditions>) -> Vec<Phase> {
     let (name, settings) = match recipe.method {
-        AdaptMethod::Codi => ("codi", Settings::Codi(recipe.codi)),
-        AdaptMethod::Consistency => ("consistency", Settings::Consistency(recipe.consistency)),
+        AdaptMethod::Codi => ("codi", Settings::Codi(recipe.codi.clone())),
+        AdaptMethod::Consistency => (
+            "consistency",
+            Settings::Consistency(recipe.consistency.clone()),
+        ),
         AdaptMethod::Denoising => {
             let label_dropout = recipe.label_dropout;
             ("conditioned", Settings::Denoising { label_dropout })
@@ -128,7 +132,10 @@ impl Adaptation {
         weighting: Weighting,
     ) -> Result<Box<dyn Objective>, RunError> {
         self.check_guidance(base)?;
-        Ok(match self.settings {
+        let device = teacher.network.devices().into_iter().next();
+        let device = device.unwrap_or_default();
+        let load = |distance: &DistanceConfig| distance.load(base.recipe.resolution, &device);
+        Ok(match &self.settings {
             Settings::Codi(config) => Box::new(Codi {
                 base: teacher,
                 pairs: config.pairs(),
@@ -136,10 +143,10 @@ impl Adaptation {
                 boundary: config.boundary,
                 ode_model: config.ode_model,
                 ode_noise: config.ode_noise,
-                distance: config.distance,
+                distance: load(&config.distance)?,
                 consistency: config.consistency_weight,
                 error_weight: config.error_weight,
-                guidance_distance: config.guidance_distance,
+                guidance_distance: load(&config.guidance_distance)?,
                 guidance: config.guidance_weight,
                 weights: self.weights,
             }),
@@ -154,14 +161,14 @@ impl Adaptation {
                     pairs: config.pairs(),
                     solver: config.solver,
                     boundary: config.boundary,
-                    distance: config.distance,
+                    distance: load(&config.distance)?,
                     error_weight: config.error_weight,
                     weights: self.weights,
                 })
             }
             Settings::Denoising { label_dropout } => Box::new(Denoising {
                 weighting,
-                label_dropout,
+                label_dropout: *label_dropout,
                 weights: match base.recipe.guidance {
                     Guidance::Input { w_min, w_max, .. } => Some(Weights::Range([w_min, w_max])),
                     _ => None,

@@ -2,6 +2,7 @@
 
 use crate::optim::NotFinite;
 use fewstep_formats::FormatError;
+use fewstep_metrics::MetricsError;
 use std::path::PathBuf;
 
 /// A run that cannot go on. Whatever was saved before is untouched.
@@ -28,6 +29,9 @@ pub enum RunError {
         /// Why.
         source: std::io::Error,
     },
+    /// A network that measures distances cannot be used.
+    #[error(transparent)]
+    Distance(#[from] MetricsError),
     /// A run folder that does not fit what was asked.
     #[error("{0}")]
     Folder(String),

@@ -3,12 +3,11 @@
 use crate::arguments::{self, GuidanceArgs, SamplerArgs, positive};
 use crate::failure::{Blame, Failure, Outcome};
 use crate::report::plural;
-use crate::{models, output};
+use crate::{models, output, progress};
 use burn::tensor::{Device, Tensor, TensorData};
 use fewstep::{Generator, Request};
 use fewstep_data::picture::{self, Picture, to_f32};
 use fewstep_diffusion::Task;
-use fewstep_formats::AdapterModel;
 use serde_json::json;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
@@ -41,6 +40,9 @@ pub(crate) struct ConditionalArgs {
     /// All randomness.
     #[arg(long, default_value_t = 0)]
     seed: u64,
+    /// Pictures per network call.
+    #[arg(long, default_value = "16", value_parser = positive)]
+    batch: usize,
     /// The PNG file to write: a row for each condition image, which comes first in it.
     #[arg(long, value_name = "FILE")]
     out: PathBuf,
@@ -98,13 +100,13 @@ impl ConditionalArgs {
             None => None,
         };
         let mut request = Request {
-            classes: vec![class; self.count],
+            classes: vec![class],
             first: 0,
             seed: self.seed,
             steps: self.steps.unwrap_or_else(|| generator.default_steps()),
             sampler: self.sampler.choose(&generator)?,
             w: self.guidance.w(),
-            batch: self.count,
+            batch: self.batch,
         };
         for warning in generator.check(&request)? {
             eprintln!("warning: {warning}");
@@ -120,13 +122,22 @@ impl ConditionalArgs {
         output::prepare(&self.out)?;
         let started = Instant::now();
         let mut cells = vec![];
-        for source in &sources {
-            cells.push(source.shown.clone());
-            let hint = source.batch(self.count, &device);
-            let drawn = generator.draw_from(hint, &request)?;
-            cells.extend(drawn.into_iter().map(|picture| source.keep_known(picture)));
-            request.first += self.count as u64;
+        let bar = progress::bar("drawing", (sources.len() * self.count) as u64, "pictures");
+        for group in sources.chunk_by(|a, b| a.shape == b.shape) {
+            let hints = group.iter().map(|source| source.batch(self.count, &device));
+            let hints = Tensor::cat(hints.collect(), 0);
+            request.classes = vec![class; group.len() * self.count];
+            let done_before = request.first;
+            let drawn = generator.draw_from(&hints, &request, &mut |done| {
+                bar.set_position(done_before + done as u64)
+            })?;
+            for (source, drawn) in group.iter().zip(drawn.chunks(self.count)) {
+                cells.push(source.shown.clone());
+                cells.extend(drawn.iter().map(|picture| source.keep_known(picture)));
+            }
+            request.first += request.classes.len() as u64;
         }
+        bar.finish_and_clear();
         let seconds = started.elapsed().as_secs_f64() / (sources.len() * self.count) as f64;
         output::write_picture(&self.out, &picture::grid(&cells, 1 + self.count, 1))?;
         self.report(&generator, &request, sources.len(), seconds);
@@ -135,11 +146,8 @@ impl ConditionalArgs {
 
     /// The model, with the adapter that was asked for, made for this task.
     fn generator(&self, task: Task, device: &Device) -> Outcome<Generator> {
-        let mut model = models::load(&self.model, self.steps, device)?;
-        if let Some(folder) = &self.adapter {
-            let adapter = AdapterModel::load(folder, device).blame_input()?;
-            model = model.with_adapter(adapter).blame_input()?;
-        }
+        let adapter = self.adapter.as_deref();
+        let model = models::load_adapted(&self.model, adapter, self.steps, device)?;
         match model.recipe.hint.map(|hint| hint.task) {
             Some(known) if known == task => Ok(Generator::new(model, device)?),
             Some(known) => Err(Failure::input(format!(
@@ -154,7 +162,7 @@ impl ConditionalArgs {
     }
 
     fn report(&self, generator: &Generator, request: &Request, images: usize, seconds: f64) {
-        let calls = generator.network_calls(request.sampler, request.steps);
+        let calls = generator.network_calls(request.sampler, request.steps, request.w);
         let summary = json!({
             "model": self.model,
             "images": images,
@@ -191,16 +199,21 @@ impl Source {
     }
 
     /// The result with what was known put back.
-    fn keep_known(&self, drawn: Picture) -> Picture {
-        let Some((known, hole)) = &self.keep else {
-            return drawn;
-        };
-        let drawn_values = values(&drawn);
-        let holes = hole.iter().cycle();
-        let pixels = drawn_values.iter().zip(known).zip(holes);
-        let kept: Vec<f32> = pixels
-            .map(|((drawn, known), hole)| drawn * hole + known * (1.0 - hole))
-            .collect();
-        Picture::from_f32(drawn.shape, &kept)
+    fn keep_known(&self, drawn: &Picture) -> Picture {
+        match &self.keep {
+            Some((known, hole)) => put_back(drawn, known, hole),
+            None => drawn.clone(),
+        }
     }
+}
+
+/// A drawn picture with what was known around a hole (1 where it is, 0 elsewhere) put back.
+pub(super) fn put_back(drawn: &Picture, known: &[f32], hole: &[f32]) -> Picture {
+    let drawn_values = values(drawn);
+    let holes = hole.iter().cycle();
+    let pixels = drawn_values.iter().zip(known).zip(holes);
+    let kept: Vec<f32> = pixels
+        .map(|((drawn, known), hole)| drawn * hole + known * (1.0 - hole))
+        .collect();
+    Picture::from_f32(drawn.shape, &kept)
 }

@@ -219,7 +219,7 @@ impl Job {
         let w = arguments::effective_w(recipe, request.w);
         let calls = generator
             .generator()
-            .network_calls(request.sampler, request.steps);
+            .network_calls(request.sampler, request.steps, request.w);
         let place = self.pictures.place();
         if self.json {
             let summary = serde_json::json!({

@@ -3,6 +3,7 @@
 mod draw;
 mod features;
 mod figures;
+mod pairs;
 mod real;
 mod results;
 mod table;
@@ -11,11 +12,14 @@ use crate::arguments::{self, GuidanceListArgs, SamplerArgs, positive};
 use crate::failure::{Failure, Outcome};
 use crate::{models, output};
 use burn::tensor::Device;
-use draw::Subject;
+use draw::{Given, Subject};
 use features::FeatureArgs;
 use fewstep::Generator;
+use fewstep_data::ImageShape;
+use fewstep_diffusion::SamplerRecipe;
 use fewstep_metrics::FeatureNetwork;
-use real::RealArgs;
+use pairs::PairArgs;
+use real::{Real, RealArgs};
 use results::{Comparison, Row};
 use serde::Serialize;
 use std::path::{Path, PathBuf};
@@ -28,7 +32,12 @@ use std::rc::Rc;
 /// the embedded classifier of Fashion-MNIST the figures compare models with each other; only with the Inception
 /// network (--features inception --weights FILE) are they the FID of the literature.
 ///
+/// A model that draws from condition images is given those of held-out pictures (--data), and its pictures are compared
+/// with the true ones too: PSNR, SSIM and, with --lpips FILE, LPIPS.
+///
 /// Example: fewstep eval --model builtin:fashion-mnist-teacher --steps 8,16 --w 0,1 --count 1000
+///
+/// Example: fewstep eval --model runs/codi --data fashion-mnist:~/data/fashion-mnist --steps 1,2,4 --count 2000
 #[derive(clap::Args)]
 #[command(group = clap::ArgGroup::new("subject").required(true).args(["model", "pictures"]))]
 pub(crate) struct Args {
@@ -55,6 +64,8 @@ pub(crate) struct Args {
     real: RealArgs,
     #[command(flatten)]
     features: FeatureArgs,
+    #[command(flatten)]
+    pairs: PairArgs,
     /// Pictures per network call.
     #[arg(long, default_value = "64", value_parser = positive)]
     batch: usize,
@@ -67,7 +78,7 @@ pub(crate) struct Args {
 }
 
 pub(crate) fn run(args: Args) -> Outcome {
-    if let Some(file) = &args.out {
+    for file in [&args.out, &args.pairs.grid].into_iter().flatten() {
         output::prepare(file)?;
     }
     let device = Device::flex();
@@ -83,27 +94,54 @@ impl Args {
         let subjects = self.subjects(reference, device)?;
         let shape = subjects[0].generator.shape();
         let network = self.features.load(Some(shape), device)?;
-        let classes = &subjects[0].generator.model().recipe.classes;
-        let real = self.real.for_model(shape, classes, &*network, self.count)?;
+        let recipe = &subjects[0].generator.model().recipe;
+        let (real, given) = self.given(reference, recipe, shape, &*network)?;
         self.warn_of_few(&*network);
-        let mut rows: Vec<Row> = vec![];
+        let (mut rows, mut shown) = (vec![], vec![]);
         for subject in &subjects {
             for &seed in &self.seeds {
-                let turns = draw::turns(&real.class_counts, classes.len(), self.count);
-                let drawn = subject.features(&turns, seed, self.batch, &*network)?;
+                let mut drawn = subject.draw(&given, seed, self.batch, &*network)?;
+                if seed == self.seeds[0] {
+                    shown.push(std::mem::take(&mut drawn.shown));
+                }
                 let figures = figures::compare(&drawn.features, &real, seed)?;
-                rows.push(Row::new(
-                    subject,
-                    &drawn,
-                    figures,
-                    seed,
-                    &real,
-                    network.id(),
-                ));
+                let id = network.id();
+                rows.push(Row::new(subject, drawn, figures, seed, &real, id)?);
                 self.save(&rows)?;
             }
         }
-        self.print(&rows, || table::of_model(&rows, &real, network.id()))
+        if let (Given::Pairs(pairs), Some(file)) = (&given, &self.pairs.grid) {
+            output::write_picture(file, &pairs.grid(&shown))?;
+        }
+        self.print(&rows, || {
+            table::of_model(&rows, &given, &real, network.id())
+        })
+    }
+
+    /// What the model draws from, and what its pictures are measured against.
+    fn given(
+        &self,
+        reference: &str,
+        recipe: &SamplerRecipe,
+        shape: ImageShape,
+        network: &dyn FeatureNetwork,
+    ) -> Outcome<(Real, Given)> {
+        let Some(hint) = recipe.hint else {
+            self.pairs.refuse_all()?;
+            let classes = &recipe.classes;
+            let real = self.real.for_model(shape, classes, network, self.count)?;
+            let turns = draw::turns(&real.class_counts, classes.len(), self.count);
+            return Ok((real, Given::Classes(turns)));
+        };
+        let (dataset, data, real) = self.real.for_pairs(shape, network, self.count)?;
+        let pairs = self.pairs.open(
+            reference,
+            (recipe, hint),
+            (&dataset, &data),
+            self.count,
+            &Device::flex(),
+        )?;
+        Ok((real, Given::Pairs(Box::new(pairs))))
     }
 
     /// Every number of steps with every w; refuses before anything is drawn.
@@ -114,7 +152,9 @@ impl Args {
         };
         let mut subjects = vec![];
         for steps in steps {
-            let generator = Generator::new(models::load(reference, steps, device)?, device)?;
+            let adapter = self.pairs.adapter.as_deref();
+            let model = models::load_adapted(reference, adapter, steps, device)?;
+            let generator = Generator::new(model, device)?;
             let generator = Rc::new(generator);
             for w in self.guidance.list() {
                 let subject = Subject {
@@ -142,7 +182,7 @@ impl Args {
         let results = [result];
         self.save(&results)?;
         self.print(&results, || {
-            table::of_pictures(&results[0], &real, network.id())
+            Ok(table::of_pictures(&results[0], &real, network.id()))
         })
     }
 
@@ -165,10 +205,10 @@ impl Args {
         }
     }
 
-    fn print(&self, rows: &impl Serialize, table: impl FnOnce() -> String) -> Outcome {
+    fn print(&self, rows: &impl Serialize, table: impl FnOnce() -> Outcome<String>) -> Outcome {
         match self.json {
             true => println!("{:#}", serde_json::json!(rows)),
-            false => println!("{}", table()),
+            false => println!("{}", table()?),
         }
         Ok(())
     }

@@ -222,7 +222,7 @@ impl Samples {
             w: None,
             batch: examples.len(),
         };
-        let drawn = generator.draw_from(tensor, &request)?;
+        let drawn = generator.draw_from(&tensor, &request, &mut |_| {})?;
         let shown = ImageShape {
             // A hole is one channel more than can be shown.
             channels: if channels < 3 { 1 } else { 3 },

@@ -139,7 +139,7 @@ impl Args {
                 .iter()
                 .map(|&c| recipe.classes[c as usize].clone())
                 .collect(),
-            network_calls: generator.network_calls(request.sampler, request.steps),
+            network_calls: generator.network_calls(request.sampler, request.steps, request.w),
             seconds_per_image: seconds,
             out: self.job.pictures.place(),
         };

@@ -38,7 +38,8 @@ pub(crate) fn run(
     Ok(all)
 }
 
-fn to_tensor(pictures: &Pictures, device: &Device) -> Tensor<4> {
+/// Values in [0, 1], `[count, channels, height, width]`.
+pub(crate) fn to_tensor(pictures: &Pictures, device: &Device) -> Tensor<4> {
     let [channels, height, width] = pictures.shape();
     let values: Vec<f32> = pictures
         .pixels

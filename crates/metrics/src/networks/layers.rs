@@ -21,22 +21,23 @@ impl Kernel {
         }
     }
 
+    /// The same in both directions.
+    pub(crate) const fn square(size: usize, stride: usize, padding: usize) -> Self {
+        Self {
+            size: [size, size],
+            stride,
+            padding: [padding, padding],
+        }
+    }
+
     /// 3x3 without padding.
     pub(crate) const fn valid(stride: usize) -> Self {
-        Self {
-            size: [3, 3],
-            stride,
-            padding: [0, 0],
-        }
+        Self::square(3, stride, 0)
     }
 
     /// 3x3 with padding 1.
     pub(crate) const fn padded(stride: usize) -> Self {
-        Self {
-            size: [3, 3],
-            stride,
-            padding: [1, 1],
-        }
+        Self::square(3, stride, 1)
     }
 }
 
@@ -58,6 +59,15 @@ pub(crate) struct Conv {
 }
 
 impl Conv {
+    /// A convolution of weight `[out, in, height, width]` and bias `[out]`.
+    pub(crate) fn plain(weight: Tensor<4>, bias: Tensor<1>, kernel: Kernel) -> Self {
+        Self {
+            weight,
+            bias,
+            kernel,
+        }
+    }
+
     /// Reads the weight `[out, in, height, width]` and folds the normalisation behind it into it:
     /// one multiplication per weight now saves one per activation later.
     pub(crate) fn folded(

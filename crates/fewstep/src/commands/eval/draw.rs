@@ -1,12 +1,14 @@
 //! The pictures that are measured.
 
 use super::figures::blame;
+use super::pairs::{PairValues, Pairs};
 use super::real::features_of_pixels;
 use crate::arguments::both_conventions;
 use crate::failure::Outcome;
 use crate::progress;
 use crate::report::plural;
 use fewstep::{Generator, Request, Sampler};
+use fewstep_data::picture::Picture;
 use fewstep_diffusion::Warning;
 use fewstep_metrics::{FeatureNetwork, Features};
 use std::rc::Rc;
@@ -24,10 +26,35 @@ pub(super) struct Subject {
     pub(super) w: Option<f64>,
 }
 
+/// What a model draws from.
+pub(super) enum Given {
+    /// The class of each picture.
+    Classes(Vec<Option<u32>>),
+    /// Condition images.
+    Pairs(Box<Pairs>),
+}
+
+/// Pictures that are kept to be shown.
+const SHOWN: usize = 12;
+
 /// What the network saw in the pictures.
 pub(super) struct Drawn {
+    /// The first few.
+    pub(super) shown: Vec<Picture>,
     pub(super) features: Features,
+    /// How near they are to the true ones, where there are any.
+    pub(super) values: Option<PairValues>,
     pub(super) seconds_per_image: f64,
+}
+
+impl Given {
+    /// What kinds of pictures are asked for.
+    fn classes(&self) -> &[Option<u32>] {
+        match self {
+            Given::Classes(classes) => classes,
+            Given::Pairs(pairs) => pairs.classes(),
+        }
+    }
 }
 
 impl Subject {
@@ -39,38 +66,60 @@ impl Subject {
         })?)
     }
 
-    /// Draws a picture of each class of the list and looks at it.
-    pub(super) fn features(
+    /// Draws all pictures, looks at them and compares them with the true ones.
+    pub(super) fn draw(
         &self,
-        classes: &[Option<u32>],
+        given: &Given,
         seed: u64,
         batch: usize,
         network: &dyn FeatureNetwork,
     ) -> Outcome<Drawn> {
+        let classes = given.classes();
         let bar = progress::bar(&self.title(), classes.len() as u64, "pictures");
         let mut features = Features::empty(network.dim());
-        let mut seconds = 0.0;
+        let mut values = matches!(given, Given::Pairs(_)).then(PairValues::default);
+        let (mut seconds, mut shown) = (0.0, vec![]);
         for (part, classes) in classes.chunks(CHUNK).enumerate() {
             let first = part * CHUNK;
+            let indices = first..first + classes.len();
             let request = Request {
                 first: first as u64,
                 ..self.request(classes.to_vec(), seed, batch)
             };
+            let hints = match given {
+                Given::Classes(_) => None,
+                Given::Pairs(pairs) => Some(pairs.hints(indices.clone())),
+            };
+            let progress = &mut |done| bar.set_position((first + done) as u64);
             let started = Instant::now();
-            let pictures = self.generator.draw(&request, &mut |done| {
-                bar.set_position((first + done) as u64)
-            })?;
+            let mut pictures = match &hints {
+                None => self.generator.draw(&request, progress)?,
+                Some(hints) => self.generator.draw_from(hints, &request, progress)?,
+            };
             seconds += started.elapsed().as_secs_f64();
+            if let Given::Pairs(pairs) = given {
+                let drawn = indices.clone().zip(pictures);
+                pictures = drawn
+                    .map(|(index, drawn)| pairs.finish(index, drawn))
+                    .collect();
+            }
+            let more = SHOWN - shown.len();
+            shown.extend(pictures.iter().take(more).cloned());
             let pixels: Vec<u8> = pictures
                 .into_iter()
                 .flat_map(|picture| picture.pixels)
                 .collect();
             let seen = features_of_pixels(&pixels, self.generator.shape(), network)?;
             features.append(seen).map_err(blame)?;
+            if let (Given::Pairs(pairs), Some(values)) = (given, &mut values) {
+                values.append(pairs.compare(indices, &pixels)?);
+            }
         }
         bar.finish_and_clear();
         Ok(Drawn {
+            shown,
             features,
+            values,
             seconds_per_image: seconds / classes.len().max(1) as f64,
         })
     }

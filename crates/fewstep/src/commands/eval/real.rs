@@ -37,9 +37,9 @@ pub(super) struct RealArgs {
     /// Real pictures: a folder of images, or KIND:PATH with fashion-mnist, mnist, idx, cifar10, folder or parquet.
     #[arg(long, value_name = "DATA")]
     data: Option<String>,
-    /// Which part of the data.
-    #[arg(long, value_parser = named(&SPLITS), default_value = "train")]
-    split: Split,
+    /// Which part of the data [default: train; test for models that draw from condition images].
+    #[arg(long, value_parser = named(&SPLITS))]
+    split: Option<Split>,
     /// Side in pixels to which pictures in files are resized; by default that of the model, or their own.
     #[arg(long)]
     size: Option<usize>,
@@ -81,6 +81,30 @@ impl RealArgs {
         self.load((shape.channels, self.size.or(side)), network, keep)
     }
 
+    /// The pictures that a conditional model is to restore, how they were read, and what the restored ones are
+    /// measured against: these pictures, all of them.
+    pub(super) fn for_pairs(
+        &self,
+        shape: ImageShape,
+        network: &dyn FeatureNetwork,
+        keep: usize,
+    ) -> Outcome<(Dataset, DataConfig, Real)> {
+        let Some(spec) = &self.data else {
+            return Err(Failure::input(
+                "this model draws from condition images, which are made of real pictures: give them with --data KIND:PATH",
+            ));
+        };
+        let side = (shape.height == shape.width).then_some(shape.height);
+        let config = DataConfig {
+            split: self.split.unwrap_or(Split::Test),
+            ..data_config(spec, shape.channels, self.size.or(side))?
+        };
+        let dataset = builtin::load_data(&config)?;
+        let cache = Cache::new(!self.no_cache);
+        let real = Real::from_dataset(&dataset, network, keep, &cache)?;
+        Ok((dataset, config, real))
+    }
+
     /// Reads a folder of pictures, and what they are measured against: both with these channels and this side,
     /// unless the user gives another.
     pub(super) fn for_folder(
@@ -105,7 +129,7 @@ impl RealArgs {
         match (&self.data, &self.reference) {
             (Some(spec), _) => {
                 let dataset = builtin::load_data(&DataConfig {
-                    split: self.split,
+                    split: self.split.unwrap_or(Split::Train),
                     ..data_config(spec, channels, side)?
                 })?;
                 let cache = Cache::new(!self.no_cache);

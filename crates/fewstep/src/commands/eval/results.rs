@@ -2,7 +2,9 @@
 
 use super::draw::{Drawn, Subject};
 use super::figures::Figures;
+use super::pairs::{PairFigures, PairValues};
 use super::real::Real;
+use crate::failure::Outcome;
 use fewstep_diffusion::Role;
 use fewstep_metrics::FeatureId;
 use serde::Serialize;
@@ -18,6 +20,11 @@ pub(super) struct Row {
     pub(super) w: Option<f64>,
     #[serde(flatten)]
     pub(super) figures: Figures,
+    /// Of models that draw from condition images.
+    #[serde(flatten, skip_serializing_if = "Option::is_none")]
+    pub(super) pairs: Option<PairFigures>,
+    #[serde(skip)]
+    pub(super) values: Option<PairValues>,
     pub(super) network_calls: usize,
     pub(super) seconds_per_image: f64,
     pub(super) samples: usize,
@@ -42,14 +49,14 @@ pub(super) struct Comparison {
 impl Row {
     pub(super) fn new(
         subject: &Subject,
-        drawn: &Drawn,
+        drawn: Drawn,
         figures: Figures,
         seed: u64,
         real: &Real,
         features: &FeatureId,
-    ) -> Self {
+    ) -> Outcome<Self> {
         let (generator, model) = (&subject.generator, subject.generator.model());
-        Self {
+        Ok(Self {
             model: match model.recipe.role {
                 Role::Teacher => "teacher",
                 Role::Student { .. } => "student",
@@ -59,14 +66,19 @@ impl Row {
             steps: subject.steps,
             w: subject.w,
             figures,
-            network_calls: generator.network_calls(subject.sampler, subject.steps),
+            pairs: match &drawn.values {
+                Some(values) => Some(PairValues::figures(&[values])?),
+                None => None,
+            },
+            values: drawn.values,
+            network_calls: generator.network_calls(subject.sampler, subject.steps, subject.w),
             seconds_per_image: drawn.seconds_per_image,
             samples: drawn.features.count(),
             seed,
             features: features.to_string(),
             reference: real.source.clone(),
             reference_samples: real.statistics.count,
-        }
+        })
     }
 }
 

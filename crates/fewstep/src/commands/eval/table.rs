@@ -1,19 +1,32 @@
 //! Results as people read them.
 
+use super::draw::Given;
 use super::figures::Figures;
+use super::pairs::PairValues;
 use super::real::Real;
 use super::results::{Comparison, Row};
 use crate::arguments::tidy;
-use fewstep_metrics::FeatureId;
+use crate::failure::Outcome;
+use fewstep_metrics::{FeatureId, MeanInterval};
 
 /// A table of the rows of a model, with the mean and deviation over the seeds of each setting.
-pub(super) fn of_model(rows: &[Row], real: &Real, features: &FeatureId) -> String {
+pub(super) fn of_model(
+    rows: &[Row],
+    given: &Given,
+    real: &Real,
+    features: &FeatureId,
+) -> Outcome<String> {
     let mut lines = vec![
         ["sampler", "steps", "w", "guidance scale"]
             .map(String::from)
             .to_vec(),
     ];
-    lines[0].extend(figure_names(features));
+    lines[0].extend(match given {
+        Given::Classes(_) => figure_names(features),
+        Given::Pairs(_) => [features.fid_label(), "LPIPS", "PSNR", "SSIM"]
+            .map(String::from)
+            .to_vec(),
+    });
     lines[0].extend(["network calls", "s/picture"].map(String::from));
     for group in rows.chunk_by(|a, b| a.setting() == b.setting()) {
         let first = &group[0];
@@ -24,9 +37,12 @@ pub(super) fn of_model(rows: &[Row], real: &Real, features: &FeatureId) -> Strin
             or_dash(first.w),
             or_dash(first.w.map(|w| tidy(1.0 + w))),
         ];
-        line.extend(figure_cells(
-            &group.iter().map(|row| row.figures).collect::<Vec<_>>(),
-        ));
+        let figures: Vec<Figures> = group.iter().map(|row| row.figures).collect();
+        let values: Vec<&PairValues> = group.iter().flat_map(|row| &row.values).collect();
+        line.extend(match values.is_empty() {
+            true => figure_cells(&figures),
+            false => pair_cells(&figures, &values)?,
+        });
         let seconds: Vec<f64> = group.iter().map(|row| row.seconds_per_image).collect();
         line.extend([
             first.network_calls.to_string(),
@@ -35,11 +51,16 @@ pub(super) fn of_model(rows: &[Row], real: &Real, features: &FeatureId) -> Strin
         lines.push(line);
     }
     let samples = rows.first().map_or(0, |row| row.samples);
-    format!(
-        "{}\n\n{}",
-        align(&lines),
-        definition(samples, real, features)
-    )
+    let definition = match given {
+        Given::Classes(_) => definition(samples, real, features),
+        Given::Pairs(pairs) => format!(
+            "{samples} pictures against {} real ones ({}), {}; features of {features}",
+            real.statistics.count,
+            real.source,
+            pairs.definition()
+        ),
+    };
+    Ok(format!("{}\n\n{definition}", align(&lines)))
 }
 
 /// A table of one comparison of folders.
@@ -70,19 +91,36 @@ fn figure_names(features: &FeatureId) -> Vec<String> {
         .to_vec()
 }
 
-fn figure_cells(figures: &[Figures]) -> Vec<String> {
-    let cell = |figure: fn(&Figures) -> Option<f64>, digits: usize| {
-        let values: Vec<f64> = figures.iter().filter_map(figure).collect();
-        match values.len() {
-            0 => "-".to_string(),
-            1 => format!("{:.digits$}", values[0]),
-            _ => format!(
-                "{:.digits$} ± {:.digits$}",
-                mean(&values),
-                deviation(&values)
-            ),
-        }
+/// The mean and deviation of a figure over seeds.
+fn cell(figures: &[Figures], figure: fn(&Figures) -> Option<f64>, digits: usize) -> String {
+    let values: Vec<f64> = figures.iter().filter_map(figure).collect();
+    match values.len() {
+        0 => "-".to_string(),
+        1 => format!("{:.digits$}", values[0]),
+        _ => format!(
+            "{:.digits$} ± {:.digits$}",
+            mean(&values),
+            deviation(&values)
+        ),
+    }
+}
+
+fn pair_cells(figures: &[Figures], values: &[&PairValues]) -> Outcome<Vec<String>> {
+    let pairs = PairValues::figures(values)?;
+    let interval = |value: MeanInterval, digits: usize| {
+        format!("{:.digits$} ± {:.digits$}", value.mean, value.half_width)
     };
+    let lpips = pairs.lpips.map(|lpips| interval(lpips, 4));
+    Ok(vec![
+        cell(figures, |f| Some(f.fid), 3),
+        lpips.unwrap_or("-".into()),
+        interval(pairs.psnr, 2),
+        interval(pairs.ssim, 4),
+    ])
+}
+
+fn figure_cells(figures: &[Figures]) -> Vec<String> {
+    let cell = |figure, digits| cell(figures, figure, digits);
     vec![
         cell(|f| Some(f.fid), 3),
         cell(|f| f.kid, 5),

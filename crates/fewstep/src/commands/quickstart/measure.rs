@@ -84,7 +84,8 @@ impl Subject {
 
     /// Network calls for one picture.
     fn network_calls(&self) -> usize {
-        self.generator.network_calls(self.sampler, self.steps)
+        self.generator
+            .network_calls(self.sampler, self.steps, Some(self.w))
     }
 
     /// A picture of each class of the list, and the seconds that each took. `progress` hears how many are done.

@@ -145,7 +145,9 @@ impl Road {
     /// What one result costs.
     pub(super) fn cost(&self) -> String {
         let calls = |stage: &Stage| {
-            let calls = stage.generator.network_calls(self.sampler, stage.steps);
+            let calls = stage
+                .generator
+                .network_calls(self.sampler, stage.steps, None);
             plural(calls, "network call")
         };
         let (encode, decode) = (calls(&self.encoder), calls(&self.decoder));

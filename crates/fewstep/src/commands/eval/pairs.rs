@@ -1,0 +1,299 @@
+//! Pairs of a condition image and the picture that it was made from: what conditional models are measured on.
+
+use super::figures::blame;
+use crate::commands::conditional::put_back;
+use crate::failure::{Blame, Failure, Outcome};
+use burn::tensor::{Device, Tensor, TensorData};
+use fewstep_data::picture::{self, Picture, to_f32};
+use fewstep_data::{ConditionConfig, Conditions, DataConfig, Dataset, ImageShape, Pick};
+use fewstep_diffusion::{Hint, SamplerRecipe, Task};
+use fewstep_distill::run::hint;
+use fewstep_metrics::{Lpips, MeanInterval, Pictures, psnr, ssim};
+use serde::{Deserialize, Serialize};
+use std::ops::Range;
+use std::path::{Path, PathBuf};
+
+/// Seed of what is random in conditions: every row sees the same holes and the same noise.
+const CONDITION_SEED: u64 = 0;
+
+/// How models that draw from condition images are measured.
+#[derive(clap::Args)]
+pub(super) struct PairArgs {
+    /// Measure with the adapter of another model folder, one that was trained on the same base.
+    #[arg(long, value_name = "FOLDER", conflicts_with = "pictures")]
+    pub(super) adapter: Option<PathBuf>,
+    /// How condition images are made of the pictures, as in a recipe: '{ kind = "bicubic", factor = 4 }'. By default as
+    /// the model's run made them.
+    #[arg(long, value_name = "TOML", conflicts_with = "pictures")]
+    condition: Option<String>,
+    /// Weights of LPIPS, a safetensors file with trunk (AlexNet or VGG16) and linear layers: measures it too.
+    #[arg(long, value_name = "FILE", conflicts_with = "pictures")]
+    lpips: Option<PathBuf>,
+    /// Write the first few pictures to this PNG file, a row each: the condition, the model's in the order of the table,
+    /// the true one.
+    #[arg(long, value_name = "FILE", conflicts_with = "pictures")]
+    pub(super) grid: Option<PathBuf>,
+}
+
+/// Pictures, and how condition images are made of them.
+pub(super) struct Pairs {
+    truths: Dataset,
+    /// Where each of the pictures is among those that the conditions were opened for.
+    places: Vec<usize>,
+    /// The class that each picture is drawn as.
+    classes: Vec<Option<u32>>,
+    conditions: Conditions,
+    task: Task,
+    lpips: Option<Lpips>,
+    device: Device,
+}
+
+/// The part of a recipe that matters here.
+#[derive(Deserialize)]
+struct Recipe {
+    condition: Option<ConditionConfig>,
+}
+
+/// How near each picture is to the true one.
+#[derive(Clone, Debug, Default)]
+pub(super) struct PairValues {
+    psnr: Vec<f64>,
+    ssim: Vec<f64>,
+    lpips: Vec<f64>,
+}
+
+/// Means over pictures.
+#[derive(Clone, Copy, Debug, Serialize)]
+pub(super) struct PairFigures {
+    pub(super) psnr: MeanInterval,
+    pub(super) ssim: MeanInterval,
+    /// Where its weights were given.
+    pub(super) lpips: Option<MeanInterval>,
+}
+
+impl PairArgs {
+    /// Refuses what a model without condition images has no use for.
+    pub(super) fn refuse_all(&self) -> Outcome {
+        let given = [
+            (self.condition.is_some(), "--condition"),
+            (self.lpips.is_some(), "--lpips"),
+            (self.grid.is_some(), "--grid"),
+        ];
+        match given.iter().find(|(given, _)| *given) {
+            None => Ok(()),
+            Some((_, flag)) => Err(Failure::input(format!(
+                "{flag} is for models that draw from condition images, and this one takes none: give an adapter for it with --adapter"
+            ))),
+        }
+    }
+
+    /// `count` pictures of a dataset, spread evenly, with conditions for a model.
+    pub(super) fn open(
+        &self,
+        model: &str,
+        (recipe, known): (&SamplerRecipe, Hint),
+        (dataset, data): (&Dataset, &DataConfig),
+        count: usize,
+        device: &Device,
+    ) -> Outcome<Pairs> {
+        let config = self.condition(model)?;
+        let conditions = Conditions::open(&config, dataset, data).blame_input()?;
+        if hint(&conditions) != known {
+            return Err(Failure::input(format!(
+                "the model draws from condition images of {:?} (channels, height, width), as `fewstep {}` gives them, and these are {:?} for `fewstep {}`: give --condition as in its recipe",
+                known.shape,
+                known.task.verb(),
+                conditions.shape(),
+                hint(&conditions).task.verb()
+            )));
+        }
+        let count = count.min(dataset.len());
+        let places: Vec<usize> = (0..count).map(|k| k * dataset.len() / count).collect();
+        let labelled = !recipe.classes.is_empty() && recipe.classes.len() == dataset.classes.len();
+        let class = |&place: &usize| dataset.label(place).filter(|_| labelled);
+        Ok(Pairs {
+            classes: places.iter().map(class).collect(),
+            truths: dataset.select(places.iter().copied()),
+            places,
+            conditions,
+            task: known.task,
+            lpips: self.network(recipe.resolution, device)?,
+            device: device.clone(),
+        })
+    }
+
+    /// LPIPS for pictures of this shape, where its weights are given.
+    fn network(&self, shape: [usize; 3], device: &Device) -> Outcome<Option<Lpips>> {
+        let Some(file) = &self.lpips else {
+            return Ok(None);
+        };
+        let lpips = Lpips::load(file, device).blame_input()?;
+        lpips.check(shape).blame_input()?;
+        Ok(Some(lpips))
+    }
+
+    /// As the user says, or as the run of the adapter or the model has it.
+    fn condition(&self, model: &str) -> Outcome<ConditionConfig> {
+        if let Some(given) = &self.condition {
+            let recipe: Recipe =
+                toml::from_str(&format!("condition = {given}")).map_err(|error| {
+                    Failure::input(format!("--condition {given}: {}", error.message()))
+                })?;
+            return recipe
+                .condition
+                .ok_or_else(|| Failure::input("--condition is empty"));
+        }
+        let origin = self.adapter.as_deref().unwrap_or(Path::new(model));
+        let run = origin.parent().and_then(Path::parent);
+        let found = [Some(origin), run]
+            .into_iter()
+            .flatten()
+            .find_map(|folder| {
+                let text = std::fs::read_to_string(folder.join("recipe.toml")).ok()?;
+                toml::from_str::<Recipe>(&text).ok()?.condition
+            });
+        found.ok_or_else(|| {
+            Failure::input(format!(
+                "{} is in no run folder that says how its condition images are made: give --condition, such as '{{ kind = \"bicubic\", factor = 4 }}'",
+                origin.display()
+            ))
+        })
+    }
+}
+
+impl Pairs {
+    /// The class of each picture.
+    pub(super) fn classes(&self) -> &[Option<u32>] {
+        &self.classes
+    }
+
+    /// Condition images of some of the pictures.
+    pub(super) fn hints(&self, some: Range<usize>) -> Tensor<4> {
+        let [channels, height, width] = self.conditions.shape();
+        let shape = [some.len(), channels, height, width];
+        let hints: Vec<f32> = some.flat_map(|index| self.hint(index)).collect();
+        Tensor::from_data(TensorData::new(hints, shape), &self.device)
+    }
+
+    /// The condition image of one picture.
+    pub(super) fn hint(&self, index: usize) -> Vec<f32> {
+        let pick = Pick {
+            index: self.places[index],
+            flip: false,
+        };
+        let (seed, clock) = (CONDITION_SEED, pick.index as u64);
+        let truth = self.values(index);
+        self.conditions
+            .make(&truth, self.truths.shape, pick, seed, clock)
+    }
+
+    /// What a user gets of a drawn picture: around a hole all stays as it was.
+    pub(super) fn finish(&self, index: usize, drawn: Picture) -> Picture {
+        match self.task {
+            Task::Inpaint => {
+                let hint = self.hint(index);
+                let pixels = self.truths.shape.height * self.truths.shape.width;
+                put_back(&drawn, &self.values(index), &hint[hint.len() - pixels..])
+            }
+            Task::Upscale | Task::Depth | Task::Instruct | Task::Image => drawn,
+        }
+    }
+
+    /// Compares pictures with the true ones.
+    pub(super) fn compare(&self, some: Range<usize>, pixels: &[u8]) -> Outcome<PairValues> {
+        let shape = self.truths.shape;
+        let pictures = |pixels| {
+            Pictures::new(shape.channels, shape.height, shape.width, pixels).map_err(blame)
+        };
+        let truths = self.truths.subset(some);
+        let truths: Vec<u8> = (0..truths.len())
+            .flat_map(|index| truths.image(index).to_vec())
+            .collect();
+        let (drawn, truths) = (pictures(pixels)?, pictures(&truths)?);
+        // Equal pictures count as ones that are a single level off in a single value.
+        let highest = 10.0 * (255f64.powi(2) * shape.len() as f64).log10();
+        let psnr = psnr(drawn, truths).map_err(blame)?;
+        Ok(PairValues {
+            psnr: psnr.into_iter().map(|value| value.min(highest)).collect(),
+            ssim: ssim(drawn, truths).map_err(blame)?,
+            lpips: match &self.lpips {
+                Some(lpips) => lpips.distances(drawn, truths).map_err(blame)?,
+                None => vec![],
+            },
+        })
+    }
+
+    /// The first pictures side by side: condition, what was drawn in each column, truth.
+    pub(super) fn grid(&self, columns: &[Vec<Picture>]) -> Picture {
+        let rows = columns.first().map_or(0, Vec::len);
+        let cells = (0..rows).flat_map(|row| {
+            let drawn = columns.iter().map(move |column| column[row].clone());
+            let condition = std::iter::once(self.shown(row));
+            condition.chain(drawn).chain([self.truths.picture(row)])
+        });
+        picture::grid(&cells.collect::<Vec<_>>(), columns.len() + 2, 1)
+    }
+
+    /// A condition image as a picture of the size of the true one, without the channel that marks a hole.
+    fn shown(&self, index: usize) -> Picture {
+        let [channels, height, width] = self.conditions.shape();
+        let shape = self.truths.shape;
+        let hint = self.hint(index);
+        let channels = channels - usize::from(self.task == Task::Inpaint);
+        let values = (0..channels * shape.height * shape.width).map(|i| {
+            let (rows, x) = (i / shape.width, i % shape.width);
+            let (channel, y) = (rows / shape.height, rows % shape.height);
+            let (y, x) = (y * height / shape.height, x * width / shape.width);
+            hint[(channel * height + y) * width + x]
+        });
+        let shape = ImageShape { channels, ..shape };
+        Picture::from_f32(shape, &values.collect::<Vec<f32>>())
+    }
+
+    /// What the figures of pairs are.
+    pub(super) fn definition(&self) -> String {
+        let kept = match self.task {
+            Task::Inpaint => ", the known part put back",
+            _ => "",
+        };
+        let lpips = match &self.lpips {
+            Some(lpips) => lpips.id(),
+            None => "LPIPS needs --lpips FILE",
+        };
+        format!(
+            "each drawn from the condition image of a real one and compared with it{kept} ({lpips}); ± is the half-width of the 95 % interval of the mean over pictures, of the FID the deviation over seeds"
+        )
+    }
+
+    fn values(&self, index: usize) -> Vec<f32> {
+        let image = self.truths.image(index).iter();
+        image.map(|&value| to_f32(value)).collect()
+    }
+}
+
+impl PairValues {
+    /// Adds those of more pictures.
+    pub(super) fn append(&mut self, more: Self) {
+        self.psnr.extend(more.psnr);
+        self.ssim.extend(more.ssim);
+        self.lpips.extend(more.lpips);
+    }
+
+    /// Means over the pictures, of each of which the mean over these (its seeds) counts.
+    pub(super) fn figures(seeds: &[&Self]) -> Outcome<PairFigures> {
+        let mean = |of: fn(&Self) -> &Vec<f64>| {
+            let pictures = of(seeds[0]).len();
+            let mean = |i| seeds.iter().map(|s| of(s)[i]).sum::<f64>() / seeds.len() as f64;
+            let values: Vec<f64> = (0..pictures).map(mean).collect();
+            MeanInterval::of(&values).map_err(blame)
+        };
+        Ok(PairFigures {
+            psnr: mean(|values| &values.psnr)?,
+            ssim: mean(|values| &values.ssim)?,
+            lpips: match seeds[0].lpips.is_empty() {
+                true => None,
+                false => Some(mean(|values| &values.lpips)?),
+            },
+        })
+    }
+}
