@@ -16,6 +16,6 @@ mod weights;
 pub use adapter::{ADAPTER_FILE, AdapterModel};
 pub use atomic::{write_atomically, write_json_atomically};
 pub use error::FormatError;
-pub use folder::{ClipTokenizer, Pipeline, Tokens};
+pub use folder::{ClipTokenizer, Pipeline, Surroundings, TextEncoder, Tokens, WordPiece};
 pub use model::{Model, WEIGHTS_FILE};
 pub use weights::Precision;

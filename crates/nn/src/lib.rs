@@ -4,6 +4,7 @@
 mod adapter;
 mod attention;
 mod autoencoder;
+mod bert;
 mod block;
 mod clip;
 mod codec;
@@ -20,6 +21,7 @@ mod unet;
 
 pub use adapter::{Adapter, AdapterConfig, Fusion, Initial};
 pub use autoencoder::{Autoencoder, AutoencoderConfig, Posterior};
+pub use bert::{Bert, BertConfig};
 pub use clip::{ClipActivation, ClipText, ClipTextConfig};
 pub use codec::{Codec, LatentScale};
 pub use config::{ConfigError, Modulation, Resampling, TextAttention, UNetConfig, WEmbedding};

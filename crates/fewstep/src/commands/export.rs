@@ -59,7 +59,7 @@ pub(crate) fn run(args: Args) -> Outcome {
     };
     let model = args.baked(&pipeline.model)?;
     match args.form {
-        Form::Folder => pipeline.save_with(&model, &args.out),
+        Form::Folder => pipeline.surroundings.save_with(&model, &args.out),
         Form::SingleFile => pipeline.save_single(&model, &args.out),
     }
     .blame_input()?;
