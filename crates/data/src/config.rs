@@ -148,7 +148,8 @@ fn limit_and_colour(dataset: Dataset, config: &DataConfig) -> Result<Dataset, Da
     dataset.with_channels(channels)
 }
 
-pub(crate) fn expand_home(path: &Path) -> PathBuf {
+/// A path whose leading `~/` is the user's home.
+pub fn expand_home(path: &Path) -> PathBuf {
     match (path.strip_prefix("~"), std::env::home_dir()) {
         (Ok(rest), Some(home)) => home.join(rest),
         _ => path.to_path_buf(),

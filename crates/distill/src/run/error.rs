@@ -1,6 +1,7 @@
 //! Why a run stops.
 
 use crate::optim::NotFinite;
+use fewstep_data::DataError;
 use fewstep_formats::FormatError;
 use std::path::PathBuf;
 
@@ -28,6 +29,9 @@ pub enum RunError {
         /// Why.
         source: std::io::Error,
     },
+    /// Training examples cannot be read.
+    #[error(transparent)]
+    Data(#[from] DataError),
     /// A run folder that does not fit what was asked.
     #[error("{0}")]
     Folder(String),

@@ -44,7 +44,7 @@ enum Form {
 
 pub(crate) fn run(args: Args) -> Outcome {
     let device = Device::flex();
-    let latent = models::load_latent(&args.model, &device)?;
+    let latent = models::load_latent(&args.model, args.steps, &device)?;
     let Some(pipeline) = latent else {
         if args.form == Form::SingleFile {
             return Err(Failure::input(format!(

@@ -75,7 +75,7 @@ struct Summary<'a> {
 
 pub(crate) fn run(args: Args) -> Outcome {
     let device = Device::flex();
-    if let Some(pipeline) = models::load_latent(&args.model, &device)? {
+    if let Some(pipeline) = models::load_latent(&args.model, args.steps, &device)? {
         return args.draw_text(pipeline, &device);
     }
     args.text.refuse_all()?;

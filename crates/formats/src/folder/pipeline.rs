@@ -39,6 +39,14 @@ impl Pipeline {
     /// When a part is missing or damaged, or is of a kind that this version does not support; the field is named.
     pub fn load(folder: &Path, device: &Device) -> Result<Self, FormatError> {
         let surroundings = Surroundings::open(folder)?;
+        surroundings.around(Self::load_model(folder, device)?, device)
+    }
+
+    /// Reads the U-Net of such a folder alone, with its recipe.
+    ///
+    /// # Errors
+    /// As [`Pipeline::load`].
+    pub fn load_model(folder: &Path, device: &Device) -> Result<Model, FormatError> {
         let unet_folder = folder.join("unet");
         let file = unet::read(Fields::read(&unet_folder.join("config.json"))?)?;
         let recipe = recipe(folder, &file)?;
@@ -48,7 +56,7 @@ impl Pipeline {
             reason: error.to_string(),
         })?;
         weights::load(&mut network, &unet_folder, Part::UNet)?;
-        surroundings.around(Model { network, recipe }, device)
+        Ok(Model { network, recipe })
     }
 
     /// The folder that the model was read from.

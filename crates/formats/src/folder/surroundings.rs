@@ -8,6 +8,7 @@ use crate::{FormatError, Model, write_atomically, write_json_atomically};
 use burn::tensor::Device;
 use fewstep_nn::Codec;
 use serde_json::{Value, json};
+use sha2::{Digest, Sha256};
 use std::path::{Path, PathBuf};
 
 /// The folder of a latent diffusion model as a place to take its autoencoder and its text encoder from. Nothing of them
@@ -93,6 +94,32 @@ impl Surroundings {
     /// The folder.
     pub fn folder(&self) -> &Path {
         &self.folder
+    }
+
+    /// The first 16 hexadecimal digits of the SHA-256 over the files of autoencoder, text encoder and tokenizer.
+    ///
+    /// # Errors
+    /// When they cannot be read.
+    pub fn digest(&self) -> Result<String, FormatError> {
+        let mut hash = Sha256::new();
+        for part in PARTS {
+            let folder = self.folder.join(part);
+            let unread = |source| FormatError::Read {
+                path: folder.clone(),
+                source,
+            };
+            let entries = std::fs::read_dir(&folder).map_err(unread)?;
+            let mut files: Vec<PathBuf> = entries.flatten().map(|entry| entry.path()).collect();
+            files.retain(|path| path.is_file());
+            files.sort();
+            for file in files {
+                hash.update(file.file_name().unwrap_or_default().as_encoded_bytes());
+                let mut file = std::fs::File::open(&file).map_err(unread)?;
+                std::io::copy(&mut file, &mut hash).map_err(unread)?;
+            }
+        }
+        let digest = hash.finalize();
+        Ok(digest[..8].iter().map(|b| format!("{b:02x}")).collect())
     }
 
     /// Reads the autoencoder.
