@@ -51,6 +51,8 @@ pub enum DataKind {
     Folder,
     /// Hugging Face parquet: a file, or a folder of them, with columns `image` and `label`.
     Parquet,
+    /// Pictures with captions, for models that draw from texts: see [`Captioned`](crate::Captioned).
+    Captioned,
 }
 
 /// Which part of a dataset.
@@ -107,6 +109,16 @@ pub fn load(config: &DataConfig) -> Result<Dataset, DataError> {
         DataKind::Cifar10 => fit_photographs(cifar::read(&path, config.split)?, config)?,
         DataKind::Folder => folder::read(&path, config)?,
         DataKind::Parquet => parquet::read(&path, config)?,
+        DataKind::Captioned => {
+            return Err(DataError::Config {
+                key: "data.kind",
+                got: "captioned".into(),
+                origin,
+                expected:
+                    "a kind with classes or without: captions are for models that draw from texts"
+                        .into(),
+            });
+        }
     };
     if let Some(names) = &config.class_names {
         dataset = dataset.with_class_names(names)?;
@@ -138,7 +150,7 @@ fn limit_and_colour(dataset: Dataset, config: &DataConfig) -> Result<Dataset, Da
     dataset.with_channels(channels)
 }
 
-/// The path with a leading `~/` as the user's home.
+/// A path whose leading `~/` is the user's home.
 pub fn expand_home(path: &Path) -> PathBuf {
     match (path.strip_prefix("~"), std::env::home_dir()) {
         (Ok(rest), Some(home)) => home.join(rest),

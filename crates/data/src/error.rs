@@ -142,6 +142,38 @@ pub enum DataError {
         /// The codec's name.
         codec: String,
     },
+    /// One example of a captioned set cannot be used.
+    #[error("{origin}: {reason}")]
+    Example {
+        /// The file, or the shard and sample.
+        origin: String,
+        /// What is wrong.
+        reason: String,
+    },
+    /// One line of a list of examples cannot be used: what and where.
+    #[error("{0}")]
+    Listed(String),
+    /// Examples of a captioned set cannot be used.
+    #[error(
+        "{origin}: {bad} example(s) cannot be used: {}; correct or remove them",
+        named(problems, *bad)
+    )]
+    Examples {
+        /// The set.
+        origin: String,
+        /// How many.
+        bad: usize,
+        /// The first of them, each with its place.
+        problems: Vec<String>,
+    },
+    /// A cache of latents cannot be used or written.
+    #[error("the cache {}: {reason}; remove it to have it made again", path.display())]
+    Cache {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong.
+        reason: String,
+    },
     /// The configuration asks for something that the data cannot give.
     #[error("{key} = {got} does not fit {origin}: expected {expected}")]
     Config {
@@ -154,6 +186,14 @@ pub enum DataError {
         /// What would fit.
         expected: String,
     },
+}
+
+fn named(problems: &[String], bad: usize) -> String {
+    let mut text = problems.join("; ");
+    if bad > problems.len() {
+        text.push_str(&format!("; and {} more", bad - problems.len()));
+    }
+    text
 }
 
 impl DataError {

@@ -59,7 +59,7 @@ fn keep(items: Vec<Item>, limit: usize) -> Vec<Item> {
 }
 
 /// The sub-folder of the split, where all sub-folders are splits; else the folder itself, which is one to train on.
-fn split_folder(folder: &Path, split: Split) -> Result<PathBuf, DataError> {
+pub(crate) fn split_folder(folder: &Path, split: Split) -> Result<PathBuf, DataError> {
     let mut parts = entries(folder)?;
     parts.retain(|path| path.is_dir());
     let is_called = |path: &PathBuf, name: &str| path.file_name().is_some_and(|file| file == name);
@@ -127,7 +127,7 @@ fn list(folder: &Path) -> Result<(Vec<Item>, Vec<String>), DataError> {
 }
 
 /// Appends the image files in `folder` and below, in the order of their names. Links to folders are not followed.
-fn collect_images(folder: &Path, images: &mut Vec<PathBuf>) -> Result<(), DataError> {
+pub(crate) fn collect_images(folder: &Path, images: &mut Vec<PathBuf>) -> Result<(), DataError> {
     for path in entries(folder)? {
         if path.is_dir() && !path.is_symlink() {
             collect_images(&path, images)?;

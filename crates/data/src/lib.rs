@@ -2,6 +2,7 @@
 //!
 //! - [`load`] reads what a [`DataConfig`] names (IDX, CIFAR-10, a folder of images, parquet) into a [`Dataset`]:
 //!   all pictures of one shape, 8 bit, CHW, with their labels.
+//! - [`Captioned`] is a set of pictures with captions, which stays on disk.
 //! - [`Order`] says which example the n-th sample of a run is. It is a pure function of (seed, clock), where the
 //!   clock counts the samples seen, so that a resumed run sees exactly what an uninterrupted one does.
 //! - [`batch`] and [`Loader`] make [`HostBatch`]es: f32 in [-1, 1], NCHW; the loader runs ahead on a thread.
@@ -14,25 +15,31 @@
 #![deny(missing_docs)]
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
+mod captioned;
 mod cifar;
 pub mod condition;
 mod config;
 mod dataset;
 mod error;
+mod examples;
 mod folder;
 mod gather;
 mod idx;
+mod latents;
 mod loader;
 mod order;
 mod parquet;
 pub mod picture;
 mod shape;
 
+pub use captioned::{Captioned, Check, Contents, Example};
 pub use condition::{ConditionConfig, Conditions, MaskKind};
 pub use config::{DataConfig, DataKind, Split, expand_home, load};
 pub use dataset::Dataset;
 pub use error::DataError;
+pub use examples::Examples;
 pub use idx::{FASHION_MNIST_CLASSES, parse_idx};
+pub use latents::{HostText, Latents, LatentsHeader, LatentsWriter};
 pub use loader::{HostBatch, Loader, batch};
 pub use order::{Order, Pick};
 pub use shape::ImageShape;

@@ -1,11 +1,10 @@
 //! Batches on the host, and the thread that makes them ahead of time.
 
-use std::sync::Arc;
 use std::sync::mpsc::{Receiver, sync_channel};
 use std::thread::JoinHandle;
 
 use crate::picture::to_f32;
-use crate::{Conditions, Dataset, ImageShape, Order};
+use crate::{Conditions, DataError, Dataset, Examples, HostText, ImageShape, Order};
 
 /// How many finished batches may wait to be taken.
 const QUEUE: usize = 3;
@@ -19,12 +18,14 @@ pub struct HostBatch {
     pub indices: Vec<u64>,
     /// The examples' labels, one per sample; none where the set is unlabelled.
     pub labels: Vec<Option<u32>>,
-    /// [batch, channels, height, width], in [-1, 1]: x / 127.5 - 1.
+    /// [batch, channels, height, width]: pictures in [-1, 1], x / 127.5 - 1, or latents.
     pub pixels: Vec<f32>,
     /// The shape of each picture.
     pub shape: ImageShape,
     /// Condition images, where the run has them.
     pub hints: Option<HostHints>,
+    /// The states of their captions, where the run has such.
+    pub text: Option<HostText>,
 }
 
 /// The condition images of a batch.
@@ -68,6 +69,7 @@ pub fn batch(
         pixels: Vec::with_capacity(size * shape.len()),
         shape,
         hints: None,
+        text: None,
     };
     for sample in 0..size as u64 {
         let pick = order.at(clock + sample);
@@ -98,19 +100,19 @@ pub fn batch(
 /// It holds at most a few finished batches. Dropping it ends the thread.
 #[derive(Debug)]
 pub struct Loader {
-    batches: Receiver<HostBatch>,
+    batches: Receiver<Result<HostBatch, DataError>>,
     worker: Option<JoinHandle<()>>,
 }
 
 impl Loader {
     /// Batches of `batch_size` from `start_clock` (0, or where a run resumes) until the clock reaches
-    /// `total_samples`; the last one is smaller where the sizes do not divide. They equal those of [`batch`].
+    /// `total_samples`; the last one is smaller where the sizes do not divide. They equal those of
+    /// [`Examples::batch`]. After an error there is nothing more.
     ///
     /// # Panics
-    /// If the dataset is empty or `batch_size` is 0.
+    /// If there are no examples or `batch_size` is 0.
     pub fn new(
-        dataset: Arc<Dataset>,
-        conditions: Option<Arc<Conditions>>,
+        examples: Examples,
         seed: u64,
         flip: bool,
         batch_size: usize,
@@ -118,16 +120,16 @@ impl Loader {
         total_samples: u64,
     ) -> Self {
         assert!(batch_size > 0, "a batch needs at least one sample");
-        let mut order = Order::new(seed, dataset.len(), flip);
+        let mut order = Order::new(seed, examples.len(), flip);
         let (sender, batches) = sync_channel(QUEUE);
         let worker = std::thread::spawn(move || {
             let mut clock = start_clock;
             while clock < total_samples {
                 let size = (total_samples - clock).min(batch_size as u64);
-                let conditions = conditions.as_deref();
-                let made = batch(&dataset, conditions, &mut order, clock, size as usize);
-                if sender.send(made).is_err() {
-                    return; // the loader was dropped
+                let made = examples.batch(&mut order, clock, size as usize);
+                let failed = made.is_err();
+                if sender.send(made).is_err() || failed {
+                    return; // the loader was dropped, or there is nothing to go on with
                 }
                 clock += size;
             }
@@ -140,9 +142,9 @@ impl Loader {
 }
 
 impl Iterator for Loader {
-    type Item = HostBatch;
+    type Item = Result<HostBatch, DataError>;
 
-    fn next(&mut self) -> Option<HostBatch> {
+    fn next(&mut self) -> Option<Self::Item> {
         if let Ok(batch) = self.batches.recv() {
             return Some(batch);
         }
@@ -157,6 +159,22 @@ impl Iterator for Loader {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::sync::Arc;
+
+    fn loader(dataset: &Arc<Dataset>, size: usize, start: u64, total: u64) -> Loader {
+        Loader::new(
+            Examples::pictures(dataset.clone()),
+            4,
+            true,
+            size,
+            start,
+            total,
+        )
+    }
+
+    fn all(loader: Loader) -> Vec<HostBatch> {
+        loader.map(Result::unwrap).collect()
+    }
 
     fn numbered(len: usize) -> Dataset {
         let shape = ImageShape {
@@ -211,8 +229,7 @@ mod tests {
     fn the_loader_gives_the_batches_of_the_order_and_ends_at_the_total() {
         let dataset = Arc::new(numbered(7));
         let mut order = Order::new(4, 7, true);
-        let loaded: Vec<HostBatch> =
-            Loader::new(dataset.clone(), None, 4, true, 3, 0, 20).collect();
+        let loaded = all(loader(&dataset, 3, 0, 20));
         let sizes: Vec<usize> = loaded.iter().map(HostBatch::len).collect();
         assert_eq!(sizes, [3, 3, 3, 3, 3, 3, 2]);
         for loaded in loaded {
@@ -226,19 +243,18 @@ mod tests {
     #[test]
     fn a_loader_resumed_at_any_clock_continues_the_run() {
         let dataset = Arc::new(numbered(7));
-        let whole: Vec<HostBatch> = Loader::new(dataset.clone(), None, 4, true, 1, 0, 30).collect();
+        let whole = all(loader(&dataset, 1, 0, 30));
         for clock in 0..30 {
-            let rest: Vec<HostBatch> =
-                Loader::new(dataset.clone(), None, 4, true, 1, clock, 30).collect();
+            let rest = all(loader(&dataset, 1, clock, 30));
             assert_eq!(rest, whole[clock as usize..]);
         }
-        assert_eq!(Loader::new(dataset, None, 4, true, 1, 30, 30).count(), 0);
+        assert_eq!(loader(&dataset, 1, 30, 30).count(), 0);
     }
 
     #[test]
     fn a_loader_dropped_early_ends_its_thread() {
         let dataset = Arc::new(numbered(7));
-        let mut loader = Loader::new(dataset.clone(), None, 4, true, 2, 0, u64::MAX);
+        let mut loader = loader(&dataset, 2, 0, u64::MAX);
         assert!(loader.next().is_some());
         let worker = loader.worker.take().unwrap();
         drop(loader);

@@ -9,7 +9,8 @@ use crate::dataset::spread;
 use crate::folder::entries;
 use crate::gather::{CHUNK, Gather};
 use crate::{DataConfig, DataError, Dataset, Split};
-use table::{Example, Table};
+use table::Example;
+pub(crate) use table::Table;
 
 /// Reads the images and labels of a parquet file, or of a folder of them (or of its sub-folder `data`). Where files are
 /// named after splits (`train-00000-of-00004.parquet`), those of the split asked for are read.
@@ -77,7 +78,7 @@ fn all_labelled(tables: &[Table]) -> Result<bool, DataError> {
 }
 
 /// The parquet files of a split, sorted by name.
-fn files(path: &Path, split: Split) -> Result<Vec<PathBuf>, DataError> {
+pub(crate) fn files(path: &Path, split: Split) -> Result<Vec<PathBuf>, DataError> {
     if path.is_file() {
         return Ok(vec![path.to_path_buf()]);
     }

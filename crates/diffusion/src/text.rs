@@ -1,6 +1,6 @@
 //! What a model that attends to text is told.
 
-use burn::tensor::Tensor;
+use burn::tensor::{Tensor, TensorData};
 
 /// The states of a text encoder for each sample.
 #[derive(Clone, Debug)]
@@ -17,6 +17,31 @@ impl Text {
         Self {
             states: self.empty.clone(),
             empty: self.empty.clone(),
+        }
+    }
+
+    /// The same without the prompts of some samples: of those for which it is false, one for each.
+    pub fn keep(&self, keep: impl IntoIterator<Item = bool>) -> Self {
+        let device = self.states.device();
+        let [batch, _, _] = self.states.dims();
+        let keep: Vec<f32> = keep
+            .into_iter()
+            .map(|keep| f32::from(u8::from(keep)))
+            .collect();
+        let keep = Tensor::<3>::from_data(TensorData::new(keep, [batch, 1, 1]), &device);
+        let drop = keep.clone() * -1.0 + 1.0;
+        Self {
+            states: self.states.clone() * keep + self.empty.clone() * drop,
+            empty: self.empty.clone(),
+        }
+    }
+
+    /// Some of the samples.
+    pub fn narrow(&self, start: usize, count: usize) -> Self {
+        let part = |states: &Tensor<3>| states.clone().narrow(0, start, count);
+        Self {
+            states: part(&self.states),
+            empty: part(&self.empty),
         }
     }
 

@@ -135,6 +135,7 @@ fn training(c: &mut Criterion) {
             pictures: size.noise(),
             classes: Some(size.classes()),
             hint: None,
+            text: None,
             clock: 0,
             update: 0,
         };

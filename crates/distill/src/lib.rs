@@ -1,6 +1,9 @@
 //! The methods of distillation, the training loop that runs them, and the recipes that describe a run.
 
+mod latents;
 pub mod method;
 pub mod optim;
 pub mod recipe;
 pub mod run;
+
+pub use latents::{LatentsError, latents};

@@ -2,7 +2,7 @@
 
 use crate::failure::{Blame, Failure, Outcome};
 use burn::tensor::Device;
-use fewstep_diffusion::Role;
+use fewstep_diffusion::{Role, SamplerRecipe};
 use fewstep_formats::{AdapterModel, Model, Pipeline};
 use std::path::{Path, PathBuf};
 
@@ -11,12 +11,7 @@ pub(crate) fn load(reference: &str, steps: Option<usize>, device: &Device) -> Ou
     if let Some(name) = reference.strip_prefix("builtin:") {
         return crate::builtin::load(name, steps, device);
     }
-    let path = Path::new(reference);
-    let models = path.join("models");
-    if !models.is_dir() {
-        return Model::load(path, device).blame_input();
-    }
-    choose(&models, steps, device)
+    Model::load(&find(reference, steps)?, device).blame_input()
 }
 
 /// The same with the adapter of another model folder, where one is given.
@@ -36,27 +31,46 @@ pub(crate) fn load_adapted(
     }
 }
 
-/// Loads a latent diffusion model with all its parts, where the reference is the folder of one.
-pub(crate) fn load_latent(reference: &str, device: &Device) -> Outcome<Option<Pipeline>> {
-    let path = Path::new(reference);
-    match Pipeline::is_in(path) {
-        true => Pipeline::load(path, device).map(Some).blame_input(),
-        false => Ok(None),
+/// Loads a latent diffusion model with all its parts, where the reference is the folder of one, or of a run of such.
+pub(crate) fn load_latent(
+    reference: &str,
+    steps: Option<usize>,
+    device: &Device,
+) -> Outcome<Option<Pipeline>> {
+    match latent_folder(reference, steps)? {
+        Some(folder) => Pipeline::load(&folder, device).map(Some).blame_input(),
+        None => Ok(None),
     }
 }
 
-/// The model of a run that suits the number of steps.
-fn choose(models: &Path, steps: Option<usize>, device: &Device) -> Outcome<Model> {
-    let mut loaded = vec![];
-    for folder in folders(models)? {
-        loaded.push(Model::load(&folder, device).blame_input()?);
+/// The folder of a latent diffusion model, where the reference leads to one.
+pub(crate) fn latent_folder(reference: &str, steps: Option<usize>) -> Outcome<Option<PathBuf>> {
+    if reference.starts_with("builtin:") {
+        return Ok(None);
     }
-    let trained = |model: &Model| match model.recipe.role {
-        Role::Student { steps, .. } => steps,
-        Role::Teacher => None,
-    };
-    match suited(loaded.iter().map(trained), steps) {
-        Some(index) => Ok(loaded.swap_remove(index)),
+    let folder = find(reference, steps)?;
+    Ok(Pipeline::is_in(&folder).then_some(folder))
+}
+
+/// A model folder or file: the reference itself, or, in a run, the model that suits the number of steps.
+fn find(reference: &str, steps: Option<usize>) -> Outcome<PathBuf> {
+    let path = Path::new(reference);
+    let models = path.join("models");
+    if !models.is_dir() {
+        return Ok(path.into());
+    }
+    let mut found = folders(&models)?;
+    let mut trained = vec![];
+    for folder in &found {
+        let text = std::fs::read_to_string(folder.join("fewstep.json")).blame_input()?;
+        let recipe: SamplerRecipe = serde_json::from_str(&text).blame_input()?;
+        trained.push(match recipe.role {
+            Role::Student { steps, .. } => steps,
+            Role::Teacher => None,
+        });
+    }
+    match suited(trained.iter().copied(), steps) {
+        Some(index) => Ok(found.swap_remove(index)),
         None => Err(Failure::input(format!(
             "{} holds no model yet: let the run finish its first phase",
             models.display()

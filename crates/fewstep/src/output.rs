@@ -94,3 +94,12 @@ fn write_png(file: &Path, picture: &Picture, parameters: Option<String>) -> Outc
     }
     write(file, &bytes)
 }
+
+/// Where things are kept that can be made again: `$XDG_CACHE_HOME/fewstep`, by default `~/.cache/fewstep`.
+pub(crate) fn cache_folder() -> Option<PathBuf> {
+    let base = std::env::var_os("XDG_CACHE_HOME")
+        .map(PathBuf::from)
+        .filter(|p| p.is_absolute());
+    let base = base.or_else(|| Some(std::env::home_dir()?.join(".cache")));
+    base.map(|base| base.join("fewstep"))
+}

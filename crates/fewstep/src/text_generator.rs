@@ -77,7 +77,7 @@ impl TextGenerator {
 
     /// What is cut off each prompt because the model takes no more words.
     pub fn cut(&self, prompt: &str) -> Option<String> {
-        self.pipeline.tokenizer.encode(prompt).cut
+        self.pipeline.text_encoder.tokens(prompt).cut
     }
 
     /// Checks a request against the recipe.

@@ -2,7 +2,7 @@
 
 use crate::adapter::ADAPTER_FILE;
 use crate::weights::{self, Precision};
-use crate::{AdapterModel, FormatError, diffusers, write_atomically, write_json_atomically};
+use crate::{AdapterModel, FormatError, diffusers, lora, write_atomically, write_json_atomically};
 use burn::module::Module;
 use burn::store::ModuleSnapshot;
 use burn::tensor::Device;
@@ -112,13 +112,13 @@ impl Model {
     }
 
     /// Writes the model folder: weights, their description for diffusers, and `fewstep.json`. An adapter has a
-    /// folder of its own in it.
+    /// folder of its own in it. Low-rank changes are in the weights, and in files of their own.
     ///
     /// # Errors
     /// When the folder cannot be written.
     pub fn save(&self, folder: &Path) -> Result<(), FormatError> {
         let base = Self {
-            network: self.network.clone().without_adapter(),
+            network: self.network.clone().without_adapter().merged(),
             recipe: self.recipe.clone(),
         };
         let bytes = base.to_bytes(Precision::Full)?;
@@ -128,6 +128,7 @@ impl Model {
         if let Some(adapter) = self.adapter() {
             adapter.save(folder)?;
         }
+        lora::save(self, folder)?;
         write_json_atomically(&folder.join("fewstep.json"), &self.recipe)?;
         write_atomically(&folder.join(WEIGHTS_FILE), &bytes)
     }

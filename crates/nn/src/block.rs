@@ -6,7 +6,8 @@ use crate::resample::conv;
 use burn::module::Module;
 use burn::nn::conv::Conv2d;
 use burn::nn::{GroupNorm, Linear};
-use burn::tensor::{Distribution, Tensor, activation::silu};
+use burn::tensor::activation::{silu, softmax};
+use burn::tensor::{Bool, Distribution, Tensor};
 use fewstep_kernels::Film;
 
 /// What the residual blocks of a network have in common.
@@ -147,15 +148,33 @@ pub(crate) fn attend(heads: usize, q: Tensor<3>, k: Tensor<3>, v: Tensor<3>) -> 
     merge_heads(fewstep_kernels::attention(q, k, v))
 }
 
+/// Attention of several heads that does not see what the mask hides (where it is true).
+///
+/// # Shapes
+/// - `q`, `k`, `v` and output: `[batch, tokens, width]`
+/// - `hidden`: `[batch or 1, 1, tokens or 1, tokens]`
+pub(crate) fn attend_to_seen(
+    heads: usize,
+    [q, k, v]: [Tensor<3>; 3],
+    hidden: Tensor<4, Bool>,
+) -> Tensor<3> {
+    let [q, k, v] = [q, k, v].map(|x| split_heads(x, heads));
+    let scale = 1.0 / (q.dims()[3] as f64).sqrt();
+    let scores = q.matmul(k.swap_dims(2, 3)) * scale;
+    let hidden = hidden.expand(scores.dims());
+    let shares = softmax(scores.mask_fill(hidden, f32::NEG_INFINITY), 3);
+    merge_heads(shares.matmul(v))
+}
+
 /// `[batch, tokens, width]` to `[batch, heads, tokens, width / heads]`.
-pub(crate) fn split_heads(x: Tensor<3>, heads: usize) -> Tensor<4> {
+fn split_heads(x: Tensor<3>, heads: usize) -> Tensor<4> {
     let [batch, tokens, width] = x.dims();
     x.reshape([batch, tokens, heads, width / heads])
         .swap_dims(1, 2)
 }
 
 /// The inverse of [`split_heads`].
-pub(crate) fn merge_heads(x: Tensor<4>) -> Tensor<3> {
+fn merge_heads(x: Tensor<4>) -> Tensor<3> {
     let [batch, heads, tokens, dim] = x.dims();
     x.swap_dims(1, 2).reshape([batch, tokens, heads * dim])
 }

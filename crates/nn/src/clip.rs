@@ -1,11 +1,11 @@
 //! The text encoder of CLIP (transformers' `CLIPTextModel`).
 
 use crate::ConfigError;
-use crate::block::{merge_heads, split_heads};
+use crate::block::attend_to_seen;
 use crate::init::Init;
 use burn::module::Module;
 use burn::nn::{Embedding, LayerNorm, Linear};
-use burn::tensor::activation::{gelu, sigmoid, softmax};
+use burn::tensor::activation::{gelu, sigmoid};
 use burn::tensor::{Bool, Device, Int, Tensor, TensorData};
 
 /// What a [`ClipText`] looks like.
@@ -171,13 +171,11 @@ impl Attention {
 
     /// Attention within the text, without what the mask hides.
     fn forward(&self, x: Tensor<3>, hidden: &Tensor<2, Bool>) -> Tensor<3> {
-        let project = |layer: &Linear| split_heads(layer.forward(x.clone()), self.heads);
-        let [q, k, v] = [&self.q_proj, &self.k_proj, &self.v_proj].map(project);
-        let scale = 1.0 / (q.dims()[3] as f64).sqrt();
-        let scores = q.matmul(k.swap_dims(2, 3)) * scale;
-        let hidden = hidden.clone().unsqueeze::<4>().expand(scores.dims());
-        let shares = softmax(scores.mask_fill(hidden, f32::NEG_INFINITY), 3);
-        self.out_proj.forward(merge_heads(shares.matmul(v)))
+        let parts =
+            [&self.q_proj, &self.k_proj, &self.v_proj].map(|layer| layer.forward(x.clone()));
+        let hidden = hidden.clone().unsqueeze::<4>();
+        self.out_proj
+            .forward(attend_to_seen(self.heads, parts, hidden))
     }
 }
 

@@ -1,7 +1,7 @@
 //! What a U-Net looks like.
 
-use crate::AdapterConfig;
 use crate::block::ResnetOptions;
+use crate::{AdapterConfig, LoraConfig};
 use serde::{Deserialize, Serialize};
 
 /// A U-Net in the style of the papers' networks. On pixels it is diffusers' `UNet2DModel` with FiLM, plus a stem
@@ -54,6 +54,9 @@ pub struct UNetConfig {
     /// Input for a condition image.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub adapter: Option<AdapterConfig>,
+    /// Low-rank changes of the weights, apart from the weights.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub lora: Option<LoraConfig>,
 }
 
 /// How w enters: the sinusoid of `scale`·w goes through a projection without bias, which starts at zero, and is
@@ -143,6 +146,7 @@ impl Default for UNetConfig {
             classes: 0,
             w: None,
             adapter: None,
+            lora: None,
         }
     }
 }

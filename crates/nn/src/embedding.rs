@@ -36,6 +36,32 @@ impl TimestepEmbedding {
         self.linear_2.forward(silu(self.linear_1.forward(h)))
     }
 
+    /// `[w.dim, from]`.
+    pub(crate) fn w_projection(&self) -> Option<Tensor<2>> {
+        self.cond_proj.as_ref().map(|layer| layer.weight.val())
+    }
+
+    /// The same with these values of the projection, `[from, w.dim]` row by row.
+    pub(crate) fn with_w_projection(mut self, values: &[f32]) -> Self {
+        self.cond_proj = self.cond_proj.map(|mut layer| {
+            layer.weight = layer.weight.map(|old| {
+                let [dim, from] = old.dims();
+                let data = TensorData::new(values.to_vec(), [from, dim]);
+                Tensor::<2>::from_data(data, &old.device()).transpose()
+            });
+            layer
+        });
+        self
+    }
+
+    /// The same with the projection of w of another one.
+    pub(crate) fn with_w_of(self, other: Self) -> Self {
+        Self {
+            cond_proj: other.cond_proj,
+            ..self
+        }
+    }
+
     /// The same for one w alone, without the input for it: what w adds before the first layer goes into that layer's
     /// bias, b₁ + W₁ · C e(w), which is exact.
     ///

@@ -4,6 +4,7 @@
 mod adapter;
 mod attention;
 mod autoencoder;
+mod bert;
 mod block;
 mod clip;
 mod codec;
@@ -12,6 +13,7 @@ mod cost;
 mod embedding;
 mod encoder;
 mod init;
+mod lora;
 mod resample;
 mod tiling;
 mod tiny_autoencoder;
@@ -20,9 +22,11 @@ mod unet;
 
 pub use adapter::{Adapter, AdapterConfig, Fusion, Initial};
 pub use autoencoder::{Autoencoder, AutoencoderConfig, Posterior};
+pub use bert::{Bert, BertConfig};
 pub use clip::{ClipActivation, ClipText, ClipTextConfig};
 pub use codec::{Codec, LatentScale};
 pub use config::{ConfigError, Modulation, Resampling, TextAttention, UNetConfig, WEmbedding};
+pub use lora::{Lora, LoraConfig, LoraLayer};
 pub use tiling::Tiles;
 pub use tiny_autoencoder::{TinyAutoencoder, TinyAutoencoderConfig};
 pub use unet::UNet;

@@ -1,10 +1,11 @@
 //! The tiny autoencoder (TAESD; diffusers' `AutoencoderTiny`).
 
 use crate::ConfigError;
+use crate::block::norm;
 use crate::init::Init;
 use crate::resample::{conv, double};
 use burn::module::Module;
-use burn::nn::{Relu, conv::Conv2d};
+use burn::nn::{GroupNorm, Relu, conv::Conv2d};
 use burn::tensor::{Device, Tensor};
 
 /// What a [`TinyAutoencoder`] looks like.
@@ -20,6 +21,8 @@ pub struct TinyAutoencoderConfig {
     pub encoder_blocks: Vec<usize>,
     /// Blocks at each resolution of the decoder, the lowest first: 3, 3, 3, 1 for TAESD.
     pub decoder_blocks: Vec<usize>,
+    /// Whether the blocks at the lowest resolution look at the whole map, through group normalisation (TAEF2).
+    pub pool: bool,
 }
 
 /// Pictures to the latents of a bigger autoencoder and back, with a thousandth of its work.
@@ -124,21 +127,39 @@ impl Layer {
     }
 }
 
-/// Three convolutions around a residual connection.
+/// Three convolutions around a residual connection; before them, where there is one, a narrow network at every
+/// position whose normalisation lets the whole map take part.
 #[derive(Module, Debug)]
 struct Block {
     conv: (Conv2d, Relu, Conv2d, Relu, Conv2d),
+    pool: Option<(Conv2d, GroupNorm, Relu, Conv2d)>,
 }
 
 impl Block {
-    fn new(init: &mut Init, width: usize) -> Self {
+    fn new(init: &mut Init, width: usize, pool: bool) -> Self {
         let mut layer = || init.conv(width, width, 3, 1);
         Self {
             conv: (layer(), Relu, layer(), Relu, layer()),
+            pool: pool.then(|| {
+                let inner = 4 * width;
+                (
+                    init.conv_without_bias(width, inner, 1, 1),
+                    init.group_norm(4, inner),
+                    Relu,
+                    init.conv_without_bias(inner, width, 1, 1),
+                )
+            }),
         }
     }
 
     fn forward(&self, x: Tensor<4>) -> Tensor<4> {
+        let x = match &self.pool {
+            Some((widen, normalise, relu, narrow)) => {
+                let h = relu.forward(norm(normalise, conv(widen, x.clone())));
+                x + conv(narrow, h)
+            }
+            None => x,
+        };
         let (first, relu, second, _, third) = &self.conv;
         let h = relu.forward(conv(first, x.clone()));
         let h = relu.forward(conv(second, h));
@@ -154,7 +175,8 @@ fn encoder(init: &mut Init, config: &TinyAutoencoderConfig) -> Layers {
             0 => init.conv(config.channels, width, 3, 1),
             _ => init.conv_without_bias(width, width, 3, 2),
         }));
-        layers.extend((0..blocks).map(|_| Layer::Block(Block::new(init, width))));
+        let pool = config.pool && level + 1 == config.encoder_blocks.len();
+        layers.extend((0..blocks).map(|_| Layer::Block(Block::new(init, width, pool))));
     }
     layers.push(Layer::Conv(init.conv(width, config.latent_channels, 3, 1)));
     Layers { layers }
@@ -168,7 +190,8 @@ fn decoder(init: &mut Init, config: &TinyAutoencoderConfig) -> Layers {
         Layer::Relu(Relu),
     ];
     for (level, &blocks) in config.decoder_blocks.iter().enumerate() {
-        layers.extend((0..blocks).map(|_| Layer::Block(Block::new(init, width))));
+        let pool = config.pool && level == 0;
+        layers.extend((0..blocks).map(|_| Layer::Block(Block::new(init, width, pool))));
         if level < last {
             layers.push(Layer::Double(Double));
             layers.push(Layer::Conv(init.conv_without_bias(width, width, 3, 1)));

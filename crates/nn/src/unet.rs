@@ -7,7 +7,7 @@ use crate::embedding::{TimestepEmbedding, w_sinusoid};
 use crate::encoder::{DownBlock, Encoder, MidBlock, attentions, down_blocks};
 use crate::init::Init;
 use crate::resample::{Resample, conv, unfold_patches};
-use crate::{AdapterConfig, ConfigError, UNetConfig};
+use crate::{AdapterConfig, ConfigError, Lora, LoraConfig, LoraLayer, UNetConfig};
 use burn::module::Module;
 use burn::nn::conv::Conv2d;
 use burn::nn::{Embedding, GroupNorm};
@@ -26,6 +26,7 @@ pub struct UNet {
     conv_norm_out: GroupNorm,
     conv_out: Conv2d,
     adapter: Option<Adapter>,
+    lora: Option<Lora>,
     #[module(skip)]
     config: UNetConfig,
 }
@@ -50,7 +51,7 @@ impl UNet {
         let embedding_dim = config.embedding_dim();
         // The w projection comes last, so that a student has its teacher's parameters under the same numbers.
         let mut skips = vec![first];
-        Ok(Self {
+        let network = Self {
             conv_in: init.conv(folded + config.beside, first, 3, 1),
             class_embedding: (config.classes > 0)
                 .then(|| init.embedding(config.classes + 1, embedding_dim)),
@@ -64,8 +65,79 @@ impl UNet {
                 .adapter
                 .as_ref()
                 .map(|adapter| Adapter::new(config, adapter, seed, device)),
-            config: config.clone(),
-        })
+            lora: None,
+            config: UNetConfig {
+                lora: None,
+                ..config.clone()
+            },
+        };
+        match &config.lora {
+            Some(lora) => network.with_lora(lora, seed),
+            None => Ok(network),
+        }
+    }
+
+    /// The same network with low-rank changes that are zero as yet; in place of its own where it has such.
+    ///
+    /// # Errors
+    /// When the configuration does not fit together, or names no layer of the network.
+    pub fn with_lora(mut self, config: &LoraConfig, seed: u64) -> Result<Self, ConfigError> {
+        self.lora = None;
+        let device = self.devices().into_iter().next().unwrap_or_default();
+        let lora = Lora::new(&self, config, seed, &device)?;
+        Ok(self.attach(lora))
+    }
+
+    pub(crate) fn attach(mut self, lora: Lora) -> Self {
+        self.config.lora = Some(lora.config().clone());
+        self.lora = Some(lora);
+        self
+    }
+
+    /// The low-rank changes.
+    pub fn lora(&self) -> Option<&Lora> {
+        self.lora.as_ref()
+    }
+
+    /// The same network with these values of its low-rank changes: those of [`Lora::layers`], in that order.
+    pub fn with_lora_layers(mut self, layers: &[LoraLayer]) -> Self {
+        self.lora = self.lora.map(|lora| lora.with_layers(layers));
+        self
+    }
+
+    /// The same network with these values of its projection of w, `[from, w.dim]` row by row.
+    pub fn with_w_projection(mut self, values: &[f32]) -> Self {
+        self.time_embedding = self.time_embedding.with_w_projection(values);
+        self
+    }
+
+    /// The same network with its low-rank changes in its weights.
+    pub fn merged(mut self) -> Self {
+        self.config.lora = None;
+        match self.lora.take() {
+            Some(lora) => lora.merge(self),
+            None => self,
+        }
+    }
+
+    /// The projection of w, `time_embedding.cond_proj`.
+    pub fn w_projection(&self) -> Option<Tensor<2>> {
+        self.time_embedding.w_projection()
+    }
+
+    /// Number of parameters that [`UNet::freeze_all_but_lora`] leaves to be trained.
+    pub fn num_changed(&self) -> usize {
+        let lora = self.lora.as_ref().map_or(0, Module::num_params);
+        lora + self.w_projection().map_or(0, |w| w.shape().num_elements())
+    }
+
+    /// Only the low-rank changes and the input for w remain to be trained.
+    pub fn freeze_all_but_lora(self) -> Self {
+        let lora = self.lora.clone();
+        let time_embedding = self.time_embedding.clone();
+        let mut frozen = self.freeze();
+        frozen.time_embedding = frozen.time_embedding.with_w_of(time_embedding);
+        Self { lora, ..frozen }
     }
 
     /// What the network was built from.
@@ -153,6 +225,9 @@ impl UNet {
 
 impl Network for UNet {
     fn forward(&self, z: Tensor<4>, time: &[f64], conditioning: &Conditioning) -> Tensor<4> {
+        if self.lora.is_some() {
+            return self.clone().merged().forward(z, time, conditioning);
+        }
         let encoder = self.encoder();
         let embedding = &encoder.embed(time, conditioning, &z.device());
         let text = conditioning.text.as_ref().map(|text| &text.states);

@@ -1,4 +1,4 @@
-//! Which columns of a parquet file hold the images and the labels, and what their values are.
+//! Which columns of a parquet file hold the images, the labels and the captions, and what their values are.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -15,6 +15,8 @@ use crate::DataError;
 const IMAGE: [&str; 2] = ["image", "img"];
 /// What the label column may be called, the preferred name first.
 const LABEL: [&str; 2] = ["label", "labels"];
+/// What the column of captions may be called, the preferred name first.
+const CAPTION: [&str; 2] = ["text", "caption"];
 
 /// The columns of interest.
 pub(super) struct Columns {
@@ -22,6 +24,16 @@ pub(super) struct Columns {
     image: TypePtr,
     /// An integer column; none in an unlabelled file.
     label: Option<TypePtr>,
+    /// A column of texts; none in a file without captions.
+    caption: Option<TypePtr>,
+}
+
+/// The values of a row, as far as it has them.
+#[derive(Default)]
+pub(super) struct Values {
+    pub(super) image: Option<ByteArray>,
+    pub(super) label: Option<i64>,
+    pub(super) caption: Option<String>,
 }
 
 impl Columns {
@@ -50,7 +62,25 @@ impl Columns {
         if label.as_ref().is_some_and(|label| !holds(label, &integers)) {
             return Err(unusable(&LABEL, "integers"));
         }
-        Ok(Self { image, label })
+        let caption = named(&CAPTION).filter(|column| holds(column, &[Physical::BYTE_ARRAY]));
+        Ok(Self {
+            caption: caption.cloned(),
+            image,
+            label,
+        })
+    }
+
+    /// Refuses a file without captions.
+    pub(super) fn check_captions(&self, path: &Path, fields: &[TypePtr]) -> Result<(), DataError> {
+        match self.caption {
+            Some(_) => Ok(()),
+            None => Err(DataError::Column {
+                path: path.to_path_buf(),
+                wanted: CAPTION.join("` or `"),
+                expected: "texts",
+                got: describe(fields),
+            }),
+        }
     }
 
     /// The name of the label column, if there is one.
@@ -60,26 +90,35 @@ impl Columns {
 
     /// The schema with these columns alone, below the schema's `root`.
     pub(super) fn projection(&self, root: &str) -> Result<Type, ParquetError> {
-        let columns = [Some(&self.image), self.label.as_ref()]
-            .into_iter()
-            .flatten()
-            .cloned();
+        let columns = [
+            Some(&self.image),
+            self.label.as_ref(),
+            self.caption.as_ref(),
+        ]
+        .into_iter()
+        .flatten()
+        .cloned();
         Type::group_type_builder(root)
             .with_fields(columns.collect())
             .build()
     }
 
-    /// The image bytes and the label of a row read with the projection, as far as it has them.
-    pub(super) fn values(&self, row: Row) -> (Option<ByteArray>, Option<i64>) {
-        let (mut image, mut label) = (None, None);
+    /// The values of a row read with the projection.
+    pub(super) fn values(&self, row: Row) -> Values {
+        let is = |column: &Option<TypePtr>, name: &str| {
+            column.as_ref().is_some_and(|column| column.name() == name)
+        };
+        let mut values = Values::default();
         for (name, value) in row.into_columns() {
             if name == self.image.name() {
-                image = binary(value);
-            } else {
-                label = integer(&value);
+                values.image = binary(value);
+            } else if is(&self.label, &name) {
+                values.label = integer(&value);
+            } else if is(&self.caption, &name) {
+                values.caption = text(value);
             }
         }
-        (image, label)
+        values
     }
 }
 
@@ -116,6 +155,14 @@ fn binary(value: Field) -> Option<ByteArray> {
             .into_columns()
             .into_iter()
             .find_map(|(_, value)| binary(value)),
+        _ => None,
+    }
+}
+
+fn text(value: Field) -> Option<String> {
+    match value {
+        Field::Str(text) => Some(text),
+        Field::Bytes(bytes) => String::from_utf8(bytes.data().to_vec()).ok(),
         _ => None,
     }
 }

@@ -12,7 +12,7 @@ use parquet::file::metadata::ParquetMetaData;
 use parquet::file::reader::FileReader;
 use parquet::file::serialized_reader::SerializedFileReader;
 
-use super::columns::Columns;
+use super::columns::{Columns, Values};
 use crate::DataError;
 use crate::dataset::MAX_CLASSES;
 
@@ -22,7 +22,7 @@ const MAGIC: [u8; 4] = *b"PAR1";
 const SHORTEST: u64 = 12;
 
 /// One open file, its columns found.
-pub(super) struct Table {
+pub(crate) struct Table {
     path: PathBuf,
     reader: SerializedFileReader<File>,
     columns: Columns,
@@ -30,17 +30,25 @@ pub(super) struct Table {
 }
 
 /// One row.
-pub(super) struct Example {
+pub(crate) struct Example {
     /// Its number in the file.
-    pub(super) row: usize,
+    pub(crate) row: usize,
     /// The encoded image.
-    pub(super) image: ByteArray,
+    pub(crate) image: ByteArray,
     /// The label; none in an unlabelled file.
     pub(super) label: Option<i64>,
+    /// The caption; none in a file without captions.
+    pub(crate) caption: Option<String>,
+}
+
+impl std::fmt::Debug for Table {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Table({}, {} rows)", self.path.display(), self.rows)
+    }
 }
 
 impl Table {
-    pub(super) fn open(path: &Path) -> Result<Self, DataError> {
+    pub(crate) fn open(path: &Path) -> Result<Self, DataError> {
         let mut file = File::open(path).map_err(DataError::read(path))?;
         check_magic(path, &mut file)?;
         let reader = guarded(path, || SerializedFileReader::new(file))?;
@@ -60,12 +68,18 @@ impl Table {
         &self.path
     }
 
-    pub(super) fn rows(&self) -> usize {
+    pub(crate) fn rows(&self) -> usize {
         self.rows
     }
 
     pub(super) fn labelled(&self) -> bool {
         self.columns.label_name().is_some()
+    }
+
+    /// Refuses a file without captions.
+    pub(crate) fn check_captions(&self) -> Result<(), DataError> {
+        let fields = self.reader.metadata().file_metadata().schema().get_fields();
+        self.columns.check_captions(&self.path, fields)
     }
 
     /// The names of the classes, from the description that Hugging Face's `datasets` leaves in its files.
@@ -90,7 +104,7 @@ impl Table {
     }
 
     /// All rows, in order, without the columns that are not needed.
-    pub(super) fn examples(
+    pub(crate) fn examples(
         &self,
     ) -> Result<impl Iterator<Item = Result<Example, DataError>>, DataError> {
         let root = self.reader.metadata().file_metadata().schema().name();
@@ -102,7 +116,11 @@ impl Table {
                 origin: self.origin(number),
                 reason,
             };
-            let (image, label) = self.columns.values(row?);
+            let Values {
+                image,
+                label,
+                caption,
+            } = self.columns.values(row?);
             if label.is_none() && self.labelled() {
                 return Err(broken(
                     "no label: label every row, or remove the column".into(),
@@ -115,6 +133,7 @@ impl Table {
                 row: number,
                 image,
                 label,
+                caption,
             })
         }))
     }
@@ -139,7 +158,7 @@ impl Table {
     }
 
     /// The place of a row, for messages.
-    pub(super) fn origin(&self, row: usize) -> String {
+    pub(crate) fn origin(&self, row: usize) -> String {
         format!("{}, row {row}", self.path.display())
     }
 }

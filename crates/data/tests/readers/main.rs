@@ -2,6 +2,7 @@
 
 #![allow(clippy::unwrap_used)]
 
+mod captioned;
 mod cifar;
 mod config;
 mod folder;

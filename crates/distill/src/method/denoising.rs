@@ -5,7 +5,7 @@ use super::{
 };
 use fewstep_diffusion::random::Purpose;
 
-/// Ordinary diffusion training with dropped labels, which gives a model for classifier-free guidance.
+/// Ordinary diffusion training with dropped labels (or captions), which gives a model for classifier-free guidance.
 ///
 /// # Source
 /// Section 2 of 2210.03142; 2207.12598 for the dropped labels.
@@ -16,7 +16,7 @@ use fewstep_diffusion::random::Purpose;
 pub struct Denoising {
     /// ω.
     pub weighting: Weighting,
-    /// Probability that an example loses its label; 0.1 as a rule.
+    /// Probability that an example loses its label or its caption; 0.1 as a rule.
     pub label_dropout: f64,
     /// Which w a model is told that takes it as an input; `None` for others.
     pub weights: Option<Weights>,
@@ -31,13 +31,16 @@ impl Objective for Denoising {
         let z_t = diffuse(batch.pictures.clone(), noise.clone(), &levels);
         let mut conditioning = batch.conditioning();
         conditioning.w = self.weights.map(|weights| weights.draw(draws));
+        let keep = || {
+            let draws = draws.uniform(Purpose::LabelDropout);
+            draws.map(|u| u >= self.label_dropout)
+        };
         if let Some(classes) = &mut conditioning.classes {
-            for (class, u) in classes.iter_mut().zip(draws.uniform(Purpose::LabelDropout)) {
-                if u < self.label_dropout {
-                    *class = None;
-                }
+            for (class, keep) in classes.iter_mut().zip(keep()) {
+                *class = class.filter(|_| keep);
             }
         }
+        conditioning.text = conditioning.text.map(|text| text.keep(keep()));
         // v = α ε − σ x, which is diffusing (ε, x) at the quarter turn φ + π/2.
         let turned: Vec<_> = levels.iter().map(|level| level.turned()).collect();
         let target = diffuse(batch.pictures.clone(), noise, &turned);

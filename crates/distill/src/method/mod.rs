@@ -23,18 +23,20 @@ pub use weighting::Weighting;
 
 use burn::tensor::Tensor;
 use fewstep_diffusion::random::{self, Purpose};
-use fewstep_diffusion::{Conditioning, Denoiser, Guidance, NoiseLevel, Schedule, per_sample};
+use fewstep_diffusion::{Conditioning, Denoiser, Guidance, NoiseLevel, Schedule, Text, per_sample};
 use serde::{Deserialize, Serialize};
 
 /// Training examples on the device.
 #[derive(Clone, Debug)]
 pub struct Batch {
-    /// Pictures in [-1, 1], `[batch, channels, height, width]`.
+    /// Pictures in [-1, 1], or latents, `[batch, channels, height, width]`.
     pub pictures: Tensor<4>,
     /// Class of each picture, for labelled data.
     pub classes: Option<Vec<u32>>,
     /// Condition image of each picture, `[batch, channels, any, any]`, for models that take one.
     pub hint: Option<Tensor<4>>,
+    /// States of the caption of each picture, for models that attend to text.
+    pub text: Option<Text>,
     /// Samples that the run had seen before the first of these: with the seed, all that random draws depend on.
     pub clock: u64,
     /// The same of the first batch of the update: what the micro-batches of one update share.
@@ -63,13 +65,17 @@ impl Batch {
                     .hint
                     .clone()
                     .map(|hint| hint.narrow(0, start, end - start)),
+                text: self
+                    .text
+                    .as_ref()
+                    .map(|text| text.narrow(start, end - start)),
                 clock: self.clock + start as u64,
                 update: self.update,
             }
         })
     }
 
-    /// The conditioning with every label in place.
+    /// The conditioning with every label and every caption in place.
     pub fn conditioning(&self) -> Conditioning {
         Conditioning {
             classes: self
@@ -77,6 +83,7 @@ impl Batch {
                 .as_ref()
                 .map(|classes| classes.iter().copied().map(Some).collect()),
             hint: self.hint.clone(),
+            text: self.text.clone(),
             ..Conditioning::default()
         }
     }

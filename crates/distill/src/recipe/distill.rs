@@ -4,7 +4,7 @@ use super::RunConfig;
 use crate::method::{Halving, Weighting, Weights};
 use crate::optim::OptimConfig;
 use fewstep_data::{ConditionConfig, DataConfig};
-use fewstep_nn::WEmbedding;
+use fewstep_nn::{LoraConfig, WEmbedding};
 use serde::{Deserialize, Serialize};
 
 /// How to distil a teacher: stage one, stage two, or both.
@@ -15,11 +15,17 @@ pub struct DistillRecipe {
     pub seed: u64,
     /// The teacher: a model folder, a safetensors file, or `builtin:NAME`.
     pub teacher: String,
-    /// Guidance weights w the student is for: `[min, max]`, or a single number for a student without the input.
-    pub w: Weights,
+    /// Guidance weights w the student is for: `[min, max]`, or a single number for a student without the input. For a
+    /// teacher that draws from texts `[2, 14]` where nothing is given.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub w: Option<Weights>,
     /// How w enters the network. `scale` = 1000 / w_max is smooth; 1000 is what diffusers has.
     #[serde(default = "default_w_embedding")]
     pub w_embedding: WEmbedding,
+    /// Low-rank changes of the teacher's weights in the place of weights of the student's own; what is trained besides
+    /// is the input for w. Without it the student is trained whole.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub lora: Option<LoraConfig>,
     /// Whether pictures are mirrored at random.
     #[serde(default)]
     pub flip: bool,
@@ -31,6 +37,9 @@ pub struct DistillRecipe {
     /// The condition images of a teacher that takes them.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub condition: Option<ConditionConfig>,
+    /// Texts that sample grids are drawn from, where the teacher draws from texts; by default captions of the data.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub prompts: Vec<String>,
     /// Stage one. Without it the first halving learns from the guided pair directly.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub guided: Option<GuidedConfig>,
@@ -99,13 +108,27 @@ pub(super) fn check_weights(weights: Weights) -> Result<(), String> {
     }
 }
 
+/// What students of models that draw from texts are for when nothing is said: the range that follows 2210.03142 for
+/// Stable Diffusion.
+pub const TEXT_WEIGHTS: Weights = Weights::Range([2.0, 14.0]);
+
 impl DistillRecipe {
+    /// The guidance weights.
+    ///
+    /// # Errors
+    /// When there are none.
+    pub fn weights(&self) -> Result<Weights, String> {
+        self.w.ok_or_else(|| {
+            "`w` is missing: give the guidance weights that the student is for, such as `w = [0, 4]`".into()
+        })
+    }
+
     /// Checks all that can be checked without data and teacher.
     ///
     /// # Errors
     /// Names the key, what it is, and what it must be.
     pub fn validate(&self) -> Result<(), String> {
-        check_weights(self.w)?;
+        check_weights(self.weights()?)?;
         if self.guided.is_none() && self.progressive.is_none() {
             return Err("there is neither [guided] (stage one) nor [progressive] (stage two): nothing to do".into());
         }

@@ -6,9 +6,9 @@ mod parse;
 mod train;
 
 pub use adapt::{AdaptMethod, AdaptRecipe, CodiConfig, ConsistencyConfig, NewAdapter, Trained};
-pub use distill::{DistillRecipe, GuidedConfig, ProgressiveConfig};
+pub use distill::{DistillRecipe, GuidedConfig, ProgressiveConfig, TEXT_WEIGHTS};
 pub use parse::{RecipeFileError, parse, parse_with};
-pub use train::TrainRecipe;
+pub use train::{TextConfig, TrainRecipe};
 
 use serde::{Deserialize, Serialize};
 

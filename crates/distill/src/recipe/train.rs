@@ -3,12 +3,13 @@
 use super::RunConfig;
 use crate::method::Weighting;
 use crate::optim::OptimConfig;
-use fewstep_data::{DataConfig, Dataset};
+use fewstep_data::{DataConfig, Examples};
 use fewstep_diffusion::{
     Guidance, PredictionKind, Provenance, Role, SamplerRecipe, ScheduleConfig,
 };
-use fewstep_nn::UNetConfig;
+use fewstep_nn::{Modulation, TextAttention, UNetConfig};
 use serde::{Deserialize, Serialize};
+use std::path::PathBuf;
 
 /// How to train a teacher with classifier-free guidance.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -18,7 +19,7 @@ pub struct TrainRecipe {
     pub seed: u64,
     /// Updates in all.
     pub updates: u64,
-    /// Probability that an example loses its label.
+    /// Probability that an example loses its label or its caption.
     #[serde(default = "default_label_dropout")]
     pub label_dropout: f64,
     /// Whether pictures are mirrored at random.
@@ -32,7 +33,10 @@ pub struct TrainRecipe {
     pub weighting: Weighting,
     /// The training data.
     pub data: DataConfig,
-    /// The network. `channels` and `classes` may be left away: they follow from the data.
+    /// What turns captioned pictures into latents and states, for a teacher that draws from texts.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub text: Option<TextConfig>,
+    /// The network. Its channels, its classes and the width of the texts follow from the data.
     pub network: NetworkConfig,
     /// The noise schedule.
     #[serde(default)]
@@ -42,6 +46,21 @@ pub struct TrainRecipe {
     /// How the run reports and saves.
     #[serde(default)]
     pub run: RunConfig,
+}
+
+/// The parts around a network that draws latents from texts.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct TextConfig {
+    /// Folder of an autoencoder, in diffusers' layout (`vae/` of a model).
+    pub autoencoder: PathBuf,
+    /// Folder of a text encoder and its tokenizer, in transformers' layout.
+    pub encoder: PathBuf,
+    /// Tokens of a text, start and end included; what is longer is cut off.
+    pub length: usize,
+    /// Texts that sample grids are drawn from; by default captions of the data.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub prompts: Vec<String>,
 }
 
 /// A [`UNetConfig`] whose channels and classes come from the data.
@@ -88,6 +107,12 @@ impl TrainRecipe {
         if self.updates == 0 {
             return Err("`updates` is 0, it must be at least 1".into());
         }
+        if let Some(text) = self.text.as_ref().filter(|text| text.length < 3) {
+            return Err(format!(
+                "`text.length` is {}: start and end are two tokens, so it must be at least 3",
+                text.length
+            ));
+        }
         if !(0.0..=1.0).contains(&self.label_dropout) {
             return Err(format!(
                 "`label_dropout` is {}, it must lie in [0, 1]",
@@ -101,13 +126,23 @@ impl TrainRecipe {
             .map_err(|e| format!("[schedule] {e}"))
     }
 
-    /// The network for a dataset.
+    /// The network for the examples. With texts it is one that diffusers knows too.
     ///
     /// # Errors
     /// When the network's numbers do not fit together or do not fit the pictures.
-    pub fn network_for(&self, dataset: &Dataset) -> Result<UNetConfig, fewstep_nn::ConfigError> {
+    pub fn network_for(&self, examples: &Examples) -> Result<UNetConfig, fewstep_nn::ConfigError> {
+        let shape = examples.shape();
+        let text = examples.text_width().map(|width| TextAttention {
+            width,
+            linear: false,
+        });
         let config = UNetConfig {
-            channels: dataset.shape.channels,
+            channels: shape.channels,
+            modulation: match text {
+                Some(_) => Modulation::Add,
+                None => Modulation::Film,
+            },
+            text,
             patch: self.network.patch,
             widths: self.network.widths.clone(),
             blocks: self.network.blocks,
@@ -116,33 +151,31 @@ impl TrainRecipe {
             groups: self.network.groups,
             resampling: self.network.resampling,
             dropout: self.network.dropout,
-            classes: dataset.classes.len(),
+            classes: examples.classes().len(),
             ..UNetConfig::default()
         };
         config.validate()?;
-        config.validate_size(dataset.shape.height, dataset.shape.width)?;
+        config.validate_size(shape.height, shape.width)?;
         Ok(config)
     }
 
     /// The sampler recipe of the teacher that comes out.
-    pub fn sampler_recipe(&self, dataset: &Dataset) -> SamplerRecipe {
-        let labelled = !dataset.classes.is_empty() && self.label_dropout > 0.0;
+    pub fn sampler_recipe(&self, examples: &Examples) -> SamplerRecipe {
+        let (shape, text) = (examples.shape(), examples.text_width().is_some());
+        let labelled = text || !examples.classes().is_empty();
         SamplerRecipe {
             version: 1,
             role: Role::Teacher,
             prediction: self.prediction,
             schedule: self.schedule.clone(),
-            guidance: match labelled {
+            guidance: match labelled && self.label_dropout > 0.0 {
                 true => Guidance::ClassifierFree,
                 false => Guidance::None,
             },
-            resolution: [
-                dataset.shape.channels,
-                dataset.shape.height,
-                dataset.shape.width,
-            ],
-            classes: dataset.classes.clone(),
-            clip: true,
+            resolution: [shape.channels, shape.height, shape.width],
+            classes: examples.classes().to_vec(),
+            // Latents have no range.
+            clip: !text,
             hint: None,
             usual: None,
             provenance: Provenance {

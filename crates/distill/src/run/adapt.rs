@@ -55,6 +55,7 @@ pub fn adapt_phases(recipe: &AdaptRecipe, conditions: Option<&Conditions>) -> Ve
             embedding: recipe.w_embedding,
             seed: recipe.seed,
         }),
+        lora: None,
         optim: recipe.optim.clone(),
         updates: recipe.updates,
         weighting: recipe.weighting,

@@ -1,6 +1,7 @@
 //! Why a run stops.
 
 use crate::optim::NotFinite;
+use fewstep_data::DataError;
 use fewstep_formats::FormatError;
 use fewstep_metrics::MetricsError;
 use std::path::PathBuf;
@@ -29,6 +30,9 @@ pub enum RunError {
         /// Why.
         source: std::io::Error,
     },
+    /// Training examples cannot be read.
+    #[error(transparent)]
+    Data(#[from] DataError),
     /// A network that measures distances cannot be used.
     #[error(transparent)]
     Distance(#[from] MetricsError),

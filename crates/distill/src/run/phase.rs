@@ -6,11 +6,11 @@ use crate::optim::OptimConfig;
 use crate::recipe::{DistillRecipe, TrainRecipe};
 use burn::module::Module;
 use fewstep_diffusion::{
-    Denoiser, DiffusionModel, Guidance, Guided as GuidedPair, Role, SamplerRecipe, Schedule,
-    StudentSampler,
+    Denoiser, DiffusionModel, Guidance, Guided as GuidedPair, PredictionKind, Role, SamplerRecipe,
+    Schedule, StudentSampler,
 };
 use fewstep_formats::Model;
-use fewstep_nn::{UNet, UNetConfig, WEmbedding};
+use fewstep_nn::{LoraConfig, UNet, UNetConfig, WEmbedding};
 
 /// One phase: one method, from the model before it to the next.
 #[derive(Clone, Debug)]
@@ -19,6 +19,8 @@ pub struct Phase {
     pub name: String,
     /// What is learnt.
     pub method: Method,
+    /// What of the student is trained: low-rank changes, or where there are none all of it.
+    pub lora: Option<LoraConfig>,
     /// How.
     pub optim: OptimConfig,
     /// For how long.
@@ -66,6 +68,7 @@ pub fn train_phases(recipe: &TrainRecipe) -> Vec<Phase> {
         method: Method::Denoising {
             label_dropout: recipe.label_dropout,
         },
+        lora: None,
         optim: recipe.optim.clone(),
         updates: recipe.updates,
         weighting: recipe.weighting,
@@ -78,13 +81,15 @@ pub fn train_phases(recipe: &TrainRecipe) -> Vec<Phase> {
 /// When the steps cannot be halved as asked.
 pub fn distill_phases(recipe: &DistillRecipe) -> Result<Vec<Phase>, String> {
     let mut phases = vec![];
+    let weights = recipe.weights()?;
     if let Some(guided) = &recipe.guided {
         phases.push(Phase {
             name: "guided".into(),
             method: Method::Guided {
-                weights: recipe.w,
+                weights,
                 embedding: recipe.w_embedding,
             },
+            lora: recipe.lora.clone(),
             optim: guided.optim.clone(),
             updates: guided.updates,
             weighting: recipe.weighting,
@@ -101,10 +106,11 @@ pub fn distill_phases(recipe: &DistillRecipe) -> Result<Vec<Phase>, String> {
                 method: Method::Progressive {
                     halving: progressive.halving,
                     steps,
-                    weights: recipe.w,
+                    weights,
                     embedding: recipe.w_embedding,
                     from_pair: phases.is_empty(),
                 },
+                lora: recipe.lora.clone(),
                 optim: progressive.optim.clone(),
                 updates,
                 weighting: recipe.weighting,
@@ -129,12 +135,14 @@ impl Phase {
     pub(super) fn part(&self) -> fn(UNet) -> UNet {
         match &self.method {
             Method::Adapted(adaptation) => adaptation.part(),
+            _ if self.lora.is_some() => UNet::freeze_all_but_lora,
             _ => |network| network,
         }
     }
 
-    /// The student at the start of the phase: the model before it, with an input for w where it gets one.
-    pub(super) fn student(&self, base: &Model) -> Result<UNet, RunError> {
+    /// The student at the start of the phase: the model before it, with an input for w and low-rank changes where it gets
+    /// them.
+    pub(super) fn student(&self, base: &Model, seed: u64) -> Result<UNet, RunError> {
         let (weights, embedding) = match self.method {
             Method::Denoising { .. } => return Ok(base.network.clone()),
             Method::Adapted(ref adaptation) => return adaptation.student(base),
@@ -146,12 +154,19 @@ impl Phase {
             } => (weights, embedding),
         };
         let has_input = base.network.config().w.is_some();
-        match (weights, has_input) {
-            (Weights::Range(_), false) => Ok(with_w_input(&base.network, embedding)),
-            (Weights::Single(_), true) => Err(RunError::Teacher(
+        let network = match (weights, has_input) {
+            (Weights::Range(_), false) => with_w_input(&base.network, embedding),
+            (Weights::Single(_), true) => return Err(RunError::Teacher(
                 "the teacher takes w as an input, but the recipe asks for a single w: give a range `w = [min, max]`".into(),
             )),
-            _ => Ok(base.network.clone()),
+            _ => base.network.clone(),
+        };
+        match &self.lora {
+            Some(lora) if network.lora().is_none() => {
+                let made = network.with_lora(lora, seed);
+                made.map_err(|error| RunError::Teacher(error.to_string()))
+            }
+            _ => Ok(network),
         }
     }
 
@@ -223,7 +238,7 @@ impl Phase {
         let mut recipe = base.recipe.clone();
         recipe.provenance.samples_seen = clock;
         recipe.provenance.seed = run.seed;
-        recipe.provenance.data = format!("{} {}", run.dataset.name, run.dataset.fingerprint());
+        recipe.provenance.data = format!("{} {}", run.examples.name(), run.examples.fingerprint());
         recipe.provenance.program = concat!("fewstep ", env!("CARGO_PKG_VERSION")).into();
         let (weights, role, method) = match self.method {
             Method::Denoising { .. } => return recipe,
@@ -255,9 +270,19 @@ impl Phase {
             }
         };
         recipe.role = role;
+        recipe.prediction = prediction_of_students(recipe.prediction);
         recipe.provenance.method = method.into();
         recipe.guidance = weights.guidance();
         recipe
+    }
+}
+
+/// What a student of a teacher emits. At low signal-to-noise ratios x̂ cannot be told from ε̂, and few steps start there:
+/// so the student of a teacher of ε̂ learns v, which follows from the teacher's ε̂ by formula.
+fn prediction_of_students(teacher: PredictionKind) -> PredictionKind {
+    match teacher {
+        PredictionKind::Eps => PredictionKind::V,
+        kind @ (PredictionKind::X | PredictionKind::V) => kind,
     }
 }
 

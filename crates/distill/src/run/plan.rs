@@ -4,7 +4,7 @@ use super::{Method, Phase, Run, RunError};
 use crate::method::{Batch, Cost};
 use crate::optim::Stepper;
 use burn::module::Module;
-use fewstep_data::{Order, batch};
+use fewstep_data::Order;
 use fewstep_diffusion::{DiffusionModel, Schedule};
 use fewstep_formats::Model;
 use serde::Serialize;
@@ -46,7 +46,7 @@ impl Run {
         let mut base = initial.clone();
         let mut plans = vec![];
         for phase in &self.phases {
-            let student = phase.student(&base)?;
+            let student = phase.student(&base, self.seed)?;
             plans.push(self.plan_phase(phase, &base, &student)?);
             base = Model {
                 recipe: phase.recipe(&base, self, 0),
@@ -67,14 +67,13 @@ impl Run {
         let model = DiffusionModel {
             network: student.clone(),
             schedule: schedule.map_err(|e| RunError::Teacher(e.to_string()))?,
-            prediction: base.recipe.prediction,
+            prediction: phase.recipe(base, self, 0).prediction,
         };
         let mut stepper =
             Stepper::new(model, phase.optim.clone(), phase.updates).training(phase.part());
         let mut time = |samples: usize| -> Result<f64, RunError> {
-            let mut order = Order::new(self.seed, self.dataset.len(), self.flip);
-            let conditions = self.conditions.as_deref();
-            let host = batch(&self.dataset, conditions, &mut order, 0, samples);
+            let mut order = Order::new(self.seed, self.examples.len(), self.flip);
+            let host = self.examples.batch(&mut order, 0, samples)?;
             let batches: [Batch; 1] = [super::runner::to_device(&host, 0, &self.device)];
             let mut seconds = f64::INFINITY;
             for _ in 0..3 {
@@ -101,7 +100,7 @@ impl Run {
     }
 
     fn bytes(&self, phase: &Phase, student: &fewstep_nn::UNet) -> u64 {
-        let shape = self.dataset.shape;
+        let shape = self.examples.shape();
         let config = student.config();
         let trained = self.trained(phase, student);
         // The teacher's parameters, frozen ones and the average of frozen ones are one and the same.
@@ -113,13 +112,14 @@ impl Run {
         let copies = 4 + usize::from(phase.optim.ema.is_some());
         let activations = config.activations(shape.height, shape.width);
         let micro = phase.optim.micro_batch();
-        let data = self.dataset.len() * shape.len();
+        let data = self.examples.bytes();
         PROGRAM_BYTES + (4 * (copies * trained + frozen + micro * activations) + data) as u64
     }
 
     /// Parameters that move in a phase.
     fn trained(&self, phase: &Phase, student: &fewstep_nn::UNet) -> usize {
         match (&phase.method, student.adapter()) {
+            _ if phase.lora.is_some() => student.num_changed(),
             (Method::Adapted(adaptation), Some(adapter)) if adaptation.adapter_alone() => {
                 adapter.num_params()
             }

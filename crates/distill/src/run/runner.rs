@@ -7,11 +7,10 @@ use crate::method::Batch;
 use crate::optim::Stepper;
 use crate::recipe::RunConfig;
 use burn::tensor::{Device, Tensor, TensorData};
-use fewstep_data::{Conditions, Dataset, HostBatch, Loader};
-use fewstep_diffusion::{DiffusionModel, Schedule};
-use fewstep_formats::Model;
+use fewstep_data::{Examples, HostBatch, Loader};
+use fewstep_diffusion::{DiffusionModel, Schedule, Text};
+use fewstep_formats::{Model, Surroundings, read_lora};
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 
 /// Phases to run in a folder.
 pub struct Run {
@@ -22,9 +21,9 @@ pub struct Run {
     /// What to do, in order.
     pub phases: Vec<Phase>,
     /// Training examples.
-    pub dataset: Arc<Dataset>,
-    /// Their condition images, for models that take them.
-    pub conditions: Option<Arc<Conditions>>,
+    pub examples: Examples,
+    /// What lies around a network that works on latents: every model of the run is saved with it.
+    pub surroundings: Option<Surroundings>,
     /// Whether they are mirrored at random.
     pub flip: bool,
     /// How to report and save.
@@ -73,6 +72,28 @@ impl Run {
         self.folder.join("models").join(&phase.name)
     }
 
+    /// The model of a finished phase. Its folder has low-rank changes apart from and within the weights: what goes on is
+    /// the model before with the changes.
+    fn finished(&self, phase: &Phase, base: &Model) -> Result<Model, RunError> {
+        let folder = self.model_folder(phase);
+        let stored = Model::load(&folder, &self.device)?;
+        match phase.lora {
+            None => Ok(stored),
+            Some(_) => Ok(Model {
+                network: read_lora(&folder, phase.student(base, self.seed)?)?,
+                recipe: stored.recipe,
+            }),
+        }
+    }
+
+    fn save(&self, model: &Model, phase: &Phase) -> Result<(), RunError> {
+        let folder = self.model_folder(phase);
+        Ok(match &self.surroundings {
+            Some(surroundings) => surroundings.save_with(model, &folder)?,
+            None => model.save(&folder)?,
+        })
+    }
+
     /// Runs all phases from `initial` (the teacher, or a fresh network), from the newest checkpoint when
     /// resuming. Returns the model of each phase.
     ///
@@ -97,7 +118,7 @@ impl Run {
         let mut log = Log::open(&self.folder, start.clock)?;
         let mut models = vec![];
         for phase in &self.phases[..start.phase.min(self.phases.len())] {
-            models.push(Model::load(&self.model_folder(phase), &self.device)?);
+            models.push(self.finished(phase, models.last().unwrap_or(&initial))?);
         }
         let teacher = initial.weights_hash();
         let mut clock = start.clock;
@@ -116,7 +137,7 @@ impl Run {
             current.train(&checkpoints, &mut log, observer)?;
             clock = current.clock;
             let model = current.model();
-            model.save(&self.model_folder(phase))?;
+            self.save(&model, phase)?;
             let next = Position {
                 phase: index + 1,
                 updates: 0,
@@ -153,11 +174,12 @@ impl<'a> PhaseRun<'a> {
         clock: u64,
     ) -> Result<Self, RunError> {
         let start: u64 = run.phases[..index].iter().map(Phase::samples).sum();
+        let recipe = phase.recipe(base, run, start + phase.samples());
         let model = DiffusionModel {
-            network: phase.student(base)?,
+            network: phase.student(base, run.seed)?,
             schedule: Schedule::new(base.recipe.schedule.clone())
                 .map_err(|e| RunError::Teacher(e.to_string()))?,
-            prediction: base.recipe.prediction,
+            prediction: recipe.prediction,
         };
         Ok(Self {
             run,
@@ -165,7 +187,7 @@ impl<'a> PhaseRun<'a> {
             phase,
             objective: phase.objective(base)?,
             stepper: Stepper::new(model, phase.optim.clone(), phase.updates).training(phase.part()),
-            recipe: phase.recipe(base, run, start + phase.samples()),
+            recipe,
             clock,
         })
     }
@@ -184,8 +206,7 @@ impl<'a> PhaseRun<'a> {
         let optim = &self.phase.optim;
         let left = (self.phase.updates - self.stepper.updates()) * optim.batch as u64;
         let mut loader = Loader::new(
-            self.run.dataset.clone(),
-            self.run.conditions.clone(),
+            self.run.examples.clone(),
             self.run.seed,
             self.run.flip,
             optim.micro_batch(),
@@ -197,7 +218,7 @@ impl<'a> PhaseRun<'a> {
         let mut window = Window::new();
         while self.stepper.updates() < self.phase.updates {
             let parts = optim.batch / optim.micro_batch();
-            let host: Vec<HostBatch> = loader.by_ref().take(parts).collect();
+            let host: Vec<HostBatch> = loader.by_ref().take(parts).collect::<Result<_, _>>()?;
             let batches: Vec<Batch> = host
                 .iter()
                 .map(|b| to_device(b, self.clock, &self.run.device))
@@ -277,6 +298,15 @@ pub(super) fn to_device(host: &HostBatch, update: u64, device: &Device) -> Batch
             let [channels, height, width] = hints.shape;
             let shape = [host.len(), channels, height, width];
             Tensor::from_data(TensorData::new(hints.pixels.clone(), shape), device)
+        }),
+        text: host.text.as_ref().map(|text| {
+            let [tokens, width] = text.shape;
+            let shape = [host.len(), tokens, width];
+            let empty = TensorData::new(text.empty.clone(), [1, tokens, width]);
+            Text {
+                states: Tensor::from_data(TensorData::new(text.states.clone(), shape), device),
+                empty: Tensor::<3>::from_data(empty, device).expand(shape),
+            }
         }),
         clock: host.clock,
         update,

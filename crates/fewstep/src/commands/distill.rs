@@ -1,16 +1,18 @@
 //! `fewstep distill`: few-step students from a teacher.
 
+use super::captioned;
 use super::plan;
 use super::running::{RunArgs, go, prepare};
 use crate::builtin;
 use crate::failure::{Blame, Failure, Outcome};
 use crate::models;
 use burn::tensor::Device;
-use fewstep_data::{ConditionConfig, Conditions, DataConfig, Dataset};
-use fewstep_distill::recipe::{AdaptRecipe, DistillRecipe, RunConfig};
+use fewstep_data::{ConditionConfig, Conditions, DataConfig, Examples, ImageShape};
+use fewstep_distill::recipe::{AdaptRecipe, DistillRecipe, RunConfig, TEXT_WEIGHTS};
 use fewstep_distill::run::{Phase, Run, adapt_phases, distill_phases, hint};
-use fewstep_formats::Model;
+use fewstep_formats::{Model, Pipeline, Surroundings};
 use serde::{Deserialize, Serialize};
+use std::path::Path;
 use std::sync::Arc;
 
 /// Distil a teacher into few-step students.
@@ -18,6 +20,9 @@ use std::sync::Arc;
 /// A recipe without `method` folds guidance in and halves the steps again and again. With method = "codi" a model
 /// learns to draw from condition images (a smaller picture, one with a hole, edges, a depth map) in 1 to 4 steps;
 /// with "consistency" it learns few steps alone, with "denoising" the condition alone.
+///
+/// The folder of a latent diffusion model, such as Stable Diffusion, is distilled on captioned pictures
+/// (data.kind = "captioned").
 ///
 /// Example: fewstep distill recipes/fashion-mnist/distill.toml --set teacher=runs/teacher/models/teacher
 #[derive(clap::Args)]
@@ -40,15 +45,28 @@ pub(crate) fn run(args: Args) -> Outcome {
 }
 
 fn halve(args: &RunArgs) -> Outcome {
-    let recipe: DistillRecipe = args.recipe()?;
+    let mut recipe: DistillRecipe = args.recipe()?;
+    let latent = models::latent_folder(&recipe.teacher, None)?;
+    if latent.is_some() && recipe.w.is_none() {
+        recipe.w = Some(TEXT_WEIGHTS);
+    }
     recipe.validate().map_err(|e| args.complain(e))?;
-    let inputs = Inputs::read(&recipe.teacher, &recipe.data, recipe.condition.as_ref())?;
+    let inputs = match (&latent, &recipe.condition) {
+        (None, condition) => Inputs::read(&recipe.teacher, &recipe.data, condition.as_ref())?,
+        (Some(folder), None) => Inputs::read_latent(folder, &recipe.data, recipe.flip)?,
+        (Some(_), Some(_)) => {
+            return Err(args.complain(
+                "[condition] is for models that draw pixels: a latent teacher draws from the captions of `data`".into(),
+            ));
+        }
+    };
     inputs.check_taught()?;
     let phases = distill_phases(&recipe).map_err(|e| args.complain(e))?;
     inputs.run(
         args,
         phases,
         (recipe.seed, recipe.flip, recipe.run),
+        &recipe.prompts,
         &recipe,
     )
 }
@@ -57,11 +75,12 @@ fn adapt(args: &RunArgs) -> Outcome {
     let recipe: AdaptRecipe = args.recipe()?;
     recipe.validate().map_err(|e| args.complain(e))?;
     let inputs = Inputs::read(&recipe.teacher, &recipe.data, recipe.condition.as_ref())?;
-    let phases = adapt_phases(&recipe, inputs.conditions.as_deref());
+    let phases = adapt_phases(&recipe, inputs.examples.conditions());
     inputs.run(
         args,
         phases,
         (recipe.seed, recipe.flip, recipe.run),
+        &[],
         &recipe,
     )
 }
@@ -69,8 +88,8 @@ fn adapt(args: &RunArgs) -> Outcome {
 /// What a recipe names, read and found to fit together.
 struct Inputs {
     teacher: Model,
-    dataset: Arc<Dataset>,
-    conditions: Option<Arc<Conditions>>,
+    examples: Examples,
+    surroundings: Option<Surroundings>,
     device: Device,
 }
 
@@ -89,8 +108,11 @@ impl Inputs {
             .blame_input()?;
         let inputs = Self {
             teacher,
-            dataset,
-            conditions: conditions.map(Arc::new),
+            examples: Examples::Pictures {
+                dataset,
+                conditions: conditions.map(Arc::new),
+            },
+            surroundings: None,
             device,
         };
         inputs.check_pictures()?;
@@ -98,25 +120,49 @@ impl Inputs {
         Ok(inputs)
     }
 
-    fn check_pictures(&self) -> Outcome {
-        let (recipe, dataset) = (&self.teacher.recipe, &self.dataset);
-        let shape = [
-            dataset.shape.channels,
-            dataset.shape.height,
-            dataset.shape.width,
-        ];
-        if shape != recipe.resolution {
+    /// A latent diffusion model, with captioned pictures as latents and states.
+    fn read_latent(folder: &Path, data: &DataConfig, mirrored: bool) -> Outcome<Self> {
+        let device = Device::flex();
+        let teacher = Pipeline::load_model(folder, &device).blame_input()?;
+        if teacher.network.config().beside > 0 {
             return Err(Failure::input(format!(
-                "the teacher draws pictures of {:?} (channels, height, width) and {} has {shape:?}: set `data.size` and `data.channels` to match",
-                recipe.resolution, dataset.name
+                "{} fills in pictures: it sees maps beside its latents, which this version does not distil",
+                folder.display()
             )));
         }
-        if dataset.classes.len() != recipe.classes.len() {
+        let surroundings = Surroundings::open(folder).blame_input()?;
+        let examples = captioned::examples(data, &surroundings, mirrored, &device)?;
+        let inputs = Self {
+            teacher,
+            examples,
+            surroundings: Some(surroundings),
+            device,
+        };
+        inputs.check_pictures()?;
+        Ok(inputs)
+    }
+
+    fn check_pictures(&self) -> Outcome {
+        let (recipe, examples) = (&self.teacher.recipe, &self.examples);
+        let ImageShape {
+            channels,
+            height,
+            width,
+        } = examples.shape();
+        let shape = [channels, height, width];
+        if shape != recipe.resolution {
+            return Err(Failure::input(format!(
+                "the teacher draws {:?} (channels, height, width) and {} gives {shape:?}: set `data.size` and `data.channels` to match",
+                recipe.resolution,
+                examples.name()
+            )));
+        }
+        if examples.classes().len() != recipe.classes.len() {
             return Err(Failure::input(format!(
                 "the teacher knows {} classes and {} has {}",
                 recipe.classes.len(),
-                dataset.name,
-                dataset.classes.len()
+                examples.name(),
+                examples.classes().len()
             )));
         }
         Ok(())
@@ -128,7 +174,7 @@ impl Inputs {
             return Ok(());
         };
         let verb = known.task.verb();
-        match self.conditions.as_deref().map(hint) {
+        match self.examples.conditions().map(hint) {
             Some(given) if given == known => Ok(()),
             Some(given) => Err(Failure::input(format!(
                 "the teacher was taught `{verb}` with condition images of {:?} (channels, height, width), and [condition] gives `{}` with {:?}: give the same",
@@ -145,7 +191,7 @@ impl Inputs {
 
     /// Halvings go on with what the teacher knows.
     fn check_taught(&self) -> Outcome {
-        match (&self.conditions, self.teacher.recipe.hint) {
+        match (self.examples.conditions(), self.teacher.recipe.hint) {
             (Some(_), None) => Err(Failure::input(
                 "[condition] asks for condition images, which the teacher has not learnt to take: teach it first, with `method = \"denoising\"`, or do both at once with `method = \"codi\"`",
             )),
@@ -158,14 +204,15 @@ impl Inputs {
         args: &RunArgs,
         phases: Vec<Phase>,
         (seed, flip, config): (u64, bool, RunConfig),
+        prompts: &[String],
         recipe: &R,
     ) -> Outcome {
         let run = Run {
             folder: args.folder(),
             seed,
             phases,
-            dataset: self.dataset,
-            conditions: self.conditions,
+            examples: self.examples,
+            surroundings: self.surroundings,
             flip,
             config,
             device: self.device,
@@ -174,7 +221,7 @@ impl Inputs {
             return plan::print(&run, &self.teacher, recipe);
         }
         prepare(&run.folder, recipe, args.resume())?;
-        go(&run, self.teacher, args.resume())?;
+        go(&run, self.teacher, prompts, args.resume())?;
         let models = run.folder.join("models");
         println!("What came out is in {}", models.display());
         Ok(())

@@ -173,7 +173,7 @@ impl Job {
         let negative = self.text.negative_prompt.iter().cloned();
         for text in self.text.texts()?.into_iter().chain(negative) {
             if let Some(cut) = generator.cut(&text) {
-                let length = generator.pipeline().text_encoder.config().positions;
+                let length = generator.pipeline().text_encoder.length();
                 eprintln!(
                     "warning: the model reads {length} tokens of a text, start and end included, so this is cut off: {cut}"
                 );

@@ -44,7 +44,7 @@ enum Form {
 
 pub(crate) fn run(args: Args) -> Outcome {
     let device = Device::flex();
-    let latent = models::load_latent(&args.model, &device)?;
+    let latent = models::load_latent(&args.model, args.steps, &device)?;
     let Some(pipeline) = latent else {
         if args.form == Form::SingleFile {
             return Err(Failure::input(format!(
@@ -59,7 +59,7 @@ pub(crate) fn run(args: Args) -> Outcome {
     };
     let model = args.baked(&pipeline.model)?;
     match args.form {
-        Form::Folder => pipeline.save_with(&model, &args.out),
+        Form::Folder => pipeline.surroundings.save_with(&model, &args.out),
         Form::SingleFile => pipeline.save_single(&model, &args.out),
     }
     .blame_input()?;

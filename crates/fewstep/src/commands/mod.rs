@@ -1,5 +1,6 @@
 //! One file per verb.
 
+pub(crate) mod captioned;
 pub(crate) mod conditional;
 pub(crate) mod depth;
 pub(crate) mod distill;

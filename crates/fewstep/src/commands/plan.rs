@@ -27,12 +27,12 @@ pub(crate) fn print<R: Serialize>(run: &Run, initial: &Model, recipe: &R) -> Out
     let seconds = plans.iter().map(|plan| plan.seconds).sum();
     let bytes = plans.iter().map(|plan| plan.bytes).max().unwrap_or(0);
     println!(
-        "In all {} and at most {} on this machine; {} pictures of {} in {}. Nothing was written.",
+        "In all {} and at most {} on this machine; {} examples of {} in {}. Nothing was written.",
         duration(seconds),
         memory(bytes),
-        run.dataset.len(),
-        run.dataset.shape,
-        run.dataset.name
+        run.examples.len(),
+        run.examples.shape(),
+        run.examples.name()
     );
     Ok(())
 }

@@ -12,6 +12,7 @@ use crate::failure::{Blame, Failure, Outcome};
 use crate::models;
 use crate::report::{Row, ratio, table};
 use burn::tensor::Device;
+use fewstep_data::Examples;
 use fewstep_distill::recipe::{DistillRecipe, parse_with};
 use fewstep_distill::run::{Event, Run, distill_phases};
 use fewstep_formats::Model;
@@ -61,16 +62,16 @@ pub(crate) fn run(args: Args) -> Outcome {
         folder: args.out.clone(),
         seed: recipe.seed,
         phases: distill_phases(&recipe).map_err(Failure::input)?,
-        dataset: Arc::new(builtin::load_data(&recipe.data)?),
-        conditions: None,
+        examples: Examples::pictures(Arc::new(builtin::load_data(&recipe.data)?)),
+        surroundings: None,
         flip: recipe.flip,
         config: recipe.run,
         device,
     };
     println!(
         "Distilling the embedded teacher on {} real pictures of {} classes into {}",
-        run.dataset.len(),
-        run.dataset.classes.len(),
+        run.examples.len(),
+        run.examples.classes().len(),
         run.folder.display()
     );
     let subjects = Subject::count(&run.phases);

@@ -3,12 +3,13 @@
 use crate::failure::{Blame, Failure, Outcome};
 use crate::progress;
 use burn::tensor::{Device, Tensor, TensorData};
-use fewstep::{Generator, Request};
+use fewstep::{Canvas, Generator, Request, TextGenerator, TextRequest};
 use fewstep_data::picture::{self, Picture};
-use fewstep_data::{HostBatch, ImageShape, Order, batch};
+use fewstep_data::{Examples, HostBatch, ImageShape, Order};
+use fewstep_diffusion::Guidance;
 use fewstep_distill::recipe::parse_with;
 use fewstep_distill::run::{Event, Run, is_run};
-use fewstep_formats::{Model, write_atomically};
+use fewstep_formats::{Model, Surroundings, write_atomically};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use std::path::{Path, PathBuf};
@@ -93,15 +94,35 @@ fn first_difference(stored: &str, resolved: &str) -> String {
 }
 
 /// Runs the phases with progress bars and grids of sample pictures.
-pub(crate) fn go(run: &Run, initial: Model, resume: bool) -> Outcome<Vec<Model>> {
+/// A model that draws from texts draws these, or some captions of the data.
+pub(crate) fn go(
+    run: &Run,
+    initial: Model,
+    prompts: &[String],
+    resume: bool,
+) -> Outcome<Vec<Model>> {
     let mut bar = indicatif::ProgressBar::hidden();
     let mut mean = 0.0;
     let mut samples = Samples {
         folder: run.folder.join("samples"),
         device: run.device.clone(),
-        examples: run.conditions.as_deref().map(|conditions| {
-            let order = &mut Order::new(run.seed, run.dataset.len(), false);
-            batch(&run.dataset, Some(conditions), order, 0, Samples::EXAMPLES)
+        examples: match run.examples.conditions() {
+            None => None,
+            Some(_) => {
+                let order = &mut Order::new(run.seed, run.examples.len(), false);
+                Some(
+                    run.examples
+                        .batch(order, 0, Samples::EXAMPLES)
+                        .blame_input()?,
+                )
+            }
+        },
+        texts: run.surroundings.clone().map(|surroundings| {
+            let prompts = match (&run.examples, prompts) {
+                (Examples::Latents(latents), []) => latents.header().some.clone(),
+                _ => prompts.to_vec(),
+            };
+            (surroundings, prompts)
         }),
     };
     let models = run.go(initial, resume, &mut |event| match event {
@@ -153,12 +174,16 @@ struct Samples {
     device: Device,
     /// Examples of the run, for models that draw from their conditions.
     examples: Option<HostBatch>,
+    /// What lies around a network that works on latents, and the texts to draw.
+    texts: Option<(Surroundings, Vec<String>)>,
 }
 
 impl Samples {
     const SIDE: usize = 8;
     const TEACHER_STEPS: usize = 16;
     const EXAMPLES: usize = 12;
+    /// Guidance of teachers that draw from texts.
+    const TEXT_W: f64 = 2.0;
 
     fn draw(&mut self, model: &Model, name: &str) {
         if let Err(error) = self.try_draw(model, name) {
@@ -171,6 +196,9 @@ impl Samples {
             return self.draw_examples(model, name);
         }
         use fewstep_diffusion::{Role, StudentSampler};
+        if let Some((surroundings, prompts)) = &self.texts {
+            return self.draw_texts(model, surroundings, prompts, name);
+        }
         let steps = match model.recipe.role {
             // An encoder draws nothing.
             Role::Student {
@@ -192,12 +220,43 @@ impl Samples {
             seed: 0,
             steps,
             sampler: generator.default_sampler(),
-            w: (model.recipe.guidance != fewstep_diffusion::Guidance::None)
-                .then(|| model.recipe.default_w()),
+            w: (model.recipe.guidance != Guidance::None).then(|| model.recipe.default_w()),
             batch: Self::SIDE * Self::SIDE,
         };
         let pictures = generator.draw(&request, &mut |_| {})?;
         self.write(&pictures, Self::SIDE, name)
+    }
+
+    /// Four pictures of each text. Autoencoder and text encoder are in memory only meanwhile.
+    fn draw_texts(
+        &self,
+        model: &Model,
+        surroundings: &Surroundings,
+        prompts: &[String],
+        name: &str,
+    ) -> anyhow::Result<()> {
+        const EACH: usize = 4;
+        let pipeline = surroundings.around(model.clone(), &self.device)?;
+        let generator = TextGenerator::new(pipeline, &self.device)?;
+        let latents = generator.generator();
+        let guided = model.recipe.guidance == Guidance::ClassifierFree;
+        let request = TextRequest {
+            prompts: prompts
+                .iter()
+                .flat_map(|text| vec![text.clone(); EACH])
+                .collect(),
+            negative: String::new(),
+            size: generator.usual_size(),
+            first: 0,
+            seed: 0,
+            steps: latents.default_steps().min(Self::TEACHER_STEPS),
+            sampler: latents.default_sampler(),
+            w: guided.then_some(Self::TEXT_W),
+            batch: 4 * EACH,
+            canvas: Canvas::Blank,
+        };
+        let pictures = generator.draw(&request, &mut |_| {})?;
+        self.write(&pictures, 4 * EACH, name)
     }
 
     /// Rows of what is seen of a condition, what the model makes of it, and the truth.

@@ -47,7 +47,7 @@ struct Summary<'a> {
 
 pub(crate) fn run(args: Args) -> Outcome {
     let device = Device::flex();
-    if let Some(pipeline) = models::load_latent(&args.job.model, &device)? {
+    if let Some(pipeline) = models::load_latent(&args.job.model, args.job.steps, &device)? {
         return args.draw_text(pipeline, &device);
     }
     args.job.text.refuse_all()?;

@@ -1,17 +1,23 @@
 //! `fewstep train`: a teacher from data.
 
+use super::captioned;
 use super::plan;
 use super::running::{RunArgs, go, prepare};
 use crate::builtin;
 use crate::failure::{Blame, Outcome};
+use crate::output::cache_folder;
 use burn::tensor::Device;
-use fewstep_distill::recipe::TrainRecipe;
-use fewstep_distill::run::{Run, train_phases};
-use fewstep_formats::Model;
+use fewstep_data::{Examples, expand_home};
+use fewstep_distill::recipe::{TextConfig, TrainRecipe};
+use fewstep_distill::run::{Run, is_run, train_phases};
+use fewstep_formats::{Model, Surroundings};
 use fewstep_nn::UNet;
 use std::sync::Arc;
 
 /// Train a teacher with classifier-free guidance.
+///
+/// With a [text] section it learns to draw latents from captions: the autoencoder and the text encoder that the section
+/// names turn captioned pictures into latents and states, once, in the user's cache folder.
 ///
 /// Example: fewstep train recipes/fashion-mnist/teacher.toml --set data.path=~/data/fashion-mnist
 #[derive(clap::Args)]
@@ -23,19 +29,30 @@ pub(crate) struct Args {
 pub(crate) fn run(args: Args) -> Outcome {
     let recipe: TrainRecipe = args.run.recipe()?;
     recipe.validate().map_err(|e| args.run.complain(e))?;
-    let dataset = Arc::new(builtin::load_data(&recipe.data)?);
-    let network = recipe.network_for(&dataset).blame_input()?;
     let device = Device::flex();
+    let folder = args.run.folder();
+    if is_run(&folder) && !args.run.dry_run {
+        prepare(&folder, &recipe, args.run.resume())?;
+    }
+    let (examples, surroundings) = match &recipe.text {
+        None => (pictures(&recipe)?, None),
+        Some(text) => {
+            let surroundings = parts(text, &args.run)?;
+            let examples = captioned::examples(&recipe.data, &surroundings, recipe.flip, &device)?;
+            (examples, Some(surroundings))
+        }
+    };
+    let network = recipe.network_for(&examples).blame_input()?;
     let initial = Model {
         network: UNet::new(&network, recipe.seed, &device).blame_input()?,
-        recipe: recipe.sampler_recipe(&dataset),
+        recipe: recipe.sampler_recipe(&examples),
     };
     let run = Run {
-        folder: args.run.folder(),
+        folder,
         seed: recipe.seed,
         phases: train_phases(&recipe),
-        dataset,
-        conditions: None,
+        examples,
+        surroundings,
         flip: recipe.flip,
         config: recipe.run,
         device,
@@ -44,10 +61,32 @@ pub(crate) fn run(args: Args) -> Outcome {
         return plan::print(&run, &initial, &recipe);
     }
     prepare(&run.folder, &recipe, args.run.resume())?;
-    go(&run, initial, args.run.resume())?;
+    let prompts = recipe.text.map(|text| text.prompts).unwrap_or_default();
+    go(&run, initial, &prompts, args.run.resume())?;
     println!(
         "The teacher is in {}",
         run.model_folder(&run.phases[0]).display()
     );
     Ok(())
+}
+
+/// The folders that the recipe names put together into one, inside the run.
+fn parts(text: &TextConfig, args: &RunArgs) -> Outcome<Surroundings> {
+    let folder = match args.dry_run {
+        true => cache_folder()
+            .unwrap_or_else(std::env::temp_dir)
+            .join("dry-run"),
+        false => args.folder().join("parts"),
+    };
+    let [autoencoder, encoder] = [&text.autoencoder, &text.encoder].map(|path| expand_home(path));
+    match args.resume() && folder.is_dir() {
+        true => Surroundings::open(&folder),
+        false => Surroundings::assemble(&autoencoder, &encoder, text.length, &folder),
+    }
+    .blame_input()
+}
+
+fn pictures(recipe: &TrainRecipe) -> Outcome<Examples> {
+    let dataset = builtin::load_data(&recipe.data)?;
+    Ok(Examples::pictures(Arc::new(dataset)))
 }

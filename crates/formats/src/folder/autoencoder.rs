@@ -71,6 +71,8 @@ fn tiny(folder: &Path, mut fields: Fields, device: &Device) -> Result<Codec, For
         width,
         encoder_blocks: fields.or("num_encoder_blocks", vec![1, 3, 3, 3])?,
         decoder_blocks: fields.or("num_decoder_blocks", vec![3, 3, 3, 1])?,
+        // Of TAEF2, which diffusers does not know.
+        pool: fields.or("use_midblock_gn", false)?,
     };
     let scale = scale(&mut fields, 1.0)?;
     let network = TinyAutoencoder::new(&config, 0, device);

@@ -46,7 +46,7 @@ impl Part {
 
     /// From a name in a file to the one of today; `None` for what is no weight. The autoencoder's attention has names
     /// of its own in old files; transformers before 5 has everything of a text encoder inside `text_model`, and stored
-    /// the numbers 0 to 76.
+    /// the numbers of the positions. A BERT has a pooler that is not used, and names that are none in Rust.
     pub(crate) fn today(self, name: &str) -> Option<String> {
         match self {
             Self::UNet => Some(name.into()),
@@ -62,7 +62,12 @@ impl Part {
             }
             Self::TextEncoder => {
                 let name = name.strip_prefix("text_model.").unwrap_or(name);
-                (name != "embeddings.position_ids").then(|| name.into())
+                let unused = name == "embeddings.position_ids" || name.starts_with("pooler.");
+                let ours = || {
+                    name.replace(".attention.self.", ".attention.own.")
+                        .replace(".LayerNorm.", ".layer_norm.")
+                };
+                (!unused).then(ours)
             }
         }
     }

@@ -89,7 +89,7 @@ impl Pipeline {
             let bytes = bytes.map_err(|error| bad(file, error.to_string()))?;
             parts.push((part.weights_file(), bytes));
         }
-        self.copy_all_but_weights(folder)?;
+        self.surroundings.copy_all_but_weights(folder)?;
         for (place, bytes) in parts {
             write_atomically(&folder.join(place), &bytes)?;
         }

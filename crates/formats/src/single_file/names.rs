@@ -2,7 +2,7 @@
 
 use super::TensorView;
 use crate::FormatError;
-use crate::folder::{Part, Pipeline};
+use crate::folder::{Part, Pipeline, TextEncoder};
 use fewstep_nn::{ClipActivation, Codec, UNetConfig};
 
 /// The names of one model's tensors.
@@ -27,7 +27,12 @@ impl Names {
                 "it has an input for w, which readers of single files pass over in silence: fold one w in with --bake-w",
             );
         }
-        if pipeline.text_encoder.config().activation == ClipActivation::Gelu {
+        let TextEncoder::Clip(_, text_encoder) = &pipeline.text_encoder else {
+            return refuse(
+                "single files hold a CLIP, and its text encoder is a BERT: use a folder",
+            );
+        };
+        if text_encoder.config().activation == ClipActivation::Gelu {
             return refuse(
                 "single files hold the text encoder of Stable Diffusion 2 in a form that this version does not write: use a folder",
             );

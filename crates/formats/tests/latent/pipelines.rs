@@ -89,14 +89,14 @@ fn velocities_from_pure_noise_follow_diffusers() {
 
 #[test]
 fn tokens_equal_those_of_transformers() {
-    for name in ["sd1", "sd2"] {
+    for name in ["sd1", "sd2", "bert"] {
         let golden = Golden::new(name);
-        let tokenizer = golden.pipeline().tokenizer;
+        let encoder = golden.pipeline().text_encoder;
         let texts = golden.texts();
         let prompts = texts["prompts"].as_array().expect("a list");
         for (prompt, theirs) in prompts.iter().zip(golden.tokens()) {
             let prompt = prompt.as_str().expect("a text");
-            let ours = tokenizer.encode(prompt);
+            let ours = encoder.tokens(prompt);
             assert_eq!(ours.numbers, theirs, "{name}: {prompt:?}");
         }
     }
@@ -104,9 +104,9 @@ fn tokens_equal_those_of_transformers() {
 
 #[test]
 fn what_is_cut_off_a_long_prompt_is_told() {
-    let tokenizer = Golden::new("sd1").pipeline().tokenizer;
+    let encoder = Golden::new("sd1").pipeline().text_encoder;
     let long = format!("{}zebra stripes", "dog ".repeat(75));
-    let cut = tokenizer.encode(&long).cut.expect("too long");
+    let cut = encoder.tokens(&long).cut.expect("too long");
     assert!(cut.ends_with("zebra stripes"), "{cut}");
-    assert_eq!(tokenizer.encode("a short one").cut, None);
+    assert_eq!(encoder.tokens("a short one").cut, None);
 }

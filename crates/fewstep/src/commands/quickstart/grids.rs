@@ -20,7 +20,7 @@ pub(super) struct Draft {
 impl Draft {
     /// Draws all grids, a class to a row, and writes them to the run's `samples` folder.
     pub(super) fn draw(subjects: &[Subject], run: &Run, stages: &mut Stages) -> Outcome<Self> {
-        let classes = run.dataset.classes.len();
+        let classes = run.examples.classes().len();
         let pictures = (classes * COLUMNS * subjects.len()) as u64;
         let stage = stages.start("the same seeds", pictures, "pictures", 0);
         let mut draft = Self {

@@ -38,9 +38,9 @@ pub(super) fn report(
     Ok(Report {
         source: format!(
             "fewstep quickstart: Fashion-MNIST, {} classes, {} x {} pixels",
-            run.dataset.classes.len(),
-            run.dataset.shape.height,
-            run.dataset.shape.width
+            run.examples.classes().len(),
+            run.examples.shape().height,
+            run.examples.shape().width
         ),
         title: match reference(rows) {
             Some(row) => format!("{GOAL_STEPS} network calls instead of {}", row.network_calls),
@@ -89,7 +89,7 @@ fn highlights(run: &Run, rows: &[Row], draft: &Draft, losses: &[LossCurve]) -> V
         duration(seconds),
         format!(
             "of training for all students, on {} real pictures.",
-            thousands(run.dataset.len() as u64)
+            thousands(run.examples.len() as u64)
         ),
     ));
     if let Some(bytes) = machine::peak_memory() {
@@ -155,7 +155,7 @@ fn grids(run: &Run, rows: &[Row], draft: Draft) -> Grids {
     };
     Grids {
         note: "The same place has the same noise and the same class in every grid: only the model and its steps differ.".into(),
-        row_names: run.dataset.classes.clone(),
+        row_names: run.examples.classes().to_vec(),
         grids: std::iter::zip(rows, draft.pngs).map(grid).collect(),
     }
 }
@@ -194,7 +194,7 @@ fn facts(run: &Run, teacher: &Model, rows: &[Row], losses: &[LossCurve]) -> Vec<
         ),
         (
             "Pictures",
-            format!("{}, {}", run.dataset.name, run.dataset.fingerprint()),
+            format!("{}, {}", run.examples.name(), run.examples.fingerprint()),
         ),
     ];
     if let Some(row) = rows.first() {

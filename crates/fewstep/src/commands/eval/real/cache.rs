@@ -1,6 +1,7 @@
 //! What was computed of real pictures before.
 
 use super::Spread;
+use crate::output::cache_folder;
 use fewstep_formats::write_atomically;
 use fewstep_metrics::{FeatureId, FeatureNetwork, Features, Reference, Statistics};
 use std::path::PathBuf;
@@ -22,14 +23,10 @@ pub(super) struct Entry {
 }
 
 impl Cache {
-    /// `$XDG_CACHE_HOME/fewstep`, by default `~/.cache/fewstep`; nothing when switched off.
+    /// The user's; nothing when switched off.
     pub(super) fn new(on: bool) -> Self {
-        let base = std::env::var_os("XDG_CACHE_HOME")
-            .map(PathBuf::from)
-            .filter(|p| p.is_absolute());
-        let base = base.or_else(|| Some(std::env::home_dir()?.join(".cache")));
         Self {
-            folder: base.filter(|_| on).map(|base| base.join("fewstep")),
+            folder: cache_folder().filter(|_| on),
         }
     }
 

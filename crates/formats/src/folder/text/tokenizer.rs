@@ -78,6 +78,11 @@ impl ClipTokenizer {
         self.numbers.values().max().map_or(0, |&n| n as usize + 1)
     }
 
+    /// Tokens of a text, padding included.
+    pub fn length(&self) -> usize {
+        self.length
+    }
+
     /// The tokens of a text; where they are too many, the last ones are cut off.
     pub fn encode(&self, text: &str) -> Tokens {
         let end = self.length.saturating_sub(1);

@@ -1,8 +1,8 @@
-//! `text_encoder/config.json`.
+//! A `CLIPTextModel`.
 
-use super::fields::Fields;
-use super::weights::{self, Part};
 use crate::FormatError;
+use crate::folder::fields::Fields;
+use crate::folder::weights::{self, Part};
 use burn::tensor::Device;
 use fewstep_nn::{ClipActivation, ClipText, ClipTextConfig};
 use serde::Deserialize;
@@ -16,8 +16,8 @@ enum Activation {
     Gelu,
 }
 
-/// Reads `text_encoder/`: a `CLIPTextModel`.
-pub(crate) fn load(folder: &Path, device: &Device) -> Result<ClipText, FormatError> {
+/// Reads the folder of a `CLIPTextModel`.
+pub(super) fn load(folder: &Path, device: &Device) -> Result<ClipText, FormatError> {
     let mut fields = Fields::read(&folder.join("config.json"))?;
     fields.only(&[
         ("architectures", json!("CLIPTextModel")),

@@ -1,0 +1,332 @@
+//! Pictures with captions, read one after another: such sets are too big for memory.
+
+mod files;
+mod tars;
+
+use std::path::Path;
+
+use rayon::prelude::*;
+use sha2::{Digest, Sha256};
+
+use crate::config::expand_home;
+use crate::dataset::spread;
+use crate::folder::{entries, split_folder};
+use crate::gather::CHUNK;
+use crate::parquet::{Table, files as parquet_files};
+use crate::picture::{self, Picture};
+use crate::{DataConfig, DataError, DataKind};
+
+/// How many bad examples are named before the rest is only counted.
+const NAMED: usize = 10;
+
+/// A set of pictures with captions. Nothing of it is in memory but the names of its files.
+#[derive(Debug)]
+pub struct Captioned {
+    shards: Vec<Shard>,
+    name: String,
+    size: usize,
+    channels: usize,
+    limit: usize,
+}
+
+/// A part of a set that is read from its start to its end.
+#[derive(Debug)]
+enum Shard {
+    /// Image files.
+    Files(Vec<files::Listed>),
+    /// A tar of the WebDataset layout.
+    Tar(tars::Tar),
+    /// A parquet file.
+    Parquet(Box<Table>),
+}
+
+/// One picture, as it is stored, with its caption.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Example {
+    /// The image file's bytes.
+    pub image: Vec<u8>,
+    /// What it shows; never empty.
+    pub caption: String,
+    /// Where it is, for messages.
+    pub origin: String,
+}
+
+/// What was found when a whole set was read.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Contents {
+    /// All captions, in order.
+    pub captions: Vec<String>,
+    /// The first 16 hexadecimal digits of the SHA-256 over images, captions and the size they are brought to.
+    pub fingerprint: String,
+}
+
+/// How thoroughly a set is read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Check {
+    /// Every example has an image and a caption.
+    Present,
+    /// And every image can be decoded.
+    Decoded,
+}
+
+impl Captioned {
+    /// Finds the parts of the set that `config` names: a folder with `metadata.jsonl` (`file_name` with `text` or
+    /// `caption`), image files each with a `.txt` beside it, WebDataset tars (an image with `txt`, `text`, `caption` or
+    /// `json`), or parquet files with `image` and `text` or `caption`.
+    ///
+    /// # Errors
+    /// A path where none of these is; settings that do not fit such data.
+    pub fn open(config: &DataConfig) -> Result<Self, DataError> {
+        let path = expand_home(&config.path);
+        let origin = path.display().to_string();
+        let misfit = |key, got: String, expected: &str| DataError::Config {
+            key,
+            got,
+            origin: origin.clone(),
+            expected: expected.into(),
+        };
+        if config.kind != DataKind::Captioned {
+            let got = format!("{:?}", config.kind);
+            let expected = "\"captioned\", since texts are to be learnt";
+            return Err(misfit("data.kind", got, expected));
+        }
+        if let Some(names) = &config.class_names {
+            let expected = "none: captions stand in the place of classes";
+            return Err(misfit("class_names", format!("{names:?}"), expected));
+        }
+        let Some(size) = config.size.filter(|&size| size > 0) else {
+            let expected = "the side in pixels that pictures are brought to";
+            return Err(misfit("size", "nothing".into(), expected));
+        };
+        let shards = shards(&path, config)?;
+        if shards.is_empty() {
+            return Err(DataError::Empty {
+                origin,
+                hint: "captioned pictures are image files with .txt files beside them, a folder with metadata.jsonl, .tar files or .parquet files".into(),
+            });
+        }
+        Ok(Self {
+            shards,
+            name: origin,
+            size,
+            channels: config.channels.unwrap_or(3),
+            limit: config.limit.unwrap_or(usize::MAX),
+        })
+    }
+
+    /// What to call the set in messages and reports.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// The side of its pictures.
+    pub fn size(&self) -> usize {
+        self.size
+    }
+
+    /// The channels of its pictures.
+    pub fn channels(&self) -> usize {
+        self.channels
+    }
+
+    /// Reads the whole set and tells what is in it.
+    ///
+    /// # Errors
+    /// Names the first examples that cannot be used with their places, and counts the others.
+    pub fn check(&self, check: Check) -> Result<Contents, DataError> {
+        let mut hash = Sha256::new();
+        hash.update(format!("{} {} {}", self.size, self.channels, self.limit));
+        let (mut captions, mut problems, mut bad) = (vec![], vec![], 0);
+        let mut examples = self.stored();
+        loop {
+            let chunk: Vec<_> = examples.by_ref().take(CHUNK).collect();
+            if chunk.is_empty() {
+                break;
+            }
+            let looked_at: Vec<Result<(String, [u8; 32]), DataError>> = chunk
+                .into_par_iter()
+                .map(|example| {
+                    let example = example?;
+                    if check == Check::Decoded {
+                        self.decode(&example)?;
+                    }
+                    Ok((example.caption, Sha256::digest(&example.image).into()))
+                })
+                .collect();
+            for example in looked_at {
+                match example {
+                    Ok((caption, image)) => {
+                        hash.update(image);
+                        hash.update(caption.len().to_le_bytes());
+                        hash.update(caption.as_bytes());
+                        captions.push(caption);
+                    }
+                    Err(problem) => {
+                        bad += 1;
+                        if problems.len() < NAMED {
+                            problems.push(problem.to_string());
+                        }
+                    }
+                }
+            }
+        }
+        if bad > 0 {
+            return Err(DataError::Examples {
+                origin: self.name.clone(),
+                bad,
+                problems,
+            });
+        }
+        if captions.is_empty() {
+            return Err(DataError::Empty {
+                origin: self.name.clone(),
+                hint: "its files have no pictures".into(),
+            });
+        }
+        let fingerprint = hash.finalize()[..8]
+            .iter()
+            .map(|byte| format!("{byte:02x}"))
+            .collect();
+        Ok(Contents {
+            captions,
+            fingerprint,
+        })
+    }
+
+    /// All pictures in order, `chunk` of them at a time, decoded in parallel.
+    pub fn pictures(
+        &self,
+        chunk: usize,
+    ) -> impl Iterator<Item = Result<Vec<Picture>, DataError>> + '_ {
+        let mut examples = self.stored();
+        std::iter::from_fn(move || {
+            let chunk: Vec<_> = examples.by_ref().take(chunk.max(1)).collect();
+            let decode = |example: Result<Example, DataError>| self.decode(&example?);
+            (!chunk.is_empty()).then(|| chunk.into_par_iter().map(decode).collect())
+        })
+    }
+
+    fn decode(&self, example: &Example) -> Result<Picture, DataError> {
+        picture::decode(
+            &example.image,
+            &example.origin,
+            Some(self.size),
+            self.channels,
+        )
+    }
+
+    /// The examples that the limit keeps.
+    fn stored(&self) -> Box<dyn Iterator<Item = Result<Example, DataError>> + Send + '_> {
+        let all = self.shards.iter().enumerate();
+        let all = all.flat_map(|(number, shard)| shard.examples(number + 1));
+        if self.limit == usize::MAX {
+            return Box::new(all);
+        }
+        let total = self.shards.iter().map(Shard::len).sum();
+        let mut kept = spread(total, self.limit).peekable();
+        let keep = move |(i, example): (usize, Result<Example, DataError>)| {
+            (kept.next_if_eq(&i).is_some() || example.is_err()).then_some(example)
+        };
+        Box::new(all.enumerate().filter_map(keep))
+    }
+}
+
+impl Shard {
+    fn examples(
+        &self,
+        number: usize,
+    ) -> Box<dyn Iterator<Item = Result<Example, DataError>> + Send + '_> {
+        match self {
+            Self::Files(listed) => Box::new(listed.iter().map(files::Listed::read)),
+            Self::Tar(tar) => tar.examples(number),
+            Self::Parquet(table) => captions_of(table, number),
+        }
+    }
+
+    fn len(&self) -> usize {
+        match self {
+            Self::Files(listed) => listed.len(),
+            Self::Tar(tar) => tar.len(),
+            Self::Parquet(table) => table.rows(),
+        }
+    }
+}
+
+fn captions_of(
+    table: &Table,
+    number: usize,
+) -> Box<dyn Iterator<Item = Result<Example, DataError>> + Send + '_> {
+    let rows = match table.examples() {
+        Ok(rows) => rows,
+        Err(error) => return Box::new(std::iter::once(Err(error))),
+    };
+    // Rows are read one after another, and the reader cannot go to another thread.
+    let rows: Vec<_> = rows.collect();
+    Box::new(rows.into_iter().map(move |row| {
+        let row = row?;
+        let origin = format!("shard {number} ({})", table.origin(row.row));
+        let caption = caption(row.caption.unwrap_or_default(), &origin)?;
+        Ok(Example {
+            image: row.image.data().to_vec(),
+            caption,
+            origin,
+        })
+    }))
+}
+
+/// A caption without the space around it; an empty one is none.
+fn caption(text: String, origin: &str) -> Result<String, DataError> {
+    match text.trim() {
+        "" => Err(DataError::Example {
+            origin: origin.into(),
+            reason: "caption empty".into(),
+        }),
+        text => Ok(text.into()),
+    }
+}
+
+/// The caption in a JSON object.
+fn caption_in(object: &serde_json::Value, origin: &str) -> Result<String, DataError> {
+    let text = ["text", "caption", "TEXT"]
+        .iter()
+        .find_map(|key| object.get(key)?.as_str());
+    let text = text.ok_or_else(|| DataError::Example {
+        origin: origin.into(),
+        reason: "no `text` or `caption` in its JSON".into(),
+    })?;
+    caption(text.into(), origin)
+}
+
+fn shards(path: &Path, config: &DataConfig) -> Result<Vec<Shard>, DataError> {
+    let has = |path: &Path, wanted: &str| path.extension().is_some_and(|e| e == wanted);
+    if path.is_file() && has(path, "tar") {
+        return Ok(vec![Shard::Tar(tars::Tar::open(path)?)]);
+    }
+    if !path.is_file() {
+        let folder = split_folder(path, config.split)?;
+        if let Some(listed) = files::with_metadata(&folder)? {
+            return Ok(vec![Shard::Files(listed)]);
+        }
+        let inside = entries(&folder)?;
+        let tars: Vec<_> = inside.iter().filter(|path| has(path, "tar")).collect();
+        if !tars.is_empty() {
+            let open = |path| Ok(Shard::Tar(tars::Tar::open(path)?));
+            return tars.into_iter().map(|path| open(path)).collect();
+        }
+        let parquet = inside.iter().any(|path| has(path, "parquet"));
+        if !parquet && !folder.join("data").is_dir() {
+            let listed = files::with_texts(&folder)?;
+            let found = !listed.is_empty();
+            return Ok(found.then_some(Shard::Files(listed)).into_iter().collect());
+        }
+    }
+    let open = |file: &std::path::PathBuf| {
+        let table = Table::open(file)?;
+        table.check_captions()?;
+        Ok(Shard::Parquet(Box::new(table)))
+    };
+    parquet_files(path, config.split)?
+        .iter()
+        .map(open)
+        .collect()
+}

@@ -1,0 +1,118 @@
+//! What a run learns from.
+
+use std::sync::Arc;
+
+use crate::loader::batch;
+use crate::{Conditions, DataError, Dataset, HostBatch, ImageShape, Latents, Order};
+
+/// Training examples.
+#[derive(Clone, Debug)]
+pub enum Examples {
+    /// Pictures, with their condition images where the run has such.
+    Pictures {
+        /// The pictures.
+        dataset: Arc<Dataset>,
+        /// What makes their condition images.
+        conditions: Option<Arc<Conditions>>,
+    },
+    /// Latents of pictures, and the states of their captions.
+    Latents(Arc<Latents>),
+}
+
+impl Examples {
+    /// Pictures without condition images.
+    pub fn pictures(dataset: Arc<Dataset>) -> Self {
+        Self::Pictures {
+            dataset,
+            conditions: None,
+        }
+    }
+
+    /// How many there are.
+    pub fn len(&self) -> usize {
+        match self {
+            Self::Pictures { dataset, .. } => dataset.len(),
+            Self::Latents(latents) => latents.len(),
+        }
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// The shape of each.
+    pub fn shape(&self) -> ImageShape {
+        match self {
+            Self::Pictures { dataset, .. } => dataset.shape,
+            Self::Latents(latents) => latents.shape(),
+        }
+    }
+
+    /// The classes' names in label order; none where there are no labels.
+    pub fn classes(&self) -> &[String] {
+        match self {
+            Self::Pictures { dataset, .. } => &dataset.classes,
+            Self::Latents(_) => &[],
+        }
+    }
+
+    /// Features of one state of a text; none where there are no texts.
+    pub fn text_width(&self) -> Option<usize> {
+        match self {
+            Self::Pictures { .. } => None,
+            Self::Latents(latents) => Some(latents.header().states[1]),
+        }
+    }
+
+    /// What makes the condition images.
+    pub fn conditions(&self) -> Option<&Conditions> {
+        match self {
+            Self::Pictures { conditions, .. } => conditions.as_deref(),
+            Self::Latents(_) => None,
+        }
+    }
+
+    /// What to call the set in messages and reports.
+    pub fn name(&self) -> &str {
+        match self {
+            Self::Pictures { dataset, .. } => &dataset.name,
+            Self::Latents(latents) => &latents.header().name,
+        }
+    }
+
+    /// Equal sets have equal ones, whatever file they came from.
+    pub fn fingerprint(&self) -> String {
+        match self {
+            Self::Pictures { dataset, .. } => dataset.fingerprint(),
+            Self::Latents(latents) => latents.header().fingerprint.clone(),
+        }
+    }
+
+    /// Bytes that they take in memory.
+    pub fn bytes(&self) -> usize {
+        match self {
+            Self::Pictures { dataset, .. } => dataset.len() * dataset.shape.len(),
+            Self::Latents(_) => 0,
+        }
+    }
+
+    /// The batch of `size` samples that starts at `clock`. The `order` must be one over as many examples.
+    ///
+    /// # Errors
+    /// When latents cannot be read.
+    pub fn batch(
+        &self,
+        order: &mut Order,
+        clock: u64,
+        size: usize,
+    ) -> Result<HostBatch, DataError> {
+        match self {
+            Self::Pictures {
+                dataset,
+                conditions,
+            } => Ok(batch(dataset, conditions.as_deref(), order, clock, size)),
+            Self::Latents(latents) => latents.batch(order, clock, size),
+        }
+    }
+}

@@ -1,0 +1,469 @@
+//! Latents of pictures and states of their captions, on disk: made once, and read batch by batch.
+//!
+//! The file is a safetensors file, so that other tools can look into it: `captions` (I64 [examples]) says which states
+//! belong to an example, `latents` (F32 [examples, copies, channels, height, width]) has one copy, or two where the
+//! second is of the mirrored picture, and `states` (F32 [captions, tokens, width]) starts with those of the empty text.
+
+use std::fs::{self, File};
+use std::io::{self, BufReader, BufWriter, Read, Seek, SeekFrom, Write};
+use std::path::{Path, PathBuf};
+use std::sync::Mutex;
+
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value, json};
+use sha2::{Digest, Sha256};
+
+use crate::{DataError, HostBatch, ImageShape, Order};
+
+/// What a cache holds, and what it was made from.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LatentsHeader {
+    /// Digest of all that the contents depend on: pictures, captions, networks.
+    pub key: String,
+    /// What to call the set.
+    pub name: String,
+    /// Digest of pictures and captions.
+    pub fingerprint: String,
+    /// A few of the captions, to draw samples from.
+    pub some: Vec<String>,
+    /// Which states belong to each example; 0 is the empty text, which belongs to none.
+    #[serde(skip)]
+    pub captions: Vec<u32>,
+    /// Channels, height and width of a latent.
+    pub latent: [usize; 3],
+    /// Tokens of a text, and features of one state.
+    pub states: [usize; 2],
+    /// Whether there are latents of mirrored pictures too.
+    pub mirrored: bool,
+}
+
+impl LatentsHeader {
+    fn texts(&self) -> usize {
+        1 + self.captions.iter().max().map_or(0, |&last| last as usize)
+    }
+
+    fn copies(&self) -> usize {
+        1 + usize::from(self.mirrored)
+    }
+
+    fn latent_len(&self) -> usize {
+        self.latent.iter().product()
+    }
+
+    fn states_len(&self) -> usize {
+        self.states.iter().product()
+    }
+
+    /// Bytes of the three tensors, in the order in which they lie in the file.
+    fn sizes(&self) -> [usize; 3] {
+        let examples = self.captions.len();
+        [
+            8 * examples,
+            4 * examples * self.copies() * self.latent_len(),
+            4 * self.texts() * self.states_len(),
+        ]
+    }
+
+    /// The safetensors header. The digest of the data has the same length whatever it is.
+    fn to_bytes(&self, digest: &str) -> Vec<u8> {
+        let [captions, latents, states] = self.sizes();
+        let [c, h, w] = self.latent;
+        let examples = self.captions.len();
+        let tensor = |dtype: &str, shape: &[usize], start: usize, size: usize| json!({"dtype": dtype, "shape": shape, "data_offsets": [start, start + size]});
+        let about = serde_json::to_string(self).unwrap_or_default();
+        let header = json!({
+            "__metadata__": {"fewstep-latents": about, "sha256": digest},
+            "captions": tensor("I64", &[examples], 0, captions),
+            "latents": tensor("F32", &[examples, self.copies(), c, h, w], captions, latents),
+            "states": tensor("F32", &[self.texts(), self.states[0], self.states[1]], captions + latents, states),
+        });
+        let mut text = header.to_string().into_bytes();
+        text.resize(text.len().next_multiple_of(8), b' ');
+        let mut bytes = (text.len() as u64).to_le_bytes().to_vec();
+        bytes.extend(text);
+        bytes
+    }
+}
+
+/// Writes a cache: all latents in the order of the examples, then all states.
+#[derive(Debug)]
+pub struct LatentsWriter {
+    header: LatentsHeader,
+    path: PathBuf,
+    building: PathBuf,
+    file: BufWriter<File>,
+    hash: Sha256,
+    written: usize,
+}
+
+impl LatentsWriter {
+    /// Starts a cache that is to lie at `path`; until it is finished it has another name.
+    ///
+    /// # Errors
+    /// When the folder cannot be written.
+    pub fn create(path: &Path, header: LatentsHeader) -> Result<Self, DataError> {
+        let failed = failed(path);
+        let building = path.with_extension(format!("{}.tmp", std::process::id()));
+        let start = || -> io::Result<BufWriter<File>> {
+            path.parent().map_or(Ok(()), fs::create_dir_all)?;
+            let mut file = BufWriter::new(File::create(&building)?);
+            file.write_all(&header.to_bytes(&"0".repeat(64)))?;
+            Ok(file)
+        };
+        let file = start().map_err(failed)?;
+        let numbers: Vec<u8> = header
+            .captions
+            .iter()
+            .flat_map(|&text| i64::from(text).to_le_bytes())
+            .collect();
+        let mut writer = Self {
+            path: path.into(),
+            building,
+            file,
+            hash: Sha256::new(),
+            written: 0,
+            header,
+        };
+        writer.append(&numbers)?;
+        Ok(writer)
+    }
+
+    /// The latents of the next examples (each followed by that of its mirrored picture, where there are such), and
+    /// after them the states of the next texts.
+    ///
+    /// # Errors
+    /// When the file cannot be written.
+    pub fn write(&mut self, values: &[f32]) -> Result<(), DataError> {
+        let bytes: Vec<u8> = values
+            .iter()
+            .flat_map(|value| value.to_le_bytes())
+            .collect();
+        self.append(&bytes)
+    }
+
+    fn append(&mut self, bytes: &[u8]) -> Result<(), DataError> {
+        self.hash.update(bytes);
+        self.written += bytes.len();
+        let failed = failed(&self.path);
+        self.file.write_all(bytes).map_err(failed)
+    }
+
+    /// Puts the cache into its place, whole.
+    ///
+    /// # Errors
+    /// When it cannot be written, or when what was written is not what the header says.
+    pub fn finish(self) -> Result<(), DataError> {
+        let expected: usize = self.header.sizes().iter().sum();
+        if self.written != expected {
+            return Err(DataError::Cache {
+                path: self.path,
+                reason: format!("{} bytes were written instead of {expected}", self.written),
+            });
+        }
+        let digest = hex(&self.hash.finalize());
+        let (header, building, path) = (self.header, self.building, self.path);
+        let end = |mut file: BufWriter<File>| -> io::Result<()> {
+            file.seek(SeekFrom::Start(0))?;
+            file.write_all(&header.to_bytes(&digest))?;
+            file.into_inner()?.sync_all()?;
+            fs::rename(&building, &path)
+        };
+        end(self.file).map_err(failed(&path))
+    }
+}
+
+/// A cache, open. Batches are read from the file; the system keeps in memory what there is room for.
+#[derive(Debug)]
+pub struct Latents {
+    header: LatentsHeader,
+    path: PathBuf,
+    file: Mutex<File>,
+    /// Where the latents and where the states begin.
+    starts: [u64; 2],
+    empty: Vec<f32>,
+}
+
+impl Latents {
+    /// Opens a cache and checks that it is what `key` asks for and that it is undamaged; none where there is no file.
+    ///
+    /// # Errors
+    /// When the file cannot be read, is damaged, or belongs to another key.
+    pub fn open(path: &Path, key: &str) -> Result<Option<Self>, DataError> {
+        if !path.is_file() {
+            return Ok(None);
+        }
+        let damaged = |reason: &str| DataError::Cache {
+            path: path.into(),
+            reason: reason.into(),
+        };
+        let mut file = BufReader::new(File::open(path).map_err(failed(path))?);
+        let read = read_header(&mut file).map_err(failed(path))?;
+        let (mut header, digest, start) =
+            read.ok_or_else(|| damaged("it has no readable header"))?;
+        if header.key != key {
+            return Err(damaged("it was made from something else"));
+        }
+        let (found, numbers) =
+            digest_of(&mut file, 8 * header.captions.len()).map_err(failed(path))?;
+        if found != digest {
+            return Err(damaged("its contents are not what was written"));
+        }
+        let numbers = numbers
+            .chunks_exact(8)
+            .map(|b| b[0..4].try_into().map_or(0, u32::from_le_bytes));
+        header.captions = numbers.collect();
+        let [captions, latents, _] = header.sizes().map(|size| size as u64);
+        let mut cache = Self {
+            starts: [start + captions, start + captions + latents],
+            path: path.into(),
+            file: Mutex::new(file.into_inner()),
+            empty: vec![],
+            header,
+        };
+        cache.empty = cache.states(0)?;
+        Ok(Some(cache))
+    }
+
+    /// What is in it.
+    pub fn header(&self) -> &LatentsHeader {
+        &self.header
+    }
+
+    /// How many examples there are.
+    pub fn len(&self) -> usize {
+        self.header.captions.len()
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.header.captions.is_empty()
+    }
+
+    /// The shape of a latent.
+    pub fn shape(&self) -> ImageShape {
+        let [channels, height, width] = self.header.latent;
+        ImageShape {
+            channels,
+            height,
+            width,
+        }
+    }
+
+    /// The batch of `size` samples that starts at `clock`.
+    ///
+    /// # Errors
+    /// When the file cannot be read.
+    pub fn batch(
+        &self,
+        order: &mut Order,
+        clock: u64,
+        size: usize,
+    ) -> Result<HostBatch, DataError> {
+        let (mut pixels, mut states, mut indices) = (vec![], vec![], vec![]);
+        for sample in 0..size as u64 {
+            let pick = order.at(clock + sample);
+            indices.push(pick.index as u64);
+            let copy =
+                pick.index * self.header.copies() + usize::from(pick.flip && self.header.mirrored);
+            let len = self.header.latent_len();
+            pixels.extend(self.read(self.starts[0], copy, len)?);
+            states.extend(self.states(self.header.captions[pick.index] as usize)?);
+        }
+        Ok(HostBatch {
+            clock,
+            labels: vec![None; size],
+            indices,
+            pixels,
+            shape: self.shape(),
+            hints: None,
+            text: Some(HostText {
+                states,
+                empty: self.empty.clone(),
+                shape: self.header.states,
+            }),
+        })
+    }
+
+    /// The states of a text.
+    fn states(&self, text: usize) -> Result<Vec<f32>, DataError> {
+        self.read(self.starts[1], text, self.header.states_len())
+    }
+
+    /// The `index`-th of many tensors of `len` numbers.
+    fn read(&self, start: u64, index: usize, len: usize) -> Result<Vec<f32>, DataError> {
+        let mut bytes = vec![0; 4 * len];
+        let mut file = self
+            .file
+            .lock()
+            .unwrap_or_else(|poisoned| poisoned.into_inner());
+        file.seek(SeekFrom::Start(start + (4 * len * index) as u64))
+            .and_then(|_| file.read_exact(&mut bytes))
+            .map_err(failed(&self.path))?;
+        let values = bytes.chunks_exact(4);
+        Ok(values
+            .map(|b| b.try_into().map_or(f32::NAN, f32::from_le_bytes))
+            .collect())
+    }
+}
+
+/// The states of the captions of a batch.
+#[derive(Clone, Debug, PartialEq)]
+pub struct HostText {
+    /// [batch, tokens, width].
+    pub states: Vec<f32>,
+    /// Those of the empty text, [tokens, width].
+    pub empty: Vec<f32>,
+    /// Tokens and width.
+    pub shape: [usize; 2],
+}
+
+/// The header, the digest of the data, and where the data begins. The captions are zeros, as many as there are.
+fn read_header(file: &mut impl Read) -> io::Result<Option<(LatentsHeader, String, u64)>> {
+    let mut length = [0; 8];
+    file.read_exact(&mut length)?;
+    let length = u64::from_le_bytes(length);
+    let mut text = vec![];
+    file.take(length.min(1 << 20)).read_to_end(&mut text)?;
+    let Ok(Value::Object(all)) = serde_json::from_slice::<Value>(&text) else {
+        return Ok(None);
+    };
+    let parsed = |all: &Map<String, Value>| -> Option<(LatentsHeader, String)> {
+        let metadata = all.get("__metadata__")?;
+        let about = metadata.get("fewstep-latents")?.as_str()?;
+        let mut header: LatentsHeader = serde_json::from_str(about).ok()?;
+        let examples = all.get("captions")?.get("shape")?.get(0)?.as_u64()?;
+        header.captions = vec![0; examples as usize];
+        Some((header, metadata.get("sha256")?.as_str()?.into()))
+    };
+    Ok(parsed(&all).map(|(header, digest)| (header, digest, 8 + length)))
+}
+
+/// The digest of all that is left of a file, and its first bytes.
+fn digest_of(file: &mut impl Read, first: usize) -> io::Result<(String, Vec<u8>)> {
+    let mut hash = Sha256::new();
+    let mut start = vec![0; first];
+    file.read_exact(&mut start)?;
+    hash.update(&start);
+    let mut buffer = vec![0; 1 << 20];
+    loop {
+        match file.read(&mut buffer)? {
+            0 => return Ok((hex(&hash.finalize()), start)),
+            read => hash.update(&buffer[..read]),
+        }
+    }
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+fn failed(path: &Path) -> impl Fn(io::Error) -> DataError + '_ {
+    |error| DataError::Cache {
+        path: path.into(),
+        reason: error.to_string(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn header(mirrored: bool) -> LatentsHeader {
+        LatentsHeader {
+            key: "key".into(),
+            name: "three".into(),
+            fingerprint: "0123".into(),
+            some: vec!["a cat".into()],
+            captions: vec![1, 2, 1],
+            latent: [2, 1, 2],
+            states: [2, 3],
+            mirrored,
+        }
+    }
+
+    /// Every number of latent and states tells where it belongs.
+    fn write(path: &Path, mirrored: bool) {
+        let mut writer = LatentsWriter::create(path, header(mirrored)).unwrap();
+        for example in 0..3 {
+            for copy in 0..1 + usize::from(mirrored) {
+                let base = (100 * example + 10 * copy) as f32;
+                writer
+                    .write(&[base, base + 1.0, base + 2.0, base + 3.0])
+                    .unwrap();
+            }
+        }
+        for text in 0..3 {
+            writer.write(&[1000.0 * text as f32; 6]).unwrap();
+        }
+        writer.finish().unwrap();
+    }
+
+    #[test]
+    fn batches_are_those_of_the_order_with_their_texts() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("cache.safetensors");
+        for mirrored in [false, true] {
+            write(&path, mirrored);
+            let cache = Latents::open(&path, "key").unwrap().unwrap();
+            assert_eq!(*cache.header(), header(mirrored));
+            let mut order = Order::new(3, 3, true);
+            let batch = cache.batch(&mut order, 4, 7).unwrap();
+            let text = batch.text.as_ref().unwrap();
+            for sample in 0..7 {
+                let pick = order.at(4 + sample as u64);
+                let flipped = usize::from(pick.flip && mirrored);
+                let base = (100 * pick.index + 10 * flipped) as f32;
+                assert_eq!(
+                    batch.pixels[4 * sample..][..4],
+                    [base, base + 1.0, base + 2.0, base + 3.0]
+                );
+                let caption = header(mirrored).captions[pick.index] as f32;
+                assert_eq!(text.states[6 * sample..][..6], [1000.0 * caption; 6]);
+            }
+            assert_eq!(text.empty, [0.0; 6]);
+        }
+    }
+
+    #[test]
+    fn a_cache_that_is_not_what_was_written_is_refused() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("cache.safetensors");
+        assert!(Latents::open(&path, "key").unwrap().is_none());
+        write(&path, false);
+        let other = Latents::open(&path, "other").unwrap_err().to_string();
+        assert!(
+            other.contains("something else") && other.contains("remove it"),
+            "{other}"
+        );
+        let mut bytes = fs::read(&path).unwrap();
+        let last = bytes.len() - 1;
+        bytes[last] ^= 1;
+        fs::write(&path, &bytes).unwrap();
+        assert!(
+            Latents::open(&path, "key")
+                .unwrap_err()
+                .to_string()
+                .contains("contents")
+        );
+        fs::write(&path, &bytes[..last]).unwrap();
+        assert!(Latents::open(&path, "key").is_err());
+        fs::write(&path, b"hello").unwrap();
+        assert!(Latents::open(&path, "key").is_err());
+    }
+
+    #[test]
+    fn an_unfinished_cache_is_none() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("cache.safetensors");
+        let mut writer = LatentsWriter::create(&path, header(false)).unwrap();
+        writer.write(&[0.0; 5]).unwrap();
+        assert!(
+            writer
+                .finish()
+                .unwrap_err()
+                .to_string()
+                .contains("instead of")
+        );
+        assert!(Latents::open(&path, "key").unwrap().is_none());
+    }
+}

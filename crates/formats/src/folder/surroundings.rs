@@ -1,0 +1,229 @@
+//! What lies around the U-Net of a latent diffusion model.
+
+use super::autoencoder;
+use super::fields::Fields;
+use super::pipeline::{Pipeline, fit};
+use super::text::{self, ENCODERS, TOKENIZERS, TextEncoder};
+use crate::{FormatError, Model, write_atomically, write_json_atomically};
+use burn::tensor::Device;
+use fewstep_nn::Codec;
+use serde_json::{Value, json};
+use sha2::{Digest, Sha256};
+use std::path::{Path, PathBuf};
+
+/// The folder of a latent diffusion model as a place to take its autoencoder and its text encoder from. Nothing of them
+/// is in memory.
+#[derive(Clone, Debug)]
+pub struct Surroundings {
+    folder: PathBuf,
+}
+
+/// What a student takes over from its teacher.
+const PARTS: [&str; 3] = ["vae", "text_encoder", "tokenizer"];
+
+impl Surroundings {
+    /// Takes a folder in the layout of diffusers' `StableDiffusionPipeline`.
+    ///
+    /// # Errors
+    /// When its index names parts of kinds that this version does not support.
+    pub fn open(folder: &Path) -> Result<Self, FormatError> {
+        let mut fields = Fields::read(&folder.join("model_index.json"))?;
+        for (part, kinds) in [
+            ("unet", &["UNet2DConditionModel"][..]),
+            ("vae", &["AutoencoderKL", "AutoencoderTiny"]),
+            ("text_encoder", &ENCODERS),
+            ("tokenizer", &TOKENIZERS),
+        ] {
+            let (_, kind): (Option<String>, Option<String>) = fields.needed(part)?;
+            if !kind.as_deref().is_some_and(|kind| kinds.contains(&kind)) {
+                return Err(fields.bad(format!(
+                    "`{part}` is of kind `{}`, and this version supports {}",
+                    kind.unwrap_or_else(|| "none".into()),
+                    kinds.join(" and ")
+                )));
+            }
+        }
+        // Filters and image prompts, which the U-Net does not know of.
+        fields.ignore(&[
+            "feature_extractor",
+            "image_encoder",
+            "requires_safety_checker",
+            "safety_checker",
+            "scheduler",
+        ]);
+        fields.finish()?;
+        Ok(Self {
+            folder: folder.into(),
+        })
+    }
+
+    /// Makes a folder from the folders of an autoencoder and of a text encoder with its tokenizer, for a U-Net that is
+    /// yet to be trained. A text has `length` tokens from now on.
+    ///
+    /// # Errors
+    /// When a folder cannot be read or written.
+    pub fn assemble(
+        autoencoder: &Path,
+        text_encoder: &Path,
+        length: usize,
+        folder: &Path,
+    ) -> Result<Self, FormatError> {
+        let mut encoder = Fields::read(&text_encoder.join("config.json"))?;
+        let [network, tokenizer] = text::kind(&mut encoder)?.classes();
+        let mut codec = Fields::read(&autoencoder.join("config.json"))?;
+        let class: String = codec.needed("_class_name")?;
+        place_files(autoencoder, &folder.join("vae"), of_network)?;
+        place_files(text_encoder, &folder.join("text_encoder"), of_network)?;
+        place_files(text_encoder, &folder.join("tokenizer"), of_tokenizer)?;
+        let path = folder.join("tokenizer/tokenizer_config.json");
+        let mut config: Value = Fields::read(&text_encoder.join("tokenizer_config.json"))?.into();
+        config["model_max_length"] = json!(length);
+        write_json_atomically(&path, &config)?;
+        let index = json!({
+            "_class_name": "StableDiffusionPipeline",
+            "scheduler": ["diffusers", "DDIMScheduler"],
+            "text_encoder": ["transformers", network],
+            "tokenizer": ["transformers", tokenizer],
+            "unet": ["diffusers", "UNet2DConditionModel"],
+            "vae": ["diffusers", class],
+        });
+        write_json_atomically(&folder.join("model_index.json"), &index)?;
+        Self::open(folder)
+    }
+
+    /// The folder.
+    pub fn folder(&self) -> &Path {
+        &self.folder
+    }
+
+    /// The first 16 hexadecimal digits of the SHA-256 over the files of autoencoder, text encoder and tokenizer.
+    ///
+    /// # Errors
+    /// When they cannot be read.
+    pub fn digest(&self) -> Result<String, FormatError> {
+        let mut hash = Sha256::new();
+        for part in PARTS {
+            let folder = self.folder.join(part);
+            let unread = |source| FormatError::Read {
+                path: folder.clone(),
+                source,
+            };
+            let entries = std::fs::read_dir(&folder).map_err(unread)?;
+            let mut files: Vec<PathBuf> = entries.flatten().map(|entry| entry.path()).collect();
+            files.retain(|path| path.is_file());
+            files.sort();
+            for file in files {
+                hash.update(file.file_name().unwrap_or_default().as_encoded_bytes());
+                let mut file = std::fs::File::open(&file).map_err(unread)?;
+                std::io::copy(&mut file, &mut hash).map_err(unread)?;
+            }
+        }
+        let digest = hash.finalize();
+        Ok(digest[..8].iter().map(|b| format!("{b:02x}")).collect())
+    }
+
+    /// Reads the autoencoder.
+    ///
+    /// # Errors
+    /// When it is missing or damaged, or is of a kind that is not supported.
+    pub fn codec(&self, device: &Device) -> Result<Codec, FormatError> {
+        autoencoder::load(&self.folder.join("vae"), device)
+    }
+
+    /// Reads the text encoder.
+    ///
+    /// # Errors
+    /// As [`Surroundings::codec`].
+    pub fn text_encoder(&self, device: &Device) -> Result<TextEncoder, FormatError> {
+        let [encoder, tokenizer] = ["text_encoder", "tokenizer"].map(|part| self.folder.join(part));
+        TextEncoder::load(&encoder, &tokenizer, None, device)
+    }
+
+    /// Reads what lies around a U-Net, and puts it around this one.
+    ///
+    /// # Errors
+    /// When a part is missing or damaged, or they do not fit together.
+    pub fn around(&self, model: Model, device: &Device) -> Result<Pipeline, FormatError> {
+        let codec = self.codec(device)?;
+        let text_encoder = self.text_encoder(device)?;
+        let fits = fit(model.network.config(), &codec, &text_encoder);
+        fits.map_err(|reason| FormatError::BadDescription {
+            origin: self.folder.display().to_string(),
+            reason,
+        })?;
+        Ok(Pipeline {
+            model,
+            codec,
+            text_encoder,
+            surroundings: self.clone(),
+        })
+    }
+
+    /// Writes a folder with this U-Net, a student as a rule, and the other parts as they are. diffusers'
+    /// `StableDiffusionPipeline` reads it and gives a student its w (as the guidance scale, 1 + w).
+    ///
+    /// # Errors
+    /// When the folder cannot be written.
+    pub fn save_with(&self, model: &Model, folder: &Path) -> Result<(), FormatError> {
+        for part in PARTS {
+            place_files(&self.folder.join(part), &folder.join(part), |_| true)?;
+        }
+        model.save(folder)?;
+        let path = self.folder.join("model_index.json");
+        let mut index: Value = Fields::read(&path)?.into();
+        index["scheduler"] = json!(["diffusers", "DDIMScheduler"]);
+        write_json_atomically(&folder.join("model_index.json"), &index)
+    }
+
+    /// Copies the tokenizer and all configurations.
+    pub(crate) fn copy_all_but_weights(&self, folder: &Path) -> Result<(), FormatError> {
+        let is_config = |name: &str| is_text(name) && !name.contains("safetensors");
+        for part in ["", "unet", "vae", "text_encoder", "tokenizer", "scheduler"] {
+            place_files(&self.folder.join(part), &folder.join(part), is_config)?;
+        }
+        Ok(())
+    }
+}
+
+fn is_text(name: &str) -> bool {
+    [".json", ".txt"]
+        .iter()
+        .any(|ending| name.ends_with(ending))
+}
+
+fn of_network(name: &str) -> bool {
+    name == "config.json" || name.contains(".safetensors")
+}
+
+/// A tokenizer may lie in one folder with its encoder.
+fn of_tokenizer(name: &str) -> bool {
+    let others = ["config.json", "model_index.json", "tokenizer_config.json"];
+    is_text(name) && !others.contains(&name) && !name.contains("safetensors")
+}
+
+/// Puts those files of a folder whose names are wanted into another. Weights are linked where the file system can:
+/// they are big, and nothing here ever changes a file in place.
+fn place_files(from: &Path, to: &Path, wanted: fn(&str) -> bool) -> Result<(), FormatError> {
+    let unread = |source| FormatError::Read {
+        path: from.into(),
+        source,
+    };
+    for entry in std::fs::read_dir(from).map_err(unread)? {
+        let entry = entry.map_err(unread)?;
+        let (path, name) = (entry.path(), entry.file_name());
+        let Some(text) = name.to_str().filter(|name| wanted(name)) else {
+            continue;
+        };
+        if !path.is_file() {
+            continue;
+        }
+        let target = to.join(&name);
+        let linked = text.ends_with(".safetensors")
+            && std::fs::create_dir_all(to).is_ok()
+            && std::fs::hard_link(&path, &target).is_ok();
+        if !linked {
+            write_atomically(&target, &std::fs::read(&path).map_err(unread)?)?;
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,155 @@
+//! Texts to the states that a U-Net attends to: a text encoder with its tokenizer.
+
+mod bert;
+mod clip;
+mod tokenizer;
+mod wordpiece;
+
+use super::fields::Fields;
+use crate::FormatError;
+use burn::module::Module;
+use burn::tensor::{Device, Tensor};
+use fewstep_nn::{Bert, ClipText};
+use std::path::Path;
+pub use tokenizer::{ClipTokenizer, Tokens};
+pub use wordpiece::WordPiece;
+
+/// A text encoder with its tokenizer.
+#[derive(Debug)]
+#[allow(
+    clippy::large_enum_variant,
+    reason = "a program has a handful of these"
+)]
+pub enum TextEncoder {
+    /// That of Stable Diffusion.
+    Clip(ClipTokenizer, ClipText),
+    /// A BERT, such as a small sentence encoder.
+    Bert(WordPiece, Bert),
+}
+
+/// What a `TextEncoder` is read from: the kinds of encoder and of tokenizer that `model_index.json` may name.
+pub(super) const ENCODERS: [&str; 2] = ["CLIPTextModel", "BertModel"];
+pub(super) const TOKENIZERS: [&str; 4] = [
+    "CLIPTokenizer",
+    "CLIPTokenizerFast",
+    "BertTokenizer",
+    "BertTokenizerFast",
+];
+
+impl TextEncoder {
+    /// Reads the folders of an encoder and of its tokenizer, which may be one and the same. `length` is how many
+    /// tokens a text has, where that is to be fewer than the tokenizer says.
+    ///
+    /// # Errors
+    /// When a part is missing or damaged, is of a kind that is not supported, or the two do not fit together.
+    pub fn load(
+        encoder: &Path,
+        tokenizer: &Path,
+        length: Option<usize>,
+        device: &Device,
+    ) -> Result<Self, FormatError> {
+        let config = encoder.join("config.json");
+        let mut fields = Fields::read(&config)?;
+        let read = match kind(&mut fields)? {
+            Kind::Clip => {
+                let network = clip::load(encoder, device)?;
+                let positions = network.config().positions;
+                let length = length.unwrap_or(positions).min(positions);
+                Self::Clip(ClipTokenizer::load(tokenizer, length)?, network)
+            }
+            Kind::Bert => {
+                let network = bert::load(encoder, device)?;
+                let most = length.unwrap_or(usize::MAX).min(network.config().positions);
+                Self::Bert(WordPiece::load(tokenizer, most)?, network)
+            }
+        };
+        let (words, known) = match &read {
+            Self::Clip(tokenizer, network) => (tokenizer.vocabulary(), network.config().vocabulary),
+            Self::Bert(tokenizer, network) => (tokenizer.vocabulary(), network.config().vocabulary),
+        };
+        match words > known {
+            true => Err(fields.bad(format!(
+                "the tokenizer has {words} tokens, and the text encoder knows {known}"
+            ))),
+            false => Ok(read),
+        }
+    }
+
+    /// The states of texts, and what was cut off those that were too long.
+    ///
+    /// # Shapes
+    /// - output: `[texts, length, width]`
+    pub fn encode(&self, texts: &[String]) -> (Tensor<3>, Vec<Option<String>>) {
+        let tokens: Vec<Tokens> = texts.iter().map(|text| self.tokens(text)).collect();
+        let numbers: Vec<Vec<u32>> = tokens.iter().map(|t| t.numbers.clone()).collect();
+        let states = match self {
+            Self::Clip(_, network) => network.forward(&numbers),
+            Self::Bert(_, network) => network.forward(&numbers),
+        };
+        (
+            states,
+            tokens.into_iter().map(|tokens| tokens.cut).collect(),
+        )
+    }
+
+    /// A text as tokens.
+    pub fn tokens(&self, text: &str) -> Tokens {
+        match self {
+            Self::Clip(tokenizer, _) => tokenizer.encode(text),
+            Self::Bert(tokenizer, _) => tokenizer.encode(text),
+        }
+    }
+
+    /// Features of a state.
+    pub fn width(&self) -> usize {
+        match self {
+            Self::Clip(_, network) => network.config().width,
+            Self::Bert(_, network) => network.config().width,
+        }
+    }
+
+    /// Tokens of a text, padding included.
+    pub fn length(&self) -> usize {
+        match self {
+            Self::Clip(tokenizer, _) => tokenizer.length(),
+            Self::Bert(tokenizer, _) => tokenizer.length(),
+        }
+    }
+
+    /// Number of parameters.
+    pub fn parameters(&self) -> usize {
+        match self {
+            Self::Clip(_, network) => network.num_params(),
+            Self::Bert(_, network) => network.num_params(),
+        }
+    }
+}
+
+/// What an encoder is.
+#[derive(Clone, Copy)]
+pub(super) enum Kind {
+    Clip,
+    Bert,
+}
+
+impl Kind {
+    /// The names of encoder and tokenizer in transformers.
+    pub(super) fn classes(self) -> [&'static str; 2] {
+        match self {
+            Self::Clip => ["CLIPTextModel", "CLIPTokenizer"],
+            Self::Bert => ["BertModel", "BertTokenizer"],
+        }
+    }
+}
+
+/// What the configuration of an encoder says that it is.
+pub(super) fn kind(fields: &mut Fields) -> Result<Kind, FormatError> {
+    let said: String = fields.or("model_type", String::new())?;
+    match said.as_str() {
+        "clip_text_model" => Ok(Kind::Clip),
+        "bert" => Ok(Kind::Bert),
+        _ => Err(fields.bad(format!(
+            "field `model_type` is `{said}`, and this version supports text encoders of type `clip_text_model` and `bert`"
+        ))),
+    }
+}

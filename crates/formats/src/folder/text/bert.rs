@@ -1,0 +1,53 @@
+//! A `BertModel`.
+
+use crate::FormatError;
+use crate::folder::fields::Fields;
+use crate::folder::weights::{self, Part};
+use burn::tensor::Device;
+use fewstep_nn::{Bert, BertConfig};
+use serde_json::json;
+use std::path::Path;
+
+/// Reads the folder of a `BertModel`.
+pub(super) fn load(folder: &Path, device: &Device) -> Result<Bert, FormatError> {
+    let mut fields = Fields::read(&folder.join("config.json"))?;
+    fields.only(&[
+        ("architectures", json!("BertModel")),
+        ("model_type", json!("bert")),
+        ("hidden_act", json!("gelu")),
+        ("position_embedding_type", json!("absolute")),
+        ("is_decoder", json!(false)),
+        ("add_cross_attention", json!(false)),
+    ])?;
+    // Training, generation and classification, which are not what the model does here.
+    fields.ignore(&[
+        "attention_probs_dropout_prob",
+        "bos_token_id",
+        "classifier_dropout",
+        "dtype",
+        "eos_token_id",
+        "gradient_checkpointing",
+        "hidden_dropout_prob",
+        "initializer_range",
+        "tie_word_embeddings",
+        "torch_dtype",
+        "transformers_version",
+        "use_cache",
+    ]);
+    let config = BertConfig {
+        vocabulary: fields.or("vocab_size", 30522)?,
+        positions: fields.or("max_position_embeddings", 512)?,
+        kinds: fields.or("type_vocab_size", 2)?,
+        width: fields.or("hidden_size", 768)?,
+        inner: fields.or("intermediate_size", 3072)?,
+        layers: fields.or("num_hidden_layers", 12)?,
+        heads: fields.or("num_attention_heads", 12)?,
+        epsilon: fields.or("layer_norm_eps", 1e-12)?,
+        padding: fields.or("pad_token_id", 0)?,
+    };
+    let network = Bert::new(&config, 0, device);
+    let mut network = network.map_err(|error| fields.bad(error.to_string()))?;
+    fields.finish()?;
+    weights::load(&mut network, folder, Part::TextEncoder)?;
+    Ok(network)
+}

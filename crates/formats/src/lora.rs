@@ -1,0 +1,213 @@
+//! Low-rank changes as files of their own, under the names of other tools.
+
+use crate::{FormatError, Model, write_atomically};
+use fewstep_nn::{LoraLayer, UNet};
+use safetensors::tensor::{Dtype, SafeTensors, TensorView};
+use std::collections::{BTreeMap, HashMap};
+use std::path::Path;
+
+/// The folder of the files inside a model folder.
+pub const LORA_FOLDER: &str = "lora";
+/// For diffusers and PEFT.
+const PEFT: &str = "pytorch_lora_weights.safetensors";
+/// For the web interfaces, which take the names of kohya's scripts.
+const KOHYA: &str = "kohya.safetensors";
+/// The input for w, which no change of weights can stand for.
+const W: &str = "w_embedding.safetensors";
+const W_NAME: &str = "time_embedding.cond_proj.weight";
+
+/// Tensors to be written: name, shape, values.
+type Tensors = BTreeMap<String, (Vec<usize>, Vec<f32>)>;
+
+/// Writes the changes of a model that was trained as such into `lora/` of a folder: for diffusers, for kohya's readers,
+/// and the input for w. The sampler recipe is in the metadata of each.
+pub(crate) fn save(model: &Model, folder: &Path) -> Result<(), FormatError> {
+    let Some(lora) = model.network.lora() else {
+        return Ok(());
+    };
+    let (layers, config) = (lora.layers(), lora.config());
+    let (mut peft, mut kohya) = (Tensors::new(), Tensors::new());
+    for layer in &layers {
+        let [down, up] = shapes(layer, config.rank);
+        // Readers of these names that know no alpha take it to be the rank, so it is folded in.
+        let scale = (config.alpha / config.rank as f64) as f32;
+        let scaled = layer.up.iter().map(|value| value * scale).collect();
+        let name = format!("unet.{}", layer.name);
+        peft.insert(
+            format!("{name}.lora_A.weight"),
+            (down.clone(), layer.down.clone()),
+        );
+        peft.insert(format!("{name}.lora_B.weight"), (up.clone(), scaled));
+        let name = kohya_name(&layer.name);
+        kohya.insert(
+            format!("{name}.lora_down.weight"),
+            (down, layer.down.clone()),
+        );
+        kohya.insert(format!("{name}.lora_up.weight"), (up, layer.up.clone()));
+        kohya.insert(format!("{name}.alpha"), (vec![], vec![config.alpha as f32]));
+    }
+    let description = model.description()?;
+    let about = |more: &[(&str, String)]| -> HashMap<String, String> {
+        let entries = [
+            ("format", "pt".to_string()),
+            ("fewstep", description.clone()),
+        ];
+        let entries = entries.into_iter().chain(more.iter().cloned());
+        entries.map(|(key, value)| (key.into(), value)).collect()
+    };
+    let trained = [
+        ("ss_network_module", "networks.lora".to_string()),
+        ("ss_network_dim", config.rank.to_string()),
+        ("ss_network_alpha", config.alpha.to_string()),
+        ("modelspec.sai_model_spec", "1.0.0".into()),
+        ("modelspec.architecture", "stable-diffusion-v1/lora".into()),
+    ];
+    let folder = folder.join(LORA_FOLDER);
+    write(&folder.join(PEFT), &peft, about(&[]))?;
+    write(&folder.join(KOHYA), &kohya, about(&trained))?;
+    if let Some(w) = model.network.w_projection() {
+        let [dim, to] = w.dims();
+        // As PyTorch has it: outputs first.
+        let values = w.transpose().into_data().try_to_vec().unwrap_or_default();
+        let tensors = [(W_NAME.to_string(), (vec![to, dim], values))];
+        write(&folder.join(W), &Tensors::from(tensors), about(&[]))?;
+    }
+    Ok(())
+}
+
+/// Puts the changes in `lora/` of a folder, and the input for w, into a network that was prepared for them.
+///
+/// # Errors
+/// When a file is missing or damaged, or is of other layers.
+pub fn read_lora(folder: &Path, network: UNet) -> Result<UNet, FormatError> {
+    let path = folder.join(LORA_FOLDER).join(KOHYA);
+    let origin = path.display().to_string();
+    let bad = |reason: String| FormatError::BadDescription {
+        origin: origin.clone(),
+        reason,
+    };
+    let stored = read(&path)?;
+    let Some(lora) = network.lora() else {
+        return Err(bad(
+            "the network is not prepared for low-rank changes".into()
+        ));
+    };
+    let rank = lora.config().rank;
+    let mut layers = lora.layers();
+    for layer in &mut layers {
+        let name = kohya_name(&layer.name);
+        let [down, up] = shapes(layer, rank);
+        let part = |part: &str, shape: &[usize]| match stored.get(&format!("{name}.{part}.weight"))
+        {
+            Some((found, values)) if found == shape => Ok(values.clone()),
+            Some((found, _)) => Err(bad(format!(
+                "`{name}.{part}.weight` must be {shape:?}, and is {found:?} in the file"
+            ))),
+            None => Err(bad(format!("`{name}.{part}.weight` is missing"))),
+        };
+        layer.down = part("lora_down", &down)?;
+        layer.up = part("lora_up", &up)?;
+    }
+    let mut network = network.with_lora_layers(&layers);
+    if let Some(w) = network.w_projection() {
+        let [dim, to] = w.dims();
+        let stored = read(&folder.join(LORA_FOLDER).join(W))?;
+        match stored.get(W_NAME) {
+            Some((shape, values)) if *shape == [to, dim] => {
+                network = network.with_w_projection(values);
+            }
+            _ => {
+                return Err(bad(format!(
+                    "{W} beside it has no `{W_NAME}` of {to}x{dim}"
+                )));
+            }
+        }
+    }
+    Ok(network)
+}
+
+/// Copies the files of a model that was trained as low-rank changes.
+///
+/// # Errors
+/// When there are none, or they cannot be copied.
+pub fn export_lora(from: &Path, to: &Path) -> Result<(), FormatError> {
+    let folder = from.join(LORA_FOLDER);
+    if !folder.join(PEFT).is_file() {
+        return Err(FormatError::NoModel {
+            path: from.into(),
+            expected: "low-rank changes in `lora/`: only a student that was trained as such has them ([lora] in its recipe)",
+        });
+    }
+    for name in [PEFT, KOHYA, W] {
+        let path = folder.join(name);
+        if path.is_file() {
+            let bytes =
+                std::fs::read(&path).map_err(|source| FormatError::Read { path, source })?;
+            write_atomically(&to.join(name), &bytes)?;
+        }
+    }
+    Ok(())
+}
+
+fn kohya_name(layer: &str) -> String {
+    format!("lora_unet_{}", layer.replace('.', "_"))
+}
+
+/// Shapes of A and B. Those of a convolution have a kernel.
+fn shapes(layer: &LoraLayer, rank: usize) -> [Vec<usize>; 2] {
+    let (outputs, inputs) = (layer.shape[0], &layer.shape[1..]);
+    let kernel = vec![1; inputs.len() - 1];
+    [
+        [&[rank], inputs].concat(),
+        [vec![outputs, rank], kernel].concat(),
+    ]
+}
+
+fn write(
+    path: &Path,
+    tensors: &Tensors,
+    metadata: HashMap<String, String>,
+) -> Result<(), FormatError> {
+    let failed = |error: safetensors::SafeTensorError| FormatError::NotSafetensors {
+        origin: path.display().to_string(),
+        reason: error.to_string(),
+    };
+    let bytes: BTreeMap<&String, (&Vec<usize>, Vec<u8>)> = tensors
+        .iter()
+        .map(|(name, (shape, values))| {
+            let bytes = values
+                .iter()
+                .flat_map(|value| value.to_le_bytes())
+                .collect();
+            (name, (shape, bytes))
+        })
+        .collect();
+    let mut views = BTreeMap::new();
+    for (name, (shape, bytes)) in &bytes {
+        let view = TensorView::new(Dtype::F32, shape.to_vec(), bytes).map_err(failed)?;
+        views.insert(name.as_str(), view);
+    }
+    write_atomically(
+        path,
+        &safetensors::serialize(views, Some(metadata)).map_err(failed)?,
+    )
+}
+
+fn read(path: &Path) -> Result<Tensors, FormatError> {
+    let bytes = std::fs::read(path).map_err(|source| FormatError::Read {
+        path: path.into(),
+        source,
+    })?;
+    let file = SafeTensors::deserialize(&bytes).map_err(|error| FormatError::NotSafetensors {
+        origin: path.display().to_string(),
+        reason: error.to_string(),
+    })?;
+    let of_f32 = file.tensors().into_iter();
+    let of_f32 = of_f32.filter(|(_, view)| view.dtype() == Dtype::F32);
+    let tensors = of_f32.map(|(name, view)| {
+        let values = view.data().chunks_exact(4);
+        let values = values.map(|b| b.try_into().map_or(f32::NAN, f32::from_le_bytes));
+        (name, (view.shape().to_vec(), values.collect()))
+    });
+    Ok(tensors.collect())
+}

@@ -1,0 +1,390 @@
+//! Low-rank changes of weights (2106.09685).
+
+use crate::init::Init;
+use crate::{ConfigError, UNet};
+use burn::module::{Module, ModuleMapper, ModuleVisitor, Param, ParamId};
+use burn::tensor::{Device, Tensor, TensorData};
+use serde::{Deserialize, Serialize};
+use std::collections::HashMap;
+
+/// Which weights change, and how freely.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct LoraConfig {
+    /// Rank r of the change.
+    pub rank: usize,
+    /// The change counts `alpha / rank` times.
+    pub alpha: f64,
+    /// Layers whose weights change: those whose name is one of these or ends with a dot and one of these.
+    #[serde(default = "attention")]
+    pub targets: Vec<String>,
+}
+
+/// The projections of all attention, which is what others' tools train too.
+fn attention() -> Vec<String> {
+    ["to_q", "to_k", "to_v", "to_out.0"]
+        .map(String::from)
+        .into()
+}
+
+/// The number of the first parameter: those of network and adapter come before.
+const FIRST_PARAMETER: u64 = 1 << 40;
+
+/// Changes of the weights of a network, each the product of two narrow matrices: W + (alpha / r) B A.
+#[derive(Module, Debug)]
+pub struct Lora {
+    factors: Vec<Factors>,
+    #[module(skip)]
+    layers: Vec<Layer>,
+    #[module(skip)]
+    config: LoraConfig,
+}
+
+/// A and B of one layer, as the layer's weight lies in memory: A is `[inputs, rank]` and B `[rank, outputs]`. An
+/// input of a convolution is a channel at a place of the kernel.
+#[derive(Module, Debug)]
+struct Factors {
+    down: Param<Tensor<2>>,
+    up: Param<Tensor<2>>,
+}
+
+/// A layer whose weight changes.
+#[derive(Clone, Debug, PartialEq)]
+struct Layer {
+    name: String,
+    weight: ParamId,
+    /// Shape of the weight: `[inputs, outputs]` of a linear layer, `[outputs, inputs, height, width]` of a convolution.
+    shape: Vec<usize>,
+}
+
+/// The change of one layer as PyTorch's tools have it.
+#[derive(Clone, Debug)]
+pub struct LoraLayer {
+    /// The layer's name.
+    pub name: String,
+    /// A, `[rank, inputs]` row by row; inputs of a convolution by channel, then by place in the kernel.
+    pub down: Vec<f32>,
+    /// B, `[outputs, rank]` row by row.
+    pub up: Vec<f32>,
+    /// Outputs, inputs, height and width of the kernel; a linear layer has the first two.
+    pub shape: Vec<usize>,
+}
+
+impl Lora {
+    /// New factors for a network, whose product is zero.
+    pub(crate) fn new(
+        network: &UNet,
+        config: &LoraConfig,
+        seed: u64,
+        device: &Device,
+    ) -> Result<Self, ConfigError> {
+        if config.rank == 0 || !config.alpha.is_finite() {
+            return Err(ConfigError::new(format!(
+                "`lora.rank` is {} and `lora.alpha` is {}: the rank must be at least 1, and alpha a number",
+                config.rank, config.alpha
+            )));
+        }
+        let mut search = Search {
+            targets: &config.targets,
+            path: vec![],
+            layers: vec![],
+        };
+        network.visit(&mut search);
+        let layers = search.layers;
+        if layers.is_empty() {
+            return Err(ConfigError::new(format!(
+                "no layer of the network has one of the names in `lora.targets` = {:?}: the projections of attention are `to_q`, `to_k`, `to_v` and `to_out.0`",
+                config.targets
+            )));
+        }
+        let init = &mut Init::starting_at(FIRST_PARAMETER, seed, device);
+        let factors = layers.iter().map(|layer| {
+            let [inputs, outputs] = layer.sides();
+            Factors {
+                down: init.projection(inputs, config.rank).weight,
+                up: init.zero_projection(config.rank, outputs).weight,
+            }
+        });
+        Ok(Self {
+            factors: factors.collect(),
+            layers,
+            config: config.clone(),
+        })
+    }
+
+    /// What they were made for.
+    pub fn config(&self) -> &LoraConfig {
+        &self.config
+    }
+
+    /// The network with the changes added to its weights. Gradients reach the factors through it.
+    pub(crate) fn merge(&self, network: UNet) -> UNet {
+        let scale = self.config.alpha / self.config.rank as f64;
+        let changes = self
+            .layers
+            .iter()
+            .zip(&self.factors)
+            .map(|(layer, factors)| {
+                let change = factors.down.val().matmul(factors.up.val()) * scale;
+                (layer.weight, change)
+            });
+        network.map(&mut Merge {
+            changes: changes.collect(),
+        })
+    }
+
+    /// The same layers with these changes, which are those of [`Lora::layers`] in the same order with other values.
+    pub(crate) fn with_layers(mut self, layers: &[LoraLayer]) -> Self {
+        let rank = self.config.rank;
+        let fill = |param: Param<Tensor<2>>, values: &[f32], rows: usize| {
+            let columns = values.len() / rows;
+            param.map(|old| {
+                let data = TensorData::new(values.to_vec(), [rows, columns]);
+                Tensor::<2>::from_data(data, &old.device()).transpose()
+            })
+        };
+        let old = std::mem::take(&mut self.factors).into_iter().zip(layers);
+        let new = old.map(|(factors, layer)| Factors {
+            down: fill(factors.down, &layer.down, rank),
+            up: fill(factors.up, &layer.up, layer.shape[0]),
+        });
+        self.factors = new.collect();
+        self
+    }
+
+    /// All changes as PyTorch's tools have them.
+    pub fn layers(&self) -> Vec<LoraLayer> {
+        let values = |tensor: Tensor<2>| -> Vec<f32> {
+            // A parameter in memory can always be read back.
+            tensor
+                .transpose()
+                .into_data()
+                .try_to_vec()
+                .unwrap_or_default()
+        };
+        let layers = self.layers.iter().zip(&self.factors);
+        let layers = layers.map(|(layer, factors)| LoraLayer {
+            name: layer.name.clone(),
+            down: values(factors.down.val()),
+            up: values(factors.up.val()),
+            shape: match layer.shape[..] {
+                [inputs, outputs] => vec![outputs, inputs],
+                _ => layer.shape.clone(),
+            },
+        });
+        layers.collect()
+    }
+}
+
+impl Layer {
+    /// Inputs and outputs of the weight as a matrix.
+    fn sides(&self) -> [usize; 2] {
+        match self.shape[..] {
+            [inputs, outputs] => [inputs, outputs],
+            [outputs, ref inputs @ ..] => [inputs.iter().product(), outputs],
+            [] => [0, 0],
+        }
+    }
+}
+
+/// Finds the layers to change.
+struct Search<'a> {
+    targets: &'a [String],
+    path: Vec<String>,
+    layers: Vec<Layer>,
+}
+
+impl ModuleVisitor for Search<'_> {
+    fn enter_module(&mut self, name: &str, container_type: &str) {
+        // Which kind an enumeration is of is no part of a name.
+        if !container_type.starts_with("Enum:") {
+            self.path.push(name.into());
+        }
+    }
+
+    fn exit_module(&mut self, _name: &str, container_type: &str) {
+        if !container_type.starts_with("Enum:") {
+            self.path.pop();
+        }
+    }
+
+    fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
+        let Some((last, layer)) = self.path.split_last() else {
+            return;
+        };
+        let name = layer.join(".");
+        let ends = |target: &String| {
+            let rest = name.strip_suffix(target.as_str());
+            rest.is_some_and(|rest| rest.is_empty() || rest.ends_with('.'))
+        };
+        if last == "weight" && D > 1 && self.targets.iter().any(ends) {
+            self.layers.push(Layer {
+                name,
+                weight: param.id,
+                shape: param.lazy_shape().to_vec(),
+            });
+        }
+    }
+}
+
+/// Adds changes to weights.
+struct Merge {
+    changes: HashMap<ParamId, Tensor<2>>,
+}
+
+impl ModuleMapper for Merge {
+    fn map_float<const D: usize>(&mut self, param: Param<Tensor<D>>) -> Param<Tensor<D>> {
+        match self.changes.remove(&param.id) {
+            None => param,
+            Some(change) => param.map(|weight| {
+                let change = match D {
+                    2 => change,
+                    _ => change.transpose(),
+                };
+                let shape = weight.shape();
+                weight + change.reshape(shape)
+            }),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{TextAttention, UNetConfig, WEmbedding};
+    use fewstep_diffusion::{Conditioning, Network, Text, random};
+
+    fn network() -> UNet {
+        let config = UNetConfig {
+            channels: 2,
+            widths: vec![16, 16],
+            attention: vec![false, true],
+            head: 8,
+            groups: 4,
+            text: Some(TextAttention {
+                width: 6,
+                linear: false,
+            }),
+            w: Some(WEmbedding {
+                dim: 8,
+                scale: 100.0,
+            }),
+            ..UNetConfig::default()
+        };
+        let network = UNet::new(&config, 1, &Device::flex()).expect("valid");
+        network.map(&mut Shake)
+    }
+
+    /// Makes what starts at zero count.
+    struct Shake;
+    impl ModuleMapper for Shake {
+        fn map_float<const D: usize>(&mut self, param: Param<Tensor<D>>) -> Param<Tensor<D>> {
+            param.map(|t| t + 0.02)
+        }
+    }
+
+    fn config(targets: &[&str]) -> LoraConfig {
+        LoraConfig {
+            rank: 3,
+            alpha: 6.0,
+            targets: targets.iter().map(|t| t.to_string()).collect(),
+        }
+    }
+
+    fn run(network: &UNet) -> Vec<f32> {
+        let device = Device::flex();
+        let draw =
+            |shape| random::normal(5, &[0, 1], random::Purpose::InitialNoise, shape, &device);
+        let states = draw([5, 6, 1]).squeeze_dim::<3>(3);
+        let conditioning = Conditioning {
+            text: Some(Text {
+                empty: states.clone(),
+                states,
+            }),
+            w: Some(vec![1.0, 2.0]),
+            ..Conditioning::default()
+        };
+        let output = network.forward(draw([2, 8, 8]), &[10.0, 900.0], &conditioning);
+        output.into_data().try_to_vec().expect("f32 data")
+    }
+
+    #[test]
+    fn new_factors_change_nothing_and_shaken_ones_what_merging_changes() {
+        let base = network();
+        let plain = run(&base);
+        for targets in [
+            &["to_q", "to_out.0"][..],
+            &["conv1", "proj_in"],
+            &["attentions.0.transformer_blocks.0.attn2.to_v"],
+        ] {
+            let new = base.clone().with_lora(&config(targets), 7).expect("valid");
+            assert_eq!(run(&new), plain);
+            let lora = new.lora().expect("there is one").clone().map(&mut Shake);
+            let changed = UNet::attach(base.clone(), lora);
+            let output = run(&changed);
+            assert_ne!(output, plain);
+            let merged = changed.merged();
+            assert!(merged.lora().is_none());
+            assert_eq!(run(&merged), output);
+        }
+    }
+
+    /// The weight of a merged layer is W + (alpha / r) B A, in PyTorch's layout.
+    #[test]
+    fn layers_are_as_pytorch_has_them() {
+        let new = network()
+            .with_lora(&config(&["to_k", "conv2"]), 7)
+            .expect("valid");
+        let lora = new.lora().expect("there is one").clone().map(&mut Shake);
+        let names: Vec<String> = lora.layers().into_iter().map(|layer| layer.name).collect();
+        assert!(
+            names
+                .iter()
+                .any(|n| n == "mid_block.attentions.0.transformer_blocks.0.attn2.to_k"),
+            "{names:?}"
+        );
+        assert!(
+            names.iter().any(|n| n == "down_blocks.0.resnets.0.conv2"),
+            "{names:?}"
+        );
+        for layer in lora.layers() {
+            let inputs: usize = layer.shape[1..].iter().product();
+            assert_eq!(
+                (layer.down.len(), layer.up.len()),
+                (3 * inputs, 3 * layer.shape[0])
+            );
+        }
+        let (layer, factors) = lora
+            .layers
+            .iter()
+            .zip(&lora.factors)
+            .find(|(l, _)| l.shape.len() == 4)
+            .expect("a convolution");
+        let change = factors.down.val().matmul(factors.up.val()).transpose();
+        let change: Vec<f32> = change.into_data().try_to_vec().expect("f32");
+        let theirs = lora
+            .layers()
+            .into_iter()
+            .find(|l| l.name == layer.name)
+            .expect("the same");
+        let inputs: usize = theirs.shape[1..].iter().product();
+        for (output, input) in [(0, 0), (3, 5), (15, 140)] {
+            let sum: f32 = (0..3)
+                .map(|r| theirs.up[3 * output + r] * theirs.down[inputs * r + input])
+                .sum();
+            assert!((sum - change[inputs * output + input]).abs() < 1e-5);
+        }
+    }
+
+    #[test]
+    fn names_that_nothing_has_are_told() {
+        let message = network()
+            .with_lora(&config(&["to_x"]), 7)
+            .expect_err("refused")
+            .to_string();
+        assert!(
+            message.contains("to_x") && message.contains("to_out.0"),
+            "{message}"
+        );
+    }
+}
