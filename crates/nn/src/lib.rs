@@ -23,6 +23,7 @@ pub use autoencoder::{Autoencoder, AutoencoderConfig, Posterior};
 pub use clip::{ClipActivation, ClipText, ClipTextConfig};
 pub use codec::{Codec, LatentScale};
 pub use config::{ConfigError, Modulation, Resampling, TextAttention, UNetConfig, WEmbedding};
+pub use cost::TrainedPart;
 pub use tiling::Tiles;
 pub use tiny_autoencoder::{TinyAutoencoder, TinyAutoencoderConfig};
 pub use unet::UNet;
