@@ -28,7 +28,7 @@ mod parquet;
 pub mod picture;
 mod shape;
 
-pub use condition::{ConditionConfig, Conditions, MaskKind};
+pub use condition::{ConditionConfig, Conditions, MaskKind, Place};
 pub use config::{DataConfig, DataKind, Split, expand_home, load};
 pub use dataset::Dataset;
 pub use error::DataError;

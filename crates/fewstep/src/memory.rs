@@ -20,3 +20,12 @@ pub(crate) fn keep_freed_blocks() {
         }
     }
 }
+
+/// Gives freed memory back to the system: after files were read, whose bytes no later block would fit into.
+pub(crate) fn give_back() {
+    #[cfg(all(target_os = "linux", target_env = "gnu"))]
+    // SAFETY: malloc_trim takes no pointer, and may be called at any time.
+    unsafe {
+        libc::malloc_trim(0);
+    }
+}

@@ -1,7 +1,7 @@
 //! What `train` and `distill` share: reading a recipe, the run folder, progress and sample grids.
 
 use crate::failure::{Blame, Failure, Outcome};
-use crate::progress;
+use crate::{memory, progress};
 use burn::tensor::{Device, Tensor, TensorData};
 use fewstep::{Generator, Request};
 use fewstep_data::picture::{self, Picture};
@@ -94,6 +94,7 @@ fn first_difference(stored: &str, resolved: &str) -> String {
 
 /// Runs the phases with progress bars and grids of sample pictures.
 pub(crate) fn go(run: &Run, initial: Model, resume: bool) -> Outcome<Vec<Model>> {
+    memory::give_back();
     let mut bar = indicatif::ProgressBar::hidden();
     let mut mean = 0.0;
     let mut samples = Samples {
