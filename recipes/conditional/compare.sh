@@ -12,9 +12,13 @@ shift 3
 here=$(dirname "$0")
 updates=${UPDATES:-1000}
 out=${OUT:-runs/compare}/$task
-count=${COUNT:-2000}
+count=${COUNT:-2000} seeds=${SEEDS:-0,1}
 fewstep=${FEWSTEP:-fewstep}
-half=$((updates / 2))
+half=$((updates / 2)) eighth=$((updates / 8))
+whole=("updates=$updates" "optim.warmup=$((updates / 10))")
+first=("updates=$half" "optim.warmup=$((half / 10))")
+halvings=("guided.updates=$eighth" "progressive.updates=$eighth"
+    "guided.optim.warmup=$((eighth / 5))" "progressive.optim.warmup=$((eighth / 10))")
 mkdir -p "$out"
 
 case $task in
@@ -48,19 +52,17 @@ measure() {
 codi() {
     local row=$1 steps=$2
     shift 2
-    distil "$row" codi "$condition" "updates=$updates" "$@"
-    measure "$row" "$row" "$steps" --seeds 0,1
+    distil "$row" codi "$condition" "${whole[@]}" "$@"
+    measure "$row" "$row" "$steps" --seeds "$seeds"
 }
 
 # The first stage of II.
-conditioned() { distil conditioned condition "$condition" "updates=$half"; }
-
-halvings=("guided.updates=$((half / 4))" "progressive.updates=$((half / 4))")
+conditioned() { distil conditioned condition "$condition" "${first[@]}"; }
 
 row() {
     case $1 in
     base)
-        distil base condition "$condition" "updates=$updates"
+        distil base condition "$condition" "${whole[@]}"
         measure base-ddim base 4,50 --sampler ddim --w 0
         measure base base 4,50 --sampler dpm-solver++ --w 0
         ;;
@@ -68,25 +70,25 @@ row() {
     pe-codi) codi pe-codi 1,2,4 train=adapter ;;
     guided-1)
         distil guided guided "${halvings[@]}"
-        distil guided-1 condition "$condition" "updates=$half" "teacher=$out/guided"
-        measure guided-1 guided-1 4 --seeds 0,1 --w 0
+        distil guided-1 condition "$condition" "${first[@]}" "teacher=$out/guided"
+        measure guided-1 guided-1 4 --seeds "$seeds" --w 0
         ;;
     guided-2)
         conditioned
         distil guided-2 guided-after "$condition" "${halvings[@]}" "teacher=$out/conditioned"
-        measure guided-2 guided-2 4 --seeds 0,1 --w 0
+        measure guided-2 guided-2 4 --seeds "$seeds" --w 0
         ;;
     consistency-1)
-        distil consistency consistency "updates=$half"
-        distil consistency-1 condition "$condition" "updates=$half" "teacher=$out/consistency"
-        measure consistency-1 consistency-1 4 --seeds 0,1 --w 0
+        distil consistency consistency "${first[@]}"
+        distil consistency-1 condition "$condition" "${first[@]}" "teacher=$out/consistency"
+        measure consistency-1 consistency-1 4 --seeds "$seeds" --w 0
         ;;
     consistency-2 | consistency-2-frozen)
         conditioned
         local train=full
         [[ $1 == *frozen ]] && train=adapter
-        distil "$1" consistency-after "$condition" "updates=$half" "teacher=$out/conditioned" "train=$train"
-        measure "$1" "$1" 4 --seeds 0,1
+        distil "$1" consistency-after "$condition" "${first[@]}" "teacher=$out/conditioned" "train=$train"
+        measure "$1" "$1" 4 --seeds "$seeds"
         ;;
     frozen-ode) codi frozen-ode 1,2,4 codi.ode_model=base ;;
     no-consistency) codi no-consistency 1,2,4 codi.consistency_weight=0 ;;

@@ -321,7 +321,7 @@ fn shards(path: &Path, config: &DataConfig) -> Result<Vec<Shard>, DataError> {
         }
     }
     let open = |file: &std::path::PathBuf| {
-        let table = Table::open(file)?;
+        let table = Table::open(file, None)?;
         table.check_captions()?;
         Ok(Shard::Parquet(Box::new(table)))
     };

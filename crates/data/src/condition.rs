@@ -45,20 +45,23 @@ pub enum ConditionConfig {
     /// The edges of the picture, black on white.
     Edges,
     /// Given images, such as sketches or segmentations, one for each picture under its name.
-    Image {
-        /// The folder that holds them.
-        path: PathBuf,
-    },
-    /// Given depth maps, read as grey.
-    Depth {
-        /// The folder that holds them.
-        path: PathBuf,
-    },
+    Image(Place),
+    /// Given depth maps of 8 or 16 bits, each spread over all levels of grey.
+    Depth(Place),
     /// Given pictures before an edit, of which the pictures of the dataset are the outcome.
-    Instruct {
-        /// The folder that holds them.
-        path: PathBuf,
-    },
+    Instruct(Place),
+}
+
+/// Where given images are.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Place {
+    /// The folder that holds them, for pictures from a folder.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub path: Option<PathBuf>,
+    /// The column that holds them, for pictures from parquet files.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub column: Option<String>,
 }
 
 /// The condition of every example of a dataset.
@@ -102,12 +105,12 @@ impl Conditions {
             }
             ConditionConfig::Inpaint { .. } => [channels + 1, height, width],
             ConditionConfig::Edges => [1, height, width],
-            ConditionConfig::Image { path }
-            | ConditionConfig::Depth { path }
-            | ConditionConfig::Instruct { path } => {
-                let grey = matches!(rule, ConditionConfig::Depth { .. });
-                let channels = if grey { 1 } else { channels };
-                let images = given::read(path, channels, data, dataset.len())?;
+            ConditionConfig::Image(place)
+            | ConditionConfig::Depth(place)
+            | ConditionConfig::Instruct(place) => {
+                let depth = matches!(rule, ConditionConfig::Depth(_));
+                let channels = (!depth).then_some(channels);
+                let images = given::read(place, channels, data, dataset.len())?;
                 let shape = images.shape;
                 given = Some(images);
                 [shape.channels, shape.height, shape.width]
@@ -159,9 +162,9 @@ impl Conditions {
                 masked(picture, &mask.draw(height, width, random))
             }
             ConditionConfig::Edges => edges(picture, shape),
-            ConditionConfig::Image { .. }
-            | ConditionConfig::Depth { .. }
-            | ConditionConfig::Instruct { .. } => {
+            ConditionConfig::Image(_)
+            | ConditionConfig::Depth(_)
+            | ConditionConfig::Instruct(_) => {
                 let images = self.given.as_ref().expect("given images were read");
                 let image = images.image(pick.index).iter().map(|&value| to_f32(value));
                 let mut image: Vec<f32> = image.collect();
@@ -198,6 +201,7 @@ mod tests {
             size: None,
             channels: Some(1),
             limit: None,
+            column: None,
             class_names: None,
         }
     }

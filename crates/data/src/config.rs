@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
+use crate::gather::Gather;
 use crate::shape::{check_channels, check_side};
 use crate::{DataError, Dataset, cifar, folder, idx, parquet};
 
@@ -29,6 +30,9 @@ pub struct DataConfig {
     /// At most this many pictures, spread evenly over the set, so that a set sorted by class keeps all its classes.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub limit: Option<usize>,
+    /// The column of parquet files that holds the pictures, such as `edited_image`; `image` or `img` by default.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub column: Option<String>,
     /// The classes' names in label order, instead of those that the files give.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub class_names: Option<Vec<String>>,
@@ -100,6 +104,15 @@ pub fn load(config: &DataConfig) -> Result<Dataset, DataError> {
         });
     }
 
+    if let (Some(column), false) = (&config.column, config.kind == DataKind::Parquet) {
+        return Err(DataError::Config {
+            key: "column",
+            got: column.clone(),
+            origin,
+            expected: "none: only `kind = \"parquet\"` has columns".into(),
+        });
+    }
+
     let mut dataset = match config.kind {
         DataKind::FashionMnist => {
             fit_digits(idx::read_fashion_mnist(&path, config.split)?, config)?
@@ -108,7 +121,9 @@ pub fn load(config: &DataConfig) -> Result<Dataset, DataError> {
         DataKind::Idx => fit_digits(idx::read(&path, config.split)?, config)?,
         DataKind::Cifar10 => fit_photographs(cifar::read(&path, config.split)?, config)?,
         DataKind::Folder => folder::read(&path, config)?,
-        DataKind::Parquet => parquet::read(&path, config)?,
+        DataKind::Parquet => {
+            parquet::read(&path, config, Gather::new(config.size, config.channels))?
+        }
         DataKind::Captioned => {
             return Err(DataError::Config {
                 key: "data.kind",

@@ -11,11 +11,19 @@ pub(crate) const CHUNK: usize = 1024;
 /// The channels of photographs when nothing else is asked for.
 const DEFAULT_CHANNELS: usize = 3;
 
+/// What the collected files show.
+#[derive(Clone, Copy, Debug)]
+enum Content {
+    /// Pictures with so many channels.
+    Pictures(usize),
+    DepthMaps,
+}
+
 /// Collects pictures of one shape, in the order in which they come.
 #[derive(Debug)]
 pub(crate) struct Gather {
     size: Option<usize>,
-    channels: usize,
+    content: Content,
     shape: Option<ImageShape>,
     pixels: Vec<u8>,
 }
@@ -23,9 +31,21 @@ pub(crate) struct Gather {
 impl Gather {
     /// For pictures resized to `size`, or left at their own (then equal) size; with RGB channels unless told otherwise.
     pub(crate) fn new(size: Option<usize>, channels: Option<usize>) -> Self {
+        Self::of(
+            size,
+            Content::Pictures(channels.unwrap_or(DEFAULT_CHANNELS)),
+        )
+    }
+
+    /// For depth maps, which become grey pictures.
+    pub(crate) fn depth_maps(size: Option<usize>) -> Self {
+        Self::of(size, Content::DepthMaps)
+    }
+
+    fn of(size: Option<usize>, content: Content) -> Self {
         Self {
             size,
-            channels: channels.unwrap_or(DEFAULT_CHANNELS),
+            content,
             shape: None,
             pixels: Vec::new(),
         }
@@ -40,12 +60,13 @@ impl Gather {
         origin: impl Fn(&T) -> String + Sync,
     ) -> Result<(), DataError> {
         let decode = |item| {
-            picture::decode(
-                fetch(item)?.as_ref(),
-                &origin(item),
-                self.size,
-                self.channels,
-            )
+            let (bytes, origin) = (fetch(item)?, origin(item));
+            match self.content {
+                Content::Pictures(channels) => {
+                    picture::decode(bytes.as_ref(), &origin, self.size, channels)
+                }
+                Content::DepthMaps => picture::decode_depth(bytes.as_ref(), &origin, self.size),
+            }
         };
         let pictures: Vec<Result<Picture, DataError>> = items.par_iter().map(decode).collect();
         for (item, picture) in items.iter().zip(pictures) {

@@ -33,7 +33,7 @@ pub mod picture;
 mod shape;
 
 pub use captioned::{Captioned, Check, Contents, Example};
-pub use condition::{ConditionConfig, Conditions, MaskKind};
+pub use condition::{ConditionConfig, Conditions, MaskKind, Place};
 pub use config::{DataConfig, DataKind, Split, expand_home, load};
 pub use dataset::Dataset;
 pub use error::DataError;

@@ -14,10 +14,15 @@ pub(crate) use table::Table;
 
 /// Reads the images and labels of a parquet file, or of a folder of them (or of its sub-folder `data`). Where files are
 /// named after splits (`train-00000-of-00004.parquet`), those of the split asked for are read.
-pub(crate) fn read(path: &Path, config: &DataConfig) -> Result<Dataset, DataError> {
+/// `gather` says what the images are.
+pub(crate) fn read(
+    path: &Path,
+    config: &DataConfig,
+    mut gather: Gather,
+) -> Result<Dataset, DataError> {
     let tables = files(path, config.split)?
         .iter()
-        .map(|file| Table::open(file))
+        .map(|file| Table::open(file, config.column.as_deref()))
         .collect::<Result<Vec<_>, _>>()?;
     let labelled = all_labelled(&tables)?;
     let classes = tables
@@ -27,7 +32,6 @@ pub(crate) fn read(path: &Path, config: &DataConfig) -> Result<Dataset, DataErro
 
     let total = tables.iter().map(Table::rows).sum();
     let mut kept = spread(total, config.limit.unwrap_or(usize::MAX)).peekable();
-    let mut gather = Gather::new(config.size, config.channels);
     let mut labels = Vec::new();
     let mut start = 0;
     for table in &tables {

@@ -1,6 +1,7 @@
 //! Pictures in and out: read at a size, write as PNG or JPEG, arrange in a grid.
 
 mod codec;
+mod depth;
 mod parameters;
 
 use image::RgbImage;
@@ -9,6 +10,8 @@ use image::imageops::{self, FilterType};
 use crate::ImageShape;
 
 pub use codec::{decode, encode_jpeg, encode_png, read, write_png};
+pub(crate) use depth::decode_depth;
+pub use depth::read_depth;
 pub use parameters::{parameters, with_parameters};
 
 /// One picture, 8 bit, CHW. `pixels` must have `shape.len()` values.

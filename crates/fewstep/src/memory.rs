@@ -1,18 +1,31 @@
 //! How the C library keeps memory.
 
-/// Lets the C library keep large freed blocks instead of giving each back to the system.
+/// Lets the C library keep large freed blocks instead of giving each back to the system, in as many heaps as there are
+/// cores.
 ///
 /// A training step frees and takes the same blocks of megabytes again and again. By default glibc maps and
-/// unmaps each of them, and the kernel clears every page anew: a fifth of the time of a step.
+/// unmaps each of them, and the kernel clears every page anew: a fifth of the time of a step. It also gives each new
+/// thread a heap of its own, up to eight for each core, and each would keep what its thread once needed.
 pub(crate) fn keep_freed_blocks() {
     #[cfg(all(target_os = "linux", target_env = "gnu"))]
     {
         const MMAP_THRESHOLD: libc::c_int = 1 << 30;
         const TRIM_THRESHOLD: libc::c_int = libc::c_int::MAX;
-        // SAFETY: mallopt changes two numbers of the allocator; it is called before any thread is started.
+        let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+        // SAFETY: mallopt changes three numbers of the allocator; it is called before any thread is started.
         unsafe {
             libc::mallopt(libc::M_MMAP_THRESHOLD, MMAP_THRESHOLD);
             libc::mallopt(libc::M_TRIM_THRESHOLD, TRIM_THRESHOLD);
+            libc::mallopt(libc::M_ARENA_MAX, cores as libc::c_int);
         }
+    }
+}
+
+/// Gives freed memory back to the system: after files were read, whose bytes no later block would fit into.
+pub(crate) fn give_back() {
+    #[cfg(all(target_os = "linux", target_env = "gnu"))]
+    // SAFETY: malloc_trim takes no pointer, and may be called at any time.
+    unsafe {
+        libc::malloc_trim(0);
     }
 }

@@ -441,7 +441,7 @@ fn recipes_that_cannot_work_are_refused() {
         ("condition.factor=3", ["condition.factor", "divides"]),
         (
             "condition={kind=\"image\", path=\"nowhere\"}",
-            ["data.kind", "folder"],
+            ["`path`", "data.kind"],
         ),
         ("teacher=nowhere", ["nowhere", "cannot read"]),
     ] {

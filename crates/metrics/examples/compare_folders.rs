@@ -65,6 +65,7 @@ fn features(network: &dyn FeatureNetwork, folder: &Path) -> Outcome<Features> {
         size: None,
         channels: None,
         limit: None,
+        column: None,
         class_names: None,
     })?;
     let pixels: Vec<u8> = (0..data.len())

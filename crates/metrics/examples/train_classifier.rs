@@ -207,6 +207,7 @@ fn read(folder: &Path, split: Split) -> Outcome<Dataset> {
         size: Some(SIDE),
         channels: None,
         limit: None,
+        column: None,
         class_names: None,
     })?)
 }

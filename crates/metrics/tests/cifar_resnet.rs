@@ -25,6 +25,7 @@ fn the_first_thousand_test_pictures_are_named_rightly() {
         size: None,
         channels: None,
         limit: None,
+        column: None,
         class_names: None,
     });
     let data = data.unwrap();

@@ -1,4 +1,5 @@
-//! Condition images that lie in a folder, one for each picture of the dataset under the same name.
+//! Condition images that are given: in a folder, one for each picture of the dataset under the same name, or in another
+//! column of the same parquet files.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -6,31 +7,50 @@ use std::path::{Path, PathBuf};
 use crate::config::expand_home;
 use crate::folder::{self, is_image};
 use crate::gather::{CHUNK, Gather};
-use crate::{DataConfig, DataError, DataKind, Dataset};
+use crate::{DataConfig, DataError, DataKind, Dataset, parquet};
 
-/// Reads the partners of all `pictures` pictures that `data` names, in their order.
+use super::Place;
+
+/// Reads the partners of all `pictures` pictures that `data` names, in their order: depth maps where no number of
+/// channels is given.
 pub(super) fn read(
-    partners: &Path,
-    channels: usize,
+    place: &Place,
+    channels: Option<usize>,
     data: &DataConfig,
     pictures: usize,
 ) -> Result<Dataset, DataError> {
-    let root = expand_home(partners);
-    let origin = root.display().to_string();
-    if data.kind != DataKind::Folder {
-        return Err(DataError::Config {
-            key: "data.kind",
-            got: format!("{:?}", data.kind),
-            origin: format!("the condition images in {origin}"),
-            expected: "\"folder\": given images are found by the names of the picture files".into(),
-        });
+    match (data.kind, &place.path, &place.column) {
+        (DataKind::Folder, Some(path), None) => {
+            from_folder(&expand_home(path), channels, data, pictures)
+        }
+        (DataKind::Parquet, None, Some(column)) => {
+            let column = Some(column.clone());
+            let data = DataConfig { column, ..data.clone() };
+            parquet::read(&expand_home(&data.path), &data, gather(channels, &data))
+        }
+        _ => Err(DataError::Config {
+            key: "condition",
+            got: format!("{place:?}"),
+            origin: format!("pictures from {:?}", data.kind),
+            expected: "`path`, a folder with an image for each picture of `data.kind = \"folder\"`, or `column` of the files of `data.kind = \"parquet\"`".into(),
+        }),
     }
+}
+
+/// Partners under the names of the pictures.
+fn from_folder(
+    root: &Path,
+    channels: Option<usize>,
+    data: &DataConfig,
+    pictures: usize,
+) -> Result<Dataset, DataError> {
+    let origin = root.display().to_string();
     let (folder, files) = folder::files(&expand_home(&data.path), data)?;
     let paths = files
         .iter()
-        .map(|file| partner(&folder, file, &root))
+        .map(|file| partner(&folder, file, root))
         .collect::<Result<Vec<PathBuf>, DataError>>()?;
-    let mut gather = Gather::new(data.size, Some(channels));
+    let mut gather = gather(channels, data);
     for chunk in paths.chunks(CHUNK) {
         let fetch = |path: &PathBuf| fs::read(path).map_err(DataError::read(path));
         gather.extend(chunk, fetch, |path| path.display().to_string())?;
@@ -46,6 +66,13 @@ pub(super) fn read(
                 paths.len()
             ),
         }),
+    }
+}
+
+fn gather(channels: Option<usize>, data: &DataConfig) -> Gather {
+    match channels {
+        Some(channels) => Gather::new(data.size, Some(channels)),
+        None => Gather::depth_maps(data.size),
     }
 }
 

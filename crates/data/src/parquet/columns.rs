@@ -37,8 +37,13 @@ pub(super) struct Values {
 }
 
 impl Columns {
-    /// Finds the columns of the file `path` among its `fields`.
-    pub(super) fn find(path: &Path, fields: &[TypePtr]) -> Result<Self, DataError> {
+    /// Finds the columns of the file `path` among its `fields`: that of the images by the name given, if one is.
+    pub(super) fn find(
+        path: &Path,
+        fields: &[TypePtr],
+        image: Option<&str>,
+    ) -> Result<Self, DataError> {
+        let image_names = image.map_or(IMAGE.to_vec(), |name| vec![name]);
         let named = |names: &[&str]| {
             names
                 .iter()
@@ -50,10 +55,10 @@ impl Columns {
             expected,
             got: describe(fields),
         };
-        let image = named(&IMAGE).and_then(binary_part);
+        let image = named(&image_names).and_then(binary_part);
         let image = image.ok_or_else(|| {
             unusable(
-                &IMAGE,
+                &image_names,
                 "binary values, or a struct with a binary field `bytes`",
             )
         })?;

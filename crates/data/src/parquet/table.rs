@@ -48,12 +48,14 @@ impl std::fmt::Debug for Table {
 }
 
 impl Table {
-    pub(crate) fn open(path: &Path) -> Result<Self, DataError> {
+    /// Opens a file whose images are in this column, or in one of the usual name.
+    pub(crate) fn open(path: &Path, image: Option<&str>) -> Result<Self, DataError> {
         let mut file = File::open(path).map_err(DataError::read(path))?;
         check_magic(path, &mut file)?;
         let reader = guarded(path, || SerializedFileReader::new(file))?;
         let metadata = reader.metadata();
-        let columns = Columns::find(path, metadata.file_metadata().schema().get_fields())?;
+        let fields = metadata.file_metadata().schema().get_fields();
+        let columns = Columns::find(path, fields, image)?;
         check_compression(path, metadata)?;
         let rows = count_rows(path, metadata)?;
         Ok(Self {

@@ -72,7 +72,7 @@ fn lacks_jpeg_end(bytes: &[u8]) -> bool {
         })
 }
 
-fn decode_upright(bytes: &[u8]) -> ImageResult<DynamicImage> {
+pub(super) fn decode_upright(bytes: &[u8]) -> ImageResult<DynamicImage> {
     let mut decoder = ImageReader::new(Cursor::new(bytes))
         .with_guessed_format()?
         .into_decoder()?;

@@ -23,6 +23,7 @@ fn config(kind: DataKind, path: &Path) -> DataConfig {
         size: None,
         channels: None,
         limit: None,
+        column: None,
         class_names: None,
     }
 }

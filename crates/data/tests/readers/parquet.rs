@@ -5,7 +5,10 @@ use std::path::Path;
 use std::sync::Arc;
 
 use fewstep_data::picture::{Picture, encode_png};
-use fewstep_data::{DataConfig, DataError, DataKind, ImageShape, Split, load};
+use fewstep_data::{
+    ConditionConfig, Conditions, DataConfig, DataError, DataKind, ImageShape, Pick, Place, Split,
+    load,
+};
 use parquet::basic::Compression;
 use parquet::data_type::{ByteArray, ByteArrayType, Int64Type};
 use parquet::file::metadata::KeyValue;
@@ -287,4 +290,55 @@ fn no_damage_makes_it_panic() {
     );
     let bytes = fs::read(&path).unwrap();
     survives_damage(&config(DataKind::Parquet, &path), &path, &bytes);
+}
+
+/// As instruction pairs come: the picture before the edit in a column of its own.
+#[test]
+fn given_images_come_from_another_column() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("train.parquet");
+    let schema = "message schema {
+        optional group edited_image { optional binary bytes; }
+        optional group original_image { optional binary bytes; }
+    }";
+    let rows = [(png(10), 0), (png(20), 0), (png(30), 0)];
+    write(&path, schema, properties(Compression::SNAPPY, None), &rows);
+    refused(
+        &config(DataKind::Parquet, &path),
+        &["image", "edited_image"],
+    );
+    let data = DataConfig {
+        column: Some("edited_image".into()),
+        ..config(DataKind::Parquet, &path)
+    };
+    let dataset = load(&data).unwrap();
+    let column = |name: &str| {
+        let place = Place {
+            path: None,
+            column: Some(name.into()),
+        };
+        Conditions::open(&ConditionConfig::Instruct(place), &dataset, &data)
+    };
+    let conditions = column("original_image").unwrap();
+    assert_eq!(conditions.shape(), [3, 2, 2]);
+    let pick = Pick {
+        index: 1,
+        flip: false,
+    };
+    let made = conditions.make(&[0.0; 12], dataset.shape, pick, 0, 0);
+    assert_eq!(made, [20.0 / 127.5 - 1.0; 12]);
+    let missing = column("original").unwrap_err().to_string();
+    assert!(missing.contains("original_image"), "{missing}");
+    let place = Place {
+        path: Some(folder.path().into()),
+        column: None,
+    };
+    let folder = Conditions::open(&ConditionConfig::Image(place), &dataset, &data);
+    let message = folder.unwrap_err().to_string();
+    assert!(message.contains("`column`"), "{message}");
+    let other = DataConfig {
+        kind: DataKind::Folder,
+        ..data.clone()
+    };
+    refused(&other, &["column", "edited_image", "parquet"]);
 }

@@ -6,4 +6,5 @@ mod gradients;
 mod stepper;
 
 pub use config::{Anneal, Ema, OptimConfig, Optimizer};
+pub(crate) use stepper::PART;
 pub use stepper::{NotFinite, Stepper, UpdateReport};

@@ -11,7 +11,7 @@ use fewstep_kernels::in_lanes;
 
 /// Samples that go through the network together. A batch is split into parts of this size, whatever the number of
 /// threads, so that the sums have the same bits everywhere.
-const PART: usize = 32;
+pub(crate) const PART: usize = 32;
 
 /// A student in training.
 pub struct Stepper<N: Module> {

@@ -67,9 +67,9 @@ pub fn hint(conditions: &Conditions) -> Hint {
     let task = match conditions.config() {
         ConditionConfig::Bicubic { .. } | ConditionConfig::Degraded { .. } => Task::Upscale,
         ConditionConfig::Inpaint { .. } => Task::Inpaint,
-        ConditionConfig::Depth { .. } => Task::Depth,
-        ConditionConfig::Instruct { .. } => Task::Instruct,
-        ConditionConfig::Edges | ConditionConfig::Image { .. } => Task::Image,
+        ConditionConfig::Depth(_) => Task::Depth,
+        ConditionConfig::Instruct(_) => Task::Instruct,
+        ConditionConfig::Edges | ConditionConfig::Image(_) => Task::Image,
     };
     Hint {
         task,

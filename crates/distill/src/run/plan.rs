@@ -2,11 +2,13 @@
 
 use super::{Method, Phase, Run, RunError};
 use crate::method::{Batch, Cost};
-use crate::optim::Stepper;
+use crate::optim::{PART, Stepper};
 use burn::module::Module;
 use fewstep_data::Order;
-use fewstep_diffusion::{DiffusionModel, Schedule};
+use fewstep_diffusion::{DiffusionModel, Network, Schedule};
 use fewstep_formats::Model;
+use fewstep_nn::{TrainedPart, UNet};
+use rayon::current_num_threads;
 use serde::Serialize;
 use std::time::Instant;
 
@@ -33,8 +35,8 @@ const PROBE: usize = 8;
 /// A micro-batch that takes less than so many seconds is timed whole: its parts then run side by side, as they will.
 const SHORT: f64 = 2.0;
 
-/// Memory of the program itself, with the tables of the framework.
-const PROGRAM_BYTES: u64 = 60 << 20;
+/// Memory of the program itself, with the tables of the framework and what its heaps leave unused.
+const PROGRAM_BYTES: u64 = 50 << 20;
 
 impl Run {
     /// Predicts time and memory of every phase by a few timed updates with untrained students. Nothing is
@@ -60,7 +62,7 @@ impl Run {
         &self,
         phase: &Phase,
         base: &Model,
-        student: &fewstep_nn::UNet,
+        student: &UNet,
     ) -> Result<PhasePlan, RunError> {
         let objective = phase.objective(base)?;
         let schedule = Schedule::new(base.recipe.schedule.clone());
@@ -99,7 +101,7 @@ impl Run {
         })
     }
 
-    fn bytes(&self, phase: &Phase, student: &fewstep_nn::UNet) -> u64 {
+    fn bytes(&self, phase: &Phase, student: &UNet) -> u64 {
         let shape = self.examples.shape();
         let config = student.config();
         let trained = self.trained(phase, student);
@@ -108,22 +110,40 @@ impl Run {
             true => student.num_params() * usize::from(phase.has_teacher()),
             false => student.num_params() - trained,
         };
-        // Parameters, gradient, two moments of Adam; the average.
-        let copies = 4 + usize::from(phase.optim.ema.is_some());
-        let activations = config.activations(shape.height, shape.width);
         let micro = phase.optim.micro_batch();
+        let part = match student.draws() {
+            true => micro,
+            false => micro.min(PART),
+        };
+        let parts = micro.div_ceil(part);
+        // Parameters before and after the step, two moments of Adam, the average; the gradients of each part and their
+        // sum.
+        let copies = 4 + usize::from(phase.optim.ema.is_some()) + parts + 1;
+        // Parts go side by side, a thread each.
+        let lanes = parts.min(current_num_threads());
+        let kept = config.activations(shape.height, shape.width, self.part(phase, student));
+        let activations = lanes * part * kept;
         let data = self.examples.bytes();
-        PROGRAM_BYTES + (4 * (copies * trained + frozen + micro * activations) + data) as u64
+        PROGRAM_BYTES + (4 * (copies * trained + frozen + activations) + data) as u64
     }
 
     /// Parameters that move in a phase.
-    fn trained(&self, phase: &Phase, student: &fewstep_nn::UNet) -> usize {
-        match (&phase.method, student.adapter()) {
+    fn trained(&self, phase: &Phase, student: &UNet) -> usize {
+        match (self.part(phase, student), student.adapter()) {
             _ if phase.lora.is_some() => student.num_changed(),
-            (Method::Adapted(adaptation), Some(adapter)) if adaptation.adapter_alone() => {
-                adapter.num_params()
-            }
+            (TrainedPart::Adapter, Some(adapter)) => adapter.num_params(),
             _ => student.num_params(),
+        }
+    }
+
+    fn part(&self, phase: &Phase, student: &UNet) -> TrainedPart {
+        match &phase.method {
+            Method::Adapted(adaptation)
+                if adaptation.adapter_alone() && student.adapter().is_some() =>
+            {
+                TrainedPart::Adapter
+            }
+            _ => TrainedPart::All,
         }
     }
 }

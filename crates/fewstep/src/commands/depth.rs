@@ -1,10 +1,11 @@
 //! `fewstep depth`: pictures from depth maps.
 
-use super::conditional::{ConditionalArgs, Source, read};
-use crate::failure::Outcome;
+use super::conditional::{ConditionalArgs, Source};
+use crate::failure::{Blame, Outcome};
+use fewstep_data::picture::read_depth;
 use fewstep_diffusion::Task;
 
-/// Draw pictures from depth maps.
+/// Draw pictures from depth maps of 8 or 16 bits.
 ///
 /// Example: fewstep depth --model runs/depth --image depth.png --count 4 --out scenes.png
 #[derive(clap::Args)]
@@ -14,6 +15,8 @@ pub(crate) struct Args {
 }
 
 pub(crate) fn run(args: Args) -> Outcome {
-    args.common
-        .run(Task::Depth, |_, file, _| Ok(Source::plain(read(file, 1)?)))
+    args.common.run(Task::Depth, |_, file, _| {
+        let map = read_depth(file, None).blame_input()?;
+        Ok(Source::plain(map))
+    })
 }

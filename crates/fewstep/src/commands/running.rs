@@ -1,7 +1,7 @@
 //! What `train` and `distill` share: reading a recipe, the run folder, progress and sample grids.
 
 use crate::failure::{Blame, Failure, Outcome};
-use crate::progress;
+use crate::{memory, progress};
 use burn::tensor::{Device, Tensor, TensorData};
 use fewstep::{Canvas, Generator, Request, TextGenerator, TextRequest};
 use fewstep_data::picture::{self, Picture};
@@ -101,6 +101,7 @@ pub(crate) fn go(
     prompts: &[String],
     resume: bool,
 ) -> Outcome<Vec<Model>> {
+    memory::give_back();
     let mut bar = indicatif::ProgressBar::hidden();
     let mut mean = 0.0;
     let mut samples = Samples {

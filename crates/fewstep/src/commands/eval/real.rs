@@ -307,6 +307,7 @@ fn data_config(spec: &str, channels: usize, size: Option<usize>) -> Outcome<Data
         size,
         channels: Some(channels),
         limit: None,
+        column: None,
         class_names: None,
     })
 }
