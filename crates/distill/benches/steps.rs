@@ -219,7 +219,8 @@ fn conditional(c: &mut Criterion) {
             size.batch
         );
         let optim: OptimConfig = toml::from_str(&optim).expect("valid");
-        let parts: [(&str, fn(UNet) -> UNet); 2] =
+        type Part = fn(UNet) -> UNet;
+        let parts: [(&str, Part); 2] =
             [("codi", |network| network), ("pe-codi", UNet::freeze_base)];
         for (name, part) in parts {
             let cases: [(&str, &dyn Objective); 2] =
