@@ -325,5 +325,8 @@ fn shards(path: &Path, config: &DataConfig) -> Result<Vec<Shard>, DataError> {
         table.check_captions()?;
         Ok(Shard::Parquet(Box::new(table)))
     };
-    parquet_files(path, config.split)?.iter().map(open).collect()
+    parquet_files(path, config.split)?
+        .iter()
+        .map(open)
+        .collect()
 }

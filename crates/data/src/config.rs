@@ -114,7 +114,9 @@ pub fn load(config: &DataConfig) -> Result<Dataset, DataError> {
                 key: "data.kind",
                 got: "captioned".into(),
                 origin,
-                expected: "a kind with classes or without: captions are for models that draw from texts".into(),
+                expected:
+                    "a kind with classes or without: captions are for models that draw from texts"
+                        .into(),
             });
         }
     };

@@ -69,9 +69,7 @@ impl LatentsHeader {
         let [captions, latents, states] = self.sizes();
         let [c, h, w] = self.latent;
         let examples = self.captions.len();
-        let tensor = |dtype: &str, shape: &[usize], start: usize, size: usize| {
-            json!({"dtype": dtype, "shape": shape, "data_offsets": [start, start + size]})
-        };
+        let tensor = |dtype: &str, shape: &[usize], start: usize, size: usize| json!({"dtype": dtype, "shape": shape, "data_offsets": [start, start + size]});
         let about = serde_json::to_string(self).unwrap_or_default();
         let header = json!({
             "__metadata__": {"fewstep-latents": about, "sha256": digest},
@@ -136,7 +134,10 @@ impl LatentsWriter {
     /// # Errors
     /// When the file cannot be written.
     pub fn write(&mut self, values: &[f32]) -> Result<(), DataError> {
-        let bytes: Vec<u8> = values.iter().flat_map(|value| value.to_le_bytes()).collect();
+        let bytes: Vec<u8> = values
+            .iter()
+            .flat_map(|value| value.to_le_bytes())
+            .collect();
         self.append(&bytes)
     }
 
@@ -197,15 +198,19 @@ impl Latents {
         };
         let mut file = BufReader::new(File::open(path).map_err(failed(path))?);
         let read = read_header(&mut file).map_err(failed(path))?;
-        let (mut header, digest, start) = read.ok_or_else(|| damaged("it has no readable header"))?;
+        let (mut header, digest, start) =
+            read.ok_or_else(|| damaged("it has no readable header"))?;
         if header.key != key {
             return Err(damaged("it was made from something else"));
         }
-        let (found, numbers) = digest_of(&mut file, 8 * header.captions.len()).map_err(failed(path))?;
+        let (found, numbers) =
+            digest_of(&mut file, 8 * header.captions.len()).map_err(failed(path))?;
         if found != digest {
             return Err(damaged("its contents are not what was written"));
         }
-        let numbers = numbers.chunks_exact(8).map(|b| b[0..4].try_into().map_or(0, u32::from_le_bytes));
+        let numbers = numbers
+            .chunks_exact(8)
+            .map(|b| b[0..4].try_into().map_or(0, u32::from_le_bytes));
         header.captions = numbers.collect();
         let [captions, latents, _] = header.sizes().map(|size| size as u64);
         let mut cache = Self {
@@ -248,12 +253,18 @@ impl Latents {
     ///
     /// # Errors
     /// When the file cannot be read.
-    pub fn batch(&self, order: &mut Order, clock: u64, size: usize) -> Result<HostBatch, DataError> {
+    pub fn batch(
+        &self,
+        order: &mut Order,
+        clock: u64,
+        size: usize,
+    ) -> Result<HostBatch, DataError> {
         let (mut pixels, mut states, mut indices) = (vec![], vec![], vec![]);
         for sample in 0..size as u64 {
             let pick = order.at(clock + sample);
             indices.push(pick.index as u64);
-            let copy = pick.index * self.header.copies() + usize::from(pick.flip && self.header.mirrored);
+            let copy =
+                pick.index * self.header.copies() + usize::from(pick.flip && self.header.mirrored);
             let len = self.header.latent_len();
             pixels.extend(self.read(self.starts[0], copy, len)?);
             states.extend(self.states(self.header.captions[pick.index] as usize)?);
@@ -281,12 +292,17 @@ impl Latents {
     /// The `index`-th of many tensors of `len` numbers.
     fn read(&self, start: u64, index: usize, len: usize) -> Result<Vec<f32>, DataError> {
         let mut bytes = vec![0; 4 * len];
-        let mut file = self.file.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+        let mut file = self
+            .file
+            .lock()
+            .unwrap_or_else(|poisoned| poisoned.into_inner());
         file.seek(SeekFrom::Start(start + (4 * len * index) as u64))
             .and_then(|_| file.read_exact(&mut bytes))
             .map_err(failed(&self.path))?;
         let values = bytes.chunks_exact(4);
-        Ok(values.map(|b| b.try_into().map_or(f32::NAN, f32::from_le_bytes)).collect())
+        Ok(values
+            .map(|b| b.try_into().map_or(f32::NAN, f32::from_le_bytes))
+            .collect())
     }
 }
 
@@ -371,7 +387,9 @@ mod tests {
         for example in 0..3 {
             for copy in 0..1 + usize::from(mirrored) {
                 let base = (100 * example + 10 * copy) as f32;
-                writer.write(&[base, base + 1.0, base + 2.0, base + 3.0]).unwrap();
+                writer
+                    .write(&[base, base + 1.0, base + 2.0, base + 3.0])
+                    .unwrap();
             }
         }
         for text in 0..3 {
@@ -395,7 +413,10 @@ mod tests {
                 let pick = order.at(4 + sample as u64);
                 let flipped = usize::from(pick.flip && mirrored);
                 let base = (100 * pick.index + 10 * flipped) as f32;
-                assert_eq!(batch.pixels[4 * sample..][..4], [base, base + 1.0, base + 2.0, base + 3.0]);
+                assert_eq!(
+                    batch.pixels[4 * sample..][..4],
+                    [base, base + 1.0, base + 2.0, base + 3.0]
+                );
                 let caption = header(mirrored).captions[pick.index] as f32;
                 assert_eq!(text.states[6 * sample..][..6], [1000.0 * caption; 6]);
             }
@@ -410,12 +431,20 @@ mod tests {
         assert!(Latents::open(&path, "key").unwrap().is_none());
         write(&path, false);
         let other = Latents::open(&path, "other").unwrap_err().to_string();
-        assert!(other.contains("something else") && other.contains("remove it"), "{other}");
+        assert!(
+            other.contains("something else") && other.contains("remove it"),
+            "{other}"
+        );
         let mut bytes = fs::read(&path).unwrap();
         let last = bytes.len() - 1;
         bytes[last] ^= 1;
         fs::write(&path, &bytes).unwrap();
-        assert!(Latents::open(&path, "key").unwrap_err().to_string().contains("contents"));
+        assert!(
+            Latents::open(&path, "key")
+                .unwrap_err()
+                .to_string()
+                .contains("contents")
+        );
         fs::write(&path, &bytes[..last]).unwrap();
         assert!(Latents::open(&path, "key").is_err());
         fs::write(&path, b"hello").unwrap();
@@ -428,7 +457,13 @@ mod tests {
         let path = folder.path().join("cache.safetensors");
         let mut writer = LatentsWriter::create(&path, header(false)).unwrap();
         writer.write(&[0.0; 5]).unwrap();
-        assert!(writer.finish().unwrap_err().to_string().contains("instead of"));
+        assert!(
+            writer
+                .finish()
+                .unwrap_err()
+                .to_string()
+                .contains("instead of")
+        );
         assert!(Latents::open(&path, "key").unwrap().is_none());
     }
 }

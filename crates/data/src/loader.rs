@@ -162,7 +162,14 @@ mod tests {
     use std::sync::Arc;
 
     fn loader(dataset: &Arc<Dataset>, size: usize, start: u64, total: u64) -> Loader {
-        Loader::new(Examples::pictures(dataset.clone()), 4, true, size, start, total)
+        Loader::new(
+            Examples::pictures(dataset.clone()),
+            4,
+            true,
+            size,
+            start,
+            total,
+        )
     }
 
     fn all(loader: Loader) -> Vec<HostBatch> {

@@ -24,7 +24,10 @@ impl Text {
     pub fn keep(&self, keep: impl IntoIterator<Item = bool>) -> Self {
         let device = self.states.device();
         let [batch, _, _] = self.states.dims();
-        let keep: Vec<f32> = keep.into_iter().map(|keep| f32::from(u8::from(keep))).collect();
+        let keep: Vec<f32> = keep
+            .into_iter()
+            .map(|keep| f32::from(u8::from(keep)))
+            .collect();
         let keep = Tensor::<3>::from_data(TensorData::new(keep, [batch, 1, 1]), &device);
         let drop = keep.clone() * -1.0 + 1.0;
         Self {

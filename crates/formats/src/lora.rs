@@ -33,16 +33,25 @@ pub(crate) fn save(model: &Model, folder: &Path) -> Result<(), FormatError> {
         let scale = (config.alpha / config.rank as f64) as f32;
         let scaled = layer.up.iter().map(|value| value * scale).collect();
         let name = format!("unet.{}", layer.name);
-        peft.insert(format!("{name}.lora_A.weight"), (down.clone(), layer.down.clone()));
+        peft.insert(
+            format!("{name}.lora_A.weight"),
+            (down.clone(), layer.down.clone()),
+        );
         peft.insert(format!("{name}.lora_B.weight"), (up.clone(), scaled));
         let name = kohya_name(&layer.name);
-        kohya.insert(format!("{name}.lora_down.weight"), (down, layer.down.clone()));
+        kohya.insert(
+            format!("{name}.lora_down.weight"),
+            (down, layer.down.clone()),
+        );
         kohya.insert(format!("{name}.lora_up.weight"), (up, layer.up.clone()));
         kohya.insert(format!("{name}.alpha"), (vec![], vec![config.alpha as f32]));
     }
     let description = model.description()?;
     let about = |more: &[(&str, String)]| -> HashMap<String, String> {
-        let entries = [("format", "pt".to_string()), ("fewstep", description.clone())];
+        let entries = [
+            ("format", "pt".to_string()),
+            ("fewstep", description.clone()),
+        ];
         let entries = entries.into_iter().chain(more.iter().cloned());
         entries.map(|(key, value)| (key.into(), value)).collect()
     };
@@ -79,14 +88,17 @@ pub fn read_lora(folder: &Path, network: UNet) -> Result<UNet, FormatError> {
     };
     let stored = read(&path)?;
     let Some(lora) = network.lora() else {
-        return Err(bad("the network is not prepared for low-rank changes".into()));
+        return Err(bad(
+            "the network is not prepared for low-rank changes".into()
+        ));
     };
     let rank = lora.config().rank;
     let mut layers = lora.layers();
     for layer in &mut layers {
         let name = kohya_name(&layer.name);
         let [down, up] = shapes(layer, rank);
-        let part = |part: &str, shape: &[usize]| match stored.get(&format!("{name}.{part}.weight")) {
+        let part = |part: &str, shape: &[usize]| match stored.get(&format!("{name}.{part}.weight"))
+        {
             Some((found, values)) if found == shape => Ok(values.clone()),
             Some((found, _)) => Err(bad(format!(
                 "`{name}.{part}.weight` must be {shape:?}, and is {found:?} in the file"
@@ -104,7 +116,11 @@ pub fn read_lora(folder: &Path, network: UNet) -> Result<UNet, FormatError> {
             Some((shape, values)) if *shape == [to, dim] => {
                 network = network.with_w_projection(values);
             }
-            _ => return Err(bad(format!("{W} beside it has no `{W_NAME}` of {to}x{dim}"))),
+            _ => {
+                return Err(bad(format!(
+                    "{W} beside it has no `{W_NAME}` of {to}x{dim}"
+                )));
+            }
         }
     }
     Ok(network)
@@ -125,7 +141,8 @@ pub fn export_lora(from: &Path, to: &Path) -> Result<(), FormatError> {
     for name in [PEFT, KOHYA, W] {
         let path = folder.join(name);
         if path.is_file() {
-            let bytes = std::fs::read(&path).map_err(|source| FormatError::Read { path, source })?;
+            let bytes =
+                std::fs::read(&path).map_err(|source| FormatError::Read { path, source })?;
             write_atomically(&to.join(name), &bytes)?;
         }
     }
@@ -158,7 +175,10 @@ fn write(
     let bytes: BTreeMap<&String, (&Vec<usize>, Vec<u8>)> = tensors
         .iter()
         .map(|(name, (shape, values))| {
-            let bytes = values.iter().flat_map(|value| value.to_le_bytes()).collect();
+            let bytes = values
+                .iter()
+                .flat_map(|value| value.to_le_bytes())
+                .collect();
             (name, (shape, bytes))
         })
         .collect();
@@ -167,7 +187,10 @@ fn write(
         let view = TensorView::new(Dtype::F32, shape.to_vec(), bytes).map_err(failed)?;
         views.insert(name.as_str(), view);
     }
-    write_atomically(path, &safetensors::serialize(views, Some(metadata)).map_err(failed)?)
+    write_atomically(
+        path,
+        &safetensors::serialize(views, Some(metadata)).map_err(failed)?,
+    )
 }
 
 fn read(path: &Path) -> Result<Tensors, FormatError> {

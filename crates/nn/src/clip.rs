@@ -171,9 +171,11 @@ impl Attention {
 
     /// Attention within the text, without what the mask hides.
     fn forward(&self, x: Tensor<3>, hidden: &Tensor<2, Bool>) -> Tensor<3> {
-        let parts = [&self.q_proj, &self.k_proj, &self.v_proj].map(|layer| layer.forward(x.clone()));
+        let parts =
+            [&self.q_proj, &self.k_proj, &self.v_proj].map(|layer| layer.forward(x.clone()));
         let hidden = hidden.clone().unsqueeze::<4>();
-        self.out_proj.forward(attend_to_seen(self.heads, parts, hidden))
+        self.out_proj
+            .forward(attend_to_seen(self.heads, parts, hidden))
     }
 }
 

@@ -1,7 +1,7 @@
 //! What a U-Net looks like.
 
-use crate::{AdapterConfig, LoraConfig};
 use crate::block::ResnetOptions;
+use crate::{AdapterConfig, LoraConfig};
 use serde::{Deserialize, Serialize};
 
 /// A U-Net in the style of the papers' networks. On pixels it is diffusers' `UNet2DModel` with FiLM, plus a stem

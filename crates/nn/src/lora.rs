@@ -1,9 +1,9 @@
 //! Low-rank changes of weights (2106.09685).
 
-use crate::init::Init;
+use crate::init::{Init, transposed};
 use crate::{ConfigError, UNet};
 use burn::module::{Module, ModuleMapper, ModuleVisitor, Param, ParamId};
-use burn::tensor::{Device, Tensor, TensorData};
+use burn::tensor::{Device, Tensor};
 use serde::{Deserialize, Serialize};
 use std::collections::HashMap;
 
@@ -22,7 +22,9 @@ pub struct LoraConfig {
 
 /// The projections of all attention, which is what others' tools train too.
 fn attention() -> Vec<String> {
-    ["to_q", "to_k", "to_v", "to_out.0"].map(String::from).into()
+    ["to_q", "to_k", "to_v", "to_out.0"]
+        .map(String::from)
+        .into()
 }
 
 /// The number of the first parameter: those of network and adapter come before.
@@ -118,10 +120,14 @@ impl Lora {
     /// The network with the changes added to its weights. Gradients reach the factors through it.
     pub(crate) fn merge(&self, network: UNet) -> UNet {
         let scale = self.config.alpha / self.config.rank as f64;
-        let changes = self.layers.iter().zip(&self.factors).map(|(layer, factors)| {
-            let change = factors.down.val().matmul(factors.up.val()) * scale;
-            (layer.weight, change)
-        });
+        let changes = self
+            .layers
+            .iter()
+            .zip(&self.factors)
+            .map(|(layer, factors)| {
+                let change = factors.down.val().matmul(factors.up.val()) * scale;
+                (layer.weight, change)
+            });
         network.map(&mut Merge {
             changes: changes.collect(),
         })
@@ -131,11 +137,7 @@ impl Lora {
     pub(crate) fn with_layers(mut self, layers: &[LoraLayer]) -> Self {
         let rank = self.config.rank;
         let fill = |param: Param<Tensor<2>>, values: &[f32], rows: usize| {
-            let columns = values.len() / rows;
-            param.map(|old| {
-                let data = TensorData::new(values.to_vec(), [rows, columns]);
-                Tensor::<2>::from_data(data, &old.device()).transpose()
-            })
+            param.map(|old| Tensor::from_data(transposed(values, rows), &old.device()))
         };
         let old = std::mem::take(&mut self.factors).into_iter().zip(layers);
         let new = old.map(|(factors, layer)| Factors {
@@ -150,7 +152,11 @@ impl Lora {
     pub fn layers(&self) -> Vec<LoraLayer> {
         let values = |tensor: Tensor<2>| -> Vec<f32> {
             // A parameter in memory can always be read back.
-            tensor.transpose().into_data().try_to_vec().unwrap_or_default()
+            tensor
+                .transpose()
+                .into_data()
+                .try_to_vec()
+                .unwrap_or_default()
         };
         let layers = self.layers.iter().zip(&self.factors);
         let layers = layers.map(|(layer, factors)| LoraLayer {
@@ -283,7 +289,8 @@ mod tests {
 
     fn run(network: &UNet) -> Vec<f32> {
         let device = Device::flex();
-        let draw = |shape| random::normal(5, &[0, 1], random::Purpose::InitialNoise, shape, &device);
+        let draw =
+            |shape| random::normal(5, &[0, 1], random::Purpose::InitialNoise, shape, &device);
         let states = draw([5, 6, 1]).squeeze_dim::<3>(3);
         let conditioning = Conditioning {
             text: Some(Text {
@@ -301,7 +308,11 @@ mod tests {
     fn new_factors_change_nothing_and_shaken_ones_what_merging_changes() {
         let base = network();
         let plain = run(&base);
-        for targets in [&["to_q", "to_out.0"][..], &["conv1", "proj_in"], &["attentions.0.transformer_blocks.0.attn2.to_v"]] {
+        for targets in [
+            &["to_q", "to_out.0"][..],
+            &["conv1", "proj_in"],
+            &["attentions.0.transformer_blocks.0.attn2.to_v"],
+        ] {
             let new = base.clone().with_lora(&config(targets), 7).expect("valid");
             assert_eq!(run(&new), plain);
             let lora = new.lora().expect("there is one").clone().map(&mut Shake);
@@ -317,29 +328,59 @@ mod tests {
     /// The weight of a merged layer is W + (alpha / r) B A, in PyTorch's layout.
     #[test]
     fn layers_are_as_pytorch_has_them() {
-        let new = network().with_lora(&config(&["to_k", "conv2"]), 7).expect("valid");
+        let new = network()
+            .with_lora(&config(&["to_k", "conv2"]), 7)
+            .expect("valid");
         let lora = new.lora().expect("there is one").clone().map(&mut Shake);
         let names: Vec<String> = lora.layers().into_iter().map(|layer| layer.name).collect();
-        assert!(names.iter().any(|n| n == "mid_block.attentions.0.transformer_blocks.0.attn2.to_k"), "{names:?}");
-        assert!(names.iter().any(|n| n == "down_blocks.0.resnets.0.conv2"), "{names:?}");
+        assert!(
+            names
+                .iter()
+                .any(|n| n == "mid_block.attentions.0.transformer_blocks.0.attn2.to_k"),
+            "{names:?}"
+        );
+        assert!(
+            names.iter().any(|n| n == "down_blocks.0.resnets.0.conv2"),
+            "{names:?}"
+        );
         for layer in lora.layers() {
             let inputs: usize = layer.shape[1..].iter().product();
-            assert_eq!((layer.down.len(), layer.up.len()), (3 * inputs, 3 * layer.shape[0]));
+            assert_eq!(
+                (layer.down.len(), layer.up.len()),
+                (3 * inputs, 3 * layer.shape[0])
+            );
         }
-        let (layer, factors) = lora.layers.iter().zip(&lora.factors).find(|(l, _)| l.shape.len() == 4).expect("a convolution");
+        let (layer, factors) = lora
+            .layers
+            .iter()
+            .zip(&lora.factors)
+            .find(|(l, _)| l.shape.len() == 4)
+            .expect("a convolution");
         let change = factors.down.val().matmul(factors.up.val()).transpose();
         let change: Vec<f32> = change.into_data().try_to_vec().expect("f32");
-        let theirs = lora.layers().into_iter().find(|l| l.name == layer.name).expect("the same");
+        let theirs = lora
+            .layers()
+            .into_iter()
+            .find(|l| l.name == layer.name)
+            .expect("the same");
         let inputs: usize = theirs.shape[1..].iter().product();
         for (output, input) in [(0, 0), (3, 5), (15, 140)] {
-            let sum: f32 = (0..3).map(|r| theirs.up[3 * output + r] * theirs.down[inputs * r + input]).sum();
+            let sum: f32 = (0..3)
+                .map(|r| theirs.up[3 * output + r] * theirs.down[inputs * r + input])
+                .sum();
             assert!((sum - change[inputs * output + input]).abs() < 1e-5);
         }
     }
 
     #[test]
     fn names_that_nothing_has_are_told() {
-        let message = network().with_lora(&config(&["to_x"]), 7).expect_err("refused").to_string();
-        assert!(message.contains("to_x") && message.contains("to_out.0"), "{message}");
+        let message = network()
+            .with_lora(&config(&["to_x"]), 7)
+            .expect_err("refused")
+            .to_string();
+        assert!(
+            message.contains("to_x") && message.contains("to_out.0"),
+            "{message}"
+        );
     }
 }

@@ -1,8 +1,8 @@
 //! The tiny autoencoder (TAESD; diffusers' `AutoencoderTiny`).
 
 use crate::ConfigError;
-use crate::init::Init;
 use crate::block::norm;
+use crate::init::Init;
 use crate::resample::{conv, double};
 use burn::module::Module;
 use burn::nn::{GroupNorm, Relu, conv::Conv2d};

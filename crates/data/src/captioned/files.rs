@@ -83,7 +83,10 @@ impl Listed {
             Place::Line(_, Err(reason)) => return Err(DataError::Listed(reason.clone())),
             Place::File(path) => {
                 let text = fs::read(path).map_err(|error| {
-                    bad(format!("its caption {} cannot be read: {error}", path.display()))
+                    bad(format!(
+                        "its caption {} cannot be read: {error}",
+                        path.display()
+                    ))
                 })?;
                 let text = String::from_utf8(text)
                     .map_err(|_| bad(format!("its caption {} is not UTF-8", path.display())))?;

@@ -126,7 +126,8 @@ impl Parts {
                 caption(text, &origin)?
             }
             (None, Some(json)) => {
-                let object = serde_json::from_slice(&json).map_err(|_| bad("its .json is not JSON"))?;
+                let object =
+                    serde_json::from_slice(&json).map_err(|_| bad("its .json is not JSON"))?;
                 caption_in(&object, &origin)?
             }
             (None, None) => return Err(bad("no caption (txt, text, caption or json) with it")),

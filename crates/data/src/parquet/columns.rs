@@ -90,10 +90,14 @@ impl Columns {
 
     /// The schema with these columns alone, below the schema's `root`.
     pub(super) fn projection(&self, root: &str) -> Result<Type, ParquetError> {
-        let columns = [Some(&self.image), self.label.as_ref(), self.caption.as_ref()]
-            .into_iter()
-            .flatten()
-            .cloned();
+        let columns = [
+            Some(&self.image),
+            self.label.as_ref(),
+            self.caption.as_ref(),
+        ]
+        .into_iter()
+        .flatten()
+        .cloned();
         Type::group_type_builder(root)
             .with_fields(columns.collect())
             .build()

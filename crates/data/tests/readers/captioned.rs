@@ -68,9 +68,8 @@ fn write_tar(path: &Path, files: &[(&str, &[u8])]) {
 }
 
 fn write_parquet(path: &Path, column: &str, rows: &[(Vec<u8>, &str)]) {
-    let schema = format!(
-        "message schema {{ required binary image; required binary {column} (UTF8); }}"
-    );
+    let schema =
+        format!("message schema {{ required binary image; required binary {column} (UTF8); }}");
     let schema = Arc::new(parse_message_type(&schema).unwrap());
     let properties = Arc::new(WriterProperties::builder().build());
     let file = File::create(path).unwrap();
@@ -96,7 +95,12 @@ fn all_layouts_give_the_same_examples() {
         fs::create_dir(&path).unwrap();
         path
     };
-    let (pairs, listed, tars, parquet) = (place("pairs"), place("listed"), place("tars"), place("parquet"));
+    let (pairs, listed, tars, parquet) = (
+        place("pairs"),
+        place("listed"),
+        place("tars"),
+        place("parquet"),
+    );
     let mut lines = String::new();
     fs::create_dir(listed.join("images")).unwrap();
     for (i, caption) in CAPTIONS.iter().enumerate() {
@@ -105,7 +109,9 @@ fn all_layouts_give_the_same_examples() {
         fs::write(pairs.join(format!("{i}.txt")), format!("  {caption}\n")).unwrap();
         fs::write(listed.join(format!("images/{i}.png")), &image).unwrap();
         let key = ["text", "caption"][i % 2];
-        lines.push_str(&format!("{{\"file_name\": \"images/{i}.png\", \"{key}\": \"{caption}\"}}\n"));
+        lines.push_str(&format!(
+            "{{\"file_name\": \"images/{i}.png\", \"{key}\": \"{caption}\"}}\n"
+        ));
     }
     fs::write(listed.join("metadata.jsonl"), lines).unwrap();
     let json = format!("{{\"caption\": \"{}\"}}", CAPTIONS[2]);
@@ -119,13 +125,19 @@ fn all_layouts_give_the_same_examples() {
         ],
     );
     let third = png(30);
-    write_tar(&tars.join("1.tar"), &[("3.v1.json", json.as_bytes()), ("3.v1.png", &third)]);
+    write_tar(
+        &tars.join("1.tar"),
+        &[("3.v1.json", json.as_bytes()), ("3.v1.png", &third)],
+    );
     for (name, column, rows) in [
         ("train-0.parquet", "text", &CAPTIONS[..2]),
         ("train-1.parquet", "caption", &CAPTIONS[2..]),
     ] {
         let first = if column == "text" { 1 } else { 3 };
-        let rows: Vec<_> = (first..).zip(rows).map(|(i, caption)| (png(10 * i), *caption)).collect();
+        let rows: Vec<_> = (first..)
+            .zip(rows)
+            .map(|(i, caption)| (png(10 * i), *caption))
+            .collect();
         write_parquet(&parquet.join(name), column, &rows);
     }
     let fingerprint = |path: &Path| {
@@ -140,7 +152,10 @@ fn all_layouts_give_the_same_examples() {
         limit: Some(2),
         ..captioned(&tars)
     };
-    assert_eq!(read(&limited), [expected()[0].clone(), expected()[1].clone()]);
+    assert_eq!(
+        read(&limited),
+        [expected()[0].clone(), expected()[1].clone()]
+    );
     fs::write(pairs.join("1.txt"), "three dogs").unwrap();
     assert_ne!(fingerprint(&pairs), fingerprint(&listed));
 }
@@ -179,7 +194,11 @@ fn bad_examples_are_named_with_their_places() {
     );
     let bytes = fs::read(tars.join("00.tar")).unwrap();
     fs::write(tars.join("00.tar"), &bytes[..700]).unwrap();
-    assert!(Captioned::open(&captioned(tars)).and_then(|set| set.check(Check::Present)).is_err());
+    assert!(
+        Captioned::open(&captioned(tars))
+            .and_then(|set| set.check(Check::Present))
+            .is_err()
+    );
 }
 
 #[test]
@@ -211,9 +230,15 @@ fn bad_lists_are_named_with_their_lines() {
 #[test]
 fn pairs_without_captions_and_other_mistakes_are_told() {
     let folder = tempfile::tempdir().unwrap();
-    refused(&captioned(folder.path()), &["metadata.jsonl", ".tar", ".parquet"]);
+    refused(
+        &captioned(folder.path()),
+        &["metadata.jsonl", ".tar", ".parquet"],
+    );
     fs::write(folder.path().join("a.png"), png(1)).unwrap();
-    refused(&captioned(folder.path()), &["a.png", "a.txt cannot be read"]);
+    refused(
+        &captioned(folder.path()),
+        &["a.png", "a.txt cannot be read"],
+    );
     fs::write(folder.path().join("a.txt"), "fine").unwrap();
     assert_eq!(read(&captioned(folder.path())), [("fine".to_string(), 1)]);
     refused(&config(DataKind::Captioned, folder.path()), &["size"]);

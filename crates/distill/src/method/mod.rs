@@ -23,9 +23,7 @@ pub use weighting::Weighting;
 
 use burn::tensor::Tensor;
 use fewstep_diffusion::random::{self, Purpose};
-use fewstep_diffusion::{
-    Conditioning, Denoiser, Guidance, NoiseLevel, Schedule, Text, per_sample,
-};
+use fewstep_diffusion::{Conditioning, Denoiser, Guidance, NoiseLevel, Schedule, Text, per_sample};
 use serde::{Deserialize, Serialize};
 
 /// Training examples on the device.
@@ -67,7 +65,10 @@ impl Batch {
                     .hint
                     .clone()
                     .map(|hint| hint.narrow(0, start, end - start)),
-                text: self.text.as_ref().map(|text| text.narrow(start, end - start)),
+                text: self
+                    .text
+                    .as_ref()
+                    .map(|text| text.narrow(start, end - start)),
                 clock: self.clock + start as u64,
                 update: self.update,
             }

@@ -110,7 +110,11 @@ pub(crate) fn go(
             None => None,
             Some(_) => {
                 let order = &mut Order::new(run.seed, run.examples.len(), false);
-                Some(run.examples.batch(order, 0, Samples::EXAMPLES).blame_input()?)
+                Some(
+                    run.examples
+                        .batch(order, 0, Samples::EXAMPLES)
+                        .blame_input()?,
+                )
             }
         },
         texts: run.surroundings.clone().map(|surroundings| {
@@ -216,8 +220,7 @@ impl Samples {
             seed: 0,
             steps,
             sampler: generator.default_sampler(),
-            w: (model.recipe.guidance != Guidance::None)
-                .then(|| model.recipe.default_w()),
+            w: (model.recipe.guidance != Guidance::None).then(|| model.recipe.default_w()),
             batch: Self::SIDE * Self::SIDE,
         };
         let pictures = generator.draw(&request, &mut |_| {})?;
@@ -238,7 +241,10 @@ impl Samples {
         let latents = generator.generator();
         let guided = model.recipe.guidance == Guidance::ClassifierFree;
         let request = TextRequest {
-            prompts: prompts.iter().flat_map(|text| vec![text.clone(); EACH]).collect(),
+            prompts: prompts
+                .iter()
+                .flat_map(|text| vec![text.clone(); EACH])
+                .collect(),
             negative: String::new(),
             size: generator.usual_size(),
             first: 0,

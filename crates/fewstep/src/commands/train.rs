@@ -73,11 +73,13 @@ pub(crate) fn run(args: Args) -> Outcome {
 /// The folders that the recipe names put together into one, inside the run.
 fn parts(text: &TextConfig, args: &RunArgs) -> Outcome<Surroundings> {
     let folder = match args.dry_run {
-        true => cache_folder().unwrap_or_else(std::env::temp_dir).join("dry-run"),
+        true => cache_folder()
+            .unwrap_or_else(std::env::temp_dir)
+            .join("dry-run"),
         false => args.folder().join("parts"),
     };
     let [autoencoder, encoder] = [&text.autoencoder, &text.encoder].map(|path| expand_home(path));
-    match args.resume() && folder.is_dir() {
+    match args.resume() && folder.join("model_index.json").is_file() {
         true => Surroundings::open(&folder),
         false => Surroundings::assemble(&autoencoder, &encoder, text.length, &folder),
     }

@@ -1,9 +1,9 @@
 //! What lies around the U-Net of a latent diffusion model.
 
+use super::autoencoder;
 use super::fields::Fields;
 use super::pipeline::{Pipeline, fit};
 use super::text::{self, ENCODERS, TOKENIZERS, TextEncoder};
-use super::autoencoder;
 use crate::{FormatError, Model, write_atomically, write_json_atomically};
 use burn::tensor::Device;
 use fewstep_nn::Codec;
@@ -186,7 +186,9 @@ impl Surroundings {
 }
 
 fn is_text(name: &str) -> bool {
-    [".json", ".txt"].iter().any(|ending| name.ends_with(ending))
+    [".json", ".txt"]
+        .iter()
+        .any(|ending| name.ends_with(ending))
 }
 
 fn of_network(name: &str) -> bool {

@@ -86,7 +86,10 @@ impl TextEncoder {
             Self::Clip(_, network) => network.forward(&numbers),
             Self::Bert(_, network) => network.forward(&numbers),
         };
-        (states, tokens.into_iter().map(|tokens| tokens.cut).collect())
+        (
+            states,
+            tokens.into_iter().map(|tokens| tokens.cut).collect(),
+        )
     }
 
     /// A text as tokens.

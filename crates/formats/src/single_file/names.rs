@@ -28,7 +28,9 @@ impl Names {
             );
         }
         let TextEncoder::Clip(_, text_encoder) = &pipeline.text_encoder else {
-            return refuse("single files hold a CLIP, and its text encoder is a BERT: use a folder");
+            return refuse(
+                "single files hold a CLIP, and its text encoder is a BERT: use a folder",
+            );
         };
         if text_encoder.config().activation == ClipActivation::Gelu {
             return refuse(

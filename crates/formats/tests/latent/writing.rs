@@ -17,7 +17,9 @@ fn a_folder_comes_back_as_it_was() {
         let golden = Golden::new(name);
         let pipeline = golden.pipeline();
         let folder = tempfile::tempdir().expect("a folder");
-        let saved = pipeline.surroundings.save_with(&pipeline.model, folder.path());
+        let saved = pipeline
+            .surroundings
+            .save_with(&pipeline.model, folder.path());
         saved.expect("written");
         let back = Pipeline::load(folder.path(), &Device::flex()).expect("a whole model");
         assert_eq!(back.model.weights_hash(), pipeline.model.weights_hash());

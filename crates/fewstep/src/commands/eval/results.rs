@@ -4,7 +4,7 @@ use super::draw::{Drawn, Subject};
 use super::figures::Figures;
 use super::real::Real;
 use fewstep_diffusion::Role;
-use fewstep_metrics::FeatureId;
+use fewstep_metrics::{FeatureId, Retrieval};
 use serde::Serialize;
 use std::path::{Path, PathBuf};
 
@@ -33,6 +33,8 @@ pub(super) struct Comparison {
     pub(super) pictures: PathBuf,
     #[serde(flatten)]
     pub(super) figures: Figures,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) retrieval: Option<Retrieval>,
     pub(super) samples: usize,
     features: String,
     reference: String,
@@ -81,6 +83,7 @@ impl Comparison {
         Self {
             pictures: folder.into(),
             figures,
+            retrieval: None,
             samples,
             features: features.to_string(),
             reference: real.source.clone(),

@@ -22,7 +22,8 @@ const WITHIN: &str = "##";
 const LONGEST: usize = 100;
 
 /// Words: single punctuation marks, and runs of what is neither that nor space.
-const WORDS: &str = r"[\p{P}\x21-\x2f\x3a-\x40\x5b-\x60\x7b-\x7e]|[^\s\p{P}\x21-\x2f\x3a-\x40\x5b-\x60\x7b-\x7e]+";
+const WORDS: &str =
+    r"[\p{P}\x21-\x2f\x3a-\x40\x5b-\x60\x7b-\x7e]|[^\s\p{P}\x21-\x2f\x3a-\x40\x5b-\x60\x7b-\x7e]+";
 
 /// What a text is cleaned of: control characters, and what stands for a character that could not be read.
 const NOISE: &str = r"[\p{C}\x{fffd}&&[^\t\n\r]]";
