@@ -53,7 +53,7 @@ pub(crate) fn latent_folder(reference: &str, steps: Option<usize>) -> Outcome<Op
 }
 
 /// A model folder or file: the reference itself, or, in a run, the model that suits the number of steps.
-fn find(reference: &str, steps: Option<usize>) -> Outcome<PathBuf> {
+pub(crate) fn find(reference: &str, steps: Option<usize>) -> Outcome<PathBuf> {
     let path = Path::new(reference);
     let models = path.join("models");
     if !models.is_dir() {

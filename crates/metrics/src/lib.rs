@@ -41,6 +41,7 @@ mod pictures;
 mod precision_recall;
 mod reference;
 mod restoration;
+mod retrieval;
 mod statistics;
 
 pub use classifier_score::classifier_score;
@@ -53,6 +54,7 @@ pub use pictures::Pictures;
 pub use precision_recall::precision_recall;
 pub use reference::Reference;
 pub use restoration::{MeanInterval, psnr, ssim};
+pub use retrieval::{Retrieval, retrieval};
 pub use statistics::{Statistics, StatisticsBuilder};
 
 /// Mean and (population) standard deviation of a figure over subsets or splits.

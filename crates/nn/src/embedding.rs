@@ -1,7 +1,7 @@
 //! Embeddings of time and guidance weight.
 
 use crate::WEmbedding;
-use crate::init::Init;
+use crate::init::{Init, transposed};
 use burn::module::Module;
 use burn::nn::Linear;
 use burn::tensor::{Device, Tensor, TensorData, activation::silu};
@@ -45,9 +45,8 @@ impl TimestepEmbedding {
     pub(crate) fn with_w_projection(mut self, values: &[f32]) -> Self {
         self.cond_proj = self.cond_proj.map(|mut layer| {
             layer.weight = layer.weight.map(|old| {
-                let [dim, from] = old.dims();
-                let data = TensorData::new(values.to_vec(), [from, dim]);
-                Tensor::<2>::from_data(data, &old.device()).transpose()
+                let [_, from] = old.dims();
+                Tensor::from_data(transposed(values, from), &old.device())
             });
             layer
         });

@@ -11,6 +11,15 @@ use fewstep_diffusion::random::{Purpose, generator};
 use rand_chacha::ChaCha8Rng;
 use rand_distr::{Distribution, StandardNormal, Uniform};
 
+/// A matrix of so many rows, row by row, as its transpose: written out, so that results have the same bits as with a
+/// matrix that was made in this layout.
+pub(crate) fn transposed(values: &[f32], rows: usize) -> TensorData {
+    let columns = values.len() / rows.max(1);
+    let of_column = |column: usize| (0..rows).map(move |row| values[row * columns + column]);
+    let turned: Vec<f32> = (0..columns).flat_map(of_column).collect();
+    TensorData::new(turned, [columns, rows])
+}
+
 /// Makes layers one after another. The n-th parameter of a network always gets the same numbers and the same
 /// identifier, on every machine, so that optimiser states can be stored and found again.
 pub(crate) struct Init<'a> {

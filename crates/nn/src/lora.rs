@@ -1,9 +1,9 @@
 //! Low-rank changes of weights (2106.09685).
 
-use crate::init::Init;
+use crate::init::{Init, transposed};
 use crate::{ConfigError, UNet};
 use burn::module::{Module, ModuleMapper, ModuleVisitor, Param, ParamId};
-use burn::tensor::{Device, Tensor, TensorData};
+use burn::tensor::{Device, Tensor};
 use serde::{Deserialize, Serialize};
 use std::collections::HashMap;
 
@@ -137,11 +137,7 @@ impl Lora {
     pub(crate) fn with_layers(mut self, layers: &[LoraLayer]) -> Self {
         let rank = self.config.rank;
         let fill = |param: Param<Tensor<2>>, values: &[f32], rows: usize| {
-            let columns = values.len() / rows;
-            param.map(|old| {
-                let data = TensorData::new(values.to_vec(), [rows, columns]);
-                Tensor::<2>::from_data(data, &old.device()).transpose()
-            })
+            param.map(|old| Tensor::from_data(transposed(values, rows), &old.device()))
         };
         let old = std::mem::take(&mut self.factors).into_iter().zip(layers);
         let new = old.map(|(factors, layer)| Factors {

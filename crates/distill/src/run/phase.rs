@@ -181,7 +181,8 @@ impl Phase {
             }));
         }
         let teacher = DiffusionModel {
-            network: base.network.valid(),
+            // Low-rank changes are added once, not at every call.
+            network: base.network.valid().merged(),
             schedule: Schedule::new(base.recipe.schedule.clone())
                 .map_err(|e| RunError::Teacher(e.to_string()))?,
             prediction: base.recipe.prediction,

@@ -88,10 +88,11 @@ impl Run {
 
     fn save(&self, model: &Model, phase: &Phase) -> Result<(), RunError> {
         let folder = self.model_folder(phase);
-        Ok(match &self.surroundings {
+        match &self.surroundings {
             Some(surroundings) => surroundings.save_with(model, &folder)?,
             None => model.save(&folder)?,
-        })
+        }
+        Ok(())
     }
 
     /// Runs all phases from `initial` (the teacher, or a fresh network), from the newest checkpoint when

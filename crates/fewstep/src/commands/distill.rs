@@ -61,6 +61,11 @@ fn halve(args: &RunArgs) -> Outcome {
         }
     };
     inputs.check_taught()?;
+    if let Some(lora) = &recipe.lora {
+        let network = inputs.teacher.network.clone();
+        let fits = network.with_lora(lora, recipe.seed);
+        fits.map_err(|error| args.complain(error.to_string()))?;
+    }
     let phases = distill_phases(&recipe).map_err(|e| args.complain(e))?;
     inputs.run(
         args,

@@ -47,6 +47,10 @@ pub(crate) struct Args {
     /// Measure the pictures of this folder in place of a model.
     #[arg(long, value_name = "FOLDER", conflicts_with_all = ["steps", "w", "guidance_scale", "sampler", "spacing", "seeds"])]
     pictures: Option<PathBuf>,
+    /// The pictures were drawn from the texts of the real ones, in the order of their names and in turn: measure how
+    /// often the real picture of a text is the nearest one (retrieval accuracy).
+    #[arg(long, requires = "pictures")]
+    in_turn: bool,
     /// Numbers of steps; by default those that a student was distilled for, 32 for a teacher.
     #[arg(long, value_delimiter = ',', value_parser = positive)]
     steps: Vec<usize>,
@@ -178,7 +182,10 @@ impl Args {
         let (pictures, real) = self.real.for_folder(folder, shape, &*network)?;
         let drawn = real::features_of(&pictures, &*network, "looking at pictures")?;
         let figures = figures::compare(&drawn, &real, 0)?;
-        let result = Comparison::new(folder, pictures.len(), figures, &real, network.id());
+        let mut result = Comparison::new(folder, pictures.len(), figures, &real, network.id());
+        if self.in_turn {
+            result.retrieval = Some(figures::find(&drawn, &real)?);
+        }
         let results = [result];
         self.save(&results)?;
         self.print(&results, || {

@@ -6,8 +6,8 @@ use crate::models;
 use burn::tensor::Device;
 use clap::ValueEnum;
 use fewstep_diffusion::Guidance;
-use fewstep_formats::Model;
-use std::path::PathBuf;
+use fewstep_formats::{FormatError, Model, Pipeline, export_lora};
+use std::path::{Path, PathBuf};
 
 /// Write a model in the form that another tool reads.
 ///
@@ -40,33 +40,54 @@ enum Form {
     Folder,
     /// One safetensors file with U-Net, autoencoder and text encoder, as web interfaces for Stable Diffusion read it.
     SingleFile,
+    /// A folder with the low-rank changes of a student that was trained as such: for diffusers, for the web interfaces,
+    /// and the input for w.
+    Lora,
 }
 
 pub(crate) fn run(args: Args) -> Outcome {
-    let device = Device::flex();
-    let latent = models::load_latent(&args.model, args.steps, &device)?;
-    let Some(pipeline) = latent else {
-        if args.form == Form::SingleFile {
-            return Err(Failure::input(format!(
-                "{} has no autoencoder and no text encoder, which a single file holds too: write a folder",
-                args.model
-            )));
-        }
-        let model = models::load(&args.model, args.steps, &device)?;
-        let model = args.baked(&model)?;
-        model.save(&args.out).blame_input()?;
-        return args.report();
-    };
-    let model = args.baked(&pipeline.model)?;
     match args.form {
-        Form::Folder => pipeline.surroundings.save_with(&model, &args.out),
-        Form::SingleFile => pipeline.save_single(&model, &args.out),
+        Form::Folder => {
+            args.write_model(|pipeline, model, out| pipeline.surroundings.save_with(model, out))?
+        }
+        Form::SingleFile => args.write_model(Pipeline::save_single)?,
+        Form::Lora => args.write_changes()?,
     }
-    .blame_input()?;
     args.report()
 }
 
 impl Args {
+    /// The model, where it is a latent one written by `write` with all its parts.
+    fn write_model(
+        &self,
+        write: impl FnOnce(&Pipeline, &Model, &Path) -> Result<(), FormatError>,
+    ) -> Outcome {
+        let device = Device::flex();
+        if let Some(pipeline) = models::load_latent(&self.model, self.steps, &device)? {
+            let model = self.baked(&pipeline.model)?;
+            return write(&pipeline, &model, &self.out).blame_input();
+        }
+        if self.form == Form::SingleFile {
+            return Err(Failure::input(format!(
+                "{} has no autoencoder and no text encoder, which a single file holds too: write a folder",
+                self.model
+            )));
+        }
+        let model = models::load(&self.model, self.steps, &device)?;
+        self.baked(&model)?.save(&self.out).blame_input()
+    }
+
+    /// The files of low-rank changes.
+    fn write_changes(&self) -> Outcome {
+        if self.bake_w.is_some() {
+            return Err(Failure::input(
+                "--bake-w makes one network for one w, and --form lora writes changes of a network: choose one of them",
+            ));
+        }
+        let folder = models::find(&self.model, self.steps)?;
+        export_lora(&folder, &self.out).blame_input()
+    }
+
     /// The model with one w folded in, where that was asked for.
     fn baked(&self, model: &Model) -> Outcome<Model> {
         match (self.bake_w, model.recipe.guidance) {

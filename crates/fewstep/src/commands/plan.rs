@@ -27,7 +27,7 @@ pub(crate) fn print<R: Serialize>(run: &Run, initial: &Model, recipe: &R) -> Out
     let seconds = plans.iter().map(|plan| plan.seconds).sum();
     let bytes = plans.iter().map(|plan| plan.bytes).max().unwrap_or(0);
     println!(
-        "In all {} and at most {} on this machine; {} examples of {} in {}. Nothing was written.",
+        "In all {} and at most {} on this machine; {} examples of {} in {}. Nothing was written to the run's folder.",
         duration(seconds),
         memory(bytes),
         run.examples.len(),

@@ -79,7 +79,7 @@ fn parts(text: &TextConfig, args: &RunArgs) -> Outcome<Surroundings> {
         false => args.folder().join("parts"),
     };
     let [autoencoder, encoder] = [&text.autoencoder, &text.encoder].map(|path| expand_home(path));
-    match args.resume() && folder.is_dir() {
+    match args.resume() && folder.join("model_index.json").is_file() {
         true => Surroundings::open(&folder),
         false => Surroundings::assemble(&autoencoder, &encoder, text.length, &folder),
     }

@@ -65,6 +65,7 @@ impl Workspace {
     pub(crate) fn command(&self, arguments: &[&str]) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_fewstep"));
         command.current_dir(self.folder.path()).args(arguments);
+        command.env("XDG_CACHE_HOME", self.path("cache"));
         command
     }
 

@@ -3,7 +3,8 @@
 use super::real::Real;
 use crate::failure::{Failure, Outcome};
 use fewstep_metrics::{
-    Features, MetricsError, Statistics, classifier_score, frechet_distance, kid, precision_recall,
+    Features, MetricsError, Retrieval, Statistics, classifier_score, frechet_distance, kid,
+    precision_recall, retrieval,
 };
 use serde::Serialize;
 
@@ -54,6 +55,18 @@ pub(super) fn compare(drawn: &Features, real: &Real, seed: u64) -> Outcome<Figur
         Ok(figures)
     };
     measure().map_err(blame)
+}
+
+/// How often pictures find the real ones of their texts.
+pub(super) fn find(drawn: &Features, real: &Real) -> Outcome<Retrieval> {
+    match &real.features {
+        Some(features) if features.count() == real.statistics.count => {
+            retrieval(drawn, features).map_err(blame)
+        }
+        _ => Err(Failure::input(
+            "--in-turn compares with every real picture: give them all (--data), and at least as many drawn ones",
+        )),
+    }
 }
 
 /// Broken activations are the model's or the program's fault; counts, shapes and files are the user's to mend.

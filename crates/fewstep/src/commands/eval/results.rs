@@ -6,7 +6,7 @@ use super::pairs::{PairFigures, PairValues};
 use super::real::Real;
 use crate::failure::Outcome;
 use fewstep_diffusion::Role;
-use fewstep_metrics::FeatureId;
+use fewstep_metrics::{FeatureId, Retrieval};
 use serde::Serialize;
 use std::path::{Path, PathBuf};
 
@@ -40,6 +40,8 @@ pub(super) struct Comparison {
     pub(super) pictures: PathBuf,
     #[serde(flatten)]
     pub(super) figures: Figures,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) retrieval: Option<Retrieval>,
     pub(super) samples: usize,
     features: String,
     reference: String,
@@ -93,6 +95,7 @@ impl Comparison {
         Self {
             pictures: folder.into(),
             figures,
+            retrieval: None,
             samples,
             features: features.to_string(),
             reference: real.source.clone(),

@@ -66,9 +66,19 @@ pub(super) fn of_model(
 /// A table of one comparison of folders.
 pub(super) fn of_pictures(result: &Comparison, real: &Real, features: &FeatureId) -> String {
     let lines = [figure_names(features), figure_cells(&[result.figures])];
+    let retrieval = result.retrieval.map(|found| {
+        format!(
+            "\n\nretrieval accuracy {:.1} %, {:.1} % among the five nearest; {} texts, chance {:.1} %",
+            100.0 * found.first,
+            100.0 * found.five,
+            found.texts,
+            100.0 / found.texts as f64
+        )
+    });
     format!(
-        "{}\n\n{}: {}",
+        "{}{}\n\n{}: {}",
         align(&lines),
+        retrieval.unwrap_or_default(),
         result.pictures.display(),
         definition(result.samples, real, features)
     )

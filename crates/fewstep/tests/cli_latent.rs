@@ -1,0 +1,356 @@
+//! `train` and `distill` on latents of captioned pictures, through the real program. Teachers, autoencoders and text
+//! encoders are tiny random ones in diffusers' folders.
+
+mod workspace;
+
+use fewstep_data::ImageShape;
+use fewstep_data::picture::{Picture, write_png};
+use std::collections::HashMap;
+use std::path::{Path, PathBuf};
+use workspace::{Workspace, assert_same_run, weights};
+
+const CAPTIONS: [&str; 5] = [
+    "a photograph",
+    "an orange cat",
+    "two dogs",
+    "the cat\'s house",
+    "a lighthouse",
+];
+
+const DISTILL: &str = r#"
+seed = 4
+teacher = "MODEL"
+w_embedding = { dim = 16, scale = 100.0 }
+flip = true
+prompts = ["a cat"]
+[data]
+kind = "captioned"
+path = "CAPTIONED"
+size = 16
+[guided]
+updates = 6
+optim = { batch = 4, lr = 1e-3, ema = { decay = 0.9 } }
+[progressive]
+start_steps = 4
+end_steps = 1
+updates = 4
+optim = { batch = 4, lr = 1e-3 }
+[run]
+log_every = 1
+checkpoint_every = 2
+"#;
+
+const TRAIN: &str = r#"
+seed = 3
+updates = 6
+[data]
+kind = "captioned"
+path = "CAPTIONED"
+size = 16
+[text]
+autoencoder = "MODEL/vae"
+encoder = "ENCODER"
+length = 12
+[network]
+widths = [8, 16]
+blocks = 1
+attention = [false, true]
+head = 8
+groups = 4
+[optim]
+batch = 4
+lr = 1e-3
+[run]
+log_every = 1
+checkpoint_every = 2
+"#;
+
+fn model(name: &str) -> PathBuf {
+    let golden = concat!(
+        env!("CARGO_MANIFEST_DIR"),
+        "/../formats/tests/golden/latent"
+    );
+    PathBuf::from(golden).join(name)
+}
+
+/// A workspace with captioned pictures in it.
+fn workspace() -> Workspace {
+    let workspace = Workspace::new();
+    let folder = workspace.path("captioned");
+    std::fs::create_dir(&folder).expect("made");
+    for picture in 0..10 {
+        let shape = ImageShape {
+            channels: 3,
+            height: 16,
+            width: 16,
+        };
+        let pixels = (0..shape.len()).map(|i| ((i * 37 + picture * 11) % 256) as u8);
+        let pixels = pixels.collect();
+        let place = folder.join(format!("{picture}.png"));
+        write_png(place, &Picture { shape, pixels }).expect("written");
+        let caption = CAPTIONS[picture % CAPTIONS.len()];
+        std::fs::write(folder.join(format!("{picture}.txt")), caption).expect("written");
+    }
+    workspace
+}
+
+fn recipe(workspace: &Workspace, name: &str, text: &str, of: &str) -> String {
+    let path = |path: &Path| path.display().to_string();
+    let text = text
+        .replace("MODEL", &path(&model(of)))
+        .replace("ENCODER", &path(&workspace.path("encoder")))
+        .replace("CAPTIONED", &path(&workspace.path("captioned")));
+    workspace.recipe(name, &text)
+}
+
+fn json(path: &Path) -> serde_json::Value {
+    serde_json::from_slice(&std::fs::read(path).expect("there")).expect("JSON")
+}
+
+/// The caches that the program left.
+fn caches(workspace: &Workspace) -> Vec<PathBuf> {
+    let folder = workspace.path("cache/fewstep");
+    let entries = std::fs::read_dir(folder).expect("there").flatten();
+    let files = entries.map(|entry| entry.path());
+    files.filter(|path| path.is_file()).collect()
+}
+
+#[test]
+fn a_stable_diffusion_is_distilled_killed_and_resumed() {
+    let workspace = workspace();
+    let recipe = recipe(&workspace, "distill.toml", DISTILL, "sd1");
+    workspace.succeed(&["distill", &recipe, "--out", "students"]);
+    let kills = workspace.run_with_kills(&["distill", &recipe, "--out", "killed"]);
+    assert!(kills > 1, "the run ended before it could be killed");
+    let (whole, killed) = (workspace.path("students"), workspace.path("killed"));
+    assert_same_run(&whole, &killed, &["guided", "steps-2", "steps-1"]);
+    assert_eq!(caches(&workspace).len(), 1, "one cache for all runs");
+
+    // The teacher predicts noise; the students predict v and take the usual range of w.
+    let student = json(&whole.join("models/steps-1/fewstep.json"));
+    assert_eq!(student["prediction"], "v");
+    assert_eq!(student["guidance"]["w_min"], 2.0);
+    assert_eq!(student["guidance"]["w_max"], 14.0);
+    assert_eq!(student["clip"], false);
+    let scheduler = json(&whole.join("models/steps-1/scheduler/scheduler_config.json"));
+    assert_eq!(scheduler["prediction_type"], "v_prediction");
+    workspace.succeed(&[
+        "sample", "--model", "students", "--steps", "2", "--prompt", "a cat", "--w", "3", "--out",
+        "cat.png",
+    ]);
+    assert!(workspace.path("students/samples/steps-1.png").is_file());
+    // Halvings go on from the student of stage one.
+    assert_ne!(weights(&whole, "guided"), weights(&whole, "steps-2"));
+}
+
+type Tensors = HashMap<String, (Vec<usize>, Vec<f32>)>;
+
+fn tensors(path: &Path) -> Tensors {
+    let bytes = std::fs::read(path).expect("there");
+    let file = safetensors::SafeTensors::deserialize(&bytes).expect("whole");
+    let tensors = file.tensors().into_iter();
+    let tensors = tensors.map(|(name, view)| {
+        let values: Vec<f32> = match view.dtype() {
+            safetensors::Dtype::F32 => {
+                let bytes = view.data().chunks_exact(4);
+                bytes
+                    .map(|b| f32::from_le_bytes(b.try_into().expect("four")))
+                    .collect()
+            }
+            _ => vec![],
+        };
+        (name, (view.shape().to_vec(), values))
+    });
+    tensors.collect()
+}
+
+/// (B A) of a layer at a place, in the names of either tool.
+fn product(
+    a: &(Vec<usize>, Vec<f32>),
+    b: &(Vec<usize>, Vec<f32>),
+    row: usize,
+    column: usize,
+) -> f32 {
+    let (rank, inputs) = (a.0[0], a.0[1]);
+    (0..rank)
+        .map(|r| b.1[row * rank + r] * a.1[r * inputs + column])
+        .sum()
+}
+
+#[test]
+fn a_student_of_low_rank_changes_is_the_base_and_its_files() {
+    let workspace = workspace();
+    let text = format!("{DISTILL}[lora]\nrank = 2\nalpha = 3.0\n");
+    let recipe = recipe(&workspace, "lora.toml", &text, "tiny");
+    // A teacher that takes no w as yet: the one in the folder does.
+    let teacher = model("sd1").display().to_string();
+    let set = format!("teacher={teacher}");
+    let run = ["distill", &recipe, "--set", &set, "--out"];
+    workspace.succeed(&[&run[..], &["students"]].concat());
+    let kills = workspace.run_with_kills(&[&run[..], &["killed"]].concat());
+    assert!(kills > 1, "the run ended before it could be killed");
+    assert_same_run(
+        &workspace.path("students"),
+        &workspace.path("killed"),
+        &["guided", "steps-2", "steps-1"],
+    );
+
+    workspace.succeed(&[
+        "export", "--model", "students", "--steps", "1", "--form", "lora", "--out", "lora",
+    ]);
+    let peft = tensors(&workspace.path("lora/pytorch_lora_weights.safetensors"));
+    let kohya = tensors(&workspace.path("lora/kohya.safetensors"));
+    assert!(workspace.path("lora/w_embedding.safetensors").is_file());
+    let student = tensors(
+        &workspace.path("students/models/steps-1/unet/diffusion_pytorch_model.safetensors"),
+    );
+    let guided =
+        tensors(&workspace.path("students/models/guided/unet/diffusion_pytorch_model.safetensors"));
+    let layer = "down_blocks.0.attentions.0.transformer_blocks.0.attn2.to_k";
+    let (shape, merged) = &student[&format!("{layer}.weight")];
+    let [a, b] = ["A", "B"].map(|part| &peft[&format!("unet.{layer}.lora_{part}.weight")]);
+    let name = format!("lora_unet_{}", layer.replace('.', "_"));
+    let [down, up] = ["down", "up"].map(|part| &kohya[&format!("{name}.lora_{part}.weight")]);
+    assert_eq!(kohya[&format!("{name}.alpha")].1, [3.0]);
+    let base = base_weights(&format!("{layer}.weight"));
+    let mut largest: f32 = 0.0;
+    for row in 0..shape[0] {
+        for column in 0..shape[1] {
+            let change = merged[row * shape[1] + column] - base[row * shape[1] + column];
+            assert!((change - product(a, b, row, column)).abs() < 1e-6);
+            assert!((change - 1.5 * product(down, up, row, column)).abs() < 1e-6);
+            largest = largest.max(change.abs());
+        }
+    }
+    assert!(largest > 1e-5, "nothing was learnt");
+    // What is no target stays the teacher's, but for the input for w.
+    for (name, (_, values)) in &student {
+        let changed = ["to_q", "to_k", "to_v", "to_out", "cond_proj"]
+            .iter()
+            .any(|part| name.contains(part));
+        assert!(changed || guided[name].1 == *values, "{name} moved");
+    }
+    workspace.refuse(
+        &[
+            "export", "--model", &teacher, "--form", "lora", "--out", "none",
+        ],
+        &["low-rank", "[lora]"],
+    );
+}
+
+/// A weight of the teacher, whose file has 16-bit floats.
+fn base_weights(name: &str) -> Vec<f32> {
+    let bytes = std::fs::read(model("sd1").join("unet/diffusion_pytorch_model.fp16.safetensors"));
+    let bytes = bytes.expect("there");
+    let file = safetensors::SafeTensors::deserialize(&bytes).expect("whole");
+    let view = file.tensor(name).expect("there");
+    let halves = view.data().chunks_exact(2);
+    halves
+        .map(|b| half(u16::from_le_bytes(b.try_into().expect("two"))))
+        .collect()
+}
+
+/// An ordinary 16-bit float.
+fn half(bits: u16) -> f32 {
+    let sign = if bits >> 15 == 1 { -1.0 } else { 1.0 };
+    let (exponent, fraction) = (i32::from(bits >> 10 & 31), f32::from(bits & 1023));
+    match exponent {
+        0 => sign * fraction * 2f32.powi(-24),
+        _ => sign * (1.0 + fraction / 1024.0) * 2f32.powi(exponent - 15),
+    }
+}
+
+#[test]
+fn a_teacher_of_texts_is_trained_and_distilled() {
+    let workspace = workspace();
+    // Encoder and tokenizer in one folder, as they are shared.
+    let encoder = workspace.path("encoder");
+    std::fs::create_dir(&encoder).expect("made");
+    for part in ["text_encoder", "tokenizer"] {
+        for entry in std::fs::read_dir(model("bert").join(part))
+            .expect("there")
+            .flatten()
+        {
+            std::fs::copy(entry.path(), encoder.join(entry.file_name())).expect("copied");
+        }
+    }
+    let train = recipe(&workspace, "train.toml", TRAIN, "bert");
+    workspace.succeed(&["train", &train, "--out", "teacher"]);
+    let kills = workspace.run_with_kills(&["train", &train, "--out", "killed"]);
+    assert!(kills > 1, "the run ended before it could be killed");
+    assert_same_run(
+        &workspace.path("teacher"),
+        &workspace.path("killed"),
+        &["teacher"],
+    );
+    let config = json(&workspace.path("teacher/models/teacher/unet/config.json"));
+    assert_eq!(config["cross_attention_dim"], 12);
+    let draw = [
+        "sample",
+        "--model",
+        "teacher",
+        "--prompt",
+        "an orange cat",
+        "--steps",
+        "2",
+    ];
+    workspace.succeed(&[&draw[..], &["--w", "2", "--out", "cat.png"]].concat());
+
+    let distill = recipe(&workspace, "distill.toml", DISTILL, "bert");
+    workspace.succeed(&[
+        "distill",
+        &distill,
+        "--set",
+        "teacher=teacher",
+        "--set",
+        "w=[0, 4]",
+        "--out",
+        "students",
+    ]);
+    let student = json(&workspace.path("students/models/steps-1/fewstep.json"));
+    assert_eq!(student["guidance"]["w_max"], 4.0);
+}
+
+#[test]
+fn mistakes_are_told() {
+    let workspace = workspace();
+    let recipe = recipe(&workspace, "distill.toml", DISTILL, "sd1");
+    let refuse = |set: &str, words: &[&str]| {
+        workspace.refuse(
+            &["distill", &recipe, "--set", set, "--out", "students"],
+            words,
+        );
+    };
+    refuse("data.size=17", &["multiple of 2", "17"]);
+    refuse("data.size=32", &["[4, 8, 8]", "[4, 16, 16]", "data.size"]);
+    refuse("data.kind=folder", &["data.kind", "captioned"]);
+    refuse("condition={kind=\"edges\"}", &["[condition]", "pixels"]);
+    refuse("lora={rank=0,alpha=1}", &["rank"]);
+    refuse(
+        "lora={rank=2,alpha=1,targets=[\"to_x\"]}",
+        &["to_x", "to_out.0"],
+    );
+    refuse(
+        &format!("teacher={}", model("inpaint").display()),
+        &["fills in"],
+    );
+    std::fs::write(workspace.path("captioned/3.txt"), " ").expect("written");
+    refuse("seed=4", &["3.png: caption empty", "1 example(s)"]);
+    assert!(!workspace.path("students").join("recipe.toml").exists());
+}
+
+#[test]
+fn a_damaged_cache_is_told_and_made_again() {
+    let workspace = workspace();
+    let recipe = recipe(&workspace, "distill.toml", DISTILL, "sd1");
+    let run = ["distill", &recipe, "--dry-run"];
+    workspace.succeed(&run);
+    let cache = caches(&workspace).remove(0);
+    let mut bytes = std::fs::read(&cache).expect("there");
+    let last = bytes.len() - 1;
+    bytes[last] ^= 1;
+    std::fs::write(&cache, &bytes).expect("written");
+    workspace.refuse(&run, &["cache", "not what was written", "remove it"]);
+    std::fs::remove_file(&cache).expect("removed");
+    workspace.succeed(&run);
+}
