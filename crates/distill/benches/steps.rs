@@ -210,6 +210,7 @@ fn conditional(c: &mut Criterion) {
         let batch = Batch {
             pictures: size.noise(),
             classes: Some(size.classes()),
+            text: None,
             hint: Some(size.hints()),
             clock: 0,
             update: 0,

@@ -88,7 +88,7 @@ fn the_teacher_has_rows_of_its_own() {
     let teacher = ["--teacher", "teacher", "--teacher-steps", "8"];
     let (out, _) = succeed(folder.path(), &[&TASK[..], &STUDENTS, &teacher].concat());
     assert!(
-        out.contains("teacher: 16 network calls to encode and 16 network calls to decode"),
+        out.contains("teacher: 8 network calls to encode and 16 network calls to decode"),
         "{out}"
     );
     // Both roads with the w that the student recommends.

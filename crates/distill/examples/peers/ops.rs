@@ -96,7 +96,7 @@ enum Operation {
         size: usize,
         config: Config,
     },
-    Step(Step),
+    Step(Box<Step>),
 }
 
 impl Workload {

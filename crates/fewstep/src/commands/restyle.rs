@@ -160,7 +160,7 @@ fn arrange(sources: &[Picture], results: &[Vec<Vec<Picture>>]) -> Vec<Picture> {
 fn summary(args: &Args, roads: &[Road], task: &Task<'_>, seconds: f64) -> String {
     let column = |w: &Option<f64>| w.map_or("the result".into(), both_conventions);
     let columns: Vec<String> = task.w.iter().map(column).collect();
-    let ways: Vec<String> = roads.iter().map(Road::cost).collect();
+    let ways: Vec<String> = roads.iter().map(|road| road.cost(task)).collect();
     format!(
         "{}: {} from {} to {}; columns: the picture, then {}; {}; {seconds:.1} s in all",
         args.out.display(),

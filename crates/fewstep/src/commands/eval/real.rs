@@ -376,8 +376,9 @@ mod tests {
             width: 2,
         };
         let pixels = (0..2 * pictures).map(|i| (i * i % 251) as u8).collect();
-        let dataset = Dataset::from_parts("numbers", shape, pixels, None, vec![]).unwrap();
-        let folder = tempfile::tempdir().unwrap();
+        let dataset =
+            Dataset::from_parts("numbers", shape, pixels, None, vec![]).expect("a dataset");
+        let folder = tempfile::tempdir().expect("a folder");
         let look = |eyes: &Eyes, folder: Option<&Path>| {
             let cache = Cache {
                 folder: folder.map(Path::to_path_buf),
@@ -404,7 +405,12 @@ mod tests {
             );
         }
         // Nothing unfinished is left, and nothing is looked at again.
-        assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 2);
+        assert_eq!(
+            std::fs::read_dir(folder.path())
+                .expect("the folder")
+                .count(),
+            2
+        );
         assert!(look(&Eyes::that_see(0), Some(folder.path())).is_ok());
     }
 }

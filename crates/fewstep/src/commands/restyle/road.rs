@@ -142,15 +142,13 @@ impl Road {
         effective_w(self.decoder.recipe(), None)
     }
 
-    /// What one result costs.
-    pub(super) fn cost(&self) -> String {
-        let calls = |stage: &Stage| {
-            let calls = stage
-                .generator
-                .network_calls(self.sampler, stage.steps, None);
-            plural(calls, "network call")
-        };
-        let (encode, decode) = (calls(&self.encoder), calls(&self.decoder));
+    /// What one result costs, at most.
+    pub(super) fn cost(&self, task: &Task<'_>) -> String {
+        let calls = |stage: &Stage, w| stage.generator.network_calls(self.sampler, stage.steps, w);
+        let encode = calls(&self.encoder, Some(self.w_encode(task)));
+        let decode = task.w.iter().map(|&w| calls(&self.decoder, w)).max();
+        let [encode, decode] =
+            [encode, decode.unwrap_or(0)].map(|calls| plural(calls, "network call"));
         format!("{}: {encode} to encode and {decode} to decode", self.name)
     }
 
