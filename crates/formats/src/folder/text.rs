@@ -3,6 +3,7 @@
 mod bert;
 mod clip;
 mod tokenizer;
+mod tokens;
 mod wordpiece;
 
 use super::fields::Fields;
@@ -11,7 +12,8 @@ use burn::module::Module;
 use burn::tensor::{Device, Tensor};
 use fewstep_nn::{Bert, ClipText};
 use std::path::Path;
-pub use tokenizer::{ClipTokenizer, Tokens};
+pub use tokenizer::ClipTokenizer;
+pub use tokens::Tokens;
 pub use wordpiece::WordPiece;
 
 /// A text encoder with its tokenizer.

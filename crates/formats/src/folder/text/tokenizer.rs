@@ -6,6 +6,7 @@
 mod bytes;
 mod files;
 
+use super::tokens::Tokens;
 use crate::FormatError;
 use regex::Regex;
 use std::collections::HashMap;
@@ -34,15 +35,6 @@ pub struct ClipTokenizer {
 
 fn pattern(pattern: &str) -> Regex {
     Regex::new(pattern).expect("a pattern that is tested, or an escaped text")
-}
-
-/// A text as tokens.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Tokens {
-    /// Start, the words, end, padding: always as many as the text encoder takes.
-    pub numbers: Vec<u32>,
-    /// The end of the text, where it was too long: what the model does not see.
-    pub cut: Option<String>,
 }
 
 impl ClipTokenizer {
@@ -85,22 +77,8 @@ impl ClipTokenizer {
 
     /// The tokens of a text; where they are too many, the last ones are cut off.
     pub fn encode(&self, text: &str) -> Tokens {
-        let end = self.length.saturating_sub(1);
-        let mut numbers = vec![self.start];
-        let mut cut: Vec<String> = vec![];
-        for (word, of_word) in self.in_words(text) {
-            if numbers.len() + of_word.len() > end {
-                cut.push(word);
-            }
-            let room = end.saturating_sub(numbers.len());
-            numbers.extend(of_word.into_iter().take(room));
-        }
-        numbers.push(self.end);
-        numbers.resize(self.length, self.padding);
-        Tokens {
-            numbers,
-            cut: (!cut.is_empty()).then(|| cut.join(" ")),
-        }
+        let frame = [self.start, self.end, self.padding];
+        Tokens::framed(self.in_words(text), frame, self.length)
     }
 
     /// The words of a text with their tokens. Special tokens in it are what they are, the rest is in lower case.

@@ -1,6 +1,6 @@
 //! BERT's tokenizer: words, then their longest known parts.
 
-use super::tokenizer::Tokens;
+use super::tokens::Tokens;
 use crate::FormatError;
 use crate::folder::fields::Fields;
 use regex::Regex;
@@ -100,22 +100,8 @@ impl WordPiece {
 
     /// The tokens of a text; where they are too many, the last ones are cut off.
     pub fn encode(&self, text: &str) -> Tokens {
-        let end = self.length.saturating_sub(1);
-        let mut numbers = vec![self.numbers[START]];
-        let mut cut: Vec<String> = vec![];
-        for (word, of_word) in self.in_words(text) {
-            if numbers.len() + of_word.len() > end {
-                cut.push(word);
-            }
-            let room = end.saturating_sub(numbers.len());
-            numbers.extend(of_word.into_iter().take(room));
-        }
-        numbers.push(self.numbers[END]);
-        numbers.resize(self.length, self.numbers[PADDING]);
-        Tokens {
-            numbers,
-            cut: (!cut.is_empty()).then(|| cut.join(" ")),
-        }
+        let frame = [START, END, PADDING].map(|token| self.numbers[token]);
+        Tokens::framed(self.in_words(text), frame, self.length)
     }
 
     /// The words of a text with their tokens. Special tokens in it are what they are.
