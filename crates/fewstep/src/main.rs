@@ -4,7 +4,6 @@ mod arguments;
 mod builtin;
 mod commands;
 mod failure;
-mod memory;
 mod models;
 mod output;
 mod progress;
@@ -44,7 +43,7 @@ enum Command {
 }
 
 fn main() -> ExitCode {
-    memory::keep_freed_blocks();
+    fewstep_kernels::memory::keep_freed_blocks();
     tracing_subscriber::fmt()
         .with_writer(std::io::stderr)
         .with_ansi(std::io::stderr().is_terminal())

@@ -8,6 +8,7 @@ mod cpu;
 mod extension;
 mod flex;
 mod lanes;
+pub mod memory;
 mod reference;
 
 pub use lanes::in_lanes;

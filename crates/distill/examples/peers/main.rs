@@ -21,7 +21,8 @@ fn main() -> Result<(), Error> {
         Some("stock") => Implementation::Stock,
         _ => return Err(Error::other("usage: peers ours|stock")),
     };
-    // Inside the pool, as the program does it.
+    // The memory and the pool as the program has them.
+    fewstep_kernels::memory::keep_freed_blocks();
     let mut outcomes = fewstep_kernels::in_lanes(vec![implementation], answer);
     outcomes.remove(0)
 }

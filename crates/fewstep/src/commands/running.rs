@@ -1,7 +1,7 @@
 //! What `train` and `distill` share: reading a recipe, the run folder, progress and sample grids.
 
 use crate::failure::{Blame, Failure, Outcome};
-use crate::{memory, progress};
+use crate::progress;
 use burn::tensor::{Device, Tensor, TensorData};
 use fewstep::{Canvas, Generator, Request, TextGenerator, TextRequest};
 use fewstep_data::picture::{self, Picture};
@@ -10,6 +10,7 @@ use fewstep_diffusion::Guidance;
 use fewstep_distill::recipe::parse_with;
 use fewstep_distill::run::{Event, Run, is_run};
 use fewstep_formats::{Model, Surroundings, write_atomically};
+use fewstep_kernels::memory;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use std::path::{Path, PathBuf};

@@ -1,4 +1,4 @@
-//! How the C library keeps memory.
+//! How the C library keeps memory: for a program's first lines, where it trains or draws.
 
 /// Lets the C library keep large freed blocks instead of giving each back to the system, in as many heaps as there are
 /// cores.
@@ -6,7 +6,9 @@
 /// A training step frees and takes the same blocks of megabytes again and again. By default glibc maps and
 /// unmaps each of them, and the kernel clears every page anew: a fifth of the time of a step. It also gives each new
 /// thread a heap of its own, up to eight for each core, and each would keep what its thread once needed.
-pub(crate) fn keep_freed_blocks() {
+///
+/// To be called before any thread is started. It changes nothing where the C library is another.
+pub fn keep_freed_blocks() {
     #[cfg(all(target_os = "linux", target_env = "gnu"))]
     {
         const MMAP_THRESHOLD: libc::c_int = 1 << 30;
@@ -22,7 +24,7 @@ pub(crate) fn keep_freed_blocks() {
 }
 
 /// Gives freed memory back to the system: after files were read, whose bytes no later block would fit into.
-pub(crate) fn give_back() {
+pub fn give_back() {
     #[cfg(all(target_os = "linux", target_env = "gnu"))]
     // SAFETY: malloc_trim takes no pointer, and may be called at any time.
     unsafe {
