@@ -1,11 +1,11 @@
 //! How the C library keeps memory: for a program's first lines, where it trains or draws.
 
-/// Lets the C library keep large freed blocks instead of giving each back to the system, in as many heaps as there are
-/// cores.
+/// Lets the C library keep large freed blocks instead of giving each back to the system, in one heap for all threads.
 ///
 /// A training step frees and takes the same blocks of megabytes again and again. By default glibc maps and
-/// unmaps each of them, and the kernel clears every page anew: a fifth of the time of a step. It also gives each new
-/// thread a heap of its own, up to eight for each core, and each would keep what its thread once needed.
+/// unmaps each of them, and the kernel clears every page anew: a fifth of the time of a step. It also gives other threads
+/// heaps of their own, up to eight for each core: each keeps what its threads once needed, is given back as soon as it
+/// is empty, and has no room for blocks beyond 64 MiB, which are mapped anew whatever else is set.
 ///
 /// To be called before any thread is started. It changes nothing where the C library is another.
 pub fn keep_freed_blocks() {
@@ -13,12 +13,11 @@ pub fn keep_freed_blocks() {
     {
         const MMAP_THRESHOLD: libc::c_int = 1 << 30;
         const TRIM_THRESHOLD: libc::c_int = libc::c_int::MAX;
-        let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
         // SAFETY: mallopt changes three numbers of the allocator; it is called before any thread is started.
         unsafe {
             libc::mallopt(libc::M_MMAP_THRESHOLD, MMAP_THRESHOLD);
             libc::mallopt(libc::M_TRIM_THRESHOLD, TRIM_THRESHOLD);
-            libc::mallopt(libc::M_ARENA_MAX, cores as libc::c_int);
+            libc::mallopt(libc::M_ARENA_MAX, 1);
         }
     }
 }

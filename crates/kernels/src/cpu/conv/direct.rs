@@ -4,7 +4,7 @@ use super::super::output::written_by;
 use super::super::simd::Isa;
 use super::Shape;
 use super::gather::{Gather, Grid};
-use super::pack::pack_weights;
+use super::pack::Packing;
 use super::window::Tap;
 use std::mem::MaybeUninit;
 
@@ -27,7 +27,7 @@ pub(super) fn forward(
         channels: shape.channels_out,
         size,
         taps: &taps,
-        weights: &pack_weights(isa, weight, shape, &elements, false),
+        weights: &Packing::new(isa, weight, shape, &elements, false).all(),
         bias,
         grid: Grid {
             size,
@@ -65,7 +65,7 @@ fn input_grad_of_class(
     dx: &mut [MaybeUninit<f32>],
 ) {
     let (elements, taps): (Vec<usize>, Vec<Tap>) = class_taps(shape, first).into_iter().unzip();
-    let packed = pack_weights(isa, weight, shape, &elements, true);
+    let packed = Packing::new(isa, weight, shape, &elements, true).all();
     let along = |axis: usize| (shape.size_in[axis] - first[axis]).div_ceil(shape.stride);
     Gather {
         isa,

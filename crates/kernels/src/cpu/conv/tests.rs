@@ -157,6 +157,13 @@ const USUAL: Shape = Shape {
 fn equals_its_definition_at_the_usual_sizes() {
     for shape in [
         USUAL,
+        Shape {
+            batch: 3,
+            channels_in: 35,
+            channels_out: 19,
+            size_in: [11, 15],
+            ..USUAL
+        },
         Shape { stride: 2, ..USUAL },
         Shape {
             channels_in: 4,

@@ -1,9 +1,9 @@
 //! The forward pass, and with the kernels turned round the gradient of the input.
 
 use super::transform::{Input, Output, PATCH, POINTS, TILE, Weight, both};
-use super::{Matrices, Planes, Squares, Strip, Tiling};
+use super::{Layout, Matrices, Planes, Squares, Strip, Tiling};
 use crate::cpu::conv::Shape;
-use crate::cpu::conv::pack::{pack_weights, panel_width};
+use crate::cpu::conv::pack::{Packing, panel_width};
 use crate::cpu::output::{Shared, written_by};
 use crate::cpu::product::{Left, product};
 use crate::cpu::scratch::{self, Aligned};
@@ -19,6 +19,8 @@ const TILES: usize = 32;
 const FEWEST_TILES: usize = 8;
 /// Tasks, at least, where there are as many rows of tiles.
 const TASKS: usize = 16;
+/// Floats of transformed kernels that are worked through at a time: they stay in the third-level cache.
+const KERNELS: usize = 8 << 20;
 
 /// One convolution of 3x3 kernels at stride one.
 struct Tiled<'a> {
@@ -31,8 +33,8 @@ struct Tiled<'a> {
     channels: usize,
     /// Height and width of the output.
     size: [usize; 2],
-    /// Packed kernels, in panels of output channels.
-    weights: &'a Aligned,
+    /// The kernels, in panels of output channels.
+    kernels: Packing<'a>,
     bias: Option<&'a [f32]>,
 }
 
@@ -52,7 +54,7 @@ pub(in crate::cpu::conv) fn forward(
         padding: shape.padding,
         channels: shape.channels_out,
         size: shape.output(),
-        weights: &pack_weights(isa, weight, shape, &elements, false),
+        kernels: Packing::new(isa, weight, shape, &elements, false),
         bias,
     };
     // SAFETY: `run` writes the whole output.
@@ -75,7 +77,7 @@ pub(in crate::cpu::conv) fn input_grad(
         padding: shape.padding.map(|p| 2 - p),
         channels: shape.channels_in,
         size: shape.size_in,
-        weights: &pack_weights(isa, weight, shape, &turned, true),
+        kernels: Packing::new(isa, weight, shape, &turned, true),
         bias: None,
     };
     // SAFETY: `run` writes the whole output.
@@ -92,7 +94,6 @@ fn run(conv: &Tiled, source: &[f32], output: &mut [MaybeUninit<f32>]) {
     let source_len = conv.batch * conv.source_channels * conv.source_size[0] * conv.source_size[1];
     assert!(source.len() >= source_len);
     assert!(output.len() >= conv.batch * conv.channels * conv.size[0] * conv.size[1]);
-    let weights = transform_weights(conv);
     let planes = Planes {
         values: source,
         channels: conv.source_channels,
@@ -109,63 +110,60 @@ fn run(conv: &Tiled, source: &[f32], output: &mut [MaybeUninit<f32>]) {
         rows * tiling.columns,
     );
     let lengths = [
-        POINTS * tiles * pitch,
-        POINTS * tiles * lanes,
+        Layout::new(tiles, pitch).len(),
+        Layout::new(tiles, lanes).len(),
         (rows * TILE + PATCH) * conv.source_size[1] * conv.isa.lanes(),
         rows * TILE * conv.size[1] * lanes,
     ];
-    (0..all_rows.div_ceil(rows))
-        .into_par_iter()
-        .for_each(|task| {
-            let range = task * rows..((task + 1) * rows).min(all_rows);
-            scratch::with(lengths, |[patches, products, band, sums]| {
-                let tiles = range.len() * tiling.columns;
-                let patches = Matrices {
-                    values: &mut patches[..POINTS * tiles * pitch],
-                    tiles,
-                    pitch,
-                };
-                let products = Matrices {
-                    values: &mut products[..POINTS * tiles * lanes],
-                    tiles,
-                    pitch: lanes,
-                };
-                let weights = &weights;
-                conv.isa.run(Task {
-                    conv,
-                    source,
-                    weights,
-                    output,
-                    tiling,
-                    range,
-                    patches,
-                    products,
-                    band,
-                    sums,
+    let kernels = Layout::new(conv.source_channels, lanes);
+    let panels = conv.kernels.panels();
+    let group = (KERNELS / kernels.len()).clamp(1, panels.max(1));
+    let mut weights = Aligned::zeros(group * kernels.len());
+    for first_panel in (0..panels).step_by(group) {
+        let count = group.min(panels - first_panel);
+        let weights = &mut weights[..count * kernels.len()];
+        transform_kernels(conv, first_panel, kernels, weights);
+        let weights = &*weights;
+        (0..all_rows.div_ceil(rows))
+            .into_par_iter()
+            .for_each(|task| {
+                let range = task * rows..((task + 1) * rows).min(all_rows);
+                scratch::with(lengths, |[patches, products, band, sums]| {
+                    let tiles = range.len() * tiling.columns;
+                    conv.isa.run(Task {
+                        conv,
+                        source,
+                        kernels,
+                        weights,
+                        first_panel,
+                        output,
+                        tiling,
+                        range,
+                        patches: Matrices::new(patches, Layout::new(tiles, pitch)),
+                        products: Matrices::new(products, Layout::new(tiles, lanes)),
+                        band,
+                        sums,
+                    });
                 });
             });
-        });
+    }
 }
 
 fn tiles_per_task(conv: &Tiled) -> usize {
     (4096 / conv.source_channels).clamp(TILES / 2, TILES)
 }
 
-/// The transformed kernels: for each panel, 36 matrices of input channels by the panel's lanes.
-fn transform_weights(conv: &Tiled) -> Aligned {
-    let lanes = panel_width(conv.isa);
-    let (from, to) = (
-        conv.source_channels * 9 * lanes,
-        conv.source_channels * POINTS * lanes,
-    );
-    let mut weights = Aligned::zeros(conv.weights.len() / 9 * POINTS);
+/// Packs and transforms kernels from a panel on: for each, 36 matrices of input channels by the panel's lanes.
+fn transform_kernels(conv: &Tiled, first_panel: usize, kernels: Layout, weights: &mut [f32]) {
     weights
-        .par_chunks_exact_mut(to)
-        .zip(conv.weights.par_chunks_exact(from))
-        .for_each(|(to, from)| {
-            conv.isa.run(WeightTask { from, to });
+        .par_chunks_exact_mut(kernels.len())
+        .enumerate()
+        .for_each(|(panel, to)| {
+            scratch::with([conv.kernels.panel_len()], |[packed]| {
+                conv.kernels.pack(first_panel + panel, packed);
+                conv.isa.run(WeightTask { from: packed, to });
+            });
         });
-    weights
 }
 
 struct WeightTask<'a> {
@@ -180,12 +178,7 @@ impl Kernel for WeightTask<'_> {
     fn run<V: Lanes>(self) {
         let lanes = 2 * V::N;
         let channels = self.from.len() / 9 / lanes;
-        assert!(self.to.len() == channels * POINTS * lanes);
-        let mut to = Matrices {
-            values: self.to,
-            tiles: channels,
-            pitch: lanes,
-        };
+        let mut to = Matrices::new(self.to, Layout::new(channels, lanes));
         for (channel, kernel) in self.from.chunks_exact(9 * lanes).enumerate() {
             for at in [0, V::N] {
                 let mut g = [[V::splat(0.0); 3]; 3];
@@ -203,7 +196,10 @@ impl Kernel for WeightTask<'_> {
 struct Task<'a> {
     conv: &'a Tiled<'a>,
     source: Squares<'a>,
+    /// How a panel's transformed kernels lie, those of some panels, and which the first of these is.
+    kernels: Layout,
     weights: &'a [f32],
+    first_panel: usize,
     output: Shared,
     tiling: Tiling,
     /// Rows of tiles, counted through all images.
@@ -232,11 +228,9 @@ impl Kernel for Task<'_> {
             }
         }
         let depth = conv.source_channels;
-        for (panel, weights) in self
-            .weights
-            .chunks_exact(POINTS * depth * lanes)
-            .enumerate()
-        {
+        let kernels = self.kernels;
+        for (panel, weights) in self.weights.chunks_exact(kernels.len()).enumerate() {
+            let panel = self.first_panel + panel;
             let width = if conv.channels - panel * lanes > V::N {
                 lanes
             } else {
@@ -245,10 +239,10 @@ impl Kernel for Task<'_> {
             for point in 0..POINTS {
                 let patches = Left {
                     values: self.patches.point(point),
-                    pitch: self.patches.pitch,
+                    pitch: self.patches.layout.pitch,
                 };
-                let sizes = [self.patches.tiles, depth, width];
-                let weights = (&weights[point * depth * lanes..][..depth * lanes], lanes);
+                let sizes = [self.patches.layout.tiles, depth, width];
+                let weights = (&weights[kernels.point(point)], lanes);
                 product::<V, false, false>(
                     patches,
                     sizes,

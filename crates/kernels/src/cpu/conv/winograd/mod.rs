@@ -18,7 +18,10 @@ use crate::cpu::simd::transpose::{Rows, transpose};
 use std::ops::Range;
 use transform::{Map, PATCH, POINTS, TILE, both};
 
-/// Whether this way is the faster one: enough channels to pay for the transforms, and planes that tiles
+/// Tiles in all, at least: fewer do not pay for transforming the kernels.
+const FEWEST: usize = 12;
+
+/// Whether this way is the faster one: enough channels and tiles to pay for the transforms, and planes that tiles
 /// do not overhang much.
 pub(super) fn fits(shape: &Shape) -> bool {
     let [height, width] = shape.output();
@@ -29,6 +32,7 @@ pub(super) fn fits(shape: &Shape) -> bool {
         && shape.channels_in >= 16
         && shape.channels_out >= 16
         && 4 * covered <= 5 * height * width
+        && shape.batch * covered / (TILE * TILE) >= FEWEST
 }
 
 /// The tiles of a batch of planes: rows of tiles are counted through all images.
@@ -211,29 +215,70 @@ impl Band<'_> {
     }
 }
 
-/// 36 matrices with one row per tile.
-struct Matrices<'a> {
-    values: &'a mut [f32],
+/// Floats of a cache line.
+const LINE: usize = 16;
+
+/// How 36 matrices of one size lie one after the other.
+#[derive(Clone, Copy, Debug)]
+struct Layout {
+    /// A row for each tile.
     tiles: usize,
     /// Floats per row.
     pitch: usize,
+    /// Floats from one matrix to the next: an odd number of cache lines, so that one place of all 36 falls on as many
+    /// different sets of a cache.
+    step: usize,
 }
 
-impl Matrices<'_> {
+impl Layout {
+    fn new(tiles: usize, pitch: usize) -> Self {
+        Self {
+            tiles,
+            pitch,
+            step: ((tiles * pitch).div_ceil(LINE) | 1) * LINE,
+        }
+    }
+
+    /// Floats of all 36.
+    fn len(&self) -> usize {
+        POINTS * self.step
+    }
+
+    /// Where one of the 36 lies.
+    fn point(&self, point: usize) -> Range<usize> {
+        point * self.step..point * self.step + self.tiles * self.pitch
+    }
+}
+
+/// 36 matrices with one row per tile.
+struct Matrices<'a> {
+    values: &'a mut [f32],
+    layout: Layout,
+}
+
+impl<'a> Matrices<'a> {
+    /// Room for the matrices is at the beginning of `values`.
+    fn new(values: &'a mut [f32], layout: Layout) -> Self {
+        Self {
+            values: &mut values[..layout.len()],
+            layout,
+        }
+    }
+
     /// One of the 36.
     fn point(&self, point: usize) -> &[f32] {
-        &self.values[point * self.tiles * self.pitch..][..self.tiles * self.pitch]
+        &self.values[self.layout.point(point)]
     }
 
     fn point_mut(&mut self, point: usize) -> &mut [f32] {
-        &mut self.values[point * self.tiles * self.pitch..][..self.tiles * self.pitch]
+        &mut self.values[self.layout.point(point)]
     }
 
     /// Writes one register of each matrix.
     #[inline(always)]
     fn put<V: Lanes>(&mut self, tile: usize, column: usize, values: &[[V; PATCH]; PATCH]) {
-        let step = self.tiles * self.pitch;
-        let at = tile * self.pitch + column;
+        let Layout { pitch, step, .. } = self.layout;
+        let at = tile * pitch + column;
         assert!((POINTS - 1) * step + at + V::N <= self.values.len());
         for point in 0..POINTS {
             let value = values[point / PATCH][point % PATCH];
@@ -245,8 +290,8 @@ impl Matrices<'_> {
     /// Reads one register of each matrix.
     #[inline(always)]
     fn take<V: Lanes>(&self, tile: usize, column: usize) -> [[V; PATCH]; PATCH] {
-        let step = self.tiles * self.pitch;
-        let at = tile * self.pitch + column;
+        let Layout { pitch, step, .. } = self.layout;
+        let at = tile * pitch + column;
         assert!((POINTS - 1) * step + at + V::N <= self.values.len());
         let mut values = [[V::splat(0.0); PATCH]; PATCH];
         for point in 0..POINTS {

@@ -2,7 +2,7 @@
 //! tiles, and transformed back once at the end.
 
 use super::transform::{Input, OutputGrad, PATCH, POINTS, TILE, WeightGrad, both};
-use super::{Matrices, Planes, Shape, Squares, Tiling};
+use super::{Layout, Matrices, Planes, Shape, Squares, Tiling};
 use crate::cpu::conv::pack::panel_width;
 use crate::cpu::conv::parts::{Gradients, Parts, TASKS, add_columns};
 use crate::cpu::product::{Left, product};
@@ -53,9 +53,9 @@ pub(in crate::cpu::conv) fn weight_grad(
     let tiles = rows * tiling.columns;
     let band = (rows * TILE + PATCH) * size[1].max(shape.size_in[1]) * isa.lanes();
     let lengths = [
-        POINTS * tiles * pitch,
-        POINTS * tiles * lanes,
-        POINTS * pitch * lanes,
+        Layout::new(tiles, pitch).len(),
+        Layout::new(tiles, lanes).len(),
+        Layout::new(pitch, lanes).len(),
         band,
     ];
     let tasks = (0..groups * panels * slices).into_par_iter();
@@ -126,11 +126,7 @@ impl Kernel for Task<'_> {
             self.add::<V>(start..end, bias);
             start = end;
         }
-        let sums = Matrices {
-            values: &mut self.sums[..POINTS * count * lanes],
-            tiles: count,
-            pitch: lanes,
-        };
+        let sums = Matrices::new(self.sums, Layout::new(count, lanes));
         for (channel, weight) in weight.chunks_exact_mut(9 * lanes).enumerate() {
             for at in [0, V::N] {
                 let g = both::<V, WeightGrad, PATCH, 3>(&sums.take(channel, at));
@@ -150,16 +146,8 @@ impl Task<'_> {
     fn add<V: Lanes>(&mut self, range: Range<usize>, bias: &mut [f32]) {
         let (lanes, pitch, count) = (2 * V::N, self.pitch, self.channels.len());
         let tiles = range.len() * self.x.tiling.columns;
-        let mut patches = Matrices {
-            values: &mut self.patches[..POINTS * tiles * pitch],
-            tiles,
-            pitch,
-        };
-        let mut gradients = Matrices {
-            values: &mut self.gradients[..POINTS * tiles * lanes],
-            tiles,
-            pitch: lanes,
-        };
+        let mut patches = Matrices::new(self.patches, Layout::new(tiles, pitch));
+        let mut gradients = Matrices::new(self.gradients, Layout::new(tiles, lanes));
         let first = self.panel * lanes;
         let outputs = lanes.min(self.dy.planes.channels - first);
         for strip in self.x.tiling.strips(range) {
@@ -184,7 +172,7 @@ impl Task<'_> {
                 values: patches.point(point),
                 pitch,
             };
-            let sums = &mut self.sums[point * count * lanes..][..count * lanes];
+            let sums = &mut self.sums[Layout::new(count, lanes).point(point)];
             let sizes = [count, tiles, width];
             product::<V, true, true>(left, sizes, (gradients.point(point), lanes), (sums, lanes));
         }

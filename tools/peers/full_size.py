@@ -1,0 +1,111 @@
+"""Times a model of the full size of Stable Diffusion 1.5 in our program and in diffusers: one picture of 512x512.
+
+    pip install -r tools/peers/requirements.txt
+    cargo build --release
+    python tools/peers/full_size.py FOLDER [--rounds 3] [--threads 2]
+
+FOLDER is made where it does not exist: random weights in half precision, 2.1 GB, in diffusers' layout. Both sides compute in
+single precision. A run loads the model and draws one picture from a prompt with DDIM, without guidance; one network call is
+a quarter of what drawing takes longer with five steps than with a single one, without loading. Peak memory is that of the
+process.
+"""
+import argparse
+import json
+import os
+import pathlib
+import re
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+
+ROOT = pathlib.Path(__file__).resolve().parents[2]
+PROMPT = "a lighthouse by the sea"
+STEPS = [1, 5]
+DIFFUSERS = """
+import sys, time, torch
+from diffusers import DDIMScheduler, StableDiffusionPipeline
+folder, steps, threads, out = sys.argv[1:]
+torch.set_num_threads(int(threads))
+pipe = StableDiffusionPipeline.from_pretrained(folder, torch_dtype=torch.float32, safety_checker=None)
+pipe.scheduler = DDIMScheduler.from_config(pipe.scheduler.config)
+pipe.set_progress_bar_config(disable=True)
+start = time.perf_counter()
+pipe(sys.stdin.read(), num_inference_steps=int(steps), guidance_scale=1.0).images[0].save(out)
+print(f"{time.perf_counter() - start} s per picture")
+"""
+
+
+def make(folder):
+    import torch
+    from diffusers import AutoencoderKL, PNDMScheduler, StableDiffusionPipeline, UNet2DConditionModel
+    from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
+
+    torch.manual_seed(0)
+    letters = [chr(c) for c in range(33, 127)]
+    words = letters + [letter + "</w>" for letter in letters] + ["<|startoftext|>", "<|endoftext|>"]
+    tokens = CLIPTokenizer(vocab={word: i for i, word in enumerate(words)}, merges=[], model_max_length=77)
+    text = CLIPTextConfig(
+        vocab_size=49408, hidden_size=768, intermediate_size=3072, num_hidden_layers=12, num_attention_heads=12,
+        bos_token_id=len(words) - 2, eos_token_id=len(words) - 1, pad_token_id=len(words) - 1)
+    down, up = ["CrossAttnDownBlock2D"] * 3 + ["DownBlock2D"], ["UpBlock2D"] + ["CrossAttnUpBlock2D"] * 3
+    StableDiffusionPipeline(
+        unet=UNet2DConditionModel(
+            sample_size=64, in_channels=4, out_channels=4, block_out_channels=[320, 640, 1280, 1280], layers_per_block=2,
+            down_block_types=down, up_block_types=up, attention_head_dim=8, cross_attention_dim=768),
+        vae=AutoencoderKL(
+            block_out_channels=[128, 256, 512, 512], layers_per_block=2, latent_channels=4, sample_size=512,
+            down_block_types=["DownEncoderBlock2D"] * 4, up_block_types=["UpDecoderBlock2D"] * 4),
+        text_encoder=CLIPTextModel(text),
+        tokenizer=tokens,
+        scheduler=PNDMScheduler(
+            beta_start=0.00085, beta_end=0.012, beta_schedule="scaled_linear", skip_prk_steps=True, steps_offset=1),
+        safety_checker=None, feature_extractor=None, requires_safety_checker=False,
+    ).to(torch.float16).save_pretrained(folder)
+
+
+def run(side, folder, steps, threads, scratch):
+    """Seconds of a run, of its drawing alone, and peak megabytes."""
+    out = f"{scratch}/{side}.png"
+    if side == "ours":
+        command = [ROOT / "target/release/fewstep", "sample", "--model", folder, "--prompt", PROMPT, "--sampler", "ddim",
+                   "--steps", str(steps), "--w", "0", "--out", out]
+    else:
+        command = [sys.executable, "-c", DIFFUSERS, folder, str(steps), str(threads), out]
+    environment = os.environ | {"RAYON_NUM_THREADS": str(threads), "OMP_NUM_THREADS": str(threads)}
+    start = time.perf_counter()
+    process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, env=environment, text=True)
+    process.stdin.write(PROMPT)
+    process.stdin.close()
+    drawing = re.search(r"([0-9.]+) s per picture", process.stdout.read())
+    _, status, usage = os.wait4(process.pid, 0)
+    if status != 0:
+        sys.exit(f"{side} failed")
+    return time.perf_counter() - start, float(drawing[1]), usage.ru_maxrss / 1024
+
+
+def main():
+    parser = argparse.ArgumentParser()
+    parser.add_argument("folder")
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--threads", type=int, default=2)
+    arguments = parser.parse_args()
+    if not pathlib.Path(arguments.folder, "model_index.json").exists():
+        make(arguments.folder)
+    results = {(side, steps): [] for side in ("ours", "diffusers") for steps in STEPS}
+    with tempfile.TemporaryDirectory() as scratch:
+        for _ in range(arguments.rounds):
+            for (side, steps), rounds in results.items():
+                rounds.append(run(side, arguments.folder, steps, arguments.threads, scratch))
+                print(json.dumps([side, steps, *rounds[-1]]), file=sys.stderr, flush=True)
+    print("| | one network call, s | drawing with one step, s | whole run with one step, s | peak MB |\n|---|---|---|---|---|")
+    for side in ("ours", "diffusers"):
+        whole, one, _ = zip(*results[side, STEPS[0]])
+        _, many, _ = zip(*results[side, STEPS[1]])
+        call = (statistics.median(many) - statistics.median(one)) / (STEPS[1] - STEPS[0])
+        peak = max(peak for steps in STEPS for _, _, peak in results[side, steps])
+        print(f"| {side} | {call:.2f} | {statistics.median(one):.1f} | {statistics.median(whole):.1f} | {peak:.0f} |")
+
+
+main()
