@@ -13,6 +13,7 @@ pub(super) use forward::{forward, input_grad};
 pub(super) use weight_grad::weight_grad;
 
 use super::Shape;
+use crate::cpu::scratch::LINE;
 use crate::cpu::simd::Lanes;
 use crate::cpu::simd::transpose::{Rows, transpose};
 use std::ops::Range;
@@ -214,9 +215,6 @@ impl Band<'_> {
         patch
     }
 }
-
-/// Floats of a cache line.
-const LINE: usize = 16;
 
 /// How 36 matrices of one size lie one after the other.
 #[derive(Clone, Copy, Debug)]
