@@ -102,7 +102,7 @@ row() {
     picture) codi picture 1,2,4 codi.consistency=picture ;;
     own-times) codi own-times 1,2,4 codi.shared_t=false ;;
     predicted-noise) codi predicted-noise 1,2,4 codi.ode_noise=predicted ;;
-    min-snr) codi min-snr 1,2,4 'codi.error_weight={min-snr=1.0}' ;;
+    as-printed) codi as-printed 1,2,4 codi.error_weight=uniform ;;
     mix) codi mix 1,2,4 adapter.fusion=mix ;;
     l1) codi l1 1,2,4 codi.guidance_distance=l1 ;;
     huber) codi huber 1,2,4 'codi.guidance_distance={pseudo-huber=0.001}' ;;
@@ -113,7 +113,7 @@ row() {
 
 if (($# == 0)); then
     set -- codi pe-codi guided-2 consistency-2 base consistency-1 guided-1 consistency-2-frozen frozen-ode no-consistency \
-        no-guidance min-snr random-prior random-encoder picture predicted-noise own-times mix l1 huber lpips
+        no-guidance as-printed random-prior random-encoder picture predicted-noise own-times mix l1 huber lpips
 fi
 for name in "$@"; do
     [[ -e $out/$name.json ]] || row "$name"
