@@ -3,10 +3,11 @@
 use crate::ConfigError;
 use crate::block::attend_to_seen;
 use crate::init::Init;
+use crate::tokens::with_positions;
 use burn::module::Module;
 use burn::nn::{Embedding, LayerNorm, Linear};
 use burn::tensor::activation::gelu;
-use burn::tensor::{Bool, Device, Int, Tensor, TensorData};
+use burn::tensor::{Bool, Device, Int, Tensor};
 
 /// What a [`Bert`] looks like.
 #[derive(Clone, Debug, PartialEq)]
@@ -128,10 +129,8 @@ impl Bert {
     pub fn forward(&self, tokens: &[Vec<u32>]) -> Tensor<3> {
         let embeddings = &self.embeddings;
         let device = embeddings.word_embeddings.weight.val().device();
-        let (texts, length) = (tokens.len(), tokens.first().map_or(0, Vec::len));
-        let flat: Vec<i32> = tokens.iter().flatten().map(|&t| t as i32).collect();
-        let numbers = Tensor::<2, Int>::from_data(TensorData::new(flat, [texts, length]), &device);
-        let positions = Tensor::<1, Int>::arange(0..length as i64, &device).unsqueeze::<2>();
+        let [numbers, positions] = with_positions(tokens, &device);
+        let [texts, length] = numbers.dims();
         let kinds = Tensor::<2, Int>::zeros([1, length], &device);
         let hidden = numbers.clone().equal_elem(self.config.padding);
         let hidden = hidden.reshape([texts, 1, 1, length]);

@@ -3,10 +3,11 @@
 use crate::ConfigError;
 use crate::block::attend_to_seen;
 use crate::init::Init;
+use crate::tokens::with_positions;
 use burn::module::Module;
 use burn::nn::{Embedding, LayerNorm, Linear};
 use burn::tensor::activation::{gelu, sigmoid};
-use burn::tensor::{Bool, Device, Int, Tensor, TensorData};
+use burn::tensor::{Bool, Device, Tensor};
 
 /// What a [`ClipText`] looks like.
 #[derive(Clone, Debug, PartialEq)]
@@ -101,13 +102,9 @@ impl ClipText {
     pub fn forward(&self, tokens: &[Vec<u32>]) -> Tensor<3> {
         let embeddings = &self.embeddings;
         let device = embeddings.token_embedding.weight.val().device();
-        let (texts, length) = (tokens.len(), tokens.first().map_or(0, Vec::len));
-        let numbers: Vec<i32> = tokens.iter().flatten().map(|&t| t as i32).collect();
-        let numbers = TensorData::new(numbers, [texts, length]);
-        let positions = Tensor::<1, Int>::arange(0..length as i64, &device).unsqueeze::<2>();
-        let h = embeddings
-            .token_embedding
-            .forward(Tensor::from_data(numbers, &device))
+        let [numbers, positions] = with_positions(tokens, &device);
+        let [_, length] = numbers.dims();
+        let h = embeddings.token_embedding.forward(numbers)
             + embeddings.position_embedding.forward(positions);
         // A token sees itself and those before it.
         let hidden = Tensor::<2, Bool>::tril_mask([length, length], 0, &device);

@@ -17,6 +17,7 @@ mod lora;
 mod resample;
 mod tiling;
 mod tiny_autoencoder;
+mod tokens;
 mod transformer;
 mod unet;
 

@@ -2,6 +2,7 @@
 
 mod bert;
 mod clip;
+mod reading;
 mod tokenizer;
 mod tokens;
 mod wordpiece;

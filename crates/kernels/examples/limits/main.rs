@@ -36,6 +36,9 @@ fn print_table(machine: &Machine) {
         ([16, 64, 32], 64, 3, 1),
         ([16, 128, 16], 128, 3, 1),
         ([16, 256, 8], 256, 3, 1),
+        ([1, 320, 64], 320, 3, 1),
+        ([1, 1280, 16], 1280, 3, 1),
+        ([1, 1280, 8], 1280, 3, 1),
     ] {
         let out = size / stride;
         let multiply_adds = (batch * from * to * kernel * kernel * out * out) as f64;

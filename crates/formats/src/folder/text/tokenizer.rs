@@ -6,7 +6,7 @@
 mod bytes;
 mod files;
 
-use super::tokens::Tokens;
+use super::tokens::{Tokens, Word, in_words, pattern};
 use crate::FormatError;
 use regex::Regex;
 use std::collections::HashMap;
@@ -31,10 +31,6 @@ pub struct ClipTokenizer {
     end: u32,
     padding: u32,
     length: usize,
-}
-
-fn pattern(pattern: &str) -> Regex {
-    Regex::new(pattern).expect("a pattern that is tested, or an escaped text")
 }
 
 impl ClipTokenizer {
@@ -78,26 +74,15 @@ impl ClipTokenizer {
     /// The tokens of a text; where they are too many, the last ones are cut off.
     pub fn encode(&self, text: &str) -> Tokens {
         let frame = [self.start, self.end, self.padding];
-        Tokens::framed(self.in_words(text), frame, self.length)
+        let words = in_words(text, &self.specials, &self.numbers, |text| self.plain(text));
+        Tokens::framed(words, frame, self.length)
     }
 
-    /// The words of a text with their tokens. Special tokens in it are what they are, the rest is in lower case.
-    fn in_words(&self, text: &str) -> Vec<(String, Vec<u32>)> {
-        let plain = |text: &str| -> Vec<(String, Vec<u32>)> {
-            let text: String = text.nfc().flat_map(char::to_lowercase).collect();
-            let found = self.words.find_iter(&text).map(|word| word.as_str());
-            found.map(|word| (word.into(), self.word(word))).collect()
-        };
-        let mut words = vec![];
-        let mut from = 0;
-        for special in self.specials.find_iter(text) {
-            words.extend(plain(&text[from..special.start()]));
-            let special_word = special.as_str();
-            words.push((special_word.into(), vec![self.numbers[special_word]]));
-            from = special.end();
-        }
-        words.extend(plain(&text[from..]));
-        words
+    /// The words of a text without special tokens, in lower case.
+    fn plain(&self, text: &str) -> Vec<Word> {
+        let text: String = text.nfc().flat_map(char::to_lowercase).collect();
+        let found = self.words.find_iter(&text).map(|word| word.as_str());
+        found.map(|word| (word.into(), self.word(word))).collect()
     }
 
     /// The tokens of one word.

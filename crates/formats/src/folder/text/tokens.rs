@@ -1,5 +1,35 @@
 //! A text as a text encoder takes it.
 
+use regex::Regex;
+use std::collections::HashMap;
+
+/// A word with its tokens.
+pub(super) type Word = (String, Vec<u32>);
+
+/// A pattern that is written in the program, or made of escaped texts.
+pub(super) fn pattern(pattern: &str) -> Regex {
+    Regex::new(pattern).expect("a pattern that is tested, or an escaped text")
+}
+
+/// The words of a text with their tokens: special tokens in it are what they are, `plain` cuts up what lies between.
+pub(super) fn in_words(
+    text: &str,
+    specials: &Regex,
+    numbers: &HashMap<String, u32>,
+    plain: impl Fn(&str) -> Vec<Word>,
+) -> Vec<Word> {
+    let mut words = vec![];
+    let mut from = 0;
+    for special in specials.find_iter(text) {
+        words.extend(plain(&text[from..special.start()]));
+        let known = numbers.get(special.as_str()).copied();
+        words.push((special.as_str().into(), known.into_iter().collect()));
+        from = special.end();
+    }
+    words.extend(plain(&text[from..]));
+    words
+}
+
 /// A text as tokens.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Tokens {
@@ -12,11 +42,7 @@ pub struct Tokens {
 impl Tokens {
     /// Words with their tokens between start and end, padded to `length`; where they are too many, the last tokens are
     /// cut off.
-    pub(super) fn framed(
-        words: Vec<(String, Vec<u32>)>,
-        [start, end, padding]: [u32; 3],
-        length: usize,
-    ) -> Self {
+    pub(super) fn framed(words: Vec<Word>, [start, end, padding]: [u32; 3], length: usize) -> Self {
         let last = length.saturating_sub(1);
         let mut numbers = vec![start];
         let mut cut: Vec<String> = vec![];

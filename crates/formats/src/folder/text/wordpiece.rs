@@ -1,6 +1,7 @@
 //! BERT's tokenizer: words, then their longest known parts.
 
-use super::tokens::Tokens;
+use super::reading;
+use super::tokens::{Tokens, Word, in_words, pattern};
 use crate::FormatError;
 use crate::folder::fields::Fields;
 use regex::Regex;
@@ -52,10 +53,6 @@ struct Options {
     ideographs_alone: bool,
 }
 
-fn pattern(pattern: &str) -> Regex {
-    Regex::new(pattern).expect("a pattern that is tested, or an escaped text")
-}
-
 impl WordPiece {
     /// Reads a tokenizer folder: `tokenizer_config.json`, and the vocabulary in `vocab.txt` or `tokenizer.json`. A text
     /// has `model_max_length` tokens, and at most `most`.
@@ -101,26 +98,15 @@ impl WordPiece {
     /// The tokens of a text; where they are too many, the last ones are cut off.
     pub fn encode(&self, text: &str) -> Tokens {
         let frame = [START, END, PADDING].map(|token| self.numbers[token]);
-        Tokens::framed(self.in_words(text), frame, self.length)
+        let words = in_words(text, &self.specials, &self.numbers, |text| self.plain(text));
+        Tokens::framed(words, frame, self.length)
     }
 
-    /// The words of a text with their tokens. Special tokens in it are what they are.
-    fn in_words(&self, text: &str) -> Vec<(String, Vec<u32>)> {
-        let plain = |text: &str| -> Vec<(String, Vec<u32>)> {
-            let text = self.normalise(text);
-            let found = self.words.find_iter(&text).map(|word| word.as_str());
-            found.map(|word| (word.into(), self.word(word))).collect()
-        };
-        let mut words = vec![];
-        let mut from = 0;
-        for special in self.specials.find_iter(text) {
-            words.extend(plain(&text[from..special.start()]));
-            let known = self.numbers.get(special.as_str()).copied();
-            words.push((special.as_str().into(), known.into_iter().collect()));
-            from = special.end();
-        }
-        words.extend(plain(&text[from..]));
-        words
+    /// The words of a text without special tokens.
+    fn plain(&self, text: &str) -> Vec<Word> {
+        let text = self.normalise(text);
+        let found = self.words.find_iter(&text).map(|word| word.as_str());
+        found.map(|word| (word.into(), self.word(word))).collect()
     }
 
     fn normalise(&self, text: &str) -> String {
@@ -169,15 +155,9 @@ impl WordPiece {
 
 /// The tokens with their numbers.
 fn vocabulary(folder: &Path) -> Result<HashMap<String, u32>, FormatError> {
-    let read = |path: &Path| {
-        std::fs::read_to_string(path).map_err(|source| FormatError::Read {
-            path: path.into(),
-            source,
-        })
-    };
     let lines = folder.join("vocab.txt");
     if lines.is_file() {
-        let text = read(&lines)?;
+        let text = reading::text(&lines)?;
         return Ok(text.lines().map(String::from).zip(0..).collect());
     }
     #[derive(Deserialize)]
@@ -191,17 +171,12 @@ fn vocabulary(folder: &Path) -> Result<HashMap<String, u32>, FormatError> {
         vocab: HashMap<String, u32>,
     }
     let path = folder.join("tokenizer.json");
-    let bad = |reason: String| FormatError::BadDescription {
-        origin: path.display().to_string(),
-        reason,
-    };
-    let whole: Result<Whole, _> = serde_json::from_str(&read(&path)?);
-    match whole {
-        Ok(Whole { model }) if model.kind == "WordPiece" => Ok(model.vocab),
-        Ok(Whole { model }) => Err(bad(format!(
-            "it is a tokenizer of type `{}`, and a BERT needs one of type `WordPiece`",
-            model.kind
-        ))),
-        Err(error) => Err(bad(error.to_string())),
+    let Whole { model } = reading::json(&path)?;
+    match model.kind.as_str() {
+        "WordPiece" => Ok(model.vocab),
+        kind => Err(reading::bad(
+            &path,
+            format!("it is a tokenizer of type `{kind}`, and a BERT needs one of type `WordPiece`"),
+        )),
     }
 }

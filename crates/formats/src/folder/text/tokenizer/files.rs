@@ -2,6 +2,7 @@
 
 use super::END;
 use crate::FormatError;
+use crate::folder::text::reading::{bad, json, text};
 use serde::Deserialize;
 use std::collections::HashMap;
 use std::path::Path;
@@ -108,23 +109,5 @@ fn pair(path: &Path, line: &str) -> Result<(String, String), FormatError> {
     match line.split_once(' ') {
         Some((first, second)) => Ok((first.into(), second.trim_end().into())),
         None => Err(bad(path, format!("`{line}` is not a pair of tokens"))),
-    }
-}
-
-fn json<T: serde::de::DeserializeOwned>(path: &Path) -> Result<T, FormatError> {
-    serde_json::from_str(&text(path)?).map_err(|error| bad(path, error.to_string()))
-}
-
-fn text(path: &Path) -> Result<String, FormatError> {
-    std::fs::read_to_string(path).map_err(|source| FormatError::Read {
-        path: path.into(),
-        source,
-    })
-}
-
-fn bad(path: &Path, reason: String) -> FormatError {
-    FormatError::BadDescription {
-        origin: path.display().to_string(),
-        reason,
     }
 }
