@@ -4,15 +4,16 @@ use crate::failure::{Blame, Outcome};
 use crate::output::cache_folder;
 use crate::progress;
 use burn::tensor::Device;
-use fewstep_data::{Captioned, DataConfig, Examples};
+use fewstep_data::{Captioned, DataConfig, Examples, LatentsHeader};
 use fewstep_formats::Surroundings;
 use std::sync::Arc;
 
-/// The latents and states of the data, out of the user's cache folder or made now.
+/// The latents and states of the data, out of the user's cache folder or made now, if `fits` finds them of use.
 pub(crate) fn examples(
     data: &DataConfig,
     surroundings: &Surroundings,
     mirrored: bool,
+    fits: &dyn Fn(&LatentsHeader) -> Result<(), String>,
     device: &Device,
 ) -> Outcome<Examples> {
     let captioned = Captioned::open(data).blame_input()?;
@@ -28,6 +29,7 @@ pub(crate) fn examples(
         mirrored,
         &folder,
         device,
+        fits,
         &mut progress,
     );
     bar.finish_and_clear();
