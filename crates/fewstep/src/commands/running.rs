@@ -3,13 +3,13 @@
 use crate::failure::{Blame, Failure, Outcome};
 use crate::progress;
 use burn::tensor::{Device, Tensor, TensorData};
-use fewstep::{Canvas, Generator, Request, TextGenerator, TextRequest};
+use fewstep::{Canvas, Generator, Request, TextGenerator, TextRequest, Texts};
 use fewstep_data::picture::{self, Picture};
 use fewstep_data::{Examples, HostBatch, ImageShape, Order};
-use fewstep_diffusion::Guidance;
+use fewstep_diffusion::{Guidance, Role, StudentSampler};
 use fewstep_distill::recipe::parse_with;
 use fewstep_distill::run::{Event, Run, is_run};
-use fewstep_formats::{Model, Surroundings, write_atomically};
+use fewstep_formats::{Model, Pipeline, Surroundings, write_atomically};
 use fewstep_kernels::memory;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -197,10 +197,6 @@ impl Samples {
         if model.recipe.hint.is_some() {
             return self.draw_examples(model, name);
         }
-        use fewstep_diffusion::{Role, StudentSampler};
-        if let Some((surroundings, prompts)) = &self.texts {
-            return self.draw_texts(model, surroundings, prompts, name);
-        }
         let steps = match model.recipe.role {
             // An encoder draws nothing.
             Role::Student {
@@ -212,6 +208,9 @@ impl Samples {
             } => steps,
             _ => Self::TEACHER_STEPS,
         };
+        if let Some((surroundings, prompts)) = &self.texts {
+            return self.draw_texts(model, surroundings, prompts, name);
+        }
         let generator = Generator::new(model.clone(), &self.device)?;
         let classes = model.recipe.classes.len() as u32;
         let request = Request {
@@ -238,10 +237,15 @@ impl Samples {
         name: &str,
     ) -> anyhow::Result<()> {
         const EACH: usize = 4;
-        let pipeline = surroundings.around(model.clone(), &self.device)?;
-        let generator = TextGenerator::new(pipeline, &self.device)?;
-        let latents = generator.generator();
+        let Pipeline {
+            model,
+            codec,
+            text_encoder,
+            ..
+        } = surroundings.around(model.clone(), &self.device)?;
         let guided = model.recipe.guidance == Guidance::ClassifierFree;
+        let generator = TextGenerator::new(model, codec, &self.device)?;
+        let latents = generator.generator();
         let request = TextRequest {
             prompts: prompts
                 .iter()
@@ -257,7 +261,8 @@ impl Samples {
             batch: 4 * EACH,
             canvas: Canvas::Blank,
         };
-        let pictures = generator.draw(&request, &mut |_| {})?;
+        let texts = Texts::read(text_encoder, &request);
+        let pictures = generator.draw(&request, &texts, &mut |_| {})?;
         self.write(&pictures, 4 * EACH, name)
     }
 
