@@ -153,6 +153,8 @@ fn a_stable_diffusion_is_distilled_killed_and_resumed() {
     assert_eq!(student["clip"], false);
     let scheduler = json(&whole.join("models/steps-1/scheduler/scheduler_config.json"));
     assert_eq!(scheduler["prediction_type"], "v_prediction");
+    // Stable Diffusion's is false, and a student's last step ends at its picture.
+    assert_eq!(scheduler["set_alpha_to_one"], true);
     workspace.succeed(&[
         "sample", "--model", "students", "--steps", "2", "--prompt", "a cat", "--w", "3", "--out",
         "cat.png",

@@ -1,6 +1,6 @@
 //! The configuration files that diffusers expects beside the weights.
 
-use fewstep_diffusion::{PredictionKind, SamplerRecipe, ScheduleConfig};
+use fewstep_diffusion::{PredictionKind, Role, SamplerRecipe, ScheduleConfig};
 use fewstep_nn::{AdapterConfig, Resampling, TextAttention, UNetConfig};
 use serde_json::{Value, json};
 
@@ -102,13 +102,17 @@ fn unet(network: &UNetConfig, recipe: &SamplerRecipe) -> Value {
     config
 }
 
-/// The configuration of an adapter, for diffusers' `ControlNetModel`.
+/// The configuration of an adapter, for diffusers' `ControlNetModel`. It knows no input for w, and of networks without text
+/// not the middle, which has attention and two residual blocks in ours.
 pub(crate) fn controlnet(
     base: &UNetConfig,
     adapter: &AdapterConfig,
     recipe: &SamplerRecipe,
 ) -> Value {
-    let mut config = unet(base, recipe);
+    let mut config = match base.text {
+        Some(text) => with_text(base, text, recipe),
+        None => unet(base, recipe),
+    };
     if let Some(entries) = config.as_object_mut() {
         entries.retain(|key, _| !key.starts_with("up_") && !key.starts_with("out_"));
     }
@@ -155,7 +159,9 @@ fn scheduler(recipe: &SamplerRecipe) -> Value {
             config["beta_end"] = json!(beta_end);
             config["num_train_timesteps"] = json!(steps);
             config["rescale_betas_zero_snr"] = json!(zero_terminal_snr);
-            config["set_alpha_to_one"] = json!(clean_end);
+            // The last step of a student ends at x̂ itself, whatever noise its schedule has at t = 0.
+            let student = matches!(recipe.role, Role::Student { .. });
+            config["set_alpha_to_one"] = json!(*clean_end || student);
         }
     }
     config

@@ -96,7 +96,8 @@ impl Surroundings {
         &self.folder
     }
 
-    /// The first 16 hexadecimal digits of the SHA-256 over the files of autoencoder, text encoder and tokenizer.
+    /// The first 16 hexadecimal digits of the SHA-256 over the files of autoencoder, text encoder and tokenizer. It is the
+    /// same for a folder that was written with these parts.
     ///
     /// # Errors
     /// When they cannot be read.
@@ -113,7 +114,8 @@ impl Surroundings {
             files.retain(|path| path.is_file());
             files.sort();
             for file in files {
-                hash.update(file.file_name().unwrap_or_default().as_encoded_bytes());
+                let name = file.file_name().unwrap_or_default().to_string_lossy();
+                hash.update(without_variant(&name).as_bytes());
                 let mut file = std::fs::File::open(&file).map_err(unread)?;
                 std::io::copy(&mut file, &mut hash).map_err(unread)?;
             }
@@ -191,6 +193,15 @@ fn is_text(name: &str) -> bool {
         .any(|ending| name.ends_with(ending))
 }
 
+/// The name of a file of weights without the variant that it is of. diffusers looks for one variant in all parts of a model,
+/// and the U-Net beside these is of none. The names of shards, which an index has too, stay.
+fn without_variant(name: &str) -> String {
+    match name.strip_suffix(".fp16.safetensors") {
+        Some(stem) if !stem.contains("-of-") => format!("{stem}.safetensors"),
+        _ => name.into(),
+    }
+}
+
 fn of_network(name: &str) -> bool {
     name == "config.json" || name.contains(".safetensors")
 }
@@ -201,7 +212,7 @@ fn of_tokenizer(name: &str) -> bool {
     is_text(name) && !others.contains(&name) && !name.contains("safetensors")
 }
 
-/// Puts those files of a folder whose names are wanted into another. Weights are linked where the file system can:
+/// Puts those files of a folder whose names are wanted into another, weights without their variant's name. They are linked where the file system can:
 /// they are big, and nothing here ever changes a file in place.
 fn place_files(from: &Path, to: &Path, wanted: fn(&str) -> bool) -> Result<(), FormatError> {
     let unread = |source| FormatError::Read {
@@ -217,7 +228,11 @@ fn place_files(from: &Path, to: &Path, wanted: fn(&str) -> bool) -> Result<(), F
         if !path.is_file() {
             continue;
         }
-        let target = to.join(&name);
+        let plain = without_variant(text);
+        let target = match from.join(&plain).is_file() {
+            true => to.join(&name),
+            false => to.join(plain),
+        };
         let linked = text.ends_with(".safetensors")
             && std::fs::create_dir_all(to).is_ok()
             && std::fs::hard_link(&path, &target).is_ok();
