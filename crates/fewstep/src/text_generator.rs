@@ -44,6 +44,8 @@ pub struct TextRequest {
     pub batch: usize,
     /// What the pictures start from.
     pub canvas: Canvas,
+    /// The condition image of each picture, `[prompts, channels, height, width]`, for models that draw from such.
+    pub hints: Option<Tensor<4>>,
 }
 
 impl TextGenerator {
@@ -73,6 +75,15 @@ impl TextGenerator {
     pub fn usual_size(&self) -> [usize; 2] {
         let [_, height, width] = self.pipeline.model.recipe.resolution;
         [height, width].map(|side| side * self.pipeline.codec.factor())
+    }
+
+    /// Height and width of the pictures that the model draws from condition images `[channels, height, width]`.
+    ///
+    /// # Errors
+    /// When it takes none of this shape.
+    pub fn size_for(&self, hint: [usize; 3]) -> Result<[usize; 2], DrawError> {
+        let ImageShape { height, width, .. } = self.generator.shape_for(hint)?;
+        Ok([height, width].map(|side| side * self.pipeline.codec.factor()))
     }
 
     /// What is cut off each prompt because the model takes no more words.
@@ -107,6 +118,22 @@ impl TextGenerator {
             return Err(DrawError::NoNegative);
         }
         request.canvas.check(network.beside, request.size)?;
+        match (&request.hints, self.pipeline.model.recipe.hint) {
+            (None, Some(hint)) => {
+                let verb = hint.task.verb();
+                return Err(DrawError::NeedsHint { verb });
+            }
+            (Some(hints), _) => {
+                let [_, given @ ..] = hints.dims();
+                if self.size_for(given)? != request.size {
+                    let reason = format!(
+                        "the picture is to have {height}x{width} pixels, and its size follows from that of the condition image"
+                    );
+                    return Err(DrawError::Hint { given, reason });
+                }
+            }
+            (None, None) => {}
+        }
         if matches!(request.canvas, Canvas::Edit { .. }) && request.sampler == Sampler::Stochastic {
             return Err(DrawError::EditStochastic);
         }
@@ -129,7 +156,9 @@ impl TextGenerator {
             let first = request.first + (part * batch) as u64;
             let samples: Vec<u64> = (first..first + prompts.len() as u64).collect();
             let before = pictures.len();
-            let latents = self.latents(request, prompts, &samples, &mut |step| {
+            let hints = request.hints.clone();
+            let hints = hints.map(|hints| hints.narrow(0, before, prompts.len()));
+            let latents = self.latents(request, prompts, hints, &samples, &mut |step| {
                 progress(before + prompts.len() * (step.index + 1) / step.total);
             })?;
             let drawn = self.pipeline.codec.decode(latents, Some(Tiles::default()));
@@ -142,6 +171,7 @@ impl TextGenerator {
         &self,
         request: &TextRequest,
         prompts: &[String],
+        hint: Option<Tensor<4>>,
         samples: &[u64],
         observer: Observer<'_>,
     ) -> Result<Tensor<4>, DrawError> {
@@ -159,6 +189,7 @@ impl TextGenerator {
         let of_latents = self.of_latents(request, prompts.len());
         let conditioning = Conditioning {
             text: Some(text),
+            hint,
             beside: request.canvas.beside(codec, prompts.len(), &self.device),
             ..self.generator.conditioning(&of_latents.classes, request.w)
         };

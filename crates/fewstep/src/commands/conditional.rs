@@ -5,7 +5,7 @@ use crate::failure::{Blame, Failure, Outcome};
 use crate::report::plural;
 use crate::{models, output, progress};
 use burn::tensor::{Device, Tensor, TensorData};
-use fewstep::{Generator, Request};
+use fewstep::{Canvas, Generator, Request, TextGenerator, TextRequest};
 use fewstep_data::picture::{self, Picture, to_f32};
 use fewstep_diffusion::Task;
 use serde_json::json;
@@ -31,6 +31,9 @@ pub(crate) struct ConditionalArgs {
     guidance: GuidanceArgs,
     #[command(flatten)]
     sampler: SamplerArgs,
+    /// What to draw, for models that draw from texts: for `instruct` the instruction.
+    #[arg(long, value_name = "TEXT")]
+    prompt: Option<String>,
     /// The class to draw, by name or number, for models with classes; by default none in particular.
     #[arg(long, value_name = "CLASS")]
     class: Option<String>,
@@ -49,6 +52,62 @@ pub(crate) struct ConditionalArgs {
     /// Print a summary as JSON.
     #[arg(long)]
     json: bool,
+}
+
+/// What draws.
+pub(super) enum Artist {
+    /// A model of pixels.
+    Pixels(Box<Generator>),
+    /// A latent diffusion model, which takes a text too.
+    Latents(Box<TextGenerator>),
+}
+
+impl Artist {
+    /// The generator of pictures or of latents.
+    pub(super) fn generator(&self) -> &Generator {
+        match self {
+            Self::Pixels(generator) => generator,
+            Self::Latents(generator) => generator.generator(),
+        }
+    }
+
+    /// Channels of the pictures.
+    pub(super) fn channels(&self) -> usize {
+        match self {
+            Self::Pixels(generator) => generator.shape().channels,
+            Self::Latents(generator) => generator.pipeline().codec.channels(),
+        }
+    }
+
+    /// Draws a picture from each of the condition images, `[pictures, channels, height, width]`.
+    pub(super) fn draw(
+        &self,
+        hints: Tensor<4>,
+        prompt: &str,
+        request: &Request,
+        progress: &mut (dyn FnMut(usize) + Send),
+    ) -> Outcome<Vec<Picture>> {
+        match self {
+            Self::Pixels(generator) => Ok(generator.draw_from(&hints, request, progress)?),
+            Self::Latents(generator) => {
+                let [count, given @ ..] = hints.dims();
+                let request = TextRequest {
+                    prompts: vec![prompt.into(); count],
+                    negative: String::new(),
+                    size: generator.size_for(given)?,
+                    first: request.first,
+                    seed: request.seed,
+                    steps: request.steps,
+                    sampler: request.sampler,
+                    w: request.w,
+                    batch: request.batch,
+                    canvas: Canvas::Blank,
+                    hints: Some(hints),
+                };
+                Ok(generator.draw(&request, progress)?)
+            }
+        }
+    }
 }
 
 /// A condition image made ready.
@@ -93,7 +152,8 @@ impl ConditionalArgs {
         ready: impl Fn(usize, &Path, [usize; 2]) -> Outcome<Source>,
     ) -> Outcome {
         let device = Device::flex();
-        let generator = self.generator(task, &device)?;
+        let artist = self.artist(task, &device)?;
+        let generator = artist.generator();
         let recipe = &generator.model().recipe;
         let class = match &self.class {
             Some(given) => Some(arguments::find_class(given, &recipe.classes)?),
@@ -104,7 +164,7 @@ impl ConditionalArgs {
             first: 0,
             seed: self.seed,
             steps: self.steps.unwrap_or_else(|| generator.default_steps()),
-            sampler: self.sampler.choose(&generator)?,
+            sampler: self.sampler.choose(generator)?,
             w: self.guidance.w(),
             batch: self.batch,
         };
@@ -112,7 +172,7 @@ impl ConditionalArgs {
             eprintln!("warning: {warning}");
         }
         let channels = [
-            recipe.resolution[0],
+            artist.channels(),
             recipe.hint.map_or(0, |hint| hint.shape[0]),
         ];
         let sources = (0..)
@@ -128,7 +188,8 @@ impl ConditionalArgs {
             let hints = Tensor::cat(hints.collect(), 0);
             request.classes = vec![class; group.len() * self.count];
             let done_before = request.first;
-            let drawn = generator.draw_from(&hints, &request, &mut |done| {
+            let prompt = self.prompt.as_deref().unwrap_or_default();
+            let drawn = artist.draw(hints, prompt, &request, &mut |done| {
                 bar.set_position(done_before + done as u64)
             })?;
             for (source, drawn) in group.iter().zip(drawn.chunks(self.count)) {
@@ -140,16 +201,28 @@ impl ConditionalArgs {
         bar.finish_and_clear();
         let seconds = started.elapsed().as_secs_f64() / (sources.len() * self.count) as f64;
         output::write_picture(&self.out, &picture::grid(&cells, 1 + self.count, 1))?;
-        self.report(&generator, &request, sources.len(), seconds);
+        self.report(generator, &request, sources.len(), seconds);
         Ok(())
     }
 
     /// The model, with the adapter that was asked for, made for this task.
-    fn generator(&self, task: Task, device: &Device) -> Outcome<Generator> {
+    fn artist(&self, task: Task, device: &Device) -> Outcome<Artist> {
         let adapter = self.adapter.as_deref();
-        let model = models::load_adapted(&self.model, adapter, self.steps, device)?;
-        match model.recipe.hint.map(|hint| hint.task) {
-            Some(known) if known == task => Ok(Generator::new(model, device)?),
+        let latent = models::load_latent_adapted(&self.model, adapter, self.steps, device)?;
+        let artist = match latent {
+            Some(pipeline) => Artist::Latents(Box::new(TextGenerator::new(pipeline, device)?)),
+            None if self.prompt.is_some() => {
+                return Err(Failure::input(
+                    "--prompt needs a model that draws from texts: the folder of a latent diffusion model",
+                ));
+            }
+            None => {
+                let model = models::load_adapted(&self.model, adapter, self.steps, device)?;
+                Artist::Pixels(Box::new(Generator::new(model, device)?))
+            }
+        };
+        match artist.generator().model().recipe.hint.map(|hint| hint.task) {
+            Some(known) if known == task => Ok(artist),
             Some(known) => Err(Failure::input(format!(
                 "this model was not made for `fewstep {}`: use `fewstep {}`",
                 task.verb(),

@@ -166,6 +166,7 @@ impl Job {
             w: self.guidance.w(),
             batch: self.batch.unwrap_or(1),
             canvas,
+            hints: None,
         })
     }
 

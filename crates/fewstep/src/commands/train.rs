@@ -38,7 +38,8 @@ pub(crate) fn run(args: Args) -> Outcome {
         None => (pictures(&recipe)?, None),
         Some(text) => {
             let surroundings = parts(text, &args.run)?;
-            let examples = captioned::examples(&recipe.data, &surroundings, recipe.flip, &device)?;
+            let examples =
+                captioned::examples(&recipe.data, None, &surroundings, recipe.flip, &device)?;
             (examples, Some(surroundings))
         }
     };

@@ -182,9 +182,10 @@ impl Pairs {
             flip: false,
         };
         let (seed, clock) = (CONDITION_SEED, pick.index as u64);
-        let truth = self.values(index);
-        self.conditions
-            .make(&truth, self.truths.shape, pick, seed, clock)
+        // Given images of a dataset are in memory.
+        let source = self.conditions.source(pick).unwrap_or_default();
+        let source = source.unwrap_or_else(|| self.values(index));
+        self.conditions.make(&source, seed, clock)
     }
 
     /// What a user gets of a drawn picture: around a hole all stays as it was.
