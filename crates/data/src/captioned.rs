@@ -14,7 +14,7 @@ use crate::folder::{entries, split_folder};
 use crate::gather::CHUNK;
 use crate::parquet::{Table, files as parquet_files};
 use crate::picture::{self, Picture};
-use crate::{ConditionConfig, DataConfig, DataError, DataKind, ImageShape, Place};
+use crate::{ConditionConfig, DataConfig, DataError, DataKind, Dataset, ImageShape, Place};
 
 /// How many bad examples are named before the rest is only counted.
 const NAMED: usize = 10;
@@ -243,6 +243,23 @@ impl Captioned {
         chunk: usize,
     ) -> impl Iterator<Item = Result<Vec<Picture>, DataError>> + '_ {
         self.decoded(chunk, Self::decode)
+    }
+
+    /// All pictures in memory, for a set that is small enough.
+    ///
+    /// # Errors
+    /// When one of them cannot be read or decoded.
+    pub fn dataset(&self) -> Result<Dataset, DataError> {
+        let shape = ImageShape {
+            channels: self.channels,
+            height: self.size,
+            width: self.size,
+        };
+        let mut pixels = vec![];
+        for pictures in self.pictures(CHUNK) {
+            pixels.extend(pictures?.into_iter().flat_map(|picture| picture.pixels));
+        }
+        Dataset::from_parts(self.name.clone(), shape, pixels, None, vec![])
     }
 
     /// What condition images are made from, in order, some at a time.

@@ -1,11 +1,12 @@
 //! What the verbs that draw from a condition image share.
 
+use super::artist::Artist;
 use crate::arguments::{self, GuidanceArgs, SamplerArgs, positive};
 use crate::failure::{Blame, Failure, Outcome};
 use crate::report::plural;
-use crate::{models, output, progress};
+use crate::{output, progress};
 use burn::tensor::{Device, Tensor, TensorData};
-use fewstep::{Canvas, Generator, Request, TextGenerator, TextRequest};
+use fewstep::{Generator, Request};
 use fewstep_data::picture::{self, Picture, to_f32};
 use fewstep_diffusion::Task;
 use serde_json::json;
@@ -52,62 +53,6 @@ pub(crate) struct ConditionalArgs {
     /// Print a summary as JSON.
     #[arg(long)]
     json: bool,
-}
-
-/// What draws.
-pub(super) enum Artist {
-    /// A model of pixels.
-    Pixels(Box<Generator>),
-    /// A latent diffusion model, which takes a text too.
-    Latents(Box<TextGenerator>),
-}
-
-impl Artist {
-    /// The generator of pictures or of latents.
-    pub(super) fn generator(&self) -> &Generator {
-        match self {
-            Self::Pixels(generator) => generator,
-            Self::Latents(generator) => generator.generator(),
-        }
-    }
-
-    /// Channels of the pictures.
-    pub(super) fn channels(&self) -> usize {
-        match self {
-            Self::Pixels(generator) => generator.shape().channels,
-            Self::Latents(generator) => generator.pipeline().codec.channels(),
-        }
-    }
-
-    /// Draws a picture from each of the condition images, `[pictures, channels, height, width]`.
-    pub(super) fn draw(
-        &self,
-        hints: Tensor<4>,
-        prompt: &str,
-        request: &Request,
-        progress: &mut (dyn FnMut(usize) + Send),
-    ) -> Outcome<Vec<Picture>> {
-        match self {
-            Self::Pixels(generator) => Ok(generator.draw_from(&hints, request, progress)?),
-            Self::Latents(generator) => {
-                let [count, given @ ..] = hints.dims();
-                let request = TextRequest {
-                    prompts: vec![prompt.into(); count],
-                    negative: String::new(),
-                    size: generator.size_for(given)?,
-                    first: request.first,
-                    seed: request.seed,
-                    steps: request.steps,
-                    sampler: request.sampler,
-                    w: request.w,
-                    batch: request.batch,
-                    canvas: Canvas::Blank,
-                    hints: Some(hints),
-                };
-                Ok(generator.draw(&request, progress)?)
-            }
-        }
-    }
 }
 
 /// A condition image made ready.
@@ -172,7 +117,7 @@ impl ConditionalArgs {
             eprintln!("warning: {warning}");
         }
         let channels = [
-            artist.channels(),
+            artist.shape().channels,
             recipe.hint.map_or(0, |hint| hint.shape[0]),
         ];
         let sources = (0..)
@@ -188,8 +133,8 @@ impl ConditionalArgs {
             let hints = Tensor::cat(hints.collect(), 0);
             request.classes = vec![class; group.len() * self.count];
             let done_before = request.first;
-            let prompt = self.prompt.as_deref().unwrap_or_default();
-            let drawn = artist.draw(hints, prompt, &request, &mut |done| {
+            let prompts = vec![self.prompt.clone().unwrap_or_default(); request.classes.len()];
+            let drawn = artist.draw(Some(hints), &prompts, &request, &mut |done| {
                 bar.set_position(done_before + done as u64)
             })?;
             for (source, drawn) in group.iter().zip(drawn.chunks(self.count)) {
@@ -207,20 +152,12 @@ impl ConditionalArgs {
 
     /// The model, with the adapter that was asked for, made for this task.
     fn artist(&self, task: Task, device: &Device) -> Outcome<Artist> {
-        let adapter = self.adapter.as_deref();
-        let latent = models::load_latent_adapted(&self.model, adapter, self.steps, device)?;
-        let artist = match latent {
-            Some(pipeline) => Artist::Latents(Box::new(TextGenerator::new(pipeline, device)?)),
-            None if self.prompt.is_some() => {
-                return Err(Failure::input(
-                    "--prompt needs a model that draws from texts: the folder of a latent diffusion model",
-                ));
-            }
-            None => {
-                let model = models::load_adapted(&self.model, adapter, self.steps, device)?;
-                Artist::Pixels(Box::new(Generator::new(model, device)?))
-            }
-        };
+        let artist = Artist::load(&self.model, self.adapter.as_deref(), self.steps, device)?;
+        if self.prompt.is_some() && !artist.reads_texts() {
+            return Err(Failure::input(
+                "--prompt needs a model that draws from texts: the folder of a latent diffusion model",
+            ));
+        }
         match artist.generator().model().recipe.hint.map(|hint| hint.task) {
             Some(known) if known == task => Ok(artist),
             Some(known) => Err(Failure::input(format!(
