@@ -42,6 +42,25 @@ log_every = 1
 checkpoint_every = 2
 "#;
 
+const ENCODER: &str = r#"
+seed = 5
+teacher = "students/models/guided"
+w = [2, 14]
+[data]
+kind = "captioned"
+path = "CAPTIONED"
+size = 16
+[progressive]
+halving = "encoder"
+start_steps = 4
+end_steps = 2
+updates = 6
+optim = { batch = 4, lr = 1e-3 }
+[run]
+log_every = 1
+checkpoint_every = 2
+"#;
+
 const TRAIN: &str = r#"
 seed = 3
 updates = 6
@@ -143,6 +162,52 @@ fn a_stable_diffusion_is_distilled_killed_and_resumed() {
     assert!(workspace.path("students/samples/steps-1.png").is_file());
     // Halvings go on from the student of stage one.
     assert_ne!(weights(&whole, "guided"), weights(&whole, "steps-2"));
+}
+
+/// An encoder is distilled from the student of stage one, and takes pictures to another text with a decoder.
+#[test]
+fn an_encoder_of_texts_is_distilled_and_restyles() {
+    let workspace = workspace();
+    let text = DISTILL.replace("updates = 6", "updates = 2");
+    let students = recipe(&workspace, "distill.toml", &text, "sd1");
+    workspace.succeed(&["distill", &students, "--out", "students"]);
+    let encoder = recipe(&workspace, "encoder.toml", ENCODER, "sd1");
+    workspace.succeed(&["distill", &encoder, "--out", "encoder"]);
+    let kills = workspace.run_with_kills(&["distill", &encoder, "--out", "killed"]);
+    assert!(kills > 1, "the run ended before it could be killed");
+    assert_same_run(
+        &workspace.path("encoder"),
+        &workspace.path("killed"),
+        &["encoder-steps-2"],
+    );
+    let model = json(&workspace.path("encoder/models/encoder-steps-2/fewstep.json"));
+    assert_eq!(model["role"]["sampler"], "encoder");
+    // An encoder draws nothing, while it is trained neither.
+    assert!(!workspace.path("encoder/samples").exists());
+    let draw = ["sample", "--model", "encoder", "--prompt", "a cat"];
+    workspace.refuse(&draw, &["cannot draw pictures"]);
+
+    let picture = workspace.path("captioned/0.png");
+    let picture = picture.to_str().expect("a path in UTF-8");
+    let restyle = |words: &[&str]| {
+        let task = [
+            "restyle", "--image", picture, "--from", "a cat", "--to", "two dogs",
+        ];
+        workspace.run(&[&task[..], words].concat())
+    };
+    let pair = ["--encoder", "encoder", "--decoder", "students"];
+    let output = restyle(&[&pair[..], &["--steps", "2", "--w", "2,14"]].concat());
+    let out = String::from_utf8_lossy(&output.stdout);
+    assert!(
+        out.contains("students: 2 network calls to encode and 2 network calls to decode"),
+        "{out} {}",
+        workspace::stderr(&output)
+    );
+    assert_eq!(workspace::stderr(&output), "");
+    // The wrong way round.
+    let turned = ["--encoder", "students", "--decoder", "encoder"];
+    let output = restyle(&[&turned[..], &["--steps", "2"]].concat());
+    workspace::assert_refused(&output, &["--encoder students", "cannot encode a picture"]);
 }
 
 type Tensors = HashMap<String, (Vec<usize>, Vec<f32>)>;
@@ -277,6 +342,14 @@ fn a_teacher_of_texts_is_trained_and_distilled() {
         }
     }
     let train = recipe(&workspace, "train.toml", TRAIN, "bert");
+    workspace.refuse(
+        &["train", &train, "--set", "data.size=18", "--out", "odd"],
+        &["latents of [4, 9, 9]", "multiples of 2"],
+    );
+    assert!(
+        !workspace.path("cache/fewstep").exists(),
+        "pictures were encoded"
+    );
     workspace.succeed(&["train", &train, "--out", "teacher"]);
     let kills = workspace.run_with_kills(&["train", &train, "--out", "killed"]);
     assert!(kills > 1, "the run ended before it could be killed");
@@ -324,7 +397,14 @@ fn mistakes_are_told() {
         );
     };
     refuse("data.size=17", &["multiple of 2", "17"]);
-    refuse("data.size=32", &["[4, 8, 8]", "[4, 16, 16]", "data.size"]);
+    refuse(
+        "data.size=32",
+        &["[4, 8, 8]", "[4, 16, 16]", "`data.size` = 16"],
+    );
+    assert!(
+        !workspace.path("cache/fewstep").exists(),
+        "pictures were encoded"
+    );
     refuse("data.kind=folder", &["data.kind", "captioned"]);
     refuse(
         "condition={kind=\"edges\"}",
@@ -349,7 +429,12 @@ fn a_damaged_cache_is_told_and_made_again() {
     let workspace = workspace();
     let recipe = recipe(&workspace, "distill.toml", DISTILL, "sd1");
     let run = ["distill", &recipe, "--dry-run"];
+    // What is left where a program was killed while it encoded.
+    let folder = workspace.path("cache/fewstep");
+    std::fs::create_dir_all(&folder).expect("made");
+    std::fs::write(folder.join("latents-0-0-0.1.tmp"), "begun").expect("written");
     workspace.succeed(&run);
+    assert_eq!(caches(&workspace).len(), 1, "the cache alone");
     let cache = caches(&workspace).remove(0);
     let mut bytes = std::fs::read(&cache).expect("there");
     let last = bytes.len() - 1;

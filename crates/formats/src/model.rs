@@ -37,7 +37,8 @@ impl Model {
     /// When the recipe's schedule makes no sense.
     pub fn denoiser(&self) -> Result<DiffusionModel<UNet>, fewstep_diffusion::ScheduleError> {
         Ok(DiffusionModel {
-            network: self.network.clone(),
+            // Low-rank changes are added once, not at every call.
+            network: self.network.clone().merged(),
             schedule: Schedule::new(self.recipe.schedule.clone())?,
             prediction: self.recipe.prediction,
         })

@@ -3,9 +3,10 @@
 use crate::failure::Outcome;
 use crate::models;
 use burn::tensor::{Device, Tensor};
-use fewstep::{Canvas, Generator, Request, TextGenerator, TextRequest};
+use fewstep::{Canvas, Generator, Request, TextGenerator, TextRequest, Texts};
 use fewstep_data::ImageShape;
 use fewstep_data::picture::Picture;
+use fewstep_formats::{Pipeline, TextEncoder};
 use std::path::Path;
 
 /// What draws.
@@ -13,7 +14,7 @@ pub(super) enum Artist {
     /// A model of pixels.
     Pixels(Box<Generator>),
     /// A latent diffusion model, which reads a text for each picture.
-    Latents(Box<TextGenerator>),
+    Latents(Box<TextGenerator>, Box<TextEncoder>),
 }
 
 impl Artist {
@@ -26,7 +27,15 @@ impl Artist {
     ) -> Outcome<Self> {
         let latent = models::load_latent_adapted(reference, adapter, steps, device)?;
         Ok(match latent {
-            Some(pipeline) => Self::Latents(Box::new(TextGenerator::new(pipeline, device)?)),
+            Some(Pipeline {
+                model,
+                codec,
+                text_encoder,
+                ..
+            }) => {
+                let generator = TextGenerator::new(model, codec, device)?;
+                Self::Latents(Box::new(generator), Box::new(text_encoder))
+            }
             None => {
                 let model = models::load_adapted(reference, adapter, steps, device)?;
                 Self::Pixels(Box::new(Generator::new(model, device)?))
@@ -38,23 +47,23 @@ impl Artist {
     pub(super) fn generator(&self) -> &Generator {
         match self {
             Self::Pixels(generator) => generator,
-            Self::Latents(generator) => generator.generator(),
+            Self::Latents(generator, _) => generator.generator(),
         }
     }
 
     /// Whether a picture is drawn from a text.
     pub(super) fn reads_texts(&self) -> bool {
-        matches!(self, Self::Latents(_))
+        matches!(self, Self::Latents(..))
     }
 
     /// Shape of the pictures that it was trained on.
     pub(super) fn shape(&self) -> ImageShape {
         match self {
             Self::Pixels(generator) => generator.shape(),
-            Self::Latents(generator) => {
+            Self::Latents(generator, _) => {
                 let [height, width] = generator.usual_size();
                 ImageShape {
-                    channels: generator.pipeline().codec.channels(),
+                    channels: generator.channels(),
                     height,
                     width,
                 }
@@ -71,14 +80,14 @@ impl Artist {
         request: &Request,
         progress: &mut (dyn FnMut(usize) + Send),
     ) -> Outcome<Vec<Picture>> {
-        let generator = match self {
+        let (generator, encoder) = match self {
             Self::Pixels(generator) => {
                 return Ok(match hints {
                     Some(hints) => generator.draw_from(&hints, request, progress)?,
                     None => generator.draw(request, progress)?,
                 });
             }
-            Self::Latents(generator) => generator,
+            Self::Latents(generator, encoder) => (generator, encoder),
         };
         let size = match &hints {
             Some(hints) => {
@@ -100,6 +109,7 @@ impl Artist {
             canvas: Canvas::Blank,
             hints,
         };
-        Ok(generator.draw(&request, progress)?)
+        let texts = Texts::read((**encoder).clone(), &request);
+        Ok(generator.draw(&request, &texts, progress)?)
     }
 }

@@ -4,17 +4,18 @@ use crate::failure::{Blame, Outcome};
 use crate::output::cache_folder;
 use crate::progress;
 use burn::tensor::Device;
-use fewstep_data::{Captioned, ConditionConfig, Conditions, DataConfig, Examples};
+use fewstep_data::{Captioned, ConditionConfig, Conditions, DataConfig, Examples, LatentsHeader};
 use fewstep_formats::Surroundings;
 use std::sync::Arc;
 
 /// The latents and states of the data, and what its conditions are made from, out of the user's cache folder or made
-/// now.
+/// now, if `fits` finds them of use.
 pub(crate) fn examples(
     data: &DataConfig,
     condition: Option<&ConditionConfig>,
     surroundings: &Surroundings,
     mirrored: bool,
+    fits: &dyn Fn(&LatentsHeader) -> Result<(), String>,
     device: &Device,
 ) -> Outcome<Examples> {
     let folder = cache_folder().unwrap_or_else(std::env::temp_dir);
@@ -37,6 +38,7 @@ pub(crate) fn examples(
         mirrored,
         &folder,
         device,
+        fits,
         &mut progress,
     );
     bar.finish_and_clear();

@@ -18,41 +18,41 @@ use std::time::Instant;
 pub(crate) struct ConditionalArgs {
     /// The model: a model folder, a .safetensors file or a run folder.
     #[arg(long)]
-    model: String,
+    pub(super) model: String,
     /// The adapter of another model folder, in place of the model's own: one that was trained on the same base.
     #[arg(long, value_name = "FOLDER")]
-    adapter: Option<PathBuf>,
+    pub(super) adapter: Option<PathBuf>,
     /// The condition image; may be given several times.
     #[arg(long = "image", value_name = "FILE", required = true)]
     pub(super) images: Vec<PathBuf>,
     /// Steps; by default 4 for a student, 32 for a model that was only taught the condition.
     #[arg(long, value_parser = positive)]
-    steps: Option<usize>,
+    pub(super) steps: Option<usize>,
     #[command(flatten)]
-    guidance: GuidanceArgs,
+    pub(super) guidance: GuidanceArgs,
     #[command(flatten)]
-    sampler: SamplerArgs,
+    pub(super) sampler: SamplerArgs,
     /// What to draw, for models that draw from texts: for `instruct` the instruction.
     #[arg(long, value_name = "TEXT")]
-    prompt: Option<String>,
+    pub(super) prompt: Option<String>,
     /// The class to draw, by name or number, for models with classes; by default none in particular.
     #[arg(long, value_name = "CLASS")]
-    class: Option<String>,
+    pub(super) class: Option<String>,
     /// Pictures for each condition image.
     #[arg(long, default_value = "1", value_parser = positive)]
-    count: usize,
+    pub(super) count: usize,
     /// All randomness.
     #[arg(long, default_value_t = 0)]
-    seed: u64,
+    pub(super) seed: u64,
     /// Pictures per network call.
     #[arg(long, default_value = "16", value_parser = positive)]
-    batch: usize,
+    pub(super) batch: usize,
     /// The PNG file to write: a row for each condition image, which comes first in it.
     #[arg(long, value_name = "FILE")]
-    out: PathBuf,
+    pub(super) out: PathBuf,
     /// Print a summary as JSON.
     #[arg(long)]
-    json: bool,
+    pub(super) json: bool,
 }
 
 /// A condition image made ready.

@@ -7,7 +7,7 @@ use crate::builtin;
 use crate::failure::{Blame, Failure, Outcome};
 use crate::models;
 use burn::tensor::Device;
-use fewstep_data::{ConditionConfig, Conditions, DataConfig, Examples, ImageShape};
+use fewstep_data::{ConditionConfig, Conditions, DataConfig, Examples, ImageShape, LatentsHeader};
 use fewstep_distill::recipe::{AdaptRecipe, DistillRecipe, RunConfig, TEXT_WEIGHTS};
 use fewstep_distill::run::{Phase, Run, adapt_phases, distill_phases, hint};
 use fewstep_formats::{Model, Pipeline, Surroundings};
@@ -156,7 +156,9 @@ impl Inputs {
             )));
         }
         let surroundings = Surroundings::open(folder).blame_input()?;
-        let examples = captioned::examples(data, condition, &surroundings, mirrored, &device)?;
+        let fits = |header: &LatentsHeader| fits(&teacher, header, data.size);
+        let around = &surroundings;
+        let examples = captioned::examples(data, condition, around, mirrored, &fits, &device)?;
         Ok(Self {
             teacher,
             examples,
@@ -248,5 +250,25 @@ impl Inputs {
         let models = run.folder.join("models");
         println!("What came out is in {}", models.display());
         Ok(())
+    }
+}
+
+/// Whether a teacher draws such latents and attends to such states, of pictures of this side.
+fn fits(teacher: &Model, header: &LatentsHeader, side: Option<usize>) -> Result<(), String> {
+    let (drawn, made) = (teacher.recipe.resolution, header.latent);
+    if drawn != made {
+        let size = side.map(|side| format!(" = {}", side * drawn[1] / made[1]));
+        return Err(format!(
+            "the teacher draws latents of {drawn:?} (channels, height, width) and the data gives {made:?}: set `data.size`{} to match",
+            size.unwrap_or_default()
+        ));
+    }
+    let (read, states) = (teacher.network.config().text, header.states[1]);
+    match read {
+        Some(text) if text.width != states => Err(format!(
+            "the teacher attends to states of {} features, and its text encoder's have {states}",
+            text.width
+        )),
+        _ => Ok(()),
     }
 }

@@ -9,7 +9,6 @@ pub(crate) mod drawing;
 pub(crate) mod edit;
 pub(crate) mod eval;
 pub(crate) mod export;
-pub(crate) mod fill;
 pub(crate) mod import;
 pub(crate) mod info;
 pub(crate) mod inpaint;

@@ -2,15 +2,15 @@
 
 use crate::failure::{Blame, Failure, Outcome};
 use crate::progress;
-use burn::tensor::{Device, Tensor};
-use fewstep::{Canvas, Generator, Request, TextGenerator, TextRequest};
+use burn::tensor::Device;
+use fewstep::{Canvas, Generator, Request, TextGenerator, TextRequest, Texts, to_pictures};
 use fewstep_data::picture::{self, Picture};
 use fewstep_data::{Examples, HostBatch, ImageShape, Order};
 use fewstep_diffusion::random::{self, Purpose};
-use fewstep_diffusion::{Conditioning, Guidance};
+use fewstep_diffusion::{Conditioning, Guidance, Role, StudentSampler};
 use fewstep_distill::recipe::parse_with;
 use fewstep_distill::run::{Event, Run, is_run, to_device};
-use fewstep_formats::{Model, Surroundings, write_atomically};
+use fewstep_formats::{Model, Pipeline, Surroundings, write_atomically};
 use fewstep_kernels::memory;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -198,10 +198,6 @@ impl Samples {
         if model.recipe.hint.is_some() {
             return self.draw_examples(model, name);
         }
-        use fewstep_diffusion::{Role, StudentSampler};
-        if let Some((surroundings, prompts)) = &self.texts {
-            return self.draw_texts(model, surroundings, prompts, name);
-        }
         let steps = match model.recipe.role {
             // An encoder draws nothing.
             Role::Student {
@@ -213,6 +209,9 @@ impl Samples {
             } => steps,
             _ => Self::TEACHER_STEPS,
         };
+        if let Some((surroundings, prompts)) = &self.texts {
+            return self.draw_texts(model, surroundings, prompts, name);
+        }
         let generator = Generator::new(model.clone(), &self.device)?;
         let classes = model.recipe.classes.len() as u32;
         let request = Request {
@@ -239,10 +238,15 @@ impl Samples {
         name: &str,
     ) -> anyhow::Result<()> {
         const EACH: usize = 4;
-        let pipeline = surroundings.around(model.clone(), &self.device)?;
-        let generator = TextGenerator::new(pipeline, &self.device)?;
-        let latents = generator.generator();
+        let Pipeline {
+            model,
+            codec,
+            text_encoder,
+            ..
+        } = surroundings.around(model.clone(), &self.device)?;
         let guided = model.recipe.guidance == Guidance::ClassifierFree;
+        let generator = TextGenerator::new(model, codec, &self.device)?;
+        let latents = generator.generator();
         let request = TextRequest {
             prompts: prompts
                 .iter()
@@ -259,7 +263,8 @@ impl Samples {
             canvas: Canvas::Blank,
             hints: None,
         };
-        let pictures = generator.draw(&request, &mut |_| {})?;
+        let texts = Texts::read(text_encoder, &request);
+        let pictures = generator.draw(&request, &texts, &mut |_| {})?;
         self.write(&pictures, 4 * EACH, name)
     }
 
@@ -298,7 +303,7 @@ impl Samples {
             Some((surroundings, _)) => Some(surroundings.codec(&self.device)?),
         };
         let [drawn, truth] = [drawn, batch.pictures].map(|values| {
-            pictures(match &codec {
+            to_pictures(match &codec {
                 None => values,
                 Some(codec) => codec.decode(values, None),
             })
@@ -323,19 +328,4 @@ impl Samples {
         picture::write_png(self.folder.join(format!("{name}.png")), &grid)?;
         Ok(())
     }
-}
-
-/// The pictures of a batch in [-1, 1].
-fn pictures(batch: Tensor<4>) -> Vec<Picture> {
-    let [_, channels, height, width] = batch.dims();
-    let shape = ImageShape {
-        channels,
-        height,
-        width,
-    };
-    let values = batch.into_data().try_to_vec::<f32>().unwrap_or_default();
-    let pictures = values.chunks_exact(shape.len());
-    pictures
-        .map(|picture| Picture::from_f32(shape, picture))
-        .collect()
 }
