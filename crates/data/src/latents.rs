@@ -13,7 +13,8 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 use sha2::{Digest, Sha256};
 
-use crate::{DataError, HostBatch, ImageShape, Order};
+use crate::loader::HostHints;
+use crate::{Conditions, DataError, HostBatch, ImageShape, Order};
 
 /// What a cache holds, and what it was made from.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -300,11 +301,13 @@ impl Latents {
     /// When the file cannot be read.
     pub fn batch(
         &self,
+        conditions: Option<&Conditions>,
         order: &mut Order,
         clock: u64,
         size: usize,
     ) -> Result<HostBatch, DataError> {
         let (mut pixels, mut states, mut indices) = (vec![], vec![], vec![]);
+        let mut hints = conditions.map(HostHints::new);
         for sample in 0..size as u64 {
             let pick = order.at(clock + sample);
             indices.push(pick.index as u64);
@@ -313,6 +316,12 @@ impl Latents {
             let len = self.header.latent_len();
             pixels.extend(self.read(self.starts[0], copy, len)?);
             states.extend(self.states(self.header.captions[pick.index] as usize)?);
+            if let Some((conditions, hints)) = conditions.zip(hints.as_mut()) {
+                // Conditions of a captioned set have a source for every example.
+                if let Some(source) = conditions.source(pick)? {
+                    hints.add(conditions, &source, order.seed(), clock + sample);
+                }
+            }
         }
         Ok(HostBatch {
             clock,
@@ -320,7 +329,7 @@ impl Latents {
             indices,
             pixels,
             shape: self.shape(),
-            hints: None,
+            hints,
             text: Some(HostText {
                 states,
                 empty: self.empty.clone(),
@@ -452,7 +461,7 @@ mod tests {
             let cache = Latents::open(&path, "key").unwrap().unwrap();
             assert_eq!(*cache.header(), header(mirrored));
             let mut order = Order::new(3, 3, true);
-            let batch = cache.batch(&mut order, 4, 7).unwrap();
+            let batch = cache.batch(None, &mut order, 4, 7).unwrap();
             let text = batch.text.as_ref().unwrap();
             for sample in 0..7 {
                 let pick = order.at(4 + sample as u64);

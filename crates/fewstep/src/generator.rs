@@ -213,7 +213,7 @@ impl Generator {
     }
 
     /// The shape of the pictures drawn from condition images of this shape.
-    fn shape_for(&self, given: [usize; 3]) -> Result<ImageShape, DrawError> {
+    pub(crate) fn shape_for(&self, given: [usize; 3]) -> Result<ImageShape, DrawError> {
         let (model, recipe) = (&self.model, &self.model.recipe);
         let refused = |reason: String| DrawError::Hint { given, reason };
         let Some(hint) = recipe.hint else {

@@ -8,6 +8,7 @@ pub use texts::Texts;
 
 use crate::{DrawError, Generator, Request, Sampler, from_pictures, to_pictures};
 use burn::tensor::{Device, Tensor};
+use fewstep_data::ImageShape;
 use fewstep_data::picture::Picture;
 use fewstep_diffusion::random::{self, Purpose};
 use fewstep_diffusion::sampler::{self, Observer, SamplerKind, StepNoise};
@@ -45,6 +46,8 @@ pub struct TextRequest {
     pub batch: usize,
     /// What the pictures start from.
     pub canvas: Canvas,
+    /// The condition image of each picture, `[prompts, channels, height, width]`, for models that draw from such.
+    pub hints: Option<Tensor<4>>,
 }
 
 impl TextGenerator {
@@ -76,6 +79,15 @@ impl TextGenerator {
         [height, width].map(|side| side * self.codec.factor())
     }
 
+    /// Height and width of the pictures that the model draws from condition images `[channels, height, width]`.
+    ///
+    /// # Errors
+    /// When it takes none of this shape.
+    pub fn size_for(&self, hint: [usize; 3]) -> Result<[usize; 2], DrawError> {
+        let ImageShape { height, width, .. } = self.generator.shape_for(hint)?;
+        Ok([height, width].map(|side| side * self.codec.factor()))
+    }
+
     /// Checks a request against the recipe.
     ///
     /// # Errors
@@ -100,6 +112,22 @@ impl TextGenerator {
             return Err(DrawError::NoNegative);
         }
         request.canvas.check(network.beside, request.size)?;
+        match (&request.hints, model.recipe.hint) {
+            (None, Some(hint)) => {
+                let verb = hint.task.verb();
+                return Err(DrawError::NeedsHint { verb });
+            }
+            (Some(hints), _) => {
+                let [_, given @ ..] = hints.dims();
+                if self.size_for(given)? != request.size {
+                    let reason = format!(
+                        "the picture is to have {height}x{width} pixels, and its size follows from that of the condition image"
+                    );
+                    return Err(DrawError::Hint { given, reason });
+                }
+            }
+            (None, None) => {}
+        }
         if matches!(request.canvas, Canvas::Edit { .. }) && request.sampler == Sampler::Stochastic {
             return Err(DrawError::EditStochastic);
         }
@@ -124,8 +152,10 @@ impl TextGenerator {
         for start in (0..total).step_by(batch) {
             let part = start..total.min(start + batch);
             let samples: Vec<u64> = part.clone().map(|i| request.first + i as u64).collect();
+            let hints = request.hints.clone();
+            let hints = hints.map(|hints| hints.narrow(0, start, samples.len()));
             let text = texts.of(part, &self.device);
-            let latents = self.latents(request, text, &samples, &mut |step| {
+            let latents = self.latents(request, text, hints, &samples, &mut |step| {
                 progress(start + samples.len() * (step.index + 1) / step.total);
             })?;
             let drawn = self.codec.decode(latents, Some(Tiles::default()));
@@ -138,6 +168,7 @@ impl TextGenerator {
         &self,
         request: &TextRequest,
         text: Text,
+        hint: Option<Tensor<4>>,
         samples: &[u64],
         observer: Observer<'_>,
     ) -> Result<Tensor<4>, DrawError> {
@@ -154,6 +185,7 @@ impl TextGenerator {
         let of_latents = self.of_latents(request, count);
         let conditioning = Conditioning {
             text: Some(text),
+            hint,
             beside: request.canvas.beside(&self.codec, count, &self.device),
             ..self.generator.conditioning(&of_latents.classes, request.w)
         };

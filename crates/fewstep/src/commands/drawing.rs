@@ -46,6 +46,22 @@ impl TextArgs {
         }
     }
 
+    /// The one text of a model that draws from images, if it is given.
+    pub(crate) fn single(&self) -> Outcome<Option<String>> {
+        let needless = [
+            (self.prompts_file.is_some(), "--prompts-file"),
+            (self.negative_prompt.is_some(), "--negative-prompt"),
+            (self.size.is_some(), "--size"),
+            (self.prompts.len() > 1, "a second --prompt"),
+        ];
+        match needless.iter().find(|(given, _)| *given) {
+            None => Ok(self.prompts.first().cloned()),
+            Some((_, flag)) => Err(Failure::input(format!(
+                "{flag} does not go with this model, which draws from images"
+            ))),
+        }
+    }
+
     /// The texts that take turns.
     fn texts(&self) -> Outcome<Vec<String>> {
         let texts = match &self.prompts_file {
@@ -186,6 +202,7 @@ impl Job {
             w: self.guidance.w(),
             batch: self.batch.unwrap_or(1),
             canvas,
+            hints: None,
         })
     }
 

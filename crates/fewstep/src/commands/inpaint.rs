@@ -2,20 +2,21 @@
 
 use super::conditional::{ConditionalArgs, Source, read, values};
 use super::drawing::Job;
-use crate::failure::{Failure, Outcome};
+use crate::failure::{Blame, Failure, Outcome};
 use crate::models;
 use burn::tensor::Device;
 use fewstep::Canvas;
 use fewstep_data::condition::masked;
 use fewstep_data::picture::Picture;
 use fewstep_diffusion::Task;
-use fewstep_formats::Pipeline;
+use fewstep_formats::{ADAPTER_FILE, Pipeline};
 use std::path::{Path, PathBuf};
 
 /// Fill a hole in pictures: by the picture alone, or as a text says.
 ///
 /// Which of the two follows from the model. One that was distilled or taught to inpaint fills the hole by what is around
-/// it, in any number of pictures, --count times each; all around the hole stays as it is. A latent diffusion model for
+/// it (and by --prompt, where it works on latents), in any number of pictures, --count times each; all around the hole stays as
+/// it is. A latent diffusion model for
 /// inpainting, whose U-Net sees picture and mask beside its latents, fills one picture as --prompt says.
 ///
 /// Example: fewstep inpaint --model runs/inpaint --image photo.png --mask hole.png --count 4 --out filled.png
@@ -41,23 +42,24 @@ pub(crate) struct Args {
 
 pub(crate) fn run(args: Args) -> Outcome {
     let device = Device::flex();
-    match models::load_latent(&args.job.model, args.job.steps, &device)? {
-        Some(pipeline) => args.fill_by_text(pipeline, &device),
-        None => args.fill_by_picture(),
+    let latent = models::latent_folder(&args.job.model, args.job.steps)?;
+    let adapted = |folder: &Path| args.adapter.is_some() || folder.join(ADAPTER_FILE).is_file();
+    match latent {
+        Some(folder) if !adapted(&folder) => {
+            let pipeline = Pipeline::load(&folder, &device).blame_input()?;
+            args.fill_by_text(pipeline, &device)
+        }
+        _ => args.fill_by_picture(),
     }
 }
 
 impl Args {
     /// One picture, with a model that draws from texts.
     fn fill_by_text(self, pipeline: Pipeline, device: &Device) -> Outcome {
-        let needless = [
-            (self.adapter.is_some(), "--adapter"),
-            (self.class.is_some(), "--class"),
-        ];
-        if let Some((_, flag)) = needless.iter().find(|(given, _)| *given) {
-            return Err(Failure::input(format!(
-                "{flag} does not go with this model, which fills pictures as a text says: give --prompt"
-            )));
+        if self.class.is_some() {
+            return Err(Failure::input(
+                "--class does not go with this model, which fills pictures as a text says: give --prompt",
+            ));
         }
         let ([image], [mask]) = (&self.images[..], &self.masks[..]) else {
             return Err(Failure::input(format!(
@@ -87,7 +89,7 @@ impl Args {
             adapter,
             class,
         } = self;
-        job.text.refuse_all()?;
+        let prompt = job.text.single()?;
         if job.first != 0 {
             return Err(Failure::input(
                 "--first does not go with this model, which draws from images: their pictures are numbered in the order of --image",
@@ -108,6 +110,7 @@ impl Args {
             steps: job.steps,
             guidance: job.guidance,
             sampler: job.sampler,
+            prompt,
             class,
             count: job.count.unwrap_or(1),
             seed: job.seed,

@@ -1,5 +1,6 @@
-//! One file per verb.
+//! One file per verb, and what several of them share.
 
+mod artist;
 pub(crate) mod captioned;
 pub(crate) mod conditional;
 pub(crate) mod depth;

@@ -54,7 +54,7 @@ pub(crate) fn run(args: Args) -> Outcome {
                 })
             };
             let (data, flip) = (&recipe.data, recipe.flip);
-            let examples = captioned::examples(data, &surroundings, flip, &fits, &device)?;
+            let examples = captioned::examples(data, None, &surroundings, flip, &fits, &device)?;
             (examples, Some(surroundings))
         }
     };

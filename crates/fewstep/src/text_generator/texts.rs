@@ -102,6 +102,7 @@ mod tests {
             w: None,
             batch: 1,
             canvas: Canvas::Blank,
+            hints: None,
         }
     }
 
