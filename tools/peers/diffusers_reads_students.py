@@ -10,8 +10,8 @@ Distils tiny students from the tiny Stable Diffusion of the tests, a minute in a
 - the folder of `export --bake-w`: the same, without input for w;
 - the single file of `export --bake-w --form single-file`, through `from_single_file`: the same;
 - low-rank changes on their teacher (`export --form lora`), through `load_lora_weights` and PEFT, beside the input for w;
-- an adapter (`controlnet/`) as `ControlNetModel`: of a model that draws from texts as it is; of one on pixels with the
-  middle of its base in the place of ControlNet's, which has no attention there.
+- an adapter (`controlnet/`) as `ControlNetModel`: of a model that draws from texts as it is, alone and in the pipeline that its
+  folder names; of one on pixels with the middle of its base in the place of ControlNet's, which has no attention there.
 
 `examples/network` says what ours are for the same inputs.
 """
@@ -23,10 +23,10 @@ import warnings
 from pathlib import Path
 
 import torch
-from diffusers import ControlNetModel, DDIMScheduler, StableDiffusionPipeline, UNet2DConditionModel, UNet2DModel
+from diffusers import ControlNetModel, DDIMScheduler, UNet2DConditionModel, UNet2DModel
+from diffusers import StableDiffusionControlNetPipeline, StableDiffusionPipeline
 from diffusers.utils import logging
 from PIL import Image
-from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -55,11 +55,7 @@ optim = {{ batch = 4, lr = 1e-2 }}
 PIXELS = """
 seed = 3
 updates = 4
-[data]
-kind = "folder"
-path = "{data}"
-size = 16
-channels = 3
+{data}
 [network]
 widths = [8, 16]
 blocks = 1
@@ -76,27 +72,31 @@ seed = 4
 teacher = "{teacher}"
 updates = 8
 train = "adapter"
-[data]
-kind = "folder"
-path = "{data}"
-size = 16
-channels = 3
-[condition]
-kind = "inpaint"
+condition = {condition}
+{data}
 [codi]
 intervals = 8
 [optim]
 batch = 4
 lr = 1e-2
 """
+DATA_OF_TEXTS = """
+[data]
+kind = "captioned"
+path = "{data}"
+size = 16
+"""
+DATA_OF_PIXELS = """
+[data]
+kind = "folder"
+path = "{data}"
+size = 16
+channels = 3
+"""
 
 
 def fewstep(*words):
     subprocess.run([FEWSTEP, *map(str, words)], check=True, capture_output=True)
-
-
-def network(*words):
-    subprocess.run([NETWORK, *map(str, words)], check=True)
 
 
 def pictures(folder):
@@ -137,22 +137,21 @@ class Case:
 
     def ours(self, model, **more):
         inputs, out = self.scratch / "inputs.safetensors", self.scratch / "output.safetensors"
-        adapter = more.pop("adapter", None)
         given = {"z": self.z, "time": self.time, "states": self.states} | more
         save_file({name: value.contiguous() for name, value in given.items()}, inputs)
-        network("output", model, inputs, out, *([adapter] if adapter else []))
+        subprocess.run([NETWORK, model, inputs, out], check=True)
         # Copies: a file that was read lies in memory as it is on disk, and this one is written again.
         made = {name: value.clone() for name, value in load_file(out).items()}
         return made["output"], made.get("picture")
 
-    def drawn_by_ours(self, model, w=None):
-        more = {} if w is None else {"w": torch.full([2], w)}
+    def drawn_by_ours(self, model, w=0.0, **more):
+        more["w"] = torch.full([2], w)
         return self.ours(model, noise=self.noise, steps=torch.tensor([float(STEPS)]), **more)
 
-    def picture(self, pipe, guidance_scale):
+    def picture(self, pipe, guidance_scale, **more):
         pipe.set_progress_bar_config(disable=True)
         drawn = pipe(prompt_embeds=self.states, latents=self.noise, num_inference_steps=STEPS, output_type="pt",
-                     guidance_scale=guidance_scale)
+                     guidance_scale=guidance_scale, **more)
         return drawn.images
 
 
@@ -168,8 +167,8 @@ def as_drawn(picture):
     return (picture / 2 + 0.5).clamp(0, 1)
 
 
-def load(folder, **more):
-    return StableDiffusionPipeline.from_pretrained(folder, safety_checker=None, dtype=torch.float32, **more)
+def load(folder, kind=StableDiffusionPipeline, **more):
+    return kind.from_pretrained(folder, safety_checker=None, dtype=torch.float32, **more)
 
 
 def folders_and_file(case, folder):
@@ -219,36 +218,30 @@ def low_rank(case, folder):
     compare("low-rank changes, picture", case.picture(pipe, 1 + W), as_drawn(picture))
 
 
-def rewrite(path, change):
-    """Changes the tensors of a file and leaves its metadata."""
-    with safe_open(path, "pt") as file:
-        metadata, tensors = file.metadata(), {name: file.get_tensor(name) for name in file.keys()}
-    save_file({name: change(tensor).contiguous() for name, tensor in tensors.items()}, path, metadata)
-
-
 def adapter_of_texts(case, folder):
-    """Of a new adapter nothing would come through: its weights are shaken."""
-    base = folder / "baked"
-    network("adapter", base, 3, folder / "adapter")
-    shaken = torch.Generator().manual_seed(1)
-    rewrite(folder / "adapter/controlnet/diffusion_pytorch_model.safetensors",
-            lambda tensor: tensor + 0.05 * torch.randn(tensor.shape, generator=shaken))
-    hint = torch.randn(2, 3, *case.z.shape[2:], generator=torch.Generator().manual_seed(2))
-    output, _ = case.ours(base, hint=hint, adapter=folder / "adapter")
-    assert (output - case.ours(base)[0]).abs().max() > 1e-3, "the adapter makes no difference"
-    control, info = ControlNetModel.from_pretrained(folder / "adapter/controlnet", output_loading_info=True)
+    data = DATA_OF_TEXTS.format(data=folder / "captioned")
+    condition = f'{{ kind = "instruct", path = "{folder / "captioned"}" }}'
+    codi = recipe(folder, "edits", ADAPTER, teacher=TEACHER, condition=condition, data=data)
+    fewstep("distill", codi, "--out", folder / "edits")
+    student = folder / "edits/models/codi"
+    hint = torch.rand(2, 3, 16, 16, generator=torch.Generator().manual_seed(2)) * 2 - 1
+    output, picture = case.drawn_by_ours(student, 0.0, hint=hint)
+    assert (output - case.ours(student)[0]).abs().max() > 1e-3, "the adapter makes no difference"
+    control, info = ControlNetModel.from_pretrained(student / "controlnet", output_loading_info=True)
     assert not any(info.values()), info
     down, middle = control(case.z, case.time, case.states, controlnet_cond=hint, return_dict=False)
-    unet = load(base).unet
-    theirs = unet(case.z, case.time, case.states, down_block_additional_residuals=down,
-                  mid_block_additional_residual=middle)
+    pipe = load(student, kind=StableDiffusionControlNetPipeline)
+    theirs = pipe.unet(case.z, case.time, case.states, down_block_additional_residuals=down,
+                       mid_block_additional_residual=middle)
     compare("adapter of a model of texts, as ControlNetModel", theirs.sample, output)
+    compare("adapter of a model of texts, picture", case.picture(pipe, 1.0, image=hint), as_drawn(picture))
 
 
 def adapter_of_pixels(case, folder):
-    fewstep("train", recipe(folder, "pixels", PIXELS, data=folder / "classes"), "--out", folder / "pixels")
+    fewstep("train", recipe(folder, "pixels", PIXELS, data=DATA_OF_PIXELS.format(data=folder / "classes")), "--out", folder / "pixels")
     teacher = folder / "pixels/models/teacher"
-    codi = recipe(folder, "codi", ADAPTER, teacher=teacher, data=folder / "classes")
+    data = DATA_OF_PIXELS.format(data=folder / "classes")
+    codi = recipe(folder, "codi", ADAPTER, teacher=teacher, condition='{ kind = "inpaint" }', data=data)
     fewstep("distill", codi, "--out", folder / "codi")
     student = folder / "codi/models/codi"
     unet = UNet2DModel.from_pretrained(student / "unet")
