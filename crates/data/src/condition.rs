@@ -8,7 +8,7 @@ pub mod resize;
 
 pub use degrade::{Degradation, Round};
 pub use edges::edges;
-pub use mask::{MaskKind, masked};
+pub use mask::{Holes, MaskKind, masked};
 
 use std::path::PathBuf;
 
@@ -41,6 +41,9 @@ pub enum ConditionConfig {
         /// The shape of the holes.
         #[serde(default)]
         mask: MaskKind,
+        /// For latents, which are made once: how many holes each picture has. Pixels get a new one every time.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        holes: Option<usize>,
     },
     /// The edges of the picture, black on white.
     Edges,
@@ -103,6 +106,16 @@ impl Conditions {
                 }
                 [channels, height / factor, width / factor]
             }
+            ConditionConfig::Inpaint {
+                holes: Some(holes), ..
+            } => {
+                return Err(DataError::Config {
+                    key: "condition.holes",
+                    got: holes.to_string(),
+                    origin: dataset.name.clone(),
+                    expected: "nothing: pictures get a new hole every time, and only latents a number of them".into(),
+                });
+            }
             ConditionConfig::Inpaint { .. } => [channels + 1, height, width],
             ConditionConfig::Edges => [1, height, width],
             ConditionConfig::Image(place)
@@ -157,7 +170,7 @@ impl Conditions {
                 let random = &mut generator(seed, Purpose::Condition, clock);
                 degradation.apply(picture, shape, [height, width], random)
             }
-            ConditionConfig::Inpaint { mask } => {
+            ConditionConfig::Inpaint { mask, .. } => {
                 let random = &mut generator(seed, Purpose::Condition, clock);
                 masked(picture, &mask.draw(height, width, random))
             }
@@ -214,6 +227,7 @@ mod tests {
     fn conditions_are_functions_of_seed_and_clock() {
         let rule = ConditionConfig::Inpaint {
             mask: MaskKind::Mixed,
+            holes: None,
         };
         let conditions = open(rule).unwrap();
         assert_eq!(conditions.shape(), [2, 8, 8]);
@@ -229,7 +243,13 @@ mod tests {
     }
 
     #[test]
-    fn a_factor_that_does_not_divide_is_refused() {
+    fn what_does_not_fit_is_refused() {
+        let message = open(ConditionConfig::Inpaint {
+            mask: MaskKind::Box,
+            holes: Some(4),
+        });
+        let message = message.unwrap_err().to_string();
+        assert!(message.contains("condition.holes"), "{message}");
         for factor in [0, 1, 3, 16] {
             let message = open(ConditionConfig::Bicubic { factor })
                 .unwrap_err()

@@ -73,6 +73,14 @@ impl Examples {
         }
     }
 
+    /// Whether models draw from a part of each example: a condition image, or what a hole leaves.
+    pub fn are_drawn_from(&self) -> bool {
+        match self {
+            Self::Pictures { conditions, .. } => conditions.is_some(),
+            Self::Latents(latents) => latents.header().holes > 0,
+        }
+    }
+
     /// What to call the set in messages and reports.
     pub fn name(&self) -> &str {
         match self {

@@ -33,13 +33,13 @@ pub mod picture;
 mod shape;
 
 pub use captioned::{Captioned, Check, Contents, Example};
-pub use condition::{ConditionConfig, Conditions, MaskKind, Place};
+pub use condition::{ConditionConfig, Conditions, Holes, MaskKind, Place};
 pub use config::{DataConfig, DataKind, Split, expand_home, load};
 pub use dataset::Dataset;
 pub use error::DataError;
 pub use examples::Examples;
 pub use idx::{FASHION_MNIST_CLASSES, parse_idx};
 pub use latents::{HostText, Latents, LatentsHeader, LatentsWriter};
-pub use loader::{HostBatch, Loader, batch};
+pub use loader::{HostBatch, HostMaps, Loader, batch};
 pub use order::{Order, Pick};
 pub use shape::ImageShape;

@@ -2,15 +2,23 @@
 
 use burn::tensor::{Device, Tensor, TensorData};
 use fewstep_data::picture::{Picture, to_f32};
-use fewstep_data::{Captioned, Check, DataError, Latents, LatentsHeader, LatentsWriter};
+use fewstep_data::{Captioned, Check, DataError, Holes, Latents, LatentsHeader, LatentsWriter};
 use fewstep_formats::{FormatError, Surroundings, TextEncoder};
 use fewstep_kernels::in_lanes;
-use fewstep_nn::Codec;
 use std::collections::HashMap;
 use std::path::Path;
 
 /// Pictures, and texts, that are encoded together.
 const TOGETHER: usize = 16;
+
+/// What is encoded of each picture.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Copies {
+    /// Its mirrored picture too.
+    pub mirrored: bool,
+    /// What is left of it with holes, for models that fill in.
+    pub holes: Option<Holes>,
+}
 
 /// Why there are no latents.
 #[derive(Debug, thiserror::Error)]
@@ -31,19 +39,30 @@ pub enum LatentsError {
 /// contents of pictures, captions and networks. The networks are in memory one after the other, and only while they
 /// work. `progress` hears of pictures done.
 ///
+/// Models that fill in see latents of what is left of a picture, and those depend on the hole. They are made here too, for
+/// a few holes of each picture: encoding costs more than a call of the U-Net, and made once it costs the run neither
+/// time nor the autoencoder's memory.
+///
 /// # Errors
 /// See [`LatentsError`]; bad examples are named with their places.
 pub fn latents(
     captioned: &Captioned,
     surroundings: &Surroundings,
-    mirrored: bool,
+    copies: Copies,
     folder: &Path,
     device: &Device,
     progress: &mut dyn FnMut(usize, usize),
 ) -> Result<Latents, LatentsError> {
     let contents = captioned.check(Check::Present)?;
     let networks = surroundings.digest()?;
-    let key = format!("{}-{networks}-{}", contents.fingerprint, u8::from(mirrored));
+    let Copies { mirrored, holes } = copies;
+    let holed = holes.map(|holes| format!("-{:?}{}", holes.mask, holes.each));
+    let key = format!(
+        "{}-{networks}-{}{}",
+        contents.fingerprint,
+        u8::from(mirrored),
+        holed.unwrap_or_default()
+    );
     let path = folder.join(format!("latents-{key}.safetensors"));
     if let Some(cache) = Latents::open(&path, &key)? {
         return Ok(cache);
@@ -74,18 +93,32 @@ pub fn latents(
         ],
         states: [encoder.length(), encoder.width()],
         mirrored,
+        holes: holes.map_or(0, |holes| holes.each),
     };
     drop(encoder);
-    let total = header.captions.len();
     let mut writer = LatentsWriter::create(&path, header)?;
-    let mut done = 0;
-    for pictures in captioned.pictures(4 * TOGETHER) {
-        let pictures = pictures?;
-        for latents in encode_pictures(&codec, &pictures, mirrored, device) {
-            writer.write(&latents)?;
-        }
-        done += pictures.len();
-        progress(done, total);
+    let pass = &mut Pass {
+        captioned,
+        mirrored,
+        total: contents.captions.len(),
+        writer: &mut writer,
+        device,
+        progress,
+    };
+    pass.write(&|pictures, _| vec![codec.encode(pictures)])?;
+    if let Some(holes) = holes {
+        pass.write(&|pictures, numbers| {
+            let turns = (0..holes.each).map(|turn| {
+                let number = |copy: &usize| (copy * holes.each + turn) as u64;
+                let hidden = numbers
+                    .iter()
+                    .flat_map(|copy| holes.hole(number(copy), side, side));
+                let shape = [numbers.len(), 1, side, side];
+                let hidden = TensorData::new(hidden.collect::<Vec<f32>>(), shape);
+                codec.beside(pictures.clone(), Tensor::from_data(hidden, device))
+            });
+            turns.collect()
+        })?;
     }
     drop(codec);
     let encoder = surroundings.text_encoder(device)?;
@@ -119,26 +152,58 @@ fn numbered(captions: &[String]) -> (Vec<u32>, Vec<String>) {
     (numbers.collect(), texts)
 }
 
-fn encode_pictures(
-    codec: &Codec,
-    pictures: &[Picture],
+/// What is made of a batch of pictures in [-1, 1] whose numbers are these: tensors of `[batch, ...]`.
+type Make<'a> = dyn Fn(Tensor<4>, &[usize]) -> Vec<Tensor<4>> + Sync + 'a;
+
+/// One way through all pictures.
+struct Pass<'a> {
+    captioned: &'a Captioned,
     mirrored: bool,
-    device: &Device,
-) -> Vec<Vec<f32>> {
-    in_lanes(pictures.chunks(TOGETHER).collect(), |pictures| {
-        let shape = pictures[0].shape;
-        let pixels = pictures.iter().flat_map(|picture| &picture.pixels);
-        let pixels: Vec<f32> = pixels.map(|&value| to_f32(value)).collect();
-        let shape = [pictures.len(), shape.channels, shape.height, shape.width];
-        let batch = Tensor::<4>::from_data(TensorData::new(pixels, shape), device);
-        let plain = codec.encode(batch.clone());
-        // [batch, copies, channels, height, width]
-        let latents: Tensor<5> = match mirrored {
-            true => Tensor::stack(vec![plain, codec.encode(batch.flip([3]))], 1),
-            false => plain.unsqueeze_dim(1),
-        };
-        values(latents)
-    })
+    total: usize,
+    writer: &'a mut LatentsWriter,
+    device: &'a Device,
+    progress: &'a mut dyn FnMut(usize, usize),
+}
+
+impl Pass<'_> {
+    /// Writes what is made of every picture, and, where that is wanted, of the mirrored one after it; both have numbers.
+    fn write(&mut self, make: &Make) -> Result<(), LatentsError> {
+        let copies = 1 + usize::from(self.mirrored);
+        let mut done = 0;
+        for pictures in self.captioned.pictures(4 * TOGETHER) {
+            let pictures = pictures?;
+            let starts = (done..).step_by(TOGETHER);
+            let parts: Vec<_> = starts.zip(pictures.chunks(TOGETHER)).collect();
+            let made = in_lanes(parts, |(start, pictures)| {
+                let plain = batch(pictures, self.device);
+                let made = (0..copies).flat_map(|copy| {
+                    let numbers = (start..start + pictures.len()).map(|i| i * copies + copy);
+                    let batch = match copy {
+                        0 => plain.clone(),
+                        _ => plain.clone().flip([3]),
+                    };
+                    make(batch, &numbers.collect::<Vec<_>>())
+                });
+                // [batch, copies, ...]
+                values(Tensor::stack::<5>(made.collect(), 1))
+            });
+            for values in made {
+                self.writer.write(&values)?;
+            }
+            done += pictures.len();
+            (self.progress)(done, self.total);
+        }
+        Ok(())
+    }
+}
+
+/// The pictures as a batch in [-1, 1].
+fn batch(pictures: &[Picture], device: &Device) -> Tensor<4> {
+    let shape = pictures[0].shape;
+    let pixels = pictures.iter().flat_map(|picture| &picture.pixels);
+    let pixels: Vec<f32> = pixels.map(|&value| to_f32(value)).collect();
+    let shape = [pictures.len(), shape.channels, shape.height, shape.width];
+    Tensor::from_data(TensorData::new(pixels, shape), device)
 }
 
 fn encode_texts(encoder: &TextEncoder, texts: &[String]) -> Vec<Vec<f32>> {

@@ -133,6 +133,7 @@ fn batch(clock: u64) -> Batch {
         pictures: noise * of(|g| g.s) + of(|g| g.mu),
         classes: Some(classes),
         hint: None,
+        beside: None,
         text: None,
         clock,
         update: clock,

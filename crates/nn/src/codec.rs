@@ -54,6 +54,27 @@ impl Codec {
         }
     }
 
+    /// What a model for filling sees beside the latents of pictures in [-1, 1] of which a part is hidden (where it is 1,
+    /// else 0): the hole, of which each latent position takes the nearest pixel as PyTorch does, and the latents of the
+    /// pictures with the hidden part in grey.
+    ///
+    /// # Shapes
+    /// - `hidden`: `[batch, 1, height, width]`
+    /// - output: `[batch, 1 + latent_channels, height / factor, width / factor]`
+    pub fn beside(&self, pictures: Tensor<4>, hidden: Tensor<4>) -> Tensor<4> {
+        let [batch, _, height, width] = hidden.dims();
+        let factor = self.factor();
+        let (rows, columns) = (height / factor, width / factor);
+        let corners = hidden
+            .clone()
+            .reshape([batch, rows, factor, columns, factor])
+            .narrow(2, 0, 1)
+            .narrow(4, 0, 1)
+            .reshape([batch, 1, rows, columns]);
+        let known = self.encode(pictures * (hidden * -1.0 + 1.0));
+        Tensor::cat(vec![corners, known], 1)
+    }
+
     /// By how much height and width of a latent are smaller than those of its picture.
     pub fn factor(&self) -> usize {
         match self {

@@ -5,6 +5,7 @@ use crate::output::cache_folder;
 use crate::progress;
 use burn::tensor::Device;
 use fewstep_data::{Captioned, DataConfig, Examples};
+use fewstep_distill::Copies;
 use fewstep_formats::Surroundings;
 use std::sync::Arc;
 
@@ -12,7 +13,7 @@ use std::sync::Arc;
 pub(crate) fn examples(
     data: &DataConfig,
     surroundings: &Surroundings,
-    mirrored: bool,
+    copies: Copies,
     device: &Device,
 ) -> Outcome<Examples> {
     let captioned = Captioned::open(data).blame_input()?;
@@ -25,7 +26,7 @@ pub(crate) fn examples(
     let made = fewstep_distill::latents(
         &captioned,
         surroundings,
-        mirrored,
+        copies,
         &folder,
         device,
         &mut progress,

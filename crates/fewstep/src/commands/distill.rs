@@ -7,10 +7,12 @@ use crate::builtin;
 use crate::failure::{Blame, Failure, Outcome};
 use crate::models;
 use burn::tensor::Device;
-use fewstep_data::{ConditionConfig, Conditions, DataConfig, Examples, ImageShape};
+use fewstep_data::{ConditionConfig, Conditions, DataConfig, Examples, Holes, ImageShape};
+use fewstep_distill::Copies;
 use fewstep_distill::recipe::{AdaptRecipe, DistillRecipe, RunConfig, TEXT_WEIGHTS};
 use fewstep_distill::run::{Phase, Run, adapt_phases, distill_phases, hint};
 use fewstep_formats::{Model, Pipeline, Surroundings};
+use fewstep_nn::UNetConfig;
 use serde::{Deserialize, Serialize};
 use std::path::Path;
 use std::sync::Arc;
@@ -22,7 +24,7 @@ use std::sync::Arc;
 /// with "consistency" it learns few steps alone, with "denoising" the condition alone.
 ///
 /// The folder of a latent diffusion model, such as Stable Diffusion, is distilled on captioned pictures
-/// (data.kind = "captioned").
+/// (data.kind = "captioned"); one that fills in pictures learns with holes ([condition], kind = "inpaint").
 ///
 /// Example: fewstep distill recipes/fashion-mnist/distill.toml --set teacher=runs/teacher/models/teacher
 #[derive(clap::Args)]
@@ -51,14 +53,10 @@ fn halve(args: &RunArgs) -> Outcome {
         recipe.w = Some(TEXT_WEIGHTS);
     }
     recipe.validate().map_err(|e| args.complain(e))?;
-    let inputs = match (&latent, &recipe.condition) {
-        (None, condition) => Inputs::read(&recipe.teacher, &recipe.data, condition.as_ref())?,
-        (Some(folder), None) => Inputs::read_latent(folder, &recipe.data, recipe.flip)?,
-        (Some(_), Some(_)) => {
-            return Err(args.complain(
-                "[condition] is for models that draw pixels: a latent teacher draws from the captions of `data`".into(),
-            ));
-        }
+    let condition = recipe.condition.as_ref();
+    let inputs = match &latent {
+        None => Inputs::read(&recipe.teacher, &recipe.data, condition)?,
+        Some(folder) => Inputs::read_latent(folder, &recipe.data, recipe.flip, condition)?,
     };
     inputs.check_taught()?;
     if let Some(lora) = &recipe.lora {
@@ -88,6 +86,29 @@ fn adapt(args: &RunArgs) -> Outcome {
         &[],
         &recipe,
     )
+}
+
+/// The holes that a latent teacher is to fill; none for one that fills in nothing.
+fn holes(network: &UNetConfig, condition: Option<&ConditionConfig>) -> Outcome<Option<Holes>> {
+    /// Holes of each picture when nothing is said.
+    const USUAL: usize = 4;
+    let (latent, beside) = (network.channels, network.beside);
+    let refused = match condition {
+        None if beside == 0 => return Ok(None),
+        Some(_) if beside == 0 => {
+            "[condition] is for models that draw pixels or fill in: this latent teacher draws from the captions of `data` alone".into()
+        }
+        _ if beside != 1 + latent => format!(
+            "the teacher sees {beside} maps beside its latents of {latent} channels: only models that fill in are distilled, which see {} (a hole, and the latents of what is known)",
+            1 + latent
+        ),
+        Some(&ConditionConfig::Inpaint { mask, holes }) => match holes.unwrap_or(USUAL) {
+            0 => "`condition.holes` is 0: each picture needs one at least".into(),
+            each => return Ok(Some(Holes { mask, each })),
+        },
+        _ => "the teacher fills in pictures: say what holes it is to fill, such as `[condition]` with `kind = \"inpaint\"` and `mask = \"mixed\"`".into(),
+    };
+    Err(Failure::input(refused))
 }
 
 /// What a recipe names, read and found to fit together.
@@ -126,17 +147,18 @@ impl Inputs {
     }
 
     /// A latent diffusion model, with captioned pictures as latents and states.
-    fn read_latent(folder: &Path, data: &DataConfig, mirrored: bool) -> Outcome<Self> {
+    fn read_latent(
+        folder: &Path,
+        data: &DataConfig,
+        mirrored: bool,
+        condition: Option<&ConditionConfig>,
+    ) -> Outcome<Self> {
         let device = Device::flex();
         let teacher = Pipeline::load_model(folder, &device).blame_input()?;
-        if teacher.network.config().beside > 0 {
-            return Err(Failure::input(format!(
-                "{} fills in pictures: it sees maps beside its latents, which this version does not distil",
-                folder.display()
-            )));
-        }
         let surroundings = Surroundings::open(folder).blame_input()?;
-        let examples = captioned::examples(data, &surroundings, mirrored, &device)?;
+        let holes = holes(teacher.network.config(), condition)?;
+        let copies = Copies { mirrored, holes };
+        let examples = captioned::examples(data, &surroundings, copies, &device)?;
         let inputs = Self {
             teacher,
             examples,

@@ -2,6 +2,7 @@
 
 use crate::arguments::{self, GuidanceArgs, SamplerArgs, positive};
 use crate::failure::{Blame, Failure, Outcome};
+use crate::models;
 use crate::output::PictureArgs;
 use crate::progress;
 use crate::report::plural;
@@ -111,7 +112,8 @@ impl Job {
     /// Loads the latent model and draws from texts, as [`draw`](Self::draw) does.
     pub(crate) fn run(&self, canvas: impl FnOnce([usize; 2], usize) -> Outcome<Canvas>) -> Outcome {
         let device = Device::flex();
-        let pipeline = Pipeline::load(self.model.as_ref(), &device).blame_input()?;
+        let folder = models::find(&self.model, self.steps)?;
+        let pipeline = Pipeline::load(&folder, &device).blame_input()?;
         self.draw(pipeline, canvas, &device)
     }
 

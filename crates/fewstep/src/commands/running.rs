@@ -6,11 +6,12 @@ use burn::tensor::{Device, Tensor, TensorData};
 use fewstep::{Canvas, Generator, Request, TextGenerator, TextRequest};
 use fewstep_data::picture::{self, Picture};
 use fewstep_data::{Examples, HostBatch, ImageShape, Order};
-use fewstep_diffusion::Guidance;
+use fewstep_diffusion::{Conditioning, Guidance, random};
 use fewstep_distill::recipe::parse_with;
-use fewstep_distill::run::{Event, Run, is_run};
+use fewstep_distill::run::{Event, Run, is_run, to_device};
 use fewstep_formats::{Model, Surroundings, write_atomically};
 use fewstep_kernels::memory;
+use fewstep_nn::Tiles;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use std::path::{Path, PathBuf};
@@ -108,9 +109,9 @@ pub(crate) fn go(
     let mut samples = Samples {
         folder: run.folder.join("samples"),
         device: run.device.clone(),
-        examples: match run.examples.conditions() {
-            None => None,
-            Some(_) => {
+        examples: match run.examples.are_drawn_from() {
+            false => None,
+            true => {
                 let order = &mut Order::new(run.seed, run.examples.len(), false);
                 Some(
                     run.examples
@@ -174,7 +175,7 @@ pub(crate) fn go(
 struct Samples {
     folder: PathBuf,
     device: Device,
-    /// Examples of the run, for models that draw from their conditions.
+    /// Examples of the run, for models that draw from a part of them.
     examples: Option<HostBatch>,
     /// What lies around a network that works on latents, and the texts to draw.
     texts: Option<(Surroundings, Vec<String>)>,
@@ -199,7 +200,10 @@ impl Samples {
         }
         use fewstep_diffusion::{Role, StudentSampler};
         if let Some((surroundings, prompts)) = &self.texts {
-            return self.draw_texts(model, surroundings, prompts, name);
+            return match &self.examples {
+                None => self.draw_texts(model, surroundings, prompts, name),
+                Some(examples) => self.draw_filled(model, surroundings, examples, name),
+            };
         }
         let steps = match model.recipe.role {
             // An encoder draws nothing.
@@ -259,6 +263,57 @@ impl Samples {
         };
         let pictures = generator.draw(&request, &mut |_| {})?;
         self.write(&pictures, 4 * EACH, name)
+    }
+
+    /// Rows of what is seen of a picture with a hole, what the model makes of it, and the picture, as the autoencoder
+    /// shows them.
+    fn draw_filled(
+        &self,
+        model: &Model,
+        surroundings: &Surroundings,
+        examples: &HostBatch,
+        name: &str,
+    ) -> anyhow::Result<()> {
+        let count = examples.len();
+        let generator = Generator::new(model.clone(), &self.device)?;
+        let guided = model.recipe.guidance == Guidance::ClassifierFree;
+        let request = Request {
+            classes: vec![None; count],
+            first: 0,
+            seed: 0,
+            steps: generator.default_steps().min(Self::TEACHER_STEPS),
+            sampler: generator.default_sampler(),
+            w: guided.then_some(Self::TEXT_W),
+            batch: count,
+        };
+        let batch = to_device(examples, 0, &self.device);
+        let Some(beside) = batch.beside.clone() else {
+            return Ok(());
+        };
+        let conditioning = Conditioning {
+            w: generator.conditioning(&request.classes, request.w).w,
+            ..batch.conditioning()
+        };
+        let samples: Vec<u64> = (0..count as u64).collect();
+        let shape = model.recipe.resolution;
+        let purpose = random::Purpose::InitialNoise;
+        let noise = random::normal(request.seed, &samples, purpose, shape, &self.device);
+        let drawn = generator.sample(noise, &conditioning, &request, &samples)?;
+        let seen = beside.narrow(1, 1, shape[0]);
+        let codec = surroundings.codec(&self.device)?;
+        let columns = [seen, drawn, batch.pictures]
+            .map(|latents| codec.decode(latents, Some(Tiles::default())));
+        let [_, channels, height, width] = columns[0].dims();
+        let rows: Tensor<5> = Tensor::stack(columns.into(), 1);
+        let shape = ImageShape {
+            channels,
+            height,
+            width,
+        };
+        let values = rows.into_data().try_to_vec::<f32>().unwrap_or_default();
+        let pictures = values.chunks_exact(shape.len());
+        let pictures: Vec<_> = pictures.map(|p| Picture::from_f32(shape, p)).collect();
+        self.write(&pictures, 9, name)
     }
 
     /// Rows of what is seen of a condition, what the model makes of it, and the truth.

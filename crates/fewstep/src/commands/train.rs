@@ -8,6 +8,7 @@ use crate::failure::{Blame, Outcome};
 use crate::output::cache_folder;
 use burn::tensor::Device;
 use fewstep_data::{Examples, expand_home};
+use fewstep_distill::Copies;
 use fewstep_distill::recipe::{TextConfig, TrainRecipe};
 use fewstep_distill::run::{Run, is_run, train_phases};
 use fewstep_formats::{Model, Surroundings};
@@ -38,7 +39,11 @@ pub(crate) fn run(args: Args) -> Outcome {
         None => (pictures(&recipe)?, None),
         Some(text) => {
             let surroundings = parts(text, &args.run)?;
-            let examples = captioned::examples(&recipe.data, &surroundings, recipe.flip, &device)?;
+            let copies = Copies {
+                mirrored: recipe.flip,
+                holes: None,
+            };
+            let examples = captioned::examples(&recipe.data, &surroundings, copies, &device)?;
             (examples, Some(surroundings))
         }
     };

@@ -1,7 +1,7 @@
 //! What lies around the U-Net of a latent diffusion model.
 
 use super::autoencoder;
-use super::fields::Fields;
+use super::fields::{Fields, read_object};
 use super::pipeline::{Pipeline, fit};
 use super::text::{self, ENCODERS, TOKENIZERS, TextEncoder};
 use crate::{FormatError, Model, write_atomically, write_json_atomically};
@@ -169,8 +169,8 @@ impl Surroundings {
             place_files(&self.folder.join(part), &folder.join(part), |_| true)?;
         }
         model.save(folder)?;
-        let path = self.folder.join("model_index.json");
-        let mut index: Value = Fields::read(&path)?.into();
+        // With the version of diffusers, which some of its pipelines ask for.
+        let mut index = Value::Object(read_object(&self.folder.join("model_index.json"))?);
         index["scheduler"] = json!(["diffusers", "DDIMScheduler"]);
         write_json_atomically(&folder.join("model_index.json"), &index)
     }
