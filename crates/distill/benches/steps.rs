@@ -123,7 +123,7 @@ fn training(c: &mut Criterion) {
             teacher: size.student(),
             steps: 4,
             halving: Halving::Deterministic,
-            weights,
+            weights: Some(weights),
             weighting,
         };
         let methods: [(&str, &dyn Objective); 3] = [

@@ -26,7 +26,9 @@ pub use autoencoder::{Autoencoder, AutoencoderConfig, Posterior};
 pub use bert::{Bert, BertConfig};
 pub use clip::{ClipActivation, ClipText, ClipTextConfig};
 pub use codec::{Codec, LatentScale};
-pub use config::{ConfigError, Modulation, Resampling, TextAttention, UNetConfig, WEmbedding};
+pub use config::{
+    ConfigError, Modulation, Resampling, Sinusoid, TextAttention, UNetConfig, WEmbedding,
+};
 pub use cost::TrainedPart;
 pub use lora::{Lora, LoraConfig, LoraLayer};
 pub use tiling::Tiles;

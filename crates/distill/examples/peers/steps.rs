@@ -73,7 +73,7 @@ impl Step {
                 teacher: self.model(w),
                 steps: 4,
                 halving: Halving::Deterministic,
-                weights,
+                weights: Some(weights),
                 weighting,
             }),
         }

@@ -43,8 +43,8 @@ pub struct Progressive<T> {
     pub steps: usize,
     /// The sampler to prepare for.
     pub halving: Halving,
-    /// Which w.
-    pub weights: Weights,
+    /// Which w; none for a teacher without guidance.
+    pub weights: Option<Weights>,
     /// ω.
     pub weighting: Weighting,
 }
@@ -111,7 +111,10 @@ impl<T: Denoiser> Objective for Progressive<T> {
             draws.noise(&batch.pictures),
             &levels,
         );
-        let conditioning = batch.conditioning().with_w(self.weights.draw(draws));
+        let conditioning = Conditioning {
+            w: self.weights.map(|weights| weights.draw(draws)),
+            ..batch.conditioning()
+        };
         let target = self.target(&z_t, &paths, &conditioning);
         let predicted = student.online.predict(z_t, &times, &conditioning).v();
         Loss {
@@ -153,7 +156,7 @@ mod tests {
             teacher: teacher(),
             steps,
             halving,
-            weights: Weights::Single(0.0),
+            weights: Some(Weights::Single(0.0)),
             weighting: Weighting::TruncatedSnr,
         }
     }

@@ -64,6 +64,10 @@ fn halve(args: &RunArgs) -> Outcome {
         let fits = network.with_lora(lora, recipe.seed);
         fits.map_err(|error| args.complain(error.to_string()))?;
     }
+    let guidance = inputs.teacher.recipe.guidance;
+    recipe
+        .check_guidance(guidance)
+        .map_err(|e| args.complain(e))?;
     let phases = distill_phases(&recipe).map_err(|e| args.complain(e))?;
     inputs.run(
         args,

@@ -10,6 +10,7 @@ use std::path::Path;
 pub(crate) struct Fields {
     origin: String,
     values: Map<String, Value>,
+    nulls: Vec<String>,
 }
 
 impl Fields {
@@ -17,6 +18,8 @@ impl Fields {
     /// themselves are left out.
     pub(crate) fn read(path: &Path) -> Result<Self, FormatError> {
         let values = read_object(path)?;
+        let nulls = values.iter().filter(|(_, value)| value.is_null());
+        let nulls = nulls.map(|(name, _)| name.clone()).collect();
         let class = values.get("_class_name").cloned();
         let said = |(name, value): &(String, Value)| !name.starts_with('_') && !value.is_null();
         let mut values: Map<_, _> = values.into_iter().filter(said).collect();
@@ -24,7 +27,13 @@ impl Fields {
         Ok(Self {
             origin: path.display().to_string(),
             values,
+            nulls,
         })
+    }
+
+    /// Whether a field is there and null, where that is not the same as to be missing.
+    pub(crate) fn says_null(&self, name: &str) -> bool {
+        self.nulls.iter().any(|null| null == name)
     }
 
     /// A field that may be missing.

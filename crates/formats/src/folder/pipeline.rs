@@ -1,14 +1,13 @@
 //! All parts of a latent diffusion model together.
 
 use super::fields::Fields;
-use super::scheduler::Scheduler;
 use super::surroundings::Surroundings;
 use super::text::TextEncoder;
 use super::weights::{self, Part};
 use super::{scheduler, unet};
 use crate::{FormatError, Model};
 use burn::tensor::Device;
-use fewstep_diffusion::{Guidance, Provenance, Role, SamplerRecipe, StudentSampler, Text};
+use fewstep_diffusion::{Guidance, Role, SamplerRecipe, StudentSampler, Text};
 use fewstep_nn::{Codec, UNet, UNetConfig};
 use std::path::{Path, PathBuf};
 
@@ -94,14 +93,8 @@ fn recipe(folder: &Path, file: &unet::UNetFile) -> Result<SamplerRecipe, FormatE
             reason: error.to_string(),
         });
     }
-    let Scheduler {
-        schedule,
-        prediction,
-        clip,
-        usual,
-    } = scheduler::read(Fields::read(
-        &folder.join("scheduler/scheduler_config.json"),
-    )?)?;
+    let scheduler = folder.join("scheduler/scheduler_config.json");
+    let scheduler = scheduler::read(Fields::read(&scheduler)?)?;
     let (role, guidance) = match file.network.w {
         None => (Role::Teacher, Guidance::ClassifierFree),
         // Others' students with an input for w, which latent consistency models are: w of 2 to 14 as a rule.
@@ -118,17 +111,9 @@ fn recipe(folder: &Path, file: &unet::UNetFile) -> Result<SamplerRecipe, FormatE
         ),
     };
     Ok(SamplerRecipe {
-        version: 1,
         role,
-        prediction,
-        schedule,
         guidance,
-        resolution: [file.network.channels, file.sample_size, file.sample_size],
-        classes: vec![],
-        clip,
-        hint: None,
-        usual: Some(usual),
-        provenance: Provenance::default(),
+        ..scheduler.teacher([file.network.channels, file.sample_size, file.sample_size])
     })
 }
 

@@ -44,13 +44,12 @@ impl Part {
         Path::new(self.folder()).join(format!("{}.safetensors", self.stem()))
     }
 
-    /// From a name in a file to the one of today; `None` for what is no weight. The autoencoder's attention has names
-    /// of its own in old files; transformers before 5 has everything of a text encoder inside `text_model`, and stored
+    /// From a name in a file to the one of today; `None` for what is no weight. Attention within a picture has names of
+    /// its own in old files; transformers before 5 has everything of a text encoder inside `text_model`, and stored
     /// the numbers of the positions. A BERT has a pooler that is not used, and names that are none in Rust.
     pub(crate) fn today(self, name: &str) -> Option<String> {
         match self {
-            Self::UNet => Some(name.into()),
-            Self::Autoencoder => {
+            Self::UNet | Self::Autoencoder => {
                 let names = [
                     (".query.", ".to_q."),
                     (".key.", ".to_k."),
