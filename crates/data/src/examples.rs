@@ -53,7 +53,7 @@ impl Examples {
     pub fn classes(&self) -> &[String] {
         match self {
             Self::Pictures { dataset, .. } => &dataset.classes,
-            Self::Latents(_) => &[],
+            Self::Latents(latents) => &latents.header().classes,
         }
     }
 

@@ -38,6 +38,9 @@ pub struct LatentsHeader {
     pub states: [usize; 2],
     /// Whether there are latents of mirrored pictures too.
     pub mirrored: bool,
+    /// The names of the classes, whose names are the captions then.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub classes: Vec<String>,
     /// Holes of each copy of a picture; 0 for models that fill in nothing.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub holes: usize,
@@ -414,6 +417,7 @@ mod tests {
             latent: [2, 1, 2],
             states: [2, 3],
             mirrored,
+            classes: vec![],
             holes,
         }
     }

@@ -1,8 +1,10 @@
-//! Captioned pictures to latents and states, once.
+//! Pictures with captions or classes to latents and states, once.
 
 use burn::tensor::{Device, Tensor, TensorData};
 use fewstep_data::picture::{Picture, to_f32};
-use fewstep_data::{Captioned, Check, DataError, Holes, Latents, LatentsHeader, LatentsWriter};
+use fewstep_data::{
+    Check, DataError, Holes, ImageShape, Latents, LatentsHeader, LatentsWriter, Source,
+};
 use fewstep_formats::{FormatError, Surroundings, TextEncoder};
 use fewstep_kernels::in_lanes;
 use std::collections::HashMap;
@@ -34,7 +36,7 @@ pub enum LatentsError {
     Misfit(String),
 }
 
-/// The latents of the pictures and the states of their captions, out of a cache in `folder`; where it has none, they
+/// The latents of the pictures and the states of their captions or classes, out of a cache in `folder`; where it has none, they
 /// are made and stored there, after every picture and caption was found good. The file's name follows from the
 /// contents of pictures, captions and networks. The networks are in memory one after the other, and only while they
 /// work. `progress` hears of pictures done.
@@ -46,14 +48,14 @@ pub enum LatentsError {
 /// # Errors
 /// See [`LatentsError`]; bad examples are named with their places.
 pub fn latents(
-    captioned: &Captioned,
+    source: &Source,
     surroundings: &Surroundings,
     copies: Copies,
     folder: &Path,
     device: &Device,
     progress: &mut dyn FnMut(usize, usize),
 ) -> Result<Latents, LatentsError> {
-    let contents = captioned.check(Check::Present)?;
+    let contents = source.check(Check::Present)?;
     let networks = surroundings.digest()?;
     let Copies { mirrored, holes } = copies;
     let holed = holes.map(|holes| format!("-{:?}{}", holes.mask, holes.each));
@@ -67,38 +69,41 @@ pub fn latents(
     if let Some(cache) = Latents::open(&path, &key)? {
         return Ok(cache);
     }
-    captioned.check(Check::Decoded)?;
+    source.check(Check::Decoded)?;
     let (captions, texts) = numbered(&contents.captions);
     let codec = surroundings.codec(device)?;
-    let side = captioned.size();
-    if !side.is_multiple_of(codec.factor()) || codec.channels() != captioned.channels() {
+    let factor = codec.factor();
+    let shape @ ImageShape {
+        channels,
+        height,
+        width,
+    } = source.shape();
+    let whole = [height, width]
+        .iter()
+        .all(|side| side.is_multiple_of(factor));
+    if !whole || codec.channels() != channels {
         return Err(LatentsError::Misfit(format!(
-            "the autoencoder takes pictures of {} channels whose side is a multiple of {}, and the data has {} channels and `size` = {side}",
+            "the autoencoder takes pictures of {} channels whose sides are multiples of {factor}, and the data gives {shape}: set its `size` and `channels`",
             codec.channels(),
-            codec.factor(),
-            captioned.channels()
         )));
     }
     let encoder = surroundings.text_encoder(device)?;
     let header = LatentsHeader {
         key: key.clone(),
-        name: captioned.name().into(),
+        name: source.name().into(),
         fingerprint: contents.fingerprint,
         some: spread(&texts[1..]),
         captions,
-        latent: [
-            codec.latent_channels(),
-            side / codec.factor(),
-            side / codec.factor(),
-        ],
+        latent: [codec.latent_channels(), height / factor, width / factor],
         states: [encoder.length(), encoder.width()],
         mirrored,
+        classes: source.classes().to_vec(),
         holes: holes.map_or(0, |holes| holes.each),
     };
     drop(encoder);
     let mut writer = LatentsWriter::create(&path, header)?;
     let pass = &mut Pass {
-        captioned,
+        source,
         mirrored,
         total: contents.captions.len(),
         writer: &mut writer,
@@ -112,8 +117,8 @@ pub fn latents(
                 let number = |copy: &usize| (copy * holes.each + turn) as u64;
                 let hidden = numbers
                     .iter()
-                    .flat_map(|copy| holes.hole(number(copy), side, side));
-                let shape = [numbers.len(), 1, side, side];
+                    .flat_map(|copy| holes.hole(number(copy), height, width));
+                let shape = [numbers.len(), 1, height, width];
                 let hidden = TensorData::new(hidden.collect::<Vec<f32>>(), shape);
                 codec.beside(pictures.clone(), Tensor::from_data(hidden, device))
             });
@@ -157,7 +162,7 @@ type Make<'a> = dyn Fn(Tensor<4>, &[usize]) -> Vec<Tensor<4>> + Sync + 'a;
 
 /// One way through all pictures.
 struct Pass<'a> {
-    captioned: &'a Captioned,
+    source: &'a Source,
     mirrored: bool,
     total: usize,
     writer: &'a mut LatentsWriter,
@@ -170,7 +175,7 @@ impl Pass<'_> {
     fn write(&mut self, make: &Make) -> Result<(), LatentsError> {
         let copies = 1 + usize::from(self.mirrored);
         let mut done = 0;
-        for pictures in self.captioned.pictures(4 * TOGETHER) {
+        for pictures in self.source.pictures(4 * TOGETHER) {
             let pictures = pictures?;
             let starts = (done..).step_by(TOGETHER);
             let parts: Vec<_> = starts.zip(pictures.chunks(TOGETHER)).collect();

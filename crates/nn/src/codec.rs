@@ -1,6 +1,6 @@
-//! Either autoencoder, with the scale of its latents.
+//! An autoencoder of any kind, with the scale of its latents.
 
-use crate::{Autoencoder, Tiles, TinyAutoencoder};
+use crate::{Autoencoder, Tiles, TinyAutoencoder, VqAutoencoder};
 use burn::tensor::Tensor;
 
 /// From an autoencoder's latents to those of a diffusion model: (latent − shift) · factor.
@@ -23,6 +23,8 @@ pub enum Codec {
     Kl(Autoencoder, LatentScale),
     /// The tiny autoencoder.
     Tiny(TinyAutoencoder, LatentScale),
+    /// That of latent diffusion with a codebook.
+    Vq(VqAutoencoder, LatentScale),
 }
 
 impl Codec {
@@ -35,6 +37,7 @@ impl Codec {
         let latents = match self {
             Self::Kl(network, _) => network.encode(pictures).mean,
             Self::Tiny(network, _) => network.encode(pictures),
+            Self::Vq(network, _) => network.encode(pictures),
         };
         let LatentScale { factor, shift } = self.scale();
         (latents - shift) * factor
@@ -51,6 +54,8 @@ impl Codec {
             (Self::Kl(network, _), Some(tiles)) => network.decode_tiled(latents, tiles),
             (Self::Kl(network, _), None) => network.decode(latents),
             (Self::Tiny(network, _), _) => network.decode(latents),
+            (Self::Vq(network, _), Some(tiles)) => network.decode_tiled(latents, tiles),
+            (Self::Vq(network, _), None) => network.decode(latents),
         }
     }
 
@@ -80,6 +85,7 @@ impl Codec {
         match self {
             Self::Kl(network, _) => network.config().factor(),
             Self::Tiny(network, _) => network.config().factor(),
+            Self::Vq(network, _) => network.config().layers.factor(),
         }
     }
 
@@ -88,6 +94,7 @@ impl Codec {
         match self {
             Self::Kl(network, _) => network.config().channels,
             Self::Tiny(network, _) => network.config().channels,
+            Self::Vq(network, _) => network.config().layers.channels,
         }
     }
 
@@ -96,12 +103,13 @@ impl Codec {
         match self {
             Self::Kl(network, _) => network.config().latent_channels,
             Self::Tiny(network, _) => network.config().latent_channels,
+            Self::Vq(network, _) => network.config().code_channels,
         }
     }
 
     fn scale(&self) -> LatentScale {
         match self {
-            Self::Kl(_, scale) | Self::Tiny(_, scale) => *scale,
+            Self::Kl(_, scale) | Self::Tiny(_, scale) | Self::Vq(_, scale) => *scale,
         }
     }
 }

@@ -24,7 +24,7 @@ use std::sync::Arc;
 /// with "consistency" it learns few steps alone, with "denoising" the condition alone.
 ///
 /// The folder of a latent diffusion model, such as Stable Diffusion, is distilled on captioned pictures
-/// (data.kind = "captioned"); one that fills in pictures learns with holes ([condition], kind = "inpaint").
+/// (data.kind = "captioned"), a class-conditional one on labelled pictures; one that fills in pictures learns with holes ([condition], kind = "inpaint").
 ///
 /// Example: fewstep distill recipes/fashion-mnist/distill.toml --set teacher=runs/teacher/models/teacher
 #[derive(clap::Args)]
@@ -100,7 +100,7 @@ fn holes(network: &UNetConfig, condition: Option<&ConditionConfig>) -> Outcome<O
     let refused = match condition {
         None if beside == 0 => return Ok(None),
         Some(_) if beside == 0 => {
-            "[condition] is for models that draw pixels or fill in: this latent teacher draws from the captions of `data` alone".into()
+            "[condition] is for models that draw pixels or fill in: this latent teacher draws from the captions or classes of `data` alone".into()
         }
         _ if beside != 1 + latent => format!(
             "the teacher sees {beside} maps beside its latents of {latent} channels: only models that fill in are distilled, which see {} (a hole, and the latents of what is known)",

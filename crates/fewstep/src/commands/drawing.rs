@@ -12,6 +12,11 @@ use fewstep_formats::Pipeline;
 use std::path::PathBuf;
 use std::time::Instant;
 
+/// How many pictures of so many classes, when nothing is said.
+pub(crate) fn class_count(classes: usize) -> usize {
+    (4 * classes).min(64)
+}
+
 /// What to draw, in words.
 #[derive(clap::Args)]
 pub(crate) struct TextArgs {
@@ -46,8 +51,16 @@ impl TextArgs {
         }
     }
 
-    /// The texts that take turns.
-    fn texts(&self) -> Outcome<Vec<String>> {
+    /// The texts that take turns, for a model that draws these classes, or texts where there are none.
+    fn texts(&self, known: &[String], classes: &[String]) -> Outcome<Vec<String>> {
+        if !known.is_empty() {
+            return self.class_names(known, classes);
+        }
+        if !classes.is_empty() {
+            return Err(Failure::input(
+                "--class does not go with this model, which draws from texts: give --prompt",
+            ));
+        }
         let texts = match &self.prompts_file {
             None => self.prompts.clone(),
             Some(file) => {
@@ -63,6 +76,30 @@ impl TextArgs {
             true => Err(Failure::input(
                 "this model draws from texts: say what with --prompt, such as --prompt \"a lighthouse at night\", or --prompts-file",
             )),
+        }
+    }
+}
+
+impl TextArgs {
+    /// The names of the classes asked for, all where none is.
+    fn class_names(&self, known: &[String], classes: &[String]) -> Outcome<Vec<String>> {
+        let given = [
+            (!self.prompts.is_empty(), "--prompt"),
+            (self.prompts_file.is_some(), "--prompts-file"),
+            (self.negative_prompt.is_some(), "--negative-prompt"),
+        ];
+        if let Some((_, flag)) = given.iter().find(|(given, _)| *given) {
+            return Err(Failure::input(format!(
+                "{flag} does not go with this model, which draws classes: give --class"
+            )));
+        }
+        let find = |class: &String| {
+            let index = arguments::find_class(class, known)?;
+            Ok(known[index as usize].clone())
+        };
+        match classes.is_empty() {
+            true => Ok(known.to_vec()),
+            false => classes.iter().map(find).collect(),
         }
     }
 }
@@ -114,24 +151,32 @@ impl Job {
         let device = Device::flex();
         let folder = models::find(&self.model, self.steps)?;
         let pipeline = Pipeline::load(&folder, &device).blame_input()?;
-        self.draw(pipeline, canvas, &device)
+        if !pipeline.text_encoder.classes().is_empty() {
+            return Err(Failure::input(
+                "this model draws classes, with `fewstep sample`: to change or fill in a picture, give one that draws from texts",
+            ));
+        }
+        self.draw(pipeline, &[], canvas, &device)
     }
 
-    /// Draws on what `canvas` makes for the size and the channels of the pictures, and reports.
+    /// Draws texts, or the classes asked for where the model knows classes, on what `canvas` makes for the size and the channels of the pictures, and reports.
     pub(crate) fn draw(
         &self,
         pipeline: Pipeline,
+        classes: &[String],
         canvas: impl FnOnce([usize; 2], usize) -> Outcome<Canvas>,
         device: &Device,
     ) -> Outcome {
         let generator = TextGenerator::new(pipeline, device)?;
         let size = self.text.size.unwrap_or_else(|| generator.usual_size());
         let canvas = canvas(size, generator.pipeline().codec.channels())?;
-        let request = self.request(&generator, size, canvas)?;
+        let known = generator.pipeline().text_encoder.classes();
+        let texts = self.text.texts(known, classes)?;
+        let request = self.request(&generator, &texts, size, canvas)?;
         for warning in generator.check(&request)? {
             eprintln!("warning: {warning}");
         }
-        self.warn_of_long_texts(&generator)?;
+        self.warn_of_long_texts(&generator, texts);
         self.pictures.prepare()?;
         let started = Instant::now();
         let bar = progress::bar("drawing", request.prompts.len() as u64, "pictures");
@@ -149,11 +194,15 @@ impl Job {
     fn request(
         &self,
         generator: &TextGenerator,
+        texts: &[String],
         size: [usize; 2],
         canvas: Canvas,
     ) -> Outcome<TextRequest> {
-        let texts = self.text.texts()?;
-        let count = self.count.unwrap_or(texts.len());
+        let classes = generator.pipeline().text_encoder.classes();
+        let count = self.count.unwrap_or(match classes.is_empty() {
+            true => texts.len(),
+            false => class_count(texts.len()),
+        });
         let turns = self.first..self.first + count as u64;
         let of_turn = |turn: u64| texts[(turn % texts.len() as u64) as usize].clone();
         let latents = generator.generator();
@@ -171,9 +220,9 @@ impl Job {
         })
     }
 
-    fn warn_of_long_texts(&self, generator: &TextGenerator) -> Outcome {
+    fn warn_of_long_texts(&self, generator: &TextGenerator, texts: Vec<String>) {
         let negative = self.text.negative_prompt.iter().cloned();
-        for text in self.text.texts()?.into_iter().chain(negative) {
+        for text in texts.into_iter().chain(negative) {
             if let Some(cut) = generator.cut(&text) {
                 let length = generator.pipeline().text_encoder.length();
                 eprintln!(
@@ -181,7 +230,6 @@ impl Job {
                 );
             }
         }
-        Ok(())
     }
 
     /// The text that tools for Stable Diffusion look for inside a picture.

@@ -14,5 +14,5 @@ pub use pipeline::Pipeline;
 pub(crate) use pipeline::part_tensors;
 pub(crate) use pixels::load as load_pixels;
 pub use surroundings::Surroundings;
-pub use text::{ClipTokenizer, TextEncoder, Tokens, WordPiece};
+pub use text::{Classes, ClipTokenizer, TextEncoder, Tokens, WordPiece};
 pub(crate) use weights::{Part, apply};

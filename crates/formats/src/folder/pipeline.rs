@@ -1,8 +1,8 @@
 //! All parts of a latent diffusion model together.
 
 use super::fields::Fields;
-use super::surroundings::Surroundings;
-use super::text::TextEncoder;
+use super::surroundings::{CLASSES, Surroundings};
+use super::text::{TextEncoder, class_names};
 use super::weights::{self, Part};
 use super::{scheduler, unet};
 use crate::{FormatError, Model};
@@ -19,7 +19,7 @@ pub struct Pipeline {
     pub model: Model,
     /// Pictures to latents and back.
     pub codec: Codec,
-    /// Texts to states.
+    /// Texts, or classes, to states.
     pub text_encoder: TextEncoder,
     /// Where its parts were read from.
     pub surroundings: Surroundings,
@@ -110,9 +110,14 @@ fn recipe(folder: &Path, file: &unet::UNetFile) -> Result<SamplerRecipe, FormatE
             },
         ),
     };
+    let classes = folder.join(CLASSES);
     Ok(SamplerRecipe {
         role,
         guidance,
+        classes: match classes.is_dir() {
+            true => class_names(&classes)?,
+            false => vec![],
+        },
         ..scheduler.teacher([file.network.channels, file.sample_size, file.sample_size])
     })
 }
@@ -129,7 +134,7 @@ pub(super) fn fit(network: &UNetConfig, codec: &Codec, text: &TextEncoder) -> Re
     let (wide, width) = (network.text.map(|text| text.width), text.width());
     match wide {
         Some(wide) if wide != width => Err(format!(
-            "the U-Net attends to states of {wide} features (`cross_attention_dim`), and the text encoder's have {width} (`hidden_size`)"
+            "the U-Net attends to states of {wide} features (`cross_attention_dim`), and those of its texts or classes have {width} (`hidden_size` or `embed_dim`)"
         )),
         _ => Ok(()),
     }

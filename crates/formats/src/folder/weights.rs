@@ -19,6 +19,8 @@ pub(crate) enum Part {
     Autoencoder,
     /// `text_encoder/`.
     TextEncoder,
+    /// `class_embedder/`.
+    ClassEmbedder,
 }
 
 impl Part {
@@ -28,6 +30,7 @@ impl Part {
             Self::UNet => "unet",
             Self::Autoencoder => "vae",
             Self::TextEncoder => "text_encoder",
+            Self::ClassEmbedder => "class_embedder",
         }
     }
 
@@ -35,7 +38,7 @@ impl Part {
     fn stem(self) -> &'static str {
         match self {
             Self::UNet | Self::Autoencoder => "diffusion_pytorch_model",
-            Self::TextEncoder => "model",
+            Self::TextEncoder | Self::ClassEmbedder => "model",
         }
     }
 
@@ -49,6 +52,7 @@ impl Part {
     /// the numbers of the positions. A BERT has a pooler that is not used, and names that are none in Rust.
     pub(crate) fn today(self, name: &str) -> Option<String> {
         match self {
+            Self::ClassEmbedder => Some(name.into()),
             Self::UNet | Self::Autoencoder => {
                 let names = [
                     (".query.", ".to_q."),

@@ -35,7 +35,7 @@ impl Copy {
     }
 
     /// The message that a reader gets.
-    fn refused(&self, parts: &[&str]) {
+    pub(crate) fn refused(&self, parts: &[&str]) {
         let read = Pipeline::load(self.folder.path(), &Device::flex());
         let message = read.expect_err("refused").to_string();
         for part in parts {
