@@ -42,6 +42,8 @@ impl Labelled {
         Contents {
             captions: captions.cloned().collect(),
             fingerprint: self.dataset.fingerprint(),
+            // Such sets have no condition images.
+            sources: String::new(),
         }
     }
 }

@@ -39,7 +39,8 @@ pub enum LatentsError {
 /// The latents of the pictures and the states of their captions or classes, out of a cache in `folder`; where it has none, they
 /// are made and stored there, after every picture and caption was found good. The file's name follows from the
 /// contents of pictures, captions and networks. The networks are in memory one after the other, and only while they
-/// work. `progress` hears of pictures done.
+/// work. `fits` is asked whether such latents and states are of use before any are made; `progress` hears of pictures
+/// done.
 ///
 /// Models that fill in see latents of what is left of a picture, and those depend on the hole. They are made here too, for
 /// a few holes of each picture: encoding costs more than a call of the U-Net, and made once it costs the run neither
@@ -53,6 +54,7 @@ pub fn latents(
     copies: Copies,
     folder: &Path,
     device: &Device,
+    fits: &dyn Fn(&LatentsHeader) -> Result<(), String>,
     progress: &mut dyn FnMut(usize, usize),
 ) -> Result<Latents, LatentsError> {
     let contents = source.check(Check::Present)?;
@@ -67,9 +69,9 @@ pub fn latents(
     );
     let path = folder.join(format!("latents-{key}.safetensors"));
     if let Some(cache) = Latents::open(&path, &key)? {
+        fits(cache.header()).map_err(LatentsError::Misfit)?;
         return Ok(cache);
     }
-    source.check(Check::Decoded)?;
     let (captions, texts) = numbered(&contents.captions);
     let codec = surroundings.codec(device)?;
     let factor = codec.factor();
@@ -101,6 +103,8 @@ pub fn latents(
         holes: holes.map_or(0, |holes| holes.each),
     };
     drop(encoder);
+    fits(&header).map_err(LatentsError::Misfit)?;
+    source.check(Check::Decoded)?;
     let mut writer = LatentsWriter::create(&path, header)?;
     let pass = &mut Pass {
         source,

@@ -123,7 +123,7 @@ impl Adapter {
     /// Checks that the adapter fits a network.
     pub(crate) fn check_base(&self, network: &UNetConfig) -> Result<(), ConfigError> {
         type Fact = (&'static str, fn(&UNetConfig) -> String);
-        let shapes: [Fact; 11] = [
+        let shapes: [Fact; 12] = [
             ("`channels`", |c| c.channels.to_string()),
             ("`patch`", |c| c.patch.to_string()),
             ("`widths`", |c| format!("{:?}", c.widths)),
@@ -132,6 +132,7 @@ impl Adapter {
             ("`head`", |c| c.head.to_string()),
             ("`heads`", |c| format!("{:?}", c.heads)),
             ("`middle_attention`", |c| c.middle_attention.to_string()),
+            ("`text`", |c| format!("{:?}", c.text)),
             ("`groups`", |c| c.groups.to_string()),
             ("`resampling`", |c| format!("{:?}", c.resampling)),
             ("`classes`", |c| c.class_rows().to_string()),

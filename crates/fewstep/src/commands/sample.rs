@@ -48,7 +48,7 @@ pub(crate) fn run(args: Args) -> Outcome {
     let device = Device::flex();
     if let Some(pipeline) = models::load_latent(&args.job.model, args.job.steps, &device)? {
         let blank = |_, _| Ok(Canvas::Blank);
-        return args.job.draw(pipeline, &args.classes, blank, &device);
+        return args.job.draw(pipeline, Some(&args.classes), blank, &device);
     }
     args.job.text.refuse_all()?;
     let model = models::load(&args.job.model, args.job.steps, &device)?;

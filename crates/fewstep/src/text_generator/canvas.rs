@@ -1,8 +1,8 @@
 //! What a picture starts from.
 
-use crate::DrawError;
+use crate::{DrawError, from_pictures};
 use burn::tensor::{Device, Tensor, TensorData};
-use fewstep_data::picture::{self, Picture};
+use fewstep_data::picture::Picture;
 use fewstep_nn::Codec;
 
 /// What a picture starts from.
@@ -64,17 +64,10 @@ impl Canvas {
         let shape = [1, 1, mask.shape.height, mask.shape.width];
         let hidden = mask.pixels.iter().map(|&v| f32::from(u8::from(v >= 128)));
         let hidden = TensorData::new(hidden.collect::<Vec<f32>>(), shape);
-        let beside = codec.beside(tensor(picture, device), Tensor::from_data(hidden, device));
+        let picture = from_pictures(std::slice::from_ref(picture), device);
+        let beside = codec.beside(picture, Tensor::from_data(hidden, device));
         Some(beside.repeat_dim(0, count))
     }
-}
-
-/// One picture as `[1, channels, height, width]` in [-1, 1].
-pub(super) fn tensor(picture: &Picture, device: &Device) -> Tensor<4> {
-    let shape = picture.shape;
-    let values: Vec<f32> = picture.pixels.iter().map(|&v| picture::to_f32(v)).collect();
-    let shape = [1, shape.channels, shape.height, shape.width];
-    Tensor::from_data(TensorData::new(values, shape), device)
 }
 
 #[cfg(test)]

@@ -53,8 +53,9 @@ impl Surroundings {
                 )));
             }
         }
-        // Filters and image prompts, which the U-Net does not know of.
+        // Filters and image prompts, which the U-Net does not know of; an adapter is found by its folder.
         fields.ignore(&[
+            "controlnet",
             "feature_extractor",
             "image_encoder",
             "requires_safety_checker",
@@ -202,6 +203,10 @@ impl Surroundings {
         // With the version of diffusers, which some of its pipelines ask for.
         let mut index = Value::Object(read_object(&self.folder.join("model_index.json"))?);
         index["scheduler"] = json!(["diffusers", "DDIMScheduler"]);
+        if model.network.adapter().is_some() {
+            index["_class_name"] = json!("StableDiffusionControlNetPipeline");
+            index["controlnet"] = json!(["diffusers", "ControlNetModel"]);
+        }
         write_json_atomically(&folder.join("model_index.json"), &index)
     }
 

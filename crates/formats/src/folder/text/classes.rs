@@ -10,7 +10,7 @@ use serde_json::json;
 use std::path::Path;
 
 /// Classes as texts: each is known by its name, and the empty text is no class.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Classes {
     table: ClassEmbedder,
     names: Vec<String>,
