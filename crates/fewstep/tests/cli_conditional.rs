@@ -344,7 +344,7 @@ fn verbs_draw_from_their_images() {
     );
     for (flag, value, part) in [
         ("--prompt", "a cat", "text_encoder"),
-        ("--size", "8x8", "text_encoder"),
+        ("--size", "8x8", "draws from images"),
         ("--first", "2", "order of --image"),
         ("--columns", "2", "a row for each image"),
     ] {

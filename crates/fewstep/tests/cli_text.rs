@@ -209,7 +209,6 @@ fn a_part_of_a_picture_is_filled() {
     for (more, part) in [
         (["--image", "in.png"], "2 images and 1 masks"),
         (["--class", "3"], "--class"),
-        (["--adapter", "other"], "--adapter"),
     ] {
         let words = [&words("mask.png")[..], &more].concat();
         refuse(folder.path(), &words, &[part, "text"]);

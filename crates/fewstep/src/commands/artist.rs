@@ -1,6 +1,6 @@
 //! Models of pixels and of latents behind one face, for verbs that do not care.
 
-use crate::failure::Outcome;
+use crate::failure::{Failure, Outcome};
 use crate::models;
 use burn::tensor::{Device, Tensor};
 use fewstep::{Canvas, Generator, Request, TextGenerator, TextRequest, Texts};
@@ -112,4 +112,11 @@ impl Artist {
         let texts = Texts::read((**encoder).clone(), &request);
         Ok(generator.draw(&request, &texts, progress)?)
     }
+}
+
+/// Refuses a flag for a model that reads no texts.
+pub(super) fn reads_no_texts(flag: &str) -> Failure {
+    Failure::input(format!(
+        "{flag} needs a model that draws from texts: the folder of a latent diffusion model, with `unet`, `vae`, `text_encoder` and `tokenizer` in it"
+    ))
 }

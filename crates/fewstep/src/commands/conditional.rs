@@ -1,6 +1,6 @@
 //! What the verbs that draw from a condition image share.
 
-use super::artist::Artist;
+use super::artist::{Artist, reads_no_texts};
 use crate::arguments::{self, GuidanceArgs, SamplerArgs, positive};
 use crate::failure::{Blame, Failure, Outcome};
 use crate::report::plural;
@@ -154,9 +154,7 @@ impl ConditionalArgs {
     fn artist(&self, task: Task, device: &Device) -> Outcome<Artist> {
         let artist = Artist::load(&self.model, self.adapter.as_deref(), self.steps, device)?;
         if self.prompt.is_some() && !artist.reads_texts() {
-            return Err(Failure::input(
-                "--prompt needs a model that draws from texts: the folder of a latent diffusion model",
-            ));
+            return Err(reads_no_texts("--prompt"));
         }
         match artist.generator().model().recipe.hint.map(|hint| hint.task) {
             Some(known) if known == task => Ok(artist),

@@ -1,5 +1,6 @@
 //! Pictures from texts: what `sample`, `edit` and `inpaint` share.
 
+use super::artist::reads_no_texts;
 use crate::arguments::{self, GuidanceArgs, SamplerArgs, positive};
 use crate::failure::{Blame, Failure, Outcome};
 use crate::models;
@@ -46,9 +47,7 @@ impl TextArgs {
         ];
         match given.iter().find(|(given, _)| *given) {
             None => Ok(()),
-            Some((_, flag)) => Err(Failure::input(format!(
-                "{flag} needs a model that draws from texts: the folder of a latent diffusion model, with `unet`, `vae`, `text_encoder` and `tokenizer` in it"
-            ))),
+            Some((_, flag)) => Err(reads_no_texts(flag)),
         }
     }
 
