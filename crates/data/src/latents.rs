@@ -613,7 +613,8 @@ mod tests {
         }
         let alive = File::create(file("latents-c.18.tmp")).unwrap();
         alive.lock().unwrap();
-        let writer = LatentsWriter::create(&file("latents-d.safetensors"), header(false)).unwrap();
+        let writer =
+            LatentsWriter::create(&file("latents-d.safetensors"), header(false, 0)).unwrap();
         let own = format!("latents-d.{}.tmp", std::process::id());
         let kept = ["latents-b.safetensors", "latents-c.18.tmp", "other.tmp"];
         let mut expected = [&kept[..], &[&own]].concat();

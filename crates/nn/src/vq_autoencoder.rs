@@ -106,7 +106,7 @@ impl Codebook {
     /// The nearest code at every position, by ‖z − e‖² less ‖z‖², which is the same for all codes. One latent after another:
     /// the distances of a big one to all codes fill a good part of the memory.
     fn round(&self, latents: Tensor<4>) -> Tensor<4> {
-        let [batch, channels, height, width] = latents.dims();
+        let [_, channels, height, width] = latents.dims();
         let codes = self.embedding.weight.val();
         let lengths = codes.clone().square().sum_dim(1).transpose();
         let rounded = latents.split(1, 0).into_iter().map(|latent| {
@@ -116,9 +116,7 @@ impl Codebook {
             let nearest = codes.clone().select(0, nearest).transpose();
             nearest.reshape([1, channels, height, width])
         });
-        let rounded = Tensor::cat(rounded.collect(), 0);
-        debug_assert_eq!(rounded.dims()[0], batch);
-        rounded
+        Tensor::cat(rounded.collect(), 0)
     }
 }
 
@@ -141,9 +139,8 @@ mod tests {
         assert_eq!(rounded.dims(), [2, 2, 1, 2]);
         let rounded = rounded.into_data().try_to_vec::<f32>().expect("f32 data");
         for (sample, latent) in latents.iter().enumerate() {
-            for position in 0..2 {
-                let at = [latent[0][0][position], latent[1][0][position]];
-                let distance = |code: &[f32; 2]| (at[0] - code[0]).hypot(at[1] - code[1]);
+            for (position, (x, y)) in latent[0][0].iter().zip(&latent[1][0]).enumerate() {
+                let distance = |code: &[f32; 2]| (x - code[0]).hypot(y - code[1]);
                 let nearest = table
                     .iter()
                     .min_by(|a, b| distance(a).total_cmp(&distance(b)));
