@@ -10,7 +10,7 @@ mod sources;
 pub use degrade::{Degradation, Round};
 pub use edges::edges;
 pub(crate) use given::partner;
-pub use mask::{MaskKind, masked};
+pub use mask::{Holes, MaskKind, masked};
 
 use std::path::{Path, PathBuf};
 
@@ -44,6 +44,10 @@ pub enum ConditionConfig {
         /// The shape of the holes.
         #[serde(default)]
         mask: MaskKind,
+        /// For models that see latents of what is left of a picture, which are made once: how many holes each picture has.
+        /// Condition images have a new one every time.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        holes: Option<usize>,
     },
     /// The edges of the picture, black on white.
     Edges,
@@ -99,6 +103,16 @@ impl ConditionConfig {
                     });
                 }
                 [channels, height / factor, width / factor]
+            }
+            Self::Inpaint {
+                holes: Some(holes), ..
+            } => {
+                return Err(DataError::Config {
+                    key: "condition.holes",
+                    got: holes.to_string(),
+                    origin: format!("pictures of {source}"),
+                    expected: "nothing: condition images have a new hole every time, and only what a model that fills in sees beside its latents has a number of them".into(),
+                });
             }
             Self::Inpaint { .. } => [channels + 1, height, width],
             Self::Edges => [1, height, width],
@@ -227,7 +241,7 @@ impl Conditions {
                 let random = &mut generator(seed, Purpose::Condition, clock);
                 degradation.apply(source, self.source, [height, width], random)
             }
-            ConditionConfig::Inpaint { mask } => {
+            ConditionConfig::Inpaint { mask, .. } => {
                 let random = &mut generator(seed, Purpose::Condition, clock);
                 masked(source, &mask.draw(height, width, random))
             }
@@ -276,6 +290,7 @@ mod tests {
     fn conditions_are_functions_of_seed_and_clock() {
         let rule = ConditionConfig::Inpaint {
             mask: MaskKind::Mixed,
+            holes: None,
         };
         let conditions = open(rule).unwrap();
         assert_eq!(conditions.shape(), [2, 8, 8]);
@@ -287,7 +302,13 @@ mod tests {
     }
 
     #[test]
-    fn a_factor_that_does_not_divide_is_refused() {
+    fn what_does_not_fit_is_refused() {
+        let message = open(ConditionConfig::Inpaint {
+            mask: MaskKind::Box,
+            holes: Some(4),
+        });
+        let message = message.unwrap_err().to_string();
+        assert!(message.contains("condition.holes"), "{message}");
         for factor in [0, 1, 3, 16] {
             let message = open(ConditionConfig::Bicubic { factor })
                 .unwrap_err()

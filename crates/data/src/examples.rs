@@ -58,7 +58,7 @@ impl Examples {
     pub fn classes(&self) -> &[String] {
         match self {
             Self::Pictures { dataset, .. } => &dataset.classes,
-            Self::Latents { .. } => &[],
+            Self::Latents { latents, .. } => &latents.header().classes,
         }
     }
 
@@ -76,6 +76,17 @@ impl Examples {
             Self::Pictures { conditions, .. } | Self::Latents { conditions, .. } => {
                 conditions.as_deref()
             }
+        }
+    }
+
+    /// Whether models draw from a part of each example: a condition image, or what a hole leaves.
+    pub fn are_drawn_from(&self) -> bool {
+        match self {
+            Self::Pictures { conditions, .. } => conditions.is_some(),
+            Self::Latents {
+                latents,
+                conditions,
+            } => conditions.is_some() || latents.header().holes > 0,
         }
     }
 

@@ -23,14 +23,16 @@ pub struct HostBatch {
     /// The shape of each picture.
     pub shape: ImageShape,
     /// Condition images, where the run has them.
-    pub hints: Option<HostHints>,
+    pub hints: Option<HostMaps>,
+    /// What goes into the network beside latents that are to be filled in: the hole, then the latents of what is known.
+    pub beside: Option<HostMaps>,
     /// The states of their captions, where the run has such.
     pub text: Option<HostText>,
 }
 
-/// The condition images of a batch.
+/// Maps that go with the pictures of a batch.
 #[derive(Clone, Debug, PartialEq)]
-pub struct HostHints {
+pub struct HostMaps {
     /// [batch, channels, height, width].
     pub pixels: Vec<f32>,
     /// Channels, height and width of each.
@@ -61,7 +63,7 @@ pub fn batch(
     size: usize,
 ) -> Result<HostBatch, DataError> {
     let shape = dataset.shape;
-    let mut hints = conditions.map(HostHints::new);
+    let mut hints = conditions.map(HostMaps::new);
     let mut batch = HostBatch {
         clock,
         indices: Vec::with_capacity(size),
@@ -69,6 +71,7 @@ pub fn batch(
         pixels: Vec::with_capacity(size * shape.len()),
         shape,
         hints: None,
+        beside: None,
         text: None,
     };
     for sample in 0..size as u64 {
@@ -96,7 +99,7 @@ pub fn batch(
     Ok(HostBatch { hints, ..batch })
 }
 
-impl HostHints {
+impl HostMaps {
     /// None yet.
     pub(crate) fn new(conditions: &Conditions) -> Self {
         Self {

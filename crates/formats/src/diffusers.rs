@@ -1,7 +1,7 @@
 //! The configuration files that diffusers expects beside the weights.
 
 use fewstep_diffusion::{PredictionKind, Role, SamplerRecipe, ScheduleConfig};
-use fewstep_nn::{AdapterConfig, Resampling, TextAttention, UNetConfig};
+use fewstep_nn::{AdapterConfig, Modulation, Resampling, TextAttention, UNetConfig};
 use serde_json::{Value, json};
 
 /// File names inside a model folder with their contents. A network on pixels without patches and without w is read by
@@ -64,7 +64,7 @@ fn add_w(config: &mut Value, network: &UNetConfig) {
 
 fn without_text(network: &UNetConfig, recipe: &SamplerRecipe) -> Value {
     let (resampling, down, up) = match network.resampling {
-        Resampling::Conv => ("conv", "DownBlock2D", "UpBlock2D"),
+        Resampling::Conv | Resampling::Corner => ("conv", "DownBlock2D", "UpBlock2D"),
         Resampling::Block => ("resnet", "ResnetDownsampleBlock2D", "ResnetUpsampleBlock2D"),
     };
     let blocks = |with: &str, without: &str| -> Vec<String> {
@@ -75,29 +75,35 @@ fn without_text(network: &UNetConfig, recipe: &SamplerRecipe) -> Value {
     up_blocks.reverse();
     let mut config = json!({
         "_class_name": "UNet2DModel",
-        "sample_size": recipe.resolution[1],
+        "sample_size": [recipe.resolution[1], recipe.resolution[2]],
         "in_channels": network.channels,
         "out_channels": network.channels,
         "block_out_channels": network.widths,
         "layers_per_block": network.blocks,
         "down_block_types": blocks("AttnDownBlock2D", down),
         "up_block_types": up_blocks,
-        "attention_head_dim": network.head,
+        // Null is one head over all channels, which is how others' networks with `heads` are.
+        "attention_head_dim": network.heads.is_empty().then_some(network.head),
         "norm_num_groups": network.groups,
         // Without it diffusers leaves the normalisation of the middle's attention away.
         "attn_norm_num_groups": network.groups,
-        "norm_eps": 1e-5,
+        "norm_eps": network.epsilon,
+        "add_attention": network.middle_attention,
         "downsample_type": resampling,
+        "downsample_padding": usize::from(network.resampling != Resampling::Corner),
         "upsample_type": resampling,
-        "resnet_time_scale_shift": "scale_shift",
+        "resnet_time_scale_shift": match network.modulation {
+            Modulation::Film => "scale_shift",
+            Modulation::Add => "default",
+        },
         "time_embedding_type": "positional",
-        "flip_sin_to_cos": true,
-        "freq_shift": 0,
+        "flip_sin_to_cos": !network.sinusoid.sine_first,
+        "freq_shift": network.sinusoid.shift,
         "act_fn": "silu",
         "dropout": network.dropout,
     });
     if network.classes > 0 {
-        config["num_class_embeds"] = json!(network.classes + 1);
+        config["num_class_embeds"] = json!(network.class_rows());
     }
     if network.patch > 1 {
         config["patch_size"] = json!(network.patch);

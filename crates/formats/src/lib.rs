@@ -17,7 +17,7 @@ mod weights;
 pub use adapter::{ADAPTER_FILE, AdapterModel};
 pub use atomic::{write_atomically, write_json_atomically};
 pub use error::FormatError;
-pub use folder::{ClipTokenizer, Pipeline, Surroundings, TextEncoder, Tokens, WordPiece};
+pub use folder::{Classes, ClipTokenizer, Pipeline, Surroundings, TextEncoder, Tokens, WordPiece};
 pub use lora::{LORA_FOLDER, export_lora, read_lora};
 pub use model::{Model, WEIGHTS_FILE};
 pub use weights::Precision;

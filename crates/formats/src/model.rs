@@ -2,7 +2,9 @@
 
 use crate::adapter::ADAPTER_FILE;
 use crate::weights::{self, Precision};
-use crate::{AdapterModel, FormatError, diffusers, lora, write_atomically, write_json_atomically};
+use crate::{
+    AdapterModel, FormatError, diffusers, folder, lora, write_atomically, write_json_atomically,
+};
 use burn::module::Module;
 use burn::store::ModuleSnapshot;
 use burn::tensor::Device;
@@ -134,11 +136,15 @@ impl Model {
         write_atomically(&folder.join(WEIGHTS_FILE), &bytes)
     }
 
-    /// Reads a model folder, with its adapter where it has one, or a single safetensors file.
+    /// Reads a model folder, with its adapter where it has one, the folder of another's `UNet2DModel` with its scheduler, or
+    /// a single safetensors file.
     ///
     /// # Errors
     /// As [`Model::from_bytes`], and when there is nothing there, or only a part of a model with an adapter.
     pub fn load(path: &Path, device: &Device) -> Result<Self, FormatError> {
+        if let Some(model) = folder::load_pixels(path, device)? {
+            return Ok(model);
+        }
         let expected = "unet/diffusion_pytorch_model.safetensors in a model folder, or the path of one .safetensors file";
         let (bytes, origin) = weights::read(path, WEIGHTS_FILE, expected)?;
         Self::from_bytes(bytes, &origin, device)?.with_stored_adapter(path, device)

@@ -96,7 +96,7 @@ impl UNetConfig {
 
     fn resample(&self, width: usize, positions: usize) -> usize {
         match self.resampling {
-            Resampling::Conv => width * positions,
+            Resampling::Conv | Resampling::Corner => width * positions,
             Resampling::Block => resnet(width, width, positions),
         }
     }

@@ -44,8 +44,8 @@ pub struct Progressive<T> {
     pub steps: usize,
     /// The sampler to prepare for.
     pub halving: Halving,
-    /// Which w.
-    pub weights: Weights,
+    /// Which w; none for a teacher without guidance.
+    pub weights: Option<Weights>,
     /// ω.
     pub weighting: Weighting,
 }
@@ -121,7 +121,10 @@ impl<T: Denoiser> Objective for Progressive<T> {
             draws.noise(&batch.pictures),
             &starts,
         );
-        let conditioning = batch.conditioning().with_w(self.weights.draw(draws));
+        let conditioning = Conditioning {
+            w: self.weights.map(|weights| weights.draw(draws)),
+            ..batch.conditioning()
+        };
         let target = self.target(&z_t, &paths, &conditioning);
         let predicted = student.online.predict(z_t, &times, &conditioning).v();
         Loss {
@@ -163,7 +166,7 @@ mod tests {
             teacher: teacher(),
             steps,
             halving,
-            weights: Weights::Single(0.0),
+            weights: Some(Weights::Single(0.0)),
             weighting: Weighting::TruncatedSnr,
         }
     }
@@ -315,13 +318,14 @@ mod tests {
             teacher: teacher(),
             steps: 2,
             halving: Halving::Encoder,
-            weights: Weights::Single(0.0),
+            weights: Some(Weights::Single(0.0)),
             weighting: Weighting::TruncatedSnr,
         };
         let batch = Batch {
             pictures: noise(),
             classes: Some(vec![0; BATCH]),
             hint: None,
+            beside: None,
             text: None,
             clock: 0,
             update: 0,

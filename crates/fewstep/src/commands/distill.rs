@@ -7,10 +7,14 @@ use crate::builtin;
 use crate::failure::{Blame, Failure, Outcome};
 use crate::models;
 use burn::tensor::Device;
-use fewstep_data::{ConditionConfig, Conditions, DataConfig, Examples, ImageShape, LatentsHeader};
+use fewstep_data::{
+    ConditionConfig, Conditions, DataConfig, Examples, Holes, ImageShape, LatentsHeader,
+};
+use fewstep_distill::Copies;
 use fewstep_distill::recipe::{AdaptRecipe, DistillRecipe, RunConfig, TEXT_WEIGHTS};
 use fewstep_distill::run::{Phase, Run, adapt_phases, distill_phases, hint};
 use fewstep_formats::{Model, Pipeline, Surroundings};
+use fewstep_nn::UNetConfig;
 use serde::{Deserialize, Serialize};
 use std::path::Path;
 use std::sync::Arc;
@@ -22,7 +26,7 @@ use std::sync::Arc;
 /// with "consistency" it learns few steps alone, with "denoising" the condition alone.
 ///
 /// The folder of a latent diffusion model, such as Stable Diffusion, is distilled on captioned pictures
-/// (data.kind = "captioned").
+/// (data.kind = "captioned"), a class-conditional one on labelled pictures; one that fills in pictures learns with holes ([condition], kind = "inpaint").
 ///
 /// Example: fewstep distill recipes/fashion-mnist/distill.toml --set teacher=runs/teacher/models/teacher
 #[derive(clap::Args)]
@@ -63,6 +67,10 @@ fn halve(args: &RunArgs) -> Outcome {
         let fits = network.with_lora(lora, recipe.seed);
         fits.map_err(|error| args.complain(error.to_string()))?;
     }
+    let guidance = inputs.teacher.recipe.guidance;
+    recipe
+        .check_guidance(guidance)
+        .map_err(|e| args.complain(e))?;
     let phases = distill_phases(&recipe).map_err(|e| args.complain(e))?;
     inputs.run(
         args,
@@ -90,6 +98,26 @@ fn adapt(args: &RunArgs) -> Outcome {
         &[],
         &recipe,
     )
+}
+
+/// The holes that a latent teacher is to fill; none for one that fills in nothing.
+fn holes(network: &UNetConfig, condition: Option<&ConditionConfig>) -> Outcome<Option<Holes>> {
+    /// Holes of each picture when nothing is said.
+    const USUAL: usize = 4;
+    let (latent, beside) = (network.channels, network.beside);
+    let refused = match condition {
+        _ if beside == 0 => return Ok(None),
+        _ if beside != 1 + latent => format!(
+            "the teacher sees {beside} maps beside its latents of {latent} channels: only models that fill in are distilled, which see {} (a hole, and the latents of what is known)",
+            1 + latent
+        ),
+        Some(&ConditionConfig::Inpaint { mask, holes }) => match holes.unwrap_or(USUAL) {
+            0 => "`condition.holes` is 0: each picture needs one at least".into(),
+            each => return Ok(Some(Holes { mask, each })),
+        },
+        _ => "the teacher fills in pictures: say what holes it is to fill, such as `[condition]` with `kind = \"inpaint\"` and `mask = \"mixed\"`".into(),
+    };
+    Err(Failure::input(refused))
 }
 
 /// What a recipe names, read and found to fit together.
@@ -149,16 +177,14 @@ impl Inputs {
         device: Device,
     ) -> Outcome<Self> {
         let teacher = Pipeline::load_model(folder, &device).blame_input()?;
-        if teacher.network.config().beside > 0 {
-            return Err(Failure::input(format!(
-                "{} fills in pictures: it sees maps beside its latents, which this version does not distil",
-                folder.display()
-            )));
-        }
         let surroundings = Surroundings::open(folder).blame_input()?;
+        let holes = holes(teacher.network.config(), condition)?;
+        // What such a teacher is told of holes lies with its latents, and is no condition image.
+        let condition = condition.filter(|_| holes.is_none());
+        let copies = Copies { mirrored, holes };
         let fits = |header: &LatentsHeader| fits(&teacher, header, data.size);
         let around = &surroundings;
-        let examples = captioned::examples(data, condition, around, mirrored, &fits, &device)?;
+        let examples = captioned::examples(data, condition, around, copies, &fits, &device)?;
         Ok(Self {
             teacher,
             examples,

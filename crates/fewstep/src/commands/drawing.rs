@@ -3,6 +3,7 @@
 use super::artist::reads_no_texts;
 use crate::arguments::{self, GuidanceArgs, SamplerArgs, positive};
 use crate::failure::{Blame, Failure, Outcome};
+use crate::models;
 use crate::output::PictureArgs;
 use crate::progress;
 use crate::report::plural;
@@ -12,6 +13,11 @@ use fewstep_formats::{Pipeline, TextEncoder};
 use fewstep_kernels::memory;
 use std::path::PathBuf;
 use std::time::Instant;
+
+/// How many pictures of so many classes, when nothing is said.
+pub(crate) fn class_count(classes: usize) -> usize {
+    (4 * classes).min(64)
+}
 
 /// What to draw, in words.
 #[derive(clap::Args)]
@@ -61,8 +67,45 @@ impl TextArgs {
         }
     }
 
-    /// The texts that take turns.
-    fn texts(&self) -> Outcome<Vec<String>> {
+    /// The names of the classes asked for, all where none is.
+    fn class_names(&self, known: &[String], asked: &[String]) -> Outcome<Vec<String>> {
+        let given = [
+            (!self.prompts.is_empty(), "--prompt"),
+            (self.prompts_file.is_some(), "--prompts-file"),
+            (self.negative_prompt.is_some(), "--negative-prompt"),
+        ];
+        if let Some((_, flag)) = given.iter().find(|(given, _)| *given) {
+            return Err(Failure::input(format!(
+                "{flag} does not go with this model, which draws classes: give --class"
+            )));
+        }
+        let find = |class: &String| {
+            let index = arguments::find_class(class, known)?;
+            Ok(known[index as usize].clone())
+        };
+        match asked.is_empty() {
+            true => Ok(known.to_vec()),
+            false => asked.iter().map(find).collect(),
+        }
+    }
+
+    /// The texts that take turns, for a model that draws the `known` classes, or texts where there are none. `asked` is
+    /// what --class says; none for verbs that do without.
+    fn texts(&self, known: &[String], asked: Option<&[String]>) -> Outcome<Vec<String>> {
+        match (known.is_empty(), asked) {
+            (false, Some(asked)) => return self.class_names(known, asked),
+            (false, None) => {
+                return Err(Failure::input(
+                    "this model draws classes, with `fewstep sample`: to change or fill in a picture, give one that draws from texts",
+                ));
+            }
+            (true, Some([_, ..])) => {
+                return Err(Failure::input(
+                    "--class does not go with this model, which draws from texts: give --prompt",
+                ));
+            }
+            (true, _) => {}
+        }
         let texts = match &self.prompts_file {
             None => self.prompts.clone(),
             Some(file) => {
@@ -137,14 +180,16 @@ impl Job {
     /// Loads the latent model and draws from texts, as [`draw`](Self::draw) does.
     pub(crate) fn run(&self, canvas: impl FnOnce([usize; 2], usize) -> Outcome<Canvas>) -> Outcome {
         let device = Device::flex();
-        let pipeline = Pipeline::load(self.model.as_ref(), &device).blame_input()?;
-        self.draw(pipeline, canvas, &device)
+        let folder = models::find(&self.model, self.steps)?;
+        let pipeline = Pipeline::load(&folder, &device).blame_input()?;
+        self.draw(pipeline, None, canvas, &device)
     }
 
-    /// Draws on what `canvas` makes for the size and the channels of the pictures, and reports.
+    /// Draws texts, or where the model knows classes those that are asked for, on what `canvas` makes for the size and the channels of the pictures, and reports.
     pub(crate) fn draw(
         &self,
         pipeline: Pipeline,
+        classes: Option<&[String]>,
         canvas: impl FnOnce([usize; 2], usize) -> Outcome<Canvas>,
         device: &Device,
     ) -> Outcome {
@@ -154,14 +199,20 @@ impl Job {
             text_encoder,
             ..
         } = pipeline;
+        let known = text_encoder.classes();
+        let texts = self.text.texts(known, classes)?;
         let generator = TextGenerator::new(model, codec, device)?;
         let size = self.text.size.unwrap_or_else(|| generator.usual_size());
         let canvas = canvas(size, generator.channels())?;
-        let request = self.request(&generator, size, canvas)?;
+        let count = match known.is_empty() {
+            true => texts.len(),
+            false => class_count(texts.len()),
+        };
+        let request = self.request(&generator, &texts, count, size, canvas)?;
         for warning in generator.check(&request)? {
             eprintln!("warning: {warning}");
         }
-        self.warn_of_long_texts(&text_encoder)?;
+        self.warn_of_long_texts(&text_encoder, &texts);
         self.pictures.prepare()?;
         let started = Instant::now();
         let bar = progress::bar("drawing", request.prompts.len() as u64, "pictures");
@@ -182,11 +233,12 @@ impl Job {
     fn request(
         &self,
         generator: &TextGenerator,
+        texts: &[String],
+        count: usize,
         size: [usize; 2],
         canvas: Canvas,
     ) -> Outcome<TextRequest> {
-        let texts = self.text.texts()?;
-        let count = self.count.unwrap_or(texts.len());
+        let count = self.count.unwrap_or(count);
         let turns = self.first..self.first + count as u64;
         let of_turn = |turn: u64| texts[(turn % texts.len() as u64) as usize].clone();
         let latents = generator.generator();
@@ -205,12 +257,10 @@ impl Job {
         })
     }
 
-    fn warn_of_long_texts(&self, text_encoder: &TextEncoder) -> Outcome {
-        let negative = self.text.negative_prompt.iter().cloned();
-        for text in self.text.texts()?.into_iter().chain(negative) {
-            warn_if_cut(text_encoder, &text);
+    fn warn_of_long_texts(&self, text_encoder: &TextEncoder, texts: &[String]) {
+        for text in texts.iter().chain(&self.text.negative_prompt) {
+            warn_if_cut(text_encoder, text);
         }
-        Ok(())
     }
 
     /// The text that tools for Stable Diffusion look for inside a picture.

@@ -70,6 +70,7 @@ impl Args {
         };
         self.job.draw(
             pipeline,
+            None,
             |_, channels| {
                 Ok(Canvas::Fill {
                     picture: read(image, channels)?,

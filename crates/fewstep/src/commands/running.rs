@@ -12,6 +12,7 @@ use fewstep_distill::recipe::parse_with;
 use fewstep_distill::run::{Event, Run, is_run, to_device};
 use fewstep_formats::{Model, Pipeline, Surroundings, write_atomically};
 use fewstep_kernels::memory;
+use fewstep_nn::Tiles;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use std::path::{Path, PathBuf};
@@ -109,9 +110,9 @@ pub(crate) fn go(
     let mut samples = Samples {
         folder: run.folder.join("samples"),
         device: run.device.clone(),
-        examples: match run.examples.conditions() {
-            None => None,
-            Some(_) => {
+        examples: match run.examples.are_drawn_from() {
+            false => None,
+            true => {
                 let order = &mut Order::new(run.seed, run.examples.len(), false);
                 Some(
                     run.examples
@@ -175,7 +176,7 @@ pub(crate) fn go(
 struct Samples {
     folder: PathBuf,
     device: Device,
-    /// Examples of the run, for models that draw from their conditions.
+    /// Examples of the run, for models that draw from a part of them.
     examples: Option<HostBatch>,
     /// What lies around a network that works on latents, and the texts to draw.
     texts: Option<(Surroundings, Vec<String>)>,
@@ -210,7 +211,10 @@ impl Samples {
             _ => Self::TEACHER_STEPS,
         };
         if let Some((surroundings, prompts)) = &self.texts {
-            return self.draw_texts(model, surroundings, prompts, name);
+            return match &self.examples {
+                None => self.draw_texts(model, surroundings, prompts, name),
+                Some(examples) => self.draw_filled(model, surroundings, examples, name),
+            };
         }
         let generator = Generator::new(model.clone(), &self.device)?;
         let classes = model.recipe.classes.len() as u32;
@@ -266,6 +270,48 @@ impl Samples {
         let texts = Texts::read(text_encoder, &request);
         let pictures = generator.draw(&request, &texts, &mut |_| {})?;
         self.write(&pictures, 4 * EACH, name)
+    }
+
+    /// Rows of what is seen of a picture with a hole, what the model makes of it, and the picture, as the autoencoder
+    /// shows them.
+    fn draw_filled(
+        &self,
+        model: &Model,
+        surroundings: &Surroundings,
+        examples: &HostBatch,
+        name: &str,
+    ) -> anyhow::Result<()> {
+        let count = examples.len();
+        let generator = Generator::new(model.clone(), &self.device)?;
+        let guided = model.recipe.guidance == Guidance::ClassifierFree;
+        let request = Request {
+            classes: vec![None; count],
+            first: 0,
+            seed: 0,
+            steps: generator.default_steps().min(Self::TEACHER_STEPS),
+            sampler: generator.default_sampler(),
+            w: guided.then_some(Self::TEXT_W),
+            batch: count,
+        };
+        let batch = to_device(examples, 0, &self.device);
+        let Some(beside) = batch.beside.clone() else {
+            return Ok(());
+        };
+        let conditioning = Conditioning {
+            w: generator.conditioning(&request.classes, request.w).w,
+            ..batch.conditioning()
+        };
+        let samples: Vec<u64> = (0..count as u64).collect();
+        let [_, size @ ..] = batch.pictures.dims();
+        let noise = random::normal(0, &samples, Purpose::InitialNoise, size, &self.device);
+        let drawn = generator.sample(noise, &conditioning, &request, &samples)?;
+        let seen = beside.narrow(1, 1, size[0]);
+        let codec = surroundings.codec(&self.device)?;
+        let [seen, drawn, truth] = [seen, drawn, batch.pictures]
+            .map(|latents| to_pictures(codec.decode(latents, Some(Tiles::default()))));
+        let rows = seen.into_iter().zip(drawn).zip(truth);
+        let rows = rows.flat_map(|((seen, drawn), truth)| [seen, drawn, truth]);
+        self.write(&rows.collect::<Vec<Picture>>(), 9, name)
     }
 
     /// Rows of what is seen of a condition, what the model makes of it, and the truth. An autoencoder is in memory only

@@ -8,6 +8,7 @@ use crate::failure::{Blame, Outcome};
 use crate::output::cache_folder;
 use burn::tensor::Device;
 use fewstep_data::{Examples, ImageShape, LatentsHeader, expand_home};
+use fewstep_distill::Copies;
 use fewstep_distill::recipe::{TextConfig, TrainRecipe};
 use fewstep_distill::run::{Run, is_run, train_phases};
 use fewstep_formats::{Model, Surroundings};
@@ -53,8 +54,12 @@ pub(crate) fn run(args: Args) -> Outcome {
                     )
                 })
             };
-            let (data, flip) = (&recipe.data, recipe.flip);
-            let examples = captioned::examples(data, None, &surroundings, flip, &fits, &device)?;
+            let copies = Copies {
+                mirrored: recipe.flip,
+                holes: None,
+            };
+            let data = &recipe.data;
+            let examples = captioned::examples(data, None, &surroundings, copies, &fits, &device)?;
             (examples, Some(surroundings))
         }
     };

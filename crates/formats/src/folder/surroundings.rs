@@ -1,7 +1,8 @@
 //! What lies around the U-Net of a latent diffusion model.
 
 use super::autoencoder;
-use super::fields::Fields;
+use super::autoencoder::AUTOENCODERS;
+use super::fields::{Fields, read_object};
 use super::pipeline::{Pipeline, fit};
 use super::text::{self, ENCODERS, TOKENIZERS, TextEncoder};
 use crate::{FormatError, Model, write_atomically, write_json_atomically};
@@ -16,24 +17,33 @@ use std::path::{Path, PathBuf};
 #[derive(Clone, Debug)]
 pub struct Surroundings {
     folder: PathBuf,
+    /// What a student takes over from its teacher.
+    parts: &'static [&'static str],
 }
 
-/// What a student takes over from its teacher.
-const PARTS: [&str; 3] = ["vae", "text_encoder", "tokenizer"];
+/// Where a table of classes lies.
+pub(super) const CLASSES: &str = "class_embedder";
+
+/// A part of a folder, and the kinds of it that are supported.
+type Kinds = (&'static str, &'static [&'static str]);
 
 impl Surroundings {
-    /// Takes a folder in the layout of diffusers' `StableDiffusionPipeline`.
+    /// Takes a folder in the layout of diffusers' `StableDiffusionPipeline`, or one with a table of classes in the place of
+    /// text encoder and tokenizer.
     ///
     /// # Errors
     /// When its index names parts of kinds that this version does not support.
     pub fn open(folder: &Path) -> Result<Self, FormatError> {
         let mut fields = Fields::read(&folder.join("model_index.json"))?;
-        for (part, kinds) in [
-            ("unet", &["UNet2DConditionModel"][..]),
-            ("vae", &["AutoencoderKL", "AutoencoderTiny"]),
-            ("text_encoder", &ENCODERS),
-            ("tokenizer", &TOKENIZERS),
-        ] {
+        let (parts, told): (&[&str], &[Kinds]) = match folder.join(CLASSES).is_dir() {
+            true => (&["vae", CLASSES], &[(CLASSES, &["ClassEmbedder"])]),
+            false => (
+                &["vae", "text_encoder", "tokenizer"],
+                &[("text_encoder", &ENCODERS), ("tokenizer", &TOKENIZERS)],
+            ),
+        };
+        let always: [Kinds; 2] = [("unet", &["UNet2DConditionModel"]), ("vae", &AUTOENCODERS)];
+        for &(part, kinds) in always.iter().chain(told) {
             let (_, kind): (Option<String>, Option<String>) = fields.needed(part)?;
             if !kind.as_deref().is_some_and(|kind| kinds.contains(&kind)) {
                 return Err(fields.bad(format!(
@@ -55,6 +65,7 @@ impl Surroundings {
         fields.finish()?;
         Ok(Self {
             folder: folder.into(),
+            parts,
         })
     }
 
@@ -97,14 +108,14 @@ impl Surroundings {
         &self.folder
     }
 
-    /// The first 16 hexadecimal digits of the SHA-256 over the files of autoencoder, text encoder and tokenizer. It is the
-    /// same for a folder that was written with these parts.
+    /// The first 16 hexadecimal digits of the SHA-256 over the files of autoencoder, text encoder and tokenizer, or
+    /// table of classes. It is the same for a folder that was written with these parts.
     ///
     /// # Errors
     /// When they cannot be read.
     pub fn digest(&self) -> Result<String, FormatError> {
         let mut hash = Sha256::new();
-        for part in PARTS {
+        for part in self.parts {
             let folder = self.folder.join(part);
             let unread = |source| FormatError::Read {
                 path: folder.clone(),
@@ -133,11 +144,29 @@ impl Surroundings {
         autoencoder::load(&self.folder.join("vae"), device)
     }
 
-    /// Reads the text encoder.
+    /// The classes that stand in the place of texts; none where there are texts.
+    ///
+    /// # Errors
+    /// As [`Surroundings::codec`].
+    pub fn classes(&self) -> Result<Vec<String>, FormatError> {
+        match self.has_classes() {
+            true => text::class_names(&self.folder.join(CLASSES)),
+            false => Ok(vec![]),
+        }
+    }
+
+    fn has_classes(&self) -> bool {
+        self.parts.contains(&CLASSES)
+    }
+
+    /// Reads the text encoder, or the table of classes.
     ///
     /// # Errors
     /// As [`Surroundings::codec`].
     pub fn text_encoder(&self, device: &Device) -> Result<TextEncoder, FormatError> {
+        if self.has_classes() {
+            return TextEncoder::load_classes(&self.folder.join(CLASSES), device);
+        }
         let [encoder, tokenizer] = ["text_encoder", "tokenizer"].map(|part| self.folder.join(part));
         TextEncoder::load(&encoder, &tokenizer, None, device)
     }
@@ -168,12 +197,12 @@ impl Surroundings {
     /// # Errors
     /// When the folder cannot be written.
     pub fn save_with(&self, model: &Model, folder: &Path) -> Result<(), FormatError> {
-        for part in PARTS {
+        for part in self.parts {
             place_files(&self.folder.join(part), &folder.join(part), |_| true)?;
         }
         model.save(folder)?;
-        let path = self.folder.join("model_index.json");
-        let mut index: Value = Fields::read(&path)?.into();
+        // With the version of diffusers, which some of its pipelines ask for.
+        let mut index = Value::Object(read_object(&self.folder.join("model_index.json"))?);
         index["scheduler"] = json!(["diffusers", "DDIMScheduler"]);
         if model.network.adapter().is_some() {
             index["_class_name"] = json!("StableDiffusionControlNetPipeline");
@@ -185,7 +214,7 @@ impl Surroundings {
     /// Copies the tokenizer and all configurations.
     pub(crate) fn copy_all_but_weights(&self, folder: &Path) -> Result<(), FormatError> {
         let is_config = |name: &str| is_text(name) && !name.contains("safetensors");
-        for part in ["", "unet", "vae", "text_encoder", "tokenizer", "scheduler"] {
+        for part in ["", "unet", "scheduler"].iter().chain(self.parts) {
             place_files(&self.folder.join(part), &folder.join(part), is_config)?;
         }
         Ok(())

@@ -19,6 +19,8 @@ pub(crate) enum Part {
     Autoencoder,
     /// `text_encoder/`.
     TextEncoder,
+    /// `class_embedder/`.
+    ClassEmbedder,
 }
 
 impl Part {
@@ -28,6 +30,7 @@ impl Part {
             Self::UNet => "unet",
             Self::Autoencoder => "vae",
             Self::TextEncoder => "text_encoder",
+            Self::ClassEmbedder => "class_embedder",
         }
     }
 
@@ -35,7 +38,7 @@ impl Part {
     fn stem(self) -> &'static str {
         match self {
             Self::UNet | Self::Autoencoder => "diffusion_pytorch_model",
-            Self::TextEncoder => "model",
+            Self::TextEncoder | Self::ClassEmbedder => "model",
         }
     }
 
@@ -44,13 +47,13 @@ impl Part {
         Path::new(self.folder()).join(format!("{}.safetensors", self.stem()))
     }
 
-    /// From a name in a file to the one of today; `None` for what is no weight. The autoencoder's attention has names
-    /// of its own in old files; transformers before 5 has everything of a text encoder inside `text_model`, and stored
+    /// From a name in a file to the one of today; `None` for what is no weight. Attention within a picture has names of
+    /// its own in old files; transformers before 5 has everything of a text encoder inside `text_model`, and stored
     /// the numbers of the positions. A BERT has a pooler that is not used, and names that are none in Rust.
     pub(crate) fn today(self, name: &str) -> Option<String> {
         match self {
-            Self::UNet => Some(name.into()),
-            Self::Autoencoder => {
+            Self::ClassEmbedder => Some(name.into()),
+            Self::UNet | Self::Autoencoder => {
                 let names = [
                     (".query.", ".to_q."),
                     (".key.", ".to_k."),

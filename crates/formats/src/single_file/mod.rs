@@ -24,15 +24,11 @@ impl Pipeline {
     pub fn save_single(&self, model: &Model, file: &Path) -> Result<(), FormatError> {
         let names = Names::new(self, model.network.config())?;
         let unet = model.to_bytes(Precision::Full)?;
-        let parts = [Part::Autoencoder, Part::TextEncoder].map(|part| part_tensors(self, part));
-        let [autoencoder, text_encoder] = parts;
-        let (autoencoder, text_encoder) = (autoencoder?, text_encoder?);
+        let mut sources = vec![(Part::UNet, vec![unet])];
+        for part in &names.parts()[1..] {
+            sources.push((*part, part_tensors(self, *part)?));
+        }
         let mut tensors = Views::new();
-        let sources = [
-            (Part::UNet, vec![unet]),
-            (Part::Autoencoder, autoencoder),
-            (Part::TextEncoder, text_encoder),
-        ];
         for (part, files) in &sources {
             for bytes in files {
                 for (name, view) in read(bytes, self.folder())?.tensors() {
@@ -60,7 +56,7 @@ impl Pipeline {
         let single = read(&bytes, file)?;
         let found: HashMap<String, TensorView<'_>> = single.tensors().into_iter().collect();
         let mut parts = vec![];
-        for part in [Part::UNet, Part::Autoencoder, Part::TextEncoder] {
+        for part in names.parts() {
             let stored = part_tensors(self, part)?;
             let mut tensors = Views::new();
             let mut missing = vec![];
@@ -115,9 +111,13 @@ fn bad(file: &Path, reason: String) -> FormatError {
 fn metadata(model: &Model, factor: usize) -> Result<HashMap<String, String>, FormatError> {
     let recipe = &model.recipe;
     let [_, height, width] = recipe.resolution.map(|side| side * factor);
-    let architecture = match model.network.config().beside {
-        0 => "stable-diffusion-v1",
-        _ => "stable-diffusion-v1/inpainting",
+    let architecture = match (
+        model.recipe.classes.is_empty(),
+        model.network.config().beside,
+    ) {
+        (false, _) => "latent-diffusion/class-conditional",
+        (true, 0) => "stable-diffusion-v1",
+        (true, _) => "stable-diffusion-v1/inpainting",
     };
     let prediction = match recipe.prediction {
         PredictionKind::V => "v",

@@ -10,6 +10,8 @@ pub(super) struct Names {
     unet: UNetConfig,
     /// Levels of the autoencoder.
     levels: usize,
+    /// What the U-Net attends to: texts or classes.
+    told: Part,
 }
 
 impl Names {
@@ -27,25 +29,42 @@ impl Names {
                 "it has an input for w, which readers of single files pass over in silence: fold one w in with --bake-w",
             );
         }
-        let TextEncoder::Clip(_, text_encoder) = &pipeline.text_encoder else {
-            return refuse(
-                "single files hold a CLIP, and its text encoder is a BERT: use a folder",
-            );
-        };
-        if text_encoder.config().activation == ClipActivation::Gelu {
-            return refuse(
-                "single files hold the text encoder of Stable Diffusion 2 in a form that this version does not write: use a folder",
-            );
-        }
-        match &pipeline.codec {
-            Codec::Kl(network, _) => Ok(Self {
-                unet: unet.clone(),
-                levels: network.config().widths.len(),
-            }),
-            Codec::Tiny(..) => {
-                refuse("a tiny autoencoder has no place in a single file: use a folder")
+        match &pipeline.text_encoder {
+            TextEncoder::Classes(_) => {}
+            TextEncoder::Bert(..) => {
+                return refuse(
+                    "single files hold a CLIP, and its text encoder is a BERT: use a folder",
+                );
             }
+            TextEncoder::Clip(_, network)
+                if network.config().activation == ClipActivation::Gelu =>
+            {
+                return refuse(
+                    "single files hold the text encoder of Stable Diffusion 2 in a form that this version does not write: use a folder",
+                );
+            }
+            TextEncoder::Clip(..) => {}
         }
+        let widths = match &pipeline.codec {
+            Codec::Kl(network, _) => &network.config().widths,
+            Codec::Vq(network, _) => &network.config().layers.widths,
+            Codec::Tiny(..) => {
+                return refuse("a tiny autoencoder has no place in a single file: use a folder");
+            }
+        };
+        Ok(Self {
+            unet: unet.clone(),
+            levels: widths.len(),
+            told: match pipeline.text_encoder {
+                TextEncoder::Classes(_) => Part::ClassEmbedder,
+                TextEncoder::Clip(..) | TextEncoder::Bert(..) => Part::TextEncoder,
+            },
+        })
+    }
+
+    /// The parts that a single file holds.
+    pub(super) fn parts(&self) -> [Part; 3] {
+        [Part::UNet, Part::Autoencoder, self.told]
     }
 
     /// The name and shape of a tensor in the single file; `None` for what is no weight.
@@ -65,6 +84,7 @@ impl Names {
                 let prefix = "cond_stage_model.transformer.text_model.";
                 (format!("{prefix}{name}"), view)
             }
+            Part::ClassEmbedder => (format!("cond_stage_model.{name}"), view),
             Part::Autoencoder => {
                 let view = match is_projection(&name) {
                     true => with_shape(&view, |shape| [&shape[..2], &[1, 1]].concat()),
