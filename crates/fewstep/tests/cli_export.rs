@@ -198,7 +198,7 @@ fn a_gguf_file_holds_the_unet_under_the_names_of_its_readers() {
         assert!(data == view.data(), "{theirs} has other bits");
         let expected = |wide: u32| if shape.len() == 1 { 0 } else { wide };
         assert_eq!(half.tensors[theirs].1, expected(1), "{theirs}");
-        let narrow = if shape[0] % 32 == 0 { 8 } else { 1 };
+        let narrow = if shape[0].is_multiple_of(32) { 8 } else { 1 };
         let (_, kind, packed) = &bytes.tensors[theirs];
         assert_eq!(*kind, expected(narrow), "{theirs}");
         if *kind == 8 {
@@ -255,6 +255,95 @@ fn two_exports_of_one_model_are_the_same_bytes() {
             write(&format!("{form}-a")) == write(&format!("{form}-b")),
             "{form}"
         );
+    }
+}
+
+/// Copies a folder.
+fn copy(from: &Path, to: &Path) {
+    std::fs::create_dir_all(to).expect("a folder");
+    for entry in std::fs::read_dir(from).expect("a folder").flatten() {
+        let target = to.join(entry.file_name());
+        match entry.path().is_dir() {
+            true => copy(&entry.path(), &target),
+            false => drop(std::fs::copy(entry.path(), target).expect("copied")),
+        }
+    }
+}
+
+/// Pickled weights (tools/golden/pickles.py): on request alone, and never what is not a tensor.
+#[test]
+fn pickled_weights_are_read_on_request_and_run_nothing() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let folder = folder.path();
+    let model = format!("{GOLDEN}/sd1");
+    let pickle = |name: &str| format!("{GOLDEN}/../pickles/{name}");
+    let words = ["--prompt", "a cat"];
+    let expected = draw(folder, &[&["--model", &model], &words[..]].concat());
+
+    let checkpoint = pickle("sd1.ckpt");
+    let import = [
+        "import",
+        "--file",
+        &checkpoint,
+        "--like",
+        &model,
+        "--out",
+        "single",
+    ];
+    refuse(folder, &import, &["sd1.ckpt", "--allow-pickle"]);
+    succeed(folder, &[&import[..], &["--allow-pickle"]].concat());
+    let drawn = draw(folder, &[&["--model", "single"], &words[..]].concat());
+    assert!(drawn == expected);
+
+    copy(Path::new(&model), &folder.join("pickled"));
+    let encoder = folder.join("pickled/text_encoder");
+    std::fs::remove_file(encoder.join("model.fp16.safetensors")).expect("removed");
+    std::fs::copy(
+        pickle("pytorch_model.bin"),
+        encoder.join("pytorch_model.bin"),
+    )
+    .expect("copied");
+    let sample = [
+        "sample", "--model", "pickled", "--prompt", "x", "--out", "x.png",
+    ];
+    refuse(
+        folder,
+        &sample,
+        &["text_encoder", "fewstep import --allow-pickle"],
+    );
+    let import = ["import", "--file", "pickled", "--out", "whole"];
+    refuse(folder, &import, &["pickled is a folder", "--allow-pickle"]);
+    succeed(folder, &[&import[..], &["--allow-pickle"]].concat());
+    let drawn = draw(folder, &[&["--model", "whole"], &words[..]].concat());
+    assert!(drawn == expected);
+
+    for (name, said) in [
+        ("system.pt", "`posix.system`"),
+        ("eval.pt", "`builtins.eval`"),
+    ] {
+        let file = pickle(name);
+        let import = [
+            "import",
+            "--allow-pickle",
+            "--file",
+            &file,
+            "--like",
+            &model,
+            "--out",
+            "bad",
+        ];
+        refuse(folder, &import, &[name, said, "nothing of it was run"]);
+        std::fs::copy(&file, encoder.join("pytorch_model.bin")).expect("copied");
+        let import = [
+            "import",
+            "--allow-pickle",
+            "--file",
+            "pickled",
+            "--out",
+            "bad",
+        ];
+        refuse(folder, &import, &[said]);
+        assert!(!folder.join("executed").exists() && !folder.join("bad").exists());
     }
 }
 

@@ -2,7 +2,7 @@
 //!
 //! Source: `docs/gguf.md` of ggml, version 3. All numbers are little-endian.
 
-use super::stored::Stored;
+use crate::stored::Stored;
 use half::f16;
 use std::collections::BTreeMap;
 

@@ -3,10 +3,11 @@
 
 mod gguf;
 mod names;
-mod stored;
 
 use crate::folder::{Part, Pipeline, part_tensors};
 use crate::header::{self, Entries};
+use crate::pickle::{self, Pickles};
+use crate::stored::Stored;
 use crate::{FormatError, Model, Precision, write_atomically};
 use fewstep_diffusion::PredictionKind;
 pub use gguf::GgufPrecision;
@@ -14,7 +15,6 @@ use names::{Names, UNetNames};
 use safetensors::tensor::{SafeTensors, TensorView};
 use std::collections::{BTreeMap, HashMap};
 use std::path::Path;
-use stored::Stored;
 
 impl Pipeline {
     /// Writes one file with another U-Net in the place of this model's, and this model's autoencoder and text encoder,
@@ -105,17 +105,19 @@ impl Pipeline {
     ///
     /// # Errors
     /// When the file cannot be read or lacks a tensor, or the folder cannot be written.
-    pub fn import_single(&self, file: &Path, folder: &Path) -> Result<(), FormatError> {
-        let bytes = std::fs::read(file).map_err(|source| FormatError::Read {
-            path: file.into(),
-            source,
-        })?;
+    pub fn import_single(
+        &self,
+        file: &Path,
+        pickles: Pickles,
+        folder: &Path,
+    ) -> Result<(), FormatError> {
+        let bytes = pickle::read_weights(file, pickles)?;
         let names = Names::new(self, self.model.network.config())?;
         let single = read(&bytes, file)?;
         let found: HashMap<String, TensorView<'_>> = single.tensors().into_iter().collect();
         let mut parts = vec![];
         let mut problems = vec![];
-        for part in [Part::UNet, Part::Autoencoder, Part::TextEncoder] {
+        for part in Part::ALL {
             let stored = part_tensors(self, part)?;
             let mut tensors = BTreeMap::new();
             for bytes in &stored {

@@ -3,7 +3,7 @@
 use crate::golden::Golden;
 use burn::tensor::Device;
 use fewstep_diffusion::Guidance;
-use fewstep_formats::{Pipeline, Precision};
+use fewstep_formats::{Pickles, Pipeline, Precision};
 use safetensors::SafeTensors;
 use safetensors::tensor::{Dtype, TensorView};
 use std::collections::{BTreeMap, BTreeSet};
@@ -94,7 +94,9 @@ fn a_single_file_comes_back_bit_for_bit() {
         let pipeline = golden.pipeline();
         let folder = tempfile::tempdir().expect("a folder");
         let (file, back) = (export(&pipeline, folder.path()), folder.path().join("back"));
-        pipeline.import_single(&file, &back).expect("a folder");
+        pipeline
+            .import_single(&file, Pickles::Refused, &back)
+            .expect("a folder");
         let back = Pipeline::load(&back, &Device::flex()).expect("a whole model");
         assert_eq!(back.model.weights_hash(), pipeline.model.weights_hash());
         let again = folder.path().join("again.safetensors");
@@ -104,11 +106,14 @@ fn a_single_file_comes_back_bit_for_bit() {
     }
 }
 
+/// Precision, shape and bytes of each tensor.
+type Tensors = BTreeMap<String, (Dtype, Vec<usize>, Vec<u8>)>;
+
 #[test]
 fn a_single_file_of_another_shape_is_told_so() {
     let pipeline = Golden::new("sd2").pipeline();
     let folder = tempfile::tempdir().expect("a folder");
-    let refused = |change: fn(&mut BTreeMap<String, (Dtype, Vec<usize>, Vec<u8>)>)| {
+    let refused = |change: fn(&mut Tensors)| {
         let bytes = std::fs::read(export(&pipeline, folder.path())).expect("a file");
         let file = SafeTensors::deserialize(&bytes).expect("safetensors");
         let tensors = file.tensors().into_iter();
@@ -116,7 +121,7 @@ fn a_single_file_of_another_shape_is_told_so() {
             let shape = view.shape().to_vec();
             (name, (view.dtype(), shape, view.data().to_vec()))
         });
-        let mut tensors = tensors.collect();
+        let mut tensors: Tensors = tensors.collect();
         change(&mut tensors);
         let views = tensors.iter().map(|(name, (dtype, shape, data))| {
             let view = TensorView::new(*dtype, shape.clone(), data);
@@ -126,7 +131,9 @@ fn a_single_file_of_another_shape_is_told_so() {
         let bytes = safetensors::serialize(views, None).expect("bytes");
         std::fs::write(&file, bytes).expect("written");
         let back = folder.path().join("back");
-        let refused = pipeline.import_single(&file, &back).expect_err("refused");
+        let refused = pipeline
+            .import_single(&file, Pickles::Refused, &back)
+            .expect_err("refused");
         assert!(!back.exists());
         refused.to_string()
     };

@@ -6,7 +6,7 @@ use std::borrow::Cow;
 
 /// A tensor in the bytes of its file, or put together from several.
 #[derive(Clone)]
-pub(super) struct Stored<'a> {
+pub(crate) struct Stored<'a> {
     dtype: Dtype,
     shape: Vec<usize>,
     data: Cow<'a, [u8]>,
@@ -14,40 +14,48 @@ pub(super) struct Stored<'a> {
 
 impl<'a> From<TensorView<'a>> for Stored<'a> {
     fn from(view: TensorView<'a>) -> Self {
-        Self {
-            dtype: view.dtype(),
-            shape: view.shape().to_vec(),
-            data: Cow::Borrowed(view.data()),
-        }
+        Self::borrowed(view.dtype(), view.shape().to_vec(), view.data())
     }
 }
 
 impl<'a> Stored<'a> {
-    pub(super) fn shape(&self) -> &[usize] {
+    /// Bytes of a file, as many as the shape needs.
+    pub(crate) fn borrowed(dtype: Dtype, shape: Vec<usize>, data: &'a [u8]) -> Self {
+        let data = Cow::Borrowed(data);
+        Self { dtype, shape, data }
+    }
+
+    /// Bytes that were put together, as many as the shape needs.
+    pub(crate) fn owned(dtype: Dtype, shape: Vec<usize>, data: Vec<u8>) -> Self {
+        let data = Cow::Owned(data);
+        Self { dtype, shape, data }
+    }
+
+    pub(crate) fn shape(&self) -> &[usize] {
         &self.shape
     }
 
     /// The values of a tensor in f32.
-    pub(super) fn values(&self) -> Vec<f32> {
+    pub(crate) fn values(&self) -> Vec<f32> {
         let values = self.data.chunks_exact(4);
         let values = values.map(|b| b.try_into().map_or(f32::NAN, f32::from_le_bytes));
         values.collect()
     }
 
     /// The same linear layer as a 1x1 convolution.
-    pub(super) fn into_convolution(self) -> Self {
+    pub(crate) fn into_convolution(self) -> Self {
         let shape = [&self.shape[..], &[1, 1]].concat();
         Self { shape, ..self }
     }
 
     /// The same 1x1 convolution as a linear layer.
-    pub(super) fn into_linear(self) -> Self {
+    pub(crate) fn into_linear(self) -> Self {
         let shape = self.shape.iter().copied().take(2).collect();
         Self { shape, ..self }
     }
 
     /// The rows of several tensors of one kind, one after another; `None` when they are not of one kind.
-    pub(super) fn stacked(parts: Vec<Self>) -> Option<Self> {
+    pub(crate) fn stacked(parts: Vec<Self>) -> Option<Self> {
         let mut parts = parts.into_iter();
         let mut all = parts.next()?;
         for part in parts {
@@ -61,7 +69,7 @@ impl<'a> Stored<'a> {
     }
 
     /// One of three equal parts of the rows; `None` when there is no such.
-    pub(super) fn third(&self, which: usize) -> Option<Stored<'a>> {
+    pub(crate) fn third(&self, which: usize) -> Option<Stored<'a>> {
         let rows = self.shape.first().filter(|rows| *rows % 3 == 0)? / 3;
         let bytes = self.data.len() / 3;
         let range = which * bytes..(which + 1) * bytes;
