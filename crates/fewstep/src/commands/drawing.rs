@@ -2,6 +2,7 @@
 
 use crate::arguments::{self, GuidanceArgs, SamplerArgs, positive};
 use crate::failure::{Blame, Failure, Outcome};
+use crate::models;
 use crate::output::PictureArgs;
 use crate::progress;
 use crate::report::plural;
@@ -75,7 +76,7 @@ fn size(given: &str) -> Result<[usize; 2], String> {
 /// Everything that is asked: the flags of all verbs that draw.
 #[derive(clap::Args)]
 pub(crate) struct Job {
-    /// The model: the folder of a latent diffusion model; where no text is needed, a model folder, a .safetensors
+    /// The model: the folder of a latent diffusion model, or its name on the hub; where no text is needed, a model folder, a .safetensors
     /// file, a run folder, or builtin:NAME too.
     #[arg(long)]
     pub(crate) model: String,
@@ -111,7 +112,8 @@ impl Job {
     /// Loads the latent model and draws from texts, as [`draw`](Self::draw) does.
     pub(crate) fn run(&self, canvas: impl FnOnce([usize; 2], usize) -> Outcome<Canvas>) -> Outcome {
         let device = Device::flex();
-        let pipeline = Pipeline::load(self.model.as_ref(), &device).blame_input()?;
+        let folder = models::find(&self.model, self.steps)?;
+        let pipeline = Pipeline::load(&folder, &device).blame_input()?;
         self.draw(pipeline, canvas, &device)
     }
 

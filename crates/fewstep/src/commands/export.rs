@@ -17,7 +17,7 @@ use std::path::{Path, PathBuf};
 /// Example: fewstep export --model student --bake-w 6.5 --form single-file --out student.safetensors
 #[derive(clap::Args)]
 pub(crate) struct Args {
-    /// The model: a model folder, the folder of a latent diffusion model, or a run folder.
+    /// The model: a model folder, the folder of a latent diffusion model or its name on the hub, or a run folder.
     #[arg(long)]
     model: String,
     /// Which student of a run: the one for so many steps.
