@@ -13,7 +13,8 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 use sha2::{Digest, Sha256};
 
-use crate::{DataError, HostBatch, ImageShape, Order};
+use crate::loader::HostHints;
+use crate::{Conditions, DataError, HostBatch, ImageShape, Order};
 
 /// What a cache holds, and what it was made from.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -90,27 +91,30 @@ impl LatentsHeader {
 pub struct LatentsWriter {
     header: LatentsHeader,
     path: PathBuf,
-    building: PathBuf,
+    building: Building,
     file: BufWriter<File>,
     hash: Sha256,
     written: usize,
 }
 
 impl LatentsWriter {
-    /// Starts a cache that is to lie at `path`; until it is finished it has another name.
+    /// Starts a cache that is to lie at `path`; until it is finished it has another name. What a killed program left of
+    /// a cache in the same folder is removed.
     ///
     /// # Errors
     /// When the folder cannot be written.
     pub fn create(path: &Path, header: LatentsHeader) -> Result<Self, DataError> {
         let failed = failed(path);
-        let building = path.with_extension(format!("{}.tmp", std::process::id()));
-        let start = || -> io::Result<BufWriter<File>> {
-            path.parent().map_or(Ok(()), fs::create_dir_all)?;
-            let mut file = BufWriter::new(File::create(&building)?);
+        let start = || -> io::Result<(Building, BufWriter<File>)> {
+            let folder = path.parent().unwrap_or(Path::new(""));
+            fs::create_dir_all(folder)?;
+            remove_leftovers(folder);
+            let (building, file) = Building::start(path)?;
+            let mut file = BufWriter::new(file);
             file.write_all(&header.to_bytes(&"0".repeat(64)))?;
-            Ok(file)
+            Ok((building, file))
         };
-        let file = start().map_err(failed)?;
+        let (building, file) = start().map_err(failed)?;
         let numbers: Vec<u8> = header
             .captions
             .iter()
@@ -166,9 +170,51 @@ impl LatentsWriter {
             file.seek(SeekFrom::Start(0))?;
             file.write_all(&header.to_bytes(&digest))?;
             file.into_inner()?.sync_all()?;
-            fs::rename(&building, &path)
+            fs::rename(&building.0, &path)
         };
         end(self.file).map_err(failed(&path))
+    }
+}
+
+/// The name of a cache that is being written. The file is gone when this is, unless it was renamed; while it is written
+/// it is locked, by which others know that its program lives.
+#[derive(Debug)]
+struct Building(PathBuf);
+
+impl Building {
+    fn start(path: &Path) -> io::Result<(Self, File)> {
+        let name = path.with_extension(format!("{}.{UNFINISHED}", std::process::id()));
+        loop {
+            let file = File::create(&name)?;
+            // Where files cannot be locked, others leave them alone.
+            let _ = file.lock();
+            // Between its making and its lock another program may have taken it for a leftover.
+            if name.exists() {
+                return Ok((Self(name), file));
+            }
+        }
+    }
+}
+
+impl Drop for Building {
+    fn drop(&mut self) {
+        // A file that has its own name by now is not there any more.
+        let _ = fs::remove_file(&self.0);
+    }
+}
+
+/// The ending of a cache that is not finished.
+const UNFINISHED: &str = "tmp";
+
+/// Removes caches that were never finished and that nobody writes any more. What cannot be removed stays.
+fn remove_leftovers(folder: &Path) {
+    let files = fs::read_dir(folder).into_iter().flatten().flatten();
+    for file in files.map(|entry| entry.path()) {
+        let name = file.file_name().unwrap_or_default().to_string_lossy();
+        let unfinished = name.starts_with("latents-") && name.ends_with(UNFINISHED);
+        if unfinished && File::open(&file).is_ok_and(|file| file.try_lock().is_ok()) {
+            let _ = fs::remove_file(&file);
+        }
     }
 }
 
@@ -255,11 +301,13 @@ impl Latents {
     /// When the file cannot be read.
     pub fn batch(
         &self,
+        conditions: Option<&Conditions>,
         order: &mut Order,
         clock: u64,
         size: usize,
     ) -> Result<HostBatch, DataError> {
         let (mut pixels, mut states, mut indices) = (vec![], vec![], vec![]);
+        let mut hints = conditions.map(HostHints::new);
         for sample in 0..size as u64 {
             let pick = order.at(clock + sample);
             indices.push(pick.index as u64);
@@ -268,6 +316,12 @@ impl Latents {
             let len = self.header.latent_len();
             pixels.extend(self.read(self.starts[0], copy, len)?);
             states.extend(self.states(self.header.captions[pick.index] as usize)?);
+            if let Some((conditions, hints)) = conditions.zip(hints.as_mut()) {
+                // Conditions of a captioned set have a source for every example.
+                if let Some(source) = conditions.source(pick)? {
+                    hints.add(conditions, &source, order.seed(), clock + sample);
+                }
+            }
         }
         Ok(HostBatch {
             clock,
@@ -275,7 +329,7 @@ impl Latents {
             indices,
             pixels,
             shape: self.shape(),
-            hints: None,
+            hints,
             text: Some(HostText {
                 states,
                 empty: self.empty.clone(),
@@ -407,7 +461,7 @@ mod tests {
             let cache = Latents::open(&path, "key").unwrap().unwrap();
             assert_eq!(*cache.header(), header(mirrored));
             let mut order = Order::new(3, 3, true);
-            let batch = cache.batch(&mut order, 4, 7).unwrap();
+            let batch = cache.batch(None, &mut order, 4, 7).unwrap();
             let text = batch.text.as_ref().unwrap();
             for sample in 0..7 {
                 let pick = order.at(4 + sample as u64);
@@ -465,5 +519,34 @@ mod tests {
                 .contains("instead of")
         );
         assert!(Latents::open(&path, "key").unwrap().is_none());
+        assert_eq!(names(folder.path()), [""; 0]);
+    }
+
+    fn names(folder: &Path) -> Vec<String> {
+        let entries = fs::read_dir(folder).unwrap().flatten();
+        let mut names: Vec<String> = entries
+            .map(|entry| entry.file_name().to_string_lossy().into())
+            .collect();
+        names.sort();
+        names
+    }
+
+    #[test]
+    fn what_a_killed_program_left_goes_and_what_another_writes_stays() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = |name: &str| folder.path().join(name);
+        for name in ["latents-a.17.tmp", "latents-b.safetensors", "other.tmp"] {
+            fs::write(file(name), "begun").unwrap();
+        }
+        let alive = File::create(file("latents-c.18.tmp")).unwrap();
+        alive.lock().unwrap();
+        let writer = LatentsWriter::create(&file("latents-d.safetensors"), header(false)).unwrap();
+        let own = format!("latents-d.{}.tmp", std::process::id());
+        let kept = ["latents-b.safetensors", "latents-c.18.tmp", "other.tmp"];
+        let mut expected = [&kept[..], &[&own]].concat();
+        expected.sort();
+        assert_eq!(names(folder.path()), expected);
+        drop(writer);
+        assert_eq!(names(folder.path()), kept);
     }
 }

@@ -15,6 +15,7 @@
 #![deny(missing_docs)]
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
+mod cache;
 mod captioned;
 mod cifar;
 pub mod condition;

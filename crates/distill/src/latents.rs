@@ -29,7 +29,8 @@ pub enum LatentsError {
 /// The latents of the pictures and the states of their captions, out of a cache in `folder`; where it has none, they
 /// are made and stored there, after every picture and caption was found good. The file's name follows from the
 /// contents of pictures, captions and networks. The networks are in memory one after the other, and only while they
-/// work. `progress` hears of pictures done.
+/// work. `fits` is asked whether such latents and states are of use before any are made; `progress` hears of pictures
+/// done.
 ///
 /// # Errors
 /// See [`LatentsError`]; bad examples are named with their places.
@@ -39,6 +40,7 @@ pub fn latents(
     mirrored: bool,
     folder: &Path,
     device: &Device,
+    fits: &dyn Fn(&LatentsHeader) -> Result<(), String>,
     progress: &mut dyn FnMut(usize, usize),
 ) -> Result<Latents, LatentsError> {
     let contents = captioned.check(Check::Present)?;
@@ -46,9 +48,9 @@ pub fn latents(
     let key = format!("{}-{networks}-{}", contents.fingerprint, u8::from(mirrored));
     let path = folder.join(format!("latents-{key}.safetensors"));
     if let Some(cache) = Latents::open(&path, &key)? {
+        fits(cache.header()).map_err(LatentsError::Misfit)?;
         return Ok(cache);
     }
-    captioned.check(Check::Decoded)?;
     let (captions, texts) = numbered(&contents.captions);
     let codec = surroundings.codec(device)?;
     let side = captioned.size();
@@ -76,6 +78,8 @@ pub fn latents(
         mirrored,
     };
     drop(encoder);
+    fits(&header).map_err(LatentsError::Misfit)?;
+    captioned.check(Check::Decoded)?;
     let total = header.captions.len();
     let mut writer = LatentsWriter::create(&path, header)?;
     let mut done = 0;

@@ -22,7 +22,10 @@ pub(crate) fn load_adapted(
     steps: Option<usize>,
     device: &Device,
 ) -> Outcome<Model> {
-    let model = load(reference, steps, device)?;
+    with_adapter(load(reference, steps, device)?, adapter, device)
+}
+
+fn with_adapter(model: Model, adapter: Option<&Path>, device: &Device) -> Outcome<Model> {
     match adapter {
         None => Ok(model),
         Some(folder) => {
@@ -30,6 +33,20 @@ pub(crate) fn load_adapted(
             model.with_adapter(adapter).blame_input()
         }
     }
+}
+
+/// Loads a latent diffusion model as [`load_latent`] does, with the adapter of another model folder, where one is given.
+pub(crate) fn load_latent_adapted(
+    reference: &str,
+    adapter: Option<&Path>,
+    steps: Option<usize>,
+    device: &Device,
+) -> Outcome<Option<Pipeline>> {
+    let Some(pipeline) = load_latent(reference, steps, device)? else {
+        return Ok(None);
+    };
+    let model = with_adapter(pipeline.model, adapter, device)?;
+    Ok(Some(Pipeline { model, ..pipeline }))
 }
 
 /// Loads a latent diffusion model with all its parts, where the reference is the folder of one, or of a run of such.

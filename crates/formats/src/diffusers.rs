@@ -7,10 +7,7 @@ use serde_json::{Value, json};
 /// File names inside a model folder with their contents. A network on pixels without patches and without w is read by
 /// diffusers' `UNet2DModel` as it is, and every network with text by its `UNet2DConditionModel`.
 pub(crate) fn configs(network: &UNetConfig, recipe: &SamplerRecipe) -> [(&'static str, Value); 3] {
-    let (class, config) = match network.text {
-        Some(text) => ("UNet2DConditionModel", with_text(network, text, recipe)),
-        None => ("UNet2DModel", unet(network, recipe)),
-    };
+    let (class, config) = unet(network, recipe);
     let index = json!({
         "_class_name": "DDPMPipeline",
         "scheduler": ["diffusers", "DDIMScheduler"],
@@ -21,6 +18,13 @@ pub(crate) fn configs(network: &UNetConfig, recipe: &SamplerRecipe) -> [(&'stati
         ("unet/config.json", config),
         ("scheduler/scheduler_config.json", scheduler(recipe)),
     ]
+}
+
+fn unet(network: &UNetConfig, recipe: &SamplerRecipe) -> (&'static str, Value) {
+    match network.text {
+        Some(text) => ("UNet2DConditionModel", with_text(network, text, recipe)),
+        None => ("UNet2DModel", without_text(network, recipe)),
+    }
 }
 
 fn with_text(network: &UNetConfig, text: TextAttention, recipe: &SamplerRecipe) -> Value {
@@ -58,7 +62,7 @@ fn add_w(config: &mut Value, network: &UNetConfig) {
     }
 }
 
-fn unet(network: &UNetConfig, recipe: &SamplerRecipe) -> Value {
+fn without_text(network: &UNetConfig, recipe: &SamplerRecipe) -> Value {
     let (resampling, down, up) = match network.resampling {
         Resampling::Conv => ("conv", "DownBlock2D", "UpBlock2D"),
         Resampling::Block => ("resnet", "ResnetDownsampleBlock2D", "ResnetUpsampleBlock2D"),
@@ -108,9 +112,11 @@ pub(crate) fn controlnet(
     adapter: &AdapterConfig,
     recipe: &SamplerRecipe,
 ) -> Value {
-    let mut config = unet(base, recipe);
+    let (_, mut config) = unet(base, recipe);
     if let Some(entries) = config.as_object_mut() {
         entries.retain(|key, _| !key.starts_with("up_") && !key.starts_with("out_"));
+        // Those of a network alone.
+        entries.retain(|key, _| !["sample_size", "dropout"].contains(&key.as_str()));
     }
     config["_class_name"] = json!("ControlNetModel");
     config["conditioning_channels"] = json!(adapter.channels);

@@ -37,7 +37,8 @@ impl Model {
     /// When the recipe's schedule makes no sense.
     pub fn denoiser(&self) -> Result<DiffusionModel<UNet>, fewstep_diffusion::ScheduleError> {
         Ok(DiffusionModel {
-            network: self.network.clone(),
+            // Low-rank changes are added once, not at every call.
+            network: self.network.clone().merged(),
             schedule: Schedule::new(self.recipe.schedule.clone())?,
             prediction: self.recipe.prediction,
         })
@@ -140,13 +141,23 @@ impl Model {
     pub fn load(path: &Path, device: &Device) -> Result<Self, FormatError> {
         let expected = "unet/diffusion_pytorch_model.safetensors in a model folder, or the path of one .safetensors file";
         let (bytes, origin) = weights::read(path, WEIGHTS_FILE, expected)?;
-        let mut model = Self::from_bytes(bytes, &origin, device)?;
-        if path.join(ADAPTER_FILE).is_file() {
-            model = model.with_adapter(AdapterModel::load(path, device)?)?;
+        Self::from_bytes(bytes, &origin, device)?.with_stored_adapter(path, device)
+    }
+
+    /// The model with the adapter that lies in its folder, where there is one.
+    pub(crate) fn with_stored_adapter(
+        self,
+        folder: &Path,
+        device: &Device,
+    ) -> Result<Self, FormatError> {
+        if folder.join(ADAPTER_FILE).is_file() {
+            return self.with_adapter(AdapterModel::load(folder, device)?);
         }
-        match model.recipe.hint.is_some() && model.network.adapter().is_none() {
-            true => Err(FormatError::NoAdapter { origin }),
-            false => Ok(model),
+        match self.recipe.hint.is_some() && self.network.adapter().is_none() {
+            true => Err(FormatError::NoAdapter {
+                origin: folder.display().to_string(),
+            }),
+            false => Ok(self),
         }
     }
 

@@ -123,13 +123,15 @@ impl Adapter {
     /// Checks that the adapter fits a network.
     pub(crate) fn check_base(&self, network: &UNetConfig) -> Result<(), ConfigError> {
         type Fact = (&'static str, fn(&UNetConfig) -> String);
-        let shapes: [Fact; 9] = [
+        let shapes: [Fact; 11] = [
             ("`channels`", |c| c.channels.to_string()),
             ("`patch`", |c| c.patch.to_string()),
             ("`widths`", |c| format!("{:?}", c.widths)),
             ("`blocks`", |c| c.blocks.to_string()),
             ("`attention`", |c| format!("{:?}", c.attention)),
             ("`head`", |c| c.head.to_string()),
+            ("`heads`", |c| format!("{:?}", c.heads)),
+            ("`text`", |c| format!("{:?}", c.text)),
             ("`groups`", |c| c.groups.to_string()),
             ("`resampling`", |c| format!("{:?}", c.resampling)),
             ("`classes`", |c| c.classes.to_string()),

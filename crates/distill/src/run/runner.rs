@@ -285,7 +285,7 @@ impl<'a> PhaseRun<'a> {
 }
 
 /// A batch of the update that starts at a clock.
-pub(super) fn to_device(host: &HostBatch, update: u64, device: &Device) -> Batch {
+pub fn to_device(host: &HostBatch, update: u64, device: &Device) -> Batch {
     let shape = [
         host.len(),
         host.shape.channels,

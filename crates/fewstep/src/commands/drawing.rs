@@ -1,5 +1,6 @@
 //! Pictures from texts: what `sample`, `edit` and `inpaint` share.
 
+use super::artist::reads_no_texts;
 use crate::arguments::{self, GuidanceArgs, SamplerArgs, positive};
 use crate::failure::{Blame, Failure, Outcome};
 use crate::models;
@@ -7,8 +8,9 @@ use crate::output::PictureArgs;
 use crate::progress;
 use crate::report::plural;
 use burn::tensor::Device;
-use fewstep::{Canvas, TextGenerator, TextRequest};
-use fewstep_formats::Pipeline;
+use fewstep::{Canvas, TextGenerator, TextRequest, Texts};
+use fewstep_formats::{Pipeline, TextEncoder};
+use fewstep_kernels::memory;
 use std::path::PathBuf;
 use std::time::Instant;
 
@@ -40,8 +42,22 @@ impl TextArgs {
         ];
         match given.iter().find(|(given, _)| *given) {
             None => Ok(()),
+            Some((_, flag)) => Err(reads_no_texts(flag)),
+        }
+    }
+
+    /// The one text of a model that draws from images, if it is given.
+    pub(crate) fn single(&self) -> Outcome<Option<String>> {
+        let needless = [
+            (self.prompts_file.is_some(), "--prompts-file"),
+            (self.negative_prompt.is_some(), "--negative-prompt"),
+            (self.size.is_some(), "--size"),
+            (self.prompts.len() > 1, "a second --prompt"),
+        ];
+        match needless.iter().find(|(given, _)| *given) {
+            None => Ok(self.prompts.first().cloned()),
             Some((_, flag)) => Err(Failure::input(format!(
-                "{flag} needs a model that draws from texts: the folder of a latent diffusion model, with `unet`, `vae`, `text_encoder` and `tokenizer` in it"
+                "{flag} does not go with this model, which draws from images"
             ))),
         }
     }
@@ -67,6 +83,16 @@ impl TextArgs {
     }
 }
 
+/// Says what of a text the model does not read, if it is too long.
+pub(super) fn warn_if_cut(text_encoder: &TextEncoder, text: &str) {
+    if let Some(cut) = text_encoder.tokens(text).cut {
+        let length = text_encoder.length();
+        eprintln!(
+            "warning: the model reads {length} tokens of a text, start and end included, so this is cut off: {cut}"
+        );
+    }
+}
+
 fn size(given: &str) -> Result<[usize; 2], String> {
     let sides = given.split_once('x');
     let sides = sides.and_then(|(h, w)| Some([h.parse().ok()?, w.parse().ok()?]));
@@ -89,7 +115,7 @@ pub(crate) struct Job {
     pub(crate) guidance: GuidanceArgs,
     #[command(flatten)]
     pub(crate) sampler: SamplerArgs,
-    /// How many pictures [default: one of each text; 4 of each class, at most 64].
+    /// How many pictures [default: one of each text or image; 4 of each class, at most 64].
     #[arg(long, value_parser = positive)]
     pub(crate) count: Option<usize>,
     /// All randomness.
@@ -100,7 +126,7 @@ pub(crate) struct Job {
     pub(crate) first: u64,
     #[command(flatten)]
     pub(crate) pictures: PictureArgs,
-    /// Pictures per network call [default: 64; 1 for a model that draws from texts].
+    /// Pictures per network call [default: 64; 16 from images, 1 from texts].
     #[arg(long, value_parser = positive)]
     pub(crate) batch: Option<usize>,
     /// Print the summary as JSON.
@@ -124,18 +150,27 @@ impl Job {
         canvas: impl FnOnce([usize; 2], usize) -> Outcome<Canvas>,
         device: &Device,
     ) -> Outcome {
-        let generator = TextGenerator::new(pipeline, device)?;
+        let Pipeline {
+            model,
+            codec,
+            text_encoder,
+            ..
+        } = pipeline;
+        let generator = TextGenerator::new(model, codec, device)?;
         let size = self.text.size.unwrap_or_else(|| generator.usual_size());
-        let canvas = canvas(size, generator.pipeline().codec.channels())?;
+        let canvas = canvas(size, generator.channels())?;
         let request = self.request(&generator, size, canvas)?;
         for warning in generator.check(&request)? {
             eprintln!("warning: {warning}");
         }
-        self.warn_of_long_texts(&generator)?;
+        self.warn_of_long_texts(&text_encoder)?;
         self.pictures.prepare()?;
         let started = Instant::now();
         let bar = progress::bar("drawing", request.prompts.len() as u64, "pictures");
-        let pictures = generator.draw(&request, &mut |done| bar.set_position(done as u64))?;
+        let texts = Texts::read(text_encoder, &request);
+        memory::give_back();
+        let pictures =
+            generator.draw(&request, &texts, &mut |done| bar.set_position(done as u64))?;
         bar.finish_and_clear();
         let seconds = started.elapsed().as_secs_f64() / pictures.len() as f64;
         let columns = (pictures.len() as f64).sqrt().ceil() as usize;
@@ -168,25 +203,21 @@ impl Job {
             w: self.guidance.w(),
             batch: self.batch.unwrap_or(1),
             canvas,
+            hints: None,
         })
     }
 
-    fn warn_of_long_texts(&self, generator: &TextGenerator) -> Outcome {
+    fn warn_of_long_texts(&self, text_encoder: &TextEncoder) -> Outcome {
         let negative = self.text.negative_prompt.iter().cloned();
         for text in self.text.texts()?.into_iter().chain(negative) {
-            if let Some(cut) = generator.cut(&text) {
-                let length = generator.pipeline().text_encoder.length();
-                eprintln!(
-                    "warning: the model reads {length} tokens of a text, start and end included, so this is cut off: {cut}"
-                );
-            }
+            warn_if_cut(text_encoder, &text);
         }
         Ok(())
     }
 
     /// The text that tools for Stable Diffusion look for inside a picture.
     fn parameters(&self, generator: &TextGenerator, request: &TextRequest, index: usize) -> String {
-        let recipe = &generator.pipeline().model.recipe;
+        let recipe = &generator.generator().model().recipe;
         let mut text = request.prompts[index].clone();
         if !request.negative.is_empty() {
             text.push_str(&format!("\nNegative prompt: {}", request.negative));
@@ -217,7 +248,7 @@ impl Job {
     }
 
     fn report(&self, generator: &TextGenerator, request: &TextRequest, seconds: f64) {
-        let recipe = &generator.pipeline().model.recipe;
+        let recipe = &generator.generator().model().recipe;
         let w = arguments::effective_w(recipe, request.w);
         let calls = generator
             .generator()

@@ -2,14 +2,15 @@
 
 use crate::failure::{Blame, Failure, Outcome};
 use crate::progress;
-use burn::tensor::{Device, Tensor, TensorData};
-use fewstep::{Canvas, Generator, Request, TextGenerator, TextRequest};
+use burn::tensor::Device;
+use fewstep::{Canvas, Generator, Request, TextGenerator, TextRequest, Texts, to_pictures};
 use fewstep_data::picture::{self, Picture};
 use fewstep_data::{Examples, HostBatch, ImageShape, Order};
-use fewstep_diffusion::Guidance;
+use fewstep_diffusion::random::{self, Purpose};
+use fewstep_diffusion::{Conditioning, Guidance, Role, StudentSampler};
 use fewstep_distill::recipe::parse_with;
-use fewstep_distill::run::{Event, Run, is_run};
-use fewstep_formats::{Model, Surroundings, write_atomically};
+use fewstep_distill::run::{Event, Run, is_run, to_device};
+use fewstep_formats::{Model, Pipeline, Surroundings, write_atomically};
 use fewstep_kernels::memory;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -121,7 +122,7 @@ pub(crate) fn go(
         },
         texts: run.surroundings.clone().map(|surroundings| {
             let prompts = match (&run.examples, prompts) {
-                (Examples::Latents(latents), []) => latents.header().some.clone(),
+                (Examples::Latents { latents, .. }, []) => latents.header().some.clone(),
                 _ => prompts.to_vec(),
             };
             (surroundings, prompts)
@@ -197,10 +198,6 @@ impl Samples {
         if model.recipe.hint.is_some() {
             return self.draw_examples(model, name);
         }
-        use fewstep_diffusion::{Role, StudentSampler};
-        if let Some((surroundings, prompts)) = &self.texts {
-            return self.draw_texts(model, surroundings, prompts, name);
-        }
         let steps = match model.recipe.role {
             // An encoder draws nothing.
             Role::Student {
@@ -212,6 +209,9 @@ impl Samples {
             } => steps,
             _ => Self::TEACHER_STEPS,
         };
+        if let Some((surroundings, prompts)) = &self.texts {
+            return self.draw_texts(model, surroundings, prompts, name);
+        }
         let generator = Generator::new(model.clone(), &self.device)?;
         let classes = model.recipe.classes.len() as u32;
         let request = Request {
@@ -238,10 +238,15 @@ impl Samples {
         name: &str,
     ) -> anyhow::Result<()> {
         const EACH: usize = 4;
-        let pipeline = surroundings.around(model.clone(), &self.device)?;
-        let generator = TextGenerator::new(pipeline, &self.device)?;
-        let latents = generator.generator();
+        let Pipeline {
+            model,
+            codec,
+            text_encoder,
+            ..
+        } = surroundings.around(model.clone(), &self.device)?;
         let guided = model.recipe.guidance == Guidance::ClassifierFree;
+        let generator = TextGenerator::new(model, codec, &self.device)?;
+        let latents = generator.generator();
         let request = TextRequest {
             prompts: prompts
                 .iter()
@@ -256,12 +261,15 @@ impl Samples {
             w: guided.then_some(Self::TEXT_W),
             batch: 4 * EACH,
             canvas: Canvas::Blank,
+            hints: None,
         };
-        let pictures = generator.draw(&request, &mut |_| {})?;
+        let texts = Texts::read(text_encoder, &request);
+        let pictures = generator.draw(&request, &texts, &mut |_| {})?;
         self.write(&pictures, 4 * EACH, name)
     }
 
-    /// Rows of what is seen of a condition, what the model makes of it, and the truth.
+    /// Rows of what is seen of a condition, what the model makes of it, and the truth. An autoencoder is in memory only
+    /// meanwhile.
     fn draw_examples(&self, model: &Model, name: &str) -> anyhow::Result<()> {
         let Some((examples, hints)) = self
             .examples
@@ -271,9 +279,6 @@ impl Samples {
             return Ok(());
         };
         let generator = Generator::new(model.clone(), &self.device)?;
-        let [channels, height, width] = hints.shape;
-        let shape = [examples.len(), channels, height, width];
-        let tensor = Tensor::from_data(TensorData::new(hints.pixels.clone(), shape), &self.device);
         let request = Request {
             classes: examples.labels.clone(),
             first: 0,
@@ -283,7 +288,27 @@ impl Samples {
             w: None,
             batch: examples.len(),
         };
-        let drawn = generator.draw_from(&tensor, &request, &mut |_| {})?;
+        let batch = to_device(examples, 0, &self.device);
+        let conditioning = Conditioning {
+            hint: batch.hint,
+            text: batch.text,
+            ..generator.conditioning(&request.classes, request.w)
+        };
+        let samples: Vec<u64> = (0..examples.len() as u64).collect();
+        let [_, size @ ..] = batch.pictures.dims();
+        let noise = random::normal(0, &samples, Purpose::InitialNoise, size, &self.device);
+        let drawn = generator.sample(noise, &conditioning, &request, &samples)?;
+        let codec = match &self.texts {
+            None => None,
+            Some((surroundings, _)) => Some(surroundings.codec(&self.device)?),
+        };
+        let [drawn, truth] = [drawn, batch.pictures].map(|values| {
+            to_pictures(match &codec {
+                None => values,
+                Some(codec) => codec.decode(values, None),
+            })
+        });
+        let [channels, height, width] = hints.shape;
         let shown = ImageShape {
             // A hole is one channel more than can be shown.
             channels: if channels < 3 { 1 } else { 3 },
@@ -291,17 +316,9 @@ impl Samples {
             width,
         };
         let seen = hints.pixels.chunks_exact(channels * height * width);
-        let truth = examples.pixels.chunks_exact(examples.shape.len());
-        let rows = seen
-            .zip(drawn)
-            .zip(truth)
-            .flat_map(|((seen, drawn), truth)| {
-                [
-                    Picture::from_f32(shown, &seen[..shown.len()]),
-                    drawn,
-                    Picture::from_f32(examples.shape, truth),
-                ]
-            });
+        let seen = seen.map(|seen| Picture::from_f32(shown, &seen[..shown.len()]));
+        let rows = seen.zip(drawn).zip(truth);
+        let rows = rows.flat_map(|((seen, drawn), truth)| [seen, drawn, truth]);
         self.write(&rows.collect::<Vec<Picture>>(), 9, name)
     }
 

@@ -1,8 +1,8 @@
 //! What a picture starts from.
 
-use crate::DrawError;
+use crate::{DrawError, from_pictures};
 use burn::tensor::{Device, Tensor, TensorData};
-use fewstep_data::picture::{self, Picture};
+use fewstep_data::picture::Picture;
 use fewstep_nn::Codec;
 
 /// What a picture starts from.
@@ -62,7 +62,7 @@ impl Canvas {
             return None;
         };
         let hidden: Vec<bool> = mask.pixels.iter().map(|&value| value >= 128).collect();
-        let known = tensor(picture, device);
+        let known = from_pictures(std::slice::from_ref(picture), device);
         let [_, channels, height, width] = known.dims();
         let shown = hidden.iter().map(|&hidden| if hidden { 0.0 } else { 1.0 });
         let shown: Vec<f32> = shown.collect();
@@ -81,14 +81,6 @@ impl Canvas {
         let both = Tensor::cat(vec![small, latents], 1);
         Some(both.expand([count, 1 + latent_channels, rows, columns]))
     }
-}
-
-/// One picture as `[1, channels, height, width]` in [-1, 1].
-pub(super) fn tensor(picture: &Picture, device: &Device) -> Tensor<4> {
-    let shape = picture.shape;
-    let values: Vec<f32> = picture.pixels.iter().map(|&v| picture::to_f32(v)).collect();
-    let shape = [1, shape.channels, shape.height, shape.width];
-    Tensor::from_data(TensorData::new(values, shape), device)
 }
 
 #[cfg(test)]

@@ -42,7 +42,7 @@ impl Pipeline {
         surroundings.around(Self::load_model(folder, device)?, device)
     }
 
-    /// Reads the U-Net of such a folder alone, with its recipe.
+    /// Reads the U-Net of such a folder alone, with its recipe, and its adapter where it has one.
     ///
     /// # Errors
     /// As [`Pipeline::load`].
@@ -56,7 +56,7 @@ impl Pipeline {
             reason: error.to_string(),
         })?;
         weights::load(&mut network, &unet_folder, Part::UNet)?;
-        Ok(Model { network, recipe })
+        Model { network, recipe }.with_stored_adapter(folder, device)
     }
 
     /// The folder that the model was read from.

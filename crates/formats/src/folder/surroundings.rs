@@ -44,8 +44,9 @@ impl Surroundings {
                 )));
             }
         }
-        // Filters and image prompts, which the U-Net does not know of.
+        // Filters and image prompts, which the U-Net does not know of; an adapter is found by its folder.
         fields.ignore(&[
+            "controlnet",
             "feature_extractor",
             "image_encoder",
             "requires_safety_checker",
@@ -173,6 +174,10 @@ impl Surroundings {
         let path = self.folder.join("model_index.json");
         let mut index: Value = Fields::read(&path)?.into();
         index["scheduler"] = json!(["diffusers", "DDIMScheduler"]);
+        if model.network.adapter().is_some() {
+            index["_class_name"] = json!("StableDiffusionControlNetPipeline");
+            index["controlnet"] = json!(["diffusers", "ControlNetModel"]);
+        }
         write_json_atomically(&folder.join("model_index.json"), &index)
     }
 

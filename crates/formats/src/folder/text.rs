@@ -18,7 +18,7 @@ pub use tokens::Tokens;
 pub use wordpiece::WordPiece;
 
 /// A text encoder with its tokenizer.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 #[allow(
     clippy::large_enum_variant,
     reason = "a program has a handful of these"

@@ -37,6 +37,12 @@ impl<'a> UNetNames<'a> {
                 "it has an input for w, which readers of such files pass over in silence: fold one w in with --bake-w",
             ));
         }
+        if unet.adapter.is_some() {
+            return Err(no_form(
+                origin,
+                "it draws from condition images by an adapter, which has no place in such files: use a folder",
+            ));
+        }
         match unet.text.is_none() || unet.classes > 0 {
             true => Err(no_form(
                 origin,
