@@ -4,6 +4,7 @@ mod arguments;
 mod builtin;
 mod commands;
 mod failure;
+mod hub;
 mod models;
 mod output;
 mod progress;

@@ -1,6 +1,7 @@
 //! From what a user writes after `--model` to a model.
 
 use crate::failure::{Blame, Failure, Outcome};
+use crate::hub;
 use burn::tensor::Device;
 use fewstep_diffusion::{Role, SamplerRecipe};
 use fewstep_formats::{AdapterModel, Model, Pipeline};
@@ -69,8 +70,12 @@ pub(crate) fn latent_folder(reference: &str, steps: Option<usize>) -> Outcome<Op
     Ok(Pipeline::is_in(&folder).then_some(folder))
 }
 
-/// A model folder or file: the reference itself, or, in a run, the model that suits the number of steps.
+/// A model folder or file: the reference itself; in a run, the model that suits the number of steps; and for a name on
+/// the hub, its folder in the hub's cache.
 pub(crate) fn find(reference: &str, steps: Option<usize>) -> Outcome<PathBuf> {
+    if let Some(name) = hub::Name::parse(reference) {
+        return hub::fetch(&name);
+    }
     let path = Path::new(reference);
     let models = path.join("models");
     if !models.is_dir() {

@@ -144,7 +144,7 @@ fn size(given: &str) -> Result<[usize; 2], String> {
 /// Everything that is asked: the flags of all verbs that draw.
 #[derive(clap::Args)]
 pub(crate) struct Job {
-    /// The model: the folder of a latent diffusion model; where no text is needed, a model folder, a .safetensors
+    /// The model: the folder of a latent diffusion model, or its name on the hub; where no text is needed, a model folder, a .safetensors
     /// file, a run folder, or builtin:NAME too.
     #[arg(long)]
     pub(crate) model: String,
@@ -185,7 +185,8 @@ impl Job {
         self.draw(pipeline, None, canvas, &device)
     }
 
-    /// Draws texts, or where the model knows classes those that are asked for, on what `canvas` makes for the size and the channels of the pictures, and reports.
+    /// Draws texts, or where the model knows classes those that are asked for, on what `canvas` makes for the size and the
+    /// channels of the pictures, and reports.
     pub(crate) fn draw(
         &self,
         pipeline: Pipeline,

@@ -5,6 +5,7 @@ use super::autoencoder::AUTOENCODERS;
 use super::fields::{Fields, read_object};
 use super::pipeline::{Pipeline, fit};
 use super::text::{self, ENCODERS, TOKENIZERS, TextEncoder};
+use super::weights::{self, Part};
 use crate::{FormatError, Model, write_atomically, write_json_atomically};
 use burn::tensor::Device;
 use fewstep_nn::Codec;
@@ -221,6 +222,44 @@ impl Surroundings {
     }
 }
 
+/// Copies the folder of a latent diffusion model. Weights that are pickled alone become the bytes of a safetensors file
+/// by `convert`; nothing is written before all of them are.
+pub(crate) fn copy_with_weights(
+    from: &Path,
+    to: &Path,
+    convert: impl Fn(&Path) -> Result<Vec<u8>, FormatError>,
+) -> Result<(), FormatError> {
+    let surroundings = Surroundings::open(from)?;
+    let mut converted = vec![];
+    let mut whole = vec![];
+    for part in Part::OF_TEXTS {
+        let folder = from.join(part.folder());
+        let there = |name: &str| folder.join(name).is_file();
+        match (weights::place(part, there), weights::pickled(part, there)) {
+            (Err(_), Some(file)) => {
+                converted.push((part.weights_file(), convert(&folder.join(file))?));
+            }
+            (Ok(_), _) => whole.push(part.folder()),
+            (Err(expected), None) => {
+                return Err(FormatError::NoModel {
+                    path: folder,
+                    expected,
+                });
+            }
+        }
+    }
+    surroundings.copy_all_but_weights(to)?;
+    for part in whole {
+        place_files(&from.join(part), &to.join(part), |name| {
+            name.contains(".safetensors")
+        })?;
+    }
+    for (place, bytes) in converted {
+        write_atomically(&to.join(place), &bytes)?;
+    }
+    Ok(())
+}
+
 fn is_text(name: &str) -> bool {
     [".json", ".txt"]
         .iter()
@@ -267,9 +306,12 @@ fn place_files(from: &Path, to: &Path, wanted: fn(&str) -> bool) -> Result<(), F
             true => to.join(&name),
             false => to.join(plain),
         };
+        // The hub's cache has links to its files, and a link to a link would lead nowhere from another folder.
         let linked = text.ends_with(".safetensors")
             && std::fs::create_dir_all(to).is_ok()
-            && std::fs::hard_link(&path, &target).is_ok();
+            && path
+                .canonicalize()
+                .is_ok_and(|file| std::fs::hard_link(file, &target).is_ok());
         if !linked {
             write_atomically(&target, &std::fs::read(&path).map_err(unread)?)?;
         }

@@ -113,7 +113,9 @@ fn a_single_file_has_the_names_of_the_first_code_and_comes_back() {
         );
     }
     let back = folder.path().join("back");
-    pipeline.import_single(&file, &back).expect("a folder");
+    pipeline
+        .import_single(&file, fewstep_formats::Pickles::Refused, &back)
+        .expect("a folder");
     assert!(of_folder(&back) == stored);
     let back = Pipeline::load(&back, &Device::flex()).expect("a whole model");
     assert_eq!(back.model.recipe, pipeline.model.recipe);
