@@ -14,6 +14,7 @@ mod embedding;
 mod encoder;
 mod init;
 mod lora;
+mod recompute;
 mod resample;
 mod tiling;
 mod tiny_autoencoder;
