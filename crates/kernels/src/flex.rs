@@ -2,9 +2,7 @@
 
 use crate::cpu::simd::Isa;
 use crate::cpu::{attention, conv, norm};
-use crate::extension::{
-    Bias, ConvOptions, Function, KernelOps, Modulation, NormOptions, Tensors,
-};
+use crate::extension::{Bias, ConvOptions, Function, KernelOps, Modulation, NormOptions, Tensors};
 use burn::backend::flex::FlexTensor;
 use burn::backend::tensor::FloatTensor;
 use burn::backend::{
@@ -106,10 +104,7 @@ impl KernelOps for Flex {
 }
 
 /// The function's value on a backend.
-pub(crate) fn apply<B: Backend>(
-    function: &Function,
-    inputs: Vec<FloatTensor<B>>,
-) -> FloatTensor<B>
+pub(crate) fn apply<B: Backend>(function: &Function, inputs: Vec<FloatTensor<B>>) -> FloatTensor<B>
 where
     DispatchTensor: DispatchKindConversion<B>,
 {

@@ -18,16 +18,10 @@ fn block(inputs: Vec<DispatchTensor>) -> DispatchTensor {
 
 /// The block twice, on inputs that are computed themselves; parameters are shared, as when they are merged before.
 fn outcome(recompute: bool, tracked: [bool; 4], device: &Device) -> Outcome {
-    let x = leaf(
-        tensor::<4>(1, [2, 4, 5, 5], DType::F32, device),
-        tracked[0],
-    );
+    let x = leaf(tensor::<4>(1, [2, 4, 5, 5], DType::F32, device), tracked[0]);
     let gamma = leaf(tensor::<1>(2, [4], DType::F32, device), tracked[1]);
     let beta = leaf(tensor::<1>(3, [4], DType::F32, device), tracked[2]);
-    let weight = leaf(
-        tensor::<4>(4, [4, 4, 3, 3], DType::F32, device),
-        tracked[3],
-    );
+    let weight = leaf(tensor::<4>(4, [4, 4, 3, 3], DType::F32, device), tracked[3]);
     let apply = |x: Tensor<4>| {
         let inputs = vec![
             x.into_dispatch(),

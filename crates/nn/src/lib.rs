@@ -28,7 +28,7 @@ pub use bert::{Bert, BertConfig};
 pub use clip::{ClipActivation, ClipText, ClipTextConfig};
 pub use codec::{Codec, LatentScale};
 pub use config::{ConfigError, Modulation, Resampling, TextAttention, UNetConfig, WEmbedding};
-pub use cost::TrainedPart;
+pub use cost::{TrainedPart, Training};
 pub use lora::{Lora, LoraConfig, LoraLayer};
 pub use tiling::Tiles;
 pub use tiny_autoencoder::{TinyAutoencoder, TinyAutoencoderConfig};

@@ -170,6 +170,15 @@ pub(crate) fn go(
     Ok(models)
 }
 
+/// Samples that a network answers for at once while a grid is drawn, both branches of guidance counted.
+pub(crate) fn shown_at_once(run: &Run) -> usize {
+    match (&run.examples, run.examples.conditions()) {
+        (Examples::Latents(_), _) => 2 * Samples::TEXTS,
+        (_, Some(_)) => Samples::EXAMPLES,
+        (_, None) => 2 * Samples::SIDE * Samples::SIDE,
+    }
+}
+
 /// Grids of the same seeds over time. A grid that cannot be drawn is a warning: it must not end a long run.
 struct Samples {
     folder: PathBuf,
@@ -184,6 +193,9 @@ impl Samples {
     const SIDE: usize = 8;
     const TEACHER_STEPS: usize = 16;
     const EXAMPLES: usize = 12;
+    /// Pictures of each text, and pictures at once.
+    const EACH: usize = 4;
+    const TEXTS: usize = 4 * Self::EACH;
     /// Guidance of teachers that draw from texts.
     const TEXT_W: f64 = 2.0;
 
@@ -237,7 +249,6 @@ impl Samples {
         prompts: &[String],
         name: &str,
     ) -> anyhow::Result<()> {
-        const EACH: usize = 4;
         let pipeline = surroundings.around(model.clone(), &self.device)?;
         let generator = TextGenerator::new(pipeline, &self.device)?;
         let latents = generator.generator();
@@ -245,7 +256,7 @@ impl Samples {
         let request = TextRequest {
             prompts: prompts
                 .iter()
-                .flat_map(|text| vec![text.clone(); EACH])
+                .flat_map(|text| vec![text.clone(); Self::EACH])
                 .collect(),
             negative: String::new(),
             size: generator.usual_size(),
@@ -254,11 +265,11 @@ impl Samples {
             steps: latents.default_steps().min(Self::TEACHER_STEPS),
             sampler: latents.default_sampler(),
             w: guided.then_some(Self::TEXT_W),
-            batch: 4 * EACH,
+            batch: Self::TEXTS,
             canvas: Canvas::Blank,
         };
         let pictures = generator.draw(&request, &mut |_| {})?;
-        self.write(&pictures, 4 * EACH, name)
+        self.write(&pictures, Self::TEXTS, name)
     }
 
     /// Rows of what is seen of a condition, what the model makes of it, and the truth.

@@ -5,9 +5,7 @@ mod conv2d;
 mod group_norm;
 mod recomputed;
 
-use crate::extension::{
-    Bias, ConvOptions, Function, KernelOps, Modulation, NormOptions, Tensors,
-};
+use crate::extension::{Bias, ConvOptions, Function, KernelOps, Modulation, NormOptions, Tensors};
 use burn::backend::autodiff::checkpoint::strategy::CheckpointStrategy;
 use burn::backend::tensor::FloatTensor;
 use burn::backend::{Autodiff, Flex};
