@@ -153,6 +153,10 @@ fn predicted(workspace: &Workspace, arguments: &[&str]) -> f64 {
 }
 
 /// The most MiB that the program had in memory.
+#[expect(
+    clippy::zombie_processes,
+    reason = "`wait4` waits, and tells the memory besides"
+)]
 fn measured(workspace: &Workspace, arguments: &[&str]) -> f64 {
     let mut command = workspace.command(arguments);
     let child = command.stdout(Stdio::null()).stderr(Stdio::null()).spawn();

@@ -415,7 +415,8 @@ impl Layers<'_> {
                 (_, false) => kept,
             },
             working: 2 * from.max(to) * before.max(after),
-            forward: input + (from + 2 * to) * after,
+            // Its input, and the maps before and after a normalisation and its convolution.
+            forward: input + (from.max(to) + to) * after,
             gradients: conv1.gradients
                 + conv2.gradients
                 + projection.gradients
@@ -516,7 +517,9 @@ impl Layers<'_> {
             // The gradients of both halves, each the size of the whole, and their sum, when what the feed-forward layer
             // kept has gone; besides them the block's own gradient and those that the halves' were made of.
             working: 28 * map - feed_forward.min(28 * map),
-            forward: 18 * map,
+            // The block's input, the sum so far and its normalisation, the projection, GELU of one half, and one more map
+            // that goes from one to the other.
+            forward: 16 * map,
             gradients: proj_in.gradients
                 + proj_out.gradients
                 + gated.gradients

@@ -5,7 +5,7 @@ use crate::method::{Batch, Cost};
 use crate::optim::{PART, Stepper};
 use burn::module::Module;
 use fewstep_data::Order;
-use fewstep_diffusion::{DiffusionModel, Network, Schedule};
+use fewstep_diffusion::{DiffusionModel, Guidance, Network, Schedule};
 use fewstep_formats::Model;
 use fewstep_nn::{TrainedPart, Training, UNet};
 use rayon::current_num_threads;
@@ -102,8 +102,8 @@ impl Run {
         })
     }
 
-    /// The most of what comes one after another: the passes of a micro-batch, its gradients when all parts are done,
-    /// writing a checkpoint, and showing what was learnt. The C library keeps freed blocks for the next ones of their size
+    /// The most of what comes one after another: the passes of a micro-batch, its gradients when all parts are done, and
+    /// showing what was learnt; and a file of the model. The C library keeps freed blocks for the next ones of their size
     /// ([`fewstep_kernels::memory::keep_freed_blocks`]), so that what one of them needed serves the others.
     fn bytes(&self, phase: &Phase, base: &Model, student: &UNet, cost: Cost, shown: usize) -> u64 {
         let config = student.config();
@@ -124,7 +124,7 @@ impl Run {
         // The teacher's parameters, frozen ones and the average of frozen ones are one and the same; where the teacher has
         // low-rank changes too, its weights have them.
         let frozen = match trained == all {
-            true => all * usize::from(phase.has_teacher()),
+            true => base.network.num_params() * usize::from(phase.has_teacher()),
             false => all - trained + merged_before,
         };
         // Parameters, two moments of Adam, the average.
@@ -154,11 +154,12 @@ impl Run {
         // The gradients of the micro-batches before.
         let accumulated = trained * usize::from(phase.optim.batch > micro);
         let updating = accumulated + passes.max(parts * trained);
-        // A file is there twice until it is written, and so is the optimiser's state.
-        let saving = 2 * (all + merged).max(2 * trained);
-        let showing = merged + shown * answer;
-        let most = updating.max(saving).max(showing);
-        PROGRAM_BYTES + (4 * (state + most) + self.examples.bytes()) as u64
+        let guided = phase.recipe(base, self, 0).guidance == Guidance::ClassifierFree;
+        let showing = merged + shown * (1 + usize::from(guided)) * answer;
+        // A file is made in one block, which no hole that the passes left is large enough for; the block that it is copied
+        // to finds room.
+        let file = all + merged;
+        PROGRAM_BYTES + (4 * (state + updating.max(showing) + file) + self.examples.bytes()) as u64
     }
 
     /// Branches of the largest call without graph, and of the student's: two where guidance is inside.

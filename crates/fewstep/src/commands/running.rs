@@ -170,12 +170,12 @@ pub(crate) fn go(
     Ok(models)
 }
 
-/// Samples that a network answers for at once while a grid is drawn, both branches of guidance counted.
+/// Pictures that are drawn at once for a grid.
 pub(crate) fn shown_at_once(run: &Run) -> usize {
     match (&run.examples, run.examples.conditions()) {
-        (Examples::Latents(_), _) => 2 * Samples::TEXTS,
+        (Examples::Latents(_), _) => Samples::TEXTS,
         (_, Some(_)) => Samples::EXAMPLES,
-        (_, None) => 2 * Samples::SIDE * Samples::SIDE,
+        (_, None) => Samples::SIDE * Samples::SIDE,
     }
 }
 
