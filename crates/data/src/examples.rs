@@ -70,6 +70,14 @@ impl Examples {
         }
     }
 
+    /// States of a text; 0 where there are no texts.
+    pub fn text_states(&self) -> usize {
+        match self {
+            Self::Pictures { .. } => 0,
+            Self::Latents { latents, .. } => latents.header().states[0],
+        }
+    }
+
     /// What makes the condition images.
     pub fn conditions(&self) -> Option<&Conditions> {
         match self {

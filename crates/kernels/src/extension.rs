@@ -1,7 +1,12 @@
 //! The operations as an extension of the framework's backends.
 
 use burn::backend::tensor::FloatTensor;
-use burn::backend::{Backend, ExtensionType, backend_extension};
+use burn::backend::{
+    Backend, BackendTensor, Dispatch, DispatchAutodiffContext, DispatchTensor, DispatchTensorKind,
+    ExtensionType, backend_extension,
+};
+use std::fmt;
+use std::sync::Arc;
 
 /// Stride of a convolution, the same along both axes, and padding along height and width.
 #[derive(Clone, Copy, Debug)]
@@ -37,6 +42,60 @@ pub(crate) enum Modulation<B: Backend> {
     Absent,
 }
 
+/// Tensors of any number and any ranks.
+pub(crate) struct Tensors<B: Backend>(pub(crate) Vec<FloatTensor<B>>);
+
+impl<B: Backend> ExtensionType<B> for Tensors<B> {
+    type Target = Tensors<Dispatch>;
+
+    fn map_to_dispatch<F>(self, map_kind: F, autodiff: DispatchAutodiffContext) -> Self::Target
+    where
+        F: Fn(BackendTensor<B>) -> DispatchTensorKind,
+    {
+        let wrap = |tensor| DispatchTensor {
+            kind: map_kind(BackendTensor::Float(tensor)),
+            autodiff,
+        };
+        Tensors(self.0.into_iter().map(wrap).collect())
+    }
+
+    fn map_from_dispatch<F>(target: Self::Target, unwrap_kind: F) -> Self
+    where
+        F: Fn(DispatchTensor) -> BackendTensor<B>,
+    {
+        let unwrap = |tensor| unwrap_kind(tensor).float();
+        Self(target.0.into_iter().map(unwrap).collect())
+    }
+
+    fn routing_tensor(target: &Self::Target) -> Option<&DispatchTensor> {
+        target.0.first()
+    }
+
+    fn routing_float_tensor(target: &Self::Target) -> Option<&DispatchTensor> {
+        target.0.first()
+    }
+
+    fn autodiff_context(target: &Self::Target) -> DispatchAutodiffContext {
+        let contexts = target.0.iter().map(|tensor| tensor.autodiff);
+        contexts.fold(
+            DispatchAutodiffContext::Disabled,
+            DispatchAutodiffContext::merge,
+        )
+    }
+}
+
+/// One tensor out of many.
+#[derive(Clone)]
+pub(crate) struct Function(
+    pub(crate) Arc<dyn Fn(Vec<DispatchTensor>) -> DispatchTensor + Send + Sync>,
+);
+
+impl fmt::Debug for Function {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Function")
+    }
+}
+
 /// What our own kernels compute, on the backends that have them.
 #[backend_extension(Flex, Autodiff)]
 pub(crate) trait KernelOps: Backend {
@@ -59,5 +118,10 @@ pub(crate) trait KernelOps: Backend {
         q: FloatTensor<Self>,
         k: FloatTensor<Self>,
         v: FloatTensor<Self>,
+    ) -> FloatTensor<Self>;
+
+    fn kernel_recomputed(
+        #[extension_type] inputs: Tensors<Self>,
+        function: Function,
     ) -> FloatTensor<Self>;
 }

@@ -2,10 +2,12 @@
 
 use crate::cpu::simd::Isa;
 use crate::cpu::{attention, conv, norm};
-use crate::extension::{Bias, ConvOptions, KernelOps, Modulation, NormOptions};
+use crate::extension::{Bias, ConvOptions, Function, KernelOps, Modulation, NormOptions, Tensors};
 use burn::backend::flex::FlexTensor;
 use burn::backend::tensor::FloatTensor;
-use burn::backend::{Flex, TensorMetadata};
+use burn::backend::{
+    Backend, BackendTensor, DispatchKindConversion, DispatchTensor, Flex, TensorMetadata,
+};
 use burn::tensor::TensorData;
 
 /// A tensor whose elements lie in order, without gaps.
@@ -95,6 +97,23 @@ impl KernelOps for Flex {
         let (y, _) = attention::forward(Isa::best(), &shape, q.slice(), k.slice(), v.slice());
         tensor(y, size)
     }
+
+    fn kernel_recomputed(inputs: Tensors<Self>, function: Function) -> FloatTensor<Self> {
+        apply::<Self>(&function, inputs.0)
+    }
+}
+
+/// The function's value on a backend.
+pub(crate) fn apply<B: Backend>(function: &Function, inputs: Vec<FloatTensor<B>>) -> FloatTensor<B>
+where
+    DispatchTensor: DispatchKindConversion<B>,
+{
+    let inputs = inputs.into_iter().map(BackendTensor::<B>::Float);
+    let output = (function.0)(inputs.map(DispatchTensor::from_backend).collect());
+    let output = <DispatchTensor as DispatchKindConversion<B>>::try_into_backend(output);
+    output
+        .expect("a function of tensors of a backend gives one of the same")
+        .float()
 }
 
 pub(crate) fn attention_shape(q: &FlexTensor, k: &FlexTensor) -> attention::Shape {

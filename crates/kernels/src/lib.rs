@@ -11,11 +11,13 @@ mod lanes;
 pub mod memory;
 mod reference;
 
+pub use burn::backend::DispatchTensor;
 pub use lanes::in_lanes;
 
-use burn::backend::{Dispatch, DispatchDevice};
+use burn::backend::{Dispatch, DispatchDevice, DispatchTensorKind};
 use burn::tensor::{DType, Tensor};
-use extension::{Bias, ConvOptions, KernelOps, Modulation, NormOptions};
+use extension::{Bias, ConvOptions, Function, KernelOps, Modulation, NormOptions, Tensors};
+use std::sync::Arc;
 
 /// Feature-wise linear modulation of a normalised map: `h * (1 + scale) + shift`.
 #[derive(Clone, Debug)]
@@ -123,6 +125,25 @@ pub fn attention(q: Tensor<4>, k: Tensor<4>, v: Tensor<4>) -> Tensor<4> {
         k.into_dispatch(),
         v.into_dispatch(),
     ))
+}
+
+/// The value of a function of at least one tensor and at most 32, of any ranks. For the backward pass its inputs are
+/// kept and nothing else: it is computed again there, so it must be a function of the inputs alone.
+///
+/// Gradient checkpointing by whole blocks (1604.06174). The inputs that are constants of the graph get no gradients.
+/// On a backend that is not ours the function is simply computed.
+pub fn recomputed(
+    inputs: Vec<DispatchTensor>,
+    function: impl Fn(Vec<DispatchTensor>) -> DispatchTensor + Send + Sync + 'static,
+) -> DispatchTensor {
+    let on_cpu = |tensor: &DispatchTensor| match &tensor.kind {
+        DispatchTensorKind::Autodiff(inner) => matches!(**inner, DispatchTensorKind::Flex(_)),
+        kind => matches!(kind, DispatchTensorKind::Flex(_)),
+    };
+    if !inputs.iter().all(on_cpu) {
+        return function(inputs);
+    }
+    <Dispatch as KernelOps>::kernel_recomputed(Tensors(inputs), Function(Arc::new(function)))
 }
 
 fn normalise(

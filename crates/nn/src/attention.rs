@@ -3,6 +3,7 @@
 use crate::UNetConfig;
 use crate::block::AttentionBlock;
 use crate::init::Init;
+use crate::recompute::{Beside, recomputed};
 use crate::transformer::Transformer;
 use burn::module::Module;
 use burn::tensor::Tensor;
@@ -33,6 +34,16 @@ impl Attention {
     /// - `x` and output: `[batch, width, height, width]`
     /// - `text`: `[batch, states, text width]`, where the network takes text
     pub(crate) fn forward(&self, x: Tensor<4>, text: Option<&Tensor<3>>) -> Tensor<4> {
+        let beside = Beside {
+            embedding: None,
+            text: text.filter(|_| matches!(self, Self::Text(_))),
+        };
+        recomputed(self, x, beside, |attention, x, beside| {
+            attention.compute(x, beside.text)
+        })
+    }
+
+    fn compute(&self, x: Tensor<4>, text: Option<&Tensor<3>>) -> Tensor<4> {
         match (self, text) {
             (Self::Own(block), _) => block.forward(x),
             (Self::Text(transformer), Some(text)) => transformer.forward(x, text),

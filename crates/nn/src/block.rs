@@ -2,6 +2,7 @@
 
 use crate::Modulation;
 use crate::init::Init;
+use crate::recompute::{Beside, recomputed};
 use crate::resample::conv;
 use burn::module::Module;
 use burn::nn::conv::Conv2d;
@@ -66,6 +67,24 @@ impl ResnetBlock {
 
     /// The same with a change of resolution before the first convolution and on the residual connection.
     pub(crate) fn forward_resampled(
+        &self,
+        x: Tensor<4>,
+        embedding: Option<&Tensor<2>>,
+        resample: fn(Tensor<4>) -> Tensor<4>,
+    ) -> Tensor<4> {
+        if self.dropout > 0.0 {
+            return self.compute(x, embedding, resample);
+        }
+        let beside = Beside {
+            embedding,
+            text: None,
+        };
+        recomputed(self, x, beside, move |block, x, beside| {
+            block.compute(x, beside.embedding, resample)
+        })
+    }
+
+    fn compute(
         &self,
         x: Tensor<4>,
         embedding: Option<&Tensor<2>>,

@@ -1,6 +1,7 @@
-//! What a network costs, from its configuration alone.
+//! What a network costs, from its configuration alone: its parameters, and what a training step keeps in memory. All of
+//! it is counted in numbers of 32 bits.
 
-use crate::{Resampling, UNetConfig};
+use crate::{AdapterConfig, Fusion, Modulation, Resampling, UNetConfig};
 
 /// What of a network is trained, for what it keeps in memory.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -9,71 +10,143 @@ pub enum TrainedPart {
     All,
     /// The adapter: the base's looking half then keeps nothing.
     Adapter,
+    /// Low-rank changes. The weights that they change are there once more, as are the gradients of these.
+    Changes,
+}
+
+/// How a network is trained.
+#[derive(Clone, Copy, Debug)]
+pub struct Training {
+    /// Height and width of the pictures (or latents).
+    pub size: [usize; 2],
+    /// States of a text, 0 for networks that take none.
+    pub states: usize,
+    /// What is trained.
+    pub part: TrainedPart,
+    /// Whether blocks keep their inputs alone.
+    pub checkpointing: bool,
+}
+
+/// What one layer or block has to do with memory; all but the gradients for one sample.
+#[derive(Clone, Copy, Debug, Default)]
+struct Stage {
+    /// All that it keeps for its backward pass.
+    kept: usize,
+    /// The same with gradient checkpointing: of a block its input; of other layers what the framework does not compute
+    /// again, which is convolutions and sums.
+    kept_least: usize,
+    /// The most that its backward pass holds beyond what it keeps: gradients of maps.
+    working: usize,
+    /// The most that a forward pass without graph holds.
+    forward: usize,
+    /// Gradients of its parameters.
+    gradients: usize,
+    /// The map that a skip was joined to. Its gradient is held as a whole until the way down has come to the skip.
+    joined: usize,
+    /// The map that it leaves for the way up.
+    skip: usize,
 }
 
 impl UNetConfig {
-    /// Numbers that one sample keeps for the backward pass of a picture of this size: the inputs of every
-    /// normalisation, convolution and attention, those of the adapter included.
-    pub fn activations(&self, height: usize, width: usize, part: TrainedPart) -> usize {
-        let positions = height * width / (self.patch * self.patch);
-        let looking = self.looking(positions);
-        let adapter = self.adapter.as_ref().map_or(0, |adapter| {
-            let halvings = adapter.stem.len() - 1;
-            let level = |(level, width): (usize, &usize)| {
-                // The input of each SiLU and of the convolution behind it, twice on a level that is halved.
-                let layers = if level < halvings { 4 } else { 2 };
-                layers * width * (positions << (2 * (halvings - level)))
-            };
-            let stem: usize = adapter.stem.iter().enumerate().map(level).sum();
-            let last = self.widths.len() - 1;
-            let joined = self.skips().chain([(self.widths[last], last)]);
-            let joined = joined.map(|(width, level)| width * (positions >> (2 * level)));
-            stem + looking + joined.sum::<usize>()
+    /// Numbers that one sample keeps for the backward pass when its forward pass is done.
+    pub fn kept(&self, training: &Training) -> usize {
+        let stages = self.stages(training);
+        stages.iter().map(|stage| stage.now(training)).sum()
+    }
+
+    /// The most numbers that forward and backward pass of so many samples hold, the gradients of the parameters among
+    /// them. Parameters come on top.
+    ///
+    /// Gradients of parameters come one by one while what the samples keep goes: the most lies somewhere between.
+    pub fn peak(&self, training: &Training, samples: usize) -> usize {
+        let stages = self.stages(training);
+        let mut kept: usize = stages.iter().map(|stage| stage.now(training)).sum();
+        let (mut gradients, mut joined) = (0, vec![]);
+        let mut peak = 0;
+        for stage in stages.iter().rev() {
+            gradients += stage.gradients;
+            let again = stage.kept - stage.now(training);
+            let held: usize = joined.iter().sum();
+            peak = peak.max(gradients + samples * (kept + held + again + stage.working));
+            kept -= stage.now(training);
+            if stage.joined > 0 {
+                joined.push(stage.joined);
+            }
+            if stage.skip > 0 {
+                joined.pop();
+            }
+        }
+        peak
+    }
+
+    /// The most numbers that a forward pass without graph holds for one sample: the skips, and what its largest block
+    /// needs besides.
+    pub fn forward(&self, size: [usize; 2], states: usize) -> usize {
+        let stages = self.stages(&Training {
+            size,
+            states,
+            part: TrainedPart::All,
+            checkpointing: false,
         });
-        let base = match part {
-            TrainedPart::All => looking,
-            TrainedPart::Adapter => 0,
+        let (mut skips, mut peak) = (0, 0);
+        for stage in &stages {
+            skips += stage.skip;
+            peak = peak.max(skips + stage.forward);
+        }
+        peak
+    }
+
+    /// Number of weights that low-rank changes make a second time.
+    pub fn changed_weights(&self) -> usize {
+        let training = Training {
+            size: [1, 1],
+            states: 0,
+            part: TrainedPart::Changes,
+            checkpointing: false,
         };
-        base + adapter + self.drawing(positions)
+        let stages = self.stages(&training);
+        let gradients: usize = stages.iter().map(|stage| stage.gradients).sum();
+        // The input for w is trained besides, in its own place.
+        gradients - self.w.map_or(0, |w| w.dim * self.widths[0])
     }
 
-    /// The way down and the middle, for so many positions of the first feature map.
-    fn looking(&self, positions: usize) -> usize {
-        let first = self.widths[0];
-        let last = self.widths.len() - 1;
-        let mut total = (self.channels * self.patch * self.patch + first) * positions;
-        let mut from = first;
-        for (level, &to) in self.widths.iter().enumerate() {
-            let positions = positions >> (2 * level);
-            for _ in 0..self.blocks {
-                total += resnet(from, to, positions) + self.attention(level, positions);
-                from = to;
-            }
-            if level < last {
-                total += self.resample(to, positions);
-            }
-        }
-        let positions = positions >> (2 * last);
-        total + 2 * resnet(from, from, positions) + attention(from, positions)
+    /// Number of parameters, those of the adapter included and low-rank changes left out.
+    #[cfg(test)]
+    fn parameters(&self) -> usize {
+        let training = Training {
+            size: [1, 1],
+            states: 0,
+            part: TrainedPart::All,
+            checkpointing: false,
+        };
+        let stages = self.stages(&training);
+        stages.iter().map(|stage| stage.gradients).sum()
     }
 
-    /// The way up.
-    fn drawing(&self, positions: usize) -> usize {
-        let mut skips: Vec<usize> = self.skips().map(|(width, _)| width).collect();
-        let mut total = self.widths[0] * positions;
-        let mut from = self.widths[self.widths.len() - 1];
-        for (level, &to) in self.widths.iter().enumerate().rev() {
-            let here = positions >> (2 * level);
-            for _ in 0..=self.blocks {
-                let skip = skips.pop().unwrap_or(0);
-                total += resnet(from + skip, to, here) + self.attention(level, here);
-                from = to;
-            }
-            if level > 0 {
-                total += self.resample(to, positions >> (2 * (level - 1)));
-            }
+    /// The network from its input to its output, as far as gradients reach.
+    fn stages(&self, training: &Training) -> Vec<Stage> {
+        let [height, width] = training.size;
+        let positions = height * width / (self.patch * self.patch);
+        let base = Layers {
+            config: self,
+            training,
+            frozen: training.part == TrainedPart::Adapter,
+        };
+        let mut stages = match base.frozen {
+            true => vec![],
+            false => base.looking(positions, true),
+        };
+        if let Some(adapter) = &self.adapter {
+            let own = Layers {
+                frozen: false,
+                ..base
+            };
+            stages.extend(own.stem(adapter, positions));
+            stages.extend(own.looking(positions, base.frozen));
+            stages.push(own.joints(adapter, positions));
         }
-        total
+        stages.extend(base.drawing(positions));
+        stages
     }
 
     /// Width and level of each map that the way down leaves for the way up.
@@ -89,31 +162,382 @@ impl UNetConfig {
             });
         std::iter::once((self.widths[0], 0)).chain(levels)
     }
+}
 
-    fn attention(&self, level: usize, positions: usize) -> usize {
-        usize::from(self.attention[level]) * attention(self.widths[level], positions)
-    }
-
-    fn resample(&self, width: usize, positions: usize) -> usize {
-        match self.resampling {
-            Resampling::Conv | Resampling::Corner => width * positions,
-            Resampling::Block => resnet(width, width, positions),
+impl Stage {
+    /// What it keeps from its forward pass to its backward pass.
+    fn now(&self, training: &Training) -> usize {
+        match training.checkpointing {
+            true => self.kept_least,
+            false => self.kept,
         }
     }
 }
 
-fn resnet(from: usize, to: usize, positions: usize) -> usize {
-    2 * (from + to) * positions
+/// The weight of a layer: whether it gets a gradient, and how many numbers that has.
+struct Weight {
+    trained: bool,
+    gradients: usize,
 }
 
-fn attention(width: usize, positions: usize) -> usize {
-    7 * width * positions
+impl Weight {
+    /// What the layer keeps of an input of this size: the gradient of the weight needs it.
+    fn keeps(&self, input: usize) -> usize {
+        usize::from(self.trained) * input
+    }
+}
+
+/// Counts the layers of a network, or of its adapter.
+#[derive(Clone, Copy)]
+struct Layers<'a> {
+    config: &'a UNetConfig,
+    training: &'a Training,
+    /// Gradients go through it and to none of its parameters.
+    frozen: bool,
+}
+
+impl Layers<'_> {
+    /// A layer of this name with so many inputs of each output, the places of a kernel included.
+    fn weight(&self, name: &str, inputs: usize, outputs: usize, biases: usize) -> Weight {
+        let target = |target: &String| {
+            let rest = target.strip_suffix(name);
+            rest.is_some_and(|rest| rest.is_empty() || rest.ends_with('.'))
+        };
+        let lora = self.config.lora.as_ref();
+        let (trained, biases) = match self.training.part {
+            TrainedPart::Changes => (lora.is_some_and(|lora| lora.targets.iter().any(target)), 0),
+            _ => (!self.frozen, biases),
+        };
+        Weight {
+            trained,
+            gradients: usize::from(trained) * (inputs * outputs + biases),
+        }
+    }
+
+    /// The scales and shifts of normalisations.
+    fn affine(&self, channels: usize) -> Weight {
+        let trained = !self.frozen && self.training.part != TrainedPart::Changes;
+        Weight {
+            trained,
+            gradients: usize::from(trained) * 2 * channels,
+        }
+    }
+
+    /// Stem, embedding, the way down and the middle, for so many positions of the first feature map.
+    fn looking(&self, positions: usize, leaves_skips: bool) -> Vec<Stage> {
+        let config = self.config;
+        let last = config.widths.len() - 1;
+        let mut stages = vec![self.first(positions)];
+        let mut from = config.widths[0];
+        let skip = |stages: &mut Vec<Stage>, size: usize| {
+            if let Some(stage) = stages.last_mut().filter(|_| leaves_skips) {
+                stage.skip = size;
+            }
+        };
+        skip(&mut stages, from * positions);
+        for (level, &to) in config.widths.iter().enumerate() {
+            let here = positions >> (2 * level);
+            for _ in 0..config.blocks {
+                stages.push(self.resnet(from, to, [here; 2]));
+                stages.extend(self.attention_of(level, here));
+                skip(&mut stages, to * here);
+                from = to;
+            }
+            if level < last {
+                stages.push(self.resample(to, [here, here / 4], here));
+                skip(&mut stages, to * (here / 4));
+            }
+        }
+        let here = positions >> (2 * last);
+        stages.push(self.resnet(from, from, [here; 2]));
+        stages.push(self.attention(last, here));
+        stages.push(self.resnet(from, from, [here; 2]));
+        stages
+    }
+
+    /// The first convolution, and the embedding of time, class and w.
+    fn first(&self, positions: usize) -> Stage {
+        let config = self.config;
+        let (first, dim) = (config.widths[0], config.embedding_dim());
+        let folded = config.channels * config.patch * config.patch + config.beside;
+        let conv = self.weight("conv_in", 9 * folded, first, first);
+        let linear = self
+            .weight("time_embedding.linear_1", first, dim, dim)
+            .gradients
+            + self
+                .weight("time_embedding.linear_2", dim, dim, dim)
+                .gradients;
+        let classes = match config.classes {
+            0 => 0,
+            classes => {
+                self.weight("class_embedding", classes + 1, dim, 0)
+                    .gradients
+            }
+        };
+        let w = config.w.map_or(0, |w| w.dim * first);
+        let kept = conv.keeps(folded * positions);
+        Stage {
+            kept,
+            kept_least: kept,
+            forward: (folded + first) * positions,
+            gradients: conv.gradients + linear + classes + usize::from(!self.frozen) * w,
+            ..Stage::default()
+        }
+    }
+
+    /// The stem of the condition: convolutions, two on a level that is halved. SiLU is a product of its input and a
+    /// sigmoid, which are both kept.
+    fn stem(&self, adapter: &AdapterConfig, positions: usize) -> Vec<Stage> {
+        let halvings = adapter.stem.len() - 1;
+        let at = |level: usize| positions << (2 * (halvings - level));
+        let mut stages = vec![];
+        let mut from = adapter.channels;
+        let mut layer = |to: usize, [before, after]: [usize; 2], silu: usize| {
+            let conv = self.weight("conv", 9 * from, to, to);
+            let given = usize::from(stages.is_empty()) * conv.keeps(from * before);
+            stages.push(Stage {
+                kept: conv.keeps(from * before) + 2 * silu * to * after,
+                kept_least: given + silu * to * after,
+                working: 2 * to * after,
+                forward: from * before + 2 * to * after,
+                gradients: conv.gradients,
+                ..Stage::default()
+            });
+            from = to;
+        };
+        for (level, &width) in adapter.stem.iter().enumerate() {
+            match level {
+                0 => layer(width, [at(0); 2], 1),
+                _ => layer(width, [at(level - 1), at(level)], 1),
+            }
+            if level < halvings {
+                layer(width, [at(level); 2], 1);
+            }
+        }
+        layer(self.config.widths[0], [positions; 2], 0);
+        stages
+    }
+
+    /// What joins the adapter's features to the base's. The inputs of the zero convolutions are those of the blocks
+    /// behind them, but for the middle's; a mixture keeps the differences.
+    fn joints(&self, adapter: &AdapterConfig, positions: usize) -> Stage {
+        let config = self.config;
+        let last = config.widths.len() - 1;
+        let middle = (config.widths[last], last);
+        let map = |(width, level): (usize, usize)| width * (positions >> (2 * level));
+        let maps = || config.skips().chain([middle]);
+        let (kept, kept_least, gradients) = match adapter.fusion {
+            Fusion::ZeroConv => {
+                let gradients = maps().map(|(w, _)| w * w + w).sum();
+                (map(middle), map(middle), gradients)
+            }
+            Fusion::Mix => (maps().map(map).sum(), 0, maps().count()),
+        };
+        Stage {
+            kept,
+            kept_least,
+            forward: maps().map(map).sum(),
+            gradients,
+            ..Stage::default()
+        }
+    }
+
+    /// The way up, and the output.
+    fn drawing(&self, positions: usize) -> Vec<Stage> {
+        let config = self.config;
+        let mut skips: Vec<usize> = config.skips().map(|(width, _)| width).collect();
+        let mut stages = vec![];
+        let mut from = config.widths[config.widths.len() - 1];
+        for (level, &to) in config.widths.iter().enumerate().rev() {
+            let here = positions >> (2 * level);
+            for _ in 0..=config.blocks {
+                let joined = from + skips.pop().unwrap_or(0);
+                stages.push(Stage {
+                    joined: joined * here,
+                    ..self.resnet(joined, to, [here; 2])
+                });
+                stages.extend(self.attention_of(level, here));
+                from = to;
+            }
+            if level > 0 {
+                stages.push(self.resample(to, [here, 4 * here], 4 * here));
+            }
+        }
+        let first = config.widths[0];
+        let folded = config.channels * config.patch * config.patch;
+        let (norm, conv) = (
+            self.affine(first),
+            self.weight("conv_out", 9 * first, folded, folded),
+        );
+        let map = first * positions;
+        stages.push(Stage {
+            kept: map + conv.keeps(map),
+            kept_least: match norm.trained {
+                true => map,
+                false => map + conv.keeps(map),
+            },
+            working: 2 * first * positions,
+            forward: 2 * first * positions,
+            gradients: norm.gradients + conv.gradients,
+            ..Stage::default()
+        });
+        stages
+    }
+
+    /// A residual block, for so many positions before and after a change of resolution.
+    fn resnet(&self, from: usize, to: usize, [before, after]: [usize; 2]) -> Stage {
+        let config = self.config;
+        let conv1 = self.weight("conv1", 9 * from, to, to);
+        let conv2 = self.weight("conv2", 9 * to, to, to);
+        let modulated = match config.modulation {
+            Modulation::Film => 2 * to,
+            Modulation::Add => to,
+        };
+        let dim = config.embedding_dim();
+        let projection = self.weight("time_emb_proj", dim, modulated, modulated);
+        let shortcut = match from == to {
+            true => 0,
+            false => self.weight("conv_shortcut", from, to, to).gradients,
+        };
+        let norms = [self.affine(from), self.affine(to)];
+        let (input, map) = (from * before, to * after);
+        let mask = usize::from(config.dropout > 0.0) * map;
+        // The inputs of the normalisations, and of the convolutions behind them.
+        let kept = input + conv1.keeps(from * after) + map + conv2.keeps(map) + mask;
+        Stage {
+            kept,
+            // A mask that was drawn at random cannot be drawn again: such a block is not computed again as a whole. The
+            // framework does so with its normalisations where all their inputs are in the graph, and keeps the output of the
+            // mask and the other half of the sum at the end.
+            kept_least: match (mask, norms[0].trained) {
+                (0, _) => input,
+                (mask, true) => input + 3 * map + mask,
+                (_, false) => kept,
+            },
+            working: 2 * from.max(to) * before.max(after),
+            // Its input, and the maps before and after a normalisation and its convolution.
+            forward: input + (from.max(to) + to) * after,
+            gradients: conv1.gradients
+                + conv2.gradients
+                + projection.gradients
+                + shortcut
+                + norms.map(|norm| norm.gradients).iter().sum::<usize>(),
+            ..Stage::default()
+        }
+    }
+
+    /// A change of resolution; a convolution keeps its input, at so many positions.
+    fn resample(&self, width: usize, [before, after]: [usize; 2], convolved: usize) -> Stage {
+        match self.config.resampling {
+            Resampling::Block => self.resnet(width, width, [before, after]),
+            Resampling::Conv | Resampling::Corner => {
+                let conv = self.weight("conv", 9 * width, width, width);
+                Stage {
+                    kept: conv.keeps(width * convolved),
+                    kept_least: conv.keeps(width * before),
+                    working: width * (before + after),
+                    forward: width * (before + after + convolved),
+                    gradients: conv.gradients,
+                    ..Stage::default()
+                }
+            }
+        }
+    }
+
+    /// The attention of a level, where it has any.
+    fn attention_of(&self, level: usize, positions: usize) -> Option<Stage> {
+        self.config.attention[level].then(|| self.attention(level, positions))
+    }
+
+    fn attention(&self, level: usize, positions: usize) -> Stage {
+        match self.config.text {
+            None => self.own_attention(self.config.widths[level], positions),
+            Some(text) => self.transformer(self.config.widths[level], text.width, positions),
+        }
+    }
+
+    /// Attention within a map.
+    fn own_attention(&self, width: usize, positions: usize) -> Stage {
+        let map = width * positions;
+        let [q, k, v, out] =
+            ["to_q", "to_k", "to_v", "to_out.0"].map(|name| self.weight(name, width, width, width));
+        let tokens = q.keeps(map).max(k.keeps(map)).max(v.keeps(map));
+        let layers = [&q, &k, &v, &out].map(|layer| layer.gradients);
+        Stage {
+            kept_least: map,
+            // The input, its tokens, queries, keys and values, the output of the heads and the same in one row.
+            kept: map + tokens + 3 * map + map + out.keeps(map),
+            working: 3 * map,
+            forward: 7 * map,
+            gradients: layers.iter().sum::<usize>() + self.affine(width).gradients,
+            ..Stage::default()
+        }
+    }
+
+    /// Attention within a map and to a text, and the feed-forward layer.
+    fn transformer(&self, width: usize, text: usize, positions: usize) -> Stage {
+        let map = width * positions;
+        let states = width * self.training.states;
+        let proj_in = self.weight("proj_in", width, width, width);
+        let proj_out = self.weight("proj_out", width, width, width);
+        let gated = self.weight("ff.net.0.proj", width, 8 * width, 8 * width);
+        let out = self.weight("ff.net.2", 4 * width, width, width);
+        let affine = self.affine(4 * width);
+        // The centred input of each layer normalisation, and what its scale is multiplied with.
+        let norm = map + affine.keeps(map);
+        let attention = |context: usize, of_context: usize| {
+            let q = self.weight("to_q", width, width, 0);
+            let [k, v] = ["to_k", "to_v"].map(|name| self.weight(name, context, width, 0));
+            let out = self.weight("to_out.0", width, width, width);
+            let own = of_context == map;
+            let tokens = match own {
+                true => q.keeps(map).max(k.keeps(map)).max(v.keeps(map)),
+                false => q.keeps(map),
+            };
+            // Queries, keys and values, the output of the heads and the same in one row.
+            let kept = tokens + map + 2 * of_context + map + out.keeps(map);
+            (
+                kept,
+                q.gradients + k.gradients + v.gradients + out.gradients,
+            )
+        };
+        let (within, within_gradients) = attention(width, map);
+        let (to_text, to_text_gradients) = attention(text, states);
+        // Both halves of the projection, GELU of one, and the product.
+        let feed_forward = gated.keeps(map) + 8 * map + 4 * map + out.keeps(4 * map);
+        Stage {
+            kept_least: map,
+            kept: map
+                + proj_in.keeps(map)
+                + 3 * norm
+                + within
+                + to_text
+                + feed_forward
+                + proj_out.keeps(map),
+            // The gradients of both halves, each the size of the whole, and their sum, when what the feed-forward layer
+            // kept has gone; besides them the block's own gradient and those that the halves' were made of.
+            working: 28 * map - feed_forward.min(28 * map),
+            // The block's input, the sum so far and its normalisation, the projection, GELU of one half, and one more map
+            // that goes from one to the other.
+            forward: 16 * map,
+            gradients: proj_in.gradients
+                + proj_out.gradients
+                + gated.gradients
+                + out.gradients
+                + affine.gradients
+                + within_gradients
+                + to_text_gradients,
+            ..Stage::default()
+        }
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{AdapterConfig, Fusion};
+    use crate::{TextAttention, UNet, WEmbedding};
+    use burn::module::Module;
+    use burn::tensor::Device;
 
     fn config(widths: Vec<usize>) -> UNetConfig {
         let levels = widths.len();
@@ -127,15 +551,65 @@ mod tests {
         }
     }
 
-    /// One level of 8 channels, counted by hand: stem 1 + 16; down 2 (8 + 8); middle 2 · 2 (8 + 8) + 7 · 8;
-    /// up 2 (16 + 8), twice.
+    fn training(side: usize, part: TrainedPart) -> Training {
+        Training {
+            size: [side, side],
+            states: 7,
+            part,
+            checkpointing: false,
+        }
+    }
+
+    /// Every layer is in the list: the gradients are as many as the parameters.
+    #[test]
+    fn gradients_are_as_many_as_parameters() {
+        let text = |linear| UNetConfig {
+            text: Some(TextAttention { width: 12, linear }),
+            beside: 5,
+            modulation: Modulation::Add,
+            attention: vec![true, false],
+            blocks: 2,
+            w: Some(WEmbedding { dim: 6, scale: 1.0 }),
+            ..config(vec![16, 24])
+        };
+        let pixels = UNetConfig {
+            patch: 2,
+            classes: 3,
+            attention: vec![false, true, false],
+            resampling: Resampling::Block,
+            ..config(vec![16, 32, 32])
+        };
+        let adapted = |fusion| UNetConfig {
+            adapter: Some(AdapterConfig {
+                channels: 2,
+                stem: vec![8, 12, 20],
+                fusion,
+            }),
+            ..pixels.clone()
+        };
+        for config in [
+            config(vec![8]),
+            text(false),
+            text(true),
+            pixels.clone(),
+            adapted(Fusion::ZeroConv),
+            adapted(Fusion::Mix),
+        ] {
+            let network = UNet::new(&config, 1, &Device::flex()).expect("valid");
+            assert_eq!(config.parameters(), network.num_params(), "{config:?}");
+        }
+    }
+
+    /// One level of 8 channels, counted by hand: stem 1; down 2 (8 + 8); middle 2 · 2 (8 + 8) + 7 · 8; up
+    /// 2 (16 + 8), twice; the last normalisation and convolution 2 · 8.
     #[test]
     fn one_level_counted_by_hand() {
-        let per_position = 17 + 32 + 64 + 56 + 96;
+        let per_position = 1 + 32 + 64 + 56 + 96 + 16;
         let config = config(vec![8]);
-        let whole = config.activations(4, 4, TrainedPart::All);
+        let whole = config.kept(&training(4, TrainedPart::All));
         assert_eq!(whole, 16 * per_position);
-        // An adapter of its own size and one level: its stem 2 · 16, the looking half again, three maps joined to it.
+        // An adapter of its own size and one level: its stem 1 + 2 · 16 and the convolution behind it 16, the looking half
+        // again, and the input of the middle's zero convolution.
         let adapted = UNetConfig {
             adapter: Some(AdapterConfig {
                 channels: 1,
@@ -144,17 +618,25 @@ mod tests {
             }),
             ..config
         };
-        let (looking, joined) = (9 + 32 + 64 + 56, 24);
-        let all = adapted.activations(4, 4, TrainedPart::All);
-        assert_eq!(all, whole + 16 * (32 + looking + joined));
-        let adapter = adapted.activations(4, 4, TrainedPart::Adapter);
-        assert_eq!(adapter, all - 16 * looking);
+        let looking = 1 + 32 + 64 + 56;
+        let all = adapted.kept(&training(4, TrainedPart::All));
+        assert_eq!(all, whole + 16 * (33 + 16 + looking + 8));
+        // Nothing is kept for weights that are frozen: the base's first half goes, of its blocks the inputs of the
+        // convolutions, and that of the last one.
+        let adapter = adapted.kept(&training(4, TrainedPart::Adapter));
+        assert_eq!(adapter, all - 16 * (looking + 48 + 8));
     }
 
     #[test]
-    fn activations_grow_with_the_area() {
+    fn memory_grows_with_the_area_and_checkpointing_takes_less() {
         let config = config(vec![8, 16]);
-        let activations = |side| config.activations(side, side, TrainedPart::All);
-        assert_eq!(4 * activations(8), activations(16));
+        let of = |side| config.kept(&training(side, TrainedPart::All));
+        assert_eq!(4 * of(8), of(16));
+        let least = Training {
+            checkpointing: true,
+            ..training(16, TrainedPart::All)
+        };
+        assert!(2 * config.kept(&least) < of(16));
+        assert!(config.peak(&least, 9) < config.peak(&training(16, TrainedPart::All), 9));
     }
 }

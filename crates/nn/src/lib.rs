@@ -15,6 +15,7 @@ mod embedding;
 mod encoder;
 mod init;
 mod lora;
+mod recompute;
 mod resample;
 mod tiling;
 mod tiny_autoencoder;
@@ -32,7 +33,7 @@ pub use codec::{Codec, LatentScale};
 pub use config::{
     ConfigError, Modulation, Resampling, Sinusoid, TextAttention, UNetConfig, WEmbedding,
 };
-pub use cost::TrainedPart;
+pub use cost::{TrainedPart, Training};
 pub use lora::{Lora, LoraConfig, LoraLayer};
 pub use tiling::Tiles;
 pub use tiny_autoencoder::{TinyAutoencoder, TinyAutoencoderConfig};

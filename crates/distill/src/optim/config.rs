@@ -34,7 +34,7 @@ pub struct OptimConfig {
     /// papers do while distilling.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ema: Option<Ema>,
-    /// Trades time for memory: activations of cheap operations are computed again in the backward pass.
+    /// Trades time for memory: of each block its inputs are kept, and the rest is computed again in the backward pass.
     #[serde(default)]
     pub gradient_checkpointing: bool,
 }

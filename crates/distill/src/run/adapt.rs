@@ -93,6 +93,16 @@ impl Adaptation {
         self.train == Trained::Adapter
     }
 
+    /// Whether networks are asked while the student's graph is there.
+    pub(super) fn asks_afterwards(&self) -> bool {
+        matches!(self.settings, Settings::Codi(_))
+    }
+
+    /// Branches of a call without graph: two where guidance is inside.
+    pub(super) fn branches(&self) -> usize {
+        1 + usize::from(self.weights.is_some())
+    }
+
     /// What of the network is trained.
     pub(super) fn part(&self) -> fn(UNet) -> UNet {
         match self.train {

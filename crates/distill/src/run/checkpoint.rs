@@ -47,14 +47,17 @@ impl Checkpoints {
         remove(&building).map_err(io(&building))?;
         std::fs::create_dir_all(&building).map_err(io(&building))?;
         if let Some(stepper) = stepper {
-            let model = |network| Model {
-                network,
-                recipe: recipe.clone(),
-            };
-            let raw = model(stepper.raw()).to_bytes(Precision::Full)?;
-            write_atomically(&building.join("raw.safetensors"), &raw)?;
-            let average = model(stepper.result()).to_bytes(Precision::Full)?;
-            write_atomically(&building.join("average.safetensors"), &average)?;
+            // One after the other: each takes twice its size while it is written.
+            for (name, network) in [
+                ("raw.safetensors", stepper.raw()),
+                ("average.safetensors", stepper.result()),
+            ] {
+                let model = Model {
+                    network,
+                    recipe: recipe.clone(),
+                };
+                write_atomically(&building.join(name), &model.to_bytes(Precision::Full)?)?;
+            }
             let optimizer = stepper
                 .optimizer_state()
                 .map_err(|reason| RunError::Checkpoint {

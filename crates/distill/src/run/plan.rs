@@ -5,9 +5,9 @@ use crate::method::{Batch, Cost};
 use crate::optim::{PART, Stepper};
 use burn::module::Module;
 use fewstep_data::Order;
-use fewstep_diffusion::{DiffusionModel, Network, Schedule};
+use fewstep_diffusion::{DiffusionModel, Guidance, Network, Schedule};
 use fewstep_formats::Model;
-use fewstep_nn::{TrainedPart, UNet};
+use fewstep_nn::{TrainedPart, Training, UNet};
 use rayon::current_num_threads;
 use serde::Serialize;
 use std::time::Instant;
@@ -35,21 +35,21 @@ const PROBE: usize = 8;
 /// A micro-batch that takes less than so many seconds is timed whole: its parts then run side by side, as they will.
 const SHORT: f64 = 2.0;
 
-/// Memory of the program itself, with the tables of the framework and what its heaps leave unused.
-const PROGRAM_BYTES: u64 = 50 << 20;
+/// Memory of the program itself, with the tables of the framework and what its heap leaves unused.
+const PROGRAM_BYTES: u64 = 30 << 20;
 
 impl Run {
-    /// Predicts time and memory of every phase by a few timed updates with untrained students. Nothing is
-    /// written.
+    /// Predicts time and memory of every phase, the time by a few timed updates with untrained students. Between
+    /// updates the caller has networks answer for so many samples at once, to show what they can do. Nothing is written.
     ///
     /// # Errors
     /// When the teacher does not fit the recipe.
-    pub fn plan(&self, initial: &Model) -> Result<Vec<PhasePlan>, RunError> {
+    pub fn plan(&self, initial: &Model, shown: usize) -> Result<Vec<PhasePlan>, RunError> {
         let mut base = initial.clone();
         let mut plans = vec![];
         for phase in &self.phases {
             let student = phase.student(&base, self.seed)?;
-            plans.push(self.plan_phase(phase, &base, &student)?);
+            plans.push(self.plan_phase(phase, &base, &student, shown)?);
             base = Model {
                 recipe: phase.recipe(&base, self, 0),
                 network: student,
@@ -63,6 +63,7 @@ impl Run {
         phase: &Phase,
         base: &Model,
         student: &UNet,
+        shown: usize,
     ) -> Result<PhasePlan, RunError> {
         let objective = phase.objective(base)?;
         let schedule = Schedule::new(base.recipe.schedule.clone());
@@ -97,34 +98,79 @@ impl Run {
             batch: phase.optim.batch,
             cost: objective.cost(),
             seconds: per_sample * phase.samples() as f64,
-            bytes: self.bytes(phase, student),
+            bytes: self.bytes(phase, base, student, objective.cost(), shown),
         })
     }
 
-    fn bytes(&self, phase: &Phase, student: &UNet) -> u64 {
-        let shape = self.examples.shape();
+    /// The most of what comes one after another: the passes of a micro-batch, its gradients when all parts are done, and
+    /// showing what was learnt; and a file of the model. The C library keeps freed blocks for the next ones of their size
+    /// ([`fewstep_kernels::memory::keep_freed_blocks`]), so that what one of them needed serves the others.
+    fn bytes(&self, phase: &Phase, base: &Model, student: &UNet, cost: Cost, shown: usize) -> u64 {
         let config = student.config();
-        let trained = self.trained(phase, student);
-        // The teacher's parameters, frozen ones and the average of frozen ones are one and the same.
-        let frozen = match trained == student.num_params() {
-            true => student.num_params() * usize::from(phase.has_teacher()),
-            false => student.num_params() - trained,
+        let shape = self.examples.shape();
+        let training = Training {
+            size: [shape.height, shape.width],
+            states: self.examples.text_states(),
+            part: self.part(phase, student),
+            checkpointing: phase.optim.gradient_checkpointing,
         };
+        let (all, trained) = (student.num_params(), self.trained(phase, student));
+        let changed = |network: &UNet| {
+            network
+                .lora()
+                .map_or(0, |_| network.config().changed_weights())
+        };
+        let (merged, merged_before) = (changed(student), changed(&base.network));
+        // The teacher's parameters, frozen ones and the average of frozen ones are one and the same; where the teacher has
+        // low-rank changes too, its weights have them.
+        let frozen = match trained == all {
+            true => base.network.num_params() * usize::from(phase.has_teacher()),
+            false => all - trained + merged_before,
+        };
+        // Parameters, two moments of Adam, the average.
+        let state = trained * (3 + usize::from(phase.optim.ema.is_some())) + frozen;
+
         let micro = phase.optim.micro_batch();
         let part = match student.draws() {
             true => micro,
             false => micro.min(PART),
         };
         let parts = micro.div_ceil(part);
-        // Parameters before and after the step, two moments of Adam, the average; the gradients of each part and their
-        // sum.
-        let copies = 4 + usize::from(phase.optim.ema.is_some()) + parts + 1;
         // Parts go side by side, a thread each.
         let lanes = parts.min(current_num_threads());
-        let kept = config.activations(shape.height, shape.width, self.part(phase, student));
-        let activations = lanes * part * kept;
-        let data = self.examples.bytes();
-        PROGRAM_BYTES + (4 * (copies * trained + frozen + activations) + data) as u64
+        let [asked, online] = self.branches(phase, cost).map(|branches| branches * part);
+        let answer = config.forward(training.size, training.states);
+        let asking = asked * answer;
+        let passes = match &phase.method {
+            // The target network is asked while the student's graph is there.
+            Method::Adapted(adaptation) if adaptation.asks_afterwards() => {
+                let peak = config.peak(&training, online);
+                peak.max(online * config.kept(&training) + asking)
+            }
+            _ => config.peak(&training, online).max(asking),
+        };
+        let done = (parts - lanes) * trained;
+        let passes = lanes * (passes + merged) + done;
+        // The gradients of the micro-batches before.
+        let accumulated = trained * usize::from(phase.optim.batch > micro);
+        let updating = accumulated + passes.max(parts * trained);
+        let guided = phase.recipe(base, self, 0).guidance == Guidance::ClassifierFree;
+        let showing = merged + shown * (1 + usize::from(guided)) * answer;
+        // A file is made in one block, which no hole that the passes left is large enough for; the block that it is copied
+        // to finds room.
+        let file = all + merged;
+        PROGRAM_BYTES + (4 * (state + updating.max(showing) + file) + self.examples.bytes()) as u64
+    }
+
+    /// Branches of the largest call without graph, and of the student's: two where guidance is inside.
+    fn branches(&self, phase: &Phase, cost: Cost) -> [usize; 2] {
+        let asked = match phase.method {
+            Method::Denoising { .. } => 0,
+            Method::Guided { .. } => cost.frozen,
+            Method::Progressive { .. } => cost.frozen / 2,
+            Method::Adapted(ref adaptation) => adaptation.branches() * usize::from(cost.frozen > 0),
+        };
+        [asked, cost.trained]
     }
 
     /// Parameters that move in a phase.
@@ -143,6 +189,7 @@ impl Run {
             {
                 TrainedPart::Adapter
             }
+            _ if phase.lora.is_some() => TrainedPart::Changes,
             _ => TrainedPart::All,
         }
     }

@@ -1,5 +1,6 @@
 //! `--dry-run`: what a run would do, and what it would take.
 
+use crate::commands::running;
 use crate::failure::{Blame, Outcome};
 use fewstep_distill::run::Run;
 use fewstep_formats::Model;
@@ -7,7 +8,7 @@ use serde::Serialize;
 
 /// Prints the resolved recipe and a table of the phases with predicted time and memory.
 pub(crate) fn print<R: Serialize>(run: &Run, initial: &Model, recipe: &R) -> Outcome {
-    let plans = run.plan(initial)?;
+    let plans = run.plan(initial, running::shown_at_once(run))?;
     println!("{}", toml::to_string(recipe).blame_input()?);
     println!(
         "{:<18} {:>9} {:>7} {:>22} {:>9} {:>10}",

@@ -172,6 +172,15 @@ pub(crate) fn go(
     Ok(models)
 }
 
+/// Pictures that are drawn at once for a grid.
+pub(crate) fn shown_at_once(run: &Run) -> usize {
+    match (&run.examples, run.examples.conditions()) {
+        (Examples::Latents { .. }, _) => Samples::TEXTS,
+        (_, Some(_)) => Samples::EXAMPLES,
+        (_, None) => Samples::SIDE * Samples::SIDE,
+    }
+}
+
 /// Grids of the same seeds over time. A grid that cannot be drawn is a warning: it must not end a long run.
 struct Samples {
     folder: PathBuf,
@@ -186,6 +195,9 @@ impl Samples {
     const SIDE: usize = 8;
     const TEACHER_STEPS: usize = 16;
     const EXAMPLES: usize = 12;
+    /// Pictures of each text, and pictures at once.
+    const EACH: usize = 4;
+    const TEXTS: usize = 4 * Self::EACH;
     /// Guidance of teachers that draw from texts.
     const TEXT_W: f64 = 2.0;
 
@@ -241,7 +253,6 @@ impl Samples {
         prompts: &[String],
         name: &str,
     ) -> anyhow::Result<()> {
-        const EACH: usize = 4;
         let Pipeline {
             model,
             codec,
@@ -254,7 +265,7 @@ impl Samples {
         let request = TextRequest {
             prompts: prompts
                 .iter()
-                .flat_map(|text| vec![text.clone(); EACH])
+                .flat_map(|text| vec![text.clone(); Self::EACH])
                 .collect(),
             negative: String::new(),
             size: generator.usual_size(),
@@ -263,13 +274,13 @@ impl Samples {
             steps: latents.default_steps().min(Self::TEACHER_STEPS),
             sampler: latents.default_sampler(),
             w: guided.then_some(Self::TEXT_W),
-            batch: 4 * EACH,
+            batch: Self::TEXTS,
             canvas: Canvas::Blank,
             hints: None,
         };
         let texts = Texts::read(text_encoder, &request);
         let pictures = generator.draw(&request, &texts, &mut |_| {})?;
-        self.write(&pictures, 4 * EACH, name)
+        self.write(&pictures, Self::TEXTS, name)
     }
 
     /// Rows of what is seen of a picture with a hole, what the model makes of it, and the picture, as the autoencoder

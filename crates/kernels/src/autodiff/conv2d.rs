@@ -11,7 +11,7 @@ use burn::backend::autodiff::grads::Gradients;
 use burn::backend::autodiff::ops::{Backward, NodeGuard, Ops, OpsKind};
 use burn::backend::flex::FlexTensor;
 use burn::backend::tensor::FloatTensor;
-use burn::backend::{Autodiff, Flex, TensorMetadata};
+use burn::backend::{Autodiff, Flex};
 
 /// Parents: the input, the weight and, where there are three, the bias.
 #[derive(Debug)]
@@ -49,7 +49,14 @@ fn record_with<C: CheckpointStrategy, const N: usize>(
 ) -> FloatTensor<Autodiff<Flex, C>> {
     match Conv2d.prepare::<C>(nodes).compute_bound().stateful() {
         OpsKind::Tracked(mut prep) => {
-            let state = (prep.checkpoint(&x), prep.checkpoint(&weight), options);
+            // What a gradient needs that nobody asks for is not kept: the input under a frozen weight.
+            let (of_x, of_weight) = (x.is_tracked(), weight.is_tracked());
+            let shape = conv_shape(x.primitive(), weight.primitive(), options);
+            let state = State {
+                x: of_weight.then(|| prep.checkpoint(&x)),
+                weight: of_x.then(|| prep.checkpoint(&weight)),
+                shape,
+            };
             let (x, weight) = (x.into_primitive(), weight.into_primitive());
             prep.finish(state, Flex::kernel_conv2d(x, weight, bias, options))
         }
@@ -60,8 +67,16 @@ fn record_with<C: CheckpointStrategy, const N: usize>(
     }
 }
 
+/// What the gradients are computed from.
+#[derive(Clone, Debug)]
+struct State {
+    x: Option<NodeId>,
+    weight: Option<NodeId>,
+    shape: conv::Shape,
+}
+
 impl<const N: usize> Backward<Flex, N> for Conv2d {
-    type State = (NodeId, NodeId, ConvOptions);
+    type State = State;
 
     fn backward(
         self,
@@ -70,37 +85,42 @@ impl<const N: usize> Backward<Flex, N> for Conv2d {
         checkpointer: &mut Checkpointer,
     ) {
         let dy = Floats::new(grads.consume::<Flex>(&ops.node));
-        let (x, weight, options) = ops.state;
-        let x: FlexTensor = checkpointer.retrieve_node_output(x);
-        let weight: FlexTensor = checkpointer.retrieve_node_output(weight);
-        let (shape, size, size_weight) = (
-            conv_shape(&x, &weight, options),
-            x.shape().dims::<4>(),
-            weight.shape().dims::<4>(),
-        );
+        let State { x, weight, shape } = ops.state;
+        let mut input = |id: Option<NodeId>| {
+            id.map(|id| Floats::new(checkpointer.retrieve_node_output::<FlexTensor>(id)))
+        };
+        let (x, weight) = (input(x), input(weight));
+        let conv::Shape {
+            batch,
+            channels_in,
+            channels_out,
+            size_in: [height, width],
+            kernel: [kernel_h, kernel_w],
+            ..
+        } = shape;
 
-        if let Some(node) = &ops.parents[0] {
-            let weight = Floats::new(weight);
+        if let (Some(node), Some(weight)) = (&ops.parents[0], weight) {
             let dx = conv::input_grad(Isa::best(), &shape, dy.slice(), weight.slice());
+            let size = [batch, channels_in, height, width];
             grads.register::<Flex>(node.id, tensor(dx, size));
         }
         let (node_weight, node_bias) =
             (&ops.parents[1], ops.parents.get(2).and_then(Option::as_ref));
-        match (node_weight, node_bias) {
-            (Some(node), _) => {
-                let x = Floats::new(x);
+        match (node_weight, x) {
+            (Some(node), Some(x)) => {
                 let gradients = conv::weight_grad(Isa::best(), &shape, x.slice(), dy.slice());
-                grads.register::<Flex>(node.id, tensor(gradients.weight, size_weight));
+                let size = [channels_out, channels_in, kernel_h, kernel_w];
+                grads.register::<Flex>(node.id, tensor(gradients.weight, size));
                 if let Some(node) = node_bias {
-                    let bias = tensor(gradients.bias, [shape.channels_out]);
-                    grads.register::<Flex>(node.id, bias);
+                    grads.register::<Flex>(node.id, tensor(gradients.bias, [channels_out]));
                 }
             }
-            (None, Some(node)) => {
-                let bias = conv::bias_grad(&shape, dy.slice());
-                grads.register::<Flex>(node.id, tensor(bias, [shape.channels_out]));
+            _ => {
+                if let Some(node) = node_bias {
+                    let bias = conv::bias_grad(&shape, dy.slice());
+                    grads.register::<Flex>(node.id, tensor(bias, [channels_out]));
+                }
             }
-            (None, None) => {}
         }
     }
 }

@@ -3,8 +3,9 @@
 mod attention;
 mod conv2d;
 mod group_norm;
+mod recomputed;
 
-use crate::extension::{Bias, ConvOptions, KernelOps, Modulation, NormOptions};
+use crate::extension::{Bias, ConvOptions, Function, KernelOps, Modulation, NormOptions, Tensors};
 use burn::backend::autodiff::checkpoint::strategy::CheckpointStrategy;
 use burn::backend::tensor::FloatTensor;
 use burn::backend::{Autodiff, Flex};
@@ -40,5 +41,9 @@ impl<C: CheckpointStrategy> KernelOps for Autodiff<Flex, C> {
         v: FloatTensor<Self>,
     ) -> FloatTensor<Self> {
         attention::record::<C>([q, k, v])
+    }
+
+    fn kernel_recomputed(inputs: Tensors<Self>, function: Function) -> FloatTensor<Self> {
+        recomputed::record::<C>(inputs.0, function)
     }
 }

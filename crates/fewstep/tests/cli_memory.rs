@@ -1,0 +1,217 @@
+//! `--dry-run` predicts the peak memory of a run: held against the peak of the real program.
+#![cfg(target_os = "linux")]
+
+mod workspace;
+
+use fewstep_data::ImageShape;
+use fewstep_data::picture::{Picture, write_png};
+use std::path::PathBuf;
+use std::process::Stdio;
+use workspace::Workspace;
+
+/// How far a prediction may lie from what was measured.
+const TOLERANCE: f64 = 0.15;
+
+const TEXT: &str = r#"
+seed = 3
+updates = 2
+[data]
+kind = "captioned"
+path = "CAPTIONED"
+size = 64
+[text]
+autoencoder = "GOLDEN/sd1/vae"
+encoder = "ENCODER"
+length = 12
+[network]
+widths = [64, 128]
+blocks = 1
+attention = [true, true]
+head = 16
+groups = 16
+[optim]
+batch = 8
+lr = 1e-4
+"#;
+
+const STUDENT: &str = r#"
+seed = 4
+teacher = "teacher"
+w = [0, 4]
+w_embedding = { dim = 16, scale = 100.0 }
+[data]
+kind = "captioned"
+path = "CAPTIONED"
+size = 64
+[guided]
+updates = 2
+optim = { batch = 8, lr = 1e-4 }
+[lora]
+rank = 4
+alpha = 4.0
+"#;
+
+const PIXELS: &str = r#"
+seed = 3
+updates = 2
+[data]
+kind = "idx"
+path = "DATA"
+size = 32
+[network]
+patch = 2
+widths = [96, 192]
+blocks = 1
+attention = [false, true]
+head = 16
+groups = 16
+[optim]
+batch = 64
+lr = 1e-4
+ema = { decay = 0.99 }
+"#;
+
+const CONDITIONAL: &str = r#"
+method = "codi"
+seed = 11
+teacher = "pixels"
+updates = 2
+[data]
+kind = "idx"
+path = "DATA"
+size = 32
+[condition]
+kind = "bicubic"
+factor = 4
+[optim]
+batch = 16
+lr = 1e-4
+ema = { decay = 0.99 }
+"#;
+
+fn golden() -> PathBuf {
+    PathBuf::from(concat!(
+        env!("CARGO_MANIFEST_DIR"),
+        "/../formats/tests/golden/latent"
+    ))
+}
+
+fn workspace() -> Workspace {
+    let workspace = Workspace::new();
+    let captioned = workspace.path("captioned");
+    std::fs::create_dir(&captioned).expect("made");
+    for picture in 0..8 {
+        let shape = ImageShape {
+            channels: 3,
+            height: 64,
+            width: 64,
+        };
+        let pixels = (0..shape.len()).map(|i| ((i * 37 + picture * 11) % 256) as u8);
+        let pixels = pixels.collect();
+        write_png(
+            captioned.join(format!("{picture}.png")),
+            &Picture { shape, pixels },
+        )
+        .expect("written");
+        std::fs::write(captioned.join(format!("{picture}.txt")), "two dogs").expect("written");
+    }
+    let encoder = workspace.path("encoder");
+    std::fs::create_dir(&encoder).expect("made");
+    for part in ["text_encoder", "tokenizer"] {
+        let files = std::fs::read_dir(golden().join("bert").join(part)).expect("there");
+        for file in files.flatten() {
+            std::fs::copy(file.path(), encoder.join(file.file_name())).expect("copied");
+        }
+    }
+    workspace
+}
+
+fn recipe(workspace: &Workspace, name: &str, text: &str) -> String {
+    let path = |path: PathBuf| path.display().to_string();
+    let text = text
+        .replace("GOLDEN", &path(golden()))
+        .replace("ENCODER", &path(workspace.path("encoder")))
+        .replace("CAPTIONED", &path(workspace.path("captioned")));
+    workspace.recipe(name, &text)
+}
+
+/// The number of MiB in the last line of a plan.
+fn predicted(workspace: &Workspace, arguments: &[&str]) -> f64 {
+    let output = workspace.run(&[arguments, &["--dry-run"]].concat());
+    let text = String::from_utf8_lossy(&output.stdout);
+    let words: Vec<&str> = text.split_whitespace().collect();
+    let after = words.windows(4).rev().find(|w| w[..2] == ["at", "most"]);
+    let Some([_, _, number, unit]) = after else {
+        panic!("no memory in {text}{}", workspace::stderr(&output));
+    };
+    let number: f64 = number.parse().expect("a number");
+    if *unit == "GiB" {
+        1024.0 * number
+    } else {
+        number
+    }
+}
+
+/// The most MiB that the program had in memory.
+#[expect(
+    clippy::zombie_processes,
+    reason = "`wait4` waits, and tells the memory besides"
+)]
+fn measured(workspace: &Workspace, arguments: &[&str]) -> f64 {
+    let mut command = workspace.command(arguments);
+    let child = command.stdout(Stdio::null()).stderr(Stdio::null()).spawn();
+    let child = child.expect("the program starts");
+    let (mut status, mut usage) = (0, std::mem::MaybeUninit::<libc::rusage>::zeroed());
+    // SAFETY: both pointers are to places of our own, and the child is waited for here alone.
+    let usage = unsafe {
+        let id = libc::wait4(
+            child.id() as libc::pid_t,
+            &mut status,
+            0,
+            usage.as_mut_ptr(),
+        );
+        assert_eq!(id, child.id() as libc::pid_t);
+        usage.assume_init()
+    };
+    assert_eq!(status, 0, "{arguments:?}");
+    usage.ru_maxrss as f64 / 1024.0
+}
+
+#[test]
+fn predictions_are_what_the_program_needs() {
+    let workspace = workspace();
+    let text = recipe(&workspace, "text.toml", TEXT);
+    let student = recipe(&workspace, "student.toml", STUDENT);
+    let pixels = recipe(&workspace, "pixels.toml", PIXELS);
+    let conditional = recipe(&workspace, "conditional.toml", CONDITIONAL);
+    let checkpointing = "optim.gradient_checkpointing=true";
+    let cases: [(&str, &str, &str, &[&str]); 9] = [
+        ("train", &text, "teacher", &[]),
+        ("train", &text, "checkpointing", &[checkpointing]),
+        ("train", &text, "accumulating", &["optim.micro_batch=2"]),
+        ("distill", &student, "lora", &[]),
+        (
+            "distill",
+            &student,
+            "lora-checkpointing",
+            &["guided.optim.gradient_checkpointing=true"],
+        ),
+        ("train", &pixels, "pixels", &[]),
+        ("train", &pixels, "pixels-checkpointing", &[checkpointing]),
+        ("distill", &conditional, "codi", &["train=full"]),
+        ("distill", &conditional, "pe-codi", &["train=adapter"]),
+    ];
+    let mut wrong = vec![];
+    for (verb, recipe, name, sets) in cases {
+        let sets = sets.iter().flat_map(|set| ["--set", set]);
+        let arguments: Vec<&str> = [verb, recipe].into_iter().chain(sets).collect();
+        let predicted = predicted(&workspace, &arguments);
+        let measured = measured(&workspace, &[&arguments[..], &["--out", name]].concat());
+        let line = format!("{name}: {predicted:.0} MiB predicted, {measured:.0} measured");
+        println!("{line}");
+        if (predicted / measured - 1.0).abs() > TOLERANCE {
+            wrong.push(line);
+        }
+    }
+    assert!(wrong.is_empty(), "{wrong:#?}");
+}
