@@ -1,11 +1,11 @@
 //! What of a repository a latent diffusion model is read from.
 
 use super::weights::{self, Part, Place};
-use crate::{FormatError, Pipeline};
+use crate::{ADAPTER_FILE, FormatError, Pipeline};
 use std::path::Path;
 
-/// Files of a repository that hold a latent diffusion model: its configurations, its tokenizer and one variant of its
-/// weights.
+/// Files of a repository that hold a latent diffusion model: its configurations, its tokenizer, its adapter
+/// where it has one, and one variant of its weights.
 #[derive(Debug, Default)]
 pub struct Wanted {
     /// Files that are needed as they are.
@@ -35,6 +35,7 @@ impl Wanted {
             None => ["model_index.json", "fewstep.json"].contains(&name.as_str()),
             Some(("tokenizer", file)) => file.ends_with(".json") || file.ends_with(".txt"),
             Some(("scheduler", file)) => file == "scheduler_config.json",
+            Some(("controlnet", _)) => name.as_str() == ADAPTER_FILE,
             Some((part, file)) => {
                 file == "config.json" && Part::OF_TEXTS.iter().any(|known| known.folder() == part)
             }
