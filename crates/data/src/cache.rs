@@ -23,6 +23,8 @@ pub(crate) struct Part {
 }
 
 pub(crate) const U8: (&str, usize) = ("U8", 1);
+pub(crate) const I64: (&str, usize) = ("I64", 8);
+pub(crate) const F32: (&str, usize) = ("F32", 4);
 
 impl Part {
     fn bytes(&self) -> usize {
@@ -69,24 +71,27 @@ pub(crate) trait About: Serialize + DeserializeOwned {
 pub(crate) struct CacheWriter<A> {
     about: A,
     path: PathBuf,
-    building: PathBuf,
+    building: Building,
     file: BufWriter<File>,
     hash: Sha256,
     written: usize,
 }
 
 impl<A: About> CacheWriter<A> {
-    /// Starts a cache that is to lie at `path`; until it is finished it has another name.
+    /// Starts a cache that is to lie at `path`; until it is finished it has another name. What a killed program left of
+    /// a cache of the same kind in the same folder is removed.
     pub(crate) fn create(path: &Path, about: A) -> Result<Self, DataError> {
-        let building = path.with_extension(format!("{}.tmp", std::process::id()));
-        let start = || -> io::Result<BufWriter<File>> {
+        let start = || -> io::Result<(Building, BufWriter<File>)> {
             path.parent().map_or(Ok(()), fs::create_dir_all)?;
-            let mut file = BufWriter::new(File::create(&building)?);
+            remove_leftovers(path);
+            let (building, file) = Building::start(path)?;
+            let mut file = BufWriter::new(file);
             file.write_all(&about.header(&"0".repeat(64)))?;
-            Ok(file)
+            Ok((building, file))
         };
+        let (building, file) = start().map_err(failed(path))?;
         Ok(Self {
-            file: start().map_err(failed(path))?,
+            file,
             path: path.into(),
             building,
             hash: Sha256::new(),
@@ -117,9 +122,60 @@ impl<A: About> CacheWriter<A> {
             file.seek(SeekFrom::Start(0))?;
             file.write_all(&header)?;
             file.into_inner()?.sync_all()?;
-            fs::rename(&building, &path)
+            fs::rename(&building.0, &path)
         };
         end(self.file).map_err(failed(&path))
+    }
+}
+
+/// The name of a cache that is being written. The file is gone when this is, unless it was renamed; while it is written
+/// it is locked, by which others know that its program lives.
+#[derive(Debug)]
+struct Building(PathBuf);
+
+impl Building {
+    fn start(path: &Path) -> io::Result<(Self, File)> {
+        let name = path.with_extension(format!("{}.{UNFINISHED}", std::process::id()));
+        loop {
+            let file = File::create(&name)?;
+            // Where files cannot be locked, others leave them alone.
+            let _ = file.lock();
+            // Between its making and its lock another program may have taken it for a leftover.
+            if name.exists() {
+                return Ok((Self(name), file));
+            }
+        }
+    }
+}
+
+impl Drop for Building {
+    fn drop(&mut self) {
+        // A file that has its own name by now is not there any more.
+        let _ = fs::remove_file(&self.0);
+    }
+}
+
+/// The ending of a cache that is not finished.
+const UNFINISHED: &str = "tmp";
+
+/// Removes caches of the kind of this one (what its name has before the key) that were never finished and that nobody
+/// writes any more. What cannot be removed stays.
+fn remove_leftovers(path: &Path) {
+    let name = |path: &Path| {
+        path.file_name()
+            .unwrap_or_default()
+            .to_string_lossy()
+            .into_owned()
+    };
+    let ours = name(path);
+    let kind = ours.split_inclusive('-').next().unwrap_or_default();
+    let folder = path.parent().unwrap_or(Path::new(""));
+    let files = fs::read_dir(folder).into_iter().flatten().flatten();
+    for file in files.map(|entry| entry.path()) {
+        let unfinished = name(&file).starts_with(kind) && name(&file).ends_with(UNFINISHED);
+        if unfinished && File::open(&file).is_ok_and(|file| file.try_lock().is_ok()) {
+            let _ = fs::remove_file(&file);
+        }
     }
 }
 

@@ -3,18 +3,14 @@
 //! The file is a safetensors file, so that other tools can look into it: `captions` (I64 [examples]) says which states
 //! belong to an example, `latents` (F32 [examples, copies, channels, height, width]) has one copy, or two where the
 //! second is of the mirrored picture, and `states` (F32 [captions, tokens, width]) starts with those of the empty text.
-//! For models that fill in pictures there is `beside` (F32 [examples, copies, holes, 1 + channels, height, width]): a
-//! hole, then the latents of what is left of the picture.
+//! `beside` (F32 [examples, copies, holes, 1 + channels, height, width]) is for models that fill in pictures, and has no
+//! holes for others: a hole, then the latents of what is left of the picture.
 
-use std::fs::{self, File};
-use std::io::{self, BufReader, BufWriter, Read, Seek, SeekFrom, Write};
-use std::path::{Path, PathBuf};
-use std::sync::Mutex;
+use std::path::Path;
 
 use serde::{Deserialize, Serialize};
-use serde_json::{Map, Value, json};
-use sha2::{Digest, Sha256};
 
+use crate::cache::{About, CacheFile, CacheWriter, F32, I64, Part};
 use crate::order::{Purpose, below, generator};
 use crate::{Conditions, DataError, HostBatch, HostMaps, ImageShape, Order};
 
@@ -72,55 +68,48 @@ impl LatentsHeader {
     fn states_len(&self) -> usize {
         self.states.iter().product()
     }
+}
 
-    /// Bytes of the tensors, in the order in which they lie in the file.
-    fn sizes(&self) -> [usize; 4] {
-        let copies = self.captions.len() * self.copies();
-        let beside: usize = self.beside().iter().product();
-        [
-            8 * self.captions.len(),
-            4 * copies * self.latent_len(),
-            4 * copies * self.holes * beside,
-            4 * self.texts() * self.states_len(),
+/// The header with the numbers that the captions themselves tell.
+#[derive(Debug, Serialize, Deserialize)]
+struct Described {
+    #[serde(flatten)]
+    header: LatentsHeader,
+    examples: usize,
+    texts: usize,
+}
+
+impl About for Described {
+    const KIND: &'static str = "fewstep-latents";
+
+    fn key(&self) -> &str {
+        &self.header.key
+    }
+
+    fn parts(&self) -> Vec<Part> {
+        let header = &self.header;
+        let copies = vec![self.examples, header.copies()];
+        let part = |name, dtype, shape| Part { name, dtype, shape };
+        let beside = [&copies[..], &[header.holes], &header.beside()].concat();
+        let states = [&[self.texts][..], &header.states].concat();
+        vec![
+            part("captions", I64, vec![self.examples]),
+            part("latents", F32, [&copies[..], &header.latent].concat()),
+            part("beside", F32, beside),
+            part("states", F32, states),
         ]
     }
-
-    /// The safetensors header. The digest of the data has the same length whatever it is.
-    fn to_bytes(&self, digest: &str) -> Vec<u8> {
-        let [captions, latents, beside, states] = self.sizes();
-        let (examples, copies) = (self.captions.len(), self.copies());
-        let ([c, h, w], [b, _, _]) = (self.latent, self.beside());
-        let tensor = |dtype: &str, shape: &[usize], start: usize, size: usize| json!({"dtype": dtype, "shape": shape, "data_offsets": [start, start + size]});
-        let about = serde_json::to_string(self).unwrap_or_default();
-        let (second, third) = (captions + latents, captions + latents + beside);
-        let mut header = json!({
-            "__metadata__": {"fewstep-latents": about, "sha256": digest},
-            "captions": tensor("I64", &[examples], 0, captions),
-            "latents": tensor("F32", &[examples, copies, c, h, w], captions, latents),
-            "states": tensor("F32", &[self.texts(), self.states[0], self.states[1]], third, states),
-        });
-        if self.holes > 0 {
-            let shape = [examples, copies, self.holes, b, h, w];
-            header["beside"] = tensor("F32", &shape, second, beside);
-        }
-        let mut text = header.to_string().into_bytes();
-        text.resize(text.len().next_multiple_of(8), b' ');
-        let mut bytes = (text.len() as u64).to_le_bytes().to_vec();
-        bytes.extend(text);
-        bytes
-    }
 }
+
+/// Where the parts are among these.
+const CAPTIONS: usize = 0;
+const LATENTS: usize = 1;
+const BESIDE: usize = 2;
+const STATES: usize = 3;
 
 /// Writes a cache: all latents in the order of the examples, then what goes in beside them, then all states.
 #[derive(Debug)]
-pub struct LatentsWriter {
-    header: LatentsHeader,
-    path: PathBuf,
-    building: Building,
-    file: BufWriter<File>,
-    hash: Sha256,
-    written: usize,
-}
+pub struct LatentsWriter(CacheWriter<Described>);
 
 impl LatentsWriter {
     /// Starts a cache that is to lie at `path`; until it is finished it has another name. What a killed program left of
@@ -129,32 +118,19 @@ impl LatentsWriter {
     /// # Errors
     /// When the folder cannot be written.
     pub fn create(path: &Path, header: LatentsHeader) -> Result<Self, DataError> {
-        let failed = failed(path);
-        let start = || -> io::Result<(Building, BufWriter<File>)> {
-            let folder = path.parent().unwrap_or(Path::new(""));
-            fs::create_dir_all(folder)?;
-            remove_leftovers(folder);
-            let (building, file) = Building::start(path)?;
-            let mut file = BufWriter::new(file);
-            file.write_all(&header.to_bytes(&"0".repeat(64)))?;
-            Ok((building, file))
-        };
-        let (building, file) = start().map_err(failed)?;
         let numbers: Vec<u8> = header
             .captions
             .iter()
             .flat_map(|&text| i64::from(text).to_le_bytes())
             .collect();
-        let mut writer = Self {
-            path: path.into(),
-            building,
-            file,
-            hash: Sha256::new(),
-            written: 0,
+        let described = Described {
+            examples: header.captions.len(),
+            texts: header.texts(),
             header,
         };
-        writer.append(&numbers)?;
-        Ok(writer)
+        let mut writer = CacheWriter::create(path, described)?;
+        writer.write(&numbers)?;
+        Ok(Self(writer))
     }
 
     /// The latents of the next examples (each followed by that of its mirrored picture, where there are such), after
@@ -163,18 +139,8 @@ impl LatentsWriter {
     /// # Errors
     /// When the file cannot be written.
     pub fn write(&mut self, values: &[f32]) -> Result<(), DataError> {
-        let bytes: Vec<u8> = values
-            .iter()
-            .flat_map(|value| value.to_le_bytes())
-            .collect();
-        self.append(&bytes)
-    }
-
-    fn append(&mut self, bytes: &[u8]) -> Result<(), DataError> {
-        self.hash.update(bytes);
-        self.written += bytes.len();
-        let failed = failed(&self.path);
-        self.file.write_all(bytes).map_err(failed)
+        let bytes = values.iter().flat_map(|value| value.to_le_bytes());
+        self.0.write(&bytes.collect::<Vec<u8>>())
     }
 
     /// Puts the cache into its place, whole.
@@ -182,64 +148,7 @@ impl LatentsWriter {
     /// # Errors
     /// When it cannot be written, or when what was written is not what the header says.
     pub fn finish(self) -> Result<(), DataError> {
-        let expected: usize = self.header.sizes().iter().sum();
-        if self.written != expected {
-            return Err(DataError::Cache {
-                path: self.path,
-                reason: format!("{} bytes were written instead of {expected}", self.written),
-            });
-        }
-        let digest = hex(&self.hash.finalize());
-        let (header, building, path) = (self.header, self.building, self.path);
-        let end = |mut file: BufWriter<File>| -> io::Result<()> {
-            file.seek(SeekFrom::Start(0))?;
-            file.write_all(&header.to_bytes(&digest))?;
-            file.into_inner()?.sync_all()?;
-            fs::rename(&building.0, &path)
-        };
-        end(self.file).map_err(failed(&path))
-    }
-}
-
-/// The name of a cache that is being written. The file is gone when this is, unless it was renamed; while it is written
-/// it is locked, by which others know that its program lives.
-#[derive(Debug)]
-struct Building(PathBuf);
-
-impl Building {
-    fn start(path: &Path) -> io::Result<(Self, File)> {
-        let name = path.with_extension(format!("{}.{UNFINISHED}", std::process::id()));
-        loop {
-            let file = File::create(&name)?;
-            // Where files cannot be locked, others leave them alone.
-            let _ = file.lock();
-            // Between its making and its lock another program may have taken it for a leftover.
-            if name.exists() {
-                return Ok((Self(name), file));
-            }
-        }
-    }
-}
-
-impl Drop for Building {
-    fn drop(&mut self) {
-        // A file that has its own name by now is not there any more.
-        let _ = fs::remove_file(&self.0);
-    }
-}
-
-/// The ending of a cache that is not finished.
-const UNFINISHED: &str = "tmp";
-
-/// Removes caches that were never finished and that nobody writes any more. What cannot be removed stays.
-fn remove_leftovers(folder: &Path) {
-    let files = fs::read_dir(folder).into_iter().flatten().flatten();
-    for file in files.map(|entry| entry.path()) {
-        let name = file.file_name().unwrap_or_default().to_string_lossy();
-        let unfinished = name.starts_with("latents-") && name.ends_with(UNFINISHED);
-        if unfinished && File::open(&file).is_ok_and(|file| file.try_lock().is_ok()) {
-            let _ = fs::remove_file(&file);
-        }
+        self.0.finish()
     }
 }
 
@@ -247,10 +156,7 @@ fn remove_leftovers(folder: &Path) {
 #[derive(Debug)]
 pub struct Latents {
     header: LatentsHeader,
-    path: PathBuf,
-    file: Mutex<File>,
-    /// Where the latents, what goes in beside them, and the states begin.
-    starts: [u64; 3],
+    file: CacheFile,
     empty: Vec<f32>,
 }
 
@@ -260,37 +166,18 @@ impl Latents {
     /// # Errors
     /// When the file cannot be read, is damaged, or belongs to another key.
     pub fn open(path: &Path, key: &str) -> Result<Option<Self>, DataError> {
-        if !path.is_file() {
+        let Some((file, described)) = CacheFile::open::<Described>(path, key)? else {
             return Ok(None);
-        }
-        let damaged = |reason: &str| DataError::Cache {
-            path: path.into(),
-            reason: reason.into(),
         };
-        let mut file = BufReader::new(File::open(path).map_err(failed(path))?);
-        let read = read_header(&mut file).map_err(failed(path))?;
-        let (mut header, digest, start) =
-            read.ok_or_else(|| damaged("it has no readable header"))?;
-        if header.key != key {
-            return Err(damaged("it was made from something else"));
-        }
-        let (found, numbers) =
-            digest_of(&mut file, 8 * header.captions.len()).map_err(failed(path))?;
-        if found != digest {
-            return Err(damaged("its contents are not what was written"));
-        }
-        let numbers = numbers
-            .chunks_exact(8)
-            .map(|b| b[0..4].try_into().map_or(0, u32::from_le_bytes));
+        let mut header = described.header;
+        let captions = file.read(CAPTIONS, 0, 8 * described.examples)?;
+        let numbers = captions.chunks_exact(8);
+        let numbers = numbers.map(|b| b[0..4].try_into().map_or(0, u32::from_le_bytes));
         header.captions = numbers.collect();
-        let [captions, latents, beside, _] = header.sizes().map(|size| size as u64);
-        let first = start + captions;
         let mut cache = Self {
-            starts: [first, first + latents, first + latents + beside],
-            path: path.into(),
-            file: Mutex::new(file.into_inner()),
             empty: vec![],
             header,
+            file,
         };
         cache.empty = cache.states(0)?;
         Ok(Some(cache))
@@ -342,12 +229,12 @@ impl Latents {
             indices.push(pick.index as u64);
             let copy =
                 pick.index * self.header.copies() + usize::from(pick.flip && self.header.mirrored);
-            pixels.extend(self.read(self.starts[0], copy, len)?);
+            pixels.extend(self.read(LATENTS, copy, len)?);
             if holes > 0 {
                 let random = &mut generator(order.seed(), Purpose::Condition, clock);
                 let index = copy * holes + below(holes as u64, random) as usize;
                 let len = len_beside.iter().product();
-                beside.extend(self.read(self.starts[1], index, len)?);
+                beside.extend(self.read(BESIDE, index, len)?);
             }
             states.extend(self.states(self.header.captions[pick.index] as usize)?);
             if let Some((conditions, hints)) = conditions.zip(hints.as_mut()) {
@@ -378,19 +265,12 @@ impl Latents {
 
     /// The states of a text.
     fn states(&self, text: usize) -> Result<Vec<f32>, DataError> {
-        self.read(self.starts[2], text, self.header.states_len())
+        self.read(STATES, text, self.header.states_len())
     }
 
-    /// The `index`-th of many tensors of `len` numbers.
-    fn read(&self, start: u64, index: usize, len: usize) -> Result<Vec<f32>, DataError> {
-        let mut bytes = vec![0; 4 * len];
-        let mut file = self
-            .file
-            .lock()
-            .unwrap_or_else(|poisoned| poisoned.into_inner());
-        file.seek(SeekFrom::Start(start + (4 * len * index) as u64))
-            .and_then(|_| file.read_exact(&mut bytes))
-            .map_err(failed(&self.path))?;
+    /// The `index`-th of the tensors of `len` numbers that a part has one behind the other.
+    fn read(&self, part: usize, index: usize, len: usize) -> Result<Vec<f32>, DataError> {
+        let bytes = self.file.read(part, index, 4 * len)?;
         let values = bytes.chunks_exact(4);
         Ok(values
             .map(|b| b.try_into().map_or(f32::NAN, f32::from_le_bytes))
@@ -409,56 +289,10 @@ pub struct HostText {
     pub shape: [usize; 2],
 }
 
-/// The header, the digest of the data, and where the data begins. The captions are zeros, as many as there are.
-fn read_header(file: &mut impl Read) -> io::Result<Option<(LatentsHeader, String, u64)>> {
-    let mut length = [0; 8];
-    file.read_exact(&mut length)?;
-    let length = u64::from_le_bytes(length);
-    let mut text = vec![];
-    file.take(length.min(1 << 20)).read_to_end(&mut text)?;
-    let Ok(Value::Object(all)) = serde_json::from_slice::<Value>(&text) else {
-        return Ok(None);
-    };
-    let parsed = |all: &Map<String, Value>| -> Option<(LatentsHeader, String)> {
-        let metadata = all.get("__metadata__")?;
-        let about = metadata.get("fewstep-latents")?.as_str()?;
-        let mut header: LatentsHeader = serde_json::from_str(about).ok()?;
-        let examples = all.get("captions")?.get("shape")?.get(0)?.as_u64()?;
-        header.captions = vec![0; examples as usize];
-        Some((header, metadata.get("sha256")?.as_str()?.into()))
-    };
-    Ok(parsed(&all).map(|(header, digest)| (header, digest, 8 + length)))
-}
-
-/// The digest of all that is left of a file, and its first bytes.
-fn digest_of(file: &mut impl Read, first: usize) -> io::Result<(String, Vec<u8>)> {
-    let mut hash = Sha256::new();
-    let mut start = vec![0; first];
-    file.read_exact(&mut start)?;
-    hash.update(&start);
-    let mut buffer = vec![0; 1 << 20];
-    loop {
-        match file.read(&mut buffer)? {
-            0 => return Ok((hex(&hash.finalize()), start)),
-            read => hash.update(&buffer[..read]),
-        }
-    }
-}
-
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
-}
-
-fn failed(path: &Path) -> impl Fn(io::Error) -> DataError + '_ {
-    |error| DataError::Cache {
-        path: path.into(),
-        reason: error.to_string(),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::fs::{self, File};
 
     fn header(mirrored: bool, holes: usize) -> LatentsHeader {
         LatentsHeader {

@@ -47,7 +47,7 @@ pub(crate) fn fetch(name: &Name) -> Outcome<PathBuf> {
     return client::fetch(name);
     #[cfg(not(feature = "hub"))]
     Err(Failure::input(format!(
-        "there is no folder or file `{name}`, and this program was built without the hub's client: give the path of a model, or build with `--features hub`"
+        "there is no folder or file `{name}`, and this program was built without the hub's client: give the path of a model, or build it with the feature `hub`"
     )))
 }
 
