@@ -14,7 +14,7 @@ use crate::folder::{entries, split_folder};
 use crate::gather::CHUNK;
 use crate::parquet::{Table, files as parquet_files};
 use crate::picture::{self, Picture};
-use crate::{DataConfig, DataError, DataKind};
+use crate::{ConditionConfig, DataConfig, DataError, DataKind, Dataset, ImageShape, Place};
 
 /// How many bad examples are named before the rest is only counted.
 const NAMED: usize = 10;
@@ -27,6 +27,14 @@ pub struct Captioned {
     size: usize,
     channels: usize,
     limit: usize,
+    given: Option<Given>,
+}
+
+/// What the images are that are given with the pictures.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Given {
+    Pictures,
+    DepthMaps,
 }
 
 /// A part of a set that is read from its start to its end.
@@ -36,8 +44,8 @@ enum Shard {
     Files(Vec<files::Listed>),
     /// A tar of the WebDataset layout.
     Tar(tars::Tar),
-    /// A parquet file.
-    Parquet(Box<Table>),
+    /// A parquet file, and the same once more for the column of given images.
+    Parquet(Box<Table>, Option<Box<Table>>),
 }
 
 /// One picture, as it is stored, with its caption.
@@ -45,6 +53,8 @@ enum Shard {
 pub struct Example {
     /// The image file's bytes.
     pub image: Vec<u8>,
+    /// The bytes of the image given with it, where the set has such.
+    pub given: Option<Vec<u8>>,
     /// What it shows; never empty.
     pub caption: String,
     /// Where it is, for messages.
@@ -58,6 +68,8 @@ pub struct Contents {
     pub captions: Vec<String>,
     /// The first 16 hexadecimal digits of the SHA-256 over images, captions and the size they are brought to.
     pub fingerprint: String,
+    /// The same over what condition images are made from: the images given with the pictures, or the pictures.
+    pub sources: String,
 }
 
 /// How thoroughly a set is read.
@@ -77,6 +89,21 @@ impl Captioned {
     /// # Errors
     /// A path where none of these is; settings that do not fit such data.
     pub fn open(config: &DataConfig) -> Result<Self, DataError> {
+        Self::with_given(config, None)
+    }
+
+    /// The same with the images that these conditions are made from, where they are given ones. `condition.path` is a
+    /// folder with an image under the name of each picture; `condition.column` names a key of `metadata.jsonl` (a file
+    /// below `path`, or beside the list), a column of parquet files, or what comes after an example's name in a tar, such
+    /// as `source.png`.
+    ///
+    /// # Errors
+    /// As [`Captioned::open`], and where the set has no place for given images.
+    pub fn paired(config: &DataConfig, rule: &ConditionConfig) -> Result<Self, DataError> {
+        Self::with_given(config, rule.given())
+    }
+
+    fn with_given(config: &DataConfig, given: Option<(&Place, bool)>) -> Result<Self, DataError> {
         let path = expand_home(&config.path);
         let origin = path.display().to_string();
         let misfit = |key, got: String, expected: &str| DataError::Config {
@@ -98,7 +125,8 @@ impl Captioned {
             let expected = "the side in pixels that pictures are brought to";
             return Err(misfit("size", "nothing".into(), expected));
         };
-        let shards = shards(&path, config)?;
+        let place = given.map(|(place, _)| place);
+        let shards = shards(&path, config, place)?;
         if shards.is_empty() {
             return Err(DataError::Empty {
                 origin,
@@ -111,6 +139,10 @@ impl Captioned {
             size,
             channels: config.channels.unwrap_or(3),
             limit: config.limit.unwrap_or(usize::MAX),
+            given: given.map(|(_, depth)| match depth {
+                true => Given::DepthMaps,
+                false => Given::Pictures,
+            }),
         })
     }
 
@@ -134,8 +166,9 @@ impl Captioned {
     /// # Errors
     /// Names the first examples that cannot be used with their places, and counts the others.
     pub fn check(&self, check: Check) -> Result<Contents, DataError> {
-        let mut hash = Sha256::new();
-        hash.update(format!("{} {} {}", self.size, self.channels, self.limit));
+        let settings = format!("{} {} {}", self.size, self.channels, self.limit);
+        let mut hash = Sha256::new_with_prefix(&settings);
+        let mut sources = Sha256::new_with_prefix(format!("{settings} {:?}", self.given));
         let (mut captions, mut problems, mut bad) = (vec![], vec![], 0);
         let mut examples = self.stored();
         loop {
@@ -143,19 +176,26 @@ impl Captioned {
             if chunk.is_empty() {
                 break;
             }
-            let looked_at: Vec<Result<(String, [u8; 32]), DataError>> = chunk
+            let looked_at: Vec<Result<(String, [_; 2]), DataError>> = chunk
                 .into_par_iter()
                 .map(|example| {
                     let example = example?;
                     if check == Check::Decoded {
                         self.decode(&example)?;
+                        example
+                            .given
+                            .as_ref()
+                            .map_or(Ok(()), |_| self.decode_source(&example).map(drop))?;
                     }
-                    Ok((example.caption, Sha256::digest(&example.image).into()))
+                    let image = Sha256::digest(&example.image);
+                    let source = example.given.as_ref().map_or(image, Sha256::digest);
+                    Ok((example.caption, [image, source]))
                 })
                 .collect();
             for example in looked_at {
                 match example {
-                    Ok((caption, image)) => {
+                    Ok((caption, [image, source])) => {
+                        sources.update(source);
                         hash.update(image);
                         hash.update(caption.len().to_le_bytes());
                         hash.update(caption.as_bytes());
@@ -183,13 +223,17 @@ impl Captioned {
                 hint: "its files have no pictures".into(),
             });
         }
-        let fingerprint = hash.finalize()[..8]
-            .iter()
-            .map(|byte| format!("{byte:02x}"))
-            .collect();
+        let [fingerprint, sources] = [hash, sources].map(|hash| {
+            let digest = hash.finalize();
+            digest[..8]
+                .iter()
+                .map(|byte| format!("{byte:02x}"))
+                .collect()
+        });
         Ok(Contents {
             captions,
             fingerprint,
+            sources,
         })
     }
 
@@ -198,12 +242,65 @@ impl Captioned {
         &self,
         chunk: usize,
     ) -> impl Iterator<Item = Result<Vec<Picture>, DataError>> + '_ {
+        self.decoded(chunk, Self::decode)
+    }
+
+    /// All pictures in memory, for a set that is small enough.
+    ///
+    /// # Errors
+    /// When one of them cannot be read or decoded.
+    pub fn dataset(&self) -> Result<Dataset, DataError> {
+        let shape = ImageShape {
+            channels: self.channels,
+            height: self.size,
+            width: self.size,
+        };
+        let mut pixels = vec![];
+        for pictures in self.pictures(CHUNK) {
+            pixels.extend(pictures?.into_iter().flat_map(|picture| picture.pixels));
+        }
+        Dataset::from_parts(self.name.clone(), shape, pixels, None, vec![])
+    }
+
+    /// What condition images are made from, in order, some at a time.
+    pub(crate) fn sources(&self) -> impl Iterator<Item = Result<Vec<Picture>, DataError>> + '_ {
+        self.decoded(CHUNK, Self::decode_source)
+    }
+
+    /// The shape of each of these.
+    pub(crate) fn source_shape(&self) -> ImageShape {
+        ImageShape {
+            channels: match self.given {
+                Some(Given::DepthMaps) => 1,
+                Some(Given::Pictures) | None => self.channels,
+            },
+            height: self.size,
+            width: self.size,
+        }
+    }
+
+    fn decoded(
+        &self,
+        chunk: usize,
+        decode: fn(&Self, &Example) -> Result<Picture, DataError>,
+    ) -> impl Iterator<Item = Result<Vec<Picture>, DataError>> + '_ {
         let mut examples = self.stored();
         std::iter::from_fn(move || {
             let chunk: Vec<_> = examples.by_ref().take(chunk.max(1)).collect();
-            let decode = |example: Result<Example, DataError>| self.decode(&example?);
+            let decode = |example: Result<Example, DataError>| decode(self, &example?);
             (!chunk.is_empty()).then(|| chunk.into_par_iter().map(decode).collect())
         })
+    }
+
+    fn decode_source(&self, example: &Example) -> Result<Picture, DataError> {
+        let origin = format!("the image given with {}", example.origin);
+        match (&example.given, self.given) {
+            (Some(map), Some(Given::DepthMaps)) => {
+                picture::decode_depth(map, &origin, Some(self.size))
+            }
+            (Some(image), _) => picture::decode(image, &origin, Some(self.size), self.channels),
+            (None, _) => self.decode(example),
+        }
     }
 
     fn decode(&self, example: &Example) -> Result<Picture, DataError> {
@@ -239,7 +336,7 @@ impl Shard {
         match self {
             Self::Files(listed) => Box::new(listed.iter().map(files::Listed::read)),
             Self::Tar(tar) => tar.examples(number),
-            Self::Parquet(table) => captions_of(table, number),
+            Self::Parquet(table, given) => captions_of(table, given.as_deref(), number),
         }
     }
 
@@ -247,27 +344,31 @@ impl Shard {
         match self {
             Self::Files(listed) => listed.len(),
             Self::Tar(tar) => tar.len(),
-            Self::Parquet(table) => table.rows(),
+            Self::Parquet(table, _) => table.rows(),
         }
     }
 }
 
-fn captions_of(
-    table: &Table,
+fn captions_of<'a>(
+    table: &'a Table,
+    given: Option<&Table>,
     number: usize,
-) -> Box<dyn Iterator<Item = Result<Example, DataError>> + Send + '_> {
-    let rows = match table.examples() {
-        Ok(rows) => rows,
-        Err(error) => return Box::new(std::iter::once(Err(error))),
-    };
+) -> Box<dyn Iterator<Item = Result<Example, DataError>> + Send + 'a> {
     // Rows are read one after another, and the reader cannot go to another thread.
-    let rows: Vec<_> = rows.collect();
-    Box::new(rows.into_iter().map(move |row| {
+    let rows = |table: &Table| -> Result<Vec<_>, DataError> { Ok(table.examples()?.collect()) };
+    let (rows, given) = match (rows(table), given.map(rows).transpose()) {
+        (Ok(rows), Ok(given)) => (rows, given),
+        (Err(error), _) | (_, Err(error)) => return Box::new(std::iter::once(Err(error))),
+    };
+    let given = given.into_iter().flatten().map(Some);
+    let given = given.chain(std::iter::repeat_with(|| None));
+    Box::new(rows.into_iter().zip(given).map(move |(row, given)| {
         let row = row?;
         let origin = format!("shard {number} ({})", table.origin(row.row));
         let caption = caption(row.caption.unwrap_or_default(), &origin)?;
         Ok(Example {
             image: row.image.data().to_vec(),
+            given: given.transpose()?.map(|row| row.image.data().to_vec()),
             caption,
             origin,
         })
@@ -287,7 +388,7 @@ fn caption(text: String, origin: &str) -> Result<String, DataError> {
 
 /// The caption in a JSON object.
 fn caption_in(object: &serde_json::Value, origin: &str) -> Result<String, DataError> {
-    let text = ["text", "caption", "TEXT"]
+    let text = ["text", "caption", "TEXT", "edit_prompt"]
         .iter()
         .find_map(|key| object.get(key)?.as_str());
     let text = text.ok_or_else(|| DataError::Example {
@@ -297,36 +398,63 @@ fn caption_in(object: &serde_json::Value, origin: &str) -> Result<String, DataEr
     caption(text.into(), origin)
 }
 
-fn shards(path: &Path, config: &DataConfig) -> Result<Vec<Shard>, DataError> {
+fn shards(
+    path: &Path,
+    config: &DataConfig,
+    given: Option<&Place>,
+) -> Result<Vec<Shard>, DataError> {
     let has = |path: &Path, wanted: &str| path.extension().is_some_and(|e| e == wanted);
+    let open_tar = |path: &Path| Ok(Shard::Tar(tars::Tar::open(path, given)?));
     if path.is_file() && has(path, "tar") {
-        return Ok(vec![Shard::Tar(tars::Tar::open(path)?)]);
+        return Ok(vec![open_tar(path)?]);
     }
     if !path.is_file() {
         let folder = split_folder(path, config.split)?;
-        if let Some(listed) = files::with_metadata(&folder)? {
+        if let Some(listed) = files::with_metadata(&folder, given)? {
             return Ok(vec![Shard::Files(listed)]);
         }
         let inside = entries(&folder)?;
         let tars: Vec<_> = inside.iter().filter(|path| has(path, "tar")).collect();
         if !tars.is_empty() {
-            let open = |path| Ok(Shard::Tar(tars::Tar::open(path)?));
-            return tars.into_iter().map(|path| open(path)).collect();
+            return tars.into_iter().map(|path| open_tar(path)).collect();
         }
         let parquet = inside.iter().any(|path| has(path, "parquet"));
         if !parquet && !folder.join("data").is_dir() {
-            let listed = files::with_texts(&folder)?;
+            let listed = files::with_texts(&folder, given)?;
             let found = !listed.is_empty();
             return Ok(found.then_some(Shard::Files(listed)).into_iter().collect());
         }
     }
+    let column = given.map(|place| column(place, "column of the parquet files"));
+    let column = column.transpose()?;
     let open = |file: &std::path::PathBuf| {
-        let table = Table::open(file, None)?;
+        let table = Table::open(file, config.column.as_deref())?;
         table.check_captions()?;
-        Ok(Shard::Parquet(Box::new(table)))
+        let given = column.map(|column| Table::open(file, Some(column)));
+        Ok(Shard::Parquet(
+            Box::new(table),
+            given.transpose()?.map(Box::new),
+        ))
     };
     parquet_files(path, config.split)?
         .iter()
         .map(open)
         .collect()
+}
+
+/// What names given images where a folder cannot.
+fn column<'a>(place: &'a Place, what: &str) -> Result<&'a str, DataError> {
+    match (&place.column, &place.path) {
+        (Some(column), None) => Ok(column),
+        _ => Err(misplaced(place, &format!("`column`, the {what}"))),
+    }
+}
+
+fn misplaced(place: &Place, expected: &str) -> DataError {
+    DataError::Config {
+        key: "condition",
+        got: format!("{place:?}"),
+        origin: "captioned pictures of this layout".into(),
+        expected: expected.into(),
+    }
 }

@@ -5,19 +5,22 @@ mod edges;
 mod given;
 mod mask;
 pub mod resize;
+mod sources;
 
 pub use degrade::{Degradation, Round};
 pub use edges::edges;
-pub use mask::{MaskKind, masked};
+pub(crate) use given::partner;
+pub use mask::{Holes, MaskKind, masked};
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
 use crate::order::{Purpose, generator};
 use crate::picture::to_f32;
-use crate::{DataConfig, DataError, Dataset, ImageShape, Pick};
+use crate::{Captioned, DataConfig, DataError, Dataset, ImageShape, Pick};
 use resize::{Filter, resize};
+use sources::Sources;
 
 /// What a model is to draw from.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -41,6 +44,10 @@ pub enum ConditionConfig {
         /// The shape of the holes.
         #[serde(default)]
         mask: MaskKind,
+        /// For models that see latents of what is left of a picture, which are made once: how many holes each picture has.
+        /// Condition images have a new one every time.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        holes: Option<usize>,
     },
     /// The edges of the picture, black on white.
     Edges,
@@ -64,13 +71,76 @@ pub struct Place {
     pub column: Option<String>,
 }
 
+impl ConditionConfig {
+    /// Where its images are, where they are given, and whether they are depth maps.
+    pub(crate) fn given(&self) -> Option<(&Place, bool)> {
+        match self {
+            Self::Image(place) | Self::Instruct(place) => Some((place, false)),
+            Self::Depth(place) => Some((place, true)),
+            Self::Bicubic { .. } | Self::Degraded { .. } | Self::Inpaint { .. } | Self::Edges => {
+                None
+            }
+        }
+    }
+
+    /// Channels, height and width of the conditions that are made from images of this shape.
+    fn shape(&self, source: ImageShape) -> Result<[usize; 3], DataError> {
+        let ImageShape {
+            channels,
+            height,
+            width,
+        } = source;
+        Ok(match self {
+            Self::Bicubic { factor } | Self::Degraded { factor, .. } => {
+                let fits = |side: usize| *factor >= 2 && side.is_multiple_of(*factor);
+                if !fits(height) || !fits(width) {
+                    return Err(DataError::Config {
+                        key: "condition.factor",
+                        got: factor.to_string(),
+                        origin: format!("pictures of {source}"),
+                        expected: "a whole number of at least 2 that divides height and width"
+                            .into(),
+                    });
+                }
+                [channels, height / factor, width / factor]
+            }
+            Self::Inpaint {
+                holes: Some(holes), ..
+            } => {
+                return Err(DataError::Config {
+                    key: "condition.holes",
+                    got: holes.to_string(),
+                    origin: format!("pictures of {source}"),
+                    expected: "nothing: condition images have a new hole every time, and only what a model that fills in sees beside its latents has a number of them".into(),
+                });
+            }
+            Self::Inpaint { .. } => [channels + 1, height, width],
+            Self::Edges => [1, height, width],
+            Self::Image(_) | Self::Depth(_) | Self::Instruct(_) => [channels, height, width],
+        })
+    }
+}
+
 /// The condition of every example of a dataset.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub struct Conditions {
     rule: ConditionConfig,
     /// Of the condition images: channels (one more than the picture's for inpainting), height, width.
     shape: [usize; 3],
-    given: Option<Dataset>,
+    /// Of what they are made from.
+    source: ImageShape,
+    origin: Origin,
+}
+
+/// Where that is.
+#[derive(Debug)]
+enum Origin {
+    /// It is the picture itself.
+    Picture,
+    /// Given images, in memory.
+    Given(Dataset),
+    /// All that a captioned set needs, on disk.
+    Sources(Sources),
 }
 
 impl Conditions {
@@ -83,43 +153,38 @@ impl Conditions {
         dataset: &Dataset,
         data: &DataConfig,
     ) -> Result<Self, DataError> {
-        let ImageShape {
-            channels,
-            height,
-            width,
-        } = dataset.shape;
-        let mut given = None;
-        let shape = match rule {
-            ConditionConfig::Bicubic { factor } | ConditionConfig::Degraded { factor, .. } => {
-                let fits = |side: usize| *factor >= 2 && side.is_multiple_of(*factor);
-                if !fits(height) || !fits(width) {
-                    return Err(DataError::Config {
-                        key: "condition.factor",
-                        got: factor.to_string(),
-                        origin: format!("pictures of {}", dataset.shape),
-                        expected: "a whole number of at least 2 that divides height and width"
-                            .into(),
-                    });
-                }
-                [channels, height / factor, width / factor]
-            }
-            ConditionConfig::Inpaint { .. } => [channels + 1, height, width],
-            ConditionConfig::Edges => [1, height, width],
-            ConditionConfig::Image(place)
-            | ConditionConfig::Depth(place)
-            | ConditionConfig::Instruct(place) => {
-                let depth = matches!(rule, ConditionConfig::Depth(_));
-                let channels = (!depth).then_some(channels);
+        let (source, origin) = match rule.given() {
+            None => (dataset.shape, Origin::Picture),
+            Some((place, depth)) => {
+                let channels = (!depth).then_some(dataset.shape.channels);
                 let images = given::read(place, channels, data, dataset.len())?;
-                let shape = images.shape;
-                given = Some(images);
-                [shape.channels, shape.height, shape.width]
+                (images.shape, Origin::Given(images))
             }
         };
         Ok(Self {
             rule: rule.clone(),
-            shape,
-            given,
+            shape: rule.shape(source)?,
+            source,
+            origin,
+        })
+    }
+
+    /// Prepares the conditions of a captioned set that was [opened](Captioned::paired) for them. What they are made from
+    /// is decoded once, into a file in `folder` whose name follows from the contents.
+    ///
+    /// # Errors
+    /// As [`Conditions::open`]; bad examples are named with their places.
+    pub fn of_captioned(
+        rule: &ConditionConfig,
+        captioned: &Captioned,
+        folder: &Path,
+    ) -> Result<Self, DataError> {
+        let source = captioned.source_shape();
+        Ok(Self {
+            rule: rule.clone(),
+            shape: rule.shape(source)?,
+            source,
+            origin: Origin::Sources(Sources::of(captioned, folder)?),
         })
     }
 
@@ -133,46 +198,57 @@ impl Conditions {
         self.shape
     }
 
-    /// The condition of an example whose picture, mirrored or not, is `picture`. What is random in it, such as a
-    /// hole, is a function of (seed, clock).
+    /// What the condition of an example is made from, mirrored where the picture is; none where that is the picture
+    /// itself, which the caller has.
+    ///
+    /// # Errors
+    /// When it cannot be read from disk.
+    pub fn source(&self, pick: Pick) -> Result<Option<Vec<f32>>, DataError> {
+        let mut image: Vec<f32> = match &self.origin {
+            Origin::Picture => return Ok(None),
+            Origin::Given(images) => images
+                .image(pick.index)
+                .iter()
+                .copied()
+                .map(to_f32)
+                .collect(),
+            Origin::Sources(sources) => {
+                sources.image(pick.index)?.into_iter().map(to_f32).collect()
+            }
+        };
+        if pick.flip {
+            image
+                .chunks_exact_mut(self.source.width)
+                .for_each(<[f32]>::reverse);
+        }
+        Ok(Some(image))
+    }
+
+    /// The condition made from a [source](Self::source), or from the picture. What is random in it, such as a hole, is a
+    /// function of (seed, clock).
     ///
     /// # Shapes
-    /// - `picture`: `[channels, height, width]`, in [-1, 1]
+    /// - `source`: `[channels, height, width]`, in [-1, 1]
     /// - output: [`Conditions::shape`], in [-1, 1]; the mask of a hole is 0 or 1
-    pub fn make(
-        &self,
-        picture: &[f32],
-        shape: ImageShape,
-        pick: Pick,
-        seed: u64,
-        clock: u64,
-    ) -> Vec<f32> {
-        let picture = &picture[..shape.len()];
+    pub fn make(&self, source: &[f32], seed: u64, clock: u64) -> Vec<f32> {
+        let source = &source[..self.source.len()];
         let [_, height, width] = self.shape;
         match &self.rule {
             ConditionConfig::Bicubic { .. } => {
-                resize(picture, shape, height, width, Filter::Bicubic)
+                resize(source, self.source, height, width, Filter::Bicubic)
             }
             ConditionConfig::Degraded { degradation, .. } => {
                 let random = &mut generator(seed, Purpose::Condition, clock);
-                degradation.apply(picture, shape, [height, width], random)
+                degradation.apply(source, self.source, [height, width], random)
             }
-            ConditionConfig::Inpaint { mask } => {
+            ConditionConfig::Inpaint { mask, .. } => {
                 let random = &mut generator(seed, Purpose::Condition, clock);
-                masked(picture, &mask.draw(height, width, random))
+                masked(source, &mask.draw(height, width, random))
             }
-            ConditionConfig::Edges => edges(picture, shape),
+            ConditionConfig::Edges => edges(source, self.source),
             ConditionConfig::Image(_)
             | ConditionConfig::Depth(_)
-            | ConditionConfig::Instruct(_) => {
-                let images = self.given.as_ref().expect("given images were read");
-                let image = images.image(pick.index).iter().map(|&value| to_f32(value));
-                let mut image: Vec<f32> = image.collect();
-                if pick.flip {
-                    image.chunks_exact_mut(width).for_each(<[f32]>::reverse);
-                }
-                image
-            }
+            | ConditionConfig::Instruct(_) => source.to_vec(),
         }
     }
 }
@@ -214,22 +290,25 @@ mod tests {
     fn conditions_are_functions_of_seed_and_clock() {
         let rule = ConditionConfig::Inpaint {
             mask: MaskKind::Mixed,
+            holes: None,
         };
         let conditions = open(rule).unwrap();
         assert_eq!(conditions.shape(), [2, 8, 8]);
         let picture = vec![0.5; 64];
-        let pick = Pick {
-            index: 0,
-            flip: false,
-        };
-        let make = |seed, clock| conditions.make(&picture, SHAPE, pick, seed, clock);
+        let make = |seed, clock| conditions.make(&picture, seed, clock);
         assert_eq!(make(1, 5), make(1, 5));
         assert_ne!(make(1, 5), make(1, 6));
         assert_ne!(make(1, 5), make(2, 5));
     }
 
     #[test]
-    fn a_factor_that_does_not_divide_is_refused() {
+    fn what_does_not_fit_is_refused() {
+        let message = open(ConditionConfig::Inpaint {
+            mask: MaskKind::Box,
+            holes: Some(4),
+        });
+        let message = message.unwrap_err().to_string();
+        assert!(message.contains("condition.holes"), "{message}");
         for factor in [0, 1, 3, 16] {
             let message = open(ConditionConfig::Bicubic { factor })
                 .unwrap_err()
@@ -250,11 +329,7 @@ mod tests {
     #[test]
     fn a_smaller_picture_of_one_colour_has_that_colour() {
         let conditions = open(ConditionConfig::Bicubic { factor: 4 }).unwrap();
-        let pick = Pick {
-            index: 0,
-            flip: false,
-        };
-        let small = conditions.make(&[0.25; 64], SHAPE, pick, 0, 0);
+        let small = conditions.make(&[0.25; 64], 0, 0);
         assert!(small.iter().all(|v| (v - 0.25).abs() < 1e-6), "{small:?}");
     }
 }

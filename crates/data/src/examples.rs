@@ -15,8 +15,13 @@ pub enum Examples {
         /// What makes their condition images.
         conditions: Option<Arc<Conditions>>,
     },
-    /// Latents of pictures, and the states of their captions.
-    Latents(Arc<Latents>),
+    /// Latents of pictures, and the states of their captions, with condition images where the run has such.
+    Latents {
+        /// Latents and states.
+        latents: Arc<Latents>,
+        /// What makes the condition images.
+        conditions: Option<Arc<Conditions>>,
+    },
 }
 
 impl Examples {
@@ -32,7 +37,7 @@ impl Examples {
     pub fn len(&self) -> usize {
         match self {
             Self::Pictures { dataset, .. } => dataset.len(),
-            Self::Latents(latents) => latents.len(),
+            Self::Latents { latents, .. } => latents.len(),
         }
     }
 
@@ -45,7 +50,7 @@ impl Examples {
     pub fn shape(&self) -> ImageShape {
         match self {
             Self::Pictures { dataset, .. } => dataset.shape,
-            Self::Latents(latents) => latents.shape(),
+            Self::Latents { latents, .. } => latents.shape(),
         }
     }
 
@@ -53,7 +58,7 @@ impl Examples {
     pub fn classes(&self) -> &[String] {
         match self {
             Self::Pictures { dataset, .. } => &dataset.classes,
-            Self::Latents(_) => &[],
+            Self::Latents { latents, .. } => &latents.header().classes,
         }
     }
 
@@ -61,7 +66,7 @@ impl Examples {
     pub fn text_width(&self) -> Option<usize> {
         match self {
             Self::Pictures { .. } => None,
-            Self::Latents(latents) => Some(latents.header().states[1]),
+            Self::Latents { latents, .. } => Some(latents.header().states[1]),
         }
     }
 
@@ -69,15 +74,27 @@ impl Examples {
     pub fn text_states(&self) -> usize {
         match self {
             Self::Pictures { .. } => 0,
-            Self::Latents(latents) => latents.header().states[0],
+            Self::Latents { latents, .. } => latents.header().states[0],
         }
     }
 
     /// What makes the condition images.
     pub fn conditions(&self) -> Option<&Conditions> {
         match self {
-            Self::Pictures { conditions, .. } => conditions.as_deref(),
-            Self::Latents(_) => None,
+            Self::Pictures { conditions, .. } | Self::Latents { conditions, .. } => {
+                conditions.as_deref()
+            }
+        }
+    }
+
+    /// Whether models draw from a part of each example: a condition image, or what a hole leaves.
+    pub fn are_drawn_from(&self) -> bool {
+        match self {
+            Self::Pictures { conditions, .. } => conditions.is_some(),
+            Self::Latents {
+                latents,
+                conditions,
+            } => conditions.is_some() || latents.header().holes > 0,
         }
     }
 
@@ -85,7 +102,7 @@ impl Examples {
     pub fn name(&self) -> &str {
         match self {
             Self::Pictures { dataset, .. } => &dataset.name,
-            Self::Latents(latents) => &latents.header().name,
+            Self::Latents { latents, .. } => &latents.header().name,
         }
     }
 
@@ -93,7 +110,7 @@ impl Examples {
     pub fn fingerprint(&self) -> String {
         match self {
             Self::Pictures { dataset, .. } => dataset.fingerprint(),
-            Self::Latents(latents) => latents.header().fingerprint.clone(),
+            Self::Latents { latents, .. } => latents.header().fingerprint.clone(),
         }
     }
 
@@ -101,7 +118,7 @@ impl Examples {
     pub fn bytes(&self) -> usize {
         match self {
             Self::Pictures { dataset, .. } => dataset.len() * dataset.shape.len(),
-            Self::Latents(_) => 0,
+            Self::Latents { .. } => 0,
         }
     }
 
@@ -119,8 +136,11 @@ impl Examples {
             Self::Pictures {
                 dataset,
                 conditions,
-            } => Ok(batch(dataset, conditions.as_deref(), order, clock, size)),
-            Self::Latents(latents) => latents.batch(order, clock, size),
+            } => batch(dataset, conditions.as_deref(), order, clock, size),
+            Self::Latents {
+                latents,
+                conditions,
+            } => latents.batch(conditions.as_deref(), order, clock, size),
         }
     }
 }

@@ -3,6 +3,8 @@
 //! The file is a safetensors file, so that other tools can look into it: `captions` (I64 [examples]) says which states
 //! belong to an example, `latents` (F32 [examples, copies, channels, height, width]) has one copy, or two where the
 //! second is of the mirrored picture, and `states` (F32 [captions, tokens, width]) starts with those of the empty text.
+//! For models that fill in pictures there is `beside` (F32 [examples, copies, holes, 1 + channels, height, width]): a
+//! hole, then the latents of what is left of the picture.
 
 use std::fs::{self, File};
 use std::io::{self, BufReader, BufWriter, Read, Seek, SeekFrom, Write};
@@ -13,7 +15,8 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 use sha2::{Digest, Sha256};
 
-use crate::{DataError, HostBatch, ImageShape, Order};
+use crate::order::{Purpose, below, generator};
+use crate::{Conditions, DataError, HostBatch, HostMaps, ImageShape, Order};
 
 /// What a cache holds, and what it was made from.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -35,6 +38,16 @@ pub struct LatentsHeader {
     pub states: [usize; 2],
     /// Whether there are latents of mirrored pictures too.
     pub mirrored: bool,
+    /// The names of the classes, whose names are the captions then.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub classes: Vec<String>,
+    /// Holes of each copy of a picture; 0 for models that fill in nothing.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub holes: usize,
+}
+
+fn is_zero(value: &usize) -> bool {
+    *value == 0
 }
 
 impl LatentsHeader {
@@ -50,33 +63,46 @@ impl LatentsHeader {
         self.latent.iter().product()
     }
 
+    /// Channels, height and width of what goes in beside a latent.
+    fn beside(&self) -> [usize; 3] {
+        let [channels, height, width] = self.latent;
+        [1 + channels, height, width]
+    }
+
     fn states_len(&self) -> usize {
         self.states.iter().product()
     }
 
-    /// Bytes of the three tensors, in the order in which they lie in the file.
-    fn sizes(&self) -> [usize; 3] {
-        let examples = self.captions.len();
+    /// Bytes of the tensors, in the order in which they lie in the file.
+    fn sizes(&self) -> [usize; 4] {
+        let copies = self.captions.len() * self.copies();
+        let beside: usize = self.beside().iter().product();
         [
-            8 * examples,
-            4 * examples * self.copies() * self.latent_len(),
+            8 * self.captions.len(),
+            4 * copies * self.latent_len(),
+            4 * copies * self.holes * beside,
             4 * self.texts() * self.states_len(),
         ]
     }
 
     /// The safetensors header. The digest of the data has the same length whatever it is.
     fn to_bytes(&self, digest: &str) -> Vec<u8> {
-        let [captions, latents, states] = self.sizes();
-        let [c, h, w] = self.latent;
-        let examples = self.captions.len();
+        let [captions, latents, beside, states] = self.sizes();
+        let (examples, copies) = (self.captions.len(), self.copies());
+        let ([c, h, w], [b, _, _]) = (self.latent, self.beside());
         let tensor = |dtype: &str, shape: &[usize], start: usize, size: usize| json!({"dtype": dtype, "shape": shape, "data_offsets": [start, start + size]});
         let about = serde_json::to_string(self).unwrap_or_default();
-        let header = json!({
+        let (second, third) = (captions + latents, captions + latents + beside);
+        let mut header = json!({
             "__metadata__": {"fewstep-latents": about, "sha256": digest},
             "captions": tensor("I64", &[examples], 0, captions),
-            "latents": tensor("F32", &[examples, self.copies(), c, h, w], captions, latents),
-            "states": tensor("F32", &[self.texts(), self.states[0], self.states[1]], captions + latents, states),
+            "latents": tensor("F32", &[examples, copies, c, h, w], captions, latents),
+            "states": tensor("F32", &[self.texts(), self.states[0], self.states[1]], third, states),
         });
+        if self.holes > 0 {
+            let shape = [examples, copies, self.holes, b, h, w];
+            header["beside"] = tensor("F32", &shape, second, beside);
+        }
         let mut text = header.to_string().into_bytes();
         text.resize(text.len().next_multiple_of(8), b' ');
         let mut bytes = (text.len() as u64).to_le_bytes().to_vec();
@@ -85,32 +111,35 @@ impl LatentsHeader {
     }
 }
 
-/// Writes a cache: all latents in the order of the examples, then all states.
+/// Writes a cache: all latents in the order of the examples, then what goes in beside them, then all states.
 #[derive(Debug)]
 pub struct LatentsWriter {
     header: LatentsHeader,
     path: PathBuf,
-    building: PathBuf,
+    building: Building,
     file: BufWriter<File>,
     hash: Sha256,
     written: usize,
 }
 
 impl LatentsWriter {
-    /// Starts a cache that is to lie at `path`; until it is finished it has another name.
+    /// Starts a cache that is to lie at `path`; until it is finished it has another name. What a killed program left of
+    /// a cache in the same folder is removed.
     ///
     /// # Errors
     /// When the folder cannot be written.
     pub fn create(path: &Path, header: LatentsHeader) -> Result<Self, DataError> {
         let failed = failed(path);
-        let building = path.with_extension(format!("{}.tmp", std::process::id()));
-        let start = || -> io::Result<BufWriter<File>> {
-            path.parent().map_or(Ok(()), fs::create_dir_all)?;
-            let mut file = BufWriter::new(File::create(&building)?);
+        let start = || -> io::Result<(Building, BufWriter<File>)> {
+            let folder = path.parent().unwrap_or(Path::new(""));
+            fs::create_dir_all(folder)?;
+            remove_leftovers(folder);
+            let (building, file) = Building::start(path)?;
+            let mut file = BufWriter::new(file);
             file.write_all(&header.to_bytes(&"0".repeat(64)))?;
-            Ok(file)
+            Ok((building, file))
         };
-        let file = start().map_err(failed)?;
+        let (building, file) = start().map_err(failed)?;
         let numbers: Vec<u8> = header
             .captions
             .iter()
@@ -128,8 +157,8 @@ impl LatentsWriter {
         Ok(writer)
     }
 
-    /// The latents of the next examples (each followed by that of its mirrored picture, where there are such), and
-    /// after them the states of the next texts.
+    /// The latents of the next examples (each followed by that of its mirrored picture, where there are such), after
+    /// them what goes in beside the next ones, hole by hole, and at last the states of the next texts.
     ///
     /// # Errors
     /// When the file cannot be written.
@@ -166,9 +195,51 @@ impl LatentsWriter {
             file.seek(SeekFrom::Start(0))?;
             file.write_all(&header.to_bytes(&digest))?;
             file.into_inner()?.sync_all()?;
-            fs::rename(&building, &path)
+            fs::rename(&building.0, &path)
         };
         end(self.file).map_err(failed(&path))
+    }
+}
+
+/// The name of a cache that is being written. The file is gone when this is, unless it was renamed; while it is written
+/// it is locked, by which others know that its program lives.
+#[derive(Debug)]
+struct Building(PathBuf);
+
+impl Building {
+    fn start(path: &Path) -> io::Result<(Self, File)> {
+        let name = path.with_extension(format!("{}.{UNFINISHED}", std::process::id()));
+        loop {
+            let file = File::create(&name)?;
+            // Where files cannot be locked, others leave them alone.
+            let _ = file.lock();
+            // Between its making and its lock another program may have taken it for a leftover.
+            if name.exists() {
+                return Ok((Self(name), file));
+            }
+        }
+    }
+}
+
+impl Drop for Building {
+    fn drop(&mut self) {
+        // A file that has its own name by now is not there any more.
+        let _ = fs::remove_file(&self.0);
+    }
+}
+
+/// The ending of a cache that is not finished.
+const UNFINISHED: &str = "tmp";
+
+/// Removes caches that were never finished and that nobody writes any more. What cannot be removed stays.
+fn remove_leftovers(folder: &Path) {
+    let files = fs::read_dir(folder).into_iter().flatten().flatten();
+    for file in files.map(|entry| entry.path()) {
+        let name = file.file_name().unwrap_or_default().to_string_lossy();
+        let unfinished = name.starts_with("latents-") && name.ends_with(UNFINISHED);
+        if unfinished && File::open(&file).is_ok_and(|file| file.try_lock().is_ok()) {
+            let _ = fs::remove_file(&file);
+        }
     }
 }
 
@@ -178,8 +249,8 @@ pub struct Latents {
     header: LatentsHeader,
     path: PathBuf,
     file: Mutex<File>,
-    /// Where the latents and where the states begin.
-    starts: [u64; 2],
+    /// Where the latents, what goes in beside them, and the states begin.
+    starts: [u64; 3],
     empty: Vec<f32>,
 }
 
@@ -212,9 +283,10 @@ impl Latents {
             .chunks_exact(8)
             .map(|b| b[0..4].try_into().map_or(0, u32::from_le_bytes));
         header.captions = numbers.collect();
-        let [captions, latents, _] = header.sizes().map(|size| size as u64);
+        let [captions, latents, beside, _] = header.sizes().map(|size| size as u64);
+        let first = start + captions;
         let mut cache = Self {
-            starts: [start + captions, start + captions + latents],
+            starts: [first, first + latents, first + latents + beside],
             path: path.into(),
             file: Mutex::new(file.into_inner()),
             empty: vec![],
@@ -255,19 +327,35 @@ impl Latents {
     /// When the file cannot be read.
     pub fn batch(
         &self,
+        conditions: Option<&Conditions>,
         order: &mut Order,
         clock: u64,
         size: usize,
     ) -> Result<HostBatch, DataError> {
-        let (mut pixels, mut states, mut indices) = (vec![], vec![], vec![]);
-        for sample in 0..size as u64 {
-            let pick = order.at(clock + sample);
+        let (mut pixels, mut beside) = (vec![], vec![]);
+        let (mut states, mut indices) = (vec![], vec![]);
+        let mut hints = conditions.map(HostMaps::new);
+        let holes = self.header.holes;
+        let (len, len_beside) = (self.header.latent_len(), self.header.beside());
+        for clock in clock..clock + size as u64 {
+            let pick = order.at(clock);
             indices.push(pick.index as u64);
             let copy =
                 pick.index * self.header.copies() + usize::from(pick.flip && self.header.mirrored);
-            let len = self.header.latent_len();
             pixels.extend(self.read(self.starts[0], copy, len)?);
+            if holes > 0 {
+                let random = &mut generator(order.seed(), Purpose::Condition, clock);
+                let index = copy * holes + below(holes as u64, random) as usize;
+                let len = len_beside.iter().product();
+                beside.extend(self.read(self.starts[1], index, len)?);
+            }
             states.extend(self.states(self.header.captions[pick.index] as usize)?);
+            if let Some((conditions, hints)) = conditions.zip(hints.as_mut()) {
+                // Conditions of a captioned set have a source for every example.
+                if let Some(source) = conditions.source(pick)? {
+                    hints.add(conditions, &source, order.seed(), clock);
+                }
+            }
         }
         Ok(HostBatch {
             clock,
@@ -275,7 +363,11 @@ impl Latents {
             indices,
             pixels,
             shape: self.shape(),
-            hints: None,
+            hints,
+            beside: (holes > 0).then_some(HostMaps {
+                pixels: beside,
+                shape: len_beside,
+            }),
             text: Some(HostText {
                 states,
                 empty: self.empty.clone(),
@@ -286,7 +378,7 @@ impl Latents {
 
     /// The states of a text.
     fn states(&self, text: usize) -> Result<Vec<f32>, DataError> {
-        self.read(self.starts[1], text, self.header.states_len())
+        self.read(self.starts[2], text, self.header.states_len())
     }
 
     /// The `index`-th of many tensors of `len` numbers.
@@ -368,7 +460,7 @@ fn failed(path: &Path) -> impl Fn(io::Error) -> DataError + '_ {
 mod tests {
     use super::*;
 
-    fn header(mirrored: bool) -> LatentsHeader {
+    fn header(mirrored: bool, holes: usize) -> LatentsHeader {
         LatentsHeader {
             key: "key".into(),
             name: "three".into(),
@@ -378,18 +470,24 @@ mod tests {
             latent: [2, 1, 2],
             states: [2, 3],
             mirrored,
+            classes: vec![],
+            holes,
         }
     }
 
     /// Every number of latent and states tells where it belongs.
-    fn write(path: &Path, mirrored: bool) {
-        let mut writer = LatentsWriter::create(path, header(mirrored)).unwrap();
-        for example in 0..3 {
-            for copy in 0..1 + usize::from(mirrored) {
-                let base = (100 * example + 10 * copy) as f32;
-                writer
-                    .write(&[base, base + 1.0, base + 2.0, base + 3.0])
-                    .unwrap();
+    fn write(path: &Path, mirrored: bool, holes: usize) {
+        let mut writer = LatentsWriter::create(path, header(mirrored, holes)).unwrap();
+        let copies = 1 + usize::from(mirrored);
+        let bases = (0..3 * copies).map(|i| (100 * (i / copies) + 10 * (i % copies)) as f32);
+        for base in bases.clone() {
+            writer
+                .write(&[base, base + 1.0, base + 2.0, base + 3.0])
+                .unwrap();
+        }
+        for base in bases {
+            for hole in 0..holes {
+                writer.write(&[base + 0.1 * hole as f32; 6]).unwrap();
             }
         }
         for text in 0..3 {
@@ -402,12 +500,12 @@ mod tests {
     fn batches_are_those_of_the_order_with_their_texts() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("cache.safetensors");
-        for mirrored in [false, true] {
-            write(&path, mirrored);
+        for (mirrored, holes) in [(false, 0), (true, 0), (false, 2), (true, 3)] {
+            write(&path, mirrored, holes);
             let cache = Latents::open(&path, "key").unwrap().unwrap();
-            assert_eq!(*cache.header(), header(mirrored));
+            assert_eq!(*cache.header(), header(mirrored, holes));
             let mut order = Order::new(3, 3, true);
-            let batch = cache.batch(&mut order, 4, 7).unwrap();
+            let batch = cache.batch(None, &mut order, 4, 7).unwrap();
             let text = batch.text.as_ref().unwrap();
             for sample in 0..7 {
                 let pick = order.at(4 + sample as u64);
@@ -417,11 +515,40 @@ mod tests {
                     batch.pixels[4 * sample..][..4],
                     [base, base + 1.0, base + 2.0, base + 3.0]
                 );
-                let caption = header(mirrored).captions[pick.index] as f32;
+                let caption = header(mirrored, holes).captions[pick.index] as f32;
                 assert_eq!(text.states[6 * sample..][..6], [1000.0 * caption; 6]);
+                if let Some(beside) = &batch.beside {
+                    let seen = &beside.pixels[6 * sample..][..6];
+                    let of_holes = (0..holes).map(|hole| [base + 0.1 * hole as f32; 6]);
+                    assert!(of_holes.into_iter().any(|hole| hole == seen), "{seen:?}");
+                }
             }
+            let beside = batch.beside.as_ref().map(|beside| beside.shape);
+            assert_eq!(beside, (holes > 0).then_some([3, 1, 2]));
             assert_eq!(text.empty, [0.0; 6]);
         }
+    }
+
+    #[test]
+    fn holes_take_turns_by_seed_and_clock() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("cache.safetensors");
+        write(&path, false, 3);
+        let cache = Latents::open(&path, "key").unwrap().unwrap();
+        let beside = |seed, clock, size| {
+            let order = &mut Order::new(seed, 3, false);
+            cache
+                .batch(None, order, clock, size)
+                .unwrap()
+                .beside
+                .unwrap()
+                .pixels
+        };
+        assert_eq!(beside(1, 4, 8), beside(1, 0, 12)[4 * 6..]);
+        let mut seen: Vec<i32> = beside(1, 0, 90).iter().map(|v| (10.0 * v) as i32).collect();
+        seen.sort_unstable();
+        seen.dedup();
+        assert_eq!(seen.len(), 9, "{seen:?}");
     }
 
     #[test]
@@ -429,7 +556,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("cache.safetensors");
         assert!(Latents::open(&path, "key").unwrap().is_none());
-        write(&path, false);
+        write(&path, false, 0);
         let other = Latents::open(&path, "other").unwrap_err().to_string();
         assert!(
             other.contains("something else") && other.contains("remove it"),
@@ -455,7 +582,7 @@ mod tests {
     fn an_unfinished_cache_is_none() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("cache.safetensors");
-        let mut writer = LatentsWriter::create(&path, header(false)).unwrap();
+        let mut writer = LatentsWriter::create(&path, header(false, 0)).unwrap();
         writer.write(&[0.0; 5]).unwrap();
         assert!(
             writer
@@ -465,5 +592,35 @@ mod tests {
                 .contains("instead of")
         );
         assert!(Latents::open(&path, "key").unwrap().is_none());
+        assert_eq!(names(folder.path()), [""; 0]);
+    }
+
+    fn names(folder: &Path) -> Vec<String> {
+        let entries = fs::read_dir(folder).unwrap().flatten();
+        let mut names: Vec<String> = entries
+            .map(|entry| entry.file_name().to_string_lossy().into())
+            .collect();
+        names.sort();
+        names
+    }
+
+    #[test]
+    fn what_a_killed_program_left_goes_and_what_another_writes_stays() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = |name: &str| folder.path().join(name);
+        for name in ["latents-a.17.tmp", "latents-b.safetensors", "other.tmp"] {
+            fs::write(file(name), "begun").unwrap();
+        }
+        let alive = File::create(file("latents-c.18.tmp")).unwrap();
+        alive.lock().unwrap();
+        let writer =
+            LatentsWriter::create(&file("latents-d.safetensors"), header(false, 0)).unwrap();
+        let own = format!("latents-d.{}.tmp", std::process::id());
+        let kept = ["latents-b.safetensors", "latents-c.18.tmp", "other.tmp"];
+        let mut expected = [&kept[..], &[&own]].concat();
+        expected.sort();
+        assert_eq!(names(folder.path()), expected);
+        drop(writer);
+        assert_eq!(names(folder.path()), kept);
     }
 }

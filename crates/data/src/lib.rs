@@ -2,7 +2,8 @@
 //!
 //! - [`load`] reads what a [`DataConfig`] names (IDX, CIFAR-10, a folder of images, parquet) into a [`Dataset`]:
 //!   all pictures of one shape, 8 bit, CHW, with their labels.
-//! - [`Captioned`] is a set of pictures with captions, which stays on disk.
+//! - [`Captioned`] is a set of pictures with captions, which stays on disk; [`Source`] is one, or a labelled set, whose
+//!   pictures are to become [`Latents`].
 //! - [`Order`] says which example the n-th sample of a run is. It is a pure function of (seed, clock), where the
 //!   clock counts the samples seen, so that a resumed run sees exactly what an uninterrupted one does.
 //! - [`batch`] and [`Loader`] make [`HostBatch`]es: f32 in [-1, 1], NCHW; the loader runs ahead on a thread.
@@ -15,6 +16,7 @@
 #![deny(missing_docs)]
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
+mod cache;
 mod captioned;
 mod cifar;
 pub mod condition;
@@ -31,15 +33,17 @@ mod order;
 mod parquet;
 pub mod picture;
 mod shape;
+mod source;
 
 pub use captioned::{Captioned, Check, Contents, Example};
-pub use condition::{ConditionConfig, Conditions, MaskKind, Place};
+pub use condition::{ConditionConfig, Conditions, Holes, MaskKind, Place};
 pub use config::{DataConfig, DataKind, Split, expand_home, load};
 pub use dataset::Dataset;
 pub use error::DataError;
 pub use examples::Examples;
 pub use idx::{FASHION_MNIST_CLASSES, parse_idx};
 pub use latents::{HostText, Latents, LatentsHeader, LatentsWriter};
-pub use loader::{HostBatch, Loader, batch};
+pub use loader::{HostBatch, HostMaps, Loader, batch};
 pub use order::{Order, Pick};
 pub use shape::ImageShape;
+pub use source::{Labelled, Source};

@@ -23,14 +23,16 @@ pub struct HostBatch {
     /// The shape of each picture.
     pub shape: ImageShape,
     /// Condition images, where the run has them.
-    pub hints: Option<HostHints>,
+    pub hints: Option<HostMaps>,
+    /// What goes into the network beside latents that are to be filled in: the hole, then the latents of what is known.
+    pub beside: Option<HostMaps>,
     /// The states of their captions, where the run has such.
     pub text: Option<HostText>,
 }
 
-/// The condition images of a batch.
+/// Maps that go with the pictures of a batch.
 #[derive(Clone, Debug, PartialEq)]
-pub struct HostHints {
+pub struct HostMaps {
     /// [batch, channels, height, width].
     pub pixels: Vec<f32>,
     /// Channels, height and width of each.
@@ -50,18 +52,18 @@ impl HostBatch {
 }
 
 /// The batch of `size` samples that starts at `clock`. The `order` must be one over `dataset.len()` examples.
+///
+/// # Errors
+/// When what conditions are made from cannot be read from disk.
 pub fn batch(
     dataset: &Dataset,
     conditions: Option<&Conditions>,
     order: &mut Order,
     clock: u64,
     size: usize,
-) -> HostBatch {
+) -> Result<HostBatch, DataError> {
     let shape = dataset.shape;
-    let mut hints = conditions.map(|conditions| HostHints {
-        pixels: vec![],
-        shape: conditions.shape(),
-    });
+    let mut hints = conditions.map(HostMaps::new);
     let mut batch = HostBatch {
         clock,
         indices: Vec::with_capacity(size),
@@ -69,6 +71,7 @@ pub fn batch(
         pixels: Vec::with_capacity(size * shape.len()),
         shape,
         hints: None,
+        beside: None,
         text: None,
     };
     for sample in 0..size as u64 {
@@ -88,11 +91,27 @@ pub fn batch(
         }
         if let Some((conditions, hints)) = conditions.zip(hints.as_mut()) {
             let picture = &batch.pixels[sample as usize * shape.len()..];
-            let hint = conditions.make(picture, shape, pick, order.seed(), clock + sample);
-            hints.pixels.extend(hint);
+            let source = conditions.source(pick)?;
+            let source = source.as_deref().unwrap_or(picture);
+            hints.add(conditions, source, order.seed(), clock + sample);
         }
     }
-    HostBatch { hints, ..batch }
+    Ok(HostBatch { hints, ..batch })
+}
+
+impl HostMaps {
+    /// None yet.
+    pub(crate) fn new(conditions: &Conditions) -> Self {
+        Self {
+            pixels: vec![],
+            shape: conditions.shape(),
+        }
+    }
+
+    /// One more.
+    pub(crate) fn add(&mut self, conditions: &Conditions, source: &[f32], seed: u64, clock: u64) {
+        self.pixels.extend(conditions.make(source, seed, clock));
+    }
 }
 
 /// The batches of a run, made ahead of time on a thread of its own.
@@ -191,7 +210,7 @@ mod tests {
     fn a_batch_holds_the_examples_of_the_order() {
         let dataset = numbered(10);
         let mut order = Order::new(1, 10, true);
-        let batch = batch(&dataset, None, &mut order, 5, 12);
+        let batch = batch(&dataset, None, &mut order, 5, 12).unwrap();
         assert_eq!((batch.clock, batch.len(), batch.pixels.len()), (5, 12, 24));
         for sample in 0..12 {
             let pick = order.at(5 + sample as u64);
@@ -219,7 +238,7 @@ mod tests {
         let dataset = Dataset::from_parts("one", rgb, pixels, None, Vec::new()).unwrap();
         let mut order = Order::new(0, 1, true);
         let clock = (0..100).find(|&clock| order.at(clock).flip).unwrap();
-        let flipped = batch(&dataset, None, &mut order, clock, 1);
+        let flipped = batch(&dataset, None, &mut order, clock, 1).unwrap();
         let expected = [2, 1, 0, 5, 4, 3, 8, 7, 6, 11, 10, 9, 14, 13, 12, 17, 16, 15].map(to_f32);
         assert_eq!(flipped.pixels, expected);
         assert_eq!(flipped.labels, [None]);
@@ -235,7 +254,7 @@ mod tests {
         for loaded in loaded {
             assert_eq!(
                 loaded,
-                batch(&dataset, None, &mut order, loaded.clock, loaded.len())
+                batch(&dataset, None, &mut order, loaded.clock, loaded.len()).unwrap()
             );
         }
     }

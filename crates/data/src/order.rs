@@ -102,7 +102,7 @@ fn shuffle(permutation: &mut Vec<usize>, len: usize, mut random: ChaCha8Rng) {
 
 /// A uniform integer in 0..bound, unbiased: the high half of a 128-bit product, redrawn where its low half falls in
 /// the incomplete last interval (Lemire, "Fast random integer generation in an interval", 2019).
-fn below(bound: u64, random: &mut ChaCha8Rng) -> u64 {
+pub(crate) fn below(bound: u64, random: &mut ChaCha8Rng) -> u64 {
     let incomplete = bound.wrapping_neg() % bound;
     loop {
         let product = u128::from(random.next_u64()) * u128::from(bound);

@@ -123,7 +123,7 @@ fn training(c: &mut Criterion) {
             teacher: size.student(),
             steps: 4,
             halving: Halving::Deterministic,
-            weights,
+            weights: Some(weights),
             weighting,
         };
         let methods: [(&str, &dyn Objective); 3] = [
@@ -135,6 +135,7 @@ fn training(c: &mut Criterion) {
             pictures: size.noise(),
             classes: Some(size.classes()),
             hint: None,
+            beside: None,
             text: None,
             clock: 0,
             update: 0,
@@ -212,6 +213,7 @@ fn conditional(c: &mut Criterion) {
             classes: Some(size.classes()),
             text: None,
             hint: Some(size.hints()),
+            beside: None,
             clock: 0,
             update: 0,
         };

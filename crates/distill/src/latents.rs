@@ -1,16 +1,26 @@
-//! Captioned pictures to latents and states, once.
+//! Pictures with captions or classes to latents and states, once.
 
 use burn::tensor::{Device, Tensor, TensorData};
 use fewstep_data::picture::{Picture, to_f32};
-use fewstep_data::{Captioned, Check, DataError, Latents, LatentsHeader, LatentsWriter};
+use fewstep_data::{
+    Check, DataError, Holes, ImageShape, Latents, LatentsHeader, LatentsWriter, Source,
+};
 use fewstep_formats::{FormatError, Surroundings, TextEncoder};
 use fewstep_kernels::in_lanes;
-use fewstep_nn::Codec;
 use std::collections::HashMap;
 use std::path::Path;
 
 /// Pictures, and texts, that are encoded together.
 const TOGETHER: usize = 16;
+
+/// What is encoded of each picture.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Copies {
+    /// Its mirrored picture too.
+    pub mirrored: bool,
+    /// What is left of it with holes, for models that fill in.
+    pub holes: Option<Holes>,
+}
 
 /// Why there are no latents.
 #[derive(Debug, thiserror::Error)]
@@ -26,66 +36,98 @@ pub enum LatentsError {
     Misfit(String),
 }
 
-/// The latents of the pictures and the states of their captions, out of a cache in `folder`; where it has none, they
+/// The latents of the pictures and the states of their captions or classes, out of a cache in `folder`; where it has none, they
 /// are made and stored there, after every picture and caption was found good. The file's name follows from the
 /// contents of pictures, captions and networks. The networks are in memory one after the other, and only while they
-/// work. `progress` hears of pictures done.
+/// work. `fits` is asked whether such latents and states are of use before any are made; `progress` hears of pictures
+/// done.
+///
+/// Models that fill in see latents of what is left of a picture, and those depend on the hole. They are made here too, for
+/// a few holes of each picture: encoding costs more than a call of the U-Net, and made once it costs the run neither
+/// time nor the autoencoder's memory.
 ///
 /// # Errors
 /// See [`LatentsError`]; bad examples are named with their places.
 pub fn latents(
-    captioned: &Captioned,
+    source: &Source,
     surroundings: &Surroundings,
-    mirrored: bool,
+    copies: Copies,
     folder: &Path,
     device: &Device,
+    fits: &dyn Fn(&LatentsHeader) -> Result<(), String>,
     progress: &mut dyn FnMut(usize, usize),
 ) -> Result<Latents, LatentsError> {
-    let contents = captioned.check(Check::Present)?;
+    let contents = source.check(Check::Present)?;
     let networks = surroundings.digest()?;
-    let key = format!("{}-{networks}-{}", contents.fingerprint, u8::from(mirrored));
+    let Copies { mirrored, holes } = copies;
+    let holed = holes.map(|holes| format!("-{:?}{}", holes.mask, holes.each));
+    let key = format!(
+        "{}-{networks}-{}{}",
+        contents.fingerprint,
+        u8::from(mirrored),
+        holed.unwrap_or_default()
+    );
     let path = folder.join(format!("latents-{key}.safetensors"));
     if let Some(cache) = Latents::open(&path, &key)? {
+        fits(cache.header()).map_err(LatentsError::Misfit)?;
         return Ok(cache);
     }
-    captioned.check(Check::Decoded)?;
     let (captions, texts) = numbered(&contents.captions);
     let codec = surroundings.codec(device)?;
-    let side = captioned.size();
-    if !side.is_multiple_of(codec.factor()) || codec.channels() != captioned.channels() {
+    let factor = codec.factor();
+    let shape @ ImageShape {
+        channels,
+        height,
+        width,
+    } = source.shape();
+    let whole = [height, width]
+        .iter()
+        .all(|side| side.is_multiple_of(factor));
+    if !whole || codec.channels() != channels {
         return Err(LatentsError::Misfit(format!(
-            "the autoencoder takes pictures of {} channels whose side is a multiple of {}, and the data has {} channels and `size` = {side}",
+            "the autoencoder takes pictures of {} channels whose sides are multiples of {factor}, and the data gives {shape}: set its `size` and `channels`",
             codec.channels(),
-            codec.factor(),
-            captioned.channels()
         )));
     }
     let encoder = surroundings.text_encoder(device)?;
     let header = LatentsHeader {
         key: key.clone(),
-        name: captioned.name().into(),
+        name: source.name().into(),
         fingerprint: contents.fingerprint,
         some: spread(&texts[1..]),
         captions,
-        latent: [
-            codec.latent_channels(),
-            side / codec.factor(),
-            side / codec.factor(),
-        ],
+        latent: [codec.latent_channels(), height / factor, width / factor],
         states: [encoder.length(), encoder.width()],
         mirrored,
+        classes: source.classes().to_vec(),
+        holes: holes.map_or(0, |holes| holes.each),
     };
     drop(encoder);
-    let total = header.captions.len();
+    fits(&header).map_err(LatentsError::Misfit)?;
+    source.check(Check::Decoded)?;
     let mut writer = LatentsWriter::create(&path, header)?;
-    let mut done = 0;
-    for pictures in captioned.pictures(4 * TOGETHER) {
-        let pictures = pictures?;
-        for latents in encode_pictures(&codec, &pictures, mirrored, device) {
-            writer.write(&latents)?;
-        }
-        done += pictures.len();
-        progress(done, total);
+    let pass = &mut Pass {
+        source,
+        mirrored,
+        total: contents.captions.len(),
+        writer: &mut writer,
+        device,
+        progress,
+    };
+    pass.write(&|pictures, _| vec![codec.encode(pictures)])?;
+    if let Some(holes) = holes {
+        pass.write(&|pictures, numbers| {
+            let turns = (0..holes.each).map(|turn| {
+                let number = |copy: &usize| (copy * holes.each + turn) as u64;
+                let hidden = numbers
+                    .iter()
+                    .flat_map(|copy| holes.hole(number(copy), height, width));
+                let shape = [numbers.len(), 1, height, width];
+                let hidden = TensorData::new(hidden.collect::<Vec<f32>>(), shape);
+                codec.beside(pictures.clone(), Tensor::from_data(hidden, device))
+            });
+            turns.collect()
+        })?;
     }
     drop(codec);
     let encoder = surroundings.text_encoder(device)?;
@@ -119,26 +161,58 @@ fn numbered(captions: &[String]) -> (Vec<u32>, Vec<String>) {
     (numbers.collect(), texts)
 }
 
-fn encode_pictures(
-    codec: &Codec,
-    pictures: &[Picture],
+/// What is made of a batch of pictures in [-1, 1] whose numbers are these: tensors of `[batch, ...]`.
+type Make<'a> = dyn Fn(Tensor<4>, &[usize]) -> Vec<Tensor<4>> + Sync + 'a;
+
+/// One way through all pictures.
+struct Pass<'a> {
+    source: &'a Source,
     mirrored: bool,
-    device: &Device,
-) -> Vec<Vec<f32>> {
-    in_lanes(pictures.chunks(TOGETHER).collect(), |pictures| {
-        let shape = pictures[0].shape;
-        let pixels = pictures.iter().flat_map(|picture| &picture.pixels);
-        let pixels: Vec<f32> = pixels.map(|&value| to_f32(value)).collect();
-        let shape = [pictures.len(), shape.channels, shape.height, shape.width];
-        let batch = Tensor::<4>::from_data(TensorData::new(pixels, shape), device);
-        let plain = codec.encode(batch.clone());
-        // [batch, copies, channels, height, width]
-        let latents: Tensor<5> = match mirrored {
-            true => Tensor::stack(vec![plain, codec.encode(batch.flip([3]))], 1),
-            false => plain.unsqueeze_dim(1),
-        };
-        values(latents)
-    })
+    total: usize,
+    writer: &'a mut LatentsWriter,
+    device: &'a Device,
+    progress: &'a mut dyn FnMut(usize, usize),
+}
+
+impl Pass<'_> {
+    /// Writes what is made of every picture, and, where that is wanted, of the mirrored one after it; both have numbers.
+    fn write(&mut self, make: &Make) -> Result<(), LatentsError> {
+        let copies = 1 + usize::from(self.mirrored);
+        let mut done = 0;
+        for pictures in self.source.pictures(4 * TOGETHER) {
+            let pictures = pictures?;
+            let starts = (done..).step_by(TOGETHER);
+            let parts: Vec<_> = starts.zip(pictures.chunks(TOGETHER)).collect();
+            let made = in_lanes(parts, |(start, pictures)| {
+                let plain = batch(pictures, self.device);
+                let made = (0..copies).flat_map(|copy| {
+                    let numbers = (start..start + pictures.len()).map(|i| i * copies + copy);
+                    let batch = match copy {
+                        0 => plain.clone(),
+                        _ => plain.clone().flip([3]),
+                    };
+                    make(batch, &numbers.collect::<Vec<_>>())
+                });
+                // [batch, copies, ...]
+                values(Tensor::stack::<5>(made.collect(), 1))
+            });
+            for values in made {
+                self.writer.write(&values)?;
+            }
+            done += pictures.len();
+            (self.progress)(done, self.total);
+        }
+        Ok(())
+    }
+}
+
+/// The pictures as a batch in [-1, 1].
+fn batch(pictures: &[Picture], device: &Device) -> Tensor<4> {
+    let shape = pictures[0].shape;
+    let pixels = pictures.iter().flat_map(|picture| &picture.pixels);
+    let pixels: Vec<f32> = pixels.map(|&value| to_f32(value)).collect();
+    let shape = [pictures.len(), shape.channels, shape.height, shape.width];
+    Tensor::from_data(TensorData::new(pixels, shape), device)
 }
 
 fn encode_texts(encoder: &TextEncoder, texts: &[String]) -> Vec<Vec<f32>> {

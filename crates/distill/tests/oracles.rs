@@ -133,6 +133,7 @@ fn batch(clock: u64) -> Batch {
         pictures: noise * of(|g| g.s) + of(|g| g.mu),
         classes: Some(classes),
         hint: None,
+        beside: None,
         text: None,
         clock,
         update: clock,
@@ -244,7 +245,7 @@ fn halvings_compose_to_the_teachers_trajectory() {
             teacher,
             steps,
             halving: Halving::Deterministic,
-            weights: Weights::Single(0.0),
+            weights: Some(Weights::Single(0.0)),
             weighting: Weighting::TruncatedSnr,
         };
         let times = (1..=steps).map(|i| schedule.network_time(i as f64 / steps as f64));
@@ -274,7 +275,7 @@ fn an_encoder_follows_the_teacher_upwards() {
         teacher,
         steps: 2,
         halving: Halving::Encoder,
-        weights: Weights::Single(0.0),
+        weights: Some(Weights::Single(0.0)),
         weighting: Weighting::TruncatedSnr,
     };
     let times = [0.0, 0.5].map(|t| schedule.network_time(t));
@@ -320,7 +321,7 @@ fn a_mixture_teacher_is_followed_in_one_step() {
         teacher: teacher.clone(),
         steps: 2,
         halving: Halving::Deterministic,
-        weights: Weights::Single(0.0),
+        weights: Some(Weights::Single(0.0)),
         weighting: Weighting::SnrPlusOne,
     };
     let student = distil(Mlp::new(), schedule.clone(), &objective, 700, 5e-3);

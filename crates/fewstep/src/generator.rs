@@ -1,7 +1,9 @@
 //! Draws pictures with a model, as its sampler recipe says.
 
+mod pictures;
 mod request;
 
+pub use pictures::{from_pictures, to_pictures};
 pub use request::{DrawError, Request, Sampler};
 
 use burn::tensor::{Device, Tensor};
@@ -110,6 +112,10 @@ impl Generator {
         for class in request.classes.iter().flatten() {
             self.model.recipe.check_class(*class)?;
         }
+        let null_class = self.model.network.config().null_class;
+        if request.classes.contains(&None) && !self.model.recipe.classes.is_empty() && !null_class {
+            return Err(DrawError::NoNullClass);
+        }
         self.grid(request)?;
         let recipe = &self.model.recipe;
         self.check_sampler(request.sampler)?;
@@ -203,7 +209,7 @@ impl Generator {
                         (work.1)(done);
                     }
                 })?;
-                Ok(to_pictures(drawn, shape))
+                Ok(to_pictures(drawn))
             },
         );
         let drawn: Result<Vec<_>, _> = drawn.into_iter().collect();
@@ -211,7 +217,7 @@ impl Generator {
     }
 
     /// The shape of the pictures drawn from condition images of this shape.
-    fn shape_for(&self, given: [usize; 3]) -> Result<ImageShape, DrawError> {
+    pub(crate) fn shape_for(&self, given: [usize; 3]) -> Result<ImageShape, DrawError> {
         let (model, recipe) = (&self.model, &self.model.recipe);
         let refused = |reason: String| DrawError::Hint { given, reason };
         let Some(hint) = recipe.hint else {
@@ -240,7 +246,8 @@ impl Generator {
         }
     }
 
-    /// From noise to a batch of pictures, `[batch, channels, height, width]`.
+    /// From noise to a batch of pictures (latents, for a model that works on them), `[batch, channels, height, width]`.
+    /// What `conditioning` says counts; of the request the steps, the sampler and the seed.
     ///
     /// # Errors
     /// When the steps cannot be spread over time.
@@ -301,7 +308,7 @@ impl Generator {
     }
 
     /// From pictures to the noise behind them: reversed DDIM in `steps` steps. Nothing is clipped on the way, as
-    /// that would bend the path on which [`decode`](Self::decode) comes back.
+    /// that would bend the path on which [`sample`](Self::sample) comes back.
     ///
     /// # Errors
     /// When the model cannot encode.
@@ -322,18 +329,6 @@ impl Generator {
             &grid,
             observer,
         ))
-    }
-
-    /// The pictures that noise stands for, one for each class of the request.
-    ///
-    /// # Errors
-    /// When the request contradicts the model's recipe.
-    pub fn decode(&self, noise: Tensor<4>, request: &Request) -> Result<Vec<Picture>, DrawError> {
-        self.check(request)?;
-        let samples: Vec<u64> = (request.first..).take(request.classes.len()).collect();
-        let conditioning = self.conditioning(&request.classes, request.w);
-        let drawn = self.sample(noise, &conditioning, request, &samples)?;
-        Ok(to_pictures(drawn, self.shape()))
     }
 
     /// The denoiser behind the pictures, clipped and guided as the recipe says.
@@ -368,13 +363,4 @@ fn guided(model: &Model) -> Result<Box<dyn Denoiser + Send>, DrawError> {
         Guidance::ClassifierFree => Box::new(Guided::new(plain)),
         _ => Box::new(plain),
     })
-}
-
-/// 8-bit pictures from values in [-1, 1].
-pub(crate) fn to_pictures(batch: Tensor<4>, shape: ImageShape) -> Vec<Picture> {
-    let values = batch.into_data().try_to_vec::<f32>().unwrap_or_default();
-    values
-        .chunks_exact(shape.len())
-        .map(|picture| Picture::from_f32(shape, picture))
-        .collect()
 }

@@ -13,5 +13,5 @@ pub use fewstep_formats as formats;
 pub use fewstep_kernels as kernels;
 pub use fewstep_metrics as metrics;
 pub use fewstep_nn as nn;
-pub use generator::{DrawError, Generator, Request, Sampler};
-pub use text_generator::{Canvas, TextGenerator, TextRequest};
+pub use generator::{DrawError, Generator, Request, Sampler, from_pictures, to_pictures};
+pub use text_generator::{Canvas, TextGenerator, TextRequest, Texts};

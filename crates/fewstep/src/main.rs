@@ -4,6 +4,7 @@ mod arguments;
 mod builtin;
 mod commands;
 mod failure;
+mod hub;
 mod models;
 mod output;
 mod progress;
@@ -29,7 +30,6 @@ enum Command {
     Distill(commands::distill::Args),
     Sample(commands::sample::Args),
     Edit(commands::edit::Args),
-    Fill(commands::fill::Args),
     Restyle(commands::restyle::Args),
     Upscale(commands::upscale::Args),
     Inpaint(commands::inpaint::Args),
@@ -56,7 +56,6 @@ fn main() -> ExitCode {
         Command::Distill(args) => commands::distill::run(args),
         Command::Sample(args) => commands::sample::run(args),
         Command::Edit(args) => commands::edit::run(args),
-        Command::Fill(args) => commands::fill::run(args),
         Command::Restyle(args) => commands::restyle::run(args),
         Command::Upscale(args) => commands::upscale::run(args),
         Command::Inpaint(args) => commands::inpaint::run(args),

@@ -1,6 +1,7 @@
 //! From what a user writes after `--model` to a model.
 
 use crate::failure::{Blame, Failure, Outcome};
+use crate::hub;
 use burn::tensor::Device;
 use fewstep_diffusion::{Role, SamplerRecipe};
 use fewstep_formats::{AdapterModel, Model, Pipeline};
@@ -21,7 +22,10 @@ pub(crate) fn load_adapted(
     steps: Option<usize>,
     device: &Device,
 ) -> Outcome<Model> {
-    let model = load(reference, steps, device)?;
+    with_adapter(load(reference, steps, device)?, adapter, device)
+}
+
+fn with_adapter(model: Model, adapter: Option<&Path>, device: &Device) -> Outcome<Model> {
     match adapter {
         None => Ok(model),
         Some(folder) => {
@@ -29,6 +33,20 @@ pub(crate) fn load_adapted(
             model.with_adapter(adapter).blame_input()
         }
     }
+}
+
+/// Loads a latent diffusion model as [`load_latent`] does, with the adapter of another model folder, where one is given.
+pub(crate) fn load_latent_adapted(
+    reference: &str,
+    adapter: Option<&Path>,
+    steps: Option<usize>,
+    device: &Device,
+) -> Outcome<Option<Pipeline>> {
+    let Some(pipeline) = load_latent(reference, steps, device)? else {
+        return Ok(None);
+    };
+    let model = with_adapter(pipeline.model, adapter, device)?;
+    Ok(Some(Pipeline { model, ..pipeline }))
 }
 
 /// Loads a latent diffusion model with all its parts, where the reference is the folder of one, or of a run of such.
@@ -52,8 +70,12 @@ pub(crate) fn latent_folder(reference: &str, steps: Option<usize>) -> Outcome<Op
     Ok(Pipeline::is_in(&folder).then_some(folder))
 }
 
-/// A model folder or file: the reference itself, or, in a run, the model that suits the number of steps.
+/// A model folder or file: the reference itself; in a run, the model that suits the number of steps; and for a name on
+/// the hub, its folder in the hub's cache.
 pub(crate) fn find(reference: &str, steps: Option<usize>) -> Outcome<PathBuf> {
+    if let Some(name) = hub::Name::parse(reference) {
+        return hub::fetch(&name);
+    }
     let path = Path::new(reference);
     let models = path.join("models");
     if !models.is_dir() {

@@ -30,6 +30,20 @@ impl PictureArgs {
         self.out.clone().unwrap_or_else(|| "samples.png".into())
     }
 
+    /// The file, for a sheet whose rows have a meaning.
+    pub(crate) fn sheet(&self) -> Outcome<PathBuf> {
+        let given = [
+            (self.out_dir.is_some(), "--out-dir"),
+            (self.columns.is_some(), "--columns"),
+        ];
+        match given.iter().find(|(given, _)| *given) {
+            None => Ok(self.grid()),
+            Some((_, flag)) => Err(Failure::input(format!(
+                "{flag} does not go with this model, which draws from images: its pictures come as one file with a row for each image, so give --out"
+            ))),
+        }
+    }
+
     /// Makes the folder before the work starts.
     pub(crate) fn prepare(&self) -> Outcome {
         match &self.out_dir {

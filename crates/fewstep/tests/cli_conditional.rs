@@ -342,6 +342,15 @@ fn verbs_draw_from_their_images() {
         &[&inpaint[..], &["small.png"]].concat(),
         &["8x8", "4x4", "mask"],
     );
+    for (flag, value, part) in [
+        ("--prompt", "a cat", "text_encoder"),
+        ("--size", "8x8", "draws from images"),
+        ("--first", "2", "order of --image"),
+        ("--columns", "2", "a row for each image"),
+    ] {
+        let words = [&inpaint[..], &["hole.png", flag, value]].concat();
+        workspace.refuse(&words, &[flag, part]);
+    }
     let other = [
         "inpaint",
         "--model",

@@ -2,8 +2,12 @@
 
 mod tiny;
 
+use burn::tensor::Device;
 use fewstep_data::picture::{self, Picture};
 use fewstep_diffusion::StudentSampler;
+use fewstep_formats::{Pipeline, Precision};
+use safetensors::SafeTensors;
+use std::collections::BTreeMap;
 use std::path::Path;
 use tiny::{refuse, save, student, succeed};
 
@@ -54,20 +58,25 @@ fn a_folded_w_draws_what_the_input_draws() {
 
 #[test]
 fn a_single_file_comes_back_as_a_folder() {
+    for name in ["sd1", "sd2"] {
+        comes_back(&format!("{GOLDEN}/{name}"));
+    }
+}
+
+fn comes_back(model: &str) {
     let folder = tempfile::tempdir().expect("a folder");
     let folder = folder.path();
-    let model = format!("{GOLDEN}/sd1");
     let single = ["--form", "single-file", "--out", "model.safetensors"];
     succeed(
         folder,
-        &[&["export", "--model", &model], &single[..]].concat(),
+        &[&["export", "--model", model], &single[..]].concat(),
     );
     let import = [
         "import",
         "--file",
         "model.safetensors",
         "--like",
-        &model,
+        model,
         "--out",
         "back",
     ];
@@ -75,8 +84,267 @@ fn a_single_file_comes_back_as_a_folder() {
     let words = ["--prompt", "a cat"];
     assert_eq!(
         draw(folder, &[&["--model", "back"], &words[..]].concat()),
-        draw(folder, &[&["--model", &model], &words[..]].concat())
+        draw(folder, &[&["--model", model], &words[..]].concat())
     );
+}
+
+/// Entries and tensors of a GGUF file, read as the format's description says.
+struct Gguf {
+    entries: BTreeMap<String, String>,
+    /// Dimensions (the fastest first), type, and all bytes from the start of the data.
+    tensors: BTreeMap<String, (Vec<u64>, u32, Vec<u8>)>,
+}
+
+struct Bytes<'a>(&'a [u8]);
+
+impl Bytes<'_> {
+    fn take<const N: usize>(&mut self) -> [u8; N] {
+        let (taken, rest) = self.0.split_first_chunk().expect("long enough");
+        self.0 = rest;
+        *taken
+    }
+
+    fn u32(&mut self) -> u32 {
+        u32::from_le_bytes(self.take())
+    }
+
+    fn u64(&mut self) -> u64 {
+        u64::from_le_bytes(self.take())
+    }
+
+    fn text(&mut self) -> String {
+        let length = self.u64() as usize;
+        let (text, rest) = self.0.split_at(length);
+        self.0 = rest;
+        String::from_utf8(text.to_vec()).expect("UTF-8")
+    }
+}
+
+impl Gguf {
+    fn read(file: &Path) -> Self {
+        let all = std::fs::read(file).expect("a file");
+        let mut bytes = Bytes(&all);
+        assert_eq!(&bytes.take(), b"GGUF");
+        assert_eq!(bytes.u32(), 3, "version");
+        let (count, pairs) = (bytes.u64(), bytes.u64());
+        let entries = (0..pairs).map(|_| {
+            let key = bytes.text();
+            let value = match bytes.u32() {
+                4 => bytes.u32().to_string(),
+                8 => bytes.text(),
+                other => panic!("`{key}` is of type {other}"),
+            };
+            (key, value)
+        });
+        let entries = entries.collect();
+        let headers: Vec<_> = (0..count)
+            .map(|_| {
+                let name = bytes.text();
+                let sides = bytes.u32();
+                let sides: Vec<u64> = (0..sides).map(|_| bytes.u64()).collect();
+                (name, sides, bytes.u32(), bytes.u64() as usize)
+            })
+            .collect();
+        let start = (all.len() - bytes.0.len()).next_multiple_of(32);
+        let tensors = headers.into_iter().map(|(name, sides, kind, offset)| {
+            assert_eq!(offset % 32, 0, "{name}");
+            let values = sides.iter().product::<u64>() as usize;
+            let length = match kind {
+                0 => 4 * values,
+                1 => 2 * values,
+                8 => values / 32 * 34,
+                other => panic!("`{name}` is of type {other}"),
+            };
+            let data = all[start + offset..][..length].to_vec();
+            (name, (sides, kind, data))
+        });
+        Self {
+            entries,
+            tensors: tensors.collect(),
+        }
+    }
+}
+
+#[test]
+fn a_gguf_file_holds_the_unet_under_the_names_of_its_readers() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let folder = folder.path();
+    let model = format!("{GOLDEN}/sd1");
+    let export = |precision: &str, out: &str| {
+        let form = ["export", "--form", "gguf", "--precision", precision];
+        succeed(
+            folder,
+            &[&form[..], &["--model", &model, "--out", out]].concat(),
+        );
+        Gguf::read(&folder.join(out))
+    };
+    let [full, half, bytes] =
+        ["f32", "f16", "q8_0"].map(|precision| export(precision, &format!("{precision}.gguf")));
+    let names = std::fs::read(format!("{GOLDEN}/sd1/single_file.json")).expect("a file");
+    let names: BTreeMap<String, String> = serde_json::from_slice(&names).expect("JSON");
+    let unet = Pipeline::load_model(Path::new(&model), &Device::flex()).expect("a U-Net");
+    let unet = unet.to_bytes(Precision::Full).expect("bytes");
+    let unet = SafeTensors::deserialize(&unet).expect("safetensors");
+    assert_eq!(full.tensors.len(), unet.len());
+    let mut quantised = 0;
+    for (name, view) in unet.tensors() {
+        let single = &names[&format!("unet/{name}")];
+        let theirs = single
+            .strip_prefix("model.diffusion_model.")
+            .expect("the prefix");
+        let (sides, kind, data) = &full.tensors[theirs];
+        let shape: Vec<u64> = view.shape().iter().rev().map(|side| *side as u64).collect();
+        assert_eq!((sides, *kind), (&shape, 0), "{theirs}");
+        assert!(data == view.data(), "{theirs} has other bits");
+        let expected = |wide: u32| if shape.len() == 1 { 0 } else { wide };
+        assert_eq!(half.tensors[theirs].1, expected(1), "{theirs}");
+        let narrow = if shape[0].is_multiple_of(32) { 8 } else { 1 };
+        let (_, kind, packed) = &bytes.tensors[theirs];
+        assert_eq!(*kind, expected(narrow), "{theirs}");
+        if *kind == 8 {
+            quantised += 1;
+            // A value of the widest size in each block is stored as ±127, and no value is off by more than half a step.
+            for (block, values) in packed.chunks_exact(34).zip(data.chunks_exact(128)) {
+                let steps = block[2..].iter().map(|byte| *byte as i8);
+                let values = values.chunks_exact(4).map(|b| b.try_into().expect("four"));
+                let values: Vec<f32> = values.map(f32::from_le_bytes).collect();
+                let largest = values.iter().fold(0f32, |max, v| max.max(v.abs()));
+                assert_eq!(
+                    steps.clone().map(|step| step.unsigned_abs()).max(),
+                    Some(127)
+                );
+                for (step, value) in steps.zip(values) {
+                    let error = (f32::from(step) * largest / 127.0 - value).abs();
+                    assert!(error <= 0.501 * largest / 127.0, "{theirs}: {error}");
+                }
+            }
+        }
+    }
+    assert!(quantised > 0);
+    for (file, kind) in [(&full, "0"), (&half, "1"), (&bytes, "7")] {
+        assert_eq!(file.entries["general.architecture"], "sd1");
+        assert_eq!(file.entries["general.file_type"], kind);
+        assert_eq!(
+            file.entries["modelspec.architecture"],
+            "stable-diffusion-v1"
+        );
+        assert!(file.entries["fewstep"].contains("scaled-linear"));
+    }
+    let again = export("f16", "again.gguf");
+    assert_eq!(again.entries, half.entries);
+    let read = |name: &str| std::fs::read(folder.join(name)).expect("a file");
+    assert!(read("again.gguf") == read("f16.gguf"));
+}
+
+#[test]
+fn two_exports_of_one_model_are_the_same_bytes() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let folder = folder.path();
+    let latent = format!("{GOLDEN}/sd2");
+    for (form, file) in [
+        ("folder", "unet/diffusion_pytorch_model.safetensors"),
+        ("single-file", ""),
+    ] {
+        let write = |out: &str| {
+            let export = ["export", "--model", &latent, "--form", form, "--out", out];
+            succeed(folder, &export);
+            let path = folder.join(out).join(file);
+            std::fs::read(path.components().as_path()).expect("a file")
+        };
+        assert!(
+            write(&format!("{form}-a")) == write(&format!("{form}-b")),
+            "{form}"
+        );
+    }
+}
+
+/// Copies a folder.
+fn copy(from: &Path, to: &Path) {
+    std::fs::create_dir_all(to).expect("a folder");
+    for entry in std::fs::read_dir(from).expect("a folder").flatten() {
+        let target = to.join(entry.file_name());
+        match entry.path().is_dir() {
+            true => copy(&entry.path(), &target),
+            false => drop(std::fs::copy(entry.path(), target).expect("copied")),
+        }
+    }
+}
+
+/// Pickled weights (tools/golden/pickles.py): on request alone, and never what is not a tensor.
+#[test]
+fn pickled_weights_are_read_on_request_and_run_nothing() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let folder = folder.path();
+    let model = format!("{GOLDEN}/sd1");
+    let pickle = |name: &str| format!("{GOLDEN}/../pickles/{name}");
+    let words = ["--prompt", "a cat"];
+    let expected = draw(folder, &[&["--model", &model], &words[..]].concat());
+
+    let checkpoint = pickle("sd1.ckpt");
+    let import = [
+        "import",
+        "--file",
+        &checkpoint,
+        "--like",
+        &model,
+        "--out",
+        "single",
+    ];
+    refuse(folder, &import, &["sd1.ckpt", "--allow-pickle"]);
+    succeed(folder, &[&import[..], &["--allow-pickle"]].concat());
+    let drawn = draw(folder, &[&["--model", "single"], &words[..]].concat());
+    assert!(drawn == expected);
+
+    copy(Path::new(&model), &folder.join("pickled"));
+    let encoder = folder.join("pickled/text_encoder");
+    std::fs::remove_file(encoder.join("model.fp16.safetensors")).expect("removed");
+    std::fs::copy(
+        pickle("pytorch_model.bin"),
+        encoder.join("pytorch_model.bin"),
+    )
+    .expect("copied");
+    let sample = [
+        "sample", "--model", "pickled", "--prompt", "x", "--out", "x.png",
+    ];
+    refuse(
+        folder,
+        &sample,
+        &["text_encoder", "fewstep import --allow-pickle"],
+    );
+    let import = ["import", "--file", "pickled", "--out", "whole"];
+    refuse(folder, &import, &["pickled is a folder", "--allow-pickle"]);
+    succeed(folder, &[&import[..], &["--allow-pickle"]].concat());
+    let drawn = draw(folder, &[&["--model", "whole"], &words[..]].concat());
+    assert!(drawn == expected);
+
+    for (name, said) in [
+        ("system.pt", "`posix.system`"),
+        ("eval.pt", "`builtins.eval`"),
+    ] {
+        let file = pickle(name);
+        let import = [
+            "import",
+            "--allow-pickle",
+            "--file",
+            &file,
+            "--like",
+            &model,
+            "--out",
+            "bad",
+        ];
+        refuse(folder, &import, &[name, said, "nothing of it was run"]);
+        std::fs::copy(&file, encoder.join("pytorch_model.bin")).expect("copied");
+        let import = [
+            "import",
+            "--allow-pickle",
+            "--file",
+            "pickled",
+            "--out",
+            "bad",
+        ];
+        refuse(folder, &import, &[said]);
+        assert!(!folder.join("executed").exists() && !folder.join("bad").exists());
+    }
 }
 
 #[test]
@@ -89,10 +357,13 @@ fn what_cannot_be_exported_is_refused() {
         "pixels",
     );
     let (sd1, tiny) = (format!("{GOLDEN}/sd1"), format!("{GOLDEN}/tiny"));
-    let single = ["--form", "single-file"];
+    let (single, gguf) = (["--form", "single-file"], ["--form", "gguf"]);
     for (model, words, said) in [
         ("pixels", &single[..], "no autoencoder"),
+        ("pixels", &gguf[..], "without texts"),
         (&tiny, &single[..], "--bake-w"),
+        (&tiny, &gguf[..], "--bake-w"),
+        (&sd1, &["--precision", "f16"], "--form gguf"),
         (&sd1, &["--bake-w", "3"], "nothing to fold in"),
     ] {
         let all = [&["export", "--model", model, "--out", "x"], words].concat();

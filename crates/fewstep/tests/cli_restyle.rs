@@ -2,8 +2,11 @@
 
 mod tiny;
 
-use fewstep_data::picture::Picture;
+use burn::tensor::Device;
+use fewstep::{from_pictures, to_pictures};
+use fewstep_data::picture::{Picture, read, write_png};
 use fewstep_diffusion::StudentSampler;
+use fewstep_formats::Pipeline;
 use std::path::Path;
 use tempfile::TempDir;
 use tiny::{read_picture, refuse, save, student, succeed, teacher, write_picture};
@@ -236,4 +239,137 @@ fn bad_pictures_classes_and_places_are_refused() {
     }
     let below = [&TASK[..], &teacher, &["--out", "one.png/sheet.png"]].concat();
     refuse(folder.path(), &below, &["one.png", "choose another place"]);
+}
+
+/// A tiny random latent model that draws from texts.
+fn text_model(name: &str) -> String {
+    format!(
+        "{}/../formats/tests/golden/latent/{name}",
+        env!("CARGO_MANIFEST_DIR")
+    )
+}
+
+/// A folder with a smooth coloured picture.
+fn coloured() -> TempDir {
+    let folder = tempfile::tempdir().expect("a folder");
+    let file = folder.path().join("one.png");
+    write_picture(&file, 16, 1);
+    write_png(&file, &read(&file, None, 3).expect("a picture")).expect("written");
+    folder
+}
+
+/// A coloured picture in the only row of a sheet.
+fn coloured_cell(sheet: &Path, column: usize) -> Vec<u8> {
+    let sheet = read(sheet, None, 3).expect("a picture");
+    let left = 1 + 17 * column;
+    let pixels = (0..3 * 16 * 16).map(|i| {
+        let (channel, row, x) = (i / 256, i % 256 / 16, i % 16);
+        let (height, width) = (sheet.shape.height, sheet.shape.width);
+        sheet.pixels[(channel * height + 1 + row) * width + left + x]
+    });
+    pixels.collect()
+}
+
+/// Encoded and decoded under the same text, a picture comes back as well as the autoencoder gives it back.
+#[test]
+fn under_one_text_the_way_back_leads_to_the_picture() {
+    let folder = coloured();
+    let device = Device::flex();
+    for model in ["sd1", "sd2"].map(text_model) {
+        let codec = Pipeline::load(model.as_ref(), &device)
+            .expect("a model")
+            .codec;
+        let source = read(&folder.path().join("one.png"), None, 3).expect("a picture");
+        let batch = from_pictures(&[source], &device);
+        let expected = to_pictures(codec.decode(codec.encode(batch), None)).remove(0);
+        let error = |steps: &str| {
+            let words = [
+                "restyle",
+                "--teacher",
+                &model,
+                "--image",
+                "one.png",
+                "--from",
+                "a cat",
+                "--to",
+                "a cat",
+                "--w",
+                "0",
+                "--teacher-steps",
+                steps,
+            ];
+            succeed(folder.path(), &words);
+            let sheet = folder.path().join("restyled.png");
+            distance(&coloured_cell(&sheet, 1), &expected.pixels)
+        };
+        let (few, many) = (error("4"), error("1000"));
+        assert!(
+            many < 2.0 && many < few / 4.0,
+            "{model}: {few} levels off in 4 steps, {many} in 1000"
+        );
+    }
+}
+
+#[test]
+fn texts_and_weights_make_a_difference_and_long_texts_are_told() {
+    let folder = coloured();
+    let model = text_model("sd1");
+    let restyle = |to: &str, out: &str| {
+        let words = [
+            "restyle",
+            "--teacher",
+            &model,
+            "--image",
+            "one.png",
+            "--from",
+            "a cat",
+            "--to",
+            to,
+            "--w",
+            "0,5",
+            "--teacher-steps",
+            "8",
+            "--out",
+            out,
+        ];
+        succeed(folder.path(), &words)
+    };
+    let (out, err) = restyle("a dog", "dog.png");
+    for part in [
+        "dog.png: 1 picture from a cat to a dog",
+        "w = 0 (guidance scale 1), w = 5 (guidance scale 6)",
+        "teacher: 8 network calls to encode and 16 network calls to decode",
+    ] {
+        assert!(out.contains(part), "{out}");
+    }
+    assert_eq!(err, "");
+    restyle("a house", "house.png");
+    let cell = |name: &str, column| coloured_cell(&folder.path().join(name), column);
+    assert_ne!(cell("dog.png", 1), cell("dog.png", 2));
+    assert_ne!(cell("dog.png", 2), cell("house.png", 2));
+    let (_, err) = restyle(&format!("{}zebra", "dog ".repeat(80)), "long.png");
+    assert!(err.contains("77 tokens") && err.contains("zebra"), "{err}");
+}
+
+#[test]
+fn models_that_do_not_go_together_are_refused() {
+    let folder = workshop();
+    let [sd1, sd2, inpaint] = ["sd1", "sd2", "inpaint"].map(text_model);
+    for (models, parts) in [
+        (
+            &["--encoder", "encoder", "--decoder", &sd1][..],
+            ["one draws from texts", "same teacher"],
+        ),
+        (
+            &["--encoder", &sd1, "--decoder", &sd2],
+            ["different autoencoders", "same teacher"],
+        ),
+        (&["--teacher", &inpaint], ["--teacher", "fewstep inpaint"]),
+        (
+            &["--teacher", &sd1, "--teacher-steps", "2000"],
+            ["2000 steps", "at most"],
+        ),
+    ] {
+        refuse(folder.path(), &[&TASK[..], models].concat(), &parts);
+    }
 }

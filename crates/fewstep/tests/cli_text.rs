@@ -183,7 +183,7 @@ fn a_part_of_a_picture_is_filled() {
     paint(folder.path(), "small.png", 1, 8);
     let words = |mask: &'static str| {
         [
-            "fill",
+            "inpaint",
             "--model",
             &model,
             "--image",
@@ -206,6 +206,13 @@ fn a_part_of_a_picture_is_filled() {
         &["mask is 8x8", "16x16"],
     );
     refuse(folder.path(), &words("nowhere.png"), &["nowhere.png"]);
+    for (more, part) in [
+        (["--image", "in.png"], "2 images and 1 masks"),
+        (["--class", "3"], "--class"),
+    ] {
+        let words = [&words("mask.png")[..], &more].concat();
+        refuse(folder.path(), &words, &[part, "text"]);
+    }
 }
 
 #[test]
@@ -236,7 +243,8 @@ fn what_a_model_cannot_do_is_refused() {
         ),
         (
             vec![
-                "fill", "--model", &sd1, "--prompt", "a", "--image", "in.png", "--mask", "in.png",
+                "inpaint", "--model", &sd1, "--prompt", "a", "--image", "in.png", "--mask",
+                "in.png",
             ],
             vec!["9 input channels"],
         ),

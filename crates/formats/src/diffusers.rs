@@ -1,16 +1,13 @@
 //! The configuration files that diffusers expects beside the weights.
 
-use fewstep_diffusion::{PredictionKind, SamplerRecipe, ScheduleConfig};
-use fewstep_nn::{AdapterConfig, Resampling, TextAttention, UNetConfig};
+use fewstep_diffusion::{PredictionKind, Role, SamplerRecipe, ScheduleConfig};
+use fewstep_nn::{AdapterConfig, Modulation, Resampling, TextAttention, UNetConfig};
 use serde_json::{Value, json};
 
 /// File names inside a model folder with their contents. A network on pixels without patches and without w is read by
 /// diffusers' `UNet2DModel` as it is, and every network with text by its `UNet2DConditionModel`.
 pub(crate) fn configs(network: &UNetConfig, recipe: &SamplerRecipe) -> [(&'static str, Value); 3] {
-    let (class, config) = match network.text {
-        Some(text) => ("UNet2DConditionModel", with_text(network, text, recipe)),
-        None => ("UNet2DModel", unet(network, recipe)),
-    };
+    let (class, config) = unet(network, recipe);
     let index = json!({
         "_class_name": "DDPMPipeline",
         "scheduler": ["diffusers", "DDIMScheduler"],
@@ -21,6 +18,13 @@ pub(crate) fn configs(network: &UNetConfig, recipe: &SamplerRecipe) -> [(&'stati
         ("unet/config.json", config),
         ("scheduler/scheduler_config.json", scheduler(recipe)),
     ]
+}
+
+fn unet(network: &UNetConfig, recipe: &SamplerRecipe) -> (&'static str, Value) {
+    match network.text {
+        Some(text) => ("UNet2DConditionModel", with_text(network, text, recipe)),
+        None => ("UNet2DModel", without_text(network, recipe)),
+    }
 }
 
 fn with_text(network: &UNetConfig, text: TextAttention, recipe: &SamplerRecipe) -> Value {
@@ -58,9 +62,9 @@ fn add_w(config: &mut Value, network: &UNetConfig) {
     }
 }
 
-fn unet(network: &UNetConfig, recipe: &SamplerRecipe) -> Value {
+fn without_text(network: &UNetConfig, recipe: &SamplerRecipe) -> Value {
     let (resampling, down, up) = match network.resampling {
-        Resampling::Conv => ("conv", "DownBlock2D", "UpBlock2D"),
+        Resampling::Conv | Resampling::Corner => ("conv", "DownBlock2D", "UpBlock2D"),
         Resampling::Block => ("resnet", "ResnetDownsampleBlock2D", "ResnetUpsampleBlock2D"),
     };
     let blocks = |with: &str, without: &str| -> Vec<String> {
@@ -71,29 +75,35 @@ fn unet(network: &UNetConfig, recipe: &SamplerRecipe) -> Value {
     up_blocks.reverse();
     let mut config = json!({
         "_class_name": "UNet2DModel",
-        "sample_size": recipe.resolution[1],
+        "sample_size": [recipe.resolution[1], recipe.resolution[2]],
         "in_channels": network.channels,
         "out_channels": network.channels,
         "block_out_channels": network.widths,
         "layers_per_block": network.blocks,
         "down_block_types": blocks("AttnDownBlock2D", down),
         "up_block_types": up_blocks,
-        "attention_head_dim": network.head,
+        // Null is one head over all channels, which is how others' networks with `heads` are.
+        "attention_head_dim": network.heads.is_empty().then_some(network.head),
         "norm_num_groups": network.groups,
         // Without it diffusers leaves the normalisation of the middle's attention away.
         "attn_norm_num_groups": network.groups,
-        "norm_eps": 1e-5,
+        "norm_eps": network.epsilon,
+        "add_attention": network.middle_attention,
         "downsample_type": resampling,
+        "downsample_padding": usize::from(network.resampling != Resampling::Corner),
         "upsample_type": resampling,
-        "resnet_time_scale_shift": "scale_shift",
+        "resnet_time_scale_shift": match network.modulation {
+            Modulation::Film => "scale_shift",
+            Modulation::Add => "default",
+        },
         "time_embedding_type": "positional",
-        "flip_sin_to_cos": true,
-        "freq_shift": 0,
+        "flip_sin_to_cos": !network.sinusoid.sine_first,
+        "freq_shift": network.sinusoid.shift,
         "act_fn": "silu",
         "dropout": network.dropout,
     });
     if network.classes > 0 {
-        config["num_class_embeds"] = json!(network.classes + 1);
+        config["num_class_embeds"] = json!(network.class_rows());
     }
     if network.patch > 1 {
         config["patch_size"] = json!(network.patch);
@@ -102,15 +112,18 @@ fn unet(network: &UNetConfig, recipe: &SamplerRecipe) -> Value {
     config
 }
 
-/// The configuration of an adapter, for diffusers' `ControlNetModel`.
+/// The configuration of an adapter, for diffusers' `ControlNetModel`. It knows no input for w, and of networks without text
+/// not the middle, which has attention and two residual blocks in ours.
 pub(crate) fn controlnet(
     base: &UNetConfig,
     adapter: &AdapterConfig,
     recipe: &SamplerRecipe,
 ) -> Value {
-    let mut config = unet(base, recipe);
+    let (_, mut config) = unet(base, recipe);
     if let Some(entries) = config.as_object_mut() {
         entries.retain(|key, _| !key.starts_with("up_") && !key.starts_with("out_"));
+        // Those of a network alone.
+        entries.retain(|key, _| !["sample_size", "dropout"].contains(&key.as_str()));
     }
     config["_class_name"] = json!("ControlNetModel");
     config["conditioning_channels"] = json!(adapter.channels);
@@ -155,7 +168,9 @@ fn scheduler(recipe: &SamplerRecipe) -> Value {
             config["beta_end"] = json!(beta_end);
             config["num_train_timesteps"] = json!(steps);
             config["rescale_betas_zero_snr"] = json!(zero_terminal_snr);
-            config["set_alpha_to_one"] = json!(clean_end);
+            // The last step of a student ends at x̂ itself, whatever noise its schedule has at t = 0.
+            let student = matches!(recipe.role, Role::Student { .. });
+            config["set_alpha_to_one"] = json!(*clean_end || student);
         }
     }
     config

@@ -29,6 +29,14 @@ pub enum FormatError {
         /// What the reader said.
         reason: String,
     },
+    /// Pickled weights that are not read.
+    #[error("{origin} holds pickled weights that cannot be read: {reason}")]
+    Pickle {
+        /// Which.
+        origin: String,
+        /// What is in the way.
+        reason: String,
+    },
     /// Weights without the description that our files carry.
     #[error(
         "{origin} holds weights but no `fewstep` entry in its metadata, so it is not known what network they belong to and how it must be sampled"

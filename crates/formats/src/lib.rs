@@ -9,15 +9,22 @@ mod atomic;
 mod diffusers;
 mod error;
 mod folder;
+mod header;
 mod lora;
 mod model;
+mod pickle;
 mod single_file;
+mod stored;
 mod weights;
 
 pub use adapter::{ADAPTER_FILE, AdapterModel};
 pub use atomic::{write_atomically, write_json_atomically};
 pub use error::FormatError;
-pub use folder::{ClipTokenizer, Pipeline, Surroundings, TextEncoder, Tokens, WordPiece};
+pub use folder::{
+    Classes, ClipTokenizer, Pipeline, Surroundings, TextEncoder, Tokens, Wanted, WordPiece,
+};
 pub use lora::{LORA_FOLDER, export_lora, read_lora};
 pub use model::{Model, WEIGHTS_FILE};
+pub use pickle::Pickles;
+pub use single_file::GgufPrecision;
 pub use weights::Precision;

@@ -1,9 +1,10 @@
 //! Low-rank changes as files of their own, under the names of other tools.
 
+use crate::header::{self, Entries};
 use crate::{FormatError, Model, write_atomically};
 use fewstep_nn::{LoraLayer, UNet};
 use safetensors::tensor::{Dtype, SafeTensors, TensorView};
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 use std::path::Path;
 
 /// The folder of the files inside a model folder.
@@ -47,7 +48,7 @@ pub(crate) fn save(model: &Model, folder: &Path) -> Result<(), FormatError> {
         kohya.insert(format!("{name}.alpha"), (vec![], vec![config.alpha as f32]));
     }
     let description = model.description()?;
-    let about = |more: &[(&str, String)]| -> HashMap<String, String> {
+    let about = |more: &[(&str, String)]| -> Entries {
         let entries = [
             ("format", "pt".to_string()),
             ("fewstep", description.clone()),
@@ -163,11 +164,7 @@ fn shapes(layer: &LoraLayer, rank: usize) -> [Vec<usize>; 2] {
     ]
 }
 
-fn write(
-    path: &Path,
-    tensors: &Tensors,
-    metadata: HashMap<String, String>,
-) -> Result<(), FormatError> {
+fn write(path: &Path, tensors: &Tensors, entries: Entries) -> Result<(), FormatError> {
     let failed = |error: safetensors::SafeTensorError| FormatError::NotSafetensors {
         origin: path.display().to_string(),
         reason: error.to_string(),
@@ -185,12 +182,9 @@ fn write(
     let mut views = BTreeMap::new();
     for (name, (shape, bytes)) in &bytes {
         let view = TensorView::new(Dtype::F32, shape.to_vec(), bytes).map_err(failed)?;
-        views.insert(name.as_str(), view);
+        views.insert(name.to_string(), view);
     }
-    write_atomically(
-        path,
-        &safetensors::serialize(views, Some(metadata)).map_err(failed)?,
-    )
+    write_atomically(path, &header::serialize(views, &entries)?)
 }
 
 fn read(path: &Path) -> Result<Tensors, FormatError> {

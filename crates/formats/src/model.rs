@@ -2,7 +2,9 @@
 
 use crate::adapter::ADAPTER_FILE;
 use crate::weights::{self, Precision};
-use crate::{AdapterModel, FormatError, diffusers, lora, write_atomically, write_json_atomically};
+use crate::{
+    AdapterModel, FormatError, diffusers, folder, lora, write_atomically, write_json_atomically,
+};
 use burn::module::Module;
 use burn::store::ModuleSnapshot;
 use burn::tensor::Device;
@@ -37,7 +39,8 @@ impl Model {
     /// When the recipe's schedule makes no sense.
     pub fn denoiser(&self) -> Result<DiffusionModel<UNet>, fewstep_diffusion::ScheduleError> {
         Ok(DiffusionModel {
-            network: self.network.clone(),
+            // Low-rank changes are added once, not at every call.
+            network: self.network.clone().merged(),
             schedule: Schedule::new(self.recipe.schedule.clone())?,
             prediction: self.recipe.prediction,
         })
@@ -133,20 +136,34 @@ impl Model {
         write_atomically(&folder.join(WEIGHTS_FILE), &bytes)
     }
 
-    /// Reads a model folder, with its adapter where it has one, or a single safetensors file.
+    /// Reads a model folder, with its adapter where it has one, the folder of another's `UNet2DModel` with its scheduler, or
+    /// a single safetensors file.
     ///
     /// # Errors
     /// As [`Model::from_bytes`], and when there is nothing there, or only a part of a model with an adapter.
     pub fn load(path: &Path, device: &Device) -> Result<Self, FormatError> {
+        if let Some(model) = folder::load_pixels(path, device)? {
+            return Ok(model);
+        }
         let expected = "unet/diffusion_pytorch_model.safetensors in a model folder, or the path of one .safetensors file";
         let (bytes, origin) = weights::read(path, WEIGHTS_FILE, expected)?;
-        let mut model = Self::from_bytes(bytes, &origin, device)?;
-        if path.join(ADAPTER_FILE).is_file() {
-            model = model.with_adapter(AdapterModel::load(path, device)?)?;
+        Self::from_bytes(bytes, &origin, device)?.with_stored_adapter(path, device)
+    }
+
+    /// The model with the adapter that lies in its folder, where there is one.
+    pub(crate) fn with_stored_adapter(
+        self,
+        folder: &Path,
+        device: &Device,
+    ) -> Result<Self, FormatError> {
+        if folder.join(ADAPTER_FILE).is_file() {
+            return self.with_adapter(AdapterModel::load(folder, device)?);
         }
-        match model.recipe.hint.is_some() && model.network.adapter().is_none() {
-            true => Err(FormatError::NoAdapter { origin }),
-            false => Ok(model),
+        match self.recipe.hint.is_some() && self.network.adapter().is_none() {
+            true => Err(FormatError::NoAdapter {
+                origin: folder.display().to_string(),
+            }),
+            false => Ok(self),
         }
     }
 

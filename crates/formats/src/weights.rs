@@ -1,6 +1,6 @@
 //! The parameters of a module as a safetensors file that describes itself.
 
-use crate::{FormatError, folder};
+use crate::{FormatError, folder, header};
 use burn::module::Module;
 use burn::store::{
     BurnToPyTorchAdapter, ChainAdapter, FloatCastAdapter, ModuleStore, SafetensorsStore,
@@ -36,8 +36,6 @@ pub(crate) fn to_bytes<M: Module>(
     let description = serde_json::to_string(description).map_err(|e| failed(e.to_string()))?;
     let mut store = SafetensorsStore::from_bytes(None)
         .clear_metadata()
-        .metadata("format", "pt")
-        .metadata(METADATA_KEY, description)
         .skip_enum_variants(true);
     store = match precision {
         Precision::Full => store.with_to_adapter(BurnToPyTorchAdapter),
@@ -49,7 +47,10 @@ pub(crate) fn to_bytes<M: Module>(
     store
         .collect_from(module)
         .map_err(|e| failed(e.to_string()))?;
-    store.get_bytes().map_err(|e| failed(e.to_string()))
+    let bytes = store.get_bytes().map_err(|e| failed(e.to_string()))?;
+    let entries = [("format", "pt".to_string()), (METADATA_KEY, description)];
+    let entries = entries.map(|(key, value)| (key.to_string(), value)).into();
+    header::with_metadata(bytes, &entries)
 }
 
 /// Fills a module with the weights of a safetensors file, which must be those of all its parameters and no more.

@@ -60,7 +60,7 @@ impl Adapter {
         Self {
             conv_in: init.conv(base.channels * base.patch * base.patch, first, 3, 1),
             class_embedding: (base.classes > 0)
-                .then(|| init.embedding(base.classes + 1, base.embedding_dim())),
+                .then(|| init.embedding(base.class_rows(), base.embedding_dim())),
             down_blocks,
             mid_block,
             controlnet_cond_embedding: Stem::new(init, config, first),
@@ -123,16 +123,19 @@ impl Adapter {
     /// Checks that the adapter fits a network.
     pub(crate) fn check_base(&self, network: &UNetConfig) -> Result<(), ConfigError> {
         type Fact = (&'static str, fn(&UNetConfig) -> String);
-        let shapes: [Fact; 9] = [
+        let shapes: [Fact; 12] = [
             ("`channels`", |c| c.channels.to_string()),
             ("`patch`", |c| c.patch.to_string()),
             ("`widths`", |c| format!("{:?}", c.widths)),
             ("`blocks`", |c| c.blocks.to_string()),
             ("`attention`", |c| format!("{:?}", c.attention)),
             ("`head`", |c| c.head.to_string()),
+            ("`heads`", |c| format!("{:?}", c.heads)),
+            ("`middle_attention`", |c| c.middle_attention.to_string()),
+            ("`text`", |c| format!("{:?}", c.text)),
             ("`groups`", |c| c.groups.to_string()),
             ("`resampling`", |c| format!("{:?}", c.resampling)),
-            ("`classes`", |c| c.classes.to_string()),
+            ("`classes`", |c| c.class_rows().to_string()),
         ];
         let differing = shapes
             .into_iter()

@@ -72,7 +72,7 @@ impl Autoencoder {
         let init = &mut Init::new(seed, device);
         let latent = config.latent_channels;
         Ok(Self {
-            encoder: Encoder::new(init, config),
+            encoder: Encoder::new(init, config, 2 * latent),
             decoder: Decoder::new(init, config),
             quant_conv: config
                 .quant_conv
@@ -126,7 +126,7 @@ impl AutoencoderConfig {
         1 << (self.widths.len() - 1)
     }
 
-    fn validate(&self) -> Result<(), ConfigError> {
+    pub(crate) fn validate(&self) -> Result<(), ConfigError> {
         let counts = [self.channels, self.latent_channels, self.groups];
         if self.widths.is_empty() || counts.contains(&0) {
             return Err(ConfigError(
@@ -160,7 +160,7 @@ fn optional(layer: &Option<Conv2d>, x: Tensor<4>) -> Tensor<4> {
 }
 
 #[derive(Module, Debug)]
-struct Encoder {
+pub(crate) struct Encoder {
     conv_in: Conv2d,
     down_blocks: Vec<DownBlock>,
     mid_block: MidBlock,
@@ -175,7 +175,8 @@ struct DownBlock {
 }
 
 impl Encoder {
-    fn new(init: &mut Init, config: &AutoencoderConfig) -> Self {
+    /// With an output of so many channels.
+    pub(crate) fn new(init: &mut Init, config: &AutoencoderConfig, channels: usize) -> Self {
         let (first, last) = (config.widths[0], config.widths.len() - 1);
         let widths = std::iter::once(first).chain(config.widths.iter().copied());
         let conv_in = init.conv(config.channels, first, 3, 1);
@@ -192,11 +193,11 @@ impl Encoder {
             down_blocks: down_blocks.collect(),
             mid_block: MidBlock::new(init, config),
             conv_norm_out: init.group_norm_with(config.groups, config.widths[last], 1e-6),
-            conv_out: init.conv(config.widths[last], 2 * config.latent_channels, 3, 1),
+            conv_out: init.conv(config.widths[last], channels, 3, 1),
         }
     }
 
-    fn forward(&self, pictures: Tensor<4>) -> Tensor<4> {
+    pub(crate) fn forward(&self, pictures: Tensor<4>) -> Tensor<4> {
         let mut h = conv(&self.conv_in, pictures);
         for block in &self.down_blocks {
             h = through(&block.resnets, h);
@@ -209,7 +210,7 @@ impl Encoder {
 }
 
 #[derive(Module, Debug)]
-struct Decoder {
+pub(crate) struct Decoder {
     conv_in: Conv2d,
     mid_block: MidBlock,
     up_blocks: Vec<UpBlock>,
@@ -224,7 +225,7 @@ struct UpBlock {
 }
 
 impl Decoder {
-    fn new(init: &mut Init, config: &AutoencoderConfig) -> Self {
+    pub(crate) fn new(init: &mut Init, config: &AutoencoderConfig) -> Self {
         let (first, last) = (config.widths[0], config.widths.len() - 1);
         let conv_in = init.conv(config.latent_channels, config.widths[last], 3, 1);
         let mid_block = MidBlock::new(init, config);
@@ -247,7 +248,7 @@ impl Decoder {
         }
     }
 
-    fn forward(&self, latents: Tensor<4>) -> Tensor<4> {
+    pub(crate) fn forward(&self, latents: Tensor<4>) -> Tensor<4> {
         let mut h = self.mid_block.forward(conv(&self.conv_in, latents));
         for block in &self.up_blocks {
             h = through(&block.resnets, h);

@@ -1,6 +1,6 @@
-//! Either autoencoder, with the scale of its latents.
+//! An autoencoder of any kind, with the scale of its latents.
 
-use crate::{Autoencoder, Tiles, TinyAutoencoder};
+use crate::{Autoencoder, Tiles, TinyAutoencoder, VqAutoencoder};
 use burn::tensor::Tensor;
 
 /// From an autoencoder's latents to those of a diffusion model: (latent − shift) · factor.
@@ -23,6 +23,8 @@ pub enum Codec {
     Kl(Autoencoder, LatentScale),
     /// The tiny autoencoder.
     Tiny(TinyAutoencoder, LatentScale),
+    /// That of latent diffusion with a codebook.
+    Vq(VqAutoencoder, LatentScale),
 }
 
 impl Codec {
@@ -35,6 +37,7 @@ impl Codec {
         let latents = match self {
             Self::Kl(network, _) => network.encode(pictures).mean,
             Self::Tiny(network, _) => network.encode(pictures),
+            Self::Vq(network, _) => network.encode(pictures),
         };
         let LatentScale { factor, shift } = self.scale();
         (latents - shift) * factor
@@ -51,7 +54,30 @@ impl Codec {
             (Self::Kl(network, _), Some(tiles)) => network.decode_tiled(latents, tiles),
             (Self::Kl(network, _), None) => network.decode(latents),
             (Self::Tiny(network, _), _) => network.decode(latents),
+            (Self::Vq(network, _), Some(tiles)) => network.decode_tiled(latents, tiles),
+            (Self::Vq(network, _), None) => network.decode(latents),
         }
+    }
+
+    /// What a model for filling sees beside the latents of pictures in [-1, 1] of which a part is hidden (where it is 1,
+    /// else 0): the hole, of which each latent position takes the nearest pixel as PyTorch does, and the latents of the
+    /// pictures with the hidden part in grey.
+    ///
+    /// # Shapes
+    /// - `hidden`: `[batch, 1, height, width]`
+    /// - output: `[batch, 1 + latent_channels, height / factor, width / factor]`
+    pub fn beside(&self, pictures: Tensor<4>, hidden: Tensor<4>) -> Tensor<4> {
+        let [batch, _, height, width] = hidden.dims();
+        let factor = self.factor();
+        let (rows, columns) = (height / factor, width / factor);
+        let corners = hidden
+            .clone()
+            .reshape([batch, rows, factor, columns, factor])
+            .narrow(2, 0, 1)
+            .narrow(4, 0, 1)
+            .reshape([batch, 1, rows, columns]);
+        let known = self.encode(pictures * (hidden * -1.0 + 1.0));
+        Tensor::cat(vec![corners, known], 1)
     }
 
     /// By how much height and width of a latent are smaller than those of its picture.
@@ -59,6 +85,7 @@ impl Codec {
         match self {
             Self::Kl(network, _) => network.config().factor(),
             Self::Tiny(network, _) => network.config().factor(),
+            Self::Vq(network, _) => network.config().layers.factor(),
         }
     }
 
@@ -67,6 +94,7 @@ impl Codec {
         match self {
             Self::Kl(network, _) => network.config().channels,
             Self::Tiny(network, _) => network.config().channels,
+            Self::Vq(network, _) => network.config().layers.channels,
         }
     }
 
@@ -75,12 +103,13 @@ impl Codec {
         match self {
             Self::Kl(network, _) => network.config().latent_channels,
             Self::Tiny(network, _) => network.config().latent_channels,
+            Self::Vq(network, _) => network.config().code_channels,
         }
     }
 
     fn scale(&self) -> LatentScale {
         match self {
-            Self::Kl(_, scale) | Self::Tiny(_, scale) => *scale,
+            Self::Kl(_, scale) | Self::Tiny(_, scale) | Self::Vq(_, scale) => *scale,
         }
     }
 }

@@ -22,7 +22,7 @@ pub struct UNetConfig {
     pub widths: Vec<usize>,
     /// Residual blocks of each level on the way down (one more on the way up).
     pub blocks: usize,
-    /// Whether each level has attention after its residual blocks. The middle always has.
+    /// Whether each level has attention after its residual blocks.
     pub attention: Vec<bool>,
     /// Channels of one attention head.
     #[serde(default = "default_head")]
@@ -30,24 +30,36 @@ pub struct UNetConfig {
     /// Number of attention heads of each level, in place of `head`; empty as a rule.
     #[serde(default, skip_serializing_if = "is_default")]
     pub heads: Vec<usize>,
+    /// Whether the middle has attention.
+    #[serde(default = "yes", skip_serializing_if = "is_yes")]
+    pub middle_attention: bool,
     /// Attention to text, in transformer blocks; without it attention is within the picture alone.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub text: Option<TextAttention>,
+    /// How time becomes features.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub sinusoid: Sinusoid,
     /// How time enters the residual blocks.
     #[serde(default, skip_serializing_if = "is_default")]
     pub modulation: Modulation,
     /// Groups of each group normalisation.
     #[serde(default = "default_groups")]
     pub groups: usize,
+    /// What each group normalisation adds to the variance.
+    #[serde(default = "default_epsilon", skip_serializing_if = "is_usual_epsilon")]
+    pub epsilon: f64,
     /// How resolution changes between levels.
     #[serde(default)]
     pub resampling: Resampling,
     /// Probability of dropout inside residual blocks while training.
     #[serde(default)]
     pub dropout: f64,
-    /// Number of classes; 0 for an unconditional network. One more embedding stands for "no class".
+    /// Number of classes; 0 for an unconditional network.
     #[serde(default)]
     pub classes: usize,
+    /// Whether one more embedding stands for "no class". Without it there is nothing to guide with.
+    #[serde(default = "yes", skip_serializing_if = "is_yes")]
+    pub null_class: bool,
     /// Input for the guidance weight w; absent in a teacher.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub w: Option<WEmbedding>,
@@ -83,6 +95,16 @@ pub struct TextAttention {
     pub linear: bool,
 }
 
+/// The sinusoid of the time: time times 10000^(−i / (half − `shift`)).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Sinusoid {
+    /// Whether sines come before cosines.
+    pub sine_first: bool,
+    /// 1 makes 1/10000 the lowest frequency; 0 ends a little above it.
+    pub shift: usize,
+}
+
 /// How time (with class and w) enters a residual block.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
@@ -101,12 +123,26 @@ pub enum Resampling {
     /// A convolution with stride 2 down; nearest neighbour and a convolution up.
     #[default]
     Conv,
+    /// The same with zeros at the bottom and on the right alone on the way down.
+    Corner,
     /// Inside a residual block: average pooling down, nearest neighbour up.
     Block,
 }
 
 fn is_default<T: Default + PartialEq>(value: &T) -> bool {
     *value == T::default()
+}
+fn yes() -> bool {
+    true
+}
+fn is_yes(value: &bool) -> bool {
+    *value
+}
+fn default_epsilon() -> f64 {
+    1e-5
+}
+fn is_usual_epsilon(value: &f64) -> bool {
+    *value == default_epsilon()
 }
 fn one() -> usize {
     1
@@ -138,12 +174,16 @@ impl Default for UNetConfig {
             attention: vec![false],
             head: default_head(),
             heads: vec![],
+            middle_attention: true,
             text: None,
+            sinusoid: Sinusoid::default(),
             modulation: Modulation::default(),
             groups: default_groups(),
+            epsilon: default_epsilon(),
             resampling: Resampling::default(),
             dropout: 0.0,
             classes: 0,
+            null_class: true,
             w: None,
             adapter: None,
             lora: None,
@@ -206,6 +246,12 @@ impl UNetConfig {
                 ));
             }
         }
+        if self.sinusoid.shift > 1 {
+            return error(format!(
+                "`sinusoid.shift` is {}, it must be 0 or 1",
+                self.sinusoid.shift
+            ));
+        }
         if !(0.0..1.0).contains(&self.dropout) {
             return error(format!(
                 "`dropout` is {}, it must lie in [0, 1)",
@@ -244,7 +290,7 @@ impl UNetConfig {
     pub(crate) fn resnets(&self) -> ResnetOptions {
         ResnetOptions {
             groups: self.groups,
-            epsilon: 1e-5,
+            epsilon: self.epsilon,
             embedding: Some((self.embedding_dim(), self.modulation)),
             dropout: self.dropout,
         }
@@ -261,10 +307,16 @@ impl UNetConfig {
         heads.unwrap_or_else(|| self.widths[level] / self.head)
     }
 
+    /// Rows of the table of classes.
+    pub fn class_rows(&self) -> usize {
+        self.classes + usize::from(self.null_class)
+    }
+
     /// Levels with attention and their widths; the last one for the middle's sake.
     fn attended_levels(&self) -> impl Iterator<Item = (usize, usize)> + '_ {
         let last = self.widths.len() - 1;
         let levels = self.widths.iter().copied().enumerate();
-        levels.filter(move |(level, _)| self.attention[*level] || *level == last)
+        let middle = move |level| self.middle_attention && level == last;
+        levels.filter(move |(level, _)| self.attention[*level] || middle(*level))
     }
 }

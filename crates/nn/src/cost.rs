@@ -430,7 +430,7 @@ impl Layers<'_> {
     fn resample(&self, width: usize, [before, after]: [usize; 2], convolved: usize) -> Stage {
         match self.config.resampling {
             Resampling::Block => self.resnet(width, width, [before, after]),
-            Resampling::Conv => {
+            Resampling::Conv | Resampling::Corner => {
                 let conv = self.weight("conv", 9 * width, width, width);
                 Stage {
                     kept: conv.keeps(width * convolved),

@@ -1,7 +1,7 @@
 //! Embeddings of time and guidance weight.
 
-use crate::WEmbedding;
 use crate::init::{Init, transposed};
+use crate::{Sinusoid, WEmbedding};
 use burn::module::Module;
 use burn::nn::Linear;
 use burn::tensor::{Device, Tensor, TensorData, activation::silu};
@@ -76,14 +76,23 @@ impl TimestepEmbedding {
     }
 }
 
-/// Cosine first, then sine, of `time` times 10000^(−i / half): diffusers' `Timesteps` with
-/// `flip_sin_to_cos` and no frequency shift.
-pub(crate) fn time_sinusoid(time: &[f64], dim: usize, device: &Device) -> Tensor<2> {
+/// Cosine and sine of the time as [`Sinusoid`] says: diffusers' `Timesteps` with `flip_sin_to_cos` where the sine is not
+/// first, and `freq_shift`.
+pub(crate) fn time_sinusoid(
+    time: &[f64],
+    dim: usize,
+    Sinusoid { sine_first, shift }: Sinusoid,
+    device: &Device,
+) -> Tensor<2> {
     let half = dim / 2;
+    let [first, second]: [fn(f64) -> f64; 2] = match sine_first {
+        true => [f64::sin, f64::cos],
+        false => [f64::cos, f64::sin],
+    };
     let row = |t: f64| {
-        let phase = move |i: usize| t * 1e4f64.powf(-(i as f64) / half as f64);
-        let cosines = (0..half).map(move |i| phase(i).cos());
-        cosines.chain((0..half).map(move |i| phase(i).sin()))
+        let phase = move |i: usize| t * 1e4f64.powf(-(i as f64) / (half - shift) as f64);
+        let start = (0..half).map(move |i| first(phase(i)));
+        start.chain((0..half).map(move |i| second(phase(i))))
     };
     rows(time.iter().map(|&t| row(t)), dim, device)
 }

@@ -53,7 +53,8 @@ impl Encoder<'_> {
     ) -> Tensor<2> {
         let w = self.config.w.zip(conditioning.w.as_ref());
         let w = w.map(|(embedding, w)| w_sinusoid(w, embedding, device));
-        let time = time_sinusoid(time, self.config.widths[0], device);
+        let (dim, sinusoid) = (self.config.widths[0], self.config.sinusoid);
+        let time = time_sinusoid(time, dim, sinusoid, device);
         let embedding = self.time_embedding.forward(time, w);
         let Some(table) = self.class_embedding else {
             return embedding;
@@ -113,7 +114,11 @@ impl MidBlock {
             resnets: (0..2)
                 .map(|_| ResnetBlock::new(init, config.resnets(), width, width))
                 .collect(),
-            attentions: vec![Attention::new(init, config, last)],
+            attentions: config
+                .middle_attention
+                .then(|| Attention::new(init, config, last))
+                .into_iter()
+                .collect(),
         }
     }
 

@@ -6,6 +6,7 @@ mod attention;
 mod autoencoder;
 mod bert;
 mod block;
+mod classes;
 mod clip;
 mod codec;
 mod config;
@@ -21,15 +22,20 @@ mod tiny_autoencoder;
 mod tokens;
 mod transformer;
 mod unet;
+mod vq_autoencoder;
 
 pub use adapter::{Adapter, AdapterConfig, Fusion, Initial};
 pub use autoencoder::{Autoencoder, AutoencoderConfig, Posterior};
 pub use bert::{Bert, BertConfig};
+pub use classes::ClassEmbedder;
 pub use clip::{ClipActivation, ClipText, ClipTextConfig};
 pub use codec::{Codec, LatentScale};
-pub use config::{ConfigError, Modulation, Resampling, TextAttention, UNetConfig, WEmbedding};
+pub use config::{
+    ConfigError, Modulation, Resampling, Sinusoid, TextAttention, UNetConfig, WEmbedding,
+};
 pub use cost::{TrainedPart, Training};
 pub use lora::{Lora, LoraConfig, LoraLayer};
 pub use tiling::Tiles;
 pub use tiny_autoencoder::{TinyAutoencoder, TinyAutoencoderConfig};
 pub use unet::UNet;
+pub use vq_autoencoder::{VqAutoencoder, VqAutoencoderConfig};

@@ -47,6 +47,7 @@ impl ResampleConv {
 )]
 pub(crate) enum Resample {
     Conv(ResampleConv),
+    Corner(ResampleConv),
     Block(ResnetBlock),
 }
 
@@ -55,6 +56,7 @@ impl Resample {
     pub(crate) fn new(init: &mut Init, config: &UNetConfig, width: usize, stride: usize) -> Self {
         match config.resampling {
             Resampling::Conv => Self::Conv(ResampleConv::new(init, width, stride)),
+            Resampling::Corner => Self::Corner(ResampleConv::new(init, width, stride)),
             Resampling::Block => {
                 Self::Block(ResnetBlock::new(init, config.resnets(), width, width))
             }
@@ -64,13 +66,14 @@ impl Resample {
     pub(crate) fn down(&self, x: Tensor<4>, embedding: &Tensor<2>) -> Tensor<4> {
         match self {
             Self::Conv(down) => down.down(x),
+            Self::Corner(down) => down.down_from_corner(x),
             Self::Block(block) => block.forward_resampled(x, Some(embedding), halve),
         }
     }
 
     pub(crate) fn up(&self, x: Tensor<4>, embedding: &Tensor<2>) -> Tensor<4> {
         match self {
-            Self::Conv(up) => up.up(x),
+            Self::Conv(up) | Self::Corner(up) => up.up(x),
             Self::Block(block) => block.forward_resampled(x, Some(embedding), double),
         }
     }

@@ -54,11 +54,11 @@ impl UNet {
         let network = Self {
             conv_in: init.conv(folded + config.beside, first, 3, 1),
             class_embedding: (config.classes > 0)
-                .then(|| init.embedding(config.classes + 1, embedding_dim)),
+                .then(|| init.embedding(config.class_rows(), embedding_dim)),
             down_blocks: down_blocks(init, config, &mut skips),
             mid_block: MidBlock::new(init, config),
             up_blocks: up_blocks(init, config, skips),
-            conv_norm_out: init.group_norm(config.groups, first),
+            conv_norm_out: init.group_norm_with(config.groups, first, config.epsilon),
             conv_out: init.zero_conv(first, folded, 3),
             time_embedding: TimestepEmbedding::new(init, first, embedding_dim, config.w),
             adapter: config

@@ -3,19 +3,23 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use super::{Example, caption, caption_in};
-use crate::DataError;
+use super::{Example, caption, caption_in, misplaced};
+use crate::condition::partner;
+use crate::config::expand_home;
 use crate::folder::collect_images;
+use crate::{DataError, Place};
 
 /// An image file, and where its caption is.
 #[derive(Debug)]
 pub(super) struct Listed {
     image: PathBuf,
-    caption: Place,
+    /// The image given with it, or what is wrong; none where none is asked for.
+    given: Option<Result<PathBuf, String>>,
+    caption: Caption,
 }
 
 #[derive(Debug)]
-enum Place {
+enum Caption {
     /// In a text file.
     File(PathBuf),
     /// In a line of `metadata.jsonl`, which has been read: the line's number, and the caption or what is wrong.
@@ -23,7 +27,10 @@ enum Place {
 }
 
 /// The files that `metadata.jsonl` lists, where the folder has one.
-pub(super) fn with_metadata(folder: &Path) -> Result<Option<Vec<Listed>>, DataError> {
+pub(super) fn with_metadata(
+    folder: &Path,
+    given: Option<&Place>,
+) -> Result<Option<Vec<Listed>>, DataError> {
     let path = folder.join("metadata.jsonl");
     if !path.is_file() {
         return Ok(None);
@@ -32,40 +39,82 @@ pub(super) fn with_metadata(folder: &Path) -> Result<Option<Vec<Listed>>, DataEr
     let lines = (1..).zip(text.lines());
     let lines = lines.filter(|(_, line)| !line.trim().is_empty());
     let listed = lines.map(|(number, line)| {
-        let (file, caption) = read_line(line, &origin(&path, number));
+        let origin = origin(&path, number);
+        let (file, caption, given) = match read_line(line, &origin) {
+            Ok((object, file)) => {
+                let caption = caption_in(&object, &origin).map_err(|error| error.to_string());
+                let given = given.map(|place| named(place, &object, (folder, &file), &origin));
+                (folder.join(file), caption, given)
+            }
+            Err(reason) => (path.clone(), Err(reason), None),
+        };
         Listed {
-            image: file.map_or_else(|| path.clone(), |file| folder.join(file)),
-            caption: Place::Line(number, caption),
+            image: file,
+            given,
+            caption: Caption::Line(number, caption),
         }
     });
     Ok(Some(listed.collect()))
+}
+
+/// The given image that a line names, or the one under the name of its picture.
+fn named(
+    place: &Place,
+    object: &serde_json::Value,
+    (folder, file): (&Path, &str),
+    origin: &str,
+) -> Result<PathBuf, String> {
+    let root = place.path.as_deref().map(expand_home);
+    match (&place.column, root) {
+        (Some(key), root) => match object[key].as_str() {
+            Some(name) => Ok(root.as_deref().unwrap_or(folder).join(name)),
+            None => Err(format!(
+                "{origin}: no `{key}`, which `condition.column` names"
+            )),
+        },
+        (None, Some(root)) => {
+            partner(folder, &folder.join(file), &root).map_err(|error| error.to_string())
+        }
+        (None, None) => Err(misplaced(place, "`column`, a key of metadata.jsonl").to_string()),
+    }
 }
 
 fn origin(metadata: &Path, line: usize) -> String {
     format!("{}, line {line}", metadata.display())
 }
 
-/// The file that a line names, and its caption or what is wrong.
-fn read_line(line: &str, origin: &str) -> (Option<String>, Result<String, String>) {
+/// What a line says, and the file that it names.
+fn read_line(line: &str, origin: &str) -> Result<(serde_json::Value, String), String> {
     let object: serde_json::Value = match serde_json::from_str(line) {
         Ok(object) => object,
-        Err(error) => return (None, Err(format!("{origin}: not JSON: {error}"))),
+        Err(error) => return Err(format!("{origin}: not JSON: {error}")),
     };
-    match object["file_name"].as_str() {
-        Some(file) => {
-            let caption = caption_in(&object, origin).map_err(|error| error.to_string());
-            (Some(file.into()), caption)
-        }
-        None => (None, Err(format!("{origin}: no `file_name`"))),
+    match object["file_name"].as_str().map(String::from) {
+        Some(file) => Ok((object, file)),
+        None => Err(format!("{origin}: no `file_name`")),
     }
 }
 
 /// All image files in the folder and below, each with a text file of the same name.
-pub(super) fn with_texts(folder: &Path) -> Result<Vec<Listed>, DataError> {
+pub(super) fn with_texts(folder: &Path, given: Option<&Place>) -> Result<Vec<Listed>, DataError> {
+    let root = match given {
+        None => None,
+        Some(Place {
+            path: Some(root),
+            column: None,
+        }) => Some(expand_home(root)),
+        Some(place) => {
+            let expected = "`path`, a folder with an image under the name of each picture";
+            return Err(misplaced(place, expected));
+        }
+    };
     let mut images = vec![];
     collect_images(folder, &mut images)?;
     let listed = images.into_iter().map(|image| Listed {
-        caption: Place::File(image.with_extension("txt")),
+        caption: Caption::File(image.with_extension("txt")),
+        given: root
+            .as_ref()
+            .map(|root| partner(folder, &image, root).map_err(|error| error.to_string())),
         image,
     });
     Ok(listed.collect())
@@ -79,9 +128,9 @@ impl Listed {
             reason,
         };
         let caption = match &self.caption {
-            Place::Line(_, Ok(caption)) => caption.clone(),
-            Place::Line(_, Err(reason)) => return Err(DataError::Listed(reason.clone())),
-            Place::File(path) => {
+            Caption::Line(_, Ok(caption)) => caption.clone(),
+            Caption::Line(_, Err(reason)) => return Err(DataError::Listed(reason.clone())),
+            Caption::File(path) => {
                 let text = fs::read(path).map_err(|error| {
                     bad(format!(
                         "its caption {} cannot be read: {error}",
@@ -93,12 +142,25 @@ impl Listed {
                 caption(text, &origin)?
             }
         };
-        let image = fs::read(&self.image).map_err(|error| match &self.caption {
-            Place::Line(line, _) => bad(format!("named in line {line} of metadata.jsonl: {error}")),
-            Place::File(_) => bad(error.to_string()),
-        })?;
+        let unread = |error: std::io::Error| match &self.caption {
+            Caption::Line(line, _) => {
+                bad(format!("named in line {line} of metadata.jsonl: {error}"))
+            }
+            Caption::File(_) => bad(error.to_string()),
+        };
+        let given = match &self.given {
+            None => None,
+            Some(Err(reason)) => return Err(DataError::Listed(reason.clone())),
+            Some(Ok(path)) => Some(fs::read(path).map_err(|error| {
+                bad(format!(
+                    "the image given with it, {}, cannot be read: {error}",
+                    path.display()
+                ))
+            })?),
+        };
         Ok(Example {
-            image,
+            image: fs::read(&self.image).map_err(unread)?,
+            given,
             caption,
             origin,
         })

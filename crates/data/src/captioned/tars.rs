@@ -6,8 +6,8 @@ use std::path::{Path, PathBuf};
 
 use tar::Archive;
 
-use super::{Example, caption, caption_in};
-use crate::DataError;
+use super::{Example, caption, caption_in, column};
+use crate::{DataError, Place};
 
 const IMAGES: [&str; 5] = ["png", "jpg", "jpeg", "webp", "bmp"];
 const TEXTS: [&str; 3] = ["txt", "text", "caption"];
@@ -17,6 +17,8 @@ const TEXTS: [&str; 3] = ["txt", "text", "caption"];
 pub(super) struct Tar {
     path: PathBuf,
     examples: usize,
+    /// The endings of given images, where such are asked for.
+    given: Option<String>,
 }
 
 /// What a tar has under one name.
@@ -24,13 +26,16 @@ pub(super) struct Tar {
 struct Parts {
     key: String,
     image: Option<Vec<u8>>,
+    given: Option<Vec<u8>>,
     text: Option<Vec<u8>>,
     json: Option<Vec<u8>>,
 }
 
 impl Tar {
     /// Reads the tar's headers.
-    pub(super) fn open(path: &Path) -> Result<Self, DataError> {
+    pub(super) fn open(path: &Path, given: Option<&Place>) -> Result<Self, DataError> {
+        let what = "ending of their names in the tar, such as `source.png`";
+        let given = given.map(|place| column(place, what)).transpose()?;
         let file = File::open(path).map_err(DataError::read(path))?;
         let damaged = |error: std::io::Error| DataError::Damaged {
             origin: path.display().to_string(),
@@ -52,6 +57,7 @@ impl Tar {
         Ok(Self {
             path: path.into(),
             examples,
+            given: given.map(|ending| ending.trim_start_matches('.').to_lowercase()),
         })
     }
 
@@ -71,7 +77,10 @@ impl Tar {
             Ok(parts) => parts
                 .into_iter()
                 .enumerate()
-                .map(|(number, parts)| parts.example(&format!("{origin}, sample {}", number + 1)))
+                .map(|(number, parts)| {
+                    let place = format!("{origin}, sample {}", number + 1);
+                    parts.example(&place, self.given.as_deref())
+                })
                 .collect(),
             Err(error) => vec![Err(DataError::Damaged {
                 origin,
@@ -101,8 +110,13 @@ impl Tar {
             let Some(parts) = all.last_mut() else {
                 continue;
             };
-            match ending.as_str() {
-                ending if IMAGES.contains(&ending) => parts.image = Some(bytes),
+            let last = ending.rsplit('.').next().unwrap_or_default();
+            match last {
+                _ if self.given.as_ref() == Some(&ending) => parts.given = Some(bytes),
+                // `1.png` is the picture of `1.source.png` and `1.png`, whichever comes first.
+                last if IMAGES.contains(&last) && (parts.image.is_none() || last == ending) => {
+                    parts.image = Some(bytes);
+                }
                 ending if TEXTS.contains(&ending) => parts.text = Some(bytes),
                 "json" => parts.json = Some(bytes),
                 _ => {}
@@ -113,12 +127,17 @@ impl Tar {
 }
 
 impl Parts {
-    fn example(self, place: &str) -> Result<Example, DataError> {
+    fn example(self, place: &str, given: Option<&str>) -> Result<Example, DataError> {
         let bad = |reason: &str| DataError::Example {
             origin: format!("{place} (`{}`)", self.key),
             reason: reason.into(),
         };
         let image = self.image.ok_or_else(|| bad("no image with it"))?;
+        if let (Some(ending), None) = (given, &self.given) {
+            return Err(bad(&format!(
+                "no `.{ending}` with it, which `condition.column` names"
+            )));
+        }
         let origin = format!("{place} (`{}`)", self.key);
         let caption = match (self.text, self.json) {
             (Some(text), _) => {
@@ -134,17 +153,18 @@ impl Parts {
         };
         Ok(Example {
             image,
+            given: self.given,
             caption,
             origin,
         })
     }
 }
 
-/// The name of an example, up to the first dot of the file's name, and the last ending.
+/// The name of an example, up to the first dot of the file's name, and all that comes after that dot.
 fn split(path: &[u8]) -> (String, String) {
     let path = String::from_utf8_lossy(path).into_owned();
     let name = path.rfind('/').map_or(0, |slash| slash + 1);
     let dot = path[name..].find('.').map_or(path.len(), |dot| name + dot);
-    let ending = path.rsplit('.').next().unwrap_or_default().to_lowercase();
+    let ending = path[dot..].trim_start_matches('.').to_lowercase();
     (path[..dot].into(), ending)
 }

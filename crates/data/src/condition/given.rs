@@ -77,7 +77,7 @@ fn gather(channels: Option<usize>, data: &DataConfig) -> Gather {
 }
 
 /// The image below `root` under the same relative name as `file` below `folder`, whatever its kind.
-fn partner(folder: &Path, file: &Path, root: &Path) -> Result<PathBuf, DataError> {
+pub(crate) fn partner(folder: &Path, file: &Path, root: &Path) -> Result<PathBuf, DataError> {
     let name = file.strip_prefix(folder).unwrap_or(file).with_extension("");
     let wanted = root.join(&name);
     let place = wanted.parent().unwrap_or(root);

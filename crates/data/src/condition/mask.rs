@@ -4,6 +4,8 @@ use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::Rng;
 use serde::{Deserialize, Serialize};
 
+use crate::order::{Purpose, generator};
+
 /// The shape of random holes.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
@@ -29,6 +31,24 @@ impl MaskKind {
             true => draw_box(height, width, random),
             false => draw_strokes(height, width, random),
         }
+    }
+}
+
+/// Holes for pictures whose latents are made once: what is seen of a picture depends on the hole, so that each picture has
+/// a few holes and no others.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Holes {
+    /// Their shape.
+    pub mask: MaskKind,
+    /// How many each picture has.
+    pub each: usize,
+}
+
+impl Holes {
+    /// The hole of this number, the same in every run: `[height, width]`, 1 where the picture is to be filled.
+    pub fn hole(&self, number: u64, height: usize, width: usize) -> Vec<f32> {
+        let random = &mut generator(0, Purpose::Condition, number);
+        self.mask.draw(height, width, random)
     }
 }
 

@@ -16,7 +16,7 @@ const IMAGE: [&str; 2] = ["image", "img"];
 /// What the label column may be called, the preferred name first.
 const LABEL: [&str; 2] = ["label", "labels"];
 /// What the column of captions may be called, the preferred name first.
-const CAPTION: [&str; 2] = ["text", "caption"];
+const CAPTION: [&str; 3] = ["text", "caption", "edit_prompt"];
 
 /// The columns of interest.
 pub(super) struct Columns {

@@ -325,7 +325,8 @@ fn given_images_come_from_another_column() {
         index: 1,
         flip: false,
     };
-    let made = conditions.make(&[0.0; 12], dataset.shape, pick, 0, 0);
+    let source = conditions.source(pick).unwrap().unwrap();
+    let made = conditions.make(&source, 0, 0);
     assert_eq!(made, [20.0 / 127.5 - 1.0; 12]);
     let missing = column("original").unwrap_err().to_string();
     assert!(missing.contains("original_image"), "{missing}");

@@ -73,7 +73,7 @@ impl Step {
                 teacher: self.model(w),
                 steps: 4,
                 halving: Halving::Deterministic,
-                weights,
+                weights: Some(weights),
                 weighting,
             }),
         }
@@ -98,6 +98,7 @@ impl Step {
             pictures: random::normal(1, &samples, Purpose::InitialNoise, shape, &Device::flex()),
             classes: Some((0..self.batch as u32).map(|i| i % 10).collect()),
             hint: None,
+            beside: None,
             text: None,
             clock: 0,
             update: 0,

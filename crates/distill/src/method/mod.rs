@@ -35,6 +35,8 @@ pub struct Batch {
     pub classes: Option<Vec<u32>>,
     /// Condition image of each picture, `[batch, channels, any, any]`, for models that take one.
     pub hint: Option<Tensor<4>>,
+    /// What goes into the network beside each picture, `[batch, channels, height, width]`, for models that fill in.
+    pub beside: Option<Tensor<4>>,
     /// States of the caption of each picture, for models that attend to text.
     pub text: Option<Text>,
     /// Samples that the run had seen before the first of these: with the seed, all that random draws depend on.
@@ -58,13 +60,12 @@ impl Batch {
     pub(crate) fn split(&self, most: usize) -> impl Iterator<Item = Batch> {
         (0..self.len()).step_by(most).map(move |start| {
             let end = self.len().min(start + most);
+            let part = |maps: &Tensor<4>| maps.clone().narrow(0, start, end - start);
             Batch {
-                pictures: self.pictures.clone().narrow(0, start, end - start),
+                pictures: part(&self.pictures),
                 classes: self.classes.as_ref().map(|all| all[start..end].to_vec()),
-                hint: self
-                    .hint
-                    .clone()
-                    .map(|hint| hint.narrow(0, start, end - start)),
+                hint: self.hint.as_ref().map(part),
+                beside: self.beside.as_ref().map(part),
                 text: self
                     .text
                     .as_ref()
@@ -83,6 +84,7 @@ impl Batch {
                 .as_ref()
                 .map(|classes| classes.iter().copied().map(Some).collect()),
             hint: self.hint.clone(),
+            beside: self.beside.clone(),
             text: self.text.clone(),
             ..Conditioning::default()
         }

@@ -34,7 +34,8 @@ pub enum Halving {
 /// # Departures from the paper
 /// A step to t'' = 0 ends at the clean picture (φ = 0), which is the predecessor's rule "the last target is the
 /// teacher's x̂". For the stochastic variant the paper does not print its edge cases; by the lengths of the jumps,
-/// t = 1/N takes the teacher's single jump to 0, and t = 2/N ends at 0 too.
+/// t = 1/N takes the teacher's single jump to 0, and t = 2/N ends at 0 too. An encoder starts at the picture without
+/// noise, as it does when it is used; schedules of latent models have noticeable noise at t = 0.
 pub struct Progressive<T> {
     /// The frozen teacher: the stage-one student or the result of the last halving; for the ablation that
     /// skips stage one, the guided pair.
@@ -43,8 +44,8 @@ pub struct Progressive<T> {
     pub steps: usize,
     /// The sampler to prepare for.
     pub halving: Halving,
-    /// Which w.
-    pub weights: Weights,
+    /// Which w; none for a teacher without guidance.
+    pub weights: Option<Weights>,
     /// ω.
     pub weighting: Weighting,
 }
@@ -81,6 +82,14 @@ impl<T: Denoiser> Progressive<T> {
         }
     }
 
+    /// The noise that a sample has where its path starts. An encoder is given the picture itself.
+    fn noise_at(&self, path: &Path) -> NoiseLevel {
+        match self.halving {
+            Halving::Encoder if path.start == 0.0 => NoiseLevel::CLEAN,
+            _ => self.teacher.schedule().at(path.start),
+        }
+    }
+
     /// ṽ: the velocity whose one step from `z_t` along each path lands where the teacher's two steps do.
     fn target(&self, z_t: &Tensor<4>, paths: &[Path], conditioning: &Conditioning) -> Tensor<4> {
         let schedule = self.teacher.schedule();
@@ -106,12 +115,16 @@ impl<T: Denoiser> Objective for Progressive<T> {
         let paths: Vec<Path> = draws.index(self.steps).map(|i| self.path(i)).collect();
         let times: Vec<f64> = paths.iter().map(|p| p.start).collect();
         let levels = self.teacher.schedule().levels(&times);
+        let starts: Vec<NoiseLevel> = paths.iter().map(|p| self.noise_at(p)).collect();
         let z_t = diffuse(
             batch.pictures.clone(),
             draws.noise(&batch.pictures),
-            &levels,
+            &starts,
         );
-        let conditioning = batch.conditioning().with_w(self.weights.draw(draws));
+        let conditioning = Conditioning {
+            w: self.weights.map(|weights| weights.draw(draws)),
+            ..batch.conditioning()
+        };
         let target = self.target(&z_t, &paths, &conditioning);
         let predicted = student.online.predict(z_t, &times, &conditioning).v();
         Loss {
@@ -153,7 +166,7 @@ mod tests {
             teacher: teacher(),
             steps,
             halving,
-            weights: Weights::Single(0.0),
+            weights: Some(Weights::Single(0.0)),
             weighting: Weighting::TruncatedSnr,
         }
     }
@@ -257,6 +270,80 @@ mod tests {
                 .x();
             let x_tilde = z_t * t.alpha() - target * t.sigma();
             assert_close(x_tilde, expected, 1e-4, &format!("{kind:?}"));
+        }
+    }
+
+    /// Remembers what it is asked, and answers as the teacher.
+    struct Witness {
+        teacher: MixtureDenoiser,
+        seen: std::sync::Mutex<Vec<(f64, Vec<f32>)>>,
+    }
+
+    impl Denoiser for Witness {
+        fn predict(&self, z: Tensor<4>, t: &[f64], conditioning: &Conditioning) -> Prediction {
+            let values: Vec<f32> = z.clone().into_data().try_to_vec().expect("f32 data");
+            let samples = values.chunks_exact(values.len() / t.len());
+            let seen = t.iter().zip(samples).map(|(&t, z)| (t, z.to_vec()));
+            self.seen.lock().expect("unpoisoned").extend(seen);
+            self.teacher.predict(z, t, conditioning)
+        }
+        fn schedule(&self) -> &Schedule {
+            self.teacher.schedule()
+        }
+    }
+
+    /// What an encoder sees at t = 0 is the picture to the bit, whatever noise the schedule has there; later it is not.
+    #[test]
+    fn an_encoder_starts_at_the_picture_itself() {
+        let schedule = Schedule::new(fewstep_diffusion::ScheduleConfig::Discrete {
+            betas: fewstep_diffusion::BetaSchedule::ScaledLinear,
+            beta_start: 0.00085,
+            beta_end: 0.012,
+            steps: 1000,
+            zero_terminal_snr: false,
+            clean_end: false,
+        })
+        .expect("valid");
+        assert!(schedule.at(0.0).sigma() > 0.02);
+        let part = Component {
+            weight: 1.0,
+            gaussian: Gaussian { mu: 0.2, s: 0.3 },
+        };
+        let teacher = || MixtureDenoiser::new(schedule.clone(), Coupling::Pixel, &[vec![part]]);
+        let witness = Witness {
+            teacher: teacher(),
+            seen: Default::default(),
+        };
+        let method = Progressive {
+            teacher: teacher(),
+            steps: 2,
+            halving: Halving::Encoder,
+            weights: Some(Weights::Single(0.0)),
+            weighting: Weighting::TruncatedSnr,
+        };
+        let batch = Batch {
+            pictures: noise(),
+            classes: Some(vec![0; BATCH]),
+            hint: None,
+            beside: None,
+            text: None,
+            clock: 0,
+            update: 0,
+        };
+        let student = Student {
+            online: &witness,
+            target: &witness,
+        };
+        method.loss(student, &batch, 3);
+        let pictures: Vec<f32> = noise().into_data().try_to_vec().expect("f32 data");
+        let seen = witness.seen.into_inner().expect("unpoisoned");
+        let starts = seen.iter().filter(|(t, _)| *t == 0.0).count();
+        assert!(
+            0 < starts && starts < BATCH,
+            "{starts} of {BATCH} start at the picture"
+        );
+        for ((t, z), picture) in seen.iter().zip(pictures.chunks_exact(4)) {
+            assert_eq!(*t == 0.0, z == picture, "t = {t}");
         }
     }
 

@@ -4,6 +4,7 @@ use super::RunConfig;
 use crate::method::{Halving, Weighting, Weights};
 use crate::optim::OptimConfig;
 use fewstep_data::{ConditionConfig, DataConfig};
+use fewstep_diffusion::Guidance;
 use fewstep_nn::{LoraConfig, WEmbedding};
 use serde::{Deserialize, Serialize};
 
@@ -16,7 +17,7 @@ pub struct DistillRecipe {
     /// The teacher: a model folder, a safetensors file, or `builtin:NAME`.
     pub teacher: String,
     /// Guidance weights w the student is for: `[min, max]`, or a single number for a student without the input. For a
-    /// teacher that draws from texts `[2, 14]` where nothing is given.
+    /// teacher that draws from texts `[2, 14]` where nothing is given; none for a teacher without guidance.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub w: Option<Weights>,
     /// How w enters the network. `scale` = 1000 / w_max is smooth; 1000 is what diffusers has.
@@ -113,14 +114,25 @@ pub(super) fn check_weights(weights: Weights) -> Result<(), String> {
 pub const TEXT_WEIGHTS: Weights = Weights::Range([2.0, 14.0]);
 
 impl DistillRecipe {
-    /// The guidance weights.
+    /// Checks that the weights go with a teacher that is guided so.
     ///
     /// # Errors
-    /// When there are none.
-    pub fn weights(&self) -> Result<Weights, String> {
-        self.w.ok_or_else(|| {
-            "`w` is missing: give the guidance weights that the student is for, such as `w = [0, 4]`".into()
-        })
+    /// When they are missing, or have no meaning.
+    pub fn check_guidance(&self, teacher: Guidance) -> Result<(), String> {
+        const UNGUIDED: &str = "the teacher has no unconditional branch to guide with (it knows no classes, or was trained without dropping labels)";
+        match (teacher, self.w, &self.guided) {
+            (Guidance::None, Some(_), _) => Err(format!(
+                "{UNGUIDED}, so `w` has no meaning: leave it away"
+            )),
+            (Guidance::None, None, Some(_)) => Err(format!(
+                "{UNGUIDED}, so there is no guidance to fold in: leave [guided] away"
+            )),
+            (Guidance::None, None, None) => Ok(()),
+            (_, None, _) => Err(
+                "`w` is missing: give the guidance weights that the student is for, such as `w = [0, 4]`".into(),
+            ),
+            (_, Some(_), _) => Ok(()),
+        }
     }
 
     /// Checks all that can be checked without data and teacher.
@@ -128,7 +140,7 @@ impl DistillRecipe {
     /// # Errors
     /// Names the key, what it is, and what it must be.
     pub fn validate(&self) -> Result<(), String> {
-        check_weights(self.weights()?)?;
+        self.w.map_or(Ok(()), check_weights)?;
         if self.guided.is_none() && self.progressive.is_none() {
             return Err("there is neither [guided] (stage one) nor [progressive] (stage two): nothing to do".into());
         }

@@ -3,11 +3,11 @@
 use super::RunConfig;
 use crate::method::Weighting;
 use crate::optim::OptimConfig;
-use fewstep_data::{DataConfig, Examples};
+use fewstep_data::{DataConfig, Examples, ImageShape};
 use fewstep_diffusion::{
     Guidance, PredictionKind, Provenance, Role, SamplerRecipe, ScheduleConfig,
 };
-use fewstep_nn::{Modulation, TextAttention, UNetConfig};
+use fewstep_nn::{ConfigError, Modulation, TextAttention, UNetConfig};
 use serde::{Deserialize, Serialize};
 use std::path::PathBuf;
 
@@ -126,13 +126,27 @@ impl TrainRecipe {
             .map_err(|e| format!("[schedule] {e}"))
     }
 
-    /// The network for the examples. With texts it is one that diffusers knows too.
+    /// The network for the examples.
+    ///
+    /// # Errors
+    /// As [`network_of`](Self::network_of).
+    pub fn network_for(&self, examples: &Examples) -> Result<UNetConfig, ConfigError> {
+        let classes = examples.classes().len();
+        self.network_of(examples.shape(), examples.text_width(), classes)
+    }
+
+    /// The network for pictures or latents of a shape, for states of texts of so many features where there are texts, and
+    /// for so many classes. With texts it is one that diffusers knows too.
     ///
     /// # Errors
     /// When the network's numbers do not fit together or do not fit the pictures.
-    pub fn network_for(&self, examples: &Examples) -> Result<UNetConfig, fewstep_nn::ConfigError> {
-        let shape = examples.shape();
-        let text = examples.text_width().map(|width| TextAttention {
+    pub fn network_of(
+        &self,
+        shape: ImageShape,
+        text_width: Option<usize>,
+        classes: usize,
+    ) -> Result<UNetConfig, ConfigError> {
+        let text = text_width.map(|width| TextAttention {
             width,
             linear: false,
         });
@@ -151,7 +165,7 @@ impl TrainRecipe {
             groups: self.network.groups,
             resampling: self.network.resampling,
             dropout: self.network.dropout,
-            classes: examples.classes().len(),
+            classes,
             ..UNetConfig::default()
         };
         config.validate()?;

@@ -127,6 +127,15 @@ impl Adaptation {
                 "`train = \"adapter\"` asks for an adapter to train, but there is no [condition] and the teacher has none: add [condition], or train all".into(),
             ));
         }
+        let config = network.config();
+        let no_null = config.classes > 0 && !config.null_class;
+        if matches!(self.settings, Settings::Denoising { label_dropout } if label_dropout > 0.0)
+            && no_null
+        {
+            return Err(RunError::Teacher(
+                "`label_dropout` needs a class that means \"no class\", which the teacher does not have: set `label_dropout = 0`".into(),
+            ));
+        }
         let takes_w = network.config().w.is_some();
         let wants_w = matches!(self.settings, Settings::Consistency(_))
             && matches!(self.weights, Some(Weights::Range(_)));

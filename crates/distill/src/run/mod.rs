@@ -14,4 +14,4 @@ pub use error::RunError;
 pub use log::LogRecord;
 pub use phase::{Method, Phase, distill_phases, train_phases};
 pub use plan::PhasePlan;
-pub use runner::{Event, Run, is_run};
+pub use runner::{Event, Run, is_run, to_device};

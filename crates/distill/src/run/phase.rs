@@ -50,8 +50,8 @@ pub enum Method {
         halving: Halving,
         /// Steps of the student.
         steps: usize,
-        /// Which w.
-        weights: Weights,
+        /// Which w; none where the teacher knows no guidance.
+        weights: Option<Weights>,
         /// How w enters the network.
         embedding: WEmbedding,
         /// Whether the teacher is the guided pair itself.
@@ -81,8 +81,8 @@ pub fn train_phases(recipe: &TrainRecipe) -> Vec<Phase> {
 /// When the steps cannot be halved as asked.
 pub fn distill_phases(recipe: &DistillRecipe) -> Result<Vec<Phase>, String> {
     let mut phases = vec![];
-    let weights = recipe.weights()?;
-    if let Some(guided) = &recipe.guided {
+    let weights = recipe.w;
+    if let Some((guided, weights)) = recipe.guided.as_ref().zip(weights) {
         phases.push(Phase {
             name: "guided".into(),
             method: Method::Guided {
@@ -146,11 +146,16 @@ impl Phase {
         let (weights, embedding) = match self.method {
             Method::Denoising { .. } => return Ok(base.network.clone()),
             Method::Adapted(ref adaptation) => return adaptation.student(base),
+            Method::Progressive { weights: None, .. } => {
+                return self.with_lora(base.network.clone(), seed);
+            }
             Method::Guided {
                 weights, embedding, ..
             }
             | Method::Progressive {
-                weights, embedding, ..
+                weights: Some(weights),
+                embedding,
+                ..
             } => (weights, embedding),
         };
         let has_input = base.network.config().w.is_some();
@@ -161,6 +166,11 @@ impl Phase {
             )),
             _ => base.network.clone(),
         };
+        self.with_lora(network, seed)
+    }
+
+    /// The network with the low-rank changes that the phase trains, where there are such.
+    fn with_lora(&self, network: UNet, seed: u64) -> Result<UNet, RunError> {
         match &self.lora {
             Some(lora) if network.lora().is_none() => {
                 let made = network.with_lora(lora, seed);
@@ -196,10 +206,11 @@ impl Phase {
                 from_pair,
                 ..
             } => {
-                let teacher: Box<dyn Denoiser> = match self.needs_pair(base, from_pair)? {
-                    true => Box::new(GuidedPair::new(teacher)),
-                    false => Box::new(teacher),
-                };
+                let teacher: Box<dyn Denoiser> =
+                    match self.needs_pair(base, from_pair && weights.is_some())? {
+                        true => Box::new(GuidedPair::new(teacher)),
+                        false => Box::new(teacher),
+                    };
                 Box::new(Progressive {
                     teacher,
                     steps,
@@ -253,7 +264,7 @@ impl Phase {
                     sampler: StudentSampler::Any,
                     steps: None,
                 };
-                (weights, role, "guided")
+                (Some(weights), role, "guided")
             }
             Method::Progressive {
                 halving,
@@ -273,7 +284,9 @@ impl Phase {
         recipe.role = role;
         recipe.prediction = prediction_of_students(recipe.prediction);
         recipe.provenance.method = method.into();
-        recipe.guidance = weights.guidance();
+        if let Some(weights) = weights {
+            recipe.guidance = weights.guidance();
+        }
         recipe
     }
 }

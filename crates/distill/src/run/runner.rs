@@ -7,7 +7,7 @@ use crate::method::Batch;
 use crate::optim::Stepper;
 use crate::recipe::RunConfig;
 use burn::tensor::{Device, Tensor, TensorData};
-use fewstep_data::{Examples, HostBatch, Loader};
+use fewstep_data::{Examples, HostBatch, HostMaps, ImageShape, Loader};
 use fewstep_diffusion::{DiffusionModel, Schedule, Text};
 use fewstep_formats::{Model, Surroundings, read_lora};
 use std::path::{Path, PathBuf};
@@ -285,21 +285,22 @@ impl<'a> PhaseRun<'a> {
 }
 
 /// A batch of the update that starts at a clock.
-pub(super) fn to_device(host: &HostBatch, update: u64, device: &Device) -> Batch {
-    let shape = [
-        host.len(),
-        host.shape.channels,
-        host.shape.height,
-        host.shape.width,
-    ];
+pub fn to_device(host: &HostBatch, update: u64, device: &Device) -> Batch {
+    let tensor = |pixels: &[f32], [channels, height, width]: [usize; 3]| {
+        let shape = [host.len(), channels, height, width];
+        Tensor::from_data(TensorData::new(pixels.to_vec(), shape), device)
+    };
+    let maps = |maps: &HostMaps| tensor(&maps.pixels, maps.shape);
+    let ImageShape {
+        channels,
+        height,
+        width,
+    } = host.shape;
     Batch {
-        pictures: Tensor::from_data(TensorData::new(host.pixels.clone(), shape), device),
+        pictures: tensor(&host.pixels, [channels, height, width]),
         classes: host.labels.iter().copied().collect(),
-        hint: host.hints.as_ref().map(|hints| {
-            let [channels, height, width] = hints.shape;
-            let shape = [host.len(), channels, height, width];
-            Tensor::from_data(TensorData::new(hints.pixels.clone(), shape), device)
-        }),
+        hint: host.hints.as_ref().map(maps),
+        beside: host.beside.as_ref().map(maps),
         text: host.text.as_ref().map(|text| {
             let [tokens, width] = text.shape;
             let shape = [host.len(), tokens, width];

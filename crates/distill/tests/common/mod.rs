@@ -105,6 +105,7 @@ pub(crate) fn batch(clock: u64, (pictures, hint): (Tensor<4>, Option<Tensor<4>>)
         classes: hint.is_none().then(|| vec![0; BATCH]),
         pictures,
         hint,
+        beside: None,
         text: None,
         clock,
         update: clock,

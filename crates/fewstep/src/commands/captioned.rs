@@ -1,35 +1,84 @@
-//! Captioned pictures as examples of a latent model.
+//! Pictures with captions, or with classes, as examples of a latent model.
 
-use crate::failure::{Blame, Outcome};
+use crate::builtin;
+use crate::failure::{Blame, Failure, Outcome};
 use crate::output::cache_folder;
 use crate::progress;
 use burn::tensor::Device;
-use fewstep_data::{Captioned, DataConfig, Examples};
+use fewstep_data::{
+    Captioned, ConditionConfig, Conditions, DataConfig, DataKind, Examples, Labelled,
+    LatentsHeader, Source,
+};
+use fewstep_distill::Copies;
 use fewstep_formats::Surroundings;
+use std::path::Path;
 use std::sync::Arc;
 
-/// The latents and states of the data, out of the user's cache folder or made now.
+/// The latents and states of the data, and what its conditions are made from, out of the user's cache folder or made
+/// now, if `fits` finds them of use.
 pub(crate) fn examples(
     data: &DataConfig,
+    condition: Option<&ConditionConfig>,
     surroundings: &Surroundings,
-    mirrored: bool,
+    copies: Copies,
+    fits: &dyn Fn(&LatentsHeader) -> Result<(), String>,
     device: &Device,
 ) -> Outcome<Examples> {
-    let captioned = Captioned::open(data).blame_input()?;
     let folder = cache_folder().unwrap_or_else(std::env::temp_dir);
+    let (source, conditions) = source(data, condition, surroundings, &folder)?;
     let bar = progress::bar("encoding", 0, "pictures");
     let mut progress = |done: usize, total: usize| {
         bar.set_length(total as u64);
         bar.set_position(done as u64);
     };
     let made = fewstep_distill::latents(
-        &captioned,
+        &source,
         surroundings,
-        mirrored,
+        copies,
         &folder,
         device,
+        fits,
         &mut progress,
     );
     bar.finish_and_clear();
-    Ok(Examples::Latents(Arc::new(made.blame_input()?)))
+    Ok(Examples::Latents {
+        latents: Arc::new(made.blame_input()?),
+        conditions,
+    })
+}
+
+/// The pictures, with captions or with classes, whichever the model draws from; and what makes their condition images.
+fn source(
+    data: &DataConfig,
+    condition: Option<&ConditionConfig>,
+    surroundings: &Surroundings,
+    folder: &Path,
+) -> Outcome<(Source, Option<Arc<Conditions>>)> {
+    let classes = surroundings.classes().blame_input()?;
+    Ok(match (condition, classes.is_empty()) {
+        (None, true) => {
+            let captioned = Captioned::open(data).blame_input()?;
+            (Source::Captioned(captioned), None)
+        }
+        (Some(rule), true) => {
+            let captioned = Captioned::paired(data, rule).blame_input()?;
+            let conditions = Conditions::of_captioned(rule, &captioned, folder).blame_input()?;
+            (Source::Captioned(captioned), Some(Arc::new(conditions)))
+        }
+        (None, false) if data.kind != DataKind::Captioned => {
+            let dataset = builtin::load_data(data)?;
+            let labelled = Labelled::new(dataset, classes).blame_input()?;
+            (Source::Labelled(labelled), None)
+        }
+        (None, false) => {
+            return Err(Failure::input(
+                "this model draws classes: `data.kind` must be one with labels, such as \"folder\" with a folder for each class",
+            ));
+        }
+        (Some(_), false) => {
+            return Err(Failure::input(
+                "[condition] is for models that draw pixels or from texts: this one draws latents of classes",
+            ));
+        }
+    })
 }

@@ -1,9 +1,10 @@
 //! What the verbs that draw from a condition image share.
 
+use super::artist::{Artist, reads_no_texts};
 use crate::arguments::{self, GuidanceArgs, SamplerArgs, positive};
 use crate::failure::{Blame, Failure, Outcome};
 use crate::report::plural;
-use crate::{models, output, progress};
+use crate::{output, progress};
 use burn::tensor::{Device, Tensor, TensorData};
 use fewstep::{Generator, Request};
 use fewstep_data::picture::{self, Picture, to_f32};
@@ -17,38 +18,41 @@ use std::time::Instant;
 pub(crate) struct ConditionalArgs {
     /// The model: a model folder, a .safetensors file or a run folder.
     #[arg(long)]
-    model: String,
+    pub(super) model: String,
     /// The adapter of another model folder, in place of the model's own: one that was trained on the same base.
     #[arg(long, value_name = "FOLDER")]
-    adapter: Option<PathBuf>,
+    pub(super) adapter: Option<PathBuf>,
     /// The condition image; may be given several times.
     #[arg(long = "image", value_name = "FILE", required = true)]
     pub(super) images: Vec<PathBuf>,
     /// Steps; by default 4 for a student, 32 for a model that was only taught the condition.
     #[arg(long, value_parser = positive)]
-    steps: Option<usize>,
+    pub(super) steps: Option<usize>,
     #[command(flatten)]
-    guidance: GuidanceArgs,
+    pub(super) guidance: GuidanceArgs,
     #[command(flatten)]
-    sampler: SamplerArgs,
+    pub(super) sampler: SamplerArgs,
+    /// What to draw, for models that draw from texts: for `instruct` the instruction.
+    #[arg(long, value_name = "TEXT")]
+    pub(super) prompt: Option<String>,
     /// The class to draw, by name or number, for models with classes; by default none in particular.
     #[arg(long, value_name = "CLASS")]
-    class: Option<String>,
+    pub(super) class: Option<String>,
     /// Pictures for each condition image.
     #[arg(long, default_value = "1", value_parser = positive)]
-    count: usize,
+    pub(super) count: usize,
     /// All randomness.
     #[arg(long, default_value_t = 0)]
-    seed: u64,
+    pub(super) seed: u64,
     /// Pictures per network call.
     #[arg(long, default_value = "16", value_parser = positive)]
-    batch: usize,
+    pub(super) batch: usize,
     /// The PNG file to write: a row for each condition image, which comes first in it.
     #[arg(long, value_name = "FILE")]
-    out: PathBuf,
+    pub(super) out: PathBuf,
     /// Print a summary as JSON.
     #[arg(long)]
-    json: bool,
+    pub(super) json: bool,
 }
 
 /// A condition image made ready.
@@ -93,7 +97,8 @@ impl ConditionalArgs {
         ready: impl Fn(usize, &Path, [usize; 2]) -> Outcome<Source>,
     ) -> Outcome {
         let device = Device::flex();
-        let generator = self.generator(task, &device)?;
+        let artist = self.artist(task, &device)?;
+        let generator = artist.generator();
         let recipe = &generator.model().recipe;
         let class = match &self.class {
             Some(given) => Some(arguments::find_class(given, &recipe.classes)?),
@@ -104,7 +109,7 @@ impl ConditionalArgs {
             first: 0,
             seed: self.seed,
             steps: self.steps.unwrap_or_else(|| generator.default_steps()),
-            sampler: self.sampler.choose(&generator)?,
+            sampler: self.sampler.choose(generator)?,
             w: self.guidance.w(),
             batch: self.batch,
         };
@@ -112,7 +117,7 @@ impl ConditionalArgs {
             eprintln!("warning: {warning}");
         }
         let channels = [
-            recipe.resolution[0],
+            artist.shape().channels,
             recipe.hint.map_or(0, |hint| hint.shape[0]),
         ];
         let sources = (0..)
@@ -128,7 +133,8 @@ impl ConditionalArgs {
             let hints = Tensor::cat(hints.collect(), 0);
             request.classes = vec![class; group.len() * self.count];
             let done_before = request.first;
-            let drawn = generator.draw_from(&hints, &request, &mut |done| {
+            let prompts = vec![self.prompt.clone().unwrap_or_default(); request.classes.len()];
+            let drawn = artist.draw(Some(hints), &prompts, &request, &mut |done| {
                 bar.set_position(done_before + done as u64)
             })?;
             for (source, drawn) in group.iter().zip(drawn.chunks(self.count)) {
@@ -140,16 +146,18 @@ impl ConditionalArgs {
         bar.finish_and_clear();
         let seconds = started.elapsed().as_secs_f64() / (sources.len() * self.count) as f64;
         output::write_picture(&self.out, &picture::grid(&cells, 1 + self.count, 1))?;
-        self.report(&generator, &request, sources.len(), seconds);
+        self.report(generator, &request, sources.len(), seconds);
         Ok(())
     }
 
     /// The model, with the adapter that was asked for, made for this task.
-    fn generator(&self, task: Task, device: &Device) -> Outcome<Generator> {
-        let adapter = self.adapter.as_deref();
-        let model = models::load_adapted(&self.model, adapter, self.steps, device)?;
-        match model.recipe.hint.map(|hint| hint.task) {
-            Some(known) if known == task => Ok(Generator::new(model, device)?),
+    fn artist(&self, task: Task, device: &Device) -> Outcome<Artist> {
+        let artist = Artist::load(&self.model, self.adapter.as_deref(), self.steps, device)?;
+        if self.prompt.is_some() && !artist.reads_texts() {
+            return Err(reads_no_texts("--prompt"));
+        }
+        match artist.generator().model().recipe.hint.map(|hint| hint.task) {
+            Some(known) if known == task => Ok(artist),
             Some(known) => Err(Failure::input(format!(
                 "this model was not made for `fewstep {}`: use `fewstep {}`",
                 task.verb(),

@@ -7,10 +7,14 @@ use crate::builtin;
 use crate::failure::{Blame, Failure, Outcome};
 use crate::models;
 use burn::tensor::Device;
-use fewstep_data::{ConditionConfig, Conditions, DataConfig, Examples, ImageShape};
+use fewstep_data::{
+    ConditionConfig, Conditions, DataConfig, Examples, Holes, ImageShape, LatentsHeader,
+};
+use fewstep_distill::Copies;
 use fewstep_distill::recipe::{AdaptRecipe, DistillRecipe, RunConfig, TEXT_WEIGHTS};
 use fewstep_distill::run::{Phase, Run, adapt_phases, distill_phases, hint};
 use fewstep_formats::{Model, Pipeline, Surroundings};
+use fewstep_nn::UNetConfig;
 use serde::{Deserialize, Serialize};
 use std::path::Path;
 use std::sync::Arc;
@@ -22,7 +26,7 @@ use std::sync::Arc;
 /// with "consistency" it learns few steps alone, with "denoising" the condition alone.
 ///
 /// The folder of a latent diffusion model, such as Stable Diffusion, is distilled on captioned pictures
-/// (data.kind = "captioned").
+/// (data.kind = "captioned"), a class-conditional one on labelled pictures; one that fills in pictures learns with holes ([condition], kind = "inpaint").
 ///
 /// Example: fewstep distill recipes/fashion-mnist/distill.toml --set teacher=runs/teacher/models/teacher
 #[derive(clap::Args)]
@@ -51,21 +55,22 @@ fn halve(args: &RunArgs) -> Outcome {
         recipe.w = Some(TEXT_WEIGHTS);
     }
     recipe.validate().map_err(|e| args.complain(e))?;
-    let inputs = match (&latent, &recipe.condition) {
-        (None, condition) => Inputs::read(&recipe.teacher, &recipe.data, condition.as_ref())?,
-        (Some(folder), None) => Inputs::read_latent(folder, &recipe.data, recipe.flip)?,
-        (Some(_), Some(_)) => {
-            return Err(args.complain(
-                "[condition] is for models that draw pixels: a latent teacher draws from the captions of `data`".into(),
-            ));
-        }
-    };
+    let inputs = Inputs::read(
+        &recipe.teacher,
+        &recipe.data,
+        recipe.condition.as_ref(),
+        recipe.flip,
+    )?;
     inputs.check_taught()?;
     if let Some(lora) = &recipe.lora {
         let network = inputs.teacher.network.clone();
         let fits = network.with_lora(lora, recipe.seed);
         fits.map_err(|error| args.complain(error.to_string()))?;
     }
+    let guidance = inputs.teacher.recipe.guidance;
+    recipe
+        .check_guidance(guidance)
+        .map_err(|e| args.complain(e))?;
     let phases = distill_phases(&recipe).map_err(|e| args.complain(e))?;
     inputs.run(
         args,
@@ -79,7 +84,12 @@ fn halve(args: &RunArgs) -> Outcome {
 fn adapt(args: &RunArgs) -> Outcome {
     let recipe: AdaptRecipe = args.recipe()?;
     recipe.validate().map_err(|e| args.complain(e))?;
-    let inputs = Inputs::read(&recipe.teacher, &recipe.data, recipe.condition.as_ref())?;
+    let inputs = Inputs::read(
+        &recipe.teacher,
+        &recipe.data,
+        recipe.condition.as_ref(),
+        recipe.flip,
+    )?;
     let phases = adapt_phases(&recipe, inputs.examples.conditions());
     inputs.run(
         args,
@@ -88,6 +98,26 @@ fn adapt(args: &RunArgs) -> Outcome {
         &[],
         &recipe,
     )
+}
+
+/// The holes that a latent teacher is to fill; none for one that fills in nothing.
+fn holes(network: &UNetConfig, condition: Option<&ConditionConfig>) -> Outcome<Option<Holes>> {
+    /// Holes of each picture when nothing is said.
+    const USUAL: usize = 4;
+    let (latent, beside) = (network.channels, network.beside);
+    let refused = match condition {
+        _ if beside == 0 => return Ok(None),
+        _ if beside != 1 + latent => format!(
+            "the teacher sees {beside} maps beside its latents of {latent} channels: only models that fill in are distilled, which see {} (a hole, and the latents of what is known)",
+            1 + latent
+        ),
+        Some(&ConditionConfig::Inpaint { mask, holes }) => match holes.unwrap_or(USUAL) {
+            0 => "`condition.holes` is 0: each picture needs one at least".into(),
+            each => return Ok(Some(Holes { mask, each })),
+        },
+        _ => "the teacher fills in pictures: say what holes it is to fill, such as `[condition]` with `kind = \"inpaint\"` and `mask = \"mixed\"`".into(),
+    };
+    Err(Failure::input(refused))
 }
 
 /// What a recipe names, read and found to fit together.
@@ -103,15 +133,31 @@ impl Inputs {
         teacher: &str,
         data: &DataConfig,
         condition: Option<&ConditionConfig>,
+        mirrored: bool,
     ) -> Outcome<Self> {
         let device = Device::flex();
+        let inputs = match models::latent_folder(teacher, None)? {
+            Some(folder) => Self::latent(&folder, data, condition, mirrored, device)?,
+            None => Self::pixels(teacher, data, condition, device)?,
+        };
+        inputs.check_pictures()?;
+        inputs.check_condition()?;
+        Ok(inputs)
+    }
+
+    fn pixels(
+        teacher: &str,
+        data: &DataConfig,
+        condition: Option<&ConditionConfig>,
+        device: Device,
+    ) -> Outcome<Self> {
         let teacher = models::load(teacher, None, &device)?;
         let dataset = Arc::new(builtin::load_data(data)?);
         let conditions = condition
             .map(|condition| Conditions::open(condition, &dataset, data))
             .transpose()
             .blame_input()?;
-        let inputs = Self {
+        Ok(Self {
             teacher,
             examples: Examples::Pictures {
                 dataset,
@@ -119,32 +165,32 @@ impl Inputs {
             },
             surroundings: None,
             device,
-        };
-        inputs.check_pictures()?;
-        inputs.check_condition()?;
-        Ok(inputs)
+        })
     }
 
     /// A latent diffusion model, with captioned pictures as latents and states.
-    fn read_latent(folder: &Path, data: &DataConfig, mirrored: bool) -> Outcome<Self> {
-        let device = Device::flex();
+    fn latent(
+        folder: &Path,
+        data: &DataConfig,
+        condition: Option<&ConditionConfig>,
+        mirrored: bool,
+        device: Device,
+    ) -> Outcome<Self> {
         let teacher = Pipeline::load_model(folder, &device).blame_input()?;
-        if teacher.network.config().beside > 0 {
-            return Err(Failure::input(format!(
-                "{} fills in pictures: it sees maps beside its latents, which this version does not distil",
-                folder.display()
-            )));
-        }
         let surroundings = Surroundings::open(folder).blame_input()?;
-        let examples = captioned::examples(data, &surroundings, mirrored, &device)?;
-        let inputs = Self {
+        let holes = holes(teacher.network.config(), condition)?;
+        // What such a teacher is told of holes lies with its latents, and is no condition image.
+        let condition = condition.filter(|_| holes.is_none());
+        let copies = Copies { mirrored, holes };
+        let fits = |header: &LatentsHeader| fits(&teacher, header, data.size);
+        let around = &surroundings;
+        let examples = captioned::examples(data, condition, around, copies, &fits, &device)?;
+        Ok(Self {
             teacher,
             examples,
             surroundings: Some(surroundings),
             device,
-        };
-        inputs.check_pictures()?;
-        Ok(inputs)
+        })
     }
 
     fn check_pictures(&self) -> Outcome {
@@ -230,5 +276,25 @@ impl Inputs {
         let models = run.folder.join("models");
         println!("What came out is in {}", models.display());
         Ok(())
+    }
+}
+
+/// Whether a teacher draws such latents and attends to such states, of pictures of this side.
+fn fits(teacher: &Model, header: &LatentsHeader, side: Option<usize>) -> Result<(), String> {
+    let (drawn, made) = (teacher.recipe.resolution, header.latent);
+    if drawn != made {
+        let size = side.map(|side| format!(" = {}", side * drawn[1] / made[1]));
+        return Err(format!(
+            "the teacher draws latents of {drawn:?} (channels, height, width) and the data gives {made:?}: set `data.size`{} to match",
+            size.unwrap_or_default()
+        ));
+    }
+    let (read, states) = (teacher.network.config().text, header.states[1]);
+    match read {
+        Some(text) if text.width != states => Err(format!(
+            "the teacher attends to states of {} features, and its text encoder's have {states}",
+            text.width
+        )),
+        _ => Ok(()),
     }
 }

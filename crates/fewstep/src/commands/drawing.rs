@@ -1,15 +1,23 @@
 //! Pictures from texts: what `sample`, `edit` and `inpaint` share.
 
+use super::artist::reads_no_texts;
 use crate::arguments::{self, GuidanceArgs, SamplerArgs, positive};
 use crate::failure::{Blame, Failure, Outcome};
+use crate::models;
 use crate::output::PictureArgs;
 use crate::progress;
 use crate::report::plural;
 use burn::tensor::Device;
-use fewstep::{Canvas, TextGenerator, TextRequest};
-use fewstep_formats::Pipeline;
+use fewstep::{Canvas, TextGenerator, TextRequest, Texts};
+use fewstep_formats::{Pipeline, TextEncoder};
+use fewstep_kernels::memory;
 use std::path::PathBuf;
 use std::time::Instant;
+
+/// How many pictures of so many classes, when nothing is said.
+pub(crate) fn class_count(classes: usize) -> usize {
+    (4 * classes).min(64)
+}
 
 /// What to draw, in words.
 #[derive(clap::Args)]
@@ -39,14 +47,65 @@ impl TextArgs {
         ];
         match given.iter().find(|(given, _)| *given) {
             None => Ok(()),
+            Some((_, flag)) => Err(reads_no_texts(flag)),
+        }
+    }
+
+    /// The one text of a model that draws from images, if it is given.
+    pub(crate) fn single(&self) -> Outcome<Option<String>> {
+        let needless = [
+            (self.prompts_file.is_some(), "--prompts-file"),
+            (self.negative_prompt.is_some(), "--negative-prompt"),
+            (self.size.is_some(), "--size"),
+            (self.prompts.len() > 1, "a second --prompt"),
+        ];
+        match needless.iter().find(|(given, _)| *given) {
+            None => Ok(self.prompts.first().cloned()),
             Some((_, flag)) => Err(Failure::input(format!(
-                "{flag} needs a model that draws from texts: the folder of a latent diffusion model, with `unet`, `vae`, `text_encoder` and `tokenizer` in it"
+                "{flag} does not go with this model, which draws from images"
             ))),
         }
     }
 
-    /// The texts that take turns.
-    fn texts(&self) -> Outcome<Vec<String>> {
+    /// The names of the classes asked for, all where none is.
+    fn class_names(&self, known: &[String], asked: &[String]) -> Outcome<Vec<String>> {
+        let given = [
+            (!self.prompts.is_empty(), "--prompt"),
+            (self.prompts_file.is_some(), "--prompts-file"),
+            (self.negative_prompt.is_some(), "--negative-prompt"),
+        ];
+        if let Some((_, flag)) = given.iter().find(|(given, _)| *given) {
+            return Err(Failure::input(format!(
+                "{flag} does not go with this model, which draws classes: give --class"
+            )));
+        }
+        let find = |class: &String| {
+            let index = arguments::find_class(class, known)?;
+            Ok(known[index as usize].clone())
+        };
+        match asked.is_empty() {
+            true => Ok(known.to_vec()),
+            false => asked.iter().map(find).collect(),
+        }
+    }
+
+    /// The texts that take turns, for a model that draws the `known` classes, or texts where there are none. `asked` is
+    /// what --class says; none for verbs that do without.
+    fn texts(&self, known: &[String], asked: Option<&[String]>) -> Outcome<Vec<String>> {
+        match (known.is_empty(), asked) {
+            (false, Some(asked)) => return self.class_names(known, asked),
+            (false, None) => {
+                return Err(Failure::input(
+                    "this model draws classes, with `fewstep sample`: to change or fill in a picture, give one that draws from texts",
+                ));
+            }
+            (true, Some([_, ..])) => {
+                return Err(Failure::input(
+                    "--class does not go with this model, which draws from texts: give --prompt",
+                ));
+            }
+            (true, _) => {}
+        }
         let texts = match &self.prompts_file {
             None => self.prompts.clone(),
             Some(file) => {
@@ -66,6 +125,16 @@ impl TextArgs {
     }
 }
 
+/// Says what of a text the model does not read, if it is too long.
+pub(super) fn warn_if_cut(text_encoder: &TextEncoder, text: &str) {
+    if let Some(cut) = text_encoder.tokens(text).cut {
+        let length = text_encoder.length();
+        eprintln!(
+            "warning: the model reads {length} tokens of a text, start and end included, so this is cut off: {cut}"
+        );
+    }
+}
+
 fn size(given: &str) -> Result<[usize; 2], String> {
     let sides = given.split_once('x');
     let sides = sides.and_then(|(h, w)| Some([h.parse().ok()?, w.parse().ok()?]));
@@ -75,7 +144,7 @@ fn size(given: &str) -> Result<[usize; 2], String> {
 /// Everything that is asked: the flags of all verbs that draw.
 #[derive(clap::Args)]
 pub(crate) struct Job {
-    /// The model: the folder of a latent diffusion model; where no text is needed, a model folder, a .safetensors
+    /// The model: the folder of a latent diffusion model, or its name on the hub; where no text is needed, a model folder, a .safetensors
     /// file, a run folder, or builtin:NAME too.
     #[arg(long)]
     pub(crate) model: String,
@@ -88,7 +157,7 @@ pub(crate) struct Job {
     pub(crate) guidance: GuidanceArgs,
     #[command(flatten)]
     pub(crate) sampler: SamplerArgs,
-    /// How many pictures [default: one of each text; 4 of each class, at most 64].
+    /// How many pictures [default: one of each text or image; 4 of each class, at most 64].
     #[arg(long, value_parser = positive)]
     pub(crate) count: Option<usize>,
     /// All randomness.
@@ -99,7 +168,7 @@ pub(crate) struct Job {
     pub(crate) first: u64,
     #[command(flatten)]
     pub(crate) pictures: PictureArgs,
-    /// Pictures per network call [default: 64; 1 for a model that draws from texts].
+    /// Pictures per network call [default: 64; 16 from images, 1 from texts].
     #[arg(long, value_parser = positive)]
     pub(crate) batch: Option<usize>,
     /// Print the summary as JSON.
@@ -111,29 +180,47 @@ impl Job {
     /// Loads the latent model and draws from texts, as [`draw`](Self::draw) does.
     pub(crate) fn run(&self, canvas: impl FnOnce([usize; 2], usize) -> Outcome<Canvas>) -> Outcome {
         let device = Device::flex();
-        let pipeline = Pipeline::load(self.model.as_ref(), &device).blame_input()?;
-        self.draw(pipeline, canvas, &device)
+        let folder = models::find(&self.model, self.steps)?;
+        let pipeline = Pipeline::load(&folder, &device).blame_input()?;
+        self.draw(pipeline, None, canvas, &device)
     }
 
-    /// Draws on what `canvas` makes for the size and the channels of the pictures, and reports.
+    /// Draws texts, or where the model knows classes those that are asked for, on what `canvas` makes for the size and the
+    /// channels of the pictures, and reports.
     pub(crate) fn draw(
         &self,
         pipeline: Pipeline,
+        classes: Option<&[String]>,
         canvas: impl FnOnce([usize; 2], usize) -> Outcome<Canvas>,
         device: &Device,
     ) -> Outcome {
-        let generator = TextGenerator::new(pipeline, device)?;
+        let Pipeline {
+            model,
+            codec,
+            text_encoder,
+            ..
+        } = pipeline;
+        let known = text_encoder.classes();
+        let texts = self.text.texts(known, classes)?;
+        let generator = TextGenerator::new(model, codec, device)?;
         let size = self.text.size.unwrap_or_else(|| generator.usual_size());
-        let canvas = canvas(size, generator.pipeline().codec.channels())?;
-        let request = self.request(&generator, size, canvas)?;
+        let canvas = canvas(size, generator.channels())?;
+        let count = match known.is_empty() {
+            true => texts.len(),
+            false => class_count(texts.len()),
+        };
+        let request = self.request(&generator, &texts, count, size, canvas)?;
         for warning in generator.check(&request)? {
             eprintln!("warning: {warning}");
         }
-        self.warn_of_long_texts(&generator)?;
+        self.warn_of_long_texts(&text_encoder, &texts);
         self.pictures.prepare()?;
         let started = Instant::now();
         let bar = progress::bar("drawing", request.prompts.len() as u64, "pictures");
-        let pictures = generator.draw(&request, &mut |done| bar.set_position(done as u64))?;
+        let texts = Texts::read(text_encoder, &request);
+        memory::give_back();
+        let pictures =
+            generator.draw(&request, &texts, &mut |done| bar.set_position(done as u64))?;
         bar.finish_and_clear();
         let seconds = started.elapsed().as_secs_f64() / pictures.len() as f64;
         let columns = (pictures.len() as f64).sqrt().ceil() as usize;
@@ -147,11 +234,12 @@ impl Job {
     fn request(
         &self,
         generator: &TextGenerator,
+        texts: &[String],
+        count: usize,
         size: [usize; 2],
         canvas: Canvas,
     ) -> Outcome<TextRequest> {
-        let texts = self.text.texts()?;
-        let count = self.count.unwrap_or(texts.len());
+        let count = self.count.unwrap_or(count);
         let turns = self.first..self.first + count as u64;
         let of_turn = |turn: u64| texts[(turn % texts.len() as u64) as usize].clone();
         let latents = generator.generator();
@@ -166,25 +254,19 @@ impl Job {
             w: self.guidance.w(),
             batch: self.batch.unwrap_or(1),
             canvas,
+            hints: None,
         })
     }
 
-    fn warn_of_long_texts(&self, generator: &TextGenerator) -> Outcome {
-        let negative = self.text.negative_prompt.iter().cloned();
-        for text in self.text.texts()?.into_iter().chain(negative) {
-            if let Some(cut) = generator.cut(&text) {
-                let length = generator.pipeline().text_encoder.length();
-                eprintln!(
-                    "warning: the model reads {length} tokens of a text, start and end included, so this is cut off: {cut}"
-                );
-            }
+    fn warn_of_long_texts(&self, text_encoder: &TextEncoder, texts: &[String]) {
+        for text in texts.iter().chain(&self.text.negative_prompt) {
+            warn_if_cut(text_encoder, text);
         }
-        Ok(())
     }
 
     /// The text that tools for Stable Diffusion look for inside a picture.
     fn parameters(&self, generator: &TextGenerator, request: &TextRequest, index: usize) -> String {
-        let recipe = &generator.pipeline().model.recipe;
+        let recipe = &generator.generator().model().recipe;
         let mut text = request.prompts[index].clone();
         if !request.negative.is_empty() {
             text.push_str(&format!("\nNegative prompt: {}", request.negative));
@@ -215,7 +297,7 @@ impl Job {
     }
 
     fn report(&self, generator: &TextGenerator, request: &TextRequest, seconds: f64) {
-        let recipe = &generator.pipeline().model.recipe;
+        let recipe = &generator.generator().model().recipe;
         let w = arguments::effective_w(recipe, request.w);
         let calls = generator
             .generator()

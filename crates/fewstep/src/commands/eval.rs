@@ -8,15 +8,14 @@ mod real;
 mod results;
 mod table;
 
+use super::artist::Artist;
 use crate::arguments::{self, GuidanceListArgs, SamplerArgs, positive};
 use crate::failure::{Failure, Outcome};
-use crate::{models, output};
+use crate::output;
 use burn::tensor::Device;
 use draw::{Given, Subject};
 use features::FeatureArgs;
-use fewstep::Generator;
-use fewstep_data::ImageShape;
-use fewstep_diffusion::SamplerRecipe;
+use fewstep_data::Split;
 use fewstep_metrics::FeatureNetwork;
 use pairs::PairArgs;
 use real::{Real, RealArgs};
@@ -33,7 +32,8 @@ use std::rc::Rc;
 /// network (--features inception --weights FILE) are they the FID of the literature.
 ///
 /// A model that draws from condition images is given those of held-out pictures (--data), and its pictures are compared
-/// with the true ones too: PSNR, SSIM and, with --lpips FILE, LPIPS.
+/// with the true ones too: PSNR, SSIM and, with --lpips FILE, LPIPS. One that draws from texts is given captions (--data
+/// captioned:PATH), and it is measured how often the real picture of a text is the nearest one to that drawn from it.
 ///
 /// Example: fewstep eval --model builtin:fashion-mnist-teacher --steps 8,16 --w 0,1 --count 1000
 ///
@@ -96,10 +96,9 @@ pub(crate) fn run(args: Args) -> Outcome {
 impl Args {
     fn measure_model(&self, reference: &str, device: &Device) -> Outcome {
         let subjects = self.subjects(reference, device)?;
-        let shape = subjects[0].generator.shape();
-        let network = self.features.load(Some(shape), device)?;
-        let recipe = &subjects[0].generator.model().recipe;
-        let (real, given) = self.given(reference, recipe, shape, &*network)?;
+        let artist = &subjects[0].artist;
+        let network = self.features.load(Some(artist.shape()), device)?;
+        let (real, given) = self.given(reference, artist, &*network)?;
         self.warn_of_few(&*network);
         let (mut rows, mut shown) = (vec![], vec![]);
         for subject in &subjects {
@@ -110,12 +109,17 @@ impl Args {
                 }
                 let figures = figures::compare(&drawn.features, &real, seed)?;
                 let id = network.id();
-                rows.push(Row::new(subject, drawn, figures, seed, &real, id)?);
+                let mut row = Row::new(subject, &drawn, figures, seed, &real, id)?;
+                if let Given::Texts(_) = given {
+                    row.retrieval = Some(figures::retrieve(&drawn.features, &real)?);
+                }
+                row.values = drawn.values;
+                rows.push(row);
                 self.save(&rows)?;
             }
         }
         if let (Given::Pairs(pairs), Some(file)) = (&given, &self.pairs.grid) {
-            output::write_picture(file, &pairs.grid(&shown))?;
+            output::write_picture(file, &pairs.grid(&shown)?)?;
         }
         self.print(&rows, || {
             table::of_model(&rows, &given, &real, network.id())
@@ -126,26 +130,36 @@ impl Args {
     fn given(
         &self,
         reference: &str,
-        recipe: &SamplerRecipe,
-        shape: ImageShape,
+        artist: &Artist,
         network: &dyn FeatureNetwork,
     ) -> Outcome<(Real, Given)> {
-        let Some(hint) = recipe.hint else {
-            self.pairs.refuse_all()?;
-            let classes = &recipe.classes;
-            let real = self.real.for_model(shape, classes, network, self.count)?;
-            let turns = draw::turns(&real.class_counts, classes.len(), self.count);
-            return Ok((real, Given::Classes(turns)));
-        };
-        let (dataset, data, real) = self.real.for_pairs(shape, network, self.count)?;
-        let pairs = self.pairs.open(
-            reference,
-            (recipe, hint),
-            (&dataset, &data),
-            self.count,
-            &Device::flex(),
-        )?;
-        Ok((real, Given::Pairs(Box::new(pairs))))
+        let (shape, recipe) = (artist.shape(), &artist.generator().model().recipe);
+        let count = self.count;
+        if let Some(hint) = recipe.hint {
+            let what = (shape, "condition images");
+            let (known, real) = self.real.for_drawing(what, Split::Test, network, count)?;
+            let device = Device::flex();
+            let pairs = self
+                .pairs
+                .open(reference, (recipe, hint), &known, count, &device)?;
+            return Ok((real, Given::Pairs(Box::new(pairs))));
+        }
+        self.pairs.refuse_all()?;
+        if artist.reads_texts() {
+            let what = (shape, "texts");
+            let (known, real) = self.real.for_drawing(what, Split::Train, network, count)?;
+            let texts = draw::texts_in_turn(&known.texts, count);
+            return match texts.is_empty() {
+                false => Ok((real, Given::Texts(texts))),
+                true => Err(Failure::input(
+                    "this model draws from texts, and the pictures have none: give captioned ones with --data captioned:PATH",
+                )),
+            };
+        }
+        let classes = &recipe.classes;
+        let real = self.real.for_model(shape, classes, network, count)?;
+        let turns = draw::turns(&real.class_counts, classes.len(), count);
+        Ok((real, Given::Classes(turns)))
     }
 
     /// Every number of steps with every w; refuses before anything is drawn.
@@ -157,15 +171,14 @@ impl Args {
         let mut subjects = vec![];
         for steps in steps {
             let adapter = self.pairs.adapter.as_deref();
-            let model = models::load_adapted(reference, adapter, steps, device)?;
-            let generator = Generator::new(model, device)?;
-            let generator = Rc::new(generator);
+            let artist = Rc::new(Artist::load(reference, adapter, steps, device)?);
+            let generator = artist.generator();
             for w in self.guidance.list() {
                 let subject = Subject {
                     steps: steps.unwrap_or_else(|| generator.default_steps()),
-                    sampler: self.sampler.choose(&generator)?,
+                    sampler: self.sampler.choose(generator)?,
                     w: arguments::effective_w(&generator.model().recipe, w),
-                    generator: generator.clone(),
+                    artist: artist.clone(),
                 };
                 for warning in subject.check(w)? {
                     eprintln!("warning: {warning}");

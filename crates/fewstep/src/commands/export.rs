@@ -6,7 +6,7 @@ use crate::models;
 use burn::tensor::Device;
 use clap::ValueEnum;
 use fewstep_diffusion::Guidance;
-use fewstep_formats::{FormatError, Model, Pipeline, export_lora};
+use fewstep_formats::{FormatError, GgufPrecision, Model, Pipeline, export_lora};
 use std::path::{Path, PathBuf};
 
 /// Write a model in the form that another tool reads.
@@ -17,7 +17,7 @@ use std::path::{Path, PathBuf};
 /// Example: fewstep export --model student --bake-w 6.5 --form single-file --out student.safetensors
 #[derive(clap::Args)]
 pub(crate) struct Args {
-    /// The model: a model folder, the folder of a latent diffusion model, or a run folder.
+    /// The model: a model folder, the folder of a latent diffusion model or its name on the hub, or a run folder.
     #[arg(long)]
     model: String,
     /// Which student of a run: the one for so many steps.
@@ -29,6 +29,9 @@ pub(crate) struct Args {
     /// Fold this guidance weight w (guidance scale − 1) into a bias: an ordinary network for this w alone.
     #[arg(long, value_name = "W", value_parser = finite, allow_negative_numbers = true)]
     bake_w: Option<f64>,
+    /// How the weights of --form gguf are stored [default: f16].
+    #[arg(long, value_enum)]
+    precision: Option<Precision>,
     /// The folder or file to write.
     #[arg(long, value_name = "PATH")]
     out: PathBuf,
@@ -40,17 +43,49 @@ enum Form {
     Folder,
     /// One safetensors file with U-Net, autoencoder and text encoder, as web interfaces for Stable Diffusion read it.
     SingleFile,
+    /// The U-Net alone as GGUF, for stable-diffusion.cpp and ComfyUI-GGUF.
+    Gguf,
     /// A folder with the low-rank changes of a student that was trained as such: for diffusers, for the web interfaces,
     /// and the input for w.
     Lora,
 }
 
+#[derive(Clone, Copy, ValueEnum)]
+enum Precision {
+    /// 32-bit floats, bit for bit.
+    F32,
+    /// 16-bit floats.
+    F16,
+    /// One byte a weight, with a scale for each 32 (ggml's Q8_0); convolutions in 16-bit floats.
+    #[value(name = "q8_0")]
+    Q8,
+}
+
+impl From<Precision> for GgufPrecision {
+    fn from(precision: Precision) -> Self {
+        match precision {
+            Precision::F32 => Self::F32,
+            Precision::F16 => Self::F16,
+            Precision::Q8 => Self::Q8,
+        }
+    }
+}
+
 pub(crate) fn run(args: Args) -> Outcome {
+    if args.precision.is_some() && args.form != Form::Gguf {
+        return Err(Failure::input(
+            "--precision is for --form gguf: the other forms hold the weights as they are",
+        ));
+    }
     match args.form {
         Form::Folder => {
             args.write_model(|pipeline, model, out| pipeline.surroundings.save_with(model, out))?
         }
         Form::SingleFile => args.write_model(Pipeline::save_single)?,
+        Form::Gguf => {
+            let precision = args.precision.unwrap_or(Precision::F16).into();
+            args.write_model(|pipeline, model, out| pipeline.save_gguf(model, precision, out))?
+        }
         Form::Lora => args.write_changes()?,
     }
     args.report()
@@ -67,9 +102,9 @@ impl Args {
             let model = self.baked(&pipeline.model)?;
             return write(&pipeline, &model, &self.out).blame_input();
         }
-        if self.form == Form::SingleFile {
+        if self.form != Form::Folder {
             return Err(Failure::input(format!(
-                "{} has no autoencoder and no text encoder, which a single file holds too: write a folder",
+                "{} draws without texts, and has no autoencoder and no text encoder: no other tool reads such a model from one file, so write a folder",
                 self.model
             )));
         }

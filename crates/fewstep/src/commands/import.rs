@@ -1,24 +1,29 @@
 //! `fewstep import`: a model out of the form that another tool writes.
 
-use crate::failure::{Blame, Outcome};
+use crate::failure::{Blame, Failure, Outcome};
+use crate::models;
 use burn::tensor::Device;
-use fewstep_formats::Pipeline;
+use fewstep_formats::{Pickles, Pipeline};
 use std::path::PathBuf;
 
-/// Make a folder out of a single-file Stable Diffusion model.
+/// Make a folder out of a single-file Stable Diffusion model, or out of a folder with pickled weights.
 ///
-/// Such a file holds weights alone: the tokenizer and the configurations come from a folder of a model of the same
+/// A single file holds weights alone: the tokenizer and the configurations come from a folder of a model of the same
 /// shape, its base as a rule.
 ///
 /// Example: fewstep import --file fine-tune.safetensors --like sd15 --out fine-tune
 #[derive(clap::Args)]
 pub(crate) struct Args {
-    /// The file: U-Net, autoencoder and text encoder under the names of the first latent diffusion code.
+    /// The file: U-Net, autoencoder and text encoder under the names of the first latent diffusion code. Or a folder in
+    /// diffusers' layout whose weights are pickled.
     #[arg(long)]
     file: PathBuf,
-    /// The folder of a latent diffusion model of the same shape.
+    /// For a single file: the folder of a latent diffusion model of the same shape, or its name on the hub.
     #[arg(long, value_name = "FOLDER")]
-    like: PathBuf,
+    like: Option<String>,
+    /// Read pickled weights (.ckpt, .bin, .pt) too. Nothing in them is run, and what is no tensor is refused.
+    #[arg(long)]
+    allow_pickle: bool,
     /// The folder to write.
     #[arg(long, value_name = "FOLDER")]
     out: PathBuf,
@@ -26,8 +31,36 @@ pub(crate) struct Args {
 
 pub(crate) fn run(args: Args) -> Outcome {
     let device = Device::flex();
-    let like = Pipeline::load(&args.like, &device).blame_input()?;
-    like.import_single(&args.file, &args.out).blame_input()?;
+    match (args.file.is_dir(), &args.like) {
+        (true, None) if args.allow_pickle => {
+            Pipeline::import_pickled(&args.file, &args.out).blame_input()?;
+        }
+        (true, None) => {
+            return Err(Failure::input(format!(
+                "{} is a folder, which is a model already unless its weights are pickled: ask for those with --allow-pickle",
+                args.file.display()
+            )));
+        }
+        (true, Some(_)) => {
+            return Err(Failure::input(
+                "--like is for a single file, and a folder has configurations of its own: leave it away",
+            ));
+        }
+        (false, None) => {
+            return Err(Failure::input(
+                "a single file holds weights alone: say with --like which model has its tokenizer and its configurations",
+            ));
+        }
+        (false, Some(like)) => {
+            let like = Pipeline::load(&models::find(like, None)?, &device).blame_input()?;
+            let pickles = match args.allow_pickle {
+                true => Pickles::Allowed,
+                false => Pickles::Refused,
+            };
+            like.import_single(&args.file, pickles, &args.out)
+                .blame_input()?;
+        }
+    }
     // What was written must be a whole model.
     Pipeline::load(&args.out, &device).blame_input()?;
     println!("{} written", args.out.display());

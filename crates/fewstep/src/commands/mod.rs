@@ -1,5 +1,6 @@
-//! One file per verb.
+//! One file per verb, and what several of them share.
 
+mod artist;
 pub(crate) mod captioned;
 pub(crate) mod conditional;
 pub(crate) mod depth;
@@ -8,7 +9,6 @@ pub(crate) mod drawing;
 pub(crate) mod edit;
 pub(crate) mod eval;
 pub(crate) mod export;
-pub(crate) mod fill;
 pub(crate) mod import;
 pub(crate) mod info;
 pub(crate) mod inpaint;

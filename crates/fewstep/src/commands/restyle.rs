@@ -1,6 +1,7 @@
-//! `fewstep restyle`: a picture of one class becomes one of another.
+//! `fewstep restyle`: a picture of one class, or of what one text says, becomes one of another.
 
 mod road;
+mod space;
 
 use crate::arguments::{GuidanceListArgs, both_conventions, finite, positive};
 use crate::failure::{Failure, Outcome};
@@ -15,22 +16,26 @@ use std::time::Instant;
 
 /// Turn pictures of one class into pictures of another: encode to noise as the one, decode as the other.
 ///
+/// With latent diffusion models, which draw from texts, --from says what the pictures show and --to what they become.
+///
 /// The encoder and the decoder are students distilled for it (a student of stage one can be both); with --teacher
 /// the teacher's long DDIM does it both ways, in its own rows below the students' when both are given. Every row
 /// shows the picture itself, then one result for each w: larger w, stronger style.
 ///
 /// Example: fewstep restyle --teacher builtin:fashion-mnist-teacher --image sneaker.png --from Sneaker --to "Ankle boot" --w 0,1,3 --out boots.png
+///
+/// Example: fewstep restyle --encoder runs/encoder --decoder runs/students --image apple.png --from "a red apple" --to "a lemon" --w 2,6
 #[derive(clap::Args)]
 #[command(group = clap::ArgGroup::new("models").required(true).multiple(true).args(["encoder", "teacher"]))]
 pub(crate) struct Args {
     /// A picture to restyle; may be given several times.
     #[arg(long = "image", value_name = "FILE", required = true)]
     images: Vec<PathBuf>,
-    /// The class of the pictures, by name or number.
-    #[arg(long, value_name = "CLASS")]
+    /// The class of the pictures, by name or number, or a text that says what they show.
+    #[arg(long, value_name = "CLASS|TEXT")]
     from: String,
-    /// The class that they become.
-    #[arg(long, value_name = "CLASS")]
+    /// The class that they become, or a text that says it.
+    #[arg(long, value_name = "CLASS|TEXT")]
     to: String,
     /// The distilled encoder: a model folder, a .safetensors file or a run folder.
     #[arg(long, value_name = "MODEL", requires = "decoder")]
@@ -86,12 +91,12 @@ pub(crate) fn run(args: Args) -> Outcome {
     let started = Instant::now();
     let bar = progress::bar(
         "restyling",
-        roads.len() as u64 * (1 + task.w.len() as u64),
+        (sources.len() * roads.len() * (1 + task.w.len())) as u64,
         "passes",
     );
     let results = roads
         .iter()
-        .map(|road| road.travel(&sources, &task, &mut || bar.inc(1)))
+        .map(|road| road.travel(&sources, &task, &mut |passes| bar.inc(passes as u64)))
         .collect::<Outcome<Vec<_>>>()?;
     bar.finish_and_clear();
 
@@ -108,11 +113,12 @@ impl Args {
     /// The ways to restyle: the students', the teacher's, or both.
     fn roads(&self, device: &Device) -> Outcome<Vec<Road>> {
         let mut roads = vec![];
+        let (steps, said) = (self.steps, [&self.from, &self.to].map(String::as_str));
         if let (Some(encoder), Some(decoder)) = (&self.encoder, &self.decoder) {
-            roads.push(Road::of_students(encoder, decoder, self.steps, device)?);
+            roads.push(Road::of_students([encoder, decoder], steps, said, device)?);
         }
         if let Some(teacher) = &self.teacher {
-            roads.push(Road::of_teacher(teacher, self.teacher_steps, device)?);
+            roads.push(Road::of_teacher(teacher, self.teacher_steps, said, device)?);
         }
         Ok(roads)
     }

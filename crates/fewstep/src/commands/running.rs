@@ -2,15 +2,17 @@
 
 use crate::failure::{Blame, Failure, Outcome};
 use crate::progress;
-use burn::tensor::{Device, Tensor, TensorData};
-use fewstep::{Canvas, Generator, Request, TextGenerator, TextRequest};
+use burn::tensor::Device;
+use fewstep::{Canvas, Generator, Request, TextGenerator, TextRequest, Texts, to_pictures};
 use fewstep_data::picture::{self, Picture};
 use fewstep_data::{Examples, HostBatch, ImageShape, Order};
-use fewstep_diffusion::Guidance;
+use fewstep_diffusion::random::{self, Purpose};
+use fewstep_diffusion::{Conditioning, Guidance, Role, StudentSampler};
 use fewstep_distill::recipe::parse_with;
-use fewstep_distill::run::{Event, Run, is_run};
-use fewstep_formats::{Model, Surroundings, write_atomically};
+use fewstep_distill::run::{Event, Run, is_run, to_device};
+use fewstep_formats::{Model, Pipeline, Surroundings, write_atomically};
 use fewstep_kernels::memory;
+use fewstep_nn::Tiles;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use std::path::{Path, PathBuf};
@@ -108,9 +110,9 @@ pub(crate) fn go(
     let mut samples = Samples {
         folder: run.folder.join("samples"),
         device: run.device.clone(),
-        examples: match run.examples.conditions() {
-            None => None,
-            Some(_) => {
+        examples: match run.examples.are_drawn_from() {
+            false => None,
+            true => {
                 let order = &mut Order::new(run.seed, run.examples.len(), false);
                 Some(
                     run.examples
@@ -121,7 +123,7 @@ pub(crate) fn go(
         },
         texts: run.surroundings.clone().map(|surroundings| {
             let prompts = match (&run.examples, prompts) {
-                (Examples::Latents(latents), []) => latents.header().some.clone(),
+                (Examples::Latents { latents, .. }, []) => latents.header().some.clone(),
                 _ => prompts.to_vec(),
             };
             (surroundings, prompts)
@@ -173,7 +175,7 @@ pub(crate) fn go(
 /// Pictures that are drawn at once for a grid.
 pub(crate) fn shown_at_once(run: &Run) -> usize {
     match (&run.examples, run.examples.conditions()) {
-        (Examples::Latents(_), _) => Samples::TEXTS,
+        (Examples::Latents { .. }, _) => Samples::TEXTS,
         (_, Some(_)) => Samples::EXAMPLES,
         (_, None) => Samples::SIDE * Samples::SIDE,
     }
@@ -183,7 +185,7 @@ pub(crate) fn shown_at_once(run: &Run) -> usize {
 struct Samples {
     folder: PathBuf,
     device: Device,
-    /// Examples of the run, for models that draw from their conditions.
+    /// Examples of the run, for models that draw from a part of them.
     examples: Option<HostBatch>,
     /// What lies around a network that works on latents, and the texts to draw.
     texts: Option<(Surroundings, Vec<String>)>,
@@ -209,10 +211,6 @@ impl Samples {
         if model.recipe.hint.is_some() {
             return self.draw_examples(model, name);
         }
-        use fewstep_diffusion::{Role, StudentSampler};
-        if let Some((surroundings, prompts)) = &self.texts {
-            return self.draw_texts(model, surroundings, prompts, name);
-        }
         let steps = match model.recipe.role {
             // An encoder draws nothing.
             Role::Student {
@@ -224,6 +222,12 @@ impl Samples {
             } => steps,
             _ => Self::TEACHER_STEPS,
         };
+        if let Some((surroundings, prompts)) = &self.texts {
+            return match &self.examples {
+                None => self.draw_texts(model, surroundings, prompts, name),
+                Some(examples) => self.draw_filled(model, surroundings, examples, name),
+            };
+        }
         let generator = Generator::new(model.clone(), &self.device)?;
         let classes = model.recipe.classes.len() as u32;
         let request = Request {
@@ -249,10 +253,15 @@ impl Samples {
         prompts: &[String],
         name: &str,
     ) -> anyhow::Result<()> {
-        let pipeline = surroundings.around(model.clone(), &self.device)?;
-        let generator = TextGenerator::new(pipeline, &self.device)?;
-        let latents = generator.generator();
+        let Pipeline {
+            model,
+            codec,
+            text_encoder,
+            ..
+        } = surroundings.around(model.clone(), &self.device)?;
         let guided = model.recipe.guidance == Guidance::ClassifierFree;
+        let generator = TextGenerator::new(model, codec, &self.device)?;
+        let latents = generator.generator();
         let request = TextRequest {
             prompts: prompts
                 .iter()
@@ -267,12 +276,57 @@ impl Samples {
             w: guided.then_some(Self::TEXT_W),
             batch: Self::TEXTS,
             canvas: Canvas::Blank,
+            hints: None,
         };
-        let pictures = generator.draw(&request, &mut |_| {})?;
+        let texts = Texts::read(text_encoder, &request);
+        let pictures = generator.draw(&request, &texts, &mut |_| {})?;
         self.write(&pictures, Self::TEXTS, name)
     }
 
-    /// Rows of what is seen of a condition, what the model makes of it, and the truth.
+    /// Rows of what is seen of a picture with a hole, what the model makes of it, and the picture, as the autoencoder
+    /// shows them.
+    fn draw_filled(
+        &self,
+        model: &Model,
+        surroundings: &Surroundings,
+        examples: &HostBatch,
+        name: &str,
+    ) -> anyhow::Result<()> {
+        let count = examples.len();
+        let generator = Generator::new(model.clone(), &self.device)?;
+        let guided = model.recipe.guidance == Guidance::ClassifierFree;
+        let request = Request {
+            classes: vec![None; count],
+            first: 0,
+            seed: 0,
+            steps: generator.default_steps().min(Self::TEACHER_STEPS),
+            sampler: generator.default_sampler(),
+            w: guided.then_some(Self::TEXT_W),
+            batch: count,
+        };
+        let batch = to_device(examples, 0, &self.device);
+        let Some(beside) = batch.beside.clone() else {
+            return Ok(());
+        };
+        let conditioning = Conditioning {
+            w: generator.conditioning(&request.classes, request.w).w,
+            ..batch.conditioning()
+        };
+        let samples: Vec<u64> = (0..count as u64).collect();
+        let [_, size @ ..] = batch.pictures.dims();
+        let noise = random::normal(0, &samples, Purpose::InitialNoise, size, &self.device);
+        let drawn = generator.sample(noise, &conditioning, &request, &samples)?;
+        let seen = beside.narrow(1, 1, size[0]);
+        let codec = surroundings.codec(&self.device)?;
+        let [seen, drawn, truth] = [seen, drawn, batch.pictures]
+            .map(|latents| to_pictures(codec.decode(latents, Some(Tiles::default()))));
+        let rows = seen.into_iter().zip(drawn).zip(truth);
+        let rows = rows.flat_map(|((seen, drawn), truth)| [seen, drawn, truth]);
+        self.write(&rows.collect::<Vec<Picture>>(), 9, name)
+    }
+
+    /// Rows of what is seen of a condition, what the model makes of it, and the truth. An autoencoder is in memory only
+    /// meanwhile.
     fn draw_examples(&self, model: &Model, name: &str) -> anyhow::Result<()> {
         let Some((examples, hints)) = self
             .examples
@@ -282,9 +336,6 @@ impl Samples {
             return Ok(());
         };
         let generator = Generator::new(model.clone(), &self.device)?;
-        let [channels, height, width] = hints.shape;
-        let shape = [examples.len(), channels, height, width];
-        let tensor = Tensor::from_data(TensorData::new(hints.pixels.clone(), shape), &self.device);
         let request = Request {
             classes: examples.labels.clone(),
             first: 0,
@@ -294,7 +345,27 @@ impl Samples {
             w: None,
             batch: examples.len(),
         };
-        let drawn = generator.draw_from(&tensor, &request, &mut |_| {})?;
+        let batch = to_device(examples, 0, &self.device);
+        let conditioning = Conditioning {
+            hint: batch.hint,
+            text: batch.text,
+            ..generator.conditioning(&request.classes, request.w)
+        };
+        let samples: Vec<u64> = (0..examples.len() as u64).collect();
+        let [_, size @ ..] = batch.pictures.dims();
+        let noise = random::normal(0, &samples, Purpose::InitialNoise, size, &self.device);
+        let drawn = generator.sample(noise, &conditioning, &request, &samples)?;
+        let codec = match &self.texts {
+            None => None,
+            Some((surroundings, _)) => Some(surroundings.codec(&self.device)?),
+        };
+        let [drawn, truth] = [drawn, batch.pictures].map(|values| {
+            to_pictures(match &codec {
+                None => values,
+                Some(codec) => codec.decode(values, None),
+            })
+        });
+        let [channels, height, width] = hints.shape;
         let shown = ImageShape {
             // A hole is one channel more than can be shown.
             channels: if channels < 3 { 1 } else { 3 },
@@ -302,17 +373,9 @@ impl Samples {
             width,
         };
         let seen = hints.pixels.chunks_exact(channels * height * width);
-        let truth = examples.pixels.chunks_exact(examples.shape.len());
-        let rows = seen
-            .zip(drawn)
-            .zip(truth)
-            .flat_map(|((seen, drawn), truth)| {
-                [
-                    Picture::from_f32(shown, &seen[..shown.len()]),
-                    drawn,
-                    Picture::from_f32(examples.shape, truth),
-                ]
-            });
+        let seen = seen.map(|seen| Picture::from_f32(shown, &seen[..shown.len()]));
+        let rows = seen.zip(drawn).zip(truth);
+        let rows = rows.flat_map(|((seen, drawn), truth)| [seen, drawn, truth]);
         self.write(&rows.collect::<Vec<Picture>>(), 9, name)
     }
 

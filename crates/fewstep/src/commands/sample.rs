@@ -1,13 +1,12 @@
 //! `fewstep sample`: pictures from a model.
 
 use crate::arguments;
-use crate::commands::drawing::Job;
-use crate::failure::{Failure, Outcome};
+use crate::commands::drawing::{Job, class_count};
+use crate::failure::Outcome;
 use crate::report::plural;
 use crate::{models, progress};
 use burn::tensor::Device;
 use fewstep::{Canvas, Generator, Request};
-use fewstep_formats::Pipeline;
 use serde::Serialize;
 use std::path::PathBuf;
 use std::time::Instant;
@@ -16,7 +15,7 @@ use std::time::Instant;
 ///
 /// Picture i of a seed is the same in every call, whatever the count and the batch size.
 ///
-/// A latent diffusion model in diffusers' folder layout draws from texts: give --prompt.
+/// A latent diffusion model in diffusers' folder layout draws from texts: give --prompt; or classes, where it knows such.
 ///
 /// Example: fewstep sample --model builtin:fashion-mnist --steps 4 --w 1 --count 64 --out grid.png
 #[derive(clap::Args)]
@@ -48,7 +47,8 @@ struct Summary<'a> {
 pub(crate) fn run(args: Args) -> Outcome {
     let device = Device::flex();
     if let Some(pipeline) = models::load_latent(&args.job.model, args.job.steps, &device)? {
-        return args.draw_text(pipeline, &device);
+        let blank = |_, _| Ok(Canvas::Blank);
+        return args.job.draw(pipeline, Some(&args.classes), blank, &device);
     }
     args.job.text.refuse_all()?;
     let model = models::load(&args.job.model, args.job.steps, &device)?;
@@ -72,16 +72,6 @@ pub(crate) fn run(args: Args) -> Outcome {
 }
 
 impl Args {
-    /// Pictures from texts.
-    fn draw_text(&self, pipeline: Pipeline, device: &Device) -> Outcome {
-        if !self.classes.is_empty() {
-            return Err(Failure::input(
-                "--class does not go with this model, which draws from texts: give --prompt",
-            ));
-        }
-        self.job.draw(pipeline, |_, _| Ok(Canvas::Blank), device)
-    }
-
     /// The classes that take turns; none for a model without classes.
     fn chosen_classes(&self, generator: &Generator) -> Outcome<Vec<u32>> {
         let known = &generator.model().recipe.classes;
@@ -97,7 +87,7 @@ impl Args {
     fn request(&self, generator: &Generator, classes: &[u32]) -> Outcome<Request> {
         let count = self.job.count.unwrap_or(match classes.len() {
             0 => 16,
-            classes => (4 * classes).min(64),
+            classes => class_count(classes),
         });
         let turns = self.job.first..self.job.first + count as u64;
         Ok(Request {

@@ -7,7 +7,8 @@ use crate::builtin;
 use crate::failure::{Blame, Outcome};
 use crate::output::cache_folder;
 use burn::tensor::Device;
-use fewstep_data::{Examples, expand_home};
+use fewstep_data::{Examples, ImageShape, LatentsHeader, expand_home};
+use fewstep_distill::Copies;
 use fewstep_distill::recipe::{TextConfig, TrainRecipe};
 use fewstep_distill::run::{Run, is_run, train_phases};
 use fewstep_formats::{Model, Surroundings};
@@ -38,7 +39,27 @@ pub(crate) fn run(args: Args) -> Outcome {
         None => (pictures(&recipe)?, None),
         Some(text) => {
             let surroundings = parts(text, &args.run)?;
-            let examples = captioned::examples(&recipe.data, &surroundings, recipe.flip, &device)?;
+            let fits = |header: &LatentsHeader| {
+                let [channels, height, width] = header.latent;
+                let shape = ImageShape {
+                    channels,
+                    height,
+                    width,
+                };
+                let network = recipe.network_of(shape, Some(header.states[1]), 0);
+                network.map(drop).map_err(|error| {
+                    format!(
+                        "the data gives latents of {:?} (channels, height, width): {error}",
+                        header.latent
+                    )
+                })
+            };
+            let copies = Copies {
+                mirrored: recipe.flip,
+                holes: None,
+            };
+            let data = &recipe.data;
+            let examples = captioned::examples(data, None, &surroundings, copies, &fits, &device)?;
             (examples, Some(surroundings))
         }
     };

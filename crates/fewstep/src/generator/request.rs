@@ -61,6 +61,9 @@ pub enum DrawError {
     /// The recipe's schedule makes no sense.
     #[error(transparent)]
     Schedule(#[from] fewstep_diffusion::ScheduleError),
+    /// A picture without a class, of a model that has no class for that.
+    #[error("this model was trained with a class for every picture: say which to draw")]
+    NoNullClass,
     /// Pictures of a size that the network cannot halve as often as it does.
     #[error(
         "pictures of {}x{} do not fit this model: height and width must be multiples of {multiple}",

@@ -1,8 +1,8 @@
 //! What a picture starts from.
 
-use crate::DrawError;
+use crate::{DrawError, from_pictures};
 use burn::tensor::{Device, Tensor, TensorData};
-use fewstep_data::picture::{self, Picture};
+use fewstep_data::picture::Picture;
 use fewstep_nn::Codec;
 
 /// What a picture starts from.
@@ -61,34 +61,13 @@ impl Canvas {
         let Self::Fill { picture, mask } = self else {
             return None;
         };
-        let hidden: Vec<bool> = mask.pixels.iter().map(|&value| value >= 128).collect();
-        let known = tensor(picture, device);
-        let [_, channels, height, width] = known.dims();
-        let shown = hidden.iter().map(|&hidden| if hidden { 0.0 } else { 1.0 });
-        let shown: Vec<f32> = shown.collect();
-        let shown = Tensor::<4>::from_data(TensorData::new(shown, [1, 1, height, width]), device);
-        let latents = codec.encode(known * shown.expand([1, channels, height, width]));
-        let [_, latent_channels, rows, columns] = latents.dims();
-        // The nearest pixel of each latent position, as PyTorch takes it.
-        let factor = codec.factor();
-        let positions = (0..rows).flat_map(|row| (0..columns).map(move |column| (row, column)));
-        let small = positions.map(|(row, column)| {
-            let at = row * factor * width + column * factor;
-            if hidden[at] { 1.0 } else { 0.0 }
-        });
-        let small: Vec<f32> = small.collect();
-        let small = Tensor::<4>::from_data(TensorData::new(small, [1, 1, rows, columns]), device);
-        let both = Tensor::cat(vec![small, latents], 1);
-        Some(both.expand([count, 1 + latent_channels, rows, columns]))
+        let shape = [1, 1, mask.shape.height, mask.shape.width];
+        let hidden = mask.pixels.iter().map(|&v| f32::from(u8::from(v >= 128)));
+        let hidden = TensorData::new(hidden.collect::<Vec<f32>>(), shape);
+        let picture = from_pictures(std::slice::from_ref(picture), device);
+        let beside = codec.beside(picture, Tensor::from_data(hidden, device));
+        Some(beside.repeat_dim(0, count))
     }
-}
-
-/// One picture as `[1, channels, height, width]` in [-1, 1].
-pub(super) fn tensor(picture: &Picture, device: &Device) -> Tensor<4> {
-    let shape = picture.shape;
-    let values: Vec<f32> = picture.pixels.iter().map(|&v| picture::to_f32(v)).collect();
-    let shape = [1, shape.channels, shape.height, shape.width];
-    Tensor::from_data(TensorData::new(values, shape), device)
 }
 
 #[cfg(test)]

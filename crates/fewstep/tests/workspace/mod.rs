@@ -147,7 +147,7 @@ pub(crate) fn write(path: &Path, bytes: &[u8]) {
     file.write_all(bytes).expect("written");
 }
 
-/// Names and bytes of a model's tensors; not the file, whose metadata has no fixed order.
+/// Names and bytes of a model's tensors.
 pub(crate) fn weights(run: &Path, model: &str) -> Vec<(String, Vec<u8>)> {
     tensors(&run.join("models").join(model).join("unet"))
 }

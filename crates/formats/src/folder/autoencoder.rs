@@ -6,24 +6,62 @@ use crate::FormatError;
 use burn::tensor::Device;
 use fewstep_nn::{
     Autoencoder, AutoencoderConfig, Codec, LatentScale, TinyAutoencoder, TinyAutoencoderConfig,
+    VqAutoencoder, VqAutoencoderConfig,
 };
 use serde_json::json;
 use std::path::Path;
 
-/// Reads `vae/`: an `AutoencoderKL` or an `AutoencoderTiny`.
+/// The kinds that `model_index.json` may name.
+pub(super) const AUTOENCODERS: [&str; 3] = ["AutoencoderKL", "AutoencoderTiny", "VQModel"];
+
+/// Reads `vae/`.
 pub(crate) fn load(folder: &Path, device: &Device) -> Result<Codec, FormatError> {
     let mut fields = Fields::read(&folder.join("config.json"))?;
     let class: String = fields.needed("_class_name")?;
     match class.as_str() {
         "AutoencoderKL" => kl(folder, fields, device),
         "AutoencoderTiny" => tiny(folder, fields, device),
+        "VQModel" => vq(folder, fields, device),
         _ => Err(fields.bad(format!(
-            "an autoencoder of kind `{class}` is not supported: only `AutoencoderKL` and `AutoencoderTiny` are"
+            "an autoencoder of kind `{class}` is not supported: only {} are",
+            AUTOENCODERS.map(|kind| format!("`{kind}`")).join(", ")
         ))),
     }
 }
 
 fn kl(folder: &Path, mut fields: Fields, device: &Device) -> Result<Codec, FormatError> {
+    let mut config = layers(&mut fields, 4)?;
+    config.quant_conv = fields.or("use_quant_conv", true)?;
+    config.post_quant_conv = fields.or("use_post_quant_conv", true)?;
+    let scale = scale(&mut fields, 0.18215)?;
+    let network = Autoencoder::new(&config, 0, device);
+    let mut network = network.map_err(|error| fields.bad(error.to_string()))?;
+    fields.finish()?;
+    weights::load(&mut network, folder, Part::Autoencoder)?;
+    Ok(Codec::Kl(network, scale))
+}
+
+fn vq(folder: &Path, mut fields: Fields, device: &Device) -> Result<Codec, FormatError> {
+    fields.only(&[
+        ("lookup_from_codebook", json!(false)),
+        ("norm_type", json!("group")),
+    ])?;
+    let layers = layers(&mut fields, 3)?;
+    let config = VqAutoencoderConfig {
+        codes: fields.or("num_vq_embeddings", 256)?,
+        code_channels: fields.or("vq_embed_dim", layers.latent_channels)?,
+        layers,
+    };
+    let scale = scale(&mut fields, 0.18215)?;
+    let network = VqAutoencoder::new(&config, 0, device);
+    let mut network = network.map_err(|error| fields.bad(error.to_string()))?;
+    fields.finish()?;
+    weights::load(&mut network, folder, Part::Autoencoder)?;
+    Ok(Codec::Vq(network, scale))
+}
+
+/// What the two autoencoders of latent diffusion have in common.
+fn layers(fields: &mut Fields, latent_channels: usize) -> Result<AutoencoderConfig, FormatError> {
     fields.only(&[("act_fn", json!("silu"))])?;
     fields.ignore(&["sample_size", "force_upcast"]);
     let widths: Vec<usize> = fields.or("block_out_channels", vec![64])?;
@@ -33,22 +71,16 @@ fn kl(folder: &Path, mut fields: Fields, device: &Device) -> Result<Codec, Forma
     ])?;
     let channels = fields.or("in_channels", 3)?;
     fields.only(&[("out_channels", json!(channels))])?;
-    let config = AutoencoderConfig {
+    Ok(AutoencoderConfig {
         channels,
-        latent_channels: fields.or("latent_channels", 4)?,
+        latent_channels: fields.or("latent_channels", latent_channels)?,
         widths,
         blocks: fields.or("layers_per_block", 1)?,
         groups: fields.or("norm_num_groups", 32)?,
         attention: fields.or("mid_block_add_attention", true)?,
-        quant_conv: fields.or("use_quant_conv", true)?,
-        post_quant_conv: fields.or("use_post_quant_conv", true)?,
-    };
-    let scale = scale(&mut fields, 0.18215)?;
-    let network = Autoencoder::new(&config, 0, device);
-    let mut network = network.map_err(|error| fields.bad(error.to_string()))?;
-    fields.finish()?;
-    weights::load(&mut network, folder, Part::Autoencoder)?;
-    Ok(Codec::Kl(network, scale))
+        quant_conv: true,
+        post_quant_conv: true,
+    })
 }
 
 fn tiny(folder: &Path, mut fields: Fields, device: &Device) -> Result<Codec, FormatError> {

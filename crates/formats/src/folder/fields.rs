@@ -10,30 +10,30 @@ use std::path::Path;
 pub(crate) struct Fields {
     origin: String,
     values: Map<String, Value>,
+    nulls: Vec<String>,
 }
 
 impl Fields {
     /// Reads a file with one JSON object. Names that start with `_`, null, and the fields that libraries write about
     /// themselves are left out.
     pub(crate) fn read(path: &Path) -> Result<Self, FormatError> {
-        let text = std::fs::read_to_string(path).map_err(|source| FormatError::Read {
-            path: path.into(),
-            source,
-        })?;
-        let origin = path.display().to_string();
-        // Python writes an infinity that JSON does not have, for "no limit".
-        match serde_json::from_str(&text.replace("-Infinity", "null")) {
-            Ok(Value::Object(values)) => {
-                let class = values.get("_class_name").cloned();
-                let said =
-                    |(name, value): &(String, Value)| !name.starts_with('_') && !value.is_null();
-                let mut values: Map<_, _> = values.into_iter().filter(said).collect();
-                values.extend(class.map(|class| ("_class_name".to_string(), class)));
-                Ok(Self { origin, values })
-            }
-            Ok(_) => Err(bad(&origin, "it must hold one JSON object".into())),
-            Err(error) => Err(bad(&origin, format!("it is not JSON: {error}"))),
-        }
+        let values = read_object(path)?;
+        let nulls = values.iter().filter(|(_, value)| value.is_null());
+        let nulls = nulls.map(|(name, _)| name.clone()).collect();
+        let class = values.get("_class_name").cloned();
+        let said = |(name, value): &(String, Value)| !name.starts_with('_') && !value.is_null();
+        let mut values: Map<_, _> = values.into_iter().filter(said).collect();
+        values.extend(class.map(|class| ("_class_name".to_string(), class)));
+        Ok(Self {
+            origin: path.display().to_string(),
+            values,
+            nulls,
+        })
+    }
+
+    /// Whether a field is there and null, where that is not the same as to be missing.
+    pub(crate) fn says_null(&self, name: &str) -> bool {
+        self.nulls.iter().any(|null| null == name)
     }
 
     /// A field that may be missing.
@@ -98,6 +98,21 @@ impl Fields {
     /// An error about this file.
     pub(crate) fn bad(&self, reason: String) -> FormatError {
         bad(&self.origin, reason)
+    }
+}
+
+/// A file with one JSON object, as it is.
+pub(crate) fn read_object(path: &Path) -> Result<Map<String, Value>, FormatError> {
+    let text = std::fs::read_to_string(path).map_err(|source| FormatError::Read {
+        path: path.into(),
+        source,
+    })?;
+    let origin = path.display().to_string();
+    // Python writes an infinity that JSON does not have, for "no limit".
+    match serde_json::from_str(&text.replace("-Infinity", "null")) {
+        Ok(Value::Object(values)) => Ok(values),
+        Ok(_) => Err(bad(&origin, "it must hold one JSON object".into())),
+        Err(error) => Err(bad(&origin, format!("it is not JSON: {error}"))),
     }
 }
 

@@ -1,8 +1,10 @@
-//! A latent diffusion model in diffusers' folder layout.
+//! Models in diffusers' folder layout: latent diffusion models, and others' pixel models.
 
 mod autoencoder;
 mod fields;
 mod pipeline;
+mod pixels;
+mod repository;
 mod scheduler;
 mod surroundings;
 mod text;
@@ -11,6 +13,9 @@ mod weights;
 
 pub use pipeline::Pipeline;
 pub(crate) use pipeline::part_tensors;
+pub(crate) use pixels::load as load_pixels;
+pub use repository::Wanted;
 pub use surroundings::Surroundings;
-pub use text::{ClipTokenizer, TextEncoder, Tokens, WordPiece};
+pub(crate) use surroundings::copy_with_weights;
+pub use text::{Classes, ClipTokenizer, TextEncoder, Tokens, WordPiece};
 pub(crate) use weights::{Part, apply};

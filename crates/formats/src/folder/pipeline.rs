@@ -1,14 +1,13 @@
 //! All parts of a latent diffusion model together.
 
 use super::fields::Fields;
-use super::scheduler::Scheduler;
-use super::surroundings::Surroundings;
-use super::text::TextEncoder;
+use super::surroundings::{CLASSES, Surroundings};
+use super::text::{TextEncoder, class_names};
 use super::weights::{self, Part};
 use super::{scheduler, unet};
 use crate::{FormatError, Model};
 use burn::tensor::Device;
-use fewstep_diffusion::{Guidance, Provenance, Role, SamplerRecipe, StudentSampler, Text};
+use fewstep_diffusion::{Guidance, Role, SamplerRecipe, StudentSampler, Text};
 use fewstep_nn::{Codec, UNet, UNetConfig};
 use std::path::{Path, PathBuf};
 
@@ -20,7 +19,7 @@ pub struct Pipeline {
     pub model: Model,
     /// Pictures to latents and back.
     pub codec: Codec,
-    /// Texts to states.
+    /// Texts, or classes, to states.
     pub text_encoder: TextEncoder,
     /// Where its parts were read from.
     pub surroundings: Surroundings,
@@ -42,7 +41,7 @@ impl Pipeline {
         surroundings.around(Self::load_model(folder, device)?, device)
     }
 
-    /// Reads the U-Net of such a folder alone, with its recipe.
+    /// Reads the U-Net of such a folder alone, with its recipe, and its adapter where it has one.
     ///
     /// # Errors
     /// As [`Pipeline::load`].
@@ -56,7 +55,7 @@ impl Pipeline {
             reason: error.to_string(),
         })?;
         weights::load(&mut network, &unet_folder, Part::UNet)?;
-        Ok(Model { network, recipe })
+        Model { network, recipe }.with_stored_adapter(folder, device)
     }
 
     /// The folder that the model was read from.
@@ -94,14 +93,8 @@ fn recipe(folder: &Path, file: &unet::UNetFile) -> Result<SamplerRecipe, FormatE
             reason: error.to_string(),
         });
     }
-    let Scheduler {
-        schedule,
-        prediction,
-        clip,
-        usual,
-    } = scheduler::read(Fields::read(
-        &folder.join("scheduler/scheduler_config.json"),
-    )?)?;
+    let scheduler = folder.join("scheduler/scheduler_config.json");
+    let scheduler = scheduler::read(Fields::read(&scheduler)?)?;
     let (role, guidance) = match file.network.w {
         None => (Role::Teacher, Guidance::ClassifierFree),
         // Others' students with an input for w, which latent consistency models are: w of 2 to 14 as a rule.
@@ -117,18 +110,15 @@ fn recipe(folder: &Path, file: &unet::UNetFile) -> Result<SamplerRecipe, FormatE
             },
         ),
     };
+    let classes = folder.join(CLASSES);
     Ok(SamplerRecipe {
-        version: 1,
         role,
-        prediction,
-        schedule,
         guidance,
-        resolution: [file.network.channels, file.sample_size, file.sample_size],
-        classes: vec![],
-        clip,
-        hint: None,
-        usual: Some(usual),
-        provenance: Provenance::default(),
+        classes: match classes.is_dir() {
+            true => class_names(&classes)?,
+            false => vec![],
+        },
+        ..scheduler.teacher([file.network.channels, file.sample_size, file.sample_size])
     })
 }
 
@@ -144,7 +134,7 @@ pub(super) fn fit(network: &UNetConfig, codec: &Codec, text: &TextEncoder) -> Re
     let (wide, width) = (network.text.map(|text| text.width), text.width());
     match wide {
         Some(wide) if wide != width => Err(format!(
-            "the U-Net attends to states of {wide} features (`cross_attention_dim`), and the text encoder's have {width} (`hidden_size`)"
+            "the U-Net attends to states of {wide} features (`cross_attention_dim`), and those of its texts or classes have {width} (`hidden_size` or `embed_dim`)"
         )),
         _ => Ok(()),
     }

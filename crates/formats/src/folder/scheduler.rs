@@ -3,7 +3,10 @@
 use super::fields::Fields;
 use crate::FormatError;
 use fewstep_diffusion::sampler::SamplerKind;
-use fewstep_diffusion::{BetaSchedule, PredictionKind, ScheduleConfig, Spacing, UsualSampler};
+use fewstep_diffusion::{
+    BetaSchedule, Guidance, PredictionKind, Provenance, Role, SamplerRecipe, ScheduleConfig,
+    Spacing, UsualSampler,
+};
 use serde::Deserialize;
 use serde_json::json;
 
@@ -16,8 +19,27 @@ pub(crate) struct Scheduler {
     pub(crate) usual: UsualSampler,
 }
 
+impl Scheduler {
+    /// The recipe of an ordinary model without guidance that is sampled so.
+    pub(crate) fn teacher(self, resolution: [usize; 3]) -> SamplerRecipe {
+        SamplerRecipe {
+            version: 1,
+            role: Role::Teacher,
+            prediction: self.prediction,
+            schedule: self.schedule,
+            guidance: Guidance::None,
+            resolution,
+            classes: vec![],
+            clip: self.clip,
+            hint: None,
+            usual: Some(self.usual),
+            provenance: Provenance::default(),
+        }
+    }
+}
+
 /// The schedulers of diffusers that are known here, with our sampler for each. PNDM's multistep method is not ours:
-/// DDIM on its grid stands in. Euler's method on z / α is DDIM under another name.
+/// DDIM on its grid stands in, and for DDPM with a variance that is not that of the posterior. Euler's method on z / α is DDIM under another name.
 const KNOWN: [(&str, SamplerKind); 8] = [
     ("DDIMScheduler", SamplerKind::Ddim),
     ("DDPMScheduler", SamplerKind::Ancestral),
@@ -71,6 +93,17 @@ pub(crate) fn read(mut fields: Fields) -> Result<Scheduler, FormatError> {
         )));
     };
     refuse(&mut fields)?;
+    let variance: String = fields.or("variance_type", "fixed_small".into())?;
+    let sampler = match (sampler, variance.as_str()) {
+        (_, "learned" | "learned_range") => {
+            return Err(fields.bad(format!(
+                "field `variance_type` is `{variance}`: networks that give variances are not supported"
+            )));
+        }
+        (sampler, "fixed_small") => sampler,
+        // Other variances are not ours; DDIM has none.
+        (_, _) => SamplerKind::Ddim,
+    };
     match sampler {
         SamplerKind::DpmSolverPp => fields.only(&[("solver_type", json!("midpoint"))])?,
         SamplerKind::UniPc => fields.only(&[("solver_type", json!("bh2"))])?,
@@ -147,7 +180,6 @@ fn refuse(fields: &mut Fields) -> Result<(), FormatError> {
         ("use_flow_sigmas", json!(false)),
         ("use_karras_sigmas", json!(false)),
         ("use_lu_lambdas", json!(false)),
-        ("variance_type", json!("fixed_small")),
     ])?;
     // Of what is refused above: thresholding, flows. And of PNDM's first steps, which others make for it.
     fields.ignore(&[

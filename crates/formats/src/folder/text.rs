@@ -1,6 +1,7 @@
-//! Texts to the states that a U-Net attends to: a text encoder with its tokenizer.
+//! Texts to the states that a U-Net attends to: a text encoder with its tokenizer, or a table of classes.
 
 mod bert;
+mod classes;
 mod clip;
 mod reading;
 mod tokenizer;
@@ -11,6 +12,8 @@ use super::fields::Fields;
 use crate::FormatError;
 use burn::module::Module;
 use burn::tensor::{Device, Tensor};
+pub use classes::Classes;
+pub(super) use classes::names as class_names;
 use fewstep_nn::{Bert, ClipText};
 use std::path::Path;
 pub use tokenizer::ClipTokenizer;
@@ -18,7 +21,7 @@ pub use tokens::Tokens;
 pub use wordpiece::WordPiece;
 
 /// A text encoder with its tokenizer.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 #[allow(
     clippy::large_enum_variant,
     reason = "a program has a handful of these"
@@ -28,6 +31,8 @@ pub enum TextEncoder {
     Clip(ClipTokenizer, ClipText),
     /// A BERT, such as a small sentence encoder.
     Bert(WordPiece, Bert),
+    /// Classes, whose names are the texts.
+    Classes(Classes),
 }
 
 /// What a `TextEncoder` is read from: the kinds of encoder and of tokenizer that `model_index.json` may name.
@@ -69,12 +74,29 @@ impl TextEncoder {
         let (words, known) = match &read {
             Self::Clip(tokenizer, network) => (tokenizer.vocabulary(), network.config().vocabulary),
             Self::Bert(tokenizer, network) => (tokenizer.vocabulary(), network.config().vocabulary),
+            Self::Classes(_) => return Ok(read),
         };
         match words > known {
             true => Err(fields.bad(format!(
                 "the tokenizer has {words} tokens, and the text encoder knows {known}"
             ))),
             false => Ok(read),
+        }
+    }
+
+    /// Reads the folder of a table of classes.
+    ///
+    /// # Errors
+    /// When it is missing or damaged.
+    pub(super) fn load_classes(folder: &Path, device: &Device) -> Result<Self, FormatError> {
+        Classes::load(folder, device).map(Self::Classes)
+    }
+
+    /// The classes that stand in the place of texts; none where there are texts.
+    pub fn classes(&self) -> &[String] {
+        match self {
+            Self::Clip(..) | Self::Bert(..) => &[],
+            Self::Classes(classes) => classes.names(),
         }
     }
 
@@ -88,6 +110,7 @@ impl TextEncoder {
         let states = match self {
             Self::Clip(_, network) => network.forward(&numbers),
             Self::Bert(_, network) => network.forward(&numbers),
+            Self::Classes(classes) => classes.forward(&numbers),
         };
         (
             states,
@@ -100,6 +123,7 @@ impl TextEncoder {
         match self {
             Self::Clip(tokenizer, _) => tokenizer.encode(text),
             Self::Bert(tokenizer, _) => tokenizer.encode(text),
+            Self::Classes(classes) => classes.encode(text),
         }
     }
 
@@ -108,6 +132,7 @@ impl TextEncoder {
         match self {
             Self::Clip(_, network) => network.config().width,
             Self::Bert(_, network) => network.config().width,
+            Self::Classes(classes) => classes.width(),
         }
     }
 
@@ -116,6 +141,7 @@ impl TextEncoder {
         match self {
             Self::Clip(tokenizer, _) => tokenizer.length(),
             Self::Bert(tokenizer, _) => tokenizer.length(),
+            Self::Classes(_) => 1,
         }
     }
 
@@ -124,6 +150,7 @@ impl TextEncoder {
         match self {
             Self::Clip(_, network) => network.num_params(),
             Self::Bert(_, network) => network.num_params(),
+            Self::Classes(classes) => classes.table().num_params(),
         }
     }
 }

@@ -1,6 +1,6 @@
 //! Weights of one part of a folder, in one file or in several.
 
-use crate::FormatError;
+use crate::{FormatError, pickle};
 use burn::store::burn_pack::Tensor as PackTensor;
 use burn::store::{
     ApplyError, ChainAdapter, FloatCastAdapter, ModuleSnapshot, ModuleStore, PyTorchToBurnAdapter,
@@ -8,7 +8,7 @@ use burn::store::{
 };
 use burn::tensor::DType;
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::{Path, PathBuf};
+use std::path::{Component, Path, PathBuf};
 
 /// A part of a model that has weights.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -19,15 +19,21 @@ pub(crate) enum Part {
     Autoencoder,
     /// `text_encoder/`.
     TextEncoder,
+    /// `class_embedder/`.
+    ClassEmbedder,
 }
 
 impl Part {
+    /// Those of a model that draws from texts.
+    pub(crate) const OF_TEXTS: [Self; 3] = [Self::UNet, Self::Autoencoder, Self::TextEncoder];
+
     /// The folder inside that of the model.
     pub(crate) fn folder(self) -> &'static str {
         match self {
             Self::UNet => "unet",
             Self::Autoencoder => "vae",
             Self::TextEncoder => "text_encoder",
+            Self::ClassEmbedder => "class_embedder",
         }
     }
 
@@ -35,7 +41,7 @@ impl Part {
     fn stem(self) -> &'static str {
         match self {
             Self::UNet | Self::Autoencoder => "diffusion_pytorch_model",
-            Self::TextEncoder => "model",
+            Self::TextEncoder | Self::ClassEmbedder => "model",
         }
     }
 
@@ -44,13 +50,13 @@ impl Part {
         Path::new(self.folder()).join(format!("{}.safetensors", self.stem()))
     }
 
-    /// From a name in a file to the one of today; `None` for what is no weight. The autoencoder's attention has names
-    /// of its own in old files; transformers before 5 has everything of a text encoder inside `text_model`, and stored
+    /// From a name in a file to the one of today; `None` for what is no weight. Attention within a picture has names of
+    /// its own in old files; transformers before 5 has everything of a text encoder inside `text_model`, and stored
     /// the numbers of the positions. A BERT has a pooler that is not used, and names that are none in Rust.
     pub(crate) fn today(self, name: &str) -> Option<String> {
         match self {
-            Self::UNet => Some(name.into()),
-            Self::Autoencoder => {
+            Self::ClassEmbedder => Some(name.into()),
+            Self::UNet | Self::Autoencoder => {
                 let names = [
                     (".query.", ".to_q."),
                     (".key.", ".to_k."),
@@ -178,40 +184,79 @@ fn read(file: &Path) -> Result<Vec<PackTensor>, FormatError> {
 /// Endings of files that hold the same weights: the precise ones first.
 const VARIANTS: [&str; 4] = ["", ".fp16", ".non_ema", ".bf16"];
 
-/// The files in a folder that hold a part's weights.
-pub(crate) fn files(folder: &Path, part: Part) -> Result<Vec<PathBuf>, FormatError> {
+/// Where weights lie.
+pub(super) enum Place {
+    /// In one file.
+    Whole(String),
+    /// In the files that an index names.
+    Sharded(String),
+}
+
+/// Where a part's weights lie in a folder that has the files for which `there` says so.
+///
+/// # Errors
+/// What would have been expected.
+pub(super) fn place(part: Part, there: impl Fn(&str) -> bool) -> Result<Place, &'static str> {
     let stem = part.stem();
     for variant in VARIANTS {
-        let whole = folder.join(format!("{stem}{variant}.safetensors"));
-        if whole.is_file() {
-            return Ok(vec![whole]);
+        let whole = format!("{stem}{variant}.safetensors");
+        if there(&whole) {
+            return Ok(Place::Whole(whole));
         }
         for index in [
             format!("{stem}{variant}.safetensors.index.json"),
             format!("{stem}.safetensors.index{variant}.json"),
         ] {
-            let index = folder.join(index);
-            if index.is_file() {
-                return shards(folder, &index);
+            if there(&index) {
+                return Ok(Place::Sharded(index));
             }
         }
     }
-    let pickled = ["bin", "ckpt", "pt"]
-        .iter()
-        .any(|ending| folder.join(format!("{stem}.{ending}")).is_file());
-    Err(FormatError::NoModel {
-        path: folder.into(),
-        expected: match pickled {
-            true => {
-                "weights as .safetensors; a pickled file (.bin) can run code when it is read, so it is not: convert it where you trust it"
-            }
-            false => "weights as .safetensors, in one file or in parts with an index",
-        },
+    Err(match pickled(part, there) {
+        Some(_) => {
+            "weights as .safetensors; a pickled file (.bin) can run code in other programs, so it is read by `fewstep import --allow-pickle` alone, which makes safetensors of it"
+        }
+        None => "weights as .safetensors, in one file or in parts with an index",
     })
 }
 
-/// The files that an index names.
+/// The pickled file of a part's weights.
+pub(super) fn pickled(part: Part, there: impl Fn(&str) -> bool) -> Option<String> {
+    let names = pickle::ENDINGS.map(|ending| format!("{}.{ending}", part.stem()));
+    let names = names.into_iter().chain(["pytorch_model.bin".into()]);
+    names.into_iter().find(|name| there(name))
+}
+
+/// The files in a folder that hold a part's weights.
+pub(crate) fn files(folder: &Path, part: Part) -> Result<Vec<PathBuf>, FormatError> {
+    match place(part, |name| folder.join(name).is_file()) {
+        Ok(Place::Whole(file)) => Ok(vec![folder.join(file)]),
+        Ok(Place::Sharded(index)) => shards(folder, &folder.join(index)),
+        Err(expected) => Err(FormatError::NoModel {
+            path: folder.into(),
+            expected,
+        }),
+    }
+}
+
+/// The files that an index names, which must be there.
 fn shards(folder: &Path, index: &Path) -> Result<Vec<PathBuf>, FormatError> {
+    let names = shard_names(index)?;
+    for name in &names {
+        if !folder.join(name).is_file() {
+            return Err(bad_index(
+                index,
+                format!(
+                    "it names the part `{name}`, which is not in the folder: copy or download it again"
+                ),
+            ));
+        }
+    }
+    Ok(names.into_iter().map(|name| folder.join(name)).collect())
+}
+
+/// The names in an index, which are those of files beside it.
+pub(super) fn shard_names(index: &Path) -> Result<BTreeSet<String>, FormatError> {
     #[derive(serde::Deserialize)]
     struct Index {
         weight_map: BTreeMap<String, String>,
@@ -220,18 +265,26 @@ fn shards(folder: &Path, index: &Path) -> Result<Vec<PathBuf>, FormatError> {
         path: index.into(),
         source,
     })?;
-    let bad = |reason: String| FormatError::BadDescription {
+    let parsed: Result<Index, _> = serde_json::from_str(&text);
+    let parsed = parsed.map_err(|error| bad_index(index, error.to_string()))?;
+    let names: BTreeSet<String> = parsed.weight_map.into_values().collect();
+    match names.iter().find(|name| !is_file_name(name)) {
+        Some(name) => Err(bad_index(
+            index,
+            format!("it names the part `{name}`, which is not in the folder: a name alone is one"),
+        )),
+        None => Ok(names),
+    }
+}
+
+fn is_file_name(name: &str) -> bool {
+    let mut components = Path::new(name).components();
+    matches!(components.next(), Some(Component::Normal(_))) && components.next().is_none()
+}
+
+fn bad_index(index: &Path, reason: String) -> FormatError {
+    FormatError::BadDescription {
         origin: index.display().to_string(),
         reason,
-    };
-    let parsed: Index = serde_json::from_str(&text).map_err(|error| bad(error.to_string()))?;
-    let names: BTreeSet<&String> = parsed.weight_map.values().collect();
-    for name in &names {
-        if Path::new(name).components().count() != 1 || !folder.join(name).is_file() {
-            return Err(bad(format!(
-                "it names the part `{name}`, which is not in the folder: copy or download it again"
-            )));
-        }
     }
-    Ok(names.into_iter().map(|name| folder.join(name)).collect())
 }

@@ -1,18 +1,20 @@
 //! A whole model in one safetensors file, under the names of the first latent diffusion code: what the web interfaces
-//! and stable-diffusion.cpp read.
+//! and stable-diffusion.cpp read. And its U-Net alone as GGUF.
 
+mod gguf;
 mod names;
 
 use crate::folder::{Part, Pipeline, part_tensors};
+use crate::header::{self, Entries};
+use crate::pickle::{self, Pickles};
+use crate::stored::Stored;
 use crate::{FormatError, Model, Precision, write_atomically};
 use fewstep_diffusion::PredictionKind;
-use names::Names;
+pub use gguf::GgufPrecision;
+use names::{Names, UNetNames};
 use safetensors::tensor::{SafeTensors, TensorView};
 use std::collections::{BTreeMap, HashMap};
 use std::path::Path;
-
-/// A tensor that stays in the bytes of its file.
-pub(crate) type Views<'a> = BTreeMap<String, TensorView<'a>>;
 
 impl Pipeline {
     /// Writes one file with another U-Net in the place of this model's, and this model's autoencoder and text encoder,
@@ -24,26 +26,74 @@ impl Pipeline {
     pub fn save_single(&self, model: &Model, file: &Path) -> Result<(), FormatError> {
         let names = Names::new(self, model.network.config())?;
         let unet = model.to_bytes(Precision::Full)?;
-        let parts = [Part::Autoencoder, Part::TextEncoder].map(|part| part_tensors(self, part));
-        let [autoencoder, text_encoder] = parts;
-        let (autoencoder, text_encoder) = (autoencoder?, text_encoder?);
-        let mut tensors = Views::new();
-        let sources = [
-            (Part::UNet, vec![unet]),
-            (Part::Autoencoder, autoencoder),
-            (Part::TextEncoder, text_encoder),
-        ];
+        let mut sources = vec![(Part::UNet, vec![unet])];
+        for part in &names.parts()[1..] {
+            sources.push((*part, part_tensors(self, *part)?));
+        }
+        // Several tensors of a folder may be one here.
+        let mut pieces: BTreeMap<String, BTreeMap<usize, Stored>> = BTreeMap::new();
         for (part, files) in &sources {
             for bytes in files {
                 for (name, view) in read(bytes, self.folder())?.tensors() {
-                    if let Some((name, view)) = names.to_single(*part, &name, view) {
-                        tensors.insert(name, view);
-                    }
+                    let Some(place) = names.place(*part, &name) else {
+                        continue;
+                    };
+                    let tensor = Stored::from(view);
+                    let tensor = match place.convolution {
+                        true => tensor.into_convolution(),
+                        false => tensor,
+                    };
+                    let all = pieces.entry(place.name).or_default();
+                    all.insert(place.third.unwrap_or(0), tensor);
                 }
             }
         }
-        let bytes = safetensors::serialize(tensors, Some(metadata(model, self.codec.factor())?));
-        write_atomically(file, &bytes.map_err(|error| bad(file, error.to_string()))?)
+        let mut tensors = BTreeMap::new();
+        for (name, parts) in pieces {
+            let whole = Stored::stacked(parts.into_values().collect()).ok_or_else(|| {
+                let reason = format!("its parts of `{name}` differ in precision or shape");
+                bad(self.folder(), reason)
+            })?;
+            tensors.insert(name, whole);
+        }
+        write_atomically(file, &header::serialize(tensors, &self.about(model)?)?)
+    }
+
+    /// Writes a U-Net alone as GGUF, as stable-diffusion.cpp (`--diffusion-model`) and ComfyUI-GGUF read it: without
+    /// the prefix that its tensors have in a file of the whole model. The sampler recipe is among the entries.
+    ///
+    /// # Errors
+    /// As [`Pipeline::save_single`].
+    pub fn save_gguf(
+        &self,
+        model: &Model,
+        precision: GgufPrecision,
+        file: &Path,
+    ) -> Result<(), FormatError> {
+        let names = UNetNames::new(model.network.config(), self.folder())?;
+        let bytes = model.to_bytes(Precision::Full)?;
+        let tensors = read(&bytes, self.folder())?.tensors().into_iter();
+        let tensors = tensors.map(|(name, view)| (names.of(&name), Stored::from(view)));
+        let about = self.about(model)?;
+        let texts = about.into_iter().map(|(k, v)| (k, gguf::Entry::Text(v)));
+        let architecture = gguf::Entry::Text("sd1".into());
+        let more = [
+            // The one name of ComfyUI-GGUF for U-Nets of Stable Diffusion 1 and 2; shapes tell them apart.
+            ("general.architecture", architecture),
+            (
+                "general.file_type",
+                gguf::Entry::Number(precision.file_type()),
+            ),
+            ("general.quantization_version", gguf::Entry::Number(2)),
+        ];
+        let more = more
+            .into_iter()
+            .map(|(key, entry)| (key.to_string(), entry));
+        let entries = texts.chain(more).collect();
+        write_atomically(
+            file,
+            &gguf::to_bytes(&entries, &tensors.collect(), precision),
+        )
     }
 
     /// Writes a folder with the weights of one file in the place of this model's, which must be of the same shape: a
@@ -51,49 +101,95 @@ impl Pipeline {
     ///
     /// # Errors
     /// When the file cannot be read or lacks a tensor, or the folder cannot be written.
-    pub fn import_single(&self, file: &Path, folder: &Path) -> Result<(), FormatError> {
-        let bytes = std::fs::read(file).map_err(|source| FormatError::Read {
-            path: file.into(),
-            source,
-        })?;
+    pub fn import_single(
+        &self,
+        file: &Path,
+        pickles: Pickles,
+        folder: &Path,
+    ) -> Result<(), FormatError> {
+        let bytes = pickle::read_weights(file, pickles)?;
         let names = Names::new(self, self.model.network.config())?;
         let single = read(&bytes, file)?;
         let found: HashMap<String, TensorView<'_>> = single.tensors().into_iter().collect();
         let mut parts = vec![];
-        for part in [Part::UNet, Part::Autoencoder, Part::TextEncoder] {
+        let mut problems = vec![];
+        for part in names.parts() {
             let stored = part_tensors(self, part)?;
-            let mut tensors = Views::new();
-            let mut missing = vec![];
+            let mut tensors = BTreeMap::new();
             for bytes in &stored {
                 for (name, like) in read(bytes, self.folder())?.tensors() {
-                    let Some((single, _)) = names.to_single(part, &name, like) else {
+                    let Some(place) = names.place(part, &name) else {
                         continue;
                     };
-                    match found.get(&single) {
-                        Some(view) => {
-                            let view = names.as_in_folder(part, &name, view);
-                            tensors.insert(name, view);
-                        }
-                        None => missing.push(format!("`{single}` is missing")),
+                    let Some(view) = found.get(&place.name) else {
+                        problems.push(format!("`{}` is missing", place.name));
+                        continue;
+                    };
+                    let whole = Stored::from(view.clone());
+                    let tensor = match (place.convolution, place.third) {
+                        (true, _) => Some(whole.into_linear()),
+                        (false, Some(third)) => whole.third(third),
+                        (false, None) => Some(whole),
+                    };
+                    match tensor.filter(|tensor| tensor.shape() == like.shape()) {
+                        Some(tensor) => drop(tensors.insert(name, tensor)),
+                        None => problems.push(format!(
+                            "`{}` is {:?} in the file, and does not hold `{name}` of {:?}",
+                            place.name,
+                            view.shape(),
+                            like.shape()
+                        )),
                     }
                 }
             }
-            if !missing.is_empty() {
-                return Err(FormatError::Mismatch {
-                    origin: file.display().to_string(),
-                    problems: missing,
-                });
-            }
-            let entries = HashMap::from([("format".to_string(), "pt".to_string())]);
-            let bytes = safetensors::serialize(tensors, Some(entries));
-            let bytes = bytes.map_err(|error| bad(file, error.to_string()))?;
-            parts.push((part.weights_file(), bytes));
+            let entries = Entries::from([("format".into(), "pt".into())]);
+            parts.push((part.weights_file(), header::serialize(tensors, &entries)?));
+        }
+        if !problems.is_empty() {
+            return Err(FormatError::Mismatch {
+                origin: file.display().to_string(),
+                problems,
+            });
         }
         self.surroundings.copy_all_but_weights(folder)?;
         for (place, bytes) in parts {
             write_atomically(&folder.join(place), &bytes)?;
         }
         Ok(())
+    }
+
+    /// The sampler recipe of a U-Net in the place of this model's, and what ModelSpec asks for.
+    fn about(&self, model: &Model) -> Result<Entries, FormatError> {
+        let recipe = &model.recipe;
+        let config = model.network.config();
+        let [_, height, width] = recipe.resolution.map(|side| side * self.codec.factor());
+        let velocity = recipe.prediction == PredictionKind::V;
+        let architecture = match (config.text.is_some_and(|text| text.linear), velocity) {
+            _ if !recipe.classes.is_empty() => "latent-diffusion/class-conditional",
+            (false, _) => "stable-diffusion-v1",
+            (true, false) => "stable-diffusion-v2-512",
+            (true, true) => "stable-diffusion-v2-768-v",
+        };
+        let inpainting = if config.beside > 0 { "/inpainting" } else { "" };
+        let fields = [
+            ("fewstep", model.description()?),
+            ("modelspec.sai_model_spec", "1.0.0".into()),
+            (
+                "modelspec.architecture",
+                format!("{architecture}{inpainting}"),
+            ),
+            (
+                "modelspec.implementation",
+                "https://github.com/CompVis/latent-diffusion".into(),
+            ),
+            ("modelspec.title", recipe.provenance.method.clone()),
+            ("modelspec.resolution", format!("{width}x{height}")),
+            (
+                "modelspec.prediction_type",
+                if velocity { "v" } else { "epsilon" }.into(),
+            ),
+        ];
+        Ok(fields.map(|(name, value)| (name.to_string(), value)).into())
     }
 }
 
@@ -109,29 +205,4 @@ fn bad(file: &Path, reason: String) -> FormatError {
         origin: file.display().to_string(),
         reason,
     }
-}
-
-/// The sampler recipe, and what ModelSpec asks for. `factor` is how much bigger pictures are than their latents.
-fn metadata(model: &Model, factor: usize) -> Result<HashMap<String, String>, FormatError> {
-    let recipe = &model.recipe;
-    let [_, height, width] = recipe.resolution.map(|side| side * factor);
-    let architecture = match model.network.config().beside {
-        0 => "stable-diffusion-v1",
-        _ => "stable-diffusion-v1/inpainting",
-    };
-    let prediction = match recipe.prediction {
-        PredictionKind::V => "v",
-        PredictionKind::X | PredictionKind::Eps => "epsilon",
-    };
-    let code = "https://github.com/CompVis/latent-diffusion";
-    let fields = [
-        ("fewstep", model.description()?),
-        ("modelspec.sai_model_spec", "1.0.0".into()),
-        ("modelspec.architecture", architecture.into()),
-        ("modelspec.implementation", code.into()),
-        ("modelspec.title", recipe.provenance.method.clone()),
-        ("modelspec.resolution", format!("{width}x{height}")),
-        ("modelspec.prediction_type", prediction.into()),
-    ];
-    Ok(fields.map(|(name, value)| (name.to_string(), value)).into())
 }

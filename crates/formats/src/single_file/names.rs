@@ -1,99 +1,70 @@
 //! From the names of diffusers and transformers to those of the first latent diffusion code, and back.
 
-use super::TensorView;
 use crate::FormatError;
 use crate::folder::{Part, Pipeline, TextEncoder};
 use fewstep_nn::{ClipActivation, Codec, UNetConfig};
+use std::path::Path;
 
-/// The names of one model's tensors.
-pub(super) struct Names {
-    unet: UNetConfig,
+/// The names of a U-Net's tensors.
+pub(super) struct UNetNames<'a>(&'a UNetConfig);
+
+/// The names of all tensors of one model.
+pub(super) struct Names<'a> {
+    unet: UNetNames<'a>,
     /// Levels of the autoencoder.
     levels: usize,
+    told: Told,
 }
 
-impl Names {
+/// What tells the U-Net what to draw.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Told {
+    /// The text encoder of Stable Diffusion 1.
+    Clip,
+    /// That of Stable Diffusion 2.
+    OpenClip,
+    /// A table of classes.
+    Classes,
+}
+
+/// Where a tensor of a folder lies in a single file.
+#[derive(Debug, Default)]
+pub(super) struct Place {
+    pub(super) name: String,
+    /// Which third of the rows it is, where three tensors lie in one.
+    pub(super) third: Option<usize>,
+    /// Whether the linear layer is a 1x1 convolution there.
+    pub(super) convolution: bool,
+}
+
+impl<'a> UNetNames<'a> {
     /// # Errors
-    /// When a part has no form in a single file.
-    pub(super) fn new(pipeline: &Pipeline, unet: &UNetConfig) -> Result<Self, FormatError> {
-        let refuse = |reason: &str| {
-            Err(FormatError::BadDescription {
-                origin: pipeline.folder().display().to_string(),
-                reason: reason.into(),
-            })
-        };
+    /// When the U-Net has no form under these names; `origin` is what to call it.
+    pub(super) fn new(unet: &'a UNetConfig, origin: &Path) -> Result<Self, FormatError> {
         if unet.w.is_some() {
-            return refuse(
-                "it has an input for w, which readers of single files pass over in silence: fold one w in with --bake-w",
-            );
+            return Err(no_form(
+                origin,
+                "it has an input for w, which readers of such files pass over in silence: fold one w in with --bake-w",
+            ));
         }
-        let TextEncoder::Clip(_, text_encoder) = &pipeline.text_encoder else {
-            return refuse(
-                "single files hold a CLIP, and its text encoder is a BERT: use a folder",
-            );
-        };
-        if text_encoder.config().activation == ClipActivation::Gelu {
-            return refuse(
-                "single files hold the text encoder of Stable Diffusion 2 in a form that this version does not write: use a folder",
-            );
+        if unet.adapter.is_some() {
+            return Err(no_form(
+                origin,
+                "it draws from condition images by an adapter, which has no place in such files: use a folder",
+            ));
         }
-        match &pipeline.codec {
-            Codec::Kl(network, _) => Ok(Self {
-                unet: unet.clone(),
-                levels: network.config().widths.len(),
-            }),
-            Codec::Tiny(..) => {
-                refuse("a tiny autoencoder has no place in a single file: use a folder")
-            }
+        match unet.text.is_none() || unet.classes > 0 {
+            true => Err(no_form(
+                origin,
+                "such files hold U-Nets that attend to a text, and this is another one: use a folder",
+            )),
+            false => Ok(Self(unet)),
         }
     }
 
-    /// The name and shape of a tensor in the single file; `None` for what is no weight.
-    pub(super) fn to_single<'a>(
-        &self,
-        part: Part,
-        name: &str,
-        view: TensorView<'a>,
-    ) -> Option<(String, TensorView<'a>)> {
-        let name = part.today(name)?;
-        Some(match part {
-            Part::UNet => (
-                format!("model.diffusion_model.{}", self.of_unet(&name)),
-                view,
-            ),
-            Part::TextEncoder => {
-                let prefix = "cond_stage_model.transformer.text_model.";
-                (format!("{prefix}{name}"), view)
-            }
-            Part::Autoencoder => {
-                let view = match is_projection(&name) {
-                    true => with_shape(&view, |shape| [&shape[..2], &[1, 1]].concat()),
-                    false => view,
-                };
-                (
-                    format!("first_stage_model.{}", self.of_autoencoder(&name)),
-                    view,
-                )
-            }
-        })
-    }
-
-    /// The tensor of a single file as it lies under its own name in a folder.
-    pub(super) fn as_in_folder<'a>(
-        &self,
-        part: Part,
-        name: &str,
-        view: &TensorView<'a>,
-    ) -> TensorView<'a> {
-        let name = part.today(name).unwrap_or_default();
-        match part == Part::Autoencoder && is_projection(&name) {
-            true => with_shape(view, |shape| shape[..2].to_vec()),
-            false => view.clone(),
-        }
-    }
-
-    fn of_unet(&self, name: &str) -> String {
-        let per_level = self.unet.blocks + 1;
+    /// The name without the prefix that it has in a file of the whole model.
+    pub(super) fn of(&self, name: &str) -> String {
+        let per_level = self.0.blocks + 1;
         let parts: Vec<&str> = name.split('.').collect();
         let number = |at: usize| parts[at].parse::<usize>().unwrap_or(0);
         let rest = |from: usize| parts[from..].join(".");
@@ -115,8 +86,8 @@ impl Names {
             }
             ["mid_block", "attentions", _, ..] => format!("middle_block.1.{}", rest(3)),
             ["up_blocks", _, "upsamplers", _, "conv", leaf] => {
-                let level = self.unet.widths.len() - 1 - number(1);
-                let place = if self.unet.attention[level] { 2 } else { 1 };
+                let level = self.0.widths.len() - 1 - number(1);
+                let place = if self.0.attention[level] { 2 } else { 1 };
                 let block = (number(1) + 1) * per_level - 1;
                 format!("output_blocks.{block}.{place}.conv.{leaf}")
             }
@@ -126,6 +97,77 @@ impl Names {
             }
             _ => name.into(),
         }
+    }
+}
+
+impl<'a> Names<'a> {
+    /// # Errors
+    /// When a part has no form in a single file.
+    pub(super) fn new(pipeline: &Pipeline, unet: &'a UNetConfig) -> Result<Self, FormatError> {
+        let origin = pipeline.folder();
+        let unet = UNetNames::new(unet, origin)?;
+        let told = match &pipeline.text_encoder {
+            TextEncoder::Classes(_) => Told::Classes,
+            TextEncoder::Clip(_, network) => match network.config().activation {
+                ClipActivation::Gelu => Told::OpenClip,
+                ClipActivation::QuickGelu => Told::Clip,
+            },
+            TextEncoder::Bert(..) => {
+                return Err(no_form(
+                    origin,
+                    "single files hold a CLIP, and its text encoder is a BERT: use a folder",
+                ));
+            }
+        };
+        let widths = match &pipeline.codec {
+            Codec::Kl(network, _) => &network.config().widths,
+            Codec::Vq(network, _) => &network.config().layers.widths,
+            Codec::Tiny(..) => {
+                return Err(no_form(
+                    origin,
+                    "a tiny autoencoder has no place in a single file: use a folder",
+                ));
+            }
+        };
+        Ok(Self {
+            unet,
+            levels: widths.len(),
+            told,
+        })
+    }
+
+    /// The parts that a single file holds.
+    pub(super) fn parts(&self) -> [Part; 3] {
+        let told = match self.told {
+            Told::Clip | Told::OpenClip => Part::TextEncoder,
+            Told::Classes => Part::ClassEmbedder,
+        };
+        [Part::UNet, Part::Autoencoder, told]
+    }
+
+    /// Where a tensor lies in the single file; `None` for what is no weight.
+    pub(super) fn place(&self, part: Part, name: &str) -> Option<Place> {
+        let name = part.today(name)?;
+        Some(match part {
+            Part::UNet => Place {
+                name: format!("model.diffusion_model.{}", self.unet.of(&name)),
+                ..Place::default()
+            },
+            Part::TextEncoder if self.told == Told::OpenClip => of_open_clip(&name),
+            Part::ClassEmbedder => Place {
+                name: format!("cond_stage_model.{name}"),
+                ..Place::default()
+            },
+            Part::TextEncoder => Place {
+                name: format!("cond_stage_model.transformer.text_model.{name}"),
+                ..Place::default()
+            },
+            Part::Autoencoder => Place {
+                name: format!("first_stage_model.{}", self.of_autoencoder(&name)),
+                convolution: is_projection(&name),
+                ..Place::default()
+            },
+        })
     }
 
     fn of_autoencoder(&self, name: &str) -> String {
@@ -168,6 +210,13 @@ impl Names {
     }
 }
 
+fn no_form(origin: &Path, reason: &str) -> FormatError {
+    FormatError::BadDescription {
+        origin: origin.display().to_string(),
+        reason: reason.into(),
+    }
+}
+
 /// A residual block comes first in its block, attention second.
 fn inner(kind: &str, rest: &str) -> String {
     match kind {
@@ -194,10 +243,35 @@ fn is_projection(name: &str) -> bool {
     name.contains(".attentions.") && name.contains(".to_") && name.ends_with(".weight")
 }
 
-fn with_shape<'a>(
-    view: &TensorView<'a>,
-    shape: impl FnOnce(&[usize]) -> Vec<usize>,
-) -> TensorView<'a> {
-    let reshaped = TensorView::new(view.dtype(), shape(view.shape()), view.data());
-    reshaped.expect("as many values as before")
+/// OpenCLIP has one projection for queries, keys and values.
+fn of_open_clip(name: &str) -> Place {
+    let names = [
+        (
+            "embeddings.token_embedding.weight",
+            "token_embedding.weight",
+        ),
+        (
+            "embeddings.position_embedding.weight",
+            "positional_embedding",
+        ),
+        ("final_layer_norm.", "ln_final."),
+        ("encoder.layers.", "transformer.resblocks."),
+        (".layer_norm1.", ".ln_1."),
+        (".layer_norm2.", ".ln_2."),
+        (".mlp.fc1.", ".mlp.c_fc."),
+        (".mlp.fc2.", ".mlp.c_proj."),
+        (".self_attn.q_proj.", ".attn.in_proj_"),
+        (".self_attn.k_proj.", ".attn.in_proj_"),
+        (".self_attn.v_proj.", ".attn.in_proj_"),
+        (".self_attn.", ".attn."),
+    ];
+    let third = [".q_proj.", ".k_proj.", ".v_proj."];
+    let renamed = names.iter().fold(name.to_string(), |name, (ours, theirs)| {
+        name.replace(ours, theirs)
+    });
+    Place {
+        name: format!("cond_stage_model.model.{renamed}"),
+        third: third.iter().position(|part| name.contains(part)),
+        convolution: false,
+    }
 }

@@ -14,8 +14,18 @@ pub(crate) struct Golden {
 
 impl Golden {
     pub(crate) fn new(name: &str) -> Self {
-        let all = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/golden/latent");
-        let folder = PathBuf::from(all).join(name);
+        Self::inside("latent", name)
+    }
+
+    /// One of those of pixel models.
+    pub(crate) fn pixel(name: &str) -> Self {
+        Self::inside("pixel", name)
+    }
+
+    fn inside(kind: &str, name: &str) -> Self {
+        let all = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/golden");
+        let all = Path::new(all).join(kind);
+        let folder = all.join(name);
         let numbers = std::fs::read(folder.join("golden.safetensors"));
         Self {
             folder,

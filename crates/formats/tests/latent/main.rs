@@ -1,9 +1,11 @@
-//! Latent diffusion models in diffusers' folders: read as they are, and against the outputs of diffusers and
-//! transformers (tools/golden/latent.py).
+//! Models in diffusers' folders: read as they are, and against the outputs of diffusers and transformers
+//! (tools/golden/latent.py, tools/golden/latent_classes.py, tools/golden/pixel_folders.py).
 
+mod classes;
 mod golden;
 mod networks;
 mod pipelines;
+mod pixels;
 mod refusals;
 mod single_file;
 mod writing;

@@ -4,10 +4,15 @@ use crate::golden::Golden;
 use burn::tensor::Tensor;
 use fewstep_diffusion::{Conditioning, Network, Text};
 use fewstep_formats::TextEncoder;
-use fewstep_nn::{Codec, Tiles};
+use fewstep_nn::{Codec, LoraConfig, Tiles, UNet};
 
-/// The U-Net on the stored inputs.
+/// The stored U-Net on the stored inputs.
 fn unet(golden: &Golden, w: Option<Vec<f64>>) -> Tensor<4> {
+    forward(golden, &golden.pipeline().model.network, w)
+}
+
+/// A U-Net on the stored inputs.
+fn forward(golden: &Golden, network: &UNet, w: Option<Vec<f64>>) -> Tensor<4> {
     let states: Tensor<3> = golden.tensor("unet.states");
     let times: Vec<f64> = golden
         .values("unet.time")
@@ -24,7 +29,6 @@ fn unet(golden: &Golden, w: Option<Vec<f64>>) -> Tensor<4> {
         w,
         ..Conditioning::default()
     };
-    let network = golden.pipeline().model.network;
     network.forward(golden.tensor("unet.z"), &times, &conditioning)
 }
 
@@ -52,6 +56,30 @@ fn an_input_for_w_equals_that_of_diffusers() {
     golden.assert_equal("unet.output", unet(&golden, None));
     let w = golden.values("student.w").into_iter().map(f64::from);
     golden.assert_equal("student.output", unet(&golden, Some(w.collect())));
+}
+
+/// Whoever samples gets low-rank changes within the weights, which draw the same to the bit.
+#[test]
+fn low_rank_changes_are_added_once_for_sampling() {
+    let golden = Golden::new("sd1");
+    let mut model = golden.pipeline().model;
+    let config = LoraConfig {
+        rank: 2,
+        alpha: 3.0,
+        targets: ["to_q", "to_v", "conv1"].map(String::from).into(),
+    };
+    let plain = forward(&golden, &model.network, None).into_data();
+    let network = model.network.with_lora(&config, 1).expect("layers");
+    let mut layers = network.lora().expect("changes").layers();
+    for value in layers.iter_mut().flat_map(|layer| &mut layer.up) {
+        *value += 0.05;
+    }
+    model.network = network.with_lora_layers(&layers);
+    let changed = forward(&golden, &model.network, None).into_data();
+    assert_ne!(changed, plain);
+    let sampled = model.denoiser().expect("a schedule").network;
+    assert!(sampled.lora().is_none());
+    assert_eq!(forward(&golden, &sampled, None).into_data(), changed);
 }
 
 #[test]

@@ -7,23 +7,27 @@ use std::path::{Path, PathBuf};
 use tempfile::TempDir;
 
 /// A copy of a stored model, to be damaged.
-struct Copy {
+pub(crate) struct Copy {
     folder: TempDir,
 }
 
 impl Copy {
     fn of(name: &str) -> Self {
+        Self::of_golden(&Golden::new(name))
+    }
+
+    pub(crate) fn of_golden(golden: &Golden) -> Self {
         let folder = tempfile::tempdir().expect("a folder");
-        copy(Golden::new(name).folder(), folder.path());
+        copy(golden.folder(), folder.path());
         Self { folder }
     }
 
-    fn path(&self, name: &str) -> PathBuf {
+    pub(crate) fn path(&self, name: &str) -> PathBuf {
         self.folder.path().join(name)
     }
 
     /// Sets a field of a JSON file; null takes it away.
-    fn set(&self, name: &str, field: &str, value: serde_json::Value) {
+    pub(crate) fn set(&self, name: &str, field: &str, value: serde_json::Value) {
         let text = std::fs::read(self.path(name)).expect("a file");
         let mut json: serde_json::Value = serde_json::from_slice(&text).expect("JSON");
         json[field] = value;
@@ -31,7 +35,7 @@ impl Copy {
     }
 
     /// The message that a reader gets.
-    fn refused(&self, parts: &[&str]) {
+    pub(crate) fn refused(&self, parts: &[&str]) {
         let read = Pipeline::load(self.folder.path(), &Device::flex());
         let message = read.expect_err("refused").to_string();
         for part in parts {

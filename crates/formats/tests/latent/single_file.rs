@@ -3,23 +3,27 @@
 use crate::golden::Golden;
 use burn::tensor::Device;
 use fewstep_diffusion::Guidance;
-use fewstep_formats::{Pipeline, Precision};
+use fewstep_formats::{Pickles, Pipeline, Precision};
 use safetensors::SafeTensors;
-use std::collections::BTreeMap;
+use safetensors::tensor::{Dtype, TensorView};
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
-/// The tensors of the stored folder by part and name.
+/// The tensors of the stored folder by part and name. Those of the U-Net as they are written, in f32.
 fn stored(golden: &Golden) -> BTreeMap<String, Vec<u8>> {
-    let files = [
-        ("vae", "diffusion_pytorch_model.fp16.safetensors"),
-        ("text_encoder", "model.fp16.safetensors"),
-    ];
     let mut all = BTreeMap::new();
     let unet = golden.pipeline().model.to_bytes(Precision::Full);
     add(&mut all, "unet", &unet.expect("bytes"));
-    for (part, file) in files {
-        let bytes = std::fs::read(golden.folder().join(part).join(file));
-        add(&mut all, part, &bytes.expect("a file"));
+    for part in ["vae", "text_encoder"] {
+        for file in std::fs::read_dir(golden.folder().join(part)).expect("a folder") {
+            let file = file.expect("an entry").path();
+            if file
+                .extension()
+                .is_some_and(|ending| ending == "safetensors")
+            {
+                add(&mut all, part, &std::fs::read(file).expect("a file"));
+            }
+        }
     }
     all
 }
@@ -39,51 +43,114 @@ fn export(pipeline: &Pipeline, folder: &Path) -> std::path::PathBuf {
     file
 }
 
-#[test]
-fn every_tensor_has_the_name_by_which_others_find_it() {
-    let golden = Golden::new("sd1");
+/// A name in the golden file ends with `:0`, `:1` or `:2` where the tensor is a third of one in the single file.
+fn every_tensor_has_its_name(name: &str, architecture: &str) {
+    let golden = Golden::new(name);
     let names = std::fs::read(golden.folder().join("single_file.json")).expect("a file");
     let names: BTreeMap<String, String> = serde_json::from_slice(&names).expect("JSON");
     let folder = tempfile::tempdir().expect("a folder");
     let bytes = std::fs::read(export(&golden.pipeline(), folder.path())).expect("a file");
     let file = SafeTensors::deserialize(&bytes).expect("safetensors");
     let stored = stored(&golden);
-    assert_eq!(file.len(), names.len());
+    let mut seen = BTreeSet::new();
     for (own, single) in names {
-        let view = file.tensor(&single);
+        let (single, third) = match single.split_once(':') {
+            Some((single, third)) => (single, third.parse().ok()),
+            None => (single.as_str(), None::<usize>),
+        };
+        let view = file.tensor(single);
         let view = view.unwrap_or_else(|_| panic!("`{single}` is missing"));
+        let data = match third {
+            Some(third) => view.data().chunks(view.data().len() / 3).nth(third),
+            None => Some(view.data()),
+        };
         assert!(
-            view.data() == stored[&own],
+            data == Some(&stored[&own][..]),
             "{own} has other bits as {single}"
         );
         if single.ends_with("attn_1.q.weight") {
             assert_eq!(view.shape()[2..], [1, 1], "{single}");
         }
+        seen.insert(single.to_string());
     }
+    assert_eq!(file.len(), seen.len());
     let (_, metadata) = SafeTensors::read_metadata(&bytes).expect("a header");
     let entries = metadata.metadata().clone().expect("metadata");
-    assert_eq!(entries["modelspec.architecture"], "stable-diffusion-v1");
+    assert_eq!(entries["modelspec.architecture"], architecture);
     assert_eq!(entries["modelspec.resolution"], "16x16");
     assert!(entries["fewstep"].contains("scaled-linear"));
 }
 
 #[test]
+fn every_tensor_has_the_name_by_which_others_find_it() {
+    every_tensor_has_its_name("sd1", "stable-diffusion-v1");
+    every_tensor_has_its_name("sd2", "stable-diffusion-v2-768-v");
+}
+
+#[test]
 fn a_single_file_comes_back_bit_for_bit() {
-    let golden = Golden::new("sd1");
-    let pipeline = golden.pipeline();
+    for name in ["sd1", "sd2"] {
+        let golden = Golden::new(name);
+        let pipeline = golden.pipeline();
+        let folder = tempfile::tempdir().expect("a folder");
+        let (file, back) = (export(&pipeline, folder.path()), folder.path().join("back"));
+        pipeline
+            .import_single(&file, Pickles::Refused, &back)
+            .expect("a folder");
+        let back = Pipeline::load(&back, &Device::flex()).expect("a whole model");
+        assert_eq!(back.model.weights_hash(), pipeline.model.weights_hash());
+        let again = folder.path().join("again.safetensors");
+        back.save_single(&back.model, &again).expect("written");
+        let [again, file] = [again, file].map(|path| std::fs::read(path).expect("a file"));
+        assert!(again == file, "{name}");
+    }
+}
+
+/// Precision, shape and bytes of each tensor.
+type Tensors = BTreeMap<String, (Dtype, Vec<usize>, Vec<u8>)>;
+
+#[test]
+fn a_single_file_of_another_shape_is_told_so() {
+    let pipeline = Golden::new("sd2").pipeline();
     let folder = tempfile::tempdir().expect("a folder");
-    let (file, back) = (export(&pipeline, folder.path()), folder.path().join("back"));
-    pipeline.import_single(&file, &back).expect("a folder");
-    let back = Pipeline::load(&back, &Device::flex()).expect("a whole model");
-    assert_eq!(back.model.weights_hash(), pipeline.model.weights_hash());
-    let again = folder.path().join("again.safetensors");
-    back.save_single(&back.model, &again).expect("written");
-    let [again, file] = [again, file].map(|path| {
-        let mut tensors = BTreeMap::new();
-        add(&mut tensors, "", &std::fs::read(path).expect("a file"));
-        tensors
+    let refused = |change: fn(&mut Tensors)| {
+        let bytes = std::fs::read(export(&pipeline, folder.path())).expect("a file");
+        let file = SafeTensors::deserialize(&bytes).expect("safetensors");
+        let tensors = file.tensors().into_iter();
+        let tensors = tensors.map(|(name, view)| {
+            let shape = view.shape().to_vec();
+            (name, (view.dtype(), shape, view.data().to_vec()))
+        });
+        let mut tensors: Tensors = tensors.collect();
+        change(&mut tensors);
+        let views = tensors.iter().map(|(name, (dtype, shape, data))| {
+            let view = TensorView::new(*dtype, shape.clone(), data);
+            (name, view.expect("as many values"))
+        });
+        let file = folder.path().join("other.safetensors");
+        let bytes = safetensors::serialize(views, None).expect("bytes");
+        std::fs::write(&file, bytes).expect("written");
+        let back = folder.path().join("back");
+        let refused = pipeline
+            .import_single(&file, Pickles::Refused, &back)
+            .expect_err("refused");
+        assert!(!back.exists());
+        refused.to_string()
+    };
+    const FUSED: &str = "cond_stage_model.model.transformer.resblocks.0.attn.in_proj_weight";
+    let message = refused(|tensors| drop(tensors.remove(FUSED)));
+    assert!(
+        message.contains(&format!("`{FUSED}` is missing")),
+        "{message}"
+    );
+    let message = refused(|tensors| {
+        let (_, shape, data) = tensors.get_mut(FUSED).expect("there");
+        shape[0] -= 1;
+        data.truncate(shape.iter().product::<usize>() * 2);
     });
-    assert!(again == file);
+    for part in [FUSED, "[35, 12]", "[12, 12]"] {
+        assert!(message.contains(part), "`{part}` is not in: {message}");
+    }
 }
 
 #[test]
@@ -104,7 +171,7 @@ fn a_student_goes_into_a_single_file_with_one_w_alone() {
 #[test]
 fn what_has_no_place_in_a_single_file_is_named() {
     let folder = tempfile::tempdir().expect("a folder");
-    for (name, said) in [("sd2", "text encoder"), ("tiny", "--bake-w")] {
+    for (name, said) in [("bert", "BERT"), ("tiny", "--bake-w")] {
         let pipeline = Golden::new(name).pipeline();
         let refused = pipeline.save_single(&pipeline.model, &folder.path().join("x"));
         let refused = refused.expect_err("refused").to_string();

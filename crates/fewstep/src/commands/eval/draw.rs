@@ -4,13 +4,15 @@ use super::figures::blame;
 use super::pairs::{PairValues, Pairs};
 use super::real::features_of_pixels;
 use crate::arguments::both_conventions;
+use crate::commands::artist::Artist;
 use crate::failure::Outcome;
 use crate::progress;
 use crate::report::plural;
-use fewstep::{Generator, Request, Sampler};
+use fewstep::{Request, Sampler};
 use fewstep_data::picture::Picture;
 use fewstep_diffusion::Warning;
 use fewstep_metrics::{FeatureNetwork, Features};
+use std::ops::Range;
 use std::rc::Rc;
 use std::time::Instant;
 
@@ -19,7 +21,7 @@ const CHUNK: usize = 512;
 
 /// A model as it is to be sampled.
 pub(super) struct Subject {
-    pub(super) generator: Rc<Generator>,
+    pub(super) artist: Rc<Artist>,
     pub(super) sampler: Sampler,
     pub(super) steps: usize,
     /// None for a model that knows no guidance.
@@ -30,6 +32,8 @@ pub(super) struct Subject {
 pub(super) enum Given {
     /// The class of each picture.
     Classes(Vec<Option<u32>>),
+    /// The text of each picture.
+    Texts(Vec<String>),
     /// Condition images.
     Pairs(Box<Pairs>),
 }
@@ -48,11 +52,29 @@ pub(super) struct Drawn {
 }
 
 impl Given {
-    /// What kinds of pictures are asked for.
-    fn classes(&self) -> &[Option<u32>] {
+    fn len(&self) -> usize {
         match self {
-            Given::Classes(classes) => classes,
-            Given::Pairs(pairs) => pairs.classes(),
+            Given::Classes(classes) => classes.len(),
+            Given::Texts(texts) => texts.len(),
+            Given::Pairs(pairs) => pairs.classes().len(),
+        }
+    }
+
+    /// The classes of some of the pictures.
+    fn classes(&self, some: Range<usize>) -> Vec<Option<u32>> {
+        match self {
+            Given::Classes(classes) => classes[some].to_vec(),
+            Given::Texts(_) => vec![None; some.len()],
+            Given::Pairs(pairs) => pairs.classes()[some].to_vec(),
+        }
+    }
+
+    /// The texts of some of the pictures, where they have such.
+    fn texts(&self, some: Range<usize>) -> &[String] {
+        match self {
+            Given::Classes(_) => &[],
+            Given::Texts(texts) => &texts[some],
+            Given::Pairs(pairs) => &pairs.texts()[some],
         }
     }
 }
@@ -60,7 +82,7 @@ impl Given {
 impl Subject {
     /// Checks the request against the model's recipe, with w as the user gave it.
     pub(super) fn check(&self, w: Option<f64>) -> Outcome<Vec<Warning>> {
-        Ok(self.generator.check(&Request {
+        Ok(self.artist.generator().check(&Request {
             w,
             ..self.request(vec![], 0, 1)
         })?)
@@ -74,34 +96,31 @@ impl Subject {
         batch: usize,
         network: &dyn FeatureNetwork,
     ) -> Outcome<Drawn> {
-        let classes = given.classes();
-        let bar = progress::bar(&self.title(), classes.len() as u64, "pictures");
+        let count = given.len();
+        let bar = progress::bar(&self.title(), count as u64, "pictures");
         let mut features = Features::empty(network.dim());
         let mut values = matches!(given, Given::Pairs(_)).then(PairValues::default);
         let (mut seconds, mut shown) = (0.0, vec![]);
-        for (part, classes) in classes.chunks(CHUNK).enumerate() {
-            let first = part * CHUNK;
-            let indices = first..first + classes.len();
+        for first in (0..count).step_by(CHUNK) {
+            let indices = first..count.min(first + CHUNK);
             let request = Request {
                 first: first as u64,
-                ..self.request(classes.to_vec(), seed, batch)
+                ..self.request(given.classes(indices.clone()), seed, batch)
             };
             let hints = match given {
-                Given::Classes(_) => None,
-                Given::Pairs(pairs) => Some(pairs.hints(indices.clone())),
+                Given::Classes(_) | Given::Texts(_) => None,
+                Given::Pairs(pairs) => Some(pairs.hints(indices.clone())?),
             };
+            let texts = given.texts(indices.clone());
             let progress = &mut |done| bar.set_position((first + done) as u64);
             let started = Instant::now();
-            let mut pictures = match &hints {
-                None => self.generator.draw(&request, progress)?,
-                Some(hints) => self.generator.draw_from(hints, &request, progress)?,
-            };
+            let mut pictures = self.artist.draw(hints, texts, &request, progress)?;
             seconds += started.elapsed().as_secs_f64();
             if let Given::Pairs(pairs) = given {
                 let drawn = indices.clone().zip(pictures);
                 pictures = drawn
                     .map(|(index, drawn)| pairs.finish(index, drawn))
-                    .collect();
+                    .collect::<Outcome<_>>()?;
             }
             let more = SHOWN - shown.len();
             shown.extend(pictures.iter().take(more).cloned());
@@ -109,7 +128,7 @@ impl Subject {
                 .into_iter()
                 .flat_map(|picture| picture.pixels)
                 .collect();
-            let seen = features_of_pixels(&pixels, self.generator.shape(), network)?;
+            let seen = features_of_pixels(&pixels, self.artist.shape(), network)?;
             features.append(seen).map_err(blame)?;
             if let (Given::Pairs(pairs), Some(values)) = (given, &mut values) {
                 values.append(pairs.compare(indices, &pixels)?);
@@ -120,7 +139,7 @@ impl Subject {
             shown,
             features,
             values,
-            seconds_per_image: seconds / classes.len().max(1) as f64,
+            seconds_per_image: seconds / count.max(1) as f64,
         })
     }
 
@@ -143,6 +162,15 @@ impl Subject {
             None => steps,
         }
     }
+}
+
+/// The text of each of `count` pictures: texts spread evenly over all, as the real pictures are whose features are kept,
+/// and then these again.
+pub(super) fn texts_in_turn(texts: &[String], count: usize) -> Vec<String> {
+    let keep = count.min(texts.len());
+    (0..if keep > 0 { count } else { 0 })
+        .map(|turn| texts[turn % keep * texts.len() / keep].clone())
+        .collect()
 }
 
 /// The class of each of `count` pictures: at every moment each class has had its share of the turns, as large as
@@ -168,7 +196,15 @@ pub(super) fn turns(counts: &Option<Vec<u64>>, classes: usize, count: usize) -> 
 
 #[cfg(test)]
 mod tests {
-    use super::turns;
+    use super::{texts_in_turn, turns};
+
+    #[test]
+    fn texts_are_spread_and_take_turns() {
+        let texts = ["a", "b", "c", "d"].map(String::from);
+        assert_eq!(texts_in_turn(&texts, 2), ["a", "c"]);
+        assert_eq!(texts_in_turn(&texts, 5), ["a", "b", "c", "d", "a"]);
+        assert!(texts_in_turn(&[], 5).is_empty());
+    }
 
     #[test]
     fn equal_shares_come_in_order() {

@@ -57,12 +57,18 @@ pub(super) fn compare(drawn: &Features, real: &Real, seed: u64) -> Outcome<Figur
     measure().map_err(blame)
 }
 
-/// How often pictures find the real ones of their texts.
+/// How often pictures find, among as many real ones, that of their text; the n-th of them belong together.
+pub(super) fn retrieve(drawn: &Features, real: &Real) -> Outcome<Retrieval> {
+    match &real.features {
+        Some(features) => retrieval(drawn, features).map_err(blame),
+        None => Err(Failure::input("there are no real pictures to find")),
+    }
+}
+
+/// The same for pictures that were drawn from the texts of all real ones.
 pub(super) fn find(drawn: &Features, real: &Real) -> Outcome<Retrieval> {
     match &real.features {
-        Some(features) if features.count() == real.statistics.count => {
-            retrieval(drawn, features).map_err(blame)
-        }
+        Some(features) if features.count() == real.statistics.count => retrieve(drawn, real),
         _ => Err(Failure::input(
             "--in-turn compares with every real picture: give them all (--data), and at least as many drawn ones",
         )),

@@ -1,11 +1,13 @@
 //! Pairs of a condition image and the picture that it was made from: what conditional models are measured on.
 
 use super::figures::blame;
+use super::real::Known;
 use crate::commands::conditional::put_back;
 use crate::failure::{Blame, Failure, Outcome};
+use crate::output::cache_folder;
 use burn::tensor::{Device, Tensor, TensorData};
 use fewstep_data::picture::{self, Picture, to_f32};
-use fewstep_data::{ConditionConfig, Conditions, DataConfig, Dataset, ImageShape, Pick};
+use fewstep_data::{Captioned, ConditionConfig, Conditions, DataKind, Dataset, ImageShape, Pick};
 use fewstep_diffusion::{Hint, SamplerRecipe, Task};
 use fewstep_distill::run::hint;
 use fewstep_metrics::{Lpips, MeanInterval, Pictures, psnr, ssim};
@@ -42,6 +44,8 @@ pub(super) struct Pairs {
     places: Vec<usize>,
     /// The class that each picture is drawn as.
     classes: Vec<Option<u32>>,
+    /// The text that each picture is drawn from; empty ones where there are no captions.
+    texts: Vec<String>,
     conditions: Conditions,
     task: Task,
     lpips: Option<Lpips>,
@@ -92,12 +96,12 @@ impl PairArgs {
         &self,
         model: &str,
         (recipe, known): (&SamplerRecipe, Hint),
-        (dataset, data): (&Dataset, &DataConfig),
+        data: &Known,
         count: usize,
         device: &Device,
     ) -> Outcome<Pairs> {
-        let config = self.condition(model)?;
-        let conditions = Conditions::open(&config, dataset, data).blame_input()?;
+        let conditions = conditions(&self.condition(model)?, data)?;
+        let dataset = &data.pictures;
         if hint(&conditions) != known {
             return Err(Failure::input(format!(
                 "the model draws from condition images of {:?} (channels, height, width), as `fewstep {}` gives them, and these are {:?} for `fewstep {}`: give --condition as in its recipe",
@@ -109,25 +113,28 @@ impl PairArgs {
         }
         let count = count.min(dataset.len());
         let places: Vec<usize> = (0..count).map(|k| k * dataset.len() / count).collect();
+        let text = |&place: &usize| data.texts.get(place).cloned().unwrap_or_default();
         let labelled = !recipe.classes.is_empty() && recipe.classes.len() == dataset.classes.len();
         let class = |&place: &usize| dataset.label(place).filter(|_| labelled);
         Ok(Pairs {
             classes: places.iter().map(class).collect(),
+            texts: places.iter().map(text).collect(),
             truths: dataset.select(places.iter().copied()),
             places,
             conditions,
             task: known.task,
-            lpips: self.network(recipe.resolution, device)?,
+            lpips: self.network(dataset.shape, device)?,
             device: device.clone(),
         })
     }
 
     /// LPIPS for pictures of this shape, where its weights are given.
-    fn network(&self, shape: [usize; 3], device: &Device) -> Outcome<Option<Lpips>> {
+    fn network(&self, shape: ImageShape, device: &Device) -> Outcome<Option<Lpips>> {
         let Some(file) = &self.lpips else {
             return Ok(None);
         };
         let lpips = Lpips::load(file, device).blame_input()?;
+        let shape = [shape.channels, shape.height, shape.width];
         lpips.check(shape).blame_input()?;
         Ok(Some(lpips))
     }
@@ -161,41 +168,58 @@ impl PairArgs {
     }
 }
 
+/// Conditions of a dataset in memory; those of captioned pictures are made from what the cache has of them.
+fn conditions(rule: &ConditionConfig, data: &Known) -> Outcome<Conditions> {
+    if data.config.kind != DataKind::Captioned {
+        return Conditions::open(rule, &data.pictures, &data.config).blame_input();
+    }
+    let captioned = Captioned::paired(&data.config, rule).blame_input()?;
+    let folder = cache_folder().unwrap_or_else(std::env::temp_dir);
+    Conditions::of_captioned(rule, &captioned, &folder).blame_input()
+}
+
 impl Pairs {
     /// The class of each picture.
     pub(super) fn classes(&self) -> &[Option<u32>] {
         &self.classes
     }
 
+    /// The text of each picture.
+    pub(super) fn texts(&self) -> &[String] {
+        &self.texts
+    }
+
     /// Condition images of some of the pictures.
-    pub(super) fn hints(&self, some: Range<usize>) -> Tensor<4> {
+    pub(super) fn hints(&self, some: Range<usize>) -> Outcome<Tensor<4>> {
         let [channels, height, width] = self.conditions.shape();
         let shape = [some.len(), channels, height, width];
-        let hints: Vec<f32> = some.flat_map(|index| self.hint(index)).collect();
-        Tensor::from_data(TensorData::new(hints, shape), &self.device)
+        let hints: Vec<Vec<f32>> = some.map(|index| self.hint(index)).collect::<Outcome<_>>()?;
+        let hints = TensorData::new(hints.concat(), shape);
+        Ok(Tensor::from_data(hints, &self.device))
     }
 
     /// The condition image of one picture.
-    pub(super) fn hint(&self, index: usize) -> Vec<f32> {
+    fn hint(&self, index: usize) -> Outcome<Vec<f32>> {
         let pick = Pick {
             index: self.places[index],
             flip: false,
         };
         let (seed, clock) = (CONDITION_SEED, pick.index as u64);
-        let truth = self.values(index);
-        self.conditions
-            .make(&truth, self.truths.shape, pick, seed, clock)
+        let source = self.conditions.source(pick).blame_work()?;
+        let source = source.unwrap_or_else(|| self.values(index));
+        Ok(self.conditions.make(&source, seed, clock))
     }
 
     /// What a user gets of a drawn picture: around a hole all stays as it was.
-    pub(super) fn finish(&self, index: usize, drawn: Picture) -> Picture {
+    pub(super) fn finish(&self, index: usize, drawn: Picture) -> Outcome<Picture> {
         match self.task {
             Task::Inpaint => {
-                let hint = self.hint(index);
+                let hint = self.hint(index)?;
                 let pixels = self.truths.shape.height * self.truths.shape.width;
-                put_back(&drawn, &self.values(index), &hint[hint.len() - pixels..])
+                let hole = &hint[hint.len() - pixels..];
+                Ok(put_back(&drawn, &self.values(index), hole))
             }
-            Task::Upscale | Task::Depth | Task::Instruct | Task::Image => drawn,
+            Task::Upscale | Task::Depth | Task::Instruct | Task::Image => Ok(drawn),
         }
     }
 
@@ -224,21 +248,21 @@ impl Pairs {
     }
 
     /// The first pictures side by side: condition, what was drawn in each column, truth.
-    pub(super) fn grid(&self, columns: &[Vec<Picture>]) -> Picture {
-        let rows = columns.first().map_or(0, Vec::len);
-        let cells = (0..rows).flat_map(|row| {
-            let drawn = columns.iter().map(move |column| column[row].clone());
-            let condition = std::iter::once(self.shown(row));
-            condition.chain(drawn).chain([self.truths.picture(row)])
-        });
-        picture::grid(&cells.collect::<Vec<_>>(), columns.len() + 2, 1)
+    pub(super) fn grid(&self, columns: &[Vec<Picture>]) -> Outcome<Picture> {
+        let mut cells = vec![];
+        for row in 0..columns.first().map_or(0, Vec::len) {
+            cells.push(self.shown(row)?);
+            cells.extend(columns.iter().map(|column| column[row].clone()));
+            cells.push(self.truths.picture(row));
+        }
+        Ok(picture::grid(&cells, columns.len() + 2, 1))
     }
 
     /// A condition image as a picture of the size of the true one, without the channel that marks a hole.
-    fn shown(&self, index: usize) -> Picture {
+    fn shown(&self, index: usize) -> Outcome<Picture> {
         let [channels, height, width] = self.conditions.shape();
         let shape = self.truths.shape;
-        let hint = self.hint(index);
+        let hint = self.hint(index)?;
         let channels = channels - usize::from(self.task == Task::Inpaint);
         let values = (0..channels * shape.height * shape.width).map(|i| {
             let (rows, x) = (i / shape.width, i % shape.width);
@@ -247,7 +271,7 @@ impl Pairs {
             hint[(channel * height + y) * width + x]
         });
         let shape = ImageShape { channels, ..shape };
-        Picture::from_f32(shape, &values.collect::<Vec<f32>>())
+        Ok(Picture::from_f32(shape, &values.collect::<Vec<f32>>()))
     }
 
     /// What the figures of pairs are.

@@ -7,7 +7,9 @@ use crate::arguments::named;
 use crate::failure::{Blame, Failure, Outcome};
 use crate::{builtin, progress};
 use cache::{Cache, Entry};
-use fewstep_data::{DataConfig, DataKind, Dataset, FASHION_MNIST_CLASSES, ImageShape, Split};
+use fewstep_data::{
+    Captioned, Check, DataConfig, DataKind, Dataset, FASHION_MNIST_CLASSES, ImageShape, Split,
+};
 use fewstep_metrics::{
     FeatureNetwork, Features, Pictures, Reference, Statistics, StatisticsBuilder,
 };
@@ -20,13 +22,14 @@ const CHUNK: usize = 512;
 const BETWEEN_SAVES: usize = 8 * CHUNK;
 const LOOKING: &str = "looking at real pictures";
 
-const KINDS: [(&str, DataKind); 6] = [
+const KINDS: [(&str, DataKind); 7] = [
     ("fashion-mnist", DataKind::FashionMnist),
     ("mnist", DataKind::Mnist),
     ("idx", DataKind::Idx),
     ("cifar10", DataKind::Cifar10),
     ("folder", DataKind::Folder),
     ("parquet", DataKind::Parquet),
+    ("captioned", DataKind::Captioned),
 ];
 
 const SPLITS: [(&str, Split); 2] = [("train", Split::Train), ("test", Split::Test)];
@@ -34,7 +37,8 @@ const SPLITS: [(&str, Split); 2] = [("train", Split::Train), ("test", Split::Tes
 /// What to measure against.
 #[derive(clap::Args)]
 pub(super) struct RealArgs {
-    /// Real pictures: a folder of images, or KIND:PATH with fashion-mnist, mnist, idx, cifar10, folder or parquet.
+    /// Real pictures: a folder of images, or KIND:PATH with fashion-mnist, mnist, idx, cifar10, folder, parquet or
+    /// captioned.
     #[arg(long, value_name = "DATA")]
     data: Option<String>,
     /// Which part of the data [default: train; test for models that draw from condition images].
@@ -49,6 +53,15 @@ pub(super) struct RealArgs {
     /// Compute the statistics of the data anew, and do not keep them in ~/.cache/fewstep.
     #[arg(long)]
     no_cache: bool,
+}
+
+/// Real pictures with what a model draws from.
+pub(super) struct Known {
+    pub(super) pictures: Dataset,
+    /// The caption of each, where they have such.
+    pub(super) texts: Vec<String>,
+    /// How they were read.
+    pub(super) config: DataConfig,
 }
 
 /// Real pictures as the metrics see them.
@@ -81,28 +94,41 @@ impl RealArgs {
         self.load((shape.channels, self.size.or(side)), network, keep)
     }
 
-    /// The pictures that a conditional model is to restore, how they were read, and what the restored ones are
-    /// measured against: these pictures, all of them.
-    pub(super) fn for_pairs(
+    /// The pictures that a model is to draw from what is known of them (condition images, captions), and what the drawn
+    /// ones are measured against: these pictures, all of them. `what` says what is known.
+    pub(super) fn for_drawing(
         &self,
-        shape: ImageShape,
+        (shape, what): (ImageShape, &str),
+        split: Split,
         network: &dyn FeatureNetwork,
         keep: usize,
-    ) -> Outcome<(Dataset, DataConfig, Real)> {
+    ) -> Outcome<(Known, Real)> {
         let Some(spec) = &self.data else {
-            return Err(Failure::input(
-                "this model draws from condition images, which are made of real pictures: give them with --data KIND:PATH",
-            ));
+            return Err(Failure::input(format!(
+                "this model draws from {what}, which come with real pictures: give them with --data KIND:PATH"
+            )));
         };
         let side = (shape.height == shape.width).then_some(shape.height);
         let config = DataConfig {
-            split: self.split.unwrap_or(Split::Test),
+            split: self.split.unwrap_or(split),
             ..data_config(spec, shape.channels, self.size.or(side))?
         };
-        let dataset = builtin::load_data(&config)?;
+        let (pictures, texts) = match config.kind {
+            DataKind::Captioned => {
+                let captioned = Captioned::open(&config).blame_input()?;
+                let contents = captioned.check(Check::Present).blame_input()?;
+                (captioned.dataset().blame_input()?, contents.captions)
+            }
+            _ => (builtin::load_data(&config)?, vec![]),
+        };
         let cache = Cache::new(!self.no_cache);
-        let real = Real::from_dataset(&dataset, network, keep, &cache)?;
-        Ok((dataset, config, real))
+        let real = Real::from_dataset(&pictures, network, keep, &cache)?;
+        let known = Known {
+            pictures,
+            texts,
+            config,
+        };
+        Ok((known, real))
     }
 
     /// Reads a folder of pictures, and what they are measured against: both with these channels and this side,

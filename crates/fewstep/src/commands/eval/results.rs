@@ -23,6 +23,9 @@ pub(super) struct Row {
     /// Of models that draw from condition images.
     #[serde(flatten, skip_serializing_if = "Option::is_none")]
     pub(super) pairs: Option<PairFigures>,
+    /// Of models that draw from texts.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) retrieval: Option<Retrieval>,
     #[serde(skip)]
     pub(super) values: Option<PairValues>,
     pub(super) network_calls: usize,
@@ -51,13 +54,14 @@ pub(super) struct Comparison {
 impl Row {
     pub(super) fn new(
         subject: &Subject,
-        drawn: Drawn,
+        drawn: &Drawn,
         figures: Figures,
         seed: u64,
         real: &Real,
         features: &FeatureId,
     ) -> Outcome<Self> {
-        let (generator, model) = (&subject.generator, subject.generator.model());
+        let generator = subject.artist.generator();
+        let model = generator.model();
         Ok(Self {
             model: match model.recipe.role {
                 Role::Teacher => "teacher",
@@ -72,7 +76,8 @@ impl Row {
                 Some(values) => Some(PairValues::figures(&[values])?),
                 None => None,
             },
-            values: drawn.values,
+            retrieval: None,
+            values: None,
             network_calls: generator.network_calls(subject.sampler, subject.steps, subject.w),
             seconds_per_image: drawn.seconds_per_image,
             samples: drawn.features.count(),

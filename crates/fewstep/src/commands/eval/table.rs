@@ -7,7 +7,7 @@ use super::real::Real;
 use super::results::{Comparison, Row};
 use crate::arguments::tidy;
 use crate::failure::Outcome;
-use fewstep_metrics::{FeatureId, MeanInterval};
+use fewstep_metrics::{FeatureId, Features, MeanInterval, Retrieval};
 
 /// A table of the rows of a model, with the mean and deviation over the seeds of each setting.
 pub(super) fn of_model(
@@ -23,6 +23,10 @@ pub(super) fn of_model(
     ];
     lines[0].extend(match given {
         Given::Classes(_) => figure_names(features),
+        Given::Texts(_) => {
+            let retrieval = ["retrieval", "among five"].map(String::from);
+            [figure_names(features), retrieval.to_vec()].concat()
+        }
         Given::Pairs(_) => [features.fid_label(), "LPIPS", "PSNR", "SSIM"]
             .map(String::from)
             .to_vec(),
@@ -43,6 +47,16 @@ pub(super) fn of_model(
             true => figure_cells(&figures),
             false => pair_cells(&figures, &values)?,
         });
+        let found: Vec<Retrieval> = group.iter().flat_map(|row| row.retrieval).collect();
+        if !found.is_empty() {
+            let percent = |of: fn(&Retrieval) -> f64| {
+                format!(
+                    "{:.1} %",
+                    100.0 * mean(&found.iter().map(of).collect::<Vec<_>>())
+                )
+            };
+            line.extend([percent(|found| found.first), percent(|found| found.five)]);
+        }
         let seconds: Vec<f64> = group.iter().map(|row| row.seconds_per_image).collect();
         line.extend([
             first.network_calls.to_string(),
@@ -53,6 +67,11 @@ pub(super) fn of_model(
     let samples = rows.first().map_or(0, |row| row.samples);
     let definition = match given {
         Given::Classes(_) => definition(samples, real, features),
+        Given::Texts(_) => format!(
+            "{}; retrieval: how often the real picture of the text is the nearest of {}, and among the five nearest",
+            definition(samples, real, features),
+            real.features.as_ref().map_or(0, Features::count)
+        ),
         Given::Pairs(pairs) => format!(
             "{samples} pictures against {} real ones ({}), {}; features of {features}",
             real.statistics.count,

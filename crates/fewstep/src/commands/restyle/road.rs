@@ -1,15 +1,17 @@
 //! One way from a picture to the noise behind it and back.
 
-use crate::arguments::{effective_w, find_class};
-use crate::failure::{Failure, Outcome};
+use super::space::{As, Space};
+use crate::arguments::effective_w;
+use crate::failure::{Blame, Failure, Outcome};
 use crate::models;
 use crate::report::plural;
-use burn::tensor::{Device, Tensor, TensorData};
+use burn::tensor::Device;
 use fewstep::{DrawError, Generator, Request, Sampler};
 use fewstep_data::ImageShape;
-use fewstep_data::picture::{Picture, to_f32};
+use fewstep_data::picture::Picture;
 use fewstep_diffusion::sampler::SamplerKind;
-use fewstep_diffusion::{Guidance, SamplerRecipe, Spacing};
+use fewstep_diffusion::{Conditioning, Guidance, SamplerRecipe, Spacing};
+use fewstep_formats::{Model, Pipeline, Surroundings};
 
 /// What to do.
 pub(super) struct Task<'a> {
@@ -24,6 +26,7 @@ pub(super) struct Road {
     name: &'static str,
     encoder: Stage,
     decoder: Stage,
+    space: Space,
     sampler: Sampler,
     device: Device,
 }
@@ -36,16 +39,76 @@ struct Stage {
     steps: usize,
 }
 
-impl Stage {
+/// A model as the user named it, not yet ready to draw.
+struct Named {
+    label: String,
+    model: Model,
+    /// Where its other parts are, if it works on latents.
+    surroundings: Option<Surroundings>,
+    steps: Option<usize>,
+}
+
+impl Named {
     fn load(flag: &str, reference: &str, steps: Option<usize>, device: &Device) -> Outcome<Self> {
-        let generator = Generator::new(models::load(reference, steps, device)?, device)?;
+        let (model, surroundings) = match models::latent_folder(reference, steps)? {
+            None => (models::load(reference, steps, device)?, None),
+            Some(folder) => (
+                Pipeline::load_model(&folder, device).blame_input()?,
+                Some(Surroundings::open(&folder).blame_input()?),
+            ),
+        };
         Ok(Self {
             label: format!("{flag} {reference}"),
-            steps: steps.unwrap_or_else(|| generator.default_steps()),
-            generator,
+            model,
+            surroundings,
+            steps,
         })
     }
 
+    /// Ready to draw.
+    fn stage(&self, device: &Device) -> Outcome<Stage> {
+        let generator = Generator::new(self.model.clone(), device)?;
+        let stage = Stage {
+            label: self.label.clone(),
+            steps: self.steps.unwrap_or_else(|| generator.default_steps()),
+            generator,
+        };
+        match self.model.network.config().beside {
+            0 => Ok(stage),
+            _ => Err(stage.refuse(DrawError::OnlyForFilling)),
+        }
+    }
+
+    /// What this encoder and a decoder both work on.
+    fn space(&self, decoder: &Self, said: [&str; 2], device: &Device) -> Outcome<Space> {
+        let pair = [self, decoder];
+        let refuse = |reason: &str| {
+            let [encoder, decoder] = pair.map(|named| &named.label);
+            Err(Failure::input(format!("{encoder} and {decoder}: {reason}")))
+        };
+        let (Some(here), Some(there)) = (&self.surroundings, &decoder.surroundings) else {
+            return match pair.iter().all(|named| named.surroundings.is_none()) {
+                true => Ok(Space::Pictures),
+                false => refuse(
+                    "one draws from texts and the other from classes: give two that were distilled from the same teacher",
+                ),
+            };
+        };
+        let [a, b] = pair.map(|named| named.model.network.config());
+        let alike = (a.channels, a.text) == (b.channels, b.text)
+            && (here.folder() == there.folder()
+                || here.digest().blame_input()? == there.digest().blame_input()?);
+        if !alike {
+            return refuse(
+                "they have different autoencoders or text encoders: give two that were distilled from the same teacher",
+            );
+        }
+        let pipeline = there.around(decoder.model.clone(), device).blame_input()?;
+        Ok(Space::of_latents(pipeline, said))
+    }
+}
+
+impl Stage {
     /// A refusal with the name of the model.
     fn refuse(&self, error: DrawError) -> Failure {
         Failure::input(format!("{}: {error}", self.label))
@@ -57,29 +120,38 @@ impl Stage {
 }
 
 impl Road {
-    /// By distilled students.
+    /// By distilled students, an encoder and a decoder. `said` is what the pictures are and what they become.
     pub(super) fn of_students(
-        encoder: &str,
-        decoder: &str,
+        [encoder, decoder]: [&str; 2],
         steps: Option<usize>,
+        said: [&str; 2],
         device: &Device,
     ) -> Outcome<Self> {
+        let encoder = Named::load("--encoder", encoder, steps, device)?;
+        let decoder = Named::load("--decoder", decoder, steps, device)?;
         Ok(Self {
             name: "students",
-            encoder: Stage::load("--encoder", encoder, steps, device)?,
-            decoder: Stage::load("--decoder", decoder, steps, device)?,
+            space: encoder.space(&decoder, said, device)?,
+            encoder: encoder.stage(device)?,
+            decoder: decoder.stage(device)?,
             sampler: Sampler::Deterministic,
             device: device.clone(),
         })
     }
 
     /// By the DDIM of a teacher, both ways.
-    pub(super) fn of_teacher(teacher: &str, steps: usize, device: &Device) -> Outcome<Self> {
-        let load = || Stage::load("--teacher", teacher, Some(steps), device);
+    pub(super) fn of_teacher(
+        teacher: &str,
+        steps: usize,
+        said: [&str; 2],
+        device: &Device,
+    ) -> Outcome<Self> {
+        let teacher = Named::load("--teacher", teacher, Some(steps), device)?;
         Ok(Self {
             name: "teacher",
-            encoder: load()?,
-            decoder: load()?,
+            space: teacher.space(&teacher, said, device)?,
+            encoder: teacher.stage(device)?,
+            decoder: teacher.stage(device)?,
             sampler: Sampler::Teacher(SamplerKind::Ddim, Spacing::Uniform),
             device: device.clone(),
         })
@@ -87,23 +159,21 @@ impl Road {
 
     /// Shapes of the pictures that the models work on.
     pub(super) fn shapes(&self) -> [ImageShape; 2] {
-        [
-            self.encoder.generator.shape(),
-            self.decoder.generator.shape(),
-        ]
+        [&self.encoder, &self.decoder].map(|stage| self.space.shape(&stage.generator))
     }
 
     /// Refuses what the models were not made for, and warns of what they were not trained for.
     pub(super) fn check(&self, task: &Task<'_>) -> Outcome {
         let (encoder, decoder) = (&self.encoder, &self.decoder);
-        find_class(task.from, &encoder.recipe().classes)?;
         let w = Some(self.w_encode(task));
+        self.conditioning(encoder, As::From(task.from), w, 1)?;
+        self.conditioning(decoder, As::To(task.to), None, 1)?;
         let mut warnings = encoder
             .generator
             .check_encoding(encoder.steps, w)
             .map_err(|error| encoder.refuse(error))?;
         for &w in &task.w {
-            let checked = decoder.generator.check(&self.request(task, w, 1)?);
+            let checked = decoder.generator.check(&self.request(w, 1));
             warnings.extend(checked.map_err(|error| decoder.refuse(error))?);
         }
         let mut said: Vec<String> = vec![];
@@ -116,23 +186,31 @@ impl Road {
         Ok(())
     }
 
-    /// The pictures as the other class: one list for each w. `passed` hears of every pass over all pictures.
+    /// The pictures as what they become: one list for each w. `passed` hears of pictures that went up or down.
     pub(super) fn travel(
         &self,
         sources: &[Picture],
         task: &Task<'_>,
-        passed: &mut dyn FnMut(),
+        passed: &mut dyn FnMut(usize),
     ) -> Outcome<Vec<Vec<Picture>>> {
-        let (encoder, decoder) = (&self.encoder.generator, &self.decoder.generator);
-        let from = Some(find_class(task.from, &self.encoder.recipe().classes)?);
-        let as_from = encoder.conditioning(&vec![from; sources.len()], Some(self.w_encode(task)));
-        let noise = encoder.encode(self.batch(sources), &as_from, self.encoder.steps)?;
-        passed();
-        let mut results = vec![];
-        for &w in &task.w {
-            let request = self.request(task, w, sources.len())?;
-            results.push(decoder.decode(noise.clone(), &request)?);
-            passed();
+        let (encoder, decoder) = (&self.encoder, &self.decoder);
+        let mut results = vec![vec![]; task.w.len()];
+        for sources in sources.chunks(self.space.together()) {
+            let count = sources.len();
+            let w = Some(self.w_encode(task));
+            let as_from = self.conditioning(encoder, As::From(task.from), w, count)?;
+            let z = self.space.enter(sources, &self.device);
+            let noise = encoder.generator.encode(z, &as_from, encoder.steps)?;
+            passed(count);
+            for (result, &w) in results.iter_mut().zip(&task.w) {
+                let as_to = self.conditioning(decoder, As::To(task.to), w, count)?;
+                let request = self.request(w, count);
+                let samples: Vec<u64> = (0..count as u64).collect();
+                let generator = &decoder.generator;
+                let made = generator.sample(noise.clone(), &as_to, &request, &samples)?;
+                result.extend(self.space.leave(made));
+                passed(count);
+            }
         }
         Ok(results)
     }
@@ -162,31 +240,25 @@ impl Road {
             })
     }
 
-    fn request(&self, task: &Task<'_>, w: Option<f64>, count: usize) -> Outcome<Request> {
-        let to = find_class(task.to, &self.decoder.recipe().classes)?;
-        Ok(Request {
-            classes: vec![Some(to); count],
+    fn conditioning(
+        &self,
+        stage: &Stage,
+        said: As<'_>,
+        w: Option<f64>,
+        count: usize,
+    ) -> Outcome<Conditioning> {
+        self.space.conditioning(&stage.generator, said, w, count)
+    }
+
+    fn request(&self, w: Option<f64>, count: usize) -> Request {
+        Request {
+            classes: vec![None; count],
             first: 0,
             seed: 0,
             steps: self.decoder.steps,
             sampler: self.sampler,
             w,
             batch: count,
-        })
-    }
-
-    fn batch(&self, pictures: &[Picture]) -> Tensor<4> {
-        let ImageShape {
-            channels,
-            height,
-            width,
-        } = self.encoder.generator.shape();
-        let values: Vec<f32> = pictures
-            .iter()
-            .flat_map(|p| &p.pixels)
-            .map(|&p| to_f32(p))
-            .collect();
-        let shape = [pictures.len(), channels, height, width];
-        Tensor::from_data(TensorData::new(values, shape), &self.device)
+        }
     }
 }

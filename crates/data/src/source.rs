@@ -1,0 +1,138 @@
+//! Pictures that are to become latents, each with what is told of it.
+
+use crate::picture::Picture;
+use crate::{Captioned, Check, Contents, DataError, Dataset, ImageShape};
+
+/// Pictures with captions, or with classes whose names are their captions.
+#[derive(Debug)]
+pub enum Source {
+    /// Captions, on disk.
+    Captioned(Captioned),
+    /// Classes, in memory.
+    Labelled(Labelled),
+}
+
+/// Pictures in memory, each of a class.
+#[derive(Debug)]
+pub struct Labelled {
+    dataset: Dataset,
+    names: Vec<String>,
+}
+
+impl Labelled {
+    /// Takes a set for a model that knows its classes by these names, in the order of the labels.
+    ///
+    /// # Errors
+    /// A set without labels, or with another number of classes.
+    pub fn new(dataset: Dataset, names: Vec<String>) -> Result<Self, DataError> {
+        match dataset.classes.len() == names.len() {
+            true => Ok(Self { dataset, names }),
+            false => Err(DataError::Config {
+                key: "data",
+                got: format!("{} classes", dataset.classes.len()),
+                origin: dataset.name,
+                expected: format!("labelled pictures of {} classes", names.len()),
+            }),
+        }
+    }
+
+    fn contents(&self) -> Contents {
+        let labels = self.dataset.labels().unwrap_or_default();
+        let captions = labels.iter().map(|&label| &self.names[label as usize]);
+        Contents {
+            captions: captions.cloned().collect(),
+            fingerprint: self.dataset.fingerprint(),
+            // Such sets have no condition images.
+            sources: String::new(),
+        }
+    }
+}
+
+impl Source {
+    /// What to call the set in messages and reports.
+    pub fn name(&self) -> &str {
+        match self {
+            Self::Captioned(captioned) => captioned.name(),
+            Self::Labelled(labelled) => &labelled.dataset.name,
+        }
+    }
+
+    /// The shape of its pictures.
+    pub fn shape(&self) -> ImageShape {
+        match self {
+            Self::Captioned(captioned) => ImageShape {
+                channels: captioned.channels(),
+                height: captioned.size(),
+                width: captioned.size(),
+            },
+            Self::Labelled(labelled) => labelled.dataset.shape,
+        }
+    }
+
+    /// The names of all classes; none where there are captions.
+    pub fn classes(&self) -> &[String] {
+        match self {
+            Self::Captioned(_) => &[],
+            Self::Labelled(labelled) => &labelled.names,
+        }
+    }
+
+    /// Reads the whole set and tells what is in it.
+    ///
+    /// # Errors
+    /// As [`Captioned::check`].
+    pub fn check(&self, check: Check) -> Result<Contents, DataError> {
+        match self {
+            Self::Captioned(captioned) => captioned.check(check),
+            Self::Labelled(labelled) => Ok(labelled.contents()),
+        }
+    }
+
+    /// All pictures in order, `chunk` of them at a time.
+    pub fn pictures(
+        &self,
+        chunk: usize,
+    ) -> Box<dyn Iterator<Item = Result<Vec<Picture>, DataError>> + '_> {
+        match self {
+            Self::Captioned(captioned) => Box::new(captioned.pictures(chunk)),
+            Self::Labelled(Labelled { dataset, .. }) => {
+                let starts = (0..dataset.len()).step_by(chunk.max(1));
+                Box::new(starts.map(move |start| {
+                    let end = dataset.len().min(start + chunk.max(1));
+                    Ok((start..end).map(|i| dataset.picture(i)).collect())
+                }))
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn labelled(names: &[&str]) -> Result<Labelled, DataError> {
+        let shape = ImageShape {
+            channels: 1,
+            height: 1,
+            width: 2,
+        };
+        let labels = Some(vec![1, 0, 1]);
+        let dataset = Dataset::from_parts("three", shape, (0..6).collect(), labels, vec![])?;
+        Labelled::new(dataset, names.iter().map(|name| name.to_string()).collect())
+    }
+
+    #[test]
+    fn classes_are_captions_by_the_names_of_the_model() {
+        let source = Source::Labelled(labelled(&["cat", "dog"]).unwrap());
+        let contents = source.check(Check::Decoded).unwrap();
+        assert_eq!(contents.captions, ["dog", "cat", "dog"]);
+        let pictures: Vec<_> = source.pictures(2).map(Result::unwrap).collect();
+        assert_eq!(pictures.iter().map(Vec::len).collect::<Vec<_>>(), [2, 1]);
+        assert_eq!(pictures[1][0].pixels, [4, 5]);
+        let message = labelled(&["cat"]).unwrap_err().to_string();
+        assert!(
+            message.contains("2 classes") && message.contains("of 1 classes"),
+            "{message}"
+        );
+    }
+}

@@ -1,0 +1,130 @@
+//! What a model of ours makes of stored inputs: what `tools/peers/diffusers_reads_students.py` compares other tools with.
+//!
+//!     network MODEL INPUTS OUT
+//!
+//! INPUTS is a safetensors file with `z` [batch, channels, height, width] and `time` [batch], and where the model takes
+//! them `w` [batch], `states` [batch, tokens, width], `hint` [batch, channels, height, width] and `classes` [batch] (F32
+//! all); with `noise` in the shape of `z` and `steps` [1] a latent model draws too. OUT gets `output` and `picture`.
+
+use burn::tensor::{Device, Tensor, TensorData};
+use fewstep::diffusion::{Conditioning, Network, Text};
+use fewstep::formats::{Model, Pipeline, Surroundings};
+use fewstep::{Generator, Request};
+use safetensors::tensor::{Dtype, SafeTensors, TensorView};
+use std::error::Error;
+use std::path::Path;
+
+type Outcome<T = ()> = Result<T, Box<dyn Error>>;
+
+fn main() -> Outcome {
+    let words: Vec<String> = std::env::args().skip(1).collect();
+    let [folder, inputs, out] = &words[..] else {
+        return Err("say MODEL, INPUTS and OUT".into());
+    };
+    let folder = Path::new(folder);
+    let device = Device::flex();
+    let model = match Pipeline::is_in(folder) {
+        true => Pipeline::load_model(folder, &device)?,
+        false => Model::load(folder, &device)?,
+    };
+    let inputs = Inputs::read(inputs, &device)?;
+    let states: Option<Tensor<3>> = inputs.get("states")?;
+    let conditioning = Conditioning {
+        w: inputs.numbers("w")?,
+        hint: inputs.get("hint")?,
+        text: states.map(|states| Text {
+            empty: states.zeros_like(),
+            states,
+        }),
+        classes: inputs.numbers("classes")?.map(|classes| {
+            let class = |number: f64| (number >= 0.0).then_some(number as u32);
+            classes.into_iter().map(class).collect()
+        }),
+        ..Conditioning::default()
+    };
+    let z: Tensor<4> = inputs.get("z")?.ok_or("no `z`")?;
+    let time = inputs.numbers("time")?.ok_or("no `time`")?;
+    let mut made = vec![("output", model.network.forward(z, &time, &conditioning))];
+    if let Some(noise) = inputs.get("noise")? {
+        let steps = inputs.numbers("steps")?.ok_or("no `steps`")?[0] as usize;
+        let latents = draw(model, noise, &conditioning, steps, &device)?;
+        let codec = Surroundings::open(folder)?.codec(&device)?;
+        made.push(("picture", codec.decode(latents, None)));
+    }
+    write(out, made)
+}
+
+/// From noise to latents, as the model was made to be sampled.
+fn draw(
+    model: Model,
+    noise: Tensor<4>,
+    conditioning: &Conditioning,
+    steps: usize,
+    device: &Device,
+) -> Outcome<Tensor<4>> {
+    let samples: Vec<u64> = (0..noise.dims()[0] as u64).collect();
+    let generator = Generator::new(model, device)?;
+    let request = Request {
+        classes: vec![None; samples.len()],
+        first: 0,
+        seed: 0,
+        steps,
+        sampler: generator.default_sampler(),
+        w: None,
+        batch: samples.len(),
+    };
+    Ok(generator.sample(noise, conditioning, &request, &samples)?)
+}
+
+fn write(path: &str, made: Vec<(&str, Tensor<4>)>) -> Outcome {
+    let made = made.into_iter().map(|(name, tensor)| {
+        let shape = tensor.dims().to_vec();
+        let values: Vec<f32> = tensor.into_data().try_to_vec().unwrap_or_default();
+        let bytes: Vec<u8> = values.iter().flat_map(|v| v.to_le_bytes()).collect();
+        (name, shape, bytes)
+    });
+    let made: Vec<_> = made.collect();
+    let view = |shape: &[usize], bytes| TensorView::new(Dtype::F32, shape.to_vec(), bytes);
+    let views = made
+        .iter()
+        .map(|(name, shape, bytes)| Ok((*name, view(shape, bytes)?)));
+    let views = views.collect::<Outcome<Vec<_>>>()?;
+    std::fs::write(path, safetensors::serialize(views, None)?)?;
+    Ok(())
+}
+
+/// Stored tensors of 32-bit floats.
+struct Inputs {
+    bytes: Vec<u8>,
+    device: Device,
+}
+
+impl Inputs {
+    fn read(path: &str, device: &Device) -> Outcome<Self> {
+        Ok(Self {
+            bytes: std::fs::read(path)?,
+            device: device.clone(),
+        })
+    }
+
+    fn stored(&self, name: &str) -> Outcome<Option<(Vec<usize>, Vec<f32>)>> {
+        let file = SafeTensors::deserialize(&self.bytes)?;
+        let Ok(view) = file.tensor(name) else {
+            return Ok(None);
+        };
+        let values = view.data().chunks_exact(4);
+        let values = values.map(|b| f32::from_le_bytes([b[0], b[1], b[2], b[3]]));
+        Ok(Some((view.shape().to_vec(), values.collect())))
+    }
+
+    fn get<const D: usize>(&self, name: &str) -> Outcome<Option<Tensor<D>>> {
+        let stored = self.stored(name)?;
+        Ok(stored
+            .map(|(shape, values)| Tensor::from_data(TensorData::new(values, shape), &self.device)))
+    }
+
+    fn numbers(&self, name: &str) -> Outcome<Option<Vec<f64>>> {
+        let stored = self.stored(name)?;
+        Ok(stored.map(|(_, values)| values.into_iter().map(f64::from).collect()))
+    }
+}

@@ -1,0 +1,122 @@
+//! Models of pixels and of latents behind one face, for verbs that do not care.
+
+use crate::failure::{Failure, Outcome};
+use crate::models;
+use burn::tensor::{Device, Tensor};
+use fewstep::{Canvas, Generator, Request, TextGenerator, TextRequest, Texts};
+use fewstep_data::ImageShape;
+use fewstep_data::picture::Picture;
+use fewstep_formats::{Pipeline, TextEncoder};
+use std::path::Path;
+
+/// What draws.
+pub(super) enum Artist {
+    /// A model of pixels.
+    Pixels(Box<Generator>),
+    /// A latent diffusion model, which reads a text for each picture.
+    Latents(Box<TextGenerator>, Box<TextEncoder>),
+}
+
+impl Artist {
+    /// Loads what the user names after `--model`, with the adapter of another model folder, where one is given.
+    pub(super) fn load(
+        reference: &str,
+        adapter: Option<&Path>,
+        steps: Option<usize>,
+        device: &Device,
+    ) -> Outcome<Self> {
+        let latent = models::load_latent_adapted(reference, adapter, steps, device)?;
+        Ok(match latent {
+            Some(Pipeline {
+                model,
+                codec,
+                text_encoder,
+                ..
+            }) => {
+                let generator = TextGenerator::new(model, codec, device)?;
+                Self::Latents(Box::new(generator), Box::new(text_encoder))
+            }
+            None => {
+                let model = models::load_adapted(reference, adapter, steps, device)?;
+                Self::Pixels(Box::new(Generator::new(model, device)?))
+            }
+        })
+    }
+
+    /// The generator of pictures or of latents.
+    pub(super) fn generator(&self) -> &Generator {
+        match self {
+            Self::Pixels(generator) => generator,
+            Self::Latents(generator, _) => generator.generator(),
+        }
+    }
+
+    /// Whether a picture is drawn from a text.
+    pub(super) fn reads_texts(&self) -> bool {
+        matches!(self, Self::Latents(..))
+    }
+
+    /// Shape of the pictures that it was trained on.
+    pub(super) fn shape(&self) -> ImageShape {
+        match self {
+            Self::Pixels(generator) => generator.shape(),
+            Self::Latents(generator, _) => {
+                let [height, width] = generator.usual_size();
+                ImageShape {
+                    channels: generator.channels(),
+                    height,
+                    width,
+                }
+            }
+        }
+    }
+
+    /// Draws the pictures of a request, from condition images `[pictures, channels, height, width]` where it takes
+    /// such, and from as many texts where it reads them.
+    pub(super) fn draw(
+        &self,
+        hints: Option<Tensor<4>>,
+        prompts: &[String],
+        request: &Request,
+        progress: &mut (dyn FnMut(usize) + Send),
+    ) -> Outcome<Vec<Picture>> {
+        let (generator, encoder) = match self {
+            Self::Pixels(generator) => {
+                return Ok(match hints {
+                    Some(hints) => generator.draw_from(&hints, request, progress)?,
+                    None => generator.draw(request, progress)?,
+                });
+            }
+            Self::Latents(generator, encoder) => (generator, encoder),
+        };
+        let size = match &hints {
+            Some(hints) => {
+                let [_, given @ ..] = hints.dims();
+                generator.size_for(given)?
+            }
+            None => generator.usual_size(),
+        };
+        let request = TextRequest {
+            prompts: prompts.to_vec(),
+            negative: String::new(),
+            size,
+            first: request.first,
+            seed: request.seed,
+            steps: request.steps,
+            sampler: request.sampler,
+            w: request.w,
+            batch: request.batch,
+            canvas: Canvas::Blank,
+            hints,
+        };
+        let texts = Texts::read((**encoder).clone(), &request);
+        Ok(generator.draw(&request, &texts, progress)?)
+    }
+}
+
+/// Refuses a flag for a model that reads no texts.
+pub(super) fn reads_no_texts(flag: &str) -> Failure {
+    Failure::input(format!(
+        "{flag} needs a model that draws from texts: the folder of a latent diffusion model, with `unet`, `vae`, `text_encoder` and `tokenizer` in it"
+    ))
+}

@@ -1,0 +1,206 @@
+//! Models by their name on the hub, such as `runwayml/stable-diffusion-v1-5` or `NAME@REVISION`.
+
+use crate::failure::{Failure, Outcome};
+use std::fmt;
+use std::path::{Path, PathBuf};
+
+/// A model on the hub.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Name {
+    repository: String,
+    revision: String,
+}
+
+impl Name {
+    /// What is written as `OWNER/MODEL` or `OWNER/MODEL@REVISION` and cannot be a path: there is neither such a file
+    /// nor a folder OWNER.
+    pub(crate) fn parse(text: &str) -> Option<Self> {
+        let (repository, revision) = text.split_once('@').unwrap_or((text, "main"));
+        let (owner, model) = repository.split_once('/')?;
+        let is_path = Path::new(text).exists() || Path::new(owner).exists();
+        let is_name = |part: &str| {
+            part.starts_with(|c: char| c.is_ascii_alphanumeric())
+                && part
+                    .chars()
+                    .all(|c| c.is_ascii_alphanumeric() || "-_.".contains(c))
+        };
+        let known = !is_path && is_name(owner) && is_name(model) && !revision.is_empty();
+        known.then(|| Self {
+            repository: repository.into(),
+            revision: revision.into(),
+        })
+    }
+}
+
+impl fmt::Display for Name {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.revision.as_str() {
+            "main" => write!(f, "{}", self.repository),
+            revision => write!(f, "{}@{revision}", self.repository),
+        }
+    }
+}
+
+/// The folder of a model in the hub's cache, where it is put first if need be.
+pub(crate) fn fetch(name: &Name) -> Outcome<PathBuf> {
+    #[cfg(feature = "hub")]
+    return client::fetch(name);
+    #[cfg(not(feature = "hub"))]
+    Err(Failure::input(format!(
+        "there is no folder or file `{name}`, and this program was built without the hub's client: give the path of a model, or build with `--features hub`"
+    )))
+}
+
+#[cfg(feature = "hub")]
+mod client {
+    use super::{Failure, Name, Outcome, Path, PathBuf};
+    use crate::failure::Blame;
+    use fewstep_formats::{Pipeline, Wanted};
+    use hf_hub::api::sync::{ApiBuilder, ApiError};
+    use hf_hub::{Cache, Repo, RepoType};
+    use std::env;
+
+    /// Takes the model from the cache where it is there, whatever the hub may have by now. Else fetches what is needed.
+    pub(super) fn fetch(name: &Name) -> Outcome<PathBuf> {
+        let hub = Hub::from_env();
+        let repository = Repo::with_revision(
+            name.repository.clone(),
+            RepoType::Model,
+            name.revision.clone(),
+        );
+        let cached = hub.cache.repo(repository.clone());
+        let named = cached.get("model_index.json");
+        let named = named.and_then(|index| index.parent().map(Path::to_path_buf));
+        let by_commit = cached.pointer_path(&name.revision);
+        if let Some(folder) = named
+            .into_iter()
+            .chain([by_commit])
+            .find(|f| Pipeline::is_whole(f))
+        {
+            return Ok(folder);
+        }
+        if hub.offline {
+            return Err(hub.absent(name, "HF_HUB_OFFLINE is set"));
+        }
+        let api = ApiBuilder::from_cache(hub.cache.clone())
+            .with_endpoint(hub.endpoint.clone())
+            .with_token(hub.token.clone())
+            .with_user_agent("fewstep", env!("CARGO_PKG_VERSION"))
+            .build();
+        let api = api.blame_work()?;
+        let failed = |error| hub.refused(name, error);
+        let listed = api.repo(repository).info().map_err(failed)?;
+        let names: Vec<String> = listed.siblings.into_iter().map(|f| f.rfilename).collect();
+        let wanted = Wanted::among(&names, &name.to_string()).blame_input()?;
+        // All files are of one commit, whatever is uploaded meanwhile.
+        let commit = Repo::with_revision(name.repository.clone(), RepoType::Model, listed.sha);
+        let api = api.repo(commit.clone());
+        for file in &wanted.files {
+            api.get(file).map_err(failed)?;
+        }
+        for index in &wanted.indices {
+            let file = api.get(index).map_err(failed)?;
+            for shard in Wanted::shards(index, &file).blame_input()? {
+                api.get(&shard).map_err(failed)?;
+            }
+        }
+        // The cache knows the revision by its name only now that all is there.
+        cached.create_ref(commit.revision()).blame_input()?;
+        Ok(cached.pointer_path(commit.revision()))
+    }
+
+    /// Where the hub and its cache are, by the rules of the hub's own client.
+    struct Hub {
+        endpoint: String,
+        cache: Cache,
+        token: Option<String>,
+        offline: bool,
+    }
+
+    impl Hub {
+        fn from_env() -> Self {
+            let set = |name: &str| env::var(name).ok().filter(|value| !value.is_empty());
+            let xdg = set("XDG_CACHE_HOME").map(|home| Path::new(&home).join("huggingface"));
+            let home = set("HF_HOME").map(PathBuf::from).or(xdg);
+            let in_home = home.map_or_else(Cache::default, |home| Cache::new(home.join("hub")));
+            let token = set("HF_TOKEN").or_else(|| in_home.token());
+            let offline = set("HF_HUB_OFFLINE").map(|value| value.to_ascii_uppercase());
+            let endpoint = set("HF_ENDPOINT");
+            let endpoint = endpoint.unwrap_or_else(|| "https://huggingface.co".into());
+            Self {
+                endpoint: endpoint.trim_end_matches('/').into(),
+                cache: set("HF_HUB_CACHE").map_or(in_home, |folder| Cache::new(folder.into())),
+                token: token.map(|token| token.trim().into()),
+                offline: offline.is_some_and(|v| ["1", "ON", "YES", "TRUE"].contains(&v.as_str())),
+            }
+        }
+
+        /// The model is not in the cache, and the hub cannot be asked.
+        fn absent(&self, name: &Name, reason: &str) -> Failure {
+            Failure::input(format!(
+                "there is no folder or file `{name}`, nor such a model in the hub's cache ({}), and {reason}: where there is a network, run this once, or `hf download {}`, and copy the cache; or give the path of a model",
+                self.cache.path().display(),
+                name.repository
+            ))
+        }
+
+        /// The hub gave no file.
+        fn refused(&self, name: &Name, error: ApiError) -> Failure {
+            let status = match &error {
+                ApiError::RequestError(request) => match **request {
+                    ureq::Error::StatusCode(status) => status,
+                    ref request => {
+                        let reason = format!("{} cannot be reached ({request})", self.endpoint);
+                        return self.absent(name, &reason);
+                    }
+                },
+                _ => 0,
+            };
+            let reason = match status {
+                401 if self.token.is_none() => {
+                    "it is private or gated, or there is none of this name: check the name, and give a token with HF_TOKEN or `hf auth login`"
+                }
+                401 => "the token given (HF_TOKEN or `hf auth login`) is not valid",
+                403 => {
+                    "access to it must be asked for on its page, with the account of the token given"
+                }
+                404 => "there is no model of this name with this revision and file: check both",
+                _ => return Failure::input(format!("{}/{name}: {error}", self.endpoint)),
+            };
+            Failure::input(format!(
+                "there is no folder or file `{name}`, and {}/{} cannot be fetched ({status}): {reason}",
+                self.endpoint, name.repository
+            ))
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Name;
+
+    #[test]
+    fn names_are_told_from_paths() {
+        let parse = |text| Name::parse(text).map(|name| (name.repository, name.revision));
+        let expected = |name: &str, revision: &str| Some((name.into(), revision.into()));
+        assert_eq!(
+            parse("owner/model-1.5"),
+            expected("owner/model-1.5", "main")
+        );
+        assert_eq!(parse("owner/model@fp16"), expected("owner/model", "fp16"));
+        assert_eq!(parse("o/m@refs/pr/1"), expected("o/m", "refs/pr/1"));
+        for path in [
+            "model",
+            "./owner/model",
+            "/a/b",
+            "~/a",
+            "a/b/c",
+            "a/",
+            "src/model",
+            "a/b@",
+            "../b",
+        ] {
+            assert_eq!(parse(path), None, "{path}");
+        }
+    }
+}

@@ -1,0 +1,169 @@
+//! Others' pixel models, in diffusers' folders without anything of ours, through the real program.
+
+mod workspace;
+
+use fewstep_data::ImageShape;
+use fewstep_data::picture::{self, Picture, write_png};
+use std::path::PathBuf;
+use workspace::{Workspace, assert_same_run, stderr, weights};
+
+const DISTILL: &str = r#"
+seed = 4
+teacher = "MODEL"
+[data]
+kind = "folder"
+path = "PICTURES"
+[progressive]
+start_steps = 8
+end_steps = 2
+updates = 6
+optim = { batch = 4, lr = 1e-3 }
+[run]
+log_every = 1
+checkpoint_every = 2
+"#;
+
+fn model(name: &str) -> String {
+    let golden = concat!(env!("CARGO_MANIFEST_DIR"), "/../formats/tests/golden/pixel");
+    PathBuf::from(golden).join(name).display().to_string()
+}
+
+/// A workspace with pictures of this height and width in `classes` folders, or without classes.
+fn workspace([height, width]: [usize; 2], classes: usize) -> Workspace {
+    let workspace = Workspace::new();
+    let folder = workspace.path("pictures");
+    for picture in 0..6 {
+        let shape = ImageShape {
+            channels: 3,
+            height,
+            width,
+        };
+        let pixels = (0..shape.len()).map(|i| ((i * 37 + picture * 11) % 256) as u8);
+        let pixels = pixels.collect();
+        let folder = match classes {
+            0 => folder.clone(),
+            _ => folder.join(format!("{}", picture % classes)),
+        };
+        std::fs::create_dir_all(&folder).expect("made");
+        let place = folder.join(format!("{picture}.png"));
+        write_png(place, &Picture { shape, pixels }).expect("written");
+    }
+    workspace
+}
+
+fn recipe(workspace: &Workspace, name: &str) -> String {
+    let pictures = workspace.path("pictures").display().to_string();
+    let text = DISTILL
+        .replace("MODEL", &model(name))
+        .replace("PICTURES", &pictures);
+    workspace.recipe("distill.toml", &text)
+}
+
+#[test]
+fn a_model_without_classes_is_distilled_killed_and_resumed() {
+    let workspace = workspace([8, 8], 0);
+    let recipe = recipe(&workspace, "ddpm");
+    workspace.succeed(&["distill", &recipe, "--out", "students"]);
+    let kills = workspace.run_with_kills(&["distill", &recipe, "--out", "killed"]);
+    assert!(kills > 1, "the run ended before it could be killed");
+    let (whole, killed) = (workspace.path("students"), workspace.path("killed"));
+    assert_same_run(&whole, &killed, &["steps-4", "steps-2"]);
+    assert_ne!(weights(&whole, "steps-4"), weights(&whole, "steps-2"));
+    let text = std::fs::read_to_string(whole.join("models/steps-2/fewstep.json"));
+    let student: serde_json::Value = serde_json::from_str(&text.expect("there")).expect("JSON");
+    assert_eq!(student["prediction"], "v");
+    assert_eq!(student["guidance"]["kind"], "none");
+    assert_eq!(student["role"]["steps"], 2);
+    workspace.succeed(&[
+        "sample", "--model", "students", "--steps", "2", "--out", "two.png",
+    ]);
+    workspace.refuse(
+        &[
+            "sample", "--model", "students", "--w", "2", "--out", "two.png",
+        ],
+        &["guid"],
+    );
+
+    let refuse = |set: &str, words: &[&str]| {
+        workspace.refuse(&["distill", &recipe, "--set", set, "--out", "none"], words);
+    };
+    refuse(
+        "w=[0, 4]",
+        &["`w` has no meaning", "no unconditional branch"],
+    );
+    refuse(
+        "guided={updates=1,optim={batch=2,lr=1e-3}}",
+        &["leave [guided] away"],
+    );
+    refuse("data.size=4", &["[3, 8, 8]", "[3, 4, 4]"]);
+}
+
+#[test]
+fn a_model_with_classes_is_distilled() {
+    let workspace = workspace([8, 4], 3);
+    let recipe = recipe(&workspace, "classes");
+    workspace.succeed(&["distill", &recipe, "--out", "students"]);
+    let draw = |class: &str, out: &str| {
+        workspace.succeed(&[
+            "sample",
+            "--model",
+            "students",
+            "--steps",
+            "2",
+            "--class",
+            class,
+            "--count",
+            "1",
+            "--out-dir",
+            out,
+        ]);
+        let drawn = workspace.path(out).join("000000.png");
+        picture::read(&drawn, None, 3).expect("a picture")
+    };
+    let [first, last] = [draw("0", "first"), draw("2", "last")];
+    assert_eq!((first.shape.height, first.shape.width), (8, 4));
+    assert_ne!(first, last);
+    let adapt = format!(
+        "method = \"denoising\"\nlabel_dropout = 0.1\nupdates = 2\noptim = {{ batch = 2, lr = 1e-3 }}\nseed = 1\nteacher = \"{}\"\n[data]\nkind = \"folder\"\npath = \"{}\"\n[condition]\nkind = \"edges\"\n",
+        model("classes"),
+        workspace.path("pictures").display()
+    );
+    let adapt = workspace.recipe("adapt.toml", &adapt);
+    workspace.refuse(
+        &["distill", &adapt, "--out", "adapted"],
+        &["label_dropout", "= 0"],
+    );
+}
+
+#[test]
+fn folders_of_others_are_sampled_and_told_about() {
+    let workspace = Workspace::new();
+    for (name, said) in [
+        ("ddpm", "Classes"),
+        ("classes", "3"),
+        ("blocks", "ancestral"),
+    ] {
+        let model = model(name);
+        let out = format!("{name}.png");
+        workspace.succeed(&["sample", "--model", &model, "--steps", "3", "--out", &out]);
+        assert!(workspace.path(&out).is_file());
+        let info = workspace.run(&["info", &model]);
+        assert!(info.status.success(), "{}", stderr(&info));
+        let told = String::from_utf8_lossy(&info.stdout).into_owned();
+        let drawn = workspace.run(&["sample", "--model", &model, "--steps", "3", "--out", &out]);
+        let drawn = String::from_utf8_lossy(&drawn.stdout).into_owned();
+        assert!(told.contains(said) || drawn.contains(said), "{told}{drawn}");
+    }
+    workspace.refuse(
+        &[
+            "sample",
+            "--model",
+            &model("ddpm"),
+            "--w",
+            "1",
+            "--out",
+            "guided.png",
+        ],
+        &["guid"],
+    );
+}

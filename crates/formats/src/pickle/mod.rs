@@ -1,0 +1,98 @@
+//! Pickled weights, as PyTorch writes them: read without running anything.
+//!
+//! A pickle is a program for a small machine that can call any function of Python. This reader has the machine's
+//! instructions for data alone, and knows the handful of names that tensors are made with; every other is refused.
+//!
+//! Source: Python's `pickletools` for the instructions; PyTorch's `torch/serialization.py` and `torch/_utils.py` for the
+//! layout of the file and the names.
+
+mod archive;
+mod machine;
+mod tensor;
+#[cfg(test)]
+mod tests;
+
+use crate::header::{self, Entries};
+use crate::stored::Stored;
+use crate::{FormatError, Pipeline};
+use archive::Archive;
+use machine::{Container, Machine, Value};
+use std::collections::BTreeMap;
+use std::path::Path;
+
+/// Whether pickled weights may be read. They are read without running anything, and on request alone all the same: a
+/// user of such a file should know what it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Pickles {
+    /// They are refused.
+    Refused,
+    /// They are read.
+    Allowed,
+}
+
+/// Endings of files that are pickled.
+pub(crate) const ENDINGS: [&str; 3] = ["bin", "ckpt", "pt"];
+
+/// The bytes of a safetensors file, which a pickled one is made into where that is allowed.
+pub(crate) fn read_weights(file: &Path, pickles: Pickles) -> Result<Vec<u8>, FormatError> {
+    let bytes = std::fs::read(file).map_err(|source| FormatError::Read {
+        path: file.into(),
+        source,
+    })?;
+    let ending = file.extension().and_then(|ending| ending.to_str());
+    let pickled = bytes.starts_with(archive::MAGIC) || ending.is_some_and(|e| ENDINGS.contains(&e));
+    match (pickled, pickles) {
+        (false, _) => Ok(bytes),
+        (true, Pickles::Allowed) => to_safetensors(&bytes).map_err(|reason| FormatError::Pickle {
+            origin: file.display().to_string(),
+            reason,
+        }),
+        (true, Pickles::Refused) => Err(FormatError::Pickle {
+            origin: file.display().to_string(),
+            reason: "such a file can run code in other programs, and is read on request alone: ask for it with --allow-pickle".into(),
+        }),
+    }
+}
+
+impl Pipeline {
+    /// Writes a copy of a folder in which pickled weights are safetensors.
+    ///
+    /// # Errors
+    /// When a file is no pickle of tensors, names anything that tensors are not made with, or cannot be read or written.
+    pub fn import_pickled(from: &Path, to: &Path) -> Result<(), FormatError> {
+        crate::folder::copy_with_weights(from, to, |file| read_weights(file, Pickles::Allowed))
+    }
+}
+
+/// The tensors of a pickle by name: of a dictionary, or of the `state_dict` in it.
+fn to_safetensors(bytes: &[u8]) -> Result<Vec<u8>, String> {
+    let archive = Archive::read(bytes)?;
+    if archive
+        .get("byteorder")
+        .is_some_and(|order| order != b"little")
+    {
+        return Err("it was written on a big-endian machine".into());
+    }
+    let program = archive.get("data.pkl").ok_or("it has no `data.pkl`")?;
+    let mut machine = Machine::new(program);
+    let mut all = machine.run()?;
+    let inner = machine.entries(&all).find(|(name, value)| {
+        name.as_ref() == "state_dict" && matches!(machine.container(value), Some(Container::Map(_)))
+    });
+    if let Some((_, value)) = inner {
+        all = value.clone();
+    }
+    let mut tensors: BTreeMap<String, Stored> = BTreeMap::new();
+    for (name, value) in machine.entries(&all) {
+        if let Value::Tensor(tensor) = value {
+            let stored = tensor.read(&archive);
+            let stored = stored.map_err(|reason| format!("tensor `{name}`: {reason}"))?;
+            tensors.insert(name.to_string(), stored);
+        }
+    }
+    if tensors.is_empty() {
+        return Err("it holds no tensors by name".into());
+    }
+    let entries = Entries::from([("format".into(), "pt".into())]);
+    header::serialize(tensors, &entries).map_err(|error| error.to_string())
+}

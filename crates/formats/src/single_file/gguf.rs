@@ -1,0 +1,143 @@
+//! GGUF, the format of ggml's models: a header, sorted entries, and tensors whose fastest dimension comes first.
+//!
+//! Source: `docs/gguf.md` of ggml, version 3. All numbers are little-endian.
+
+use crate::stored::Stored;
+use half::f16;
+use std::collections::BTreeMap;
+
+/// How the weights of a GGUF file are stored. Vectors (biases and norms) stay in f32 in all of them, as every writer of
+/// such files has it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum GgufPrecision {
+    /// 32-bit floats, bit for bit.
+    F32,
+    /// 16-bit floats.
+    F16,
+    /// Bytes with a common scale for each 32, where rows divide by 32; the rest, such as convolutions, in 16-bit floats.
+    Q8,
+}
+
+/// What an entry of the header is.
+pub(super) enum Entry {
+    Text(String),
+    Number(u32),
+}
+
+/// Values in a block of [`Encoding::Q8`].
+const BLOCK: usize = 32;
+/// Data starts, and every tensor in it, at a multiple of so many bytes.
+const ALIGNMENT: usize = 32;
+
+#[derive(Clone, Copy)]
+enum Encoding {
+    F32,
+    F16,
+    Q8,
+}
+
+impl GgufPrecision {
+    /// ggml's `general.file_type`: what most tensors are.
+    pub(super) fn file_type(self) -> u32 {
+        match self {
+            Self::F32 => 0,
+            Self::F16 => 1,
+            Self::Q8 => 7,
+        }
+    }
+
+    fn encoding(self, shape: &[usize]) -> Encoding {
+        let row = shape.last().copied().unwrap_or(1);
+        match self {
+            Self::F32 => Encoding::F32,
+            Self::F16 | Self::Q8 if shape.len() < 2 => Encoding::F32,
+            Self::Q8 if row % BLOCK == 0 => Encoding::Q8,
+            Self::F16 | Self::Q8 => Encoding::F16,
+        }
+    }
+}
+
+impl Encoding {
+    /// ggml's number of the type.
+    fn number(self) -> u32 {
+        match self {
+            Self::F32 => 0,
+            Self::F16 => 1,
+            Self::Q8 => 8,
+        }
+    }
+
+    fn bytes(self, values: &[f32]) -> Vec<u8> {
+        match self {
+            Self::F32 => values.iter().flat_map(|v| v.to_le_bytes()).collect(),
+            Self::F16 => {
+                let halves = values.iter().map(|v| f16::from_f32(*v));
+                halves.flat_map(|v| v.to_le_bytes()).collect()
+            }
+            Self::Q8 => values.chunks_exact(BLOCK).flat_map(quantised).collect(),
+        }
+    }
+}
+
+/// 32 values as a scale d and bytes q, x ≈ d·q with d = max |x| / 127. ggml's `quantize_row_q8_0_ref`, to the bit.
+fn quantised(block: &[f32]) -> [u8; 2 + BLOCK] {
+    let scale = block.iter().fold(0f32, |max, v| max.max(v.abs())) / 127.0;
+    let inverse = if scale == 0.0 { 0.0 } else { 1.0 / scale };
+    let mut bytes = [0; 2 + BLOCK];
+    bytes[..2].copy_from_slice(&f16::from_f32(scale).to_le_bytes());
+    for (byte, value) in bytes[2..].iter_mut().zip(block) {
+        *byte = ((value * inverse).round() as i8) as u8;
+    }
+    bytes
+}
+
+/// A whole file. The tensors are in f32, of dimensions as PyTorch has them.
+pub(super) fn to_bytes(
+    entries: &BTreeMap<String, Entry>,
+    tensors: &BTreeMap<String, Stored>,
+    precision: GgufPrecision,
+) -> Vec<u8> {
+    let mut file = b"GGUF".to_vec();
+    file.extend(3u32.to_le_bytes());
+    file.extend((tensors.len() as u64).to_le_bytes());
+    file.extend((entries.len() as u64).to_le_bytes());
+    for (key, entry) in entries {
+        put_text(&mut file, key);
+        match entry {
+            Entry::Number(value) => {
+                file.extend(4u32.to_le_bytes());
+                file.extend(value.to_le_bytes());
+            }
+            Entry::Text(value) => {
+                file.extend(8u32.to_le_bytes());
+                put_text(&mut file, value);
+            }
+        }
+    }
+    let mut data = vec![];
+    for (name, tensor) in tensors {
+        let shape = tensor.shape();
+        let encoding = precision.encoding(shape);
+        put_text(&mut file, name);
+        file.extend((shape.len() as u32).to_le_bytes());
+        for side in shape.iter().rev() {
+            file.extend((*side as u64).to_le_bytes());
+        }
+        file.extend(encoding.number().to_le_bytes());
+        file.extend((data.len() as u64).to_le_bytes());
+        data.extend(encoding.bytes(&tensor.values()));
+        align(&mut data);
+    }
+    align(&mut file);
+    file.append(&mut data);
+    file
+}
+
+fn put_text(file: &mut Vec<u8>, text: &str) {
+    file.extend((text.len() as u64).to_le_bytes());
+    file.extend(text.as_bytes());
+}
+
+fn align(bytes: &mut Vec<u8>) {
+    bytes.resize(bytes.len().next_multiple_of(ALIGNMENT), 0);
+}

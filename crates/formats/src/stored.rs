@@ -1,0 +1,104 @@
+//! A tensor as a file has it.
+
+use safetensors::Dtype;
+use safetensors::tensor::{TensorView, View};
+use std::borrow::Cow;
+
+/// A tensor in the bytes of its file, or put together from several.
+#[derive(Clone)]
+pub(crate) struct Stored<'a> {
+    dtype: Dtype,
+    shape: Vec<usize>,
+    data: Cow<'a, [u8]>,
+}
+
+impl<'a> From<TensorView<'a>> for Stored<'a> {
+    fn from(view: TensorView<'a>) -> Self {
+        Self::borrowed(view.dtype(), view.shape().to_vec(), view.data())
+    }
+}
+
+impl<'a> Stored<'a> {
+    /// Bytes of a file, as many as the shape needs.
+    pub(crate) fn borrowed(dtype: Dtype, shape: Vec<usize>, data: &'a [u8]) -> Self {
+        let data = Cow::Borrowed(data);
+        Self { dtype, shape, data }
+    }
+
+    /// Bytes that were put together, as many as the shape needs.
+    pub(crate) fn owned(dtype: Dtype, shape: Vec<usize>, data: Vec<u8>) -> Self {
+        let data = Cow::Owned(data);
+        Self { dtype, shape, data }
+    }
+
+    pub(crate) fn shape(&self) -> &[usize] {
+        &self.shape
+    }
+
+    /// The values of a tensor in f32.
+    pub(crate) fn values(&self) -> Vec<f32> {
+        let values = self.data.chunks_exact(4);
+        let values = values.map(|b| b.try_into().map_or(f32::NAN, f32::from_le_bytes));
+        values.collect()
+    }
+
+    /// The same linear layer as a 1x1 convolution.
+    pub(crate) fn into_convolution(self) -> Self {
+        let shape = [&self.shape[..], &[1, 1]].concat();
+        Self { shape, ..self }
+    }
+
+    /// The same 1x1 convolution as a linear layer.
+    pub(crate) fn into_linear(self) -> Self {
+        let shape = self.shape.iter().copied().take(2).collect();
+        Self { shape, ..self }
+    }
+
+    /// The rows of several tensors of one kind, one after another; `None` when they are not of one kind.
+    pub(crate) fn stacked(parts: Vec<Self>) -> Option<Self> {
+        let mut parts = parts.into_iter();
+        let mut all = parts.next()?;
+        for part in parts {
+            if part.dtype != all.dtype || part.shape[1..] != all.shape[1..] {
+                return None;
+            }
+            all.shape[0] += part.shape[0];
+            all.data.to_mut().extend_from_slice(&part.data);
+        }
+        Some(all)
+    }
+
+    /// One of three equal parts of the rows; `None` when there is no such.
+    pub(crate) fn third(&self, which: usize) -> Option<Stored<'a>> {
+        let rows = self.shape.first().filter(|rows| *rows % 3 == 0)? / 3;
+        let bytes = self.data.len() / 3;
+        let range = which * bytes..(which + 1) * bytes;
+        let data = match &self.data {
+            Cow::Borrowed(data) => Cow::Borrowed(&data[range]),
+            Cow::Owned(data) => Cow::Owned(data[range].to_vec()),
+        };
+        Some(Self {
+            dtype: self.dtype,
+            shape: [&[rows], &self.shape[1..]].concat(),
+            data,
+        })
+    }
+}
+
+impl View for Stored<'_> {
+    fn dtype(&self) -> Dtype {
+        self.dtype
+    }
+
+    fn shape(&self) -> &[usize] {
+        &self.shape
+    }
+
+    fn data(&self) -> Cow<'_, [u8]> {
+        Cow::Borrowed(&self.data)
+    }
+
+    fn data_len(&self) -> usize {
+        self.data.len()
+    }
+}
