@@ -250,7 +250,7 @@ impl Layers<'_> {
         }
         let here = positions >> (2 * last);
         stages.push(self.resnet(from, from, [here; 2]));
-        stages.push(self.attention(last, here));
+        stages.extend(config.middle_attention.then(|| self.attention(last, here)));
         stages.push(self.resnet(from, from, [here; 2]));
         stages
     }
@@ -269,9 +269,9 @@ impl Layers<'_> {
                 .gradients;
         let classes = match config.classes {
             0 => 0,
-            classes => {
-                self.weight("class_embedding", classes + 1, dim, 0)
-                    .gradients
+            _ => {
+                let table = self.weight("class_embedding", config.class_rows(), dim, 0);
+                table.gradients
             }
         };
         let w = config.w.map_or(0, |w| w.dim * first);
@@ -594,6 +594,12 @@ mod tests {
             pixels.clone(),
             adapted(Fusion::ZeroConv),
             adapted(Fusion::Mix),
+            UNetConfig {
+                middle_attention: false,
+                null_class: false,
+                resampling: Resampling::Corner,
+                ..pixels.clone()
+            },
         ] {
             let network = UNet::new(&config, 1, &Device::flex()).expect("valid");
             assert_eq!(config.parameters(), network.num_params(), "{config:?}");

@@ -70,3 +70,96 @@ impl<I: Iterator<Item = DispatchTensor>> ModuleMapper for Values<I> {
         param.map(|_| next(&mut self.0))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{LoraConfig, TextAttention, UNet, UNetConfig};
+    use burn::tensor::{Device, Gradients};
+    use fewstep_diffusion::random::{Purpose, normal};
+    use fewstep_diffusion::{Conditioning, Network, Text};
+
+    /// Makes what starts at zero count, and asks for gradient checkpointing or not.
+    struct Prepare(bool);
+
+    impl ModuleMapper for Prepare {
+        fn map_float<const D: usize>(&mut self, param: Param<Tensor<D>>) -> Param<Tensor<D>> {
+            param.map(|value| {
+                let value = (value.inner() + 0.02).autodiff().require_grad();
+                match self.0 {
+                    true => value.with_gradient_checkpointing_strategy(
+                        GradientCheckpointingStrategy::Balanced,
+                    ),
+                    false => value,
+                }
+            })
+        }
+    }
+
+    /// All gradients, parameter by parameter.
+    struct Collect<'a>(&'a Gradients, Vec<Vec<f32>>);
+
+    impl ModuleVisitor for Collect<'_> {
+        fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
+            let gradient = param.val().grad(self.0);
+            let values = gradient.map(|g| g.into_data().try_to_vec().expect("f32"));
+            self.1.push(values.unwrap_or_default());
+        }
+    }
+
+    fn gradients(lora: bool, checkpointing: bool) -> Vec<Vec<f32>> {
+        let config = UNetConfig {
+            channels: 2,
+            widths: vec![16, 16],
+            attention: vec![true, false],
+            head: 8,
+            groups: 4,
+            text: Some(TextAttention {
+                width: 6,
+                linear: false,
+            }),
+            lora: lora.then(|| LoraConfig {
+                rank: 2,
+                alpha: 2.0,
+                targets: ["to_k", "conv2"].map(String::from).into(),
+            }),
+            ..UNetConfig::default()
+        };
+        let network = UNet::new(&config, 1, &Device::flex()).expect("valid");
+        let network = network.train().map(&mut Prepare(checkpointing));
+        let network = match lora {
+            true => network.freeze_all_but_lora(),
+            false => network,
+        };
+        let draw = |shape| normal(5, &[0, 1], Purpose::InitialNoise, shape, &Device::flex());
+        let states = draw([5, 6, 1]).squeeze_dim::<3>(3);
+        let conditioning = Conditioning {
+            text: Some(Text {
+                empty: states.clone(),
+                states,
+            }),
+            ..Conditioning::default()
+        };
+        let output = network.forward(draw([2, 8, 8]), &[10.0, 900.0], &conditioning);
+        let mut collect = Collect(&output.square().sum().backward(), vec![]);
+        network.visit(&mut collect);
+        collect.1
+    }
+
+    #[test]
+    fn checkpointing_changes_no_gradient() {
+        for lora in [false, true] {
+            let (plain, again) = (gradients(lora, false), gradients(lora, true));
+            assert!(plain.iter().flatten().any(|g| *g != 0.0));
+            let scale = plain
+                .iter()
+                .flatten()
+                .fold(0f32, |most, g| most.max(g.abs()));
+            for (plain, again) in plain.iter().zip(&again) {
+                assert_eq!(plain.len(), again.len());
+                let pairs = plain.iter().zip(again);
+                assert!(pairs.into_iter().all(|(a, b)| (a - b).abs() < 1e-5 * scale));
+            }
+        }
+    }
+}
