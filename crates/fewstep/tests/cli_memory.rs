@@ -1,4 +1,4 @@
-//! `--dry-run` predicts the peak memory of a run: held against the peak of the real program.
+//! `plan` predicts the peak memory of a run: held against the peak of the real program.
 #![cfg(target_os = "linux")]
 
 mod workspace;
@@ -135,21 +135,24 @@ fn recipe(workspace: &Workspace, name: &str, text: &str) -> String {
     workspace.recipe(name, &text)
 }
 
-/// The number of MiB in the last line of a plan.
-fn predicted(workspace: &Workspace, arguments: &[&str]) -> f64 {
-    let output = workspace.run(&[arguments, &["--dry-run"]].concat());
+/// The MiB in the row of a plan that starts with these words.
+fn predicted(workspace: &Workspace, arguments: &[&str], way: &str) -> f64 {
+    let output = workspace.run(&[&["plan"], arguments].concat());
     let text = String::from_utf8_lossy(&output.stdout);
-    let words: Vec<&str> = text.split_whitespace().collect();
-    let after = words.windows(4).rev().find(|w| w[..2] == ["at", "most"]);
-    let Some([_, _, number, unit]) = after else {
-        panic!("no memory in {text}{}", workspace::stderr(&output));
-    };
-    let number: f64 = number.parse().expect("a number");
-    if *unit == "GiB" {
-        1024.0 * number
-    } else {
-        number
-    }
+    let rows = text.lines().map(|line| line.split_whitespace().collect());
+    let found = rows.map(|row: Vec<&str>| row.join(" "));
+    let found = found.filter_map(|row| mib(row.strip_prefix(way)?)).next();
+    found.unwrap_or_else(|| panic!("no `{way}` in {text}{}", workspace::stderr(&output)))
+}
+
+/// A number of MiB out of words such as `1.2 GiB`.
+fn mib(words: &str) -> Option<f64> {
+    let (number, unit) = words.trim().split_once(' ')?;
+    let number: f64 = number.parse().ok()?;
+    Some(match unit {
+        "GiB" => 1024.0 * number,
+        _ => number,
+    })
 }
 
 /// The most MiB that the program had in memory.
@@ -205,7 +208,15 @@ fn predictions_are_what_the_program_needs() {
     for (verb, recipe, name, sets) in cases {
         let sets = sets.iter().flat_map(|set| ["--set", set]);
         let arguments: Vec<&str> = [verb, recipe].into_iter().chain(sets).collect();
-        let predicted = predicted(&workspace, &arguments);
+        let trained = match name.starts_with("lora") {
+            true => "low-rank changes",
+            false => "all of it",
+        };
+        let again = match name.ends_with("checkpointing") {
+            true => "yes",
+            false => "no",
+        };
+        let predicted = predicted(&workspace, &arguments[1..], &format!("{trained} {again}"));
         let measured = measured(&workspace, &[&arguments[..], &["--out", name]].concat());
         let line = format!("{name}: {predicted:.0} MiB predicted, {measured:.0} measured");
         println!("{line}");
@@ -214,4 +225,19 @@ fn predictions_are_what_the_program_needs() {
         }
     }
     assert!(wrong.is_empty(), "{wrong:#?}");
+}
+
+/// What `--dry-run` says of the way that the recipe has is what the plan says of it.
+#[test]
+fn a_dry_run_has_the_plan_in_it() {
+    let workspace = workspace();
+    let pixels = recipe(&workspace, "pixels.toml", PIXELS);
+    let output = workspace.run(&["train", &pixels, "--dry-run"]);
+    let text = String::from_utf8_lossy(&output.stdout);
+    let planned = predicted(&workspace, &[&pixels], "all of it no");
+    let most = text
+        .split("at most ")
+        .nth(1)
+        .and_then(|rest| rest.split(" on").next());
+    assert_eq!(most.and_then(mib), Some(planned), "{text}");
 }

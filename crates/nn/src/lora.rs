@@ -20,6 +20,17 @@ pub struct LoraConfig {
     pub targets: Vec<String>,
 }
 
+impl LoraConfig {
+    /// Those of latent consistency models: rank 64 in all attention.
+    pub fn usual() -> Self {
+        Self {
+            rank: 64,
+            alpha: 64.0,
+            targets: attention(),
+        }
+    }
+}
+
 /// The projections of all attention, which is what others' tools train too.
 fn attention() -> Vec<String> {
     ["to_q", "to_k", "to_v", "to_out.0"]

@@ -13,5 +13,5 @@ pub use adapt::{Adaptation, adapt_phases, hint};
 pub use error::RunError;
 pub use log::LogRecord;
 pub use phase::{Method, Phase, distill_phases, train_phases};
-pub use plan::PhasePlan;
+pub use plan::{PhasePlan, Way};
 pub use runner::{Event, Run, is_run, to_device};

@@ -7,7 +7,7 @@ use burn::module::Module;
 use fewstep_data::Order;
 use fewstep_diffusion::{DiffusionModel, Guidance, Network, Schedule};
 use fewstep_formats::Model;
-use fewstep_nn::{TrainedPart, Training, UNet};
+use fewstep_nn::{LoraConfig, TrainedPart, Training, UNet};
 use rayon::current_num_threads;
 use serde::Serialize;
 use std::time::Instant;
@@ -26,6 +26,17 @@ pub struct PhasePlan {
     /// Predicted time, from timed updates of a few samples on this machine.
     pub seconds: f64,
     /// Predicted peak memory: parameters with all their copies, activations, training data.
+    pub bytes: u64,
+}
+
+/// A way to run the phases that takes more memory or less, of student kinds and what is kept for the backward pass.
+#[derive(Clone, Copy, Debug, Serialize)]
+pub struct Way {
+    /// Whether low-rank changes are trained, and not all weights.
+    pub low_rank: bool,
+    /// Whether blocks keep their inputs alone and are computed again.
+    pub checkpointing: bool,
+    /// Predicted peak memory.
     pub bytes: u64,
 }
 
@@ -56,6 +67,47 @@ impl Run {
             };
         }
         Ok(plans)
+    }
+
+    /// Predicts the memory of every way to run the phases, without running anything. Low-rank changes are for methods that
+    /// distil guidance and steps; they are those of the recipe, or the usual ones.
+    ///
+    /// # Errors
+    /// When the teacher does not fit the recipe.
+    pub fn ways(&self, initial: &Model, shown: usize) -> Result<Vec<Way>, RunError> {
+        let halved = |phase: &Phase| {
+            matches!(
+                phase.method,
+                Method::Guided { .. } | Method::Progressive { .. }
+            )
+        };
+        let may_change = self.phases.iter().all(halved);
+        let mut ways = vec![];
+        for low_rank in [false, true].into_iter().take(1 + usize::from(may_change)) {
+            for checkpointing in [false, true] {
+                let mut base = initial.clone();
+                let mut bytes = 0;
+                for phase in &self.phases {
+                    let mut phase = phase.clone();
+                    phase.optim.gradient_checkpointing = checkpointing;
+                    let lora = phase.lora.take().unwrap_or_else(LoraConfig::usual);
+                    phase.lora = low_rank.then_some(lora);
+                    let student = phase.student(&base, self.seed)?;
+                    let cost = phase.objective(&base)?.cost();
+                    bytes = bytes.max(self.bytes(&phase, &base, &student, cost, shown));
+                    base = Model {
+                        recipe: phase.recipe(&base, self, 0),
+                        network: student,
+                    };
+                }
+                ways.push(Way {
+                    low_rank,
+                    checkpointing,
+                    bytes,
+                });
+            }
+        }
+        Ok(ways)
     }
 
     fn plan_phase(

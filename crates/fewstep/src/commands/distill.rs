@@ -32,7 +32,7 @@ use std::sync::Arc;
 #[derive(clap::Args)]
 pub(crate) struct Args {
     #[command(flatten)]
-    run: RunArgs,
+    pub(super) run: RunArgs,
 }
 
 /// The one key that says which recipe it is.
@@ -269,7 +269,7 @@ impl Inputs {
             device: self.device,
         };
         if args.dry_run {
-            return plan::print(&run, &self.teacher, recipe);
+            return plan::print(args, &run, &self.teacher, recipe);
         }
         prepare(&run.folder, recipe, args.resume())?;
         go(&run, self.teacher, prompts, args.resume())?;

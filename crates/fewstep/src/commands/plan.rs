@@ -1,15 +1,81 @@
-//! `--dry-run`: what a run would do, and what it would take.
+//! `fewstep plan` and `--dry-run`: what a run would do, and what it would take.
 
-use crate::commands::running;
+use super::running::RunArgs;
+use super::{distill, running, train};
 use crate::failure::{Blame, Outcome};
-use fewstep_distill::run::Run;
+use fewstep_distill::run::{Run, Way};
 use fewstep_formats::Model;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
+use std::path::PathBuf;
 
-/// Prints the resolved recipe and a table of the phases with predicted time and memory.
-pub(crate) fn print<R: Serialize>(run: &Run, initial: &Model, recipe: &R) -> Outcome {
-    let plans = run.plan(initial, running::shown_at_once(run))?;
-    println!("{}", toml::to_string(recipe).blame_input()?);
+/// Predict the memory that a recipe takes in each way to run it: all weights trained or low-rank changes, with gradient
+/// checkpointing or without.
+///
+/// Nothing is run. `--dry-run` of `train` and `distill` tells the time too, by a few updates.
+///
+/// Example: fewstep plan recipes/fashion-mnist/distill.toml --set data.path=~/data/fashion-mnist
+#[derive(clap::Args)]
+pub(crate) struct Args {
+    /// The recipe, a TOML file for `train` or `distill`.
+    recipe: PathBuf,
+    /// Set a key of the recipe: --set optim.batch=64. May be given several times.
+    #[arg(long = "set", value_name = "KEY=VALUE")]
+    overrides: Vec<String>,
+}
+
+/// The key that recipes for `distill` have and others have not.
+#[derive(Deserialize)]
+struct Which {
+    teacher: Option<toml::Value>,
+}
+
+pub(crate) fn run(args: Args) -> Outcome {
+    let run = RunArgs::to_plan(args.recipe, args.overrides);
+    match run.recipe::<Which>()?.teacher {
+        Some(_) => distill::run(distill::Args { run }),
+        None => train::run(train::Args { run }),
+    }
+}
+
+/// Prints what was asked for: the memory of every way alone, or the resolved recipe and a table of the phases with
+/// predicted time and memory besides.
+pub(crate) fn print<R: Serialize>(
+    args: &RunArgs,
+    run: &Run,
+    initial: &Model,
+    recipe: &R,
+) -> Outcome {
+    let shown = running::shown_at_once(run);
+    if !args.plan {
+        println!("{}", toml::to_string(recipe).blame_input()?);
+    }
+    // Before anything is tried, which may be too big for this machine.
+    print_ways(&run.ways(initial, shown)?);
+    match args.plan {
+        true => Ok(()),
+        false => print_phases(run, initial, shown),
+    }
+}
+
+fn print_ways(ways: &[Way]) {
+    println!("{:<18} {:>13} {:>10}", "trained", "checkpointing", "memory");
+    for way in ways {
+        println!(
+            "{:<18} {:>13} {:>10}",
+            if way.low_rank {
+                "low-rank changes"
+            } else {
+                "all of it"
+            },
+            if way.checkpointing { "yes" } else { "no" },
+            memory(way.bytes)
+        );
+    }
+}
+
+fn print_phases(run: &Run, initial: &Model, shown: usize) -> Outcome {
+    let plans = run.plan(initial, shown)?;
+    println!();
     println!(
         "{:<18} {:>9} {:>7} {:>22} {:>9} {:>10}",
         "phase", "updates", "batch", "network calls/sample", "time", "memory"

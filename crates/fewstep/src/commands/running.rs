@@ -34,9 +34,24 @@ pub(crate) struct RunArgs {
     /// Print what the run would do, with the memory and time it would take, and stop.
     #[arg(long)]
     pub(crate) dry_run: bool,
+    /// Predict the memory of every way to run it, and stop.
+    #[arg(skip)]
+    pub(crate) plan: bool,
 }
 
 impl RunArgs {
+    /// For a prediction of memory alone.
+    pub(crate) fn to_plan(recipe: PathBuf, overrides: Vec<String>) -> Self {
+        Self {
+            recipe,
+            out: None,
+            resume: false,
+            overrides,
+            dry_run: true,
+            plan: true,
+        }
+    }
+
     /// Reads the recipe file with its overrides.
     pub(crate) fn recipe<R: DeserializeOwned>(&self) -> Outcome<R> {
         let origin = self.recipe.display().to_string();

@@ -24,7 +24,7 @@ use std::sync::Arc;
 #[derive(clap::Args)]
 pub(crate) struct Args {
     #[command(flatten)]
-    run: RunArgs,
+    pub(super) run: RunArgs,
 }
 
 pub(crate) fn run(args: Args) -> Outcome {
@@ -79,7 +79,7 @@ pub(crate) fn run(args: Args) -> Outcome {
         device,
     };
     if args.run.dry_run {
-        return plan::print(&run, &initial, &recipe);
+        return plan::print(&args.run, &run, &initial, &recipe);
     }
     prepare(&run.folder, &recipe, args.run.resume())?;
     let prompts = recipe.text.map(|text| text.prompts).unwrap_or_default();
