@@ -88,7 +88,7 @@ impl About for Described {
 
     fn parts(&self) -> Vec<Part> {
         let header = &self.header;
-        let copies = vec![self.examples, header.copies()];
+        let copies = [self.examples, header.copies()];
         let part = |name, dtype, shape| Part { name, dtype, shape };
         let beside = [&copies[..], &[header.holes], &header.beside()].concat();
         let states = [&[self.texts][..], &header.states].concat();
