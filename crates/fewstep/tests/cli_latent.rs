@@ -829,18 +829,24 @@ fn write_resnet(file: &Path) {
     std::fs::write(file, file_bytes).expect("written");
 }
 
-/// The golden model, for pictures of 32x32.
-fn enlarged(workspace: &Workspace) -> String {
-    let folder = workspace.path("large");
-    for part in ["", "unet", "vae", "text_encoder", "tokenizer", "scheduler"] {
-        std::fs::create_dir_all(folder.join(part)).expect("made");
-        for entry in std::fs::read_dir(model("sd1").join(part))
-            .expect("there")
-            .flatten()
-        {
+/// A golden model, for pictures of 32x32.
+fn enlarged(workspace: &Workspace, name: &str) -> String {
+    let folder = workspace.path("large").join(name);
+    let parts = [
+        "",
+        "unet",
+        "vae",
+        "text_encoder",
+        "tokenizer",
+        "class_embedder",
+        "scheduler",
+    ];
+    for part in parts.map(|part| model(name).join(part)) {
+        for entry in std::fs::read_dir(&part).into_iter().flatten().flatten() {
             if entry.path().is_file() {
-                let target = folder.join(part).join(entry.file_name());
-                std::fs::copy(entry.path(), target).expect("copied");
+                let target = folder.join(part.strip_prefix(model(name)).expect("inside"));
+                std::fs::create_dir_all(&target).expect("made");
+                std::fs::copy(entry.path(), target.join(entry.file_name())).expect("copied");
             }
         }
     }
@@ -854,7 +860,7 @@ fn enlarged(workspace: &Workspace) -> String {
 #[test]
 fn models_that_read_texts_are_measured() {
     let workspace = workspace();
-    let model = enlarged(&workspace);
+    let model = enlarged(&workspace, "sd1");
     write_resnet(&workspace.path("resnet.safetensors"));
     let measure = |model: &str, words: &[&str]| -> Vec<serde_json::Value> {
         let common = [
@@ -901,6 +907,17 @@ fn models_that_read_texts_are_measured() {
     ];
     let words = ["resnet.safetensors", "--data", "folder:captioned"];
     workspace.refuse(&[&common[..], &words].concat(), &["captioned:PATH"]);
+
+    // A model of classes is measured as one on pixels is, with any pictures.
+    let classes = enlarged(&workspace, "classes");
+    let data = ["--data", "folder:captioned", "--steps", "1", "--w", "0"];
+    let rows = measure(&classes, &data);
+    assert_eq!(rows[0]["samples"], 4);
+    assert!(
+        rows[0]["fid"].is_f64() && rows[0]["retrieval"].is_null(),
+        "{}",
+        rows[0]
+    );
 
     let condition = "condition = { kind = \"bicubic\", factor = 4 }";
     let text = CODI.replace(

@@ -13,7 +13,7 @@ use std::path::Path;
 pub(super) enum Artist {
     /// A model of pixels.
     Pixels(Box<Generator>),
-    /// A latent diffusion model, which reads a text for each picture.
+    /// A latent diffusion model, which reads a text for each picture, or the name of a class.
     Latents(Box<TextGenerator>, Box<TextEncoder>),
 }
 
@@ -53,7 +53,15 @@ impl Artist {
 
     /// Whether a picture is drawn from a text.
     pub(super) fn reads_texts(&self) -> bool {
-        matches!(self, Self::Latents(..))
+        matches!(self, Self::Latents(..)) && self.classes().is_empty()
+    }
+
+    /// The names of the classes that it draws.
+    pub(super) fn classes(&self) -> &[String] {
+        match self {
+            Self::Pixels(generator) => &generator.model().recipe.classes,
+            Self::Latents(_, encoder) => encoder.classes(),
+        }
     }
 
     /// Shape of the pictures that it was trained on.
@@ -72,7 +80,7 @@ impl Artist {
     }
 
     /// Draws the pictures of a request, from condition images `[pictures, channels, height, width]` where it takes
-    /// such, and from as many texts where it reads them.
+    /// such, and from as many texts where it reads them; the classes are those of the request.
     pub(super) fn draw(
         &self,
         hints: Option<Tensor<4>>,
@@ -96,8 +104,15 @@ impl Artist {
             }
             None => generator.usual_size(),
         };
+        let class = |class: &Option<u32>| match class {
+            Some(class) => encoder.classes()[*class as usize].clone(),
+            None => String::new(),
+        };
         let request = TextRequest {
-            prompts: prompts.to_vec(),
+            prompts: match self.reads_texts() {
+                true => prompts.to_vec(),
+                false => request.classes.iter().map(class).collect(),
+            },
             negative: String::new(),
             size,
             first: request.first,

@@ -156,7 +156,7 @@ impl Args {
                 )),
             };
         }
-        let classes = &recipe.classes;
+        let classes = artist.classes();
         let real = self.real.for_model(shape, classes, network, count)?;
         let turns = draw::turns(&real.class_counts, classes.len(), count);
         Ok((real, Given::Classes(turns)))
