@@ -10,7 +10,7 @@ use fewstep_diffusion::{
 };
 use fewstep_distill::method::{
     self, Batch, Boundary, Codi, Consistent, Cost, Denoising, Distance, ErrorWeight, Halving, Loss,
-    Objective, OdeModel, OdeNoise, Progressive, Student, TimePairs, Times, Weighting, Weights,
+    Objective, OdeNoise, OdeStep, Progressive, Student, TimePairs, Times, Weighting, Weights,
 };
 use fewstep_distill::optim::{OptimConfig, Stepper};
 use fewstep_nn::{AdapterConfig, Fusion, Initial, UNet, UNetConfig, WEmbedding};
@@ -189,8 +189,7 @@ fn conditional(c: &mut Criterion) {
     group.sample_size(20);
     for size in sizes() {
         group.throughput(Throughput::Elements(size.batch as u64));
-        let codi = Codi {
-            base: size.model(None),
+        let codi: Codi<DiffusionModel<UNet>> = Codi {
             pairs: TimePairs {
                 intervals: 48,
                 times: Times::Grid,
@@ -198,7 +197,7 @@ fn conditional(c: &mut Criterion) {
             },
             consistent: Consistent::Noise,
             boundary: Boundary::Plain,
-            ode_model: OdeModel::Online,
+            ode_step: OdeStep::Online,
             ode_noise: OdeNoise::True,
             distance: Distance::L2,
             consistency: 1.0,

@@ -8,7 +8,7 @@ use fewstep_diffusion::analytic::{Gaussian, GaussianDenoiser};
 use fewstep_diffusion::{NoiseLevel, Schedule};
 use fewstep_distill::method::{
     Boundary, Codi, Consistency, Consistent, Distance, ErrorWeight, Objective, OdeModel, OdeNoise,
-    Solver, TimePairs, Times, Weights,
+    OdeStep, Solver, TimePairs, Times, Weights,
 };
 
 /// Pictures are x ~ N(0.3, 0.6²), conditions c = 0.8 x + noise.
@@ -37,9 +37,12 @@ fn posterior_mean(level: NoiseLevel, noise: f64) -> Line {
     weights.map(|weight| weight / precision)
 }
 
+fn prior() -> GaussianDenoiser {
+    GaussianDenoiser::unconditional(Schedule::default(), PRIOR)
+}
+
 fn codi() -> Codi<GaussianDenoiser> {
     Codi {
-        base: GaussianDenoiser::unconditional(Schedule::default(), PRIOR),
         pairs: TimePairs {
             intervals: INTERVALS,
             times: Times::Grid,
@@ -47,7 +50,7 @@ fn codi() -> Codi<GaussianDenoiser> {
         },
         consistent: Consistent::Noise,
         boundary: Boundary::Plain,
-        ode_model: OdeModel::Online,
+        ode_step: OdeStep::Online,
         ode_noise: OdeNoise::True,
         distance: Distance::L2,
         consistency: 1.0,
@@ -75,12 +78,12 @@ fn fixed_point(method: &Codi<GaussianDenoiser>, noise: f64) -> Vec<Line> {
         let mean_noise = combine(&[(1.0 / sigma, Z), (-alpha / sigma, mean)]);
         // ẑ_s = share · X + rest, on average.
         let base = posterior_mean(level, f64::INFINITY);
-        let (share, rest) = match (method.ode_model, method.ode_noise) {
-            (OdeModel::Base, OdeNoise::True) => (
+        let (share, rest) = match (&method.ode_step, method.ode_noise) {
+            (OdeStep::Base(_), OdeNoise::True) => (
                 0.0,
                 combine(&[(earlier.alpha(), base), (earlier.sigma(), mean_noise)]),
             ),
-            (OdeModel::Base, OdeNoise::Predicted) => {
+            (OdeStep::Base(_), OdeNoise::Predicted) => {
                 let eps = combine(&[(1.0 / sigma, Z), (-alpha / sigma, base)]);
                 (
                     0.0,
@@ -191,7 +194,7 @@ fn every_reading_reaches_its_fixed_point() {
                 let method = Codi {
                     consistent,
                     ode_noise,
-                    ode_model,
+                    ode_step: ode_model.with(prior()),
                     ..codi()
                 };
                 let expected = fixed_point(&method, 0.5);
@@ -264,9 +267,9 @@ fn noise_has_no_consistency_at_the_clean_end() {
 /// The model of the ODE step is the one in training, not the one that training started from.
 #[test]
 fn the_online_step_moves_with_training() {
-    let loss = |ode_model| {
+    let loss = |ode_model: OdeModel| {
         let method = Codi {
-            ode_model,
+            ode_step: ode_model.with(prior()),
             ..codi()
         };
         objective_loss(
@@ -316,11 +319,10 @@ fn gradients_stop_where_they_must() {
     ] {
         let student = linear(INTERVALS, 1).shaken();
         let frozen = Codi {
-            base: common::model(student.clone()),
             pairs: codi().pairs,
             consistent,
             boundary: Boundary::Plain,
-            ode_model: OdeModel::Base,
+            ode_step: OdeStep::Base(common::model(student.clone())),
             ode_noise,
             distance: Distance::L2,
             consistency: 1.0,
@@ -353,9 +355,9 @@ fn gradients_stop_where_they_must() {
 
 #[test]
 fn costs_are_counted_by_calls() {
-    let cost = |ode_model, consistency, weights| {
+    let cost = |ode_model: OdeModel, consistency, weights| {
         let method = Codi {
-            ode_model,
+            ode_step: ode_model.with(prior()),
             consistency,
             weights,
             ..codi()

@@ -46,10 +46,9 @@ size = 64
 [guided]
 updates = 2
 optim = { batch = 8, lr = 1e-4 }
-[lora]
-rank = 4
-alpha = 4.0
 "#;
+
+const LORA: &str = "[lora]\nrank = 4\nalpha = 4.0\n";
 
 const PIXELS: &str = r#"
 seed = 3
@@ -184,11 +183,12 @@ fn measured(workspace: &Workspace, arguments: &[&str]) -> f64 {
 fn predictions_are_what_the_program_needs() {
     let workspace = workspace();
     let text = recipe(&workspace, "text.toml", TEXT);
-    let student = recipe(&workspace, "student.toml", STUDENT);
+    let student = recipe(&workspace, "student.toml", &[STUDENT, LORA].concat());
+    let whole = recipe(&workspace, "whole.toml", STUDENT);
     let pixels = recipe(&workspace, "pixels.toml", PIXELS);
     let conditional = recipe(&workspace, "conditional.toml", CONDITIONAL);
     let checkpointing = "optim.gradient_checkpointing=true";
-    let cases: [(&str, &str, &str, &[&str]); 9] = [
+    let cases: [(&str, &str, &str, &[&str]); 11] = [
         ("train", &text, "teacher", &[]),
         ("train", &text, "checkpointing", &[checkpointing]),
         ("train", &text, "accumulating", &["optim.micro_batch=2"]),
@@ -199,6 +199,8 @@ fn predictions_are_what_the_program_needs() {
             "lora-checkpointing",
             &["guided.optim.gradient_checkpointing=true"],
         ),
+        ("distill", &whole, "whole", &[]),
+        ("distill", &whole, "whole-bf16", &["teacher_precision=bf16"]),
         ("train", &pixels, "pixels", &[]),
         ("train", &pixels, "pixels-checkpointing", &[checkpointing]),
         ("distill", &conditional, "codi", &["train=full"]),

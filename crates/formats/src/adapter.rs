@@ -1,7 +1,7 @@
 //! An adapter by itself: what brings a condition, and few steps with it, to another fine-tune of its base.
 
 use crate::weights::{self, Precision};
-use crate::{FormatError, Model, diffusers, write_atomically, write_json_atomically};
+use crate::{FormatError, Model, diffusers, write_atomically_with, write_json_atomically};
 use burn::tensor::Device;
 use fewstep_diffusion::SamplerRecipe;
 use fewstep_nn::{Adapter, AdapterConfig, UNetConfig};
@@ -41,8 +41,9 @@ impl AdapterModel {
         let config =
             diffusers::controlnet(self.adapter.base(), self.adapter.config(), &self.recipe);
         write_json_atomically(&folder.join("controlnet/config.json"), &config)?;
-        let bytes = weights::to_bytes(&self.adapter, &description, Precision::Full)?;
-        write_atomically(&folder.join(ADAPTER_FILE), &bytes)
+        write_atomically_with(&folder.join(ADAPTER_FILE), |out| {
+            weights::write(&self.adapter, &description, Precision::Full, out)
+        })
     }
 
     /// Reads the adapter of a model folder, or a safetensors file that holds one.

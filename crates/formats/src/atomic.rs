@@ -11,6 +11,17 @@ use std::path::Path;
 /// # Errors
 /// When the folder cannot be written.
 pub fn write_atomically(path: &Path, bytes: &[u8]) -> Result<(), FormatError> {
+    write_atomically_with(path, |file| file.write_all(bytes))
+}
+
+/// The same, for what is written piece by piece.
+///
+/// # Errors
+/// When the folder cannot be written, or what writes fails.
+pub fn write_atomically_with(
+    path: &Path,
+    contents: impl FnOnce(&mut dyn Write) -> std::io::Result<()>,
+) -> Result<(), FormatError> {
     let write = || -> std::io::Result<()> {
         let folder = match path.parent() {
             Some(parent) if !parent.as_os_str().is_empty() => parent,
@@ -18,7 +29,7 @@ pub fn write_atomically(path: &Path, bytes: &[u8]) -> Result<(), FormatError> {
         };
         std::fs::create_dir_all(folder)?;
         let mut file = temporary().tempfile_in(folder)?;
-        file.write_all(bytes)?;
+        contents(&mut file)?;
         file.as_file().sync_all()?;
         file.persist(path)?;
         std::fs::File::open(folder)?.sync_all()

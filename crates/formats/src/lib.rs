@@ -18,7 +18,7 @@ mod stored;
 mod weights;
 
 pub use adapter::{ADAPTER_FILE, AdapterModel};
-pub use atomic::{write_atomically, write_json_atomically};
+pub use atomic::{write_atomically, write_atomically_with, write_json_atomically};
 pub use error::FormatError;
 pub use folder::{
     Classes, ClipTokenizer, Pipeline, Surroundings, TextEncoder, Tokens, Wanted, WordPiece,

@@ -1,7 +1,7 @@
 //! Low-rank changes as files of their own, under the names of other tools.
 
 use crate::header::{self, Entries};
-use crate::{FormatError, Model, write_atomically};
+use crate::{FormatError, Model, write_atomically, write_atomically_with};
 use fewstep_nn::{LoraLayer, UNet};
 use safetensors::tensor::{Dtype, SafeTensors, TensorView};
 use std::collections::BTreeMap;
@@ -184,7 +184,7 @@ fn write(path: &Path, tensors: &Tensors, entries: Entries) -> Result<(), FormatE
         let view = TensorView::new(Dtype::F32, shape.to_vec(), bytes).map_err(failed)?;
         views.insert(name.to_string(), view);
     }
-    write_atomically(path, &header::serialize(views, &entries)?)
+    write_atomically_with(path, |out| header::write(views, &entries, out))
 }
 
 fn read(path: &Path) -> Result<Tensors, FormatError> {

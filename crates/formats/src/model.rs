@@ -3,7 +3,8 @@
 use crate::adapter::ADAPTER_FILE;
 use crate::weights::{self, Precision};
 use crate::{
-    AdapterModel, FormatError, diffusers, folder, lora, write_atomically, write_json_atomically,
+    AdapterModel, FormatError, diffusers, folder, lora, write_atomically_with,
+    write_json_atomically,
 };
 use burn::module::Module;
 use burn::store::ModuleSnapshot;
@@ -124,7 +125,6 @@ impl Model {
             network: self.network.clone().without_adapter().merged(),
             recipe: self.recipe.clone(),
         };
-        let bytes = base.to_bytes(Precision::Full)?;
         for (name, value) in diffusers::configs(base.network.config(), &self.recipe) {
             write_json_atomically(&folder.join(name), &value)?;
         }
@@ -133,7 +133,17 @@ impl Model {
         }
         lora::save(self, folder)?;
         write_json_atomically(&folder.join("fewstep.json"), &self.recipe)?;
-        write_atomically(&folder.join(WEIGHTS_FILE), &bytes)
+        base.save_alone(&folder.join(WEIGHTS_FILE))
+    }
+
+    /// Writes one safetensors file that holds everything, as [`Model::to_bytes`] gives it.
+    ///
+    /// # Errors
+    /// When it cannot be written.
+    pub fn save_alone(&self, file: &Path) -> Result<(), FormatError> {
+        write_atomically_with(file, |out| {
+            weights::write(&self.network, &self.described(), Precision::Full, out)
+        })
     }
 
     /// Reads a model folder, with its adapter where it has one, the folder of another's `UNet2DModel` with its scheduler, or

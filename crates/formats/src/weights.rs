@@ -3,11 +3,16 @@
 use crate::{FormatError, folder, header};
 use burn::module::Module;
 use burn::store::{
-    BurnToPyTorchAdapter, ChainAdapter, FloatCastAdapter, ModuleStore, SafetensorsStore,
+    BurnToPyTorchAdapter, ChainAdapter, FloatCastAdapter, ModuleAdapter, ModuleSnapshot,
+    ModuleStore, SafetensorsStore, burn_pack,
 };
 use burn::tensor::DType;
+use safetensors::View;
+use safetensors::tensor::Dtype;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
+use std::borrow::Cow;
+use std::io;
 use std::path::{Path, PathBuf};
 
 /// The key of our description in the metadata of a safetensors file.
@@ -23,34 +28,75 @@ pub enum Precision {
     Half,
 }
 
-/// A module as the bytes of a safetensors file, with its description in the metadata.
+/// Writes a module as a safetensors file, with its description in the metadata; parameter by parameter, so that it takes
+/// no second copy of the module.
+///
+/// # Errors
+/// When the description is none of JSON's, or nothing can be written.
+pub(crate) fn write<M: Module>(
+    module: &M,
+    description: &impl Serialize,
+    precision: Precision,
+    out: &mut dyn io::Write,
+) -> io::Result<()> {
+    let adapter: Box<dyn ModuleAdapter> = match precision {
+        Precision::Full => Box::new(BurnToPyTorchAdapter),
+        Precision::Half => Box::new(ChainAdapter::new(
+            BurnToPyTorchAdapter,
+            FloatCastAdapter::to(DType::F16),
+        )),
+    };
+    let tensors = module.collect(None, Some(adapter), true).into_iter();
+    let tensors = tensors.map(|tensor| (tensor.name.clone(), Parameter(tensor)));
+    let description = serde_json::to_string(description)?;
+    let entries = [("format", "pt".to_string()), (METADATA_KEY, description)];
+    let entries = entries.map(|(key, value)| (key.to_string(), value)).into();
+    header::write(tensors.collect(), &entries, out)
+}
+
+/// The same in memory.
 pub(crate) fn to_bytes<M: Module>(
     module: &M,
     description: &impl Serialize,
     precision: Precision,
 ) -> Result<Vec<u8>, FormatError> {
-    let failed = |reason: String| FormatError::NotSafetensors {
+    let mut bytes = vec![];
+    let written = write(module, description, precision, &mut bytes);
+    written.map_err(|error| FormatError::NotSafetensors {
         origin: "the model in memory".into(),
-        reason,
-    };
-    let description = serde_json::to_string(description).map_err(|e| failed(e.to_string()))?;
-    let mut store = SafetensorsStore::from_bytes(None)
-        .clear_metadata()
-        .skip_enum_variants(true);
-    store = match precision {
-        Precision::Full => store.with_to_adapter(BurnToPyTorchAdapter),
-        Precision::Half => store.with_to_adapter(ChainAdapter::new(
-            BurnToPyTorchAdapter,
-            FloatCastAdapter::to(DType::F16),
-        )),
-    };
-    store
-        .collect_from(module)
-        .map_err(|e| failed(e.to_string()))?;
-    let bytes = store.get_bytes().map_err(|e| failed(e.to_string()))?;
-    let entries = [("format", "pt".to_string()), (METADATA_KEY, description)];
-    let entries = entries.map(|(key, value)| (key.to_string(), value)).into();
-    header::with_metadata(bytes, &entries)
+        reason: error.to_string(),
+    })?;
+    Ok(bytes)
+}
+
+/// A parameter that is read back when it is written.
+struct Parameter(burn_pack::Tensor);
+
+impl View for Parameter {
+    fn dtype(&self) -> Dtype {
+        match self.0.dtype {
+            DType::F16 => Dtype::F16,
+            DType::BF16 => Dtype::BF16,
+            _ => Dtype::F32,
+        }
+    }
+
+    fn shape(&self) -> &[usize] {
+        self.0.shape.as_slice()
+    }
+
+    fn data(&self) -> Cow<'_, [u8]> {
+        let bytes = self.0.to_bytes();
+        Cow::Owned(
+            bytes
+                .expect("a parameter in memory can be read back")
+                .to_vec(),
+        )
+    }
+
+    fn data_len(&self) -> usize {
+        self.0.byte_len()
+    }
 }
 
 /// Fills a module with the weights of a safetensors file, which must be those of all its parameters and no more.

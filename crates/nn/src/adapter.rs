@@ -193,6 +193,15 @@ impl Adapter {
         }
     }
 
+    /// Changes the parameters of all blocks.
+    pub(crate) fn map_blocks(self, mapper: &mut impl ModuleMapper) -> Self {
+        Self {
+            down_blocks: self.down_blocks.map(mapper),
+            mid_block: self.mid_block.map(mapper),
+            ..self
+        }
+    }
+
     fn encoder(&self) -> Encoder<'_> {
         Encoder {
             conv_in: &self.conv_in,

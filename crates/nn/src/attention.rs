@@ -3,6 +3,7 @@
 use crate::UNetConfig;
 use crate::block::AttentionBlock;
 use crate::init::Init;
+use crate::precision::widened;
 use crate::recompute::{Beside, recomputed};
 use crate::transformer::Transformer;
 use burn::module::Module;
@@ -38,7 +39,7 @@ impl Attention {
             embedding: None,
             text: text.filter(|_| matches!(self, Self::Text(_))),
         };
-        recomputed(self, x, beside, |attention, x, beside| {
+        recomputed(&*widened(self), x, beside, |attention, x, beside| {
             attention.compute(x, beside.text)
         })
     }

@@ -2,6 +2,7 @@
 
 use crate::Modulation;
 use crate::init::Init;
+use crate::precision::widened;
 use crate::recompute::{Beside, recomputed};
 use crate::resample::conv;
 use burn::module::Module;
@@ -72,14 +73,15 @@ impl ResnetBlock {
         embedding: Option<&Tensor<2>>,
         resample: fn(Tensor<4>) -> Tensor<4>,
     ) -> Tensor<4> {
+        let block = widened(self);
         if self.dropout > 0.0 {
-            return self.compute(x, embedding, resample);
+            return block.compute(x, embedding, resample);
         }
         let beside = Beside {
             embedding,
             text: None,
         };
-        recomputed(self, x, beside, move |block, x, beside| {
+        recomputed(&*block, x, beside, move |block, x, beside| {
             block.compute(x, beside.embedding, resample)
         })
     }

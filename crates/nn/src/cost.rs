@@ -110,6 +110,18 @@ impl UNetConfig {
         gradients - self.w.map_or(0, |w| w.dim * self.widths[0])
     }
 
+    /// Number of parameters of the block that has the most.
+    pub fn largest_block(&self) -> usize {
+        let training = Training {
+            size: [1, 1],
+            states: 0,
+            part: TrainedPart::All,
+            checkpointing: false,
+        };
+        let blocks = self.stages(&training).into_iter();
+        blocks.map(|stage| stage.gradients).max().unwrap_or(0)
+    }
+
     /// Number of parameters, those of the adapter included and low-rank changes left out.
     #[cfg(test)]
     fn parameters(&self) -> usize {

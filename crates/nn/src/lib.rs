@@ -15,6 +15,7 @@ mod embedding;
 mod encoder;
 mod init;
 mod lora;
+mod precision;
 mod recompute;
 mod resample;
 mod tiling;
@@ -35,6 +36,7 @@ pub use config::{
 };
 pub use cost::{TrainedPart, Training};
 pub use lora::{Lora, LoraConfig, LoraLayer};
+pub use precision::Precision;
 pub use tiling::Tiles;
 pub use tiny_autoencoder::{TinyAutoencoder, TinyAutoencoderConfig};
 pub use unet::UNet;

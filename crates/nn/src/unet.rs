@@ -8,7 +8,7 @@ use crate::encoder::{DownBlock, Encoder, MidBlock, attentions, down_blocks};
 use crate::init::Init;
 use crate::resample::{Resample, conv, unfold_patches};
 use crate::{AdapterConfig, ConfigError, Lora, LoraConfig, LoraLayer, UNetConfig};
-use burn::module::Module;
+use burn::module::{Module, ModuleMapper};
 use burn::nn::conv::Conv2d;
 use burn::nn::{Embedding, GroupNorm};
 use burn::tensor::{Device, Tensor};
@@ -211,6 +211,17 @@ impl UNet {
         }
     }
 
+    /// Changes the parameters of all blocks, those of the adapter included.
+    pub(crate) fn map_blocks(self, mapper: &mut impl ModuleMapper) -> Self {
+        Self {
+            down_blocks: self.down_blocks.map(mapper),
+            mid_block: self.mid_block.map(mapper),
+            up_blocks: self.up_blocks.map(mapper),
+            adapter: self.adapter.map(|adapter| adapter.map_blocks(mapper)),
+            ..self
+        }
+    }
+
     pub(crate) fn encoder(&self) -> Encoder<'_> {
         Encoder {
             conv_in: &self.conv_in,
@@ -289,7 +300,7 @@ fn up_blocks(init: &mut Init, config: &UNetConfig, mut skips: Vec<usize>) -> Vec
 mod tests {
     use super::*;
     use crate::{Resampling, WEmbedding};
-    use burn::module::{ModuleMapper, Param};
+    use burn::module::Param;
 
     fn config() -> UNetConfig {
         UNetConfig {

@@ -32,6 +32,28 @@ pub enum OdeModel {
     Base,
 }
 
+/// An [`OdeModel`] with the frozen model, where that is asked.
+#[derive(Clone, Debug)]
+pub enum OdeStep<T> {
+    /// [`OdeModel::Online`].
+    Online,
+    /// [`OdeModel::Average`].
+    Average,
+    /// [`OdeModel::Base`].
+    Base(T),
+}
+
+impl OdeModel {
+    /// With the frozen model, which is let go where nobody asks it.
+    pub fn with<T>(self, base: T) -> OdeStep<T> {
+        match self {
+            OdeModel::Online => OdeStep::Online,
+            OdeModel::Average => OdeStep::Average,
+            OdeModel::Base => OdeStep::Base(base),
+        }
+    }
+}
+
 /// The noise in the earlier state.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
@@ -58,8 +80,6 @@ pub enum OdeNoise {
 /// enums; the others are those of its appendix and of the public code, without its bugs: the model of the ODE step
 /// moves with training, no boundary condition is put on ε̂, and guidance is (1 + w) conditional − w unconditional.
 pub struct Codi<T> {
-    /// The frozen model before.
-    pub base: T,
     /// Which t and s.
     pub pairs: TimePairs,
     /// What is to be consistent.
@@ -67,7 +87,7 @@ pub struct Codi<T> {
     /// f for x̂ consistency.
     pub boundary: Boundary,
     /// Whose x̂ makes ẑ_s.
-    pub ode_model: OdeModel,
+    pub ode_step: OdeStep<T>,
     /// The noise in ẑ_s.
     pub ode_noise: OdeNoise,
     /// d of the consistency term.
@@ -157,10 +177,10 @@ impl<T: Denoiser> Objective for Codi<T> {
             .between(batch.pictures.clone(), online.x());
         loss = loss * self.guidance;
         if self.consistency > 0.0 {
-            let step = match self.ode_model {
-                OdeModel::Online => online.clone(),
-                OdeModel::Average => self.ask(student.target, z_t, &t, &conditioning),
-                OdeModel::Base => self.ask(&self.base, z_t, &t, &conditioning),
+            let step = match &self.ode_step {
+                OdeStep::Online => online.clone(),
+                OdeStep::Average => self.ask(student.target, z_t, &t, &conditioning),
+                OdeStep::Base(base) => self.ask(base, z_t, &t, &conditioning),
             };
             let z_s = self.earlier(step, noise, &schedule.levels(&s));
             let target = self.ask(student.target, z_s, &s, &conditioning);
@@ -174,10 +194,10 @@ impl<T: Denoiser> Objective for Codi<T> {
 
     fn cost(&self) -> Cost {
         let branches = 1 + usize::from(self.weights.is_some());
-        let steps = match self.ode_model {
+        let steps = match self.ode_step {
             _ if self.consistency == 0.0 => 0,
-            OdeModel::Online => 1,
-            OdeModel::Average | OdeModel::Base => 2,
+            OdeStep::Online => 1,
+            OdeStep::Average | OdeStep::Base(_) => 2,
         };
         Cost {
             frozen: branches * steps,

@@ -12,7 +12,7 @@ mod progressive;
 mod weighting;
 
 pub use boundary::Boundary;
-pub use codi::{Codi, Consistent, OdeModel, OdeNoise};
+pub use codi::{Codi, Consistent, OdeModel, OdeNoise, OdeStep};
 pub use consistency::{Consistency, Solver};
 pub use denoising::Denoising;
 pub use distance::{Distance, DistanceConfig, ErrorWeight};

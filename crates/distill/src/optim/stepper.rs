@@ -5,9 +5,10 @@ use crate::method::{Batch, Objective, Student};
 use burn::backend::GradientCheckpointingStrategy;
 use burn::module::{Module, ModuleMapper, Param};
 use burn::optim::{GradientsAccumulator, GradientsParams, ModuleOptimizer};
-use burn::tensor::{Bytes, Tensor};
+use burn::tensor::Tensor;
 use fewstep_diffusion::{Denoiser, DiffusionModel, Network};
 use fewstep_kernels::in_lanes;
+use std::path::Path;
 
 /// Samples that go through the network together. A batch is split into parts of this size, whatever the number of
 /// threads, so that the sums have the same bits everywhere.
@@ -115,6 +116,8 @@ impl<N: Module + Network> Stepper<N> {
                 samples.extend(losses);
             }
         }
+        // Parameters that nobody else looks at are moved where they are.
+        drop(target);
         let mut gradients = accumulator.grads();
         let norm = gradients::squared_norm(&gradients, &self.model.network);
         let gradient_norm = read(norm)[0].sqrt();
@@ -175,23 +178,23 @@ impl<N: Module + Network> Stepper<N> {
         self.model.network.valid()
     }
 
-    /// The state of the optimiser, as bytes.
+    /// Writes the state of the optimiser. It is there twice meanwhile.
     ///
     /// # Errors
-    /// When it cannot be read back from its device.
-    pub fn optimizer_state(&self) -> Result<Bytes, String> {
-        self.optimizer.into_bytes().map_err(|e| e.to_string())
+    /// When it cannot be read back from its device, or the file cannot be written.
+    pub fn save_optimizer(&self, file: &Path) -> Result<(), String> {
+        self.optimizer.save(file).map_err(|e| e.to_string())
     }
 
-    /// Takes up a phase where a checkpoint left it.
+    /// Takes up a phase where a checkpoint left it, with the optimiser's state in this file.
     ///
     /// # Errors
-    /// When the optimiser state is damaged.
+    /// When that is missing or damaged.
     pub fn restore(
         &mut self,
         raw: N,
         average: Option<N>,
-        optimizer: Bytes,
+        optimizer: &Path,
         updates: u64,
     ) -> Result<(), String> {
         self.model.network = (self.part)(with_graph(raw, &self.config));
@@ -199,7 +202,7 @@ impl<N: Module + Network> Stepper<N> {
         self.optimizer = self
             .config
             .build()
-            .from_bytes(optimizer)
+            .load(optimizer)
             .map_err(|e| e.to_string())?;
         self.updates = updates;
         Ok(())

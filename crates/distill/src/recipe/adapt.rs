@@ -2,14 +2,14 @@
 //! to take a condition.
 
 use super::RunConfig;
-use super::distill::{check_weights, default_w_embedding};
+use super::distill::{check_precision, check_weights, default_w_embedding};
 use crate::method::{
     Boundary, Consistent, Distance, DistanceConfig, ErrorWeight, OdeModel, OdeNoise, Solver,
     TimePairs, Times, Weighting, Weights,
 };
 use crate::optim::OptimConfig;
 use fewstep_data::{ConditionConfig, DataConfig};
-use fewstep_nn::{Fusion, Initial, WEmbedding};
+use fewstep_nn::{Fusion, Initial, Precision, WEmbedding};
 use serde::{Deserialize, Serialize};
 
 /// How to go from a model to another in one phase.
@@ -22,6 +22,9 @@ pub struct AdaptRecipe {
     pub seed: u64,
     /// The model to start from: a model folder, a safetensors file, or `builtin:NAME`.
     pub teacher: String,
+    /// How the frozen teacher's weights lie in memory: in 16 bits they take half of it.
+    #[serde(default)]
+    pub teacher_precision: Precision,
     /// Updates.
     pub updates: u64,
     /// Which parameters move.
@@ -242,6 +245,8 @@ impl AdaptRecipe {
             ));
         }
         self.w.map_or(Ok(()), check_weights)?;
+        let adapter = self.train == Trained::Adapter;
+        check_precision(self.teacher_precision, adapter, "`train = \"adapter\"`")?;
         if self.method == AdaptMethod::Denoising && self.w.is_some() {
             return Err("`w` has no meaning with `method = \"denoising\"`: leave it away".into());
         }

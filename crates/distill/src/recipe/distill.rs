@@ -5,7 +5,7 @@ use crate::method::{Halving, Weighting, Weights};
 use crate::optim::OptimConfig;
 use fewstep_data::{ConditionConfig, DataConfig};
 use fewstep_diffusion::Guidance;
-use fewstep_nn::{LoraConfig, WEmbedding};
+use fewstep_nn::{LoraConfig, Precision, WEmbedding};
 use serde::{Deserialize, Serialize};
 
 /// How to distil a teacher: stage one, stage two, or both.
@@ -16,6 +16,9 @@ pub struct DistillRecipe {
     pub seed: u64,
     /// The teacher: a model folder, a safetensors file, or `builtin:NAME`.
     pub teacher: String,
+    /// How the frozen teacher's weights lie in memory: in 16 bits they take half of it.
+    #[serde(default)]
+    pub teacher_precision: Precision,
     /// Guidance weights w the student is for: `[min, max]`, or a single number for a student without the input. For a
     /// teacher that draws from texts `[2, 14]` where nothing is given; none for a teacher without guidance.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -109,6 +112,17 @@ pub(super) fn check_weights(weights: Weights) -> Result<(), String> {
     }
 }
 
+/// Checks that storing the teacher in half the bits saves memory: where part of the student is frozen, it shares its
+/// weights with the teacher.
+pub(super) fn check_precision(precision: Precision, shared: bool, why: &str) -> Result<(), String> {
+    match precision {
+        Precision::Bf16 if shared => Err(format!(
+            "`teacher_precision` is \"bf16\", but with {why} teacher and student have their frozen weights in common, and a copy in 16 bits would take memory besides: leave it away"
+        )),
+        _ => Ok(()),
+    }
+}
+
 /// What students of models that draw from texts are for when nothing is said: the range that follows 2210.03142 for
 /// Stable Diffusion.
 pub const TEXT_WEIGHTS: Weights = Weights::Range([2.0, 14.0]);
@@ -141,6 +155,7 @@ impl DistillRecipe {
     /// Names the key, what it is, and what it must be.
     pub fn validate(&self) -> Result<(), String> {
         self.w.map_or(Ok(()), check_weights)?;
+        check_precision(self.teacher_precision, self.lora.is_some(), "[lora]")?;
         if self.guided.is_none() && self.progressive.is_none() {
             return Err("there is neither [guided] (stage one) nor [progressive] (stage two): nothing to do".into());
         }

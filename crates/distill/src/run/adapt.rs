@@ -2,7 +2,9 @@
 
 use super::RunError;
 use super::phase::{Method, Phase, with_w_input};
-use crate::method::{Codi, Consistency, Denoising, DistanceConfig, Objective, Weighting, Weights};
+use crate::method::{
+    Codi, Consistency, Denoising, DistanceConfig, Objective, OdeModel, Weighting, Weights,
+};
 use crate::recipe::{AdaptMethod, AdaptRecipe, CodiConfig, ConsistencyConfig, NewAdapter, Trained};
 use burn::module::Module;
 use fewstep_data::{ConditionConfig, Conditions};
@@ -56,6 +58,7 @@ pub fn adapt_phases(recipe: &AdaptRecipe, conditions: Option<&Conditions>) -> Ve
             seed: recipe.seed,
         }),
         lora: None,
+        teacher_precision: recipe.teacher_precision,
         optim: recipe.optim.clone(),
         updates: recipe.updates,
         weighting: recipe.weighting,
@@ -96,6 +99,15 @@ impl Adaptation {
     /// Whether networks are asked while the student's graph is there.
     pub(super) fn asks_afterwards(&self) -> bool {
         matches!(self.settings, Settings::Codi(_))
+    }
+
+    /// Whether the model before is asked.
+    pub(super) fn asks_teacher(&self) -> bool {
+        match &self.settings {
+            Settings::Codi(config) => config.ode_model == OdeModel::Base,
+            Settings::Consistency(_) => true,
+            Settings::Denoising { .. } => false,
+        }
     }
 
     /// Branches of a call without graph: two where guidance is inside.
@@ -157,11 +169,10 @@ impl Adaptation {
         let load = |distance: &DistanceConfig| distance.load(base.recipe.resolution, &device);
         Ok(match &self.settings {
             Settings::Codi(config) => Box::new(Codi {
-                base: teacher,
                 pairs: config.pairs(),
                 consistent: config.consistency,
                 boundary: config.boundary,
-                ode_model: config.ode_model,
+                ode_step: config.ode_model.with(teacher),
                 ode_noise: config.ode_noise,
                 distance: load(&config.distance)?,
                 consistency: config.consistency_weight,

@@ -2,9 +2,9 @@
 
 use super::RunError;
 use crate::optim::Stepper;
-use burn::tensor::{Bytes, Device};
+use burn::tensor::Device;
 use fewstep_diffusion::SamplerRecipe;
-use fewstep_formats::{Model, Precision, write_atomically, write_json_atomically};
+use fewstep_formats::{Model, write_json_atomically};
 use fewstep_nn::UNet;
 use serde::{Deserialize, Serialize};
 use std::path::{Path, PathBuf};
@@ -47,7 +47,6 @@ impl Checkpoints {
         remove(&building).map_err(io(&building))?;
         std::fs::create_dir_all(&building).map_err(io(&building))?;
         if let Some(stepper) = stepper {
-            // One after the other: each takes twice its size while it is written.
             for (name, network) in [
                 ("raw.safetensors", stepper.raw()),
                 ("average.safetensors", stepper.result()),
@@ -56,15 +55,13 @@ impl Checkpoints {
                     network,
                     recipe: recipe.clone(),
                 };
-                write_atomically(&building.join(name), &model.to_bytes(Precision::Full)?)?;
+                model.save_alone(&building.join(name))?;
             }
-            let optimizer = stepper
-                .optimizer_state()
-                .map_err(|reason| RunError::Checkpoint {
-                    path: target.clone(),
-                    reason,
-                })?;
-            write_atomically(&building.join("optimizer.bin"), &optimizer)?;
+            let file = building.join("optimizer.bin");
+            let saved = stepper.save_optimizer(&file);
+            saved.map_err(|reason| damaged(&target, reason))?;
+            let saved = std::fs::File::open(&file).and_then(|file| file.sync_all());
+            saved.map_err(io(&file))?;
         }
         write_json_atomically(&building.join("position.json"), position)?;
         remove(&target).map_err(io(&target))?;
@@ -96,13 +93,11 @@ impl Checkpoints {
         let load = |name: &str| Model::load(&path.join(name), device).map(|model| model.network);
         let raw = load("raw.safetensors")?;
         let average = load("average.safetensors")?;
-        let file = path.join("optimizer.bin");
-        let optimizer = std::fs::read(&file).map_err(RunError::io(&file))?;
         stepper
             .restore(
                 raw,
                 Some(average),
-                Bytes::from_bytes_vec(optimizer),
+                &path.join("optimizer.bin"),
                 position.updates,
             )
             .map_err(|reason| damaged(path, reason))

@@ -10,7 +10,7 @@ use fewstep_diffusion::{
     Schedule, StudentSampler,
 };
 use fewstep_formats::Model;
-use fewstep_nn::{LoraConfig, UNet, UNetConfig, WEmbedding};
+use fewstep_nn::{LoraConfig, Precision, UNet, UNetConfig, WEmbedding};
 
 /// One phase: one method, from the model before it to the next.
 #[derive(Clone, Debug)]
@@ -21,6 +21,8 @@ pub struct Phase {
     pub method: Method,
     /// What of the student is trained: low-rank changes, or where there are none all of it.
     pub lora: Option<LoraConfig>,
+    /// How the teacher lies in memory.
+    pub teacher_precision: Precision,
     /// How.
     pub optim: OptimConfig,
     /// For how long.
@@ -69,6 +71,7 @@ pub fn train_phases(recipe: &TrainRecipe) -> Vec<Phase> {
             label_dropout: recipe.label_dropout,
         },
         lora: None,
+        teacher_precision: Precision::default(),
         optim: recipe.optim.clone(),
         updates: recipe.updates,
         weighting: recipe.weighting,
@@ -90,6 +93,7 @@ pub fn distill_phases(recipe: &DistillRecipe) -> Result<Vec<Phase>, String> {
                 embedding: recipe.w_embedding,
             },
             lora: recipe.lora.clone(),
+            teacher_precision: recipe.teacher_precision,
             optim: guided.optim.clone(),
             updates: guided.updates,
             weighting: recipe.weighting,
@@ -111,6 +115,7 @@ pub fn distill_phases(recipe: &DistillRecipe) -> Result<Vec<Phase>, String> {
                     from_pair: phases.is_empty(),
                 },
                 lora: recipe.lora.clone(),
+                teacher_precision: recipe.teacher_precision,
                 optim: progressive.optim.clone(),
                 updates,
                 weighting: recipe.weighting,
@@ -126,9 +131,18 @@ impl Phase {
         self.updates * self.optim.batch as u64
     }
 
-    /// Whether the model before the phase stays in memory as its teacher.
+    /// Whether the model before the phase is its teacher.
     pub(super) fn has_teacher(&self) -> bool {
         !matches!(self.method, Method::Denoising { .. })
+    }
+
+    /// Whether that teacher is asked, and stays in memory.
+    pub(super) fn asks_teacher(&self) -> bool {
+        match &self.method {
+            Method::Denoising { .. } => false,
+            Method::Guided { .. } | Method::Progressive { .. } => true,
+            Method::Adapted(adaptation) => adaptation.asks_teacher(),
+        }
     }
 
     /// What of the network is trained.
@@ -192,7 +206,11 @@ impl Phase {
         }
         let teacher = DiffusionModel {
             // Low-rank changes are added once, not at every call.
-            network: base.network.valid().merged(),
+            network: base
+                .network
+                .valid()
+                .merged()
+                .stored_in(self.teacher_precision),
             schedule: Schedule::new(base.recipe.schedule.clone())
                 .map_err(|e| RunError::Teacher(e.to_string()))?,
             prediction: base.recipe.prediction,

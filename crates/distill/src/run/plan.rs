@@ -7,7 +7,7 @@ use burn::module::Module;
 use fewstep_data::Order;
 use fewstep_diffusion::{DiffusionModel, Guidance, Network, Schedule};
 use fewstep_formats::Model;
-use fewstep_nn::{LoraConfig, TrainedPart, Training, UNet};
+use fewstep_nn::{LoraConfig, Precision, TrainedPart, Training, UNet};
 use rayon::current_num_threads;
 use serde::Serialize;
 use std::time::Instant;
@@ -175,9 +175,15 @@ impl Run {
         let (merged, merged_before) = (changed(student), changed(&base.network));
         // The teacher's parameters, frozen ones and the average of frozen ones are one and the same; where the teacher has
         // low-rank changes too, its weights have them.
-        let frozen = match trained == all {
-            true => base.network.num_params() * usize::from(phase.has_teacher()),
-            false => all - trained + merged_before,
+        let frozen = match (
+            trained == all,
+            phase.asks_teacher(),
+            phase.teacher_precision,
+        ) {
+            (true, false, _) => 0,
+            (true, true, Precision::F32) => base.network.num_params(),
+            (true, true, Precision::Bf16) => base.network.num_params() / 2,
+            (false, ..) => all - trained + merged_before,
         };
         // Parameters, two moments of Adam, the average.
         let state = trained * (3 + usize::from(phase.optim.ema.is_some())) + frozen;
@@ -192,7 +198,12 @@ impl Run {
         let lanes = parts.min(current_num_threads());
         let [asked, online] = self.branches(phase, cost).map(|branches| branches * part);
         let answer = config.forward(training.size, training.states);
-        let asking = asked * answer;
+        // A teacher in 16 bits widens one block at a time.
+        let widened = match phase.teacher_precision {
+            Precision::F32 => 0,
+            Precision::Bf16 => base.network.config().largest_block(),
+        };
+        let asking = asked * answer + widened;
         let passes = match &phase.method {
             // The target network is asked while the student's graph is there.
             Method::Adapted(adaptation) if adaptation.asks_afterwards() => {

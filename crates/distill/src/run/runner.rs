@@ -72,15 +72,22 @@ impl Run {
         self.folder.join("models").join(&phase.name)
     }
 
-    /// The model of a finished phase. Its folder has low-rank changes apart from and within the weights: what goes on is
+    /// The model of a finished phase.
+    ///
+    /// # Errors
+    /// When its folder is not there or damaged.
+    pub fn model(&self, phase: &Phase) -> Result<Model, RunError> {
+        Ok(Model::load(&self.model_folder(phase), &self.device)?)
+    }
+
+    /// The model of a finished phase, for the next one. Its folder has low-rank changes apart from and within the weights: what goes on is
     /// the model before with the changes.
     fn finished(&self, phase: &Phase, base: &Model) -> Result<Model, RunError> {
-        let folder = self.model_folder(phase);
-        let stored = Model::load(&folder, &self.device)?;
+        let stored = self.model(phase)?;
         match phase.lora {
             None => Ok(stored),
             Some(_) => Ok(Model {
-                network: read_lora(&folder, phase.student(base, self.seed)?)?,
+                network: read_lora(&self.model_folder(phase), phase.student(base, self.seed)?)?,
                 recipe: stored.recipe,
             }),
         }
@@ -96,7 +103,7 @@ impl Run {
     }
 
     /// Runs all phases from `initial` (the teacher, or a fresh network), from the newest checkpoint when
-    /// resuming. Returns the model of each phase.
+    /// resuming. The model of each phase is then in its folder; only what the next phase needs stays in memory.
     ///
     /// # Errors
     /// See [`RunError`]; what was saved before stays as it is.
@@ -105,7 +112,7 @@ impl Run {
         initial: Model,
         resume: bool,
         observer: &mut dyn FnMut(Event<'_>),
-    ) -> Result<Vec<Model>, RunError> {
+    ) -> Result<(), RunError> {
         let checkpoints = Checkpoints::new(&self.folder, self.config.keep);
         let newest = if resume { checkpoints.newest()? } else { None };
         let start = newest.as_ref().map_or(
@@ -117,14 +124,13 @@ impl Run {
             |(position, _)| position.clone(),
         );
         let mut log = Log::open(&self.folder, start.clock)?;
-        let mut models = vec![];
-        for phase in &self.phases[..start.phase.min(self.phases.len())] {
-            models.push(self.finished(phase, models.last().unwrap_or(&initial))?);
-        }
         let teacher = initial.weights_hash();
+        let mut base = initial;
+        for phase in &self.phases[..start.phase.min(self.phases.len())] {
+            base = self.finished(phase, &base)?;
+        }
         let mut clock = start.clock;
         for (index, phase) in self.phases.iter().enumerate().skip(start.phase) {
-            let base = models.last().unwrap_or(&initial);
             let from = newest
                 .as_ref()
                 .filter(|(position, _)| position.phase == index && position.updates > 0);
@@ -149,9 +155,9 @@ impl Run {
                 phase,
                 model: &model,
             });
-            models.push(model);
+            base = model;
         }
-        Ok(models)
+        Ok(())
     }
 }
 
@@ -171,13 +177,13 @@ impl<'a> PhaseRun<'a> {
         run: &'a Run,
         index: usize,
         phase: &'a Phase,
-        base: &Model,
+        base: Model,
         clock: u64,
     ) -> Result<Self, RunError> {
         let start: u64 = run.phases[..index].iter().map(Phase::samples).sum();
-        let recipe = phase.recipe(base, run, start + phase.samples());
+        let recipe = phase.recipe(&base, run, start + phase.samples());
         let model = DiffusionModel {
-            network: phase.student(base, run.seed)?,
+            network: phase.student(&base, run.seed)?,
             schedule: Schedule::new(base.recipe.schedule.clone())
                 .map_err(|e| RunError::Teacher(e.to_string()))?,
             prediction: recipe.prediction,
@@ -186,7 +192,7 @@ impl<'a> PhaseRun<'a> {
             run,
             index,
             phase,
-            objective: phase.objective(base)?,
+            objective: phase.objective(&base)?,
             stepper: Stepper::new(model, phase.optim.clone(), phase.updates).training(phase.part()),
             recipe,
             clock,

@@ -115,7 +115,7 @@ impl Args {
 fn train(run: &Run, teacher: &Model, resume: bool, stages: &mut Stages) -> Outcome<Vec<Model>> {
     let mut stage: Option<Stage> = None;
     let mut mean = 0.0;
-    let models = run.go(teacher.clone(), resume, &mut |event| match event {
+    run.go(teacher.clone(), resume, &mut |event| match event {
         Event::PhaseStarted {
             phase,
             index,
@@ -143,7 +143,8 @@ fn train(run: &Run, teacher: &Model, resume: bool, stages: &mut Stages) -> Outco
         }
     })?;
     stages.skip_to(run.phases.len());
-    Ok(models)
+    let models = run.phases.iter().map(|phase| run.model(phase));
+    Ok(models.collect::<Result<_, _>>()?)
 }
 
 /// Whether the goal is reached, with the numbers.

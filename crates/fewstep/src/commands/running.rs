@@ -113,12 +113,7 @@ fn first_difference(stored: &str, resolved: &str) -> String {
 
 /// Runs the phases with progress bars and grids of sample pictures.
 /// A model that draws from texts draws these, or some captions of the data.
-pub(crate) fn go(
-    run: &Run,
-    initial: Model,
-    prompts: &[String],
-    resume: bool,
-) -> Outcome<Vec<Model>> {
+pub(crate) fn go(run: &Run, initial: Model, prompts: &[String], resume: bool) -> Outcome {
     memory::give_back();
     let mut bar = indicatif::ProgressBar::hidden();
     let mut mean = 0.0;
@@ -144,7 +139,7 @@ pub(crate) fn go(
             (surroundings, prompts)
         }),
     };
-    let models = run.go(initial, resume, &mut |event| match event {
+    run.go(initial, resume, &mut |event| match event {
         Event::PhaseStarted {
             phase,
             index,
@@ -184,7 +179,7 @@ pub(crate) fn go(
             samples.draw(model, &phase.name);
         }
     })?;
-    Ok(models)
+    Ok(())
 }
 
 /// Pictures that are drawn at once for a grid.

@@ -94,5 +94,5 @@ fn to_safetensors(bytes: &[u8]) -> Result<Vec<u8>, String> {
         return Err("it holds no tensors by name".into());
     }
     let entries = Entries::from([("format".into(), "pt".into())]);
-    header::serialize(tensors, &entries).map_err(|error| error.to_string())
+    header::to_bytes(tensors, &entries).map_err(|error| error.to_string())
 }

@@ -8,7 +8,7 @@ use crate::folder::{Part, Pipeline, part_tensors};
 use crate::header::{self, Entries};
 use crate::pickle::{self, Pickles};
 use crate::stored::Stored;
-use crate::{FormatError, Model, Precision, write_atomically};
+use crate::{FormatError, Model, Precision, write_atomically, write_atomically_with};
 use fewstep_diffusion::PredictionKind;
 pub use gguf::GgufPrecision;
 use names::{Names, UNetNames};
@@ -56,7 +56,8 @@ impl Pipeline {
             })?;
             tensors.insert(name, whole);
         }
-        write_atomically(file, &header::serialize(tensors, &self.about(model)?)?)
+        let about = self.about(model)?;
+        write_atomically_with(file, |out| header::write(tensors, &about, out))
     }
 
     /// Writes a U-Net alone as GGUF, as stable-diffusion.cpp (`--diffusion-model`) and ComfyUI-GGUF read it: without
@@ -143,7 +144,7 @@ impl Pipeline {
                 }
             }
             let entries = Entries::from([("format".into(), "pt".into())]);
-            parts.push((part.weights_file(), header::serialize(tensors, &entries)?));
+            parts.push((part.weights_file(), header::to_bytes(tensors, &entries)?));
         }
         if !problems.is_empty() {
             return Err(FormatError::Mismatch {
