@@ -22,6 +22,9 @@ pub fn keep_freed_blocks() {
     }
 }
 
+/// Floats of transformed kernels that a convolution works with at a time, at most: they stay in the third-level cache.
+pub const TRANSFORMED_KERNELS: usize = 8 << 20;
+
 /// Gives freed memory back to the system: after files were read, whose bytes no later block would fit into.
 pub fn give_back() {
     #[cfg(all(target_os = "linux", target_env = "gnu"))]

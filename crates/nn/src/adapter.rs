@@ -7,9 +7,9 @@ pub use config::{AdapterConfig, Fusion, Initial};
 
 use crate::embedding::TimestepEmbedding;
 use crate::encoder::{DownBlock, Encoder, Features, MidBlock, down_blocks};
-use crate::init::Init;
+use crate::init::{Init, count};
 use crate::resample::conv;
-use crate::{ConfigError, UNet, UNetConfig};
+use crate::{ConfigError, UNet, UNetConfig, WEmbedding};
 use burn::module::{Module, ModuleMapper, ModuleVisitor, Param};
 use burn::nn::Embedding;
 use burn::nn::conv::Conv2d;
@@ -191,6 +191,16 @@ impl Adapter {
             }
             (None, None) => features,
         }
+    }
+
+    /// The same with an input for w whose projection is zero.
+    pub(crate) fn with_w_input(mut self, embedding: WEmbedding) -> Self {
+        let device = self.devices().into_iter().next().unwrap_or_default();
+        let init = &mut Init::starting_at(FIRST_PARAMETER + count(&self), 0, &device);
+        let first = self.base.widths[0];
+        self.time_embedding = self.time_embedding.with_w_input(init, first, embedding);
+        self.base.w = Some(embedding);
+        self
     }
 
     /// Changes the parameters of all blocks.

@@ -41,6 +41,8 @@ struct Stage {
     forward: usize,
     /// Gradients of its parameters.
     gradients: usize,
+    /// Weights of its largest convolution.
+    convolution: usize,
     /// The map that a skip was joined to. Its gradient is held as a whole until the way down has come to the skip.
     joined: usize,
     /// The map that it leaves for the way up.
@@ -110,29 +112,34 @@ impl UNetConfig {
         gradients - self.w.map_or(0, |w| w.dim * self.widths[0])
     }
 
+    /// The most numbers that a kernel works with besides what goes in and comes out: transformed weights of a convolution.
+    pub fn workspace(&self) -> usize {
+        let stages = self.whole();
+        let largest = stages.iter().map(|stage| stage.convolution).max();
+        // 36 products in the place of nine.
+        (4 * largest.unwrap_or(0)).min(fewstep_kernels::memory::TRANSFORMED_KERNELS)
+    }
+
     /// Number of parameters of the block that has the most.
     pub fn largest_block(&self) -> usize {
-        let training = Training {
+        let blocks = self.whole().into_iter();
+        blocks.map(|stage| stage.gradients).max().unwrap_or(0)
+    }
+
+    /// The network from its input to its output, all of it trained.
+    fn whole(&self) -> Vec<Stage> {
+        self.stages(&Training {
             size: [1, 1],
             states: 0,
             part: TrainedPart::All,
             checkpointing: false,
-        };
-        let blocks = self.stages(&training).into_iter();
-        blocks.map(|stage| stage.gradients).max().unwrap_or(0)
+        })
     }
 
     /// Number of parameters, those of the adapter included and low-rank changes left out.
     #[cfg(test)]
     fn parameters(&self) -> usize {
-        let training = Training {
-            size: [1, 1],
-            states: 0,
-            part: TrainedPart::All,
-            checkpointing: false,
-        };
-        let stages = self.stages(&training);
-        stages.iter().map(|stage| stage.gradients).sum()
+        self.whole().iter().map(|stage| stage.gradients).sum()
     }
 
     /// The network from its input to its output, as far as gradients reach.
@@ -434,6 +441,7 @@ impl Layers<'_> {
                 + projection.gradients
                 + shortcut
                 + norms.map(|norm| norm.gradients).iter().sum::<usize>(),
+            convolution: 9 * to * from.max(to),
             ..Stage::default()
         }
     }
@@ -450,6 +458,7 @@ impl Layers<'_> {
                     working: width * (before + after),
                     forward: width * (before + after + convolved),
                     gradients: conv.gradients,
+                    convolution: 9 * width * width,
                     ..Stage::default()
                 }
             }

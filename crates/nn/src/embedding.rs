@@ -41,6 +41,14 @@ impl TimestepEmbedding {
         self.cond_proj.as_ref().map(|layer| layer.weight.val())
     }
 
+    /// The same with an input for w whose projection is zero.
+    pub(crate) fn with_w_input(self, init: &mut Init, from: usize, w: WEmbedding) -> Self {
+        Self {
+            cond_proj: Some(init.zero_projection(w.dim, from)),
+            ..self
+        }
+    }
+
     /// The same with these values of the projection, `[from, w.dim]` row by row.
     pub(crate) fn with_w_projection(mut self, values: &[f32]) -> Self {
         self.cond_proj = self.cond_proj.map(|mut layer| {

@@ -1,6 +1,6 @@
 //! Initial weights as a pure function of the seed, in the framework's own layer types.
 
-use burn::module::{Param, ParamId};
+use burn::module::{Module, Param, ParamId, list_param_ids};
 use burn::nn::conv::{Conv2d, Conv2dConfig};
 use burn::nn::{
     Embedding, EmbeddingConfig, GroupNorm, GroupNormConfig, LayerNorm, LayerNormConfig,
@@ -18,6 +18,11 @@ pub(crate) fn transposed(values: &[f32], rows: usize) -> TensorData {
     let of_column = |column: usize| (0..rows).map(move |row| values[row * columns + column]);
     let turned: Vec<f32> = (0..columns).flat_map(of_column).collect();
     TensorData::new(turned, [columns, rows])
+}
+
+/// Parameters of a module, tensors counted.
+pub(crate) fn count(module: &impl Module) -> u64 {
+    list_param_ids(module).len() as u64
 }
 
 /// Makes layers one after another. The n-th parameter of a network always gets the same numbers and the same

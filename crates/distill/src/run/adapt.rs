@@ -1,7 +1,7 @@
 //! The phase of a recipe with a single phase: what its student, objective and sampler recipe are.
 
 use super::RunError;
-use super::phase::{Method, Phase, with_w_input};
+use super::phase::{Method, Phase};
 use crate::method::{
     Codi, Consistency, Denoising, DistanceConfig, Objective, OdeModel, Weighting, Weights,
 };
@@ -152,7 +152,7 @@ impl Adaptation {
         let wants_w = matches!(self.settings, Settings::Consistency(_))
             && matches!(self.weights, Some(Weights::Range(_)));
         Ok(match wants_w && !takes_w {
-            true => with_w_input(&network, self.embedding),
+            true => network.with_w_input(self.embedding),
             false => network,
         })
     }

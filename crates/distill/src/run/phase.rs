@@ -10,7 +10,7 @@ use fewstep_diffusion::{
     Schedule, StudentSampler,
 };
 use fewstep_formats::Model;
-use fewstep_nn::{LoraConfig, Precision, UNet, UNetConfig, WEmbedding};
+use fewstep_nn::{LoraConfig, Precision, UNet, WEmbedding};
 
 /// One phase: one method, from the model before it to the next.
 #[derive(Clone, Debug)]
@@ -174,7 +174,7 @@ impl Phase {
         };
         let has_input = base.network.config().w.is_some();
         let network = match (weights, has_input) {
-            (Weights::Range(_), false) => with_w_input(&base.network, embedding),
+            (Weights::Range(_), false) => base.network.clone().with_w_input(embedding),
             (Weights::Single(_), true) => return Err(RunError::Teacher(
                 "the teacher takes w as an input, but the recipe asks for a single w: give a range `w = [min, max]`".into(),
             )),
@@ -316,15 +316,4 @@ fn prediction_of_students(teacher: PredictionKind) -> PredictionKind {
         PredictionKind::Eps => PredictionKind::V,
         kind @ (PredictionKind::X | PredictionKind::V) => kind,
     }
-}
-
-/// The same network with an input for w whose projection is zero: the same output for every w.
-pub(super) fn with_w_input(network: &UNet, embedding: WEmbedding) -> UNet {
-    let config = UNetConfig {
-        w: Some(embedding),
-        ..network.config().clone()
-    };
-    let device = network.devices().into_iter().next().unwrap_or_default();
-    let fresh = UNet::new(&config, 0, &device).expect("the network exists already");
-    fresh.load_record(network.clone().into_record().allow_partial(true))
 }

@@ -155,7 +155,7 @@ impl Run {
     }
 
     /// The most of what comes one after another: the passes of a micro-batch, its gradients when all parts are done, and
-    /// showing what was learnt; and a file of the model. The C library keeps freed blocks for the next ones of their size
+    /// showing what was learnt; and a checkpoint. The C library keeps freed blocks for the next ones of their size
     /// ([`fewstep_kernels::memory::keep_freed_blocks`]), so that what one of them needed serves the others.
     fn bytes(&self, phase: &Phase, base: &Model, student: &UNet, cost: Cost, shown: usize) -> u64 {
         let config = student.config();
@@ -213,16 +213,17 @@ impl Run {
             _ => config.peak(&training, online).max(asking),
         };
         let done = (parts - lanes) * trained;
-        let passes = lanes * (passes + merged) + done;
+        let passes = lanes * (passes + merged + config.workspace()) + done;
         // The gradients of the micro-batches before.
         let accumulated = trained * usize::from(phase.optim.batch > micro);
         let updating = accumulated + passes.max(parts * trained);
         let guided = phase.recipe(base, self, 0).guidance == Guidance::ClassifierFree;
         let showing = merged + shown * (1 + usize::from(guided)) * answer;
-        // A file is made in one block, which no hole that the passes left is large enough for; the block that it is copied
-        // to finds room.
-        let file = all + merged;
-        PROGRAM_BYTES + (4 * (state + updating.max(showing) + file) + self.examples.bytes()) as u64
+        // A checkpoint has the moments a second time; a model is written parameter by parameter.
+        let saved = phase.updates > self.config.checkpoint_every;
+        let saving = 2 * trained * usize::from(saved);
+        let most = updating.max(showing).max(saving);
+        PROGRAM_BYTES + (4 * (state + most) + self.examples.bytes()) as u64
     }
 
     /// Branches of the largest call without graph, and of the student's: two where guidance is inside.

@@ -9,6 +9,7 @@ use crate::cpu::product::{Left, product};
 use crate::cpu::scratch::{self, Aligned};
 use crate::cpu::simd::transpose::{Rows, transpose};
 use crate::cpu::simd::{Isa, Kernel, Lanes};
+use crate::memory::TRANSFORMED_KERNELS;
 use rayon::prelude::*;
 use std::mem::MaybeUninit;
 use std::ops::Range;
@@ -19,9 +20,12 @@ const TILES: usize = 32;
 const FEWEST_TILES: usize = 8;
 /// Tasks, at least, where there are as many rows of tiles.
 const TASKS: usize = 16;
-/// Floats of transformed kernels that are worked through at a time: they stay in the third-level cache. Tests have
-/// so few that their shapes take several turns.
-const KERNELS: usize = if cfg!(test) { 1 << 16 } else { 8 << 20 };
+/// Floats of transformed kernels that are worked through at a time. Tests have so few that their shapes take several turns.
+const KERNELS: usize = if cfg!(test) {
+    1 << 16
+} else {
+    TRANSFORMED_KERNELS
+};
 
 /// One convolution of 3x3 kernels at stride one.
 struct Tiled<'a> {
