@@ -102,6 +102,7 @@ fn methods_and_readings_run() {
             "base",
             vec![
                 "codi.ode_model=base",
+                "teacher_precision=bf16",
                 "codi.ode_noise=predicted",
                 "codi.shared_t=false",
             ],
@@ -456,6 +457,19 @@ fn recipes_that_cannot_work_are_refused() {
     ] {
         workspace.refuse(&["distill", &recipe, "--out", "y", "--set", set], &words);
     }
+    workspace.refuse(
+        &[
+            "distill",
+            &recipe,
+            "--out",
+            "y",
+            "--set",
+            "train=adapter",
+            "--set",
+            "teacher_precision=bf16",
+        ],
+        &["teacher_precision", "train = \"adapter\""],
+    );
     let text = CODI.replace("[condition]\nkind = \"bicubic\"\nfactor = 2\n", "");
     let alone = workspace.recipe("alone.toml", &text.replace("\"full\"", "\"adapter\""));
     workspace.refuse(

@@ -1,0 +1,110 @@
+//! Latent models of classes.
+
+use super::*;
+
+/// Classes in folders, whose order by name is that of the model's rows.
+fn labelled(workspace: &Workspace) -> String {
+    let folder = workspace.path("labelled");
+    for picture in 0..8 {
+        let shape = ImageShape {
+            channels: 3,
+            height: 16,
+            width: 16,
+        };
+        let pixels = (0..shape.len()).map(|i| ((i * 29 + picture * 17) % 256) as u8);
+        let pixels = pixels.collect();
+        let class = folder.join(["a", "b", "c", "d"][picture % 4]);
+        std::fs::create_dir_all(&class).expect("made");
+        write_png(
+            class.join(format!("{picture}.png")),
+            &Picture { shape, pixels },
+        )
+        .expect("written");
+    }
+    let text = DISTILL
+        .replace("kind = \"captioned\"", "kind = \"folder\"")
+        .replace("CAPTIONED", &folder.display().to_string())
+        .replace("prompts = [\"a cat\"]\n", "");
+    recipe(workspace, "distill.toml", &text, "classes")
+}
+
+#[test]
+fn a_model_of_classes_is_distilled_killed_and_resumed() {
+    let workspace = Workspace::new();
+    let recipe = labelled(&workspace);
+    workspace.succeed(&["distill", &recipe, "--out", "students"]);
+    let kills = workspace.run_with_kills(&["distill", &recipe, "--out", "killed"]);
+    assert!(kills > 1, "the run ended before it could be killed");
+    let (whole, killed) = (workspace.path("students"), workspace.path("killed"));
+    assert_same_run(&whole, &killed, &["guided", "steps-2", "steps-1"]);
+    assert!(whole.join("samples/steps-1.png").is_file());
+
+    // Every example has the row of its class, and what stands for none is the last one.
+    let cache = tensors(&caches(&workspace).remove(0));
+    let table = tensors(&model("classes").join("class_embedder/model.safetensors"));
+    let (shape, rows) = &table["embedding.weight"];
+    let (kept, states) = &cache["states"];
+    assert_eq!((shape, kept), (&vec![5, 6], &vec![5, 1, 6]));
+    assert_eq!(states[..6], rows[4 * 6..]);
+    assert_eq!(cache["captions"].0, [8]);
+    let mut both: Vec<&[f32]> = states[6..].chunks(6).collect();
+    let mut expected: Vec<&[f32]> = rows[..24].chunks(6).collect();
+    for all in [&mut both, &mut expected] {
+        all.sort_by(|a, b| a[0].total_cmp(&b[0]));
+    }
+    assert_eq!(both, expected);
+
+    let draw = |class: &str, out: &str| {
+        workspace.succeed(&[
+            "sample",
+            "--model",
+            "students",
+            "--steps",
+            "2",
+            "--class",
+            class,
+            "--w",
+            "3",
+            "--count",
+            "1",
+            "--out-dir",
+            out,
+        ]);
+        let drawn = workspace.path(out).join("000000.png");
+        picture::read(&drawn, None, 3).expect("a picture")
+    };
+    assert_eq!(draw("shark", "shark"), draw("2", "second"));
+    assert_ne!(draw("shark", "shark"), draw("ray", "ray"));
+    let teacher = model("classes").display().to_string();
+    let sample = ["sample", "--model", &teacher, "--steps", "1"];
+    workspace.succeed(&[&sample[..], &["--out", "all.png"]].concat());
+    workspace.refuse(
+        &[&sample[..], &["--prompt", "a"]].concat(),
+        &["--prompt", "--class"],
+    );
+    workspace.refuse(
+        &[&sample[..], &["--class", "cat"]].concat(),
+        &["cat", "tench"],
+    );
+    workspace.refuse(
+        &[
+            "edit", "--model", &teacher, "--image", "x.png", "--prompt", "a",
+        ],
+        &["draws classes", "texts"],
+    );
+}
+
+#[test]
+fn data_that_does_not_go_with_classes_is_refused() {
+    let workspace = Workspace::new();
+    let recipe = labelled(&workspace);
+    let refuse = |set: &[&str], words: &[&str]| {
+        let sets: Vec<&str> = set.iter().flat_map(|set| ["--set", set]).collect();
+        let run = ["distill", &recipe, "--out", "students"];
+        workspace.refuse(&[&run[..], &sets].concat(), words);
+    };
+    refuse(&["data.kind=captioned"], &["draws classes", "data.kind"]);
+    refuse(&["data.size=17"], &["multiples of 2", "17x17"]);
+    std::fs::remove_dir_all(workspace.path("labelled/d")).expect("removed");
+    refuse(&[], &["3 classes", "4 classes"]);
+}

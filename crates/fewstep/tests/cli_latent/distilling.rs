@@ -1,0 +1,267 @@
+//! Students of models that read texts, and teachers of such.
+
+use super::*;
+
+const ENCODER: &str = r#"
+seed = 5
+teacher = "students/models/guided"
+w = [2, 14]
+[data]
+kind = "captioned"
+path = "CAPTIONED"
+size = 16
+[progressive]
+halving = "encoder"
+start_steps = 4
+end_steps = 2
+updates = 6
+optim = { batch = 4, lr = 1e-3 }
+[run]
+log_every = 1
+checkpoint_every = 2
+"#;
+
+const TRAIN: &str = r#"
+seed = 3
+updates = 6
+[data]
+kind = "captioned"
+path = "CAPTIONED"
+size = 16
+[text]
+autoencoder = "MODEL/vae"
+encoder = "ENCODER"
+length = 12
+[network]
+widths = [8, 16]
+blocks = 1
+attention = [false, true]
+head = 8
+groups = 4
+[optim]
+batch = 4
+lr = 1e-3
+[run]
+log_every = 1
+checkpoint_every = 2
+"#;
+
+#[test]
+fn a_stable_diffusion_is_distilled_killed_and_resumed() {
+    let workspace = workspace();
+    let recipe = recipe(&workspace, "distill.toml", DISTILL, "sd1");
+    workspace.succeed(&["distill", &recipe, "--out", "students"]);
+    let kills = workspace.run_with_kills(&["distill", &recipe, "--out", "killed"]);
+    assert!(kills > 1, "the run ended before it could be killed");
+    let (whole, killed) = (workspace.path("students"), workspace.path("killed"));
+    assert_same_run(&whole, &killed, &["guided", "steps-2", "steps-1"]);
+    assert_eq!(caches(&workspace).len(), 1, "one cache for all runs");
+
+    // The teacher predicts noise; the students predict v and take the usual range of w.
+    let student = json(&whole.join("models/steps-1/fewstep.json"));
+    assert_eq!(student["prediction"], "v");
+    assert_eq!(student["guidance"]["w_min"], 2.0);
+    assert_eq!(student["guidance"]["w_max"], 14.0);
+    assert_eq!(student["clip"], false);
+    let scheduler = json(&whole.join("models/steps-1/scheduler/scheduler_config.json"));
+    assert_eq!(scheduler["prediction_type"], "v_prediction");
+    // Stable Diffusion's is false, and a student's last step ends at its picture.
+    assert_eq!(scheduler["set_alpha_to_one"], true);
+    workspace.succeed(&[
+        "sample", "--model", "students", "--steps", "2", "--prompt", "a cat", "--w", "3", "--out",
+        "cat.png",
+    ]);
+    assert!(workspace.path("students/samples/steps-1.png").is_file());
+    // Halvings go on from the student of stage one.
+    assert_ne!(weights(&whole, "guided"), weights(&whole, "steps-2"));
+}
+
+/// An encoder is distilled from the student of stage one, and takes pictures to another text with a decoder.
+#[test]
+fn an_encoder_of_texts_is_distilled_and_restyles() {
+    let workspace = workspace();
+    let text = DISTILL.replace("updates = 6", "updates = 2");
+    let students = recipe(&workspace, "distill.toml", &text, "sd1");
+    workspace.succeed(&["distill", &students, "--out", "students"]);
+    let encoder = recipe(&workspace, "encoder.toml", ENCODER, "sd1");
+    workspace.succeed(&["distill", &encoder, "--out", "encoder"]);
+    let kills = workspace.run_with_kills(&["distill", &encoder, "--out", "killed"]);
+    assert!(kills > 1, "the run ended before it could be killed");
+    assert_same_run(
+        &workspace.path("encoder"),
+        &workspace.path("killed"),
+        &["encoder-steps-2"],
+    );
+    let model = json(&workspace.path("encoder/models/encoder-steps-2/fewstep.json"));
+    assert_eq!(model["role"]["sampler"], "encoder");
+    // An encoder draws nothing, while it is trained neither.
+    assert!(!workspace.path("encoder/samples").exists());
+    let draw = ["sample", "--model", "encoder", "--prompt", "a cat"];
+    workspace.refuse(&draw, &["cannot draw pictures"]);
+
+    let picture = workspace.path("captioned/0.png");
+    let picture = picture.to_str().expect("a path in UTF-8");
+    let restyle = |words: &[&str]| {
+        let task = [
+            "restyle", "--image", picture, "--from", "a cat", "--to", "two dogs",
+        ];
+        workspace.run(&[&task[..], words].concat())
+    };
+    let pair = ["--encoder", "encoder", "--decoder", "students"];
+    let output = restyle(&[&pair[..], &["--steps", "2", "--w", "2,14"]].concat());
+    let out = String::from_utf8_lossy(&output.stdout);
+    assert!(
+        out.contains("students: 2 network calls to encode and 2 network calls to decode"),
+        "{out} {}",
+        workspace::stderr(&output)
+    );
+    assert_eq!(workspace::stderr(&output), "");
+    // The wrong way round.
+    let turned = ["--encoder", "students", "--decoder", "encoder"];
+    let output = restyle(&[&turned[..], &["--steps", "2"]].concat());
+    workspace::assert_refused(&output, &["--encoder students", "cannot encode a picture"]);
+}
+
+#[test]
+fn a_teacher_of_texts_is_trained_and_distilled() {
+    let workspace = workspace();
+    // Encoder and tokenizer in one folder, as they are shared.
+    let encoder = workspace.path("encoder");
+    std::fs::create_dir(&encoder).expect("made");
+    for part in ["text_encoder", "tokenizer"] {
+        for entry in std::fs::read_dir(model("bert").join(part))
+            .expect("there")
+            .flatten()
+        {
+            std::fs::copy(entry.path(), encoder.join(entry.file_name())).expect("copied");
+        }
+    }
+    let train = recipe(&workspace, "train.toml", TRAIN, "bert");
+    workspace.refuse(
+        &["train", &train, "--set", "data.size=18", "--out", "odd"],
+        &["latents of [4, 9, 9]", "multiples of 2"],
+    );
+    assert!(
+        !workspace.path("cache/fewstep").exists(),
+        "pictures were encoded"
+    );
+    workspace.succeed(&["train", &train, "--out", "teacher"]);
+    let kills = workspace.run_with_kills(&["train", &train, "--out", "killed"]);
+    assert!(kills > 1, "the run ended before it could be killed");
+    assert_same_run(
+        &workspace.path("teacher"),
+        &workspace.path("killed"),
+        &["teacher"],
+    );
+    let config = json(&workspace.path("teacher/models/teacher/unet/config.json"));
+    assert_eq!(config["cross_attention_dim"], 12);
+    let draw = [
+        "sample",
+        "--model",
+        "teacher",
+        "--prompt",
+        "an orange cat",
+        "--steps",
+        "2",
+    ];
+    workspace.succeed(&[&draw[..], &["--w", "2", "--out", "cat.png"]].concat());
+
+    let distill = recipe(&workspace, "distill.toml", DISTILL, "bert");
+    workspace.succeed(&[
+        "distill",
+        &distill,
+        "--set",
+        "teacher=teacher",
+        "--set",
+        "w=[0, 4]",
+        "--out",
+        "students",
+    ]);
+    let student = json(&workspace.path("students/models/steps-1/fewstep.json"));
+    assert_eq!(student["guidance"]["w_max"], 4.0);
+}
+
+#[test]
+fn a_damaged_cache_is_told_and_made_again() {
+    let workspace = workspace();
+    let recipe = recipe(&workspace, "distill.toml", DISTILL, "sd1");
+    let run = ["distill", &recipe, "--dry-run"];
+    // What is left where a program was killed while it encoded.
+    let folder = workspace.path("cache/fewstep");
+    std::fs::create_dir_all(&folder).expect("made");
+    std::fs::write(folder.join("latents-0-0-0.1.tmp"), "begun").expect("written");
+    workspace.succeed(&run);
+    assert_eq!(caches(&workspace).len(), 1, "the cache alone");
+    let cache = caches(&workspace).remove(0);
+    let mut bytes = std::fs::read(&cache).expect("there");
+    let last = bytes.len() - 1;
+    bytes[last] ^= 1;
+    std::fs::write(&cache, &bytes).expect("written");
+    workspace.refuse(&run, &["cache", "not what was written", "remove it"]);
+    std::fs::remove_file(&cache).expect("removed");
+    workspace.succeed(&run);
+}
+
+#[test]
+fn mistakes_are_told() {
+    let workspace = workspace();
+    let recipe = recipe(&workspace, "distill.toml", DISTILL, "sd1");
+    let refuse = |set: &str, words: &[&str]| {
+        workspace.refuse(
+            &["distill", &recipe, "--set", set, "--out", "students"],
+            words,
+        );
+    };
+    refuse("data.size=17", &["multiples of 2", "17"]);
+    refuse(
+        "data.size=32",
+        &["[4, 8, 8]", "[4, 16, 16]", "`data.size` = 16"],
+    );
+    assert!(
+        !workspace.path("cache/fewstep").exists(),
+        "pictures were encoded"
+    );
+    refuse("data.kind=folder", &["data.kind", "captioned"]);
+    refuse(
+        "condition={kind=\"edges\"}",
+        &["[condition]", "has not learnt"],
+    );
+    refuse("lora={rank=0,alpha=1}", &["rank"]);
+    refuse(
+        "lora={rank=2,alpha=1,targets=[\"to_x\"]}",
+        &["to_x", "to_out.0"],
+    );
+    std::fs::write(workspace.path("captioned/3.txt"), " ").expect("written");
+    refuse("seed=4", &["3.png: caption empty", "1 example(s)"]);
+    assert!(!workspace.path("students").join("recipe.toml").exists());
+}
+
+/// What 16 bits leave of the teacher teaches nearly the same.
+#[test]
+fn a_teacher_may_lie_in_memory_in_16_bits() {
+    let workspace = workspace();
+    let recipe = recipe(&workspace, "distill.toml", DISTILL, "sd1");
+    let losses = |precision: &str| -> Vec<f64> {
+        let set = format!("teacher_precision={precision}");
+        workspace.succeed(&["distill", &recipe, "--set", &set, "--out", precision]);
+        let lines = workspace::log(&workspace.path(precision)).into_iter();
+        let loss = |line: String| {
+            let line: serde_json::Value = serde_json::from_str(&line).expect("JSON");
+            line["loss"].as_f64().expect("a loss")
+        };
+        lines.take(6).map(loss).collect()
+    };
+    let (wide, half) = (losses("f32"), losses("bf16"));
+    assert_ne!(wide, half);
+    for (wide, half) in wide.iter().zip(&half) {
+        assert!((wide - half).abs() < 0.02 * wide, "{half} for {wide}");
+    }
+    let lora = "lora={rank=2,alpha=1}";
+    let half = "teacher_precision=bf16";
+    workspace.refuse(
+        &[
+            "distill", &recipe, "--set", lora, "--set", half, "--out", "x",
+        ],
+        &["teacher_precision", "[lora]", "in common"],
+    );
+}

@@ -1,0 +1,98 @@
+//! Latent models that learn a condition.
+
+use super::*;
+
+/// Learns a condition and few steps in latent space, is killed and resumed, and draws from images and texts.
+#[test]
+fn a_stable_diffusion_learns_to_edit_by_instruction() {
+    let workspace = workspace();
+    let before = workspace.path("before");
+    std::fs::create_dir(&before).expect("made");
+    for picture in 0..10 {
+        let shape = ImageShape {
+            channels: 3,
+            height: 16,
+            width: 16,
+        };
+        let place = before.join(format!("{picture}.png"));
+        write_png(place, &Picture::filled(shape, 20 * picture)).expect("written");
+    }
+    let text = CODI.replace("BEFORE", &before.display().to_string());
+    let recipe = recipe(&workspace, "codi.toml", &text, "sd1");
+    workspace.succeed(&["distill", &recipe, "--out", "whole"]);
+    let kills = workspace.run_with_kills(&["distill", &recipe, "--out", "killed"]);
+    assert!(kills > 1, "the run ended before it could be killed");
+    assert_same_run(
+        &workspace.path("whole"),
+        &workspace.path("killed"),
+        &["codi"],
+    );
+    assert_eq!(caches(&workspace).len(), 2, "latents, and images to edit");
+    assert!(workspace.path("whole/samples/codi.png").is_file());
+    let model = workspace.path("whole/models/codi");
+    let index = json(&model.join("model_index.json"));
+    assert_eq!(index["_class_name"], "StableDiffusionControlNetPipeline");
+    assert_eq!(index["controlnet"][1], "ControlNetModel");
+
+    let draw = |out: &str, more: &[&str]| {
+        let words = [
+            "instruct",
+            "--model",
+            "whole",
+            "--image",
+            "before/3.png",
+            "--steps",
+            "2",
+        ];
+        workspace.succeed(&[&words[..], &["--out", out], more].concat());
+        std::fs::read(workspace.path(out)).expect("written")
+    };
+    let cat = draw("cat.png", &["--prompt", "an orange cat"]);
+    assert_eq!(cat, draw("again.png", &["--prompt", "an orange cat"]));
+    let words = [
+        "upscale",
+        "--model",
+        "whole",
+        "--image",
+        "before/3.png",
+        "--out",
+        "x.png",
+    ];
+    workspace.refuse(&words, &["instruct"]);
+    let words = [
+        "sample", "--model", "whole", "--prompt", "a cat", "--out", "x.png",
+    ];
+    workspace.refuse(&words, &["fewstep instruct"]);
+
+    // The same as an adapter, which another fine-tune of its base takes.
+    workspace.succeed(&[
+        "distill",
+        &recipe,
+        "--set",
+        "train=adapter",
+        "--out",
+        "adapter",
+    ]);
+    let base = model_path("sd1");
+    let adapted = [
+        "instruct",
+        "--model",
+        &base,
+        "--adapter",
+        "adapter/models/codi",
+    ];
+    let words = [
+        "--image",
+        "before/3.png",
+        "--steps",
+        "1",
+        "--out",
+        "adapted.png",
+    ];
+    workspace.succeed(&[&adapted[..], &words].concat());
+    std::fs::remove_file(before.join("7.png")).expect("removed");
+    workspace.refuse(
+        &["distill", &recipe, "--out", "bad"],
+        &["7.png needs", "no image named `7`"],
+    );
+}

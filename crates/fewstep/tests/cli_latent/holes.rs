@@ -1,0 +1,127 @@
+//! Latent models that fill in.
+
+use super::*;
+
+const HOLES: &str = "[condition]\nkind = \"inpaint\"\nmask = \"mixed\"\nholes = 3\n";
+
+#[test]
+fn a_model_that_fills_in_is_distilled_killed_and_resumed() {
+    let workspace = workspace();
+    let text = format!("{DISTILL}{HOLES}");
+    let recipe = recipe(&workspace, "distill.toml", &text, "inpaint");
+    workspace.succeed(&["distill", &recipe, "--out", "students"]);
+    let kills = workspace.run_with_kills(&["distill", &recipe, "--out", "killed"]);
+    assert!(kills > 1, "the run ended before it could be killed");
+    let (whole, killed) = (workspace.path("students"), workspace.path("killed"));
+    assert_same_run(&whole, &killed, &["guided", "steps-2", "steps-1"]);
+    assert_ne!(weights(&whole, "guided"), weights(&whole, "steps-2"));
+    let config = json(&whole.join("models/steps-1/unet/config.json"));
+    assert_eq!(config["in_channels"], 9);
+    let index = json(&whole.join("models/steps-1/model_index.json"));
+    assert_eq!(index["_class_name"], "StableDiffusionInpaintPipeline");
+    // Without it diffusers does not read a pipeline for inpainting.
+    assert!(index["_diffusers_version"].is_string(), "{index}");
+    let grid = picture::read(&whole.join("samples/steps-1.png"), None, 3).expect("a grid");
+    // Twelve rows of three pictures, three rows beside one another.
+    assert_eq!(
+        (grid.shape.width, grid.shape.height),
+        (9 * 17 + 1, 4 * 17 + 1)
+    );
+
+    let hole = Picture {
+        shape: ImageShape {
+            channels: 1,
+            height: 16,
+            width: 16,
+        },
+        pixels: (0..256).map(|i| if i % 16 < 5 { 255 } else { 0 }).collect(),
+    };
+    write_png(workspace.path("hole.png"), &hole).expect("written");
+    let image = workspace.path("captioned/3.png").display().to_string();
+    let fill = |steps: &str| {
+        let out = format!("filled-{steps}");
+        workspace.succeed(&[
+            "inpaint",
+            "--model",
+            "students",
+            "--steps",
+            steps,
+            "--image",
+            &image,
+            "--mask",
+            "hole.png",
+            "--prompt",
+            "a cat",
+            "--w",
+            "3",
+            "--out-dir",
+            &out,
+        ]);
+        let drawn = workspace.path(&out).join("000000.png");
+        picture::read(&drawn, None, 3).expect("a picture")
+    };
+    assert_ne!(fill("1"), fill("2"));
+}
+
+/// Against the autoencoder on pictures with holes, and PyTorch's nearest pixel by its index.
+#[test]
+fn what_a_model_that_fills_in_sees_is_made_once() {
+    let workspace = workspace();
+    let text = format!("{DISTILL}{HOLES}");
+    let recipe = recipe(&workspace, "distill.toml", &text, "inpaint");
+    workspace.succeed(&["distill", &recipe, "--dry-run"]);
+    let cache = caches(&workspace).remove(0);
+    let (shape, beside) = tensors(&cache)["beside"].clone();
+    assert_eq!(shape, [10, 2, 3, 5, 8, 8]);
+    let device = Device::flex();
+    let codec = Pipeline::load(&model("inpaint"), &device)
+        .expect("a model")
+        .codec;
+    let holes = Holes {
+        mask: MaskKind::Mixed,
+        each: 3,
+    };
+    for (example, mirrored, turn) in [(0, 0, 0), (3, 1, 2), (9, 1, 1)] {
+        let copy = 2 * example + mirrored;
+        let hole = holes.hole((3 * copy + turn) as u64, 16, 16);
+        let file = workspace.path(&format!("captioned/{example}.png"));
+        let picture = picture::read(&file, None, 3).expect("a picture");
+        let seen = (0..3 * 256).map(|i| {
+            let (row, column) = (i / 16, i % 16);
+            let column = if mirrored == 1 { 15 - column } else { column };
+            let value = picture::to_f32(picture.pixels[16 * row + column]);
+            if hole[i % 256] == 1.0 { 0.0 } else { value }
+        });
+        let seen = TensorData::new(seen.collect::<Vec<f32>>(), [1, 3, 16, 16]);
+        let known = codec.encode(Tensor::from_data(seen, &device));
+        let known = known.into_data().try_to_vec::<f32>().expect("f32 data");
+        let corners = (0..64).map(|i| hole[32 * (i / 8) + 2 * (i % 8)]);
+        let expected: Vec<f32> = corners.chain(known).collect();
+        let stored = &beside[5 * 64 * (3 * copy + turn)..][..5 * 64];
+        for (a, b) in stored.iter().zip(&expected) {
+            assert!((a - b).abs() < 1e-5, "{a} for {b}");
+        }
+    }
+}
+
+#[test]
+fn holes_that_make_no_sense_are_refused() {
+    let workspace = workspace();
+    let recipe = recipe(&workspace, "distill.toml", DISTILL, "inpaint");
+    let refuse = |set: &[&str], words: &[&str]| {
+        let sets: Vec<&str> = set.iter().flat_map(|set| ["--set", set]).collect();
+        let run = ["distill", &recipe, "--out", "students"];
+        workspace.refuse(&[&run[..], &sets].concat(), words);
+    };
+    refuse(&[], &["fills in", "kind = \"inpaint\""]);
+    refuse(&["condition={kind=\"edges\"}"], &["fills in", "inpaint"]);
+    refuse(
+        &["condition={kind=\"inpaint\",holes=0}"],
+        &["condition.holes", "at least"],
+    );
+    let plain = format!("teacher={}", model("sd1").display());
+    refuse(
+        &[&plain, "condition={kind=\"inpaint\"}"],
+        &["[condition]", "has not learnt"],
+    );
+}
