@@ -19,8 +19,9 @@ pub struct DistillRecipe {
     /// How the frozen teacher's weights lie in memory: in 16 bits they take half of it.
     #[serde(default)]
     pub teacher_precision: Precision,
-    /// Guidance weights w the student is for: `[min, max]`, or a single number for a student without the input. For a
-    /// teacher that draws from texts `[2, 14]` where nothing is given; none for a teacher without guidance.
+    /// Guidance weights w the student is for: `[min, max]`, or a single number for a student without the input. Where
+    /// nothing is given, those that the teacher was distilled for, and for a latent teacher of two branches `[2, 14]`; none
+    /// for a teacher without guidance.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub w: Option<Weights>,
     /// How w enters the network. `scale` = 1000 / w_max is smooth; 1000 is what diffusers has.

@@ -10,7 +10,9 @@ use burn::tensor::Device;
 use fewstep_data::{
     ConditionConfig, Conditions, DataConfig, Examples, Holes, ImageShape, LatentsHeader,
 };
+use fewstep_diffusion::Guidance;
 use fewstep_distill::Copies;
+use fewstep_distill::method::Weights;
 use fewstep_distill::recipe::{AdaptRecipe, DistillRecipe, RunConfig, TEXT_WEIGHTS};
 use fewstep_distill::run::{Phase, Run, adapt_phases, distill_phases, hint};
 use fewstep_formats::{Model, Pipeline, Surroundings};
@@ -50,10 +52,6 @@ pub(crate) fn run(args: Args) -> Outcome {
 
 fn halve(args: &RunArgs) -> Outcome {
     let mut recipe: DistillRecipe = args.recipe()?;
-    let latent = models::latent_folder(&recipe.teacher, None)?;
-    if latent.is_some() && recipe.w.is_none() {
-        recipe.w = Some(TEXT_WEIGHTS);
-    }
     recipe.validate().map_err(|e| args.complain(e))?;
     let inputs = Inputs::read(
         &recipe.teacher,
@@ -68,6 +66,9 @@ fn halve(args: &RunArgs) -> Outcome {
         fits.map_err(|error| args.complain(error.to_string()))?;
     }
     let guidance = inputs.teacher.recipe.guidance;
+    if recipe.w.is_none() {
+        recipe.w = usual_weights(guidance, inputs.surroundings.is_some());
+    }
     recipe
         .check_guidance(guidance)
         .map_err(|e| args.complain(e))?;
@@ -98,6 +99,17 @@ fn adapt(args: &RunArgs) -> Outcome {
         &[],
         &recipe,
     )
+}
+
+/// The weights that a student is for when nothing is said: those that its teacher was distilled for, and for a latent teacher
+/// of two branches the usual ones.
+fn usual_weights(teacher: Guidance, latent: bool) -> Option<Weights> {
+    match teacher {
+        Guidance::Input { w_min, w_max, .. } => Some(Weights::Range([w_min, w_max])),
+        Guidance::Fixed { w } => Some(Weights::Single(w)),
+        Guidance::ClassifierFree => latent.then_some(TEXT_WEIGHTS),
+        Guidance::None => None,
+    }
 }
 
 /// The holes that a latent teacher is to fill; none for one that fills in nothing.

@@ -5,7 +5,6 @@ use super::*;
 const ENCODER: &str = r#"
 seed = 5
 teacher = "students/models/guided"
-w = [2, 14]
 [data]
 kind = "captioned"
 path = "CAPTIONED"
@@ -81,6 +80,7 @@ fn a_stable_diffusion_is_distilled_killed_and_resumed() {
 fn an_encoder_of_texts_is_distilled_and_restyles() {
     let workspace = workspace();
     let text = DISTILL.replace("updates = 6", "updates = 2");
+    let text = text.replace("flip = true", "flip = true\nw = [1, 9]");
     let students = recipe(&workspace, "distill.toml", &text, "sd1");
     workspace.succeed(&["distill", &students, "--out", "students"]);
     let encoder = recipe(&workspace, "encoder.toml", ENCODER, "sd1");
@@ -94,6 +94,8 @@ fn an_encoder_of_texts_is_distilled_and_restyles() {
     );
     let model = json(&workspace.path("encoder/models/encoder-steps-2/fewstep.json"));
     assert_eq!(model["role"]["sampler"], "encoder");
+    // For the weights of its teacher, as its recipe has none.
+    assert_eq!(model["guidance"]["w_max"], 9.0);
     // An encoder draws nothing, while it is trained neither.
     assert!(!workspace.path("encoder/samples").exists());
     let draw = ["sample", "--model", "encoder", "--prompt", "a cat"];
@@ -108,7 +110,7 @@ fn an_encoder_of_texts_is_distilled_and_restyles() {
         workspace.run(&[&task[..], words].concat())
     };
     let pair = ["--encoder", "encoder", "--decoder", "students"];
-    let output = restyle(&[&pair[..], &["--steps", "2", "--w", "2,14"]].concat());
+    let output = restyle(&[&pair[..], &["--steps", "2", "--w", "2,9"]].concat());
     let out = String::from_utf8_lossy(&output.stdout);
     assert!(
         out.contains("students: 2 network calls to encode and 2 network calls to decode"),
