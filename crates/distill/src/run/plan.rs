@@ -223,7 +223,9 @@ impl Run {
         let saved = phase.updates > self.config.checkpoint_every;
         let saving = 2 * trained * usize::from(saved);
         let most = updating.max(showing).max(saving);
-        PROGRAM_BYTES + (4 * (state + most) + self.examples.bytes()) as u64
+        // At the start the teacher's file lies beside its network.
+        let reading = 2 * base.network.num_params();
+        PROGRAM_BYTES + (4 * reading.max(state + most) + self.examples.bytes()) as u64
     }
 
     /// Branches of the largest call without graph, and of the student's: two where guidance is inside.
