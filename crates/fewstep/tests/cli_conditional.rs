@@ -79,6 +79,25 @@ fn an_adapter_leaves_its_base_alone() {
     assert!(weights(&full, "codi") != teacher, "the base has not moved");
     assert!(!adapter(&pe, "codi").is_empty());
     assert!(adapter(&pe, "codi") != adapter(&full, "codi"));
+    // Adam's moments are those of the adapter alone: twice its size, and what names them.
+    let moments = |run: &Path| {
+        let checkpoints = run.join("checkpoints").read_dir().expect("there");
+        let files = checkpoints.map(|entry| entry.expect("there").path().join("optimizer.bin"));
+        let sizes = files.filter_map(|file| Some(file.metadata().ok()?.len()));
+        sizes.max().expect("a checkpoint within the phase") as f64
+    };
+    let bytes = |tensors: &[(String, Vec<u8>)]| -> f64 {
+        tensors.iter().map(|(_, bytes)| bytes.len() as f64).sum()
+    };
+    let (alone, base) = (bytes(&adapter(&pe, "codi")), bytes(&teacher));
+    let [of_pe, of_full] = [&pe, &full].map(|run| moments(run));
+    assert!(of_full > 2.0 * (alone + base), "{of_full}");
+    // The rest are the names of parameters, as many bytes for each of both runs.
+    let names = of_full - 2.0 * (alone + base);
+    assert!(
+        (2.0 * alone..2.0 * alone + names).contains(&of_pe),
+        "{of_pe}"
+    );
     let folder = workspace.folder.path();
     let (run, _) = tiny::succeed(folder, &["info", "pe"]);
     assert!(run.contains("6 of 6 updates"), "{run}");
