@@ -9,7 +9,7 @@ use std::path::PathBuf;
 /// Make a folder out of a single-file Stable Diffusion model, or out of a folder with pickled weights.
 ///
 /// A single file holds weights alone: the tokenizer and the configurations come from a folder of a model of the same
-/// shape, its base as a rule.
+/// shape, its base as a rule. Latent diffusion's class-conditional model, which reads no texts, needs none.
 ///
 /// Example: fewstep import --file fine-tune.safetensors --like sd15 --out fine-tune
 #[derive(clap::Args)]
@@ -18,7 +18,8 @@ pub(crate) struct Args {
     /// diffusers' layout whose weights are pickled.
     #[arg(long)]
     file: PathBuf,
-    /// For a single file: the folder of a latent diffusion model of the same shape, or its name on the hub.
+    /// For a single file of a model that reads texts: the folder of a latent diffusion model of the same shape, or its name on
+    /// the hub.
     #[arg(long, value_name = "FOLDER")]
     like: Option<String>,
     /// Read pickled weights (.ckpt, .bin, .pt) too. Nothing in them is run, and what is no tensor is refused.
@@ -31,6 +32,10 @@ pub(crate) struct Args {
 
 pub(crate) fn run(args: Args) -> Outcome {
     let device = Device::flex();
+    let pickles = match args.allow_pickle {
+        true => Pickles::Allowed,
+        false => Pickles::Refused,
+    };
     match (args.file.is_dir(), &args.like) {
         (true, None) if args.allow_pickle => {
             Pipeline::import_pickled(&args.file, &args.out).blame_input()?;
@@ -47,16 +52,10 @@ pub(crate) fn run(args: Args) -> Outcome {
             ));
         }
         (false, None) => {
-            return Err(Failure::input(
-                "a single file holds weights alone: say with --like which model has its tokenizer and its configurations",
-            ));
+            Pipeline::import_classes(&args.file, pickles, &args.out, &device).blame_input()?;
         }
         (false, Some(like)) => {
             let like = Pipeline::load(&models::find(like, None)?, &device).blame_input()?;
-            let pickles = match args.allow_pickle {
-                true => Pickles::Allowed,
-                false => Pickles::Refused,
-            };
             like.import_single(&args.file, pickles, &args.out)
                 .blame_input()?;
         }

@@ -16,12 +16,23 @@ pub(super) const AUTOENCODERS: [&str; 3] = ["AutoencoderKL", "AutoencoderTiny", 
 
 /// Reads `vae/`.
 pub(crate) fn load(folder: &Path, device: &Device) -> Result<Codec, FormatError> {
+    let mut codec = blank(folder, device)?;
+    match &mut codec {
+        Codec::Kl(network, _) => weights::load(network, folder, Part::Autoencoder)?,
+        Codec::Tiny(network, _) => weights::load(network, folder, Part::Autoencoder)?,
+        Codec::Vq(network, _) => weights::load(network, folder, Part::Autoencoder)?,
+    }
+    Ok(codec)
+}
+
+/// The same with arbitrary weights.
+pub(crate) fn blank(folder: &Path, device: &Device) -> Result<Codec, FormatError> {
     let mut fields = Fields::read(&folder.join("config.json"))?;
     let class: String = fields.needed("_class_name")?;
     match class.as_str() {
-        "AutoencoderKL" => kl(folder, fields, device),
-        "AutoencoderTiny" => tiny(folder, fields, device),
-        "VQModel" => vq(folder, fields, device),
+        "AutoencoderKL" => kl(fields, device),
+        "AutoencoderTiny" => tiny(fields, device),
+        "VQModel" => vq(fields, device),
         _ => Err(fields.bad(format!(
             "an autoencoder of kind `{class}` is not supported: only {} are",
             AUTOENCODERS.map(|kind| format!("`{kind}`")).join(", ")
@@ -29,19 +40,18 @@ pub(crate) fn load(folder: &Path, device: &Device) -> Result<Codec, FormatError>
     }
 }
 
-fn kl(folder: &Path, mut fields: Fields, device: &Device) -> Result<Codec, FormatError> {
+fn kl(mut fields: Fields, device: &Device) -> Result<Codec, FormatError> {
     let mut config = layers(&mut fields, 4)?;
     config.quant_conv = fields.or("use_quant_conv", true)?;
     config.post_quant_conv = fields.or("use_post_quant_conv", true)?;
     let scale = scale(&mut fields, 0.18215)?;
     let network = Autoencoder::new(&config, 0, device);
-    let mut network = network.map_err(|error| fields.bad(error.to_string()))?;
+    let network = network.map_err(|error| fields.bad(error.to_string()))?;
     fields.finish()?;
-    weights::load(&mut network, folder, Part::Autoencoder)?;
     Ok(Codec::Kl(network, scale))
 }
 
-fn vq(folder: &Path, mut fields: Fields, device: &Device) -> Result<Codec, FormatError> {
+fn vq(mut fields: Fields, device: &Device) -> Result<Codec, FormatError> {
     fields.only(&[
         ("lookup_from_codebook", json!(false)),
         ("norm_type", json!("group")),
@@ -54,9 +64,8 @@ fn vq(folder: &Path, mut fields: Fields, device: &Device) -> Result<Codec, Forma
     };
     let scale = scale(&mut fields, 0.18215)?;
     let network = VqAutoencoder::new(&config, 0, device);
-    let mut network = network.map_err(|error| fields.bad(error.to_string()))?;
+    let network = network.map_err(|error| fields.bad(error.to_string()))?;
     fields.finish()?;
-    weights::load(&mut network, folder, Part::Autoencoder)?;
     Ok(Codec::Vq(network, scale))
 }
 
@@ -83,7 +92,7 @@ fn layers(fields: &mut Fields, latent_channels: usize) -> Result<AutoencoderConf
     })
 }
 
-fn tiny(folder: &Path, mut fields: Fields, device: &Device) -> Result<Codec, FormatError> {
+fn tiny(mut fields: Fields, device: &Device) -> Result<Codec, FormatError> {
     let width = fields.or("encoder_block_out_channels", vec![64])?;
     let width = width.first().copied().unwrap_or(64);
     let channels = fields.or("in_channels", 3)?;
@@ -108,9 +117,8 @@ fn tiny(folder: &Path, mut fields: Fields, device: &Device) -> Result<Codec, For
     };
     let scale = scale(&mut fields, 1.0)?;
     let network = TinyAutoencoder::new(&config, 0, device);
-    let mut network = network.map_err(|error| fields.bad(error.to_string()))?;
+    let network = network.map_err(|error| fields.bad(error.to_string()))?;
     fields.finish()?;
-    weights::load(&mut network, folder, Part::Autoencoder)?;
     Ok(Codec::Tiny(network, scale))
 }
 

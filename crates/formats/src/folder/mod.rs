@@ -1,6 +1,6 @@
 //! Models in diffusers' folder layout: latent diffusion models, and others' pixel models.
 
-mod autoencoder;
+pub(crate) mod autoencoder;
 mod fields;
 mod pipeline;
 mod pixels;
@@ -8,9 +8,10 @@ mod repository;
 mod scheduler;
 mod surroundings;
 mod text;
-mod unet;
+pub(crate) mod unet;
 mod weights;
 
+pub(crate) use fields::Fields;
 pub use pipeline::Pipeline;
 pub(crate) use pipeline::part_tensors;
 pub(crate) use pixels::load as load_pixels;

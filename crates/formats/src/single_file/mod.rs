@@ -1,6 +1,7 @@
 //! A whole model in one safetensors file, under the names of the first latent diffusion code: what the web interfaces
 //! and stable-diffusion.cpp read. And its U-Net alone as GGUF.
 
+mod classes;
 mod gguf;
 mod names;
 
@@ -14,7 +15,7 @@ pub use gguf::GgufPrecision;
 use names::{Names, UNetNames};
 use safetensors::tensor::{SafeTensors, TensorView};
 use std::collections::{BTreeMap, HashMap};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 impl Pipeline {
     /// Writes one file with another U-Net in the place of this model's, and this model's autoencoder and text encoder,
@@ -110,48 +111,15 @@ impl Pipeline {
     ) -> Result<(), FormatError> {
         let bytes = pickle::read_weights(file, pickles)?;
         let names = Names::new(self, self.model.network.config())?;
-        let single = read(&bytes, file)?;
-        let found: HashMap<String, TensorView<'_>> = single.tensors().into_iter().collect();
-        let mut parts = vec![];
-        let mut problems = vec![];
+        let mut like = vec![];
         for part in names.parts() {
-            let stored = part_tensors(self, part)?;
-            let mut tensors = BTreeMap::new();
-            for bytes in &stored {
-                for (name, like) in read(bytes, self.folder())?.tensors() {
-                    let Some(place) = names.place(part, &name) else {
-                        continue;
-                    };
-                    let Some(view) = found.get(&place.name) else {
-                        problems.push(format!("`{}` is missing", place.name));
-                        continue;
-                    };
-                    let whole = Stored::from(view.clone());
-                    let tensor = match (place.convolution, place.third) {
-                        (true, _) => Some(whole.into_linear()),
-                        (false, Some(third)) => whole.third(third),
-                        (false, None) => Some(whole),
-                    };
-                    match tensor.filter(|tensor| tensor.shape() == like.shape()) {
-                        Some(tensor) => drop(tensors.insert(name, tensor)),
-                        None => problems.push(format!(
-                            "`{}` is {:?} in the file, and does not hold `{name}` of {:?}",
-                            place.name,
-                            view.shape(),
-                            like.shape()
-                        )),
-                    }
-                }
+            for bytes in part_tensors(self, part)? {
+                let tensors = read(&bytes, self.folder())?.tensors().into_iter();
+                let shapes = tensors.map(|(name, view)| (name, view.shape().to_vec()));
+                like.push((part, shapes.collect()));
             }
-            let entries = Entries::from([("format".into(), "pt".into())]);
-            parts.push((part.weights_file(), header::to_bytes(tensors, &entries)?));
         }
-        if !problems.is_empty() {
-            return Err(FormatError::Mismatch {
-                origin: file.display().to_string(),
-                problems,
-            });
-        }
+        let parts = parts_of(file, &bytes, &names, like)?;
         self.surroundings.copy_all_but_weights(folder)?;
         for (place, bytes) in parts {
             write_atomically(&folder.join(place), &bytes)?;
@@ -192,6 +160,58 @@ impl Pipeline {
         ];
         Ok(fields.map(|(name, value)| (name.to_string(), value)).into())
     }
+}
+
+/// Names and shapes of the tensors of a part.
+type Shapes = (Part, Vec<(String, Vec<usize>)>);
+
+/// The weights of each part of a folder, of these names and shapes, out of a single file.
+fn parts_of(
+    file: &Path,
+    bytes: &[u8],
+    names: &Names<'_>,
+    like: Vec<Shapes>,
+) -> Result<Vec<(PathBuf, Vec<u8>)>, FormatError> {
+    let single = read(bytes, file)?;
+    let found: HashMap<String, TensorView<'_>> = single.tensors().into_iter().collect();
+    let mut parts: HashMap<PathBuf, BTreeMap<String, Stored<'_>>> = HashMap::new();
+    let mut problems = vec![];
+    for (part, shapes) in like {
+        let tensors = parts.entry(part.weights_file()).or_default();
+        for (name, shape) in shapes {
+            let Some(place) = names.place(part, &name) else {
+                continue;
+            };
+            let Some(view) = found.get(&place.name) else {
+                problems.push(format!("`{}` is missing", place.name));
+                continue;
+            };
+            let whole = Stored::from(view.clone());
+            let tensor = match (place.convolution, place.third) {
+                (true, _) => Some(whole.into_linear()),
+                (false, Some(third)) => whole.third(third),
+                (false, None) => Some(whole),
+            };
+            match tensor.filter(|tensor| tensor.shape() == shape) {
+                Some(tensor) => drop(tensors.insert(name, tensor)),
+                None => problems.push(format!(
+                    "`{}` is {:?} in the file, and does not hold `{name}` of {shape:?}",
+                    place.name,
+                    view.shape()
+                )),
+            }
+        }
+    }
+    if !problems.is_empty() {
+        return Err(FormatError::Mismatch {
+            origin: file.display().to_string(),
+            problems,
+        });
+    }
+    let entries = Entries::from([("format".into(), "pt".into())]);
+    let parts = parts.into_iter();
+    let parts = parts.map(|(place, tensors)| Ok((place, header::to_bytes(tensors, &entries)?)));
+    parts.collect()
 }
 
 fn read<'a>(bytes: &'a [u8], origin: &Path) -> Result<SafeTensors<'a>, FormatError> {

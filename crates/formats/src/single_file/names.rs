@@ -105,7 +105,6 @@ impl<'a> Names<'a> {
     /// When a part has no form in a single file.
     pub(super) fn new(pipeline: &Pipeline, unet: &'a UNetConfig) -> Result<Self, FormatError> {
         let origin = pipeline.folder();
-        let unet = UNetNames::new(unet, origin)?;
         let told = match &pipeline.text_encoder {
             TextEncoder::Classes(_) => Told::Classes,
             TextEncoder::Clip(_, network) => match network.config().activation {
@@ -119,7 +118,29 @@ impl<'a> Names<'a> {
                 ));
             }
         };
-        let widths = match &pipeline.codec {
+        Self::told(told, unet, &pipeline.codec, origin)
+    }
+
+    /// The names of a model with a table of classes.
+    ///
+    /// # Errors
+    /// As [`Names::new`].
+    pub(super) fn of_classes(
+        unet: &'a UNetConfig,
+        codec: &Codec,
+        origin: &Path,
+    ) -> Result<Self, FormatError> {
+        Self::told(Told::Classes, unet, codec, origin)
+    }
+
+    fn told(
+        told: Told,
+        unet: &'a UNetConfig,
+        codec: &Codec,
+        origin: &Path,
+    ) -> Result<Self, FormatError> {
+        let unet = UNetNames::new(unet, origin)?;
+        let widths = match codec {
             Codec::Kl(network, _) => &network.config().widths,
             Codec::Vq(network, _) => &network.config().layers.widths,
             Codec::Tiny(..) => {
