@@ -7,6 +7,8 @@ use fewstep_diffusion::SamplerRecipe;
 use fewstep_formats::{Model, write_json_atomically};
 use fewstep_nn::UNet;
 use serde::{Deserialize, Serialize};
+use std::fs::File;
+use std::io::Error;
 use std::path::{Path, PathBuf};
 
 /// Where a run stands.
@@ -58,10 +60,9 @@ impl Checkpoints {
                 model.save_alone(&building.join(name))?;
             }
             let file = building.join("optimizer.bin");
-            let saved = stepper.save_optimizer(&file);
-            saved.map_err(|reason| damaged(&target, reason))?;
-            let saved = std::fs::File::open(&file).and_then(|file| file.sync_all());
-            saved.map_err(io(&file))?;
+            let saved = stepper.save_optimizer(&file).map_err(Error::other);
+            let synced = saved.and_then(|()| File::open(&file)?.sync_all());
+            synced.map_err(io(&file))?;
         }
         write_json_atomically(&building.join("position.json"), position)?;
         remove(&target).map_err(io(&target))?;
