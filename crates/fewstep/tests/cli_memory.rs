@@ -3,11 +3,9 @@
 
 mod workspace;
 
-use fewstep_data::ImageShape;
-use fewstep_data::picture::{Picture, write_png};
 use std::path::PathBuf;
 use std::process::Stdio;
-use workspace::Workspace;
+use workspace::{Workspace, copy_text_encoder, write_pattern};
 
 /// How far a prediction may lie from what was measured.
 const TOLERANCE: f64 = 0.15;
@@ -98,30 +96,11 @@ fn golden() -> PathBuf {
 fn workspace() -> Workspace {
     let workspace = Workspace::new();
     let captioned = workspace.path("captioned");
-    std::fs::create_dir(&captioned).expect("made");
     for picture in 0..8 {
-        let shape = ImageShape {
-            channels: 3,
-            height: 64,
-            width: 64,
-        };
-        let pixels = (0..shape.len()).map(|i| ((i * 37 + picture * 11) % 256) as u8);
-        let pixels = pixels.collect();
-        write_png(
-            captioned.join(format!("{picture}.png")),
-            &Picture { shape, pixels },
-        )
-        .expect("written");
+        write_pattern(&captioned.join(format!("{picture}.png")), picture, [64, 64]);
         std::fs::write(captioned.join(format!("{picture}.txt")), "two dogs").expect("written");
     }
-    let encoder = workspace.path("encoder");
-    std::fs::create_dir(&encoder).expect("made");
-    for part in ["text_encoder", "tokenizer"] {
-        let files = std::fs::read_dir(golden().join("bert").join(part)).expect("there");
-        for file in files.flatten() {
-            std::fs::copy(file.path(), encoder.join(file.file_name())).expect("copied");
-        }
-    }
+    copy_text_encoder(&golden().join("bert"), &workspace.path("encoder"));
     workspace
 }
 

@@ -2,10 +2,8 @@
 
 mod workspace;
 
-use fewstep_data::ImageShape;
-use fewstep_data::picture::{self, Picture, write_png};
 use std::path::PathBuf;
-use workspace::{Workspace, assert_same_run, stderr, weights};
+use workspace::{Workspace, assert_same_run, stderr, weights, write_pattern};
 
 const DISTILL: &str = r#"
 seed = 4
@@ -33,20 +31,12 @@ fn workspace([height, width]: [usize; 2], classes: usize) -> Workspace {
     let workspace = Workspace::new();
     let folder = workspace.path("pictures");
     for picture in 0..6 {
-        let shape = ImageShape {
-            channels: 3,
-            height,
-            width,
-        };
-        let pixels = (0..shape.len()).map(|i| ((i * 37 + picture * 11) % 256) as u8);
-        let pixels = pixels.collect();
         let folder = match classes {
             0 => folder.clone(),
             _ => folder.join(format!("{}", picture % classes)),
         };
-        std::fs::create_dir_all(&folder).expect("made");
         let place = folder.join(format!("{picture}.png"));
-        write_png(place, &Picture { shape, pixels }).expect("written");
+        write_pattern(&place, picture, [height, width]);
     }
     workspace
 }
@@ -103,24 +93,8 @@ fn a_model_with_classes_is_distilled() {
     let workspace = workspace([8, 4], 3);
     let recipe = recipe(&workspace, "classes");
     workspace.succeed(&["distill", &recipe, "--out", "students"]);
-    let draw = |class: &str, out: &str| {
-        workspace.succeed(&[
-            "sample",
-            "--model",
-            "students",
-            "--steps",
-            "2",
-            "--class",
-            class,
-            "--count",
-            "1",
-            "--out-dir",
-            out,
-        ]);
-        let drawn = workspace.path(out).join("000000.png");
-        picture::read(&drawn, None, 3).expect("a picture")
-    };
-    let [first, last] = [draw("0", "first"), draw("2", "last")];
+    let [first, last] =
+        [("0", "first"), ("2", "last")].map(|(class, out)| workspace.drawn(class, out, &[]));
     assert_eq!((first.shape.height, first.shape.width), (8, 4));
     assert_ne!(first, last);
     let adapt = format!(

@@ -6,20 +6,8 @@ use super::*;
 fn labelled(workspace: &Workspace) -> String {
     let folder = workspace.path("labelled");
     for picture in 0..8 {
-        let shape = ImageShape {
-            channels: 3,
-            height: 16,
-            width: 16,
-        };
-        let pixels = (0..shape.len()).map(|i| ((i * 29 + picture * 17) % 256) as u8);
-        let pixels = pixels.collect();
         let class = folder.join(["a", "b", "c", "d"][picture % 4]);
-        std::fs::create_dir_all(&class).expect("made");
-        write_png(
-            class.join(format!("{picture}.png")),
-            &Picture { shape, pixels },
-        )
-        .expect("written");
+        write_pattern(&class.join(format!("{picture}.png")), picture, [16, 16]);
     }
     let text = DISTILL
         .replace("kind = \"captioned\"", "kind = \"folder\"")
@@ -54,25 +42,7 @@ fn a_model_of_classes_is_distilled_killed_and_resumed() {
     }
     assert_eq!(both, expected);
 
-    let draw = |class: &str, out: &str| {
-        workspace.succeed(&[
-            "sample",
-            "--model",
-            "students",
-            "--steps",
-            "2",
-            "--class",
-            class,
-            "--w",
-            "3",
-            "--count",
-            "1",
-            "--out-dir",
-            out,
-        ]);
-        let drawn = workspace.path(out).join("000000.png");
-        picture::read(&drawn, None, 3).expect("a picture")
-    };
+    let draw = |class: &str, out: &str| workspace.drawn(class, out, &["--w", "3"]);
     assert_eq!(draw("shark", "shark"), draw("2", "second"));
     assert_ne!(draw("shark", "shark"), draw("ray", "ray"));
     let teacher = model("classes").display().to_string();

@@ -127,17 +127,7 @@ fn an_encoder_of_texts_is_distilled_and_restyles() {
 #[test]
 fn a_teacher_of_texts_is_trained_and_distilled() {
     let workspace = workspace();
-    // Encoder and tokenizer in one folder, as they are shared.
-    let encoder = workspace.path("encoder");
-    std::fs::create_dir(&encoder).expect("made");
-    for part in ["text_encoder", "tokenizer"] {
-        for entry in std::fs::read_dir(model("bert").join(part))
-            .expect("there")
-            .flatten()
-        {
-            std::fs::copy(entry.path(), encoder.join(entry.file_name())).expect("copied");
-        }
-    }
+    copy_text_encoder(&model("bert"), &workspace.path("encoder"));
     let train = recipe(&workspace, "train.toml", TRAIN, "bert");
     workspace.refuse(
         &["train", &train, "--set", "data.size=18", "--out", "odd"],

@@ -18,7 +18,7 @@ use safetensors::Dtype;
 use safetensors::tensor::TensorView;
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
-use workspace::{Workspace, assert_same_run, weights};
+use workspace::{Workspace, assert_same_run, copy_text_encoder, weights, write_pattern};
 
 const CAPTIONS: [&str; 5] = [
     "a photograph",
@@ -89,17 +89,8 @@ fn model_path(name: &str) -> String {
 fn workspace() -> Workspace {
     let workspace = Workspace::new();
     let folder = workspace.path("captioned");
-    std::fs::create_dir(&folder).expect("made");
     for picture in 0..10 {
-        let shape = ImageShape {
-            channels: 3,
-            height: 16,
-            width: 16,
-        };
-        let pixels = (0..shape.len()).map(|i| ((i * 37 + picture * 11) % 256) as u8);
-        let pixels = pixels.collect();
-        let place = folder.join(format!("{picture}.png"));
-        write_png(place, &Picture { shape, pixels }).expect("written");
+        write_pattern(&folder.join(format!("{picture}.png")), picture, [16, 16]);
         let caption = CAPTIONS[picture % CAPTIONS.len()];
         std::fs::write(folder.join(format!("{picture}.txt")), caption).expect("written");
     }

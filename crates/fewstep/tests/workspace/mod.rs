@@ -2,6 +2,8 @@
 
 #![allow(dead_code, reason = "every test program uses another part")]
 
+use fewstep_data::ImageShape;
+use fewstep_data::picture::{self, Picture, write_png};
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
@@ -49,6 +51,15 @@ impl Workspace {
 
     pub(crate) fn path(&self, name: &str) -> PathBuf {
         self.folder.path().join(name)
+    }
+
+    /// Draws a picture of a class with a run's students in two steps, with these words besides.
+    pub(crate) fn drawn(&self, class: &str, out: &str, words: &[&str]) -> Picture {
+        let draw = ["sample", "--model", "students", "--steps", "2"];
+        let one = ["--class", class, "--count", "1", "--out-dir", out];
+        self.succeed(&[&draw[..], &one, words].concat());
+        let drawn = self.path(out).join("000000.png");
+        picture::read(&drawn, None, 3).expect("a picture")
     }
 
     /// Writes a recipe and returns its path.
@@ -114,6 +125,30 @@ impl Workspace {
             wait += Duration::from_millis(17) + wait / 16;
         }
         panic!("the run never ended");
+    }
+}
+
+/// Writes a colour picture of this height and width, another one for each number.
+pub(crate) fn write_pattern(file: &Path, number: usize, [height, width]: [usize; 2]) {
+    let shape = ImageShape {
+        channels: 3,
+        height,
+        width,
+    };
+    let pixels = (0..shape.len()).map(|i| ((i * 37 + number * 11) % 256) as u8);
+    let pixels = pixels.collect();
+    std::fs::create_dir_all(file.parent().expect("in a folder")).expect("made");
+    write_png(file, &Picture { shape, pixels }).expect("written");
+}
+
+/// Puts the text encoder and the tokenizer of a model into one folder, as they are shared.
+pub(crate) fn copy_text_encoder(model: &Path, to: &Path) {
+    std::fs::create_dir(to).expect("made");
+    for part in ["text_encoder", "tokenizer"] {
+        let files = std::fs::read_dir(model.join(part)).expect("there");
+        for file in files.flatten() {
+            std::fs::copy(file.path(), to.join(file.file_name())).expect("copied");
+        }
     }
 }
 
