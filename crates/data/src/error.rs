@@ -51,6 +51,12 @@ pub enum DataError {
         /// The decoder's reason.
         reason: String,
     },
+    /// Latents that are only planned were asked for.
+    #[error("the latents of {name} are not made yet")]
+    NotMade {
+        /// What the set is called.
+        name: String,
+    },
     /// A label names no class.
     #[error("{origin}: label {label} is out of range: expected 0 to {} ({classes} classes); correct the labels or the class names", .classes.saturating_sub(1))]
     LabelRange {

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use crate::loader::batch;
-use crate::{Conditions, DataError, Dataset, HostBatch, ImageShape, Latents, Order};
+use crate::{Conditions, DataError, Dataset, HostBatch, ImageShape, Latents, LatentsHeader, Order};
 
 /// Training examples.
 #[derive(Clone, Debug)]
@@ -22,6 +22,21 @@ pub enum Examples {
         /// What makes the condition images.
         conditions: Option<Arc<Conditions>>,
     },
+    /// Latents that are yet to be made, for those who ask what a run would take.
+    Planned {
+        /// What they will be.
+        header: LatentsHeader,
+        /// What makes the condition images.
+        conditions: Option<Arc<Conditions>>,
+        /// Predicted peak memory of making them.
+        bytes: u64,
+    },
+}
+
+/// What is known of examples without reading any.
+enum About<'a> {
+    Pictures(&'a Dataset),
+    Latents(&'a LatentsHeader),
 }
 
 impl Examples {
@@ -33,11 +48,19 @@ impl Examples {
         }
     }
 
+    fn about(&self) -> About<'_> {
+        match self {
+            Self::Pictures { dataset, .. } => About::Pictures(dataset),
+            Self::Latents { latents, .. } => About::Latents(latents.header()),
+            Self::Planned { header, .. } => About::Latents(header),
+        }
+    }
+
     /// How many there are.
     pub fn len(&self) -> usize {
-        match self {
-            Self::Pictures { dataset, .. } => dataset.len(),
-            Self::Latents { latents, .. } => latents.len(),
+        match self.about() {
+            About::Pictures(dataset) => dataset.len(),
+            About::Latents(header) => header.captions.len(),
         }
     }
 
@@ -48,84 +71,82 @@ impl Examples {
 
     /// The shape of each.
     pub fn shape(&self) -> ImageShape {
-        match self {
-            Self::Pictures { dataset, .. } => dataset.shape,
-            Self::Latents { latents, .. } => latents.shape(),
+        match self.about() {
+            About::Pictures(dataset) => dataset.shape,
+            About::Latents(header) => header.shape(),
         }
     }
 
     /// The classes' names in label order; none where there are no labels.
     pub fn classes(&self) -> &[String] {
-        match self {
-            Self::Pictures { dataset, .. } => &dataset.classes,
-            Self::Latents { latents, .. } => &latents.header().classes,
+        match self.about() {
+            About::Pictures(dataset) => &dataset.classes,
+            About::Latents(header) => &header.classes,
         }
     }
 
     /// Features of one state of a text; none where there are no texts.
     pub fn text_width(&self) -> Option<usize> {
-        match self {
-            Self::Pictures { .. } => None,
-            Self::Latents { latents, .. } => Some(latents.header().states[1]),
+        match self.about() {
+            About::Pictures(_) => None,
+            About::Latents(header) => Some(header.states[1]),
         }
     }
 
     /// States of a text; 0 where there are no texts.
     pub fn text_states(&self) -> usize {
-        match self {
-            Self::Pictures { .. } => 0,
-            Self::Latents { latents, .. } => latents.header().states[0],
+        match self.about() {
+            About::Pictures(_) => 0,
+            About::Latents(header) => header.states[0],
         }
     }
 
     /// What makes the condition images.
     pub fn conditions(&self) -> Option<&Conditions> {
         match self {
-            Self::Pictures { conditions, .. } | Self::Latents { conditions, .. } => {
-                conditions.as_deref()
-            }
+            Self::Pictures { conditions, .. }
+            | Self::Latents { conditions, .. }
+            | Self::Planned { conditions, .. } => conditions.as_deref(),
         }
     }
 
     /// Whether models draw from a part of each example: a condition image, or what a hole leaves.
     pub fn are_drawn_from(&self) -> bool {
-        match self {
-            Self::Pictures { conditions, .. } => conditions.is_some(),
-            Self::Latents {
-                latents,
-                conditions,
-            } => conditions.is_some() || latents.header().holes > 0,
-        }
+        let holes = match self.about() {
+            About::Pictures(_) => 0,
+            About::Latents(header) => header.holes,
+        };
+        holes > 0 || self.conditions().is_some()
     }
 
     /// What to call the set in messages and reports.
     pub fn name(&self) -> &str {
-        match self {
-            Self::Pictures { dataset, .. } => &dataset.name,
-            Self::Latents { latents, .. } => &latents.header().name,
+        match self.about() {
+            About::Pictures(dataset) => &dataset.name,
+            About::Latents(header) => &header.name,
         }
     }
 
     /// Equal sets have equal ones, whatever file they came from.
     pub fn fingerprint(&self) -> String {
-        match self {
-            Self::Pictures { dataset, .. } => dataset.fingerprint(),
-            Self::Latents { latents, .. } => latents.header().fingerprint.clone(),
+        match self.about() {
+            About::Pictures(dataset) => dataset.fingerprint(),
+            About::Latents(header) => header.fingerprint.clone(),
         }
     }
 
     /// Bytes that they take in memory.
     pub fn bytes(&self) -> usize {
-        match self {
-            Self::Pictures { dataset, .. } => dataset.len() * dataset.shape.len(),
-            Self::Latents { .. } => 0,
+        match self.about() {
+            About::Pictures(dataset) => dataset.len() * dataset.shape.len(),
+            About::Latents(_) => 0,
         }
     }
 
     /// The batch of `size` samples that starts at `clock`. The `order` must be one over as many examples.
     ///
     /// # Errors
-    /// When latents cannot be read.
+    /// When latents cannot be read, or are not made yet.
     pub fn batch(
         &self,
         order: &mut Order,
@@ -141,6 +162,9 @@ impl Examples {
                 latents,
                 conditions,
             } => latents.batch(conditions.as_deref(), order, clock, size),
+            Self::Planned { header, .. } => Err(DataError::NotMade {
+                name: header.name.clone(),
+            }),
         }
     }
 }

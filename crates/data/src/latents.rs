@@ -47,6 +47,16 @@ fn is_zero(value: &usize) -> bool {
 }
 
 impl LatentsHeader {
+    /// The shape of a latent.
+    pub fn shape(&self) -> ImageShape {
+        let [channels, height, width] = self.latent;
+        ImageShape {
+            channels,
+            height,
+            width,
+        }
+    }
+
     fn texts(&self) -> usize {
         1 + self.captions.iter().max().map_or(0, |&last| last as usize)
     }
@@ -198,16 +208,6 @@ impl Latents {
         self.header.captions.is_empty()
     }
 
-    /// The shape of a latent.
-    pub fn shape(&self) -> ImageShape {
-        let [channels, height, width] = self.header.latent;
-        ImageShape {
-            channels,
-            height,
-            width,
-        }
-    }
-
     /// The batch of `size` samples that starts at `clock`.
     ///
     /// # Errors
@@ -249,7 +249,7 @@ impl Latents {
             labels: vec![None; size],
             indices,
             pixels,
-            shape: self.shape(),
+            shape: self.header.shape(),
             hints,
             beside: (holes > 0).then_some(HostMaps {
                 pixels: beside,

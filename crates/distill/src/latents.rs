@@ -7,11 +7,15 @@ use fewstep_data::{
 };
 use fewstep_formats::{FormatError, Surroundings, TextEncoder};
 use fewstep_kernels::in_lanes;
+use rayon::current_num_threads;
 use std::collections::HashMap;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
-/// Pictures, and texts, that are encoded together.
-const TOGETHER: usize = 16;
+/// How many parts are encoded side by side, where there are so many threads.
+const PARTS: usize = 4;
+
+/// Texts that a thread encodes together.
+const TEXTS_TOGETHER: usize = 16;
 
 /// What is encoded of each picture.
 #[derive(Clone, Copy, Debug, Default)]
@@ -36,43 +40,157 @@ pub enum LatentsError {
     Misfit(String),
 }
 
-/// The latents of the pictures and the states of their captions or classes, out of a cache in `folder`; where it has none, they
-/// are made and stored there, after every picture and caption was found good. The file's name follows from the
-/// contents of pictures, captions and networks. The networks are in memory one after the other, and only while they
-/// work. `fits` is asked whether such latents and states are of use before any are made; `progress` hears of pictures
-/// done.
-///
-/// Models that fill in see latents of what is left of a picture, and those depend on the hole. They are made here too, for
-/// a few holes of each picture: encoding costs more than a call of the U-Net, and made once it costs the run neither
-/// time nor the autoencoder's memory.
-///
-/// # Errors
-/// See [`LatentsError`]; bad examples are named with their places.
-pub fn latents(
+/// The latents of pictures and the states of their captions or classes: in a cache, or found good and yet to be made.
+#[derive(Debug)]
+pub struct Encoding<'a> {
+    source: &'a Source,
+    surroundings: &'a Surroundings,
+    copies: Copies,
+    device: &'a Device,
+    path: PathBuf,
+    /// All captions that differ, after the empty text.
+    texts: Vec<String>,
+    header: LatentsHeader,
+    /// Predicted peak memory of making them.
+    bytes: u64,
+    made: Option<Latents>,
+}
+
+impl<'a> Encoding<'a> {
+    /// Looks for the cache in `folder`, and where it has none reads what there is to encode, but no picture. The file's name
+    /// follows from the contents of pictures, captions and networks. `fits` is asked whether such latents and states
+    /// are of use.
+    ///
+    /// # Errors
+    /// See [`LatentsError`]; bad examples are named with their places.
+    pub fn find(
+        source: &'a Source,
+        surroundings: &'a Surroundings,
+        copies: Copies,
+        folder: &Path,
+        device: &'a Device,
+        fits: &dyn Fn(&LatentsHeader) -> Result<(), String>,
+    ) -> Result<Self, LatentsError> {
+        let contents = source.check(Check::Present)?;
+        let networks = surroundings.digest()?;
+        let Copies { mirrored, holes } = copies;
+        let holed = holes.map(|holes| format!("-{:?}{}", holes.mask, holes.each));
+        let key = format!(
+            "{}-{networks}-{}{}",
+            contents.fingerprint,
+            u8::from(mirrored),
+            holed.unwrap_or_default()
+        );
+        let path = folder.join(format!("latents-{key}.safetensors"));
+        let made = Latents::open(&path, &key)?;
+        let (captions, texts) = numbered(&contents.captions);
+        let (header, bytes) = match &made {
+            Some(made) => (made.header().clone(), 0),
+            None => {
+                let (latent, encoding) = of_codec(source, surroundings, device)?;
+                let (states, reading) = of_texts(surroundings, device)?;
+                let header = LatentsHeader {
+                    key,
+                    name: source.name().into(),
+                    fingerprint: contents.fingerprint,
+                    some: spread(&texts[1..]),
+                    captions,
+                    latent,
+                    states,
+                    mirrored,
+                    classes: source.classes().to_vec(),
+                    holes: holes.map_or(0, |holes| holes.each),
+                };
+                (header, encoding.max(reading))
+            }
+        };
+        fits(&header).map_err(LatentsError::Misfit)?;
+        Ok(Self {
+            source,
+            surroundings,
+            copies,
+            device,
+            path,
+            texts,
+            header,
+            bytes,
+            made,
+        })
+    }
+
+    /// What the latents and states are, or will be.
+    pub fn header(&self) -> &LatentsHeader {
+        &self.header
+    }
+
+    /// Predicted peak memory of making them, where they are not there.
+    pub fn bytes(&self) -> Option<u64> {
+        self.made.is_none().then_some(self.bytes)
+    }
+
+    /// The latents and states out of the cache, made first where they are not there, after every picture was found
+    /// good. The networks are in memory one after the other, and only while they work. `progress` hears of pictures done.
+    ///
+    /// Models that fill in see latents of what is left of a picture, and those depend on the hole. They are made here too,
+    /// for a few holes of each picture: encoding costs more than a call of the U-Net, and made once it costs the run
+    /// neither time nor the autoencoder's memory.
+    ///
+    /// # Errors
+    /// See [`LatentsError`]; bad examples are named with their places.
+    pub fn latents(self, progress: &mut dyn FnMut(usize, usize)) -> Result<Latents, LatentsError> {
+        if let Some(made) = self.made {
+            return Ok(made);
+        }
+        let (source, device) = (self.source, self.device);
+        source.check(Check::Decoded)?;
+        let total = self.header.captions.len();
+        let key = self.header.key.clone();
+        let mut writer = LatentsWriter::create(&self.path, self.header)?;
+        let codec = self.surroundings.codec(device)?;
+        let pass = &mut Pass {
+            source,
+            mirrored: self.copies.mirrored,
+            total,
+            writer: &mut writer,
+            device,
+            progress,
+        };
+        pass.write(&|pictures, _| vec![codec.encode(pictures)])?;
+        if let Some(holes) = self.copies.holes {
+            let ImageShape { height, width, .. } = source.shape();
+            pass.write(&|pictures, numbers| {
+                let turns = (0..holes.each).map(|turn| {
+                    let number = |copy: &usize| (copy * holes.each + turn) as u64;
+                    let hidden = numbers
+                        .iter()
+                        .flat_map(|copy| holes.hole(number(copy), height, width));
+                    let shape = [numbers.len(), 1, height, width];
+                    let hidden = TensorData::new(hidden.collect::<Vec<f32>>(), shape);
+                    codec.beside(pictures.clone(), Tensor::from_data(hidden, device))
+                });
+                turns.collect()
+            })?;
+        }
+        drop(codec);
+        let encoder = self.surroundings.text_encoder(device)?;
+        for texts in self.texts.chunks(PARTS * TEXTS_TOGETHER) {
+            for states in encode_texts(&encoder, texts) {
+                writer.write(&states)?;
+            }
+        }
+        writer.finish()?;
+        let made = Latents::open(&self.path, &key)?;
+        made.ok_or_else(|| LatentsError::Misfit(format!("{} is gone", self.path.display())))
+    }
+}
+
+/// Channels, height and width of the latents, and the bytes that making them takes: the autoencoder's file lies beside it
+/// while it is read.
+fn of_codec(
     source: &Source,
     surroundings: &Surroundings,
-    copies: Copies,
-    folder: &Path,
     device: &Device,
-    fits: &dyn Fn(&LatentsHeader) -> Result<(), String>,
-    progress: &mut dyn FnMut(usize, usize),
-) -> Result<Latents, LatentsError> {
-    let contents = source.check(Check::Present)?;
-    let networks = surroundings.digest()?;
-    let Copies { mirrored, holes } = copies;
-    let holed = holes.map(|holes| format!("-{:?}{}", holes.mask, holes.each));
-    let key = format!(
-        "{}-{networks}-{}{}",
-        contents.fingerprint,
-        u8::from(mirrored),
-        holed.unwrap_or_default()
-    );
-    let path = folder.join(format!("latents-{key}.safetensors"));
-    if let Some(cache) = Latents::open(&path, &key)? {
-        fits(cache.header()).map_err(LatentsError::Misfit)?;
-        return Ok(cache);
-    }
-    let (captions, texts) = numbered(&contents.captions);
+) -> Result<([usize; 3], u64), LatentsError> {
     let codec = surroundings.codec(device)?;
     let factor = codec.factor();
     let shape @ ImageShape {
@@ -89,56 +207,27 @@ pub fn latents(
             codec.channels(),
         )));
     }
+    let parameters = codec.parameters();
+    let at_once = current_num_threads().min(PARTS) * together(shape);
+    let encoding = at_once * codec.encoding([height, width]);
+    let latent = [codec.latent_channels(), height / factor, width / factor];
+    Ok((latent, 4 * (parameters + encoding.max(parameters)) as u64))
+}
+
+/// Tokens of a text and features of one state, and the bytes that reading the encoder takes.
+fn of_texts(
+    surroundings: &Surroundings,
+    device: &Device,
+) -> Result<([usize; 2], u64), LatentsError> {
     let encoder = surroundings.text_encoder(device)?;
-    let header = LatentsHeader {
-        key: key.clone(),
-        name: source.name().into(),
-        fingerprint: contents.fingerprint,
-        some: spread(&texts[1..]),
-        captions,
-        latent: [codec.latent_channels(), height / factor, width / factor],
-        states: [encoder.length(), encoder.width()],
-        mirrored,
-        classes: source.classes().to_vec(),
-        holes: holes.map_or(0, |holes| holes.each),
-    };
-    drop(encoder);
-    fits(&header).map_err(LatentsError::Misfit)?;
-    source.check(Check::Decoded)?;
-    let mut writer = LatentsWriter::create(&path, header)?;
-    let pass = &mut Pass {
-        source,
-        mirrored,
-        total: contents.captions.len(),
-        writer: &mut writer,
-        device,
-        progress,
-    };
-    pass.write(&|pictures, _| vec![codec.encode(pictures)])?;
-    if let Some(holes) = holes {
-        pass.write(&|pictures, numbers| {
-            let turns = (0..holes.each).map(|turn| {
-                let number = |copy: &usize| (copy * holes.each + turn) as u64;
-                let hidden = numbers
-                    .iter()
-                    .flat_map(|copy| holes.hole(number(copy), height, width));
-                let shape = [numbers.len(), 1, height, width];
-                let hidden = TensorData::new(hidden.collect::<Vec<f32>>(), shape);
-                codec.beside(pictures.clone(), Tensor::from_data(hidden, device))
-            });
-            turns.collect()
-        })?;
-    }
-    drop(codec);
-    let encoder = surroundings.text_encoder(device)?;
-    for texts in texts.chunks(4 * TOGETHER) {
-        for states in encode_texts(&encoder, texts) {
-            writer.write(&states)?;
-        }
-    }
-    writer.finish()?;
-    let made = Latents::open(&path, &key)?;
-    made.ok_or_else(|| LatentsError::Misfit(format!("{} is gone", path.display())))
+    let states = [encoder.length(), encoder.width()];
+    Ok((states, 4 * 2 * encoder.parameters() as u64))
+}
+
+/// Pictures that a thread encodes together: big ones one by one, for their maps take much memory.
+fn together(shape: ImageShape) -> usize {
+    const PIXELS: usize = 512 * 512;
+    (PIXELS / (shape.height * shape.width)).clamp(1, 16)
 }
 
 /// A few texts from all over the list.
@@ -179,10 +268,11 @@ impl Pass<'_> {
     fn write(&mut self, make: &Make) -> Result<(), LatentsError> {
         let copies = 1 + usize::from(self.mirrored);
         let mut done = 0;
-        for pictures in self.source.pictures(4 * TOGETHER) {
+        let together = together(self.source.shape());
+        for pictures in self.source.pictures(PARTS * together) {
             let pictures = pictures?;
-            let starts = (done..).step_by(TOGETHER);
-            let parts: Vec<_> = starts.zip(pictures.chunks(TOGETHER)).collect();
+            let starts = (done..).step_by(together);
+            let parts: Vec<_> = starts.zip(pictures.chunks(together)).collect();
             let made = in_lanes(parts, |(start, pictures)| {
                 let plain = batch(pictures, self.device);
                 let made = (0..copies).flat_map(|copy| {
@@ -216,7 +306,7 @@ fn batch(pictures: &[Picture], device: &Device) -> Tensor<4> {
 }
 
 fn encode_texts(encoder: &TextEncoder, texts: &[String]) -> Vec<Vec<f32>> {
-    in_lanes(texts.chunks(TOGETHER).collect(), |texts| {
+    in_lanes(texts.chunks(TEXTS_TOGETHER).collect(), |texts| {
         values(encoder.encode(texts).0)
     })
 }

@@ -6,4 +6,4 @@ pub mod optim;
 pub mod recipe;
 pub mod run;
 
-pub use latents::{Copies, LatentsError, latents};
+pub use latents::{Copies, Encoding, LatentsError};

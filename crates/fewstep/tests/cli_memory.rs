@@ -119,7 +119,9 @@ fn predicted(workspace: &Workspace, arguments: &[&str], way: &str) -> f64 {
     let text = String::from_utf8_lossy(&output.stdout);
     let rows = text.lines().map(|line| line.split_whitespace().collect());
     let found = rows.map(|row: Vec<&str>| row.join(" "));
-    let found = found.filter_map(|row| mib(row.strip_prefix(way)?)).next();
+    let found = found
+        .filter_map(|row| mib(row.strip_prefix(way)?.trim_end_matches('.')))
+        .next();
     found.unwrap_or_else(|| panic!("no `{way}` in {text}{}", workspace::stderr(&output)))
 }
 
@@ -206,6 +208,40 @@ fn predictions_are_what_the_program_needs() {
         }
     }
     assert!(wrong.is_empty(), "{wrong:#?}");
+}
+
+/// Big pictures and a small network: the autoencoder takes more than the training. A plan says so and makes no latents.
+#[test]
+fn encoding_is_predicted_and_not_done() {
+    let workspace = Workspace::new();
+    let captioned = workspace.path("captioned");
+    for picture in 0..2 {
+        write_pattern(
+            &captioned.join(format!("{picture}.png")),
+            picture,
+            [512, 512],
+        );
+        std::fs::write(captioned.join(format!("{picture}.txt")), "two dogs").expect("written");
+    }
+    copy_text_encoder(&golden().join("bert"), &workspace.path("encoder"));
+    let text = recipe(&workspace, "text.toml", TEXT);
+    let sets = "data.size=512 updates=1 optim.batch=1 network.patch=8 network.widths=[16] network.attention=[false]";
+    let sets = sets.split(' ').flat_map(|set| ["--set", set]);
+    let arguments: Vec<&str> = [text.as_str()].into_iter().chain(sets).collect();
+
+    let said = "Before that, 2 pictures and their texts are encoded, which takes";
+    let predicted = predicted(&workspace, &arguments, said);
+    let measured = measured(&workspace, &[&["train"], &arguments[..]].concat());
+    println!("encoding: {predicted:.0} MiB predicted, {measured:.0} measured");
+    assert!((predicted / measured - 1.0).abs() < TOLERANCE);
+
+    // Now they are there.
+    let output = workspace.run(&[&["plan"], &arguments[..]].concat());
+    let text = String::from_utf8_lossy(&output.stdout);
+    assert!(
+        text.contains("all of it") && !text.contains("Before"),
+        "{text}"
+    );
 }
 
 /// What `--dry-run` says of the way that the recipe has is what the plan says of it.

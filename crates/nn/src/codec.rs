@@ -1,6 +1,7 @@
 //! An autoencoder of any kind, with the scale of its latents.
 
 use crate::{Autoencoder, Tiles, TinyAutoencoder, VqAutoencoder};
+use burn::module::Module;
 use burn::tensor::Tensor;
 
 /// From an autoencoder's latents to those of a diffusion model: (latent − shift) · factor.
@@ -105,6 +106,32 @@ impl Codec {
             Self::Tiny(network, _) => network.config().latent_channels,
             Self::Vq(network, _) => network.config().code_channels,
         }
+    }
+
+    /// Number of parameters.
+    pub fn parameters(&self) -> usize {
+        match self {
+            Self::Kl(network, _) => network.num_params(),
+            Self::Tiny(network, _) => network.num_params(),
+            Self::Vq(network, _) => network.num_params(),
+        }
+    }
+
+    /// The most numbers that encoding one picture of this height and width holds: a block has its input, what it makes of
+    /// that, and its output.
+    pub fn encoding(&self, [height, width]: [usize; 2]) -> usize {
+        let tiny;
+        let widths = match self {
+            Self::Kl(network, _) => &network.config().widths,
+            Self::Tiny(network, _) => {
+                tiny = vec![network.config().width];
+                &tiny
+            }
+            Self::Vq(network, _) => &network.config().layers.widths,
+        };
+        let maps = widths.iter().enumerate();
+        let largest = maps.map(|(level, width_here)| width_here * (height * width >> (2 * level)));
+        3 * largest.max().unwrap_or(0)
     }
 
     fn scale(&self) -> LatentScale {

@@ -4,7 +4,7 @@ use super::{Method, Phase, Run, RunError};
 use crate::method::{Batch, Cost};
 use crate::optim::{PART, Stepper};
 use burn::module::Module;
-use fewstep_data::Order;
+use fewstep_data::{Examples, Order};
 use fewstep_diffusion::{DiffusionModel, Guidance, Network, Schedule};
 use fewstep_formats::Model;
 use fewstep_nn::{LoraConfig, Precision, TrainedPart, Training, UNet};
@@ -108,6 +108,14 @@ impl Run {
             }
         }
         Ok(ways)
+    }
+
+    /// Predicts the memory that making latents takes, where they are yet to be made.
+    pub fn encoding(&self) -> Option<u64> {
+        match &self.examples {
+            Examples::Planned { bytes, .. } => Some(PROGRAM_BYTES + bytes),
+            _ => None,
+        }
     }
 
     fn plan_phase(

@@ -9,13 +9,13 @@ use fewstep_data::{
     Captioned, ConditionConfig, Conditions, DataConfig, DataKind, Examples, Labelled,
     LatentsHeader, Source,
 };
-use fewstep_distill::Copies;
+use fewstep_distill::{Copies, Encoding};
 use fewstep_formats::Surroundings;
 use std::path::Path;
 use std::sync::Arc;
 
 /// The latents and states of the data, and what its conditions are made from, out of the user's cache folder or made
-/// now, if `fits` finds them of use.
+/// now, if `fits` finds them of use; where they are only `planned`, not made.
 pub(crate) fn examples(
     data: &DataConfig,
     condition: Option<&ConditionConfig>,
@@ -23,23 +23,25 @@ pub(crate) fn examples(
     copies: Copies,
     fits: &dyn Fn(&LatentsHeader) -> Result<(), String>,
     device: &Device,
+    planned: bool,
 ) -> Outcome<Examples> {
     let folder = cache_folder().unwrap_or_else(std::env::temp_dir);
     let (source, conditions) = source(data, condition, surroundings, &folder)?;
+    let found = Encoding::find(&source, surroundings, copies, &folder, device, fits);
+    let encoding = found.blame_input()?;
+    if let (true, Some(bytes)) = (planned, encoding.bytes()) {
+        return Ok(Examples::Planned {
+            header: encoding.header().clone(),
+            conditions,
+            bytes,
+        });
+    }
     let bar = progress::bar("encoding", 0, "pictures");
     let mut progress = |done: usize, total: usize| {
         bar.set_length(total as u64);
         bar.set_position(done as u64);
     };
-    let made = fewstep_distill::latents(
-        &source,
-        surroundings,
-        copies,
-        &folder,
-        device,
-        fits,
-        &mut progress,
-    );
+    let made = encoding.latents(&mut progress);
     bar.finish_and_clear();
     Ok(Examples::Latents {
         latents: Arc::new(made.blame_input()?),

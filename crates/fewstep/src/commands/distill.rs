@@ -6,6 +6,7 @@ use super::running::{RunArgs, go, prepare};
 use crate::builtin;
 use crate::failure::{Blame, Failure, Outcome};
 use crate::models;
+use burn::module::Module;
 use burn::tensor::Device;
 use fewstep_data::{
     ConditionConfig, Conditions, DataConfig, Examples, Holes, ImageShape, LatentsHeader,
@@ -58,6 +59,7 @@ fn halve(args: &RunArgs) -> Outcome {
         &recipe.data,
         recipe.condition.as_ref(),
         recipe.flip,
+        args.plan,
     )?;
     inputs.check_taught()?;
     if let Some(lora) = &recipe.lora {
@@ -90,6 +92,7 @@ fn adapt(args: &RunArgs) -> Outcome {
         &recipe.data,
         recipe.condition.as_ref(),
         recipe.flip,
+        args.plan,
     )?;
     let phases = adapt_phases(&recipe, inputs.examples.conditions());
     inputs.run(
@@ -146,10 +149,11 @@ impl Inputs {
         data: &DataConfig,
         condition: Option<&ConditionConfig>,
         mirrored: bool,
+        planned: bool,
     ) -> Outcome<Self> {
         let device = Device::flex();
         let inputs = match models::latent_folder(teacher, None)? {
-            Some(folder) => Self::latent(&folder, data, condition, mirrored, device)?,
+            Some(folder) => Self::latent(&folder, data, condition, mirrored, device, planned)?,
             None => Self::pixels(teacher, data, condition, device)?,
         };
         inputs.check_pictures()?;
@@ -187,6 +191,7 @@ impl Inputs {
         condition: Option<&ConditionConfig>,
         mirrored: bool,
         device: Device,
+        planned: bool,
     ) -> Outcome<Self> {
         let teacher = Pipeline::load_model(folder, &device).blame_input()?;
         let surroundings = Surroundings::open(folder).blame_input()?;
@@ -196,7 +201,12 @@ impl Inputs {
         let copies = Copies { mirrored, holes };
         let fits = |header: &LatentsHeader| fits(&teacher, header, data.size);
         let around = &surroundings;
-        let examples = captioned::examples(data, condition, around, copies, &fits, &device)?;
+        let mut examples =
+            captioned::examples(data, condition, around, copies, &fits, &device, planned)?;
+        if let Examples::Planned { bytes, .. } = &mut examples {
+            // The teacher is there already.
+            *bytes += 4 * teacher.network.num_params() as u64;
+        }
         Ok(Self {
             teacher,
             examples,

@@ -3,6 +3,7 @@
 use super::running::RunArgs;
 use super::{distill, running, train};
 use crate::failure::{Blame, Outcome};
+use crate::thousands::thousands;
 use fewstep_distill::run::{Run, Way};
 use fewstep_formats::Model;
 use serde::{Deserialize, Serialize};
@@ -11,7 +12,7 @@ use std::path::PathBuf;
 /// Predict the memory that a recipe takes in each way to run it: all weights trained or low-rank changes, with gradient
 /// checkpointing or without.
 ///
-/// Nothing is run. `--dry-run` of `train` and `distill` tells the time too, by a few updates.
+/// Nothing is run, and pictures are not encoded. `--dry-run` of `train` and `distill` tells the time too, by a few updates.
 ///
 /// Example: fewstep plan recipes/fashion-mnist/distill.toml --set data.path=~/data/fashion-mnist
 #[derive(clap::Args)]
@@ -51,6 +52,13 @@ pub(crate) fn print<R: Serialize>(
     }
     // Before anything is tried, which may be too big for this machine.
     print_ways(&run.ways(initial, shown)?);
+    if let Some(bytes) = run.encoding() {
+        println!(
+            "Before that, {} pictures and their texts are encoded, which takes {}.",
+            thousands(run.examples.len() as u64),
+            memory(bytes)
+        );
+    }
     match args.plan {
         true => Ok(()),
         false => print_phases(run, initial, shown),

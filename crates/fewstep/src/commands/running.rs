@@ -184,10 +184,10 @@ pub(crate) fn go(run: &Run, initial: Model, prompts: &[String], resume: bool) ->
 
 /// Pictures that are drawn at once for a grid.
 pub(crate) fn shown_at_once(run: &Run) -> usize {
-    match (&run.examples, run.examples.conditions()) {
-        (Examples::Latents { .. }, _) => Samples::TEXTS,
-        (_, Some(_)) => Samples::EXAMPLES,
-        (_, None) => Samples::SIDE * Samples::SIDE,
+    match (run.examples.text_width(), run.examples.conditions()) {
+        (Some(_), _) => Samples::TEXTS,
+        (None, Some(_)) => Samples::EXAMPLES,
+        (None, None) => Samples::SIDE * Samples::SIDE,
     }
 }
 

@@ -59,7 +59,9 @@ pub(crate) fn run(args: Args) -> Outcome {
                 holes: None,
             };
             let data = &recipe.data;
-            let examples = captioned::examples(data, None, &surroundings, copies, &fits, &device)?;
+            let (around, planned) = (&surroundings, args.run.plan);
+            let examples =
+                captioned::examples(data, None, around, copies, &fits, &device, planned)?;
             (examples, Some(surroundings))
         }
     };
