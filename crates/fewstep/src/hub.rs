@@ -1,6 +1,7 @@
 //! Models by their name on the hub, such as `runwayml/stable-diffusion-v1-5` or `NAME@REVISION`.
 
 use crate::failure::{Failure, Outcome};
+use fewstep_formats::Wanted;
 use std::fmt;
 use std::path::{Path, PathBuf};
 
@@ -41,10 +42,10 @@ impl fmt::Display for Name {
     }
 }
 
-/// The folder of a model in the hub's cache, where it is put first if need be.
-pub(crate) fn fetch(name: &Name) -> Outcome<PathBuf> {
+/// The folder of a model, or of a part of one, in the hub's cache, where it is put first if need be.
+pub(crate) fn fetch(name: &Name, wanted: Wanted) -> Outcome<PathBuf> {
     #[cfg(feature = "hub")]
-    return client::fetch(name);
+    return client::fetch(name, wanted);
     #[cfg(not(feature = "hub"))]
     Err(Failure::input(format!(
         "there is no folder or file `{name}`, and this program was built without the hub's client: give the path of a model, or build it with the feature `hub`"
@@ -53,15 +54,15 @@ pub(crate) fn fetch(name: &Name) -> Outcome<PathBuf> {
 
 #[cfg(feature = "hub")]
 mod client {
-    use super::{Failure, Name, Outcome, Path, PathBuf};
+    use super::{Failure, Name, Outcome, Path, PathBuf, Wanted};
     use crate::failure::Blame;
-    use fewstep_formats::{Pipeline, Wanted};
+    use fewstep_formats::RepositoryFiles;
     use hf_hub::api::sync::{ApiBuilder, ApiError};
     use hf_hub::{Cache, Repo, RepoType};
     use std::env;
 
     /// Takes the model from the cache where it is there, whatever the hub may have by now. Else fetches what is needed.
-    pub(super) fn fetch(name: &Name) -> Outcome<PathBuf> {
+    pub(super) fn fetch(name: &Name, wanted: Wanted) -> Outcome<PathBuf> {
         let hub = Hub::from_env();
         let repository = Repo::with_revision(
             name.repository.clone(),
@@ -69,13 +70,15 @@ mod client {
             name.revision.clone(),
         );
         let cached = hub.cache.repo(repository.clone());
-        let named = cached.get("model_index.json");
-        let named = named.and_then(|index| index.parent().map(Path::to_path_buf));
+        let named = wanted.marks().iter().filter_map(|mark| {
+            let depth = Path::new(mark).components().count();
+            let found = cached.get(mark)?;
+            found.ancestors().nth(depth).map(Path::to_path_buf)
+        });
         let by_commit = cached.pointer_path(&name.revision);
         if let Some(folder) = named
-            .into_iter()
             .chain([by_commit])
-            .find(|f| Pipeline::is_whole(f))
+            .find(|folder| wanted.is_whole_in(folder))
         {
             return Ok(folder);
         }
@@ -91,7 +94,7 @@ mod client {
         let failed = |error| hub.refused(name, error);
         let listed = api.repo(repository).info().map_err(failed)?;
         let names: Vec<String> = listed.siblings.into_iter().map(|f| f.rfilename).collect();
-        let wanted = Wanted::among(&names, &name.to_string()).blame_input()?;
+        let wanted = wanted.among(&names, &name.to_string()).blame_input()?;
         // All files are of one commit, whatever is uploaded meanwhile.
         let commit = Repo::with_revision(name.repository.clone(), RepoType::Model, listed.sha);
         let api = api.repo(commit.clone());
@@ -100,7 +103,7 @@ mod client {
         }
         for index in &wanted.indices {
             let file = api.get(index).map_err(failed)?;
-            for shard in Wanted::shards(index, &file).blame_input()? {
+            for shard in RepositoryFiles::shards(index, &file).blame_input()? {
                 api.get(&shard).map_err(failed)?;
             }
         }

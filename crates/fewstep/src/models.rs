@@ -3,8 +3,9 @@
 use crate::failure::{Blame, Failure, Outcome};
 use crate::hub;
 use burn::tensor::Device;
+use fewstep_data::expand_home;
 use fewstep_diffusion::{Role, SamplerRecipe};
-use fewstep_formats::{AdapterModel, Model, Pipeline};
+use fewstep_formats::{AdapterModel, Model, Pipeline, Wanted};
 use std::path::{Path, PathBuf};
 
 /// Loads a model folder, a safetensors file, or, from a run folder, the model that suits the number of steps.
@@ -74,7 +75,7 @@ pub(crate) fn latent_folder(reference: &str, steps: Option<usize>) -> Outcome<Op
 /// the hub, its folder in the hub's cache.
 pub(crate) fn find(reference: &str, steps: Option<usize>) -> Outcome<PathBuf> {
     if let Some(name) = hub::Name::parse(reference) {
-        return hub::fetch(&name);
+        return hub::fetch(&name, Wanted::Model);
     }
     let path = Path::new(reference);
     let models = path.join("models");
@@ -97,6 +98,14 @@ pub(crate) fn find(reference: &str, steps: Option<usize>) -> Outcome<PathBuf> {
             "{} holds no model yet: let the run finish its first phase",
             models.display()
         ))),
+    }
+}
+
+/// The folder of a part of a model, or of a model that has it; for a name on the hub, in the hub's cache.
+pub(crate) fn find_part(reference: &Path, part: Wanted) -> Outcome<PathBuf> {
+    match hub::Name::parse(&reference.to_string_lossy()) {
+        Some(name) => hub::fetch(&name, part),
+        None => Ok(expand_home(reference)),
     }
 }
 

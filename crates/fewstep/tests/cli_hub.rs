@@ -1,6 +1,9 @@
 //! Models by their name on the hub, through the real program.
 
+#[cfg(not(feature = "hub"))]
 mod tiny;
+#[cfg(feature = "hub")]
+mod workspace;
 
 #[cfg(not(feature = "hub"))]
 #[test]
@@ -142,6 +145,7 @@ mod server {
 #[cfg(feature = "hub")]
 mod tests {
     use super::server::{COMMIT, Hub};
+    use super::workspace;
     use std::path::Path;
     use std::process::{Command, Output};
 
@@ -334,5 +338,61 @@ mod tests {
             &["nothing"],
         );
         assert!(!hub.take_requests().is_empty());
+    }
+
+    /// A recipe for a teacher with these parts and no pictures.
+    fn train(folder: &Path, endpoint: &str, [autoencoder, encoder]: [&str; 2]) -> Output {
+        let recipe = format!(
+            "seed = 1\nupdates = 1\n[data]\nkind = \"captioned\"\npath = \"nothing\"\nsize = 16\n[text]\nautoencoder = \"{autoencoder}\"\nencoder = \"{encoder}\"\nlength = 8\n[network]\nwidths = [8]\nblocks = 1\nattention = [true]\nhead = 8\ngroups = 4\n[optim]\nbatch = 1\nlr = 1e-4\n"
+        );
+        std::fs::write(folder.join("recipe.toml"), recipe).expect("written");
+        let words = ["train", "recipe.toml", "--out", "run"];
+        run(&mut command(folder, endpoint, &words))
+    }
+
+    #[test]
+    fn parts_can_be_names_of_models_that_have_them() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let folder = folder.path();
+        let hub = Hub::start(&Path::new(GOLDEN).join("sd1"));
+        let names = ["owner/model"; 2];
+        assert_refused(&train(folder, &hub.endpoint, names), &["nothing"]);
+        let requests = hub.take_requests();
+        let files = requests
+            .iter()
+            .filter(|(path, _)| path.contains("/resolve/"));
+        for (path, _) in files {
+            let parts = ["/vae/", "/text_encoder/", "/tokenizer/"];
+            assert!(parts.iter().any(|part| path.contains(part)), "{path}");
+        }
+        let parts = folder.join("run/parts");
+        for file in [
+            "vae/config.json",
+            "text_encoder/config.json",
+            "tokenizer/vocab.json",
+        ] {
+            assert!(parts.join(file).is_file(), "{file}");
+        }
+        assert_refused(&train(folder, "http://127.0.0.1:1", names), &["nothing"]);
+    }
+
+    #[test]
+    fn parts_can_be_names_of_repositories_of_their_own() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let folder = folder.path();
+        let alone = folder.join("alone");
+        workspace::copy_text_encoder(&Path::new(GOLDEN).join("bert"), &alone);
+        let hub = Hub::start(&alone);
+        let model = Path::new(GOLDEN).join("sd1").display().to_string();
+        let parts = [model.as_str(), "owner/model"];
+        assert_refused(&train(folder, &hub.endpoint, parts), &["nothing"]);
+        assert!(folder.join("run/parts/tokenizer/tokenizer.json").is_file());
+        assert_refused(&train(folder, "http://127.0.0.1:1", parts), &["nothing"]);
+        // Nor is it a whole model, nor an autoencoder.
+        let words = sample("owner/model", "x.png");
+        let whole = run(&mut command(folder, &hub.endpoint, &words));
+        assert_refused(&whole, &["owner/model", "model_index.json"]);
+        let no_codec = train(folder, &hub.endpoint, ["owner/model"; 2]);
+        assert_refused(&no_codec, &["owner/model", "weights as .safetensors"]);
     }
 }

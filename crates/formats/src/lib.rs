@@ -21,7 +21,8 @@ pub use adapter::{ADAPTER_FILE, AdapterModel};
 pub use atomic::{write_atomically, write_atomically_with, write_json_atomically};
 pub use error::FormatError;
 pub use folder::{
-    Classes, ClipTokenizer, Pipeline, Surroundings, TextEncoder, Tokens, Wanted, WordPiece,
+    Classes, ClipTokenizer, Pipeline, RepositoryFiles, Surroundings, TextEncoder, Tokens, Wanted,
+    WordPiece,
 };
 pub use lora::{LORA_FOLDER, export_lora, read_lora};
 pub use model::{Model, WEIGHTS_FILE};

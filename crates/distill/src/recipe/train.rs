@@ -52,9 +52,11 @@ pub struct TrainRecipe {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct TextConfig {
-    /// Folder of an autoencoder, in diffusers' layout (`vae/` of a model).
+    /// Folder of an autoencoder, in diffusers' layout, or of a model that has one (`vae/`), or the name of either on the
+    /// hub.
     pub autoencoder: PathBuf,
-    /// Folder of a text encoder and its tokenizer, in transformers' layout.
+    /// Folder of a text encoder and its tokenizer, in transformers' layout, or of a model that has both (`text_encoder/`
+    /// and `tokenizer/`), or the name of either on the hub.
     pub encoder: PathBuf,
     /// Tokens of a text, start and end included; what is longer is cut off.
     pub length: usize,

@@ -5,13 +5,14 @@ use super::plan;
 use super::running::{RunArgs, go, prepare};
 use crate::builtin;
 use crate::failure::{Blame, Outcome};
+use crate::models;
 use crate::output::cache_folder;
 use burn::tensor::Device;
-use fewstep_data::{Examples, ImageShape, LatentsHeader, expand_home};
+use fewstep_data::{Examples, LatentsHeader};
 use fewstep_distill::Copies;
 use fewstep_distill::recipe::{TextConfig, TrainRecipe};
 use fewstep_distill::run::{Run, is_run, train_phases};
-use fewstep_formats::{Model, Surroundings};
+use fewstep_formats::{Model, Surroundings, Wanted};
 use fewstep_nn::UNet;
 use std::sync::Arc;
 
@@ -40,13 +41,7 @@ pub(crate) fn run(args: Args) -> Outcome {
         Some(text) => {
             let surroundings = parts(text, &args.run)?;
             let fits = |header: &LatentsHeader| {
-                let [channels, height, width] = header.latent;
-                let shape = ImageShape {
-                    channels,
-                    height,
-                    width,
-                };
-                let network = recipe.network_of(shape, Some(header.states[1]), 0);
+                let network = recipe.network_of(header.shape(), Some(header.states[1]), 0);
                 network.map(drop).map_err(|error| {
                     format!(
                         "the data gives latents of {:?} (channels, height, width): {error}",
@@ -101,12 +96,12 @@ fn parts(text: &TextConfig, args: &RunArgs) -> Outcome<Surroundings> {
             .join("dry-run"),
         false => args.folder().join("parts"),
     };
-    let [autoencoder, encoder] = [&text.autoencoder, &text.encoder].map(|path| expand_home(path));
-    match args.resume() && folder.join("model_index.json").is_file() {
-        true => Surroundings::open(&folder),
-        false => Surroundings::assemble(&autoencoder, &encoder, text.length, &folder),
+    if args.resume() && folder.join("model_index.json").is_file() {
+        return Surroundings::open(&folder).blame_input();
     }
-    .blame_input()
+    let autoencoder = models::find_part(&text.autoencoder, Wanted::Autoencoder)?;
+    let encoder = models::find_part(&text.encoder, Wanted::TextEncoder)?;
+    Surroundings::assemble(&autoencoder, &encoder, text.length, &folder).blame_input()
 }
 
 fn pictures(recipe: &TrainRecipe) -> Outcome<Examples> {

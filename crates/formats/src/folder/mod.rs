@@ -15,7 +15,7 @@ pub(crate) use fields::Fields;
 pub use pipeline::Pipeline;
 pub(crate) use pipeline::part_tensors;
 pub(crate) use pixels::load as load_pixels;
-pub use repository::Wanted;
+pub use repository::{RepositoryFiles, Wanted};
 pub use surroundings::Surroundings;
 pub(crate) use surroundings::copy_with_weights;
 pub use text::{Classes, ClipTokenizer, TextEncoder, Tokens, WordPiece};

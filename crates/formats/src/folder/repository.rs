@@ -1,71 +1,142 @@
-//! What of a repository a latent diffusion model is read from.
+//! What of a repository a latent diffusion model, or a part of one, is read from.
 
 use super::weights::{self, Part, Place};
-use crate::{ADAPTER_FILE, FormatError, Pipeline};
-use std::path::Path;
+use crate::{ADAPTER_FILE, FormatError};
+use std::path::{Path, PathBuf};
 
-/// Files of a repository that hold a latent diffusion model: its configurations, its tokenizer, its adapter
-/// where it has one, and one variant of its weights.
+/// What is wanted of a repository. Parts may be those of a whole model, or lie alone at the top of their repository.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Wanted {
+    /// A latent diffusion model in diffusers' folder layout.
+    Model,
+    /// An autoencoder.
+    Autoencoder,
+    /// A text encoder and its tokenizer.
+    TextEncoder,
+}
+
+/// Files of a repository: configurations, tokenizer, an adapter where there is one, and one variant of the weights.
 #[derive(Debug, Default)]
-pub struct Wanted {
+pub struct RepositoryFiles {
     /// Files that are needed as they are.
     pub files: Vec<String>,
-    /// Indices, which are needed with the files beside them that they name (see [`Wanted::shards`]).
+    /// Indices, which are needed with the files beside them that they name (see [`RepositoryFiles::shards`]).
     pub indices: Vec<String>,
 }
 
+/// Files of a tokenizer that lie beside other things.
+const TOKENIZER: [&str; 6] = [
+    "merges.txt",
+    "special_tokens_map.json",
+    "tokenizer.json",
+    "tokenizer_config.json",
+    "vocab.json",
+    "vocab.txt",
+];
+
 impl Wanted {
+    fn parts(self) -> &'static [Part] {
+        match self {
+            Self::Model => &Part::OF_TEXTS,
+            Self::Autoencoder => &[Part::Autoencoder],
+            Self::TextEncoder => &[Part::TextEncoder],
+        }
+    }
+
+    /// A file that repositories with it have, of several kinds of repositories one each.
+    pub fn marks(self) -> &'static [&'static str] {
+        match self {
+            Self::Model => &["model_index.json"],
+            Self::Autoencoder => &["vae/config.json", "config.json"],
+            Self::TextEncoder => &["text_encoder/config.json", "config.json"],
+        }
+    }
+
     /// Chooses among the files of a repository; `origin` is what to call it.
     ///
     /// # Errors
-    /// When it holds no latent diffusion model in diffusers' layout, or one without safetensors.
-    pub fn among(names: &[String], origin: &str) -> Result<Self, FormatError> {
+    /// When it does not hold what is wanted, or not as safetensors.
+    pub fn among(self, names: &[String], origin: &str) -> Result<RepositoryFiles, FormatError> {
         let there = |name: &str| names.iter().any(|known| known == name);
         let refuse = |expected| FormatError::NoModel {
             path: origin.into(),
             expected,
         };
-        if !there("model_index.json") {
+        let model = there("model_index.json");
+        if !model && self == Self::Model {
             return Err(refuse(
                 "a latent diffusion model in diffusers' folder layout, which has a model_index.json",
             ));
         }
-        let mut wanted = Self::default();
-        let small = |name: &&String| match name.split_once('/') {
-            None => ["model_index.json", "fewstep.json"].contains(&name.as_str()),
-            Some(("tokenizer", file)) => file.ends_with(".json") || file.ends_with(".txt"),
-            Some(("scheduler", file)) => file == "scheduler_config.json",
-            Some(("controlnet", _)) => name.as_str() == ADAPTER_FILE,
-            Some((part, file)) => {
-                file == "config.json" && Part::OF_TEXTS.iter().any(|known| known.folder() == part)
+        let needed = |name: &&String| match name.split_once('/') {
+            None if model => {
+                self == Self::Model && ["model_index.json", "fewstep.json"].contains(&name.as_str())
+            }
+            None => {
+                name.as_str() == "config.json"
+                    || self == Self::TextEncoder && TOKENIZER.contains(&name.as_str())
+            }
+            Some(_) if !model => false,
+            Some(("tokenizer", file)) => {
+                self != Self::Autoencoder && (file.ends_with(".json") || file.ends_with(".txt"))
+            }
+            Some(("scheduler", file)) => self == Self::Model && file == "scheduler_config.json",
+            Some(("controlnet", _)) => self == Self::Model && name.as_str() == ADAPTER_FILE,
+            Some((folder, file)) => {
+                file == "config.json" && self.parts().iter().any(|part| part.folder() == folder)
             }
         };
-        wanted.files.extend(names.iter().filter(small).cloned());
-        for part in Part::OF_TEXTS {
-            let inside = |name: &str| format!("{}/{name}", part.folder());
+        let mut chosen = RepositoryFiles {
+            files: names.iter().filter(needed).cloned().collect(),
+            indices: vec![],
+        };
+        for &part in self.parts() {
+            let inside = |name: &str| match model {
+                true => format!("{}/{name}", part.folder()),
+                false => name.into(),
+            };
             match weights::place(part, |name| there(&inside(name))).map_err(refuse)? {
-                Place::Whole(file) => wanted.files.push(inside(&file)),
-                Place::Sharded(index) => wanted.indices.push(inside(&index)),
+                Place::Whole(file) => chosen.files.push(inside(&file)),
+                Place::Sharded(index) => chosen.indices.push(inside(&index)),
             }
         }
-        Ok(wanted)
+        Ok(chosen)
     }
 
+    /// Whether a folder has the weights of all that is wanted.
+    pub fn is_whole_in(self, folder: &Path) -> bool {
+        let marked = self.marks().iter().any(|mark| folder.join(mark).is_file());
+        let whole = |part: &Part| {
+            let folder = match self {
+                Self::Model => folder.join(part.folder()),
+                _ => inside(folder, part.folder()),
+            };
+            weights::files(&folder, *part).is_ok()
+        };
+        marked && self.parts().iter().all(whole)
+    }
+}
+
+impl RepositoryFiles {
     /// The names that an index, read from `file`, has in its repository.
     ///
     /// # Errors
     /// When the index cannot be read, or names files elsewhere.
     pub fn shards(index: &str, file: &Path) -> Result<Vec<String>, FormatError> {
-        let folder = index.rsplit_once('/').map_or("", |(folder, _)| folder);
-        let names = weights::shard_names(file)?.into_iter();
-        Ok(names.map(|name| format!("{folder}/{name}")).collect())
+        let beside = |name: &str| match index.rsplit_once('/') {
+            Some((folder, _)) => format!("{folder}/{name}"),
+            None => name.into(),
+        };
+        let names = weights::shard_names(file)?;
+        Ok(names.iter().map(|name| beside(name)).collect())
     }
 }
 
-impl Pipeline {
-    /// Whether a folder has the weights of all parts.
-    pub fn is_whole(folder: &Path) -> bool {
-        let whole = |part: &Part| weights::files(&folder.join(part.folder()), *part).is_ok();
-        Self::is_in(folder) && Part::OF_TEXTS.iter().all(whole)
+/// The folder of this name within a model; or the folder itself, where it has none, and so is the part alone.
+pub(super) fn inside(folder: &Path, part: &str) -> PathBuf {
+    let within = folder.join(part);
+    match within.is_dir() {
+        true => within,
+        false => folder.into(),
     }
 }

@@ -4,6 +4,7 @@ use super::autoencoder;
 use super::autoencoder::AUTOENCODERS;
 use super::fields::{Fields, read_object};
 use super::pipeline::{Pipeline, fit};
+use super::repository::inside;
 use super::text::{self, ENCODERS, TOKENIZERS, TextEncoder};
 use super::weights::{self, Part};
 use crate::{FormatError, Model, write_atomically, write_json_atomically};
@@ -70,8 +71,8 @@ impl Surroundings {
         })
     }
 
-    /// Makes a folder from the folders of an autoencoder and of a text encoder with its tokenizer, for a U-Net that is
-    /// yet to be trained. A text has `length` tokens from now on.
+    /// Makes a folder from the folders of an autoencoder and of a text encoder with its tokenizer, or of models that have
+    /// such parts, for a U-Net that is yet to be trained. A text has `length` tokens from now on.
     ///
     /// # Errors
     /// When a folder cannot be read or written.
@@ -81,15 +82,18 @@ impl Surroundings {
         length: usize,
         folder: &Path,
     ) -> Result<Self, FormatError> {
+        let autoencoder = &inside(autoencoder, "vae");
+        let [text_encoder, words] =
+            &["text_encoder", "tokenizer"].map(|part| inside(text_encoder, part));
         let mut encoder = Fields::read(&text_encoder.join("config.json"))?;
         let [network, tokenizer] = text::kind(&mut encoder)?.classes();
         let mut codec = Fields::read(&autoencoder.join("config.json"))?;
         let class: String = codec.needed("_class_name")?;
         place_files(autoencoder, &folder.join("vae"), of_network)?;
         place_files(text_encoder, &folder.join("text_encoder"), of_network)?;
-        place_files(text_encoder, &folder.join("tokenizer"), of_tokenizer)?;
+        place_files(words, &folder.join("tokenizer"), of_tokenizer)?;
         let path = folder.join("tokenizer/tokenizer_config.json");
-        let mut config: Value = Fields::read(&text_encoder.join("tokenizer_config.json"))?.into();
+        let mut config: Value = Fields::read(&words.join("tokenizer_config.json"))?.into();
         config["model_max_length"] = json!(length);
         write_json_atomically(&path, &config)?;
         let index = json!({
