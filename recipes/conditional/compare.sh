@@ -63,7 +63,7 @@ row() {
     case $1 in
     base)
         distil base condition "$condition" "${whole[@]}"
-        measure base-ddim base 4,50 --sampler ddim --w 0
+        measure base-ddim base 1,2,4,50 --sampler ddim --w 0
         measure base base 4,50 --sampler dpm-solver++ --w 0
         ;;
     codi) codi codi 1,2,4 ;;
