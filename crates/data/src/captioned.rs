@@ -1,9 +1,11 @@
-//! Pictures with captions, read one after another: such sets are too big for memory.
+//! Pictures with captions, or with classes whose names are their captions, read one after another: such sets are too big
+//! for memory.
 
 mod files;
 mod tars;
 
 use std::path::Path;
+use std::sync::Arc;
 
 use rayon::prelude::*;
 use sha2::{Digest, Sha256};
@@ -12,8 +14,9 @@ use crate::config::expand_home;
 use crate::dataset::spread;
 use crate::folder::{entries, split_folder};
 use crate::gather::CHUNK;
-use crate::parquet::{Table, files as parquet_files};
+use crate::parquet::{Table, files as parquet_files, labelled_tables};
 use crate::picture::{self, Picture};
+use crate::source::check_classes;
 use crate::{ConditionConfig, DataConfig, DataError, DataKind, Dataset, ImageShape, Place};
 
 /// How many bad examples are named before the rest is only counted.
@@ -28,6 +31,8 @@ pub struct Captioned {
     channels: usize,
     limit: usize,
     given: Option<Given>,
+    /// The classes whose names are the captions; none where there are captions.
+    classes: Arc<[String]>,
 }
 
 /// What the images are that are given with the pictures.
@@ -46,6 +51,8 @@ enum Shard {
     Tar(tars::Tar),
     /// A parquet file, and the same once more for the column of given images.
     Parquet(Box<Table>, Option<Box<Table>>),
+    /// A parquet file whose labels stand for these captions.
+    Labelled(Box<Table>, Arc<[String]>),
 }
 
 /// One picture, as it is stored, with its caption.
@@ -121,10 +128,6 @@ impl Captioned {
             let expected = "none: captions stand in the place of classes";
             return Err(misfit("class_names", format!("{names:?}"), expected));
         }
-        let Some(size) = config.size.filter(|&size| size > 0) else {
-            let expected = "the side in pixels that pictures are brought to";
-            return Err(misfit("size", "nothing".into(), expected));
-        };
         let place = given.map(|(place, _)| place);
         let shards = shards(&path, config, place)?;
         if shards.is_empty() {
@@ -133,22 +136,82 @@ impl Captioned {
                 hint: "captioned pictures are image files with .txt files beside them, a folder with metadata.jsonl, .tar files or .parquet files".into(),
             });
         }
+        let given = given.map(|(_, depth)| match depth {
+            true => Given::DepthMaps,
+            false => Given::Pictures,
+        });
+        Self::of(shards, config, given, Arc::new([]))
+    }
+
+    /// A folder with one sub-folder of image files per class, or labelled parquet files, for a model that knows its classes
+    /// by these names, in the order of the labels.
+    ///
+    /// # Errors
+    /// Another layout, a set without labels or with another number of classes, and settings that do not fit such data.
+    pub fn labelled(config: &DataConfig, names: &[String]) -> Result<Self, DataError> {
+        let path = expand_home(&config.path);
+        let classes: Arc<[String]> = names.into();
+        let (shards, found) = match config.kind {
+            DataKind::Folder => {
+                let (listed, found) = files::with_classes(&path, config, &classes)?;
+                (vec![Shard::Files(listed)], found)
+            }
+            DataKind::Parquet => {
+                let (tables, found) = labelled_tables(&path, config)?;
+                let shard = |table| Shard::Labelled(Box::new(table), classes.clone());
+                (tables.into_iter().map(shard).collect(), found)
+            }
+            other => {
+                return Err(DataError::Config {
+                    key: "data.kind",
+                    got: format!("{other:?}"),
+                    origin: path.display().to_string(),
+                    expected: "\"folder\" or \"parquet\", since pictures are read one by one"
+                        .into(),
+                });
+            }
+        };
+        let origin = path.display().to_string();
+        for names in config.class_names.iter().map(Vec::as_slice).chain([names]) {
+            check_classes(&origin, found, names)?;
+        }
+        Self::of(shards, config, None, classes)
+    }
+
+    fn of(
+        shards: Vec<Shard>,
+        config: &DataConfig,
+        given: Option<Given>,
+        classes: Arc<[String]>,
+    ) -> Result<Self, DataError> {
+        let name = expand_home(&config.path).display().to_string();
+        let Some(size) = config.size.filter(|&size| size > 0) else {
+            return Err(DataError::Config {
+                key: "size",
+                got: "nothing".into(),
+                origin: name,
+                expected: "the side in pixels that pictures are brought to".into(),
+            });
+        };
         Ok(Self {
             shards,
-            name: origin,
+            name,
             size,
             channels: config.channels.unwrap_or(3),
             limit: config.limit.unwrap_or(usize::MAX),
-            given: given.map(|(_, depth)| match depth {
-                true => Given::DepthMaps,
-                false => Given::Pictures,
-            }),
+            given,
+            classes,
         })
     }
 
     /// What to call the set in messages and reports.
     pub fn name(&self) -> &str {
         &self.name
+    }
+
+    /// The names of all classes; none where there are captions.
+    pub fn classes(&self) -> &[String] {
+        &self.classes
     }
 
     /// The side of its pictures.
@@ -337,6 +400,7 @@ impl Shard {
             Self::Files(listed) => Box::new(listed.iter().map(files::Listed::read)),
             Self::Tar(tar) => tar.examples(number),
             Self::Parquet(table, given) => captions_of(table, given.as_deref(), number),
+            Self::Labelled(table, names) => classes_of(table, names, number),
         }
     }
 
@@ -344,7 +408,7 @@ impl Shard {
         match self {
             Self::Files(listed) => listed.len(),
             Self::Tar(tar) => tar.len(),
-            Self::Parquet(table, _) => table.rows(),
+            Self::Parquet(table, _) | Self::Labelled(table, _) => table.rows(),
         }
     }
 }
@@ -371,6 +435,27 @@ fn captions_of<'a>(
             given: given.transpose()?.map(|row| row.image.data().to_vec()),
             caption,
             origin,
+        })
+    }))
+}
+
+fn classes_of<'a>(
+    table: &'a Table,
+    names: &'a [String],
+    number: usize,
+) -> Box<dyn Iterator<Item = Result<Example, DataError>> + Send + 'a> {
+    let rows: Vec<_> = match table.examples() {
+        Ok(rows) => rows.collect(),
+        Err(error) => return Box::new(std::iter::once(Err(error))),
+    };
+    Box::new(rows.into_iter().map(move |row| {
+        let row = row?;
+        let label = table.label(&row, names)?;
+        Ok(Example {
+            image: row.image.data().to_vec(),
+            given: None,
+            caption: names[label as usize].clone(),
+            origin: format!("shard {number} ({})", table.origin(row.row)),
         })
     }))
 }

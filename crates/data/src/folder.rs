@@ -11,9 +11,9 @@ const EXTENSIONS: [&str; 5] = ["png", "jpg", "jpeg", "bmp", "webp"];
 const FORMATS_HINT: &str = "PNG, JPEG, BMP and WebP files count";
 
 /// An image file and its class.
-struct Item {
-    path: PathBuf,
-    label: Option<u32>,
+pub(crate) struct Item {
+    pub(crate) path: PathBuf,
+    pub(crate) label: Option<u32>,
 }
 
 /// The folder of the split, and the image files in it that `config` keeps, in the order of the dataset.
@@ -83,7 +83,7 @@ pub(crate) fn split_folder(folder: &Path, split: Split) -> Result<PathBuf, DataE
 }
 
 /// All image files with their labels, and the names of the classes.
-fn list(folder: &Path) -> Result<(Vec<Item>, Vec<String>), DataError> {
+pub(crate) fn list(folder: &Path) -> Result<(Vec<Item>, Vec<String>), DataError> {
     let all = entries(folder)?;
     let (class_folders, files): (Vec<PathBuf>, Vec<PathBuf>) =
         all.into_iter().partition(|path| path.is_dir());

@@ -20,15 +20,9 @@ pub(crate) fn read(
     config: &DataConfig,
     mut gather: Gather,
 ) -> Result<Dataset, DataError> {
-    let tables = files(path, config.split)?
-        .iter()
-        .map(|file| Table::open(file, config.column.as_deref()))
-        .collect::<Result<Vec<_>, _>>()?;
+    let tables = tables(path, config)?;
     let labelled = all_labelled(&tables)?;
-    let classes = tables
-        .iter()
-        .find_map(Table::class_names)
-        .unwrap_or_default();
+    let classes = class_names(&tables);
 
     let total = tables.iter().map(Table::rows).sum();
     let mut kept = spread(total, config.limit.unwrap_or(usize::MAX)).peekable();
@@ -67,6 +61,38 @@ pub(crate) fn read(
         });
     };
     Dataset::from_parts(name, shape, pixels, labelled.then_some(labels), classes)
+}
+
+/// Labelled files, and how many classes they have: as many as they name, or else as their labels tell.
+pub(crate) fn labelled_tables(
+    path: &Path,
+    config: &DataConfig,
+) -> Result<(Vec<Table>, usize), DataError> {
+    let tables = tables(path, config)?;
+    if !all_labelled(&tables)? {
+        return Ok((tables, 0));
+    }
+    let mut classes = class_names(&tables).len();
+    if classes == 0 {
+        for table in &tables {
+            for row in table.examples()? {
+                classes = classes.max(1 + table.label(&row?, &[])? as usize);
+            }
+        }
+    }
+    Ok((tables, classes))
+}
+
+fn tables(path: &Path, config: &DataConfig) -> Result<Vec<Table>, DataError> {
+    files(path, config.split)?
+        .iter()
+        .map(|file| Table::open(file, config.column.as_deref()))
+        .collect()
+}
+
+fn class_names(tables: &[Table]) -> Vec<String> {
+    let named = tables.iter().find_map(Table::class_names);
+    named.unwrap_or_default()
 }
 
 /// Whether the files have labels: all of them, or none.

@@ -1,14 +1,16 @@
 //! Pictures that are to become latents, each with what is told of it.
 
 use crate::picture::Picture;
-use crate::{Captioned, Check, Contents, DataError, Dataset, ImageShape};
+use crate::{
+    Captioned, Check, Contents, DataConfig, DataError, DataKind, Dataset, ImageShape, load,
+};
 
 /// Pictures with captions, or with classes whose names are their captions.
 #[derive(Debug)]
 pub enum Source {
-    /// Captions, on disk.
+    /// On disk, and read one after another.
     Captioned(Captioned),
-    /// Classes, in memory.
+    /// In memory.
     Labelled(Labelled),
 }
 
@@ -25,15 +27,8 @@ impl Labelled {
     /// # Errors
     /// A set without labels, or with another number of classes.
     pub fn new(dataset: Dataset, names: Vec<String>) -> Result<Self, DataError> {
-        match dataset.classes.len() == names.len() {
-            true => Ok(Self { dataset, names }),
-            false => Err(DataError::Config {
-                key: "data",
-                got: format!("{} classes", dataset.classes.len()),
-                origin: dataset.name,
-                expected: format!("labelled pictures of {} classes", names.len()),
-            }),
-        }
+        check_classes(&dataset.name, dataset.classes.len(), &names)?;
+        Ok(Self { dataset, names })
     }
 
     fn contents(&self) -> Contents {
@@ -48,7 +43,34 @@ impl Labelled {
     }
 }
 
+/// Refuses a set without labels, or with another number of classes than a model has names for.
+pub(crate) fn check_classes(origin: &str, found: usize, names: &[String]) -> Result<(), DataError> {
+    match found == names.len() {
+        true => Ok(()),
+        false => Err(DataError::Config {
+            key: "data",
+            got: format!("{found} classes"),
+            origin: origin.into(),
+            expected: format!("labelled pictures of {} classes", names.len()),
+        }),
+    }
+}
+
 impl Source {
+    /// For a model that knows its classes by these names, in the order of the labels. What lies in a file for each picture, or
+    /// in parquet files, stays on disk.
+    ///
+    /// # Errors
+    /// As [`load`] and [`Captioned::labelled`].
+    pub fn labelled(config: &DataConfig, names: Vec<String>) -> Result<Self, DataError> {
+        match config.kind {
+            DataKind::Folder | DataKind::Parquet => {
+                Captioned::labelled(config, &names).map(Self::Captioned)
+            }
+            _ => Labelled::new(load(config)?, names).map(Self::Labelled),
+        }
+    }
+
     /// What to call the set in messages and reports.
     pub fn name(&self) -> &str {
         match self {
@@ -72,7 +94,7 @@ impl Source {
     /// The names of all classes; none where there are captions.
     pub fn classes(&self) -> &[String] {
         match self {
-            Self::Captioned(_) => &[],
+            Self::Captioned(captioned) => captioned.classes(),
             Self::Labelled(labelled) => &labelled.names,
         }
     }

@@ -2,12 +2,13 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use super::{Example, caption, caption_in, misplaced};
 use crate::condition::partner;
 use crate::config::expand_home;
-use crate::folder::collect_images;
-use crate::{DataError, Place};
+use crate::folder::{collect_images, list, split_folder};
+use crate::{DataConfig, DataError, Place};
 
 /// An image file, and where its caption is.
 #[derive(Debug)]
@@ -22,6 +23,8 @@ pub(super) struct Listed {
 enum Caption {
     /// In a text file.
     File(PathBuf),
+    /// Known: the name of a class.
+    Class(usize, Arc<[String]>),
     /// In a line of `metadata.jsonl`, which has been read: the line's number, and the caption or what is wrong.
     Line(usize, Result<String, String>),
 }
@@ -120,6 +123,23 @@ pub(super) fn with_texts(folder: &Path, given: Option<&Place>) -> Result<Vec<Lis
     Ok(listed.collect())
 }
 
+/// All image files in the sub-folders of a folder, one for each class, and how many classes there are. Labels beyond the
+/// names are for the caller to refuse.
+pub(super) fn with_classes(
+    folder: &Path,
+    config: &DataConfig,
+    names: &Arc<[String]>,
+) -> Result<(Vec<Listed>, usize), DataError> {
+    let folder = split_folder(folder, config.split)?;
+    let (items, classes) = list(&folder)?;
+    let listed = items.into_iter().map(|item| Listed {
+        image: item.path,
+        given: None,
+        caption: Caption::Class(item.label.unwrap_or_default() as usize, names.clone()),
+    });
+    Ok((listed.collect(), classes.len()))
+}
+
 impl Listed {
     pub(super) fn read(&self) -> Result<Example, DataError> {
         let origin = self.image.display().to_string();
@@ -128,6 +148,7 @@ impl Listed {
             reason,
         };
         let caption = match &self.caption {
+            Caption::Class(label, names) => names[*label].clone(),
             Caption::Line(_, Ok(caption)) => caption.clone(),
             Caption::Line(_, Err(reason)) => return Err(DataError::Listed(reason.clone())),
             Caption::File(path) => {
@@ -146,7 +167,7 @@ impl Listed {
             Caption::Line(line, _) => {
                 bad(format!("named in line {line} of metadata.jsonl: {error}"))
             }
-            Caption::File(_) => bad(error.to_string()),
+            Caption::File(_) | Caption::Class(..) => bad(error.to_string()),
         };
         let given = match &self.given {
             None => None,

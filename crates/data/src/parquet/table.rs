@@ -142,7 +142,7 @@ impl Table {
 
     /// The label of an example of this labelled file, if it is one of the `classes` (any sensible number when those
     /// have no names).
-    pub(super) fn label(&self, example: &Example, classes: &[String]) -> Result<u32, DataError> {
+    pub(crate) fn label(&self, example: &Example, classes: &[String]) -> Result<u32, DataError> {
         let classes = if classes.is_empty() {
             MAX_CLASSES
         } else {

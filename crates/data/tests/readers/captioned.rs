@@ -7,7 +7,7 @@ use std::sync::Arc;
 use fewstep_data::picture::{Picture, encode_png};
 use fewstep_data::{
     Captioned, Check, ConditionConfig, Conditions, DataConfig, DataError, DataKind, ImageShape,
-    Pick, Place,
+    Labelled, Pick, Place, Source, load,
 };
 use parquet::data_type::{ByteArray, ByteArrayType};
 use parquet::file::properties::WriterProperties;
@@ -251,6 +251,57 @@ fn pairs_without_captions_and_other_mistakes_are_told() {
     };
     refused(&folders, &["data.kind", "captioned"]);
     crate::refused(&captioned(folder.path()), &["data.kind", "texts"]);
+}
+
+/// Read one by one they are what they are in memory.
+#[test]
+fn classes_are_captions_by_the_names_of_the_model() {
+    let folder = tempfile::tempdir().unwrap();
+    for (i, class) in ["b", "a", "b", "c"].iter().enumerate() {
+        let class = folder.path().join(class);
+        fs::create_dir_all(&class).unwrap();
+        fs::write(class.join(format!("{i}.png")), png(10 * (i as u8 + 1))).unwrap();
+    }
+    let config = DataConfig {
+        size: Some(SIZE),
+        ..config(DataKind::Folder, folder.path())
+    };
+    let names = ["eins", "zwei", "drei"].map(String::from);
+    let streamed = Source::labelled(&config, names.to_vec()).unwrap();
+    assert!(matches!(streamed, Source::Captioned(_)));
+    let kept = Labelled::new(load(&config).unwrap(), names.to_vec()).unwrap();
+    let kept = Source::Labelled(kept);
+    let pictures =
+        |source: &Source| -> Vec<Picture> { source.pictures(2).flat_map(Result::unwrap).collect() };
+    for check in [Check::Present, Check::Decoded] {
+        let captions = streamed.check(check).unwrap().captions;
+        assert_eq!(captions, ["eins", "zwei", "zwei", "drei"]);
+        assert_eq!(captions, kept.check(check).unwrap().captions);
+    }
+    assert_eq!(pictures(&streamed), pictures(&kept));
+    assert_eq!(streamed.classes(), kept.classes());
+    assert_eq!(streamed.shape(), kept.shape());
+
+    let refused = |config: &DataConfig, names: &[String], parts: [&str; 2]| {
+        let message = Captioned::labelled(config, names).unwrap_err().to_string();
+        assert!(parts.iter().all(|part| message.contains(part)), "{message}");
+    };
+    refused(&config, &names[..2], ["3 classes", "of 2 classes"]);
+    let renamed = DataConfig {
+        class_names: Some(names[..1].to_vec()),
+        ..config.clone()
+    };
+    refused(&renamed, &names, ["3 classes", "of 1 classes"]);
+    let own_sizes = DataConfig {
+        size: None,
+        ..config.clone()
+    };
+    refused(&own_sizes, &names, ["size", "the side in pixels"]);
+    let flat = DataConfig {
+        path: folder.path().join("a"),
+        ..config
+    };
+    refused(&flat, &names, ["0 classes", "of 3 classes"]);
 }
 
 #[test]

@@ -6,8 +6,8 @@ use std::sync::Arc;
 
 use fewstep_data::picture::{Picture, encode_png};
 use fewstep_data::{
-    ConditionConfig, Conditions, DataConfig, DataError, DataKind, ImageShape, Pick, Place, Split,
-    load,
+    Captioned, Check, ConditionConfig, Conditions, DataConfig, DataError, DataKind, ImageShape,
+    Pick, Place, Split, load,
 };
 use parquet::basic::Compression;
 use parquet::data_type::{ByteArray, ByteArrayType, Int64Type};
@@ -144,6 +144,44 @@ fn a_struct_column_with_named_classes() {
             [10, 20]
         );
     }
+}
+
+/// With names in the files and without, several files and a limit.
+#[test]
+fn labels_are_captions_by_the_names_of_a_model() {
+    let folder = tempfile::tempdir().unwrap();
+    let names = ["eins", "zwei", "drei"].map(String::from);
+    for described in [Some(r#"["cat", "dog", "owl"]"#), None] {
+        let file = |name: &str, values: &[(u8, i64)]| {
+            let properties = properties(Compression::SNAPPY, described);
+            write(&folder.path().join(name), PLAIN, properties, &rows(values));
+        };
+        file("a.parquet", &[(1, 0), (2, 2)]);
+        file("b.parquet", &[(3, 1)]);
+        let config = DataConfig {
+            size: Some(2),
+            ..config(DataKind::Parquet, folder.path())
+        };
+        let read = |config: &DataConfig| {
+            let set = Captioned::labelled(config, &names).unwrap();
+            let captions = set.check(Check::Decoded).unwrap().captions;
+            let pictures = set.pictures(2).flat_map(Result::unwrap);
+            let values: Vec<u8> = pictures.map(|picture| picture.pixels[0]).collect();
+            (captions, values)
+        };
+        let captions = ["eins", "drei", "zwei"].map(String::from);
+        assert_eq!(read(&config), (captions.to_vec(), vec![1, 2, 3]));
+        let limited = DataConfig {
+            limit: Some(1),
+            ..config.clone()
+        };
+        assert_eq!(read(&limited), (vec!["eins".into()], vec![1]));
+        let few = Captioned::labelled(&config, &names[..2]).unwrap_err();
+        assert!(few.to_string().contains("3 classes"), "{few}");
+    }
+    let kind = config(DataKind::Cifar10, folder.path());
+    let message = Captioned::labelled(&kind, &names).unwrap_err().to_string();
+    assert!(message.contains("data.kind"), "{message}");
 }
 
 #[test]

@@ -1,13 +1,11 @@
 //! Pictures with captions, or with classes, as examples of a latent model.
 
-use crate::builtin;
 use crate::failure::{Blame, Failure, Outcome};
 use crate::output::cache_folder;
 use crate::progress;
 use burn::tensor::Device;
 use fewstep_data::{
-    Captioned, ConditionConfig, Conditions, DataConfig, DataKind, Examples, Labelled,
-    LatentsHeader, Source,
+    Captioned, ConditionConfig, Conditions, DataConfig, DataKind, Examples, LatentsHeader, Source,
 };
 use fewstep_distill::{Copies, Encoding};
 use fewstep_formats::Surroundings;
@@ -68,9 +66,7 @@ fn source(
             (Source::Captioned(captioned), Some(Arc::new(conditions)))
         }
         (None, false) if data.kind != DataKind::Captioned => {
-            let dataset = builtin::load_data(data)?;
-            let labelled = Labelled::new(dataset, classes).blame_input()?;
-            (Source::Labelled(labelled), None)
+            (Source::labelled(data, classes).blame_input()?, None)
         }
         (None, false) => {
             return Err(Failure::input(
