@@ -5,7 +5,7 @@ mod tiny;
 use burn::tensor::Device;
 use fewstep_data::picture::{self, Picture};
 use fewstep_diffusion::StudentSampler;
-use fewstep_formats::{Pipeline, Precision};
+use fewstep_formats::{FilePrecision, Pipeline};
 use safetensors::SafeTensors;
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -183,7 +183,7 @@ fn a_gguf_file_holds_the_unet_under_the_names_of_its_readers() {
     let names = std::fs::read(format!("{GOLDEN}/sd1/single_file.json")).expect("a file");
     let names: BTreeMap<String, String> = serde_json::from_slice(&names).expect("JSON");
     let unet = Pipeline::load_model(Path::new(&model), &Device::flex()).expect("a U-Net");
-    let unet = unet.to_bytes(Precision::Full).expect("bytes");
+    let unet = unet.to_bytes(FilePrecision::Full).expect("bytes");
     let unet = SafeTensors::deserialize(&unet).expect("safetensors");
     assert_eq!(full.tensors.len(), unet.len());
     let mut quantised = 0;

@@ -1,6 +1,6 @@
 //! An adapter by itself: what brings a condition, and few steps with it, to another fine-tune of its base.
 
-use crate::weights::{self, Precision};
+use crate::weights::{self, FilePrecision};
 use crate::{FormatError, Model, diffusers, write_atomically_with, write_json_atomically};
 use burn::tensor::Device;
 use fewstep_diffusion::SamplerRecipe;
@@ -42,7 +42,7 @@ impl AdapterModel {
             diffusers::controlnet(self.adapter.base(), self.adapter.config(), &self.recipe);
         write_json_atomically(&folder.join("controlnet/config.json"), &config)?;
         write_atomically_with(&folder.join(ADAPTER_FILE), |out| {
-            weights::write(&self.adapter, &description, Precision::Full, out)
+            weights::write(&self.adapter, &description, FilePrecision::Full, out)
         })
     }
 

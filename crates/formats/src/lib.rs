@@ -28,4 +28,4 @@ pub use lora::{LORA_FOLDER, export_lora, read_lora};
 pub use model::{Model, WEIGHTS_FILE};
 pub use pickle::Pickles;
 pub use single_file::GgufPrecision;
-pub use weights::Precision;
+pub use weights::FilePrecision;

@@ -1,7 +1,7 @@
 //! A network with its sampler recipe, in memory and on disk.
 
 use crate::adapter::ADAPTER_FILE;
-use crate::weights::{self, Precision};
+use crate::weights::{self, FilePrecision};
 use crate::{
     AdapterModel, FormatError, diffusers, folder, lora, write_atomically_with,
     write_json_atomically,
@@ -91,7 +91,7 @@ impl Model {
     ///
     /// # Errors
     /// When the weights cannot be read back from their device.
-    pub fn to_bytes(&self, precision: Precision) -> Result<Vec<u8>, FormatError> {
+    pub fn to_bytes(&self, precision: FilePrecision) -> Result<Vec<u8>, FormatError> {
         weights::to_bytes(&self.network, &self.described(), precision)
     }
 
@@ -142,7 +142,7 @@ impl Model {
     /// When it cannot be written.
     pub fn save_alone(&self, file: &Path) -> Result<(), FormatError> {
         write_atomically_with(file, |out| {
-            weights::write(&self.network, &self.described(), Precision::Full, out)
+            weights::write(&self.network, &self.described(), FilePrecision::Full, out)
         })
     }
 
@@ -275,7 +275,7 @@ mod tests {
             assert_eq!(tensor.shape(), shape, "{name}");
         }
         // One file holds everything too; a part of a folder does not.
-        let bytes = model.to_bytes(Precision::Full).expect("bytes");
+        let bytes = model.to_bytes(FilePrecision::Full).expect("bytes");
         let single = Model::from_bytes(bytes, "single", &device).expect("loaded");
         assert_eq!(single.weights_hash(), model.weights_hash());
         let part = Model::load(&folder.path().join(WEIGHTS_FILE), &device);
@@ -308,7 +308,7 @@ mod tests {
 
     #[test]
     fn names_are_those_of_diffusers() {
-        let bytes = model().to_bytes(Precision::Full).expect("bytes");
+        let bytes = model().to_bytes(FilePrecision::Full).expect("bytes");
         let file = safetensors::SafeTensors::deserialize(&bytes).expect("safetensors");
         for (name, shape) in [
             ("down_blocks.0.downsamplers.0.conv.weight", vec![8, 8, 3, 3]),
@@ -327,11 +327,11 @@ mod tests {
     #[test]
     fn half_precision_halves_the_file_and_keeps_the_values() {
         let model = model();
-        let full = model.to_bytes(Precision::Full).expect("bytes");
-        let half = model.to_bytes(Precision::Half).expect("bytes");
+        let full = model.to_bytes(FilePrecision::Full).expect("bytes");
+        let half = model.to_bytes(FilePrecision::Half).expect("bytes");
         assert!(half.len() < full.len() * 6 / 10);
         let back = Model::from_bytes(half, "half", &Device::flex()).expect("loaded");
-        let again = back.to_bytes(Precision::Half).expect("bytes");
+        let again = back.to_bytes(FilePrecision::Half).expect("bytes");
         let back_again = Model::from_bytes(again, "half", &Device::flex()).expect("loaded");
         assert_eq!(back.weights_hash(), back_again.weights_hash());
     }
@@ -339,7 +339,7 @@ mod tests {
     #[test]
     fn damaged_and_foreign_files_are_refused_with_a_reason() {
         let device = Device::flex();
-        let bytes = model().to_bytes(Precision::Full).expect("bytes");
+        let bytes = model().to_bytes(FilePrecision::Full).expect("bytes");
         let truncated = bytes[..bytes.len() / 2].to_vec();
         let message = |bytes| {
             Model::from_bytes(bytes, "file", &device)

@@ -20,7 +20,7 @@ const METADATA_KEY: &str = "fewstep";
 
 /// How weights are stored. Computation is in f32 either way.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Precision {
+pub enum FilePrecision {
     /// As they are.
     #[default]
     Full,
@@ -36,12 +36,12 @@ pub enum Precision {
 pub(crate) fn write<M: Module>(
     module: &M,
     description: &impl Serialize,
-    precision: Precision,
+    precision: FilePrecision,
     out: &mut dyn io::Write,
 ) -> io::Result<()> {
     let adapter: Box<dyn ModuleAdapter> = match precision {
-        Precision::Full => Box::new(BurnToPyTorchAdapter),
-        Precision::Half => Box::new(ChainAdapter::new(
+        FilePrecision::Full => Box::new(BurnToPyTorchAdapter),
+        FilePrecision::Half => Box::new(ChainAdapter::new(
             BurnToPyTorchAdapter,
             FloatCastAdapter::to(DType::F16),
         )),
@@ -58,7 +58,7 @@ pub(crate) fn write<M: Module>(
 pub(crate) fn to_bytes<M: Module>(
     module: &M,
     description: &impl Serialize,
-    precision: Precision,
+    precision: FilePrecision,
 ) -> Result<Vec<u8>, FormatError> {
     let mut bytes = vec![];
     let written = write(module, description, precision, &mut bytes);

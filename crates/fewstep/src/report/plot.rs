@@ -14,7 +14,7 @@ const STYLE: &str = include_str!("plot.css");
 const WIDTH: f64 = 720.0;
 const HEIGHT: f64 = 400.0;
 const LEFT: f64 = 56.0;
-const RIGHT: f64 = 28.0;
+const RIGHT: f64 = 44.0;
 const TOP: f64 = 44.0;
 const BOTTOM: f64 = 60.0;
 /// Two labels nearer than this would touch.

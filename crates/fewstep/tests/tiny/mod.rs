@@ -8,7 +8,7 @@ use fewstep_data::picture::{Picture, read, write_png};
 use fewstep_diffusion::{
     Guidance, PredictionKind, Provenance, Role, SamplerRecipe, ScheduleConfig, StudentSampler,
 };
-use fewstep_formats::{Model, Precision};
+use fewstep_formats::{FilePrecision, Model};
 use fewstep_nn::{UNet, UNetConfig, WEmbedding};
 use safetensors::SafeTensors;
 use safetensors::tensor::TensorView;
@@ -93,7 +93,7 @@ fn with_weights(config: UNetConfig, recipe: SamplerRecipe) -> Model {
     let device = Device::flex();
     let network = UNet::new(&config, 3, &device).expect("a valid network");
     let model = Model { network, recipe };
-    let bytes = model.to_bytes(Precision::Full).expect("bytes");
+    let bytes = model.to_bytes(FilePrecision::Full).expect("bytes");
     let (_, header) = SafeTensors::read_metadata(&bytes).expect("a header");
     let file = SafeTensors::deserialize(&bytes).expect("tensors");
     let mut tensors = file.tensors();

@@ -9,7 +9,7 @@ use crate::folder::{Part, Pipeline, part_tensors};
 use crate::header::{self, Entries};
 use crate::pickle::{self, Pickles};
 use crate::stored::Stored;
-use crate::{FormatError, Model, Precision, write_atomically, write_atomically_with};
+use crate::{FilePrecision, FormatError, Model, write_atomically, write_atomically_with};
 use fewstep_diffusion::PredictionKind;
 pub use gguf::GgufPrecision;
 use names::{Names, UNetNames};
@@ -26,7 +26,7 @@ impl Pipeline {
     /// such form; when the file cannot be written.
     pub fn save_single(&self, model: &Model, file: &Path) -> Result<(), FormatError> {
         let names = Names::new(self, model.network.config())?;
-        let unet = model.to_bytes(Precision::Full)?;
+        let unet = model.to_bytes(FilePrecision::Full)?;
         let mut sources = vec![(Part::UNet, vec![unet])];
         for part in &names.parts()[1..] {
             sources.push((*part, part_tensors(self, *part)?));
@@ -73,7 +73,7 @@ impl Pipeline {
         file: &Path,
     ) -> Result<(), FormatError> {
         let names = UNetNames::new(model.network.config(), self.folder())?;
-        let bytes = model.to_bytes(Precision::Full)?;
+        let bytes = model.to_bytes(FilePrecision::Full)?;
         let tensors = read(&bytes, self.folder())?.tensors().into_iter();
         let tensors = tensors.map(|(name, view)| (names.of(&name), Stored::from(view)));
         let about = self.about(model)?;

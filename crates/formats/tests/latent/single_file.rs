@@ -3,7 +3,7 @@
 use crate::golden::Golden;
 use burn::tensor::Device;
 use fewstep_diffusion::Guidance;
-use fewstep_formats::{Pickles, Pipeline, Precision};
+use fewstep_formats::{FilePrecision, Pickles, Pipeline};
 use safetensors::SafeTensors;
 use safetensors::tensor::{Dtype, TensorView};
 use std::collections::{BTreeMap, BTreeSet};
@@ -12,7 +12,7 @@ use std::path::Path;
 /// The tensors of the stored folder by part and name. Those of the U-Net as they are written, in f32.
 fn stored(golden: &Golden) -> BTreeMap<String, Vec<u8>> {
     let mut all = BTreeMap::new();
-    let unet = golden.pipeline().model.to_bytes(Precision::Full);
+    let unet = golden.pipeline().model.to_bytes(FilePrecision::Full);
     add(&mut all, "unet", &unet.expect("bytes"));
     for part in ["vae", "text_encoder"] {
         for file in std::fs::read_dir(golden.folder().join(part)).expect("a folder") {
