@@ -48,16 +48,23 @@ pub struct Encoding<'a> {
     copies: Copies,
     device: &'a Device,
     path: PathBuf,
-    /// All captions that differ, after the empty text.
-    texts: Vec<String>,
-    header: LatentsHeader,
-    /// Predicted peak memory of making them.
-    bytes: u64,
-    made: Option<Latents>,
+    state: State,
+}
+
+#[derive(Debug)]
+enum State {
+    Made(Latents),
+    Planned {
+        header: LatentsHeader,
+        /// All captions that differ, after the empty text.
+        texts: Vec<String>,
+        /// Predicted peak memory of making them.
+        bytes: u64,
+    },
 }
 
 impl<'a> Encoding<'a> {
-    /// Looks for the cache in `folder`, and where it has none reads what there is to encode, but no picture. The file's name
+    /// Looks for the cache in `folder`, and where it has none, what it will hold; no picture is decoded. The file's name
     /// follows from the contents of pictures, captions and networks. `fits` is asked whether such latents and states
     /// are of use.
     ///
@@ -82,11 +89,10 @@ impl<'a> Encoding<'a> {
             holed.unwrap_or_default()
         );
         let path = folder.join(format!("latents-{key}.safetensors"));
-        let made = Latents::open(&path, &key)?;
-        let (captions, texts) = numbered(&contents.captions);
-        let (header, bytes) = match &made {
-            Some(made) => (made.header().clone(), 0),
+        let state = match Latents::open(&path, &key)? {
+            Some(made) => State::Made(made),
             None => {
+                let (captions, texts) = numbered(&contents.captions);
                 let (latent, encoding) = of_codec(source, surroundings, device)?;
                 let (states, reading) = of_texts(surroundings, device)?;
                 let header = LatentsHeader {
@@ -101,31 +107,39 @@ impl<'a> Encoding<'a> {
                     classes: source.classes().to_vec(),
                     holes: holes.map_or(0, |holes| holes.each),
                 };
-                (header, encoding.max(reading))
+                State::Planned {
+                    header,
+                    texts,
+                    bytes: encoding.max(reading),
+                }
             }
         };
-        fits(&header).map_err(LatentsError::Misfit)?;
-        Ok(Self {
+        let found = Self {
             source,
             surroundings,
             copies,
             device,
             path,
-            texts,
-            header,
-            bytes,
-            made,
-        })
+            state,
+        };
+        fits(found.header()).map_err(LatentsError::Misfit)?;
+        Ok(found)
     }
 
     /// What the latents and states are, or will be.
     pub fn header(&self) -> &LatentsHeader {
-        &self.header
+        match &self.state {
+            State::Made(latents) => latents.header(),
+            State::Planned { header, .. } => header,
+        }
     }
 
     /// Predicted peak memory of making them, where they are not there.
     pub fn bytes(&self) -> Option<u64> {
-        self.made.is_none().then_some(self.bytes)
+        match self.state {
+            State::Made(_) => None,
+            State::Planned { bytes, .. } => Some(bytes),
+        }
     }
 
     /// The latents and states out of the cache, made first where they are not there, after every picture was found
@@ -138,14 +152,15 @@ impl<'a> Encoding<'a> {
     /// # Errors
     /// See [`LatentsError`]; bad examples are named with their places.
     pub fn latents(self, progress: &mut dyn FnMut(usize, usize)) -> Result<Latents, LatentsError> {
-        if let Some(made) = self.made {
-            return Ok(made);
-        }
+        let (header, texts) = match self.state {
+            State::Made(latents) => return Ok(latents),
+            State::Planned { header, texts, .. } => (header, texts),
+        };
         let (source, device) = (self.source, self.device);
         source.check(Check::Decoded)?;
-        let total = self.header.captions.len();
-        let key = self.header.key.clone();
-        let mut writer = LatentsWriter::create(&self.path, self.header)?;
+        let total = header.captions.len();
+        let key = header.key.clone();
+        let mut writer = LatentsWriter::create(&self.path, header)?;
         let codec = self.surroundings.codec(device)?;
         let pass = &mut Pass {
             source,
@@ -173,7 +188,7 @@ impl<'a> Encoding<'a> {
         }
         drop(codec);
         let encoder = self.surroundings.text_encoder(device)?;
-        for texts in self.texts.chunks(PARTS * TEXTS_TOGETHER) {
+        for texts in texts.chunks(PARTS * TEXTS_TOGETHER) {
             for states in encode_texts(&encoder, texts) {
                 writer.write(&states)?;
             }
