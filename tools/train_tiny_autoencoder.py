@@ -8,6 +8,9 @@ The loss is the distance between a picture and decode(encode(picture)), with a s
 which keeps them where the decoder's soft clamp is almost straight. A tenth of the pictures is held out for the PSNR
 that is printed. `scaling_factor` and `shift_factor` make the latents of the held out pictures have mean 0 and variance
 1. OUT/resume.pt lets a second call go on.
+
+`--decoder taef2_decoder.safetensors` (the decoder of a shared tiny autoencoder under the names of github.com/madebyollin/taesd)
+keeps that decoder as it is, and trains only an encoder for it.
 """
 import argparse
 import math
@@ -18,7 +21,43 @@ from pathlib import Path
 import numpy as np
 import torch
 from diffusers import AutoencoderTiny
+from diffusers.models.autoencoders.vae import AutoencoderTinyBlock
 from PIL import Image
+from safetensors.torch import load_file
+from torch import nn
+
+
+class PoolingBlock(AutoencoderTinyBlock):
+    """A block of TAEF2 at the lowest resolution, which group normalisation shows the whole map."""
+
+    def __init__(self, width):
+        super().__init__(width, width, "relu")
+        self.pool = nn.Sequential(
+            nn.Conv2d(width, 4 * width, 1, bias=False), nn.GroupNorm(4, 4 * width), nn.ReLU(),
+            nn.Conv2d(4 * width, width, 1, bias=False))
+
+    def forward(self, x):
+        return super().forward(x + self.pool(x))
+
+
+def shared_decoder(path):
+    """An autoencoder with this decoder, frozen, and a new encoder, which is narrower in blocks and not in channels."""
+    weights = load_file(path)
+    width, latent = weights["1.weight"].shape[:2]
+    pooled = sorted({int(name.split(".")[0]) for name in weights if ".pool." in name})
+    model = AutoencoderTiny(
+        encoder_block_out_channels=[width] * 4, decoder_block_out_channels=[width] * 4, latent_channels=latent,
+        num_encoder_blocks=[0, 1, 2, 2], num_decoder_blocks=[3, 3, 3, 1])
+    # Its first layer, the clamp, has no number in diffusers.
+    for number in pooled:
+        model.decoder.layers[number - 1] = PoolingBlock(width)
+    if pooled:
+        model.encoder.layers[-3], model.encoder.layers[-2] = PoolingBlock(width), PoolingBlock(width)
+        model.register_to_config(use_midblock_gn=True)
+    names = {name: name.split(".", 1) for name in weights}
+    model.decoder.load_state_dict({f"layers.{int(n) - 1}.{rest}": weights[name].float() for name, (n, rest) in names.items()})
+    model.decoder.requires_grad_(False)
+    return model
 
 
 def pictures(folder, side):
@@ -44,12 +83,14 @@ def main():
     p.add_argument("--lr", type=float, default=2e-3)
     p.add_argument("--width", type=int, default=32)
     p.add_argument("--latent", type=int, default=16)
+    p.add_argument("--decoder", type=Path, help="a decoder to keep; --width and --latent are its own")
     a = p.parse_args()
     a.out.mkdir(parents=True, exist_ok=True)
     torch.manual_seed(0)
-    model = AutoencoderTiny(
+    model = shared_decoder(a.decoder) if a.decoder else AutoencoderTiny(
         encoder_block_out_channels=[a.width] * 4, decoder_block_out_channels=[a.width] * 4, latent_channels=a.latent,
-        num_encoder_blocks=[0, 1, 2, 2], num_decoder_blocks=[2, 2, 1, 0]).to(memory_format=torch.channels_last)
+        num_encoder_blocks=[0, 1, 2, 2], num_decoder_blocks=[2, 2, 1, 0])
+    model = model.to(memory_format=torch.channels_last)
     data = pictures(a.pictures, a.side)
     held, train = data[: len(data) // 10].float() / 127.5 - 1, data[len(data) // 10:]
     optimiser = torch.optim.Adam(model.parameters(), a.lr)
@@ -82,7 +123,7 @@ def main():
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         optimiser.step()
         done += 1
-        if time.time() - last > 30:
+        if time.time() - last > 120:
             last = time.time()
             psnr, z = check()
             print(f"{done} updates, {spent + time.time() - start:.0f} s, loss {loss.item():.5f}, "
