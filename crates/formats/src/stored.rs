@@ -31,6 +31,11 @@ impl<'a> Stored<'a> {
         Self { dtype, shape, data }
     }
 
+    /// Zeros in the place of its values.
+    pub(crate) fn zeros(&self) -> Stored<'static> {
+        Stored::owned(self.dtype, self.shape.clone(), vec![0; self.data.len()])
+    }
+
     pub(crate) fn shape(&self) -> &[usize] {
         &self.shape
     }

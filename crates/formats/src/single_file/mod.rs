@@ -12,7 +12,7 @@ use crate::stored::Stored;
 use crate::{FilePrecision, FormatError, Model, write_atomically, write_atomically_with};
 use fewstep_diffusion::PredictionKind;
 pub use gguf::GgufPrecision;
-use names::{Names, UNetNames};
+use names::{Names, OPEN_CLIP_LAYERS, UNetNames};
 use safetensors::tensor::{SafeTensors, TensorView};
 use std::collections::{BTreeMap, HashMap};
 use std::path::{Path, PathBuf};
@@ -57,6 +57,7 @@ impl Pipeline {
             })?;
             tensors.insert(name, whole);
         }
+        add_unused_layer(&mut tensors);
         let about = self.about(model)?;
         write_atomically_with(file, |out| header::write(tensors, &about, out))
     }
@@ -160,6 +161,24 @@ impl Pipeline {
         ];
         Ok(fields.map(|(name, value)| (name.to_string(), value)).into())
     }
+}
+
+/// Stable Diffusion 2 uses all layers of its text encoder but the last, and folders leave that one out. Readers such as
+/// stable-diffusion.cpp want it in the file all the same. Here it is zeros, and a layer of zeros passes on what it gets.
+fn add_unused_layer(tensors: &mut BTreeMap<String, Stored<'_>>) {
+    let layer = |name: &str| {
+        let (number, rest) = name.strip_prefix(OPEN_CLIP_LAYERS)?.split_once('.')?;
+        Some((number.parse::<usize>().ok()?, rest.to_string()))
+    };
+    let last = tensors.keys().filter_map(|name| layer(name)).max();
+    let Some((last, _)) = last else { return };
+    let zeros = tensors.iter().filter_map(|(name, tensor)| {
+        let (number, rest) = layer(name)?;
+        let name = format!("{OPEN_CLIP_LAYERS}{}.{rest}", last + 1);
+        (number == last).then(|| (name, tensor.zeros()))
+    });
+    let zeros: Vec<_> = zeros.collect();
+    tensors.extend(zeros);
 }
 
 /// Names and shapes of the tensors of a part.

@@ -264,6 +264,9 @@ fn is_projection(name: &str) -> bool {
     name.contains(".attentions.") && name.contains(".to_") && name.ends_with(".weight")
 }
 
+/// What the names of tensors in layers of OpenCLIP start with, before the number of the layer.
+pub(super) const OPEN_CLIP_LAYERS: &str = "cond_stage_model.model.transformer.resblocks.";
+
 /// OpenCLIP has one projection for queries, keys and values.
 fn of_open_clip(name: &str) -> Place {
     let names = [
