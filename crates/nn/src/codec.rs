@@ -119,18 +119,14 @@ impl Codec {
 
     /// The most numbers that encoding one picture of this height and width holds: a block has its input, what it makes of
     /// that, and its output.
-    pub fn encoding(&self, [height, width]: [usize; 2]) -> usize {
-        let tiny;
+    pub fn encoding(&self, [height, columns]: [usize; 2]) -> usize {
         let widths = match self {
-            Self::Kl(network, _) => &network.config().widths,
-            Self::Tiny(network, _) => {
-                tiny = vec![network.config().width];
-                &tiny
-            }
+            Self::Kl(network, _) => &network.config().widths[..],
+            Self::Tiny(network, _) => &[network.config().width],
             Self::Vq(network, _) => &network.config().layers.widths,
         };
         let maps = widths.iter().enumerate();
-        let largest = maps.map(|(level, width_here)| width_here * (height * width >> (2 * level)));
+        let largest = maps.map(|(level, width)| width * ((height * columns) >> (2 * level)));
         3 * largest.max().unwrap_or(0)
     }
 
