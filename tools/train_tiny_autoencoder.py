@@ -41,7 +41,7 @@ class PoolingBlock(AutoencoderTinyBlock):
 
 
 def shared_decoder(path):
-    """An autoencoder with this decoder, frozen, and a new encoder, which is narrower in blocks and not in channels."""
+    """An autoencoder with this decoder, frozen, and a new encoder, which has fewer blocks than shared ones."""
     weights = load_file(path)
     width, latent = weights["1.weight"].shape[:2]
     pooled = sorted({int(name.split(".")[0]) for name in weights if ".pool." in name})

@@ -1,20 +1,22 @@
 //! Pictures with captions, or with classes whose names are their captions, read one after another: such sets are too big
 //! for memory.
 
+mod example;
 mod files;
+mod shard;
 mod tars;
 
-use std::path::Path;
 use std::sync::Arc;
 
 use rayon::prelude::*;
 use sha2::{Digest, Sha256};
 
+pub use example::Example;
+use shard::Shard;
+
 use crate::config::expand_home;
 use crate::dataset::spread;
-use crate::folder::{entries, split_folder};
 use crate::gather::CHUNK;
-use crate::parquet::{Table, files as parquet_files, labelled_tables};
 use crate::picture::{self, Picture};
 use crate::source::check_classes;
 use crate::{ConditionConfig, DataConfig, DataError, DataKind, Dataset, ImageShape, Place};
@@ -40,32 +42,6 @@ pub struct Captioned {
 enum Given {
     Pictures,
     DepthMaps,
-}
-
-/// A part of a set that is read from its start to its end.
-#[derive(Debug)]
-enum Shard {
-    /// Image files.
-    Files(Vec<files::Listed>),
-    /// A tar of the WebDataset layout.
-    Tar(tars::Tar),
-    /// A parquet file, and the same once more for the column of given images.
-    Parquet(Box<Table>, Option<Box<Table>>),
-    /// A parquet file whose labels stand for these captions.
-    Labelled(Box<Table>, Arc<[String]>),
-}
-
-/// One picture, as it is stored, with its caption.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Example {
-    /// The image file's bytes.
-    pub image: Vec<u8>,
-    /// The bytes of the image given with it, where the set has such.
-    pub given: Option<Vec<u8>>,
-    /// What it shows; never empty.
-    pub caption: String,
-    /// Where it is, for messages.
-    pub origin: String,
 }
 
 /// What was found when a whole set was read.
@@ -129,7 +105,7 @@ impl Captioned {
             return Err(misfit("class_names", format!("{names:?}"), expected));
         }
         let place = given.map(|(place, _)| place);
-        let shards = shards(&path, config, place)?;
+        let shards = Shard::captioned(&path, config, place)?;
         if shards.is_empty() {
             return Err(DataError::Empty {
                 origin,
@@ -151,26 +127,7 @@ impl Captioned {
     pub fn labelled(config: &DataConfig, names: &[String]) -> Result<Self, DataError> {
         let path = expand_home(&config.path);
         let classes: Arc<[String]> = names.into();
-        let (shards, found) = match config.kind {
-            DataKind::Folder => {
-                let (listed, found) = files::with_classes(&path, config, &classes)?;
-                (vec![Shard::Files(listed)], found)
-            }
-            DataKind::Parquet => {
-                let (tables, found) = labelled_tables(&path, config)?;
-                let shard = |table| Shard::Labelled(Box::new(table), classes.clone());
-                (tables.into_iter().map(shard).collect(), found)
-            }
-            other => {
-                return Err(DataError::Config {
-                    key: "data.kind",
-                    got: format!("{other:?}"),
-                    origin: path.display().to_string(),
-                    expected: "\"folder\" or \"parquet\", since pictures are read one by one"
-                        .into(),
-                });
-            }
-        };
+        let (shards, found) = Shard::labelled(&path, config, &classes)?;
         let origin = path.display().to_string();
         for names in config.class_names.iter().map(Vec::as_slice).chain([names]) {
             check_classes(&origin, found, names)?;
@@ -388,158 +345,5 @@ impl Captioned {
             (kept.next_if_eq(&i).is_some() || example.is_err()).then_some(example)
         };
         Box::new(all.enumerate().filter_map(keep))
-    }
-}
-
-impl Shard {
-    fn examples(
-        &self,
-        number: usize,
-    ) -> Box<dyn Iterator<Item = Result<Example, DataError>> + Send + '_> {
-        match self {
-            Self::Files(listed) => Box::new(listed.iter().map(files::Listed::read)),
-            Self::Tar(tar) => tar.examples(number),
-            Self::Parquet(table, given) => captions_of(table, given.as_deref(), number),
-            Self::Labelled(table, names) => classes_of(table, names, number),
-        }
-    }
-
-    fn len(&self) -> usize {
-        match self {
-            Self::Files(listed) => listed.len(),
-            Self::Tar(tar) => tar.len(),
-            Self::Parquet(table, _) | Self::Labelled(table, _) => table.rows(),
-        }
-    }
-}
-
-fn captions_of<'a>(
-    table: &'a Table,
-    given: Option<&Table>,
-    number: usize,
-) -> Box<dyn Iterator<Item = Result<Example, DataError>> + Send + 'a> {
-    // Rows are read one after another, and the reader cannot go to another thread.
-    let rows = |table: &Table| -> Result<Vec<_>, DataError> { Ok(table.examples()?.collect()) };
-    let (rows, given) = match (rows(table), given.map(rows).transpose()) {
-        (Ok(rows), Ok(given)) => (rows, given),
-        (Err(error), _) | (_, Err(error)) => return Box::new(std::iter::once(Err(error))),
-    };
-    let given = given.into_iter().flatten().map(Some);
-    let given = given.chain(std::iter::repeat_with(|| None));
-    Box::new(rows.into_iter().zip(given).map(move |(row, given)| {
-        let row = row?;
-        let origin = format!("shard {number} ({})", table.origin(row.row));
-        let caption = caption(row.caption.unwrap_or_default(), &origin)?;
-        Ok(Example {
-            image: row.image.data().to_vec(),
-            given: given.transpose()?.map(|row| row.image.data().to_vec()),
-            caption,
-            origin,
-        })
-    }))
-}
-
-fn classes_of<'a>(
-    table: &'a Table,
-    names: &'a [String],
-    number: usize,
-) -> Box<dyn Iterator<Item = Result<Example, DataError>> + Send + 'a> {
-    let rows: Vec<_> = match table.examples() {
-        Ok(rows) => rows.collect(),
-        Err(error) => return Box::new(std::iter::once(Err(error))),
-    };
-    Box::new(rows.into_iter().map(move |row| {
-        let row = row?;
-        let label = table.label(&row, names)?;
-        Ok(Example {
-            image: row.image.data().to_vec(),
-            given: None,
-            caption: names[label as usize].clone(),
-            origin: format!("shard {number} ({})", table.origin(row.row)),
-        })
-    }))
-}
-
-/// A caption without the space around it; an empty one is none.
-fn caption(text: String, origin: &str) -> Result<String, DataError> {
-    match text.trim() {
-        "" => Err(DataError::Example {
-            origin: origin.into(),
-            reason: "caption empty".into(),
-        }),
-        text => Ok(text.into()),
-    }
-}
-
-/// The caption in a JSON object.
-fn caption_in(object: &serde_json::Value, origin: &str) -> Result<String, DataError> {
-    let text = ["text", "caption", "TEXT", "edit_prompt"]
-        .iter()
-        .find_map(|key| object.get(key)?.as_str());
-    let text = text.ok_or_else(|| DataError::Example {
-        origin: origin.into(),
-        reason: "no `text` or `caption` in its JSON".into(),
-    })?;
-    caption(text.into(), origin)
-}
-
-fn shards(
-    path: &Path,
-    config: &DataConfig,
-    given: Option<&Place>,
-) -> Result<Vec<Shard>, DataError> {
-    let has = |path: &Path, wanted: &str| path.extension().is_some_and(|e| e == wanted);
-    let open_tar = |path: &Path| Ok(Shard::Tar(tars::Tar::open(path, given)?));
-    if path.is_file() && has(path, "tar") {
-        return Ok(vec![open_tar(path)?]);
-    }
-    if !path.is_file() {
-        let folder = split_folder(path, config.split)?;
-        if let Some(listed) = files::with_metadata(&folder, given)? {
-            return Ok(vec![Shard::Files(listed)]);
-        }
-        let inside = entries(&folder)?;
-        let tars: Vec<_> = inside.iter().filter(|path| has(path, "tar")).collect();
-        if !tars.is_empty() {
-            return tars.into_iter().map(|path| open_tar(path)).collect();
-        }
-        let parquet = inside.iter().any(|path| has(path, "parquet"));
-        if !parquet && !folder.join("data").is_dir() {
-            let listed = files::with_texts(&folder, given)?;
-            let found = !listed.is_empty();
-            return Ok(found.then_some(Shard::Files(listed)).into_iter().collect());
-        }
-    }
-    let column = given.map(|place| column(place, "column of the parquet files"));
-    let column = column.transpose()?;
-    let open = |file: &std::path::PathBuf| {
-        let table = Table::open(file, config.column.as_deref())?;
-        table.check_captions()?;
-        let given = column.map(|column| Table::open(file, Some(column)));
-        Ok(Shard::Parquet(
-            Box::new(table),
-            given.transpose()?.map(Box::new),
-        ))
-    };
-    parquet_files(path, config.split)?
-        .iter()
-        .map(open)
-        .collect()
-}
-
-/// What names given images where a folder cannot.
-fn column<'a>(place: &'a Place, what: &str) -> Result<&'a str, DataError> {
-    match (&place.column, &place.path) {
-        (Some(column), None) => Ok(column),
-        _ => Err(misplaced(place, &format!("`column`, the {what}"))),
-    }
-}
-
-fn misplaced(place: &Place, expected: &str) -> DataError {
-    DataError::Config {
-        key: "condition",
-        got: format!("{place:?}"),
-        origin: "captioned pictures of this layout".into(),
-        expected: expected.into(),
     }
 }

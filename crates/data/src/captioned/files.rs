@@ -4,7 +4,8 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use super::{Example, caption, caption_in, misplaced};
+use super::example::{Example, caption, caption_in};
+use super::shard::misplaced;
 use crate::condition::partner;
 use crate::config::expand_home;
 use crate::folder::{collect_images, list, split_folder};

@@ -6,7 +6,8 @@ use std::path::{Path, PathBuf};
 
 use tar::Archive;
 
-use super::{Example, caption, caption_in, column};
+use super::example::{Example, caption, caption_in};
+use super::shard::column;
 use crate::{DataError, Place};
 
 const IMAGES: [&str; 5] = ["png", "jpg", "jpeg", "webp", "bmp"];

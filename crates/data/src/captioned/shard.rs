@@ -1,0 +1,184 @@
+//! The parts of a set, in all layouts.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use super::example::{Example, caption};
+use super::{files, tars};
+use crate::folder::{entries, split_folder};
+use crate::parquet::{Table, files as parquet_files, labelled_tables};
+use crate::{DataConfig, DataError, DataKind, Place};
+
+/// A part of a set that is read from its start to its end.
+#[derive(Debug)]
+pub(super) enum Shard {
+    /// Image files.
+    Files(Vec<files::Listed>),
+    /// A tar of the WebDataset layout.
+    Tar(tars::Tar),
+    /// A parquet file, and the same once more for the column of given images.
+    Parquet(Box<Table>, Option<Box<Table>>),
+    /// A parquet file whose labels stand for these captions.
+    Labelled(Box<Table>, Arc<[String]>),
+}
+
+impl Shard {
+    /// The parts of a captioned set, in order; none where there is no such set.
+    pub(super) fn captioned(
+        path: &Path,
+        config: &DataConfig,
+        given: Option<&Place>,
+    ) -> Result<Vec<Self>, DataError> {
+        let has = |path: &Path, wanted: &str| path.extension().is_some_and(|e| e == wanted);
+        let open_tar = |path: &Path| Ok(Self::Tar(tars::Tar::open(path, given)?));
+        if path.is_file() && has(path, "tar") {
+            return Ok(vec![open_tar(path)?]);
+        }
+        if !path.is_file() {
+            let folder = split_folder(path, config.split)?;
+            if let Some(listed) = files::with_metadata(&folder, given)? {
+                return Ok(vec![Self::Files(listed)]);
+            }
+            let inside = entries(&folder)?;
+            let tars: Vec<_> = inside.iter().filter(|path| has(path, "tar")).collect();
+            if !tars.is_empty() {
+                return tars.into_iter().map(|path| open_tar(path)).collect();
+            }
+            let parquet = inside.iter().any(|path| has(path, "parquet"));
+            if !parquet && !folder.join("data").is_dir() {
+                let listed = files::with_texts(&folder, given)?;
+                let found = !listed.is_empty();
+                return Ok(found.then_some(Self::Files(listed)).into_iter().collect());
+            }
+        }
+        let column = given.map(|place| column(place, "column of the parquet files"));
+        let column = column.transpose()?;
+        let open = |file: &PathBuf| {
+            let table = Table::open(file, config.column.as_deref())?;
+            table.check_captions()?;
+            let given = column.map(|column| Table::open(file, Some(column)));
+            Ok(Self::Parquet(
+                Box::new(table),
+                given.transpose()?.map(Box::new),
+            ))
+        };
+        parquet_files(path, config.split)?
+            .iter()
+            .map(open)
+            .collect()
+    }
+
+    /// The parts of a set of classes, for a model that knows them by these names, and how many classes the set has.
+    pub(super) fn labelled(
+        path: &Path,
+        config: &DataConfig,
+        names: &Arc<[String]>,
+    ) -> Result<(Vec<Self>, usize), DataError> {
+        Ok(match config.kind {
+            DataKind::Folder => {
+                let (listed, found) = files::with_classes(path, config, names)?;
+                (vec![Self::Files(listed)], found)
+            }
+            DataKind::Parquet => {
+                let (tables, found) = labelled_tables(path, config)?;
+                let shard = |table| Self::Labelled(Box::new(table), names.clone());
+                (tables.into_iter().map(shard).collect(), found)
+            }
+            other => {
+                return Err(DataError::Config {
+                    key: "data.kind",
+                    got: format!("{other:?}"),
+                    origin: path.display().to_string(),
+                    expected: "\"folder\" or \"parquet\", since pictures are read one by one"
+                        .into(),
+                });
+            }
+        })
+    }
+
+    /// Its examples; `number` is its place among the parts, for messages.
+    pub(super) fn examples(
+        &self,
+        number: usize,
+    ) -> Box<dyn Iterator<Item = Result<Example, DataError>> + Send + '_> {
+        match self {
+            Self::Files(listed) => Box::new(listed.iter().map(files::Listed::read)),
+            Self::Tar(tar) => tar.examples(number),
+            Self::Parquet(table, given) => captions_of(table, given.as_deref(), number),
+            Self::Labelled(table, names) => classes_of(table, names, number),
+        }
+    }
+
+    /// How many there are.
+    pub(super) fn len(&self) -> usize {
+        match self {
+            Self::Files(listed) => listed.len(),
+            Self::Tar(tar) => tar.len(),
+            Self::Parquet(table, _) | Self::Labelled(table, _) => table.rows(),
+        }
+    }
+}
+
+fn captions_of<'a>(
+    table: &'a Table,
+    given: Option<&Table>,
+    number: usize,
+) -> Box<dyn Iterator<Item = Result<Example, DataError>> + Send + 'a> {
+    // Rows are read one after another, and the reader cannot go to another thread.
+    let rows = |table: &Table| -> Result<Vec<_>, DataError> { Ok(table.examples()?.collect()) };
+    let (rows, given) = match (rows(table), given.map(rows).transpose()) {
+        (Ok(rows), Ok(given)) => (rows, given),
+        (Err(error), _) | (_, Err(error)) => return Box::new(std::iter::once(Err(error))),
+    };
+    let given = given.into_iter().flatten().map(Some);
+    let given = given.chain(std::iter::repeat_with(|| None));
+    Box::new(rows.into_iter().zip(given).map(move |(row, given)| {
+        let row = row?;
+        let origin = format!("shard {number} ({})", table.origin(row.row));
+        let caption = caption(row.caption.unwrap_or_default(), &origin)?;
+        Ok(Example {
+            image: row.image.data().to_vec(),
+            given: given.transpose()?.map(|row| row.image.data().to_vec()),
+            caption,
+            origin,
+        })
+    }))
+}
+
+fn classes_of<'a>(
+    table: &'a Table,
+    names: &'a [String],
+    number: usize,
+) -> Box<dyn Iterator<Item = Result<Example, DataError>> + Send + 'a> {
+    let rows: Vec<_> = match table.examples() {
+        Ok(rows) => rows.collect(),
+        Err(error) => return Box::new(std::iter::once(Err(error))),
+    };
+    Box::new(rows.into_iter().map(move |row| {
+        let row = row?;
+        let label = table.label(&row, names)?;
+        Ok(Example {
+            image: row.image.data().to_vec(),
+            given: None,
+            caption: names[label as usize].clone(),
+            origin: format!("shard {number} ({})", table.origin(row.row)),
+        })
+    }))
+}
+
+/// What names given images where a folder cannot.
+pub(super) fn column<'a>(place: &'a Place, what: &str) -> Result<&'a str, DataError> {
+    match (&place.column, &place.path) {
+        (Some(column), None) => Ok(column),
+        _ => Err(misplaced(place, &format!("`column`, the {what}"))),
+    }
+}
+
+pub(super) fn misplaced(place: &Place, expected: &str) -> DataError {
+    DataError::Config {
+        key: "condition",
+        got: format!("{place:?}"),
+        origin: "captioned pictures of this layout".into(),
+        expected: expected.into(),
+    }
+}
