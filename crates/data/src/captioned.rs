@@ -14,7 +14,7 @@ use sha2::{Digest, Sha256};
 pub use example::Example;
 use shard::Shard;
 
-use crate::config::expand_home;
+use crate::config::{check, expand_home};
 use crate::dataset::spread;
 use crate::gather::CHUNK;
 use crate::picture::{self, Picture};
@@ -142,7 +142,8 @@ impl Captioned {
         classes: Arc<[String]>,
     ) -> Result<Self, DataError> {
         let name = expand_home(&config.path).display().to_string();
-        let Some(size) = config.size.filter(|&size| size > 0) else {
+        check(config, &name)?;
+        let Some(size) = config.size else {
             return Err(DataError::Config {
                 key: "size",
                 got: "nothing".into(),

@@ -80,6 +80,38 @@ impl Split {
     }
 }
 
+/// Refuses numbers and keys that make no sense, whatever is in the files.
+pub(crate) fn check(config: &DataConfig, origin: &str) -> Result<(), DataError> {
+    config
+        .size
+        .map_or(Ok(()), |side| check_side(side, origin))?;
+    config
+        .channels
+        .map_or(Ok(()), |channels| check_channels(channels, origin))?;
+    if config.limit == Some(0) {
+        let expected = "at least 1 image".into();
+        return Err(DataError::Config {
+            key: "limit",
+            got: "0".into(),
+            origin: origin.into(),
+            expected,
+        });
+    }
+
+    if let (Some(column), false) = (
+        &config.column,
+        matches!(config.kind, DataKind::Parquet | DataKind::Captioned),
+    ) {
+        return Err(DataError::Config {
+            key: "column",
+            got: column.clone(),
+            origin: origin.into(),
+            expected: "none: only `kind = \"parquet\"` has columns".into(),
+        });
+    }
+    Ok(())
+}
+
 /// Reads the dataset that `config` names, whole, into memory.
 ///
 /// # Errors
@@ -88,31 +120,7 @@ impl Split {
 pub fn load(config: &DataConfig) -> Result<Dataset, DataError> {
     let path = expand_home(&config.path);
     let origin = path.display().to_string();
-    config
-        .size
-        .map_or(Ok(()), |side| check_side(side, &origin))?;
-    config
-        .channels
-        .map_or(Ok(()), |channels| check_channels(channels, &origin))?;
-    if config.limit == Some(0) {
-        let expected = "at least 1 image".into();
-        return Err(DataError::Config {
-            key: "limit",
-            got: "0".into(),
-            origin,
-            expected,
-        });
-    }
-
-    if let (Some(column), false) = (&config.column, config.kind == DataKind::Parquet) {
-        return Err(DataError::Config {
-            key: "column",
-            got: column.clone(),
-            origin,
-            expected: "none: only `kind = \"parquet\"` has columns".into(),
-        });
-    }
-
+    check(config, &origin)?;
     let mut dataset = match config.kind {
         DataKind::FashionMnist => {
             fit_digits(idx::read_fashion_mnist(&path, config.split)?, config)?

@@ -297,6 +297,21 @@ fn classes_are_captions_by_the_names_of_the_model() {
         ..config.clone()
     };
     refused(&own_sizes, &names, ["size", "the side in pixels"]);
+    let none = DataConfig {
+        limit: Some(0),
+        ..config.clone()
+    };
+    refused(&none, &names, ["limit", "at least 1 image"]);
+    let five = DataConfig {
+        channels: Some(5),
+        ..config.clone()
+    };
+    refused(&five, &names, ["channels", "5"]);
+    let column = DataConfig {
+        column: Some("image".into()),
+        ..config.clone()
+    };
+    refused(&column, &names, ["column", "parquet"]);
     let flat = DataConfig {
         path: folder.path().join("a"),
         ..config
