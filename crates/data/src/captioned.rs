@@ -129,8 +129,18 @@ impl Captioned {
         let classes: Arc<[String]> = names.into();
         let (shards, found) = Shard::labelled(&path, config, &classes)?;
         let origin = path.display().to_string();
-        for names in config.class_names.iter().map(Vec::as_slice).chain([names]) {
-            check_classes(&origin, found, names)?;
+        check_classes(&origin, found, names)?;
+        if let Some(given) = config
+            .class_names
+            .as_ref()
+            .filter(|given| given.len() != found)
+        {
+            return Err(DataError::Config {
+                key: "class_names",
+                got: format!("{} names", given.len()),
+                origin,
+                expected: format!("{found}, one for each class"),
+            });
         }
         Self::of(shards, config, None, classes)
     }

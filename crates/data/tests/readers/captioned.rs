@@ -291,7 +291,11 @@ fn classes_are_captions_by_the_names_of_the_model() {
         class_names: Some(names[..1].to_vec()),
         ..config.clone()
     };
-    refused(&renamed, &names, ["3 classes", "of 1 classes"]);
+    refused(
+        &renamed,
+        &names,
+        ["class_names = 1 names", "3, one for each class"],
+    );
     let own_sizes = DataConfig {
         size: None,
         ..config.clone()
