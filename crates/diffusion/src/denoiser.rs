@@ -1,7 +1,7 @@
 //! The one face that samplers and methods see of a network.
 
 use crate::{Prediction, PredictionKind, Schedule, Text};
-use burn::tensor::Tensor;
+use burn::tensor::{FloatDType, Tensor};
 
 /// What a denoiser is told besides the noisy picture and the time. One value per sample each.
 #[derive(Clone, Debug, Default)]
@@ -55,6 +55,17 @@ impl Conditioning {
             classes: self.classes.as_ref().map(|c| vec![None; c.len()]),
             text: self.text.as_ref().map(Text::unconditional),
             ..self.clone()
+        }
+    }
+
+    /// The same with its tensors rounded to this type.
+    pub fn cast(self, dtype: FloatDType) -> Self {
+        let map = |map: Option<Tensor<4>>| map.map(|map| map.cast(dtype));
+        Self {
+            hint: map(self.hint),
+            beside: map(self.beside),
+            text: self.text.map(|text| text.cast(dtype)),
+            ..self
         }
     }
 

@@ -4,6 +4,10 @@
 use burn::tensor::{Device, Tensor, TensorData};
 use rand_chacha::{ChaCha8Rng, rand_core::SeedableRng};
 use rand_distr::{Distribution, StandardNormal, StandardUniform};
+use rayon::prelude::*;
+
+/// As many numbers as are worth several threads.
+const SIDE_BY_SIDE: usize = 1 << 17;
 
 /// What a random number is for: each purpose has a stream of its own.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -67,10 +71,24 @@ pub fn normal(
     device: &Device,
 ) -> Tensor<4> {
     let size: usize = shape.iter().product();
-    let mut values: Vec<f32> = Vec::with_capacity(indices.len() * size);
-    for &index in indices {
+    let mut values = vec![0f32; indices.len() * size];
+    let draw = |(&index, values): (&u64, &mut [f32])| {
         let rng = generator(seed, index, purpose);
-        values.extend(Distribution::<f32>::sample_iter(StandardNormal, rng).take(size));
+        let drawn = Distribution::<f32>::sample_iter(StandardNormal, rng);
+        values
+            .iter_mut()
+            .zip(drawn)
+            .for_each(|(value, drawn)| *value = drawn);
+    };
+    match size {
+        0 => {}
+        _ if values.len() < SIDE_BY_SIDE => {
+            indices.iter().zip(values.chunks_mut(size)).for_each(draw)
+        }
+        _ => indices
+            .par_iter()
+            .zip(values.par_chunks_mut(size))
+            .for_each(draw),
     }
     let [channels, height, width] = shape;
     Tensor::from_data(

@@ -1,6 +1,6 @@
 //! What a model that attends to text is told.
 
-use burn::tensor::{Tensor, TensorData};
+use burn::tensor::{FloatDType, Tensor, TensorData};
 
 /// The states of a text encoder for each sample.
 #[derive(Clone, Debug)]
@@ -33,6 +33,14 @@ impl Text {
         Self {
             states: self.states.clone() * keep + self.empty.clone() * drop,
             empty: self.empty.clone(),
+        }
+    }
+
+    /// The same states rounded to this type.
+    pub fn cast(self, dtype: FloatDType) -> Self {
+        Self {
+            states: self.states.cast(dtype),
+            empty: self.empty.cast(dtype),
         }
     }
 

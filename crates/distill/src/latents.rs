@@ -6,7 +6,7 @@ use fewstep_data::{
     Check, DataError, Holes, ImageShape, Latents, LatentsHeader, LatentsWriter, Source,
 };
 use fewstep_formats::{FormatError, Surroundings, TextEncoder};
-use fewstep_kernels::in_lanes;
+use fewstep_kernels::device::Placement;
 use rayon::current_num_threads;
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
@@ -189,7 +189,7 @@ impl<'a> Encoding<'a> {
         drop(codec);
         let encoder = self.surroundings.text_encoder(device)?;
         for texts in texts.chunks(PARTS * TEXTS_TOGETHER) {
-            for states in encode_texts(&encoder, texts) {
+            for states in encode_texts(&encoder, texts, device) {
                 writer.write(&states)?;
             }
         }
@@ -288,7 +288,7 @@ impl Pass<'_> {
             let pictures = pictures?;
             let starts = (done..).step_by(together);
             let parts: Vec<_> = starts.zip(pictures.chunks(together)).collect();
-            let made = in_lanes(parts, |(start, pictures)| {
+            let made = Placement::of(self.device).map(parts, |(start, pictures)| {
                 let plain = batch(pictures, self.device);
                 let made = (0..copies).flat_map(|copy| {
                     let numbers = (start..start + pictures.len()).map(|i| i * copies + copy);
@@ -320,8 +320,8 @@ fn batch(pictures: &[Picture], device: &Device) -> Tensor<4> {
     Tensor::from_data(TensorData::new(pixels, shape), device)
 }
 
-fn encode_texts(encoder: &TextEncoder, texts: &[String]) -> Vec<Vec<f32>> {
-    in_lanes(texts.chunks(TEXTS_TOGETHER).collect(), |texts| {
+fn encode_texts(encoder: &TextEncoder, texts: &[String], device: &Device) -> Vec<Vec<f32>> {
+    Placement::of(device).map(texts.chunks(TEXTS_TOGETHER).collect(), |texts| {
         values(encoder.encode(texts).0)
     })
 }

@@ -15,8 +15,7 @@ use fewstep_diffusion::{
     TimeGrid, UsualSampler, Warning,
 };
 use fewstep_formats::Model;
-use fewstep_kernels::in_lanes;
-use rayon::current_num_threads;
+use fewstep_kernels::device::Placement;
 use std::sync::Mutex;
 
 /// A model ready to draw.
@@ -187,11 +186,12 @@ impl Generator {
         progress: &mut (dyn FnMut(usize) + Send),
     ) -> Result<Vec<Picture>, DrawError> {
         let size = [shape.channels, shape.height, shape.width];
-        let lane = request.classes.len().div_ceil(current_num_threads());
-        let batch = request.batch.min(lane).max(1);
+        let placement = Placement::of(&self.device);
+        let share = placement.share(request.classes.len());
+        let batch = request.batch.min(share).max(1);
         let batches = (0..).step_by(batch).zip(request.classes.chunks(batch));
         let work = Mutex::new((0, progress));
-        let drawn = in_lanes(
+        let drawn = placement.map(
             batches.collect(),
             |(start, classes)| -> Result<_, DrawError> {
                 let samples = request.first + start as u64..;

@@ -3,6 +3,7 @@
 mod arguments;
 mod builtin;
 mod commands;
+mod compute;
 mod failure;
 mod hub;
 mod models;
@@ -19,6 +20,8 @@ use std::process::ExitCode;
 #[derive(Parser)]
 #[command(name = "fewstep", version, propagate_version = true)]
 struct Cli {
+    #[command(flatten)]
+    device: compute::DeviceArgs,
     #[command(subcommand)]
     command: Command,
 }
@@ -41,6 +44,8 @@ enum Command {
     Export(commands::export::Args),
     Import(commands::import::Args),
     Info(commands::info::Args),
+    Check(commands::check::Args),
+    Bench(commands::bench::Args),
 }
 
 fn main() -> ExitCode {
@@ -51,7 +56,9 @@ fn main() -> ExitCode {
         .without_time()
         .with_target(false)
         .init();
-    let result = match Cli::parse().command {
+    let cli = Cli::parse();
+    cli.device.choose();
+    let result = match cli.command {
         Command::Quickstart(args) => commands::quickstart::run(args),
         Command::Train(args) => commands::train::run(args),
         Command::Distill(args) => commands::distill::run(args),
@@ -68,6 +75,8 @@ fn main() -> ExitCode {
         Command::Export(args) => commands::export::run(args),
         Command::Import(args) => commands::import::run(args),
         Command::Info(args) => commands::info::run(args),
+        Command::Check(args) => commands::check::run(args),
+        Command::Bench(args) => commands::bench::run(args),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,

@@ -1,5 +1,6 @@
 //! From what a user writes after `--model` to a model.
 
+use crate::compute;
 use crate::failure::{Blame, Failure, Outcome};
 use crate::hub;
 use burn::tensor::Device;
@@ -10,10 +11,11 @@ use std::path::{Path, PathBuf};
 
 /// Loads a model folder, a safetensors file, or, from a run folder, the model that suits the number of steps.
 pub(crate) fn load(reference: &str, steps: Option<usize>, device: &Device) -> Outcome<Model> {
-    if let Some(name) = reference.strip_prefix("builtin:") {
-        return crate::builtin::load(name, steps, device);
-    }
-    Model::load(&find(reference, steps)?, device).blame_input()
+    let model = match reference.strip_prefix("builtin:") {
+        Some(name) => crate::builtin::load(name, steps, device)?,
+        None => Model::load(&find(reference, steps)?, device).blame_input()?,
+    };
+    Ok(compute::as_chosen(model))
 }
 
 /// The same with the adapter of another model folder, where one is given.
@@ -57,9 +59,15 @@ pub(crate) fn load_latent(
     device: &Device,
 ) -> Outcome<Option<Pipeline>> {
     match latent_folder(reference, steps)? {
-        Some(folder) => Pipeline::load(&folder, device).map(Some).blame_input(),
+        Some(folder) => load_pipeline(&folder, device).map(Some),
         None => Ok(None),
     }
+}
+
+/// Loads the latent diffusion model of a folder with all its parts.
+pub(crate) fn load_pipeline(folder: &Path, device: &Device) -> Outcome<Pipeline> {
+    let pipeline = Pipeline::load(folder, device).blame_input()?;
+    Ok(compute::pipeline_as_chosen(pipeline))
 }
 
 /// The folder of a latent diffusion model, where the reference leads to one.

@@ -1,5 +1,9 @@
 //! The operations as an extension of the framework's backends.
 
+use crate::autodiff::recomputed::apply;
+use crate::backend::{KernelBackend, NormInputs};
+use crate::update::AdamStep;
+use burn::backend::TensorMetadata;
 use burn::backend::tensor::FloatTensor;
 use burn::backend::{
     Backend, BackendTensor, Dispatch, DispatchAutodiffContext, DispatchTensor, DispatchTensorKind,
@@ -96,8 +100,8 @@ impl fmt::Debug for Function {
     }
 }
 
-/// What our own kernels compute, on the backends that have them.
-#[backend_extension(Flex, Autodiff)]
+/// The operations, on the back ends that have them.
+#[backend_extension(Flex, Cube: cfg(feature = "gpu"), Autodiff)]
 pub(crate) trait KernelOps: Backend {
     fn kernel_conv2d(
         x: FloatTensor<Self>,
@@ -120,8 +124,119 @@ pub(crate) trait KernelOps: Backend {
         v: FloatTensor<Self>,
     ) -> FloatTensor<Self>;
 
+    fn kernel_matmul(a: FloatTensor<Self>, b: FloatTensor<Self>) -> FloatTensor<Self>;
+
+    fn kernel_silu(x: FloatTensor<Self>) -> FloatTensor<Self>;
+
+    fn kernel_linear(
+        x: FloatTensor<Self>,
+        weight: FloatTensor<Self>,
+        #[extension_type] bias: Bias<Self>,
+    ) -> FloatTensor<Self>;
+
+    fn kernel_adam(#[extension_type] tensors: Tensors<Self>, step: AdamStep) -> Tensors<Self>;
+
+    fn kernel_mix(a: FloatTensor<Self>, b: FloatTensor<Self>, share: f32) -> FloatTensor<Self>;
+
+    fn kernel_squared_norm(#[extension_type] tensors: Tensors<Self>) -> FloatTensor<Self>;
+
     fn kernel_recomputed(
         #[extension_type] inputs: Tensors<Self>,
         function: Function,
     ) -> FloatTensor<Self>;
 }
+
+/// Implements the operations, without graph, for a back end that has them.
+macro_rules! implement {
+    ($backend:ty) => {
+        impl KernelOps for $backend {
+            fn kernel_conv2d(
+                x: FloatTensor<Self>,
+                weight: FloatTensor<Self>,
+                bias: Bias<Self>,
+                options: ConvOptions,
+            ) -> FloatTensor<Self> {
+                let bias = match bias {
+                    Bias::Given(bias) => Some(bias),
+                    Bias::Absent => None,
+                };
+                Self::convolve(x, weight, bias, options)
+            }
+
+            fn kernel_group_norm(
+                x: FloatTensor<Self>,
+                gamma: FloatTensor<Self>,
+                beta: FloatTensor<Self>,
+                modulation: Modulation<Self>,
+                options: NormOptions,
+            ) -> FloatTensor<Self> {
+                let film = match modulation {
+                    Modulation::Film { scale, shift } => Some([scale, shift]),
+                    Modulation::Absent => None,
+                };
+                let inputs = NormInputs {
+                    x,
+                    gamma,
+                    beta,
+                    film,
+                };
+                Self::group_norm(inputs, options).0
+            }
+
+            fn kernel_attention(
+                q: FloatTensor<Self>,
+                k: FloatTensor<Self>,
+                v: FloatTensor<Self>,
+            ) -> FloatTensor<Self> {
+                Self::attend([q, k, v])
+            }
+
+            fn kernel_matmul(a: FloatTensor<Self>, b: FloatTensor<Self>) -> FloatTensor<Self> {
+                Self::matmul(a, b)
+            }
+
+            fn kernel_silu(x: FloatTensor<Self>) -> FloatTensor<Self> {
+                Self::silu(x)
+            }
+
+            fn kernel_linear(
+                x: FloatTensor<Self>,
+                weight: FloatTensor<Self>,
+                bias: Bias<Self>,
+            ) -> FloatTensor<Self> {
+                let bias = match bias {
+                    Bias::Given(bias) => Some(bias),
+                    Bias::Absent => None,
+                };
+                let weight = Self::cast_to(weight, TensorMetadata::dtype(&x));
+                Self::affine(x, weight, bias)
+            }
+
+            fn kernel_adam(tensors: Tensors<Self>, step: AdamStep) -> Tensors<Self> {
+                let tensors = tensors.0.try_into();
+                let tensors = tensors.expect("parameter, gradient and two moments");
+                Tensors(Self::adam(tensors, step).into())
+            }
+
+            fn kernel_mix(
+                a: FloatTensor<Self>,
+                b: FloatTensor<Self>,
+                share: f32,
+            ) -> FloatTensor<Self> {
+                Self::mix(a, b, share)
+            }
+
+            fn kernel_squared_norm(tensors: Tensors<Self>) -> FloatTensor<Self> {
+                Self::squared_norm(tensors.0)
+            }
+
+            fn kernel_recomputed(inputs: Tensors<Self>, function: Function) -> FloatTensor<Self> {
+                apply::<Self>(&function, inputs.0)
+            }
+        }
+    };
+}
+
+implement!(burn::backend::Flex);
+#[cfg(feature = "gpu")]
+implement!(burn_cubecl::CubeBackend);

@@ -1,21 +1,20 @@
 //! The CPU backend: its tensors' storage as slices, and the kernels on them.
 
+use crate::backend::{AttentionSaved, KernelBackend, NormGradients, NormInputs, size};
 use crate::cpu::simd::Isa;
 use crate::cpu::{attention, conv, norm};
-use crate::extension::{Bias, ConvOptions, Function, KernelOps, Modulation, NormOptions, Tensors};
+use crate::extension::{ConvOptions, NormOptions};
 use burn::backend::flex::FlexTensor;
-use burn::backend::tensor::FloatTensor;
-use burn::backend::{
-    Backend, BackendTensor, DispatchKindConversion, DispatchTensor, Flex, TensorMetadata,
-};
+use burn::backend::{DType, Flex};
 use burn::tensor::TensorData;
+use std::sync::Arc;
 
 /// A tensor whose elements lie in order, without gaps.
-pub(crate) struct Floats(FlexTensor);
+struct Floats(FlexTensor);
 
 impl Floats {
     /// Copies only where the tensor is a view that skips or reorders.
-    pub(crate) fn new(tensor: FlexTensor) -> Self {
+    fn new(tensor: FlexTensor) -> Self {
         Self(if tensor.is_contiguous() {
             tensor
         } else {
@@ -23,7 +22,7 @@ impl Floats {
         })
     }
 
-    pub(crate) fn slice(&self) -> &[f32] {
+    fn slice(&self) -> &[f32] {
         self.0
             .as_slice()
             .expect("contiguous f32: checked before the kernels are called")
@@ -31,13 +30,108 @@ impl Floats {
 }
 
 /// A tensor around a kernel's result.
-pub(crate) fn tensor<const D: usize>(values: Vec<f32>, shape: [usize; D]) -> FlexTensor {
+fn tensor<const D: usize>(values: Vec<f32>, shape: [usize; D]) -> FlexTensor {
     FlexTensor::from_data(TensorData::new(values, shape))
 }
 
-pub(crate) fn conv_shape(x: &FlexTensor, weight: &FlexTensor, options: ConvOptions) -> conv::Shape {
-    let [batch, channels_in, height, width] = x.shape().dims();
-    let [channels_out, _, kernel_h, kernel_w] = weight.shape().dims();
+impl KernelBackend for Flex {
+    type NormStatistics = Arc<Vec<norm::Moments>>;
+    /// The logarithms of each query's sum of exponentials.
+    type AttentionStatistics = Arc<Vec<f32>>;
+
+    fn convolve(
+        x: FlexTensor,
+        weight: FlexTensor,
+        bias: Option<FlexTensor>,
+        options: ConvOptions,
+    ) -> FlexTensor {
+        let shape = conv_shape(size(&x), size(&weight), options);
+        let (x, weight, bias) = (Floats::new(x), Floats::new(weight), bias.map(Floats::new));
+        let bias = bias.as_ref().map(Floats::slice);
+        let y = conv::forward(Isa::best(), &shape, x.slice(), weight.slice(), bias);
+        let [height, width] = shape.output();
+        tensor(y, [shape.batch, shape.channels_out, height, width])
+    }
+
+    fn conv2d_input_grad(
+        dy: FlexTensor,
+        weight: FlexTensor,
+        size_in: [usize; 4],
+        options: ConvOptions,
+    ) -> FlexTensor {
+        let shape = conv_shape(size_in, size(&weight), options);
+        let (dy, weight) = (Floats::new(dy), Floats::new(weight));
+        let dx = conv::input_grad(Isa::best(), &shape, dy.slice(), weight.slice());
+        tensor(dx, size_in)
+    }
+
+    fn conv2d_weight_grad(
+        x: FlexTensor,
+        dy: FlexTensor,
+        weight_size: [usize; 4],
+        bias: bool,
+        (options, _): (ConvOptions, DType),
+    ) -> (FlexTensor, Option<FlexTensor>) {
+        let shape = conv_shape(size(&x), weight_size, options);
+        let (x, dy) = (Floats::new(x), Floats::new(dy));
+        let gradients = conv::weight_grad(Isa::best(), &shape, x.slice(), dy.slice());
+        let of_bias = bias.then(|| tensor(gradients.bias, [shape.channels_out]));
+        (tensor(gradients.weight, weight_size), of_bias)
+    }
+
+    fn conv2d_bias_grad(dy: FlexTensor, _: DType) -> FlexTensor {
+        let [_, channels, height, width] = size(&dy);
+        let bias = conv::bias_grad(channels, height * width, Floats::new(dy).slice());
+        tensor(bias, [channels])
+    }
+
+    fn group_norm(
+        inputs: NormInputs<Self>,
+        options: NormOptions,
+    ) -> (FlexTensor, Self::NormStatistics) {
+        let (y, moments) = Norm::new(inputs).forward(options);
+        (y, Arc::new(moments))
+    }
+
+    fn group_norm_grad(
+        inputs: NormInputs<Self>,
+        statistics: &Self::NormStatistics,
+        dy: FlexTensor,
+        options: NormOptions,
+    ) -> NormGradients<Self> {
+        Norm::new(inputs).backward(options, statistics, &Floats::new(dy))
+    }
+
+    fn attend_kept(inputs: [FlexTensor; 3]) -> (FlexTensor, Self::AttentionStatistics) {
+        let (size, shape) = (size(&inputs[0]), attention_shape(&inputs));
+        let [q, k, v] = inputs.map(Floats::new);
+        let (y, sums) = attention::forward(Isa::best(), &shape, q.slice(), k.slice(), v.slice());
+        (tensor(y, size), Arc::new(sums))
+    }
+
+    fn attend_grad(saved: AttentionSaved<Self>, dy: FlexTensor) -> [FlexTensor; 3] {
+        let sizes = saved.inputs.each_ref().map(size);
+        let shape = attention_shape(&saved.inputs);
+        let ([q, k, v], output) = (saved.inputs.map(Floats::new), Floats::new(saved.output));
+        let kept = attention::Saved {
+            q: q.slice(),
+            k: k.slice(),
+            v: v.slice(),
+            output: output.slice(),
+            sums: &saved.statistics,
+        };
+        let dy = Floats::new(dy);
+        let gradients = attention::backward(Isa::best(), &shape, kept, dy.slice());
+        let mut sizes = sizes.into_iter();
+        gradients.map(|gradient| tensor(gradient, sizes.next().expect("three of each")))
+    }
+}
+
+fn conv_shape(
+    [batch, channels_in, height, width]: [usize; 4],
+    [channels_out, _, kernel_h, kernel_w]: [usize; 4],
+    options: ConvOptions,
+) -> conv::Shape {
     conv::Shape {
         batch,
         channels_in,
@@ -49,75 +143,8 @@ pub(crate) fn conv_shape(x: &FlexTensor, weight: &FlexTensor, options: ConvOptio
     }
 }
 
-impl KernelOps for Flex {
-    fn kernel_conv2d(
-        x: FloatTensor<Self>,
-        weight: FloatTensor<Self>,
-        bias: Bias<Self>,
-        options: ConvOptions,
-    ) -> FloatTensor<Self> {
-        let shape = conv_shape(&x, &weight, options);
-        let (x, weight) = (Floats::new(x), Floats::new(weight));
-        let bias = match bias {
-            Bias::Given(bias) => Some(Floats::new(bias)),
-            Bias::Absent => None,
-        };
-        let y = conv::forward(
-            Isa::best(),
-            &shape,
-            x.slice(),
-            weight.slice(),
-            bias.as_ref().map(Floats::slice),
-        );
-        let [height, width] = shape.output();
-        tensor(y, [shape.batch, shape.channels_out, height, width])
-    }
-
-    fn kernel_group_norm(
-        x: FloatTensor<Self>,
-        gamma: FloatTensor<Self>,
-        beta: FloatTensor<Self>,
-        modulation: Modulation<Self>,
-        options: NormOptions,
-    ) -> FloatTensor<Self> {
-        let inputs = match modulation {
-            Modulation::Film { scale, shift } => NormInputs::new(&[x, gamma, beta, scale, shift]),
-            Modulation::Absent => NormInputs::new(&[x, gamma, beta]),
-        };
-        inputs.forward(options).0
-    }
-
-    fn kernel_attention(
-        q: FloatTensor<Self>,
-        k: FloatTensor<Self>,
-        v: FloatTensor<Self>,
-    ) -> FloatTensor<Self> {
-        let (size, shape) = (q.shape().dims::<4>(), attention_shape(&q, &k));
-        let [q, k, v] = [q, k, v].map(Floats::new);
-        let (y, _) = attention::forward(Isa::best(), &shape, q.slice(), k.slice(), v.slice());
-        tensor(y, size)
-    }
-
-    fn kernel_recomputed(inputs: Tensors<Self>, function: Function) -> FloatTensor<Self> {
-        apply::<Self>(&function, inputs.0)
-    }
-}
-
-/// The function's value on a backend.
-pub(crate) fn apply<B: Backend>(function: &Function, inputs: Vec<FloatTensor<B>>) -> FloatTensor<B>
-where
-    DispatchTensor: DispatchKindConversion<B>,
-{
-    let inputs = inputs.into_iter().map(BackendTensor::<B>::Float);
-    let output = (function.0)(inputs.map(DispatchTensor::from_backend).collect());
-    let output = <DispatchTensor as DispatchKindConversion<B>>::try_into_backend(output);
-    output
-        .expect("a function of tensors of a backend gives one of the same")
-        .float()
-}
-
-pub(crate) fn attention_shape(q: &FlexTensor, k: &FlexTensor) -> attention::Shape {
-    let ([batch, heads, tokens, dim], [_, _, context, _]) = (q.shape().dims(), k.shape().dims());
+fn attention_shape([q, k, _]: &[FlexTensor; 3]) -> attention::Shape {
+    let ([batch, heads, tokens, dim], [_, _, context, _]) = (size(q), size(k));
     attention::Shape {
         heads: batch * heads,
         tokens,
@@ -127,18 +154,22 @@ pub(crate) fn attention_shape(q: &FlexTensor, k: &FlexTensor) -> attention::Shap
 }
 
 /// The inputs of a group normalisation, in order and without gaps.
-pub(crate) struct NormInputs {
-    /// The map, gamma and beta, and scale and shift where the map is modulated.
-    tensors: Vec<Floats>,
+struct Norm {
+    x: Floats,
+    gamma: Floats,
+    beta: Floats,
+    film: Option<[Floats; 2]>,
     size: [usize; 4],
 }
 
-impl NormInputs {
-    /// Three inputs, or five with FiLM's.
-    pub(crate) fn new(inputs: &[FlexTensor]) -> Self {
+impl Norm {
+    fn new(inputs: NormInputs<Flex>) -> Self {
         Self {
-            tensors: inputs.iter().cloned().map(Floats::new).collect(),
-            size: inputs[0].shape().dims(),
+            size: size(&inputs.x),
+            x: Floats::new(inputs.x),
+            gamma: Floats::new(inputs.gamma),
+            beta: Floats::new(inputs.beta),
+            film: inputs.film.map(|film| film.map(Floats::new)),
         }
     }
 
@@ -153,11 +184,10 @@ impl NormInputs {
     }
 
     fn after(&self, options: NormOptions) -> norm::After<'_> {
-        let film = self.tensors.get(3).zip(self.tensors.get(4));
         norm::After {
-            gamma: self.tensors[1].slice(),
-            beta: self.tensors[2].slice(),
-            film: film.map(|(scale, shift)| norm::Film {
+            gamma: self.gamma.slice(),
+            beta: self.beta.slice(),
+            film: self.film.as_ref().map(|[scale, shift]| norm::Film {
                 scale: scale.slice(),
                 shift: shift.slice(),
             }),
@@ -165,33 +195,29 @@ impl NormInputs {
         }
     }
 
-    pub(crate) fn forward(&self, options: NormOptions) -> (FlexTensor, Vec<norm::Moments>) {
+    fn forward(&self, options: NormOptions) -> (FlexTensor, Vec<norm::Moments>) {
         let (shape, after) = (self.shape(options), self.after(options));
-        let (y, moments) = norm::forward(
-            Isa::best(),
-            &shape,
-            options.eps,
-            self.tensors[0].slice(),
-            after,
-        );
+        let (y, moments) = norm::forward(Isa::best(), &shape, options.eps, self.x.slice(), after);
         (tensor(y, self.size), moments)
     }
 
-    /// The gradients, in the order of the inputs.
-    pub(crate) fn backward(
+    fn backward(
         &self,
         options: NormOptions,
         moments: &[norm::Moments],
         dy: &Floats,
-    ) -> Vec<FlexTensor> {
+    ) -> NormGradients<Flex> {
         let (shape, after) = (self.shape(options), self.after(options));
-        let x = self.tensors[0].slice();
+        let x = self.x.slice();
         let gradients = norm::backward(Isa::best(), &shape, x, moments, after, dy.slice());
-        let per_channel = [gradients.gamma, gradients.beta];
-        let film = gradients.film.into_iter().flatten();
-        std::iter::once(tensor(gradients.x, self.size))
-            .chain(per_channel.map(|g| tensor(g, [shape.channels])))
-            .chain(film.map(|g| tensor(g, [shape.batch, shape.channels])))
-            .collect()
+        let per_sample = [shape.batch, shape.channels];
+        NormGradients {
+            x: tensor(gradients.x, self.size),
+            gamma: tensor(gradients.gamma, [shape.channels]),
+            beta: tensor(gradients.beta, [shape.channels]),
+            film: gradients
+                .film
+                .map(|film| film.map(|gradient| tensor(gradient, per_sample))),
+        }
     }
 }

@@ -1,21 +1,31 @@
 //! The operations in which a diffusion network spends its time: convolution, group normalisation
-//! (with FiLM and SiLU) and attention.
+//! (with FiLM and SiLU), attention and products; and the devices that they run on.
 //!
-//! A network calls these functions and nothing else; which implementation runs is decided here.
+//! A network calls these functions and nothing else; which implementation runs is decided here, by the device
+//! and the type of the tensors.
 
 mod autodiff;
+mod backend;
 mod cpu;
+
+pub mod device;
 mod extension;
 mod flex;
+#[cfg(feature = "gpu")]
+mod gpu;
 mod lanes;
+pub mod maps;
 pub mod memory;
+mod precision;
 mod reference;
+pub mod update;
 
 pub use burn::backend::DispatchTensor;
 pub use lanes::in_lanes;
+pub use precision::allow_tf32;
 
-use burn::backend::{Dispatch, DispatchDevice, DispatchTensorKind};
-use burn::tensor::{DType, Tensor};
+use burn::backend::{Dispatch, DispatchDevice};
+use burn::tensor::{DType, FloatDType, Tensor};
 use extension::{Bias, ConvOptions, Function, KernelOps, Modulation, NormOptions, Tensors};
 use std::sync::Arc;
 
@@ -28,7 +38,7 @@ pub struct Film {
     pub shift: Tensor<2>,
 }
 
-/// 2-D convolution with zero padding.
+/// 2-D convolution with zero padding, with parameters rounded to the type of `x`.
 ///
 /// # Shapes
 /// - `x`: `[batch, channels_in, height, width]`
@@ -42,8 +52,12 @@ pub fn conv2d(
     stride: usize,
     padding: [usize; 2],
 ) -> Tensor<4> {
-    if !(ours(&x) && ours(&weight) && conv_is_regular(&x, &weight, bias.as_ref(), stride, padding))
-    {
+    let ours = supported(&x) && conv_is_regular(&x, &weight, bias.as_ref(), stride, padding);
+    if !ours {
+        let (weight, bias) = (
+            as_type_of(&x, weight),
+            bias.map(|bias| as_type_of(&x, bias)),
+        );
         return reference::conv2d(x, weight, bias, stride, padding);
     }
     Tensor::from_dispatch(<Dispatch as KernelOps>::kernel_conv2d(
@@ -54,7 +68,7 @@ pub fn conv2d(
     ))
 }
 
-/// Group normalisation with a per-channel affine map.
+/// Group normalisation with a per-channel affine map, computed in f32 whatever the type of `x`.
 ///
 /// # Shapes
 /// - `x` and output: `[batch, channels, height, width]`, `channels` a multiple of `groups`
@@ -66,7 +80,7 @@ pub fn group_norm(
     groups: usize,
     eps: f64,
 ) -> Tensor<4> {
-    if !(ours(&x) && norm_is_regular(&x, &gamma, &beta, groups, None)) {
+    if !(supported(&x) && norm_is_regular(&x, &gamma, &beta, groups, None)) {
         return reference::group_norm(x, gamma, beta, groups, eps);
     }
     normalise(
@@ -94,7 +108,7 @@ pub fn group_norm_silu(
     eps: f64,
     film: Option<Film>,
 ) -> Tensor<4> {
-    if !(ours(&x) && norm_is_regular(&x, &gamma, &beta, groups, film.as_ref())) {
+    if !(supported(&x) && norm_is_regular(&x, &gamma, &beta, groups, film.as_ref())) {
         return reference::group_norm_silu(x, gamma, beta, groups, eps, film);
     }
     normalise(
@@ -117,7 +131,7 @@ pub fn group_norm_silu(
 /// - `k`, `v`: `[batch, heads, context, dim]`
 /// - output: `[batch, heads, tokens, dim]`
 pub fn attention(q: Tensor<4>, k: Tensor<4>, v: Tensor<4>) -> Tensor<4> {
-    if !(ours(&q) && attention_is_regular(&q, &k, &v)) {
+    if !(supported(&q) && attention_is_regular(&q, &k, &v)) {
         return reference::attention(q, k, v);
     }
     Tensor::from_dispatch(<Dispatch as KernelOps>::kernel_attention(
@@ -127,22 +141,77 @@ pub fn attention(q: Tensor<4>, k: Tensor<4>, v: Tensor<4>) -> Tensor<4> {
     ))
 }
 
+/// The product of two batches of matrices.
+///
+/// # Shapes
+/// - `a`: `[.., rows, inner]`
+/// - `b`: `[.., inner, columns]`
+/// - output: `[.., rows, columns]`
+pub fn matmul<const D: usize>(a: Tensor<D>, b: Tensor<D>) -> Tensor<D> {
+    let ours = on_gpu(&a) && supported(&a) && alike(&a, &b);
+    if !(ours && a.dims()[..D - 2] == b.dims()[..D - 2] && a.shape().num_elements() > 0) {
+        return a.matmul(b);
+    }
+    Tensor::from_dispatch(<Dispatch as KernelOps>::kernel_matmul(
+        a.into_dispatch(),
+        b.into_dispatch(),
+    ))
+}
+
+/// A linear layer, `x weight + bias`, with parameters rounded to the type of `x`.
+///
+/// # Shapes
+/// - `x`: `[.., from]`
+/// - `weight`: `[from, to]`
+/// - `bias`: `[to]`
+/// - output: `[.., to]`
+pub fn linear<const D: usize>(
+    x: Tensor<D>,
+    weight: Tensor<2>,
+    bias: Option<Tensor<1>>,
+) -> Tensor<D> {
+    if !(on_gpu(&x) && supported(&x)) {
+        let (weight, bias) = (
+            as_type_of(&x, weight),
+            bias.map(|bias| as_type_of(&x, bias)),
+        );
+        return burn::tensor::module::linear(x, weight, bias);
+    }
+    let ([from, to], mut size) = (weight.dims(), x.dims());
+    let rows = x.shape().num_elements() / from;
+    let y = Tensor::<2>::from_dispatch(<Dispatch as KernelOps>::kernel_linear(
+        x.reshape([rows, from]).into_dispatch(),
+        weight.into_dispatch(),
+        bias.map_or(Bias::Absent, |bias| Bias::Given(bias.into_dispatch())),
+    ));
+    size[D - 1] = to;
+    y.reshape(size)
+}
+
+/// x σ(x), for tensors that are not maps.
+pub fn silu<const D: usize>(x: Tensor<D>) -> Tensor<D> {
+    match on_gpu(&x) && supported(&x) {
+        true => Tensor::from_dispatch(<Dispatch as KernelOps>::kernel_silu(x.into_dispatch())),
+        false => burn::tensor::activation::silu(x),
+    }
+}
+
+/// A parameter rounded to the type in which a network computes.
+fn as_type_of<const D: usize, const E: usize>(x: &Tensor<D>, parameter: Tensor<E>) -> Tensor<E> {
+    match parameter.dtype() == x.dtype() {
+        true => parameter,
+        false => parameter.cast(FloatDType::from(x.dtype())),
+    }
+}
+
 /// The value of a function of at least one tensor and at most 32, of any ranks. For the backward pass its inputs are
 /// kept and nothing else: it is computed again there, so it must be a function of the inputs alone.
 ///
 /// Gradient checkpointing by whole blocks (1604.06174). The inputs that are constants of the graph get no gradients.
-/// On a backend that is not ours the function is simply computed.
 pub fn recomputed(
     inputs: Vec<DispatchTensor>,
     function: impl Fn(Vec<DispatchTensor>) -> DispatchTensor + Send + Sync + 'static,
 ) -> DispatchTensor {
-    let on_cpu = |tensor: &DispatchTensor| match &tensor.kind {
-        DispatchTensorKind::Autodiff(inner) => matches!(**inner, DispatchTensorKind::Flex(_)),
-        kind => matches!(kind, DispatchTensorKind::Flex(_)),
-    };
-    if !inputs.iter().all(on_cpu) {
-        return function(inputs);
-    }
     <Dispatch as KernelOps>::kernel_recomputed(Tensors(inputs), Function(Arc::new(function)))
 }
 
@@ -169,9 +238,29 @@ fn normalise(
     ))
 }
 
-/// Whether our kernels take this tensor: single precision on the CPU backend, with or without autodiff.
-fn ours<const D: usize>(x: &Tensor<D>) -> bool {
-    x.dtype() == DType::F32 && matches!(x.device().inner().as_dispatch(), DispatchDevice::Flex(_))
+/// Whether our implementations take this tensor: single precision on the CPU, with or without autodiff; half
+/// precision too on GPUs.
+fn supported<const D: usize>(x: &Tensor<D>) -> bool {
+    match x.dtype() {
+        DType::F32 => true,
+        DType::BF16 | DType::F16 => on_gpu(x),
+        _ => false,
+    }
+}
+
+/// Whether a tensor lies on a device of the CubeCL back end.
+fn on_gpu<const D: usize>(x: &Tensor<D>) -> bool {
+    !matches!(x.device().inner().as_dispatch(), DispatchDevice::Flex(_))
+}
+
+/// Whether FiLM of this type fits a map: of its own type, or in f32.
+fn film_type(x: &Tensor<4>, film: &Tensor<2>) -> bool {
+    (film.dtype() == x.dtype() || film.dtype() == DType::F32) && on_gpu(film) == on_gpu(x)
+}
+
+/// Whether two tensors have the same type and lie on the same kind of device.
+fn alike<const D: usize, const E: usize>(x: &Tensor<D>, y: &Tensor<E>) -> bool {
+    x.dtype() == y.dtype() && on_gpu(x) == on_gpu(y)
 }
 
 /// Whether the shapes fit together, and nothing is empty. The stock operation words the error if not.
@@ -214,14 +303,14 @@ fn norm_is_regular(
     let film_fits = |film: &Film| {
         [&film.scale, &film.shift]
             .iter()
-            .all(|f| ours(*f) && f.dims() == [batch, channels])
+            .all(|f| film_type(x, f) && f.dims() == [batch, channels])
     };
     x.shape().num_elements() > 0
         && groups > 0
         && channels % groups == 0
         && [gamma, beta]
             .iter()
-            .all(|p| ours(*p) && p.dims() == [channels])
+            .all(|p| p.dtype() == DType::F32 && p.dims() == [channels])
         && film.is_none_or(film_fits)
 }
 
@@ -230,7 +319,7 @@ fn attention_is_regular(q: &Tensor<4>, k: &Tensor<4>, v: &Tensor<4>) -> bool {
     let ([batch, heads, _, dim], [_, _, context, _]) = (q.dims(), k.dims());
     [k, v]
         .iter()
-        .all(|x| ours(*x) && x.dims() == [batch, heads, context, dim])
+        .all(|x| alike(q, x) && x.dims() == [batch, heads, context, dim])
         && q.shape().num_elements() > 0
         && context > 0
 }

@@ -2,7 +2,7 @@
 //! and what runs on every backend that has none.
 
 use crate::Film;
-use burn::tensor::{Tensor, activation, module, ops::ConvOptions};
+use burn::tensor::{FloatDType, Tensor, activation, module, ops::ConvOptions};
 
 pub(crate) fn conv2d(
     x: Tensor<4>,
@@ -16,6 +16,18 @@ pub(crate) fn conv2d(
 }
 
 pub(crate) fn group_norm(
+    x: Tensor<4>,
+    gamma: Tensor<1>,
+    beta: Tensor<1>,
+    groups: usize,
+    eps: f64,
+) -> Tensor<4> {
+    let dtype = FloatDType::from(x.dtype());
+    affine_norm(x.cast(FloatDType::F32), gamma, beta, groups, eps).cast(dtype)
+}
+
+/// In f32, since it takes sums of many numbers.
+fn affine_norm(
     x: Tensor<4>,
     gamma: Tensor<1>,
     beta: Tensor<1>,
@@ -38,19 +50,21 @@ pub(crate) fn group_norm_silu(
     eps: f64,
     film: Option<Film>,
 ) -> Tensor<4> {
-    let h = group_norm(x, gamma, beta, groups, eps);
-    activation::silu(match film {
-        Some(Film { scale, shift }) => {
-            h * (scale.unsqueeze_dims::<4>(&[2, 3]) + 1.0) + shift.unsqueeze_dims::<4>(&[2, 3])
-        }
+    let dtype = FloatDType::from(x.dtype());
+    let wide = |film: Tensor<2>| film.cast(FloatDType::F32).unsqueeze_dims::<4>(&[2, 3]);
+    let h = affine_norm(x.cast(FloatDType::F32), gamma, beta, groups, eps);
+    let h = match film {
+        Some(Film { scale, shift }) => h * (wide(scale) + 1.0) + wide(shift),
         None => h,
-    })
+    };
+    activation::silu(h).cast(dtype)
 }
 
 pub(crate) fn attention(q: Tensor<4>, k: Tensor<4>, v: Tensor<4>) -> Tensor<4> {
     let scale = 1.0 / (q.dims()[3] as f64).sqrt();
-    let scores = q.matmul(k.swap_dims(2, 3)) * scale;
-    activation::softmax(scores, 3).matmul(v)
+    let dtype = FloatDType::from(q.dtype());
+    let scores = q.matmul(k.swap_dims(2, 3)).cast(FloatDType::F32) * scale;
+    activation::softmax(scores, 3).cast(dtype).matmul(v)
 }
 
 fn per_channel(x: Tensor<1>) -> Tensor<4> {

@@ -13,7 +13,7 @@ use crate::{ConfigError, UNet, UNetConfig, WEmbedding};
 use burn::module::{Module, ModuleMapper, ModuleVisitor, Param};
 use burn::nn::Embedding;
 use burn::nn::conv::Conv2d;
-use burn::tensor::{Device, Tensor};
+use burn::tensor::{Device, FloatDType, Tensor};
 use fewstep_diffusion::Conditioning;
 use std::collections::VecDeque;
 use stem::Stem;
@@ -181,7 +181,8 @@ impl Adapter {
             }
             (None, Some(mix)) => {
                 let ours = encoder.look(seen, &embedding, text);
-                let shares = mix.val().reshape([-1, 1, 1, 1]).split(1, 0).into_iter();
+                let mix = mix.val().cast(FloatDType::from(z.dtype()));
+                let shares = mix.reshape([-1, 1, 1, 1]).split(1, 0).into_iter();
                 features.joined(
                     ours,
                     shares.map(|mu: Tensor<4>| {

@@ -39,7 +39,8 @@ impl Attention {
             embedding: None,
             text: text.filter(|_| matches!(self, Self::Text(_))),
         };
-        recomputed(&*widened(self), x, beside, |attention, x, beside| {
+        let block = widened(self, &x);
+        recomputed(&*block, x, beside, |attention, x, beside| {
             attention.compute(x, beside.text)
         })
     }

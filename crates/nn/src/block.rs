@@ -8,9 +8,11 @@ use crate::resample::conv;
 use burn::module::Module;
 use burn::nn::conv::Conv2d;
 use burn::nn::{GroupNorm, Linear};
-use burn::tensor::activation::{silu, softmax};
-use burn::tensor::{Bool, Distribution, Tensor};
+use burn::tensor::activation::softmax;
+use burn::tensor::{Bool, Distribution, FloatDType, Tensor};
 use fewstep_kernels::Film;
+use fewstep_kernels::maps::{to_map, to_tokens};
+use fewstep_kernels::silu;
 
 /// What the residual blocks of a network have in common.
 #[derive(Clone, Copy, Debug)]
@@ -73,7 +75,7 @@ impl ResnetBlock {
         embedding: Option<&Tensor<2>>,
         resample: fn(Tensor<4>) -> Tensor<4>,
     ) -> Tensor<4> {
-        let block = widened(self);
+        let block = widened(self, &x);
         if self.dropout > 0.0 {
             return block.compute(x, embedding, resample);
         }
@@ -95,11 +97,12 @@ impl ResnetBlock {
         let h = norm_silu(&self.norm1, x.clone(), None);
         let h = conv(&self.conv1, resample(h));
         let embedding = self.time_emb_proj.as_ref().zip(embedding);
-        let embedding = embedding.map(|(layer, e)| layer.forward(silu(e.clone())));
+        let embedding = embedding.map(|(layer, e)| linear(layer, silu(e.clone())));
         let h = match (embedding, self.modulation) {
             (None, _) => norm_silu(&self.norm2, h, None),
             (Some(e), Modulation::Film) => norm_silu(&self.norm2, h, Some(film(e))),
             (Some(e), Modulation::Add) => {
+                let e = e.cast(FloatDType::from(h.dtype()));
                 norm_silu(&self.norm2, h + e.unsqueeze_dims::<4>(&[2, 3]), None)
             }
         };
@@ -151,10 +154,10 @@ impl AttentionBlock {
     pub(crate) fn forward(&self, x: Tensor<4>) -> Tensor<4> {
         let [_, _, height, width] = x.dims();
         let tokens = to_tokens(norm(&self.group_norm, x.clone()));
-        let project = |layer: &Linear| layer.forward(tokens.clone());
+        let project = |layer: &Linear| linear(layer, tokens.clone());
         let [q, k, v] = [&self.to_q, &self.to_k, &self.to_v].map(project);
         let h = attend(self.heads, q, k, v);
-        let h = self.to_out.iter().fold(h, |h, layer| layer.forward(h));
+        let h = self.to_out.iter().fold(h, |h, layer| linear(layer, h));
         x + to_map(h, height, width)
     }
 }
@@ -200,19 +203,10 @@ fn merge_heads(x: Tensor<4>) -> Tensor<3> {
     x.swap_dims(1, 2).reshape([batch, tokens, heads * dim])
 }
 
-/// A map as a row of tokens: `[batch, channels, height, width]` to `[batch, height · width, channels]`.
-pub(crate) fn to_tokens(map: Tensor<4>) -> Tensor<3> {
-    let [batch, channels, height, width] = map.dims();
-    map.reshape([batch, channels, height * width])
-        .swap_dims(1, 2)
-}
-
-/// The inverse of [`to_tokens`].
-pub(crate) fn to_map(tokens: Tensor<3>, height: usize, width: usize) -> Tensor<4> {
-    let [batch, _, channels] = tokens.dims();
-    tokens
-        .swap_dims(1, 2)
-        .reshape([batch, channels, height, width])
+/// A linear layer through our kernels, with its parameters rounded to the type of `x`.
+pub(crate) fn linear<const D: usize>(layer: &Linear, x: Tensor<D>) -> Tensor<D> {
+    let bias = layer.bias.as_ref().map(|bias| bias.val());
+    fewstep_kernels::linear(x, layer.weight.val(), bias)
 }
 
 /// Group normalisation through our kernels.

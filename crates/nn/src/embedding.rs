@@ -1,10 +1,12 @@
 //! Embeddings of time and guidance weight.
 
+use crate::block::linear;
 use crate::init::{Init, transposed};
 use crate::{Sinusoid, WEmbedding};
 use burn::module::Module;
 use burn::nn::Linear;
-use burn::tensor::{Device, Tensor, TensorData, activation::silu};
+use burn::tensor::{Device, Tensor, TensorData};
+use fewstep_kernels::silu;
 
 /// Turns the sinusoid of the time, plus a projection of the sinusoid of w, into the embedding that every
 /// residual block sees.
@@ -30,10 +32,10 @@ impl TimestepEmbedding {
     /// - output: `[batch, to]`
     pub(crate) fn forward(&self, time: Tensor<2>, w: Option<Tensor<2>>) -> Tensor<2> {
         let h = match (&self.cond_proj, w) {
-            (Some(projection), Some(w)) => time + projection.forward(w),
+            (Some(projection), Some(w)) => time + linear(projection, w),
             _ => time,
         };
-        self.linear_2.forward(silu(self.linear_1.forward(h)))
+        linear(&self.linear_2, silu(linear(&self.linear_1, h)))
     }
 
     /// `[w.dim, from]`.

@@ -12,6 +12,7 @@ use burn::nn::Embedding;
 use burn::nn::conv::Conv2d;
 use burn::tensor::{Device, Int, Tensor, TensorData};
 use fewstep_diffusion::Conditioning;
+use fewstep_kernels::maps;
 
 /// The layers of the looking half, borrowed from the network that has them.
 pub(crate) struct Encoder<'a> {
@@ -44,7 +45,7 @@ pub(crate) struct MidBlock {
 }
 
 impl Encoder<'_> {
-    /// The embedding of time, class and w, `[batch, embedding_dim]`.
+    /// The embedding of time, class and w, `[batch, embedding_dim]`, in f32 whatever the maps are in.
     pub(crate) fn embed(
         &self,
         time: &[f64],
@@ -76,7 +77,7 @@ impl Encoder<'_> {
     pub(crate) fn stem(&self, z: Tensor<4>, beside: Option<Tensor<4>>) -> Tensor<4> {
         let mut input = vec![fold_patches(z, self.config.patch)];
         input.extend(beside);
-        conv(self.conv_in, Tensor::cat(input, 1))
+        conv(self.conv_in, maps::concat(input))
     }
 
     /// From the first feature map down to the middle.

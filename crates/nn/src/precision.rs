@@ -1,25 +1,66 @@
-//! Weights that are stored in half the bits, and widened while they are used.
+//! Half the bits: weights that are stored so and widened while they are used, and networks that compute so.
 
-use crate::UNet;
+use crate::{ConfigError, UNet};
 use burn::module::{Module, ModuleMapper, ModuleVisitor, Param};
-use burn::tensor::{FloatDType, Tensor};
+use burn::tensor::{DType, Device, FloatDType, Tensor};
 use serde::{Deserialize, Serialize};
 use std::borrow::Cow;
+use std::fmt;
 
-/// How the weights of a network that is not trained lie in memory.
+/// The type in which numbers are stored or computed.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Precision {
-    /// As they are computed with, 32 bits each.
+    /// 32 bits.
     #[default]
     F32,
-    /// The first 16 of these bits: eight of the significand, the whole range. Each block widens its weights for the time of
-    /// its call, and computes in 32 bits.
+    /// The first 16 of these bits: eight of the significand, the whole range.
     Bf16,
 }
 
+impl Precision {
+    /// The type of tensors.
+    pub fn dtype(self) -> FloatDType {
+        match self {
+            Precision::F32 => FloatDType::F32,
+            Precision::Bf16 => FloatDType::BF16,
+        }
+    }
+
+    /// Whether networks can compute so on a device.
+    ///
+    /// # Errors
+    /// Names what cannot be done, and where it can.
+    pub fn check(self, device: &Device) -> Result<(), ConfigError> {
+        match fewstep_kernels::device::can_compute_in(device, self.dtype()) {
+            true => Ok(()),
+            false => Err(ConfigError::new(format!(
+                "networks cannot compute in {self} on this device: bf16 runs on CUDA devices only; take f32"
+            ))),
+        }
+    }
+}
+
+impl fmt::Display for Precision {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Precision::F32 => "f32",
+            Precision::Bf16 => "bf16",
+        })
+    }
+}
+
 impl UNet {
+    /// The same network computing so: products, convolutions and attention in this type with sums in f32, and the maps
+    /// between them stored in it. Parameters stay as they are, and so do input, output and their gradients; time and
+    /// normalisation are computed in f32.
+    pub fn computing_in(mut self, precision: Precision) -> Self {
+        self.compute = precision;
+        self
+    }
+
     /// The same network with the weights of its blocks stored so. It can be called, and is not for training or merging.
+    /// Each block widens its weights for the time of its call, unless it computes in the type that they are stored in.
     pub fn stored_in(self, precision: Precision) -> Self {
         match precision {
             Precision::F32 => self,
@@ -28,8 +69,12 @@ impl UNet {
     }
 }
 
-/// A block as it computes: itself, or where its weights are stored in half the bits a copy with wide ones.
-pub(crate) fn widened<M: Module>(block: &M) -> Cow<'_, M> {
+/// A block as it computes on this map: itself, or where it computes in f32 and its weights are stored in half the
+/// bits a copy with wide ones.
+pub(crate) fn widened<'a, M: Module>(block: &'a M, x: &Tensor<4>) -> Cow<'a, M> {
+    if x.dtype() != DType::F32 {
+        return Cow::Borrowed(block);
+    }
     let mut narrow = Narrow(false);
     block.visit(&mut narrow);
     match narrow.0 {
@@ -63,7 +108,7 @@ impl ModuleMapper for Cast {
 mod tests {
     use super::*;
     use crate::{AdapterConfig, Fusion, Initial, Resampling, TextAttention, UNetConfig};
-    use burn::tensor::{Device, Shape};
+    use burn::tensor::Shape;
     use fewstep_diffusion::random::{Purpose, normal};
     use fewstep_diffusion::{Conditioning, Network, Text};
 
@@ -150,6 +195,24 @@ mod tests {
                 let largest = wide.iter().fold(0f32, |most, v| most.max(v.abs()));
                 for (wide, half) in wide.iter().zip(&half) {
                     assert!((wide - half).abs() < 0.02 * largest, "{wide} and {half}");
+                }
+            }
+        }
+    }
+
+    /// Computing in half the bits changes the output by their rounding and no more: the stock operations of the CPU
+    /// stand for a GPU's.
+    #[test]
+    fn computing_in_half_the_bits_is_the_same_but_for_rounding() {
+        for resampling in [Resampling::Conv, Resampling::Corner, Resampling::Block] {
+            for text in [false, true] {
+                let network = network(resampling, text, false);
+                let exact = answer(&network);
+                let half = answer(&network.computing_in(Precision::Bf16));
+                assert_ne!(exact, half);
+                let largest = exact.iter().fold(0f32, |most, v| most.max(v.abs()));
+                for (exact, half) in exact.iter().zip(&half) {
+                    assert!((exact - half).abs() < 0.03 * largest, "{exact} and {half}");
                 }
             }
         }

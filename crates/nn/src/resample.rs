@@ -7,6 +7,7 @@ use crate::{Resampling, UNetConfig};
 use burn::module::Module;
 use burn::nn::conv::Conv2d;
 use burn::tensor::{Tensor, ops::PadMode};
+use fewstep_kernels::maps;
 
 /// A convolution that changes resolution, under the name that diffusers gives it.
 #[derive(Module, Debug)]
@@ -24,20 +25,21 @@ impl ResampleConv {
 
     /// Halves the resolution, one row and column of zeros on every side.
     pub(crate) fn down(&self, x: Tensor<4>) -> Tensor<4> {
-        conv(&widened(&self.conv), x)
+        conv(&widened(&self.conv, &x), x)
     }
 
     /// Halves the resolution, zeros at the bottom and on the right alone: what autoencoders do.
     pub(crate) fn down_from_corner(&self, x: Tensor<4>) -> Tensor<4> {
         let x = x.pad((0, 1, 0, 1), PadMode::Constant(0.0));
-        let conv = widened(&self.conv);
+        let conv = widened(&self.conv, &x);
         let bias = conv.bias.as_ref().map(|bias| bias.val());
         fewstep_kernels::conv2d(x, conv.weight.val(), bias, 2, [0, 0])
     }
 
     /// Doubles the resolution.
     pub(crate) fn up(&self, x: Tensor<4>) -> Tensor<4> {
-        conv(&widened(&self.conv), double(x))
+        let x = maps::double(x);
+        conv(&widened(&self.conv, &x), x)
     }
 }
 
@@ -69,14 +71,14 @@ impl Resample {
         match self {
             Self::Conv(down) => down.down(x),
             Self::Corner(down) => down.down_from_corner(x),
-            Self::Block(block) => block.forward_resampled(x, Some(embedding), halve),
+            Self::Block(block) => block.forward_resampled(x, Some(embedding), maps::halve),
         }
     }
 
     pub(crate) fn up(&self, x: Tensor<4>, embedding: &Tensor<2>) -> Tensor<4> {
         match self {
             Self::Conv(up) | Self::Corner(up) => up.up(x),
-            Self::Block(block) => block.forward_resampled(x, Some(embedding), double),
+            Self::Block(block) => block.forward_resampled(x, Some(embedding), maps::double),
         }
     }
 }
@@ -86,24 +88,6 @@ pub(crate) fn conv(layer: &Conv2d, x: Tensor<4>) -> Tensor<4> {
     let padding = layer.kernel_size.map(|size| size / 2);
     let bias = layer.bias.as_ref().map(|bias| bias.val());
     fewstep_kernels::conv2d(x, layer.weight.val(), bias, layer.stride[0], padding)
-}
-
-/// Average of 2x2 pixels.
-fn halve(x: Tensor<4>) -> Tensor<4> {
-    let [batch, channels, height, width] = x.dims();
-    let (rows, columns) = (height / 2, width / 2);
-    x.reshape([batch, channels, rows, 2, columns, 2])
-        .mean_dim(5)
-        .mean_dim(3)
-        .reshape([batch, channels, rows, columns])
-}
-
-/// Nearest neighbour.
-pub(crate) fn double(x: Tensor<4>) -> Tensor<4> {
-    let [batch, channels, height, width] = x.dims();
-    x.reshape([batch, channels, height, 1, width, 1])
-        .expand([batch, channels, height, 2, width, 2])
-        .reshape([batch, channels, 2 * height, 2 * width])
 }
 
 /// Folds patches of `side` x `side` pixels into channels: `[b, c, h, w]` to `[b, c side², h/side, w/side]`, in
@@ -148,19 +132,6 @@ mod tests {
         let values = folded.clone().into_data().try_to_vec::<f32>();
         assert_eq!(values.expect("f32 data"), expected);
         unfold_patches(folded, 2)
-            .into_data()
-            .assert_eq(&x.into_data(), true);
-    }
-
-    #[test]
-    fn doubling_repeats_every_pixel() {
-        let x = Tensor::<4>::from_data([[[[1., 2.], [3., 4.]]]], &Device::flex());
-        let expected = [
-            1., 1., 2., 2., 1., 1., 2., 2., 3., 3., 4., 4., 3., 3., 4., 4f32,
-        ];
-        let values = double(x.clone()).into_data().try_to_vec::<f32>();
-        assert_eq!(values.expect("f32 data"), expected);
-        halve(double(x.clone()))
             .into_data()
             .assert_eq(&x.into_data(), true);
     }

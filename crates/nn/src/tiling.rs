@@ -96,7 +96,7 @@ mod tests {
         let latents = Tensor::<1, Int>::arange(0..70, &Device::flex())
             .float()
             .reshape([1, 1, 7, 10]);
-        let decode = |x: Tensor<4>| crate::resample::double(x * 2.0);
+        let decode = |x: Tensor<4>| fewstep_kernels::maps::double(x * 2.0);
         for (side, overlap) in [(4, 0.25), (4, 0.5), (3, 0.0), (16, 0.25)] {
             let tiles = Tiles { side, overlap };
             let whole = tiled(latents.clone(), tiles, 2, decode).into_data();

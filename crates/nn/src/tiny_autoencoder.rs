@@ -3,10 +3,11 @@
 use crate::ConfigError;
 use crate::block::norm;
 use crate::init::Init;
-use crate::resample::{conv, double};
+use crate::resample::conv;
 use burn::module::Module;
 use burn::nn::{GroupNorm, Relu, conv::Conv2d};
 use burn::tensor::{Device, Tensor};
+use fewstep_kernels::maps;
 
 /// What a [`TinyAutoencoder`] looks like.
 #[derive(Clone, Debug, PartialEq)]
@@ -122,7 +123,7 @@ impl Layer {
             Self::Conv(layer) => conv(layer, x),
             Self::Relu(relu) => relu.forward(x),
             Self::Block(block) => block.forward(x),
-            Self::Double(_) => double(x),
+            Self::Double(_) => maps::double(x),
         }
     }
 }

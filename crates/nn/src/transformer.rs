@@ -1,13 +1,14 @@
 //! Transformer blocks that attend to the map itself and to text.
 
-use crate::block::{attend, norm, to_map, to_tokens};
+use crate::block::{attend, linear, norm};
 use crate::init::Init;
 use crate::resample::conv;
 use crate::{TextAttention, UNetConfig};
 use burn::module::Module;
 use burn::nn::conv::Conv2d;
 use burn::nn::{Dropout, DropoutConfig, GroupNorm, LayerNorm, Linear};
-use burn::tensor::{Tensor, activation::gelu};
+use burn::tensor::{FloatDType, Tensor, activation::gelu};
+use fewstep_kernels::maps::{to_map, to_tokens};
 
 /// A transformer block over all positions of a map, around a residual connection. Its last projection starts at
 /// zero, so a new block is the identity.
@@ -49,13 +50,13 @@ impl Transformer {
         let h = norm(&self.norm, x.clone());
         let h = match &self.proj_in {
             Projection::Conv(layer) => to_tokens(conv(layer, h)),
-            Projection::Linear(layer) => layer.forward(to_tokens(h)),
+            Projection::Linear(layer) => linear(layer, to_tokens(h)),
         };
         let blocks = self.transformer_blocks.iter();
         let h = blocks.fold(h, |h, block| block.forward(h, text));
         let h = match &self.proj_out {
             Projection::Conv(layer) => conv(layer, to_map(h, height, width)),
-            Projection::Linear(layer) => to_map(layer.forward(h), height, width),
+            Projection::Linear(layer) => to_map(linear(layer, h), height, width),
         };
         x + h
     }
@@ -96,13 +97,19 @@ impl TransformerBlock {
     }
 
     fn forward(&self, x: Tensor<3>, text: &Tensor<3>) -> Tensor<3> {
-        let h = self.norm1.forward(x.clone());
+        let h = layer_norm(&self.norm1, x.clone());
         let x = x + self.attn1.forward(h.clone(), h);
-        let h = self.norm2.forward(x.clone());
+        let h = layer_norm(&self.norm2, x.clone());
         let x = x + self.attn2.forward(h, text.clone());
-        let h = self.norm3.forward(x.clone());
+        let h = layer_norm(&self.norm3, x.clone());
         x + self.ff.forward(h)
     }
+}
+
+/// Layer normalisation, in f32 whatever the type of `x`.
+fn layer_norm(norm: &LayerNorm, x: Tensor<3>) -> Tensor<3> {
+    let dtype = FloatDType::from(x.dtype());
+    norm.forward(x.cast(FloatDType::F32)).cast(dtype)
 }
 
 /// Attention of tokens to a context.
@@ -129,11 +136,11 @@ impl Attention {
 
     fn forward(&self, x: Tensor<3>, context: Tensor<3>) -> Tensor<3> {
         let (k, v) = (
-            self.to_k.forward(context.clone()),
-            self.to_v.forward(context),
+            linear(&self.to_k, context.clone()),
+            linear(&self.to_v, context),
         );
-        let h = attend(self.heads, self.to_q.forward(x), k, v);
-        self.to_out.iter().fold(h, |h, layer| layer.forward(h))
+        let h = attend(self.heads, linear(&self.to_q, x), k, v);
+        self.to_out.iter().fold(h, |h, layer| linear(layer, h))
     }
 }
 
@@ -157,7 +164,7 @@ impl FeedForward {
 
     fn forward(&self, x: Tensor<3>) -> Tensor<3> {
         let (gated, _, out) = &self.net;
-        out.forward(gated.forward(x))
+        linear(out, gated.forward(x))
     }
 }
 
@@ -169,7 +176,7 @@ struct Gated {
 
 impl Gated {
     fn forward(&self, x: Tensor<3>) -> Tensor<3> {
-        let halves = self.proj.forward(x).chunk(2, 2);
+        let halves = linear(&self.proj, x).chunk(2, 2);
         halves[0].clone() * gelu(halves[1].clone())
     }
 }

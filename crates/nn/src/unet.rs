@@ -7,12 +7,15 @@ use crate::embedding::{TimestepEmbedding, w_sinusoid};
 use crate::encoder::{DownBlock, Encoder, MidBlock, attentions, down_blocks};
 use crate::init::{Init, count};
 use crate::resample::{Resample, conv, unfold_patches};
-use crate::{AdapterConfig, ConfigError, Lora, LoraConfig, LoraLayer, UNetConfig, WEmbedding};
+use crate::{
+    AdapterConfig, ConfigError, Lora, LoraConfig, LoraLayer, Precision, UNetConfig, WEmbedding,
+};
 use burn::module::{Module, ModuleMapper};
 use burn::nn::conv::Conv2d;
 use burn::nn::{Embedding, GroupNorm};
-use burn::tensor::{Device, Tensor};
+use burn::tensor::{Device, FloatDType, Tensor};
 use fewstep_diffusion::{Conditioning, Network};
+use fewstep_kernels::maps;
 
 /// The U-Net of [`UNetConfig`]; see there. With an [`Adapter`] it takes a condition image too.
 #[derive(Module, Debug)]
@@ -29,6 +32,9 @@ pub struct UNet {
     lora: Option<Lora>,
     #[module(skip)]
     config: UNetConfig,
+    /// The type of the maps between layers.
+    #[module(skip)]
+    pub(crate) compute: Precision,
 }
 
 #[derive(Module, Debug)]
@@ -66,6 +72,7 @@ impl UNet {
                 .as_ref()
                 .map(|adapter| Adapter::new(config, adapter, seed, device)),
             lora: None,
+            compute: Precision::F32,
             config: UNetConfig {
                 lora: None,
                 ..config.clone()
@@ -260,6 +267,8 @@ impl Network for UNet {
         if self.lora.is_some() {
             return self.clone().merged().forward(z, time, conditioning);
         }
+        let z = z.cast(self.compute.dtype());
+        let conditioning = &conditioning.clone().cast(self.compute.dtype());
         let encoder = self.encoder();
         let embedding = &encoder.embed(time, conditioning, &z.device());
         let text = conditioning.text.as_ref().map(|text| &text.states);
@@ -274,7 +283,7 @@ impl Network for UNet {
                 let skip = skips
                     .pop()
                     .expect("one skip per residual block on the way up");
-                h = resnet.forward(Tensor::cat(vec![h, skip], 1), Some(embedding));
+                h = resnet.forward(maps::concat(vec![h, skip]), Some(embedding));
                 if let Some(attention) = block.attentions.get(index) {
                     h = attention.forward(h, text);
                 }
@@ -284,7 +293,8 @@ impl Network for UNet {
             }
         }
         let h = norm_silu(&self.conv_norm_out, h, None);
-        unfold_patches(conv(&self.conv_out, h), self.config.patch)
+        let output = unfold_patches(conv(&self.conv_out, h), self.config.patch);
+        output.cast(FloatDType::F32)
     }
 
     fn draws(&self) -> bool {

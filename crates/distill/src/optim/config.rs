@@ -1,7 +1,9 @@
 //! The numbers of an optimisation.
 
+use super::adam::{EPSILON, Fused};
 use burn::optim::decay::WeightDecayConfig;
 use burn::optim::{AdamConfig, AdamWConfig, ModuleOptimizer};
+use fewstep_kernels::update::Decay;
 use serde::{Deserialize, Serialize};
 
 /// How a phase of training moves the parameters.
@@ -91,6 +93,22 @@ impl Ema {
 }
 
 impl OptimConfig {
+    /// So many samples per update at this learning rate, and everything else as a recipe has it that says no more.
+    pub fn of(batch: usize, lr: f64) -> Self {
+        Self {
+            batch,
+            micro_batch: None,
+            lr,
+            warmup: 0,
+            anneal: Anneal::default(),
+            optimizer: Optimizer::default(),
+            weight_decay: 0.0,
+            clip: default_clip(),
+            ema: None,
+            gradient_checkpointing: false,
+        }
+    }
+
     /// The learning rate of an update, counted from 0, of `total`.
     pub fn learning_rate(&self, update: u64, total: u64) -> f64 {
         let rise = match self.warmup {
@@ -115,15 +133,25 @@ impl OptimConfig {
             Optimizer::Adam => {
                 let decay = (self.weight_decay > 0.0)
                     .then(|| WeightDecayConfig::new(self.weight_decay as f32));
-                AdamConfig::new()
-                    .with_epsilon(1e-8)
+                let stock = AdamConfig::new()
+                    .with_epsilon(EPSILON)
                     .with_weight_decay(decay)
-                    .init()
+                    .build();
+                ModuleOptimizer::from(Fused {
+                    stock,
+                    decay: Decay::Coupled(self.weight_decay as f32),
+                })
             }
-            Optimizer::AdamW => AdamWConfig::new()
-                .with_epsilon(1e-8)
-                .with_weight_decay(self.weight_decay as f32)
-                .init(),
+            Optimizer::AdamW => {
+                let stock = AdamWConfig::new()
+                    .with_epsilon(EPSILON)
+                    .with_weight_decay(self.weight_decay as f32)
+                    .build();
+                ModuleOptimizer::from(Fused {
+                    stock,
+                    decay: Decay::Decoupled(self.weight_decay as f32),
+                })
+            }
         }
     }
 

@@ -2,6 +2,7 @@
 
 use burn::module::{Module, ModuleMapper, ModuleVisitor, Param};
 use burn::tensor::Tensor;
+use fewstep_kernels::update;
 use std::collections::VecDeque;
 
 /// `average` ← γ `average` + (1 − γ) `module`, parameter by parameter. The average has no graph. Frozen parameters
@@ -44,7 +45,7 @@ impl ModuleMapper for Blend {
             None => param,
             Some(current) => param.map(|average| {
                 let current = current.reshape(average.shape());
-                average * self.decay + current * (1.0 - self.decay)
+                update::mix(average, current, 1.0 - self.decay)
             }),
         }
     }

@@ -3,26 +3,27 @@
 use burn::module::{Module, ModuleVisitor, Param};
 use burn::optim::GradientsParams;
 use burn::tensor::Tensor;
+use fewstep_kernels::update::SquaredNorm;
 
 /// Sum of all squared gradients, as a tensor of one number.
 pub(super) fn squared_norm<M: Module>(gradients: &GradientsParams, module: &M) -> Tensor<1> {
     struct Squares<'a> {
         gradients: &'a GradientsParams,
-        sums: Vec<Tensor<1>>,
+        norm: SquaredNorm,
     }
     impl ModuleVisitor for Squares<'_> {
         fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
             if let Some(gradient) = self.gradients.get::<D>(param.id) {
-                self.sums.push(gradient.square().sum());
+                self.norm.add(gradient);
             }
         }
     }
     let mut squares = Squares {
         gradients,
-        sums: vec![],
+        norm: SquaredNorm::default(),
     };
     module.visit(&mut squares);
-    Tensor::cat(squares.sums, 0).sum()
+    squares.norm.sum()
 }
 
 /// Multiplies all gradients by a number.

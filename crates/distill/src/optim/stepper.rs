@@ -7,12 +7,8 @@ use burn::module::{Module, ModuleMapper, Param};
 use burn::optim::{GradientsAccumulator, GradientsParams, ModuleOptimizer};
 use burn::tensor::Tensor;
 use fewstep_diffusion::{Denoiser, DiffusionModel, Network};
-use fewstep_kernels::in_lanes;
+use fewstep_kernels::device::Placement;
 use std::path::Path;
-
-/// Samples that go through the network together. A batch is split into parts of this size, whatever the number of
-/// threads, so that the sums have the same bits everywhere.
-pub(crate) const PART: usize = 32;
 
 /// A student in training.
 pub struct Stepper<N: Module> {
@@ -54,6 +50,13 @@ pub struct NotFinite {
     pub last: u64,
 }
 
+/// What a part of a batch says: time and loss of each sample, and the gradients of its share of the mean loss.
+struct PartGradients {
+    times: Vec<f64>,
+    losses: Tensor<1>,
+    gradients: GradientsParams,
+}
+
 impl<N: Module + Network> Stepper<N> {
     /// Starts a phase of `total` updates from a model.
     pub fn new(model: DiffusionModel<N>, config: OptimConfig, total: u64) -> Self {
@@ -93,6 +96,18 @@ impl<N: Module + Network> Stepper<N> {
         batches: &[Batch],
         seed: u64,
     ) -> Result<UpdateReport, NotFinite> {
+        let device = batches.first().map(|batch| batch.pictures.device());
+        let placement = Placement::of(&device.unwrap_or_default());
+        placement.run(|| self.update_on(&placement, objective, batches, seed))
+    }
+
+    fn update_on(
+        &mut self,
+        placement: &Placement,
+        objective: &dyn Objective,
+        batches: &[Batch],
+        seed: u64,
+    ) -> Result<UpdateReport, NotFinite> {
         let target = DiffusionModel {
             network: self.result(),
             schedule: self.model.schedule.clone(),
@@ -100,27 +115,31 @@ impl<N: Module + Network> Stepper<N> {
         };
         let total: usize = batches.iter().map(Batch::len).sum();
         let mut accumulator = GradientsAccumulator::new();
-        let mut samples = Vec::with_capacity(total);
+        let (mut times, mut losses) = (Vec::with_capacity(total), vec![]);
         for batch in batches {
             // Dropout is the one thing that draws from the framework's own generator.
             batch.pictures.device().seed(mix(seed, batch.clock));
             let part = match self.model.network.draws() {
                 true => batch.len(),
-                false => PART,
+                false => placement.part(batch.len()),
             };
-            let parts = in_lanes(batch.split(part).collect(), |part| {
+            let parts = placement.map(batch.split(part).collect(), |part| {
                 self.gradients(objective, &target, &part, total, seed)
             });
-            for (losses, gradients) in parts {
-                accumulator.accumulate(&self.model.network, gradients);
-                samples.extend(losses);
+            for part in parts {
+                accumulator.accumulate(&self.model.network, part.gradients);
+                times.extend(part.times);
+                losses.push(part.losses);
             }
         }
         // Parameters that nobody else looks at are moved where they are.
         drop(target);
         let mut gradients = accumulator.grads();
-        let norm = gradients::squared_norm(&gradients, &self.model.network);
-        let gradient_norm = read(norm)[0].sqrt();
+        // All that the host wants to know, in one read.
+        losses.push(gradients::squared_norm(&gradients, &self.model.network));
+        let mut known = read(Tensor::cat(losses, 0));
+        let gradient_norm = known.pop().unwrap_or(f64::NAN).sqrt();
+        let samples: Vec<(f64, f64)> = times.into_iter().zip(known).collect();
         let loss = samples.iter().map(|(_, loss)| loss).sum::<f64>() / samples.len() as f64;
         self.check_finite(batches, &[("loss", loss), ("gradient norm", gradient_norm)])?;
         if gradient_norm > self.config.clip {
@@ -140,7 +159,7 @@ impl<N: Module + Network> Stepper<N> {
         })
     }
 
-    /// Loss and time of each sample of a part, and the gradients of its share of the batch's mean loss.
+    /// What a part of the batch says.
     fn gradients(
         &self,
         objective: &dyn Objective,
@@ -148,7 +167,7 @@ impl<N: Module + Network> Stepper<N> {
         part: &Batch,
         total: usize,
         seed: u64,
-    ) -> (Vec<(f64, f64)>, GradientsParams) {
+    ) -> PartGradients {
         // Parameters of its own: what shares a parameter shares a graph, and then waits for its turn.
         let model = DiffusionModel {
             network: (self.part)(with_graph(self.model.network.clone(), &self.config)),
@@ -161,8 +180,11 @@ impl<N: Module + Network> Stepper<N> {
         let loss = objective.loss(student, part, seed);
         let gradients = (loss.per_sample.clone().sum() / total as f64).backward();
         let gradients = GradientsParams::from_grads(gradients, &model.network);
-        let losses = read(loss.per_sample.inner());
-        (loss.times.into_iter().zip(losses).collect(), gradients)
+        PartGradients {
+            times: loss.times,
+            losses: loss.per_sample.inner(),
+            gradients,
+        }
     }
 
     /// The network as it is now, without graph: the average where there is one.

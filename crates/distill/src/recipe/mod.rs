@@ -10,6 +10,8 @@ pub use distill::{DistillRecipe, GuidedConfig, ProgressiveConfig, TEXT_WEIGHTS};
 pub use parse::{RecipeFileError, parse, parse_with};
 pub use train::{TextConfig, TrainRecipe};
 
+use fewstep_kernels::device::DeviceName;
+use fewstep_nn::Precision;
 use serde::{Deserialize, Serialize};
 
 /// How a run reports and saves.
@@ -22,6 +24,16 @@ pub struct RunConfig {
     pub checkpoint_every: u64,
     /// How many checkpoints to keep: the newest.
     pub keep: usize,
+    /// Where to compute; the command line comes first.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub device: Option<DeviceName>,
+    /// Type of the products and of what lies between layers. Parameters, optimiser, averages and losses are in f32.
+    #[serde(skip_serializing_if = "is_default")]
+    pub precision: Precision,
+}
+
+fn is_default(precision: &Precision) -> bool {
+    *precision == Precision::default()
 }
 
 impl Default for RunConfig {
@@ -30,6 +42,8 @@ impl Default for RunConfig {
             log_every: 50,
             checkpoint_every: 1000,
             keep: 2,
+            device: None,
+            precision: Precision::default(),
         }
     }
 }

@@ -5,7 +5,7 @@ use crate::optim::Stepper;
 use burn::tensor::Device;
 use fewstep_diffusion::SamplerRecipe;
 use fewstep_formats::{Model, write_json_atomically};
-use fewstep_nn::UNet;
+use fewstep_nn::{Precision, UNet};
 use serde::{Deserialize, Serialize};
 use std::fs::File;
 use std::io::Error;
@@ -89,9 +89,12 @@ impl Checkpoints {
         path: &Path,
         position: &Position,
         stepper: &mut Stepper<UNet>,
-        device: &Device,
+        (device, precision): (&Device, Precision),
     ) -> Result<(), RunError> {
-        let load = |name: &str| Model::load(&path.join(name), device).map(|model| model.network);
+        let load = |name: &str| {
+            let model = Model::load(&path.join(name), device)?;
+            Ok::<_, RunError>(model.network.computing_in(precision))
+        };
         let raw = load("raw.safetensors")?;
         let average = load("average.safetensors")?;
         stepper

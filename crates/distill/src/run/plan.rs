@@ -2,11 +2,12 @@
 
 use super::{Method, Phase, Run, RunError};
 use crate::method::{Batch, Cost};
-use crate::optim::{PART, Stepper};
+use crate::optim::Stepper;
 use burn::module::Module;
 use fewstep_data::{Examples, Order};
 use fewstep_diffusion::{DiffusionModel, Guidance, Network, Schedule};
 use fewstep_formats::Model;
+use fewstep_kernels::device::Placement;
 use fewstep_nn::{LoraConfig, Precision, TrainedPart, Training, UNet};
 use rayon::current_num_threads;
 use serde::Serialize;
@@ -199,7 +200,7 @@ impl Run {
         let micro = phase.optim.micro_batch();
         let part = match student.draws() {
             true => micro,
-            false => micro.min(PART),
+            false => Placement::of(&self.device).part(micro),
         };
         let parts = micro.div_ceil(part);
         // Parts go side by side, a thread each.

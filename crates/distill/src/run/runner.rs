@@ -139,7 +139,8 @@ impl Run {
                 current.recipe.provenance.teacher = teacher.clone();
             }
             if let Some((position, path)) = from {
-                Checkpoints::restore(path, position, &mut current.stepper, &self.device)?;
+                let on = (&self.device, self.config.precision);
+                Checkpoints::restore(path, position, &mut current.stepper, on)?;
             }
             current.train(&checkpoints, &mut log, observer)?;
             clock = current.clock;
@@ -181,6 +182,10 @@ impl<'a> PhaseRun<'a> {
         clock: u64,
     ) -> Result<Self, RunError> {
         let start: u64 = run.phases[..index].iter().map(Phase::samples).sum();
+        let base = Model {
+            network: base.network.computing_in(run.config.precision),
+            ..base
+        };
         let recipe = phase.recipe(&base, run, start + phase.samples());
         let model = DiffusionModel {
             network: phase.student(&base, run.seed)?,

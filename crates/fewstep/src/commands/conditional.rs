@@ -2,6 +2,7 @@
 
 use super::artist::{Artist, reads_no_texts};
 use crate::arguments::{self, GuidanceArgs, SamplerArgs, positive};
+use crate::compute::{self, PrecisionArgs};
 use crate::failure::{Blame, Failure, Outcome};
 use crate::report::plural;
 use crate::{output, progress};
@@ -32,6 +33,8 @@ pub(crate) struct ConditionalArgs {
     pub(super) guidance: GuidanceArgs,
     #[command(flatten)]
     pub(super) sampler: SamplerArgs,
+    #[command(flatten)]
+    pub(super) precision: PrecisionArgs,
     /// What to draw, for models that draw from texts: for `instruct` the instruction.
     #[arg(long, value_name = "TEXT")]
     pub(super) prompt: Option<String>,
@@ -96,7 +99,8 @@ impl ConditionalArgs {
         task: Task,
         ready: impl Fn(usize, &Path, [usize; 2]) -> Outcome<Source>,
     ) -> Outcome {
-        let device = Device::flex();
+        let device = compute::device(None)?;
+        self.precision.choose(&device)?;
         let artist = self.artist(task, &device)?;
         let generator = artist.generator();
         let recipe = &generator.model().recipe;

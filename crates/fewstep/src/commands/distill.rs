@@ -4,6 +4,7 @@ use super::captioned;
 use super::plan;
 use super::running::{RunArgs, go, prepare};
 use crate::builtin;
+use crate::compute;
 use crate::failure::{Blame, Failure, Outcome};
 use crate::models;
 use burn::module::Module;
@@ -60,6 +61,7 @@ fn halve(args: &RunArgs) -> Outcome {
         recipe.condition.as_ref(),
         recipe.flip,
         args.plan,
+        &recipe.run,
     )?;
     inputs.check_taught()?;
     if let Some(lora) = &recipe.lora {
@@ -93,6 +95,7 @@ fn adapt(args: &RunArgs) -> Outcome {
         recipe.condition.as_ref(),
         recipe.flip,
         args.plan,
+        &recipe.run,
     )?;
     let phases = adapt_phases(&recipe, inputs.examples.conditions());
     inputs.run(
@@ -150,8 +153,9 @@ impl Inputs {
         condition: Option<&ConditionConfig>,
         mirrored: bool,
         planned: bool,
+        run: &RunConfig,
     ) -> Outcome<Self> {
-        let device = Device::flex();
+        let device = compute::device_of_run(run)?;
         let inputs = match models::latent_folder(teacher, None)? {
             Some(folder) => Self::latent(&folder, data, condition, mirrored, device, planned)?,
             None => Self::pixels(teacher, data, condition, device)?,

@@ -2,7 +2,8 @@
 
 use super::artist::reads_no_texts;
 use crate::arguments::{self, GuidanceArgs, SamplerArgs, positive};
-use crate::failure::{Blame, Failure, Outcome};
+use crate::compute::{self, PrecisionArgs};
+use crate::failure::{Failure, Outcome};
 use crate::models;
 use crate::output::PictureArgs;
 use crate::progress;
@@ -167,6 +168,8 @@ pub(crate) struct Job {
     #[arg(long, default_value_t = 0)]
     pub(crate) first: u64,
     #[command(flatten)]
+    pub(crate) precision: PrecisionArgs,
+    #[command(flatten)]
     pub(crate) pictures: PictureArgs,
     /// Pictures per network call [default: 64; 16 from images, 1 from texts].
     #[arg(long, value_parser = positive)]
@@ -177,11 +180,18 @@ pub(crate) struct Job {
 }
 
 impl Job {
+    /// The device, which computes as precisely as it is asked to.
+    pub(crate) fn device(&self) -> Outcome<Device> {
+        let device = compute::device(None)?;
+        self.precision.choose(&device)?;
+        Ok(device)
+    }
+
     /// Loads the latent model and draws from texts, as [`draw`](Self::draw) does.
     pub(crate) fn run(&self, canvas: impl FnOnce([usize; 2], usize) -> Outcome<Canvas>) -> Outcome {
-        let device = Device::flex();
+        let device = self.device()?;
         let folder = models::find(&self.model, self.steps)?;
-        let pipeline = Pipeline::load(&folder, &device).blame_input()?;
+        let pipeline = models::load_pipeline(&folder, &device)?;
         self.draw(pipeline, None, canvas, &device)
     }
 

@@ -10,6 +10,7 @@ mod table;
 
 use super::artist::Artist;
 use crate::arguments::{self, GuidanceListArgs, SamplerArgs, positive};
+use crate::compute::{self, PrecisionArgs};
 use crate::failure::{Failure, Outcome};
 use crate::output;
 use burn::tensor::Device;
@@ -44,6 +45,8 @@ pub(crate) struct Args {
     /// The model: a model folder, a .safetensors file, a run folder, or builtin:NAME.
     #[arg(long)]
     model: Option<String>,
+    #[command(flatten)]
+    precision: PrecisionArgs,
     /// Measure the pictures of this folder in place of a model.
     #[arg(long, value_name = "FOLDER", conflicts_with_all = ["steps", "w", "guidance_scale", "sampler", "spacing", "seeds"])]
     pictures: Option<PathBuf>,
@@ -85,7 +88,8 @@ pub(crate) fn run(args: Args) -> Outcome {
     for file in [&args.out, &args.pairs.grid].into_iter().flatten() {
         output::prepare(file)?;
     }
-    let device = Device::flex();
+    let device = compute::device(None)?;
+    args.precision.choose(&device)?;
     match (&args.model, &args.pictures) {
         (Some(model), _) => args.measure_model(model, &device),
         (None, Some(folder)) => args.measure_pictures(folder, &device),
@@ -138,7 +142,7 @@ impl Args {
         if let Some(hint) = recipe.hint {
             let what = (shape, "condition images");
             let (known, real) = self.real.for_drawing(what, Split::Test, network, count)?;
-            let device = Device::flex();
+            let device = compute::device(None)?;
             let pairs = self
                 .pairs
                 .open(reference, (recipe, hint), &known, count, &device)?;

@@ -7,8 +7,8 @@ mod run;
 use crate::arguments::positive;
 use crate::failure::Outcome;
 use crate::models;
-use burn::tensor::Device;
 use fewstep_distill::run::is_run;
+use fewstep_kernels::device::{compiled, found};
 use fields::Fields;
 use serde::Serialize;
 use std::path::Path;
@@ -19,8 +19,11 @@ use std::path::Path;
 #[derive(clap::Args)]
 pub(crate) struct Args {
     /// A model folder, a .safetensors file, a run folder, or builtin:NAME.
-    #[arg(value_name = "MODEL")]
-    model: String,
+    #[arg(value_name = "MODEL", required_unless_present = "devices")]
+    model: Option<String>,
+    /// List the devices that this build can compute on, with their memory, and stop.
+    #[arg(long, exclusive = true)]
+    devices: bool,
     /// Of several students under one name, the one for this number of steps.
     #[arg(long, value_parser = positive)]
     steps: Option<usize>,
@@ -30,15 +33,35 @@ pub(crate) struct Args {
 }
 
 pub(crate) fn run(args: Args) -> Outcome {
-    let device = Device::flex();
-    let folder = Path::new(&args.model);
+    if args.devices {
+        print_devices();
+        return Ok(());
+    }
+    let device = crate::compute::device(None)?;
+    let reference = args.model.unwrap_or_default();
+    let folder = Path::new(&reference);
     if is_run(folder) && args.steps.is_none() {
         let facts = run::Facts::gather(folder, &device)?;
         return print(&facts, facts.fields(), args.json);
     }
-    let model = models::load(&args.model, args.steps, &device)?;
-    let facts = model::Facts::new(&model, args.model);
+    let model = models::load(&reference, args.steps, &device)?;
+    let facts = model::Facts::new(&model, reference);
     print(&facts, facts.fields(), args.json)
+}
+
+fn print_devices() {
+    for device in found() {
+        let memory = device
+            .memory
+            .map(|bytes| format!(", {:.0} GB", bytes as f64 / 1e9));
+        println!(
+            "{:10} {}{}",
+            device.name.to_string(),
+            device.model,
+            memory.unwrap_or_default()
+        );
+    }
+    println!("back ends of this build: {}", compiled().join(", "));
 }
 
 fn print(facts: &impl Serialize, fields: Fields, json: bool) -> Outcome {

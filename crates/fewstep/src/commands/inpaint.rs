@@ -2,7 +2,7 @@
 
 use super::conditional::{ConditionalArgs, Source, read, values};
 use super::drawing::Job;
-use crate::failure::{Blame, Failure, Outcome};
+use crate::failure::{Failure, Outcome};
 use crate::models;
 use burn::tensor::Device;
 use fewstep::Canvas;
@@ -41,12 +41,12 @@ pub(crate) struct Args {
 }
 
 pub(crate) fn run(args: Args) -> Outcome {
-    let device = Device::flex();
+    let device = args.job.device()?;
     let latent = models::latent_folder(&args.job.model, args.job.steps)?;
     let adapted = |folder: &Path| args.adapter.is_some() || folder.join(ADAPTER_FILE).is_file();
     match latent {
         Some(folder) if !adapted(&folder) => {
-            let pipeline = Pipeline::load(&folder, &device).blame_input()?;
+            let pipeline = models::load_pipeline(&folder, &device)?;
             args.fill_by_text(pipeline, &device)
         }
         _ => args.fill_by_picture(),
@@ -111,6 +111,7 @@ impl Args {
             steps: job.steps,
             guidance: job.guidance,
             sampler: job.sampler,
+            precision: job.precision,
             prompt,
             class,
             count: job.count.unwrap_or(1),

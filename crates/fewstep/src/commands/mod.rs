@@ -1,7 +1,9 @@
 //! One file per verb, and what several of them share.
 
 mod artist;
+pub(crate) mod bench;
 pub(crate) mod captioned;
+pub(crate) mod check;
 pub(crate) mod conditional;
 pub(crate) mod depth;
 pub(crate) mod distill;

@@ -11,7 +11,6 @@ use crate::builtin;
 use crate::failure::{Blame, Failure, Outcome};
 use crate::models;
 use crate::report::{Row, ratio, table};
-use burn::tensor::Device;
 use fewstep_data::Examples;
 use fewstep_distill::recipe::{DistillRecipe, parse_with};
 use fewstep_distill::run::{Event, Run, distill_phases};
@@ -55,7 +54,7 @@ pub(crate) struct Args {
 
 pub(crate) fn run(args: Args) -> Outcome {
     let recipe = args.recipe()?;
-    let device = Device::flex();
+    let device = crate::compute::device_of_run(&recipe.run)?;
     let teacher = models::load(&recipe.teacher, None, &device)?;
     prepare(&args.out, &recipe, args.resume)?;
     let run = Run {

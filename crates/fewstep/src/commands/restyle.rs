@@ -4,6 +4,7 @@ mod road;
 mod space;
 
 use crate::arguments::{GuidanceListArgs, both_conventions, finite, positive};
+use crate::compute::{self, PrecisionArgs};
 use crate::failure::{Failure, Outcome};
 use crate::report::plural;
 use crate::{output, progress};
@@ -57,13 +58,16 @@ pub(crate) struct Args {
     w_encode: Option<f64>,
     #[command(flatten)]
     guidance: GuidanceListArgs,
+    #[command(flatten)]
+    precision: PrecisionArgs,
     /// The PNG file to write: a row for each picture.
     #[arg(long, value_name = "FILE", default_value = "restyled.png")]
     out: PathBuf,
 }
 
 pub(crate) fn run(args: Args) -> Outcome {
-    let device = Device::flex();
+    let device = compute::device(None)?;
+    args.precision.choose(&device)?;
     let roads = args.roads(&device)?;
     let default_w = roads.first().and_then(Road::default_w);
     let task = Task {

@@ -5,7 +5,6 @@ use crate::commands::drawing::{Job, class_count};
 use crate::failure::Outcome;
 use crate::report::plural;
 use crate::{models, progress};
-use burn::tensor::Device;
 use fewstep::{Canvas, Generator, Request};
 use serde::Serialize;
 use std::path::PathBuf;
@@ -45,7 +44,7 @@ struct Summary<'a> {
 }
 
 pub(crate) fn run(args: Args) -> Outcome {
-    let device = Device::flex();
+    let device = args.job.device()?;
     if let Some(pipeline) = models::load_latent(&args.job.model, args.job.steps, &device)? {
         let blank = |_, _| Ok(Canvas::Blank);
         return args.job.draw(pipeline, Some(&args.classes), blank, &device);

@@ -4,10 +4,10 @@ use super::captioned;
 use super::plan;
 use super::running::{RunArgs, go, prepare};
 use crate::builtin;
+use crate::compute;
 use crate::failure::{Blame, Outcome};
 use crate::models;
 use crate::output::cache_folder;
-use burn::tensor::Device;
 use fewstep_data::{Examples, LatentsHeader};
 use fewstep_distill::Copies;
 use fewstep_distill::recipe::{TextConfig, TrainRecipe};
@@ -31,7 +31,7 @@ pub(crate) struct Args {
 pub(crate) fn run(args: Args) -> Outcome {
     let recipe: TrainRecipe = args.run.recipe()?;
     recipe.validate().map_err(|e| args.run.complain(e))?;
-    let device = Device::flex();
+    let device = compute::device_of_run(&recipe.run)?;
     let folder = args.run.folder();
     if is_run(&folder) && !args.run.dry_run {
         prepare(&folder, &recipe, args.run.resume())?;

@@ -1,68 +1,59 @@
 //! Convolution, recorded for the backward pass.
 
-use crate::cpu::conv;
-use crate::cpu::simd::Isa;
-use crate::extension::{Bias, ConvOptions, KernelOps};
-use crate::flex::{Floats, conv_shape, tensor};
+use crate::backend::{KernelBackend, size};
+use crate::extension::{Bias, ConvOptions};
 use burn::backend::autodiff::NodeId;
 use burn::backend::autodiff::checkpoint::base::Checkpointer;
 use burn::backend::autodiff::checkpoint::strategy::CheckpointStrategy;
 use burn::backend::autodiff::grads::Gradients;
 use burn::backend::autodiff::ops::{Backward, NodeGuard, Ops, OpsKind};
-use burn::backend::flex::FlexTensor;
 use burn::backend::tensor::FloatTensor;
-use burn::backend::{Autodiff, Flex};
+use burn::backend::{Autodiff, DType, TensorMetadata};
 
 /// Parents: the input, the weight and, where there are three, the bias.
 #[derive(Debug)]
 struct Conv2d;
 
-pub(super) fn record<C: CheckpointStrategy>(
-    x: FloatTensor<Autodiff<Flex, C>>,
-    weight: FloatTensor<Autodiff<Flex, C>>,
-    bias: Bias<Autodiff<Flex, C>>,
+pub(super) fn record<B: KernelBackend, C: CheckpointStrategy>(
+    x: FloatTensor<Autodiff<B, C>>,
+    weight: FloatTensor<Autodiff<B, C>>,
+    bias: Bias<Autodiff<B, C>>,
     options: ConvOptions,
-) -> FloatTensor<Autodiff<Flex, C>> {
+) -> FloatTensor<Autodiff<B, C>> {
     match bias {
         Bias::Given(bias) => {
             let nodes = [x.node(), weight.node(), bias.node()];
-            record_with::<C, 3>(
-                nodes,
-                x,
-                weight,
-                Bias::Given(bias.into_primitive()),
-                options,
-            )
+            record_with::<B, C, 3>(nodes, x, weight, Some(bias.into_primitive()), options)
         }
-        Bias::Absent => {
-            record_with::<C, 2>([x.node(), weight.node()], x, weight, Bias::Absent, options)
-        }
+        Bias::Absent => record_with::<B, C, 2>([x.node(), weight.node()], x, weight, None, options),
     }
 }
 
-fn record_with<C: CheckpointStrategy, const N: usize>(
+fn record_with<B: KernelBackend, C: CheckpointStrategy, const N: usize>(
     nodes: [NodeGuard; N],
-    x: FloatTensor<Autodiff<Flex, C>>,
-    weight: FloatTensor<Autodiff<Flex, C>>,
-    bias: Bias<Flex>,
+    x: FloatTensor<Autodiff<B, C>>,
+    weight: FloatTensor<Autodiff<B, C>>,
+    bias: Option<FloatTensor<B>>,
     options: ConvOptions,
-) -> FloatTensor<Autodiff<Flex, C>> {
+) -> FloatTensor<Autodiff<B, C>> {
     match Conv2d.prepare::<C>(nodes).compute_bound().stateful() {
         OpsKind::Tracked(mut prep) => {
             // What a gradient needs that nobody asks for is not kept: the input under a frozen weight.
             let (of_x, of_weight) = (x.is_tracked(), weight.is_tracked());
-            let shape = conv_shape(x.primitive(), weight.primitive(), options);
             let state = State {
                 x: of_weight.then(|| prep.checkpoint(&x)),
                 weight: of_x.then(|| prep.checkpoint(&weight)),
-                shape,
+                size: size(x.primitive()),
+                weight_size: size(weight.primitive()),
+                dtype: weight.primitive().dtype(),
+                options,
             };
             let (x, weight) = (x.into_primitive(), weight.into_primitive());
-            prep.finish(state, Flex::kernel_conv2d(x, weight, bias, options))
+            prep.finish(state, B::convolve(x, weight, bias, options))
         }
         OpsKind::UnTracked(prep) => {
             let (x, weight) = (x.into_primitive(), weight.into_primitive());
-            prep.finish(Flex::kernel_conv2d(x, weight, bias, options))
+            prep.finish(B::convolve(x, weight, bias, options))
         }
     }
 }
@@ -72,10 +63,14 @@ fn record_with<C: CheckpointStrategy, const N: usize>(
 struct State {
     x: Option<NodeId>,
     weight: Option<NodeId>,
-    shape: conv::Shape,
+    size: [usize; 4],
+    weight_size: [usize; 4],
+    /// Of the parameters.
+    dtype: DType,
+    options: ConvOptions,
 }
 
-impl<const N: usize> Backward<Flex, N> for Conv2d {
+impl<B: KernelBackend, const N: usize> Backward<B, N> for Conv2d {
     type State = State;
 
     fn backward(
@@ -84,43 +79,28 @@ impl<const N: usize> Backward<Flex, N> for Conv2d {
         grads: &mut Gradients,
         checkpointer: &mut Checkpointer,
     ) {
-        let dy = Floats::new(grads.consume::<Flex>(&ops.node));
-        let State { x, weight, shape } = ops.state;
+        let dy = grads.consume::<B>(&ops.node);
+        let state = ops.state;
         let mut input = |id: Option<NodeId>| {
-            id.map(|id| Floats::new(checkpointer.retrieve_node_output::<FlexTensor>(id)))
+            id.map(|id| checkpointer.retrieve_node_output::<FloatTensor<B>>(id))
         };
-        let (x, weight) = (input(x), input(weight));
-        let conv::Shape {
-            batch,
-            channels_in,
-            channels_out,
-            size_in: [height, width],
-            kernel: [kernel_h, kernel_w],
-            ..
-        } = shape;
-
+        let (x, weight) = (input(state.x), input(state.weight));
         if let (Some(node), Some(weight)) = (&ops.parents[0], weight) {
-            let dx = conv::input_grad(Isa::best(), &shape, dy.slice(), weight.slice());
-            let size = [batch, channels_in, height, width];
-            grads.register::<Flex>(node.id, tensor(dx, size));
+            let dx = B::conv2d_input_grad(dy.clone(), weight, state.size, state.options);
+            grads.register::<B>(node.id, dx);
         }
-        let (node_weight, node_bias) =
-            (&ops.parents[1], ops.parents.get(2).and_then(Option::as_ref));
-        match (node_weight, x) {
+        let bias = ops.parents.get(2).and_then(Option::as_ref);
+        let of_bias = match (&ops.parents[1], x) {
             (Some(node), Some(x)) => {
-                let gradients = conv::weight_grad(Isa::best(), &shape, x.slice(), dy.slice());
-                let size = [channels_out, channels_in, kernel_h, kernel_w];
-                grads.register::<Flex>(node.id, tensor(gradients.weight, size));
-                if let Some(node) = node_bias {
-                    grads.register::<Flex>(node.id, tensor(gradients.bias, [channels_out]));
-                }
+                let (size, options) = (state.weight_size, (state.options, state.dtype));
+                let (weight, of_bias) = B::conv2d_weight_grad(x, dy, size, bias.is_some(), options);
+                grads.register::<B>(node.id, weight);
+                of_bias
             }
-            _ => {
-                if let Some(node) = node_bias {
-                    let bias = conv::bias_grad(&shape, dy.slice());
-                    grads.register::<Flex>(node.id, tensor(bias, [channels_out]));
-                }
-            }
+            _ => bias.map(|_| B::conv2d_bias_grad(dy, state.dtype)),
+        };
+        if let Some((node, gradient)) = bias.zip(of_bias) {
+            grads.register::<B>(node.id, gradient);
         }
     }
 }

@@ -1,8 +1,8 @@
 //! Group normalisation, recorded for the backward pass.
 
-use crate::cpu::norm::Moments;
+use crate::backend::{KernelBackend, NormGradients, NormInputs};
 use crate::extension::NormOptions;
-use crate::flex::{Floats, NormInputs};
+use burn::backend::Autodiff;
 use burn::backend::autodiff::NodeId;
 use burn::backend::autodiff::checkpoint::base::Checkpointer;
 use burn::backend::autodiff::checkpoint::retro_forward::RetroForward;
@@ -10,10 +10,8 @@ use burn::backend::autodiff::checkpoint::state::BackwardStates;
 use burn::backend::autodiff::checkpoint::strategy::CheckpointStrategy;
 use burn::backend::autodiff::grads::Gradients;
 use burn::backend::autodiff::ops::{Backward, Ops, OpsKind};
-use burn::backend::flex::FlexTensor;
 use burn::backend::tensor::FloatTensor;
-use burn::backend::{Autodiff, Flex};
-use std::sync::Arc;
+use std::marker::PhantomData;
 
 /// Parents: the map, gamma and beta, and FiLM's scale and shift where there are five.
 #[derive(Debug)]
@@ -21,47 +19,51 @@ struct GroupNorm;
 
 /// The output again out of the inputs, where gradient checkpointing gave it up.
 #[derive(Debug)]
-struct Again<const N: usize> {
+struct Again<B, const N: usize> {
     inputs: [NodeId; N],
     options: NormOptions,
+    backend: PhantomData<B>,
 }
 
-impl<const N: usize> RetroForward for Again<N> {
+impl<B: KernelBackend, const N: usize> RetroForward for Again<B, N> {
     fn forward(&self, states: &mut BackwardStates, out_node: NodeId) {
-        let inputs = self.inputs.map(|id| states.get_state::<FlexTensor>(&id));
-        let (y, _) = NormInputs::new(&inputs).forward(self.options);
+        let inputs = self
+            .inputs
+            .map(|id| states.get_state::<FloatTensor<B>>(&id));
+        let (y, _) = B::group_norm(NormInputs::from_array(inputs), self.options);
         states.save(out_node, y);
     }
 }
 
-pub(super) fn record<C: CheckpointStrategy, const N: usize>(
-    inputs: [FloatTensor<Autodiff<Flex, C>>; N],
+pub(super) fn record<B: KernelBackend, C: CheckpointStrategy, const N: usize>(
+    inputs: [FloatTensor<Autodiff<B, C>>; N],
     options: NormOptions,
-) -> FloatTensor<Autodiff<Flex, C>> {
+) -> FloatTensor<Autodiff<B, C>> {
     let prep = GroupNorm
         .prepare::<C>(inputs.each_ref().map(|input| input.node()))
         .memory_bound()
-        .retro_forward(Again {
+        .retro_forward(Again::<B, N> {
             inputs: inputs.each_ref().map(|input| input.id()),
             options,
+            backend: PhantomData,
         })
-        .parents::<Flex, _>(&inputs);
+        .parents::<B, _>(&inputs);
     match prep.stateful() {
         OpsKind::Tracked(mut prep) => {
             let ids = inputs.each_ref().map(|input| prep.checkpoint(input));
             let inputs = inputs.map(|input| input.into_primitive());
-            let (y, moments) = NormInputs::new(&inputs).forward(options);
-            prep.finish((ids, options, Arc::new(moments)), y)
+            let (y, statistics) = B::group_norm(NormInputs::from_array(inputs), options);
+            prep.finish((ids, options, statistics), y)
         }
         OpsKind::UnTracked(prep) => {
             let inputs = inputs.map(|input| input.into_primitive());
-            prep.finish(NormInputs::new(&inputs).forward(options).0)
+            prep.finish(B::group_norm(NormInputs::from_array(inputs), options).0)
         }
     }
 }
 
-impl<const N: usize> Backward<Flex, N> for GroupNorm {
-    type State = ([NodeId; N], NormOptions, Arc<Vec<Moments>>);
+impl<B: KernelBackend, const N: usize> Backward<B, N> for GroupNorm {
+    type State = ([NodeId; N], NormOptions, B::NormStatistics);
 
     fn backward(
         self,
@@ -69,13 +71,22 @@ impl<const N: usize> Backward<Flex, N> for GroupNorm {
         grads: &mut Gradients,
         checkpointer: &mut Checkpointer,
     ) {
-        let dy = Floats::new(grads.consume::<Flex>(&ops.node));
-        let (ids, options, moments) = ops.state;
-        let inputs = ids.map(|id| checkpointer.retrieve_node_output::<FlexTensor>(id));
-        let gradients = NormInputs::new(&inputs).backward(options, &moments, &dy);
+        let dy = grads.consume::<B>(&ops.node);
+        let (ids, options, statistics) = ops.state;
+        let inputs = ids.map(|id| checkpointer.retrieve_node_output::<FloatTensor<B>>(id));
+        let inputs = NormInputs::from_array(inputs);
+        let NormGradients {
+            x,
+            gamma,
+            beta,
+            film,
+        } = B::group_norm_grad(inputs, &statistics, dy, options);
+        let gradients = [x, gamma, beta]
+            .into_iter()
+            .chain(film.into_iter().flatten());
         for (parent, gradient) in ops.parents.iter().zip(gradients) {
             if let Some(node) = parent {
-                grads.register::<Flex>(node.id, gradient);
+                grads.register::<B>(node.id, gradient);
             }
         }
     }

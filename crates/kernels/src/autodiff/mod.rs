@@ -1,23 +1,31 @@
-//! The kernels' own backward passes.
+//! The backward passes of the operations, on every back end that has their gradients.
 
 mod attention;
 mod conv2d;
 mod group_norm;
-mod recomputed;
+mod linear;
+mod matmul;
+pub(crate) mod recomputed;
+mod silu;
 
+use crate::backend::KernelBackend;
 use crate::extension::{Bias, ConvOptions, Function, KernelOps, Modulation, NormOptions, Tensors};
+use crate::update::AdamStep;
 use burn::backend::autodiff::checkpoint::strategy::CheckpointStrategy;
 use burn::backend::tensor::FloatTensor;
-use burn::backend::{Autodiff, Flex};
+use burn::backend::{Autodiff, DispatchKindConversion, DispatchTensor};
 
-impl<C: CheckpointStrategy> KernelOps for Autodiff<Flex, C> {
+impl<B: KernelBackend, C: CheckpointStrategy> KernelOps for Autodiff<B, C>
+where
+    DispatchTensor: DispatchKindConversion<B> + DispatchKindConversion<Autodiff<B>>,
+{
     fn kernel_conv2d(
         x: FloatTensor<Self>,
         weight: FloatTensor<Self>,
         bias: Bias<Self>,
         options: ConvOptions,
     ) -> FloatTensor<Self> {
-        conv2d::record::<C>(x, weight, bias, options)
+        conv2d::record::<B, C>(x, weight, bias, options)
     }
 
     fn kernel_group_norm(
@@ -29,9 +37,9 @@ impl<C: CheckpointStrategy> KernelOps for Autodiff<Flex, C> {
     ) -> FloatTensor<Self> {
         match modulation {
             Modulation::Film { scale, shift } => {
-                group_norm::record::<C, 5>([x, gamma, beta, scale, shift], options)
+                group_norm::record::<B, C, 5>([x, gamma, beta, scale, shift], options)
             }
-            Modulation::Absent => group_norm::record::<C, 3>([x, gamma, beta], options),
+            Modulation::Absent => group_norm::record::<B, C, 3>([x, gamma, beta], options),
         }
     }
 
@@ -40,10 +48,38 @@ impl<C: CheckpointStrategy> KernelOps for Autodiff<Flex, C> {
         k: FloatTensor<Self>,
         v: FloatTensor<Self>,
     ) -> FloatTensor<Self> {
-        attention::record::<C>([q, k, v])
+        attention::record::<B, C>([q, k, v])
+    }
+
+    fn kernel_matmul(a: FloatTensor<Self>, b: FloatTensor<Self>) -> FloatTensor<Self> {
+        matmul::record::<B, C>([a, b])
+    }
+
+    fn kernel_silu(x: FloatTensor<Self>) -> FloatTensor<Self> {
+        silu::record::<B, C>(x)
+    }
+
+    fn kernel_linear(
+        x: FloatTensor<Self>,
+        weight: FloatTensor<Self>,
+        bias: Bias<Self>,
+    ) -> FloatTensor<Self> {
+        linear::record::<B, C>(x, weight, bias)
+    }
+
+    fn kernel_adam(_tensors: Tensors<Self>, _step: AdamStep) -> Tensors<Self> {
+        unimplemented!("updates have no graph")
+    }
+
+    fn kernel_mix(_a: FloatTensor<Self>, _b: FloatTensor<Self>, _share: f32) -> FloatTensor<Self> {
+        unimplemented!("updates have no graph")
+    }
+
+    fn kernel_squared_norm(_tensors: Tensors<Self>) -> FloatTensor<Self> {
+        unimplemented!("updates have no graph")
     }
 
     fn kernel_recomputed(inputs: Tensors<Self>, function: Function) -> FloatTensor<Self> {
-        recomputed::record::<C>(inputs.0, function)
+        recomputed::record::<B, C>(inputs.0, function)
     }
 }

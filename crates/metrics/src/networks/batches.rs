@@ -2,7 +2,10 @@
 
 use crate::{Features, Pictures, Probabilities, Result};
 use burn::tensor::{Device, Tensor, TensorData, activation::softmax};
-use fewstep_kernels::in_lanes;
+use fewstep_kernels::device::Placement;
+
+/// Fewer images do not fill a GPU.
+const GPU_BATCH: usize = 128;
 
 /// What a network gives for one batch.
 pub(crate) struct Activations {
@@ -20,7 +23,12 @@ pub(crate) fn run(
     device: &Device,
     forward: impl Fn(Tensor<4>) -> Activations + Sync,
 ) -> Result<Features> {
-    let parts = in_lanes(pictures.batches(batch).collect(), |part| {
+    let placement = Placement::of(device);
+    let batch = match placement.has_own_memory() {
+        true => batch.max(GPU_BATCH),
+        false => batch,
+    };
+    let parts = placement.map(pictures.batches(batch).collect(), |part| {
         let Activations { features, logits } = forward(to_tensor(&part, device));
         let probabilities = logits.map(|logits| {
             let [_, classes] = logits.dims();

@@ -7,7 +7,7 @@ use crate::restoration::paired;
 use crate::{MetricsError, Pictures, Result};
 use burn::tensor::ops::MaxPoolOptions;
 use burn::tensor::{Device, Tensor, TensorData, activation::relu, module::max_pool2d};
-use fewstep_kernels::in_lanes;
+use fewstep_kernels::device::Placement;
 use std::path::Path;
 
 /// Pairs that go through the network together.
@@ -181,7 +181,7 @@ impl Lpips {
         self.check(a.shape())?;
         let pairs: Vec<_> = a.batches(BATCH).zip(b.batches(BATCH)).collect();
         let device = self.shift.device();
-        let parts = in_lanes(pairs, |(a, b)| {
+        let parts = Placement::of(&device).map(pairs, |(a, b)| {
             let [a, b] = [a, b].map(|part| to_tensor(&part, &device) * 2.0 - 1.0);
             let values = self.between(a, b).into_data();
             values.iter::<f32>().map(f64::from).collect::<Vec<_>>()

@@ -2,6 +2,7 @@
 
 use super::space::{As, Space};
 use crate::arguments::effective_w;
+use crate::compute;
 use crate::failure::{Blame, Failure, Outcome};
 use crate::models;
 use crate::report::plural;
@@ -53,7 +54,7 @@ impl Named {
         let (model, surroundings) = match models::latent_folder(reference, steps)? {
             None => (models::load(reference, steps, device)?, None),
             Some(folder) => (
-                Pipeline::load_model(&folder, device).blame_input()?,
+                compute::as_chosen(Pipeline::load_model(&folder, device).blame_input()?),
                 Some(Surroundings::open(&folder).blame_input()?),
             ),
         };

@@ -115,12 +115,11 @@ pub(crate) fn weight_grad(isa: Isa, shape: &Shape, x: &[f32], dy: &[f32]) -> Gra
     }
 }
 
-/// The gradient of the bias alone.
-pub(crate) fn bias_grad(shape: &Shape, dy: &[f32]) -> Vec<f32> {
-    let [height, width] = shape.output();
-    let mut bias = vec![0.0; shape.channels_out];
-    for image in dy.chunks_exact(shape.channels_out * height * width) {
-        for (sum, plane) in bias.iter_mut().zip(image.chunks_exact(height * width)) {
+/// The gradient of the bias only, from maps of so many channels and positions.
+pub(crate) fn bias_grad(channels: usize, area: usize, dy: &[f32]) -> Vec<f32> {
+    let mut bias = vec![0.0; channels];
+    for image in dy.chunks_exact(channels * area) {
+        for (sum, plane) in bias.iter_mut().zip(image.chunks_exact(area)) {
             *sum += plane.iter().sum::<f32>();
         }
     }

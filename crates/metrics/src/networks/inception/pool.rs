@@ -1,6 +1,9 @@
-//! 3x3 pooling on the host: rows into one row first, then that row's neighbours.
+//! 3x3 pooling: on the CPU rows into one row first, then that row's neighbours; on GPUs the framework's.
 
+use burn::tensor::module::{avg_pool2d, max_pool2d};
+use burn::tensor::ops::{AvgPoolOptions, MaxPoolOptions};
 use burn::tensor::{Tensor, TensorData};
+use fewstep_kernels::device::Placement;
 use rayon::prelude::*;
 
 /// A 3x3 pooling. What lies outside of the picture counts for nothing.
@@ -16,6 +19,9 @@ pub(super) enum Pool {
 
 impl Pool {
     pub(super) fn forward(self, x: Tensor<4>) -> Tensor<4> {
+        if Placement::of(&x.device()).has_own_memory() {
+            return self.stock(x);
+        }
         let ([batch, channels, height, width], device) = (x.dims(), x.device());
         let size = [height, width].map(|side| self.length(side));
         let source = x.into_data().convert::<f32>();
@@ -30,6 +36,16 @@ impl Pool {
             );
         let shape = [batch, channels, size[0], size[1]];
         Tensor::from_data(TensorData::new(pooled, shape), &device)
+    }
+
+    fn stock(self, x: Tensor<4>) -> Tensor<4> {
+        let average = AvgPoolOptions::new([3, 3]).with_count_include_pad(false);
+        let maximum = MaxPoolOptions::new([3, 3]);
+        match self {
+            Pool::Average => avg_pool2d(x, average.with_stride([1, 1]).with_padding([1, 1])),
+            Pool::Maximum => max_pool2d(x, maximum.with_stride([1, 1]).with_padding([1, 1])),
+            Pool::Down => max_pool2d(x, maximum.with_stride([2, 2])),
+        }
     }
 
     /// Pools one plane, whose rows are as long as `folded`.
@@ -84,8 +100,6 @@ impl Pool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use burn::tensor::module::{avg_pool2d, max_pool2d};
-    use burn::tensor::ops::{AvgPoolOptions, MaxPoolOptions};
     use burn::tensor::{Device, Distribution, Tolerance};
 
     #[test]
@@ -93,24 +107,10 @@ mod tests {
         let device = Device::flex();
         for shape in [[2, 3, 7, 9], [1, 2, 8, 5], [3, 1, 3, 4]] {
             let x = Tensor::<4>::random(shape, Distribution::Normal(-1.0, 1.0), &device);
-            let average = AvgPoolOptions::new([3, 3])
-                .with_stride([1, 1])
-                .with_padding([1, 1]);
-            let maximum = MaxPoolOptions::new([3, 3])
-                .with_stride([1, 1])
-                .with_padding([1, 1]);
-            let down = MaxPoolOptions::new([3, 3]).with_stride([2, 2]);
-            for (pool, expected) in [
-                (
-                    Pool::Average,
-                    avg_pool2d(x.clone(), average.with_count_include_pad(false)),
-                ),
-                (Pool::Maximum, max_pool2d(x.clone(), maximum)),
-                (Pool::Down, max_pool2d(x.clone(), down)),
-            ] {
-                let pooled = pool.forward(x.clone()).into_data();
-                pooled
-                    .assert_approx_eq::<f32>(&expected.into_data(), Tolerance::rel_abs(1e-6, 1e-6));
+            for pool in [Pool::Average, Pool::Maximum, Pool::Down] {
+                let (pooled, expected) = (pool.forward(x.clone()), pool.stock(x.clone()));
+                let (pooled, tolerance) = (pooled.into_data(), Tolerance::rel_abs(1e-6, 1e-6));
+                pooled.assert_approx_eq::<f32>(&expected.into_data(), tolerance);
             }
         }
     }

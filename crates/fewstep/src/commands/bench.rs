@@ -1,0 +1,269 @@
+//! `fewstep bench`: how long a network takes on a device.
+
+use crate::arguments::positive;
+use crate::compute;
+use crate::failure::{Blame, Outcome};
+use burn::module::Module;
+use burn::tensor::{Device, Tensor};
+use fewstep_diffusion::random::{self, Purpose};
+use fewstep_diffusion::{DiffusionModel, Network, PredictionKind, Schedule, Text};
+use fewstep_distill::method::{Batch, Denoising, Objective, Weighting};
+use fewstep_distill::optim::{Ema, OptimConfig, Optimizer, Stepper};
+use fewstep_kernels::device::{Placement, profile};
+use fewstep_nn::{Modulation, Precision, Resampling, TextAttention, UNet, UNetConfig};
+use serde::Serialize;
+use std::time::Instant;
+
+/// Time a network of a well-known size on a device, with weights drawn at random: a forward pass, and an update (forward,
+/// backward, clipping, Adam, average).
+///
+/// Example: fewstep bench cifar10 --device cuda --precision bf16 --batch 128
+#[derive(clap::Args)]
+pub(crate) struct Args {
+    /// The size of the network: of CIFAR-10's in progressive distillation, of Stable Diffusion 1.5's at 512x512, or tiny.
+    #[arg(value_enum)]
+    size: Size,
+    /// Images in a batch.
+    #[arg(long, default_value_t = 16, value_parser = positive)]
+    batch: usize,
+    #[command(flatten)]
+    precision: compute::PrecisionArgs,
+    /// Let f32 products round their factors to TF32, where the device has it.
+    #[arg(long)]
+    tf32: bool,
+    /// Time the forward pass only.
+    #[arg(long)]
+    forward_only: bool,
+    /// Keep only the inputs of each block for the backward pass.
+    #[arg(long)]
+    gradient_checkpointing: bool,
+    /// Timed rounds; the median counts.
+    #[arg(long, default_value_t = 20, value_parser = positive)]
+    rounds: usize,
+    /// Rounds before these, for compilation and the choice of algorithms.
+    #[arg(long, default_value_t = 5)]
+    warm_up: usize,
+    /// Let NVIDIA's profilers see the timed rounds only, when they are told not to profile from the start.
+    #[arg(long)]
+    profile: bool,
+    /// Print as JSON.
+    #[arg(long)]
+    json: bool,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, clap::ValueEnum, Serialize)]
+#[serde(rename_all = "kebab-case")]
+enum Size {
+    Cifar10,
+    StableDiffusion,
+    Tiny,
+}
+
+impl Size {
+    fn config(self) -> UNetConfig {
+        match self {
+            // recipes/cifar10/teacher.toml
+            Self::Cifar10 => UNetConfig {
+                channels: 3,
+                widths: vec![256; 3],
+                blocks: 3,
+                attention: vec![false, true, true],
+                head: 256,
+                groups: 32,
+                resampling: Resampling::Block,
+                classes: 10,
+                ..UNetConfig::default()
+            },
+            Self::StableDiffusion => UNetConfig {
+                channels: 4,
+                widths: vec![320, 640, 1280, 1280],
+                blocks: 2,
+                attention: vec![true, true, true, false],
+                heads: vec![8; 4],
+                text: Some(TextAttention {
+                    width: 768,
+                    linear: false,
+                }),
+                modulation: Modulation::Add,
+                groups: 32,
+                epsilon: 1e-5,
+                ..UNetConfig::default()
+            },
+            Self::Tiny => UNetConfig {
+                channels: 3,
+                widths: vec![32, 64],
+                blocks: 1,
+                attention: vec![false, true],
+                head: 32,
+                groups: 32,
+                resampling: Resampling::Block,
+                classes: 10,
+                ..UNetConfig::default()
+            },
+        }
+    }
+
+    fn side(self) -> usize {
+        match self {
+            Self::Cifar10 | Self::Tiny => 32,
+            Self::StableDiffusion => 64,
+        }
+    }
+}
+
+#[derive(Serialize)]
+struct Timing {
+    network: Size,
+    parameters: usize,
+    what: &'static str,
+    precision: String,
+    batch: usize,
+    /// From the start of the first round to its end.
+    first_seconds: f64,
+    milliseconds: f64,
+    fastest_milliseconds: f64,
+    /// Until the host was done with its part.
+    host_milliseconds: f64,
+    images_per_second: f64,
+}
+
+pub(crate) fn run(args: Args) -> Outcome {
+    let device = compute::device(None)?;
+    let precision = args.precision.choose(&device)?;
+    fewstep_kernels::allow_tf32(args.tf32);
+    let config = args.size.config();
+    let network = UNet::new(&config, 1, &device).blame_input()?;
+    let network = network.computing_in(precision);
+    let report = |what, measured: Measured| -> Outcome {
+        let timing = Timing {
+            network: args.size,
+            parameters: network.num_params(),
+            what,
+            precision: match args.tf32 && precision == Precision::F32 {
+                true => "tf32".into(),
+                false => precision.to_string(),
+            },
+            batch: args.batch,
+            first_seconds: measured.first,
+            milliseconds: 1e3 * measured.median,
+            fastest_milliseconds: 1e3 * measured.fastest,
+            host_milliseconds: 1e3 * measured.host,
+            images_per_second: args.batch as f64 / measured.median,
+        };
+        match args.json {
+            true => println!("{}", serde_json::to_string(&timing).blame_input()?),
+            false => println!(
+                "{what:8} {:5} batch {:4}: {:9.2} ms ({:.2} at best, {:.1} s the first time), {:.1} images/s",
+                timing.precision,
+                args.batch,
+                timing.milliseconds,
+                timing.fastest_milliseconds,
+                timing.first_seconds,
+                timing.images_per_second
+            ),
+        }
+        Ok(())
+    };
+    let (batch, placement) = (
+        batch(args.size, args.batch, &device),
+        Placement::of(&device),
+    );
+    let (conditioning, time) = (batch.conditioning(), vec![500.0; args.batch]);
+    report(
+        "forward",
+        args.measure(&device, || {
+            placement.run(|| network.forward(batch.pictures.clone(), &time, &conditioning));
+        }),
+    )?;
+    if args.forward_only {
+        return Ok(());
+    }
+    let config = OptimConfig {
+        optimizer: Optimizer::AdamW,
+        weight_decay: 0.001,
+        ema: Some(Ema::Decay(0.9999)),
+        gradient_checkpointing: args.gradient_checkpointing,
+        ..OptimConfig::of(args.batch, 1e-4)
+    };
+    let model = DiffusionModel {
+        network: network.clone(),
+        schedule: Schedule::default(),
+        prediction: PredictionKind::V,
+    };
+    let mut stepper = Stepper::new(model, config, 1_000_000);
+    let objective: &dyn Objective = &Denoising {
+        weighting: Weighting::default(),
+        label_dropout: 0.1,
+        weights: None,
+    };
+    let measured = args.measure(&device, || {
+        let updated = stepper.update(objective, std::slice::from_ref(&batch), 1);
+        updated.expect("the numbers of a new network are finite");
+    });
+    report("update", measured)
+}
+
+struct Measured {
+    first: f64,
+    host: f64,
+    median: f64,
+    fastest: f64,
+}
+
+impl Args {
+    fn measure(&self, device: &Device, mut work: impl FnMut()) -> Measured {
+        let placement = Placement::of(device);
+        let mut time = || {
+            let start = Instant::now();
+            work();
+            let host = start.elapsed().as_secs_f64();
+            // A device that fails says so when it is next read from.
+            let _ = device.sync();
+            [start.elapsed().as_secs_f64(), host]
+        };
+        let [first, _] = time();
+        for _ in 1..self.warm_up {
+            time();
+        }
+        if self.profile {
+            placement.run(|| profile(true));
+        }
+        let times: Vec<[f64; 2]> = (0..self.rounds).map(|_| time()).collect();
+        if self.profile {
+            placement.run(|| profile(false));
+        }
+        let sorted = |of: usize| {
+            let mut times: Vec<f64> = times.iter().map(|time| time[of]).collect();
+            times.sort_by(f64::total_cmp);
+            times
+        };
+        let (whole, host) = (sorted(0), sorted(1));
+        Measured {
+            first,
+            median: whole[whole.len() / 2],
+            fastest: whole[0],
+            host: host[host.len() / 2],
+        }
+    }
+}
+
+fn batch(size: Size, count: usize, device: &Device) -> Batch {
+    let config = size.config();
+    let samples: Vec<u64> = (0..count as u64).collect();
+    let draw = |seed, shape| random::normal(seed, &samples, Purpose::InitialNoise, shape, device);
+    let states = config
+        .text
+        .map(|text| draw(2, [1, 77, text.width]).squeeze_dim::<3>(1));
+    Batch {
+        pictures: draw(1, [config.channels, size.side(), size.side()]) * 0.5,
+        classes: (config.classes > 0).then(|| samples.iter().map(|&s| (s % 10) as u32).collect()),
+        hint: None,
+        beside: None,
+        text: states.map(|states: Tensor<3>| Text {
+            empty: states.clone(),
+            states,
+        }),
+        clock: 0,
+        update: 0,
+    }
+}

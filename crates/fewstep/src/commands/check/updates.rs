@@ -1,0 +1,231 @@
+//! One update of every method on a small network.
+
+use super::{Row, Values, error};
+use burn::module::{Module, ModuleMapper, Param};
+use burn::tensor::{Device, Tensor};
+use fewstep_diffusion::random::{self, Purpose};
+use fewstep_diffusion::{DiffusionModel, Guided as GuidedPair, PredictionKind, Schedule};
+use fewstep_distill::method::{
+    Batch, Boundary, Codi, Consistency, Consistent, Denoising, Distance, ErrorWeight, Guided,
+    Halving, Objective, OdeNoise, OdeStep, Progressive, Solver, TimePairs, Times, Weighting,
+    Weights,
+};
+use fewstep_distill::optim::{Ema, OptimConfig, Stepper};
+use fewstep_nn::{
+    AdapterConfig, Fusion, Initial, Precision, Resampling, UNet, UNetConfig, WEmbedding,
+};
+use std::time::Instant;
+
+const SIDE: usize = 16;
+const BATCH: usize = 8;
+const CLASSES: usize = 3;
+
+/// A method by name, and its objective with a teacher.
+type Case = (&'static str, fn(DiffusionModel<UNet>) -> Box<dyn Objective>);
+
+const RANGE: Weights = Weights::Range([0.0, 4.0]);
+
+const METHODS: [Case; 8] = [
+    ("denoising", |_| {
+        Box::new(Denoising {
+            weighting: Weighting::default(),
+            label_dropout: 0.1,
+            weights: None,
+        })
+    }),
+    ("stage one", |teacher| {
+        Box::new(Guided {
+            teacher: GuidedPair::new(teacher),
+            weights: RANGE,
+            weighting: Weighting::default(),
+        })
+    }),
+    ("halving, deterministic", |teacher| {
+        halving(teacher, Halving::Deterministic)
+    }),
+    ("halving, stochastic", |teacher| {
+        halving(teacher, Halving::Stochastic)
+    }),
+    ("halving, encoder", |teacher| {
+        halving(teacher, Halving::Encoder)
+    }),
+    ("CoDi", |_| codi(OdeStep::Online)),
+    ("CoDi with steps of the base", |teacher| {
+        codi(OdeStep::Base(teacher))
+    }),
+    ("consistency", |teacher| {
+        Box::new(Consistency {
+            teacher: GuidedPair::new(teacher),
+            pairs: PAIRS,
+            solver: Solver::Ddim,
+            boundary: Boundary::Plain,
+            distance: Distance::L2,
+            error_weight: ErrorWeight::Uniform,
+            weights: Some(RANGE),
+        })
+    }),
+];
+
+const PAIRS: TimePairs = TimePairs {
+    intervals: 4,
+    times: Times::Grid,
+    shared: true,
+};
+
+fn halving(teacher: DiffusionModel<UNet>, halving: Halving) -> Box<dyn Objective> {
+    Box::new(Progressive {
+        teacher,
+        steps: 4,
+        halving,
+        weights: Some(RANGE),
+        weighting: Weighting::default(),
+    })
+}
+
+fn codi(ode_step: OdeStep<DiffusionModel<UNet>>) -> Box<dyn Objective> {
+    Box::new(Codi {
+        pairs: PAIRS,
+        consistent: Consistent::Noise,
+        boundary: Boundary::Plain,
+        ode_step,
+        ode_noise: OdeNoise::True,
+        distance: Distance::L2,
+        consistency: 1.0,
+        error_weight: ErrorWeight::Uniform,
+        guidance_distance: Distance::L2,
+        guidance: 1.0,
+        weights: None,
+    })
+}
+
+pub(super) fn check(device: &Device, precision: Precision, only: &str, add: &mut impl FnMut(Row)) {
+    for (name, objective) in METHODS {
+        for checkpointing in [false, true] {
+            let what = if checkpointing { ", recomputed" } else { "" };
+            let name = format!("update: {name}{what}");
+            if !name.contains(only) {
+                continue;
+            }
+            let exact = update(objective, checkpointing, Precision::F32, &Device::flex());
+            let start = Instant::now();
+            let ours = update(objective, checkpointing, precision, device);
+            add(Row {
+                name,
+                precision: precision.to_string(),
+                error: error(&exact, &ours),
+                // Losses pass through a whole network, and some targets through two.
+                allowed: match precision {
+                    Precision::F32 => 1e-4,
+                    Precision::Bf16 => 5e-2,
+                },
+                seconds: start.elapsed().as_secs_f64(),
+            });
+        }
+    }
+}
+
+/// The losses and the norm of the gradient of one update. Adam's first update has the sign of the gradient only, so
+/// the parameters after it tell nothing about rounding.
+fn update(
+    objective: fn(DiffusionModel<UNet>) -> Box<dyn Objective>,
+    checkpointing: bool,
+    precision: Precision,
+    device: &Device,
+) -> Values {
+    let network = network(device).computing_in(precision);
+    let model = |network| DiffusionModel {
+        network,
+        schedule: Schedule::default(),
+        prediction: PredictionKind::V,
+    };
+    let objective = objective(model(network.clone()));
+    let config = OptimConfig {
+        batch: BATCH,
+        gradient_checkpointing: checkpointing,
+        ema: Some(Ema::Decay(0.99)),
+        ..OptimConfig::of(BATCH, 1e-4)
+    };
+    let mut stepper = Stepper::new(model(network), config, 10);
+    let reports = [0, BATCH as u64].map(|clock| {
+        let report = stepper.update(&*objective, &[batch(clock, device)], 7);
+        report.expect("numbers of a small network are finite")
+    });
+    let losses = reports.iter().flat_map(|report| &report.samples);
+    let losses = losses.map(|&(_, loss)| loss as f32).collect();
+    let norms = reports.iter().map(|report| report.gradient_norm as f32);
+    vec![losses, norms.collect()]
+}
+
+/// With all that networks of pixels have: attention, blocks that resize, classes, w, and a condition image.
+fn network(device: &Device) -> UNet {
+    let config = UNetConfig {
+        channels: 3,
+        widths: vec![32, 48],
+        attention: vec![false, true],
+        head: 16,
+        groups: 16,
+        resampling: Resampling::Block,
+        classes: CLASSES,
+        w: Some(WEmbedding {
+            dim: 32,
+            scale: 250.0,
+        }),
+        ..UNetConfig::default()
+    };
+    let hint = [3, SIDE, SIDE];
+    let adapter = AdapterConfig::for_hint(hint, hint, &config, Fusion::ZeroConv);
+    let network = UNet::new(&config, 3, &Device::flex());
+    let network = network.and_then(|network| network.with_adapter(&adapter, Initial::Base, 4));
+    let network = network
+        .expect("these numbers fit together")
+        .map(&mut Shake(0));
+    network.to_device(device)
+}
+
+/// Moves every parameter, so that what starts at zero counts.
+struct Shake(u64);
+
+impl ModuleMapper for Shake {
+    fn map_float<const D: usize>(&mut self, param: Param<Tensor<D>>) -> Param<Tensor<D>> {
+        self.0 += 1;
+        param.map(|value| {
+            let (shape, device) = (value.dims(), value.device());
+            let count: usize = shape.iter().product();
+            let noise = random::normal(
+                5,
+                &[self.0],
+                Purpose::Initialisation,
+                [1, 1, count],
+                &device,
+            );
+            value + noise.reshape(shape) * 0.02
+        })
+    }
+}
+
+fn batch(clock: u64, device: &Device) -> Batch {
+    let samples: Vec<u64> = (clock..clock + BATCH as u64).collect();
+    let images = |seed| {
+        random::normal(
+            seed,
+            &samples,
+            Purpose::InitialNoise,
+            [3, SIDE, SIDE],
+            device,
+        )
+    };
+    Batch {
+        pictures: images(11) * 0.5,
+        classes: Some(
+            samples
+                .iter()
+                .map(|sample| (sample % CLASSES as u64) as u32)
+                .collect(),
+        ),
+        hint: Some(images(12)),
+        beside: None,
+        text: None,
+        clock,
+        update: clock,
+    }
+}

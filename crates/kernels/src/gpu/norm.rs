@@ -1,0 +1,633 @@
+//! Group normalisation with FiLM and SiLU, forward and backward, one group of cubes per image.
+//!
+//! With u = (x − μ) r, h = γ u + β, m = h (1 + s) + b and y = silu(m), where s and b are FiLM's. Everything
+//! is computed in f32, whatever the maps are stored in.
+
+use super::tensors::{as_map, channels_last, empty, size};
+use crate::backend::{NormGradients, NormInputs};
+use crate::extension::NormOptions;
+use burn::backend::cubecl::dtype_to_elem_type;
+use burn::backend::{DType, TensorMetadata};
+use burn_cubecl::CubeBackend;
+use burn_cubecl::kernel::into_contiguous;
+use burn_cubecl::tensor::CubeTensor;
+use cubecl::ir::{AddressType, ElemType};
+use cubecl::prelude::*;
+
+/// Units of a cube, at most.
+const UNITS: usize = 256;
+
+/// How the units of a cube share a group: each has a fixed vector of channels and every `lanes`-th position.
+#[derive(Clone, Copy, Debug, Hash, PartialEq, Eq)]
+struct Split {
+    /// Channels that a unit reads at once.
+    vector: usize,
+    /// Vectors in the channels of a group.
+    parts: usize,
+    /// Units for each of these, a power of two.
+    lanes: usize,
+}
+
+impl Split {
+    fn new(x: &CubeTensor, channels: usize) -> Self {
+        let sizes = x.client.io_optimized_vector_sizes(x.dtype.size());
+        let fits = |&size: &usize| size <= 8 && channels.is_multiple_of(size);
+        let vector = sizes.filter(fits).max().unwrap_or(1);
+        let parts = channels / vector;
+        let lanes = (UNITS / parts).max(1);
+        let lanes = 1 << lanes.ilog2();
+        Self {
+            vector,
+            parts,
+            lanes,
+        }
+    }
+
+    fn units(self) -> u32 {
+        (self.parts * self.lanes) as u32
+    }
+}
+
+/// The extents that kernels index by.
+#[derive(Clone, Copy)]
+struct Extents {
+    batch: usize,
+    channels: usize,
+    area: usize,
+    groups: usize,
+}
+
+impl Extents {
+    fn new(x: &CubeTensor, groups: usize) -> Self {
+        let [batch, channels, height, width] = size(x);
+        Self {
+            batch,
+            channels,
+            area: height * width,
+            groups,
+        }
+    }
+
+    fn per_group(self) -> usize {
+        self.channels / self.groups
+    }
+
+    fn cubes(self) -> CubeCount {
+        CubeCount::Static(self.groups as u32, self.batch as u32, 1)
+    }
+}
+
+pub(super) fn forward(
+    inputs: NormInputs<CubeBackend>,
+    options: NormOptions,
+) -> (CubeTensor, CubeTensor) {
+    let extents = Extents::new(&inputs.x, options.groups);
+    let split = Split::new(&inputs.x, extents.per_group());
+    let x = channels_last(inputs.x);
+    let y = empty(&x, x.shape(), x.dtype);
+    let statistics = empty(&x, [extents.batch, options.groups, 2], DType::F32);
+    let [gamma, beta] = [inputs.gamma, inputs.beta].map(into_contiguous);
+    let film = inputs.film.map(|film| film.map(into_contiguous));
+    // Without FiLM its places are taken by tensors that nobody reads.
+    let film_given = film.is_some();
+    let [scale, shift] = film.unwrap_or_else(|| [x.clone(), x.clone()]);
+    let client = x.client.clone();
+    let types = (x.dtype, gamma.dtype, scale.dtype);
+    norm_forward::launch(
+        &client,
+        extents.cubes(),
+        CubeDim::new_1d(split.units()),
+        address(&x),
+        split.vector,
+        x.into_buffer_arg(),
+        gamma.into_buffer_arg(),
+        beta.into_buffer_arg(),
+        scale.into_buffer_arg(),
+        shift.into_buffer_arg(),
+        y.clone().into_buffer_arg(),
+        statistics.clone().into_buffer_arg(),
+        extents.channels as u32,
+        extents.area as u32,
+        options.eps as f32,
+        split.parts,
+        split.lanes,
+        options.silu,
+        film_given,
+        elem(types.0),
+        elem(types.1),
+        elem(types.2),
+    );
+    (as_map(y), statistics)
+}
+
+pub(super) fn backward(
+    inputs: NormInputs<CubeBackend>,
+    statistics: CubeTensor,
+    dy: CubeTensor,
+    options: NormOptions,
+) -> NormGradients<CubeBackend> {
+    let extents = Extents::new(&inputs.x, options.groups);
+    let split = Split::new(&inputs.x, extents.per_group());
+    let (x, dy) = (channels_last(inputs.x), channels_last(dy));
+    let dx = empty(&x, x.shape(), x.dtype);
+    let per_sample = [extents.batch, extents.channels];
+    let sums = [(); 2].map(|()| empty(&x, per_sample, DType::F32));
+    let [gamma, beta] = [inputs.gamma, inputs.beta].map(into_contiguous);
+    let film = inputs.film.map(|film| film.map(into_contiguous));
+    let film_given = film.is_some();
+    let [scale, shift] = film.unwrap_or_else(|| [x.clone(), x.clone()]);
+    let client = x.client.clone();
+    norm_backward::launch(
+        &client,
+        extents.cubes(),
+        CubeDim::new_1d(split.units()),
+        address(&x),
+        split.vector,
+        x.clone().into_buffer_arg(),
+        dy.into_buffer_arg(),
+        gamma.clone().into_buffer_arg(),
+        beta.clone().into_buffer_arg(),
+        scale.clone().into_buffer_arg(),
+        shift.into_buffer_arg(),
+        statistics.into_buffer_arg(),
+        dx.clone().into_buffer_arg(),
+        sums[0].clone().into_buffer_arg(),
+        sums[1].clone().into_buffer_arg(),
+        extents.channels as u32,
+        extents.area as u32,
+        split.parts,
+        split.lanes,
+        options.silu,
+        film_given,
+        elem(x.dtype),
+        elem(gamma.dtype),
+        elem(scale.dtype),
+    );
+    let [d_gamma, d_beta] = [(); 2].map(|()| empty(&x, [extents.channels], gamma.dtype));
+    let film = film_given.then(|| [(); 2].map(|()| empty(&x, per_sample, scale.dtype)));
+    // Without FiLM nobody writes to these.
+    let unused = || [(); 2].map(|()| empty(&x, [1], DType::F32));
+    let [d_scale, d_shift] = film.clone().unwrap_or_else(unused);
+    let units = UNITS.min(extents.batch.next_power_of_two());
+    let [plain, normalised] = sums;
+    let types = (gamma.dtype, scale.dtype, d_scale.dtype);
+    norm_parameters::launch(
+        &client,
+        CubeCount::Static(extents.channels as u32, 1, 1),
+        CubeDim::new_1d(units as u32),
+        plain.into_buffer_arg(),
+        normalised.into_buffer_arg(),
+        gamma.into_buffer_arg(),
+        beta.into_buffer_arg(),
+        scale.into_buffer_arg(),
+        d_gamma.clone().into_buffer_arg(),
+        d_beta.clone().into_buffer_arg(),
+        d_scale.into_buffer_arg(),
+        d_shift.into_buffer_arg(),
+        extents.channels as u32,
+        extents.batch as u32,
+        units,
+        film_given,
+        elem(types.0),
+        elem(types.1),
+        elem(types.2),
+    );
+    NormGradients {
+        x: as_map(dx),
+        gamma: d_gamma,
+        beta: d_beta,
+        film,
+    }
+}
+
+/// The sum of a map over images and positions, `[channels]`.
+pub(super) fn sum_per_channel(map: CubeTensor, dtype: DType) -> CubeTensor {
+    let [batch, channels, height, width] = size(&map);
+    let rows = batch * height * width;
+    sum_of_rows(channels_last(map), [rows, channels], dtype)
+}
+
+/// The sum of the rows of a table, `[channels]`.
+pub(super) fn sum_of_rows(
+    map: CubeTensor,
+    [rows, channels]: [usize; 2],
+    dtype: DType,
+) -> CubeTensor {
+    let map = into_contiguous(map);
+    let client = map.client.clone();
+    // First the sums of pieces of the rows, then the sums of these.
+    let pieces = rows.div_ceil(1024).clamp(1, 256);
+    let sum = empty(&map, [channels], dtype);
+    let launch = |table: CubeTensor, sums: CubeTensor, rows: usize, pieces: usize| {
+        let sizes = client.io_optimized_vector_sizes(table.dtype.size());
+        let fits = |&size: &usize| size <= 8 && channels.is_multiple_of(size);
+        let vector = sizes.filter(fits).max().unwrap_or(1);
+        let types = (table.dtype, sums.dtype);
+        column_sums::launch(
+            &client,
+            CubeCount::Static((channels / vector).div_ceil(32) as u32, pieces as u32, 1),
+            CubeDim::new_2d(32, 8),
+            address(&table),
+            vector,
+            table.into_buffer_arg(),
+            sums.into_buffer_arg(),
+            channels as u32,
+            rows as u32,
+            rows.div_ceil(pieces) as u32,
+            elem(types.0),
+            elem(types.1),
+        );
+    };
+    match pieces {
+        1 => launch(map, sum.clone(), rows, 1),
+        _ => {
+            let partial = empty(&map, [pieces, channels], DType::F32);
+            launch(map, partial.clone(), rows, pieces);
+            launch(partial, sum.clone(), pieces, 1);
+        }
+    }
+    sum
+}
+
+fn elem(dtype: DType) -> ElemType {
+    dtype_to_elem_type(dtype)
+}
+
+fn address(tensor: &CubeTensor) -> AddressType {
+    AddressType::from_len(tensor.shape().num_elements())
+}
+
+/// The sum over the lanes of a cube, for each of the parts. All units get it.
+#[cube]
+fn sum_over_lanes<N: Size>(
+    value: Vector<f32, N>,
+    shared: &mut Shared<[Vector<f32, N>]>,
+    #[comptime] parts: usize,
+    #[comptime] lanes: usize,
+) {
+    let unit = UNIT_POS as usize;
+    let lane = unit / parts;
+    sync_cube();
+    shared[unit] = value;
+    sync_cube();
+    let mut half = comptime!(lanes / 2).runtime();
+    while half > 0 {
+        if lane < half {
+            let other = shared[unit + half * parts];
+            shared[unit] += other;
+        }
+        sync_cube();
+        half /= 2;
+    }
+}
+
+/// The sum of all channels of a group, after [`sum_over_lanes`].
+#[cube]
+fn sum_over_parts<N: Size>(shared: &Shared<[Vector<f32, N>]>, #[comptime] parts: usize) -> f32 {
+    let mut sum = 0f32;
+    for part in 0..parts {
+        let vector = shared[part];
+        #[unroll]
+        for i in 0..N::value() {
+            sum += vector.extract(i);
+        }
+    }
+    sum
+}
+
+#[cube]
+fn sigmoid<N: Size>(x: Vector<f32, N>) -> Vector<f32, N> {
+    let one = Vector::<f32, N>::new(1f32);
+    let zero = Vector::<f32, N>::new(0f32);
+    one / (one + Vector::exp(zero - x))
+}
+
+#[cube(launch, address_type = "dynamic")]
+fn norm_forward<F: Float, G: Float, E: Float, N: Size>(
+    x: &[Vector<F, N>],
+    gamma: &[Vector<G, N>],
+    beta: &[Vector<G, N>],
+    scale: &[Vector<E, N>],
+    shift: &[Vector<E, N>],
+    y: &mut [Vector<F, N>],
+    statistics: &mut [f32],
+    channels: u32,
+    area: u32,
+    eps: f32,
+    #[comptime] parts: usize,
+    #[comptime] lanes: usize,
+    #[comptime] silu: bool,
+    #[comptime] film: bool,
+    #[define(F)] _f: ElemType,
+    #[define(G)] _g: ElemType,
+    #[define(E)] _e: ElemType,
+) {
+    let unit = UNIT_POS as usize;
+    let (part, lane) = (unit % parts, unit / parts);
+    let (group, image) = (CUBE_POS_X as usize, CUBE_POS_Y as usize);
+    let row = channels as usize / N::value();
+    let area = area as usize;
+    let start = image * area * row + group * parts + part;
+    let count = (area * parts * N::value()) as f32;
+    let mut shared = Shared::<[Vector<f32, N>]>::new_slice(comptime!(parts * lanes));
+
+    let mut sum = Vector::<f32, N>::new(0f32);
+    let mut position = lane;
+    while position < area {
+        sum += Vector::<f32, N>::cast_from(x[start + position * row]);
+        position += lanes;
+    }
+    sum_over_lanes::<N>(sum, &mut shared, parts, lanes);
+    let mean = sum_over_parts::<N>(&shared, parts) / count;
+    let mean_vector = Vector::<f32, N>::new(mean);
+
+    let mut squares = Vector::<f32, N>::new(0f32);
+    let mut position = lane;
+    while position < area {
+        let centred = Vector::<f32, N>::cast_from(x[start + position * row]) - mean_vector;
+        squares += centred * centred;
+        position += lanes;
+    }
+    sum_over_lanes::<N>(squares, &mut shared, parts, lanes);
+    let variance = sum_over_parts::<N>(&shared, parts) / count;
+    let r = 1f32 / f32::sqrt(variance + eps);
+    let r_vector = Vector::<f32, N>::new(r);
+    if unit == 0 {
+        let index = (image * CUBE_COUNT_X as usize + group) * 2;
+        statistics[index] = mean;
+        statistics[index + 1] = r;
+    }
+
+    let channel = group * parts + part;
+    let mut a = Vector::<f32, N>::cast_from(gamma[channel]) * r_vector;
+    let mut b = Vector::<f32, N>::cast_from(beta[channel]);
+    if film {
+        let of_image = image * row + channel;
+        let one = Vector::<f32, N>::new(1f32);
+        let factor = one + Vector::<f32, N>::cast_from(scale[of_image]);
+        a *= factor;
+        b = b * factor + Vector::<f32, N>::cast_from(shift[of_image]);
+    }
+    let mut position = lane;
+    while position < area {
+        let index = start + position * row;
+        let m = (Vector::<f32, N>::cast_from(x[index]) - mean_vector) * a + b;
+        if silu {
+            y[index] = Vector::cast_from(m * sigmoid::<N>(m));
+        } else {
+            y[index] = Vector::cast_from(m);
+        }
+        position += lanes;
+    }
+}
+
+#[cube(launch, address_type = "dynamic")]
+fn norm_backward<F: Float, G: Float, E: Float, N: Size>(
+    x: &[Vector<F, N>],
+    dy: &[Vector<F, N>],
+    gamma: &[Vector<G, N>],
+    beta: &[Vector<G, N>],
+    scale: &[Vector<E, N>],
+    shift: &[Vector<E, N>],
+    statistics: &[f32],
+    dx: &mut [Vector<F, N>],
+    plain: &mut [Vector<f32, N>],
+    normalised: &mut [Vector<f32, N>],
+    channels: u32,
+    area: u32,
+    #[comptime] parts: usize,
+    #[comptime] lanes: usize,
+    #[comptime] silu: bool,
+    #[comptime] film: bool,
+    #[define(F)] _f: ElemType,
+    #[define(G)] _g: ElemType,
+    #[define(E)] _e: ElemType,
+) {
+    let unit = UNIT_POS as usize;
+    let (part, lane) = (unit % parts, unit / parts);
+    let (group, image) = (CUBE_POS_X as usize, CUBE_POS_Y as usize);
+    let row = channels as usize / N::value();
+    let area = area as usize;
+    let start = image * area * row + group * parts + part;
+    let count = (area * parts * N::value()) as f32;
+    let mut shared = Shared::<[Vector<f32, N>]>::new_slice(comptime!(parts * lanes));
+
+    let index = (image * CUBE_COUNT_X as usize + group) * 2;
+    let mean = Vector::<f32, N>::new(statistics[index]);
+    let r = Vector::<f32, N>::new(statistics[index + 1]);
+    let channel = group * parts + part;
+    let of_image = image * row + channel;
+    let one = Vector::<f32, N>::new(1f32);
+    // m = u a + b, and the gradient of u is that of m times a.
+    let mut a = Vector::<f32, N>::cast_from(gamma[channel]);
+    let mut b = Vector::<f32, N>::cast_from(beta[channel]);
+    if film {
+        let factor = one + Vector::<f32, N>::cast_from(scale[of_image]);
+        a *= factor;
+        b = b * factor + Vector::<f32, N>::cast_from(shift[of_image]);
+    }
+
+    let mut sum = Vector::<f32, N>::new(0f32);
+    let mut sum_u = Vector::<f32, N>::new(0f32);
+    let mut position = lane;
+    while position < area {
+        let index = start + position * row;
+        let u = (Vector::<f32, N>::cast_from(x[index]) - mean) * r;
+        let mut dm = Vector::<f32, N>::cast_from(dy[index]);
+        if silu {
+            let m = u * a + b;
+            let s = sigmoid::<N>(m);
+            dm *= s * (one + m * (one - s));
+        }
+        sum += dm;
+        sum_u += dm * u;
+        position += lanes;
+    }
+    // The sums of a channel, then those of the group.
+    sum_over_lanes::<N>(sum, &mut shared, parts, lanes);
+    let of_channel = shared[part];
+    if lane == 0 {
+        plain[of_image] = of_channel;
+    }
+    sum_over_lanes::<N>(sum_u, &mut shared, parts, lanes);
+    let of_channel_u = shared[part];
+    if lane == 0 {
+        normalised[of_image] = of_channel_u;
+    }
+    sync_cube();
+    if lane == 0 {
+        shared[part] = of_channel * a;
+    }
+    sync_cube();
+    let mean_du = Vector::<f32, N>::new(sum_over_parts::<N>(&shared, parts) / count);
+    sync_cube();
+    if lane == 0 {
+        shared[part] = of_channel_u * a;
+    }
+    sync_cube();
+    let mean_du_u = Vector::<f32, N>::new(sum_over_parts::<N>(&shared, parts) / count);
+
+    let mut position = lane;
+    while position < area {
+        let index = start + position * row;
+        let u = (Vector::<f32, N>::cast_from(x[index]) - mean) * r;
+        let mut dm = Vector::<f32, N>::cast_from(dy[index]);
+        if silu {
+            let m = u * a + b;
+            let s = sigmoid::<N>(m);
+            dm *= s * (one + m * (one - s));
+        }
+        dx[index] = Vector::cast_from(r * (dm * a - mean_du - u * mean_du_u));
+        position += lanes;
+    }
+}
+
+/// From the sums Σ dm and Σ dm u of each image and channel to the gradients of the parameters; one cube for
+/// each channel.
+#[cube(launch)]
+fn norm_parameters<G: Float, E: Float, D: Float>(
+    plain: &[f32],
+    normalised: &[f32],
+    gamma: &[G],
+    beta: &[G],
+    scale: &[E],
+    d_gamma: &mut [G],
+    d_beta: &mut [G],
+    d_scale: &mut [D],
+    d_shift: &mut [D],
+    channels: u32,
+    batch: u32,
+    #[comptime] units: usize,
+    #[comptime] film: bool,
+    #[define(G)] _g: ElemType,
+    #[define(E)] _e: ElemType,
+    #[define(D)] _d: ElemType,
+) {
+    let (channel, unit) = (CUBE_POS_X as usize, UNIT_POS as usize);
+    let (channels, batch) = (channels as usize, batch as usize);
+    let (of_gamma, of_beta) = (
+        f32::cast_from(gamma[channel]),
+        f32::cast_from(beta[channel]),
+    );
+    let mut sum = 0f32;
+    let mut sum_u = 0f32;
+    let mut image = unit;
+    while image < batch {
+        let index = image * channels + channel;
+        let (a, b) = (plain[index], normalised[index]);
+        if film {
+            let factor = 1f32 + f32::cast_from(scale[index]);
+            d_scale[index] = D::cast_from(of_gamma * b + of_beta * a);
+            d_shift[index] = D::cast_from(a);
+            sum += factor * a;
+            sum_u += factor * b;
+        } else {
+            sum += a;
+            sum_u += b;
+        }
+        image += units;
+    }
+    let mut sums = Shared::<[f32]>::new_slice(units);
+    let mut sums_u = Shared::<[f32]>::new_slice(units);
+    sums[unit] = sum;
+    sums_u[unit] = sum_u;
+    sync_cube();
+    let mut half = comptime!(units / 2).runtime();
+    while half > 0 {
+        if unit < half {
+            let (other, other_u) = (sums[unit + half], sums_u[unit + half]);
+            sums[unit] += other;
+            sums_u[unit] += other_u;
+        }
+        sync_cube();
+        half /= 2;
+    }
+    if unit == 0 {
+        d_beta[channel] = G::cast_from(sums[0]);
+        d_gamma[channel] = G::cast_from(sums_u[0]);
+    }
+}
+
+/// Sums over pieces of `piece` rows of a table `[rows, channels]`; cubes of 32 vectors of columns and 8 lanes.
+#[cube(launch, address_type = "dynamic")]
+fn column_sums<F: Float, D: Float, N: Size>(
+    table: &[Vector<F, N>],
+    sums: &mut [Vector<D, N>],
+    channels: u32,
+    rows: u32,
+    piece: u32,
+    #[define(F)] _f: ElemType,
+    #[define(D)] _d: ElemType,
+) {
+    let column = (CUBE_POS_X * 32 + UNIT_POS_X) as usize;
+    let (lane, columns) = (UNIT_POS_Y as usize, channels as usize / N::value());
+    let first = CUBE_POS_Y as usize * piece as usize;
+    let mut end = first + piece as usize;
+    if end > rows as usize {
+        end = rows as usize;
+    }
+    let mut sum = Vector::<f32, N>::new(0f32);
+    if column < columns {
+        let mut row = first + lane;
+        while row < end {
+            sum += Vector::<f32, N>::cast_from(table[row * columns + column]);
+            row += 8;
+        }
+    }
+    let mut shared = Shared::<[Vector<f32, N>]>::new_slice(256usize);
+    shared[UNIT_POS as usize] = sum;
+    sync_cube();
+    if lane == 0 {
+        let mut total = Vector::<f32, N>::new(0f32);
+        for i in 0..8usize {
+            total += shared[UNIT_POS_X as usize + 32 * i];
+        }
+        if column < columns {
+            sums[CUBE_POS_Y as usize * columns + column] = Vector::cast_from(total);
+        }
+    }
+}
+
+/// Adds a row to every row of a table `[rows, channels]`, in place.
+pub(super) fn add_to_rows(table: CubeTensor, row: CubeTensor) -> CubeTensor {
+    let channels = row.shape().num_elements();
+    let row = into_contiguous(row);
+    let sizes = table.client.io_optimized_vector_sizes(table.dtype.size());
+    let fits = |&size: &usize| size <= 8 && channels.is_multiple_of(size);
+    let vector = sizes.filter(fits).max().unwrap_or(1);
+    let count = table.shape().num_elements() / vector;
+    let client = table.client.clone();
+    let types = (table.dtype, row.dtype);
+    add_row_kernel::launch(
+        &client,
+        CubeCount::Static(count.div_ceil(UNITS) as u32, 1, 1),
+        CubeDim::new_1d(UNITS as u32),
+        address(&table),
+        vector,
+        table.clone().into_buffer_arg(),
+        row.into_buffer_arg(),
+        count as u32,
+        (channels / vector) as u32,
+        elem(types.0),
+        elem(types.1),
+    );
+    table
+}
+
+#[cube(launch, address_type = "dynamic")]
+fn add_row_kernel<F: Float, G: Float, N: Size>(
+    table: &mut [Vector<F, N>],
+    row: &[Vector<G, N>],
+    count: u32,
+    columns: u32,
+    #[define(F)] _f: ElemType,
+    #[define(G)] _g: ElemType,
+) {
+    let i = ABSOLUTE_POS;
+    if i >= count as usize {
+        terminate!();
+    }
+    let value = Vector::<f32, N>::cast_from(table[i]);
+    let added = Vector::<f32, N>::cast_from(row[i % columns as usize]);
+    table[i] = Vector::cast_from(value + added);
+}

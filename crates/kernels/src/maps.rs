@@ -1,0 +1,71 @@
+//! What networks do to maps `[batch, channels, height, width]` besides computing: resizing, joining, and reading
+//! them as rows of tokens. On GPUs maps lie channels last in memory, and these keep it so.
+
+use crate::on_gpu;
+use burn::tensor::Tensor;
+use burn::tensor::module::{avg_pool2d, interpolate};
+use burn::tensor::ops::{AvgPoolOptions, InterpolateMode, InterpolateOptions};
+
+/// The map with its channels last, `[batch, height, width, channels]`: no copy on GPUs.
+fn last(x: Tensor<4>) -> Tensor<4> {
+    x.permute([0, 2, 3, 1])
+}
+
+/// The reverse of [`last`].
+fn first(x: Tensor<4>) -> Tensor<4> {
+    x.permute([0, 3, 1, 2])
+}
+
+/// Halves the resolution: means of 2x2 positions.
+pub fn halve(x: Tensor<4>) -> Tensor<4> {
+    let [batch, channels, height, width] = x.dims();
+    let (rows, columns) = (height / 2, width / 2);
+    if on_gpu(&x) {
+        return avg_pool2d(x, AvgPoolOptions::new([2, 2]).with_stride([2, 2]));
+    }
+    x.reshape([batch, channels, rows, 2, columns, 2])
+        .mean_dim(5)
+        .mean_dim(3)
+        .reshape([batch, channels, rows, columns])
+}
+
+/// Doubles the resolution: every position four times.
+pub fn double(x: Tensor<4>) -> Tensor<4> {
+    let [batch, channels, height, width] = x.dims();
+    if on_gpu(&x) {
+        let nearest = InterpolateOptions::new(InterpolateMode::Nearest);
+        return interpolate(x, nearest.with_output_size([2 * height, 2 * width]));
+    }
+    x.reshape([batch, channels, height, 1, width, 1])
+        .expand([batch, channels, height, 2, width, 2])
+        .reshape([batch, channels, 2 * height, 2 * width])
+}
+
+/// Maps of the same extent, one after the other along the channels.
+pub fn concat(maps: Vec<Tensor<4>>) -> Tensor<4> {
+    match maps.first().is_some_and(on_gpu) {
+        true => first(Tensor::cat(maps.into_iter().map(last).collect(), 3)),
+        false => Tensor::cat(maps, 1),
+    }
+}
+
+/// A map as a row of tokens: `[batch, channels, height, width]` to `[batch, height · width, channels]`.
+pub fn to_tokens(map: Tensor<4>) -> Tensor<3> {
+    let [batch, channels, height, width] = map.dims();
+    if on_gpu(&map) {
+        return last(map).reshape([batch, height * width, channels]);
+    }
+    map.reshape([batch, channels, height * width])
+        .swap_dims(1, 2)
+}
+
+/// The inverse of [`to_tokens`].
+pub fn to_map(tokens: Tensor<3>, height: usize, width: usize) -> Tensor<4> {
+    let [batch, _, channels] = tokens.dims();
+    if on_gpu(&tokens) {
+        return first(tokens.reshape([batch, height, width, channels]));
+    }
+    tokens
+        .swap_dims(1, 2)
+        .reshape([batch, channels, height, width])
+}

@@ -1,0 +1,94 @@
+//! What moves parameters: an update of Adam, moving averages and the norm of gradients. On GPUs each is one pass
+//! over memory; on CPUs the framework's operations do it. None has a graph.
+
+use crate::extension::{KernelOps, Tensors};
+use crate::on_gpu;
+use burn::backend::{Dispatch, DispatchTensor};
+use burn::tensor::Tensor;
+
+/// How weight decay enters an update.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Decay {
+    /// Added to the gradient (L2).
+    Coupled(f32),
+    /// Taken off the parameter (1711.05101).
+    Decoupled(f32),
+}
+
+/// The numbers of one update of Adam (1412.6980).
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct AdamStep {
+    /// Learning rate.
+    pub lr: f32,
+    /// Decay of the two moments.
+    pub beta: [f32; 2],
+    /// 1 − βᵗ for each.
+    pub correction: [f32; 2],
+    /// ε.
+    pub epsilon: f32,
+    /// Weight decay.
+    pub decay: Decay,
+}
+
+/// Parameter and both moments after an update, where the device has a kernel for it.
+///
+/// # Shapes
+/// All the same.
+pub fn adam<const D: usize>(
+    parameter: &Tensor<D>,
+    gradient: &Tensor<D>,
+    moments: [&Tensor<D>; 2],
+    step: AdamStep,
+) -> Option<[Tensor<D>; 3]> {
+    if !on_gpu(parameter) {
+        return None;
+    }
+    let tensors = [parameter, gradient, moments[0], moments[1]];
+    let inputs = tensors.map(|tensor| tensor.clone().into_dispatch());
+    let Tensors(results) = <Dispatch as KernelOps>::kernel_adam(Tensors(inputs.into()), step);
+    let mut results = results.into_iter();
+    let mut next = || results.next().map(Tensor::from_dispatch);
+    Some([next()?, next()?, next()?])
+}
+
+/// (1 − share) a + share b.
+///
+/// # Shapes
+/// All the same.
+pub fn mix<const D: usize>(a: Tensor<D>, b: Tensor<D>, share: f64) -> Tensor<D> {
+    if !on_gpu(&a) || a.dtype() != b.dtype() {
+        return a * (1.0 - share) + b * share;
+    }
+    Tensor::from_dispatch(<Dispatch as KernelOps>::kernel_mix(
+        a.into_dispatch(),
+        b.into_dispatch(),
+        share as f32,
+    ))
+}
+
+/// Squares of tensors of any ranks, summed.
+#[derive(Default)]
+pub struct SquaredNorm {
+    tensors: Vec<DispatchTensor>,
+    sums: Vec<Tensor<1>>,
+}
+
+impl SquaredNorm {
+    /// One more tensor.
+    pub fn add<const D: usize>(&mut self, tensor: Tensor<D>) {
+        match on_gpu(&tensor) {
+            true => self.tensors.push(tensor.into_dispatch()),
+            false => self.sums.push(tensor.square().sum()),
+        }
+    }
+
+    /// The sum over all elements of all tensors, of which there is at least one.
+    pub fn sum(mut self) -> Tensor<1> {
+        if !self.tensors.is_empty() {
+            let tensors = Tensors(self.tensors);
+            let sum = <Dispatch as KernelOps>::kernel_squared_norm(tensors);
+            self.sums.push(Tensor::from_dispatch(sum));
+        }
+        Tensor::cat(self.sums, 0).sum()
+    }
+}
