@@ -59,7 +59,7 @@ pub(crate) fn device(of_recipe: Option<DeviceName>) -> Outcome<Device> {
     let name = chosen.unwrap_or_default();
     let device = name.open().blame_input()?;
     if name == DeviceName::Auto && Placement::of(&device).has_own_memory() {
-        let gpu = found().into_iter().next();
+        let gpu = found().into_iter().find(|info| info.is_card);
         let gpu = gpu.map_or_else(String::new, |gpu| format!("{} ({})", gpu.name, gpu.model));
         tracing::info!("computing on {gpu}; --device cpu takes the CPU");
     }

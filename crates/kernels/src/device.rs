@@ -9,7 +9,7 @@ use std::str::FromStr;
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub enum DeviceName {
-    /// The first GPU that this build can use, else the CPU.
+    /// The first GPU that this build can use, drivers in software apart, else the CPU.
     #[default]
     Auto,
     /// The CPU, by kernels of our own.
@@ -56,6 +56,8 @@ pub struct DeviceInfo {
     pub model: String,
     /// Its memory in bytes, where that can be known.
     pub memory: Option<u64>,
+    /// Whether it is a card: a driver in software is none, and neither is the CPU.
+    pub is_card: bool,
 }
 
 impl fmt::Display for DeviceName {
@@ -112,7 +114,7 @@ impl DeviceName {
     /// When the build has no such back end, or the machine no such device; says what both have.
     pub fn open(self) -> Result<Device, DeviceError> {
         match self {
-            Self::Auto => match found().into_iter().find(|info| info.name != Self::Cpu) {
+            Self::Auto => match found().into_iter().find(|info| info.is_card) {
                 Some(info) => info.name.open(),
                 None => Ok(Device::flex()),
             },
@@ -176,6 +178,9 @@ pub fn found() -> Vec<DeviceInfo> {
             let identity = device.identity();
             DeviceInfo {
                 name: kind(index),
+                is_card: identity
+                    .as_ref()
+                    .is_some_and(|identity| identity.physical.is_some()),
                 model: identity.map_or_else(|| "unknown".into(), |identity| identity.name),
                 memory: memory(&device, index),
             }
@@ -185,6 +190,7 @@ pub fn found() -> Vec<DeviceInfo> {
         name: DeviceName::Cpu,
         model: format!("{} threads", rayon::current_num_threads()),
         memory: None,
+        is_card: false,
     });
     all
 }
