@@ -282,7 +282,7 @@ impl Placement {
     pub fn part(&self, batch: usize) -> usize {
         match self.has_own_memory() {
             false => batch.min(CPU_PART),
-            true => batch,
+            true => batch.max(1),
         }
     }
 
@@ -300,23 +300,30 @@ impl Placement {
     pub fn map<T: Send, R: Send>(&self, pieces: Vec<T>, work: impl Fn(T) -> R + Sync) -> Vec<R> {
         match self.has_own_memory() {
             false => crate::in_lanes(pieces, work),
-            true => self.run(|| pieces.into_iter().map(&work).collect()),
+            true => self.close_to(|| pieces.into_iter().map(&work).collect()),
         }
     }
 
-    /// Runs work that calls the device many times, with tensors of the same sizes each time it is run. A GPU is fed
-    /// by a thread of its own, and there no call waits for another thread; and memory is found by its size, where
-    /// the framework's search takes as long as there are tensors.
-    pub fn run<R: Send>(&self, work: impl FnOnce() -> R + Send) -> R {
+    /// Runs work that is done again and again with tensors of the same sizes, [close to](Self::close_to) the device.
+    /// Memory is found by its size, where the framework's search takes as long as there are tensors; what the work
+    /// frees is kept for the next time.
+    pub fn repeatedly<R: Send>(&self, work: impl FnOnce() -> R + Send) -> R {
+        #[cfg(feature = "gpu")]
+        if let burn::backend::DispatchDevice::Cube(device) = self.device.as_dispatch() {
+            let client = device.client();
+            return self.close_to(|| client.memory_persistent_allocation((), |()| work()));
+        }
+        work()
+    }
+
+    /// Runs work that calls the device many times, where that is cheapest: a GPU is fed by a thread of its own, and
+    /// there no call waits for another thread.
+    pub fn close_to<R: Send>(&self, work: impl FnOnce() -> R + Send) -> R {
         #[cfg(feature = "gpu")]
         if let burn::backend::DispatchDevice::Cube(device) = self.device.as_dispatch() {
             let (mut work, mut result) = (Some(work), None);
             let client = device.client();
-            let done = client.exclusive(|| {
-                result = work
-                    .take()
-                    .map(|work| client.memory_persistent_allocation((), |()| work()));
-            });
+            let done = client.exclusive(|| result = work.take().map(|work| work()));
             return result.unwrap_or_else(|| match work {
                 // The thread could not be had, and the work has not begun.
                 Some(work) => work(),

@@ -52,8 +52,12 @@ pub fn conv2d(
     stride: usize,
     padding: [usize; 2],
 ) -> Tensor<4> {
-    let ours = supported(&x) && conv_is_regular(&x, &weight, bias.as_ref(), stride, padding);
-    if !ours {
+    let ours = supported(&x)
+        && on_gpu(&weight) == on_gpu(&x)
+        && conv_is_regular(&x, &weight, bias.as_ref(), stride, padding);
+    // Our kernels of CPUs know one type, those of GPUs round parameters themselves.
+    let one_type = weight.dtype() == x.dtype() || on_gpu(&x);
+    if !(ours && one_type) {
         let (weight, bias) = (
             as_type_of(&x, weight),
             bias.map(|bias| as_type_of(&x, bias)),
@@ -148,8 +152,11 @@ pub fn attention(q: Tensor<4>, k: Tensor<4>, v: Tensor<4>) -> Tensor<4> {
 /// - `b`: `[.., inner, columns]`
 /// - output: `[.., rows, columns]`
 pub fn matmul<const D: usize>(a: Tensor<D>, b: Tensor<D>) -> Tensor<D> {
-    let ours = on_gpu(&a) && supported(&a) && alike(&a, &b);
-    if !(ours && a.dims()[..D - 2] == b.dims()[..D - 2] && a.shape().num_elements() > 0) {
+    let (of_a, of_b) = (a.dims(), b.dims());
+    let fits = of_a[..D - 2] == of_b[..D - 2] && of_a[D - 1] == of_b[D - 2];
+    let filled = of_a.iter().chain(&of_b).all(|&extent| extent > 0);
+    let ours = on_gpu(&a) && supported(&a) && alike(&a, &b) && a.device() == b.device();
+    if !(ours && fits && filled) {
         return a.matmul(b);
     }
     Tensor::from_dispatch(<Dispatch as KernelOps>::kernel_matmul(
@@ -170,15 +177,17 @@ pub fn linear<const D: usize>(
     weight: Tensor<2>,
     bias: Option<Tensor<1>>,
 ) -> Tensor<D> {
-    if !(on_gpu(&x) && supported(&x)) {
+    let ([from, to], size) = (weight.dims(), x.dims());
+    let fits = size[D - 1] == from && bias.as_ref().is_none_or(|bias| bias.dims() == [to]);
+    let filled = size.iter().chain(&[from, to]).all(|&extent| extent > 0);
+    if !(on_gpu(&x) && on_gpu(&weight) && supported(&x) && fits && filled) {
         let (weight, bias) = (
             as_type_of(&x, weight),
             bias.map(|bias| as_type_of(&x, bias)),
         );
         return burn::tensor::module::linear(x, weight, bias);
     }
-    let ([from, to], mut size) = (weight.dims(), x.dims());
-    let rows = x.shape().num_elements() / from;
+    let (rows, mut size) = (x.shape().num_elements() / from, size);
     let y = Tensor::<2>::from_dispatch(<Dispatch as KernelOps>::kernel_linear(
         x.reshape([rows, from]).into_dispatch(),
         weight.into_dispatch(),
@@ -291,6 +300,9 @@ fn conv_is_regular(
         && kernel_w <= width + 2 * padding[1]
 }
 
+/// Most channels of a group that our kernel of GPUs takes.
+const MOST_PER_GROUP: usize = 256;
+
 /// As [`conv_is_regular`]: whether all shapes fit.
 fn norm_is_regular(
     x: &Tensor<4>,
@@ -305,9 +317,12 @@ fn norm_is_regular(
             .iter()
             .all(|f| film_type(x, f) && f.dims() == [batch, channels])
     };
+    let film_is_of_one_type = |film: &Film| film.scale.dtype() == film.shift.dtype();
     x.shape().num_elements() > 0
         && groups > 0
         && channels % groups == 0
+        && (!on_gpu(x) || channels / groups <= MOST_PER_GROUP)
+        && film.is_none_or(film_is_of_one_type)
         && [gamma, beta]
             .iter()
             .all(|p| p.dtype() == DType::F32 && p.dims() == [channels])

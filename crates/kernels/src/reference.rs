@@ -23,10 +23,9 @@ pub(crate) fn group_norm(
     eps: f64,
 ) -> Tensor<4> {
     let dtype = FloatDType::from(x.dtype());
-    affine_norm(x.cast(FloatDType::F32), gamma, beta, groups, eps).cast(dtype)
+    affine_norm(x.cast(sum_type(dtype)), gamma, beta, groups, eps).cast(dtype)
 }
 
-/// In f32, since it takes sums of many numbers.
 fn affine_norm(
     x: Tensor<4>,
     gamma: Tensor<1>,
@@ -51,8 +50,8 @@ pub(crate) fn group_norm_silu(
     film: Option<Film>,
 ) -> Tensor<4> {
     let dtype = FloatDType::from(x.dtype());
-    let wide = |film: Tensor<2>| film.cast(FloatDType::F32).unsqueeze_dims::<4>(&[2, 3]);
-    let h = affine_norm(x.cast(FloatDType::F32), gamma, beta, groups, eps);
+    let wide = |film: Tensor<2>| film.cast(sum_type(dtype)).unsqueeze_dims::<4>(&[2, 3]);
+    let h = affine_norm(x.cast(sum_type(dtype)), gamma, beta, groups, eps);
     let h = match film {
         Some(Film { scale, shift }) => h * (wide(scale) + 1.0) + wide(shift),
         None => h,
@@ -63,10 +62,18 @@ pub(crate) fn group_norm_silu(
 pub(crate) fn attention(q: Tensor<4>, k: Tensor<4>, v: Tensor<4>) -> Tensor<4> {
     let scale = 1.0 / (q.dims()[3] as f64).sqrt();
     let dtype = FloatDType::from(q.dtype());
-    let scores = q.matmul(k.swap_dims(2, 3)).cast(FloatDType::F32) * scale;
+    let scores = q.matmul(k.swap_dims(2, 3)).cast(sum_type(dtype)) * scale;
     activation::softmax(scores, 3).cast(dtype).matmul(v)
 }
 
 fn per_channel(x: Tensor<1>) -> Tensor<4> {
     x.unsqueeze_dims::<4>(&[0, -1, -1])
+}
+
+/// The type in which many numbers of a type are summed: f32 for those of 16 bits.
+fn sum_type(dtype: FloatDType) -> FloatDType {
+    match dtype {
+        FloatDType::BF16 | FloatDType::F16 => FloatDType::F32,
+        wide => wide,
+    }
 }

@@ -4,7 +4,7 @@
 use crate::extension::{KernelOps, Tensors};
 use crate::on_gpu;
 use burn::backend::{Dispatch, DispatchTensor};
-use burn::tensor::Tensor;
+use burn::tensor::{DType, Tensor};
 
 /// How weight decay enters an update.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -40,10 +40,13 @@ pub fn adam<const D: usize>(
     moments: [&Tensor<D>; 2],
     step: AdamStep,
 ) -> Option<[Tensor<D>; 3]> {
-    if !on_gpu(parameter) {
+    let tensors = [parameter, gradient, moments[0], moments[1]];
+    let fits = |tensor: &&Tensor<D>| {
+        on_gpu(tensor) && tensor.dtype() == DType::F32 && tensor.dims() == parameter.dims()
+    };
+    if !tensors.iter().all(fits) {
         return None;
     }
-    let tensors = [parameter, gradient, moments[0], moments[1]];
     let inputs = tensors.map(|tensor| tensor.clone().into_dispatch());
     let Tensors(results) = <Dispatch as KernelOps>::kernel_adam(Tensors(inputs.into()), step);
     let mut results = results.into_iter();
@@ -51,18 +54,18 @@ pub fn adam<const D: usize>(
     Some([next()?, next()?, next()?])
 }
 
-/// (1 − share) a + share b.
+/// kept a + (1 − kept) b.
 ///
 /// # Shapes
 /// All the same.
-pub fn mix<const D: usize>(a: Tensor<D>, b: Tensor<D>, share: f64) -> Tensor<D> {
-    if !on_gpu(&a) || a.dtype() != b.dtype() {
-        return a * (1.0 - share) + b * share;
+pub fn mix<const D: usize>(a: Tensor<D>, b: Tensor<D>, kept: f64) -> Tensor<D> {
+    if !on_gpu(&a) || a.dtype() != b.dtype() || a.dims() != b.dims() {
+        return a * kept + b * (1.0 - kept);
     }
     Tensor::from_dispatch(<Dispatch as KernelOps>::kernel_mix(
         a.into_dispatch(),
         b.into_dispatch(),
-        share as f32,
+        (1.0 - kept) as f32,
     ))
 }
 

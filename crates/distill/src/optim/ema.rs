@@ -45,7 +45,7 @@ impl ModuleMapper for Blend {
             None => param,
             Some(current) => param.map(|average| {
                 let current = current.reshape(average.shape());
-                update::mix(average, current, 1.0 - self.decay)
+                update::mix(average, current, self.decay)
             }),
         }
     }

@@ -98,7 +98,7 @@ impl<N: Module + Network> Stepper<N> {
     ) -> Result<UpdateReport, NotFinite> {
         let device = batches.first().map(|batch| batch.pictures.device());
         let placement = Placement::of(&device.unwrap_or_default());
-        placement.run(|| self.update_on(&placement, objective, batches, seed))
+        placement.repeatedly(|| self.update_on(&placement, objective, batches, seed))
     }
 
     fn update_on(

@@ -146,6 +146,9 @@ impl Run {
             clock = current.clock;
             let model = current.model();
             self.save(&model, phase)?;
+            // What the phase kept for its next update is of no use to the next phase.
+            drop(current);
+            self.device.memory_cleanup();
             let next = Position {
                 phase: index + 1,
                 updates: 0,

@@ -172,7 +172,7 @@ pub(crate) fn run(args: Args) -> Outcome {
     report(
         "forward",
         args.measure(&device, || {
-            placement.run(|| network.forward(batch.pictures.clone(), &time, &conditioning));
+            placement.close_to(|| network.forward(batch.pictures.clone(), &time, &conditioning));
         }),
     )?;
     if args.forward_only {
@@ -226,11 +226,11 @@ impl Args {
             time();
         }
         if self.profile {
-            placement.run(|| profile(true));
+            placement.close_to(|| profile(true));
         }
         let times: Vec<[f64; 2]> = (0..self.rounds).map(|_| time()).collect();
         if self.profile {
-            placement.run(|| profile(false));
+            placement.close_to(|| profile(false));
         }
         let sorted = |of: usize| {
             let mut times: Vec<f64> = times.iter().map(|time| time[of]).collect();

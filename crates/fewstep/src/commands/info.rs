@@ -22,7 +22,7 @@ pub(crate) struct Args {
     #[arg(value_name = "MODEL", required_unless_present = "devices")]
     model: Option<String>,
     /// List the devices that this build can compute on, with their memory, and stop.
-    #[arg(long, exclusive = true)]
+    #[arg(long, conflicts_with_all = ["model", "steps", "json"])]
     devices: bool,
     /// Of several students under one name, the one for this number of steps.
     #[arg(long, value_parser = positive)]

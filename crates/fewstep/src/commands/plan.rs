@@ -6,6 +6,7 @@ use crate::failure::{Blame, Outcome};
 use crate::thousands::thousands;
 use fewstep_distill::run::{Run, Way};
 use fewstep_formats::Model;
+use fewstep_kernels::device::Placement;
 use serde::{Deserialize, Serialize};
 use std::path::PathBuf;
 
@@ -49,6 +50,11 @@ pub(crate) fn print<R: Serialize>(
     let shown = running::shown_at_once(run);
     if !args.plan {
         println!("{}", toml::to_string(recipe).blame_input()?);
+    }
+    if Placement::of(&run.device).has_own_memory() {
+        println!(
+            "Memory is predicted for a run on the CPU, in f32: what this device needs is not predicted yet."
+        );
     }
     // Before anything is tried, which may be too big for this machine.
     print_ways(&run.ways(initial, shown)?);

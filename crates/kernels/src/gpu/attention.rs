@@ -1,6 +1,7 @@
 //! Attention as products and a softmax, some queries at a time, so that no more than a part of the table of
 //! scores is ever in memory. The backward pass computes the scores again.
 
+use super::cubes;
 use super::tensors::{empty, size};
 use crate::backend::AttentionSaved;
 use burn::backend::cubecl::dtype_to_elem_type;
@@ -9,11 +10,15 @@ use burn::backend::{DType, Shape, Slice, TensorMetadata};
 use burn_cubecl::CubeBackend;
 use burn_cubecl::kernel::into_contiguous;
 use burn_cubecl::tensor::CubeTensor;
+use cubecl::RuntimeId;
 use cubecl::ir::AddressType;
 use cubecl::prelude::*;
 
-/// Most scores in memory at a time, 256 MiB in f32.
-const MOST: usize = 1 << 26;
+/// Most scores in memory at a time: 64 MiB in f32, which every driver lets a kernel see at once.
+const MOST: usize = 1 << 24;
+
+/// The same on CUDA, where larger products are faster.
+const MOST_ON_CUDA: usize = 1 << 26;
 
 /// Units of a cube; one cube does one query.
 const UNITS: usize = 128;
@@ -53,7 +58,11 @@ pub(super) fn backward(saved: AttentionSaved<CubeBackend>, dy: CubeTensor) -> [C
 /// First query and number of queries of each part.
 fn parts(q: &CubeTensor, keys: &CubeTensor) -> impl Iterator<Item = (usize, usize)> + use<> {
     let ([batch, heads, tokens, _], [.., context]) = (size(q), size(keys));
-    let most = (MOST / (batch * heads * context)).clamp(1, tokens);
+    let most = match q.device.runtime() {
+        RuntimeId::Cuda => MOST_ON_CUDA,
+        _ => MOST,
+    };
+    let most = (most / (batch * heads * context)).clamp(1, tokens);
     (0..tokens)
         .step_by(most)
         .map(move |start| (start, most.min(tokens - start)))
@@ -151,12 +160,6 @@ fn softmax_grad(
         dtype_to_elem_type(dtype),
     );
     outputs
-}
-
-/// One cube for each row, in a grid whose sides every device allows.
-fn cubes(rows: usize) -> CubeCount {
-    let side = 1 << 15;
-    CubeCount::Static(rows.min(side) as u32, rows.div_ceil(side) as u32, 1)
 }
 
 fn address(shape: Shape) -> AddressType {

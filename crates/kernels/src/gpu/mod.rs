@@ -19,6 +19,7 @@ use burn::backend::ops::{ConvOptions as StockOptions, FloatTensorOps, ModuleOps}
 use burn::backend::{DType, TensorMetadata};
 use burn_cubecl::CubeBackend;
 use burn_cubecl::tensor::CubeTensor;
+use cubecl::CubeCount;
 use tensors::{cast, zeros};
 
 impl KernelBackend for CubeBackend {
@@ -34,8 +35,8 @@ impl KernelBackend for CubeBackend {
         options: ConvOptions,
     ) -> CubeTensor {
         #[cfg(feature = "cuda")]
-        if let Some(mut cudnn) = cuda::cudnn(&x) {
-            return cudnn.conv2d(x, weight, bias, options);
+        if let Some(cudnn) = cuda::cudnn(&x) {
+            return cudnn.run(move |cudnn| cudnn.conv2d(x, weight, bias, options));
         }
         let [weight, bias] = [Some(weight), bias].map(|p| p.map(|p| cast(p, x.dtype)));
         let weight = weight.expect("given");
@@ -49,8 +50,8 @@ impl KernelBackend for CubeBackend {
         options: ConvOptions,
     ) -> CubeTensor {
         #[cfg(feature = "cuda")]
-        if let Some(mut cudnn) = cuda::cudnn(&dy) {
-            return cudnn.conv2d_input_grad(dy, weight, size, options);
+        if let Some(cudnn) = cuda::cudnn(&dy) {
+            return cudnn.run(move |cudnn| cudnn.conv2d_input_grad(dy, weight, size, options));
         }
         let (x, weight) = (zeros(&dy, size), cast(weight, dy.dtype));
         <Self as ModuleOps<Self>>::conv2d_x_backward(x, weight, dy, stock(options))
@@ -65,8 +66,8 @@ impl KernelBackend for CubeBackend {
     ) -> (CubeTensor, Option<CubeTensor>) {
         let of_bias = bias.then(|| Self::conv2d_bias_grad(dy.clone(), dtype));
         #[cfg(feature = "cuda")]
-        if let Some(mut cudnn) = cuda::cudnn(&dy) {
-            let weight = cudnn.conv2d_weight_grad(x, dy, size, options);
+        if let Some(cudnn) = cuda::cudnn(&dy) {
+            let weight = cudnn.run(move |cudnn| cudnn.conv2d_weight_grad(x, dy, size, options));
             return (cast(weight, dtype), of_bias);
         }
         let weight = zeros(&dy, size);
@@ -147,10 +148,18 @@ impl KernelBackend for CubeBackend {
 /// The product of two batches of matrices, stored in this type.
 fn product(a: CubeTensor, b: CubeTensor, dtype: DType) -> CubeTensor {
     #[cfg(feature = "cuda")]
-    if let Some(mut cublas) = cuda::cublas(&a) {
-        return cublas.product(cuda::Operand::new(a), cuda::Operand::new(b), dtype);
+    if let Some(cublas) = cuda::cublas(&a) {
+        return cublas.run(move |cublas| {
+            cublas.product(cuda::Operand::new(a), cuda::Operand::new(b), dtype)
+        });
     }
     cast(CubeBackend::float_matmul(a, b), dtype)
+}
+
+/// So many cubes, in a grid whose sides every device allows.
+fn cubes(count: usize) -> CubeCount {
+    let side = 1 << 15;
+    CubeCount::Static(count.min(side) as u32, count.div_ceil(side) as u32, 1)
 }
 
 fn stock(options: ConvOptions) -> StockOptions<2> {

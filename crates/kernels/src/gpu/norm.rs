@@ -3,6 +3,7 @@
 //! With u = (x − μ) r, h = γ u + β, m = h (1 + s) + b and y = silu(m), where s and b are FiLM's. Everything
 //! is computed in f32, whatever the maps are stored in.
 
+use super::cubes;
 use super::tensors::{as_map, channels_last, empty, size};
 use crate::backend::{NormGradients, NormInputs};
 use crate::extension::NormOptions;
@@ -591,7 +592,7 @@ fn column_sums<F: Float, D: Float, N: Size>(
 /// Adds a row to every row of a table `[rows, channels]`, in place.
 pub(super) fn add_to_rows(table: CubeTensor, row: CubeTensor) -> CubeTensor {
     let channels = row.shape().num_elements();
-    let row = into_contiguous(row);
+    let [table, row] = [table, row].map(into_contiguous);
     let sizes = table.client.io_optimized_vector_sizes(table.dtype.size());
     let fits = |&size: &usize| size <= 8 && channels.is_multiple_of(size);
     let vector = sizes.filter(fits).max().unwrap_or(1);
@@ -600,7 +601,7 @@ pub(super) fn add_to_rows(table: CubeTensor, row: CubeTensor) -> CubeTensor {
     let types = (table.dtype, row.dtype);
     add_row_kernel::launch(
         &client,
-        CubeCount::Static(count.div_ceil(UNITS) as u32, 1, 1),
+        cubes(count.div_ceil(UNITS)),
         CubeDim::new_1d(UNITS as u32),
         address(&table),
         vector,

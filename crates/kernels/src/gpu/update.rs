@@ -1,5 +1,6 @@
 //! What moves parameters: one pass over memory for an update of Adam, an average, or a sum of squares.
 
+use super::cubes;
 use super::tensors::{empty, empty_like, in_order_of_first};
 use crate::update::{AdamStep, Decay};
 use burn::backend::cubecl::dtype_to_elem_type;
@@ -32,7 +33,7 @@ pub(super) fn adam(tensors: [CubeTensor; 4], step: AdamStep) -> [CubeTensor; 3] 
     };
     adam_kernel::launch(
         &client,
-        CubeCount::Static(count.div_ceil(UNITS) as u32, 1, 1),
+        cubes(count.div_ceil(UNITS)),
         CubeDim::new_1d(UNITS as u32),
         AddressType::from_len(count),
         parameter.into_buffer_arg(),
@@ -64,7 +65,7 @@ pub(super) fn mix(a: CubeTensor, b: CubeTensor, share: f32) -> CubeTensor {
     let dtype = dtype_to_elem_type(a.dtype);
     mix_kernel::launch(
         &client,
-        CubeCount::Static(count.div_ceil(UNITS) as u32, 1, 1),
+        cubes(count.div_ceil(UNITS)),
         CubeDim::new_1d(UNITS as u32),
         AddressType::from_len(count),
         a.into_buffer_arg(),
@@ -96,7 +97,7 @@ fn launch_silu([x, dy]: [CubeTensor; 2], result: CubeTensor, gradient: bool) -> 
     let (client, dtype) = (x.client.clone(), dtype_to_elem_type(x.dtype));
     silu_kernel::launch(
         &client,
-        CubeCount::Static(count.div_ceil(UNITS) as u32, 1, 1),
+        cubes(count.div_ceil(UNITS)),
         CubeDim::new_1d(UNITS as u32),
         AddressType::from_len(count),
         x.into_buffer_arg(),

@@ -283,7 +283,7 @@ fn moved(device: &Device) -> Values {
     let mut norm = SquaredNorm::default();
     all.iter().for_each(|tensor| norm.add(tensor.clone()));
     norm.add(vector(&all[1]));
-    let average = update::mix(all[0].clone(), all[1].clone(), 0.3);
+    let average = update::mix(all[0].clone(), all[1].clone(), 0.7);
     let mut results: Values = [parameter, m, v, average].map(values).into();
     results.push(values(norm.sum()));
     results

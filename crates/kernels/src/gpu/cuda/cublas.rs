@@ -1,7 +1,7 @@
 //! Products by cuBLAS, in f32, bf16 or f16 with sums in f32.
 
 use super::queue::Queue;
-use super::{index_of, is_supported, warn_missing};
+use super::{Library, States, index_of, is_supported, warn_missing};
 use crate::gpu::tensors::empty;
 use burn::backend::{DType, TensorMetadata};
 use burn_cubecl::kernel::into_contiguous;
@@ -9,7 +9,7 @@ use burn_cubecl::tensor::CubeTensor;
 use cudarc::cublas::sys;
 use std::ffi::c_void;
 use std::ptr::null_mut;
-use std::sync::{LazyLock, Mutex, MutexGuard};
+use std::sync::{LazyLock, Mutex};
 
 /// cuBLAS on one device.
 pub(in crate::gpu) struct Cublas {
@@ -21,7 +21,7 @@ pub(in crate::gpu) struct Cublas {
 unsafe impl Send for Cublas {}
 
 /// cuBLAS for the device of a tensor, where it is a CUDA device, cuBLAS is there and knows the tensor's type.
-pub(in crate::gpu) fn cublas(tensor: &CubeTensor) -> Option<MutexGuard<'static, Cublas>> {
+pub(in crate::gpu) fn cublas(tensor: &CubeTensor) -> Option<Library<Cublas>> {
     static OPENED: LazyLock<bool> = LazyLock::new(|| {
         // SAFETY: opens a library of NVIDIA's.
         let present = unsafe { sys::is_culib_present() };
@@ -30,24 +30,14 @@ pub(in crate::gpu) fn cublas(tensor: &CubeTensor) -> Option<MutexGuard<'static, 
         }
         present
     });
-    static DEVICES: Mutex<Vec<(usize, &'static Mutex<Cublas>)>> = Mutex::new(vec![]);
-
+    static STATES: States<Cublas> = Mutex::new(vec![]);
     let index = index_of(tensor).filter(|_| is_supported(tensor.dtype) && *OPENED)?;
-    let mut devices = DEVICES.lock().expect("nothing panics while it is held");
-    let device = match devices.iter().find(|(of, _)| *of == index) {
-        Some((_, device)) => device,
-        None => {
-            let device: &'static Mutex<Cublas> =
-                Box::leak(Box::new(Mutex::new(Cublas::new(index))));
-            devices.push((index, device));
-            device
-        }
-    };
-    Some(
-        device
-            .lock()
-            .unwrap_or_else(|poisoned| poisoned.into_inner()),
-    )
+    Some(Library {
+        states: &STATES,
+        index,
+        client: tensor.client.clone(),
+        make: Cublas::new,
+    })
 }
 
 /// A batch of matrices in memory: one column or one row is without gaps, and matrices are equally far apart.

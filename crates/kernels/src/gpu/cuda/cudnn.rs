@@ -1,7 +1,7 @@
 //! Convolutions by cuDNN, channels last, in f32, bf16 or f16 with sums in f32.
 
 use super::queue::Queue;
-use super::{index_of, is_supported, warn_missing};
+use super::{Library, States, index_of, is_supported, warn_missing};
 use crate::extension::ConvOptions;
 use crate::gpu::norm::add_to_rows;
 use crate::gpu::tensors::{as_map, cast, channels_last, empty, size};
@@ -11,7 +11,7 @@ use cudarc::cudnn::sys;
 use std::collections::HashMap;
 use std::ffi::c_void;
 use std::ptr::null_mut;
-use std::sync::{LazyLock, Mutex, MutexGuard};
+use std::sync::{LazyLock, Mutex};
 
 /// cuDNN on one device.
 pub(in crate::gpu) struct Cudnn {
@@ -43,7 +43,7 @@ struct Choice {
 }
 
 /// cuDNN for the device of a tensor, where it is a CUDA device, cuDNN is there and knows the tensor's type.
-pub(in crate::gpu) fn cudnn(tensor: &CubeTensor) -> Option<CudnnGuard> {
+pub(in crate::gpu) fn cudnn(tensor: &CubeTensor) -> Option<Library<Cudnn>> {
     static OPENED: LazyLock<bool> = LazyLock::new(|| {
         // SAFETY: opens a library of NVIDIA's.
         let present = unsafe { sys::is_culib_present() };
@@ -52,26 +52,15 @@ pub(in crate::gpu) fn cudnn(tensor: &CubeTensor) -> Option<CudnnGuard> {
         }
         present
     });
-    static DEVICES: Mutex<Vec<(usize, &'static Mutex<Cudnn>)>> = Mutex::new(vec![]);
-
+    static STATES: States<Cudnn> = Mutex::new(vec![]);
     let index = index_of(tensor).filter(|_| is_supported(tensor.dtype) && *OPENED)?;
-    let mut devices = DEVICES.lock().expect("nothing panics while it is held");
-    let device = match devices.iter().find(|(of, _)| *of == index) {
-        Some((_, device)) => device,
-        None => {
-            let device: &'static Mutex<Cudnn> = Box::leak(Box::new(Mutex::new(Cudnn::new(index))));
-            devices.push((index, device));
-            device
-        }
-    };
-    Some(
-        device
-            .lock()
-            .unwrap_or_else(|poisoned| poisoned.into_inner()),
-    )
+    Some(Library {
+        states: &STATES,
+        index,
+        client: tensor.client.clone(),
+        make: Cudnn::new,
+    })
 }
-
-pub(in crate::gpu) type CudnnGuard = MutexGuard<'static, Cudnn>;
 
 /// What a call of cuDNN takes besides its pointers.
 struct Descriptors {
@@ -340,9 +329,10 @@ impl Cudnn {
         /// More than any pass has.
         const MOST: usize = 16;
         let exact = dtype == DType::F32 && !crate::precision::tf32_is_allowed();
-        let usable = |status: sys::cudnnStatus_t, math: sys::cudnnMathType_t| {
+        let usable = |status: sys::cudnnStatus_t, math: sys::cudnnMathType_t, memory: usize| {
             let fma = math == sys::cudnnMathType_t::CUDNN_FMA_MATH;
-            status == sys::cudnnStatus_t::CUDNN_STATUS_SUCCESS && (!exact || fma)
+            let succeeded = status == sys::cudnnStatus_t::CUDNN_STATUS_SUCCESS;
+            succeeded && (!exact || fma) && memory <= MOST_WORKSPACE
         };
         macro_rules! fastest {
             ($find:ident, $result:ty, $($descriptor:expr),*) => {{
@@ -361,7 +351,7 @@ impl Cudnn {
                 };
                 check(status);
                 let mut found = results[..count as usize].iter();
-                let found = found.find(|r| usable(r.status, r.mathType));
+                let found = found.find(|r| usable(r.status, r.mathType, r.memory));
                 found.map(|result| Choice {
                     algorithm: result.algo as u32,
                     math: result.mathType,
@@ -397,6 +387,9 @@ impl Cudnn {
         }
     }
 }
+
+/// Most scratch memory of an algorithm.
+const MOST_WORKSPACE: usize = 1 << 30;
 
 /// cuDNN's factors are f32 for all our types.
 struct Factor(f32);

@@ -19,6 +19,8 @@ pub(super) struct Queue {
     stream: CUstream,
     before: CUevent,
     after: CUevent,
+    /// Whether the driver has events of a whole context: from CUDA 12.5 on. Before, the host waits.
+    has_context_events: bool,
     workspace: Workspace,
 }
 
@@ -47,6 +49,7 @@ impl Queue {
                 stream: stream::create(stream::StreamKind::NonBlocking).expect(failed),
                 before: event::create(flags).expect(failed),
                 after: event::create(flags).expect(failed),
+                has_context_events: driver_version() >= 12050,
                 workspace: Workspace { memory: 0, size: 0 },
             }
         }
@@ -98,26 +101,34 @@ impl Queue {
         self.enter();
         // SAFETY: context, stream and events belong together.
         unsafe {
-            match sys::cuCtxRecordEvent(self.context, self.before).result() {
-                Ok(()) => {
-                    let flags = sys::CUevent_wait_flags::CU_EVENT_WAIT_DEFAULT;
-                    stream::wait_event(self.stream, self.before, flags).expect("an event of ours");
-                }
-                // Drivers before 12.5.
-                Err(_) => ctx::synchronize().expect("earlier work went well"),
+            if self.has_context_events {
+                let recorded = sys::cuCtxRecordEvent(self.context, self.before).result();
+                recorded.expect("earlier work went well");
+                let flags = sys::CUevent_wait_flags::CU_EVENT_WAIT_DEFAULT;
+                stream::wait_event(self.stream, self.before, flags).expect("an event of ours");
+            } else {
+                ctx::synchronize().expect("earlier work went well");
             }
         }
         let result = work(self, pointers);
         // SAFETY: as above.
         unsafe {
-            event::record(self.after, self.stream).expect("an event of ours");
-            if sys::cuCtxWaitEvent(self.context, self.after)
-                .result()
-                .is_err()
-            {
+            if self.has_context_events {
+                event::record(self.after, self.stream).expect("an event of ours");
+                let waits = sys::cuCtxWaitEvent(self.context, self.after).result();
+                waits.expect("an event of ours");
+            } else {
                 stream::synchronize(self.stream).expect("the library's work went well");
             }
         }
         result
     }
+}
+
+/// The version of CUDA that the driver knows: 1000 times the major one and 10 times the minor one.
+fn driver_version() -> i32 {
+    let mut version = 0;
+    // SAFETY: writes one number.
+    let asked = unsafe { sys::cuDriverGetVersion(&mut version) };
+    asked.result().map_or(0, |()| version)
 }
