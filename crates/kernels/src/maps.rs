@@ -69,3 +69,35 @@ pub fn to_map(tokens: Tensor<3>, height: usize, width: usize) -> Tensor<4> {
         .swap_dims(1, 2)
         .reshape([batch, channels, height, width])
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use burn::tensor::{Device, Int};
+
+    #[test]
+    fn doubling_repeats_every_position() {
+        let x = Tensor::<4>::from_data([[[[1., 2.], [3., 4.]]]], &Device::flex());
+        let expected = [
+            1., 1., 2., 2., 1., 1., 2., 2., 3., 3., 4., 4., 3., 3., 4., 4f32,
+        ];
+        let values = double(x.clone()).into_data().try_to_vec::<f32>();
+        assert_eq!(values.expect("f32 data"), expected);
+        halve(double(x.clone()))
+            .into_data()
+            .assert_eq(&x.into_data(), true);
+    }
+
+    #[test]
+    fn a_map_is_what_its_tokens_make_again() {
+        let map = Tensor::<1, Int>::arange(0..24, &Device::flex())
+            .float()
+            .reshape([1, 2, 3, 4]);
+        let tokens = to_tokens(map.clone());
+        let first = tokens.clone().narrow(1, 0, 1).into_data();
+        assert_eq!(first.try_to_vec::<f32>().expect("f32 data"), [0.0, 12.0]);
+        to_map(tokens, 3, 4)
+            .into_data()
+            .assert_eq(&map.into_data(), true);
+    }
+}
