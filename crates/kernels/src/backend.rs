@@ -98,11 +98,6 @@ pub(crate) trait KernelBackend: Backend {
         options: NormOptions,
     ) -> NormGradients<Self>;
 
-    /// The product of two batches of matrices, `[.., rows, inner]` and `[.., inner, columns]`.
-    fn matmul(a: FloatTensor<Self>, b: FloatTensor<Self>) -> FloatTensor<Self> {
-        Self::float_matmul(a, b)
-    }
-
     /// A tensor in another type.
     fn cast_to(x: FloatTensor<Self>, dtype: DType) -> FloatTensor<Self> {
         match x.dtype() == dtype {

@@ -124,8 +124,6 @@ pub(crate) trait KernelOps: Backend {
         v: FloatTensor<Self>,
     ) -> FloatTensor<Self>;
 
-    fn kernel_matmul(a: FloatTensor<Self>, b: FloatTensor<Self>) -> FloatTensor<Self>;
-
     fn kernel_silu(x: FloatTensor<Self>) -> FloatTensor<Self>;
 
     fn kernel_linear(
@@ -189,10 +187,6 @@ macro_rules! implement {
                 v: FloatTensor<Self>,
             ) -> FloatTensor<Self> {
                 Self::attend([q, k, v])
-            }
-
-            fn kernel_matmul(a: FloatTensor<Self>, b: FloatTensor<Self>) -> FloatTensor<Self> {
-                Self::matmul(a, b)
             }
 
             fn kernel_silu(x: FloatTensor<Self>) -> FloatTensor<Self> {

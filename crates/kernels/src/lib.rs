@@ -145,26 +145,6 @@ pub fn attention(q: Tensor<4>, k: Tensor<4>, v: Tensor<4>) -> Tensor<4> {
     ))
 }
 
-/// The product of two batches of matrices.
-///
-/// # Shapes
-/// - `a`: `[.., rows, inner]`
-/// - `b`: `[.., inner, columns]`
-/// - output: `[.., rows, columns]`
-pub fn matmul<const D: usize>(a: Tensor<D>, b: Tensor<D>) -> Tensor<D> {
-    let (of_a, of_b) = (a.dims(), b.dims());
-    let fits = of_a[..D - 2] == of_b[..D - 2] && of_a[D - 1] == of_b[D - 2];
-    let filled = of_a.iter().chain(&of_b).all(|&extent| extent > 0);
-    let ours = on_gpu(&a) && supported(&a) && alike(&a, &b) && a.device() == b.device();
-    if !(ours && fits && filled) {
-        return a.matmul(b);
-    }
-    Tensor::from_dispatch(<Dispatch as KernelOps>::kernel_matmul(
-        a.into_dispatch(),
-        b.into_dispatch(),
-    ))
-}
-
 /// A linear layer, `x weight + bias`, with parameters rounded to the type of `x`.
 ///
 /// # Shapes

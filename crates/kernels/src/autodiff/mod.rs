@@ -4,7 +4,6 @@ mod attention;
 mod conv2d;
 mod group_norm;
 mod linear;
-mod matmul;
 pub(crate) mod recomputed;
 mod silu;
 
@@ -49,10 +48,6 @@ where
         v: FloatTensor<Self>,
     ) -> FloatTensor<Self> {
         attention::record::<B, C>([q, k, v])
-    }
-
-    fn kernel_matmul(a: FloatTensor<Self>, b: FloatTensor<Self>) -> FloatTensor<Self> {
-        matmul::record::<B, C>([a, b])
     }
 
     fn kernel_silu(x: FloatTensor<Self>) -> FloatTensor<Self> {

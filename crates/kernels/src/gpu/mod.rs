@@ -6,6 +6,7 @@
 
 mod attention;
 mod norm;
+mod rows;
 mod tensors;
 mod update;
 
@@ -77,7 +78,7 @@ impl KernelBackend for CubeBackend {
     }
 
     fn conv2d_bias_grad(dy: CubeTensor, dtype: DType) -> CubeTensor {
-        norm::sum_per_channel(dy, dtype)
+        rows::sum_per_channel(dy, dtype)
     }
 
     fn group_norm(inputs: NormInputs<Self>, options: NormOptions) -> (CubeTensor, CubeTensor) {
@@ -93,16 +94,11 @@ impl KernelBackend for CubeBackend {
         norm::backward(inputs, statistics.clone(), dy, options)
     }
 
-    fn matmul(a: CubeTensor, b: CubeTensor) -> CubeTensor {
-        let dtype = a.dtype;
-        product(a, b, dtype)
-    }
-
     fn affine(x: CubeTensor, weight: CubeTensor, bias: Option<CubeTensor>) -> CubeTensor {
         let dtype = x.dtype;
         let y = product(x, weight, dtype);
         match bias {
-            Some(bias) => norm::add_to_rows(y, bias),
+            Some(bias) => rows::add_to_rows(y, bias),
             None => y,
         }
     }
@@ -121,7 +117,7 @@ impl KernelBackend for CubeBackend {
 
     fn sum_of_rows(x: CubeTensor, dtype: DType) -> CubeTensor {
         let [rows, columns] = x.shape().dims();
-        norm::sum_of_rows(x, [rows, columns], dtype)
+        rows::sum_of_rows(x, [rows, columns], dtype)
     }
 
     fn adam(tensors: [CubeTensor; 4], step: AdamStep) -> [CubeTensor; 3] {

@@ -1,11 +1,13 @@
 //! Tensors of the back end: their order in memory, and new ones.
 
+use burn::backend::cubecl::dtype_to_elem_type;
 use burn::backend::ops::FloatTensorOps;
 use burn::backend::{DType, Shape, TensorMetadata};
 use burn_cubecl::CubeBackend;
 use burn_cubecl::kernel::into_contiguous;
 use burn_cubecl::ops::numeric::{empty_device_contiguous_dtype, zeros_client};
 use burn_cubecl::tensor::CubeTensor;
+use cubecl::ir::{AddressType, ElemType};
 
 const LAST: [usize; 4] = [0, 2, 3, 1];
 const FIRST: [usize; 4] = [0, 3, 1, 2];
@@ -87,4 +89,14 @@ pub(super) fn cast(tensor: CubeTensor, dtype: DType) -> CubeTensor {
         true => tensor,
         false => CubeBackend::float_cast(tensor, dtype.into()),
     }
+}
+
+/// A type as kernels are told it.
+pub(super) fn elem(dtype: DType) -> ElemType {
+    dtype_to_elem_type(dtype)
+}
+
+/// The type of indices into a tensor.
+pub(super) fn address(tensor: &CubeTensor) -> AddressType {
+    AddressType::from_len(tensor.shape().num_elements())
 }

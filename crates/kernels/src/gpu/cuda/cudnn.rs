@@ -3,7 +3,7 @@
 use super::queue::Queue;
 use super::{Library, States, index_of, is_supported, warn_missing};
 use crate::extension::ConvOptions;
-use crate::gpu::norm::add_to_rows;
+use crate::gpu::rows::add_to_rows;
 use crate::gpu::tensors::{as_map, cast, channels_last, empty, size};
 use burn::backend::DType;
 use burn_cubecl::tensor::CubeTensor;
