@@ -4,7 +4,7 @@
 
 EMOJI is a folder with metadata.jsonl: `file_name`, `text` that ends with the code of a skin tone, and `base`, the file name of
 the same emoji without one. OUT gets `train` and `test`, each a metadata.jsonl with `file_name` (after the edit), `before`
-and `text` (the instruction), beside links to the pictures. Every tenth emoji is held out in all its tones.
+and `text` (the instruction), beside links to the images. Every tenth emoji is held out in all its tones.
 """
 
 import json

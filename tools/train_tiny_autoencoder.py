@@ -1,12 +1,12 @@
-"""Trains a small autoencoder of diffusers' class `AutoencoderTiny` on a folder of pictures: for latent diffusion on a few
+"""Trains a small autoencoder of diffusers' class `AutoencoderTiny` on a folder of images: for latent diffusion on a few
 cores, where the autoencoders that people share are too big or do not fit.
 
     pip install torch diffusers safetensors pillow
     python3 tools/train_tiny_autoencoder.py PICTURES OUT --minutes 25
 
-The loss is the distance between a picture and decode(encode(picture)), with a small pull of the latents towards 0,
-which keeps them where the decoder's soft clamp is almost straight. A tenth of the pictures is held out for the PSNR
-that is printed. `scaling_factor` and `shift_factor` make the latents of the held out pictures have mean 0 and variance
+The loss is the distance between an image and decode(encode(image)), with a small pull of the latents towards 0,
+which keeps them where the decoder's soft clamp is almost straight. A tenth of the images is held out for the PSNR
+that is printed. `scaling_factor` and `shift_factor` make the latents of the held out images have mean 0 and variance
 1. OUT/resume.pt lets a second call go on.
 
 `--decoder taef2_decoder.safetensors` (the decoder of a shared tiny autoencoder under the names of github.com/madebyollin/taesd)
@@ -60,8 +60,8 @@ def shared_decoder(path):
     return model
 
 
-def pictures(folder, side):
-    """All pictures on white, 8 bit, in an order that is always the same."""
+def images(folder, side):
+    """All images on white, 8 bit, in an order that is always the same."""
     paths = sorted(p for p in folder.rglob("*") if p.suffix.lower() in {".png", ".jpg", ".jpeg", ".webp"})
     stack = np.empty([len(paths), side, side, 3], np.uint8)
     for i, path in enumerate(paths):
@@ -75,7 +75,7 @@ def pictures(folder, side):
 
 def main():
     p = argparse.ArgumentParser()
-    p.add_argument("pictures", type=Path)
+    p.add_argument("images", type=Path)
     p.add_argument("out", type=Path)
     p.add_argument("--side", type=int, default=64)
     p.add_argument("--minutes", type=float, default=25)
@@ -91,7 +91,7 @@ def main():
         encoder_block_out_channels=[a.width] * 4, decoder_block_out_channels=[a.width] * 4, latent_channels=a.latent,
         num_encoder_blocks=[0, 1, 2, 2], num_decoder_blocks=[2, 2, 1, 0])
     model = model.to(memory_format=torch.channels_last)
-    data = pictures(a.pictures, a.side)
+    data = images(a.images, a.side)
     held, train = data[: len(data) // 10].float() / 127.5 - 1, data[len(data) // 10:]
     optimiser = torch.optim.Adam(model.parameters(), a.lr)
     state, done, spent = a.out / "resume.pt", 0, 0.0
@@ -131,7 +131,7 @@ def main():
             torch.save(dict(model=model.state_dict(), optimiser=optimiser.state_dict(), done=done,
                             spent=spent + time.time() - start), state)
     psnr, z = check()
-    print(f"{done} updates of {a.batch} in all: PSNR {psnr:.2f} dB on {len(held)} held out pictures")
+    print(f"{done} updates of {a.batch} in all: PSNR {psnr:.2f} dB on {len(held)} held out images")
     model.register_to_config(scaling_factor=1 / z.std().item(), shift_factor=z.mean().item())
     model.save_pretrained(a.out)
 

@@ -103,7 +103,7 @@ def heun_trajectory(steps):
 
 
 def trajectories():
-    """Final noise "zero" ends at a clean picture, "sigma_min" at the table's first entry. UniPC's bh1 exists with
+    """Final noise "zero" ends at a clean image, "sigma_min" at the table's first entry. UniPC's bh1 exists with
     the second alone: with the first, diffusers' last step is infinity times zero."""
     trailing = {**STABLE_DIFFUSION, "timestep_spacing": "trailing"}
     result = {"mu": MU, "s": S, "start": START}

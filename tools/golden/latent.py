@@ -88,17 +88,17 @@ def modules(pipe, beside=0):
     z, time = latents(1, 2), torch.tensor([981.0, 20.0])
     states = torch.randn(2, 5, TEXT, generator=torch.Generator().manual_seed(2))
     more = torch.randn(2, beside, 8, 8, generator=torch.Generator().manual_seed(3))
-    golden = {"unet.z": z, "unet.time": time, "unet.states": states, "unet.beside": more}
+    golden = {"unet.z": z, "unet.time": time, "unet.states": states, "unet.concat": more}
     golden["unet.output"] = pipe.unet(torch.cat([z, more], 1), time, states).sample
     ids = pipe.tokenizer(PROMPTS[:3], padding="max_length", truncation=True, return_tensors="pt").input_ids
     golden["text.states"] = pipe.text_encoder(ids)[0]
-    picture = torch.randn(1, 3, 16, 16, generator=torch.Generator().manual_seed(4)).clamp(-1, 1)
-    encoded = pipe.vae.encode(picture)
+    image = torch.randn(1, 3, 16, 16, generator=torch.Generator().manual_seed(4)).clamp(-1, 1)
+    encoded = pipe.vae.encode(image)
     if hasattr(encoded, "latent_dist"):
         golden |= {"vae.mean": encoded.latent_dist.mean, "vae.log_variance": encoded.latent_dist.logvar}
     else:
         golden["vae.mean"] = encoded.latents
-    golden |= {"vae.picture": picture, "vae.decoded": pipe.vae.decode(z).sample}
+    golden |= {"vae.image": image, "vae.decoded": pipe.vae.decode(z).sample}
     return golden
 
 
@@ -117,10 +117,10 @@ def tiled(vae):
 def filling(pipe):
     """What the inpainting pipeline gives the U-Net beside its latents; means in the place of random latents."""
     generator = torch.Generator().manual_seed(7)
-    picture = torch.randint(0, 256, (1, 3, 16, 16), generator=generator).float()
+    image = torch.randint(0, 256, (1, 3, 16, 16), generator=generator).float()
     mask = torch.zeros(1, 1, 16, 16)
     mask[..., 4:11, 3:12] = 1
-    masked = (picture / 127.5 - 1) * (mask < 0.5)
+    masked = (image / 127.5 - 1) * (mask < 0.5)
     encode = pipe.vae.encode
 
     def certain(x):
@@ -131,17 +131,17 @@ def filling(pipe):
     pipe.vae.encode = certain
     mask_latents, latents = pipe.prepare_mask_latents(mask, masked, 1, 16, 16, torch.float32, "cpu", None, False)
     pipe.vae.encode = encode
-    return {"fill.picture": picture, "fill.mask": mask * 255, "fill.beside": torch.cat([mask_latents, latents], 1)}
+    return {"fill.image": image, "fill.mask": mask * 255, "fill.concat": torch.cat([mask_latents, latents], 1)}
 
 
 def steps(pipe, name, scheduler, **arguments):
-    """Latents after every step of a whole pipeline, and the picture."""
+    """Latents after every step of a whole pipeline, and the image."""
     pipe.scheduler, seen = scheduler, []
     pipe.set_progress_bar_config(disable=True)
-    picture = pipe(PROMPT, negative_prompt=NEGATIVE, guidance_scale=4.0, output_type="pt", latents=latents(6),
+    image = pipe(PROMPT, negative_prompt=NEGATIVE, guidance_scale=4.0, output_type="pt", latents=latents(6),
                    callback_on_step_end=lambda p, i, t, k: seen.append(k["latents"].clone()) or k, **arguments).images
     timesteps = scheduler.timesteps.float()
-    return {f"{name}.latents": torch.cat(seen), f"{name}.picture": picture, f"{name}.timesteps": timesteps}
+    return {f"{name}.latents": torch.cat(seen), f"{name}.image": image, f"{name}.timesteps": timesteps}
 
 
 def all_schedulers(pipe):
@@ -176,7 +176,7 @@ def write(name, pipe, golden, dtype, **options):
     text = {"prompts": PROMPTS, "tokens": tokens, "prompt": PROMPT, "negative": NEGATIVE, "guidance_scale": 4.0}
     (folder / "golden.json").write_text(json.dumps(text, ensure_ascii=False) + "\n")
     size = sum(f.stat().st_size for f in folder.rglob("*") if f.is_file())
-    print(name, size, {k: round(float(v.std()), 3) for k, v in golden.items() if k.endswith(("output", "picture"))})
+    print(name, size, {k: round(float(v.std()), 3) for k, v in golden.items() if k.endswith(("output", "image"))})
 
 
 def pipeline(kind, vae, tokens, text, net, scheduler):

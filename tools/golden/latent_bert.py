@@ -66,8 +66,8 @@ class Taef2(nn.Module):
                                nn.Upsample(scale_factor=2), nn.Conv2d(width, width, bias=False, **wide),
                                Block(width, False), nn.Conv2d(width, 3, **wide)])
 
-    def encode(self, picture):
-        return self.encoder((picture + 1) / 2)
+    def encode(self, image):
+        return self.encoder((image + 1) / 2)
 
     def decode(self, latent):
         return self.decoder(3 * torch.tanh(latent / 3)) * 2 - 1
@@ -98,8 +98,8 @@ def main():
     batch = words(PROMPTS, padding="max_length", truncation=True, return_tensors="pt")
     states = bert(input_ids=batch.input_ids, attention_mask=batch.attention_mask).last_hidden_state
     z = latents(1, 2)
-    picture = torch.randn(1, 3, 16, 16, generator=torch.Generator().manual_seed(4)).clamp(-1, 1)
-    golden = {"text.states": states, "vae.picture": picture, "vae.mean": vae.encode(picture), "unet.z": z,
+    image = torch.randn(1, 3, 16, 16, generator=torch.Generator().manual_seed(4)).clamp(-1, 1)
+    golden = {"text.states": states, "vae.image": image, "vae.mean": vae.encode(image), "unet.z": z,
               "vae.decoded": vae.decode(z)}
     save_file({k: v.float().contiguous() for k, v in golden.items()}, FOLDER / "golden.safetensors",
               {"made_by": VERSIONS})

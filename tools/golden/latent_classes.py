@@ -27,10 +27,10 @@ CLASSES, WIDTH, SCALE = ["tench", "goldfish", "shark", "ray"], 6, 4.0
 def numbers(unet, vae, table, scheduler):
     generator = torch.Generator().manual_seed(1)
     z, time = torch.randn(2, 3, 8, 8, generator=generator), torch.tensor([981.0, 20.0])
-    picture = torch.randn(1, 3, 16, 16, generator=generator).clamp(-1, 1)
+    image = torch.randn(1, 3, 16, 16, generator=generator).clamp(-1, 1)
     states, empty = table[[3, 0], None], table[[-1, -1], None]
-    golden = {"z": z, "time": time, "unet.output": unet(z, time, states).sample, "vae.picture": picture,
-              "vae.latents": vae.encode(picture).latents, "vae.decoded": vae.decode(z).sample}
+    golden = {"z": z, "time": time, "unet.output": unet(z, time, states).sample, "vae.image": image,
+              "vae.latents": vae.encode(image).latents, "vae.decoded": vae.decode(z).sample}
     scheduler.set_timesteps(5)
     seen = []
     for t in scheduler.timesteps:
@@ -38,7 +38,7 @@ def numbers(unet, vae, table, scheduler):
         z = scheduler.step(none + SCALE * (given - none), t, z).prev_sample
         seen.append(z)
     decoded = vae.decode(z / vae.config.scaling_factor).sample
-    return golden | {"ddim": torch.cat(seen), "picture": decoded}
+    return golden | {"ddim": torch.cat(seen), "image": decoded}
 
 
 def main():

@@ -71,8 +71,8 @@ def network(weights):
     return pytorch_fid.inception.InceptionV3([3]).eval()
 
 
-def pictures(channels, height, width, count):
-    """8-bit pictures from a formula that the test repeats."""
+def images(channels, height, width, count):
+    """8-bit images from a formula that the test repeats."""
     n, c, y, x = np.ogrid[:count, :channels, :height, :width]
     wave = (3 + n) * y + (5 + 2 * c) * x + (y * x * (1 + n % 3)) // 7 + 37 * n + 59 * c
     return (wave % 256).astype(np.uint8)
@@ -118,12 +118,12 @@ def formula_weights():
 
 
 def golden(weights, counts):
-    """One case per picture size."""
+    """One case per image size."""
     net = network(weights)
     head = state_dict(weights)["fc.weight"].double()
     cases = []
     for (channels, height, width), count in counts.items():
-        values = features(net, pictures(channels, height, width, count)).double()
+        values = features(net, images(channels, height, width, count)).double()
         case = {
             "shape": [channels, height, width],
             "count": count,

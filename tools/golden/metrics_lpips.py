@@ -1,4 +1,4 @@
-"""Golden values for LPIPS, from the lpips package: distances of pictures made by a formula, and their gradients.
+"""Golden values for LPIPS, from the lpips package: distances of images made by a formula, and their gradients.
 
     python tools/golden/metrics_lpips.py formula
     python tools/golden/metrics_lpips.py weights FOLDER
@@ -34,7 +34,7 @@ def noise(count, index):
 
 
 def pixels(shape, restored):
-    """Two pictures; the restored ones have another wave on them."""
+    """Two images; the restored ones have another wave on them."""
     c, h, w = shape
     n, ch, y, x = np.ogrid[:2, :c, :h, :w]
     truth = ((3 + n) * y + (5 + 2 * ch) * x + y * x // 7 + 37 * n + 59 * ch) % 256

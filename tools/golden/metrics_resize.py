@@ -16,7 +16,7 @@ SIZES = [(32, 32), (28, 41), (1, 3), (400, 350), (299, 64)]
 PLACES = [(0, 0), (0, 298), (298, 0), (298, 298), (1, 1), (7, 150), (149, 149), (150, 148), (200, 33), (297, 5)]
 
 
-def picture(height, width):
+def image(height, width):
     y = torch.arange(height).reshape(-1, 1)
     x = torch.arange(width).reshape(1, -1)
     return ((7 * y + 13 * x + x * y) % 256).to(torch.float32)[None, None] / 255
@@ -25,7 +25,7 @@ def picture(height, width):
 def main():
     cases = []
     for height, width in SIZES:
-        out = F.interpolate(picture(height, width), size=(299, 299), mode="bilinear", align_corners=False)[0, 0]
+        out = F.interpolate(image(height, width), size=(299, 299), mode="bilinear", align_corners=False)[0, 0]
         values = [[y, x, out[y, x].item()] for y, x in PLACES]
         cases.append({"height": height, "width": width, "mean": out.double().mean().item(), "values": values})
     OUT.write_text(json.dumps({"torch": torch.__version__, "cases": cases}) + "\n")

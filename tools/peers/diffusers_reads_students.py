@@ -142,7 +142,7 @@ class Case:
         subprocess.run([NETWORK, model, inputs, out], check=True)
         # Copies: a file that was read lies in memory as it is on disk, and this one is written again.
         made = {name: value.clone() for name, value in load_file(out).items()}
-        return made["output"], made.get("picture")
+        return made["output"], made.get("image")
 
     def drawn_by_ours(self, model, w=0.0, **more):
         more["w"] = torch.full([2], w)
@@ -224,17 +224,17 @@ def adapter_of_texts(case, folder):
     codi = recipe(folder, "edits", ADAPTER, teacher=TEACHER, condition=condition, data=data)
     fewstep("distill", codi, "--out", folder / "edits")
     student = folder / "edits/models/codi"
-    hint = torch.rand(2, 3, 16, 16, generator=torch.Generator().manual_seed(2)) * 2 - 1
-    output, picture = case.drawn_by_ours(student, 0.0, hint=hint)
+    control_image = torch.rand(2, 3, 16, 16, generator=torch.Generator().manual_seed(2)) * 2 - 1
+    output, picture = case.drawn_by_ours(student, 0.0, control=control_image)
     assert (output - case.ours(student)[0]).abs().max() > 1e-3, "the adapter makes no difference"
     control, info = ControlNetModel.from_pretrained(student / "controlnet", output_loading_info=True)
     assert not any(info.values()), info
-    down, middle = control(case.z, case.time, case.states, controlnet_cond=hint, return_dict=False)
+    down, middle = control(case.z, case.time, case.states, controlnet_cond=control_image, return_dict=False)
     pipe = load(student, kind=StableDiffusionControlNetPipeline)
     theirs = pipe.unet(case.z, case.time, case.states, down_block_additional_residuals=down,
                        mid_block_additional_residual=middle)
     compare("adapter of a model of texts, as ControlNetModel", theirs.sample, output)
-    compare("adapter of a model of texts, picture", case.picture(pipe, 1.0, image=hint), as_drawn(picture))
+    compare("adapter of a model of texts, picture", case.picture(pipe, 1.0, image=control_image), as_drawn(picture))
 
 
 def adapter_of_pixels(case, folder):
@@ -250,12 +250,12 @@ def adapter_of_pixels(case, folder):
     control.mid_block = UNet2DModel.from_config(unet.config).mid_block
     control.load_state_dict(load_file(student / "controlnet/diffusion_pytorch_model.safetensors"))
     generator = torch.Generator().manual_seed(3)
-    z, hint = torch.randn(2, 3, 16, 16, generator=generator), torch.randn(2, 4, 16, 16, generator=generator)
+    z, control_image = torch.randn(2, 3, 16, 16, generator=generator), torch.randn(2, 4, 16, 16, generator=generator)
     classes, nothing = torch.tensor([0.0, 1.0]), torch.zeros(2, 0, 1)
     ours = lambda **more: case.ours(student, z=z, classes=classes, **more)[0]  # noqa: E731
-    output = ours(hint=hint)
+    output = ours(control=control_image)
     assert (output - ours()).abs().max() > 1e-4, "the adapter makes no difference"
-    down, middle = control(z, case.time, nothing, hint, class_labels=classes.long(), return_dict=False)
+    down, middle = control(z, case.time, nothing, control_image, class_labels=classes.long(), return_dict=False)
     added = iter([middle, *reversed(down)])
     # UNet2DModel takes no features from outside: they are added where it hands its own over.
     unet.mid_block.register_forward_hook(lambda _, __, features: features + next(added))

@@ -1,4 +1,4 @@
-//! Pictures with captions, or with classes whose names are their captions, read one after another: such sets are too big
+//! Images with captions, or with classes whose names are their captions, read one after another: such sets are too big
 //! for memory.
 
 mod example;
@@ -17,14 +17,14 @@ use shard::Shard;
 use crate::config::{check, expand_home};
 use crate::dataset::spread;
 use crate::gather::CHUNK;
-use crate::picture::{self, Picture};
+use crate::image::{self, Image};
 use crate::source::check_classes;
-use crate::{ConditionConfig, DataConfig, DataError, DataKind, Dataset, ImageShape, Place};
+use crate::{ConditionConfig, DataConfig, DataError, DataKind, Dataset, ImageShape, Location};
 
 /// How many bad examples are named before the rest is only counted.
 const NAMED: usize = 10;
 
-/// A set of pictures with captions. Nothing of it is in memory but the names of its files.
+/// A set of images with captions. Nothing of it is in memory but the names of its files.
 #[derive(Debug)]
 pub struct Captioned {
     shards: Vec<Shard>,
@@ -37,10 +37,10 @@ pub struct Captioned {
     classes: Arc<[String]>,
 }
 
-/// What the images are that are given with the pictures.
+/// What the images are that are given with the images.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Given {
-    Pictures,
+    Images,
     DepthMaps,
 }
 
@@ -51,7 +51,7 @@ pub struct Contents {
     pub captions: Vec<String>,
     /// The first 16 hexadecimal digits of the SHA-256 over images, captions and the size they are brought to.
     pub fingerprint: String,
-    /// The same over what condition images are made from: the images given with the pictures, or the pictures.
+    /// The same over what control images are made from: the images given with the images, or the images.
     pub sources: String,
 }
 
@@ -76,7 +76,7 @@ impl Captioned {
     }
 
     /// The same with the images that these conditions are made from, where they are given ones. `condition.path` is a
-    /// folder with an image under the name of each picture; `condition.column` names a key of `metadata.jsonl` (a file
+    /// folder with an image under the name of each image; `condition.column` names a key of `metadata.jsonl` (a file
     /// below `path`, or beside the list), a column of parquet files, or what comes after an example's name in a tar, such
     /// as `source.png`.
     ///
@@ -86,7 +86,10 @@ impl Captioned {
         Self::with_given(config, rule.given())
     }
 
-    fn with_given(config: &DataConfig, given: Option<(&Place, bool)>) -> Result<Self, DataError> {
+    fn with_given(
+        config: &DataConfig,
+        given: Option<(&Location, bool)>,
+    ) -> Result<Self, DataError> {
         let path = expand_home(&config.path);
         let origin = path.display().to_string();
         let misfit = |key, got: String, expected: &str| DataError::Config {
@@ -109,12 +112,12 @@ impl Captioned {
         if shards.is_empty() {
             return Err(DataError::Empty {
                 origin,
-                hint: "captioned pictures are image files with .txt files beside them, a folder with metadata.jsonl, .tar files or .parquet files".into(),
+                hint: "captioned images are image files with .txt files beside them, a folder with metadata.jsonl, .tar files or .parquet files".into(),
             });
         }
         let given = given.map(|(_, depth)| match depth {
             true => Given::DepthMaps,
-            false => Given::Pictures,
+            false => Given::Images,
         });
         Self::of(shards, config, given, Arc::new([]))
     }
@@ -158,7 +161,7 @@ impl Captioned {
                 key: "size",
                 got: "nothing".into(),
                 origin: name,
-                expected: "the side in pixels that pictures are brought to".into(),
+                expected: "the side in pixels that images are brought to".into(),
             });
         };
         Ok(Self {
@@ -182,12 +185,12 @@ impl Captioned {
         &self.classes
     }
 
-    /// The side of its pictures.
+    /// The side of its images.
     pub fn size(&self) -> usize {
         self.size
     }
 
-    /// The channels of its pictures.
+    /// The channels of its images.
     pub fn channels(&self) -> usize {
         self.channels
     }
@@ -251,7 +254,7 @@ impl Captioned {
         if captions.is_empty() {
             return Err(DataError::Empty {
                 origin: self.name.clone(),
-                hint: "its files have no pictures".into(),
+                hint: "its files have no images".into(),
             });
         }
         let [fingerprint, sources] = [hash, sources].map(|hash| {
@@ -268,15 +271,12 @@ impl Captioned {
         })
     }
 
-    /// All pictures in order, `chunk` of them at a time, decoded in parallel.
-    pub fn pictures(
-        &self,
-        chunk: usize,
-    ) -> impl Iterator<Item = Result<Vec<Picture>, DataError>> + '_ {
+    /// All images in order, `chunk` of them at a time, decoded in parallel.
+    pub fn images(&self, chunk: usize) -> impl Iterator<Item = Result<Vec<Image>, DataError>> + '_ {
         self.decoded(chunk, Self::decode)
     }
 
-    /// All pictures in memory, for a set that is small enough.
+    /// All images in memory, for a set that is small enough.
     ///
     /// # Errors
     /// When one of them cannot be read or decoded.
@@ -287,14 +287,14 @@ impl Captioned {
             width: self.size,
         };
         let mut pixels = vec![];
-        for pictures in self.pictures(CHUNK) {
-            pixels.extend(pictures?.into_iter().flat_map(|picture| picture.pixels));
+        for images in self.images(CHUNK) {
+            pixels.extend(images?.into_iter().flat_map(|image| image.pixels));
         }
         Dataset::from_parts(self.name.clone(), shape, pixels, None, vec![])
     }
 
-    /// What condition images are made from, in order, some at a time.
-    pub(crate) fn sources(&self) -> impl Iterator<Item = Result<Vec<Picture>, DataError>> + '_ {
+    /// What control images are made from, in order, some at a time.
+    pub(crate) fn sources(&self) -> impl Iterator<Item = Result<Vec<Image>, DataError>> + '_ {
         self.decoded(CHUNK, Self::decode_source)
     }
 
@@ -303,7 +303,7 @@ impl Captioned {
         ImageShape {
             channels: match self.given {
                 Some(Given::DepthMaps) => 1,
-                Some(Given::Pictures) | None => self.channels,
+                Some(Given::Images) | None => self.channels,
             },
             height: self.size,
             width: self.size,
@@ -313,8 +313,8 @@ impl Captioned {
     fn decoded(
         &self,
         chunk: usize,
-        decode: fn(&Self, &Example) -> Result<Picture, DataError>,
-    ) -> impl Iterator<Item = Result<Vec<Picture>, DataError>> + '_ {
+        decode: fn(&Self, &Example) -> Result<Image, DataError>,
+    ) -> impl Iterator<Item = Result<Vec<Image>, DataError>> + '_ {
         let mut examples = self.stored();
         std::iter::from_fn(move || {
             let chunk: Vec<_> = examples.by_ref().take(chunk.max(1)).collect();
@@ -323,19 +323,19 @@ impl Captioned {
         })
     }
 
-    fn decode_source(&self, example: &Example) -> Result<Picture, DataError> {
+    fn decode_source(&self, example: &Example) -> Result<Image, DataError> {
         let origin = format!("the image given with {}", example.origin);
         match (&example.given, self.given) {
             (Some(map), Some(Given::DepthMaps)) => {
-                picture::decode_depth(map, &origin, Some(self.size))
+                image::decode_depth(map, &origin, Some(self.size))
             }
-            (Some(image), _) => picture::decode(image, &origin, Some(self.size), self.channels),
+            (Some(image), _) => image::decode(image, &origin, Some(self.size), self.channels),
             (None, _) => self.decode(example),
         }
     }
 
-    fn decode(&self, example: &Example) -> Result<Picture, DataError> {
-        picture::decode(
+    fn decode(&self, example: &Example) -> Result<Image, DataError> {
+        image::decode(
             &example.image,
             &example.origin,
             Some(self.size),

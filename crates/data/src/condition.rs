@@ -1,4 +1,4 @@
-//! Condition images: made from the pictures on the fly, or given in pairs with them.
+//! Control images: made from the images on the fly, or given in pairs with them.
 
 mod degrade;
 mod edges;
@@ -16,8 +16,8 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
+use crate::image::to_f32;
 use crate::order::{Purpose, generator};
-use crate::picture::to_f32;
 use crate::{Captioned, DataConfig, DataError, Dataset, ImageShape, Pick};
 use resize::{Filter, resize};
 use sources::Sources;
@@ -26,12 +26,12 @@ use sources::Sources;
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "kind", rename_all = "kebab-case", deny_unknown_fields)]
 pub enum ConditionConfig {
-    /// The picture made smaller by a whole factor.
+    /// The image made smaller by a whole factor.
     Bicubic {
         /// How many times smaller.
         factor: usize,
     },
-    /// The picture made smaller and worse at random: blur, noise and JPEG, twice.
+    /// The image made smaller and worse at random: blur, noise and JPEG, twice.
     Degraded {
         /// How many times smaller.
         factor: usize,
@@ -39,41 +39,41 @@ pub enum ConditionConfig {
         #[serde(default)]
         degradation: Box<Degradation>,
     },
-    /// The picture with a hole.
+    /// The image with a hole.
     Inpaint {
         /// The shape of the holes.
         #[serde(default)]
         mask: MaskKind,
-        /// For models that see latents of what is left of a picture, which are made once: how many holes each picture has.
-        /// Condition images have a new one every time.
+        /// For models that see latents of what is left of an image, which are made once: how many holes each image has.
+        /// Control images have a new one every time.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         holes: Option<usize>,
     },
-    /// The edges of the picture, black on white.
+    /// The edges of the image, black on white.
     Edges,
-    /// Given images, such as sketches or segmentations, one for each picture under its name.
-    Image(Place),
+    /// Given images, such as sketches or segmentations, one for each image under its name.
+    Image(Location),
     /// Given depth maps of 8 or 16 bits, each spread over all levels of grey.
-    Depth(Place),
-    /// Given pictures before an edit, of which the pictures of the dataset are the outcome.
-    Instruct(Place),
+    Depth(Location),
+    /// Given images before an edit, of which the images of the dataset are the outcome.
+    Instruct(Location),
 }
 
 /// Where given images are.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Place {
-    /// The folder that holds them, for pictures from a folder.
+pub struct Location {
+    /// The folder that holds them, for images from a folder.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub path: Option<PathBuf>,
-    /// The column that holds them, for pictures from parquet files.
+    /// The column that holds them, for images from parquet files.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub column: Option<String>,
 }
 
 impl ConditionConfig {
     /// Where its images are, where they are given, and whether they are depth maps.
-    pub(crate) fn given(&self) -> Option<(&Place, bool)> {
+    pub(crate) fn given(&self) -> Option<(&Location, bool)> {
         match self {
             Self::Image(place) | Self::Instruct(place) => Some((place, false)),
             Self::Depth(place) => Some((place, true)),
@@ -97,7 +97,7 @@ impl ConditionConfig {
                     return Err(DataError::Config {
                         key: "condition.factor",
                         got: factor.to_string(),
-                        origin: format!("pictures of {source}"),
+                        origin: format!("images of {source}"),
                         expected: "a whole number of at least 2 that divides height and width"
                             .into(),
                     });
@@ -110,8 +110,8 @@ impl ConditionConfig {
                 return Err(DataError::Config {
                     key: "condition.holes",
                     got: holes.to_string(),
-                    origin: format!("pictures of {source}"),
-                    expected: "nothing: condition images have a new hole every time, and only what a model that fills in sees beside its latents has a number of them".into(),
+                    origin: format!("images of {source}"),
+                    expected: "nothing: control images have a new hole every time, and only what a model that fills in sees beside its latents has a number of them".into(),
                 });
             }
             Self::Inpaint { .. } => [channels + 1, height, width],
@@ -125,7 +125,7 @@ impl ConditionConfig {
 #[derive(Debug)]
 pub struct Conditions {
     rule: ConditionConfig,
-    /// Of the condition images: channels (one more than the picture's for inpainting), height, width.
+    /// Of the control images: channels (one more than the image's for inpainting), height, width.
     shape: [usize; 3],
     /// Of what they are made from.
     source: ImageShape,
@@ -135,8 +135,8 @@ pub struct Conditions {
 /// Where that is.
 #[derive(Debug)]
 enum Origin {
-    /// It is the picture itself.
-    Picture,
+    /// It is the image itself.
+    Image,
     /// Given images, in memory.
     Given(Dataset),
     /// All that a captioned set needs, on disk.
@@ -147,14 +147,14 @@ impl Conditions {
     /// Prepares the conditions of a dataset that was read as `data` says; reads given images.
     ///
     /// # Errors
-    /// A factor that does not divide the pictures; given images that are missing, unreadable or of different sizes.
+    /// A factor that does not divide the images; given images that are missing, unreadable or of different sizes.
     pub fn open(
         rule: &ConditionConfig,
         dataset: &Dataset,
         data: &DataConfig,
     ) -> Result<Self, DataError> {
         let (source, origin) = match rule.given() {
-            None => (dataset.shape, Origin::Picture),
+            None => (dataset.shape, Origin::Image),
             Some((place, depth)) => {
                 let channels = (!depth).then_some(dataset.shape.channels);
                 let images = given::read(place, channels, data, dataset.len())?;
@@ -198,23 +198,25 @@ impl Conditions {
         self.shape
     }
 
-    /// What the condition of an example is made from, mirrored where the picture is; none where that is the picture
+    /// What the condition of an example is made from, mirrored where the image is; none where that is the image
     /// itself, which the caller has.
     ///
     /// # Errors
     /// When it cannot be read from disk.
     pub fn source(&self, pick: Pick) -> Result<Option<Vec<f32>>, DataError> {
         let mut image: Vec<f32> = match &self.origin {
-            Origin::Picture => return Ok(None),
+            Origin::Image => return Ok(None),
             Origin::Given(images) => images
-                .image(pick.index)
+                .pixels(pick.index)
                 .iter()
                 .copied()
                 .map(to_f32)
                 .collect(),
-            Origin::Sources(sources) => {
-                sources.image(pick.index)?.into_iter().map(to_f32).collect()
-            }
+            Origin::Sources(sources) => sources
+                .pixels(pick.index)?
+                .into_iter()
+                .map(to_f32)
+                .collect(),
         };
         if pick.flip {
             image
@@ -224,7 +226,7 @@ impl Conditions {
         Ok(Some(image))
     }
 
-    /// The condition made from a [source](Self::source), or from the picture. What is random in it, such as a hole, is a
+    /// The condition made from a [source](Self::source), or from the image. What is random in it, such as a hole, is a
     /// function of (seed, clock).
     ///
     /// # Shapes
@@ -294,8 +296,8 @@ mod tests {
         };
         let conditions = open(rule).unwrap();
         assert_eq!(conditions.shape(), [2, 8, 8]);
-        let picture = vec![0.5; 64];
-        let make = |seed, clock| conditions.make(&picture, seed, clock);
+        let image = vec![0.5; 64];
+        let make = |seed, clock| conditions.make(&image, seed, clock);
         assert_eq!(make(1, 5), make(1, 5));
         assert_ne!(make(1, 5), make(1, 6));
         assert_ne!(make(1, 5), make(2, 5));
@@ -327,7 +329,7 @@ mod tests {
     }
 
     #[test]
-    fn a_smaller_picture_of_one_colour_has_that_colour() {
+    fn a_smaller_image_of_one_colour_has_that_colour() {
         let conditions = open(ConditionConfig::Bicubic { factor: 4 }).unwrap();
         let small = conditions.make(&[0.25; 64], 0, 0);
         assert!(small.iter().all(|v| (v - 0.25).abs() < 1e-6), "{small:?}");

@@ -19,18 +19,18 @@ pub struct DataConfig {
     /// Which part of the set.
     #[serde(default)]
     pub split: Split,
-    /// The side in pixels of the square pictures that come out; none keeps their own size, which must then be the same
-    /// for all. IDX pictures are padded with black when smaller; of all others the square in the middle is taken
+    /// The side in pixels of the square images that come out; none keeps their own size, which must then be the same
+    /// for all. IDX images are padded with black when smaller; of all others the square in the middle is taken
     /// and resized (Lanczos).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub size: Option<usize>,
     /// 1 (grey) or 3 (RGB); none keeps those of IDX (1) and CIFAR-10 (3), and is 3 for image files.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub channels: Option<usize>,
-    /// At most this many pictures, spread evenly over the set, so that a set sorted by class keeps all its classes.
+    /// At most this many images, spread evenly over the set, so that a set sorted by class keeps all its classes.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub limit: Option<usize>,
-    /// The column of parquet files that holds the pictures, such as `edited_image`; `image` or `img` by default.
+    /// The column of parquet files that holds the images, such as `edited_image`; `image` or `img` by default.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub column: Option<String>,
     /// The classes' names in label order, instead of those that the files give.
@@ -55,7 +55,7 @@ pub enum DataKind {
     Folder,
     /// Hugging Face parquet: a file, or a folder of them, with columns `image` and `label`.
     Parquet,
-    /// Pictures with captions, for models that draw from texts: see [`Captioned`](crate::Captioned).
+    /// Images with captions, for models that draw from texts: see [`Captioned`](crate::Captioned).
     Captioned,
 }
 

@@ -1,4 +1,4 @@
-//! A dataset: all its pictures, in memory, of one shape.
+//! A dataset: all its images, in memory, of one shape.
 
 #[cfg(test)]
 mod tests;
@@ -8,17 +8,17 @@ use std::ops::Range;
 use rayon::prelude::*;
 use sha2::{Digest, Sha256};
 
-use crate::picture::Picture;
+use crate::image::Image;
 use crate::shape::{check_channels, check_side};
 use crate::{DataError, ImageShape};
 
 /// More classes than any set of images has: without names to check against, a larger label is taken for a mistake.
 pub(crate) const MAX_CLASSES: usize = 1_000_000;
 
-/// All pictures of a set, in memory, 8 bit, CHW, with their labels.
+/// All images of a set, in memory, 8 bit, CHW, with their labels.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Dataset {
-    /// The shape of every picture.
+    /// The shape of every image.
     pub shape: ImageShape,
     pixels: Vec<u8>,
     labels: Option<Vec<u32>>,
@@ -29,13 +29,13 @@ pub struct Dataset {
 }
 
 impl Dataset {
-    /// A set from `pixels` ([len, channels, height, width], 8 bit) and, when labelled, one label per picture.
+    /// A set from `pixels` ([len, channels, height, width], 8 bit) and, when labelled, one label per image.
     ///
-    /// Labelled pictures without `classes` get the class names "0", "1", ... up to the largest label.
+    /// Labelled images without `classes` get the class names "0", "1", ... up to the largest label.
     ///
     /// # Errors
-    /// An empty set, a length that is no whole number of pictures, a count of labels that differs from the count of
-    /// pictures, a label that is not below `classes.len()`, or a channel count other than 1 and 3.
+    /// An empty set, a length that is no whole number of images, a count of labels that differs from the count of
+    /// images, a label that is not below `classes.len()`, or a channel count other than 1 and 3.
     pub fn from_parts(
         name: impl Into<String>,
         shape: ImageShape,
@@ -47,7 +47,7 @@ impl Dataset {
         if pixels.is_empty() || shape.is_empty() {
             return Err(DataError::Empty {
                 origin: name,
-                hint: "give a set that has pictures".into(),
+                hint: "give a set that has images".into(),
             });
         }
         check_channels(shape.channels, &name)?;
@@ -84,7 +84,7 @@ impl Dataset {
         })
     }
 
-    /// How many pictures there are.
+    /// How many images there are.
     pub fn len(&self) -> usize {
         self.pixels.len() / self.shape.len()
     }
@@ -94,23 +94,23 @@ impl Dataset {
         self.pixels.is_empty()
     }
 
-    /// The values of picture `i`, [channels, height, width].
+    /// The values of image `i`, [channels, height, width].
     ///
     /// # Panics
     /// If `i` is not below [`Dataset::len`].
-    pub fn image(&self, i: usize) -> &[u8] {
+    pub fn pixels(&self, i: usize) -> &[u8] {
         &self.pixels[i * self.shape.len()..(i + 1) * self.shape.len()]
     }
 
-    /// Picture `i` by itself; panics as [`Dataset::image`] does.
-    pub fn picture(&self, i: usize) -> Picture {
-        Picture {
+    /// Image `i` by itself; panics as [`Dataset::pixels`] does.
+    pub fn image(&self, i: usize) -> Image {
+        Image {
             shape: self.shape,
-            pixels: self.image(i).to_vec(),
+            pixels: self.pixels(i).to_vec(),
         }
     }
 
-    /// The label of picture `i`: an index into `classes`; none when the set is unlabelled.
+    /// The label of image `i`: an index into `classes`; none when the set is unlabelled.
     ///
     /// # Panics
     /// If the set is labelled and `i` is not below [`Dataset::len`].
@@ -118,7 +118,7 @@ impl Dataset {
         self.labels.as_ref().map(|labels| labels[i])
     }
 
-    /// All labels, one per picture; none when the set is unlabelled.
+    /// All labels, one per image; none when the set is unlabelled.
     pub fn labels(&self) -> Option<&[u32]> {
         self.labels.as_deref()
     }
@@ -149,13 +149,13 @@ impl Dataset {
             .collect()
     }
 
-    /// The pictures of `range`, which is cut to the set's length.
+    /// The images of `range`, which is cut to the set's length.
     pub fn subset(&self, range: Range<usize>) -> Self {
         let end = range.end.min(self.len());
         self.select(range.start.min(end)..end)
     }
 
-    /// At most `limit` pictures, spread evenly over the set: a set that is sorted by class keeps all its classes.
+    /// At most `limit` images, spread evenly over the set: a set that is sorted by class keeps all its classes.
     pub fn limit(self, limit: usize) -> Self {
         if limit >= self.len() {
             return self;
@@ -163,14 +163,14 @@ impl Dataset {
         self.select(spread(self.len(), limit))
     }
 
-    /// The pictures with these indices, in this order; panics as [`Dataset::image`] does.
+    /// The images with these indices, in this order; panics as [`Dataset::image`] does.
     pub fn select(&self, indices: impl IntoIterator<Item = usize> + Clone) -> Self {
         Self {
             shape: self.shape,
             pixels: indices
                 .clone()
                 .into_iter()
-                .flat_map(|i| self.image(i))
+                .flat_map(|i| self.pixels(i))
                 .copied()
                 .collect(),
             labels: self
@@ -206,7 +206,7 @@ impl Dataset {
         Ok(self)
     }
 
-    /// Every picture in the middle of a black square of `side` pixels; one that is larger is resized instead.
+    /// Every image in the middle of a black square of `side` pixels; one that is larger is resized instead.
     ///
     /// # Errors
     /// If `side` is 0.
@@ -220,10 +220,10 @@ impl Dataset {
             width: side,
             ..self.shape
         };
-        Ok(self.map(shape, |picture| picture.pad_to(side)))
+        Ok(self.map(shape, |image| image.pad_to(side)))
     }
 
-    /// The square in the middle of every picture, resized to `side` pixels (Lanczos, which averages when it shrinks).
+    /// The square in the middle of every image, resized to `side` pixels (Lanczos, which averages when it shrinks).
     ///
     /// # Errors
     /// If `side` is 0.
@@ -234,10 +234,10 @@ impl Dataset {
             width: side,
             ..self.shape
         };
-        Ok(self.map(shape, |picture| picture.resize_to(side)))
+        Ok(self.map(shape, |image| image.resize_to(side)))
     }
 
-    /// The same pictures with 1 (luminance) or 3 (RGB) channels.
+    /// The same images with 1 (luminance) or 3 (RGB) channels.
     ///
     /// # Errors
     /// If `channels` is neither.
@@ -247,11 +247,11 @@ impl Dataset {
             channels,
             ..self.shape
         };
-        Ok(self.map(shape, |picture| picture.with_channels(channels)))
+        Ok(self.map(shape, |image| image.with_channels(channels)))
     }
 
-    /// Applies `change`, which gives pictures of `shape`, to every picture, in parallel.
-    fn map(self, shape: ImageShape, change: impl Fn(Picture) -> Picture + Sync) -> Self {
+    /// Applies `change`, which gives images of `shape`, to every image, in parallel.
+    fn map(self, shape: ImageShape, change: impl Fn(Image) -> Image + Sync) -> Self {
         if shape == self.shape {
             return self;
         }
@@ -260,11 +260,11 @@ impl Dataset {
             .par_chunks_mut(shape.len())
             .zip(self.pixels.par_chunks(self.shape.len()))
             .for_each(|(to, from)| {
-                let picture = Picture {
+                let image = Image {
                     shape: self.shape,
                     pixels: from.to_vec(),
                 };
-                to.copy_from_slice(&change(picture).pixels);
+                to.copy_from_slice(&change(image).pixels);
             });
         Self {
             shape,

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use crate::ImageShape;
 
-/// A dataset or picture that cannot be read, used or written.
+/// A dataset or image that cannot be read, used or written.
 ///
 /// `origin` fields name the place: a file, and within it the record, row or byte where that is known.
 #[derive(Debug, thiserror::Error)]
@@ -17,7 +17,7 @@ pub enum DataError {
         /// The system's reason.
         source: std::io::Error,
     },
-    /// A picture could not be written.
+    /// An image could not be written.
     #[error("cannot write {}: {source}; check that the folder exists, is writable and has space", path.display())]
     Write {
         /// The file.
@@ -35,7 +35,7 @@ pub enum DataError {
         /// What to do.
         hint: String,
     },
-    /// A folder, file or class has no pictures.
+    /// A folder, file or class has no images.
     #[error("{origin}: no images, expected at least one; {hint}")]
     Empty {
         /// What was searched.
@@ -43,7 +43,7 @@ pub enum DataError {
         /// What to do.
         hint: String,
     },
-    /// One picture could not be decoded or encoded.
+    /// One image could not be decoded or encoded.
     #[error("{origin}: unreadable image: {reason}; replace or remove it")]
     Image {
         /// The file, or the file and record.
@@ -101,7 +101,7 @@ pub enum DataError {
         /// What is wrong.
         reason: String,
     },
-    /// A picture is not of the shape of the others.
+    /// An image is not of the shape of the others.
     #[error(
         "{origin}: expected an image of {expected}, as the first one, got {got}; set `size` to resize all images to one side"
     )]
@@ -110,7 +110,7 @@ pub enum DataError {
         origin: String,
         /// The shape of the set.
         expected: ImageShape,
-        /// The shape of this picture.
+        /// The shape of this image.
         got: ImageShape,
     },
     /// Images and labels do not pair up.

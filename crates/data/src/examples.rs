@@ -3,30 +3,32 @@
 use std::sync::Arc;
 
 use crate::loader::batch;
-use crate::{Conditions, DataError, Dataset, HostBatch, ImageShape, Latents, LatentsHeader, Order};
+use crate::{
+    Conditions, DataError, Dataset, ExampleOrder, HostBatch, ImageShape, Latents, LatentsHeader,
+};
 
 /// Training examples.
 #[derive(Clone, Debug)]
 pub enum Examples {
-    /// Pictures, with their condition images where the run has such.
-    Pictures {
-        /// The pictures.
+    /// Images, with their control images where the run has such.
+    Images {
+        /// The images.
         dataset: Arc<Dataset>,
-        /// What makes their condition images.
+        /// What makes their control images.
         conditions: Option<Arc<Conditions>>,
     },
-    /// Latents of pictures, and the states of their captions, with condition images where the run has such.
+    /// Latents of images, and the states of their captions, with control images where the run has such.
     Latents {
         /// Latents and states.
         latents: Arc<Latents>,
-        /// What makes the condition images.
+        /// What makes the control images.
         conditions: Option<Arc<Conditions>>,
     },
     /// Latents that are yet to be made, for those who ask what a run would take.
     Planned {
         /// What they will be.
         header: LatentsHeader,
-        /// What makes the condition images.
+        /// What makes the control images.
         conditions: Option<Arc<Conditions>>,
         /// Predicted peak memory of making them.
         bytes: u64,
@@ -35,14 +37,14 @@ pub enum Examples {
 
 /// What is known of examples without reading any.
 enum About<'a> {
-    Pictures(&'a Dataset),
+    Images(&'a Dataset),
     Latents(&'a LatentsHeader),
 }
 
 impl Examples {
-    /// Pictures without condition images.
-    pub fn pictures(dataset: Arc<Dataset>) -> Self {
-        Self::Pictures {
+    /// Images without control images.
+    pub fn images(dataset: Arc<Dataset>) -> Self {
+        Self::Images {
             dataset,
             conditions: None,
         }
@@ -50,7 +52,7 @@ impl Examples {
 
     fn about(&self) -> About<'_> {
         match self {
-            Self::Pictures { dataset, .. } => About::Pictures(dataset),
+            Self::Images { dataset, .. } => About::Images(dataset),
             Self::Latents { latents, .. } => About::Latents(latents.header()),
             Self::Planned { header, .. } => About::Latents(header),
         }
@@ -59,7 +61,7 @@ impl Examples {
     /// How many there are.
     pub fn len(&self) -> usize {
         match self.about() {
-            About::Pictures(dataset) => dataset.len(),
+            About::Images(dataset) => dataset.len(),
             About::Latents(header) => header.captions.len(),
         }
     }
@@ -72,7 +74,7 @@ impl Examples {
     /// The shape of each.
     pub fn shape(&self) -> ImageShape {
         match self.about() {
-            About::Pictures(dataset) => dataset.shape,
+            About::Images(dataset) => dataset.shape,
             About::Latents(header) => header.shape(),
         }
     }
@@ -80,7 +82,7 @@ impl Examples {
     /// The classes' names in label order; none where there are no labels.
     pub fn classes(&self) -> &[String] {
         match self.about() {
-            About::Pictures(dataset) => &dataset.classes,
+            About::Images(dataset) => &dataset.classes,
             About::Latents(header) => &header.classes,
         }
     }
@@ -88,7 +90,7 @@ impl Examples {
     /// Features of one state of a text; none where there are no texts.
     pub fn text_width(&self) -> Option<usize> {
         match self.about() {
-            About::Pictures(_) => None,
+            About::Images(_) => None,
             About::Latents(header) => Some(header.states[1]),
         }
     }
@@ -96,24 +98,24 @@ impl Examples {
     /// States of a text; 0 where there are no texts.
     pub fn text_states(&self) -> usize {
         match self.about() {
-            About::Pictures(_) => 0,
+            About::Images(_) => 0,
             About::Latents(header) => header.states[0],
         }
     }
 
-    /// What makes the condition images.
+    /// What makes the control images.
     pub fn conditions(&self) -> Option<&Conditions> {
         match self {
-            Self::Pictures { conditions, .. }
+            Self::Images { conditions, .. }
             | Self::Latents { conditions, .. }
             | Self::Planned { conditions, .. } => conditions.as_deref(),
         }
     }
 
-    /// Whether models draw from a part of each example: a condition image, or what a hole leaves.
+    /// Whether models draw from a part of each example: a control image, or what a hole leaves.
     pub fn are_drawn_from(&self) -> bool {
         let holes = match self.about() {
-            About::Pictures(_) => 0,
+            About::Images(_) => 0,
             About::Latents(header) => header.holes,
         };
         holes > 0 || self.conditions().is_some()
@@ -122,7 +124,7 @@ impl Examples {
     /// What to call the set in messages and reports.
     pub fn name(&self) -> &str {
         match self.about() {
-            About::Pictures(dataset) => &dataset.name,
+            About::Images(dataset) => &dataset.name,
             About::Latents(header) => &header.name,
         }
     }
@@ -130,7 +132,7 @@ impl Examples {
     /// Equal sets have equal ones, whatever file they came from.
     pub fn fingerprint(&self) -> String {
         match self.about() {
-            About::Pictures(dataset) => dataset.fingerprint(),
+            About::Images(dataset) => dataset.fingerprint(),
             About::Latents(header) => header.fingerprint.clone(),
         }
     }
@@ -138,7 +140,7 @@ impl Examples {
     /// Bytes that they take in memory.
     pub fn bytes(&self) -> usize {
         match self.about() {
-            About::Pictures(dataset) => dataset.len() * dataset.shape.len(),
+            About::Images(dataset) => dataset.len() * dataset.shape.len(),
             About::Latents(_) => 0,
         }
     }
@@ -149,12 +151,12 @@ impl Examples {
     /// When latents cannot be read, or are not made yet.
     pub fn batch(
         &self,
-        order: &mut Order,
+        order: &mut ExampleOrder,
         clock: u64,
         size: usize,
     ) -> Result<HostBatch, DataError> {
         match self {
-            Self::Pictures {
+            Self::Images {
                 dataset,
                 conditions,
             } => batch(dataset, conditions.as_deref(), order, clock, size),

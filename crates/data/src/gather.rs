@@ -1,11 +1,11 @@
-//! Encoded pictures, decoded in parallel, into the pixels of one set.
+//! Encoded images, decoded in parallel, into the pixels of one set.
 
 use rayon::prelude::*;
 
-use crate::picture::{self, Picture};
+use crate::image::{self, Image};
 use crate::{DataError, ImageShape};
 
-/// How many encoded pictures to hand to the threads at once: enough to keep them busy, few enough to hold in memory.
+/// How many encoded images to hand to the threads at once: enough to keep them busy, few enough to hold in memory.
 pub(crate) const CHUNK: usize = 1024;
 
 /// The channels of photographs when nothing else is asked for.
@@ -14,12 +14,12 @@ const DEFAULT_CHANNELS: usize = 3;
 /// What the collected files show.
 #[derive(Clone, Copy, Debug)]
 enum Content {
-    /// Pictures with so many channels.
-    Pictures(usize),
+    /// Images with so many channels.
+    Images(usize),
     DepthMaps,
 }
 
-/// Collects pictures of one shape, in the order in which they come.
+/// Collects images of one shape, in the order in which they come.
 #[derive(Debug)]
 pub(crate) struct Gather {
     size: Option<usize>,
@@ -29,15 +29,12 @@ pub(crate) struct Gather {
 }
 
 impl Gather {
-    /// For pictures resized to `size`, or left at their own (then equal) size; with RGB channels unless told otherwise.
+    /// For images resized to `size`, or left at their own (then equal) size; with RGB channels unless told otherwise.
     pub(crate) fn new(size: Option<usize>, channels: Option<usize>) -> Self {
-        Self::of(
-            size,
-            Content::Pictures(channels.unwrap_or(DEFAULT_CHANNELS)),
-        )
+        Self::of(size, Content::Images(channels.unwrap_or(DEFAULT_CHANNELS)))
     }
 
-    /// For depth maps, which become grey pictures.
+    /// For depth maps, which become grey images.
     pub(crate) fn depth_maps(size: Option<usize>) -> Self {
         Self::of(size, Content::DepthMaps)
     }
@@ -51,7 +48,7 @@ impl Gather {
         }
     }
 
-    /// Decodes `items` in parallel and appends their pictures. `fetch` gives an item's encoded bytes and `origin` its
+    /// Decodes `items` in parallel and appends their images. `fetch` gives an item's encoded bytes and `origin` its
     /// place for messages. The error returned is that of the first bad item.
     pub(crate) fn extend<T: Sync, B: AsRef<[u8]>>(
         &mut self,
@@ -62,29 +59,29 @@ impl Gather {
         let decode = |item| {
             let (bytes, origin) = (fetch(item)?, origin(item));
             match self.content {
-                Content::Pictures(channels) => {
-                    picture::decode(bytes.as_ref(), &origin, self.size, channels)
+                Content::Images(channels) => {
+                    image::decode(bytes.as_ref(), &origin, self.size, channels)
                 }
-                Content::DepthMaps => picture::decode_depth(bytes.as_ref(), &origin, self.size),
+                Content::DepthMaps => image::decode_depth(bytes.as_ref(), &origin, self.size),
             }
         };
-        let pictures: Vec<Result<Picture, DataError>> = items.par_iter().map(decode).collect();
-        for (item, picture) in items.iter().zip(pictures) {
-            let picture = picture?;
-            let expected = *self.shape.get_or_insert(picture.shape);
-            if picture.shape != expected {
+        let images: Vec<Result<Image, DataError>> = items.par_iter().map(decode).collect();
+        for (item, image) in items.iter().zip(images) {
+            let image = image?;
+            let expected = *self.shape.get_or_insert(image.shape);
+            if image.shape != expected {
                 return Err(DataError::Shape {
                     origin: origin(item),
                     expected,
-                    got: picture.shape,
+                    got: image.shape,
                 });
             }
-            self.pixels.extend_from_slice(&picture.pixels);
+            self.pixels.extend_from_slice(&image.pixels);
         }
         Ok(())
     }
 
-    /// The common shape (none if no picture came) and all pixels.
+    /// The common shape (none if no image came) and all pixels.
     pub(crate) fn finish(self) -> (Option<ImageShape>, Vec<u8>) {
         (self.shape, self.pixels)
     }

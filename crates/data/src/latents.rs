@@ -1,10 +1,10 @@
-//! Latents of pictures and states of their captions, on disk: made once, and read batch by batch.
+//! Latents of images and states of their captions, on disk: made once, and read batch by batch.
 //!
 //! The file is a safetensors file, so that other tools can look into it: `captions` (I64 [examples]) says which states
 //! belong to an example, `latents` (F32 [examples, copies, channels, height, width]) has one copy, or two where the
-//! second is of the mirrored picture, and `states` (F32 [captions, tokens, width]) starts with those of the empty text.
-//! `beside` (F32 [examples, copies, holes, 1 + channels, height, width]) is for models that fill in pictures, and has no
-//! holes for others: a hole, then the latents of what is left of the picture.
+//! second is of the mirrored image, and `states` (F32 [captions, tokens, width]) starts with those of the empty text.
+//! `beside` (F32 [examples, copies, holes, 1 + channels, height, width]) is for models that fill in images, and has no
+//! holes for others: a hole, then the latents of what is left of the image.
 
 use std::path::Path;
 
@@ -12,16 +12,17 @@ use serde::{Deserialize, Serialize};
 
 use crate::cache::{About, CacheFile, CacheWriter, F32, I64, Part};
 use crate::order::{Purpose, below, generator};
-use crate::{Conditions, DataError, HostBatch, HostMaps, ImageShape, Order};
+use crate::{Conditions, DataError, ExampleOrder, HostArray, HostBatch, ImageShape};
+use fewstep_diffusion::{Inputs, PromptEmbeds};
 
 /// What a cache holds, and what it was made from.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct LatentsHeader {
-    /// Digest of all that the contents depend on: pictures, captions, networks.
+    /// Digest of all that the contents depend on: images, captions, networks.
     pub key: String,
     /// What to call the set.
     pub name: String,
-    /// Digest of pictures and captions.
+    /// Digest of images and captions.
     pub fingerprint: String,
     /// A few of the captions, to draw samples from.
     pub some: Vec<String>,
@@ -32,12 +33,12 @@ pub struct LatentsHeader {
     pub latent: [usize; 3],
     /// Tokens of a text, and features of one state.
     pub states: [usize; 2],
-    /// Whether there are latents of mirrored pictures too.
+    /// Whether there are latents of mirrored images too.
     pub mirrored: bool,
     /// The names of the classes, whose names are the captions then.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub classes: Vec<String>,
-    /// Holes of each copy of a picture; 0 for models that fill in nothing.
+    /// Holes of each copy of an image; 0 for models that fill in nothing.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub holes: usize,
 }
@@ -70,7 +71,7 @@ impl LatentsHeader {
     }
 
     /// Channels, height and width of what goes in beside a latent.
-    fn beside(&self) -> [usize; 3] {
+    fn concat(&self) -> [usize; 3] {
         let [channels, height, width] = self.latent;
         [1 + channels, height, width]
     }
@@ -100,12 +101,12 @@ impl About for Described {
         let header = &self.header;
         let copies = [self.examples, header.copies()];
         let part = |name, dtype, shape| Part { name, dtype, shape };
-        let beside = [&copies[..], &[header.holes], &header.beside()].concat();
+        let concat = [&copies[..], &[header.holes], &header.concat()].concat();
         let states = [&[self.texts][..], &header.states].concat();
         vec![
             part("captions", I64, vec![self.examples]),
             part("latents", F32, [&copies[..], &header.latent].concat()),
-            part("beside", F32, beside),
+            part("beside", F32, concat),
             part("states", F32, states),
         ]
     }
@@ -143,7 +144,7 @@ impl LatentsWriter {
         Ok(Self(writer))
     }
 
-    /// The latents of the next examples (each followed by that of its mirrored picture, where there are such), after
+    /// The latents of the next examples (each followed by that of its mirrored image, where there are such), after
     /// them what goes in beside the next ones, hole by hole, and at last the states of the next texts.
     ///
     /// # Errors
@@ -215,51 +216,60 @@ impl Latents {
     pub fn batch(
         &self,
         conditions: Option<&Conditions>,
-        order: &mut Order,
+        order: &mut ExampleOrder,
         clock: u64,
         size: usize,
     ) -> Result<HostBatch, DataError> {
-        let (mut pixels, mut beside) = (vec![], vec![]);
+        let (mut latents, mut concat) = (vec![], vec![]);
         let (mut states, mut indices) = (vec![], vec![]);
-        let mut hints = conditions.map(HostMaps::new);
+        let mut control = conditions.map(HostArray::of_conditions);
         let holes = self.header.holes;
-        let (len, len_beside) = (self.header.latent_len(), self.header.beside());
+        let (len, shape_concat) = (self.header.latent_len(), self.header.concat());
         for clock in clock..clock + size as u64 {
             let pick = order.at(clock);
             indices.push(pick.index as u64);
             let copy =
                 pick.index * self.header.copies() + usize::from(pick.flip && self.header.mirrored);
-            pixels.extend(self.read(LATENTS, copy, len)?);
+            latents.extend(self.read(LATENTS, copy, len)?);
             if holes > 0 {
                 let random = &mut generator(order.seed(), Purpose::Condition, clock);
                 let index = copy * holes + below(holes as u64, random) as usize;
-                let len = len_beside.iter().product();
-                beside.extend(self.read(BESIDE, index, len)?);
+                let len = shape_concat.iter().product();
+                concat.extend(self.read(BESIDE, index, len)?);
             }
             states.extend(self.states(self.header.captions[pick.index] as usize)?);
-            if let Some((conditions, hints)) = conditions.zip(hints.as_mut()) {
+            if let Some((conditions, control)) = conditions.zip(control.as_mut()) {
                 // Conditions of a captioned set have a source for every example.
                 if let Some(source) = conditions.source(pick)? {
-                    hints.add(conditions, &source, order.seed(), clock);
+                    control.add_condition(conditions, &source, order.seed(), clock);
                 }
             }
         }
         Ok(HostBatch {
             clock,
-            labels: vec![None; size],
             indices,
-            pixels,
-            shape: self.header.shape(),
-            hints,
-            beside: (holes > 0).then_some(HostMaps {
-                pixels: beside,
-                shape: len_beside,
-            }),
-            text: Some(HostText {
-                states,
-                empty: self.empty.clone(),
-                shape: self.header.states,
-            }),
+            images: HostArray {
+                values: latents,
+                shape: self.header.latent,
+            },
+            inputs: Inputs {
+                prompt: Some(PromptEmbeds {
+                    cond: HostArray {
+                        values: states,
+                        shape: self.header.states,
+                    },
+                    uncond: HostArray {
+                        values: self.empty.clone(),
+                        shape: self.header.states,
+                    },
+                }),
+                control,
+                concat: (holes > 0).then_some(HostArray {
+                    values: concat,
+                    shape: shape_concat,
+                }),
+                ..Inputs::default()
+            },
         })
     }
 
@@ -276,17 +286,6 @@ impl Latents {
             .map(|b| b.try_into().map_or(f32::NAN, f32::from_le_bytes))
             .collect())
     }
-}
-
-/// The states of the captions of a batch.
-#[derive(Clone, Debug, PartialEq)]
-pub struct HostText {
-    /// [batch, tokens, width].
-    pub states: Vec<f32>,
-    /// Those of the empty text, [tokens, width].
-    pub empty: Vec<f32>,
-    /// Tokens and width.
-    pub shape: [usize; 2],
 }
 
 #[cfg(test)]
@@ -338,28 +337,28 @@ mod tests {
             write(&path, mirrored, holes);
             let cache = Latents::open(&path, "key").unwrap().unwrap();
             assert_eq!(*cache.header(), header(mirrored, holes));
-            let mut order = Order::new(3, 3, true);
+            let mut order = ExampleOrder::new(3, 3, true);
             let batch = cache.batch(None, &mut order, 4, 7).unwrap();
-            let text = batch.text.as_ref().unwrap();
+            let prompt = batch.inputs.prompt.as_ref().unwrap();
             for sample in 0..7 {
                 let pick = order.at(4 + sample as u64);
                 let flipped = usize::from(pick.flip && mirrored);
                 let base = (100 * pick.index + 10 * flipped) as f32;
                 assert_eq!(
-                    batch.pixels[4 * sample..][..4],
+                    batch.images.values[4 * sample..][..4],
                     [base, base + 1.0, base + 2.0, base + 3.0]
                 );
                 let caption = header(mirrored, holes).captions[pick.index] as f32;
-                assert_eq!(text.states[6 * sample..][..6], [1000.0 * caption; 6]);
-                if let Some(beside) = &batch.beside {
-                    let seen = &beside.pixels[6 * sample..][..6];
+                assert_eq!(prompt.cond.values[6 * sample..][..6], [1000.0 * caption; 6]);
+                if let Some(concat) = &batch.inputs.concat {
+                    let seen = &concat.values[6 * sample..][..6];
                     let of_holes = (0..holes).map(|hole| [base + 0.1 * hole as f32; 6]);
                     assert!(of_holes.into_iter().any(|hole| hole == seen), "{seen:?}");
                 }
             }
-            let beside = batch.beside.as_ref().map(|beside| beside.shape);
-            assert_eq!(beside, (holes > 0).then_some([3, 1, 2]));
-            assert_eq!(text.empty, [0.0; 6]);
+            let concat = batch.inputs.concat.as_ref().map(|concat| concat.shape);
+            assert_eq!(concat, (holes > 0).then_some([3, 1, 2]));
+            assert_eq!(prompt.uncond.values, [0.0; 6]);
         }
     }
 
@@ -369,17 +368,18 @@ mod tests {
         let path = folder.path().join("cache.safetensors");
         write(&path, false, 3);
         let cache = Latents::open(&path, "key").unwrap().unwrap();
-        let beside = |seed, clock, size| {
-            let order = &mut Order::new(seed, 3, false);
+        let concat = |seed, clock, size| {
+            let order = &mut ExampleOrder::new(seed, 3, false);
             cache
                 .batch(None, order, clock, size)
                 .unwrap()
-                .beside
+                .inputs
+                .concat
                 .unwrap()
-                .pixels
+                .values
         };
-        assert_eq!(beside(1, 4, 8), beside(1, 0, 12)[4 * 6..]);
-        let mut seen: Vec<i32> = beside(1, 0, 90).iter().map(|v| (10.0 * v) as i32).collect();
+        assert_eq!(concat(1, 4, 8), concat(1, 0, 12)[4 * 6..]);
+        let mut seen: Vec<i32> = concat(1, 0, 90).iter().map(|v| (10.0 * v) as i32).collect();
         seen.sort_unstable();
         seen.dedup();
         assert_eq!(seen.len(), 9, "{seen:?}");

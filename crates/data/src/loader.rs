@@ -3,8 +3,9 @@
 use std::sync::mpsc::{Receiver, sync_channel};
 use std::thread::JoinHandle;
 
-use crate::picture::to_f32;
-use crate::{Conditions, DataError, Dataset, Examples, HostText, ImageShape, Order};
+use crate::image::to_f32;
+use crate::{Conditions, DataError, Dataset, ExampleOrder, Examples};
+use fewstep_diffusion::Inputs;
 
 /// How many finished batches may wait to be taken.
 const QUEUE: usize = 3;
@@ -16,27 +17,22 @@ pub struct HostBatch {
     pub clock: u64,
     /// The examples' indices in the dataset, one per sample.
     pub indices: Vec<u64>,
-    /// The examples' labels, one per sample; none where the set is unlabelled.
-    pub labels: Vec<Option<u32>>,
-    /// [batch, channels, height, width]: pictures in [-1, 1], x / 127.5 - 1, or latents.
-    pub pixels: Vec<f32>,
-    /// The shape of each picture.
-    pub shape: ImageShape,
-    /// Condition images, where the run has them.
-    pub hints: Option<HostMaps>,
-    /// What goes into the network beside latents that are to be filled in: the hole, then the latents of what is known.
-    pub beside: Option<HostMaps>,
-    /// The states of their captions, where the run has such.
-    pub text: Option<HostText>,
+    /// Images in [-1, 1], x / 127.5 - 1, or latents: [channels, height, width] each.
+    pub images: HostArray<3>,
+    /// What the network is given with each: its class, its caption, its control image, the mask and what it leaves.
+    pub inputs: HostInputs,
 }
 
-/// Maps that go with the pictures of a batch.
+/// [`Inputs`] on the host. Embeddings are [tokens, width]; of the empty prompt there is one for all.
+pub type HostInputs = Inputs<HostArray<3>, HostArray<2>>;
+
+/// Arrays of one shape, one after another.
 #[derive(Clone, Debug, PartialEq)]
-pub struct HostMaps {
-    /// [batch, channels, height, width].
-    pub pixels: Vec<f32>,
-    /// Channels, height and width of each.
-    pub shape: [usize; 3],
+pub struct HostArray<const N: usize> {
+    /// All values, row by row.
+    pub values: Vec<f32>,
+    /// The shape of each array.
+    pub shape: [usize; N],
 }
 
 impl HostBatch {
@@ -58,59 +54,69 @@ impl HostBatch {
 pub fn batch(
     dataset: &Dataset,
     conditions: Option<&Conditions>,
-    order: &mut Order,
+    order: &mut ExampleOrder,
     clock: u64,
     size: usize,
 ) -> Result<HostBatch, DataError> {
     let shape = dataset.shape;
-    let mut hints = conditions.map(HostMaps::new);
-    let mut batch = HostBatch {
-        clock,
-        indices: Vec::with_capacity(size),
-        labels: Vec::with_capacity(size),
-        pixels: Vec::with_capacity(size * shape.len()),
-        shape,
-        hints: None,
-        beside: None,
-        text: None,
-    };
+    let mut control = conditions.map(HostArray::of_conditions);
+    let mut indices = Vec::with_capacity(size);
+    let mut classes = Vec::with_capacity(size);
+    let mut pixels: Vec<f32> = Vec::with_capacity(size * shape.len());
     for sample in 0..size as u64 {
         let pick = order.at(clock + sample);
-        batch.indices.push(pick.index as u64);
-        batch.labels.push(dataset.label(pick.index));
-        let image = dataset.image(pick.index);
-        if pick.flip {
-            let mirrored = image
-                .chunks_exact(shape.width)
-                .flat_map(|row| row.iter().rev());
-            batch.pixels.extend(mirrored.map(|&value| to_f32(value)));
-        } else {
-            batch
-                .pixels
-                .extend(image.iter().map(|&value| to_f32(value)));
+        indices.push(pick.index as u64);
+        classes.push(dataset.label(pick.index));
+        let image = dataset.pixels(pick.index);
+        match pick.flip {
+            false => pixels.extend(image.iter().map(|&value| to_f32(value))),
+            true => {
+                let rows = image.chunks_exact(shape.width);
+                let mirrored = rows.flat_map(|row| row.iter().rev());
+                pixels.extend(mirrored.map(|&value| to_f32(value)));
+            }
         }
-        if let Some((conditions, hints)) = conditions.zip(hints.as_mut()) {
-            let picture = &batch.pixels[sample as usize * shape.len()..];
+        if let Some((conditions, control)) = conditions.zip(control.as_mut()) {
+            let image = &pixels[sample as usize * shape.len()..];
             let source = conditions.source(pick)?;
-            let source = source.as_deref().unwrap_or(picture);
-            hints.add(conditions, source, order.seed(), clock + sample);
+            let source = source.as_deref().unwrap_or(image);
+            control.add_condition(conditions, source, order.seed(), clock + sample);
         }
     }
-    Ok(HostBatch { hints, ..batch })
+    let labelled = dataset.labels().is_some();
+    Ok(HostBatch {
+        clock,
+        indices,
+        images: HostArray {
+            values: pixels,
+            shape: [shape.channels, shape.height, shape.width],
+        },
+        inputs: Inputs {
+            classes: labelled.then_some(classes),
+            control,
+            ..Inputs::default()
+        },
+    })
 }
 
-impl HostMaps {
-    /// None yet.
-    pub(crate) fn new(conditions: &Conditions) -> Self {
+impl HostArray<3> {
+    /// Control images, none yet.
+    pub(crate) fn of_conditions(conditions: &Conditions) -> Self {
         Self {
-            pixels: vec![],
+            values: vec![],
             shape: conditions.shape(),
         }
     }
 
-    /// One more.
-    pub(crate) fn add(&mut self, conditions: &Conditions, source: &[f32], seed: u64, clock: u64) {
-        self.pixels.extend(conditions.make(source, seed, clock));
+    /// Adds the control image made of `source`.
+    pub(crate) fn add_condition(
+        &mut self,
+        conditions: &Conditions,
+        source: &[f32],
+        seed: u64,
+        clock: u64,
+    ) {
+        self.values.extend(conditions.make(source, seed, clock));
     }
 }
 
@@ -139,7 +145,7 @@ impl Loader {
         total_samples: u64,
     ) -> Self {
         assert!(batch_size > 0, "a batch needs at least one sample");
-        let mut order = Order::new(seed, examples.len(), flip);
+        let mut order = ExampleOrder::new(seed, examples.len(), flip);
         let (sender, batches) = sync_channel(QUEUE);
         let worker = std::thread::spawn(move || {
             let mut clock = start_clock;
@@ -178,11 +184,12 @@ impl Iterator for Loader {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::ImageShape;
     use std::sync::Arc;
 
     fn loader(dataset: &Arc<Dataset>, size: usize, start: u64, total: u64) -> Loader {
         Loader::new(
-            Examples::pictures(dataset.clone()),
+            Examples::images(dataset.clone()),
             4,
             true,
             size,
@@ -209,19 +216,25 @@ mod tests {
     #[test]
     fn a_batch_holds_the_examples_of_the_order() {
         let dataset = numbered(10);
-        let mut order = Order::new(1, 10, true);
+        let mut order = ExampleOrder::new(1, 10, true);
         let batch = batch(&dataset, None, &mut order, 5, 12).unwrap();
-        assert_eq!((batch.clock, batch.len(), batch.pixels.len()), (5, 12, 24));
+        assert_eq!(
+            (batch.clock, batch.len(), batch.images.values.len()),
+            (5, 12, 24)
+        );
         for sample in 0..12 {
             let pick = order.at(5 + sample as u64);
             assert_eq!(batch.indices[sample], pick.index as u64);
-            assert_eq!(batch.labels[sample], Some(pick.index as u32 % 3));
+            assert_eq!(
+                batch.inputs.classes.as_ref().unwrap()[sample],
+                Some(pick.index as u32 % 3)
+            );
             let mut expected = [pick.index as f32, 255.0 - pick.index as f32];
             if pick.flip {
                 expected.reverse();
             }
             assert_eq!(
-                batch.pixels[2 * sample..][..2],
+                batch.images.values[2 * sample..][..2],
                 expected.map(|x| x / 127.5 - 1.0)
             );
         }
@@ -236,18 +249,18 @@ mod tests {
         };
         let pixels: Vec<u8> = (0..18).collect();
         let dataset = Dataset::from_parts("one", rgb, pixels, None, Vec::new()).unwrap();
-        let mut order = Order::new(0, 1, true);
+        let mut order = ExampleOrder::new(0, 1, true);
         let clock = (0..100).find(|&clock| order.at(clock).flip).unwrap();
         let flipped = batch(&dataset, None, &mut order, clock, 1).unwrap();
         let expected = [2, 1, 0, 5, 4, 3, 8, 7, 6, 11, 10, 9, 14, 13, 12, 17, 16, 15].map(to_f32);
-        assert_eq!(flipped.pixels, expected);
-        assert_eq!(flipped.labels, [None]);
+        assert_eq!(flipped.images.values, expected);
+        assert_eq!(flipped.inputs.classes, None);
     }
 
     #[test]
     fn the_loader_gives_the_batches_of_the_order_and_ends_at_the_total() {
         let dataset = Arc::new(numbered(7));
-        let mut order = Order::new(4, 7, true);
+        let mut order = ExampleOrder::new(4, 7, true);
         let loaded = all(loader(&dataset, 3, 0, 20));
         let sizes: Vec<usize> = loaded.iter().map(HostBatch::len).collect();
         assert_eq!(sizes, [3, 3, 3, 3, 3, 3, 2]);

@@ -9,7 +9,7 @@ use rand_chacha::rand_core::{Rng, SeedableRng};
 /// depends on (seed, epoch) alone; the flip depends on (seed, clock) alone. So batch size, resumption and the number
 /// of workers change nothing. The value behind `&mut self` is only the permutation of the epoch asked for last.
 #[derive(Clone, Debug)]
-pub struct Order {
+pub struct ExampleOrder {
     seed: u64,
     len: usize,
     flip: bool,
@@ -35,7 +35,7 @@ pub(crate) enum Purpose {
     Condition = 3,
 }
 
-impl Order {
+impl ExampleOrder {
     /// The order of `len` examples under `seed`; with `flip`, half of the draws are mirrored.
     ///
     /// # Panics
@@ -121,7 +121,7 @@ mod tests {
     proptest! {
         #[test]
         fn every_epoch_is_a_permutation(seed: u64, len in 1usize..200, epoch in 0u64..1_000_000) {
-            let mut order = Order::new(seed, len, true);
+            let mut order = ExampleOrder::new(seed, len, true);
             let start = epoch * len as u64;
             let mut seen: Vec<usize> = (0..len as u64).map(|i| order.at(start + i).index).collect();
             seen.sort_unstable();
@@ -132,8 +132,8 @@ mod tests {
         fn a_pick_depends_on_nothing_asked_before(
             seed: u64, len in 1usize..50, asked in prop::collection::vec(0u64..500, 0..20), clock in 0u64..500,
         ) {
-            let fresh = Order::new(seed, len, true).at(clock);
-            let mut order = Order::new(seed, len, true);
+            let fresh = ExampleOrder::new(seed, len, true).at(clock);
+            let mut order = ExampleOrder::new(seed, len, true);
             for earlier in asked {
                 order.at(earlier);
             }
@@ -142,8 +142,8 @@ mod tests {
 
         #[test]
         fn flipping_changes_no_index(seed: u64, len in 1usize..50, clock: u64) {
-            let plain = Order::new(seed, len, false).at(clock);
-            prop_assert_eq!(plain.index, Order::new(seed, len, true).at(clock).index);
+            let plain = ExampleOrder::new(seed, len, false).at(clock);
+            prop_assert_eq!(plain.index, ExampleOrder::new(seed, len, true).at(clock).index);
             prop_assert!(!plain.flip);
         }
     }
@@ -151,7 +151,7 @@ mod tests {
     #[test]
     fn epochs_and_seeds_differ() {
         let epoch = |seed, epoch: u64| -> Vec<usize> {
-            let mut order = Order::new(seed, 100, false);
+            let mut order = ExampleOrder::new(seed, 100, false);
             (0..100).map(|i| order.at(epoch * 100 + i).index).collect()
         };
         assert_ne!(epoch(1, 0), epoch(1, 1));
@@ -162,7 +162,7 @@ mod tests {
     /// The values are those of `tests/order_golden.py`.
     #[test]
     fn the_order_is_pinned() {
-        let mut order = Order::new(7, 10, true);
+        let mut order = ExampleOrder::new(7, 10, true);
         let picks: Vec<Pick> = (0..20).map(|clock| order.at(clock)).collect();
         let indices: Vec<usize> = picks.iter().map(|pick| pick.index).collect();
         let flips: String = picks
@@ -180,7 +180,7 @@ mod tests {
     fn each_place_is_equally_likely_and_half_are_flipped() {
         const LEN: usize = 5;
         const EPOCHS: u64 = 20_000;
-        let mut order = Order::new(3, LEN, true);
+        let mut order = ExampleOrder::new(3, LEN, true);
         let mut counts = [[0u32; LEN]; LEN];
         let mut flips = 0;
         for clock in 0..EPOCHS * LEN as u64 {

@@ -1,4 +1,4 @@
-//! The shape of a picture.
+//! The shape of an image.
 
 use std::fmt;
 
@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::DataError;
 
-/// [channels, height, width] of every picture of a set.
+/// [channels, height, width] of every image of a set.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ImageShape {
     /// 1 (grey) or 3 (RGB).
@@ -18,12 +18,12 @@ pub struct ImageShape {
 }
 
 impl ImageShape {
-    /// Values in one picture: channels * height * width.
+    /// Values in one image: channels * height * width.
     pub fn len(&self) -> usize {
         self.channels * self.height * self.width
     }
 
-    /// Whether a picture of this shape has no values at all.
+    /// Whether an image of this shape has no values at all.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }

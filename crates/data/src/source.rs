@@ -1,11 +1,11 @@
-//! Pictures that are to become latents, each with what is told of it.
+//! Images that are to become latents, each with what is told of it.
 
-use crate::picture::Picture;
+use crate::image::Image;
 use crate::{
     Captioned, Check, Contents, DataConfig, DataError, DataKind, Dataset, ImageShape, load,
 };
 
-/// Pictures with captions, or with classes whose names are their captions.
+/// Images with captions, or with classes whose names are their captions.
 #[derive(Debug)]
 pub enum Source {
     /// On disk, and read one after another.
@@ -14,7 +14,7 @@ pub enum Source {
     Labelled(Labelled),
 }
 
-/// Pictures in memory, each of a class.
+/// Images in memory, each of a class.
 #[derive(Debug)]
 pub struct Labelled {
     dataset: Dataset,
@@ -37,7 +37,7 @@ impl Labelled {
         Contents {
             captions: captions.cloned().collect(),
             fingerprint: self.dataset.fingerprint(),
-            // Such sets have no condition images.
+            // Such sets have no control images.
             sources: String::new(),
         }
     }
@@ -51,13 +51,13 @@ pub(crate) fn check_classes(origin: &str, found: usize, names: &[String]) -> Res
             key: "data",
             got: format!("{found} classes"),
             origin: origin.into(),
-            expected: format!("labelled pictures of {} classes", names.len()),
+            expected: format!("labelled images of {} classes", names.len()),
         }),
     }
 }
 
 impl Source {
-    /// For a model that knows its classes by these names, in the order of the labels. What lies in a file for each picture, or
+    /// For a model that knows its classes by these names, in the order of the labels. What lies in a file for each image, or
     /// in parquet files, stays on disk.
     ///
     /// # Errors
@@ -79,7 +79,7 @@ impl Source {
         }
     }
 
-    /// The shape of its pictures.
+    /// The shape of its images.
     pub fn shape(&self) -> ImageShape {
         match self {
             Self::Captioned(captioned) => ImageShape {
@@ -110,18 +110,18 @@ impl Source {
         }
     }
 
-    /// All pictures in order, `chunk` of them at a time.
-    pub fn pictures(
+    /// All images in order, `chunk` of them at a time.
+    pub fn images(
         &self,
         chunk: usize,
-    ) -> Box<dyn Iterator<Item = Result<Vec<Picture>, DataError>> + '_> {
+    ) -> Box<dyn Iterator<Item = Result<Vec<Image>, DataError>> + '_> {
         match self {
-            Self::Captioned(captioned) => Box::new(captioned.pictures(chunk)),
+            Self::Captioned(captioned) => Box::new(captioned.images(chunk)),
             Self::Labelled(Labelled { dataset, .. }) => {
                 let starts = (0..dataset.len()).step_by(chunk.max(1));
                 Box::new(starts.map(move |start| {
                     let end = dataset.len().min(start + chunk.max(1));
-                    Ok((start..end).map(|i| dataset.picture(i)).collect())
+                    Ok((start..end).map(|i| dataset.image(i)).collect())
                 }))
             }
         }
@@ -148,9 +148,9 @@ mod tests {
         let source = Source::Labelled(labelled(&["cat", "dog"]).unwrap());
         let contents = source.check(Check::Decoded).unwrap();
         assert_eq!(contents.captions, ["dog", "cat", "dog"]);
-        let pictures: Vec<_> = source.pictures(2).map(Result::unwrap).collect();
-        assert_eq!(pictures.iter().map(Vec::len).collect::<Vec<_>>(), [2, 1]);
-        assert_eq!(pictures[1][0].pixels, [4, 5]);
+        let images: Vec<_> = source.images(2).map(Result::unwrap).collect();
+        assert_eq!(images.iter().map(Vec::len).collect::<Vec<_>>(), [2, 1]);
+        assert_eq!(images[1][0].pixels, [4, 5]);
         let message = labelled(&["cat"]).unwrap_err().to_string();
         assert!(
             message.contains("2 classes") && message.contains("of 1 classes"),

@@ -135,7 +135,7 @@ impl TimeGrid {
         Self { times }
     }
 
-    /// A uniform grid on [0, `from`]: what is left to do for a picture that was noised to time `from`.
+    /// A uniform grid on [0, `from`]: what is left to do for an image that was noised to time `from`.
     ///
     /// # Panics
     /// When `steps` is 0 or `from` lies outside (0, 1].
@@ -196,7 +196,7 @@ fn rounded(a: usize, b: usize) -> usize {
     below + usize::from(up)
 }
 
-/// The lowest log-SNR that a log-SNR grid spends steps on: below, a picture is noise, and a schedule with zero
+/// The lowest log-SNR that a log-SNR grid spends steps on: below, an image is noise, and a schedule with zero
 /// terminal SNR has no end.
 const LOWEST_LOG_SNR: f64 = -20.0;
 

@@ -1,33 +1,33 @@
 //! Classifier-free guidance as a denoiser around another one.
 
-use crate::{Conditioning, Denoiser, Prediction, PredictionKind, Schedule, per_sample};
+use crate::{Denoiser, Inputs, Prediction, PredictionKind, Schedule, per_sample};
 use burn::tensor::Tensor;
 
 /// The guided model x̂_w = (1 + w) x̂_c − w x̂_∅ (Eq. 2 of 2210.03142): both branches in one batched call of
-/// the inner model. The weight of each sample is taken from [`Conditioning::w`] (0 where there is none) and
+/// the inner model. The weight of each sample is taken from [`Inputs::w`] (0 where there is none) and
 /// is not passed on. The same affine combination holds for ε̂ and v̂.
 /// Where all w are 0, the first branch alone is asked.
 #[derive(Clone, Debug)]
-pub struct Guided<D> {
+pub struct CfgDenoiser<D> {
     inner: D,
 }
 
-impl<D> Guided<D> {
+impl<D> CfgDenoiser<D> {
     /// Guides a model that was trained with dropped labels.
     pub fn new(inner: D) -> Self {
         Self { inner }
     }
 }
 
-impl<D: Denoiser> Denoiser for Guided<D> {
-    fn predict(&self, z: Tensor<4>, t: &[f64], conditioning: &Conditioning) -> Prediction {
+impl<D: Denoiser> Denoiser for CfgDenoiser<D> {
+    fn predict(&self, z: Tensor<4>, t: &[f64], inputs: &Inputs) -> Prediction {
         let batch = t.len();
-        let conditional = conditioning.clone().without_w();
-        let w = conditioning.w.clone().unwrap_or_else(|| vec![0.0; batch]);
+        let conditional = inputs.clone().without_w();
+        let w = inputs.w.clone().unwrap_or_else(|| vec![0.0; batch]);
         if w.iter().all(|&w| w == 0.0) {
             return self.inner.predict(z, t, &conditional);
         }
-        let both = conditional.concat(&conditional.unconditional());
+        let both = conditional.cat(&conditional.unconditional());
         let zz = Tensor::cat(vec![z.clone(), z.clone()], 0);
         let v = self.inner.predict(zz, &[t, t].concat(), &both).v();
         let v_c = v.clone().narrow(0, 0, batch);
@@ -76,14 +76,14 @@ mod tests {
         /// their own sample.
         #[test]
         fn w_is_the_guidance_scale_less_one(w in prop::array::uniform3(-1.0..6.0f64), t in 0.1..0.9f64) {
-            let conditioning = Conditioning::classes([0; 3]).with_w(w.to_vec());
-            let ask = |model: &dyn Denoiser, conditioning: &Conditioning| {
-                let prediction = model.predict(batch(), &[t; 3], conditioning);
+            let inputs = Inputs::classes([0; 3]).with_w(w.to_vec());
+            let ask = |model: &dyn Denoiser, inputs: &Inputs| {
+                let prediction = model.predict(batch(), &[t; 3], inputs);
                 [prediction.x(), prediction.eps(), prediction.v()].map(values)
             };
-            let guided = ask(&Guided::new(model()), &conditioning);
-            let conditional = ask(&model(), &conditioning);
-            let unconditional = ask(&model(), &conditioning.unconditional());
+            let guided = ask(&CfgDenoiser::new(model()), &inputs);
+            let conditional = ask(&model(), &inputs);
+            let unconditional = ask(&model(), &inputs.unconditional());
             for kind in 0..3 {
                 for sample in 0..3 {
                     let (c, u) = (conditional[kind][sample], unconditional[kind][sample]);
@@ -96,31 +96,31 @@ mod tests {
 
     #[test]
     fn the_ends_of_w_are_the_branches() {
-        let conditioning = Conditioning::classes([0; 3]);
-        let ask = |model: &dyn Denoiser, conditioning: &Conditioning| {
-            values(model.predict(batch(), &[0.6; 3], conditioning).v())
+        let inputs = Inputs::classes([0; 3]);
+        let ask = |model: &dyn Denoiser, inputs: &Inputs| {
+            values(model.predict(batch(), &[0.6; 3], inputs).v())
         };
-        let guided = Guided::new(model());
+        let guided = CfgDenoiser::new(model());
         let close = |a: Vec<f64>, b: Vec<f64>| a.iter().zip(b).all(|(a, b)| (a - b).abs() < 1e-6);
-        assert_eq!(ask(&guided, &conditioning), ask(&model(), &conditioning));
-        let alone = conditioning.clone().with_w(vec![-1.0; 3]);
+        assert_eq!(ask(&guided, &inputs), ask(&model(), &inputs));
+        let alone = inputs.clone().with_w(vec![-1.0; 3]);
         assert!(close(
             ask(&guided, &alone),
-            ask(&model(), &conditioning.unconditional())
+            ask(&model(), &inputs.unconditional())
         ));
     }
 
     /// A model that notes what it is asked.
     struct Recording {
         inner: GaussianDenoiser,
-        asked: Mutex<Vec<Conditioning>>,
+        asked: Mutex<Vec<Inputs>>,
     }
 
     impl Denoiser for Recording {
-        fn predict(&self, z: Tensor<4>, t: &[f64], conditioning: &Conditioning) -> Prediction {
+        fn predict(&self, z: Tensor<4>, t: &[f64], inputs: &Inputs) -> Prediction {
             let mut asked = self.asked.lock().expect("whole");
-            asked.push(conditioning.clone());
-            self.inner.predict(z, t, conditioning)
+            asked.push(inputs.clone());
+            self.inner.predict(z, t, inputs)
         }
         fn schedule(&self) -> &Schedule {
             self.inner.schedule()
@@ -133,11 +133,11 @@ mod tests {
             inner: model(),
             asked: Mutex::default(),
         };
-        let guided = Guided::new(&recording);
+        let guided = CfgDenoiser::new(&recording);
         assert_eq!(guided.network_calls(), 2);
-        assert_eq!(Guided::new(&guided).network_calls(), 4);
-        let conditioning = Conditioning::classes([0; 3]).with_w(vec![2.0; 3]);
-        guided.predict(batch(), &[0.5; 3], &conditioning);
+        assert_eq!(CfgDenoiser::new(&guided).network_calls(), 4);
+        let inputs = Inputs::classes([0; 3]).with_w(vec![2.0; 3]);
+        guided.predict(batch(), &[0.5; 3], &inputs);
         let asked = recording.asked.lock().expect("whole");
         let [asked] = asked.as_slice() else {
             panic!("asked {} times", asked.len());

@@ -4,7 +4,7 @@
 //! | symbol in the papers | name here | meaning |
 //! |---|---|---|
 //! | t | `t` | time, 0 = data, 1 = noise |
-//! | z_t | `z` | noisy picture, α_t x + σ_t ε |
+//! | z_t | `z` | noisy image, α_t x + σ_t ε |
 //! | α_t, σ_t | `alpha`, `sigma` | of a [`NoiseLevel`]; α² + σ² = 1 |
 //! | λ_t | `log_snr` | log(α_t² / σ_t²), the full log signal-to-noise ratio |
 //! | φ_t | `angle` | α = cos φ, σ = sin φ |
@@ -16,20 +16,20 @@ pub mod analytic;
 mod denoiser;
 mod grid;
 mod guidance;
+mod inputs;
 mod prediction;
 pub mod random;
 mod recipe;
 pub mod sampler;
 mod schedule;
-mod text;
 
-pub use denoiser::{Clipped, Conditioning, Denoiser, DiffusionModel, Network};
+pub use denoiser::{Clipped, Denoiser, DiffusionModel, Network};
 pub use grid::{GridError, Spacing, TimeGrid};
-pub use guidance::Guided;
+pub use guidance::CfgDenoiser;
+pub use inputs::{Inputs, PromptEmbeds};
 pub use prediction::{Prediction, PredictionKind, per_sample};
 pub use recipe::{
-    Guidance, Hint, Provenance, RecipeError, Role, SamplerRecipe, StudentSampler, Task,
-    UsualSampler, Warning,
+    ControlSpec, DefaultSampler, Guidance, Provenance, RecipeError, Role, SamplerRecipe,
+    StudentSampler, Task, Warning,
 };
 pub use schedule::{BetaSchedule, NoiseLevel, Schedule, ScheduleConfig, ScheduleError};
-pub use text::Text;

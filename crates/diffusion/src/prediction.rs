@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum PredictionKind {
-    /// The clean picture x.
+    /// The clean image x.
     X,
     /// The noise ε.
     Eps,
@@ -16,14 +16,14 @@ pub enum PredictionKind {
     V,
 }
 
-/// One value per sample as a tensor `[batch, 1, 1, 1]` that broadcasts over pictures.
+/// One value per sample as a tensor `[batch, 1, 1, 1]` that broadcasts over images.
 pub fn per_sample(values: impl IntoIterator<Item = f64>, device: &Device) -> Tensor<4> {
     let values: Vec<f32> = values.into_iter().map(|v| v as f32).collect();
     let batch = values.len();
     Tensor::from_data(TensorData::new(values, [batch, 1, 1, 1]), device)
 }
 
-/// A denoiser's answer for a batch of noisy pictures, whatever the network emits.
+/// A denoiser's answer for a batch of noisy images, whatever the network emits.
 #[derive(Clone, Debug)]
 pub struct Prediction {
     kind: PredictionKind,
@@ -33,7 +33,7 @@ pub struct Prediction {
 }
 
 impl Prediction {
-    /// A network output of the given kind for the noisy pictures `z`, one noise level per sample.
+    /// A network output of the given kind for the noisy images `z`, one noise level per sample.
     pub fn new(
         kind: PredictionKind,
         output: Tensor<4>,
@@ -48,7 +48,7 @@ impl Prediction {
         }
     }
 
-    /// The noisy pictures that were asked about, `[batch, channels, height, width]`.
+    /// The noisy images that were asked about, `[batch, channels, height, width]`.
     pub fn z(&self) -> Tensor<4> {
         self.z.clone()
     }
@@ -58,7 +58,7 @@ impl Prediction {
         &self.levels
     }
 
-    /// x̂, the clean picture.
+    /// x̂, the clean image.
     pub fn x(&self) -> Tensor<4> {
         match self.kind {
             PredictionKind::X => self.output.clone(),

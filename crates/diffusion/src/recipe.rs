@@ -29,38 +29,38 @@ pub struct SamplerRecipe {
     pub classes: Vec<String>,
     /// Whether x̂ is clipped to [-1, 1] while sampling: true in pixel space.
     pub clip: bool,
-    /// The condition image that the model draws from; none for a model that needs none.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub hint: Option<Hint>,
+    /// The control image that the model draws from; none for a model that needs none.
+    #[serde(default, skip_serializing_if = "Option::is_none", alias = "hint")]
+    pub control: Option<ControlSpec>,
     /// How a teacher is sampled when nobody says otherwise; DDIM on the papers' grid where there is nothing.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub usual: Option<UsualSampler>,
+    #[serde(default, skip_serializing_if = "Option::is_none", alias = "usual")]
+    pub default_sampler: Option<DefaultSampler>,
     /// How the model came to be.
     #[serde(default)]
     pub provenance: Provenance,
 }
 
-/// The condition image of a model.
+/// The control image of a model.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Hint {
+pub struct ControlSpec {
     /// What it shows.
     pub task: Task,
     /// Its channels, height and width.
     pub shape: [usize; 3],
 }
 
-/// What a condition image shows, and so what a model does with it.
+/// What a control image shows, and so what a model does with it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Task {
-    /// The picture, smaller or worse: the model restores it.
+    /// The image, smaller or worse: the model restores it.
     Upscale,
-    /// The picture with a hole, whose last channel is 1 where it is: the model fills it.
+    /// The image with a hole, whose last channel is 1 where it is: the model fills it.
     Inpaint,
     /// How far away everything is.
     Depth,
-    /// The picture before an edit.
+    /// The image before an edit.
     Instruct,
     /// Anything else: edges, a sketch, a segmentation.
     Image,
@@ -104,7 +104,7 @@ pub enum StudentSampler {
     Deterministic,
     /// The stochastic N-step sampler.
     Stochastic,
-    /// Reversed DDIM: from a picture to noise.
+    /// Reversed DDIM: from an image to noise.
     Encoder,
     /// After conditional or consistency distillation: the deterministic N-step sampler for any small N, or the one
     /// that adds fresh noise at each step.
@@ -127,7 +127,7 @@ impl std::fmt::Display for StudentSampler {
 /// The sampler that the makers of a model chose.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct UsualSampler {
+pub struct DefaultSampler {
     /// The sampler.
     pub sampler: SamplerKind,
     /// How its steps are spread over time.
@@ -256,12 +256,12 @@ fn check_sampler(trained: StudentSampler, asked: StudentSampler) -> Result<(), R
         (Any, _) | (Consistency, Deterministic) => Ok(()),
         (trained, asked) if trained == asked => Ok(()),
         (Encoder, _) => Err(RecipeError::WrongDirection {
-            trained: "an encoder (from a picture to noise)",
-            task: "draw pictures from noise",
+            trained: "an encoder (from an image to noise)",
+            task: "draw images from noise",
         }),
         (_, Encoder) => Err(RecipeError::WrongDirection {
-            trained: "a decoder (from noise to a picture)",
-            task: "encode a picture",
+            trained: "a decoder (from noise to an image)",
+            task: "encode an image",
         }),
         (trained, Any) => Err(RecipeError::TeacherSampler { trained }),
         (trained, asked) => Err(RecipeError::WrongSampler { trained, asked }),
@@ -286,8 +286,8 @@ mod tests {
             resolution: [1, 32, 32],
             classes: vec!["a".into(), "b".into()],
             clip: true,
-            hint: None,
-            usual: None,
+            control: None,
+            default_sampler: None,
             provenance: Provenance::default(),
         }
     }

@@ -1,4 +1,4 @@
-//! Noise schedules: how much noise a picture carries at time t.
+//! Noise schedules: how much noise an image carries at time t.
 
 mod config;
 mod table;
@@ -9,7 +9,7 @@ use config::{default_log_snr_max, default_log_snr_min};
 use std::f64::consts::FRAC_PI_2;
 use table::{beta_table, cumulative_alphas, rescale_to_zero_terminal_snr};
 
-/// How noisy a picture is: α = cos φ of it is signal, σ = sin φ is noise, so α² + σ² = 1.
+/// How noisy an image is: α = cos φ of it is signal, σ = sin φ is noise, so α² + σ² = 1.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct NoiseLevel {
     /// φ in [0, π/2].
@@ -17,7 +17,7 @@ pub struct NoiseLevel {
 }
 
 impl NoiseLevel {
-    /// A picture without noise.
+    /// An image without noise.
     pub const CLEAN: Self = Self { angle: 0.0 };
 
     /// A quarter turn further: α becomes −σ and σ becomes α, so that diffusing with it gives the velocity

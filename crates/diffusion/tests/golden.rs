@@ -4,7 +4,7 @@ mod common;
 
 use common::{DATA, denoiser, distance, row, stable_diffusion, trajectory, values};
 use fewstep_diffusion::sampler::{UniPcBasis, ddim, dpm_solver_pp_2m, heun, unipc};
-use fewstep_diffusion::{BetaSchedule, Conditioning, Schedule, ScheduleConfig, Spacing, TimeGrid};
+use fewstep_diffusion::{BetaSchedule, Inputs, Schedule, ScheduleConfig, Spacing, TimeGrid};
 use serde_json::Value;
 
 fn numbers(value: &Value) -> Vec<f64> {
@@ -146,7 +146,7 @@ const CASES: [&str; 7] = [
 fn solve(solver: &str, schedule: &Schedule, start: &[f64], steps: usize) -> Vec<Vec<f64>> {
     let model = denoiser(schedule.clone());
     let grid = TimeGrid::new(schedule, Spacing::Trailing, steps).expect("a valid grid");
-    let (z, none) = (row(start), Conditioning::default());
+    let (z, none) = (row(start), Inputs::default());
     trajectory(|seen| match solver {
         "ddim" => ddim(&model, z, &none, &grid, seen),
         "dpm-solver++" => dpm_solver_pp_2m(&model, z, &none, &grid, seen),

@@ -8,7 +8,7 @@ use fewstep_diffusion::sampler::{
     SamplerKind, StepNoise, UniPcBasis, ddim, deterministic, draw, encode, ignore, unipc,
 };
 use fewstep_diffusion::{
-    BetaSchedule, Conditioning, Denoiser, NoiseLevel, Schedule, ScheduleConfig, Spacing, TimeGrid,
+    BetaSchedule, Denoiser, Inputs, NoiseLevel, Schedule, ScheduleConfig, Spacing, TimeGrid,
 };
 
 const START: [f64; 7] = [-2.5, -1.0, -0.3, 0.0, 0.6, 1.4, 2.5];
@@ -26,7 +26,7 @@ fn grid(schedule: &Schedule, spacing: Spacing, steps: usize) -> TimeGrid {
 /// The largest distance from where the exact flow goes.
 fn error(kind: SamplerKind, schedule: &Schedule, grid: &TimeGrid) -> f64 {
     let fresh = StepNoise::new(0, vec![0]);
-    let (model, none) = (denoiser(schedule.clone()), Conditioning::default());
+    let (model, none) = (denoiser(schedule.clone()), Inputs::default());
     let drawn = draw(kind, &model, row(&START), &none, grid, &fresh, &mut ignore);
     let start = schedule.at(grid.times()[0]);
     let exact = DATA.flow(row(&START), start, schedule.at(0.0));
@@ -57,7 +57,7 @@ fn solvers_have_their_order() {
 #[test]
 fn unipc_with_bh1_has_its_order() {
     let schedule = stable_diffusion(false);
-    let (model, none) = (denoiser(schedule.clone()), Conditioning::default());
+    let (model, none) = (denoiser(schedule.clone()), Inputs::default());
     let exact = values(DATA.flow(row(&START), schedule.at(1.0), schedule.at(0.0)));
     let of = |steps| {
         let grid = grid(&schedule, Spacing::LogSnr, steps);
@@ -130,12 +130,12 @@ fn higher_order_never_loses_to_ddim() {
     }
 }
 
-/// One step of any solver is x̂ where the grid ends at a clean picture.
+/// One step of any solver is x̂ where the grid ends at a clean image.
 #[test]
 fn one_step_is_the_denoisers_answer() {
     let schedule = stable_diffusion(true);
     let model = denoiser(schedule.clone());
-    let none = Conditioning::default();
+    let none = Inputs::default();
     let x = values(model.predict(row(&START), &[1.0], &none).x());
     let fresh = StepNoise::new(0, vec![0]);
     for kind in SamplerKind::ALL {
@@ -145,17 +145,17 @@ fn one_step_is_the_denoisers_answer() {
     }
 }
 
-/// Encoding a picture and decoding it again gives it back, the better the more steps.
+/// Encoding an image and decoding it again gives it back, the better the more steps.
 #[test]
 fn encoding_is_undone_by_decoding() {
     for schedule in [Schedule::default(), stable_diffusion(true)] {
-        let (model, none) = (denoiser(schedule), Conditioning::default());
-        let picture = [-1.0, -0.4, 0.1, 0.5, 0.9];
+        let (model, none) = (denoiser(schedule), Inputs::default());
+        let image = [-1.0, -0.4, 0.1, 0.5, 0.9];
         let error = |steps| {
             let grid = TimeGrid::uniform(steps);
-            let z = encode(&model, row(&picture), &none, &grid, &mut ignore);
+            let z = encode(&model, row(&image), &none, &grid, &mut ignore);
             let back = ddim(&model, z, &none, &grid, &mut ignore);
-            distance(&values(back), &picture)
+            distance(&values(back), &image)
         };
         let errors = [8, 16, 32, 64, 128].map(error);
         for pair in errors.windows(2) {
@@ -168,7 +168,7 @@ fn encoding_is_undone_by_decoding() {
 /// The deterministic N-step sampler is DDIM on the uniform grid, but for its last step, which is x̂.
 #[test]
 fn the_deterministic_sampler_is_ddim_up_to_its_end() {
-    let (model, none) = (denoiser(Schedule::default()), Conditioning::default());
+    let (model, none) = (denoiser(Schedule::default()), Inputs::default());
     for steps in [1, 2, 4, 8] {
         let grid = TimeGrid::uniform(steps);
         let ours = trajectory(|seen| deterministic(&model, row(&START), &none, steps, seen));
@@ -182,7 +182,7 @@ fn the_deterministic_sampler_is_ddim_up_to_its_end() {
 }
 
 /// In one dimension the flow keeps the order of points, so it maps quantiles to quantiles: the share of the data
-/// below a picture is the share of the noisy data below the noise that it came from.
+/// below an image is the share of the noisy data below the noise that it came from.
 #[test]
 fn the_flow_of_a_mixture_keeps_its_quantiles() {
     let parts = [(0.3, -0.7, 0.1), (0.7, 0.5, 0.2)].map(|(weight, mu, s)| Component {
@@ -200,16 +200,10 @@ fn the_flow_of_a_mixture_keeps_its_quantiles() {
     };
     let grid = TimeGrid::uniform(512);
     let noise = [-1.5, -0.8, -0.4, 0.0, 0.7, 1.6];
-    let pictures = ddim(
-        &model,
-        row(&noise),
-        &Conditioning::default(),
-        &grid,
-        &mut ignore,
-    );
-    for (noise, picture) in noise.into_iter().zip(values(pictures)) {
+    let images = ddim(&model, row(&noise), &Inputs::default(), &grid, &mut ignore);
+    for (noise, image) in noise.into_iter().zip(values(images)) {
         let before = share_below(noise, schedule.at(1.0));
-        let after = share_below(picture, schedule.at(0.0));
+        let after = share_below(image, schedule.at(0.0));
         assert!((before - after).abs() < 0.01, "{before} became {after}");
     }
 }

@@ -9,7 +9,7 @@ use fewstep_diffusion::random::{Purpose, normal};
 use fewstep_diffusion::sampler::{
     Churn, StepNoise, ancestral, ddim, ddim_eta, heun, heun_churn, ignore, stochastic,
 };
-use fewstep_diffusion::{Conditioning, Schedule, TimeGrid};
+use fewstep_diffusion::{Inputs, Schedule, TimeGrid};
 
 const SAMPLES: u64 = 16;
 /// Pixels in all: 65 536. The mean of so many draws of N(0.3, 0.5²) has a standard error of 0.002, their variance
@@ -54,7 +54,7 @@ fn assert_keeps_the_data(name: &str, drawn: Tensor<4>) {
 
 #[test]
 fn stochastic_samplers_keep_mean_and_variance() {
-    let (model, none, fresh) = (model(), Conditioning::default(), fresh());
+    let (model, none, fresh) = (model(), Inputs::default(), fresh());
     let grid = TimeGrid::uniform(STEPS);
     let drawn = ancestral(&model, noise(), &none, &grid, &fresh, &mut ignore);
     assert_keeps_the_data("ancestral", drawn);
@@ -74,7 +74,7 @@ fn stochastic_samplers_keep_mean_and_variance() {
 /// What the variance of ancestral sampling falls short of, it gains with the number of steps.
 #[test]
 fn more_ancestral_steps_come_nearer_to_the_variance() {
-    let (model, none, fresh) = (model(), Conditioning::default(), fresh());
+    let (model, none, fresh) = (model(), Inputs::default(), fresh());
     let shortfall = |steps| {
         let grid = TimeGrid::uniform(steps);
         let x = values(ancestral(
@@ -98,7 +98,7 @@ fn more_ancestral_steps_come_nearer_to_the_variance() {
 /// The noise of the steps matters: the same start ends elsewhere with another seed.
 #[test]
 fn stochastic_samplers_use_their_fresh_noise() {
-    let (model, none) = (model(), Conditioning::default());
+    let (model, none) = (model(), Inputs::default());
     let grid = TimeGrid::uniform(8);
     let draw = |seed| {
         let fresh = StepNoise::new(seed, (0..SAMPLES).collect());
@@ -126,7 +126,7 @@ fn stochastic_samplers_use_their_fresh_noise() {
 
 #[test]
 fn without_noise_the_stochastic_forms_are_the_deterministic_ones() {
-    let (model, none, fresh) = (model(), Conditioning::default(), fresh());
+    let (model, none, fresh) = (model(), Inputs::default(), fresh());
     let grid = TimeGrid::uniform(8);
     let still = ddim_eta(&model, noise(), &none, &grid, 0.0, &fresh, &mut ignore);
     let expected = ddim(&model, noise(), &none, &grid, &mut ignore);

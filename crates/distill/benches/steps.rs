@@ -1,21 +1,22 @@
 //! One training step of a teacher and of each stage, one of conditional distillation beside its network calls alone, and
-//! one sampling call of teacher and student, at two sizes. Throughput is in pictures per second.
+//! one sampling call of teacher and student, at two sizes. Throughput is in images per second.
 
 use burn::module::Module;
 use burn::tensor::{Device, Tensor};
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
 use fewstep_diffusion::random::{self, Purpose};
 use fewstep_diffusion::{
-    Conditioning, Denoiser, DiffusionModel, Guided, PredictionKind, Schedule, sampler,
+    CfgDenoiser, Denoiser, DiffusionModel, Inputs, PredictionKind, Schedule, sampler,
 };
 use fewstep_distill::method::{
-    self, Batch, Boundary, Codi, Consistent, Cost, Denoising, Distance, ErrorWeight, Halving, Loss,
-    Objective, OdeNoise, OdeStep, Progressive, Student, TimePairs, Times, Weighting, Weights,
+    self, Batch, Boundary, Codi, Consistent, Cost, Denoising, Distance, ErrorWeight,
+    GuidanceWeights, Halving, Loss, Objective, OdeNoise, OdeStep, Progressive, Student, TimePairs,
+    Times, Weighting,
 };
 use fewstep_distill::optim::{OptimConfig, Stepper};
-use fewstep_nn::{AdapterConfig, Fusion, Initial, UNet, UNetConfig, WEmbedding};
+use fewstep_nn::{ControlNetConfig, Fusion, Initial, UNet, UNetConfig, WEmbedding};
 
-/// A network, its pictures, and how many of them at a time.
+/// A network, its images, and how many of them at a time.
 struct Size {
     name: &'static str,
     config: UNetConfig,
@@ -71,22 +72,22 @@ impl Size {
         }))
     }
 
-    /// A model with a new adapter for pictures a quarter as large.
+    /// A model with a new ControlNet for images a quarter as large.
     fn conditional(&self) -> DiffusionModel<UNet> {
         let model = self.model(None);
-        let picture = [self.config.channels, self.side, self.side];
+        let image = [self.config.channels, self.side, self.side];
         let [height, width] = [self.side / 4; 2];
-        let hint = [self.config.channels, height, width];
+        let control = [self.config.channels, height, width];
         let config =
-            AdapterConfig::for_hint(hint, picture, model.network.config(), Fusion::ZeroConv);
-        let network = model.network.with_adapter(&config, Initial::Base, 1);
+            ControlNetConfig::for_control(control, image, model.network.config(), Fusion::ZeroConv);
+        let network = model.network.with_controlnet(&config, Initial::Base, 1);
         DiffusionModel {
             network: network.expect("valid"),
             ..model
         }
     }
 
-    fn hints(&self) -> Tensor<4> {
+    fn controls(&self) -> Tensor<4> {
         let quarter = self.side / 4;
         self.noise().narrow(2, 0, quarter).narrow(3, 0, quarter)
     }
@@ -107,7 +108,7 @@ fn training(c: &mut Criterion) {
     group.sample_size(10);
     for size in sizes() {
         group.throughput(Throughput::Elements(size.batch as u64));
-        let weights = Weights::Range([0.0, 4.0]);
+        let weights = GuidanceWeights::Range([0.0, 4.0]);
         let weighting = Weighting::TruncatedSnr;
         let teacher = Denoising {
             weighting,
@@ -115,7 +116,7 @@ fn training(c: &mut Criterion) {
             weights: None,
         };
         let stage_one = method::Guided {
-            teacher: Guided::new(size.model(None)),
+            teacher: CfgDenoiser::new(size.model(None)),
             weights,
             weighting,
         };
@@ -132,11 +133,8 @@ fn training(c: &mut Criterion) {
             ("stage two", &stage_two),
         ];
         let batch = Batch {
-            pictures: size.noise(),
-            classes: Some(size.classes()),
-            hint: None,
-            beside: None,
-            text: None,
+            images: size.noise(),
+            inputs: Inputs::classes(size.classes()),
             clock: 0,
             update: 0,
         };
@@ -162,9 +160,9 @@ struct CallsAlone;
 impl Objective for CallsAlone {
     fn loss(&self, student: Student<'_>, batch: &Batch, _seed: u64) -> Loss {
         let times = vec![0.5; batch.len()];
-        let conditioning = batch.conditioning();
+        let inputs = &batch.inputs;
         let ask = |model: &dyn Denoiser| {
-            let prediction = model.predict(batch.pictures.clone(), &times, &conditioning);
+            let prediction = model.predict(batch.images.clone(), &times, inputs);
             prediction.v()
         };
         // Reading a value waits for it.
@@ -208,11 +206,8 @@ fn conditional(c: &mut Criterion) {
         };
         assert_eq!(codi.cost(), CallsAlone.cost());
         let batch = Batch {
-            pictures: size.noise(),
-            classes: Some(size.classes()),
-            text: None,
-            hint: Some(size.hints()),
-            beside: None,
+            images: size.noise(),
+            inputs: Inputs::classes(size.classes()).with_control(size.controls()),
             clock: 0,
             update: 0,
         };
@@ -247,8 +242,8 @@ fn sampling(c: &mut Criterion) {
     group.sample_size(10);
     for size in sizes() {
         group.throughput(Throughput::Elements(size.batch as u64));
-        let conditioning = Conditioning::classes(size.classes()).with_w(vec![1.0; size.batch]);
-        let teacher = Guided::new(size.model(None));
+        let inputs = Inputs::classes(size.classes()).with_w(vec![1.0; size.batch]);
+        let teacher = CfgDenoiser::new(size.model(None));
         let student = size.student();
         let student = DiffusionModel {
             network: student.network.valid(),
@@ -263,13 +258,7 @@ fn sampling(c: &mut Criterion) {
             group.bench_function(BenchmarkId::new(name, size.name), |b| {
                 let draw = || {
                     let noise = size.noise();
-                    sampler::deterministic(
-                        denoiser,
-                        noise,
-                        &conditioning,
-                        steps,
-                        &mut sampler::ignore,
-                    )
+                    sampler::deterministic(denoiser, noise, &inputs, steps, &mut sampler::ignore)
                 };
                 b.iter(|| draw().into_data());
             });

@@ -1,11 +1,11 @@
-//! Pictures with captions or classes to latents and states, once.
+//! Images with captions or classes to latents and states, once.
 
 use burn::tensor::{Device, Tensor, TensorData};
-use fewstep_data::picture::{Picture, to_f32};
+use fewstep_data::image::{Image, to_f32};
 use fewstep_data::{
     Check, DataError, Holes, ImageShape, Latents, LatentsHeader, LatentsWriter, Source,
 };
-use fewstep_formats::{FormatError, Surroundings, TextEncoder};
+use fewstep_formats::{FormatError, PipelineComponents, TextEncoder};
 use fewstep_kernels::device::Placement;
 use rayon::current_num_threads;
 use std::collections::HashMap;
@@ -17,10 +17,10 @@ const PARTS: usize = 4;
 /// Texts that a thread encodes together.
 const TEXTS_TOGETHER: usize = 16;
 
-/// What is encoded of each picture.
+/// What is encoded of each image.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Copies {
-    /// Its mirrored picture too.
+    /// Its mirrored image too.
     pub mirrored: bool,
     /// What is left of it with holes, for models that fill in.
     pub holes: Option<Holes>,
@@ -29,7 +29,7 @@ pub struct Copies {
 /// Why there are no latents.
 #[derive(Debug, thiserror::Error)]
 pub enum LatentsError {
-    /// The pictures or the cache cannot be used.
+    /// The images or the cache cannot be used.
     #[error(transparent)]
     Data(#[from] DataError),
     /// The networks cannot be used.
@@ -40,11 +40,11 @@ pub enum LatentsError {
     Misfit(String),
 }
 
-/// The latents of pictures and the states of their captions or classes: in a cache, or found good and yet to be made.
+/// The latents of images and the states of their captions or classes: in a cache, or found good and yet to be made.
 #[derive(Debug)]
 pub struct Encoding<'a> {
     source: &'a Source,
-    surroundings: &'a Surroundings,
+    components: &'a PipelineComponents,
     copies: Copies,
     device: &'a Device,
     path: PathBuf,
@@ -64,22 +64,22 @@ enum State {
 }
 
 impl<'a> Encoding<'a> {
-    /// Looks for the cache in `folder`, and where it has none, what it will hold; no picture is decoded. The file's name
-    /// follows from the contents of pictures, captions and networks. `fits` is asked whether such latents and states
+    /// Looks for the cache in `folder`, and where it has none, what it will hold; no image is decoded. The file's name
+    /// follows from the contents of images, captions and networks. `fits` is asked whether such latents and states
     /// are of use.
     ///
     /// # Errors
     /// See [`LatentsError`]; bad examples are named with their places.
     pub fn find(
         source: &'a Source,
-        surroundings: &'a Surroundings,
+        components: &'a PipelineComponents,
         copies: Copies,
         folder: &Path,
         device: &'a Device,
         fits: &dyn Fn(&LatentsHeader) -> Result<(), String>,
     ) -> Result<Self, LatentsError> {
         let contents = source.check(Check::Present)?;
-        let networks = surroundings.digest()?;
+        let networks = components.digest()?;
         let Copies { mirrored, holes } = copies;
         let holed = holes.map(|holes| format!("-{:?}{}", holes.mask, holes.each));
         let key = format!(
@@ -93,8 +93,8 @@ impl<'a> Encoding<'a> {
             Some(made) => State::Made(made),
             None => {
                 let (captions, texts) = numbered(&contents.captions);
-                let (latent, encoding) = of_codec(source, surroundings, device)?;
-                let (states, reading) = of_texts(surroundings, device)?;
+                let (latent, encoding) = of_vae(source, components, device)?;
+                let (states, reading) = of_texts(components, device)?;
                 let header = LatentsHeader {
                     key,
                     name: source.name().into(),
@@ -116,7 +116,7 @@ impl<'a> Encoding<'a> {
         };
         let found = Self {
             source,
-            surroundings,
+            components,
             copies,
             device,
             path,
@@ -142,11 +142,11 @@ impl<'a> Encoding<'a> {
         }
     }
 
-    /// The latents and states out of the cache, made first where they are not there, after every picture was found
-    /// good. The networks are in memory one after the other, and only while they work. `progress` hears of pictures done.
+    /// The latents and states out of the cache, made first where they are not there, after every image was found
+    /// good. The networks are in memory one after the other, and only while they work. `progress` hears of images done.
     ///
-    /// Models that fill in see latents of what is left of a picture, and those depend on the hole. They are made here too,
-    /// for a few holes of each picture: encoding costs more than a call of the U-Net, and made once it costs the run
+    /// Models that fill in see latents of what is left of an image, and those depend on the hole. They are made here too,
+    /// for a few holes of each image: encoding costs more than a call of the U-Net, and made once it costs the run
     /// neither time nor the autoencoder's memory.
     ///
     /// # Errors
@@ -161,7 +161,7 @@ impl<'a> Encoding<'a> {
         let total = header.captions.len();
         let key = header.key.clone();
         let mut writer = LatentsWriter::create(&self.path, header)?;
-        let codec = self.surroundings.codec(device)?;
+        let vae = self.components.vae(device)?;
         let pass = &mut Pass {
             source,
             mirrored: self.copies.mirrored,
@@ -170,10 +170,10 @@ impl<'a> Encoding<'a> {
             device,
             progress,
         };
-        pass.write(&|pictures, _| vec![codec.encode(pictures)])?;
+        pass.write(&|images, _| vec![vae.encode(images)])?;
         if let Some(holes) = self.copies.holes {
             let ImageShape { height, width, .. } = source.shape();
-            pass.write(&|pictures, numbers| {
+            pass.write(&|images, numbers| {
                 let turns = (0..holes.each).map(|turn| {
                     let number = |copy: &usize| (copy * holes.each + turn) as u64;
                     let hidden = numbers
@@ -181,13 +181,13 @@ impl<'a> Encoding<'a> {
                         .flat_map(|copy| holes.hole(number(copy), height, width));
                     let shape = [numbers.len(), 1, height, width];
                     let hidden = TensorData::new(hidden.collect::<Vec<f32>>(), shape);
-                    codec.beside(pictures.clone(), Tensor::from_data(hidden, device))
+                    vae.inpaint_concat(images.clone(), Tensor::from_data(hidden, device))
                 });
                 turns.collect()
             })?;
         }
-        drop(codec);
-        let encoder = self.surroundings.text_encoder(device)?;
+        drop(vae);
+        let encoder = self.components.text_encoder(device)?;
         for texts in texts.chunks(PARTS * TEXTS_TOGETHER) {
             for states in encode_texts(&encoder, texts, device) {
                 writer.write(&states)?;
@@ -201,13 +201,13 @@ impl<'a> Encoding<'a> {
 
 /// Channels, height and width of the latents, and the bytes that making them takes: the autoencoder's file lies beside it
 /// while it is read.
-fn of_codec(
+fn of_vae(
     source: &Source,
-    surroundings: &Surroundings,
+    components: &PipelineComponents,
     device: &Device,
 ) -> Result<([usize; 3], u64), LatentsError> {
-    let codec = surroundings.codec(device)?;
-    let factor = codec.factor();
+    let vae = components.vae(device)?;
+    let factor = vae.factor();
     let shape @ ImageShape {
         channels,
         height,
@@ -216,30 +216,30 @@ fn of_codec(
     let whole = [height, width]
         .iter()
         .all(|side| side.is_multiple_of(factor));
-    if !whole || codec.channels() != channels {
+    if !whole || vae.channels() != channels {
         return Err(LatentsError::Misfit(format!(
-            "the autoencoder takes pictures of {} channels whose sides are multiples of {factor}, and the data gives {shape}: set its `size` and `channels`",
-            codec.channels(),
+            "the autoencoder takes images of {} channels whose sides are multiples of {factor}, and the data gives {shape}: set its `size` and `channels`",
+            vae.channels(),
         )));
     }
-    let parameters = codec.parameters();
+    let parameters = vae.parameters();
     let at_once = current_num_threads().min(PARTS) * together(shape);
-    let encoding = at_once * codec.encoding([height, width]);
-    let latent = [codec.latent_channels(), height / factor, width / factor];
+    let encoding = at_once * vae.encoding([height, width]);
+    let latent = [vae.latent_channels(), height / factor, width / factor];
     Ok((latent, 4 * (parameters + encoding.max(parameters)) as u64))
 }
 
 /// Tokens of a text and features of one state, and the bytes that reading the encoder takes.
 fn of_texts(
-    surroundings: &Surroundings,
+    components: &PipelineComponents,
     device: &Device,
 ) -> Result<([usize; 2], u64), LatentsError> {
-    let encoder = surroundings.text_encoder(device)?;
+    let encoder = components.text_encoder(device)?;
     let states = [encoder.length(), encoder.width()];
     Ok((states, 4 * 2 * encoder.parameters() as u64))
 }
 
-/// Pictures that a thread encodes together: big ones one by one, for their maps take much memory.
+/// Images that a thread encodes together: big ones one by one, for their maps take much memory.
 fn together(shape: ImageShape) -> usize {
     const PIXELS: usize = 512 * 512;
     (PIXELS / (shape.height * shape.width)).clamp(1, 16)
@@ -265,10 +265,10 @@ fn numbered(captions: &[String]) -> (Vec<u32>, Vec<String>) {
     (numbers.collect(), texts)
 }
 
-/// What is made of a batch of pictures in [-1, 1] whose numbers are these: tensors of `[batch, ...]`.
+/// What is made of a batch of images in [-1, 1] whose numbers are these: tensors of `[batch, ...]`.
 type Make<'a> = dyn Fn(Tensor<4>, &[usize]) -> Vec<Tensor<4>> + Sync + 'a;
 
-/// One way through all pictures.
+/// One way through all images.
 struct Pass<'a> {
     source: &'a Source,
     mirrored: bool,
@@ -279,19 +279,19 @@ struct Pass<'a> {
 }
 
 impl Pass<'_> {
-    /// Writes what is made of every picture, and, where that is wanted, of the mirrored one after it; both have numbers.
+    /// Writes what is made of every image, and, where that is wanted, of the mirrored one after it; both have numbers.
     fn write(&mut self, make: &Make) -> Result<(), LatentsError> {
         let copies = 1 + usize::from(self.mirrored);
         let mut done = 0;
         let together = together(self.source.shape());
-        for pictures in self.source.pictures(PARTS * together) {
-            let pictures = pictures?;
+        for images in self.source.images(PARTS * together) {
+            let images = images?;
             let starts = (done..).step_by(together);
-            let parts: Vec<_> = starts.zip(pictures.chunks(together)).collect();
-            let made = Placement::of(self.device).map(parts, |(start, pictures)| {
-                let plain = batch(pictures, self.device);
+            let parts: Vec<_> = starts.zip(images.chunks(together)).collect();
+            let made = Placement::of(self.device).map(parts, |(start, images)| {
+                let plain = batch(images, self.device);
                 let made = (0..copies).flat_map(|copy| {
-                    let numbers = (start..start + pictures.len()).map(|i| i * copies + copy);
+                    let numbers = (start..start + images.len()).map(|i| i * copies + copy);
                     let batch = match copy {
                         0 => plain.clone(),
                         _ => plain.clone().flip([3]),
@@ -304,19 +304,19 @@ impl Pass<'_> {
             for values in made {
                 self.writer.write(&values)?;
             }
-            done += pictures.len();
+            done += images.len();
             (self.progress)(done, self.total);
         }
         Ok(())
     }
 }
 
-/// The pictures as a batch in [-1, 1].
-fn batch(pictures: &[Picture], device: &Device) -> Tensor<4> {
-    let shape = pictures[0].shape;
-    let pixels = pictures.iter().flat_map(|picture| &picture.pixels);
+/// The images as a batch in [-1, 1].
+fn batch(images: &[Image], device: &Device) -> Tensor<4> {
+    let shape = images[0].shape;
+    let pixels = images.iter().flat_map(|image| &image.pixels);
     let pixels: Vec<f32> = pixels.map(|&value| to_f32(value)).collect();
-    let shape = [pictures.len(), shape.channels, shape.height, shape.width];
+    let shape = [images.len(), shape.channels, shape.height, shape.width];
     Tensor::from_data(TensorData::new(pixels, shape), device)
 }
 

@@ -1,17 +1,17 @@
 //! Conditional and consistency distillation where the answer is known in closed form: a Gaussian prior, a
-//! condition that is linear in the picture, and students linear in (z, c) with coefficients for every time.
+//! condition that is linear in the image, and students linear in (z, c) with coefficients for every time.
 
 mod common;
 
-use common::{BATCH, Table, batch, linear, objective_loss, picture, train};
+use common::{BATCH, Table, batch, image, linear, objective_loss, train};
 use fewstep_diffusion::analytic::{Gaussian, GaussianDenoiser};
 use fewstep_diffusion::{NoiseLevel, Schedule};
 use fewstep_distill::method::{
-    Boundary, Codi, Consistency, Consistent, Distance, ErrorWeight, Objective, OdeModel, OdeNoise,
-    OdeStep, Solver, TimePairs, Times, Weights,
+    Boundary, Codi, Consistency, Consistent, Distance, ErrorWeight, GuidanceWeights, Objective,
+    OdeModel, OdeNoise, OdeStep, Solver, TimePairs, Times,
 };
 
-/// Pictures are x ~ N(0.3, 0.6²), conditions c = 0.8 x + noise.
+/// Images are x ~ N(0.3, 0.6²), conditions c = 0.8 x + noise.
 const PRIOR: Gaussian = Gaussian { mu: 0.3, s: 0.6 };
 const SLOPE: f64 = 0.8;
 const INTERVALS: usize = 4;
@@ -69,7 +69,7 @@ fn codi() -> Codi<GaussianDenoiser> {
 fn fixed_point(method: &Codi<GaussianDenoiser>, noise: f64) -> Vec<Line> {
     let schedule = Schedule::default();
     let (k, g) = (method.consistency, method.guidance);
-    let mut pictures: Vec<Line> = vec![Z];
+    let mut images: Vec<Line> = vec![Z];
     for index in 1..=INTERVALS {
         let level = schedule.at(index as f64 / INTERVALS as f64);
         let earlier = schedule.at((index - 1) as f64 / INTERVALS as f64);
@@ -97,9 +97,9 @@ fn fixed_point(method: &Codi<GaussianDenoiser>, noise: f64) -> Vec<Line> {
             ),
         };
         // x̂ of the target at s: [p, q, r] on (ẑ_s, c, 1).
-        let [p, q, r] = pictures[index - 1];
-        let picture = match method.consistent {
-            Consistent::Picture => {
+        let [p, q, r] = images[index - 1];
+        let image = match method.consistent {
+            Consistent::Image => {
                 let target = combine(&[(p, rest), (1.0, [0.0, q, r])]);
                 let right = combine(&[(k, target), (g, mean)]);
                 combine(&[(1.0 / (k + g - k * p * share), right)])
@@ -115,9 +115,9 @@ fn fixed_point(method: &Codi<GaussianDenoiser>, noise: f64) -> Vec<Line> {
                 combine(&[(1.0 / left, right)])
             }
         };
-        pictures.push(picture);
+        images.push(image);
     }
-    pictures[1..].to_vec()
+    images[1..].to_vec()
 }
 
 /// x̂ = α z − σ v̂ of a trained student at each grid point.
@@ -145,7 +145,7 @@ fn assert_close(learnt: &[Line], expected: &[Line], tolerance: f64, what: &str) 
 }
 
 fn distilled(method: &Codi<GaussianDenoiser>, noise: f64) -> Vec<Line> {
-    let data = |clock| picture(clock, PRIOR, Some((SLOPE, noise)));
+    let data = |clock| image(clock, PRIOR, Some((SLOPE, noise)));
     learnt(&train(linear(INTERVALS, 1), method, data, 700))
 }
 
@@ -169,11 +169,11 @@ fn guidance_alone_gives_the_posterior_mean() {
     );
 }
 
-/// A condition that tells the whole picture: every reading of the method ends at that picture, where both terms
+/// A condition that tells the whole image: every reading of the method ends at that image, where both terms
 /// are zero.
 #[test]
 fn a_condition_that_tells_all_is_believed() {
-    for consistent in [Consistent::Noise, Consistent::Picture] {
+    for consistent in [Consistent::Noise, Consistent::Image] {
         let method = Codi {
             consistent,
             ..codi()
@@ -188,7 +188,7 @@ fn a_condition_that_tells_all_is_believed() {
 #[test]
 fn every_reading_reaches_its_fixed_point() {
     let mut seen: Vec<Vec<Line>> = vec![];
-    for consistent in [Consistent::Noise, Consistent::Picture] {
+    for consistent in [Consistent::Noise, Consistent::Image] {
         for ode_noise in [OdeNoise::True, OdeNoise::Predicted] {
             for ode_model in [OdeModel::Online, OdeModel::Average, OdeModel::Base] {
                 let method = Codi {
@@ -210,7 +210,7 @@ fn every_reading_reaches_its_fixed_point() {
     for (other, what) in [
         (1, "online or base"),
         (3, "true or predicted"),
-        (4, "noise or picture"),
+        (4, "noise or image"),
     ] {
         let nearest = if other == 3 { 1 } else { 0 };
         assert!(apart(&seen[nearest], &seen[other]) > 0.06, "{what}");
@@ -237,7 +237,7 @@ fn the_terms_are_weighed() {
 }
 
 /// At s = 0 there is no noise to be consistent with, and no boundary condition is put on ε̂: the target there would
-/// be the picture itself.
+/// be the image itself.
 #[test]
 fn noise_has_no_consistency_at_the_clean_end() {
     let one_step = |consistency, boundary| {
@@ -255,7 +255,7 @@ fn noise_has_no_consistency_at_the_clean_end() {
         objective_loss(
             &method,
             &linear(1, 1).shaken(),
-            batch(0, picture(0, PRIOR, Some((SLOPE, 0.5)))),
+            batch(0, image(0, PRIOR, Some((SLOPE, 0.5)))),
         )
     };
     let guidance = one_step(0.0, Boundary::Plain);
@@ -275,7 +275,7 @@ fn the_online_step_moves_with_training() {
         objective_loss(
             &method,
             &linear(INTERVALS, 1).shaken(),
-            batch(64, picture(64, PRIOR, Some((SLOPE, 0.5)))),
+            batch(64, image(64, PRIOR, Some((SLOPE, 0.5)))),
         )
     };
     assert_ne!(loss(OdeModel::Online), loss(OdeModel::Base));
@@ -296,11 +296,11 @@ fn guidance_inside_has_the_right_sign() {
     }
     let of = |student: &Table, weights| {
         let method = Codi { weights, ..codi() };
-        let mut batch = batch(64, picture(64, PRIOR, Some((SLOPE, 0.5))));
-        batch.classes = Some(vec![0; BATCH]);
+        let mut batch = batch(64, image(64, PRIOR, Some((SLOPE, 0.5))));
+        batch.inputs.classes = Some(vec![Some(0); BATCH]);
         objective_loss(&method, student, batch)
     };
-    let guided = of(&two, Some(Weights::Single(w)));
+    let guided = of(&two, Some(GuidanceWeights::Single(w)));
     let combined = of(&one, None);
     for (a, b) in guided.iter().zip(&combined) {
         assert!((a - b).abs() < 1e-4 * (1.0 + b.abs()), "{a} for {b}");
@@ -315,7 +315,7 @@ fn gradients_stop_where_they_must() {
     for (consistent, ode_noise) in [
         (Consistent::Noise, OdeNoise::True),
         (Consistent::Noise, OdeNoise::Predicted),
-        (Consistent::Picture, OdeNoise::True),
+        (Consistent::Image, OdeNoise::True),
     ] {
         let student = linear(INTERVALS, 1).shaken();
         let frozen = Codi {
@@ -336,7 +336,7 @@ fn gradients_stop_where_they_must() {
             ode_noise,
             ..codi()
         };
-        let batch = || batch(64, picture(64, PRIOR, Some((SLOPE, 0.5))));
+        let batch = || batch(64, image(64, PRIOR, Some((SLOPE, 0.5))));
         let (own, target) = common::gradients(&online, &student, batch());
         let (reference, _) = common::gradients(&frozen, &student, batch());
         assert!(
@@ -369,7 +369,7 @@ fn costs_are_counted_by_calls() {
     assert_eq!(cost(OdeModel::Base, 1.0, None), (2, 1));
     assert_eq!(cost(OdeModel::Online, 0.0, None), (0, 1));
     assert_eq!(
-        cost(OdeModel::Average, 1.0, Some(Weights::Single(1.0))),
+        cost(OdeModel::Average, 1.0, Some(GuidanceWeights::Single(1.0))),
         (4, 2)
     );
 }
@@ -400,7 +400,7 @@ fn consistency_maps_trajectories_to_their_ends() {
         0 => NoiseLevel::CLEAN,
         _ => schedule.at(index as f64 / INTERVALS as f64),
     };
-    let data = |clock| picture(clock, CLASSES[0], None);
+    let data = |clock| image(clock, CLASSES[0], None);
     let student = train(linear(INTERVALS, 2), &consistency(Solver::Ddim), data, 700);
     let mut end: Line = Z;
     for index in 1..=INTERVALS {
@@ -425,7 +425,7 @@ fn consistency_maps_trajectories_to_their_ends() {
 fn heun_steps_are_nearer_to_the_exact_flow() {
     let schedule = Schedule::default();
     let gaussian = CLASSES[0];
-    let data = |clock| picture(clock, gaussian, None);
+    let data = |clock| image(clock, gaussian, None);
     let error = |solver| {
         let student = train(linear(INTERVALS, 2), &consistency(solver), data, 500);
         let level = schedule.at(1.0);

@@ -7,10 +7,12 @@ use fewstep_diffusion::analytic::{
 };
 use fewstep_diffusion::random::{self, Purpose};
 use fewstep_diffusion::{
-    BetaSchedule, Conditioning, Denoiser, DiffusionModel, Guided, Network, NoiseLevel,
+    BetaSchedule, CfgDenoiser, Denoiser, DiffusionModel, Inputs, Network, NoiseLevel,
     PredictionKind, Schedule, ScheduleConfig, per_sample,
 };
-use fewstep_distill::method::{self, Batch, Halving, Objective, Progressive, Weighting, Weights};
+use fewstep_distill::method::{
+    self, Batch, GuidanceWeights, Halving, Objective, Progressive, Weighting,
+};
 use fewstep_distill::optim::{OptimConfig, Stepper};
 
 const BATCH: usize = 256;
@@ -50,8 +52,8 @@ impl Linear {
 }
 
 impl Network for Linear {
-    fn forward(&self, z: Tensor<4>, time: &[f64], conditioning: &Conditioning) -> Tensor<4> {
-        let classes = conditioning.classes.as_ref().expect("classes are given");
+    fn forward(&self, z: Tensor<4>, time: &[f64], inputs: &Inputs) -> Tensor<4> {
+        let classes = inputs.classes.as_ref().expect("classes are given");
         let row = |(&time, class): (&f64, &Option<u32>)| {
             self.row(time, class.expect("students see every label")) as i32
         };
@@ -63,10 +65,7 @@ impl Network for Linear {
             let column: Tensor<2> = coefficients.clone().narrow(1, index, 1);
             column.reshape([time.len(), 1, 1, 1])
         };
-        let w = conditioning
-            .w
-            .clone()
-            .unwrap_or_else(|| vec![0.0; time.len()]);
+        let w = inputs.w.clone().unwrap_or_else(|| vec![0.0; time.len()]);
         let w = per_sample(w, &device);
         z * (column(0) + column(1) * w.clone()) + column(2) + column(3) * w
     }
@@ -102,7 +101,7 @@ impl Mlp {
 }
 
 impl Network for Mlp {
-    fn forward(&self, z: Tensor<4>, time: &[f64], _: &Conditioning) -> Tensor<4> {
+    fn forward(&self, z: Tensor<4>, time: &[f64], _: &Inputs) -> Tensor<4> {
         let shape = z.dims();
         let pixels: usize = SHAPE.iter().product();
         let time = time
@@ -120,7 +119,7 @@ fn optim(lr: f64) -> OptimConfig {
     toml::from_str(&format!("batch = {BATCH}\nlr = {lr}\nclip = 100.0")).expect("valid")
 }
 
-/// Pictures of the Gaussian classes, which alternate.
+/// Images of the Gaussian classes, which alternate.
 fn batch(clock: u64) -> Batch {
     let samples: Vec<u64> = (clock..clock + BATCH as u64).collect();
     let classes: Vec<u32> = samples.iter().map(|s| (s % 2) as u32).collect();
@@ -130,11 +129,8 @@ fn batch(clock: u64) -> Batch {
     };
     let noise = random::normal(99, &samples, Purpose::InitialNoise, SHAPE, &device);
     Batch {
-        pictures: noise * of(|g| g.s) + of(|g| g.mu),
-        classes: Some(classes),
-        hint: None,
-        beside: None,
-        text: None,
+        images: noise * of(|g| g.s) + of(|g| g.mu),
+        inputs: Inputs::classes(classes),
         clock,
         update: clock,
     }
@@ -166,9 +162,9 @@ fn distil<N: Module + Network>(
 /// The velocity field of a denoiser at one time and class, as (slope, offset) of a line.
 fn line(denoiser: &dyn Denoiser, t: f64, class: u32, w: f64) -> (f64, f64) {
     let at = |z: f64| {
-        let conditioning = Conditioning::classes([class]).with_w(vec![w]);
+        let inputs = Inputs::classes([class]).with_w(vec![w]);
         let z = Tensor::ones([1, 1, 2, 2], &Device::flex()) * z;
-        let v = denoiser.predict(z, &[t], &conditioning).v();
+        let v = denoiser.predict(z, &[t], &inputs).v();
         f64::from(v.narrow(2, 0, 1).narrow(3, 0, 1).into_scalar::<f32>())
     };
     (at(1.0) - at(0.0), at(0.0))
@@ -189,8 +185,8 @@ fn stage_one_reaches_the_closed_form() {
     .expect("valid");
     let teacher = GaussianDenoiser::new(schedule.clone(), CLASSES.to_vec(), ALL);
     let objective = method::Guided {
-        teacher: Guided::new(teacher),
-        weights: Weights::Range([0.0, 2.0]),
+        teacher: CfgDenoiser::new(teacher),
+        weights: GuidanceWeights::Range([0.0, 2.0]),
         weighting: Weighting::TruncatedSnr,
     };
     let student = Linear::new((0..6).map(f64::from).collect());
@@ -245,7 +241,7 @@ fn halvings_compose_to_the_teachers_trajectory() {
             teacher,
             steps,
             halving: Halving::Deterministic,
-            weights: Some(Weights::Single(0.0)),
+            weights: Some(GuidanceWeights::Single(0.0)),
             weighting: Weighting::TruncatedSnr,
         };
         let times = (1..=steps).map(|i| schedule.network_time(i as f64 / steps as f64));
@@ -275,7 +271,7 @@ fn an_encoder_follows_the_teacher_upwards() {
         teacher,
         steps: 2,
         halving: Halving::Encoder,
-        weights: Some(Weights::Single(0.0)),
+        weights: Some(GuidanceWeights::Single(0.0)),
         weighting: Weighting::TruncatedSnr,
     };
     let times = [0.0, 0.5].map(|t| schedule.network_time(t));
@@ -321,12 +317,12 @@ fn a_mixture_teacher_is_followed_in_one_step() {
         teacher: teacher.clone(),
         steps: 2,
         halving: Halving::Deterministic,
-        weights: Some(Weights::Single(0.0)),
+        weights: Some(GuidanceWeights::Single(0.0)),
         weighting: Weighting::SnrPlusOne,
     };
     let student = distil(Mlp::new(), schedule.clone(), &objective, 700, 5e-3);
     let points = 41;
-    let conditioning = Conditioning::classes(vec![0; points]);
+    let inputs = Inputs::classes(vec![0; points]);
     for start in [0.5, 1.0] {
         let times = |t: f64| vec![t; points];
         let level = |t: f64| {
@@ -341,11 +337,11 @@ fn a_mixture_teacher_is_followed_in_one_step() {
             &Device::flex(),
         );
         let z = z.expand([points, 1, 2, 2]);
-        let first = teacher.predict(z.clone(), &times(start), &conditioning);
+        let first = teacher.predict(z.clone(), &times(start), &inputs);
         let middle = first.ddim(&vec![level(start - 0.25); points]);
-        let second = teacher.predict(middle, &times(start - 0.25), &conditioning);
+        let second = teacher.predict(middle, &times(start - 0.25), &inputs);
         let end = vec![level(start - 0.5); points];
-        let ours = student.predict(z, &times(start), &conditioning).ddim(&end);
+        let ours = student.predict(z, &times(start), &inputs).ddim(&end);
         let error = (ours - second.ddim(&end))
             .square()
             .mean()

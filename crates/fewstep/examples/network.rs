@@ -3,20 +3,20 @@
 //!     network MODEL INPUTS OUT
 //!
 //! INPUTS is a safetensors file with `z` [batch, channels, height, width] and `time` [batch], and where the model takes
-//! them `w` [batch], `states` [batch, tokens, width], `hint` [batch, channels, height, width] and `classes` [batch] (F32
-//! all); with `noise` in the shape of `z` and `steps` [1] a latent model draws too. OUT gets `output` and `picture`.
+//! them `w` [batch], `states` [batch, tokens, width], `control` [batch, channels, height, width] and `classes` [batch] (F32
+//! all); with `noise` in the shape of `z` and `steps` [1] a latent model draws too. OUT gets `output` and `image`.
 
 use burn::tensor::{Device, Tensor, TensorData};
-use fewstep::diffusion::{Conditioning, Network, Text};
-use fewstep::formats::{Model, Pipeline, Surroundings};
+use fewstep::diffusion::{Inputs, Network, PromptEmbeds};
+use fewstep::formats::{Model, Pipeline, PipelineComponents};
 use fewstep::{Generator, Request};
 use safetensors::tensor::{Dtype, SafeTensors, TensorView};
 use std::error::Error;
 use std::path::Path;
 
-type Outcome<T = ()> = Result<T, Box<dyn Error>>;
+type CliResult<T = ()> = Result<T, Box<dyn Error>>;
 
-fn main() -> Outcome {
+fn main() -> CliResult {
     let words: Vec<String> = std::env::args().skip(1).collect();
     let [folder, inputs, out] = &words[..] else {
         return Err("say MODEL, INPUTS and OUT".into());
@@ -27,29 +27,29 @@ fn main() -> Outcome {
         true => Pipeline::load_model(folder, &device)?,
         false => Model::load(folder, &device)?,
     };
-    let inputs = Inputs::read(inputs, &device)?;
-    let states: Option<Tensor<3>> = inputs.get("states")?;
-    let conditioning = Conditioning {
-        w: inputs.numbers("w")?,
-        hint: inputs.get("hint")?,
-        text: states.map(|states| Text {
-            empty: states.zeros_like(),
-            states,
+    let given = Given::read(inputs, &device)?;
+    let states: Option<Tensor<3>> = given.get("states")?;
+    let inputs = Inputs {
+        w: given.numbers("w")?,
+        control: given.get("control")?,
+        prompt: states.map(|states| PromptEmbeds {
+            uncond: states.zeros_like(),
+            cond: states,
         }),
-        classes: inputs.numbers("classes")?.map(|classes| {
+        classes: given.numbers("classes")?.map(|classes| {
             let class = |number: f64| (number >= 0.0).then_some(number as u32);
             classes.into_iter().map(class).collect()
         }),
-        ..Conditioning::default()
+        ..Inputs::default()
     };
-    let z: Tensor<4> = inputs.get("z")?.ok_or("no `z`")?;
-    let time = inputs.numbers("time")?.ok_or("no `time`")?;
-    let mut made = vec![("output", model.network.forward(z, &time, &conditioning))];
-    if let Some(noise) = inputs.get("noise")? {
-        let steps = inputs.numbers("steps")?.ok_or("no `steps`")?[0] as usize;
-        let latents = draw(model, noise, &conditioning, steps, &device)?;
-        let codec = Surroundings::open(folder)?.codec(&device)?;
-        made.push(("picture", codec.decode(latents, None)));
+    let z: Tensor<4> = given.get("z")?.ok_or("no `z`")?;
+    let time = given.numbers("time")?.ok_or("no `time`")?;
+    let mut made = vec![("output", model.network.forward(z, &time, &inputs))];
+    if let Some(noise) = given.get("noise")? {
+        let steps = given.numbers("steps")?.ok_or("no `steps`")?[0] as usize;
+        let latents = draw(model, noise, &inputs, steps, &device)?;
+        let vae = PipelineComponents::open(folder)?.vae(&device)?;
+        made.push(("image", vae.decode(latents, None)));
     }
     write(out, made)
 }
@@ -58,10 +58,10 @@ fn main() -> Outcome {
 fn draw(
     model: Model,
     noise: Tensor<4>,
-    conditioning: &Conditioning,
+    inputs: &Inputs,
     steps: usize,
     device: &Device,
-) -> Outcome<Tensor<4>> {
+) -> CliResult<Tensor<4>> {
     let samples: Vec<u64> = (0..noise.dims()[0] as u64).collect();
     let generator = Generator::new(model, device)?;
     let request = Request {
@@ -73,10 +73,10 @@ fn draw(
         w: None,
         batch: samples.len(),
     };
-    Ok(generator.sample(noise, conditioning, &request, &samples)?)
+    Ok(generator.sample(noise, inputs, &request, &samples)?)
 }
 
-fn write(path: &str, made: Vec<(&str, Tensor<4>)>) -> Outcome {
+fn write(path: &str, made: Vec<(&str, Tensor<4>)>) -> CliResult {
     let made = made.into_iter().map(|(name, tensor)| {
         let shape = tensor.dims().to_vec();
         let values: Vec<f32> = tensor.into_data().try_to_vec().unwrap_or_default();
@@ -88,26 +88,26 @@ fn write(path: &str, made: Vec<(&str, Tensor<4>)>) -> Outcome {
     let views = made
         .iter()
         .map(|(name, shape, bytes)| Ok((*name, view(shape, bytes)?)));
-    let views = views.collect::<Outcome<Vec<_>>>()?;
+    let views = views.collect::<CliResult<Vec<_>>>()?;
     std::fs::write(path, safetensors::serialize(views, None)?)?;
     Ok(())
 }
 
 /// Stored tensors of 32-bit floats.
-struct Inputs {
+struct Given {
     bytes: Vec<u8>,
     device: Device,
 }
 
-impl Inputs {
-    fn read(path: &str, device: &Device) -> Outcome<Self> {
+impl Given {
+    fn read(path: &str, device: &Device) -> CliResult<Self> {
         Ok(Self {
             bytes: std::fs::read(path)?,
             device: device.clone(),
         })
     }
 
-    fn stored(&self, name: &str) -> Outcome<Option<(Vec<usize>, Vec<f32>)>> {
+    fn stored(&self, name: &str) -> CliResult<Option<(Vec<usize>, Vec<f32>)>> {
         let file = SafeTensors::deserialize(&self.bytes)?;
         let Ok(view) = file.tensor(name) else {
             return Ok(None);
@@ -117,13 +117,13 @@ impl Inputs {
         Ok(Some((view.shape().to_vec(), values.collect())))
     }
 
-    fn get<const D: usize>(&self, name: &str) -> Outcome<Option<Tensor<D>>> {
+    fn get<const D: usize>(&self, name: &str) -> CliResult<Option<Tensor<D>>> {
         let stored = self.stored(name)?;
         Ok(stored
             .map(|(shape, values)| Tensor::from_data(TensorData::new(values, shape), &self.device)))
     }
 
-    fn numbers(&self, name: &str) -> Outcome<Option<Vec<f64>>> {
+    fn numbers(&self, name: &str) -> CliResult<Option<Vec<f64>>> {
         let stored = self.stored(name)?;
         Ok(stored.map(|(_, values)| values.into_iter().map(f64::from).collect()))
     }

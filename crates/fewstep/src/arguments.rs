@@ -1,6 +1,6 @@
 //! Flags that several verbs share, and what they stand for.
 
-use crate::failure::{Failure, Outcome};
+use crate::failure::{CliError, CliResult};
 use clap::builder::{PossibleValuesParser, TypedValueParser};
 use fewstep::{Generator, Sampler};
 use fewstep_diffusion::sampler::SamplerKind;
@@ -10,7 +10,7 @@ use fewstep_diffusion::{Guidance, SamplerRecipe, Spacing};
 const SAMPLERS: [(&str, Sampler); 8] = [
     ("deterministic", Sampler::Deterministic),
     ("stochastic", Sampler::Stochastic),
-    ("renoising", Sampler::Renoising),
+    ("renoising", Sampler::MultistepConsistency),
     ("ddim", on_papers_grid(SamplerKind::Ddim)),
     ("ancestral", on_papers_grid(SamplerKind::Ancestral)),
     ("dpm-solver++", on_papers_grid(SamplerKind::DpmSolverPp)),
@@ -75,17 +75,18 @@ pub(crate) struct SamplerArgs {
 
 impl SamplerArgs {
     /// The sampler for a model.
-    pub(crate) fn choose(&self, generator: &Generator) -> Outcome<Sampler> {
+    pub(crate) fn choose(&self, generator: &Generator) -> CliResult<Sampler> {
         let sampler = self.sampler.unwrap_or_else(|| generator.default_sampler());
         match (sampler, self.spacing) {
             (sampler, None) => Ok(sampler),
             (Sampler::Teacher(kind, _), Some(spacing)) => Ok(Sampler::Teacher(kind, spacing)),
-            (Sampler::Deterministic | Sampler::Stochastic | Sampler::Renoising, Some(_)) => {
-                Err(Failure::input(format!(
-                    "--spacing does not go with the {} sampler, whose steps are the ones that a student was distilled for: leave it away, or choose another --sampler",
-                    sampler.name()
-                )))
-            }
+            (
+                Sampler::Deterministic | Sampler::Stochastic | Sampler::MultistepConsistency,
+                Some(_),
+            ) => Err(CliError::input(format!(
+                "--spacing does not go with the {} sampler, whose steps are the ones that a student was distilled for: leave it away, or choose another --sampler",
+                sampler.name()
+            ))),
         }
     }
 }
@@ -154,9 +155,9 @@ pub(crate) fn effective_w(recipe: &SamplerRecipe, given: Option<f64>) -> Option<
 }
 
 /// A class of a model by its name, in any case, or by its number.
-pub(crate) fn find_class(given: &str, classes: &[String]) -> Outcome<u32> {
+pub(crate) fn find_class(given: &str, classes: &[String]) -> CliResult<u32> {
     if classes.is_empty() {
-        return Err(Failure::input(format!(
+        return Err(CliError::input(format!(
             "class `{given}` asked for, but this model was trained without classes: ask for none"
         )));
     }
@@ -169,7 +170,7 @@ pub(crate) fn find_class(given: &str, classes: &[String]) -> Outcome<u32> {
     }
     match given.parse::<u32>() {
         Ok(index) if (index as usize) < classes.len() => Ok(index),
-        _ => Err(Failure::input(unknown_class(given, classes))),
+        _ => Err(CliError::input(unknown_class(given, classes))),
     }
 }
 

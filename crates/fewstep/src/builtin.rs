@@ -1,6 +1,6 @@
-//! What is embedded in the program: models, a sample of real pictures, and what measures them.
+//! What is embedded in the program: models, a sample of real images, and what measures them.
 
-use crate::failure::{Blame, Failure, Outcome};
+use crate::failure::{Blame, CliError, CliResult};
 use crate::models;
 use crate::report::Row;
 use burn::tensor::Device;
@@ -69,14 +69,14 @@ const CLASSIFIER: &[u8] = asset!("fashion-mnist-classifier.safetensors");
 const CLASSIFIER_REFERENCE: &[u8] = asset!("fashion-mnist-classifier-train.safetensors");
 
 /// The model `builtin:NAME`; of several, the one that suits the number of steps.
-pub(crate) fn load(name: &str, steps: Option<usize>, device: &Device) -> Outcome<Model> {
+pub(crate) fn load(name: &str, steps: Option<usize>, device: &Device) -> CliResult<Model> {
     let named: Vec<&Embedded> = MODELS.iter().filter(|model| model.name == name).collect();
     match models::suited(named.iter().map(|model| model.steps), steps) {
         Some(index) => {
             let origin = format!("builtin:{name}");
             Model::from_bytes(named[index].weights.to_vec(), &origin, device).blame_work()
         }
-        None => Err(Failure::input(format!(
+        None => Err(CliError::input(format!(
             "there is no builtin model `{name}`; there are: {}",
             names().join(", ")
         ))),
@@ -91,7 +91,7 @@ fn names() -> Vec<&'static str> {
 }
 
 /// The dataset that a recipe names: the embedded sample, or files.
-pub(crate) fn load_data(config: &DataConfig) -> Outcome<Dataset> {
+pub(crate) fn load_data(config: &DataConfig) -> CliResult<Dataset> {
     if config.path.as_os_str() != SAMPLE {
         return fewstep_data::load(config).blame_input();
     }
@@ -104,18 +104,18 @@ pub(crate) fn load_data(config: &DataConfig) -> Outcome<Dataset> {
     }
 }
 
-/// The classifier of grey 32x32 pictures that figures of quality are measured with.
-pub(crate) fn classifier(device: &Device) -> Outcome<SmallClassifier> {
+/// The classifier of grey 32x32 images that figures of quality are measured with.
+pub(crate) fn classifier(device: &Device) -> CliResult<SmallClassifier> {
     SmallClassifier::from_bytes(CLASSIFIER, device).blame_work()
 }
 
-/// What the classifier sees in the 60,000 training pictures of Fashion-MNIST.
-pub(crate) fn fashion_mnist_reference() -> Outcome<Reference> {
+/// What the classifier sees in the 60,000 training images of Fashion-MNIST.
+pub(crate) fn fashion_mnist_reference() -> CliResult<Reference> {
     Reference::from_bytes(CLASSIFIER_REFERENCE, "builtin:fashion-mnist").blame_work()
 }
 
 /// What was measured with the embedded teacher.
-pub(crate) fn teacher_rows() -> Outcome<Vec<Row>> {
+pub(crate) fn teacher_rows() -> CliResult<Vec<Row>> {
     serde_json::from_str(TEACHER_ROWS).blame_work()
 }
 
@@ -129,7 +129,7 @@ mod tests {
     }
 
     #[test]
-    fn the_sample_has_600_pictures_of_each_class() {
+    fn the_sample_has_600_images_of_each_class() {
         let Ok(sample) = load_data(&config(SAMPLE)) else {
             panic!("the sample is embedded");
         };
@@ -156,7 +156,7 @@ mod tests {
                 embedded.name
             );
         }
-        let Err(Failure::Input(error)) = load("mnist", None, &device) else {
+        let Err(CliError::Input(error)) = load("mnist", None, &device) else {
             panic!("there is none");
         };
         assert!(error.to_string().contains(&names().join(", ")), "{error}");

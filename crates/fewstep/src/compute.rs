@@ -1,6 +1,6 @@
 //! Where and how networks compute: the flags of it, and what they mean for this process.
 
-use crate::failure::{Blame, Outcome};
+use crate::failure::{Blame, CliResult};
 use burn::tensor::Device;
 use fewstep_distill::recipe::RunConfig;
 use fewstep_formats::{Model, Pipeline};
@@ -38,7 +38,7 @@ pub(crate) struct PrecisionArgs {
 
 impl PrecisionArgs {
     /// Makes it the choice of this process, and says whether the device can.
-    pub(crate) fn choose(self, device: &Device) -> Outcome<Precision> {
+    pub(crate) fn choose(self, device: &Device) -> CliResult<Precision> {
         self.precision.check(device).blame_input()?;
         let _ = PRECISION.set(self.precision);
         Ok(self.precision)
@@ -54,7 +54,7 @@ fn precision_of(text: &str) -> Result<Precision, String> {
 }
 
 /// The device of this process: that of the command line, else that of the recipe, else the first that there is.
-pub(crate) fn device(of_recipe: Option<DeviceName>) -> Outcome<Device> {
+pub(crate) fn device(of_recipe: Option<DeviceName>) -> CliResult<Device> {
     let chosen = DEVICE.get().copied().flatten().or(of_recipe);
     let name = chosen.unwrap_or_default();
     let device = name.open().blame_input()?;
@@ -67,7 +67,7 @@ pub(crate) fn device(of_recipe: Option<DeviceName>) -> Outcome<Device> {
 }
 
 /// The device of a run, which can compute as its recipe asks for.
-pub(crate) fn device_of_run(config: &RunConfig) -> Outcome<Device> {
+pub(crate) fn device_of_run(config: &RunConfig) -> CliResult<Device> {
     let device = device(config.device)?;
     config.precision.check(&device).blame_input()?;
     Ok(device)

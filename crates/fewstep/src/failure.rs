@@ -5,7 +5,7 @@ use fewstep_distill::run::RunError;
 use std::process::ExitCode;
 
 /// Why a command did not do its work.
-pub(crate) enum Failure {
+pub(crate) enum CliError {
     /// What the user gave cannot be used: exit code 2.
     Input(anyhow::Error),
     /// The work itself failed: exit code 1.
@@ -13,9 +13,9 @@ pub(crate) enum Failure {
 }
 
 /// The result of a command.
-pub(crate) type Outcome<T = ()> = Result<T, Failure>;
+pub(crate) type CliResult<T = ()> = Result<T, CliError>;
 
-impl Failure {
+impl CliError {
     /// Bad input with a message.
     pub(crate) fn input(message: impl std::fmt::Display) -> Self {
         Self::Input(anyhow::anyhow!("{message}"))
@@ -24,8 +24,8 @@ impl Failure {
     /// Prints the message and gives the exit code.
     pub(crate) fn report(self) -> ExitCode {
         let (error, code) = match self {
-            Failure::Input(error) => (error, 2),
-            Failure::Work(error) => (error, 1),
+            CliError::Input(error) => (error, 2),
+            CliError::Work(error) => (error, 1),
         };
         eprintln!("error: {}", message(&error));
         ExitCode::from(code)
@@ -47,34 +47,34 @@ fn message(error: &anyhow::Error) -> String {
 /// Says which kind of failure an error is.
 pub(crate) trait Blame<T> {
     /// The user's input is at fault.
-    fn blame_input(self) -> Outcome<T>;
+    fn blame_input(self) -> CliResult<T>;
     /// The work is at fault.
-    fn blame_work(self) -> Outcome<T>;
+    fn blame_work(self) -> CliResult<T>;
 }
 
 impl<T, E: Into<anyhow::Error>> Blame<T> for Result<T, E> {
-    fn blame_input(self) -> Outcome<T> {
-        self.map_err(|error| Failure::Input(error.into()))
+    fn blame_input(self) -> CliResult<T> {
+        self.map_err(|error| CliError::Input(error.into()))
     }
 
-    fn blame_work(self) -> Outcome<T> {
-        self.map_err(|error| Failure::Work(error.into()))
+    fn blame_work(self) -> CliResult<T> {
+        self.map_err(|error| CliError::Work(error.into()))
     }
 }
 
-impl From<RunError> for Failure {
+impl From<RunError> for CliError {
     /// A diverged loss is the run's fault; files, folders, teachers and disks are the input's.
     fn from(error: RunError) -> Self {
         match error {
-            RunError::NotFinite { .. } => Failure::Work(error.into()),
-            _ => Failure::Input(error.into()),
+            RunError::NotFinite { .. } => CliError::Work(error.into()),
+            _ => CliError::Input(error.into()),
         }
     }
 }
 
-impl From<DrawError> for Failure {
+impl From<DrawError> for CliError {
     /// What is asked of a model contradicts it.
     fn from(error: DrawError) -> Self {
-        Failure::Input(error.into())
+        CliError::Input(error.into())
     }
 }

@@ -1,18 +1,18 @@
-//! Draws pictures with a model, as its sampler recipe says.
+//! Draws images with a model, as its sampler recipe says.
 
-mod pictures;
+mod images;
 mod request;
 
-pub use pictures::{from_pictures, to_pictures};
+pub use images::{from_images, to_images};
 pub use request::{DrawError, Request, Sampler};
 
 use burn::tensor::{Device, Tensor};
-use fewstep_data::{ImageShape, picture::Picture};
+use fewstep_data::{ImageShape, image::Image};
 use fewstep_diffusion::random::{self, Purpose};
 use fewstep_diffusion::sampler::{self, Observer, SamplerKind, StepNoise};
 use fewstep_diffusion::{
-    Clipped, Conditioning, Denoiser, GridError, Guidance, Guided, Role, Spacing, StudentSampler,
-    TimeGrid, UsualSampler, Warning,
+    CfgDenoiser, Clipped, DefaultSampler, Denoiser, GridError, Guidance, Inputs, Role, Spacing,
+    StudentSampler, TimeGrid, Warning,
 };
 use fewstep_formats::Model;
 use fewstep_kernels::device::Placement;
@@ -33,7 +33,7 @@ impl Generator {
     pub fn new(model: Model, device: &Device) -> Result<Self, DrawError> {
         let guided = guided(&model)?;
         let denoiser: Box<dyn Denoiser + Send> = match model.recipe.clip {
-            true => Box::new(Clipped::to_pictures(guided)),
+            true => Box::new(Clipped::to_images(guided)),
             false => guided,
         };
         Ok(Self {
@@ -48,7 +48,7 @@ impl Generator {
         &self.model
     }
 
-    /// Shape of the pictures.
+    /// Shape of the images.
     pub fn shape(&self) -> ImageShape {
         let [channels, height, width] = self.model.recipe.resolution;
         ImageShape {
@@ -66,8 +66,8 @@ impl Generator {
                 ..
             } => Sampler::Stochastic,
             Role::Student { .. } => Sampler::Deterministic,
-            Role::Teacher => match self.model.recipe.usual {
-                Some(UsualSampler { sampler, spacing }) => Sampler::Teacher(sampler, spacing),
+            Role::Teacher => match self.model.recipe.default_sampler {
+                Some(DefaultSampler { sampler, spacing }) => Sampler::Teacher(sampler, spacing),
                 None => Sampler::Teacher(SamplerKind::Ddim, Spacing::Uniform),
             },
         }
@@ -87,10 +87,10 @@ impl Generator {
         }
     }
 
-    /// Network calls that one picture costs with this guidance weight, by default the recipe's.
+    /// Network calls that one image costs with this guidance weight, by default the recipe's.
     pub fn network_calls(&self, sampler: Sampler, steps: usize, w: Option<f64>) -> usize {
         let per_sample = match sampler {
-            Sampler::Deterministic | Sampler::Stochastic | Sampler::Renoising => steps,
+            Sampler::Deterministic | Sampler::Stochastic | Sampler::MultistepConsistency => steps,
             Sampler::Teacher(kind, _) => sampler::network_calls(kind, steps),
         };
         // Without guidance the second of its branches is not asked.
@@ -140,8 +140,8 @@ impl Generator {
         }
     }
 
-    /// Draws all pictures of a request, several batches side by side where there are several threads; `progress` hears
-    /// after each step how many pictures' worth of work is done.
+    /// Draws all images of a request, several batches side by side where there are several threads; `progress` hears
+    /// after each step how many images' worth of work is done.
     ///
     /// # Errors
     /// When the request contradicts the model's recipe.
@@ -149,42 +149,42 @@ impl Generator {
         &self,
         request: &Request,
         progress: &mut (dyn FnMut(usize) + Send),
-    ) -> Result<Vec<Picture>, DrawError> {
+    ) -> Result<Vec<Image>, DrawError> {
         self.check(request)?;
-        if let Some(hint) = self.model.recipe.hint {
-            let verb = hint.task.verb();
-            return Err(DrawError::NeedsHint { verb });
+        if let Some(control) = self.model.recipe.control {
+            let verb = control.task.verb();
+            return Err(DrawError::NeedsControl { verb });
         }
         self.draw_all(None, self.shape(), request, progress)
     }
 
-    /// Draws the pictures of a request from condition images, one for each class of the request, in batches as
-    /// [`draw`](Self::draw) does. Condition images of another size than the model's give pictures larger or smaller by
+    /// Draws the images of a request from control images, one for each class of the request, in batches as
+    /// [`draw`](Self::draw) does. Control images of another size than the model's give images larger or smaller by
     /// the same factor.
     ///
     /// # Shapes
-    /// - `hints`: `[batch, channels, height, width]`
+    /// - `controls`: `[batch, channels, height, width]`
     ///
     /// # Errors
-    /// When the request or the condition images contradict the model's recipe.
+    /// When the request or the control images contradict the model's recipe.
     pub fn draw_from(
         &self,
-        hints: &Tensor<4>,
+        controls: &Tensor<4>,
         request: &Request,
         progress: &mut (dyn FnMut(usize) + Send),
-    ) -> Result<Vec<Picture>, DrawError> {
+    ) -> Result<Vec<Image>, DrawError> {
         self.check(request)?;
-        let [_, given @ ..] = hints.dims();
-        self.draw_all(Some(hints), self.shape_for(given)?, request, progress)
+        let [_, given @ ..] = controls.dims();
+        self.draw_all(Some(controls), self.shape_for(given)?, request, progress)
     }
 
     fn draw_all(
         &self,
-        hints: Option<&Tensor<4>>,
+        controls: Option<&Tensor<4>>,
         shape: ImageShape,
         request: &Request,
         progress: &mut (dyn FnMut(usize) + Send),
-    ) -> Result<Vec<Picture>, DrawError> {
+    ) -> Result<Vec<Image>, DrawError> {
         let size = [shape.channels, shape.height, shape.width];
         let placement = Placement::of(&self.device);
         let share = placement.share(request.classes.len());
@@ -198,46 +198,47 @@ impl Generator {
                 let samples: Vec<u64> = samples.take(classes.len()).collect();
                 let purpose = Purpose::InitialNoise;
                 let noise = random::normal(request.seed, &samples, purpose, size, &self.device);
-                let conditioning = Conditioning {
-                    hint: hints.map(|hints| hints.clone().narrow(0, start, classes.len())),
-                    ..self.conditioning(classes, request.w)
+                let inputs = Inputs {
+                    control: controls
+                        .map(|controls| controls.clone().narrow(0, start, classes.len())),
+                    ..self.inputs(classes, request.w)
                 };
-                let drawn = self.walk(noise, &conditioning, request, &samples, &mut |step| {
+                let drawn = self.walk(noise, &inputs, request, &samples, &mut |step| {
                     if let Ok(mut work) = work.lock() {
                         work.0 += classes.len();
                         let done = work.0 / step.total;
                         (work.1)(done);
                     }
                 })?;
-                Ok(to_pictures(drawn))
+                Ok(to_images(drawn))
             },
         );
         let drawn: Result<Vec<_>, _> = drawn.into_iter().collect();
         Ok(drawn?.concat())
     }
 
-    /// The shape of the pictures drawn from condition images of this shape.
+    /// The shape of the images drawn from control images of this shape.
     pub(crate) fn shape_for(&self, given: [usize; 3]) -> Result<ImageShape, DrawError> {
         let (model, recipe) = (&self.model, &self.model.recipe);
-        let refused = |reason: String| DrawError::Hint { given, reason };
-        let Some(hint) = recipe.hint else {
-            return Err(refused("the model takes no condition image".into()));
+        let refused = |reason: String| DrawError::ControlSpec { given, reason };
+        let Some(control) = recipe.control else {
+            return Err(refused("the model takes no control image".into()));
         };
         let [channels, height, width] = recipe.resolution;
         let scaled = |given: usize, known: usize, side: usize| match given * side % known {
             0 => Ok(given * side / known),
             _ => Err(refused(format!(
                 "the model knows {:?}, and other sizes must give whole numbers of pixels",
-                hint.shape
+                control.shape
             ))),
         };
-        if given[0] != hint.shape[0] {
-            return Err(refused(format!("the model knows {:?}", hint.shape)));
+        if given[0] != control.shape[0] {
+            return Err(refused(format!("the model knows {:?}", control.shape)));
         }
         let shape = ImageShape {
             channels,
-            height: scaled(given[1], hint.shape[1], height)?,
-            width: scaled(given[2], hint.shape[2], width)?,
+            height: scaled(given[1], control.shape[1], height)?,
+            width: scaled(given[2], control.shape[2], width)?,
         };
         let config = model.network.config();
         match config.validate_size(shape.height, shape.width) {
@@ -246,25 +247,25 @@ impl Generator {
         }
     }
 
-    /// From noise to a batch of pictures (latents, for a model that works on them), `[batch, channels, height, width]`.
-    /// What `conditioning` says counts; of the request the steps, the sampler and the seed.
+    /// From noise to a batch of images (latents, for a model that works on them), `[batch, channels, height, width]`.
+    /// What `inputs` says counts; of the request the steps, the sampler and the seed.
     ///
     /// # Errors
     /// When the steps cannot be spread over time.
     pub fn sample(
         &self,
         noise: Tensor<4>,
-        conditioning: &Conditioning,
+        inputs: &Inputs,
         request: &Request,
         samples: &[u64],
     ) -> Result<Tensor<4>, DrawError> {
-        self.walk(noise, conditioning, request, samples, &mut sampler::ignore)
+        self.walk(noise, inputs, request, samples, &mut sampler::ignore)
     }
 
     pub(crate) fn walk(
         &self,
         noise: Tensor<4>,
-        conditioning: &Conditioning,
+        inputs: &Inputs,
         request: &Request,
         samples: &[u64],
         observer: Observer<'_>,
@@ -273,32 +274,27 @@ impl Generator {
         let denoiser = &*self.denoiser;
         Ok(match request.sampler {
             Sampler::Deterministic => {
-                sampler::deterministic(denoiser, noise, conditioning, request.steps, observer)
+                sampler::deterministic(denoiser, noise, inputs, request.steps, observer)
             }
-            Sampler::Stochastic => sampler::stochastic(
+            Sampler::Stochastic => {
+                sampler::stochastic(denoiser, noise, inputs, request.steps, &fresh, observer)
+            }
+            Sampler::MultistepConsistency => sampler::multistep_consistency(
                 denoiser,
                 noise,
-                conditioning,
-                request.steps,
-                &fresh,
-                observer,
-            ),
-            Sampler::Renoising => sampler::renoising(
-                denoiser,
-                noise,
-                conditioning,
+                inputs,
                 request.steps,
                 &fresh,
                 observer,
             ),
             Sampler::Teacher(kind, _) => {
                 let grid = self.grid(request)?;
-                sampler::draw(kind, denoiser, noise, conditioning, &grid, &fresh, observer)
+                sampler::draw(kind, denoiser, noise, inputs, &grid, &fresh, observer)
             }
         })
     }
 
-    /// Checks that the model can turn pictures into noise.
+    /// Checks that the model can turn images into noise.
     ///
     /// # Errors
     /// When it was not made for that; what is merely untrained comes back as warnings.
@@ -307,50 +303,46 @@ impl Generator {
         Ok(self.model.recipe.check(StudentSampler::Encoder, steps, w)?)
     }
 
-    /// From pictures to the noise behind them: reversed DDIM in `steps` steps. Nothing is clipped on the way, as
+    /// From images to the noise behind them: reversed DDIM in `steps` steps. Nothing is clipped on the way, as
     /// that would bend the path on which [`sample`](Self::sample) comes back.
     ///
     /// # Errors
     /// When the model cannot encode.
     pub fn encode(
         &self,
-        pictures: Tensor<4>,
-        conditioning: &Conditioning,
+        images: Tensor<4>,
+        inputs: &Inputs,
         steps: usize,
     ) -> Result<Tensor<4>, DrawError> {
         self.check_encoding(steps, None)?;
         let denoiser = guided(&self.model)?;
         let grid = TimeGrid::new(denoiser.schedule(), Spacing::Uniform, steps)?;
         let observer = &mut sampler::ignore;
-        Ok(sampler::encode(
-            &denoiser,
-            pictures,
-            conditioning,
-            &grid,
-            observer,
-        ))
+        Ok(sampler::encode(&denoiser, images, inputs, &grid, observer))
     }
 
-    /// The denoiser behind the pictures, clipped and guided as the recipe says.
+    /// The denoiser behind the images, clipped and guided as the recipe says.
     pub fn denoiser(&self) -> &dyn Denoiser {
         &*self.denoiser
     }
 
     /// Conditioning of a batch.
-    pub fn conditioning(&self, classes: &[Option<u32>], w: Option<f64>) -> Conditioning {
+    pub fn inputs(&self, classes: &[Option<u32>], w: Option<f64>) -> Inputs {
         let recipe = &self.model.recipe;
         let w = w.unwrap_or_else(|| recipe.default_w());
-        Conditioning {
+        Inputs {
             classes: (!recipe.classes.is_empty()).then(|| classes.to_vec()),
             w: Some(vec![w; classes.len()]),
-            ..Conditioning::default()
+            ..Inputs::default()
         }
     }
 
     fn grid(&self, request: &Request) -> Result<TimeGrid, GridError> {
         let spacing = match request.sampler {
             Sampler::Teacher(_, spacing) => spacing,
-            Sampler::Deterministic | Sampler::Stochastic | Sampler::Renoising => Spacing::Uniform,
+            Sampler::Deterministic | Sampler::Stochastic | Sampler::MultistepConsistency => {
+                Spacing::Uniform
+            }
         };
         TimeGrid::new(self.denoiser.schedule(), spacing, request.steps)
     }
@@ -360,7 +352,7 @@ impl Generator {
 fn guided(model: &Model) -> Result<Box<dyn Denoiser + Send>, DrawError> {
     let plain = model.denoiser()?;
     Ok(match model.recipe.guidance {
-        Guidance::ClassifierFree => Box::new(Guided::new(plain)),
+        Guidance::ClassifierFree => Box::new(CfgDenoiser::new(plain)),
         _ => Box::new(plain),
     })
 }

@@ -1,6 +1,6 @@
 //! Models by their name on the hub, such as `runwayml/stable-diffusion-v1-5` or `NAME@REVISION`.
 
-use crate::failure::{Failure, Outcome};
+use crate::failure::{CliError, CliResult};
 use fewstep_formats::Wanted;
 use std::fmt;
 use std::path::{Path, PathBuf};
@@ -43,18 +43,18 @@ impl fmt::Display for Name {
 }
 
 /// The folder of a model, or of a part of one, in the hub's cache, where it is put first if need be.
-pub(crate) fn fetch(name: &Name, wanted: Wanted) -> Outcome<PathBuf> {
+pub(crate) fn fetch(name: &Name, wanted: Wanted) -> CliResult<PathBuf> {
     #[cfg(feature = "hub")]
     return client::fetch(name, wanted);
     #[cfg(not(feature = "hub"))]
-    Err(Failure::input(format!(
+    Err(CliError::input(format!(
         "there is no folder or file `{name}`, and this program was built without the hub's client: give the path of a model, or build it with the feature `hub`"
     )))
 }
 
 #[cfg(feature = "hub")]
 mod client {
-    use super::{Failure, Name, Outcome, Path, PathBuf, Wanted};
+    use super::{CliError, CliResult, Name, Path, PathBuf, Wanted};
     use crate::failure::Blame;
     use fewstep_formats::RepositoryFiles;
     use hf_hub::api::sync::{ApiBuilder, ApiError};
@@ -62,7 +62,7 @@ mod client {
     use std::env;
 
     /// Takes the model from the cache where it is there, whatever the hub may have by now. Else fetches what is needed.
-    pub(super) fn fetch(name: &Name, wanted: Wanted) -> Outcome<PathBuf> {
+    pub(super) fn fetch(name: &Name, wanted: Wanted) -> CliResult<PathBuf> {
         let hub = Hub::from_env();
         let repository = Repo::with_revision(
             name.repository.clone(),
@@ -139,8 +139,8 @@ mod client {
         }
 
         /// The model is not in the cache, and the hub cannot be asked.
-        fn absent(&self, name: &Name, reason: &str) -> Failure {
-            Failure::input(format!(
+        fn absent(&self, name: &Name, reason: &str) -> CliError {
+            CliError::input(format!(
                 "there is no folder or file `{name}`, nor such a model in the hub's cache ({}), and {reason}: where there is a network, run this once, or `hf download {}`, and copy the cache; or give the path of a model",
                 self.cache.path().display(),
                 name.repository
@@ -148,7 +148,7 @@ mod client {
         }
 
         /// The hub gave no file.
-        fn refused(&self, name: &Name, error: ApiError) -> Failure {
+        fn refused(&self, name: &Name, error: ApiError) -> CliError {
             let status = match &error {
                 ApiError::RequestError(request) => match **request {
                     ureq::Error::StatusCode(status) => status,
@@ -168,9 +168,9 @@ mod client {
                     "access to it must be asked for on its page, with the account of the token given"
                 }
                 404 => "there is no model of this name with this revision and file: check both",
-                _ => return Failure::input(format!("{}/{name}: {error}", self.endpoint)),
+                _ => return CliError::input(format!("{}/{name}: {error}", self.endpoint)),
             };
-            Failure::input(format!(
+            CliError::input(format!(
                 "there is no folder or file `{name}`, and {}/{} cannot be fetched ({status}): {reason}",
                 self.endpoint, name.repository
             ))

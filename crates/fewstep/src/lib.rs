@@ -1,7 +1,7 @@
 //! fewstep turns a slow diffusion model into one that draws in 1 to 4 steps.
 //!
 //! This crate is the facade: it re-exports the libraries behind the `fewstep` program and adds the
-//! [`Generator`], which draws pictures with a model and its sampler recipe.
+//! [`Generator`], which draws images with a model and its sampler recipe.
 
 mod generator;
 mod text_generator;
@@ -13,5 +13,5 @@ pub use fewstep_formats as formats;
 pub use fewstep_kernels as kernels;
 pub use fewstep_metrics as metrics;
 pub use fewstep_nn as nn;
-pub use generator::{DrawError, Generator, Request, Sampler, from_pictures, to_pictures};
+pub use generator::{DrawError, Generator, Request, Sampler, from_images, to_images};
 pub use text_generator::{Canvas, TextGenerator, TextRequest, Texts};

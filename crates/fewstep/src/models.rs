@@ -1,16 +1,16 @@
 //! From what a user writes after `--model` to a model.
 
 use crate::compute;
-use crate::failure::{Blame, Failure, Outcome};
+use crate::failure::{Blame, CliError, CliResult};
 use crate::hub;
 use burn::tensor::Device;
 use fewstep_data::expand_home;
 use fewstep_diffusion::{Role, SamplerRecipe};
-use fewstep_formats::{AdapterModel, Model, Pipeline, Wanted};
+use fewstep_formats::{ControlNetModel, Model, Pipeline, Wanted};
 use std::path::{Path, PathBuf};
 
 /// Loads a model folder, a safetensors file, or, from a run folder, the model that suits the number of steps.
-pub(crate) fn load(reference: &str, steps: Option<usize>, device: &Device) -> Outcome<Model> {
+pub(crate) fn load(reference: &str, steps: Option<usize>, device: &Device) -> CliResult<Model> {
     let model = match reference.strip_prefix("builtin:") {
         Some(name) => crate::builtin::load(name, steps, device)?,
         None => Model::load(&find(reference, steps)?, device).blame_input()?,
@@ -18,37 +18,37 @@ pub(crate) fn load(reference: &str, steps: Option<usize>, device: &Device) -> Ou
     Ok(compute::as_chosen(model))
 }
 
-/// The same with the adapter of another model folder, where one is given.
+/// The same with the ControlNet of another model folder, where one is given.
 pub(crate) fn load_adapted(
     reference: &str,
-    adapter: Option<&Path>,
+    controlnet: Option<&Path>,
     steps: Option<usize>,
     device: &Device,
-) -> Outcome<Model> {
-    with_adapter(load(reference, steps, device)?, adapter, device)
+) -> CliResult<Model> {
+    with_controlnet(load(reference, steps, device)?, controlnet, device)
 }
 
-fn with_adapter(model: Model, adapter: Option<&Path>, device: &Device) -> Outcome<Model> {
-    match adapter {
+fn with_controlnet(model: Model, controlnet: Option<&Path>, device: &Device) -> CliResult<Model> {
+    match controlnet {
         None => Ok(model),
         Some(folder) => {
-            let adapter = AdapterModel::load(folder, device).blame_input()?;
-            model.with_adapter(adapter).blame_input()
+            let controlnet = ControlNetModel::load(folder, device).blame_input()?;
+            model.with_controlnet(controlnet).blame_input()
         }
     }
 }
 
-/// Loads a latent diffusion model as [`load_latent`] does, with the adapter of another model folder, where one is given.
+/// Loads a latent diffusion model as [`load_latent`] does, with the ControlNet of another model folder, where one is given.
 pub(crate) fn load_latent_adapted(
     reference: &str,
-    adapter: Option<&Path>,
+    controlnet: Option<&Path>,
     steps: Option<usize>,
     device: &Device,
-) -> Outcome<Option<Pipeline>> {
+) -> CliResult<Option<Pipeline>> {
     let Some(pipeline) = load_latent(reference, steps, device)? else {
         return Ok(None);
     };
-    let model = with_adapter(pipeline.model, adapter, device)?;
+    let model = with_controlnet(pipeline.model, controlnet, device)?;
     Ok(Some(Pipeline { model, ..pipeline }))
 }
 
@@ -57,7 +57,7 @@ pub(crate) fn load_latent(
     reference: &str,
     steps: Option<usize>,
     device: &Device,
-) -> Outcome<Option<Pipeline>> {
+) -> CliResult<Option<Pipeline>> {
     match latent_folder(reference, steps)? {
         Some(folder) => load_pipeline(&folder, device).map(Some),
         None => Ok(None),
@@ -65,13 +65,13 @@ pub(crate) fn load_latent(
 }
 
 /// Loads the latent diffusion model of a folder with all its parts.
-pub(crate) fn load_pipeline(folder: &Path, device: &Device) -> Outcome<Pipeline> {
+pub(crate) fn load_pipeline(folder: &Path, device: &Device) -> CliResult<Pipeline> {
     let pipeline = Pipeline::load(folder, device).blame_input()?;
     Ok(compute::pipeline_as_chosen(pipeline))
 }
 
 /// The folder of a latent diffusion model, where the reference leads to one.
-pub(crate) fn latent_folder(reference: &str, steps: Option<usize>) -> Outcome<Option<PathBuf>> {
+pub(crate) fn latent_folder(reference: &str, steps: Option<usize>) -> CliResult<Option<PathBuf>> {
     if reference.starts_with("builtin:") {
         return Ok(None);
     }
@@ -81,7 +81,7 @@ pub(crate) fn latent_folder(reference: &str, steps: Option<usize>) -> Outcome<Op
 
 /// A model folder or file: the reference itself; in a run, the model that suits the number of steps; and for a name on
 /// the hub, its folder in the hub's cache.
-pub(crate) fn find(reference: &str, steps: Option<usize>) -> Outcome<PathBuf> {
+pub(crate) fn find(reference: &str, steps: Option<usize>) -> CliResult<PathBuf> {
     if let Some(name) = hub::Name::parse(reference) {
         return hub::fetch(&name, Wanted::Model);
     }
@@ -102,7 +102,7 @@ pub(crate) fn find(reference: &str, steps: Option<usize>) -> Outcome<PathBuf> {
     }
     match suited(trained.iter().copied(), steps) {
         Some(index) => Ok(found.swap_remove(index)),
-        None => Err(Failure::input(format!(
+        None => Err(CliError::input(format!(
             "{} holds no model yet: let the run finish its first phase",
             models.display()
         ))),
@@ -110,7 +110,7 @@ pub(crate) fn find(reference: &str, steps: Option<usize>) -> Outcome<PathBuf> {
 }
 
 /// The folder of a part of a model, or of a model that has it; for a name on the hub, in the hub's cache.
-pub(crate) fn find_part(reference: &Path, part: Wanted) -> Outcome<PathBuf> {
+pub(crate) fn find_part(reference: &Path, part: Wanted) -> CliResult<PathBuf> {
     match hub::Name::parse(&reference.to_string_lossy()) {
         Some(name) => hub::fetch(&name, part),
         None => Ok(expand_home(reference)),
@@ -140,7 +140,7 @@ pub(crate) fn suited(
 }
 
 /// Model folders of a run, sorted by name.
-pub(crate) fn folders(models: &Path) -> Outcome<Vec<PathBuf>> {
+pub(crate) fn folders(models: &Path) -> CliResult<Vec<PathBuf>> {
     let mut folders: Vec<PathBuf> = std::fs::read_dir(models)
         .blame_input()?
         .flatten()

@@ -1,4 +1,4 @@
-//! Draws pictures from texts, and changes pictures by texts, with a latent diffusion model.
+//! Draws images from texts, and changes images by texts, with a latent diffusion model.
 
 mod canvas;
 mod texts;
@@ -6,33 +6,33 @@ mod texts;
 pub use canvas::Canvas;
 pub use texts::Texts;
 
-use crate::{DrawError, Generator, Request, Sampler, from_pictures, to_pictures};
+use crate::{DrawError, Generator, Request, Sampler, from_images, to_images};
 use burn::tensor::{Device, Tensor};
 use fewstep_data::ImageShape;
-use fewstep_data::picture::Picture;
+use fewstep_data::image::Image;
 use fewstep_diffusion::random::{self, Purpose};
 use fewstep_diffusion::sampler::{self, Observer, SamplerKind, StepNoise};
-use fewstep_diffusion::{Conditioning, Guidance, Text, TimeGrid, Warning, per_sample};
+use fewstep_diffusion::{Guidance, Inputs, PromptEmbeds, TimeGrid, Warning, per_sample};
 use fewstep_formats::Model;
-use fewstep_nn::{Codec, Tiles};
+use fewstep_nn::{Tiles, Vae};
 
 /// A latent diffusion model ready to draw.
 pub struct TextGenerator {
     generator: Generator,
-    codec: Codec,
+    vae: Vae,
     device: Device,
 }
 
 /// What to draw.
 #[derive(Clone, Debug)]
 pub struct TextRequest {
-    /// The text of each picture.
+    /// The text of each image.
     pub prompts: Vec<String>,
-    /// What the pictures shall not show; where it is empty, guidance leads away from pictures without text.
+    /// What the images shall not show; where it is empty, guidance leads away from images without text.
     pub negative: String,
-    /// Height and width of the pictures.
+    /// Height and width of the images.
     pub size: [usize; 2],
-    /// Index of the first picture: picture i of a seed is the same in every request for its prompt.
+    /// Index of the first image: image i of a seed is the same in every request for its prompt.
     pub first: u64,
     /// All randomness.
     pub seed: u64,
@@ -42,12 +42,12 @@ pub struct TextRequest {
     pub sampler: Sampler,
     /// Guidance weight; the recipe's default when not given.
     pub w: Option<f64>,
-    /// Pictures per network call.
+    /// Images per network call.
     pub batch: usize,
-    /// What the pictures start from.
+    /// What the images start from.
     pub canvas: Canvas,
-    /// The condition image of each picture, `[prompts, channels, height, width]`, for models that draw from such.
-    pub hints: Option<Tensor<4>>,
+    /// The control image of each image, `[prompts, channels, height, width]`, for models that draw from such.
+    pub controls: Option<Tensor<4>>,
 }
 
 impl TextGenerator {
@@ -55,10 +55,10 @@ impl TextGenerator {
     ///
     /// # Errors
     /// When its schedule makes no sense.
-    pub fn new(model: Model, codec: Codec, device: &Device) -> Result<Self, DrawError> {
+    pub fn new(model: Model, vae: Vae, device: &Device) -> Result<Self, DrawError> {
         Ok(Self {
             generator: Generator::new(model, device)?,
-            codec,
+            vae,
             device: device.clone(),
         })
     }
@@ -68,24 +68,24 @@ impl TextGenerator {
         &self.generator
     }
 
-    /// Channels of the pictures.
+    /// Channels of the images.
     pub fn channels(&self) -> usize {
-        self.codec.channels()
+        self.vae.channels()
     }
 
-    /// Height and width of the pictures that the model was trained on.
+    /// Height and width of the images that the model was trained on.
     pub fn usual_size(&self) -> [usize; 2] {
         let [_, height, width] = self.generator.model().recipe.resolution;
-        [height, width].map(|side| side * self.codec.factor())
+        [height, width].map(|side| side * self.vae.factor())
     }
 
-    /// Height and width of the pictures that the model draws from condition images `[channels, height, width]`.
+    /// Height and width of the images that the model draws from control images `[channels, height, width]`.
     ///
     /// # Errors
     /// When it takes none of this shape.
-    pub fn size_for(&self, hint: [usize; 3]) -> Result<[usize; 2], DrawError> {
-        let ImageShape { height, width, .. } = self.generator.shape_for(hint)?;
-        Ok([height, width].map(|side| side * self.codec.factor()))
+    pub fn size_for(&self, control: [usize; 3]) -> Result<[usize; 2], DrawError> {
+        let ImageShape { height, width, .. } = self.generator.shape_for(control)?;
+        Ok([height, width].map(|side| side * self.vae.factor()))
     }
 
     /// Checks a request against the recipe.
@@ -96,7 +96,7 @@ impl TextGenerator {
         let [height, width] = request.size;
         let model = self.generator.model();
         let network = model.network.config();
-        let multiple = self.codec.factor() << (network.widths.len() - 1);
+        let multiple = self.vae.factor() << (network.widths.len() - 1);
         if [height, width]
             .iter()
             .any(|side| side % multiple != 0 || *side == 0)
@@ -111,19 +111,19 @@ impl TextGenerator {
         if !request.negative.is_empty() && !branches {
             return Err(DrawError::NoNegative);
         }
-        request.canvas.check(network.beside, request.size)?;
-        match (&request.hints, model.recipe.hint) {
-            (None, Some(hint)) => {
-                let verb = hint.task.verb();
-                return Err(DrawError::NeedsHint { verb });
+        request.canvas.check(network.concat, request.size)?;
+        match (&request.controls, model.recipe.control) {
+            (None, Some(control)) => {
+                let verb = control.task.verb();
+                return Err(DrawError::NeedsControl { verb });
             }
-            (Some(hints), _) => {
-                let [_, given @ ..] = hints.dims();
+            (Some(controls), _) => {
+                let [_, given @ ..] = controls.dims();
                 if self.size_for(given)? != request.size {
                     let reason = format!(
-                        "the picture is to have {height}x{width} pixels, and its size follows from that of the condition image"
+                        "the image is to have {height}x{width} pixels, and its size follows from that of the control image"
                     );
-                    return Err(DrawError::Hint { given, reason });
+                    return Err(DrawError::ControlSpec { given, reason });
                 }
             }
             (None, None) => {}
@@ -134,7 +134,7 @@ impl TextGenerator {
         self.generator.check(&self.of_latents(request, 0))
     }
 
-    /// Draws all pictures of a request, whose texts were read; `progress` hears after each step how many pictures' worth
+    /// Draws all images of a request, whose texts were read; `progress` hears after each step how many images' worth
     /// of work is done.
     ///
     /// # Errors
@@ -144,36 +144,36 @@ impl TextGenerator {
         request: &TextRequest,
         texts: &Texts,
         progress: &mut dyn FnMut(usize),
-    ) -> Result<Vec<Picture>, DrawError> {
+    ) -> Result<Vec<Image>, DrawError> {
         self.check(request)?;
         let total = request.prompts.len();
         let batch = request.batch.max(1);
-        let mut pictures = Vec::with_capacity(total);
+        let mut images = Vec::with_capacity(total);
         for start in (0..total).step_by(batch) {
             let part = start..total.min(start + batch);
             let samples: Vec<u64> = part.clone().map(|i| request.first + i as u64).collect();
-            let hints = request.hints.clone();
-            let hints = hints.map(|hints| hints.narrow(0, start, samples.len()));
+            let controls = request.controls.clone();
+            let controls = controls.map(|controls| controls.narrow(0, start, samples.len()));
             let text = texts.of(part, &self.device);
-            let latents = self.latents(request, text, hints, &samples, &mut |step| {
+            let latents = self.latents(request, text, controls, &samples, &mut |step| {
                 progress(start + samples.len() * (step.index + 1) / step.total);
             })?;
-            let drawn = self.codec.decode(latents, Some(Tiles::default()));
-            pictures.extend(to_pictures(drawn));
+            let drawn = self.vae.decode(latents, Some(Tiles::default()));
+            images.extend(to_images(drawn));
         }
-        Ok(pictures)
+        Ok(images)
     }
 
     fn latents(
         &self,
         request: &TextRequest,
-        text: Text,
-        hint: Option<Tensor<4>>,
+        text: PromptEmbeds,
+        control: Option<Tensor<4>>,
         samples: &[u64],
         observer: Observer<'_>,
     ) -> Result<Tensor<4>, DrawError> {
-        let [height, width] = request.size.map(|side| side / self.codec.factor());
-        let shape = [self.codec.latent_channels(), height, width];
+        let [height, width] = request.size.map(|side| side / self.vae.factor());
+        let shape = [self.vae.latent_channels(), height, width];
         let noise = random::normal(
             request.seed,
             samples,
@@ -183,19 +183,19 @@ impl TextGenerator {
         );
         let count = samples.len();
         let of_latents = self.of_latents(request, count);
-        let conditioning = Conditioning {
-            text: Some(text),
-            hint,
-            beside: request.canvas.beside(&self.codec, count, &self.device),
-            ..self.generator.conditioning(&of_latents.classes, request.w)
+        let inputs = Inputs {
+            prompt: Some(text),
+            control,
+            concat: request.canvas.concat(&self.vae, count, &self.device),
+            ..self.generator.inputs(&of_latents.classes, request.w)
         };
-        let Canvas::Edit { picture, strength } = &request.canvas else {
+        let Canvas::Edit { image, strength } = &request.canvas else {
             let generator = &self.generator;
-            return generator.walk(noise, &conditioning, &of_latents, samples, observer);
+            return generator.walk(noise, &inputs, &of_latents, samples, observer);
         };
-        // SDEdit (2108.01073): the picture with the noise of time t₀, and the way from there in as many steps.
-        let known = from_pictures(std::slice::from_ref(picture), &self.device);
-        let known = self.codec.encode(known);
+        // SDEdit (2108.01073): the image with the noise of time t₀, and the way from there in as many steps.
+        let known = from_images(std::slice::from_ref(image), &self.device);
+        let known = self.vae.encode(known);
         let level = self.generator.denoiser().schedule().at(*strength);
         let level = |part: fn(fewstep_diffusion::NoiseLevel) -> f64| {
             per_sample(vec![part(level); count], &self.device)
@@ -203,19 +203,15 @@ impl TextGenerator {
         let z = known * level(|l| l.alpha()) + noise * level(|l| l.sigma());
         let kind = match request.sampler {
             Sampler::Teacher(kind, _) => kind,
-            Sampler::Deterministic | Sampler::Stochastic | Sampler::Renoising => SamplerKind::Ddim,
+            Sampler::Deterministic | Sampler::Stochastic | Sampler::MultistepConsistency => {
+                SamplerKind::Ddim
+            }
         };
         let grid = TimeGrid::uniform_from(*strength, request.steps);
         let fresh = StepNoise::new(request.seed, samples.to_vec());
         let denoiser = self.generator.denoiser();
         Ok(sampler::draw(
-            kind,
-            denoiser,
-            z,
-            &conditioning,
-            &grid,
-            &fresh,
-            observer,
+            kind, denoiser, z, &inputs, &grid, &fresh, observer,
         ))
     }
 

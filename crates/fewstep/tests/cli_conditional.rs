@@ -1,11 +1,11 @@
-//! Conditional and consistency distillation, and the verbs that draw from condition images, through the binary.
+//! Conditional and consistency distillation, and the verbs that draw from control images, through the binary.
 
 mod tiny;
 mod workspace;
 
 use std::path::Path;
-use tiny::{read_picture, write_picture};
-use workspace::{TRAIN, Workspace, adapter, assert_same_run, weights};
+use tiny::{read_image, write_image};
+use workspace::{TRAIN, Workspace, assert_same_run, controlnet, weights};
 
 const CODI: &str = r#"
 method = "codi"
@@ -51,7 +51,7 @@ fn distil(workspace: &Workspace, out: &str, settings: &[&str]) {
     workspace.succeed(&words);
 }
 
-/// Killed runs are bit for bit the uninterrupted ones, whether all is trained or the adapter alone.
+/// Killed runs are bit for bit the uninterrupted ones, whether all is trained or the ControlNet alone.
 #[test]
 fn killed_and_resumed_runs_equal_uninterrupted_ones() {
     let workspace = taught();
@@ -66,9 +66,9 @@ fn killed_and_resumed_runs_equal_uninterrupted_ones() {
     }
 }
 
-/// `train = "adapter"` leaves the base as it was, to the bit, and `train = "full"` does not.
+/// `train = "controlnet"` leaves the base as it was, to the bit, and `train = "full"` does not.
 #[test]
-fn an_adapter_leaves_its_base_alone() {
+fn an_controlnet_leaves_its_base_alone() {
     let workspace = taught();
     let few = "updates=6";
     distil(&workspace, "pe", &[few, "train=adapter"]);
@@ -77,9 +77,9 @@ fn an_adapter_leaves_its_base_alone() {
     let (pe, full) = (workspace.path("pe"), workspace.path("full"));
     assert!(weights(&pe, "codi") == teacher, "the base has moved");
     assert!(weights(&full, "codi") != teacher, "the base has not moved");
-    assert!(!adapter(&pe, "codi").is_empty());
-    assert!(adapter(&pe, "codi") != adapter(&full, "codi"));
-    // Adam's moments are those of the adapter alone: twice its size, and what names them.
+    assert!(!controlnet(&pe, "codi").is_empty());
+    assert!(controlnet(&pe, "codi") != controlnet(&full, "codi"));
+    // Adam's moments are those of the ControlNet alone: twice its size, and what names them.
     let moments = |run: &Path| {
         let checkpoints = run.join("checkpoints").read_dir().expect("there");
         let files = checkpoints.map(|entry| entry.expect("there").path().join("optimizer.bin"));
@@ -89,7 +89,7 @@ fn an_adapter_leaves_its_base_alone() {
     let bytes = |tensors: &[(String, Vec<u8>)]| -> f64 {
         tensors.iter().map(|(_, bytes)| bytes.len() as f64).sum()
     };
-    let (alone, base) = (bytes(&adapter(&pe, "codi")), bytes(&teacher));
+    let (alone, base) = (bytes(&controlnet(&pe, "codi")), bytes(&teacher));
     let [of_pe, of_full] = [&pe, &full].map(|run| moments(run));
     assert!(of_full > 2.0 * (alone + base), "{of_full}");
     // The rest are the names of parameters, as many bytes for each of both runs.
@@ -113,10 +113,7 @@ fn methods_and_readings_run() {
     let workspace = taught();
     let few = "updates=2";
     for (out, settings) in [
-        (
-            "picture",
-            vec!["codi.consistency=picture", "codi.boundary=lcm"],
-        ),
+        ("image", vec!["codi.consistency=image", "codi.boundary=lcm"]),
         (
             "base",
             vec![
@@ -212,9 +209,9 @@ fn methods_and_readings_run() {
     }
 }
 
-/// An adapter works on another fine-tune of its base, and is refused with a reason on a base that it does not fit.
+/// A ControlNet works on another fine-tune of its base, and is refused with a reason on a base that it does not fit.
 #[test]
-fn an_adapter_moves_between_bases() {
+fn an_controlnet_moves_between_bases() {
     let workspace = taught();
     distil(&workspace, "pe", &["updates=6", "train=adapter"]);
     let train = workspace.recipe("train.toml", TRAIN);
@@ -232,7 +229,7 @@ fn an_adapter_moves_between_bases() {
     let noise = ["--set", "updates=1", "--set", "prediction=eps"];
     workspace.succeed(&[&["train", &train, "--out", "noise"], &noise[..]].concat());
     let folder = workspace.folder.path();
-    write_picture(&folder.join("small.png"), 4, 1);
+    write_image(&folder.join("small.png"), 4, 1);
     let draw = |base: &str| {
         let out = format!("{base}.png");
         let words = [
@@ -247,7 +244,7 @@ fn an_adapter_moves_between_bases() {
             &out,
         ];
         tiny::succeed(folder, &words);
-        read_picture(&folder.join(out))
+        read_image(&folder.join(out))
     };
     assert_ne!(draw("teacher").pixels, draw("other").pixels);
     for (base, words) in [
@@ -279,7 +276,7 @@ fn an_adapter_moves_between_bases() {
     workspace.refuse(&none, &["takes no condition image", "--adapter"]);
 }
 
-/// The verbs draw the same picture for the same seed, as many times larger as learnt; what is known stays known.
+/// The verbs draw the same image for the same seed, as many times larger as learnt; what is known stays known.
 #[test]
 fn verbs_draw_from_their_images() {
     let workspace = taught();
@@ -290,8 +287,8 @@ fn verbs_draw_from_their_images() {
         &["updates=4", "condition={kind=\"inpaint\"}"],
     );
     let folder = workspace.folder.path();
-    write_picture(&folder.join("small.png"), 4, 1);
-    write_picture(&folder.join("larger.png"), 8, 2);
+    write_image(&folder.join("small.png"), 4, 1);
+    write_image(&folder.join("larger.png"), 8, 2);
     let upscale = [
         "upscale",
         "--model",
@@ -310,12 +307,12 @@ fn verbs_draw_from_their_images() {
     ] {
         tiny::succeed(folder, &[&upscale[..], &[out], &more].concat());
     }
-    let picture = |name: &str| read_picture(&folder.join(name)).pixels;
-    assert_eq!(picture("a.png"), picture("b.png"));
-    assert_ne!(picture("a.png"), picture("c.png"));
-    assert_ne!(picture("a.png"), picture("d.png"));
+    let image = |name: &str| read_image(&folder.join(name)).pixels;
+    assert_eq!(image("a.png"), image("b.png"));
+    assert_ne!(image("a.png"), image("c.png"));
+    assert_ne!(image("a.png"), image("d.png"));
     // Two cells of 8 pixels with a margin of one; and of 16 for a condition of 8.
-    assert_eq!(read_picture(&folder.join("a.png")).shape.width, 19);
+    assert_eq!(read_image(&folder.join("a.png")).shape.width, 19);
     let (json, _) = tiny::succeed(
         folder,
         &[
@@ -329,18 +326,18 @@ fn verbs_draw_from_their_images() {
             "--json",
         ],
     );
-    assert_eq!(read_picture(&folder.join("e.png")).shape.width, 35);
+    assert_eq!(read_image(&folder.join("e.png")).shape.width, 35);
     let json: serde_json::Value = serde_json::from_str(&json).expect("JSON");
     assert_eq!(
         (&json["steps"], &json["network_calls"]),
         (&4.into(), &4.into())
     );
 
-    let hole = fewstep_data::picture::Picture {
-        shape: read_picture(&folder.join("larger.png")).shape,
+    let hole = fewstep_data::image::Image {
+        shape: read_image(&folder.join("larger.png")).shape,
         pixels: (0..64).map(|i| if i % 8 < 4 { 255 } else { 0 }).collect(),
     };
-    fewstep_data::picture::write_png(folder.join("hole.png"), &hole).expect("written");
+    fewstep_data::image::write_png(folder.join("hole.png"), &hole).expect("written");
     let inpaint = [
         "inpaint",
         "--model",
@@ -352,7 +349,7 @@ fn verbs_draw_from_their_images() {
         "--mask",
     ];
     tiny::succeed(folder, &[&inpaint[..], &["hole.png"]].concat());
-    let (whole, filled) = (picture("larger.png"), picture("f.png"));
+    let (whole, filled) = (image("larger.png"), image("f.png"));
     let cell = |x: usize, y: usize| filled[(y + 1) * 19 + 10 + x];
     assert!(
         (0..64).all(|i| i % 8 < 4 || cell(i % 8, i / 8) == whole[i]),
@@ -383,7 +380,7 @@ fn verbs_draw_from_their_images() {
         "x.png",
     ];
     workspace.refuse(&other, &["fewstep upscale"]);
-    write_picture(&folder.join("odd.png"), 9, 1);
+    write_image(&folder.join("odd.png"), 9, 1);
     let odd = [
         "inpaint", "--model", "fill", "--image", "odd.png", "--mask", "odd.png", "--out", "x.png",
     ];
@@ -392,8 +389,8 @@ fn verbs_draw_from_their_images() {
 
 fn pairs(folder: &Path) {
     for kind in 0..6 {
-        write_picture(&folder.join(format!("pictures/{kind}.png")), 8, kind);
-        write_picture(&folder.join(format!("sketches/{kind}.png")), 16, kind);
+        write_image(&folder.join(format!("images/{kind}.png")), 8, kind);
+        write_image(&folder.join(format!("sketches/{kind}.png")), 16, kind);
     }
 }
 
@@ -403,7 +400,7 @@ fn pairs_must_be_whole() {
     let workspace = Workspace::new();
     let folder = workspace.folder.path();
     pairs(folder);
-    let data = "data={kind=\"folder\", path=\"pictures\", channels=1}";
+    let data = "data={kind=\"folder\", path=\"images\", channels=1}";
     let train = workspace.recipe("train.toml", TRAIN);
     workspace.succeed(&[
         "train",
@@ -444,9 +441,9 @@ fn pairs_must_be_whole() {
     let sketch = folder.join("sketches/3.png");
     std::fs::remove_file(&sketch).expect("removed");
     workspace.refuse(&broken, &["sketches", "`3`", "3.png"]);
-    write_picture(&sketch, 12, 3);
+    write_image(&sketch, 12, 3);
     workspace.refuse(&broken, &["3.png", "16x16", "12x12"]);
-    workspace::write(&sketch, b"no picture");
+    workspace::write(&sketch, b"no image");
     workspace.refuse(&broken, &["3.png", "unreadable"]);
     let depth = [
         &words[..],

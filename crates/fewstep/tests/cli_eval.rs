@@ -7,12 +7,12 @@ use fewstep_diffusion::StudentSampler;
 use serde_json::Value;
 use std::path::Path;
 use tempfile::TempDir;
-use tiny::{refuse, remade, save, student, succeed, teacher, write_picture};
+use tiny::{refuse, remade, save, student, succeed, teacher, write_image};
 
-/// Pictures of each class of the real data.
+/// Images of each class of the real data.
 const REAL: usize = 6;
 
-/// A folder with a student of 32x32 pictures in two classes, and real pictures of these classes.
+/// A folder with a student of 32x32 images in two classes, and real images of these classes.
 fn workshop() -> TempDir {
     let folder = tempfile::tempdir().expect("a folder");
     let model = student(StudentSampler::Deterministic, Some(2));
@@ -23,7 +23,7 @@ fn workshop() -> TempDir {
     );
     for kind in 0..2 * REAL {
         let class = ["a", "b"][kind % 2];
-        write_picture(
+        write_image(
             &folder.path().join(format!("real/{class}/{kind}.png")),
             32,
             kind,
@@ -32,7 +32,7 @@ fn workshop() -> TempDir {
     folder
 }
 
-/// Measures the student against the real pictures and gives the rows.
+/// Measures the student against the real images and gives the rows.
 fn measure(folder: &Path, words: &[&str]) -> Vec<Value> {
     let all = [
         "eval", "--model", "student", "--data", "real", "--count", "8", "--json",
@@ -100,7 +100,7 @@ fn the_table_names_its_figures_and_spreads_over_seeds() {
         "classifier KID",
         "classifier score",
         "±",
-        "8 pictures against 12 real ones",
+        "8 images against 12 real ones",
     ] {
         assert!(out.contains(part), "no `{part}` in:\n{out}");
     }
@@ -191,10 +191,10 @@ fn a_model_of_fashion_is_measured_against_the_embedded_statistics() {
 }
 
 #[test]
-fn a_folder_of_pictures_equals_itself_and_not_another() {
+fn a_folder_of_images_equals_itself_and_not_another() {
     let folder = workshop();
-    let compare = |pictures: &str| {
-        let words = ["eval", "--pictures", pictures, "--data", "real", "--json"];
+    let compare = |images: &str| {
+        let words = ["eval", "--images", images, "--data", "real", "--json"];
         let (out, _) = succeed(folder.path(), &words);
         serde_json::from_str::<Vec<Value>>(&out)
             .expect("JSON")
@@ -211,10 +211,10 @@ fn a_folder_of_pictures_equals_itself_and_not_another() {
     assert_eq!(other["samples"], REAL);
     let (out, _) = succeed(
         folder.path(),
-        &["eval", "--pictures", "real", "--data", "folder:real"],
+        &["eval", "--images", "real", "--data", "folder:real"],
     );
     assert!(
-        out.contains("real: 12 pictures against 12 real ones (real "),
+        out.contains("real: 12 images against 12 real ones (real "),
         "{out}"
     );
 }
@@ -225,7 +225,7 @@ fn what_cannot_be_measured_is_refused() {
     std::fs::create_dir(folder.path().join("empty")).expect("a folder");
     std::fs::write(folder.path().join("text"), "no tensors").expect("written");
     std::fs::create_dir(folder.path().join("bad")).expect("a folder");
-    std::fs::write(folder.path().join("bad/one.png"), "no picture").expect("written");
+    std::fs::write(folder.path().join("bad/one.png"), "no image").expect("written");
     save(
         &remade(&teacher(), 4, [3, 32, 32], &["a", "b"]),
         folder.path(),
@@ -333,14 +333,14 @@ fn what_cannot_be_measured_is_refused() {
             ["grey 32x32", "[3, 32, 32]"],
         ),
         (
-            &["--pictures", "empty", "--data", "real"],
+            &["--images", "empty", "--data", "real"],
             ["empty", "no images"],
         ),
         (
-            &["--pictures", "real", "--steps", "2"],
-            ["--pictures", "cannot be used with"],
+            &["--images", "real", "--steps", "2"],
+            ["--images", "cannot be used with"],
         ),
-        (&["--data", "real"], ["--model", "--pictures"]),
+        (&["--data", "real"], ["--model", "--images"]),
     ] {
         refuse(folder.path(), &[&["eval"][..], words].concat(), &parts);
     }

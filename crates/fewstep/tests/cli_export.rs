@@ -3,7 +3,7 @@
 mod tiny;
 
 use burn::tensor::Device;
-use fewstep_data::picture::{self, Picture};
+use fewstep_data::image::{self, Image};
 use fewstep_diffusion::StudentSampler;
 use fewstep_formats::{FilePrecision, Pipeline};
 use safetensors::SafeTensors;
@@ -16,15 +16,15 @@ const GOLDEN: &str = concat!(
     "/../formats/tests/golden/latent"
 );
 
-fn draw(folder: &Path, words: &[&str]) -> Picture {
+fn draw(folder: &Path, words: &[&str]) -> Image {
     succeed(
         folder,
         &[&["sample", "--steps", "2", "--out", "drawn.png"], words].concat(),
     );
-    picture::read(&folder.join("drawn.png"), None, 3).expect("a picture")
+    image::read(&folder.join("drawn.png"), None, 3).expect("an image")
 }
 
-fn assert_alike(a: &Picture, b: &Picture) {
+fn assert_alike(a: &Image, b: &Image) {
     assert_eq!(a.shape, b.shape);
     let differences = a.pixels.iter().zip(&b.pixels).map(|(a, b)| a.abs_diff(*b));
     let largest = differences.max();

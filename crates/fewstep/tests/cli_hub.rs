@@ -236,8 +236,8 @@ mod tests {
                 &sample(&local, "d.png"),
             )));
             let [a, b, c, d] = ["a", "b", "c", "d"].map(|name| {
-                let picture = folder.join(format!("{name}.png"));
-                fewstep_data::picture::read(&picture, None, 3).expect("a picture")
+                let image = folder.join(format!("{name}.png"));
+                fewstep_data::image::read(&image, None, 3).expect("an image")
             });
             assert!(a == b && b == c && c == d);
             assert!(hub.take_requests().is_empty());
@@ -332,7 +332,7 @@ mod tests {
         let recipe = "seed = 1\nteacher = \"owner/model\"\n[data]\nkind = \"captioned\"\npath = \"nothing\"\nsize = 16\n[guided]\nupdates = 1\noptim = { batch = 1, lr = 1e-5 }\n";
         std::fs::write(folder.join("recipe.toml"), recipe).expect("written");
         let words = ["distill", "recipe.toml", "--out", "run"];
-        // The teacher is there, the pictures are not.
+        // The teacher is there, the images are not.
         assert_refused(
             &run(&mut command(folder, &hub.endpoint, &words)),
             &["nothing"],
@@ -340,7 +340,7 @@ mod tests {
         assert!(!hub.take_requests().is_empty());
     }
 
-    /// A recipe for a teacher with these parts and no pictures.
+    /// A recipe for a teacher with these parts and no images.
     fn train(folder: &Path, endpoint: &str, [autoencoder, encoder]: [&str; 2]) -> Output {
         let recipe = format!(
             "seed = 1\nupdates = 1\n[data]\nkind = \"captioned\"\npath = \"nothing\"\nsize = 16\n[text]\nautoencoder = \"{autoencoder}\"\nencoder = \"{encoder}\"\nlength = 8\n[network]\nwidths = [8]\nblocks = 1\nattention = [true]\nhead = 8\ngroups = 4\n[optim]\nbatch = 1\nlr = 1e-4\n"
@@ -392,7 +392,7 @@ mod tests {
         let words = sample("owner/model", "x.png");
         let whole = run(&mut command(folder, &hub.endpoint, &words));
         assert_refused(&whole, &["owner/model", "model_index.json"]);
-        let no_codec = train(folder, &hub.endpoint, ["owner/model"; 2]);
-        assert_refused(&no_codec, &["owner/model", "weights as .safetensors"]);
+        let no_vae = train(folder, &hub.endpoint, ["owner/model"; 2]);
+        assert_refused(&no_vae, &["owner/model", "weights as .safetensors"]);
     }
 }

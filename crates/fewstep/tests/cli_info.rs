@@ -14,7 +14,7 @@ w = [0.0, 4.0]
 
 [data]
 kind = "folder"
-path = "Pictures"
+path = "Images"
 
 [guided]
 updates = 1200
@@ -100,7 +100,7 @@ fn students_say_how_they_must_be_sampled() {
         ),
         (
             student(StudentSampler::Encoder, Some(4)),
-            ["from a picture to noise in 4 steps", "restyle"],
+            ["from an image to noise in 4 steps", "restyle"],
         ),
         (
             fixed,
@@ -143,7 +143,7 @@ fn a_run_shows_how_far_it_has_come() {
     let (out, _) = succeed(folder.path(), &["info", "run"]);
     for part in [
         "distil the teacher some/teacher",
-        "Pictures, the part to train on",
+        "Images, the part to train on",
         "guided   done: 1,200 of 1,200 updates of 4 samples; loss 0.1250, 33 samples/s",
         "steps-2  under way: 10 of 50 updates",
         "steps-1  not begun: 0 of 50 updates",

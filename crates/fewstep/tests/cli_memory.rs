@@ -96,9 +96,9 @@ fn golden() -> PathBuf {
 fn workspace() -> Workspace {
     let workspace = Workspace::new();
     let captioned = workspace.path("captioned");
-    for picture in 0..8 {
-        write_pattern(&captioned.join(format!("{picture}.png")), picture, [64, 64]);
-        std::fs::write(captioned.join(format!("{picture}.txt")), "two dogs").expect("written");
+    for image in 0..8 {
+        write_pattern(&captioned.join(format!("{image}.png")), image, [64, 64]);
+        std::fs::write(captioned.join(format!("{image}.txt")), "two dogs").expect("written");
     }
     copy_text_encoder(&golden().join("bert"), &workspace.path("encoder"));
     workspace
@@ -210,18 +210,14 @@ fn predictions_are_what_the_program_needs() {
     assert!(wrong.is_empty(), "{wrong:#?}");
 }
 
-/// Big pictures and a small network: the autoencoder takes more than the training. A plan says so and makes no latents.
+/// Big images and a small network: the autoencoder takes more than the training. A plan says so and makes no latents.
 #[test]
 fn encoding_is_predicted_and_not_done() {
     let workspace = Workspace::new();
     let captioned = workspace.path("captioned");
-    for picture in 0..2 {
-        write_pattern(
-            &captioned.join(format!("{picture}.png")),
-            picture,
-            [512, 512],
-        );
-        std::fs::write(captioned.join(format!("{picture}.txt")), "two dogs").expect("written");
+    for image in 0..2 {
+        write_pattern(&captioned.join(format!("{image}.png")), image, [512, 512]);
+        std::fs::write(captioned.join(format!("{image}.txt")), "two dogs").expect("written");
     }
     copy_text_encoder(&golden().join("bert"), &workspace.path("encoder"));
     let text = recipe(&workspace, "text.toml", TEXT);
@@ -229,7 +225,7 @@ fn encoding_is_predicted_and_not_done() {
     let sets = sets.split(' ').flat_map(|set| ["--set", set]);
     let arguments: Vec<&str> = [text.as_str()].into_iter().chain(sets).collect();
 
-    let said = "Before that, 2 pictures and their texts are encoded, which takes";
+    let said = "Before that, 2 images and their texts are encoded, which takes";
     let predicted = predicted(&workspace, &arguments, said);
     let measured = measured(&workspace, &[&["train"], &arguments[..]].concat());
     println!("encoding: {predicted:.0} MiB predicted, {measured:.0} measured");

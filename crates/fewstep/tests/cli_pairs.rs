@@ -1,4 +1,4 @@
-//! Measuring models that draw from condition images, and LPIPS, through the real program.
+//! Measuring models that draw from control images, and LPIPS, through the real program.
 
 mod tiny;
 
@@ -6,7 +6,7 @@ use safetensors::{Dtype, tensor::TensorView};
 use serde_json::Value;
 use std::path::Path;
 use tempfile::TempDir;
-use tiny::{refuse, remade, save, succeed, teacher, write_picture};
+use tiny::{refuse, remade, save, succeed, teacher, write_image};
 
 const RECIPE: &str = r#"
 method = "codi"
@@ -29,7 +29,7 @@ lr = 1e-3
 log_every = 1
 "#;
 
-/// A folder with a tiny model that enlarges (`up/models/codi`), one that fills holes (`fill`), and real pictures.
+/// A folder with a tiny model that enlarges (`up/models/codi`), one that fills holes (`fill`), and real images.
 fn workshop() -> TempDir {
     let folder = tempfile::tempdir().expect("a folder");
     let path = folder.path();
@@ -40,7 +40,7 @@ fn workshop() -> TempDir {
     );
     for kind in 0..12 {
         let (split, class) = (["train", "test"][kind / 6], ["a", "b"][kind % 2]);
-        write_picture(
+        write_image(
             &path.join(format!("real/{split}/{class}/{kind}.png")),
             32,
             kind,
@@ -109,10 +109,10 @@ fn write_lpips(file: &Path) {
     std::fs::write(file, bytes).expect("written");
 }
 
-/// Held-out pictures are drawn from their condition images and compared with the true ones, over steps, seeds and
+/// Held-out images are drawn from their control images and compared with the true ones, over steps, seeds and
 /// samplers; the batch makes no difference.
 #[test]
-fn pictures_are_compared_with_the_true_ones() {
+fn images_are_compared_with_the_true_ones() {
     let folder = workshop();
     let folder = folder.path();
     write_lpips(&folder.join("alex.safetensors"));
@@ -138,7 +138,7 @@ fn pictures_are_compared_with_the_true_ones() {
         assert_eq!(number(row, "/psnr/count"), 6.0);
     }
     // Condition, two numbers of steps, truth.
-    let grid = tiny::read_picture(&folder.join("grid.png")).shape;
+    let grid = tiny::read_image(&folder.join("grid.png")).shape;
     assert_eq!((grid.width, grid.height), (4 * 33 + 1, 6 * 33 + 1));
     let same = measure(
         folder,
@@ -159,7 +159,7 @@ fn pictures_are_compared_with_the_true_ones() {
     for part in [
         "PSNR",
         "SSIM",
-        "6 pictures against 6 real ones",
+        "6 images against 6 real ones",
         "95 % interval",
         "--lpips FILE",
     ] {
@@ -175,7 +175,7 @@ fn what_is_known_is_put_back() {
     let fill = measure(folder, "fill", &["--steps", "1"]);
     let up = measure(folder, "up", &["--steps", "1"]);
     assert!(number(&fill[0], "/psnr/mean") > number(&up[0], "/psnr/mean") + 2.0);
-    // An adapter on its base, sampled as a teacher is.
+    // A ControlNet on its base, sampled as a teacher is.
     let words = ["--steps", "2", "--sampler", "ddim", "--w", "0"];
     let adapted = measure(
         folder,
@@ -254,7 +254,7 @@ fn lpips_trains() {
     refuse(
         folder,
         &[&words[..], &[noise]].concat(),
-        &["consistency = \"picture\""],
+        &["consistency = \"image\""],
     );
     let missing = "codi.guidance_distance={lpips=\"nowhere.safetensors\"}";
     refuse(

@@ -26,26 +26,26 @@ fn model(name: &str) -> String {
     PathBuf::from(golden).join(name).display().to_string()
 }
 
-/// A workspace with pictures of this height and width in `classes` folders, or without classes.
+/// A workspace with images of this height and width in `classes` folders, or without classes.
 fn workspace([height, width]: [usize; 2], classes: usize) -> Workspace {
     let workspace = Workspace::new();
-    let folder = workspace.path("pictures");
-    for picture in 0..6 {
+    let folder = workspace.path("images");
+    for image in 0..6 {
         let folder = match classes {
             0 => folder.clone(),
-            _ => folder.join(format!("{}", picture % classes)),
+            _ => folder.join(format!("{}", image % classes)),
         };
-        let place = folder.join(format!("{picture}.png"));
-        write_pattern(&place, picture, [height, width]);
+        let place = folder.join(format!("{image}.png"));
+        write_pattern(&place, image, [height, width]);
     }
     workspace
 }
 
 fn recipe(workspace: &Workspace, name: &str) -> String {
-    let pictures = workspace.path("pictures").display().to_string();
+    let images = workspace.path("images").display().to_string();
     let text = DISTILL
         .replace("MODEL", &model(name))
-        .replace("PICTURES", &pictures);
+        .replace("PICTURES", &images);
     workspace.recipe("distill.toml", &text)
 }
 
@@ -100,7 +100,7 @@ fn a_model_with_classes_is_distilled() {
     let adapt = format!(
         "method = \"denoising\"\nlabel_dropout = 0.1\nupdates = 2\noptim = {{ batch = 2, lr = 1e-3 }}\nseed = 1\nteacher = \"{}\"\n[data]\nkind = \"folder\"\npath = \"{}\"\n[condition]\nkind = \"edges\"\n",
         model("classes"),
-        workspace.path("pictures").display()
+        workspace.path("images").display()
     );
     let adapt = workspace.recipe("adapt.toml", &adapt);
     workspace.refuse(

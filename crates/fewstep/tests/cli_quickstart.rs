@@ -6,7 +6,7 @@ use serde_json::Value;
 use std::path::Path;
 use std::process::{Command, Output};
 
-/// Two updates of small batches for each phase, and 20 pictures for each figure.
+/// Two updates of small batches for each phase, and 20 images for each figure.
 const SMALL: [&str; 8] = [
     "--samples=20",
     "--set=guided.updates=2",
@@ -32,7 +32,7 @@ fn text(bytes: &[u8]) -> String {
 }
 
 #[test]
-fn a_run_leaves_students_pictures_results_and_a_report() {
+fn a_run_leaves_students_images_results_and_a_report() {
     let folder = tempfile::tempdir().unwrap();
     let output = quickstart(folder.path(), &SMALL);
     let (out, log) = (text(&output.stdout), text(&output.stderr));

@@ -3,15 +3,15 @@
 mod tiny;
 
 use burn::tensor::Device;
-use fewstep::{from_pictures, to_pictures};
-use fewstep_data::picture::{Picture, read, write_png};
+use fewstep::{from_images, to_images};
+use fewstep_data::image::{Image, read, write_png};
 use fewstep_diffusion::StudentSampler;
 use fewstep_formats::Pipeline;
 use std::path::Path;
 use tempfile::TempDir;
-use tiny::{read_picture, refuse, save, student, succeed, teacher, write_picture};
+use tiny::{read_image, refuse, save, student, succeed, teacher, write_image};
 
-/// A folder with a teacher, students and two pictures.
+/// A folder with a teacher, students and two images.
 fn workshop() -> TempDir {
     let folder = tempfile::tempdir().expect("a folder");
     save(&teacher(), folder.path(), "teacher");
@@ -26,8 +26,8 @@ fn workshop() -> TempDir {
         folder.path(),
         "decoder",
     );
-    write_picture(&folder.path().join("one.png"), 16, 1);
-    write_picture(&folder.path().join("two.png"), 16, 2);
+    write_image(&folder.path().join("one.png"), 16, 1);
+    write_image(&folder.path().join("two.png"), 16, 2);
     folder
 }
 
@@ -36,8 +36,8 @@ const TASK: [&str; 7] = [
 ];
 const STUDENTS: [&str; 4] = ["--encoder", "encoder", "--decoder", "decoder"];
 
-/// The picture in a cell of the sheet.
-fn cell(sheet: &Picture, row: usize, column: usize) -> Vec<u8> {
+/// The image in a cell of the sheet.
+fn cell(sheet: &Image, row: usize, column: usize) -> Vec<u8> {
     let (top, left) = (1 + 17 * row, 1 + 17 * column);
     (0..16 * 16)
         .map(|i| sheet.pixels[(top + i / 16) * sheet.shape.width + left + i % 16])
@@ -52,25 +52,25 @@ fn distance(a: &[u8], b: &[u8]) -> f64 {
 }
 
 #[test]
-fn a_row_shows_the_picture_and_a_result_for_each_w() {
+fn a_row_shows_the_image_and_a_result_for_each_w() {
     let folder = workshop();
     let more = ["--image", "two.png", "--w", "0,3", "--out", "new/sheet.png"];
     let (out, err) = succeed(folder.path(), &[&TASK[..], &STUDENTS, &more].concat());
     for part in [
-        "new/sheet.png: 2 pictures from circle to star",
+        "new/sheet.png: 2 images from circle to star",
         "w = 0 (guidance scale 1), w = 3 (guidance scale 4)",
         "students: 2 network calls to encode and 2 network calls to decode",
     ] {
         assert!(out.contains(part), "{out}");
     }
     assert_eq!(err, "");
-    let sheet = read_picture(&folder.path().join("new/sheet.png"));
+    let sheet = read_image(&folder.path().join("new/sheet.png"));
     assert_eq!(
         (sheet.shape.width, sheet.shape.height),
         (3 * 17 + 1, 2 * 17 + 1)
     );
     for (row, name) in ["one.png", "two.png"].iter().enumerate() {
-        let source = read_picture(&folder.path().join(name)).pixels;
+        let source = read_image(&folder.path().join(name)).pixels;
         assert_eq!(cell(&sheet, row, 0), source);
     }
     assert_ne!(
@@ -81,7 +81,7 @@ fn a_row_shows_the_picture_and_a_result_for_each_w() {
     assert_ne!(
         cell(&sheet, 0, 1),
         cell(&sheet, 1, 1),
-        "the picture makes no difference"
+        "the image makes no difference"
     );
 }
 
@@ -96,30 +96,30 @@ fn the_teacher_has_rows_of_its_own() {
     );
     // Both roads with the w that the student recommends.
     assert!(out.contains("then w = 1 (guidance scale 2);"), "{out}");
-    let both = read_picture(&folder.path().join("restyled.png"));
+    let both = read_image(&folder.path().join("restyled.png"));
     assert_eq!(
         (both.shape.width, both.shape.height),
         (2 * 17 + 1, 2 * 17 + 1)
     );
     let alone = [&TASK[..], &teacher, &["--w", "1", "--out", "alone.png"]].concat();
     succeed(folder.path(), &alone);
-    let alone = read_picture(&folder.path().join("alone.png"));
+    let alone = read_image(&folder.path().join("alone.png"));
     assert_eq!(cell(&alone, 0, 1), cell(&both, 1, 1));
     assert_ne!(cell(&both, 0, 1), cell(&both, 1, 1));
 }
 
-/// Mean error of a picture that is encoded and decoded as the same class with the same w.
+/// Mean error of an image that is encoded and decoded as the same class with the same w.
 fn round_trip(folder: &Path, models: &[&str], steps: [&str; 2]) -> f64 {
     let words = [
         "restyle", "--image", "one.png", "--from", "star", "--to", "star", "--w", "0",
     ];
     succeed(folder, &[&words[..], models, &steps].concat());
-    let sheet = read_picture(&folder.join("restyled.png"));
+    let sheet = read_image(&folder.join("restyled.png"));
     distance(&cell(&sheet, 0, 0), &cell(&sheet, 0, 1))
 }
 
 #[test]
-fn the_way_back_leads_to_the_picture_as_steps_grow() {
+fn the_way_back_leads_to_the_image_as_steps_grow() {
     let folder = workshop();
     for (models, flag) in [
         (
@@ -170,11 +170,11 @@ fn what_contradicts_the_models_is_refused() {
     for (models, parts) in [
         (
             &["--encoder", "decoder", "--decoder", "decoder"][..],
-            ["--encoder decoder", "cannot encode a picture"],
+            ["--encoder decoder", "cannot encode an image"],
         ),
         (
             &["--encoder", "encoder", "--decoder", "encoder"],
-            ["--decoder encoder", "cannot draw pictures"],
+            ["--decoder encoder", "cannot draw images"],
         ),
         (
             &["--encoder", "encoder", "--decoder", "stochastic"],
@@ -182,7 +182,7 @@ fn what_contradicts_the_models_is_refused() {
         ),
         (
             &["--teacher", "decoder"],
-            ["--teacher decoder", "cannot encode a picture"],
+            ["--teacher decoder", "cannot encode an image"],
         ),
         (&["--encoder", "encoder"], ["--decoder", "required"]),
         (&[], ["--encoder", "--teacher"]),
@@ -209,9 +209,9 @@ fn what_contradicts_the_models_is_refused() {
 }
 
 #[test]
-fn bad_pictures_classes_and_places_are_refused() {
+fn bad_images_classes_and_places_are_refused() {
     let folder = workshop();
-    std::fs::write(folder.path().join("text.png"), "no picture").expect("written");
+    std::fs::write(folder.path().join("text.png"), "no image").expect("written");
     let teacher = ["--teacher", "teacher", "--teacher-steps", "2"];
     for (words, parts) in [
         (
@@ -249,18 +249,18 @@ fn text_model(name: &str) -> String {
     )
 }
 
-/// A folder with a smooth coloured picture.
+/// A folder with a smooth coloured image.
 fn coloured() -> TempDir {
     let folder = tempfile::tempdir().expect("a folder");
     let file = folder.path().join("one.png");
-    write_picture(&file, 16, 1);
-    write_png(&file, &read(&file, None, 3).expect("a picture")).expect("written");
+    write_image(&file, 16, 1);
+    write_png(&file, &read(&file, None, 3).expect("an image")).expect("written");
     folder
 }
 
-/// A coloured picture in the only row of a sheet.
+/// A coloured image in the only row of a sheet.
 fn coloured_cell(sheet: &Path, column: usize) -> Vec<u8> {
-    let sheet = read(sheet, None, 3).expect("a picture");
+    let sheet = read(sheet, None, 3).expect("an image");
     let left = 1 + 17 * column;
     let pixels = (0..3 * 16 * 16).map(|i| {
         let (channel, row, x) = (i / 256, i % 256 / 16, i % 16);
@@ -270,18 +270,18 @@ fn coloured_cell(sheet: &Path, column: usize) -> Vec<u8> {
     pixels.collect()
 }
 
-/// Encoded and decoded under the same text, a picture comes back as well as the autoencoder gives it back.
+/// Encoded and decoded under the same text, an image comes back as well as the autoencoder gives it back.
 #[test]
-fn under_one_text_the_way_back_leads_to_the_picture() {
+fn under_one_text_the_way_back_leads_to_the_image() {
     let folder = coloured();
     let device = Device::flex();
     for model in ["sd1", "sd2"].map(text_model) {
-        let codec = Pipeline::load(model.as_ref(), &device)
+        let vae = Pipeline::load(model.as_ref(), &device)
             .expect("a model")
-            .codec;
-        let source = read(&folder.path().join("one.png"), None, 3).expect("a picture");
-        let batch = from_pictures(&[source], &device);
-        let expected = to_pictures(codec.decode(codec.encode(batch), None)).remove(0);
+            .vae;
+        let source = read(&folder.path().join("one.png"), None, 3).expect("an image");
+        let batch = from_images(&[source], &device);
+        let expected = to_images(vae.decode(vae.encode(batch), None)).remove(0);
         let error = |steps: &str| {
             let words = [
                 "restyle",
@@ -336,7 +336,7 @@ fn texts_and_weights_make_a_difference_and_long_texts_are_told() {
     };
     let (out, err) = restyle("a dog", "dog.png");
     for part in [
-        "dog.png: 1 picture from a cat to a dog",
+        "dog.png: 1 image from a cat to a dog",
         "w = 0 (guidance scale 1), w = 5 (guidance scale 6)",
         "teacher: 8 network calls to encode and 16 network calls to decode",
     ] {

@@ -90,7 +90,7 @@ fn a_half_written_checkpoint_is_passed_over() {
     );
 }
 
-/// A loss that is not finite ends the run with exit code 1 and names the update and the pictures; the
+/// A loss that is not finite ends the run with exit code 1 and names the update and the images; the
 /// checkpoints stay.
 #[test]
 fn a_diverged_run_stops_and_keeps_its_checkpoints() {
@@ -110,7 +110,7 @@ fn a_diverged_run_stops_and_keeps_its_checkpoints() {
     assert_eq!(output.status.code(), Some(1), "{message}");
     for word in [
         "update ",
-        "Pictures in the batch",
+        "Images in the batch",
         "checkpoint",
         "nothing that was saved",
     ] {

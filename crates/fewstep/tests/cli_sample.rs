@@ -6,7 +6,7 @@ use fewstep_diffusion::{Guidance, StudentSampler};
 use serde_json::Value;
 use std::path::Path;
 use tempfile::TempDir;
-use tiny::{read_picture, refuse, save, student, succeed, teacher};
+use tiny::{read_image, refuse, save, student, succeed, teacher};
 
 /// A folder with a teacher and a student for 2 deterministic steps.
 fn workshop() -> TempDir {
@@ -49,7 +49,7 @@ fn a_grid_has_a_column_for_each_class() {
     ];
     let (out, err) = succeed(folder.path(), &words);
     for part in [
-        "new/grid.png: 6 pictures of 3 classes",
+        "new/grid.png: 6 images of 3 classes",
         "deterministic sampler, 2 steps",
         "w = 1 (guidance scale 2)",
         "2 network calls",
@@ -57,12 +57,12 @@ fn a_grid_has_a_column_for_each_class() {
         assert!(out.contains(part), "{out}");
     }
     assert_eq!(err, "");
-    let grid = read_picture(&folder.path().join("new/grid.png")).shape;
+    let grid = read_image(&folder.path().join("new/grid.png")).shape;
     assert_eq!((grid.width, grid.height), (3 * 17 + 1, 2 * 17 + 1));
     let one = [&words[..5], &["--columns", "1", "--out", "column.png"]].concat();
     succeed(folder.path(), &one);
     assert_eq!(
-        read_picture(&folder.path().join("column.png")).shape.width,
+        read_image(&folder.path().join("column.png")).shape.width,
         18
     );
 }
@@ -83,10 +83,7 @@ fn a_seed_gives_the_same_file_whatever_the_batch() {
             model,
             &[&steps[..], &["--seed", "1"]].concat(),
         );
-        assert!(
-            first == again,
-            "{model}: the batch size changes the pictures"
-        );
+        assert!(first == again, "{model}: the batch size changes the images");
         assert!(first != other, "{model}: the seed makes no difference");
     }
 }
@@ -109,7 +106,7 @@ fn single_files_go_on_where_another_call_stopped() {
     }
     assert!(!folder.path().join("rest/000000.png").exists());
     assert_eq!(
-        read_picture(&folder.path().join("whole/000000.png"))
+        read_image(&folder.path().join("whole/000000.png"))
             .shape
             .width,
         16
@@ -270,7 +267,7 @@ fn what_contradicts_the_model_is_refused() {
         (
             "encoder",
             ["--steps", "2"],
-            ["encoder", "draw pictures from noise"],
+            ["encoder", "draw images from noise"],
         ),
         ("fixed", ["--w", "1"], ["w = 2 alone", "w = 1"]),
         ("plain", ["--w", "1"], ["without guidance", "--w"]),
@@ -311,7 +308,7 @@ fn a_place_that_cannot_be_written_is_refused() {
     let folder = workshop();
     std::fs::write(folder.path().join("file"), "in the way").expect("written");
     let words = ["sample", "--model", "student", "--count", "1"];
-    for place in [["--out", "file/grid.png"], ["--out-dir", "file/pictures"]] {
+    for place in [["--out", "file/grid.png"], ["--out-dir", "file/images"]] {
         refuse(
             folder.path(),
             &[&words[..], &place].concat(),

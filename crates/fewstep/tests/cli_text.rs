@@ -3,8 +3,8 @@
 
 mod tiny;
 
-use fewstep_data::picture::{self, Picture};
-use fewstep_data::{ImageShape, picture::write_png};
+use fewstep_data::image::{self, Image};
+use fewstep_data::{ImageShape, image::write_png};
 use std::path::{Path, PathBuf};
 use tempfile::TempDir;
 use tiny::{refuse, save, succeed, teacher};
@@ -22,15 +22,12 @@ fn workshop() -> TempDir {
     tempfile::tempdir().expect("a folder")
 }
 
-/// The pixels and the parameters of a drawn picture.
-fn drawn(folder: &Path, name: &str) -> (Picture, String) {
+/// The pixels and the parameters of a drawn image.
+fn drawn(folder: &Path, name: &str) -> (Image, String) {
     let file = folder.join(name);
     let bytes = std::fs::read(&file).expect("a file");
-    let parameters = picture::parameters(&bytes).expect("parameters");
-    (
-        picture::read(&file, None, 3).expect("a picture"),
-        parameters,
-    )
+    let parameters = image::parameters(&bytes).expect("parameters");
+    (image::read(&file, None, 3).expect("an image"), parameters)
 }
 
 /// A coloured pattern as a file.
@@ -41,11 +38,11 @@ fn paint(folder: &Path, name: &str, channels: usize, side: usize) {
         width: side,
     };
     let pixels = (0..shape.len()).map(|i| ((i * 37) % 256) as u8).collect();
-    write_png(folder.join(name), &Picture { shape, pixels }).expect("written");
+    write_png(folder.join(name), &Image { shape, pixels }).expect("written");
 }
 
 #[test]
-fn a_picture_from_a_text_says_how_it_was_made() {
+fn a_image_from_a_text_says_how_it_was_made() {
     let folder = workshop();
     let model = model("sd1");
     let words = [
@@ -69,15 +66,15 @@ fn a_picture_from_a_text_says_how_it_was_made() {
     assert!(out.contains("w = 3 (guidance scale 4)"), "{out}");
     assert!(out.contains("4 network calls"), "{out}");
     assert_eq!(err, "");
-    let (picture, parameters) = drawn(folder.path(), "drawn.png");
-    // A grid of one picture has a white margin of one pixel.
-    assert_eq!((picture.shape.height, picture.shape.width), (18, 18));
-    let expected = "a café\nNegative prompt: dogs\nSteps: 2, Sampler: ddim, CFG scale: 4, Seed: 7, Size: 16x16, Model: sd1, Picture: 0, Version: fewstep ";
+    let (image, parameters) = drawn(folder.path(), "drawn.png");
+    // A grid of one image has a white margin of one pixel.
+    assert_eq!((image.shape.height, image.shape.width), (18, 18));
+    let expected = "a café\nNegative prompt: dogs\nSteps: 2, Sampler: ddim, CFG scale: 4, Seed: 7, Size: 16x16, Model: sd1, Image: 0, Version: fewstep ";
     assert!(parameters.starts_with(expected), "{parameters}");
 }
 
 #[test]
-fn texts_take_turns_and_pictures_do_not_depend_on_their_batch() {
+fn texts_take_turns_and_images_do_not_depend_on_their_batch() {
     let folder = workshop();
     let model = model("tiny");
     std::fs::write(folder.path().join("texts.txt"), "a cat\n\na dog\n").expect("written");
@@ -136,7 +133,7 @@ fn what_is_cut_off_a_long_text_is_shown() {
     assert!(err.contains("77 tokens") && err.contains("zebra"), "{err}");
 }
 
-/// The less strength, the nearer to the picture.
+/// The less strength, the nearer to the image.
 #[test]
 fn an_edit_keeps_what_its_strength_leaves() {
     let folder = workshop();
@@ -166,7 +163,7 @@ fn an_edit_keeps_what_its_strength_leaves() {
         parameters.contains("Denoising strength: 0.001"),
         "{parameters}"
     );
-    let distance = |other: &Picture| -> f64 {
+    let distance = |other: &Image| -> f64 {
         let pairs = kept.pixels.iter().zip(&other.pixels);
         pairs.map(|(a, b)| f64::from(a.abs_diff(*b))).sum::<f64>() / kept.pixels.len() as f64
     };
@@ -175,7 +172,7 @@ fn an_edit_keeps_what_its_strength_leaves() {
 }
 
 #[test]
-fn a_part_of_a_picture_is_filled() {
+fn a_part_of_a_image_is_filled() {
     let folder = workshop();
     let model = model("inpaint");
     paint(folder.path(), "in.png", 3, 16);

@@ -1,7 +1,7 @@
 //! The configuration files that diffusers expects beside the weights.
 
 use fewstep_diffusion::{PredictionKind, Role, SamplerRecipe, ScheduleConfig};
-use fewstep_nn::{AdapterConfig, Modulation, Resampling, TextAttention, UNetConfig};
+use fewstep_nn::{ControlNetConfig, Modulation, Resampling, TextAttention, UNetConfig};
 use serde_json::{Value, json};
 
 /// File names inside a model folder with their contents. A network on pixels without patches and without w is read by
@@ -37,7 +37,7 @@ fn with_text(network: &UNetConfig, text: TextAttention, recipe: &SamplerRecipe) 
     let mut config = json!({
         "_class_name": "UNet2DConditionModel",
         "sample_size": recipe.resolution[1],
-        "in_channels": network.channels + network.beside,
+        "in_channels": network.channels + network.concat,
         "out_channels": network.channels,
         "block_out_channels": network.widths,
         "layers_per_block": network.blocks,
@@ -112,11 +112,11 @@ fn without_text(network: &UNetConfig, recipe: &SamplerRecipe) -> Value {
     config
 }
 
-/// The configuration of an adapter, for diffusers' `ControlNetModel`. It knows no input for w, and of networks without text
+/// The configuration of a ControlNet, for diffusers' `ControlNetModel`. It knows no input for w, and of networks without text
 /// not the middle, which has attention and two residual blocks in ours.
 pub(crate) fn controlnet(
     base: &UNetConfig,
-    adapter: &AdapterConfig,
+    controlnet: &ControlNetConfig,
     recipe: &SamplerRecipe,
 ) -> Value {
     let (_, mut config) = unet(base, recipe);
@@ -126,8 +126,8 @@ pub(crate) fn controlnet(
         entries.retain(|key, _| !["sample_size", "dropout"].contains(&key.as_str()));
     }
     config["_class_name"] = json!("ControlNetModel");
-    config["conditioning_channels"] = json!(adapter.channels);
-    config["conditioning_embedding_out_channels"] = json!(adapter.stem);
+    config["conditioning_channels"] = json!(controlnet.channels);
+    config["conditioning_embedding_out_channels"] = json!(controlnet.stem);
     config
 }
 

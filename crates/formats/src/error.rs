@@ -64,14 +64,14 @@ pub enum FormatError {
         /// One line per tensor.
         problems: Vec<String>,
     },
-    /// An adapter for another base.
-    #[error("the adapter does not fit this base: {0}")]
-    Adapter(String),
-    /// A base whose adapter is not there.
+    /// A ControlNet for another base.
+    #[error("the ControlNet does not fit this base: {0}")]
+    ControlNet(String),
+    /// A base whose ControlNet is not there.
     #[error(
-        "{origin} is one part of a model that draws from condition images, and its adapter is missing: give the whole model folder, with controlnet/ in it"
+        "{origin} is one part of a model that draws from control images, and its ControlNet is missing: give the whole model folder, with controlnet/ in it"
     )]
-    NoAdapter {
+    NoControlNet {
         /// Which.
         origin: String,
     },

@@ -4,8 +4,8 @@
 //! recipe beside it in `fewstep.json`. The recipe and the network's shape also travel inside the weights, so
 //! that the safetensors file alone is a whole model.
 
-mod adapter;
 mod atomic;
+mod controlnet;
 mod diffusers;
 mod error;
 mod folder;
@@ -17,12 +17,12 @@ mod single_file;
 mod stored;
 mod weights;
 
-pub use adapter::{ADAPTER_FILE, AdapterModel};
 pub use atomic::{write_atomically, write_atomically_with, write_json_atomically};
+pub use controlnet::{ADAPTER_FILE, ControlNetModel};
 pub use error::FormatError;
 pub use folder::{
-    Classes, ClipTokenizer, Pipeline, RepositoryFiles, Surroundings, TextEncoder, Tokens, Wanted,
-    WordPiece,
+    Classes, ClipTokenizer, Pipeline, PipelineComponents, RepositoryFiles, TextEncoder, Tokens,
+    Wanted, WordPiece,
 };
 pub use lora::{LORA_FOLDER, export_lora, read_lora};
 pub use model::{Model, WEIGHTS_FILE};

@@ -1,4 +1,4 @@
-//! Low-rank changes as files of their own, under the names of other tools.
+//! LoRA as files of their own, under the names of other tools.
 
 use crate::header::{self, Entries};
 use crate::{FormatError, Model, write_atomically, write_atomically_with};
@@ -89,9 +89,7 @@ pub fn read_lora(folder: &Path, network: UNet) -> Result<UNet, FormatError> {
     };
     let stored = read(&path)?;
     let Some(lora) = network.lora() else {
-        return Err(bad(
-            "the network is not prepared for low-rank changes".into()
-        ));
+        return Err(bad("the network is not prepared for LoRA".into()));
     };
     let rank = lora.config().rank;
     let mut layers = lora.layers();
@@ -127,7 +125,7 @@ pub fn read_lora(folder: &Path, network: UNet) -> Result<UNet, FormatError> {
     Ok(network)
 }
 
-/// Copies the files of a model that was trained as low-rank changes.
+/// Copies the files of a model that was trained as LoRA.
 ///
 /// # Errors
 /// When there are none, or they cannot be copied.
@@ -136,7 +134,7 @@ pub fn export_lora(from: &Path, to: &Path) -> Result<(), FormatError> {
     if !folder.join(PEFT).is_file() {
         return Err(FormatError::NoModel {
             path: from.into(),
-            expected: "low-rank changes in `lora/`: only a student that was trained as such has them ([lora] in its recipe)",
+            expected: "LoRA in `lora/`: only a student that was trained as such has them ([lora] in its recipe)",
         });
     }
     for name in [PEFT, KOHYA, W] {

@@ -1,9 +1,9 @@
 //! A network with its sampler recipe, in memory and on disk.
 
-use crate::adapter::ADAPTER_FILE;
+use crate::controlnet::ADAPTER_FILE;
 use crate::weights::{self, FilePrecision};
 use crate::{
-    AdapterModel, FormatError, diffusers, folder, lora, write_atomically_with,
+    ControlNetModel, FormatError, diffusers, folder, lora, write_atomically_with,
     write_json_atomically,
 };
 use burn::module::Module;
@@ -40,7 +40,7 @@ impl Model {
     /// When the recipe's schedule makes no sense.
     pub fn denoiser(&self) -> Result<DiffusionModel<UNet>, fewstep_diffusion::ScheduleError> {
         Ok(DiffusionModel {
-            // Low-rank changes are added once, not at every call.
+            // LoRA are added once, not at every call.
             network: self.network.clone().merged(),
             schedule: Schedule::new(self.recipe.schedule.clone())?,
             prediction: self.recipe.prediction,
@@ -115,21 +115,21 @@ impl Model {
         })
     }
 
-    /// Writes the model folder: weights, their description for diffusers, and `fewstep.json`. An adapter has a
-    /// folder of its own in it. Low-rank changes are in the weights, and in files of their own.
+    /// Writes the model folder: weights, their description for diffusers, and `fewstep.json`. A ControlNet has a
+    /// folder of its own in it. LoRA are in the weights, and in files of their own.
     ///
     /// # Errors
     /// When the folder cannot be written.
     pub fn save(&self, folder: &Path) -> Result<(), FormatError> {
         let base = Self {
-            network: self.network.clone().without_adapter().merged(),
+            network: self.network.clone().without_controlnet().merged(),
             recipe: self.recipe.clone(),
         };
         for (name, value) in diffusers::configs(base.network.config(), &self.recipe) {
             write_json_atomically(&folder.join(name), &value)?;
         }
-        if let Some(adapter) = self.adapter() {
-            adapter.save(folder)?;
+        if let Some(controlnet) = self.controlnet() {
+            controlnet.save(folder)?;
         }
         lora::save(self, folder)?;
         write_json_atomically(&folder.join("fewstep.json"), &self.recipe)?;
@@ -146,31 +146,31 @@ impl Model {
         })
     }
 
-    /// Reads a model folder, with its adapter where it has one, the folder of another's `UNet2DModel` with its scheduler, or
+    /// Reads a model folder, with its ControlNet where it has one, the folder of another's `UNet2DModel` with its scheduler, or
     /// a single safetensors file.
     ///
     /// # Errors
-    /// As [`Model::from_bytes`], and when there is nothing there, or only a part of a model with an adapter.
+    /// As [`Model::from_bytes`], and when there is nothing there, or only a part of a model with a ControlNet.
     pub fn load(path: &Path, device: &Device) -> Result<Self, FormatError> {
         if let Some(model) = folder::load_pixels(path, device)? {
             return Ok(model);
         }
         let expected = "unet/diffusion_pytorch_model.safetensors in a model folder, or the path of one .safetensors file";
         let (bytes, origin) = weights::read(path, WEIGHTS_FILE, expected)?;
-        Self::from_bytes(bytes, &origin, device)?.with_stored_adapter(path, device)
+        Self::from_bytes(bytes, &origin, device)?.with_stored_controlnet(path, device)
     }
 
-    /// The model with the adapter that lies in its folder, where there is one.
-    pub(crate) fn with_stored_adapter(
+    /// The model with the ControlNet that lies in its folder, where there is one.
+    pub(crate) fn with_stored_controlnet(
         self,
         folder: &Path,
         device: &Device,
     ) -> Result<Self, FormatError> {
         if folder.join(ADAPTER_FILE).is_file() {
-            return self.with_adapter(AdapterModel::load(folder, device)?);
+            return self.with_controlnet(ControlNetModel::load(folder, device)?);
         }
-        match self.recipe.hint.is_some() && self.network.adapter().is_none() {
-            true => Err(FormatError::NoAdapter {
+        match self.recipe.control.is_some() && self.network.controlnet().is_none() {
+            true => Err(FormatError::NoControlNet {
                 origin: folder.display().to_string(),
             }),
             false => Ok(self),
@@ -186,8 +186,8 @@ impl Model {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use fewstep_diffusion::{Hint, PredictionKind, Provenance, Role, ScheduleConfig, Task};
-    use fewstep_nn::{AdapterConfig, Fusion, Initial};
+    use fewstep_diffusion::{ControlSpec, PredictionKind, Provenance, Role, ScheduleConfig, Task};
+    use fewstep_nn::{ControlNetConfig, Fusion, Initial};
 
     fn model() -> Model {
         let config = UNetConfig {
@@ -212,8 +212,8 @@ mod tests {
                 resolution: [1, 8, 8],
                 classes: vec!["a".into(), "b".into()],
                 clip: true,
-                hint: None,
-                usual: None,
+                control: None,
+                default_sampler: None,
                 provenance: Provenance::default(),
             },
         }
@@ -231,27 +231,27 @@ mod tests {
 
     fn adapted() -> Model {
         let model = model();
-        let config = AdapterConfig {
+        let config = ControlNetConfig {
             channels: 2,
             stem: vec![8, 8],
             fusion: Fusion::ZeroConv,
         };
-        let network = model.network.with_adapter(&config, Initial::Base, 7);
-        let hint = Hint {
+        let network = model.network.with_controlnet(&config, Initial::Base, 7);
+        let control = ControlSpec {
             task: Task::Inpaint,
             shape: [2, 16, 16],
         };
         Model {
             network: network.expect("valid"),
             recipe: SamplerRecipe {
-                hint: Some(hint),
+                control: Some(control),
                 ..model.recipe
             },
         }
     }
 
     #[test]
-    fn an_adapter_lies_beside_its_base_under_the_names_of_diffusers() {
+    fn an_controlnet_lies_beside_its_base_under_the_names_of_diffusers() {
         let folder = tempfile::tempdir().expect("a folder");
         let model = adapted();
         model.save(folder.path()).expect("saved");
@@ -279,18 +279,18 @@ mod tests {
         let single = Model::from_bytes(bytes, "single", &device).expect("loaded");
         assert_eq!(single.weights_hash(), model.weights_hash());
         let part = Model::load(&folder.path().join(WEIGHTS_FILE), &device);
-        assert!(matches!(part, Err(FormatError::NoAdapter { .. })));
+        assert!(matches!(part, Err(FormatError::NoControlNet { .. })));
     }
 
     #[test]
-    fn an_adapter_goes_to_bases_that_it_fits() {
-        let adapter = || adapted().adapter().expect("there is one");
-        let with = model().with_adapter(adapter()).expect("its own base");
-        assert_eq!(with.recipe.hint, adapted().recipe.hint);
+    fn an_controlnet_goes_to_bases_that_it_fits() {
+        let controlnet = || adapted().controlnet().expect("there is one");
+        let with = model().with_controlnet(controlnet()).expect("its own base");
+        assert_eq!(with.recipe.control, adapted().recipe.control);
         let refused = |change: fn(&mut Model)| {
             let mut base = model();
             change(&mut base);
-            base.with_adapter(adapter())
+            base.with_controlnet(controlnet())
                 .expect_err("refused")
                 .to_string()
         };

@@ -39,14 +39,14 @@ pub(crate) fn write<M: Module>(
     precision: FilePrecision,
     out: &mut dyn io::Write,
 ) -> io::Result<()> {
-    let adapter: Box<dyn ModuleAdapter> = match precision {
+    let controlnet: Box<dyn ModuleAdapter> = match precision {
         FilePrecision::Full => Box::new(BurnToPyTorchAdapter),
         FilePrecision::Half => Box::new(ChainAdapter::new(
             BurnToPyTorchAdapter,
             FloatCastAdapter::to(DType::F16),
         )),
     };
-    let tensors = module.collect(None, Some(adapter), true).into_iter();
+    let tensors = module.collect(None, Some(controlnet), true).into_iter();
     let tensors = tensors.map(|tensor| (tensor.name.clone(), Parameter(tensor)));
     let description = serde_json::to_string(description)?;
     let entries = [("format", "pt".to_string()), (METADATA_KEY, description)];

@@ -2,7 +2,7 @@
 //! (tools/golden/formats_unet.py).
 
 use burn::tensor::{Device, Tensor, TensorData};
-use fewstep_diffusion::{Conditioning, Network};
+use fewstep_diffusion::{Inputs, Network};
 use fewstep_formats::Model;
 
 #[derive(serde::Deserialize)]
@@ -23,11 +23,11 @@ fn compare(name: &str) {
     let model = Model::from_bytes(bytes, name, &device).expect("a model of ours");
     let batch = golden.time.len();
     let z = Tensor::from_data(TensorData::new(golden.z, [batch, 2, 8, 8]), &device);
-    let conditioning = Conditioning {
+    let inputs = Inputs {
         classes: Some(golden.classes),
-        ..Conditioning::default()
+        ..Inputs::default()
     };
-    let output = model.network.forward(z, &golden.time, &conditioning);
+    let output = model.network.forward(z, &golden.time, &inputs);
     let output = output.into_data().try_to_vec::<f32>().expect("f32 data");
     let scale = golden.output.iter().fold(0f32, |max, v| max.max(v.abs()));
     for (index, (ours, theirs)) in output.iter().zip(&golden.output).enumerate() {

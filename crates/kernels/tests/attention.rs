@@ -3,13 +3,13 @@
 mod common;
 
 use burn::tensor::{DType, Device, Tensor};
-use common::{Outcome, assert_close, backward, floats, leaf, tensor};
+use common::{CliResult, assert_close, backward, floats, leaf, tensor};
 use fewstep_kernels::attention;
 
 /// `[batch, heads, tokens, dim]`, and the number of keys.
 type Sizes = ([usize; 4], usize);
 
-fn outcome(sizes: Sizes, tracked: [bool; 3], dtype: DType, device: &Device) -> Outcome {
+fn outcome(sizes: Sizes, tracked: [bool; 3], dtype: DType, device: &Device) -> CliResult {
     let (shape @ [batch, heads, _, dim], context) = sizes;
     let of_keys = [batch, heads, context, dim];
     // Heads come out of one projection by moving axes: views, not storage of their own.

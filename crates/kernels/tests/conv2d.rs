@@ -3,7 +3,7 @@
 mod common;
 
 use burn::tensor::{DType, Device, Tensor};
-use common::{Outcome, assert_close, backward, floats, leaf, tensor};
+use common::{CliResult, assert_close, backward, floats, leaf, tensor};
 
 #[derive(Clone, Copy)]
 struct Case {
@@ -27,7 +27,7 @@ const CASE: Case = Case {
     bias: true,
 };
 
-fn outcome(case: Case, dtype: DType, device: &Device) -> Outcome {
+fn outcome(case: Case, dtype: DType, device: &Device) -> CliResult {
     let [h, w] = case.kernel;
     let x = leaf(tensor(1, case.x, dtype, device), case.tracked[0]);
     let weight = leaf(

@@ -3,7 +3,7 @@
 mod common;
 
 use burn::tensor::{DType, Device, Tensor};
-use common::{Outcome, assert_close, backward, floats, leaf, tensor};
+use common::{CliResult, assert_close, backward, floats, leaf, tensor};
 use fewstep_kernels::{Film, group_norm, group_norm_silu};
 
 #[derive(Clone, Copy, PartialEq)]
@@ -16,7 +16,13 @@ enum Form {
 /// Whether the map, gamma, beta, scale and shift want gradients.
 type Tracked = [bool; 5];
 
-fn outcome(form: Form, groups: usize, tracked: Tracked, dtype: DType, device: &Device) -> Outcome {
+fn outcome(
+    form: Form,
+    groups: usize,
+    tracked: Tracked,
+    dtype: DType,
+    device: &Device,
+) -> CliResult {
     let shape @ [batch, channels, ..] = [3, 6, 5, 7];
     let x = leaf(tensor(1, shape, dtype, device), tracked[0]);
     let [gamma, beta] =

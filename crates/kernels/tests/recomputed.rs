@@ -3,7 +3,7 @@
 mod common;
 
 use burn::tensor::{DType, Device, Tensor};
-use common::{Outcome, assert_close, backward, floats, leaf, tensor};
+use common::{CliResult, assert_close, backward, floats, leaf, tensor};
 use fewstep_kernels::{DispatchTensor, conv2d, group_norm_silu, recomputed};
 
 /// A normalisation, a convolution and a residual connection: of a map, two parameters and a kernel.
@@ -17,7 +17,7 @@ fn block(inputs: Vec<DispatchTensor>) -> DispatchTensor {
 }
 
 /// The block twice, on inputs that are computed themselves; parameters are shared, as when they are merged before.
-fn outcome(recompute: bool, tracked: [bool; 4], device: &Device) -> Outcome {
+fn outcome(recompute: bool, tracked: [bool; 4], device: &Device) -> CliResult {
     let x = leaf(tensor::<4>(1, [2, 4, 5, 5], DType::F32, device), tracked[0]);
     let gamma = leaf(tensor::<1>(2, [4], DType::F32, device), tracked[1]);
     let beta = leaf(tensor::<1>(3, [4], DType::F32, device), tracked[2]);

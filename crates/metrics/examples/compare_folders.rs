@@ -8,15 +8,15 @@
 use burn::tensor::Device;
 use fewstep_data::{DataConfig, DataKind, Split, load};
 use fewstep_metrics::{
-    CifarResNet, FeatureNetwork, Features, InceptionFid, Pictures, Statistics, classifier_score,
+    CifarResNet, FeatureNetwork, Features, Images, InceptionFid, Statistics, classifier_score,
     frechet_distance, kid, precision_recall,
 };
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
-type Outcome<T> = Result<T, Box<dyn std::error::Error>>;
+type CliResult<T> = Result<T, Box<dyn std::error::Error>>;
 
-fn main() -> Outcome<()> {
+fn main() -> CliResult<()> {
     let args: Vec<PathBuf> = std::env::args_os().skip(1).map(PathBuf::from).collect();
     let [kind, weights, real, fake] = args.as_slice() else {
         return Err("usage: compare_folders inception|resnet WEIGHTS REAL FAKE".into());
@@ -57,7 +57,7 @@ fn main() -> Outcome<()> {
     Ok(())
 }
 
-fn features(network: &dyn FeatureNetwork, folder: &Path) -> Outcome<Features> {
+fn features(network: &dyn FeatureNetwork, folder: &Path) -> CliResult<Features> {
     let data = load(&DataConfig {
         kind: DataKind::Folder,
         path: folder.to_owned(),
@@ -69,16 +69,16 @@ fn features(network: &dyn FeatureNetwork, folder: &Path) -> Outcome<Features> {
         class_names: None,
     })?;
     let pixels: Vec<u8> = (0..data.len())
-        .flat_map(|i| data.image(i))
+        .flat_map(|i| data.pixels(i))
         .copied()
         .collect();
     let shape = data.shape;
     let start = Instant::now();
-    let pictures = Pictures::new(shape.channels, shape.height, shape.width, &pixels)?;
-    let features = network.features(&pictures)?;
+    let images = Images::new(shape.channels, shape.height, shape.width, &pixels)?;
+    let features = network.features(&images)?;
     let rate = features.count() as f64 / start.elapsed().as_secs_f64();
     println!(
-        "{}: {} pictures, {rate:.1} a second",
+        "{}: {} images, {rate:.1} a second",
         folder.display(),
         features.count()
     );

@@ -4,7 +4,7 @@
 //! cargo run --release -p fewstep-metrics --example train_classifier -- DATA_FOLDER OUT_FOLDER
 //! ```
 //!
-//! Writes three files: the weights, the reference statistics of the training pictures, and the log.
+//! Writes three files: the weights, the reference statistics of the training images, and the log.
 
 use burn::module::Module;
 use burn::nn::loss::CrossEntropyLossConfig;
@@ -12,7 +12,7 @@ use burn::optim::{AdamConfig, GradientsParams};
 use burn::tensor::{Device, Int, Tensor, TensorData};
 use fewstep_data::{DataConfig, DataKind, Dataset, Split, load};
 use fewstep_metrics::{
-    ClassifierNet, FeatureNetwork, Features, Pictures, Reference, SmallClassifier, Statistics,
+    ClassifierNet, FeatureNetwork, Features, Images, Reference, SmallClassifier, Statistics,
     frechet_distance,
 };
 use rand_chacha::ChaCha8Rng;
@@ -21,7 +21,7 @@ use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
-type Outcome<T> = Result<T, Box<dyn std::error::Error>>;
+type CliResult<T> = Result<T, Box<dyn std::error::Error>>;
 
 const NAME: &str = "fashion-mnist-classifier";
 const SIDE: usize = 32;
@@ -30,12 +30,12 @@ const EPOCHS: usize = 12;
 const BATCH: usize = 128;
 /// Annealed linearly to zero.
 const LEARNING_RATE: f64 = 2e-3;
-/// Pictures are shifted by up to this many pixels each way; the padding around them is as wide.
+/// Images are shifted by up to this many pixels each way; the padding around them is as wide.
 const SHIFT: i64 = 2;
 const RECIPE: &str = "Fashion-MNIST train, zero-padded to 32x32; Adam, learning rate 2e-3 annealed \
     linearly to 0, batch 128, 12 epochs; random shift of up to 2 pixels, random horizontal flip";
 
-fn main() -> Outcome<()> {
+fn main() -> CliResult<()> {
     let mut args = std::env::args_os().skip(1).map(PathBuf::from);
     let (Some(data), Some(out)) = (args.next(), args.next()) else {
         return Err("usage: train_classifier DATA_FOLDER OUT_FOLDER".into());
@@ -67,7 +67,7 @@ fn main() -> Outcome<()> {
         statistics: statistics(&classifier, &train)?,
         network: classifier.id().clone(),
         source: format!(
-            "Fashion-MNIST train, {} pictures at {SIDE}x{SIDE}",
+            "Fashion-MNIST train, {} images at {SIDE}x{SIDE}",
             train.len()
         ),
     };
@@ -83,7 +83,7 @@ fn main() -> Outcome<()> {
 }
 
 /// Trains a network from scratch.
-fn fit(train: &Dataset, test: &Dataset, log: &mut Log) -> Outcome<ClassifierNet> {
+fn fit(train: &Dataset, test: &Dataset, log: &mut Log) -> CliResult<ClassifierNet> {
     let device = Device::flex().autodiff();
     device.seed(SEED);
     let mut net = ClassifierNet::init(&device);
@@ -120,7 +120,7 @@ fn fit(train: &Dataset, test: &Dataset, log: &mut Log) -> Outcome<ClassifierNet>
     Ok(net.valid())
 }
 
-/// Augmented pictures in [0, 1] and their labels.
+/// Augmented images in [0, 1] and their labels.
 fn batch(
     data: &Dataset,
     indices: &[usize],
@@ -129,7 +129,7 @@ fn batch(
 ) -> (Tensor<4>, Tensor<1, Int>) {
     let mut pixels = Vec::with_capacity(indices.len() * SIDE * SIDE);
     for &index in indices {
-        augment(data.image(index), &mut pixels, rng);
+        augment(data.pixels(index), &mut pixels, rng);
     }
     let labels: Vec<i64> = indices
         .iter()
@@ -143,8 +143,8 @@ fn batch(
     )
 }
 
-/// Appends the picture, shifted and perhaps mirrored.
-fn augment(picture: &[u8], out: &mut Vec<f32>, rng: &mut ChaCha8Rng) {
+/// Appends the image, shifted and perhaps mirrored.
+fn augment(image: &[u8], out: &mut Vec<f32>, rng: &mut ChaCha8Rng) {
     let side = SIDE as i64;
     let mut shift = || below(rng, 2 * SHIFT as usize + 1) as i64 - SHIFT;
     let (down, right) = (shift(), shift());
@@ -154,7 +154,7 @@ fn augment(picture: &[u8], out: &mut Vec<f32>, rng: &mut ChaCha8Rng) {
             let (from_y, from_x) = (y - down, if mirrored { side - 1 - x } else { x } - right);
             let inside = (0..side).contains(&from_y) && (0..side).contains(&from_x);
             let value = if inside {
-                picture[(from_y * side + from_x) as usize]
+                image[(from_y * side + from_x) as usize]
             } else {
                 0
             };
@@ -187,19 +187,19 @@ fn accuracy(features: &Features, data: &Dataset) -> f64 {
         / data.len() as f64
 }
 
-fn statistics(classifier: &SmallClassifier, data: &Dataset) -> Outcome<Statistics> {
+fn statistics(classifier: &SmallClassifier, data: &Dataset) -> CliResult<Statistics> {
     Ok(Statistics::of(&features(classifier, data)?)?)
 }
 
-fn features(classifier: &SmallClassifier, data: &Dataset) -> Outcome<Features> {
+fn features(classifier: &SmallClassifier, data: &Dataset) -> CliResult<Features> {
     let pixels: Vec<u8> = (0..data.len())
-        .flat_map(|i| data.image(i))
+        .flat_map(|i| data.pixels(i))
         .copied()
         .collect();
-    Ok(classifier.features(&Pictures::new(1, SIDE, SIDE, &pixels)?)?)
+    Ok(classifier.features(&Images::new(1, SIDE, SIDE, &pixels)?)?)
 }
 
-fn read(folder: &Path, split: Split) -> Outcome<Dataset> {
+fn read(folder: &Path, split: Split) -> CliResult<Dataset> {
     Ok(load(&DataConfig {
         kind: DataKind::FashionMnist,
         path: folder.to_owned(),

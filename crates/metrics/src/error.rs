@@ -8,33 +8,33 @@ pub type Result<T> = std::result::Result<T, MetricsError>;
 /// A measurement that cannot be made.
 #[derive(Debug, thiserror::Error)]
 pub enum MetricsError {
-    /// A pixel buffer is not a whole number of pictures.
+    /// A pixel buffer is not a whole number of images.
     #[error(
-        "{len} bytes are no whole number of {channels}x{height}x{width} pictures of {} bytes each",
+        "{len} bytes are no whole number of {channels}x{height}x{width} images of {} bytes each",
         channels * height * width
     )]
     PixelCount {
         /// Bytes given.
         len: usize,
-        /// Channels of a picture.
+        /// Channels of an image.
         channels: usize,
-        /// Rows of a picture.
+        /// Rows of an image.
         height: usize,
-        /// Columns of a picture.
+        /// Columns of an image.
         width: usize,
     },
-    /// A network cannot look at pictures of this shape.
-    #[error("{network} takes {expected} pictures, got {got:?} (channels, height, width)")]
-    PictureShape {
+    /// A network cannot look at images of this shape.
+    #[error("{network} takes {expected} images, got {got:?} (channels, height, width)")]
+    ImageShape {
         /// Name of the network.
         network: String,
         /// What it takes.
         expected: &'static str,
-        /// Channels, height, width of the pictures.
+        /// Channels, height, width of the images.
         got: [usize; 3],
     },
-    /// Two sets of pictures that are to be compared one by one do not pair up.
-    #[error("{} pictures of {:?} (channels, height, width) cannot be compared one by one with {} of {:?}: both sets must have the same number and shape", restored.0, restored.1, truth.0, truth.1)]
+    /// Two sets of images that are to be compared one by one do not pair up.
+    #[error("{} images of {:?} (channels, height, width) cannot be compared one by one with {} of {:?}: both sets must have the same number and shape", restored.0, restored.1, truth.0, truth.1)]
     NotPaired {
         /// Number and shape of the first set.
         restored: (usize, [usize; 3]),
@@ -90,7 +90,7 @@ pub enum MetricsError {
         network: String,
     },
     /// Not-a-number or infinite activations.
-    #[error("{metric} met activations that are not finite: the pictures or the weights are broken")]
+    #[error("{metric} met activations that are not finite: the images or the weights are broken")]
     NotFinite {
         /// The metric.
         metric: &'static str,

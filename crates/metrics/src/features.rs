@@ -1,6 +1,6 @@
 //! The networks whose activations are compared, and what they give.
 
-use crate::{MetricsError, Pictures, Result};
+use crate::{Images, MetricsError, Result};
 use serde::{Deserialize, Serialize};
 
 /// What kind of network it is, which decides what its figures may be called.
@@ -66,26 +66,26 @@ pub trait FeatureNetwork: Send {
     /// Width of its features.
     fn dim(&self) -> usize;
 
-    /// Activations of the pictures, in their order. Any number of pictures may be given: the
+    /// Activations of the images, in their order. Any number of images may be given: the
     /// network splits them into batches that fit its memory.
     ///
     /// # Errors
-    /// When the network cannot look at pictures of this shape.
-    fn features(&self, pictures: &Pictures) -> Result<Features>;
+    /// When the network cannot look at images of this shape.
+    fn features(&self, images: &Images) -> Result<Features>;
 }
 
-/// Activations of a set of pictures, `[count, dim]`, row by row.
+/// Activations of a set of images, `[count, dim]`, row by row.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Features {
     /// Width of a row.
     pub dim: usize,
     /// `count * dim` values.
     pub values: Vec<f32>,
-    /// Class probabilities of the same pictures, when the network has a head.
+    /// Class probabilities of the same images, when the network has a head.
     pub probabilities: Option<Probabilities>,
 }
 
-/// Class probabilities of a set of pictures, `[count, classes]`, row by row.
+/// Class probabilities of a set of images, `[count, classes]`, row by row.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Probabilities {
     /// Width of a row.
@@ -108,7 +108,7 @@ impl Features {
         })
     }
 
-    /// No pictures yet, for [`append`](Self::append).
+    /// No images yet, for [`append`](Self::append).
     pub fn empty(dim: usize) -> Self {
         Self {
             dim,
@@ -117,17 +117,17 @@ impl Features {
         }
     }
 
-    /// Number of pictures.
+    /// Number of images.
     pub fn count(&self) -> usize {
         self.values.len().checked_div(self.dim).unwrap_or(0)
     }
 
-    /// Activations of one picture after the other.
+    /// Activations of one image after the other.
     pub fn rows(&self) -> impl Iterator<Item = &[f32]> {
         self.values.chunks_exact(self.dim.max(1))
     }
 
-    /// Adds the features of more pictures behind these.
+    /// Adds the features of more images behind these.
     ///
     /// # Errors
     /// When the widths differ.
@@ -158,17 +158,17 @@ impl Probabilities {
         Ok(Self { classes, values })
     }
 
-    /// Number of pictures.
+    /// Number of images.
     pub fn count(&self) -> usize {
         self.values.len().checked_div(self.classes).unwrap_or(0)
     }
 
-    /// Probabilities of one picture after the other.
+    /// Probabilities of one image after the other.
     pub fn rows(&self) -> impl Iterator<Item = &[f32]> {
         self.values.chunks_exact(self.classes.max(1))
     }
 
-    /// The likeliest class of each picture.
+    /// The likeliest class of each image.
     pub fn classes_of_rows(&self) -> Vec<usize> {
         self.rows()
             .map(|row| {

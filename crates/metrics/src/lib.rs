@@ -1,7 +1,7 @@
-//! How good generated pictures are: Fréchet distance, kernel distance, precision and recall,
+//! How good generated images are: Fréchet distance, kernel distance, precision and recall,
 //! classifier score, and the networks whose activations they compare.
 //!
-//! The road is always the same. [`Pictures`] go through a [`FeatureNetwork`], which gives
+//! The road is always the same. [`Images`] go through a [`FeatureNetwork`], which gives
 //! [`Features`]; a metric compares two sets of them, or their [`Statistics`]. A number means
 //! something only together with the network it was measured with, so every network carries a
 //! [`FeatureId`], which says what a distance measured with it may be called.
@@ -34,10 +34,10 @@ mod classifier_score;
 mod error;
 mod features;
 mod frechet;
+mod images;
 mod kid;
 mod matrix;
 mod networks;
-mod pictures;
 mod precision_recall;
 mod reference;
 mod restoration;
@@ -48,9 +48,9 @@ pub use classifier_score::classifier_score;
 pub use error::{MetricsError, Result};
 pub use features::{FeatureId, FeatureKind, FeatureNetwork, Features, Probabilities};
 pub use frechet::frechet_distance;
+pub use images::Images;
 pub use kid::kid;
 pub use networks::{CifarResNet, ClassifierNet, InceptionFid, Lpips, SmallClassifier};
-pub use pictures::Pictures;
 pub use precision_recall::precision_recall;
 pub use reference::Reference;
 pub use restoration::{MeanInterval, psnr, ssim};

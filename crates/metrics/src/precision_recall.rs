@@ -1,4 +1,4 @@
-//! Precision and recall of a set of generated pictures.
+//! Precision and recall of a set of generated images.
 
 use crate::features::check_same_dim;
 use crate::matrix::{dot_products, widen};

@@ -1,11 +1,11 @@
-//! Statistics of a set of real pictures, kept in a file.
+//! Statistics of a set of real images, kept in a file.
 
 use crate::networks::metadata;
 use crate::{FeatureId, FeatureKind, FeatureNetwork, MetricsError, Result, Statistics};
 use safetensors::{Dtype, SafeTensors, tensor::TensorView};
 use std::{collections::HashMap, path::Path};
 
-/// Statistics of real pictures, with the network they were made with and what they were made from:
+/// Statistics of real images, with the network they were made with and what they were made from:
 /// a safetensors file with `mean` and `covariance` in double precision, the rest in its metadata.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Reference {
@@ -13,7 +13,7 @@ pub struct Reference {
     pub statistics: Statistics,
     /// The network they were made with.
     pub network: FeatureId,
-    /// What they were made from: a name, or a fingerprint of the pictures.
+    /// What they were made from: a name, or a fingerprint of the images.
     pub source: String,
 }
 
@@ -169,7 +169,7 @@ mod tests {
                 hash: "ab".into(),
                 kind: FeatureKind::Classifier,
             },
-            source: "seven pictures".into(),
+            source: "seven images".into(),
         }
     }
 

@@ -1,15 +1,15 @@
-//! How near restored pictures are to the true ones: PSNR and SSIM of pairs.
+//! How near restored images are to the true ones: PSNR and SSIM of pairs.
 
-use crate::{MetricsError, Pictures, Result};
+use crate::{Images, MetricsError, Result};
 
-/// The mean of a figure over pictures, with the half-width of its 95 % confidence interval.
+/// The mean of a figure over images, with the half-width of its 95 % confidence interval.
 #[derive(Clone, Copy, Debug, PartialEq, serde::Serialize, serde::Deserialize)]
 pub struct MeanInterval {
     /// Mean.
     pub mean: f64,
     /// 1.96 standard errors: the true mean lies within `mean` ± `half_width` for 95 of 100 such samples.
     pub half_width: f64,
-    /// Pictures.
+    /// Images.
     pub count: usize,
 }
 
@@ -38,11 +38,11 @@ impl MeanInterval {
     }
 }
 
-/// Peak signal-to-noise ratio of each pair in dB, 10 log₁₀(255² / MSE) over all channels; infinite for equal pictures.
+/// Peak signal-to-noise ratio of each pair in dB, 10 log₁₀(255² / MSE) over all channels; infinite for equal images.
 ///
 /// # Errors
 /// When the sets differ in shape or number.
-pub fn psnr(restored: Pictures<'_>, truth: Pictures<'_>) -> Result<Vec<f64>> {
+pub fn psnr(restored: Images<'_>, truth: Images<'_>) -> Result<Vec<f64>> {
     let size = paired(restored, truth)?;
     let pairs = restored
         .pixels
@@ -65,12 +65,12 @@ pub fn psnr(restored: Pictures<'_>, truth: Pictures<'_>) -> Result<Vec<f64>> {
 /// population moments, the mean over all places where the window fits, and over the channels.
 ///
 /// # Errors
-/// When the sets differ in shape or number, or the pictures are smaller than the window.
-pub fn ssim(restored: Pictures<'_>, truth: Pictures<'_>) -> Result<Vec<f64>> {
+/// When the sets differ in shape or number, or the images are smaller than the window.
+pub fn ssim(restored: Images<'_>, truth: Images<'_>) -> Result<Vec<f64>> {
     let size = paired(restored, truth)?;
     let [channels, height, width] = restored.shape();
     if height < WINDOW || width < WINDOW {
-        return Err(MetricsError::PictureShape {
+        return Err(MetricsError::ImageShape {
             network: "SSIM".into(),
             expected: "11x11 and larger",
             got: restored.shape(),
@@ -146,8 +146,8 @@ fn difference(a: u8, b: u8) -> f64 {
     f64::from(a) - f64::from(b)
 }
 
-/// Values of a picture, where the two sets pair up.
-pub(crate) fn paired(restored: Pictures<'_>, truth: Pictures<'_>) -> Result<usize> {
+/// Values of an image, where the two sets pair up.
+pub(crate) fn paired(restored: Images<'_>, truth: Images<'_>) -> Result<usize> {
     if restored.shape() != truth.shape() || restored.len() != truth.len() {
         return Err(MetricsError::NotPaired {
             restored: (restored.len(), restored.shape()),
@@ -161,7 +161,7 @@ pub(crate) fn paired(restored: Pictures<'_>, truth: Pictures<'_>) -> Result<usiz
 mod tests {
     use super::*;
 
-    /// A picture of waves, and the same with a second wave on it.
+    /// An image of waves, and the same with a second wave on it.
     fn pair() -> (Vec<u8>, Vec<u8>) {
         let wave = |i: usize, speed: f64| (i as f64 * speed).sin();
         let truth = |i: usize| 128.0 + 90.0 * wave(i, 0.11);
@@ -172,8 +172,8 @@ mod tests {
         (bytes(&restored), bytes(&truth))
     }
 
-    fn pictures(pixels: &[u8]) -> Pictures<'_> {
-        Pictures::new(3, 16, 14, pixels).unwrap()
+    fn images(pixels: &[u8]) -> Images<'_> {
+        Images::new(3, 16, 14, pixels).unwrap()
     }
 
     /// scipy's filters in scikit-image's formula (tools/golden/metrics_restoration.py).
@@ -183,8 +183,8 @@ mod tests {
             serde_json::from_str(include_str!("../tests/golden/restoration.json")).unwrap();
         let (restored, truth) = pair();
         let ours = [
-            psnr(pictures(&restored), pictures(&truth)).unwrap(),
-            ssim(pictures(&restored), pictures(&truth)).unwrap(),
+            psnr(images(&restored), images(&truth)).unwrap(),
+            ssim(images(&restored), images(&truth)).unwrap(),
         ];
         for (ours, golden) in ours.iter().zip(&golden) {
             assert_eq!(ours.len(), 2);
@@ -195,9 +195,9 @@ mod tests {
     }
 
     #[test]
-    fn equal_pictures_are_perfect_and_worse_ones_are_worse() {
+    fn equal_images_are_perfect_and_worse_ones_are_worse() {
         let (restored, truth) = pair();
-        let (same, other) = (pictures(&truth), pictures(&restored));
+        let (same, other) = (images(&truth), images(&restored));
         assert_eq!(psnr(same, same).unwrap(), [f64::INFINITY; 2]);
         assert!(
             ssim(same, same)
@@ -211,10 +211,10 @@ mod tests {
     #[test]
     fn sets_that_do_not_pair_are_refused() {
         let (restored, truth) = pair();
-        let half = Pictures::new(3, 16, 14, &truth[..truth.len() / 2]).unwrap();
-        let message = psnr(pictures(&restored), half).unwrap_err().to_string();
+        let half = Images::new(3, 16, 14, &truth[..truth.len() / 2]).unwrap();
+        let message = psnr(images(&restored), half).unwrap_err().to_string();
         assert!(message.contains('2') && message.contains('1'), "{message}");
-        let small = Pictures::new(1, 4, 4, &truth[..16]).unwrap();
+        let small = Images::new(1, 4, 4, &truth[..16]).unwrap();
         assert!(ssim(small, small).is_err());
     }
 

@@ -1,27 +1,27 @@
-//! Whether pictures drawn from texts show what the texts say, as far as the real pictures of the same texts tell.
+//! Whether images drawn from texts show what the texts say, as far as the real images of the same texts tell.
 
 use crate::{Features, MetricsError, Result};
 use serde::{Deserialize, Serialize};
 
-/// How often the real picture of a text is found by a picture drawn from the text.
+/// How often the real image of a text is found by an image drawn from the text.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Retrieval {
-    /// Share of the drawn pictures whose nearest real picture is that of their own text.
+    /// Share of the drawn images whose nearest real image is that of their own text.
     pub first: f64,
     /// Share of those that have it among their five nearest.
     pub five: f64,
-    /// Texts, each with one real picture: chance is one in so many.
+    /// Texts, each with one real image: chance is one in so many.
     pub texts: usize,
 }
 
-/// Looks for the real picture of every drawn one by the cosine of their features. The texts take turns: picture i was
-/// drawn from text i modulo the number of real pictures. Features are taken relative to the mean of the real ones, as
-/// what all pictures have in common tells nothing.
+/// Looks for the real image of every drawn one by the cosine of their features. The texts take turns: image i was
+/// drawn from text i modulo the number of real images. Features are taken relative to the mean of the real ones, as
+/// what all images have in common tells nothing.
 ///
-/// This is R-precision with pictures in the place of texts: it needs no network that knows both.
+/// This is R-precision with images in the place of texts: it needs no network that knows both.
 ///
 /// # Errors
-/// With fewer than two real pictures, features of other widths, or not as many drawn pictures for every text.
+/// With fewer than two real images, features of other widths, or not as many drawn images for every text.
 pub fn retrieval(drawn: &Features, real: &Features) -> Result<Retrieval> {
     let (dim, texts) = (real.dim, real.count());
     if texts < 2 || drawn.count() < texts || !drawn.count().is_multiple_of(texts) {
@@ -48,10 +48,10 @@ pub fn retrieval(drawn: &Features, real: &Features) -> Result<Retrieval> {
             .collect()
     };
     let real: Vec<Vec<f64>> = real.rows().map(centred).collect();
-    let ranks = drawn.rows().enumerate().map(|(picture, row)| {
+    let ranks = drawn.rows().enumerate().map(|(image, row)| {
         let row = centred(row);
         let likeness = |other: &Vec<f64>| other.iter().zip(&row).map(|(a, b)| a * b).sum::<f64>();
-        let own = likeness(&real[picture % texts]);
+        let own = likeness(&real[image % texts]);
         real.iter().filter(|other| likeness(other) > own).count()
     });
     let ranks: Vec<usize> = ranks.collect();
@@ -73,7 +73,7 @@ mod tests {
     }
 
     #[test]
-    fn pictures_find_their_own_by_direction_from_the_mean() {
+    fn images_find_their_own_by_direction_from_the_mean() {
         let real = features(&[[11.0, 10.0], [9.0, 10.0], [10.0, 11.0], [10.0, 9.0]]);
         // The first two rounds point at their own, the third at the opposite.
         let drawn = [

@@ -3,7 +3,7 @@
 #![allow(clippy::unwrap_used)]
 
 use burn::tensor::Device;
-use fewstep_metrics::{FeatureNetwork, Pictures, Reference, SmallClassifier};
+use fewstep_metrics::{FeatureNetwork, Images, Reference, SmallClassifier};
 
 const WEIGHTS: &[u8] = include_bytes!("../../../assets/fashion-mnist-classifier.safetensors");
 const TRAIN: &[u8] = include_bytes!("../../../assets/fashion-mnist-classifier-train.safetensors");
@@ -42,7 +42,7 @@ fn a_drawn_shirt_is_a_shirt() {
     pixels[5 * 32 + 13..5 * 32 + 19].fill(0);
     let classifier = SmallClassifier::from_bytes(WEIGHTS, &Device::flex()).unwrap();
     let features = classifier
-        .features(&Pictures::new(1, 32, 32, &pixels).unwrap())
+        .features(&Images::new(1, 32, 32, &pixels).unwrap())
         .unwrap();
     let class = features.probabilities.unwrap().classes_of_rows()[0];
     assert!(

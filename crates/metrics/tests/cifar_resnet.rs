@@ -1,26 +1,26 @@
-//! The CIFAR ResNet with real weights on real pictures.
+//! The CIFAR ResNet with real weights on real images.
 
 #![allow(clippy::unwrap_used)]
 
 use burn::tensor::Device;
 use fewstep_data::{DataConfig, DataKind, Split, load};
-use fewstep_metrics::{CifarResNet, FeatureNetwork, Pictures};
+use fewstep_metrics::{CifarResNet, FeatureNetwork, Images};
 use std::path::Path;
 
-/// Needs the weights and the pictures:
+/// Needs the weights and the images:
 /// `FEWSTEP_CIFAR_RESNET=resnet20.safetensors FEWSTEP_CIFAR10=FOLDER cargo test --release`.
 ///
 /// Published test accuracies are 91.7 % (ResNet-20) to 93.6 % (ResNet-110); any mistake in the
 /// network costs tens of points.
 #[test]
-fn the_first_thousand_test_pictures_are_named_rightly() {
+fn the_first_thousand_test_images_are_named_rightly() {
     let variables = ["FEWSTEP_CIFAR_RESNET", "FEWSTEP_CIFAR10"].map(std::env::var_os);
-    let [Some(weights), Some(pictures)] = variables else {
+    let [Some(weights), Some(images)] = variables else {
         return;
     };
     let data = load(&DataConfig {
         kind: DataKind::Cifar10,
-        path: pictures.into(),
+        path: images.into(),
         split: Split::Test,
         size: None,
         channels: None,
@@ -29,10 +29,10 @@ fn the_first_thousand_test_pictures_are_named_rightly() {
         class_names: None,
     });
     let data = data.unwrap();
-    let pixels: Vec<u8> = (0..1000).flat_map(|i| data.image(i)).copied().collect();
+    let pixels: Vec<u8> = (0..1000).flat_map(|i| data.pixels(i)).copied().collect();
     let network = CifarResNet::load(Path::new(&weights), &Device::flex()).unwrap();
     let features = network
-        .features(&Pictures::new(3, 32, 32, &pixels).unwrap())
+        .features(&Images::new(3, 32, 32, &pixels).unwrap())
         .unwrap();
     assert_eq!((features.count(), features.dim), (1000, network.dim()));
     let classes = features.probabilities.unwrap().classes_of_rows();

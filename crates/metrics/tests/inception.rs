@@ -4,7 +4,7 @@
 
 use burn::tensor::Device;
 use fewstep_metrics::{
-    FeatureNetwork, Features, InceptionFid, MetricsError, Pictures, Statistics, frechet_distance,
+    FeatureNetwork, Features, Images, InceptionFid, MetricsError, Statistics, frechet_distance,
 };
 use safetensors::{Dtype, tensor::TensorView};
 use serde::Deserialize;
@@ -24,14 +24,14 @@ struct Case {
     count: usize,
     /// Every 171st feature.
     features: Vec<Vec<f64>>,
-    /// Sum of all features of a picture.
+    /// Sum of all features of an image.
     sums: Vec<f64>,
     /// The first four probabilities of the head of the formula.
     probabilities: Vec<Vec<f64>>,
     frechet_distance_of_halves: Option<f64>,
 }
 
-/// The pictures of the script.
+/// The images of the script.
 fn pixels(case: &Case) -> Vec<u8> {
     let [channels, height, width] = case.shape;
     let mut pixels = Vec::with_capacity(case.count * channels * height * width);
@@ -52,8 +52,8 @@ fn pixels(case: &Case) -> Vec<u8> {
 fn features(network: &InceptionFid, case: &Case) -> Features {
     let [channels, height, width] = case.shape;
     let pixels = pixels(case);
-    let pictures = Pictures::new(channels, height, width, &pixels).unwrap();
-    network.features(&pictures).unwrap()
+    let images = Images::new(channels, height, width, &pixels).unwrap();
+    network.features(&images).unwrap()
 }
 
 #[track_caller]

@@ -3,7 +3,7 @@
 #![allow(clippy::unwrap_used)]
 
 use burn::tensor::{Device, Tensor, TensorData};
-use fewstep_metrics::{Lpips, MetricsError, Pictures};
+use fewstep_metrics::{Images, Lpips, MetricsError};
 use safetensors::{Dtype, tensor::TensorView};
 use serde::Deserialize;
 use std::path::Path;
@@ -26,12 +26,12 @@ struct Net {
 struct Case {
     shape: [usize; 3],
     distances: Vec<f64>,
-    /// Every 97th value of the gradient with respect to the restored pictures.
+    /// Every 97th value of the gradient with respect to the restored images.
     gradient: Vec<f64>,
     gradient_norm: f64,
 }
 
-/// The pictures of the script.
+/// The images of the script.
 fn pixels([channels, height, width]: [usize; 3], restored: bool) -> Vec<u8> {
     let mut pixels = vec![];
     for n in 0..2 {
@@ -65,8 +65,8 @@ fn assert_close(got: f64, expected: f64, scale: f64) {
 fn check(network: &Lpips, case: &Case) {
     let [channels, height, width] = case.shape;
     let (restored, truth) = (pixels(case.shape, true), pixels(case.shape, false));
-    let pictures = |pixels| Pictures::new(channels, height, width, pixels).unwrap();
-    let measured = network.distances(pictures(&restored), pictures(&truth));
+    let images = |pixels| Images::new(channels, height, width, pixels).unwrap();
+    let measured = network.distances(images(&restored), images(&truth));
     for (got, expected) in measured.unwrap().into_iter().zip(&case.distances) {
         assert_close(got, *expected, *expected);
     }
@@ -176,7 +176,7 @@ fn distances_and_gradients_equal_the_packages_under_both_namings() {
 }
 
 #[test]
-fn equal_pictures_have_no_distance_and_a_finite_gradient() {
+fn equal_images_have_no_distance_and_a_finite_gradient() {
     let golden: Golden = serde_json::from_str(include_str!("golden/lpips_formula.json")).unwrap();
     let bytes = serialize(&formula(&golden.nets[0].layers));
     let network = Lpips::from_bytes(&bytes, "formula", &Device::flex()).unwrap();

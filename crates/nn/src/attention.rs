@@ -3,13 +3,13 @@
 use crate::UNetConfig;
 use crate::block::AttentionBlock;
 use crate::init::Init;
-use crate::precision::widened;
-use crate::recompute::{Beside, recomputed};
+use crate::precision::upcast;
+use crate::recompute::{BlockInputs, recomputed};
 use crate::transformer::Transformer;
 use burn::module::Module;
 use burn::tensor::Tensor;
 
-/// Within the picture, or to text as well.
+/// Within the image, or to text as well.
 #[derive(Module, Debug)]
 #[allow(
     clippy::large_enum_variant,
@@ -35,13 +35,13 @@ impl Attention {
     /// - `x` and output: `[batch, width, height, width]`
     /// - `text`: `[batch, states, text width]`, where the network takes text
     pub(crate) fn forward(&self, x: Tensor<4>, text: Option<&Tensor<3>>) -> Tensor<4> {
-        let beside = Beside {
+        let inputs = BlockInputs {
             embedding: None,
             text: text.filter(|_| matches!(self, Self::Text(_))),
         };
-        let block = widened(self, &x);
-        recomputed(&*block, x, beside, |attention, x, beside| {
-            attention.compute(x, beside.text)
+        let block = upcast(self, &x);
+        recomputed(&*block, x, inputs, |attention, x, inputs| {
+            attention.compute(x, inputs.text)
         })
     }
 

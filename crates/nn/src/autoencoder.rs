@@ -13,7 +13,7 @@ use burn::tensor::{Device, Tensor};
 /// What an [`Autoencoder`] looks like.
 #[derive(Clone, Debug, PartialEq)]
 pub struct AutoencoderConfig {
-    /// Channels of a picture.
+    /// Channels of an image.
     pub channels: usize,
     /// Channels of a latent.
     pub latent_channels: usize,
@@ -31,7 +31,7 @@ pub struct AutoencoderConfig {
     pub post_quant_conv: bool,
 }
 
-/// Pictures to latents and back. Latents are as the network gives them: diffusion models scale them.
+/// Images to latents and back. Latents are as the network gives them: diffusion models scale them.
 #[derive(Module, Debug)]
 pub struct Autoencoder {
     encoder: Encoder,
@@ -90,11 +90,11 @@ impl Autoencoder {
     }
 
     /// # Shapes
-    /// - `pictures`: `[batch, channels, height, width]` in [-1, 1], height and width multiples of
+    /// - `images`: `[batch, channels, height, width]` in [-1, 1], height and width multiples of
     ///   [`AutoencoderConfig::factor`]
     /// - output: `[batch, latent_channels, height / factor, width / factor]`
-    pub fn encode(&self, pictures: Tensor<4>) -> Posterior {
-        let h = self.encoder.forward(pictures);
+    pub fn encode(&self, images: Tensor<4>) -> Posterior {
+        let h = self.encoder.forward(images);
         let h = optional(&self.quant_conv, h);
         let halves = h.chunk(2, 1);
         Posterior {
@@ -111,8 +111,8 @@ impl Autoencoder {
             .forward(optional(&self.post_quant_conv, latents))
     }
 
-    /// [`Autoencoder::decode`] in overlapping tiles that are blended into one another: a big picture with the memory
-    /// of a small one. The picture differs a little, because a tile does not see the others.
+    /// [`Autoencoder::decode`] in overlapping tiles that are blended into one another: a big image with the memory
+    /// of a small one. The image differs a little, because a tile does not see the others.
     pub fn decode_tiled(&self, latents: Tensor<4>, tiles: Tiles) -> Tensor<4> {
         tiled(latents, tiles, self.config.factor(), |tile| {
             self.decode(tile)
@@ -121,7 +121,7 @@ impl Autoencoder {
 }
 
 impl AutoencoderConfig {
-    /// By how much height and width of a latent are smaller than those of its picture.
+    /// By how much height and width of a latent are smaller than those of its image.
     pub fn factor(&self) -> usize {
         1 << (self.widths.len() - 1)
     }
@@ -197,8 +197,8 @@ impl Encoder {
         }
     }
 
-    pub(crate) fn forward(&self, pictures: Tensor<4>) -> Tensor<4> {
-        let mut h = conv(&self.conv_in, pictures);
+    pub(crate) fn forward(&self, images: Tensor<4>) -> Tensor<4> {
+        let mut h = conv(&self.conv_in, images);
         for block in &self.down_blocks {
             h = through(&block.resnets, h);
             let down = block.downsamplers.iter();

@@ -1,7 +1,7 @@
 //! The text encoder BERT (transformers' `BertModel` without the pooler), of which sentence encoders are made.
 
 use crate::ConfigError;
-use crate::block::attend_to_seen;
+use crate::block::masked_attention;
 use crate::init::Init;
 use crate::tokens::with_positions;
 use burn::module::Module;
@@ -165,7 +165,7 @@ impl Layer {
     fn forward(&self, x: Tensor<3>, heads: usize, hidden: &Tensor<4, Bool>) -> Tensor<3> {
         let Projections { query, key, value } = &self.attention.own;
         let parts = [query, key, value].map(|layer| layer.forward(x.clone()));
-        let h = attend_to_seen(heads, parts, hidden.clone());
+        let h = masked_attention(heads, parts, hidden.clone());
         let x = self.attention.output.forward(h, x);
         let h = gelu(self.intermediate.dense.forward(x.clone()));
         self.output.forward(h, x)

@@ -2,8 +2,8 @@
 
 use crate::Modulation;
 use crate::init::Init;
-use crate::precision::widened;
-use crate::recompute::{Beside, recomputed};
+use crate::precision::upcast;
+use crate::recompute::{BlockInputs, recomputed};
 use crate::resample::conv;
 use burn::module::Module;
 use burn::nn::conv::Conv2d;
@@ -75,16 +75,16 @@ impl ResnetBlock {
         embedding: Option<&Tensor<2>>,
         resample: fn(Tensor<4>) -> Tensor<4>,
     ) -> Tensor<4> {
-        let block = widened(self, &x);
+        let block = upcast(self, &x);
         if self.dropout > 0.0 {
             return block.compute(x, embedding, resample);
         }
-        let beside = Beside {
+        let inputs = BlockInputs {
             embedding,
             text: None,
         };
-        recomputed(&*block, x, beside, move |block, x, beside| {
-            block.compute(x, beside.embedding, resample)
+        recomputed(&*block, x, inputs, move |block, x, inputs| {
+            block.compute(x, inputs.embedding, resample)
         })
     }
 
@@ -177,7 +177,7 @@ pub(crate) fn attend(heads: usize, q: Tensor<3>, k: Tensor<3>, v: Tensor<3>) -> 
 /// # Shapes
 /// - `q`, `k`, `v` and output: `[batch, tokens, width]`
 /// - `hidden`: `[batch or 1, 1, tokens or 1, tokens]`
-pub(crate) fn attend_to_seen(
+pub(crate) fn masked_attention(
     heads: usize,
     [q, k, v]: [Tensor<3>; 3],
     hidden: Tensor<4, Bool>,

@@ -1,7 +1,7 @@
 //! The text encoder of CLIP (transformers' `CLIPTextModel`).
 
 use crate::ConfigError;
-use crate::block::attend_to_seen;
+use crate::block::masked_attention;
 use crate::init::Init;
 use crate::tokens::with_positions;
 use burn::module::Module;
@@ -172,7 +172,7 @@ impl Attention {
             [&self.q_proj, &self.k_proj, &self.v_proj].map(|layer| layer.forward(x.clone()));
         let hidden = hidden.clone().unsqueeze::<4>();
         self.out_proj
-            .forward(attend_to_seen(self.heads, parts, hidden))
+            .forward(masked_attention(self.heads, parts, hidden))
     }
 }
 

@@ -1,7 +1,7 @@
 //! What a U-Net looks like.
 
 use crate::block::ResnetOptions;
-use crate::{AdapterConfig, LoraConfig};
+use crate::{ControlNetConfig, LoraConfig};
 use serde::{Deserialize, Serialize};
 
 /// A U-Net in the style of the papers' networks. On pixels it is diffusers' `UNet2DModel` with FiLM, plus a stem
@@ -10,12 +10,12 @@ use serde::{Deserialize, Serialize};
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct UNetConfig {
-    /// Channels of the pictures (or latents).
+    /// Channels of the images (or latents).
     pub channels: usize,
-    /// Channels of maps that condition the network and go in after a picture's own: 5 for inpainting, 0 as a rule.
-    #[serde(default, skip_serializing_if = "is_default")]
-    pub beside: usize,
-    /// Side of the patches that the stem folds into channels: 1 for none; 2 makes a 32x32 picture 16x16.
+    /// Channels of maps that condition the network and go in after an image's own: 5 for inpainting, 0 as a rule.
+    #[serde(default, skip_serializing_if = "is_default", alias = "beside")]
+    pub concat: usize,
+    /// Side of the patches that the stem folds into channels: 1 for none; 2 makes a 32x32 image 16x16.
     #[serde(default = "one")]
     pub patch: usize,
     /// Feature channels of each level; every level halves the resolution.
@@ -33,7 +33,7 @@ pub struct UNetConfig {
     /// Whether the middle has attention.
     #[serde(default = "yes", skip_serializing_if = "is_yes")]
     pub middle_attention: bool,
-    /// Attention to text, in transformer blocks; without it attention is within the picture alone.
+    /// Attention to text, in transformer blocks; without it attention is within the image alone.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub text: Option<TextAttention>,
     /// How time becomes features.
@@ -63,10 +63,10 @@ pub struct UNetConfig {
     /// Input for the guidance weight w; absent in a teacher.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub w: Option<WEmbedding>,
-    /// Input for a condition image.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub adapter: Option<AdapterConfig>,
-    /// Low-rank changes of the weights, apart from the weights.
+    /// Input for a control image.
+    #[serde(default, skip_serializing_if = "Option::is_none", alias = "adapter")]
+    pub controlnet: Option<ControlNetConfig>,
+    /// LoRA, apart from the weights.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub lora: Option<LoraConfig>,
 }
@@ -163,11 +163,11 @@ fn default_w_scale() -> f64 {
 pub struct ConfigError(pub(crate) String);
 
 impl Default for UNetConfig {
-    /// One level of 32 channels for pictures of one channel.
+    /// One level of 32 channels for images of one channel.
     fn default() -> Self {
         Self {
             channels: 1,
-            beside: 0,
+            concat: 0,
             patch: one(),
             widths: vec![32],
             blocks: 1,
@@ -185,7 +185,7 @@ impl Default for UNetConfig {
             classes: 0,
             null_class: true,
             w: None,
-            adapter: None,
+            controlnet: None,
             lora: None,
         }
     }
@@ -258,8 +258,8 @@ impl UNetConfig {
                 self.dropout
             ));
         }
-        if let Some(adapter) = &self.adapter {
-            adapter.validate()?;
+        if let Some(controlnet) = &self.controlnet {
+            controlnet.validate()?;
         }
         match self.w {
             Some(w) if w.dim < 4 || w.dim % 2 != 0 => error(format!(
@@ -270,7 +270,7 @@ impl UNetConfig {
         }
     }
 
-    /// Checks that pictures of this size can go through all levels.
+    /// Checks that images of this size can go through all levels.
     ///
     /// # Errors
     /// When height or width is not a multiple of what folding and halving need.
@@ -280,7 +280,7 @@ impl UNetConfig {
             return Ok(());
         }
         Err(ConfigError(format!(
-            "pictures of {height}x{width} do not fit: with `patch` = {} and {} levels, height and width must be multiples of {multiple}",
+            "images of {height}x{width} do not fit: with `patch` = {} and {} levels, height and width must be multiples of {multiple}",
             self.patch,
             self.widths.len()
         )))

@@ -13,16 +13,16 @@ use layers::Layers;
 pub enum TrainedPart {
     /// All of it.
     All,
-    /// The adapter: the base's looking half then keeps nothing.
-    Adapter,
-    /// Low-rank changes. The weights that they change are there once more, as are the gradients of these.
-    Changes,
+    /// The ControlNet: the base's looking half then keeps nothing.
+    ControlNet,
+    /// LoRA. The weights that they change are there once more, as are the gradients of these.
+    Lora,
 }
 
 /// How a network is trained.
 #[derive(Clone, Copy, Debug)]
 pub struct Training {
-    /// Height and width of the pictures (or latents).
+    /// Height and width of the images (or latents).
     pub size: [usize; 2],
     /// States of a text, 0 for networks that take none.
     pub states: usize,
@@ -103,12 +103,12 @@ impl UNetConfig {
         peak
     }
 
-    /// Number of weights that low-rank changes make a second time.
-    pub fn changed_weights(&self) -> usize {
+    /// Number of weights that LoRA make a second time.
+    pub fn lora_weights(&self) -> usize {
         let training = Training {
             size: [1, 1],
             states: 0,
-            part: TrainedPart::Changes,
+            part: TrainedPart::Lora,
             checkpointing: false,
         };
         let stages = self.stages(&training);
@@ -141,7 +141,7 @@ impl UNetConfig {
         })
     }
 
-    /// Number of parameters, those of the adapter included and low-rank changes left out.
+    /// Number of parameters, those of the ControlNet included and LoRA left out.
     #[cfg(test)]
     fn parameters(&self) -> usize {
         self.whole().iter().map(|stage| stage.gradients).sum()
@@ -154,20 +154,20 @@ impl UNetConfig {
         let base = Layers {
             config: self,
             training,
-            frozen: training.part == TrainedPart::Adapter,
+            frozen: training.part == TrainedPart::ControlNet,
         };
         let mut stages = match base.frozen {
             true => vec![],
             false => base.looking(positions, true),
         };
-        if let Some(adapter) = &self.adapter {
+        if let Some(controlnet) = &self.controlnet {
             let own = Layers {
                 frozen: false,
                 ..base
             };
-            stages.extend(own.stem(adapter, positions));
+            stages.extend(own.stem(controlnet, positions));
             stages.extend(own.looking(positions, base.frozen));
-            stages.push(own.joints(adapter, positions));
+            stages.push(own.joints(controlnet, positions));
         }
         stages.extend(base.drawing(positions));
         stages

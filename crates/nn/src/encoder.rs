@@ -1,5 +1,5 @@
-//! The half of a U-Net that looks at a picture: stem, embedding, the way down and the middle. The U-Net and its
-//! adapter each have one, under the same parameter names.
+//! The half of a U-Net that looks at an image: stem, embedding, the way down and the middle. The U-Net and its
+//! ControlNet each have one, under the same parameter names.
 
 use crate::UNetConfig;
 use crate::attention::Attention;
@@ -11,7 +11,7 @@ use burn::module::Module;
 use burn::nn::Embedding;
 use burn::nn::conv::Conv2d;
 use burn::tensor::{Device, Int, Tensor, TensorData};
-use fewstep_diffusion::Conditioning;
+use fewstep_diffusion::Inputs;
 use fewstep_kernels::maps;
 
 /// The layers of the looking half, borrowed from the network that has them.
@@ -46,13 +46,8 @@ pub(crate) struct MidBlock {
 
 impl Encoder<'_> {
     /// The embedding of time, class and w, `[batch, embedding_dim]`, in f32 whatever the maps are in.
-    pub(crate) fn embed(
-        &self,
-        time: &[f64],
-        conditioning: &Conditioning,
-        device: &Device,
-    ) -> Tensor<2> {
-        let w = self.config.w.zip(conditioning.w.as_ref());
+    pub(crate) fn embed(&self, time: &[f64], inputs: &Inputs, device: &Device) -> Tensor<2> {
+        let w = self.config.w.zip(inputs.w.as_ref());
         let w = w.map(|(embedding, w)| w_sinusoid(w, embedding, device));
         let (dim, sinusoid) = (self.config.widths[0], self.config.sinusoid);
         let time = time_sinusoid(time, dim, sinusoid, device);
@@ -62,7 +57,7 @@ impl Encoder<'_> {
         };
         let null = self.config.classes as i32;
         let batch = embedding.dims()[0];
-        let classes: Vec<i32> = match &conditioning.classes {
+        let classes: Vec<i32> = match &inputs.classes {
             Some(classes) => classes
                 .iter()
                 .map(|c| c.map_or(null, |c| c as i32))
@@ -73,10 +68,10 @@ impl Encoder<'_> {
         embedding + table.forward(classes).squeeze_dim::<2>(1)
     }
 
-    /// The first feature map of a noisy picture and what lies beside it.
-    pub(crate) fn stem(&self, z: Tensor<4>, beside: Option<Tensor<4>>) -> Tensor<4> {
+    /// The first feature map of a noisy image and what lies beside it.
+    pub(crate) fn stem(&self, z: Tensor<4>, concat: Option<Tensor<4>>) -> Tensor<4> {
         let mut input = vec![fold_patches(z, self.config.patch)];
-        input.extend(beside);
+        input.extend(concat);
         conv(self.conv_in, maps::concat(input))
     }
 

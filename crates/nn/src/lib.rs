@@ -1,15 +1,14 @@
 //! The networks: modules whose parameters carry the names that diffusers and transformers give them. This crate
 //! knows no noise schedule and no file.
 
-mod adapter;
 mod attention;
 mod autoencoder;
 mod bert;
 mod block;
 mod classes;
 mod clip;
-mod codec;
 mod config;
+mod controlnet;
 mod cost;
 mod embedding;
 mod encoder;
@@ -23,21 +22,22 @@ mod tiny_autoencoder;
 mod tokens;
 mod transformer;
 mod unet;
+mod vae;
 mod vq_autoencoder;
 
-pub use adapter::{Adapter, AdapterConfig, Fusion, Initial};
 pub use autoencoder::{Autoencoder, AutoencoderConfig, Posterior};
 pub use bert::{Bert, BertConfig};
 pub use classes::ClassEmbedder;
 pub use clip::{ClipActivation, ClipText, ClipTextConfig};
-pub use codec::{Codec, LatentScale};
 pub use config::{
     ConfigError, Modulation, Resampling, Sinusoid, TextAttention, UNetConfig, WEmbedding,
 };
+pub use controlnet::{ControlNet, ControlNetConfig, Fusion, Initial};
 pub use cost::{TrainedPart, Training};
 pub use lora::{Lora, LoraConfig, LoraLayer};
 pub use precision::Precision;
 pub use tiling::Tiles;
 pub use tiny_autoencoder::{TinyAutoencoder, TinyAutoencoderConfig};
 pub use unet::UNet;
+pub use vae::{LatentScale, Vae};
 pub use vq_autoencoder::{VqAutoencoder, VqAutoencoderConfig};

@@ -1,4 +1,4 @@
-//! Low-rank changes of weights (2106.09685).
+//! LoRA (2106.09685).
 
 use crate::init::{Init, transposed};
 use crate::{ConfigError, UNet};
@@ -38,7 +38,7 @@ fn attention() -> Vec<String> {
         .into()
 }
 
-/// The number of the first parameter: those of network and adapter come before.
+/// The number of the first parameter: those of network and ControlNet come before.
 const FIRST_PARAMETER: u64 = 1 << 40;
 
 /// Changes of the weights of a network, each the product of two narrow matrices: W + (alpha / r) B A.
@@ -259,7 +259,7 @@ impl ModuleMapper for Merge {
 mod tests {
     use super::*;
     use crate::{TextAttention, UNetConfig, WEmbedding};
-    use fewstep_diffusion::{Conditioning, Network, Text, random};
+    use fewstep_diffusion::{Inputs, Network, PromptEmbeds, random};
 
     fn network() -> UNet {
         let config = UNetConfig {
@@ -303,15 +303,15 @@ mod tests {
         let draw =
             |shape| random::normal(5, &[0, 1], random::Purpose::InitialNoise, shape, &device);
         let states = draw([5, 6, 1]).squeeze_dim::<3>(3);
-        let conditioning = Conditioning {
-            text: Some(Text {
-                empty: states.clone(),
-                states,
+        let inputs = Inputs {
+            prompt: Some(PromptEmbeds {
+                uncond: states.clone(),
+                cond: states,
             }),
             w: Some(vec![1.0, 2.0]),
-            ..Conditioning::default()
+            ..Inputs::default()
         };
-        let output = network.forward(draw([2, 8, 8]), &[10.0, 900.0], &conditioning);
+        let output = network.forward(draw([2, 8, 8]), &[10.0, 900.0], &inputs);
         output.into_data().try_to_vec().expect("f32 data")
     }
 

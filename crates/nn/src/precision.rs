@@ -61,7 +61,7 @@ impl UNet {
 
     /// The same network with the weights of its blocks stored so. It can be called, and is not for training or merging.
     /// Each block widens its weights for the time of its call, unless it computes in the type that they are stored in.
-    pub fn stored_in(self, precision: Precision) -> Self {
+    pub fn with_weight_dtype(self, precision: Precision) -> Self {
         match precision {
             Precision::F32 => self,
             Precision::Bf16 => self.map_blocks(&mut Cast(FloatDType::BF16)),
@@ -71,7 +71,7 @@ impl UNet {
 
 /// A block as it computes on this map: itself, or where it computes in f32 and its weights are stored in half the
 /// bits a copy with wide ones.
-pub(crate) fn widened<'a, M: Module>(block: &'a M, x: &Tensor<4>) -> Cow<'a, M> {
+pub(crate) fn upcast<'a, M: Module>(block: &'a M, x: &Tensor<4>) -> Cow<'a, M> {
     if x.dtype() != DType::F32 {
         return Cow::Borrowed(block);
     }
@@ -107,10 +107,10 @@ impl ModuleMapper for Cast {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{AdapterConfig, Fusion, Initial, Resampling, TextAttention, UNetConfig};
+    use crate::{ControlNetConfig, Fusion, Initial, Resampling, TextAttention, UNetConfig};
     use burn::tensor::Shape;
     use fewstep_diffusion::random::{Purpose, normal};
-    use fewstep_diffusion::{Conditioning, Network, Text};
+    use fewstep_diffusion::{Inputs, Network, PromptEmbeds};
 
     /// Makes what starts at zero count. Where it is asked to, it leaves only what 16 bits can tell.
     struct Prepare {
@@ -145,23 +145,24 @@ mod tests {
             ..UNetConfig::default()
         };
         let network = UNet::new(&config, 1, &Device::flex()).expect("valid");
-        let adapter = AdapterConfig::for_hint([3, 8, 8], [2, 8, 8], &config, Fusion::ZeroConv);
-        let network = network.with_adapter(&adapter, Initial::Base, 2);
+        let controlnet =
+            ControlNetConfig::for_control([3, 8, 8], [2, 8, 8], &config, Fusion::ZeroConv);
+        let network = network.with_controlnet(&controlnet, Initial::Base, 2);
         network.expect("fits").map(&mut Prepare { rounded })
     }
 
     fn answer(network: &UNet) -> Vec<f32> {
         let draw = |shape| normal(5, &[0, 1], Purpose::InitialNoise, shape, &Device::flex());
         let states = draw([5, 6, 1]).squeeze_dim::<3>(3);
-        let conditioning = Conditioning {
-            text: network.config().text.map(|_| Text {
-                empty: states.clone(),
-                states,
+        let inputs = Inputs {
+            prompt: network.config().text.map(|_| PromptEmbeds {
+                uncond: states.clone(),
+                cond: states,
             }),
-            hint: Some(draw([3, 8, 8])),
-            ..Conditioning::default()
+            control: Some(draw([3, 8, 8])),
+            ..Inputs::default()
         };
-        let output = network.forward(draw([2, 8, 8]), &[10.0, 900.0], &conditioning);
+        let output = network.forward(draw([2, 8, 8]), &[10.0, 900.0], &inputs);
         output.into_data().try_to_vec().expect("f32")
     }
 
@@ -185,7 +186,7 @@ mod tests {
             for text in [false, true] {
                 let stored = |rounded| {
                     let network = network(resampling, text, rounded);
-                    let half = network.clone().stored_in(Precision::Bf16);
+                    let half = network.clone().with_weight_dtype(Precision::Bf16);
                     (answer(&network), answer(&half))
                 };
                 let (wide, half) = stored(true);
@@ -226,7 +227,7 @@ mod tests {
             words.0
         };
         let network = network(Resampling::Conv, true, false);
-        let half = network.clone().stored_in(Precision::Bf16);
+        let half = network.clone().with_weight_dtype(Precision::Bf16);
         let share = words(&half) / words(&network);
         assert!((0.5..0.6).contains(&share), "{share}");
     }

@@ -7,7 +7,7 @@ use fewstep_kernels::DispatchTensor;
 
 /// What a block is given besides the map.
 #[derive(Clone, Copy, Default)]
-pub(crate) struct Beside<'a> {
+pub(crate) struct BlockInputs<'a> {
     /// Time, class and w, `[batch, embedding_dim]`.
     pub(crate) embedding: Option<&'a Tensor<2>>,
     /// States of a text encoder, `[batch, states, text width]`.
@@ -19,14 +19,14 @@ pub(crate) struct Beside<'a> {
 pub(crate) fn recomputed<M: Module + Sync + 'static>(
     block: &M,
     x: Tensor<4>,
-    beside: Beside<'_>,
-    forward: impl Fn(&M, Tensor<4>, Beside<'_>) -> Tensor<4> + Send + Sync + 'static,
+    given: BlockInputs<'_>,
+    forward: impl Fn(&M, Tensor<4>, BlockInputs<'_>) -> Tensor<4> + Send + Sync + 'static,
 ) -> Tensor<4> {
     if x.gradient_checkpointing_strategy() != Some(GradientCheckpointingStrategy::Balanced) {
-        return forward(block, x, beside);
+        return forward(block, x, given);
     }
     let mut inputs = vec![x.into_dispatch()];
-    let (embedding, text) = (beside.embedding.cloned(), beside.text.cloned());
+    let (embedding, text) = (given.embedding.cloned(), given.text.cloned());
     let has = (embedding.is_some(), text.is_some());
     inputs.extend(embedding.map(Tensor::into_dispatch));
     inputs.extend(text.map(Tensor::into_dispatch));
@@ -39,11 +39,11 @@ pub(crate) fn recomputed<M: Module + Sync + 'static>(
         let embedding = has.0.then(|| next::<2>(&mut inputs));
         let text = has.1.then(|| next::<3>(&mut inputs));
         let block = structure.clone().map(&mut Values(inputs));
-        let beside = Beside {
+        let given = BlockInputs {
             embedding: embedding.as_ref(),
             text: text.as_ref(),
         };
-        forward(&block, x, beside).into_dispatch()
+        forward(&block, x, given).into_dispatch()
     });
     Tensor::from_dispatch(output)
 }
@@ -77,7 +77,7 @@ mod tests {
     use crate::{LoraConfig, TextAttention, UNet, UNetConfig};
     use burn::tensor::{Device, Gradients};
     use fewstep_diffusion::random::{Purpose, normal};
-    use fewstep_diffusion::{Conditioning, Network, Text};
+    use fewstep_diffusion::{Inputs, Network, PromptEmbeds};
 
     /// Makes what starts at zero count, and asks for gradient checkpointing or not.
     struct Prepare(bool);
@@ -133,14 +133,14 @@ mod tests {
         };
         let draw = |shape| normal(5, &[0, 1], Purpose::InitialNoise, shape, &Device::flex());
         let states = draw([5, 6, 1]).squeeze_dim::<3>(3);
-        let conditioning = Conditioning {
-            text: Some(Text {
-                empty: states.clone(),
-                states,
+        let inputs = Inputs {
+            prompt: Some(PromptEmbeds {
+                uncond: states.clone(),
+                cond: states,
             }),
-            ..Conditioning::default()
+            ..Inputs::default()
         };
-        let output = network.forward(draw([2, 8, 8]), &[10.0, 900.0], &conditioning);
+        let output = network.forward(draw([2, 8, 8]), &[10.0, 900.0], &inputs);
         let mut collect = Collect(&output.square().sum().backward(), vec![]);
         network.visit(&mut collect);
         collect.1

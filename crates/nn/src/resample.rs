@@ -2,7 +2,7 @@
 
 use crate::block::ResnetBlock;
 use crate::init::Init;
-use crate::precision::widened;
+use crate::precision::upcast;
 use crate::{Resampling, UNetConfig};
 use burn::module::Module;
 use burn::nn::conv::Conv2d;
@@ -25,13 +25,13 @@ impl ResampleConv {
 
     /// Halves the resolution, one row and column of zeros on every side.
     pub(crate) fn down(&self, x: Tensor<4>) -> Tensor<4> {
-        conv(&widened(&self.conv, &x), x)
+        conv(&upcast(&self.conv, &x), x)
     }
 
     /// Halves the resolution, zeros at the bottom and on the right alone: what autoencoders do.
     pub(crate) fn down_from_corner(&self, x: Tensor<4>) -> Tensor<4> {
         let x = x.pad((0, 1, 0, 1), PadMode::Constant(0.0));
-        let conv = widened(&self.conv, &x);
+        let conv = upcast(&self.conv, &x);
         let bias = conv.bias.as_ref().map(|bias| bias.val());
         fewstep_kernels::conv2d(x, conv.weight.val(), bias, 2, [0, 0])
     }
@@ -39,7 +39,7 @@ impl ResampleConv {
     /// Doubles the resolution.
     pub(crate) fn up(&self, x: Tensor<4>) -> Tensor<4> {
         let x = maps::double(x);
-        conv(&widened(&self.conv, &x), x)
+        conv(&upcast(&self.conv, &x), x)
     }
 }
 

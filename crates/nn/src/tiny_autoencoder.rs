@@ -12,7 +12,7 @@ use fewstep_kernels::maps;
 /// What a [`TinyAutoencoder`] looks like.
 #[derive(Clone, Debug, PartialEq)]
 pub struct TinyAutoencoderConfig {
-    /// Channels of a picture.
+    /// Channels of an image.
     pub channels: usize,
     /// Channels of a latent.
     pub latent_channels: usize,
@@ -26,7 +26,7 @@ pub struct TinyAutoencoderConfig {
     pub pool: bool,
 }
 
-/// Pictures to the latents of a bigger autoencoder and back, with a thousandth of its work.
+/// Images to the latents of a bigger autoencoder and back, with a thousandth of its work.
 #[derive(Module, Debug)]
 pub struct TinyAutoencoder {
     encoder: Layers,
@@ -66,11 +66,11 @@ impl TinyAutoencoder {
     }
 
     /// # Shapes
-    /// - `pictures`: `[batch, channels, height, width]` in [-1, 1], height and width multiples of
+    /// - `images`: `[batch, channels, height, width]` in [-1, 1], height and width multiples of
     ///   [`TinyAutoencoderConfig::factor`]
     /// - output: `[batch, latent_channels, height / factor, width / factor]`
-    pub fn encode(&self, pictures: Tensor<4>) -> Tensor<4> {
-        self.encoder.forward((pictures + 1.0) / 2.0)
+    pub fn encode(&self, images: Tensor<4>) -> Tensor<4> {
+        self.encoder.forward((images + 1.0) / 2.0)
     }
 
     /// # Shapes
@@ -83,7 +83,7 @@ impl TinyAutoencoder {
 }
 
 impl TinyAutoencoderConfig {
-    /// By how much height and width of a latent are smaller than those of its picture.
+    /// By how much height and width of a latent are smaller than those of its image.
     pub fn factor(&self) -> usize {
         1 << (self.encoder_blocks.len() - 1)
     }

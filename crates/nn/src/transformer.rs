@@ -148,12 +148,12 @@ impl Attention {
 /// number that diffusers has for it.
 #[derive(Module, Debug)]
 struct FeedForward {
-    net: (Gated, Dropout, Linear),
+    net: (GeGlu, Dropout, Linear),
 }
 
 impl FeedForward {
     fn new(init: &mut Init, width: usize) -> Self {
-        let gated = Gated {
+        let gated = GeGlu {
             proj: init.linear(width, 8 * width),
         };
         let unused = DropoutConfig::new(0.0).init();
@@ -170,11 +170,11 @@ impl FeedForward {
 
 /// One half of a projection times GELU of the other (2002.05202).
 #[derive(Module, Debug)]
-struct Gated {
+struct GeGlu {
     proj: Linear,
 }
 
-impl Gated {
+impl GeGlu {
     fn forward(&self, x: Tensor<3>) -> Tensor<3> {
         let halves = linear(&self.proj, x).chunk(2, 2);
         halves[0].clone() * gelu(halves[1].clone())

@@ -1,23 +1,23 @@
 //! The U-Net.
 
-use crate::adapter::{Adapter, Initial};
 use crate::attention::Attention;
 use crate::block::{ResnetBlock, norm_silu};
+use crate::controlnet::{ControlNet, Initial};
 use crate::embedding::{TimestepEmbedding, w_sinusoid};
 use crate::encoder::{DownBlock, Encoder, MidBlock, attentions, down_blocks};
 use crate::init::{Init, count};
 use crate::resample::{Resample, conv, unfold_patches};
 use crate::{
-    AdapterConfig, ConfigError, Lora, LoraConfig, LoraLayer, Precision, UNetConfig, WEmbedding,
+    ConfigError, ControlNetConfig, Lora, LoraConfig, LoraLayer, Precision, UNetConfig, WEmbedding,
 };
 use burn::module::{Module, ModuleMapper};
 use burn::nn::conv::Conv2d;
 use burn::nn::{Embedding, GroupNorm};
 use burn::tensor::{Device, FloatDType, Tensor};
-use fewstep_diffusion::{Conditioning, Network};
+use fewstep_diffusion::{Inputs, Network};
 use fewstep_kernels::maps;
 
-/// The U-Net of [`UNetConfig`]; see there. With an [`Adapter`] it takes a condition image too.
+/// The U-Net of [`UNetConfig`]; see there. With a [`ControlNet`] it takes a control image too.
 #[derive(Module, Debug)]
 pub struct UNet {
     conv_in: Conv2d,
@@ -28,7 +28,7 @@ pub struct UNet {
     up_blocks: Vec<UpBlock>,
     conv_norm_out: GroupNorm,
     conv_out: Conv2d,
-    adapter: Option<Adapter>,
+    controlnet: Option<ControlNet>,
     lora: Option<Lora>,
     #[module(skip)]
     config: UNetConfig,
@@ -58,7 +58,7 @@ impl UNet {
         // The w projection comes last, so that a student has its teacher's parameters under the same numbers.
         let mut skips = vec![first];
         let network = Self {
-            conv_in: init.conv(folded + config.beside, first, 3, 1),
+            conv_in: init.conv(folded + config.concat, first, 3, 1),
             class_embedding: (config.classes > 0)
                 .then(|| init.embedding(config.class_rows(), embedding_dim)),
             down_blocks: down_blocks(init, config, &mut skips),
@@ -67,10 +67,10 @@ impl UNet {
             conv_norm_out: init.group_norm_with(config.groups, first, config.epsilon),
             conv_out: init.zero_conv(first, folded, 3),
             time_embedding: TimestepEmbedding::new(init, first, embedding_dim, config.w),
-            adapter: config
-                .adapter
+            controlnet: config
+                .controlnet
                 .as_ref()
-                .map(|adapter| Adapter::new(config, adapter, seed, device)),
+                .map(|controlnet| ControlNet::new(config, controlnet, seed, device)),
             lora: None,
             compute: Precision::F32,
             config: UNetConfig {
@@ -84,7 +84,7 @@ impl UNet {
         }
     }
 
-    /// The same network with low-rank changes that are zero as yet; in place of its own where it has such.
+    /// The same network with LoRA that are zero as yet; in place of its own where it has such.
     ///
     /// # Errors
     /// When the configuration does not fit together, or names no layer of the network.
@@ -101,12 +101,12 @@ impl UNet {
         self
     }
 
-    /// The low-rank changes.
+    /// The LoRA.
     pub fn lora(&self) -> Option<&Lora> {
         self.lora.as_ref()
     }
 
-    /// The same network with these values of its low-rank changes: those of [`Lora::layers`], in that order.
+    /// The same network with these values of its LoRA: those of [`Lora::layers`], in that order.
     pub fn with_lora_layers(mut self, layers: &[LoraLayer]) -> Self {
         self.lora = self.lora.map(|lora| lora.with_layers(layers));
         self
@@ -117,12 +117,12 @@ impl UNet {
     pub fn with_w_input(mut self, embedding: WEmbedding) -> Self {
         let device = self.devices().into_iter().next().unwrap_or_default();
         let first = self.config.widths[0];
-        let adapter = self.adapter.take();
+        let controlnet = self.controlnet.take();
         // The number that a network made with such an input gives its projection: the last.
         let others = self.clone().without_lora();
         let init = &mut Init::starting_at(1 + count(&others), 0, &device);
         self.time_embedding = self.time_embedding.with_w_input(init, first, embedding);
-        self.adapter = adapter.map(|adapter| adapter.with_w_input(embedding));
+        self.controlnet = controlnet.map(|controlnet| controlnet.with_w_input(embedding));
         self.config.w = Some(embedding);
         self
     }
@@ -139,7 +139,7 @@ impl UNet {
         self
     }
 
-    /// The same network with its low-rank changes in its weights.
+    /// The same network with its LoRA in its weights.
     pub fn merged(mut self) -> Self {
         self.config.lora = None;
         match self.lora.take() {
@@ -154,12 +154,12 @@ impl UNet {
     }
 
     /// Number of parameters that [`UNet::freeze_all_but_lora`] leaves to be trained.
-    pub fn num_changed(&self) -> usize {
+    pub fn num_lora_params(&self) -> usize {
         let lora = self.lora.as_ref().map_or(0, Module::num_params);
         lora + self.w_projection().map_or(0, |w| w.shape().num_elements())
     }
 
-    /// Only the low-rank changes and the input for w remain to be trained.
+    /// Only the LoRA and the input for w remain to be trained.
     pub fn freeze_all_but_lora(self) -> Self {
         let lora = self.lora.clone();
         let time_embedding = self.time_embedding.clone();
@@ -183,69 +183,71 @@ impl UNet {
         network
     }
 
-    /// The same network with a new adapter, whose output is that of the network alone for any condition.
+    /// The same network with a new ControlNet, whose output is that of the network alone for any condition.
     ///
     /// # Errors
-    /// When the adapter's configuration does not fit together, or the network has an adapter already.
-    pub fn with_adapter(
+    /// When the ControlNet's configuration does not fit together, or the network has a ControlNet already.
+    pub fn with_controlnet(
         self,
-        config: &AdapterConfig,
+        config: &ControlNetConfig,
         initial: Initial,
         seed: u64,
     ) -> Result<Self, ConfigError> {
         config.validate()?;
-        if self.adapter.is_some() {
-            return Err(ConfigError::new("there is an adapter already".into()));
+        if self.controlnet.is_some() {
+            return Err(ConfigError::new("there is a ControlNet already".into()));
         }
         let device = self.devices().into_iter().next().unwrap_or_default();
-        let adapter = Adapter::new(&self.config, config, seed, &device);
-        let adapter = match initial {
-            Initial::Base => adapter.copy_of(&self),
-            Initial::Random => adapter,
+        let controlnet = ControlNet::new(&self.config, config, seed, &device);
+        let controlnet = match initial {
+            Initial::Base => controlnet.copy_of(&self),
+            Initial::Random => controlnet,
         };
-        self.plug(adapter)
+        self.plug(controlnet)
     }
 
-    /// The same network with an adapter that was trained on this or another base; in place of its own where it
+    /// The same network with a ControlNet that was trained on this or another base; in place of its own where it
     /// has one.
     ///
     /// # Errors
-    /// When the adapter was made for a network of other shapes; names what differs.
-    pub fn plug(mut self, adapter: Adapter) -> Result<Self, ConfigError> {
-        adapter.check_base(&self.config)?;
-        self.config.adapter = Some(adapter.config().clone());
-        self.adapter = Some(adapter);
+    /// When the ControlNet was made for a network of other shapes; names what differs.
+    pub fn plug(mut self, controlnet: ControlNet) -> Result<Self, ConfigError> {
+        controlnet.check_base(&self.config)?;
+        self.config.controlnet = Some(controlnet.config().clone());
+        self.controlnet = Some(controlnet);
         Ok(self)
     }
 
-    /// The adapter.
-    pub fn adapter(&self) -> Option<&Adapter> {
-        self.adapter.as_ref()
+    /// The ControlNet.
+    pub fn controlnet(&self) -> Option<&ControlNet> {
+        self.controlnet.as_ref()
     }
 
     /// The network alone.
-    pub fn without_adapter(mut self) -> Self {
-        self.config.adapter = None;
-        self.adapter = None;
+    pub fn without_controlnet(mut self) -> Self {
+        self.config.controlnet = None;
+        self.controlnet = None;
         self
     }
 
-    /// Only the adapter remains to be trained: no other parameter gets a gradient.
+    /// Only the ControlNet remains to be trained: no other parameter gets a gradient.
     pub fn freeze_base(self) -> Self {
-        let adapter = self.adapter.clone();
+        let controlnet = self.controlnet.clone();
         Self {
-            adapter,
+            controlnet,
             ..self.freeze()
         }
     }
 
-    /// Changes the parameters of all blocks, those of the adapter included.
+    /// Changes the parameters of all blocks, those of the ControlNet included.
     pub(crate) fn map_blocks(self, mapper: &mut impl ModuleMapper) -> Self {
         Self {
             down_blocks: self.down_blocks.map(mapper),
             mid_block: self.mid_block.map(mapper),
             up_blocks: self.up_blocks.map(mapper),
-            adapter: self.adapter.map(|adapter| adapter.map_blocks(mapper)),
+            controlnet: self
+                .controlnet
+                .map(|controlnet| controlnet.map_blocks(mapper)),
             ..self
         }
     }
@@ -263,19 +265,19 @@ impl UNet {
 }
 
 impl Network for UNet {
-    fn forward(&self, z: Tensor<4>, time: &[f64], conditioning: &Conditioning) -> Tensor<4> {
+    fn forward(&self, z: Tensor<4>, time: &[f64], inputs: &Inputs) -> Tensor<4> {
         if self.lora.is_some() {
-            return self.clone().merged().forward(z, time, conditioning);
+            return self.clone().merged().forward(z, time, inputs);
         }
         let z = z.cast(self.compute.dtype());
-        let conditioning = &conditioning.clone().cast(self.compute.dtype());
+        let inputs = &inputs.clone().cast(self.compute.dtype());
         let encoder = self.encoder();
-        let embedding = &encoder.embed(time, conditioning, &z.device());
-        let text = conditioning.text.as_ref().map(|text| &text.states);
-        let stem = encoder.stem(z.clone(), conditioning.beside.clone());
+        let embedding = &encoder.embed(time, inputs, &z.device());
+        let text = inputs.prompt.as_ref().map(|prompt| &prompt.cond);
+        let stem = encoder.stem(z.clone(), inputs.concat.clone());
         let mut features = encoder.look(stem, embedding, text);
-        if let Some((adapter, hint)) = self.adapter.as_ref().zip(conditioning.hint.as_ref()) {
-            features = adapter.fuse(features, z, hint.clone(), time, conditioning);
+        if let Some((controlnet, control)) = self.controlnet.as_ref().zip(inputs.control.as_ref()) {
+            features = controlnet.fuse(features, z, control.clone(), time, inputs);
         }
         let (mut h, mut skips) = (features.middle, features.skips);
         for block in &self.up_blocks {
@@ -297,7 +299,7 @@ impl Network for UNet {
         output.cast(FloatDType::F32)
     }
 
-    fn draws(&self) -> bool {
+    fn has_dropout(&self) -> bool {
         self.config.dropout > 0.0
     }
 }
@@ -365,12 +367,12 @@ mod tests {
             [1, 16, 16],
             &Device::flex(),
         );
-        let conditioning = Conditioning {
+        let inputs = Inputs {
             classes: Some(vec![Some(1), None]),
             w,
-            ..Conditioning::default()
+            ..Inputs::default()
         };
-        let output = network.forward(z, &[100.0, 900.0], &conditioning);
+        let output = network.forward(z, &[100.0, 900.0], &inputs);
         assert_eq!(output.dims(), [2, 1, 16, 16]);
         output.into_data().try_to_vec().expect("f32 data")
     }
@@ -399,8 +401,8 @@ mod tests {
     #[test]
     fn a_fresh_w_input_changes_nothing() {
         let teacher = UNet::new(&config(), 1, &Device::flex()).expect("valid");
-        let adapter = AdapterConfig::for_hint([1; 3], [1; 3], &config(), Fusion::ZeroConv);
-        let teacher = teacher.with_adapter(&adapter, Initial::Base, 2);
+        let controlnet = ControlNetConfig::for_control([1; 3], [1; 3], &config(), Fusion::ZeroConv);
+        let teacher = teacher.with_controlnet(&controlnet, Initial::Base, 2);
         let teacher = teacher.expect("fits").map(&mut Shake);
         let embedding = WEmbedding {
             dim: 16,

@@ -21,7 +21,7 @@ pub struct VqAutoencoderConfig {
     pub code_channels: usize,
 }
 
-/// Pictures to latents, and to pictures from the nearest codes. Diffusion models work on latents that are not yet rounded.
+/// Images to latents, and to images from the nearest codes. Diffusion models work on latents that are not yet rounded.
 #[derive(Module, Debug)]
 pub struct VqAutoencoder {
     encoder: Encoder,
@@ -79,11 +79,11 @@ impl VqAutoencoder {
     }
 
     /// # Shapes
-    /// - `pictures`: `[batch, channels, height, width]` in [-1, 1], height and width multiples of
+    /// - `images`: `[batch, channels, height, width]` in [-1, 1], height and width multiples of
     ///   [`AutoencoderConfig::factor`]
     /// - output: `[batch, code_channels, height / factor, width / factor]`, not rounded
-    pub fn encode(&self, pictures: Tensor<4>) -> Tensor<4> {
-        conv(&self.quant_conv, self.encoder.forward(pictures))
+    pub fn encode(&self, images: Tensor<4>) -> Tensor<4> {
+        conv(&self.quant_conv, self.encoder.forward(images))
     }
 
     /// # Shapes

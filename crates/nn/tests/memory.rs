@@ -4,9 +4,9 @@
 use burn::backend::GradientCheckpointingStrategy;
 use burn::module::{Module, ModuleMapper, Param};
 use burn::tensor::{Device, Tensor};
-use fewstep_diffusion::{Conditioning, Network, Text};
+use fewstep_diffusion::{Inputs, Network, PromptEmbeds};
 use fewstep_nn::{
-    AdapterConfig, Fusion, LoraConfig, Modulation, Resampling, TextAttention, TrainedPart,
+    ControlNetConfig, Fusion, LoraConfig, Modulation, Resampling, TextAttention, TrainedPart,
     Training, UNet, UNetConfig, WEmbedding,
 };
 use std::alloc::{GlobalAlloc, Layout, System};
@@ -71,9 +71,9 @@ fn text() -> UNetConfig {
     }
 }
 
-fn with_adapter(fusion: Fusion) -> UNetConfig {
+fn with_controlnet(fusion: Fusion) -> UNetConfig {
     UNetConfig {
-        adapter: Some(AdapterConfig {
+        controlnet: Some(ControlNetConfig {
             channels: 3,
             stem: vec![16, 32],
             fusion,
@@ -100,21 +100,21 @@ fn forward(network: &UNet, training: &Training) -> Tensor<4> {
     let states = config
         .text
         .map(|text| Tensor::<3>::ones([SAMPLES, training.states, text.width], &device));
-    let conditioning = Conditioning {
+    let inputs = Inputs {
         classes: (config.classes > 0).then(|| vec![Some(1); SAMPLES]),
         w: config.w.map(|_| vec![1.0; SAMPLES]),
-        hint: config
-            .adapter
+        control: config
+            .controlnet
             .as_ref()
-            .map(|adapter| Tensor::ones([SAMPLES, adapter.channels, height, width], &device)),
-        text: states.map(|states| Text {
-            empty: states.clone(),
-            states,
+            .map(|controlnet| Tensor::ones([SAMPLES, controlnet.channels, height, width], &device)),
+        prompt: states.map(|states| PromptEmbeds {
+            uncond: states.clone(),
+            cond: states,
         }),
-        ..Conditioning::default()
+        ..Inputs::default()
     };
     let z = Tensor::ones([SAMPLES, config.channels, height, width], &device);
-    network.forward(z, &[0.5; SAMPLES], &conditioning)
+    network.forward(z, &[0.5; SAMPLES], &inputs)
 }
 
 struct Checkpointing;
@@ -142,8 +142,8 @@ fn counted(config: &UNetConfig, training: &Training) -> [usize; 3] {
     }
     network = match training.part {
         TrainedPart::All => network,
-        TrainedPart::Adapter => network.freeze_base(),
-        TrainedPart::Changes => network.freeze_all_but_lora(),
+        TrainedPart::ControlNet => network.freeze_base(),
+        TrainedPart::Lora => network.freeze_all_but_lora(),
     };
     // The first of all passes starts what is started once.
     forward(&network, training).square().sum().backward();
@@ -169,17 +169,17 @@ fn predictions_are_what_an_allocator_counts() {
     };
     let attention = with_lora(&["to_q", "to_k", "to_v", "to_out.0"]);
     let more = with_lora(&["conv1", "conv2", "to_q", "to_v", "ff.net.2"]);
-    let [zero, mix] = [Fusion::ZeroConv, Fusion::Mix].map(with_adapter);
+    let [zero, mix] = [Fusion::ZeroConv, Fusion::Mix].map(with_controlnet);
     let cases = [
         ("pixels", pixels(), TrainedPart::All),
         ("resampling in blocks", blocks, TrainedPart::All),
         ("dropout", dropping, TrainedPart::All),
         ("adapter and base", zero.clone(), TrainedPart::All),
-        ("adapter", zero, TrainedPart::Adapter),
-        ("mixing adapter", mix, TrainedPart::Adapter),
+        ("adapter", zero, TrainedPart::ControlNet),
+        ("mixing adapter", mix, TrainedPart::ControlNet),
         ("text", text(), TrainedPart::All),
-        ("changes of attention", attention, TrainedPart::Changes),
-        ("changes of more", more, TrainedPart::Changes),
+        ("changes of attention", attention, TrainedPart::Lora),
+        ("changes of more", more, TrainedPart::Lora),
     ];
     let mut wrong = vec![];
     for (name, config, part) in cases {
@@ -197,7 +197,7 @@ fn predictions_are_what_an_allocator_counts() {
             };
             let counted = counted(&config, &training);
             let merged = match part {
-                TrainedPart::Changes => config.changed_weights(),
+                TrainedPart::Lora => config.lora_weights(),
                 _ => 0,
             };
             let predicted = [

@@ -1,8 +1,8 @@
-//! One picture with its caption.
+//! One image with its caption.
 
 use crate::DataError;
 
-/// One picture, as it is stored, with its caption.
+/// One image, as it is stored, with its caption.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Example {
     /// The image file's bytes.

@@ -9,7 +9,7 @@ use super::shard::misplaced;
 use crate::condition::partner;
 use crate::config::expand_home;
 use crate::folder::{collect_images, list, split_folder};
-use crate::{DataConfig, DataError, Place};
+use crate::{DataConfig, DataError, Location};
 
 /// An image file, and where its caption is.
 #[derive(Debug)]
@@ -33,7 +33,7 @@ enum Caption {
 /// The files that `metadata.jsonl` lists, where the folder has one.
 pub(super) fn with_metadata(
     folder: &Path,
-    given: Option<&Place>,
+    given: Option<&Location>,
 ) -> Result<Option<Vec<Listed>>, DataError> {
     let path = folder.join("metadata.jsonl");
     if !path.is_file() {
@@ -61,9 +61,9 @@ pub(super) fn with_metadata(
     Ok(Some(listed.collect()))
 }
 
-/// The given image that a line names, or the one under the name of its picture.
+/// The given image that a line names, or the one under the name of its image.
 fn named(
-    place: &Place,
+    place: &Location,
     object: &serde_json::Value,
     (folder, file): (&Path, &str),
     origin: &str,
@@ -100,15 +100,18 @@ fn read_line(line: &str, origin: &str) -> Result<(serde_json::Value, String), St
 }
 
 /// All image files in the folder and below, each with a text file of the same name.
-pub(super) fn with_texts(folder: &Path, given: Option<&Place>) -> Result<Vec<Listed>, DataError> {
+pub(super) fn with_texts(
+    folder: &Path,
+    given: Option<&Location>,
+) -> Result<Vec<Listed>, DataError> {
     let root = match given {
         None => None,
-        Some(Place {
+        Some(Location {
             path: Some(root),
             column: None,
         }) => Some(expand_home(root)),
         Some(place) => {
-            let expected = "`path`, a folder with an image under the name of each picture";
+            let expected = "`path`, a folder with an image under the name of each image";
             return Err(misplaced(place, expected));
         }
     };

@@ -7,7 +7,7 @@ use super::example::{Example, caption};
 use super::{files, tars};
 use crate::folder::{entries, split_folder};
 use crate::parquet::{Table, files as parquet_files, labelled_tables};
-use crate::{DataConfig, DataError, DataKind, Place};
+use crate::{DataConfig, DataError, DataKind, Location};
 
 /// A part of a set that is read from its start to its end.
 #[derive(Debug)]
@@ -27,7 +27,7 @@ impl Shard {
     pub(super) fn captioned(
         path: &Path,
         config: &DataConfig,
-        given: Option<&Place>,
+        given: Option<&Location>,
     ) -> Result<Vec<Self>, DataError> {
         let has = |path: &Path, wanted: &str| path.extension().is_some_and(|e| e == wanted);
         let open_tar = |path: &Path| Ok(Self::Tar(tars::Tar::open(path, given)?));
@@ -89,8 +89,7 @@ impl Shard {
                     key: "data.kind",
                     got: format!("{other:?}"),
                     origin: path.display().to_string(),
-                    expected: "\"folder\" or \"parquet\", since pictures are read one by one"
-                        .into(),
+                    expected: "\"folder\" or \"parquet\", since images are read one by one".into(),
                 });
             }
         })
@@ -167,18 +166,18 @@ fn classes_of<'a>(
 }
 
 /// What names given images where a folder cannot.
-pub(super) fn column<'a>(place: &'a Place, what: &str) -> Result<&'a str, DataError> {
+pub(super) fn column<'a>(place: &'a Location, what: &str) -> Result<&'a str, DataError> {
     match (&place.column, &place.path) {
         (Some(column), None) => Ok(column),
         _ => Err(misplaced(place, &format!("`column`, the {what}"))),
     }
 }
 
-pub(super) fn misplaced(place: &Place, expected: &str) -> DataError {
+pub(super) fn misplaced(place: &Location, expected: &str) -> DataError {
     DataError::Config {
         key: "condition",
         got: format!("{place:?}"),
-        origin: "captioned pictures of this layout".into(),
+        origin: "captioned images of this layout".into(),
         expected: expected.into(),
     }
 }

@@ -8,7 +8,7 @@ use tar::Archive;
 
 use super::example::{Example, caption, caption_in};
 use super::shard::column;
-use crate::{DataError, Place};
+use crate::{DataError, Location};
 
 const IMAGES: [&str; 5] = ["png", "jpg", "jpeg", "webp", "bmp"];
 const TEXTS: [&str; 3] = ["txt", "text", "caption"];
@@ -34,7 +34,7 @@ struct Parts {
 
 impl Tar {
     /// Reads the tar's headers.
-    pub(super) fn open(path: &Path, given: Option<&Place>) -> Result<Self, DataError> {
+    pub(super) fn open(path: &Path, given: Option<&Location>) -> Result<Self, DataError> {
         let what = "ending of their names in the tar, such as `source.png`";
         let given = given.map(|place| column(place, what)).transpose()?;
         let file = File::open(path).map_err(DataError::read(path))?;
@@ -114,7 +114,7 @@ impl Tar {
             let last = ending.rsplit('.').next().unwrap_or_default();
             match last {
                 _ if self.given.as_ref() == Some(&ending) => parts.given = Some(bytes),
-                // `1.png` is the picture of `1.source.png` and `1.png`, whichever comes first.
+                // `1.png` is the image of `1.source.png` and `1.png`, whichever comes first.
                 last if IMAGES.contains(&last) && (parts.image.is_none() || last == ending) => {
                     parts.image = Some(bytes);
                 }

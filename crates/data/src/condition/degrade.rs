@@ -1,4 +1,4 @@
-//! Pictures made worse as cameras, networks and files make them worse: the second-order pipeline of Real-ESRGAN.
+//! Images made worse as cameras, networks and files make them worse: the second-order pipeline of Real-ESRGAN.
 
 mod kernel;
 
@@ -9,10 +9,10 @@ use serde::{Deserialize, Serialize};
 use super::mask::uniform;
 use super::resize::{Filter, resize};
 use crate::ImageShape;
-use crate::picture::{Picture, decode, encode_jpeg, to_f32};
+use crate::image::{Image, decode, encode_jpeg, to_f32};
 use kernel::Kernel;
 
-/// How pictures are made worse (2107.10833, with the numbers of its released training options as defaults).
+/// How images are made worse (2107.10833, with the numbers of its released training options as defaults).
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Degradation {
@@ -80,28 +80,28 @@ impl Default for Degradation {
     }
 }
 
-/// A picture under way: values in [0, 1].
+/// An image under way: values in [0, 1].
 struct State {
     values: Vec<f32>,
     shape: ImageShape,
 }
 
 impl Degradation {
-    /// The picture made worse and `height` x `width` large.
+    /// The image made worse and `height` x `width` large.
     ///
     /// # Shapes
-    /// - `picture`: `shape`, in [-1, 1]
+    /// - `image`: `shape`, in [-1, 1]
     /// - output: `[channels, height, width]`, in [-1, 1]: multiples of 1/127.5, as a file holds them
     pub(crate) fn apply(
         &self,
-        picture: &[f32],
+        image: &[f32],
         shape: ImageShape,
         [height, width]: [usize; 2],
         random: &mut ChaCha8Rng,
     ) -> Vec<f32> {
         let full = [shape.height, shape.width];
         let mut state = State {
-            values: picture.iter().map(|v| (v + 1.0) / 2.0).collect(),
+            values: image.iter().map(|v| (v + 1.0) / 2.0).collect(),
             shape,
         };
         state.blur(&self.first, random);
@@ -186,14 +186,14 @@ impl State {
 
     fn compress(&mut self, round: &Round, random: &mut ChaCha8Rng) {
         let quality = between(round.jpeg, random).round() as u8;
-        let picture = Picture {
+        let image = Image {
             shape: self.shape,
             pixels: self.values.iter().map(|&v| byte(v)).collect(),
         };
-        // A picture in memory can always be written and read back.
-        let back = encode_jpeg(&picture, quality)
+        // An image in memory can always be written and read back.
+        let back = encode_jpeg(&image, quality)
             .and_then(|bytes| decode(&bytes, "JPEG in memory", None, self.shape.channels))
-            .unwrap_or(picture);
+            .unwrap_or(image);
         self.values = back.pixels.iter().map(|&v| f32::from(v) / 255.0).collect();
     }
 
@@ -209,7 +209,7 @@ fn normal_noise(count: usize, sigma: f64, random: &mut ChaCha8Rng) -> Vec<f32> {
     }
 }
 
-/// Noise of counting: grey values are counts of as many steps as the picture has different ones, rounded up to a
+/// Noise of counting: grey values are counts of as many steps as the image has different ones, rounded up to a
 /// power of two.
 fn poisson_noise(clean: &[f32], strength: f64, random: &mut ChaCha8Rng) -> Vec<f32> {
     let mut levels: Vec<u8> = clean.iter().map(|&v| byte(v)).collect();
@@ -259,7 +259,7 @@ mod tests {
         ChaCha8Rng::seed_from_u64(seed)
     }
 
-    fn picture() -> Vec<f32> {
+    fn image() -> Vec<f32> {
         (0..SHAPE.len())
             .map(|i| (i as f32 * 0.07).sin() * 0.9)
             .collect()
@@ -268,7 +268,7 @@ mod tests {
     #[test]
     fn a_degradation_is_a_function_of_its_generator() {
         let degradation = Degradation::default();
-        let apply = |seed| degradation.apply(&picture(), SHAPE, [8, 8], &mut random(seed));
+        let apply = |seed| degradation.apply(&image(), SHAPE, [8, 8], &mut random(seed));
         assert_eq!(apply(1), apply(1));
         assert_ne!(apply(1), apply(2));
         for seed in 0..50 {
@@ -281,7 +281,7 @@ mod tests {
         }
     }
 
-    /// Blur, changes of size and JPEG keep the mean of a picture. Noise does not quite: it is cut off at white sooner
+    /// Blur, changes of size and JPEG keep the mean of an image. Noise does not quite: it is cut off at white sooner
     /// than at black.
     #[test]
     fn colours_stay_on_average() {
@@ -296,7 +296,7 @@ mod tests {
             second: silent(second),
             ..Degradation::default()
         };
-        let mild: Vec<f32> = picture().iter().map(|v| 0.2 + 0.4 * v).collect();
+        let mild: Vec<f32> = image().iter().map(|v| 0.2 + 0.4 * v).collect();
         let expected = mild.iter().sum::<f32>() / mild.len() as f32;
         let mean: f32 = (0..60)
             .map(|seed| {
@@ -333,10 +333,10 @@ mod tests {
     }
 
     #[test]
-    fn worse_files_are_further_from_the_picture() {
+    fn worse_files_are_further_from_the_image() {
         let error = |quality: f64| {
             let mut state = State {
-                values: picture().iter().map(|v| (v + 1.0) / 2.0).collect(),
+                values: image().iter().map(|v| (v + 1.0) / 2.0).collect(),
                 shape: SHAPE,
             };
             let round = Round {

@@ -8,16 +8,16 @@ const BLUR: f64 = 1.0;
 const START: f32 = 0.3;
 const CONTINUE: f32 = 0.12;
 
-/// The edges of a picture: blur, Sobel's slopes, thinning to the crests, and joining of weak crests to strong ones.
+/// The edges of an image: blur, Sobel's slopes, thinning to the crests, and joining of weak crests to strong ones.
 ///
 /// # Shapes
-/// - `picture`: `shape`, `[channels, height, width]`, in [-1, 1]
+/// - `image`: `shape`, `[channels, height, width]`, in [-1, 1]
 /// - output: `[1, height, width]`, 1 on edges and -1 elsewhere
-pub fn edges(picture: &[f32], shape: ImageShape) -> Vec<f32> {
+pub fn edges(image: &[f32], shape: ImageShape) -> Vec<f32> {
     let (height, width) = (shape.height, shape.width);
     let area = height * width;
     let grey: Vec<f32> = (0..area)
-        .map(|i| picture.iter().skip(i).step_by(area).sum::<f32>() / shape.channels as f32)
+        .map(|i| image.iter().skip(i).step_by(area).sum::<f32>() / shape.channels as f32)
         .collect();
     let grey = Plane {
         values: blur(&grey, height, width),
@@ -50,7 +50,7 @@ pub fn edges(picture: &[f32], shape: ImageShape) -> Vec<f32> {
         .collect()
 }
 
-/// One channel of a picture; beyond its border it goes on as at the border.
+/// One channel of an image; beyond its border it goes on as at the border.
 struct Plane {
     values: Vec<f32>,
     height: usize,
@@ -136,9 +136,9 @@ mod tests {
         width: SIDE,
     };
 
-    fn on(picture: impl Fn(usize, usize) -> f32) -> Vec<(usize, usize)> {
+    fn on(image: impl Fn(usize, usize) -> f32) -> Vec<(usize, usize)> {
         let values: Vec<f32> = (0..SIDE * SIDE)
-            .map(|i| picture(i / SIDE, i % SIDE))
+            .map(|i| image(i / SIDE, i % SIDE))
             .collect();
         let edges = edges(&values, SHAPE);
         let on = (0..SIDE * SIDE).filter(|&i| edges[i] == 1.0);
@@ -161,7 +161,7 @@ mod tests {
     }
 
     #[test]
-    fn flat_and_gently_sloping_pictures_have_none() {
+    fn flat_and_gently_sloping_images_have_none() {
         assert!(on(|_, _| 0.7).is_empty());
         assert!(on(|y, x| (y + x) as f32 / 16.0 - 1.0).is_empty());
     }

@@ -1,4 +1,4 @@
-//! Condition images that are given: in a folder, one for each picture of the dataset under the same name, or in another
+//! Control images that are given: in a folder, one for each image of the dataset under the same name, or in another
 //! column of the same parquet files.
 
 use std::fs;
@@ -9,19 +9,19 @@ use crate::folder::{self, is_image};
 use crate::gather::{CHUNK, Gather};
 use crate::{DataConfig, DataError, DataKind, Dataset, parquet};
 
-use super::Place;
+use super::Location;
 
-/// Reads the partners of all `pictures` pictures that `data` names, in their order: depth maps where no number of
+/// Reads the partners of all `images` images that `data` names, in their order: depth maps where no number of
 /// channels is given.
 pub(super) fn read(
-    place: &Place,
+    place: &Location,
     channels: Option<usize>,
     data: &DataConfig,
-    pictures: usize,
+    images: usize,
 ) -> Result<Dataset, DataError> {
     match (data.kind, &place.path, &place.column) {
         (DataKind::Folder, Some(path), None) => {
-            from_folder(&expand_home(path), channels, data, pictures)
+            from_folder(&expand_home(path), channels, data, images)
         }
         (DataKind::Parquet, None, Some(column)) => {
             let column = Some(column.clone());
@@ -31,18 +31,18 @@ pub(super) fn read(
         _ => Err(DataError::Config {
             key: "condition",
             got: format!("{place:?}"),
-            origin: format!("pictures from {:?}", data.kind),
-            expected: "`path`, a folder with an image for each picture of `data.kind = \"folder\"`, or `column` of the files of `data.kind = \"parquet\"`".into(),
+            origin: format!("images from {:?}", data.kind),
+            expected: "`path`, a folder with an image for each image of `data.kind = \"folder\"`, or `column` of the files of `data.kind = \"parquet\"`".into(),
         }),
     }
 }
 
-/// Partners under the names of the pictures.
+/// Partners under the names of the images.
 fn from_folder(
     root: &Path,
     channels: Option<usize>,
     data: &DataConfig,
-    pictures: usize,
+    images: usize,
 ) -> Result<Dataset, DataError> {
     let origin = root.display().to_string();
     let (folder, files) = folder::files(&expand_home(&data.path), data)?;
@@ -56,13 +56,13 @@ fn from_folder(
         gather.extend(chunk, fetch, |path| path.display().to_string())?;
     }
     match gather.finish() {
-        (Some(shape), pixels) if paths.len() == pictures => {
+        (Some(shape), pixels) if paths.len() == images => {
             Dataset::from_parts(origin, shape, pixels, None, vec![])
         }
         _ => Err(DataError::Damaged {
             origin,
             reason: format!(
-                "{} condition images for {pictures} pictures: the folder changed while it was read",
+                "{} control images for {images} images: the folder changed while it was read",
                 paths.len()
             ),
         }),
@@ -91,7 +91,7 @@ pub(crate) fn partner(folder: &Path, file: &Path, root: &Path) -> Result<PathBuf
         path: root.to_path_buf(),
         wanted: format!("image named `{}`", name.display()),
         hint: format!(
-            "{} needs a condition image of the same name; add it or remove the picture",
+            "{} needs a control image of the same name; add it or remove the image",
             file.display()
         ),
     })

@@ -10,7 +10,7 @@ use crate::order::{Purpose, generator};
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum MaskKind {
-    /// One box; each side is a quarter to five eighths of the picture's.
+    /// One box; each side is a quarter to five eighths of the image's.
     #[default]
     Box,
     /// Strokes of a brush that turns now and then (1806.03589).
@@ -20,7 +20,7 @@ pub enum MaskKind {
 }
 
 impl MaskKind {
-    /// A hole, `[height, width]`: 1 where the picture is to be filled, 0 where it is known.
+    /// A hole, `[height, width]`: 1 where the image is to be filled, 0 where it is known.
     pub(crate) fn draw(self, height: usize, width: usize, random: &mut ChaCha8Rng) -> Vec<f32> {
         let boxed = match self {
             MaskKind::Box => true,
@@ -34,33 +34,33 @@ impl MaskKind {
     }
 }
 
-/// Holes for pictures whose latents are made once: what is seen of a picture depends on the hole, so that each picture has
+/// Holes for images whose latents are made once: what is seen of an image depends on the hole, so that each image has
 /// a few holes and no others.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Holes {
     /// Their shape.
     pub mask: MaskKind,
-    /// How many each picture has.
+    /// How many each image has.
     pub each: usize,
 }
 
 impl Holes {
-    /// The hole of this number, the same in every run: `[height, width]`, 1 where the picture is to be filled.
+    /// The hole of this number, the same in every run: `[height, width]`, 1 where the image is to be filled.
     pub fn hole(&self, number: u64, height: usize, width: usize) -> Vec<f32> {
         let random = &mut generator(0, Purpose::Condition, number);
         self.mask.draw(height, width, random)
     }
 }
 
-/// A picture with a hole, as models for inpainting take it: values in the hole are 0, and the hole itself is one more
+/// An image with a hole, as models for inpainting take it: values in the hole are 0, and the hole itself is one more
 /// channel.
 ///
 /// # Shapes
-/// - `picture`: `[channels, height, width]`, in [-1, 1]
+/// - `image`: `[channels, height, width]`, in [-1, 1]
 /// - `hole`: `[height, width]`, 0 or 1
 /// - output: `[channels + 1, height, width]`
-pub fn masked(picture: &[f32], hole: &[f32]) -> Vec<f32> {
-    let known = picture.chunks_exact(hole.len());
+pub fn masked(image: &[f32], hole: &[f32]) -> Vec<f32> {
+    let known = image.chunks_exact(hole.len());
     known
         .flat_map(|plane| {
             plane

@@ -39,23 +39,23 @@ impl Filter {
     }
 }
 
-/// A picture in another size; values may leave their range a little where the filter has negative weights.
+/// An image in another size; values may leave their range a little where the filter has negative weights.
 ///
 /// # Shapes
-/// - `picture`: `shape`, `[channels, height, width]`
+/// - `image`: `shape`, `[channels, height, width]`
 /// - output: `[channels, height, width]` with the new height and width
 ///
 /// # Panics
-/// If a side is 0 or the picture is not of its shape.
+/// If a side is 0 or the image is not of its shape.
 pub fn resize(
-    picture: &[f32],
+    image: &[f32],
     shape: ImageShape,
     height: usize,
     width: usize,
     filter: Filter,
 ) -> Vec<f32> {
-    assert_eq!(picture.len(), shape.len(), "the picture is of its shape");
-    let wide: Vec<f32> = picture
+    assert_eq!(image.len(), shape.len(), "the image is of its shape");
+    let wide: Vec<f32> = image
         .chunks_exact(shape.width)
         .flat_map(|row| along(row, width, filter))
         .collect();
@@ -99,7 +99,7 @@ mod tests {
         width: 8,
     };
 
-    fn picture() -> Vec<f32> {
+    fn image() -> Vec<f32> {
         (0..48).map(|i| (f64::from(i) * 0.9).sin() as f32).collect()
     }
 
@@ -116,7 +116,7 @@ mod tests {
                 "bicubic" => Filter::Bicubic,
                 other => panic!("no filter {other}"),
             };
-            let ours = resize(&picture(), SHAPE, height, width, filter);
+            let ours = resize(&image(), SHAPE, height, width, filter);
             assert_eq!(ours.len(), expected.len());
             for (a, b) in ours.iter().zip(&expected) {
                 assert!((a - b).abs() < 1e-5, "{name} {height}x{width}: {a} for {b}");
@@ -130,12 +130,9 @@ mod tests {
             channels: 2,
             ..SHAPE
         };
-        let both = [picture(), vec![0.5; 48]].concat();
+        let both = [image(), vec![0.5; 48]].concat();
         let small = resize(&both, two, 3, 4, Filter::Bicubic);
-        assert_eq!(
-            small[..12],
-            resize(&picture(), SHAPE, 3, 4, Filter::Bicubic)
-        );
+        assert_eq!(small[..12], resize(&image(), SHAPE, 3, 4, Filter::Bicubic));
         assert!(small[12..].iter().all(|v| (v - 0.5).abs() < 1e-6));
     }
 }

@@ -1,4 +1,4 @@
-//! What the conditions of a captioned set are made from, on disk: its pictures, or the images given with them.
+//! What the conditions of a captioned set are made from, on disk: its images, or the images given with them.
 
 use std::path::Path;
 
@@ -64,9 +64,9 @@ impl Sources {
             width,
         };
         let mut writer = CacheWriter::create(&path, about)?;
-        for pictures in captioned.sources() {
-            for picture in pictures? {
-                writer.write(&picture.pixels)?;
+        for images in captioned.sources() {
+            for image in images? {
+                writer.write(&image.pixels)?;
             }
         }
         writer.finish()?;
@@ -80,7 +80,7 @@ impl Sources {
     }
 
     /// One of them, [channels, height, width].
-    pub(super) fn image(&self, index: usize) -> Result<Vec<u8>, DataError> {
+    pub(super) fn pixels(&self, index: usize) -> Result<Vec<u8>, DataError> {
         let AboutSources {
             channels,
             height,

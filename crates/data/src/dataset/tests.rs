@@ -21,16 +21,16 @@ fn four() -> Dataset {
 }
 
 #[test]
-fn pictures_and_labels_are_found() {
+fn images_and_labels_are_found() {
     let set = four();
     assert_eq!(
-        (set.len(), set.image(2), set.label(2)),
+        (set.len(), set.pixels(2), set.label(2)),
         (4, &[4, 5][..], Some(2))
     );
     assert_eq!(set.classes, ["0", "1", "2"]);
     assert_eq!(
-        set.picture(3),
-        Picture {
+        set.image(3),
+        Image {
             shape: set.shape,
             pixels: vec![6, 7]
         }
@@ -103,7 +103,7 @@ fn the_fingerprint_sees_every_part() {
 fn parts_of_a_set() {
     let part = four().subset(1..3);
     assert_eq!(
-        (part.len(), part.image(0), part.label(1)),
+        (part.len(), part.pixels(0), part.label(1)),
         (2, &[2, 3][..], Some(2))
     );
     assert!(four().subset(9..10).is_empty());
@@ -134,12 +134,12 @@ fn class_names_must_cover_the_classes() {
 }
 
 #[test]
-fn pictures_change_size_and_channels() {
+fn images_change_size_and_channels() {
     let set = four().pad_to(4).unwrap();
     assert_eq!(set.shape, shape(1, 4, 4));
-    assert_eq!(set.image(1)[5..7], [2, 3]);
+    assert_eq!(set.pixels(1)[5..7], [2, 3]);
     assert_eq!(set.label(2), Some(2));
-    assert_eq!(set.clone().with_channels(3).unwrap().image(1).len(), 48);
+    assert_eq!(set.clone().with_channels(3).unwrap().pixels(1).len(), 48);
     assert_eq!(set.clone().resize_to(2).unwrap().shape, shape(1, 2, 2));
     assert_eq!(
         set.clone().pad_to(3).unwrap(),

@@ -1,13 +1,13 @@
-//! Pictures with captions in all four layouts, and what the validator says of bad ones.
+//! Images with captions in all four layouts, and what the validator says of bad ones.
 
 use std::fs::{self, File};
 use std::path::Path;
 use std::sync::Arc;
 
-use fewstep_data::picture::{Picture, encode_png};
+use fewstep_data::image::{Image, encode_png};
 use fewstep_data::{
     Captioned, Check, ConditionConfig, Conditions, DataConfig, DataError, DataKind, ImageShape,
-    Labelled, Pick, Place, Source, load,
+    Labelled, Location, Pick, Source, load,
 };
 use parquet::data_type::{ByteArray, ByteArrayType};
 use parquet::file::properties::WriterProperties;
@@ -25,7 +25,7 @@ fn png(value: u8) -> Vec<u8> {
         height: 4,
         width: 4,
     };
-    encode_png(&Picture::filled(shape, value)).unwrap()
+    encode_png(&Image::filled(shape, value)).unwrap()
 }
 
 fn captioned(path: &Path) -> DataConfig {
@@ -35,13 +35,13 @@ fn captioned(path: &Path) -> DataConfig {
     }
 }
 
-/// The captions and the first value of each picture; both ways of reading must agree.
+/// The captions and the first value of each image; both ways of reading must agree.
 fn read(config: &DataConfig) -> Vec<(String, u8)> {
     let set = Captioned::open(config).unwrap();
     let contents = set.check(Check::Decoded).unwrap();
     assert_eq!(set.check(Check::Present).unwrap(), contents);
-    let pictures = set.pictures(2).flat_map(Result::unwrap);
-    let values: Vec<u8> = pictures.map(|picture| picture.pixels[0]).collect();
+    let images = set.images(2).flat_map(Result::unwrap);
+    let values: Vec<u8> = images.map(|image| image.pixels[0]).collect();
     assert_eq!(values.len(), contents.captions.len());
     contents.captions.into_iter().zip(values).collect()
 }
@@ -176,10 +176,10 @@ fn bad_examples_are_named_with_their_places() {
             ("a.txt", b"fine"),
             ("b.png", &cat),
             ("b.txt", b" \n"),
-            ("c.txt", b"no picture"),
+            ("c.txt", b"no image"),
             ("d.png", &cat),
             ("e.png", &cat[..cat.len() / 2]),
-            ("e.txt", b"half a picture"),
+            ("e.txt", b"half an image"),
             ("f.png", &cat),
             ("f.txt", &[0xff, 0xfe]),
         ],
@@ -271,14 +271,14 @@ fn classes_are_captions_by_the_names_of_the_model() {
     assert!(matches!(streamed, Source::Captioned(_)));
     let kept = Labelled::new(load(&config).unwrap(), names.to_vec()).unwrap();
     let kept = Source::Labelled(kept);
-    let pictures =
-        |source: &Source| -> Vec<Picture> { source.pictures(2).flat_map(Result::unwrap).collect() };
+    let images =
+        |source: &Source| -> Vec<Image> { source.images(2).flat_map(Result::unwrap).collect() };
     for check in [Check::Present, Check::Decoded] {
         let captions = streamed.check(check).unwrap().captions;
         assert_eq!(captions, ["eins", "zwei", "zwei", "drei"]);
         assert_eq!(captions, kept.check(check).unwrap().captions);
     }
-    assert_eq!(pictures(&streamed), pictures(&kept));
+    assert_eq!(images(&streamed), images(&kept));
     assert_eq!(streamed.classes(), kept.classes());
     assert_eq!(streamed.shape(), kept.shape());
 
@@ -334,14 +334,14 @@ fn a_parquet_file_without_captions_is_told_its_columns() {
 }
 
 /// Conditions of a set, made from images that are given beside it.
-fn given(config: &DataConfig, place: &Place, cache: &Path) -> Result<Conditions, DataError> {
+fn given(config: &DataConfig, place: &Location, cache: &Path) -> Result<Conditions, DataError> {
     let rule = ConditionConfig::Instruct(place.clone());
     let set = Captioned::paired(config, &rule)?;
     Conditions::of_captioned(&rule, &set, cache)
 }
 
-/// Pictures of one grey each, with images given beside them that are twice as bright.
-fn write_pairs(folder: &Path) -> [(std::path::PathBuf, Place); 4] {
+/// Images of one grey each, with images given beside them that are twice as bright.
+fn write_pairs(folder: &Path) -> [(std::path::PathBuf, Location); 4] {
     let [texts, sources, listed, tars] = ["texts", "sources", "listed", "tars"].map(|name| {
         let path = folder.join(name);
         fs::create_dir(&path).unwrap();
@@ -366,7 +366,7 @@ fn write_pairs(folder: &Path) -> [(std::path::PathBuf, Place); 4] {
         ];
         write_tar(&tars.join(format!("{i}.tar")), &members);
     }
-    let place = |path: Option<&Path>, column: Option<&str>| Place {
+    let place = |path: Option<&Path>, column: Option<&str>| Location {
         path: path.map(Path::to_path_buf),
         column: column.map(String::from),
     };
@@ -379,7 +379,7 @@ fn write_pairs(folder: &Path) -> [(std::path::PathBuf, Place); 4] {
 }
 
 #[test]
-fn given_images_come_with_their_pictures() {
+fn given_images_come_with_their_images() {
     let folder = tempfile::tempdir().unwrap();
     let cache = folder.path().join("cache");
     for (path, place) in write_pairs(folder.path()) {
@@ -409,7 +409,7 @@ fn given_images_come_with_their_pictures() {
 }
 
 #[test]
-fn conditions_made_from_captioned_pictures_are_those_of_the_pictures() {
+fn conditions_made_from_captioned_images_are_those_of_the_images() {
     let folder = tempfile::tempdir().unwrap();
     let [(path, _), ..] = write_pairs(folder.path());
     let rule = ConditionConfig::Bicubic { factor: 2 };
@@ -433,7 +433,7 @@ fn missing_and_broken_partners_are_named() {
     let folder = tempfile::tempdir().unwrap();
     let cache = folder.path().join("cache");
     let [texts, listed, _, tars] = write_pairs(folder.path());
-    let refused = |(path, place): &(std::path::PathBuf, Place), parts: &[&str]| {
+    let refused = |(path, place): &(std::path::PathBuf, Location), parts: &[&str]| {
         let message = given(&captioned(path), place, &cache)
             .unwrap_err()
             .to_string();
@@ -446,7 +446,7 @@ fn missing_and_broken_partners_are_named() {
         &texts,
         &["1 example(s)", "no image named `2`", "2.png needs"],
     );
-    fs::write(folder.path().join("listed/before-3.png"), b"no picture").unwrap();
+    fs::write(folder.path().join("listed/before-3.png"), b"no image").unwrap();
     refused(&listed, &["the image given with", "3.png"]);
     let (path, mut place) = listed.clone();
     place.column = Some("after".into());

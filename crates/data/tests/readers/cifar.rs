@@ -37,7 +37,7 @@ fn both_splits_are_read_in_order() {
         }
     );
     assert_eq!(train.labels(), Some(&[1, 2, 2, 3, 3, 4, 4, 5, 5, 6][..]));
-    assert_eq!([0, 1024, 2048].map(|i| train.image(9)[i]), [6, 106, 206]);
+    assert_eq!([0, 1024, 2048].map(|i| train.pixels(9)[i]), [6, 106, 206]);
     assert_eq!(train.classes[8], "ship");
     let test = DataConfig {
         split: Split::Test,
@@ -46,8 +46,8 @@ fn both_splits_are_read_in_order() {
         ..plain
     };
     let test = load(&test).unwrap();
-    assert_eq!((test.len(), test.image(0).len()), (1, 256));
-    assert_eq!(test.image(0)[0], 86); // 0.7152 * 100 + 0.0722 * 200
+    assert_eq!((test.len(), test.pixels(0).len()), (1, 256));
+    assert_eq!(test.pixels(0)[0], 86); // 0.7152 * 100 + 0.0722 * 200
 }
 
 #[test]

@@ -3,13 +3,13 @@
 use std::fs;
 use std::path::Path;
 
-use fewstep_data::picture::{Picture, encode_jpeg, encode_png};
+use fewstep_data::image::{Image, encode_jpeg, encode_png};
 use fewstep_data::{DataConfig, DataError, DataKind, ImageShape, Split, load};
 
 use crate::{config, refused};
 
-fn square(value: u8, side: usize) -> Picture {
-    Picture::filled(
+fn square(value: u8, side: usize) -> Image {
+    Image::filled(
         ImageShape {
             channels: 3,
             height: side,
@@ -24,10 +24,10 @@ fn write(path: &Path, value: u8, side: usize) {
     fs::write(path, encode_png(&square(value, side)).unwrap()).unwrap();
 }
 
-/// The first value of each picture.
+/// The first value of each image.
 fn values(config: &DataConfig) -> Vec<u8> {
     let set = load(config).unwrap();
-    (0..set.len()).map(|i| set.image(i)[0]).collect()
+    (0..set.len()).map(|i| set.pixels(i)[0]).collect()
 }
 
 #[test]
@@ -38,7 +38,7 @@ fn classes_are_the_sub_folders_sorted() {
     write(&root.join("cat/10.PNG"), 1, 2);
     write(&root.join("cat/9.png"), 2, 2);
     write(&root.join("dog/a/z.png"), 3, 2);
-    fs::write(root.join("cat/notes.txt"), "no picture").unwrap();
+    fs::write(root.join("cat/notes.txt"), "no image").unwrap();
     write(&root.join("cat/.hidden.png"), 9, 2);
     write(&root.join("stray.png"), 9, 2);
     let plain = config(DataKind::Folder, root);
@@ -97,13 +97,16 @@ fn a_flat_folder_is_unlabelled() {
         ..plain
     })
     .unwrap();
-    assert_eq!((set.len(), set.image(0).len(), set.label(1)), (2, 16, None));
+    assert_eq!(
+        (set.len(), set.pixels(0).len(), set.label(1)),
+        (2, 16, None)
+    );
     assert!(set.classes.is_empty());
-    assert!(set.image(1).iter().all(|value| value.abs_diff(200) < 3));
+    assert!(set.pixels(1).iter().all(|value| value.abs_diff(200) < 3));
 }
 
 #[test]
-fn more_pictures_than_one_chunk_keep_their_order() {
+fn more_images_than_one_chunk_keep_their_order() {
     let folder = tempfile::tempdir().unwrap();
     for i in 0..1500 {
         write(
@@ -159,7 +162,7 @@ fn bad_folders_are_told() {
 }
 
 #[test]
-fn bad_pictures_are_named() {
+fn bad_images_are_named() {
     let folder = tempfile::tempdir().unwrap();
     let plain = config(DataKind::Folder, folder.path());
     write(&folder.path().join("a.png"), 1, 2);

@@ -30,7 +30,7 @@ fn zipped(bytes: &[u8]) -> Vec<u8> {
     encoder.finish().unwrap()
 }
 
-/// Three pictures of 2x1 pixels, as the training split.
+/// Three images of 2x1 pixels, as the training split.
 fn write_set(folder: &Path, values: &[u8]) {
     fs::write(
         folder.join("train-images-idx3-ubyte.gz"),
@@ -54,7 +54,7 @@ fn a_split_is_read_zipped_or_not() {
         }
     );
     assert_eq!(
-        (set.len(), set.image(1), set.label(0)),
+        (set.len(), set.pixels(1), set.label(0)),
         (3, &[3, 4][..], Some(9))
     );
     assert_eq!(set.classes, FASHION_MNIST_CLASSES);
@@ -87,7 +87,7 @@ fn size_pads_and_channels_repeat() {
     })
     .unwrap();
     assert_eq!((set.len(), set.shape.len()), (1, 48));
-    for channel in set.image(0).chunks(16) {
+    for channel in set.pixels(0).chunks(16) {
         assert_eq!(channel, [0, 0, 0, 0, 0, 1, 2, 0, 0, 0, 0, 0, 0, 0, 0, 0]);
     }
 }

@@ -4,10 +4,10 @@ use std::fs::{self, File};
 use std::path::Path;
 use std::sync::Arc;
 
-use fewstep_data::picture::{Picture, encode_png};
+use fewstep_data::image::{Image, encode_png};
 use fewstep_data::{
     Captioned, Check, ConditionConfig, Conditions, DataConfig, DataError, DataKind, ImageShape,
-    Pick, Place, Split, load,
+    Location, Pick, Split, load,
 };
 use parquet::basic::Compression;
 use parquet::data_type::{ByteArray, ByteArrayType, Int64Type};
@@ -33,7 +33,7 @@ fn png(value: u8) -> Vec<u8> {
         height: 2,
         width: 2,
     };
-    encode_png(&Picture::filled(shape, value)).unwrap()
+    encode_png(&Image::filled(shape, value)).unwrap()
 }
 
 fn properties(compression: Compression, names: Option<&str>) -> WriterProperties {
@@ -106,10 +106,10 @@ fn rows(values: &[(u8, i64)]) -> Vec<(Vec<u8>, i64)> {
         .collect()
 }
 
-/// The first value of each picture.
+/// The first value of each image.
 fn values(config: &DataConfig) -> Vec<u8> {
     let set = load(config).unwrap();
-    (0..set.len()).map(|i| set.image(i)[0]).collect()
+    (0..set.len()).map(|i| set.pixels(i)[0]).collect()
 }
 
 #[test]
@@ -165,8 +165,8 @@ fn labels_are_captions_by_the_names_of_a_model() {
         let read = |config: &DataConfig| {
             let set = Captioned::labelled(config, &names).unwrap();
             let captions = set.check(Check::Decoded).unwrap().captions;
-            let pictures = set.pictures(2).flat_map(Result::unwrap);
-            let values: Vec<u8> = pictures.map(|picture| picture.pixels[0]).collect();
+            let images = set.images(2).flat_map(Result::unwrap);
+            let values: Vec<u8> = images.map(|image| image.pixels[0]).collect();
             (captions, values)
         };
         let captions = ["eins", "drei", "zwei"].map(String::from);
@@ -330,7 +330,7 @@ fn no_damage_makes_it_panic() {
     survives_damage(&config(DataKind::Parquet, &path), &path, &bytes);
 }
 
-/// As instruction pairs come: the picture before the edit in a column of its own.
+/// As instruction pairs come: the image before the edit in a column of its own.
 #[test]
 fn given_images_come_from_another_column() {
     let folder = tempfile::tempdir().unwrap();
@@ -351,7 +351,7 @@ fn given_images_come_from_another_column() {
     };
     let dataset = load(&data).unwrap();
     let column = |name: &str| {
-        let place = Place {
+        let place = Location {
             path: None,
             column: Some(name.into()),
         };
@@ -368,7 +368,7 @@ fn given_images_come_from_another_column() {
     assert_eq!(made, [20.0 / 127.5 - 1.0; 12]);
     let missing = column("original").unwrap_err().to_string();
     assert!(missing.contains("original_image"), "{missing}");
-    let place = Place {
+    let place = Location {
         path: Some(folder.path().into()),
         column: None,
     };

@@ -1,9 +1,9 @@
 //! One normal distribution per class.
 
-use crate::{Conditioning, Denoiser, NoiseLevel, Prediction, PredictionKind, Schedule, per_sample};
+use crate::{Denoiser, Inputs, NoiseLevel, Prediction, PredictionKind, Schedule, per_sample};
 use burn::tensor::Tensor;
 
-/// Pictures whose pixels are independent draws of N(μ, s²).
+/// Images whose pixels are independent draws of N(μ, s²).
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Gaussian {
     /// Mean μ of every pixel.
@@ -36,7 +36,7 @@ impl Gaussian {
 }
 
 /// The best denoiser of data that is normally distributed within each class, with its unconditional branch.
-/// The guidance weight is not looked at: wrap it in [`Guided`](crate::Guided).
+/// The guidance weight is not looked at: wrap it in [`CfgDenoiser`](crate::Guided).
 #[derive(Clone, Debug)]
 pub struct GaussianDenoiser {
     schedule: Schedule,
@@ -72,13 +72,13 @@ impl GaussianDenoiser {
 impl Denoiser for GaussianDenoiser {
     /// # Panics
     /// When a class is asked for that there is not.
-    fn predict(&self, z: Tensor<4>, t: &[f64], conditioning: &Conditioning) -> Prediction {
+    fn predict(&self, z: Tensor<4>, t: &[f64], inputs: &Inputs) -> Prediction {
         let levels = self.schedule.levels(t);
         let (a, b): (Vec<f64>, Vec<f64>) = levels
             .iter()
             .enumerate()
             .map(|(sample, &level)| {
-                let class = conditioning.classes.as_ref().and_then(|c| c[sample]);
+                let class = inputs.classes.as_ref().and_then(|c| c[sample]);
                 self.gaussian(class).velocity(level)
             })
             .unzip();
@@ -112,7 +112,7 @@ mod tests {
             let expected = mu
                 + level.alpha() * s * s * (z - level.alpha() * mu) / gaussian.variance(level);
             let z = per_sample([z], &Device::flex());
-            let x = value(denoiser.predict(z, &[t], &Conditioning::default()).x());
+            let x = value(denoiser.predict(z, &[t], &Inputs::default()).x());
             prop_assert!((x - expected).abs() < 1e-5, "{x} is not {expected}");
         }
 
@@ -135,12 +135,12 @@ mod tests {
         let [first, second, all] =
             [(0.5, 0.1), (-0.5, 0.2), (0.0, 0.6)].map(|(mu, s)| Gaussian { mu, s });
         let denoiser = GaussianDenoiser::new(Schedule::default(), vec![first, second], all);
-        let conditioning = Conditioning {
+        let inputs = Inputs {
             classes: Some(vec![Some(1), None, Some(0)]),
-            ..Conditioning::default()
+            ..Inputs::default()
         };
         let z = per_sample([0.7; 3], &Device::flex());
-        let v = denoiser.predict(z, &[0.5; 3], &conditioning).v();
+        let v = denoiser.predict(z, &[0.5; 3], &inputs).v();
         let v: Vec<f32> = v.into_data().try_to_vec().expect("f32 data");
         let level = denoiser.schedule().at(0.5);
         for (v, gaussian) in v.into_iter().zip([second, all, first]) {

@@ -1,7 +1,7 @@
 //! A mixture of normal distributions per class.
 
 use super::Gaussian;
-use crate::{Conditioning, Denoiser, NoiseLevel, Prediction, PredictionKind, Schedule, per_sample};
+use crate::{Denoiser, Inputs, NoiseLevel, Prediction, PredictionKind, Schedule, per_sample};
 use burn::tensor::{Tensor, activation::softmax};
 
 /// One part of a mixture.
@@ -18,8 +18,8 @@ pub struct Component {
 pub enum Coupling {
     /// Every pixel: pixels are independent draws of the same 1-D mixture.
     Pixel,
-    /// The picture: all its pixels come from the same component, an isotropic mixture in all dimensions.
-    Picture,
+    /// The image: all its pixels come from the same component, an isotropic mixture in all dimensions.
+    Image,
 }
 
 /// The best denoiser of data that follows a mixture of normal distributions within each class. Its
@@ -66,7 +66,7 @@ impl MixtureDenoiser {
         };
         let pixels = match self.coupling {
             Coupling::Pixel => 1,
-            Coupling::Picture => z.dims()[1..].iter().product(),
+            Coupling::Image => z.dims()[1..].iter().product(),
         };
         let prior = (0..levels.len()).map(|sample| {
             let excluded = class(sample).is_some_and(|class| class != of);
@@ -80,7 +80,7 @@ impl MixtureDenoiser {
         let exponent = centred.square() * values(&|level| -0.5 / gaussian.variance(level));
         let exponent = match self.coupling {
             Coupling::Pixel => exponent,
-            Coupling::Picture => exponent.sum_dims(&[1, 2, 3]),
+            Coupling::Image => exponent.sum_dims(&[1, 2, 3]),
         };
         let scale = values(&|level| -0.5 * pixels as f64 * gaussian.variance(level).ln());
         exponent + scale + per_sample(prior, &device)
@@ -90,10 +90,10 @@ impl MixtureDenoiser {
 impl Denoiser for MixtureDenoiser {
     /// v̂ = Σ_k p(k | z) v̂_k, with the responsibilities p(k | z) by Bayes' rule. A sample of a class that there
     /// is not has no component, and gets NaN.
-    fn predict(&self, z: Tensor<4>, t: &[f64], conditioning: &Conditioning) -> Prediction {
+    fn predict(&self, z: Tensor<4>, t: &[f64], inputs: &Inputs) -> Prediction {
         let levels = self.schedule.levels(t);
         let device = z.device();
-        let class = |sample: usize| conditioning.classes.as_ref().and_then(|c| c[sample]);
+        let class = |sample: usize| inputs.classes.as_ref().and_then(|c| c[sample]);
         let log_joint = self
             .components
             .iter()
@@ -133,7 +133,7 @@ mod tests {
         Component { weight, gaussian }
     }
 
-    fn pictures(values: &[f64], shape: [usize; 4]) -> Tensor<4> {
+    fn images(values: &[f64], shape: [usize; 4]) -> Tensor<4> {
         let values: Vec<f32> = values.iter().map(|&v| v as f32).collect();
         Tensor::from_data(TensorData::new(values, shape), &Device::flex())
     }
@@ -165,11 +165,11 @@ mod tests {
 
         #[test]
         fn x_is_the_mean_of_what_may_lie_behind(z in -2.0..2.0f64, t in 0.1..0.95f64, coupled in any::<bool>()) {
-            let coupling = if coupled { Coupling::Picture } else { Coupling::Pixel };
+            let coupling = if coupled { Coupling::Image } else { Coupling::Pixel };
             let parts = vec![component(1.0, LEFT), component(3.0, RIGHT)];
             let model = MixtureDenoiser::new(Schedule::default(), coupling, std::slice::from_ref(&parts));
-            let z_t = pictures(&[z], [1, 1, 1, 1]);
-            let x = values(model.predict(z_t, &[t], &Conditioning::default()).x())[0];
+            let z_t = images(&[z], [1, 1, 1, 1]);
+            let x = values(model.predict(z_t, &[t], &Inputs::default()).x())[0];
             let expected = mean_by_integration(&parts, z, model.schedule().at(t));
             prop_assert!((x - expected).abs() < 1e-3, "{x} is not {expected}");
         }
@@ -178,14 +178,14 @@ mod tests {
     #[test]
     fn a_class_of_one_component_is_a_gaussian() {
         let classes = [vec![component(2.0, LEFT)], vec![component(5.0, RIGHT)]];
-        let z = pictures(&[0.3, -0.9, 1.4, 0.0], [2, 1, 1, 2]);
-        let conditioning = Conditioning::classes([1, 0]);
+        let z = images(&[0.3, -0.9, 1.4, 0.0], [2, 1, 1, 2]);
+        let inputs = Inputs::classes([1, 0]);
         let expected = GaussianDenoiser::new(Schedule::default(), vec![LEFT, RIGHT], LEFT)
-            .predict(z.clone(), &[0.4, 0.8], &conditioning)
+            .predict(z.clone(), &[0.4, 0.8], &inputs)
             .v();
-        for coupling in [Coupling::Pixel, Coupling::Picture] {
+        for coupling in [Coupling::Pixel, Coupling::Image] {
             let model = MixtureDenoiser::new(Schedule::default(), coupling, &classes);
-            let v = model.predict(z.clone(), &[0.4, 0.8], &conditioning).v();
+            let v = model.predict(z.clone(), &[0.4, 0.8], &inputs).v();
             for (a, b) in values(v).into_iter().zip(values(expected.clone())) {
                 assert!((a - b).abs() < 1e-5, "{a} is not {b}");
             }
@@ -200,32 +200,32 @@ mod tests {
         let even = vec![component(0.5, LEFT), component(0.5, RIGHT)];
         let joint = MixtureDenoiser::new(Schedule::default(), Coupling::Pixel, &[even]);
         let ask = |model: &MixtureDenoiser| {
-            let z = pictures(&[0.2, -0.4], [1, 1, 1, 2]);
-            values(model.predict(z, &[0.6], &Conditioning::default()).x())
+            let z = images(&[0.2, -0.4], [1, 1, 1, 2]);
+            values(model.predict(z, &[0.6], &Inputs::default()).x())
         };
         assert_eq!(ask(&split), ask(&joint));
     }
 
-    /// A picture whose pixels disagree: coupled, its pixels share one component; alone, each has its own.
+    /// An image whose pixels disagree: coupled, its pixels share one component; alone, each has its own.
     #[test]
-    fn coupling_ties_the_pixels_of_a_picture() {
+    fn coupling_ties_the_pixels_of_a_image() {
         let parts = vec![component(1.0, LEFT), component(1.0, RIGHT)];
         let x = |coupling| {
-            let z = pictures(&[0.5, 0.5, 0.5, -0.6], [1, 1, 2, 2]);
+            let z = images(&[0.5, 0.5, 0.5, -0.6], [1, 1, 2, 2]);
             let model =
                 MixtureDenoiser::new(Schedule::default(), coupling, std::slice::from_ref(&parts));
-            values(model.predict(z, &[0.25], &Conditioning::default()).x())
+            values(model.predict(z, &[0.25], &Inputs::default()).x())
         };
         assert!(x(Coupling::Pixel)[3] < -0.4);
-        assert!(x(Coupling::Picture)[3] > -0.4);
+        assert!(x(Coupling::Image)[3] > -0.4);
     }
 
-    /// Bayes' rule over all pixels at once: with equal means, the spread of the picture tells the component.
+    /// Bayes' rule over all pixels at once: with equal means, the spread of the image tells the component.
     #[test]
-    fn a_coupled_picture_is_judged_as_a_whole() {
+    fn a_coupled_image_is_judged_as_a_whole() {
         let (narrow, wide) = (Gaussian { mu: 0.0, s: 0.3 }, Gaussian { mu: 0.0, s: 0.9 });
         let parts = vec![component(1.0, narrow), component(2.0, wide)];
-        let model = MixtureDenoiser::new(Schedule::default(), Coupling::Picture, &[parts]);
+        let model = MixtureDenoiser::new(Schedule::default(), Coupling::Image, &[parts]);
         let level = model.schedule().at(0.3);
         let z = [0.5, -0.4, 0.6, 0.1];
         let joint = [(1.0, narrow), (2.0, wide)].map(|(weight, gaussian)| {
@@ -235,7 +235,7 @@ mod tests {
         });
         let v = |gaussian: Gaussian| gaussian.velocity(level).0 * z[0];
         let expected = (joint[0] * v(narrow) + joint[1] * v(wide)) / (joint[0] + joint[1]);
-        let seen = model.predict(pictures(&z, [1, 1, 2, 2]), &[0.3], &Conditioning::default());
+        let seen = model.predict(images(&z, [1, 1, 2, 2]), &[0.3], &Inputs::default());
         assert!((values(seen.v())[0] - expected).abs() < 1e-5);
     }
 }

@@ -84,7 +84,7 @@ impl fmt::Display for Warning {
         match self {
             Warning::Steps { trained, asked } => write!(
                 f,
-                "this student was distilled for {trained} steps and is sampled with {asked}: expect worse pictures"
+                "this student was distilled for {trained} steps and is sampled with {asked}: expect worse images"
             ),
             Warning::WOutsideRange {
                 asked,
@@ -92,7 +92,7 @@ impl fmt::Display for Warning {
                 w_max,
             } => write!(
                 f,
-                "w = {asked} (guidance scale {}) lies outside the range this student was distilled for, w = {w_min} to {w_max}: expect worse pictures",
+                "w = {asked} (guidance scale {}) lies outside the range this student was distilled for, w = {w_min} to {w_max}: expect worse images",
                 asked + 1.0
             ),
         }

@@ -2,7 +2,7 @@
 
 use super::n_step::forward_kernel;
 use super::{Observer, Step, StepNoise};
-use crate::{Conditioning, Denoiser, NoiseLevel, TimeGrid, per_sample};
+use crate::{Denoiser, Inputs, NoiseLevel, TimeGrid, per_sample};
 use burn::tensor::Tensor;
 
 /// DDPM ancestral sampling (2006.11239, Alg. 2): z_s is drawn from the posterior q(z_s | z_t, x̂), with its own
@@ -12,12 +12,12 @@ use burn::tensor::Tensor;
 pub fn ancestral(
     denoiser: &dyn Denoiser,
     noise: Tensor<4>,
-    conditioning: &Conditioning,
+    inputs: &Inputs,
     grid: &TimeGrid,
     fresh: &StepNoise,
     observer: Observer<'_>,
 ) -> Tensor<4> {
-    ddim_eta(denoiser, noise, conditioning, grid, 1.0, fresh, observer)
+    ddim_eta(denoiser, noise, inputs, grid, 1.0, fresh, observer)
 }
 
 /// DDIM with a share `eta` in [0, 1] of the posterior's noise (2010.02502, Eqs. 12 and 16):
@@ -27,7 +27,7 @@ pub fn ancestral(
 pub fn ddim_eta(
     denoiser: &dyn Denoiser,
     noise: Tensor<4>,
-    conditioning: &Conditioning,
+    inputs: &Inputs,
     grid: &TimeGrid,
     eta: f64,
     fresh: &StepNoise,
@@ -38,7 +38,7 @@ pub fn ddim_eta(
     let levels = denoiser.schedule().levels(grid.times());
     let mut z = noise;
     for (index, (t, _)) in grid.pairs().enumerate() {
-        let prediction = denoiser.predict(z, &vec![t; batch], conditioning);
+        let prediction = denoiser.predict(z, &vec![t; batch], inputs);
         let (level, to) = (levels[index], levels[index + 1]);
         let (direction, spread) = split(level, to, eta);
         let all = |value: f64| per_sample(vec![value; batch], &device);

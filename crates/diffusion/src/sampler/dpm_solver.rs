@@ -2,7 +2,7 @@
 
 use super::interval::Interval;
 use super::{Observer, Step};
-use crate::{Conditioning, Denoiser, TimeGrid};
+use crate::{Denoiser, Inputs, TimeGrid};
 use burn::tensor::Tensor;
 
 /// Below this many steps the last one is of first order, as in the authors' code and in diffusers.
@@ -11,12 +11,12 @@ const FEW_STEPS: usize = 15;
 /// DPM-Solver++(2M), the second-order multistep solver of the data-prediction ODE (2211.01095, Alg. 2).
 ///
 /// The first step is of first order (DDIM); so is the last of fewer than 15, and every step more than twice as
-/// long in λ as the one before, such as the last one to a clean picture. One network call a step. Returns z at
+/// long in λ as the one before, such as the last one to a clean image. One network call a step. Returns z at
 /// the grid's last time.
 pub fn dpm_solver_pp_2m(
     denoiser: &dyn Denoiser,
     noise: Tensor<4>,
-    conditioning: &Conditioning,
+    inputs: &Inputs,
     grid: &TimeGrid,
     observer: Observer<'_>,
 ) -> Tensor<4> {
@@ -26,7 +26,7 @@ pub fn dpm_solver_pp_2m(
     let mut z = noise;
     let mut before: Option<(Interval, Tensor<4>)> = None;
     for (index, (t, _)) in grid.pairs().enumerate() {
-        let prediction = denoiser.predict(z, &vec![t; batch], conditioning);
+        let prediction = denoiser.predict(z, &vec![t; batch], inputs);
         let x_hat = prediction.x();
         let interval = Interval::between(levels[index], levels[index + 1]);
         let first_order = total < FEW_STEPS && index + 1 == total;

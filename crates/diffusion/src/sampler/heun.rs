@@ -2,7 +2,7 @@
 
 use super::n_step::renoise;
 use super::{Observer, Step, StepNoise};
-use crate::{Conditioning, Denoiser, NoiseLevel, Prediction, Schedule, TimeGrid};
+use crate::{Denoiser, Inputs, NoiseLevel, Prediction, Schedule, TimeGrid};
 use burn::tensor::Tensor;
 
 /// Where σ/α falls further than this in one step, the newer answer of the denoiser is taken alone.
@@ -20,7 +20,7 @@ const LARGEST_FALL: f64 = 4.0;
 pub fn heun(
     denoiser: &dyn Denoiser,
     noise: Tensor<4>,
-    conditioning: &Conditioning,
+    inputs: &Inputs,
     grid: &TimeGrid,
     observer: Observer<'_>,
 ) -> Tensor<4> {
@@ -28,11 +28,11 @@ pub fn heun(
     let total = grid.steps();
     let mut z = noise;
     for (index, (t, s)) in grid.pairs().enumerate() {
-        let prediction = denoiser.predict(z, &vec![t; batch], conditioning);
+        let prediction = denoiser.predict(z, &vec![t; batch], inputs);
         z = if index + 1 == total {
             prediction.ddim(&vec![denoiser.schedule().at(s); batch])
         } else {
-            trapezoid(denoiser, &prediction, s, conditioning)
+            trapezoid(denoiser, &prediction, s, inputs)
         };
         observer(Step {
             index,
@@ -89,7 +89,7 @@ impl Churn {
 pub fn heun_churn(
     denoiser: &dyn Denoiser,
     noise: Tensor<4>,
-    conditioning: &Conditioning,
+    inputs: &Inputs,
     grid: &TimeGrid,
     churn: Churn,
     fresh: &StepNoise,
@@ -105,11 +105,11 @@ pub fn heun_churn(
             let added = fresh.draw(index, &z) * churn.noise;
             z = renoise(z, schedule.at(t), schedule.at(t_hat), added);
         }
-        let prediction = denoiser.predict(z, &vec![t_hat; batch], conditioning);
+        let prediction = denoiser.predict(z, &vec![t_hat; batch], inputs);
         z = if index + 1 == total {
             prediction.ddim(&vec![schedule.at(s); batch])
         } else {
-            trapezoid(denoiser, &prediction, s, conditioning)
+            trapezoid(denoiser, &prediction, s, inputs)
         };
         observer(Step {
             index,
@@ -123,16 +123,11 @@ pub fn heun_churn(
 
 /// x̄_s = x̄_t + (σ̄_s − σ̄_t) ½(d_t + d_s) with d = (x̄ − x̂) / σ̄, written on z and in x̂, where nothing is large:
 /// the Euler step is DDIM's, and the correction to it ½(r − 1) α_s (x̂_s − x̂_t).
-fn trapezoid(
-    denoiser: &dyn Denoiser,
-    at_t: &Prediction,
-    s: f64,
-    conditioning: &Conditioning,
-) -> Tensor<4> {
+fn trapezoid(denoiser: &dyn Denoiser, at_t: &Prediction, s: f64, inputs: &Inputs) -> Tensor<4> {
     let batch = at_t.levels().len();
     let (from, to) = (at_t.levels()[0], denoiser.schedule().at(s));
     let euler = at_t.ddim(&vec![to; batch]);
-    let at_s = denoiser.predict(euler.clone(), &vec![s; batch], conditioning);
+    let at_s = denoiser.predict(euler.clone(), &vec![s; batch], inputs);
     let r = from.angle.tan() / to.angle.tan();
     let share = if r <= LARGEST_FALL {
         (r - 1.0) / 2.0

@@ -1,7 +1,7 @@
 //! The samplers of ordinary diffusion models by name.
 
 use super::{Observer, StepNoise, UniPcBasis, ancestral, ddim, dpm_solver_pp_2m, heun, unipc};
-use crate::{Conditioning, Denoiser, TimeGrid};
+use crate::{Denoiser, Inputs, TimeGrid};
 use burn::tensor::Tensor;
 use serde::{Deserialize, Serialize};
 use std::fmt;
@@ -77,20 +77,20 @@ pub fn draw(
     kind: SamplerKind,
     denoiser: &dyn Denoiser,
     noise: Tensor<4>,
-    conditioning: &Conditioning,
+    inputs: &Inputs,
     grid: &TimeGrid,
     fresh: &StepNoise,
     observer: Observer<'_>,
 ) -> Tensor<4> {
     match kind {
-        SamplerKind::Ddim => ddim(denoiser, noise, conditioning, grid, observer),
-        SamplerKind::Ancestral => ancestral(denoiser, noise, conditioning, grid, fresh, observer),
-        SamplerKind::DpmSolverPp => dpm_solver_pp_2m(denoiser, noise, conditioning, grid, observer),
+        SamplerKind::Ddim => ddim(denoiser, noise, inputs, grid, observer),
+        SamplerKind::Ancestral => ancestral(denoiser, noise, inputs, grid, fresh, observer),
+        SamplerKind::DpmSolverPp => dpm_solver_pp_2m(denoiser, noise, inputs, grid, observer),
         SamplerKind::UniPc => {
             let basis = UniPcBasis::default();
-            unipc(denoiser, noise, conditioning, grid, basis, observer)
+            unipc(denoiser, noise, inputs, grid, basis, observer)
         }
-        SamplerKind::Heun => heun(denoiser, noise, conditioning, grid, observer),
+        SamplerKind::Heun => heun(denoiser, noise, inputs, grid, observer),
     }
 }
 
@@ -120,9 +120,9 @@ mod tests {
     }
 
     impl Denoiser for Counting {
-        fn predict(&self, z: Tensor<4>, t: &[f64], conditioning: &Conditioning) -> Prediction {
+        fn predict(&self, z: Tensor<4>, t: &[f64], inputs: &Inputs) -> Prediction {
             self.calls.fetch_add(1, Ordering::Relaxed);
-            self.inner.predict(z, t, conditioning)
+            self.inner.predict(z, t, inputs)
         }
         fn schedule(&self) -> &Schedule {
             self.inner.schedule()
@@ -142,7 +142,7 @@ mod tests {
                 let grid = TimeGrid::uniform(steps);
                 let noise = per_sample([1.0], &Device::flex());
                 let mut seen = 0;
-                let none = Conditioning::default();
+                let none = Inputs::default();
                 draw(kind, &model, noise, &none, &grid, &fresh, &mut |_| {
                     seen += 1
                 });

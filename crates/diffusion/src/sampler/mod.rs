@@ -1,6 +1,6 @@
-//! Samplers: free functions from noise to pictures, all with the same head.
+//! Samplers: free functions from noise to images, all with the same head.
 //!
-//! Each takes a denoiser, the noise (or picture) to start from, the conditioning, a [`TimeGrid`](crate::TimeGrid)
+//! Each takes a denoiser, the noise (or image) to start from, the conditioning, a [`TimeGrid`](crate::TimeGrid)
 //! and an observer that sees every step; stochastic ones take a [`StepNoise`] too. [`draw`] picks one by name.
 
 mod ancestral;
@@ -17,7 +17,7 @@ pub use ddim::{ddim, encode};
 pub use dpm_solver::dpm_solver_pp_2m;
 pub use heun::{Churn, heun, heun_churn};
 pub use kind::{SamplerKind, UnknownSampler, draw, network_calls};
-pub use n_step::{deterministic, renoising, stochastic};
+pub use n_step::{deterministic, multistep_consistency, stochastic};
 pub use unipc::{UniPcBasis, unipc};
 
 use crate::Prediction;
@@ -50,7 +50,7 @@ pub struct StepNoise {
 }
 
 impl StepNoise {
-    /// Noise for the samples with these indices, one per picture of the batch.
+    /// Noise for the samples with these indices, one per image of the batch.
     pub fn new(seed: u64, samples: Vec<u64>) -> Self {
         Self { seed, samples }
     }

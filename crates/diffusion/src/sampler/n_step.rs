@@ -1,21 +1,21 @@
 //! The N-step samplers of distilled models: the two of 2210.03142, section 3, and that of consistency models.
 
 use super::{Observer, Step, StepNoise};
-use crate::{Conditioning, Denoiser, NoiseLevel, Prediction, TimeGrid, per_sample};
+use crate::{Denoiser, Inputs, NoiseLevel, Prediction, TimeGrid, per_sample};
 use burn::tensor::Tensor;
 
 /// The deterministic N-step sampler: DDIM on t = i / N; the last step returns x̂ itself.
 pub fn deterministic(
     denoiser: &dyn Denoiser,
     noise: Tensor<4>,
-    conditioning: &Conditioning,
+    inputs: &Inputs,
     steps: usize,
     observer: Observer<'_>,
 ) -> Tensor<4> {
     walk(
         denoiser,
         noise,
-        conditioning,
+        inputs,
         steps,
         observer,
         |prediction, next, _| {
@@ -30,7 +30,7 @@ pub fn deterministic(
 pub fn stochastic(
     denoiser: &dyn Denoiser,
     noise: Tensor<4>,
-    conditioning: &Conditioning,
+    inputs: &Inputs,
     steps: usize,
     fresh: &StepNoise,
     observer: Observer<'_>,
@@ -38,7 +38,7 @@ pub fn stochastic(
     walk(
         denoiser,
         noise,
-        conditioning,
+        inputs,
         steps,
         observer,
         |prediction, next, index| {
@@ -52,10 +52,10 @@ pub fn stochastic(
 
 /// The sampler of consistency models (Alg. 1 of 2303.01469): x̂ at t = i / N, then fresh noise up to the next time,
 /// z_s = α_s x̂ + σ_s n; the last step returns x̂.
-pub fn renoising(
+pub fn multistep_consistency(
     denoiser: &dyn Denoiser,
     noise: Tensor<4>,
-    conditioning: &Conditioning,
+    inputs: &Inputs,
     steps: usize,
     fresh: &StepNoise,
     observer: Observer<'_>,
@@ -63,7 +63,7 @@ pub fn renoising(
     walk(
         denoiser,
         noise,
-        conditioning,
+        inputs,
         steps,
         observer,
         |prediction, next, index| {
@@ -79,7 +79,7 @@ pub fn renoising(
 fn walk(
     denoiser: &dyn Denoiser,
     noise: Tensor<4>,
-    conditioning: &Conditioning,
+    inputs: &Inputs,
     steps: usize,
     observer: Observer<'_>,
     step: impl Fn(&Prediction, [NoiseLevel; 2], usize) -> Tensor<4>,
@@ -89,7 +89,7 @@ fn walk(
     let batch = noise.dims()[0];
     let mut z = noise;
     for (index, (t, _)) in grid.pairs().enumerate() {
-        let prediction = denoiser.predict(z, &vec![t; batch], conditioning);
+        let prediction = denoiser.predict(z, &vec![t; batch], inputs);
         z = match levels[index + 1..] {
             [next, after, ..] => step(&prediction, [next, after], index),
             _ => prediction.x(),

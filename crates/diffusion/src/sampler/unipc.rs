@@ -2,7 +2,7 @@
 
 use super::interval::Interval;
 use super::{Observer, Step};
-use crate::{Conditioning, Denoiser, TimeGrid};
+use crate::{Denoiser, Inputs, TimeGrid};
 use burn::tensor::Tensor;
 use serde::{Deserialize, Serialize};
 
@@ -26,7 +26,7 @@ pub enum UniPcBasis {
 pub fn unipc(
     denoiser: &dyn Denoiser,
     noise: Tensor<4>,
-    conditioning: &Conditioning,
+    inputs: &Inputs,
     grid: &TimeGrid,
     basis: UniPcBasis,
     observer: Observer<'_>,
@@ -37,7 +37,7 @@ pub fn unipc(
     let mut z = noise;
     let mut before: Option<Solved> = None;
     for (index, (t, _)) in grid.pairs().enumerate() {
-        let prediction = denoiser.predict(z, &vec![t; batch], conditioning);
+        let prediction = denoiser.predict(z, &vec![t; batch], inputs);
         let x_hat = prediction.x();
         let corrected = match &before {
             Some(step) => step.corrected(x_hat.clone()),

@@ -66,7 +66,7 @@ pub enum ScheduleConfig {
         /// Rescales the table so that the last step carries no signal at all (Lin et al. 2023, Alg. 1).
         #[serde(default)]
         zero_terminal_snr: bool,
-        /// Whether t = 0 is a clean picture (ᾱ = 1); otherwise it is the table's first entry.
+        /// Whether t = 0 is a clean image (ᾱ = 1); otherwise it is the table's first entry.
         #[serde(default = "default_true")]
         clean_end: bool,
     },

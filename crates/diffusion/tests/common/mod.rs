@@ -6,7 +6,7 @@ use fewstep_diffusion::analytic::{Gaussian, GaussianDenoiser};
 use fewstep_diffusion::sampler::Step;
 use fewstep_diffusion::{BetaSchedule, Schedule, ScheduleConfig};
 
-/// Stable Diffusion's schedule, ending at a clean picture or at the table's first entry.
+/// Stable Diffusion's schedule, ending at a clean image or at the table's first entry.
 pub(crate) fn stable_diffusion(clean_end: bool) -> Schedule {
     Schedule::new(ScheduleConfig::Discrete {
         betas: BetaSchedule::ScaledLinear,
@@ -27,7 +27,7 @@ pub(crate) fn denoiser(schedule: Schedule) -> GaussianDenoiser {
     GaussianDenoiser::unconditional(schedule, DATA)
 }
 
-/// One picture of one row.
+/// One image of one row.
 pub(crate) fn row(values: &[f64]) -> Tensor<4> {
     let values: Vec<f32> = values.iter().map(|&v| v as f32).collect();
     let shape = [1, 1, 1, values.len()];

@@ -2,9 +2,9 @@
 
 use burn::tensor::Device;
 use fewstep_diffusion::random::{self, Purpose};
-use fewstep_diffusion::{DiffusionModel, Guided, PredictionKind, Schedule};
+use fewstep_diffusion::{CfgDenoiser, DiffusionModel, Inputs, PredictionKind, Schedule};
 use fewstep_distill::method::{
-    self, Batch, Denoising, Halving, Objective, Progressive, Weighting, Weights,
+    self, Batch, Denoising, GuidanceWeights, Halving, Objective, Progressive, Weighting,
 };
 use fewstep_distill::optim::{OptimConfig, Stepper};
 use fewstep_nn::{UNet, UNetConfig, WEmbedding};
@@ -56,7 +56,7 @@ impl Step {
     }
 
     fn objective(&self, w: Option<WEmbedding>) -> Box<dyn Objective> {
-        let weights = Weights::Range([0.0, 4.0]);
+        let weights = GuidanceWeights::Range([0.0, 4.0]);
         let weighting = Weighting::TruncatedSnr;
         match self.method {
             Method::Teacher => Box::new(Denoising {
@@ -65,7 +65,7 @@ impl Step {
                 weights: None,
             }),
             Method::StageOne => Box::new(method::Guided {
-                teacher: Guided::new(self.model(None)),
+                teacher: CfgDenoiser::new(self.model(None)),
                 weights,
                 weighting,
             }),
@@ -95,11 +95,8 @@ impl Step {
         let samples: Vec<u64> = (0..self.batch as u64).collect();
         let shape = [self.config.channels, self.side, self.side];
         Batch {
-            pictures: random::normal(1, &samples, Purpose::InitialNoise, shape, &Device::flex()),
-            classes: Some((0..self.batch as u32).map(|i| i % 10).collect()),
-            hint: None,
-            beside: None,
-            text: None,
+            images: random::normal(1, &samples, Purpose::InitialNoise, shape, &Device::flex()),
+            inputs: Inputs::classes((0..self.batch as u32).map(|i| i % 10)),
             clock: 0,
             update: 0,
         }

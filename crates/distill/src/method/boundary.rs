@@ -4,7 +4,7 @@ use burn::tensor::Tensor;
 use fewstep_diffusion::{Prediction, per_sample};
 use serde::{Deserialize, Serialize};
 
-/// How a consistency function is made to be the identity on pictures without noise.
+/// How a consistency function is made to be the identity on images without noise.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Boundary {
@@ -20,7 +20,7 @@ impl Boundary {
     /// f of a prediction at these times.
     ///
     /// It is for x̂ alone. The noise has no such condition: at t = 0 the same combination of ε̂ would be z itself.
-    pub(super) fn picture(self, prediction: &Prediction, times: &[f64]) -> Tensor<4> {
+    pub(super) fn image(self, prediction: &Prediction, times: &[f64]) -> Tensor<4> {
         let x = prediction.x();
         match self {
             Boundary::Plain => x,
@@ -58,7 +58,7 @@ mod tests {
             let z = per_sample([0.3, -0.8], &Device::flex());
             let output = per_sample([5.0, -7.0], &Device::flex());
             let prediction = Prediction::new(kind, output, z, vec![NoiseLevel { angle }; 2]);
-            values(boundary.picture(&prediction, &[t; 2]))
+            values(boundary.image(&prediction, &[t; 2]))
         };
         for kind in [PredictionKind::V, PredictionKind::Eps] {
             assert_eq!(of(kind, Boundary::Plain, 0.0, 0.0), [0.3, -0.8]);

@@ -1,11 +1,11 @@
 //! Conditional diffusion distillation: condition and few steps learnt at once.
 
 use super::{
-    Batch, Boundary, Cost, Distance, Draws, ErrorWeight, Loss, Objective, Student, TimePairs,
-    Weights, diffuse,
+    Batch, Boundary, Cost, Distance, Draws, ErrorWeight, GuidanceWeights, Loss, Objective, Student,
+    TimePairs, diffuse,
 };
 use burn::tensor::Tensor;
-use fewstep_diffusion::{Conditioning, Denoiser, Guided, NoiseLevel, Prediction, per_sample};
+use fewstep_diffusion::{CfgDenoiser, Denoiser, Inputs, NoiseLevel, Prediction, per_sample};
 use serde::{Deserialize, Serialize};
 
 /// What must not change along a trajectory.
@@ -16,7 +16,8 @@ pub enum Consistent {
     #[default]
     Noise,
     /// x̂: the public code.
-    Picture,
+    #[serde(alias = "picture")]
+    Image,
 }
 
 /// Whose x̂ the earlier state is made of.
@@ -101,21 +102,15 @@ pub struct Codi<T> {
     /// Weight of the guidance term; 0 leaves it away.
     pub guidance: f64,
     /// Which w classifier-free guidance is applied with inside all networks; `None` for none.
-    pub weights: Option<Weights>,
+    pub weights: Option<GuidanceWeights>,
 }
 
 impl<T: Denoiser> Codi<T> {
     /// A prediction, guided where the method says so.
-    fn ask(
-        &self,
-        model: &dyn Denoiser,
-        z: Tensor<4>,
-        t: &[f64],
-        conditioning: &Conditioning,
-    ) -> Prediction {
+    fn ask(&self, model: &dyn Denoiser, z: Tensor<4>, t: &[f64], inputs: &Inputs) -> Prediction {
         match self.weights {
-            Some(_) => Guided::new(model).predict(z, t, conditioning),
-            None => model.predict(z, t, conditioning),
+            Some(_) => CfgDenoiser::new(model).predict(z, t, inputs),
+            None => model.predict(z, t, inputs),
         }
     }
 
@@ -144,15 +139,15 @@ impl<T: Denoiser> Codi<T> {
                     })
                     .collect(),
             ),
-            Consistent::Picture => (
+            Consistent::Image => (
                 self.distance.between(
-                    self.boundary.picture(online, t),
-                    self.boundary.picture(target, s).inner(),
+                    self.boundary.image(online, t),
+                    self.boundary.image(target, s).inner(),
                 ),
                 online
                     .levels()
                     .iter()
-                    .map(|&level| self.error_weight.of_picture(level))
+                    .map(|&level| self.error_weight.of_image(level))
                     .collect(),
             ),
         };
@@ -166,24 +161,24 @@ impl<T: Denoiser> Objective for Codi<T> {
         let draws = Draws::new(seed, batch);
         let schedule = student.online.schedule();
         let (t, s) = self.pairs.draw(draws, schedule);
-        let noise = draws.noise(&batch.pictures);
-        let z_t = diffuse(batch.pictures.clone(), noise.clone(), &schedule.levels(&t));
-        let mut conditioning = batch.conditioning();
-        conditioning.w = self.weights.map(|weights| weights.draw(draws));
+        let noise = draws.noise(&batch.images);
+        let z_t = diffuse(batch.images.clone(), noise.clone(), &schedule.levels(&t));
+        let mut inputs = batch.inputs.clone();
+        inputs.w = self.weights.map(|weights| weights.draw(draws));
 
-        let online = self.ask(student.online, z_t.clone(), &t, &conditioning);
+        let online = self.ask(student.online, z_t.clone(), &t, &inputs);
         let mut loss = self
             .guidance_distance
-            .between(batch.pictures.clone(), online.x());
+            .between(batch.images.clone(), online.x());
         loss = loss * self.guidance;
         if self.consistency > 0.0 {
             let step = match &self.ode_step {
                 OdeStep::Online => online.clone(),
-                OdeStep::Average => self.ask(student.target, z_t, &t, &conditioning),
-                OdeStep::Base(base) => self.ask(base, z_t, &t, &conditioning),
+                OdeStep::Average => self.ask(student.target, z_t, &t, &inputs),
+                OdeStep::Base(base) => self.ask(base, z_t, &t, &inputs),
             };
             let z_s = self.earlier(step, noise, &schedule.levels(&s));
-            let target = self.ask(student.target, z_s, &s, &conditioning);
+            let target = self.ask(student.target, z_s, &s, &inputs);
             loss = loss + self.consistency_term((&online, &t), (&target, &s));
         }
         Loss {

@@ -1,13 +1,11 @@
 //! Consistency distillation.
 
 use super::{
-    Batch, Boundary, Cost, Distance, Draws, ErrorWeight, Loss, Objective, Student, TimePairs,
-    Weights, diffuse,
+    Batch, Boundary, Cost, Distance, Draws, ErrorWeight, GuidanceWeights, Loss, Objective, Student,
+    TimePairs, diffuse,
 };
 use burn::tensor::Tensor;
-use fewstep_diffusion::{
-    Conditioning, Denoiser, NoiseLevel, Prediction, PredictionKind, per_sample,
-};
+use fewstep_diffusion::{Denoiser, Inputs, NoiseLevel, Prediction, PredictionKind, per_sample};
 use serde::{Deserialize, Serialize};
 
 /// How the teacher walks from t to s.
@@ -48,12 +46,12 @@ pub struct Consistency<T> {
     /// ω.
     pub error_weight: ErrorWeight,
     /// Which w; `None` for teachers without guidance.
-    pub weights: Option<Weights>,
+    pub weights: Option<GuidanceWeights>,
 }
 
 impl<T: Denoiser> Consistency<T> {
     /// The teacher's step from z_t at times t to times s. A step to s = 0 ends without noise.
-    fn step(&self, z_t: Tensor<4>, t: &[f64], s: &[f64], conditioning: &Conditioning) -> Tensor<4> {
+    fn step(&self, z_t: Tensor<4>, t: &[f64], s: &[f64], inputs: &Inputs) -> Tensor<4> {
         let schedule = self.teacher.schedule();
         let to: Vec<NoiseLevel> = s
             .iter()
@@ -62,12 +60,12 @@ impl<T: Denoiser> Consistency<T> {
                 _ => schedule.at(s),
             })
             .collect();
-        let first = self.teacher.predict(z_t.clone(), t, conditioning);
+        let first = self.teacher.predict(z_t.clone(), t, inputs);
         let reached = first.ddim(&to);
         match self.solver {
             Solver::Ddim => reached,
             Solver::Heun => {
-                let second = self.teacher.predict(reached, s, conditioning);
+                let second = self.teacher.predict(reached, s, inputs);
                 let mean = average_velocity(&first, &second, &to);
                 let levels = first.levels().to_vec();
                 Prediction::new(PredictionKind::V, mean, z_t, levels).ddim(&to)
@@ -98,22 +96,22 @@ impl<T: Denoiser> Objective for Consistency<T> {
         let schedule = student.online.schedule();
         let (t, s) = self.pairs.draw(draws, schedule);
         let levels = schedule.levels(&t);
-        let noise = draws.noise(&batch.pictures);
-        let z_t = diffuse(batch.pictures.clone(), noise, &levels);
-        let mut conditioning = batch.conditioning();
-        conditioning.w = self.weights.map(|weights| weights.draw(draws));
+        let noise = draws.noise(&batch.images);
+        let z_t = diffuse(batch.images.clone(), noise, &levels);
+        let mut inputs = batch.inputs.clone();
+        inputs.w = self.weights.map(|weights| weights.draw(draws));
 
-        let z_s = self.step(z_t.clone(), &t, &s, &conditioning).inner();
-        let target = student.target.predict(z_s, &s, &conditioning);
-        let target = self.boundary.picture(&target, &s).inner();
-        let online = student.online.predict(z_t, &t, &conditioning);
+        let z_s = self.step(z_t.clone(), &t, &s, &inputs).inner();
+        let target = student.target.predict(z_s, &s, &inputs);
+        let target = self.boundary.image(&target, &s).inner();
+        let online = student.online.predict(z_t, &t, &inputs);
         let error = self
             .distance
-            .between(self.boundary.picture(&online, &t), target);
+            .between(self.boundary.image(&online, &t), target);
         let weights = levels
             .iter()
-            .map(|&level| self.error_weight.of_picture(level));
-        let weights = per_sample(weights, &batch.pictures.device());
+            .map(|&level| self.error_weight.of_image(level));
+        let weights = per_sample(weights, &batch.images.device());
         Loss {
             per_sample: error * weights.flatten(0, 3),
             times: t,

@@ -1,7 +1,8 @@
 //! Training a teacher.
 
 use super::{
-    Batch, Cost, Draws, Loss, Objective, Student, Weighting, Weights, diffuse, velocity_loss,
+    Batch, Cost, Draws, GuidanceWeights, Loss, Objective, Student, Weighting, diffuse,
+    velocity_loss,
 };
 use fewstep_diffusion::random::Purpose;
 
@@ -19,7 +20,7 @@ pub struct Denoising {
     /// Probability that an example loses its label or its caption; 0.1 as a rule.
     pub label_dropout: f64,
     /// Which w a model is told that takes it as an input; `None` for others.
-    pub weights: Option<Weights>,
+    pub weights: Option<GuidanceWeights>,
 }
 
 impl Objective for Denoising {
@@ -27,24 +28,24 @@ impl Objective for Denoising {
         let draws = Draws::new(seed, batch);
         let times = draws.times(student.online.schedule());
         let levels = student.online.schedule().levels(&times);
-        let noise = draws.noise(&batch.pictures);
-        let z_t = diffuse(batch.pictures.clone(), noise.clone(), &levels);
-        let mut conditioning = batch.conditioning();
-        conditioning.w = self.weights.map(|weights| weights.draw(draws));
+        let noise = draws.noise(&batch.images);
+        let z_t = diffuse(batch.images.clone(), noise.clone(), &levels);
+        let mut inputs = batch.inputs.clone();
+        inputs.w = self.weights.map(|weights| weights.draw(draws));
         let keep = || {
             let draws = draws.uniform(Purpose::LabelDropout);
             draws.map(|u| u >= self.label_dropout)
         };
-        if let Some(classes) = &mut conditioning.classes {
+        if let Some(classes) = &mut inputs.classes {
             for (class, keep) in classes.iter_mut().zip(keep()) {
                 *class = class.filter(|_| keep);
             }
         }
-        conditioning.text = conditioning.text.map(|text| text.keep(keep()));
+        inputs.prompt = inputs.prompt.map(|prompt| prompt.keep(keep()));
         // v = α ε − σ x, which is diffusing (ε, x) at the quarter turn φ + π/2.
         let turned: Vec<_> = levels.iter().map(|level| level.turned()).collect();
-        let target = diffuse(batch.pictures.clone(), noise, &turned);
-        let predicted = student.online.predict(z_t, &times, &conditioning).v();
+        let target = diffuse(batch.images.clone(), noise, &turned);
+        let predicted = student.online.predict(z_t, &times, &inputs).v();
         Loss {
             per_sample: velocity_loss(predicted, target, self.weighting, &levels),
             times,

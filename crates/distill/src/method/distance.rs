@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use std::path::PathBuf;
 use std::sync::Arc;
 
-/// How far two batches of pictures are apart. `P` is the perceptual network: where its weights are, in a recipe.
+/// How far two batches of images are apart. `P` is the perceptual network: where its weights are, in a recipe.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields)]
 pub enum Distance<P = Arc<Lpips>> {
@@ -19,7 +19,7 @@ pub enum Distance<P = Arc<Lpips>> {
     L1,
     /// √(d² + c²) − c of each value: squares below c, absolute values above; c = 1e-3 in latent consistency models.
     PseudoHuber(f64),
-    /// LPIPS of the pictures: of x̂ alone, as noise looks like nothing.
+    /// LPIPS of the images: of x̂ alone, as noise looks like nothing.
     Lpips(P),
 }
 
@@ -42,10 +42,10 @@ impl Distance {
 }
 
 impl DistanceConfig {
-    /// The distance with its network, for pictures of this shape, `[channels, height, width]`.
+    /// The distance with its network, for images of this shape, `[channels, height, width]`.
     ///
     /// # Errors
-    /// When the network's file cannot be read, holds something else, or is not for such pictures.
+    /// When the network's file cannot be read, holds something else, or is not for such images.
     pub fn load(&self, shape: [usize; 3], device: &Device) -> Result<Distance, MetricsError> {
         Ok(match self {
             Distance::L2 => Distance::L2,
@@ -86,7 +86,7 @@ pub enum ErrorWeight {
 
 impl ErrorWeight {
     /// The weight of a squared error of x̂.
-    pub(super) fn of_picture(self, level: NoiseLevel) -> f64 {
+    pub(super) fn of_image(self, level: NoiseLevel) -> f64 {
         match self {
             ErrorWeight::Uniform => 1.0,
             ErrorWeight::MinSnr(gamma) => snr(level).min(gamma),
@@ -111,7 +111,7 @@ mod tests {
     use super::*;
     use burn::tensor::{Device, TensorData};
 
-    fn picture(values: [f32; 4]) -> Tensor<4> {
+    fn image(values: [f32; 4]) -> Tensor<4> {
         Tensor::from_data(
             TensorData::new(values.to_vec(), [2, 1, 1, 2]),
             &Device::flex(),
@@ -119,8 +119,8 @@ mod tests {
     }
 
     #[test]
-    fn distances_are_means_over_each_picture() {
-        let (a, b) = (picture([0.0, 0.0, 1.0, 1.0]), picture([3.0, 4.0, 1.0, 1.0]));
+    fn distances_are_means_over_each_image() {
+        let (a, b) = (image([0.0, 0.0, 1.0, 1.0]), image([3.0, 4.0, 1.0, 1.0]));
         let between = |distance: Distance| {
             let values = distance.between(a.clone(), b.clone()).into_data();
             values.try_to_vec::<f32>().expect("f32 data")
@@ -133,11 +133,11 @@ mod tests {
 
     /// The two readings of min-SNR weigh the same error: SNR (x − x̂)² = (ε − ε̂)².
     #[test]
-    fn min_snr_weighs_pictures_and_noise_alike() {
+    fn min_snr_weighs_images_and_noise_alike() {
         for angle in [0.05, 0.4, 0.9, 1.4] {
             let level = NoiseLevel { angle };
             let weight = ErrorWeight::MinSnr(5.0);
-            let [x, eps] = [weight.of_picture(level), weight.of_noise(level)];
+            let [x, eps] = [weight.of_image(level), weight.of_noise(level)];
             assert!((x - eps * snr(level)).abs() < 1e-9, "{angle}");
             assert!(x <= 5.0 && eps <= 1.0);
         }

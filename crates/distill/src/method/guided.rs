@@ -1,7 +1,8 @@
 //! Stage one: one student for the guided teacher.
 
 use super::{
-    Batch, Cost, Draws, Loss, Objective, Student, Weighting, Weights, diffuse, velocity_loss,
+    Batch, Cost, Draws, GuidanceWeights, Loss, Objective, Student, Weighting, diffuse,
+    velocity_loss,
 };
 use fewstep_diffusion::Denoiser;
 
@@ -20,7 +21,7 @@ pub struct Guided<T> {
     /// The guided teacher x̂_w (a [`fewstep_diffusion::Guided`] model): both branches in one call, no gradient.
     pub teacher: T,
     /// Which w.
-    pub weights: Weights,
+    pub weights: GuidanceWeights,
     /// ω.
     pub weighting: Weighting,
 }
@@ -30,14 +31,10 @@ impl<T: Denoiser> Objective for Guided<T> {
         let draws = Draws::new(seed, batch);
         let times = draws.times(self.teacher.schedule());
         let levels = self.teacher.schedule().levels(&times);
-        let z_t = diffuse(
-            batch.pictures.clone(),
-            draws.noise(&batch.pictures),
-            &levels,
-        );
-        let conditioning = batch.conditioning().with_w(self.weights.draw(draws));
-        let target = self.teacher.predict(z_t.clone(), &times, &conditioning).v();
-        let predicted = student.online.predict(z_t, &times, &conditioning).v();
+        let z_t = diffuse(batch.images.clone(), draws.noise(&batch.images), &levels);
+        let inputs = batch.inputs.clone().with_w(self.weights.draw(draws));
+        let target = self.teacher.predict(z_t.clone(), &times, &inputs).v();
+        let predicted = student.online.predict(z_t, &times, &inputs).v();
         Loss {
             per_sample: velocity_loss(predicted, target, self.weighting, &levels),
             times,

@@ -23,22 +23,16 @@ pub use weighting::Weighting;
 
 use burn::tensor::Tensor;
 use fewstep_diffusion::random::{self, Purpose};
-use fewstep_diffusion::{Conditioning, Denoiser, Guidance, NoiseLevel, Schedule, Text, per_sample};
+use fewstep_diffusion::{Denoiser, Guidance, Inputs, NoiseLevel, Schedule, per_sample};
 use serde::{Deserialize, Serialize};
 
 /// Training examples on the device.
 #[derive(Clone, Debug)]
 pub struct Batch {
-    /// Pictures in [-1, 1], or latents, `[batch, channels, height, width]`.
-    pub pictures: Tensor<4>,
-    /// Class of each picture, for labelled data.
-    pub classes: Option<Vec<u32>>,
-    /// Condition image of each picture, `[batch, channels, any, any]`, for models that take one.
-    pub hint: Option<Tensor<4>>,
-    /// What goes into the network beside each picture, `[batch, channels, height, width]`, for models that fill in.
-    pub beside: Option<Tensor<4>>,
-    /// States of the caption of each picture, for models that attend to text.
-    pub text: Option<Text>,
+    /// Images in [-1, 1], or latents, `[batch, channels, height, width]`.
+    pub images: Tensor<4>,
+    /// What the network is given with each: class, caption, control image; no w.
+    pub inputs: Inputs,
     /// Samples that the run had seen before the first of these: with the seed, all that random draws depend on.
     pub clock: u64,
     /// The same of the first batch of the update: what the micro-batches of one update share.
@@ -46,9 +40,9 @@ pub struct Batch {
 }
 
 impl Batch {
-    /// Number of pictures.
+    /// Number of images.
     pub fn len(&self) -> usize {
-        self.pictures.dims()[0]
+        self.images.dims()[0]
     }
 
     /// Whether there are none.
@@ -56,38 +50,17 @@ impl Batch {
         self.len() == 0
     }
 
-    /// The batch in parts of at most so many pictures.
+    /// The batch in parts of at most so many images.
     pub(crate) fn split(&self, most: usize) -> impl Iterator<Item = Batch> {
         (0..self.len()).step_by(most).map(move |start| {
-            let end = self.len().min(start + most);
-            let part = |maps: &Tensor<4>| maps.clone().narrow(0, start, end - start);
+            let count = most.min(self.len() - start);
             Batch {
-                pictures: part(&self.pictures),
-                classes: self.classes.as_ref().map(|all| all[start..end].to_vec()),
-                hint: self.hint.as_ref().map(part),
-                beside: self.beside.as_ref().map(part),
-                text: self
-                    .text
-                    .as_ref()
-                    .map(|text| text.narrow(start, end - start)),
+                images: self.images.clone().narrow(0, start, count),
+                inputs: self.inputs.narrow(start, count),
                 clock: self.clock + start as u64,
                 update: self.update,
             }
         })
-    }
-
-    /// The conditioning with every label and every caption in place.
-    pub fn conditioning(&self) -> Conditioning {
-        Conditioning {
-            classes: self
-                .classes
-                .as_ref()
-                .map(|classes| classes.iter().copied().map(Some).collect()),
-            hint: self.hint.clone(),
-            beside: self.beside.clone(),
-            text: self.text.clone(),
-            ..Conditioning::default()
-        }
     }
 }
 
@@ -129,19 +102,19 @@ pub struct Cost {
 /// Which guidance weights a student is trained for.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(untagged)]
-pub enum Weights {
+pub enum GuidanceWeights {
     /// w is an input of the student, drawn uniformly from `[min, max]` per sample.
     Range([f64; 2]),
     /// One w for all: the single-w ablation, no input.
     Single(f64),
 }
 
-impl Weights {
+impl GuidanceWeights {
     /// How a model that was distilled for these weights takes w.
     pub fn guidance(&self) -> Guidance {
         match *self {
-            Weights::Single(w) => Guidance::Fixed { w },
-            Weights::Range([w_min, w_max]) => Guidance::Input {
+            GuidanceWeights::Single(w) => Guidance::Fixed { w },
+            GuidanceWeights::Range([w_min, w_max]) => Guidance::Input {
                 w_min,
                 w_max,
                 default: w_min.max(1.0f64.min(w_max)),
@@ -152,11 +125,11 @@ impl Weights {
     /// The weight of each sample of a batch.
     fn draw(&self, draws: Draws) -> Vec<f64> {
         match *self {
-            Weights::Range([min, max]) => draws
+            GuidanceWeights::Range([min, max]) => draws
                 .uniform(Purpose::GuidanceWeight)
                 .map(|u| min + (max - min) * u)
                 .collect(),
-            Weights::Single(w) => vec![w; draws.batch],
+            GuidanceWeights::Single(w) => vec![w; draws.batch],
         }
     }
 }
@@ -234,7 +207,7 @@ fn diffuse(x: Tensor<4>, noise: Tensor<4>, levels: &[NoiseLevel]) -> Tensor<4> {
     x * alpha + noise * sigma
 }
 
-/// Mean over each picture of ω (v̂ − v)², where ω is the weight in terms of v.
+/// Mean over each image of ω (v̂ − v)², where ω is the weight in terms of v.
 fn velocity_loss(
     predicted: Tensor<4>,
     target: Tensor<4>,

@@ -1,10 +1,11 @@
 //! Stage two: one step of the student for two of the teacher.
 
 use super::{
-    Batch, Cost, Draws, Loss, Objective, Student, Weighting, Weights, diffuse, velocity_loss,
+    Batch, Cost, Draws, GuidanceWeights, Loss, Objective, Student, Weighting, diffuse,
+    velocity_loss,
 };
 use burn::tensor::Tensor;
-use fewstep_diffusion::{Conditioning, Denoiser, NoiseLevel, per_sample};
+use fewstep_diffusion::{Denoiser, Inputs, NoiseLevel, per_sample};
 use serde::{Deserialize, Serialize};
 
 /// For which sampler a halving prepares the student.
@@ -32,9 +33,9 @@ pub enum Halving {
 /// δ = φ_{t''} − φ_t, and x̃ = α_t z_t − σ_t ṽ is the papers' formula. The loss is ω(λ_t) ‖x̃ − x̂_η(z_t, w, c)‖².
 ///
 /// # Departures from the paper
-/// A step to t'' = 0 ends at the clean picture (φ = 0), which is the predecessor's rule "the last target is the
+/// A step to t'' = 0 ends at the clean image (φ = 0), which is the predecessor's rule "the last target is the
 /// teacher's x̂". For the stochastic variant the paper does not print its edge cases; by the lengths of the jumps,
-/// t = 1/N takes the teacher's single jump to 0, and t = 2/N ends at 0 too. An encoder starts at the picture without
+/// t = 1/N takes the teacher's single jump to 0, and t = 2/N ends at 0 too. An encoder starts at the image without
 /// noise, as it does when it is used; schedules of latent models have noticeable noise at t = 0.
 pub struct Progressive<T> {
     /// The frozen teacher: the stage-one student or the result of the last halving; for the ablation that
@@ -45,7 +46,7 @@ pub struct Progressive<T> {
     /// The sampler to prepare for.
     pub halving: Halving,
     /// Which w; none for a teacher without guidance.
-    pub weights: Option<Weights>,
+    pub weights: Option<GuidanceWeights>,
     /// ω.
     pub weighting: Weighting,
 }
@@ -82,7 +83,7 @@ impl<T: Denoiser> Progressive<T> {
         }
     }
 
-    /// The noise that a sample has where its path starts. An encoder is given the picture itself.
+    /// The noise that a sample has where its path starts. An encoder is given the image itself.
     fn noise_at(&self, path: &Path) -> NoiseLevel {
         match self.halving {
             Halving::Encoder if path.start == 0.0 => NoiseLevel::CLEAN,
@@ -91,14 +92,14 @@ impl<T: Denoiser> Progressive<T> {
     }
 
     /// ṽ: the velocity whose one step from `z_t` along each path lands where the teacher's two steps do.
-    fn target(&self, z_t: &Tensor<4>, paths: &[Path], conditioning: &Conditioning) -> Tensor<4> {
+    fn target(&self, z_t: &Tensor<4>, paths: &[Path], inputs: &Inputs) -> Tensor<4> {
         let schedule = self.teacher.schedule();
         let starts: Vec<f64> = paths.iter().map(|p| p.start).collect();
         let middles: Vec<f64> = paths.iter().map(|p| p.middle).collect();
         let ends: Vec<NoiseLevel> = paths.iter().map(|p| p.end).collect();
-        let first = self.teacher.predict(z_t.clone(), &starts, conditioning);
+        let first = self.teacher.predict(z_t.clone(), &starts, inputs);
         let z_middle = first.ddim(&schedule.levels(&middles));
-        let second = self.teacher.predict(z_middle, &middles, conditioning);
+        let second = self.teacher.predict(z_middle, &middles, inputs);
         let z_end = second.ddim(&ends);
         let turn = |f: fn(f64) -> f64| {
             let delta =
@@ -116,17 +117,13 @@ impl<T: Denoiser> Objective for Progressive<T> {
         let times: Vec<f64> = paths.iter().map(|p| p.start).collect();
         let levels = self.teacher.schedule().levels(&times);
         let starts: Vec<NoiseLevel> = paths.iter().map(|p| self.noise_at(p)).collect();
-        let z_t = diffuse(
-            batch.pictures.clone(),
-            draws.noise(&batch.pictures),
-            &starts,
-        );
-        let conditioning = Conditioning {
+        let z_t = diffuse(batch.images.clone(), draws.noise(&batch.images), &starts);
+        let inputs = Inputs {
             w: self.weights.map(|weights| weights.draw(draws)),
-            ..batch.conditioning()
+            ..batch.inputs.clone()
         };
-        let target = self.target(&z_t, &paths, &conditioning);
-        let predicted = student.online.predict(z_t, &times, &conditioning).v();
+        let target = self.target(&z_t, &paths, &inputs);
+        let predicted = student.online.predict(z_t, &times, &inputs).v();
         Loss {
             per_sample: velocity_loss(predicted, target, self.weighting, &levels),
             times,
@@ -166,7 +163,7 @@ mod tests {
             teacher: teacher(),
             steps,
             halving,
-            weights: Some(Weights::Single(0.0)),
+            weights: Some(GuidanceWeights::Single(0.0)),
             weighting: Weighting::TruncatedSnr,
         }
     }
@@ -182,8 +179,8 @@ mod tests {
         )
     }
 
-    fn conditioning() -> Conditioning {
-        Conditioning::classes(vec![0; BATCH])
+    fn inputs() -> Inputs {
+        Inputs::classes(vec![0; BATCH])
     }
 
     fn assert_close(a: Tensor<4>, b: Tensor<4>, tolerance: f32, what: &str) {
@@ -203,7 +200,7 @@ mod tests {
             for index in 0..4 {
                 let path = method.path(index);
                 let z_t = noise();
-                let target = method.target(&z_t, &[path; BATCH], &conditioning());
+                let target = method.target(&z_t, &[path; BATCH], &inputs());
                 let schedule = method.teacher.schedule();
                 let student = Prediction::new(
                     PredictionKind::V,
@@ -212,12 +209,10 @@ mod tests {
                     vec![schedule.at(path.start); BATCH],
                 );
                 let middle = vec![schedule.at(path.middle); BATCH];
-                let first = method
-                    .teacher
-                    .predict(z_t, &[path.start; BATCH], &conditioning());
+                let first = method.teacher.predict(z_t, &[path.start; BATCH], &inputs());
                 let z_middle = first.ddim(&middle);
                 let times = vec![path.middle; BATCH];
-                let second = method.teacher.predict(z_middle, &times, &conditioning());
+                let second = method.teacher.predict(z_middle, &times, &inputs());
                 let ends = vec![path.end; BATCH];
                 let what = format!("{kind:?}, grid point {index}");
                 assert_close(student.ddim(&ends), second.ddim(&ends), 1e-5, &what);
@@ -231,16 +226,16 @@ mod tests {
         let method = halving(Halving::Deterministic, 4);
         let path = method.path(2);
         let z_t = noise();
-        let target = method.target(&z_t, &[path; BATCH], &conditioning());
+        let target = method.target(&z_t, &[path; BATCH], &inputs());
         let (t, end) = (method.teacher.schedule().at(path.start), path.end);
         let middle = vec![method.teacher.schedule().at(path.middle); BATCH];
         let first = method
             .teacher
-            .predict(z_t.clone(), &[path.start; BATCH], &conditioning());
+            .predict(z_t.clone(), &[path.start; BATCH], &inputs());
         let times = vec![path.middle; BATCH];
         let second = method
             .teacher
-            .predict(first.ddim(&middle), &times, &conditioning());
+            .predict(first.ddim(&middle), &times, &inputs());
         let z_end = second.ddim(&[end; BATCH]);
         let ratio = end.sigma() / t.sigma();
         let papers = (z_end - z_t.clone() * ratio) / (end.alpha() - ratio * t.alpha());
@@ -249,7 +244,7 @@ mod tests {
 
     /// The first grid point learns the teacher's own x̂: after half a step (deterministic), at once (stochastic).
     #[test]
-    fn the_last_step_learns_the_teachers_picture() {
+    fn the_last_step_learns_the_teachers_image() {
         for (kind, middle) in [(Halving::Deterministic, 0.125), (Halving::Stochastic, 0.25)] {
             let method = halving(kind, 4);
             let path = method.path(0);
@@ -258,16 +253,13 @@ mod tests {
                 (0.25, middle, NoiseLevel::CLEAN)
             );
             let z_t = noise();
-            let target = method.target(&z_t, &[path; BATCH], &conditioning());
+            let target = method.target(&z_t, &[path; BATCH], &inputs());
             let t = method.teacher.schedule().at(path.start);
             let first = method
                 .teacher
-                .predict(z_t.clone(), &[path.start; BATCH], &conditioning());
+                .predict(z_t.clone(), &[path.start; BATCH], &inputs());
             let z = first.ddim(&[method.teacher.schedule().at(middle); BATCH]);
-            let expected = method
-                .teacher
-                .predict(z, &[middle; BATCH], &conditioning())
-                .x();
+            let expected = method.teacher.predict(z, &[middle; BATCH], &inputs()).x();
             let x_tilde = z_t * t.alpha() - target * t.sigma();
             assert_close(x_tilde, expected, 1e-4, &format!("{kind:?}"));
         }
@@ -280,21 +272,21 @@ mod tests {
     }
 
     impl Denoiser for Witness {
-        fn predict(&self, z: Tensor<4>, t: &[f64], conditioning: &Conditioning) -> Prediction {
+        fn predict(&self, z: Tensor<4>, t: &[f64], inputs: &Inputs) -> Prediction {
             let values: Vec<f32> = z.clone().into_data().try_to_vec().expect("f32 data");
             let samples = values.chunks_exact(values.len() / t.len());
             let seen = t.iter().zip(samples).map(|(&t, z)| (t, z.to_vec()));
             self.seen.lock().expect("unpoisoned").extend(seen);
-            self.teacher.predict(z, t, conditioning)
+            self.teacher.predict(z, t, inputs)
         }
         fn schedule(&self) -> &Schedule {
             self.teacher.schedule()
         }
     }
 
-    /// What an encoder sees at t = 0 is the picture to the bit, whatever noise the schedule has there; later it is not.
+    /// What an encoder sees at t = 0 is the image to the bit, whatever noise the schedule has there; later it is not.
     #[test]
-    fn an_encoder_starts_at_the_picture_itself() {
+    fn an_encoder_starts_at_the_image_itself() {
         let schedule = Schedule::new(fewstep_diffusion::ScheduleConfig::Discrete {
             betas: fewstep_diffusion::BetaSchedule::ScaledLinear,
             beta_start: 0.00085,
@@ -318,15 +310,12 @@ mod tests {
             teacher: teacher(),
             steps: 2,
             halving: Halving::Encoder,
-            weights: Some(Weights::Single(0.0)),
+            weights: Some(GuidanceWeights::Single(0.0)),
             weighting: Weighting::TruncatedSnr,
         };
         let batch = Batch {
-            pictures: noise(),
-            classes: Some(vec![0; BATCH]),
-            hint: None,
-            beside: None,
-            text: None,
+            images: noise(),
+            inputs: inputs(),
             clock: 0,
             update: 0,
         };
@@ -335,15 +324,15 @@ mod tests {
             target: &witness,
         };
         method.loss(student, &batch, 3);
-        let pictures: Vec<f32> = noise().into_data().try_to_vec().expect("f32 data");
+        let images: Vec<f32> = noise().into_data().try_to_vec().expect("f32 data");
         let seen = witness.seen.into_inner().expect("unpoisoned");
         let starts = seen.iter().filter(|(t, _)| *t == 0.0).count();
         assert!(
             0 < starts && starts < BATCH,
-            "{starts} of {BATCH} start at the picture"
+            "{starts} of {BATCH} start at the image"
         );
-        for ((t, z), picture) in seen.iter().zip(pictures.chunks_exact(4)) {
-            assert_eq!(*t == 0.0, z == picture, "t = {t}");
+        for ((t, z), image) in seen.iter().zip(images.chunks_exact(4)) {
+            assert_eq!(*t == 0.0, z == image, "t = {t}");
         }
     }
 

@@ -96,7 +96,7 @@ impl<N: Module + Network> Stepper<N> {
         batches: &[Batch],
         seed: u64,
     ) -> Result<UpdateReport, NotFinite> {
-        let device = batches.first().map(|batch| batch.pictures.device());
+        let device = batches.first().map(|batch| batch.images.device());
         let placement = Placement::of(&device.unwrap_or_default());
         placement.repeatedly(|| self.update_on(&placement, objective, batches, seed))
     }
@@ -118,8 +118,8 @@ impl<N: Module + Network> Stepper<N> {
         let (mut times, mut losses) = (Vec::with_capacity(total), vec![]);
         for batch in batches {
             // Dropout is the one thing that draws from the framework's own generator.
-            batch.pictures.device().seed(mix(seed, batch.clock));
-            let part = match self.model.network.draws() {
+            batch.images.device().seed(mix(seed, batch.clock));
+            let part = match self.model.network.has_dropout() {
                 true => batch.len(),
                 false => placement.part(batch.len()),
             };

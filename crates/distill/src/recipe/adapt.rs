@@ -4,8 +4,8 @@
 use super::RunConfig;
 use super::distill::{check_precision, check_weights, default_w_embedding};
 use crate::method::{
-    Boundary, Consistent, Distance, DistanceConfig, ErrorWeight, OdeModel, OdeNoise, Solver,
-    TimePairs, Times, Weighting, Weights,
+    Boundary, Consistent, Distance, DistanceConfig, ErrorWeight, GuidanceWeights, OdeModel,
+    OdeNoise, Solver, TimePairs, Times, Weighting,
 };
 use crate::optim::OptimConfig;
 use fewstep_data::{ConditionConfig, DataConfig};
@@ -30,13 +30,13 @@ pub struct AdaptRecipe {
     /// Which parameters move.
     #[serde(default)]
     pub train: Trained,
-    /// Whether pictures are mirrored at random.
+    /// Whether images are mirrored at random.
     #[serde(default)]
     pub flip: bool,
     /// Guidance weights w: `[min, max]`, or a single number. With `consistency` the teacher is guided so, with `codi`
     /// all networks are; none for no guidance.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub w: Option<Weights>,
+    pub w: Option<GuidanceWeights>,
     /// How w enters the network of a consistency model.
     #[serde(default = "default_w_embedding")]
     pub w_embedding: WEmbedding,
@@ -46,14 +46,14 @@ pub struct AdaptRecipe {
     /// Weight of the loss over noise levels, with `denoising`.
     #[serde(default)]
     pub weighting: Weighting,
-    /// The pictures.
+    /// The images.
     pub data: DataConfig,
     /// What the model is to draw from.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub condition: Option<ConditionConfig>,
-    /// The adapter that a model without one gets.
-    #[serde(default)]
-    pub adapter: NewAdapter,
+    /// The ControlNet that a model without one gets.
+    #[serde(default, alias = "adapter")]
+    pub controlnet: NewControlNet,
     /// Settings of `method = "codi"`.
     #[serde(default)]
     pub codi: CodiConfig,
@@ -86,14 +86,15 @@ pub enum Trained {
     /// All.
     #[default]
     Full,
-    /// Those of the adapter: it can then be used with other fine-tunes of the same base.
-    Adapter,
+    /// Those of the ControlNet: it can then be used with other fine-tunes of the same base.
+    #[serde(rename = "controlnet", alias = "adapter")]
+    ControlNet,
 }
 
-/// An adapter to be made.
+/// A ControlNet to be made.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
-pub struct NewAdapter {
+pub struct NewControlNet {
     /// How its features join those of the base.
     pub fusion: Fusion,
     /// Where its encoder starts.
@@ -194,7 +195,7 @@ impl CodiConfig {
         self.distance.validate()?;
         self.guidance_distance.validate()?;
         if let (Consistent::Noise, Distance::Lpips(_)) = (self.consistency, &self.distance) {
-            return Err("`distance` is `lpips`, which compares pictures, and `consistency` is \"noise\": set `consistency = \"picture\"`, or give `lpips` as `guidance_distance`".into());
+            return Err("`distance` is `lpips`, which compares images, and `consistency` is \"noise\": set `consistency = \"image\"`, or give `lpips` as `guidance_distance`".into());
         }
         let weights = [self.consistency_weight, self.guidance_weight];
         if weights.iter().any(|w| !w.is_finite() || *w < 0.0) || weights == [0.0, 0.0] {
@@ -245,8 +246,12 @@ impl AdaptRecipe {
             ));
         }
         self.w.map_or(Ok(()), check_weights)?;
-        let adapter = self.train == Trained::Adapter;
-        check_precision(self.teacher_precision, adapter, "`train = \"adapter\"`")?;
+        let controlnet = self.train == Trained::ControlNet;
+        check_precision(
+            self.teacher_precision,
+            controlnet,
+            "`train = \"controlnet\"`",
+        )?;
         if self.method == AdaptMethod::Denoising && self.w.is_some() {
             return Err("`w` has no meaning with `method = \"denoising\"`: leave it away".into());
         }
@@ -269,7 +274,7 @@ method = "codi"
 seed = 1
 teacher = "teacher"
 updates = 10
-train = "adapter"
+train = "controlnet"
 data = { kind = "idx", path = "data" }
 condition = { kind = "bicubic", factor = 4 }
 optim = { batch = 8, lr = 1e-4, ema = { decay = 0.999 } }
@@ -283,7 +288,7 @@ error_weight = { min-snr = 5.0 }
     #[test]
     fn a_recipe_survives_its_file() {
         let recipe: AdaptRecipe = parse(RECIPE, "recipe.toml").expect("valid");
-        assert_eq!(recipe.train, Trained::Adapter);
+        assert_eq!(recipe.train, Trained::ControlNet);
         assert_eq!(recipe.codi.ode_model, OdeModel::Base);
         assert_eq!(recipe.codi.distance, Distance::PseudoHuber(1e-3));
         assert_eq!(recipe.validate(), Ok(()));
@@ -331,8 +336,8 @@ error_weight = { min-snr = 5.0 }
         assert!(wrong(|r| r.codi.intervals = 0).contains("intervals"));
         assert!(wrong(|r| r.codi.distance = Distance::PseudoHuber(0.0)).contains("pseudo-huber"));
         let noise = wrong(|r| r.codi.distance = Distance::Lpips("alex.safetensors".into()));
-        assert!(noise.contains("consistency = \"picture\""), "{noise}");
-        assert!(wrong(|r| r.w = Some(Weights::Range([2.0, 1.0]))).contains("`w`"));
+        assert!(noise.contains("consistency = \"image\""), "{noise}");
+        assert!(wrong(|r| r.w = Some(GuidanceWeights::Range([2.0, 1.0]))).contains("`w`"));
         let both = wrong(|r| {
             r.codi.guidance_weight = 0.0;
             r.codi.consistency_weight = 0.0;

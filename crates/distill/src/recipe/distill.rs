@@ -1,7 +1,7 @@
 //! The recipe of a distillation.
 
 use super::RunConfig;
-use crate::method::{Halving, Weighting, Weights};
+use crate::method::{GuidanceWeights, Halving, Weighting};
 use crate::optim::OptimConfig;
 use fewstep_data::{ConditionConfig, DataConfig};
 use fewstep_diffusion::Guidance;
@@ -23,23 +23,23 @@ pub struct DistillRecipe {
     /// nothing is given, those that the teacher was distilled for, and for a latent teacher of two branches `[2, 14]`; none
     /// for a teacher without guidance.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub w: Option<Weights>,
+    pub w: Option<GuidanceWeights>,
     /// How w enters the network. `scale` = 1000 / w_max is smooth; 1000 is what diffusers has.
     #[serde(default = "default_w_embedding")]
     pub w_embedding: WEmbedding,
-    /// Low-rank changes of the teacher's weights in the place of weights of the student's own; what is trained besides
+    /// LoRA of the teacher's weights in the place of weights of the student's own; what is trained besides
     /// is the input for w. Without it the student is trained whole.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub lora: Option<LoraConfig>,
-    /// Whether pictures are mirrored at random.
+    /// Whether images are mirrored at random.
     #[serde(default)]
     pub flip: bool,
     /// Weight of the loss over noise levels.
     #[serde(default)]
     pub weighting: Weighting,
-    /// The data that noisy pictures are made from.
+    /// The data that noisy images are made from.
     pub data: DataConfig,
-    /// The condition images of a teacher that takes them.
+    /// The control images of a teacher that takes them.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub condition: Option<ConditionConfig>,
     /// Texts that sample grids are drawn from, where the teacher draws from texts; by default captions of the data.
@@ -101,14 +101,16 @@ pub(super) fn default_w_embedding() -> WEmbedding {
 }
 
 /// Checks the range of w.
-pub(super) fn check_weights(weights: Weights) -> Result<(), String> {
+pub(super) fn check_weights(weights: GuidanceWeights) -> Result<(), String> {
     match weights {
-        Weights::Range([min, max]) if !min.is_finite() || !max.is_finite() || min >= max => {
+        GuidanceWeights::Range([min, max])
+            if !min.is_finite() || !max.is_finite() || min >= max =>
+        {
             Err(format!(
                 "`w` is [{min}, {max}]: the first must be below the second. For a single weight write `w = {min}`"
             ))
         }
-        Weights::Single(w) if !w.is_finite() => Err(format!("`w` is {w}")),
+        GuidanceWeights::Single(w) if !w.is_finite() => Err(format!("`w` is {w}")),
         _ => Ok(()),
     }
 }
@@ -126,7 +128,7 @@ pub(super) fn check_precision(precision: Precision, shared: bool, why: &str) -> 
 
 /// What students of models that draw from texts are for when nothing is said: the range that follows 2210.03142 for
 /// Stable Diffusion.
-pub const TEXT_WEIGHTS: Weights = Weights::Range([2.0, 14.0]);
+pub const TEXT_WEIGHTS: GuidanceWeights = GuidanceWeights::Range([2.0, 14.0]);
 
 impl DistillRecipe {
     /// Checks that the weights go with a teacher that is guided so.

@@ -5,7 +5,7 @@ mod distill;
 mod parse;
 mod train;
 
-pub use adapt::{AdaptMethod, AdaptRecipe, CodiConfig, ConsistencyConfig, NewAdapter, Trained};
+pub use adapt::{AdaptMethod, AdaptRecipe, CodiConfig, ConsistencyConfig, NewControlNet, Trained};
 pub use distill::{DistillRecipe, GuidedConfig, ProgressiveConfig, TEXT_WEIGHTS};
 pub use parse::{RecipeFileError, parse, parse_with};
 pub use train::{TextConfig, TrainRecipe};

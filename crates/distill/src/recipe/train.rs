@@ -22,7 +22,7 @@ pub struct TrainRecipe {
     /// Probability that an example loses its label or its caption.
     #[serde(default = "default_label_dropout")]
     pub label_dropout: f64,
-    /// Whether pictures are mirrored at random.
+    /// Whether images are mirrored at random.
     #[serde(default)]
     pub flip: bool,
     /// What the network emits.
@@ -33,7 +33,7 @@ pub struct TrainRecipe {
     pub weighting: Weighting,
     /// The training data.
     pub data: DataConfig,
-    /// What turns captioned pictures into latents and states, for a teacher that draws from texts.
+    /// What turns captioned images into latents and states, for a teacher that draws from texts.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub text: Option<TextConfig>,
     /// The network. Its channels, its classes and the width of the texts follow from the data.
@@ -137,11 +137,11 @@ impl TrainRecipe {
         self.network_of(examples.shape(), examples.text_width(), classes)
     }
 
-    /// The network for pictures or latents of a shape, for states of texts of so many features where there are texts, and
+    /// The network for images or latents of a shape, for states of texts of so many features where there are texts, and
     /// for so many classes. With texts it is one that diffusers knows too.
     ///
     /// # Errors
-    /// When the network's numbers do not fit together or do not fit the pictures.
+    /// When the network's numbers do not fit together or do not fit the images.
     pub fn network_of(
         &self,
         shape: ImageShape,
@@ -192,8 +192,8 @@ impl TrainRecipe {
             classes: examples.classes().to_vec(),
             // Latents have no range.
             clip: !text,
-            hint: None,
-            usual: None,
+            control: None,
+            default_sampler: None,
             provenance: Provenance {
                 method: "denoising".into(),
                 ..Provenance::default()

@@ -3,25 +3,28 @@
 use super::RunError;
 use super::phase::{Method, Phase};
 use crate::method::{
-    Codi, Consistency, Denoising, DistanceConfig, Objective, OdeModel, Weighting, Weights,
+    Codi, Consistency, Denoising, DistanceConfig, GuidanceWeights, Objective, OdeModel, Weighting,
 };
-use crate::recipe::{AdaptMethod, AdaptRecipe, CodiConfig, ConsistencyConfig, NewAdapter, Trained};
+use crate::recipe::{
+    AdaptMethod, AdaptRecipe, CodiConfig, ConsistencyConfig, NewControlNet, Trained,
+};
 use burn::module::Module;
 use fewstep_data::{ConditionConfig, Conditions};
 use fewstep_diffusion::{
-    Denoiser, DiffusionModel, Guidance, Guided, Hint, Role, SamplerRecipe, StudentSampler, Task,
+    CfgDenoiser, ControlSpec, Denoiser, DiffusionModel, Guidance, Role, SamplerRecipe,
+    StudentSampler, Task,
 };
 use fewstep_formats::Model;
-use fewstep_nn::{AdapterConfig, UNet, WEmbedding};
+use fewstep_nn::{ControlNetConfig, UNet, WEmbedding};
 
-/// One phase from a model to another, with or without condition images.
+/// One phase from a model to another, with or without control images.
 #[derive(Clone, Debug)]
 pub struct Adaptation {
     settings: Settings,
-    hint: Option<Hint>,
-    adapter: NewAdapter,
+    control: Option<ControlSpec>,
+    controlnet: NewControlNet,
     train: Trained,
-    weights: Option<Weights>,
+    weights: Option<GuidanceWeights>,
     embedding: WEmbedding,
     seed: u64,
 }
@@ -50,8 +53,8 @@ pub fn adapt_phases(recipe: &AdaptRecipe, conditions: Option<&Conditions>) -> Ve
         name: name.into(),
         method: Method::Adapted(Adaptation {
             settings,
-            hint: conditions.map(hint),
-            adapter: recipe.adapter,
+            control: conditions.map(control),
+            controlnet: recipe.controlnet,
             train: recipe.train,
             weights: recipe.w,
             embedding: recipe.w_embedding,
@@ -66,7 +69,7 @@ pub fn adapt_phases(recipe: &AdaptRecipe, conditions: Option<&Conditions>) -> Ve
 }
 
 /// What a model's recipe says about conditions.
-pub fn hint(conditions: &Conditions) -> Hint {
+pub fn control(conditions: &Conditions) -> ControlSpec {
     let task = match conditions.config() {
         ConditionConfig::Bicubic { .. } | ConditionConfig::Degraded { .. } => Task::Upscale,
         ConditionConfig::Inpaint { .. } => Task::Inpaint,
@@ -74,7 +77,7 @@ pub fn hint(conditions: &Conditions) -> Hint {
         ConditionConfig::Instruct(_) => Task::Instruct,
         ConditionConfig::Edges | ConditionConfig::Image(_) => Task::Image,
     };
-    Hint {
+    ControlSpec {
         task,
         shape: conditions.shape(),
     }
@@ -85,15 +88,15 @@ impl Adaptation {
     pub(super) fn name(&self) -> &'static str {
         match (&self.settings, self.train) {
             (Settings::Codi(_), Trained::Full) => "codi",
-            (Settings::Codi(_), Trained::Adapter) => "pe-codi",
+            (Settings::Codi(_), Trained::ControlNet) => "pe-codi",
             (Settings::Consistency(_), _) => "consistency",
             (Settings::Denoising { .. }, _) => "conditioned",
         }
     }
 
-    /// Whether only the adapter is trained.
-    pub(super) fn adapter_alone(&self) -> bool {
-        self.train == Trained::Adapter
+    /// Whether only the ControlNet is trained.
+    pub(super) fn controlnet_only(&self) -> bool {
+        self.train == Trained::ControlNet
     }
 
     /// Whether networks are asked while the student's graph is there.
@@ -119,24 +122,25 @@ impl Adaptation {
     pub(super) fn part(&self) -> fn(UNet) -> UNet {
         match self.train {
             Trained::Full => |network| network,
-            Trained::Adapter => UNet::freeze_base,
+            Trained::ControlNet => UNet::freeze_base,
         }
     }
 
-    /// The model before, with an adapter and an input for w where it gets one.
+    /// The model before, with a ControlNet and an input for w where it gets one.
     pub(super) fn student(&self, base: &Model) -> Result<UNet, RunError> {
         let mut network = base.network.clone();
-        if let (Some(hint), None) = (self.hint, network.adapter()) {
-            let NewAdapter { fusion, initial } = self.adapter;
+        if let (Some(control), None) = (self.control, network.controlnet()) {
+            let NewControlNet { fusion, initial } = self.controlnet;
             let resolution = base.recipe.resolution;
-            let config = AdapterConfig::for_hint(hint.shape, resolution, network.config(), fusion);
+            let config =
+                ControlNetConfig::for_control(control.shape, resolution, network.config(), fusion);
             network = network
-                .with_adapter(&config, initial, self.seed)
+                .with_controlnet(&config, initial, self.seed)
                 .map_err(|e| RunError::Teacher(e.to_string()))?;
         }
-        if self.train == Trained::Adapter && network.adapter().is_none() {
+        if self.train == Trained::ControlNet && network.controlnet().is_none() {
             return Err(RunError::Teacher(
-                "`train = \"adapter\"` asks for an adapter to train, but there is no [condition] and the teacher has none: add [condition], or train all".into(),
+                "`train = \"controlnet\"` asks for a ControlNet to train, but there is no [condition] and the teacher has none: add [condition], or train all".into(),
             ));
         }
         let config = network.config();
@@ -150,7 +154,7 @@ impl Adaptation {
         }
         let takes_w = network.config().w.is_some();
         let wants_w = matches!(self.settings, Settings::Consistency(_))
-            && matches!(self.weights, Some(Weights::Range(_)));
+            && matches!(self.weights, Some(GuidanceWeights::Range(_)));
         Ok(match wants_w && !takes_w {
             true => network.with_w_input(self.embedding),
             false => network,
@@ -184,7 +188,7 @@ impl Adaptation {
             Settings::Consistency(config) => {
                 let pair = base.recipe.guidance == Guidance::ClassifierFree;
                 let teacher: Box<dyn Denoiser> = match pair && self.weights.is_some() {
-                    true => Box::new(Guided::new(teacher)),
+                    true => Box::new(CfgDenoiser::new(teacher)),
                     false => Box::new(teacher),
                 };
                 Box::new(Consistency {
@@ -201,7 +205,9 @@ impl Adaptation {
                 weighting,
                 label_dropout: *label_dropout,
                 weights: match base.recipe.guidance {
-                    Guidance::Input { w_min, w_max, .. } => Some(Weights::Range([w_min, w_max])),
+                    Guidance::Input { w_min, w_max, .. } => {
+                        Some(GuidanceWeights::Range([w_min, w_max]))
+                    }
                     _ => None,
                 },
             }),
@@ -219,7 +225,7 @@ impl Adaptation {
                 "`w` asks for guidance of two branches, but the teacher is a student with guidance folded in: leave `w` away"
             }
             (Some(_), Guidance::Fixed { .. })
-            | (Some(Weights::Single(_)), Guidance::Input { .. }) => {
+            | (Some(GuidanceWeights::Single(_)), Guidance::Input { .. }) => {
                 "the teacher has guidance folded in already: leave `w` away, or give a range where it takes w as an input"
             }
             (None, Guidance::Input { .. }) if codi => {
@@ -235,7 +241,7 @@ impl Adaptation {
 
     /// What changes in the sampler recipe of the model before.
     pub(super) fn complete(&self, recipe: &mut SamplerRecipe) {
-        recipe.hint = self.hint.or(recipe.hint);
+        recipe.control = self.control.or(recipe.control);
         let few_steps = Role::Student {
             sampler: StudentSampler::Consistency,
             steps: None,

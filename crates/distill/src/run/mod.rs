@@ -9,7 +9,7 @@ mod plan;
 mod runner;
 mod tensorboard;
 
-pub use adapt::{Adaptation, adapt_phases, hint};
+pub use adapt::{Adaptation, adapt_phases, control};
 pub use error::RunError;
 pub use log::LogRecord;
 pub use phase::{Method, Phase, distill_phases, train_phases};

@@ -1,13 +1,15 @@
 //! What a run does, phase by phase.
 
 use super::{Adaptation, Run, RunError};
-use crate::method::{Denoising, Guided, Halving, Objective, Progressive, Weighting, Weights};
+use crate::method::{
+    Denoising, GuidanceWeights, Guided, Halving, Objective, Progressive, Weighting,
+};
 use crate::optim::OptimConfig;
 use crate::recipe::{DistillRecipe, TrainRecipe};
 use burn::module::Module;
 use fewstep_diffusion::{
-    Denoiser, DiffusionModel, Guidance, Guided as GuidedPair, PredictionKind, Role, SamplerRecipe,
-    Schedule, StudentSampler,
+    CfgDenoiser, Denoiser, DiffusionModel, Guidance, PredictionKind, Role, SamplerRecipe, Schedule,
+    StudentSampler,
 };
 use fewstep_formats::Model;
 use fewstep_nn::{LoraConfig, Precision, UNet, WEmbedding};
@@ -19,7 +21,7 @@ pub struct Phase {
     pub name: String,
     /// What is learnt.
     pub method: Method,
-    /// What of the student is trained: low-rank changes, or where there are none all of it.
+    /// What of the student is trained: LoRA, or where there are none all of it.
     pub lora: Option<LoraConfig>,
     /// How the teacher lies in memory.
     pub teacher_precision: Precision,
@@ -42,7 +44,7 @@ pub enum Method {
     /// Stage one.
     Guided {
         /// Which w.
-        weights: Weights,
+        weights: GuidanceWeights,
         /// How w enters the network.
         embedding: WEmbedding,
     },
@@ -53,7 +55,7 @@ pub enum Method {
         /// Steps of the student.
         steps: usize,
         /// Which w; none where the teacher knows no guidance.
-        weights: Option<Weights>,
+        weights: Option<GuidanceWeights>,
         /// How w enters the network.
         embedding: WEmbedding,
         /// Whether the teacher is the guided pair itself.
@@ -154,7 +156,7 @@ impl Phase {
         }
     }
 
-    /// The student at the start of the phase: the model before it, with an input for w and low-rank changes where it gets
+    /// The student at the start of the phase: the model before it, with an input for w and LoRA where it gets
     /// them.
     pub(super) fn student(&self, base: &Model, seed: u64) -> Result<UNet, RunError> {
         let (weights, embedding) = match self.method {
@@ -174,8 +176,8 @@ impl Phase {
         };
         let has_input = base.network.config().w.is_some();
         let network = match (weights, has_input) {
-            (Weights::Range(_), false) => base.network.clone().with_w_input(embedding),
-            (Weights::Single(_), true) => return Err(RunError::Teacher(
+            (GuidanceWeights::Range(_), false) => base.network.clone().with_w_input(embedding),
+            (GuidanceWeights::Single(_), true) => return Err(RunError::Teacher(
                 "the teacher takes w as an input, but the recipe asks for a single w: give a range `w = [min, max]`".into(),
             )),
             _ => base.network.clone(),
@@ -183,7 +185,7 @@ impl Phase {
         self.with_lora(network, seed)
     }
 
-    /// The network with the low-rank changes that the phase trains, where there are such.
+    /// The network with the LoRA that the phase trains, where there are such.
     fn with_lora(&self, network: UNet, seed: u64) -> Result<UNet, RunError> {
         match &self.lora {
             Some(lora) if network.lora().is_none() => {
@@ -205,12 +207,12 @@ impl Phase {
             }));
         }
         let teacher = DiffusionModel {
-            // Low-rank changes are added once, not at every call.
+            // LoRA are added once, not at every call.
             network: base
                 .network
                 .valid()
                 .merged()
-                .stored_in(self.teacher_precision),
+                .with_weight_dtype(self.teacher_precision),
             schedule: Schedule::new(base.recipe.schedule.clone())
                 .map_err(|e| RunError::Teacher(e.to_string()))?,
             prediction: base.recipe.prediction,
@@ -226,7 +228,7 @@ impl Phase {
             } => {
                 let teacher: Box<dyn Denoiser> =
                     match self.needs_pair(base, from_pair && weights.is_some())? {
-                        true => Box::new(GuidedPair::new(teacher)),
+                        true => Box::new(CfgDenoiser::new(teacher)),
                         false => Box::new(teacher),
                     };
                 Box::new(Progressive {
@@ -240,7 +242,7 @@ impl Phase {
             Method::Guided { weights, .. } => {
                 self.needs_pair(base, true)?;
                 Box::new(Guided {
-                    teacher: GuidedPair::new(teacher),
+                    teacher: CfgDenoiser::new(teacher),
                     weights,
                     weighting,
                 })

@@ -4,7 +4,7 @@ use super::{Method, Phase, Run, RunError};
 use crate::method::{Batch, Cost};
 use crate::optim::Stepper;
 use burn::module::Module;
-use fewstep_data::{Examples, Order};
+use fewstep_data::{ExampleOrder, Examples};
 use fewstep_diffusion::{DiffusionModel, Guidance, Network, Schedule};
 use fewstep_formats::Model;
 use fewstep_kernels::device::Placement;
@@ -33,8 +33,8 @@ pub struct PhasePlan {
 /// A way to run the phases that takes more memory or less, of student kinds and what is kept for the backward pass.
 #[derive(Clone, Copy, Debug, Serialize)]
 pub struct Way {
-    /// Whether low-rank changes are trained, and not all weights.
-    pub low_rank: bool,
+    /// Whether LoRA are trained, and not all weights.
+    pub lora: bool,
     /// Whether blocks keep their inputs alone and are computed again.
     pub checkpointing: bool,
     /// Predicted peak memory.
@@ -70,7 +70,7 @@ impl Run {
         Ok(plans)
     }
 
-    /// Predicts the memory of every way to run the phases, without running anything. Low-rank changes are for methods that
+    /// Predicts the memory of every way to run the phases, without running anything. LoRA are for methods that
     /// distil guidance and steps; they are those of the recipe, or the usual ones.
     ///
     /// # Errors
@@ -84,7 +84,7 @@ impl Run {
         };
         let may_change = self.phases.iter().all(halved);
         let mut ways = vec![];
-        for low_rank in [false, true].into_iter().take(1 + usize::from(may_change)) {
+        for with_lora in [false, true].into_iter().take(1 + usize::from(may_change)) {
             for checkpointing in [false, true] {
                 let mut base = initial.clone();
                 let mut bytes = 0;
@@ -92,7 +92,7 @@ impl Run {
                     let mut phase = phase.clone();
                     phase.optim.gradient_checkpointing = checkpointing;
                     let lora = phase.lora.take().unwrap_or_else(LoraConfig::usual);
-                    phase.lora = low_rank.then_some(lora);
+                    phase.lora = with_lora.then_some(lora);
                     let student = phase.student(&base, self.seed)?;
                     let cost = phase.objective(&base)?.cost();
                     bytes = bytes.max(self.bytes(&phase, &base, &student, cost, shown));
@@ -102,7 +102,7 @@ impl Run {
                     };
                 }
                 ways.push(Way {
-                    low_rank,
+                    lora: with_lora,
                     checkpointing,
                     bytes,
                 });
@@ -136,7 +136,7 @@ impl Run {
         let mut stepper =
             Stepper::new(model, phase.optim.clone(), phase.updates).training(phase.part());
         let mut time = |samples: usize| -> Result<f64, RunError> {
-            let mut order = Order::new(self.seed, self.examples.len(), self.flip);
+            let mut order = ExampleOrder::new(self.seed, self.examples.len(), self.flip);
             let host = self.examples.batch(&mut order, 0, samples)?;
             let batches: [Batch; 1] = [super::runner::to_device(&host, 0, &self.device)];
             let mut seconds = f64::INFINITY;
@@ -179,11 +179,11 @@ impl Run {
         let changed = |network: &UNet| {
             network
                 .lora()
-                .map_or(0, |_| network.config().changed_weights())
+                .map_or(0, |_| network.config().lora_weights())
         };
         let (merged, merged_before) = (changed(student), changed(&base.network));
         // The teacher's parameters, frozen ones and the average of frozen ones are one and the same; where the teacher has
-        // low-rank changes too, its weights have them.
+        // LoRA too, its weights have them.
         let frozen = match (
             trained == all,
             phase.asks_teacher(),
@@ -198,7 +198,7 @@ impl Run {
         let state = trained * (3 + usize::from(phase.optim.ema.is_some())) + frozen;
 
         let micro = phase.optim.micro_batch();
-        let part = match student.draws() {
+        let part = match student.has_dropout() {
             true => micro,
             false => Placement::of(&self.device).part(micro),
         };
@@ -208,11 +208,11 @@ impl Run {
         let [asked, online] = self.branches(phase, cost).map(|branches| branches * part);
         let answer = config.forward(training.size, training.states);
         // A teacher in 16 bits widens one block at a time.
-        let widened = match phase.teacher_precision {
+        let upcast = match phase.teacher_precision {
             Precision::F32 => 0,
             Precision::Bf16 => base.network.config().largest_block(),
         };
-        let asking = asked * answer + widened;
+        let asking = asked * answer + upcast;
         let passes = match &phase.method {
             // The target network is asked while the student's graph is there.
             Method::Adapted(adaptation) if adaptation.asks_afterwards() => {
@@ -250,9 +250,9 @@ impl Run {
 
     /// Parameters that move in a phase.
     fn trained(&self, phase: &Phase, student: &UNet) -> usize {
-        match (self.part(phase, student), student.adapter()) {
-            _ if phase.lora.is_some() => student.num_changed(),
-            (TrainedPart::Adapter, Some(adapter)) => adapter.num_params(),
+        match (self.part(phase, student), student.controlnet()) {
+            _ if phase.lora.is_some() => student.num_lora_params(),
+            (TrainedPart::ControlNet, Some(controlnet)) => controlnet.num_params(),
             _ => student.num_params(),
         }
     }
@@ -260,11 +260,11 @@ impl Run {
     fn part(&self, phase: &Phase, student: &UNet) -> TrainedPart {
         match &phase.method {
             Method::Adapted(adaptation)
-                if adaptation.adapter_alone() && student.adapter().is_some() =>
+                if adaptation.controlnet_only() && student.controlnet().is_some() =>
             {
-                TrainedPart::Adapter
+                TrainedPart::ControlNet
             }
-            _ if phase.lora.is_some() => TrainedPart::Changes,
+            _ if phase.lora.is_some() => TrainedPart::Lora,
             _ => TrainedPart::All,
         }
     }

@@ -7,9 +7,9 @@ use crate::method::Batch;
 use crate::optim::Stepper;
 use crate::recipe::RunConfig;
 use burn::tensor::{Device, Tensor, TensorData};
-use fewstep_data::{Examples, HostBatch, HostMaps, ImageShape, Loader};
-use fewstep_diffusion::{DiffusionModel, Schedule, Text};
-use fewstep_formats::{Model, Surroundings, read_lora};
+use fewstep_data::{Examples, HostArray, HostBatch, Loader};
+use fewstep_diffusion::{DiffusionModel, Inputs, PromptEmbeds, Schedule};
+use fewstep_formats::{Model, PipelineComponents, read_lora};
 use std::path::{Path, PathBuf};
 
 /// Phases to run in a folder.
@@ -23,7 +23,7 @@ pub struct Run {
     /// Training examples.
     pub examples: Examples,
     /// What lies around a network that works on latents: every model of the run is saved with it.
-    pub surroundings: Option<Surroundings>,
+    pub components: Option<PipelineComponents>,
     /// Whether they are mirrored at random.
     pub flip: bool,
     /// How to report and save.
@@ -80,7 +80,7 @@ impl Run {
         Ok(Model::load(&self.model_folder(phase), &self.device)?)
     }
 
-    /// The model of a finished phase, for the next one. Its folder has low-rank changes apart from and within the weights: what goes on is
+    /// The model of a finished phase, for the next one. Its folder has LoRA apart from and within the weights: what goes on is
     /// the model before with the changes.
     fn finished(&self, phase: &Phase, base: &Model) -> Result<Model, RunError> {
         let stored = self.model(phase)?;
@@ -95,8 +95,8 @@ impl Run {
 
     fn save(&self, model: &Model, phase: &Phase) -> Result<(), RunError> {
         let folder = self.model_folder(phase);
-        match &self.surroundings {
-            Some(surroundings) => surroundings.save_with(model, &folder)?,
+        match &self.components {
+            Some(components) => components.save_with(model, &folder)?,
             None => model.save(&folder)?,
         }
         Ok(())
@@ -292,7 +292,7 @@ impl<'a> PhaseRun<'a> {
             phase: self.phase.name.clone(),
             source,
             last_good: format!(
-                "Pictures in the batch: {indices:?}. {last_good}; nothing that was saved has been changed. A lower learning rate is the usual remedy"
+                "Images in the batch: {indices:?}. {last_good}; nothing that was saved has been changed. A lower learning rate is the usual remedy"
             ),
         }
     }
@@ -300,30 +300,29 @@ impl<'a> PhaseRun<'a> {
 
 /// A batch of the update that starts at a clock.
 pub fn to_device(host: &HostBatch, update: u64, device: &Device) -> Batch {
-    let tensor = |pixels: &[f32], [channels, height, width]: [usize; 3]| {
+    let maps = |maps: &HostArray<3>| {
+        let [channels, height, width] = maps.shape;
         let shape = [host.len(), channels, height, width];
-        Tensor::from_data(TensorData::new(pixels.to_vec(), shape), device)
+        Tensor::from_data(TensorData::new(maps.values.clone(), shape), device)
     };
-    let maps = |maps: &HostMaps| tensor(&maps.pixels, maps.shape);
-    let ImageShape {
-        channels,
-        height,
-        width,
-    } = host.shape;
+    let states = |states: &HostArray<2>, rows: usize| {
+        let [tokens, width] = states.shape;
+        let values = TensorData::new(states.values.clone(), [rows, tokens, width]);
+        Tensor::<3>::from_data(values, device).expand([host.len(), tokens, width])
+    };
+    let inputs = &host.inputs;
     Batch {
-        pictures: tensor(&host.pixels, [channels, height, width]),
-        classes: host.labels.iter().copied().collect(),
-        hint: host.hints.as_ref().map(maps),
-        beside: host.beside.as_ref().map(maps),
-        text: host.text.as_ref().map(|text| {
-            let [tokens, width] = text.shape;
-            let shape = [host.len(), tokens, width];
-            let empty = TensorData::new(text.empty.clone(), [1, tokens, width]);
-            Text {
-                states: Tensor::from_data(TensorData::new(text.states.clone(), shape), device),
-                empty: Tensor::<3>::from_data(empty, device).expand(shape),
-            }
-        }),
+        images: maps(&host.images),
+        inputs: Inputs {
+            classes: inputs.classes.clone(),
+            w: inputs.w.clone(),
+            prompt: inputs.prompt.as_ref().map(|prompt| PromptEmbeds {
+                cond: states(&prompt.cond, host.len()),
+                uncond: states(&prompt.uncond, 1),
+            }),
+            control: inputs.control.as_ref().map(maps),
+            concat: inputs.concat.as_ref().map(maps),
+        },
         clock: host.clock,
         update,
     }

@@ -1,10 +1,10 @@
-//! A student that is linear in noisy picture and condition, and how to train it.
+//! A student that is linear in noisy image and condition, and how to train it.
 
 use burn::module::{Module, Param};
 use burn::tensor::{Device, Int, Tensor, TensorData};
 use fewstep_diffusion::analytic::Gaussian;
 use fewstep_diffusion::random::{self, Purpose};
-use fewstep_diffusion::{Conditioning, DiffusionModel, Network, PredictionKind, Schedule};
+use fewstep_diffusion::{DiffusionModel, Inputs, Network, PredictionKind, Schedule};
 use fewstep_distill::method::{Batch, Objective, Student};
 use fewstep_distill::optim::{OptimConfig, Stepper};
 
@@ -60,9 +60,9 @@ impl Table {
 }
 
 impl Network for Table {
-    fn forward(&self, z: Tensor<4>, time: &[f64], conditioning: &Conditioning) -> Tensor<4> {
+    fn forward(&self, z: Tensor<4>, time: &[f64], inputs: &Inputs) -> Tensor<4> {
         let none = vec![None; time.len()];
-        let classes = conditioning.classes.as_ref().unwrap_or(&none);
+        let classes = inputs.classes.as_ref().unwrap_or(&none);
         let row = |(&time, class): (&f64, &Option<u32>)| {
             let index = (time / 1000.0 * self.intervals as f64).round() as usize;
             let class = class.map_or(self.classes - 1, |class| class as usize);
@@ -76,15 +76,15 @@ impl Network for Table {
             column.reshape([time.len(), 1, 1, 1])
         };
         let v = z * column(0) + column(2);
-        match &conditioning.hint {
-            Some(hint) => v + hint.clone() * column(1),
+        match &inputs.control {
+            Some(control) => v + control.clone() * column(1),
             None => v,
         }
     }
 }
 
-/// Pictures of the distribution and, where a slope and a noise are given, conditions c = slope x + noise.
-pub(crate) fn picture(
+/// Images of the distribution and, where a slope and a noise are given, conditions c = slope x + noise.
+pub(crate) fn image(
     clock: u64,
     gaussian: Gaussian,
     condition: Option<(f64, f64)>,
@@ -95,18 +95,19 @@ pub(crate) fn picture(
         random::normal(seed, &samples, Purpose::InitialNoise, SHAPE, &device)
     };
     let x = normal(99) * gaussian.s + gaussian.mu;
-    let hint = condition.map(|(slope, noise)| x.clone() * slope + normal(98) * noise);
-    (x, hint)
+    let control = condition.map(|(slope, noise)| x.clone() * slope + normal(98) * noise);
+    (x, control)
 }
 
-pub(crate) fn batch(clock: u64, (pictures, hint): (Tensor<4>, Option<Tensor<4>>)) -> Batch {
+pub(crate) fn batch(clock: u64, (images, control): (Tensor<4>, Option<Tensor<4>>)) -> Batch {
     Batch {
-        // Pictures without conditions are those of class 0.
-        classes: hint.is_none().then(|| vec![0; BATCH]),
-        pictures,
-        hint,
-        beside: None,
-        text: None,
+        // Images without conditions are those of class 0.
+        inputs: Inputs {
+            classes: control.is_none().then(|| vec![Some(0); BATCH]),
+            control,
+            ..Inputs::default()
+        },
+        images,
         clock,
         update: clock,
     }

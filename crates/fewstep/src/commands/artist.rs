@@ -1,11 +1,11 @@
 //! Models of pixels and of latents behind one face, for verbs that do not care.
 
-use crate::failure::{Failure, Outcome};
+use crate::failure::{CliError, CliResult};
 use crate::models;
 use burn::tensor::{Device, Tensor};
 use fewstep::{Canvas, Generator, Request, TextGenerator, TextRequest, Texts};
 use fewstep_data::ImageShape;
-use fewstep_data::picture::Picture;
+use fewstep_data::image::Image;
 use fewstep_formats::{Pipeline, TextEncoder};
 use std::path::Path;
 
@@ -13,37 +13,37 @@ use std::path::Path;
 pub(super) enum Artist {
     /// A model of pixels.
     Pixels(Box<Generator>),
-    /// A latent diffusion model, which reads a text for each picture, or the name of a class.
+    /// A latent diffusion model, which reads a text for each image, or the name of a class.
     Latents(Box<TextGenerator>, Box<TextEncoder>),
 }
 
 impl Artist {
-    /// Loads what the user names after `--model`, with the adapter of another model folder, where one is given.
+    /// Loads what the user names after `--model`, with the ControlNet of another model folder, where one is given.
     pub(super) fn load(
         reference: &str,
-        adapter: Option<&Path>,
+        controlnet: Option<&Path>,
         steps: Option<usize>,
         device: &Device,
-    ) -> Outcome<Self> {
-        let latent = models::load_latent_adapted(reference, adapter, steps, device)?;
+    ) -> CliResult<Self> {
+        let latent = models::load_latent_adapted(reference, controlnet, steps, device)?;
         Ok(match latent {
             Some(Pipeline {
                 model,
-                codec,
+                vae,
                 text_encoder,
                 ..
             }) => {
-                let generator = TextGenerator::new(model, codec, device)?;
+                let generator = TextGenerator::new(model, vae, device)?;
                 Self::Latents(Box::new(generator), Box::new(text_encoder))
             }
             None => {
-                let model = models::load_adapted(reference, adapter, steps, device)?;
+                let model = models::load_adapted(reference, controlnet, steps, device)?;
                 Self::Pixels(Box::new(Generator::new(model, device)?))
             }
         })
     }
 
-    /// The generator of pictures or of latents.
+    /// The generator of images or of latents.
     pub(super) fn generator(&self) -> &Generator {
         match self {
             Self::Pixels(generator) => generator,
@@ -51,7 +51,7 @@ impl Artist {
         }
     }
 
-    /// Whether a picture is drawn from a text.
+    /// Whether an image is drawn from a text.
     pub(super) fn reads_texts(&self) -> bool {
         matches!(self, Self::Latents(..)) && self.classes().is_empty()
     }
@@ -64,7 +64,7 @@ impl Artist {
         }
     }
 
-    /// Shape of the pictures that it was trained on.
+    /// Shape of the images that it was trained on.
     pub(super) fn shape(&self) -> ImageShape {
         match self {
             Self::Pixels(generator) => generator.shape(),
@@ -79,27 +79,27 @@ impl Artist {
         }
     }
 
-    /// Draws the pictures of a request, from condition images `[pictures, channels, height, width]` where it takes
+    /// Draws the images of a request, from control images `[images, channels, height, width]` where it takes
     /// such, and from as many texts where it reads them; the classes are those of the request.
     pub(super) fn draw(
         &self,
-        hints: Option<Tensor<4>>,
+        controls: Option<Tensor<4>>,
         prompts: &[String],
         request: &Request,
         progress: &mut (dyn FnMut(usize) + Send),
-    ) -> Outcome<Vec<Picture>> {
+    ) -> CliResult<Vec<Image>> {
         let (generator, encoder) = match self {
             Self::Pixels(generator) => {
-                return Ok(match hints {
-                    Some(hints) => generator.draw_from(&hints, request, progress)?,
+                return Ok(match controls {
+                    Some(controls) => generator.draw_from(&controls, request, progress)?,
                     None => generator.draw(request, progress)?,
                 });
             }
             Self::Latents(generator, encoder) => (generator, encoder),
         };
-        let size = match &hints {
-            Some(hints) => {
-                let [_, given @ ..] = hints.dims();
+        let size = match &controls {
+            Some(controls) => {
+                let [_, given @ ..] = controls.dims();
                 generator.size_for(given)?
             }
             None => generator.usual_size(),
@@ -122,7 +122,7 @@ impl Artist {
             w: request.w,
             batch: request.batch,
             canvas: Canvas::Blank,
-            hints,
+            controls,
         };
         let texts = Texts::read((**encoder).clone(), &request);
         Ok(generator.draw(&request, &texts, progress)?)
@@ -130,8 +130,8 @@ impl Artist {
 }
 
 /// Refuses a flag for a model that reads no texts.
-pub(super) fn reads_no_texts(flag: &str) -> Failure {
-    Failure::input(format!(
+pub(super) fn reads_no_texts(flag: &str) -> CliError {
+    CliError::input(format!(
         "{flag} needs a model that draws from texts: the folder of a latent diffusion model, with `unet`, `vae`, `text_encoder` and `tokenizer` in it"
     ))
 }

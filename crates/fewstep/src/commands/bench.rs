@@ -2,11 +2,11 @@
 
 use crate::arguments::positive;
 use crate::compute;
-use crate::failure::{Blame, Outcome};
+use crate::failure::{Blame, CliResult};
 use burn::module::Module;
 use burn::tensor::{Device, Tensor};
 use fewstep_diffusion::random::{self, Purpose};
-use fewstep_diffusion::{DiffusionModel, Network, PredictionKind, Schedule, Text};
+use fewstep_diffusion::{DiffusionModel, Inputs, Network, PredictionKind, PromptEmbeds, Schedule};
 use fewstep_distill::method::{Batch, Denoising, Objective, Weighting};
 use fewstep_distill::optim::{Ema, OptimConfig, Optimizer, Stepper};
 use fewstep_kernels::device::{Placement, profile};
@@ -127,14 +127,14 @@ struct Timing {
     images_per_second: f64,
 }
 
-pub(crate) fn run(args: Args) -> Outcome {
+pub(crate) fn run(args: Args) -> CliResult {
     let device = compute::device(None)?;
     let precision = args.precision.choose(&device)?;
     fewstep_kernels::allow_tf32(args.tf32);
     let config = args.size.config();
     let network = UNet::new(&config, 1, &device).blame_input()?;
     let network = network.computing_in(precision);
-    let report = |what, measured: Measured| -> Outcome {
+    let report = |what, measured: Measured| -> CliResult {
         let timing = Timing {
             network: args.size,
             parameters: network.num_params(),
@@ -168,11 +168,11 @@ pub(crate) fn run(args: Args) -> Outcome {
         batch(args.size, args.batch, &device),
         Placement::of(&device),
     );
-    let (conditioning, time) = (batch.conditioning(), vec![500.0; args.batch]);
+    let (inputs, time) = (batch.inputs.clone(), vec![500.0; args.batch]);
     report(
         "forward",
         args.measure(&device, || {
-            placement.close_to(|| network.forward(batch.pictures.clone(), &time, &conditioning));
+            placement.close_to(|| network.forward(batch.images.clone(), &time, &inputs));
         }),
     )?;
     if args.forward_only {
@@ -255,14 +255,16 @@ fn batch(size: Size, count: usize, device: &Device) -> Batch {
         .text
         .map(|text| draw(2, [1, 77, text.width]).squeeze_dim::<3>(1));
     Batch {
-        pictures: draw(1, [config.channels, size.side(), size.side()]) * 0.5,
-        classes: (config.classes > 0).then(|| samples.iter().map(|&s| (s % 10) as u32).collect()),
-        hint: None,
-        beside: None,
-        text: states.map(|states: Tensor<3>| Text {
-            empty: states.clone(),
-            states,
-        }),
+        images: draw(1, [config.channels, size.side(), size.side()]) * 0.5,
+        inputs: Inputs {
+            classes: (config.classes > 0)
+                .then(|| samples.iter().map(|&s| Some((s % 10) as u32)).collect()),
+            prompt: states.map(|states: Tensor<3>| PromptEmbeds {
+                uncond: states.clone(),
+                cond: states,
+            }),
+            ..Inputs::default()
+        },
         clock: 0,
         update: 0,
     }

@@ -1,6 +1,6 @@
-//! Pictures with captions, or with classes, as examples of a latent model.
+//! Images with captions, or with classes, as examples of a latent model.
 
-use crate::failure::{Blame, Failure, Outcome};
+use crate::failure::{Blame, CliError, CliResult};
 use crate::output::cache_folder;
 use crate::progress;
 use burn::tensor::Device;
@@ -8,7 +8,7 @@ use fewstep_data::{
     Captioned, ConditionConfig, Conditions, DataConfig, DataKind, Examples, LatentsHeader, Source,
 };
 use fewstep_distill::{Copies, Encoding};
-use fewstep_formats::Surroundings;
+use fewstep_formats::PipelineComponents;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -17,15 +17,15 @@ use std::sync::Arc;
 pub(crate) fn examples(
     data: &DataConfig,
     condition: Option<&ConditionConfig>,
-    surroundings: &Surroundings,
+    components: &PipelineComponents,
     copies: Copies,
     fits: &dyn Fn(&LatentsHeader) -> Result<(), String>,
     device: &Device,
     planned: bool,
-) -> Outcome<Examples> {
+) -> CliResult<Examples> {
     let folder = cache_folder().unwrap_or_else(std::env::temp_dir);
-    let (source, conditions) = source(data, condition, surroundings, &folder)?;
-    let found = Encoding::find(&source, surroundings, copies, &folder, device, fits);
+    let (source, conditions) = source(data, condition, components, &folder)?;
+    let found = Encoding::find(&source, components, copies, &folder, device, fits);
     let encoding = found.blame_input()?;
     if let (true, Some(bytes)) = (planned, encoding.bytes()) {
         return Ok(Examples::Planned {
@@ -34,7 +34,7 @@ pub(crate) fn examples(
             bytes,
         });
     }
-    let bar = progress::bar("encoding", 0, "pictures");
+    let bar = progress::bar("encoding", 0, "images");
     let mut progress = |done: usize, total: usize| {
         bar.set_length(total as u64);
         bar.set_position(done as u64);
@@ -47,14 +47,14 @@ pub(crate) fn examples(
     })
 }
 
-/// The pictures, with captions or with classes, whichever the model draws from; and what makes their condition images.
+/// The images, with captions or with classes, whichever the model draws from; and what makes their control images.
 fn source(
     data: &DataConfig,
     condition: Option<&ConditionConfig>,
-    surroundings: &Surroundings,
+    components: &PipelineComponents,
     folder: &Path,
-) -> Outcome<(Source, Option<Arc<Conditions>>)> {
-    let classes = surroundings.classes().blame_input()?;
+) -> CliResult<(Source, Option<Arc<Conditions>>)> {
+    let classes = components.classes().blame_input()?;
     Ok(match (condition, classes.is_empty()) {
         (None, true) => {
             let captioned = Captioned::open(data).blame_input()?;
@@ -69,12 +69,12 @@ fn source(
             (Source::labelled(data, classes).blame_input()?, None)
         }
         (None, false) => {
-            return Err(Failure::input(
+            return Err(CliError::input(
                 "this model draws classes: `data.kind` must be one with labels, such as \"folder\" with a folder for each class",
             ));
         }
         (Some(_), false) => {
-            return Err(Failure::input(
+            return Err(CliError::input(
                 "[condition] is for models that draw pixels or from texts: this one draws latents of classes",
             ));
         }

@@ -1,29 +1,29 @@
-//! What the verbs that draw from a condition image share.
+//! What the verbs that draw from a control image share.
 
 use super::artist::{Artist, reads_no_texts};
 use crate::arguments::{self, GuidanceArgs, SamplerArgs, positive};
 use crate::compute::{self, PrecisionArgs};
-use crate::failure::{Blame, Failure, Outcome};
+use crate::failure::{Blame, CliError, CliResult};
 use crate::report::plural;
 use crate::{output, progress};
 use burn::tensor::{Device, Tensor, TensorData};
 use fewstep::{Generator, Request};
-use fewstep_data::picture::{self, Picture, to_f32};
+use fewstep_data::image::{self, Image, to_f32};
 use fewstep_diffusion::Task;
 use serde_json::json;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
-/// Arguments of every verb that draws from a condition image.
+/// Arguments of every verb that draws from a control image.
 #[derive(clap::Args)]
 pub(crate) struct ConditionalArgs {
     /// The model: a model folder, a .safetensors file or a run folder.
     #[arg(long)]
     pub(super) model: String,
-    /// The adapter of another model folder, in place of the model's own: one that was trained on the same base.
-    #[arg(long, value_name = "FOLDER")]
-    pub(super) adapter: Option<PathBuf>,
-    /// The condition image; may be given several times.
+    /// The ControlNet of another model folder, in place of the model's own: one that was trained on the same base.
+    #[arg(long, alias = "adapter", value_name = "FOLDER")]
+    pub(super) controlnet: Option<PathBuf>,
+    /// The control image; may be given several times.
     #[arg(long = "image", value_name = "FILE", required = true)]
     pub(super) images: Vec<PathBuf>,
     /// Steps; by default 4 for a student, 32 for a model that was only taught the condition.
@@ -41,16 +41,16 @@ pub(crate) struct ConditionalArgs {
     /// The class to draw, by name or number, for models with classes; by default none in particular.
     #[arg(long, value_name = "CLASS")]
     pub(super) class: Option<String>,
-    /// Pictures for each condition image.
+    /// Images for each control image.
     #[arg(long, default_value = "1", value_parser = positive)]
     pub(super) count: usize,
     /// All randomness.
     #[arg(long, default_value_t = 0)]
     pub(super) seed: u64,
-    /// Pictures per network call.
+    /// Images per network call.
     #[arg(long, default_value = "16", value_parser = positive)]
     pub(super) batch: usize,
-    /// The PNG file to write: a row for each condition image, which comes first in it.
+    /// The PNG file to write: a row for each control image, which comes first in it.
     #[arg(long, value_name = "FILE")]
     pub(super) out: PathBuf,
     /// Print a summary as JSON.
@@ -58,22 +58,22 @@ pub(crate) struct ConditionalArgs {
     pub(super) json: bool,
 }
 
-/// A condition image made ready.
+/// A control image made ready.
 pub(super) struct Source {
     /// The values that the model is given, `shape`.
-    pub(super) hint: Vec<f32>,
+    pub(super) control: Vec<f32>,
     pub(super) shape: [usize; 3],
     /// What the user sees of it.
-    pub(super) shown: Picture,
-    /// What is to stay as it is in every result: a picture, and 0 where it stays.
+    pub(super) shown: Image,
+    /// What is to stay as it is in every result: an image, and 0 where it stays.
     pub(super) keep: Option<(Vec<f32>, Vec<f32>)>,
 }
 
 impl Source {
-    /// A picture that is the condition itself.
-    pub(super) fn plain(shown: Picture) -> Self {
+    /// An image that is the condition itself.
+    pub(super) fn plain(shown: Image) -> Self {
         Self {
-            hint: values(&shown),
+            control: values(&shown),
             shape: [shown.shape.channels, shown.shape.height, shown.shape.width],
             shown,
             keep: None,
@@ -81,24 +81,24 @@ impl Source {
     }
 }
 
-/// A picture in [-1, 1].
-pub(super) fn values(picture: &Picture) -> Vec<f32> {
-    picture.pixels.iter().map(|&value| to_f32(value)).collect()
+/// An image in [-1, 1].
+pub(super) fn values(image: &Image) -> Vec<f32> {
+    image.pixels.iter().map(|&value| to_f32(value)).collect()
 }
 
-/// Reads a picture of any size.
-pub(super) fn read(file: &Path, channels: usize) -> Outcome<Picture> {
-    picture::read(file, None, channels).blame_input()
+/// Reads an image of any size.
+pub(super) fn read(file: &Path, channels: usize) -> CliResult<Image> {
+    image::read(file, None, channels).blame_input()
 }
 
 impl ConditionalArgs {
     /// Draws from all images. `ready` makes the condition out of the n-th image, given the channels of the model's
-    /// pictures and of its condition images.
+    /// images and of its control images.
     pub(super) fn run(
         &self,
         task: Task,
-        ready: impl Fn(usize, &Path, [usize; 2]) -> Outcome<Source>,
-    ) -> Outcome {
+        ready: impl Fn(usize, &Path, [usize; 2]) -> CliResult<Source>,
+    ) -> CliResult {
         let device = compute::device(None)?;
         self.precision.choose(&device)?;
         let artist = self.artist(task, &device)?;
@@ -122,53 +122,59 @@ impl ConditionalArgs {
         }
         let channels = [
             artist.shape().channels,
-            recipe.hint.map_or(0, |hint| hint.shape[0]),
+            recipe.control.map_or(0, |control| control.shape[0]),
         ];
         let sources = (0..)
             .zip(&self.images)
             .map(|(n, file)| ready(n, file, channels));
-        let sources = sources.collect::<Outcome<Vec<Source>>>()?;
+        let sources = sources.collect::<CliResult<Vec<Source>>>()?;
         output::prepare(&self.out)?;
         let started = Instant::now();
         let mut cells = vec![];
-        let bar = progress::bar("drawing", (sources.len() * self.count) as u64, "pictures");
+        let bar = progress::bar("drawing", (sources.len() * self.count) as u64, "images");
         for group in sources.chunk_by(|a, b| a.shape == b.shape) {
-            let hints = group.iter().map(|source| source.batch(self.count, &device));
-            let hints = Tensor::cat(hints.collect(), 0);
+            let controls = group.iter().map(|source| source.batch(self.count, &device));
+            let controls = Tensor::cat(controls.collect(), 0);
             request.classes = vec![class; group.len() * self.count];
             let done_before = request.first;
             let prompts = vec![self.prompt.clone().unwrap_or_default(); request.classes.len()];
-            let drawn = artist.draw(Some(hints), &prompts, &request, &mut |done| {
+            let drawn = artist.draw(Some(controls), &prompts, &request, &mut |done| {
                 bar.set_position(done_before + done as u64)
             })?;
             for (source, drawn) in group.iter().zip(drawn.chunks(self.count)) {
                 cells.push(source.shown.clone());
-                cells.extend(drawn.iter().map(|picture| source.keep_known(picture)));
+                cells.extend(drawn.iter().map(|image| source.keep_known(image)));
             }
             request.first += request.classes.len() as u64;
         }
         bar.finish_and_clear();
         let seconds = started.elapsed().as_secs_f64() / (sources.len() * self.count) as f64;
-        output::write_picture(&self.out, &picture::grid(&cells, 1 + self.count, 1))?;
+        output::write_image(&self.out, &image::grid(&cells, 1 + self.count, 1))?;
         self.report(generator, &request, sources.len(), seconds);
         Ok(())
     }
 
-    /// The model, with the adapter that was asked for, made for this task.
-    fn artist(&self, task: Task, device: &Device) -> Outcome<Artist> {
-        let artist = Artist::load(&self.model, self.adapter.as_deref(), self.steps, device)?;
+    /// The model, with the ControlNet that was asked for, made for this task.
+    fn artist(&self, task: Task, device: &Device) -> CliResult<Artist> {
+        let artist = Artist::load(&self.model, self.controlnet.as_deref(), self.steps, device)?;
         if self.prompt.is_some() && !artist.reads_texts() {
             return Err(reads_no_texts("--prompt"));
         }
-        match artist.generator().model().recipe.hint.map(|hint| hint.task) {
+        match artist
+            .generator()
+            .model()
+            .recipe
+            .control
+            .map(|control| control.task)
+        {
             Some(known) if known == task => Ok(artist),
-            Some(known) => Err(Failure::input(format!(
+            Some(known) => Err(CliError::input(format!(
                 "this model was not made for `fewstep {}`: use `fewstep {}`",
                 task.verb(),
                 known.verb()
             ))),
-            None => Err(Failure::input(
-                "this model takes no condition image: distil one with `method = \"codi\"`, or give an adapter for it with --adapter",
+            None => Err(CliError::input(
+                "this model takes no control image: distil one with `method = \"codi\"`, or give a ControlNet for it with --controlnet",
             )),
         }
     }
@@ -190,9 +196,9 @@ impl ConditionalArgs {
         match self.json {
             true => println!("{summary}"),
             false => println!(
-                "{}: {}, {} sampler, {}, seed {}; {} and {seconds:.3} s per picture",
+                "{}: {}, {} sampler, {}, seed {}; {} and {seconds:.3} s per image",
                 self.out.display(),
-                plural(images * self.count, "picture"),
+                plural(images * self.count, "image"),
                 request.sampler.name(),
                 plural(request.steps, "step"),
                 self.seed,
@@ -203,15 +209,15 @@ impl ConditionalArgs {
 }
 
 impl Source {
-    /// The condition of `count` pictures.
+    /// The condition of `count` images.
     fn batch(&self, count: usize, device: &Device) -> Tensor<4> {
         let [channels, height, width] = self.shape;
-        let hint = TensorData::new(self.hint.clone(), [1, channels, height, width]);
-        Tensor::<4>::from_data(hint, device).repeat_dim(0, count)
+        let control = TensorData::new(self.control.clone(), [1, channels, height, width]);
+        Tensor::<4>::from_data(control, device).repeat_dim(0, count)
     }
 
     /// The result with what was known put back.
-    fn keep_known(&self, drawn: &Picture) -> Picture {
+    fn keep_known(&self, drawn: &Image) -> Image {
         match &self.keep {
             Some((known, hole)) => put_back(drawn, known, hole),
             None => drawn.clone(),
@@ -219,13 +225,13 @@ impl Source {
     }
 }
 
-/// A drawn picture with what was known around a hole (1 where it is, 0 elsewhere) put back.
-pub(super) fn put_back(drawn: &Picture, known: &[f32], hole: &[f32]) -> Picture {
+/// A drawn image with what was known around a hole (1 where it is, 0 elsewhere) put back.
+pub(super) fn put_back(drawn: &Image, known: &[f32], hole: &[f32]) -> Image {
     let drawn_values = values(drawn);
     let holes = hole.iter().cycle();
     let pixels = drawn_values.iter().zip(known).zip(holes);
     let kept: Vec<f32> = pixels
         .map(|((drawn, known), hole)| drawn * hole + known * (1.0 - hole))
         .collect();
-    Picture::from_f32(drawn.shape, &kept)
+    Image::from_f32(drawn.shape, &kept)
 }

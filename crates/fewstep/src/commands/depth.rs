@@ -1,11 +1,11 @@
-//! `fewstep depth`: pictures from depth maps.
+//! `fewstep depth`: images from depth maps.
 
 use super::conditional::{ConditionalArgs, Source};
-use crate::failure::{Blame, Outcome};
-use fewstep_data::picture::read_depth;
+use crate::failure::{Blame, CliResult};
+use fewstep_data::image::read_depth;
 use fewstep_diffusion::Task;
 
-/// Draw pictures from depth maps of 8 or 16 bits.
+/// Draw images from depth maps of 8 or 16 bits.
 ///
 /// Example: fewstep depth --model runs/depth --image depth.png --count 4 --out scenes.png
 #[derive(clap::Args)]
@@ -14,7 +14,7 @@ pub(crate) struct Args {
     common: ConditionalArgs,
 }
 
-pub(crate) fn run(args: Args) -> Outcome {
+pub(crate) fn run(args: Args) -> CliResult {
     args.common.run(Task::Depth, |_, file, _| {
         let map = read_depth(file, None).blame_input()?;
         Ok(Source::plain(map))

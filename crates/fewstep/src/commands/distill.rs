@@ -5,7 +5,7 @@ use super::plan;
 use super::running::{RunArgs, go, prepare};
 use crate::builtin;
 use crate::compute;
-use crate::failure::{Blame, Failure, Outcome};
+use crate::failure::{Blame, CliError, CliResult};
 use crate::models;
 use burn::module::Module;
 use burn::tensor::Device;
@@ -14,10 +14,10 @@ use fewstep_data::{
 };
 use fewstep_diffusion::Guidance;
 use fewstep_distill::Copies;
-use fewstep_distill::method::Weights;
+use fewstep_distill::method::GuidanceWeights;
 use fewstep_distill::recipe::{AdaptRecipe, DistillRecipe, RunConfig, TEXT_WEIGHTS};
-use fewstep_distill::run::{Phase, Run, adapt_phases, distill_phases, hint};
-use fewstep_formats::{Model, Pipeline, Surroundings};
+use fewstep_distill::run::{Phase, Run, adapt_phases, control, distill_phases};
+use fewstep_formats::{Model, Pipeline, PipelineComponents};
 use fewstep_nn::UNetConfig;
 use serde::{Deserialize, Serialize};
 use std::path::Path;
@@ -26,11 +26,11 @@ use std::sync::Arc;
 /// Distil a teacher into few-step students.
 ///
 /// A recipe without `method` folds guidance in and halves the steps again and again. With method = "codi" a model
-/// learns to draw from condition images (a smaller picture, one with a hole, edges, a depth map) in 1 to 4 steps;
+/// learns to draw from control images (a smaller image, one with a hole, edges, a depth map) in 1 to 4 steps;
 /// with "consistency" it learns few steps alone, with "denoising" the condition alone.
 ///
-/// The folder of a latent diffusion model, such as Stable Diffusion, is distilled on captioned pictures
-/// (data.kind = "captioned"), a class-conditional one on labelled pictures; one that fills in pictures learns with holes ([condition], kind = "inpaint").
+/// The folder of a latent diffusion model, such as Stable Diffusion, is distilled on captioned images
+/// (data.kind = "captioned"), a class-conditional one on labelled images; one that fills in images learns with holes ([condition], kind = "inpaint").
 ///
 /// Example: fewstep distill recipes/fashion-mnist/distill.toml --set teacher=runs/teacher/models/teacher
 #[derive(clap::Args)]
@@ -45,14 +45,14 @@ struct Which {
     method: Option<toml::Value>,
 }
 
-pub(crate) fn run(args: Args) -> Outcome {
+pub(crate) fn run(args: Args) -> CliResult {
     match args.run.recipe::<Which>()?.method {
         None => halve(&args.run),
         Some(_) => adapt(&args.run),
     }
 }
 
-fn halve(args: &RunArgs) -> Outcome {
+fn halve(args: &RunArgs) -> CliResult {
     let mut recipe: DistillRecipe = args.recipe()?;
     recipe.validate().map_err(|e| args.complain(e))?;
     let inputs = Inputs::read(
@@ -71,7 +71,7 @@ fn halve(args: &RunArgs) -> Outcome {
     }
     let guidance = inputs.teacher.recipe.guidance;
     if recipe.w.is_none() {
-        recipe.w = usual_weights(guidance, inputs.surroundings.is_some());
+        recipe.w = usual_weights(guidance, inputs.components.is_some());
     }
     recipe
         .check_guidance(guidance)
@@ -86,7 +86,7 @@ fn halve(args: &RunArgs) -> Outcome {
     )
 }
 
-fn adapt(args: &RunArgs) -> Outcome {
+fn adapt(args: &RunArgs) -> CliResult {
     let recipe: AdaptRecipe = args.recipe()?;
     recipe.validate().map_err(|e| args.complain(e))?;
     let inputs = Inputs::read(
@@ -109,40 +109,40 @@ fn adapt(args: &RunArgs) -> Outcome {
 
 /// The weights that a student is for when nothing is said: those that its teacher was distilled for, and for a latent teacher
 /// of two branches the usual ones.
-fn usual_weights(teacher: Guidance, latent: bool) -> Option<Weights> {
+fn usual_weights(teacher: Guidance, latent: bool) -> Option<GuidanceWeights> {
     match teacher {
-        Guidance::Input { w_min, w_max, .. } => Some(Weights::Range([w_min, w_max])),
-        Guidance::Fixed { w } => Some(Weights::Single(w)),
+        Guidance::Input { w_min, w_max, .. } => Some(GuidanceWeights::Range([w_min, w_max])),
+        Guidance::Fixed { w } => Some(GuidanceWeights::Single(w)),
         Guidance::ClassifierFree => latent.then_some(TEXT_WEIGHTS),
         Guidance::None => None,
     }
 }
 
 /// The holes that a latent teacher is to fill; none for one that fills in nothing.
-fn holes(network: &UNetConfig, condition: Option<&ConditionConfig>) -> Outcome<Option<Holes>> {
-    /// Holes of each picture when nothing is said.
+fn holes(network: &UNetConfig, condition: Option<&ConditionConfig>) -> CliResult<Option<Holes>> {
+    /// Holes of each image when nothing is said.
     const USUAL: usize = 4;
-    let (latent, beside) = (network.channels, network.beside);
+    let (latent, concat) = (network.channels, network.concat);
     let refused = match condition {
-        _ if beside == 0 => return Ok(None),
-        _ if beside != 1 + latent => format!(
-            "the teacher sees {beside} maps beside its latents of {latent} channels: only models that fill in are distilled, which see {} (a hole, and the latents of what is known)",
+        _ if concat == 0 => return Ok(None),
+        _ if concat != 1 + latent => format!(
+            "the teacher sees {concat} maps next to its latents of {latent} channels: only models that fill in are distilled, which see {} (a hole, and the latents of what is known)",
             1 + latent
         ),
         Some(&ConditionConfig::Inpaint { mask, holes }) => match holes.unwrap_or(USUAL) {
-            0 => "`condition.holes` is 0: each picture needs one at least".into(),
+            0 => "`condition.holes` is 0: each image needs one at least".into(),
             each => return Ok(Some(Holes { mask, each })),
         },
-        _ => "the teacher fills in pictures: say what holes it is to fill, such as `[condition]` with `kind = \"inpaint\"` and `mask = \"mixed\"`".into(),
+        _ => "the teacher fills in images: say what holes it is to fill, such as `[condition]` with `kind = \"inpaint\"` and `mask = \"mixed\"`".into(),
     };
-    Err(Failure::input(refused))
+    Err(CliError::input(refused))
 }
 
 /// What a recipe names, read and found to fit together.
 struct Inputs {
     teacher: Model,
     examples: Examples,
-    surroundings: Option<Surroundings>,
+    components: Option<PipelineComponents>,
     device: Device,
 }
 
@@ -154,13 +154,13 @@ impl Inputs {
         mirrored: bool,
         planned: bool,
         run: &RunConfig,
-    ) -> Outcome<Self> {
+    ) -> CliResult<Self> {
         let device = compute::device_of_run(run)?;
         let inputs = match models::latent_folder(teacher, None)? {
             Some(folder) => Self::latent(&folder, data, condition, mirrored, device, planned)?,
             None => Self::pixels(teacher, data, condition, device)?,
         };
-        inputs.check_pictures()?;
+        inputs.check_images()?;
         inputs.check_condition()?;
         Ok(inputs)
     }
@@ -170,7 +170,7 @@ impl Inputs {
         data: &DataConfig,
         condition: Option<&ConditionConfig>,
         device: Device,
-    ) -> Outcome<Self> {
+    ) -> CliResult<Self> {
         let teacher = models::load(teacher, None, &device)?;
         let dataset = Arc::new(builtin::load_data(data)?);
         let conditions = condition
@@ -179,16 +179,16 @@ impl Inputs {
             .blame_input()?;
         Ok(Self {
             teacher,
-            examples: Examples::Pictures {
+            examples: Examples::Images {
                 dataset,
                 conditions: conditions.map(Arc::new),
             },
-            surroundings: None,
+            components: None,
             device,
         })
     }
 
-    /// A latent diffusion model, with captioned pictures as latents and states.
+    /// A latent diffusion model, with captioned images as latents and states.
     fn latent(
         folder: &Path,
         data: &DataConfig,
@@ -196,15 +196,15 @@ impl Inputs {
         mirrored: bool,
         device: Device,
         planned: bool,
-    ) -> Outcome<Self> {
+    ) -> CliResult<Self> {
         let teacher = Pipeline::load_model(folder, &device).blame_input()?;
-        let surroundings = Surroundings::open(folder).blame_input()?;
+        let components = PipelineComponents::open(folder).blame_input()?;
         let holes = holes(teacher.network.config(), condition)?;
-        // What such a teacher is told of holes lies with its latents, and is no condition image.
+        // What such a teacher is told of holes lies with its latents, and is no control image.
         let condition = condition.filter(|_| holes.is_none());
         let copies = Copies { mirrored, holes };
         let fits = |header: &LatentsHeader| fits(&teacher, header, data.size);
-        let around = &surroundings;
+        let around = &components;
         let mut examples =
             captioned::examples(data, condition, around, copies, &fits, &device, planned)?;
         if let Examples::Planned { bytes, .. } = &mut examples {
@@ -214,12 +214,12 @@ impl Inputs {
         Ok(Self {
             teacher,
             examples,
-            surroundings: Some(surroundings),
+            components: Some(components),
             device,
         })
     }
 
-    fn check_pictures(&self) -> Outcome {
+    fn check_images(&self) -> CliResult {
         let (recipe, examples) = (&self.teacher.recipe, &self.examples);
         let ImageShape {
             channels,
@@ -228,14 +228,14 @@ impl Inputs {
         } = examples.shape();
         let shape = [channels, height, width];
         if shape != recipe.resolution {
-            return Err(Failure::input(format!(
+            return Err(CliError::input(format!(
                 "the teacher draws {:?} (channels, height, width) and {} gives {shape:?}: set `data.size` and `data.channels` to match",
                 recipe.resolution,
                 examples.name()
             )));
         }
         if examples.classes().len() != recipe.classes.len() {
-            return Err(Failure::input(format!(
+            return Err(CliError::input(format!(
                 "the teacher knows {} classes and {} has {}",
                 recipe.classes.len(),
                 examples.name(),
@@ -246,31 +246,31 @@ impl Inputs {
     }
 
     /// A teacher that takes a condition is given the one it knows.
-    fn check_condition(&self) -> Outcome {
-        let Some(known) = self.teacher.recipe.hint else {
+    fn check_condition(&self) -> CliResult {
+        let Some(known) = self.teacher.recipe.control else {
             return Ok(());
         };
         let verb = known.task.verb();
-        match self.examples.conditions().map(hint) {
+        match self.examples.conditions().map(control) {
             Some(given) if given == known => Ok(()),
-            Some(given) => Err(Failure::input(format!(
-                "the teacher was taught `{verb}` with condition images of {:?} (channels, height, width), and [condition] gives `{}` with {:?}: give the same",
+            Some(given) => Err(CliError::input(format!(
+                "the teacher was taught `{verb}` with control images of {:?} (channels, height, width), and [condition] gives `{}` with {:?}: give the same",
                 known.shape,
                 given.task.verb(),
                 given.shape
             ))),
-            None => Err(Failure::input(format!(
-                "the teacher draws from condition images of {:?} (channels, height, width), as `fewstep {verb}` gives them: add a [condition] section",
+            None => Err(CliError::input(format!(
+                "the teacher draws from control images of {:?} (channels, height, width), as `fewstep {verb}` gives them: add a [condition] section",
                 known.shape
             ))),
         }
     }
 
     /// Halvings go on with what the teacher knows.
-    fn check_taught(&self) -> Outcome {
-        match (self.examples.conditions(), self.teacher.recipe.hint) {
-            (Some(_), None) => Err(Failure::input(
-                "[condition] asks for condition images, which the teacher has not learnt to take: teach it first, with `method = \"denoising\"`, or do both at once with `method = \"codi\"`",
+    fn check_taught(&self) -> CliResult {
+        match (self.examples.conditions(), self.teacher.recipe.control) {
+            (Some(_), None) => Err(CliError::input(
+                "[condition] asks for control images, which the teacher has not learnt to take: teach it first, with `method = \"denoising\"`, or do both at once with `method = \"codi\"`",
             )),
             _ => Ok(()),
         }
@@ -283,13 +283,13 @@ impl Inputs {
         (seed, flip, config): (u64, bool, RunConfig),
         prompts: &[String],
         recipe: &R,
-    ) -> Outcome {
+    ) -> CliResult {
         let run = Run {
             folder: args.folder(),
             seed,
             phases,
             examples: self.examples,
-            surroundings: self.surroundings,
+            components: self.components,
             flip,
             config,
             device: self.device,
@@ -305,7 +305,7 @@ impl Inputs {
     }
 }
 
-/// Whether a teacher draws such latents and attends to such states, of pictures of this side.
+/// Whether a teacher draws such latents and attends to such states, of images of this side.
 fn fits(teacher: &Model, header: &LatentsHeader, side: Option<usize>) -> Result<(), String> {
     let (drawn, made) = (teacher.recipe.resolution, header.latent);
     if drawn != made {

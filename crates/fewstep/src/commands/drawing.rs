@@ -1,11 +1,11 @@
-//! Pictures from texts: what `sample`, `edit` and `inpaint` share.
+//! Images from texts: what `sample`, `edit` and `inpaint` share.
 
 use super::artist::reads_no_texts;
 use crate::arguments::{self, GuidanceArgs, SamplerArgs, positive};
 use crate::compute::{self, PrecisionArgs};
-use crate::failure::{Failure, Outcome};
+use crate::failure::{CliError, CliResult};
 use crate::models;
-use crate::output::PictureArgs;
+use crate::output::ImageArgs;
 use crate::progress;
 use crate::report::plural;
 use burn::tensor::Device;
@@ -15,7 +15,7 @@ use fewstep_kernels::memory;
 use std::path::PathBuf;
 use std::time::Instant;
 
-/// How many pictures of so many classes, when nothing is said.
+/// How many images of so many classes, when nothing is said.
 pub(crate) fn class_count(classes: usize) -> usize {
     (4 * classes).min(64)
 }
@@ -32,14 +32,14 @@ pub(crate) struct TextArgs {
     /// What not to draw; only where guidance has two branches, that is, not for students.
     #[arg(long, value_name = "TEXT")]
     negative_prompt: Option<String>,
-    /// Height and width of the pictures, such as 512x768 [default: those that the model was trained on].
+    /// Height and width of the images, such as 512x768 [default: those that the model was trained on].
     #[arg(long, value_name = "HxW", value_parser = size)]
     size: Option<[usize; 2]>,
 }
 
 impl TextArgs {
     /// For a model that knows no text.
-    pub(crate) fn refuse_all(&self) -> Outcome {
+    pub(crate) fn refuse_all(&self) -> CliResult {
         let given = [
             (!self.prompts.is_empty(), "--prompt"),
             (self.prompts_file.is_some(), "--prompts-file"),
@@ -53,7 +53,7 @@ impl TextArgs {
     }
 
     /// The one text of a model that draws from images, if it is given.
-    pub(crate) fn single(&self) -> Outcome<Option<String>> {
+    pub(crate) fn single(&self) -> CliResult<Option<String>> {
         let needless = [
             (self.prompts_file.is_some(), "--prompts-file"),
             (self.negative_prompt.is_some(), "--negative-prompt"),
@@ -62,21 +62,21 @@ impl TextArgs {
         ];
         match needless.iter().find(|(given, _)| *given) {
             None => Ok(self.prompts.first().cloned()),
-            Some((_, flag)) => Err(Failure::input(format!(
+            Some((_, flag)) => Err(CliError::input(format!(
                 "{flag} does not go with this model, which draws from images"
             ))),
         }
     }
 
     /// The names of the classes asked for, all where none is.
-    fn class_names(&self, known: &[String], asked: &[String]) -> Outcome<Vec<String>> {
+    fn class_names(&self, known: &[String], asked: &[String]) -> CliResult<Vec<String>> {
         let given = [
             (!self.prompts.is_empty(), "--prompt"),
             (self.prompts_file.is_some(), "--prompts-file"),
             (self.negative_prompt.is_some(), "--negative-prompt"),
         ];
         if let Some((_, flag)) = given.iter().find(|(given, _)| *given) {
-            return Err(Failure::input(format!(
+            return Err(CliError::input(format!(
                 "{flag} does not go with this model, which draws classes: give --class"
             )));
         }
@@ -92,16 +92,16 @@ impl TextArgs {
 
     /// The texts that take turns, for a model that draws the `known` classes, or texts where there are none. `asked` is
     /// what --class says; none for verbs that do without.
-    fn texts(&self, known: &[String], asked: Option<&[String]>) -> Outcome<Vec<String>> {
+    fn texts(&self, known: &[String], asked: Option<&[String]>) -> CliResult<Vec<String>> {
         match (known.is_empty(), asked) {
             (false, Some(asked)) => return self.class_names(known, asked),
             (false, None) => {
-                return Err(Failure::input(
-                    "this model draws classes, with `fewstep sample`: to change or fill in a picture, give one that draws from texts",
+                return Err(CliError::input(
+                    "this model draws classes, with `fewstep sample`: to change or fill in an image, give one that draws from texts",
                 ));
             }
             (true, Some([_, ..])) => {
-                return Err(Failure::input(
+                return Err(CliError::input(
                     "--class does not go with this model, which draws from texts: give --prompt",
                 ));
             }
@@ -111,7 +111,7 @@ impl TextArgs {
             None => self.prompts.clone(),
             Some(file) => {
                 let text = std::fs::read_to_string(file).map_err(|error| {
-                    Failure::input(format!("cannot read {}: {error}", file.display()))
+                    CliError::input(format!("cannot read {}: {error}", file.display()))
                 })?;
                 let lines = text.lines().filter(|line| !line.trim().is_empty());
                 lines.map(String::from).collect()
@@ -119,7 +119,7 @@ impl TextArgs {
         };
         match texts.is_empty() {
             false => Ok(texts),
-            true => Err(Failure::input(
+            true => Err(CliError::input(
                 "this model draws from texts: say what with --prompt, such as --prompt \"a lighthouse at night\", or --prompts-file",
             )),
         }
@@ -158,20 +158,20 @@ pub(crate) struct Job {
     pub(crate) guidance: GuidanceArgs,
     #[command(flatten)]
     pub(crate) sampler: SamplerArgs,
-    /// How many pictures [default: one of each text or image; 4 of each class, at most 64].
+    /// How many images [default: one of each text or image; 4 of each class, at most 64].
     #[arg(long, value_parser = positive)]
     pub(crate) count: Option<usize>,
     /// All randomness.
     #[arg(long, default_value_t = 0)]
     pub(crate) seed: u64,
-    /// Number of the first picture: go on where another call stopped.
+    /// Number of the first image: go on where another call stopped.
     #[arg(long, default_value_t = 0)]
     pub(crate) first: u64,
     #[command(flatten)]
     pub(crate) precision: PrecisionArgs,
     #[command(flatten)]
-    pub(crate) pictures: PictureArgs,
-    /// Pictures per network call [default: 64; 16 from images, 1 from texts].
+    pub(crate) images: ImageArgs,
+    /// Images per network call [default: 64; 16 from images, 1 from texts].
     #[arg(long, value_parser = positive)]
     pub(crate) batch: Option<usize>,
     /// Print the summary as JSON.
@@ -181,14 +181,17 @@ pub(crate) struct Job {
 
 impl Job {
     /// The device, which computes as precisely as it is asked to.
-    pub(crate) fn device(&self) -> Outcome<Device> {
+    pub(crate) fn device(&self) -> CliResult<Device> {
         let device = compute::device(None)?;
         self.precision.choose(&device)?;
         Ok(device)
     }
 
     /// Loads the latent model and draws from texts, as [`draw`](Self::draw) does.
-    pub(crate) fn run(&self, canvas: impl FnOnce([usize; 2], usize) -> Outcome<Canvas>) -> Outcome {
+    pub(crate) fn run(
+        &self,
+        canvas: impl FnOnce([usize; 2], usize) -> CliResult<Canvas>,
+    ) -> CliResult {
         let device = self.device()?;
         let folder = models::find(&self.model, self.steps)?;
         let pipeline = models::load_pipeline(&folder, &device)?;
@@ -196,23 +199,23 @@ impl Job {
     }
 
     /// Draws texts, or where the model knows classes those that are asked for, on what `canvas` makes for the size and the
-    /// channels of the pictures, and reports.
+    /// channels of the images, and reports.
     pub(crate) fn draw(
         &self,
         pipeline: Pipeline,
         classes: Option<&[String]>,
-        canvas: impl FnOnce([usize; 2], usize) -> Outcome<Canvas>,
+        canvas: impl FnOnce([usize; 2], usize) -> CliResult<Canvas>,
         device: &Device,
-    ) -> Outcome {
+    ) -> CliResult {
         let Pipeline {
             model,
-            codec,
+            vae,
             text_encoder,
             ..
         } = pipeline;
         let known = text_encoder.classes();
         let texts = self.text.texts(known, classes)?;
-        let generator = TextGenerator::new(model, codec, device)?;
+        let generator = TextGenerator::new(model, vae, device)?;
         let size = self.text.size.unwrap_or_else(|| generator.usual_size());
         let canvas = canvas(size, generator.channels())?;
         let count = match known.is_empty() {
@@ -224,19 +227,18 @@ impl Job {
             eprintln!("warning: {warning}");
         }
         self.warn_of_long_texts(&text_encoder, &texts);
-        self.pictures.prepare()?;
+        self.images.prepare()?;
         let started = Instant::now();
-        let bar = progress::bar("drawing", request.prompts.len() as u64, "pictures");
+        let bar = progress::bar("drawing", request.prompts.len() as u64, "images");
         let texts = Texts::read(text_encoder, &request);
         memory::give_back();
-        let pictures =
-            generator.draw(&request, &texts, &mut |done| bar.set_position(done as u64))?;
+        let images = generator.draw(&request, &texts, &mut |done| bar.set_position(done as u64))?;
         bar.finish_and_clear();
-        let seconds = started.elapsed().as_secs_f64() / pictures.len() as f64;
-        let columns = (pictures.len() as f64).sqrt().ceil() as usize;
+        let seconds = started.elapsed().as_secs_f64() / images.len() as f64;
+        let columns = (images.len() as f64).sqrt().ceil() as usize;
         let parameters = |index: usize| Some(self.parameters(&generator, &request, index));
-        self.pictures
-            .write(&pictures, self.first, columns, parameters)?;
+        self.images
+            .write(&images, self.first, columns, parameters)?;
         self.report(&generator, &request, seconds);
         Ok(())
     }
@@ -248,7 +250,7 @@ impl Job {
         count: usize,
         size: [usize; 2],
         canvas: Canvas,
-    ) -> Outcome<TextRequest> {
+    ) -> CliResult<TextRequest> {
         let count = self.count.unwrap_or(count);
         let turns = self.first..self.first + count as u64;
         let of_turn = |turn: u64| texts[(turn % texts.len() as u64) as usize].clone();
@@ -264,7 +266,7 @@ impl Job {
             w: self.guidance.w(),
             batch: self.batch.unwrap_or(1),
             canvas,
-            hints: None,
+            controls: None,
         })
     }
 
@@ -274,7 +276,7 @@ impl Job {
         }
     }
 
-    /// The text that tools for Stable Diffusion look for inside a picture.
+    /// The text that tools for Stable Diffusion look for inside an image.
     fn parameters(&self, generator: &TextGenerator, request: &TextRequest, index: usize) -> String {
         let recipe = &generator.generator().model().recipe;
         let mut text = request.prompts[index].clone();
@@ -289,7 +291,7 @@ impl Job {
         };
         let [height, width] = request.size;
         text.push_str(&format!(
-            "\nSteps: {}, Sampler: {}{}, Seed: {}, Size: {width}x{height}, Model: {}{strength}, Picture: {}, Version: fewstep {}",
+            "\nSteps: {}, Sampler: {}{}, Seed: {}, Size: {width}x{height}, Model: {}{strength}, Image: {}, Version: fewstep {}",
             request.steps,
             request.sampler.name(),
             guidance.unwrap_or_default(),
@@ -312,7 +314,7 @@ impl Job {
         let calls = generator
             .generator()
             .network_calls(request.sampler, request.steps, request.w);
-        let place = self.pictures.place();
+        let place = self.images.place();
         if self.json {
             let summary = serde_json::json!({
                 "model": self.model,
@@ -333,9 +335,9 @@ impl Job {
         }
         let guidance = w.map(|w| format!(", {}", arguments::both_conventions(w)));
         println!(
-            "{}: {}, {} sampler, {}{}, seed {}; {} and {seconds:.3} s per picture",
+            "{}: {}, {} sampler, {}{}, seed {}; {} and {seconds:.3} s per image",
             place.display(),
-            plural(request.prompts.len(), "picture"),
+            plural(request.prompts.len(), "image"),
             request.sampler.name(),
             plural(request.steps, "step"),
             guidance.unwrap_or_default(),

@@ -1,15 +1,15 @@
-//! `fewstep edit`: a picture changed by a text.
+//! `fewstep edit`: an image changed by a text.
 
 use super::drawing::Job;
 use crate::arguments::finite;
-use crate::failure::{Blame, Outcome};
+use crate::failure::{Blame, CliResult};
 use fewstep::Canvas;
-use fewstep_data::picture;
+use fewstep_data::image;
 use std::path::PathBuf;
 
-/// Change a picture as a text says.
+/// Change an image as a text says.
 ///
-/// The picture is noised by --strength, and the model takes the noise away again (SDEdit), all its steps in what is
+/// The image is noised by --strength, and the model takes the noise away again (SDEdit), all its steps in what is
 /// left of the way.
 ///
 /// Example: fewstep edit --model sd15 --image photo.png --prompt "an oil painting" --strength 0.6
@@ -17,7 +17,7 @@ use std::path::PathBuf;
 pub(crate) struct Args {
     #[command(flatten)]
     job: Job,
-    /// The picture to change, of the size of the pictures asked for.
+    /// The image to change, of the size of the images asked for.
     #[arg(long, value_name = "FILE")]
     image: PathBuf,
     /// How much may change: near 0 nearly nothing, 1 everything.
@@ -25,14 +25,14 @@ pub(crate) struct Args {
     strength: f64,
 }
 
-pub(crate) fn run(args: Args) -> Outcome {
+pub(crate) fn run(args: Args) -> CliResult {
     let Args {
         job,
         image,
         strength,
     } = args;
     job.run(|_, channels| {
-        let picture = picture::read(&image, None, channels).blame_input()?;
-        Ok(Canvas::Edit { picture, strength })
+        let image = image::read(&image, None, channels).blame_input()?;
+        Ok(Canvas::Edit { image, strength })
     })
 }

@@ -1,4 +1,4 @@
-//! `fewstep eval`: how good a model's pictures are.
+//! `fewstep eval`: how good a model's images are.
 
 mod draw;
 mod features;
@@ -11,7 +11,7 @@ mod table;
 use super::artist::Artist;
 use crate::arguments::{self, GuidanceListArgs, SamplerArgs, positive};
 use crate::compute::{self, PrecisionArgs};
-use crate::failure::{Failure, Outcome};
+use crate::failure::{CliError, CliResult};
 use crate::output;
 use burn::tensor::Device;
 use draw::{Given, Subject};
@@ -25,34 +25,34 @@ use serde::Serialize;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
 
-/// Measure pictures against real ones: Fréchet distance (FID), kernel distance (KID), precision, recall and
+/// Measure images against real ones: Fréchet distance (FID), kernel distance (KID), precision, recall and
 /// classifier score.
 ///
 /// Every number of steps is measured with every w, of a run folder with the student for that number of steps. With
 /// the embedded classifier of Fashion-MNIST the figures compare models with each other; only with the Inception
 /// network (--features inception --weights FILE) are they the FID of the literature.
 ///
-/// A model that draws from condition images is given those of held-out pictures (--data), and its pictures are compared
+/// A model that draws from control images is given those of held-out images (--data), and its images are compared
 /// with the true ones too: PSNR, SSIM and, with --lpips FILE, LPIPS. One that draws from texts is given captions (--data
-/// captioned:PATH), and it is measured how often the real picture of a text is the nearest one to that drawn from it.
+/// captioned:PATH), and it is measured how often the real image of a text is the nearest one to that drawn from it.
 ///
 /// Example: fewstep eval --model builtin:fashion-mnist-teacher --steps 8,16 --w 0,1 --count 1000
 ///
 /// Example: fewstep eval --model runs/codi --data fashion-mnist:~/data/fashion-mnist --steps 1,2,4 --count 2000
 #[derive(clap::Args)]
-#[command(group = clap::ArgGroup::new("subject").required(true).args(["model", "pictures"]))]
+#[command(group = clap::ArgGroup::new("subject").required(true).args(["model", "images"]))]
 pub(crate) struct Args {
     /// The model: a model folder, a .safetensors file, a run folder, or builtin:NAME.
     #[arg(long)]
     model: Option<String>,
     #[command(flatten)]
     precision: PrecisionArgs,
-    /// Measure the pictures of this folder in place of a model.
-    #[arg(long, value_name = "FOLDER", conflicts_with_all = ["steps", "w", "guidance_scale", "sampler", "spacing", "seeds"])]
-    pictures: Option<PathBuf>,
-    /// The pictures were drawn from the texts of the real ones, in the order of their names and in turn: measure how
-    /// often the real picture of a text is the nearest one (retrieval accuracy).
-    #[arg(long, requires = "pictures")]
+    /// Measure the images of this folder in place of a model.
+    #[arg(long, alias = "pictures", value_name = "FOLDER", conflicts_with_all = ["steps", "w", "guidance_scale", "sampler", "spacing", "seeds"])]
+    images: Option<PathBuf>,
+    /// The images were drawn from the texts of the real ones, in the order of their names and in turn: measure how
+    /// often the real image of a text is the nearest one (retrieval accuracy).
+    #[arg(long, requires = "images")]
     in_turn: bool,
     /// Numbers of steps; by default those that a student was distilled for, 32 for a teacher.
     #[arg(long, value_delimiter = ',', value_parser = positive)]
@@ -61,7 +61,7 @@ pub(crate) struct Args {
     guidance: GuidanceListArgs,
     #[command(flatten)]
     sampler: SamplerArgs,
-    /// Pictures to draw for each row.
+    /// Images to draw for each row.
     #[arg(long, default_value = "5000", value_parser = positive)]
     count: usize,
     /// Seeds; the table shows mean and standard deviation over them.
@@ -73,7 +73,7 @@ pub(crate) struct Args {
     features: FeatureArgs,
     #[command(flatten)]
     pairs: PairArgs,
-    /// Pictures per network call.
+    /// Images per network call.
     #[arg(long, default_value = "64", value_parser = positive)]
     batch: usize,
     /// Write the results to this JSON file, row by row as they come.
@@ -84,21 +84,21 @@ pub(crate) struct Args {
     json: bool,
 }
 
-pub(crate) fn run(args: Args) -> Outcome {
+pub(crate) fn run(args: Args) -> CliResult {
     for file in [&args.out, &args.pairs.grid].into_iter().flatten() {
         output::prepare(file)?;
     }
     let device = compute::device(None)?;
     args.precision.choose(&device)?;
-    match (&args.model, &args.pictures) {
+    match (&args.model, &args.images) {
         (Some(model), _) => args.measure_model(model, &device),
-        (None, Some(folder)) => args.measure_pictures(folder, &device),
-        (None, None) => Err(Failure::input("give --model or --pictures")),
+        (None, Some(folder)) => args.measure_images(folder, &device),
+        (None, None) => Err(CliError::input("give --model or --images")),
     }
 }
 
 impl Args {
-    fn measure_model(&self, reference: &str, device: &Device) -> Outcome {
+    fn measure_model(&self, reference: &str, device: &Device) -> CliResult {
         let subjects = self.subjects(reference, device)?;
         let artist = &subjects[0].artist;
         let network = self.features.load(Some(artist.shape()), device)?;
@@ -123,29 +123,29 @@ impl Args {
             }
         }
         if let (Given::Pairs(pairs), Some(file)) = (&given, &self.pairs.grid) {
-            output::write_picture(file, &pairs.grid(&shown)?)?;
+            output::write_image(file, &pairs.grid(&shown)?)?;
         }
         self.print(&rows, || {
             table::of_model(&rows, &given, &real, network.id())
         })
     }
 
-    /// What the model draws from, and what its pictures are measured against.
+    /// What the model draws from, and what its images are measured against.
     fn given(
         &self,
         reference: &str,
         artist: &Artist,
         network: &dyn FeatureNetwork,
-    ) -> Outcome<(Real, Given)> {
+    ) -> CliResult<(Real, Given)> {
         let (shape, recipe) = (artist.shape(), &artist.generator().model().recipe);
         let count = self.count;
-        if let Some(hint) = recipe.hint {
-            let what = (shape, "condition images");
+        if let Some(control) = recipe.control {
+            let what = (shape, "control images");
             let (known, real) = self.real.for_drawing(what, Split::Test, network, count)?;
             let device = compute::device(None)?;
             let pairs = self
                 .pairs
-                .open(reference, (recipe, hint), &known, count, &device)?;
+                .open(reference, (recipe, control), &known, count, &device)?;
             return Ok((real, Given::Pairs(Box::new(pairs))));
         }
         self.pairs.refuse_all()?;
@@ -155,8 +155,8 @@ impl Args {
             let texts = draw::texts_in_turn(&known.texts, count);
             return match texts.is_empty() {
                 false => Ok((real, Given::Texts(texts))),
-                true => Err(Failure::input(
-                    "this model draws from texts, and the pictures have none: give captioned ones with --data captioned:PATH",
+                true => Err(CliError::input(
+                    "this model draws from texts, and the images have none: give captioned ones with --data captioned:PATH",
                 )),
             };
         }
@@ -167,15 +167,15 @@ impl Args {
     }
 
     /// Every number of steps with every w; refuses before anything is drawn.
-    fn subjects(&self, reference: &str, device: &Device) -> Outcome<Vec<Subject>> {
+    fn subjects(&self, reference: &str, device: &Device) -> CliResult<Vec<Subject>> {
         let steps: Vec<Option<usize>> = match self.steps.is_empty() {
             true => vec![None],
             false => self.steps.iter().copied().map(Some).collect(),
         };
         let mut subjects = vec![];
         for steps in steps {
-            let adapter = self.pairs.adapter.as_deref();
-            let artist = Rc::new(Artist::load(reference, adapter, steps, device)?);
+            let controlnet = self.pairs.controlnet.as_deref();
+            let artist = Rc::new(Artist::load(reference, controlnet, steps, device)?);
             let generator = artist.generator();
             for w in self.guidance.list() {
                 let subject = Subject {
@@ -193,34 +193,34 @@ impl Args {
         Ok(subjects)
     }
 
-    fn measure_pictures(&self, folder: &Path, device: &Device) -> Outcome {
+    fn measure_images(&self, folder: &Path, device: &Device) -> CliResult {
         let network = self.features.load(None, device)?;
         let shape = self.features.preferred_shape();
-        let (pictures, real) = self.real.for_folder(folder, shape, &*network)?;
-        let drawn = real::features_of(&pictures, &*network, "looking at pictures")?;
+        let (images, real) = self.real.for_folder(folder, shape, &*network)?;
+        let drawn = real::features_of(&images, &*network, "looking at images")?;
         let figures = figures::compare(&drawn, &real, 0)?;
-        let mut result = Comparison::new(folder, pictures.len(), figures, &real, network.id());
+        let mut result = Comparison::new(folder, images.len(), figures, &real, network.id());
         if self.in_turn {
             result.retrieval = Some(figures::find(&drawn, &real)?);
         }
         let results = [result];
         self.save(&results)?;
         self.print(&results, || {
-            Ok(table::of_pictures(&results[0], &real, network.id()))
+            Ok(table::of_images(&results[0], &real, network.id()))
         })
     }
 
     fn warn_of_few(&self, network: &dyn FeatureNetwork) {
         if self.count < network.dim() {
             eprintln!(
-                "warning: {} pictures are fewer than the {} features of the network: distances come out too large; compare them only with others of as many pictures (--count)",
+                "warning: {} images are fewer than the {} features of the network: distances come out too large; compare them only with others of as many images (--count)",
                 self.count,
                 network.dim()
             );
         }
     }
 
-    fn save(&self, rows: &impl Serialize) -> Outcome {
+    fn save(&self, rows: &impl Serialize) -> CliResult {
         match &self.out {
             Some(file) => {
                 output::write(file, format!("{:#}\n", serde_json::json!(rows)).as_bytes())
@@ -229,7 +229,7 @@ impl Args {
         }
     }
 
-    fn print(&self, rows: &impl Serialize, table: impl FnOnce() -> Outcome<String>) -> Outcome {
+    fn print(&self, rows: &impl Serialize, table: impl FnOnce() -> CliResult<String>) -> CliResult {
         match self.json {
             true => println!("{:#}", serde_json::json!(rows)),
             false => println!("{}", table()?),

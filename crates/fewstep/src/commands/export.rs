@@ -1,7 +1,7 @@
 //! `fewstep export`: a model in the form that another tool reads.
 
 use crate::arguments::{both_conventions, finite, positive};
-use crate::failure::{Blame, Failure, Outcome};
+use crate::failure::{Blame, CliError, CliResult};
 use crate::models;
 use burn::tensor::Device;
 use clap::ValueEnum;
@@ -45,7 +45,7 @@ enum Form {
     SingleFile,
     /// The U-Net alone as GGUF, for stable-diffusion.cpp and ComfyUI-GGUF.
     Gguf,
-    /// A folder with the low-rank changes of a student that was trained as such: for diffusers, for the web interfaces,
+    /// A folder with the LoRA of a student that was trained as such: for diffusers, for the web interfaces,
     /// and the input for w.
     Lora,
 }
@@ -71,15 +71,15 @@ impl From<Precision> for GgufPrecision {
     }
 }
 
-pub(crate) fn run(args: Args) -> Outcome {
+pub(crate) fn run(args: Args) -> CliResult {
     if args.precision.is_some() && args.form != Form::Gguf {
-        return Err(Failure::input(
+        return Err(CliError::input(
             "--precision is for --form gguf: the other forms hold the weights as they are",
         ));
     }
     match args.form {
         Form::Folder => {
-            args.write_model(|pipeline, model, out| pipeline.surroundings.save_with(model, out))?
+            args.write_model(|pipeline, model, out| pipeline.components.save_with(model, out))?
         }
         Form::SingleFile => args.write_model(Pipeline::save_single)?,
         Form::Gguf => {
@@ -96,14 +96,14 @@ impl Args {
     fn write_model(
         &self,
         write: impl FnOnce(&Pipeline, &Model, &Path) -> Result<(), FormatError>,
-    ) -> Outcome {
+    ) -> CliResult {
         let device = Device::flex();
         if let Some(pipeline) = models::load_latent(&self.model, self.steps, &device)? {
             let model = self.baked(&pipeline.model)?;
             return write(&pipeline, &model, &self.out).blame_input();
         }
         if self.form != Form::Folder {
-            return Err(Failure::input(format!(
+            return Err(CliError::input(format!(
                 "{} draws without texts, and has no autoencoder and no text encoder: no other tool reads such a model from one file, so write a folder",
                 self.model
             )));
@@ -112,10 +112,10 @@ impl Args {
         self.baked(&model)?.save(&self.out).blame_input()
     }
 
-    /// The files of low-rank changes.
-    fn write_changes(&self) -> Outcome {
+    /// The files of LoRA.
+    fn write_changes(&self) -> CliResult {
         if self.bake_w.is_some() {
-            return Err(Failure::input(
+            return Err(CliError::input(
                 "--bake-w makes one network for one w, and --form lora writes changes of a network: choose one of them",
             ));
         }
@@ -124,7 +124,7 @@ impl Args {
     }
 
     /// The model with one w folded in, where that was asked for.
-    fn baked(&self, model: &Model) -> Outcome<Model> {
+    fn baked(&self, model: &Model) -> CliResult<Model> {
         match (self.bake_w, model.recipe.guidance) {
             (None, _) => Ok(model.clone()),
             (Some(w), Guidance::Input { w_min, w_max, .. }) => {
@@ -136,13 +136,13 @@ impl Args {
                 }
                 Ok(model.with_fixed_w(w))
             }
-            (Some(_), _) => Err(Failure::input(
+            (Some(_), _) => Err(CliError::input(
                 "this model has no input for w, so there is nothing to fold in: leave --bake-w away",
             )),
         }
     }
 
-    fn report(&self) -> Outcome {
+    fn report(&self) -> CliResult {
         println!("{} written", self.out.display());
         Ok(())
     }

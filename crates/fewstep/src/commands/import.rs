@@ -1,6 +1,6 @@
 //! `fewstep import`: a model out of the form that another tool writes.
 
-use crate::failure::{Blame, Failure, Outcome};
+use crate::failure::{Blame, CliError, CliResult};
 use crate::models;
 use burn::tensor::Device;
 use fewstep_formats::{Pickles, Pipeline};
@@ -30,7 +30,7 @@ pub(crate) struct Args {
     out: PathBuf,
 }
 
-pub(crate) fn run(args: Args) -> Outcome {
+pub(crate) fn run(args: Args) -> CliResult {
     let device = Device::flex();
     let pickles = match args.allow_pickle {
         true => Pickles::Allowed,
@@ -41,13 +41,13 @@ pub(crate) fn run(args: Args) -> Outcome {
             Pipeline::import_pickled(&args.file, &args.out).blame_input()?;
         }
         (true, None) => {
-            return Err(Failure::input(format!(
+            return Err(CliError::input(format!(
                 "{} is a folder, which is a model already unless its weights are pickled: ask for those with --allow-pickle",
                 args.file.display()
             )));
         }
         (true, Some(_)) => {
-            return Err(Failure::input(
+            return Err(CliError::input(
                 "--like is for a single file, and a folder has configurations of its own: leave it away",
             ));
         }

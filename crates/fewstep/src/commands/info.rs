@@ -5,7 +5,7 @@ mod model;
 mod run;
 
 use crate::arguments::positive;
-use crate::failure::Outcome;
+use crate::failure::CliResult;
 use crate::models;
 use fewstep_distill::run::is_run;
 use fewstep_kernels::device::{compiled, found};
@@ -32,7 +32,7 @@ pub(crate) struct Args {
     json: bool,
 }
 
-pub(crate) fn run(args: Args) -> Outcome {
+pub(crate) fn run(args: Args) -> CliResult {
     if args.devices {
         print_devices();
         return Ok(());
@@ -64,7 +64,7 @@ fn print_devices() {
     println!("back ends of this build: {}", compiled().join(", "));
 }
 
-fn print(facts: &impl Serialize, fields: Fields, json: bool) -> Outcome {
+fn print(facts: &impl Serialize, fields: Fields, json: bool) -> CliResult {
     match json {
         true => println!("{:#}", serde_json::json!(facts)),
         false => println!("{fields}"),

@@ -1,10 +1,10 @@
 //! `fewstep instruct`: edits by instruction.
 
 use super::conditional::{ConditionalArgs, Source, read};
-use crate::failure::Outcome;
+use crate::failure::CliResult;
 use fewstep_diffusion::Task;
 
-/// Edit pictures as a model has learnt to, from pictures before an edit and after it.
+/// Edit images as a model has learnt to, from images before an edit and after it.
 ///
 /// For a model with classes --class is the instruction.
 ///
@@ -15,7 +15,7 @@ pub(crate) struct Args {
     common: ConditionalArgs,
 }
 
-pub(crate) fn run(args: Args) -> Outcome {
+pub(crate) fn run(args: Args) -> CliResult {
     args.common.run(Task::Instruct, |_, file, [channels, _]| {
         Ok(Source::plain(read(file, channels)?))
     })

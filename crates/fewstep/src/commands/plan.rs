@@ -2,7 +2,7 @@
 
 use super::running::RunArgs;
 use super::{distill, running, train};
-use crate::failure::{Blame, Outcome};
+use crate::failure::{Blame, CliResult};
 use crate::thousands::thousands;
 use fewstep_distill::run::{Run, Way};
 use fewstep_formats::Model;
@@ -10,10 +10,10 @@ use fewstep_kernels::device::Placement;
 use serde::{Deserialize, Serialize};
 use std::path::PathBuf;
 
-/// Predict the memory that a recipe takes in each way to run it: all weights trained or low-rank changes, with gradient
+/// Predict the memory that a recipe takes in each way to run it: all weights trained or LoRA, with gradient
 /// checkpointing or without.
 ///
-/// Nothing is run, and pictures are not encoded. `--dry-run` of `train` and `distill` tells the time too, by a few updates.
+/// Nothing is run, and images are not encoded. `--dry-run` of `train` and `distill` tells the time too, by a few updates.
 ///
 /// Example: fewstep plan recipes/fashion-mnist/distill.toml --set data.path=~/data/fashion-mnist
 #[derive(clap::Args)]
@@ -31,7 +31,7 @@ struct Which {
     teacher: Option<toml::Value>,
 }
 
-pub(crate) fn run(args: Args) -> Outcome {
+pub(crate) fn run(args: Args) -> CliResult {
     let run = RunArgs::to_plan(args.recipe, args.overrides);
     match run.recipe::<Which>()?.teacher {
         Some(_) => distill::run(distill::Args { run }),
@@ -46,7 +46,7 @@ pub(crate) fn print<R: Serialize>(
     run: &Run,
     initial: &Model,
     recipe: &R,
-) -> Outcome {
+) -> CliResult {
     let shown = running::shown_at_once(run);
     if !args.plan {
         println!("{}", toml::to_string(recipe).blame_input()?);
@@ -60,7 +60,7 @@ pub(crate) fn print<R: Serialize>(
     print_ways(&run.ways(initial, shown)?);
     if let Some(bytes) = run.encoding() {
         println!(
-            "Before that, {} pictures and their texts are encoded, which takes {}.",
+            "Before that, {} images and their texts are encoded, which takes {}.",
             thousands(run.examples.len() as u64),
             memory(bytes)
         );
@@ -76,18 +76,14 @@ fn print_ways(ways: &[Way]) {
     for way in ways {
         println!(
             "{:<18} {:>13} {:>10}",
-            if way.low_rank {
-                "low-rank changes"
-            } else {
-                "all of it"
-            },
+            if way.lora { "LoRA" } else { "all of it" },
             if way.checkpointing { "yes" } else { "no" },
             memory(way.bytes)
         );
     }
 }
 
-fn print_phases(run: &Run, initial: &Model, shown: usize) -> Outcome {
+fn print_phases(run: &Run, initial: &Model, shown: usize) -> CliResult {
     let plans = run.plan(initial, shown)?;
     println!();
     println!(

@@ -8,7 +8,7 @@ mod story;
 
 use super::running::prepare;
 use crate::builtin;
-use crate::failure::{Blame, Failure, Outcome};
+use crate::failure::{Blame, CliError, CliResult};
 use crate::models;
 use crate::report::{Row, ratio, table};
 use fewstep_data::Examples;
@@ -29,7 +29,7 @@ const GOAL_STEPS: usize = 4;
 
 /// Distil an embedded teacher into students of 8, 4, 2 and 1 steps and see how good they are.
 ///
-/// Needs nothing but this program and a few minutes. Leaves a run folder with the students, pictures, results.json
+/// Needs nothing but this program and a few minutes. Leaves a run folder with the students, images, results.json
 /// and report.html.
 ///
 /// Example: fewstep quickstart --out runs/quickstart
@@ -44,7 +44,7 @@ pub(crate) struct Args {
     /// Go on where the run folder stands.
     #[arg(long)]
     resume: bool,
-    /// Pictures drawn for each figure of quality. Figures of different numbers cannot be compared.
+    /// Images drawn for each figure of quality. Figures of different numbers cannot be compared.
     #[arg(long, default_value_t = 2000, value_parser = clap::value_parser!(u64).range(2..))]
     samples: u64,
     /// Set a key of the recipe (recipes/fashion-mnist/quickstart.toml): --set guided.updates=500.
@@ -52,7 +52,7 @@ pub(crate) struct Args {
     overrides: Vec<String>,
 }
 
-pub(crate) fn run(args: Args) -> Outcome {
+pub(crate) fn run(args: Args) -> CliResult {
     let recipe = args.recipe()?;
     let device = crate::compute::device_of_run(&recipe.run)?;
     let teacher = models::load(&recipe.teacher, None, &device)?;
@@ -60,21 +60,21 @@ pub(crate) fn run(args: Args) -> Outcome {
     let run = Run {
         folder: args.out.clone(),
         seed: recipe.seed,
-        phases: distill_phases(&recipe).map_err(Failure::input)?,
-        examples: Examples::pictures(Arc::new(builtin::load_data(&recipe.data)?)),
-        surroundings: None,
+        phases: distill_phases(&recipe).map_err(CliError::input)?,
+        examples: Examples::images(Arc::new(builtin::load_data(&recipe.data)?)),
+        components: None,
         flip: recipe.flip,
         config: recipe.run,
         device,
     };
     println!(
-        "Distilling the embedded teacher on {} real pictures of {} classes into {}",
+        "Distilling the embedded teacher on {} real images of {} classes into {}",
         run.examples.len(),
         run.examples.classes().len(),
         run.folder.display()
     );
     let subjects = Subject::count(&run.phases);
-    // One stage per phase, one per row of results, one for the pictures.
+    // One stage per phase, one per row of results, one for the images.
     let mut stages = Stages::new(run.phases.len() + subjects + 1);
     let students = train(&run, &teacher, args.resume, &mut stages)?;
     let subjects = Subject::all(&teacher, &students, &run.device)?;
@@ -92,26 +92,26 @@ pub(crate) fn run(args: Args) -> Outcome {
 }
 
 impl Args {
-    fn recipe(&self) -> Outcome<DistillRecipe> {
+    fn recipe(&self) -> CliResult<DistillRecipe> {
         const ORIGIN: &str = "the recipe of quickstart";
         let original: DistillRecipe = parse_with(RECIPE, ORIGIN, &[]).blame_input()?;
         let mut recipe: DistillRecipe =
             parse_with(RECIPE, ORIGIN, &self.overrides).blame_input()?;
         recipe.seed = self.seed.unwrap_or(recipe.seed);
         if (&recipe.teacher, &recipe.data) != (&original.teacher, &original.data) {
-            return Err(Failure::input(
-                "quickstart works with its own teacher and pictures: use `fewstep distill RECIPE.toml` for yours",
+            return Err(CliError::input(
+                "quickstart works with its own teacher and images: use `fewstep distill RECIPE.toml` for yours",
             ));
         }
         recipe
             .validate()
-            .map_err(|e| Failure::input(format!("{ORIGIN}: {e}")))?;
+            .map_err(|e| CliError::input(format!("{ORIGIN}: {e}")))?;
         Ok(recipe)
     }
 }
 
 /// Runs all phases; gives the model of each.
-fn train(run: &Run, teacher: &Model, resume: bool, stages: &mut Stages) -> Outcome<Vec<Model>> {
+fn train(run: &Run, teacher: &Model, resume: bool, stages: &mut Stages) -> CliResult<Vec<Model>> {
     let mut stage: Option<Stage> = None;
     let mut mean = 0.0;
     run.go(teacher.clone(), resume, &mut |event| match event {

@@ -1,27 +1,27 @@
-//! `fewstep restyle`: a picture of one class, or of what one text says, becomes one of another.
+//! `fewstep restyle`: an image of one class, or of what one text says, becomes one of another.
 
 mod road;
 mod space;
 
 use crate::arguments::{GuidanceListArgs, both_conventions, finite, positive};
 use crate::compute::{self, PrecisionArgs};
-use crate::failure::{Failure, Outcome};
+use crate::failure::{CliError, CliResult};
 use crate::report::plural;
 use crate::{output, progress};
 use burn::tensor::Device;
 use fewstep_data::ImageShape;
-use fewstep_data::picture::{self, Picture};
+use fewstep_data::image::{self, Image};
 use road::{Road, Task};
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
-/// Turn pictures of one class into pictures of another: encode to noise as the one, decode as the other.
+/// Turn images of one class into images of another: encode to noise as the one, decode as the other.
 ///
-/// With latent diffusion models, which draw from texts, --from says what the pictures show and --to what they become.
+/// With latent diffusion models, which draw from texts, --from says what the images show and --to what they become.
 ///
 /// The encoder and the decoder are students distilled for it (a student of stage one can be both); with --teacher
 /// the teacher's long DDIM does it both ways, in its own rows below the students' when both are given. Every row
-/// shows the picture itself, then one result for each w: larger w, stronger style.
+/// shows the image itself, then one result for each w: larger w, stronger style.
 ///
 /// Example: fewstep restyle --teacher builtin:fashion-mnist-teacher --image sneaker.png --from Sneaker --to "Ankle boot" --w 0,1,3 --out boots.png
 ///
@@ -29,10 +29,10 @@ use std::time::Instant;
 #[derive(clap::Args)]
 #[command(group = clap::ArgGroup::new("models").required(true).multiple(true).args(["encoder", "teacher"]))]
 pub(crate) struct Args {
-    /// A picture to restyle; may be given several times.
+    /// An image to restyle; may be given several times.
     #[arg(long = "image", value_name = "FILE", required = true)]
     images: Vec<PathBuf>,
-    /// The class of the pictures, by name or number, or a text that says what they show.
+    /// The class of the images, by name or number, or a text that says what they show.
     #[arg(long, value_name = "CLASS|TEXT")]
     from: String,
     /// The class that they become, or a text that says it.
@@ -60,12 +60,12 @@ pub(crate) struct Args {
     guidance: GuidanceListArgs,
     #[command(flatten)]
     precision: PrecisionArgs,
-    /// The PNG file to write: a row for each picture.
+    /// The PNG file to write: a row for each image.
     #[arg(long, value_name = "FILE", default_value = "restyled.png")]
     out: PathBuf,
 }
 
-pub(crate) fn run(args: Args) -> Outcome {
+pub(crate) fn run(args: Args) -> CliResult {
     let device = compute::device(None)?;
     args.precision.choose(&device)?;
     let roads = args.roads(&device)?;
@@ -89,7 +89,7 @@ pub(crate) fn run(args: Args) -> Outcome {
         .images
         .iter()
         .map(|file| read(file, shape))
-        .collect::<Outcome<Vec<_>>>()?;
+        .collect::<CliResult<Vec<_>>>()?;
     output::prepare(&args.out)?;
 
     let started = Instant::now();
@@ -101,11 +101,11 @@ pub(crate) fn run(args: Args) -> Outcome {
     let results = roads
         .iter()
         .map(|road| road.travel(&sources, &task, &mut |passes| bar.inc(passes as u64)))
-        .collect::<Outcome<Vec<_>>>()?;
+        .collect::<CliResult<Vec<_>>>()?;
     bar.finish_and_clear();
 
     let sheet = arrange(&sources, &results);
-    output::write_picture(&args.out, &picture::grid(&sheet, 1 + task.w.len(), 1))?;
+    output::write_image(&args.out, &image::grid(&sheet, 1 + task.w.len(), 1))?;
     println!(
         "{}",
         summary(&args, &roads, &task, started.elapsed().as_secs_f64())
@@ -115,7 +115,7 @@ pub(crate) fn run(args: Args) -> Outcome {
 
 impl Args {
     /// The ways to restyle: the students', the teacher's, or both.
-    fn roads(&self, device: &Device) -> Outcome<Vec<Road>> {
+    fn roads(&self, device: &Device) -> CliResult<Vec<Road>> {
         let mut roads = vec![];
         let (steps, said) = (self.steps, [&self.from, &self.to].map(String::as_str));
         if let (Some(encoder), Some(decoder)) = (&self.encoder, &self.decoder) {
@@ -129,34 +129,34 @@ impl Args {
 }
 
 /// The shape that all models work on.
-fn common_shape(roads: &[Road]) -> Outcome<ImageShape> {
+fn common_shape(roads: &[Road]) -> CliResult<ImageShape> {
     let mut shapes = roads.iter().flat_map(|road| road.shapes());
     let first = shapes
         .next()
-        .ok_or_else(|| Failure::input("give --encoder and --decoder, or --teacher"))?;
+        .ok_or_else(|| CliError::input("give --encoder and --decoder, or --teacher"))?;
     match shapes.find(|shape| *shape != first) {
         None => Ok(first),
-        Some(other) => Err(Failure::input(format!(
-            "the models work on pictures of different shapes, {first} and {other}: give models that were trained on the same pictures"
+        Some(other) => Err(CliError::input(format!(
+            "the models work on images of different shapes, {first} and {other}: give models that were trained on the same images"
         ))),
     }
 }
 
-fn read(file: &Path, shape: ImageShape) -> Outcome<Picture> {
+fn read(file: &Path, shape: ImageShape) -> CliResult<Image> {
     let side = (shape.height == shape.width).then_some(shape.height);
-    let picture = picture::read(file, side, shape.channels).map_err(Failure::input)?;
-    match picture.shape == shape {
-        true => Ok(picture),
-        false => Err(Failure::input(format!(
+    let image = image::read(file, side, shape.channels).map_err(CliError::input)?;
+    match image.shape == shape {
+        true => Ok(image),
+        false => Err(CliError::input(format!(
             "{} has {}, but the model works on {shape}: resize it first",
             file.display(),
-            picture.shape
+            image.shape
         ))),
     }
 }
 
 /// Row by row: a source, then what one road made of it for each w.
-fn arrange(sources: &[Picture], results: &[Vec<Vec<Picture>>]) -> Vec<Picture> {
+fn arrange(sources: &[Image], results: &[Vec<Vec<Image>>]) -> Vec<Image> {
     let mut sheet = vec![];
     for (index, source) in sources.iter().enumerate() {
         for columns in results {
@@ -172,9 +172,9 @@ fn summary(args: &Args, roads: &[Road], task: &Task<'_>, seconds: f64) -> String
     let columns: Vec<String> = task.w.iter().map(column).collect();
     let ways: Vec<String> = roads.iter().map(|road| road.cost(task)).collect();
     format!(
-        "{}: {} from {} to {}; columns: the picture, then {}; {}; {seconds:.1} s in all",
+        "{}: {} from {} to {}; columns: the image, then {}; {}; {seconds:.1} s in all",
         args.out.display(),
-        plural(args.images.len(), "picture"),
+        plural(args.images.len(), "image"),
         args.from,
         args.to,
         columns.join(", "),

@@ -1,16 +1,16 @@
 //! What `train` and `distill` share: reading a recipe, the run folder, progress and sample grids.
 
-use crate::failure::{Blame, Failure, Outcome};
+use crate::failure::{Blame, CliError, CliResult};
 use crate::progress;
 use burn::tensor::Device;
-use fewstep::{Canvas, Generator, Request, TextGenerator, TextRequest, Texts, to_pictures};
-use fewstep_data::picture::{self, Picture};
-use fewstep_data::{Examples, HostBatch, ImageShape, Order};
+use fewstep::{Canvas, Generator, Request, TextGenerator, TextRequest, Texts, to_images};
+use fewstep_data::image::{self, Image};
+use fewstep_data::{ExampleOrder, Examples, HostBatch, ImageShape};
 use fewstep_diffusion::random::{self, Purpose};
-use fewstep_diffusion::{Conditioning, Guidance, Role, StudentSampler};
+use fewstep_diffusion::{Guidance, Inputs, Role, StudentSampler};
 use fewstep_distill::recipe::parse_with;
 use fewstep_distill::run::{Event, Run, is_run, to_device};
-use fewstep_formats::{Model, Pipeline, Surroundings, write_atomically};
+use fewstep_formats::{Model, Pipeline, PipelineComponents, write_atomically};
 use fewstep_kernels::memory;
 use fewstep_nn::Tiles;
 use serde::Serialize;
@@ -53,16 +53,16 @@ impl RunArgs {
     }
 
     /// Reads the recipe file with its overrides.
-    pub(crate) fn recipe<R: DeserializeOwned>(&self) -> Outcome<R> {
+    pub(crate) fn recipe<R: DeserializeOwned>(&self) -> CliResult<R> {
         let origin = self.recipe.display().to_string();
         let text = std::fs::read_to_string(&self.recipe)
-            .map_err(|e| Failure::input(format!("cannot read the recipe {origin}: {e}")))?;
+            .map_err(|e| CliError::input(format!("cannot read the recipe {origin}: {e}")))?;
         parse_with(&text, &origin, &self.overrides).blame_input()
     }
 
     /// Prefixes a complaint about the recipe's values with its name.
-    pub(crate) fn complain(&self, message: String) -> Failure {
-        Failure::input(format!("{}: {message}", self.recipe.display()))
+    pub(crate) fn complain(&self, message: String) -> CliError {
+        CliError::input(format!("{}: {message}", self.recipe.display()))
     }
 
     /// The folder of the run.
@@ -80,11 +80,11 @@ impl RunArgs {
 }
 
 /// Makes the run folder with the resolved recipe in it, or checks the one that is there.
-pub(crate) fn prepare<R: Serialize>(folder: &Path, recipe: &R, resume: bool) -> Outcome {
+pub(crate) fn prepare<R: Serialize>(folder: &Path, recipe: &R, resume: bool) -> CliResult {
     let file = folder.join("recipe.toml");
     let resolved = toml::to_string(recipe).blame_input()?;
     match (is_run(folder), resume) {
-        (true, false) => Err(Failure::input(format!(
+        (true, false) => Err(CliError::input(format!(
             "{} holds a run already: go on with it (--resume) or choose another folder (--out)",
             folder.display()
         ))),
@@ -92,7 +92,7 @@ pub(crate) fn prepare<R: Serialize>(folder: &Path, recipe: &R, resume: bool) -> 
             let stored = std::fs::read_to_string(&file).blame_input()?;
             match stored == resolved {
                 true => Ok(()),
-                false => Err(Failure::input(format!(
+                false => Err(CliError::input(format!(
                     "{} was started with another recipe ({}): a run is resumed with the seed and the settings it was started with",
                     folder.display(),
                     first_difference(&stored, &resolved)
@@ -111,9 +111,9 @@ fn first_difference(stored: &str, resolved: &str) -> String {
     }
 }
 
-/// Runs the phases with progress bars and grids of sample pictures.
+/// Runs the phases with progress bars and grids of sample images.
 /// A model that draws from texts draws these, or some captions of the data.
-pub(crate) fn go(run: &Run, initial: Model, prompts: &[String], resume: bool) -> Outcome {
+pub(crate) fn go(run: &Run, initial: Model, prompts: &[String], resume: bool) -> CliResult {
     memory::give_back();
     let mut bar = indicatif::ProgressBar::hidden();
     let mut mean = 0.0;
@@ -123,7 +123,7 @@ pub(crate) fn go(run: &Run, initial: Model, prompts: &[String], resume: bool) ->
         examples: match run.examples.are_drawn_from() {
             false => None,
             true => {
-                let order = &mut Order::new(run.seed, run.examples.len(), false);
+                let order = &mut ExampleOrder::new(run.seed, run.examples.len(), false);
                 Some(
                     run.examples
                         .batch(order, 0, Samples::EXAMPLES)
@@ -131,12 +131,12 @@ pub(crate) fn go(run: &Run, initial: Model, prompts: &[String], resume: bool) ->
                 )
             }
         },
-        texts: run.surroundings.clone().map(|surroundings| {
+        texts: run.components.clone().map(|components| {
             let prompts = match (&run.examples, prompts) {
                 (Examples::Latents { latents, .. }, []) => latents.header().some.clone(),
                 _ => prompts.to_vec(),
             };
-            (surroundings, prompts)
+            (components, prompts)
         }),
     };
     run.go(initial, resume, &mut |event| match event {
@@ -182,7 +182,7 @@ pub(crate) fn go(run: &Run, initial: Model, prompts: &[String], resume: bool) ->
     Ok(())
 }
 
-/// Pictures that are drawn at once for a grid.
+/// Images that are drawn at once for a grid.
 pub(crate) fn shown_at_once(run: &Run) -> usize {
     match (run.examples.text_width(), run.examples.conditions()) {
         (Some(_), _) => Samples::TEXTS,
@@ -198,14 +198,14 @@ struct Samples {
     /// Examples of the run, for models that draw from a part of them.
     examples: Option<HostBatch>,
     /// What lies around a network that works on latents, and the texts to draw.
-    texts: Option<(Surroundings, Vec<String>)>,
+    texts: Option<(PipelineComponents, Vec<String>)>,
 }
 
 impl Samples {
     const SIDE: usize = 8;
     const TEACHER_STEPS: usize = 16;
     const EXAMPLES: usize = 12;
-    /// Pictures of each text, and pictures at once.
+    /// Images of each text, and images at once.
     const EACH: usize = 4;
     const TEXTS: usize = 4 * Self::EACH;
     /// Guidance of teachers that draw from texts.
@@ -218,7 +218,7 @@ impl Samples {
     }
 
     fn try_draw(&self, model: &Model, name: &str) -> anyhow::Result<()> {
-        if model.recipe.hint.is_some() {
+        if model.recipe.control.is_some() {
             return self.draw_examples(model, name);
         }
         let steps = match model.recipe.role {
@@ -232,10 +232,10 @@ impl Samples {
             } => steps,
             _ => Self::TEACHER_STEPS,
         };
-        if let Some((surroundings, prompts)) = &self.texts {
+        if let Some((components, prompts)) = &self.texts {
             return match &self.examples {
-                None => self.draw_texts(model, surroundings, prompts, name),
-                Some(examples) => self.draw_filled(model, surroundings, examples, name),
+                None => self.draw_texts(model, components, prompts, name),
+                Some(examples) => self.draw_filled(model, components, examples, name),
             };
         }
         let generator = Generator::new(model.clone(), &self.device)?;
@@ -251,26 +251,26 @@ impl Samples {
             w: (model.recipe.guidance != Guidance::None).then(|| model.recipe.default_w()),
             batch: Self::SIDE * Self::SIDE,
         };
-        let pictures = generator.draw(&request, &mut |_| {})?;
-        self.write(&pictures, Self::SIDE, name)
+        let images = generator.draw(&request, &mut |_| {})?;
+        self.write(&images, Self::SIDE, name)
     }
 
-    /// Four pictures of each text. Autoencoder and text encoder are in memory only meanwhile.
+    /// Four images of each text. Autoencoder and text encoder are in memory only meanwhile.
     fn draw_texts(
         &self,
         model: &Model,
-        surroundings: &Surroundings,
+        components: &PipelineComponents,
         prompts: &[String],
         name: &str,
     ) -> anyhow::Result<()> {
         let Pipeline {
             model,
-            codec,
+            vae,
             text_encoder,
             ..
-        } = surroundings.around(model.clone(), &self.device)?;
+        } = components.around(model.clone(), &self.device)?;
         let guided = model.recipe.guidance == Guidance::ClassifierFree;
-        let generator = TextGenerator::new(model, codec, &self.device)?;
+        let generator = TextGenerator::new(model, vae, &self.device)?;
         let latents = generator.generator();
         let request = TextRequest {
             prompts: prompts
@@ -286,19 +286,19 @@ impl Samples {
             w: guided.then_some(Self::TEXT_W),
             batch: Self::TEXTS,
             canvas: Canvas::Blank,
-            hints: None,
+            controls: None,
         };
         let texts = Texts::read(text_encoder, &request);
-        let pictures = generator.draw(&request, &texts, &mut |_| {})?;
-        self.write(&pictures, Self::TEXTS, name)
+        let images = generator.draw(&request, &texts, &mut |_| {})?;
+        self.write(&images, Self::TEXTS, name)
     }
 
-    /// Rows of what is seen of a picture with a hole, what the model makes of it, and the picture, as the autoencoder
+    /// Rows of what is seen of an image with a hole, what the model makes of it, and the image, as the autoencoder
     /// shows them.
     fn draw_filled(
         &self,
         model: &Model,
-        surroundings: &Surroundings,
+        components: &PipelineComponents,
         examples: &HostBatch,
         name: &str,
     ) -> anyhow::Result<()> {
@@ -315,39 +315,42 @@ impl Samples {
             batch: count,
         };
         let batch = to_device(examples, 0, &self.device);
-        let Some(beside) = batch.beside.clone() else {
+        let Some(concat) = batch.inputs.concat.clone() else {
             return Ok(());
         };
-        let conditioning = Conditioning {
-            w: generator.conditioning(&request.classes, request.w).w,
-            ..batch.conditioning()
+        let inputs = Inputs {
+            w: generator.inputs(&request.classes, request.w).w,
+            ..batch.inputs
         };
         let samples: Vec<u64> = (0..count as u64).collect();
-        let [_, size @ ..] = batch.pictures.dims();
+        let [_, size @ ..] = batch.images.dims();
         let noise = random::normal(0, &samples, Purpose::InitialNoise, size, &self.device);
-        let drawn = generator.sample(noise, &conditioning, &request, &samples)?;
-        let seen = beside.narrow(1, 1, size[0]);
-        let codec = surroundings.codec(&self.device)?;
-        let [seen, drawn, truth] = [seen, drawn, batch.pictures]
-            .map(|latents| to_pictures(codec.decode(latents, Some(Tiles::default()))));
+        let drawn = generator.sample(noise, &inputs, &request, &samples)?;
+        let seen = concat.narrow(1, 1, size[0]);
+        let vae = components.vae(&self.device)?;
+        let [seen, drawn, truth] = [seen, drawn, batch.images]
+            .map(|latents| to_images(vae.decode(latents, Some(Tiles::default()))));
         let rows = seen.into_iter().zip(drawn).zip(truth);
         let rows = rows.flat_map(|((seen, drawn), truth)| [seen, drawn, truth]);
-        self.write(&rows.collect::<Vec<Picture>>(), 9, name)
+        self.write(&rows.collect::<Vec<Image>>(), 9, name)
     }
 
     /// Rows of what is seen of a condition, what the model makes of it, and the truth. An autoencoder is in memory only
     /// meanwhile.
     fn draw_examples(&self, model: &Model, name: &str) -> anyhow::Result<()> {
-        let Some((examples, hints)) = self
+        let Some((examples, controls)) = self
             .examples
             .as_ref()
-            .and_then(|examples| Some((examples, examples.hints.as_ref()?)))
+            .and_then(|examples| Some((examples, examples.inputs.control.as_ref()?)))
         else {
             return Ok(());
         };
         let generator = Generator::new(model.clone(), &self.device)?;
         let request = Request {
-            classes: examples.labels.clone(),
+            classes: match &examples.inputs.classes {
+                Some(classes) => classes.clone(),
+                None => vec![None; examples.len()],
+            },
             first: 0,
             seed: 0,
             steps: generator.default_steps().min(Self::TEACHER_STEPS),
@@ -356,43 +359,43 @@ impl Samples {
             batch: examples.len(),
         };
         let batch = to_device(examples, 0, &self.device);
-        let conditioning = Conditioning {
-            hint: batch.hint,
-            text: batch.text,
-            ..generator.conditioning(&request.classes, request.w)
+        let inputs = Inputs {
+            control: batch.inputs.control,
+            prompt: batch.inputs.prompt,
+            ..generator.inputs(&request.classes, request.w)
         };
         let samples: Vec<u64> = (0..examples.len() as u64).collect();
-        let [_, size @ ..] = batch.pictures.dims();
+        let [_, size @ ..] = batch.images.dims();
         let noise = random::normal(0, &samples, Purpose::InitialNoise, size, &self.device);
-        let drawn = generator.sample(noise, &conditioning, &request, &samples)?;
-        let codec = match &self.texts {
+        let drawn = generator.sample(noise, &inputs, &request, &samples)?;
+        let vae = match &self.texts {
             None => None,
-            Some((surroundings, _)) => Some(surroundings.codec(&self.device)?),
+            Some((components, _)) => Some(components.vae(&self.device)?),
         };
-        let [drawn, truth] = [drawn, batch.pictures].map(|values| {
-            to_pictures(match &codec {
+        let [drawn, truth] = [drawn, batch.images].map(|values| {
+            to_images(match &vae {
                 None => values,
-                Some(codec) => codec.decode(values, None),
+                Some(vae) => vae.decode(values, None),
             })
         });
-        let [channels, height, width] = hints.shape;
+        let [channels, height, width] = controls.shape;
         let shown = ImageShape {
             // A hole is one channel more than can be shown.
             channels: if channels < 3 { 1 } else { 3 },
             height,
             width,
         };
-        let seen = hints.pixels.chunks_exact(channels * height * width);
-        let seen = seen.map(|seen| Picture::from_f32(shown, &seen[..shown.len()]));
+        let seen = controls.values.chunks_exact(channels * height * width);
+        let seen = seen.map(|seen| Image::from_f32(shown, &seen[..shown.len()]));
         let rows = seen.zip(drawn).zip(truth);
         let rows = rows.flat_map(|((seen, drawn), truth)| [seen, drawn, truth]);
-        self.write(&rows.collect::<Vec<Picture>>(), 9, name)
+        self.write(&rows.collect::<Vec<Image>>(), 9, name)
     }
 
-    fn write(&self, pictures: &[Picture], columns: usize, name: &str) -> anyhow::Result<()> {
-        let grid = picture::grid(pictures, columns, 1);
+    fn write(&self, images: &[Image], columns: usize, name: &str) -> anyhow::Result<()> {
+        let grid = image::grid(images, columns, 1);
         std::fs::create_dir_all(&self.folder)?;
-        picture::write_png(self.folder.join(format!("{name}.png")), &grid)?;
+        image::write_png(self.folder.join(format!("{name}.png")), &grid)?;
         Ok(())
     }
 }

@@ -1,8 +1,8 @@
-//! `fewstep sample`: pictures from a model.
+//! `fewstep sample`: images from a model.
 
 use crate::arguments;
 use crate::commands::drawing::{Job, class_count};
-use crate::failure::Outcome;
+use crate::failure::CliResult;
 use crate::report::plural;
 use crate::{models, progress};
 use fewstep::{Canvas, Generator, Request};
@@ -10,9 +10,9 @@ use serde::Serialize;
 use std::path::PathBuf;
 use std::time::Instant;
 
-/// Draw pictures with a model, in the way it was made for.
+/// Draw images with a model, in the way it was made for.
 ///
-/// Picture i of a seed is the same in every call, whatever the count and the batch size.
+/// Image i of a seed is the same in every call, whatever the count and the batch size.
 ///
 /// A latent diffusion model in diffusers' folder layout draws from texts: give --prompt; or classes, where it knows such.
 ///
@@ -43,7 +43,7 @@ struct Summary<'a> {
     out: PathBuf,
 }
 
-pub(crate) fn run(args: Args) -> Outcome {
+pub(crate) fn run(args: Args) -> CliResult {
     let device = args.job.device()?;
     if let Some(pipeline) = models::load_latent(&args.job.model, args.job.steps, &device)? {
         let blank = |_, _| Ok(Canvas::Blank);
@@ -57,22 +57,22 @@ pub(crate) fn run(args: Args) -> Outcome {
     for warning in generator.check(&request)? {
         eprintln!("warning: {warning}");
     }
-    args.job.pictures.prepare()?;
+    args.job.images.prepare()?;
     let started = Instant::now();
-    let bar = progress::bar("drawing", request.classes.len() as u64, "pictures");
-    let pictures = generator.draw(&request, &mut |done| bar.set_position(done as u64))?;
+    let bar = progress::bar("drawing", request.classes.len() as u64, "images");
+    let images = generator.draw(&request, &mut |done| bar.set_position(done as u64))?;
     bar.finish_and_clear();
-    let seconds = started.elapsed().as_secs_f64() / pictures.len() as f64;
-    let columns = columns(pictures.len(), classes.len());
+    let seconds = started.elapsed().as_secs_f64() / images.len() as f64;
+    let columns = columns(images.len(), classes.len());
     args.job
-        .pictures
-        .write(&pictures, args.job.first, columns, |_| None)?;
+        .images
+        .write(&images, args.job.first, columns, |_| None)?;
     args.report(&generator, &request, &classes, seconds)
 }
 
 impl Args {
     /// The classes that take turns; none for a model without classes.
-    fn chosen_classes(&self, generator: &Generator) -> Outcome<Vec<u32>> {
+    fn chosen_classes(&self, generator: &Generator) -> CliResult<Vec<u32>> {
         let known = &generator.model().recipe.classes;
         match self.classes.is_empty() {
             true => Ok((0..known.len() as u32).collect()),
@@ -83,7 +83,7 @@ impl Args {
         }
     }
 
-    fn request(&self, generator: &Generator, classes: &[u32]) -> Outcome<Request> {
+    fn request(&self, generator: &Generator, classes: &[u32]) -> CliResult<Request> {
         let count = self.job.count.unwrap_or(match classes.len() {
             0 => 16,
             classes => class_count(classes),
@@ -112,7 +112,7 @@ impl Args {
         request: &Request,
         classes: &[u32],
         seconds: f64,
-    ) -> Outcome {
+    ) -> CliResult {
         let recipe = &generator.model().recipe;
         let w = arguments::effective_w(recipe, request.w);
         let summary = Summary {
@@ -130,7 +130,7 @@ impl Args {
                 .collect(),
             network_calls: generator.network_calls(request.sampler, request.steps, request.w),
             seconds_per_image: seconds,
-            out: self.job.pictures.place(),
+            out: self.job.images.place(),
         };
         match self.job.json {
             true => println!("{}", serde_json::json!(summary)),
@@ -152,9 +152,9 @@ impl Summary<'_> {
             None => String::new(),
         };
         format!(
-            "{}: {}{of_classes}, {} sampler, {}{guidance}, seed {}; {} and {:.3} s per picture",
+            "{}: {}{of_classes}, {} sampler, {}{guidance}, seed {}; {} and {:.3} s per image",
             self.out.display(),
-            plural(self.samples, "picture"),
+            plural(self.samples, "image"),
             self.sampler,
             plural(self.steps, "step"),
             self.seed,

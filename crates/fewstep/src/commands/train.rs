@@ -5,21 +5,21 @@ use super::plan;
 use super::running::{RunArgs, go, prepare};
 use crate::builtin;
 use crate::compute;
-use crate::failure::{Blame, Outcome};
+use crate::failure::{Blame, CliResult};
 use crate::models;
 use crate::output::cache_folder;
 use fewstep_data::{Examples, LatentsHeader};
 use fewstep_distill::Copies;
 use fewstep_distill::recipe::{TextConfig, TrainRecipe};
 use fewstep_distill::run::{Run, is_run, train_phases};
-use fewstep_formats::{Model, Surroundings, Wanted};
+use fewstep_formats::{Model, PipelineComponents, Wanted};
 use fewstep_nn::UNet;
 use std::sync::Arc;
 
 /// Train a teacher with classifier-free guidance.
 ///
 /// With a [text] section it learns to draw latents from captions: the autoencoder and the text encoder that the section
-/// names turn captioned pictures into latents and states, once, in the user's cache folder.
+/// names turn captioned images into latents and states, once, in the user's cache folder.
 ///
 /// Example: fewstep train recipes/fashion-mnist/teacher.toml --set data.path=~/data/fashion-mnist
 #[derive(clap::Args)]
@@ -28,7 +28,7 @@ pub(crate) struct Args {
     pub(super) run: RunArgs,
 }
 
-pub(crate) fn run(args: Args) -> Outcome {
+pub(crate) fn run(args: Args) -> CliResult {
     let recipe: TrainRecipe = args.run.recipe()?;
     recipe.validate().map_err(|e| args.run.complain(e))?;
     let device = compute::device_of_run(&recipe.run)?;
@@ -36,10 +36,10 @@ pub(crate) fn run(args: Args) -> Outcome {
     if is_run(&folder) && !args.run.dry_run {
         prepare(&folder, &recipe, args.run.resume())?;
     }
-    let (examples, surroundings) = match &recipe.text {
-        None => (pictures(&recipe)?, None),
+    let (examples, components) = match &recipe.text {
+        None => (images(&recipe)?, None),
         Some(text) => {
-            let surroundings = parts(text, &args.run)?;
+            let components = parts(text, &args.run)?;
             let fits = |header: &LatentsHeader| {
                 let network = recipe.network_of(header.shape(), Some(header.states[1]), 0);
                 network.map(drop).map_err(|error| {
@@ -54,10 +54,10 @@ pub(crate) fn run(args: Args) -> Outcome {
                 holes: None,
             };
             let data = &recipe.data;
-            let (around, planned) = (&surroundings, args.run.plan);
+            let (around, planned) = (&components, args.run.plan);
             let examples =
                 captioned::examples(data, None, around, copies, &fits, &device, planned)?;
-            (examples, Some(surroundings))
+            (examples, Some(components))
         }
     };
     let network = recipe.network_for(&examples).blame_input()?;
@@ -70,7 +70,7 @@ pub(crate) fn run(args: Args) -> Outcome {
         seed: recipe.seed,
         phases: train_phases(&recipe),
         examples,
-        surroundings,
+        components,
         flip: recipe.flip,
         config: recipe.run,
         device,
@@ -89,7 +89,7 @@ pub(crate) fn run(args: Args) -> Outcome {
 }
 
 /// The folders that the recipe names put together into one, inside the run.
-fn parts(text: &TextConfig, args: &RunArgs) -> Outcome<Surroundings> {
+fn parts(text: &TextConfig, args: &RunArgs) -> CliResult<PipelineComponents> {
     let folder = match args.dry_run {
         true => cache_folder()
             .unwrap_or_else(std::env::temp_dir)
@@ -97,14 +97,14 @@ fn parts(text: &TextConfig, args: &RunArgs) -> Outcome<Surroundings> {
         false => args.folder().join("parts"),
     };
     if args.resume() && folder.join("model_index.json").is_file() {
-        return Surroundings::open(&folder).blame_input();
+        return PipelineComponents::open(&folder).blame_input();
     }
     let autoencoder = models::find_part(&text.autoencoder, Wanted::Autoencoder)?;
     let encoder = models::find_part(&text.encoder, Wanted::TextEncoder)?;
-    Surroundings::assemble(&autoencoder, &encoder, text.length, &folder).blame_input()
+    PipelineComponents::assemble(&autoencoder, &encoder, text.length, &folder).blame_input()
 }
 
-fn pictures(recipe: &TrainRecipe) -> Outcome<Examples> {
+fn images(recipe: &TrainRecipe) -> CliResult<Examples> {
     let dataset = builtin::load_data(&recipe.data)?;
-    Ok(Examples::pictures(Arc::new(dataset)))
+    Ok(Examples::images(Arc::new(dataset)))
 }

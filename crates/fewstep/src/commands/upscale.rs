@@ -1,10 +1,10 @@
-//! `fewstep upscale`: larger pictures.
+//! `fewstep upscale`: larger images.
 
 use super::conditional::{ConditionalArgs, Source, read};
-use crate::failure::Outcome;
+use crate::failure::CliResult;
 use fewstep_diffusion::Task;
 
-/// Enlarge pictures with a model that was distilled for it.
+/// Enlarge images with a model that was distilled for it.
 ///
 /// The result is as many times larger as the model has learnt; sides other than those it was trained with work as long
 /// as they fit its levels.
@@ -16,7 +16,7 @@ pub(crate) struct Args {
     common: ConditionalArgs,
 }
 
-pub(crate) fn run(args: Args) -> Outcome {
+pub(crate) fn run(args: Args) -> CliResult {
     args.common.run(Task::Upscale, |_, file, [channels, _]| {
         Ok(Source::plain(read(file, channels)?))
     })

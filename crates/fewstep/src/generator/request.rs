@@ -11,7 +11,7 @@ pub enum Sampler {
     /// The stochastic N-step sampler of the papers.
     Stochastic,
     /// The sampler of consistency models: fresh noise after every x̂.
-    Renoising,
+    MultistepConsistency,
     /// A sampler for teachers, on a time grid.
     Teacher(SamplerKind, Spacing),
 }
@@ -19,9 +19,9 @@ pub enum Sampler {
 /// What to draw.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Request {
-    /// Class of each picture; `None` is unconditional.
+    /// Class of each image; `None` is unconditional.
     pub classes: Vec<Option<u32>>,
-    /// Index of the first picture: picture i of a seed is the same in every request.
+    /// Index of the first image: image i of a seed is the same in every request.
     pub first: u64,
     /// All randomness.
     pub seed: u64,
@@ -31,7 +31,7 @@ pub struct Request {
     pub sampler: Sampler,
     /// Guidance weight; the recipe's default when not given.
     pub w: Option<f64>,
-    /// Pictures per network call, at most.
+    /// Images per network call, at most.
     pub batch: usize,
 }
 
@@ -44,15 +44,15 @@ pub enum DrawError {
     /// The steps cannot be spread over time.
     #[error(transparent)]
     Grid(#[from] GridError),
-    /// A model that draws from condition images was given none.
-    #[error("this model draws from a condition image: use `fewstep {verb}`, which takes one")]
-    NeedsHint {
+    /// A model that draws from control images was given none.
+    #[error("this model draws from a control image: use `fewstep {verb}`, which takes one")]
+    NeedsControl {
         /// The verb that gives it one.
         verb: &'static str,
     },
-    /// Condition images that the model cannot draw from.
-    #[error("condition images of {given:?} (channels, height, width) do not fit: {reason}")]
-    Hint {
+    /// Control images that the model cannot draw from.
+    #[error("control images of {given:?} (channels, height, width) do not fit: {reason}")]
+    ControlSpec {
         /// Channels, height and width of what was given.
         given: [usize; 3],
         /// Why.
@@ -61,12 +61,12 @@ pub enum DrawError {
     /// The recipe's schedule makes no sense.
     #[error(transparent)]
     Schedule(#[from] fewstep_diffusion::ScheduleError),
-    /// A picture without a class, of a model that has no class for that.
-    #[error("this model was trained with a class for every picture: say which to draw")]
+    /// An image without a class, of a model that has no class for that.
+    #[error("this model was trained with a class for every image: say which to draw")]
     NoNullClass,
-    /// Pictures of a size that the network cannot halve as often as it does.
+    /// Images of a size that the network cannot halve as often as it does.
     #[error(
-        "pictures of {}x{} do not fit this model: height and width must be multiples of {multiple}",
+        "images of {}x{} do not fit this model: height and width must be multiples of {multiple}",
         size[0], size[1]
     )]
     Size {
@@ -75,8 +75,8 @@ pub enum DrawError {
         /// What both must be a multiple of.
         multiple: usize,
     },
-    /// A picture to start from, or a mask, of another size than the pictures asked for.
-    #[error("the {what} is {}x{} and the pictures asked for are {}x{}: give one of their size", got[0], got[1], expected[0], expected[1])]
+    /// An image to start from, or a mask, of another size than the images asked for.
+    #[error("the {what} is {}x{} and the images asked for are {}x{}: give one of their size", got[0], got[1], expected[0], expected[1])]
     CanvasSize {
         /// Which.
         what: &'static str,
@@ -91,21 +91,21 @@ pub enum DrawError {
     )]
     NoNegative,
     /// A strength outside its range.
-    #[error("--strength is {0}: it must lie above 0 (no change) and be at most 1 (a new picture)")]
+    #[error("--strength is {0}: it must lie above 0 (no change) and be at most 1 (a new image)")]
     Strength(f64),
-    /// A picture to be changed by a student of the stochastic sampler.
+    /// An image to be changed by a student of the stochastic sampler.
     #[error(
-        "this student was distilled for the stochastic sampler, whose steps always begin at noise alone: it cannot start from a picture"
+        "this student was distilled for the stochastic sampler, whose steps always begin at noise alone: it cannot start from an image"
     )]
     EditStochastic,
     /// A mask for a model that cannot see it.
     #[error(
-        "this model draws whole pictures and sees no mask: inpainting needs a model whose U-Net has 9 input channels"
+        "this model draws whole images and sees no mask: inpainting needs a model whose U-Net has 9 input channels"
     )]
     NotForFilling,
     /// No mask for a model that needs one.
     #[error(
-        "this model fills masked parts of pictures: give it a picture and a mask with `fewstep inpaint`"
+        "this model fills masked parts of images: give it an image and a mask with `fewstep inpaint`"
     )]
     OnlyForFilling,
     /// A sampler for ordinary models and a student that knows only its own.
@@ -126,7 +126,7 @@ impl Sampler {
         match self {
             Sampler::Deterministic => StudentSampler::Deterministic,
             Sampler::Stochastic => StudentSampler::Stochastic,
-            Sampler::Renoising => StudentSampler::Consistency,
+            Sampler::MultistepConsistency => StudentSampler::Consistency,
             // DDIM on the papers' grid is the deterministic sampler; others suit models for any sampler.
             Sampler::Teacher(SamplerKind::Ddim, Spacing::Uniform) => StudentSampler::Deterministic,
             Sampler::Teacher(..) => StudentSampler::Any,
@@ -138,7 +138,7 @@ impl Sampler {
         match self {
             Sampler::Deterministic => "deterministic",
             Sampler::Stochastic => "stochastic",
-            Sampler::Renoising => "renoising",
+            Sampler::MultistepConsistency => "renoising",
             Sampler::Teacher(kind, _) => kind.name(),
         }
     }

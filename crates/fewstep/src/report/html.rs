@@ -1,4 +1,4 @@
-//! Text and pictures as parts of a page.
+//! Text and images as parts of a page.
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
@@ -38,7 +38,7 @@ mod tests {
     }
 
     #[test]
-    fn a_picture_is_carried_whole() {
+    fn a_image_is_carried_whole() {
         assert_eq!(data_uri(b"\x89PNG"), "data:image/png;base64,iVBORw==");
     }
 }

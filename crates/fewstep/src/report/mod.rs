@@ -53,7 +53,7 @@ pub(crate) struct Highlight {
     pub label: String,
 }
 
-/// Grids of pictures to compare: the same place has the same seed in all of them.
+/// Grids of images to compare: the same place has the same seed in all of them.
 pub(crate) struct Grids {
     /// What to look at.
     pub note: String,
@@ -63,7 +63,7 @@ pub(crate) struct Grids {
     pub grids: Vec<Grid>,
 }
 
-/// One grid of pictures.
+/// One grid of images.
 pub(crate) struct Grid {
     /// Who drew it.
     pub name: String,
@@ -71,7 +71,7 @@ pub(crate) struct Grid {
     pub details: Vec<String>,
     /// Whether the eye should go here first.
     pub is_highlighted: bool,
-    /// The picture, a PNG file.
+    /// The image, a PNG file.
     pub png: Vec<u8>,
 }
 

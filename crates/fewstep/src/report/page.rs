@@ -10,7 +10,7 @@ const STYLE: &str = include_str!("page.css");
 pub(super) fn page(report: &Report) -> String {
     let body = [
         header(report),
-        pictures(&report.grids),
+        images(&report.grids),
         quality(report),
         story(report),
         making(report),
@@ -63,7 +63,7 @@ fn header(report: &Report) -> String {
     )
 }
 
-fn pictures(grids: &Grids) -> String {
+fn images(grids: &Grids) -> String {
     if grids.grids.is_empty() {
         return String::new();
     }
@@ -87,7 +87,7 @@ fn pictures(grids: &Grids) -> String {
 fn figure(grid: &Grid) -> String {
     let detail = |line: &String| format!("<span>{}</span>", escape(line));
     format!(
-        r#"<figure{class}><figcaption><strong>{name}</strong>{details}</figcaption><img src="{source}" alt="Pictures by the {alt}"></figure>
+        r#"<figure{class}><figcaption><strong>{name}</strong>{details}</figcaption><img src="{source}" alt="Images by the {alt}"></figure>
 "#,
         class = if grid.is_highlighted {
             r#" class="first""#
@@ -145,7 +145,7 @@ fn table(rows: &[Row], metric: &str) -> String {
     };
     let against = reference.map_or(String::new(), |r| format!("to {} calls", r.network_calls));
     format!(
-        r#"<table><thead><tr><th>Model</th><th>Sampler</th><th>Steps</th><th>w</th><th>Network calls</th><th>{}</th><th>{against}</th><th>ms a picture</th><th>Pictures</th></tr></thead>
+        r#"<table><thead><tr><th>Model</th><th>Sampler</th><th>Steps</th><th>w</th><th>Network calls</th><th>{}</th><th>{against}</th><th>ms an image</th><th>Images</th></tr></thead>
 <tbody>
 {}</tbody></table>
 "#,
@@ -225,7 +225,7 @@ mod tests {
                     name: "Student".into(),
                     details: vec!["4 calls".into()],
                     is_highlighted: true,
-                    png: b"picture".to_vec(),
+                    png: b"image".to_vec(),
                 }],
             },
             rows: vec![row(Origin::Teacher, 64, 6.0), row(Origin::Student, 4, 6.6)],
@@ -275,7 +275,7 @@ mod tests {
     }
 
     #[test]
-    fn a_run_without_pictures_has_no_section_for_them() {
+    fn a_run_without_images_has_no_section_for_them() {
         let mut report = report();
         report.grids.grids.clear();
         report.next.clear();

@@ -34,7 +34,7 @@ pub(super) fn file(rows: &[Row], metric: &str) -> String {
 pub(super) fn drawing(rows: &[Row], metric: &str) -> String {
     let plot = Plot::new(rows);
     let mut svg = format!(
-        r#"<svg class="plot" viewBox="0 0 {WIDTH} {HEIGHT}" role="img" aria-label="Distance to real pictures against network calls for a picture"><style>{STYLE}</style><rect class="paper" width="{WIDTH}" height="{HEIGHT}"/>"#
+        r#"<svg class="plot" viewBox="0 0 {WIDTH} {HEIGHT}" role="img" aria-label="Distance to real images against network calls for an image"><style>{STYLE}</style><rect class="paper" width="{WIDTH}" height="{HEIGHT}"/>"#
     );
     plot.axes(&mut svg, metric);
     plot.reference(&mut svg);
@@ -121,7 +121,7 @@ impl<'a> Plot<'a> {
         }
         let _ = write!(
             svg,
-            r#"<text class="name middle" x="{:.1}" y="{:.1}">network calls for a picture</text><text class="name" x="{:.1}" y="{:.1}">{}, lower is better</text>"#,
+            r#"<text class="name middle" x="{:.1}" y="{:.1}">network calls for an image</text><text class="name" x="{:.1}" y="{:.1}">{}, lower is better</text>"#,
             (LEFT + right) / 2.0,
             HEIGHT - 12.0,
             LEFT - 40.0,

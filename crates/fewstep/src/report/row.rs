@@ -1,6 +1,6 @@
 //! One measured figure: a row of `results.json`.
 
-use crate::failure::{Blame, Failure, Outcome};
+use crate::failure::{Blame, CliError, CliResult};
 use fewstep_formats::write_json_atomically;
 use serde::{Deserialize, Serialize};
 use std::path::Path;
@@ -16,13 +16,13 @@ pub(crate) struct Row {
     pub steps: usize,
     /// Guidance weight.
     pub w: f64,
-    /// Fréchet distance to the real pictures.
+    /// Fréchet distance to the real images.
     pub fid: f64,
-    /// Evaluations of the network that one picture costs.
+    /// Evaluations of the network that one image costs.
     pub network_calls: usize,
-    /// Time that one picture costs, without measuring it.
+    /// Time that one image costs, without measuring it.
     pub seconds_per_image: f64,
-    /// Pictures measured.
+    /// Images measured.
     pub samples: usize,
     /// The network that the distance was measured with, and the hash of its weights.
     pub features: String,
@@ -60,14 +60,14 @@ pub(crate) fn ratio(row: &Row, reference: &Row) -> f64 {
 ///
 /// # Errors
 /// When it holds something else.
-pub(crate) fn read_rows(path: &Path) -> Outcome<Vec<Row>> {
+pub(crate) fn read_rows(path: &Path) -> CliResult<Vec<Row>> {
     let text = match std::fs::read_to_string(path) {
         Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(vec![]),
         text => text.blame_input()?,
     };
     serde_json::from_str(&text).map_err(|e| {
         let path = path.display();
-        Failure::input(format!(
+        CliError::input(format!(
             "{path} holds no results ({e}): delete it to have them measured again"
         ))
     })
@@ -77,7 +77,7 @@ pub(crate) fn read_rows(path: &Path) -> Outcome<Vec<Row>> {
 ///
 /// # Errors
 /// When it cannot be written.
-pub(crate) fn write_rows(path: &Path, rows: &[Row]) -> Outcome {
+pub(crate) fn write_rows(path: &Path, rows: &[Row]) -> CliResult {
     write_json_atomically(path, &rows).blame_input()
 }
 
@@ -92,7 +92,7 @@ pub(crate) fn table(rows: &[Row], reference: Option<&Row>, label: &str) -> Strin
         "network calls",
         label,
         &against,
-        "ms/picture",
+        "ms/image",
     ];
     let mut cells = vec![head.map(String::from)];
     for row in rows {
@@ -172,7 +172,7 @@ pub(super) mod tests {
         let rows = [row(Origin::Teacher, 64, 6.0), row(Origin::Student, 4, 6.6)];
         let table = table(&rows, Some(&rows[0]), "classifier FID");
         let expected = "\
-model     sampler        steps  w  network calls  classifier FID  to 128 calls  ms/picture
+model     sampler        steps  w  network calls  classifier FID  to 128 calls  ms/image
 teacher*  ddim              64  1            128            6.00         1.00x        32.0
 student   deterministic      4  1              4            6.60         1.10x         2.0
 ";
@@ -185,7 +185,7 @@ student   deterministic      4  1              4            6.60         1.10x  
         let path = folder.path().join("results.json");
         assert!(read_rows(&path).is_ok_and(|rows| rows.is_empty()));
         std::fs::write(&path, "[{}]").expect("written");
-        let Err(Failure::Input(error)) = read_rows(&path) else {
+        let Err(CliError::Input(error)) = read_rows(&path) else {
             panic!("damaged results must be refused");
         };
         assert!(error.to_string().contains("results.json"), "{error}");

@@ -2,7 +2,7 @@
 
 use crate::TextRequest;
 use burn::tensor::{Device, Int, Tensor, TensorData};
-use fewstep_diffusion::Text;
+use fewstep_diffusion::PromptEmbeds;
 use fewstep_formats::TextEncoder;
 use std::collections::HashMap;
 use std::ops::Range;
@@ -21,7 +21,7 @@ pub struct Texts {
     reason = "a program has a handful of these"
 )]
 enum Prompts {
-    /// All different ones, `[texts, tokens, width]`, and which of them each picture has.
+    /// All different ones, `[texts, tokens, width]`, and which of them each image has.
     Read(Tensor<3>, Vec<usize>),
     /// Not yet: their states would take more memory than what makes them.
     Unread(TextEncoder, Vec<String>),
@@ -47,20 +47,20 @@ impl Texts {
         Self { empty, prompts }
     }
 
-    /// The states for some of the pictures, by their place in the request.
-    pub(super) fn of(&self, pictures: Range<usize>, device: &Device) -> Text {
+    /// The states for some of the images, by their place in the request.
+    pub(super) fn of(&self, images: Range<usize>, device: &Device) -> PromptEmbeds {
         let states = match &self.prompts {
             Prompts::Read(states, numbers) => {
-                let rows: Vec<i64> = numbers[pictures].iter().map(|&n| n as i64).collect();
+                let rows: Vec<i64> = numbers[images].iter().map(|&n| n as i64).collect();
                 let count = rows.len();
                 let rows = Tensor::<1, Int>::from_data(TensorData::new(rows, [count]), device);
                 states.clone().select(0, rows)
             }
-            Prompts::Unread(encoder, prompts) => encoder.encode(&prompts[pictures]).0,
+            Prompts::Unread(encoder, prompts) => encoder.encode(&prompts[images]).0,
         };
-        Text {
-            empty: self.empty.clone().expand(states.dims()),
-            states,
+        PromptEmbeds {
+            uncond: self.empty.clone().expand(states.dims()),
+            cond: states,
         }
     }
 }
@@ -102,7 +102,7 @@ mod tests {
             w: None,
             batch: 1,
             canvas: Canvas::Blank,
-            hints: None,
+            controls: None,
         }
     }
 
@@ -119,16 +119,16 @@ mod tests {
             pipeline.text_encoder
         };
         let some = ["a cat", "a dog", "a cat", "a house"].map(String::from);
-        let many: Vec<String> = (0..400).map(|n| format!("picture {n}")).collect();
+        let many: Vec<String> = (0..400).map(|n| format!("image {n}")).collect();
         for (prompts, ahead) in [(some.to_vec(), true), (many, false)] {
             let request = request(prompts);
             let texts = Texts::read(encoder(), &request);
             assert_eq!(matches!(texts.prompts, Prompts::Read(..)), ahead);
             let text = texts.of(1..4, &device);
             let expected = encoder().encode(&request.prompts[1..4]).0;
-            assert_eq!(values(text.states), values(expected));
+            assert_eq!(values(text.cond), values(expected));
             let rain = vec!["rain".to_string(); 3];
-            assert_eq!(values(text.empty), values(encoder().encode(&rain).0));
+            assert_eq!(values(text.uncond), values(encoder().encode(&rain).0));
         }
     }
 }

@@ -5,9 +5,9 @@ use super::*;
 /// Classes in folders, whose order by name is that of the model's rows.
 fn labelled(workspace: &Workspace) -> String {
     let folder = workspace.path("labelled");
-    for picture in 0..8 {
-        let class = folder.join(["a", "b", "c", "d"][picture % 4]);
-        write_pattern(&class.join(format!("{picture}.png")), picture, [16, 16]);
+    for image in 0..8 {
+        let class = folder.join(["a", "b", "c", "d"][image % 4]);
+        write_pattern(&class.join(format!("{image}.png")), image, [16, 16]);
     }
     let text = DISTILL
         .replace("kind = \"captioned\"", "kind = \"folder\"")

@@ -64,7 +64,7 @@ fn a_stable_diffusion_is_distilled_killed_and_resumed() {
     assert_eq!(student["clip"], false);
     let scheduler = json(&whole.join("models/steps-1/scheduler/scheduler_config.json"));
     assert_eq!(scheduler["prediction_type"], "v_prediction");
-    // Stable Diffusion's is false, and a student's last step ends at its picture.
+    // Stable Diffusion's is false, and a student's last step ends at its image.
     assert_eq!(scheduler["set_alpha_to_one"], true);
     workspace.succeed(&[
         "sample", "--model", "students", "--steps", "2", "--prompt", "a cat", "--w", "3", "--out",
@@ -75,7 +75,7 @@ fn a_stable_diffusion_is_distilled_killed_and_resumed() {
     assert_ne!(weights(&whole, "guided"), weights(&whole, "steps-2"));
 }
 
-/// An encoder is distilled from the student of stage one, and takes pictures to another text with a decoder.
+/// An encoder is distilled from the student of stage one, and takes images to another text with a decoder.
 #[test]
 fn an_encoder_of_texts_is_distilled_and_restyles() {
     let workspace = workspace();
@@ -99,13 +99,13 @@ fn an_encoder_of_texts_is_distilled_and_restyles() {
     // An encoder draws nothing, while it is trained neither.
     assert!(!workspace.path("encoder/samples").exists());
     let draw = ["sample", "--model", "encoder", "--prompt", "a cat"];
-    workspace.refuse(&draw, &["cannot draw pictures"]);
+    workspace.refuse(&draw, &["cannot draw images"]);
 
-    let picture = workspace.path("captioned/0.png");
-    let picture = picture.to_str().expect("a path in UTF-8");
+    let image = workspace.path("captioned/0.png");
+    let image = image.to_str().expect("a path in UTF-8");
     let restyle = |words: &[&str]| {
         let task = [
-            "restyle", "--image", picture, "--from", "a cat", "--to", "two dogs",
+            "restyle", "--image", image, "--from", "a cat", "--to", "two dogs",
         ];
         workspace.run(&[&task[..], words].concat())
     };
@@ -121,7 +121,7 @@ fn an_encoder_of_texts_is_distilled_and_restyles() {
     // The wrong way round.
     let turned = ["--encoder", "students", "--decoder", "encoder"];
     let output = restyle(&[&turned[..], &["--steps", "2"]].concat());
-    workspace::assert_refused(&output, &["--encoder students", "cannot encode a picture"]);
+    workspace::assert_refused(&output, &["--encoder students", "cannot encode an image"]);
 }
 
 #[test]
@@ -135,7 +135,7 @@ fn a_teacher_of_texts_is_trained_and_distilled() {
     );
     assert!(
         !workspace.path("cache/fewstep").exists(),
-        "pictures were encoded"
+        "images were encoded"
     );
     workspace.succeed(&["train", &train, "--out", "teacher"]);
     let kills = workspace.run_with_kills(&["train", &train, "--out", "killed"]);
@@ -211,7 +211,7 @@ fn mistakes_are_told() {
     );
     assert!(
         !workspace.path("cache/fewstep").exists(),
-        "pictures were encoded"
+        "images were encoded"
     );
     refuse("data.kind=folder", &["data.kind", "captioned"]);
     refuse(

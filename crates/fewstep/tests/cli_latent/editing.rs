@@ -8,14 +8,14 @@ fn a_stable_diffusion_learns_to_edit_by_instruction() {
     let workspace = workspace();
     let before = workspace.path("before");
     std::fs::create_dir(&before).expect("made");
-    for picture in 0..10 {
+    for image in 0..10 {
         let shape = ImageShape {
             channels: 3,
             height: 16,
             width: 16,
         };
-        let place = before.join(format!("{picture}.png"));
-        write_png(place, &Picture::filled(shape, 20 * picture)).expect("written");
+        let place = before.join(format!("{image}.png"));
+        write_png(place, &Image::filled(shape, 20 * image)).expect("written");
     }
     let text = CODI.replace("BEFORE", &before.display().to_string());
     let recipe = recipe(&workspace, "codi.toml", &text, "sd1");
@@ -64,7 +64,7 @@ fn a_stable_diffusion_learns_to_edit_by_instruction() {
     ];
     workspace.refuse(&words, &["fewstep instruct"]);
 
-    // The same as an adapter, which another fine-tune of its base takes.
+    // The same as a ControlNet, which another fine-tune of its base takes.
     workspace.succeed(&[
         "distill",
         &recipe,

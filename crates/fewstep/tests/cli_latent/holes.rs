@@ -21,14 +21,14 @@ fn a_model_that_fills_in_is_distilled_killed_and_resumed() {
     assert_eq!(index["_class_name"], "StableDiffusionInpaintPipeline");
     // Without it diffusers does not read a pipeline for inpainting.
     assert!(index["_diffusers_version"].is_string(), "{index}");
-    let grid = picture::read(&whole.join("samples/steps-1.png"), None, 3).expect("a grid");
-    // Twelve rows of three pictures, three rows beside one another.
+    let grid = image::read(&whole.join("samples/steps-1.png"), None, 3).expect("a grid");
+    // Twelve rows of three images, three rows beside one another.
     assert_eq!(
         (grid.shape.width, grid.shape.height),
         (9 * 17 + 1, 4 * 17 + 1)
     );
 
-    let hole = Picture {
+    let hole = Image {
         shape: ImageShape {
             channels: 1,
             height: 16,
@@ -58,12 +58,12 @@ fn a_model_that_fills_in_is_distilled_killed_and_resumed() {
             &out,
         ]);
         let drawn = workspace.path(&out).join("000000.png");
-        picture::read(&drawn, None, 3).expect("a picture")
+        image::read(&drawn, None, 3).expect("an image")
     };
     assert_ne!(fill("1"), fill("2"));
 }
 
-/// Against the autoencoder on pictures with holes, and PyTorch's nearest pixel by its index.
+/// Against the autoencoder on images with holes, and PyTorch's nearest pixel by its index.
 #[test]
 fn what_a_model_that_fills_in_sees_is_made_once() {
     let workspace = workspace();
@@ -71,12 +71,12 @@ fn what_a_model_that_fills_in_sees_is_made_once() {
     let recipe = recipe(&workspace, "distill.toml", &text, "inpaint");
     workspace.succeed(&["distill", &recipe, "--dry-run"]);
     let cache = caches(&workspace).remove(0);
-    let (shape, beside) = tensors(&cache)["beside"].clone();
+    let (shape, concat) = tensors(&cache)["beside"].clone();
     assert_eq!(shape, [10, 2, 3, 5, 8, 8]);
     let device = Device::flex();
-    let codec = Pipeline::load(&model("inpaint"), &device)
+    let vae = Pipeline::load(&model("inpaint"), &device)
         .expect("a model")
-        .codec;
+        .vae;
     let holes = Holes {
         mask: MaskKind::Mixed,
         each: 3,
@@ -85,19 +85,19 @@ fn what_a_model_that_fills_in_sees_is_made_once() {
         let copy = 2 * example + mirrored;
         let hole = holes.hole((3 * copy + turn) as u64, 16, 16);
         let file = workspace.path(&format!("captioned/{example}.png"));
-        let picture = picture::read(&file, None, 3).expect("a picture");
+        let image = image::read(&file, None, 3).expect("an image");
         let seen = (0..3 * 256).map(|i| {
             let (row, column) = (i / 16, i % 16);
             let column = if mirrored == 1 { 15 - column } else { column };
-            let value = picture::to_f32(picture.pixels[16 * row + column]);
+            let value = image::to_f32(image.pixels[16 * row + column]);
             if hole[i % 256] == 1.0 { 0.0 } else { value }
         });
         let seen = TensorData::new(seen.collect::<Vec<f32>>(), [1, 3, 16, 16]);
-        let known = codec.encode(Tensor::from_data(seen, &device));
+        let known = vae.encode(Tensor::from_data(seen, &device));
         let known = known.into_data().try_to_vec::<f32>().expect("f32 data");
         let corners = (0..64).map(|i| hole[32 * (i / 8) + 2 * (i % 8)]);
         let expected: Vec<f32> = corners.chain(known).collect();
-        let stored = &beside[5 * 64 * (3 * copy + turn)..][..5 * 64];
+        let stored = &concat[5 * 64 * (3 * copy + turn)..][..5 * 64];
         for (a, b) in stored.iter().zip(&expected) {
             assert!((a - b).abs() < 1e-5, "{a} for {b}");
         }

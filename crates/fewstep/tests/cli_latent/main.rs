@@ -1,17 +1,17 @@
-//! `train` and `distill` on latents of captioned pictures, through the real program. Teachers, autoencoders and text
+//! `train` and `distill` on latents of captioned images, through the real program. Teachers, autoencoders and text
 //! encoders are tiny random ones in diffusers' folders.
 
 mod classes;
 mod distilling;
 mod editing;
 mod holes;
-mod low_rank;
+mod lora;
 mod measuring;
 #[path = "../workspace/mod.rs"]
 mod workspace;
 
 use burn::tensor::{Device, Tensor, TensorData};
-use fewstep_data::picture::{self, Picture, write_png};
+use fewstep_data::image::{self, Image, write_png};
 use fewstep_data::{Holes, ImageShape, MaskKind};
 use fewstep_formats::Pipeline;
 use safetensors::Dtype;
@@ -85,14 +85,14 @@ fn model_path(name: &str) -> String {
     model(name).display().to_string()
 }
 
-/// A workspace with captioned pictures in it.
+/// A workspace with captioned images in it.
 fn workspace() -> Workspace {
     let workspace = Workspace::new();
     let folder = workspace.path("captioned");
-    for picture in 0..10 {
-        write_pattern(&folder.join(format!("{picture}.png")), picture, [16, 16]);
-        let caption = CAPTIONS[picture % CAPTIONS.len()];
-        std::fs::write(folder.join(format!("{picture}.txt")), caption).expect("written");
+    for image in 0..10 {
+        write_pattern(&folder.join(format!("{image}.png")), image, [16, 16]);
+        let caption = CAPTIONS[image % CAPTIONS.len()];
+        std::fs::write(folder.join(format!("{image}.txt")), caption).expect("written");
     }
     workspace
 }

@@ -34,7 +34,7 @@ fn write_resnet(file: &Path) {
     std::fs::write(file, file_bytes).expect("written");
 }
 
-/// A golden model, for pictures of 32x32.
+/// A golden model, for images of 32x32.
 fn enlarged(workspace: &Workspace, name: &str) -> String {
     let folder = workspace.path("large").join(name);
     let parts = [
@@ -113,7 +113,7 @@ fn models_that_read_texts_are_measured() {
     let words = ["resnet.safetensors", "--data", "folder:captioned"];
     workspace.refuse(&[&common[..], &words].concat(), &["captioned:PATH"]);
 
-    // A model of classes is measured as one on pixels is, with any pictures.
+    // A model of classes is measured as one on pixels is, with any images.
     let classes = enlarged(&workspace, "classes");
     let data = ["--data", "folder:captioned", "--steps", "1", "--w", "0"];
     let rows = measure(&classes, &data);

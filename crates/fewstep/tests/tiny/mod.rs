@@ -4,7 +4,7 @@
 
 use burn::tensor::Device;
 use fewstep_data::ImageShape;
-use fewstep_data::picture::{Picture, read, write_png};
+use fewstep_data::image::{Image, read, write_png};
 use fewstep_diffusion::{
     Guidance, PredictionKind, Provenance, Role, SamplerRecipe, ScheduleConfig, StudentSampler,
 };
@@ -15,7 +15,7 @@ use safetensors::tensor::TensorView;
 use std::path::Path;
 use std::process::{Command, Output};
 
-/// A teacher of grey 16x16 pictures of the classes circle, square and star.
+/// A teacher of grey 16x16 images of the classes circle, square and star.
 pub(crate) fn teacher() -> Model {
     let config = UNetConfig {
         channels: 1,
@@ -37,8 +37,8 @@ pub(crate) fn teacher() -> Model {
         resolution: [1, 16, 16],
         classes: ["circle", "square", "star"].map(String::from).to_vec(),
         clip: true,
-        hint: None,
-        usual: None,
+        control: None,
+        default_sampler: None,
         provenance: Provenance::default(),
     };
     with_weights(config, recipe)
@@ -66,7 +66,7 @@ pub(crate) fn student(sampler: StudentSampler, steps: Option<usize>) -> Model {
     with_weights(config, recipe)
 }
 
-/// The same model for other pictures and classes.
+/// The same model for other images and classes.
 pub(crate) fn remade(
     model: &Model,
     patch: usize,
@@ -127,8 +127,8 @@ pub(crate) fn save(model: &Model, folder: &Path, name: &str) {
     model.save(&folder.join(name)).expect("saved");
 }
 
-/// Writes a grey picture of a smooth pattern; another one for each `kind`.
-pub(crate) fn write_picture(file: &Path, side: usize, kind: usize) {
+/// Writes a grey image of a smooth pattern; another one for each `kind`.
+pub(crate) fn write_image(file: &Path, side: usize, kind: usize) {
     let shape = ImageShape {
         channels: 1,
         height: side,
@@ -140,12 +140,12 @@ pub(crate) fn write_picture(file: &Path, side: usize, kind: usize) {
         .map(|i| 0.8 * (6.3 * turn(i) + kind as f32).sin())
         .collect();
     std::fs::create_dir_all(file.parent().expect("a folder")).expect("a folder");
-    write_png(file, &Picture::from_f32(shape, &values)).expect("written");
+    write_png(file, &Image::from_f32(shape, &values)).expect("written");
 }
 
-/// Reads a grey picture.
-pub(crate) fn read_picture(file: &Path) -> Picture {
-    read(file, None, 1).expect("a picture")
+/// Reads a grey image.
+pub(crate) fn read_image(file: &Path) -> Image {
+    read(file, None, 1).expect("an image")
 }
 
 /// Runs `fewstep` with these words in a folder that is also the home of its cache.

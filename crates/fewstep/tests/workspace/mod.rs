@@ -3,7 +3,7 @@
 #![allow(dead_code, reason = "every test program uses another part")]
 
 use fewstep_data::ImageShape;
-use fewstep_data::picture::{self, Picture, write_png};
+use fewstep_data::image::{self, Image, write_png};
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
@@ -53,13 +53,13 @@ impl Workspace {
         self.folder.path().join(name)
     }
 
-    /// Draws a picture of a class with a run's students in two steps, with these words besides.
-    pub(crate) fn drawn(&self, class: &str, out: &str, words: &[&str]) -> Picture {
+    /// Draws an image of a class with a run's students in two steps, with these words besides.
+    pub(crate) fn drawn(&self, class: &str, out: &str, words: &[&str]) -> Image {
         let draw = ["sample", "--model", "students", "--steps", "2"];
         let one = ["--class", class, "--count", "1", "--out-dir", out];
         self.succeed(&[&draw[..], &one, words].concat());
         let drawn = self.path(out).join("000000.png");
-        picture::read(&drawn, None, 3).expect("a picture")
+        image::read(&drawn, None, 3).expect("an image")
     }
 
     /// Writes a recipe and returns its path.
@@ -128,7 +128,7 @@ impl Workspace {
     }
 }
 
-/// Writes a colour picture of this height and width, another one for each number.
+/// Writes a colour image of this height and width, another one for each number.
 pub(crate) fn write_pattern(file: &Path, number: usize, [height, width]: [usize; 2]) {
     let shape = ImageShape {
         channels: 3,
@@ -138,7 +138,7 @@ pub(crate) fn write_pattern(file: &Path, number: usize, [height, width]: [usize;
     let pixels = (0..shape.len()).map(|i| ((i * 37 + number * 11) % 256) as u8);
     let pixels = pixels.collect();
     std::fs::create_dir_all(file.parent().expect("in a folder")).expect("made");
-    write_png(file, &Picture { shape, pixels }).expect("written");
+    write_png(file, &Image { shape, pixels }).expect("written");
 }
 
 /// Puts the text encoder and the tokenizer of a model into one folder, as they are shared.
@@ -164,12 +164,12 @@ pub(crate) fn assert_refused(output: &Output, words: &[&str]) {
     }
 }
 
-/// Two classes of 8x8 pictures in the IDX format, with as many labels as told.
-pub(crate) fn write_idx(folder: &Path, pictures: u32, labels: u32) {
-    let mut bytes = [0x0803, pictures, 8, 8].map(u32::to_be_bytes).concat();
-    for picture in 0..pictures {
-        let flip = (picture % 2 * 255) as u8;
-        bytes.extend((0..64).map(|i| (i * 3 + picture * 7) as u8 ^ flip));
+/// Two classes of 8x8 images in the IDX format, with as many labels as told.
+pub(crate) fn write_idx(folder: &Path, images: u32, labels: u32) {
+    let mut bytes = [0x0803, images, 8, 8].map(u32::to_be_bytes).concat();
+    for image in 0..images {
+        let flip = (image % 2 * 255) as u8;
+        bytes.extend((0..64).map(|i| (i * 3 + image * 7) as u8 ^ flip));
     }
     write(&folder.join("train-images-idx3-ubyte"), &bytes);
     let mut bytes = [0x0801, labels].map(u32::to_be_bytes).concat();
@@ -187,8 +187,8 @@ pub(crate) fn weights(run: &Path, model: &str) -> Vec<(String, Vec<u8>)> {
     tensors(&run.join("models").join(model).join("unet"))
 }
 
-/// The same of the model's adapter; empty where it has none.
-pub(crate) fn adapter(run: &Path, model: &str) -> Vec<(String, Vec<u8>)> {
+/// The same of the model's ControlNet; empty where it has none.
+pub(crate) fn controlnet(run: &Path, model: &str) -> Vec<(String, Vec<u8>)> {
     let folder = run.join("models").join(model).join("controlnet");
     if folder.exists() {
         tensors(&folder)
@@ -223,7 +223,7 @@ pub(crate) fn assert_same_run(a: &Path, b: &Path, models: &[&str]) {
     for model in models {
         assert!(weights(a, model) == weights(b, model), "{model} differs");
         assert!(
-            adapter(a, model) == adapter(b, model),
+            controlnet(a, model) == controlnet(b, model),
             "the adapter of {model} differs"
         );
     }

@@ -5,7 +5,7 @@ use super::weights::{self, Part};
 use crate::FormatError;
 use burn::tensor::Device;
 use fewstep_nn::{
-    Autoencoder, AutoencoderConfig, Codec, LatentScale, TinyAutoencoder, TinyAutoencoderConfig,
+    Autoencoder, AutoencoderConfig, LatentScale, TinyAutoencoder, TinyAutoencoderConfig, Vae,
     VqAutoencoder, VqAutoencoderConfig,
 };
 use serde_json::json;
@@ -15,18 +15,18 @@ use std::path::Path;
 pub(super) const AUTOENCODERS: [&str; 3] = ["AutoencoderKL", "AutoencoderTiny", "VQModel"];
 
 /// Reads `vae/`.
-pub(crate) fn load(folder: &Path, device: &Device) -> Result<Codec, FormatError> {
-    let mut codec = blank(folder, device)?;
-    match &mut codec {
-        Codec::Kl(network, _) => weights::load(network, folder, Part::Autoencoder)?,
-        Codec::Tiny(network, _) => weights::load(network, folder, Part::Autoencoder)?,
-        Codec::Vq(network, _) => weights::load(network, folder, Part::Autoencoder)?,
+pub(crate) fn load(folder: &Path, device: &Device) -> Result<Vae, FormatError> {
+    let mut vae = blank(folder, device)?;
+    match &mut vae {
+        Vae::Kl(network, _) => weights::load(network, folder, Part::Autoencoder)?,
+        Vae::Tiny(network, _) => weights::load(network, folder, Part::Autoencoder)?,
+        Vae::Vq(network, _) => weights::load(network, folder, Part::Autoencoder)?,
     }
-    Ok(codec)
+    Ok(vae)
 }
 
 /// The same with arbitrary weights.
-pub(crate) fn blank(folder: &Path, device: &Device) -> Result<Codec, FormatError> {
+pub(crate) fn blank(folder: &Path, device: &Device) -> Result<Vae, FormatError> {
     let mut fields = Fields::read(&folder.join("config.json"))?;
     let class: String = fields.needed("_class_name")?;
     match class.as_str() {
@@ -40,7 +40,7 @@ pub(crate) fn blank(folder: &Path, device: &Device) -> Result<Codec, FormatError
     }
 }
 
-fn kl(mut fields: Fields, device: &Device) -> Result<Codec, FormatError> {
+fn kl(mut fields: Fields, device: &Device) -> Result<Vae, FormatError> {
     let mut config = layers(&mut fields, 4)?;
     config.quant_conv = fields.or("use_quant_conv", true)?;
     config.post_quant_conv = fields.or("use_post_quant_conv", true)?;
@@ -48,10 +48,10 @@ fn kl(mut fields: Fields, device: &Device) -> Result<Codec, FormatError> {
     let network = Autoencoder::new(&config, 0, device);
     let network = network.map_err(|error| fields.bad(error.to_string()))?;
     fields.finish()?;
-    Ok(Codec::Kl(network, scale))
+    Ok(Vae::Kl(network, scale))
 }
 
-fn vq(mut fields: Fields, device: &Device) -> Result<Codec, FormatError> {
+fn vq(mut fields: Fields, device: &Device) -> Result<Vae, FormatError> {
     fields.only(&[
         ("lookup_from_codebook", json!(false)),
         ("norm_type", json!("group")),
@@ -66,7 +66,7 @@ fn vq(mut fields: Fields, device: &Device) -> Result<Codec, FormatError> {
     let network = VqAutoencoder::new(&config, 0, device);
     let network = network.map_err(|error| fields.bad(error.to_string()))?;
     fields.finish()?;
-    Ok(Codec::Vq(network, scale))
+    Ok(Vae::Vq(network, scale))
 }
 
 /// What the two autoencoders of latent diffusion have in common.
@@ -92,7 +92,7 @@ fn layers(fields: &mut Fields, latent_channels: usize) -> Result<AutoencoderConf
     })
 }
 
-fn tiny(mut fields: Fields, device: &Device) -> Result<Codec, FormatError> {
+fn tiny(mut fields: Fields, device: &Device) -> Result<Vae, FormatError> {
     let width = fields.or("encoder_block_out_channels", vec![64])?;
     let width = width.first().copied().unwrap_or(64);
     let channels = fields.or("in_channels", 3)?;
@@ -104,7 +104,7 @@ fn tiny(mut fields: Fields, device: &Device) -> Result<Codec, FormatError> {
         ("decoder_block_out_channels", json!(width)),
         ("out_channels", json!(channels)),
     ])?;
-    // How others show latents as pictures.
+    // How others show latents as images.
     fields.ignore(&["latent_magnitude", "latent_shift", "force_upcast"]);
     let config = TinyAutoencoderConfig {
         channels,
@@ -119,7 +119,7 @@ fn tiny(mut fields: Fields, device: &Device) -> Result<Codec, FormatError> {
     let network = TinyAutoencoder::new(&config, 0, device);
     let network = network.map_err(|error| fields.bad(error.to_string()))?;
     fields.finish()?;
-    Ok(Codec::Tiny(network, scale))
+    Ok(Vae::Tiny(network, scale))
 }
 
 fn scale(fields: &mut Fields, default: f64) -> Result<LatentScale, FormatError> {

@@ -1,28 +1,28 @@
 //! All parts of a latent diffusion model together.
 
+use super::components::{CLASSES, PipelineComponents};
 use super::fields::Fields;
-use super::surroundings::{CLASSES, Surroundings};
 use super::text::{TextEncoder, class_names};
 use super::weights::{self, Part};
 use super::{scheduler, unet};
 use crate::{FormatError, Model};
 use burn::tensor::Device;
-use fewstep_diffusion::{Guidance, Role, SamplerRecipe, StudentSampler, Text};
-use fewstep_nn::{Codec, UNet, UNetConfig};
+use fewstep_diffusion::{Guidance, PromptEmbeds, Role, SamplerRecipe, StudentSampler};
+use fewstep_nn::{UNet, UNetConfig, Vae};
 use std::path::{Path, PathBuf};
 
-/// A latent diffusion model: the U-Net with its sampler recipe, and what turns texts and pictures into what the
+/// A latent diffusion model: the U-Net with its sampler recipe, and what turns texts and images into what the
 /// U-Net understands.
 #[derive(Debug)]
 pub struct Pipeline {
     /// The U-Net on latents.
     pub model: Model,
-    /// Pictures to latents and back.
-    pub codec: Codec,
+    /// Images to latents and back.
+    pub vae: Vae,
     /// Texts, or classes, to states.
     pub text_encoder: TextEncoder,
     /// Where its parts were read from.
-    pub surroundings: Surroundings,
+    pub components: PipelineComponents,
 }
 
 impl Pipeline {
@@ -37,11 +37,11 @@ impl Pipeline {
     /// # Errors
     /// When a part is missing or damaged, or is of a kind that this version does not support; the field is named.
     pub fn load(folder: &Path, device: &Device) -> Result<Self, FormatError> {
-        let surroundings = Surroundings::open(folder)?;
-        surroundings.around(Self::load_model(folder, device)?, device)
+        let components = PipelineComponents::open(folder)?;
+        components.around(Self::load_model(folder, device)?, device)
     }
 
-    /// Reads the U-Net of such a folder alone, with its recipe, and its adapter where it has one.
+    /// Reads the U-Net of such a folder alone, with its recipe, and its ControlNet where it has one.
     ///
     /// # Errors
     /// As [`Pipeline::load`].
@@ -55,21 +55,25 @@ impl Pipeline {
             reason: error.to_string(),
         })?;
         weights::load(&mut network, &unet_folder, Part::UNet)?;
-        Model { network, recipe }.with_stored_adapter(folder, device)
+        Model { network, recipe }.with_stored_controlnet(folder, device)
     }
 
     /// The folder that the model was read from.
     pub fn folder(&self) -> &Path {
-        self.surroundings.folder()
+        self.components.folder()
     }
 
     /// The states of prompts, each with those of the negative prompt; and what was cut off prompts that were too
     /// long.
-    pub fn text(&self, prompts: &[String], negative: &str) -> (Text, Vec<Option<String>>) {
-        let (states, cut) = self.text_encoder.encode(prompts);
-        let (empty, _) = self.text_encoder.encode(&[negative.into()]);
-        let empty = empty.expand(states.dims());
-        (Text { states, empty }, cut)
+    pub fn embed_prompts(
+        &self,
+        prompts: &[String],
+        negative: &str,
+    ) -> (PromptEmbeds, Vec<Option<String>>) {
+        let (cond, cut) = self.text_encoder.encode(prompts);
+        let (uncond, _) = self.text_encoder.encode(&[negative.into()]);
+        let uncond = uncond.expand(cond.dims());
+        (PromptEmbeds { cond, uncond }, cut)
     }
 }
 
@@ -123,8 +127,8 @@ fn recipe(folder: &Path, file: &unet::UNetFile) -> Result<SamplerRecipe, FormatE
 }
 
 /// Whether the parts understand one another.
-pub(super) fn fit(network: &UNetConfig, codec: &Codec, text: &TextEncoder) -> Result<(), String> {
-    let latents = codec.latent_channels();
+pub(super) fn fit(network: &UNetConfig, vae: &Vae, text: &TextEncoder) -> Result<(), String> {
+    let latents = vae.latent_channels();
     if latents != network.channels {
         return Err(format!(
             "the U-Net works on latents of {} channels, and the autoencoder's have {latents}",

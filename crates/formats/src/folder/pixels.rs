@@ -49,7 +49,7 @@ pub(crate) fn load(folder: &Path, device: &Device) -> Result<Option<Model>, Form
     Ok(Some(Model { network, recipe }))
 }
 
-/// One side of square pictures, or height and width.
+/// One side of square images, or height and width.
 #[derive(Deserialize)]
 #[serde(untagged)]
 enum Size {
@@ -72,7 +72,7 @@ enum Change {
     Resnet,
 }
 
-/// The network, and height and width of its pictures.
+/// The network, and height and width of its images.
 fn read(mut fields: Fields) -> Result<(UNetConfig, [usize; 2]), FormatError> {
     let channels: usize = fields.or("out_channels", 3)?;
     // Learned variances are more channels out, conditions more channels in.

@@ -15,7 +15,7 @@ pub enum Wanted {
     TextEncoder,
 }
 
-/// Files of a repository: configurations, tokenizer, an adapter where there is one, and one variant of the weights.
+/// Files of a repository: configurations, tokenizer, a ControlNet where there is one, and one variant of the weights.
 #[derive(Debug, Default)]
 pub struct RepositoryFiles {
     /// Files that are needed as they are.
@@ -123,12 +123,12 @@ impl RepositoryFiles {
     /// # Errors
     /// When the index cannot be read, or names files elsewhere.
     pub fn shards(index: &str, file: &Path) -> Result<Vec<String>, FormatError> {
-        let beside = |name: &str| match index.rsplit_once('/') {
+        let concat = |name: &str| match index.rsplit_once('/') {
             Some((folder, _)) => format!("{folder}/{name}"),
             None => name.into(),
         };
         let names = weights::shard_names(file)?;
-        Ok(names.iter().map(|name| beside(name)).collect())
+        Ok(names.iter().map(|name| concat(name)).collect())
     }
 }
 

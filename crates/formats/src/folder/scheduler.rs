@@ -4,8 +4,8 @@ use super::fields::Fields;
 use crate::FormatError;
 use fewstep_diffusion::sampler::SamplerKind;
 use fewstep_diffusion::{
-    BetaSchedule, Guidance, PredictionKind, Provenance, Role, SamplerRecipe, ScheduleConfig,
-    Spacing, UsualSampler,
+    BetaSchedule, DefaultSampler, Guidance, PredictionKind, Provenance, Role, SamplerRecipe,
+    ScheduleConfig, Spacing,
 };
 use serde::Deserialize;
 use serde_json::json;
@@ -16,7 +16,7 @@ pub(crate) struct Scheduler {
     pub(crate) schedule: ScheduleConfig,
     pub(crate) prediction: PredictionKind,
     pub(crate) clip: bool,
-    pub(crate) usual: UsualSampler,
+    pub(crate) default_sampler: DefaultSampler,
 }
 
 impl Scheduler {
@@ -31,8 +31,8 @@ impl Scheduler {
             resolution,
             classes: vec![],
             clip: self.clip,
-            hint: None,
-            usual: Some(self.usual),
+            control: None,
+            default_sampler: Some(self.default_sampler),
             provenance: Provenance::default(),
         }
     }
@@ -131,7 +131,7 @@ pub(crate) fn read(mut fields: Fields) -> Result<Scheduler, FormatError> {
             )));
         }
     };
-    // DDIM says where it ends in one way, the solvers in another; those without a word end at a clean picture.
+    // DDIM says where it ends in one way, the solvers in another; those without a word end at a clean image.
     let clean = fields.or("set_alpha_to_one", class != "PNDMScheduler")?;
     let last = fields.or("final_sigmas_type", LastSigma::Zero)?;
     let clip = matches!(class.as_str(), "DDIMScheduler" | "DDPMScheduler");
@@ -154,7 +154,7 @@ pub(crate) fn read(mut fields: Fields) -> Result<Scheduler, FormatError> {
             Kind::VPrediction => PredictionKind::V,
         },
         clip: fields.or("clip_sample", clip)?,
-        usual: UsualSampler { sampler, spacing },
+        default_sampler: DefaultSampler { sampler, spacing },
     };
     fields.finish()?;
     Ok(read)

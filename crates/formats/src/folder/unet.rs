@@ -63,7 +63,7 @@ pub(crate) fn read(mut fields: Fields) -> Result<UNetFile, FormatError> {
     let heads = fields.or("num_attention_heads", heads)?.of(levels);
     let channels = fields.or("out_channels", 4)?;
     let sees: usize = fields.or("in_channels", 4)?;
-    let Some(beside) = sees.checked_sub(channels) else {
+    let Some(concat) = sees.checked_sub(channels) else {
         return Err(fields.bad(format!(
             "the network sees {sees} channels (`in_channels`) and gives {channels} (`out_channels`): it must see those that it gives"
         )));
@@ -72,7 +72,7 @@ pub(crate) fn read(mut fields: Fields) -> Result<UNetFile, FormatError> {
     let w: Option<usize> = fields.optional("time_cond_proj_dim")?;
     let network = UNetConfig {
         channels,
-        beside,
+        concat,
         patch: 1,
         blocks: fields.or("layers_per_block", 2)?,
         attention: attention(&mut fields, levels)?,

@@ -50,7 +50,7 @@ impl Part {
         Path::new(self.folder()).join(format!("{}.safetensors", self.stem()))
     }
 
-    /// From a name in a file to the one of today; `None` for what is no weight. Attention within a picture has names of
+    /// From a name in a file to the one of today; `None` for what is no weight. Attention within an image has names of
     /// its own in old files; transformers before 5 has everything of a text encoder inside `text_model`, and stored
     /// the numbers of the positions. A BERT has a pooler that is not used, and names that are none in Rust.
     pub(crate) fn today(self, name: &str) -> Option<String> {
@@ -104,8 +104,8 @@ pub(crate) fn apply(
     origin: &str,
 ) -> Result<(), FormatError> {
     let cast = FloatCastAdapter::to(DType::F32);
-    let adapter = ChainAdapter::new(PyTorchToBurnAdapter, cast);
-    let result = network.apply(tensors, None, Some(Box::new(adapter)), true);
+    let controlnet = ChainAdapter::new(PyTorchToBurnAdapter, cast);
+    let result = network.apply(tensors, None, Some(Box::new(controlnet)), true);
     let missing: Vec<String> = result
         .missing
         .iter()

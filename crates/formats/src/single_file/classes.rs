@@ -8,7 +8,7 @@ use crate::pickle::{self, Pickles};
 use crate::{FormatError, write_atomically, write_json_atomically};
 use burn::store::{BurnToPyTorchAdapter, ModuleSnapshot};
 use burn::tensor::Device;
-use fewstep_nn::{ClassEmbedder, Codec, UNet};
+use fewstep_nn::{ClassEmbedder, UNet, Vae};
 use serde_json::{Value, json};
 use std::collections::HashMap;
 use std::path::Path;
@@ -48,17 +48,17 @@ impl Pipeline {
         }
         let config = Fields::read(&draft.path().join("unet/config.json"))?;
         let network = unet::read(config)?.network;
-        let codec = autoencoder::blank(&draft.path().join("vae"), device)?;
-        let names = Names::of_classes(&network, &codec, file)?;
+        let vae = autoencoder::blank(&draft.path().join("vae"), device)?;
+        let names = Names::of_classes(&network, &vae, file)?;
         let unet = UNet::new(&network, 0, device).map_err(|error| bad(file, error.to_string()))?;
         let [rows, width] = shapes.table().unwrap_or_default();
         let table = ClassEmbedder::new(rows, width, 0, device);
         let like = vec![
             (Part::UNet, shapes_of(&unet)),
-            match &codec {
-                Codec::Kl(network, _) => (Part::Autoencoder, shapes_of(network)),
-                Codec::Tiny(network, _) => (Part::Autoencoder, shapes_of(network)),
-                Codec::Vq(network, _) => (Part::Autoencoder, shapes_of(network)),
+            match &vae {
+                Vae::Kl(network, _) => (Part::Autoencoder, shapes_of(network)),
+                Vae::Tiny(network, _) => (Part::Autoencoder, shapes_of(network)),
+                Vae::Vq(network, _) => (Part::Autoencoder, shapes_of(network)),
             },
             (Part::ClassEmbedder, shapes_of(&table)),
         ];
@@ -245,9 +245,9 @@ mod tests {
         let device = Device::flex();
         let config = Fields::read(&configs.join("unet/config.json")).expect("there");
         let network = unet::read(config).expect("valid").network;
-        let codec = autoencoder::blank(&configs.join("vae"), &device).expect("valid");
-        let names = Names::of_classes(&network, &codec, configs).expect("a form");
-        let Codec::Vq(codec, _) = &codec else {
+        let vae = autoencoder::blank(&configs.join("vae"), &device).expect("valid");
+        let names = Names::of_classes(&network, &vae, configs).expect("a form");
+        let Vae::Vq(vae, _) = &vae else {
             panic!("another autoencoder")
         };
         let mut shapes = BTreeMap::new();
@@ -256,7 +256,7 @@ mod tests {
                 Part::UNet,
                 shapes_of(&UNet::new(&network, 0, &device).expect("valid")),
             ),
-            (Part::Autoencoder, shapes_of(codec)),
+            (Part::Autoencoder, shapes_of(vae)),
             (
                 Part::ClassEmbedder,
                 shapes_of(&ClassEmbedder::new(5, 24, 0, &device)),

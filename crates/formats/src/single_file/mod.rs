@@ -121,7 +121,7 @@ impl Pipeline {
             }
         }
         let parts = parts_of(file, &bytes, &names, like)?;
-        self.surroundings.copy_all_but_weights(folder)?;
+        self.components.copy_all_but_weights(folder)?;
         for (place, bytes) in parts {
             write_atomically(&folder.join(place), &bytes)?;
         }
@@ -132,7 +132,7 @@ impl Pipeline {
     fn about(&self, model: &Model) -> Result<Entries, FormatError> {
         let recipe = &model.recipe;
         let config = model.network.config();
-        let [_, height, width] = recipe.resolution.map(|side| side * self.codec.factor());
+        let [_, height, width] = recipe.resolution.map(|side| side * self.vae.factor());
         let velocity = recipe.prediction == PredictionKind::V;
         let architecture = match (config.text.is_some_and(|text| text.linear), velocity) {
             _ if !recipe.classes.is_empty() => "latent-diffusion/class-conditional",
@@ -140,7 +140,7 @@ impl Pipeline {
             (true, false) => "stable-diffusion-v2-512",
             (true, true) => "stable-diffusion-v2-768-v",
         };
-        let inpainting = if config.beside > 0 { "/inpainting" } else { "" };
+        let inpainting = if config.concat > 0 { "/inpainting" } else { "" };
         let fields = [
             ("fewstep", model.description()?),
             ("modelspec.sai_model_spec", "1.0.0".into()),

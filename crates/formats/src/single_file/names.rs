@@ -2,7 +2,7 @@
 
 use crate::FormatError;
 use crate::folder::{Part, Pipeline, TextEncoder};
-use fewstep_nn::{ClipActivation, Codec, UNetConfig};
+use fewstep_nn::{ClipActivation, UNetConfig, Vae};
 use std::path::Path;
 
 /// The names of a U-Net's tensors.
@@ -47,10 +47,10 @@ impl<'a> UNetNames<'a> {
                 "it has an input for w, which readers of such files pass over in silence: fold one w in with --bake-w",
             ));
         }
-        if unet.adapter.is_some() {
+        if unet.controlnet.is_some() {
             return Err(no_form(
                 origin,
-                "it draws from condition images by an adapter, which has no place in such files: use a folder",
+                "it draws from control images by a ControlNet, which has no place in such files: use a folder",
             ));
         }
         match unet.text.is_none() || unet.classes > 0 {
@@ -118,7 +118,7 @@ impl<'a> Names<'a> {
                 ));
             }
         };
-        Self::told(told, unet, &pipeline.codec, origin)
+        Self::told(told, unet, &pipeline.vae, origin)
     }
 
     /// The names of a model with a table of classes.
@@ -127,23 +127,23 @@ impl<'a> Names<'a> {
     /// As [`Names::new`].
     pub(super) fn of_classes(
         unet: &'a UNetConfig,
-        codec: &Codec,
+        vae: &Vae,
         origin: &Path,
     ) -> Result<Self, FormatError> {
-        Self::told(Told::Classes, unet, codec, origin)
+        Self::told(Told::Classes, unet, vae, origin)
     }
 
     fn told(
         told: Told,
         unet: &'a UNetConfig,
-        codec: &Codec,
+        vae: &Vae,
         origin: &Path,
     ) -> Result<Self, FormatError> {
         let unet = UNetNames::new(unet, origin)?;
-        let widths = match codec {
-            Codec::Kl(network, _) => &network.config().widths,
-            Codec::Vq(network, _) => &network.config().layers.widths,
-            Codec::Tiny(..) => {
+        let widths = match vae {
+            Vae::Kl(network, _) => &network.config().widths,
+            Vae::Vq(network, _) => &network.config().layers.widths,
+            Vae::Tiny(..) => {
                 return Err(no_form(
                     origin,
                     "a tiny autoencoder has no place in a single file: use a folder",

@@ -4,15 +4,15 @@ use crate::golden::Golden;
 use crate::refusals::Copy;
 use burn::tensor::{Device, Tensor};
 use fewstep_diffusion::sampler::{self, SamplerKind, StepNoise};
-use fewstep_diffusion::{Conditioning, Guidance, Guided, Network, Text, TimeGrid};
+use fewstep_diffusion::{CfgDenoiser, Guidance, Inputs, Network, PromptEmbeds, TimeGrid};
 use fewstep_formats::Pipeline;
-use fewstep_nn::Codec;
+use fewstep_nn::Vae;
 use safetensors::SafeTensors;
 use serde_json::json;
 use std::collections::BTreeMap;
 
-fn text(pipeline: &Pipeline, classes: [&str; 2]) -> Text {
-    let (text, cut) = pipeline.text(&classes.map(String::from), "");
+fn text(pipeline: &Pipeline, classes: [&str; 2]) -> PromptEmbeds {
+    let (text, cut) = pipeline.embed_prompts(&classes.map(String::from), "");
     assert_eq!(cut, [None, None]);
     text
 }
@@ -22,42 +22,42 @@ fn the_networks_equal_those_of_diffusers() {
     let golden = Golden::new("classes");
     let pipeline = golden.pipeline();
     let times: Vec<f64> = golden.values("time").iter().map(|&t| t.into()).collect();
-    let conditioning = Conditioning {
-        text: Some(text(&pipeline, ["ray", "tench"])),
-        ..Conditioning::default()
+    let inputs = Inputs {
+        prompt: Some(text(&pipeline, ["ray", "tench"])),
+        ..Inputs::default()
     };
     let network = &pipeline.model.network;
-    let output = network.forward(golden.tensor("z"), &times, &conditioning);
+    let output = network.forward(golden.tensor("z"), &times, &inputs);
     golden.assert_equal("unet.output", output);
-    assert!(matches!(pipeline.codec, Codec::Vq(..)));
-    let latents = pipeline.codec.encode(golden.tensor("vae.picture"));
+    assert!(matches!(pipeline.vae, Vae::Vq(..)));
+    let latents = pipeline.vae.encode(golden.tensor("vae.image"));
     golden.assert_equal("vae.latents", latents);
-    let decoded = pipeline.codec.decode(golden.tensor("z"), None);
+    let decoded = pipeline.vae.decode(golden.tensor("z"), None);
     golden.assert_equal("vae.decoded", decoded);
 }
 
 #[test]
-fn classes_become_pictures_as_diffusers_makes_them() {
+fn classes_become_images_as_diffusers_makes_them() {
     let golden = Golden::new("classes");
     let pipeline = golden.pipeline();
     let recipe = &pipeline.model.recipe;
     assert_eq!(recipe.classes, ["tench", "goldfish", "shark", "ray"]);
     assert_eq!(recipe.guidance, Guidance::ClassifierFree);
     let scale = golden.texts()["guidance_scale"].as_f64().expect("a number");
-    let conditioning = Conditioning {
-        text: Some(text(&pipeline, ["ray", "tench"])),
+    let inputs = Inputs {
+        prompt: Some(text(&pipeline, ["ray", "tench"])),
         w: Some(vec![scale - 1.0; 2]),
-        ..Conditioning::default()
+        ..Inputs::default()
     };
     let denoiser = pipeline.model.denoiser().expect("a schedule");
-    let spacing = recipe.usual.expect("a scheduler").spacing;
+    let spacing = recipe.default_sampler.expect("a scheduler").spacing;
     let grid = TimeGrid::new(&denoiser.schedule, spacing, 5).expect("a grid");
     let mut seen = vec![];
     let last = sampler::draw(
         SamplerKind::Ddim,
-        &Guided::new(denoiser),
+        &CfgDenoiser::new(denoiser),
         golden.tensor("z"),
-        &conditioning,
+        &inputs,
         &grid,
         &StepNoise::new(0, vec![0, 1]),
         &mut |step| seen.push(step.prediction.z()),
@@ -65,7 +65,7 @@ fn classes_become_pictures_as_diffusers_makes_them() {
     seen.remove(0);
     seen.push(last.clone());
     golden.assert_equal("ddim", Tensor::cat(seen, 0));
-    golden.assert_equal("picture", pipeline.codec.decode(last, None));
+    golden.assert_equal("image", pipeline.vae.decode(last, None));
 }
 
 /// Of files in a folder, and of a single file.
@@ -127,7 +127,7 @@ fn a_folder_of_classes_comes_back_as_it_was() {
     let pipeline = golden.pipeline();
     let folder = tempfile::tempdir().expect("a folder");
     let saved = pipeline
-        .surroundings
+        .components
         .save_with(&pipeline.model, folder.path());
     saved.expect("written");
     let back = Pipeline::load(folder.path(), &Device::flex()).expect("a whole model");

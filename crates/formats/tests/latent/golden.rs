@@ -34,7 +34,7 @@ impl Golden {
         }
     }
 
-    /// The same with a schedule that ends at a clean picture.
+    /// The same with a schedule that ends at a clean image.
     pub(crate) fn ending_clean(self) -> Self {
         Self {
             clean_end: true,

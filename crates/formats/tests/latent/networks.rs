@@ -2,9 +2,9 @@
 
 use crate::golden::Golden;
 use burn::tensor::Tensor;
-use fewstep_diffusion::{Conditioning, Network, Text};
+use fewstep_diffusion::{Inputs, Network, PromptEmbeds};
 use fewstep_formats::TextEncoder;
-use fewstep_nn::{Codec, LoraConfig, Tiles, UNet};
+use fewstep_nn::{LoraConfig, Tiles, UNet, Vae};
 
 /// The stored U-Net on the stored inputs.
 fn unet(golden: &Golden, w: Option<Vec<f64>>) -> Tensor<4> {
@@ -19,17 +19,17 @@ fn forward(golden: &Golden, network: &UNet, w: Option<Vec<f64>>) -> Tensor<4> {
         .iter()
         .map(|&t| t.into())
         .collect();
-    let beside: Tensor<4> = golden.tensor("unet.beside");
-    let conditioning = Conditioning {
-        text: Some(Text {
-            empty: states.zeros_like(),
-            states,
+    let concat: Tensor<4> = golden.tensor("unet.concat");
+    let inputs = Inputs {
+        prompt: Some(PromptEmbeds {
+            uncond: states.zeros_like(),
+            cond: states,
         }),
-        beside: (beside.dims()[1] > 0).then_some(beside),
+        concat: (concat.dims()[1] > 0).then_some(concat),
         w,
-        ..Conditioning::default()
+        ..Inputs::default()
     };
-    network.forward(golden.tensor("unet.z"), &times, &conditioning)
+    network.forward(golden.tensor("unet.z"), &times, &inputs)
 }
 
 #[test]
@@ -58,9 +58,9 @@ fn an_input_for_w_equals_that_of_diffusers() {
     golden.assert_equal("student.output", unet(&golden, Some(w.collect())));
 }
 
-/// Whoever samples gets low-rank changes within the weights, which draw the same to the bit.
+/// Whoever samples gets LoRA within the weights, which draw the same to the bit.
 #[test]
-fn low_rank_changes_are_added_once_for_sampling() {
+fn loras_are_added_once_for_sampling() {
     let golden = Golden::new("sd1");
     let mut model = golden.pipeline().model;
     let config = LoraConfig {
@@ -109,11 +109,11 @@ fn a_bert_equals_that_of_transformers() {
 fn autoencoders_equal_those_of_diffusers() {
     for name in ["sd1", "sd2"] {
         let golden = Golden::new(name);
-        let Codec::Kl(network, scale) = golden.pipeline().codec else {
+        let Vae::Kl(network, scale) = golden.pipeline().vae else {
             panic!("{name} has the autoencoder of latent diffusion")
         };
         assert_eq!(scale.factor, 0.18215);
-        let posterior = network.encode(golden.tensor("vae.picture"));
+        let posterior = network.encode(golden.tensor("vae.image"));
         golden.assert_equal("vae.mean", posterior.mean);
         golden.assert_equal("vae.log_variance", posterior.log_variance);
         golden.assert_equal("vae.decoded", network.decode(golden.tensor("unet.z")));
@@ -125,17 +125,17 @@ fn the_tiny_autoencoder_equals_that_of_diffusers() {
     // The second one has group normalisation at its lowest resolution.
     for name in ["tiny", "bert"] {
         let golden = Golden::new(name);
-        let codec = golden.pipeline().codec;
-        assert!(matches!(codec, Codec::Tiny(..)));
-        golden.assert_equal("vae.mean", codec.encode(golden.tensor("vae.picture")));
-        golden.assert_equal("vae.decoded", codec.decode(golden.tensor("unet.z"), None));
+        let vae = golden.pipeline().vae;
+        assert!(matches!(vae, Vae::Tiny(..)));
+        golden.assert_equal("vae.mean", vae.encode(golden.tensor("vae.image")));
+        golden.assert_equal("vae.decoded", vae.decode(golden.tensor("unet.z"), None));
     }
 }
 
 #[test]
 fn decoding_in_tiles_equals_diffusers() {
     let golden = Golden::new("sd1");
-    let Codec::Kl(network, _) = golden.pipeline().codec else {
+    let Vae::Kl(network, _) = golden.pipeline().vae else {
         panic!("the autoencoder of latent diffusion")
     };
     let tiles = Tiles {

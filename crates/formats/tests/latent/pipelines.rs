@@ -1,11 +1,11 @@
-//! From a text to a picture, step by step.
+//! From a text to an image, step by step.
 
 use crate::golden::Golden;
 use burn::tensor::Tensor;
 use fewstep_diffusion::sampler::{self, SamplerKind, StepNoise};
-use fewstep_diffusion::{Conditioning, Guided, Spacing, TimeGrid};
+use fewstep_diffusion::{CfgDenoiser, Inputs, Spacing, TimeGrid};
 
-/// Latents after every step, then the picture in [0, 1], with the stored prompts and start.
+/// Latents after every step, then the image in [0, 1], with the stored prompts and start.
 fn draw(
     golden: &Golden,
     kind: SamplerKind,
@@ -15,15 +15,15 @@ fn draw(
     let pipeline = golden.pipeline();
     let texts = golden.texts();
     let said = |key: &str| texts[key].as_str().expect("a text").to_string();
-    let (text, cut) = pipeline.text(&[said("prompt")], &said("negative"));
+    let (text, cut) = pipeline.embed_prompts(&[said("prompt")], &said("negative"));
     assert_eq!(cut, [None]);
     let scale = texts["guidance_scale"].as_f64().expect("a number");
-    let conditioning = Conditioning {
-        text: Some(text),
+    let inputs = Inputs {
+        prompt: Some(text),
         w: Some(vec![scale - 1.0]),
-        ..Conditioning::default()
+        ..Inputs::default()
     };
-    let denoiser = Guided::new(pipeline.model.denoiser().expect("a schedule"));
+    let denoiser = CfgDenoiser::new(pipeline.model.denoiser().expect("a schedule"));
     let schedule = &pipeline.model.denoiser().expect("a schedule").schedule;
     let grid = TimeGrid::new(schedule, spacing, steps).expect("a grid");
     let mut seen = vec![];
@@ -31,26 +31,26 @@ fn draw(
         kind,
         &denoiser,
         golden.tensor("start"),
-        &conditioning,
+        &inputs,
         &grid,
         &StepNoise::new(0, vec![0]),
         &mut |step| seen.push(step.prediction.z()),
     );
     seen.remove(0);
     seen.push(last.clone());
-    let picture = pipeline.codec.decode(last, None) / 2.0 + 0.5;
-    (Tensor::cat(seen, 0), picture.clamp(0.0, 1.0))
+    let image = pipeline.vae.decode(last, None) / 2.0 + 0.5;
+    (Tensor::cat(seen, 0), image.clamp(0.0, 1.0))
 }
 
 fn compare(golden: &Golden, name: &str, kind: SamplerKind, spacing: Spacing) {
     let steps = golden.values(&format!("{name}.timesteps")).len();
-    let (latents, picture) = draw(golden, kind, spacing, steps);
+    let (latents, image) = draw(golden, kind, spacing, steps);
     golden.assert_equal(&format!("{name}.latents"), latents);
-    golden.assert_equal(&format!("{name}.picture"), picture);
+    golden.assert_equal(&format!("{name}.image"), image);
 }
 
 #[test]
-fn ddim_follows_diffusers_from_a_text_to_a_picture() {
+fn ddim_follows_diffusers_from_a_text_to_a_image() {
     let golden = Golden::new("sd1");
     for (name, spacing) in [
         ("ddim/leading", Spacing::LeadingOne),
@@ -60,9 +60,9 @@ fn ddim_follows_diffusers_from_a_text_to_a_picture() {
     }
 }
 
-/// The solvers end at a clean picture, whatever the scheduler of the folder does.
+/// The solvers end at a clean image, whatever the scheduler of the folder does.
 #[test]
-fn solvers_follow_diffusers_from_a_text_to_a_picture() {
+fn solvers_follow_diffusers_from_a_text_to_a_image() {
     let golden = Golden::new("sd1").ending_clean();
     for (solver, kind) in [
         ("dpm-solver++", SamplerKind::DpmSolverPp),
@@ -82,7 +82,12 @@ fn solvers_follow_diffusers_from_a_text_to_a_picture() {
 #[test]
 fn velocities_from_pure_noise_follow_diffusers() {
     let golden = Golden::new("sd2");
-    let usual = golden.pipeline().model.recipe.usual.expect("a scheduler");
+    let usual = golden
+        .pipeline()
+        .model
+        .recipe
+        .default_sampler
+        .expect("a scheduler");
     assert_eq!(usual.spacing, Spacing::Trailing);
     compare(&golden, "ddim/trailing", usual.sampler, usual.spacing);
 }

@@ -5,7 +5,7 @@ use crate::refusals::Copy;
 use burn::tensor::{Device, Tensor};
 use fewstep_diffusion::sampler::{self, SamplerKind, StepNoise};
 use fewstep_diffusion::{
-    Conditioning, Guidance, Network, PredictionKind, Spacing, TimeGrid, UsualSampler,
+    DefaultSampler, Guidance, Inputs, Network, PredictionKind, Spacing, TimeGrid,
 };
 use fewstep_formats::Model;
 use serde_json::{Value, json};
@@ -17,10 +17,10 @@ fn model(golden: &Golden) -> Model {
 }
 
 /// The classes that the script took, where there are any.
-fn conditioning(model: &Model) -> Conditioning {
+fn inputs(model: &Model) -> Inputs {
     match model.recipe.classes.is_empty() {
-        true => Conditioning::default(),
-        false => Conditioning::classes([2, 0]),
+        true => Inputs::default(),
+        false => Inputs::classes([2, 0]),
     }
 }
 
@@ -31,7 +31,7 @@ fn networks_equal_those_of_diffusers() {
         let model = model(&golden);
         let times: Vec<f64> = golden.values("time").iter().map(|&t| t.into()).collect();
         let z = golden.tensor("z");
-        let output = model.network.forward(z, &times, &conditioning(&model));
+        let output = model.network.forward(z, &times, &inputs(&model));
         golden.assert_equal("output", output);
     }
 }
@@ -42,14 +42,14 @@ fn ddim_follows_diffusers_on_the_grid_of_the_folder() {
         let golden = Golden::pixel(name);
         let model = model(&golden);
         let denoiser = model.denoiser().expect("a schedule");
-        let UsualSampler { spacing, .. } = model.recipe.usual.expect("a scheduler");
+        let DefaultSampler { spacing, .. } = model.recipe.default_sampler.expect("a scheduler");
         let grid = TimeGrid::new(&denoiser.schedule, spacing, 5).expect("a grid");
         let mut seen = vec![];
         let last = sampler::draw(
             SamplerKind::Ddim,
             &denoiser,
             golden.tensor("z"),
-            &conditioning(&model),
+            &inputs(&model),
             &grid,
             &StepNoise::new(0, vec![0, 1]),
             &mut |step| seen.push(step.prediction.z()),
@@ -67,7 +67,7 @@ fn recipes_are_those_of_the_folders() {
     assert_eq!(ddpm.prediction, PredictionKind::Eps);
     assert!(ddpm.clip && ddpm.classes.is_empty());
     // DDPM's larger variance is not ours.
-    let usual = ddpm.usual.expect("a scheduler");
+    let usual = ddpm.default_sampler.expect("a scheduler");
     assert_eq!(
         (usual.sampler, usual.spacing),
         (SamplerKind::Ddim, Spacing::Leading)
@@ -77,7 +77,7 @@ fn recipes_are_those_of_the_folders() {
     assert_eq!(classes.classes, ["0", "1", "2"]);
     assert_eq!(classes.guidance, Guidance::None);
     assert!(!classes.clip);
-    let usual = blocks.usual.expect("a scheduler");
+    let usual = blocks.default_sampler.expect("a scheduler");
     assert_eq!(usual.sampler, SamplerKind::Ancestral);
     assert_eq!(blocks.prediction, PredictionKind::X);
 }

@@ -18,7 +18,7 @@ fn a_folder_comes_back_as_it_was() {
         let pipeline = golden.pipeline();
         let folder = tempfile::tempdir().expect("a folder");
         let saved = pipeline
-            .surroundings
+            .components
             .save_with(&pipeline.model, folder.path());
         saved.expect("written");
         let back = Pipeline::load(folder.path(), &Device::flex()).expect("a whole model");
@@ -54,10 +54,10 @@ fn a_folder_comes_back_as_it_was() {
                 assert_eq!(std::fs::read(file).ok(), std::fs::read(copy).ok());
             }
         }
-        let surroundings = &back.surroundings;
+        let components = &back.components;
         assert_eq!(
-            surroundings.digest().expect("whole"),
-            pipeline.surroundings.digest().expect("whole")
+            components.digest().expect("whole"),
+            pipeline.components.digest().expect("whole")
         );
     }
 }

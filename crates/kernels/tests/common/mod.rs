@@ -31,7 +31,7 @@ pub(crate) fn leaf<const D: usize>(x: Tensor<D>, tracked: bool) -> Tensor<D> {
 }
 
 /// The output, then the gradient of each leaf that has one.
-pub(crate) type Outcome = Vec<Option<Vec<f64>>>;
+pub(crate) type CliResult = Vec<Option<Vec<f64>>>;
 
 pub(crate) fn floats<const D: usize>(x: Tensor<D>) -> Vec<f64> {
     x.into_data()
@@ -47,7 +47,7 @@ pub(crate) fn backward(y: &Tensor<4>) -> burn::tensor::Gradients {
 }
 
 /// Fails unless every value of `ours` is within `tolerance` of the scale of `expected`'s values.
-pub(crate) fn assert_close(ours: &Outcome, expected: &Outcome, tolerance: f64) {
+pub(crate) fn assert_close(ours: &CliResult, expected: &CliResult, tolerance: f64) {
     assert_eq!(ours.len(), expected.len());
     for (index, (ours, expected)) in ours.iter().zip(expected).enumerate() {
         let (Some(ours), Some(expected)) = (ours, expected) else {

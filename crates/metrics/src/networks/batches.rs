@@ -1,6 +1,6 @@
-//! Pictures into a network and activations out of it, a batch at a time.
+//! Images into a network and activations out of it, a batch at a time.
 
-use crate::{Features, Pictures, Probabilities, Result};
+use crate::{Features, Images, Probabilities, Result};
 use burn::tensor::{Device, Tensor, TensorData, activation::softmax};
 use fewstep_kernels::device::Placement;
 
@@ -15,9 +15,9 @@ pub(crate) struct Activations {
     pub(crate) logits: Option<Tensor<2>>,
 }
 
-/// Runs `forward` over all pictures, `batch` at a time and several batches side by side. It sees values in [0, 1].
+/// Runs `forward` over all images, `batch` at a time and several batches side by side. It sees values in [0, 1].
 pub(crate) fn run(
-    pictures: &Pictures,
+    images: &Images,
     batch: usize,
     dim: usize,
     device: &Device,
@@ -28,7 +28,7 @@ pub(crate) fn run(
         true => batch.max(GPU_BATCH),
         false => batch,
     };
-    let parts = placement.map(pictures.batches(batch).collect(), |part| {
+    let parts = placement.map(images.batches(batch).collect(), |part| {
         let Activations { features, logits } = forward(to_tensor(&part, device));
         let probabilities = logits.map(|logits| {
             let [_, classes] = logits.dims();
@@ -47,14 +47,14 @@ pub(crate) fn run(
 }
 
 /// Values in [0, 1], `[count, channels, height, width]`.
-pub(crate) fn to_tensor(pictures: &Pictures, device: &Device) -> Tensor<4> {
-    let [channels, height, width] = pictures.shape();
-    let values: Vec<f32> = pictures
+pub(crate) fn to_tensor(images: &Images, device: &Device) -> Tensor<4> {
+    let [channels, height, width] = images.shape();
+    let values: Vec<f32> = images
         .pixels
         .iter()
         .map(|&p| f32::from(p) / 255.0)
         .collect();
-    let data = TensorData::new(values, [pictures.len(), channels, height, width]);
+    let data = TensorData::new(values, [images.len(), channels, height, width]);
     Tensor::from_data(data, device)
 }
 

@@ -1,10 +1,10 @@
-//! How different two pictures look.
+//! How different two images look.
 
 use super::batches::to_tensor;
 use super::layers::{Conv, Kernel};
 use super::weights::{Weights, hash, read};
 use crate::restoration::paired;
-use crate::{MetricsError, Pictures, Result};
+use crate::{Images, MetricsError, Result};
 use burn::tensor::ops::MaxPoolOptions;
 use burn::tensor::{Device, Tensor, TensorData, activation::relu, module::max_pool2d};
 use fewstep_kernels::device::Placement;
@@ -76,9 +76,9 @@ const VGG: Trunk = Trunk {
     ],
 };
 
-/// Learned perceptual image patch similarity (1801.03924), version 0.1: the squared difference of two pictures'
+/// Learned perceptual image patch similarity (1801.03924), version 0.1: the squared difference of two images'
 /// activations, each made one long over its channels, weighted per channel, averaged over places and summed over five
-/// stages of AlexNet or VGG16. 0 for equal pictures; grey pictures are repeated over three channels.
+/// stages of AlexNet or VGG16. 0 for equal images; grey images are repeated over three channels.
 ///
 /// The weights are a safetensors file with both the trunk and the linear layers: under the names of the `lpips`
 /// package's state (`net.slice1.0.weight`, `lin0.model.1.weight`, ...), or of its port to JAX
@@ -153,7 +153,7 @@ impl Lpips {
         &self.id
     }
 
-    /// Checks that pictures of this shape, `[channels, height, width]`, can be compared.
+    /// Checks that images of this shape, `[channels, height, width]`, can be compared.
     ///
     /// # Errors
     /// When they are neither grey nor RGB, or too small.
@@ -162,7 +162,7 @@ impl Lpips {
         if [1, 3].contains(&channels) && height.min(width) >= self.smallest {
             return Ok(());
         }
-        Err(MetricsError::PictureShape {
+        Err(MetricsError::ImageShape {
             network: self.id.clone(),
             expected: match self.smallest {
                 31 => "grey or RGB 31x31 and larger",
@@ -176,7 +176,7 @@ impl Lpips {
     ///
     /// # Errors
     /// When the sets differ in shape or number, or cannot be compared.
-    pub fn distances(&self, a: Pictures<'_>, b: Pictures<'_>) -> Result<Vec<f64>> {
+    pub fn distances(&self, a: Images<'_>, b: Images<'_>) -> Result<Vec<f64>> {
         paired(a, b)?;
         self.check(a.shape())?;
         let pairs: Vec<_> = a.batches(BATCH).zip(b.batches(BATCH)).collect();
@@ -189,7 +189,7 @@ impl Lpips {
         Ok(parts.concat())
     }
 
-    /// The distance of each pair, with its graph where the pictures have one. The shape must be one that
+    /// The distance of each pair, with its graph where the images have one. The shape must be one that
     /// [`check`](Self::check) lets through.
     ///
     /// # Shapes

@@ -1,9 +1,9 @@
-//! Residual networks for CIFAR pictures.
+//! Residual networks for CIFAR images.
 
 use super::batches::{Activations, run};
 use super::layers::{BatchNorm, Conv, Kernel, global_average};
 use super::weights::{Weights, hash, read};
-use crate::{FeatureId, FeatureKind, FeatureNetwork, Features, MetricsError, Pictures, Result};
+use crate::{FeatureId, FeatureKind, FeatureNetwork, Features, Images, MetricsError, Result};
 use burn::tensor::{Device, Tensor, TensorData, activation::relu};
 use std::path::Path;
 
@@ -134,15 +134,15 @@ impl FeatureNetwork for CifarResNet {
         FEATURES
     }
 
-    fn features(&self, pictures: &Pictures) -> Result<Features> {
-        if pictures.shape() != [3, SIDE, SIDE] {
-            return Err(MetricsError::PictureShape {
+    fn features(&self, images: &Images) -> Result<Features> {
+        if images.shape() != [3, SIDE, SIDE] {
+            return Err(MetricsError::ImageShape {
                 network: self.id.name.clone(),
                 expected: "RGB 32x32",
-                got: pictures.shape(),
+                got: images.shape(),
             });
         }
-        run(pictures, BATCH, FEATURES, &self.device, |x| self.forward(x))
+        run(images, BATCH, FEATURES, &self.device, |x| self.forward(x))
     }
 }
 

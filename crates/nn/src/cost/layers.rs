@@ -1,7 +1,7 @@
-//! The layers of a network, or of its adapter, counted one by one.
+//! The layers of a network, or of its ControlNet, counted one by one.
 
 use super::{Stage, TrainedPart, Training};
-use crate::{AdapterConfig, Fusion, Modulation, Resampling, UNetConfig};
+use crate::{ControlNetConfig, Fusion, Modulation, Resampling, UNetConfig};
 
 /// The weight of a layer: whether it gets a gradient, and how many numbers that has.
 struct Weight {
@@ -16,7 +16,7 @@ impl Weight {
     }
 }
 
-/// Counts the layers of a network, or of its adapter.
+/// Counts the layers of a network, or of its ControlNet.
 #[derive(Clone, Copy)]
 pub(super) struct Layers<'a> {
     pub(super) config: &'a UNetConfig,
@@ -34,7 +34,7 @@ impl Layers<'_> {
         };
         let lora = self.config.lora.as_ref();
         let (trained, biases) = match self.training.part {
-            TrainedPart::Changes => (lora.is_some_and(|lora| lora.targets.iter().any(target)), 0),
+            TrainedPart::Lora => (lora.is_some_and(|lora| lora.targets.iter().any(target)), 0),
             _ => (!self.frozen, biases),
         };
         Weight {
@@ -45,7 +45,7 @@ impl Layers<'_> {
 
     /// The scales and shifts of normalisations.
     fn affine(&self, channels: usize) -> Weight {
-        let trained = !self.frozen && self.training.part != TrainedPart::Changes;
+        let trained = !self.frozen && self.training.part != TrainedPart::Lora;
         Weight {
             trained,
             gradients: usize::from(trained) * 2 * channels,
@@ -88,7 +88,7 @@ impl Layers<'_> {
     fn first(&self, positions: usize) -> Stage {
         let config = self.config;
         let (first, dim) = (config.widths[0], config.embedding_dim());
-        let folded = config.channels * config.patch * config.patch + config.beside;
+        let folded = config.channels * config.patch * config.patch + config.concat;
         let conv = self.weight("conv_in", 9 * folded, first, first);
         let linear = self
             .weight("time_embedding.linear_1", first, dim, dim)
@@ -116,11 +116,11 @@ impl Layers<'_> {
 
     /// The stem of the condition: convolutions, two on a level that is halved. SiLU is a product of its input and a
     /// sigmoid, which are both kept.
-    pub(super) fn stem(&self, adapter: &AdapterConfig, positions: usize) -> Vec<Stage> {
-        let halvings = adapter.stem.len() - 1;
+    pub(super) fn stem(&self, controlnet: &ControlNetConfig, positions: usize) -> Vec<Stage> {
+        let halvings = controlnet.stem.len() - 1;
         let at = |level: usize| positions << (2 * (halvings - level));
         let mut stages = vec![];
-        let mut from = adapter.channels;
+        let mut from = controlnet.channels;
         let mut layer = |to: usize, [before, after]: [usize; 2], silu: usize| {
             let conv = self.weight("conv", 9 * from, to, to);
             let given = usize::from(stages.is_empty()) * conv.keeps(from * before);
@@ -134,7 +134,7 @@ impl Layers<'_> {
             });
             from = to;
         };
-        for (level, &width) in adapter.stem.iter().enumerate() {
+        for (level, &width) in controlnet.stem.iter().enumerate() {
             match level {
                 0 => layer(width, [at(0); 2], 1),
                 _ => layer(width, [at(level - 1), at(level)], 1),
@@ -147,15 +147,15 @@ impl Layers<'_> {
         stages
     }
 
-    /// What joins the adapter's features to the base's. The inputs of the zero convolutions are those of the blocks
+    /// What joins the ControlNet's features to the base's. The inputs of the zero convolutions are those of the blocks
     /// behind them, but for the middle's; a mixture keeps the differences.
-    pub(super) fn joints(&self, adapter: &AdapterConfig, positions: usize) -> Stage {
+    pub(super) fn joints(&self, controlnet: &ControlNetConfig, positions: usize) -> Stage {
         let config = self.config;
         let last = config.widths.len() - 1;
         let middle = (config.widths[last], last);
         let map = |(width, level): (usize, usize)| width * (positions >> (2 * level));
         let maps = || config.skips().chain([middle]);
-        let (kept, kept_least, gradients) = match adapter.fusion {
+        let (kept, kept_least, gradients) = match controlnet.fusion {
             Fusion::ZeroConv => {
                 let gradients = maps().map(|(w, _)| w * w + w).sum();
                 (map(middle), map(middle), gradients)

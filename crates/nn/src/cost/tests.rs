@@ -1,7 +1,7 @@
 //! Held against real networks.
 
 use super::*;
-use crate::{AdapterConfig, Fusion, Modulation, Resampling};
+use crate::{ControlNetConfig, Fusion, Modulation, Resampling};
 use crate::{TextAttention, UNet, WEmbedding};
 use burn::module::Module;
 use burn::tensor::Device;
@@ -32,7 +32,7 @@ fn training(side: usize, part: TrainedPart) -> Training {
 fn gradients_are_as_many_as_parameters() {
     let text = |linear| UNetConfig {
         text: Some(TextAttention { width: 12, linear }),
-        beside: 5,
+        concat: 5,
         modulation: Modulation::Add,
         attention: vec![true, false],
         blocks: 2,
@@ -47,7 +47,7 @@ fn gradients_are_as_many_as_parameters() {
         ..config(vec![16, 32, 32])
     };
     let adapted = |fusion| UNetConfig {
-        adapter: Some(AdapterConfig {
+        controlnet: Some(ControlNetConfig {
             channels: 2,
             stem: vec![8, 12, 20],
             fusion,
@@ -81,10 +81,10 @@ fn one_level_counted_by_hand() {
     let config = config(vec![8]);
     let whole = config.kept(&training(4, TrainedPart::All));
     assert_eq!(whole, 16 * per_position);
-    // An adapter of its own size and one level: its stem 1 + 2 · 16 and the convolution behind it 16, the looking half
+    // A ControlNet of its own size and one level: its stem 1 + 2 · 16 and the convolution behind it 16, the looking half
     // again, and the input of the middle's zero convolution.
     let adapted = UNetConfig {
-        adapter: Some(AdapterConfig {
+        controlnet: Some(ControlNetConfig {
             channels: 1,
             stem: vec![16],
             fusion: Fusion::ZeroConv,
@@ -96,8 +96,8 @@ fn one_level_counted_by_hand() {
     assert_eq!(all, whole + 16 * (33 + 16 + looking + 8));
     // Nothing is kept for weights that are frozen: the base's first half goes, of its blocks the inputs of the
     // convolutions, and that of the last one.
-    let adapter = adapted.kept(&training(4, TrainedPart::Adapter));
-    assert_eq!(adapter, all - 16 * (looking + 48 + 8));
+    let controlnet = adapted.kept(&training(4, TrainedPart::ControlNet));
+    assert_eq!(controlnet, all - 16 * (looking + 48 + 8));
 }
 
 #[test]

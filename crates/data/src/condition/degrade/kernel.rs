@@ -93,7 +93,7 @@ impl Kernel {
         }
     }
 
-    /// Filters every channel; beyond its border a picture is mirrored.
+    /// Filters every channel; beyond its border an image is mirrored.
     pub(super) fn apply(&self, values: &mut [f32], shape: ImageShape) {
         let (height, width) = (shape.height, shape.width);
         let half = (self.side / 2) as isize;

@@ -4,7 +4,7 @@ mod operations;
 mod updates;
 
 use crate::compute;
-use crate::failure::{Blame, Failure, Outcome};
+use crate::failure::{Blame, CliError, CliResult};
 use burn::tensor::{Device, FloatDType, Tensor, TensorData};
 use fewstep_kernels::device::can_compute_in;
 use fewstep_nn::Precision;
@@ -43,7 +43,7 @@ impl Row {
     }
 }
 
-pub(crate) fn run(args: Args) -> Outcome {
+pub(crate) fn run(args: Args) -> CliResult {
     let device = compute::device(None)?;
     let mut rows = vec![];
     let mut add = |row: Row| {
@@ -74,7 +74,7 @@ pub(crate) fn run(args: Args) -> Outcome {
     }
     match wrong {
         0 => Ok(()),
-        _ => Err(Failure::Work(anyhow::anyhow!(
+        _ => Err(CliError::Work(anyhow::anyhow!(
             "{wrong} of {} results differ from the CPU's by more than rounding",
             rows.len()
         ))),

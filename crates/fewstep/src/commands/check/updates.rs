@@ -4,15 +4,15 @@ use super::{Row, Values, error};
 use burn::module::{Module, ModuleMapper, Param};
 use burn::tensor::{Device, Tensor};
 use fewstep_diffusion::random::{self, Purpose};
-use fewstep_diffusion::{DiffusionModel, Guided as GuidedPair, PredictionKind, Schedule};
+use fewstep_diffusion::{CfgDenoiser, DiffusionModel, Inputs, PredictionKind, Schedule};
 use fewstep_distill::method::{
-    Batch, Boundary, Codi, Consistency, Consistent, Denoising, Distance, ErrorWeight, Guided,
-    Halving, Objective, OdeNoise, OdeStep, Progressive, Solver, TimePairs, Times, Weighting,
-    Weights,
+    Batch, Boundary, Codi, Consistency, Consistent, Denoising, Distance, ErrorWeight,
+    GuidanceWeights, Guided, Halving, Objective, OdeNoise, OdeStep, Progressive, Solver, TimePairs,
+    Times, Weighting,
 };
 use fewstep_distill::optim::{Ema, OptimConfig, Stepper};
 use fewstep_nn::{
-    AdapterConfig, Fusion, Initial, Precision, Resampling, UNet, UNetConfig, WEmbedding,
+    ControlNetConfig, Fusion, Initial, Precision, Resampling, UNet, UNetConfig, WEmbedding,
 };
 use std::time::Instant;
 
@@ -23,7 +23,7 @@ const CLASSES: usize = 3;
 /// A method by name, and its objective with a teacher.
 type Case = (&'static str, fn(DiffusionModel<UNet>) -> Box<dyn Objective>);
 
-const RANGE: Weights = Weights::Range([0.0, 4.0]);
+const RANGE: GuidanceWeights = GuidanceWeights::Range([0.0, 4.0]);
 
 const METHODS: [Case; 8] = [
     ("denoising", |_| {
@@ -35,7 +35,7 @@ const METHODS: [Case; 8] = [
     }),
     ("stage one", |teacher| {
         Box::new(Guided {
-            teacher: GuidedPair::new(teacher),
+            teacher: CfgDenoiser::new(teacher),
             weights: RANGE,
             weighting: Weighting::default(),
         })
@@ -55,7 +55,7 @@ const METHODS: [Case; 8] = [
     }),
     ("consistency", |teacher| {
         Box::new(Consistency {
-            teacher: GuidedPair::new(teacher),
+            teacher: CfgDenoiser::new(teacher),
             pairs: PAIRS,
             solver: Solver::Ddim,
             boundary: Boundary::Plain,
@@ -156,7 +156,7 @@ fn update(
     vec![losses, norms.collect()]
 }
 
-/// With all that networks of pixels have: attention, blocks that resize, classes, w, and a condition image.
+/// With all that networks of pixels have: attention, blocks that resize, classes, w, and a control image.
 fn network(device: &Device) -> UNet {
     let config = UNetConfig {
         channels: 3,
@@ -172,10 +172,11 @@ fn network(device: &Device) -> UNet {
         }),
         ..UNetConfig::default()
     };
-    let hint = [3, SIDE, SIDE];
-    let adapter = AdapterConfig::for_hint(hint, hint, &config, Fusion::ZeroConv);
+    let control = [3, SIDE, SIDE];
+    let controlnet = ControlNetConfig::for_control(control, control, &config, Fusion::ZeroConv);
     let network = UNet::new(&config, 3, &Device::flex());
-    let network = network.and_then(|network| network.with_adapter(&adapter, Initial::Base, 4));
+    let network =
+        network.and_then(|network| network.with_controlnet(&controlnet, Initial::Base, 4));
     let network = network
         .expect("these numbers fit together")
         .map(&mut Shake(0));
@@ -215,16 +216,13 @@ fn batch(clock: u64, device: &Device) -> Batch {
         )
     };
     Batch {
-        pictures: images(11) * 0.5,
-        classes: Some(
+        images: images(11) * 0.5,
+        inputs: Inputs::classes(
             samples
                 .iter()
-                .map(|sample| (sample % CLASSES as u64) as u32)
-                .collect(),
-        ),
-        hint: Some(images(12)),
-        beside: None,
-        text: None,
+                .map(|sample| (sample % CLASSES as u64) as u32),
+        )
+        .with_control(images(12)),
         clock,
         update: clock,
     }

@@ -1,22 +1,22 @@
-//! The pictures that are measured.
+//! The images that are measured.
 
 use super::figures::blame;
 use super::pairs::{PairValues, Pairs};
 use super::real::features_of_pixels;
 use crate::arguments::both_conventions;
 use crate::commands::artist::Artist;
-use crate::failure::Outcome;
+use crate::failure::CliResult;
 use crate::progress;
 use crate::report::plural;
 use fewstep::{Request, Sampler};
-use fewstep_data::picture::Picture;
+use fewstep_data::image::Image;
 use fewstep_diffusion::Warning;
 use fewstep_metrics::{FeatureNetwork, Features};
 use std::ops::Range;
 use std::rc::Rc;
 use std::time::Instant;
 
-/// Pictures that are drawn, looked at and forgotten together.
+/// Images that are drawn, looked at and forgotten together.
 const CHUNK: usize = 512;
 
 /// A model as it is to be sampled.
@@ -30,21 +30,21 @@ pub(super) struct Subject {
 
 /// What a model draws from.
 pub(super) enum Given {
-    /// The class of each picture.
+    /// The class of each image.
     Classes(Vec<Option<u32>>),
-    /// The text of each picture.
+    /// The text of each image.
     Texts(Vec<String>),
-    /// Condition images.
+    /// Control images.
     Pairs(Box<Pairs>),
 }
 
-/// Pictures that are kept to be shown.
+/// Images that are kept to be shown.
 const SHOWN: usize = 12;
 
-/// What the network saw in the pictures.
+/// What the network saw in the images.
 pub(super) struct Drawn {
     /// The first few.
-    pub(super) shown: Vec<Picture>,
+    pub(super) shown: Vec<Image>,
     pub(super) features: Features,
     /// How near they are to the true ones, where there are any.
     pub(super) values: Option<PairValues>,
@@ -60,7 +60,7 @@ impl Given {
         }
     }
 
-    /// The classes of some of the pictures.
+    /// The classes of some of the images.
     fn classes(&self, some: Range<usize>) -> Vec<Option<u32>> {
         match self {
             Given::Classes(classes) => classes[some].to_vec(),
@@ -69,7 +69,7 @@ impl Given {
         }
     }
 
-    /// The texts of some of the pictures, where they have such.
+    /// The texts of some of the images, where they have such.
     fn texts(&self, some: Range<usize>) -> &[String] {
         match self {
             Given::Classes(_) => &[],
@@ -81,23 +81,23 @@ impl Given {
 
 impl Subject {
     /// Checks the request against the model's recipe, with w as the user gave it.
-    pub(super) fn check(&self, w: Option<f64>) -> Outcome<Vec<Warning>> {
+    pub(super) fn check(&self, w: Option<f64>) -> CliResult<Vec<Warning>> {
         Ok(self.artist.generator().check(&Request {
             w,
             ..self.request(vec![], 0, 1)
         })?)
     }
 
-    /// Draws all pictures, looks at them and compares them with the true ones.
+    /// Draws all images, looks at them and compares them with the true ones.
     pub(super) fn draw(
         &self,
         given: &Given,
         seed: u64,
         batch: usize,
         network: &dyn FeatureNetwork,
-    ) -> Outcome<Drawn> {
+    ) -> CliResult<Drawn> {
         let count = given.len();
-        let bar = progress::bar(&self.title(), count as u64, "pictures");
+        let bar = progress::bar(&self.title(), count as u64, "images");
         let mut features = Features::empty(network.dim());
         let mut values = matches!(given, Given::Pairs(_)).then(PairValues::default);
         let (mut seconds, mut shown) = (0.0, vec![]);
@@ -107,27 +107,24 @@ impl Subject {
                 first: first as u64,
                 ..self.request(given.classes(indices.clone()), seed, batch)
             };
-            let hints = match given {
+            let controls = match given {
                 Given::Classes(_) | Given::Texts(_) => None,
-                Given::Pairs(pairs) => Some(pairs.hints(indices.clone())?),
+                Given::Pairs(pairs) => Some(pairs.controls(indices.clone())?),
             };
             let texts = given.texts(indices.clone());
             let progress = &mut |done| bar.set_position((first + done) as u64);
             let started = Instant::now();
-            let mut pictures = self.artist.draw(hints, texts, &request, progress)?;
+            let mut images = self.artist.draw(controls, texts, &request, progress)?;
             seconds += started.elapsed().as_secs_f64();
             if let Given::Pairs(pairs) = given {
-                let drawn = indices.clone().zip(pictures);
-                pictures = drawn
+                let drawn = indices.clone().zip(images);
+                images = drawn
                     .map(|(index, drawn)| pairs.finish(index, drawn))
-                    .collect::<Outcome<_>>()?;
+                    .collect::<CliResult<_>>()?;
             }
             let more = SHOWN - shown.len();
-            shown.extend(pictures.iter().take(more).cloned());
-            let pixels: Vec<u8> = pictures
-                .into_iter()
-                .flat_map(|picture| picture.pixels)
-                .collect();
+            shown.extend(images.iter().take(more).cloned());
+            let pixels: Vec<u8> = images.into_iter().flat_map(|image| image.pixels).collect();
             let seen = features_of_pixels(&pixels, self.artist.shape(), network)?;
             features.append(seen).map_err(blame)?;
             if let (Given::Pairs(pairs), Some(values)) = (given, &mut values) {
@@ -164,7 +161,7 @@ impl Subject {
     }
 }
 
-/// The text of each of `count` pictures: texts spread evenly over all, as the real pictures are whose features are kept,
+/// The text of each of `count` images: texts spread evenly over all, as the real images are whose features are kept,
 /// and then these again.
 pub(super) fn texts_in_turn(texts: &[String], count: usize) -> Vec<String> {
     let keep = count.min(texts.len());
@@ -173,8 +170,8 @@ pub(super) fn texts_in_turn(texts: &[String], count: usize) -> Vec<String> {
         .collect()
 }
 
-/// The class of each of `count` pictures: at every moment each class has had its share of the turns, as large as
-/// its share of the real pictures; equal shares where that is not known.
+/// The class of each of `count` images: at every moment each class has had its share of the turns, as large as
+/// its share of the real images; equal shares where that is not known.
 pub(super) fn turns(counts: &Option<Vec<u64>>, classes: usize, count: usize) -> Vec<Option<u32>> {
     let shares = match counts {
         Some(counts) if counts.len() == classes => counts.clone(),

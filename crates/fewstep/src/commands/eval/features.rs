@@ -1,8 +1,8 @@
-//! Which network looks at the pictures.
+//! Which network looks at the images.
 
 use crate::arguments::named;
 use crate::builtin;
-use crate::failure::{Failure, Outcome};
+use crate::failure::{CliError, CliResult};
 use burn::tensor::Device;
 use fewstep_data::ImageShape;
 use fewstep_metrics::{CifarResNet, FeatureNetwork, InceptionFid, SmallClassifier};
@@ -32,7 +32,7 @@ const GREY_32: ImageShape = ImageShape {
 /// The network whose features are compared.
 #[derive(clap::Args)]
 pub(super) struct FeatureArgs {
-    /// The network whose features are compared; the embedded classifier by default, for grey 32x32 pictures.
+    /// The network whose features are compared; the embedded classifier by default, for grey 32x32 images.
     #[arg(long, value_parser = named(&NAMES))]
     features: Option<Name>,
     /// Its weights, a safetensors file; the classifier's are embedded.
@@ -41,22 +41,22 @@ pub(super) struct FeatureArgs {
 }
 
 impl FeatureArgs {
-    /// Loads the network; by default the one for pictures of this shape.
+    /// Loads the network; by default the one for images of this shape.
     pub(super) fn load(
         &self,
         shape: Option<ImageShape>,
         device: &Device,
-    ) -> Outcome<Box<dyn FeatureNetwork>> {
+    ) -> CliResult<Box<dyn FeatureNetwork>> {
         Ok(match (self.name(shape)?, &self.weights) {
             (Name::FashionMnistClassifier, None) => Box::new(builtin::classifier(device)?),
-            (Name::FashionMnistClassifier, Some(file)) => {
-                Box::new(SmallClassifier::from_bytes(&read(file)?, device).map_err(Failure::input)?)
-            }
+            (Name::FashionMnistClassifier, Some(file)) => Box::new(
+                SmallClassifier::from_bytes(&read(file)?, device).map_err(CliError::input)?,
+            ),
             (Name::Inception, Some(file)) => {
-                Box::new(InceptionFid::load(file, device).map_err(Failure::input)?)
+                Box::new(InceptionFid::load(file, device).map_err(CliError::input)?)
             }
             (Name::CifarResNet, Some(file)) => {
-                Box::new(CifarResNet::load(file, device).map_err(Failure::input)?)
+                Box::new(CifarResNet::load(file, device).map_err(CliError::input)?)
             }
             (Name::Inception, None) => {
                 return Err(missing_weights(
@@ -73,7 +73,7 @@ impl FeatureArgs {
         })
     }
 
-    /// Channels and side that files of pictures are read with; no side keeps their own.
+    /// Channels and side that files of images are read with; no side keeps their own.
     pub(super) fn preferred_shape(&self) -> (usize, Option<usize>) {
         match self.features {
             None | Some(Name::FashionMnistClassifier) => (1, Some(32)),
@@ -82,22 +82,22 @@ impl FeatureArgs {
         }
     }
 
-    fn name(&self, shape: Option<ImageShape>) -> Outcome<Name> {
+    fn name(&self, shape: Option<ImageShape>) -> CliResult<Name> {
         match (self.features, shape) {
             (Some(name), _) => Ok(name),
             (None, None | Some(GREY_32)) => Ok(Name::FashionMnistClassifier),
-            (None, Some(shape)) => Err(Failure::input(format!(
+            (None, Some(shape)) => Err(CliError::input(format!(
                 "the embedded classifier looks at {GREY_32}, but the model draws {shape}: give --features inception or --features cifar-resnet, with --weights FILE"
             ))),
         }
     }
 }
 
-fn missing_weights(name: &str, what: &str) -> Failure {
-    Failure::input(format!("--features {name} needs --weights FILE: {what}"))
+fn missing_weights(name: &str, what: &str) -> CliError {
+    CliError::input(format!("--features {name} needs --weights FILE: {what}"))
 }
 
-fn read(file: &Path) -> Outcome<Vec<u8>> {
+fn read(file: &Path) -> CliResult<Vec<u8>> {
     std::fs::read(file)
-        .map_err(|error| Failure::input(format!("cannot read {}: {error}", file.display())))
+        .map_err(|error| CliError::input(format!("cannot read {}: {error}", file.display())))
 }

@@ -1,7 +1,7 @@
-//! The figures of one set of pictures.
+//! The figures of one set of images.
 
 use super::real::Real;
-use crate::failure::{Failure, Outcome};
+use crate::failure::{CliError, CliResult};
 use fewstep_metrics::{
     Features, MetricsError, Retrieval, Statistics, classifier_score, frechet_distance, kid,
     precision_recall, retrieval,
@@ -22,7 +22,7 @@ const SPLIT_SIZE: usize = 5000;
 #[derive(Clone, Copy, Debug, Serialize)]
 pub(super) struct Figures {
     pub(super) fid: f64,
-    /// As precision and recall, only where the real pictures are at hand and not just their statistics.
+    /// As precision and recall, only where the real images are at hand and not just their statistics.
     pub(super) kid: Option<f64>,
     pub(super) precision: Option<f64>,
     pub(super) recall: Option<f64>,
@@ -30,8 +30,8 @@ pub(super) struct Figures {
     pub(super) classifier_score: Option<f64>,
 }
 
-/// Compares pictures with real ones by their features.
-pub(super) fn compare(drawn: &Features, real: &Real, seed: u64) -> Outcome<Figures> {
+/// Compares images with real ones by their features.
+pub(super) fn compare(drawn: &Features, real: &Real, seed: u64) -> CliResult<Figures> {
     let measure = || -> Result<Figures, MetricsError> {
         let fid = frechet_distance(&Statistics::of(drawn)?, &real.statistics)?;
         let score = match &drawn.probabilities {
@@ -57,28 +57,28 @@ pub(super) fn compare(drawn: &Features, real: &Real, seed: u64) -> Outcome<Figur
     measure().map_err(blame)
 }
 
-/// How often pictures find, among as many real ones, that of their text; the n-th of them belong together.
-pub(super) fn retrieve(drawn: &Features, real: &Real) -> Outcome<Retrieval> {
+/// How often images find, among as many real ones, that of their text; the n-th of them belong together.
+pub(super) fn retrieve(drawn: &Features, real: &Real) -> CliResult<Retrieval> {
     match &real.features {
         Some(features) => retrieval(drawn, features).map_err(blame),
-        None => Err(Failure::input("there are no real pictures to find")),
+        None => Err(CliError::input("there are no real images to find")),
     }
 }
 
-/// The same for pictures that were drawn from the texts of all real ones.
-pub(super) fn find(drawn: &Features, real: &Real) -> Outcome<Retrieval> {
+/// The same for images that were drawn from the texts of all real ones.
+pub(super) fn find(drawn: &Features, real: &Real) -> CliResult<Retrieval> {
     match &real.features {
         Some(features) if features.count() == real.statistics.count => retrieve(drawn, real),
-        _ => Err(Failure::input(
-            "--in-turn compares with every real picture: give them all (--data), and at least as many drawn ones",
+        _ => Err(CliError::input(
+            "--in-turn compares with every real image: give them all (--data), and at least as many drawn ones",
         )),
     }
 }
 
 /// Broken activations are the model's or the program's fault; counts, shapes and files are the user's to mend.
-pub(super) fn blame(error: MetricsError) -> Failure {
+pub(super) fn blame(error: MetricsError) -> CliError {
     match error {
-        MetricsError::NotFinite { .. } => Failure::Work(error.into()),
-        _ => Failure::Input(error.into()),
+        MetricsError::NotFinite { .. } => CliError::Work(error.into()),
+        _ => CliError::Input(error.into()),
     }
 }

@@ -1,16 +1,16 @@
-//! Pairs of a condition image and the picture that it was made from: what conditional models are measured on.
+//! Pairs of a control image and the image that it was made from: what conditional models are measured on.
 
 use super::figures::blame;
 use super::real::Known;
 use crate::commands::conditional::put_back;
-use crate::failure::{Blame, Failure, Outcome};
+use crate::failure::{Blame, CliError, CliResult};
 use crate::output::cache_folder;
 use burn::tensor::{Device, Tensor, TensorData};
-use fewstep_data::picture::{self, Picture, to_f32};
+use fewstep_data::image::{self, Image, to_f32};
 use fewstep_data::{Captioned, ConditionConfig, Conditions, DataKind, Dataset, ImageShape, Pick};
-use fewstep_diffusion::{Hint, SamplerRecipe, Task};
-use fewstep_distill::run::hint;
-use fewstep_metrics::{Lpips, MeanInterval, Pictures, psnr, ssim};
+use fewstep_diffusion::{ControlSpec, SamplerRecipe, Task};
+use fewstep_distill::run::control;
+use fewstep_metrics::{Images, Lpips, MeanInterval, psnr, ssim};
 use serde::{Deserialize, Serialize};
 use std::ops::Range;
 use std::path::{Path, PathBuf};
@@ -18,33 +18,38 @@ use std::path::{Path, PathBuf};
 /// Seed of what is random in conditions: every row sees the same holes and the same noise.
 const CONDITION_SEED: u64 = 0;
 
-/// How models that draw from condition images are measured.
+/// How models that draw from control images are measured.
 #[derive(clap::Args)]
 pub(super) struct PairArgs {
-    /// Measure with the adapter of another model folder, one that was trained on the same base.
-    #[arg(long, value_name = "FOLDER", conflicts_with = "pictures")]
-    pub(super) adapter: Option<PathBuf>,
-    /// How condition images are made of the pictures, as in a recipe: '{ kind = "bicubic", factor = 4 }'. By default as
+    /// Measure with the ControlNet of another model folder, one that was trained on the same base.
+    #[arg(
+        long,
+        alias = "adapter",
+        value_name = "FOLDER",
+        conflicts_with = "images"
+    )]
+    pub(super) controlnet: Option<PathBuf>,
+    /// How control images are made of the images, as in a recipe: '{ kind = "bicubic", factor = 4 }'. By default as
     /// the model's run made them.
-    #[arg(long, value_name = "TOML", conflicts_with = "pictures")]
+    #[arg(long, value_name = "TOML", conflicts_with = "images")]
     condition: Option<String>,
     /// Weights of LPIPS, a safetensors file with trunk (AlexNet or VGG16) and linear layers: measures it too.
-    #[arg(long, value_name = "FILE", conflicts_with = "pictures")]
+    #[arg(long, value_name = "FILE", conflicts_with = "images")]
     lpips: Option<PathBuf>,
-    /// Write the first few pictures to this PNG file, a row each: the condition, the model's in the order of the table,
+    /// Write the first few images to this PNG file, a row each: the condition, the model's in the order of the table,
     /// the true one.
-    #[arg(long, value_name = "FILE", conflicts_with = "pictures")]
+    #[arg(long, value_name = "FILE", conflicts_with = "images")]
     pub(super) grid: Option<PathBuf>,
 }
 
-/// Pictures, and how condition images are made of them.
+/// Images, and how control images are made of them.
 pub(super) struct Pairs {
     truths: Dataset,
-    /// Where each of the pictures is among those that the conditions were opened for.
+    /// Where each of the images is among those that the conditions were opened for.
     places: Vec<usize>,
-    /// The class that each picture is drawn as.
+    /// The class that each image is drawn as.
     classes: Vec<Option<u32>>,
-    /// The text that each picture is drawn from; empty ones where there are no captions.
+    /// The text that each image is drawn from; empty ones where there are no captions.
     texts: Vec<String>,
     conditions: Conditions,
     task: Task,
@@ -58,7 +63,7 @@ struct Recipe {
     condition: Option<ConditionConfig>,
 }
 
-/// How near each picture is to the true one.
+/// How near each image is to the true one.
 #[derive(Clone, Debug, Default)]
 pub(super) struct PairValues {
     psnr: Vec<f64>,
@@ -66,7 +71,7 @@ pub(super) struct PairValues {
     lpips: Vec<f64>,
 }
 
-/// Means over pictures.
+/// Means over images.
 #[derive(Clone, Copy, Debug, Serialize)]
 pub(super) struct PairFigures {
     pub(super) psnr: MeanInterval,
@@ -76,8 +81,8 @@ pub(super) struct PairFigures {
 }
 
 impl PairArgs {
-    /// Refuses what a model without condition images has no use for.
-    pub(super) fn refuse_all(&self) -> Outcome {
+    /// Refuses what a model without control images has no use for.
+    pub(super) fn refuse_all(&self) -> CliResult {
         let given = [
             (self.condition.is_some(), "--condition"),
             (self.lpips.is_some(), "--lpips"),
@@ -85,30 +90,30 @@ impl PairArgs {
         ];
         match given.iter().find(|(given, _)| *given) {
             None => Ok(()),
-            Some((_, flag)) => Err(Failure::input(format!(
-                "{flag} is for models that draw from condition images, and this one takes none: give an adapter for it with --adapter"
+            Some((_, flag)) => Err(CliError::input(format!(
+                "{flag} is for models that draw from control images, and this one takes none: give a ControlNet for it with --controlnet"
             ))),
         }
     }
 
-    /// `count` pictures of a dataset, spread evenly, with conditions for a model.
+    /// `count` images of a dataset, spread evenly, with conditions for a model.
     pub(super) fn open(
         &self,
         model: &str,
-        (recipe, known): (&SamplerRecipe, Hint),
+        (recipe, known): (&SamplerRecipe, ControlSpec),
         data: &Known,
         count: usize,
         device: &Device,
-    ) -> Outcome<Pairs> {
+    ) -> CliResult<Pairs> {
         let conditions = conditions(&self.condition(model)?, data)?;
-        let dataset = &data.pictures;
-        if hint(&conditions) != known {
-            return Err(Failure::input(format!(
-                "the model draws from condition images of {:?} (channels, height, width), as `fewstep {}` gives them, and these are {:?} for `fewstep {}`: give --condition as in its recipe",
+        let dataset = &data.images;
+        if control(&conditions) != known {
+            return Err(CliError::input(format!(
+                "the model draws from control images of {:?} (channels, height, width), as `fewstep {}` gives them, and these are {:?} for `fewstep {}`: give --condition as in its recipe",
                 known.shape,
                 known.task.verb(),
                 conditions.shape(),
-                hint(&conditions).task.verb()
+                control(&conditions).task.verb()
             )));
         }
         let count = count.min(dataset.len());
@@ -128,8 +133,8 @@ impl PairArgs {
         })
     }
 
-    /// LPIPS for pictures of this shape, where its weights are given.
-    fn network(&self, shape: ImageShape, device: &Device) -> Outcome<Option<Lpips>> {
+    /// LPIPS for images of this shape, where its weights are given.
+    fn network(&self, shape: ImageShape, device: &Device) -> CliResult<Option<Lpips>> {
         let Some(file) = &self.lpips else {
             return Ok(None);
         };
@@ -139,18 +144,18 @@ impl PairArgs {
         Ok(Some(lpips))
     }
 
-    /// As the user says, or as the run of the adapter or the model has it.
-    fn condition(&self, model: &str) -> Outcome<ConditionConfig> {
+    /// As the user says, or as the run of the ControlNet or the model has it.
+    fn condition(&self, model: &str) -> CliResult<ConditionConfig> {
         if let Some(given) = &self.condition {
             let recipe: Recipe =
                 toml::from_str(&format!("condition = {given}")).map_err(|error| {
-                    Failure::input(format!("--condition {given}: {}", error.message()))
+                    CliError::input(format!("--condition {given}: {}", error.message()))
                 })?;
             return recipe
                 .condition
-                .ok_or_else(|| Failure::input("--condition is empty"));
+                .ok_or_else(|| CliError::input("--condition is empty"));
         }
-        let origin = self.adapter.as_deref().unwrap_or(Path::new(model));
+        let origin = self.controlnet.as_deref().unwrap_or(Path::new(model));
         let run = origin.parent().and_then(Path::parent);
         let found = [Some(origin), run]
             .into_iter()
@@ -160,18 +165,18 @@ impl PairArgs {
                 toml::from_str::<Recipe>(&text).ok()?.condition
             });
         found.ok_or_else(|| {
-            Failure::input(format!(
-                "{} is in no run folder that says how its condition images are made: give --condition, such as '{{ kind = \"bicubic\", factor = 4 }}'",
+            CliError::input(format!(
+                "{} is in no run folder that says how its control images are made: give --condition, such as '{{ kind = \"bicubic\", factor = 4 }}'",
                 origin.display()
             ))
         })
     }
 }
 
-/// Conditions of a dataset in memory; those of captioned pictures are made from what the cache has of them.
-fn conditions(rule: &ConditionConfig, data: &Known) -> Outcome<Conditions> {
+/// Conditions of a dataset in memory; those of captioned images are made from what the cache has of them.
+fn conditions(rule: &ConditionConfig, data: &Known) -> CliResult<Conditions> {
     if data.config.kind != DataKind::Captioned {
-        return Conditions::open(rule, &data.pictures, &data.config).blame_input();
+        return Conditions::open(rule, &data.images, &data.config).blame_input();
     }
     let captioned = Captioned::paired(&data.config, rule).blame_input()?;
     let folder = cache_folder().unwrap_or_else(std::env::temp_dir);
@@ -179,27 +184,29 @@ fn conditions(rule: &ConditionConfig, data: &Known) -> Outcome<Conditions> {
 }
 
 impl Pairs {
-    /// The class of each picture.
+    /// The class of each image.
     pub(super) fn classes(&self) -> &[Option<u32>] {
         &self.classes
     }
 
-    /// The text of each picture.
+    /// The text of each image.
     pub(super) fn texts(&self) -> &[String] {
         &self.texts
     }
 
-    /// Condition images of some of the pictures.
-    pub(super) fn hints(&self, some: Range<usize>) -> Outcome<Tensor<4>> {
+    /// Control images of some of the images.
+    pub(super) fn controls(&self, some: Range<usize>) -> CliResult<Tensor<4>> {
         let [channels, height, width] = self.conditions.shape();
         let shape = [some.len(), channels, height, width];
-        let hints: Vec<Vec<f32>> = some.map(|index| self.hint(index)).collect::<Outcome<_>>()?;
-        let hints = TensorData::new(hints.concat(), shape);
-        Ok(Tensor::from_data(hints, &self.device))
+        let controls: Vec<Vec<f32>> = some
+            .map(|index| self.control(index))
+            .collect::<CliResult<_>>()?;
+        let controls = TensorData::new(controls.concat(), shape);
+        Ok(Tensor::from_data(controls, &self.device))
     }
 
-    /// The condition image of one picture.
-    fn hint(&self, index: usize) -> Outcome<Vec<f32>> {
+    /// The control image of one image.
+    fn control(&self, index: usize) -> CliResult<Vec<f32>> {
         let pick = Pick {
             index: self.places[index],
             flip: false,
@@ -210,31 +217,30 @@ impl Pairs {
         Ok(self.conditions.make(&source, seed, clock))
     }
 
-    /// What a user gets of a drawn picture: around a hole all stays as it was.
-    pub(super) fn finish(&self, index: usize, drawn: Picture) -> Outcome<Picture> {
+    /// What a user gets of a drawn image: around a hole all stays as it was.
+    pub(super) fn finish(&self, index: usize, drawn: Image) -> CliResult<Image> {
         match self.task {
             Task::Inpaint => {
-                let hint = self.hint(index)?;
+                let control = self.control(index)?;
                 let pixels = self.truths.shape.height * self.truths.shape.width;
-                let hole = &hint[hint.len() - pixels..];
+                let hole = &control[control.len() - pixels..];
                 Ok(put_back(&drawn, &self.values(index), hole))
             }
             Task::Upscale | Task::Depth | Task::Instruct | Task::Image => Ok(drawn),
         }
     }
 
-    /// Compares pictures with the true ones.
-    pub(super) fn compare(&self, some: Range<usize>, pixels: &[u8]) -> Outcome<PairValues> {
+    /// Compares images with the true ones.
+    pub(super) fn compare(&self, some: Range<usize>, pixels: &[u8]) -> CliResult<PairValues> {
         let shape = self.truths.shape;
-        let pictures = |pixels| {
-            Pictures::new(shape.channels, shape.height, shape.width, pixels).map_err(blame)
-        };
+        let images =
+            |pixels| Images::new(shape.channels, shape.height, shape.width, pixels).map_err(blame);
         let truths = self.truths.subset(some);
         let truths: Vec<u8> = (0..truths.len())
-            .flat_map(|index| truths.image(index).to_vec())
+            .flat_map(|index| truths.pixels(index).to_vec())
             .collect();
-        let (drawn, truths) = (pictures(pixels)?, pictures(&truths)?);
-        // Equal pictures count as ones that are a single level off in a single value.
+        let (drawn, truths) = (images(pixels)?, images(&truths)?);
+        // Equal images count as ones that are a single level off in a single value.
         let highest = 10.0 * (255f64.powi(2) * shape.len() as f64).log10();
         let psnr = psnr(drawn, truths).map_err(blame)?;
         Ok(PairValues {
@@ -247,31 +253,31 @@ impl Pairs {
         })
     }
 
-    /// The first pictures side by side: condition, what was drawn in each column, truth.
-    pub(super) fn grid(&self, columns: &[Vec<Picture>]) -> Outcome<Picture> {
+    /// The first images side by side: condition, what was drawn in each column, truth.
+    pub(super) fn grid(&self, columns: &[Vec<Image>]) -> CliResult<Image> {
         let mut cells = vec![];
         for row in 0..columns.first().map_or(0, Vec::len) {
             cells.push(self.shown(row)?);
             cells.extend(columns.iter().map(|column| column[row].clone()));
-            cells.push(self.truths.picture(row));
+            cells.push(self.truths.image(row));
         }
-        Ok(picture::grid(&cells, columns.len() + 2, 1))
+        Ok(image::grid(&cells, columns.len() + 2, 1))
     }
 
-    /// A condition image as a picture of the size of the true one, without the channel that marks a hole.
-    fn shown(&self, index: usize) -> Outcome<Picture> {
+    /// A control image as an image of the size of the true one, without the channel that marks a hole.
+    fn shown(&self, index: usize) -> CliResult<Image> {
         let [channels, height, width] = self.conditions.shape();
         let shape = self.truths.shape;
-        let hint = self.hint(index)?;
+        let control = self.control(index)?;
         let channels = channels - usize::from(self.task == Task::Inpaint);
         let values = (0..channels * shape.height * shape.width).map(|i| {
             let (rows, x) = (i / shape.width, i % shape.width);
             let (channel, y) = (rows / shape.height, rows % shape.height);
             let (y, x) = (y * height / shape.height, x * width / shape.width);
-            hint[(channel * height + y) * width + x]
+            control[(channel * height + y) * width + x]
         });
         let shape = ImageShape { channels, ..shape };
-        Ok(Picture::from_f32(shape, &values.collect::<Vec<f32>>()))
+        Ok(Image::from_f32(shape, &values.collect::<Vec<f32>>()))
     }
 
     /// What the figures of pairs are.
@@ -285,30 +291,30 @@ impl Pairs {
             None => "LPIPS needs --lpips FILE",
         };
         format!(
-            "each drawn from the condition image of a real one and compared with it{kept} ({lpips}); ± is the half-width of the 95 % interval of the mean over pictures, of the FID the deviation over seeds"
+            "each drawn from the control image of a real one and compared with it{kept} ({lpips}); ± is the half-width of the 95 % interval of the mean over images, of the FID the deviation over seeds"
         )
     }
 
     fn values(&self, index: usize) -> Vec<f32> {
-        let image = self.truths.image(index).iter();
+        let image = self.truths.pixels(index).iter();
         image.map(|&value| to_f32(value)).collect()
     }
 }
 
 impl PairValues {
-    /// Adds those of more pictures.
+    /// Adds those of more images.
     pub(super) fn append(&mut self, more: Self) {
         self.psnr.extend(more.psnr);
         self.ssim.extend(more.ssim);
         self.lpips.extend(more.lpips);
     }
 
-    /// Means over the pictures, of each of which the mean over these (its seeds) counts.
-    pub(super) fn figures(seeds: &[&Self]) -> Outcome<PairFigures> {
+    /// Means over the images, of each of which the mean over these (its seeds) counts.
+    pub(super) fn figures(seeds: &[&Self]) -> CliResult<PairFigures> {
         let mean = |of: fn(&Self) -> &Vec<f64>| {
-            let pictures = of(seeds[0]).len();
+            let images = of(seeds[0]).len();
             let mean = |i| seeds.iter().map(|s| of(s)[i]).sum::<f64>() / seeds.len() as f64;
-            let values: Vec<f64> = (0..pictures).map(mean).collect();
+            let values: Vec<f64> = (0..images).map(mean).collect();
             MeanInterval::of(&values).map_err(blame)
         };
         Ok(PairFigures {

@@ -1,26 +1,24 @@
-//! The real pictures that others are measured against.
+//! The real images that others are measured against.
 
 mod cache;
 
 use super::figures::blame;
 use crate::arguments::named;
-use crate::failure::{Blame, Failure, Outcome};
+use crate::failure::{Blame, CliError, CliResult};
 use crate::{builtin, progress};
 use cache::{Cache, Entry};
 use fewstep_data::{
     Captioned, Check, DataConfig, DataKind, Dataset, FASHION_MNIST_CLASSES, ImageShape, Split,
 };
-use fewstep_metrics::{
-    FeatureNetwork, Features, Pictures, Reference, Statistics, StatisticsBuilder,
-};
+use fewstep_metrics::{FeatureNetwork, Features, Images, Reference, Statistics, StatisticsBuilder};
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 
-/// Pictures that are looked at together.
+/// Images that are looked at together.
 const CHUNK: usize = 512;
-/// Pictures after which what was seen is kept: minutes of work for a large network.
+/// Images after which what was seen is kept: minutes of work for a large network.
 const BETWEEN_SAVES: usize = 8 * CHUNK;
-const LOOKING: &str = "looking at real pictures";
+const LOOKING: &str = "looking at real images";
 
 const KINDS: [(&str, DataKind); 7] = [
     ("fashion-mnist", DataKind::FashionMnist),
@@ -37,17 +35,17 @@ const SPLITS: [(&str, Split); 2] = [("train", Split::Train), ("test", Split::Tes
 /// What to measure against.
 #[derive(clap::Args)]
 pub(super) struct RealArgs {
-    /// Real pictures: a folder of images, or KIND:PATH with fashion-mnist, mnist, idx, cifar10, folder, parquet or
+    /// Real images: a folder of images, or KIND:PATH with fashion-mnist, mnist, idx, cifar10, folder, parquet or
     /// captioned.
     #[arg(long, value_name = "DATA")]
     data: Option<String>,
-    /// Which part of the data [default: train; test for models that draw from condition images].
+    /// Which part of the data [default: train; test for models that draw from control images].
     #[arg(long, value_parser = named(&SPLITS))]
     split: Option<Split>,
-    /// Side in pixels to which pictures in files are resized; by default that of the model, or their own.
+    /// Side in pixels to which images in files are resized; by default that of the model, or their own.
     #[arg(long)]
     size: Option<usize>,
-    /// Stored statistics of real pictures, in place of the pictures: a safetensors file.
+    /// Stored statistics of real images, in place of the images: a safetensors file.
     #[arg(long, value_name = "FILE", conflicts_with = "data")]
     reference: Option<PathBuf>,
     /// Compute the statistics of the data anew, and do not keep them in ~/.cache/fewstep.
@@ -55,19 +53,19 @@ pub(super) struct RealArgs {
     no_cache: bool,
 }
 
-/// Real pictures with what a model draws from.
+/// Real images with what a model draws from.
 pub(super) struct Known {
-    pub(super) pictures: Dataset,
+    pub(super) images: Dataset,
     /// The caption of each, where they have such.
     pub(super) texts: Vec<String>,
     /// How they were read.
     pub(super) config: DataConfig,
 }
 
-/// Real pictures as the metrics see them.
+/// Real images as the metrics see them.
 pub(super) struct Real {
     pub(super) statistics: Statistics,
-    /// Features of some of the pictures, spread evenly; none when only statistics are at hand.
+    /// Features of some of the images, spread evenly; none when only statistics are at hand.
     pub(super) features: Option<Features>,
     /// What they are.
     pub(super) source: String,
@@ -76,14 +74,14 @@ pub(super) struct Real {
 }
 
 impl RealArgs {
-    /// What the pictures of a model are measured against, with the features of `keep` real pictures.
+    /// What the images of a model are measured against, with the features of `keep` real images.
     pub(super) fn for_model(
         &self,
         shape: ImageShape,
         classes: &[String],
         network: &dyn FeatureNetwork,
         keep: usize,
-    ) -> Outcome<Real> {
+    ) -> CliResult<Real> {
         if self.data.is_none() && self.reference.is_none() {
             let reference = builtin::fashion_mnist_reference()?;
             if classes == FASHION_MNIST_CLASSES && reference.check(network).is_ok() {
@@ -94,18 +92,18 @@ impl RealArgs {
         self.load((shape.channels, self.size.or(side)), network, keep)
     }
 
-    /// The pictures that a model is to draw from what is known of them (condition images, captions), and what the drawn
-    /// ones are measured against: these pictures, all of them. `what` says what is known.
+    /// The images that a model is to draw from what is known of them (control images, captions), and what the drawn
+    /// ones are measured against: these images, all of them. `what` says what is known.
     pub(super) fn for_drawing(
         &self,
         (shape, what): (ImageShape, &str),
         split: Split,
         network: &dyn FeatureNetwork,
         keep: usize,
-    ) -> Outcome<(Known, Real)> {
+    ) -> CliResult<(Known, Real)> {
         let Some(spec) = &self.data else {
-            return Err(Failure::input(format!(
-                "this model draws from {what}, which come with real pictures: give them with --data KIND:PATH"
+            return Err(CliError::input(format!(
+                "this model draws from {what}, which come with real images: give them with --data KIND:PATH"
             )));
         };
         let side = (shape.height == shape.width).then_some(shape.height);
@@ -113,7 +111,7 @@ impl RealArgs {
             split: self.split.unwrap_or(split),
             ..data_config(spec, shape.channels, self.size.or(side))?
         };
-        let (pictures, texts) = match config.kind {
+        let (images, texts) = match config.kind {
             DataKind::Captioned => {
                 let captioned = Captioned::open(&config).blame_input()?;
                 let contents = captioned.check(Check::Present).blame_input()?;
@@ -122,28 +120,28 @@ impl RealArgs {
             _ => (builtin::load_data(&config)?, vec![]),
         };
         let cache = Cache::new(!self.no_cache);
-        let real = Real::from_dataset(&pictures, network, keep, &cache)?;
+        let real = Real::from_dataset(&images, network, keep, &cache)?;
         let known = Known {
-            pictures,
+            images,
             texts,
             config,
         };
         Ok((known, real))
     }
 
-    /// Reads a folder of pictures, and what they are measured against: both with these channels and this side,
+    /// Reads a folder of images, and what they are measured against: both with these channels and this side,
     /// unless the user gives another.
     pub(super) fn for_folder(
         &self,
         folder: &Path,
         (channels, side): (usize, Option<usize>),
         network: &dyn FeatureNetwork,
-    ) -> Outcome<(Dataset, Real)> {
+    ) -> CliResult<(Dataset, Real)> {
         let side = self.size.or(side);
         let spec = format!("folder:{}", folder.display());
-        let pictures = fewstep_data::load(&data_config(&spec, channels, side)?).blame_input()?;
-        let real = self.load((channels, side), network, pictures.len())?;
-        Ok((pictures, real))
+        let images = fewstep_data::load(&data_config(&spec, channels, side)?).blame_input()?;
+        let real = self.load((channels, side), network, images.len())?;
+        Ok((images, real))
     }
 
     fn load(
@@ -151,7 +149,7 @@ impl RealArgs {
         (channels, side): (usize, Option<usize>),
         network: &dyn FeatureNetwork,
         keep: usize,
-    ) -> Outcome<Real> {
+    ) -> CliResult<Real> {
         match (&self.data, &self.reference) {
             (Some(spec), _) => {
                 let dataset = builtin::load_data(&DataConfig {
@@ -164,14 +162,14 @@ impl RealArgs {
             (None, Some(file)) => {
                 Real::from_reference(Reference::load(file).blame_input()?, network)
             }
-            (None, None) => Err(Failure::input(
+            (None, None) => Err(CliError::input(
                 "there is nothing to measure against: give --data FOLDER, --data KIND:PATH or --reference FILE",
             )),
         }
     }
 }
 
-/// `keep` of `len` pictures, spread evenly.
+/// `keep` of `len` images, spread evenly.
 struct Spread {
     keep: usize,
     len: usize,
@@ -185,7 +183,7 @@ impl Spread {
 }
 
 impl Real {
-    fn from_reference(reference: Reference, network: &dyn FeatureNetwork) -> Outcome<Self> {
+    fn from_reference(reference: Reference, network: &dyn FeatureNetwork) -> CliResult<Self> {
         reference.check(network).blame_input()?;
         Ok(Self {
             statistics: reference.statistics,
@@ -200,7 +198,7 @@ impl Real {
         network: &dyn FeatureNetwork,
         keep: usize,
         cache: &Cache,
-    ) -> Outcome<Self> {
+    ) -> CliResult<Self> {
         let source = format!("{} {}", dataset.name, dataset.fingerprint());
         let some = Spread {
             keep: keep.min(dataset.len()),
@@ -213,8 +211,8 @@ impl Real {
             (known, _) => {
                 let (statistics, features) = match known {
                     Some(statistics) => {
-                        let pictures = dataset.select((0..some.keep).map(|k| some.index(k)));
-                        (statistics, features_of(&pictures, network, LOOKING)?)
+                        let images = dataset.select((0..some.keep).map(|k| some.index(k)));
+                        (statistics, features_of(&images, network, LOOKING)?)
                     }
                     None => look_at_all(dataset, network, &some, &entry)?,
                 };
@@ -231,12 +229,12 @@ impl Real {
     }
 }
 
-/// What the network sees in all pictures of a set.
+/// What the network sees in all images of a set.
 pub(super) fn features_of(
     dataset: &Dataset,
     network: &dyn FeatureNetwork,
     title: &str,
-) -> Outcome<Features> {
+) -> CliResult<Features> {
     let mut all = Features::empty(network.dim());
     look_at(dataset, 0..dataset.len(), network, title, |part| {
         all.append(part).map_err(blame)
@@ -244,13 +242,13 @@ pub(super) fn features_of(
     Ok(all)
 }
 
-/// Statistics of all pictures, and the features of some. Goes on where an earlier call was stopped.
+/// Statistics of all images, and the features of some. Goes on where an earlier call was stopped.
 fn look_at_all(
     dataset: &Dataset,
     network: &dyn FeatureNetwork,
     some: &Spread,
     entry: &Entry,
-) -> Outcome<(Statistics, Features)> {
+) -> CliResult<(Statistics, Features)> {
     let (mut all, mut kept) = match entry.progress(network, some) {
         Some((statistics, features)) => (StatisticsBuilder::resume(statistics), features),
         None => (
@@ -275,20 +273,20 @@ fn look_at_all(
     Ok((all.finish().map_err(blame)?, kept))
 }
 
-/// Gives the features of the pictures of a range in their order, a part at a time.
+/// Gives the features of the images of a range in their order, a part at a time.
 fn look_at(
     dataset: &Dataset,
     range: Range<usize>,
     network: &dyn FeatureNetwork,
     title: &str,
-    mut take: impl FnMut(Features) -> Outcome,
-) -> Outcome {
-    let bar = progress::bar(title, range.len() as u64, "pictures");
+    mut take: impl FnMut(Features) -> CliResult,
+) -> CliResult {
+    let bar = progress::bar(title, range.len() as u64, "images");
     for first in range.clone().step_by(CHUNK) {
         let part = first..(first + CHUNK).min(range.end);
         let pixels: Vec<u8> = part
             .clone()
-            .flat_map(|i| dataset.image(i))
+            .flat_map(|i| dataset.pixels(i))
             .copied()
             .collect();
         take(features_of_pixels(&pixels, dataset.shape, network)?)?;
@@ -298,19 +296,18 @@ fn look_at(
     Ok(())
 }
 
-/// What the network sees in pictures of one shape, one behind the other.
+/// What the network sees in images of one shape, one behind the other.
 pub(super) fn features_of_pixels(
     pixels: &[u8],
     shape: ImageShape,
     network: &dyn FeatureNetwork,
-) -> Outcome<Features> {
-    let pictures =
-        Pictures::new(shape.channels, shape.height, shape.width, pixels).map_err(blame)?;
-    network.features(&pictures).map_err(blame)
+) -> CliResult<Features> {
+    let images = Images::new(shape.channels, shape.height, shape.width, pixels).map_err(blame)?;
+    network.features(&images).map_err(blame)
 }
 
 /// Reads KIND:PATH, or a folder.
-fn data_config(spec: &str, channels: usize, size: Option<usize>) -> Outcome<DataConfig> {
+fn data_config(spec: &str, channels: usize, size: Option<usize>) -> CliResult<DataConfig> {
     let known = |name: &str| KINDS.iter().find(|(known, _)| *known == name);
     let (kind, path) = match spec.split_once(':') {
         Some(("builtin", _)) => (DataKind::Idx, spec),
@@ -319,7 +316,7 @@ fn data_config(spec: &str, channels: usize, size: Option<usize>) -> Outcome<Data
             None if Path::new(spec).exists() => (DataKind::Folder, spec),
             None => {
                 let names = KINDS.map(|(name, _)| name).join(", ");
-                return Err(Failure::input(format!(
+                return Err(CliError::input(format!(
                     "--data {spec}: `{name}` is no kind of dataset; there are {names}"
                 )));
             }
@@ -352,14 +349,14 @@ mod tests {
     use fewstep_metrics::{FeatureId, FeatureKind, MetricsError};
     use std::sync::atomic::{AtomicUsize, Ordering};
 
-    /// Sees the pixels themselves, of so many pictures.
+    /// Sees the pixels themselves, of so many images.
     struct Eyes {
         id: FeatureId,
         left: AtomicUsize,
     }
 
     impl Eyes {
-        fn that_see(pictures: usize) -> Self {
+        fn that_see(images: usize) -> Self {
             let id = FeatureId {
                 name: "eyes".into(),
                 hash: "0123".into(),
@@ -367,7 +364,7 @@ mod tests {
             };
             Self {
                 id,
-                left: pictures.into(),
+                left: images.into(),
             }
         }
     }
@@ -381,27 +378,27 @@ mod tests {
             2
         }
 
-        fn features(&self, pictures: &Pictures) -> fewstep_metrics::Result<Features> {
+        fn features(&self, images: &Images) -> fewstep_metrics::Result<Features> {
             let left = self.left.load(Ordering::Relaxed);
-            let left = left.checked_sub(pictures.len());
+            let left = left.checked_sub(images.len());
             self.left.store(
                 left.ok_or(MetricsError::NotFinite { metric: "sight" })?,
                 Ordering::Relaxed,
             );
-            let values = pictures.pixels.iter().map(|&p| f32::from(p)).collect();
+            let values = images.pixels.iter().map(|&p| f32::from(p)).collect();
             Features::new(2, values)
         }
     }
 
     #[test]
     fn a_look_that_was_stopped_goes_on() {
-        let pictures = 9_000;
+        let images = 9_000;
         let shape = ImageShape {
             channels: 1,
             height: 1,
             width: 2,
         };
-        let pixels = (0..2 * pictures).map(|i| (i * i % 251) as u8).collect();
+        let pixels = (0..2 * images).map(|i| (i * i % 251) as u8).collect();
         let dataset =
             Dataset::from_parts("numbers", shape, pixels, None, vec![]).expect("a dataset");
         let folder = tempfile::tempdir().expect("a folder");
@@ -411,10 +408,10 @@ mod tests {
             };
             Real::from_dataset(&dataset, eyes, 700, &cache)
         };
-        let expected = look(&Eyes::that_see(pictures), None).unwrap_or_else(|_| panic!());
+        let expected = look(&Eyes::that_see(images), None).unwrap_or_else(|_| panic!());
         let stopped = look(&Eyes::that_see(5_000), Some(folder.path()));
         assert!(stopped.is_err());
-        let rest = Eyes::that_see(pictures - BETWEEN_SAVES);
+        let rest = Eyes::that_see(images - BETWEEN_SAVES);
         let got = look(&rest, Some(folder.path())).unwrap_or_else(|_| panic!());
         assert_eq!(rest.left.into_inner(), 0);
         assert_eq!(got.features, expected.features);

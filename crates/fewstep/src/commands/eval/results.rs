@@ -4,7 +4,7 @@ use super::draw::{Drawn, Subject};
 use super::figures::Figures;
 use super::pairs::{PairFigures, PairValues};
 use super::real::Real;
-use crate::failure::Outcome;
+use crate::failure::CliResult;
 use fewstep_diffusion::Role;
 use fewstep_metrics::{FeatureId, Retrieval};
 use serde::Serialize;
@@ -20,7 +20,7 @@ pub(super) struct Row {
     pub(super) w: Option<f64>,
     #[serde(flatten)]
     pub(super) figures: Figures,
-    /// Of models that draw from condition images.
+    /// Of models that draw from control images.
     #[serde(flatten, skip_serializing_if = "Option::is_none")]
     pub(super) pairs: Option<PairFigures>,
     /// Of models that draw from texts.
@@ -37,10 +37,10 @@ pub(super) struct Row {
     reference_samples: usize,
 }
 
-/// One folder of pictures against real ones.
+/// One folder of images against real ones.
 #[derive(Serialize)]
 pub(super) struct Comparison {
-    pub(super) pictures: PathBuf,
+    pub(super) images: PathBuf,
     #[serde(flatten)]
     pub(super) figures: Figures,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -59,7 +59,7 @@ impl Row {
         seed: u64,
         real: &Real,
         features: &FeatureId,
-    ) -> Outcome<Self> {
+    ) -> CliResult<Self> {
         let generator = subject.artist.generator();
         let model = generator.model();
         Ok(Self {
@@ -98,7 +98,7 @@ impl Comparison {
         features: &FeatureId,
     ) -> Self {
         Self {
-            pictures: folder.into(),
+            images: folder.into(),
             figures,
             retrieval: None,
             samples,

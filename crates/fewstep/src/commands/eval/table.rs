@@ -6,7 +6,7 @@ use super::pairs::PairValues;
 use super::real::Real;
 use super::results::{Comparison, Row};
 use crate::arguments::tidy;
-use crate::failure::Outcome;
+use crate::failure::CliResult;
 use fewstep_metrics::{FeatureId, Features, MeanInterval, Retrieval};
 
 /// A table of the rows of a model, with the mean and deviation over the seeds of each setting.
@@ -15,7 +15,7 @@ pub(super) fn of_model(
     given: &Given,
     real: &Real,
     features: &FeatureId,
-) -> Outcome<String> {
+) -> CliResult<String> {
     let mut lines = vec![
         ["sampler", "steps", "w", "guidance scale"]
             .map(String::from)
@@ -31,7 +31,7 @@ pub(super) fn of_model(
             .map(String::from)
             .to_vec(),
     });
-    lines[0].extend(["network calls", "s/picture"].map(String::from));
+    lines[0].extend(["network calls", "s/image"].map(String::from));
     for group in rows.chunk_by(|a, b| a.setting() == b.setting()) {
         let first = &group[0];
         let or_dash = |number: Option<f64>| number.map_or("-".into(), |n| n.to_string());
@@ -68,12 +68,12 @@ pub(super) fn of_model(
     let definition = match given {
         Given::Classes(_) => definition(samples, real, features),
         Given::Texts(_) => format!(
-            "{}; retrieval: how often the real picture of the text is the nearest of {}, and among the five nearest",
+            "{}; retrieval: how often the real image of the text is the nearest of {}, and among the five nearest",
             definition(samples, real, features),
             real.features.as_ref().map_or(0, Features::count)
         ),
         Given::Pairs(pairs) => format!(
-            "{samples} pictures against {} real ones ({}), {}; features of {features}",
+            "{samples} images against {} real ones ({}), {}; features of {features}",
             real.statistics.count,
             real.source,
             pairs.definition()
@@ -83,7 +83,7 @@ pub(super) fn of_model(
 }
 
 /// A table of one comparison of folders.
-pub(super) fn of_pictures(result: &Comparison, real: &Real, features: &FeatureId) -> String {
+pub(super) fn of_images(result: &Comparison, real: &Real, features: &FeatureId) -> String {
     let lines = [figure_names(features), figure_cells(&[result.figures])];
     let retrieval = result.retrieval.map(|found| {
         format!(
@@ -98,7 +98,7 @@ pub(super) fn of_pictures(result: &Comparison, real: &Real, features: &FeatureId
         "{}{}\n\n{}: {}",
         align(&lines),
         retrieval.unwrap_or_default(),
-        result.pictures.display(),
+        result.images.display(),
         definition(result.samples, real, features)
     )
 }
@@ -134,7 +134,7 @@ fn cell(figures: &[Figures], figure: fn(&Figures) -> Option<f64>, digits: usize)
     }
 }
 
-fn pair_cells(figures: &[Figures], values: &[&PairValues]) -> Outcome<Vec<String>> {
+fn pair_cells(figures: &[Figures], values: &[&PairValues]) -> CliResult<Vec<String>> {
     let pairs = PairValues::figures(values)?;
     let interval = |value: MeanInterval, digits: usize| {
         format!("{:.digits$} ± {:.digits$}", value.mean, value.half_width)
@@ -166,10 +166,10 @@ fn definition(samples: usize, real: &Real, features: &FeatureId) -> String {
             "; KID, precision and recall (k = 3) against {} of them",
             features.count()
         ),
-        None => "; KID, precision and recall need the real pictures (--data)".into(),
+        None => "; KID, precision and recall need the real images (--data)".into(),
     };
     format!(
-        "{samples} pictures against {} real ones ({}); features of {features}{neighbours}",
+        "{samples} images against {} real ones ({}); features of {features}{neighbours}",
         real.statistics.count, real.source
     )
 }

@@ -44,17 +44,17 @@ impl Facts {
         let mut fields = Fields::default();
         fields.add("Model", format!("{}{}", self.model, self.size()));
         fields.add("Role", role(&recipe.role));
-        fields.add("Pictures", pictures(recipe.resolution));
+        fields.add("Images", images(recipe.resolution));
         fields.add("Classes", classes(&recipe.classes));
         fields.add_all("Guidance", guidance(recipe.guidance));
-        if let Some(hint) = recipe.hint {
-            let [channels, height, width] = hint.shape;
+        if let Some(control) = recipe.control {
+            let [channels, height, width] = control.shape;
             fields.add(
                 "Condition",
                 format!(
                     "{width}x{height}, {}, for `fewstep {}`",
                     plural(channels, "channel"),
-                    hint.task.verb()
+                    control.task.verb()
                 ),
             );
         }
@@ -107,8 +107,8 @@ impl Facts {
 
     fn example(&self) -> String {
         let model = &self.model;
-        if let Some(hint) = self.recipe.hint {
-            let verb = hint.task.verb();
+        if let Some(control) = self.recipe.control {
+            let verb = control.task.verb();
             return format!("fewstep {verb} --help");
         }
         match self.recipe.role {
@@ -150,7 +150,7 @@ pub(super) fn role(role: &Role) -> String {
                 StudentSampler::Any => format!("student of stage one: any sampler{steps}"),
                 StudentSampler::Deterministic => format!("student: deterministic sampler{steps}"),
                 StudentSampler::Stochastic => format!("student: stochastic sampler{steps}"),
-                StudentSampler::Encoder => format!("student: from a picture to noise{steps}"),
+                StudentSampler::Encoder => format!("student: from an image to noise{steps}"),
                 StudentSampler::Consistency => {
                     "student: deterministic or renoising sampler, 1 to 4 steps".into()
                 }
@@ -159,7 +159,7 @@ pub(super) fn role(role: &Role) -> String {
     }
 }
 
-fn pictures([channels, height, width]: [usize; 3]) -> String {
+fn images([channels, height, width]: [usize; 3]) -> String {
     let colour = match channels {
         1 => "grey".into(),
         3 => "RGB".into(),
@@ -205,7 +205,7 @@ fn guidance(guidance: Guidance) -> Vec<String> {
 
 fn prediction(kind: PredictionKind) -> &'static str {
     match kind {
-        PredictionKind::X => "x, the clean picture",
+        PredictionKind::X => "x, the clean image",
         PredictionKind::Eps => "eps, the noise",
         PredictionKind::V => "v, the velocity",
     }

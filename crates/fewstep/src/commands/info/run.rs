@@ -2,7 +2,7 @@
 
 use super::fields::Fields;
 use super::model;
-use crate::failure::{Blame, Failure, Outcome};
+use crate::failure::{Blame, CliError, CliResult};
 use crate::models;
 use crate::thousands::thousands;
 use burn::tensor::Device;
@@ -57,11 +57,11 @@ struct Plan {
 }
 
 impl Facts {
-    pub(super) fn gather(folder: &Path, device: &Device) -> Outcome<Self> {
+    pub(super) fn gather(folder: &Path, device: &Device) -> CliResult<Self> {
         let file = folder.join("recipe.toml");
         let origin = file.display().to_string();
         let text = std::fs::read_to_string(&file)
-            .map_err(|error| Failure::input(format!("cannot read {origin}: {error}")))?;
+            .map_err(|error| CliError::input(format!("cannot read {origin}: {error}")))?;
         let recipe: toml::Table = parse(&text, &origin).blame_input()?;
         let plan = Plan::read(&text, &origin, recipe.contains_key("teacher"))?;
         let log = read_log(folder);
@@ -111,7 +111,7 @@ impl Facts {
 }
 
 impl Plan {
-    fn read(text: &str, origin: &str, distils: bool) -> Outcome<Self> {
+    fn read(text: &str, origin: &str, distils: bool) -> CliResult<Self> {
         if !distils {
             let recipe: TrainRecipe = parse(text, origin).blame_input()?;
             return Ok(Self {
@@ -135,7 +135,7 @@ impl Plan {
         Ok(Self {
             purpose: format!("distil the teacher {}", recipe.teacher),
             phases: distill_phases(&recipe)
-                .map_err(|e| Failure::input(format!("{origin}: {e}")))?,
+                .map_err(|e| CliError::input(format!("{origin}: {e}")))?,
             data: recipe.data,
             seed: recipe.seed,
         })
@@ -203,7 +203,7 @@ fn read_log(folder: &Path) -> Vec<LogRecord> {
         .collect()
 }
 
-fn read_models(folder: &Path, device: &Device) -> Outcome<Vec<Saved>> {
+fn read_models(folder: &Path, device: &Device) -> CliResult<Vec<Saved>> {
     let folder = folder.join("models");
     if !folder.is_dir() {
         return Ok(vec![]);

@@ -2,16 +2,16 @@
 
 use super::stages::Stages;
 use crate::builtin;
-use crate::failure::{Blame, Outcome};
+use crate::failure::{Blame, CliResult};
 use crate::report::{Origin, Row, plural, read_rows, write_rows};
 use burn::tensor::Device;
 use fewstep::{Generator, Request, Sampler};
-use fewstep_data::picture::Picture;
+use fewstep_data::image::Image;
 use fewstep_diffusion::Role;
 use fewstep_distill::run::{Method, Phase};
 use fewstep_formats::Model;
 use fewstep_metrics::{
-    FeatureNetwork, Pictures, Reference, SmallClassifier, Statistics, frechet_distance,
+    FeatureNetwork, Images, Reference, SmallClassifier, Statistics, frechet_distance,
 };
 use std::path::Path;
 use std::rc::Rc;
@@ -23,8 +23,8 @@ const TEACHER_STEPS: [usize; 3] = [STORED_STEPS, 8, 4];
 const STORED_STEPS: usize = 64;
 /// Students for more steps than this are only on the way to the others.
 const STUDENT_STEPS: usize = 8;
-/// Pictures per network call, and the seed: as `fewstep eval` has them unless told otherwise, so that it measures the
-/// same pictures.
+/// Images per network call, and the seed: as `fewstep eval` has them unless told otherwise, so that it measures the
+/// same images.
 const BATCH: usize = 64;
 const SEED: u64 = 0;
 
@@ -48,7 +48,7 @@ impl Subject {
     }
 
     /// The teacher at each of its steps, then each student of few steps at its own; all with the students' default w.
-    pub(super) fn all(teacher: &Model, models: &[Model], device: &Device) -> Outcome<Vec<Self>> {
+    pub(super) fn all(teacher: &Model, models: &[Model], device: &Device) -> CliResult<Vec<Self>> {
         let w = models
             .last()
             .map_or(0.0, |student| student.recipe.default_w());
@@ -82,18 +82,18 @@ impl Subject {
         format!("{}, {}", self.origin.name(), plural(self.steps, "step"))
     }
 
-    /// Network calls for one picture.
+    /// Network calls for one image.
     fn network_calls(&self) -> usize {
         self.generator
             .network_calls(self.sampler, self.steps, Some(self.w))
     }
 
-    /// A picture of each class of the list, and the seconds that each took. `progress` hears how many are done.
+    /// An image of each class of the list, and the seconds that each took. `progress` hears how many are done.
     pub(super) fn draw(
         &self,
         classes: Vec<Option<u32>>,
         progress: &mut (dyn FnMut(usize) + Send),
-    ) -> Outcome<(Vec<Picture>, f64)> {
+    ) -> CliResult<(Vec<Image>, f64)> {
         let request = Request {
             classes,
             first: 0,
@@ -104,9 +104,9 @@ impl Subject {
             batch: BATCH,
         };
         let started = Instant::now();
-        let pictures = self.generator.draw(&request, progress).blame_input()?;
-        let seconds = started.elapsed().as_secs_f64() / pictures.len().max(1) as f64;
-        Ok((pictures, seconds))
+        let images = self.generator.draw(&request, progress).blame_input()?;
+        let seconds = started.elapsed().as_secs_f64() / images.len().max(1) as f64;
+        Ok((images, seconds))
     }
 
     fn is_row(&self, row: &Row) -> bool {
@@ -115,7 +115,7 @@ impl Subject {
     }
 }
 
-/// Measures how far drawn pictures are from real ones.
+/// Measures how far drawn images are from real ones.
 pub(super) struct Judge {
     classifier: SmallClassifier,
     reference: Reference,
@@ -124,7 +124,7 @@ pub(super) struct Judge {
 
 impl Judge {
     /// The embedded classifier with its reference.
-    pub(super) fn new(device: &Device, samples: usize) -> Outcome<Self> {
+    pub(super) fn new(device: &Device, samples: usize) -> CliResult<Self> {
         let judge = Self {
             classifier: builtin::classifier(device)?,
             reference: builtin::fashion_mnist_reference()?,
@@ -141,7 +141,7 @@ impl Judge {
         subjects: &[Subject],
         file: &Path,
         stages: &mut Stages,
-    ) -> Outcome<Vec<Row>> {
+    ) -> CliResult<Vec<Row>> {
         let mut known = read_rows(file)?;
         let stored = builtin::teacher_rows()?
             .into_iter()
@@ -168,13 +168,13 @@ impl Judge {
         Ok(rows)
     }
 
-    fn measure(&self, subject: &Subject, features: String, stages: &mut Stages) -> Outcome<Row> {
-        let stage = stages.start(&subject.name(), self.samples as u64, "pictures", 0);
+    fn measure(&self, subject: &Subject, features: String, stages: &mut Stages) -> CliResult<Row> {
+        let stage = stages.start(&subject.name(), self.samples as u64, "images", 0);
         let classes = subject.generator.model().recipe.classes.len();
         let in_turn = (0..self.samples).map(|i| Some(i.checked_rem(classes)? as u32));
-        let (pictures, seconds_per_image) =
+        let (images, seconds_per_image) =
             subject.draw(in_turn.collect(), &mut |done| stage.reach(done))?;
-        let fid = self.distance(&pictures)?;
+        let fid = self.distance(&images)?;
         stage.finish(&format!("{} {fid:.2}", self.classifier.id().fid_label()));
         Ok(Row {
             model: subject.origin,
@@ -190,21 +190,17 @@ impl Judge {
         })
     }
 
-    fn distance(&self, pictures: &[Picture]) -> Outcome<f64> {
-        let pixels: Vec<u8> = pictures
+    fn distance(&self, images: &[Image]) -> CliResult<f64> {
+        let pixels: Vec<u8> = images
             .iter()
-            .flat_map(|picture| &picture.pixels)
+            .flat_map(|image| &image.pixels)
             .copied()
             .collect();
-        let [channels, height, width] = pictures.first().map_or([0; 3], |picture| {
-            [
-                picture.shape.channels,
-                picture.shape.height,
-                picture.shape.width,
-            ]
+        let [channels, height, width] = images.first().map_or([0; 3], |image| {
+            [image.shape.channels, image.shape.height, image.shape.width]
         });
-        let pictures = Pictures::new(channels, height, width, &pixels).blame_work()?;
-        let features = self.classifier.features(&pictures).blame_work()?;
+        let images = Images::new(channels, height, width, &pixels).blame_work()?;
+        let features = self.classifier.features(&images).blame_work()?;
         let drawn = Statistics::of(&features).blame_work()?;
         frechet_distance(&drawn, &self.reference.statistics).blame_work()
     }

@@ -2,7 +2,7 @@
 
 use super::grids::Draft;
 use super::{GOAL, GOAL_STEPS, machine};
-use crate::failure::Outcome;
+use crate::failure::CliResult;
 use crate::report::{
     Grid, Grids, Highlight, LossCurve, Origin, Report, Row, duration, plural, ratio, read_losses,
 };
@@ -33,7 +33,7 @@ pub(super) fn report(
     teacher: &Model,
     rows: &[Row],
     draft: Draft,
-) -> Outcome<Report> {
+) -> CliResult<Report> {
     let losses = read_losses(&run.folder.join("metrics.jsonl"))?;
     Ok(Report {
         source: format!(
@@ -77,7 +77,7 @@ fn highlights(run: &Run, rows: &[Row], draft: &Draft, losses: &[LossCurve]) -> V
             highlights.push(highlight(
                 format!("{:.0} ×", seconds / student.seconds_per_image),
                 format!(
-                    "as fast: {:.1} ms for a picture, where the teacher takes {:.1} ms on this machine.",
+                    "as fast: {:.1} ms for an image, where the teacher takes {:.1} ms on this machine.",
                     student.seconds_per_image * 1e3,
                     seconds * 1e3
                 ),
@@ -88,7 +88,7 @@ fn highlights(run: &Run, rows: &[Row], draft: &Draft, losses: &[LossCurve]) -> V
     highlights.push(highlight(
         duration(seconds),
         format!(
-            "of training for all students, on {} real pictures.",
+            "of training for all students, on {} real images.",
             thousands(run.examples.len() as u64)
         ),
     ));
@@ -163,7 +163,7 @@ fn grids(run: &Run, rows: &[Row], draft: Draft) -> Grids {
 fn measure(rows: &[Row]) -> String {
     let samples = rows.first().map_or(0, |row| row.samples);
     format!(
-        "How far drawn pictures are from real ones, by cost. The {METRIC} is the Fréchet distance between {} drawn pictures and the 60,000 training pictures, as a small classifier of Fashion-MNIST sees them. It compares models of the same data with each other; it is not the FID of the literature. A hollow point was measured earlier.",
+        "How far drawn images are from real ones, by cost. The {METRIC} is the Fréchet distance between {} drawn images and the 60,000 training images, as a small classifier of Fashion-MNIST sees them. It compares models of the same data with each other; it is not the FID of the literature. A hollow point was measured earlier.",
         thousands(samples as u64)
     )
 }
@@ -193,7 +193,7 @@ fn facts(run: &Run, teacher: &Model, rows: &[Row], losses: &[LossCurve]) -> Vec<
             ),
         ),
         (
-            "Pictures",
+            "Images",
             format!("{}, {}", run.examples.name(), run.examples.fingerprint()),
         ),
     ];
@@ -232,7 +232,7 @@ fn next(run: &Run) -> Vec<(String, String)> {
             format!("fewstep sample --model {folder} --steps 4 --w 2 --count 64 --out grid.png"),
         ),
         step(
-            "Train a teacher on pictures of your own, a folder of images per class, and distil it:",
+            "Train a teacher on images of your own, a folder of images per class, and distil it:",
             "fewstep train RECIPE.toml --set data.kind=folder --set data.path=PICTURES --out runs/teacher\nfewstep distill RECIPE.toml --set teacher=runs/teacher/models/teacher --out runs/student".into(),
         ),
     ]

@@ -1,18 +1,18 @@
-//! One way from a picture to the noise behind it and back.
+//! One way from an image to the noise behind it and back.
 
 use super::space::{As, Space};
 use crate::arguments::effective_w;
 use crate::compute;
-use crate::failure::{Blame, Failure, Outcome};
+use crate::failure::{Blame, CliError, CliResult};
 use crate::models;
 use crate::report::plural;
 use burn::tensor::Device;
 use fewstep::{DrawError, Generator, Request, Sampler};
 use fewstep_data::ImageShape;
-use fewstep_data::picture::Picture;
+use fewstep_data::image::Image;
 use fewstep_diffusion::sampler::SamplerKind;
-use fewstep_diffusion::{Conditioning, Guidance, SamplerRecipe, Spacing};
-use fewstep_formats::{Model, Pipeline, Surroundings};
+use fewstep_diffusion::{Guidance, Inputs, SamplerRecipe, Spacing};
+use fewstep_formats::{Model, Pipeline, PipelineComponents};
 
 /// What to do.
 pub(super) struct Task<'a> {
@@ -45,51 +45,53 @@ struct Named {
     label: String,
     model: Model,
     /// Where its other parts are, if it works on latents.
-    surroundings: Option<Surroundings>,
+    components: Option<PipelineComponents>,
     steps: Option<usize>,
 }
 
 impl Named {
-    fn load(flag: &str, reference: &str, steps: Option<usize>, device: &Device) -> Outcome<Self> {
-        let (model, surroundings) = match models::latent_folder(reference, steps)? {
+    fn load(flag: &str, reference: &str, steps: Option<usize>, device: &Device) -> CliResult<Self> {
+        let (model, components) = match models::latent_folder(reference, steps)? {
             None => (models::load(reference, steps, device)?, None),
             Some(folder) => (
                 compute::as_chosen(Pipeline::load_model(&folder, device).blame_input()?),
-                Some(Surroundings::open(&folder).blame_input()?),
+                Some(PipelineComponents::open(&folder).blame_input()?),
             ),
         };
         Ok(Self {
             label: format!("{flag} {reference}"),
             model,
-            surroundings,
+            components,
             steps,
         })
     }
 
     /// Ready to draw.
-    fn stage(&self, device: &Device) -> Outcome<Stage> {
+    fn stage(&self, device: &Device) -> CliResult<Stage> {
         let generator = Generator::new(self.model.clone(), device)?;
         let stage = Stage {
             label: self.label.clone(),
             steps: self.steps.unwrap_or_else(|| generator.default_steps()),
             generator,
         };
-        match self.model.network.config().beside {
+        match self.model.network.config().concat {
             0 => Ok(stage),
             _ => Err(stage.refuse(DrawError::OnlyForFilling)),
         }
     }
 
     /// What this encoder and a decoder both work on.
-    fn space(&self, decoder: &Self, said: [&str; 2], device: &Device) -> Outcome<Space> {
+    fn space(&self, decoder: &Self, said: [&str; 2], device: &Device) -> CliResult<Space> {
         let pair = [self, decoder];
         let refuse = |reason: &str| {
             let [encoder, decoder] = pair.map(|named| &named.label);
-            Err(Failure::input(format!("{encoder} and {decoder}: {reason}")))
+            Err(CliError::input(format!(
+                "{encoder} and {decoder}: {reason}"
+            )))
         };
-        let (Some(here), Some(there)) = (&self.surroundings, &decoder.surroundings) else {
-            return match pair.iter().all(|named| named.surroundings.is_none()) {
-                true => Ok(Space::Pictures),
+        let (Some(here), Some(there)) = (&self.components, &decoder.components) else {
+            return match pair.iter().all(|named| named.components.is_none()) {
+                true => Ok(Space::Images),
                 false => refuse(
                     "one draws from texts and the other from classes: give two that were distilled from the same teacher",
                 ),
@@ -111,8 +113,8 @@ impl Named {
 
 impl Stage {
     /// A refusal with the name of the model.
-    fn refuse(&self, error: DrawError) -> Failure {
-        Failure::input(format!("{}: {error}", self.label))
+    fn refuse(&self, error: DrawError) -> CliError {
+        CliError::input(format!("{}: {error}", self.label))
     }
 
     fn recipe(&self) -> &SamplerRecipe {
@@ -121,13 +123,13 @@ impl Stage {
 }
 
 impl Road {
-    /// By distilled students, an encoder and a decoder. `said` is what the pictures are and what they become.
+    /// By distilled students, an encoder and a decoder. `said` is what the images are and what they become.
     pub(super) fn of_students(
         [encoder, decoder]: [&str; 2],
         steps: Option<usize>,
         said: [&str; 2],
         device: &Device,
-    ) -> Outcome<Self> {
+    ) -> CliResult<Self> {
         let encoder = Named::load("--encoder", encoder, steps, device)?;
         let decoder = Named::load("--decoder", decoder, steps, device)?;
         Ok(Self {
@@ -146,7 +148,7 @@ impl Road {
         steps: usize,
         said: [&str; 2],
         device: &Device,
-    ) -> Outcome<Self> {
+    ) -> CliResult<Self> {
         let teacher = Named::load("--teacher", teacher, Some(steps), device)?;
         Ok(Self {
             name: "teacher",
@@ -158,17 +160,17 @@ impl Road {
         })
     }
 
-    /// Shapes of the pictures that the models work on.
+    /// Shapes of the images that the models work on.
     pub(super) fn shapes(&self) -> [ImageShape; 2] {
         [&self.encoder, &self.decoder].map(|stage| self.space.shape(&stage.generator))
     }
 
     /// Refuses what the models were not made for, and warns of what they were not trained for.
-    pub(super) fn check(&self, task: &Task<'_>) -> Outcome {
+    pub(super) fn check(&self, task: &Task<'_>) -> CliResult {
         let (encoder, decoder) = (&self.encoder, &self.decoder);
         let w = Some(self.w_encode(task));
-        self.conditioning(encoder, As::From(task.from), w, 1)?;
-        self.conditioning(decoder, As::To(task.to), None, 1)?;
+        self.inputs(encoder, As::From(task.from), w, 1)?;
+        self.inputs(decoder, As::To(task.to), None, 1)?;
         let mut warnings = encoder
             .generator
             .check_encoding(encoder.steps, w)
@@ -187,24 +189,24 @@ impl Road {
         Ok(())
     }
 
-    /// The pictures as what they become: one list for each w. `passed` hears of pictures that went up or down.
+    /// The images as what they become: one list for each w. `passed` hears of images that went up or down.
     pub(super) fn travel(
         &self,
-        sources: &[Picture],
+        sources: &[Image],
         task: &Task<'_>,
         passed: &mut dyn FnMut(usize),
-    ) -> Outcome<Vec<Vec<Picture>>> {
+    ) -> CliResult<Vec<Vec<Image>>> {
         let (encoder, decoder) = (&self.encoder, &self.decoder);
         let mut results = vec![vec![]; task.w.len()];
         for sources in sources.chunks(self.space.together()) {
             let count = sources.len();
             let w = Some(self.w_encode(task));
-            let as_from = self.conditioning(encoder, As::From(task.from), w, count)?;
+            let as_from = self.inputs(encoder, As::From(task.from), w, count)?;
             let z = self.space.enter(sources, &self.device);
             let noise = encoder.generator.encode(z, &as_from, encoder.steps)?;
             passed(count);
             for (result, &w) in results.iter_mut().zip(&task.w) {
-                let as_to = self.conditioning(decoder, As::To(task.to), w, count)?;
+                let as_to = self.inputs(decoder, As::To(task.to), w, count)?;
                 let request = self.request(w, count);
                 let samples: Vec<u64> = (0..count as u64).collect();
                 let generator = &decoder.generator;
@@ -241,14 +243,14 @@ impl Road {
             })
     }
 
-    fn conditioning(
+    fn inputs(
         &self,
         stage: &Stage,
         said: As<'_>,
         w: Option<f64>,
         count: usize,
-    ) -> Outcome<Conditioning> {
-        self.space.conditioning(&stage.generator, said, w, count)
+    ) -> CliResult<Inputs> {
+        self.space.inputs(&stage.generator, said, w, count)
     }
 
     fn request(&self, w: Option<f64>, count: usize) -> Request {

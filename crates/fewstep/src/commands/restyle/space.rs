@@ -1,32 +1,32 @@
-//! What the models of a road work on: pictures of classes, or latents of pictures that texts describe.
+//! What the models of a road work on: images of classes, or latents of images that texts describe.
 
 use crate::arguments::find_class;
 use crate::commands::drawing::warn_if_cut;
-use crate::failure::Outcome;
+use crate::failure::CliResult;
 use burn::tensor::{Device, Tensor};
-use fewstep::{Generator, from_pictures, to_pictures};
+use fewstep::{Generator, from_images, to_images};
 use fewstep_data::ImageShape;
-use fewstep_data::picture::Picture;
-use fewstep_diffusion::{Conditioning, Text};
+use fewstep_data::image::Image;
+use fewstep_diffusion::{Inputs, PromptEmbeds};
 use fewstep_formats::Pipeline;
-use fewstep_nn::{Codec, Tiles};
+use fewstep_nn::{Tiles, Vae};
 
 #[allow(
     clippy::large_enum_variant,
     reason = "a program has at most two of these"
 )]
 pub(super) enum Space {
-    /// Pictures, which have classes.
-    Pictures,
-    /// Latents of pictures.
+    /// Images, which have classes.
+    Images,
+    /// Latents of images.
     Latents {
-        codec: Codec,
-        /// What the pictures show, and what they become.
-        texts: [Text; 2],
+        vae: Vae,
+        /// What the images show, and what they become.
+        texts: [PromptEmbeds; 2],
     },
 }
 
-/// What pictures are told to be.
+/// What images are told to be.
 #[derive(Clone, Copy)]
 pub(super) enum As<'a> {
     From(&'a str),
@@ -38,84 +38,84 @@ impl Space {
     pub(super) fn of_latents(pipeline: Pipeline, said: [&str; 2]) -> Self {
         let texts = said.map(|text| {
             warn_if_cut(&pipeline.text_encoder, text);
-            pipeline.text(&[text.into()], "").0
+            pipeline.embed_prompts(&[text.into()], "").0
         });
         Self::Latents {
-            codec: pipeline.codec,
+            vae: pipeline.vae,
             texts,
         }
     }
 
-    /// The shape of the pictures that a generator's results stand for.
+    /// The shape of the images that a generator's results stand for.
     pub(super) fn shape(&self, generator: &Generator) -> ImageShape {
         let shape = generator.shape();
         match self {
-            Self::Pictures => shape,
-            Self::Latents { codec, .. } => ImageShape {
-                channels: codec.channels(),
-                height: shape.height * codec.factor(),
-                width: shape.width * codec.factor(),
+            Self::Images => shape,
+            Self::Latents { vae, .. } => ImageShape {
+                channels: vae.channels(),
+                height: shape.height * vae.factor(),
+                width: shape.width * vae.factor(),
             },
         }
     }
 
-    /// How many pictures go through the networks at once. Those of latents are big.
+    /// How many images go through the networks at once. Those of latents are big.
     pub(super) fn together(&self) -> usize {
         match self {
-            Self::Pictures => usize::MAX,
+            Self::Images => usize::MAX,
             Self::Latents { .. } => 1,
         }
     }
 
-    /// What a generator is told of pictures: their class or their text, and the guidance weight.
+    /// What a generator is told of images: their class or their text, and the guidance weight.
     ///
     /// # Errors
     /// When it does not know the class.
-    pub(super) fn conditioning(
+    pub(super) fn inputs(
         &self,
         generator: &Generator,
         said: As<'_>,
         w: Option<f64>,
         count: usize,
-    ) -> Outcome<Conditioning> {
+    ) -> CliResult<Inputs> {
         let (index, name) = match said {
             As::From(name) => (0, name),
             As::To(name) => (1, name),
         };
         match self {
-            Self::Pictures => {
+            Self::Images => {
                 let class = find_class(name, &generator.model().recipe.classes)?;
-                Ok(generator.conditioning(&vec![Some(class); count], w))
+                Ok(generator.inputs(&vec![Some(class); count], w))
             }
             Self::Latents { texts, .. } => {
-                let Text { states, empty } = texts[index].clone();
-                let [_, length, width] = states.dims();
+                let PromptEmbeds { cond, uncond } = texts[index].clone();
+                let [_, length, width] = cond.dims();
                 let shape = [count, length, width];
-                Ok(Conditioning {
-                    text: Some(Text {
-                        states: states.expand(shape),
-                        empty: empty.expand(shape),
+                Ok(Inputs {
+                    prompt: Some(PromptEmbeds {
+                        cond: cond.expand(shape),
+                        uncond: uncond.expand(shape),
                     }),
-                    ..generator.conditioning(&vec![None; count], w)
+                    ..generator.inputs(&vec![None; count], w)
                 })
             }
         }
     }
 
-    /// Pictures as the networks take them.
-    pub(super) fn enter(&self, pictures: &[Picture], device: &Device) -> Tensor<4> {
-        let batch = from_pictures(pictures, device);
+    /// Images as the networks take them.
+    pub(super) fn enter(&self, images: &[Image], device: &Device) -> Tensor<4> {
+        let batch = from_images(images, device);
         match self {
-            Self::Pictures => batch,
-            Self::Latents { codec, .. } => codec.encode(batch),
+            Self::Images => batch,
+            Self::Latents { vae, .. } => vae.encode(batch),
         }
     }
 
-    /// Pictures out of what the networks made.
-    pub(super) fn leave(&self, made: Tensor<4>) -> Vec<Picture> {
-        to_pictures(match self {
-            Self::Pictures => made,
-            Self::Latents { codec, .. } => codec.decode(made, Some(Tiles::default())),
+    /// Images out of what the networks made.
+    pub(super) fn leave(&self, made: Tensor<4>) -> Vec<Image> {
+        to_images(match self {
+            Self::Images => made,
+            Self::Latents { vae, .. } => vae.decode(made, Some(Tiles::default())),
         })
     }
 }

@@ -8,14 +8,14 @@ mod resize;
 use super::batches::{Activations, run};
 use super::layers::global_average;
 use super::weights::{Weights, hash, read};
-use crate::{FeatureId, FeatureKind, FeatureNetwork, Features, MetricsError, Pictures, Result};
+use crate::{FeatureId, FeatureKind, FeatureNetwork, Features, Images, MetricsError, Result};
 use blocks::Trunk;
 use burn::tensor::{Device, Tensor, TensorData};
 use resize::resize;
 use std::path::Path;
 
 const FEATURES: usize = 2048;
-/// 16 pictures need about 0.5 GB of activations.
+/// 16 images need about 0.5 GB of activations.
 const BATCH: usize = 16;
 /// Where a file may carry the head, and whether it is stored `[classes, 2048]`.
 const HEADS: [(&str, bool); 3] = [
@@ -26,7 +26,7 @@ const HEADS: [(&str, bool); 3] = [
 
 /// The Inception network of 2015-12-05, in the definition of pytorch-fid: pixels / 255, resized to
 /// 299x299 bilinearly without corner alignment or antialiasing, `2x − 1`, pooling branches as that
-/// network has them, 2048 pooled features. Grey pictures are repeated over three channels.
+/// network has them, 2048 pooled features. Grey images are repeated over three channels.
 ///
 /// The weights are a safetensors file with the names of the TensorFlow graph (`conv.weight`,
 /// `mixed_9.tower_1.conv.beta`, ...) or of pytorch-fid's checkpoint (`Conv2d_1a_3x3.conv.weight`, ...).
@@ -94,15 +94,15 @@ impl FeatureNetwork for InceptionFid {
         FEATURES
     }
 
-    fn features(&self, pictures: &Pictures) -> Result<Features> {
-        if ![1, 3].contains(&pictures.channels) {
-            return Err(MetricsError::PictureShape {
+    fn features(&self, images: &Images) -> Result<Features> {
+        if ![1, 3].contains(&images.channels) {
+            return Err(MetricsError::ImageShape {
                 network: self.id.name.clone(),
                 expected: "grey or RGB",
-                got: pictures.shape(),
+                got: images.shape(),
             });
         }
-        run(pictures, BATCH, FEATURES, &self.device, |x| self.forward(x))
+        run(images, BATCH, FEATURES, &self.device, |x| self.forward(x))
     }
 }
 

@@ -6,10 +6,10 @@ use burn::tensor::{Tensor, TensorData};
 use fewstep_kernels::device::Placement;
 use rayon::prelude::*;
 
-/// A 3x3 pooling. What lies outside of the picture counts for nothing.
+/// A 3x3 pooling. What lies outside of the image counts for nothing.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Pool {
-    /// Mean of the neighbours inside the picture, in every place.
+    /// Mean of the neighbours inside the image, in every place.
     Average,
     /// Maximum, in every place.
     Maximum,

@@ -4,11 +4,11 @@ use burn::tensor::Tensor;
 use burn::tensor::module::interpolate;
 use burn::tensor::ops::{InterpolateMode, InterpolateOptions};
 
-/// Side of the pictures that the network sees.
+/// Side of the images that the network sees.
 pub(super) const SIDE: usize = 299;
 
 /// Bilinear, corners not aligned, no antialiasing: `F.interpolate(x, (299, 299), mode="bilinear",
-/// align_corners=False)`. Pictures of that size pass unchanged.
+/// align_corners=False)`. Images of that size pass unchanged.
 pub(super) fn resize(x: Tensor<4>) -> Tensor<4> {
     let [_, _, height, width] = x.dims();
     if [height, width] == [SIDE, SIDE] {

@@ -1,4 +1,4 @@
-//! The small classifier for grey 32x32 pictures.
+//! The small classifier for grey 32x32 images.
 
 mod net;
 
@@ -6,15 +6,15 @@ pub use net::ClassifierNet;
 
 use super::batches::{Activations, run};
 use super::weights::{hash, metadata};
-use crate::{FeatureId, FeatureKind, FeatureNetwork, Features, MetricsError, Pictures, Result};
+use crate::{FeatureId, FeatureKind, FeatureNetwork, Features, Images, MetricsError, Result};
 use burn::tensor::Device;
 use net::{FEATURES, SIDE};
 
 const BATCH: usize = 256;
 const DEFAULT_NAME: &str = "small-classifier";
 
-/// A small convolutional classifier of grey 32x32 pictures as a feature network: 128 features and
-/// 10 class probabilities, thousands of pictures a second on a processor.
+/// A small convolutional classifier of grey 32x32 images as a feature network: 128 features and
+/// 10 class probabilities, thousands of images a second on a processor.
 ///
 /// Distances measured with it compare models of the same data with each other. They say nothing
 /// about published FIDs, and are labelled so.
@@ -50,7 +50,7 @@ impl SmallClassifier {
         })
     }
 
-    /// Share of test pictures that it names rightly, if its file says so.
+    /// Share of test images that it names rightly, if its file says so.
     pub fn test_accuracy(&self) -> Option<f64> {
         self.test_accuracy
     }
@@ -65,15 +65,15 @@ impl FeatureNetwork for SmallClassifier {
         FEATURES
     }
 
-    fn features(&self, pictures: &Pictures) -> Result<Features> {
-        if pictures.shape() != [1, SIDE, SIDE] {
-            return Err(MetricsError::PictureShape {
+    fn features(&self, images: &Images) -> Result<Features> {
+        if images.shape() != [1, SIDE, SIDE] {
+            return Err(MetricsError::ImageShape {
                 network: self.id.name.clone(),
                 expected: "grey 32x32",
-                got: pictures.shape(),
+                got: images.shape(),
             });
         }
-        run(pictures, BATCH, FEATURES, &self.device, |x| {
+        run(images, BATCH, FEATURES, &self.device, |x| {
             let (features, logits) = self.net.forward(x);
             Activations {
                 features,
@@ -101,7 +101,7 @@ mod tests {
         let pixels: Vec<u8> = (0..(BATCH + 3) * 1024)
             .map(|i| (i * 31 % 251) as u8)
             .collect();
-        let all = Pictures::new(1, 32, 32, &pixels).unwrap();
+        let all = Images::new(1, 32, 32, &pixels).unwrap();
         let classifier = classifier();
         assert_eq!(classifier.test_accuracy(), Some(0.5));
         let together = classifier.features(&all).unwrap();
@@ -109,7 +109,7 @@ mod tests {
             (together.count(), together.dim),
             (BATCH + 3, classifier.dim())
         );
-        let last = Pictures::new(1, 32, 32, &pixels[(BATCH + 2) * 1024..]).unwrap();
+        let last = Images::new(1, 32, 32, &pixels[(BATCH + 2) * 1024..]).unwrap();
         let alone = classifier.features(&last).unwrap();
         let expected = together.rows().last().unwrap();
         let close = |(a, b): (&f32, &f32)| (a - b).abs() < 1e-5;
@@ -123,14 +123,14 @@ mod tests {
     }
 
     #[test]
-    fn colour_pictures_are_refused() {
+    fn colour_images_are_refused() {
         let pixels = [0; 3 * 1024];
         let error = classifier()
-            .features(&Pictures::new(3, 32, 32, &pixels).unwrap())
+            .features(&Images::new(3, 32, 32, &pixels).unwrap())
             .unwrap_err();
         assert_eq!(
             error.to_string(),
-            "test takes grey 32x32 pictures, got [3, 32, 32] (channels, height, width)"
+            "test takes grey 32x32 images, got [3, 32, 32] (channels, height, width)"
         );
     }
 

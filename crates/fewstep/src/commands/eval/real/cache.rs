@@ -1,4 +1,4 @@
-//! What was computed of real pictures before.
+//! What was computed of real images before.
 
 use super::Spread;
 use crate::output::cache_folder;
@@ -46,7 +46,7 @@ impl Entry {
         self.read_statistics(STATISTICS, network)
     }
 
-    /// Features of `count` pictures of the dataset, spread evenly.
+    /// Features of `count` images of the dataset, spread evenly.
     pub(super) fn features(&self, count: usize, dim: usize) -> Option<Features> {
         let features = self.read_features(&features_file(count), dim)?;
         (features.count() == count).then_some(features)
@@ -63,7 +63,7 @@ impl Entry {
         }
     }
 
-    /// Statistics of the first pictures, and the features of those of them that are to be kept.
+    /// Statistics of the first images, and the features of those of them that are to be kept.
     pub(super) fn progress(
         &self,
         network: &dyn FeatureNetwork,
@@ -128,7 +128,7 @@ impl Entry {
 
     fn write(&self, name: &str, bytes: &[u8]) {
         if let Some(Err(error)) = self.file(name).map(|file| write_atomically(&file, bytes)) {
-            tracing::warn!("statistics of real pictures are not kept: {error}");
+            tracing::warn!("statistics of real images are not kept: {error}");
         }
     }
 }

@@ -1,4 +1,4 @@
-//! How a picture was made, inside its PNG file: the `parameters` text that Stable Diffusion's web interface writes and
+//! How an image was made, inside its PNG file: the `parameters` text that Stable Diffusion's web interface writes and
 //! other tools read.
 
 use flate2::Crc;
@@ -57,22 +57,22 @@ fn length(chunk: &[u8]) -> usize {
 mod tests {
     use super::*;
     use crate::ImageShape;
-    use crate::picture::{Picture, decode, encode_png};
+    use crate::image::{Image, decode, encode_png};
 
     #[test]
-    fn a_text_comes_back_and_the_picture_stays() {
+    fn a_text_comes_back_and_the_image_stays() {
         let shape = ImageShape {
             channels: 3,
             height: 4,
             width: 5,
         };
-        let picture = Picture::filled(shape, 77);
-        let png = encode_png(&picture).unwrap();
+        let image = Image::filled(shape, 77);
+        let png = encode_png(&image).unwrap();
         assert_eq!(parameters(&png), None);
         for text in ["a café\nSteps: 4", "a cat 猫\nSteps: 4"] {
             let with = with_parameters(&png, text);
             assert_eq!(parameters(&with).as_deref(), Some(text));
-            assert_eq!(decode(&with, "with", None, 3).unwrap(), picture);
+            assert_eq!(decode(&with, "with", None, 3).unwrap(), image);
         }
     }
 }

@@ -1,4 +1,4 @@
-//! What an adapter must and must not do to a network.
+//! What a ControlNet must and must not do to a network.
 
 use super::*;
 use burn::module::list_param_ids;
@@ -47,8 +47,8 @@ impl ModuleMapper for ShakeStem {
     }
 }
 
-fn config(fusion: Fusion) -> AdapterConfig {
-    AdapterConfig {
+fn config(fusion: Fusion) -> ControlNetConfig {
+    ControlNetConfig {
         channels: 2,
         stem: vec![8, 12],
         fusion,
@@ -56,38 +56,38 @@ fn config(fusion: Fusion) -> AdapterConfig {
 }
 
 fn adapted(fusion: Fusion) -> UNet {
-    let adapted = base().with_adapter(&config(fusion), Initial::Base, 5);
+    let adapted = base().with_controlnet(&config(fusion), Initial::Base, 5);
     adapted.expect("valid")
 }
 
-fn pictures(seed: u64, channels: usize, side: usize) -> Tensor<4> {
+fn images(seed: u64, channels: usize, side: usize) -> Tensor<4> {
     let shape = [channels, side, side];
     normal(seed, &[0, 1], Purpose::InitialNoise, shape, &Device::flex())
 }
 
-fn output(network: &UNet, hint: Option<Tensor<4>>) -> Tensor<4> {
-    let conditioning = Conditioning {
+fn output(network: &UNet, control: Option<Tensor<4>>) -> Tensor<4> {
+    let inputs = Inputs {
         classes: Some(vec![Some(1), None]),
-        hint,
-        ..Conditioning::default()
+        control,
+        ..Inputs::default()
     };
-    network.forward(pictures(3, 1, 16), &[100.0, 900.0], &conditioning)
+    network.forward(images(3, 1, 16), &[100.0, 900.0], &inputs)
 }
 
 fn values(tensor: Tensor<4>) -> Vec<f32> {
     tensor.into_data().try_to_vec().expect("f32 data")
 }
 
-/// Whatever the condition shows and whatever its size, a new adapter changes nothing.
+/// Whatever the condition shows and whatever its size, a new ControlNet changes nothing.
 #[test]
-fn a_new_adapter_changes_nothing() {
+fn a_new_controlnet_changes_nothing() {
     let alone = values(output(&base(), None));
     assert!(alone.iter().any(|&v| v != 0.0));
     for fusion in BOTH {
         for side in [3, 8, 16, 21, 64] {
             for seed in 0..3 {
-                let hint = pictures(seed, 2, side) * 10.0;
-                let with = values(output(&adapted(fusion), Some(hint)));
+                let control = images(seed, 2, side) * 10.0;
+                let with = values(output(&adapted(fusion), Some(control)));
                 assert_eq!(with, alone, "{fusion:?}, side {side}");
             }
         }
@@ -96,25 +96,27 @@ fn a_new_adapter_changes_nothing() {
 
 /// From both starts gradients reach all that they must: after two updates the condition shows in the output.
 #[test]
-fn a_new_adapter_can_learn() {
+fn a_new_controlnet_can_learn() {
     for fusion in BOTH {
         let mut network = adapted(fusion).unfreeze().train().freeze_base();
         let mut optimizer = AdamConfig::new().init();
-        let hint = pictures(8, 2, 32);
+        let control = images(8, 2, 32);
         for _ in 0..3 {
-            let loss = (output(&network, Some(hint.clone())) - 1.0).square().mean();
+            let loss = (output(&network, Some(control.clone())) - 1.0)
+                .square()
+                .mean();
             let gradients = GradientsParams::from_grads(loss.backward(), &network);
             network = optimizer.step(1e-2, network, gradients);
         }
         let network = network.valid();
-        let one = values(output(&network, Some(hint.clone())));
-        let other = values(output(&network, Some(hint * -1.0)));
+        let one = values(output(&network, Some(control.clone())));
+        let other = values(output(&network, Some(control * -1.0)));
         let apart = one.iter().zip(&other).map(|(a, b)| (a - b).abs());
         assert!(apart.fold(0.0, f32::max) > 1e-6, "{fusion:?}");
     }
 }
 
-/// With a frozen base only parameters of the adapter have gradients, and all that are joined do.
+/// With a frozen base only parameters of the ControlNet have gradients, and all that are joined do.
 #[test]
 fn a_frozen_base_has_no_gradients() {
     for fusion in BOTH {
@@ -124,10 +126,10 @@ fn a_frozen_base_has_no_gradients() {
             .unfreeze()
             .train()
             .freeze_base();
-        let loss = output(&network, Some(pictures(8, 2, 32))).square().mean();
+        let loss = output(&network, Some(images(8, 2, 32))).square().mean();
         let gradients = GradientsParams::from_grads(loss.backward(), &network);
-        let adapter = network.adapter().expect("there is one");
-        let ours: HashSet<_> = list_param_ids(adapter).into_iter().collect();
+        let controlnet = network.controlnet().expect("there is one");
+        let ours: HashSet<_> = list_param_ids(controlnet).into_iter().collect();
         let all = list_param_ids(&network);
         assert_eq!(
             all.len(),
@@ -137,7 +139,7 @@ fn a_frozen_base_has_no_gradients() {
         let unused = match fusion {
             Fusion::ZeroConv => 0,
             // The condition alone is looked at, not z_t.
-            Fusion::Mix => list_param_ids(&adapter.conv_in).len(),
+            Fusion::Mix => list_param_ids(&controlnet.conv_in).len(),
         };
         assert_eq!(gradients.len(), ours.len() - unused, "{fusion:?}");
         struct Check<'a>(&'a GradientsParams, HashSet<burn::module::ParamId>);
@@ -159,11 +161,11 @@ fn a_frozen_base_has_no_gradients() {
 fn mixing_goes_from_the_base_to_the_condition() {
     let with_mu = |mu: f64, shake: f64| {
         let network = adapted(Fusion::Mix);
-        let mut adapter = network.adapter().cloned().expect("there is one");
-        adapter.mix = adapter.mix.map(|mix| mix.map(|mix| mix + mu));
+        let mut controlnet = network.controlnet().cloned().expect("there is one");
+        controlnet.mix = controlnet.mix.map(|mix| mix.map(|mix| mix + mu));
         let network = network.map(&mut ShakeStem(2, shake));
-        let network = network.plug(adapter).expect("its own");
-        values(output(&network, Some(pictures(8, 2, 16))))
+        let network = network.plug(controlnet).expect("its own");
+        values(output(&network, Some(images(8, 2, 16))))
     };
     assert_ne!(with_mu(0.5, 0.0), with_mu(0.5, 0.1));
     let close = |a: &[f32], b: &[f32]| a.iter().zip(b).all(|(a, b)| (a - b).abs() < 1e-5);
@@ -174,10 +176,10 @@ fn mixing_goes_from_the_base_to_the_condition() {
 #[test]
 fn the_copy_starts_at_the_base_and_random_does_not() {
     let weight = |initial| {
-        let network = base().with_adapter(&config(Fusion::ZeroConv), initial, 5);
+        let network = base().with_controlnet(&config(Fusion::ZeroConv), initial, 5);
         let network = network.expect("valid");
-        let adapter = network.adapter().expect("there is one");
-        let block = &adapter.down_blocks[0];
+        let controlnet = network.controlnet().expect("there is one");
+        let block = &controlnet.down_blocks[0];
         block.collect_values()
     };
     let base = base().encoder().down_blocks[0].collect_values();
@@ -204,25 +206,28 @@ impl DownBlock {
 #[test]
 fn without_a_condition_the_base_answers() {
     let network = adapted(Fusion::ZeroConv).map(&mut Shake(0.02));
-    let alone = network.clone().without_adapter();
+    let alone = network.clone().without_controlnet();
     assert_eq!(values(output(&network, None)), values(output(&alone, None)));
-    let hint = Some(pictures(8, 2, 32));
-    assert_ne!(values(output(&network, hint)), values(output(&alone, None)));
+    let control = Some(images(8, 2, 32));
+    assert_ne!(
+        values(output(&network, control)),
+        values(output(&alone, None))
+    );
 }
 
 #[test]
-fn an_adapter_moves_to_bases_of_its_shapes_only() {
+fn an_controlnet_moves_to_bases_of_its_shapes_only() {
     let network = adapted(Fusion::ZeroConv);
-    let adapter = network.adapter().expect("there is one");
+    let controlnet = network.controlnet().expect("there is one");
     let other = base().map(&mut Shake(0.1));
-    assert!(other.plug(adapter.clone()).is_ok());
+    assert!(other.plug(controlnet.clone()).is_ok());
     let wider = UNetConfig {
         widths: vec![16, 48],
         ..base().config().clone()
     };
     let wider = UNet::new(&wider, 1, &Device::flex()).expect("valid");
     let message = wider
-        .plug(adapter.clone())
+        .plug(controlnet.clone())
         .expect_err("refused")
         .to_string();
     assert!(
@@ -237,7 +242,7 @@ fn the_stem_follows_the_ratio() {
     let base = base();
     let stem = |side| {
         let config =
-            AdapterConfig::for_hint([3, side, side], [1, 16, 16], base.config(), Fusion::Mix);
+            ControlNetConfig::for_control([3, side, side], [1, 16, 16], base.config(), Fusion::Mix);
         config.stem
     };
     assert_eq!(stem(2), [16]);

@@ -3,24 +3,24 @@
 use std::io::Cursor;
 use std::path::Path;
 
-use image::codecs::jpeg::JpegEncoder;
-use image::codecs::png::PngEncoder;
-use image::{
+use ::image::codecs::jpeg::JpegEncoder;
+use ::image::codecs::png::PngEncoder;
+use ::image::{
     DynamicImage, ExtendedColorType, ImageDecoder, ImageEncoder, ImageReader, ImageResult, RgbImage,
 };
 
-use super::Picture;
+use super::Image;
 use crate::shape::{check_channels, check_side};
 use crate::{DataError, ImageShape};
 
 /// Reads a PNG, JPEG, BMP or WebP file; the contents decide the format, not the name. Transparent parts become white,
 /// and a camera's orientation tag is obeyed.
 ///
-/// With `size`, the result is a square of that side, as [`Picture::resize_to`] makes it. `channels` is 1 or 3.
+/// With `size`, the result is a square of that side, as [`Image::resize_to`] makes it. `channels` is 1 or 3.
 ///
 /// # Errors
 /// A file that cannot be read or decoded, a size of 0, or another number of channels.
-pub fn read(path: &Path, size: Option<usize>, channels: usize) -> Result<Picture, DataError> {
+pub fn read(path: &Path, size: Option<usize>, channels: usize) -> Result<Image, DataError> {
     let bytes = std::fs::read(path).map_err(DataError::read(path))?;
     decode(&bytes, &path.display().to_string(), size, channels)
 }
@@ -34,7 +34,7 @@ pub fn decode(
     origin: &str,
     size: Option<usize>,
     channels: usize,
-) -> Result<Picture, DataError> {
+) -> Result<Image, DataError> {
     check_channels(channels, origin)?;
     if let Some(side) = size {
         check_side(side, origin)?;
@@ -45,17 +45,17 @@ pub fn decode(
     };
     if lacks_jpeg_end(bytes) {
         let reason = format!(
-            "a JPEG file cut off after {} bytes, within its picture",
+            "a JPEG file cut off after {} bytes, within its image",
             bytes.len()
         );
         return Err(unreadable(reason));
     }
     let image = decode_upright(bytes).map_err(|error| unreadable(error.to_string()))?;
-    let mut picture = Picture::from_rgb(&over_white(image));
+    let mut image = Image::from_rgb(&over_white(image));
     if let Some(side) = size {
-        picture = picture.resize_to(side);
+        image = image.resize_to(side);
     }
-    Ok(picture.with_channels(channels))
+    Ok(image.with_channels(channels))
 }
 
 /// Whether this is a JPEG file whose last scan has no end marker. The decoder would fill the missing part with grey.
@@ -89,17 +89,17 @@ fn over_white(image: DynamicImage) -> RgbImage {
     let rgba = image.into_rgba8();
     RgbImage::from_fn(rgba.width(), rgba.height(), |x, y| {
         let [colour @ .., alpha] = rgba.get_pixel(x, y).0.map(u32::from);
-        image::Rgb(colour.map(|value| ((value * alpha + 255 * (255 - alpha) + 127) / 255) as u8))
+        ::image::Rgb(colour.map(|value| ((value * alpha + 255 * (255 - alpha) + 127) / 255) as u8))
     })
 }
 
-/// Writes `picture` to `path` as PNG.
+/// Writes `image` to `path` as PNG.
 ///
 /// # Errors
-/// A file that cannot be written, or a picture that is none (no pixels, or not `shape.len()` of them).
-pub fn write_png(path: impl AsRef<Path>, picture: &Picture) -> Result<(), DataError> {
+/// A file that cannot be written, or an image that is none (no pixels, or not `shape.len()` of them).
+pub fn write_png(path: impl AsRef<Path>, image: &Image) -> Result<(), DataError> {
     let path = path.as_ref();
-    let bytes = encode_png(picture)?;
+    let bytes = encode_png(image)?;
     std::fs::write(path, bytes).map_err(|source| DataError::Write {
         path: path.to_path_buf(),
         source,
@@ -109,10 +109,10 @@ pub fn write_png(path: impl AsRef<Path>, picture: &Picture) -> Result<(), DataEr
 /// The bytes of a PNG file.
 ///
 /// # Errors
-/// A picture that is none (no pixels, or not `shape.len()` of them).
-pub fn encode_png(picture: &Picture) -> Result<Vec<u8>, DataError> {
+/// An image that is none (no pixels, or not `shape.len()` of them).
+pub fn encode_png(image: &Image) -> Result<Vec<u8>, DataError> {
     let mut bytes = Vec::new();
-    encode(picture, |values, width, height, color| {
+    encode(image, |values, width, height, color| {
         PngEncoder::new(&mut bytes).write_image(values, width, height, color)
     })?;
     Ok(bytes)
@@ -121,22 +121,22 @@ pub fn encode_png(picture: &Picture) -> Result<Vec<u8>, DataError> {
 /// The bytes of a JPEG file of `quality` 1 (smallest) to 100 (best).
 ///
 /// # Errors
-/// A picture that is none (no pixels, or not `shape.len()` of them).
-pub fn encode_jpeg(picture: &Picture, quality: u8) -> Result<Vec<u8>, DataError> {
+/// An image that is none (no pixels, or not `shape.len()` of them).
+pub fn encode_jpeg(image: &Image, quality: u8) -> Result<Vec<u8>, DataError> {
     let mut bytes = Vec::new();
     let encoder = JpegEncoder::new_with_quality(&mut bytes, quality.clamp(1, 100));
-    encode(picture, |values, width, height, color| {
+    encode(image, |values, width, height, color| {
         encoder.write_image(values, width, height, color)
     })?;
     Ok(bytes)
 }
 
-/// Gives a checked picture's values [height, width, channels], width, height and colour type to `write`.
+/// Gives a checked image's values [height, width, channels], width, height and colour type to `write`.
 fn encode(
-    picture: &Picture,
+    image: &Image,
     write: impl FnOnce(&[u8], u32, u32, ExtendedColorType) -> ImageResult<()>,
 ) -> Result<(), DataError> {
-    let origin = "the picture to encode";
+    let origin = "the image to encode";
     let unusable = |reason: String| DataError::Image {
         origin: origin.into(),
         reason,
@@ -145,13 +145,13 @@ fn encode(
         channels,
         height,
         width,
-    } = picture.shape;
+    } = image.shape;
     check_channels(channels, origin)?;
-    let (expected, got) = (picture.shape.len(), picture.pixels.len());
+    let (expected, got) = (image.shape.len(), image.pixels.len());
     if expected == 0 || expected != got {
         return Err(unusable(format!(
             "{} needs {expected} values, at least one, and has {got}",
-            picture.shape
+            image.shape
         )));
     }
     let color = if channels == 1 {
@@ -159,23 +159,23 @@ fn encode(
     } else {
         ExtendedColorType::Rgb8
     };
-    write(&picture.interleaved(), width as u32, height as u32, color)
+    write(&image.interleaved(), width as u32, height as u32, color)
         .map_err(|error| unusable(error.to_string()))
 }
 
 #[cfg(test)]
 mod tests {
-    use image::{ImageFormat, Rgba, RgbaImage};
+    use ::image::{ImageFormat, Rgba, RgbaImage};
 
     use super::*;
 
-    fn gradient(channels: usize) -> Picture {
+    fn gradient(channels: usize) -> Image {
         let shape = ImageShape {
             channels,
             height: 5,
             width: 7,
         };
-        Picture {
+        Image {
             shape,
             pixels: (0..shape.len()).map(|i| (i * 2) as u8).collect(),
         }
@@ -185,7 +185,7 @@ mod tests {
     fn png_is_lossless() {
         let folder = tempfile::tempdir().unwrap();
         for channels in [1, 3] {
-            let path = folder.path().join("picture.png");
+            let path = folder.path().join("image.png");
             write_png(&path, &gradient(channels)).unwrap();
             assert_eq!(read(&path, None, channels).unwrap(), gradient(channels));
         }
@@ -193,9 +193,9 @@ mod tests {
 
     #[test]
     fn jpeg_is_close() {
-        let bytes = encode_jpeg(&Picture::filled(gradient(3).shape, 100), 95).unwrap();
-        let picture = decode(&bytes, "test", None, 3).unwrap();
-        assert!(picture.pixels.iter().all(|value| value.abs_diff(100) <= 2));
+        let bytes = encode_jpeg(&Image::filled(gradient(3).shape, 100), 95).unwrap();
+        let image = decode(&bytes, "test", None, 3).unwrap();
+        assert!(image.pixels.iter().all(|value| value.abs_diff(100) <= 2));
     }
 
     #[test]
@@ -204,13 +204,13 @@ mod tests {
         image.put_pixel(1, 0, Rgba([10, 20, 30, 0]));
         let mut bytes = Cursor::new(Vec::new());
         image.write_to(&mut bytes, ImageFormat::Png).unwrap();
-        let picture = decode(bytes.get_ref(), "test", None, 3).unwrap();
-        assert_eq!(picture.pixels, [10, 255, 20, 255, 30, 255]);
+        let image = decode(bytes.get_ref(), "test", None, 3).unwrap();
+        assert_eq!(image.pixels, [10, 255, 20, 255, 30, 255]);
     }
 
     #[test]
-    fn what_is_no_picture_is_refused() {
-        let flat = Picture {
+    fn what_is_no_image_is_refused() {
+        let flat = Image {
             shape: ImageShape {
                 height: 0,
                 ..gradient(1).shape
@@ -218,7 +218,7 @@ mod tests {
             pixels: Vec::new(),
         };
         assert!(matches!(encode_png(&flat), Err(DataError::Image { .. })));
-        let short = Picture {
+        let short = Image {
             pixels: vec![0; 3],
             ..gradient(1)
         };
@@ -247,10 +247,10 @@ mod tests {
 
     #[test]
     fn truncated_files_are_refused() {
-        let picture = gradient(3).resize_to(64);
+        let image = gradient(3).resize_to(64);
         for bytes in [
-            encode_png(&picture).unwrap(),
-            encode_jpeg(&picture, 90).unwrap(),
+            encode_png(&image).unwrap(),
+            encode_jpeg(&image, 90).unwrap(),
         ] {
             for length in [bytes.len() / 10, bytes.len() / 2, bytes.len() * 9 / 10] {
                 let cut = decode(&bytes[..length], "cut", None, 3);

@@ -1,21 +1,21 @@
-//! An adapter by itself: what brings a condition, and few steps with it, to another fine-tune of its base.
+//! A ControlNet by itself: what brings a condition, and few steps with it, to another fine-tune of its base.
 
 use crate::weights::{self, FilePrecision};
 use crate::{FormatError, Model, diffusers, write_atomically_with, write_json_atomically};
 use burn::tensor::Device;
 use fewstep_diffusion::SamplerRecipe;
-use fewstep_nn::{Adapter, AdapterConfig, UNetConfig};
+use fewstep_nn::{ControlNet, ControlNetConfig, UNetConfig};
 use serde::{Deserialize, Serialize};
 use std::path::Path;
 
-/// Where the weights of an adapter lie inside a model folder.
+/// Where the weights of a ControlNet lie inside a model folder.
 pub const ADAPTER_FILE: &str = "controlnet/diffusion_pytorch_model.safetensors";
 
-/// An adapter and how a base with it is sampled.
+/// A ControlNet and how a base with it is sampled.
 #[derive(Clone, Debug)]
-pub struct AdapterModel {
-    /// The adapter.
-    pub adapter: Adapter,
+pub struct ControlNetModel {
+    /// The ControlNet.
+    pub controlnet: ControlNet,
     /// The recipe of the model that it was trained in.
     pub recipe: SamplerRecipe,
 }
@@ -23,68 +23,69 @@ pub struct AdapterModel {
 #[derive(Serialize, Deserialize)]
 struct Description {
     base: UNetConfig,
-    adapter: AdapterConfig,
+    controlnet: ControlNetConfig,
     recipe: SamplerRecipe,
 }
 
-impl AdapterModel {
+impl ControlNetModel {
     /// Writes weights and configuration below `controlnet/` of a folder, as diffusers has it.
     ///
     /// # Errors
     /// When the folder cannot be written.
     pub fn save(&self, folder: &Path) -> Result<(), FormatError> {
         let description = Description {
-            base: self.adapter.base().clone(),
-            adapter: self.adapter.config().clone(),
+            base: self.controlnet.base().clone(),
+            controlnet: self.controlnet.config().clone(),
             recipe: self.recipe.clone(),
         };
-        let config =
-            diffusers::controlnet(self.adapter.base(), self.adapter.config(), &self.recipe);
+        let config = diffusers::controlnet(
+            self.controlnet.base(),
+            self.controlnet.config(),
+            &self.recipe,
+        );
         write_json_atomically(&folder.join("controlnet/config.json"), &config)?;
         write_atomically_with(&folder.join(ADAPTER_FILE), |out| {
-            weights::write(&self.adapter, &description, FilePrecision::Full, out)
+            weights::write(&self.controlnet, &description, FilePrecision::Full, out)
         })
     }
 
-    /// Reads the adapter of a model folder, or a safetensors file that holds one.
+    /// Reads the ControlNet of a model folder, or a safetensors file that holds one.
     ///
     /// # Errors
     /// When there is none, or the file is damaged or does not fit what it describes.
     pub fn load(path: &Path, device: &Device) -> Result<Self, FormatError> {
-        let expected = "controlnet/diffusion_pytorch_model.safetensors in the folder of a model with an adapter, or the path of one such file";
+        let expected = "controlnet/diffusion_pytorch_model.safetensors in the folder of a model with a ControlNet, or the path of one such file";
         let (bytes, origin) = weights::read(path, ADAPTER_FILE, expected)?;
         let description: Description = weights::read_description(&bytes, &origin)?;
-        let mut adapter =
-            Adapter::blank(&description.base, &description.adapter, device).map_err(|e| {
-                FormatError::BadDescription {
-                    origin: origin.clone(),
-                    reason: e.to_string(),
-                }
+        let mut controlnet = ControlNet::blank(&description.base, &description.controlnet, device)
+            .map_err(|e| FormatError::BadDescription {
+                origin: origin.clone(),
+                reason: e.to_string(),
             })?;
-        weights::fill(&mut adapter, bytes, &origin)?;
+        weights::fill(&mut controlnet, bytes, &origin)?;
         Ok(Self {
-            adapter,
+            controlnet,
             recipe: description.recipe,
         })
     }
 }
 
 impl Model {
-    /// The adapter of the model by itself.
-    pub fn adapter(&self) -> Option<AdapterModel> {
-        self.network.adapter().map(|adapter| AdapterModel {
-            adapter: adapter.clone(),
+    /// The ControlNet of the model by itself.
+    pub fn controlnet(&self) -> Option<ControlNetModel> {
+        self.network.controlnet().map(|controlnet| ControlNetModel {
+            controlnet: controlnet.clone(),
             recipe: self.recipe.clone(),
         })
     }
 
-    /// The model with an adapter that was trained on it or on another fine-tune of its base; it is then sampled as
-    /// the adapter says.
+    /// The model with a ControlNet that was trained on it or on another fine-tune of its base; it is then sampled as
+    /// the ControlNet says.
     ///
     /// # Errors
     /// When shapes, predictions, schedules, resolutions or numbers of classes differ; says which.
-    pub fn with_adapter(self, adapter: AdapterModel) -> Result<Self, FormatError> {
-        let (ours, theirs) = (&self.recipe, &adapter.recipe);
+    pub fn with_controlnet(self, controlnet: ControlNetModel) -> Result<Self, FormatError> {
+        let (ours, theirs) = (&self.recipe, &controlnet.recipe);
         let facts: [(&str, String, String); 4] = [
             ("predicts", debug(theirs.prediction), debug(ours.prediction)),
             (
@@ -104,17 +105,17 @@ impl Model {
             ),
         ];
         if let Some((what, made_for, has)) = facts.into_iter().find(|(_, a, b)| a != b) {
-            return Err(FormatError::Adapter(format!(
+            return Err(FormatError::ControlNet(format!(
                 "it was made for a base that {what} {made_for}, and this one {what} {has}"
             )));
         }
         let recipe = SamplerRecipe {
             classes: self.recipe.classes.clone(),
-            ..adapter.recipe
+            ..controlnet.recipe
         };
-        let network = self.network.plug(adapter.adapter);
+        let network = self.network.plug(controlnet.controlnet);
         Ok(Self {
-            network: network.map_err(|e| FormatError::Adapter(e.to_string()))?,
+            network: network.map_err(|e| FormatError::ControlNet(e.to_string()))?,
             recipe,
         })
     }

@@ -1,9 +1,9 @@
-//! The adapter: a copy of a U-Net's looking half that sees a condition image, and what joins the two.
+//! The ControlNet: a copy of a U-Net's looking half that sees a control image, and what joins the two.
 
 mod config;
 mod stem;
 
-pub use config::{AdapterConfig, Fusion, Initial};
+pub use config::{ControlNetConfig, Fusion, Initial};
 
 use crate::embedding::TimestepEmbedding;
 use crate::encoder::{DownBlock, Encoder, Features, MidBlock, down_blocks};
@@ -14,17 +14,17 @@ use burn::module::{Module, ModuleMapper, ModuleVisitor, Param};
 use burn::nn::Embedding;
 use burn::nn::conv::Conv2d;
 use burn::tensor::{Device, FloatDType, Tensor};
-use fewstep_diffusion::Conditioning;
+use fewstep_diffusion::Inputs;
 use std::collections::VecDeque;
 use stem::Stem;
 
-/// Parameters of an adapter are numbered from here, so that those of a network keep theirs whatever it gains.
+/// Parameters of a ControlNet are numbered from here, so that those of a network keep theirs whatever it gains.
 const FIRST_PARAMETER: u64 = 1 << 32;
 
-/// Brings a condition image into a U-Net (section 3.2 of 2310.01407; ControlNet, 2302.05543). Its parameters
+/// Brings a control image into a U-Net (section 3.2 of 2310.01407; ControlNet, 2302.05543). Its parameters
 /// carry the names of diffusers' `ControlNetModel`.
 #[derive(Module, Debug)]
-pub struct Adapter {
+pub struct ControlNet {
     conv_in: Conv2d,
     time_embedding: TimestepEmbedding,
     class_embedding: Option<Embedding>,
@@ -36,16 +36,16 @@ pub struct Adapter {
     /// μ of each skip, then of the middle.
     mix: Option<Param<Tensor<1>>>,
     #[module(skip)]
-    config: AdapterConfig,
+    config: ControlNetConfig,
     #[module(skip)]
     base: UNetConfig,
 }
 
-impl Adapter {
-    /// A new adapter for networks of this configuration, with weights drawn from the seed.
+impl ControlNet {
+    /// A new ControlNet for networks of this configuration, with weights drawn from the seed.
     pub(crate) fn new(
         base: &UNetConfig,
-        config: &AdapterConfig,
+        config: &ControlNetConfig,
         seed: u64,
         device: &Device,
     ) -> Self {
@@ -74,29 +74,29 @@ impl Adapter {
             time_embedding: TimestepEmbedding::new(init, first, base.embedding_dim(), base.w),
             config: config.clone(),
             base: UNetConfig {
-                adapter: None,
+                controlnet: None,
                 ..base.clone()
             },
         }
     }
 
-    /// What the adapter was built from.
-    pub fn config(&self) -> &AdapterConfig {
+    /// What the ControlNet was built from.
+    pub fn config(&self) -> &ControlNetConfig {
         &self.config
     }
 
-    /// The network that the adapter was made for.
+    /// The network that the ControlNet was made for.
     pub fn base(&self) -> &UNetConfig {
         &self.base
     }
 
-    /// Builds an adapter for a network of this configuration, to load weights into.
+    /// Builds a ControlNet for a network of this configuration, to load weights into.
     ///
     /// # Errors
     /// When the numbers do not fit together.
     pub fn blank(
         base: &UNetConfig,
-        config: &AdapterConfig,
+        config: &ControlNetConfig,
         device: &Device,
     ) -> Result<Self, ConfigError> {
         base.validate()?;
@@ -104,7 +104,7 @@ impl Adapter {
         Ok(Self::new(base, config, 0, device))
     }
 
-    /// The same adapter with the looking half of a network.
+    /// The same ControlNet with the looking half of a network.
     pub(crate) fn copy_of(self, network: &UNet) -> Self {
         let source = network.encoder();
         Self {
@@ -120,7 +120,7 @@ impl Adapter {
         }
     }
 
-    /// Checks that the adapter fits a network.
+    /// Checks that the ControlNet fits a network.
     pub(crate) fn check_base(&self, network: &UNetConfig) -> Result<(), ConfigError> {
         type Fact = (&'static str, fn(&UNetConfig) -> String);
         let shapes: [Fact; 12] = [
@@ -144,7 +144,7 @@ impl Adapter {
         match differing {
             None => Ok(()),
             Some((what, ours, theirs)) => Err(ConfigError::new(format!(
-                "the adapter was made for a base with {what} = {ours} and this one has {theirs}: an adapter fits bases of the same shapes only, such as other fine-tunes of the one it was trained on"
+                "the ControlNet was made for a base with {what} = {ours} and this one has {theirs}: a ControlNet fits bases of the same shapes only, such as other fine-tunes of the one it was trained on"
             ))),
         }
     }
@@ -153,25 +153,25 @@ impl Adapter {
     ///
     /// # Shapes
     /// - `z`: `[batch, channels, height, width]`
-    /// - `hint`: `[batch, config.channels, any, any]`
+    /// - `control`: `[batch, config.channels, any, any]`
     pub(crate) fn fuse(
         &self,
         features: Features,
         z: Tensor<4>,
-        hint: Tensor<4>,
+        control: Tensor<4>,
         time: &[f64],
-        conditioning: &Conditioning,
+        inputs: &Inputs,
     ) -> Features {
         let encoder = self.encoder();
-        let embedding = encoder.embed(time, conditioning, &z.device());
-        let text = conditioning.text.as_ref().map(|text| &text.states);
+        let embedding = encoder.embed(time, inputs, &z.device());
+        let text = inputs.prompt.as_ref().map(|prompt| &prompt.cond);
         let [_, _, height, width] = features.skips[0].dims();
         let seen = self
             .controlnet_cond_embedding
-            .forward(hint, [height, width]);
+            .forward(control, [height, width]);
         match (&self.controlnet_mid_block, &self.mix) {
             (Some(zero_conv), _) => {
-                let stem = encoder.stem(z, conditioning.beside.clone());
+                let stem = encoder.stem(z, inputs.concat.clone());
                 let ours = encoder.look(stem + seen, &embedding, text);
                 let layers = self.controlnet_down_blocks.iter().chain([zero_conv]);
                 features.joined(

@@ -1,4 +1,4 @@
-//! What an adapter looks like.
+//! What a ControlNet looks like.
 
 use crate::{ConfigError, UNetConfig};
 use serde::{Deserialize, Serialize};
@@ -6,8 +6,8 @@ use serde::{Deserialize, Serialize};
 /// A condition encoder for a U-Net.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct AdapterConfig {
-    /// Channels of the condition image.
+pub struct ControlNetConfig {
+    /// Channels of the control image.
     pub channels: usize,
     /// Feature channels of the condition stem; each after the first halves the resolution.
     pub stem: Vec<usize>,
@@ -29,7 +29,7 @@ pub enum Fusion {
     Mix,
 }
 
-/// Where the encoder of a new adapter starts.
+/// Where the encoder of a new ControlNet starts.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Initial {
@@ -43,21 +43,21 @@ pub enum Initial {
 /// Feature channels of the condition stem, as ControlNet has them.
 const STEM: [usize; 4] = [16, 32, 96, 256];
 
-impl AdapterConfig {
-    /// The configuration for condition images `[channels, height, width]` beside pictures `[_, height, width]`:
+impl ControlNetConfig {
+    /// The configuration for control images `[channels, height, width]` beside images `[_, height, width]`:
     /// as many halvings in the stem as the condition is larger than the network's first feature map, rounded
     /// down. What is left of the ratio, the stem takes up by resizing the condition.
-    pub fn for_hint(
-        hint: [usize; 3],
-        picture: [usize; 3],
+    pub fn for_control(
+        control: [usize; 3],
+        image: [usize; 3],
         base: &UNetConfig,
         fusion: Fusion,
     ) -> Self {
-        let features = picture[1].div_ceil(base.patch).max(1);
-        let halvings = (hint[1] / features).checked_ilog2().unwrap_or(0) as usize;
+        let features = image[1].div_ceil(base.patch).max(1);
+        let halvings = (control[1] / features).checked_ilog2().unwrap_or(0) as usize;
         let width = |level: usize| STEM[level.min(STEM.len() - 1)];
         Self {
-            channels: hint[0],
+            channels: control[0],
             stem: (0..=halvings).map(width).collect(),
             fusion,
         }
@@ -70,7 +70,7 @@ impl AdapterConfig {
     pub fn validate(&self) -> Result<(), ConfigError> {
         if self.channels == 0 || self.stem.is_empty() || self.stem.contains(&0) {
             return Err(ConfigError::new(format!(
-                "the adapter has {} condition channels and the stem {:?}: it must have at least one channel and one width above 0",
+                "the ControlNet has {} condition channels and the stem {:?}: it must have at least one channel and one width above 0",
                 self.channels, self.stem
             )));
         }

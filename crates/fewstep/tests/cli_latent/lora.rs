@@ -1,4 +1,4 @@
-//! Students of low-rank changes.
+//! Students of LoRA.
 
 use super::*;
 
@@ -38,7 +38,7 @@ fn half(bits: u16) -> f32 {
 }
 
 #[test]
-fn a_student_of_low_rank_changes_is_the_base_and_its_files() {
+fn a_student_of_lora_changes_is_the_base_and_its_files() {
     let workspace = workspace();
     let text = format!("{DISTILL}[lora]\nrank = 2\nalpha = 3.0\n");
     let recipe = recipe(&workspace, "lora.toml", &text, "tiny");

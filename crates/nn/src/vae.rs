@@ -13,13 +13,13 @@ pub struct LatentScale {
     pub shift: f64,
 }
 
-/// Pictures to the latents that a diffusion model works on, and back.
+/// Images to the latents that a diffusion model works on, and back.
 #[derive(Clone, Debug)]
 #[allow(
     clippy::large_enum_variant,
     reason = "a program has a handful of these"
 )]
-pub enum Codec {
+pub enum Vae {
     /// The autoencoder of latent diffusion.
     Kl(Autoencoder, LatentScale),
     /// The tiny autoencoder.
@@ -28,26 +28,26 @@ pub enum Codec {
     Vq(VqAutoencoder, LatentScale),
 }
 
-impl Codec {
-    /// The mean latents of pictures in [-1, 1].
+impl Vae {
+    /// The mean latents of images in [-1, 1].
     ///
     /// # Shapes
-    /// - `pictures`: `[batch, channels, height, width]`, height and width multiples of [`Codec::factor`]
+    /// - `images`: `[batch, channels, height, width]`, height and width multiples of [`Vae::factor`]
     /// - output: `[batch, latent_channels, height / factor, width / factor]`
-    pub fn encode(&self, pictures: Tensor<4>) -> Tensor<4> {
+    pub fn encode(&self, images: Tensor<4>) -> Tensor<4> {
         let latents = match self {
-            Self::Kl(network, _) => network.encode(pictures).mean,
-            Self::Tiny(network, _) => network.encode(pictures),
-            Self::Vq(network, _) => network.encode(pictures),
+            Self::Kl(network, _) => network.encode(images).mean,
+            Self::Tiny(network, _) => network.encode(images),
+            Self::Vq(network, _) => network.encode(images),
         };
         let LatentScale { factor, shift } = self.scale();
         (latents - shift) * factor
     }
 
-    /// Pictures, about [-1, 1]. Big ones are decoded in tiles, where they are given.
+    /// Images, about [-1, 1]. Big ones are decoded in tiles, where they are given.
     ///
     /// # Shapes
-    /// The reverse of [`Codec::encode`].
+    /// The reverse of [`Vae::encode`].
     pub fn decode(&self, latents: Tensor<4>, tiles: Option<Tiles>) -> Tensor<4> {
         let LatentScale { factor, shift } = self.scale();
         let latents = latents / factor + shift;
@@ -60,14 +60,14 @@ impl Codec {
         }
     }
 
-    /// What a model for filling sees beside the latents of pictures in [-1, 1] of which a part is hidden (where it is 1,
+    /// What a model for filling sees beside the latents of images in [-1, 1] of which a part is hidden (where it is 1,
     /// else 0): the hole, of which each latent position takes the nearest pixel as PyTorch does, and the latents of the
-    /// pictures with the hidden part in grey.
+    /// images with the hidden part in grey.
     ///
     /// # Shapes
     /// - `hidden`: `[batch, 1, height, width]`
     /// - output: `[batch, 1 + latent_channels, height / factor, width / factor]`
-    pub fn beside(&self, pictures: Tensor<4>, hidden: Tensor<4>) -> Tensor<4> {
+    pub fn inpaint_concat(&self, images: Tensor<4>, hidden: Tensor<4>) -> Tensor<4> {
         let [batch, _, height, width] = hidden.dims();
         let factor = self.factor();
         let (rows, columns) = (height / factor, width / factor);
@@ -77,11 +77,11 @@ impl Codec {
             .narrow(2, 0, 1)
             .narrow(4, 0, 1)
             .reshape([batch, 1, rows, columns]);
-        let known = self.encode(pictures * (hidden * -1.0 + 1.0));
+        let known = self.encode(images * (hidden * -1.0 + 1.0));
         Tensor::cat(vec![corners, known], 1)
     }
 
-    /// By how much height and width of a latent are smaller than those of its picture.
+    /// By how much height and width of a latent are smaller than those of its image.
     pub fn factor(&self) -> usize {
         match self {
             Self::Kl(network, _) => network.config().factor(),
@@ -90,7 +90,7 @@ impl Codec {
         }
     }
 
-    /// Channels of a picture.
+    /// Channels of an image.
     pub fn channels(&self) -> usize {
         match self {
             Self::Kl(network, _) => network.config().channels,
@@ -117,7 +117,7 @@ impl Codec {
         }
     }
 
-    /// The most numbers that encoding one picture of this height and width holds: a block has its input, what it makes of
+    /// The most numbers that encoding one image of this height and width holds: a block has its input, what it makes of
     /// that, and its output.
     pub fn encoding(&self, [height, columns]: [usize; 2]) -> usize {
         let widths = match self {

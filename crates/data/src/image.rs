@@ -1,11 +1,11 @@
-//! Pictures in and out: read at a size, write as PNG or JPEG, arrange in a grid.
+//! Images in and out: read at a size, write as PNG or JPEG, arrange in a grid.
 
 mod codec;
 mod depth;
 mod parameters;
 
-use image::RgbImage;
-use image::imageops::{self, FilterType};
+use ::image::RgbImage;
+use ::image::imageops::{self, FilterType};
 
 use crate::ImageShape;
 
@@ -14,9 +14,9 @@ pub(crate) use depth::decode_depth;
 pub use depth::read_depth;
 pub use parameters::{parameters, with_parameters};
 
-/// One picture, 8 bit, CHW. `pixels` must have `shape.len()` values.
+/// One image, 8 bit, CHW. `pixels` must have `shape.len()` values.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Picture {
+pub struct Image {
     /// [channels, height, width]; 1 channel (grey) or 3 (RGB).
     pub shape: ImageShape,
     /// The values, [channels, height, width].
@@ -33,8 +33,8 @@ pub fn to_f32(x: u8) -> f32 {
     f32::from(x) / 127.5 - 1.0
 }
 
-impl Picture {
-    /// A picture from a network's output: values in [-1, 1], CHW, `shape.len()` of them.
+impl Image {
+    /// An image from a network's output: values in [-1, 1], CHW, `shape.len()` of them.
     pub fn from_f32(shape: ImageShape, values: &[f32]) -> Self {
         Self {
             shape,
@@ -42,7 +42,7 @@ impl Picture {
         }
     }
 
-    /// A picture of one colour.
+    /// An image of one colour.
     pub fn filled(shape: ImageShape, value: u8) -> Self {
         Self {
             shape,
@@ -50,7 +50,7 @@ impl Picture {
         }
     }
 
-    /// The same picture with 1 (luminance, Rec. 709) or 3 (RGB) channels.
+    /// The same image with 1 (luminance, Rec. 709) or 3 (RGB) channels.
     pub fn with_channels(self, channels: usize) -> Self {
         let shape = ImageShape {
             channels,
@@ -70,7 +70,7 @@ impl Picture {
         Self { shape, pixels }
     }
 
-    /// The picture in the middle of a black square of `side` pixels, which must not be smaller than it.
+    /// The image in the middle of a black square of `side` pixels, which must not be smaller than it.
     pub(crate) fn pad_to(self, side: usize) -> Self {
         let mut square = Self::filled(
             ImageShape {
@@ -88,7 +88,7 @@ impl Picture {
         square
     }
 
-    /// The square in the middle of the picture, resized to `side` (at least 1) pixels; Lanczos, which averages when it
+    /// The square in the middle of the image, resized to `side` (at least 1) pixels; Lanczos, which averages when it
     /// shrinks.
     pub fn resize_to(self, side: usize) -> Self {
         let ImageShape {
@@ -142,7 +142,7 @@ impl Picture {
         let area = rgb.shape.height * rgb.shape.width;
         RgbImage::from_fn(rgb.shape.width as u32, rgb.shape.height as u32, |x, y| {
             let i = y as usize * rgb.shape.width + x as usize;
-            image::Rgb([
+            ::image::Rgb([
                 rgb.pixels[i],
                 rgb.pixels[area + i],
                 rgb.pixels[2 * area + i],
@@ -163,27 +163,27 @@ impl Picture {
     }
 }
 
-/// Pictures side by side on white, `columns` to a row, with `margin` white pixels around each. All cells have the size
-/// of the largest picture; grey ones become RGB when others are.
-pub fn grid(pictures: &[Picture], columns: usize, margin: usize) -> Picture {
+/// Images side by side on white, `columns` to a row, with `margin` white pixels around each. All cells have the size
+/// of the largest image; grey ones become RGB when others are.
+pub fn grid(images: &[Image], columns: usize, margin: usize) -> Image {
     let largest =
-        |side: fn(&ImageShape) -> usize| pictures.iter().map(|p| side(&p.shape)).max().unwrap_or(1);
+        |side: fn(&ImageShape) -> usize| images.iter().map(|p| side(&p.shape)).max().unwrap_or(1);
     let channels = largest(|shape| shape.channels);
     let (height, width) = (
         largest(|shape| shape.height) + margin,
         largest(|shape| shape.width) + margin,
     );
-    let columns = columns.clamp(1, pictures.len().max(1));
-    let rows = pictures.len().div_ceil(columns).max(1);
+    let columns = columns.clamp(1, images.len().max(1));
+    let rows = images.len().div_ceil(columns).max(1);
     let shape = ImageShape {
         channels,
         height: rows * height + margin,
         width: columns * width + margin,
     };
-    let mut sheet = Picture::filled(shape, 255);
-    for (i, picture) in pictures.iter().enumerate() {
+    let mut sheet = Image::filled(shape, 255);
+    for (i, image) in images.iter().enumerate() {
         let (top, left) = (i / columns * height + margin, i % columns * width + margin);
-        sheet.paste(&picture.clone().with_channels(channels), top, left);
+        sheet.paste(&image.clone().with_channels(channels), top, left);
     }
     sheet
 }
@@ -213,14 +213,14 @@ mod tests {
 
     #[test]
     fn padding_centres_on_black() {
-        let picture = Picture {
+        let image = Image {
             shape: shape(1, 1, 2),
             pixels: vec![5, 6],
         };
         let expected = vec![0, 0, 0, 0, 0, 5, 6, 0, 0, 0, 0, 0, 0, 0, 0, 0];
         assert_eq!(
-            picture.pad_to(4),
-            Picture {
+            image.pad_to(4),
+            Image {
                 shape: shape(1, 4, 4),
                 pixels: expected
             }
@@ -229,7 +229,7 @@ mod tests {
 
     #[test]
     fn channels_convert() {
-        let colour = Picture {
+        let colour = Image {
             shape: shape(3, 1, 2),
             pixels: vec![255, 10, 0, 10, 0, 10],
         };
@@ -252,35 +252,31 @@ mod tests {
             }
             _ => 77,
         };
-        let picture = Picture {
+        let image = Image {
             shape: shape(1, 4, 8),
             pixels: (0..32).map(value).collect(),
         };
-        let small = picture.resize_to(1);
+        let small = image.resize_to(1);
         assert_eq!(small.shape, shape(1, 1, 1));
         assert!((126..=129).contains(&small.pixels[0]), "{small:?}");
     }
 
     #[test]
-    fn a_grid_places_pictures_row_by_row() {
-        let pictures = [1, 2, 3].map(|value| Picture::filled(shape(1, 1, 1), value));
-        let sheet = grid(&pictures, 2, 1);
+    fn a_grid_places_images_row_by_row() {
+        let images = [1, 2, 3].map(|value| Image::filled(shape(1, 1, 1), value));
+        let sheet = grid(&images, 2, 1);
         let w = 255;
         let expected = vec![
             w, w, w, w, w, w, 1, w, 2, w, w, w, w, w, w, w, 3, w, w, w, w, w, w, w, w,
         ];
         assert_eq!(
             sheet,
-            Picture {
+            Image {
                 shape: shape(1, 5, 5),
                 pixels: expected
             }
         );
-        let mixed = grid(
-            &[pictures[0].clone(), Picture::filled(shape(3, 2, 2), 9)],
-            9,
-            0,
-        );
+        let mixed = grid(&[images[0].clone(), Image::filled(shape(3, 2, 2), 9)], 9, 0);
         assert_eq!(mixed.shape, shape(3, 2, 4));
         assert_eq!(mixed.pixels[..8], [1, w, 9, 9, w, w, 9, 9]);
         assert!(!grid(&[], 4, 2).shape.is_empty());

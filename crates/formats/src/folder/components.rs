@@ -9,7 +9,7 @@ use super::text::{self, ENCODERS, TOKENIZERS, TextEncoder};
 use super::weights::{self, Part};
 use crate::{FormatError, Model, write_atomically, write_json_atomically};
 use burn::tensor::Device;
-use fewstep_nn::Codec;
+use fewstep_nn::Vae;
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 use std::path::{Path, PathBuf};
@@ -17,7 +17,7 @@ use std::path::{Path, PathBuf};
 /// The folder of a latent diffusion model as a place to take its autoencoder and its text encoder from. Nothing of them
 /// is in memory.
 #[derive(Clone, Debug)]
-pub struct Surroundings {
+pub struct PipelineComponents {
     folder: PathBuf,
     /// What a student takes over from its teacher.
     parts: &'static [&'static str],
@@ -29,7 +29,7 @@ pub(super) const CLASSES: &str = "class_embedder";
 /// A part of a folder, and the kinds of it that are supported.
 type Kinds = (&'static str, &'static [&'static str]);
 
-impl Surroundings {
+impl PipelineComponents {
     /// Takes a folder in the layout of diffusers' `StableDiffusionPipeline`, or one with a table of classes in the place of
     /// text encoder and tokenizer.
     ///
@@ -55,7 +55,7 @@ impl Surroundings {
                 )));
             }
         }
-        // Filters and image prompts, which the U-Net does not know of; an adapter is found by its folder.
+        // Filters and image prompts, which the U-Net does not know of; a ControlNet is found by its folder.
         fields.ignore(&[
             "controlnet",
             "feature_extractor",
@@ -87,8 +87,8 @@ impl Surroundings {
             &["text_encoder", "tokenizer"].map(|part| inside(text_encoder, part));
         let mut encoder = Fields::read(&text_encoder.join("config.json"))?;
         let [network, tokenizer] = text::kind(&mut encoder)?.classes();
-        let mut codec = Fields::read(&autoencoder.join("config.json"))?;
-        let class: String = codec.needed("_class_name")?;
+        let mut vae = Fields::read(&autoencoder.join("config.json"))?;
+        let class: String = vae.needed("_class_name")?;
         place_files(autoencoder, &folder.join("vae"), of_network)?;
         place_files(text_encoder, &folder.join("text_encoder"), of_network)?;
         place_files(words, &folder.join("tokenizer"), of_tokenizer)?;
@@ -145,14 +145,14 @@ impl Surroundings {
     ///
     /// # Errors
     /// When it is missing or damaged, or is of a kind that is not supported.
-    pub fn codec(&self, device: &Device) -> Result<Codec, FormatError> {
+    pub fn vae(&self, device: &Device) -> Result<Vae, FormatError> {
         autoencoder::load(&self.folder.join("vae"), device)
     }
 
     /// The classes that stand in the place of texts; none where there are texts.
     ///
     /// # Errors
-    /// As [`Surroundings::codec`].
+    /// As [`PipelineComponents::vae`].
     pub fn classes(&self) -> Result<Vec<String>, FormatError> {
         match self.has_classes() {
             true => text::class_names(&self.folder.join(CLASSES)),
@@ -167,7 +167,7 @@ impl Surroundings {
     /// Reads the text encoder, or the table of classes.
     ///
     /// # Errors
-    /// As [`Surroundings::codec`].
+    /// As [`PipelineComponents::vae`].
     pub fn text_encoder(&self, device: &Device) -> Result<TextEncoder, FormatError> {
         if self.has_classes() {
             return TextEncoder::load_classes(&self.folder.join(CLASSES), device);
@@ -181,18 +181,18 @@ impl Surroundings {
     /// # Errors
     /// When a part is missing or damaged, or they do not fit together.
     pub fn around(&self, model: Model, device: &Device) -> Result<Pipeline, FormatError> {
-        let codec = self.codec(device)?;
+        let vae = self.vae(device)?;
         let text_encoder = self.text_encoder(device)?;
-        let fits = fit(model.network.config(), &codec, &text_encoder);
+        let fits = fit(model.network.config(), &vae, &text_encoder);
         fits.map_err(|reason| FormatError::BadDescription {
             origin: self.folder.display().to_string(),
             reason,
         })?;
         Ok(Pipeline {
             model,
-            codec,
+            vae,
             text_encoder,
-            surroundings: self.clone(),
+            components: self.clone(),
         })
     }
 
@@ -209,7 +209,7 @@ impl Surroundings {
         // With the version of diffusers, which some of its pipelines ask for.
         let mut index = Value::Object(read_object(&self.folder.join("model_index.json"))?);
         index["scheduler"] = json!(["diffusers", "DDIMScheduler"]);
-        if model.network.adapter().is_some() {
+        if model.network.controlnet().is_some() {
             index["_class_name"] = json!("StableDiffusionControlNetPipeline");
             index["controlnet"] = json!(["diffusers", "ControlNetModel"]);
         }
@@ -233,7 +233,7 @@ pub(crate) fn copy_with_weights(
     to: &Path,
     convert: impl Fn(&Path) -> Result<Vec<u8>, FormatError>,
 ) -> Result<(), FormatError> {
-    let surroundings = Surroundings::open(from)?;
+    let components = PipelineComponents::open(from)?;
     let mut converted = vec![];
     let mut whole = vec![];
     for part in Part::OF_TEXTS {
@@ -252,7 +252,7 @@ pub(crate) fn copy_with_weights(
             }
         }
     }
-    surroundings.copy_all_but_weights(to)?;
+    components.copy_all_but_weights(to)?;
     for part in whole {
         place_files(&from.join(part), &to.join(part), |name| {
             name.contains(".safetensors")

@@ -1,13 +1,13 @@
-//! Pictures as a metric sees them.
+//! Images as a metric sees them.
 
 use crate::{MetricsError, Result};
 
-/// 8-bit pictures of one size in one block of memory, `[count, channels, height, width]`.
+/// 8-bit images of one size in one block of memory, `[count, channels, height, width]`.
 ///
 /// Metrics are defined on what a user would store in a file, so the pixels are bytes: a generated
-/// picture in [-1, 1] is rounded and clamped before it is measured.
+/// image in [-1, 1] is rounded and clamped before it is measured.
 #[derive(Clone, Copy, Debug)]
-pub struct Pictures<'a> {
+pub struct Images<'a> {
     /// 1 (grey) or 3 (RGB).
     pub channels: usize,
     /// Rows.
@@ -18,11 +18,11 @@ pub struct Pictures<'a> {
     pub pixels: &'a [u8],
 }
 
-impl<'a> Pictures<'a> {
-    /// Pictures over a block of bytes.
+impl<'a> Images<'a> {
+    /// Images over a block of bytes.
     ///
     /// # Errors
-    /// When the block is not a whole number of pictures.
+    /// When the block is not a whole number of images.
     pub fn new(channels: usize, height: usize, width: usize, pixels: &'a [u8]) -> Result<Self> {
         let size = channels * height * width;
         if size == 0 || !pixels.len().is_multiple_of(size) {
@@ -41,9 +41,9 @@ impl<'a> Pictures<'a> {
         })
     }
 
-    /// How many pictures there are.
+    /// How many images there are.
     pub fn len(&self) -> usize {
-        self.pixels.len() / self.picture_size()
+        self.pixels.len() / self.image_size()
     }
 
     /// Whether there is none.
@@ -56,16 +56,16 @@ impl<'a> Pictures<'a> {
         [self.channels, self.height, self.width]
     }
 
-    /// The same pictures, at most `size` (at least 1) at a time.
-    pub fn batches(&self, size: usize) -> impl Iterator<Item = Pictures<'a>> + use<'a> {
+    /// The same images, at most `size` (at least 1) at a time.
+    pub fn batches(&self, size: usize) -> impl Iterator<Item = Images<'a>> + use<'a> {
         let whole = *self;
         whole
             .pixels
-            .chunks(size.max(1) * whole.picture_size())
-            .map(move |pixels| Pictures { pixels, ..whole })
+            .chunks(size.max(1) * whole.image_size())
+            .map(move |pixels| Images { pixels, ..whole })
     }
 
-    fn picture_size(&self) -> usize {
+    fn image_size(&self) -> usize {
         (self.channels * self.height * self.width).max(1)
     }
 }
@@ -75,12 +75,12 @@ mod tests {
     use super::*;
 
     #[test]
-    fn batches_cover_all_pictures_in_order() {
+    fn batches_cover_all_images_in_order() {
         let pixels: Vec<u8> = (0..7 * 12).collect();
-        let pictures = Pictures::new(3, 2, 2, &pixels).unwrap();
-        let batches: Vec<_> = pictures.batches(3).collect();
+        let images = Images::new(3, 2, 2, &pixels).unwrap();
+        let batches: Vec<_> = images.batches(3).collect();
         assert_eq!(
-            batches.iter().map(Pictures::len).collect::<Vec<_>>(),
+            batches.iter().map(Images::len).collect::<Vec<_>>(),
             [3, 3, 1]
         );
         let joined: Vec<u8> = batches.iter().flat_map(|b| b.pixels.to_vec()).collect();
@@ -89,10 +89,10 @@ mod tests {
 
     #[test]
     fn a_cut_block_is_refused() {
-        let error = Pictures::new(3, 2, 2, &[0; 25]).unwrap_err();
+        let error = Images::new(3, 2, 2, &[0; 25]).unwrap_err();
         assert_eq!(
             error.to_string(),
-            "25 bytes are no whole number of 3x2x2 pictures of 12 bytes each"
+            "25 bytes are no whole number of 3x2x2 images of 12 bytes each"
         );
     }
 }

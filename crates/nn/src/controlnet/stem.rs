@@ -1,6 +1,6 @@
-//! From a condition image of any size to the size of a network's first feature map.
+//! From a control image of any size to the size of a network's first feature map.
 
-use super::{AdapterConfig, Fusion};
+use super::{ControlNetConfig, Fusion};
 use crate::init::Init;
 use crate::resample::conv;
 use burn::module::Module;
@@ -22,7 +22,7 @@ pub(super) struct Stem {
 impl Stem {
     /// The last convolution starts at zero where its output is added to features, and not where it is all that
     /// the encoder sees: nothing would come through to learn from.
-    pub(super) fn new(init: &mut Init, config: &AdapterConfig, to: usize) -> Self {
+    pub(super) fn new(init: &mut Init, config: &ControlNetConfig, to: usize) -> Self {
         let last = config.stem[config.stem.len() - 1];
         Self {
             conv_in: init.conv(config.channels, config.stem[0], 3, 1),
@@ -44,13 +44,13 @@ impl Stem {
     }
 
     /// # Shapes
-    /// - `hint`: `[batch, config.channels, any, any]`
+    /// - `control`: `[batch, config.channels, any, any]`
     /// - output: `[batch, to, height, width]`
-    pub(super) fn forward(&self, hint: Tensor<4>, [height, width]: [usize; 2]) -> Tensor<4> {
+    pub(super) fn forward(&self, control: Tensor<4>, [height, width]: [usize; 2]) -> Tensor<4> {
         let ratio = 1 << (self.blocks.len() / 2);
-        let hint = resized(hint, [height * ratio, width * ratio]);
+        let control = resized(control, [height * ratio, width * ratio]);
         let layers = std::iter::once(&self.conv_in).chain(&self.blocks);
-        let h = layers.fold(hint, |h, layer| silu(conv(layer, h)));
+        let h = layers.fold(control, |h, layer| silu(conv(layer, h)));
         conv(&self.conv_out, h)
     }
 }

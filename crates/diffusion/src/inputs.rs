@@ -1,0 +1,222 @@
+//! What a network is given besides the noisy image and the time.
+
+use burn::tensor::{FloatDType, Tensor, TensorData};
+
+/// The conditioning of a batch, one value per sample each. `M` stores maps and `E` the states of texts: tensors on a
+/// device, or arrays on the host where a loader makes them.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Inputs<M = Tensor<4>, E = Tensor<3>> {
+    /// Class of each sample; a sample with `None` is unconditional (the null class ∅).
+    /// Without the list the model has no classes.
+    pub classes: Option<Vec<Option<u32>>>,
+    /// Guidance weight w of each sample, for models that take it (or for [`CfgDenoiser`](crate::CfgDenoiser)).
+    pub w: Option<Vec<f64>>,
+    /// Embeddings of the prompts, for models that attend to text.
+    pub prompt: Option<PromptEmbeds<E>>,
+    /// A control image for each sample, `[batch, channels, height, width]`, of the size that the model was
+    /// trained with: a small image to enlarge, edges, a depth map. Without it a ControlNet is not called.
+    pub control: Option<M>,
+    /// Maps that are concatenated to z, `[batch, channels, height, width]`: the mask and what is known of an image
+    /// that is to be filled in. Both branches of guidance see them.
+    pub concat: Option<M>,
+}
+
+/// What a text encoder makes of the prompts of a batch.
+#[derive(Clone, Debug, PartialEq)]
+pub struct PromptEmbeds<E = Tensor<3>> {
+    /// The states of each prompt, `[batch, tokens, width]`.
+    pub cond: E,
+    /// Those of the empty or the negative prompt, which stand for no prompt, in the same shape.
+    pub uncond: E,
+}
+
+impl<M, E> Default for Inputs<M, E> {
+    fn default() -> Self {
+        Self {
+            classes: None,
+            w: None,
+            prompt: None,
+            control: None,
+            concat: None,
+        }
+    }
+}
+
+impl Inputs {
+    /// Every sample of one class each.
+    pub fn classes(classes: impl IntoIterator<Item = u32>) -> Self {
+        Self {
+            classes: Some(classes.into_iter().map(Some).collect()),
+            ..Self::default()
+        }
+    }
+
+    /// The same with control images.
+    pub fn with_control(mut self, control: Tensor<4>) -> Self {
+        self.control = Some(control);
+        self
+    }
+
+    /// The same with a guidance weight per sample.
+    pub fn with_w(mut self, w: Vec<f64>) -> Self {
+        self.w = Some(w);
+        self
+    }
+
+    /// The same without guidance weight.
+    pub fn without_w(mut self) -> Self {
+        self.w = None;
+        self
+    }
+
+    /// The same with every class and every prompt replaced by ∅. The control images stay: guidance is towards class
+    /// and prompt.
+    pub fn unconditional(&self) -> Self {
+        Self {
+            classes: self.classes.as_ref().map(|c| vec![None; c.len()]),
+            prompt: self.prompt.as_ref().map(PromptEmbeds::unconditional),
+            ..self.clone()
+        }
+    }
+
+    /// The same with its tensors rounded to this type.
+    pub fn cast(self, dtype: FloatDType) -> Self {
+        let map = |map: Option<Tensor<4>>| map.map(|map| map.cast(dtype));
+        Self {
+            control: map(self.control),
+            concat: map(self.concat),
+            prompt: self.prompt.map(|prompt| prompt.cast(dtype)),
+            ..self
+        }
+    }
+
+    /// `count` of the samples, from `start`.
+    pub fn narrow(&self, start: usize, count: usize) -> Self {
+        fn part<T: Clone>(all: &Option<Vec<T>>, start: usize, count: usize) -> Option<Vec<T>> {
+            Some(all.as_ref()?[start..start + count].to_vec())
+        }
+        let maps = |maps: &Tensor<4>| maps.clone().narrow(0, start, count);
+        Self {
+            classes: part(&self.classes, start, count),
+            w: part(&self.w, start, count),
+            prompt: self.prompt.as_ref().map(|p| p.narrow(start, count)),
+            control: self.control.as_ref().map(maps),
+            concat: self.concat.as_ref().map(maps),
+        }
+    }
+
+    /// The samples of `self`, then those of `other`.
+    pub fn cat(&self, other: &Self) -> Self {
+        fn join<T: Clone>(a: &Option<Vec<T>>, b: &Option<Vec<T>>) -> Option<Vec<T>> {
+            Some([a.as_deref()?, b.as_deref()?].concat())
+        }
+        let maps = |a: &Option<Tensor<4>>, b: &Option<Tensor<4>>| {
+            let both = a.clone().zip(b.clone());
+            both.map(|(a, b)| Tensor::cat(vec![a, b], 0))
+        };
+        let prompts = self.prompt.as_ref().zip(other.prompt.as_ref());
+        Self {
+            classes: join(&self.classes, &other.classes),
+            w: join(&self.w, &other.w),
+            prompt: prompts.map(|(a, b)| a.cat(b)),
+            control: maps(&self.control, &other.control),
+            concat: maps(&self.concat, &other.concat),
+        }
+    }
+}
+
+impl PromptEmbeds {
+    /// The same without prompts.
+    pub fn unconditional(&self) -> Self {
+        Self {
+            cond: self.uncond.clone(),
+            uncond: self.uncond.clone(),
+        }
+    }
+
+    /// The same without the prompts of some samples: of those for which it is false, one for each.
+    pub fn keep(&self, keep: impl IntoIterator<Item = bool>) -> Self {
+        let device = self.cond.device();
+        let [batch, _, _] = self.cond.dims();
+        let keep: Vec<f32> = keep
+            .into_iter()
+            .map(|keep| f32::from(u8::from(keep)))
+            .collect();
+        let keep = Tensor::<3>::from_data(TensorData::new(keep, [batch, 1, 1]), &device);
+        let drop = keep.clone() * -1.0 + 1.0;
+        Self {
+            cond: self.cond.clone() * keep + self.uncond.clone() * drop,
+            uncond: self.uncond.clone(),
+        }
+    }
+
+    /// The same rounded to this type.
+    pub fn cast(self, dtype: FloatDType) -> Self {
+        Self {
+            cond: self.cond.cast(dtype),
+            uncond: self.uncond.cast(dtype),
+        }
+    }
+
+    /// `count` of the samples, from `start`.
+    pub fn narrow(&self, start: usize, count: usize) -> Self {
+        let part = |states: &Tensor<3>| states.clone().narrow(0, start, count);
+        Self {
+            cond: part(&self.cond),
+            uncond: part(&self.uncond),
+        }
+    }
+
+    /// The samples of `self`, then those of `other`.
+    pub fn cat(&self, other: &Self) -> Self {
+        let join = |a: &Tensor<3>, b: &Tensor<3>| Tensor::cat(vec![a.clone(), b.clone()], 0);
+        Self {
+            cond: join(&self.cond, &other.cond),
+            uncond: join(&self.uncond, &other.uncond),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::per_sample;
+    use burn::tensor::Device;
+
+    fn values(tensor: Tensor<4>) -> Vec<f32> {
+        tensor.into_data().try_to_vec().expect("f32 data")
+    }
+
+    #[test]
+    fn the_unconditional_twin_keeps_all_but_the_classes() {
+        let control = per_sample([0.1, 0.2], &Device::flex());
+        let inputs = Inputs::classes([3, 1])
+            .with_w(vec![0.5, 2.0])
+            .with_control(control.clone());
+        let twin = inputs.unconditional();
+        assert_eq!(twin.classes, Some(vec![None, None]));
+        assert_eq!(twin.w, Some(vec![0.5, 2.0]));
+        assert_eq!(twin.control.map(values), Some(values(control)));
+        assert_eq!(Inputs::default().unconditional().classes, None);
+    }
+
+    #[test]
+    fn cat_joins_what_both_have() {
+        let image = |value| per_sample([value], &Device::flex());
+        let a = Inputs::classes([3])
+            .with_w(vec![0.5])
+            .with_control(image(0.1));
+        let b = Inputs::classes([1, 2]);
+        let full = b
+            .clone()
+            .with_w(vec![1.0, 2.0])
+            .with_control(per_sample([0.2, 0.3], &Device::flex()));
+        let joined = a.cat(&full);
+        assert_eq!(joined.classes, Some(vec![Some(3), Some(1), Some(2)]));
+        assert_eq!(joined.w, Some(vec![0.5, 1.0, 2.0]));
+        assert_eq!(joined.control.map(values), Some(vec![0.1, 0.2, 0.3]));
+        // A weight or an image for some samples alone would be given to the wrong ones.
+        assert_eq!(a.cat(&b).w, None);
+        assert!(a.cat(&b).control.is_none());
+    }
+}
