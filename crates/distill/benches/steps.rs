@@ -14,7 +14,7 @@ use fewstep_distill::method::{
     Times, Weighting,
 };
 use fewstep_distill::optim::{OptimConfig, Stepper};
-use fewstep_nn::{ControlNetConfig, Fusion, Initial, UNet, UNetConfig, WEmbedding};
+use fewstep_nn::{Backbone, Fusion, Initial, UNetConfig, WEmbedding};
 
 /// A network, its images, and how many of them at a time.
 struct Size {
@@ -53,19 +53,19 @@ fn sizes() -> [Size; 2] {
 }
 
 impl Size {
-    fn model(&self, w: Option<WEmbedding>) -> DiffusionModel<UNet> {
+    fn model(&self, w: Option<WEmbedding>) -> DiffusionModel<Backbone> {
         let config = UNetConfig {
             w,
             ..self.config.clone()
         };
         DiffusionModel {
-            network: UNet::new(&config, 1, &Device::flex()).expect("valid"),
+            network: Backbone::new(&config.into(), 1, &Device::flex()).expect("valid"),
             schedule: Schedule::default(),
             prediction: PredictionKind::V,
         }
     }
 
-    fn student(&self) -> DiffusionModel<UNet> {
+    fn student(&self) -> DiffusionModel<Backbone> {
         self.model(Some(WEmbedding {
             dim: 64,
             scale: 250.0,
@@ -73,13 +73,13 @@ impl Size {
     }
 
     /// A model with a new ControlNet for images a quarter as large.
-    fn conditional(&self) -> DiffusionModel<UNet> {
+    fn conditional(&self) -> DiffusionModel<Backbone> {
         let model = self.model(None);
         let image = [self.config.channels, self.side, self.side];
         let [height, width] = [self.side / 4; 2];
         let control = [self.config.channels, height, width];
-        let config =
-            ControlNetConfig::for_control(control, image, model.network.config(), Fusion::ZeroConv);
+        let network = model.network.config();
+        let config = network.controlnet_for(control, image, Fusion::ZeroConv);
         let network = model.network.with_controlnet(&config, Initial::Base, 1);
         DiffusionModel {
             network: network.expect("valid"),
@@ -187,7 +187,7 @@ fn conditional(c: &mut Criterion) {
     group.sample_size(20);
     for size in sizes() {
         group.throughput(Throughput::Elements(size.batch as u64));
-        let codi: Codi<DiffusionModel<UNet>> = Codi {
+        let codi: Codi<DiffusionModel<Backbone>> = Codi {
             pairs: TimePairs {
                 intervals: 48,
                 times: Times::Grid,
@@ -216,9 +216,11 @@ fn conditional(c: &mut Criterion) {
             size.batch
         );
         let optim: OptimConfig = toml::from_str(&optim).expect("valid");
-        type Part = fn(UNet) -> UNet;
-        let parts: [(&str, Part); 2] =
-            [("codi", |network| network), ("pe-codi", UNet::freeze_base)];
+        type Part = fn(Backbone) -> Backbone;
+        let parts: [(&str, Part); 2] = [
+            ("codi", |network| network),
+            ("pe-codi", Backbone::freeze_base),
+        ];
         for (name, part) in parts {
             let cases: [(&str, &dyn Objective); 2] =
                 [("", &codi), (", its network calls alone", &CallsAlone)];

@@ -111,7 +111,7 @@ impl Generator {
         for class in request.classes.iter().flatten() {
             self.model.recipe.check_class(*class)?;
         }
-        let null_class = self.model.network.config().null_class;
+        let null_class = self.model.network.config().has_null_class();
         if request.classes.contains(&None) && !self.model.recipe.classes.is_empty() && !null_class {
             return Err(DrawError::NoNullClass);
         }

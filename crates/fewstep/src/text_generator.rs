@@ -96,7 +96,7 @@ impl TextGenerator {
         let [height, width] = request.size;
         let model = self.generator.model();
         let network = model.network.config();
-        let multiple = self.vae.factor() << (network.widths.len() - 1);
+        let multiple = self.vae.factor() * network.size_multiple();
         if [height, width]
             .iter()
             .any(|side| side % multiple != 0 || *side == 0)
@@ -111,7 +111,9 @@ impl TextGenerator {
         if !request.negative.is_empty() && !branches {
             return Err(DrawError::NoNegative);
         }
-        request.canvas.check(network.concat, request.size)?;
+        request
+            .canvas
+            .check(network.concat_channels(), request.size)?;
         match (&request.controls, model.recipe.control) {
             (None, Some(control)) => {
                 let verb = control.task.verb();

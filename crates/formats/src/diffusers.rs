@@ -1,12 +1,18 @@
 //! The configuration files that diffusers expects beside the weights.
 
 use fewstep_diffusion::{PredictionKind, Role, SamplerRecipe, ScheduleConfig};
-use fewstep_nn::{ControlNetConfig, Modulation, Resampling, TextAttention, UNetConfig};
+use fewstep_nn::{
+    BackboneConfig, ControlNetConfig, Modulation, Resampling, TextAttention, UNetConfig,
+};
 use serde_json::{Value, json};
 
 /// File names inside a model folder with their contents. A network on pixels without patches and without w is read by
 /// diffusers' `UNet2DModel` as it is, and every network with text by its `UNet2DConditionModel`.
-pub(crate) fn configs(network: &UNetConfig, recipe: &SamplerRecipe) -> [(&'static str, Value); 3] {
+pub(crate) fn configs(
+    network: &BackboneConfig,
+    recipe: &SamplerRecipe,
+) -> [(&'static str, Value); 3] {
+    let BackboneConfig::UNet(network) = network;
     let (class, config) = unet(network, recipe);
     let index = json!({
         "_class_name": "DDPMPipeline",

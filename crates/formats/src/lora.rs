@@ -2,7 +2,7 @@
 
 use crate::header::{self, Entries};
 use crate::{FormatError, Model, write_atomically, write_atomically_with};
-use fewstep_nn::{LoraLayer, UNet};
+use fewstep_nn::{Backbone, LoraLayer};
 use safetensors::tensor::{Dtype, SafeTensors, TensorView};
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -80,7 +80,7 @@ pub(crate) fn save(model: &Model, folder: &Path) -> Result<(), FormatError> {
 ///
 /// # Errors
 /// When a file is missing or damaged, or is of other layers.
-pub fn read_lora(folder: &Path, network: UNet) -> Result<UNet, FormatError> {
+pub fn read_lora(folder: &Path, network: Backbone) -> Result<Backbone, FormatError> {
     let path = folder.join(LORA_FOLDER).join(KOHYA);
     let origin = path.display().to_string();
     let bad = |reason: String| FormatError::BadDescription {

@@ -10,7 +10,7 @@ use burn::module::Module;
 use burn::store::ModuleSnapshot;
 use burn::tensor::Device;
 use fewstep_diffusion::{DiffusionModel, Guidance, SamplerRecipe, Schedule};
-use fewstep_nn::{UNet, UNetConfig};
+use fewstep_nn::{Backbone, BackboneConfig};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 use std::path::Path;
@@ -22,14 +22,14 @@ pub const WEIGHTS_FILE: &str = "unet/diffusion_pytorch_model.safetensors";
 #[derive(Clone, Debug)]
 pub struct Model {
     /// The network.
-    pub network: UNet,
+    pub network: Backbone,
     /// How to sample it, and where it comes from.
     pub recipe: SamplerRecipe,
 }
 
 #[derive(Serialize, Deserialize)]
 struct Description {
-    network: UNetConfig,
+    network: BackboneConfig,
     recipe: SamplerRecipe,
 }
 
@@ -38,7 +38,7 @@ impl Model {
     ///
     /// # Errors
     /// When the recipe's schedule makes no sense.
-    pub fn denoiser(&self) -> Result<DiffusionModel<UNet>, fewstep_diffusion::ScheduleError> {
+    pub fn denoiser(&self) -> Result<DiffusionModel<Backbone>, fewstep_diffusion::ScheduleError> {
         Ok(DiffusionModel {
             // LoRA are added once, not at every call.
             network: self.network.clone().merged(),
@@ -66,7 +66,7 @@ impl Model {
 
     fn described(&self) -> Description {
         Description {
-            network: self.network.config().clone(),
+            network: self.network.config(),
             recipe: self.recipe.clone(),
         }
     }
@@ -106,7 +106,7 @@ impl Model {
             reason,
         };
         let mut network =
-            UNet::new(&description.network, 0, device).map_err(|e| bad(e.to_string()))?;
+            Backbone::new(&description.network, 0, device).map_err(|e| bad(e.to_string()))?;
         Schedule::new(description.recipe.schedule.clone()).map_err(|e| bad(e.to_string()))?;
         weights::fill(&mut network, bytes, origin)?;
         Ok(Self {
@@ -125,7 +125,7 @@ impl Model {
             network: self.network.clone().without_controlnet().merged(),
             recipe: self.recipe.clone(),
         };
-        for (name, value) in diffusers::configs(base.network.config(), &self.recipe) {
+        for (name, value) in diffusers::configs(&base.network.config(), &self.recipe) {
             write_json_atomically(&folder.join(name), &value)?;
         }
         if let Some(controlnet) = self.controlnet() {
@@ -187,7 +187,7 @@ impl Model {
 mod tests {
     use super::*;
     use fewstep_diffusion::{ControlSpec, PredictionKind, Provenance, Role, ScheduleConfig, Task};
-    use fewstep_nn::{ControlNetConfig, Fusion, Initial};
+    use fewstep_nn::{ControlNetConfig, Fusion, Initial, UNetConfig};
 
     fn model() -> Model {
         let config = UNetConfig {
@@ -202,7 +202,7 @@ mod tests {
             ..UNetConfig::default()
         };
         Model {
-            network: UNet::new(&config, 3, &Device::flex()).expect("valid"),
+            network: Backbone::new(&config.into(), 3, &Device::flex()).expect("valid"),
             recipe: SamplerRecipe {
                 version: 1,
                 role: Role::Teacher,

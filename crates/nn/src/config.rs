@@ -275,7 +275,7 @@ impl UNetConfig {
     /// # Errors
     /// When height or width is not a multiple of what folding and halving need.
     pub fn validate_size(&self, height: usize, width: usize) -> Result<(), ConfigError> {
-        let multiple = self.patch << (self.widths.len() - 1);
+        let multiple = self.size_multiple();
         if height.is_multiple_of(multiple) && width.is_multiple_of(multiple) {
             return Ok(());
         }
@@ -284,6 +284,31 @@ impl UNetConfig {
             self.patch,
             self.widths.len()
         )))
+    }
+
+    /// What height and width of images must be multiples of, for folding and halving.
+    pub fn size_multiple(&self) -> usize {
+        self.patch << (self.widths.len() - 1)
+    }
+
+    /// The shape of the network in words: its levels, and the blocks of each.
+    pub(crate) fn summary(&self) -> String {
+        let levels: Vec<String> = std::iter::zip(&self.widths, &self.attention)
+            .map(|(width, attention)| match attention {
+                true => format!("{width} (attention)"),
+                false => width.to_string(),
+            })
+            .collect();
+        let folding = match self.patch {
+            1 => String::new(),
+            patch => format!(", patches of {patch}x{patch}"),
+        };
+        let plural = if self.blocks == 1 { "" } else { "s" };
+        format!(
+            "levels {}, {} residual block{plural} each{folding}",
+            levels.join(" "),
+            self.blocks
+        )
     }
 
     /// What the residual blocks have in common.

@@ -3,6 +3,7 @@
 
 mod attention;
 mod autoencoder;
+mod backbone;
 mod bert;
 mod block;
 mod classes;
@@ -26,6 +27,7 @@ mod vae;
 mod vq_autoencoder;
 
 pub use autoencoder::{Autoencoder, AutoencoderConfig, Posterior};
+pub use backbone::{Backbone, BackboneConfig};
 pub use bert::{Bert, BertConfig};
 pub use classes::ClassEmbedder;
 pub use clip::{ClipActivation, ClipText, ClipTextConfig};

@@ -7,7 +7,7 @@ use fewstep_distill::method::{
     self, Batch, Denoising, GuidanceWeights, Halving, Objective, Progressive, Weighting,
 };
 use fewstep_distill::optim::{OptimConfig, Stepper};
-use fewstep_nn::{UNet, UNetConfig, WEmbedding};
+use fewstep_nn::{Backbone, UNetConfig, WEmbedding};
 use serde::Deserialize;
 
 /// An update: random draws, the teacher's calls, the student's forward and backward pass, the optimiser and the average.
@@ -79,13 +79,13 @@ impl Step {
         }
     }
 
-    fn model(&self, w: Option<WEmbedding>) -> DiffusionModel<UNet> {
+    fn model(&self, w: Option<WEmbedding>) -> DiffusionModel<Backbone> {
         let config = UNetConfig {
             w,
             ..self.config.clone()
         };
         DiffusionModel {
-            network: UNet::new(&config, 1, &Device::flex()).expect("valid"),
+            network: Backbone::new(&config.into(), 1, &Device::flex()).expect("valid"),
             schedule: Schedule::default(),
             prediction: PredictionKind::V,
         }

@@ -7,7 +7,7 @@ use fewstep_data::{DataConfig, Examples, ImageShape};
 use fewstep_diffusion::{
     Guidance, PredictionKind, Provenance, Role, SamplerRecipe, ScheduleConfig,
 };
-use fewstep_nn::{ConfigError, Modulation, TextAttention, UNetConfig};
+use fewstep_nn::{BackboneConfig, ConfigError, Modulation, TextAttention, UNetConfig};
 use serde::{Deserialize, Serialize};
 use std::path::PathBuf;
 
@@ -132,7 +132,7 @@ impl TrainRecipe {
     ///
     /// # Errors
     /// As [`network_of`](Self::network_of).
-    pub fn network_for(&self, examples: &Examples) -> Result<UNetConfig, ConfigError> {
+    pub fn network_for(&self, examples: &Examples) -> Result<BackboneConfig, ConfigError> {
         let classes = examples.classes().len();
         self.network_of(examples.shape(), examples.text_width(), classes)
     }
@@ -147,7 +147,7 @@ impl TrainRecipe {
         shape: ImageShape,
         text_width: Option<usize>,
         classes: usize,
-    ) -> Result<UNetConfig, ConfigError> {
+    ) -> Result<BackboneConfig, ConfigError> {
         let text = text_width.map(|width| TextAttention {
             width,
             linear: false,
@@ -170,6 +170,7 @@ impl TrainRecipe {
             classes,
             ..UNetConfig::default()
         };
+        let config = BackboneConfig::from(config);
         config.validate()?;
         config.validate_size(shape.height, shape.width)?;
         Ok(config)

@@ -15,7 +15,7 @@ use fewstep_diffusion::{
     StudentSampler, Task,
 };
 use fewstep_formats::Model;
-use fewstep_nn::{ControlNetConfig, UNet, WEmbedding};
+use fewstep_nn::{Backbone, WEmbedding};
 
 /// One phase from a model to another, with or without control images.
 #[derive(Clone, Debug)]
@@ -119,21 +119,22 @@ impl Adaptation {
     }
 
     /// What of the network is trained.
-    pub(super) fn part(&self) -> fn(UNet) -> UNet {
+    pub(super) fn part(&self) -> fn(Backbone) -> Backbone {
         match self.train {
             Trained::Full => |network| network,
-            Trained::ControlNet => UNet::freeze_base,
+            Trained::ControlNet => Backbone::freeze_base,
         }
     }
 
     /// The model before, with a ControlNet and an input for w where it gets one.
-    pub(super) fn student(&self, base: &Model) -> Result<UNet, RunError> {
+    pub(super) fn student(&self, base: &Model) -> Result<Backbone, RunError> {
         let mut network = base.network.clone();
         if let (Some(control), None) = (self.control, network.controlnet()) {
             let NewControlNet { fusion, initial } = self.controlnet;
             let resolution = base.recipe.resolution;
-            let config =
-                ControlNetConfig::for_control(control.shape, resolution, network.config(), fusion);
+            let config = network
+                .config()
+                .controlnet_for(control.shape, resolution, fusion);
             network = network
                 .with_controlnet(&config, initial, self.seed)
                 .map_err(|e| RunError::Teacher(e.to_string()))?;
@@ -144,7 +145,7 @@ impl Adaptation {
             ));
         }
         let config = network.config();
-        let no_null = config.classes > 0 && !config.null_class;
+        let no_null = config.classes() > 0 && !config.has_null_class();
         if matches!(self.settings, Settings::Denoising { label_dropout } if label_dropout > 0.0)
             && no_null
         {
@@ -152,7 +153,7 @@ impl Adaptation {
                 "`label_dropout` needs a class that means \"no class\", which the teacher does not have: set `label_dropout = 0`".into(),
             ));
         }
-        let takes_w = network.config().w.is_some();
+        let takes_w = network.config().takes_w();
         let wants_w = matches!(self.settings, Settings::Consistency(_))
             && matches!(self.weights, Some(GuidanceWeights::Range(_)));
         Ok(match wants_w && !takes_w {
@@ -164,7 +165,7 @@ impl Adaptation {
     pub(super) fn objective(
         &self,
         base: &Model,
-        teacher: DiffusionModel<UNet>,
+        teacher: DiffusionModel<Backbone>,
         weighting: Weighting,
     ) -> Result<Box<dyn Objective>, RunError> {
         self.check_guidance(base)?;

@@ -5,7 +5,7 @@ use crate::optim::Stepper;
 use burn::tensor::Device;
 use fewstep_diffusion::SamplerRecipe;
 use fewstep_formats::{Model, write_json_atomically};
-use fewstep_nn::{Precision, UNet};
+use fewstep_nn::{Backbone, Precision};
 use serde::{Deserialize, Serialize};
 use std::fs::File;
 use std::io::Error;
@@ -40,7 +40,7 @@ impl Checkpoints {
     pub(super) fn save(
         &self,
         position: &Position,
-        stepper: Option<&Stepper<UNet>>,
+        stepper: Option<&Stepper<Backbone>>,
         recipe: &SamplerRecipe,
     ) -> Result<PathBuf, RunError> {
         let target = self.folder.join(name(position));
@@ -88,7 +88,7 @@ impl Checkpoints {
     pub(super) fn restore(
         path: &Path,
         position: &Position,
-        stepper: &mut Stepper<UNet>,
+        stepper: &mut Stepper<Backbone>,
         (device, precision): (&Device, Precision),
     ) -> Result<(), RunError> {
         let load = |name: &str| {

@@ -12,7 +12,7 @@ use fewstep_diffusion::{
     StudentSampler,
 };
 use fewstep_formats::Model;
-use fewstep_nn::{LoraConfig, Precision, UNet, WEmbedding};
+use fewstep_nn::{Backbone, LoraConfig, Precision, WEmbedding};
 
 /// One phase: one method, from the model before it to the next.
 #[derive(Clone, Debug)]
@@ -148,17 +148,17 @@ impl Phase {
     }
 
     /// What of the network is trained.
-    pub(super) fn part(&self) -> fn(UNet) -> UNet {
+    pub(super) fn part(&self) -> fn(Backbone) -> Backbone {
         match &self.method {
             Method::Adapted(adaptation) => adaptation.part(),
-            _ if self.lora.is_some() => UNet::freeze_all_but_lora,
+            _ if self.lora.is_some() => Backbone::freeze_all_but_lora,
             _ => |network| network,
         }
     }
 
     /// The student at the start of the phase: the model before it, with an input for w and LoRA where it gets
     /// them.
-    pub(super) fn student(&self, base: &Model, seed: u64) -> Result<UNet, RunError> {
+    pub(super) fn student(&self, base: &Model, seed: u64) -> Result<Backbone, RunError> {
         let (weights, embedding) = match self.method {
             Method::Denoising { .. } => return Ok(base.network.clone()),
             Method::Adapted(ref adaptation) => return adaptation.student(base),
@@ -174,7 +174,7 @@ impl Phase {
                 ..
             } => (weights, embedding),
         };
-        let has_input = base.network.config().w.is_some();
+        let has_input = base.network.config().takes_w();
         let network = match (weights, has_input) {
             (GuidanceWeights::Range(_), false) => base.network.clone().with_w_input(embedding),
             (GuidanceWeights::Single(_), true) => return Err(RunError::Teacher(
@@ -186,7 +186,7 @@ impl Phase {
     }
 
     /// The network with the LoRA that the phase trains, where there are such.
-    fn with_lora(&self, network: UNet, seed: u64) -> Result<UNet, RunError> {
+    fn with_lora(&self, network: Backbone, seed: u64) -> Result<Backbone, RunError> {
         match &self.lora {
             Some(lora) if network.lora().is_none() => {
                 let made = network.with_lora(lora, seed);

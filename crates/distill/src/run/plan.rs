@@ -8,7 +8,7 @@ use fewstep_data::{ExampleOrder, Examples};
 use fewstep_diffusion::{DiffusionModel, Guidance, Network, Schedule};
 use fewstep_formats::Model;
 use fewstep_kernels::device::Placement;
-use fewstep_nn::{LoraConfig, Precision, TrainedPart, Training, UNet};
+use fewstep_nn::{Backbone, LoraConfig, Precision, TrainedPart, Training};
 use rayon::current_num_threads;
 use serde::Serialize;
 use std::time::Instant;
@@ -123,7 +123,7 @@ impl Run {
         &self,
         phase: &Phase,
         base: &Model,
-        student: &UNet,
+        student: &Backbone,
         shown: usize,
     ) -> Result<PhasePlan, RunError> {
         let objective = phase.objective(base)?;
@@ -166,7 +166,14 @@ impl Run {
     /// The most of what comes one after another: the passes of a micro-batch, its gradients when all parts are done, and
     /// showing what was learnt; and a checkpoint. The C library keeps freed blocks for the next ones of their size
     /// ([`fewstep_kernels::memory::keep_freed_blocks`]), so that what one of them needed serves the others.
-    fn bytes(&self, phase: &Phase, base: &Model, student: &UNet, cost: Cost, shown: usize) -> u64 {
+    fn bytes(
+        &self,
+        phase: &Phase,
+        base: &Model,
+        student: &Backbone,
+        cost: Cost,
+        shown: usize,
+    ) -> u64 {
         let config = student.config();
         let shape = self.examples.shape();
         let training = Training {
@@ -176,7 +183,7 @@ impl Run {
             checkpointing: phase.optim.gradient_checkpointing,
         };
         let (all, trained) = (student.num_params(), self.trained(phase, student));
-        let changed = |network: &UNet| {
+        let changed = |network: &Backbone| {
             network
                 .lora()
                 .map_or(0, |_| network.config().lora_weights())
@@ -249,7 +256,7 @@ impl Run {
     }
 
     /// Parameters that move in a phase.
-    fn trained(&self, phase: &Phase, student: &UNet) -> usize {
+    fn trained(&self, phase: &Phase, student: &Backbone) -> usize {
         match (self.part(phase, student), student.controlnet()) {
             _ if phase.lora.is_some() => student.num_lora_params(),
             (TrainedPart::ControlNet, Some(controlnet)) => controlnet.num_params(),
@@ -257,7 +264,7 @@ impl Run {
         }
     }
 
-    fn part(&self, phase: &Phase, student: &UNet) -> TrainedPart {
+    fn part(&self, phase: &Phase, student: &Backbone) -> TrainedPart {
         match &phase.method {
             Method::Adapted(adaptation)
                 if adaptation.controlnet_only() && student.controlnet().is_some() =>

@@ -171,7 +171,7 @@ struct PhaseRun<'a> {
     index: usize,
     phase: &'a Phase,
     objective: Box<dyn crate::method::Objective>,
-    stepper: Stepper<fewstep_nn::UNet>,
+    stepper: Stepper<fewstep_nn::Backbone>,
     recipe: fewstep_diffusion::SamplerRecipe,
     clock: u64,
 }

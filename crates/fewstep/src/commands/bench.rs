@@ -10,7 +10,7 @@ use fewstep_diffusion::{DiffusionModel, Inputs, Network, PredictionKind, PromptE
 use fewstep_distill::method::{Batch, Denoising, Objective, Weighting};
 use fewstep_distill::optim::{Ema, OptimConfig, Optimizer, Stepper};
 use fewstep_kernels::device::{Placement, profile};
-use fewstep_nn::{Modulation, Precision, Resampling, TextAttention, UNet, UNetConfig};
+use fewstep_nn::{Backbone, Modulation, Precision, Resampling, TextAttention, UNetConfig};
 use serde::Serialize;
 use std::time::Instant;
 
@@ -132,7 +132,7 @@ pub(crate) fn run(args: Args) -> CliResult {
     let precision = args.precision.choose(&device)?;
     fewstep_kernels::allow_tf32(args.tf32);
     let config = args.size.config();
-    let network = UNet::new(&config, 1, &device).blame_input()?;
+    let network = Backbone::new(&config.into(), 1, &device).blame_input()?;
     let network = network.computing_in(precision);
     let report = |what, measured: Measured| -> CliResult {
         let timing = Timing {

@@ -18,7 +18,7 @@ use fewstep_distill::method::GuidanceWeights;
 use fewstep_distill::recipe::{AdaptRecipe, DistillRecipe, RunConfig, TEXT_WEIGHTS};
 use fewstep_distill::run::{Phase, Run, adapt_phases, control, distill_phases};
 use fewstep_formats::{Model, Pipeline, PipelineComponents};
-use fewstep_nn::UNetConfig;
+use fewstep_nn::BackboneConfig;
 use serde::{Deserialize, Serialize};
 use std::path::Path;
 use std::sync::Arc;
@@ -119,10 +119,13 @@ fn usual_weights(teacher: Guidance, latent: bool) -> Option<GuidanceWeights> {
 }
 
 /// The holes that a latent teacher is to fill; none for one that fills in nothing.
-fn holes(network: &UNetConfig, condition: Option<&ConditionConfig>) -> CliResult<Option<Holes>> {
+fn holes(
+    network: &BackboneConfig,
+    condition: Option<&ConditionConfig>,
+) -> CliResult<Option<Holes>> {
     /// Holes of each image when nothing is said.
     const USUAL: usize = 4;
-    let (latent, concat) = (network.channels, network.concat);
+    let (latent, concat) = (network.channels(), network.concat_channels());
     let refused = match condition {
         _ if concat == 0 => return Ok(None),
         _ if concat != 1 + latent => format!(
@@ -199,7 +202,7 @@ impl Inputs {
     ) -> CliResult<Self> {
         let teacher = Pipeline::load_model(folder, &device).blame_input()?;
         let components = PipelineComponents::open(folder).blame_input()?;
-        let holes = holes(teacher.network.config(), condition)?;
+        let holes = holes(&teacher.network.config(), condition)?;
         // What such a teacher is told of holes lies with its latents, and is no control image.
         let condition = condition.filter(|_| holes.is_none());
         let copies = Copies { mirrored, holes };
@@ -315,11 +318,10 @@ fn fits(teacher: &Model, header: &LatentsHeader, side: Option<usize>) -> Result<
             size.unwrap_or_default()
         ));
     }
-    let (read, states) = (teacher.network.config().text, header.states[1]);
+    let (read, states) = (teacher.network.config().text_width(), header.states[1]);
     match read {
-        Some(text) if text.width != states => Err(format!(
-            "the teacher attends to states of {} features, and its text encoder's have {states}",
-            text.width
+        Some(width) if width != states => Err(format!(
+            "the teacher attends to states of {width} features, and its text encoder's have {states}"
         )),
         _ => Ok(()),
     }

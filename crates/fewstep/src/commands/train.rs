@@ -13,7 +13,7 @@ use fewstep_distill::Copies;
 use fewstep_distill::recipe::{TextConfig, TrainRecipe};
 use fewstep_distill::run::{Run, is_run, train_phases};
 use fewstep_formats::{Model, PipelineComponents, Wanted};
-use fewstep_nn::UNet;
+use fewstep_nn::Backbone;
 use std::sync::Arc;
 
 /// Train a teacher with classifier-free guidance.
@@ -62,7 +62,7 @@ pub(crate) fn run(args: Args) -> CliResult {
     };
     let network = recipe.network_for(&examples).blame_input()?;
     let initial = Model {
-        network: UNet::new(&network, recipe.seed, &device).blame_input()?,
+        network: Backbone::new(&network, recipe.seed, &device).blame_input()?,
         recipe: recipe.sampler_recipe(&examples),
     };
     let run = Run {

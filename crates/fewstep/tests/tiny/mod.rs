@@ -9,7 +9,7 @@ use fewstep_diffusion::{
     Guidance, PredictionKind, Provenance, Role, SamplerRecipe, ScheduleConfig, StudentSampler,
 };
 use fewstep_formats::{FilePrecision, Model};
-use fewstep_nn::{UNet, UNetConfig, WEmbedding};
+use fewstep_nn::{Backbone, BackboneConfig, UNetConfig, WEmbedding};
 use safetensors::SafeTensors;
 use safetensors::tensor::TensorView;
 use std::path::Path;
@@ -52,7 +52,7 @@ pub(crate) fn student(sampler: StudentSampler, steps: Option<usize>) -> Model {
             dim: 16,
             scale: 250.0,
         }),
-        ..teacher.network.config().clone()
+        ..unet_config(&teacher)
     };
     let recipe = SamplerRecipe {
         role: Role::Student { sampler, steps },
@@ -77,7 +77,7 @@ pub(crate) fn remade(
         channels: resolution[0],
         patch,
         classes: classes.len(),
-        ..model.network.config().clone()
+        ..unet_config(model)
     };
     let recipe = SamplerRecipe {
         resolution,
@@ -87,11 +87,16 @@ pub(crate) fn remade(
     with_weights(config, recipe)
 }
 
+fn unet_config(model: &Model) -> UNetConfig {
+    let BackboneConfig::UNet(config) = model.network.config();
+    config
+}
+
 /// A network with no weight zero, the same in every run. A fresh one has zero outputs, so that class and w would
 /// make no difference.
 fn with_weights(config: UNetConfig, recipe: SamplerRecipe) -> Model {
     let device = Device::flex();
-    let network = UNet::new(&config, 3, &device).expect("a valid network");
+    let network = Backbone::new(&config.into(), 3, &device).expect("a valid network");
     let model = Model { network, recipe };
     let bytes = model.to_bytes(FilePrecision::Full).expect("bytes");
     let (_, header) = SafeTensors::read_metadata(&bytes).expect("a header");

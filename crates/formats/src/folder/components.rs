@@ -183,7 +183,7 @@ impl PipelineComponents {
     pub fn around(&self, model: Model, device: &Device) -> Result<Pipeline, FormatError> {
         let vae = self.vae(device)?;
         let text_encoder = self.text_encoder(device)?;
-        let fits = fit(model.network.config(), &vae, &text_encoder);
+        let fits = fit(&model.network.config(), &vae, &text_encoder);
         fits.map_err(|reason| FormatError::BadDescription {
             origin: self.folder.display().to_string(),
             reason,

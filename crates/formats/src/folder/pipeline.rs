@@ -8,7 +8,7 @@ use super::{scheduler, unet};
 use crate::{FormatError, Model};
 use burn::tensor::Device;
 use fewstep_diffusion::{Guidance, PromptEmbeds, Role, SamplerRecipe, StudentSampler};
-use fewstep_nn::{UNet, UNetConfig, Vae};
+use fewstep_nn::{BackboneConfig, UNet, Vae};
 use std::path::{Path, PathBuf};
 
 /// A latent diffusion model: the U-Net with its sampler recipe, and what turns texts and images into what the
@@ -55,6 +55,7 @@ impl Pipeline {
             reason: error.to_string(),
         })?;
         weights::load(&mut network, &unet_folder, Part::UNet)?;
+        let network = network.into();
         Model { network, recipe }.with_stored_controlnet(folder, device)
     }
 
@@ -127,15 +128,15 @@ fn recipe(folder: &Path, file: &unet::UNetFile) -> Result<SamplerRecipe, FormatE
 }
 
 /// Whether the parts understand one another.
-pub(super) fn fit(network: &UNetConfig, vae: &Vae, text: &TextEncoder) -> Result<(), String> {
+pub(super) fn fit(network: &BackboneConfig, vae: &Vae, text: &TextEncoder) -> Result<(), String> {
     let latents = vae.latent_channels();
-    if latents != network.channels {
+    if latents != network.channels() {
         return Err(format!(
             "the U-Net works on latents of {} channels, and the autoencoder's have {latents}",
-            network.channels
+            network.channels()
         ));
     }
-    let (wide, width) = (network.text.map(|text| text.width), text.width());
+    let (wide, width) = (network.text_width(), text.width());
     match wide {
         Some(wide) if wide != width => Err(format!(
             "the U-Net attends to states of {wide} features (`cross_attention_dim`), and those of its texts or classes have {width} (`hidden_size` or `embed_dim`)"

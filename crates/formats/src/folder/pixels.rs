@@ -46,7 +46,10 @@ pub(crate) fn load(folder: &Path, device: &Device) -> Result<Option<Model>, Form
     };
     let mut network = UNet::new(&config, 0, device).map_err(|error| bad(error.to_string()))?;
     weights::load(&mut network, &unet, Part::UNet)?;
-    Ok(Some(Model { network, recipe }))
+    Ok(Some(Model {
+        network: network.into(),
+        recipe,
+    }))
 }
 
 /// One side of square images, or height and width.

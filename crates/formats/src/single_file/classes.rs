@@ -341,7 +341,7 @@ mod tests {
         assert_eq!(model.model.recipe.resolution, [3, 64, 64]);
         let expected = Fields::read(&configs.join("unet/config.json")).expect("there");
         let expected = unet::read(expected).expect("valid").network;
-        assert_eq!(model.model.network.config(), &expected);
+        assert_eq!(model.model.network.config(), expected.into());
         // And back to the same file.
         let back = place.path().join("back.safetensors");
         model.save_single(&model.model, &back).expect("written");

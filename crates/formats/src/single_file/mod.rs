@@ -11,6 +11,7 @@ use crate::pickle::{self, Pickles};
 use crate::stored::Stored;
 use crate::{FilePrecision, FormatError, Model, write_atomically, write_atomically_with};
 use fewstep_diffusion::PredictionKind;
+use fewstep_nn::BackboneConfig;
 pub use gguf::GgufPrecision;
 use names::{Names, OPEN_CLIP_LAYERS, UNetNames};
 use safetensors::tensor::{SafeTensors, TensorView};
@@ -25,7 +26,8 @@ impl Pipeline {
     /// When the model has an input for w, which readers of such files pass over in silence; when its parts have no
     /// such form; when the file cannot be written.
     pub fn save_single(&self, model: &Model, file: &Path) -> Result<(), FormatError> {
-        let names = Names::new(self, model.network.config())?;
+        let BackboneConfig::UNet(network) = &model.network.config();
+        let names = Names::new(self, network)?;
         let unet = model.to_bytes(FilePrecision::Full)?;
         let mut sources = vec![(Part::UNet, vec![unet])];
         for part in &names.parts()[1..] {
@@ -73,7 +75,8 @@ impl Pipeline {
         precision: GgufPrecision,
         file: &Path,
     ) -> Result<(), FormatError> {
-        let names = UNetNames::new(model.network.config(), self.folder())?;
+        let BackboneConfig::UNet(network) = &model.network.config();
+        let names = UNetNames::new(network, self.folder())?;
         let bytes = model.to_bytes(FilePrecision::Full)?;
         let tensors = read(&bytes, self.folder())?.tensors().into_iter();
         let tensors = tensors.map(|(name, view)| (names.of(&name), Stored::from(view)));
@@ -111,7 +114,8 @@ impl Pipeline {
         folder: &Path,
     ) -> Result<(), FormatError> {
         let bytes = pickle::read_weights(file, pickles)?;
-        let names = Names::new(self, self.model.network.config())?;
+        let BackboneConfig::UNet(network) = &self.model.network.config();
+        let names = Names::new(self, network)?;
         let mut like = vec![];
         for part in names.parts() {
             for bytes in part_tensors(self, part)? {
@@ -131,7 +135,7 @@ impl Pipeline {
     /// The sampler recipe of a U-Net in the place of this model's, and what ModelSpec asks for.
     fn about(&self, model: &Model) -> Result<Entries, FormatError> {
         let recipe = &model.recipe;
-        let config = model.network.config();
+        let BackboneConfig::UNet(config) = &model.network.config();
         let [_, height, width] = recipe.resolution.map(|side| side * self.vae.factor());
         let velocity = recipe.prediction == PredictionKind::V;
         let architecture = match (config.text.is_some_and(|text| text.linear), velocity) {

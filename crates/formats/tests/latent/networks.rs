@@ -4,7 +4,7 @@ use crate::golden::Golden;
 use burn::tensor::Tensor;
 use fewstep_diffusion::{Inputs, Network, PromptEmbeds};
 use fewstep_formats::TextEncoder;
-use fewstep_nn::{LoraConfig, Tiles, UNet, Vae};
+use fewstep_nn::{Backbone, LoraConfig, Tiles, Vae};
 
 /// The stored U-Net on the stored inputs.
 fn unet(golden: &Golden, w: Option<Vec<f64>>) -> Tensor<4> {
@@ -12,7 +12,7 @@ fn unet(golden: &Golden, w: Option<Vec<f64>>) -> Tensor<4> {
 }
 
 /// A U-Net on the stored inputs.
-fn forward(golden: &Golden, network: &UNet, w: Option<Vec<f64>>) -> Tensor<4> {
+fn forward(golden: &Golden, network: &Backbone, w: Option<Vec<f64>>) -> Tensor<4> {
     let states: Tensor<3> = golden.tensor("unet.states");
     let times: Vec<f64> = golden
         .values("unet.time")

@@ -12,7 +12,7 @@ use fewstep_distill::method::{
 };
 use fewstep_distill::optim::{Ema, OptimConfig, Stepper};
 use fewstep_nn::{
-    ControlNetConfig, Fusion, Initial, Precision, Resampling, UNet, UNetConfig, WEmbedding,
+    Backbone, BackboneConfig, Fusion, Initial, Precision, Resampling, UNetConfig, WEmbedding,
 };
 use std::time::Instant;
 
@@ -21,7 +21,10 @@ const BATCH: usize = 8;
 const CLASSES: usize = 3;
 
 /// A method by name, and its objective with a teacher.
-type Case = (&'static str, fn(DiffusionModel<UNet>) -> Box<dyn Objective>);
+type Case = (
+    &'static str,
+    fn(DiffusionModel<Backbone>) -> Box<dyn Objective>,
+);
 
 const RANGE: GuidanceWeights = GuidanceWeights::Range([0.0, 4.0]);
 
@@ -72,7 +75,7 @@ const PAIRS: TimePairs = TimePairs {
     shared: true,
 };
 
-fn halving(teacher: DiffusionModel<UNet>, halving: Halving) -> Box<dyn Objective> {
+fn halving(teacher: DiffusionModel<Backbone>, halving: Halving) -> Box<dyn Objective> {
     Box::new(Progressive {
         teacher,
         steps: 4,
@@ -82,7 +85,7 @@ fn halving(teacher: DiffusionModel<UNet>, halving: Halving) -> Box<dyn Objective
     })
 }
 
-fn codi(ode_step: OdeStep<DiffusionModel<UNet>>) -> Box<dyn Objective> {
+fn codi(ode_step: OdeStep<DiffusionModel<Backbone>>) -> Box<dyn Objective> {
     Box::new(Codi {
         pairs: PAIRS,
         consistent: Consistent::Noise,
@@ -127,7 +130,7 @@ pub(super) fn check(device: &Device, precision: Precision, only: &str, add: &mut
 /// The losses and the norm of the gradient of one update. Adam's first update has the sign of the gradient only, so
 /// the parameters after it tell nothing about rounding.
 fn update(
-    objective: fn(DiffusionModel<UNet>) -> Box<dyn Objective>,
+    objective: fn(DiffusionModel<Backbone>) -> Box<dyn Objective>,
     checkpointing: bool,
     precision: Precision,
     device: &Device,
@@ -157,8 +160,8 @@ fn update(
 }
 
 /// With all that networks of pixels have: attention, blocks that resize, classes, w, and a control image.
-fn network(device: &Device) -> UNet {
-    let config = UNetConfig {
+fn network(device: &Device) -> Backbone {
+    let config = BackboneConfig::from(UNetConfig {
         channels: 3,
         widths: vec![32, 48],
         attention: vec![false, true],
@@ -171,10 +174,10 @@ fn network(device: &Device) -> UNet {
             scale: 250.0,
         }),
         ..UNetConfig::default()
-    };
+    });
     let control = [3, SIDE, SIDE];
-    let controlnet = ControlNetConfig::for_control(control, control, &config, Fusion::ZeroConv);
-    let network = UNet::new(&config, 3, &Device::flex());
+    let controlnet = config.controlnet_for(control, control, Fusion::ZeroConv);
+    let network = Backbone::new(&config, 3, &Device::flex());
     let network =
         network.and_then(|network| network.with_controlnet(&controlnet, Initial::Base, 4));
     let network = network

@@ -8,7 +8,7 @@ use fewstep_diffusion::{
     BetaSchedule, Guidance, PredictionKind, Role, SamplerRecipe, ScheduleConfig, StudentSampler,
 };
 use fewstep_formats::{Model, WEIGHTS_FILE};
-use fewstep_nn::UNetConfig;
+use fewstep_nn::BackboneConfig;
 use serde::Serialize;
 use std::path::Path;
 
@@ -21,7 +21,7 @@ pub(super) struct Facts {
     /// Size of the weights on disk; none when they are embedded.
     file_bytes: Option<u64>,
     parameters: usize,
-    network: UNetConfig,
+    network: BackboneConfig,
     recipe: SamplerRecipe,
 }
 
@@ -33,7 +33,7 @@ impl Facts {
             file_bytes: file_bytes(Path::new(&reference)),
             model: reference,
             parameters: model.parameters(),
-            network: model.network.config().clone(),
+            network: model.network.config(),
             recipe: model.recipe.clone(),
         }
     }
@@ -86,22 +86,11 @@ impl Facts {
     }
 
     fn network(&self) -> String {
-        let network = &self.network;
-        let levels: Vec<String> = std::iter::zip(&network.widths, &network.attention)
-            .map(|(width, attention)| match attention {
-                true => format!("{width} (attention)"),
-                false => width.to_string(),
-            })
-            .collect();
-        let folding = match network.patch {
-            1 => String::new(),
-            patch => format!(", patches of {patch}x{patch}"),
-        };
         format!(
-            "U-Net of {} parameters, levels {}, {} each{folding}",
+            "{} of {} parameters, {}",
+            self.network.kind(),
             thousands(self.parameters as u64),
-            levels.join(" "),
-            plural(network.blocks, "residual block")
+            self.network.summary()
         )
     }
 

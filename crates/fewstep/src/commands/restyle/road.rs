@@ -74,7 +74,7 @@ impl Named {
             steps: self.steps.unwrap_or_else(|| generator.default_steps()),
             generator,
         };
-        match self.model.network.config().concat {
+        match self.model.network.config().concat_channels() {
             0 => Ok(stage),
             _ => Err(stage.refuse(DrawError::OnlyForFilling)),
         }
@@ -98,7 +98,7 @@ impl Named {
             };
         };
         let [a, b] = pair.map(|named| named.model.network.config());
-        let alike = (a.channels, a.text) == (b.channels, b.text)
+        let alike = (a.channels(), a.text_width()) == (b.channels(), b.text_width())
             && (here.folder() == there.folder()
                 || here.digest().blame_input()? == there.digest().blame_input()?);
         if !alike {

@@ -1,0 +1,306 @@
+//! The network that predicts, whatever its kind: what code outside this crate knows of it.
+
+use crate::{
+    ConfigError, ControlNet, ControlNetConfig, Fusion, Initial, Lora, LoraConfig, LoraLayer,
+    Precision, Training, UNet, UNetConfig, WEmbedding,
+};
+use burn::module::Module;
+use burn::tensor::{Device, Tensor};
+use fewstep_diffusion::{Inputs, Network};
+use serde::{Deserialize, Serialize};
+
+/// A network that predicts from noisy images. Its parameters are named as those of the network inside.
+#[derive(Module, Debug)]
+pub enum Backbone {
+    /// A U-Net, on pixels or latents.
+    UNet(UNet),
+}
+
+/// What a [`Backbone`] is built from. It is stored as the configuration of the network inside.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(untagged, from = "UNetConfig")]
+pub enum BackboneConfig {
+    /// Of a [`UNet`].
+    UNet(UNetConfig),
+}
+
+impl From<UNet> for Backbone {
+    fn from(network: UNet) -> Self {
+        Self::UNet(network)
+    }
+}
+
+impl From<UNetConfig> for BackboneConfig {
+    fn from(config: UNetConfig) -> Self {
+        Self::UNet(config)
+    }
+}
+
+impl Network for Backbone {
+    fn forward(&self, z: Tensor<4>, time: &[f64], inputs: &Inputs) -> Tensor<4> {
+        let Self::UNet(network) = self;
+        network.forward(z, time, inputs)
+    }
+
+    fn has_dropout(&self) -> bool {
+        let Self::UNet(network) = self;
+        network.has_dropout()
+    }
+}
+
+impl Backbone {
+    /// A new network with weights drawn from the seed. Its output starts at zero.
+    ///
+    /// # Errors
+    /// When the configuration does not fit together.
+    pub fn new(config: &BackboneConfig, seed: u64, device: &Device) -> Result<Self, ConfigError> {
+        let BackboneConfig::UNet(config) = config;
+        UNet::new(config, seed, device).map(Self::UNet)
+    }
+
+    /// What the network was built from.
+    pub fn config(&self) -> BackboneConfig {
+        let Self::UNet(network) = self;
+        BackboneConfig::UNet(network.config().clone())
+    }
+
+    /// See [`UNet::with_lora`].
+    ///
+    /// # Errors
+    /// When the configuration does not fit together, or names no layer of the network.
+    pub fn with_lora(self, config: &LoraConfig, seed: u64) -> Result<Self, ConfigError> {
+        let Self::UNet(network) = self;
+        network.with_lora(config, seed).map(Self::UNet)
+    }
+
+    /// The LoRA.
+    pub fn lora(&self) -> Option<&Lora> {
+        let Self::UNet(network) = self;
+        network.lora()
+    }
+
+    /// See [`UNet::with_lora_layers`].
+    pub fn with_lora_layers(self, layers: &[LoraLayer]) -> Self {
+        let Self::UNet(network) = self;
+        Self::UNet(network.with_lora_layers(layers))
+    }
+
+    /// See [`UNet::merged`].
+    pub fn merged(self) -> Self {
+        let Self::UNet(network) = self;
+        Self::UNet(network.merged())
+    }
+
+    /// See [`UNet::num_lora_params`].
+    pub fn num_lora_params(&self) -> usize {
+        let Self::UNet(network) = self;
+        network.num_lora_params()
+    }
+
+    /// See [`UNet::freeze_all_but_lora`].
+    pub fn freeze_all_but_lora(self) -> Self {
+        let Self::UNet(network) = self;
+        Self::UNet(network.freeze_all_but_lora())
+    }
+
+    /// See [`UNet::with_w_input`].
+    pub fn with_w_input(self, embedding: WEmbedding) -> Self {
+        let Self::UNet(network) = self;
+        Self::UNet(network.with_w_input(embedding))
+    }
+
+    /// See [`UNet::w_projection`].
+    pub fn w_projection(&self) -> Option<Tensor<2>> {
+        let Self::UNet(network) = self;
+        network.w_projection()
+    }
+
+    /// See [`UNet::with_w_projection`].
+    pub fn with_w_projection(self, values: &[f32]) -> Self {
+        let Self::UNet(network) = self;
+        Self::UNet(network.with_w_projection(values))
+    }
+
+    /// See [`UNet::with_fixed_w`].
+    pub fn with_fixed_w(&self, w: f64) -> Self {
+        let Self::UNet(network) = self;
+        Self::UNet(network.with_fixed_w(w))
+    }
+
+    /// See [`UNet::with_controlnet`].
+    ///
+    /// # Errors
+    /// When the ControlNet's configuration does not fit together, or the network has a ControlNet already.
+    pub fn with_controlnet(
+        self,
+        config: &ControlNetConfig,
+        initial: Initial,
+        seed: u64,
+    ) -> Result<Self, ConfigError> {
+        let Self::UNet(network) = self;
+        network
+            .with_controlnet(config, initial, seed)
+            .map(Self::UNet)
+    }
+
+    /// See [`UNet::plug`].
+    ///
+    /// # Errors
+    /// When the ControlNet was made for a network of other shapes; names what differs.
+    pub fn plug(self, controlnet: ControlNet) -> Result<Self, ConfigError> {
+        let Self::UNet(network) = self;
+        network.plug(controlnet).map(Self::UNet)
+    }
+
+    /// The ControlNet.
+    pub fn controlnet(&self) -> Option<&ControlNet> {
+        let Self::UNet(network) = self;
+        network.controlnet()
+    }
+
+    /// See [`UNet::without_controlnet`].
+    pub fn without_controlnet(self) -> Self {
+        let Self::UNet(network) = self;
+        Self::UNet(network.without_controlnet())
+    }
+
+    /// See [`UNet::freeze_base`].
+    pub fn freeze_base(self) -> Self {
+        let Self::UNet(network) = self;
+        Self::UNet(network.freeze_base())
+    }
+
+    /// See [`UNet::computing_in`].
+    pub fn computing_in(self, precision: Precision) -> Self {
+        let Self::UNet(network) = self;
+        Self::UNet(network.computing_in(precision))
+    }
+
+    /// See [`UNet::with_weight_dtype`].
+    pub fn with_weight_dtype(self, precision: Precision) -> Self {
+        let Self::UNet(network) = self;
+        Self::UNet(network.with_weight_dtype(precision))
+    }
+}
+
+/// Facts of a network, and what it costs.
+impl BackboneConfig {
+    /// Checks that the numbers fit together.
+    ///
+    /// # Errors
+    /// Names the field, what it is, and what it must be.
+    pub fn validate(&self) -> Result<(), ConfigError> {
+        let Self::UNet(config) = self;
+        config.validate()
+    }
+
+    /// Checks that images (or latents) of this size can go through the network.
+    ///
+    /// # Errors
+    /// When height or width is not a multiple of [`size_multiple`](Self::size_multiple).
+    pub fn validate_size(&self, height: usize, width: usize) -> Result<(), ConfigError> {
+        let Self::UNet(config) = self;
+        config.validate_size(height, width)
+    }
+
+    /// What height and width of images (or latents) must be multiples of.
+    pub fn size_multiple(&self) -> usize {
+        let Self::UNet(config) = self;
+        config.size_multiple()
+    }
+
+    /// Channels of the images (or latents).
+    pub fn channels(&self) -> usize {
+        let Self::UNet(config) = self;
+        config.channels
+    }
+
+    /// Channels of the maps that are concatenated to the input: 0 for none.
+    pub fn concat_channels(&self) -> usize {
+        let Self::UNet(config) = self;
+        config.concat
+    }
+
+    /// Features of the text encoder's states, where the network attends to text.
+    pub fn text_width(&self) -> Option<usize> {
+        let Self::UNet(config) = self;
+        config.text.map(|text| text.width)
+    }
+
+    /// Number of classes; 0 for a network without.
+    pub fn classes(&self) -> usize {
+        let Self::UNet(config) = self;
+        config.classes
+    }
+
+    /// Whether one more class stands for "no class".
+    pub fn has_null_class(&self) -> bool {
+        let Self::UNet(config) = self;
+        config.null_class
+    }
+
+    /// Whether the guidance weight is an input.
+    pub fn takes_w(&self) -> bool {
+        let Self::UNet(config) = self;
+        config.w.is_some()
+    }
+
+    /// A ControlNet for such a network; see [`ControlNetConfig::for_control`].
+    pub fn controlnet_for(
+        &self,
+        control: [usize; 3],
+        image: [usize; 3],
+        fusion: Fusion,
+    ) -> ControlNetConfig {
+        let Self::UNet(config) = self;
+        ControlNetConfig::for_control(control, image, config, fusion)
+    }
+
+    /// The name of this kind of network.
+    pub fn kind(&self) -> &'static str {
+        let Self::UNet(_) = self;
+        "U-Net"
+    }
+
+    /// The shape of the network in words.
+    pub fn summary(&self) -> String {
+        let Self::UNet(config) = self;
+        config.summary()
+    }
+
+    /// See [`UNetConfig::kept`].
+    pub fn kept(&self, training: &Training) -> usize {
+        let Self::UNet(config) = self;
+        config.kept(training)
+    }
+
+    /// See [`UNetConfig::peak`].
+    pub fn peak(&self, training: &Training, samples: usize) -> usize {
+        let Self::UNet(config) = self;
+        config.peak(training, samples)
+    }
+
+    /// See [`UNetConfig::forward`].
+    pub fn forward(&self, size: [usize; 2], states: usize) -> usize {
+        let Self::UNet(config) = self;
+        config.forward(size, states)
+    }
+
+    /// See [`UNetConfig::lora_weights`].
+    pub fn lora_weights(&self) -> usize {
+        let Self::UNet(config) = self;
+        config.lora_weights()
+    }
+
+    /// See [`UNetConfig::workspace`].
+    pub fn workspace(&self) -> usize {
+        let Self::UNet(config) = self;
+        config.workspace()
+    }
+
+    /// See [`UNetConfig::largest_block`].
+    pub fn largest_block(&self) -> usize {
+        let Self::UNet(config) = self;
+        config.largest_block()
+    }
+}
