@@ -252,7 +252,7 @@ mod tests {
             "<p>First &lt;this&gt;.</p>",
             "<li>T-shirt/top</li>",
             r#"<figure class="first">"#,
-            "data:image/png;base64,cGljdHVyZQ==",
+            "data:image/png;base64,aW1hZ2U=",
             "<td>1.10 ×</td>",
             "to 128 calls",
             "teacher*",

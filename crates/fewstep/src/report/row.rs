@@ -173,8 +173,8 @@ pub(super) mod tests {
         let table = table(&rows, Some(&rows[0]), "classifier FID");
         let expected = "\
 model     sampler        steps  w  network calls  classifier FID  to 128 calls  ms/image
-teacher*  ddim              64  1            128            6.00         1.00x        32.0
-student   deterministic      4  1              4            6.60         1.10x         2.0
+teacher*  ddim              64  1            128            6.00         1.00x      32.0
+student   deterministic      4  1              4            6.60         1.10x       2.0
 ";
         assert_eq!(table, expected);
     }
