@@ -24,12 +24,13 @@ pub mod sampler;
 mod schedule;
 
 pub use denoiser::{Clipped, Denoiser, DiffusionModel, Network};
-pub use grid::{GridError, Spacing, TimeGrid};
+pub use grid::{GridError, Spacing, TimeGrid, UnknownSpacing};
 pub use guidance::CfgDenoiser;
 pub use inputs::{Inputs, PromptEmbeds};
 pub use prediction::{Prediction, PredictionKind, per_sample};
 pub use recipe::{
-    ControlSpec, DefaultSampler, Guidance, Provenance, RecipeError, Role, SamplerRecipe,
-    StudentSampler, Task, Warning,
+    ControlSpec, DistilledFor, Guidance, Provenance, RecipeError, Role, SamplerRecipe, Task,
+    Warning,
 };
+pub use sampler::{Sampler, SamplerConfig};
 pub use schedule::{BetaSchedule, NoiseLevel, Schedule, ScheduleConfig, ScheduleError};

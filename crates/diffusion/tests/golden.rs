@@ -39,16 +39,16 @@ fn timesteps_are_those_of_diffusers() {
     let golden = parse(include_str!("golden/timesteps.json"));
     let schedule = stable_diffusion(true);
     for (name, spacing) in [
-        ("leading", Spacing::Leading),
+        ("leading", Spacing::LEADING),
         ("trailing", Spacing::Trailing),
-        ("linspace", Spacing::Linspace),
+        ("linspace", Spacing::LINSPACE),
     ] {
         for steps in 1..=64 {
             let theirs = numbers(&golden[name][steps - 1]);
             let mut expected = theirs.clone();
             match (spacing, steps) {
-                (Spacing::Linspace, 1) => expected = vec![999.0],
-                (Spacing::Linspace, 27 | 31 | 47 | 53 | 61) => expected[steps / 2] = 500.0,
+                (Spacing::LINSPACE, 1) => expected = vec![999.0],
+                (Spacing::LINSPACE, 27 | 31 | 47 | 53 | 61) => expected[steps / 2] = 500.0,
                 (Spacing::Trailing, 48) => {
                     for (i, timestep) in [(3, 937.0), (15, 687.0), (27, 437.0), (39, 187.0)] {
                         expected[i] = timestep;

@@ -6,7 +6,7 @@ use burn::tensor::{Device, Tensor};
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
 use fewstep_diffusion::random::{self, Purpose};
 use fewstep_diffusion::{
-    CfgDenoiser, Denoiser, DiffusionModel, Inputs, PredictionKind, Schedule, sampler,
+    CfgDenoiser, Denoiser, DiffusionModel, Inputs, PredictionKind, Schedule, TimeGrid, sampler,
 };
 use fewstep_distill::method::{
     self, Batch, Boundary, Codi, Consistent, Cost, Denoising, Distance, ErrorWeight,
@@ -260,7 +260,9 @@ fn sampling(c: &mut Criterion) {
             group.bench_function(BenchmarkId::new(name, size.name), |b| {
                 let draw = || {
                     let noise = size.noise();
-                    sampler::deterministic(denoiser, noise, &inputs, steps, &mut sampler::ignore)
+                    let grid = TimeGrid::uniform(steps);
+                    sampler::deterministic(denoiser, noise, &inputs, &grid, &mut sampler::ignore)
+                        .expect("not cancelled")
                 };
                 b.iter(|| draw().into_data());
             });

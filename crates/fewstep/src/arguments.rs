@@ -1,38 +1,9 @@
 //! Flags that several verbs share, and what they stand for.
 
 use crate::failure::{CliError, CliResult};
-use clap::builder::{PossibleValuesParser, TypedValueParser};
-use fewstep::{Generator, Sampler};
-use fewstep_diffusion::sampler::SamplerKind;
+use clap::builder::{PossibleValue, PossibleValuesParser, TypedValueParser};
+use fewstep::{Generator, Sampler, SamplerConfig};
 use fewstep_diffusion::{Guidance, SamplerRecipe, Spacing};
-
-/// Every sampler by its name on the command line.
-const SAMPLERS: [(&str, Sampler); 8] = [
-    ("deterministic", Sampler::Deterministic),
-    ("stochastic", Sampler::Stochastic),
-    ("renoising", Sampler::MultistepConsistency),
-    ("ddim", on_papers_grid(SamplerKind::Ddim)),
-    ("ancestral", on_papers_grid(SamplerKind::Ancestral)),
-    ("dpm-solver++", on_papers_grid(SamplerKind::DpmSolverPp)),
-    ("unipc", on_papers_grid(SamplerKind::UniPc)),
-    ("heun", on_papers_grid(SamplerKind::Heun)),
-];
-
-/// Every spacing by its name on the command line.
-const SPACINGS: [(&str, Spacing); 8] = [
-    ("uniform", Spacing::Uniform),
-    ("leading", Spacing::Leading),
-    ("leading-one", Spacing::LeadingOne),
-    ("leading-inner", Spacing::LeadingInner),
-    ("trailing", Spacing::Trailing),
-    ("linspace", Spacing::Linspace),
-    ("linspace-inner", Spacing::LinspaceInner),
-    ("log-snr", Spacing::LogSnr),
-];
-
-const fn on_papers_grid(kind: SamplerKind) -> Sampler {
-    Sampler::Teacher(kind, Spacing::Uniform)
-}
 
 /// Reads one of the names of a table.
 pub(crate) fn named<T: Copy + Send + Sync + 'static>(
@@ -62,32 +33,64 @@ pub(crate) fn finite(given: &str) -> Result<f64, String> {
     }
 }
 
+/// Reads the name of a sampler. Names of earlier versions are read and not shown.
+fn sampler() -> impl TypedValueParser<Value = Sampler> {
+    let names = Sampler::ALL
+        .map(|sampler| PossibleValue::new(sampler.plain_name()).aliases(sampler.old_names()));
+    PossibleValuesParser::new(names).try_map(|given| given.parse::<Sampler>())
+}
+
+/// Reads the name of a spacing. Names of earlier versions are read and not shown.
+fn spacing() -> impl TypedValueParser<Value = Spacing> {
+    let names =
+        Spacing::NAMED.map(|(name, spacing)| PossibleValue::new(name).aliases(spacing.old_name()));
+    PossibleValuesParser::new(names).try_map(|given| given.parse::<Spacing>())
+}
+
 /// How to sample.
 #[derive(clap::Args)]
 pub(crate) struct SamplerArgs {
     /// How to sample; by default as the model was made for, with ddim for a teacher.
-    #[arg(long, value_parser = named(&SAMPLERS))]
+    #[arg(long, value_parser = sampler())]
     sampler: Option<Sampler>,
     /// How ddim, ancestral, dpm-solver++, unipc and heun spread their steps over time [default: uniform].
-    #[arg(long, value_parser = named(&SPACINGS))]
+    #[arg(long, value_parser = spacing())]
     spacing: Option<Spacing>,
+    /// Noise that the ddim sampler adds at each step: 0 (none, the default) to 1 (as much as ancestral).
+    #[arg(long, value_parser = finite, allow_negative_numbers = true)]
+    eta: Option<f64>,
+    /// Noise that the heun sampler adds over all steps: EDM's S_churn, 0 (none, the default) or above; EDM used 40.
+    #[arg(long, value_parser = finite, allow_negative_numbers = true)]
+    churn: Option<f64>,
 }
 
 impl SamplerArgs {
     /// The sampler for a model.
-    pub(crate) fn choose(&self, generator: &Generator) -> CliResult<Sampler> {
-        let sampler = self.sampler.unwrap_or_else(|| generator.default_sampler());
-        match (sampler, self.spacing) {
-            (sampler, None) => Ok(sampler),
-            (Sampler::Teacher(kind, _), Some(spacing)) => Ok(Sampler::Teacher(kind, spacing)),
-            (
-                Sampler::Deterministic | Sampler::Stochastic | Sampler::MultistepConsistency,
-                Some(_),
-            ) => Err(CliError::input(format!(
-                "--spacing does not go with the {} sampler, whose steps are the ones that a student was distilled for: leave it away, or choose another --sampler",
-                sampler.name()
-            ))),
+    pub(crate) fn choose(&self, generator: &Generator) -> CliResult<SamplerConfig> {
+        let mut chosen = match self.sampler {
+            Some(sampler) => sampler.into(),
+            None => generator.default_sampler(),
+        };
+        if let Some(eta) = self.eta {
+            let with_eta = chosen.sampler.with_eta(eta);
+            chosen.sampler = with_eta.map_err(|e| CliError::input(format!("--eta {eta}: {e}")))?;
         }
+        if let Some(churn) = self.churn {
+            let with_churn = chosen.sampler.with_churn(churn);
+            chosen.sampler =
+                with_churn.map_err(|e| CliError::input(format!("--churn {churn}: {e}")))?;
+        }
+        match self.spacing {
+            None => {}
+            Some(_) if chosen.sampler.is_few_step() => {
+                return Err(CliError::input(format!(
+                    "--spacing does not go with the {} sampler, whose steps are the ones that a student was distilled for: omit it, or choose another --sampler",
+                    chosen.name()
+                )));
+            }
+            Some(spacing) => chosen.spacing = spacing,
+        }
+        Ok(chosen)
     }
 }
 

@@ -4,18 +4,19 @@ mod images;
 mod request;
 
 pub use images::{from_images, to_images};
-pub use request::{DrawError, Request, Sampler};
+pub use request::{DrawError, Request};
 
 use burn::tensor::{Device, Tensor};
 use fewstep_data::{ImageShape, image::Image};
 use fewstep_diffusion::random::{self, Purpose};
-use fewstep_diffusion::sampler::{self, Observer, SamplerKind, StepNoise};
+use fewstep_diffusion::sampler::{self, Observer, StepNoise};
 use fewstep_diffusion::{
-    CfgDenoiser, Clipped, DefaultSampler, Denoiser, GridError, Guidance, Inputs, Role, Spacing,
-    StudentSampler, TimeGrid, Warning,
+    CfgDenoiser, Clipped, Denoiser, DistilledFor, Guidance, Inputs, Role, Sampler, SamplerConfig,
+    Spacing, TimeGrid, Warning,
 };
 use fewstep_formats::Model;
 use fewstep_kernels::device::Placement;
+use std::ops::ControlFlow;
 use std::sync::Mutex;
 
 /// A model ready to draw.
@@ -59,17 +60,17 @@ impl Generator {
     }
 
     /// The sampler that the model was made for: DDIM for a teacher.
-    pub fn default_sampler(&self) -> Sampler {
+    pub fn default_sampler(&self) -> SamplerConfig {
         match self.model.recipe.role {
             Role::Student {
-                sampler: StudentSampler::Stochastic,
+                sampler: DistilledFor::Stochastic,
                 ..
-            } => Sampler::Stochastic,
-            Role::Student { .. } => Sampler::Deterministic,
-            Role::Teacher => match self.model.recipe.default_sampler {
-                Some(DefaultSampler { sampler, spacing }) => Sampler::Teacher(sampler, spacing),
-                None => Sampler::Teacher(SamplerKind::Ddim, Spacing::Uniform),
-            },
+            } => Sampler::Stochastic.into(),
+            Role::Student { .. } => Sampler::Deterministic.into(),
+            Role::Teacher => {
+                let default = self.model.recipe.default_sampler;
+                default.unwrap_or(Sampler::DDIM.into())
+            }
         }
     }
 
@@ -80,7 +81,7 @@ impl Generator {
                 steps: Some(steps), ..
             } => steps,
             Role::Student {
-                sampler: StudentSampler::Consistency,
+                sampler: DistilledFor::Consistency,
                 ..
             } => 4,
             Role::Student { .. } | Role::Teacher => 32,
@@ -88,11 +89,8 @@ impl Generator {
     }
 
     /// Network calls that one image costs with this guidance weight, by default the recipe's.
-    pub fn network_calls(&self, sampler: Sampler, steps: usize, w: Option<f64>) -> usize {
-        let per_sample = match sampler {
-            Sampler::Deterministic | Sampler::Stochastic | Sampler::MultistepConsistency => steps,
-            Sampler::Teacher(kind, _) => sampler::network_calls(kind, steps),
-        };
+    pub fn network_calls(&self, sampler: SamplerConfig, steps: usize, w: Option<f64>) -> usize {
+        let per_sample = sampler.sampler.network_calls(steps);
         // Without guidance the second of its branches is not asked.
         let recipe = &self.model.recipe;
         let alone = recipe.guidance == Guidance::ClassifierFree
@@ -115,25 +113,27 @@ impl Generator {
         if request.classes.contains(&None) && !self.model.recipe.classes.is_empty() && !null_class {
             return Err(DrawError::NoNullClass);
         }
-        self.grid(request)?;
+        request
+            .sampler
+            .grid(self.denoiser.schedule(), request.steps)?;
         let recipe = &self.model.recipe;
         self.check_sampler(request.sampler)?;
-        Ok(recipe.check(request.sampler.kind(), request.steps, request.w)?)
+        Ok(recipe.check(request.sampler.suits(), request.steps, request.w)?)
     }
 
     /// Students of stage two know one grid: only DDIM on the papers' grid is their sampler under another name.
-    fn check_sampler(&self, asked: Sampler) -> Result<(), DrawError> {
+    fn check_sampler(&self, asked: SamplerConfig) -> Result<(), DrawError> {
         let Role::Student { sampler, .. } = self.model.recipe.role else {
             return Ok(());
         };
         let trained = match sampler {
-            StudentSampler::Deterministic | StudentSampler::Consistency => Sampler::Deterministic,
-            StudentSampler::Stochastic => Sampler::Stochastic,
-            StudentSampler::Any | StudentSampler::Encoder => return Ok(()),
+            DistilledFor::Deterministic | DistilledFor::Consistency => Sampler::Deterministic,
+            DistilledFor::Stochastic => Sampler::Stochastic,
+            DistilledFor::Any | DistilledFor::Encoder => return Ok(()),
         };
-        match asked.kind() {
-            StudentSampler::Any => Err(DrawError::NotForStudents {
-                trained: trained.name(),
+        match asked.suits() {
+            DistilledFor::Any => Err(DrawError::NotForStudents {
+                trained: trained.plain_name(),
                 asked: asked.name(),
             }),
             _ => Ok(()),
@@ -209,6 +209,7 @@ impl Generator {
                         let done = work.0 / step.total;
                         (work.1)(done);
                     }
+                    ControlFlow::Continue(())
                 })?;
                 Ok(to_images(drawn))
             },
@@ -270,28 +271,15 @@ impl Generator {
         samples: &[u64],
         observer: Observer<'_>,
     ) -> Result<Tensor<4>, DrawError> {
+        let SamplerConfig { sampler, .. } = request.sampler;
+        let grid = request
+            .sampler
+            .grid(self.denoiser.schedule(), request.steps)?;
         let fresh = StepNoise::new(request.seed, samples.to_vec());
         let denoiser = &*self.denoiser;
-        Ok(match request.sampler {
-            Sampler::Deterministic => {
-                sampler::deterministic(denoiser, noise, inputs, request.steps, observer)
-            }
-            Sampler::Stochastic => {
-                sampler::stochastic(denoiser, noise, inputs, request.steps, &fresh, observer)
-            }
-            Sampler::MultistepConsistency => sampler::multistep_consistency(
-                denoiser,
-                noise,
-                inputs,
-                request.steps,
-                &fresh,
-                observer,
-            ),
-            Sampler::Teacher(kind, _) => {
-                let grid = self.grid(request)?;
-                sampler::draw(kind, denoiser, noise, inputs, &grid, &fresh, observer)
-            }
-        })
+        Ok(sampler::sample(
+            sampler, denoiser, noise, inputs, &grid, &fresh, observer,
+        )?)
     }
 
     /// Checks that the model can turn images into noise.
@@ -300,7 +288,7 @@ impl Generator {
     /// When it was not made for that; what is merely untrained comes back as warnings.
     pub fn check_encoding(&self, steps: usize, w: Option<f64>) -> Result<Vec<Warning>, DrawError> {
         TimeGrid::new(self.denoiser.schedule(), Spacing::Uniform, steps)?;
-        Ok(self.model.recipe.check(StudentSampler::Encoder, steps, w)?)
+        Ok(self.model.recipe.check(DistilledFor::Encoder, steps, w)?)
     }
 
     /// From images to the noise behind them: reversed DDIM in `steps` steps. Nothing is clipped on the way, as
@@ -318,7 +306,7 @@ impl Generator {
         let denoiser = guided(&self.model)?;
         let grid = TimeGrid::new(denoiser.schedule(), Spacing::Uniform, steps)?;
         let observer = &mut sampler::ignore;
-        Ok(sampler::encode(&denoiser, images, inputs, &grid, observer))
+        Ok(sampler::encode(&denoiser, images, inputs, &grid, observer)?)
     }
 
     /// The denoiser behind the images, clipped and guided as the recipe says.
@@ -335,16 +323,6 @@ impl Generator {
             w: Some(vec![w; classes.len()]),
             ..Inputs::default()
         }
-    }
-
-    fn grid(&self, request: &Request) -> Result<TimeGrid, GridError> {
-        let spacing = match request.sampler {
-            Sampler::Teacher(_, spacing) => spacing,
-            Sampler::Deterministic | Sampler::Stochastic | Sampler::MultistepConsistency => {
-                Spacing::Uniform
-            }
-        };
-        TimeGrid::new(self.denoiser.schedule(), spacing, request.steps)
     }
 }
 

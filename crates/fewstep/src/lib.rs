@@ -8,10 +8,11 @@ mod text_generator;
 
 pub use fewstep_data as data;
 pub use fewstep_diffusion as diffusion;
+pub use fewstep_diffusion::{Sampler, SamplerConfig};
 pub use fewstep_distill as distill;
 pub use fewstep_formats as formats;
 pub use fewstep_kernels as kernels;
 pub use fewstep_metrics as metrics;
 pub use fewstep_nn as nn;
-pub use generator::{DrawError, Generator, Request, Sampler, from_images, to_images};
+pub use generator::{DrawError, Generator, Request, from_images, to_images};
 pub use text_generator::{Canvas, TextGenerator, TextRequest, Texts};

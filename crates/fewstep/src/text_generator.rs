@@ -6,15 +6,18 @@ mod texts;
 pub use canvas::Canvas;
 pub use texts::Texts;
 
-use crate::{DrawError, Generator, Request, Sampler, from_images, to_images};
+use crate::{DrawError, Generator, Request, from_images, to_images};
 use burn::tensor::{Device, Tensor};
 use fewstep_data::ImageShape;
 use fewstep_data::image::Image;
 use fewstep_diffusion::random::{self, Purpose};
-use fewstep_diffusion::sampler::{self, Observer, SamplerKind, StepNoise};
-use fewstep_diffusion::{Guidance, Inputs, PromptEmbeds, TimeGrid, Warning, per_sample};
+use fewstep_diffusion::sampler::{self, Observer, StepNoise};
+use fewstep_diffusion::{
+    Guidance, Inputs, PromptEmbeds, Sampler, SamplerConfig, TimeGrid, Warning, per_sample,
+};
 use fewstep_formats::Model;
 use fewstep_nn::{Tiles, Vae};
+use std::ops::ControlFlow;
 
 /// A latent diffusion model ready to draw.
 pub struct TextGenerator {
@@ -39,7 +42,7 @@ pub struct TextRequest {
     /// Steps.
     pub steps: usize,
     /// How to sample.
-    pub sampler: Sampler,
+    pub sampler: SamplerConfig,
     /// Guidance weight; the recipe's default when not given.
     pub w: Option<f64>,
     /// Images per network call.
@@ -130,7 +133,9 @@ impl TextGenerator {
             }
             (None, None) => {}
         }
-        if matches!(request.canvas, Canvas::Edit { .. }) && request.sampler == Sampler::Stochastic {
+        if matches!(request.canvas, Canvas::Edit { .. })
+            && request.sampler.sampler == Sampler::Stochastic
+        {
             return Err(DrawError::EditStochastic);
         }
         self.generator.check(&self.of_latents(request, 0))
@@ -159,6 +164,7 @@ impl TextGenerator {
             let text = texts.of(part, &self.device);
             let latents = self.latents(request, text, controls, &samples, &mut |step| {
                 progress(start + samples.len() * (step.index + 1) / step.total);
+                ControlFlow::Continue(())
             })?;
             let drawn = self.vae.decode(latents, Some(Tiles::default()));
             images.extend(to_images(drawn));
@@ -203,18 +209,16 @@ impl TextGenerator {
             per_sample(vec![part(level); count], &self.device)
         };
         let z = known * level(|l| l.alpha()) + noise * level(|l| l.sigma());
-        let kind = match request.sampler {
-            Sampler::Teacher(kind, _) => kind,
-            Sampler::Deterministic | Sampler::Stochastic | Sampler::MultistepConsistency => {
-                SamplerKind::Ddim
-            }
+        let sampler = match request.sampler.sampler {
+            sampler if sampler.is_few_step() => Sampler::DDIM,
+            sampler => sampler,
         };
         let grid = TimeGrid::uniform_from(*strength, request.steps);
         let fresh = StepNoise::new(request.seed, samples.to_vec());
         let denoiser = self.generator.denoiser();
-        Ok(sampler::draw(
-            kind, denoiser, z, &inputs, &grid, &fresh, observer,
-        ))
+        Ok(sampler::sample(
+            sampler, denoiser, z, &inputs, &grid, &fresh, observer,
+        )?)
     }
 
     /// The request as the generator of latents understands it.

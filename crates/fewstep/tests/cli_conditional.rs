@@ -303,7 +303,8 @@ fn verbs_draw_from_their_images() {
         ("a.png", vec![]),
         ("b.png", vec![]),
         ("c.png", vec!["--seed", "1"]),
-        ("d.png", vec!["--sampler", "renoising"]),
+        ("d.png", vec!["--sampler", "multistep-consistency"]),
+        ("e.png", vec!["--sampler", "renoising"]),
     ] {
         tiny::succeed(folder, &[&upscale[..], &[out], &more].concat());
     }
@@ -311,6 +312,8 @@ fn verbs_draw_from_their_images() {
     assert_eq!(image("a.png"), image("b.png"));
     assert_ne!(image("a.png"), image("c.png"));
     assert_ne!(image("a.png"), image("d.png"));
+    // The sampler's name in earlier versions.
+    assert_eq!(image("d.png"), image("e.png"));
     // Two cells of 8 pixels with a margin of one; and of 16 for a condition of 8.
     assert_eq!(read_image(&folder.join("a.png")).shape.width, 19);
     let (json, _) = tiny::succeed(

@@ -3,7 +3,7 @@
 mod tiny;
 
 use fewstep_data::FASHION_MNIST_CLASSES;
-use fewstep_diffusion::StudentSampler;
+use fewstep_diffusion::DistilledFor;
 use serde_json::Value;
 use std::path::Path;
 use tempfile::TempDir;
@@ -15,7 +15,7 @@ const REAL: usize = 6;
 /// A folder with a student of 32x32 images in two classes, and real images of these classes.
 fn workshop() -> TempDir {
     let folder = tempfile::tempdir().expect("a folder");
-    let model = student(StudentSampler::Deterministic, Some(2));
+    let model = student(DistilledFor::Deterministic, Some(2));
     save(
         &remade(&model, 4, [1, 32, 32], &["a", "b"]),
         folder.path(),

@@ -4,7 +4,7 @@ mod tiny;
 
 use burn::tensor::Device;
 use fewstep_data::image::{self, Image};
-use fewstep_diffusion::StudentSampler;
+use fewstep_diffusion::DistilledFor;
 use fewstep_formats::{FilePrecision, Pipeline};
 use safetensors::SafeTensors;
 use std::collections::BTreeMap;
@@ -36,7 +36,7 @@ fn a_folded_w_draws_what_the_input_draws() {
     let folder = tempfile::tempdir().expect("a folder");
     let folder = folder.path();
     save(
-        &student(StudentSampler::Deterministic, Some(2)),
+        &student(DistilledFor::Deterministic, Some(2)),
         folder,
         "pixels",
     );
@@ -352,7 +352,7 @@ fn what_cannot_be_exported_is_refused() {
     let folder = tempfile::tempdir().expect("a folder");
     let folder = folder.path();
     save(
-        &student(StudentSampler::Deterministic, Some(2)),
+        &student(DistilledFor::Deterministic, Some(2)),
         folder,
         "pixels",
     );

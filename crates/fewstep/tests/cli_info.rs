@@ -2,7 +2,7 @@
 
 mod tiny;
 
-use fewstep_diffusion::{Guidance, StudentSampler};
+use fewstep_diffusion::{DistilledFor, Guidance};
 use serde_json::Value;
 use tiny::{refuse, save, student, succeed, teacher};
 
@@ -84,22 +84,22 @@ fn a_teacher_is_described() {
 #[test]
 fn students_say_how_they_must_be_sampled() {
     let folder = tempfile::tempdir().expect("a folder");
-    let mut fixed = student(StudentSampler::Stochastic, Some(1));
+    let mut fixed = student(DistilledFor::Stochastic, Some(1));
     fixed.recipe.guidance = Guidance::Fixed { w: 0.5 };
     for (model, parts) in [
         (
-            student(StudentSampler::Deterministic, Some(4)),
+            student(DistilledFor::Deterministic, Some(4)),
             [
                 "deterministic sampler in 4 steps",
                 "w is an input: 0 to 4 (guidance scale 1 to 5)",
             ],
         ),
         (
-            student(StudentSampler::Any, None),
+            student(DistilledFor::Any, None),
             ["any number of steps", "default w = 1 (guidance scale 2)"],
         ),
         (
-            student(StudentSampler::Encoder, Some(4)),
+            student(DistilledFor::Encoder, Some(4)),
             ["from an image to noise in 4 steps", "restyle"],
         ),
         (
@@ -139,7 +139,7 @@ fn a_run_shows_how_far_it_has_come() {
         .map(String::from)
         .join("\n");
     std::fs::write(run.join("metrics.jsonl"), log).expect("written");
-    save(&student(StudentSampler::Any, None), &run, "models/guided");
+    save(&student(DistilledFor::Any, None), &run, "models/guided");
     let (out, _) = succeed(folder.path(), &["info", "run"]);
     for part in [
         "distil the teacher some/teacher",
@@ -158,7 +158,7 @@ fn a_run_shows_how_far_it_has_come() {
     assert_eq!(facts["recipe"]["guided"]["updates"], 1200);
 
     save(
-        &student(StudentSampler::Deterministic, Some(2)),
+        &student(DistilledFor::Deterministic, Some(2)),
         &run,
         "models/steps-2",
     );

@@ -5,7 +5,7 @@ mod tiny;
 use burn::tensor::Device;
 use fewstep::{from_images, to_images};
 use fewstep_data::image::{Image, read, write_png};
-use fewstep_diffusion::StudentSampler;
+use fewstep_diffusion::DistilledFor;
 use fewstep_formats::Pipeline;
 use std::path::Path;
 use tempfile::TempDir;
@@ -15,14 +15,14 @@ use tiny::{read_image, refuse, save, student, succeed, teacher, write_image};
 fn workshop() -> TempDir {
     let folder = tempfile::tempdir().expect("a folder");
     save(&teacher(), folder.path(), "teacher");
-    save(&student(StudentSampler::Any, None), folder.path(), "guided");
+    save(&student(DistilledFor::Any, None), folder.path(), "guided");
     save(
-        &student(StudentSampler::Encoder, Some(2)),
+        &student(DistilledFor::Encoder, Some(2)),
         folder.path(),
         "encoder",
     );
     save(
-        &student(StudentSampler::Deterministic, Some(2)),
+        &student(DistilledFor::Deterministic, Some(2)),
         folder.path(),
         "decoder",
     );
@@ -158,7 +158,7 @@ fn weights_outside_the_range_are_warned_about() {
 fn what_contradicts_the_models_is_refused() {
     let folder = workshop();
     save(
-        &student(StudentSampler::Stochastic, Some(2)),
+        &student(DistilledFor::Stochastic, Some(2)),
         folder.path(),
         "stochastic",
     );

@@ -2,7 +2,7 @@
 
 mod tiny;
 
-use fewstep_diffusion::{Guidance, StudentSampler};
+use fewstep_diffusion::{DistilledFor, Guidance};
 use serde_json::Value;
 use std::path::Path;
 use tempfile::TempDir;
@@ -13,7 +13,7 @@ fn workshop() -> TempDir {
     let folder = tempfile::tempdir().expect("a folder");
     save(&teacher(), folder.path(), "teacher");
     save(
-        &student(StudentSampler::Deterministic, Some(2)),
+        &student(DistilledFor::Deterministic, Some(2)),
         folder.path(),
         "student",
     );
@@ -191,15 +191,31 @@ fn every_sampler_draws_with_a_teacher() {
         spaced("leading") != spaced("uniform"),
         "the spacing makes no difference"
     );
+    // Names of earlier versions are still read.
+    assert_eq!(spaced("leading-one"), spaced("leading-offset-1"));
+    let sampled = |sampler: &[&str]| {
+        let words = [&["--steps", "4", "--sampler"][..], sampler].concat();
+        draw(folder.path(), "teacher", &words)
+    };
+    let ddim = sampled(&["ddim"]);
+    assert_eq!(sampled(&["ddim", "--eta", "0"]), ddim);
+    assert!(sampled(&["ddim", "--eta", "0.5"]) != ddim);
+    assert_eq!(
+        sampled(&["ddim", "--eta", "1"]),
+        sampled(&["ancestral"]),
+        "ancestral sampling is DDIM with eta 1"
+    );
+    assert!(sampled(&["heun", "--churn", "4"]) != sampled(&["heun"]));
+    assert!(sampled(&["unipc-bh1"]) != sampled(&["unipc"]));
 }
 
 #[test]
 fn a_run_folder_gives_the_student_for_the_steps() {
     let folder = workshop();
-    let one = student(StudentSampler::Deterministic, Some(1));
+    let one = student(DistilledFor::Deterministic, Some(1));
     save(&one, folder.path(), "run/models/steps-1");
     save(
-        &student(StudentSampler::Deterministic, Some(2)),
+        &student(DistilledFor::Deterministic, Some(2)),
         folder.path(),
         "run/models/steps-2",
     );
@@ -230,9 +246,9 @@ fn what_a_student_was_not_trained_for_is_warned_about() {
 #[test]
 fn what_contradicts_the_model_is_refused() {
     let folder = workshop();
-    let encoder = student(StudentSampler::Encoder, Some(2));
+    let encoder = student(DistilledFor::Encoder, Some(2));
     save(&encoder, folder.path(), "encoder");
-    let mut fixed = student(StudentSampler::Deterministic, Some(2));
+    let mut fixed = student(DistilledFor::Deterministic, Some(2));
     fixed.recipe.guidance = Guidance::Fixed { w: 2.0 };
     save(&fixed, folder.path(), "fixed");
     let mut plain = tiny::remade(&teacher(), 2, [1, 16, 16], &[]);
@@ -264,6 +280,9 @@ fn what_contradicts_the_model_is_refused() {
             ["--spacing", "trailing"],
             ["--spacing", "deterministic"],
         ),
+        ("teacher", ["--eta", "2"], ["--eta 2", "between 0"]),
+        ("teacher", ["--churn", "1"], ["--churn 1", "ddim sampler"]),
+        ("student", ["--eta", "1"], ["--eta 1", "only ddim has one"]),
         (
             "encoder",
             ["--steps", "2"],

@@ -1,6 +1,6 @@
 //! What a recipe says to a request that contradicts it.
 
-use super::StudentSampler;
+use super::DistilledFor;
 use std::fmt;
 
 /// Asked of a model: contradicts its recipe.
@@ -12,9 +12,9 @@ pub enum RecipeError {
     )]
     WrongSampler {
         /// What it was distilled for.
-        trained: StudentSampler,
+        trained: DistilledFor,
         /// What was asked for.
-        asked: StudentSampler,
+        asked: DistilledFor,
     },
     /// A sampler for teachers with a student that knows one sampler alone.
     #[error(
@@ -22,7 +22,7 @@ pub enum RecipeError {
     )]
     TeacherSampler {
         /// What it was distilled for.
-        trained: StudentSampler,
+        trained: DistilledFor,
     },
     /// An encoder asked to draw, or a decoder asked to encode.
     #[error("this model was distilled as {trained}, so it cannot {task}")]

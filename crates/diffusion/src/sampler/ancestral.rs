@@ -1,7 +1,7 @@
 //! Stochastic DDIM, and ancestral sampling as its fully stochastic end.
 
 use super::n_step::forward_kernel;
-use super::{Observer, Step, StepNoise};
+use super::{Cancelled, Observer, Step, StepNoise, observe};
 use crate::{Denoiser, Inputs, NoiseLevel, TimeGrid, per_sample};
 use burn::tensor::Tensor;
 
@@ -9,6 +9,9 @@ use burn::tensor::Tensor;
 /// variance β̃ (the smaller of the paper's two choices). The same as [`ddim_eta`] with η = 1.
 ///
 /// One network call a step. Returns z at the grid's last time.
+///
+/// # Errors
+/// When the observer stops it.
 pub fn ancestral(
     denoiser: &dyn Denoiser,
     noise: Tensor<4>,
@@ -16,7 +19,7 @@ pub fn ancestral(
     grid: &TimeGrid,
     fresh: &StepNoise,
     observer: Observer<'_>,
-) -> Tensor<4> {
+) -> Result<Tensor<4>, Cancelled> {
     ddim_eta(denoiser, noise, inputs, grid, 1.0, fresh, observer)
 }
 
@@ -24,6 +27,9 @@ pub fn ancestral(
 /// z_s = α_s x̂ + √(σ_s² − ς²) ε̂ + ς n. η = 0 is [`ddim`](super::ddim), η = 1 is [`ancestral`].
 ///
 /// One network call a step. Returns z at the grid's last time.
+///
+/// # Errors
+/// When the observer stops it.
 pub fn ddim_eta(
     denoiser: &dyn Denoiser,
     noise: Tensor<4>,
@@ -32,13 +38,20 @@ pub fn ddim_eta(
     eta: f64,
     fresh: &StepNoise,
     observer: Observer<'_>,
-) -> Tensor<4> {
+) -> Result<Tensor<4>, Cancelled> {
     let [batch, ..] = noise.dims();
     let device = noise.device();
     let levels = denoiser.schedule().levels(grid.times());
     let mut z = noise;
     for (index, (t, _)) in grid.pairs().enumerate() {
         let prediction = denoiser.predict(z, &vec![t; batch], inputs);
+        let seen = Step {
+            index,
+            total: grid.steps(),
+            t,
+            prediction: &prediction,
+        };
+        observe(observer, seen)?;
         let (level, to) = (levels[index], levels[index + 1]);
         let (direction, spread) = split(level, to, eta);
         let all = |value: f64| per_sample(vec![value; batch], &device);
@@ -46,14 +59,8 @@ pub fn ddim_eta(
         if spread > 0.0 {
             z = z.clone() + fresh.draw(index, &z) * all(spread);
         }
-        observer(Step {
-            index,
-            total: grid.steps(),
-            t,
-            prediction: &prediction,
-        });
     }
-    z
+    Ok(z)
 }
 
 /// (√(σ_s² − ς²), ς) with ς = η (σ_s / σ_t) σ_{t|s}, σ_{t|s} the noise that the forward process adds from s to t.

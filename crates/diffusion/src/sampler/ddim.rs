@@ -1,18 +1,21 @@
 //! DDIM, forwards (generation) and backwards (encoding).
 
-use super::{Observer, Step};
+use super::{Cancelled, Observer, Step, observe};
 use crate::{Denoiser, Inputs, TimeGrid};
 use burn::tensor::Tensor;
 
 /// Deterministic DDIM with η = 0 (2010.02502, Eq. 12): from noise at the grid's first time to its end.
 /// Returns z at the last time, which is the image when the grid ends at 0.
+///
+/// # Errors
+/// When the observer stops it.
 pub fn ddim(
     denoiser: &dyn Denoiser,
     noise: Tensor<4>,
     inputs: &Inputs,
     grid: &TimeGrid,
     observer: Observer<'_>,
-) -> Tensor<4> {
+) -> Result<Tensor<4>, Cancelled> {
     walk(
         denoiser,
         noise,
@@ -25,13 +28,16 @@ pub fn ddim(
 
 /// DDIM with time running up: an image becomes the noise from which [`ddim`] on the same grid gives it
 /// back (section 4.3 of 2210.03142). The network is called at the lower end of each interval.
+///
+/// # Errors
+/// When the observer stops it.
 pub fn encode(
     denoiser: &dyn Denoiser,
     image: Tensor<4>,
     inputs: &Inputs,
     grid: &TimeGrid,
     observer: Observer<'_>,
-) -> Tensor<4> {
+) -> Result<Tensor<4>, Cancelled> {
     let upwards = grid.pairs().rev().map(|(t, s)| (s, t));
     walk(denoiser, image, inputs, upwards, grid.steps(), observer)
 }
@@ -43,17 +49,18 @@ fn walk(
     pairs: impl Iterator<Item = (f64, f64)>,
     total: usize,
     observer: Observer<'_>,
-) -> Tensor<4> {
+) -> Result<Tensor<4>, Cancelled> {
     let batch = z.dims()[0];
     for (index, (t, s)) in pairs.enumerate() {
         let prediction = denoiser.predict(z, &vec![t; batch], inputs);
-        z = prediction.ddim(&vec![denoiser.schedule().at(s); batch]);
-        observer(Step {
+        let seen = Step {
             index,
             total,
             t,
             prediction: &prediction,
-        });
+        };
+        observe(observer, seen)?;
+        z = prediction.ddim(&vec![denoiser.schedule().at(s); batch]);
     }
-    z
+    Ok(z)
 }

@@ -1,7 +1,7 @@
 //! DPM-Solver++(2M).
 
 use super::interval::Interval;
-use super::{Observer, Step};
+use super::{Cancelled, Observer, Step, observe};
 use crate::{Denoiser, Inputs, TimeGrid};
 use burn::tensor::Tensor;
 
@@ -13,13 +13,16 @@ const FEW_STEPS: usize = 15;
 /// The first step is of first order (DDIM); so is the last of fewer than 15, and every step more than twice as
 /// long in λ as the one before, such as the last one to a clean image. One network call a step. Returns z at
 /// the grid's last time.
+///
+/// # Errors
+/// When the observer stops it.
 pub fn dpm_solver_pp_2m(
     denoiser: &dyn Denoiser,
     noise: Tensor<4>,
     inputs: &Inputs,
     grid: &TimeGrid,
     observer: Observer<'_>,
-) -> Tensor<4> {
+) -> Result<Tensor<4>, Cancelled> {
     let batch = noise.dims()[0];
     let total = grid.steps();
     let levels = denoiser.schedule().levels(grid.times());
@@ -27,6 +30,13 @@ pub fn dpm_solver_pp_2m(
     let mut before: Option<(Interval, Tensor<4>)> = None;
     for (index, (t, _)) in grid.pairs().enumerate() {
         let prediction = denoiser.predict(z, &vec![t; batch], inputs);
+        let seen = Step {
+            index,
+            total,
+            t,
+            prediction: &prediction,
+        };
+        observe(observer, seen)?;
         let x_hat = prediction.x();
         let interval = Interval::between(levels[index], levels[index + 1]);
         let first_order = total < FEW_STEPS && index + 1 == total;
@@ -40,12 +50,6 @@ pub fn dpm_solver_pp_2m(
         };
         z = interval.step(prediction.z(), d);
         before = Some((interval, x_hat));
-        observer(Step {
-            index,
-            total,
-            t,
-            prediction: &prediction,
-        });
     }
-    z
+    Ok(z)
 }

@@ -1,7 +1,7 @@
 //! EDM's second-order sampler, without and with churn.
 
 use super::n_step::renoise;
-use super::{Observer, Step, StepNoise};
+use super::{Cancelled, Observer, Step, StepNoise, observe};
 use crate::{Denoiser, Inputs, NoiseLevel, Prediction, Schedule, TimeGrid};
 use burn::tensor::Tensor;
 
@@ -17,31 +17,35 @@ const LARGEST_FALL: f64 = 4.0;
 /// move it by more than (1 − 1/r)(x̂_s − x̂_t). Where r is above 4 (3.8 is the most on EDM's own grid of 18 steps; it
 /// is 2000 in the first of 16 steps from a log-SNR of −20), that bound is the step, and x̂_s the data term of all
 /// of it.
+///
+/// # Errors
+/// When the observer stops it.
 pub fn heun(
     denoiser: &dyn Denoiser,
     noise: Tensor<4>,
     inputs: &Inputs,
     grid: &TimeGrid,
     observer: Observer<'_>,
-) -> Tensor<4> {
+) -> Result<Tensor<4>, Cancelled> {
     let batch = noise.dims()[0];
     let total = grid.steps();
     let mut z = noise;
     for (index, (t, s)) in grid.pairs().enumerate() {
         let prediction = denoiser.predict(z, &vec![t; batch], inputs);
+        let seen = Step {
+            index,
+            total,
+            t,
+            prediction: &prediction,
+        };
+        observe(observer, seen)?;
         z = if index + 1 == total {
             prediction.ddim(&vec![denoiser.schedule().at(s); batch])
         } else {
             trapezoid(denoiser, &prediction, s, inputs)
         };
-        observer(Step {
-            index,
-            total,
-            t,
-            prediction: &prediction,
-        });
     }
-    z
+    Ok(z)
 }
 
 /// How much noise [`heun_churn`] adds before a step. σ̄ = σ / α.
@@ -86,6 +90,9 @@ impl Churn {
 
 /// EDM's stochastic sampler (2206.00364, Alg. 2): [`heun`] with noise added before each step, as much as raises
 /// σ̄ by the factor 1 + γ; the step then starts from the raised level. 2N − 1 network calls.
+///
+/// # Errors
+/// When the observer stops it.
 pub fn heun_churn(
     denoiser: &dyn Denoiser,
     noise: Tensor<4>,
@@ -94,7 +101,7 @@ pub fn heun_churn(
     churn: Churn,
     fresh: &StepNoise,
     observer: Observer<'_>,
-) -> Tensor<4> {
+) -> Result<Tensor<4>, Cancelled> {
     let batch = noise.dims()[0];
     let total = grid.steps();
     let schedule = denoiser.schedule();
@@ -106,19 +113,20 @@ pub fn heun_churn(
             z = renoise(z, schedule.at(t), schedule.at(t_hat), added);
         }
         let prediction = denoiser.predict(z, &vec![t_hat; batch], inputs);
+        let seen = Step {
+            index,
+            total,
+            t: t_hat,
+            prediction: &prediction,
+        };
+        observe(observer, seen)?;
         z = if index + 1 == total {
             prediction.ddim(&vec![schedule.at(s); batch])
         } else {
             trapezoid(denoiser, &prediction, s, inputs)
         };
-        observer(Step {
-            index,
-            total,
-            t: t_hat,
-            prediction: &prediction,
-        });
     }
-    z
+    Ok(z)
 }
 
 /// x̄_s = x̄_t + (σ̄_s − σ̄_t) ½(d_t + d_s) with d = (x̄ − x̂) / σ̄, written on z and in x̂, where nothing is large:

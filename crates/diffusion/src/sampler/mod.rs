@@ -1,46 +1,66 @@
 //! Samplers: free functions from noise to images, all with the same head.
 //!
-//! Each takes a denoiser, the noise (or image) to start from, the conditioning, a [`TimeGrid`](crate::TimeGrid)
-//! and an observer that sees every step; stochastic ones take a [`StepNoise`] too. [`draw`] picks one by name.
+//! Each takes a denoiser, the noise (or image) to start from, the inputs of the network, a
+//! [`TimeGrid`](crate::TimeGrid) and an observer that sees every step and can stop the sampler; stochastic ones also
+//! take a [`StepNoise`]. [`sample`] runs the one that a [`Sampler`] names.
 
 mod ancestral;
+mod choice;
+mod config;
 mod ddim;
 mod dpm_solver;
 mod heun;
 mod interval;
-mod kind;
 mod n_step;
 mod unipc;
 
 pub use ancestral::{ancestral, ddim_eta};
+pub use choice::{Sampler, SamplerError, sample};
+pub use config::SamplerConfig;
 pub use ddim::{ddim, encode};
 pub use dpm_solver::dpm_solver_pp_2m;
 pub use heun::{Churn, heun, heun_churn};
-pub use kind::{SamplerKind, UnknownSampler, draw, network_calls};
 pub use n_step::{deterministic, multistep_consistency, stochastic};
 pub use unipc::{UniPcBasis, unipc};
 
 use crate::Prediction;
 use crate::random::{self, Purpose};
 use burn::tensor::Tensor;
+use std::ops::ControlFlow;
 
 /// One step of a sampler, as its observer sees it.
 pub struct Step<'a> {
     /// Number of this step, from 0.
     pub index: usize,
-    /// Steps in all.
+    /// Number of steps.
     pub total: usize,
     /// Time of the network call.
     pub t: f64,
-    /// What the network said.
+    /// What the network predicted.
     pub prediction: &'a Prediction,
 }
 
-/// Sees every step: previews, traces, progress.
-pub type Observer<'a> = &'a mut dyn FnMut(Step<'_>);
+/// Sees every step as soon as the network has answered: previews, traces, progress. When it breaks, the sampler stops
+/// there, without another network call.
+pub type Observer<'a> = &'a mut dyn FnMut(Step<'_>) -> ControlFlow<()>;
+
+/// The observer stopped the sampler.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("sampling was cancelled")]
+pub struct Cancelled;
 
 /// An observer that does nothing.
-pub fn ignore(_: Step<'_>) {}
+pub fn ignore(_: Step<'_>) -> ControlFlow<()> {
+    ControlFlow::Continue(())
+}
+
+/// Shows a step to the observer.
+fn observe(observer: Observer<'_>, step: Step<'_>) -> Result<(), Cancelled> {
+    match observer(step) {
+        ControlFlow::Continue(()) => Ok(()),
+        ControlFlow::Break(()) => Err(Cancelled),
+    }
+}
 
 /// Fresh noise for the steps of a stochastic sampler: a pure function of (seed, sample, step).
 #[derive(Clone, Debug)]

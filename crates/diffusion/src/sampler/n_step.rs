@@ -1,22 +1,27 @@
 //! The N-step samplers of distilled models: the two of 2210.03142, section 3, and that of consistency models.
+//!
+//! The papers' grid is [`TimeGrid::uniform`].
 
-use super::{Observer, Step, StepNoise};
+use super::{Cancelled, Observer, Step, StepNoise, observe};
 use crate::{Denoiser, Inputs, NoiseLevel, Prediction, TimeGrid, per_sample};
 use burn::tensor::Tensor;
 
-/// The deterministic N-step sampler: DDIM on t = i / N; the last step returns x̂ itself.
+/// The deterministic N-step sampler: DDIM, whose last step returns x̂ itself.
+///
+/// # Errors
+/// When the observer stops it.
 pub fn deterministic(
     denoiser: &dyn Denoiser,
     noise: Tensor<4>,
     inputs: &Inputs,
-    steps: usize,
+    grid: &TimeGrid,
     observer: Observer<'_>,
-) -> Tensor<4> {
+) -> Result<Tensor<4>, Cancelled> {
     walk(
         denoiser,
         noise,
         inputs,
-        steps,
+        grid,
         observer,
         |prediction, next, _| {
             let batch = prediction.levels().len();
@@ -27,19 +32,22 @@ pub fn deterministic(
 
 /// The stochastic N-step sampler: a deterministic jump of twice the step length, then noise back up by one
 /// step length; the last step is deterministic and returns x̂. N network calls.
+///
+/// # Errors
+/// When the observer stops it.
 pub fn stochastic(
     denoiser: &dyn Denoiser,
     noise: Tensor<4>,
     inputs: &Inputs,
-    steps: usize,
+    grid: &TimeGrid,
     fresh: &StepNoise,
     observer: Observer<'_>,
-) -> Tensor<4> {
+) -> Result<Tensor<4>, Cancelled> {
     walk(
         denoiser,
         noise,
         inputs,
-        steps,
+        grid,
         observer,
         |prediction, next, index| {
             let batch = prediction.levels().len();
@@ -50,21 +58,24 @@ pub fn stochastic(
     )
 }
 
-/// The sampler of consistency models (Alg. 1 of 2303.01469): x̂ at t = i / N, then fresh noise up to the next time,
-/// z_s = α_s x̂ + σ_s n; the last step returns x̂.
+/// The multistep sampler of consistency models (Alg. 1 of 2303.01469): x̂, then fresh noise up to the next time,
+/// z_s = α_s x̂ + σ_s n; the last step returns x̂. N network calls.
+///
+/// # Errors
+/// When the observer stops it.
 pub fn multistep_consistency(
     denoiser: &dyn Denoiser,
     noise: Tensor<4>,
     inputs: &Inputs,
-    steps: usize,
+    grid: &TimeGrid,
     fresh: &StepNoise,
     observer: Observer<'_>,
-) -> Tensor<4> {
+) -> Result<Tensor<4>, Cancelled> {
     walk(
         denoiser,
         noise,
         inputs,
-        steps,
+        grid,
         observer,
         |prediction, next, index| {
             let x = prediction.x();
@@ -74,34 +85,34 @@ pub fn multistep_consistency(
     )
 }
 
-/// Calls the network at t = 1, (N − 1) / N, ..., 1 / N. `step` gives the next z from the prediction, the two levels
+/// Calls the network at all times of the grid but the last. `step` gives the next z from the prediction, the two levels
 /// that follow its own and the step's number; the last step returns x̂.
 fn walk(
     denoiser: &dyn Denoiser,
     noise: Tensor<4>,
     inputs: &Inputs,
-    steps: usize,
+    grid: &TimeGrid,
     observer: Observer<'_>,
     step: impl Fn(&Prediction, [NoiseLevel; 2], usize) -> Tensor<4>,
-) -> Tensor<4> {
-    let grid = TimeGrid::uniform(steps);
+) -> Result<Tensor<4>, Cancelled> {
     let levels = denoiser.schedule().levels(grid.times());
     let batch = noise.dims()[0];
     let mut z = noise;
     for (index, (t, _)) in grid.pairs().enumerate() {
         let prediction = denoiser.predict(z, &vec![t; batch], inputs);
+        let seen = Step {
+            index,
+            total: grid.steps(),
+            t,
+            prediction: &prediction,
+        };
+        observe(observer, seen)?;
         z = match levels[index + 1..] {
             [next, after, ..] => step(&prediction, [next, after], index),
             _ => prediction.x(),
         };
-        observer(Step {
-            index,
-            total: steps,
-            t,
-            prediction: &prediction,
-        });
     }
-    z
+    Ok(z)
 }
 
 /// z_s from z_k with k < s, as the forward process does it:

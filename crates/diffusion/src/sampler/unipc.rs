@@ -1,14 +1,12 @@
 //! UniPC of order 2: a multistep predictor whose every step is corrected by the next network call.
 
 use super::interval::Interval;
-use super::{Observer, Step};
+use super::{Cancelled, Observer, Step, observe};
 use crate::{Denoiser, Inputs, TimeGrid};
 use burn::tensor::Tensor;
-use serde::{Deserialize, Serialize};
 
 /// B(h) of UniPC, with −h for h because the solver works on x̂ (section 3.1 of 2302.04867).
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum UniPcBasis {
     /// B₁(h) = h: for unguided sampling with very few steps.
     Bh1,
@@ -23,6 +21,9 @@ pub enum UniPcBasis {
 /// The first step and the last one are of first order, and the last is not corrected (there is no call at the
 /// end of the grid), as in diffusers with `lower_order_final`. A step more than twice as long in λ as the one
 /// before is of first order too. One network call a step. Returns z at the grid's last time.
+///
+/// # Errors
+/// When the observer stops it.
 pub fn unipc(
     denoiser: &dyn Denoiser,
     noise: Tensor<4>,
@@ -30,7 +31,7 @@ pub fn unipc(
     grid: &TimeGrid,
     basis: UniPcBasis,
     observer: Observer<'_>,
-) -> Tensor<4> {
+) -> Result<Tensor<4>, Cancelled> {
     let batch = noise.dims()[0];
     let total = grid.steps();
     let levels = denoiser.schedule().levels(grid.times());
@@ -38,6 +39,13 @@ pub fn unipc(
     let mut before: Option<Solved> = None;
     for (index, (t, _)) in grid.pairs().enumerate() {
         let prediction = denoiser.predict(z, &vec![t; batch], inputs);
+        let seen = Step {
+            index,
+            total,
+            t,
+            prediction: &prediction,
+        };
+        observe(observer, seen)?;
         let x_hat = prediction.x();
         let corrected = match &before {
             Some(step) => step.corrected(x_hat.clone()),
@@ -56,14 +64,8 @@ pub fn unipc(
         };
         z = step.predicted();
         before = Some(step);
-        observer(Step {
-            index,
-            total,
-            t,
-            prediction: &prediction,
-        });
     }
-    z
+    Ok(z)
 }
 
 /// All that the corrector needs to know of a step that the predictor has made.

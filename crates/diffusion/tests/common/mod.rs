@@ -3,8 +3,9 @@
 
 use burn::tensor::{Device, Tensor, TensorData};
 use fewstep_diffusion::analytic::{Gaussian, GaussianDenoiser};
-use fewstep_diffusion::sampler::Step;
+use fewstep_diffusion::sampler::{Cancelled, Observer};
 use fewstep_diffusion::{BetaSchedule, Schedule, ScheduleConfig};
+use std::ops::ControlFlow;
 
 /// Stable Diffusion's schedule, ending at a clean image or at the table's first entry.
 pub(crate) fn stable_diffusion(clean_end: bool) -> Schedule {
@@ -56,13 +57,14 @@ pub(crate) fn distance(a: &[f64], b: &[f64]) -> f64 {
 
 /// Runs a sampler and returns z before every step and after the last.
 pub(crate) fn trajectory(
-    sampler: impl FnOnce(&mut dyn FnMut(Step<'_>)) -> Tensor<4>,
+    sampler: impl FnOnce(Observer<'_>) -> Result<Tensor<4>, Cancelled>,
 ) -> Vec<Vec<f64>> {
     let mut seen = Vec::new();
     let last = sampler(&mut |step| {
         assert_eq!(step.index, seen.len());
         seen.push(values(step.prediction.z()));
+        ControlFlow::Continue(())
     });
-    seen.push(values(last));
+    seen.push(values(last.expect("not cancelled")));
     seen
 }

@@ -11,8 +11,8 @@ use crate::recipe::{
 use burn::module::Module;
 use fewstep_data::{ConditionConfig, Conditions};
 use fewstep_diffusion::{
-    CfgDenoiser, ControlSpec, Denoiser, DiffusionModel, Guidance, Role, SamplerRecipe,
-    StudentSampler, Task,
+    CfgDenoiser, ControlSpec, Denoiser, DiffusionModel, DistilledFor, Guidance, Role,
+    SamplerRecipe, Task,
 };
 use fewstep_formats::Model;
 use fewstep_nn::{Backbone, WEmbedding};
@@ -244,7 +244,7 @@ impl Adaptation {
     pub(super) fn complete(&self, recipe: &mut SamplerRecipe) {
         recipe.control = self.control.or(recipe.control);
         let few_steps = Role::Student {
-            sampler: StudentSampler::Consistency,
+            sampler: DistilledFor::Consistency,
             steps: None,
         };
         match self.settings {

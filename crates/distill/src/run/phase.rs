@@ -8,8 +8,8 @@ use crate::optim::OptimConfig;
 use crate::recipe::{DistillRecipe, TrainRecipe};
 use burn::module::Module;
 use fewstep_diffusion::{
-    CfgDenoiser, Denoiser, DiffusionModel, Guidance, PredictionKind, Role, SamplerRecipe, Schedule,
-    StudentSampler,
+    CfgDenoiser, Denoiser, DiffusionModel, DistilledFor, Guidance, PredictionKind, Role,
+    SamplerRecipe, Schedule,
 };
 use fewstep_formats::Model;
 use fewstep_nn::{Backbone, LoraConfig, Precision, WEmbedding};
@@ -281,7 +281,7 @@ impl Phase {
             }
             Method::Guided { weights, .. } => {
                 let role = Role::Student {
-                    sampler: StudentSampler::Any,
+                    sampler: DistilledFor::Any,
                     steps: None,
                 };
                 (Some(weights), role, "guided")
@@ -293,9 +293,9 @@ impl Phase {
                 ..
             } => {
                 let sampler = match halving {
-                    Halving::Deterministic => StudentSampler::Deterministic,
-                    Halving::Stochastic => StudentSampler::Stochastic,
-                    Halving::Encoder => StudentSampler::Encoder,
+                    Halving::Deterministic => DistilledFor::Deterministic,
+                    Halving::Stochastic => DistilledFor::Stochastic,
+                    Halving::Encoder => DistilledFor::Encoder,
                 };
                 let steps = Some(steps);
                 (weights, Role::Student { sampler, steps }, "progressive")

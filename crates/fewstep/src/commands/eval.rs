@@ -48,7 +48,7 @@ pub(crate) struct Args {
     #[command(flatten)]
     precision: PrecisionArgs,
     /// Measure the images of this folder in place of a model.
-    #[arg(long, alias = "pictures", value_name = "FOLDER", conflicts_with_all = ["steps", "w", "guidance_scale", "sampler", "spacing", "seeds"])]
+    #[arg(long, alias = "pictures", value_name = "FOLDER", conflicts_with_all = ["steps", "w", "guidance_scale", "sampler", "spacing", "eta", "churn", "seeds"])]
     images: Option<PathBuf>,
     /// The images were drawn from the texts of the real ones, in the order of their names and in turn: measure how
     /// often the real image of a text is the nearest one (retrieval accuracy).

@@ -7,7 +7,7 @@ use fewstep::{Canvas, Generator, Request, TextGenerator, TextRequest, Texts, to_
 use fewstep_data::image::{self, Image};
 use fewstep_data::{ExampleOrder, Examples, HostBatch, ImageShape};
 use fewstep_diffusion::random::{self, Purpose};
-use fewstep_diffusion::{Guidance, Inputs, Role, StudentSampler};
+use fewstep_diffusion::{DistilledFor, Guidance, Inputs, Role};
 use fewstep_distill::recipe::parse_with;
 use fewstep_distill::run::{Event, Run, is_run, to_device};
 use fewstep_formats::{Model, Pipeline, PipelineComponents, write_atomically};
@@ -224,7 +224,7 @@ impl Samples {
         let steps = match model.recipe.role {
             // An encoder draws nothing.
             Role::Student {
-                sampler: StudentSampler::Encoder,
+                sampler: DistilledFor::Encoder,
                 ..
             } => return Ok(()),
             Role::Student {

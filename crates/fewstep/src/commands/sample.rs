@@ -30,7 +30,7 @@ pub(crate) struct Args {
 #[derive(Serialize)]
 struct Summary<'a> {
     model: &'a str,
-    sampler: &'static str,
+    sampler: String,
     steps: usize,
     w: Option<f64>,
     guidance_scale: Option<f64>,

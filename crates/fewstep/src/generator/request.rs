@@ -1,20 +1,7 @@
 //! What a generator is asked for, and how it refuses.
 
-use fewstep_diffusion::sampler::SamplerKind;
-use fewstep_diffusion::{GridError, RecipeError, Spacing, StudentSampler};
-
-/// How to sample.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Sampler {
-    /// The deterministic N-step sampler of the papers.
-    Deterministic,
-    /// The stochastic N-step sampler of the papers.
-    Stochastic,
-    /// The sampler of consistency models: fresh noise after every x̂.
-    MultistepConsistency,
-    /// A sampler for teachers, on a time grid.
-    Teacher(SamplerKind, Spacing),
-}
+use fewstep_diffusion::sampler::Cancelled;
+use fewstep_diffusion::{GridError, RecipeError, SamplerConfig};
 
 /// What to draw.
 #[derive(Clone, Debug, PartialEq)]
@@ -28,7 +15,7 @@ pub struct Request {
     /// Steps.
     pub steps: usize,
     /// How to sample.
-    pub sampler: Sampler,
+    pub sampler: SamplerConfig,
     /// Guidance weight; the recipe's default when not given.
     pub w: Option<f64>,
     /// Images per network call, at most.
@@ -116,30 +103,9 @@ pub enum DrawError {
         /// What it was distilled for.
         trained: &'static str,
         /// What was asked.
-        asked: &'static str,
+        asked: String,
     },
-}
-
-impl Sampler {
-    /// What a recipe is asked about this sampler.
-    pub fn kind(self) -> StudentSampler {
-        match self {
-            Sampler::Deterministic => StudentSampler::Deterministic,
-            Sampler::Stochastic => StudentSampler::Stochastic,
-            Sampler::MultistepConsistency => StudentSampler::Consistency,
-            // DDIM on the papers' grid is the deterministic sampler; others suit models for any sampler.
-            Sampler::Teacher(SamplerKind::Ddim, Spacing::Uniform) => StudentSampler::Deterministic,
-            Sampler::Teacher(..) => StudentSampler::Any,
-        }
-    }
-
-    /// The name in tables and messages.
-    pub fn name(self) -> &'static str {
-        match self {
-            Sampler::Deterministic => "deterministic",
-            Sampler::Stochastic => "stochastic",
-            Sampler::MultistepConsistency => "renoising",
-            Sampler::Teacher(kind, _) => kind.name(),
-        }
-    }
+    /// The observer stopped it.
+    #[error(transparent)]
+    Cancelled(#[from] Cancelled),
 }

@@ -98,7 +98,7 @@ mod tests {
             first: 0,
             seed: 0,
             steps: 1,
-            sampler: Sampler::Deterministic,
+            sampler: Sampler::Deterministic.into(),
             w: None,
             batch: 1,
             canvas: Canvas::Blank,

@@ -6,7 +6,7 @@ use burn::tensor::Device;
 use fewstep_data::ImageShape;
 use fewstep_data::image::{Image, read, write_png};
 use fewstep_diffusion::{
-    Guidance, PredictionKind, Provenance, Role, SamplerRecipe, ScheduleConfig, StudentSampler,
+    DistilledFor, Guidance, PredictionKind, Provenance, Role, SamplerRecipe, ScheduleConfig,
 };
 use fewstep_formats::{FilePrecision, Model};
 use fewstep_nn::{Backbone, BackboneConfig, UNetConfig, WEmbedding};
@@ -45,7 +45,7 @@ pub(crate) fn teacher() -> Model {
 }
 
 /// A student that takes w from 0 to 4.
-pub(crate) fn student(sampler: StudentSampler, steps: Option<usize>) -> Model {
+pub(crate) fn student(sampler: DistilledFor, steps: Option<usize>) -> Model {
     let teacher = teacher();
     let config = UNetConfig {
         w: Some(WEmbedding {

@@ -7,7 +7,7 @@ use super::weights::{self, Part};
 use super::{scheduler, unet};
 use crate::{FormatError, Model};
 use burn::tensor::Device;
-use fewstep_diffusion::{Guidance, PromptEmbeds, Role, SamplerRecipe, StudentSampler};
+use fewstep_diffusion::{DistilledFor, Guidance, PromptEmbeds, Role, SamplerRecipe};
 use fewstep_nn::{BackboneConfig, UNet, Vae};
 use std::path::{Path, PathBuf};
 
@@ -105,7 +105,7 @@ fn recipe(folder: &Path, file: &unet::UNetFile) -> Result<SamplerRecipe, FormatE
         // Others' students with an input for w, which latent consistency models are: w of 2 to 14 as a rule.
         Some(_) => (
             Role::Student {
-                sampler: StudentSampler::Any,
+                sampler: DistilledFor::Any,
                 steps: None,
             },
             Guidance::Input {

@@ -2,10 +2,9 @@
 
 use super::fields::Fields;
 use crate::FormatError;
-use fewstep_diffusion::sampler::SamplerKind;
 use fewstep_diffusion::{
-    BetaSchedule, DefaultSampler, Guidance, PredictionKind, Provenance, Role, SamplerRecipe,
-    ScheduleConfig, Spacing,
+    BetaSchedule, Guidance, PredictionKind, Provenance, Role, Sampler, SamplerConfig,
+    SamplerRecipe, ScheduleConfig, Spacing,
 };
 use serde::Deserialize;
 use serde_json::json;
@@ -16,7 +15,7 @@ pub(crate) struct Scheduler {
     pub(crate) schedule: ScheduleConfig,
     pub(crate) prediction: PredictionKind,
     pub(crate) clip: bool,
-    pub(crate) default_sampler: DefaultSampler,
+    pub(crate) default_sampler: SamplerConfig,
 }
 
 impl Scheduler {
@@ -40,15 +39,15 @@ impl Scheduler {
 
 /// The schedulers of diffusers that are known here, with our sampler for each. PNDM's multistep method is not ours:
 /// DDIM on its grid stands in, and for DDPM with a variance that is not that of the posterior. Euler's method on z / α is DDIM under another name.
-const KNOWN: [(&str, SamplerKind); 8] = [
-    ("DDIMScheduler", SamplerKind::Ddim),
-    ("DDPMScheduler", SamplerKind::Ancestral),
-    ("PNDMScheduler", SamplerKind::Ddim),
-    ("EulerDiscreteScheduler", SamplerKind::Ddim),
-    ("EulerAncestralDiscreteScheduler", SamplerKind::Ancestral),
-    ("HeunDiscreteScheduler", SamplerKind::Heun),
-    ("DPMSolverMultistepScheduler", SamplerKind::DpmSolverPp),
-    ("UniPCMultistepScheduler", SamplerKind::UniPc),
+const KNOWN: [(&str, Sampler); 8] = [
+    ("DDIMScheduler", Sampler::DDIM),
+    ("DDPMScheduler", Sampler::Ancestral),
+    ("PNDMScheduler", Sampler::DDIM),
+    ("EulerDiscreteScheduler", Sampler::DDIM),
+    ("EulerAncestralDiscreteScheduler", Sampler::Ancestral),
+    ("HeunDiscreteScheduler", Sampler::HEUN),
+    ("DPMSolverMultistepScheduler", Sampler::DpmSolverPp),
+    ("UniPCMultistepScheduler", Sampler::UNIPC),
 ];
 
 #[derive(Deserialize)]
@@ -74,6 +73,14 @@ enum TimestepSpacing {
     Leading,
     Trailing,
     Linspace,
+}
+
+/// B(h) of UniPC.
+#[derive(Deserialize)]
+#[serde(rename_all = "snake_case")]
+enum Basis {
+    Bh1,
+    Bh2,
 }
 
 #[derive(PartialEq, Deserialize)]
@@ -102,17 +109,23 @@ pub(crate) fn read(mut fields: Fields) -> Result<Scheduler, FormatError> {
         }
         (sampler, "fixed_small") => sampler,
         // Other variances are not ours; DDIM has none.
-        (_, _) => SamplerKind::Ddim,
+        (_, _) => Sampler::DDIM,
     };
-    match sampler {
-        SamplerKind::DpmSolverPp => fields.only(&[("solver_type", json!("midpoint"))])?,
-        SamplerKind::UniPc => fields.only(&[("solver_type", json!("bh2"))])?,
-        SamplerKind::Ddim | SamplerKind::Ancestral | SamplerKind::Heun => {}
-    }
-    let multistep = matches!(sampler, SamplerKind::DpmSolverPp | SamplerKind::UniPc);
+    let sampler = match sampler {
+        Sampler::DpmSolverPp => {
+            fields.only(&[("solver_type", json!("midpoint"))])?;
+            sampler
+        }
+        Sampler::UniPc { .. } => match fields.or("solver_type", Basis::Bh2)? {
+            Basis::Bh1 => Sampler::UNIPC_BH1,
+            Basis::Bh2 => Sampler::UNIPC,
+        },
+        _ => sampler,
+    };
+    let multistep = matches!(sampler, Sampler::DpmSolverPp | Sampler::UniPc { .. });
     let spacing = match (sampler, multistep) {
         (_, true) => TimestepSpacing::Linspace,
-        (SamplerKind::Heun, _) => TimestepSpacing::Linspace,
+        (Sampler::Heun { .. }, _) => TimestepSpacing::Linspace,
         _ if class.starts_with("Euler") => TimestepSpacing::Linspace,
         _ => TimestepSpacing::Leading,
     };
@@ -120,11 +133,12 @@ pub(crate) fn read(mut fields: Fields) -> Result<Scheduler, FormatError> {
     let offset: usize = fields.or("steps_offset", 0)?;
     let spacing = match (spacing, multistep, offset) {
         (TimestepSpacing::Trailing, _, _) => Spacing::Trailing,
-        (TimestepSpacing::Linspace, false, _) => Spacing::Linspace,
-        (TimestepSpacing::Linspace, true, _) => Spacing::LinspaceInner,
-        (TimestepSpacing::Leading, false, 0) => Spacing::Leading,
-        (TimestepSpacing::Leading, false, 1) => Spacing::LeadingOne,
-        (TimestepSpacing::Leading, true, 1) => Spacing::LeadingInner,
+        (TimestepSpacing::Linspace, drop_last, _) => Spacing::Linspace { drop_last },
+        (TimestepSpacing::Leading, false, offset @ 0..=1)
+        | (TimestepSpacing::Leading, true, offset @ 1) => Spacing::Leading {
+            offset,
+            drop_last: multistep,
+        },
         (TimestepSpacing::Leading, _, _) => {
             return Err(fields.bad(format!(
                 "field `steps_offset` is {offset}, and with `leading` spacing this version supports 1 alone (for DDIM and PNDM also 0)"
@@ -154,7 +168,7 @@ pub(crate) fn read(mut fields: Fields) -> Result<Scheduler, FormatError> {
             Kind::VPrediction => PredictionKind::V,
         },
         clip: fields.or("clip_sample", clip)?,
-        default_sampler: DefaultSampler { sampler, spacing },
+        default_sampler: SamplerConfig { sampler, spacing },
     };
     fields.finish()?;
     Ok(read)

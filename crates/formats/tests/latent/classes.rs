@@ -3,13 +3,14 @@
 use crate::golden::Golden;
 use crate::refusals::Copy;
 use burn::tensor::{Device, Tensor};
-use fewstep_diffusion::sampler::{self, SamplerKind, StepNoise};
-use fewstep_diffusion::{CfgDenoiser, Guidance, Inputs, Network, PromptEmbeds, TimeGrid};
+use fewstep_diffusion::sampler::{self, StepNoise};
+use fewstep_diffusion::{CfgDenoiser, Guidance, Inputs, Network, PromptEmbeds, Sampler, TimeGrid};
 use fewstep_formats::Pipeline;
 use fewstep_nn::Vae;
 use safetensors::SafeTensors;
 use serde_json::json;
 use std::collections::BTreeMap;
+use std::ops::ControlFlow;
 
 fn text(pipeline: &Pipeline, classes: [&str; 2]) -> PromptEmbeds {
     let (text, cut) = pipeline.embed_prompts(&classes.map(String::from), "");
@@ -53,15 +54,19 @@ fn classes_become_images_as_diffusers_makes_them() {
     let spacing = recipe.default_sampler.expect("a scheduler").spacing;
     let grid = TimeGrid::new(&denoiser.schedule, spacing, 5).expect("a grid");
     let mut seen = vec![];
-    let last = sampler::draw(
-        SamplerKind::Ddim,
+    let last = sampler::sample(
+        Sampler::DDIM,
         &CfgDenoiser::new(denoiser),
         golden.tensor("z"),
         &inputs,
         &grid,
         &StepNoise::new(0, vec![0, 1]),
-        &mut |step| seen.push(step.prediction.z()),
-    );
+        &mut |step| {
+            seen.push(step.prediction.z());
+            ControlFlow::Continue(())
+        },
+    )
+    .expect("not cancelled");
     seen.remove(0);
     seen.push(last.clone());
     golden.assert_equal("ddim", Tensor::cat(seen, 0));

@@ -2,16 +2,12 @@
 
 use crate::golden::Golden;
 use burn::tensor::Tensor;
-use fewstep_diffusion::sampler::{self, SamplerKind, StepNoise};
-use fewstep_diffusion::{CfgDenoiser, Inputs, Spacing, TimeGrid};
+use fewstep_diffusion::sampler::{self, StepNoise};
+use fewstep_diffusion::{CfgDenoiser, Inputs, Sampler, Spacing, TimeGrid};
+use std::ops::ControlFlow;
 
 /// Latents after every step, then the image in [0, 1], with the stored prompts and start.
-fn draw(
-    golden: &Golden,
-    kind: SamplerKind,
-    spacing: Spacing,
-    steps: usize,
-) -> (Tensor<4>, Tensor<4>) {
+fn draw(golden: &Golden, kind: Sampler, spacing: Spacing, steps: usize) -> (Tensor<4>, Tensor<4>) {
     let pipeline = golden.pipeline();
     let texts = golden.texts();
     let said = |key: &str| texts[key].as_str().expect("a text").to_string();
@@ -27,22 +23,26 @@ fn draw(
     let schedule = &pipeline.model.denoiser().expect("a schedule").schedule;
     let grid = TimeGrid::new(schedule, spacing, steps).expect("a grid");
     let mut seen = vec![];
-    let last = sampler::draw(
+    let last = sampler::sample(
         kind,
         &denoiser,
         golden.tensor("start"),
         &inputs,
         &grid,
         &StepNoise::new(0, vec![0]),
-        &mut |step| seen.push(step.prediction.z()),
-    );
+        &mut |step| {
+            seen.push(step.prediction.z());
+            ControlFlow::Continue(())
+        },
+    )
+    .expect("not cancelled");
     seen.remove(0);
     seen.push(last.clone());
     let image = pipeline.vae.decode(last, None) / 2.0 + 0.5;
     (Tensor::cat(seen, 0), image.clamp(0.0, 1.0))
 }
 
-fn compare(golden: &Golden, name: &str, kind: SamplerKind, spacing: Spacing) {
+fn compare(golden: &Golden, name: &str, kind: Sampler, spacing: Spacing) {
     let steps = golden.values(&format!("{name}.timesteps")).len();
     let (latents, image) = draw(golden, kind, spacing, steps);
     golden.assert_equal(&format!("{name}.latents"), latents);
@@ -53,10 +53,10 @@ fn compare(golden: &Golden, name: &str, kind: SamplerKind, spacing: Spacing) {
 fn ddim_follows_diffusers_from_a_text_to_a_image() {
     let golden = Golden::new("sd1");
     for (name, spacing) in [
-        ("ddim/leading", Spacing::LeadingOne),
+        ("ddim/leading", Spacing::LEADING_OFFSET_1),
         ("ddim/trailing", Spacing::Trailing),
     ] {
-        compare(&golden, name, SamplerKind::Ddim, spacing);
+        compare(&golden, name, Sampler::DDIM, spacing);
     }
 }
 
@@ -65,13 +65,13 @@ fn ddim_follows_diffusers_from_a_text_to_a_image() {
 fn solvers_follow_diffusers_from_a_text_to_a_image() {
     let golden = Golden::new("sd1").ending_clean();
     for (solver, kind) in [
-        ("dpm-solver++", SamplerKind::DpmSolverPp),
-        ("unipc", SamplerKind::UniPc),
+        ("dpm-solver++", Sampler::DpmSolverPp),
+        ("unipc", Sampler::UNIPC),
     ] {
         for (name, spacing) in [
-            ("leading", Spacing::LeadingInner),
+            ("leading", Spacing::LEADING_OFFSET_1_DROP_LAST),
             ("trailing", Spacing::Trailing),
-            ("linspace", Spacing::LinspaceInner),
+            ("linspace", Spacing::LINSPACE_DROP_LAST),
         ] {
             compare(&golden, &format!("{solver}/{name}"), kind, spacing);
         }

@@ -3,12 +3,13 @@
 use crate::golden::Golden;
 use crate::refusals::Copy;
 use burn::tensor::{Device, Tensor};
-use fewstep_diffusion::sampler::{self, SamplerKind, StepNoise};
+use fewstep_diffusion::sampler::{self, StepNoise};
 use fewstep_diffusion::{
-    DefaultSampler, Guidance, Inputs, Network, PredictionKind, Spacing, TimeGrid,
+    Guidance, Inputs, Network, PredictionKind, Sampler, SamplerConfig, Spacing, TimeGrid,
 };
 use fewstep_formats::Model;
 use serde_json::{Value, json};
+use std::ops::ControlFlow;
 
 const NAMES: [&str; 3] = ["ddpm", "classes", "blocks"];
 
@@ -42,18 +43,22 @@ fn ddim_follows_diffusers_on_the_grid_of_the_folder() {
         let golden = Golden::pixel(name);
         let model = model(&golden);
         let denoiser = model.denoiser().expect("a schedule");
-        let DefaultSampler { spacing, .. } = model.recipe.default_sampler.expect("a scheduler");
+        let SamplerConfig { spacing, .. } = model.recipe.default_sampler.expect("a scheduler");
         let grid = TimeGrid::new(&denoiser.schedule, spacing, 5).expect("a grid");
         let mut seen = vec![];
-        let last = sampler::draw(
-            SamplerKind::Ddim,
+        let last = sampler::sample(
+            Sampler::DDIM,
             &denoiser,
             golden.tensor("z"),
             &inputs(&model),
             &grid,
             &StepNoise::new(0, vec![0, 1]),
-            &mut |step| seen.push(step.prediction.z()),
-        );
+            &mut |step| {
+                seen.push(step.prediction.z());
+                ControlFlow::Continue(())
+            },
+        )
+        .expect("not cancelled");
         seen.remove(0);
         seen.push(last);
         golden.assert_equal("ddim", Tensor::cat(seen, 0));
@@ -70,7 +75,7 @@ fn recipes_are_those_of_the_folders() {
     let usual = ddpm.default_sampler.expect("a scheduler");
     assert_eq!(
         (usual.sampler, usual.spacing),
-        (SamplerKind::Ddim, Spacing::Leading)
+        (Sampler::DDIM, Spacing::LEADING)
     );
     assert_eq!(classes.resolution, [3, 8, 4]);
     assert_eq!(classes.prediction, PredictionKind::V);
@@ -78,7 +83,7 @@ fn recipes_are_those_of_the_folders() {
     assert_eq!(classes.guidance, Guidance::None);
     assert!(!classes.clip);
     let usual = blocks.default_sampler.expect("a scheduler");
-    assert_eq!(usual.sampler, SamplerKind::Ancestral);
+    assert_eq!(usual.sampler, Sampler::Ancestral);
     assert_eq!(blocks.prediction, PredictionKind::X);
 }
 

@@ -8,7 +8,7 @@ use crate::commands::artist::Artist;
 use crate::failure::CliResult;
 use crate::progress;
 use crate::report::plural;
-use fewstep::{Request, Sampler};
+use fewstep::{Request, SamplerConfig};
 use fewstep_data::image::Image;
 use fewstep_diffusion::Warning;
 use fewstep_metrics::{FeatureNetwork, Features};
@@ -22,7 +22,7 @@ const CHUNK: usize = 512;
 /// A model as it is to be sampled.
 pub(super) struct Subject {
     pub(super) artist: Rc<Artist>,
-    pub(super) sampler: Sampler,
+    pub(super) sampler: SamplerConfig,
     pub(super) steps: usize,
     /// None for a model that knows no guidance.
     pub(super) w: Option<f64>,

@@ -15,7 +15,7 @@ use std::path::{Path, PathBuf};
 pub(super) struct Row {
     model: &'static str,
     pub(super) weights_hash: String,
-    pub(super) sampler: &'static str,
+    pub(super) sampler: String,
     pub(super) steps: usize,
     pub(super) w: Option<f64>,
     #[serde(flatten)]

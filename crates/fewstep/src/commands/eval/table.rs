@@ -36,7 +36,7 @@ pub(super) fn of_model(
         let first = &group[0];
         let or_dash = |number: Option<f64>| number.map_or("-".into(), |n| n.to_string());
         let mut line = vec![
-            first.sampler.to_string(),
+            first.sampler.clone(),
             first.steps.to_string(),
             or_dash(first.w),
             or_dash(first.w.map(|w| tidy(1.0 + w))),
@@ -105,7 +105,7 @@ pub(super) fn of_images(result: &Comparison, real: &Real, features: &FeatureId) 
 
 impl Row {
     fn setting(&self) -> (&str, &str, usize, Option<f64>) {
-        (&self.weights_hash, self.sampler, self.steps, self.w)
+        (&self.weights_hash, &self.sampler, self.steps, self.w)
     }
 }
 

@@ -5,7 +5,7 @@ use crate::arguments::{both_conventions, tidy};
 use crate::report::plural;
 use crate::thousands::thousands;
 use fewstep_diffusion::{
-    BetaSchedule, Guidance, PredictionKind, Role, SamplerRecipe, ScheduleConfig, StudentSampler,
+    BetaSchedule, DistilledFor, Guidance, PredictionKind, Role, SamplerRecipe, ScheduleConfig,
 };
 use fewstep_formats::{Model, WEIGHTS_FILE};
 use fewstep_nn::BackboneConfig;
@@ -102,7 +102,7 @@ impl Facts {
         }
         match self.recipe.role {
             Role::Student {
-                sampler: StudentSampler::Encoder,
+                sampler: DistilledFor::Encoder,
                 ..
             } => format!(
                 "fewstep restyle --encoder {model} --decoder STUDENT --image PICTURE --from CLASS --to CLASS"
@@ -136,12 +136,12 @@ pub(super) fn role(role: &Role) -> String {
                 None => ", any number of steps".into(),
             };
             match sampler {
-                StudentSampler::Any => format!("student of stage one: any sampler{steps}"),
-                StudentSampler::Deterministic => format!("student: deterministic sampler{steps}"),
-                StudentSampler::Stochastic => format!("student: stochastic sampler{steps}"),
-                StudentSampler::Encoder => format!("student: from an image to noise{steps}"),
-                StudentSampler::Consistency => {
-                    "student: deterministic or renoising sampler, 1 to 4 steps".into()
+                DistilledFor::Any => format!("student of stage one: any sampler{steps}"),
+                DistilledFor::Deterministic => format!("student: deterministic sampler{steps}"),
+                DistilledFor::Stochastic => format!("student: stochastic sampler{steps}"),
+                DistilledFor::Encoder => format!("student: from an image to noise{steps}"),
+                DistilledFor::Consistency => {
+                    "student: deterministic or multistep-consistency sampler, 1 to 4 steps".into()
                 }
             }
         }

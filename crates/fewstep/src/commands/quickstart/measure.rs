@@ -5,7 +5,7 @@ use crate::builtin;
 use crate::failure::{Blame, CliResult};
 use crate::report::{Origin, Row, plural, read_rows, write_rows};
 use burn::tensor::Device;
-use fewstep::{Generator, Request, Sampler};
+use fewstep::{Generator, Request, SamplerConfig};
 use fewstep_data::image::Image;
 use fewstep_diffusion::Role;
 use fewstep_distill::run::{Method, Phase};
@@ -32,7 +32,7 @@ const SEED: u64 = 0;
 pub(super) struct Subject {
     pub(super) generator: Rc<Generator>,
     pub(super) origin: Origin,
-    pub(super) sampler: Sampler,
+    pub(super) sampler: SamplerConfig,
     pub(super) steps: usize,
     pub(super) w: f64,
 }
@@ -178,7 +178,7 @@ impl Judge {
         stage.finish(&format!("{} {fid:.2}", self.classifier.id().fid_label()));
         Ok(Row {
             model: subject.origin,
-            sampler: subject.sampler.name().into(),
+            sampler: subject.sampler.name(),
             steps: subject.steps,
             w: subject.w,
             fid,

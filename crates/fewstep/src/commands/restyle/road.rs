@@ -7,11 +7,10 @@ use crate::failure::{Blame, CliError, CliResult};
 use crate::models;
 use crate::report::plural;
 use burn::tensor::Device;
-use fewstep::{DrawError, Generator, Request, Sampler};
+use fewstep::{DrawError, Generator, Request, Sampler, SamplerConfig};
 use fewstep_data::ImageShape;
 use fewstep_data::image::Image;
-use fewstep_diffusion::sampler::SamplerKind;
-use fewstep_diffusion::{Guidance, Inputs, SamplerRecipe, Spacing};
+use fewstep_diffusion::{Guidance, Inputs, SamplerRecipe};
 use fewstep_formats::{Model, Pipeline, PipelineComponents};
 
 /// What to do.
@@ -28,7 +27,7 @@ pub(super) struct Road {
     encoder: Stage,
     decoder: Stage,
     space: Space,
-    sampler: Sampler,
+    sampler: SamplerConfig,
     device: Device,
 }
 
@@ -137,7 +136,7 @@ impl Road {
             space: encoder.space(&decoder, said, device)?,
             encoder: encoder.stage(device)?,
             decoder: decoder.stage(device)?,
-            sampler: Sampler::Deterministic,
+            sampler: Sampler::Deterministic.into(),
             device: device.clone(),
         })
     }
@@ -155,7 +154,7 @@ impl Road {
             space: teacher.space(&teacher, said, device)?,
             encoder: teacher.stage(device)?,
             decoder: teacher.stage(device)?,
-            sampler: Sampler::Teacher(SamplerKind::Ddim, Spacing::Uniform),
+            sampler: Sampler::DDIM.into(),
             device: device.clone(),
         })
     }

@@ -4,8 +4,8 @@ mod verdict;
 
 pub use verdict::{RecipeError, Warning};
 
-use crate::sampler::SamplerKind;
-use crate::{PredictionKind, ScheduleConfig, Spacing};
+use crate::sampler::SamplerConfig;
+use crate::{PredictionKind, ScheduleConfig};
 use serde::{Deserialize, Serialize};
 
 /// Everything that is needed to sample a model rightly, and where the model comes from.
@@ -34,7 +34,7 @@ pub struct SamplerRecipe {
     pub control: Option<ControlSpec>,
     /// How a teacher is sampled when nobody says otherwise; DDIM on the papers' grid where there is nothing.
     #[serde(default, skip_serializing_if = "Option::is_none", alias = "usual")]
-    pub default_sampler: Option<DefaultSampler>,
+    pub default_sampler: Option<SamplerConfig>,
     /// How the model came to be.
     #[serde(default)]
     pub provenance: Provenance,
@@ -87,17 +87,17 @@ pub enum Role {
     Teacher,
     /// A distilled model.
     Student {
-        /// The sampler it was distilled for.
-        sampler: StudentSampler,
+        /// What it was distilled for.
+        sampler: DistilledFor,
         /// The number of steps it was distilled for; `None` after stage one, where any number will do.
         steps: Option<usize>,
     },
 }
 
-/// The sampler that a student was distilled for.
+/// What a student was distilled for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
-pub enum StudentSampler {
+pub enum DistilledFor {
     /// After stage one: any sampler.
     Any,
     /// The deterministic N-step sampler.
@@ -106,32 +106,22 @@ pub enum StudentSampler {
     Stochastic,
     /// Reversed DDIM: from an image to noise.
     Encoder,
-    /// After conditional or consistency distillation: the deterministic N-step sampler for any small N, or the one
-    /// that adds fresh noise at each step.
+    /// After conditional or consistency distillation: the deterministic N-step sampler for any small N, or the
+    /// multistep consistency sampler.
     Consistency,
 }
 
-impl std::fmt::Display for StudentSampler {
+impl std::fmt::Display for DistilledFor {
     /// The name as it is written in a recipe.
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str(match self {
-            StudentSampler::Any => "any",
-            StudentSampler::Deterministic => "deterministic",
-            StudentSampler::Stochastic => "stochastic",
-            StudentSampler::Encoder => "encoder",
-            StudentSampler::Consistency => "consistency",
+            DistilledFor::Any => "any",
+            DistilledFor::Deterministic => "deterministic",
+            DistilledFor::Stochastic => "stochastic",
+            DistilledFor::Encoder => "encoder",
+            DistilledFor::Consistency => "consistency",
         })
     }
-}
-
-/// The sampler that the makers of a model chose.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct DefaultSampler {
-    /// The sampler.
-    pub sampler: SamplerKind,
-    /// How its steps are spread over time.
-    pub spacing: Spacing,
 }
 
 /// How guidance enters a model. Every weight here is w of x̂_w = (1 + w) x̂_c − w x̂_∅; the guidance scale that
@@ -184,7 +174,7 @@ impl SamplerRecipe {
     /// When the request contradicts what the model was trained for.
     pub fn check(
         &self,
-        sampler: StudentSampler,
+        sampler: DistilledFor,
         steps: usize,
         w: Option<f64>,
     ) -> Result<Vec<Warning>, RecipeError> {
@@ -250,8 +240,8 @@ impl SamplerRecipe {
     }
 }
 
-fn check_sampler(trained: StudentSampler, asked: StudentSampler) -> Result<(), RecipeError> {
-    use StudentSampler::{Any, Consistency, Deterministic, Encoder};
+fn check_sampler(trained: DistilledFor, asked: DistilledFor) -> Result<(), RecipeError> {
+    use DistilledFor::{Any, Consistency, Deterministic, Encoder};
     match (trained, asked) {
         (Any, _) | (Consistency, Deterministic) => Ok(()),
         (trained, asked) if trained == asked => Ok(()),
@@ -272,7 +262,7 @@ fn check_sampler(trained: StudentSampler, asked: StudentSampler) -> Result<(), R
 mod tests {
     use super::*;
 
-    fn student(sampler: StudentSampler, steps: Option<usize>) -> SamplerRecipe {
+    fn student(sampler: DistilledFor, steps: Option<usize>) -> SamplerRecipe {
         SamplerRecipe {
             version: 1,
             role: Role::Student { sampler, steps },
@@ -294,7 +284,7 @@ mod tests {
 
     #[test]
     fn the_wrong_sampler_is_refused_both_ways() {
-        use StudentSampler::{Deterministic, Encoder, Stochastic};
+        use DistilledFor::{Deterministic, Encoder, Stochastic};
         for (trained, asked) in [
             (Deterministic, Stochastic),
             (Stochastic, Deterministic),
@@ -308,14 +298,14 @@ mod tests {
             Ok(vec![])
         );
         assert_eq!(
-            student(StudentSampler::Any, None).check(Stochastic, 7, None),
+            student(DistilledFor::Any, None).check(Stochastic, 7, None),
             Ok(vec![])
         );
     }
 
     #[test]
     fn a_consistency_model_takes_any_number_of_deterministic_or_renoised_steps() {
-        use StudentSampler::{Consistency, Deterministic, Stochastic};
+        use DistilledFor::{Consistency, Deterministic, Stochastic};
         let model = student(Consistency, None);
         for steps in [1, 3, 4] {
             assert_eq!(model.check(Deterministic, steps, None), Ok(vec![]));
@@ -328,8 +318,8 @@ mod tests {
 
     #[test]
     fn untrained_steps_and_weights_are_warned_about() {
-        let recipe = student(StudentSampler::Deterministic, Some(4));
-        let warnings = recipe.check(StudentSampler::Deterministic, 3, Some(9.0));
+        let recipe = student(DistilledFor::Deterministic, Some(4));
+        let warnings = recipe.check(DistilledFor::Deterministic, 3, Some(9.0));
         assert_eq!(warnings.map(|w| w.len()), Ok(2));
     }
 
@@ -338,9 +328,9 @@ mod tests {
         let ask = |guidance, w| {
             let recipe = SamplerRecipe {
                 guidance,
-                ..student(StudentSampler::Any, None)
+                ..student(DistilledFor::Any, None)
             };
-            recipe.check(StudentSampler::Deterministic, 4, w)
+            recipe.check(DistilledFor::Deterministic, 4, w)
         };
         let fixed = Guidance::Fixed { w: 2.0 };
         let error = RecipeError::FixedW {
@@ -359,7 +349,7 @@ mod tests {
 
     #[test]
     fn a_class_that_the_model_does_not_know_is_refused() {
-        let recipe = student(StudentSampler::Any, None);
+        let recipe = student(DistilledFor::Any, None);
         assert_eq!(recipe.check_class(1), Ok(()));
         let error = recipe.check_class(2).expect_err("there are two classes");
         assert!(error.to_string().contains("2 classes, 0 to 1"), "{error}");
@@ -367,7 +357,7 @@ mod tests {
 
     #[test]
     fn a_recipe_survives_json() {
-        let recipe = student(StudentSampler::Stochastic, Some(2));
+        let recipe = student(DistilledFor::Stochastic, Some(2));
         let json = serde_json::to_string(&recipe).expect("serialises");
         assert_eq!(
             serde_json::from_str::<SamplerRecipe>(&json).expect("parses"),

@@ -1,63 +1,10 @@
 //! Time grids: at which times a sampler calls the network.
 
+mod spacing;
+
+pub use spacing::{Spacing, UnknownSpacing};
+
 use crate::Schedule;
-use serde::{Deserialize, Serialize};
-
-/// How the steps of a sampler are spread over time. Integer arithmetic throughout for discrete schedules.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Spacing {
-    /// t = i / N. The papers' grid; the only one for distilled models.
-    Uniform,
-    /// Timesteps ⌊T / N⌋ i: the first step is not at the noisiest time (diffusers' DDIM with `leading` and
-    /// `steps_offset` 0).
-    Leading,
-    /// Timesteps ⌊T / N⌋ i + 1 (diffusers' DDIM with `leading` and `steps_offset` 1: how Stable Diffusion is sampled).
-    LeadingOne,
-    /// Timesteps ⌊T / (N + 1)⌋ i + 1 without the lowest (diffusers' multistep solvers with `leading` and
-    /// `steps_offset` 1).
-    LeadingInner,
-    /// Timesteps round(T − i T / N) − 1: the first step is at the noisiest time (diffusers' `trailing`, always
-    /// with N steps: diffusers' floating-point range sometimes gives one more, at timestep −1).
-    Trailing,
-    /// Timesteps spread evenly over 0..T−1, both ends included (diffusers' DDIM with `linspace`); a single step
-    /// is at the noisiest time (in diffusers, at timestep 0).
-    Linspace,
-    /// N + 1 timesteps spread evenly over 0..T−1 without the lowest (diffusers' multistep solvers with `linspace`).
-    LinspaceInner,
-    /// Even steps of log-SNR between t = 1 and the least noisy time, then 0.
-    LogSnr,
-}
-
-impl Spacing {
-    /// Every spacing.
-    pub const ALL: [Self; 8] = [
-        Self::Uniform,
-        Self::Leading,
-        Self::LeadingOne,
-        Self::LeadingInner,
-        Self::Trailing,
-        Self::Linspace,
-        Self::LinspaceInner,
-        Self::LogSnr,
-    ];
-}
-
-impl Spacing {
-    /// Timesteps that no grid of this spacing can use.
-    fn unused_timesteps(self) -> usize {
-        match self {
-            Self::LeadingOne | Self::LinspaceInner => 1,
-            Self::LeadingInner => 2,
-            Self::Uniform | Self::Leading | Self::Trailing | Self::Linspace | Self::LogSnr => 0,
-        }
-    }
-
-    /// Whether the first step is somewhat below the noisiest time.
-    pub fn starts_below(self) -> bool {
-        matches!(self, Self::Leading | Self::LeadingOne | Self::LeadingInner)
-    }
-}
 
 /// Why a grid cannot be made.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -77,6 +24,18 @@ pub enum GridError {
         /// Steps that the spacing can have.
         most: usize,
     },
+    /// An offset that moves the first step past the schedule's timesteps.
+    #[error(
+        "{steps} steps with an offset of {offset} would start above the model's {trained} timesteps: use an offset of 0 or 1"
+    )]
+    OffsetTooLarge {
+        /// Asked for.
+        steps: usize,
+        /// The offset of the spacing.
+        offset: usize,
+        /// Timesteps of the schedule.
+        trained: usize,
+    },
 }
 
 /// N + 1 strictly falling times in [0, 1]; the network is called at the first N, the last is where it ends.
@@ -92,7 +51,8 @@ impl TimeGrid {
     /// The grid of `steps` network calls.
     ///
     /// # Errors
-    /// When `steps` is 0, or above the number of timesteps of a discrete schedule.
+    /// When `steps` is 0 or above the number of timesteps of a discrete schedule, or when the spacing's offset does
+    /// not fit.
     pub fn new(schedule: &Schedule, spacing: Spacing, steps: usize) -> Result<Self, GridError> {
         if steps == 0 {
             return Err(GridError::NoSteps);
@@ -114,7 +74,7 @@ impl TimeGrid {
                 .map(|i| (steps - i) as f64 / steps as f64)
                 .collect(),
             Spacing::LogSnr => log_snr_times(schedule, steps, total),
-            _ => timesteps(spacing, steps, total)
+            _ => timesteps(spacing, steps, total)?
                 .into_iter()
                 .map(|k| (k + 1) as f64 / total as f64)
                 .collect(),
@@ -165,28 +125,35 @@ impl TimeGrid {
 }
 
 /// Integer timesteps in 0..total, falling.
-fn timesteps(spacing: Spacing, steps: usize, total: usize) -> Vec<usize> {
-    match spacing {
-        Spacing::Leading => (0..steps).rev().map(|i| i * (total / steps)).collect(),
-        Spacing::LeadingOne => (0..steps).rev().map(|i| i * (total / steps) + 1).collect(),
-        Spacing::LeadingInner => (1..=steps)
-            .rev()
-            .map(|i| i * (total / (steps + 1)) + 1)
-            .collect(),
+fn timesteps(spacing: Spacing, steps: usize, total: usize) -> Result<Vec<usize>, GridError> {
+    Ok(match spacing {
+        Spacing::Leading { offset, drop_last } => {
+            let dropped = usize::from(drop_last);
+            let stride = total / (steps + dropped);
+            let timestep = |i: usize| ((i + dropped) * stride).saturating_add(offset);
+            if timestep(steps - 1) >= total {
+                return Err(GridError::OffsetTooLarge {
+                    steps,
+                    offset,
+                    trained: total,
+                });
+            }
+            (0..steps).rev().map(timestep).collect()
+        }
         Spacing::Trailing => (0..steps)
             .map(|i| rounded(total * (steps - i), steps) - 1)
             .collect(),
-        Spacing::Linspace if steps == 1 => vec![total - 1],
-        Spacing::Linspace => (0..steps)
+        Spacing::Linspace { drop_last: false } if steps == 1 => vec![total - 1],
+        Spacing::Linspace { drop_last: false } => (0..steps)
             .rev()
             .map(|i| rounded(i * (total - 1), steps - 1))
             .collect(),
-        Spacing::LinspaceInner => (1..=steps)
+        Spacing::Linspace { drop_last: true } => (1..=steps)
             .rev()
             .map(|i| rounded(i * (total - 1), steps))
             .collect(),
         Spacing::Uniform | Spacing::LogSnr => unreachable!("not defined on integer timesteps"),
-    }
+    })
 }
 
 /// The integer nearest to a / b, the even one of two equally near, as numpy rounds.
@@ -256,7 +223,7 @@ mod tests {
         #[test]
         fn every_grid_has_its_steps_and_falls_to_zero(schedule in schedules(), share in 0.0..1.0f64) {
             let most = schedule.train_steps().unwrap_or(2000);
-            for spacing in Spacing::ALL {
+            for (_, spacing) in Spacing::NAMED {
                 let most = most - spacing.unused_timesteps();
                 prop_assume!(most > 0);
                 let steps = 1 + (share * (most - 1) as f64).round() as usize;
@@ -313,5 +280,24 @@ mod tests {
         };
         assert_eq!(of(11), Err(error));
         assert!(of(10).is_ok());
+    }
+
+    #[test]
+    fn an_offset_past_the_schedule_is_refused() {
+        let schedule = discrete(BetaSchedule::Linear, 10, false, true);
+        let of = |offset| {
+            let spacing = Spacing::Leading {
+                offset,
+                drop_last: false,
+            };
+            TimeGrid::new(&schedule, spacing, 5)
+        };
+        assert!(of(1).is_ok());
+        let error = GridError::OffsetTooLarge {
+            steps: 5,
+            offset: 2,
+            trained: 10,
+        };
+        assert_eq!(of(2), Err(error));
     }
 }
