@@ -25,7 +25,9 @@ impl<D: Denoiser> Denoiser for CfgDenoiser<D> {
         let conditional = inputs.clone().without_w();
         let w = inputs.w.clone().unwrap_or_else(|| vec![0.0; batch]);
         if w.iter().all(|&w| w == 0.0) {
-            return self.inner.predict(z, t, &conditional);
+            // As v, like the others, so that an image does not depend on the w of its batch.
+            let v = self.inner.predict(z.clone(), t, &conditional).v();
+            return Prediction::new(PredictionKind::V, v, z, self.schedule().levels(t));
         }
         let both = conditional.cat(&conditional.unconditional());
         let zz = Tensor::cat(vec![z.clone(), z.clone()], 0);
@@ -108,6 +110,32 @@ mod tests {
             ask(&guided, &alone),
             ask(&model(), &inputs.unconditional())
         ));
+    }
+
+    /// A model that predicts noise.
+    struct Noise(GaussianDenoiser);
+
+    impl Denoiser for Noise {
+        fn predict(&self, z: Tensor<4>, t: &[f64], inputs: &Inputs) -> Prediction {
+            let eps = self.0.predict(z.clone(), t, inputs).eps();
+            Prediction::new(PredictionKind::Eps, eps, z, self.schedule().levels(t))
+        }
+        fn schedule(&self) -> &Schedule {
+            self.0.schedule()
+        }
+    }
+
+    /// A sample with w = 0 is to the bit what it is in a batch without guidance.
+    #[test]
+    fn samples_do_not_depend_on_the_w_of_others() {
+        let guided = CfgDenoiser::new(Noise(model()));
+        let ask = |w: [f64; 3]| {
+            let inputs = Inputs::classes([0; 3]).with_w(w.to_vec());
+            values(guided.predict(batch(), &[0.6; 3], &inputs).x())
+        };
+        let (mixed, plain) = (ask([0.0, 2.0, 0.0]), ask([0.0; 3]));
+        assert_eq!([mixed[0], mixed[2]], [plain[0], plain[2]]);
+        assert_ne!(mixed[1], plain[1]);
     }
 
     /// A model that notes what it is asked.

@@ -70,9 +70,20 @@ pub fn normal(
     shape: [usize; 3],
     device: &Device,
 ) -> Tensor<4> {
+    let keys: Vec<(u64, u64)> = indices.iter().map(|&index| (seed, index)).collect();
+    normal_of(&keys, purpose, shape, device)
+}
+
+/// [`normal`] for samples that each have a seed and an index of their own.
+pub fn normal_of(
+    keys: &[(u64, u64)],
+    purpose: Purpose,
+    shape: [usize; 3],
+    device: &Device,
+) -> Tensor<4> {
     let size: usize = shape.iter().product();
-    let mut values = vec![0f32; indices.len() * size];
-    let draw = |(&index, values): (&u64, &mut [f32])| {
+    let mut values = vec![0f32; keys.len() * size];
+    let draw = |(&(seed, index), values): (&(u64, u64), &mut [f32])| {
         let rng = generator(seed, index, purpose);
         let drawn = Distribution::<f32>::sample_iter(StandardNormal, rng);
         values
@@ -82,17 +93,15 @@ pub fn normal(
     };
     match size {
         0 => {}
-        _ if values.len() < SIDE_BY_SIDE => {
-            indices.iter().zip(values.chunks_mut(size)).for_each(draw)
-        }
-        _ => indices
+        _ if values.len() < SIDE_BY_SIDE => keys.iter().zip(values.chunks_mut(size)).for_each(draw),
+        _ => keys
             .par_iter()
             .zip(values.par_chunks_mut(size))
             .for_each(draw),
     }
     let [channels, height, width] = shape;
     Tensor::from_data(
-        TensorData::new(values, [indices.len(), channels, height, width]),
+        TensorData::new(values, [keys.len(), channels, height, width]),
         device,
     )
 }

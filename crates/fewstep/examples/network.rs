@@ -7,9 +7,10 @@
 //! all); with `noise` in the shape of `z` and `steps` [1] a latent model draws too. OUT gets `output` and `image`.
 
 use burn::tensor::{Device, Tensor, TensorData};
+use fewstep::diffusion::sampler::ignore;
 use fewstep::diffusion::{Inputs, Network, PromptEmbeds};
 use fewstep::formats::{Model, Pipeline, PipelineComponents};
-use fewstep::{Generator, Request};
+use fewstep::generate::Generator;
 use safetensors::tensor::{Dtype, SafeTensors, TensorView};
 use std::error::Error;
 use std::path::Path;
@@ -62,18 +63,10 @@ fn draw(
     steps: usize,
     device: &Device,
 ) -> CliResult<Tensor<4>> {
-    let samples: Vec<u64> = (0..noise.dims()[0] as u64).collect();
+    let keys: Vec<(u64, u64)> = (0..noise.dims()[0] as u64).map(|i| (0, i)).collect();
     let generator = Generator::new(model, device)?;
-    let request = Request {
-        classes: vec![None; samples.len()],
-        first: 0,
-        seed: 0,
-        steps,
-        sampler: generator.default_sampler(),
-        w: None,
-        batch: samples.len(),
-    };
-    Ok(generator.sample(noise, inputs, &request, &samples)?)
+    let sampler = generator.default_sampler();
+    Ok(generator.sample(noise, inputs, sampler, steps, &keys, &mut ignore)?)
 }
 
 fn write(path: &str, made: Vec<(&str, Tensor<4>)>) -> CliResult {

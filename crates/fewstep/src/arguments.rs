@@ -2,8 +2,9 @@
 
 use crate::failure::{CliError, CliResult};
 use clap::builder::{PossibleValue, PossibleValuesParser, TypedValueParser};
-use fewstep::{Generator, Sampler, SamplerConfig};
-use fewstep_diffusion::{Guidance, SamplerRecipe, Spacing};
+use fewstep_diffusion::Spacing;
+use fewstep_diffusion::sampler::{Sampler, SamplerConfig};
+use fewstep_generate::Generator;
 
 /// Reads one of the names of a table.
 pub(crate) fn named<T: Copy + Send + Sync + 'static>(
@@ -149,71 +150,9 @@ pub(crate) fn both_conventions(w: f64) -> String {
     format!("w = {w} (guidance scale {})", tidy(1.0 + w))
 }
 
-/// The w that a request without one is drawn with; `None` for a model that knows no guidance.
-pub(crate) fn effective_w(recipe: &SamplerRecipe, given: Option<f64>) -> Option<f64> {
-    match recipe.guidance {
-        Guidance::None => None,
-        _ => Some(given.unwrap_or_else(|| recipe.default_w())),
-    }
-}
-
-/// A class of a model by its name, in any case, or by its number.
-pub(crate) fn find_class(given: &str, classes: &[String]) -> CliResult<u32> {
-    if classes.is_empty() {
-        return Err(CliError::input(format!(
-            "class `{given}` asked for, but this model was trained without classes: ask for none"
-        )));
-    }
-    let wanted = given.to_lowercase();
-    if let Some(index) = classes
-        .iter()
-        .position(|name| name.to_lowercase() == wanted)
-    {
-        return Ok(index as u32);
-    }
-    match given.parse::<u32>() {
-        Ok(index) if (index as usize) < classes.len() => Ok(index),
-        _ => Err(CliError::input(unknown_class(given, classes))),
-    }
-}
-
-fn unknown_class(given: &str, classes: &[String]) -> String {
-    const SHOWN: usize = 20;
-    let likeness =
-        |name: &String| strsim::jaro_winkler(&name.to_lowercase(), &given.to_lowercase());
-    let nearest = classes
-        .iter()
-        .max_by(|a, b| likeness(a).total_cmp(&likeness(b)));
-    let guess = nearest.filter(|name| likeness(name) > 0.75);
-    let hint = guess
-        .map(|name| format!(" Did you mean `{name}`?"))
-        .unwrap_or_default();
-    let more = match classes.len() > SHOWN {
-        true => ", ...",
-        false => "",
-    };
-    format!(
-        "the model has no class `{given}`.{hint} Its classes are 0 to {}: {}{more}",
-        classes.len() - 1,
-        classes[..classes.len().min(SHOWN)].join(", ")
-    )
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_class_is_found_by_name_in_any_case_and_by_number() {
-        let classes = ["T-shirt/top", "Bag", "0"].map(String::from);
-        let find = |given| find_class(given, &classes).ok();
-        assert_eq!(find("bag"), Some(1));
-        assert_eq!(find("1"), Some(1));
-        // A name that looks like a number is a name first.
-        assert_eq!(find("0"), Some(2));
-        assert_eq!((find("3"), find("shoe")), (None, None));
-        assert!(unknown_class("bags", &classes).contains("Did you mean `Bag`?"));
-    }
 
     #[test]
     fn a_scale_becomes_a_weight_without_rounding_noise() {

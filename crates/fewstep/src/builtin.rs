@@ -1,11 +1,9 @@
-//! What is embedded in the program: models, a sample of real images, and what measures them.
+//! What is embedded in the program besides models: a sample of real images, and what measures them.
 
-use crate::failure::{Blame, CliError, CliResult};
-use crate::models;
+use crate::failure::{Blame, CliResult};
 use crate::report::Row;
 use burn::tensor::Device;
 use fewstep_data::{DataConfig, Dataset, FASHION_MNIST_CLASSES, parse_idx};
-use fewstep_formats::Model;
 use fewstep_metrics::{Reference, SmallClassifier};
 
 /// The bytes of a file of the `assets` folder.
@@ -14,48 +12,6 @@ macro_rules! asset {
         include_bytes!(concat!("../../../assets/", $file))
     };
 }
-
-/// A model inside the program.
-struct Embedded {
-    name: &'static str,
-    /// The steps that a student was distilled for.
-    steps: Option<usize>,
-    weights: &'static [u8],
-}
-
-/// The models; those of one name are the same student for different numbers of steps.
-const MODELS: &[Embedded] = &[
-    Embedded {
-        name: "fashion-mnist",
-        steps: Some(1),
-        weights: asset!("fashion-mnist-steps-1.safetensors"),
-    },
-    Embedded {
-        name: "fashion-mnist",
-        steps: Some(2),
-        weights: asset!("fashion-mnist-steps-2.safetensors"),
-    },
-    Embedded {
-        name: "fashion-mnist",
-        steps: Some(4),
-        weights: asset!("fashion-mnist-steps-4.safetensors"),
-    },
-    Embedded {
-        name: "fashion-mnist",
-        steps: Some(8),
-        weights: asset!("fashion-mnist-steps-8.safetensors"),
-    },
-    Embedded {
-        name: "fashion-mnist-encoder",
-        steps: Some(4),
-        weights: asset!("fashion-mnist-encoder-steps-4.safetensors"),
-    },
-    Embedded {
-        name: "fashion-mnist-teacher",
-        steps: None,
-        weights: asset!("fashion-mnist-teacher.safetensors"),
-    },
-];
 
 /// What was measured with the embedded teacher, in the format of `results.json`.
 const TEACHER_ROWS: &str = include_str!("../../../assets/fashion-mnist-teacher.results.json");
@@ -67,28 +23,6 @@ const SAMPLE_LABELS: &[u8] = asset!("fashion-mnist-sample-labels-idx1-ubyte.gz")
 
 const CLASSIFIER: &[u8] = asset!("fashion-mnist-classifier.safetensors");
 const CLASSIFIER_REFERENCE: &[u8] = asset!("fashion-mnist-classifier-train.safetensors");
-
-/// The model `builtin:NAME`; of several, the one that suits the number of steps.
-pub(crate) fn load(name: &str, steps: Option<usize>, device: &Device) -> CliResult<Model> {
-    let named: Vec<&Embedded> = MODELS.iter().filter(|model| model.name == name).collect();
-    match models::suited(named.iter().map(|model| model.steps), steps) {
-        Some(index) => {
-            let origin = format!("builtin:{name}");
-            Model::from_bytes(named[index].weights.to_vec(), &origin, device).blame_work()
-        }
-        None => Err(CliError::input(format!(
-            "there is no builtin model `{name}`; there are: {}",
-            names().join(", ")
-        ))),
-    }
-}
-
-/// The names of all models.
-fn names() -> Vec<&'static str> {
-    let mut names: Vec<&str> = MODELS.iter().map(|model| model.name).collect();
-    names.dedup();
-    names
-}
 
 /// The dataset that a recipe names: the embedded sample, or files.
 pub(crate) fn load_data(config: &DataConfig) -> CliResult<Dataset> {
@@ -122,6 +56,7 @@ pub(crate) fn teacher_rows() -> CliResult<Vec<Row>> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use fewstep_generate::ModelSource;
     use fewstep_metrics::FeatureNetwork;
 
     fn config(path: &str) -> DataConfig {
@@ -146,28 +81,12 @@ mod tests {
     }
 
     #[test]
-    fn every_embedded_model_can_be_loaded_by_its_name_and_steps() {
-        let device = Device::flex();
-        for embedded in MODELS {
-            let model = load(embedded.name, embedded.steps, &device);
-            assert!(
-                model.is_ok_and(|m| m.recipe.resolution == [1, 32, 32]),
-                "{}",
-                embedded.name
-            );
-        }
-        let Err(CliError::Input(error)) = load("mnist", None, &device) else {
-            panic!("there is none");
-        };
-        assert!(error.to_string().contains(&names().join(", ")), "{error}");
-    }
-
-    #[test]
     fn what_was_measured_was_measured_with_what_is_embedded() {
         let device = Device::flex();
         let (Ok(classifier), Ok(teacher)) = (
             classifier(&device),
-            load("fashion-mnist-teacher", None, &device),
+            ModelSource::find("builtin:fashion-mnist-teacher", None)
+                .and_then(|source| source.model(&device)),
         ) else {
             panic!("both are embedded");
         };

@@ -3,9 +3,11 @@
 use crate::failure::{Blame, CliResult};
 use burn::tensor::Device;
 use fewstep_distill::recipe::RunConfig;
-use fewstep_formats::{Model, Pipeline};
+use fewstep_formats::Model;
+use fewstep_generate::{KeepEncoder, LoadOptions};
 use fewstep_kernels::device::{DeviceName, Placement, found};
 use fewstep_nn::Precision;
+use std::path::Path;
 use std::sync::OnceLock;
 
 static DEVICE: OnceLock<Option<DeviceName>> = OnceLock::new();
@@ -82,10 +84,12 @@ pub(crate) fn as_chosen(model: Model) -> Model {
     }
 }
 
-/// The same for a latent diffusion model.
-pub(crate) fn pipeline_as_chosen(pipeline: Pipeline) -> Pipeline {
-    Pipeline {
-        model: as_chosen(pipeline.model),
-        ..pipeline
+/// How models are loaded: with the ControlNet of another folder where one is given, computing as the command line asks
+/// for.
+pub(crate) fn load_options(controlnet: Option<&Path>, keep_encoder: KeepEncoder) -> LoadOptions {
+    LoadOptions {
+        controlnet: controlnet.map(Path::to_path_buf),
+        precision: PRECISION.get().copied().unwrap_or_default(),
+        keep_encoder,
     }
 }

@@ -1,7 +1,7 @@
 //! How the program ends: 0 done, 1 the work failed, 2 bad input.
 
-use fewstep::DrawError;
 use fewstep_distill::run::RunError;
+use fewstep_generate::{GenerateError, RegistryError, UnknownClass};
 use std::process::ExitCode;
 
 /// Why a command did not do its work.
@@ -72,9 +72,36 @@ impl From<RunError> for CliError {
     }
 }
 
-impl From<DrawError> for CliError {
-    /// What is asked of a model contradicts it.
-    fn from(error: DrawError) -> Self {
+impl From<GenerateError> for CliError {
+    /// What is asked of a model contradicts it; the flags that are meant are named here.
+    fn from(error: GenerateError) -> Self {
+        let advice = match &error {
+            GenerateError::NeedsControl { task } => {
+                format!(": use `fewstep {}`, which takes one", task.verb())
+            }
+            GenerateError::OnlyForInpainting => ": use `fewstep inpaint`".into(),
+            GenerateError::NoNegative => " (--negative-prompt)".into(),
+            GenerateError::Strength(_) => " (--strength)".into(),
+            _ => String::new(),
+        };
+        match advice.is_empty() {
+            true => CliError::Input(error.into()),
+            false => CliError::input(format!("{error}{advice}")),
+        }
+    }
+}
+
+impl From<RegistryError> for CliError {
+    fn from(error: RegistryError) -> Self {
+        match error {
+            RegistryError::Generate(error) => error.into(),
+            error => CliError::Input(error.into()),
+        }
+    }
+}
+
+impl From<UnknownClass> for CliError {
+    fn from(error: UnknownClass) -> Self {
         CliError::Input(error.into())
     }
 }

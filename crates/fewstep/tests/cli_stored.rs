@@ -2,7 +2,7 @@
 
 mod workspace;
 
-use fewstep_data::picture;
+use fewstep_data::image;
 use flate2::read::GzDecoder;
 use safetensors::SafeTensors;
 use std::fs::File;
@@ -178,7 +178,7 @@ fn models_draw_the_same_images() {
             continue;
         }
         let [drawn, expected] = [workspace.path(&out), stored().join("drawn").join(&out)]
-            .map(|file| picture::read(&file, None, 3).expect("an image"));
+            .map(|file| image::read(&file, None, 3).expect("an image"));
         let pixels = drawn.pixels.iter().zip(&expected.pixels);
         let most = pixels.map(|(a, b)| a.abs_diff(*b)).max();
         if drawn.shape != expected.shape || most > Some(if same_bits() { 0 } else { 1 }) {

@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use std::path::Path;
 
 /// Where the weights of a ControlNet lie inside a model folder.
-pub const ADAPTER_FILE: &str = "controlnet/diffusion_pytorch_model.safetensors";
+pub const CONTROLNET_FILE: &str = "controlnet/diffusion_pytorch_model.safetensors";
 
 /// A ControlNet and how a base with it is sampled.
 #[derive(Clone, Debug)]
@@ -44,7 +44,7 @@ impl ControlNetModel {
             &self.recipe,
         );
         write_json_atomically(&folder.join("controlnet/config.json"), &config)?;
-        write_atomically_with(&folder.join(ADAPTER_FILE), |out| {
+        write_atomically_with(&folder.join(CONTROLNET_FILE), |out| {
             weights::write(&self.controlnet, &description, FilePrecision::Full, out)
         })
     }
@@ -55,7 +55,7 @@ impl ControlNetModel {
     /// When there is none, or the file is damaged or does not fit what it describes.
     pub fn load(path: &Path, device: &Device) -> Result<Self, FormatError> {
         let expected = "controlnet/diffusion_pytorch_model.safetensors in the folder of a model with a ControlNet, or the path of one such file";
-        let (bytes, origin) = weights::read(path, ADAPTER_FILE, expected)?;
+        let (bytes, origin) = weights::read(path, CONTROLNET_FILE, expected)?;
         let description: Description = weights::read_description(&bytes, &origin)?;
         let mut controlnet = ControlNet::blank(&description.base, &description.controlnet, device)
             .map_err(|e| FormatError::BadDescription {

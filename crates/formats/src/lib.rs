@@ -18,7 +18,7 @@ mod stored;
 mod weights;
 
 pub use atomic::{write_atomically, write_atomically_with, write_json_atomically};
-pub use controlnet::{ADAPTER_FILE, ControlNetModel};
+pub use controlnet::{CONTROLNET_FILE, ControlNetModel};
 pub use error::FormatError;
 pub use folder::{
     Classes, ClipTokenizer, Pipeline, PipelineComponents, RepositoryFiles, TextEncoder, Tokens,

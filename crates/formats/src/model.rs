@@ -1,6 +1,6 @@
 //! A network with its sampler recipe, in memory and on disk.
 
-use crate::controlnet::ADAPTER_FILE;
+use crate::controlnet::CONTROLNET_FILE;
 use crate::weights::{self, FilePrecision};
 use crate::{
     ControlNetModel, FormatError, diffusers, folder, lora, write_atomically_with,
@@ -166,7 +166,7 @@ impl Model {
         folder: &Path,
         device: &Device,
     ) -> Result<Self, FormatError> {
-        if folder.join(ADAPTER_FILE).is_file() {
+        if folder.join(CONTROLNET_FILE).is_file() {
             return self.with_controlnet(ControlNetModel::load(folder, device)?);
         }
         match self.recipe.control.is_some() && self.network.controlnet().is_none() {
@@ -259,7 +259,7 @@ mod tests {
         let back = Model::load(folder.path(), &device).expect("loaded");
         assert_eq!(back.weights_hash(), model.weights_hash());
         assert_eq!(back.recipe, model.recipe);
-        let bytes = std::fs::read(folder.path().join(ADAPTER_FILE)).expect("read");
+        let bytes = std::fs::read(folder.path().join(CONTROLNET_FILE)).expect("read");
         let file = safetensors::SafeTensors::deserialize(&bytes).expect("safetensors");
         for (name, shape) in [
             (

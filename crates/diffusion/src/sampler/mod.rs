@@ -65,14 +65,18 @@ fn observe(observer: Observer<'_>, step: Step<'_>) -> Result<(), Cancelled> {
 /// Fresh noise for the steps of a stochastic sampler: a pure function of (seed, sample, step).
 #[derive(Clone, Debug)]
 pub struct StepNoise {
-    seed: u64,
-    samples: Vec<u64>,
+    keys: Vec<(u64, u64)>,
 }
 
 impl StepNoise {
-    /// Noise for the samples with these indices, one per image of the batch.
+    /// Noise for the samples of a seed with these indices, one per image of the batch.
     pub fn new(seed: u64, samples: Vec<u64>) -> Self {
-        Self { seed, samples }
+        Self::of(samples.into_iter().map(|sample| (seed, sample)).collect())
+    }
+
+    /// Noise for samples that each have a seed and an index of their own.
+    pub fn of(keys: Vec<(u64, u64)>) -> Self {
+        Self { keys }
     }
 
     /// Standard normal noise of the shape of `like` for one step.
@@ -80,6 +84,6 @@ impl StepNoise {
         let [_, channels, height, width] = like.dims();
         let purpose = Purpose::SamplerStep(step as u32);
         let shape = [channels, height, width];
-        random::normal(self.seed, &self.samples, purpose, shape, &like.device())
+        random::normal_of(&self.keys, purpose, shape, &like.device())
     }
 }

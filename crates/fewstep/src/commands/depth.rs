@@ -1,6 +1,6 @@
 //! `fewstep depth`: images from depth maps.
 
-use super::conditional::{ConditionalArgs, Source};
+use super::shared::controlled::{ControlledArgs, Source};
 use crate::failure::{Blame, CliResult};
 use fewstep_data::image::read_depth;
 use fewstep_diffusion::Task;
@@ -11,7 +11,7 @@ use fewstep_diffusion::Task;
 #[derive(clap::Args)]
 pub(crate) struct Args {
     #[command(flatten)]
-    common: ConditionalArgs,
+    common: ControlledArgs,
 }
 
 pub(crate) fn run(args: Args) -> CliResult {

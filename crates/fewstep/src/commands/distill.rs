@@ -1,12 +1,10 @@
 //! `fewstep distill`: few-step students from a teacher.
 
-use super::captioned;
-use super::plan;
-use super::running::{RunArgs, go, prepare};
+use super::shared::run::{RunArgs, go, prepare};
+use super::shared::{captioned, plan};
 use crate::builtin;
 use crate::compute;
 use crate::failure::{Blame, CliError, CliResult};
-use crate::models;
 use burn::module::Module;
 use burn::tensor::Device;
 use fewstep_data::{
@@ -17,10 +15,10 @@ use fewstep_distill::Copies;
 use fewstep_distill::method::GuidanceWeights;
 use fewstep_distill::recipe::{AdaptRecipe, DistillRecipe, RunConfig, TEXT_WEIGHTS};
 use fewstep_distill::run::{Phase, Run, adapt_phases, control, distill_phases};
-use fewstep_formats::{Model, Pipeline, PipelineComponents};
+use fewstep_formats::{Model, PipelineComponents};
+use fewstep_generate::ModelSource;
 use fewstep_nn::BackboneConfig;
 use serde::{Deserialize, Serialize};
-use std::path::Path;
 use std::sync::Arc;
 
 /// Distil a teacher into few-step students.
@@ -159,8 +157,12 @@ impl Inputs {
         run: &RunConfig,
     ) -> CliResult<Self> {
         let device = compute::device_of_run(run)?;
-        let inputs = match models::latent_folder(teacher, None)? {
-            Some(folder) => Self::latent(&folder, data, condition, mirrored, device, planned)?,
+        let source = ModelSource::find(teacher, None)?;
+        let teacher = source.model(&device)?;
+        let inputs = match source.components()? {
+            Some(parts) => {
+                Self::latent(teacher, parts, data, condition, mirrored, device, planned)?
+            }
             None => Self::pixels(teacher, data, condition, device)?,
         };
         inputs.check_images()?;
@@ -169,12 +171,11 @@ impl Inputs {
     }
 
     fn pixels(
-        teacher: &str,
+        teacher: Model,
         data: &DataConfig,
         condition: Option<&ConditionConfig>,
         device: Device,
     ) -> CliResult<Self> {
-        let teacher = models::load(teacher, None, &device)?;
         let dataset = Arc::new(builtin::load_data(data)?);
         let conditions = condition
             .map(|condition| Conditions::open(condition, &dataset, data))
@@ -193,15 +194,14 @@ impl Inputs {
 
     /// A latent diffusion model, with captioned images as latents and states.
     fn latent(
-        folder: &Path,
+        teacher: Model,
+        components: PipelineComponents,
         data: &DataConfig,
         condition: Option<&ConditionConfig>,
         mirrored: bool,
         device: Device,
         planned: bool,
     ) -> CliResult<Self> {
-        let teacher = Pipeline::load_model(folder, &device).blame_input()?;
-        let components = PipelineComponents::open(folder).blame_input()?;
         let holes = holes(&teacher.network.config(), condition)?;
         // What such a teacher is told of holes lies with its latents, and is no control image.
         let condition = condition.filter(|_| holes.is_none());

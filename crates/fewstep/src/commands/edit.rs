@@ -1,22 +1,22 @@
-//! `fewstep edit`: an image changed by a text.
+//! `fewstep edit`: an image changed by a prompt.
 
-use super::drawing::Job;
+use super::shared::generate::PromptedArgs;
 use crate::arguments::finite;
 use crate::failure::{Blame, CliResult};
-use fewstep::Canvas;
 use fewstep_data::image;
+use fewstep_generate::Init;
 use std::path::PathBuf;
 
-/// Change an image as a text says.
+/// Change an image as a prompt says.
 ///
-/// The image is noised by --strength, and the model takes the noise away again (SDEdit), all its steps in what is
-/// left of the way.
+/// The image is noised by --strength, and the model takes the noise away again (SDEdit), with all its steps in the
+/// part of the way that is left.
 ///
 /// Example: fewstep edit --model sd15 --image photo.png --prompt "an oil painting" --strength 0.6
 #[derive(clap::Args)]
 pub(crate) struct Args {
     #[command(flatten)]
-    job: Job,
+    prompted: PromptedArgs,
     /// The image to change, of the size of the images asked for.
     #[arg(long, value_name = "FILE")]
     image: PathBuf,
@@ -26,13 +26,14 @@ pub(crate) struct Args {
 }
 
 pub(crate) fn run(args: Args) -> CliResult {
-    let Args {
-        job,
-        image,
-        strength,
-    } = args;
-    job.run(|_, channels| {
-        let image = image::read(&image, None, channels).blame_input()?;
-        Ok(Canvas::Edit { image, strength })
-    })
+    let generator = args.prompted.generate.load(None)?;
+    let subjects = args.prompted.prompts.subjects(&generator, None)?;
+    let channels = generator.image_shape().channels;
+    let image = image::read(&args.image, None, channels).blame_input()?;
+    let init = Init::Image {
+        image: image.into(),
+        strength: args.strength,
+    };
+    args.prompted
+        .run(&generator, &subjects, subjects.len(), init)
 }

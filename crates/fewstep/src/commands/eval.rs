@@ -1,27 +1,30 @@
 //! `fewstep eval`: how good a model's images are.
 
-mod draw;
 mod features;
 mod figures;
+mod given;
 mod pairs;
 mod real;
 mod results;
 mod table;
 
-use super::artist::Artist;
-use crate::arguments::{self, GuidanceListArgs, SamplerArgs, positive};
+use super::shared::measure::Subject;
+use crate::arguments::{GuidanceListArgs, SamplerArgs, positive};
 use crate::compute::{self, PrecisionArgs};
 use crate::failure::{CliError, CliResult};
-use crate::output;
+use crate::{output, progress};
 use burn::tensor::Device;
-use draw::{Given, Subject};
 use features::FeatureArgs;
 use fewstep_data::Split;
+use fewstep_data::image::Image;
+use fewstep_generate::{Generator, KeepEncoder, ModelSource};
 use fewstep_metrics::FeatureNetwork;
-use pairs::PairArgs;
+use given::Given;
+use pairs::{PairArgs, PairValues};
 use real::{Real, RealArgs};
 use results::{Comparison, Row};
 use serde::Serialize;
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
 
@@ -84,6 +87,9 @@ pub(crate) struct Args {
     json: bool,
 }
 
+/// Images that are kept to be shown.
+const SHOWN: usize = 12;
+
 pub(crate) fn run(args: Args) -> CliResult {
     for file in [&args.out, &args.pairs.grid].into_iter().flatten() {
         output::prepare(file)?;
@@ -100,24 +106,17 @@ pub(crate) fn run(args: Args) -> CliResult {
 impl Args {
     fn measure_model(&self, reference: &str, device: &Device) -> CliResult {
         let subjects = self.subjects(reference, device)?;
-        let artist = &subjects[0].artist;
-        let network = self.features.load(Some(artist.shape()), device)?;
-        let (real, given) = self.given(reference, artist, &*network)?;
+        let generator = &subjects[0].generator;
+        let network = self.features.load(Some(generator.image_shape()), device)?;
+        let (real, given) = self.given(reference, generator, &*network)?;
         self.warn_of_few(&*network);
         let (mut rows, mut shown) = (vec![], vec![]);
         for subject in &subjects {
             for &seed in &self.seeds {
-                let mut drawn = subject.draw(&given, seed, self.batch, &*network)?;
+                let (row, first) = self.row(subject, seed, (&real, &given), &*network)?;
                 if seed == self.seeds[0] {
-                    shown.push(std::mem::take(&mut drawn.shown));
+                    shown.push(first);
                 }
-                let figures = figures::compare(&drawn.features, &real, seed)?;
-                let id = network.id();
-                let mut row = Row::new(subject, &drawn, figures, seed, &real, id)?;
-                if let Given::Texts(_) = given {
-                    row.retrieval = Some(figures::retrieve(&drawn.features, &real)?);
-                }
-                row.values = drawn.values;
                 rows.push(row);
                 self.save(&rows)?;
             }
@@ -130,59 +129,101 @@ impl Args {
         })
     }
 
-    /// What the model draws from, and what its images are measured against.
+    /// One measurement, and the first few images of it.
+    fn row(
+        &self,
+        subject: &Subject,
+        seed: u64,
+        (real, given): (&Real, &Given),
+        network: &dyn FeatureNetwork,
+    ) -> CliResult<(Row, Vec<Image>)> {
+        let mut shown = vec![];
+        let mut values = matches!(given, Given::Pairs(_)).then(PairValues::default);
+        let mut seen = |range: Range<usize>, images: &[Image]| -> CliResult {
+            let more = SHOWN - shown.len();
+            shown.extend(images.iter().take(more).cloned());
+            if let (Given::Pairs(pairs), Some(values)) = (given, &mut values) {
+                values.append(pairs.compare(range, images)?);
+            }
+            Ok(())
+        };
+        let prompted = subject.generator.takes_prompts();
+        let images = |range| given.images(range, seed, prompted);
+        let bar = progress::bar(&subject.title(), given.len() as u64, "images");
+        let progress = &mut |done| bar.set_position(done as u64);
+        let (count, batch) = (given.len(), self.batch);
+        let measured = subject.measure(count, &images, batch, network, &mut seen, progress)?;
+        bar.finish_and_clear();
+        let figures = figures::compare(&measured.features, real, seed)?;
+        let mut row = Row::new(
+            subject,
+            &measured,
+            values,
+            figures,
+            seed,
+            real,
+            network.id(),
+        )?;
+        if let Given::Prompts(_) = given {
+            row.retrieval = Some(figures::retrieve(&measured.features, real)?);
+        }
+        Ok((row, shown))
+    }
+
+    /// What the model generates from, and what its images are measured against.
     fn given(
         &self,
         reference: &str,
-        artist: &Artist,
+        generator: &Generator,
         network: &dyn FeatureNetwork,
     ) -> CliResult<(Real, Given)> {
-        let (shape, recipe) = (artist.shape(), &artist.generator().model().recipe);
+        let (shape, recipe) = (generator.image_shape(), &generator.model().recipe);
         let count = self.count;
         if let Some(control) = recipe.control {
             let what = (shape, "control images");
             let (known, real) = self.real.for_drawing(what, Split::Test, network, count)?;
-            let device = compute::device(None)?;
+            let device = generator.device();
             let pairs = self
                 .pairs
-                .open(reference, (recipe, control), &known, count, &device)?;
+                .open(reference, (recipe, control), &known, count, device)?;
             return Ok((real, Given::Pairs(Box::new(pairs))));
         }
         self.pairs.refuse_all()?;
-        if artist.reads_texts() {
-            let what = (shape, "texts");
+        if generator.takes_prompts() {
+            let what = (shape, "prompts");
             let (known, real) = self.real.for_drawing(what, Split::Train, network, count)?;
-            let texts = draw::texts_in_turn(&known.texts, count);
-            return match texts.is_empty() {
-                false => Ok((real, Given::Texts(texts))),
+            let prompts = given::prompts_in_turn(&known.texts, count);
+            return match prompts.is_empty() {
+                false => Ok((real, Given::Prompts(prompts))),
                 true => Err(CliError::input(
-                    "this model draws from texts, and the images have none: give captioned ones with --data captioned:PATH",
+                    "this model generates from prompts, and the images have none: give captioned ones with --data captioned:PATH",
                 )),
             };
         }
-        let classes = artist.classes();
+        let classes = generator.classes();
         let real = self.real.for_model(shape, classes, network, count)?;
-        let turns = draw::turns(&real.class_counts, classes.len(), count);
+        let turns = given::turns(&real.class_counts, classes.len(), count);
         Ok((real, Given::Classes(turns)))
     }
 
-    /// Every number of steps with every w; refuses before anything is drawn.
+    /// Every number of steps with every w; refuses before anything is generated.
     fn subjects(&self, reference: &str, device: &Device) -> CliResult<Vec<Subject>> {
         let steps: Vec<Option<usize>> = match self.steps.is_empty() {
             true => vec![None],
             false => self.steps.iter().copied().map(Some).collect(),
         };
+        let controlnet = self.pairs.controlnet.as_deref();
+        let options = compute::load_options(controlnet, KeepEncoder::Always);
         let mut subjects = vec![];
         for steps in steps {
-            let controlnet = self.pairs.controlnet.as_deref();
-            let artist = Rc::new(Artist::load(reference, controlnet, steps, device)?);
-            let generator = artist.generator();
+            let source = ModelSource::find(reference, steps)?;
+            let generator = Rc::new(source.generator(&options, device)?);
             for w in self.guidance.list() {
                 let subject = Subject {
                     steps: steps.unwrap_or_else(|| generator.default_steps()),
-                    sampler: self.sampler.choose(generator)?,
-                    w: arguments::effective_w(&generator.model().recipe, w),
-                    artist: artist.clone(),
+                    sampler: self.sampler.choose(&generator)?,
+                    w: generator.effective_w(w),
+                    generator: generator.clone(),
                 };
                 for warning in subject.check(w)? {
                     eprintln!("warning: {warning}");

@@ -2,11 +2,11 @@
 
 use crate::arguments::{both_conventions, finite, positive};
 use crate::failure::{Blame, CliError, CliResult};
-use crate::models;
 use burn::tensor::Device;
 use clap::ValueEnum;
 use fewstep_diffusion::Guidance;
 use fewstep_formats::{FormatError, GgufPrecision, Model, Pipeline, export_lora};
+use fewstep_generate::ModelSource;
 use std::path::{Path, PathBuf};
 
 /// Write a model in the form that another tool reads.
@@ -98,17 +98,19 @@ impl Args {
         write: impl FnOnce(&Pipeline, &Model, &Path) -> Result<(), FormatError>,
     ) -> CliResult {
         let device = Device::flex();
-        if let Some(pipeline) = models::load_latent(&self.model, self.steps, &device)? {
+        let source = ModelSource::find(&self.model, self.steps)?;
+        if let ModelSource::Latent(folder) = &source {
+            let pipeline = Pipeline::load(folder, &device).blame_input()?;
             let model = self.baked(&pipeline.model)?;
             return write(&pipeline, &model, &self.out).blame_input();
         }
         if self.form != Form::Folder {
             return Err(CliError::input(format!(
-                "{} draws without texts, and has no autoencoder and no text encoder: no other tool reads such a model from one file, so write a folder",
+                "{} generates without prompts, and has no autoencoder and no text encoder: no other tool reads such a model from one file, so write a folder",
                 self.model
             )));
         }
-        let model = models::load(&self.model, self.steps, &device)?;
+        let model = source.model(&device)?;
         self.baked(&model)?.save(&self.out).blame_input()
     }
 
@@ -119,8 +121,11 @@ impl Args {
                 "--bake-w makes one network for one w, and --form lora writes changes of a network: choose one of them",
             ));
         }
-        let folder = models::find(&self.model, self.steps)?;
-        export_lora(&folder, &self.out).blame_input()
+        let source = ModelSource::find(&self.model, self.steps)?;
+        match source.path() {
+            Some(folder) => export_lora(folder, &self.out).blame_input(),
+            None => Err(CliError::input("builtin models have no LoRA")),
+        }
     }
 
     /// The model with one w folded in, where that was asked for.

@@ -1,10 +1,10 @@
 //! `fewstep import`: a model out of the form that another tool writes.
 
 use crate::failure::{Blame, CliError, CliResult};
-use crate::models;
 use burn::tensor::Device;
 use fewstep_formats::{Pickles, Pipeline};
-use std::path::PathBuf;
+use fewstep_generate::ModelSource;
+use std::path::{Path, PathBuf};
 
 /// Make a folder out of a single-file Stable Diffusion model, or out of a folder with pickled weights.
 ///
@@ -55,7 +55,9 @@ pub(crate) fn run(args: Args) -> CliResult {
             Pipeline::import_classes(&args.file, pickles, &args.out, &device).blame_input()?;
         }
         (false, Some(like)) => {
-            let like = Pipeline::load(&models::find(like, None)?, &device).blame_input()?;
+            let source = ModelSource::find(like, None)?;
+            let folder = source.path().unwrap_or(Path::new(like));
+            let like = Pipeline::load(folder, &device).blame_input()?;
             like.import_single(&args.file, pickles, &args.out)
                 .blame_input()?;
         }

@@ -6,8 +6,8 @@ mod run;
 
 use crate::arguments::positive;
 use crate::failure::CliResult;
-use crate::models;
 use fewstep_distill::run::is_run;
+use fewstep_generate::ModelSource;
 use fewstep_kernels::device::{compiled, found};
 use fields::Fields;
 use serde::Serialize;
@@ -44,7 +44,7 @@ pub(crate) fn run(args: Args) -> CliResult {
         let facts = run::Facts::gather(folder, &device)?;
         return print(&facts, facts.fields(), args.json);
     }
-    let model = models::load(&reference, args.steps, &device)?;
+    let model = ModelSource::find(&reference, args.steps)?.model(&device)?;
     let facts = model::Facts::new(&model, reference);
     print(&facts, facts.fields(), args.json)
 }

@@ -1,6 +1,6 @@
 //! `fewstep instruct`: edits by instruction.
 
-use super::conditional::{ConditionalArgs, Source, read};
+use super::shared::controlled::{ControlledArgs, Source, read};
 use crate::failure::CliResult;
 use fewstep_diffusion::Task;
 
@@ -12,7 +12,7 @@ use fewstep_diffusion::Task;
 #[derive(clap::Args)]
 pub(crate) struct Args {
     #[command(flatten)]
-    common: ConditionalArgs,
+    common: ControlledArgs,
 }
 
 pub(crate) fn run(args: Args) -> CliResult {

@@ -1,13 +1,9 @@
 //! One file per verb, and what several of them share.
 
-mod artist;
 pub(crate) mod bench;
-pub(crate) mod captioned;
 pub(crate) mod check;
-pub(crate) mod conditional;
 pub(crate) mod depth;
 pub(crate) mod distill;
-pub(crate) mod drawing;
 pub(crate) mod edit;
 pub(crate) mod eval;
 pub(crate) mod export;
@@ -19,7 +15,7 @@ pub(crate) mod plan;
 pub(crate) mod quickstart;
 pub(crate) mod render;
 pub(crate) mod restyle;
-pub(crate) mod running;
 pub(crate) mod sample;
+pub(crate) mod shared;
 pub(crate) mod train;
 pub(crate) mod upscale;

@@ -6,17 +6,17 @@ mod measure;
 mod stages;
 mod story;
 
-use super::running::prepare;
+use super::shared::run::prepare;
 use crate::builtin;
 use crate::failure::{Blame, CliError, CliResult};
-use crate::models;
 use crate::report::{Row, ratio, table};
 use fewstep_data::Examples;
 use fewstep_distill::recipe::{DistillRecipe, parse_with};
 use fewstep_distill::run::{Event, Run, distill_phases};
 use fewstep_formats::Model;
-use grids::Draft;
-use measure::{Judge, Subject};
+use fewstep_generate::ModelSource;
+use grids::UncaptionedGrids;
+use measure::{Candidate, Evaluator};
 use stages::{Stage, Stages};
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -55,7 +55,7 @@ pub(crate) struct Args {
 pub(crate) fn run(args: Args) -> CliResult {
     let recipe = args.recipe()?;
     let device = crate::compute::device_of_run(&recipe.run)?;
-    let teacher = models::load(&recipe.teacher, None, &device)?;
+    let teacher = ModelSource::find(&recipe.teacher, None)?.model(&device)?;
     prepare(&args.out, &recipe, args.resume)?;
     let run = Run {
         folder: args.out.clone(),
@@ -73,15 +73,15 @@ pub(crate) fn run(args: Args) -> CliResult {
         run.examples.classes().len(),
         run.folder.display()
     );
-    let subjects = Subject::count(&run.phases);
+    let rows = Candidate::count(&run.phases);
     // One stage per phase, one per row of results, one for the images.
-    let mut stages = Stages::new(run.phases.len() + subjects + 1);
+    let mut stages = Stages::new(run.phases.len() + rows + 1);
     let students = train(&run, &teacher, args.resume, &mut stages)?;
-    let subjects = Subject::all(&teacher, &students, &run.device)?;
-    let judge = Judge::new(&run.device, args.samples as usize)?;
-    let rows = judge.rows(&subjects, &run.folder.join("results.json"), &mut stages)?;
-    let draft = Draft::draw(&subjects, &run, &mut stages)?;
-    let report = story::report(&run, &recipe, &teacher, &rows, draft)?;
+    let candidates = Candidate::all(&teacher, &students, &run.device)?;
+    let evaluator = Evaluator::new(&run.device, args.samples as usize)?;
+    let rows = evaluator.rows(&candidates, &run.folder.join("results.json"), &mut stages)?;
+    let grids = UncaptionedGrids::generate(&candidates, &run, &mut stages)?;
+    let report = story::report(&run, &recipe, &teacher, &rows, grids)?;
     let page = report.write(&run.folder).blame_input()?;
     println!("\n{}", table(&rows, story::reference(&rows), story::METRIC));
     if let Some(verdict) = verdict(&rows) {

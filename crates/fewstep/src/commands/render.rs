@@ -1,19 +1,19 @@
 //! `fewstep render`: images from sketches, edges or segmentations.
 
-use super::conditional::{ConditionalArgs, Source, read, values};
+use super::shared::controlled::{ControlledArgs, Source, read};
 use crate::failure::CliResult;
 use fewstep_data::condition::edges;
-use fewstep_data::image::Image;
+use fewstep_data::image::{Image, to_f32};
 use fewstep_diffusion::Task;
 
-/// Draw images from control images: edges, sketches, segmentations, whatever the model has learnt.
+/// Generate images from control images: edges, sketches, segmentations, whatever the model has learnt.
 ///
 /// Example: fewstep render --model runs/edges --image photo.png --edges --count 4 --out drawn.png
 #[derive(clap::Args)]
 pub(crate) struct Args {
     #[command(flatten)]
-    common: ConditionalArgs,
-    /// The images are images: take their edges as the condition.
+    common: ControlledArgs,
+    /// The images are photos: take their edges as the control image.
     #[arg(long)]
     edges: bool,
 }
@@ -21,8 +21,12 @@ pub(crate) struct Args {
 pub(crate) fn run(args: Args) -> CliResult {
     args.common.run(Task::Image, |_, file, [_, channels]| {
         let image = read(file, channels)?;
+        let values = image.pixels.iter().map(|&value| to_f32(value));
         Ok(Source::plain(match args.edges {
-            true => Image::from_f32(image.shape, &edges(&values(&image), image.shape)),
+            true => Image::from_f32(
+                image.shape,
+                &edges(&values.collect::<Vec<f32>>(), image.shape),
+            ),
             false => image,
         }))
     })

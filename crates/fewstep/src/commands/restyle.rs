@@ -1,8 +1,6 @@
 //! `fewstep restyle`: an image of one class, or of what one text says, becomes one of another.
 
-mod road;
-mod space;
-
+use super::shared::prompts::warn_if_cut;
 use crate::arguments::{GuidanceListArgs, both_conventions, finite, positive};
 use crate::compute::{self, PrecisionArgs};
 use crate::failure::{CliError, CliResult};
@@ -11,7 +9,10 @@ use crate::{output, progress};
 use burn::tensor::Device;
 use fewstep_data::ImageShape;
 use fewstep_data::image::{self, Image};
-use road::{Road, Task};
+use fewstep_diffusion::sampler::Sampler;
+use fewstep_generate::{
+    KeepEncoder, ModelSource, RestyleError, RestyleRequest, Restyler, Subject, find_class,
+};
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
@@ -65,72 +66,149 @@ pub(crate) struct Args {
     out: PathBuf,
 }
 
+/// A way to restyle: by students or by a teacher.
+struct Way {
+    name: &'static str,
+    /// How the user named encoder and decoder.
+    labels: [String; 2],
+    restyler: Restyler,
+    request: RestyleRequest,
+}
+
 pub(crate) fn run(args: Args) -> CliResult {
     let device = compute::device(None)?;
     args.precision.choose(&device)?;
-    let roads = args.roads(&device)?;
-    let default_w = roads.first().and_then(Road::default_w);
-    let task = Task {
-        from: &args.from,
-        to: &args.to,
-        w_encode: args.w_encode,
-        w: args
-            .guidance
-            .list()
-            .into_iter()
-            .map(|w| w.or(default_w))
-            .collect(),
-    };
-    for road in &roads {
-        road.check(&task)?;
+    let mut ways = args.ways(&device)?;
+    let shape = common_shape(&ways)?;
+    let images = args.images.iter().map(|file| read(file, shape));
+    let images = images.collect::<CliResult<Vec<_>>>()?;
+    for way in &mut ways {
+        way.request.images = images.clone();
     }
-    let shape = common_shape(&roads)?;
-    let sources = args
-        .images
-        .iter()
-        .map(|file| read(file, shape))
-        .collect::<CliResult<Vec<_>>>()?;
     output::prepare(&args.out)?;
 
+    let columns = ways[0].request.w.clone();
     let started = Instant::now();
-    let bar = progress::bar(
-        "restyling",
-        (sources.len() * roads.len() * (1 + task.w.len())) as u64,
-        "passes",
-    );
-    let results = roads
-        .iter()
-        .map(|road| road.travel(&sources, &task, &mut |passes| bar.inc(passes as u64)))
-        .collect::<CliResult<Vec<_>>>()?;
+    let passes = (images.len() * ways.len() * (1 + columns.len())) as u64;
+    let bar = progress::bar("restyling", passes, "passes");
+    let results = ways.iter().map(|way| {
+        let passed = &mut |passes| bar.inc(passes as u64);
+        let made = way.restyler.restyle(&way.request, passed);
+        made.map_err(|error| way.refuse(error))
+    });
+    let results = results.collect::<CliResult<Vec<_>>>()?;
     bar.finish_and_clear();
 
-    let sheet = arrange(&sources, &results);
-    output::write_image(&args.out, &image::grid(&sheet, 1 + task.w.len(), 1))?;
-    println!(
-        "{}",
-        summary(&args, &roads, &task, started.elapsed().as_secs_f64())
-    );
+    let sheet = arrange(&images, &results);
+    output::write_image(&args.out, &image::grid(&sheet, 1 + columns.len(), 1))?;
+    let seconds = started.elapsed().as_secs_f64();
+    println!("{}", summary(&args, &ways, &columns, seconds));
     Ok(())
 }
 
 impl Args {
-    /// The ways to restyle: the students', the teacher's, or both.
-    fn roads(&self, device: &Device) -> CliResult<Vec<Road>> {
-        let mut roads = vec![];
-        let (steps, said) = (self.steps, [&self.from, &self.to].map(String::as_str));
+    /// The ways to restyle: by students, by the teacher, or both. The w of all are those of the flags, by default that
+    /// of the first way's decoder.
+    fn ways(&self, device: &Device) -> CliResult<Vec<Way>> {
+        let mut ways = vec![];
         if let (Some(encoder), Some(decoder)) = (&self.encoder, &self.decoder) {
-            roads.push(Road::of_students([encoder, decoder], steps, said, device)?);
+            let named = [("--encoder", encoder), ("--decoder", decoder)];
+            ways.push(self.way("students", named, self.steps, device)?);
         }
         if let Some(teacher) = &self.teacher {
-            roads.push(Road::of_teacher(teacher, self.teacher_steps, said, device)?);
+            let named = [("--teacher", teacher); 2];
+            ways.push(self.way("teacher", named, Some(self.teacher_steps), device)?);
         }
-        Ok(roads)
+        let default = ways.first().map(|way| way.restyler.decoder());
+        let default = default.and_then(|decoder| decoder.effective_w(None));
+        let w = self.guidance.list().into_iter().map(|w| w.or(default));
+        let w: Vec<Option<f64>> = w.collect();
+        for way in &mut ways {
+            way.request.w = w.clone();
+            let warnings = way.restyler.check(&way.request);
+            for warning in warnings.map_err(|error| way.refuse(error))? {
+                eprintln!("warning: {warning}");
+            }
+        }
+        Ok(ways)
+    }
+
+    fn way(
+        &self,
+        name: &'static str,
+        named: [(&str, &String); 2],
+        steps: Option<usize>,
+        device: &Device,
+    ) -> CliResult<Way> {
+        let labels = named.map(|(flag, reference)| format!("{flag} {reference}"));
+        let find = |(_, reference): (&str, &String)| ModelSource::find(reference, steps);
+        let (encoder, decoder) = (find(named[0])?, find(named[1])?);
+        let options = compute::load_options(None, KeepEncoder::WhileEncoding);
+        let model = compute::as_chosen(encoder.model(device)?);
+        let parts = encoder.components()?;
+        let decoder = decoder.generator(&options, device)?;
+        let restyler = Restyler::new(model, parts.as_ref(), decoder);
+        let restyler = restyler.map_err(|error| refuse(&labels, error))?;
+        let decoder = restyler.decoder();
+        let [encoder_steps, decoder_steps] = restyler.default_steps();
+        let subject = |given: &String, classes: &[String]| -> CliResult<Subject> {
+            Ok(match decoder.is_latent() {
+                true => Subject::Prompt(given.clone()),
+                false => Subject::Class(find_class(given, classes)?),
+            })
+        };
+        let request = RestyleRequest {
+            images: vec![],
+            from: subject(&self.from, &restyler.encoder().recipe.classes)?,
+            to: subject(&self.to, decoder.classes())?,
+            encoder_steps: steps.unwrap_or(encoder_steps),
+            decoder_steps: steps.unwrap_or(decoder_steps),
+            sampler: match name {
+                "teacher" => Sampler::DDIM.into(),
+                _ => Sampler::Deterministic.into(),
+            },
+            encoder_w: self.w_encode,
+            w: vec![],
+        };
+        if decoder.takes_prompts() {
+            for prompt in [&self.from, &self.to] {
+                warn_if_cut(decoder, prompt)?;
+            }
+        }
+        Ok(Way {
+            name,
+            labels,
+            restyler,
+            request,
+        })
     }
 }
 
+impl Way {
+    fn refuse(&self, error: RestyleError) -> CliError {
+        refuse(&self.labels, error)
+    }
+
+    /// What one result costs, at most.
+    fn cost(&self) -> String {
+        let [encode, decode] = self.restyler.network_calls(&self.request);
+        let [encode, decode] = [encode, decode].map(|calls| plural(calls, "network call"));
+        format!("{}: {encode} to encode and {decode} to decode", self.name)
+    }
+}
+
+/// A refusal with the names of the models that it is about.
+fn refuse([encoder, decoder]: &[String; 2], error: RestyleError) -> CliError {
+    CliError::input(match &error {
+        RestyleError::Encoder(_) => format!("{encoder}: {error}"),
+        RestyleError::Decoder(_) => format!("{decoder}: {error}"),
+        RestyleError::Kinds | RestyleError::Parts => format!("{encoder} and {decoder}: {error}"),
+    })
+}
+
 /// The shape that all models work on.
-fn common_shape(roads: &[Road]) -> CliResult<ImageShape> {
-    let mut shapes = roads.iter().flat_map(|road| road.shapes());
+fn common_shape(ways: &[Way]) -> CliResult<ImageShape> {
+    let mut shapes = ways.iter().flat_map(|way| way.restyler.shapes());
     let first = shapes
         .next()
         .ok_or_else(|| CliError::input("give --encoder and --decoder, or --teacher"))?;
@@ -155,7 +233,7 @@ fn read(file: &Path, shape: ImageShape) -> CliResult<Image> {
     }
 }
 
-/// Row by row: a source, then what one road made of it for each w.
+/// Row by row: a source, then what one way made of it for each w.
 fn arrange(sources: &[Image], results: &[Vec<Vec<Image>>]) -> Vec<Image> {
     let mut sheet = vec![];
     for (index, source) in sources.iter().enumerate() {
@@ -167,10 +245,10 @@ fn arrange(sources: &[Image], results: &[Vec<Vec<Image>>]) -> Vec<Image> {
     sheet
 }
 
-fn summary(args: &Args, roads: &[Road], task: &Task<'_>, seconds: f64) -> String {
+fn summary(args: &Args, ways: &[Way], columns: &[Option<f64>], seconds: f64) -> String {
     let column = |w: &Option<f64>| w.map_or("the result".into(), both_conventions);
-    let columns: Vec<String> = task.w.iter().map(column).collect();
-    let ways: Vec<String> = roads.iter().map(|road| road.cost(task)).collect();
+    let columns: Vec<String> = columns.iter().map(column).collect();
+    let costs: Vec<String> = ways.iter().map(Way::cost).collect();
     format!(
         "{}: {} from {} to {}; columns: the image, then {}; {}; {seconds:.1} s in all",
         args.out.display(),
@@ -178,6 +256,6 @@ fn summary(args: &Args, roads: &[Road], task: &Task<'_>, seconds: f64) -> String
         args.from,
         args.to,
         columns.join(", "),
-        ways.join("; ")
+        costs.join("; ")
     )
 }

@@ -1,18 +1,17 @@
 //! `fewstep train`: a teacher from data.
 
-use super::captioned;
-use super::plan;
-use super::running::{RunArgs, go, prepare};
+use super::shared::run::{RunArgs, go, prepare};
+use super::shared::{captioned, plan};
 use crate::builtin;
 use crate::compute;
 use crate::failure::{Blame, CliResult};
-use crate::models;
 use crate::output::cache_folder;
 use fewstep_data::{Examples, LatentsHeader};
 use fewstep_distill::Copies;
 use fewstep_distill::recipe::{TextConfig, TrainRecipe};
 use fewstep_distill::run::{Run, is_run, train_phases};
 use fewstep_formats::{Model, PipelineComponents, Wanted};
+use fewstep_generate::find_part;
 use fewstep_nn::Backbone;
 use std::sync::Arc;
 
@@ -99,8 +98,8 @@ fn parts(text: &TextConfig, args: &RunArgs) -> CliResult<PipelineComponents> {
     if args.resume() && folder.join("model_index.json").is_file() {
         return PipelineComponents::open(&folder).blame_input();
     }
-    let autoencoder = models::find_part(&text.autoencoder, Wanted::Autoencoder)?;
-    let encoder = models::find_part(&text.encoder, Wanted::TextEncoder)?;
+    let autoencoder = find_part(&text.autoencoder, Wanted::Autoencoder)?;
+    let encoder = find_part(&text.encoder, Wanted::TextEncoder)?;
     PipelineComponents::assemble(&autoencoder, &encoder, text.length, &folder).blame_input()
 }
 

@@ -1,6 +1,6 @@
 //! `fewstep upscale`: larger images.
 
-use super::conditional::{ConditionalArgs, Source, read};
+use super::shared::controlled::{ControlledArgs, Source, read};
 use crate::failure::CliResult;
 use fewstep_diffusion::Task;
 
@@ -13,7 +13,7 @@ use fewstep_diffusion::Task;
 #[derive(clap::Args)]
 pub(crate) struct Args {
     #[command(flatten)]
-    common: ConditionalArgs,
+    common: ControlledArgs,
 }
 
 pub(crate) fn run(args: Args) -> CliResult {

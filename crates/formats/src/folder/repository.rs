@@ -1,7 +1,7 @@
 //! What of a repository a latent diffusion model, or a part of one, is read from.
 
 use super::weights::{self, Part, Place};
-use crate::{ADAPTER_FILE, FormatError};
+use crate::{CONTROLNET_FILE, FormatError};
 use std::path::{Path, PathBuf};
 
 /// What is wanted of a repository. Parts may be those of a whole model, or lie alone at the top of their repository.
@@ -81,7 +81,7 @@ impl Wanted {
                 self != Self::Autoencoder && (file.ends_with(".json") || file.ends_with(".txt"))
             }
             Some(("scheduler", file)) => self == Self::Model && file == "scheduler_config.json",
-            Some(("controlnet", _)) => self == Self::Model && name.as_str() == ADAPTER_FILE,
+            Some(("controlnet", _)) => self == Self::Model && name.as_str() == CONTROLNET_FILE,
             Some((folder, file)) => {
                 file == "config.json" && self.parts().iter().any(|part| part.folder() == folder)
             }

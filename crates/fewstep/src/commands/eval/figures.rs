@@ -1,6 +1,7 @@
 //! The figures of one set of images.
 
 use super::real::Real;
+use crate::commands::shared::measure::metrics_error;
 use crate::failure::{CliError, CliResult};
 use fewstep_metrics::{
     Features, MetricsError, Retrieval, Statistics, classifier_score, frechet_distance, kid,
@@ -54,13 +55,13 @@ pub(super) fn compare(drawn: &Features, real: &Real, seed: u64) -> CliResult<Fig
         }
         Ok(figures)
     };
-    measure().map_err(blame)
+    measure().map_err(metrics_error)
 }
 
 /// How often images find, among as many real ones, that of their text; the n-th of them belong together.
 pub(super) fn retrieve(drawn: &Features, real: &Real) -> CliResult<Retrieval> {
     match &real.features {
-        Some(features) => retrieval(drawn, features).map_err(blame),
+        Some(features) => retrieval(drawn, features).map_err(metrics_error),
         None => Err(CliError::input("there are no real images to find")),
     }
 }
@@ -72,13 +73,5 @@ pub(super) fn find(drawn: &Features, real: &Real) -> CliResult<Retrieval> {
         _ => Err(CliError::input(
             "--in-turn compares with every real image: give them all (--data), and at least as many drawn ones",
         )),
-    }
-}
-
-/// Broken activations are the model's or the program's fault; counts, shapes and files are the user's to mend.
-pub(super) fn blame(error: MetricsError) -> CliError {
-    match error {
-        MetricsError::NotFinite { .. } => CliError::Work(error.into()),
-        _ => CliError::Input(error.into()),
     }
 }

@@ -1,19 +1,20 @@
 //! Pairs of a control image and the image that it was made from: what conditional models are measured on.
 
-use super::figures::blame;
 use super::real::Known;
-use crate::commands::conditional::put_back;
+use crate::commands::shared::measure::metrics_error;
 use crate::failure::{Blame, CliError, CliResult};
 use crate::output::cache_folder;
-use burn::tensor::{Device, Tensor, TensorData};
+use burn::tensor::Device;
 use fewstep_data::image::{self, Image, to_f32};
 use fewstep_data::{Captioned, ConditionConfig, Conditions, DataKind, Dataset, ImageShape, Pick};
 use fewstep_diffusion::{ControlSpec, SamplerRecipe, Task};
 use fewstep_distill::run::control;
+use fewstep_generate::{ControlImage, ImageRequest, Init, Subject};
 use fewstep_metrics::{Images, Lpips, MeanInterval, psnr, ssim};
 use serde::{Deserialize, Serialize};
 use std::ops::Range;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 /// Seed of what is random in conditions: every row sees the same holes and the same noise.
 const CONDITION_SEED: u64 = 0;
@@ -54,7 +55,6 @@ pub(super) struct Pairs {
     conditions: Conditions,
     task: Task,
     lpips: Option<Lpips>,
-    device: Device,
 }
 
 /// The part of a recipe that matters here.
@@ -129,7 +129,6 @@ impl PairArgs {
             conditions,
             task: known.task,
             lpips: self.network(dataset.shape, device)?,
-            device: device.clone(),
         })
     }
 
@@ -184,25 +183,55 @@ fn conditions(rule: &ConditionConfig, data: &Known) -> CliResult<Conditions> {
 }
 
 impl Pairs {
-    /// The class of each image.
-    pub(super) fn classes(&self) -> &[Option<u32>] {
-        &self.classes
+    /// How many there are.
+    pub(super) fn len(&self) -> usize {
+        self.classes.len()
     }
 
-    /// The text of each image.
-    pub(super) fn texts(&self) -> &[String] {
-        &self.texts
+    /// What is asked of the model for one image: its class or prompt, and its control image, or its mask.
+    pub(super) fn request(
+        &self,
+        index: usize,
+        plain: ImageRequest,
+        prompted: bool,
+    ) -> CliResult<ImageRequest> {
+        let subject = match prompted {
+            true => Subject::Prompt(self.texts[index].clone()),
+            false => self.classes[index].into(),
+        };
+        let control = self.control(index)?;
+        Ok(match self.task {
+            Task::Inpaint => ImageRequest {
+                subject,
+                init: self.inpainting(index, &control),
+                ..plain
+            },
+            Task::Upscale | Task::Depth | Task::Instruct | Task::Image => ImageRequest {
+                subject,
+                control: Some(Arc::new(ControlImage {
+                    values: control,
+                    shape: self.conditions.shape(),
+                })),
+                ..plain
+            },
+        })
     }
 
-    /// Control images of some of the images.
-    pub(super) fn controls(&self, some: Range<usize>) -> CliResult<Tensor<4>> {
-        let [channels, height, width] = self.conditions.shape();
-        let shape = [some.len(), channels, height, width];
-        let controls: Vec<Vec<f32>> = some
-            .map(|index| self.control(index))
-            .collect::<CliResult<_>>()?;
-        let controls = TensorData::new(controls.concat(), shape);
-        Ok(Tensor::from_data(controls, &self.device))
+    /// The true image with the mask of its control image, which is the last channel.
+    fn inpainting(&self, index: usize, control: &[f32]) -> Init {
+        let shape = ImageShape {
+            channels: 1,
+            ..self.truths.shape
+        };
+        let mask = control[control.len() - shape.len()..].iter();
+        let mask = mask.map(|&value| if value > 0.5 { 255 } else { 0 });
+        Init::Inpaint {
+            image: Arc::new(self.truths.image(index)),
+            mask: Arc::new(Image {
+                pixels: mask.collect(),
+                shape,
+            }),
+        }
     }
 
     /// The control image of one image.
@@ -217,37 +246,26 @@ impl Pairs {
         Ok(self.conditions.make(&source, seed, clock))
     }
 
-    /// What a user gets of a drawn image: around a hole all stays as it was.
-    pub(super) fn finish(&self, index: usize, drawn: Image) -> CliResult<Image> {
-        match self.task {
-            Task::Inpaint => {
-                let control = self.control(index)?;
-                let pixels = self.truths.shape.height * self.truths.shape.width;
-                let hole = &control[control.len() - pixels..];
-                Ok(put_back(&drawn, &self.values(index), hole))
-            }
-            Task::Upscale | Task::Depth | Task::Instruct | Task::Image => Ok(drawn),
-        }
-    }
-
     /// Compares images with the true ones.
-    pub(super) fn compare(&self, some: Range<usize>, pixels: &[u8]) -> CliResult<PairValues> {
+    pub(super) fn compare(&self, some: Range<usize>, made: &[Image]) -> CliResult<PairValues> {
         let shape = self.truths.shape;
-        let images =
-            |pixels| Images::new(shape.channels, shape.height, shape.width, pixels).map_err(blame);
+        let pixels: Vec<u8> = made.iter().flat_map(|i| &i.pixels).copied().collect();
+        let images = |pixels| {
+            Images::new(shape.channels, shape.height, shape.width, pixels).map_err(metrics_error)
+        };
         let truths = self.truths.subset(some);
         let truths: Vec<u8> = (0..truths.len())
             .flat_map(|index| truths.pixels(index).to_vec())
             .collect();
-        let (drawn, truths) = (images(pixels)?, images(&truths)?);
+        let (drawn, truths) = (images(&pixels)?, images(&truths)?);
         // Equal images count as ones that are a single level off in a single value.
         let highest = 10.0 * (255f64.powi(2) * shape.len() as f64).log10();
-        let psnr = psnr(drawn, truths).map_err(blame)?;
+        let psnr = psnr(drawn, truths).map_err(metrics_error)?;
         Ok(PairValues {
             psnr: psnr.into_iter().map(|value| value.min(highest)).collect(),
-            ssim: ssim(drawn, truths).map_err(blame)?,
+            ssim: ssim(drawn, truths).map_err(metrics_error)?,
             lpips: match &self.lpips {
-                Some(lpips) => lpips.distances(drawn, truths).map_err(blame)?,
+                Some(lpips) => lpips.distances(drawn, truths).map_err(metrics_error)?,
                 None => vec![],
             },
         })
@@ -315,7 +333,7 @@ impl PairValues {
             let images = of(seeds[0]).len();
             let mean = |i| seeds.iter().map(|s| of(s)[i]).sum::<f64>() / seeds.len() as f64;
             let values: Vec<f64> = (0..images).map(mean).collect();
-            MeanInterval::of(&values).map_err(blame)
+            MeanInterval::of(&values).map_err(metrics_error)
         };
         Ok(PairFigures {
             psnr: mean(|values| &values.psnr)?,

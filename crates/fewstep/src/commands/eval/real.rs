@@ -2,15 +2,15 @@
 
 mod cache;
 
-use super::figures::blame;
 use crate::arguments::named;
+use crate::commands::shared::measure::{features_of_pixels, metrics_error};
 use crate::failure::{Blame, CliError, CliResult};
 use crate::{builtin, progress};
 use cache::{Cache, Entry};
 use fewstep_data::{
     Captioned, Check, DataConfig, DataKind, Dataset, FASHION_MNIST_CLASSES, ImageShape, Split,
 };
-use fewstep_metrics::{FeatureNetwork, Features, Images, Reference, Statistics, StatisticsBuilder};
+use fewstep_metrics::{FeatureNetwork, Features, Reference, Statistics, StatisticsBuilder};
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 
@@ -237,7 +237,7 @@ pub(super) fn features_of(
 ) -> CliResult<Features> {
     let mut all = Features::empty(network.dim());
     look_at(dataset, 0..dataset.len(), network, title, |part| {
-        all.append(part).map_err(blame)
+        all.append(part).map_err(metrics_error)
     })?;
     Ok(all)
 }
@@ -261,16 +261,17 @@ fn look_at_all(
         while (all.count()..all.count() + part.count()).contains(&some.index(kept.count())) {
             let row = part.rows().nth(some.index(kept.count()) - all.count());
             let row = Features::new(network.dim(), row.unwrap_or_default().to_vec());
-            kept.append(row.map_err(blame)?).map_err(blame)?;
+            kept.append(row.map_err(metrics_error)?)
+                .map_err(metrics_error)?;
         }
-        all.push(&part).map_err(blame)?;
+        all.push(&part).map_err(metrics_error)?;
         if all.count().is_multiple_of(BETWEEN_SAVES) {
-            let so_far = all.clone().finish().map_err(blame)?;
+            let so_far = all.clone().finish().map_err(metrics_error)?;
             entry.keep_progress(&so_far, &kept, network.id(), some);
         }
         Ok(())
     })?;
-    Ok((all.finish().map_err(blame)?, kept))
+    Ok((all.finish().map_err(metrics_error)?, kept))
 }
 
 /// Gives the features of the images of a range in their order, a part at a time.
@@ -294,16 +295,6 @@ fn look_at(
     }
     bar.finish_and_clear();
     Ok(())
-}
-
-/// What the network sees in images of one shape, one behind the other.
-pub(super) fn features_of_pixels(
-    pixels: &[u8],
-    shape: ImageShape,
-    network: &dyn FeatureNetwork,
-) -> CliResult<Features> {
-    let images = Images::new(shape.channels, shape.height, shape.width, pixels).map_err(blame)?;
-    network.features(&images).map_err(blame)
 }
 
 /// Reads KIND:PATH, or a folder.

@@ -1,9 +1,9 @@
 //! Results as they are stored.
 
-use super::draw::{Drawn, Subject};
 use super::figures::Figures;
 use super::pairs::{PairFigures, PairValues};
 use super::real::Real;
+use crate::commands::shared::measure::{Measured, Subject};
 use crate::failure::CliResult;
 use fewstep_diffusion::Role;
 use fewstep_metrics::{FeatureId, Retrieval};
@@ -20,10 +20,10 @@ pub(super) struct Row {
     pub(super) w: Option<f64>,
     #[serde(flatten)]
     pub(super) figures: Figures,
-    /// Of models that draw from control images.
+    /// Of models that generate from control images.
     #[serde(flatten, skip_serializing_if = "Option::is_none")]
     pub(super) pairs: Option<PairFigures>,
-    /// Of models that draw from texts.
+    /// Of models that generate from prompts.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) retrieval: Option<Retrieval>,
     #[serde(skip)]
@@ -54,14 +54,14 @@ pub(super) struct Comparison {
 impl Row {
     pub(super) fn new(
         subject: &Subject,
-        drawn: &Drawn,
+        measured: &Measured,
+        values: Option<PairValues>,
         figures: Figures,
         seed: u64,
         real: &Real,
         features: &FeatureId,
     ) -> CliResult<Self> {
-        let generator = subject.artist.generator();
-        let model = generator.model();
+        let model = subject.generator.model();
         Ok(Self {
             model: match model.recipe.role {
                 Role::Teacher => "teacher",
@@ -72,15 +72,15 @@ impl Row {
             steps: subject.steps,
             w: subject.w,
             figures,
-            pairs: match &drawn.values {
+            pairs: match &values {
                 Some(values) => Some(PairValues::figures(&[values])?),
                 None => None,
             },
             retrieval: None,
-            values: None,
-            network_calls: generator.network_calls(subject.sampler, subject.steps, subject.w),
-            seconds_per_image: drawn.seconds_per_image,
-            samples: drawn.features.count(),
+            values,
+            network_calls: subject.network_calls(),
+            seconds_per_image: measured.seconds_per_image,
+            samples: measured.features.count(),
             seed,
             features: features.to_string(),
             reference: real.source.clone(),

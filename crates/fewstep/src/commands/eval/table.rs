@@ -1,7 +1,7 @@
 //! Results as people read them.
 
-use super::draw::Given;
 use super::figures::Figures;
+use super::given::Given;
 use super::pairs::PairValues;
 use super::real::Real;
 use super::results::{Comparison, Row};
@@ -23,7 +23,7 @@ pub(super) fn of_model(
     ];
     lines[0].extend(match given {
         Given::Classes(_) => figure_names(features),
-        Given::Texts(_) => {
+        Given::Prompts(_) => {
             let retrieval = ["retrieval", "among five"].map(String::from);
             [figure_names(features), retrieval.to_vec()].concat()
         }
@@ -67,7 +67,7 @@ pub(super) fn of_model(
     let samples = rows.first().map_or(0, |row| row.samples);
     let definition = match given {
         Given::Classes(_) => definition(samples, real, features),
-        Given::Texts(_) => format!(
+        Given::Prompts(_) => format!(
             "{}; retrieval: how often the real image of the text is the nearest of {}, and among the five nearest",
             definition(samples, real, features),
             real.features.as_ref().map_or(0, Features::count)

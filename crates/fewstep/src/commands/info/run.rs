@@ -3,7 +3,6 @@
 use super::fields::Fields;
 use super::model;
 use crate::failure::{Blame, CliError, CliResult};
-use crate::models;
 use crate::thousands::thousands;
 use burn::tensor::Device;
 use fewstep_data::{DataConfig, Split};
@@ -11,6 +10,7 @@ use fewstep_diffusion::Role;
 use fewstep_distill::recipe::{AdaptRecipe, DistillRecipe, TrainRecipe, parse};
 use fewstep_distill::run::{LogRecord, Phase, adapt_phases, distill_phases, train_phases};
 use fewstep_formats::Model;
+use fewstep_generate::run_models;
 use serde::Serialize;
 use std::path::{Path, PathBuf};
 
@@ -216,7 +216,7 @@ fn read_models(folder: &Path, device: &Device) -> CliResult<Vec<Saved>> {
             path,
         })
     };
-    models::folders(&folder)?.into_iter().map(load).collect()
+    run_models(&folder)?.into_iter().map(load).collect()
 }
 
 /// Names of the whole checkpoints, oldest first.

@@ -2,17 +2,17 @@
 
 use super::stages::Stages;
 use crate::builtin;
+use crate::commands::shared::measure::Subject;
 use crate::failure::{Blame, CliResult};
 use crate::report::{Origin, Row, plural, read_rows, write_rows};
 use burn::tensor::Device;
-use fewstep::{Generator, Request, SamplerConfig};
 use fewstep_data::image::Image;
 use fewstep_diffusion::Role;
 use fewstep_distill::run::{Method, Phase};
 use fewstep_formats::Model;
-use fewstep_metrics::{
-    FeatureNetwork, Images, Reference, SmallClassifier, Statistics, frechet_distance,
-};
+use fewstep_generate::{Generator, ImageRequest};
+use fewstep_metrics::{FeatureNetwork, Reference, SmallClassifier, Statistics, frechet_distance};
+use std::ops::Range;
 use std::path::Path;
 use std::rc::Rc;
 use std::time::Instant;
@@ -28,16 +28,14 @@ const STUDENT_STEPS: usize = 8;
 const BATCH: usize = 64;
 const SEED: u64 = 0;
 
-/// One way to sample one model.
-pub(super) struct Subject {
-    pub(super) generator: Rc<Generator>,
+/// The teacher or a student, at one number of steps.
+pub(super) struct Candidate {
+    pub(super) subject: Subject,
     pub(super) origin: Origin,
-    pub(super) sampler: SamplerConfig,
-    pub(super) steps: usize,
-    pub(super) w: f64,
+    w: f64,
 }
 
-impl Subject {
+impl Candidate {
     /// How many there will be.
     pub(super) fn count(phases: &[Phase]) -> usize {
         let shown = |phase: &&Phase| match phase.method {
@@ -52,17 +50,20 @@ impl Subject {
         let w = models
             .last()
             .map_or(0.0, |student| student.recipe.default_w());
-        let subject = |generator: &Rc<Generator>, origin, steps| Self {
-            sampler: generator.default_sampler(),
-            generator: generator.clone(),
+        let candidate = |generator: &Rc<Generator>, origin, steps| Self {
+            subject: Subject {
+                sampler: generator.default_sampler(),
+                generator: generator.clone(),
+                steps,
+                w: Some(w),
+            },
             origin,
-            steps,
             w,
         };
-        let generator = Rc::new(Generator::new(teacher.clone(), device).blame_input()?);
-        let mut subjects: Vec<Self> = TEACHER_STEPS
+        let generator = Rc::new(Generator::new(teacher.clone(), device)?);
+        let mut candidates: Vec<Self> = TEACHER_STEPS
             .iter()
-            .map(|steps| subject(&generator, Origin::Teacher, *steps))
+            .map(|steps| candidate(&generator, Origin::Teacher, *steps))
             .collect();
         for model in models {
             if let Role::Student {
@@ -70,75 +71,73 @@ impl Subject {
                 ..
             } = model.recipe.role
             {
-                let generator = Rc::new(Generator::new(model.clone(), device).blame_input()?);
-                subjects.push(subject(&generator, Origin::Student, steps));
+                let generator = Rc::new(Generator::new(model.clone(), device)?);
+                candidates.push(candidate(&generator, Origin::Student, steps));
             }
         }
-        Ok(subjects)
+        Ok(candidates)
     }
 
     /// Its name in progress bars.
     fn name(&self) -> String {
-        format!("{}, {}", self.origin.name(), plural(self.steps, "step"))
-    }
-
-    /// Network calls for one image.
-    fn network_calls(&self) -> usize {
-        self.generator
-            .network_calls(self.sampler, self.steps, Some(self.w))
+        let steps = plural(self.subject.steps, "step");
+        format!("{}, {steps}", self.origin.name())
     }
 
     /// An image of each class of the list, and the seconds that each took. `progress` hears how many are done.
-    pub(super) fn draw(
+    pub(super) fn generate(
         &self,
-        classes: Vec<Option<u32>>,
+        classes: &[u32],
         progress: &mut (dyn FnMut(usize) + Send),
     ) -> CliResult<(Vec<Image>, f64)> {
-        let request = Request {
-            classes,
-            first: 0,
-            seed: SEED,
-            steps: self.steps,
-            sampler: self.sampler,
-            w: Some(self.w),
-            batch: BATCH,
-        };
+        let images = images(classes.iter().copied().map(Some), 0);
         let started = Instant::now();
-        let images = self.generator.draw(&request, progress).blame_input()?;
+        let images = self.subject.generate(images, BATCH, progress)?;
         let seconds = started.elapsed().as_secs_f64() / images.len().max(1) as f64;
         Ok((images, seconds))
     }
 
     fn is_row(&self, row: &Row) -> bool {
-        (row.model, row.steps, row.w) == (self.origin, self.steps, self.w)
-            && row.sampler == self.sampler.name()
+        let subject = &self.subject;
+        (row.model, row.steps, row.w) == (self.origin, subject.steps, self.w)
+            && row.sampler == subject.sampler.name()
     }
 }
 
-/// Measures how far drawn images are from real ones.
-pub(super) struct Judge {
+/// Images of these classes, numbered from `first`.
+fn images(classes: impl Iterator<Item = Option<u32>>, first: usize) -> Vec<ImageRequest> {
+    let image = |(index, class): (u64, Option<u32>)| ImageRequest {
+        subject: class.into(),
+        ..ImageRequest::new(SEED, index)
+    };
+    (first as u64..).zip(classes).map(image).collect()
+}
+
+/// Measures how far generated images are from real ones.
+pub(super) struct Evaluator {
     classifier: SmallClassifier,
     reference: Reference,
     samples: usize,
 }
 
-impl Judge {
+impl Evaluator {
     /// The embedded classifier with its reference.
     pub(super) fn new(device: &Device, samples: usize) -> CliResult<Self> {
-        let judge = Self {
+        let evaluator = Self {
             classifier: builtin::classifier(device)?,
             reference: builtin::fashion_mnist_reference()?,
             samples,
         };
-        judge.reference.check(&judge.classifier).blame_work()?;
-        Ok(judge)
+        let (reference, classifier) = (&evaluator.reference, &evaluator.classifier);
+        reference.check(classifier).blame_work()?;
+        Ok(evaluator)
     }
 
-    /// A row for each subject: from `file` where an interrupted run left it, from what is stored in the program, else
+    /// A row for each candidate: from `file` where an interrupted run left it, from what is stored in the program, else
     /// measured; `file` is written after each measurement.
     pub(super) fn rows(
         &self,
-        subjects: &[Subject],
+        candidates: &[Candidate],
         file: &Path,
         stages: &mut Stages,
     ) -> CliResult<Vec<Row>> {
@@ -153,14 +152,14 @@ impl Judge {
         let features = self.classifier.id().to_string();
         known.retain(|row| row.samples == self.samples && row.features == features);
         let mut rows = vec![];
-        for subject in subjects {
-            match known.iter().find(|row| subject.is_row(row)) {
+        for candidate in candidates {
+            match known.iter().find(|row| candidate.is_row(row)) {
                 Some(row) => {
                     stages.skip();
                     rows.push(row.clone());
                 }
                 None => {
-                    rows.push(self.measure(subject, features.clone(), stages)?);
+                    rows.push(self.measure(candidate, features.clone(), stages)?);
                     write_rows(file, &rows)?;
                 }
             }
@@ -168,40 +167,42 @@ impl Judge {
         Ok(rows)
     }
 
-    fn measure(&self, subject: &Subject, features: String, stages: &mut Stages) -> CliResult<Row> {
-        let stage = stages.start(&subject.name(), self.samples as u64, "images", 0);
+    fn measure(
+        &self,
+        candidate: &Candidate,
+        features: String,
+        stages: &mut Stages,
+    ) -> CliResult<Row> {
+        let subject = &candidate.subject;
+        let stage = stages.start(&candidate.name(), self.samples as u64, "images", 0);
         let classes = subject.generator.model().recipe.classes.len();
-        let in_turn = (0..self.samples).map(|i| Some(i.checked_rem(classes)? as u32));
-        let (images, seconds_per_image) =
-            subject.draw(in_turn.collect(), &mut |done| stage.reach(done))?;
-        let fid = self.distance(&images)?;
+        let in_turn = |range: Range<usize>| {
+            let first = range.start;
+            let classes = range.map(|i| Some(i.checked_rem(classes)? as u32));
+            Ok(images(classes, first))
+        };
+        let measured = subject.measure(
+            self.samples,
+            &in_turn,
+            BATCH,
+            &self.classifier,
+            &mut |_, _| Ok(()),
+            &mut |done| stage.reach(done),
+        )?;
+        let statistics = Statistics::of(&measured.features).blame_work()?;
+        let fid = frechet_distance(&statistics, &self.reference.statistics).blame_work()?;
         stage.finish(&format!("{} {fid:.2}", self.classifier.id().fid_label()));
         Ok(Row {
-            model: subject.origin,
+            model: candidate.origin,
             sampler: subject.sampler.name(),
             steps: subject.steps,
-            w: subject.w,
+            w: candidate.w,
             fid,
             network_calls: subject.network_calls(),
-            seconds_per_image,
+            seconds_per_image: measured.seconds_per_image,
             samples: self.samples,
             features,
             stored: false,
         })
-    }
-
-    fn distance(&self, images: &[Image]) -> CliResult<f64> {
-        let pixels: Vec<u8> = images
-            .iter()
-            .flat_map(|image| &image.pixels)
-            .copied()
-            .collect();
-        let [channels, height, width] = images.first().map_or([0; 3], |image| {
-            [image.shape.channels, image.shape.height, image.shape.width]
-        });
-        let images = Images::new(channels, height, width, &pixels).blame_work()?;
-        let features = self.classifier.features(&images).blame_work()?;
-        let drawn = Statistics::of(&features).blame_work()?;
-        frechet_distance(&drawn, &self.reference.statistics).blame_work()
     }
 }

@@ -1,6 +1,6 @@
 //! What the report of quickstart tells.
 
-use super::grids::Draft;
+use super::grids::UncaptionedGrids;
 use super::{GOAL, GOAL_STEPS, machine};
 use crate::failure::CliResult;
 use crate::report::{
@@ -32,7 +32,7 @@ pub(super) fn report(
     recipe: &DistillRecipe,
     teacher: &Model,
     rows: &[Row],
-    draft: Draft,
+    images: UncaptionedGrids,
 ) -> CliResult<Report> {
     let losses = read_losses(&run.folder.join("metrics.jsonl"))?;
     Ok(Report {
@@ -47,9 +47,9 @@ pub(super) fn report(
             None => "Fewer network calls".into(),
         },
         lead: "A diffusion model that draws well only in many steps was distilled, on this machine, into students that draw in 8, 4, 2 or 1. The strength of the guidance can still be chosen.".into(),
-        highlights: highlights(run, rows, &draft, &losses),
+        highlights: highlights(run, rows, &images, &losses),
         story: story(recipe, teacher, rows),
-        grids: grids(run, rows, draft),
+        grids: grids(run, rows, images),
         metric: METRIC,
         measure: measure(rows),
         facts: facts(run, teacher, rows, &losses),
@@ -60,7 +60,12 @@ pub(super) fn report(
     })
 }
 
-fn highlights(run: &Run, rows: &[Row], draft: &Draft, losses: &[LossCurve]) -> Vec<Highlight> {
+fn highlights(
+    run: &Run,
+    rows: &[Row],
+    images: &UncaptionedGrids,
+    losses: &[LossCurve],
+) -> Vec<Highlight> {
     let highlight = |value: String, label: String| Highlight { value, label };
     let mut highlights = vec![];
     if let (Some(student), Some(teacher)) = (student(rows, GOAL_STEPS), reference(rows)) {
@@ -73,7 +78,7 @@ fn highlights(run: &Run, rows: &[Row], draft: &Draft, losses: &[LossCurve]) -> V
         ));
         // The teacher's time from the grid that was drawn just now: its row may be from another machine.
         let place = rows.iter().position(|row| row == teacher);
-        if let Some(seconds) = place.and_then(|place| draft.seconds.get(place)) {
+        if let Some(seconds) = place.and_then(|place| images.seconds.get(place)) {
             highlights.push(highlight(
                 format!("{:.0} ×", seconds / student.seconds_per_image),
                 format!(
@@ -139,7 +144,7 @@ fn story(recipe: &DistillRecipe, teacher: &Model, rows: &[Row]) -> Vec<String> {
     story
 }
 
-fn grids(run: &Run, rows: &[Row], draft: Draft) -> Grids {
+fn grids(run: &Run, rows: &[Row], images: UncaptionedGrids) -> Grids {
     let grid = |(row, png): (&Row, Vec<u8>)| Grid {
         name: format!(
             "{}, {}",
@@ -156,7 +161,7 @@ fn grids(run: &Run, rows: &[Row], draft: Draft) -> Grids {
     Grids {
         note: "The same place has the same noise and the same class in every grid: only the model and its steps differ.".into(),
         row_names: run.examples.classes().to_vec(),
-        grids: std::iter::zip(rows, draft.pngs).map(grid).collect(),
+        grids: std::iter::zip(rows, images.pngs).map(grid).collect(),
     }
 }
 

@@ -1,13 +1,13 @@
 //! Models by their name on the hub, such as `runwayml/stable-diffusion-v1-5` or `NAME@REVISION`.
 
-use crate::failure::{CliError, CliResult};
+use super::RegistryError;
 use fewstep_formats::Wanted;
 use std::fmt;
 use std::path::{Path, PathBuf};
 
 /// A model on the hub.
 #[derive(Debug, PartialEq, Eq)]
-pub(crate) struct Name {
+pub(super) struct Name {
     repository: String,
     revision: String,
 }
@@ -15,7 +15,7 @@ pub(crate) struct Name {
 impl Name {
     /// What is written as `OWNER/MODEL` or `OWNER/MODEL@REVISION` and cannot be a path: there is neither such a file
     /// nor a folder OWNER.
-    pub(crate) fn parse(text: &str) -> Option<Self> {
+    pub(super) fn parse(text: &str) -> Option<Self> {
         let (repository, revision) = text.split_once('@').unwrap_or((text, "main"));
         let (owner, model) = repository.split_once('/')?;
         let is_path = Path::new(text).exists() || Path::new(owner).exists();
@@ -43,26 +43,25 @@ impl fmt::Display for Name {
 }
 
 /// The folder of a model, or of a part of one, in the hub's cache, where it is put first if need be.
-pub(crate) fn fetch(name: &Name, wanted: Wanted) -> CliResult<PathBuf> {
+pub(super) fn fetch(name: &Name, wanted: Wanted) -> Result<PathBuf, RegistryError> {
     #[cfg(feature = "hub")]
     return client::fetch(name, wanted);
     #[cfg(not(feature = "hub"))]
-    Err(CliError::input(format!(
+    Err(RegistryError::Hub(format!(
         "there is no folder or file `{name}`, and this program was built without the hub's client: give the path of a model, or build it with the feature `hub`"
     )))
 }
 
 #[cfg(feature = "hub")]
 mod client {
-    use super::{CliError, CliResult, Name, Path, PathBuf, Wanted};
-    use crate::failure::Blame;
+    use super::{Name, Path, PathBuf, RegistryError, Wanted};
     use fewstep_formats::RepositoryFiles;
     use hf_hub::api::sync::{ApiBuilder, ApiError};
     use hf_hub::{Cache, Repo, RepoType};
     use std::env;
 
     /// Takes the model from the cache where it is there, whatever the hub may have by now. Else fetches what is needed.
-    pub(super) fn fetch(name: &Name, wanted: Wanted) -> CliResult<PathBuf> {
+    pub(super) fn fetch(name: &Name, wanted: Wanted) -> Result<PathBuf, RegistryError> {
         let hub = Hub::from_env();
         let repository = Repo::with_revision(
             name.repository.clone(),
@@ -85,16 +84,16 @@ mod client {
         if hub.offline {
             return Err(hub.absent(name, "HF_HUB_OFFLINE is set"));
         }
+        let failed = |error| hub.refused(name, error);
         let api = ApiBuilder::from_cache(hub.cache.clone())
             .with_endpoint(hub.endpoint.clone())
             .with_token(hub.token.clone())
             .with_user_agent("fewstep", env!("CARGO_PKG_VERSION"))
             .build();
-        let api = api.blame_work()?;
-        let failed = |error| hub.refused(name, error);
+        let api = api.map_err(failed)?;
         let listed = api.repo(repository).info().map_err(failed)?;
         let names: Vec<String> = listed.siblings.into_iter().map(|f| f.rfilename).collect();
-        let wanted = wanted.among(&names, &name.to_string()).blame_input()?;
+        let wanted = wanted.among(&names, &name.to_string())?;
         // All files are of one commit, whatever is uploaded meanwhile.
         let commit = Repo::with_revision(name.repository.clone(), RepoType::Model, listed.sha);
         let api = api.repo(commit.clone());
@@ -103,13 +102,18 @@ mod client {
         }
         for index in &wanted.indices {
             let file = api.get(index).map_err(failed)?;
-            for shard in RepositoryFiles::shards(index, &file).blame_input()? {
+            for shard in RepositoryFiles::shards(index, &file)? {
                 api.get(&shard).map_err(failed)?;
             }
         }
         // The cache knows the revision by its name only now that all is there.
-        cached.create_ref(commit.revision()).blame_input()?;
-        Ok(cached.pointer_path(commit.revision()))
+        let path = cached.pointer_path(commit.revision());
+        let kept = cached.create_ref(commit.revision());
+        kept.map_err(|source| RegistryError::Io {
+            path: path.clone(),
+            source,
+        })?;
+        Ok(path)
     }
 
     /// Where the hub and its cache are, by the rules of the hub's own client.
@@ -139,8 +143,8 @@ mod client {
         }
 
         /// The model is not in the cache, and the hub cannot be asked.
-        fn absent(&self, name: &Name, reason: &str) -> CliError {
-            CliError::input(format!(
+        fn absent(&self, name: &Name, reason: &str) -> RegistryError {
+            RegistryError::Hub(format!(
                 "there is no folder or file `{name}`, nor such a model in the hub's cache ({}), and {reason}: where there is a network, run this once, or `hf download {}`, and copy the cache; or give the path of a model",
                 self.cache.path().display(),
                 name.repository
@@ -148,7 +152,7 @@ mod client {
         }
 
         /// The hub gave no file.
-        fn refused(&self, name: &Name, error: ApiError) -> CliError {
+        fn refused(&self, name: &Name, error: ApiError) -> RegistryError {
             let status = match &error {
                 ApiError::RequestError(request) => match **request {
                     ureq::Error::StatusCode(status) => status,
@@ -168,9 +172,9 @@ mod client {
                     "access to it must be asked for on its page, with the account of the token given"
                 }
                 404 => "there is no model of this name with this revision and file: check both",
-                _ => return CliError::input(format!("{}/{name}: {error}", self.endpoint)),
+                _ => return RegistryError::Hub(format!("{}/{name}: {error}", self.endpoint)),
             };
-            CliError::input(format!(
+            RegistryError::Hub(format!(
                 "there is no folder or file `{name}`, and {}/{} cannot be fetched ({status}): {reason}",
                 self.endpoint, name.repository
             ))

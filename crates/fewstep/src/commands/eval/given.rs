@@ -1,0 +1,115 @@
+//! What the images to be measured are generated from.
+
+use super::pairs::Pairs;
+use crate::failure::CliResult;
+use fewstep_generate::{ImageRequest, Subject};
+use std::ops::Range;
+
+/// What a model generates from.
+pub(super) enum Given {
+    /// The class of each image.
+    Classes(Vec<Option<u32>>),
+    /// The prompt of each image.
+    Prompts(Vec<String>),
+    /// Control images.
+    Pairs(Box<Pairs>),
+}
+
+impl Given {
+    /// How many images.
+    pub(super) fn len(&self) -> usize {
+        match self {
+            Given::Classes(classes) => classes.len(),
+            Given::Prompts(prompts) => prompts.len(),
+            Given::Pairs(pairs) => pairs.len(),
+        }
+    }
+
+    /// Some of the images as they are asked for, with this seed. `prompted` is whether the model reads prompts.
+    pub(super) fn images(
+        &self,
+        some: Range<usize>,
+        seed: u64,
+        prompted: bool,
+    ) -> CliResult<Vec<ImageRequest>> {
+        let image = |index: usize| {
+            let plain = ImageRequest::new(seed, index as u64);
+            Ok(match self {
+                Given::Classes(classes) => ImageRequest {
+                    subject: classes[index].into(),
+                    ..plain
+                },
+                Given::Prompts(prompts) => ImageRequest {
+                    subject: Subject::Prompt(prompts[index].clone()),
+                    ..plain
+                },
+                Given::Pairs(pairs) => pairs.request(index, plain, prompted)?,
+            })
+        };
+        some.map(image).collect()
+    }
+}
+
+/// The prompt of each of `count` images: captions spread evenly over all, as the real images are whose features are kept,
+/// and then these again.
+pub(super) fn prompts_in_turn(captions: &[String], count: usize) -> Vec<String> {
+    let keep = count.min(captions.len());
+    (0..if keep > 0 { count } else { 0 })
+        .map(|turn| captions[turn % keep * captions.len() / keep].clone())
+        .collect()
+}
+
+/// The class of each of `count` images: at every moment each class has had its share of the turns, as large as
+/// its share of the real images; equal shares where that is not known.
+pub(super) fn turns(counts: &Option<Vec<u64>>, classes: usize, count: usize) -> Vec<Option<u32>> {
+    let shares = match counts {
+        Some(counts) if counts.len() == classes => counts.clone(),
+        _ => vec![1; classes],
+    };
+    let total: u64 = shares.iter().sum();
+    let mut had = vec![0u64; classes];
+    let mut next = |turn: usize| {
+        // Whole numbers, so that equal shares tie and the classes come in their order.
+        let owed = |class: &usize| {
+            (shares[*class] * (turn as u64 + 1)) as i64 - (had[*class] * total) as i64
+        };
+        let class = (0..classes).rev().max_by_key(owed)?;
+        had[class] += 1;
+        Some(class as u32)
+    };
+    (0..count).map(&mut next).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{prompts_in_turn, turns};
+
+    #[test]
+    fn texts_are_spread_and_take_turns() {
+        let texts = ["a", "b", "c", "d"].map(String::from);
+        assert_eq!(prompts_in_turn(&texts, 2), ["a", "c"]);
+        assert_eq!(prompts_in_turn(&texts, 5), ["a", "b", "c", "d", "a"]);
+        assert!(prompts_in_turn(&[], 5).is_empty());
+    }
+
+    #[test]
+    fn equal_shares_come_in_order() {
+        let in_order = [0, 1, 2, 0, 1].map(Some);
+        assert_eq!(turns(&None, 3, 5), in_order);
+        assert_eq!(turns(&Some(vec![40, 40, 40]), 3, 5), in_order);
+        // Counts of other classes than the model's say nothing.
+        assert_eq!(turns(&Some(vec![1, 9]), 3, 5), in_order);
+        assert_eq!(turns(&None, 0, 2), [None, None]);
+    }
+
+    #[test]
+    fn larger_classes_have_more_turns() {
+        let drawn = turns(&Some(vec![300, 100]), 2, 400);
+        assert_eq!(drawn.iter().filter(|class| **class == Some(0)).count(), 300);
+        // Also among the first few.
+        assert_eq!(
+            drawn[..4].iter().filter(|class| **class == Some(0)).count(),
+            3
+        );
+    }
+}

@@ -1,0 +1,164 @@
+//! What the verbs that generate from control images share.
+
+use super::generate::{GenerateArgs, Made, warn};
+use super::prompts::reads_no_prompts;
+use super::summary::Summary;
+use crate::failure::{Blame, CliError, CliResult};
+use crate::output;
+use fewstep_data::image::{self, Image};
+use fewstep_diffusion::Task;
+use fewstep_generate::{ControlImage, Generator, ImageRequest, Init, Subject, find_class};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+/// The flags of every verb that generates from control images.
+#[derive(clap::Args)]
+pub(crate) struct ControlledArgs {
+    #[command(flatten)]
+    pub(crate) generate: GenerateArgs,
+    /// The control image; may be given several times.
+    #[arg(long = "image", value_name = "FILE", required = true)]
+    pub(crate) images: Vec<PathBuf>,
+    #[command(flatten)]
+    pub(crate) controlnet: ControlNetArgs,
+    /// What to generate, for models that generate from prompts: for `instruct` the instruction.
+    #[arg(long, value_name = "TEXT")]
+    pub(crate) prompt: Option<String>,
+    /// The class to generate, by name or number, for models with classes; by default none in particular.
+    #[arg(long, value_name = "CLASS")]
+    pub(crate) class: Option<String>,
+    /// The PNG file to write: a row for each control image, which comes first in it.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) out: PathBuf,
+}
+
+/// Another ControlNet than the model's own.
+#[derive(clap::Args)]
+pub(crate) struct ControlNetArgs {
+    /// The ControlNet of another model folder, in place of the model's own: one that was trained on the same base.
+    #[arg(long, alias = "adapter", value_name = "FOLDER")]
+    pub(crate) controlnet: Option<PathBuf>,
+}
+
+/// A control image made ready.
+pub(crate) struct Source {
+    /// What the user sees of it.
+    pub(crate) shown: Image,
+    /// What it is to the model: a control image, or an image with a part to inpaint.
+    pub(crate) given: Given,
+}
+
+pub(crate) enum Given {
+    Control(ControlImage),
+    Inpaint { image: Arc<Image>, mask: Arc<Image> },
+}
+
+impl Source {
+    /// An image that is the control image itself.
+    pub(crate) fn plain(shown: Image) -> Self {
+        Self {
+            given: Given::Control((&shown).into()),
+            shown,
+        }
+    }
+}
+
+/// Reads an image of any size.
+pub(crate) fn read(file: &Path, channels: usize) -> CliResult<Image> {
+    image::read(file, None, channels).blame_input()
+}
+
+impl ControlledArgs {
+    /// Generates from all control images. `ready` makes one of the n-th image, given the channels of the model's images
+    /// and of its control images.
+    pub(crate) fn run(
+        &self,
+        task: Task,
+        ready: impl Fn(usize, &Path, [usize; 2]) -> CliResult<Source>,
+    ) -> CliResult {
+        let generator = self.load(task)?;
+        let control = generator.model().recipe.control;
+        let channels = [
+            generator.image_shape().channels,
+            control.map_or(0, |control| control.shape[0]),
+        ];
+        let sources = (0..).zip(&self.images);
+        let sources = sources.map(|(n, file)| ready(n, file, channels));
+        let sources = sources.collect::<CliResult<Vec<Source>>>()?;
+        let each = self.generate.count.unwrap_or(1);
+        let request =
+            self.generate
+                .request(&generator, self.images(&generator, &sources, each)?, 16)?;
+        warn(&generator, &request)?;
+        output::prepare(&self.out)?;
+        let made = self.generate.generate(&generator, &request)?;
+        self.write(&sources, &made, each)?;
+        let model = &self.generate.model;
+        let summary = Summary::new(model, &generator, &request, &made, &self.out);
+        self.generate.report(&summary.from_images(sources.len()));
+        Ok(())
+    }
+
+    fn write(&self, sources: &[Source], made: &Made, each: usize) -> CliResult {
+        let mut cells = vec![];
+        for (source, made) in sources.iter().zip(made.images.chunks(each)) {
+            cells.push(source.shown.clone());
+            cells.extend_from_slice(made);
+        }
+        output::write_image(&self.out, &image::grid(&cells, 1 + each, 1))
+    }
+
+    /// `each` images of every source, numbered in order.
+    fn images(
+        &self,
+        generator: &Generator,
+        sources: &[Source],
+        each: usize,
+    ) -> CliResult<Vec<ImageRequest>> {
+        let subject = match (&self.class, &self.prompt) {
+            (Some(class), _) => {
+                Subject::Class(find_class(class, &generator.model().recipe.classes)?)
+            }
+            (None, Some(prompt)) => Subject::Prompt(prompt.clone()),
+            (None, None) => Subject::Any,
+        };
+        let mut images = vec![];
+        for source in sources {
+            let (init, control) = match &source.given {
+                Given::Control(control) => (Init::Noise, Some(Arc::new(control.clone()))),
+                Given::Inpaint { image, mask } => {
+                    let (image, mask) = (image.clone(), mask.clone());
+                    (Init::Inpaint { image, mask }, None)
+                }
+            };
+            for _ in 0..each {
+                images.push(ImageRequest {
+                    subject: subject.clone(),
+                    init: init.clone(),
+                    control: control.clone(),
+                    ..ImageRequest::new(self.generate.seed, images.len() as u64)
+                });
+            }
+        }
+        Ok(images)
+    }
+
+    /// The model, with the ControlNet that was asked for, made for this task.
+    fn load(&self, task: Task) -> CliResult<Generator> {
+        let generator = self.generate.load(self.controlnet.controlnet.as_deref())?;
+        if self.prompt.is_some() && !generator.takes_prompts() {
+            return Err(reads_no_prompts("--prompt"));
+        }
+        match generator.model().recipe.control.map(|control| control.task) {
+            Some(known) if known == task => Ok(generator),
+            Some(known) => Err(CliError::input(format!(
+                "this model was not made for `fewstep {}`: use `fewstep {}`",
+                task.verb(),
+                known.verb()
+            ))),
+            None => Err(CliError::input(
+                "this model takes no control image: distil one with `method = \"codi\"`, or give a ControlNet for it with --controlnet",
+            )),
+        }
+    }
+}

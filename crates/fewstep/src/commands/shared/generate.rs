@@ -1,0 +1,248 @@
+//! The flags of all verbs that generate, and the way from a request to files.
+
+use super::prompts::{PromptArgs, warn_if_cut};
+use super::summary::Summary;
+use crate::arguments::{GuidanceArgs, SamplerArgs, positive, tidy};
+use crate::compute::{self, PrecisionArgs};
+use crate::failure::CliResult;
+use crate::output::ImageArgs;
+use crate::progress;
+use fewstep_data::image::Image;
+use fewstep_generate::{Generator, ImageRequest, Init, KeepEncoder, ModelSource, Request, Subject};
+use fewstep_kernels::memory;
+use std::ops::ControlFlow;
+use std::path::Path;
+use std::time::Instant;
+
+/// Which model, and how it is sampled.
+#[derive(clap::Args)]
+pub(crate) struct GenerateArgs {
+    /// The model: a model folder or file, the folder of a latent diffusion model or its name on the hub, a run folder,
+    /// or builtin:NAME.
+    #[arg(long)]
+    pub(crate) model: String,
+    /// Steps; by default those that a student was distilled for, 32 for a teacher.
+    #[arg(long, value_parser = positive)]
+    pub(crate) steps: Option<usize>,
+    #[command(flatten)]
+    pub(crate) guidance: GuidanceArgs,
+    #[command(flatten)]
+    pub(crate) sampler: SamplerArgs,
+    /// How many images [default: one of each prompt or control image; 4 of each class, at most 64].
+    #[arg(long, value_parser = positive)]
+    pub(crate) count: Option<usize>,
+    /// All randomness.
+    #[arg(long, default_value_t = 0)]
+    pub(crate) seed: u64,
+    #[command(flatten)]
+    pub(crate) precision: PrecisionArgs,
+    /// Images per network call [default: 64; 16 from control images, 1 of latents].
+    #[arg(long, value_parser = positive)]
+    pub(crate) batch: Option<usize>,
+    /// Print the summary as JSON.
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+/// What was generated.
+pub(crate) struct Made {
+    pub(crate) images: Vec<Image>,
+    pub(crate) seconds_per_image: f64,
+}
+
+/// How many images of so many classes, when nothing is said.
+pub(crate) fn class_count(classes: usize) -> usize {
+    (4 * classes).min(64)
+}
+
+impl GenerateArgs {
+    /// Loads the model, with the ControlNet of another folder where one is given.
+    pub(crate) fn load(&self, controlnet: Option<&Path>) -> CliResult<Generator> {
+        let device = compute::device(None)?;
+        self.precision.choose(&device)?;
+        let source = ModelSource::find(&self.model, self.steps)?;
+        let options = compute::load_options(controlnet, KeepEncoder::WhileEncoding);
+        Ok(source.generator(&options, &device)?)
+    }
+
+    /// A request for images that differ in what `images` says; w, sampler and steps are those of the flags.
+    pub(crate) fn request(
+        &self,
+        generator: &Generator,
+        images: Vec<ImageRequest>,
+        batch: usize,
+    ) -> CliResult<Request> {
+        let w = self.guidance.w();
+        let images = images.into_iter().map(|image| ImageRequest { w, ..image });
+        Ok(Request {
+            sampler: self.sampler.choose(generator)?,
+            steps: self.steps.unwrap_or_else(|| generator.default_steps()),
+            batch: self.batch.unwrap_or(batch),
+            ..Request::new(generator, images.collect())
+        })
+    }
+
+    /// Generates with a progress bar, after warnings of what the model was not trained for.
+    pub(crate) fn generate(&self, generator: &Generator, request: &Request) -> CliResult<Made> {
+        let started = Instant::now();
+        let bar = progress::bar("generating", request.images.len() as u64, "images");
+        memory::give_back();
+        let images = generator.generate(request, &mut |progress| {
+            bar.set_position(progress.done as u64);
+            ControlFlow::Continue(())
+        })?;
+        bar.finish_and_clear();
+        let seconds = started.elapsed().as_secs_f64();
+        Ok(Made {
+            seconds_per_image: seconds / images.len().max(1) as f64,
+            images,
+        })
+    }
+
+    /// Prints what was done.
+    pub(crate) fn report(&self, summary: &Summary) {
+        match self.json {
+            true => println!("{}", serde_json::json!(summary)),
+            false => println!("{summary}"),
+        }
+    }
+}
+
+/// Says what the model was not trained for, and what of the prompts it does not read.
+pub(crate) fn warn(generator: &Generator, request: &Request) -> CliResult {
+    for warning in generator.check(request)? {
+        eprintln!("warning: {warning}");
+    }
+    Ok(())
+}
+
+/// The flags of verbs that generate from prompts or classes and write a grid or a folder.
+#[derive(clap::Args)]
+pub(crate) struct PromptedArgs {
+    #[command(flatten)]
+    pub(crate) generate: GenerateArgs,
+    #[command(flatten)]
+    pub(crate) prompts: PromptArgs,
+    /// Number of the first image: go on where another call stopped.
+    #[arg(long, default_value_t = 0)]
+    pub(crate) first: u64,
+    #[command(flatten)]
+    pub(crate) images: ImageArgs,
+}
+
+impl PromptedArgs {
+    /// Generates `count` images, unless the user says how many, of subjects that take turns; writes and reports them.
+    pub(crate) fn run(
+        &self,
+        generator: &Generator,
+        subjects: &[Subject],
+        count: usize,
+        init: Init,
+    ) -> CliResult {
+        let count = self.generate.count.unwrap_or(count) as u64;
+        let image = |index: u64| ImageRequest {
+            subject: subjects[(index % subjects.len() as u64) as usize].clone(),
+            init: init.clone(),
+            ..ImageRequest::new(self.generate.seed, index)
+        };
+        let images = (self.first..self.first + count).map(image);
+        let batch = generator.default_batch();
+        let request = Request {
+            negative: self.prompts.negative_prompt.clone().unwrap_or_default(),
+            size: self.prompts.size,
+            ..self.generate.request(generator, images.collect(), batch)?
+        };
+        warn(generator, &request)?;
+        let prompts = subjects.iter().filter_map(|subject| match subject {
+            Subject::Prompt(prompt) => Some(prompt.as_str()),
+            Subject::Any | Subject::Class(_) => None,
+        });
+        for prompt in prompts.chain(self.prompts.negative_prompt.as_deref()) {
+            warn_if_cut(generator, prompt)?;
+        }
+        self.images.prepare()?;
+        let made = self.generate.generate(generator, &request)?;
+        let classes = classes(generator, subjects);
+        let columns = columns(made.images.len(), classes.len());
+        self.images
+            .write(&made.images, self.first, columns, |index| {
+                let prompted = generator.takes_prompts() || generator.is_latent();
+                prompted.then(|| parameters(&self.generate.model, generator, &request, index))
+            })?;
+        let place = self.images.place();
+        let summary = Summary::new(&self.generate.model, generator, &request, &made, &place);
+        self.generate.report(&summary.of_classes(classes));
+        Ok(())
+    }
+}
+
+/// The names of the classes among the subjects.
+fn classes(generator: &Generator, subjects: &[Subject]) -> Vec<String> {
+    let known = generator.classes();
+    let name = |subject: &Subject| match subject {
+        Subject::Class(class) => known.get(*class as usize).cloned(),
+        Subject::Any | Subject::Prompt(_) => None,
+    };
+    subjects.iter().filter_map(name).collect()
+}
+
+/// The text that tools for Stable Diffusion look for inside an image.
+fn parameters(model: &str, generator: &Generator, request: &Request, index: usize) -> String {
+    let image = &request.images[index];
+    let mut text = match &image.subject {
+        Subject::Prompt(prompt) => prompt.clone(),
+        Subject::Class(class) => generator.classes()[*class as usize].clone(),
+        Subject::Any => String::new(),
+    };
+    if !request.negative.is_empty() {
+        text.push_str(&format!("\nNegative prompt: {}", request.negative));
+    }
+    let w = generator.effective_w(image.w);
+    let guidance = w.map(|w| format!(", CFG scale: {}", tidy(1.0 + w)));
+    let strength = match image.init {
+        Init::Image { strength, .. } => format!(", Denoising strength: {strength}"),
+        Init::Noise | Init::Inpaint { .. } => String::new(),
+    };
+    let usual = generator.image_shape();
+    let [height, width] = request.size.unwrap_or([usual.height, usual.width]);
+    let name = Path::new(model).file_name();
+    let name = name.map_or(model.into(), |name| name.to_string_lossy());
+    text.push_str(&format!(
+        "\nSteps: {}, Sampler: {}{}, Seed: {}, Size: {width}x{height}, Model: {name}{strength}, Image: {}, Version: fewstep {}",
+        request.steps,
+        request.sampler.name(),
+        guidance.unwrap_or_default(),
+        image.seed,
+        image.index,
+        env!("CARGO_PKG_VERSION")
+    ));
+    text
+}
+
+/// A grid that is about square, with a whole number of turns through the classes in each row where that fits.
+fn columns(count: usize, classes: usize) -> usize {
+    let side = (count as f64).sqrt();
+    let turns = (side / classes.max(1) as f64).round().max(1.0) as usize;
+    match turns * classes {
+        0 => side.ceil() as usize,
+        columns if columns as f64 <= 4.0 * side => columns,
+        _ => side.ceil() as usize,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::columns;
+
+    #[test]
+    fn columns_are_classes_where_that_makes_a_readable_grid() {
+        assert_eq!(columns(40, 10), 10);
+        assert_eq!(columns(64, 2), 8);
+        assert_eq!(columns(64, 3), 9);
+        assert_eq!(columns(10, 10), 10);
+        // Hundreds of classes, or none, have no columns of their own.
+        assert_eq!(columns(64, 1000), 8);
+        assert_eq!(columns(16, 0), 4);
+        assert_eq!(columns(4, 10), 2);
+    }
+}

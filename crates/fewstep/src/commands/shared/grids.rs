@@ -1,0 +1,199 @@
+//! Grids of the same seeds over the time of a run.
+
+use crate::failure::{Blame, CliResult};
+use burn::tensor::Device;
+use fewstep_data::image::{self, Image};
+use fewstep_data::{ExampleOrder, Examples, HostArray, HostBatch, ImageShape};
+use fewstep_diffusion::random::{self, Purpose};
+use fewstep_diffusion::{DistilledFor, Guidance, Inputs, Role, sampler};
+use fewstep_distill::run::{Run, to_device};
+use fewstep_formats::{Model, PipelineComponents, write_atomically};
+use fewstep_generate::{
+    Generator, ImageRequest, KeepEncoder, Request, Subject, find_class, ignore, to_images,
+};
+use fewstep_nn::Tiles;
+use std::path::PathBuf;
+
+/// Steps of models that take any number.
+const STEPS: usize = 16;
+/// Images of a row and of a column, where classes or nothing in particular are generated.
+const SIDE: usize = 8;
+/// Images of each prompt, and images at once.
+const EACH: usize = 4;
+const PROMPTED: usize = 4 * EACH;
+/// Examples that are shown with what a model makes of their control image or mask, and rows of three images.
+const EXAMPLES: usize = 12;
+const EXAMPLE_COLUMNS: usize = 9;
+/// Guidance of teachers that generate from prompts.
+const PROMPT_W: f64 = 2.0;
+
+/// Images that go through the network at once for a grid.
+pub(crate) fn shown_at_once(run: &Run) -> usize {
+    match (run.examples.text_width(), run.examples.conditions()) {
+        (Some(_), _) => PROMPTED,
+        (None, Some(_)) => EXAMPLES,
+        (None, None) => SIDE * SIDE,
+    }
+}
+
+/// What the grids of a run show. A grid that cannot be made is a warning: it must not end a long run.
+pub(super) struct SampleGrids {
+    folder: PathBuf,
+    device: Device,
+    /// Examples of the run, for models that generate from a control image or a masked image.
+    examples: Option<HostBatch>,
+    /// The other parts of a model of latents, and the prompts.
+    latent: Option<(PipelineComponents, Vec<String>)>,
+}
+
+impl SampleGrids {
+    pub(super) fn new(run: &Run, prompts: &[String]) -> CliResult<Self> {
+        let examples = match run.examples.are_drawn_from() {
+            false => None,
+            true => {
+                let order = &mut ExampleOrder::new(run.seed, run.examples.len(), false);
+                Some(run.examples.batch(order, 0, EXAMPLES).blame_input()?)
+            }
+        };
+        let prompts = match (&run.examples, prompts) {
+            (Examples::Latents { latents, .. }, []) => latents.header().some.clone(),
+            _ => prompts.to_vec(),
+        };
+        Ok(Self {
+            folder: run.folder.join("samples"),
+            device: run.device.clone(),
+            examples,
+            latent: run.components.clone().map(|parts| (parts, prompts)),
+        })
+    }
+
+    /// Writes the grid of a model, unless the model is an encoder.
+    pub(super) fn write(&self, model: &Model, name: &str) {
+        if let Role::Student {
+            sampler: DistilledFor::Encoder,
+            ..
+        } = model.recipe.role
+        {
+            return;
+        }
+        if let Err(error) = self.try_write(model, name) {
+            tracing::warn!("no sample grid {name}: {error:#}");
+        }
+    }
+
+    fn try_write(&self, model: &Model, name: &str) -> anyhow::Result<()> {
+        let needs_example =
+            model.recipe.control.is_some() || model.network.config().concat_channels() > 0;
+        let (cells, columns) = match &self.examples {
+            Some(examples) if needs_example => {
+                (self.of_examples(model, examples)?, EXAMPLE_COLUMNS)
+            }
+            _ => self.of_subjects(model)?,
+        };
+        let grid = image::grid(&cells, columns, 1);
+        let png = image::encode_png(&grid)?;
+        write_atomically(&self.folder.join(format!("{name}.png")), &png)?;
+        Ok(())
+    }
+
+    /// Images of all classes in turn, or four of each prompt. Autoencoder and text encoder are in memory only
+    /// meanwhile.
+    fn of_subjects(&self, model: &Model) -> anyhow::Result<(Vec<Image>, usize)> {
+        let guided = model.recipe.guidance == Guidance::ClassifierFree;
+        let (generator, subjects, columns, w) = match &self.latent {
+            None => {
+                let generator = Generator::new(model.clone(), &self.device)?;
+                let classes = model.recipe.classes.len() as u32;
+                let subject = |i| Subject::from((classes > 0).then(|| i % classes));
+                let subjects: Vec<Subject> = (0..(SIDE * SIDE) as u32).map(subject).collect();
+                (generator, subjects, SIDE, None)
+            }
+            Some((parts, prompts)) => {
+                let pipeline = parts.around(model.clone(), &self.device)?;
+                let keep = KeepEncoder::WhileEncoding;
+                let generator = Generator::latent(pipeline, keep, &self.device)?;
+                let mut subjects = vec![];
+                for prompt in prompts {
+                    let subject = match generator.takes_prompts() {
+                        true => Subject::Prompt(prompt.clone()),
+                        false => Subject::Class(find_class(prompt, generator.classes())?),
+                    };
+                    subjects.extend(vec![subject; EACH]);
+                }
+                (generator, subjects, PROMPTED, guided.then_some(PROMPT_W))
+            }
+        };
+        let image = |(index, subject)| ImageRequest {
+            subject,
+            w,
+            ..ImageRequest::new(0, index)
+        };
+        let request = Request {
+            steps: generator.default_steps().min(STEPS),
+            batch: columns * if self.latent.is_some() { 1 } else { SIDE },
+            ..Request::new(&generator, (0..).zip(subjects).map(image).collect())
+        };
+        Ok((generator.generate(&request, &mut ignore)?, columns))
+    }
+
+    /// Rows of what is seen of an example, what the model makes of it, and the example. An autoencoder is in memory
+    /// only meanwhile.
+    fn of_examples(&self, model: &Model, examples: &HostBatch) -> anyhow::Result<Vec<Image>> {
+        let generator = Generator::new(model.clone(), &self.device)?;
+        let count = examples.len();
+        let batch = to_device(examples, 0, &self.device);
+        // Guidance is for prompts that a mask comes with; a control image alone is generated from as it is.
+        let masked = batch.inputs.concat.clone();
+        let guided = model.recipe.guidance == Guidance::ClassifierFree && masked.is_some();
+        let w = match guided {
+            true => PROMPT_W,
+            false => model.recipe.default_w(),
+        };
+        let inputs = Inputs {
+            w: Some(vec![w; count]),
+            ..batch.inputs
+        };
+        let keys: Vec<(u64, u64)> = (0..count as u64).map(|index| (0, index)).collect();
+        let [_, size @ ..] = batch.images.dims();
+        let noise = random::normal_of(&keys, Purpose::InitialNoise, size, &self.device);
+        let (config, steps) = (
+            generator.default_sampler(),
+            generator.default_steps().min(STEPS),
+        );
+        let observer = &mut sampler::ignore;
+        let made = generator.sample(noise, &inputs, config, steps, &keys, observer)?;
+        let vae = match &self.latent {
+            None => None,
+            Some((parts, _)) => Some(parts.vae(&self.device)?),
+        };
+        let decode = |values| {
+            to_images(match &vae {
+                None => values,
+                Some(vae) => vae.decode(values, Some(Tiles::default())),
+            })
+        };
+        let seen = match (&examples.inputs.control, masked) {
+            (Some(controls), _) => shown(controls),
+            // The mask comes before the latents of what is left.
+            (None, Some(maps)) => decode(maps.narrow(1, 1, size[0])),
+            (None, None) => vec![],
+        };
+        let rows = seen.into_iter().zip(decode(made)).zip(decode(batch.images));
+        Ok(rows
+            .flat_map(|((seen, made), truth)| [seen, made, truth])
+            .collect())
+    }
+}
+
+/// Control images as images; a mask is one channel more than can be shown.
+fn shown(controls: &HostArray<3>) -> Vec<Image> {
+    let [channels, height, width] = controls.shape;
+    let shape = ImageShape {
+        channels: if channels < 3 { 1 } else { 3 },
+        height,
+        width,
+    };
+    let each = controls.values.chunks_exact(channels * height * width);
+    each.map(|values| Image::from_f32(shape, &values[..shape.len()]))
+        .collect()
+}

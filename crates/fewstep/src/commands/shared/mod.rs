@@ -1,0 +1,11 @@
+//! What several verbs share.
+
+pub(crate) mod captioned;
+pub(crate) mod controlled;
+pub(crate) mod generate;
+pub(crate) mod grids;
+pub(crate) mod measure;
+pub(crate) mod plan;
+pub(crate) mod prompts;
+pub(crate) mod run;
+pub(crate) mod summary;

@@ -1,0 +1,156 @@
+//! What `train` and `distill` share: reading a recipe, the run folder, progress.
+
+use super::grids::SampleGrids;
+use crate::failure::{Blame, CliError, CliResult};
+use crate::progress;
+use fewstep_distill::recipe::parse_with;
+use fewstep_distill::run::{Event, Run, is_run};
+use fewstep_formats::{Model, write_atomically};
+use fewstep_kernels::memory;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use std::path::{Path, PathBuf};
+
+/// Arguments of every command that runs a recipe.
+#[derive(clap::Args)]
+pub(crate) struct RunArgs {
+    /// The recipe, a TOML file.
+    recipe: PathBuf,
+    /// Folder of the run; by default runs/NAME for a recipe NAME.toml.
+    #[arg(long)]
+    out: Option<PathBuf>,
+    /// Go on from the newest checkpoint of the run folder.
+    #[arg(long)]
+    resume: bool,
+    /// Set a key of the recipe: --set optim.batch=64. May be given several times.
+    #[arg(long = "set", value_name = "KEY=VALUE")]
+    overrides: Vec<String>,
+    /// Print what the run would do, with the memory and time it would take, and stop.
+    #[arg(long)]
+    pub(crate) dry_run: bool,
+    /// Predict the memory of every way to run it, and stop.
+    #[arg(skip)]
+    pub(crate) plan: bool,
+}
+
+impl RunArgs {
+    /// For a prediction of memory alone.
+    pub(crate) fn to_plan(recipe: PathBuf, overrides: Vec<String>) -> Self {
+        Self {
+            recipe,
+            out: None,
+            resume: false,
+            overrides,
+            dry_run: true,
+            plan: true,
+        }
+    }
+
+    /// Reads the recipe file with its overrides.
+    pub(crate) fn recipe<R: DeserializeOwned>(&self) -> CliResult<R> {
+        let origin = self.recipe.display().to_string();
+        let text = std::fs::read_to_string(&self.recipe)
+            .map_err(|e| CliError::input(format!("cannot read the recipe {origin}: {e}")))?;
+        parse_with(&text, &origin, &self.overrides).blame_input()
+    }
+
+    /// Prefixes a complaint about the recipe's values with its name.
+    pub(crate) fn complain(&self, message: String) -> CliError {
+        CliError::input(format!("{}: {message}", self.recipe.display()))
+    }
+
+    /// The folder of the run.
+    pub(crate) fn folder(&self) -> PathBuf {
+        let name = self.recipe.file_stem().unwrap_or_default();
+        self.out
+            .clone()
+            .unwrap_or_else(|| Path::new("runs").join(name))
+    }
+
+    /// Whether to resume.
+    pub(crate) fn resume(&self) -> bool {
+        self.resume
+    }
+}
+
+/// Makes the run folder with the resolved recipe in it, or checks the one that is there.
+pub(crate) fn prepare<R: Serialize>(folder: &Path, recipe: &R, resume: bool) -> CliResult {
+    let file = folder.join("recipe.toml");
+    let resolved = toml::to_string(recipe).blame_input()?;
+    match (is_run(folder), resume) {
+        (true, false) => Err(CliError::input(format!(
+            "{} holds a run already: go on with it (--resume) or choose another folder (--out)",
+            folder.display()
+        ))),
+        (true, true) => {
+            let stored = std::fs::read_to_string(&file).blame_input()?;
+            match stored == resolved {
+                true => Ok(()),
+                false => Err(CliError::input(format!(
+                    "{} was started with another recipe ({}): a run is resumed with the seed and the settings it was started with",
+                    folder.display(),
+                    first_difference(&stored, &resolved)
+                ))),
+            }
+        }
+        (false, _) => write_atomically(&file, resolved.as_bytes()).blame_input(),
+    }
+}
+
+fn first_difference(stored: &str, resolved: &str) -> String {
+    let mut pairs = stored.lines().zip(resolved.lines());
+    match pairs.find(|(a, b)| a != b) {
+        Some((a, b)) => format!("there `{a}`, now `{b}`"),
+        None => "one has more keys".into(),
+    }
+}
+
+/// Runs the phases with progress bars and grids of sample images.
+/// A model that generates from prompts is given these, or some captions of the data.
+pub(crate) fn go(run: &Run, initial: Model, prompts: &[String], resume: bool) -> CliResult {
+    memory::give_back();
+    let mut bar = indicatif::ProgressBar::hidden();
+    let mut mean = 0.0;
+    let grids = SampleGrids::new(run, prompts)?;
+    run.go(initial, resume, &mut |event| match event {
+        Event::PhaseStarted {
+            phase,
+            index,
+            updates,
+        } => {
+            let title = format!("{}/{} {}", index + 1, run.phases.len(), phase.name);
+            bar = progress::bar(&title, phase.updates, "updates");
+            bar.set_position(updates);
+            bar.reset_eta();
+            mean = 0.0;
+        }
+        Event::Updated { loss } => {
+            mean = if mean == 0.0 {
+                loss
+            } else {
+                0.95 * mean + 0.05 * loss
+            };
+            bar.inc(1);
+            bar.set_message(format!("loss {mean:.4}"));
+        }
+        Event::Logged(record) => {
+            if bar.is_hidden() {
+                tracing::info!(
+                    "{} update {} loss {:.5} {:.0} samples/s",
+                    record.phase,
+                    record.update,
+                    record.loss,
+                    record.samples_per_second
+                );
+            }
+        }
+        Event::Checkpointed { updates, model } => {
+            bar.suspend(|| grids.write(model, &format!("update-{updates:07}")));
+        }
+        Event::PhaseFinished { phase, model } => {
+            bar.finish();
+            grids.write(model, &phase.name);
+        }
+    })?;
+    Ok(())
+}

@@ -1,0 +1,101 @@
+//! What was generated, in words and as JSON.
+
+use crate::arguments::{both_conventions, tidy};
+use crate::report::plural;
+use fewstep_generate::{Generator, Request};
+use serde::Serialize;
+use std::fmt;
+use std::path::{Path, PathBuf};
+
+/// What was generated, and how.
+#[derive(Serialize)]
+pub(crate) struct Summary {
+    model: String,
+    /// Control images, for verbs that take them.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    images: Option<usize>,
+    samples: usize,
+    sampler: String,
+    steps: usize,
+    w: Option<f64>,
+    guidance_scale: Option<f64>,
+    seed: u64,
+    first: u64,
+    /// Names of the classes that take turns.
+    classes: Vec<String>,
+    /// Height and width.
+    size: [usize; 2],
+    network_calls: usize,
+    seconds_per_image: f64,
+    out: PathBuf,
+}
+
+impl Summary {
+    /// Of a request and the images that came of it.
+    pub(crate) fn new(
+        model: &str,
+        generator: &Generator,
+        request: &Request,
+        made: &super::generate::Made,
+        out: &Path,
+    ) -> Self {
+        let first = request.images.first();
+        let given = first.and_then(|image| image.w);
+        let w = generator.effective_w(given);
+        let shape = made.images.first().map(|image| image.shape);
+        Self {
+            model: model.into(),
+            images: None,
+            samples: request.images.len(),
+            sampler: request.sampler.name(),
+            steps: request.steps,
+            w,
+            guidance_scale: w.map(|w| tidy(1.0 + w)),
+            seed: first.map_or(0, |image| image.seed),
+            first: first.map_or(0, |image| image.index),
+            classes: vec![],
+            size: shape.map_or([0; 2], |shape| [shape.height, shape.width]),
+            network_calls: generator.network_calls(request.sampler, request.steps, given),
+            seconds_per_image: made.seconds_per_image,
+            out: out.into(),
+        }
+    }
+
+    /// With the classes that took turns.
+    pub(crate) fn of_classes(self, classes: Vec<String>) -> Self {
+        Self { classes, ..self }
+    }
+
+    /// With the number of control images.
+    pub(crate) fn from_images(self, images: usize) -> Self {
+        Self {
+            images: Some(images),
+            ..self
+        }
+    }
+}
+
+impl fmt::Display for Summary {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let of_classes = match self.classes.as_slice() {
+            [] => String::new(),
+            [class] => format!(" of {class}"),
+            classes => format!(" of {} classes", classes.len()),
+        };
+        let guidance = match self.w {
+            Some(w) => format!(", {}", both_conventions(w)),
+            None => String::new(),
+        };
+        write!(
+            f,
+            "{}: {}{of_classes}, {} sampler, {}{guidance}, seed {}; {} and {:.3} s per image",
+            self.out.display(),
+            plural(self.samples, "image"),
+            self.sampler,
+            plural(self.steps, "step"),
+            self.seed,
+            plural(self.network_calls, "network call"),
+            self.seconds_per_image
+        )
+    }
+}

@@ -1,0 +1,46 @@
+//! Control images as a network takes them.
+
+use fewstep_data::condition::masked;
+use fewstep_data::image::{Image, to_f32};
+
+/// A control image: a small image to enlarge, edges, a depth map, an image with a part masked.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ControlImage {
+    /// Values in [-1, 1], `[channels, height, width]`.
+    pub values: Vec<f32>,
+    /// Channels, height and width.
+    pub shape: [usize; 3],
+}
+
+impl ControlImage {
+    /// An image with a part masked: grey where the mask is at least 128, and a last channel that is 1 there.
+    ///
+    /// # Panics
+    /// When image and mask differ in size.
+    pub(crate) fn masked(image: &Image, mask: &Image) -> Self {
+        let mask: Vec<f32> = mask
+            .pixels
+            .iter()
+            .map(|&v| f32::from(u8::from(v >= 128)))
+            .collect();
+        let shape = image.shape;
+        Self {
+            values: masked(&values(image), &mask),
+            shape: [shape.channels + 1, shape.height, shape.width],
+        }
+    }
+}
+
+impl From<&Image> for ControlImage {
+    fn from(image: &Image) -> Self {
+        let shape = image.shape;
+        Self {
+            values: values(image),
+            shape: [shape.channels, shape.height, shape.width],
+        }
+    }
+}
+
+fn values(image: &Image) -> Vec<f32> {
+    image.pixels.iter().map(|&value| to_f32(value)).collect()
+}

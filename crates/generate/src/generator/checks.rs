@@ -1,0 +1,205 @@
+//! Whether a model can do what a request asks for.
+
+use super::Generator;
+use crate::{ControlImage, GenerateError, ImageRequest, Init, Request, Subject};
+use fewstep_data::ImageShape;
+use fewstep_diffusion::sampler::{Sampler, SamplerConfig};
+use fewstep_diffusion::{DistilledFor, Guidance, Role, Warning};
+
+impl Generator {
+    /// Checks a request against the model.
+    ///
+    /// # Errors
+    /// When they contradict each other; what is merely untrained comes back as warnings, each once.
+    pub fn check(&self, request: &Request) -> Result<Vec<Warning>, GenerateError> {
+        let recipe = &self.model.recipe;
+        // A student has learnt what no prompt is to it from its teacher's empty prompt.
+        if !request.negative.is_empty() && recipe.guidance != Guidance::ClassifierFree {
+            return Err(GenerateError::NoNegative);
+        }
+        let (sampler, steps) = (request.sampler, request.steps);
+        let mut warnings = self.check_sampling(sampler, steps, None)?;
+        for image in &request.images {
+            self.check_subject(&image.subject)?;
+            self.check_init(image, request)?;
+            for warning in recipe.check(sampler.suits(), steps, image.w)? {
+                if !warnings.contains(&warning) {
+                    warnings.push(warning);
+                }
+            }
+        }
+        Ok(warnings)
+    }
+
+    /// Checks a sampler, a number of steps and a guidance weight against the model.
+    ///
+    /// # Errors
+    /// When they contradict each other; what is merely untrained comes back as warnings.
+    pub fn check_sampling(
+        &self,
+        sampler: SamplerConfig,
+        steps: usize,
+        w: Option<f64>,
+    ) -> Result<Vec<Warning>, GenerateError> {
+        sampler.grid(self.denoiser.schedule(), steps)?;
+        self.check_sampler(sampler)?;
+        Ok(self.model.recipe.check(sampler.suits(), steps, w)?)
+    }
+
+    /// Students of stage two know one grid: only DDIM on the papers' grid is their sampler under another name.
+    fn check_sampler(&self, asked: SamplerConfig) -> Result<(), GenerateError> {
+        let Role::Student { sampler, .. } = self.model.recipe.role else {
+            return Ok(());
+        };
+        let trained = match sampler {
+            DistilledFor::Deterministic | DistilledFor::Consistency => Sampler::Deterministic,
+            DistilledFor::Stochastic => Sampler::Stochastic,
+            DistilledFor::Any | DistilledFor::Encoder => return Ok(()),
+        };
+        match asked.suits() {
+            DistilledFor::Any => Err(GenerateError::NotForStudents {
+                trained: trained.plain_name(),
+                asked: asked.sampler.plain_name(),
+            }),
+            _ => Ok(()),
+        }
+    }
+
+    /// Whether the model knows what an image is to show.
+    ///
+    /// # Errors
+    /// When it does not.
+    pub(crate) fn check_subject(&self, subject: &Subject) -> Result<(), GenerateError> {
+        let recipe = &self.model.recipe;
+        match (subject, self.is_latent()) {
+            (Subject::Prompt(_), false) => Err(GenerateError::NoPrompts),
+            (Subject::Prompt(_), true) if !self.takes_prompts() => Err(GenerateError::NoPrompts),
+            (Subject::Class(class), false) => Ok(recipe.check_class(*class)?),
+            (Subject::Class(_), true) if self.takes_prompts() => Err(GenerateError::NoClasses),
+            (Subject::Any, false) => {
+                let has_null = self.model.network.config().has_null_class();
+                match recipe.classes.is_empty() || has_null {
+                    true => Ok(()),
+                    false => Err(GenerateError::NoNullClass),
+                }
+            }
+            _ => Ok(()),
+        }
+    }
+
+    fn check_init(&self, image: &ImageRequest, request: &Request) -> Result<(), GenerateError> {
+        let control = self.model.recipe.control;
+        let sees_masks = self.network_concat() > 0;
+        match (&image.init, control) {
+            (Init::Inpaint { .. }, _) if sees_masks || self.inpaints_by_control() => {}
+            (Init::Inpaint { .. }, _) => return Err(GenerateError::NotForInpainting),
+            (Init::Noise | Init::Image { .. }, _) if sees_masks => {
+                return Err(GenerateError::OnlyForInpainting);
+            }
+            (_, Some(control)) if image.control.is_none() => {
+                let task = control.task;
+                return Err(GenerateError::NeedsControl { task });
+            }
+            _ => {}
+        }
+        if let (Init::Image { .. }, Sampler::Stochastic) = (&image.init, request.sampler.sampler) {
+            return Err(GenerateError::EditStochastic);
+        }
+        if let Init::Inpaint { image, mask } = &image.init {
+            let [image, mask] = [image, mask].map(|i| [i.shape.height, i.shape.width]);
+            if image != mask {
+                return Err(GenerateError::InitSize {
+                    what: "mask",
+                    got: mask,
+                    expected: image,
+                });
+            }
+        }
+        let ImageShape { height, width, .. } = self.shape_of(image, request)?;
+        image.init.check([height, width])
+    }
+
+    /// Shape of an image of a request: as its control image or the request says, else as the model was trained.
+    pub(super) fn shape_of(
+        &self,
+        image: &ImageRequest,
+        request: &Request,
+    ) -> Result<ImageShape, GenerateError> {
+        if let Some(control) = self.control_of(image) {
+            let shape = self.images_of(self.maps_for(&control)?);
+            let [height, width] = request.size.unwrap_or([shape.height, shape.width]);
+            return match [height, width] == [shape.height, shape.width] {
+                true => Ok(shape),
+                false => Err(GenerateError::Control {
+                    given: control.shape,
+                    reason: format!(
+                        "the image is to have {height}x{width} pixels, and its size follows from that of the control image"
+                    ),
+                }),
+            };
+        }
+        let usual = self.image_shape();
+        let [height, width] = request.size.unwrap_or([usual.height, usual.width]);
+        let multiple = self.factor() * self.model.network.config().size_multiple();
+        match [height, width].iter().all(|s| s % multiple == 0 && *s > 0) {
+            true => Ok(ImageShape {
+                height,
+                width,
+                ..usual
+            }),
+            false => Err(GenerateError::Size {
+                size: [height, width],
+                multiple,
+            }),
+        }
+    }
+
+    /// Shape of the noise that an image starts from.
+    pub(super) fn start_shape(
+        &self,
+        image: &ImageRequest,
+        request: &Request,
+    ) -> Result<[usize; 3], GenerateError> {
+        let ImageShape { height, width, .. } = self.shape_of(image, request)?;
+        let [channels, ..] = self.model.recipe.resolution;
+        let factor = self.factor();
+        Ok([channels, height / factor, width / factor])
+    }
+
+    /// By how much the network's maps are smaller than images.
+    fn factor(&self) -> usize {
+        self.latent.as_ref().map_or(1, |latent| latent.vae.factor())
+    }
+
+    /// Shape of what the network makes from a control image.
+    fn maps_for(&self, control: &ControlImage) -> Result<ImageShape, GenerateError> {
+        let (model, recipe) = (&self.model, &self.model.recipe);
+        let given = control.shape;
+        let refused = |reason: String| GenerateError::Control { given, reason };
+        let Some(known) = recipe.control else {
+            return Err(refused("the model takes no control image".into()));
+        };
+        let [channels, height, width] = recipe.resolution;
+        let scaled = |given: usize, known_side: usize, side: usize| match given * side % known_side
+        {
+            0 => Ok(given * side / known_side),
+            _ => Err(refused(format!(
+                "the model knows {:?}, and other sizes must give whole numbers of pixels",
+                known.shape
+            ))),
+        };
+        if given[0] != known.shape[0] {
+            return Err(refused(format!("the model knows {:?}", known.shape)));
+        }
+        let shape = ImageShape {
+            channels,
+            height: scaled(given[1], known.shape[1], height)?,
+            width: scaled(given[2], known.shape[2], width)?,
+        };
+        let config = model.network.config();
+        match config.validate_size(shape.height, shape.width) {
+            Ok(()) => Ok(shape),
+            Err(error) => Err(refused(error.to_string())),
+        }
+    }
+}

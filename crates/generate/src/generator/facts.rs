@@ -1,0 +1,149 @@
+//! What a generator says about its model.
+
+use super::Generator;
+use crate::GenerateError;
+use fewstep_data::ImageShape;
+use fewstep_diffusion::sampler::{Sampler, SamplerConfig};
+use fewstep_diffusion::{Denoiser, DistilledFor, Guidance, Role, Task};
+use fewstep_formats::Model;
+
+/// Steps when the user gives none: those that a student was made for.
+pub(crate) fn default_steps(role: &Role) -> usize {
+    match role {
+        Role::Student {
+            steps: Some(steps), ..
+        } => *steps,
+        Role::Student {
+            sampler: DistilledFor::Consistency,
+            ..
+        } => 4,
+        Role::Student { .. } | Role::Teacher => 32,
+    }
+}
+
+impl Generator {
+    /// The model.
+    pub fn model(&self) -> &Model {
+        &self.model
+    }
+
+    /// The denoiser behind the images, clipped and guided as the recipe says.
+    pub fn denoiser(&self) -> &dyn Denoiser {
+        &*self.denoiser
+    }
+
+    /// Whether it works on latents.
+    pub fn is_latent(&self) -> bool {
+        self.latent.is_some()
+    }
+
+    /// Whether images are generated from prompts.
+    pub fn takes_prompts(&self) -> bool {
+        self.is_latent() && self.classes().is_empty()
+    }
+
+    /// The names of the classes that it generates.
+    pub fn classes(&self) -> &[String] {
+        match &self.latent {
+            None => &self.model.recipe.classes,
+            Some(latent) => latent.prompts.classes(),
+        }
+    }
+
+    /// What of a prompt the text encoder does not read because it is too long, and how many tokens it reads.
+    ///
+    /// # Errors
+    /// When the text encoder cannot be read again.
+    pub fn cut_off(&self, prompt: &str) -> Result<Option<(String, usize)>, GenerateError> {
+        let Some(latent) = &self.latent else {
+            return Ok(None);
+        };
+        Ok(match latent.prompts.cut(prompt)? {
+            Some(cut) => Some((cut, latent.prompts.length()?)),
+            None => None,
+        })
+    }
+
+    /// Shape of the images that it was trained on.
+    pub fn image_shape(&self) -> ImageShape {
+        let [channels, height, width] = self.model.recipe.resolution;
+        self.images_of(ImageShape {
+            channels,
+            height,
+            width,
+        })
+    }
+
+    /// The shape of the images that the network's maps stand for.
+    pub(crate) fn images_of(&self, maps: ImageShape) -> ImageShape {
+        match &self.latent {
+            None => maps,
+            Some(latent) => ImageShape {
+                channels: latent.vae.channels(),
+                height: maps.height * latent.vae.factor(),
+                width: maps.width * latent.vae.factor(),
+            },
+        }
+    }
+
+    /// The sampler that the model was made for: DDIM for a teacher.
+    pub fn default_sampler(&self) -> SamplerConfig {
+        match self.model.recipe.role {
+            Role::Student {
+                sampler: DistilledFor::Stochastic,
+                ..
+            } => Sampler::Stochastic.into(),
+            Role::Student { .. } => Sampler::Deterministic.into(),
+            Role::Teacher => self
+                .model
+                .recipe
+                .default_sampler
+                .unwrap_or(Sampler::DDIM.into()),
+        }
+    }
+
+    /// Steps when the user gives none: those that a student was made for.
+    pub fn default_steps(&self) -> usize {
+        default_steps(&self.model.recipe.role)
+    }
+
+    /// Images per network call when the user says nothing: latents are big.
+    pub fn default_batch(&self) -> usize {
+        match &self.latent {
+            None => 64,
+            Some(_) => 1,
+        }
+    }
+
+    /// The w that an image without one is generated with; none for a model that knows no guidance.
+    pub fn effective_w(&self, given: Option<f64>) -> Option<f64> {
+        match self.model.recipe.guidance {
+            Guidance::None => None,
+            _ => Some(given.unwrap_or_else(|| self.model.recipe.default_w())),
+        }
+    }
+
+    /// Network calls that one image costs with this guidance weight, by default the recipe's.
+    pub fn network_calls(&self, sampler: SamplerConfig, steps: usize, w: Option<f64>) -> usize {
+        let recipe = &self.model.recipe;
+        let per_sample = sampler.sampler.network_calls(steps);
+        // Without guidance the branch without class and prompt is not called.
+        let unguided = recipe.guidance == Guidance::ClassifierFree
+            && w.unwrap_or_else(|| recipe.default_w()) == 0.0;
+        match unguided {
+            true => per_sample,
+            false => per_sample * self.denoiser.network_calls(),
+        }
+    }
+
+    /// Channels that the network takes next to those of its latents: those of a mask and a masked image.
+    pub(super) fn network_concat(&self) -> usize {
+        self.model.network.config().concat_channels()
+    }
+
+    /// Whether masked parts are filled with the help of a control image.
+    pub(super) fn inpaints_by_control(&self) -> bool {
+        let control = self.model.recipe.control;
+        control.is_some_and(|control| control.task == Task::Inpaint)
+    }
+}

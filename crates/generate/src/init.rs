@@ -1,0 +1,180 @@
+//! What an image starts from.
+
+use crate::{ControlImage, GenerateError, from_images};
+use burn::tensor::{Device, Tensor, TensorData};
+use fewstep_data::image::Image;
+use fewstep_nn::Vae;
+use std::sync::Arc;
+
+/// What an image starts from.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub enum Init {
+    /// Pure noise.
+    #[default]
+    Noise,
+    /// An image, noised to the time `strength` in (0, 1]: near 0 it stays as it is, at 1 hardly anything is left
+    /// (SDEdit, 2108.01073).
+    Image {
+        /// The image, of the size that is asked for.
+        image: Arc<Image>,
+        /// How much of it may change.
+        strength: f64,
+    },
+    /// An image with a masked part to fill, for models that see both. What is not masked stays as it is.
+    Inpaint {
+        /// The image, of the size that is asked for.
+        image: Arc<Image>,
+        /// One channel: at least 128 where the image is to be filled.
+        mask: Arc<Image>,
+    },
+}
+
+impl Init {
+    /// Whether it has the size asked for and a strength in its range.
+    pub(crate) fn check(&self, size: [usize; 2]) -> Result<(), GenerateError> {
+        let images = match self {
+            Self::Noise => vec![],
+            Self::Image { strength, .. } if !(*strength > 0.0 && *strength <= 1.0) => {
+                return Err(GenerateError::Strength(*strength));
+            }
+            Self::Image { image, .. } => vec![("image", image)],
+            Self::Inpaint { image, mask } => vec![("image", image), ("mask", mask)],
+        };
+        for (what, image) in images {
+            let got = [image.shape.height, image.shape.width];
+            if got != size {
+                return Err(GenerateError::InitSize {
+                    what,
+                    got,
+                    expected: size,
+                });
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether images that start so can share a network call: they start at the same time.
+    pub(crate) fn goes_with(&self, other: &Self) -> bool {
+        match (self, other) {
+            (Self::Noise, Self::Noise) | (Self::Inpaint { .. }, Self::Inpaint { .. }) => true,
+            (Self::Image { strength: a, .. }, Self::Image { strength: b, .. }) => a == b,
+            _ => false,
+        }
+    }
+
+    /// The control image of a model that learnt to inpaint from control images.
+    pub(crate) fn control(&self) -> Option<ControlImage> {
+        match self {
+            Self::Inpaint { image, mask } => Some(ControlImage::masked(image, mask)),
+            Self::Noise | Self::Image { .. } => None,
+        }
+    }
+
+    /// The result with what is not masked put back.
+    pub(crate) fn put_back(&self, made: Image) -> Image {
+        let Self::Inpaint { image, mask } = self else {
+            return made;
+        };
+        let mask = mask.pixels.iter().cycle();
+        let pixels = made.pixels.iter().zip(&image.pixels).zip(mask);
+        let pixels = pixels.map(|((made, known), mask)| match *mask >= 128 {
+            true => *made,
+            false => *known,
+        });
+        Image {
+            pixels: pixels.collect(),
+            shape: made.shape,
+        }
+    }
+}
+
+/// What a model for inpainting sees next to the latents of each image: the mask, then the latents of the image with
+/// the masked part in grey; none where an image is not to be inpainted.
+///
+/// # Shapes
+/// - output: `[images, 1 + latent channels, latent height, latent width]`
+pub(crate) fn inpaint_maps(inits: &[&Init], vae: &Vae, device: &Device) -> Option<Tensor<4>> {
+    let mut maps: Vec<Tensor<4>> = vec![];
+    for same in inits.chunk_by(|a, b| a == b) {
+        let Init::Inpaint { image, mask } = same[0] else {
+            return None;
+        };
+        let shape = [1, 1, mask.shape.height, mask.shape.width];
+        let masked = mask.pixels.iter().map(|&v| f32::from(u8::from(v >= 128)));
+        let masked = TensorData::new(masked.collect::<Vec<f32>>(), shape);
+        let image = from_images(std::slice::from_ref(&**image), device);
+        let seen = vae.inpaint_concat(image, Tensor::from_data(masked, device));
+        maps.push(seen.repeat_dim(0, same.len()));
+    }
+    Some(Tensor::cat(maps, 0))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use fewstep_data::ImageShape;
+    use fewstep_formats::Pipeline;
+
+    const FOLDER: &str = concat!(
+        env!("CARGO_MANIFEST_DIR"),
+        "/../formats/tests/golden/latent/inpaint"
+    );
+
+    /// What diffusers' inpainting pipeline gives its U-Net (tools/golden/latent.py).
+    #[test]
+    fn a_model_for_inpainting_sees_what_that_of_diffusers_sees() {
+        let stored = std::fs::read(format!("{FOLDER}/golden.safetensors")).expect("a file");
+        let stored = safetensors::SafeTensors::deserialize(&stored).expect("tensors");
+        let values = |name: &str| -> Vec<f32> {
+            let tensor = stored.tensor(name).expect("a stored tensor");
+            let bytes = tensor.data().chunks_exact(4);
+            bytes
+                .map(|b| f32::from_le_bytes([b[0], b[1], b[2], b[3]]))
+                .collect()
+        };
+        let image = |name: &str, channels: usize| {
+            Arc::new(Image {
+                shape: ImageShape {
+                    channels,
+                    height: 16,
+                    width: 16,
+                },
+                pixels: values(name).iter().map(|&v| v as u8).collect(),
+            })
+        };
+        let device = Device::flex();
+        let pipeline = Pipeline::load(FOLDER.as_ref(), &device).expect("a model");
+        let init = Init::Inpaint {
+            image: image("fill.image", 3),
+            mask: image("fill.mask", 1),
+        };
+        let maps = inpaint_maps(&[&init, &init], &pipeline.vae, &device).expect("maps");
+        assert_eq!(maps.dims(), [2, 5, 8, 8]);
+        let ours = maps.into_data().try_to_vec::<f32>().expect("f32 data");
+        let theirs = values("fill.concat").repeat(2);
+        for (index, (a, b)) in ours.iter().zip(theirs).enumerate() {
+            assert!((a - b).abs() < 1e-4, "value {index}: {a} for {b}");
+        }
+    }
+
+    #[test]
+    fn what_is_not_masked_is_put_back() {
+        let image = |pixels: [u8; 3], channels| {
+            Arc::new(Image {
+                shape: ImageShape {
+                    channels,
+                    height: 1,
+                    width: 3 / channels,
+                },
+                pixels: pixels.to_vec(),
+            })
+        };
+        let init = Init::Inpaint {
+            image: image([1, 2, 3], 1),
+            mask: image([0, 128, 255], 1),
+        };
+        let made = Image::clone(&image([7, 8, 9], 1));
+        assert_eq!(init.put_back(made.clone()).pixels, [1, 8, 9]);
+        assert_eq!(Init::Noise.put_back(made).pixels, [7, 8, 9]);
+    }
+}

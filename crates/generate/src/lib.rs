@@ -1,0 +1,48 @@
+//! Everything that generates images with a model: finding and loading it by the name that a user gives, encoding
+//! prompts, sampling pixels or latents, decoding. It knows no command line and no server; both stand on it.
+//!
+//! - [`ModelSource`] finds a model: a folder, a file, a run, `builtin:NAME`, or a name on the hub.
+//! - [`Generator`] is a model ready to generate. It takes a [`Request`] and returns images; an observer sees every
+//!   step, can show previews, and can cancel.
+//! - [`Restyler`] turns images of one class or prompt into images of another.
+//!
+//! ```no_run
+//! use burn::tensor::Device;
+//! use fewstep_generate::{ImageRequest, LoadOptions, ModelSource, Request, Subject, ignore};
+//!
+//! # fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! let source = ModelSource::find("builtin:fashion-mnist", Some(4))?;
+//! let generator = source.generator(&LoadOptions::default(), &Device::flex())?;
+//! let sneakers = (0..4).map(|index| ImageRequest {
+//!     subject: Subject::Class(7),
+//!     w: Some(1.0),
+//!     ..ImageRequest::new(0, index)
+//! });
+//! let request = Request::new(&generator, sneakers.collect());
+//! let images = generator.generate(&request, &mut ignore)?;
+//! assert_eq!(images.len(), 4);
+//! # Ok(())
+//! # }
+//! ```
+
+mod classes;
+mod control;
+mod error;
+mod generator;
+mod images;
+mod init;
+mod prompts;
+mod registry;
+mod request;
+mod restyle;
+
+pub use classes::{UnknownClass, find_class};
+pub use control::ControlImage;
+pub use error::GenerateError;
+pub use generator::{Generator, Progress, ignore};
+pub use images::{from_images, to_images};
+pub use init::Init;
+pub use prompts::KeepEncoder;
+pub use registry::{LoadOptions, ModelSource, RegistryError, find_part, run_models};
+pub use request::{ImageRequest, Request, Subject};
+pub use restyle::{RestyleError, RestyleRequest, Restyler};

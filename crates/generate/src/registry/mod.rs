@@ -1,0 +1,195 @@
+//! From the name that a user gives to a model.
+
+mod builtin;
+mod error;
+mod hub;
+mod runs;
+
+pub use error::RegistryError;
+pub use runs::folders as run_models;
+
+use crate::{Generator, KeepEncoder};
+use burn::tensor::Device;
+use fewstep_data::expand_home;
+use fewstep_formats::{
+    CONTROLNET_FILE, ControlNetModel, Model, Pipeline, PipelineComponents, Wanted,
+};
+use fewstep_nn::Precision;
+use std::path::{Path, PathBuf};
+
+/// A model that was found and is not in memory yet.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ModelSource {
+    /// A model inside the program, which suits a number of steps.
+    Builtin {
+        /// Its name, without `builtin:`.
+        name: String,
+        /// The number of steps.
+        steps: Option<usize>,
+    },
+    /// A folder or a file with a network and its sampler recipe.
+    Network(PathBuf),
+    /// The folder of a latent diffusion model with all its parts.
+    Latent(PathBuf),
+}
+
+/// How a model is loaded.
+#[derive(Clone, Debug, Default)]
+pub struct LoadOptions {
+    /// The folder of a ControlNet to use in place of the model's own.
+    pub controlnet: Option<PathBuf>,
+    /// The type that networks compute in.
+    pub precision: Precision,
+    /// How long the text encoder stays in memory.
+    pub keep_encoder: KeepEncoder,
+}
+
+impl ModelSource {
+    /// Finds a model: a model folder or file, a run folder, `builtin:NAME`, or OWNER/MODEL on the hub, whose files are
+    /// fetched first. Of a run, and of builtin models of one name, it is the one that suits the number of steps.
+    ///
+    /// # Errors
+    /// When there is none; says what to do.
+    pub fn find(reference: &str, steps: Option<usize>) -> Result<Self, RegistryError> {
+        if let Some(name) = reference.strip_prefix("builtin:") {
+            builtin::check(name)?;
+            return Ok(Self::Builtin {
+                name: name.into(),
+                steps,
+            });
+        }
+        let folder = match hub::Name::parse(reference) {
+            Some(name) => hub::fetch(&name, Wanted::Model)?,
+            None => runs::find(Path::new(reference), steps)?,
+        };
+        Ok(match Pipeline::is_in(&folder) {
+            true => Self::Latent(folder),
+            false => Self::Network(folder),
+        })
+    }
+
+    /// The folder or file; none for what is inside the program.
+    pub fn path(&self) -> Option<&Path> {
+        match self {
+            Self::Builtin { .. } => None,
+            Self::Network(path) | Self::Latent(path) => Some(path),
+        }
+    }
+
+    /// Whether it is a latent diffusion model.
+    pub fn is_latent(&self) -> bool {
+        matches!(self, Self::Latent(_))
+    }
+
+    /// Whether its folder has a ControlNet.
+    pub fn has_controlnet(&self) -> bool {
+        let folder = self.path();
+        folder.is_some_and(|folder| folder.join(CONTROLNET_FILE).is_file())
+    }
+
+    /// Loads its network with the sampler recipe.
+    ///
+    /// # Errors
+    /// When it cannot be read.
+    pub fn model(&self, device: &Device) -> Result<Model, RegistryError> {
+        Ok(match self {
+            Self::Builtin { name, steps } => builtin::load(name, *steps, device)?,
+            Self::Network(path) => Model::load(path, device)?,
+            Self::Latent(folder) => Pipeline::load_model(folder, device)?,
+        })
+    }
+
+    /// Where the other parts of a latent diffusion model are; none for others.
+    ///
+    /// # Errors
+    /// When they are of kinds that are not supported.
+    pub fn components(&self) -> Result<Option<PipelineComponents>, RegistryError> {
+        Ok(match self {
+            Self::Latent(folder) => Some(PipelineComponents::open(folder)?),
+            Self::Builtin { .. } | Self::Network(_) => None,
+        })
+    }
+
+    /// Loads it ready to generate.
+    ///
+    /// # Errors
+    /// When a part cannot be read, or the ControlNet does not fit.
+    pub fn generator(
+        &self,
+        options: &LoadOptions,
+        device: &Device,
+    ) -> Result<Generator, RegistryError> {
+        let mut model = self.model(device)?;
+        if let Some(folder) = &options.controlnet {
+            model = model.with_controlnet(ControlNetModel::load(folder, device)?)?;
+        }
+        model.network = model.network.computing_in(options.precision);
+        Ok(match self.components()? {
+            None => Generator::new(model, device)?,
+            Some(components) => {
+                let pipeline = components.around(model, device)?;
+                Generator::latent(pipeline, options.keep_encoder, device)?
+            }
+        })
+    }
+}
+
+/// The folder of a part of a model, or of a model that has it; for a name on the hub, in the hub's cache.
+///
+/// # Errors
+/// When it cannot be fetched.
+pub fn find_part(reference: &Path, part: Wanted) -> Result<PathBuf, RegistryError> {
+    match hub::Name::parse(&reference.to_string_lossy()) {
+        Some(name) => hub::fetch(&name, part),
+        None => Ok(expand_home(reference)),
+    }
+}
+
+/// Which of several models suits the number of steps best, given what each was trained for (`None`: any number):
+/// the nearest by ratio, of two equally near ones that for more steps; one for any number when more steps are
+/// asked for than any other was trained for. Without a number, the one for the fewest steps.
+fn suited(
+    trained: impl Iterator<Item = Option<usize>> + Clone,
+    steps: Option<usize>,
+) -> Option<usize> {
+    let most = trained.clone().flatten().max();
+    let any = trained.clone().position(|steps| steps.is_none());
+    if steps.is_some() && steps > most && any.is_some() {
+        return any;
+    }
+    let wanted = steps.unwrap_or(1) as f64;
+    let distance = |trained: usize| (trained as f64 / wanted).log2().abs();
+    trained
+        .enumerate()
+        .filter_map(|(index, trained)| trained.map(|trained| (index, trained)))
+        .min_by(|(_, a), (_, b)| distance(*a).total_cmp(&distance(*b)).then(b.cmp(a)))
+        .map(|(index, _)| index)
+        .or(any)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::suited;
+
+    #[test]
+    fn the_nearest_number_of_steps_suits_best() {
+        let family = [None, Some(8), Some(4), Some(2), Some(1)];
+        let choice = |steps| suited(family.iter().copied(), steps).map(|index| family[index]);
+        for (asked, expected) in [
+            (None, Some(1)),
+            (Some(1), Some(1)),
+            (Some(2), Some(2)),
+            (Some(3), Some(4)),
+            (Some(5), Some(4)),
+            (Some(6), Some(8)),
+            (Some(8), Some(8)),
+            (Some(16), None),
+        ] {
+            assert_eq!(choice(asked), Some(expected), "{asked:?} steps");
+        }
+        let without_any = |steps| suited(family[1..].iter().copied(), steps);
+        assert_eq!(without_any(Some(16)), Some(0), "16 steps");
+        assert_eq!(suited([None].into_iter(), Some(4)), Some(0));
+        assert_eq!(suited([].into_iter(), Some(4)), None);
+    }
+}

@@ -1,0 +1,54 @@
+//! The models of a run.
+
+use super::{RegistryError, suited};
+use fewstep_diffusion::{Role, SamplerRecipe};
+use fewstep_formats::WEIGHTS_FILE;
+use std::path::{Path, PathBuf};
+
+/// In a run folder, the model that suits the number of steps; else the path itself.
+pub(super) fn find(path: &Path, steps: Option<usize>) -> Result<PathBuf, RegistryError> {
+    let models = path.join("models");
+    if !models.is_dir() {
+        return Ok(path.into());
+    }
+    let mut found = folders(&models)?;
+    let mut trained = vec![];
+    for folder in &found {
+        trained.push(match recipe(folder)?.role {
+            Role::Student { steps, .. } => steps,
+            Role::Teacher => None,
+        });
+    }
+    match suited(trained.iter().copied(), steps) {
+        Some(index) => Ok(found.swap_remove(index)),
+        None => Err(RegistryError::NoModelYet { folder: models }),
+    }
+}
+
+fn recipe(folder: &Path) -> Result<SamplerRecipe, RegistryError> {
+    let path = folder.join("fewstep.json");
+    match std::fs::read_to_string(&path) {
+        Ok(text) => {
+            serde_json::from_str(&text).map_err(|source| RegistryError::Recipe { path, source })
+        }
+        Err(source) => Err(RegistryError::Io { path, source }),
+    }
+}
+
+/// The model folders in the folder of models of a run, sorted by name.
+///
+/// # Errors
+/// When it cannot be read.
+pub fn folders(models: &Path) -> Result<Vec<PathBuf>, RegistryError> {
+    let entries = std::fs::read_dir(models).map_err(|source| RegistryError::Io {
+        path: models.into(),
+        source,
+    })?;
+    let mut folders: Vec<PathBuf> = entries
+        .flatten()
+        .map(|entry| entry.path())
+        .filter(|path| path.join(WEIGHTS_FILE).is_file())
+        .collect();
+    folders.sort();
+    Ok(folders)
+}

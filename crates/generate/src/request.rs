@@ -1,0 +1,86 @@
+//! What a generator is asked for.
+
+use crate::{ControlImage, Generator, Init};
+use fewstep_diffusion::SamplerConfig;
+use std::sync::Arc;
+
+/// Images to generate together. Each has its own subject, guidance weight, seed and starting point; they share the
+/// sampler and the number of steps, so that images of one size go through the network in one call.
+#[derive(Clone, Debug)]
+pub struct Request {
+    /// One entry for each image.
+    pub images: Vec<ImageRequest>,
+    /// What the images must not show; empty for images without a prompt to guide away from.
+    pub negative: String,
+    /// Height and width; without it those of the control images, or those that the model was trained on.
+    pub size: Option<[usize; 2]>,
+    /// How to sample: with which sampler, on which times.
+    pub sampler: SamplerConfig,
+    /// Steps of the sampler.
+    pub steps: usize,
+    /// Images per network call, at most.
+    pub batch: usize,
+}
+
+/// One image of a [`Request`].
+#[derive(Clone, Debug)]
+pub struct ImageRequest {
+    /// What it shows.
+    pub subject: Subject,
+    /// Guidance weight w; the model's default without it.
+    pub w: Option<f64>,
+    /// All randomness of the image, together with `index`.
+    pub seed: u64,
+    /// Number of the image among those of its seed: image i of a seed is the same in every request.
+    pub index: u64,
+    /// What it starts from.
+    pub init: Init,
+    /// The control image, for models that generate from one.
+    pub control: Option<Arc<ControlImage>>,
+}
+
+/// What an image shows.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum Subject {
+    /// Anything: no class, or the empty prompt.
+    #[default]
+    Any,
+    /// A class, by its number.
+    Class(u32),
+    /// What a prompt says.
+    Prompt(String),
+}
+
+impl Request {
+    /// These images with the sampler and the number of steps that the model was made for.
+    pub fn new(generator: &Generator, images: Vec<ImageRequest>) -> Self {
+        Self {
+            images,
+            negative: String::new(),
+            size: None,
+            sampler: generator.default_sampler(),
+            steps: generator.default_steps(),
+            batch: generator.default_batch(),
+        }
+    }
+}
+
+impl ImageRequest {
+    /// Image `index` of a seed, of nothing in particular, from noise, with the model's default guidance.
+    pub fn new(seed: u64, index: u64) -> Self {
+        Self {
+            subject: Subject::Any,
+            w: None,
+            seed,
+            index,
+            init: Init::Noise,
+            control: None,
+        }
+    }
+}
+
+impl From<Option<u32>> for Subject {
+    fn from(class: Option<u32>) -> Self {
+        class.map_or(Subject::Any, Subject::Class)
+    }
+}

@@ -1,0 +1,276 @@
+//! Images of one class or prompt become images of another (section 4.3 of 2210.03142): encoded to noise as the one,
+//! decoded as the other.
+
+use crate::generator::{default_steps, guided};
+use crate::{GenerateError, Generator, ImageRequest, Request, Subject};
+use burn::tensor::Tensor;
+use fewstep_data::ImageShape;
+use fewstep_data::image::Image;
+use fewstep_diffusion::sampler::{self, SamplerConfig};
+use fewstep_diffusion::{Denoiser, DistilledFor, Guidance, Inputs, Spacing, TimeGrid, Warning};
+use fewstep_formats::{Model, PipelineComponents};
+
+/// An encoder and a decoder: two students, or a teacher twice.
+pub struct Restyler {
+    encoder: Model,
+    denoiser: Box<dyn Denoiser + Send>,
+    decoder: Generator,
+}
+
+/// What to restyle, and how.
+#[derive(Clone, Debug)]
+pub struct RestyleRequest {
+    /// The images, all of the shape that the models work on.
+    pub images: Vec<Image>,
+    /// What they show.
+    pub from: Subject,
+    /// What they become.
+    pub to: Subject,
+    /// Steps of the encoder.
+    pub encoder_steps: usize,
+    /// Steps of the decoder.
+    pub decoder_steps: usize,
+    /// The decoder's sampler.
+    pub sampler: SamplerConfig,
+    /// Guidance weight while encoding; 0, or the nearest that the encoder knows, without it.
+    pub encoder_w: Option<f64>,
+    /// Guidance weights of the decoder: one result for each; the decoder's default where it is none.
+    pub w: Vec<Option<f64>>,
+}
+
+/// Why images cannot be restyled.
+#[derive(Debug, thiserror::Error)]
+pub enum RestyleError {
+    /// The encoder cannot do what is asked.
+    #[error("{0}")]
+    Encoder(GenerateError),
+    /// The decoder cannot do what is asked.
+    #[error("{0}")]
+    Decoder(GenerateError),
+    /// One works on pixels and the other on latents.
+    #[error(
+        "one generates from prompts and the other from classes: give two that were distilled from the same teacher"
+    )]
+    Kinds,
+    /// Latents of one are not latents of the other.
+    #[error(
+        "they have different autoencoders or text encoders: give two that were distilled from the same teacher"
+    )]
+    Parts,
+}
+
+impl Restyler {
+    /// Puts an encoder and a decoder together. `parts` is where the encoder's autoencoder and text encoder are, for one
+    /// that works on latents; the decoder's own are used for both.
+    ///
+    /// # Errors
+    /// When they do not work on the same images or latents, or are for inpainting.
+    pub fn new(
+        encoder: Model,
+        parts: Option<&PipelineComponents>,
+        decoder: Generator,
+    ) -> Result<Self, RestyleError> {
+        if encoder.network.config().concat_channels() > 0 {
+            return Err(RestyleError::Encoder(GenerateError::OnlyForInpainting));
+        }
+        match (parts, decoder.components()) {
+            (None, None) => {}
+            (Some(_), None) | (None, Some(_)) => return Err(RestyleError::Kinds),
+            (Some(here), Some(there)) => {
+                let [a, b] = [&encoder, decoder.model()].map(|model| model.network.config());
+                let digest = |parts: &PipelineComponents| {
+                    let digest = parts.digest();
+                    digest.map_err(|error| RestyleError::Encoder(error.into()))
+                };
+                let alike = (a.channels(), a.text_width()) == (b.channels(), b.text_width())
+                    && (here.folder() == there.folder() || digest(here)? == digest(there)?);
+                if !alike {
+                    return Err(RestyleError::Parts);
+                }
+            }
+        }
+        Ok(Self {
+            denoiser: guided(&encoder).map_err(RestyleError::Encoder)?,
+            encoder,
+            decoder,
+        })
+    }
+
+    /// The encoder.
+    pub fn encoder(&self) -> &Model {
+        &self.encoder
+    }
+
+    /// The decoder.
+    pub fn decoder(&self) -> &Generator {
+        &self.decoder
+    }
+
+    /// Steps of encoder and decoder when the user gives none.
+    pub fn default_steps(&self) -> [usize; 2] {
+        [&self.encoder, self.decoder.model()].map(|model| default_steps(&model.recipe.role))
+    }
+
+    /// Shape of the images that encoder and decoder work on.
+    pub fn shapes(&self) -> [ImageShape; 2] {
+        let [channels, height, width] = self.encoder.recipe.resolution;
+        let encoder = self.decoder.images_of(ImageShape {
+            channels,
+            height,
+            width,
+        });
+        [encoder, self.decoder.image_shape()]
+    }
+
+    /// Checks a request against both models.
+    ///
+    /// # Errors
+    /// When they contradict each other; what is merely untrained comes back as warnings, each once.
+    pub fn check(&self, request: &RestyleRequest) -> Result<Vec<Warning>, RestyleError> {
+        let mut warnings = self.check_encoder(request).map_err(RestyleError::Encoder)?;
+        for &w in &request.w {
+            let image = ImageRequest {
+                subject: request.to.clone(),
+                w,
+                ..ImageRequest::new(0, 0)
+            };
+            let of_decoder = Request {
+                images: vec![image],
+                sampler: request.sampler,
+                steps: request.decoder_steps,
+                ..Request::new(&self.decoder, vec![])
+            };
+            let checked = self.decoder.check(&of_decoder);
+            for warning in checked.map_err(RestyleError::Decoder)? {
+                if !warnings.contains(&warning) {
+                    warnings.push(warning);
+                }
+            }
+        }
+        Ok(warnings)
+    }
+
+    fn check_encoder(&self, request: &RestyleRequest) -> Result<Vec<Warning>, GenerateError> {
+        let steps = request.encoder_steps;
+        TimeGrid::new(self.denoiser.schedule(), Spacing::Uniform, steps)?;
+        let (recipe, w) = (&self.encoder.recipe, self.encoder_w(request));
+        if let (Subject::Class(class), false) = (&request.from, self.decoder.is_latent()) {
+            recipe.check_class(*class)?;
+        }
+        Ok(recipe.check(DistilledFor::Encoder, steps, Some(w))?)
+    }
+
+    /// The images as what they become: one list for each w. `passed` hears of images that were encoded or decoded.
+    ///
+    /// # Errors
+    /// When the request contradicts the models.
+    pub fn restyle(
+        &self,
+        request: &RestyleRequest,
+        passed: &mut dyn FnMut(usize),
+    ) -> Result<Vec<Vec<Image>>, RestyleError> {
+        self.check(request)?;
+        let mut results = vec![vec![]; request.w.len()];
+        // Latents are big.
+        let together = match self.decoder.is_latent() {
+            true => 1,
+            false => usize::MAX,
+        };
+        for images in request.images.chunks(together) {
+            let noise = self
+                .encode(images, request)
+                .map_err(RestyleError::Encoder)?;
+            passed(images.len());
+            for (result, &w) in results.iter_mut().zip(&request.w) {
+                let made = self.decode(noise.clone(), request, w);
+                result.extend(made.map_err(RestyleError::Decoder)?);
+                passed(images.len());
+            }
+        }
+        Ok(results)
+    }
+
+    /// The noise behind images: reversed DDIM. Nothing is clipped on the way, which would bend the path on which the
+    /// decoder comes back.
+    fn encode(
+        &self,
+        images: &[Image],
+        request: &RestyleRequest,
+    ) -> Result<Tensor<4>, GenerateError> {
+        let inputs = Inputs {
+            classes: classes(&self.encoder, &request.from, images.len()),
+            w: Some(vec![self.encoder_w(request); images.len()]),
+            ..self.inputs(&request.from, None, images.len())?
+        };
+        let z = self.decoder.encode_images(images);
+        let steps = request.encoder_steps;
+        let grid = TimeGrid::new(self.denoiser.schedule(), Spacing::Uniform, steps)?;
+        let observer = &mut sampler::ignore;
+        let noise = sampler::encode(&*self.denoiser, z, &inputs, &grid, observer);
+        noise.map_err(|_| GenerateError::Cancelled)
+    }
+
+    fn decode(
+        &self,
+        noise: Tensor<4>,
+        request: &RestyleRequest,
+        w: Option<f64>,
+    ) -> Result<Vec<Image>, GenerateError> {
+        let count = noise.dims()[0];
+        let inputs = self.inputs(&request.to, w, count)?;
+        let keys: Vec<(u64, u64)> = (0..count as u64).map(|index| (0, index)).collect();
+        let (config, steps) = (request.sampler, request.decoder_steps);
+        let observer = &mut sampler::ignore;
+        let made = self
+            .decoder
+            .sample(noise, &inputs, config, steps, &keys, observer)?;
+        Ok(self.decoder.decode(made))
+    }
+
+    fn inputs(
+        &self,
+        subject: &Subject,
+        w: Option<f64>,
+        count: usize,
+    ) -> Result<Inputs, GenerateError> {
+        let image = ImageRequest {
+            subject: subject.clone(),
+            w,
+            ..ImageRequest::new(0, 0)
+        };
+        self.decoder.inputs(&vec![image; count], "")
+    }
+
+    /// The weight while encoding: as asked for, else no guidance, or the nearest that the encoder knows.
+    pub fn encoder_w(&self, request: &RestyleRequest) -> f64 {
+        let nearest = match self.encoder.recipe.guidance {
+            Guidance::None | Guidance::ClassifierFree => 0.0,
+            Guidance::Input { w_min, w_max, .. } => 0.0f64.max(w_min).min(w_max),
+            Guidance::Fixed { w } => w,
+        };
+        request.encoder_w.unwrap_or(nearest)
+    }
+
+    /// Network calls that encoding one image costs, and decoding it at most.
+    pub fn network_calls(&self, request: &RestyleRequest) -> [usize; 2] {
+        let unguided = self.encoder.recipe.guidance == Guidance::ClassifierFree
+            && self.encoder_w(request) == 0.0;
+        let branches = match unguided {
+            true => 1,
+            false => self.denoiser.network_calls(),
+        };
+        let (sampler, steps) = (request.sampler, request.decoder_steps);
+        let decode = |&w: &Option<f64>| self.decoder.network_calls(sampler, steps, w);
+        let decode = request.w.iter().map(decode).max();
+        [request.encoder_steps * branches, decode.unwrap_or(0)]
+    }
+}
+
+/// The class of images as the encoder numbers it.
+fn classes(encoder: &Model, subject: &Subject, count: usize) -> Option<Vec<Option<u32>>> {
+    let class = match subject {
+        Subject::Class(class) => Some(*class),
+        Subject::Any | Subject::Prompt(_) => None,
+    };
+    (!encoder.recipe.classes.is_empty()).then(|| vec![class; count])
+}
