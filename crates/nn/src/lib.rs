@@ -1,45 +1,23 @@
-//! The networks: modules whose parameters carry the names that diffusers and transformers give them. This crate
-//! knows no noise schedule and no file.
+//! The networks: modules whose parameters carry the names that diffusers and transformers give them.
+//! This crate knows no noise schedule and no file.
 
-mod attention;
-mod autoencoder;
 mod backbone;
-mod bert;
-mod block;
-mod classes;
-mod clip;
-mod config;
 mod controlnet;
-mod cost;
-mod embedding;
-mod encoder;
-mod init;
-mod lora;
-mod precision;
-mod recompute;
-mod resample;
-mod tiling;
-mod tiny_autoencoder;
-mod tokens;
-mod transformer;
+mod layers;
+mod text;
+mod train;
 mod unet;
 mod vae;
-mod vq_autoencoder;
 
-pub use autoencoder::{Autoencoder, AutoencoderConfig, Posterior};
 pub use backbone::{Backbone, BackboneConfig};
-pub use bert::{Bert, BertConfig};
-pub use classes::ClassEmbedder;
-pub use clip::{ClipActivation, ClipText, ClipTextConfig};
-pub use config::{
-    ConfigError, Modulation, Resampling, Sinusoid, TextAttention, UNetConfig, WEmbedding,
-};
 pub use controlnet::{ControlNet, ControlNetConfig, Fusion, Initial};
-pub use cost::{TrainedPart, Training};
-pub use lora::{Lora, LoraConfig, LoraLayer};
-pub use precision::Precision;
-pub use tiling::Tiles;
-pub use tiny_autoencoder::{TinyAutoencoder, TinyAutoencoderConfig};
-pub use unet::UNet;
-pub use vae::{LatentScale, Vae};
-pub use vq_autoencoder::{VqAutoencoder, VqAutoencoderConfig};
+pub use text::{Bert, BertConfig, ClassEmbedder, ClipActivation, ClipText, ClipTextConfig};
+pub use train::{Lora, LoraConfig, LoraLayer, Precision};
+pub use unet::{
+    ConfigError, Modulation, Resampling, Sinusoid, TextAttention, TrainedPart, Training, UNet,
+    UNetConfig, WEmbedding,
+};
+pub use vae::{
+    Autoencoder, AutoencoderConfig, LatentScale, Posterior, Tiles, TinyAutoencoder,
+    TinyAutoencoderConfig, Vae, VqAutoencoder, VqAutoencoderConfig,
+};

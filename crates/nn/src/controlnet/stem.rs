@@ -1,8 +1,8 @@
 //! From a control image of any size to the size of a network's first feature map.
 
 use super::{ControlNetConfig, Fusion};
-use crate::init::Init;
-use crate::resample::conv;
+use crate::layers::resample::conv;
+use crate::train::init::Init;
 use burn::module::Module;
 use burn::nn::conv::Conv2d;
 use burn::tensor::Tensor;

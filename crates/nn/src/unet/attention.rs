@@ -1,11 +1,11 @@
 //! The attention of a level of the U-Net.
 
 use crate::UNetConfig;
-use crate::block::AttentionBlock;
-use crate::init::Init;
-use crate::precision::upcast;
-use crate::recompute::{BlockInputs, recomputed};
-use crate::transformer::Transformer;
+use crate::layers::block::AttentionBlock;
+use crate::train::checkpointing::{BlockInputs, recomputed};
+use crate::train::init::Init;
+use crate::train::precision::upcast;
+use crate::unet::transformer::Transformer;
 use burn::module::Module;
 use burn::tensor::Tensor;
 

@@ -1,10 +1,10 @@
 //! The autoencoder of latent diffusion (diffusers' `AutoencoderKL`).
 
 use crate::ConfigError;
-use crate::block::{AttentionBlock, ResnetBlock, ResnetOptions, norm_silu};
-use crate::init::Init;
-use crate::resample::{ResampleConv, conv};
-use crate::tiling::{Tiles, tiled};
+use crate::layers::block::{AttentionBlock, ResnetBlock, ResnetOptions, norm_silu};
+use crate::layers::resample::{ResampleConv, conv};
+use crate::train::init::Init;
+use crate::vae::tiling::{Tiles, tiled};
 use burn::module::Module;
 use burn::nn::GroupNorm;
 use burn::nn::conv::Conv2d;

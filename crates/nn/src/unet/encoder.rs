@@ -2,11 +2,11 @@
 //! ControlNet each have one, under the same parameter names.
 
 use crate::UNetConfig;
-use crate::attention::Attention;
-use crate::block::ResnetBlock;
-use crate::embedding::{TimestepEmbedding, time_sinusoid, w_sinusoid};
-use crate::init::Init;
-use crate::resample::{Resample, conv, fold_patches};
+use crate::layers::block::ResnetBlock;
+use crate::layers::embedding::{TimestepEmbedding, time_sinusoid, w_sinusoid};
+use crate::layers::resample::{Resample, conv, fold_patches};
+use crate::train::init::Init;
+use crate::unet::attention::Attention;
 use burn::module::Module;
 use burn::nn::Embedding;
 use burn::nn::conv::Conv2d;

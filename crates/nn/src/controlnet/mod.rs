@@ -5,10 +5,10 @@ mod stem;
 
 pub use config::{ControlNetConfig, Fusion, Initial};
 
-use crate::embedding::TimestepEmbedding;
-use crate::encoder::{DownBlock, Encoder, Features, MidBlock, down_blocks};
-use crate::init::{Init, count};
-use crate::resample::conv;
+use crate::layers::embedding::TimestepEmbedding;
+use crate::layers::resample::conv;
+use crate::train::init::{Init, count};
+use crate::unet::encoder::{DownBlock, Encoder, Features, MidBlock, down_blocks};
 use crate::{ConfigError, UNet, UNetConfig, WEmbedding};
 use burn::module::{Module, ModuleMapper, ModuleVisitor, Param};
 use burn::nn::Embedding;

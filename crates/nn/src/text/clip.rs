@@ -1,9 +1,9 @@
 //! The text encoder of CLIP (transformers' `CLIPTextModel`).
 
 use crate::ConfigError;
-use crate::block::masked_attention;
-use crate::init::Init;
-use crate::tokens::with_positions;
+use crate::layers::block::masked_attention;
+use crate::text::tokens::with_positions;
+use crate::train::init::Init;
 use burn::module::Module;
 use burn::nn::{Embedding, LayerNorm, Linear};
 use burn::tensor::activation::{gelu, sigmoid};

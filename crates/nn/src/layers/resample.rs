@@ -1,8 +1,8 @@
 //! Changes of resolution.
 
-use crate::block::ResnetBlock;
-use crate::init::Init;
-use crate::precision::upcast;
+use crate::layers::block::ResnetBlock;
+use crate::train::init::Init;
+use crate::train::precision::upcast;
 use crate::{Resampling, UNetConfig};
 use burn::module::Module;
 use burn::nn::conv::Conv2d;

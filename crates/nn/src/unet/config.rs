@@ -1,6 +1,6 @@
 //! What a U-Net looks like.
 
-use crate::block::ResnetOptions;
+use crate::layers::block::ResnetOptions;
 use crate::{ControlNetConfig, LoraConfig};
 use serde::{Deserialize, Serialize};
 

@@ -1,19 +1,28 @@
 //! The U-Net.
 
-use crate::attention::Attention;
-use crate::block::{ResnetBlock, norm_silu};
-use crate::controlnet::{ControlNet, Initial};
-use crate::embedding::{TimestepEmbedding, w_sinusoid};
-use crate::encoder::{DownBlock, Encoder, MidBlock, attentions, down_blocks};
-use crate::init::{Init, count};
-use crate::resample::{Resample, conv, unfold_patches};
-use crate::{
-    ConfigError, ControlNetConfig, Lora, LoraConfig, LoraLayer, Precision, UNetConfig, WEmbedding,
+mod attention;
+mod config;
+mod cost;
+pub(crate) mod encoder;
+mod transformer;
+
+pub use config::{
+    ConfigError, Modulation, Resampling, Sinusoid, TextAttention, UNetConfig, WEmbedding,
 };
+pub use cost::{TrainedPart, Training};
+
+use crate::controlnet::{ControlNet, Initial};
+use crate::layers::block::{ResnetBlock, norm_silu};
+use crate::layers::embedding::{TimestepEmbedding, w_sinusoid};
+use crate::layers::resample::{Resample, conv, unfold_patches};
+use crate::train::init::{Init, count};
+use crate::{ControlNetConfig, Lora, LoraConfig, LoraLayer, Precision};
+use attention::Attention;
 use burn::module::{Module, ModuleMapper};
 use burn::nn::conv::Conv2d;
 use burn::nn::{Embedding, GroupNorm};
 use burn::tensor::{Device, FloatDType, Tensor};
+use encoder::{DownBlock, Encoder, MidBlock, attentions, down_blocks};
 use fewstep_diffusion::{Inputs, Network};
 use fewstep_kernels::maps;
 

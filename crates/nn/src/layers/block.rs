@@ -1,10 +1,10 @@
 //! Residual and attention blocks.
 
 use crate::Modulation;
-use crate::init::Init;
-use crate::precision::upcast;
-use crate::recompute::{BlockInputs, recomputed};
-use crate::resample::conv;
+use crate::layers::resample::conv;
+use crate::train::checkpointing::{BlockInputs, recomputed};
+use crate::train::init::Init;
+use crate::train::precision::upcast;
 use burn::module::Module;
 use burn::nn::conv::Conv2d;
 use burn::nn::{GroupNorm, Linear};

@@ -1,9 +1,9 @@
 //! The tiny autoencoder (TAESD; diffusers' `AutoencoderTiny`).
 
 use crate::ConfigError;
-use crate::block::norm;
-use crate::init::Init;
-use crate::resample::conv;
+use crate::layers::block::norm;
+use crate::layers::resample::conv;
+use crate::train::init::Init;
 use burn::module::Module;
 use burn::nn::{GroupNorm, Relu, conv::Conv2d};
 use burn::tensor::{Device, Tensor};

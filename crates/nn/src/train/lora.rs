@@ -1,6 +1,6 @@
 //! LoRA (2106.09685).
 
-use crate::init::{Init, transposed};
+use crate::train::init::{Init, transposed};
 use crate::{ConfigError, UNet};
 use burn::module::{Module, ModuleMapper, ModuleVisitor, Param, ParamId};
 use burn::tensor::{Device, Tensor};

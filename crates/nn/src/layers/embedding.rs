@@ -1,7 +1,7 @@
 //! Embeddings of time and guidance weight.
 
-use crate::block::linear;
-use crate::init::{Init, transposed};
+use crate::layers::block::linear;
+use crate::train::init::{Init, transposed};
 use crate::{Sinusoid, WEmbedding};
 use burn::module::Module;
 use burn::nn::Linear;

@@ -1,6 +1,15 @@
 //! An autoencoder of any kind, with the scale of its latents.
 
-use crate::{Autoencoder, Tiles, TinyAutoencoder, VqAutoencoder};
+mod kl;
+mod tiling;
+mod tiny;
+mod vq;
+
+pub use kl::{Autoencoder, AutoencoderConfig, Posterior};
+pub use tiling::Tiles;
+pub use tiny::{TinyAutoencoder, TinyAutoencoderConfig};
+pub use vq::{VqAutoencoder, VqAutoencoderConfig};
+
 use burn::module::Module;
 use burn::tensor::Tensor;
 

@@ -1,9 +1,9 @@
 //! The autoencoder of latent diffusion whose latents are rounded to a codebook (diffusers' `VQModel`).
 
-use crate::autoencoder::{Decoder, Encoder};
-use crate::init::Init;
-use crate::resample::conv;
-use crate::tiling::{Tiles, tiled};
+use crate::layers::resample::conv;
+use crate::train::init::Init;
+use crate::vae::kl::{Decoder, Encoder};
+use crate::vae::tiling::{Tiles, tiled};
 use crate::{AutoencoderConfig, ConfigError};
 use burn::module::Module;
 use burn::nn::Embedding;

@@ -1,6 +1,6 @@
 //! Classes in the place of texts: what class-conditional latent diffusion attends to.
 
-use crate::init::Init;
+use crate::train::init::Init;
 use burn::module::Module;
 use burn::nn::Embedding;
 use burn::tensor::{Device, Int, Tensor, TensorData};

@@ -1,8 +1,8 @@
 //! Transformer blocks that attend to the map itself and to text.
 
-use crate::block::{attend, linear, norm};
-use crate::init::Init;
-use crate::resample::conv;
+use crate::layers::block::{attend, linear, norm};
+use crate::layers::resample::conv;
+use crate::train::init::Init;
 use crate::{TextAttention, UNetConfig};
 use burn::module::Module;
 use burn::nn::conv::Conv2d;
