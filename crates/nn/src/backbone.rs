@@ -245,7 +245,7 @@ impl BackboneConfig {
         config.w.is_some()
     }
 
-    /// A ControlNet for such a network; see [`ControlNetConfig::for_control`].
+    /// See [`UNetConfig::controlnet_for`].
     pub fn controlnet_for(
         &self,
         control: [usize; 3],
@@ -253,7 +253,7 @@ impl BackboneConfig {
         fusion: Fusion,
     ) -> ControlNetConfig {
         let Self::UNet(config) = self;
-        ControlNetConfig::for_control(control, image, config, fusion)
+        config.controlnet_for(control, image, fusion)
     }
 
     /// The name of this kind of network.

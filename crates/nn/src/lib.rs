@@ -3,6 +3,7 @@
 
 mod backbone;
 mod controlnet;
+mod error;
 mod layers;
 mod text;
 mod train;
@@ -11,12 +12,12 @@ mod vae;
 
 pub use backbone::{Backbone, BackboneConfig};
 pub use controlnet::{ControlNet, ControlNetConfig, Fusion, Initial};
+pub use error::ConfigError;
+pub use layers::embedding::{Sinusoid, WEmbedding};
+pub use layers::resnet::Modulation;
 pub use text::{Bert, BertConfig, ClassEmbedder, ClipActivation, ClipText, ClipTextConfig};
 pub use train::{Lora, LoraConfig, LoraLayer, Precision};
-pub use unet::{
-    ConfigError, Modulation, Resampling, Sinusoid, TextAttention, TrainedPart, Training, UNet,
-    UNetConfig, WEmbedding,
-};
+pub use unet::{Resampling, TextAttention, TrainedPart, Training, UNet, UNetConfig};
 pub use vae::{
     Autoencoder, AutoencoderConfig, LatentScale, Posterior, Tiles, TinyAutoencoder,
     TinyAutoencoderConfig, Vae, VqAutoencoder, VqAutoencoderConfig,

@@ -1,6 +1,6 @@
 //! What a ControlNet looks like.
 
-use crate::{ConfigError, UNetConfig};
+use crate::error::ConfigError;
 use serde::{Deserialize, Serialize};
 
 /// A condition encoder for a U-Net.
@@ -44,17 +44,11 @@ pub enum Initial {
 const STEM: [usize; 4] = [16, 32, 96, 256];
 
 impl ControlNetConfig {
-    /// The configuration for control images `[channels, height, width]` beside images `[_, height, width]`:
-    /// as many halvings in the stem as the condition is larger than the network's first feature map, rounded
-    /// down. What is left of the ratio, the stem takes up by resizing the condition.
-    pub fn for_control(
-        control: [usize; 3],
-        image: [usize; 3],
-        base: &UNetConfig,
-        fusion: Fusion,
-    ) -> Self {
-        let features = image[1].div_ceil(base.patch).max(1);
-        let halvings = (control[1] / features).checked_ilog2().unwrap_or(0) as usize;
+    /// The configuration for control images `[channels, height, width]` and a first feature map of
+    /// `features` rows: as many halvings in the stem as the control image is larger, rounded down. The
+    /// rest of the ratio the stem takes up by resizing the control image.
+    pub(crate) fn for_control(control: [usize; 3], features: usize, fusion: Fusion) -> Self {
+        let halvings = (control[1] / features.max(1)).checked_ilog2().unwrap_or(0) as usize;
         let width = |level: usize| STEM[level.min(STEM.len() - 1)];
         Self {
             channels: control[0],

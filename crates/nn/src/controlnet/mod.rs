@@ -5,11 +5,12 @@ mod stem;
 
 pub use config::{ControlNetConfig, Fusion, Initial};
 
-use crate::layers::embedding::TimestepEmbedding;
-use crate::layers::resample::conv;
+use crate::error::ConfigError;
+use crate::layers::embedding::{TimestepEmbedding, WEmbedding};
+use crate::layers::ops::conv;
 use crate::train::init::{Init, count};
-use crate::unet::encoder::{DownBlock, Encoder, Features, MidBlock, down_blocks};
-use crate::{ConfigError, UNet, UNetConfig, WEmbedding};
+use crate::unet::UNetConfig;
+use crate::unet::{DownBlock, Encoder, Features, MidBlock, down_blocks};
 use burn::module::{Module, ModuleMapper, ModuleVisitor, Param};
 use burn::nn::Embedding;
 use burn::nn::conv::Conv2d;
@@ -105,8 +106,7 @@ impl ControlNet {
     }
 
     /// The same ControlNet with the looking half of a network.
-    pub(crate) fn copy_of(self, network: &UNet) -> Self {
-        let source = network.encoder();
+    pub(crate) fn copy_of(self, source: Encoder<'_>) -> Self {
         Self {
             conv_in: copied(self.conv_in, source.conv_in),
             time_embedding: copied(self.time_embedding, source.time_embedding),
@@ -172,7 +172,7 @@ impl ControlNet {
         match (&self.controlnet_mid_block, &self.mix) {
             (Some(zero_conv), _) => {
                 let stem = encoder.stem(z, inputs.concat.clone());
-                let ours = encoder.look(stem + seen, &embedding, text);
+                let ours = encoder.forward(stem + seen, &embedding, text);
                 let layers = self.controlnet_down_blocks.iter().chain([zero_conv]);
                 features.joined(
                     ours,
@@ -180,7 +180,7 @@ impl ControlNet {
                 )
             }
             (None, Some(mix)) => {
-                let ours = encoder.look(seen, &embedding, text);
+                let ours = encoder.forward(seen, &embedding, text);
                 let mix = mix.val().cast(FloatDType::from(z.dtype()));
                 let shares = mix.reshape([-1, 1, 1, 1]).split(1, 0).into_iter();
                 features.joined(

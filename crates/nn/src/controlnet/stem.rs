@@ -1,7 +1,7 @@
 //! From a control image of any size to the size of a network's first feature map.
 
 use super::{ControlNetConfig, Fusion};
-use crate::layers::resample::conv;
+use crate::layers::ops::conv;
 use crate::train::init::Init;
 use burn::module::Module;
 use burn::nn::conv::Conv2d;

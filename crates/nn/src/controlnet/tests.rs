@@ -1,6 +1,7 @@
 //! What a ControlNet must and must not do to a network.
 
 use super::*;
+use crate::UNet;
 use burn::module::list_param_ids;
 use burn::optim::{AdamConfig, GradientsParams};
 use fewstep_diffusion::Network;
@@ -241,8 +242,9 @@ fn an_controlnet_moves_to_bases_of_its_shapes_only() {
 fn the_stem_follows_the_ratio() {
     let base = base();
     let stem = |side| {
-        let config =
-            ControlNetConfig::for_control([3, side, side], [1, 16, 16], base.config(), Fusion::Mix);
+        let config = base
+            .config()
+            .controlnet_for([3, side, side], [1, 16, 16], Fusion::Mix);
         config.stem
     };
     assert_eq!(stem(2), [16]);

@@ -1,12 +1,38 @@
 //! Embeddings of time and guidance weight.
 
-use crate::layers::block::linear;
+use super::ops::linear;
 use crate::train::init::{Init, transposed};
-use crate::{Sinusoid, WEmbedding};
 use burn::module::Module;
 use burn::nn::Linear;
 use burn::tensor::{Device, Tensor, TensorData};
 use fewstep_kernels::silu;
+use serde::{Deserialize, Serialize};
+
+/// How w enters: the sinusoid of `scale`·w goes through a projection without bias, which starts at zero, and is
+/// added to the sinusoid of the time (diffusers' `time_cond_proj_dim`).
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct WEmbedding {
+    /// Size of the sinusoid, even.
+    pub dim: usize,
+    /// Factor on w: 1000 as diffusers has it; 1000 / w_max is smoother.
+    #[serde(default = "default_w_scale")]
+    pub scale: f64,
+}
+
+fn default_w_scale() -> f64 {
+    1000.0
+}
+
+/// The sinusoid of the time: time times 10000^(−i / (half − `shift`)).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Sinusoid {
+    /// Whether sines come before cosines.
+    pub sine_first: bool,
+    /// 1 makes 1/10000 the lowest frequency; 0 ends a little above it.
+    pub shift: usize,
+}
 
 /// Turns the sinusoid of the time, plus a projection of the sinusoid of w, into the embedding that every
 /// residual block sees.

@@ -1,8 +1,8 @@
 //! The text encoder of CLIP (transformers' `CLIPTextModel`).
 
-use crate::ConfigError;
-use crate::layers::block::masked_attention;
-use crate::text::tokens::with_positions;
+use super::tokens::with_positions;
+use crate::error::ConfigError;
+use crate::layers::attention::masked_attention;
 use crate::train::init::Init;
 use burn::module::Module;
 use burn::nn::{Embedding, LayerNorm, Linear};
@@ -67,7 +67,7 @@ impl ClipText {
     /// When the configuration does not fit together.
     pub fn new(config: &ClipTextConfig, seed: u64, device: &Device) -> Result<Self, ConfigError> {
         if config.heads == 0 || !config.width.is_multiple_of(config.heads) {
-            return Err(ConfigError(format!(
+            return Err(ConfigError::new(format!(
                 "the text encoder's width {} must be a multiple of its {} attention heads",
                 config.width, config.heads
             )));

@@ -1,7 +1,7 @@
 //! LoRA (2106.09685).
 
-use crate::train::init::{Init, transposed};
-use crate::{ConfigError, UNet};
+use super::init::{Init, transposed};
+use crate::error::ConfigError;
 use burn::module::{Module, ModuleMapper, ModuleVisitor, Param, ParamId};
 use burn::tensor::{Device, Tensor};
 use serde::{Deserialize, Serialize};
@@ -84,7 +84,7 @@ pub struct LoraLayer {
 impl Lora {
     /// New factors for a network, whose product is zero.
     pub(crate) fn new(
-        network: &UNet,
+        network: &impl Module,
         config: &LoraConfig,
         seed: u64,
         device: &Device,
@@ -129,7 +129,7 @@ impl Lora {
     }
 
     /// The network with the changes added to its weights. Gradients reach the factors through it.
-    pub(crate) fn merge(&self, network: UNet) -> UNet {
+    pub(crate) fn merge<M: Module>(&self, network: M) -> M {
         let scale = self.config.alpha / self.config.rank as f64;
         let changes = self
             .layers
@@ -258,7 +258,7 @@ impl ModuleMapper for Merge {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{TextAttention, UNetConfig, WEmbedding};
+    use crate::{TextAttention, UNet, UNetConfig, WEmbedding};
     use fewstep_diffusion::{Inputs, Network, PromptEmbeds, random};
 
     fn network() -> UNet {

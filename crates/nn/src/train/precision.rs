@@ -1,6 +1,6 @@
 //! Half the bits: weights that are stored so and widened while they are used, and networks that compute so.
 
-use crate::{ConfigError, UNet};
+use crate::error::ConfigError;
 use burn::module::{Module, ModuleMapper, ModuleVisitor, Param};
 use burn::tensor::{DType, Device, FloatDType, Tensor};
 use serde::{Deserialize, Serialize};
@@ -50,25 +50,6 @@ impl fmt::Display for Precision {
     }
 }
 
-impl UNet {
-    /// The same network computing so: products, convolutions and attention in this type with sums in f32, and the maps
-    /// between them stored in it. Parameters stay as they are, and so do input, output and their gradients; time and
-    /// normalisation are computed in f32.
-    pub fn computing_in(mut self, precision: Precision) -> Self {
-        self.compute = precision;
-        self
-    }
-
-    /// The same network with the weights of its blocks stored so. It can be called, and is not for training or merging.
-    /// Each block widens its weights for the time of its call, unless it computes in the type that they are stored in.
-    pub fn with_weight_dtype(self, precision: Precision) -> Self {
-        match precision {
-            Precision::F32 => self,
-            Precision::Bf16 => self.map_blocks(&mut Cast(FloatDType::BF16)),
-        }
-    }
-}
-
 /// A block as it computes on this map: itself, or where it computes in f32 and its weights are stored in half the
 /// bits a copy with wide ones.
 pub(crate) fn upcast<'a, M: Module>(block: &'a M, x: &Tensor<4>) -> Cow<'a, M> {
@@ -93,7 +74,7 @@ impl ModuleVisitor for Narrow {
 }
 
 /// Stores weights in this type; what is added and multiplied channel by channel stays as it is.
-struct Cast(FloatDType);
+pub(crate) struct Cast(pub(crate) FloatDType);
 
 impl ModuleMapper for Cast {
     fn map_float<const D: usize>(&mut self, param: Param<Tensor<D>>) -> Param<Tensor<D>> {
@@ -107,7 +88,7 @@ impl ModuleMapper for Cast {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{ControlNetConfig, Fusion, Initial, Resampling, TextAttention, UNetConfig};
+    use crate::{Fusion, Initial, Resampling, TextAttention, UNet, UNetConfig};
     use burn::tensor::Shape;
     use fewstep_diffusion::random::{Purpose, normal};
     use fewstep_diffusion::{Inputs, Network, PromptEmbeds};
@@ -145,8 +126,7 @@ mod tests {
             ..UNetConfig::default()
         };
         let network = UNet::new(&config, 1, &Device::flex()).expect("valid");
-        let controlnet =
-            ControlNetConfig::for_control([3, 8, 8], [2, 8, 8], &config, Fusion::ZeroConv);
+        let controlnet = config.controlnet_for([3, 8, 8], [2, 8, 8], Fusion::ZeroConv);
         let network = network.with_controlnet(&controlnet, Initial::Base, 2);
         network.expect("fits").map(&mut Prepare { rounded })
     }

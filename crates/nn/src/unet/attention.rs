@@ -1,11 +1,11 @@
 //! The attention of a level of the U-Net.
 
-use crate::UNetConfig;
-use crate::layers::block::AttentionBlock;
+use super::config::UNetConfig;
+use super::transformer::Transformer;
+use crate::layers::attention::AttentionBlock;
 use crate::train::checkpointing::{BlockInputs, recomputed};
 use crate::train::init::Init;
 use crate::train::precision::upcast;
-use crate::unet::transformer::Transformer;
 use burn::module::Module;
 use burn::tensor::Tensor;
 

@@ -1,7 +1,12 @@
 //! What a U-Net looks like.
 
-use crate::layers::block::ResnetOptions;
-use crate::{ControlNetConfig, LoraConfig};
+use super::resample::Resampling;
+use super::transformer::TextAttention;
+use crate::controlnet::{ControlNetConfig, Fusion};
+use crate::error::ConfigError;
+use crate::layers::embedding::{Sinusoid, WEmbedding};
+use crate::layers::resnet::{Modulation, ResnetOptions};
+use crate::train::LoraConfig;
 use serde::{Deserialize, Serialize};
 
 /// A U-Net in the style of the papers' networks. On pixels it is diffusers' `UNet2DModel` with FiLM, plus a stem
@@ -71,64 +76,6 @@ pub struct UNetConfig {
     pub lora: Option<LoraConfig>,
 }
 
-/// How w enters: the sinusoid of `scale`·w goes through a projection without bias, which starts at zero, and is
-/// added to the sinusoid of the time (diffusers' `time_cond_proj_dim`).
-#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct WEmbedding {
-    /// Size of the sinusoid, even.
-    pub dim: usize,
-    /// Factor on w: 1000 as diffusers has it; 1000 / w_max is smoother.
-    #[serde(default = "default_w_scale")]
-    pub scale: f64,
-}
-
-/// Attention to the states of a text encoder.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct TextAttention {
-    /// Features of one state: 768 for Stable Diffusion 1, 1024 for 2.
-    pub width: usize,
-    /// Whether the projections into and out of the transformer are linear layers (Stable Diffusion 2) or 1x1
-    /// convolutions (1): the same map, stored in another shape.
-    #[serde(default)]
-    pub linear: bool,
-}
-
-/// The sinusoid of the time: time times 10000^(−i / (half − `shift`)).
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-pub struct Sinusoid {
-    /// Whether sines come before cosines.
-    pub sine_first: bool,
-    /// 1 makes 1/10000 the lowest frequency; 0 ends a little above it.
-    pub shift: usize,
-}
-
-/// How time (with class and w) enters a residual block.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Modulation {
-    /// Scale and shift of the second normalisation's output.
-    #[default]
-    Film,
-    /// Added before the second normalisation.
-    Add,
-}
-
-/// How resolution changes between levels.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Resampling {
-    /// A convolution with stride 2 down; nearest neighbour and a convolution up.
-    #[default]
-    Conv,
-    /// The same with zeros at the bottom and on the right alone on the way down.
-    Corner,
-    /// Inside a residual block: average pooling down, nearest neighbour up.
-    Block,
-}
-
 fn is_default<T: Default + PartialEq>(value: &T) -> bool {
     *value == T::default()
 }
@@ -153,15 +100,6 @@ fn default_head() -> usize {
 fn default_groups() -> usize {
     16
 }
-fn default_w_scale() -> f64 {
-    1000.0
-}
-
-/// A network that cannot be built.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("network: {0}")]
-pub struct ConfigError(pub(crate) String);
-
 impl Default for UNetConfig {
     /// One level of 32 channels for images of one channel.
     fn default() -> Self {
@@ -191,19 +129,13 @@ impl Default for UNetConfig {
     }
 }
 
-impl ConfigError {
-    pub(crate) fn new(message: String) -> Self {
-        Self(message)
-    }
-}
-
 impl UNetConfig {
     /// Checks that the numbers fit together.
     ///
     /// # Errors
     /// Names the field, what it is, and what it must be.
     pub fn validate(&self) -> Result<(), ConfigError> {
-        let error = |message: String| Err(ConfigError(message));
+        let error = |message: String| Err(ConfigError::new(message));
         if self.channels == 0 || self.patch == 0 || self.blocks == 0 || self.groups == 0 {
             return error("`channels`, `patch`, `blocks` and `groups` must be at least 1".into());
         }
@@ -279,7 +211,7 @@ impl UNetConfig {
         if height.is_multiple_of(multiple) && width.is_multiple_of(multiple) {
             return Ok(());
         }
-        Err(ConfigError(format!(
+        Err(ConfigError::new(format!(
             "images of {height}x{width} do not fit: with `patch` = {} and {} levels, height and width must be multiples of {multiple}",
             self.patch,
             self.widths.len()
@@ -289,6 +221,17 @@ impl UNetConfig {
     /// What height and width of images must be multiples of, for folding and halving.
     pub fn size_multiple(&self) -> usize {
         self.patch << (self.widths.len() - 1)
+    }
+
+    /// A ControlNet for control images `[channels, height, width]` and images `[_, height, width]`,
+    /// whose stem follows from the ratio of their sizes.
+    pub fn controlnet_for(
+        &self,
+        control: [usize; 3],
+        image: [usize; 3],
+        fusion: Fusion,
+    ) -> ControlNetConfig {
+        ControlNetConfig::for_control(control, image[1].div_ceil(self.patch), fusion)
     }
 
     /// The shape of the network in words: its levels, and the blocks of each.

@@ -1,12 +1,14 @@
 //! The half of a U-Net that looks at an image: stem, embedding, the way down and the middle. The U-Net and its
 //! ControlNet each have one, under the same parameter names.
 
-use crate::UNetConfig;
-use crate::layers::block::ResnetBlock;
+use super::attention::Attention;
+use super::config::UNetConfig;
+use super::resample::Resample;
 use crate::layers::embedding::{TimestepEmbedding, time_sinusoid, w_sinusoid};
-use crate::layers::resample::{Resample, conv, fold_patches};
+use crate::layers::ops::conv;
+use crate::layers::patches::fold_patches;
+use crate::layers::resnet::ResnetBlock;
 use crate::train::init::Init;
-use crate::unet::attention::Attention;
 use burn::module::Module;
 use burn::nn::Embedding;
 use burn::nn::conv::Conv2d;
@@ -76,7 +78,7 @@ impl Encoder<'_> {
     }
 
     /// From the first feature map down to the middle.
-    pub(crate) fn look(
+    pub(crate) fn forward(
         &self,
         stem: Tensor<4>,
         embedding: &Tensor<2>,

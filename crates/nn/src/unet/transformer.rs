@@ -1,14 +1,27 @@
 //! Transformer blocks that attend to the map itself and to text.
 
-use crate::layers::block::{attend, linear, norm};
-use crate::layers::resample::conv;
+use super::config::UNetConfig;
+use crate::layers::attention::attend;
+use crate::layers::ops::{conv, linear, norm};
 use crate::train::init::Init;
-use crate::{TextAttention, UNetConfig};
 use burn::module::Module;
 use burn::nn::conv::Conv2d;
 use burn::nn::{Dropout, DropoutConfig, GroupNorm, LayerNorm, Linear};
 use burn::tensor::{FloatDType, Tensor, activation::gelu};
 use fewstep_kernels::maps::{to_map, to_tokens};
+use serde::{Deserialize, Serialize};
+
+/// Attention to the states of a text encoder.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct TextAttention {
+    /// Features of one state: 768 for Stable Diffusion 1, 1024 for 2.
+    pub width: usize,
+    /// Whether the projections into and out of the transformer are linear layers (Stable Diffusion 2) or 1x1
+    /// convolutions (1): the same map, stored in another shape.
+    #[serde(default)]
+    pub linear: bool,
+}
 
 /// A transformer block over all positions of a map, around a residual connection. Its last projection starts at
 /// zero, so a new block is the identity.

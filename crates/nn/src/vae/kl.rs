@@ -1,10 +1,12 @@
 //! The autoencoder of latent diffusion (diffusers' `AutoencoderKL`).
 
-use crate::ConfigError;
-use crate::layers::block::{AttentionBlock, ResnetBlock, ResnetOptions, norm_silu};
-use crate::layers::resample::{ResampleConv, conv};
+use super::tiling::{Tiles, tiled};
+use crate::error::ConfigError;
+use crate::layers::attention::AttentionBlock;
+use crate::layers::ops::{conv, norm_silu};
+use crate::layers::resample::ResampleConv;
+use crate::layers::resnet::{ResnetBlock, ResnetOptions};
 use crate::train::init::Init;
-use crate::vae::tiling::{Tiles, tiled};
 use burn::module::Module;
 use burn::nn::GroupNorm;
 use burn::nn::conv::Conv2d;
@@ -129,12 +131,12 @@ impl AutoencoderConfig {
     pub(crate) fn validate(&self) -> Result<(), ConfigError> {
         let counts = [self.channels, self.latent_channels, self.groups];
         if self.widths.is_empty() || counts.contains(&0) {
-            return Err(ConfigError(
+            return Err(ConfigError::new(
                 "an autoencoder needs at least one level, one channel and one group".into(),
             ));
         }
         match self.widths.iter().find(|&width| width % self.groups != 0) {
-            Some(width) => Err(ConfigError(format!(
+            Some(width) => Err(ConfigError::new(format!(
                 "width {width} of the autoencoder must be a multiple of its {} groups",
                 self.groups
             ))),

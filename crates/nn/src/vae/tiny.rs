@@ -1,8 +1,7 @@
 //! The tiny autoencoder (TAESD; diffusers' `AutoencoderTiny`).
 
-use crate::ConfigError;
-use crate::layers::block::norm;
-use crate::layers::resample::conv;
+use crate::error::ConfigError;
+use crate::layers::ops::{conv, norm};
 use crate::train::init::Init;
 use burn::module::Module;
 use burn::nn::{GroupNorm, Relu, conv::Conv2d};
@@ -47,7 +46,7 @@ impl TinyAutoencoder {
     ) -> Result<Self, ConfigError> {
         let levels = [&config.encoder_blocks, &config.decoder_blocks].map(Vec::len);
         if levels[0] == 0 || levels[0] != levels[1] {
-            return Err(ConfigError(format!(
+            return Err(ConfigError::new(format!(
                 "a tiny autoencoder needs as many levels in the encoder as in the decoder, got {} and {}",
                 levels[0], levels[1]
             )));

@@ -1,10 +1,10 @@
 //! The autoencoder of latent diffusion whose latents are rounded to a codebook (diffusers' `VQModel`).
 
-use crate::layers::resample::conv;
+use super::kl::{AutoencoderConfig, Decoder, Encoder};
+use super::tiling::{Tiles, tiled};
+use crate::error::ConfigError;
+use crate::layers::ops::conv;
 use crate::train::init::Init;
-use crate::vae::kl::{Decoder, Encoder};
-use crate::vae::tiling::{Tiles, tiled};
-use crate::{AutoencoderConfig, ConfigError};
 use burn::module::Module;
 use burn::nn::Embedding;
 use burn::nn::conv::Conv2d;

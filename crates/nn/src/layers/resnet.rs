@@ -1,18 +1,26 @@
-//! Residual and attention blocks.
+//! The residual block.
 
-use crate::Modulation;
-use crate::layers::resample::conv;
+use super::ops::{conv, linear, norm_silu};
 use crate::train::checkpointing::{BlockInputs, recomputed};
 use crate::train::init::Init;
 use crate::train::precision::upcast;
 use burn::module::Module;
 use burn::nn::conv::Conv2d;
 use burn::nn::{GroupNorm, Linear};
-use burn::tensor::activation::softmax;
-use burn::tensor::{Bool, Distribution, FloatDType, Tensor};
-use fewstep_kernels::Film;
-use fewstep_kernels::maps::{to_map, to_tokens};
-use fewstep_kernels::silu;
+use burn::tensor::{Distribution, FloatDType, Tensor};
+use fewstep_kernels::{Film, silu};
+use serde::{Deserialize, Serialize};
+
+/// How time (with class and w) enters a residual block.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Modulation {
+    /// Scale and shift of the second normalisation's output.
+    #[default]
+    Film,
+    /// Added before the second normalisation.
+    Add,
+}
 
 /// What the residual blocks of a network have in common.
 #[derive(Clone, Copy, Debug)]
@@ -122,109 +130,6 @@ fn film(embedding: Tensor<2>) -> Film {
         scale: halves[0].clone(),
         shift: halves[1].clone(),
     }
-}
-
-/// Self-attention over all positions of a map, around a residual connection. The output projection starts at
-/// zero, so a new block is the identity.
-#[derive(Module, Debug)]
-pub(crate) struct AttentionBlock {
-    group_norm: GroupNorm,
-    to_q: Linear,
-    to_k: Linear,
-    to_v: Linear,
-    to_out: Vec<Linear>,
-    #[module(skip)]
-    heads: usize,
-}
-
-impl AttentionBlock {
-    pub(crate) fn new(init: &mut Init, options: ResnetOptions, width: usize, heads: usize) -> Self {
-        Self {
-            group_norm: init.group_norm_with(options.groups, width, options.epsilon),
-            to_q: init.linear(width, width),
-            to_k: init.linear(width, width),
-            to_v: init.linear(width, width),
-            to_out: vec![init.zero_linear(width, width)],
-            heads,
-        }
-    }
-
-    /// # Shapes
-    /// - `x` and output: `[batch, width, height, width]`
-    pub(crate) fn forward(&self, x: Tensor<4>) -> Tensor<4> {
-        let [_, _, height, width] = x.dims();
-        let tokens = to_tokens(norm(&self.group_norm, x.clone()));
-        let project = |layer: &Linear| linear(layer, tokens.clone());
-        let [q, k, v] = [&self.to_q, &self.to_k, &self.to_v].map(project);
-        let h = attend(self.heads, q, k, v);
-        let h = self.to_out.iter().fold(h, |h, layer| linear(layer, h));
-        x + to_map(h, height, width)
-    }
-}
-
-/// Attention with several heads.
-///
-/// # Shapes
-/// - `q` and output: `[batch, tokens, width]`
-/// - `k`, `v`: `[batch, context, width]`
-pub(crate) fn attend(heads: usize, q: Tensor<3>, k: Tensor<3>, v: Tensor<3>) -> Tensor<3> {
-    let [q, k, v] = [q, k, v].map(|x| split_heads(x, heads));
-    merge_heads(fewstep_kernels::attention(q, k, v))
-}
-
-/// Attention of several heads that does not see what the mask hides (where it is true).
-///
-/// # Shapes
-/// - `q`, `k`, `v` and output: `[batch, tokens, width]`
-/// - `hidden`: `[batch or 1, 1, tokens or 1, tokens]`
-pub(crate) fn masked_attention(
-    heads: usize,
-    [q, k, v]: [Tensor<3>; 3],
-    hidden: Tensor<4, Bool>,
-) -> Tensor<3> {
-    let [q, k, v] = [q, k, v].map(|x| split_heads(x, heads));
-    let scale = 1.0 / (q.dims()[3] as f64).sqrt();
-    let scores = q.matmul(k.swap_dims(2, 3)) * scale;
-    let hidden = hidden.expand(scores.dims());
-    let shares = softmax(scores.mask_fill(hidden, f32::NEG_INFINITY), 3);
-    merge_heads(shares.matmul(v))
-}
-
-/// `[batch, tokens, width]` to `[batch, heads, tokens, width / heads]`.
-fn split_heads(x: Tensor<3>, heads: usize) -> Tensor<4> {
-    let [batch, tokens, width] = x.dims();
-    x.reshape([batch, tokens, heads, width / heads])
-        .swap_dims(1, 2)
-}
-
-/// The inverse of [`split_heads`].
-fn merge_heads(x: Tensor<4>) -> Tensor<3> {
-    let [batch, heads, tokens, dim] = x.dims();
-    x.swap_dims(1, 2).reshape([batch, tokens, heads * dim])
-}
-
-/// A linear layer through our kernels, with its parameters rounded to the type of `x`.
-pub(crate) fn linear<const D: usize>(layer: &Linear, x: Tensor<D>) -> Tensor<D> {
-    let bias = layer.bias.as_ref().map(|bias| bias.val());
-    fewstep_kernels::linear(x, layer.weight.val(), bias)
-}
-
-/// Group normalisation through our kernels.
-pub(crate) fn norm(norm: &GroupNorm, x: Tensor<4>) -> Tensor<4> {
-    let (gamma, beta) = affine(norm);
-    fewstep_kernels::group_norm(x, gamma, beta, norm.num_groups, norm.epsilon)
-}
-
-/// Group normalisation, FiLM and SiLU through our kernels.
-pub(crate) fn norm_silu(norm: &GroupNorm, x: Tensor<4>, film: Option<Film>) -> Tensor<4> {
-    let (gamma, beta) = affine(norm);
-    fewstep_kernels::group_norm_silu(x, gamma, beta, norm.num_groups, norm.epsilon, film)
-}
-
-fn affine(norm: &GroupNorm) -> (Tensor<1>, Tensor<1>) {
-    let affine = norm.gamma.as_ref().zip(norm.beta.as_ref());
-    let (gamma, beta) = affine.expect("our networks normalise with an affine map");
-    (gamma.val(), beta.val())
 }
 
 /// Drops features while training (that is, on a device with autodiff). The framework's generator is seeded by

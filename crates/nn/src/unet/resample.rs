@@ -1,0 +1,63 @@
+//! How a U-Net changes resolution between levels.
+
+use super::config::UNetConfig;
+use crate::layers::resample::ResampleConv;
+use crate::layers::resnet::ResnetBlock;
+use crate::train::init::Init;
+use burn::module::Module;
+use burn::tensor::Tensor;
+use fewstep_kernels::maps;
+use serde::{Deserialize, Serialize};
+
+/// How resolution changes between levels.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Resampling {
+    /// A convolution with stride 2 down; nearest neighbour and a convolution up.
+    #[default]
+    Conv,
+    /// The same with zeros at the bottom and on the right alone on the way down.
+    Corner,
+    /// Inside a residual block: average pooling down, nearest neighbour up.
+    Block,
+}
+
+/// A change of resolution between two levels.
+#[derive(Module, Debug)]
+#[allow(
+    clippy::large_enum_variant,
+    reason = "a network has a handful of these"
+)]
+pub(crate) enum Resample {
+    Conv(ResampleConv),
+    Corner(ResampleConv),
+    Block(ResnetBlock),
+}
+
+impl Resample {
+    /// Layers to halve the resolution (stride 2) or to double it (stride 1, after the pixels are repeated).
+    pub(crate) fn new(init: &mut Init, config: &UNetConfig, width: usize, stride: usize) -> Self {
+        match config.resampling {
+            Resampling::Conv => Self::Conv(ResampleConv::new(init, width, stride)),
+            Resampling::Corner => Self::Corner(ResampleConv::new(init, width, stride)),
+            Resampling::Block => {
+                Self::Block(ResnetBlock::new(init, config.resnets(), width, width))
+            }
+        }
+    }
+
+    pub(crate) fn down(&self, x: Tensor<4>, embedding: &Tensor<2>) -> Tensor<4> {
+        match self {
+            Self::Conv(down) => down.down(x),
+            Self::Corner(down) => down.down_from_corner(x),
+            Self::Block(block) => block.forward_resampled(x, Some(embedding), maps::halve),
+        }
+    }
+
+    pub(crate) fn up(&self, x: Tensor<4>, embedding: &Tensor<2>) -> Tensor<4> {
+        match self {
+            Self::Conv(up) | Self::Corner(up) => up.up(x),
+            Self::Block(block) => block.forward_resampled(x, Some(embedding), maps::double),
+        }
+    }
+}
