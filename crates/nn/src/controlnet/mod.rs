@@ -8,6 +8,7 @@ pub use config::{ControlNetConfig, Fusion, Initial};
 use crate::error::ConfigError;
 use crate::layers::embedding::{TimestepEmbedding, WEmbedding};
 use crate::layers::ops::conv;
+use crate::train::cost::{Counter, Stage};
 use crate::train::init::{Init, count};
 use crate::unet::UNetConfig;
 use crate::unet::{DownBlock, Encoder, Features, MidBlock, down_blocks};
@@ -221,6 +222,46 @@ impl ControlNet {
             down_blocks: &self.down_blocks,
             mid_block: &self.mid_block,
             config: &self.base,
+        }
+    }
+}
+
+impl ControlNet {
+    /// Its cost on a base of this configuration, for so many positions of the first feature map;
+    /// `leaves_skips` says whether the decoder takes its skips, and not the base's.
+    pub(crate) fn cost(
+        counter: &Counter,
+        base: &UNetConfig,
+        config: &ControlNetConfig,
+        positions: usize,
+        leaves_skips: bool,
+    ) -> Vec<Stage> {
+        let mut stages = Stem::cost(counter, config, base.widths[0], positions);
+        stages.extend(Encoder::cost(counter, base, positions, leaves_skips));
+        stages.push(Self::fusion_cost(base, config, positions));
+        stages
+    }
+
+    /// What adds its features to the base's. The inputs of the zero convolutions are those of the blocks
+    /// behind them, except for the middle's; a mixture keeps the differences.
+    fn fusion_cost(base: &UNetConfig, config: &ControlNetConfig, positions: usize) -> Stage {
+        let last = base.widths.len() - 1;
+        let middle = (base.widths[last], last);
+        let map = |(width, level): (usize, usize)| width * (positions >> (2 * level));
+        let maps = || base.skips().chain([middle]);
+        let (kept, kept_checkpointed, gradients) = match config.fusion {
+            Fusion::ZeroConv => {
+                let gradients = maps().map(|(w, _)| w * w + w).sum();
+                (map(middle), map(middle), gradients)
+            }
+            Fusion::Mix => (maps().map(map).sum(), 0, maps().count()),
+        };
+        Stage {
+            kept,
+            kept_checkpointed,
+            forward: maps().map(map).sum(),
+            gradients,
+            ..Stage::default()
         }
     }
 }

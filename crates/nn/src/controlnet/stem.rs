@@ -2,6 +2,7 @@
 
 use super::{ControlNetConfig, Fusion};
 use crate::layers::ops::conv;
+use crate::train::cost::{Counter, Stage};
 use crate::train::init::Init;
 use burn::module::Module;
 use burn::nn::conv::Conv2d;
@@ -52,6 +53,46 @@ impl Stem {
         let layers = std::iter::once(&self.conv_in).chain(&self.blocks);
         let h = layers.fold(control, |h, layer| silu(conv(layer, h)));
         conv(&self.conv_out, h)
+    }
+}
+
+impl Stem {
+    /// Its cost: convolutions, two on a level that is halved, the last one with `to` channels at so many
+    /// positions. SiLU is a product of its input and a sigmoid, which are both kept.
+    pub(super) fn cost(
+        counter: &Counter,
+        config: &ControlNetConfig,
+        to: usize,
+        positions: usize,
+    ) -> Vec<Stage> {
+        let halvings = config.stem.len() - 1;
+        let at = |level: usize| positions << (2 * (halvings - level));
+        let mut stages = vec![];
+        let mut from = config.channels;
+        let mut layer = |to: usize, [before, after]: [usize; 2], silu: usize| {
+            let conv = counter.weight("conv", 9 * from, to, to);
+            let given = usize::from(stages.is_empty()) * conv.keeps(from * before);
+            stages.push(Stage {
+                kept: conv.keeps(from * before) + 2 * silu * to * after,
+                kept_checkpointed: given + silu * to * after,
+                working: 2 * to * after,
+                forward: from * before + 2 * to * after,
+                gradients: conv.gradients,
+                ..Stage::default()
+            });
+            from = to;
+        };
+        for (level, &width) in config.stem.iter().enumerate() {
+            match level {
+                0 => layer(width, [at(0); 2], 1),
+                _ => layer(width, [at(level - 1), at(level)], 1),
+            }
+            if level < halvings {
+                layer(width, [at(level); 2], 1);
+            }
+        }
+        layer(to, [positions; 2], 0);
+        stages
     }
 }
 

@@ -2,6 +2,7 @@
 
 use super::ops::{linear, norm};
 use super::resnet::ResnetOptions;
+use crate::train::cost::{Counter, Stage};
 use crate::train::init::Init;
 use burn::module::Module;
 use burn::nn::{GroupNorm, Linear};
@@ -44,6 +45,27 @@ impl AttentionBlock {
         let h = attend(self.heads, q, k, v);
         let h = self.to_out.iter().fold(h, |h, layer| linear(layer, h));
         x + to_map(h, height, width)
+    }
+}
+
+impl AttentionBlock {
+    /// Its cost, for a map of so many positions.
+    pub(crate) fn cost(counter: &Counter, width: usize, positions: usize) -> Stage {
+        let map = width * positions;
+        let [q, k, v, out] = ["to_q", "to_k", "to_v", "to_out.0"]
+            .map(|name| counter.weight(name, width, width, width));
+        let tokens = q.keeps(map).max(k.keeps(map)).max(v.keeps(map));
+        let layers = [&q, &k, &v, &out].map(|layer| layer.gradients);
+        Stage {
+            kept_checkpointed: map,
+            // The input, its tokens, queries, keys and values, the output of the heads and the same in
+            // one row.
+            kept: map + tokens + 3 * map + map + out.keeps(map),
+            working: 3 * map,
+            forward: 7 * map,
+            gradients: layers.iter().sum::<usize>() + counter.affine(width).gradients,
+            ..Stage::default()
+        }
     }
 }
 

@@ -1,6 +1,7 @@
 //! Embeddings of time and guidance weight.
 
 use super::ops::linear;
+use crate::train::cost::Counter;
 use crate::train::init::{Init, transposed};
 use burn::module::Module;
 use burn::nn::Linear;
@@ -62,6 +63,22 @@ impl TimestepEmbedding {
             _ => time,
         };
         linear(&self.linear_2, silu(linear(&self.linear_1, h)))
+    }
+
+    /// Gradients of its parameters.
+    pub(crate) fn gradients(
+        counter: &Counter,
+        from: usize,
+        to: usize,
+        w: Option<WEmbedding>,
+    ) -> usize {
+        let layers = [
+            counter.weight("time_embedding.linear_1", from, to, to),
+            counter.weight("time_embedding.linear_2", to, to, to),
+        ];
+        // The projection of w is trained with LoRA too.
+        let w = w.map_or(0, |w| w.dim * from);
+        layers.map(|layer| layer.gradients).iter().sum::<usize>() + usize::from(!counter.frozen) * w
     }
 
     /// `[w.dim, from]`.

@@ -1,6 +1,7 @@
 //! Convolutions that change resolution.
 
 use super::ops::conv;
+use crate::train::cost::{Counter, Stage};
 use crate::train::init::Init;
 use crate::train::precision::upcast;
 use burn::module::Module;
@@ -39,5 +40,21 @@ impl ResampleConv {
     pub(crate) fn up(&self, x: Tensor<4>) -> Tensor<4> {
         let x = maps::double(x);
         conv(&upcast(&self.conv, &x), x)
+    }
+
+    /// Its cost, for so many positions before and after. The convolution is computed at the larger
+    /// resolution's positions, and keeps its input there.
+    pub(crate) fn cost(counter: &Counter, width: usize, [before, after]: [usize; 2]) -> Stage {
+        let convolved = before.max(after);
+        let conv = counter.weight("conv", 9 * width, width, width);
+        Stage {
+            kept: conv.keeps(width * convolved),
+            kept_checkpointed: conv.keeps(width * before),
+            working: width * (before + after),
+            forward: width * (before + after + convolved),
+            gradients: conv.gradients,
+            convolution: 9 * width * width,
+            ..Stage::default()
+        }
     }
 }

@@ -2,6 +2,7 @@
 
 use super::ops::{conv, linear, norm_silu};
 use crate::train::checkpointing::{BlockInputs, recomputed};
+use crate::train::cost::{Counter, Stage};
 use crate::train::init::Init;
 use crate::train::precision::upcast;
 use burn::module::Module;
@@ -52,9 +53,8 @@ impl ResnetBlock {
     pub(crate) fn new(init: &mut Init, options: ResnetOptions, from: usize, to: usize) -> Self {
         let norm =
             |init: &mut Init, width| init.group_norm_with(options.groups, width, options.epsilon);
-        let projection = |init: &mut Init, (dim, modulation)| match modulation {
-            Modulation::Film => init.linear(dim, 2 * to),
-            Modulation::Add => init.linear(dim, to),
+        let projection = |init: &mut Init, (dim, modulation): (usize, Modulation)| {
+            init.linear(dim, modulation.outputs(to))
         };
         Self {
             norm1: norm(init, from),
@@ -119,6 +119,65 @@ impl ResnetBlock {
         match &self.conv_shortcut {
             Some(shortcut) => conv(shortcut, x) + h,
             None => x + h,
+        }
+    }
+}
+
+impl ResnetBlock {
+    /// Its cost, for so many positions before and after a change of resolution.
+    pub(crate) fn cost(
+        counter: &Counter,
+        options: ResnetOptions,
+        [from, to]: [usize; 2],
+        [before, after]: [usize; 2],
+    ) -> Stage {
+        let conv1 = counter.weight("conv1", 9 * from, to, to);
+        let conv2 = counter.weight("conv2", 9 * to, to, to);
+        let projection = options.embedding.map_or(0, |(dim, modulation)| {
+            let outputs = modulation.outputs(to);
+            counter
+                .weight("time_emb_proj", dim, outputs, outputs)
+                .gradients
+        });
+        let shortcut = match from == to {
+            true => 0,
+            false => counter.weight("conv_shortcut", from, to, to).gradients,
+        };
+        let norms = [counter.affine(from), counter.affine(to)];
+        let (input, map) = (from * before, to * after);
+        let mask = usize::from(options.dropout > 0.0) * map;
+        // The inputs of the normalisations, and of the convolutions behind them.
+        let kept = input + conv1.keeps(from * after) + map + conv2.keeps(map) + mask;
+        Stage {
+            kept,
+            // A mask that was drawn at random cannot be drawn again: such a block is not computed again
+            // as a whole. The framework does so with its normalisations where all their inputs are in
+            // the graph, and keeps the output of the mask and the other half of the sum at the end.
+            kept_checkpointed: match (mask, norms[0].trained) {
+                (0, _) => input,
+                (mask, true) => input + 3 * map + mask,
+                (_, false) => kept,
+            },
+            working: 2 * from.max(to) * before.max(after),
+            // Its input, and the maps before and after a normalisation and its convolution.
+            forward: input + (from.max(to) + to) * after,
+            gradients: conv1.gradients
+                + conv2.gradients
+                + projection
+                + shortcut
+                + norms.map(|norm| norm.gradients).iter().sum::<usize>(),
+            convolution: 9 * to * from.max(to),
+            ..Stage::default()
+        }
+    }
+}
+
+impl Modulation {
+    /// Outputs of the projection of the embedding, for a map of so many channels.
+    fn outputs(self, channels: usize) -> usize {
+        match self {
+            Self::Film => 2 * channels,
+            Self::Add => channels,
         }
     }
 }

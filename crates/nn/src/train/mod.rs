@@ -1,9 +1,12 @@
-//! What networks need to be trained: initial weights, LoRA, gradient checkpointing, precision.
+//! What networks need to be trained: initial weights, LoRA, gradient checkpointing, precision, and what
+//! all of it costs in memory.
 
 pub(crate) mod checkpointing;
+pub(crate) mod cost;
 pub(crate) mod init;
 mod lora;
 pub(crate) mod precision;
 
+pub use cost::{TrainedPart, Training};
 pub use lora::{Lora, LoraConfig, LoraLayer};
 pub use precision::Precision;

@@ -4,6 +4,7 @@ use super::config::UNetConfig;
 use super::transformer::Transformer;
 use crate::layers::attention::AttentionBlock;
 use crate::train::checkpointing::{BlockInputs, recomputed};
+use crate::train::cost::{Counter, Stage};
 use crate::train::init::Init;
 use crate::train::precision::upcast;
 use burn::module::Module;
@@ -53,5 +54,29 @@ impl Attention {
                 panic!("a network that attends to text is called with the states of some")
             }
         }
+    }
+
+    /// Its cost at a level, for a map of so many positions.
+    pub(super) fn cost(
+        counter: &Counter,
+        config: &UNetConfig,
+        level: usize,
+        positions: usize,
+    ) -> Stage {
+        let width = config.widths[level];
+        match config.text {
+            None => AttentionBlock::cost(counter, width, positions),
+            Some(text) => Transformer::cost(counter, width, text, positions),
+        }
+    }
+
+    /// The same, where the level has attention after its residual blocks.
+    pub(super) fn cost_if_any(
+        counter: &Counter,
+        config: &UNetConfig,
+        level: usize,
+        positions: usize,
+    ) -> Option<Stage> {
+        config.attention[level].then(|| Self::cost(counter, config, level, positions))
     }
 }

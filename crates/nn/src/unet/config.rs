@@ -280,6 +280,20 @@ impl UNetConfig {
         self.classes + usize::from(self.null_class)
     }
 
+    /// Width and level of each skip connection, in the order of the encoder.
+    pub(crate) fn skips(&self) -> impl Iterator<Item = (usize, usize)> {
+        let last = self.widths.len() - 1;
+        let levels = self
+            .widths
+            .iter()
+            .enumerate()
+            .flat_map(move |(level, &width)| {
+                let halved = (level < last).then_some((width, level + 1));
+                std::iter::repeat_n((width, level), self.blocks).chain(halved)
+            });
+        std::iter::once((self.widths[0], 0)).chain(levels)
+    }
+
     /// Levels with attention and their widths; the last one for the middle's sake.
     fn attended_levels(&self) -> impl Iterator<Item = (usize, usize)> + '_ {
         let last = self.widths.len() - 1;

@@ -7,6 +7,7 @@ use super::resample::Resample;
 use crate::layers::ops::{conv, norm_silu};
 use crate::layers::patches::unfold_patches;
 use crate::layers::resnet::ResnetBlock;
+use crate::train::cost::{Counter, Stage};
 use crate::train::init::Init;
 use burn::module::Module;
 use burn::nn::GroupNorm;
@@ -55,6 +56,52 @@ impl Decoder<'_> {
         }
         let h = norm_silu(self.conv_norm_out, h, None);
         unfold_patches(conv(self.conv_out, h), self.config.patch)
+    }
+}
+
+impl Decoder<'_> {
+    /// Its cost, for so many positions of the last feature map.
+    pub(super) fn cost(counter: &Counter, config: &UNetConfig, positions: usize) -> Vec<Stage> {
+        let mut skips: Vec<usize> = config.skips().map(|(width, _)| width).collect();
+        let mut stages = vec![];
+        let mut from = config.widths[config.widths.len() - 1];
+        for (level, &to) in config.widths.iter().enumerate().rev() {
+            let here = positions >> (2 * level);
+            for _ in 0..=config.blocks {
+                let both = from + skips.pop().unwrap_or(0);
+                stages.push(Stage {
+                    concatenated: both * here,
+                    ..ResnetBlock::cost(counter, config.resnets(), [both, to], [here; 2])
+                });
+                stages.extend(Attention::cost_if_any(counter, config, level, here));
+                from = to;
+            }
+            if level > 0 {
+                stages.push(Resample::cost(counter, config, to, [here, 4 * here]));
+            }
+        }
+        stages.push(Self::output_cost(counter, config, positions));
+        stages
+    }
+
+    /// The last normalisation and convolution.
+    fn output_cost(counter: &Counter, config: &UNetConfig, positions: usize) -> Stage {
+        let first = config.widths[0];
+        let folded = config.channels * config.patch * config.patch;
+        let norm = counter.affine(first);
+        let conv = counter.weight("conv_out", 9 * first, folded, folded);
+        let map = first * positions;
+        Stage {
+            kept: map + conv.keeps(map),
+            kept_checkpointed: match norm.trained {
+                true => map,
+                false => map + conv.keeps(map),
+            },
+            working: 2 * first * positions,
+            forward: 2 * first * positions,
+            gradients: norm.gradients + conv.gradients,
+            ..Stage::default()
+        }
     }
 }
 

@@ -8,6 +8,7 @@ use crate::layers::embedding::{TimestepEmbedding, time_sinusoid, w_sinusoid};
 use crate::layers::ops::conv;
 use crate::layers::patches::fold_patches;
 use crate::layers::resnet::ResnetBlock;
+use crate::train::cost::{Counter, Stage};
 use crate::train::init::Init;
 use burn::module::Module;
 use burn::nn::Embedding;
@@ -101,6 +102,72 @@ impl Encoder<'_> {
         }
         let middle = self.mid_block.forward(h, embedding, text);
         Features { skips, middle }
+    }
+}
+
+impl Encoder<'_> {
+    /// Its cost, for so many positions of the first feature map; `leaves_skips` says whether the decoder
+    /// takes its skips.
+    pub(crate) fn cost(
+        counter: &Counter,
+        config: &UNetConfig,
+        positions: usize,
+        leaves_skips: bool,
+    ) -> Vec<Stage> {
+        let last = config.widths.len() - 1;
+        let mut stages = vec![Self::stem_cost(counter, config, positions)];
+        let mut from = config.widths[0];
+        let resnet = |sides: [usize; 2], here: usize| {
+            ResnetBlock::cost(counter, config.resnets(), sides, [here; 2])
+        };
+        let skip = |stages: &mut Vec<Stage>, size: usize| {
+            if let Some(stage) = stages.last_mut().filter(|_| leaves_skips) {
+                stage.skip = size;
+            }
+        };
+        skip(&mut stages, from * positions);
+        for (level, &to) in config.widths.iter().enumerate() {
+            let here = positions >> (2 * level);
+            for _ in 0..config.blocks {
+                stages.push(resnet([from, to], here));
+                stages.extend(Attention::cost_if_any(counter, config, level, here));
+                skip(&mut stages, to * here);
+                from = to;
+            }
+            if level < last {
+                stages.push(Resample::cost(counter, config, to, [here, here / 4]));
+                skip(&mut stages, to * (here / 4));
+            }
+        }
+        let here = positions >> (2 * last);
+        stages.push(resnet([from, from], here));
+        let attention = || Attention::cost(counter, config, last, here);
+        stages.extend(config.middle_attention.then(attention));
+        stages.push(resnet([from, from], here));
+        stages
+    }
+
+    /// The first convolution, and the embedding of time, class and w.
+    fn stem_cost(counter: &Counter, config: &UNetConfig, positions: usize) -> Stage {
+        let (first, dim) = (config.widths[0], config.embedding_dim());
+        let folded = config.channels * config.patch * config.patch + config.concat;
+        let conv = counter.weight("conv_in", 9 * folded, first, first);
+        let classes = match config.classes {
+            0 => 0,
+            _ => {
+                let table = counter.weight("class_embedding", config.class_rows(), dim, 0);
+                table.gradients
+            }
+        };
+        let time = TimestepEmbedding::gradients(counter, first, dim, config.w);
+        let kept = conv.keeps(folded * positions);
+        Stage {
+            kept,
+            kept_checkpointed: kept,
+            forward: (folded + first) * positions,
+            gradients: conv.gradients + time + classes,
+            ..Stage::default()
+        }
     }
 }
 

@@ -12,7 +12,6 @@ mod transformer;
 mod variants;
 
 pub use config::UNetConfig;
-pub use cost::{TrainedPart, Training};
 pub(crate) use encoder::{DownBlock, Encoder, Features, MidBlock, down_blocks};
 pub use resample::Resampling;
 pub use transformer::TextAttention;

@@ -3,6 +3,7 @@
 use super::config::UNetConfig;
 use crate::layers::resample::ResampleConv;
 use crate::layers::resnet::ResnetBlock;
+use crate::train::cost::{Counter, Stage};
 use crate::train::init::Init;
 use burn::module::Module;
 use burn::tensor::Tensor;
@@ -58,6 +59,21 @@ impl Resample {
         match self {
             Self::Conv(up) | Self::Corner(up) => up.up(x),
             Self::Block(block) => block.forward_resampled(x, Some(embedding), maps::double),
+        }
+    }
+
+    /// Its cost, for so many positions before and after.
+    pub(super) fn cost(
+        counter: &Counter,
+        config: &UNetConfig,
+        width: usize,
+        positions: [usize; 2],
+    ) -> Stage {
+        match config.resampling {
+            Resampling::Block => {
+                ResnetBlock::cost(counter, config.resnets(), [width; 2], positions)
+            }
+            Resampling::Conv | Resampling::Corner => ResampleConv::cost(counter, width, positions),
         }
     }
 }

@@ -3,6 +3,7 @@
 use super::config::UNetConfig;
 use crate::layers::attention::attend;
 use crate::layers::ops::{conv, linear, norm};
+use crate::train::cost::{Counter, Stage};
 use crate::train::init::Init;
 use burn::module::Module;
 use burn::nn::conv::Conv2d;
@@ -72,6 +73,56 @@ impl Transformer {
             Projection::Linear(layer) => to_map(linear(layer, h), height, width),
         };
         x + h
+    }
+}
+
+impl Transformer {
+    /// Its cost, for a map of so many positions.
+    pub(super) fn cost(
+        counter: &Counter,
+        width: usize,
+        text: TextAttention,
+        positions: usize,
+    ) -> Stage {
+        let map = width * positions;
+        let states = width * counter.training.states;
+        let proj_in = counter.weight("proj_in", width, width, width);
+        let proj_out = counter.weight("proj_out", width, width, width);
+        let geglu = counter.weight("ff.net.0.proj", width, 8 * width, 8 * width);
+        let out = counter.weight("ff.net.2", 4 * width, width, width);
+        let affine = counter.affine(4 * width);
+        // The centred input of each layer normalisation, and what its scale is multiplied with.
+        let norm = map + affine.keeps(map);
+        let (within, within_gradients) = Attention::cost(counter, width, width, [map; 2]);
+        let (to_text, to_text_gradients) =
+            Attention::cost(counter, width, text.width, [map, states]);
+        // Both halves of the projection, GELU of one, and the product.
+        let feed_forward = geglu.keeps(map) + 8 * map + 4 * map + out.keeps(4 * map);
+        Stage {
+            kept_checkpointed: map,
+            kept: map
+                + proj_in.keeps(map)
+                + 3 * norm
+                + within
+                + to_text
+                + feed_forward
+                + proj_out.keeps(map),
+            // The gradients of both halves, each the size of the whole, and their sum, when what the
+            // feed-forward layer kept has gone; besides them the block's own gradient and those that
+            // the halves' were made of.
+            working: 28 * map - feed_forward.min(28 * map),
+            // The block's input, the sum so far and its normalisation, the projection, GELU of one
+            // half, and one more map that goes from one to the other.
+            forward: 16 * map,
+            gradients: proj_in.gradients
+                + proj_out.gradients
+                + geglu.gradients
+                + out.gradients
+                + affine.gradients
+                + within_gradients
+                + to_text_gradients,
+            ..Stage::default()
+        }
     }
 }
 
@@ -154,6 +205,29 @@ impl Attention {
         );
         let h = attend(self.heads, linear(&self.to_q, x), k, v);
         self.to_out.iter().fold(h, |h, layer| linear(layer, h))
+    }
+}
+
+impl Attention {
+    /// What it keeps, and the gradients of its parameters, for queries and a context of so many numbers.
+    fn cost(
+        counter: &Counter,
+        width: usize,
+        context: usize,
+        [map, of_context]: [usize; 2],
+    ) -> (usize, usize) {
+        let q = counter.weight("to_q", width, width, 0);
+        let [k, v] = ["to_k", "to_v"].map(|name| counter.weight(name, context, width, 0));
+        let out = counter.weight("to_out.0", width, width, width);
+        let tokens = match of_context == map {
+            // Attention within the map: one input for all three.
+            true => q.keeps(map).max(k.keeps(map)).max(v.keeps(map)),
+            false => q.keeps(map),
+        };
+        // Queries, keys and values, the output of the heads and the same in one row.
+        let kept = tokens + map + 2 * of_context + map + out.keeps(map);
+        let gradients = q.gradients + k.gradients + v.gradients + out.gradients;
+        (kept, gradients)
     }
 }
 

@@ -1,0 +1,175 @@
+//! What training keeps in memory, counted from configurations alone, in numbers of 32 bits. Every block
+//! declares its [`Stage`] next to its forward pass; here is what follows from a list of them.
+
+use super::LoraConfig;
+
+/// What of a network is trained, for what it keeps in memory.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum TrainedPart {
+    /// All of it.
+    All,
+    /// The ControlNet: the encoder of the base then keeps nothing.
+    ControlNet,
+    /// LoRA. The weights that they change are there once more, as are the gradients of these.
+    Lora,
+}
+
+/// How a network is trained.
+#[derive(Clone, Copy, Debug)]
+pub struct Training {
+    /// Height and width of the images (or latents).
+    pub size: [usize; 2],
+    /// States of a text, 0 for networks that take none.
+    pub states: usize,
+    /// What is trained.
+    pub part: TrainedPart,
+    /// Whether blocks keep only their inputs.
+    pub checkpointing: bool,
+}
+
+impl Training {
+    /// All of a network, where only parameters are asked for: on no image at all.
+    pub(crate) const OF_PARAMETERS: Self = Self {
+        size: [1, 1],
+        states: 0,
+        part: TrainedPart::All,
+        checkpointing: false,
+    };
+}
+
+/// What one layer or block has to do with memory; all but the gradients for one sample.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Stage {
+    /// All that it keeps for its backward pass.
+    pub(crate) kept: usize,
+    /// The same with gradient checkpointing: of a block its input; of other layers what the framework
+    /// does not compute again, which is convolutions and sums.
+    pub(crate) kept_checkpointed: usize,
+    /// The most that its backward pass holds beyond what it keeps: gradients of maps.
+    pub(crate) working: usize,
+    /// The most that a forward pass without graph holds.
+    pub(crate) forward: usize,
+    /// Gradients of its parameters.
+    pub(crate) gradients: usize,
+    /// Weights of its largest convolution.
+    pub(crate) convolution: usize,
+    /// The map that a skip was concatenated to. Its gradient is held as a whole until the backward pass
+    /// has come to the block that left the skip.
+    pub(crate) concatenated: usize,
+    /// The map that it leaves as a skip.
+    pub(crate) skip: usize,
+}
+
+impl Stage {
+    /// What it keeps from its forward pass to its backward pass.
+    fn kept_in(&self, training: &Training) -> usize {
+        match training.checkpointing {
+            true => self.kept_checkpointed,
+            false => self.kept,
+        }
+    }
+}
+
+/// Numbers that one sample keeps for the backward pass when its forward pass is done.
+pub(crate) fn kept(stages: &[Stage], training: &Training) -> usize {
+    stages.iter().map(|stage| stage.kept_in(training)).sum()
+}
+
+/// The most numbers that forward and backward pass of so many samples hold, the gradients of the
+/// parameters among them. Parameters come on top.
+///
+/// Gradients of parameters come one by one while what the samples keep goes: the most lies somewhere
+/// between.
+pub(crate) fn peak(stages: &[Stage], training: &Training, samples: usize) -> usize {
+    let mut kept = kept(stages, training);
+    let (mut gradients, mut concatenated) = (0, vec![]);
+    let mut peak = 0;
+    for stage in stages.iter().rev() {
+        gradients += stage.gradients;
+        let recomputed = stage.kept - stage.kept_in(training);
+        let held: usize = concatenated.iter().sum();
+        peak = peak.max(gradients + samples * (kept + held + recomputed + stage.working));
+        kept -= stage.kept_in(training);
+        if stage.concatenated > 0 {
+            concatenated.push(stage.concatenated);
+        }
+        if stage.skip > 0 {
+            concatenated.pop();
+        }
+    }
+    peak
+}
+
+/// The most numbers that a forward pass without graph holds for one sample: the skips, and what its
+/// largest block needs besides.
+pub(crate) fn forward(stages: &[Stage]) -> usize {
+    let (mut skips, mut peak) = (0, 0);
+    for stage in stages {
+        skips += stage.skip;
+        peak = peak.max(skips + stage.forward);
+    }
+    peak
+}
+
+/// All gradients of parameters.
+pub(crate) fn gradients(stages: &[Stage]) -> usize {
+    stages.iter().map(|stage| stage.gradients).sum()
+}
+
+/// Counts the weights of layers, as far as they are trained.
+#[derive(Clone, Copy)]
+pub(crate) struct Counter<'a> {
+    pub(crate) training: &'a Training,
+    pub(crate) lora: Option<&'a LoraConfig>,
+    /// Gradients go through the layers and to none of their parameters.
+    pub(crate) frozen: bool,
+}
+
+/// The weight of a layer: whether it gets a gradient, and how many numbers that has.
+pub(crate) struct Weight {
+    pub(crate) trained: bool,
+    pub(crate) gradients: usize,
+}
+
+impl Weight {
+    /// What the layer keeps of an input of this size: the gradient of the weight needs it.
+    pub(crate) fn keeps(&self, input: usize) -> usize {
+        usize::from(self.trained) * input
+    }
+}
+
+impl Counter<'_> {
+    /// A layer of this name with so many inputs of each output, the positions of a kernel included.
+    pub(crate) fn weight(
+        &self,
+        name: &str,
+        inputs: usize,
+        outputs: usize,
+        biases: usize,
+    ) -> Weight {
+        let target = |target: &String| {
+            let rest = target.strip_suffix(name);
+            rest.is_some_and(|rest| rest.is_empty() || rest.ends_with('.'))
+        };
+        let (trained, biases) = match self.training.part {
+            TrainedPart::Lora => {
+                let targets = self.lora.map_or(&[][..], |lora| &lora.targets);
+                (targets.iter().any(target), 0)
+            }
+            _ => (!self.frozen, biases),
+        };
+        Weight {
+            trained,
+            gradients: usize::from(trained) * (inputs * outputs + biases),
+        }
+    }
+
+    /// The scales and shifts of normalisations.
+    pub(crate) fn affine(&self, channels: usize) -> Weight {
+        let trained = !self.frozen && self.training.part != TrainedPart::Lora;
+        Weight {
+            trained,
+            gradients: usize::from(trained) * 2 * channels,
+        }
+    }
+}

@@ -1,0 +1,203 @@
+//! What a U-Net costs, from its configuration alone: the list of its stages, and what follows from it.
+
+use super::UNetConfig;
+use super::decoder::Decoder;
+use super::encoder::Encoder;
+use crate::controlnet::ControlNet;
+use crate::train::cost::{self, Counter, Stage, TrainedPart, Training};
+
+impl UNetConfig {
+    /// Numbers that one sample keeps for the backward pass when its forward pass is done.
+    pub fn kept(&self, training: &Training) -> usize {
+        cost::kept(&self.stages(training), training)
+    }
+
+    /// The most numbers that forward and backward pass of so many samples hold, the gradients of the
+    /// parameters among them. Parameters come on top.
+    pub fn peak(&self, training: &Training, samples: usize) -> usize {
+        cost::peak(&self.stages(training), training, samples)
+    }
+
+    /// The most numbers that a forward pass without graph holds for one sample.
+    pub fn forward(&self, size: [usize; 2], states: usize) -> usize {
+        cost::forward(&self.stages(&Training {
+            size,
+            states,
+            ..Training::OF_PARAMETERS
+        }))
+    }
+
+    /// Number of weights that LoRA make a second time.
+    pub fn lora_weights(&self) -> usize {
+        let stages = self.stages(&Training {
+            part: TrainedPart::Lora,
+            ..Training::OF_PARAMETERS
+        });
+        // The input for w is trained besides, with a weight of its own.
+        cost::gradients(&stages) - self.w.map_or(0, |w| w.dim * self.widths[0])
+    }
+
+    /// The most numbers that a kernel works with besides its inputs and outputs: transformed weights of a
+    /// convolution.
+    pub fn workspace(&self) -> usize {
+        let stages = self.stages(&Training::OF_PARAMETERS);
+        let largest = stages.iter().map(|stage| stage.convolution).max();
+        // 36 products instead of nine.
+        (4 * largest.unwrap_or(0)).min(fewstep_kernels::memory::TRANSFORMED_KERNELS)
+    }
+
+    /// Number of parameters of the block that has the most.
+    pub fn largest_block(&self) -> usize {
+        let stages = self.stages(&Training::OF_PARAMETERS).into_iter();
+        stages.map(|stage| stage.gradients).max().unwrap_or(0)
+    }
+
+    /// Number of parameters, with those of the ControlNet and without LoRA.
+    #[cfg(test)]
+    fn parameters(&self) -> usize {
+        cost::gradients(&self.stages(&Training::OF_PARAMETERS))
+    }
+
+    /// The network from its input to its output, as far as gradients reach.
+    fn stages(&self, training: &Training) -> Vec<Stage> {
+        let [height, width] = training.size;
+        let positions = height * width / (self.patch * self.patch);
+        let base = &Counter {
+            training,
+            lora: self.lora.as_ref(),
+            frozen: training.part == TrainedPart::ControlNet,
+        };
+        let mut stages = match base.frozen {
+            true => vec![],
+            false => Encoder::cost(base, self, positions, true),
+        };
+        if let Some(controlnet) = &self.controlnet {
+            let own = &Counter {
+                frozen: false,
+                ..*base
+            };
+            // Where the base keeps nothing, the ControlNet's skips are those that the decoder takes.
+            let cost = ControlNet::cost(own, self, controlnet, positions, base.frozen);
+            stages.extend(cost);
+        }
+        stages.extend(Decoder::cost(base, self, positions));
+        stages
+    }
+}
+
+/// Compared with real networks.
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{ControlNetConfig, Fusion, Modulation, Resampling};
+    use crate::{TextAttention, UNet, WEmbedding};
+    use burn::module::Module;
+    use burn::tensor::Device;
+
+    fn config(widths: Vec<usize>) -> UNetConfig {
+        let levels = widths.len();
+        UNetConfig {
+            widths,
+            blocks: 1,
+            attention: vec![false; levels],
+            head: 8,
+            groups: 4,
+            ..UNetConfig::default()
+        }
+    }
+
+    fn training(side: usize, part: TrainedPart) -> Training {
+        Training {
+            size: [side, side],
+            states: 7,
+            part,
+            checkpointing: false,
+        }
+    }
+
+    /// Every layer is in the list: the gradients are as many as the parameters.
+    #[test]
+    fn gradients_are_as_many_as_parameters() {
+        let text = |linear| UNetConfig {
+            text: Some(TextAttention { width: 12, linear }),
+            concat: 5,
+            modulation: Modulation::Add,
+            attention: vec![true, false],
+            blocks: 2,
+            w: Some(WEmbedding { dim: 6, scale: 1.0 }),
+            ..config(vec![16, 24])
+        };
+        let pixels = UNetConfig {
+            patch: 2,
+            classes: 3,
+            attention: vec![false, true, false],
+            resampling: Resampling::Block,
+            ..config(vec![16, 32, 32])
+        };
+        let adapted = |fusion| UNetConfig {
+            controlnet: Some(ControlNetConfig {
+                channels: 2,
+                stem: vec![8, 12, 20],
+                fusion,
+            }),
+            ..pixels.clone()
+        };
+        for config in [
+            config(vec![8]),
+            text(false),
+            text(true),
+            pixels.clone(),
+            adapted(Fusion::ZeroConv),
+            adapted(Fusion::Mix),
+            UNetConfig {
+                middle_attention: false,
+                null_class: false,
+                resampling: Resampling::Corner,
+                ..pixels.clone()
+            },
+        ] {
+            let network = UNet::new(&config, 1, &Device::flex()).expect("valid");
+            assert_eq!(config.parameters(), network.num_params(), "{config:?}");
+        }
+    }
+
+    /// One level of 8 channels, counted by hand: stem 1; down 2 (8 + 8); middle 2 · 2 (8 + 8) + 7 · 8; up
+    /// 2 (16 + 8), twice; the last normalisation and convolution 2 · 8.
+    #[test]
+    fn one_level_counted_by_hand() {
+        let per_position = 1 + 32 + 64 + 56 + 96 + 16;
+        let config = config(vec![8]);
+        let whole = config.kept(&training(4, TrainedPart::All));
+        assert_eq!(whole, 16 * per_position);
+        // A ControlNet of its own size and one level: its stem 1 + 2 · 16 and the convolution behind it 16, the looking half
+        // again, and the input of the middle's zero convolution.
+        let adapted = UNetConfig {
+            controlnet: Some(ControlNetConfig {
+                channels: 1,
+                stem: vec![16],
+                fusion: Fusion::ZeroConv,
+            }),
+            ..config
+        };
+        let looking = 1 + 32 + 64 + 56;
+        let all = adapted.kept(&training(4, TrainedPart::All));
+        assert_eq!(all, whole + 16 * (33 + 16 + looking + 8));
+        // Nothing is kept for weights that are frozen: the base's first half goes, of its blocks the inputs of the
+        // convolutions, and that of the last one.
+        let controlnet = adapted.kept(&training(4, TrainedPart::ControlNet));
+        assert_eq!(controlnet, all - 16 * (looking + 48 + 8));
+    }
+
+    #[test]
+    fn memory_grows_with_the_area_and_checkpointing_takes_less() {
+        let config = config(vec![8, 16]);
+        let of = |side| config.kept(&training(side, TrainedPart::All));
+        assert_eq!(4 * of(8), of(16));
+        let least = Training {
+            checkpointing: true,
+            ..training(16, TrainedPart::All)
+        };
+        assert!(2 * config.kept(&least) < of(16));
+        assert!(config.peak(&least, 9) < config.peak(&training(16, TrainedPart::All), 9));
+    }
+}
