@@ -1,6 +1,7 @@
 //! How the program ends: 0 done, 1 the work failed, 2 bad input.
 
 use fewstep_distill::run::RunError;
+use fewstep_formats::FormatError;
 use fewstep_generate::{GenerateError, RegistryError, UnknownClass};
 use std::process::ExitCode;
 
@@ -32,15 +33,50 @@ impl CliError {
     }
 }
 
-/// The error and its causes; a cause that a message quotes already is not said twice.
+/// The error and its causes, then the flag or the verb that helps; a cause that a message quotes already is not said
+/// twice.
 fn message(error: &anyhow::Error) -> String {
-    error.chain().fold(String::new(), |said, cause| {
+    let message = error.chain().fold(String::new(), |said, cause| {
         let cause = cause.to_string();
         match said {
             said if said.is_empty() => cause,
             said if said.contains(&cause) => said,
             said => format!("{said}: {cause}"),
         }
+    });
+    let advice = error.chain().find_map(|cause| {
+        let of_format = cause.downcast_ref().and_then(of_format);
+        of_format.or_else(|| cause.downcast_ref().and_then(of_request))
+    });
+    match advice {
+        Some(advice) => format!("{message} ({advice})"),
+        None => message,
+    }
+}
+
+/// What helps with an error of a library, which knows of no flags.
+fn of_format(error: &FormatError) -> Option<String> {
+    let advice = match error {
+        FormatError::PickleRefused { .. } => "--allow-pickle asks for it",
+        FormatError::OnlyPickled { .. } => {
+            "`fewstep import --allow-pickle` makes safetensors of it"
+        }
+        FormatError::InputForW { .. } => "--bake-w does",
+        FormatError::NeedsBase { .. } => "--like says which",
+        _ => return None,
+    };
+    Some(advice.into())
+}
+
+fn of_request(error: &GenerateError) -> Option<String> {
+    Some(match error {
+        GenerateError::NeedsControl { task } => {
+            format!("use `fewstep {}`, which takes one", task.verb())
+        }
+        GenerateError::OnlyForInpainting => "use `fewstep inpaint`".into(),
+        GenerateError::NoNegative => "--negative-prompt".into(),
+        GenerateError::Strength(_) => "--strength".into(),
+        _ => return None,
     })
 }
 
@@ -73,21 +109,9 @@ impl From<RunError> for CliError {
 }
 
 impl From<GenerateError> for CliError {
-    /// What is asked of a model contradicts it; the flags that are meant are named here.
+    /// What is asked of a model contradicts it.
     fn from(error: GenerateError) -> Self {
-        let advice = match &error {
-            GenerateError::NeedsControl { task } => {
-                format!(": use `fewstep {}`, which takes one", task.verb())
-            }
-            GenerateError::OnlyForInpainting => ": use `fewstep inpaint`".into(),
-            GenerateError::NoNegative => " (--negative-prompt)".into(),
-            GenerateError::Strength(_) => " (--strength)".into(),
-            _ => String::new(),
-        };
-        match advice.is_empty() {
-            true => CliError::Input(error.into()),
-            false => CliError::input(format!("{error}{advice}")),
-        }
+        CliError::Input(error.into())
     }
 }
 

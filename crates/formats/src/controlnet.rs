@@ -1,7 +1,8 @@
 //! A ControlNet by itself: what brings a condition, and few steps with it, to another fine-tune of its base.
 
-use crate::weights::{self, FilePrecision};
-use crate::{FormatError, Model, diffusers, write_atomically_with, write_json_atomically};
+use crate::diffusers;
+use crate::tensors::module::{self, FilePrecision};
+use crate::{FormatError, write_atomically_with, write_json_atomically};
 use burn::tensor::Device;
 use fewstep_diffusion::SamplerRecipe;
 use fewstep_nn::{ControlNet, ControlNetConfig, UNetConfig};
@@ -38,14 +39,14 @@ impl ControlNetModel {
             controlnet: self.controlnet.config().clone(),
             recipe: self.recipe.clone(),
         };
-        let config = diffusers::controlnet(
+        let config = diffusers::controlnet::write(
             self.controlnet.base(),
             self.controlnet.config(),
             &self.recipe,
         );
         write_json_atomically(&folder.join("controlnet/config.json"), &config)?;
         write_atomically_with(&folder.join(CONTROLNET_FILE), |out| {
-            weights::write(&self.controlnet, &description, FilePrecision::Full, out)
+            module::write(&self.controlnet, &description, FilePrecision::Full, out)
         })
     }
 
@@ -55,72 +56,17 @@ impl ControlNetModel {
     /// When there is none, or the file is damaged or does not fit what it describes.
     pub fn load(path: &Path, device: &Device) -> Result<Self, FormatError> {
         let expected = "controlnet/diffusion_pytorch_model.safetensors in the folder of a model with a ControlNet, or the path of one such file";
-        let (bytes, origin) = weights::read(path, CONTROLNET_FILE, expected)?;
-        let description: Description = weights::read_description(&bytes, &origin)?;
+        let (bytes, origin) = module::read(path, CONTROLNET_FILE, expected)?;
+        let description: Description = module::read_description(&bytes, &origin)?;
         let mut controlnet = ControlNet::blank(&description.base, &description.controlnet, device)
             .map_err(|e| FormatError::BadDescription {
                 origin: origin.clone(),
                 reason: e.to_string(),
             })?;
-        weights::fill(&mut controlnet, bytes, &origin)?;
+        module::fill(&mut controlnet, bytes, &origin)?;
         Ok(Self {
             controlnet,
             recipe: description.recipe,
         })
     }
-}
-
-impl Model {
-    /// The ControlNet of the model by itself.
-    pub fn controlnet(&self) -> Option<ControlNetModel> {
-        self.network.controlnet().map(|controlnet| ControlNetModel {
-            controlnet: controlnet.clone(),
-            recipe: self.recipe.clone(),
-        })
-    }
-
-    /// The model with a ControlNet that was trained on it or on another fine-tune of its base; it is then sampled as
-    /// the ControlNet says.
-    ///
-    /// # Errors
-    /// When shapes, predictions, schedules, resolutions or numbers of classes differ; says which.
-    pub fn with_controlnet(self, controlnet: ControlNetModel) -> Result<Self, FormatError> {
-        let (ours, theirs) = (&self.recipe, &controlnet.recipe);
-        let facts: [(&str, String, String); 4] = [
-            ("predicts", debug(theirs.prediction), debug(ours.prediction)),
-            (
-                "has the schedule",
-                debug(&theirs.schedule),
-                debug(&ours.schedule),
-            ),
-            (
-                "has the resolution",
-                debug(theirs.resolution),
-                debug(ours.resolution),
-            ),
-            (
-                "has a number of classes of",
-                debug(theirs.classes.len()),
-                debug(ours.classes.len()),
-            ),
-        ];
-        if let Some((what, made_for, has)) = facts.into_iter().find(|(_, a, b)| a != b) {
-            return Err(FormatError::ControlNet(format!(
-                "it was made for a base that {what} {made_for}, and this one {what} {has}"
-            )));
-        }
-        let recipe = SamplerRecipe {
-            classes: self.recipe.classes.clone(),
-            ..controlnet.recipe
-        };
-        let network = self.network.plug(controlnet.controlnet);
-        Ok(Self {
-            network: network.map_err(|e| FormatError::ControlNet(e.to_string()))?,
-            recipe,
-        })
-    }
-}
-
-fn debug(value: impl std::fmt::Debug) -> String {
-    format!("{value:?}")
 }

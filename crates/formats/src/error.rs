@@ -37,6 +37,40 @@ pub enum FormatError {
         /// What is in the way.
         reason: String,
     },
+    /// Pickled weights that were not asked for.
+    #[error(
+        "{origin} holds pickled weights: such a file can run code in other programs, and is read on request only"
+    )]
+    PickleRefused {
+        /// Which.
+        origin: String,
+    },
+    /// A folder whose weights are only there as a pickle.
+    #[error(
+        "{path} holds its weights only as a pickled file (.bin), which can run code in other programs: expected weights as .safetensors"
+    )]
+    OnlyPickled {
+        /// Which.
+        path: PathBuf,
+    },
+    /// A student whose input for w has no place in the format.
+    #[error(
+        "{origin} has an input for w, which readers of such files pass over in silence: fold one w in first"
+    )]
+    InputForW {
+        /// Which.
+        origin: String,
+    },
+    /// A single file that says too little of its model.
+    #[error(
+        "{origin} holds no table of classes, `{tensor}`: a model that reads texts needs the tokenizer and the configurations of another"
+    )]
+    NeedsBase {
+        /// Which.
+        origin: String,
+        /// The missing tensor.
+        tensor: &'static str,
+    },
     /// Weights without the description that our files carry.
     #[error(
         "{origin} holds weights but no `fewstep` entry in its metadata, so it is not known what network they belong to and how it must be sampled"

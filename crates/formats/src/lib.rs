@@ -1,31 +1,31 @@
 //! Models on disk: reading, writing, and what travels with the weights.
 //!
-//! A model is a folder in the layout of diffusers (`model_index.json`, `unet/`, `scheduler/`) with the sampler
-//! recipe beside it in `fewstep.json`. The recipe and the network's shape also travel inside the weights, so
-//! that the safetensors file alone is a whole model.
+//! A model is a folder in the layout of diffusers (`model_index.json`, `unet/`, `scheduler/`) with the
+//! sampler recipe next to it in `fewstep.json`. The recipe and the network's shape also travel inside the
+//! weights, so that the safetensors file is a whole model by itself.
 
 mod atomic;
 mod controlnet;
 mod diffusers;
 mod error;
-mod folder;
-mod header;
+mod fields;
+mod gguf;
 mod lora;
 mod model;
 mod pickle;
+mod pipeline;
 mod single_file;
-mod stored;
-mod weights;
+mod tensors;
+mod tokenizers;
 
 pub use atomic::{write_atomically, write_atomically_with, write_json_atomically};
 pub use controlnet::{CONTROLNET_FILE, ControlNetModel};
+pub use diffusers::text_encoder::{Classes, TextEncoder};
 pub use error::FormatError;
-pub use folder::{
-    Classes, ClipTokenizer, Pipeline, PipelineComponents, RepositoryFiles, TextEncoder, Tokens,
-    Wanted, WordPiece,
-};
+pub use gguf::GgufPrecision;
 pub use lora::{LORA_FOLDER, export_lora, read_lora};
 pub use model::{Model, WEIGHTS_FILE};
 pub use pickle::Pickles;
-pub use single_file::GgufPrecision;
-pub use weights::FilePrecision;
+pub use pipeline::{Pipeline, PipelineComponents, RepositoryFiles, RepositoryKind};
+pub use tensors::module::FilePrecision;
+pub use tokenizers::{ClipTokenizer, Tokens, WordPiece};

@@ -1,7 +1,7 @@
 //! LoRA as files of their own, under the names of other tools.
 
-use crate::header::{self, Entries};
-use crate::{FormatError, Model, write_atomically, write_atomically_with};
+use crate::tensors::file::{self, Entries};
+use crate::{FormatError, write_atomically, write_atomically_with};
 use fewstep_nn::{Backbone, LoraLayer};
 use safetensors::tensor::{Dtype, SafeTensors, TensorView};
 use std::collections::BTreeMap;
@@ -22,8 +22,12 @@ type Tensors = BTreeMap<String, (Vec<usize>, Vec<f32>)>;
 
 /// Writes the changes of a model that was trained as such into `lora/` of a folder: for diffusers, for kohya's readers,
 /// and the input for w. The sampler recipe is in the metadata of each.
-pub(crate) fn save(model: &Model, folder: &Path) -> Result<(), FormatError> {
-    let Some(lora) = model.network.lora() else {
+pub(crate) fn save(
+    network: &Backbone,
+    description: &str,
+    folder: &Path,
+) -> Result<(), FormatError> {
+    let Some(lora) = network.lora() else {
         return Ok(());
     };
     let (layers, config) = (lora.layers(), lora.config());
@@ -47,11 +51,10 @@ pub(crate) fn save(model: &Model, folder: &Path) -> Result<(), FormatError> {
         kohya.insert(format!("{name}.lora_up.weight"), (up, layer.up.clone()));
         kohya.insert(format!("{name}.alpha"), (vec![], vec![config.alpha as f32]));
     }
-    let description = model.description()?;
     let about = |more: &[(&str, String)]| -> Entries {
         let entries = [
             ("format", "pt".to_string()),
-            ("fewstep", description.clone()),
+            ("fewstep", description.to_string()),
         ];
         let entries = entries.into_iter().chain(more.iter().cloned());
         entries.map(|(key, value)| (key.into(), value)).collect()
@@ -66,7 +69,7 @@ pub(crate) fn save(model: &Model, folder: &Path) -> Result<(), FormatError> {
     let folder = folder.join(LORA_FOLDER);
     write(&folder.join(PEFT), &peft, about(&[]))?;
     write(&folder.join(KOHYA), &kohya, about(&trained))?;
-    if let Some(w) = model.network.w_projection() {
+    if let Some(w) = network.w_projection() {
         let [dim, to] = w.dims();
         // As PyTorch has it: outputs first.
         let values = w.transpose().into_data().try_to_vec().unwrap_or_default();
@@ -182,7 +185,7 @@ fn write(path: &Path, tensors: &Tensors, entries: Entries) -> Result<(), FormatE
         let view = TensorView::new(Dtype::F32, shape.to_vec(), bytes).map_err(failed)?;
         views.insert(name.to_string(), view);
     }
-    write_atomically_with(path, |out| header::write(views, &entries, out))
+    write_atomically_with(path, |out| file::write(views, &entries, out))
 }
 
 fn read(path: &Path) -> Result<Tensors, FormatError> {

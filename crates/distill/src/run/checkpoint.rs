@@ -57,7 +57,7 @@ impl Checkpoints {
                     network,
                     recipe: recipe.clone(),
                 };
-                model.save_alone(&building.join(name))?;
+                model.save_file(&building.join(name))?;
             }
             let file = building.join("optimizer.bin");
             let saved = stepper.save_optimizer(&file).map_err(Error::other);

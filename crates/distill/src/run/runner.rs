@@ -96,7 +96,7 @@ impl Run {
     fn save(&self, model: &Model, phase: &Phase) -> Result<(), RunError> {
         let folder = self.model_folder(phase);
         match &self.components {
-            Some(components) => components.save_with(model, &folder)?,
+            Some(components) => components.save_pipeline(model, &folder)?,
             None => model.save(&folder)?,
         }
         Ok(())

@@ -79,7 +79,7 @@ pub(crate) fn run(args: Args) -> CliResult {
     }
     match args.form {
         Form::Folder => {
-            args.write_model(|pipeline, model, out| pipeline.components.save_with(model, out))?
+            args.write_model(|pipeline, model, out| pipeline.components.save_pipeline(model, out))?
         }
         Form::SingleFile => args.write_model(Pipeline::save_single)?,
         Form::Gguf => {

@@ -10,7 +10,7 @@ use fewstep_data::{Examples, LatentsHeader};
 use fewstep_distill::Copies;
 use fewstep_distill::recipe::{TextConfig, TrainRecipe};
 use fewstep_distill::run::{Run, is_run, train_phases};
-use fewstep_formats::{Model, PipelineComponents, Wanted};
+use fewstep_formats::{Model, PipelineComponents, RepositoryKind};
 use fewstep_generate::find_part;
 use fewstep_nn::Backbone;
 use std::sync::Arc;
@@ -98,8 +98,8 @@ fn parts(text: &TextConfig, args: &RunArgs) -> CliResult<PipelineComponents> {
     if args.resume() && folder.join("model_index.json").is_file() {
         return PipelineComponents::open(&folder).blame_input();
     }
-    let autoencoder = find_part(&text.autoencoder, Wanted::Autoencoder)?;
-    let encoder = find_part(&text.encoder, Wanted::TextEncoder)?;
+    let autoencoder = find_part(&text.autoencoder, RepositoryKind::Autoencoder)?;
+    let encoder = find_part(&text.encoder, RepositoryKind::TextEncoder)?;
     PipelineComponents::assemble(&autoencoder, &encoder, text.length, &folder).blame_input()
 }
 

@@ -12,9 +12,9 @@ mod tensor;
 #[cfg(test)]
 mod tests;
 
-use crate::header::{self, Entries};
-use crate::stored::Stored;
-use crate::{FormatError, Pipeline};
+use crate::FormatError;
+use crate::tensors::file::{self, Entries};
+use crate::tensors::raw::RawTensor;
 use archive::Archive;
 use machine::{Container, Machine, Value};
 use std::collections::BTreeMap;
@@ -47,20 +47,9 @@ pub(crate) fn read_weights(file: &Path, pickles: Pickles) -> Result<Vec<u8>, For
             origin: file.display().to_string(),
             reason,
         }),
-        (true, Pickles::Refused) => Err(FormatError::Pickle {
+        (true, Pickles::Refused) => Err(FormatError::PickleRefused {
             origin: file.display().to_string(),
-            reason: "such a file can run code in other programs, and is read on request alone: ask for it with --allow-pickle".into(),
         }),
-    }
-}
-
-impl Pipeline {
-    /// Writes a copy of a folder in which pickled weights are safetensors.
-    ///
-    /// # Errors
-    /// When a file is no pickle of tensors, names anything that tensors are not made with, or cannot be read or written.
-    pub fn import_pickled(from: &Path, to: &Path) -> Result<(), FormatError> {
-        crate::folder::copy_with_weights(from, to, |file| read_weights(file, Pickles::Allowed))
     }
 }
 
@@ -82,7 +71,7 @@ fn to_safetensors(bytes: &[u8]) -> Result<Vec<u8>, String> {
     if let Some((_, value)) = inner {
         all = value.clone();
     }
-    let mut tensors: BTreeMap<String, Stored> = BTreeMap::new();
+    let mut tensors: BTreeMap<String, RawTensor> = BTreeMap::new();
     for (name, value) in machine.entries(&all) {
         if let Value::Tensor(tensor) = value {
             let stored = tensor.read(&archive);
@@ -94,5 +83,5 @@ fn to_safetensors(bytes: &[u8]) -> Result<Vec<u8>, String> {
         return Err("it holds no tensors by name".into());
     }
     let entries = Entries::from([("format".into(), "pt".into())]);
-    header::to_bytes(tensors, &entries).map_err(|error| error.to_string())
+    file::to_bytes(tensors, &entries).map_err(|error| error.to_string())
 }

@@ -1,7 +1,7 @@
 //! Tensors as a pickle has them: a view into a storage, which is a file of the archive.
 
 use super::archive::Archive;
-use crate::stored::Stored;
+use crate::tensors::raw::RawTensor;
 use safetensors::Dtype;
 use std::rc::Rc;
 
@@ -43,7 +43,7 @@ pub(super) fn storage_dtype(name: &str) -> Option<Dtype> {
 
 impl Tensor {
     /// The values, row after row.
-    pub(super) fn read<'a>(&self, archive: &Archive<'a>) -> Result<Stored<'a>, String> {
+    pub(super) fn read<'a>(&self, archive: &Archive<'a>) -> Result<RawTensor<'a>, String> {
         let Storage { dtype, key, length } = &self.storage;
         let size = dtype.bitsize() / 8;
         let data = archive.get(&format!("data/{key}"));
@@ -63,7 +63,7 @@ impl Tensor {
         let bytes = |at: usize, count: usize| &data[at * size..(at + count) * size];
         if contiguous {
             let bytes = bytes(self.offset, values);
-            return Ok(Stored::borrowed(*dtype, self.shape.clone(), bytes));
+            return Ok(RawTensor::borrowed(*dtype, self.shape.clone(), bytes));
         }
         let mut gathered = Vec::with_capacity(values * size);
         let mut index = vec![0; self.shape.len()];
@@ -79,7 +79,7 @@ impl Tensor {
                 *i = 0;
             }
         }
-        Ok(Stored::owned(*dtype, self.shape.clone(), gathered))
+        Ok(RawTensor::owned(*dtype, self.shape.clone(), gathered))
     }
 
     /// How many values there are, and whether they lie one after another. `None` when they do not fit the storage, as

@@ -3,8 +3,12 @@
 
 use super::names::Names;
 use super::{bad, parts_of, read};
-use crate::folder::{Fields, Part, Pipeline, autoencoder, unet};
+use crate::diffusers::part::Part;
+use crate::diffusers::unet::conditional;
+use crate::diffusers::{index, vae as vae_config};
+use crate::fields::Fields;
 use crate::pickle::{self, Pickles};
+use crate::pipeline::Pipeline;
 use crate::{FormatError, write_atomically, write_json_atomically};
 use burn::store::{BurnToPyTorchAdapter, ModuleSnapshot};
 use burn::tensor::Device;
@@ -18,6 +22,9 @@ const GROUPS: usize = 32;
 const HEADS: usize = 1;
 const BETAS: [f64; 2] = [0.0015, 0.0195];
 const LATENT_SIDE: usize = 64;
+
+/// The table of classes.
+const TABLE: &str = "cond_stage_model.embedding.weight";
 
 impl Pipeline {
     /// Writes a folder with the weights of one file that holds a U-Net, a vector-quantised autoencoder and a table of
@@ -36,8 +43,15 @@ impl Pipeline {
         let single = read(&bytes, file)?;
         let tensors = single.tensors().into_iter();
         let tensors = tensors.map(|(name, view)| (name, view.shape().to_vec()));
-        let shapes = Found(tensors.collect());
-        let configs = shapes.configs().map_err(|reason| bad(file, reason))?;
+        let shapes = TensorShapes(tensors.collect());
+        let Some(table) = shapes.table() else {
+            return Err(FormatError::NeedsBase {
+                origin: file.display().to_string(),
+                tensor: TABLE,
+            });
+        };
+        let configs = shapes.configs(table);
+        let configs = configs.map_err(|reason| bad(file, reason))?;
         // As they will be read from the folder, which is left alone until all is known to fit.
         let draft = tempfile::tempdir().map_err(|source| FormatError::Write {
             path: std::env::temp_dir(),
@@ -47,11 +61,11 @@ impl Pipeline {
             write_json_atomically(&draft.path().join(name), config)?;
         }
         let config = Fields::read(&draft.path().join("unet/config.json"))?;
-        let network = unet::read(config)?.network;
-        let vae = autoencoder::blank(&draft.path().join("vae"), device)?;
+        let network = conditional::read(config)?.network;
+        let vae = vae_config::blank(&draft.path().join("vae"), device)?;
         let names = Names::of_classes(&network, &vae, file)?;
         let unet = UNet::new(&network, 0, device).map_err(|error| bad(file, error.to_string()))?;
-        let [rows, width] = shapes.table().unwrap_or_default();
+        let [rows, width] = table;
         let table = ClassEmbedder::new(rows, width, 0, device);
         let like = vec![
             (Part::UNet, shapes_of(&unet)),
@@ -81,9 +95,9 @@ fn shapes_of(network: &impl ModuleSnapshot) -> Vec<(String, Vec<usize>)> {
 }
 
 /// The shapes of a file's tensors.
-struct Found(HashMap<String, Vec<usize>>);
+struct TensorShapes(HashMap<String, Vec<usize>>);
 
-impl Found {
+impl TensorShapes {
     fn has(&self, name: &str) -> bool {
         self.0.contains_key(name)
     }
@@ -97,22 +111,12 @@ impl Found {
 
     /// Rows and width of the table of classes.
     fn table(&self) -> Option<[usize; 2]> {
-        let shape = self.0.get("cond_stage_model.embedding.weight")?;
+        let shape = self.0.get(TABLE)?;
         shape.as_slice().try_into().ok()
     }
 
     /// The files of configurations.
-    fn configs(&self) -> Result<Vec<(&'static str, Value)>, String> {
-        let [rows, width] = self.table().ok_or(
-            "it holds no table of classes, `cond_stage_model.embedding.weight`: for a model that reads texts say with --like which model has its tokenizer and its configurations",
-        )?;
-        let index = json!({
-            "_class_name": "DiffusionPipeline",
-            "class_embedder": ["fewstep", "ClassEmbedder"],
-            "scheduler": ["diffusers", "DDIMScheduler"],
-            "unet": ["diffusers", "UNet2DConditionModel"],
-            "vae": ["diffusers", "VQModel"],
-        });
+    fn configs(&self, [rows, width]: [usize; 2]) -> Result<Vec<(&'static str, Value)>, String> {
         let table = json!({
             "_class_name": "ClassEmbedder",
             "n_classes": rows,
@@ -131,7 +135,7 @@ impl Found {
             "timestep_spacing": "leading",
         });
         Ok(vec![
-            ("model_index.json", index),
+            (index::FILE, index::of_classes()),
             ("unet/config.json", self.unet()?),
             ("vae/config.json", self.autoencoder()?),
             ("class_embedder/config.json", table),
@@ -234,9 +238,9 @@ impl Found {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::header::{self, Entries};
-    use crate::single_file::names::Place;
-    use crate::stored::Stored;
+    use crate::single_file::names::Location;
+    use crate::tensors::file::{self, Entries};
+    use crate::tensors::raw::RawTensor;
     use safetensors::Dtype;
     use std::collections::BTreeMap;
 
@@ -244,8 +248,8 @@ mod tests {
     fn file_of(configs: &Path) -> (BTreeMap<String, Vec<usize>>, Vec<u8>) {
         let device = Device::flex();
         let config = Fields::read(&configs.join("unet/config.json")).expect("there");
-        let network = unet::read(config).expect("valid").network;
-        let vae = autoencoder::blank(&configs.join("vae"), &device).expect("valid");
+        let network = conditional::read(config).expect("valid").network;
+        let vae = vae_config::blank(&configs.join("vae"), &device).expect("valid");
         let names = Names::of_classes(&network, &vae, configs).expect("a form");
         let Vae::Vq(vae, _) = &vae else {
             panic!("another autoencoder")
@@ -263,10 +267,10 @@ mod tests {
             ),
         ] {
             for (name, mut shape) in of_part {
-                let place = names.place(part, &name).expect("a place");
-                let Place {
+                let location = names.locate(part, &name).expect("a location");
+                let Location {
                     name, convolution, ..
-                } = place;
+                } = location;
                 if convolution {
                     shape.extend([1, 1]);
                 }
@@ -278,9 +282,12 @@ mod tests {
             let count: usize = shape.iter().product();
             let value = |i: usize| ((i * 31 + number * 17) % 97) as f32 / 970.0;
             let data = (0..count).flat_map(|i| value(i).to_le_bytes()).collect();
-            (name.clone(), Stored::owned(Dtype::F32, shape.clone(), data))
+            (
+                name.clone(),
+                RawTensor::owned(Dtype::F32, shape.clone(), data),
+            )
         });
-        let bytes = header::to_bytes(tensors.collect(), &Entries::new()).expect("a file");
+        let bytes = file::to_bytes(tensors.collect(), &Entries::new()).expect("a file");
         (shapes, bytes)
     }
 
@@ -340,7 +347,7 @@ mod tests {
         assert_eq!(model.model.recipe.classes, ["0", "1", "2", "3"]);
         assert_eq!(model.model.recipe.resolution, [3, 64, 64]);
         let expected = Fields::read(&configs.join("unet/config.json")).expect("there");
-        let expected = unet::read(expected).expect("valid").network;
+        let expected = conditional::read(expected).expect("valid").network;
         assert_eq!(model.model.network.config(), expected.into());
         // And back to the same file.
         let back = place.path().join("back.safetensors");
@@ -364,8 +371,8 @@ mod tests {
             let all = read(&bytes, &configs).expect("whole");
             let kept = all.tensors().into_iter();
             let kept = kept.filter(|(name, _)| name != without);
-            let tensors = kept.map(|(name, view)| (name, Stored::from(view)));
-            let few = header::to_bytes(tensors.collect(), &Entries::new()).expect("a file");
+            let tensors = kept.map(|(name, view)| (name, RawTensor::from(view)));
+            let few = file::to_bytes(tensors.collect(), &Entries::new()).expect("a file");
             let file = place.path().join("few.safetensors");
             std::fs::write(&file, few).expect("written");
             let folder = place.path().join("none");

@@ -2,17 +2,17 @@
 //! and stable-diffusion.cpp read. And its U-Net alone as GGUF.
 
 mod classes;
-mod gguf;
 mod names;
 
-use crate::folder::{Part, Pipeline, part_tensors};
-use crate::header::{self, Entries};
+use crate::diffusers::part::Part;
+use crate::gguf::{self, GgufPrecision};
 use crate::pickle::{self, Pickles};
-use crate::stored::Stored;
+use crate::pipeline::{Pipeline, part_tensors};
+use crate::tensors::file::{self, Entries};
+use crate::tensors::raw::RawTensor;
 use crate::{FilePrecision, FormatError, Model, write_atomically, write_atomically_with};
 use fewstep_diffusion::PredictionKind;
 use fewstep_nn::BackboneConfig;
-pub use gguf::GgufPrecision;
 use names::{Names, OPEN_CLIP_LAYERS, UNetNames};
 use safetensors::tensor::{SafeTensors, TensorView};
 use std::collections::{BTreeMap, HashMap};
@@ -34,34 +34,34 @@ impl Pipeline {
             sources.push((*part, part_tensors(self, *part)?));
         }
         // Several tensors of a folder may be one here.
-        let mut pieces: BTreeMap<String, BTreeMap<usize, Stored>> = BTreeMap::new();
+        let mut pieces: BTreeMap<String, BTreeMap<usize, RawTensor>> = BTreeMap::new();
         for (part, files) in &sources {
             for bytes in files {
                 for (name, view) in read(bytes, self.folder())?.tensors() {
-                    let Some(place) = names.place(*part, &name) else {
+                    let Some(location) = names.locate(*part, &name) else {
                         continue;
                     };
-                    let tensor = Stored::from(view);
-                    let tensor = match place.convolution {
+                    let tensor = RawTensor::from(view);
+                    let tensor = match location.convolution {
                         true => tensor.into_convolution(),
                         false => tensor,
                     };
-                    let all = pieces.entry(place.name).or_default();
-                    all.insert(place.third.unwrap_or(0), tensor);
+                    let all = pieces.entry(location.name).or_default();
+                    all.insert(location.qkv_chunk.unwrap_or(0), tensor);
                 }
             }
         }
         let mut tensors = BTreeMap::new();
         for (name, parts) in pieces {
-            let whole = Stored::stacked(parts.into_values().collect()).ok_or_else(|| {
+            let whole = RawTensor::stacked(parts.into_values().collect()).ok_or_else(|| {
                 let reason = format!("its parts of `{name}` differ in precision or shape");
                 bad(self.folder(), reason)
             })?;
             tensors.insert(name, whole);
         }
         add_unused_layer(&mut tensors);
-        let about = self.about(model)?;
-        write_atomically_with(file, |out| header::write(tensors, &about, out))
+        let metadata = self.metadata(model)?;
+        write_atomically_with(file, |out| file::write(tensors, &metadata, out))
     }
 
     /// Writes a U-Net alone as GGUF, as stable-diffusion.cpp (`--diffusion-model`) and ComfyUI-GGUF read it: without
@@ -79,9 +79,9 @@ impl Pipeline {
         let names = UNetNames::new(network, self.folder())?;
         let bytes = model.to_bytes(FilePrecision::Full)?;
         let tensors = read(&bytes, self.folder())?.tensors().into_iter();
-        let tensors = tensors.map(|(name, view)| (names.of(&name), Stored::from(view)));
-        let about = self.about(model)?;
-        let texts = about.into_iter().map(|(k, v)| (k, gguf::Entry::Text(v)));
+        let tensors = tensors.map(|(name, view)| (names.of(&name), RawTensor::from(view)));
+        let metadata = self.metadata(model)?;
+        let texts = metadata.into_iter().map(|(k, v)| (k, gguf::Entry::Text(v)));
         let architecture = gguf::Entry::Text("sd1".into());
         let more = [
             // The one name of ComfyUI-GGUF for U-Nets of Stable Diffusion 1 and 2; shapes tell them apart.
@@ -133,7 +133,7 @@ impl Pipeline {
     }
 
     /// The sampler recipe of a U-Net in the place of this model's, and what ModelSpec asks for.
-    fn about(&self, model: &Model) -> Result<Entries, FormatError> {
+    fn metadata(&self, model: &Model) -> Result<Entries, FormatError> {
         let recipe = &model.recipe;
         let BackboneConfig::UNet(config) = &model.network.config();
         let [_, height, width] = recipe.resolution.map(|side| side * self.vae.factor());
@@ -169,7 +169,7 @@ impl Pipeline {
 
 /// Stable Diffusion 2 uses all layers of its text encoder but the last, and folders leave that one out. Readers such as
 /// stable-diffusion.cpp want it in the file all the same. Here it is zeros, and a layer of zeros passes on what it gets.
-fn add_unused_layer(tensors: &mut BTreeMap<String, Stored<'_>>) {
+fn add_unused_layer(tensors: &mut BTreeMap<String, RawTensor<'_>>) {
     let layer = |name: &str| {
         let (number, rest) = name.strip_prefix(OPEN_CLIP_LAYERS)?.split_once('.')?;
         Some((number.parse::<usize>().ok()?, rest.to_string()))
@@ -197,29 +197,29 @@ fn parts_of(
 ) -> Result<Vec<(PathBuf, Vec<u8>)>, FormatError> {
     let single = read(bytes, file)?;
     let found: HashMap<String, TensorView<'_>> = single.tensors().into_iter().collect();
-    let mut parts: HashMap<PathBuf, BTreeMap<String, Stored<'_>>> = HashMap::new();
+    let mut parts: HashMap<PathBuf, BTreeMap<String, RawTensor<'_>>> = HashMap::new();
     let mut problems = vec![];
     for (part, shapes) in like {
         let tensors = parts.entry(part.weights_file()).or_default();
         for (name, shape) in shapes {
-            let Some(place) = names.place(part, &name) else {
+            let Some(location) = names.locate(part, &name) else {
                 continue;
             };
-            let Some(view) = found.get(&place.name) else {
-                problems.push(format!("`{}` is missing", place.name));
+            let Some(view) = found.get(&location.name) else {
+                problems.push(format!("`{}` is missing", location.name));
                 continue;
             };
-            let whole = Stored::from(view.clone());
-            let tensor = match (place.convolution, place.third) {
+            let whole = RawTensor::from(view.clone());
+            let tensor = match (location.convolution, location.qkv_chunk) {
                 (true, _) => Some(whole.into_linear()),
-                (false, Some(third)) => whole.third(third),
+                (false, Some(chunk)) => whole.chunk(chunk, 3),
                 (false, None) => Some(whole),
             };
             match tensor.filter(|tensor| tensor.shape() == shape) {
                 Some(tensor) => drop(tensors.insert(name, tensor)),
                 None => problems.push(format!(
                     "`{}` is {:?} in the file, and does not hold `{name}` of {shape:?}",
-                    place.name,
+                    location.name,
                     view.shape()
                 )),
             }
@@ -233,7 +233,7 @@ fn parts_of(
     }
     let entries = Entries::from([("format".into(), "pt".into())]);
     let parts = parts.into_iter();
-    let parts = parts.map(|(place, tensors)| Ok((place, header::to_bytes(tensors, &entries)?)));
+    let parts = parts.map(|(place, tensors)| Ok((place, file::to_bytes(tensors, &entries)?)));
     parts.collect()
 }
 

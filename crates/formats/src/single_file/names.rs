@@ -1,7 +1,9 @@
 //! From the names of diffusers and transformers to those of the first latent diffusion code, and back.
 
 use crate::FormatError;
-use crate::folder::{Part, Pipeline, TextEncoder};
+use crate::diffusers::part::Part;
+use crate::diffusers::text_encoder::TextEncoder;
+use crate::pipeline::Pipeline;
 use fewstep_nn::{ClipActivation, UNetConfig, Vae};
 use std::path::Path;
 
@@ -13,12 +15,12 @@ pub(super) struct Names<'a> {
     unet: UNetNames<'a>,
     /// Levels of the autoencoder.
     levels: usize,
-    told: Told,
+    conditioner: Conditioner,
 }
 
-/// What tells the U-Net what to draw.
+/// What conditions the U-Net.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Told {
+enum Conditioner {
     /// The text encoder of Stable Diffusion 1.
     Clip,
     /// That of Stable Diffusion 2.
@@ -29,10 +31,10 @@ enum Told {
 
 /// Where a tensor of a folder lies in a single file.
 #[derive(Debug, Default)]
-pub(super) struct Place {
+pub(super) struct Location {
     pub(super) name: String,
-    /// Which third of the rows it is, where three tensors lie in one.
-    pub(super) third: Option<usize>,
+    /// Which third of the rows it is, where queries, keys and values are one tensor.
+    pub(super) qkv_chunk: Option<usize>,
     /// Whether the linear layer is a 1x1 convolution there.
     pub(super) convolution: bool,
 }
@@ -42,10 +44,9 @@ impl<'a> UNetNames<'a> {
     /// When the U-Net has no form under these names; `origin` is what to call it.
     pub(super) fn new(unet: &'a UNetConfig, origin: &Path) -> Result<Self, FormatError> {
         if unet.w.is_some() {
-            return Err(no_form(
-                origin,
-                "it has an input for w, which readers of such files pass over in silence: fold one w in with --bake-w",
-            ));
+            return Err(FormatError::InputForW {
+                origin: origin.display().to_string(),
+            });
         }
         if unet.controlnet.is_some() {
             return Err(no_form(
@@ -105,11 +106,11 @@ impl<'a> Names<'a> {
     /// When a part has no form in a single file.
     pub(super) fn new(pipeline: &Pipeline, unet: &'a UNetConfig) -> Result<Self, FormatError> {
         let origin = pipeline.folder();
-        let told = match &pipeline.text_encoder {
-            TextEncoder::Classes(_) => Told::Classes,
+        let conditioner = match &pipeline.text_encoder {
+            TextEncoder::Classes(_) => Conditioner::Classes,
             TextEncoder::Clip(_, network) => match network.config().activation {
-                ClipActivation::Gelu => Told::OpenClip,
-                ClipActivation::QuickGelu => Told::Clip,
+                ClipActivation::Gelu => Conditioner::OpenClip,
+                ClipActivation::QuickGelu => Conditioner::Clip,
             },
             TextEncoder::Bert(..) => {
                 return Err(no_form(
@@ -118,7 +119,7 @@ impl<'a> Names<'a> {
                 ));
             }
         };
-        Self::told(told, unet, &pipeline.vae, origin)
+        Self::with(conditioner, unet, &pipeline.vae, origin)
     }
 
     /// The names of a model with a table of classes.
@@ -130,11 +131,11 @@ impl<'a> Names<'a> {
         vae: &Vae,
         origin: &Path,
     ) -> Result<Self, FormatError> {
-        Self::told(Told::Classes, unet, vae, origin)
+        Self::with(Conditioner::Classes, unet, vae, origin)
     }
 
-    fn told(
-        told: Told,
+    fn with(
+        conditioner: Conditioner,
         unet: &'a UNetConfig,
         vae: &Vae,
         origin: &Path,
@@ -153,40 +154,40 @@ impl<'a> Names<'a> {
         Ok(Self {
             unet,
             levels: widths.len(),
-            told,
+            conditioner,
         })
     }
 
     /// The parts that a single file holds.
     pub(super) fn parts(&self) -> [Part; 3] {
-        let told = match self.told {
-            Told::Clip | Told::OpenClip => Part::TextEncoder,
-            Told::Classes => Part::ClassEmbedder,
+        let conditioner = match self.conditioner {
+            Conditioner::Clip | Conditioner::OpenClip => Part::TextEncoder,
+            Conditioner::Classes => Part::ClassEmbedder,
         };
-        [Part::UNet, Part::Autoencoder, told]
+        [Part::UNet, Part::Autoencoder, conditioner]
     }
 
     /// Where a tensor lies in the single file; `None` for what is no weight.
-    pub(super) fn place(&self, part: Part, name: &str) -> Option<Place> {
-        let name = part.today(name)?;
+    pub(super) fn locate(&self, part: Part, name: &str) -> Option<Location> {
+        let name = part.current_name(name)?;
         Some(match part {
-            Part::UNet => Place {
+            Part::UNet => Location {
                 name: format!("model.diffusion_model.{}", self.unet.of(&name)),
-                ..Place::default()
+                ..Location::default()
             },
-            Part::TextEncoder if self.told == Told::OpenClip => of_open_clip(&name),
-            Part::ClassEmbedder => Place {
+            Part::TextEncoder if self.conditioner == Conditioner::OpenClip => of_open_clip(&name),
+            Part::ClassEmbedder => Location {
                 name: format!("cond_stage_model.{name}"),
-                ..Place::default()
+                ..Location::default()
             },
-            Part::TextEncoder => Place {
+            Part::TextEncoder => Location {
                 name: format!("cond_stage_model.transformer.text_model.{name}"),
-                ..Place::default()
+                ..Location::default()
             },
-            Part::Autoencoder => Place {
+            Part::Autoencoder => Location {
                 name: format!("first_stage_model.{}", self.of_autoencoder(&name)),
                 convolution: is_projection(&name),
-                ..Place::default()
+                ..Location::default()
             },
         })
     }
@@ -268,7 +269,7 @@ fn is_projection(name: &str) -> bool {
 pub(super) const OPEN_CLIP_LAYERS: &str = "cond_stage_model.model.transformer.resblocks.";
 
 /// OpenCLIP has one projection for queries, keys and values.
-fn of_open_clip(name: &str) -> Place {
+fn of_open_clip(name: &str) -> Location {
     let names = [
         (
             "embeddings.token_embedding.weight",
@@ -289,13 +290,13 @@ fn of_open_clip(name: &str) -> Place {
         (".self_attn.v_proj.", ".attn.in_proj_"),
         (".self_attn.", ".attn."),
     ];
-    let third = [".q_proj.", ".k_proj.", ".v_proj."];
+    let chunks = [".q_proj.", ".k_proj.", ".v_proj."];
     let renamed = names.iter().fold(name.to_string(), |name, (ours, theirs)| {
         name.replace(ours, theirs)
     });
-    Place {
+    Location {
         name: format!("cond_stage_model.model.{renamed}"),
-        third: third.iter().position(|part| name.contains(part)),
+        qkv_chunk: chunks.iter().position(|part| name.contains(part)),
         convolution: false,
     }
 }

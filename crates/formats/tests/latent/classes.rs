@@ -133,7 +133,7 @@ fn a_folder_of_classes_comes_back_as_it_was() {
     let folder = tempfile::tempdir().expect("a folder");
     let saved = pipeline
         .components
-        .save_with(&pipeline.model, folder.path());
+        .save_pipeline(&pipeline.model, folder.path());
     saved.expect("written");
     let back = Pipeline::load(folder.path(), &Device::flex()).expect("a whole model");
     assert_eq!(back.model.recipe, pipeline.model.recipe);

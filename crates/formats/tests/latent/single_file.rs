@@ -176,7 +176,7 @@ fn a_student_goes_into_a_single_file_with_one_w_alone() {
     let refused = pipeline
         .save_single(&student, &file)
         .expect_err("an input for w");
-    assert!(refused.to_string().contains("--bake-w"), "{refused}");
+    assert!(refused.to_string().contains("input for w"), "{refused}");
     let fixed = student.with_fixed_w(6.5);
     assert_eq!(fixed.recipe.guidance, Guidance::Fixed { w: 6.5 });
     pipeline.save_single(&fixed, &file).expect("written");
@@ -185,7 +185,7 @@ fn a_student_goes_into_a_single_file_with_one_w_alone() {
 #[test]
 fn what_has_no_place_in_a_single_file_is_named() {
     let folder = tempfile::tempdir().expect("a folder");
-    for (name, said) in [("bert", "BERT"), ("tiny", "--bake-w")] {
+    for (name, said) in [("bert", "BERT"), ("tiny", "input for w")] {
         let pipeline = Golden::new(name).pipeline();
         let refused = pipeline.save_single(&pipeline.model, &folder.path().join("x"));
         let refused = refused.expect_err("refused").to_string();

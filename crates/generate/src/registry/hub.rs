@@ -1,7 +1,7 @@
 //! Models by their name on the hub, such as `runwayml/stable-diffusion-v1-5` or `NAME@REVISION`.
 
 use super::RegistryError;
-use fewstep_formats::Wanted;
+use fewstep_formats::RepositoryKind;
 use std::fmt;
 use std::path::{Path, PathBuf};
 
@@ -43,7 +43,7 @@ impl fmt::Display for Name {
 }
 
 /// The folder of a model, or of a part of one, in the hub's cache, where it is put first if need be.
-pub(super) fn fetch(name: &Name, wanted: Wanted) -> Result<PathBuf, RegistryError> {
+pub(super) fn fetch(name: &Name, wanted: RepositoryKind) -> Result<PathBuf, RegistryError> {
     #[cfg(feature = "hub")]
     return client::fetch(name, wanted);
     #[cfg(not(feature = "hub"))]
@@ -54,14 +54,14 @@ pub(super) fn fetch(name: &Name, wanted: Wanted) -> Result<PathBuf, RegistryErro
 
 #[cfg(feature = "hub")]
 mod client {
-    use super::{Name, Path, PathBuf, RegistryError, Wanted};
+    use super::{Name, Path, PathBuf, RegistryError, RepositoryKind};
     use fewstep_formats::RepositoryFiles;
     use hf_hub::api::sync::{ApiBuilder, ApiError};
     use hf_hub::{Cache, Repo, RepoType};
     use std::env;
 
     /// Takes the model from the cache where it is there, whatever the hub may have by now. Else fetches what is needed.
-    pub(super) fn fetch(name: &Name, wanted: Wanted) -> Result<PathBuf, RegistryError> {
+    pub(super) fn fetch(name: &Name, wanted: RepositoryKind) -> Result<PathBuf, RegistryError> {
         let hub = Hub::from_env();
         let repository = Repo::with_revision(
             name.repository.clone(),
@@ -69,7 +69,7 @@ mod client {
             name.revision.clone(),
         );
         let cached = hub.cache.repo(repository.clone());
-        let named = wanted.marks().iter().filter_map(|mark| {
+        let named = wanted.marker_files().iter().filter_map(|mark| {
             let depth = Path::new(mark).components().count();
             let found = cached.get(mark)?;
             found.ancestors().nth(depth).map(Path::to_path_buf)
@@ -77,7 +77,7 @@ mod client {
         let by_commit = cached.pointer_path(&name.revision);
         if let Some(folder) = named
             .chain([by_commit])
-            .find(|folder| wanted.is_whole_in(folder))
+            .find(|folder| wanted.is_complete_in(folder))
         {
             return Ok(folder);
         }
@@ -93,7 +93,7 @@ mod client {
         let api = api.map_err(failed)?;
         let listed = api.repo(repository).info().map_err(failed)?;
         let names: Vec<String> = listed.siblings.into_iter().map(|f| f.rfilename).collect();
-        let wanted = wanted.among(&names, &name.to_string())?;
+        let wanted = wanted.required_files(&names, &name.to_string())?;
         // All files are of one commit, whatever is uploaded meanwhile.
         let commit = Repo::with_revision(name.repository.clone(), RepoType::Model, listed.sha);
         let api = api.repo(commit.clone());

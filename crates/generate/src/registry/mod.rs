@@ -12,7 +12,7 @@ use crate::{Generator, KeepEncoder};
 use burn::tensor::Device;
 use fewstep_data::expand_home;
 use fewstep_formats::{
-    CONTROLNET_FILE, ControlNetModel, Model, Pipeline, PipelineComponents, Wanted,
+    CONTROLNET_FILE, ControlNetModel, Model, Pipeline, PipelineComponents, RepositoryKind,
 };
 use fewstep_nn::Precision;
 use std::path::{Path, PathBuf};
@@ -59,7 +59,7 @@ impl ModelSource {
             });
         }
         let folder = match hub::Name::parse(reference) {
-            Some(name) => hub::fetch(&name, Wanted::Model)?,
+            Some(name) => hub::fetch(&name, RepositoryKind::Model)?,
             None => runs::find(Path::new(reference), steps)?,
         };
         Ok(match Pipeline::is_in(&folder) {
@@ -127,7 +127,7 @@ impl ModelSource {
         Ok(match self.components()? {
             None => Generator::new(model, device)?,
             Some(components) => {
-                let pipeline = components.around(model, device)?;
+                let pipeline = Pipeline::with_components(model, &components, device)?;
                 Generator::latent(pipeline, options.keep_encoder, device)?
             }
         })
@@ -138,7 +138,7 @@ impl ModelSource {
 ///
 /// # Errors
 /// When it cannot be fetched.
-pub fn find_part(reference: &Path, part: Wanted) -> Result<PathBuf, RegistryError> {
+pub fn find_part(reference: &Path, part: RepositoryKind) -> Result<PathBuf, RegistryError> {
     match hub::Name::parse(&reference.to_string_lossy()) {
         Some(name) => hub::fetch(&name, part),
         None => Ok(expand_home(reference)),

@@ -7,7 +7,7 @@ use fewstep_data::{ExampleOrder, Examples, HostArray, HostBatch, ImageShape};
 use fewstep_diffusion::random::{self, Purpose};
 use fewstep_diffusion::{DistilledFor, Guidance, Inputs, Role, sampler};
 use fewstep_distill::run::{Run, to_device};
-use fewstep_formats::{Model, PipelineComponents, write_atomically};
+use fewstep_formats::{Model, Pipeline, PipelineComponents, write_atomically};
 use fewstep_generate::{
     Generator, ImageRequest, KeepEncoder, Request, Subject, find_class, ignore, to_images,
 };
@@ -109,7 +109,7 @@ impl SampleGrids {
                 (generator, subjects, SIDE, None)
             }
             Some((parts, prompts)) => {
-                let pipeline = parts.around(model.clone(), &self.device)?;
+                let pipeline = Pipeline::with_components(model.clone(), parts, &self.device)?;
                 let keep = KeepEncoder::WhileEncoding;
                 let generator = Generator::latent(pipeline, keep, &self.device)?;
                 let mut subjects = vec![];

@@ -1,8 +1,9 @@
 //! A `BertModel`.
 
 use crate::FormatError;
-use crate::folder::fields::Fields;
-use crate::folder::weights::{self, Part};
+use crate::diffusers::part::Part;
+use crate::diffusers::weights;
+use crate::fields::Fields;
 use burn::tensor::Device;
 use fewstep_nn::{Bert, BertConfig};
 use serde_json::json;

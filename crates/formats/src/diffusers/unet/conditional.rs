@@ -1,10 +1,13 @@
-//! `unet/config.json`.
+//! diffusers' `UNet2DConditionModel`: a U-Net that attends to text.
 
-use super::fields::Fields;
 use crate::FormatError;
+use crate::fields::Fields;
+use fewstep_diffusion::SamplerRecipe;
 use fewstep_nn::{Modulation, TextAttention, UNetConfig, WEmbedding};
 use serde::Deserialize;
-use serde_json::json;
+use serde_json::{Value, json};
+
+pub(super) const CLASS: &str = "UNet2DConditionModel";
 
 /// A number for all levels, or one for each.
 #[derive(Deserialize)]
@@ -29,10 +32,10 @@ pub(crate) struct UNetFile {
     pub(crate) sample_size: usize,
 }
 
-/// diffusers' `UNet2DConditionModel`.
+/// Reads the configuration.
 pub(crate) fn read(mut fields: Fields) -> Result<UNetFile, FormatError> {
     fields.only(&[
-        ("_class_name", json!("UNet2DConditionModel")),
+        ("_class_name", json!(CLASS)),
         ("act_fn", json!("silu")),
         ("attention_type", json!("default")),
         ("center_input_sample", json!(false)),
@@ -140,4 +143,30 @@ fn attention(fields: &mut Fields, levels: usize) -> Result<Vec<bool>, FormatErro
         }
     }
     Ok(attention)
+}
+
+/// Writes the configuration.
+pub(super) fn write(network: &UNetConfig, text: TextAttention, recipe: &SamplerRecipe) -> Value {
+    let blocks = |with: &str, without: &str| -> Vec<String> {
+        let name = |&attention: &bool| if attention { with } else { without }.to_string();
+        network.attention.iter().map(name).collect()
+    };
+    let mut up_blocks = blocks("CrossAttnUpBlock2D", "UpBlock2D");
+    up_blocks.reverse();
+    json!({
+        "_class_name": CLASS,
+        "sample_size": recipe.resolution[1],
+        "in_channels": network.channels + network.concat,
+        "out_channels": network.channels,
+        "block_out_channels": network.widths,
+        "layers_per_block": network.blocks,
+        "down_block_types": blocks("CrossAttnDownBlock2D", "DownBlock2D"),
+        "up_block_types": up_blocks,
+        // diffusers takes this name for the number of heads.
+        "attention_head_dim": (0..network.widths.len()).map(|level| network.heads_of(level)).collect::<Vec<_>>(),
+        "norm_num_groups": network.groups,
+        "cross_attention_dim": text.width,
+        "use_linear_projection": text.linear,
+        "dropout": network.dropout,
+    })
 }

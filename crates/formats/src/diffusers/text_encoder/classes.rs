@@ -1,9 +1,10 @@
 //! `class_embedder/`: a table with a state for each class, whose last row stands for "no class".
 
-use super::Tokens;
 use crate::FormatError;
-use crate::folder::fields::Fields;
-use crate::folder::weights::{self, Part};
+use crate::diffusers::part::Part;
+use crate::diffusers::weights;
+use crate::fields::Fields;
+use crate::tokenizers::Tokens;
 use burn::tensor::{Device, Tensor};
 use fewstep_nn::ClassEmbedder;
 use serde_json::json;

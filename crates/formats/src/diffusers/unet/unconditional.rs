@@ -1,56 +1,13 @@
-//! Others' pixel models: diffusers' `UNet2DModel` beside the configuration of its scheduler.
+//! diffusers' `UNet2DModel`: a U-Net on pixels.
 
-use super::fields::Fields;
-use super::scheduler;
-use super::weights::{self, Part};
-use crate::{FormatError, Model};
-use burn::tensor::Device;
+use crate::FormatError;
+use crate::fields::Fields;
 use fewstep_diffusion::SamplerRecipe;
-use fewstep_nn::{Modulation, Resampling, Sinusoid, UNet, UNetConfig};
+use fewstep_nn::{Modulation, Resampling, Sinusoid, UNetConfig};
 use serde::Deserialize;
-use serde_json::json;
-use std::path::Path;
+use serde_json::{Value, json};
 
-/// Reads such a folder; none where it is another. Network and scheduler have folders of their own, or, in old models, lie
-/// in one with all else. There is no class that means "no class", so nothing to guide with.
-///
-/// # Errors
-/// When a part is missing or damaged, or is of a kind that this version does not support; the field is named.
-pub(crate) fn load(folder: &Path, device: &Device) -> Result<Option<Model>, FormatError> {
-    let place = |part: &str, file: &str| {
-        let own = folder.join(part);
-        match own.join(file).is_file() {
-            true => own,
-            false => folder.into(),
-        }
-    };
-    let unet = place("unet", "config.json");
-    let config = unet.join("config.json");
-    if folder.join("fewstep.json").is_file() || !config.is_file() {
-        return Ok(None);
-    }
-    let mut fields = Fields::read(&config)?;
-    if fields.optional::<String>("_class_name")?.as_deref() != Some("UNet2DModel") {
-        return Ok(None);
-    }
-    let (config, [height, width]) = read(fields)?;
-    let file = "scheduler_config.json";
-    let scheduler = scheduler::read(Fields::read(&place("scheduler", file).join(file))?)?;
-    let recipe = SamplerRecipe {
-        classes: (0..config.classes).map(|class| class.to_string()).collect(),
-        ..scheduler.teacher([config.channels, height, width])
-    };
-    let bad = |reason: String| FormatError::BadDescription {
-        origin: unet.display().to_string(),
-        reason,
-    };
-    let mut network = UNet::new(&config, 0, device).map_err(|error| bad(error.to_string()))?;
-    weights::load(&mut network, &unet, Part::UNet)?;
-    Ok(Some(Model {
-        network: network.into(),
-        recipe,
-    }))
-}
+pub(crate) const CLASS: &str = "UNet2DModel";
 
 /// One side of square images, or height and width.
 #[derive(Deserialize)]
@@ -75,8 +32,8 @@ enum Change {
     Resnet,
 }
 
-/// The network, and height and width of its images.
-fn read(mut fields: Fields) -> Result<(UNetConfig, [usize; 2]), FormatError> {
+/// Reads the configuration: the network, and height and width of its images.
+pub(crate) fn read(mut fields: Fields) -> Result<(UNetConfig, [usize; 2]), FormatError> {
     let channels: usize = fields.or("out_channels", 3)?;
     // Learned variances are more channels out, conditions more channels in.
     fields.only(&[
@@ -213,4 +170,54 @@ fn blocks(fields: &mut Fields, levels: usize) -> Result<(Vec<bool>, Change), For
             "resolution changes by convolutions in some blocks and by residual blocks in others: this version supports one for all".into(),
         )),
     }
+}
+
+/// Writes the configuration.
+pub(super) fn write(network: &UNetConfig, recipe: &SamplerRecipe) -> Value {
+    let (resampling, down, up) = match network.resampling {
+        Resampling::Conv | Resampling::Corner => ("conv", "DownBlock2D", "UpBlock2D"),
+        Resampling::Block => ("resnet", "ResnetDownsampleBlock2D", "ResnetUpsampleBlock2D"),
+    };
+    let blocks = |with: &str, without: &str| -> Vec<String> {
+        let name = |&attention: &bool| if attention { with } else { without }.to_string();
+        network.attention.iter().map(name).collect()
+    };
+    let mut up_blocks = blocks("AttnUpBlock2D", up);
+    up_blocks.reverse();
+    let mut config = json!({
+        "_class_name": CLASS,
+        "sample_size": [recipe.resolution[1], recipe.resolution[2]],
+        "in_channels": network.channels,
+        "out_channels": network.channels,
+        "block_out_channels": network.widths,
+        "layers_per_block": network.blocks,
+        "down_block_types": blocks("AttnDownBlock2D", down),
+        "up_block_types": up_blocks,
+        // Null is one head over all channels, which is how others' networks with `heads` are.
+        "attention_head_dim": network.heads.is_empty().then_some(network.head),
+        "norm_num_groups": network.groups,
+        // Without it diffusers leaves the normalisation of the middle's attention away.
+        "attn_norm_num_groups": network.groups,
+        "norm_eps": network.epsilon,
+        "add_attention": network.middle_attention,
+        "downsample_type": resampling,
+        "downsample_padding": usize::from(network.resampling != Resampling::Corner),
+        "upsample_type": resampling,
+        "resnet_time_scale_shift": match network.modulation {
+            Modulation::Film => "scale_shift",
+            Modulation::Add => "default",
+        },
+        "time_embedding_type": "positional",
+        "flip_sin_to_cos": !network.sinusoid.sine_first,
+        "freq_shift": network.sinusoid.shift,
+        "act_fn": "silu",
+        "dropout": network.dropout,
+    });
+    if network.classes > 0 {
+        config["num_class_embeds"] = json!(network.class_rows());
+    }
+    if network.patch > 1 {
+        config["patch_size"] = json!(network.patch);
+    }
+    config
 }

@@ -6,19 +6,19 @@ use std::borrow::Cow;
 
 /// A tensor in the bytes of its file, or put together from several.
 #[derive(Clone)]
-pub(crate) struct Stored<'a> {
+pub(crate) struct RawTensor<'a> {
     dtype: Dtype,
     shape: Vec<usize>,
     data: Cow<'a, [u8]>,
 }
 
-impl<'a> From<TensorView<'a>> for Stored<'a> {
+impl<'a> From<TensorView<'a>> for RawTensor<'a> {
     fn from(view: TensorView<'a>) -> Self {
         Self::borrowed(view.dtype(), view.shape().to_vec(), view.data())
     }
 }
 
-impl<'a> Stored<'a> {
+impl<'a> RawTensor<'a> {
     /// Bytes of a file, as many as the shape needs.
     pub(crate) fn borrowed(dtype: Dtype, shape: Vec<usize>, data: &'a [u8]) -> Self {
         let data = Cow::Borrowed(data);
@@ -32,8 +32,8 @@ impl<'a> Stored<'a> {
     }
 
     /// Zeros in the place of its values.
-    pub(crate) fn zeros(&self) -> Stored<'static> {
-        Stored::owned(self.dtype, self.shape.clone(), vec![0; self.data.len()])
+    pub(crate) fn zeros(&self) -> RawTensor<'static> {
+        RawTensor::owned(self.dtype, self.shape.clone(), vec![0; self.data.len()])
     }
 
     pub(crate) fn shape(&self) -> &[usize] {
@@ -73,10 +73,10 @@ impl<'a> Stored<'a> {
         Some(all)
     }
 
-    /// One of three equal parts of the rows; `None` when there is no such.
-    pub(crate) fn third(&self, which: usize) -> Option<Stored<'a>> {
-        let rows = self.shape.first().filter(|rows| *rows % 3 == 0)? / 3;
-        let bytes = self.data.len() / 3;
+    /// One of several equal parts of the rows; `None` when they cannot be divided so.
+    pub(crate) fn chunk(&self, which: usize, chunks: usize) -> Option<RawTensor<'a>> {
+        let rows = self.shape.first().filter(|rows| *rows % chunks == 0)? / chunks;
+        let bytes = self.data.len() / chunks;
         let range = which * bytes..(which + 1) * bytes;
         let data = match &self.data {
             Cow::Borrowed(data) => Cow::Borrowed(&data[range]),
@@ -90,7 +90,7 @@ impl<'a> Stored<'a> {
     }
 }
 
-impl View for Stored<'_> {
+impl View for RawTensor<'_> {
     fn dtype(&self) -> Dtype {
         self.dtype
     }

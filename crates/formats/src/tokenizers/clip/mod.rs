@@ -6,8 +6,8 @@
 mod bytes;
 mod files;
 
-use super::tokens::{Tokens, Word, in_words, pattern};
 use crate::FormatError;
+use crate::tokenizers::tokens::{Tokens, Word, in_words, pattern};
 use regex::Regex;
 use std::collections::HashMap;
 use std::path::Path;

@@ -2,7 +2,7 @@
 //!
 //! Source: `docs/gguf.md` of ggml, version 3. All numbers are little-endian.
 
-use crate::stored::Stored;
+use crate::tensors::raw::RawTensor;
 use half::f16;
 use std::collections::BTreeMap;
 
@@ -19,7 +19,7 @@ pub enum GgufPrecision {
 }
 
 /// What an entry of the header is.
-pub(super) enum Entry {
+pub(crate) enum Entry {
     Text(String),
     Number(u32),
 }
@@ -38,7 +38,7 @@ enum Encoding {
 
 impl GgufPrecision {
     /// ggml's `general.file_type`: what most tensors are.
-    pub(super) fn file_type(self) -> u32 {
+    pub(crate) fn file_type(self) -> u32 {
         match self {
             Self::F32 => 0,
             Self::F16 => 1,
@@ -92,9 +92,9 @@ fn quantised(block: &[f32]) -> [u8; 2 + BLOCK] {
 }
 
 /// A whole file. The tensors are in f32, of dimensions as PyTorch has them.
-pub(super) fn to_bytes(
+pub(crate) fn to_bytes(
     entries: &BTreeMap<String, Entry>,
-    tensors: &BTreeMap<String, Stored>,
+    tensors: &BTreeMap<String, RawTensor>,
     precision: GgufPrecision,
 ) -> Vec<u8> {
     let mut file = b"GGUF".to_vec();

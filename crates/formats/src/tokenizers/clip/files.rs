@@ -2,7 +2,7 @@
 
 use super::END;
 use crate::FormatError;
-use crate::folder::text::reading::{bad, json, text};
+use crate::tokenizers::reading::{bad, json, text};
 use serde::Deserialize;
 use std::collections::HashMap;
 use std::path::Path;

@@ -3,22 +3,16 @@
 mod bert;
 mod classes;
 mod clip;
-mod reading;
-mod tokenizer;
-mod tokens;
-mod wordpiece;
 
-use super::fields::Fields;
 use crate::FormatError;
+use crate::fields::Fields;
+use crate::tokenizers::{ClipTokenizer, Tokens, WordPiece};
 use burn::module::Module;
 use burn::tensor::{Device, Tensor};
 pub use classes::Classes;
-pub(super) use classes::names as class_names;
+pub(crate) use classes::names as class_names;
 use fewstep_nn::{Bert, ClipText};
 use std::path::Path;
-pub use tokenizer::ClipTokenizer;
-pub use tokens::Tokens;
-pub use wordpiece::WordPiece;
 
 /// A text encoder with its tokenizer.
 #[derive(Clone, Debug)]
@@ -36,8 +30,8 @@ pub enum TextEncoder {
 }
 
 /// What a `TextEncoder` is read from: the kinds of encoder and of tokenizer that `model_index.json` may name.
-pub(super) const ENCODERS: [&str; 2] = ["CLIPTextModel", "BertModel"];
-pub(super) const TOKENIZERS: [&str; 4] = [
+pub(crate) const ENCODERS: [&str; 2] = ["CLIPTextModel", "BertModel"];
+pub(crate) const TOKENIZERS: [&str; 4] = [
     "CLIPTokenizer",
     "CLIPTokenizerFast",
     "BertTokenizer",
@@ -88,7 +82,7 @@ impl TextEncoder {
     ///
     /// # Errors
     /// When it is missing or damaged.
-    pub(super) fn load_classes(folder: &Path, device: &Device) -> Result<Self, FormatError> {
+    pub(crate) fn load_classes(folder: &Path, device: &Device) -> Result<Self, FormatError> {
         Classes::load(folder, device).map(Self::Classes)
     }
 
@@ -157,14 +151,14 @@ impl TextEncoder {
 
 /// What an encoder is.
 #[derive(Clone, Copy)]
-pub(super) enum Kind {
+pub(crate) enum Kind {
     Clip,
     Bert,
 }
 
 impl Kind {
     /// The names of encoder and tokenizer in transformers.
-    pub(super) fn classes(self) -> [&'static str; 2] {
+    pub(crate) fn classes(self) -> [&'static str; 2] {
         match self {
             Self::Clip => ["CLIPTextModel", "CLIPTokenizer"],
             Self::Bert => ["BertModel", "BertTokenizer"],
@@ -173,7 +167,7 @@ impl Kind {
 }
 
 /// What the configuration of an encoder says that it is.
-pub(super) fn kind(fields: &mut Fields) -> Result<Kind, FormatError> {
+pub(crate) fn kind(fields: &mut Fields) -> Result<Kind, FormatError> {
     let said: String = fields.or("model_type", String::new())?;
     match said.as_str() {
         "clip_text_model" => Ok(Kind::Clip),

@@ -1,8 +1,9 @@
 //! `vae/config.json`.
 
-use super::fields::Fields;
-use super::weights::{self, Part};
+use super::part::Part;
+use super::weights;
 use crate::FormatError;
+use crate::fields::Fields;
 use burn::tensor::Device;
 use fewstep_nn::{
     Autoencoder, AutoencoderConfig, LatentScale, TinyAutoencoder, TinyAutoencoderConfig, Vae,

@@ -3,7 +3,7 @@
 use super::reading;
 use super::tokens::{Tokens, Word, in_words, pattern};
 use crate::FormatError;
-use crate::folder::fields::Fields;
+use crate::fields::Fields;
 use regex::Regex;
 use serde::Deserialize;
 use std::collections::HashMap;

@@ -1,12 +1,16 @@
 //! What of a repository a latent diffusion model, or a part of one, is read from.
 
-use super::weights::{self, Part, Place};
-use crate::{CONTROLNET_FILE, FormatError};
-use std::path::{Path, PathBuf};
+use super::files::inside;
+use crate::FormatError;
+use crate::controlnet::CONTROLNET_FILE;
+use crate::diffusers::index;
+use crate::diffusers::part::Part;
+use crate::diffusers::weights::{self, Location};
+use std::path::Path;
 
 /// What is wanted of a repository. Parts may be those of a whole model, or lie alone at the top of their repository.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Wanted {
+pub enum RepositoryKind {
     /// A latent diffusion model in diffusers' folder layout.
     Model,
     /// An autoencoder.
@@ -34,19 +38,19 @@ const TOKENIZER: [&str; 6] = [
     "vocab.txt",
 ];
 
-impl Wanted {
+impl RepositoryKind {
     fn parts(self) -> &'static [Part] {
         match self {
-            Self::Model => &Part::OF_TEXTS,
+            Self::Model => &Part::WITH_TEXT,
             Self::Autoencoder => &[Part::Autoencoder],
             Self::TextEncoder => &[Part::TextEncoder],
         }
     }
 
     /// A file that repositories with it have, of several kinds of repositories one each.
-    pub fn marks(self) -> &'static [&'static str] {
+    pub fn marker_files(self) -> &'static [&'static str] {
         match self {
-            Self::Model => &["model_index.json"],
+            Self::Model => &[index::FILE],
             Self::Autoencoder => &["vae/config.json", "config.json"],
             Self::TextEncoder => &["text_encoder/config.json", "config.json"],
         }
@@ -56,21 +60,22 @@ impl Wanted {
     ///
     /// # Errors
     /// When it does not hold what is wanted, or not as safetensors.
-    pub fn among(self, names: &[String], origin: &str) -> Result<RepositoryFiles, FormatError> {
-        let there = |name: &str| names.iter().any(|known| known == name);
-        let refuse = |expected| FormatError::NoModel {
-            path: origin.into(),
-            expected,
-        };
-        let model = there("model_index.json");
+    pub fn required_files(
+        self,
+        names: &[String],
+        origin: &str,
+    ) -> Result<RepositoryFiles, FormatError> {
+        let exists = |name: &str| names.iter().any(|known| known == name);
+        let model = exists(index::FILE);
         if !model && self == Self::Model {
-            return Err(refuse(
-                "a latent diffusion model in diffusers' folder layout, which has a model_index.json",
-            ));
+            return Err(FormatError::NoModel {
+                path: origin.into(),
+                expected: "a latent diffusion model in diffusers' folder layout, which has a model_index.json",
+            });
         }
         let needed = |name: &&String| match name.split_once('/') {
             None if model => {
-                self == Self::Model && ["model_index.json", "fewstep.json"].contains(&name.as_str())
+                self == Self::Model && [index::FILE, "fewstep.json"].contains(&name.as_str())
             }
             None => {
                 name.as_str() == "config.json"
@@ -95,17 +100,22 @@ impl Wanted {
                 true => format!("{}/{name}", part.folder()),
                 false => name.into(),
             };
-            match weights::place(part, |name| there(&inside(name))).map_err(refuse)? {
-                Place::Whole(file) => chosen.files.push(inside(&file)),
-                Place::Sharded(index) => chosen.indices.push(inside(&index)),
+            match weights::locate(part, |name| exists(&inside(name)))
+                .map_err(|missing| missing.error(Path::new(origin)))?
+            {
+                Location::Whole(file) => chosen.files.push(inside(&file)),
+                Location::Sharded(index) => chosen.indices.push(inside(&index)),
             }
         }
         Ok(chosen)
     }
 
     /// Whether a folder has the weights of all that is wanted.
-    pub fn is_whole_in(self, folder: &Path) -> bool {
-        let marked = self.marks().iter().any(|mark| folder.join(mark).is_file());
+    pub fn is_complete_in(self, folder: &Path) -> bool {
+        let marked = self
+            .marker_files()
+            .iter()
+            .any(|mark| folder.join(mark).is_file());
         let whole = |part: &Part| {
             let folder = match self {
                 Self::Model => folder.join(part.folder()),
@@ -129,14 +139,5 @@ impl RepositoryFiles {
         };
         let names = weights::shard_names(file)?;
         Ok(names.iter().map(|name| concat(name)).collect())
-    }
-}
-
-/// The folder of this name within a model; or the folder itself, where it has none, and so is the part alone.
-pub(super) fn inside(folder: &Path, part: &str) -> PathBuf {
-    let within = folder.join(part);
-    match within.is_dir() {
-        true => within,
-        false => folder.into(),
     }
 }

@@ -1,13 +1,13 @@
 //! `scheduler/scheduler_config.json`.
 
-use super::fields::Fields;
 use crate::FormatError;
+use crate::fields::Fields;
 use fewstep_diffusion::{
     BetaSchedule, Guidance, PredictionKind, Provenance, Role, Sampler, SamplerConfig,
     SamplerRecipe, ScheduleConfig, Spacing,
 };
 use serde::Deserialize;
-use serde_json::json;
+use serde_json::{Value, json};
 
 /// What a scheduler's configuration says of its model.
 #[derive(Clone, Debug, PartialEq)]
@@ -90,6 +90,7 @@ enum LastSigma {
     SigmaMin,
 }
 
+/// Reads the configuration.
 pub(crate) fn read(mut fields: Fields) -> Result<Scheduler, FormatError> {
     let class: String = fields.needed("_class_name")?;
     let Some(&(_, sampler)) = KNOWN.iter().find(|(name, _)| *name == class) else {
@@ -204,4 +205,50 @@ fn refuse(fields: &mut Fields) -> Result<(), FormatError> {
         "time_shift_type",
     ]);
     Ok(())
+}
+
+/// Writes the configuration of a DDIM scheduler for a recipe.
+pub(crate) fn write(recipe: &SamplerRecipe) -> Value {
+    let prediction_type = match recipe.prediction {
+        PredictionKind::X => "sample",
+        PredictionKind::Eps => "epsilon",
+        PredictionKind::V => "v_prediction",
+    };
+    let mut config = json!({
+        "_class_name": "DDIMScheduler",
+        "prediction_type": prediction_type,
+        "clip_sample": recipe.clip,
+        "timestep_spacing": "trailing",
+    });
+    match &recipe.schedule {
+        // diffusers has no continuous schedule: its squared cosine is the nearest. Our own tools read
+        // fewstep.json.
+        ScheduleConfig::Cosine { .. } => {
+            config["beta_schedule"] = json!("squaredcos_cap_v2");
+            config["num_train_timesteps"] = json!(1000);
+            config["rescale_betas_zero_snr"] = json!(true);
+        }
+        ScheduleConfig::Discrete {
+            betas,
+            beta_start,
+            beta_end,
+            steps,
+            zero_terminal_snr,
+            clean_end,
+        } => {
+            config["beta_schedule"] = json!(match betas {
+                BetaSchedule::Linear => "linear",
+                BetaSchedule::ScaledLinear => "scaled_linear",
+                BetaSchedule::SquaredCosine => "squaredcos_cap_v2",
+            });
+            config["beta_start"] = json!(beta_start);
+            config["beta_end"] = json!(beta_end);
+            config["num_train_timesteps"] = json!(steps);
+            config["rescale_betas_zero_snr"] = json!(zero_terminal_snr);
+            // The last step of a student ends at x̂ itself, whatever noise its schedule has at t = 0.
+            let student = matches!(recipe.role, Role::Student { .. });
+            config["set_alpha_to_one"] = json!(*clean_end || student);
+        }
+    }
+    config
 }

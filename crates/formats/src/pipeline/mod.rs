@@ -1,10 +1,20 @@
 //! All parts of a latent diffusion model together.
 
-use super::components::{CLASSES, PipelineComponents};
-use super::fields::Fields;
-use super::text::{TextEncoder, class_names};
-use super::weights::{self, Part};
-use super::{scheduler, unet};
+mod components;
+mod files;
+mod pickled;
+mod repository;
+
+pub use components::PipelineComponents;
+pub use repository::{RepositoryFiles, RepositoryKind};
+
+use crate::diffusers::index::{self, CLASSES};
+use crate::diffusers::part::Part;
+use crate::diffusers::scheduler;
+use crate::diffusers::text_encoder::{TextEncoder, class_names};
+use crate::diffusers::unet::conditional::{self, UNetFile};
+use crate::diffusers::weights;
+use crate::fields::Fields;
 use crate::{FormatError, Model};
 use burn::tensor::Device;
 use fewstep_diffusion::{DistilledFor, Guidance, PromptEmbeds, Role, SamplerRecipe};
@@ -28,7 +38,7 @@ pub struct Pipeline {
 impl Pipeline {
     /// Whether a folder holds a latent diffusion model: an autoencoder beside the U-Net.
     pub fn is_in(folder: &Path) -> bool {
-        folder.join("model_index.json").is_file() && folder.join("vae").is_dir()
+        folder.join(index::FILE).is_file() && folder.join("vae").is_dir()
     }
 
     /// Reads a folder in the layout of diffusers' `StableDiffusionPipeline`. A folder of ours has its recipe in
@@ -38,16 +48,40 @@ impl Pipeline {
     /// When a part is missing or damaged, or is of a kind that this version does not support; the field is named.
     pub fn load(folder: &Path, device: &Device) -> Result<Self, FormatError> {
         let components = PipelineComponents::open(folder)?;
-        components.around(Self::load_model(folder, device)?, device)
+        Self::with_components(Self::load_model(folder, device)?, &components, device)
     }
 
-    /// Reads the U-Net of such a folder alone, with its recipe, and its ControlNet where it has one.
+    /// A U-Net with these components, which are read now.
+    ///
+    /// # Errors
+    /// When a part is missing or damaged, or they do not fit together.
+    pub fn with_components(
+        model: Model,
+        components: &PipelineComponents,
+        device: &Device,
+    ) -> Result<Self, FormatError> {
+        let vae = components.vae(device)?;
+        let text_encoder = components.text_encoder(device)?;
+        let fits = fit(&model.network.config(), &vae, &text_encoder);
+        fits.map_err(|reason| FormatError::BadDescription {
+            origin: components.folder().display().to_string(),
+            reason,
+        })?;
+        Ok(Self {
+            model,
+            vae,
+            text_encoder,
+            components: components.clone(),
+        })
+    }
+
+    /// Reads only the U-Net of such a folder, with its recipe, and its ControlNet where it has one.
     ///
     /// # Errors
     /// As [`Pipeline::load`].
     pub fn load_model(folder: &Path, device: &Device) -> Result<Model, FormatError> {
         let unet_folder = folder.join("unet");
-        let file = unet::read(Fields::read(&unet_folder.join("config.json"))?)?;
+        let file = conditional::read(Fields::read(&unet_folder.join("config.json"))?)?;
         let recipe = recipe(folder, &file)?;
         let network = UNet::new(&file.network, 0, device);
         let mut network = network.map_err(|error| FormatError::BadDescription {
@@ -86,7 +120,7 @@ pub(crate) fn part_tensors(pipeline: &Pipeline, part: Part) -> Result<Vec<Vec<u8
     files.into_iter().map(read).collect()
 }
 
-fn recipe(folder: &Path, file: &unet::UNetFile) -> Result<SamplerRecipe, FormatError> {
+fn recipe(folder: &Path, file: &UNetFile) -> Result<SamplerRecipe, FormatError> {
     let ours = folder.join("fewstep.json");
     if ours.is_file() {
         let text = std::fs::read_to_string(&ours).map_err(|source| FormatError::Read {
@@ -128,7 +162,7 @@ fn recipe(folder: &Path, file: &unet::UNetFile) -> Result<SamplerRecipe, FormatE
 }
 
 /// Whether the parts understand one another.
-pub(super) fn fit(network: &BackboneConfig, vae: &Vae, text: &TextEncoder) -> Result<(), String> {
+fn fit(network: &BackboneConfig, vae: &Vae, text: &TextEncoder) -> Result<(), String> {
     let latents = vae.latent_channels();
     if latents != network.channels() {
         return Err(format!(

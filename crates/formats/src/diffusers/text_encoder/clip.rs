@@ -1,8 +1,9 @@
 //! A `CLIPTextModel`.
 
 use crate::FormatError;
-use crate::folder::fields::Fields;
-use crate::folder::weights::{self, Part};
+use crate::diffusers::part::Part;
+use crate::diffusers::weights;
+use crate::fields::Fields;
 use burn::tensor::Device;
 use fewstep_nn::{ClipActivation, ClipText, ClipTextConfig};
 use serde::Deserialize;

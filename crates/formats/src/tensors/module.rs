@@ -1,6 +1,7 @@
 //! The parameters of a module as a safetensors file that describes itself.
 
-use crate::{FormatError, folder, header};
+use super::{apply, file};
+use crate::FormatError;
 use burn::module::Module;
 use burn::store::{
     BurnToPyTorchAdapter, ChainAdapter, FloatCastAdapter, ModuleAdapter, ModuleSnapshot,
@@ -39,19 +40,19 @@ pub(crate) fn write<M: Module>(
     precision: FilePrecision,
     out: &mut dyn io::Write,
 ) -> io::Result<()> {
-    let controlnet: Box<dyn ModuleAdapter> = match precision {
+    let adapter: Box<dyn ModuleAdapter> = match precision {
         FilePrecision::Full => Box::new(BurnToPyTorchAdapter),
         FilePrecision::Half => Box::new(ChainAdapter::new(
             BurnToPyTorchAdapter,
             FloatCastAdapter::to(DType::F16),
         )),
     };
-    let tensors = module.collect(None, Some(controlnet), true).into_iter();
+    let tensors = module.collect(None, Some(adapter), true).into_iter();
     let tensors = tensors.map(|tensor| (tensor.name.clone(), Parameter(tensor)));
     let description = serde_json::to_string(description)?;
     let entries = [("format", "pt".to_string()), (METADATA_KEY, description)];
     let entries = entries.map(|(key, value)| (key.to_string(), value)).into();
-    header::write(tensors.collect(), &entries, out)
+    file::write(tensors.collect(), &entries, out)
 }
 
 /// The same in memory.
@@ -112,7 +113,7 @@ pub(crate) fn fill<M: Module>(
             origin: origin.into(),
             reason: e.to_string(),
         })?;
-    folder::apply(module, tensors.values().cloned().collect(), origin)
+    apply::apply(module, tensors.values().cloned().collect(), origin)
 }
 
 /// The description in the metadata of a safetensors file.

@@ -1,0 +1,99 @@
+//! `model_index.json`: which parts a model has, and of which kind each is.
+
+use super::text_encoder::{ENCODERS, TOKENIZERS};
+use super::vae::AUTOENCODERS;
+use crate::FormatError;
+use crate::fields::{Fields, read_object};
+use serde_json::{Value, json};
+use std::path::Path;
+
+/// The name of the file.
+pub(crate) const FILE: &str = "model_index.json";
+
+/// The folder of a table of classes, which a model has instead of text encoder and tokenizer.
+pub(crate) const CLASSES: &str = "class_embedder";
+
+/// A part of a folder, and the kinds of it that are supported.
+type Kinds = (&'static str, &'static [&'static str]);
+
+/// Reads the index of a latent diffusion model. Gives the folders of the parts that stay as they are when
+/// another U-Net takes the place of its own.
+///
+/// # Errors
+/// When it names parts of kinds that this version does not support.
+pub(crate) fn read(folder: &Path) -> Result<&'static [&'static str], FormatError> {
+    let mut fields = Fields::read(&folder.join(FILE))?;
+    let (parts, conditioning): (&[&str], &[Kinds]) = match folder.join(CLASSES).is_dir() {
+        true => (&["vae", CLASSES], &[(CLASSES, &["ClassEmbedder"])]),
+        false => (
+            &["vae", "text_encoder", "tokenizer"],
+            &[("text_encoder", &ENCODERS), ("tokenizer", &TOKENIZERS)],
+        ),
+    };
+    let always: [Kinds; 2] = [("unet", &["UNet2DConditionModel"]), ("vae", &AUTOENCODERS)];
+    for &(part, kinds) in always.iter().chain(conditioning) {
+        let (_, kind): (Option<String>, Option<String>) = fields.needed(part)?;
+        if !kind.as_deref().is_some_and(|kind| kinds.contains(&kind)) {
+            return Err(fields.bad(format!(
+                "`{part}` is of kind `{}`, and this version supports {}",
+                kind.unwrap_or_else(|| "none".into()),
+                kinds.join(" and ")
+            )));
+        }
+    }
+    // Filters and image prompts, which the U-Net does not know of; a ControlNet is found by its folder.
+    fields.ignore(&[
+        "controlnet",
+        "feature_extractor",
+        "image_encoder",
+        "requires_safety_checker",
+        "safety_checker",
+        "scheduler",
+    ]);
+    fields.finish()?;
+    Ok(parts)
+}
+
+/// The index of a model on pixels with this class of U-Net.
+pub(crate) fn of_pixels(unet: &str) -> Value {
+    json!({
+        "_class_name": "DDPMPipeline",
+        "scheduler": ["diffusers", "DDIMScheduler"],
+        "unet": ["diffusers", unet],
+    })
+}
+
+/// The index of a latent model with text, with these classes of text encoder, tokenizer and VAE.
+pub(crate) fn of_texts([text_encoder, tokenizer]: [&str; 2], vae: &str) -> Value {
+    json!({
+        "_class_name": "StableDiffusionPipeline",
+        "scheduler": ["diffusers", "DDIMScheduler"],
+        "text_encoder": ["transformers", text_encoder],
+        "tokenizer": ["transformers", tokenizer],
+        "unet": ["diffusers", "UNet2DConditionModel"],
+        "vae": ["diffusers", vae],
+    })
+}
+
+/// The index of a latent model with a table of classes and a vector-quantised VAE.
+pub(crate) fn of_classes() -> Value {
+    json!({
+        "_class_name": "DiffusionPipeline",
+        "class_embedder": ["fewstep", "ClassEmbedder"],
+        "scheduler": ["diffusers", "DDIMScheduler"],
+        "unet": ["diffusers", "UNet2DConditionModel"],
+        "vae": ["diffusers", "VQModel"],
+    })
+}
+
+/// The index of a folder, for a model of ours with its other parts. It keeps the version of diffusers,
+/// which some of its pipelines ask for.
+pub(crate) fn with_our_model(folder: &Path, has_controlnet: bool) -> Result<Value, FormatError> {
+    let mut index = Value::Object(read_object(&folder.join(FILE))?);
+    index["scheduler"] = json!(["diffusers", "DDIMScheduler"]);
+    if has_controlnet {
+        index["_class_name"] = json!("StableDiffusionControlNetPipeline");
+        index["controlnet"] = json!(["diffusers", "ControlNetModel"]);
+    }
+    Ok(index)
+}

@@ -1,0 +1,72 @@
+//! The parts of a model that have weights.
+
+use std::path::{Path, PathBuf};
+
+/// A part of a model that has weights.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Part {
+    /// `unet/`.
+    UNet,
+    /// `vae/`.
+    Autoencoder,
+    /// `text_encoder/`.
+    TextEncoder,
+    /// `class_embedder/`.
+    ClassEmbedder,
+}
+
+impl Part {
+    /// Those of a model with a text encoder.
+    pub(crate) const WITH_TEXT: [Self; 3] = [Self::UNet, Self::Autoencoder, Self::TextEncoder];
+
+    /// The folder inside that of the model.
+    pub(crate) fn folder(self) -> &'static str {
+        match self {
+            Self::UNet => "unet",
+            Self::Autoencoder => "vae",
+            Self::TextEncoder => "text_encoder",
+            Self::ClassEmbedder => "class_embedder",
+        }
+    }
+
+    /// The file name of the weights without its ending.
+    pub(super) fn stem(self) -> &'static str {
+        match self {
+            Self::UNet | Self::Autoencoder => "diffusion_pytorch_model",
+            Self::TextEncoder | Self::ClassEmbedder => "model",
+        }
+    }
+
+    /// Where the weights lie when they are in one file.
+    pub(crate) fn weights_file(self) -> PathBuf {
+        Path::new(self.folder()).join(format!("{}.safetensors", self.stem()))
+    }
+
+    /// From a name in a file to the one of today; `None` for what is no weight. Attention within an image has names of
+    /// its own in old files; transformers before 5 has everything of a text encoder inside `text_model`, and stored
+    /// the numbers of the positions. A BERT has a pooler that is not used, and names that are none in Rust.
+    pub(crate) fn current_name(self, name: &str) -> Option<String> {
+        match self {
+            Self::ClassEmbedder => Some(name.into()),
+            Self::UNet | Self::Autoencoder => {
+                let names = [
+                    (".query.", ".to_q."),
+                    (".key.", ".to_k."),
+                    (".value.", ".to_v."),
+                    (".proj_attn.", ".to_out.0."),
+                ];
+                let renamed = names.iter().find(|(old, _)| name.contains(old));
+                Some(renamed.map_or(name.into(), |(old, new)| name.replace(old, new)))
+            }
+            Self::TextEncoder => {
+                let name = name.strip_prefix("text_model.").unwrap_or(name);
+                let unused = name == "embeddings.position_ids" || name.starts_with("pooler.");
+                let ours = || {
+                    name.replace(".attention.self.", ".attention.own.")
+                        .replace(".LayerNorm.", ".layer_norm.")
+                };
+                (!unused).then(ours)
+            }
+        }
+    }
+}

@@ -1,0 +1,132 @@
+//! A network with its sampler recipe, in memory and as one safetensors file.
+
+mod controlnet;
+mod folder;
+#[cfg(test)]
+mod tests;
+
+pub use folder::WEIGHTS_FILE;
+
+use crate::tensors::module::{self, FilePrecision};
+use crate::{FormatError, write_atomically_with};
+use burn::module::Module;
+use burn::store::ModuleSnapshot;
+use burn::tensor::Device;
+use fewstep_diffusion::{DiffusionModel, Guidance, SamplerRecipe, Schedule};
+use fewstep_nn::{Backbone, BackboneConfig};
+use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
+use std::path::Path;
+
+/// A network and how to sample it.
+#[derive(Clone, Debug)]
+pub struct Model {
+    /// The network.
+    pub network: Backbone,
+    /// How to sample it, and where it comes from.
+    pub recipe: SamplerRecipe,
+}
+
+#[derive(Serialize, Deserialize)]
+struct Description {
+    network: BackboneConfig,
+    recipe: SamplerRecipe,
+}
+
+impl Model {
+    /// The denoiser that samplers take.
+    ///
+    /// # Errors
+    /// When the recipe's schedule makes no sense.
+    pub fn denoiser(&self) -> Result<DiffusionModel<Backbone>, fewstep_diffusion::ScheduleError> {
+        Ok(DiffusionModel {
+            // LoRA are added once, not at every call.
+            network: self.network.clone().merged(),
+            schedule: Schedule::new(self.recipe.schedule.clone())?,
+            prediction: self.recipe.prediction,
+        })
+    }
+
+    /// Hash of the weights alone (names and f32 values), 16 hexadecimal digits: the same for the same
+    /// network whatever file it came from.
+    pub fn weights_hash(&self) -> String {
+        let mut tensors = self.network.collect(None, None, true);
+        tensors.sort_by(|a, b| a.name.cmp(&b.name));
+        let mut hash = Sha256::new();
+        for tensor in tensors {
+            hash.update(tensor.name.as_bytes());
+            // A parameter in memory can always be read back.
+            hash.update(tensor.to_bytes().map(|b| b.to_vec()).unwrap_or_default());
+        }
+        hash.finalize()[..8]
+            .iter()
+            .map(|b| format!("{b:02x}"))
+            .collect()
+    }
+
+    fn described(&self) -> Description {
+        Description {
+            network: self.network.config(),
+            recipe: self.recipe.clone(),
+        }
+    }
+
+    /// Network and recipe as the metadata of a file has them.
+    pub(crate) fn description(&self) -> Result<String, FormatError> {
+        serde_json::to_string(&self.described()).map_err(|error| FormatError::BadDescription {
+            origin: "the model in memory".into(),
+            reason: error.to_string(),
+        })
+    }
+
+    /// The same model for one w alone, for tools that do not know of an input for w.
+    pub fn with_fixed_w(&self, w: f64) -> Self {
+        let mut model = self.clone();
+        model.network = self.network.with_fixed_w(w);
+        model.recipe.guidance = Guidance::Fixed { w };
+        model
+    }
+
+    /// The model as the bytes of one safetensors file.
+    ///
+    /// # Errors
+    /// When the weights cannot be read back from their device.
+    pub fn to_bytes(&self, precision: FilePrecision) -> Result<Vec<u8>, FormatError> {
+        module::to_bytes(&self.network, &self.described(), precision)
+    }
+
+    /// Reads a model from the bytes of one safetensors file; `origin` names it in messages.
+    ///
+    /// # Errors
+    /// When the file is damaged, is not one of ours, or its weights do not fit its network.
+    pub fn from_bytes(bytes: Vec<u8>, origin: &str, device: &Device) -> Result<Self, FormatError> {
+        let description: Description = module::read_description(&bytes, origin)?;
+        let bad = |reason: String| FormatError::BadDescription {
+            origin: origin.into(),
+            reason,
+        };
+        let mut network =
+            Backbone::new(&description.network, 0, device).map_err(|e| bad(e.to_string()))?;
+        Schedule::new(description.recipe.schedule.clone()).map_err(|e| bad(e.to_string()))?;
+        module::fill(&mut network, bytes, origin)?;
+        Ok(Self {
+            network,
+            recipe: description.recipe,
+        })
+    }
+
+    /// Writes one safetensors file that holds everything, as [`Model::to_bytes`] gives it.
+    ///
+    /// # Errors
+    /// When it cannot be written.
+    pub fn save_file(&self, file: &Path) -> Result<(), FormatError> {
+        write_atomically_with(file, |out| {
+            module::write(&self.network, &self.described(), FilePrecision::Full, out)
+        })
+    }
+
+    /// Number of parameters.
+    pub fn parameters(&self) -> usize {
+        self.network.num_params()
+    }
+}

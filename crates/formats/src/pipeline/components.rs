@@ -1,0 +1,158 @@
+//! What lies around the U-Net of a latent diffusion model.
+
+use super::files::{
+    inside, is_config, is_of_network, is_of_tokenizer, place_files, without_variant,
+};
+use crate::diffusers::index::{self, CLASSES};
+use crate::diffusers::text_encoder::{self, TextEncoder};
+use crate::diffusers::vae;
+use crate::fields::Fields;
+use crate::{FormatError, Model, write_json_atomically};
+use burn::tensor::Device;
+use fewstep_nn::Vae;
+use serde_json::{Value, json};
+use sha2::{Digest, Sha256};
+use std::path::{Path, PathBuf};
+
+/// The folder of a latent diffusion model as a place to take its autoencoder and its text encoder from. Nothing of them
+/// is in memory.
+#[derive(Clone, Debug)]
+pub struct PipelineComponents {
+    folder: PathBuf,
+    /// What a student takes over from its teacher.
+    parts: &'static [&'static str],
+}
+
+impl PipelineComponents {
+    /// Takes a folder in the layout of diffusers' `StableDiffusionPipeline`, or one with a table of classes in the place of
+    /// text encoder and tokenizer.
+    ///
+    /// # Errors
+    /// When its index names parts of kinds that this version does not support.
+    pub fn open(folder: &Path) -> Result<Self, FormatError> {
+        Ok(Self {
+            folder: folder.into(),
+            parts: index::read(folder)?,
+        })
+    }
+
+    /// Makes a folder from the folders of an autoencoder and of a text encoder with its tokenizer, or of models that have
+    /// such parts, for a U-Net that is yet to be trained. A text has `length` tokens from now on.
+    ///
+    /// # Errors
+    /// When a folder cannot be read or written.
+    pub fn assemble(
+        autoencoder: &Path,
+        text_encoder: &Path,
+        length: usize,
+        folder: &Path,
+    ) -> Result<Self, FormatError> {
+        let autoencoder = &inside(autoencoder, "vae");
+        let [text_encoder, words] =
+            &["text_encoder", "tokenizer"].map(|part| inside(text_encoder, part));
+        let mut encoder = Fields::read(&text_encoder.join("config.json"))?;
+        let [network, tokenizer] = text_encoder::kind(&mut encoder)?.classes();
+        let mut vae = Fields::read(&autoencoder.join("config.json"))?;
+        let class: String = vae.needed("_class_name")?;
+        place_files(autoencoder, &folder.join("vae"), is_of_network)?;
+        place_files(text_encoder, &folder.join("text_encoder"), is_of_network)?;
+        place_files(words, &folder.join("tokenizer"), is_of_tokenizer)?;
+        let path = folder.join("tokenizer/tokenizer_config.json");
+        let mut config: Value = Fields::read(&words.join("tokenizer_config.json"))?.into();
+        config["model_max_length"] = json!(length);
+        write_json_atomically(&path, &config)?;
+        let index = index::of_texts([network, tokenizer], &class);
+        write_json_atomically(&folder.join(index::FILE), &index)?;
+        Self::open(folder)
+    }
+
+    /// The folder.
+    pub fn folder(&self) -> &Path {
+        &self.folder
+    }
+
+    /// The first 16 hexadecimal digits of the SHA-256 over the files of autoencoder, text encoder and tokenizer, or
+    /// table of classes. It is the same for a folder that was written with these parts.
+    ///
+    /// # Errors
+    /// When they cannot be read.
+    pub fn digest(&self) -> Result<String, FormatError> {
+        let mut hash = Sha256::new();
+        for part in self.parts {
+            let folder = self.folder.join(part);
+            let unread = |source| FormatError::Read {
+                path: folder.clone(),
+                source,
+            };
+            let entries = std::fs::read_dir(&folder).map_err(unread)?;
+            let mut files: Vec<PathBuf> = entries.flatten().map(|entry| entry.path()).collect();
+            files.retain(|path| path.is_file());
+            files.sort();
+            for file in files {
+                let name = file.file_name().unwrap_or_default().to_string_lossy();
+                hash.update(without_variant(&name).as_bytes());
+                let mut file = std::fs::File::open(&file).map_err(unread)?;
+                std::io::copy(&mut file, &mut hash).map_err(unread)?;
+            }
+        }
+        let digest = hash.finalize();
+        Ok(digest[..8].iter().map(|b| format!("{b:02x}")).collect())
+    }
+
+    /// Reads the autoencoder.
+    ///
+    /// # Errors
+    /// When it is missing or damaged, or is of a kind that is not supported.
+    pub fn vae(&self, device: &Device) -> Result<Vae, FormatError> {
+        vae::load(&self.folder.join("vae"), device)
+    }
+
+    /// The classes that stand in the place of texts; none where there are texts.
+    ///
+    /// # Errors
+    /// As [`PipelineComponents::vae`].
+    pub fn classes(&self) -> Result<Vec<String>, FormatError> {
+        match self.has_classes() {
+            true => text_encoder::class_names(&self.folder.join(CLASSES)),
+            false => Ok(vec![]),
+        }
+    }
+
+    fn has_classes(&self) -> bool {
+        self.parts.contains(&CLASSES)
+    }
+
+    /// Reads the text encoder, or the table of classes.
+    ///
+    /// # Errors
+    /// As [`PipelineComponents::vae`].
+    pub fn text_encoder(&self, device: &Device) -> Result<TextEncoder, FormatError> {
+        if self.has_classes() {
+            return TextEncoder::load_classes(&self.folder.join(CLASSES), device);
+        }
+        let [encoder, tokenizer] = ["text_encoder", "tokenizer"].map(|part| self.folder.join(part));
+        TextEncoder::load(&encoder, &tokenizer, None, device)
+    }
+
+    /// Writes a folder with this U-Net, a student as a rule, and the other parts as they are. diffusers'
+    /// `StableDiffusionPipeline` reads it and gives a student its w (as the guidance scale, 1 + w).
+    ///
+    /// # Errors
+    /// When the folder cannot be written.
+    pub fn save_pipeline(&self, model: &Model, folder: &Path) -> Result<(), FormatError> {
+        for part in self.parts {
+            place_files(&self.folder.join(part), &folder.join(part), |_| true)?;
+        }
+        model.save(folder)?;
+        let index = index::with_our_model(&self.folder, model.network.controlnet().is_some())?;
+        write_json_atomically(&folder.join(index::FILE), &index)
+    }
+
+    /// Copies the tokenizer and all configurations.
+    pub(crate) fn copy_all_but_weights(&self, folder: &Path) -> Result<(), FormatError> {
+        for part in ["", "unet", "scheduler"].iter().chain(self.parts) {
+            place_files(&self.folder.join(part), &folder.join(part), is_config)?;
+        }
+        Ok(())
+    }
+}

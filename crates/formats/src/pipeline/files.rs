@@ -1,0 +1,81 @@
+//! The files of a model's folder, and copies of them.
+
+use crate::{FormatError, write_atomically};
+use std::path::{Path, PathBuf};
+
+/// The folder of this name within a model; or the folder itself, where it has none, and so is the part alone.
+pub(super) fn inside(folder: &Path, part: &str) -> PathBuf {
+    let within = folder.join(part);
+    match within.is_dir() {
+        true => within,
+        false => folder.into(),
+    }
+}
+
+/// Configurations and tokenizers.
+pub(super) fn is_config(name: &str) -> bool {
+    is_text(name) && !name.contains("safetensors")
+}
+
+fn is_text(name: &str) -> bool {
+    [".json", ".txt"]
+        .iter()
+        .any(|ending| name.ends_with(ending))
+}
+
+/// The name of a file of weights without the variant that it is of. diffusers looks for one variant in all parts of a model,
+/// and the U-Net beside these is of none. The names of shards, which an index has too, stay.
+pub(super) fn without_variant(name: &str) -> String {
+    match name.strip_suffix(".fp16.safetensors") {
+        Some(stem) if !stem.contains("-of-") => format!("{stem}.safetensors"),
+        _ => name.into(),
+    }
+}
+
+pub(super) fn is_of_network(name: &str) -> bool {
+    name == "config.json" || name.contains(".safetensors")
+}
+
+/// A tokenizer may lie in one folder with its encoder.
+pub(super) fn is_of_tokenizer(name: &str) -> bool {
+    let others = ["config.json", "model_index.json", "tokenizer_config.json"];
+    is_text(name) && !others.contains(&name) && !name.contains("safetensors")
+}
+
+/// Puts those files of a folder whose names are wanted into another, weights without their variant's name. They are linked where the file system can:
+/// they are big, and nothing here ever changes a file in place.
+pub(super) fn place_files(
+    from: &Path,
+    to: &Path,
+    wanted: fn(&str) -> bool,
+) -> Result<(), FormatError> {
+    let unread = |source| FormatError::Read {
+        path: from.into(),
+        source,
+    };
+    for entry in std::fs::read_dir(from).map_err(unread)? {
+        let entry = entry.map_err(unread)?;
+        let (path, name) = (entry.path(), entry.file_name());
+        let Some(text) = name.to_str().filter(|name| wanted(name)) else {
+            continue;
+        };
+        if !path.is_file() {
+            continue;
+        }
+        let plain = without_variant(text);
+        let target = match from.join(&plain).is_file() {
+            true => to.join(&name),
+            false => to.join(plain),
+        };
+        // The hub's cache has links to its files, and a link to a link would lead nowhere from another folder.
+        let linked = text.ends_with(".safetensors")
+            && std::fs::create_dir_all(to).is_ok()
+            && path
+                .canonicalize()
+                .is_ok_and(|file| std::fs::hard_link(file, &target).is_ok());
+        if !linked {
+            write_atomically(&target, &std::fs::read(&path).map_err(unread)?)?;
+        }
+    }
+    Ok(())
+}

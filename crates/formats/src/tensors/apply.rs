@@ -1,0 +1,81 @@
+//! Tensors under PyTorch's names into a network, with messages that name what does not fit.
+
+use crate::FormatError;
+use burn::store::burn_pack::Tensor as PackTensor;
+use burn::store::{
+    ApplyError, ChainAdapter, FloatCastAdapter, ModuleSnapshot, PyTorchToBurnAdapter,
+};
+use burn::tensor::DType;
+
+/// Puts tensors under PyTorch's names into a network, in f32. All must fit, and none may be missing.
+pub(crate) fn apply(
+    network: &mut impl ModuleSnapshot,
+    tensors: Vec<PackTensor>,
+    origin: &str,
+) -> Result<(), FormatError> {
+    let cast = FloatCastAdapter::to(DType::F32);
+    let adapter = ChainAdapter::new(PyTorchToBurnAdapter, cast);
+    let result = network.apply(tensors, None, Some(Box::new(adapter)), true);
+    let missing: Vec<String> = result
+        .missing
+        .iter()
+        .map(|(name, _)| pytorch(name))
+        .collect();
+    let absent = missing.iter().map(|name| {
+        let hint = nearest(name, &result.unused)
+            .map(|other| format!(" (the file has `{other}`)"))
+            .unwrap_or_default();
+        format!("`{name}` is missing{hint}")
+    });
+    let unused = result.unused.iter().map(|name| {
+        let hint = nearest(name, &missing)
+            .map(|other| format!(" (the network has `{other}`)"))
+            .unwrap_or_default();
+        format!("`{name}` is not part of it{hint}")
+    });
+    let wrong = result.errors.iter().map(in_words);
+    let problems: Vec<String> = wrong.chain(absent).chain(unused).collect();
+    match problems.is_empty() {
+        true => Ok(()),
+        false => Err(FormatError::Mismatch {
+            origin: origin.into(),
+            problems,
+        }),
+    }
+}
+
+fn in_words(error: &ApplyError) -> String {
+    match error {
+        ApplyError::ShapeMismatch {
+            path,
+            expected,
+            found,
+        } => {
+            let sizes = |shape: &burn::tensor::Shape| format!("{:?}", shape.to_vec());
+            format!(
+                "`{}` must be {}, and is {} in the file",
+                pytorch(path),
+                sizes(expected),
+                sizes(found)
+            )
+        }
+        other => other.to_string(),
+    }
+}
+
+/// The name of a parameter in PyTorch.
+fn pytorch(name: &str) -> String {
+    match name.rsplit_once('.') {
+        Some((layer, "gamma")) => format!("{layer}.weight"),
+        Some((layer, "beta")) => format!("{layer}.bias"),
+        _ => name.into(),
+    }
+}
+
+fn nearest<'a>(name: &str, others: &'a [String]) -> Option<&'a String> {
+    let likeness = |other: &&String| strsim::normalized_levenshtein(name, other);
+    let best = others
+        .iter()
+        .max_by(|a, b| likeness(a).total_cmp(&likeness(b)))?;
+    (likeness(&best) > 0.7).then_some(best)
+}

@@ -1,0 +1,6 @@
+//! Tensors on disk: safetensors files, and the parameters of a module as one.
+
+pub(crate) mod apply;
+pub(crate) mod file;
+pub(crate) mod module;
+pub(crate) mod raw;
