@@ -1,7 +1,11 @@
 //! The sampler recipe: how a model must be sampled. It travels inside the weights.
 
+mod control;
+mod role;
 mod verdict;
 
+pub use control::{ControlSpec, Task};
+pub use role::{DistilledFor, Role};
 pub use verdict::{RecipeError, Warning};
 
 use crate::sampler::SamplerConfig;
@@ -38,90 +42,6 @@ pub struct SamplerRecipe {
     /// How the model came to be.
     #[serde(default)]
     pub provenance: Provenance,
-}
-
-/// The control image of a model.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct ControlSpec {
-    /// What it shows.
-    pub task: Task,
-    /// Its channels, height and width.
-    pub shape: [usize; 3],
-}
-
-/// What a control image shows, and so what a model does with it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Task {
-    /// The image, smaller or worse: the model restores it.
-    Upscale,
-    /// The image with a hole, whose last channel is 1 where it is: the model fills it.
-    Inpaint,
-    /// How far away everything is.
-    Depth,
-    /// The image before an edit.
-    Instruct,
-    /// Anything else: edges, a sketch, a segmentation.
-    Image,
-}
-
-impl Task {
-    /// The verb of the program that does it.
-    pub fn verb(self) -> &'static str {
-        match self {
-            Task::Upscale => "upscale",
-            Task::Inpaint => "inpaint",
-            Task::Depth => "depth",
-            Task::Instruct => "instruct",
-            Task::Image => "render",
-        }
-    }
-}
-
-/// What a model is for.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(tag = "kind", rename_all = "kebab-case", deny_unknown_fields)]
-pub enum Role {
-    /// An ordinary diffusion model: any sampler, any number of steps.
-    Teacher,
-    /// A distilled model.
-    Student {
-        /// What it was distilled for.
-        sampler: DistilledFor,
-        /// The number of steps it was distilled for; `None` after stage one, where any number will do.
-        steps: Option<usize>,
-    },
-}
-
-/// What a student was distilled for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum DistilledFor {
-    /// After stage one: any sampler.
-    Any,
-    /// The deterministic N-step sampler.
-    Deterministic,
-    /// The stochastic N-step sampler.
-    Stochastic,
-    /// Reversed DDIM: from an image to noise.
-    Encoder,
-    /// After conditional or consistency distillation: the deterministic N-step sampler for any small N, or the
-    /// multistep consistency sampler.
-    Consistency,
-}
-
-impl std::fmt::Display for DistilledFor {
-    /// The name as it is written in a recipe.
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str(match self {
-            DistilledFor::Any => "any",
-            DistilledFor::Deterministic => "deterministic",
-            DistilledFor::Stochastic => "stochastic",
-            DistilledFor::Encoder => "encoder",
-            DistilledFor::Consistency => "consistency",
-        })
-    }
 }
 
 /// How guidance enters a model. Every weight here is w of x̂_w = (1 + w) x̂_c − w x̂_∅; the guidance scale that

@@ -1,6 +1,6 @@
 //! What a recipe says to a request that contradicts it.
 
-use super::DistilledFor;
+use super::role::DistilledFor;
 use std::fmt;
 
 /// Asked of a model: contradicts its recipe.

@@ -1,7 +1,7 @@
 //! Stochastic DDIM, and ancestral sampling as its fully stochastic end.
 
-use super::n_step::forward_kernel;
-use super::{Cancelled, Observer, Step, StepNoise, observe};
+use super::noise::{StepNoise, forward_kernel};
+use super::observer::{Cancelled, Observer, Step, observe};
 use crate::{Denoiser, Inputs, NoiseLevel, TimeGrid, per_sample};
 use burn::tensor::Tensor;
 

@@ -1,9 +1,13 @@
 //! Every sampler by name.
 
-use super::{
-    Cancelled, Churn, Observer, StepNoise, UniPcBasis, ancestral, ddim, ddim_eta, deterministic,
-    dpm_solver_pp_2m, heun, heun_churn, multistep_consistency, stochastic, unipc,
-};
+use super::ancestral::{ancestral, ddim_eta};
+use super::ddim::ddim;
+use super::dpm_solver::dpm_solver_pp_2m;
+use super::heun::{Churn, heun, heun_churn};
+use super::n_step::{deterministic, multistep_consistency, stochastic};
+use super::noise::StepNoise;
+use super::observer::{Cancelled, Observer};
+use super::unipc::{UniPcBasis, unipc};
 use crate::{Denoiser, Inputs, TimeGrid};
 use burn::tensor::Tensor;
 use serde::{Deserialize, Serialize};

@@ -1,7 +1,7 @@
 //! A sampler on its time grid.
 
-use super::Sampler;
-use crate::{DistilledFor, GridError, Schedule, Spacing, TimeGrid};
+use super::choice::Sampler;
+use crate::{GridError, Schedule, Spacing, TimeGrid};
 use serde::{Deserialize, Serialize};
 
 /// A sampler and how its steps are spread over time.
@@ -36,18 +36,5 @@ impl SamplerConfig {
     /// When the steps cannot be spread over the schedule.
     pub fn grid(self, schedule: &Schedule, steps: usize) -> Result<TimeGrid, GridError> {
         TimeGrid::new(schedule, self.spacing, steps)
-    }
-
-    /// What a student must have been distilled for to be sampled with it: DDIM on the papers' grid is the
-    /// deterministic sampler, and other grids suit only students of stage one.
-    pub fn suits(self) -> DistilledFor {
-        match (self.sampler, self.spacing) {
-            (Sampler::Deterministic | Sampler::DDIM, Spacing::Uniform) => {
-                DistilledFor::Deterministic
-            }
-            (Sampler::Stochastic, Spacing::Uniform) => DistilledFor::Stochastic,
-            (Sampler::MultistepConsistency, Spacing::Uniform) => DistilledFor::Consistency,
-            _ => DistilledFor::Any,
-        }
     }
 }

@@ -1,6 +1,6 @@
 //! DDIM, forwards (generation) and backwards (encoding).
 
-use super::{Cancelled, Observer, Step, observe};
+use super::observer::{Cancelled, Observer, Step, observe};
 use crate::{Denoiser, Inputs, TimeGrid};
 use burn::tensor::Tensor;
 

@@ -1,7 +1,7 @@
 //! DPM-Solver++(2M).
 
 use super::interval::Interval;
-use super::{Cancelled, Observer, Step, observe};
+use super::observer::{Cancelled, Observer, Step, observe};
 use crate::{Denoiser, Inputs, TimeGrid};
 use burn::tensor::Tensor;
 

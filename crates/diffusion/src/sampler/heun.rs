@@ -1,7 +1,7 @@
 //! EDM's second-order sampler, without and with churn.
 
-use super::n_step::renoise;
-use super::{Cancelled, Observer, Step, StepNoise, observe};
+use super::noise::{StepNoise, renoise};
+use super::observer::{Cancelled, Observer, Step, observe};
 use crate::{Denoiser, Inputs, NoiseLevel, Prediction, Schedule, TimeGrid};
 use burn::tensor::Tensor;
 

@@ -1,7 +1,7 @@
 //! UniPC of order 2: a multistep predictor whose every step is corrected by the next network call.
 
 use super::interval::Interval;
-use super::{Cancelled, Observer, Step, observe};
+use super::observer::{Cancelled, Observer, Step, observe};
 use crate::{Denoiser, Inputs, TimeGrid};
 use burn::tensor::Tensor;
 

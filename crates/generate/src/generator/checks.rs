@@ -22,7 +22,7 @@ impl Generator {
         for image in &request.images {
             self.check_subject(&image.subject)?;
             self.check_init(image, request)?;
-            for warning in recipe.check(sampler.suits(), steps, image.w)? {
+            for warning in recipe.check(DistilledFor::needed_by(sampler), steps, image.w)? {
                 if !warnings.contains(&warning) {
                     warnings.push(warning);
                 }
@@ -43,7 +43,7 @@ impl Generator {
     ) -> Result<Vec<Warning>, GenerateError> {
         sampler.grid(self.denoiser.schedule(), steps)?;
         self.check_sampler(sampler)?;
-        Ok(self.model.recipe.check(sampler.suits(), steps, w)?)
+        Ok(self.model.recipe.check(DistilledFor::needed_by(sampler), steps, w)?)
     }
 
     /// Students of stage two know one grid: only DDIM on the papers' grid is their sampler under another name.
@@ -56,7 +56,7 @@ impl Generator {
             DistilledFor::Stochastic => Sampler::Stochastic,
             DistilledFor::Any | DistilledFor::Encoder => return Ok(()),
         };
-        match asked.suits() {
+        match DistilledFor::needed_by(asked) {
             DistilledFor::Any => Err(GenerateError::NotForStudents {
                 trained: trained.plain_name(),
                 asked: asked.sampler.plain_name(),

@@ -337,6 +337,7 @@ fn class_counts(dataset: &Dataset) -> Option<Vec<u64>> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use fewstep_metrics::Images;
     use fewstep_metrics::{FeatureId, FeatureKind, MetricsError};
     use std::sync::atomic::{AtomicUsize, Ordering};
 

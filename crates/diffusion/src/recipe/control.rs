@@ -1,0 +1,42 @@
+//! The control image of a model.
+
+use serde::{Deserialize, Serialize};
+
+/// The control image of a model.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ControlSpec {
+    /// What it shows.
+    pub task: Task,
+    /// Its channels, height and width.
+    pub shape: [usize; 3],
+}
+
+/// What a control image shows, and so what a model does with it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Task {
+    /// The image, smaller or worse: the model restores it.
+    Upscale,
+    /// The image with a hole, whose last channel is 1 where it is: the model fills it.
+    Inpaint,
+    /// How far away everything is.
+    Depth,
+    /// The image before an edit.
+    Instruct,
+    /// Anything else: edges, a sketch, a segmentation.
+    Image,
+}
+
+impl Task {
+    /// The verb of the program that does it.
+    pub fn verb(self) -> &'static str {
+        match self {
+            Task::Upscale => "upscale",
+            Task::Inpaint => "inpaint",
+            Task::Depth => "depth",
+            Task::Instruct => "instruct",
+            Task::Image => "render",
+        }
+    }
+}

@@ -1,0 +1,64 @@
+//! What a model is for.
+
+use crate::Spacing;
+use crate::sampler::{Sampler, SamplerConfig};
+use serde::{Deserialize, Serialize};
+use std::fmt;
+
+/// What a model is for.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "kind", rename_all = "kebab-case", deny_unknown_fields)]
+pub enum Role {
+    /// An ordinary diffusion model: any sampler, any number of steps.
+    Teacher,
+    /// A distilled model.
+    Student {
+        /// What it was distilled for.
+        sampler: DistilledFor,
+        /// The number of steps it was distilled for; `None` after stage one, where any number will do.
+        steps: Option<usize>,
+    },
+}
+
+/// What a student was distilled for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum DistilledFor {
+    /// After stage one: any sampler.
+    Any,
+    /// The deterministic N-step sampler.
+    Deterministic,
+    /// The stochastic N-step sampler.
+    Stochastic,
+    /// Reversed DDIM: from an image to noise.
+    Encoder,
+    /// After conditional or consistency distillation: the deterministic N-step sampler for any small N, or the
+    /// multistep consistency sampler.
+    Consistency,
+}
+
+impl DistilledFor {
+    /// What a student must have been distilled for to be sampled like this. DDIM on the papers' grid is the
+    /// deterministic sampler; other grids suit only students of stage one.
+    pub fn needed_by(config: SamplerConfig) -> Self {
+        match (config.sampler, config.spacing) {
+            (Sampler::Deterministic | Sampler::DDIM, Spacing::Uniform) => Self::Deterministic,
+            (Sampler::Stochastic, Spacing::Uniform) => Self::Stochastic,
+            (Sampler::MultistepConsistency, Spacing::Uniform) => Self::Consistency,
+            _ => Self::Any,
+        }
+    }
+}
+
+impl fmt::Display for DistilledFor {
+    /// The name as it is written in a recipe.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            DistilledFor::Any => "any",
+            DistilledFor::Deterministic => "deterministic",
+            DistilledFor::Stochastic => "stochastic",
+            DistilledFor::Encoder => "encoder",
+            DistilledFor::Consistency => "consistency",
+        })
+    }
+}
