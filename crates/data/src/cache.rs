@@ -1,21 +1,19 @@
-//! Big safetensors files that are made once: written piece by piece under another name, so that they are whole or absent,
-//! and checked when they are opened.
+//! Big safetensors files that are made once: written piece by piece under another name, so that they are whole or
+//! absent, and checked when they are opened.
 
+use crate::DataError;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use serde_json::{Map, Value, json};
+use sha2::{Digest, Sha256};
 use std::fs::{self, File};
 use std::io::{self, BufReader, BufWriter, Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 
-use serde::Serialize;
-use serde::de::DeserializeOwned;
-use serde_json::{Map, Value, json};
-use sha2::{Digest, Sha256};
-
-use crate::DataError;
-
 /// A tensor of a cache.
 #[derive(Clone, Debug)]
-pub(crate) struct Part {
+pub(crate) struct TensorSpec {
     pub(crate) name: &'static str,
     /// As safetensors writes it, and bytes of a number.
     pub(crate) dtype: (&'static str, usize),
@@ -26,36 +24,35 @@ pub(crate) const U8: (&str, usize) = ("U8", 1);
 pub(crate) const I64: (&str, usize) = ("I64", 8);
 pub(crate) const F32: (&str, usize) = ("F32", 4);
 
-impl Part {
+impl TensorSpec {
     fn bytes(&self) -> usize {
         self.dtype.1 * self.shape.iter().product::<usize>()
     }
 }
 
-/// What a cache says about itself: its kind is the name of the metadata that holds it.
-pub(crate) trait About: Serialize + DeserializeOwned {
+/// What a cache says about itself; `KIND` is the name of the metadata that holds it.
+pub(crate) trait CacheHeader: Serialize + DeserializeOwned {
     const KIND: &'static str;
 
     /// Digest of all that the contents depend on.
     fn key(&self) -> &str;
 
     /// Its tensors, in the order in which they lie in the file.
-    fn parts(&self) -> Vec<Part>;
+    fn tensors(&self) -> Vec<TensorSpec>;
 
-    /// The safetensors header. The digest of the data has the same length whatever it is.
-    fn header(&self, digest: &str) -> Vec<u8> {
-        let about = serde_json::to_string(self).unwrap_or_default();
+    /// The safetensors header. Every digest of the data has the same length.
+    fn to_bytes(&self, digest: &str) -> Vec<u8> {
+        let own = serde_json::to_string(self).unwrap_or_default();
         let mut header = Map::new();
         header.insert(
             "__metadata__".into(),
-            json!({Self::KIND: about, "sha256": digest}),
+            json!({Self::KIND: own, "sha256": digest}),
         );
         let mut start = 0;
-        for part in self.parts() {
-            let end = start + part.bytes();
-            let entry =
-                json!({"dtype": part.dtype.0, "shape": part.shape, "data_offsets": [start, end]});
-            header.insert(part.name.into(), entry);
+        for tensor in self.tensors() {
+            let end = start + tensor.bytes();
+            let entry = json!({"dtype": tensor.dtype.0, "shape": tensor.shape, "data_offsets": [start, end]});
+            header.insert(tensor.name.into(), entry);
             start = end;
         }
         let mut text = Value::Object(header).to_string().into_bytes();
@@ -68,35 +65,35 @@ pub(crate) trait About: Serialize + DeserializeOwned {
 
 /// Writes the data of a cache from start to end.
 #[derive(Debug)]
-pub(crate) struct CacheWriter<A> {
-    about: A,
+pub(crate) struct CacheWriter<H> {
+    header: H,
     path: PathBuf,
-    building: Building,
+    partial: PartialFile,
     file: BufWriter<File>,
     hash: Sha256,
     written: usize,
 }
 
-impl<A: About> CacheWriter<A> {
-    /// Starts a cache that is to lie at `path`; until it is finished it has another name. What a killed program left of
-    /// a cache of the same kind in the same folder is removed.
-    pub(crate) fn create(path: &Path, about: A) -> Result<Self, DataError> {
-        let start = || -> io::Result<(Building, BufWriter<File>)> {
+impl<H: CacheHeader> CacheWriter<H> {
+    /// Starts a cache at `path`; it has another name until it is finished. Unfinished caches of the same kind that a
+    /// killed program left in the same folder are removed.
+    pub(crate) fn create(path: &Path, header: H) -> Result<Self, DataError> {
+        let start = || -> io::Result<(PartialFile, BufWriter<File>)> {
             path.parent().map_or(Ok(()), fs::create_dir_all)?;
             remove_leftovers(path);
-            let (building, file) = Building::start(path)?;
+            let (partial, file) = PartialFile::start(path)?;
             let mut file = BufWriter::new(file);
-            file.write_all(&about.header(&"0".repeat(64)))?;
-            Ok((building, file))
+            file.write_all(&header.to_bytes(&"0".repeat(64)))?;
+            Ok((partial, file))
         };
-        let (building, file) = start().map_err(failed(path))?;
+        let (partial, file) = start().map_err(failed(path))?;
         Ok(Self {
             file,
             path: path.into(),
-            building,
+            partial,
             hash: Sha256::new(),
             written: 0,
-            about,
+            header,
         })
     }
 
@@ -107,40 +104,40 @@ impl<A: About> CacheWriter<A> {
         self.file.write_all(bytes).map_err(failed(&self.path))
     }
 
-    /// Puts the cache into its place, whole; refuses one whose data is not as long as it says.
+    /// Gives the finished cache its name; refuses one whose data is not as long as the header says.
     pub(crate) fn finish(self) -> Result<(), DataError> {
-        let expected: usize = self.about.parts().iter().map(Part::bytes).sum();
+        let expected: usize = self.header.tensors().iter().map(TensorSpec::bytes).sum();
         if self.written != expected {
             return Err(DataError::Cache {
                 path: self.path,
                 reason: format!("{} bytes were written instead of {expected}", self.written),
             });
         }
-        let header = self.about.header(&hex(&self.hash.finalize()));
-        let (building, path) = (self.building, self.path);
+        let header = self.header.to_bytes(&hex(&self.hash.finalize()));
+        let (partial, path) = (self.partial, self.path);
         let end = |mut file: BufWriter<File>| -> io::Result<()> {
             file.seek(SeekFrom::Start(0))?;
             file.write_all(&header)?;
             file.into_inner()?.sync_all()?;
-            fs::rename(&building.0, &path)
+            fs::rename(&partial.0, &path)
         };
         end(self.file).map_err(failed(&path))
     }
 }
 
-/// The name of a cache that is being written. The file is gone when this is, unless it was renamed; while it is written
-/// it is locked, by which others know that its program lives.
+/// The name of a cache that is being written. Dropping it removes the file, unless the file was renamed. The file is
+/// locked while it is written, which tells other programs that its writer is alive.
 #[derive(Debug)]
-struct Building(PathBuf);
+struct PartialFile(PathBuf);
 
-impl Building {
+impl PartialFile {
     fn start(path: &Path) -> io::Result<(Self, File)> {
         let name = path.with_extension(format!("{}.{UNFINISHED}", std::process::id()));
         loop {
             let file = File::create(&name)?;
-            // Where files cannot be locked, others leave them alone.
+            // Where files cannot be locked, other programs do not remove them.
             let _ = file.lock();
-            // Between its making and its lock another program may have taken it for a leftover.
+            // Between creating and locking it another program may have removed it as a leftover.
             if name.exists() {
                 return Ok((Self(name), file));
             }
@@ -148,9 +145,9 @@ impl Building {
     }
 }
 
-impl Drop for Building {
+impl Drop for PartialFile {
     fn drop(&mut self) {
-        // A file that has its own name by now is not there any more.
+        // After a rename there is nothing left to remove.
         let _ = fs::remove_file(&self.0);
     }
 }
@@ -158,8 +155,8 @@ impl Drop for Building {
 /// The ending of a cache that is not finished.
 const UNFINISHED: &str = "tmp";
 
-/// Removes caches of the kind of this one (what its name has before the key) that were never finished and that nobody
-/// writes any more. What cannot be removed stays.
+/// Removes unfinished caches of the same kind (the part of the name before the key) that nobody is writing any more.
+/// What cannot be removed stays.
 fn remove_leftovers(path: &Path) {
     let name = |path: &Path| {
         path.file_name()
@@ -179,18 +176,21 @@ fn remove_leftovers(path: &Path) {
     }
 }
 
-/// A cache, open. It is read piece by piece; the system keeps in memory what there is room for.
+/// An open cache. It is read piece by piece; the system keeps in memory what there is room for.
 #[derive(Debug)]
 pub(crate) struct CacheFile {
     path: PathBuf,
     file: Mutex<File>,
-    /// Where each part begins.
+    /// Where each tensor begins.
     starts: Vec<u64>,
 }
 
 impl CacheFile {
-    /// Opens a cache and checks that it is what `key` asks for and that it is undamaged; none where there is no file.
-    pub(crate) fn open<A: About>(path: &Path, key: &str) -> Result<Option<(Self, A)>, DataError> {
+    /// Opens a cache and checks that it belongs to `key` and is undamaged; none if there is no file.
+    pub(crate) fn open<H: CacheHeader>(
+        path: &Path,
+        key: &str,
+    ) -> Result<Option<(Self, H)>, DataError> {
         if !path.is_file() {
             return Ok(None);
         }
@@ -199,59 +199,64 @@ impl CacheFile {
             reason: reason.into(),
         };
         let mut file = BufReader::new(File::open(path).map_err(failed(path))?);
-        let read = read_header::<A>(&mut file).map_err(failed(path))?;
-        let (about, digest, mut start) =
+        let read = read_header::<H>(&mut file).map_err(failed(path))?;
+        let (header, digest, mut start) =
             read.ok_or_else(|| damaged("it has no readable header"))?;
-        if about.key() != key {
+        if header.key() != key {
             return Err(damaged("it was made from something else"));
         }
         if digest_of(&mut file).map_err(failed(path))? != digest {
             return Err(damaged("its contents are not what was written"));
         }
-        let starts = about.parts().into_iter().map(|part| {
-            start += part.bytes() as u64;
-            start - part.bytes() as u64
+        let starts = header.tensors().into_iter().map(|tensor| {
+            start += tensor.bytes() as u64;
+            start - tensor.bytes() as u64
         });
         let cache = Self {
             starts: starts.collect(),
             path: path.into(),
             file: Mutex::new(file.into_inner()),
         };
-        Ok(Some((cache, about)))
+        Ok(Some((cache, header)))
     }
 
-    /// The `index`-th piece of `len` bytes of a part.
-    pub(crate) fn read(&self, part: usize, index: usize, len: usize) -> Result<Vec<u8>, DataError> {
+    /// The `index`-th piece of `len` bytes of a tensor.
+    pub(crate) fn read(
+        &self,
+        tensor: usize,
+        index: usize,
+        len: usize,
+    ) -> Result<Vec<u8>, DataError> {
         let mut bytes = vec![0; len];
         let mut file = self
             .file
             .lock()
             .unwrap_or_else(|poisoned| poisoned.into_inner());
-        file.seek(SeekFrom::Start(self.starts[part] + (len * index) as u64))
+        file.seek(SeekFrom::Start(self.starts[tensor] + (len * index) as u64))
             .and_then(|_| file.read_exact(&mut bytes))
             .map_err(failed(&self.path))?;
         Ok(bytes)
     }
 }
 
-/// What a cache is, the digest of its data, and where that begins.
-fn read_header<A: About>(file: &mut impl Read) -> io::Result<Option<(A, String, u64)>> {
+/// A cache's own header, the digest of its data, and where the data begins.
+fn read_header<H: CacheHeader>(file: &mut impl Read) -> io::Result<Option<(H, String, u64)>> {
     let mut length = [0; 8];
     file.read_exact(&mut length)?;
     let length = u64::from_le_bytes(length);
     let mut text = vec![];
     file.take(length.min(1 << 20)).read_to_end(&mut text)?;
-    let parsed = || -> Option<(A, String)> {
+    let parsed = || -> Option<(H, String)> {
         let all: Value = serde_json::from_slice(&text).ok()?;
         let metadata = all.get("__metadata__")?;
-        let about = metadata.get(A::KIND)?.as_str()?;
+        let own = metadata.get(H::KIND)?.as_str()?;
         let digest = metadata.get("sha256")?.as_str()?;
-        Some((serde_json::from_str(about).ok()?, digest.into()))
+        Some((serde_json::from_str(own).ok()?, digest.into()))
     };
-    Ok(parsed().map(|(about, digest)| (about, digest, 8 + length)))
+    Ok(parsed().map(|(header, digest)| (header, digest, 8 + length)))
 }
 
-/// The digest of all that is left of a file.
+/// The digest of the rest of a file.
 fn digest_of(file: &mut impl Read) -> io::Result<String> {
     let mut hash = Sha256::new();
     let mut buffer = vec![0; 1 << 20];

@@ -1,9 +1,8 @@
 //! CIFAR-10's official binary version: records of one label byte and 32x32 red, green and blue bytes.
 
+use crate::{DataError, Dataset, ImageShape, Split};
 use std::fs;
 use std::path::{Path, PathBuf};
-
-use crate::{DataError, Dataset, ImageShape, Split};
 
 const SHAPE: ImageShape = ImageShape {
     channels: 3,

@@ -1,14 +1,13 @@
 //! Encoded images, decoded in parallel, into the pixels of one set.
 
-use rayon::prelude::*;
-
 use crate::image::{self, Image};
 use crate::{DataError, ImageShape};
+use rayon::prelude::*;
 
 /// How many encoded images to hand to the threads at once: enough to keep them busy, few enough to hold in memory.
 pub(crate) const CHUNK: usize = 1024;
 
-/// The channels of photographs when nothing else is asked for.
+/// The channels of photographs by default.
 const DEFAULT_CHANNELS: usize = 3;
 
 /// What the collected files show.
@@ -21,15 +20,15 @@ enum Content {
 
 /// Collects images of one shape, in the order in which they come.
 #[derive(Debug)]
-pub(crate) struct Gather {
+pub(crate) struct ImageCollector {
     size: Option<usize>,
     content: Content,
     shape: Option<ImageShape>,
     pixels: Vec<u8>,
 }
 
-impl Gather {
-    /// For images resized to `size`, or left at their own (then equal) size; with RGB channels unless told otherwise.
+impl ImageCollector {
+    /// For images resized to `size`, or left at their own (then equal) size; with RGB channels by default.
     pub(crate) fn new(size: Option<usize>, channels: Option<usize>) -> Self {
         Self::of(size, Content::Images(channels.unwrap_or(DEFAULT_CHANNELS)))
     }
@@ -48,7 +47,7 @@ impl Gather {
         }
     }
 
-    /// Decodes `items` in parallel and appends their images. `fetch` gives an item's encoded bytes and `origin` its
+    /// Decodes `items` in parallel and appends their images. `fetch` returns an item's encoded bytes and `origin` its
     /// place for messages. The error returned is that of the first bad item.
     pub(crate) fn extend<T: Sync, B: AsRef<[u8]>>(
         &mut self,
@@ -81,7 +80,7 @@ impl Gather {
         Ok(())
     }
 
-    /// The common shape (none if no image came) and all pixels.
+    /// The common shape (none without images) and all pixels.
     pub(crate) fn finish(self) -> (Option<ImageShape>, Vec<u8>) {
         (self.shape, self.pixels)
     }

@@ -1,12 +1,9 @@
 //! What to read and how: the part of a recipe that names the data.
 
-use std::path::{Path, PathBuf};
-
-use serde::{Deserialize, Serialize};
-
-use crate::gather::Gather;
+use crate::DataError;
 use crate::shape::{check_channels, check_side};
-use crate::{DataError, Dataset, cifar, folder, idx, parquet};
+use serde::{Deserialize, Serialize};
+use std::path::{Path, PathBuf};
 
 /// What to read and how.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -19,12 +16,12 @@ pub struct DataConfig {
     /// Which part of the set.
     #[serde(default)]
     pub split: Split,
-    /// The side in pixels of the square images that come out; none keeps their own size, which must then be the same
-    /// for all. IDX images are padded with black when smaller; of all others the square in the middle is taken
+    /// The side in pixels of the square images that come out; without it they keep their own size, which must then be the
+    /// same for all. IDX images are padded with black when smaller; of all others the square in the middle is taken
     /// and resized (Lanczos).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub size: Option<usize>,
-    /// 1 (grey) or 3 (RGB); none keeps those of IDX (1) and CIFAR-10 (3), and is 3 for image files.
+    /// 1 (grey) or 3 (RGB); by default 1 for IDX, 3 for CIFAR-10 and for image files.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub channels: Option<usize>,
     /// At most this many images, spread evenly over the set, so that a set sorted by class keeps all its classes.
@@ -46,16 +43,16 @@ pub enum DataKind {
     FashionMnist,
     /// The four official MNIST files in a folder, gzipped or not.
     Mnist,
-    /// Files in MNIST's format: a folder with MNIST's file names, or one images file whose labels, if any, lie beside
-    /// it under the same name with `images-idx3` replaced by `labels-idx1`.
+    /// Files in MNIST's format: a folder with MNIST's file names, or one images file whose labels, if any, are next
+    /// to it under the same name with `images-idx3` replaced by `labels-idx1`.
     Idx,
     /// The official binary version of CIFAR-10: `data_batch_1.bin` to `data_batch_5.bin` and `test_batch.bin`.
     Cifar10,
-    /// A folder with one sub-folder of image files per class; or image files alone, which are then unlabelled.
+    /// A folder with one sub-folder of image files per class; or only image files, which are then unlabelled.
     Folder,
     /// Hugging Face parquet: a file, or a folder of them, with columns `image` and `label`.
     Parquet,
-    /// Images with captions, for models that draw from texts: see [`Captioned`](crate::Captioned).
+    /// Images with captions, for text-to-image models: see [`Captioned`](crate::Captioned).
     Captioned,
 }
 
@@ -110,67 +107,6 @@ pub(crate) fn check(config: &DataConfig, origin: &str) -> Result<(), DataError> 
         });
     }
     Ok(())
-}
-
-/// Reads the dataset that `config` names, whole, into memory.
-///
-/// # Errors
-/// Missing, unreadable, truncated or damaged files; an empty folder; unreadable images; labels out of range; images of
-/// different sizes without `size`; a size, limit, number of channels or list of class names that does not fit.
-pub fn load(config: &DataConfig) -> Result<Dataset, DataError> {
-    let path = expand_home(&config.path);
-    let origin = path.display().to_string();
-    check(config, &origin)?;
-    let mut dataset = match config.kind {
-        DataKind::FashionMnist => {
-            fit_digits(idx::read_fashion_mnist(&path, config.split)?, config)?
-        }
-        DataKind::Mnist => fit_digits(idx::read_mnist(&path, config.split)?, config)?,
-        DataKind::Idx => fit_digits(idx::read(&path, config.split)?, config)?,
-        DataKind::Cifar10 => fit_photographs(cifar::read(&path, config.split)?, config)?,
-        DataKind::Folder => folder::read(&path, config)?,
-        DataKind::Parquet => {
-            parquet::read(&path, config, Gather::new(config.size, config.channels))?
-        }
-        DataKind::Captioned => {
-            return Err(DataError::Config {
-                key: "data.kind",
-                got: "captioned".into(),
-                origin,
-                expected:
-                    "a kind with classes or without: captions are for models that draw from texts"
-                        .into(),
-            });
-        }
-    };
-    if let Some(names) = &config.class_names {
-        dataset = dataset.with_class_names(names)?;
-    }
-    let (images, classes) = (dataset.len(), dataset.classes.len());
-    tracing::info!(name = dataset.name, images, classes, shape = %dataset.shape, "dataset read");
-    Ok(dataset)
-}
-
-fn fit_digits(dataset: Dataset, config: &DataConfig) -> Result<Dataset, DataError> {
-    let dataset = limit_and_colour(dataset, config)?;
-    match config.size {
-        Some(side) => dataset.pad_to(side),
-        None => Ok(dataset),
-    }
-}
-
-fn fit_photographs(dataset: Dataset, config: &DataConfig) -> Result<Dataset, DataError> {
-    let dataset = limit_and_colour(dataset, config)?;
-    match config.size {
-        Some(side) => dataset.resize_to(side),
-        None => Ok(dataset),
-    }
-}
-
-fn limit_and_colour(dataset: Dataset, config: &DataConfig) -> Result<Dataset, DataError> {
-    let dataset = dataset.limit(config.limit.unwrap_or(usize::MAX));
-    let channels = config.channels.unwrap_or(dataset.shape.channels);
-    dataset.with_channels(channels)
 }
 
 /// A path whose leading `~/` is the user's home.

@@ -1,8 +1,7 @@
-//! What can be wrong with a dataset, told so that its owner can put it right.
-
-use std::path::{Path, PathBuf};
+//! What can be wrong with a dataset, said so that its owner can correct it.
 
 use crate::ImageShape;
+use std::path::{Path, PathBuf};
 
 /// A dataset or image that cannot be read, used or written.
 ///

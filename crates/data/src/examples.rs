@@ -1,30 +1,29 @@
-//! What a run learns from.
+//! What a run is trained on.
 
-use std::sync::Arc;
-
-use crate::loader::batch;
+use crate::batch::batch;
 use crate::{
     Conditions, DataError, Dataset, ExampleOrder, HostBatch, ImageShape, Latents, LatentsHeader,
 };
+use std::sync::Arc;
 
 /// Training examples.
 #[derive(Clone, Debug)]
 pub enum Examples {
-    /// Images, with their control images where the run has such.
+    /// Images, with control images if the run has them.
     Images {
         /// The images.
         dataset: Arc<Dataset>,
         /// What makes their control images.
         conditions: Option<Arc<Conditions>>,
     },
-    /// Latents of images, and the states of their captions, with control images where the run has such.
+    /// Latents of images and the states of their captions, with control images if the run has them.
     Latents {
         /// Latents and states.
         latents: Arc<Latents>,
         /// What makes the control images.
         conditions: Option<Arc<Conditions>>,
     },
-    /// Latents that are yet to be made, for those who ask what a run would take.
+    /// Latents that are not made yet, to predict what a run would take.
     Planned {
         /// What they will be.
         header: LatentsHeader,
@@ -35,8 +34,8 @@ pub enum Examples {
     },
 }
 
-/// What is known of examples without reading any.
-enum About<'a> {
+/// What is known about examples without reading any.
+enum Summary<'a> {
     Images(&'a Dataset),
     Latents(&'a LatentsHeader),
 }
@@ -50,19 +49,19 @@ impl Examples {
         }
     }
 
-    fn about(&self) -> About<'_> {
+    fn summary(&self) -> Summary<'_> {
         match self {
-            Self::Images { dataset, .. } => About::Images(dataset),
-            Self::Latents { latents, .. } => About::Latents(latents.header()),
-            Self::Planned { header, .. } => About::Latents(header),
+            Self::Images { dataset, .. } => Summary::Images(dataset),
+            Self::Latents { latents, .. } => Summary::Latents(latents.header()),
+            Self::Planned { header, .. } => Summary::Latents(header),
         }
     }
 
     /// How many there are.
     pub fn len(&self) -> usize {
-        match self.about() {
-            About::Images(dataset) => dataset.len(),
-            About::Latents(header) => header.captions.len(),
+        match self.summary() {
+            Summary::Images(dataset) => dataset.len(),
+            Summary::Latents(header) => header.captions.len(),
         }
     }
 
@@ -73,33 +72,33 @@ impl Examples {
 
     /// The shape of each.
     pub fn shape(&self) -> ImageShape {
-        match self.about() {
-            About::Images(dataset) => dataset.shape,
-            About::Latents(header) => header.shape(),
+        match self.summary() {
+            Summary::Images(dataset) => dataset.shape,
+            Summary::Latents(header) => header.shape(),
         }
     }
 
-    /// The classes' names in label order; none where there are no labels.
+    /// The classes' names in label order; empty without labels.
     pub fn classes(&self) -> &[String] {
-        match self.about() {
-            About::Images(dataset) => &dataset.classes,
-            About::Latents(header) => &header.classes,
+        match self.summary() {
+            Summary::Images(dataset) => &dataset.classes,
+            Summary::Latents(header) => &header.classes,
         }
     }
 
-    /// Features of one state of a text; none where there are no texts.
+    /// Features of each token of a text; none without texts.
     pub fn text_width(&self) -> Option<usize> {
-        match self.about() {
-            About::Images(_) => None,
-            About::Latents(header) => Some(header.states[1]),
+        match self.summary() {
+            Summary::Images(_) => None,
+            Summary::Latents(header) => Some(header.states[1]),
         }
     }
 
-    /// States of a text; 0 where there are no texts.
+    /// Tokens of a text; 0 without texts.
     pub fn text_states(&self) -> usize {
-        match self.about() {
-            About::Images(_) => 0,
-            About::Latents(header) => header.states[0],
+        match self.summary() {
+            Summary::Images(_) => 0,
+            Summary::Latents(header) => header.states[0],
         }
     }
 
@@ -112,40 +111,40 @@ impl Examples {
         }
     }
 
-    /// Whether models draw from a part of each example: a control image, or what a hole leaves.
-    pub fn are_drawn_from(&self) -> bool {
-        let holes = match self.about() {
-            About::Images(_) => 0,
-            About::Latents(header) => header.holes,
+    /// Whether each example has an image that the model is conditioned on: a control image, or a masked image.
+    pub fn have_image_conditions(&self) -> bool {
+        let masks = match self.summary() {
+            Summary::Images(_) => 0,
+            Summary::Latents(header) => header.masks,
         };
-        holes > 0 || self.conditions().is_some()
+        masks > 0 || self.conditions().is_some()
     }
 
     /// What to call the set in messages and reports.
     pub fn name(&self) -> &str {
-        match self.about() {
-            About::Images(dataset) => &dataset.name,
-            About::Latents(header) => &header.name,
+        match self.summary() {
+            Summary::Images(dataset) => &dataset.name,
+            Summary::Latents(header) => &header.name,
         }
     }
 
-    /// Equal sets have equal ones, whatever file they came from.
+    /// Digest of the contents: equal sets have the same, whatever file they came from.
     pub fn fingerprint(&self) -> String {
-        match self.about() {
-            About::Images(dataset) => dataset.fingerprint(),
-            About::Latents(header) => header.fingerprint.clone(),
+        match self.summary() {
+            Summary::Images(dataset) => dataset.fingerprint(),
+            Summary::Latents(header) => header.fingerprint.clone(),
         }
     }
 
     /// Bytes that they take in memory.
     pub fn bytes(&self) -> usize {
-        match self.about() {
-            About::Images(dataset) => dataset.len() * dataset.shape.len(),
-            About::Latents(_) => 0,
+        match self.summary() {
+            Summary::Images(dataset) => dataset.len() * dataset.shape.len(),
+            Summary::Latents(_) => 0,
         }
     }
 
-    /// The batch of `size` samples that starts at `clock`. The `order` must be one over as many examples.
+    /// The batch of `size` samples that starts at `clock`. The `order` must have as many examples.
     ///
     /// # Errors
     /// When latents cannot be read, or are not made yet.

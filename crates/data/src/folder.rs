@@ -1,11 +1,10 @@
 //! A folder of images with one sub-folder per class, or a flat folder of unlabelled images.
 
+use crate::collector::{CHUNK, ImageCollector};
+use crate::dataset::spread;
+use crate::{DataConfig, DataError, Dataset, Split};
 use std::fs;
 use std::path::{Path, PathBuf};
-
-use crate::dataset::spread;
-use crate::gather::{CHUNK, Gather};
-use crate::{DataConfig, DataError, Dataset, Split};
 
 const EXTENSIONS: [&str; 5] = ["png", "jpg", "jpeg", "bmp", "webp"];
 const FORMATS_HINT: &str = "PNG, JPEG, BMP and WebP files count";
@@ -28,18 +27,18 @@ pub(crate) fn files(
 }
 
 /// Reads the images below `folder`, sorted by class and path. Where all sub-folders are named after splits (`train`,
-/// `test`, `val`), the one for the split asked for is read.
+/// `test`, `val`), only the folder of `split` is read.
 pub(crate) fn read(folder: &Path, config: &DataConfig) -> Result<Dataset, DataError> {
     let folder = &split_folder(folder, config.split)?;
     let (items, classes) = list(folder)?;
     let items: Vec<Item> = keep(items, config.limit.unwrap_or(usize::MAX));
-    let mut gather = Gather::new(config.size, config.channels);
+    let mut collector = ImageCollector::new(config.size, config.channels);
     for chunk in items.chunks(CHUNK) {
         let fetch = |item: &Item| fs::read(&item.path).map_err(DataError::read(&item.path));
-        gather.extend(chunk, fetch, |item| item.path.display().to_string())?;
+        collector.extend(chunk, fetch, |item| item.path.display().to_string())?;
     }
     let name = folder.display().to_string();
-    let (Some(shape), pixels) = gather.finish() else {
+    let (Some(shape), pixels) = collector.finish() else {
         return Err(DataError::Empty {
             origin: name,
             hint: FORMATS_HINT.into(),
@@ -98,7 +97,7 @@ pub(crate) fn list(folder: &Path) -> Result<(Vec<Item>, Vec<String>), DataError>
         ));
     }
     if !files.is_empty() {
-        tracing::warn!(folder = %folder.display(), "{} images outside the class folders are left out", files.len());
+        tracing::warn!(folder = %folder.display(), "{} images outside the class folders are ignored", files.len());
     }
     let (mut items, mut classes) = (Vec::new(), Vec::new());
     for (label, class_folder) in (0..).zip(class_folders) {

@@ -1,13 +1,11 @@
 //! IDX, the format of MNIST and Fashion-MNIST: a magic number, the dimensions (big-endian), then bytes.
 
+use crate::dataset::{check_labels, numbered_classes};
+use crate::{DataError, Dataset, ImageShape, Split};
+use flate2::read::MultiGzDecoder;
 use std::fs;
 use std::io::Read;
 use std::path::{Path, PathBuf};
-
-use flate2::read::MultiGzDecoder;
-
-use crate::dataset::{check_labels, numbered_classes};
-use crate::{DataError, Dataset, ImageShape, Split};
 
 /// Fashion-MNIST's classes, in label order.
 pub const FASHION_MNIST_CLASSES: [&str; 10] = [
@@ -38,10 +36,10 @@ struct Source<'a> {
 }
 
 /// Reads a set from the bytes of an IDX images file and of its labels file, each gzipped or not. The classes are
-/// numbered; [`Dataset::with_class_names`] names them. `origin` is the set's name, and the place in messages.
+/// numbered; [`Dataset::with_class_names`] names them. `origin` is the set's name, also in messages.
 ///
 /// # Errors
-/// A wrong magic number, truncated or surplus bytes, no images, or as many labels as there are not images.
+/// A wrong magic number, truncated or surplus bytes, no images, or a number of labels that is not the number of images.
 pub fn parse_idx(images: &[u8], labels: Option<&[u8]>, origin: &str) -> Result<Dataset, DataError> {
     let images = Source {
         bytes: images,

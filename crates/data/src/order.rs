@@ -6,8 +6,8 @@ use rand_chacha::rand_core::{Rng, SeedableRng};
 /// Which example the n-th sample of a run is.
 ///
 /// The clock counts the samples seen before this one. Epoch `clock / len` visits every example once, in an order that
-/// depends on (seed, epoch) alone; the flip depends on (seed, clock) alone. So batch size, resumption and the number
-/// of workers change nothing. The value behind `&mut self` is only the permutation of the epoch asked for last.
+/// depends only on (seed, epoch); the flip depends only on (seed, clock). So batch size, resumption and the number of
+/// workers change nothing. The state behind `&mut self` is only a cache: the permutation of the latest epoch.
 #[derive(Clone, Debug)]
 pub struct ExampleOrder {
     seed: u64,
@@ -18,9 +18,9 @@ pub struct ExampleOrder {
     permutation: Vec<usize>,
 }
 
-/// One draw: an example, and whether it is mirrored.
+/// One random draw: an example, and whether it is mirrored.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Pick {
+pub struct Draw {
     /// The example's index in the dataset.
     pub index: usize,
     /// Whether left and right are exchanged.
@@ -58,7 +58,7 @@ impl ExampleOrder {
     }
 
     /// The example that the sample at `clock` is.
-    pub fn at(&mut self, clock: u64) -> Pick {
+    pub fn at(&mut self, clock: u64) -> Draw {
         let (epoch, position) = (clock / self.len as u64, clock % self.len as u64);
         if self.epoch != Some(epoch) {
             shuffle(
@@ -68,7 +68,7 @@ impl ExampleOrder {
             );
             self.epoch = Some(epoch);
         }
-        Pick {
+        Draw {
             index: self.permutation[position as usize],
             flip: self.flip && self.flips_at(clock),
         }
@@ -114,9 +114,8 @@ pub(crate) fn below(bound: u64, random: &mut ChaCha8Rng) -> u64 {
 
 #[cfg(test)]
 mod tests {
-    use proptest::prelude::*;
-
     use super::*;
+    use proptest::prelude::*;
 
     proptest! {
         #[test]
@@ -129,7 +128,7 @@ mod tests {
         }
 
         #[test]
-        fn a_pick_depends_on_nothing_asked_before(
+        fn a_draw_depends_on_nothing_asked_before(
             seed: u64, len in 1usize..50, asked in prop::collection::vec(0u64..500, 0..20), clock in 0u64..500,
         ) {
             let fresh = ExampleOrder::new(seed, len, true).at(clock);
@@ -163,11 +162,11 @@ mod tests {
     #[test]
     fn the_order_is_pinned() {
         let mut order = ExampleOrder::new(7, 10, true);
-        let picks: Vec<Pick> = (0..20).map(|clock| order.at(clock)).collect();
-        let indices: Vec<usize> = picks.iter().map(|pick| pick.index).collect();
-        let flips: String = picks
+        let draws: Vec<Draw> = (0..20).map(|clock| order.at(clock)).collect();
+        let indices: Vec<usize> = draws.iter().map(|draw| draw.index).collect();
+        let flips: String = draws
             .iter()
-            .map(|pick| if pick.flip { '1' } else { '0' })
+            .map(|draw| if draw.flip { '1' } else { '0' })
             .collect();
         assert_eq!(
             indices,
@@ -184,9 +183,9 @@ mod tests {
         let mut counts = [[0u32; LEN]; LEN];
         let mut flips = 0;
         for clock in 0..EPOCHS * LEN as u64 {
-            let pick = order.at(clock);
-            counts[clock as usize % LEN][pick.index] += 1;
-            flips += u32::from(pick.flip);
+            let draw = order.at(clock);
+            counts[clock as usize % LEN][draw.index] += 1;
+            flips += u32::from(draw.flip);
         }
         // Five standard deviations of a binomial count: 5 * sqrt(n p (1 - p)).
         for count in counts.into_iter().flatten() {

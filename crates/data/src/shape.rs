@@ -1,10 +1,8 @@
 //! The shape of an image.
 
-use std::fmt;
-
-use serde::{Deserialize, Serialize};
-
 use crate::DataError;
+use serde::{Deserialize, Serialize};
+use std::fmt;
 
 /// [channels, height, width] of every image of a set.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]

@@ -1,5 +1,6 @@
-//! Images that are to become latents, each with what is told of it.
+//! Images that are encoded to latents, each with its caption or class.
 
+use crate::dataset::check_classes;
 use crate::image::Image;
 use crate::{
     Captioned, Check, Contents, DataConfig, DataError, DataKind, Dataset, ImageShape, load,
@@ -43,22 +44,9 @@ impl Labelled {
     }
 }
 
-/// Refuses a set without labels, or with another number of classes than a model has names for.
-pub(crate) fn check_classes(origin: &str, found: usize, names: &[String]) -> Result<(), DataError> {
-    match found == names.len() {
-        true => Ok(()),
-        false => Err(DataError::Config {
-            key: "data",
-            got: format!("{found} classes"),
-            origin: origin.into(),
-            expected: format!("labelled images of {} classes", names.len()),
-        }),
-    }
-}
-
 impl Source {
-    /// For a model that knows its classes by these names, in the order of the labels. What lies in a file for each image, or
-    /// in parquet files, stays on disk.
+    /// For a model that knows its classes by these names, in the order of the labels. Folders and parquet files stay on
+    /// disk.
     ///
     /// # Errors
     /// As [`load`] and [`Captioned::labelled`].
@@ -91,7 +79,7 @@ impl Source {
         }
     }
 
-    /// The names of all classes; none where there are captions.
+    /// The names of all classes; empty if the set has captions.
     pub fn classes(&self) -> &[String] {
         match self {
             Self::Captioned(captioned) => captioned.classes(),
@@ -99,7 +87,7 @@ impl Source {
         }
     }
 
-    /// Reads the whole set and tells what is in it.
+    /// Reads the whole set and returns what is in it.
     ///
     /// # Errors
     /// As [`Captioned::check`].

@@ -3,7 +3,7 @@
 use burn::tensor::{Device, Tensor, TensorData};
 use fewstep_data::image::{Image, to_f32};
 use fewstep_data::{
-    Check, DataError, Holes, ImageShape, Latents, LatentsHeader, LatentsWriter, Source,
+    Check, DataError, ImageShape, Latents, LatentsHeader, LatentsWriter, Masks, Source,
 };
 use fewstep_formats::{FormatError, PipelineComponents, TextEncoder};
 use fewstep_kernels::device::Placement;
@@ -22,8 +22,8 @@ const TEXTS_TOGETHER: usize = 16;
 pub struct Copies {
     /// Its mirrored image too.
     pub mirrored: bool,
-    /// What is left of it with holes, for models that fill in.
-    pub holes: Option<Holes>,
+    /// The masked image with its masks, for models that do inpainting.
+    pub masks: Option<Masks>,
 }
 
 /// Why there are no latents.
@@ -80,13 +80,13 @@ impl<'a> Encoding<'a> {
     ) -> Result<Self, LatentsError> {
         let contents = source.check(Check::Present)?;
         let networks = components.digest()?;
-        let Copies { mirrored, holes } = copies;
-        let holed = holes.map(|holes| format!("-{:?}{}", holes.mask, holes.each));
+        let Copies { mirrored, masks } = copies;
+        let masked = masks.map(|masks| format!("-{:?}{}", masks.kind, masks.each));
         let key = format!(
             "{}-{networks}-{}{}",
             contents.fingerprint,
             u8::from(mirrored),
-            holed.unwrap_or_default()
+            masked.unwrap_or_default()
         );
         let path = folder.join(format!("latents-{key}.safetensors"));
         let state = match Latents::open(&path, &key)? {
@@ -105,7 +105,7 @@ impl<'a> Encoding<'a> {
                     states,
                     mirrored,
                     classes: source.classes().to_vec(),
-                    holes: holes.map_or(0, |holes| holes.each),
+                    masks: masks.map_or(0, |masks| masks.each),
                 };
                 State::Planned {
                     header,
@@ -145,8 +145,8 @@ impl<'a> Encoding<'a> {
     /// The latents and states out of the cache, made first where they are not there, after every image was found
     /// good. The networks are in memory one after the other, and only while they work. `progress` hears of images done.
     ///
-    /// Models that fill in see latents of what is left of an image, and those depend on the hole. They are made here too,
-    /// for a few holes of each image: encoding costs more than a call of the U-Net, and made once it costs the run
+    /// Models for inpainting take the latents of the masked image, which depend on the mask. They are made here too,
+    /// for a few masks of each image: encoding costs more than a call of the U-Net, and made once it costs the run
     /// neither time nor the autoencoder's memory.
     ///
     /// # Errors
@@ -171,14 +171,14 @@ impl<'a> Encoding<'a> {
             progress,
         };
         pass.write(&|images, _| vec![vae.encode(images)])?;
-        if let Some(holes) = self.copies.holes {
+        if let Some(masks) = self.copies.masks {
             let ImageShape { height, width, .. } = source.shape();
             pass.write(&|images, numbers| {
-                let turns = (0..holes.each).map(|turn| {
-                    let number = |copy: &usize| (copy * holes.each + turn) as u64;
+                let turns = (0..masks.each).map(|turn| {
+                    let number = |copy: &usize| (copy * masks.each + turn) as u64;
                     let hidden = numbers
                         .iter()
-                        .flat_map(|copy| holes.hole(number(copy), height, width));
+                        .flat_map(|copy| masks.mask(number(copy), height, width));
                     let shape = [numbers.len(), 1, height, width];
                     let hidden = TensorData::new(hidden.collect::<Vec<f32>>(), shape);
                     vae.inpaint_concat(images.clone(), Tensor::from_data(hidden, device))

@@ -3,7 +3,7 @@
 mod tiny;
 
 use burn::tensor::Device;
-use fewstep::{from_images, to_images};
+use fewstep::generate::{from_images, to_images};
 use fewstep_data::image::{Image, read, write_png};
 use fewstep_diffusion::DistilledFor;
 use fewstep_formats::Pipeline;

@@ -7,7 +7,7 @@ use crate::DataError;
 pub struct Example {
     /// The image file's bytes.
     pub image: Vec<u8>,
-    /// The bytes of the image given with it, where the set has such.
+    /// The bytes of the image given with it, if the set has given images.
     pub given: Option<Vec<u8>>,
     /// What it shows; never empty.
     pub caption: String,
@@ -15,7 +15,7 @@ pub struct Example {
     pub origin: String,
 }
 
-/// A caption without the space around it; an empty one is none.
+/// A caption without the space around it; an empty one is an error.
 pub(super) fn caption(text: String, origin: &str) -> Result<String, DataError> {
     match text.trim() {
         "" => Err(DataError::Example {

@@ -1,21 +1,20 @@
-//! Image files whose captions lie beside them.
-
-use std::fs;
-use std::path::{Path, PathBuf};
-use std::sync::Arc;
+//! Image files whose captions are in files next to them.
 
 use super::example::{Example, caption, caption_in};
 use super::shard::misplaced;
-use crate::condition::partner;
 use crate::config::expand_home;
 use crate::folder::{collect_images, list, split_folder};
+use crate::pairs::partner;
 use crate::{DataConfig, DataError, Location};
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 /// An image file, and where its caption is.
 #[derive(Debug)]
 pub(super) struct Listed {
     image: PathBuf,
-    /// The image given with it, or what is wrong; none where none is asked for.
+    /// The image given with it, or what is wrong; none if the set has no given images.
     given: Option<Result<PathBuf, String>>,
     caption: Caption,
 }
@@ -24,7 +23,7 @@ pub(super) struct Listed {
 enum Caption {
     /// In a text file.
     File(PathBuf),
-    /// Known: the name of a class.
+    /// The name of a class.
     Class(usize, Arc<[String]>),
     /// In a line of `metadata.jsonl`, which has been read: the line's number, and the caption or what is wrong.
     Line(usize, Result<String, String>),
@@ -47,7 +46,8 @@ pub(super) fn with_metadata(
         let (file, caption, given) = match read_line(line, &origin) {
             Ok((object, file)) => {
                 let caption = caption_in(&object, &origin).map_err(|error| error.to_string());
-                let given = given.map(|place| named(place, &object, (folder, &file), &origin));
+                let given =
+                    given.map(|location| named(location, &object, (folder, &file), &origin));
                 (folder.join(file), caption, given)
             }
             Err(reason) => (path.clone(), Err(reason), None),
@@ -63,13 +63,13 @@ pub(super) fn with_metadata(
 
 /// The given image that a line names, or the one under the name of its image.
 fn named(
-    place: &Location,
+    location: &Location,
     object: &serde_json::Value,
     (folder, file): (&Path, &str),
     origin: &str,
 ) -> Result<PathBuf, String> {
-    let root = place.path.as_deref().map(expand_home);
-    match (&place.column, root) {
+    let root = location.path.as_deref().map(expand_home);
+    match (&location.column, root) {
         (Some(key), root) => match object[key].as_str() {
             Some(name) => Ok(root.as_deref().unwrap_or(folder).join(name)),
             None => Err(format!(
@@ -79,7 +79,7 @@ fn named(
         (None, Some(root)) => {
             partner(folder, &folder.join(file), &root).map_err(|error| error.to_string())
         }
-        (None, None) => Err(misplaced(place, "`column`, a key of metadata.jsonl").to_string()),
+        (None, None) => Err(misplaced(location, "`column`, a key of metadata.jsonl").to_string()),
     }
 }
 
@@ -110,9 +110,9 @@ pub(super) fn with_texts(
             path: Some(root),
             column: None,
         }) => Some(expand_home(root)),
-        Some(place) => {
+        Some(location) => {
             let expected = "`path`, a folder with an image under the name of each image";
-            return Err(misplaced(place, expected));
+            return Err(misplaced(location, expected));
         }
     };
     let mut images = vec![];
@@ -127,8 +127,8 @@ pub(super) fn with_texts(
     Ok(listed.collect())
 }
 
-/// All image files in the sub-folders of a folder, one for each class, and how many classes there are. Labels beyond the
-/// names are for the caller to refuse.
+/// All image files in the sub-folders of a folder, one for each class, and how many classes there are. The caller must refuse
+/// labels without a name.
 pub(super) fn with_classes(
     folder: &Path,
     config: &DataConfig,

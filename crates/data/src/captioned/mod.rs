@@ -1,30 +1,28 @@
-//! Images with captions, or with classes whose names are their captions, read one after another: such sets are too big
-//! for memory.
+//! Images with captions, or with classes whose names are their captions. They are read one after another, since these
+//! sets are too big for memory.
 
 mod example;
 mod files;
 mod shard;
 mod tars;
 
-use std::sync::Arc;
-
 use rayon::prelude::*;
 use sha2::{Digest, Sha256};
+use std::sync::Arc;
 
+use crate::collector::CHUNK;
+use crate::config::{check, expand_home};
+use crate::dataset::{check_classes, spread};
+use crate::image::{self, Image};
+use crate::pairs::{GivenImages, GivenKind};
+use crate::{DataConfig, DataError, DataKind, Dataset, ImageShape};
 pub use example::Example;
 use shard::Shard;
-
-use crate::config::{check, expand_home};
-use crate::dataset::spread;
-use crate::gather::CHUNK;
-use crate::image::{self, Image};
-use crate::source::check_classes;
-use crate::{ConditionConfig, DataConfig, DataError, DataKind, Dataset, ImageShape, Location};
 
 /// How many bad examples are named before the rest is only counted.
 const NAMED: usize = 10;
 
-/// A set of images with captions. Nothing of it is in memory but the names of its files.
+/// A set of images with captions. Only the names of its files are in memory.
 #[derive(Debug)]
 pub struct Captioned {
     shards: Vec<Shard>,
@@ -32,16 +30,9 @@ pub struct Captioned {
     size: usize,
     channels: usize,
     limit: usize,
-    given: Option<Given>,
-    /// The classes whose names are the captions; none where there are captions.
+    given: Option<GivenKind>,
+    /// The classes whose names are the captions; empty if the set has captions.
     classes: Arc<[String]>,
-}
-
-/// What the images are that are given with the images.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Given {
-    Images,
-    DepthMaps,
 }
 
 /// What was found when a whole set was read.
@@ -51,7 +42,7 @@ pub struct Contents {
     pub captions: Vec<String>,
     /// The first 16 hexadecimal digits of the SHA-256 over images, captions and the size they are brought to.
     pub fingerprint: String,
-    /// The same over what control images are made from: the images given with the images, or the images.
+    /// The same over what control images are made from: the given images, or the images themselves.
     pub sources: String,
 }
 
@@ -66,30 +57,22 @@ pub enum Check {
 
 impl Captioned {
     /// Finds the parts of the set that `config` names: a folder with `metadata.jsonl` (`file_name` with `text` or
-    /// `caption`), image files each with a `.txt` beside it, WebDataset tars (an image with `txt`, `text`, `caption` or
+    /// `caption`), image files each with a `.txt` next to it, WebDataset tars (an image with `txt`, `text`, `caption` or
     /// `json`), or parquet files with `image` and `text` or `caption`.
     ///
     /// # Errors
-    /// A path where none of these is; settings that do not fit such data.
+    /// A path with none of these; settings that do not fit captioned data.
     pub fn open(config: &DataConfig) -> Result<Self, DataError> {
-        Self::with_given(config, None)
+        Self::paired(config, None)
     }
 
-    /// The same with the images that these conditions are made from, where they are given ones. `condition.path` is a
-    /// folder with an image under the name of each image; `condition.column` names a key of `metadata.jsonl` (a file
-    /// below `path`, or beside the list), a column of parquet files, or what comes after an example's name in a tar, such
-    /// as `source.png`.
+    /// The same with the images that are given in pairs with them. The location's `path` is a folder with an image
+    /// under the name of each image; its `column` names a key of `metadata.jsonl` (a file below `path`, or next to the
+    /// list), a column of parquet files, or what follows an example's name in a tar, such as `source.png`.
     ///
     /// # Errors
-    /// As [`Captioned::open`], and where the set has no place for given images.
-    pub fn paired(config: &DataConfig, rule: &ConditionConfig) -> Result<Self, DataError> {
-        Self::with_given(config, rule.given())
-    }
-
-    fn with_given(
-        config: &DataConfig,
-        given: Option<(&Location, bool)>,
-    ) -> Result<Self, DataError> {
+    /// As [`Captioned::open`], and where sets of this layout cannot have given images.
+    pub fn paired(config: &DataConfig, given: Option<GivenImages<'_>>) -> Result<Self, DataError> {
         let path = expand_home(&config.path);
         let origin = path.display().to_string();
         let misfit = |key, got: String, expected: &str| DataError::Config {
@@ -100,33 +83,29 @@ impl Captioned {
         };
         if config.kind != DataKind::Captioned {
             let got = format!("{:?}", config.kind);
-            let expected = "\"captioned\", since texts are to be learnt";
+            let expected = "\"captioned\", since the model is trained on captions";
             return Err(misfit("data.kind", got, expected));
         }
         if let Some(names) = &config.class_names {
-            let expected = "none: captions stand in the place of classes";
+            let expected = "none: captioned images have no classes";
             return Err(misfit("class_names", format!("{names:?}"), expected));
         }
-        let place = given.map(|(place, _)| place);
-        let shards = Shard::captioned(&path, config, place)?;
+        let shards = Shard::captioned(&path, config, given.map(|given| given.location))?;
         if shards.is_empty() {
             return Err(DataError::Empty {
                 origin,
-                hint: "captioned images are image files with .txt files beside them, a folder with metadata.jsonl, .tar files or .parquet files".into(),
+                hint: "captioned images are image files with .txt files next to them, a folder with metadata.jsonl, .tar files or .parquet files".into(),
             });
         }
-        let given = given.map(|(_, depth)| match depth {
-            true => Given::DepthMaps,
-            false => Given::Images,
-        });
-        Self::of(shards, config, given, Arc::new([]))
+        let kind = given.map(|given| given.kind);
+        Self::of(shards, config, kind, Arc::new([]))
     }
 
     /// A folder with one sub-folder of image files per class, or labelled parquet files, for a model that knows its classes
     /// by these names, in the order of the labels.
     ///
     /// # Errors
-    /// Another layout, a set without labels or with another number of classes, and settings that do not fit such data.
+    /// Another layout, a set without labels or with another number of classes, and settings that do not fit the data.
     pub fn labelled(config: &DataConfig, names: &[String]) -> Result<Self, DataError> {
         let path = expand_home(&config.path);
         let classes: Arc<[String]> = names.into();
@@ -151,7 +130,7 @@ impl Captioned {
     fn of(
         shards: Vec<Shard>,
         config: &DataConfig,
-        given: Option<Given>,
+        given: Option<GivenKind>,
         classes: Arc<[String]>,
     ) -> Result<Self, DataError> {
         let name = expand_home(&config.path).display().to_string();
@@ -180,7 +159,7 @@ impl Captioned {
         &self.name
     }
 
-    /// The names of all classes; none where there are captions.
+    /// The names of all classes; empty if the set has captions.
     pub fn classes(&self) -> &[String] {
         &self.classes
     }
@@ -195,10 +174,10 @@ impl Captioned {
         self.channels
     }
 
-    /// Reads the whole set and tells what is in it.
+    /// Reads the whole set and returns what is in it.
     ///
     /// # Errors
-    /// Names the first examples that cannot be used with their places, and counts the others.
+    /// When examples cannot be used: the first of them with their places, and how many there are.
     pub fn check(&self, check: Check) -> Result<Contents, DataError> {
         let settings = format!("{} {} {}", self.size, self.channels, self.limit);
         let mut hash = Sha256::new_with_prefix(&settings);
@@ -210,7 +189,7 @@ impl Captioned {
             if chunk.is_empty() {
                 break;
             }
-            let looked_at: Vec<Result<(String, [_; 2]), DataError>> = chunk
+            let checked: Vec<Result<(String, [_; 2]), DataError>> = chunk
                 .into_par_iter()
                 .map(|example| {
                     let example = example?;
@@ -226,7 +205,7 @@ impl Captioned {
                     Ok((example.caption, [image, source]))
                 })
                 .collect();
-            for example in looked_at {
+            for example in checked {
                 match example {
                     Ok((caption, [image, source])) => {
                         sources.update(source);
@@ -302,8 +281,8 @@ impl Captioned {
     pub(crate) fn source_shape(&self) -> ImageShape {
         ImageShape {
             channels: match self.given {
-                Some(Given::DepthMaps) => 1,
-                Some(Given::Images) | None => self.channels,
+                Some(GivenKind::DepthMaps) => 1,
+                Some(GivenKind::Images) | None => self.channels,
             },
             height: self.size,
             width: self.size,
@@ -326,7 +305,7 @@ impl Captioned {
     fn decode_source(&self, example: &Example) -> Result<Image, DataError> {
         let origin = format!("the image given with {}", example.origin);
         match (&example.given, self.given) {
-            (Some(map), Some(Given::DepthMaps)) => {
+            (Some(map), Some(GivenKind::DepthMaps)) => {
                 image::decode_depth(map, &origin, Some(self.size))
             }
             (Some(image), _) => image::decode(image, &origin, Some(self.size), self.channels),

@@ -1,13 +1,12 @@
 //! The parts of a set, in all layouts.
 
-use std::path::{Path, PathBuf};
-use std::sync::Arc;
-
 use super::example::{Example, caption};
 use super::{files, tars};
 use crate::folder::{entries, split_folder};
 use crate::parquet::{Table, files as parquet_files, labelled_tables};
 use crate::{DataConfig, DataError, DataKind, Location};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 /// A part of a set that is read from its start to its end.
 #[derive(Debug)]
@@ -16,14 +15,14 @@ pub(super) enum Shard {
     Files(Vec<files::Listed>),
     /// A tar of the WebDataset layout.
     Tar(tars::Tar),
-    /// A parquet file, and the same once more for the column of given images.
+    /// A parquet file, and the same file again for the column of given images.
     Parquet(Box<Table>, Option<Box<Table>>),
     /// A parquet file whose labels stand for these captions.
     Labelled(Box<Table>, Arc<[String]>),
 }
 
 impl Shard {
-    /// The parts of a captioned set, in order; none where there is no such set.
+    /// The parts of a captioned set, in order; empty if the path has no captioned set.
     pub(super) fn captioned(
         path: &Path,
         config: &DataConfig,
@@ -51,7 +50,7 @@ impl Shard {
                 return Ok(found.then_some(Self::Files(listed)).into_iter().collect());
             }
         }
-        let column = given.map(|place| column(place, "column of the parquet files"));
+        let column = given.map(|location| column(location, "column of the parquet files"));
         let column = column.transpose()?;
         let open = |file: &PathBuf| {
             let table = Table::open(file, config.column.as_deref())?;
@@ -95,7 +94,7 @@ impl Shard {
         })
     }
 
-    /// Its examples; `number` is its place among the parts, for messages.
+    /// Its examples; `number` is its number among the parts, for messages.
     pub(super) fn examples(
         &self,
         number: usize,
@@ -165,18 +164,18 @@ fn classes_of<'a>(
     }))
 }
 
-/// What names given images where a folder cannot.
-pub(super) fn column<'a>(place: &'a Location, what: &str) -> Result<&'a str, DataError> {
-    match (&place.column, &place.path) {
+/// The column or key that names given images, for layouts where a folder cannot.
+pub(super) fn column<'a>(location: &'a Location, what: &str) -> Result<&'a str, DataError> {
+    match (&location.column, &location.path) {
         (Some(column), None) => Ok(column),
-        _ => Err(misplaced(place, &format!("`column`, the {what}"))),
+        _ => Err(misplaced(location, &format!("`column`, the {what}"))),
     }
 }
 
-pub(super) fn misplaced(place: &Location, expected: &str) -> DataError {
+pub(super) fn misplaced(location: &Location, expected: &str) -> DataError {
     DataError::Config {
         key: "condition",
-        got: format!("{place:?}"),
+        got: format!("{location:?}"),
         origin: "captioned images of this layout".into(),
         expected: expected.into(),
     }

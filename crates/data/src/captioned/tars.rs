@@ -1,14 +1,12 @@
 //! WebDataset: tars in which files of one name and several endings are one example.
 
-use std::fs::File;
-use std::io::{BufReader, Read};
-use std::path::{Path, PathBuf};
-
-use tar::Archive;
-
 use super::example::{Example, caption, caption_in};
 use super::shard::column;
 use crate::{DataError, Location};
+use std::fs::File;
+use std::io::{BufReader, Read};
+use std::path::{Path, PathBuf};
+use tar::Archive;
 
 const IMAGES: [&str; 5] = ["png", "jpg", "jpeg", "webp", "bmp"];
 const TEXTS: [&str; 3] = ["txt", "text", "caption"];
@@ -18,7 +16,7 @@ const TEXTS: [&str; 3] = ["txt", "text", "caption"];
 pub(super) struct Tar {
     path: PathBuf,
     examples: usize,
-    /// The endings of given images, where such are asked for.
+    /// The ending of given images, if the set has them.
     given: Option<String>,
 }
 
@@ -36,7 +34,7 @@ impl Tar {
     /// Reads the tar's headers.
     pub(super) fn open(path: &Path, given: Option<&Location>) -> Result<Self, DataError> {
         let what = "ending of their names in the tar, such as `source.png`";
-        let given = given.map(|place| column(place, what)).transpose()?;
+        let given = given.map(|location| column(location, what)).transpose()?;
         let file = File::open(path).map_err(DataError::read(path))?;
         let damaged = |error: std::io::Error| DataError::Damaged {
             origin: path.display().to_string(),
@@ -79,8 +77,8 @@ impl Tar {
                 .into_iter()
                 .enumerate()
                 .map(|(number, parts)| {
-                    let place = format!("{origin}, sample {}", number + 1);
-                    parts.example(&place, self.given.as_deref())
+                    let sample = format!("{origin}, sample {}", number + 1);
+                    parts.example(&sample, self.given.as_deref())
                 })
                 .collect(),
             Err(error) => vec![Err(DataError::Damaged {
@@ -128,9 +126,9 @@ impl Tar {
 }
 
 impl Parts {
-    fn example(self, place: &str, given: Option<&str>) -> Result<Example, DataError> {
+    fn example(self, sample: &str, given: Option<&str>) -> Result<Example, DataError> {
         let bad = |reason: &str| DataError::Example {
-            origin: format!("{place} (`{}`)", self.key),
+            origin: format!("{sample} (`{}`)", self.key),
             reason: reason.into(),
         };
         let image = self.image.ok_or_else(|| bad("no image with it"))?;
@@ -139,7 +137,7 @@ impl Parts {
                 "no `.{ending}` with it, which `condition.column` names"
             )));
         }
-        let origin = format!("{place} (`{}`)", self.key);
+        let origin = format!("{sample} (`{}`)", self.key);
         let caption = match (self.text, self.json) {
             (Some(text), _) => {
                 let text = String::from_utf8(text).map_err(|_| bad("caption is not UTF-8"))?;

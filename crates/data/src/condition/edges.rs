@@ -145,7 +145,7 @@ mod tests {
         on.map(|i| (i / SIDE, i % SIDE)).collect()
     }
 
-    /// A step is a line one pixel wide, beside the step, whichever way it goes.
+    /// A step is a line one pixel wide next to the step, in either direction.
     #[test]
     fn a_step_is_one_thin_line() {
         let step = |i: usize| if i < 8 { -1.0 } else { 1.0 };
@@ -166,7 +166,7 @@ mod tests {
         assert!(on(|y, x| (y + x) as f32 / 16.0 - 1.0).is_empty());
     }
 
-    /// A line that fades is followed to where it is weak; alone, the weak part is no edge.
+    /// A line that fades is followed into its weak part; a weak line by itself is no edge.
     #[test]
     fn weak_edges_count_where_they_join_strong_ones() {
         let step = |x: usize, height: f32| if x < 8 { 0.0 } else { height };

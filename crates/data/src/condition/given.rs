@@ -1,36 +1,34 @@
 //! Control images that are given: in a folder, one for each image of the dataset under the same name, or in another
 //! column of the same parquet files.
 
+use crate::collector::{CHUNK, ImageCollector};
+use crate::config::expand_home;
+use crate::folder;
+use crate::pairs::{Location, partner};
+use crate::{DataConfig, DataError, DataKind, Dataset, parquet};
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use crate::config::expand_home;
-use crate::folder::{self, is_image};
-use crate::gather::{CHUNK, Gather};
-use crate::{DataConfig, DataError, DataKind, Dataset, parquet};
-
-use super::Location;
-
-/// Reads the partners of all `images` images that `data` names, in their order: depth maps where no number of
-/// channels is given.
+/// Reads the partners of all `images` images that `data` names, in their order: depth maps if no number of channels is
+/// given.
 pub(super) fn read(
-    place: &Location,
+    location: &Location,
     channels: Option<usize>,
     data: &DataConfig,
     images: usize,
 ) -> Result<Dataset, DataError> {
-    match (data.kind, &place.path, &place.column) {
+    match (data.kind, &location.path, &location.column) {
         (DataKind::Folder, Some(path), None) => {
             from_folder(&expand_home(path), channels, data, images)
         }
         (DataKind::Parquet, None, Some(column)) => {
             let column = Some(column.clone());
             let data = DataConfig { column, ..data.clone() };
-            parquet::read(&expand_home(&data.path), &data, gather(channels, &data))
+            parquet::read(&expand_home(&data.path), &data, collector(channels, &data))
         }
         _ => Err(DataError::Config {
             key: "condition",
-            got: format!("{place:?}"),
+            got: format!("{location:?}"),
             origin: format!("images from {:?}", data.kind),
             expected: "`path`, a folder with an image for each image of `data.kind = \"folder\"`, or `column` of the files of `data.kind = \"parquet\"`".into(),
         }),
@@ -50,12 +48,12 @@ fn from_folder(
         .iter()
         .map(|file| partner(&folder, file, root))
         .collect::<Result<Vec<PathBuf>, DataError>>()?;
-    let mut gather = gather(channels, data);
+    let mut collector = collector(channels, data);
     for chunk in paths.chunks(CHUNK) {
         let fetch = |path: &PathBuf| fs::read(path).map_err(DataError::read(path));
-        gather.extend(chunk, fetch, |path| path.display().to_string())?;
+        collector.extend(chunk, fetch, |path| path.display().to_string())?;
     }
-    match gather.finish() {
+    match collector.finish() {
         (Some(shape), pixels) if paths.len() == images => {
             Dataset::from_parts(origin, shape, pixels, None, vec![])
         }
@@ -69,30 +67,9 @@ fn from_folder(
     }
 }
 
-fn gather(channels: Option<usize>, data: &DataConfig) -> Gather {
+fn collector(channels: Option<usize>, data: &DataConfig) -> ImageCollector {
     match channels {
-        Some(channels) => Gather::new(data.size, Some(channels)),
-        None => Gather::depth_maps(data.size),
+        Some(channels) => ImageCollector::new(data.size, Some(channels)),
+        None => ImageCollector::depth_maps(data.size),
     }
-}
-
-/// The image below `root` under the same relative name as `file` below `folder`, whatever its kind.
-pub(crate) fn partner(folder: &Path, file: &Path, root: &Path) -> Result<PathBuf, DataError> {
-    let name = file.strip_prefix(folder).unwrap_or(file).with_extension("");
-    let wanted = root.join(&name);
-    let place = wanted.parent().unwrap_or(root);
-    let found = match place.is_dir() {
-        true => folder::entries(place)?
-            .into_iter()
-            .find(|path| is_image(path) && path.file_stem() == wanted.file_name()),
-        false => None,
-    };
-    found.ok_or_else(|| DataError::Missing {
-        path: root.to_path_buf(),
-        wanted: format!("image named `{}`", name.display()),
-        hint: format!(
-            "{} needs a control image of the same name; add it or remove the image",
-            file.display()
-        ),
-    })
 }

@@ -1,12 +1,11 @@
-//! Holes to be filled.
+//! Masks of the parts of an image that are to be filled.
 
+use crate::order::{Purpose, generator};
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::Rng;
 use serde::{Deserialize, Serialize};
 
-use crate::order::{Purpose, generator};
-
-/// The shape of random holes.
+/// The shape of random masks.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum MaskKind {
@@ -20,7 +19,7 @@ pub enum MaskKind {
 }
 
 impl MaskKind {
-    /// A hole, `[height, width]`: 1 where the image is to be filled, 0 where it is known.
+    /// A random mask, `[height, width]`: 1 where the image is to be filled, 0 where it is known.
     pub(crate) fn draw(self, height: usize, width: usize, random: &mut ChaCha8Rng) -> Vec<f32> {
         let boxed = match self {
             MaskKind::Box => true,
@@ -34,41 +33,40 @@ impl MaskKind {
     }
 }
 
-/// Holes for images whose latents are made once: what is seen of an image depends on the hole, so that each image has
-/// a few holes and no others.
+/// Masks for images whose latents are made once: the latents of the known part of an image depend on the mask, so each
+/// image has a fixed number of masks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Holes {
+pub struct Masks {
     /// Their shape.
-    pub mask: MaskKind,
+    pub kind: MaskKind,
     /// How many each image has.
     pub each: usize,
 }
 
-impl Holes {
-    /// The hole of this number, the same in every run: `[height, width]`, 1 where the image is to be filled.
-    pub fn hole(&self, number: u64, height: usize, width: usize) -> Vec<f32> {
+impl Masks {
+    /// The mask with this number, the same in every run: `[height, width]`, 1 where the image is to be filled.
+    pub fn mask(&self, number: u64, height: usize, width: usize) -> Vec<f32> {
         let random = &mut generator(0, Purpose::Condition, number);
-        self.mask.draw(height, width, random)
+        self.kind.draw(height, width, random)
     }
 }
 
-/// An image with a hole, as models for inpainting take it: values in the hole are 0, and the hole itself is one more
-/// channel.
+/// A masked image, as models for inpainting take it: values under the mask are 0, and the mask is one more channel.
 ///
 /// # Shapes
 /// - `image`: `[channels, height, width]`, in [-1, 1]
-/// - `hole`: `[height, width]`, 0 or 1
+/// - `mask`: `[height, width]`, 0 or 1
 /// - output: `[channels + 1, height, width]`
-pub fn masked(image: &[f32], hole: &[f32]) -> Vec<f32> {
-    let known = image.chunks_exact(hole.len());
+pub fn masked(image: &[f32], mask: &[f32]) -> Vec<f32> {
+    let known = image.chunks_exact(mask.len());
     known
         .flat_map(|plane| {
             plane
                 .iter()
-                .zip(hole)
-                .map(|(value, hole)| value * (1.0 - hole))
+                .zip(mask)
+                .map(|(value, mask)| value * (1.0 - mask))
         })
-        .chain(hole.iter().copied())
+        .chain(mask.iter().copied())
         .collect()
 }
 
@@ -89,7 +87,7 @@ fn draw_box(height: usize, width: usize, random: &mut ChaCha8Rng) -> Vec<f32> {
 /// Two to four strokes of four to eight straight parts each.
 fn draw_strokes(height: usize, width: usize, random: &mut ChaCha8Rng) -> Vec<f32> {
     let side = height.min(width) as f64;
-    let mut hole = vec![0.0; height * width];
+    let mut mask = vec![0.0; height * width];
     for _ in 0..2 + (uniform(random) * 3.0) as usize {
         let mut at = [
             uniform(random) * height as f64,
@@ -104,15 +102,15 @@ fn draw_strokes(height: usize, width: usize, random: &mut ChaCha8Rng) -> Vec<f32
             for _ in 0..steps {
                 at[0] += angle.sin() * length / steps as f64;
                 at[1] += angle.cos() * length / steps as f64;
-                stamp(&mut hole, height, width, at, radius.max(0.6));
+                stamp(&mut mask, height, width, at, radius.max(0.6));
             }
         }
     }
-    hole
+    mask
 }
 
 /// Sets the disc of a brush.
-fn stamp(hole: &mut [f32], height: usize, width: usize, at: [f64; 2], radius: f64) {
+fn stamp(mask: &mut [f32], height: usize, width: usize, at: [f64; 2], radius: f64) {
     let span = |centre: f64, side: usize| {
         let start = (centre - radius).floor().max(0.0) as usize;
         start..((centre + radius).ceil().max(0.0) as usize + 1).min(side)
@@ -121,7 +119,7 @@ fn stamp(hole: &mut [f32], height: usize, width: usize, at: [f64; 2], radius: f6
         for x in span(at[1], width) {
             let distance = (y as f64 + 0.5 - at[0]).hypot(x as f64 + 0.5 - at[1]);
             if distance <= radius {
-                hole[y * width + x] = 1.0;
+                mask[y * width + x] = 1.0;
             }
         }
     }
@@ -137,14 +135,14 @@ mod tests {
     use super::*;
     use rand_chacha::rand_core::SeedableRng;
 
-    fn holes(kind: MaskKind) -> impl Iterator<Item = Vec<f32>> {
+    fn masks(kind: MaskKind) -> impl Iterator<Item = Vec<f32>> {
         (0..300).map(move |seed| kind.draw(32, 24, &mut ChaCha8Rng::seed_from_u64(seed)))
     }
 
     #[test]
     fn a_box_is_a_box_of_the_size_it_says() {
-        for hole in holes(MaskKind::Box) {
-            let filled: Vec<usize> = (0..hole.len()).filter(|&i| hole[i] == 1.0).collect();
+        for mask in masks(MaskKind::Box) {
+            let filled: Vec<usize> = (0..mask.len()).filter(|&i| mask[i] == 1.0).collect();
             let rows: Vec<usize> = filled.iter().map(|i| i / 24).collect();
             let columns: Vec<usize> = filled.iter().map(|i| i % 24).collect();
             let length = |of: &[usize]| of.iter().max().unwrap() - of.iter().min().unwrap() + 1;
@@ -158,11 +156,11 @@ mod tests {
     }
 
     #[test]
-    fn holes_leave_something_and_are_0_or_1() {
+    fn masks_leave_something_and_are_0_or_1() {
         for kind in [MaskKind::Box, MaskKind::FreeForm, MaskKind::Mixed] {
-            for hole in holes(kind) {
-                assert!(hole.iter().all(|&v| v == 0.0 || v == 1.0));
-                let share = hole.iter().sum::<f32>() / hole.len() as f32;
+            for mask in masks(kind) {
+                assert!(mask.iter().all(|&v| v == 0.0 || v == 1.0));
+                let share = mask.iter().sum::<f32>() / mask.len() as f32;
                 assert!(share > 0.0 && share < 0.8, "{kind:?}: {share}");
             }
         }
@@ -170,9 +168,9 @@ mod tests {
 
     #[test]
     fn what_is_hidden_cannot_be_seen() {
-        let hole = [0.0, 1.0];
+        let mask = [0.0, 1.0];
         let (a, b) = ([0.3, 0.9, -0.2, -0.7], [0.3, -0.5, -0.2, 0.4]);
-        assert_eq!(masked(&a, &hole), masked(&b, &hole));
-        assert_eq!(masked(&a, &hole), [0.3, 0.0, -0.2, 0.0, 0.0, 1.0]);
+        assert_eq!(masked(&a, &mask), masked(&b, &mask));
+        assert_eq!(masked(&a, &mask), [0.3, 0.0, -0.2, 0.0, 0.0, 1.0]);
     }
 }

@@ -7,22 +7,19 @@ mod mask;
 pub mod resize;
 mod sources;
 
-pub use degrade::{Degradation, Round};
-pub use edges::edges;
-pub(crate) use given::partner;
-pub use mask::{Holes, MaskKind, masked};
-
-use std::path::{Path, PathBuf};
-
-use serde::{Deserialize, Serialize};
-
 use crate::image::to_f32;
 use crate::order::{Purpose, generator};
-use crate::{Captioned, DataConfig, DataError, Dataset, ImageShape, Pick};
+use crate::pairs::{GivenImages, GivenKind, Location};
+use crate::{Captioned, DataConfig, DataError, Dataset, Draw, ImageShape};
+pub use degrade::{Degradation, Round};
+pub use edges::edges;
+pub use mask::{MaskKind, Masks, masked};
 use resize::{Filter, resize};
+use serde::{Deserialize, Serialize};
 use sources::Sources;
+use std::path::Path;
 
-/// What a model is to draw from.
+/// What the control image of an example is, or what a model for inpainting is given.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "kind", rename_all = "kebab-case", deny_unknown_fields)]
 pub enum ConditionConfig {
@@ -39,15 +36,15 @@ pub enum ConditionConfig {
         #[serde(default)]
         degradation: Box<Degradation>,
     },
-    /// The image with a hole.
+    /// The image with a part masked.
     Inpaint {
-        /// The shape of the holes.
+        /// The shape of the masks.
         #[serde(default)]
         mask: MaskKind,
-        /// For models that see latents of what is left of an image, which are made once: how many holes each image has.
-        /// Control images have a new one every time.
-        #[serde(default, skip_serializing_if = "Option::is_none")]
-        holes: Option<usize>,
+        /// How many masks each image has, for latent models: the latents of masked images are made once. Control images
+        /// have a new mask every time.
+        #[serde(default, skip_serializing_if = "Option::is_none", alias = "holes")]
+        masks: Option<usize>,
     },
     /// The edges of the image, black on white.
     Edges,
@@ -55,32 +52,21 @@ pub enum ConditionConfig {
     Image(Location),
     /// Given depth maps of 8 or 16 bits, each spread over all levels of grey.
     Depth(Location),
-    /// Given images before an edit, of which the images of the dataset are the outcome.
+    /// Given images before an edit; the images of the dataset are those after it.
     Instruct(Location),
 }
 
-/// Where given images are.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Location {
-    /// The folder that holds them, for images from a folder.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub path: Option<PathBuf>,
-    /// The column that holds them, for images from parquet files.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub column: Option<String>,
-}
-
 impl ConditionConfig {
-    /// Where its images are, where they are given, and whether they are depth maps.
-    pub(crate) fn given(&self) -> Option<(&Location, bool)> {
-        match self {
-            Self::Image(place) | Self::Instruct(place) => Some((place, false)),
-            Self::Depth(place) => Some((place, true)),
+    /// The images that it takes from disk; none where it is made from the image itself.
+    pub fn given(&self) -> Option<GivenImages<'_>> {
+        let (location, kind) = match self {
+            Self::Image(location) | Self::Instruct(location) => (location, GivenKind::Images),
+            Self::Depth(location) => (location, GivenKind::DepthMaps),
             Self::Bicubic { .. } | Self::Degraded { .. } | Self::Inpaint { .. } | Self::Edges => {
-                None
+                return None;
             }
-        }
+        };
+        Some(GivenImages { location, kind })
     }
 
     /// Channels, height and width of the conditions that are made from images of this shape.
@@ -105,13 +91,13 @@ impl ConditionConfig {
                 [channels, height / factor, width / factor]
             }
             Self::Inpaint {
-                holes: Some(holes), ..
+                masks: Some(masks), ..
             } => {
                 return Err(DataError::Config {
-                    key: "condition.holes",
-                    got: holes.to_string(),
+                    key: "condition.masks",
+                    got: masks.to_string(),
                     origin: format!("images of {source}"),
-                    expected: "nothing: control images have a new hole every time, and only what a model that fills in sees beside its latents has a number of them".into(),
+                    expected: "nothing: control images have a new mask every time, and only latent models for inpainting have a fixed number of masks for each image".into(),
                 });
             }
             Self::Inpaint { .. } => [channels + 1, height, width],
@@ -121,25 +107,25 @@ impl ConditionConfig {
     }
 }
 
-/// The condition of every example of a dataset.
+/// Makes the condition of every example of a dataset.
 #[derive(Debug)]
 pub struct Conditions {
     rule: ConditionConfig,
-    /// Of the control images: channels (one more than the image's for inpainting), height, width.
+    /// Channels (one more than the image's for inpainting), height and width of the control images.
     shape: [usize; 3],
-    /// Of what they are made from.
+    /// Shape of the images that they are made from.
     source: ImageShape,
     origin: Origin,
 }
 
-/// Where that is.
+/// What conditions are made from.
 #[derive(Debug)]
 enum Origin {
-    /// It is the image itself.
+    /// The image itself.
     Image,
     /// Given images, in memory.
     Given(Dataset),
-    /// All that a captioned set needs, on disk.
+    /// The images of a captioned set, on disk.
     Sources(Sources),
 }
 
@@ -155,9 +141,12 @@ impl Conditions {
     ) -> Result<Self, DataError> {
         let (source, origin) = match rule.given() {
             None => (dataset.shape, Origin::Image),
-            Some((place, depth)) => {
-                let channels = (!depth).then_some(dataset.shape.channels);
-                let images = given::read(place, channels, data, dataset.len())?;
+            Some(GivenImages { location, kind }) => {
+                let channels = match kind {
+                    GivenKind::Images => Some(dataset.shape.channels),
+                    GivenKind::DepthMaps => None,
+                };
+                let images = given::read(location, channels, data, dataset.len())?;
                 (images.shape, Origin::Given(images))
             }
         };
@@ -188,7 +177,7 @@ impl Conditions {
         })
     }
 
-    /// What they are.
+    /// How they are made.
     pub fn config(&self) -> &ConditionConfig {
         &self.rule
     }
@@ -198,27 +187,27 @@ impl Conditions {
         self.shape
     }
 
-    /// What the condition of an example is made from, mirrored where the image is; none where that is the image
-    /// itself, which the caller has.
+    /// What the condition of an example is made from, mirrored if the image is; none if that is the image itself, which
+    /// the caller has.
     ///
     /// # Errors
     /// When it cannot be read from disk.
-    pub fn source(&self, pick: Pick) -> Result<Option<Vec<f32>>, DataError> {
+    pub fn source(&self, draw: Draw) -> Result<Option<Vec<f32>>, DataError> {
         let mut image: Vec<f32> = match &self.origin {
             Origin::Image => return Ok(None),
             Origin::Given(images) => images
-                .pixels(pick.index)
+                .pixels(draw.index)
                 .iter()
                 .copied()
                 .map(to_f32)
                 .collect(),
             Origin::Sources(sources) => sources
-                .pixels(pick.index)?
+                .pixels(draw.index)?
                 .into_iter()
                 .map(to_f32)
                 .collect(),
         };
-        if pick.flip {
+        if draw.flip {
             image
                 .chunks_exact_mut(self.source.width)
                 .for_each(<[f32]>::reverse);
@@ -226,12 +215,12 @@ impl Conditions {
         Ok(Some(image))
     }
 
-    /// The condition made from a [source](Self::source), or from the image. What is random in it, such as a hole, is a
+    /// The condition made from a [source](Self::source), or from the image. What is random in it, such as a mask, is a
     /// function of (seed, clock).
     ///
     /// # Shapes
     /// - `source`: `[channels, height, width]`, in [-1, 1]
-    /// - output: [`Conditions::shape`], in [-1, 1]; the mask of a hole is 0 or 1
+    /// - output: [`Conditions::shape`], in [-1, 1]; a mask is 0 or 1
     pub fn make(&self, source: &[f32], seed: u64, clock: u64) -> Vec<f32> {
         let source = &source[..self.source.len()];
         let [_, height, width] = self.shape;
@@ -292,7 +281,7 @@ mod tests {
     fn conditions_are_functions_of_seed_and_clock() {
         let rule = ConditionConfig::Inpaint {
             mask: MaskKind::Mixed,
-            holes: None,
+            masks: None,
         };
         let conditions = open(rule).unwrap();
         assert_eq!(conditions.shape(), [2, 8, 8]);
@@ -307,10 +296,10 @@ mod tests {
     fn what_does_not_fit_is_refused() {
         let message = open(ConditionConfig::Inpaint {
             mask: MaskKind::Box,
-            holes: Some(4),
+            masks: Some(4),
         });
         let message = message.unwrap_err().to_string();
-        assert!(message.contains("condition.holes"), "{message}");
+        assert!(message.contains("condition.masks"), "{message}");
         for factor in [0, 1, 3, 16] {
             let message = open(ConditionConfig::Bicubic { factor })
                 .unwrap_err()
@@ -326,6 +315,18 @@ mod tests {
                 .shape(),
             [1, 2, 2]
         );
+    }
+
+    #[test]
+    fn the_old_name_of_masks_is_read() {
+        for key in ["masks", "holes"] {
+            let text = format!("kind = \"inpaint\"\nmask = \"mixed\"\n{key} = 3\n");
+            let rule = ConditionConfig::Inpaint {
+                mask: MaskKind::Mixed,
+                masks: Some(3),
+            };
+            assert_eq!(toml::from_str(&text), Ok(rule));
+        }
     }
 
     #[test]

@@ -1,22 +1,20 @@
 //! What the conditions of a captioned set are made from, on disk: its images, or the images given with them.
 
-use std::path::Path;
-
-use serde::{Deserialize, Serialize};
-
-use crate::cache::{About, CacheFile, CacheWriter, Part, U8};
+use crate::cache::{CacheFile, CacheHeader, CacheWriter, TensorSpec, U8};
 use crate::captioned::{Captioned, Check};
 use crate::{DataError, ImageShape};
+use serde::{Deserialize, Serialize};
+use std::path::Path;
 
 /// The images, brought to one size.
 #[derive(Debug)]
 pub(super) struct Sources {
     file: CacheFile,
-    about: AboutSources,
+    header: SourcesHeader,
 }
 
 #[derive(Debug, Serialize, Deserialize)]
-struct AboutSources {
+struct SourcesHeader {
     key: String,
     images: usize,
     channels: usize,
@@ -24,15 +22,15 @@ struct AboutSources {
     width: usize,
 }
 
-impl About for AboutSources {
+impl CacheHeader for SourcesHeader {
     const KIND: &'static str = "fewstep-images";
 
     fn key(&self) -> &str {
         &self.key
     }
 
-    fn parts(&self) -> Vec<Part> {
-        vec![Part {
+    fn tensors(&self) -> Vec<TensorSpec> {
+        vec![TensorSpec {
             name: "images",
             dtype: U8,
             shape: vec![self.images, self.channels, self.height, self.width],
@@ -41,14 +39,14 @@ impl About for AboutSources {
 }
 
 impl Sources {
-    /// The images that conditions of this set are made from, out of a cache in `folder`; where it has none, they are
-    /// decoded and stored there. The file's name follows from their contents.
+    /// The images that conditions of this set are made from, read from a cache in `folder`; if it has none, they
+    /// are decoded and stored there. The file's name follows from their contents.
     pub(super) fn of(captioned: &Captioned, folder: &Path) -> Result<Self, DataError> {
         let contents = captioned.check(Check::Present)?;
         let key = contents.sources;
         let path = folder.join(format!("images-{key}.safetensors"));
-        if let Some((file, about)) = CacheFile::open(&path, &key)? {
-            return Ok(Self { file, about });
+        if let Some((file, header)) = CacheFile::open(&path, &key)? {
+            return Ok(Self { file, header });
         }
         captioned.check(Check::Decoded)?;
         let ImageShape {
@@ -56,14 +54,14 @@ impl Sources {
             height,
             width,
         } = captioned.source_shape();
-        let about = AboutSources {
+        let header = SourcesHeader {
             key: key.clone(),
             images: contents.captions.len(),
             channels,
             height,
             width,
         };
-        let mut writer = CacheWriter::create(&path, about)?;
+        let mut writer = CacheWriter::create(&path, header)?;
         for images in captioned.sources() {
             for image in images? {
                 writer.write(&image.pixels)?;
@@ -71,7 +69,7 @@ impl Sources {
         }
         writer.finish()?;
         match CacheFile::open(&path, &key)? {
-            Some((file, about)) => Ok(Self { file, about }),
+            Some((file, header)) => Ok(Self { file, header }),
             None => Err(DataError::Cache {
                 path,
                 reason: "it is gone".into(),
@@ -81,12 +79,12 @@ impl Sources {
 
     /// One of them, [channels, height, width].
     pub(super) fn pixels(&self, index: usize) -> Result<Vec<u8>, DataError> {
-        let AboutSources {
+        let SourcesHeader {
             channels,
             height,
             width,
             ..
-        } = self.about;
+        } = self.header;
         self.file.read(0, index, channels * height * width)
     }
 }

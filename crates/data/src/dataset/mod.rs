@@ -3,16 +3,14 @@
 #[cfg(test)]
 mod tests;
 
-use std::ops::Range;
-
-use rayon::prelude::*;
-use sha2::{Digest, Sha256};
-
 use crate::image::Image;
 use crate::shape::{check_channels, check_side};
 use crate::{DataError, ImageShape};
+use rayon::prelude::*;
+use sha2::{Digest, Sha256};
+use std::ops::Range;
 
-/// More classes than any set of images has: without names to check against, a larger label is taken for a mistake.
+/// More classes than any set of images has: without names to check against, a larger label is an error.
 pub(crate) const MAX_CLASSES: usize = 1_000_000;
 
 /// All images of a set, in memory, 8 bit, CHW, with their labels.
@@ -89,7 +87,7 @@ impl Dataset {
         self.pixels.len() / self.shape.len()
     }
 
-    /// Whether there are none, which only an empty [`Dataset::subset`] brings about.
+    /// Whether there are none, which only an empty [`Dataset::subset`] can give.
     pub fn is_empty(&self) -> bool {
         self.pixels.is_empty()
     }
@@ -301,5 +299,18 @@ pub(crate) fn check_labels(labels: &[u32], classes: usize, origin: &str) -> Resu
                 classes,
             })
         }
+    }
+}
+
+/// Refuses a set without labels, or with another number of classes than a model has names for.
+pub(crate) fn check_classes(origin: &str, found: usize, names: &[String]) -> Result<(), DataError> {
+    match found == names.len() {
+        true => Ok(()),
+        false => Err(DataError::Config {
+            key: "data",
+            got: format!("{found} classes"),
+            origin: origin.into(),
+            expected: format!("labelled images of {} classes", names.len()),
+        }),
     }
 }

@@ -1,17 +1,15 @@
 //! Image files: PNG, JPEG, BMP and WebP in; PNG and JPEG out.
 
-use std::io::Cursor;
-use std::path::Path;
-
+use super::Image;
+use crate::shape::{check_channels, check_side};
+use crate::{DataError, ImageShape};
 use ::image::codecs::jpeg::JpegEncoder;
 use ::image::codecs::png::PngEncoder;
 use ::image::{
     DynamicImage, ExtendedColorType, ImageDecoder, ImageEncoder, ImageReader, ImageResult, RgbImage,
 };
-
-use super::Image;
-use crate::shape::{check_channels, check_side};
-use crate::{DataError, ImageShape};
+use std::io::Cursor;
+use std::path::Path;
 
 /// Reads a PNG, JPEG, BMP or WebP file; the contents decide the format, not the name. Transparent parts become white,
 /// and a camera's orientation tag is obeyed.
@@ -165,9 +163,8 @@ fn encode(
 
 #[cfg(test)]
 mod tests {
-    use ::image::{ImageFormat, Rgba, RgbaImage};
-
     use super::*;
+    use ::image::{ImageFormat, Rgba, RgbaImage};
 
     fn gradient(channels: usize) -> Image {
         let shape = ImageShape {

@@ -1,13 +1,11 @@
 //! Depth maps in.
 
-use std::path::Path;
-
-use ::image::ImageBuffer;
-
 use super::Image;
 use super::codec::decode_upright;
 use crate::shape::check_side;
 use crate::{DataError, ImageShape};
+use ::image::ImageBuffer;
+use std::path::Path;
 
 /// Reads a depth map of 8 or 16 bits as a grey image, its own range of depths spread over all 256 levels: what a
 /// sensor stores in millimetres or a network in units of its own would else fill a few of them. A map of one depth

@@ -4,10 +4,9 @@ mod codec;
 mod depth;
 mod parameters;
 
+use crate::ImageShape;
 use ::image::RgbImage;
 use ::image::imageops::{self, FilterType};
-
-use crate::ImageShape;
 
 pub use codec::{decode, encode_jpeg, encode_png, read, write_png};
 pub(crate) use depth::decode_depth;

@@ -1,15 +1,13 @@
 //! Which columns of a parquet file hold the images, the labels and the captions, and what their values are.
 
-use std::path::Path;
-use std::sync::Arc;
-
+use crate::DataError;
 use parquet::basic::{Repetition, Type as Physical};
 use parquet::data_type::ByteArray;
 use parquet::errors::ParquetError;
 use parquet::record::{Field, Row};
 use parquet::schema::types::{Type, TypePtr};
-
-use crate::DataError;
+use std::path::Path;
+use std::sync::Arc;
 
 /// What the image column may be called, the preferred name first.
 const IMAGE: [&str; 2] = ["image", "img"];
@@ -93,7 +91,7 @@ impl Columns {
         self.label.as_deref().map(Type::name)
     }
 
-    /// The schema with these columns alone, below the schema's `root`.
+    /// The schema with only these columns, below the schema's `root`.
     pub(super) fn projection(&self, root: &str) -> Result<Type, ParquetError> {
         let columns = [
             Some(&self.image),

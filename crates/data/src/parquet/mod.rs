@@ -3,22 +3,21 @@
 mod columns;
 mod table;
 
-use std::path::{Path, PathBuf};
-
+use crate::collector::{CHUNK, ImageCollector};
 use crate::dataset::spread;
 use crate::folder::entries;
-use crate::gather::{CHUNK, Gather};
 use crate::{DataConfig, DataError, Dataset, Split};
+use std::path::{Path, PathBuf};
 use table::Example;
 pub(crate) use table::Table;
 
 /// Reads the images and labels of a parquet file, or of a folder of them (or of its sub-folder `data`). Where files are
-/// named after splits (`train-00000-of-00004.parquet`), those of the split asked for are read.
-/// `gather` says what the images are.
+/// named after splits (`train-00000-of-00004.parquet`), only those of `split` are read.
+/// `collector` decodes the images.
 pub(crate) fn read(
     path: &Path,
     config: &DataConfig,
-    mut gather: Gather,
+    mut collector: ImageCollector,
 ) -> Result<Dataset, DataError> {
     let tables = tables(path, config)?;
     let labelled = all_labelled(&tables)?;
@@ -44,7 +43,7 @@ pub(crate) fn read(
             for example in chunk.iter().filter(|_| labelled) {
                 labels.push(table.label(example, &classes)?);
             }
-            gather.extend(
+            collector.extend(
                 &chunk,
                 |example| Ok(example.image.clone()),
                 |example| table.origin(example.row),
@@ -54,7 +53,7 @@ pub(crate) fn read(
     }
 
     let name = path.display().to_string();
-    let (Some(shape), pixels) = gather.finish() else {
+    let (Some(shape), pixels) = collector.finish() else {
         return Err(DataError::Empty {
             origin: name,
             hint: "its parquet files have no rows".into(),
@@ -63,7 +62,7 @@ pub(crate) fn read(
     Dataset::from_parts(name, shape, pixels, labelled.then_some(labels), classes)
 }
 
-/// Labelled files, and how many classes they have: as many as they name, or else as their labels tell.
+/// Labelled files, and how many classes they have: as many as they name, or else one more than the largest label.
 pub(crate) fn labelled_tables(
     path: &Path,
     config: &DataConfig,

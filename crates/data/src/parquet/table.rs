@@ -1,20 +1,18 @@
 //! One parquet file of images, and its rows.
 
-use std::fs::File;
-use std::io::{Read, Seek, SeekFrom};
-use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::path::{Path, PathBuf};
-
+use super::columns::{Columns, Values};
+use crate::DataError;
+use crate::dataset::MAX_CLASSES;
 use parquet::basic::Compression;
 use parquet::data_type::ByteArray;
 use parquet::errors::Result as ParquetResult;
 use parquet::file::metadata::ParquetMetaData;
 use parquet::file::reader::FileReader;
 use parquet::file::serialized_reader::SerializedFileReader;
-
-use super::columns::{Columns, Values};
-use crate::DataError;
-use crate::dataset::MAX_CLASSES;
+use std::fs::File;
+use std::io::{Read, Seek, SeekFrom};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::{Path, PathBuf};
 
 /// The first and the last four bytes of a parquet file.
 const MAGIC: [u8; 4] = *b"PAR1";

@@ -1,20 +1,18 @@
 //! Images with captions in all four layouts, and what the validator says of bad ones.
 
-use std::fs::{self, File};
-use std::path::Path;
-use std::sync::Arc;
-
+use crate::config;
 use fewstep_data::image::{Image, encode_png};
 use fewstep_data::{
-    Captioned, Check, ConditionConfig, Conditions, DataConfig, DataError, DataKind, ImageShape,
-    Labelled, Location, Pick, Source, load,
+    Captioned, Check, ConditionConfig, Conditions, DataConfig, DataError, DataKind, Draw,
+    ImageShape, Labelled, Location, Source, load,
 };
 use parquet::data_type::{ByteArray, ByteArrayType};
 use parquet::file::properties::WriterProperties;
 use parquet::file::writer::SerializedFileWriter;
 use parquet::schema::parser::parse_message_type;
-
-use crate::config;
+use std::fs::{self, File};
+use std::path::Path;
+use std::sync::Arc;
 
 const SIZE: usize = 2;
 const CAPTIONS: [&str; 3] = ["a cat", "two dogs", "ein Käfer"];
@@ -333,14 +331,14 @@ fn a_parquet_file_without_captions_is_told_its_columns() {
     refused(&captioned(&path), &["shard 1", "row 1", "caption empty"]);
 }
 
-/// Conditions of a set, made from images that are given beside it.
+/// Conditions of a set, made from images that are given with it.
 fn given(config: &DataConfig, place: &Location, cache: &Path) -> Result<Conditions, DataError> {
     let rule = ConditionConfig::Instruct(place.clone());
-    let set = Captioned::paired(config, &rule)?;
+    let set = Captioned::paired(config, rule.given())?;
     Conditions::of_captioned(&rule, &set, cache)
 }
 
-/// Images of one grey each, with images given beside them that are twice as bright.
+/// Images of one grey each, with images given with them that are twice as bright.
 fn write_pairs(folder: &Path) -> [(std::path::PathBuf, Location); 4] {
     let [texts, sources, listed, tars] = ["texts", "sources", "listed", "tars"].map(|name| {
         let path = folder.join(name);
@@ -387,8 +385,8 @@ fn given_images_come_with_their_images() {
         let conditions = given(&config, &place, &cache).unwrap();
         assert_eq!(conditions.shape(), [3, SIZE, SIZE]);
         for index in 0..3 {
-            let pick = Pick { index, flip: false };
-            let source = conditions.source(pick).unwrap().unwrap();
+            let draw = Draw { index, flip: false };
+            let source = conditions.source(draw).unwrap().unwrap();
             let made = conditions.make(&source, 0, 0);
             let expected = (20 * (index + 1)) as f32 / 127.5 - 1.0;
             assert_eq!(made, vec![expected; 3 * SIZE * SIZE], "{}", path.display());
@@ -399,7 +397,7 @@ fn given_images_come_with_their_images() {
             .check(Check::Present)
             .unwrap();
         let rule = ConditionConfig::Instruct(place);
-        let paired = Captioned::paired(&config, &rule).unwrap();
+        let paired = Captioned::paired(&config, rule.given()).unwrap();
         let paired = paired.check(Check::Present).unwrap();
         assert_eq!(alone.fingerprint, paired.fingerprint);
         assert_ne!(alone.sources, paired.sources);
@@ -413,14 +411,14 @@ fn conditions_made_from_captioned_images_are_those_of_the_images() {
     let folder = tempfile::tempdir().unwrap();
     let [(path, _), ..] = write_pairs(folder.path());
     let rule = ConditionConfig::Bicubic { factor: 2 };
-    let set = Captioned::paired(&captioned(&path), &rule).unwrap();
+    let set = Captioned::paired(&captioned(&path), rule.given()).unwrap();
     let conditions = Conditions::of_captioned(&rule, &set, folder.path()).unwrap();
     assert_eq!(conditions.shape(), [3, 1, 1]);
-    let pick = Pick {
+    let draw = Draw {
         index: 1,
         flip: true,
     };
-    let source = conditions.source(pick).unwrap().unwrap();
+    let source = conditions.source(draw).unwrap().unwrap();
     let made = conditions.make(&source, 0, 0);
     assert!(
         made.iter().all(|v| (v - (20.0 / 127.5 - 1.0)).abs() < 1e-6),

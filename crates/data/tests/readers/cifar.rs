@@ -1,11 +1,9 @@
 //! The official binary version of CIFAR-10.
 
+use crate::{config, refused};
+use fewstep_data::{DataConfig, DataError, DataKind, ImageShape, Split, load};
 use std::fs;
 use std::path::Path;
-
-use fewstep_data::{DataConfig, DataError, DataKind, ImageShape, Split, load};
-
-use crate::{config, refused};
 
 fn record(label: u8) -> Vec<u8> {
     std::iter::once(label)

@@ -1,8 +1,7 @@
 //! The configuration itself.
 
-use fewstep_data::{DataConfig, DataKind, Split};
-
 use crate::{config, refused};
+use fewstep_data::{DataConfig, DataKind, Split};
 
 #[test]
 fn a_recipe_is_read_and_written() {

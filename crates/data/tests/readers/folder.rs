@@ -1,12 +1,10 @@
 //! Folders of image files.
 
-use std::fs;
-use std::path::Path;
-
+use crate::{config, refused};
 use fewstep_data::image::{Image, encode_jpeg, encode_png};
 use fewstep_data::{DataConfig, DataError, DataKind, ImageShape, Split, load};
-
-use crate::{config, refused};
+use std::fs;
+use std::path::Path;
 
 fn square(value: u8, side: usize) -> Image {
     Image::filled(

@@ -1,16 +1,14 @@
 //! IDX: MNIST, Fashion-MNIST and sets like them.
 
-use std::fs;
-use std::io::Write;
-use std::path::Path;
-
+use crate::{config, refused, survives_damage};
 use fewstep_data::{
     DataConfig, DataError, DataKind, FASHION_MNIST_CLASSES, ImageShape, Split, load, parse_idx,
 };
 use flate2::Compression;
 use flate2::write::GzEncoder;
-
-use crate::{config, refused, survives_damage};
+use std::fs;
+use std::io::Write;
+use std::path::Path;
 
 fn images(dims: [u32; 3], pixels: &[u8]) -> Vec<u8> {
     let header = [0x0803].into_iter().chain(dims).flat_map(u32::to_be_bytes);

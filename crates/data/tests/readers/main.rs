@@ -10,9 +10,8 @@ mod idx;
 mod parquet;
 mod real;
 
-use std::path::Path;
-
 use fewstep_data::{DataConfig, DataError, DataKind, Split, load};
+use std::path::Path;
 
 /// The configuration of a set with nothing but its kind and place given.
 fn config(kind: DataKind, path: &Path) -> DataConfig {

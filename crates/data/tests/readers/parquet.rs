@@ -1,13 +1,10 @@
 //! Hugging Face parquet, written here with the parquet crate.
 
-use std::fs::{self, File};
-use std::path::Path;
-use std::sync::Arc;
-
+use crate::{config, refused, survives_damage};
 use fewstep_data::image::{Image, encode_png};
 use fewstep_data::{
-    Captioned, Check, ConditionConfig, Conditions, DataConfig, DataError, DataKind, ImageShape,
-    Location, Pick, Split, load,
+    Captioned, Check, ConditionConfig, Conditions, DataConfig, DataError, DataKind, Draw,
+    ImageShape, Location, Split, load,
 };
 use parquet::basic::Compression;
 use parquet::data_type::{ByteArray, ByteArrayType, Int64Type};
@@ -16,8 +13,9 @@ use parquet::file::properties::WriterProperties;
 use parquet::file::writer::SerializedFileWriter;
 use parquet::schema::parser::parse_message_type;
 use parquet::schema::types::SchemaDescriptor;
-
-use crate::{config, refused, survives_damage};
+use std::fs::{self, File};
+use std::path::Path;
+use std::sync::Arc;
 
 /// As Hugging Face's `datasets` lays images out.
 const STRUCT: &str = "message schema {
@@ -359,11 +357,11 @@ fn given_images_come_from_another_column() {
     };
     let conditions = column("original_image").unwrap();
     assert_eq!(conditions.shape(), [3, 2, 2]);
-    let pick = Pick {
+    let draw = Draw {
         index: 1,
         flip: false,
     };
-    let source = conditions.source(pick).unwrap().unwrap();
+    let source = conditions.source(draw).unwrap().unwrap();
     let made = conditions.make(&source, 0, 0);
     assert_eq!(made, [20.0 / 127.5 - 1.0; 12]);
     let missing = column("original").unwrap_err().to_string();

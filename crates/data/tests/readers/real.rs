@@ -1,11 +1,9 @@
 //! The official files themselves. Runs only where the environment variable `FEWSTEP_DATA` names a folder with
 //! `fashion-mnist`, `mnist` and `cifar10` in it; passes without a check elsewhere.
 
-use std::path::PathBuf;
-
-use fewstep_data::{DataConfig, DataKind, Split, load};
-
 use crate::config;
+use fewstep_data::{DataConfig, DataKind, Split, load};
+use std::path::PathBuf;
 
 #[test]
 fn the_official_sets_if_fewstep_data_is_set() {

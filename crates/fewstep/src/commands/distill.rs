@@ -8,7 +8,7 @@ use crate::failure::{Blame, CliError, CliResult};
 use burn::module::Module;
 use burn::tensor::Device;
 use fewstep_data::{
-    ConditionConfig, Conditions, DataConfig, Examples, Holes, ImageShape, LatentsHeader,
+    ConditionConfig, Conditions, DataConfig, Examples, ImageShape, LatentsHeader, Masks,
 };
 use fewstep_diffusion::Guidance;
 use fewstep_distill::Copies;
@@ -116,25 +116,25 @@ fn usual_weights(teacher: Guidance, latent: bool) -> Option<GuidanceWeights> {
     }
 }
 
-/// The holes that a latent teacher is to fill; none for one that fills in nothing.
-fn holes(
+/// The masks for a latent teacher that does inpainting; none for others.
+fn masks(
     network: &BackboneConfig,
     condition: Option<&ConditionConfig>,
-) -> CliResult<Option<Holes>> {
-    /// Holes of each image when nothing is said.
+) -> CliResult<Option<Masks>> {
+    /// Masks of each image by default.
     const USUAL: usize = 4;
     let (latent, concat) = (network.channels(), network.concat_channels());
     let refused = match condition {
         _ if concat == 0 => return Ok(None),
         _ if concat != 1 + latent => format!(
-            "the teacher sees {concat} maps next to its latents of {latent} channels: only models that fill in are distilled, which see {} (a hole, and the latents of what is known)",
+            "the teacher sees {concat} maps next to its latents of {latent} channels: only inpainting models are distilled, which see {} (a mask, and the latents of the masked image)",
             1 + latent
         ),
-        Some(&ConditionConfig::Inpaint { mask, holes }) => match holes.unwrap_or(USUAL) {
-            0 => "`condition.holes` is 0: each image needs one at least".into(),
-            each => return Ok(Some(Holes { mask, each })),
+        Some(&ConditionConfig::Inpaint { mask: kind, masks }) => match masks.unwrap_or(USUAL) {
+            0 => "`condition.masks` is 0: each image needs at least one".into(),
+            each => return Ok(Some(Masks { kind, each })),
         },
-        _ => "the teacher fills in images: say what holes it is to fill, such as `[condition]` with `kind = \"inpaint\"` and `mask = \"mixed\"`".into(),
+        _ => "the teacher is for inpainting: say which masks to train on, such as `[condition]` with `kind = \"inpaint\"` and `mask = \"mixed\"`".into(),
     };
     Err(CliError::input(refused))
 }
@@ -202,10 +202,10 @@ impl Inputs {
         device: Device,
         planned: bool,
     ) -> CliResult<Self> {
-        let holes = holes(&teacher.network.config(), condition)?;
-        // What such a teacher is told of holes lies with its latents, and is no control image.
-        let condition = condition.filter(|_| holes.is_none());
-        let copies = Copies { mirrored, holes };
+        let masks = masks(&teacher.network.config(), condition)?;
+        // The masked images are stored with the latents, and are no control images.
+        let condition = condition.filter(|_| masks.is_none());
+        let copies = Copies { mirrored, masks };
         let fits = |header: &LatentsHeader| fits(&teacher, header, data.size);
         let around = &components;
         let mut examples =

@@ -50,7 +50,7 @@ pub(crate) fn run(args: Args) -> CliResult {
             };
             let copies = Copies {
                 mirrored: recipe.flip,
-                holes: None,
+                masks: None,
             };
             let data = &recipe.data;
             let (around, planned) = (&components, args.run.plan);

@@ -4,15 +4,15 @@
 mod classes;
 mod distilling;
 mod editing;
-mod holes;
 mod lora;
+mod masks;
 mod measuring;
 #[path = "../workspace/mod.rs"]
 mod workspace;
 
 use burn::tensor::{Device, Tensor, TensorData};
 use fewstep_data::image::{self, Image, write_png};
-use fewstep_data::{Holes, ImageShape, MaskKind};
+use fewstep_data::{ImageShape, MaskKind, Masks};
 use fewstep_formats::Pipeline;
 use safetensors::Dtype;
 use safetensors::tensor::TensorView;

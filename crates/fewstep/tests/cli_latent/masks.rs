@@ -2,12 +2,12 @@
 
 use super::*;
 
-const HOLES: &str = "[condition]\nkind = \"inpaint\"\nmask = \"mixed\"\nholes = 3\n";
+const MASKS: &str = "[condition]\nkind = \"inpaint\"\nmask = \"mixed\"\nmasks = 3\n";
 
 #[test]
 fn a_model_that_fills_in_is_distilled_killed_and_resumed() {
     let workspace = workspace();
-    let text = format!("{DISTILL}{HOLES}");
+    let text = format!("{DISTILL}{MASKS}");
     let recipe = recipe(&workspace, "distill.toml", &text, "inpaint");
     workspace.succeed(&["distill", &recipe, "--out", "students"]);
     let kills = workspace.run_with_kills(&["distill", &recipe, "--out", "killed"]);
@@ -63,39 +63,39 @@ fn a_model_that_fills_in_is_distilled_killed_and_resumed() {
     assert_ne!(fill("1"), fill("2"));
 }
 
-/// Against the autoencoder on images with holes, and PyTorch's nearest pixel by its index.
+/// Against the autoencoder on masked images, and PyTorch's nearest pixel by its index.
 #[test]
-fn what_a_model_that_fills_in_sees_is_made_once() {
+fn masked_latents_of_an_inpainting_model_are_made_once() {
     let workspace = workspace();
-    let text = format!("{DISTILL}{HOLES}");
+    let text = format!("{DISTILL}{MASKS}");
     let recipe = recipe(&workspace, "distill.toml", &text, "inpaint");
     workspace.succeed(&["distill", &recipe, "--dry-run"]);
     let cache = caches(&workspace).remove(0);
-    let (shape, concat) = tensors(&cache)["beside"].clone();
+    let (shape, concat) = tensors(&cache)["concat"].clone();
     assert_eq!(shape, [10, 2, 3, 5, 8, 8]);
     let device = Device::flex();
     let vae = Pipeline::load(&model("inpaint"), &device)
         .expect("a model")
         .vae;
-    let holes = Holes {
-        mask: MaskKind::Mixed,
+    let masks = Masks {
+        kind: MaskKind::Mixed,
         each: 3,
     };
     for (example, mirrored, turn) in [(0, 0, 0), (3, 1, 2), (9, 1, 1)] {
         let copy = 2 * example + mirrored;
-        let hole = holes.hole((3 * copy + turn) as u64, 16, 16);
+        let mask = masks.mask((3 * copy + turn) as u64, 16, 16);
         let file = workspace.path(&format!("captioned/{example}.png"));
         let image = image::read(&file, None, 3).expect("an image");
         let seen = (0..3 * 256).map(|i| {
             let (row, column) = (i / 16, i % 16);
             let column = if mirrored == 1 { 15 - column } else { column };
             let value = image::to_f32(image.pixels[16 * row + column]);
-            if hole[i % 256] == 1.0 { 0.0 } else { value }
+            if mask[i % 256] == 1.0 { 0.0 } else { value }
         });
         let seen = TensorData::new(seen.collect::<Vec<f32>>(), [1, 3, 16, 16]);
         let known = vae.encode(Tensor::from_data(seen, &device));
         let known = known.into_data().try_to_vec::<f32>().expect("f32 data");
-        let corners = (0..64).map(|i| hole[32 * (i / 8) + 2 * (i % 8)]);
+        let corners = (0..64).map(|i| mask[32 * (i / 8) + 2 * (i % 8)]);
         let expected: Vec<f32> = corners.chain(known).collect();
         let stored = &concat[5 * 64 * (3 * copy + turn)..][..5 * 64];
         for (a, b) in stored.iter().zip(&expected) {
@@ -105,7 +105,7 @@ fn what_a_model_that_fills_in_sees_is_made_once() {
 }
 
 #[test]
-fn holes_that_make_no_sense_are_refused() {
+fn masks_that_make_no_sense_are_refused() {
     let workspace = workspace();
     let recipe = recipe(&workspace, "distill.toml", DISTILL, "inpaint");
     let refuse = |set: &[&str], words: &[&str]| {
@@ -113,11 +113,14 @@ fn holes_that_make_no_sense_are_refused() {
         let run = ["distill", &recipe, "--out", "students"];
         workspace.refuse(&[&run[..], &sets].concat(), words);
     };
-    refuse(&[], &["fills in", "kind = \"inpaint\""]);
-    refuse(&["condition={kind=\"edges\"}"], &["fills in", "inpaint"]);
+    refuse(&[], &["for inpainting", "kind = \"inpaint\""]);
     refuse(
-        &["condition={kind=\"inpaint\",holes=0}"],
-        &["condition.holes", "at least"],
+        &["condition={kind=\"edges\"}"],
+        &["for inpainting", "inpaint"],
+    );
+    refuse(
+        &["condition={kind=\"inpaint\",masks=0}"],
+        &["condition.masks", "at least"],
     );
     let plain = format!("teacher={}", model("sd1").display());
     refuse(

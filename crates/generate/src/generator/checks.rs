@@ -43,7 +43,10 @@ impl Generator {
     ) -> Result<Vec<Warning>, GenerateError> {
         sampler.grid(self.denoiser.schedule(), steps)?;
         self.check_sampler(sampler)?;
-        Ok(self.model.recipe.check(DistilledFor::needed_by(sampler), steps, w)?)
+        Ok(self
+            .model
+            .recipe
+            .check(DistilledFor::needed_by(sampler), steps, w)?)
     }
 
     /// Students of stage two know one grid: only DDIM on the papers' grid is their sampler under another name.

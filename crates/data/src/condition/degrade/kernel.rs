@@ -1,11 +1,10 @@
 //! Kernels that blur and kernels that ring.
 
-use rand_chacha::ChaCha8Rng;
-use std::f64::consts::PI;
-
 use super::super::mask::uniform;
 use super::between;
 use crate::ImageShape;
+use rand_chacha::ChaCha8Rng;
+use std::f64::consts::PI;
 
 /// A square kernel of odd side whose weights sum to 1.
 pub(super) struct Kernel {
@@ -120,7 +119,7 @@ fn any_side(random: &mut ChaCha8Rng) -> usize {
     7 + 2 * (uniform(random) * 8.0) as usize
 }
 
-/// A place in `0..length`, mirrored at both ends as often as it takes: −1 is 1, `length` is `length − 2`.
+/// An index into `0..length`, mirrored at both ends as often as needed: −1 is 1, `length` is `length − 2`.
 fn mirror(place: isize, length: usize) -> usize {
     let period = 2 * (length as isize - 1);
     if period == 0 {

@@ -2,15 +2,14 @@
 
 mod kernel;
 
-use rand_chacha::ChaCha8Rng;
-use rand_distr::{Distribution, Normal, Poisson};
-use serde::{Deserialize, Serialize};
-
 use super::mask::uniform;
 use super::resize::{Filter, resize};
 use crate::ImageShape;
 use crate::image::{Image, decode, encode_jpeg, to_f32};
 use kernel::Kernel;
+use rand_chacha::ChaCha8Rng;
+use rand_distr::{Distribution, Normal, Poisson};
+use serde::{Deserialize, Serialize};
 
 /// How images are made worse (2107.10833, with the numbers of its released training options as defaults).
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
@@ -281,8 +280,8 @@ mod tests {
         }
     }
 
-    /// Blur, changes of size and JPEG keep the mean of an image. Noise does not quite: it is cut off at white sooner
-    /// than at black.
+    /// Blur, changes of size and JPEG keep the mean of an image. Noise nearly does: it is cut off
+    /// more at white than at black.
     #[test]
     fn colours_stay_on_average() {
         let silent = |round: Round| Round {

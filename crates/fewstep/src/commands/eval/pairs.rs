@@ -6,7 +6,7 @@ use crate::failure::{Blame, CliError, CliResult};
 use crate::output::cache_folder;
 use burn::tensor::Device;
 use fewstep_data::image::{self, Image, to_f32};
-use fewstep_data::{Captioned, ConditionConfig, Conditions, DataKind, Dataset, ImageShape, Pick};
+use fewstep_data::{Captioned, ConditionConfig, Conditions, DataKind, Dataset, Draw, ImageShape};
 use fewstep_diffusion::{ControlSpec, SamplerRecipe, Task};
 use fewstep_distill::run::control;
 use fewstep_generate::{ControlImage, ImageRequest, Init, Subject};
@@ -177,7 +177,7 @@ fn conditions(rule: &ConditionConfig, data: &Known) -> CliResult<Conditions> {
     if data.config.kind != DataKind::Captioned {
         return Conditions::open(rule, &data.images, &data.config).blame_input();
     }
-    let captioned = Captioned::paired(&data.config, rule).blame_input()?;
+    let captioned = Captioned::paired(&data.config, rule.given()).blame_input()?;
     let folder = cache_folder().unwrap_or_else(std::env::temp_dir);
     Conditions::of_captioned(rule, &captioned, &folder).blame_input()
 }
@@ -236,12 +236,12 @@ impl Pairs {
 
     /// The control image of one image.
     fn control(&self, index: usize) -> CliResult<Vec<f32>> {
-        let pick = Pick {
+        let draw = Draw {
             index: self.places[index],
             flip: false,
         };
-        let (seed, clock) = (CONDITION_SEED, pick.index as u64);
-        let source = self.conditions.source(pick).blame_work()?;
+        let (seed, clock) = (CONDITION_SEED, draw.index as u64);
+        let source = self.conditions.source(draw).blame_work()?;
         let source = source.unwrap_or_else(|| self.values(index));
         Ok(self.conditions.make(&source, seed, clock))
     }

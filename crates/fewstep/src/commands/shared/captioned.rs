@@ -61,7 +61,7 @@ fn source(
             (Source::Captioned(captioned), None)
         }
         (Some(rule), true) => {
-            let captioned = Captioned::paired(data, rule).blame_input()?;
+            let captioned = Captioned::paired(data, rule.given()).blame_input()?;
             let conditions = Conditions::of_captioned(rule, &captioned, folder).blame_input()?;
             (Source::Captioned(captioned), Some(Arc::new(conditions)))
         }

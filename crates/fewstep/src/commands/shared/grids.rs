@@ -48,7 +48,7 @@ pub(super) struct SampleGrids {
 
 impl SampleGrids {
     pub(super) fn new(run: &Run, prompts: &[String]) -> CliResult<Self> {
-        let examples = match run.examples.are_drawn_from() {
+        let examples = match run.examples.have_image_conditions() {
             false => None,
             true => {
                 let order = &mut ExampleOrder::new(run.seed, run.examples.len(), false);

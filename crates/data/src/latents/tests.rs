@@ -1,0 +1,176 @@
+use super::*;
+use std::fs::{self, File};
+
+fn header(mirrored: bool, masks: usize) -> LatentsHeader {
+    LatentsHeader {
+        key: "key".into(),
+        name: "three".into(),
+        fingerprint: "0123".into(),
+        some: vec!["a cat".into()],
+        captions: vec![1, 2, 1],
+        latent: [2, 1, 2],
+        states: [2, 3],
+        mirrored,
+        classes: vec![],
+        masks,
+    }
+}
+
+/// Every number of latent and states tells where it belongs.
+fn write(path: &Path, mirrored: bool, masks: usize) {
+    let mut writer = LatentsWriter::create(path, header(mirrored, masks)).unwrap();
+    let copies = 1 + usize::from(mirrored);
+    let bases = (0..3 * copies).map(|i| (100 * (i / copies) + 10 * (i % copies)) as f32);
+    for base in bases.clone() {
+        writer
+            .write(&[base, base + 1.0, base + 2.0, base + 3.0])
+            .unwrap();
+    }
+    for base in bases {
+        for mask in 0..masks {
+            writer.write(&[base + 0.1 * mask as f32; 6]).unwrap();
+        }
+    }
+    for text in 0..3 {
+        writer.write(&[1000.0 * text as f32; 6]).unwrap();
+    }
+    writer.finish().unwrap();
+}
+
+#[test]
+fn batches_are_those_of_the_order_with_their_texts() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("cache.safetensors");
+    for (mirrored, masks) in [(false, 0), (true, 0), (false, 2), (true, 3)] {
+        write(&path, mirrored, masks);
+        let cache = Latents::open(&path, "key").unwrap().unwrap();
+        assert_eq!(*cache.header(), header(mirrored, masks));
+        let mut order = ExampleOrder::new(3, 3, true);
+        let batch = cache.batch(None, &mut order, 4, 7).unwrap();
+        let prompt = batch.inputs.prompt.as_ref().unwrap();
+        for sample in 0..7 {
+            let draw = order.at(4 + sample as u64);
+            let flipped = usize::from(draw.flip && mirrored);
+            let base = (100 * draw.index + 10 * flipped) as f32;
+            assert_eq!(
+                batch.images.values[4 * sample..][..4],
+                [base, base + 1.0, base + 2.0, base + 3.0]
+            );
+            let caption = header(mirrored, masks).captions[draw.index] as f32;
+            assert_eq!(prompt.cond.values[6 * sample..][..6], [1000.0 * caption; 6]);
+            if let Some(concat) = &batch.inputs.concat {
+                let seen = &concat.values[6 * sample..][..6];
+                let of_masks = (0..masks).map(|mask| [base + 0.1 * mask as f32; 6]);
+                assert!(of_masks.into_iter().any(|mask| mask == seen), "{seen:?}");
+            }
+        }
+        let concat = batch.inputs.concat.as_ref().map(|concat| concat.shape);
+        assert_eq!(concat, (masks > 0).then_some([3, 1, 2]));
+        assert_eq!(prompt.uncond.values, [0.0; 6]);
+    }
+}
+
+#[test]
+fn masks_take_turns_by_seed_and_clock() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("cache.safetensors");
+    write(&path, false, 3);
+    let cache = Latents::open(&path, "key").unwrap().unwrap();
+    let concat = |seed, clock, size| {
+        let order = &mut ExampleOrder::new(seed, 3, false);
+        cache
+            .batch(None, order, clock, size)
+            .unwrap()
+            .inputs
+            .concat
+            .unwrap()
+            .values
+    };
+    assert_eq!(concat(1, 4, 8), concat(1, 0, 12)[4 * 6..]);
+    let mut seen: Vec<i32> = concat(1, 0, 90).iter().map(|v| (10.0 * v) as i32).collect();
+    seen.sort_unstable();
+    seen.dedup();
+    assert_eq!(seen.len(), 9, "{seen:?}");
+}
+
+#[test]
+fn a_cache_that_is_not_what_was_written_is_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("cache.safetensors");
+    assert!(Latents::open(&path, "key").unwrap().is_none());
+    write(&path, false, 0);
+    let other = Latents::open(&path, "other").unwrap_err().to_string();
+    assert!(
+        other.contains("something else") && other.contains("remove it"),
+        "{other}"
+    );
+    let mut bytes = fs::read(&path).unwrap();
+    let last = bytes.len() - 1;
+    bytes[last] ^= 1;
+    fs::write(&path, &bytes).unwrap();
+    assert!(
+        Latents::open(&path, "key")
+            .unwrap_err()
+            .to_string()
+            .contains("contents")
+    );
+    fs::write(&path, &bytes[..last]).unwrap();
+    assert!(Latents::open(&path, "key").is_err());
+    fs::write(&path, b"hello").unwrap();
+    assert!(Latents::open(&path, "key").is_err());
+}
+
+#[test]
+fn an_unfinished_cache_is_none() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("cache.safetensors");
+    let mut writer = LatentsWriter::create(&path, header(false, 0)).unwrap();
+    writer.write(&[0.0; 5]).unwrap();
+    assert!(
+        writer
+            .finish()
+            .unwrap_err()
+            .to_string()
+            .contains("instead of")
+    );
+    assert!(Latents::open(&path, "key").unwrap().is_none());
+    assert_eq!(names(folder.path()), [""; 0]);
+}
+
+fn names(folder: &Path) -> Vec<String> {
+    let entries = fs::read_dir(folder).unwrap().flatten();
+    let mut names: Vec<String> = entries
+        .map(|entry| entry.file_name().to_string_lossy().into())
+        .collect();
+    names.sort();
+    names
+}
+
+#[test]
+fn what_a_killed_program_left_goes_and_what_another_writes_stays() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = |name: &str| folder.path().join(name);
+    for name in ["latents-a.17.tmp", "latents-b.safetensors", "other.tmp"] {
+        fs::write(file(name), "begun").unwrap();
+    }
+    let alive = File::create(file("latents-c.18.tmp")).unwrap();
+    alive.lock().unwrap();
+    let writer = LatentsWriter::create(&file("latents-d.safetensors"), header(false, 0)).unwrap();
+    let own = format!("latents-d.{}.tmp", std::process::id());
+    let kept = ["latents-b.safetensors", "latents-c.18.tmp", "other.tmp"];
+    let mut expected = [&kept[..], &[&own]].concat();
+    expected.sort();
+    assert_eq!(names(folder.path()), expected);
+    drop(writer);
+    assert_eq!(names(folder.path()), kept);
+}
+
+/// Headers of earlier versions say `holes`.
+#[test]
+fn a_header_of_an_earlier_version_is_read() {
+    let text = serde_json::to_string(&header(false, 3)).unwrap();
+    let old = text.replace("\"masks\"", "\"holes\"");
+    assert_ne!(old, text);
+    let read: LatentsHeader = serde_json::from_str(&old).unwrap();
+    assert_eq!(read.masks, 3);
+}
