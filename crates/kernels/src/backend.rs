@@ -1,7 +1,7 @@
-//! What a back end must have for the operations of this crate: each forward, and its gradients.
+//! What a back end must have for the operations of this crate: each forward pass, and its
+//! gradients.
 
-use crate::extension::{ConvOptions, NormOptions};
-use crate::update::AdamStep;
+use crate::options::{AdamStep, ConvOptions, NormOptions};
 use burn::backend::tensor::FloatTensor;
 use burn::backend::{Backend, DType, TensorMetadata};
 
@@ -74,7 +74,7 @@ pub(crate) trait KernelBackend: Backend {
         options: ConvOptions,
     ) -> FloatTensor<Self>;
 
-    /// The gradients of the weight, of this size, and of the bias where it is asked for, in this type.
+    /// The gradients of the weight, of this size, and of the bias if `bias` is set, in this type.
     fn conv2d_weight_grad(
         x: FloatTensor<Self>,
         dy: FloatTensor<Self>,
@@ -150,7 +150,7 @@ pub(crate) trait KernelBackend: Backend {
         unimplemented!("a kernel of GPUs only")
     }
 
-    /// Attention without graph: nothing is kept.
+    /// Attention without a graph: nothing is kept.
     fn attend(inputs: [FloatTensor<Self>; 3]) -> FloatTensor<Self> {
         Self::attend_kept(inputs).0
     }

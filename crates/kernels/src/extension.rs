@@ -1,23 +1,15 @@
 //! The operations as an extension of the framework's backends.
 
-use crate::autodiff::recomputed::apply;
 use crate::backend::{KernelBackend, NormInputs};
-use crate::update::AdamStep;
+use crate::options::{AdamStep, ConvOptions, NormOptions};
 use burn::backend::TensorMetadata;
 use burn::backend::tensor::FloatTensor;
 use burn::backend::{
-    Backend, BackendTensor, Dispatch, DispatchAutodiffContext, DispatchTensor, DispatchTensorKind,
-    ExtensionType, backend_extension,
+    Backend, BackendTensor, Dispatch, DispatchAutodiffContext, DispatchKindConversion,
+    DispatchTensor, DispatchTensorKind, ExtensionType, backend_extension,
 };
 use std::fmt;
 use std::sync::Arc;
-
-/// Stride of a convolution, the same along both axes, and padding along height and width.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct ConvOptions {
-    pub(crate) stride: usize,
-    pub(crate) padding: [usize; 2],
-}
 
 /// The bias of a convolution, where it has one.
 #[derive(ExtensionType)]
@@ -25,14 +17,6 @@ pub(crate) enum Bias<B: Backend> {
     /// One value per output channel.
     Given(FloatTensor<B>),
     Absent,
-}
-
-/// Group count and epsilon of a normalisation, and whether SiLU follows.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct NormOptions {
-    pub(crate) groups: usize,
-    pub(crate) eps: f64,
-    pub(crate) silu: bool,
 }
 
 /// The modulation of a normalised map, where there is one.
@@ -94,6 +78,21 @@ pub(crate) struct Function(
     pub(crate) Arc<dyn Fn(Vec<DispatchTensor>) -> DispatchTensor + Send + Sync>,
 );
 
+impl Function {
+    /// The function's value on a backend.
+    pub(crate) fn apply<B: Backend>(&self, inputs: Vec<FloatTensor<B>>) -> FloatTensor<B>
+    where
+        DispatchTensor: DispatchKindConversion<B>,
+    {
+        let inputs = inputs.into_iter().map(BackendTensor::<B>::Float);
+        let output = (self.0)(inputs.map(DispatchTensor::from_backend).collect());
+        let output = <DispatchTensor as DispatchKindConversion<B>>::try_into_backend(output);
+        output
+            .expect("a function of tensors of a backend gives one of the same")
+            .float()
+    }
+}
+
 impl fmt::Debug for Function {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("Function")
@@ -138,7 +137,7 @@ pub(crate) trait KernelOps: Backend {
 
     fn kernel_squared_norm(#[extension_type] tensors: Tensors<Self>) -> FloatTensor<Self>;
 
-    fn kernel_recomputed(
+    fn kernel_checkpointed(
         #[extension_type] inputs: Tensors<Self>,
         function: Function,
     ) -> FloatTensor<Self>;
@@ -224,8 +223,8 @@ macro_rules! implement {
                 Self::squared_norm(tensors.0)
             }
 
-            fn kernel_recomputed(inputs: Tensors<Self>, function: Function) -> FloatTensor<Self> {
-                apply::<Self>(&function, inputs.0)
+            fn kernel_checkpointed(inputs: Tensors<Self>, function: Function) -> FloatTensor<Self> {
+                function.apply::<Self>(inputs.0)
             }
         }
     };

@@ -3,17 +3,17 @@
 use crate::backend::{AttentionSaved, KernelBackend, NormGradients, NormInputs, size};
 use crate::cpu::simd::Isa;
 use crate::cpu::{attention, conv, norm};
-use crate::extension::{ConvOptions, NormOptions};
+use crate::options::{ConvOptions, NormOptions};
 use burn::backend::flex::FlexTensor;
 use burn::backend::{DType, Flex};
 use burn::tensor::TensorData;
 use std::sync::Arc;
 
-/// A tensor whose elements lie in order, without gaps.
+/// A tensor whose elements are in order, without gaps.
 struct Floats(FlexTensor);
 
 impl Floats {
-    /// Copies only where the tensor is a view that skips or reorders.
+    /// Copies only if the tensor is a view that skips or reorders elements.
     fn new(tensor: FlexTensor) -> Self {
         Self(if tensor.is_contiguous() {
             tensor
@@ -183,8 +183,8 @@ impl Norm {
         }
     }
 
-    fn after(&self, options: NormOptions) -> norm::After<'_> {
-        norm::After {
+    fn epilogue(&self, options: NormOptions) -> norm::Epilogue<'_> {
+        norm::Epilogue {
             gamma: self.gamma.slice(),
             beta: self.beta.slice(),
             film: self.film.as_ref().map(|[scale, shift]| norm::Film {
@@ -196,8 +196,9 @@ impl Norm {
     }
 
     fn forward(&self, options: NormOptions) -> (FlexTensor, Vec<norm::Moments>) {
-        let (shape, after) = (self.shape(options), self.after(options));
-        let (y, moments) = norm::forward(Isa::best(), &shape, options.eps, self.x.slice(), after);
+        let (shape, epilogue) = (self.shape(options), self.epilogue(options));
+        let (y, moments) =
+            norm::forward(Isa::best(), &shape, options.eps, self.x.slice(), epilogue);
         (tensor(y, self.size), moments)
     }
 
@@ -207,9 +208,9 @@ impl Norm {
         moments: &[norm::Moments],
         dy: &Floats,
     ) -> NormGradients<Flex> {
-        let (shape, after) = (self.shape(options), self.after(options));
+        let (shape, epilogue) = (self.shape(options), self.epilogue(options));
         let x = self.x.slice();
-        let gradients = norm::backward(Isa::best(), &shape, x, moments, after, dy.slice());
+        let gradients = norm::backward(Isa::best(), &shape, x, moments, epilogue, dy.slice());
         let per_sample = [shape.batch, shape.channels];
         NormGradients {
             x: tensor(gradients.x, self.size),

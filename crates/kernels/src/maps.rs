@@ -1,7 +1,8 @@
-//! What networks do to maps `[batch, channels, height, width]` besides computing: resizing, joining, and reading
-//! them as rows of tokens. On GPUs maps lie channels last in memory, and these keep it so.
+//! What networks do to maps `[batch, channels, height, width]` besides computing: resizing,
+//! joining, and reading them as rows of tokens. On GPUs maps are stored channels last, and these
+//! functions keep them so.
 
-use crate::on_gpu;
+use crate::support::on_gpu;
 use burn::tensor::Tensor;
 use burn::tensor::module::{avg_pool2d, interpolate};
 use burn::tensor::ops::{AvgPoolOptions, InterpolateMode, InterpolateOptions};
@@ -41,7 +42,7 @@ pub fn double(x: Tensor<4>) -> Tensor<4> {
         .reshape([batch, channels, 2 * height, 2 * width])
 }
 
-/// Maps of the same extent, one after the other along the channels.
+/// Maps of the same size, concatenated along the channels.
 pub fn concat(maps: Vec<Tensor<4>>) -> Tensor<4> {
     match maps.first().is_some_and(on_gpu) {
         true => first(Tensor::cat(maps.into_iter().map(last).collect(), 3)),
@@ -49,7 +50,8 @@ pub fn concat(maps: Vec<Tensor<4>>) -> Tensor<4> {
     }
 }
 
-/// A map as a row of tokens: `[batch, channels, height, width]` to `[batch, height · width, channels]`.
+/// A map as a row of tokens: `[batch, channels, height, width]` to `[batch, height · width,
+/// channels]`.
 pub fn to_tokens(map: Tensor<4>) -> Tensor<3> {
     let [batch, channels, height, width] = map.dims();
     if on_gpu(&map) {

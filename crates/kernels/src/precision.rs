@@ -1,11 +1,11 @@
-//! How precisely products of f32 numbers are computed where the hardware has a faster way.
+//! How precisely products of f32 numbers are computed, on hardware with a faster way.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 
 static TF32: AtomicBool = AtomicBool::new(false);
 
-/// Lets NVIDIA's matrix units round the factors of f32 products to 10 bits of significand (TF32), for the whole
-/// process. Off at first.
+/// Lets NVIDIA's matrix units round the factors of f32 products to 10 bits of significand (TF32),
+/// for the whole process. Off at first.
 pub fn allow_tf32(allowed: bool) {
     TF32.store(allowed, Ordering::Relaxed);
 }

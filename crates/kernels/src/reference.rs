@@ -1,7 +1,7 @@
-//! The operations written with the framework's stock ones: what our own kernels are tested against,
-//! and what runs on every backend that has none.
+//! The operations in terms of the framework's own: our kernels are tested against them, and they
+//! run wherever our kernels do not fit.
 
-use crate::Film;
+use crate::options::Film;
 use burn::tensor::{FloatDType, Tensor, activation, module, ops::ConvOptions};
 
 pub(crate) fn conv2d(

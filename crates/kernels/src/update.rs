@@ -1,34 +1,11 @@
-//! What moves parameters: an update of Adam, moving averages and the norm of gradients. On GPUs each is one pass
-//! over memory; on CPUs the framework's operations do it. None has a graph.
+//! What moves parameters: an update of Adam, moving averages and the norm of gradients. On GPUs
+//! each is one pass over memory; on CPUs the framework's operations do it. None has a graph.
 
 use crate::extension::{KernelOps, Tensors};
-use crate::on_gpu;
+pub use crate::options::{AdamStep, Decay};
+use crate::support::on_gpu;
 use burn::backend::{Dispatch, DispatchTensor};
 use burn::tensor::{DType, Tensor};
-
-/// How weight decay enters an update.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub enum Decay {
-    /// Added to the gradient (L2).
-    Coupled(f32),
-    /// Taken off the parameter (1711.05101).
-    Decoupled(f32),
-}
-
-/// The numbers of one update of Adam (1412.6980).
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub struct AdamStep {
-    /// Learning rate.
-    pub lr: f32,
-    /// Decay of the two moments.
-    pub beta: [f32; 2],
-    /// 1 − βᵗ for each.
-    pub correction: [f32; 2],
-    /// ε.
-    pub epsilon: f32,
-    /// Weight decay.
-    pub decay: Decay,
-}
 
 /// Parameter and both moments after an update, where the device has a kernel for it.
 ///

@@ -1,4 +1,5 @@
-//! `conv2d` through the framework: forward, every gradient, and what the graph asks of it.
+//! `conv2d` through the framework: forward, every gradient, and only the gradients that the graph
+//! needs.
 
 mod common;
 
@@ -12,7 +13,7 @@ struct Case {
     kernel: [usize; 2],
     stride: usize,
     padding: [usize; 2],
-    /// Whether input, weight and bias want gradients.
+    /// Whether input, weight and bias need gradients.
     tracked: [bool; 3],
     bias: bool,
 }

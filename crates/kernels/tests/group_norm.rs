@@ -13,7 +13,7 @@ enum Form {
     Film,
 }
 
-/// Whether the map, gamma, beta, scale and shift want gradients.
+/// Whether the map, gamma, beta, scale and shift need gradients.
 type Tracked = [bool; 5];
 
 fn outcome(

@@ -23,7 +23,7 @@ fn main() -> Result<(), Error> {
     };
     // The memory and the pool as the program has them.
     fewstep_kernels::memory::keep_freed_blocks();
-    let mut outcomes = fewstep_kernels::in_lanes(vec![implementation], answer);
+    let mut outcomes = fewstep_kernels::parallel_parts(vec![implementation], answer);
     outcomes.remove(0)
 }
 

@@ -1,9 +1,11 @@
-//! How near each operation comes to what this machine can do: `cargo run --release --example limits`.
+//! How near each operation comes to what this machine can do: `cargo run --release --example
+//! limits`.
 //!
-//! A shape's limit is the larger of two times: its multiply-adds at the peak rate of fused multiply-adds, and its
-//! bytes, each tensor read or written once, at the rate at which buffers of that size are copied. Both
-//! rates are measured here, with as many threads as the operations use. Winograd convolution does fewer multiply-adds
-//! than the definition asks for, so its share may exceed one.
+//! A shape's limit is the larger of two times: its multiply-adds at the peak rate of fused
+//! multiply-adds, and its bytes, each tensor read or written once, at the rate at which buffers of
+//! that size are copied. Both rates are measured here, with as many threads as the operations use.
+//! Winograd convolution does fewer multiply-adds than the definition asks for, so its share may
+//! exceed one.
 
 mod machine;
 
@@ -11,9 +13,9 @@ use burn::tensor::{Device, Distribution, Tensor};
 use machine::{Machine, fastest};
 
 fn main() {
-    // The memory and the pool as the program has them.
+    // Memory and threads set up as in the program.
     fewstep_kernels::memory::keep_freed_blocks();
-    fewstep_kernels::in_lanes(vec![Machine::measure()], |machine| print_table(&machine));
+    fewstep_kernels::parallel_parts(vec![Machine::measure()], |machine| print_table(&machine));
 }
 
 fn print_table(machine: &Machine) {

@@ -1,7 +1,8 @@
 //! Convolution, recorded for the backward pass.
 
 use crate::backend::{KernelBackend, size};
-use crate::extension::{Bias, ConvOptions};
+use crate::extension::Bias;
+use crate::options::ConvOptions;
 use burn::backend::autodiff::NodeId;
 use burn::backend::autodiff::checkpoint::base::Checkpointer;
 use burn::backend::autodiff::checkpoint::strategy::CheckpointStrategy;
@@ -10,7 +11,7 @@ use burn::backend::autodiff::ops::{Backward, NodeGuard, Ops, OpsKind};
 use burn::backend::tensor::FloatTensor;
 use burn::backend::{Autodiff, DType, TensorMetadata};
 
-/// Parents: the input, the weight and, where there are three, the bias.
+/// Parents: the input, the weight and, if there are three, the bias.
 #[derive(Debug)]
 struct Conv2d;
 
@@ -38,7 +39,8 @@ fn record_with<B: KernelBackend, C: CheckpointStrategy, const N: usize>(
 ) -> FloatTensor<Autodiff<B, C>> {
     match Conv2d.prepare::<C>(nodes).compute_bound().stateful() {
         OpsKind::Tracked(mut prep) => {
-            // What a gradient needs that nobody asks for is not kept: the input under a frozen weight.
+            // The inputs of gradients that are not needed are not kept: the input of a frozen
+            // weight.
             let (of_x, of_weight) = (x.is_tracked(), weight.is_tracked());
             let state = State {
                 x: of_weight.then(|| prep.checkpoint(&x)),

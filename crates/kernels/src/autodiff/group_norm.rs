@@ -1,7 +1,7 @@
 //! Group normalisation, recorded for the backward pass.
 
 use crate::backend::{KernelBackend, NormGradients, NormInputs};
-use crate::extension::NormOptions;
+use crate::options::NormOptions;
 use burn::backend::Autodiff;
 use burn::backend::autodiff::NodeId;
 use burn::backend::autodiff::checkpoint::base::Checkpointer;
@@ -13,11 +13,11 @@ use burn::backend::autodiff::ops::{Backward, Ops, OpsKind};
 use burn::backend::tensor::FloatTensor;
 use std::marker::PhantomData;
 
-/// Parents: the map, gamma and beta, and FiLM's scale and shift where there are five.
+/// Parents: the map, gamma and beta, and, if there are five, FiLM's scale and shift.
 #[derive(Debug)]
 struct GroupNorm;
 
-/// The output again out of the inputs, where gradient checkpointing gave it up.
+/// Computes the output from the inputs again, after gradient checkpointing dropped it.
 #[derive(Debug)]
 struct Again<B, const N: usize> {
     inputs: [NodeId; N],

@@ -9,7 +9,7 @@ use burn::backend::autodiff::ops::{Backward, NodeGuard, Ops, OpsKind};
 use burn::backend::tensor::FloatTensor;
 use burn::backend::{Autodiff, DType, TensorMetadata};
 
-/// Parents: the input, the weight and, where there are three, the bias.
+/// Parents: the input, the weight and, if there are three, the bias.
 #[derive(Debug)]
 struct Linear;
 

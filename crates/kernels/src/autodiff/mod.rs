@@ -1,15 +1,15 @@
 //! The backward passes of the operations, on every back end that has their gradients.
 
 mod attention;
+mod checkpointed;
 mod conv2d;
 mod group_norm;
 mod linear;
-pub(crate) mod recomputed;
 mod silu;
 
 use crate::backend::KernelBackend;
-use crate::extension::{Bias, ConvOptions, Function, KernelOps, Modulation, NormOptions, Tensors};
-use crate::update::AdamStep;
+use crate::extension::{Bias, Function, KernelOps, Modulation, Tensors};
+use crate::options::{AdamStep, ConvOptions, NormOptions};
 use burn::backend::autodiff::checkpoint::strategy::CheckpointStrategy;
 use burn::backend::tensor::FloatTensor;
 use burn::backend::{Autodiff, DispatchKindConversion, DispatchTensor};
@@ -74,7 +74,7 @@ where
         unimplemented!("updates have no graph")
     }
 
-    fn kernel_recomputed(inputs: Tensors<Self>, function: Function) -> FloatTensor<Self> {
-        recomputed::record::<B, C>(inputs.0, function)
+    fn kernel_checkpointed(inputs: Tensors<Self>, function: Function) -> FloatTensor<Self> {
+        checkpointed::record::<B, C>(inputs.0, function)
     }
 }

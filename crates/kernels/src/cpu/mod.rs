@@ -1,7 +1,7 @@
 //! The operations on plain `f32` slices, without any framework.
 //!
 //! Every entry point takes the instruction set to use first, so that a test can force each of them,
-//! and splits its work by the shapes alone: the same bits come out whatever the number of threads.
+//! and splits its work only by the shapes: results have the same bits with any number of threads.
 
 #![expect(
     clippy::needless_range_loop,

@@ -17,9 +17,9 @@ pub(crate) unsafe fn written_by(
     values
 }
 
-/// A result that several tasks write, each at places of its own.
+/// A result that several tasks write, each at its own positions.
 #[derive(Clone, Copy)]
 pub(crate) struct Shared(pub(crate) *mut f32);
 
-// SAFETY: who dereferences it answers for the places being the task's own.
+// SAFETY: the code that dereferences it must only write positions of its own task.
 unsafe impl Sync for Shared {}

@@ -9,11 +9,11 @@ pub(crate) struct Left<'a> {
     pub(crate) pitch: usize,
 }
 
-/// `c = a b`, or `c += a b` where `ADD`; with the transpose of the left factor in the place of `a` where
+/// `c = a b`, or `c += a b` where `ADD`; with the transpose of the left factor in place of `a` if
 /// `ACROSS`. `a` then has `rows` rows and `inner` columns.
 ///
-/// `b` and `c` have rows of `b_pitch` and `c_pitch` floats; `width`, the columns computed, is a multiple
-/// of the register's.
+/// `b` and `c` have rows of `b_pitch` and `c_pitch` floats; `width`, the columns computed, is a
+/// multiple of the register's.
 #[inline(always)]
 pub(crate) fn product<V: Lanes, const ACROSS: bool, const ADD: bool>(
     a: Left,
@@ -28,7 +28,8 @@ pub(crate) fn product<V: Lanes, const ACROSS: bool, const ADD: bool>(
     assert!((a_rows - 1) * a.pitch + a_columns <= a.values.len());
     assert!((inner - 1) * b_pitch + width <= b.len() && (rows - 1) * c_pitch + width <= c.len());
     let mut column = 0;
-    // SAFETY: all tiles lie in the `rows` by `width` corner of `c`, which with what they read was just checked.
+    // SAFETY: all tiles lie in the `rows` by `width` corner of `c`, which with what they read was
+    // just checked.
     unsafe {
         let (a, b, c) = ((a.values.as_ptr(), a.pitch), b.as_ptr(), c.as_mut_ptr());
         while column + 2 * V::N <= width {
@@ -88,8 +89,8 @@ unsafe fn strip<V: Lanes, const W: usize, const ACROSS: bool, const ADD: bool>(
 /// `R` rows of `W` registers.
 ///
 /// # Safety
-/// The left factor is readable for `R` of the result's rows and `inner` columns, `b` for `inner` rows of
-/// `W` registers; `c` is readable and writable for `R` such rows.
+/// The left factor is readable for `R` of the result's rows and `inner` columns, `b` for `inner`
+/// rows of `W` registers; `c` is readable and writable for `R` such rows.
 #[inline(always)]
 unsafe fn tile<V: Lanes, const R: usize, const W: usize, const ACROSS: bool, const ADD: bool>(
     (a, a_pitch): (*const f32, usize),

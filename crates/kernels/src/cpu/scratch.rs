@@ -45,8 +45,8 @@ thread_local! {
     static BUFFER: RefCell<Aligned> = RefCell::new(Aligned::zeros(0));
 }
 
-/// Calls `f` with one slice per requested length, which the thread keeps between calls: their contents
-/// are left over from earlier ones.
+/// Calls `f` with one slice per requested length, which the thread keeps between calls: their
+/// contents are left over from earlier ones.
 ///
 /// `f` must not call `with` again: the buffer is taken.
 pub(crate) fn with<const N: usize, T>(

@@ -13,7 +13,8 @@ pub(crate) fn values(seed: u64, len: usize) -> Vec<f32> {
         .collect()
 }
 
-/// A sum in double precision, with the sum of its terms' magnitudes: what rounding errors scale with.
+/// A sum in double precision, with the sum of its terms' magnitudes: what rounding errors scale
+/// with.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Sum {
     pub(crate) value: f64,
@@ -41,8 +42,9 @@ pub(crate) fn beyond_rounding(ours: &[f32], exact: &[Sum]) -> Option<String> {
     far.map(|at| format!("at {at}: {}, expected {:?}", ours[at], exact[at]))
 }
 
-/// The first value whose distance from the exact one is over 1e-5 times the largest exact one, or times
-/// `floor` where that is more: results that cancel out are as exact as what they were made of.
+/// The first value whose distance from the exact one is over 1e-5 times the largest exact one, or
+/// times `floor` where that is more: results that cancel out are as exact as what they were made
+/// of.
 pub(crate) fn beyond(floor: f64, ours: &[f32], exact: &[f64]) -> Option<String> {
     let tolerance = 1e-5;
     assert_eq!(ours.len(), exact.len());

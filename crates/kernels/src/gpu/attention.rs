@@ -1,5 +1,5 @@
-//! Attention as products and a softmax, some queries at a time, so that no more than a part of the table of
-//! scores is ever in memory. The backward pass computes the scores again.
+//! Attention as products and a softmax, some queries at a time, so that no more than a part of the
+//! table of scores is ever in memory. The backward pass computes the scores again.
 
 use super::cubes;
 use super::tensors::{empty, size};
@@ -35,7 +35,8 @@ pub(super) fn forward([q, k, v]: [CubeTensor; 3]) -> (CubeTensor, CubeTensor) {
     (joined(outputs), joined(sums))
 }
 
-/// With P the softmax and S the scores: dV = Pᵀ dO, dS = P ∘ (dO Vᵀ − Σ dO ∘ O), dQ = dS K, dK = dSᵀ Q.
+/// With P the softmax and S the scores: dV = Pᵀ dO, dS = P ∘ (dO Vᵀ − Σ dO ∘ O), dQ = dS K, dK =
+/// dSᵀ Q.
 pub(super) fn backward(saved: AttentionSaved<CubeBackend>, dy: CubeTensor) -> [CubeTensor; 3] {
     let [q, k, v] = saved.inputs;
     let dtype = q.dtype;

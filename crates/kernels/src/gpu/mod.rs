@@ -1,8 +1,8 @@
 //! The operations on GPUs: every CubeCL runtime (CUDA, Vulkan, Metal) through one back end.
 //!
-//! Maps lie channels last in memory, whatever the order of their extents says: that is how matrix units
-//! want them, and the framework's elementwise operations keep the order they find. What comes in another
-//! order is copied once.
+//! Maps lie channels last in memory, whatever the order of their extents says: that is how matrix
+//! units want them, and the framework's elementwise operations keep the order they find. What comes
+//! in another order is copied once.
 
 mod attention;
 mod norm;
@@ -14,8 +14,7 @@ mod update;
 mod cuda;
 
 use crate::backend::{AttentionSaved, KernelBackend, NormGradients, NormInputs};
-use crate::extension::{ConvOptions, NormOptions};
-use crate::update::AdamStep;
+use crate::options::{AdamStep, ConvOptions, NormOptions};
 use burn::backend::ops::{ConvOptions as StockOptions, FloatTensorOps, ModuleOps};
 use burn::backend::{DType, TensorMetadata};
 use burn_cubecl::CubeBackend;

@@ -1,11 +1,11 @@
 //! Group normalisation with FiLM and SiLU, forward and backward, one group of cubes per image.
 //!
-//! With u = (x − μ) r, h = γ u + β, m = h (1 + s) + b and y = silu(m), where s and b are FiLM's. Everything
-//! is computed in f32, whatever the maps are stored in.
+//! With u = (x − μ) r, h = γ u + β, m = h (1 + s) + b and y = silu(m), where s and b are FiLM's.
+//! Everything is computed in f32, whatever the maps are stored in.
 
 use super::tensors::{address, as_map, channels_last, elem, empty, size};
 use crate::backend::{NormGradients, NormInputs};
-use crate::extension::NormOptions;
+use crate::options::NormOptions;
 use burn::backend::{DType, TensorMetadata};
 use burn_cubecl::CubeBackend;
 use burn_cubecl::kernel::into_contiguous;
@@ -16,7 +16,8 @@ use cubecl::prelude::*;
 /// Units of a cube, at most.
 const UNITS: usize = 256;
 
-/// How the units of a cube share a group: each has a fixed vector of channels and every `lanes`-th position.
+/// How the units of a cube share a group: each has a fixed vector of channels and every `lanes`-th
+/// position.
 #[derive(Clone, Copy, Debug, Hash, PartialEq, Eq)]
 struct Split {
     /// Channels that a unit reads at once.
@@ -424,8 +425,8 @@ fn norm_backward<F: Float, G: Float, E: Float, N: Size>(
     }
 }
 
-/// From the sums Σ dm and Σ dm u of each image and channel to the gradients of the parameters; one cube for
-/// each channel.
+/// From the sums Σ dm and Σ dm u of each image and channel to the gradients of the parameters; one
+/// cube for each channel.
 #[cube(launch)]
 fn norm_parameters<G: Float, E: Float, D: Float>(
     plain: &[f32],

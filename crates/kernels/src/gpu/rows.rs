@@ -1,4 +1,5 @@
-//! Tables `[rows, channels]`, which maps and batches of tokens are: sums of rows, and a row added to all.
+//! Tables `[rows, channels]`, which maps and batches of tokens are: sums of rows, and a row added
+//! to all.
 
 use super::cubes;
 use super::tensors::{address, channels_last, elem, empty, size};
@@ -59,7 +60,8 @@ pub(super) fn sum_of_rows(
     sum
 }
 
-/// Sums over pieces of `piece` rows of a table `[rows, channels]`; cubes of 32 vectors of columns and 8 lanes.
+/// Sums over pieces of `piece` rows of a table `[rows, channels]`; cubes of 32 vectors of columns
+/// and 8 lanes.
 #[cube(launch, address_type = "dynamic")]
 fn column_sums<F: Float, D: Float, N: Size>(
     table: &[Vector<F, N>],

@@ -28,7 +28,8 @@ pub(super) fn empty(like: &CubeTensor, shape: impl Into<Shape>, dtype: DType) ->
     empty_device_contiguous_dtype(client, device, shape.into(), dtype)
 }
 
-/// A map `[batch, channels, height, width]` as `[batch, height, width, channels]`, in order and without gaps.
+/// A map `[batch, channels, height, width]` as `[batch, height, width, channels]`, in order and
+/// without gaps.
 pub(super) fn channels_last(map: CubeTensor) -> CubeTensor {
     into_contiguous(CubeBackend::float_permute(map, &LAST))
 }
@@ -38,7 +39,8 @@ pub(super) fn as_map(rows: CubeTensor) -> CubeTensor {
     CubeBackend::float_permute(rows, &FIRST)
 }
 
-/// Tensors of the same extents in the order in which the first lies in memory; copied where they are not.
+/// Tensors of the same extents in the order in which the first lies in memory; copied where they
+/// are not.
 pub(super) fn in_order_of_first<const N: usize>(tensors: [CubeTensor; N]) -> [CubeTensor; N] {
     let first = &tensors[0];
     let dense = first.is_nonoverlapping() && span(first) == first.shape().num_elements();
@@ -91,7 +93,7 @@ pub(super) fn cast(tensor: CubeTensor, dtype: DType) -> CubeTensor {
     }
 }
 
-/// A type as kernels are told it.
+/// A type in the form that kernels take.
 pub(super) fn elem(dtype: DType) -> ElemType {
     dtype_to_elem_type(dtype)
 }

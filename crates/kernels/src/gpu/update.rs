@@ -1,8 +1,9 @@
-//! What moves parameters: one pass over memory for an update of Adam, an average, or a sum of squares.
+//! What moves parameters: one pass over memory for an update of Adam, an average, or a sum of
+//! squares.
 
 use super::cubes;
 use super::tensors::{empty, empty_like, in_order_of_first};
-use crate::update::{AdamStep, Decay};
+use crate::options::{AdamStep, Decay};
 use burn::backend::cubecl::dtype_to_elem_type;
 use burn::backend::{DType, TensorMetadata};
 use burn_cubecl::tensor::CubeTensor;
@@ -222,7 +223,7 @@ fn mix_kernel<F: Float>(
     result[i] = F::cast_from(from + (to - from) * share);
 }
 
-/// Every cube writes the sum of its share of the values, squared where that is asked for.
+/// Every cube writes the sum of its share of the values, squared on request.
 #[cube(launch, address_type = "dynamic")]
 fn squares_kernel<F: Float>(
     values: &[F],

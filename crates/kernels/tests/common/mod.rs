@@ -1,4 +1,5 @@
-//! The same computation in single precision, by our kernels, and in double, by the stock operations.
+//! The same computation in single precision, by our kernels, and in double, by the stock
+//! operations.
 
 use burn::tensor::{DType, Device, Tensor, TensorData};
 
@@ -25,7 +26,7 @@ pub(crate) fn tensor<const D: usize>(
     Tensor::from_data(data, (device, dtype))
 }
 
-/// `x`, wanting its gradient or not.
+/// `x`, with or without its gradient.
 pub(crate) fn leaf<const D: usize>(x: Tensor<D>, tracked: bool) -> Tensor<D> {
     if tracked { x.require_grad() } else { x }
 }

@@ -33,7 +33,7 @@ pub(crate) fn recomputed<M: Module + Sync + 'static>(
     block.visit(&mut Parameters(&mut inputs));
     // A graph that is kept in one of its own steps would never be given up.
     let structure = block.valid();
-    let output = fewstep_kernels::recomputed(inputs, move |inputs| {
+    let output = fewstep_kernels::checkpointed(inputs, move |inputs| {
         let mut inputs = inputs.into_iter();
         let x = next::<4>(&mut inputs);
         let embedding = has.0.then(|| next::<2>(&mut inputs));

@@ -7,7 +7,8 @@ use super::super::simd::{Isa, Kernel, Lanes};
 use super::{KEYS, QUERIES, Shape, lay_columns, lay_rows};
 use rayon::prelude::*;
 
-/// The output, and for each query the logarithm of the sum of the exponentials of its scaled scores.
+/// The output, and for each query the logarithm of the sum of the exponentials of its scaled
+/// scores.
 pub(crate) fn forward(
     isa: Isa,
     shape: &Shape,
@@ -119,8 +120,8 @@ impl Kernel for Block<'_> {
     }
 }
 
-/// Takes a block of keys into the queries' softmax: replaces the scores by the exponentials of the scaled
-/// ones relative to the new maxima, and brings what was summed up before to the same scale.
+/// Takes a block of keys into the queries' softmax: replaces the scores by the exponentials of the
+/// scaled ones relative to the new maxima, and brings what was summed up before to the same scale.
 #[inline(always)]
 fn take_in<V: Lanes>(
     scores: &mut [f32],

@@ -2,8 +2,8 @@
 //!
 //! Scores exist for one block of queries by one block of keys at a time, with the queries along the
 //! lanes: keys and values are then read where they lie, and a softmax never looks across lanes. The
-//! forward pass keeps the running maximum and sum of each query, and returns the logarithm of the sum;
-//! with it the backward pass computes the same probabilities again, block by block.
+//! forward pass keeps the running maximum and sum of each query, and returns the logarithm of the
+//! sum; with it the backward pass computes the same probabilities again, block by block.
 
 mod backward;
 mod forward;
@@ -53,7 +53,8 @@ fn lay_columns<V: Lanes>(from: &[f32], dim: usize, to: &mut [f32]) {
         start: from.as_ptr(),
         pitch: dim,
     };
-    // SAFETY: `from` has `count` rows of `dim` floats, and `to` holds `dim` rows of at least `count`.
+    // SAFETY: `from` has `count` rows of `dim` floats, and `to` holds `dim` rows of at least
+    // `count`.
     unsafe {
         transpose::<V>(
             from,

@@ -39,8 +39,8 @@ pub(super) fn forward(
     unsafe { written_by(shape.output_len(), |y| gather.run(x, y)) }
 }
 
-/// Input positions fall into `stride`² classes by their remainder; within one, each reads the output's
-/// gradient through the same taps at stride one.
+/// Input positions fall into `stride`² classes by their remainder; within one, each reads the
+/// output's gradient through the same taps at stride one.
 pub(super) fn input_grad(isa: Isa, shape: &Shape, dy: &[f32], weight: &[f32]) -> Vec<f32> {
     // SAFETY: the classes make up the whole input, and each writes every position of its own.
     unsafe {

@@ -1,12 +1,12 @@
-//! 2-D convolution over `[batch, channels, height, width]`, in three ways:
+//! 2-D convolution over `[batch, channels, height, width]`, by three algorithms:
 //!
 //! - [`pointwise`]: a kernel of one element is a matrix product per image,
 //! - [`winograd`]: a 3x3 kernel at stride one between enough channels goes through F(4x4, 3x3),
-//! - [`direct`]: any other. The convolution is taken apart into *taps*: the output at a position is a sum,
-//!   over channels and taps, of the input at the tap's offset from it times a weight.
+//! - [`direct`]: any other. The convolution is taken apart into *taps*: the output at a position is
+//!   a sum, over channels and taps, of the input at the tap's offset from it times a weight.
 //!
-//! The register tile is always a few rows by two registers; where output channels lie along the lanes,
-//! no spatial size is a bad one.
+//! The register tile is always a few rows by two registers; where output channels lie along the
+//! lanes, no spatial size is a bad one.
 
 mod direct;
 mod gather;
@@ -62,15 +62,15 @@ impl Shape {
 
 /// How a convolution is computed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Way {
+enum Algorithm {
     Pointwise,
     Winograd,
     Direct,
 }
 
-impl Way {
-    /// The fastest way, by measurement.
-    fn of(isa: Isa, shape: &Shape) -> Self {
+impl Algorithm {
+    /// The fastest algorithm, by measurement.
+    fn for_shape(isa: Isa, shape: &Shape) -> Self {
         if pointwise::fits(isa, shape) {
             Self::Pointwise
         } else if winograd::fits(shape) {
@@ -89,29 +89,29 @@ pub(crate) fn forward(
     weight: &[f32],
     bias: Option<&[f32]>,
 ) -> Vec<f32> {
-    match Way::of(isa, shape) {
-        Way::Pointwise => pointwise::forward(isa, shape, x, weight, bias),
-        Way::Winograd => winograd::forward(isa, shape, x, weight, bias),
-        Way::Direct => direct::forward(isa, shape, x, weight, bias),
+    match Algorithm::for_shape(isa, shape) {
+        Algorithm::Pointwise => pointwise::forward(isa, shape, x, weight, bias),
+        Algorithm::Winograd => winograd::forward(isa, shape, x, weight, bias),
+        Algorithm::Direct => direct::forward(isa, shape, x, weight, bias),
     }
 }
 
 /// The gradient of the input, given that of the output.
 pub(crate) fn input_grad(isa: Isa, shape: &Shape, dy: &[f32], weight: &[f32]) -> Vec<f32> {
-    match Way::of(isa, shape) {
-        Way::Pointwise => pointwise::input_grad(isa, shape, dy, weight),
-        Way::Winograd => winograd::input_grad(isa, shape, dy, weight),
-        Way::Direct => direct::input_grad(isa, shape, dy, weight),
+    match Algorithm::for_shape(isa, shape) {
+        Algorithm::Pointwise => pointwise::input_grad(isa, shape, dy, weight),
+        Algorithm::Winograd => winograd::input_grad(isa, shape, dy, weight),
+        Algorithm::Direct => direct::input_grad(isa, shape, dy, weight),
     }
 }
 
 /// The gradients of weight and bias, given that of the output.
 ///
-/// The sum over images is split by the shape alone, and its parts are added in order.
+/// The sum over images is split only by the shape, and its parts are added in order.
 pub(crate) fn weight_grad(isa: Isa, shape: &Shape, x: &[f32], dy: &[f32]) -> Gradients {
-    match Way::of(isa, shape) {
-        Way::Winograd => winograd::weight_grad(isa, shape, x, dy),
-        Way::Pointwise | Way::Direct => weight_grad::weight_grad(isa, shape, x, dy),
+    match Algorithm::for_shape(isa, shape) {
+        Algorithm::Winograd => winograd::weight_grad(isa, shape, x, dy),
+        Algorithm::Pointwise | Algorithm::Direct => weight_grad::weight_grad(isa, shape, x, dy),
     }
 }
 

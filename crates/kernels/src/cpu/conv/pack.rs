@@ -8,7 +8,8 @@ use super::super::simd::Isa;
 use super::Shape;
 use rayon::prelude::*;
 
-/// Input channels that are packed at a time: what is written of them stays in the first-level cache.
+/// Input channels that are packed at a time: what is written of them stays in the first-level
+/// cache.
 const CHANNELS: usize = 16;
 
 /// Lanes of a panel.
@@ -31,8 +32,9 @@ pub(super) struct Packing<'a> {
 }
 
 impl<'a> Packing<'a> {
-    /// Takes the kernel elements `elements` of every pair of channels. Where `swapped`, the weight's
-    /// input channels take the part of the output channels, as the input's gradient needs it.
+    /// Takes the kernel elements `elements` of every pair of channels. Where `swapped`, the
+    /// weight's input channels take the role of the output channels, as the input's gradient needs
+    /// it.
     pub(super) fn new(
         isa: Isa,
         weight: &'a [f32],

@@ -6,7 +6,8 @@ use super::Shape;
 use super::pack::panel_width;
 use rayon::prelude::*;
 
-/// Parts of equal size that the sum over images is split into, at least, counting panels and channels.
+/// Parts of equal size that the sum over images is split into, at least, counting panels and
+/// channels.
 pub(super) const TASKS: usize = 16;
 
 /// The gradients of weight and bias.
@@ -15,9 +16,9 @@ pub(crate) struct Gradients {
     pub(crate) bias: Vec<f32>,
 }
 
-/// The sum over images in parts, each from some images, for a panel of output channels and a slice of input
-/// channels: a row of lanes for every (channel, tap), then one for the bias. Groups of images come one after
-/// the other; within one, panels; within a panel, slices.
+/// The sum over images in parts, each from some images, for a panel of output channels and a slice
+/// of input channels: a row of lanes for every (channel, tap), then one for the bias. Groups of
+/// images come one after the other; within one, panels; within a panel, slices.
 pub(super) struct Parts {
     pub(super) values: Vec<Vec<f32>>,
     pub(super) groups: usize,
@@ -87,7 +88,8 @@ impl Kernel for Reorder<'_> {
             start: self.weight.as_mut_ptr(),
             pitch: self.row,
         };
-        // SAFETY: the sum has one row of lanes more, and the end of the weight's last row was checked.
+        // SAFETY: the sum has one row of lanes more, and the end of the weight's last row was
+        // checked.
         unsafe { transpose::<V>(from, [rows, self.channels], to) }
     }
 }

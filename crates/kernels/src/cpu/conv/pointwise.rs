@@ -1,4 +1,5 @@
-//! Kernels of one element: each image's output is the weight's matrix times the input's, both as they lie.
+//! Kernels of one element: each image's output is the weight's matrix times the input's, both as
+//! they lie.
 
 use super::super::product::{Left, product};
 use super::super::simd::{Isa, Kernel, Lanes};

@@ -225,8 +225,8 @@ struct Area<'a> {
 /// Adds, for each of the first `R` offsets, the window there times the gradient to a row of sums.
 ///
 /// # Safety
-/// `area.from` is readable at each offset from each position; `R` rows of two registers are readable
-/// and writable at `sums`.
+/// `area.from` is readable at each offset from each position; `R` rows of two registers are
+/// readable and writable at `sums`.
 #[inline(always)]
 unsafe fn tile<V: Lanes, const R: usize, const W: usize, const S: usize>(
     area: &Area,

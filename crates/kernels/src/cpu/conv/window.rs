@@ -7,8 +7,8 @@ pub(super) struct Tap {
     pub(super) dx: isize,
 }
 
-/// What a number of full rows of outputs read through the taps: a rectangle of the source that moves down
-/// with the first row, and may reach outside.
+/// What a number of full rows of outputs read through the taps: a rectangle of the source that
+/// moves down with the first row, and may reach outside.
 #[derive(Clone, Debug)]
 pub(super) struct Window {
     taps: Vec<Tap>,
@@ -48,7 +48,8 @@ impl Window {
         self.stride * self.width
     }
 
-    /// Where each (channel, tap) of the copy lies relative to the output's own position, channel-major.
+    /// Where each (channel, tap) of the copy lies relative to the output's own position,
+    /// channel-major.
     pub(super) fn offsets(&self, channels: usize) -> Vec<usize> {
         let of_tap =
             |tap: &Tap| (tap.dy - self.top) as usize * self.width + (tap.dx - self.left) as usize;
@@ -61,8 +62,8 @@ impl Window {
             .collect()
     }
 
-    /// Copies the window from the outputs' row `first` on out of every channel of `source`, which are
-    /// planes of `size`. What lies outside is left alone: see [`Self::clear`].
+    /// Copies the window from the outputs' row `first` on out of every channel of `source`, which
+    /// are planes of `size`. Positions outside are not written: see [`Self::clear`].
     #[inline(always)]
     pub(super) fn copy(&self, source: &[f32], size: [usize; 2], first: usize, to: &mut [f32]) {
         let [height, width] = size;
@@ -86,8 +87,8 @@ impl Window {
         }
     }
 
-    /// Clears the copy, whose outside [`Self::copy`] then leaves at zero, for as long as the first row
-    /// stays the same.
+    /// Clears the copy, whose outside [`Self::copy`] then leaves at zero, for as long as the first
+    /// row stays the same.
     #[inline(always)]
     pub(super) fn clear(&self, to: &mut [f32]) {
         to.fill(0.0);

@@ -3,7 +3,7 @@
 use super::super::output::written_by;
 use super::super::simd::math::sigmoid;
 use super::super::simd::{Isa, Kernel, Lanes};
-use super::{After, Film, Moments, Shape};
+use super::{Epilogue, Film, Moments, Shape};
 use rayon::prelude::*;
 use std::mem::MaybeUninit;
 
@@ -29,7 +29,7 @@ pub(crate) fn backward(
     shape: &Shape,
     x: &[f32],
     moments: &[Moments],
-    after: After,
+    epilogue: Epilogue,
     dy: &[f32],
 ) -> Gradients {
     let len = shape.group_len();
@@ -46,7 +46,7 @@ pub(crate) fn backward(
                 .for_each(|(group, ((((dx, x), dy), &moments), sums))| {
                     isa.run(Group {
                         shape,
-                        after,
+                        epilogue,
                         group,
                         moments,
                         x,
@@ -57,22 +57,22 @@ pub(crate) fn backward(
                 });
         })
     };
-    parameters(shape, after, dx, &sums)
+    parameters(shape, epilogue, dx, &sums)
 }
 
 /// The parameters' gradients out of the channels' sums, images in order.
-fn parameters(shape: &Shape, after: After, x: Vec<f32>, sums: &[Sums]) -> Gradients {
+fn parameters(shape: &Shape, epilogue: Epilogue, x: Vec<f32>, sums: &[Sums]) -> Gradients {
     let channels = shape.channels;
     let (mut gamma, mut beta) = (vec![0.0; channels], vec![0.0; channels]);
     for (index, sums) in sums.iter().enumerate() {
-        let factor = after.film.map_or(1.0, |film| 1.0 + film.scale[index]);
+        let factor = epilogue.film.map_or(1.0, |film| 1.0 + film.scale[index]);
         gamma[index % channels] += factor * sums.normalised;
         beta[index % channels] += factor * sums.plain;
     }
-    let film = after.film.map(|Film { .. }| {
+    let film = epilogue.film.map(|Film { .. }| {
         let scale = sums.iter().enumerate().map(|(index, sums)| {
-            after.gamma[index % channels] * sums.normalised
-                + after.beta[index % channels] * sums.plain
+            epilogue.gamma[index % channels] * sums.normalised
+                + epilogue.beta[index % channels] * sums.plain
         });
         [
             scale.collect(),
@@ -90,7 +90,7 @@ fn parameters(shape: &Shape, after: After, x: Vec<f32>, sums: &[Sums]) -> Gradie
 /// One group of one image.
 struct Group<'a> {
     shape: &'a Shape,
-    after: After<'a>,
+    epilogue: Epilogue<'a>,
     /// Counted through all images.
     group: usize,
     moments: Moments,
@@ -113,14 +113,14 @@ impl Kernel for Group<'_> {
         let (mut plain, mut normalised) = (0.0, 0.0);
         for channel in 0..per_group {
             let range = channel * area..(channel + 1) * area;
-            let (factor, summand) = self.after.affine(first + channel, self.shape.channels);
+            let (factor, summand) = self.epilogue.affine(first + channel, self.shape.channels);
             let plane = Plane {
                 x: &self.x[range.clone()],
                 dy: &self.dy[range.clone()],
                 to: self.dx[range].as_mut_ptr().cast(),
             };
             let (scaled, moved) = (factor * inverse, summand - factor * inverse * mean);
-            let sums = if self.after.silu {
+            let sums = if self.epilogue.silu {
                 plane.gradient_of_h::<V, true>(scaled, moved, self.moments)
             } else {
                 plane.gradient_of_h::<V, false>(scaled, moved, self.moments)
@@ -129,13 +129,14 @@ impl Kernel for Group<'_> {
             normalised += factor * sums.normalised;
             self.sums[channel] = sums;
         }
-        // dx = inverse (factor dh - mean(factor dh) - n mean(factor dh n)), with n = inverse (x - mean).
+        // dx = inverse (factor dh - mean(factor dh) - n mean(factor dh n)), with n = inverse (x -
+        // mean).
         let count = (per_group * area) as f32;
         let slope = -inverse * inverse * normalised / count;
         let level = -inverse * plain / count - slope * mean;
         for channel in 0..per_group {
             let range = channel * area..(channel + 1) * area;
-            let (factor, _) = self.after.affine(first + channel, self.shape.channels);
+            let (factor, _) = self.epilogue.affine(first + channel, self.shape.channels);
             let to = self.dx[range.clone()].as_mut_ptr().cast();
             let plane = Plane {
                 x: &self.x[range.clone()],
@@ -147,7 +148,8 @@ impl Kernel for Group<'_> {
     }
 }
 
-/// One channel of one image. `to` is writable for as many floats as `x` has, which is as many as `dy` has.
+/// One channel of one image. `to` is writable for as many floats as `x` has, which is as many as
+/// `dy` has.
 struct Plane<'a> {
     x: &'a [f32],
     dy: &'a [f32],

@@ -3,7 +3,7 @@
 use super::super::output::written_by;
 use super::super::simd::math::sigmoid;
 use super::super::simd::{Isa, Kernel, Lanes};
-use super::{After, Moments, Shape};
+use super::{Epilogue, Moments, Shape};
 use rayon::prelude::*;
 use std::mem::MaybeUninit;
 
@@ -13,7 +13,7 @@ pub(crate) fn forward(
     shape: &Shape,
     eps: f64,
     x: &[f32],
-    after: After,
+    epilogue: Epilogue,
 ) -> (Vec<f32>, Vec<Moments>) {
     let len = shape.group_len();
     let mut moments = vec![
@@ -34,7 +34,7 @@ pub(crate) fn forward(
                     *moments = isa.run(Group {
                         shape,
                         eps,
-                        after,
+                        epilogue,
                         group,
                         x,
                         y,
@@ -49,7 +49,7 @@ pub(crate) fn forward(
 struct Group<'a> {
     shape: &'a Shape,
     eps: f64,
-    after: After<'a>,
+    epilogue: Epilogue<'a>,
     /// Counted through all images.
     group: usize,
     x: &'a [f32],
@@ -65,10 +65,10 @@ impl Kernel for Group<'_> {
         let (area, per_group) = (self.shape.area, self.shape.channels_per_group());
         let planes = self.x.chunks_exact(area).zip(self.y.chunks_exact_mut(area));
         for (channel, (x, y)) in (self.group * per_group..).zip(planes) {
-            let (factor, summand) = self.after.affine(channel, self.shape.channels);
+            let (factor, summand) = self.epilogue.affine(channel, self.shape.channels);
             let factor = factor * moments.inverse;
             let summand = summand - factor * moments.mean;
-            if self.after.silu {
+            if self.epilogue.silu {
                 write::<V, true>(x, y, factor, summand);
             } else {
                 write::<V, false>(x, y, factor, summand);

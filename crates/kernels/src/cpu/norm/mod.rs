@@ -1,8 +1,9 @@
-//! Group normalisation with all that follows it in a U-Net's block, in one pass to reduce and one to write.
+//! Group normalisation with all that follows it in a U-Net's block, in one pass to reduce and one
+//! to write.
 //!
-//! With n = (x - mean) / sqrt(variance + eps) over a group of channels,
-//! `h = (n * gamma + beta) * (1 + scale) + shift` and `y = silu(h)` or `h`. The backward pass keeps the two
-//! statistics of each group, and computes the rest again.
+//! With n = (x - mean) / sqrt(variance + eps) over a group of channels, `h = (n * gamma + beta) *
+//! (1 + scale) + shift` and `y = silu(h)` or `h`. The backward pass keeps the two statistics of
+//! each group, and computes the rest again.
 
 mod backward;
 mod forward;
@@ -37,9 +38,9 @@ impl Shape {
     }
 }
 
-/// What follows the normalisation.
+/// What follows the normalisation: the affine map, FiLM and SiLU.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct After<'a> {
+pub(crate) struct Epilogue<'a> {
     /// One value per channel.
     pub(crate) gamma: &'a [f32],
     /// One value per channel.
@@ -55,8 +56,9 @@ pub(crate) struct Film<'a> {
     pub(crate) shift: &'a [f32],
 }
 
-impl After<'_> {
-    /// Factor and summand of `channel` (counted through all images) of a batch with `channels` each.
+impl Epilogue<'_> {
+    /// Factor and summand of `channel` (counted through all images) of a batch with `channels`
+    /// each.
     fn affine(&self, channel: usize, channels: usize) -> (f32, f32) {
         let (gamma, beta) = (
             self.gamma[channel % channels],

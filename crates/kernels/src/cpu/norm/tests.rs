@@ -1,6 +1,6 @@
 //! Group normalisation against its definition in double precision.
 
-use super::{After, Film, Shape, backward, forward};
+use super::{Epilogue, Film, Shape, backward, forward};
 use crate::cpu::simd::Isa;
 use crate::cpu::testing::{assert_same_bits, beyond, values};
 use proptest::prelude::*;
@@ -32,12 +32,12 @@ impl Inputs {
         }
     }
 
-    fn after(&self, film: bool, silu: bool) -> After<'_> {
+    fn epilogue(&self, film: bool, silu: bool) -> Epilogue<'_> {
         let film = film.then_some(Film {
             scale: &self.scale,
             shift: &self.shift,
         });
-        After {
+        Epilogue {
             gamma: &self.gamma,
             beta: &self.beta,
             film,
@@ -97,9 +97,9 @@ fn exact(shape: &Shape, inputs: &Inputs, film: bool, silu: bool) -> [Vec<f64>; 6
 }
 
 fn ours(isa: Isa, shape: &Shape, inputs: &Inputs, film: bool, silu: bool) -> Vec<Vec<f32>> {
-    let after = inputs.after(film, silu);
-    let (y, moments) = forward(isa, shape, EPS, &inputs.x, after);
-    let gradients = backward(isa, shape, &inputs.x, &moments, after, &inputs.dy);
+    let epilogue = inputs.epilogue(film, silu);
+    let (y, moments) = forward(isa, shape, EPS, &inputs.x, epilogue);
+    let gradients = backward(isa, shape, &inputs.x, &moments, epilogue, &inputs.dy);
     let film = gradients.film.into_iter().flatten();
     [y, gradients.x, gradients.gamma, gradients.beta]
         .into_iter()

@@ -102,7 +102,8 @@ impl Lanes for F32 {
                     _mm512_shuffle_ps(a, b, 0xee)
                 };
             }
-            // `u[4 g + i]`, quarter q: column 4 q + i of rows 4 g to 4 g + 3. Quarters are swapped in two steps.
+            // `u[4 g + i]`, quarter q: column 4 q + i of rows 4 g to 4 g + 3. Quarters are swapped
+            // in two steps.
             for i in 0..4 {
                 let even01 = _mm512_shuffle_f32x4(u[i], u[4 + i], 0x88);
                 let odd01 = _mm512_shuffle_f32x4(u[i], u[4 + i], 0xdd);

@@ -2,8 +2,8 @@
 
 use super::Lanes;
 
-/// Coefficients of e^r for |r| at most ln(2)/2, the highest power first: a minimax polynomial whose relative
-/// error is below one unit of the last place of single precision.
+/// Coefficients of e^r for |r| at most ln(2)/2, the highest power first: a minimax polynomial whose
+/// relative error is below one unit of the last place of single precision.
 const EXP: [f32; 7] = [
     1.381_461_3e-3,
     8.368_71e-3,
@@ -13,7 +13,8 @@ const EXP: [f32; 7] = [
     1.0,
     1.0,
 ];
-/// ln(2) as the sum of a number with trailing zeros, so that products with whole numbers are exact, and the rest.
+/// ln(2) as the sum of a number with trailing zeros, so that products with whole numbers are exact,
+/// and the rest.
 const LN_2: [f32; 2] = [0.693_359_4, -2.121_944_4e-4];
 /// Adding and subtracting this rounds to whole numbers.
 const ROUND: f32 = 12_582_912.0;

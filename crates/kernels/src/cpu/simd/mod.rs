@@ -15,7 +15,7 @@ use std::sync::OnceLock;
 
 /// A vector register of [`Lanes::N`] floats.
 ///
-/// The implementations for one instruction set may only be used where [`Isa::run`] put them: it alone
+/// The implementations for one instruction set may only be used inside [`Isa::run`], which
 /// knows that the processor has the instructions.
 pub(crate) trait Lanes: Copy {
     /// Floats per register.
@@ -45,8 +45,8 @@ pub(crate) trait Lanes: Copy {
     /// Writes the transpose of the `N` by `N` block at `from` to `to`.
     ///
     /// # Safety
-    /// `N` rows of `N` floats, `from_pitch` floats apart, are readable at `from`; as many, `to_pitch`
-    /// floats apart, are writable at `to`; the two do not overlap.
+    /// `N` rows of `N` floats, `from_pitch` floats apart, are readable at `from`; as many,
+    /// `to_pitch` floats apart, are writable at `to`; the two do not overlap.
     unsafe fn transpose(from: *const f32, from_pitch: usize, to: *mut f32, to_pitch: usize);
 
     /// The first `count` floats at `from`, then zeros.

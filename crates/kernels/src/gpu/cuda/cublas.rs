@@ -20,7 +20,8 @@ pub(in crate::gpu) struct Cublas {
 // SAFETY: a handle may be used by one thread at a time; the mutex sees to it.
 unsafe impl Send for Cublas {}
 
-/// cuBLAS for the device of a tensor, where it is a CUDA device, cuBLAS is there and knows the tensor's type.
+/// cuBLAS for the device of a tensor, where it is a CUDA device, cuBLAS is there and knows the
+/// tensor's type.
 pub(in crate::gpu) fn cublas(tensor: &CubeTensor) -> Option<Library<Cublas>> {
     static OPENED: LazyLock<bool> = LazyLock::new(|| {
         // SAFETY: opens a library of NVIDIA's.
@@ -40,7 +41,8 @@ pub(in crate::gpu) fn cublas(tensor: &CubeTensor) -> Option<Library<Cublas>> {
     })
 }
 
-/// A batch of matrices in memory: one column or one row is without gaps, and matrices are equally far apart.
+/// A batch of matrices in memory: one column or one row is without gaps, and matrices are equally
+/// far apart.
 pub(in crate::gpu) struct Operand {
     tensor: CubeTensor,
     transposed: bool,
@@ -106,7 +108,8 @@ impl Cublas {
         Self { queue, handle }
     }
 
-    /// The product of two batches `[.., rows, inner]` and `[.., inner, columns]`, stored in this type.
+    /// The product of two batches `[.., rows, inner]` and `[.., inner, columns]`, stored in this
+    /// type.
     pub(in crate::gpu) fn product(&mut self, a: Operand, b: Operand, dtype: DType) -> CubeTensor {
         let mut shape = a.tensor.shape();
         let rank = shape.num_dims();

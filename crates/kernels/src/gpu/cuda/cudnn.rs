@@ -2,9 +2,9 @@
 
 use super::queue::Queue;
 use super::{Library, States, index_of, is_supported, warn_missing};
-use crate::extension::ConvOptions;
 use crate::gpu::rows::add_to_rows;
 use crate::gpu::tensors::{as_map, cast, channels_last, empty, size};
+use crate::options::ConvOptions;
 use burn::backend::DType;
 use burn_cubecl::tensor::CubeTensor;
 use cudarc::cudnn::sys;
@@ -42,7 +42,8 @@ struct Choice {
     workspace: usize,
 }
 
-/// cuDNN for the device of a tensor, where it is a CUDA device, cuDNN is there and knows the tensor's type.
+/// cuDNN for the device of a tensor, where it is a CUDA device, cuDNN is there and knows the
+/// tensor's type.
 pub(in crate::gpu) fn cudnn(tensor: &CubeTensor) -> Option<Library<Cudnn>> {
     static OPENED: LazyLock<bool> = LazyLock::new(|| {
         // SAFETY: opens a library of NVIDIA's.
@@ -324,7 +325,7 @@ impl Cudnn {
         choice
     }
 
-    /// Times all algorithms and takes the fastest that computes as precisely as it is asked to.
+    /// Times all algorithms and takes the fastest that is precise enough.
     fn time(&self, pass: Pass, dtype: DType, d: &Descriptors) -> Option<Choice> {
         /// More than any pass has.
         const MOST: usize = 16;
@@ -339,7 +340,7 @@ impl Cudnn {
                 // SAFETY: plain data, written by the call.
                 let mut results: [$result; MOST] = unsafe { std::mem::zeroed() };
                 let mut count = 0;
-                // SAFETY: there is room for as many results as are asked for.
+                // SAFETY: there is room for the requested number of results.
                 let status = unsafe {
                     sys::$find(
                         self.handle,

@@ -26,7 +26,8 @@ pub(super) struct Library<T: 'static> {
 }
 
 impl<T: Send> Library<T> {
-    /// Calls the library, on the thread that feeds the device: no other thread ever waits for its state.
+    /// Calls the library, on the thread that feeds the device: no other thread ever waits for its
+    /// state.
     pub(super) fn run<R: Send>(self, work: impl FnOnce(&mut T) -> R + Send) -> R {
         let mut result = None;
         let (states, index, make) = (self.states, self.index, self.make);

@@ -1,8 +1,8 @@
 //! Work of NVIDIA's libraries in order with the framework's.
 //!
-//! The framework has streams of its own, which it does not show. The libraries run on a stream of ours: it
-//! waits for all that the context has been given, and all that the context is given later waits for it.
-//! Nothing waits on the host.
+//! The framework has streams of its own, which it does not show. The libraries run on a stream of
+//! ours: it waits for all that the context has been given, and all that the context is given later
+//! waits for it. Nothing waits on the host.
 
 use burn_cubecl::tensor::CubeTensor;
 use cubecl::cuda::CudaRuntime;
@@ -24,7 +24,8 @@ pub(super) struct Queue {
     workspace: Workspace,
 }
 
-// SAFETY: handles of the driver may be used from any thread whose current context is theirs; `run` sets it.
+// SAFETY: handles of the driver may be used from any thread whose current context is theirs; `run`
+// sets it.
 unsafe impl Send for Queue {}
 
 /// Scratch memory of the libraries.
@@ -38,7 +39,8 @@ impl Queue {
     /// When the driver cannot make a stream, on a device that the framework has used already.
     pub(super) fn new(index: usize) -> Self {
         let failed = "the driver gives a stream of a device in use";
-        // SAFETY: the primary context is the one that the framework retains for as long as the program runs.
+        // SAFETY: the primary context is the one that the framework retains for as long as the
+        // program runs.
         unsafe {
             let device = device::get(index as i32).expect(failed);
             let context = primary_ctx::retain(device).expect(failed);

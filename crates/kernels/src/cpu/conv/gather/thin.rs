@@ -1,7 +1,8 @@
 //! Few output channels: neighbouring positions lie along the lanes.
 //!
-//! The rows of positions are as far apart as those of the copy they read, so that a task is one long row:
-//! every tap is one offset for all of it. The places between the rows are computed and thrown away.
+//! The rows of positions are as far apart as those of the copy they read, so that a task is one
+//! long row: every tap is one offset for all of it. The places between the rows are computed and
+//! thrown away.
 
 use super::{Chunks, Gather, Plan};
 use crate::cpu::conv::pack::panel_width;
@@ -15,7 +16,8 @@ pub(super) fn fits(gather: &Gather) -> bool {
     gather.stride == 1 && 2 * gather.channels <= gather.isa.lanes()
 }
 
-/// Computes the grid's positions; `output` has room for every image and channel, `source` holds all of its.
+/// Computes the grid's positions; `output` has room for every image and channel, `source` holds all
+/// of its.
 pub(super) fn run(gather: &Gather, plan: &Plan, source: &[f32], output: Shared) {
     let ([height, width], lanes) = (gather.grid.size, gather.isa.lanes());
     (0..gather.batch * plan.blocks)
@@ -113,8 +115,8 @@ impl Task<'_> {
                 let from = &sums[row * self.plan.window.row_step()..][..width];
                 let at = start + g.grid.row(g.size, self.first_row + row);
                 for (column, value) in from.iter().enumerate() {
-                    // SAFETY: `Gather::run` checked that the output holds every image and channel; this is
-                    // a position of its grid, in rows that no other task has.
+                    // SAFETY: `Gather::run` checked that the output holds every image and channel;
+                    // this is a position of its grid, in rows that no other task has.
                     unsafe { *self.output.0.add(at + column * g.grid.step) = *value };
                 }
             }
@@ -146,7 +148,8 @@ impl Channels<'_> {
             self.first + C <= self.pitch && self.weights.len() == self.offsets.len() * self.pitch
         );
         let mut at = 0;
-        // SAFETY: just checked: the tiles stay below `positions`, in every channel and after every offset.
+        // SAFETY: just checked: the tiles stay below `positions`, in every channel and after every
+        // offset.
         unsafe {
             while V::ROWS >= 8 && at + 4 * V::N <= self.positions {
                 self.tile::<V, C, 4>(at);

@@ -20,7 +20,8 @@ const TILES: usize = 32;
 const FEWEST_TILES: usize = 8;
 /// Tasks, at least, where there are as many rows of tiles.
 const TASKS: usize = 16;
-/// Floats of transformed kernels that are worked through at a time. Tests have so few that their shapes take several turns.
+/// Floats of transformed kernels that are worked through at a time. Tests have so few that their
+/// shapes take several turns.
 const KERNELS: usize = if cfg!(test) {
     1 << 16
 } else {
@@ -158,7 +159,8 @@ fn tiles_per_task(conv: &Tiled) -> usize {
     (4096 / conv.source_channels).clamp(TILES / 2, TILES)
 }
 
-/// Packs and transforms kernels from a panel on: for each, 36 matrices of input channels by the panel's lanes.
+/// Packs and transforms kernels from a panel on: for each, 36 matrices of input channels by the
+/// panel's lanes.
 fn transform_kernels(conv: &Tiled, first_panel: usize, kernels: Layout, weights: &mut [f32]) {
     weights
         .par_chunks_exact_mut(kernels.len())
@@ -201,7 +203,8 @@ impl Kernel for WeightTask<'_> {
 struct Task<'a> {
     conv: &'a Tiled<'a>,
     source: Squares<'a>,
-    /// How a panel's transformed kernels lie, those of some panels, and which the first of these is.
+    /// How a panel's transformed kernels lie, those of some panels, and which the first of these
+    /// is.
     kernels: Layout,
     weights: &'a [f32],
     first_panel: usize,
@@ -280,7 +283,8 @@ impl Task<'_> {
         for (tile, [row, column]) in strip.tiles(self.tiling.columns) {
             for at in (0..width).step_by(V::N) {
                 let y = both::<V, Output, PATCH, TILE>(&self.products.take(tile, at));
-                // SAFETY: the bias fills two registers, and positions inside the output have a row of sums.
+                // SAFETY: the bias fills two registers, and positions inside the output have a row
+                // of sums.
                 unsafe {
                     let bias = V::load(bias.as_ptr().add(at));
                     for i in 0..TILE.min(height - row * TILE) {
@@ -294,8 +298,8 @@ impl Task<'_> {
         }
         let plane = height * row_len;
         let start = (strip.image * conv.channels + first) * plane + top * row_len;
-        // SAFETY: the sums have a row for each position of these rows; `run` checked that the output holds
-        // every image and channel, and these rows of this image are this task's own.
+        // SAFETY: the sums have a row for each position of these rows; `run` checked that the
+        // output holds every image and channel, and these rows of this image are this task's own.
         unsafe {
             let from = Rows {
                 start: sums.cast_const(),

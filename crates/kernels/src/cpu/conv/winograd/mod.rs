@@ -1,9 +1,9 @@
-//! 3x3 convolution at stride one through F(4x4, 3x3): each 4x4 tile of an output costs 36 products per pair of
-//! channels instead of 144.
+//! 3x3 convolution at stride one through F(4x4, 3x3): each 4x4 tile of an output costs 36 products
+//! per pair of channels instead of 144.
 //!
-//! A strip of tiles is transformed, a few channels at a time, into 36 matrices of tiles by input channels;
-//! each is multiplied by the transformed kernels' matrix of input by output channels; and the 36 products
-//! are transformed back.
+//! A strip of tiles is transformed, a few channels at a time, into 36 matrices of tiles by input
+//! channels; each is multiplied by the transformed kernels' matrix of input by output channels; and
+//! the 36 products are transformed back.
 
 mod forward;
 mod transform;
@@ -22,8 +22,8 @@ use transform::{Map, PATCH, POINTS, TILE, both};
 /// Tiles in all, at least: fewer do not pay for transforming the kernels.
 const FEWEST: usize = 12;
 
-/// Whether this way is the faster one: enough channels and tiles to pay for the transforms, and planes that tiles
-/// do not overhang much.
+/// Whether this algorithm is the fastest: enough channels and tiles to pay for the transforms, and
+/// planes that tiles do not overhang much.
 pub(super) fn fits(shape: &Shape) -> bool {
     let [height, width] = shape.output();
     let covered = height.next_multiple_of(TILE) * width.next_multiple_of(TILE);
@@ -106,8 +106,8 @@ struct Band<'a> {
 }
 
 impl Planes<'_> {
-    /// Lays rows `top` to `top + height` of some channels of an image out, a register per position. `count`
-    /// is at most a register's lanes; the others are cleared.
+    /// Lays rows `top` to `top + height` of some channels of an image out, a register per position.
+    /// `count` is at most a register's lanes; the others are cleared.
     #[inline(always)]
     fn band<'b, V: Lanes>(
         &self,
@@ -155,8 +155,8 @@ struct Squares<'a> {
 }
 
 impl Squares<'_> {
-    /// Transforms the squares of one strip and up to a register of channels into a column of `to`. Each is
-    /// `I` wide, and one tile on from the last. Returns the rows that were read.
+    /// Transforms the squares of one strip and up to a register of channels into a column of `to`.
+    /// Each is `I` wide, and one tile on from the last. Returns the rows that were read.
     #[inline(always)]
     fn transform<'b, V: Lanes, M: Map<I, PATCH>, const I: usize>(
         &self,
@@ -223,8 +223,8 @@ struct Layout {
     tiles: usize,
     /// Floats per row.
     pitch: usize,
-    /// Floats from one matrix to the next: an odd number of cache lines, so that one place of all 36 falls on as many
-    /// different sets of a cache.
+    /// Floats from one matrix to the next: an odd number of cache lines, so that one place of all
+    /// 36 falls on as many different sets of a cache.
     step: usize,
 }
 

@@ -1,11 +1,12 @@
-//! The transforms of F(4x4, 3x3): between 6x6 patches of the input, 3x3 kernels, 4x4 tiles of the output, and
-//! the 6x6 products in between.
+//! The transforms of F(4x4, 3x3): between 6x6 patches of the input, 3x3 kernels, 4x4 tiles of the
+//! output, and the 6x6 products in between.
 //!
-//! The points are 0, ±1/√2, ±√2 and infinity. Reciprocal pairs keep all coefficients near one: rounding
-//! errors are about twice those of direct convolution, where the usual 0, ±1, ±2 give four times.
+//! The points are 0, ±1/√2, ±√2 and infinity. Reciprocal pairs keep all coefficients near one:
+//! rounding errors are about twice those of direct convolution, where the usual 0, ±1, ±2 give four
+//! times.
 //!
-//! With A, B and G the matrices of these points, a tile is `Aᵀ [(G g Gᵀ) ∘ (Bᵀ d B)] A` for a patch d and a
-//! kernel g. The gradients apply the same matrices the other way round.
+//! With A, B and G the matrices of these points, a tile is `Aᵀ [(G g Gᵀ) ∘ (Bᵀ d B)] A` for a patch
+//! d and a kernel g. The gradients apply the same matrices the other way round.
 
 use crate::cpu::simd::Lanes;
 use std::f32::consts::{FRAC_1_SQRT_2, SQRT_2};

@@ -1,5 +1,5 @@
-//! The gradients of weight and bias: products of transformed patches with transformed gradients, summed over
-//! tiles, and transformed back once at the end.
+//! The gradients of weight and bias: products of transformed patches with transformed gradients,
+//! summed over tiles, and transformed back once at the end.
 
 use super::transform::{Input, OutputGrad, PATCH, POINTS, TILE, WeightGrad, both};
 use super::{Layout, Matrices, Planes, Shape, Squares, Tiling};

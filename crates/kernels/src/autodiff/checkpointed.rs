@@ -1,4 +1,5 @@
-//! A function whose intermediate results are computed again in the backward pass instead of being kept.
+//! A function whose intermediate results are computed again in the backward pass instead of being
+//! kept.
 
 use crate::extension::Function;
 use burn::backend::autodiff::checkpoint::base::Checkpointer;
@@ -8,16 +9,15 @@ use burn::backend::autodiff::ops::{Backward, Ops, OpsKind};
 use burn::backend::ops::FloatTensorOps;
 use burn::backend::tensor::FloatTensor;
 use burn::backend::{
-    Autodiff, AutodiffBackend, Backend, BackendTensor, DispatchKindConversion, DispatchTensor,
-    TensorMetadata,
+    Autodiff, AutodiffBackend, Backend, DispatchKindConversion, DispatchTensor, TensorMetadata,
 };
 
 /// Most inputs of a function: a transformer block with all its parameters has 28.
 pub(crate) const MOST: usize = 32;
 
-/// Parents: the inputs, and constants for those that are not there.
+/// Parents: the inputs, and constants in place of missing ones.
 #[derive(Debug)]
-struct Recomputed;
+struct Checkpointed;
 
 pub(super) fn record<B: Backend, C: CheckpointStrategy>(
     inputs: Vec<FloatTensor<Autodiff<B, C>>>,
@@ -29,27 +29,14 @@ where
     let absent = Autodiff::<B>::from_inner(inputs[0].primitive().clone());
     let nodes = std::array::from_fn(|i| inputs.get(i).unwrap_or(&absent).node());
     let inputs: Vec<FloatTensor<B>> = inputs.into_iter().map(|x| x.into_primitive()).collect();
-    let y = apply::<B>(&function, inputs.clone());
-    match Recomputed.prepare::<C>(nodes).compute_bound().stateful() {
+    let y = function.apply::<B>(inputs.clone());
+    match Checkpointed.prepare::<C>(nodes).compute_bound().stateful() {
         OpsKind::Tracked(prep) => prep.finish((inputs, function), y),
         OpsKind::UnTracked(prep) => prep.finish(y),
     }
 }
 
-/// The function's value on a backend.
-pub(crate) fn apply<B: Backend>(function: &Function, inputs: Vec<FloatTensor<B>>) -> FloatTensor<B>
-where
-    DispatchTensor: DispatchKindConversion<B>,
-{
-    let inputs = inputs.into_iter().map(BackendTensor::<B>::Float);
-    let output = (function.0)(inputs.map(DispatchTensor::from_backend).collect());
-    let output = <DispatchTensor as DispatchKindConversion<B>>::try_into_backend(output);
-    output
-        .expect("a function of tensors of a backend gives one of the same")
-        .float()
-}
-
-impl<B: Backend> Backward<B, MOST> for Recomputed
+impl<B: Backend> Backward<B, MOST> for Checkpointed
 where
     DispatchTensor: DispatchKindConversion<Autodiff<B>>,
 {
@@ -63,7 +50,7 @@ where
     ) {
         let dy = grads.consume::<B>(&ops.node);
         let (inputs, function) = ops.state;
-        // The graph of the block, there only while its gradients are computed.
+        // The graph of the block exists only while its gradients are computed.
         let leaves: Vec<FloatTensor<Autodiff<B>>> = inputs
             .into_iter()
             .zip(&ops.parents)
@@ -72,8 +59,8 @@ where
                 Autodiff::<B>::float_set_require_grad(leaf, parent.is_some())
             })
             .collect();
-        let y = apply::<Autodiff<B>>(&function, leaves.clone());
-        // The gradient of Σ y dy with dy held fixed is what dy says of the inputs.
+        let y = function.apply::<Autodiff<B>>(leaves.clone());
+        // The gradient of Σ y dy with dy held fixed is the inputs' gradient.
         let dy = Autodiff::<B>::from_inner(dy);
         let sum = Autodiff::<B>::float_sum(Autodiff::<B>::float_mul(y, dy));
         let mut inner = Autodiff::<B>::backward(sum);

@@ -1,10 +1,11 @@
-//! A function computed again in the backward pass: its output and gradients are those of the function itself.
+//! A function computed again in the backward pass: its output and gradients are those of the
+//! function itself.
 
 mod common;
 
 use burn::tensor::{DType, Device, Tensor};
 use common::{CliResult, assert_close, backward, floats, leaf, tensor};
-use fewstep_kernels::{DispatchTensor, conv2d, group_norm_silu, recomputed};
+use fewstep_kernels::{DispatchTensor, checkpointed, conv2d, group_norm_silu};
 
 /// A normalisation, a convolution and a residual connection: of a map, two parameters and a kernel.
 fn block(inputs: Vec<DispatchTensor>) -> DispatchTensor {
@@ -16,7 +17,8 @@ fn block(inputs: Vec<DispatchTensor>) -> DispatchTensor {
     (x + h).into_dispatch()
 }
 
-/// The block twice, on inputs that are computed themselves; parameters are shared, as when they are merged before.
+/// The block twice, on inputs that are computed themselves; parameters are shared, as when they are
+/// merged before.
 fn outcome(recompute: bool, tracked: [bool; 4], device: &Device) -> CliResult {
     let x = leaf(tensor::<4>(1, [2, 4, 5, 5], DType::F32, device), tracked[0]);
     let gamma = leaf(tensor::<1>(2, [4], DType::F32, device), tracked[1]);
@@ -30,7 +32,7 @@ fn outcome(recompute: bool, tracked: [bool; 4], device: &Device) -> CliResult {
             (weight.clone() * 2.0).into_dispatch(),
         ];
         Tensor::<4>::from_dispatch(match recompute {
-            true => recomputed(inputs, block),
+            true => checkpointed(inputs, block),
             false => block(inputs),
         })
     };
@@ -67,6 +69,6 @@ fn gives_the_output_where_no_gradient_is_wanted() {
     let weight = tensor::<4>(4, [4, 4, 3, 3], DType::F32, &Device::flex()).into_dispatch();
     let inputs = vec![x.into_dispatch(), parameter(2), parameter(3), weight];
     let expected = Tensor::<4>::from_dispatch(block(inputs.clone()));
-    let y = Tensor::<4>::from_dispatch(recomputed(inputs, block));
+    let y = Tensor::<4>::from_dispatch(checkpointed(inputs, block));
     assert_eq!(floats(y), floats(expected));
 }

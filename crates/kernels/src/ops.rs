@@ -1,0 +1,193 @@
+//! The operations: each chooses between our kernels and the framework's own.
+
+use crate::extension::{Bias, Function, KernelOps, Modulation, Tensors};
+use crate::options::{ConvOptions, Film, NormOptions};
+use crate::reference;
+use crate::support::{
+    as_type_of, attention_is_regular, conv_is_regular, norm_is_regular, on_gpu, supported,
+};
+use burn::backend::{Dispatch, DispatchTensor};
+use burn::tensor::Tensor;
+use std::sync::Arc;
+
+/// 2-D convolution with zero padding, with parameters rounded to the type of `x`.
+///
+/// # Shapes
+/// - `x`: `[batch, channels_in, height, width]`
+/// - `weight`: `[channels_out, channels_in, kernel_h, kernel_w]`
+/// - `bias`: `[channels_out]`
+/// - output: `[batch, channels_out, (height + 2 padding[0] - kernel_h) / stride + 1, ...]`
+pub fn conv2d(
+    x: Tensor<4>,
+    weight: Tensor<4>,
+    bias: Option<Tensor<1>>,
+    stride: usize,
+    padding: [usize; 2],
+) -> Tensor<4> {
+    let fits = supported(&x)
+        && on_gpu(&weight) == on_gpu(&x)
+        && conv_is_regular(&x, &weight, bias.as_ref(), stride, padding);
+    // Our CPU kernels take one type; those of GPUs round parameters themselves.
+    let one_type = weight.dtype() == x.dtype() || on_gpu(&x);
+    if !(fits && one_type) {
+        let (weight, bias) = (
+            as_type_of(&x, weight),
+            bias.map(|bias| as_type_of(&x, bias)),
+        );
+        return reference::conv2d(x, weight, bias, stride, padding);
+    }
+    Tensor::from_dispatch(<Dispatch as KernelOps>::kernel_conv2d(
+        x.into_dispatch(),
+        weight.into_dispatch(),
+        bias.map_or(Bias::Absent, |bias| Bias::Given(bias.into_dispatch())),
+        ConvOptions { stride, padding },
+    ))
+}
+
+/// Group normalisation with a per-channel affine map, computed in f32 whatever the type of `x`.
+///
+/// # Shapes
+/// - `x` and output: `[batch, channels, height, width]`, `channels` a multiple of `groups`
+/// - `gamma`, `beta`: `[channels]`
+pub fn group_norm(
+    x: Tensor<4>,
+    gamma: Tensor<1>,
+    beta: Tensor<1>,
+    groups: usize,
+    eps: f64,
+) -> Tensor<4> {
+    if !(supported(&x) && norm_is_regular(&x, &gamma, &beta, groups, None)) {
+        return reference::group_norm(x, gamma, beta, groups, eps);
+    }
+    normalise(
+        x,
+        gamma,
+        beta,
+        None,
+        NormOptions {
+            groups,
+            eps,
+            silu: false,
+        },
+    )
+}
+
+/// Group normalisation, then FiLM if given, then SiLU: `silu(norm(x) * (1 + scale) + shift)`.
+///
+/// # Shapes
+/// As [`group_norm`]; the FiLM tensors are `[batch, channels]`.
+pub fn group_norm_silu(
+    x: Tensor<4>,
+    gamma: Tensor<1>,
+    beta: Tensor<1>,
+    groups: usize,
+    eps: f64,
+    film: Option<Film>,
+) -> Tensor<4> {
+    if !(supported(&x) && norm_is_regular(&x, &gamma, &beta, groups, film.as_ref())) {
+        return reference::group_norm_silu(x, gamma, beta, groups, eps, film);
+    }
+    normalise(
+        x,
+        gamma,
+        beta,
+        film,
+        NormOptions {
+            groups,
+            eps,
+            silu: true,
+        },
+    )
+}
+
+/// Scaled dot-product attention, `softmax(q kᵀ / sqrt(dim)) v`.
+///
+/// # Shapes
+/// - `q`: `[batch, heads, tokens, dim]`
+/// - `k`, `v`: `[batch, heads, context, dim]`
+/// - output: `[batch, heads, tokens, dim]`
+pub fn attention(q: Tensor<4>, k: Tensor<4>, v: Tensor<4>) -> Tensor<4> {
+    if !(supported(&q) && attention_is_regular(&q, &k, &v)) {
+        return reference::attention(q, k, v);
+    }
+    Tensor::from_dispatch(<Dispatch as KernelOps>::kernel_attention(
+        q.into_dispatch(),
+        k.into_dispatch(),
+        v.into_dispatch(),
+    ))
+}
+
+/// A linear layer, `x weight + bias`, with parameters rounded to the type of `x`.
+///
+/// # Shapes
+/// - `x`: `[.., from]`
+/// - `weight`: `[from, to]`
+/// - `bias`: `[to]`
+/// - output: `[.., to]`
+pub fn linear<const D: usize>(
+    x: Tensor<D>,
+    weight: Tensor<2>,
+    bias: Option<Tensor<1>>,
+) -> Tensor<D> {
+    let ([from, to], size) = (weight.dims(), x.dims());
+    let fits = size[D - 1] == from && bias.as_ref().is_none_or(|bias| bias.dims() == [to]);
+    let filled = size.iter().chain(&[from, to]).all(|&extent| extent > 0);
+    if !(on_gpu(&x) && on_gpu(&weight) && supported(&x) && fits && filled) {
+        let (weight, bias) = (
+            as_type_of(&x, weight),
+            bias.map(|bias| as_type_of(&x, bias)),
+        );
+        return burn::tensor::module::linear(x, weight, bias);
+    }
+    let (rows, mut size) = (x.shape().num_elements() / from, size);
+    let y = Tensor::<2>::from_dispatch(<Dispatch as KernelOps>::kernel_linear(
+        x.reshape([rows, from]).into_dispatch(),
+        weight.into_dispatch(),
+        bias.map_or(Bias::Absent, |bias| Bias::Given(bias.into_dispatch())),
+    ));
+    size[D - 1] = to;
+    y.reshape(size)
+}
+
+/// x σ(x), for tensors that are not maps.
+pub fn silu<const D: usize>(x: Tensor<D>) -> Tensor<D> {
+    match on_gpu(&x) && supported(&x) {
+        true => Tensor::from_dispatch(<Dispatch as KernelOps>::kernel_silu(x.into_dispatch())),
+        false => burn::tensor::activation::silu(x),
+    }
+}
+
+/// The value of a function of at least one tensor and at most 32, of any ranks. Only its inputs are
+/// kept for the backward pass, which computes it again, so it must depend on nothing else.
+///
+/// Gradient checkpointing by whole blocks (1604.06174). The inputs that are constants of the graph
+/// get no gradients.
+pub fn checkpointed(
+    inputs: Vec<DispatchTensor>,
+    function: impl Fn(Vec<DispatchTensor>) -> DispatchTensor + Send + Sync + 'static,
+) -> DispatchTensor {
+    <Dispatch as KernelOps>::kernel_checkpointed(Tensors(inputs), Function(Arc::new(function)))
+}
+
+fn normalise(
+    x: Tensor<4>,
+    gamma: Tensor<1>,
+    beta: Tensor<1>,
+    film: Option<Film>,
+    options: NormOptions,
+) -> Tensor<4> {
+    let modulation = match film {
+        Some(Film { scale, shift }) => Modulation::Film {
+            scale: scale.into_dispatch(),
+            shift: shift.into_dispatch(),
+        },
+        None => Modulation::Absent,
+    };
+    Tensor::from_dispatch(<Dispatch as KernelOps>::kernel_group_norm(
+        x.into_dispatch(),
+        gamma.into_dispatch(),
+        beta.into_dispatch(),
+        modulation,
+        options,
+    ))
+}
