@@ -1,4 +1,4 @@
-//! The one face that samplers and methods see of a network.
+//! The one interface through which samplers and methods call a network.
 
 use crate::{Inputs, Prediction, PredictionKind, Schedule};
 use burn::tensor::Tensor;
@@ -10,8 +10,8 @@ pub trait Network: Sync {
     /// - `time`: one value per sample, in the network's units (see [`Schedule::network_time`])
     fn forward(&self, z: Tensor<4>, time: &[f64], inputs: &Inputs) -> Tensor<4>;
 
-    /// Whether a forward pass in training draws from the framework's generator (dropout). Such passes must come one
-    /// after another to be reproducible.
+    /// Whether a forward pass in training draws from the framework's generator (dropout). Its
+    /// forward passes must then run one after another to be reproducible.
     fn has_dropout(&self) -> bool {
         false
     }
@@ -57,14 +57,14 @@ impl<D: Denoiser + ?Sized> Denoiser for Box<D> {
     }
 }
 
-/// A network with all that is needed to read its output.
+/// A network with everything that is needed to interpret its output.
 #[derive(Clone, Debug)]
 pub struct DiffusionModel<N> {
     /// The network.
     pub network: N,
     /// The schedule it was trained with.
     pub schedule: Schedule,
-    /// What its output stands for.
+    /// What its output means.
     pub prediction: PredictionKind,
 }
 
@@ -127,7 +127,7 @@ mod tests {
         tensor.into_data().try_to_vec().expect("f32 data")
     }
 
-    /// Notes the times that it is given; answers with a constant.
+    /// Records the times that it is given and returns a constant.
     struct Constant {
         output: f64,
         times: Mutex<Vec<f64>>,

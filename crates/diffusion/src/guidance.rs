@@ -3,10 +3,10 @@
 use crate::{Denoiser, Inputs, Prediction, PredictionKind, Schedule, per_sample};
 use burn::tensor::Tensor;
 
-/// The guided model x̂_w = (1 + w) x̂_c − w x̂_∅ (Eq. 2 of 2210.03142): both branches in one batched call of
-/// the inner model. The weight of each sample is taken from [`Inputs::w`] (0 where there is none) and
-/// is not passed on. The same affine combination holds for ε̂ and v̂.
-/// Where all w are 0, the first branch alone is asked.
+/// The guided model x̂_w = (1 + w) x̂_c − w x̂_∅ (Eq. 2 of 2210.03142): both branches in one
+/// batched call of the inner model. The weight of each sample is taken from [`Inputs::w`] (0 where
+/// there is none) and is not passed on. The same affine combination holds for ε̂ and v̂. If all w
+/// are 0, only the conditional branch is evaluated.
 #[derive(Clone, Debug)]
 pub struct CfgDenoiser<D> {
     inner: D,
@@ -74,8 +74,8 @@ mod tests {
     }
 
     proptest! {
-        /// x̂, ε̂ and v̂ are each the unconditional answer plus s times the difference, s = 1 + w, with the w of
-        /// their own sample.
+        /// x̂, ε̂ and v̂ are each the unconditional prediction plus s times the difference, s = 1 +
+        /// w, with the w of their own sample.
         #[test]
         fn w_is_the_guidance_scale_less_one(w in prop::array::uniform3(-1.0..6.0f64), t in 0.1..0.9f64) {
             let inputs = Inputs::classes([0; 3]).with_w(w.to_vec());
@@ -138,7 +138,7 @@ mod tests {
         assert_ne!(mixed[1], plain[1]);
     }
 
-    /// A model that notes what it is asked.
+    /// A model that records its inputs.
     struct Recording {
         inner: GaussianDenoiser,
         asked: Mutex<Vec<Inputs>>,

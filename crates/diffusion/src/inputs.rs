@@ -1,32 +1,34 @@
-//! What a network is given besides the noisy image and the time.
+//! What a network is given next to the noisy image and the time.
 
 use burn::tensor::{FloatDType, Tensor, TensorData};
 
-/// The conditioning of a batch, one value per sample each. `M` stores maps and `E` the states of texts: tensors on a
-/// device, or arrays on the host where a loader makes them.
+/// The conditioning of a batch, one value per sample each. `M` stores images and `E` prompt
+/// embeddings: tensors on a device, or arrays on the host for a loader.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Inputs<M = Tensor<4>, E = Tensor<3>> {
     /// Class of each sample; a sample with `None` is unconditional (the null class ∅).
-    /// Without the list the model has no classes.
+    /// None for models without classes.
     pub classes: Option<Vec<Option<u32>>>,
-    /// Guidance weight w of each sample, for models that take it (or for [`CfgDenoiser`](crate::CfgDenoiser)).
+    /// Guidance weight w of each sample, for models that take it (or for
+    /// [`CfgDenoiser`](crate::CfgDenoiser)).
     pub w: Option<Vec<f64>>,
     /// Embeddings of the prompts, for models that attend to text.
     pub prompt: Option<PromptEmbeds<E>>,
-    /// A control image for each sample, `[batch, channels, height, width]`, of the size that the model was
-    /// trained with: a small image to enlarge, edges, a depth map. Without it a ControlNet is not called.
+    /// A control image for each sample, `[batch, channels, height, width]`, of the size that the
+    /// model was trained with: a small image to enlarge, edges, a depth map. Without it a
+    /// ControlNet is not called.
     pub control: Option<M>,
-    /// Maps that are concatenated to z, `[batch, channels, height, width]`: the mask and what is known of an image
-    /// that is to be filled in. Both branches of guidance see them.
+    /// Channels that are concatenated to z, `[batch, channels, height, width]`: for inpainting, the
+    /// mask and the latents of the masked image. Both branches of guidance get them.
     pub concat: Option<M>,
 }
 
-/// What a text encoder makes of the prompts of a batch.
+/// The output of a text encoder for the prompts of a batch.
 #[derive(Clone, Debug, PartialEq)]
 pub struct PromptEmbeds<E = Tensor<3>> {
     /// The states of each prompt, `[batch, tokens, width]`.
     pub cond: E,
-    /// Those of the empty or the negative prompt, which stand for no prompt, in the same shape.
+    /// The states of the empty or the negative prompt, in the same shape.
     pub uncond: E,
 }
 
@@ -69,8 +71,8 @@ impl Inputs {
         self
     }
 
-    /// The same with every class and every prompt replaced by ∅. The control images stay: guidance is towards class
-    /// and prompt.
+    /// The same with every class and every prompt replaced by ∅. The control images stay: guidance
+    /// is towards class and prompt.
     pub fn unconditional(&self) -> Self {
         Self {
             classes: self.classes.as_ref().map(|c| vec![None; c.len()]),
@@ -134,7 +136,7 @@ impl PromptEmbeds {
         }
     }
 
-    /// The same without the prompts of some samples: of those for which it is false, one for each.
+    /// The same without the prompts of the samples whose `keep` is false.
     pub fn keep(&self, keep: impl IntoIterator<Item = bool>) -> Self {
         let device = self.cond.device();
         let [batch, _, _] = self.cond.dims();
@@ -215,7 +217,7 @@ mod tests {
         assert_eq!(joined.classes, Some(vec![Some(3), Some(1), Some(2)]));
         assert_eq!(joined.w, Some(vec![0.5, 1.0, 2.0]));
         assert_eq!(joined.control.map(values), Some(vec![0.1, 0.2, 0.3]));
-        // A weight or an image for some samples alone would be given to the wrong ones.
+        // A weight or an image of only some samples would be given to the wrong ones.
         assert_eq!(a.cat(&b).w, None);
         assert!(a.cat(&b).control.is_none());
     }

@@ -1,5 +1,5 @@
-//! The mathematics of diffusion models and of their distilled students: noise schedules, time grids,
-//! predictions, guidance and samplers. This crate knows no network and no file.
+//! The mathematics of diffusion models and of their distilled students: noise schedules, time
+//! grids, predictions, guidance and samplers. This crate knows no network and no file.
 //!
 //! | symbol in the papers | name here | meaning |
 //! |---|---|---|

@@ -23,7 +23,7 @@ pub fn per_sample(values: impl IntoIterator<Item = f64>, device: &Device) -> Ten
     Tensor::from_data(TensorData::new(values, [batch, 1, 1, 1]), device)
 }
 
-/// A denoiser's answer for a batch of noisy images, whatever the network emits.
+/// A denoiser's prediction for a batch of noisy images, whatever the network's output means.
 #[derive(Clone, Debug)]
 pub struct Prediction {
     kind: PredictionKind,
@@ -48,7 +48,7 @@ impl Prediction {
         }
     }
 
-    /// The noisy images that were asked about, `[batch, channels, height, width]`.
+    /// The noisy images, `[batch, channels, height, width]`.
     pub fn z(&self) -> Tensor<4> {
         self.z.clone()
     }

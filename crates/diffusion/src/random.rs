@@ -1,15 +1,16 @@
-//! Randomness as a pure function of (seed, index, purpose): nothing is drawn from a global generator, so a
-//! number does not depend on batch size, order, threads or devices.
+//! Randomness as a pure function of (seed, index, purpose): nothing is drawn from a global
+//! generator, so a number does not depend on batch size, order, threads or devices.
 
 use burn::tensor::{Device, Tensor, TensorData};
 use rand_chacha::{ChaCha8Rng, rand_core::SeedableRng};
 use rand_distr::{Distribution, StandardNormal, StandardUniform};
 use rayon::prelude::*;
 
-/// As many numbers as are worth several threads.
-const SIDE_BY_SIDE: usize = 1 << 17;
+/// From this many numbers on several threads are used.
+const PARALLEL: usize = 1 << 17;
 
-/// What a random number is for: each purpose has a stream of its own.
+/// What a random number is for. Each purpose has its own stream, whose number never changes: stored
+/// results depend on it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Purpose {
     /// The noise a sampler starts from.
@@ -26,10 +27,6 @@ pub enum Purpose {
     LabelDropout,
     /// Initial weights of a network.
     Initialisation,
-    /// Dropout inside a network.
-    Dropout,
-    /// Subsets drawn by a metric.
-    Metric,
 }
 
 impl Purpose {
@@ -41,8 +38,6 @@ impl Purpose {
             Purpose::GuidanceWeight => 4,
             Purpose::LabelDropout => 5,
             Purpose::Initialisation => 6,
-            Purpose::Dropout => 7,
-            Purpose::Metric => 8,
             Purpose::SamplerStep(step) => (1 << 32) + u64::from(step),
         }
     }
@@ -62,7 +57,8 @@ pub fn uniform(seed: u64, index: u64, purpose: Purpose) -> f64 {
     StandardUniform.sample(&mut generator(seed, index, purpose))
 }
 
-/// Standard normal numbers of one sample per index, as a tensor `[indices, channels, height, width]`.
+/// Standard normal numbers of one sample per index, as a tensor `[indices, channels, height,
+/// width]`.
 pub fn normal(
     seed: u64,
     indices: &[u64],
@@ -93,7 +89,7 @@ pub fn normal_of(
     };
     match size {
         0 => {}
-        _ if values.len() < SIDE_BY_SIDE => keys.iter().zip(values.chunks_mut(size)).for_each(draw),
+        _ if values.len() < PARALLEL => keys.iter().zip(values.chunks_mut(size)).for_each(draw),
         _ => keys
             .par_iter()
             .zip(values.par_chunks_mut(size))

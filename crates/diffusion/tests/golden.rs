@@ -1,4 +1,5 @@
-//! Schedules, grids and solvers against diffusers. The values come from tools/golden/diffusion_schedulers.py.
+//! Schedules, grids and solvers against diffusers. The values come from
+//! tools/golden/diffusion_schedulers.py.
 
 mod common;
 
@@ -31,8 +32,8 @@ fn timesteps(schedule: &Schedule, spacing: Spacing, steps: usize) -> Vec<f64> {
 
 /// Every integer, for N = 1..64. Where diffusers departs from its own rule, we keep to the rule:
 /// - linspace with one step starts at timestep 0 there, at the noisiest here;
-/// - sums in floating point fall short of some halves, so that 499.5 (linspace) and 937.5 and its like (trailing
-///   with 48 steps) are rounded down there, to the even neighbour here;
+/// - sums in floating point fall short of some halves, so that 499.5 (linspace) and 937.5 and its
+///   like (trailing with 48 steps) are rounded down there, to the even neighbour here;
 /// - trailing with 61 steps has a 62nd there, at timestep −1.
 #[test]
 fn timesteps_are_those_of_diffusers() {
@@ -93,11 +94,11 @@ fn alphas_are_those_of_diffusers() {
     }
 }
 
-/// z after every step of every solver, with the exact denoiser of N(0.3, 0.5²), trailing spacing on Stable
-/// Diffusion's schedule.
+/// z after every step of every solver, with the exact denoiser of N(0.3, 0.5²), trailing spacing on
+/// Stable Diffusion's schedule.
 ///
-/// One step differs: the last of DPM-Solver++ with 20 steps and a noisy end is 2.9 times as long in λ as the one
-/// before. diffusers extrapolates over it, we do not, and are nearer to the truth.
+/// One step differs: the last of DPM-Solver++ with 20 steps and a noisy end is 2.9 times as long in
+/// λ as the one before. diffusers extrapolates over it, we do not, and are nearer to the truth.
 #[test]
 fn solvers_follow_diffusers_step_by_step() {
     let golden = parse(include_str!("golden/trajectories.json"));

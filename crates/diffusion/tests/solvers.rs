@@ -1,4 +1,5 @@
-//! The deterministic samplers against the exact flow of a normal distribution, and against each other.
+//! The deterministic samplers against the exact flow of a normal distribution, and against each
+//! other.
 
 mod common;
 
@@ -34,8 +35,8 @@ fn error(kind: Sampler, schedule: &Schedule, grid: &TimeGrid) -> f64 {
     distance(&values(drawn), &values(exact))
 }
 
-/// The error of a solver of order p falls as N^−p: on even steps of λ, with the whole grid at finite λ, from 32 to
-/// 64 steps. UniPC-2 with its corrector is of order 3.
+/// The error of a solver of order p falls as N^−p: on even steps of λ, with the whole grid at
+/// finite λ, from 32 to 64 steps. UniPC-2 with its corrector is of order 3.
 #[test]
 fn solvers_have_their_order() {
     let schedule = stable_diffusion(false);
@@ -96,8 +97,8 @@ fn errors_fall_on_the_uniform_cosine_grid() {
     }
 }
 
-/// No step ratio of any grid makes a solver of higher order worse than DDIM on it. The trapezoid of Heun may lose a
-/// little where σ/α falls almost fourfold in each step.
+/// No step ratio of any grid makes a solver of higher order worse than DDIM on it. The trapezoid of
+/// Heun may lose a little where σ/α falls almost fourfold in each step.
 #[test]
 fn higher_order_never_loses_to_ddim() {
     let zero_terminal_snr = Schedule::new(ScheduleConfig::Discrete {
@@ -168,7 +169,8 @@ fn encoding_is_undone_by_decoding() {
     }
 }
 
-/// The deterministic N-step sampler is DDIM on the uniform grid, but for its last step, which is x̂.
+/// The deterministic N-step sampler is DDIM on the uniform grid, except for its last step, which is
+/// x̂.
 #[test]
 fn the_deterministic_sampler_is_ddim_up_to_its_end() {
     let (model, none) = (denoiser(Schedule::default()), Inputs::default());
@@ -184,8 +186,9 @@ fn the_deterministic_sampler_is_ddim_up_to_its_end() {
     }
 }
 
-/// In one dimension the flow keeps the order of points, so it maps quantiles to quantiles: the share of the data
-/// below an image is the share of the noisy data below the noise that it came from.
+/// In one dimension the flow keeps the order of points, so it maps quantiles to quantiles: the
+/// share of the data below an image is the share of the noisy data below the noise that it came
+/// from.
 #[test]
 fn the_flow_of_a_mixture_keeps_its_quantiles() {
     let parts = [(0.3, -0.7, 0.1), (0.7, 0.5, 0.2)].map(|(weight, mu, s)| Component {

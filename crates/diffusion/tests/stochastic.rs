@@ -1,4 +1,5 @@
-//! The stochastic samplers keep the distribution of the data: mean and variance of many pixels, fixed seeds.
+//! The stochastic samplers keep the distribution of the data: mean and variance of many pixels,
+//! fixed seeds.
 
 mod common;
 
@@ -12,8 +13,8 @@ use fewstep_diffusion::sampler::{
 use fewstep_diffusion::{Inputs, Schedule, TimeGrid};
 
 const SAMPLES: u64 = 16;
-/// Pixels in all: 65 536. The mean of so many draws of N(0.3, 0.5²) has a standard error of 0.002, their variance
-/// one of 0.55 %.
+/// Pixels in all: 65 536. The mean of so many draws of N(0.3, 0.5²) has a standard error of 0.002,
+/// their variance one of 0.55 %.
 const SIDE: usize = 64;
 const STEPS: usize = 256;
 
@@ -40,9 +41,9 @@ fn all_values(drawn: Result<Tensor<4>, Cancelled>) -> Vec<f64> {
     values(drawn.expect("not cancelled"))
 }
 
-/// Within 4 standard errors, and 3 % more for the variance: with the posterior's noise and 256 steps it falls
-/// 2.9 % short of the data's, for the posterior of one x̂ is narrower than that of all x (10 % short with 64 steps,
-/// 0.8 % with 1024).
+/// Within 4 standard errors, and 3 % more for the variance: with the posterior's noise and 256
+/// steps it falls 2.9 % short of the data's, for the posterior of one x̂ is narrower than that of
+/// all x (10 % short with 64 steps, 0.8 % with 1024).
 fn assert_keeps_the_data(name: &str, drawn: Result<Tensor<4>, Cancelled>) {
     let x = all_values(drawn);
     let count = x.len() as f64;
@@ -66,7 +67,8 @@ fn stochastic_samplers_keep_mean_and_variance() {
     assert_keeps_the_data("DDIM with half the noise", drawn);
     let drawn = stochastic(&model, noise(), &none, &grid, &fresh, &mut ignore);
     assert_keeps_the_data("stochastic N-step", drawn);
-    // EDM makes up with S_noise for networks that remove too much noise; the exact denoiser does not.
+    // EDM makes up with S_noise for networks that remove too much noise; the exact denoiser does
+    // not.
     let churn = Churn {
         noise: 1.0,
         ..Churn::default()

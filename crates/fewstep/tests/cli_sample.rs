@@ -286,10 +286,10 @@ fn what_contradicts_the_model_is_refused() {
         (
             "encoder",
             ["--steps", "2"],
-            ["encoder", "draw images from noise"],
+            ["encoder", "generate images from noise"],
         ),
-        ("fixed", ["--w", "1"], ["w = 2 alone", "w = 1"]),
-        ("plain", ["--w", "1"], ["without guidance", "--w"]),
+        ("fixed", ["--w", "1"], ["only for w = 2", "w = 1"]),
+        ("plain", ["--w", "1"], ["without guidance", "w = 1"]),
         ("plain", ["--class", "star"], ["without classes", "`star`"]),
         ("nowhere", ["--steps", "2"], ["nowhere", "No such file"]),
         (

@@ -18,25 +18,25 @@ impl Gaussian {
         (level.alpha() * self.s).powi(2) + level.sigma().powi(2)
     }
 
-    /// (a, b) of the best velocity E[v | z_t] = a z_t + b. It follows from
-    /// x̂ = μ + α s² (z − α μ) / (α² s² + σ²) and ε̂ = σ (z − α μ) / (α² s² + σ²), and is well-conditioned at
-    /// every level, which x̂ and ε̂ are not.
+    /// (a, b) of the best velocity E[v | z_t] = a z_t + b. It follows from x̂ = μ + α s² (z − α μ)
+    /// / (α² s² + σ²) and ε̂ = σ (z − α μ) / (α² s² + σ²), and is well-conditioned at every level,
+    /// which x̂ and ε̂ are not.
     pub fn velocity(&self, level: NoiseLevel) -> (f64, f64) {
         let (alpha, sigma) = (level.alpha(), level.sigma());
         let a = alpha * sigma * (1.0 - self.s.powi(2)) / self.variance(level);
         (a, -a * alpha * self.mu - sigma * self.mu)
     }
 
-    /// The exact solution of the probability-flow ODE: where z goes between two levels, in either direction,
-    /// z_u = α_u μ + √((α_u² s² + σ_u²) / (α_t² s² + σ_t²)) (z_t − α_t μ).
+    /// The exact solution of the probability-flow ODE: where z goes between two levels, in either
+    /// direction, z_u = α_u μ + √((α_u² s² + σ_u²) / (α_t² s² + σ_t²)) (z_t − α_t μ).
     pub fn flow(&self, z: Tensor<4>, from: NoiseLevel, to: NoiseLevel) -> Tensor<4> {
         let stretch = (self.variance(to) / self.variance(from)).sqrt();
         z * stretch + (to.alpha() - stretch * from.alpha()) * self.mu
     }
 }
 
-/// The best denoiser of data that is normally distributed within each class, with its unconditional branch.
-/// The guidance weight is not looked at: wrap it in [`CfgDenoiser`](crate::Guided).
+/// The best denoiser of data that is normally distributed within each class, with its unconditional
+/// branch. It ignores the guidance weight: wrap it in [`CfgDenoiser`](crate::CfgDenoiser).
 #[derive(Clone, Debug)]
 pub struct GaussianDenoiser {
     schedule: Schedule,
@@ -45,8 +45,9 @@ pub struct GaussianDenoiser {
 }
 
 impl GaussianDenoiser {
-    /// One distribution per class, and the one that the unconditional branch stands for. That branch need not
-    /// be the mixture of the classes (no single normal distribution is): it keeps guidance linear in z.
+    /// One distribution per class, and the one of the unconditional branch. That branch need not be
+    /// the mixture of the classes (no single normal distribution is): it keeps guidance linear in
+    /// z.
     pub fn new(schedule: Schedule, classes: Vec<Gaussian>, unconditional: Gaussian) -> Self {
         Self {
             schedule,
@@ -71,7 +72,7 @@ impl GaussianDenoiser {
 
 impl Denoiser for GaussianDenoiser {
     /// # Panics
-    /// When a class is asked for that there is not.
+    /// For a class that does not exist.
     fn predict(&self, z: Tensor<4>, t: &[f64], inputs: &Inputs) -> Prediction {
         let levels = self.schedule.levels(t);
         let (a, b): (Vec<f64>, Vec<f64>) = levels

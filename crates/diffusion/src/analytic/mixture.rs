@@ -13,12 +13,13 @@ pub struct Component {
     pub gaussian: Gaussian,
 }
 
-/// What chooses a component on its own.
+/// What chooses a component independently.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Coupling {
     /// Every pixel: pixels are independent draws of the same 1-D mixture.
     Pixel,
-    /// The image: all its pixels come from the same component, an isotropic mixture in all dimensions.
+    /// The image: all its pixels come from the same component, an isotropic mixture in all
+    /// dimensions.
     Image,
 }
 
@@ -88,8 +89,8 @@ impl MixtureDenoiser {
 }
 
 impl Denoiser for MixtureDenoiser {
-    /// v̂ = Σ_k p(k | z) v̂_k, with the responsibilities p(k | z) by Bayes' rule. A sample of a class that there
-    /// is not has no component, and gets NaN.
+    /// v̂ = Σ_k p(k | z) v̂_k, with the responsibilities p(k | z) by Bayes' rule. A sample of a
+    /// class that there is not has no component, and gets NaN.
     fn predict(&self, z: Tensor<4>, t: &[f64], inputs: &Inputs) -> Prediction {
         let levels = self.schedule.levels(t);
         let device = z.device();
@@ -206,7 +207,8 @@ mod tests {
         assert_eq!(ask(&split), ask(&joint));
     }
 
-    /// An image whose pixels disagree: coupled, its pixels share one component; alone, each has its own.
+    /// An image whose pixels disagree: coupled, its pixels share one component; uncoupled, each has
+    /// its own.
     #[test]
     fn coupling_ties_the_pixels_of_a_image() {
         let parts = vec![component(1.0, LEFT), component(1.0, RIGHT)];
@@ -220,7 +222,8 @@ mod tests {
         assert!(x(Coupling::Image)[3] > -0.4);
     }
 
-    /// Bayes' rule over all pixels at once: with equal means, the spread of the image tells the component.
+    /// Bayes' rule over all pixels at once: with equal means, the spread of the image tells the
+    /// component.
     #[test]
     fn a_coupled_image_is_judged_as_a_whole() {
         let (narrow, wide) = (Gaussian { mu: 0.0, s: 0.3 }, Gaussian { mu: 0.0, s: 0.9 });

@@ -14,10 +14,10 @@ pub enum GridError {
     NoSteps,
     /// More steps than the model has timesteps.
     #[error(
-        "{steps} steps asked for, but the model was trained on {trained} timesteps: ask for at most {most}"
+        "{steps} steps were requested, but the model was trained on {trained} timesteps: use at most {most}"
     )]
     TooManySteps {
-        /// Asked for.
+        /// Requested steps.
         steps: usize,
         /// Timesteps of the schedule.
         trained: usize,
@@ -29,7 +29,7 @@ pub enum GridError {
         "{steps} steps with an offset of {offset} would start above the model's {trained} timesteps: use an offset of 0 or 1"
     )]
     OffsetTooLarge {
-        /// Asked for.
+        /// Requested steps.
         steps: usize,
         /// The offset of the spacing.
         offset: usize,
@@ -38,7 +38,8 @@ pub enum GridError {
     },
 }
 
-/// N + 1 strictly falling times in [0, 1]; the network is called at the first N, the last is where it ends.
+/// N + 1 strictly falling times in [0, 1]; the network is called at the first N, the last is where
+/// it ends.
 #[derive(Clone, Debug, PartialEq)]
 pub struct TimeGrid {
     times: Vec<f64>,
@@ -51,8 +52,8 @@ impl TimeGrid {
     /// The grid of `steps` network calls.
     ///
     /// # Errors
-    /// When `steps` is 0 or above the number of timesteps of a discrete schedule, or when the spacing's offset does
-    /// not fit.
+    /// When `steps` is 0 or above the number of timesteps of a discrete schedule, or when the
+    /// spacing's offset does not fit.
     pub fn new(schedule: &Schedule, spacing: Spacing, steps: usize) -> Result<Self, GridError> {
         if steps == 0 {
             return Err(GridError::NoSteps);
@@ -95,7 +96,8 @@ impl TimeGrid {
         Self { times }
     }
 
-    /// A uniform grid on [0, `from`]: what is left to do for an image that was noised to time `from`.
+    /// A uniform grid on [0, `from`]: the remaining steps for an image that was noised to time
+    /// `from`.
     ///
     /// # Panics
     /// When `steps` is 0 or `from` lies outside (0, 1].
@@ -163,8 +165,8 @@ fn rounded(a: usize, b: usize) -> usize {
     below + usize::from(up)
 }
 
-/// The lowest log-SNR that a log-SNR grid spends steps on: below, an image is noise, and a schedule with zero
-/// terminal SNR has no end.
+/// The lowest log-SNR in a log-SNR grid: below it an image is only noise, and a schedule with zero
+/// terminal SNR reaches −∞.
 const LOWEST_LOG_SNR: f64 = -20.0;
 
 fn log_snr_times(schedule: &Schedule, steps: usize, total: usize) -> Vec<f64> {

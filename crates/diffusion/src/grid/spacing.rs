@@ -4,28 +4,30 @@ use serde::{Deserialize, Serialize};
 use std::fmt;
 use std::str::FromStr;
 
-/// How the steps of a sampler are spread over time, in diffusers' terms (`timestep_spacing` and `steps_offset`) where
-/// diffusers has it. Integer arithmetic throughout for discrete schedules. Recipes store it as its name.
+/// How the steps of a sampler are spread over time, in diffusers' terms (`timestep_spacing` and
+/// `steps_offset`) where diffusers has it. Integer arithmetic throughout for discrete schedules.
+/// Recipes store it as its name.
 ///
-/// diffusers' multistep solvers make a grid of N + 1 timesteps and drop the last, which `drop_last` stands for.
+/// diffusers' multistep solvers make a grid of N + 1 timesteps and drop the last, which `drop_last`
+/// stands for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub enum Spacing {
     /// t = i / N. The papers' grid; the only one for distilled models.
     Uniform,
-    /// Timesteps ⌊T / N⌋ i + offset, where i runs from N − 1 to 0: the first step is not at the noisiest time. With
-    /// `drop_last` ⌊T / (N + 1)⌋ i + offset, where i runs from N to 1.
+    /// Timesteps ⌊T / N⌋ i + offset, where i runs from N − 1 to 0: the first step is not at the
+    /// noisiest time. With `drop_last` ⌊T / (N + 1)⌋ i + offset, where i runs from N to 1.
     Leading {
         /// diffusers' `steps_offset`: 1 for Stable Diffusion.
         offset: usize,
         /// Whether the last of N + 1 timesteps is dropped.
         drop_last: bool,
     },
-    /// Timesteps round(T − i T / N) − 1: the first step is at the noisiest time. Always N steps (diffusers'
-    /// floating-point range sometimes gives one more, at timestep −1).
+    /// Timesteps round(T − i T / N) − 1: the first step is at the noisiest time. Always N steps
+    /// (diffusers' floating-point range sometimes gives one more, at timestep −1).
     Trailing,
-    /// Timesteps spread evenly over 0..T−1, both ends included. A single step is at the noisiest time (in diffusers,
-    /// at timestep 0).
+    /// Timesteps spread evenly over 0..T−1, both ends included. A single step is at the noisiest
+    /// time (in diffusers, at timestep 0).
     Linspace {
         /// Whether the last of N + 1 timesteps is dropped.
         drop_last: bool,

@@ -18,9 +18,9 @@ pub struct ControlSpec {
 pub enum Task {
     /// The image, smaller or worse: the model restores it.
     Upscale,
-    /// The image with a hole, whose last channel is 1 where it is: the model fills it.
+    /// The masked image; the last channel is the mask, 1 where the model fills in.
     Inpaint,
-    /// How far away everything is.
+    /// A depth map.
     Depth,
     /// The image before an edit.
     Instruct,

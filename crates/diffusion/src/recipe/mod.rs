@@ -1,4 +1,4 @@
-//! The sampler recipe: how a model must be sampled. It travels inside the weights.
+//! The sampler recipe: how a model must be sampled. It is stored in the metadata of the weights.
 
 mod control;
 mod role;
@@ -12,7 +12,7 @@ use crate::sampler::SamplerConfig;
 use crate::{PredictionKind, ScheduleConfig};
 use serde::{Deserialize, Serialize};
 
-/// Everything that is needed to sample a model rightly, and where the model comes from.
+/// Everything that is needed to sample a model correctly, and where the model comes from.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct SamplerRecipe {
@@ -33,10 +33,10 @@ pub struct SamplerRecipe {
     pub classes: Vec<String>,
     /// Whether x̂ is clipped to [-1, 1] while sampling: true in pixel space.
     pub clip: bool,
-    /// The control image that the model draws from; none for a model that needs none.
+    /// The control image that the model is conditioned on, if it needs one.
     #[serde(default, skip_serializing_if = "Option::is_none", alias = "hint")]
     pub control: Option<ControlSpec>,
-    /// How a teacher is sampled when nobody says otherwise; DDIM on the papers' grid where there is nothing.
+    /// How a teacher is sampled by default; without it, by DDIM on the papers' grid.
     #[serde(default, skip_serializing_if = "Option::is_none", alias = "usual")]
     pub default_sampler: Option<SamplerConfig>,
     /// How the model came to be.
@@ -44,8 +44,8 @@ pub struct SamplerRecipe {
     pub provenance: Provenance,
 }
 
-/// How guidance enters a model. Every weight here is w of x̂_w = (1 + w) x̂_c − w x̂_∅; the guidance scale that
-/// diffusers takes is 1 + w.
+/// How guidance enters a model. Every weight here is w of x̂_w = (1 + w) x̂_c − w x̂_∅; the
+/// guidance scale that diffusers takes is 1 + w.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "kind", rename_all = "kebab-case", deny_unknown_fields)]
 pub enum Guidance {
@@ -88,7 +88,7 @@ pub struct Provenance {
 }
 
 impl SamplerRecipe {
-    /// Checks that the model can be drawn from with the given sampler, number of steps and w.
+    /// Checks that the model can be sampled with the given sampler, number of steps and w.
     ///
     /// # Errors
     /// When the request contradicts what the model was trained for.
@@ -167,7 +167,7 @@ fn check_sampler(trained: DistilledFor, asked: DistilledFor) -> Result<(), Recip
         (trained, asked) if trained == asked => Ok(()),
         (Encoder, _) => Err(RecipeError::WrongDirection {
             trained: "an encoder (from an image to noise)",
-            task: "draw images from noise",
+            task: "generate images from noise",
         }),
         (_, Encoder) => Err(RecipeError::WrongDirection {
             trained: "a decoder (from noise to an image)",

@@ -15,7 +15,8 @@ pub enum Role {
     Student {
         /// What it was distilled for.
         sampler: DistilledFor,
-        /// The number of steps it was distilled for; `None` after stage one, where any number will do.
+        /// The number of steps it was distilled for; `None` after stage one, where any number will
+        /// do.
         steps: Option<usize>,
     },
 }
@@ -32,14 +33,14 @@ pub enum DistilledFor {
     Stochastic,
     /// Reversed DDIM: from an image to noise.
     Encoder,
-    /// After conditional or consistency distillation: the deterministic N-step sampler for any small N, or the
-    /// multistep consistency sampler.
+    /// After conditional or consistency distillation: the deterministic N-step sampler for any
+    /// small N, or the multistep consistency sampler.
     Consistency,
 }
 
 impl DistilledFor {
-    /// What a student must have been distilled for to be sampled like this. DDIM on the papers' grid is the
-    /// deterministic sampler; other grids suit only students of stage one.
+    /// What a student must have been distilled for to be sampled like this. DDIM on the papers'
+    /// grid is the deterministic sampler; other grids suit only students of stage one.
     pub fn needed_by(config: SamplerConfig) -> Self {
         match (config.sampler, config.spacing) {
             (Sampler::Deterministic | Sampler::DDIM, Spacing::Uniform) => Self::Deterministic,

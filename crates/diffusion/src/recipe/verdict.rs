@@ -3,74 +3,75 @@
 use super::role::DistilledFor;
 use std::fmt;
 
-/// Asked of a model: contradicts its recipe.
+/// A request that contradicts the model's recipe.
 #[derive(Clone, Debug, PartialEq, thiserror::Error)]
 pub enum RecipeError {
-    /// A deterministic student sampled stochastically or the reverse: the jumps differ by a factor of two.
+    /// A deterministic student sampled stochastically or the reverse: the jumps differ by a factor
+    /// of two.
     #[error(
-        "this student was distilled for the {trained} sampler and cannot be sampled with the {asked} one: its steps would be off by a factor of two. Sample it as it was trained, or distil again with `progressive.halving = \"{asked}\"`"
+        "this student was distilled for the {trained} sampler and cannot be sampled with the {asked} one: its steps would be off by a factor of two. Sample it as it was trained, or distil another student for the {asked} sampler"
     )]
     WrongSampler {
         /// What it was distilled for.
         trained: DistilledFor,
-        /// What was asked for.
+        /// What the request needs.
         asked: DistilledFor,
     },
-    /// A sampler for teachers with a student that knows one sampler alone.
+    /// A sampler for teachers with a student of one sampler.
     #[error(
-        "this student was distilled for the {trained} sampler alone: samplers of teachers take other steps than it has learnt"
+        "this student was distilled only for the {trained} sampler: samplers of teachers take steps that it has not learnt"
     )]
     TeacherSampler {
         /// What it was distilled for.
         trained: DistilledFor,
     },
-    /// An encoder asked to draw, or a decoder asked to encode.
+    /// An encoder that should generate, or a decoder that should encode.
     #[error("this model was distilled as {trained}, so it cannot {task}")]
     WrongDirection {
         /// What it is.
         trained: &'static str,
-        /// What was asked.
+        /// What was requested.
         task: &'static str,
     },
     /// Another w than the one folded into the weights.
-    #[error("this student was distilled for w = {fixed} alone (guidance scale {}), it cannot be sampled with w = {asked}: leave --w away, or use a student that takes w as an input", fixed + 1.0)]
+    #[error("this student was distilled only for w = {fixed} (guidance scale {}), it cannot be sampled with w = {asked}: omit the guidance weight, or use a student that takes w as an input", fixed + 1.0)]
     FixedW {
         /// The w of the weights.
         fixed: f64,
-        /// What was asked.
+        /// What was requested.
         asked: f64,
     },
     /// Guidance for a model without an unconditional branch.
     #[error(
-        "this model was trained without guidance, so w = {asked} has no meaning: leave --w and --guidance-scale away"
+        "this model was trained without guidance, so w = {asked} has no meaning: omit the guidance weight"
     )]
     NoGuidance {
-        /// What was asked.
+        /// What was requested.
         asked: f64,
     },
     /// A class that the model does not know.
-    #[error("class {asked} asked for, but the model has {classes} classes, 0 to {}", classes.saturating_sub(1))]
+    #[error("class {asked} was requested, but the model has {classes} classes, 0 to {}", classes.saturating_sub(1))]
     UnknownClass {
-        /// What was asked.
+        /// What was requested.
         asked: u32,
         /// Number of classes.
         classes: usize,
     },
 }
 
-/// Asked of a model: possible, but not what it was trained for.
+/// A request that is possible, but not what the model was trained for.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Warning {
     /// A step count that the student was not distilled for.
     Steps {
         /// What it was distilled for.
         trained: usize,
-        /// What was asked.
+        /// What was requested.
         asked: usize,
     },
     /// w outside the range seen in training.
     WOutsideRange {
-        /// What was asked.
+        /// What was requested.
         asked: f64,
         /// Smallest w seen in training.
         w_min: f64,
@@ -92,7 +93,7 @@ impl fmt::Display for Warning {
                 w_max,
             } => write!(
                 f,
-                "w = {asked} (guidance scale {}) lies outside the range this student was distilled for, w = {w_min} to {w_max}: expect worse images",
+                "w = {asked} (guidance scale {}) is outside the range this student was distilled for, w = {w_min} to {w_max}: expect worse images",
                 asked + 1.0
             ),
         }

@@ -5,8 +5,9 @@ use super::observer::{Cancelled, Observer, Step, observe};
 use crate::{Denoiser, Inputs, NoiseLevel, TimeGrid, per_sample};
 use burn::tensor::Tensor;
 
-/// DDPM ancestral sampling (2006.11239, Alg. 2): z_s is drawn from the posterior q(z_s | z_t, x̂), with its own
-/// variance β̃ (the smaller of the paper's two choices). The same as [`ddim_eta`] with η = 1.
+/// DDPM ancestral sampling (2006.11239, Alg. 2): z_s is drawn from the posterior q(z_s | z_t, x̂),
+/// with its own variance β̃ (the smaller of the paper's two choices). The same as [`ddim_eta`] with
+/// η = 1.
 ///
 /// One network call a step. Returns z at the grid's last time.
 ///
@@ -63,7 +64,8 @@ pub fn ddim_eta(
     Ok(z)
 }
 
-/// (√(σ_s² − ς²), ς) with ς = η (σ_s / σ_t) σ_{t|s}, σ_{t|s} the noise that the forward process adds from s to t.
+/// (√(σ_s² − ς²), ς) with ς = η (σ_s / σ_t) σ_{t|s}, σ_{t|s} the noise that the forward process
+/// adds from s to t.
 fn split(t: NoiseLevel, s: NoiseLevel, eta: f64) -> (f64, f64) {
     let (_, added) = forward_kernel(s, t);
     let spread = eta * s.sigma() / t.sigma() * added;

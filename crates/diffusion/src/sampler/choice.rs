@@ -1,49 +1,41 @@
 //! Every sampler by name.
 
-use super::ancestral::{ancestral, ddim_eta};
-use super::ddim::ddim;
-use super::dpm_solver::dpm_solver_pp_2m;
-use super::heun::{Churn, heun, heun_churn};
-use super::n_step::{deterministic, multistep_consistency, stochastic};
-use super::noise::StepNoise;
-use super::observer::{Cancelled, Observer};
-use super::unipc::{UniPcBasis, unipc};
-use crate::{Denoiser, Inputs, TimeGrid};
-use burn::tensor::Tensor;
+use super::unipc::UniPcBasis;
 use serde::{Deserialize, Serialize};
 use std::fmt;
 use std::str::FromStr;
 
 /// How to go from noise to an image. Recipes store it as its [`name`](Self::name).
 ///
-/// The first three are for models that were distilled for few steps, the others for models that take any number of
-/// steps: teachers, and students after stage one.
+/// The first three are for models that were distilled for few steps, the others for models that
+/// take any number of steps: teachers, and students after stage one.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub enum Sampler {
-    /// [`deterministic`].
+    /// [`deterministic`](super::deterministic).
     Deterministic,
-    /// [`stochastic`].
+    /// [`stochastic`](super::stochastic).
     Stochastic,
-    /// [`multistep_consistency`].
+    /// [`multistep_consistency`](super::multistep_consistency).
     MultistepConsistency,
-    /// [`ddim`], or [`ddim_eta`] where eta is above 0.
+    /// [`ddim`](super::ddim), or [`ddim_eta`](super::ddim_eta) if eta is above 0.
     Ddim {
         /// Share of the posterior's noise, 0 to 1.
         eta: f64,
     },
-    /// [`ancestral`].
+    /// [`ancestral`](super::ancestral).
     Ancestral,
-    /// [`dpm_solver_pp_2m`].
+    /// [`dpm_solver_pp_2m`](super::dpm_solver_pp_2m).
     DpmSolverPp,
-    /// [`unipc`].
+    /// [`unipc`](super::unipc).
     UniPc {
         /// B(h).
         basis: UniPcBasis,
     },
-    /// [`heun`], or [`heun_churn`] where churn is above 0.
+    /// [`heun`](super::heun), or [`heun_churn`](super::heun_churn) if churn is above 0.
     Heun {
-        /// S_churn, the [`amount`](Churn::amount) of churn; its other settings are those of the paper.
+        /// S_churn, the [`amount`](super::Churn::amount) of churn; its other settings are those of
+        /// the paper.
         churn: f64,
     },
 }
@@ -75,7 +67,8 @@ impl Sampler {
         Self::HEUN,
     ];
 
-    /// Its name on the command line, in recipes and in reports, with the options that are set: `ddim(eta=0.5)`.
+    /// Its name on the command line, in recipes and in reports, with the options that are set:
+    /// `ddim(eta=0.5)`.
     pub fn name(self) -> String {
         match self {
             Self::Ddim { eta } if eta != 0.0 => format!("ddim(eta={eta})"),
@@ -147,8 +140,9 @@ impl Sampler {
         }
     }
 
-    /// Calls of the denoiser in `steps` steps. What one call costs in network evaluations,
-    /// [`Denoiser::network_calls`] says (2 with classifier-free guidance).
+    /// Calls of the denoiser in `steps` steps.
+    /// [`Denoiser::network_calls`](crate::Denoiser::network_calls) is the number of network
+    /// evaluations in one call (2 with classifier-free guidance).
     pub fn network_calls(self, steps: usize) -> usize {
         match self {
             Self::Heun { .. } => (2 * steps).saturating_sub(1),
@@ -232,139 +226,15 @@ pub enum SamplerError {
     Churn(f64),
 }
 
-/// Runs a sampler. Only stochastic ones use `fresh`.
-///
-/// # Shapes
-/// - `noise` and output: `[batch, channels, height, width]`
-///
-/// # Errors
-/// When the observer stops it.
-pub fn sample(
-    sampler: Sampler,
-    denoiser: &dyn Denoiser,
-    noise: Tensor<4>,
-    inputs: &Inputs,
-    grid: &TimeGrid,
-    fresh: &StepNoise,
-    observer: Observer<'_>,
-) -> Result<Tensor<4>, Cancelled> {
-    match sampler {
-        Sampler::Deterministic => deterministic(denoiser, noise, inputs, grid, observer),
-        Sampler::Stochastic => stochastic(denoiser, noise, inputs, grid, fresh, observer),
-        Sampler::MultistepConsistency => {
-            multistep_consistency(denoiser, noise, inputs, grid, fresh, observer)
-        }
-        Sampler::DDIM => ddim(denoiser, noise, inputs, grid, observer),
-        Sampler::Ddim { eta } => ddim_eta(denoiser, noise, inputs, grid, eta, fresh, observer),
-        Sampler::Ancestral => ancestral(denoiser, noise, inputs, grid, fresh, observer),
-        Sampler::DpmSolverPp => dpm_solver_pp_2m(denoiser, noise, inputs, grid, observer),
-        Sampler::UniPc { basis } => unipc(denoiser, noise, inputs, grid, basis, observer),
-        Sampler::HEUN => heun(denoiser, noise, inputs, grid, observer),
-        Sampler::Heun { churn } => {
-            let churn = Churn {
-                amount: churn,
-                ..Churn::default()
-            };
-            heun_churn(denoiser, noise, inputs, grid, churn, fresh, observer)
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::analytic::{Gaussian, GaussianDenoiser};
-    use crate::{Prediction, Schedule, per_sample};
-    use burn::tensor::Device;
-    use std::ops::ControlFlow;
-    use std::sync::atomic::{AtomicUsize, Ordering};
 
     const NOISY: [Sampler; 2] = [Sampler::Ddim { eta: 0.5 }, Sampler::Heun { churn: 40.0 }];
 
-    fn all() -> impl Iterator<Item = Sampler> {
-        Sampler::ALL.into_iter().chain(NOISY)
-    }
-
-    struct Counting {
-        inner: GaussianDenoiser,
-        calls: AtomicUsize,
-    }
-
-    impl Counting {
-        fn new() -> Self {
-            let data = Gaussian { mu: 0.0, s: 0.5 };
-            Self {
-                inner: GaussianDenoiser::unconditional(Schedule::default(), data),
-                calls: AtomicUsize::new(0),
-            }
-        }
-    }
-
-    impl Denoiser for Counting {
-        fn predict(&self, z: Tensor<4>, t: &[f64], inputs: &Inputs) -> Prediction {
-            self.calls.fetch_add(1, Ordering::Relaxed);
-            self.inner.predict(z, t, inputs)
-        }
-        fn schedule(&self) -> &Schedule {
-            self.inner.schedule()
-        }
-    }
-
-    #[test]
-    fn every_sampler_calls_the_network_as_often_as_it_says() {
-        let fresh = StepNoise::new(0, vec![0]);
-        for sampler in all() {
-            for steps in [1, 2, 3, 20] {
-                let model = Counting::new();
-                let grid = TimeGrid::uniform(steps);
-                let noise = per_sample([1.0], &Device::flex());
-                let mut seen = 0;
-                let none = Inputs::default();
-                let drawn = sample(sampler, &model, noise, &none, &grid, &fresh, &mut |_| {
-                    seen += 1;
-                    ControlFlow::Continue(())
-                });
-                assert!(drawn.is_ok());
-                let calls = model.calls.into_inner();
-                assert_eq!(calls, sampler.network_calls(steps), "{sampler}");
-                assert_eq!(seen, steps, "{sampler} shows every step once");
-            }
-        }
-    }
-
-    #[test]
-    fn every_sampler_stops_at_once() {
-        const STEPS: usize = 4;
-        let fresh = StepNoise::new(0, vec![0]);
-        for sampler in all() {
-            for last in 0..STEPS {
-                let model = Counting::new();
-                let grid = TimeGrid::uniform(STEPS);
-                let noise = per_sample([1.0], &Device::flex());
-                let mut seen = vec![];
-                let none = Inputs::default();
-                let drawn = sample(sampler, &model, noise, &none, &grid, &fresh, &mut |step| {
-                    seen.push(step.index);
-                    match step.index == last {
-                        true => ControlFlow::Break(()),
-                        false => ControlFlow::Continue(()),
-                    }
-                });
-                assert!(matches!(drawn, Err(Cancelled)), "{sampler}");
-                let steps: Vec<usize> = (0..=last).collect();
-                assert_eq!(seen, steps, "{sampler}");
-                let calls = match sampler {
-                    Sampler::Heun { .. } => 2 * last + 1,
-                    _ => last + 1,
-                };
-                assert_eq!(model.calls.into_inner(), calls, "{sampler}");
-            }
-        }
-    }
-
     #[test]
     fn a_name_is_the_same_everywhere() {
-        for sampler in all() {
+        for sampler in Sampler::ALL.into_iter().chain(NOISY) {
             assert_eq!(sampler.to_string().parse(), Ok(sampler));
             let json = serde_json::to_string(&sampler).expect("serialises");
             assert_eq!(json, format!("\"{sampler}\""));

@@ -4,8 +4,8 @@ use super::observer::{Cancelled, Observer, Step, observe};
 use crate::{Denoiser, Inputs, TimeGrid};
 use burn::tensor::Tensor;
 
-/// Deterministic DDIM with η = 0 (2010.02502, Eq. 12): from noise at the grid's first time to its end.
-/// Returns z at the last time, which is the image when the grid ends at 0.
+/// Deterministic DDIM with η = 0 (2010.02502, Eq. 12): from noise at the grid's first time to its
+/// end. Returns z at the last time, which is the image when the grid ends at 0.
 ///
 /// # Errors
 /// When the observer stops it.
@@ -26,8 +26,8 @@ pub fn ddim(
     )
 }
 
-/// DDIM with time running up: an image becomes the noise from which [`ddim`] on the same grid gives it
-/// back (section 4.3 of 2210.03142). The network is called at the lower end of each interval.
+/// DDIM with time running up: an image becomes the noise from which [`ddim`] on the same grid gives
+/// it back (section 4.3 of 2210.03142). The network is called at the lower end of each interval.
 ///
 /// # Errors
 /// When the observer stops it.

@@ -8,11 +8,12 @@ use burn::tensor::Tensor;
 /// Below this many steps the last one is of first order, as in the authors' code and in diffusers.
 const FEW_STEPS: usize = 15;
 
-/// DPM-Solver++(2M), the second-order multistep solver of the data-prediction ODE (2211.01095, Alg. 2).
+/// DPM-Solver++(2M), the second-order multistep solver of the data-prediction ODE (2211.01095, Alg.
+/// 2).
 ///
-/// The first step is of first order (DDIM); so is the last of fewer than 15, and every step more than twice as
-/// long in λ as the one before, such as the last one to a clean image. One network call a step. Returns z at
-/// the grid's last time.
+/// The first step is of first order (DDIM); so is the last of fewer than 15, and every step more
+/// than twice as long in λ as the one before, such as the last one to a clean image. One network
+/// call a step. Returns z at the grid's last time.
 ///
 /// # Errors
 /// When the observer stops it.

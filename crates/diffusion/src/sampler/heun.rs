@@ -5,18 +5,20 @@ use super::observer::{Cancelled, Observer, Step, observe};
 use crate::{Denoiser, Inputs, NoiseLevel, Prediction, Schedule, TimeGrid};
 use burn::tensor::Tensor;
 
-/// Where σ/α falls further than this in one step, the newer answer of the denoiser is taken alone.
+/// Where σ/α falls further than this in one step, only the newer prediction of the denoiser is
+/// used.
 const LARGEST_FALL: f64 = 4.0;
 
-/// EDM's deterministic Heun sampler (2206.00364, Alg. 1) on x̄ = z / α and σ̄ = σ / α of a variance-preserving
-/// model: an Euler step in σ̄, then the trapezoidal rule with a second network call at its end. The last step
-/// is Euler alone. 2N − 1 network calls. Returns z at the grid's last time.
+/// EDM's deterministic Heun sampler (2206.00364, Alg. 1) on x̄ = z / α and σ̄ = σ / α of a
+/// variance-preserving model: an Euler step in σ̄, then the trapezoidal rule with a second network
+/// call at its end. The last step is only the Euler step. 2N − 1 network calls. Returns z at the
+/// grid's last time.
 ///
-/// Departure from the paper: the trapezoid is for grids on which σ̄ falls gently. From t to s it moves x̄_s by
-/// ½(r − 1)(x̂_s − x̂_t), r = σ̄_t / σ̄_s, which grows without end with r, while no answer between x̂_t and x̂_s could
-/// move it by more than (1 − 1/r)(x̂_s − x̂_t). Where r is above 4 (3.8 is the most on EDM's own grid of 18 steps; it
-/// is 2000 in the first of 16 steps from a log-SNR of −20), that bound is the step, and x̂_s the data term of all
-/// of it.
+/// Departure from the paper: the trapezoid is for grids on which σ̄ falls gently. From t to s it
+/// moves x̄_s by ½(r − 1)(x̂_s − x̂_t), r = σ̄_t / σ̄_s, which grows without bound with r, while no
+/// prediction between x̂_t and x̂_s could move it by more than (1 − 1/r)(x̂_s − x̂_t). Where r is
+/// above 4 (3.8 is the most on EDM's own grid of 18 steps; it is 2000 in the first of 16 steps from
+/// a log-SNR of −20), that bound is the step, and x̂_s the data term of all of it.
 ///
 /// # Errors
 /// When the observer stops it.
@@ -51,7 +53,8 @@ pub fn heun(
 /// How much noise [`heun_churn`] adds before a step. σ̄ = σ / α.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Churn {
-    /// S_churn: the amount over the whole run; a step of N raises σ̄ by the factor 1 + min(S_churn / N, √2 − 1).
+    /// S_churn: the amount over the whole run; a step of N raises σ̄ by the factor 1 + min(S_churn
+    /// / N, √2 − 1).
     pub amount: f64,
     /// S_tmin: no churn below this σ̄.
     pub sigma_min: f64,
@@ -88,8 +91,9 @@ impl Churn {
     }
 }
 
-/// EDM's stochastic sampler (2206.00364, Alg. 2): [`heun`] with noise added before each step, as much as raises
-/// σ̄ by the factor 1 + γ; the step then starts from the raised level. 2N − 1 network calls.
+/// EDM's stochastic sampler (2206.00364, Alg. 2): [`heun`] with noise added before each step, as
+/// much as raises σ̄ by the factor 1 + γ; the step then starts from the raised level. 2N − 1
+/// network calls.
 ///
 /// # Errors
 /// When the observer stops it.
@@ -129,8 +133,8 @@ pub fn heun_churn(
     Ok(z)
 }
 
-/// x̄_s = x̄_t + (σ̄_s − σ̄_t) ½(d_t + d_s) with d = (x̄ − x̂) / σ̄, written on z and in x̂, where nothing is large:
-/// the Euler step is DDIM's, and the correction to it ½(r − 1) α_s (x̂_s − x̂_t).
+/// x̄_s = x̄_t + (σ̄_s − σ̄_t) ½(d_t + d_s) with d = (x̄ − x̂) / σ̄, written on z and in x̂, where
+/// nothing is large: the Euler step is DDIM's, and the correction to it ½(r − 1) α_s (x̂_s − x̂_t).
 fn trapezoid(denoiser: &dyn Denoiser, at_t: &Prediction, s: f64, inputs: &Inputs) -> Tensor<4> {
     let batch = at_t.levels().len();
     let (from, to) = (at_t.levels()[0], denoiser.schedule().at(s));

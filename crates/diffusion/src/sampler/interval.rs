@@ -3,8 +3,9 @@
 use crate::NoiseLevel;
 use burn::tensor::Tensor;
 
-/// One interval from time t to s of the probability-flow ODE, solved exactly for a data term D that stays
-/// constant over it (Proposition 4.1 of 2211.01095): z_s = (σ_s / σ_t) z_t + α_s (1 − e^{−h}) D.
+/// One interval from time t to s of the probability-flow ODE, solved exactly for a data term D that
+/// stays constant over it (Proposition 4.1 of 2211.01095): z_s = (σ_s / σ_t) z_t + α_s (1 − e^{−h})
+/// D.
 ///
 /// λ is here half the log-SNR, ln(α / σ), as in the papers of these solvers.
 #[derive(Clone, Copy, Debug)]
@@ -19,7 +20,8 @@ pub(super) struct Interval {
     keep: f64,
 }
 
-/// On the uniform grid of a cosine schedule the ratio rises to ln 2 / ln 1.5 = 1.7 just before the last step.
+/// On the uniform grid of a cosine schedule the ratio rises to ln 2 / ln 1.5 = 1.7 just before the
+/// last step.
 const LONGEST_REACH: f64 = 2.0;
 
 impl Interval {
@@ -33,11 +35,11 @@ impl Interval {
         }
     }
 
-    /// h / h_before, by how much an extrapolation from the step before is stretched over this one; `None` where it
-    /// is too far for that, and the step is to be of first order.
+    /// h / h_before, by how much an extrapolation from the step before is stretched over this one;
+    /// `None` where it is too far for that, and the step is to be of first order.
     ///
-    /// The published solvers have no such bound, because their grids keep the ratio near 1. Ours also serve grids
-    /// whose last steps go from t = 1/N to almost clean, and from there to λ = +∞.
+    /// The published solvers have no such bound, because their grids keep the ratio near 1. Ours
+    /// also serve grids whose last steps go from t = 1/N to almost clean, and from there to λ = +∞.
     pub(super) fn reach(&self, before: &Self) -> Option<f64> {
         Some(self.h / before.h).filter(|&ratio| ratio <= LONGEST_REACH)
     }
@@ -64,7 +66,7 @@ mod tests {
     }
 
     #[test]
-    fn a_clean_end_takes_the_data_term_alone() {
+    fn a_clean_end_takes_only_the_data_term() {
         let interval = Interval::between(NoiseLevel { angle: 0.3 }, NoiseLevel { angle: 0.0 });
         assert_eq!((interval.keep, interval.gain), (0.0, 1.0));
         assert_eq!(interval.h, f64::INFINITY);

@@ -1,8 +1,8 @@
 //! Samplers: free functions from noise to images, all with the same head.
 //!
 //! Each takes a denoiser, the noise (or image) to start from, the inputs of the network, a
-//! [`TimeGrid`](crate::TimeGrid) and an observer that sees every step and can stop the sampler; stochastic ones also
-//! take a [`StepNoise`]. [`sample`] runs the one that a [`Sampler`] names.
+//! [`TimeGrid`](crate::TimeGrid) and an observer that sees every step and can stop the sampler;
+//! stochastic ones also take a [`StepNoise`]. [`sample`] runs the one that a [`Sampler`] names.
 
 mod ancestral;
 mod choice;
@@ -14,10 +14,11 @@ mod interval;
 mod n_step;
 mod noise;
 mod observer;
+mod run;
 mod unipc;
 
 pub use ancestral::{ancestral, ddim_eta};
-pub use choice::{Sampler, SamplerError, sample};
+pub use choice::{Sampler, SamplerError};
 pub use config::SamplerConfig;
 pub use ddim::{ddim, encode};
 pub use dpm_solver::dpm_solver_pp_2m;
@@ -25,4 +26,5 @@ pub use heun::{Churn, heun, heun_churn};
 pub use n_step::{deterministic, multistep_consistency, stochastic};
 pub use noise::StepNoise;
 pub use observer::{Cancelled, Observer, Step, ignore};
+pub use run::sample;
 pub use unipc::{UniPcBasis, unipc};

@@ -1,4 +1,5 @@
-//! The N-step samplers of distilled models: the two of 2210.03142, section 3, and that of consistency models.
+//! The N-step samplers of distilled models: the two of 2210.03142, section 3, and that of
+//! consistency models.
 //!
 //! The papers' grid is [`TimeGrid::uniform`].
 
@@ -31,8 +32,8 @@ pub fn deterministic(
     )
 }
 
-/// The stochastic N-step sampler: a deterministic jump of twice the step length, then noise back up by one
-/// step length; the last step is deterministic and returns x̂. N network calls.
+/// The stochastic N-step sampler: a deterministic jump of twice the step length, then noise back up
+/// by one step length; the last step is deterministic and returns x̂. N network calls.
 ///
 /// # Errors
 /// When the observer stops it.
@@ -59,8 +60,8 @@ pub fn stochastic(
     )
 }
 
-/// The multistep sampler of consistency models (Alg. 1 of 2303.01469): x̂, then fresh noise up to the next time,
-/// z_s = α_s x̂ + σ_s n; the last step returns x̂. N network calls.
+/// The multistep sampler of consistency models (Alg. 1 of 2303.01469): x̂, then fresh noise up to
+/// the next time, z_s = α_s x̂ + σ_s n; the last step returns x̂. N network calls.
 ///
 /// # Errors
 /// When the observer stops it.
@@ -86,8 +87,8 @@ pub fn multistep_consistency(
     )
 }
 
-/// Calls the network at all times of the grid but the last. `step` gives the next z from the prediction, the two levels
-/// that follow its own and the step's number; the last step returns x̂.
+/// Calls the network at all times of the grid but the last. `step` gives the next z from the
+/// prediction, the two levels that follow its own and the step's number; the last step returns x̂.
 fn walk(
     denoiser: &dyn Denoiser,
     noise: Tensor<4>,

@@ -39,8 +39,8 @@ pub(super) fn renoise(z: Tensor<4>, k: NoiseLevel, s: NoiseLevel, noise: Tensor<
     z * per_sample(vec![scale; batch], &device) + noise * per_sample(vec![sigma; batch], &device)
 }
 
-/// (α_s / α_k, σ_{s|k}). The variance is written as σ_s² − (α_s / α_k)² σ_k², which is the same number and
-/// finite at k = 0 too.
+/// (α_s / α_k, σ_{s|k}). The variance is written as σ_s² − (α_s / α_k)² σ_k², which is the same
+/// number and finite at k = 0 too.
 pub(super) fn forward_kernel(k: NoiseLevel, s: NoiseLevel) -> (f64, f64) {
     let scale = s.alpha() / k.alpha();
     let variance = s.sigma().powi(2) - (scale * k.sigma()).powi(2);

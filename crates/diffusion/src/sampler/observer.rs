@@ -15,8 +15,8 @@ pub struct Step<'a> {
     pub prediction: &'a Prediction,
 }
 
-/// Sees every step as soon as the network has answered: previews, traces, progress. When it breaks, the sampler stops
-/// there, without another network call.
+/// Sees every step as soon as the network has answered: previews, traces, progress. When it breaks,
+/// the sampler stops there, without another network call.
 pub type Observer<'a> = &'a mut dyn FnMut(Step<'_>) -> ControlFlow<()>;
 
 /// The observer stopped the sampler.

@@ -15,12 +15,14 @@ pub enum UniPcBasis {
     Bh2,
 }
 
-/// UniPC-2, data prediction (2302.04867, Algs. 1 and 2): the predictor UniP-2, each of whose steps is corrected
-/// by UniC-2 once the network has answered at its end, so that the correction costs no network call.
+/// UniPC-2, data prediction (2302.04867, Algs. 1 and 2): the predictor UniP-2, each of whose steps
+/// is corrected by UniC-2 once the network has answered at its end, so that the correction costs no
+/// network call.
 ///
-/// The first step and the last one are of first order, and the last is not corrected (there is no call at the
-/// end of the grid), as in diffusers with `lower_order_final`. A step more than twice as long in λ as the one
-/// before is of first order too. One network call a step. Returns z at the grid's last time.
+/// The first step and the last one are of first order, and the last is not corrected (there is no
+/// call at the end of the grid), as in diffusers with `lower_order_final`. A step more than twice
+/// as long in λ as the one before is of first order too. One network call a step. Returns z at the
+/// grid's last time.
 ///
 /// # Errors
 /// When the observer stops it.

@@ -1,4 +1,4 @@
-//! A schedule as it is written down.
+//! A schedule as it is stored.
 
 use serde::{Deserialize, Serialize};
 
@@ -63,7 +63,8 @@ pub enum ScheduleConfig {
         beta_end: f64,
         /// Number of training timesteps, 1000 as a rule.
         steps: usize,
-        /// Rescales the table so that the last step carries no signal at all (Lin et al. 2023, Alg. 1).
+        /// Rescales the table so that the last step carries no signal at all (Lin et al. 2023, Alg.
+        /// 1).
         #[serde(default)]
         zero_terminal_snr: bool,
         /// Whether t = 0 is a clean image (ᾱ = 1); otherwise it is the table's first entry.

@@ -20,8 +20,8 @@ impl NoiseLevel {
     /// An image without noise.
     pub const CLEAN: Self = Self { angle: 0.0 };
 
-    /// A quarter turn further: α becomes −σ and σ becomes α, so that diffusing with it gives the velocity
-    /// v = α ε − σ x.
+    /// A quarter turn further: α becomes −σ and σ becomes α, so that diffusing with it gives the
+    /// velocity v = α ε − σ x.
     pub fn turned(self) -> Self {
         Self {
             angle: self.angle + FRAC_PI_2,
@@ -53,8 +53,9 @@ impl NoiseLevel {
 
 /// A schedule ready to use. Time is always t in [0, 1].
 ///
-/// A discrete table of T steps is read as t = (k + 1) / T for its timestep k, so that t = 1 is the last
-/// timestep and t = 0 lies one step before the first. Between entries the angle is interpolated.
+/// A discrete table of T steps is read as t = (k + 1) / T for its timestep k, so that t = 1 is the
+/// last timestep and t = 0 lies one step before the first. Between entries the angle is
+/// interpolated.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Schedule {
     config: ScheduleConfig,
@@ -79,7 +80,7 @@ impl Default for Schedule {
 }
 
 impl Schedule {
-    /// Builds the schedule; computes the table where there is one.
+    /// Builds the schedule and the table of a discrete one.
     ///
     /// # Errors
     /// When the ranges of the configuration make no sense.
