@@ -17,7 +17,8 @@ pub struct HostBatch {
     pub inputs: HostInputs,
 }
 
-/// [`Inputs`] on the host. Embeddings are [tokens, width]; the empty prompt has one for all samples.
+/// [`Inputs`] on the host. Embeddings are [tokens, width]; the empty prompt has one for all
+/// samples.
 pub type HostInputs = Inputs<HostArray<3>, HostArray<2>>;
 
 /// Arrays of one shape, one after another.
@@ -41,7 +42,8 @@ impl HostBatch {
     }
 }
 
-/// The batch of `size` samples that starts at `clock`. The `order` must have `dataset.len()` examples.
+/// The batch of `size` samples that starts at `clock`. The `order` must have `dataset.len()`
+/// examples.
 ///
 /// # Errors
 /// When the images that conditions are made from cannot be read from disk.

@@ -1,5 +1,5 @@
-//! Big safetensors files that are made once: written piece by piece under another name, so that they are whole or
-//! absent, and checked when they are opened.
+//! Big safetensors files that are made once: written piece by piece under another name, so that
+//! they are whole or absent, and checked when they are opened.
 
 use crate::DataError;
 use serde::Serialize;
@@ -75,8 +75,8 @@ pub(crate) struct CacheWriter<H> {
 }
 
 impl<H: CacheHeader> CacheWriter<H> {
-    /// Starts a cache at `path`; it has another name until it is finished. Unfinished caches of the same kind that a
-    /// killed program left in the same folder are removed.
+    /// Starts a cache at `path`; it has another name until it is finished. Unfinished caches of the
+    /// same kind that a killed program left in the same folder are removed.
     pub(crate) fn create(path: &Path, header: H) -> Result<Self, DataError> {
         let start = || -> io::Result<(PartialFile, BufWriter<File>)> {
             path.parent().map_or(Ok(()), fs::create_dir_all)?;
@@ -125,8 +125,9 @@ impl<H: CacheHeader> CacheWriter<H> {
     }
 }
 
-/// The name of a cache that is being written. Dropping it removes the file, unless the file was renamed. The file is
-/// locked while it is written, which tells other programs that its writer is alive.
+/// The name of a cache that is being written. Dropping it removes the file, unless the file was
+/// renamed. The file is locked while it is written, which tells other programs that its writer is
+/// alive.
 #[derive(Debug)]
 struct PartialFile(PathBuf);
 
@@ -155,8 +156,8 @@ impl Drop for PartialFile {
 /// The ending of a cache that is not finished.
 const UNFINISHED: &str = "tmp";
 
-/// Removes unfinished caches of the same kind (the part of the name before the key) that nobody is writing any more.
-/// What cannot be removed stays.
+/// Removes unfinished caches of the same kind (the part of the name before the key) that nobody is
+/// writing any more. What cannot be removed stays.
 fn remove_leftovers(path: &Path) {
     let name = |path: &Path| {
         path.file_name()
@@ -186,7 +187,8 @@ pub(crate) struct CacheFile {
 }
 
 impl CacheFile {
-    /// Opens a cache and checks that it belongs to `key` and is undamaged; none if there is no file.
+    /// Opens a cache and checks that it belongs to `key` and is undamaged; none if there is no
+    /// file.
     pub(crate) fn open<H: CacheHeader>(
         path: &Path,
         key: &str,

@@ -1,4 +1,5 @@
-//! CIFAR-10's official binary version: records of one label byte and 32x32 red, green and blue bytes.
+//! CIFAR-10's official binary version: records of one label byte and 32x32 red, green and blue
+//! bytes.
 
 use crate::{DataError, Dataset, ImageShape, Split};
 use std::fs;

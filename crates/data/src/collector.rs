@@ -4,7 +4,8 @@ use crate::image::{self, Image};
 use crate::{DataError, ImageShape};
 use rayon::prelude::*;
 
-/// How many encoded images to hand to the threads at once: enough to keep them busy, few enough to hold in memory.
+/// How many encoded images to hand to the threads at once: enough to keep them busy, few enough to
+/// hold in memory.
 pub(crate) const CHUNK: usize = 1024;
 
 /// The channels of photographs by default.
@@ -28,7 +29,8 @@ pub(crate) struct ImageCollector {
 }
 
 impl ImageCollector {
-    /// For images resized to `size`, or left at their own (then equal) size; with RGB channels by default.
+    /// For images resized to `size`, or left at their own (then equal) size; with RGB channels by
+    /// default.
     pub(crate) fn new(size: Option<usize>, channels: Option<usize>) -> Self {
         Self::of(size, Content::Images(channels.unwrap_or(DEFAULT_CHANNELS)))
     }
@@ -47,8 +49,8 @@ impl ImageCollector {
         }
     }
 
-    /// Decodes `items` in parallel and appends their images. `fetch` returns an item's encoded bytes and `origin` its
-    /// place for messages. The error returned is that of the first bad item.
+    /// Decodes `items` in parallel and appends their images. `fetch` returns an item's encoded
+    /// bytes and `origin` its place for messages. The error returned is that of the first bad item.
     pub(crate) fn extend<T: Sync, B: AsRef<[u8]>>(
         &mut self,
         items: &[T],

@@ -16,18 +16,20 @@ pub struct DataConfig {
     /// Which part of the set.
     #[serde(default)]
     pub split: Split,
-    /// The side in pixels of the square images that come out; without it they keep their own size, which must then be the
-    /// same for all. IDX images are padded with black when smaller; of all others the square in the middle is taken
-    /// and resized (Lanczos).
+    /// The side in pixels of the square images that come out; without it they keep their own size,
+    /// which must then be the same for all. IDX images are padded with black when smaller; of all
+    /// others the square in the middle is taken and resized (Lanczos).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub size: Option<usize>,
     /// 1 (grey) or 3 (RGB); by default 1 for IDX, 3 for CIFAR-10 and for image files.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub channels: Option<usize>,
-    /// At most this many images, spread evenly over the set, so that a set sorted by class keeps all its classes.
+    /// At most this many images, spread evenly over the set, so that a set sorted by class keeps
+    /// all its classes.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub limit: Option<usize>,
-    /// The column of parquet files that holds the images, such as `edited_image`; `image` or `img` by default.
+    /// The column of parquet files that holds the images, such as `edited_image`; `image` or `img`
+    /// by default.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub column: Option<String>,
     /// The classes' names in label order, instead of those that the files give.
@@ -43,12 +45,14 @@ pub enum DataKind {
     FashionMnist,
     /// The four official MNIST files in a folder, gzipped or not.
     Mnist,
-    /// Files in MNIST's format: a folder with MNIST's file names, or one images file whose labels, if any, are next
-    /// to it under the same name with `images-idx3` replaced by `labels-idx1`.
+    /// Files in MNIST's format: a folder with MNIST's file names, or one images file whose labels,
+    /// if any, are next to it under the same name with `images-idx3` replaced by `labels-idx1`.
     Idx,
-    /// The official binary version of CIFAR-10: `data_batch_1.bin` to `data_batch_5.bin` and `test_batch.bin`.
+    /// The official binary version of CIFAR-10: `data_batch_1.bin` to `data_batch_5.bin` and
+    /// `test_batch.bin`.
     Cifar10,
-    /// A folder with one sub-folder of image files per class; or only image files, which are then unlabelled.
+    /// A folder with one sub-folder of image files per class; or only image files, which are then
+    /// unlabelled.
     Folder,
     /// Hugging Face parquet: a file, or a folder of them, with columns `image` and `label`.
     Parquet,
@@ -63,7 +67,8 @@ pub enum Split {
     /// The part to train on.
     #[default]
     Train,
-    /// The part held out; `val` and `validation` are accepted names for it in folders and parquet files.
+    /// The part held out; `val` and `validation` are accepted names for it in folders and parquet
+    /// files.
     Test,
 }
 

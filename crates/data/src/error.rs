@@ -5,7 +5,8 @@ use std::path::{Path, PathBuf};
 
 /// A dataset or image that cannot be read, used or written.
 ///
-/// `origin` fields name the place: a file, and within it the record, row or byte where that is known.
+/// `origin` fields name the place: a file, and within it the record, row or byte where that is
+/// known.
 #[derive(Debug, thiserror::Error)]
 pub enum DataError {
     /// The operating system refused to read a file or a folder.
@@ -50,7 +51,7 @@ pub enum DataError {
         /// The decoder's reason.
         reason: String,
     },
-    /// Latents that are only planned were asked for.
+    /// Latents that are only planned were requested.
     #[error("the latents of {name} are not made yet")]
     NotMade {
         /// What the set is called.

@@ -111,7 +111,8 @@ impl Examples {
         }
     }
 
-    /// Whether each example has an image that the model is conditioned on: a control image, or a masked image.
+    /// Whether each example has an image that the model is conditioned on: a control image, or a
+    /// masked image.
     pub fn have_image_conditions(&self) -> bool {
         let masks = match self.summary() {
             Summary::Images(_) => 0,

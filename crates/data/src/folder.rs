@@ -15,7 +15,8 @@ pub(crate) struct Item {
     pub(crate) label: Option<u32>,
 }
 
-/// The folder of the split, and the image files in it that `config` keeps, in the order of the dataset.
+/// The folder of the split, and the image files in it that `config` keeps, in the order of the
+/// dataset.
 pub(crate) fn files(
     folder: &Path,
     config: &DataConfig,
@@ -26,8 +27,8 @@ pub(crate) fn files(
     Ok((folder, items.into_iter().map(|item| item.path).collect()))
 }
 
-/// Reads the images below `folder`, sorted by class and path. Where all sub-folders are named after splits (`train`,
-/// `test`, `val`), only the folder of `split` is read.
+/// Reads the images below `folder`, sorted by class and path. Where all sub-folders are named after
+/// splits (`train`, `test`, `val`), only the folder of `split` is read.
 pub(crate) fn read(folder: &Path, config: &DataConfig) -> Result<Dataset, DataError> {
     let folder = &split_folder(folder, config.split)?;
     let (items, classes) = list(folder)?;
@@ -57,7 +58,8 @@ fn keep(items: Vec<Item>, limit: usize) -> Vec<Item> {
         .collect()
 }
 
-/// The sub-folder of the split, where all sub-folders are splits; else the folder itself, which is one to train on.
+/// The sub-folder of the split, where all sub-folders are splits; else the folder itself, which is
+/// one to train on.
 pub(crate) fn split_folder(folder: &Path, split: Split) -> Result<PathBuf, DataError> {
     let mut parts = entries(folder)?;
     parts.retain(|path| path.is_dir());
@@ -125,7 +127,8 @@ pub(crate) fn list(folder: &Path) -> Result<(Vec<Item>, Vec<String>), DataError>
     Ok((items, classes))
 }
 
-/// Appends the image files in `folder` and below, in the order of their names. Links to folders are not followed.
+/// Appends the image files in `folder` and below, in the order of their names. Links to folders are
+/// not followed.
 pub(crate) fn collect_images(folder: &Path, images: &mut Vec<PathBuf>) -> Result<(), DataError> {
     for path in entries(folder)? {
         if path.is_dir() && !path.is_symlink() {

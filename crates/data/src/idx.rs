@@ -1,4 +1,5 @@
-//! IDX, the format of MNIST and Fashion-MNIST: a magic number, the dimensions (big-endian), then bytes.
+//! IDX, the format of MNIST and Fashion-MNIST: a magic number, the dimensions (big-endian), then
+//! bytes.
 
 use crate::dataset::{check_labels, numbered_classes};
 use crate::{DataError, Dataset, ImageShape, Split};
@@ -35,11 +36,13 @@ struct Source<'a> {
     origin: String,
 }
 
-/// Reads a set from the bytes of an IDX images file and of its labels file, each gzipped or not. The classes are
-/// numbered; [`Dataset::with_class_names`] names them. `origin` is the set's name, also in messages.
+/// Reads a set from the bytes of an IDX images file and of its labels file, each gzipped or not.
+/// The classes are numbered; [`Dataset::with_class_names`] names them. `origin` is the set's name,
+/// also in messages.
 ///
 /// # Errors
-/// A wrong magic number, truncated or surplus bytes, no images, or a number of labels that is not the number of images.
+/// A wrong magic number, truncated or surplus bytes, no images, or a number of labels that is not
+/// the number of images.
 pub fn parse_idx(images: &[u8], labels: Option<&[u8]>, origin: &str) -> Result<Dataset, DataError> {
     let images = Source {
         bytes: images,
@@ -69,7 +72,8 @@ pub(crate) fn read_mnist(folder: &Path, split: Split) -> Result<Dataset, DataErr
     read_files("mnist", &images?, Some(&labels?), &MNIST_CLASSES)
 }
 
-/// Reads a split from a folder with MNIST's file names, or the set whose images file is `path`; its labels are optional.
+/// Reads a split from a folder with MNIST's file names, or the set whose images file is `path`; its
+/// labels are optional.
 pub(crate) fn read(path: &Path, split: Split) -> Result<Dataset, DataError> {
     let (images, labels) = if path.is_dir() {
         let [images, labels] = official_files(path, split);

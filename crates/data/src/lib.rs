@@ -1,17 +1,20 @@
 //! Image datasets in host memory, and the deterministic order in which training sees them.
 //!
-//! - [`load`] reads what a [`DataConfig`] names (IDX, CIFAR-10, a folder of images, parquet) into a [`Dataset`]:
-//!   all images of one shape, 8 bit, CHW, with their labels.
-//! - [`Captioned`] is a set of images with captions, which stays on disk; [`Source`] is a captioned or a labelled set
-//!   whose images are encoded to [`Latents`].
-//! - [`ExampleOrder`] says which example the n-th sample of a run is. It is a pure function of (seed, clock), where the
-//!   clock counts the samples seen, so that a resumed run sees exactly what an uninterrupted one does.
-//! - [`batch`] and [`Loader`] make [`HostBatch`]es: f32 in [-1, 1], NCHW; the loader runs ahead on a thread.
-//! - [`Conditions`] makes the control image of each example: a smaller or masked image, edges, or a given image.
+//! - [`load`] reads what a [`DataConfig`] names (IDX, CIFAR-10, a folder of images, parquet) into a
+//!   [`Dataset`]: all images of one shape, 8 bit, CHW, with their labels.
+//! - [`Captioned`] is a set of images with captions, which stays on disk; [`Source`] is a captioned
+//!   or a labelled set whose images are encoded to [`Latents`].
+//! - [`ExampleOrder`] says which example the n-th sample of a run is. It is a pure function of
+//!   (seed, clock), where the clock counts the samples seen, so that a resumed run sees exactly
+//!   what an uninterrupted one does.
+//! - [`batch`] and [`Loader`] make [`HostBatch`]es: f32 in [-1, 1], NCHW; the loader runs ahead on
+//!   a thread.
+//! - [`Conditions`] makes the control image of each example: a smaller or masked image, edges, or a
+//!   given image.
 //! - [`image`] reads and writes single images and grids.
 //!
-//! The crate knows no tensor library: it hands out slices. Every [`DataError`] says what was expected, what was found,
-//! where, and what to do.
+//! The crate knows no tensor library: it hands out slices. Every [`DataError`] says what was
+//! expected, what was found, where, and what to do.
 
 #![deny(missing_docs)]
 #![cfg_attr(test, allow(clippy::unwrap_used))]

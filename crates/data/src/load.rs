@@ -7,8 +7,9 @@ use crate::{DataConfig, DataError, DataKind, Dataset, cifar, folder, idx, parque
 /// Reads the dataset that `config` names, whole, into memory.
 ///
 /// # Errors
-/// Missing, unreadable, truncated or damaged files; an empty folder; unreadable images; labels out of range; images of
-/// different sizes without `size`; a size, limit, number of channels or list of class names that does not fit.
+/// Missing, unreadable, truncated or damaged files; an empty folder; unreadable images; labels out
+/// of range; images of different sizes without `size`; a size, limit, number of channels or list of
+/// class names that does not fit.
 pub fn load(config: &DataConfig) -> Result<Dataset, DataError> {
     let path = expand_home(&config.path);
     let origin = path.display().to_string();

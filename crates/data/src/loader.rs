@@ -17,9 +17,9 @@ pub struct Loader {
 }
 
 impl Loader {
-    /// Batches of `batch_size` from `start_clock` (0, or where a run resumes) until the clock reaches
-    /// `total_samples`; the last one is smaller where the sizes do not divide. They equal those of
-    /// [`Examples::batch`]. It ends after an error.
+    /// Batches of `batch_size` from `start_clock` (0, or where a run resumes) until the clock
+    /// reaches `total_samples`; the last one is smaller where the sizes do not divide. They equal
+    /// those of [`Examples::batch`]. It ends after an error.
     ///
     /// # Panics
     /// If there are no examples or `batch_size` is 0.

@@ -5,9 +5,10 @@ use rand_chacha::rand_core::{Rng, SeedableRng};
 
 /// Which example the n-th sample of a run is.
 ///
-/// The clock counts the samples seen before this one. Epoch `clock / len` visits every example once, in an order that
-/// depends only on (seed, epoch); the flip depends only on (seed, clock). So batch size, resumption and the number of
-/// workers change nothing. The state behind `&mut self` is only a cache: the permutation of the latest epoch.
+/// The clock counts the samples seen before this one. Epoch `clock / len` visits every example
+/// once, in an order that depends only on (seed, epoch); the flip depends only on (seed, clock). So
+/// batch size, resumption and the number of workers change nothing. The state behind `&mut self` is
+/// only a cache: the permutation of the latest epoch.
 #[derive(Clone, Debug)]
 pub struct ExampleOrder {
     seed: u64,
@@ -100,8 +101,9 @@ fn shuffle(permutation: &mut Vec<usize>, len: usize, mut random: ChaCha8Rng) {
     }
 }
 
-/// A uniform integer in 0..bound, unbiased: the high half of a 128-bit product, redrawn where its low half falls in
-/// the incomplete last interval (Lemire, "Fast random integer generation in an interval", 2019).
+/// A uniform integer in 0..bound, unbiased: the high half of a 128-bit product, redrawn where its
+/// low half falls in the incomplete last interval (Lemire, "Fast random integer generation in an
+/// interval", 2019).
 pub(crate) fn below(bound: u64, random: &mut ChaCha8Rng) -> u64 {
     let incomplete = bound.wrapping_neg() % bound;
     loop {
@@ -157,8 +159,8 @@ mod tests {
         assert_ne!(epoch(1, 0), epoch(2, 0));
     }
 
-    /// The stored order of a run must not change with a dependency or a rewrite: resumed runs rely on it.
-    /// The values are those of `tests/order_golden.py`.
+    /// The stored order of a run must not change with a dependency or a rewrite: resumed runs rely
+    /// on it. The values are those of `tests/order_golden.py`.
     #[test]
     fn the_order_is_pinned() {
         let mut order = ExampleOrder::new(7, 10, true);

@@ -45,8 +45,8 @@ impl Labelled {
 }
 
 impl Source {
-    /// For a model that knows its classes by these names, in the order of the labels. Folders and parquet files stay on
-    /// disk.
+    /// For a model that knows its classes by these names, in the order of the labels. Folders and
+    /// parquet files stay on disk.
     ///
     /// # Errors
     /// As [`load`] and [`Captioned::labelled`].

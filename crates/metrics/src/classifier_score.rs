@@ -2,9 +2,9 @@
 
 use crate::{MeanStd, MetricsError, Probabilities, Result};
 
-/// `exp(E KL(p(y|x) ‖ p(y)))` over `splits` equal runs of the samples, Salimans et al. 2016: between
-/// 1 (every image looks the same to the classifier) and the number of classes (every image is
-/// certain, and all classes are equally frequent). The usual setting is 10 splits of 5000.
+/// `exp(E KL(p(y|x) ‖ p(y)))` over `splits` equal runs of the samples, Salimans et al. 2016:
+/// between 1 (every image looks the same to the classifier) and the number of classes (every image
+/// is certain, and all classes are equally frequent). The usual setting is 10 splits of 5000.
 ///
 /// # Errors
 /// When there are no splits or fewer samples than splits.

@@ -1,4 +1,4 @@
-//! What can go wrong, said so that the reader can mend it.
+//! What can go wrong, said so that the reader can correct it.
 
 use std::path::PathBuf;
 
@@ -10,7 +10,7 @@ pub type Result<T> = std::result::Result<T, MetricsError>;
 pub enum MetricsError {
     /// A pixel buffer is not a whole number of images.
     #[error(
-        "{len} bytes are no whole number of {channels}x{height}x{width} images of {} bytes each",
+        "{len} bytes are not a whole number of {channels}x{height}x{width} images of {} bytes each",
         channels * height * width
     )]
     PixelCount {
@@ -23,7 +23,7 @@ pub enum MetricsError {
         /// Columns of an image.
         width: usize,
     },
-    /// A network cannot look at images of this shape.
+    /// A network does not take images of this shape.
     #[error("{network} takes {expected} images, got {got:?} (channels, height, width)")]
     ImageShape {
         /// Name of the network.
@@ -33,7 +33,7 @@ pub enum MetricsError {
         /// Channels, height, width of the images.
         got: [usize; 3],
     },
-    /// Two sets of images that are to be compared one by one do not pair up.
+    /// Two sets of images for a comparison of pairs do not pair up.
     #[error("{} images of {:?} (channels, height, width) cannot be compared one by one with {} of {:?}: both sets must have the same number and shape", restored.0, restored.1, truth.0, truth.1)]
     NotPaired {
         /// Number and shape of the first set.
@@ -58,7 +58,7 @@ pub enum MetricsError {
         what: &'static str,
     },
     /// A buffer does not hold whole rows.
-    #[error("{len} values are no whole number of rows of {width}")]
+    #[error("{len} values are not a whole number of rows of {width}")]
     RowWidth {
         /// Values given.
         len: usize,
@@ -90,7 +90,7 @@ pub enum MetricsError {
         network: String,
     },
     /// Not-a-number or infinite activations.
-    #[error("{metric} met activations that are not finite: the images or the weights are broken")]
+    #[error("{metric} got activations that are not finite: the images or the weights are broken")]
     NotFinite {
         /// The metric.
         metric: &'static str,
@@ -100,7 +100,7 @@ pub enum MetricsError {
     File {
         /// The file.
         path: PathBuf,
-        /// What the system said.
+        /// The system's error.
         source: std::io::Error,
     },
     /// Bytes that are no safetensors file.
@@ -108,10 +108,10 @@ pub enum MetricsError {
     Format {
         /// Where the bytes came from.
         origin: String,
-        /// What the parser said.
+        /// The parser's error.
         source: safetensors::SafeTensorError,
     },
-    /// A safetensors file that holds something else than what is looked for.
+    /// A safetensors file that holds something else than expected.
     #[error("{origin} does not hold {wanted}: {problems}")]
     Content {
         /// Where the bytes came from.

@@ -1,9 +1,9 @@
-//! The networks whose activations are compared, and what they give.
+//! The networks whose activations are compared, and their outputs.
 
 use crate::{Images, MetricsError, Result};
 use serde::{Deserialize, Serialize};
 
-/// What kind of network it is, which decides what its figures may be called.
+/// What kind of network it is, which decides what its metrics may be called.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum FeatureKind {
@@ -13,7 +13,7 @@ pub enum FeatureKind {
     Classifier,
 }
 
-/// Which network a figure was measured with. Goes into every result.
+/// Which network a metric was measured with. Part of every result.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct FeatureId {
     /// Name of the network and of the definition around it.
@@ -41,7 +41,8 @@ impl FeatureId {
         }
     }
 
-    /// What a [`classifier_score`](crate::classifier_score) of this network's probabilities is called.
+    /// What a [`classifier_score`](crate::classifier_score) of this network's probabilities is
+    /// called.
     pub fn score_label(&self) -> &'static str {
         match self.kind {
             FeatureKind::Inception => "Inception score",
@@ -70,7 +71,7 @@ pub trait FeatureNetwork: Send {
     /// network splits them into batches that fit its memory.
     ///
     /// # Errors
-    /// When the network cannot look at images of this shape.
+    /// When the network does not take images of this shape.
     fn features(&self, images: &Images) -> Result<Features>;
 }
 
@@ -108,7 +109,7 @@ impl Features {
         })
     }
 
-    /// No images yet, for [`append`](Self::append).
+    /// Features of no images, for [`append`](Self::append).
     pub fn empty(dim: usize) -> Self {
         Self {
             dim,
@@ -127,7 +128,7 @@ impl Features {
         self.values.chunks_exact(self.dim.max(1))
     }
 
-    /// Adds the features of more images behind these.
+    /// Appends the features of more images.
     ///
     /// # Errors
     /// When the widths differ.

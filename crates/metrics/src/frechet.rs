@@ -22,7 +22,7 @@ pub fn frechet_distance(a: &Statistics, b: &Statistics) -> Result<f64> {
         .map(|(x, y)| (x - y).powi(2))
         .sum();
     let distance = means + trace(a) + trace(b) - 2.0 * trace_of_root(a, b)?;
-    // Rounding can leave a hair below zero for equal statistics.
+    // Rounding can give a value slightly below zero for equal statistics.
     Ok(distance.max(0.0))
 }
 

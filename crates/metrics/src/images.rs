@@ -1,4 +1,4 @@
-//! Images as a metric sees them.
+//! Images as metrics take them.
 
 use crate::{MetricsError, Result};
 
@@ -46,7 +46,7 @@ impl<'a> Images<'a> {
         self.pixels.len() / self.image_size()
     }
 
-    /// Whether there is none.
+    /// Whether there are none.
     pub fn is_empty(&self) -> bool {
         self.pixels.is_empty()
     }
@@ -92,7 +92,7 @@ mod tests {
         let error = Images::new(3, 2, 2, &[0; 25]).unwrap_err();
         assert_eq!(
             error.to_string(),
-            "25 bytes are no whole number of 3x2x2 images of 12 bytes each"
+            "25 bytes are not a whole number of 3x2x2 images of 12 bytes each"
         );
     }
 }

@@ -1,10 +1,10 @@
 //! How good generated images are: Fréchet distance, kernel distance, precision and recall,
 //! classifier score, and the networks whose activations they compare.
 //!
-//! The road is always the same. [`Images`] go through a [`FeatureNetwork`], which gives
-//! [`Features`]; a metric compares two sets of them, or their [`Statistics`]. A number means
-//! something only together with the network it was measured with, so every network carries a
-//! [`FeatureId`], which says what a distance measured with it may be called.
+//! All metrics of sets work alike. A [`FeatureNetwork`] turns [`Images`] into [`Features`]; a
+//! metric compares two sets of features, or their [`Statistics`]. A number has a meaning only
+//! together with the network it was measured with, so every network has a [`FeatureId`], which says
+//! what a distance measured with it may be called.
 //!
 //! ```
 //! use fewstep_metrics::{Features, Statistics, frechet_distance};
@@ -37,6 +37,7 @@ mod frechet;
 mod images;
 mod kid;
 mod matrix;
+mod mean;
 mod networks;
 mod precision_recall;
 mod reference;
@@ -50,30 +51,10 @@ pub use features::{FeatureId, FeatureKind, FeatureNetwork, Features, Probabiliti
 pub use frechet::frechet_distance;
 pub use images::Images;
 pub use kid::kid;
+pub use mean::{MeanInterval, MeanStd};
 pub use networks::{CifarResNet, ClassifierNet, InceptionFid, Lpips, SmallClassifier};
 pub use precision_recall::precision_recall;
 pub use reference::Reference;
-pub use restoration::{MeanInterval, psnr, ssim};
+pub use restoration::{psnr, ssim};
 pub use retrieval::{Retrieval, retrieval};
 pub use statistics::{Statistics, StatisticsBuilder};
-
-/// Mean and (population) standard deviation of a figure over subsets or splits.
-#[derive(Clone, Copy, Debug, PartialEq, serde::Serialize, serde::Deserialize)]
-pub struct MeanStd {
-    /// Mean over the parts.
-    pub mean: f64,
-    /// Standard deviation over the parts, with `n` in the denominator.
-    pub std: f64,
-}
-
-impl MeanStd {
-    fn of(values: &[f64]) -> Self {
-        let n = values.len() as f64;
-        let mean = values.iter().sum::<f64>() / n;
-        let variance = values.iter().map(|v| (v - mean).powi(2)).sum::<f64>() / n;
-        Self {
-            mean,
-            std: variance.sqrt(),
-        }
-    }
-}

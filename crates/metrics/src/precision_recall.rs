@@ -157,7 +157,8 @@ mod tests {
 
     #[test]
     fn shares_are_counted() {
-        // With k = 1 the balls of the real set are [-1, 2] and [9, 12]; fakes 0.5 and 11 are inside.
+        // With k = 1 the balls of the real set are [-1, 2] and [9, 12]; fakes 0.5 and 11 are
+        // inside.
         let real = line(&[0.0, 1.0, 10.0, 11.0]);
         let fake = line(&[0.5, 5.0, 11.0, 30.0]);
         let (precision, recall) = precision_recall(&real, &fake, 1).unwrap();

@@ -119,7 +119,7 @@ impl Reference {
         })
     }
 
-    /// Writes the reference to a file, by way of a temporary one beside it.
+    /// Writes the reference to a temporary file next to the target, then renames it.
     ///
     /// # Errors
     /// When the file cannot be written.

@@ -1,27 +1,29 @@
-//! Whether images drawn from texts show what the texts say, as far as the real images of the same texts tell.
+//! Whether images generated from prompts show what the prompts say, compared with the real images
+//! of these prompts.
 
 use crate::{Features, MetricsError, Result};
 use serde::{Deserialize, Serialize};
 
-/// How often the real image of a text is found by an image drawn from the text.
+/// How often an image generated from a prompt finds the real image of that prompt.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Retrieval {
-    /// Share of the drawn images whose nearest real image is that of their own text.
+    /// Share of the generated images whose nearest real image is that of their own prompt.
     pub first: f64,
     /// Share of those that have it among their five nearest.
     pub five: f64,
-    /// Texts, each with one real image: chance is one in so many.
+    /// Number of prompts, each with one real image; chance is one in this number.
     pub texts: usize,
 }
 
-/// Looks for the real image of every drawn one by the cosine of their features. The texts take turns: image i was
-/// drawn from text i modulo the number of real images. Features are taken relative to the mean of the real ones, as
-/// what all images have in common tells nothing.
+/// Finds the nearest real image of every generated one by the cosine of their features. Image i was
+/// generated from prompt i modulo the number of real images. Features are taken relative to the
+/// mean of the real ones, since what all images have in common does not distinguish them.
 ///
-/// This is R-precision with images in the place of texts: it needs no network that knows both.
+/// This is R-precision with images in place of texts, so that no network for both is needed.
 ///
 /// # Errors
-/// With fewer than two real images, features of other widths, or not as many drawn images for every text.
+/// With fewer than two real images, features of other widths, or a number of generated images that
+/// differs between prompts.
 pub fn retrieval(drawn: &Features, real: &Features) -> Result<Retrieval> {
     let (dim, texts) = (real.dim, real.count());
     if texts < 2 || drawn.count() < texts || !drawn.count().is_multiple_of(texts) {

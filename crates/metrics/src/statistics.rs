@@ -32,10 +32,10 @@ impl Statistics {
     }
 }
 
-/// Gathers [`Statistics`] batch by batch, so that features need not be kept.
+/// Computes [`Statistics`] batch by batch, so that features need not be kept.
 ///
-/// Every batch is centred on its own mean before its products are summed, and batches are merged
-/// by the pairwise update of Chan, Golub and LeVeque (1979): no cancellation however large the mean.
+/// Every batch is centred on its own mean before its products are summed, and batches are merged by
+/// the pairwise update of Chan, Golub and LeVeque (1979): no cancellation however large the mean.
 #[derive(Clone, Debug)]
 pub struct StatisticsBuilder {
     count: usize,
@@ -54,7 +54,7 @@ impl StatisticsBuilder {
         }
     }
 
-    /// Goes on from the statistics of earlier samples.
+    /// Continues from the statistics of earlier samples.
     pub fn resume(earlier: Statistics) -> Self {
         let freedom = (earlier.count - 1) as f64;
         Self {
@@ -76,7 +76,7 @@ impl StatisticsBuilder {
     /// Adds a batch.
     ///
     /// # Errors
-    /// When its width is another one, or an activation is not finite; nothing is added then.
+    /// When its width differs or an activation is not finite; nothing is added then.
     pub fn push(&mut self, batch: &Features) -> Result<()> {
         let dim = self.mean.len();
         check_same_dim(dim, batch.dim)?;
@@ -128,7 +128,7 @@ impl StatisticsBuilder {
     }
 }
 
-/// Takes the mean row away from every row, and gives it.
+/// Subtracts the mean row from every row, and returns it.
 fn centre(rows: &mut [f64], dim: usize) -> Vec<f64> {
     let count = (rows.len() / dim) as f64;
     let mut mean = vec![0.0; dim];

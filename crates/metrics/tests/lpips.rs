@@ -208,8 +208,8 @@ fn a_foreign_file_is_refused_with_what_is_missing() {
     assert!(matches!(missing, Err(MetricsError::File { .. })));
 }
 
-/// Needs the real weights: `FEWSTEP_LPIPS=FOLDER cargo test --release`, with `lpips_alexnet.safetensors` and
-/// `lpips_vgg16.safetensors` in the folder.
+/// Needs the real weights: `FEWSTEP_LPIPS=FOLDER cargo test --release`, with
+/// `lpips_alexnet.safetensors` and `lpips_vgg16.safetensors` in the folder.
 #[test]
 fn the_real_weights_give_what_the_package_gives() {
     let Some(folder) = std::env::var_os("FEWSTEP_LPIPS") else {

@@ -25,7 +25,8 @@ enum Caption {
     File(PathBuf),
     /// The name of a class.
     Class(usize, Arc<[String]>),
-    /// In a line of `metadata.jsonl`, which has been read: the line's number, and the caption or what is wrong.
+    /// In a line of `metadata.jsonl`, which has been read: the line's number, and the caption or
+    /// what is wrong.
     Line(usize, Result<String, String>),
 }
 
@@ -127,8 +128,8 @@ pub(super) fn with_texts(
     Ok(listed.collect())
 }
 
-/// All image files in the sub-folders of a folder, one for each class, and how many classes there are. The caller must refuse
-/// labels without a name.
+/// All image files in the sub-folders of a folder, one for each class, and how many classes there
+/// are. The caller must refuse labels without a name.
 pub(super) fn with_classes(
     folder: &Path,
     config: &DataConfig,

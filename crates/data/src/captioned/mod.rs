@@ -1,5 +1,5 @@
-//! Images with captions, or with classes whose names are their captions. They are read one after another, since these
-//! sets are too big for memory.
+//! Images with captions, or with classes whose names are their captions. They are read one after
+//! another, since these sets are too big for memory.
 
 mod example;
 mod files;
@@ -40,7 +40,8 @@ pub struct Captioned {
 pub struct Contents {
     /// All captions, in order.
     pub captions: Vec<String>,
-    /// The first 16 hexadecimal digits of the SHA-256 over images, captions and the size they are brought to.
+    /// The first 16 hexadecimal digits of the SHA-256 over images, captions and the size they are
+    /// brought to.
     pub fingerprint: String,
     /// The same over what control images are made from: the given images, or the images themselves.
     pub sources: String,
@@ -56,9 +57,10 @@ pub enum Check {
 }
 
 impl Captioned {
-    /// Finds the parts of the set that `config` names: a folder with `metadata.jsonl` (`file_name` with `text` or
-    /// `caption`), image files each with a `.txt` next to it, WebDataset tars (an image with `txt`, `text`, `caption` or
-    /// `json`), or parquet files with `image` and `text` or `caption`.
+    /// Finds the parts of the set that `config` names: a folder with `metadata.jsonl` (`file_name`
+    /// with `text` or `caption`), image files each with a `.txt` next to it, WebDataset tars (an
+    /// image with `txt`, `text`, `caption` or `json`), or parquet files with `image` and `text` or
+    /// `caption`.
     ///
     /// # Errors
     /// A path with none of these; settings that do not fit captioned data.
@@ -66,9 +68,10 @@ impl Captioned {
         Self::paired(config, None)
     }
 
-    /// The same with the images that are given in pairs with them. The location's `path` is a folder with an image
-    /// under the name of each image; its `column` names a key of `metadata.jsonl` (a file below `path`, or next to the
-    /// list), a column of parquet files, or what follows an example's name in a tar, such as `source.png`.
+    /// The same with the images that are given in pairs with them. The location's `path` is a
+    /// folder with an image under the name of each image; its `column` names a key of
+    /// `metadata.jsonl` (a file below `path`, or next to the list), a column of parquet files, or
+    /// what follows an example's name in a tar, such as `source.png`.
     ///
     /// # Errors
     /// As [`Captioned::open`], and where sets of this layout cannot have given images.
@@ -101,11 +104,12 @@ impl Captioned {
         Self::of(shards, config, kind, Arc::new([]))
     }
 
-    /// A folder with one sub-folder of image files per class, or labelled parquet files, for a model that knows its classes
-    /// by these names, in the order of the labels.
+    /// A folder with one sub-folder of image files per class, or labelled parquet files, for a
+    /// model that knows its classes by these names, in the order of the labels.
     ///
     /// # Errors
-    /// Another layout, a set without labels or with another number of classes, and settings that do not fit the data.
+    /// Another layout, a set without labels or with another number of classes, and settings that do
+    /// not fit the data.
     pub fn labelled(config: &DataConfig, names: &[String]) -> Result<Self, DataError> {
         let path = expand_home(&config.path);
         let classes: Arc<[String]> = names.into();

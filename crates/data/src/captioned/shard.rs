@@ -67,7 +67,8 @@ impl Shard {
             .collect()
     }
 
-    /// The parts of a set of classes, for a model that knows them by these names, and how many classes the set has.
+    /// The parts of a set of classes, for a model that knows them by these names, and how many
+    /// classes the set has.
     pub(super) fn labelled(
         path: &Path,
         config: &DataConfig,

@@ -71,7 +71,8 @@ impl Tar {
     ) -> Box<dyn Iterator<Item = Result<Example, DataError>> + Send + '_> {
         let file = self.path.file_name().unwrap_or_default().to_string_lossy();
         let origin = format!("shard {shard} ({file})");
-        // A tar's entries borrow their archive, so what comes out of a file is read at once: a shard fits in memory.
+        // A tar's entries borrow their archive, so what comes out of a file is read at once: a
+        // shard fits in memory.
         let examples = match self.read() {
             Ok(parts) => parts
                 .into_iter()
@@ -159,7 +160,8 @@ impl Parts {
     }
 }
 
-/// The name of an example, up to the first dot of the file's name, and all that comes after that dot.
+/// The name of an example, up to the first dot of the file's name, and all that comes after that
+/// dot.
 fn split(path: &[u8]) -> (String, String) {
     let path = String::from_utf8_lossy(path).into_owned();
     let name = path.rfind('/').map_or(0, |slash| slash + 1);

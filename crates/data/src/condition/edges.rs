@@ -4,11 +4,13 @@ use crate::ImageShape;
 
 /// Standard deviation of the blur before slopes are taken.
 const BLUR: f64 = 1.0;
-/// Slopes above which an edge starts, and down to which it goes on, in grey values of [-1, 1] per pixel.
+/// Slopes above which an edge starts, and down to which it goes on, in grey values of [-1, 1] per
+/// pixel.
 const START: f32 = 0.3;
 const CONTINUE: f32 = 0.12;
 
-/// The edges of an image: blur, Sobel's slopes, thinning to the crests, and joining of weak crests to strong ones.
+/// The edges of an image: blur, Sobel's slopes, thinning to the crests, and joining of weak crests
+/// to strong ones.
 ///
 /// # Shapes
 /// - `image`: `shape`, `[channels, height, width]`, in [-1, 1]

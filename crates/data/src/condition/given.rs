@@ -1,5 +1,5 @@
-//! Control images that are given: in a folder, one for each image of the dataset under the same name, or in another
-//! column of the same parquet files.
+//! Control images that are given: in a folder, one for each image of the dataset under the same
+//! name, or in another column of the same parquet files.
 
 use crate::collector::{CHUNK, ImageCollector};
 use crate::config::expand_home;
@@ -9,8 +9,8 @@ use crate::{DataConfig, DataError, DataKind, Dataset, parquet};
 use std::fs;
 use std::path::{Path, PathBuf};
 
-/// Reads the partners of all `images` images that `data` names, in their order: depth maps if no number of channels is
-/// given.
+/// Reads the partners of all `images` images that `data` names, in their order: depth maps if no
+/// number of channels is given.
 pub(super) fn read(
     location: &Location,
     channels: Option<usize>,

@@ -33,8 +33,8 @@ impl MaskKind {
     }
 }
 
-/// Masks for images whose latents are made once: the latents of the known part of an image depend on the mask, so each
-/// image has a fixed number of masks.
+/// Masks for images whose latents are made once: the latents of the known part of an image depend
+/// on the mask, so each image has a fixed number of masks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Masks {
     /// Their shape.
@@ -44,14 +44,16 @@ pub struct Masks {
 }
 
 impl Masks {
-    /// The mask with this number, the same in every run: `[height, width]`, 1 where the image is to be filled.
+    /// The mask with this number, the same in every run: `[height, width]`, 1 where the image is to
+    /// be filled.
     pub fn mask(&self, number: u64, height: usize, width: usize) -> Vec<f32> {
         let random = &mut generator(0, Purpose::Condition, number);
         self.kind.draw(height, width, random)
     }
 }
 
-/// A masked image, as models for inpainting take it: values under the mask are 0, and the mask is one more channel.
+/// A masked image, as models for inpainting take it: values under the mask are 0, and the mask is
+/// one more channel.
 ///
 /// # Shapes
 /// - `image`: `[channels, height, width]`, in [-1, 1]

@@ -41,8 +41,8 @@ pub enum ConditionConfig {
         /// The shape of the masks.
         #[serde(default)]
         mask: MaskKind,
-        /// How many masks each image has, for latent models: the latents of masked images are made once. Control images
-        /// have a new mask every time.
+        /// How many masks each image has, for latent models: the latents of masked images are made
+        /// once. Control images have a new mask every time.
         #[serde(default, skip_serializing_if = "Option::is_none", alias = "holes")]
         masks: Option<usize>,
     },
@@ -133,7 +133,8 @@ impl Conditions {
     /// Prepares the conditions of a dataset that was read as `data` says; reads given images.
     ///
     /// # Errors
-    /// A factor that does not divide the images; given images that are missing, unreadable or of different sizes.
+    /// A factor that does not divide the images; given images that are missing, unreadable or of
+    /// different sizes.
     pub fn open(
         rule: &ConditionConfig,
         dataset: &Dataset,
@@ -158,8 +159,9 @@ impl Conditions {
         })
     }
 
-    /// Prepares the conditions of a captioned set that was [opened](Captioned::paired) for them. What they are made from
-    /// is decoded once, into a file in `folder` whose name follows from the contents.
+    /// Prepares the conditions of a captioned set that was [opened](Captioned::paired) for them.
+    /// What they are made from is decoded once, into a file in `folder` whose name follows from the
+    /// contents.
     ///
     /// # Errors
     /// As [`Conditions::open`]; bad examples are named with their places.
@@ -187,8 +189,8 @@ impl Conditions {
         self.shape
     }
 
-    /// What the condition of an example is made from, mirrored if the image is; none if that is the image itself, which
-    /// the caller has.
+    /// What the condition of an example is made from, mirrored if the image is; none if that is the
+    /// image itself, which the caller has.
     ///
     /// # Errors
     /// When it cannot be read from disk.
@@ -215,8 +217,8 @@ impl Conditions {
         Ok(Some(image))
     }
 
-    /// The condition made from a [source](Self::source), or from the image. What is random in it, such as a mask, is a
-    /// function of (seed, clock).
+    /// The condition made from a [source](Self::source), or from the image. What is random in it,
+    /// such as a mask, is a function of (seed, clock).
     ///
     /// # Shapes
     /// - `source`: `[channels, height, width]`, in [-1, 1]

@@ -1,4 +1,5 @@
-//! Resampling with the filter widened by the factor when shrinking, so that nothing aliases, as Pillow does it.
+//! Resampling with the filter widened by the factor when shrinking, so that nothing aliases, as
+//! Pillow does it.
 
 use crate::ImageShape;
 
@@ -39,7 +40,8 @@ impl Filter {
     }
 }
 
-/// An image in another size; values may leave their range a little where the filter has negative weights.
+/// An image in another size; values may leave their range a little where the filter has negative
+/// weights.
 ///
 /// # Shapes
 /// - `image`: `shape`, `[channels, height, width]`

@@ -10,7 +10,8 @@ use rayon::prelude::*;
 use sha2::{Digest, Sha256};
 use std::ops::Range;
 
-/// More classes than any set of images has: without names to check against, a larger label is an error.
+/// More classes than any set of images has: without names to check against, a larger label is an
+/// error.
 pub(crate) const MAX_CLASSES: usize = 1_000_000;
 
 /// All images of a set, in memory, 8 bit, CHW, with their labels.
@@ -27,13 +28,15 @@ pub struct Dataset {
 }
 
 impl Dataset {
-    /// A set from `pixels` ([len, channels, height, width], 8 bit) and, when labelled, one label per image.
+    /// A set from `pixels` ([len, channels, height, width], 8 bit) and, when labelled, one label
+    /// per image.
     ///
     /// Labelled images without `classes` get the class names "0", "1", ... up to the largest label.
     ///
     /// # Errors
-    /// An empty set, a length that is no whole number of images, a count of labels that differs from the count of
-    /// images, a label that is not below `classes.len()`, or a channel count other than 1 and 3.
+    /// An empty set, a length that is no whole number of images, a count of labels that differs
+    /// from the count of images, a label that is not below `classes.len()`, or a channel count
+    /// other than 1 and 3.
     pub fn from_parts(
         name: impl Into<String>,
         shape: ImageShape,
@@ -121,8 +124,8 @@ impl Dataset {
         self.labels.as_deref()
     }
 
-    /// The first 16 hexadecimal digits of the SHA-256 over shape, labels and pixels: equal sets have equal ones,
-    /// whatever file they came from.
+    /// The first 16 hexadecimal digits of the SHA-256 over shape, labels and pixels: equal sets
+    /// have equal ones, whatever file they came from.
     pub fn fingerprint(&self) -> String {
         let mut hash = Sha256::new();
         for side in [
@@ -153,7 +156,8 @@ impl Dataset {
         self.select(range.start.min(end)..end)
     }
 
-    /// At most `limit` images, spread evenly over the set: a set that is sorted by class keeps all its classes.
+    /// At most `limit` images, spread evenly over the set: a set that is sorted by class keeps all
+    /// its classes.
     pub fn limit(self, limit: usize) -> Self {
         if limit >= self.len() {
             return self;
@@ -183,8 +187,8 @@ impl Dataset {
     /// The same set with other class names, in label order.
     ///
     /// # Errors
-    /// If the number of names is not the set's number of classes. Classes that are only numbered may be fewer than the
-    /// names, as the set may not show them all.
+    /// If the number of names is not the set's number of classes. Classes that are only numbered
+    /// may be fewer than the names, as the set may not show them all.
     pub fn with_class_names(mut self, names: &[String]) -> Result<Self, DataError> {
         let numbered = !self.classes.is_empty()
             && (0..)
@@ -204,7 +208,8 @@ impl Dataset {
         Ok(self)
     }
 
-    /// Every image in the middle of a black square of `side` pixels; one that is larger is resized instead.
+    /// Every image in the middle of a black square of `side` pixels; one that is larger is resized
+    /// instead.
     ///
     /// # Errors
     /// If `side` is 0.
@@ -221,7 +226,8 @@ impl Dataset {
         Ok(self.map(shape, |image| image.pad_to(side)))
     }
 
-    /// The square in the middle of every image, resized to `side` pixels (Lanczos, which averages when it shrinks).
+    /// The square in the middle of every image, resized to `side` pixels (Lanczos, which averages
+    /// when it shrinks).
     ///
     /// # Errors
     /// If `side` is 0.
@@ -272,7 +278,8 @@ impl Dataset {
     }
 }
 
-/// `limit` indices below `len`, evenly spread and increasing; all of them when `limit` is not below `len`.
+/// `limit` indices below `len`, evenly spread and increasing; all of them when `limit` is not below
+/// `len`.
 pub(crate) fn spread(len: usize, limit: usize) -> impl Iterator<Item = usize> + Clone {
     let count = limit.min(len);
     (0..count).map(move |k| (k as u128 * len as u128 / count as u128) as usize)

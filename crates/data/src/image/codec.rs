@@ -11,10 +11,11 @@ use ::image::{
 use std::io::Cursor;
 use std::path::Path;
 
-/// Reads a PNG, JPEG, BMP or WebP file; the contents decide the format, not the name. Transparent parts become white,
-/// and a camera's orientation tag is obeyed.
+/// Reads a PNG, JPEG, BMP or WebP file; the contents decide the format, not the name. Transparent
+/// parts become white, and a camera's orientation tag is obeyed.
 ///
-/// With `size`, the result is a square of that side, as [`Image::resize_to`] makes it. `channels` is 1 or 3.
+/// With `size`, the result is a square of that side, as [`Image::resize_to`] makes it. `channels`
+/// is 1 or 3.
 ///
 /// # Errors
 /// A file that cannot be read or decoded, a size of 0, or another number of channels.
@@ -56,7 +57,8 @@ pub fn decode(
     Ok(image.with_channels(channels))
 }
 
-/// Whether this is a JPEG file whose last scan has no end marker. The decoder would fill the missing part with grey.
+/// Whether this is a JPEG file whose last scan has no end marker. The decoder would fill the
+/// missing part with grey.
 fn lacks_jpeg_end(bytes: &[u8]) -> bool {
     const START_OF_IMAGE: [u8; 2] = [0xff, 0xd8];
     const START_OF_SCAN: [u8; 2] = [0xff, 0xda];
@@ -94,7 +96,8 @@ fn over_white(image: DynamicImage) -> RgbImage {
 /// Writes `image` to `path` as PNG.
 ///
 /// # Errors
-/// A file that cannot be written, or an image that is none (no pixels, or not `shape.len()` of them).
+/// A file that cannot be written, or an image that is none (no pixels, or not `shape.len()` of
+/// them).
 pub fn write_png(path: impl AsRef<Path>, image: &Image) -> Result<(), DataError> {
     let path = path.as_ref();
     let bytes = encode_png(image)?;
@@ -129,7 +132,8 @@ pub fn encode_jpeg(image: &Image, quality: u8) -> Result<Vec<u8>, DataError> {
     Ok(bytes)
 }
 
-/// Gives a checked image's values [height, width, channels], width, height and colour type to `write`.
+/// Gives a checked image's values [height, width, channels], width, height and colour type to
+/// `write`.
 fn encode(
     image: &Image,
     write: impl FnOnce(&[u8], u32, u32, ExtendedColorType) -> ImageResult<()>,

@@ -7,9 +7,10 @@ use crate::{DataError, ImageShape};
 use ::image::ImageBuffer;
 use std::path::Path;
 
-/// Reads a depth map of 8 or 16 bits as a grey image, its own range of depths spread over all 256 levels: what a
-/// sensor stores in millimetres or a network in units of its own would else fill a few of them. A map of one depth
-/// stays as it is. With `size`, the result is a square of that side.
+/// Reads a depth map of 8 or 16 bits as a grey image, its own range of depths spread over all 256
+/// levels: what a sensor stores in millimetres or a network in units of its own would else fill a
+/// few of them. A map of one depth stays as it is. With `size`, the result is a square of that
+/// side.
 ///
 /// # Errors
 /// A file that cannot be read or decoded, or a size of 0.

@@ -69,7 +69,8 @@ impl Image {
         Self { shape, pixels }
     }
 
-    /// The image in the middle of a black square of `side` pixels, which must not be smaller than it.
+    /// The image in the middle of a black square of `side` pixels, which must not be smaller than
+    /// it.
     pub(crate) fn pad_to(self, side: usize) -> Self {
         let mut square = Self::filled(
             ImageShape {
@@ -87,8 +88,8 @@ impl Image {
         square
     }
 
-    /// The square in the middle of the image, resized to `side` (at least 1) pixels; Lanczos, which averages when it
-    /// shrinks.
+    /// The square in the middle of the image, resized to `side` (at least 1) pixels; Lanczos, which
+    /// averages when it shrinks.
     pub fn resize_to(self, side: usize) -> Self {
         let ImageShape {
             channels,
@@ -112,7 +113,8 @@ impl Image {
         Self::from_rgb(&square).with_channels(channels)
     }
 
-    /// Copies `other`, which must have as many channels and fit, with its corner at row `top`, column `left`.
+    /// Copies `other`, which must have as many channels and fit, with its corner at row `top`,
+    /// column `left`.
     fn paste(&mut self, other: &Self, top: usize, left: usize) {
         let ImageShape {
             channels,
@@ -162,8 +164,8 @@ impl Image {
     }
 }
 
-/// Images side by side on white, `columns` to a row, with `margin` white pixels around each. All cells have the size
-/// of the largest image; grey ones become RGB when others are.
+/// Images side by side on white, `columns` to a row, with `margin` white pixels around each. All
+/// cells have the size of the largest image; grey ones become RGB when others are.
 pub fn grid(images: &[Image], columns: usize, margin: usize) -> Image {
     let largest =
         |side: fn(&ImageShape) -> usize| images.iter().map(|p| side(&p.shape)).max().unwrap_or(1);

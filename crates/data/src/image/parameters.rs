@@ -1,13 +1,13 @@
-//! How an image was made, inside its PNG file: the `parameters` text that Stable Diffusion's web interface writes and
-//! other tools read.
+//! How an image was made, inside its PNG file: the `parameters` text that Stable Diffusion's web
+//! interface writes and other tools read.
 
 use flate2::Crc;
 
 const SIGNATURE: usize = 8;
 const KEYWORD: &[u8] = b"parameters";
 
-/// A PNG file with the text as its first chunk after the header. Latin-1 goes into a `tEXt` chunk, all else into an
-/// `iTXt` one, as Pillow does it.
+/// A PNG file with the text as its first chunk after the header. Latin-1 goes into a `tEXt` chunk,
+/// all else into an `iTXt` one, as Pillow does it.
 pub fn with_parameters(png: &[u8], text: &str) -> Vec<u8> {
     let latin: Option<Vec<u8>> = text.chars().map(|c| u8::try_from(c).ok()).collect();
     let chunk = match latin {

@@ -15,7 +15,8 @@ pub struct LatentsHeader {
     pub fingerprint: String,
     /// A few of the captions, to generate sample images from.
     pub some: Vec<String>,
-    /// The text of each example, as an index into the states; 0 is the empty text, which no example has.
+    /// The text of each example, as an index into the states; 0 is the empty text, which no example
+    /// has.
     #[serde(skip)]
     pub captions: Vec<u32>,
     /// Channels, height and width of a latent.
@@ -59,7 +60,8 @@ impl LatentsHeader {
         self.latent.iter().product()
     }
 
-    /// Channels, height and width of what is concatenated to a latent: a mask and the latents of the masked image.
+    /// Channels, height and width of what is concatenated to a latent: a mask and the latents of
+    /// the masked image.
     pub(super) fn concat(&self) -> [usize; 3] {
         let [channels, height, width] = self.latent;
         [1 + channels, height, width]

@@ -1,10 +1,11 @@
 //! Latents of images and states of their captions, on disk: made once, and read batch by batch.
 //!
-//! The file is a safetensors file, so that other tools can read it: `captions` (I64 [examples]) says which states
-//! belong to an example, `latents` (F32 [examples, copies, channels, height, width]) has one copy, or two if the second
-//! is of the mirrored image, and `states` (F32 [captions, tokens, width]) starts with those of the empty text.
-//! `concat` (F32 [examples, copies, masks, 1 + channels, height, width]) is for models that do inpainting and has no
-//! masks for others: a mask, then the latents of the masked image.
+//! The file is a safetensors file, so that other tools can read it: `captions` (I64 [examples])
+//! says which states belong to an example, `latents` (F32 [examples, copies, channels, height,
+//! width]) has one copy, or two if the second is of the mirrored image, and `states` (F32
+//! [captions, tokens, width]) starts with those of the empty text. `concat` (F32 [examples, copies,
+//! masks, 1 + channels, height, width]) is for models that do inpainting and has no masks for
+//! others: a mask, then the latents of the masked image.
 
 mod header;
 #[cfg(test)]
@@ -21,7 +22,8 @@ use fewstep_diffusion::{Inputs, PromptEmbeds};
 use header::{CAPTIONS, CONCAT, LATENTS, STATES, StoredHeader};
 use std::path::Path;
 
-/// An open cache. Batches are read from the file; the system keeps in memory what there is room for.
+/// An open cache. Batches are read from the file; the system keeps in memory what there is room
+/// for.
 #[derive(Debug)]
 pub struct Latents {
     header: LatentsHeader,
@@ -30,7 +32,8 @@ pub struct Latents {
 }
 
 impl Latents {
-    /// Opens a cache and checks that it belongs to `key` and is undamaged; none if there is no file.
+    /// Opens a cache and checks that it belongs to `key` and is undamaged; none if there is no
+    /// file.
     ///
     /// # Errors
     /// When the file cannot be read, is damaged, or belongs to another key.

@@ -5,13 +5,14 @@ use crate::DataError;
 use crate::cache::CacheWriter;
 use std::path::Path;
 
-/// Writes a cache: all latents in the order of the examples, then what is concatenated to them, then all states.
+/// Writes a cache: all latents in the order of the examples, then what is concatenated to them,
+/// then all states.
 #[derive(Debug)]
 pub struct LatentsWriter(CacheWriter<StoredHeader>);
 
 impl LatentsWriter {
-    /// Starts a cache at `path`; it has another name until it is finished. Unfinished caches that a killed program left
-    /// in the same folder are removed.
+    /// Starts a cache at `path`; it has another name until it is finished. Unfinished caches that a
+    /// killed program left in the same folder are removed.
     ///
     /// # Errors
     /// When the folder cannot be written.
@@ -31,8 +32,9 @@ impl LatentsWriter {
         Ok(Self(writer))
     }
 
-    /// The latents of the next examples (each followed by the latent of its mirrored image, if the cache has those);
-    /// after all latents what is concatenated to the next ones, mask by mask; then the states of the next texts.
+    /// The latents of the next examples (each followed by the latent of its mirrored image, if the
+    /// cache has those); after all latents what is concatenated to the next ones, mask by mask;
+    /// then the states of the next texts.
     ///
     /// # Errors
     /// When the file cannot be written.

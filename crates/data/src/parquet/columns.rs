@@ -1,4 +1,5 @@
-//! Which columns of a parquet file hold the images, the labels and the captions, and what their values are.
+//! Which columns of a parquet file hold the images, the labels and the captions, and what their
+//! values are.
 
 use crate::DataError;
 use parquet::basic::{Repetition, Type as Physical};
@@ -35,7 +36,8 @@ pub(super) struct Values {
 }
 
 impl Columns {
-    /// Finds the columns of the file `path` among its `fields`: that of the images by the name given, if one is.
+    /// Finds the columns of the file `path` among its `fields`: that of the images by the name
+    /// given, if one is.
     pub(super) fn find(
         path: &Path,
         fields: &[TypePtr],

@@ -11,9 +11,9 @@ use std::path::{Path, PathBuf};
 use table::Example;
 pub(crate) use table::Table;
 
-/// Reads the images and labels of a parquet file, or of a folder of them (or of its sub-folder `data`). Where files are
-/// named after splits (`train-00000-of-00004.parquet`), only those of `split` are read.
-/// `collector` decodes the images.
+/// Reads the images and labels of a parquet file, or of a folder of them (or of its sub-folder
+/// `data`). Where files are named after splits (`train-00000-of-00004.parquet`), only those of
+/// `split` are read. `collector` decodes the images.
 pub(crate) fn read(
     path: &Path,
     config: &DataConfig,
@@ -62,7 +62,8 @@ pub(crate) fn read(
     Dataset::from_parts(name, shape, pixels, labelled.then_some(labels), classes)
 }
 
-/// Labelled files, and how many classes they have: as many as they name, or else one more than the largest label.
+/// Labelled files, and how many classes they have: as many as they name, or else one more than the
+/// largest label.
 pub(crate) fn labelled_tables(
     path: &Path,
     config: &DataConfig,

@@ -82,7 +82,8 @@ impl Table {
         self.columns.check_captions(&self.path, fields)
     }
 
-    /// The names of the classes, from the description that Hugging Face's `datasets` leaves in its files.
+    /// The names of the classes, from the description that Hugging Face's `datasets` leaves in its
+    /// files.
     pub(super) fn class_names(&self) -> Option<Vec<String>> {
         let entries = self
             .reader
@@ -138,8 +139,8 @@ impl Table {
         }))
     }
 
-    /// The label of an example of this labelled file, if it is one of the `classes` (any sensible number when those
-    /// have no names).
+    /// The label of an example of this labelled file, if it is one of the `classes` (any sensible
+    /// number when those have no names).
     pub(crate) fn label(&self, example: &Example, classes: &[String]) -> Result<u32, DataError> {
         let classes = if classes.is_empty() {
             MAX_CLASSES
@@ -233,7 +234,8 @@ fn count_rows(path: &Path, metadata: &ParquetMetaData) -> Result<usize, DataErro
     Ok(rows)
 }
 
-/// The result of a call to the parquet crate, which returns an error for some damaged files and panics for others.
+/// The result of a call to the parquet crate, which returns an error for some damaged files and
+/// panics for others.
 fn guarded<T>(path: &Path, call: impl FnOnce() -> ParquetResult<T>) -> Result<T, DataError> {
     let damaged = |reason| DataError::Damaged {
         origin: path.display().to_string(),

@@ -37,7 +37,8 @@ fn refused(config: &DataConfig, parts: &[&str]) -> DataError {
     error
 }
 
-/// Loads `path` once with each byte of `bytes` changed, and once cut after each byte: whatever comes, no panic.
+/// Loads `path` once with each byte of `bytes` changed, and once cut after each byte: whatever
+/// comes, no panic.
 fn survives_damage(config: &DataConfig, path: &Path, bytes: &[u8]) {
     for i in 0..bytes.len() {
         let mut damaged = bytes.to_vec();

@@ -45,7 +45,8 @@ fn properties(compression: Compression, names: Option<&str>) -> WriterProperties
         .build()
 }
 
-/// Writes `rows` of (image bytes, label), two to a row group; a column that the schema lacks is left out.
+/// Writes `rows` of (image bytes, label), two to a row group; a column that the schema lacks is
+/// left out.
 fn write(path: &Path, schema: &str, properties: WriterProperties, rows: &[(Vec<u8>, i64)]) {
     let schema = Arc::new(parse_message_type(schema).unwrap());
     let columns = SchemaDescriptor::new(schema.clone());

@@ -1,5 +1,5 @@
-//! The official files themselves. Runs only where the environment variable `FEWSTEP_DATA` names a folder with
-//! `fashion-mnist`, `mnist` and `cifar10` in it; passes without a check elsewhere.
+//! The official files themselves. Runs only where the environment variable `FEWSTEP_DATA` names a
+//! folder with `fashion-mnist`, `mnist` and `cifar10` in it; passes without a check elsewhere.
 
 use crate::config;
 use fewstep_data::{DataConfig, DataKind, Split, load};

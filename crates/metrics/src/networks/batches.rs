@@ -1,4 +1,4 @@
-//! Images into a network and activations out of it, a batch at a time.
+//! Runs a network over images, a batch at a time.
 
 use crate::{Features, Images, Probabilities, Result};
 use burn::tensor::{Device, Tensor, TensorData, activation::softmax};
@@ -7,7 +7,7 @@ use fewstep_kernels::device::Placement;
 /// Fewer images do not fill a GPU.
 const GPU_BATCH: usize = 128;
 
-/// What a network gives for one batch.
+/// The output of a network for one batch.
 pub(crate) struct Activations {
     /// `[batch, dim]`.
     pub(crate) features: Tensor<2>,
@@ -15,7 +15,8 @@ pub(crate) struct Activations {
     pub(crate) logits: Option<Tensor<2>>,
 }
 
-/// Runs `forward` over all images, `batch` at a time and several batches side by side. It sees values in [0, 1].
+/// Runs `forward` over all images, `batch` at a time and several batches in parallel, with values
+/// in [0, 1].
 pub(crate) fn run(
     images: &Images,
     batch: usize,

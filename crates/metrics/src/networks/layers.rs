@@ -68,7 +68,7 @@ impl Conv {
         }
     }
 
-    /// Reads the weight `[out, in, height, width]` and folds the normalisation behind it into it:
+    /// Reads the weight `[out, in, height, width]` and folds the normalisation after it into it:
     /// one multiplication per weight now saves one per activation later.
     pub(crate) fn folded(
         weights: &mut Weights,

@@ -10,7 +10,7 @@ use burn::tensor::{Device, Tensor, TensorData, activation::relu, module::max_poo
 use fewstep_kernels::device::Placement;
 use std::path::Path;
 
-/// Pairs that go through the network together.
+/// Pairs per network call.
 const BATCH: usize = 32;
 
 /// Keeps the length of a feature vector away from zero, where its root has no slope.
@@ -22,9 +22,9 @@ type Layer = (usize, usize, Kernel);
 /// A network whose activations are compared.
 struct Trunk {
     name: &'static str,
-    /// What the names of its convolutions begin with in the port to JAX.
+    /// The beginning of its convolutions' names in the port to JAX.
     jax: &'static str,
-    /// Rows and columns below which nothing is left after its last pooling.
+    /// Images with fewer rows or columns have nothing left after the last pooling.
     smallest: usize,
     /// Side of the poolings, which have stride 2.
     pool: usize,
@@ -76,13 +76,15 @@ const VGG: Trunk = Trunk {
     ],
 };
 
-/// Learned perceptual image patch similarity (1801.03924), version 0.1: the squared difference of two images'
-/// activations, each made one long over its channels, weighted per channel, averaged over places and summed over five
-/// stages of AlexNet or VGG16. 0 for equal images; grey images are repeated over three channels.
+/// Learned perceptual image patch similarity (1801.03924), version 0.1: the squared difference of
+/// two images' activations, each normalised over its channels, weighted per channel, averaged over
+/// positions and summed over five stages of AlexNet or VGG16. 0 for equal images; grey images are
+/// repeated over three channels.
 ///
-/// The weights are a safetensors file with both the trunk and the linear layers: under the names of the `lpips`
-/// package's state (`net.slice1.0.weight`, `lin0.model.1.weight`, ...), or of its port to JAX
-/// (`AlexNet_0.Conv_0.kernel`, `NetLinLayer_0.Conv_0.kernel`, ..., kernels `[height, width, in, out]`).
+/// The weights are a safetensors file with both the trunk and the linear layers: under the names of
+/// the `lpips` package's state (`net.slice1.0.weight`, `lin0.model.1.weight`, ...), or of its port
+/// to JAX (`AlexNet_0.Conv_0.kernel`, `NetLinLayer_0.Conv_0.kernel`, ..., kernels `[height, width,
+/// in, out]`).
 #[derive(Debug)]
 pub struct Lpips {
     id: String,
@@ -189,8 +191,8 @@ impl Lpips {
         Ok(parts.concat())
     }
 
-    /// The distance of each pair, with its graph where the images have one. The shape must be one that
-    /// [`check`](Self::check) lets through.
+    /// The distance of each pair, with its graph where the images have one. [`check`](Self::check)
+    /// must accept the shape.
     ///
     /// # Shapes
     /// - `a`, `b`: `[batch, 1 or 3, height, width]`, in [-1, 1]
@@ -209,7 +211,7 @@ impl Lpips {
             .expect("there are five stages")
     }
 
-    /// What is compared: the end of each stage, one long over its channels.
+    /// What is compared: the end of each stage, normalised over its channels.
     fn activations(&self, x: Tensor<4>) -> Vec<Tensor<4>> {
         let x = match x.dims()[1] {
             1 => x.repeat_dim(1, 3),
@@ -230,7 +232,7 @@ impl Lpips {
     }
 }
 
-/// Whose names and layout a file has.
+/// Which names and layout a file has.
 #[derive(Clone, Copy, PartialEq)]
 enum Names {
     Torch,

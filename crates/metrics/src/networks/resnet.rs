@@ -16,12 +16,13 @@ const DEVIATION: [f32; 3] = [0.229, 0.224, 0.225];
 const NORM_EPS: f32 = 1e-5;
 const BATCH: usize = 128;
 
-/// The ResNet-20, -32, -44, -56 and -110 for CIFAR of He et al. 2015 as a feature network: 64 pooled
-/// features and the class probabilities. On a processor about a hundred times cheaper than Inception.
+/// The ResNet-20, -32, -44, -56 and -110 for CIFAR of He et al. 2015 as a feature network: 64
+/// pooled features and the class probabilities. On a CPU about a hundred times cheaper than
+/// Inception.
 ///
 /// The weights are a safetensors file with the names of akamaster's `pytorch_resnet_cifar10`
 /// (`conv1.weight`, `layer1.0.bn1.running_mean`, ..., `linear.bias`; shortcuts without parameters).
-/// The depth and the number of classes are read off the file.
+/// The depth and the number of classes follow from the file.
 #[derive(Debug)]
 pub struct CifarResNet {
     id: FeatureId,
@@ -146,7 +147,7 @@ impl FeatureNetwork for CifarResNet {
     }
 }
 
-/// Two convolutions beside a shortcut without parameters.
+/// Two convolutions next to a shortcut without parameters.
 #[derive(Debug)]
 struct Block {
     first: Conv,

@@ -32,10 +32,11 @@ pub(crate) fn metadata(bytes: &[u8], origin: &str) -> Result<HashMap<String, Str
     Ok(header.metadata().clone().unwrap_or_default())
 }
 
-/// A weights file that is being taken apart.
+/// A weights file that is being read.
 ///
-/// A tensor that is missing or has another shape is noted and read as zeros; [`finish`](Self::finish)
-/// then refuses the file with all of them in one message. So networks are built in straight lines.
+/// A tensor that is missing or has another shape is noted and read as zeros;
+/// [`finish`](Self::finish) then refuses the file with all of them in one message. So the code that
+/// builds a network needs no error handling.
 pub(crate) struct Weights<'a> {
     origin: &'a str,
     file: SafeTensors<'a>,

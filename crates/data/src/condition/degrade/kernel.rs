@@ -12,7 +12,8 @@ pub(super) struct Kernel {
     weights: Vec<f64>,
 }
 
-/// How the weights of a blur fall with the distance d, where d² is the quadratic form of its covariance.
+/// How the weights of a blur fall with the distance d, where d² is the quadratic form of its
+/// covariance.
 #[derive(Clone, Copy, Debug, PartialEq)]
 enum Fall {
     /// exp(−½ d^{2β}): the normal kernel for β = 1, flatter or more pointed for others.
@@ -22,8 +23,8 @@ enum Fall {
 }
 
 impl Kernel {
-    /// A blur: round (82 %) or stretched along some direction, normal (70 %), of other powers (15 %), or with a
-    /// plateau (15 %).
+    /// A blur: round (82 %) or stretched along some direction, normal (70 %), of other powers (15
+    /// %), or with a plateau (15 %).
     pub(super) fn blur(sigma: [f64; 2], random: &mut ChaCha8Rng) -> Self {
         let side = any_side(random);
         let kind = uniform(random);
@@ -119,7 +120,8 @@ fn any_side(random: &mut ChaCha8Rng) -> usize {
     7 + 2 * (uniform(random) * 8.0) as usize
 }
 
-/// An index into `0..length`, mirrored at both ends as often as needed: −1 is 1, `length` is `length − 2`.
+/// An index into `0..length`, mirrored at both ends as often as needed: −1 is 1, `length` is
+/// `length − 2`.
 fn mirror(place: isize, length: usize) -> usize {
     let period = 2 * (length as isize - 1);
     if period == 0 {
@@ -129,8 +131,8 @@ fn mirror(place: isize, length: usize) -> usize {
     place.min(period - place) as usize
 }
 
-/// J₁(x) = 1/π ∫₀^π cos(τ − x sin τ) dτ by the midpoint rule, which for a periodic integrand converges faster than
-/// any power; 64 points are exact to rounding for |x| up to about 50.
+/// J₁(x) = 1/π ∫₀^π cos(τ − x sin τ) dτ by the midpoint rule, which for a periodic integrand
+/// converges faster than any power; 64 points are exact to rounding for |x| up to about 50.
 fn bessel_j1(x: f64) -> f64 {
     const POINTS: usize = 64;
     let value = |i: usize| {

@@ -1,4 +1,5 @@
-//! Images made worse as cameras, networks and files make them worse: the second-order pipeline of Real-ESRGAN.
+//! Images made worse as cameras, networks and files make them worse: the second-order pipeline of
+//! Real-ESRGAN.
 
 mod kernel;
 
@@ -11,7 +12,8 @@ use rand_chacha::ChaCha8Rng;
 use rand_distr::{Distribution, Normal, Poisson};
 use serde::{Deserialize, Serialize};
 
-/// How images are made worse (2107.10833, with the numbers of its released training options as defaults).
+/// How images are made worse (2107.10833, with the numbers of its released training options as
+/// defaults).
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Degradation {
@@ -90,7 +92,8 @@ impl Degradation {
     ///
     /// # Shapes
     /// - `image`: `shape`, in [-1, 1]
-    /// - output: `[channels, height, width]`, in [-1, 1]: multiples of 1/127.5, as a file holds them
+    /// - output: `[channels, height, width]`, in [-1, 1]: multiples of 1/127.5, as a file holds
+    ///   them
     pub(crate) fn apply(
         &self,
         image: &[f32],
@@ -208,8 +211,8 @@ fn normal_noise(count: usize, sigma: f64, random: &mut ChaCha8Rng) -> Vec<f32> {
     }
 }
 
-/// Noise of counting: grey values are counts of as many steps as the image has different ones, rounded up to a
-/// power of two.
+/// Noise of counting: grey values are counts of as many steps as the image has different ones,
+/// rounded up to a power of two.
 fn poisson_noise(clean: &[f32], strength: f64, random: &mut ChaCha8Rng) -> Vec<f32> {
     let mut levels: Vec<u8> = clean.iter().map(|&v| byte(v)).collect();
     levels.sort_unstable();

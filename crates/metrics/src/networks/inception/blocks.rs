@@ -1,4 +1,4 @@
-//! The network as a table: eleven blocks of five kinds behind a stem.
+//! The network as a table: a stem, then eleven blocks of five kinds.
 
 use super::graph::{Block, Layer, Reader};
 use super::pool::Pool;
@@ -55,7 +55,7 @@ impl Trunk {
     /// `[batch, 3, 299, 299]` in [-1, 1] to `[batch, 2048, 8, 8]`.
     pub(super) fn forward(&self, x: Tensor<4>) -> Tensor<4> {
         let [a, b, c, d, e] = &self.stem;
-        // A maximum and a ReLU may change places, and behind it there are fewer values.
+        // A maximum and a ReLU can be swapped, and after the maximum there are fewer values.
         let down = |x| relu(Pool::Down.forward(x));
         let x = down(c.forward(b.forward_relu(a.forward_relu(x))));
         let x = down(e.forward(d.forward_relu(x)));

@@ -7,7 +7,7 @@ use burn::tensor::{Device, Tensor, activation::relu};
 
 const NORM_EPS: f32 = 1e-3;
 
-/// A pooling, convolutions in a row, and perhaps two more side by side.
+/// A pooling, convolutions in a row, and perhaps two more in parallel.
 #[derive(Debug)]
 pub(super) struct Branch {
     pool: Option<Pool>,
@@ -23,7 +23,8 @@ impl Block {
         let mut maps = Vec::new();
         for Branch { pool, convs, fork } in &self.0 {
             let h = match (pool, convs.as_slice()) {
-                // A mean and a product of channels may change places, and behind it there are fewer channels.
+                // A mean and a product of channels can be swapped, and after the product there are
+                // fewer channels.
                 (Some(Pool::Average), [conv]) => {
                     relu(Pool::Average.forward(conv.forward(x.clone())))
                 }
@@ -61,7 +62,7 @@ impl<'r, 'a> Reader<'r, 'a> {
         }
     }
 
-    /// A branch of a block: a pooling, then `layers`, then `fork` side by side.
+    /// A branch of a block: a pooling, then `layers`, then `fork` in parallel.
     pub(super) fn branch(
         &mut self,
         block: [&str; 2],

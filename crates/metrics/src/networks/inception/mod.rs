@@ -17,7 +17,7 @@ use std::path::Path;
 const FEATURES: usize = 2048;
 /// 16 images need about 0.5 GB of activations.
 const BATCH: usize = 16;
-/// Where a file may carry the head, and whether it is stored `[classes, 2048]`.
+/// Under which name a file may have the head, and whether it is stored `[classes, 2048]`.
 const HEADS: [(&str, bool); 3] = [
     ("fc.weight", true),
     ("softmax.weights", false),
@@ -29,9 +29,9 @@ const HEADS: [(&str, bool); 3] = [
 /// network has them, 2048 pooled features. Grey images are repeated over three channels.
 ///
 /// The weights are a safetensors file with the names of the TensorFlow graph (`conv.weight`,
-/// `mixed_9.tower_1.conv.beta`, ...) or of pytorch-fid's checkpoint (`Conv2d_1a_3x3.conv.weight`, ...).
-/// When it carries the head too (`fc.weight` or `softmax.weights`), class probabilities come with the
-/// features; the head's bias stays out, as in the original Inception score.
+/// `mixed_9.tower_1.conv.beta`, ...) or of pytorch-fid's checkpoint (`Conv2d_1a_3x3.conv.weight`,
+/// ...). If it has the head too (`fc.weight` or `softmax.weights`), class probabilities come with
+/// the features; the head's bias is not used, as in the original Inception score.
 #[derive(Debug)]
 pub struct InceptionFid {
     id: FeatureId,

@@ -1,4 +1,5 @@
-//! 3x3 pooling: on the CPU rows into one row first, then that row's neighbours; on GPUs the framework's.
+//! 3x3 pooling: on the CPU rows into one row first, then that row's neighbours; on GPUs the
+//! framework's.
 
 use burn::tensor::module::{avg_pool2d, max_pool2d};
 use burn::tensor::ops::{AvgPoolOptions, MaxPoolOptions};
@@ -6,14 +7,14 @@ use burn::tensor::{Tensor, TensorData};
 use fewstep_kernels::device::Placement;
 use rayon::prelude::*;
 
-/// A 3x3 pooling. What lies outside of the image counts for nothing.
+/// A 3x3 pooling. Positions outside the image do not count.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Pool {
-    /// Mean of the neighbours inside the image, in every place.
+    /// Mean of the neighbours inside the image, at every position.
     Average,
-    /// Maximum, in every place.
+    /// Maximum, at every position.
     Maximum,
-    /// Maximum, in every second place that has all its neighbours.
+    /// Maximum, at every second position that has all its neighbours.
     Down,
 }
 
@@ -80,7 +81,7 @@ impl Pool {
         }
     }
 
-    /// How many places there are along a side.
+    /// How many positions there are along a side.
     fn length(self, side: usize) -> usize {
         match self {
             Pool::Average | Pool::Maximum => side,
@@ -88,7 +89,7 @@ impl Pool {
         }
     }
 
-    /// The first and the last neighbour of a place along a side.
+    /// The first and the last neighbour of a position along a side.
     fn window(self, place: usize, side: usize) -> [usize; 2] {
         match self {
             Pool::Average | Pool::Maximum => [place.saturating_sub(1), (place + 1).min(side - 1)],

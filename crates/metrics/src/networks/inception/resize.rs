@@ -4,7 +4,7 @@ use burn::tensor::Tensor;
 use burn::tensor::module::interpolate;
 use burn::tensor::ops::{InterpolateMode, InterpolateOptions};
 
-/// Side of the images that the network sees.
+/// Side of the network's input.
 pub(super) const SIDE: usize = 299;
 
 /// Bilinear, corners not aligned, no antialiasing: `F.interpolate(x, (299, 299), mode="bilinear",
