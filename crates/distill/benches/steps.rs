@@ -9,9 +9,9 @@ use fewstep_diffusion::{
     CfgDenoiser, Denoiser, DiffusionModel, Inputs, PredictionKind, Schedule, TimeGrid, sampler,
 };
 use fewstep_distill::method::{
-    self, Batch, Boundary, Codi, Consistent, Cost, Denoising, Distance, ErrorWeight,
-    GuidanceWeights, Halving, Loss, Objective, OdeNoise, OdeStep, Progressive, Student, TimePairs,
-    Times, Weighting,
+    self, Batch, Boundary, Codi, ConsistencyTarget, Cost, Denoising, Distance, GuidanceWeights,
+    Halving, Loss, LossWeighting, Objective, OdeNoise, OdeStep, Progressive, Student, TimePairs,
+    Times,
 };
 use fewstep_distill::optim::{OptimConfig, Stepper};
 use fewstep_nn::{Backbone, Fusion, Initial, UNetConfig, WEmbedding};
@@ -109,13 +109,13 @@ fn training(c: &mut Criterion) {
     for size in sizes() {
         group.throughput(Throughput::Elements(size.batch as u64));
         let weights = GuidanceWeights::Range([0.0, 4.0]);
-        let weighting = Weighting::TruncatedSnr;
+        let weighting = LossWeighting::TruncatedSnr;
         let teacher = Denoising {
             weighting,
             label_dropout: 0.1,
             weights: None,
         };
-        let stage_one = method::Guided {
+        let stage_one = method::GuidanceDistillation {
             teacher: CfgDenoiser::new(size.model(None)),
             weights,
             weighting,
@@ -178,6 +178,8 @@ impl Objective for CallsAlone {
         Cost {
             frozen: 1,
             trained: 1,
+            largest_frozen: 1,
+            frozen_during_graph: true,
         }
     }
 }
@@ -193,13 +195,13 @@ fn conditional(c: &mut Criterion) {
                 times: Times::Grid,
                 shared: true,
             },
-            consistent: Consistent::Noise,
+            consistent: ConsistencyTarget::Noise,
             boundary: Boundary::Plain,
             ode_step: OdeStep::Online,
             ode_noise: OdeNoise::True,
             distance: Distance::L2,
             consistency: 1.0,
-            error_weight: ErrorWeight::Uniform,
+            error_weight: LossWeighting::Uniform,
             guidance_distance: Distance::L2,
             guidance: 1.0,
             weights: None,

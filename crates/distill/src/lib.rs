@@ -1,5 +1,6 @@
 //! The methods of distillation, the training loop that runs them, and the recipes that describe a run.
 
+mod error;
 mod latents;
 pub mod method;
 pub mod optim;

@@ -7,8 +7,8 @@ use common::{BATCH, Table, batch, image, linear, objective_loss, train};
 use fewstep_diffusion::analytic::{Gaussian, GaussianDenoiser};
 use fewstep_diffusion::{NoiseLevel, Schedule};
 use fewstep_distill::method::{
-    Boundary, Codi, Consistency, Consistent, Distance, ErrorWeight, GuidanceWeights, Objective,
-    OdeModel, OdeNoise, OdeStep, Solver, TimePairs, Times,
+    Boundary, Codi, Consistency, ConsistencyTarget, Distance, GuidanceWeights, LossWeighting,
+    Objective, OdeModel, OdeNoise, OdeStep, Solver, TimePairs, Times,
 };
 
 /// Images are x ~ N(0.3, 0.6²), conditions c = 0.8 x + noise.
@@ -48,13 +48,13 @@ fn codi() -> Codi<GaussianDenoiser> {
             times: Times::Grid,
             shared: true,
         },
-        consistent: Consistent::Noise,
+        consistent: ConsistencyTarget::Noise,
         boundary: Boundary::Plain,
         ode_step: OdeStep::Online,
         ode_noise: OdeNoise::True,
         distance: Distance::L2,
         consistency: 1.0,
-        error_weight: ErrorWeight::Uniform,
+        error_weight: LossWeighting::Uniform,
         guidance_distance: Distance::L2,
         guidance: 1.0,
         weights: None,
@@ -99,12 +99,12 @@ fn fixed_point(method: &Codi<GaussianDenoiser>, noise: f64) -> Vec<Line> {
         // x̂ of the target at s: [p, q, r] on (ẑ_s, c, 1).
         let [p, q, r] = images[index - 1];
         let image = match method.consistent {
-            Consistent::Image => {
+            ConsistencyTarget::Image => {
                 let target = combine(&[(p, rest), (1.0, [0.0, q, r])]);
                 let right = combine(&[(k, target), (g, mean)]);
                 combine(&[(1.0 / (k + g - k * p * share), right)])
             }
-            Consistent::Noise => {
+            ConsistencyTarget::Noise => {
                 let k = if index == 1 { 0.0 } else { k };
                 let to_noise = earlier.alpha() / earlier.sigma();
                 let slope = 1.0 / earlier.sigma() - to_noise * p;
@@ -173,7 +173,7 @@ fn guidance_alone_gives_the_posterior_mean() {
 /// are zero.
 #[test]
 fn a_condition_that_tells_all_is_believed() {
-    for consistent in [Consistent::Noise, Consistent::Image] {
+    for consistent in [ConsistencyTarget::Noise, ConsistencyTarget::Image] {
         let method = Codi {
             consistent,
             ..codi()
@@ -188,7 +188,7 @@ fn a_condition_that_tells_all_is_believed() {
 #[test]
 fn every_reading_reaches_its_fixed_point() {
     let mut seen: Vec<Vec<Line>> = vec![];
-    for consistent in [Consistent::Noise, Consistent::Image] {
+    for consistent in [ConsistencyTarget::Noise, ConsistencyTarget::Image] {
         for ode_noise in [OdeNoise::True, OdeNoise::Predicted] {
             for ode_model in [OdeModel::Online, OdeModel::Average, OdeModel::Base] {
                 let method = Codi {
@@ -313,9 +313,9 @@ fn guidance_inside_has_the_right_sign() {
 #[test]
 fn gradients_stop_where_they_must() {
     for (consistent, ode_noise) in [
-        (Consistent::Noise, OdeNoise::True),
-        (Consistent::Noise, OdeNoise::Predicted),
-        (Consistent::Image, OdeNoise::True),
+        (ConsistencyTarget::Noise, OdeNoise::True),
+        (ConsistencyTarget::Noise, OdeNoise::Predicted),
+        (ConsistencyTarget::Image, OdeNoise::True),
     ] {
         let student = linear(INTERVALS, 1).shaken();
         let frozen = Codi {
@@ -326,7 +326,7 @@ fn gradients_stop_where_they_must() {
             ode_noise,
             distance: Distance::L2,
             consistency: 1.0,
-            error_weight: ErrorWeight::Uniform,
+            error_weight: LossWeighting::Uniform,
             guidance_distance: Distance::L2,
             guidance: 1.0,
             weights: None,
@@ -387,7 +387,7 @@ fn consistency(solver: Solver) -> Consistency<GaussianDenoiser> {
         solver,
         boundary: Boundary::Plain,
         distance: Distance::L2,
-        error_weight: ErrorWeight::Uniform,
+        error_weight: LossWeighting::Uniform,
         weights: None,
     }
 }

@@ -11,7 +11,7 @@ use fewstep_diffusion::{
     PredictionKind, Schedule, ScheduleConfig, per_sample,
 };
 use fewstep_distill::method::{
-    self, Batch, GuidanceWeights, Halving, Objective, Progressive, Weighting,
+    self, Batch, GuidanceWeights, Halving, LossWeighting, Objective, Progressive,
 };
 use fewstep_distill::optim::{OptimConfig, Stepper};
 
@@ -184,10 +184,10 @@ fn stage_one_reaches_the_closed_form() {
     })
     .expect("valid");
     let teacher = GaussianDenoiser::new(schedule.clone(), CLASSES.to_vec(), ALL);
-    let objective = method::Guided {
+    let objective = method::GuidanceDistillation {
         teacher: CfgDenoiser::new(teacher),
         weights: GuidanceWeights::Range([0.0, 2.0]),
-        weighting: Weighting::TruncatedSnr,
+        weighting: LossWeighting::TruncatedSnr,
     };
     let student = Linear::new((0..6).map(f64::from).collect());
     let student = distil(student, schedule.clone(), &objective, 600, 0.05);
@@ -242,7 +242,7 @@ fn halvings_compose_to_the_teachers_trajectory() {
             steps,
             halving: Halving::Deterministic,
             weights: Some(GuidanceWeights::Single(0.0)),
-            weighting: Weighting::TruncatedSnr,
+            weighting: LossWeighting::TruncatedSnr,
         };
         let times = (1..=steps).map(|i| schedule.network_time(i as f64 / steps as f64));
         let student = Linear::new(times.collect());
@@ -272,7 +272,7 @@ fn an_encoder_follows_the_teacher_upwards() {
         steps: 2,
         halving: Halving::Encoder,
         weights: Some(GuidanceWeights::Single(0.0)),
-        weighting: Weighting::TruncatedSnr,
+        weighting: LossWeighting::TruncatedSnr,
     };
     let times = [0.0, 0.5].map(|t| schedule.network_time(t));
     let student = distil(
@@ -318,7 +318,7 @@ fn a_mixture_teacher_is_followed_in_one_step() {
         steps: 2,
         halving: Halving::Deterministic,
         weights: Some(GuidanceWeights::Single(0.0)),
-        weighting: Weighting::SnrPlusOne,
+        weighting: LossWeighting::SnrPlusOne,
     };
     let student = distil(Mlp::new(), schedule.clone(), &objective, 700, 5e-3);
     let points = 41;

@@ -1,5 +1,6 @@
 //! How the program ends: 0 done, 1 the work failed, 2 bad input.
 
+use fewstep_distill::recipe::RecipeFileError;
 use fewstep_distill::run::RunError;
 use fewstep_formats::FormatError;
 use fewstep_generate::{GenerateError, RegistryError, UnknownClass};
@@ -104,6 +105,16 @@ impl From<RunError> for CliError {
         match error {
             RunError::NotFinite { .. } => CliError::Work(error.into()),
             _ => CliError::Input(error.into()),
+        }
+    }
+}
+
+impl From<RecipeFileError> for CliError {
+    /// Overrides come from the flag of that name.
+    fn from(error: RecipeFileError) -> Self {
+        match error {
+            RecipeFileError::Override { .. } => CliError::input(format!("--set {error}")),
+            RecipeFileError::Syntax { .. } => CliError::Input(error.into()),
         }
     }
 }

@@ -83,7 +83,7 @@ fn a_model_without_classes_is_distilled_killed_and_resumed() {
     );
     refuse(
         "guided={updates=1,optim={batch=2,lr=1e-3}}",
-        &["leave [guided] away"],
+        &["remove [guided]"],
     );
     refuse("data.size=4", &["[3, 8, 8]", "[3, 4, 4]"]);
 }

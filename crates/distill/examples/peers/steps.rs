@@ -4,7 +4,7 @@ use burn::tensor::Device;
 use fewstep_diffusion::random::{self, Purpose};
 use fewstep_diffusion::{CfgDenoiser, DiffusionModel, Inputs, PredictionKind, Schedule};
 use fewstep_distill::method::{
-    self, Batch, Denoising, GuidanceWeights, Halving, Objective, Progressive, Weighting,
+    self, Batch, Denoising, GuidanceWeights, Halving, LossWeighting, Objective, Progressive,
 };
 use fewstep_distill::optim::{OptimConfig, Stepper};
 use fewstep_nn::{Backbone, UNetConfig, WEmbedding};
@@ -57,14 +57,14 @@ impl Step {
 
     fn objective(&self, w: Option<WEmbedding>) -> Box<dyn Objective> {
         let weights = GuidanceWeights::Range([0.0, 4.0]);
-        let weighting = Weighting::TruncatedSnr;
+        let weighting = LossWeighting::TruncatedSnr;
         match self.method {
             Method::Teacher => Box::new(Denoising {
                 weighting,
                 label_dropout: 0.1,
                 weights: None,
             }),
-            Method::StageOne => Box::new(method::Guided {
+            Method::StageOne => Box::new(method::GuidanceDistillation {
                 teacher: CfgDenoiser::new(self.model(None)),
                 weights,
                 weighting,

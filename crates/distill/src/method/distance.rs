@@ -1,8 +1,8 @@
-//! Distances between predictions, and their weights over noise levels.
+//! Distances between predictions.
 
+use crate::error::RecipeError;
 use burn::tensor::{Device, Tensor};
 use fewstep_data::expand_home;
-use fewstep_diffusion::NoiseLevel;
 use fewstep_metrics::{Lpips, MetricsError};
 use serde::{Deserialize, Serialize};
 use std::path::PathBuf;
@@ -19,7 +19,7 @@ pub enum Distance<P = Arc<Lpips>> {
     L1,
     /// √(d² + c²) − c of each value: squares below c, absolute values above; c = 1e-3 in latent consistency models.
     PseudoHuber(f64),
-    /// LPIPS of the images: of x̂ alone, as noise looks like nothing.
+    /// LPIPS of the images: of x̂ only, because noise does not look like anything.
     Lpips(P),
 }
 
@@ -63,47 +63,15 @@ impl DistanceConfig {
     ///
     /// # Errors
     /// When c is not above 0.
-    pub fn validate(&self) -> Result<(), String> {
+    pub(crate) fn validate(&self) -> Result<(), RecipeError> {
         match self {
-            Distance::PseudoHuber(c) if c.is_nan() || *c <= 0.0 => Err(format!(
-                "`pseudo-huber` is {c}, it must be above 0, such as 1e-3"
+            Distance::PseudoHuber(c) if c.is_nan() || *c <= 0.0 => Err(RecipeError::new(
+                "pseudo-huber",
+                format!("`pseudo-huber` is {c}, it must be above 0, for example 1e-3"),
             )),
             _ => Ok(()),
         }
     }
-}
-
-/// The weight of an error at a noise level.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case", deny_unknown_fields)]
-pub enum ErrorWeight {
-    /// 1 everywhere.
-    #[default]
-    Uniform,
-    /// min(SNR, γ) on the error of x̂, which is min(1, γ / SNR) on that of ε̂ (2303.09556).
-    MinSnr(f64),
-}
-
-impl ErrorWeight {
-    /// The weight of a squared error of x̂.
-    pub(super) fn of_image(self, level: NoiseLevel) -> f64 {
-        match self {
-            ErrorWeight::Uniform => 1.0,
-            ErrorWeight::MinSnr(gamma) => snr(level).min(gamma),
-        }
-    }
-
-    /// The weight of a squared error of ε̂.
-    pub(super) fn of_noise(self, level: NoiseLevel) -> f64 {
-        match self {
-            ErrorWeight::Uniform => 1.0,
-            ErrorWeight::MinSnr(gamma) => (gamma / snr(level)).min(1.0),
-        }
-    }
-}
-
-fn snr(level: NoiseLevel) -> f64 {
-    level.log_snr().exp()
 }
 
 #[cfg(test)]
@@ -129,21 +97,5 @@ mod tests {
         assert_eq!(between(Distance::L1), [3.5, 0.0]);
         let huber = between(Distance::PseudoHuber(1e-3));
         assert!((huber[0] - 3.5).abs() < 2e-3 && huber[1].abs() < 1e-6);
-    }
-
-    /// The two readings of min-SNR weigh the same error: SNR (x − x̂)² = (ε − ε̂)².
-    #[test]
-    fn min_snr_weighs_images_and_noise_alike() {
-        for angle in [0.05, 0.4, 0.9, 1.4] {
-            let level = NoiseLevel { angle };
-            let weight = ErrorWeight::MinSnr(5.0);
-            let [x, eps] = [weight.of_image(level), weight.of_noise(level)];
-            assert!((x - eps * snr(level)).abs() < 1e-9, "{angle}");
-            assert!(x <= 5.0 && eps <= 1.0);
-        }
-        assert_eq!(
-            ErrorWeight::Uniform.of_noise(NoiseLevel { angle: 0.3 }),
-            1.0
-        );
     }
 }

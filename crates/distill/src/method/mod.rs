@@ -1,225 +1,135 @@
-//! The methods. Each is an [`Objective`]: from a batch and its random draws to a loss. Methods know nothing
-//! about optimisers, files or devices.
+//! The methods, a folder each. What methods share is in the files of this folder.
+//!
+//! A method is a [`Method`]: how a phase of a run starts from a model, what its networks learn, and
+//! what comes out. Runs, plans, checkpoints and the resuming of runs know no more of a method than
+//! this trait. What a network learns is an [`Objective`]: from a batch and its random draws to a loss.
+//! Objectives know nothing about optimisers, files or devices.
+//!
+//! | folder | method | paper |
+//! |---|---|---|
+//! | [`denoising`] | training a teacher, or teaching a model to take control images | 2207.12598, 2302.05543 |
+//! | [`guidance`] | stage one: one student for the guided teacher | 2210.03142 |
+//! | [`progressive`] | stage two: half as many steps, again and again | 2202.00512, 2210.03142 |
+//! | [`consistency`] | consistency distillation, latent consistency models | 2303.01469, 2310.04378 |
+//! | [`codi`] | conditional distillation: control images and few steps at once | 2310.01407 |
+
+pub mod codi;
+pub mod consistency;
+pub mod denoising;
+pub mod guidance;
+pub mod progressive;
 
 mod boundary;
-mod codi;
-mod consistency;
-mod denoising;
+mod control;
 mod distance;
-mod guidance;
+mod draws;
+mod error;
+mod guidance_weights;
+mod objective;
 mod pairs;
-mod progressive;
+mod player;
+mod teacher;
 mod weighting;
 
 pub use boundary::Boundary;
-pub use codi::{Codi, Consistent, OdeModel, OdeNoise, OdeStep};
+pub use codi::{Codi, ConsistencyTarget, OdeModel, OdeNoise, OdeStep};
 pub use consistency::{Consistency, Solver};
+pub use control::{Control, NewControlNet, Trained, control_spec};
 pub use denoising::Denoising;
-pub use distance::{Distance, DistanceConfig, ErrorWeight};
-pub use guidance::Guided;
+pub use distance::{Distance, DistanceConfig};
+pub use draws::{Draws, diffuse, velocity_loss};
+pub use error::MethodError;
+pub use guidance::GuidanceDistillation;
+pub use guidance_weights::GuidanceWeights;
+pub use objective::{Batch, Cost, Loss, Objective, Peer, STUDENT, Student};
 pub use pairs::{TimePairs, Times};
+pub(crate) use player::Playing;
+pub use player::{Player, Turn};
 pub use progressive::{Halving, Progressive};
-pub use weighting::Weighting;
+pub use teacher::Teacher;
+pub use weighting::LossWeighting;
 
-use burn::tensor::Tensor;
-use fewstep_diffusion::random::{self, Purpose};
-use fewstep_diffusion::{Denoiser, Guidance, Inputs, NoiseLevel, Schedule, per_sample};
-use serde::{Deserialize, Serialize};
+use fewstep_diffusion::{PredictionKind, SamplerRecipe};
+use fewstep_formats::Model;
+use fewstep_nn::{Backbone, TrainedPart};
+use std::fmt::Debug;
 
-/// Training examples on the device.
-#[derive(Clone, Debug)]
-pub struct Batch {
-    /// Images in [-1, 1], or latents, `[batch, channels, height, width]`.
-    pub images: Tensor<4>,
-    /// What the network is given with each: class, caption, control image; no w.
-    pub inputs: Inputs,
-    /// Samples that the run had seen before the first of these: with the seed, all that random draws depend on.
-    pub clock: u64,
-    /// The same of the first batch of the update: what the micro-batches of one update share.
-    pub update: u64,
+/// A method of training or distillation, as a phase of a run goes by it.
+///
+/// The student is the network that the phase is for: it starts from the model before, and the model
+/// that comes out is its average, or the student itself where it has none. A method may train further
+/// networks with it, its other [`players`](Method::others).
+pub trait Method: Debug + Send + Sync {
+    /// Its name in the provenance of the models that come out.
+    fn name(&self) -> &'static str;
+
+    /// Whether the model before the phase is a teacher, and not a network without training.
+    fn has_teacher(&self) -> bool {
+        true
+    }
+
+    /// Whether objectives evaluate the frozen teacher, which then stays in memory.
+    fn calls_teacher(&self) -> bool;
+
+    /// Whether a student may be trained as LoRA of the teacher's weights.
+    fn supports_lora(&self) -> bool {
+        false
+    }
+
+    /// What of the student is trained, where it is not LoRA.
+    fn trained_part(&self) -> TrainedPart {
+        TrainedPart::All
+    }
+
+    /// For how many sampling steps the student is, where the method decides.
+    fn steps(&self) -> Option<usize> {
+        None
+    }
+
+    /// Checks that the method can work with a teacher.
+    ///
+    /// # Errors
+    /// Says what the teacher is, and what to do.
+    fn check(&self, _teacher: &Model) -> Result<(), MethodError> {
+        Ok(())
+    }
+
+    /// The student where the phase starts: the network before it, with what the method adds.
+    ///
+    /// # Errors
+    /// When the network cannot be given what it needs.
+    fn student(&self, base: &Model, seed: u64) -> Result<Backbone, MethodError>;
+
+    /// What the student learns.
+    ///
+    /// # Errors
+    /// When the teacher or another network of the objective cannot be used.
+    fn objective(&self, teacher: &Teacher<'_>) -> Result<Box<dyn Objective>, MethodError>;
+
+    /// In which updates the student moves.
+    fn turn(&self) -> Turn {
+        Turn::default()
+    }
+
+    /// The other players. In each update the student moves first, then these, in this order; each
+    /// sees the others as they are at that moment.
+    ///
+    /// # Errors
+    /// When the teacher does not fit.
+    fn others(&self, _teacher: &Teacher<'_>, _seed: u64) -> Result<Vec<Player>, MethodError> {
+        Ok(vec![])
+    }
+
+    /// Changes the sampler recipe of the model before into that of the model that comes out.
+    fn result(&self, recipe: &mut SamplerRecipe);
 }
 
-impl Batch {
-    /// Number of images.
-    pub fn len(&self) -> usize {
-        self.images.dims()[0]
+/// What a student of few steps emits. At low signal-to-noise ratios x̂ cannot be told from ε̂, and few
+/// steps start there: so the student of a teacher of ε̂ learns v, which follows from the teacher's ε̂
+/// by formula.
+fn prediction_of_few_steps(teacher: PredictionKind) -> PredictionKind {
+    match teacher {
+        PredictionKind::Eps => PredictionKind::V,
+        kind @ (PredictionKind::X | PredictionKind::V) => kind,
     }
-
-    /// Whether there are none.
-    pub fn is_empty(&self) -> bool {
-        self.len() == 0
-    }
-
-    /// The batch in parts of at most so many images.
-    pub(crate) fn split(&self, most: usize) -> impl Iterator<Item = Batch> {
-        (0..self.len()).step_by(most).map(move |start| {
-            let count = most.min(self.len() - start);
-            Batch {
-                images: self.images.clone().narrow(0, start, count),
-                inputs: self.inputs.narrow(start, count),
-                clock: self.clock + start as u64,
-                update: self.update,
-            }
-        })
-    }
-}
-
-/// What a method says about a batch.
-pub struct Loss {
-    /// Weighted loss of each sample, `[batch]`, with its graph.
-    pub per_sample: Tensor<1>,
-    /// Time of each sample, for the log.
-    pub times: Vec<f64>,
-}
-
-/// The model in training, as a method sees it.
-#[derive(Clone, Copy)]
-pub struct Student<'a> {
-    /// θ: with its graph.
-    pub online: &'a dyn Denoiser,
-    /// θ⁻: its moving average, or the model as it is where there is none. Without graph.
-    pub target: &'a dyn Denoiser,
-}
-
-/// A method of training or distillation.
-pub trait Objective: Sync {
-    /// The loss of the student on a batch. All randomness comes from the seed and the batch's clock.
-    fn loss(&self, student: Student<'_>, batch: &Batch, seed: u64) -> Loss;
-
-    /// Forward passes of a network that one sample costs without gradient, and with.
-    fn cost(&self) -> Cost;
-}
-
-/// Network evaluations of one training sample.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
-pub struct Cost {
-    /// Forward passes without gradient (teachers).
-    pub frozen: usize,
-    /// Forward passes with a backward pass (the student).
-    pub trained: usize,
-}
-
-/// Which guidance weights a student is trained for.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(untagged)]
-pub enum GuidanceWeights {
-    /// w is an input of the student, drawn uniformly from `[min, max]` per sample.
-    Range([f64; 2]),
-    /// One w for all: the single-w ablation, no input.
-    Single(f64),
-}
-
-impl GuidanceWeights {
-    /// How a model that was distilled for these weights takes w.
-    pub fn guidance(&self) -> Guidance {
-        match *self {
-            GuidanceWeights::Single(w) => Guidance::Fixed { w },
-            GuidanceWeights::Range([w_min, w_max]) => Guidance::Input {
-                w_min,
-                w_max,
-                default: w_min.max(1.0f64.min(w_max)),
-            },
-        }
-    }
-
-    /// The weight of each sample of a batch.
-    fn draw(&self, draws: Draws) -> Vec<f64> {
-        match *self {
-            GuidanceWeights::Range([min, max]) => draws
-                .uniform(Purpose::GuidanceWeight)
-                .map(|u| min + (max - min) * u)
-                .collect(),
-            GuidanceWeights::Single(w) => vec![w; draws.batch],
-        }
-    }
-}
-
-/// The random draws of a batch.
-#[derive(Clone, Copy, Debug)]
-struct Draws {
-    seed: u64,
-    clock: u64,
-    update: u64,
-    batch: usize,
-}
-
-impl Draws {
-    fn new(seed: u64, batch: &Batch) -> Self {
-        Self {
-            seed,
-            clock: batch.clock,
-            update: batch.update,
-            batch: batch.len(),
-        }
-    }
-
-    /// The draws of a batch whose samples all draw as the first of the update does.
-    fn uniform_of_update(self, purpose: Purpose) -> impl Iterator<Item = f64> {
-        std::iter::repeat_n(random::uniform(self.seed, self.update, purpose), self.batch)
-    }
-
-    fn samples(self) -> impl Iterator<Item = u64> {
-        self.clock..self.clock + self.batch as u64
-    }
-
-    fn uniform(self, purpose: Purpose) -> impl Iterator<Item = f64> {
-        self.samples()
-            .map(move |sample| random::uniform(self.seed, sample, purpose))
-    }
-
-    /// A number in `0..count` per sample.
-    fn index(self, count: usize) -> impl Iterator<Item = usize> {
-        self.uniform(Purpose::TrainingTime)
-            .map(move |u| ((u * count as f64) as usize).min(count - 1))
-    }
-
-    /// Times for a method that is free to take any: uniform in [0, 1), or uniform over the timesteps of a
-    /// discrete schedule.
-    fn times(self, schedule: &Schedule) -> Vec<f64> {
-        match schedule.train_steps() {
-            None => self.uniform(Purpose::TrainingTime).collect(),
-            Some(steps) => self
-                .index(steps)
-                .map(|k| (k + 1) as f64 / steps as f64)
-                .collect(),
-        }
-    }
-
-    fn noise(self, like: &Tensor<4>) -> Tensor<4> {
-        let [_, channels, height, width] = like.dims();
-        let samples: Vec<u64> = self.samples().collect();
-        let shape = [channels, height, width];
-        random::normal(
-            self.seed,
-            &samples,
-            Purpose::TrainingNoise,
-            shape,
-            &like.device(),
-        )
-    }
-}
-
-/// z_t = α_t x + σ_t ε.
-fn diffuse(x: Tensor<4>, noise: Tensor<4>, levels: &[NoiseLevel]) -> Tensor<4> {
-    let device = x.device();
-    let alpha = per_sample(levels.iter().map(|l| l.alpha()), &device);
-    let sigma = per_sample(levels.iter().map(|l| l.sigma()), &device);
-    x * alpha + noise * sigma
-}
-
-/// Mean over each image of ω (v̂ − v)², where ω is the weight in terms of v.
-fn velocity_loss(
-    predicted: Tensor<4>,
-    target: Tensor<4>,
-    weighting: Weighting,
-    levels: &[NoiseLevel],
-) -> Tensor<1> {
-    let weights = per_sample(
-        levels.iter().map(|&level| weighting.of_velocity(level)),
-        &target.device(),
-    );
-    let [batch, channels, height, width] = target.dims();
-    let pixels = channels * height * width;
-    let error = (predicted - target).square().reshape([batch, pixels]);
-    (error.mean_dim(1) * weights.reshape([batch, 1])).squeeze_dim(1)
 }

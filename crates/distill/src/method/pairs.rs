@@ -1,6 +1,7 @@
 //! Pairs of times t > s a fixed distance apart.
 
 use super::Draws;
+use crate::error::RecipeError;
 use fewstep_diffusion::Schedule;
 use fewstep_diffusion::random::Purpose;
 use serde::{Deserialize, Serialize};
@@ -51,6 +52,16 @@ impl TimePairs {
             (Times::Any, None) => u,
         };
         (t, (t - 1.0 / self.intervals as f64).max(0.0))
+    }
+}
+
+pub(super) fn check_intervals(intervals: usize) -> Result<(), RecipeError> {
+    match intervals {
+        0 => Err(RecipeError::new(
+            "intervals",
+            "`intervals` is 0, it must be at least 1",
+        )),
+        _ => Ok(()),
     }
 }
 

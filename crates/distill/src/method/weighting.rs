@@ -1,14 +1,19 @@
 //! Loss weights over noise levels.
 
+use crate::error::RecipeError;
 use fewstep_diffusion::NoiseLevel;
 use serde::{Deserialize, Serialize};
 
-/// The weight ω(λ) of the squared error of x̂ (section 4 of 2202.00512).
+/// The weight of a squared error at a noise level.
 ///
-/// Losses are computed on v, where every weight stays bounded: a weight ω on x̂ is σ² ω on v̂.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Weighting {
+/// All but [`Uniform`](Self::Uniform) are a weight ω(λ) on the error of x̂ (section 4 of 2202.00512).
+/// The errors of v̂ and ε̂ are the same error on other scales, so that ω on x̂ is σ² ω on v̂ and
+/// ω / SNR on ε̂. The weights of a loss on v stay bounded at every level.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub enum LossWeighting {
+    /// 1 everywhere, on whatever the loss compares.
+    Uniform,
     /// ω = e^λ: the error of ε̂.
     Snr,
     /// ω = max(e^λ, 1): the larger of the errors of x̂ and ε̂. What the papers' pixel models use.
@@ -17,41 +22,146 @@ pub enum Weighting {
     /// ω = 1 + e^λ, which is the plain error of v̂.
     #[serde(alias = "v-mse")]
     SnrPlusOne,
+    /// ω = min(e^λ, γ) (2303.09556).
+    MinSnr(f64),
 }
 
-impl Weighting {
-    /// ω in terms of v: α², max(α², σ²) or 1.
-    pub fn of_velocity(self, level: NoiseLevel) -> f64 {
+impl LossWeighting {
+    /// The weight of a squared error of v̂.
+    pub fn on_v(self, level: NoiseLevel) -> f64 {
         let signal = level.alpha().powi(2);
+        let noise = level.sigma().powi(2);
         match self {
-            Weighting::Snr => signal,
-            Weighting::TruncatedSnr => signal.max(level.sigma().powi(2)),
-            Weighting::SnrPlusOne => 1.0,
+            LossWeighting::Snr => signal,
+            LossWeighting::TruncatedSnr => signal.max(noise),
+            LossWeighting::Uniform | LossWeighting::SnrPlusOne => 1.0,
+            LossWeighting::MinSnr(gamma) => signal.min(gamma * noise),
         }
     }
+
+    /// The weight of a squared error of x̂.
+    pub(super) fn on_x(self, level: NoiseLevel) -> f64 {
+        let snr = snr(level);
+        match self {
+            LossWeighting::Uniform => 1.0,
+            LossWeighting::Snr => snr,
+            LossWeighting::TruncatedSnr => snr.max(1.0),
+            LossWeighting::SnrPlusOne => 1.0 + snr,
+            LossWeighting::MinSnr(gamma) => snr.min(gamma),
+        }
+    }
+
+    /// The weight of a squared error of ε̂.
+    pub(super) fn on_eps(self, level: NoiseLevel) -> f64 {
+        let snr = snr(level);
+        match self {
+            LossWeighting::Uniform | LossWeighting::Snr => 1.0,
+            LossWeighting::TruncatedSnr => (1.0 / snr).max(1.0),
+            LossWeighting::SnrPlusOne => 1.0 + 1.0 / snr,
+            LossWeighting::MinSnr(gamma) => (gamma / snr).min(1.0),
+        }
+    }
+
+    /// Checks the weight of a loss on v.
+    pub(crate) fn check(self, key: &str) -> Result<(), RecipeError> {
+        match self {
+            LossWeighting::MinSnr(gamma) if !gamma.is_finite() || gamma <= 0.0 => {
+                Err(RecipeError::new(
+                    key,
+                    format!("`{key}` is min-snr = {gamma}, it must be above 0"),
+                ))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Checks the weight of a loss on x̂ or ε̂, which must stay bounded at every level.
+    pub(crate) fn check_bounded(self, key: &str) -> Result<(), RecipeError> {
+        match self {
+            LossWeighting::Uniform | LossWeighting::MinSnr(_) => self.check(key),
+            LossWeighting::Snr | LossWeighting::TruncatedSnr | LossWeighting::SnrPlusOne => {
+                Err(RecipeError::new(
+                    key,
+                    format!(
+                        "`{key}` must be \"uniform\" or {{ min-snr = 5.0 }}: the others have no bound without noise or without signal"
+                    ),
+                ))
+            }
+        }
+    }
+}
+
+fn snr(level: NoiseLevel) -> f64 {
+    level.log_snr().exp()
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
+    const ANGLES: [f64; 4] = [0.05, 0.4, 0.9, 1.4];
+
     #[test]
     fn weights_on_v_are_the_papers_weights_on_x() {
-        for angle in [0.05, 0.4, 0.9, 1.4] {
+        for angle in ANGLES {
             let level = NoiseLevel { angle };
             let snr = level.log_snr().exp();
             let variance = level.sigma().powi(2);
             for (weighting, paper) in [
-                (Weighting::Snr, snr),
-                (Weighting::TruncatedSnr, snr.max(1.0)),
-                (Weighting::SnrPlusOne, 1.0 + snr),
+                (LossWeighting::Snr, snr),
+                (LossWeighting::TruncatedSnr, snr.max(1.0)),
+                (LossWeighting::SnrPlusOne, 1.0 + snr),
+                (LossWeighting::MinSnr(5.0), snr.min(5.0)),
             ] {
-                let ours = weighting.of_velocity(level);
+                let ours = weighting.on_v(level);
                 assert!(
                     (ours - paper * variance).abs() < 1e-12,
                     "{weighting:?} at {angle}"
                 );
+                assert!((weighting.on_x(level) - paper).abs() < 1e-12 * paper);
             }
+        }
+    }
+
+    /// The weights on x̂ and ε̂ weigh the same error: SNR (x − x̂)² = (ε − ε̂)².
+    #[test]
+    fn weights_on_images_and_noise_agree() {
+        for angle in ANGLES {
+            let level = NoiseLevel { angle };
+            for weighting in [
+                LossWeighting::Snr,
+                LossWeighting::TruncatedSnr,
+                LossWeighting::SnrPlusOne,
+                LossWeighting::MinSnr(5.0),
+            ] {
+                let [x, eps] = [weighting.on_x(level), weighting.on_eps(level)];
+                assert!((x - eps * snr(level)).abs() < 1e-9 * x.max(1.0), "{angle}");
+            }
+            let [x, eps] = [
+                LossWeighting::MinSnr(5.0).on_x(level),
+                LossWeighting::MinSnr(5.0).on_eps(level),
+            ];
+            assert!(x <= 5.0 && eps <= 1.0);
+            assert_eq!(LossWeighting::Uniform.on_x(level), 1.0);
+            assert_eq!(LossWeighting::Uniform.on_eps(level), 1.0);
+        }
+    }
+
+    #[test]
+    fn recipes_name_every_weight() {
+        #[derive(Deserialize)]
+        struct Named {
+            weight: LossWeighting,
+        }
+        for (text, expected) in [
+            ("\"uniform\"", LossWeighting::Uniform),
+            ("\"snr\"", LossWeighting::Snr),
+            ("\"truncated-snr\"", LossWeighting::TruncatedSnr),
+            ("\"v-mse\"", LossWeighting::SnrPlusOne),
+            ("{ min-snr = 5.0 }", LossWeighting::MinSnr(5.0)),
+        ] {
+            let named: Named = toml::from_str(&format!("weight = {text}")).expect("valid");
+            assert_eq!(named.weight, expected);
         }
     }
 }

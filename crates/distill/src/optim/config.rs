@@ -1,6 +1,7 @@
 //! The numbers of an optimisation.
 
 use super::adam::{EPSILON, Fused};
+use crate::error::RecipeError;
 use burn::optim::decay::WeightDecayConfig;
 use burn::optim::{AdamConfig, AdamWConfig, ModuleOptimizer};
 use fewstep_kernels::update::Decay;
@@ -159,30 +160,39 @@ impl OptimConfig {
     ///
     /// # Errors
     /// Names the field, what it is, and what it must be.
-    pub fn validate(&self) -> Result<(), String> {
+    pub fn validate(&self) -> Result<(), RecipeError> {
+        let wrong = |key: &str, message: String| Err(RecipeError::new(key, message));
         if self.batch == 0 {
-            return Err("`batch` is 0, it must be at least 1".into());
+            return wrong("batch", "`batch` is 0, it must be at least 1".into());
         }
         let micro = self.micro_batch();
         if micro == 0 || !self.batch.is_multiple_of(micro) {
-            return Err(format!(
-                "`micro_batch` is {micro}, it must divide `batch` = {}",
-                self.batch
-            ));
+            return wrong(
+                "micro_batch",
+                format!(
+                    "`micro_batch` is {micro}, it must divide `batch` = {}",
+                    self.batch
+                ),
+            );
         }
         if self.lr.is_nan() || self.lr <= 0.0 {
-            return Err(format!("`lr` is {}, it must be above 0", self.lr));
+            return wrong("lr", format!("`lr` is {}, it must be above 0", self.lr));
         }
         if self.clip.is_nan() || self.clip <= 0.0 {
-            return Err(format!("`clip` is {}, it must be above 0", self.clip));
+            return wrong(
+                "clip",
+                format!("`clip` is {}, it must be above 0", self.clip),
+            );
         }
         match self.ema {
-            Some(Ema::Decay(decay)) if !(0.0..1.0).contains(&decay) => {
-                Err(format!("`ema.decay` is {decay}, it must lie in [0, 1)"))
-            }
-            Some(Ema::HalfLife(samples)) if samples.is_nan() || samples <= 0.0 => Err(format!(
-                "`ema.half-life` is {samples} samples, it must be above 0"
-            )),
+            Some(Ema::Decay(decay)) if !(0.0..1.0).contains(&decay) => wrong(
+                "ema.decay",
+                format!("`ema.decay` is {decay}, it must lie in [0, 1)"),
+            ),
+            Some(Ema::HalfLife(samples)) if samples.is_nan() || samples <= 0.0 => wrong(
+                "ema.half-life",
+                format!("`ema.half-life` is {samples} samples, it must be above 0"),
+            ),
             _ => Ok(()),
         }
     }
@@ -224,6 +234,7 @@ mod tests {
             config
                 .validate()
                 .expect_err("refused")
+                .to_string()
                 .contains("micro_batch")
         );
     }

@@ -4,7 +4,9 @@ mod adam;
 mod config;
 mod ema;
 mod gradients;
+mod player;
 mod stepper;
 
 pub use config::{Anneal, Ema, OptimConfig, Optimizer};
-pub use stepper::{NotFinite, Stepper, UpdateReport};
+pub(crate) use player::PlayerState;
+pub use stepper::{NotFinite, OptimizerFileError, Stepper, UpdateReport};

@@ -1,7 +1,7 @@
 //! One update after another: the state that training carries along.
 
 use super::{OptimConfig, ema, gradients};
-use crate::method::{Batch, Objective, Student};
+use crate::method::{Batch, Objective, Peer, Student};
 use burn::backend::GradientCheckpointingStrategy;
 use burn::module::{Module, ModuleMapper, Param};
 use burn::optim::{GradientsAccumulator, GradientsParams, ModuleOptimizer};
@@ -10,7 +10,7 @@ use fewstep_diffusion::{Denoiser, DiffusionModel, Network};
 use fewstep_kernels::device::Placement;
 use std::path::Path;
 
-/// A student in training.
+/// A network in training.
 pub struct Stepper<N: Module> {
     model: DiffusionModel<N>,
     average: Option<N>,
@@ -20,6 +20,11 @@ pub struct Stepper<N: Module> {
     total: u64,
     updates: u64,
 }
+
+/// A file of an optimiser's state that cannot be written, or is missing or damaged.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{0}")]
+pub struct OptimizerFileError(pub(super) String);
 
 /// What an update saw.
 #[derive(Clone, Debug)]
@@ -50,7 +55,16 @@ pub struct NotFinite {
     pub last: u64,
 }
 
-/// What a part of a batch says: time and loss of each sample, and the gradients of its share of the mean loss.
+/// What an update is to learn, and from what.
+#[derive(Clone, Copy)]
+struct Task<'a> {
+    objective: &'a dyn Objective,
+    others: &'a [Peer<'a>],
+    seed: u64,
+}
+
+/// The result of a part of a batch: time and loss of each sample, and the gradients of its share of the
+/// mean loss.
 struct PartGradients {
     times: Vec<f64>,
     losses: Tensor<1>,
@@ -73,8 +87,8 @@ impl<N: Module + Network> Stepper<N> {
         }
     }
 
-    /// Trains a part of the network alone: `part` freezes the rest, which then has neither gradients nor optimiser
-    /// state and is not averaged.
+    /// Trains only a part of the network: `part` freezes the rest, which then has neither gradients nor
+    /// optimiser state and is not averaged.
     pub fn training(mut self, part: fn(N) -> N) -> Self {
         self.part = part;
         self.model.network = part(self.model.network);
@@ -96,17 +110,35 @@ impl<N: Module + Network> Stepper<N> {
         batches: &[Batch],
         seed: u64,
     ) -> Result<UpdateReport, NotFinite> {
+        self.update_among(&[], objective, batches, seed)
+    }
+
+    /// [`update`](Self::update) where the objective sees other players.
+    ///
+    /// # Errors
+    /// As `update`.
+    pub fn update_among(
+        &mut self,
+        others: &[Peer<'_>],
+        objective: &dyn Objective,
+        batches: &[Batch],
+        seed: u64,
+    ) -> Result<UpdateReport, NotFinite> {
         let device = batches.first().map(|batch| batch.images.device());
         let placement = Placement::of(&device.unwrap_or_default());
-        placement.repeatedly(|| self.update_on(&placement, objective, batches, seed))
+        let task = Task {
+            objective,
+            others,
+            seed,
+        };
+        placement.repeatedly(|| self.update_on(&placement, task, batches))
     }
 
     fn update_on(
         &mut self,
         placement: &Placement,
-        objective: &dyn Objective,
+        task: Task<'_>,
         batches: &[Batch],
-        seed: u64,
     ) -> Result<UpdateReport, NotFinite> {
         let target = DiffusionModel {
             network: self.result(),
@@ -118,13 +150,13 @@ impl<N: Module + Network> Stepper<N> {
         let (mut times, mut losses) = (Vec::with_capacity(total), vec![]);
         for batch in batches {
             // Dropout is the one thing that draws from the framework's own generator.
-            batch.images.device().seed(mix(seed, batch.clock));
+            batch.images.device().seed(mix(task.seed, batch.clock));
             let part = match self.model.network.has_dropout() {
                 true => batch.len(),
                 false => placement.part(batch.len()),
             };
             let parts = placement.map(batch.split(part).collect(), |part| {
-                self.gradients(objective, &target, &part, total, seed)
+                self.gradients(task, &target, &part, total)
             });
             for part in parts {
                 accumulator.accumulate(&self.model.network, part.gradients);
@@ -132,7 +164,7 @@ impl<N: Module + Network> Stepper<N> {
                 losses.push(part.losses);
             }
         }
-        // Parameters that nobody else looks at are moved where they are.
+        // Parameters that nothing else refers to are moved in place.
         drop(target);
         let mut gradients = accumulator.grads();
         // All that the host wants to know, in one read.
@@ -150,7 +182,7 @@ impl<N: Module + Network> Stepper<N> {
         let network = self.model.network.clone();
         self.model.network = self.optimizer.step(lr, network, gradients);
         self.updates += 1;
-        self.follow();
+        self.update_ema();
         Ok(UpdateReport {
             loss,
             samples,
@@ -159,14 +191,12 @@ impl<N: Module + Network> Stepper<N> {
         })
     }
 
-    /// What a part of the batch says.
     fn gradients(
         &self,
-        objective: &dyn Objective,
+        task: Task<'_>,
         target: &dyn Denoiser,
         part: &Batch,
         total: usize,
-        seed: u64,
     ) -> PartGradients {
         // Parameters of its own: what shares a parameter shares a graph, and then waits for its turn.
         let model = DiffusionModel {
@@ -176,8 +206,9 @@ impl<N: Module + Network> Stepper<N> {
         let student = Student {
             online: &model,
             target,
+            others: task.others,
         };
-        let loss = objective.loss(student, part, seed);
+        let loss = task.objective.loss(student, part, task.seed);
         let gradients = (loss.per_sample.clone().sum() / total as f64).backward();
         let gradients = GradientsParams::from_grads(gradients, &model.network);
         PartGradients {
@@ -200,12 +231,27 @@ impl<N: Module + Network> Stepper<N> {
         self.model.network.valid()
     }
 
-    /// Writes the state of the optimiser. It is there twice meanwhile.
+    /// The raw network without graph, to be called by others.
+    pub(crate) fn model(&self) -> DiffusionModel<N> {
+        DiffusionModel {
+            network: self.raw(),
+            ..self.model.clone()
+        }
+    }
+
+    /// The average, where there is one.
+    pub(super) fn average(&self) -> Option<&N> {
+        self.average.as_ref()
+    }
+
+    /// Writes the state of the optimiser. While it is written there are two copies in memory.
     ///
     /// # Errors
     /// When it cannot be read back from its device, or the file cannot be written.
-    pub fn save_optimizer(&self, file: &Path) -> Result<(), String> {
-        self.optimizer.save(file).map_err(|e| e.to_string())
+    pub fn save_optimizer(&self, file: &Path) -> Result<(), OptimizerFileError> {
+        self.optimizer
+            .save(file)
+            .map_err(|e| OptimizerFileError(e.to_string()))
     }
 
     /// Takes up a phase where a checkpoint left it, with the optimiser's state in this file.
@@ -218,19 +264,19 @@ impl<N: Module + Network> Stepper<N> {
         average: Option<N>,
         optimizer: &Path,
         updates: u64,
-    ) -> Result<(), String> {
+    ) -> Result<(), OptimizerFileError> {
         self.model.network = (self.part)(with_graph(raw, &self.config));
         self.average = self.config.ema.and(average);
         self.optimizer = self
             .config
             .build()
             .load(optimizer)
-            .map_err(|e| e.to_string())?;
+            .map_err(|e| OptimizerFileError(e.to_string()))?;
         self.updates = updates;
         Ok(())
     }
 
-    fn follow(&mut self) {
+    fn update_ema(&mut self) {
         if let (Some(ema), Some(average)) = (self.config.ema, self.average.take()) {
             let samples = self.updates * self.config.batch as u64;
             let decay = ema.decay(self.updates, samples, self.config.batch);

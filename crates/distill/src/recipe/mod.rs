@@ -1,13 +1,15 @@
 //! Recipes: all that a run does, as data.
 
-mod adapt;
 mod distill;
 mod parse;
+mod phase;
 mod train;
 
-pub use adapt::{AdaptMethod, AdaptRecipe, CodiConfig, ConsistencyConfig, NewControlNet, Trained};
-pub use distill::{DistillRecipe, GuidedConfig, ProgressiveConfig, TEXT_WEIGHTS};
+pub use crate::error::RecipeError;
+pub use distill::{DistillRecipe, TEXT_WEIGHTS};
 pub use parse::{RecipeFileError, parse, parse_with};
+pub(crate) use phase::InRecipe;
+pub use phase::{MethodName, PhaseRecipe};
 pub use train::{TextConfig, TrainRecipe};
 
 use fewstep_kernels::device::DeviceName;
@@ -49,11 +51,12 @@ impl Default for RunConfig {
 }
 
 impl RunConfig {
-    fn validate(&self) -> Result<(), String> {
+    fn validate(&self) -> Result<(), RecipeError> {
         if self.log_every == 0 || self.checkpoint_every == 0 || self.keep == 0 {
-            return Err(
-                "`run.log_every`, `run.checkpoint_every` and `run.keep` must be at least 1".into(),
-            );
+            return Err(RecipeError::new(
+                "run",
+                "`run.log_every`, `run.checkpoint_every` and `run.keep` must be at least 1",
+            ));
         }
         Ok(())
     }

@@ -14,21 +14,13 @@ pub enum RecipeFileError {
         /// What and where.
         message: String,
     },
-    /// `--set` without an equals sign, or into something that is no table.
-    #[error("--set {given}: {reason}. Write it as --set section.key=value")]
+    /// An override without an equals sign, or into something that is no table.
+    #[error("{given}: {reason}. Write it as section.key=value")]
     Override {
         /// As given.
         given: String,
         /// What is wrong.
         reason: String,
-    },
-    /// Values that do not fit together.
-    #[error("{origin}: {message}")]
-    Value {
-        /// The file.
-        origin: String,
-        /// What and where.
-        message: String,
     },
 }
 
@@ -40,7 +32,7 @@ pub fn parse<R: DeserializeOwned>(text: &str, origin: &str) -> Result<R, RecipeF
     toml::from_str(text).map_err(|error| syntax(origin, &error))
 }
 
-/// [`parse`] after setting `section.key=value` pairs. A value is read as TOML; what is none is a string.
+/// [`parse`] after setting `section.key=value` pairs. A value that is not TOML is a string.
 ///
 /// # Errors
 /// See [`RecipeFileError`].
@@ -60,7 +52,7 @@ pub fn parse_with<R: DeserializeOwned>(
         })?;
     }
     let text = table.to_string();
-    parse(&text, &format!("{origin} with --set"))
+    parse(&text, &format!("{origin} with overrides"))
 }
 
 fn set(table: &mut Table, given: &str) -> Result<(), String> {

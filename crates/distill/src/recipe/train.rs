@@ -1,15 +1,20 @@
 //! The recipe of a teacher.
 
 use super::RunConfig;
-use crate::method::Weighting;
+use super::distill::{check_label_dropout, check_updates};
+use crate::error::RecipeError;
+use crate::method::LossWeighting;
+use crate::method::denoising::{DenoisingMethod, DenoisingStart};
 use crate::optim::OptimConfig;
+use crate::run::Phase;
 use fewstep_data::{DataConfig, Examples, ImageShape};
 use fewstep_diffusion::{
     Guidance, PredictionKind, Provenance, Role, SamplerRecipe, ScheduleConfig,
 };
-use fewstep_nn::{BackboneConfig, ConfigError, Modulation, TextAttention, UNetConfig};
+use fewstep_nn::{BackboneConfig, ConfigError, Modulation, Precision, TextAttention, UNetConfig};
 use serde::{Deserialize, Serialize};
 use std::path::PathBuf;
+use std::sync::Arc;
 
 /// How to train a teacher with classifier-free guidance.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -30,7 +35,7 @@ pub struct TrainRecipe {
     pub prediction: PredictionKind,
     /// Weight of the loss over noise levels.
     #[serde(default)]
-    pub weighting: Weighting,
+    pub weighting: LossWeighting,
     /// The training data.
     pub data: DataConfig,
     /// What turns captioned images into latents and states, for a teacher that draws from texts.
@@ -105,27 +110,40 @@ impl TrainRecipe {
     ///
     /// # Errors
     /// Names the key, what it is, and what it must be.
-    pub fn validate(&self) -> Result<(), String> {
-        if self.updates == 0 {
-            return Err("`updates` is 0, it must be at least 1".into());
-        }
+    pub fn validate(&self) -> Result<(), RecipeError> {
+        check_updates(self.updates)?;
         if let Some(text) = self.text.as_ref().filter(|text| text.length < 3) {
-            return Err(format!(
-                "`text.length` is {}: start and end are two tokens, so it must be at least 3",
-                text.length
+            return Err(RecipeError::new(
+                "text.length",
+                format!(
+                    "`text.length` is {}: start and end are two tokens, so it must be at least 3",
+                    text.length
+                ),
             ));
         }
-        if !(0.0..=1.0).contains(&self.label_dropout) {
-            return Err(format!(
-                "`label_dropout` is {}, it must lie in [0, 1]",
-                self.label_dropout
-            ));
-        }
-        self.optim.validate().map_err(|e| format!("[optim] {e}"))?;
+        check_label_dropout(self.label_dropout)?;
+        self.weighting.check("weighting")?;
+        self.optim.validate().map_err(|e| e.within("optim"))?;
         self.run.validate()?;
         fewstep_diffusion::Schedule::new(self.schedule.clone())
             .map(drop)
-            .map_err(|e| format!("[schedule] {e}"))
+            .map_err(|e| RecipeError::new("schedule", format!("[schedule] {e}")))
+    }
+
+    /// The single phase.
+    pub fn phases(&self) -> Vec<Phase> {
+        vec![Phase {
+            name: "teacher".into(),
+            method: Arc::new(DenoisingMethod {
+                weighting: self.weighting,
+                label_dropout: self.label_dropout,
+                start: DenoisingStart::Scratch,
+            }),
+            lora: None,
+            teacher_precision: Precision::default(),
+            optim: self.optim.clone(),
+            updates: self.updates,
+        }]
     }
 
     /// The network for the examples.

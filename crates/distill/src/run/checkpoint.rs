@@ -1,11 +1,12 @@
 //! Checkpoints: written to a temporary name, synced, renamed; so each is whole or absent.
 
 use super::RunError;
-use crate::optim::Stepper;
+use super::players::Players;
+use crate::optim::OptimizerFileError;
 use burn::tensor::Device;
 use fewstep_diffusion::SamplerRecipe;
 use fewstep_formats::{Model, write_json_atomically};
-use fewstep_nn::{Backbone, Precision};
+use fewstep_nn::Precision;
 use serde::{Deserialize, Serialize};
 use std::fs::File;
 use std::io::Error;
@@ -40,7 +41,7 @@ impl Checkpoints {
     pub(super) fn save(
         &self,
         position: &Position,
-        stepper: Option<&Stepper<Backbone>>,
+        players: Option<&Players>,
         recipe: &SamplerRecipe,
     ) -> Result<PathBuf, RunError> {
         let target = self.folder.join(name(position));
@@ -48,21 +49,8 @@ impl Checkpoints {
         let io = |path: &Path| RunError::io(path.to_path_buf());
         remove(&building).map_err(io(&building))?;
         std::fs::create_dir_all(&building).map_err(io(&building))?;
-        if let Some(stepper) = stepper {
-            for (name, network) in [
-                ("raw.safetensors", stepper.raw()),
-                ("average.safetensors", stepper.result()),
-            ] {
-                let model = Model {
-                    network,
-                    recipe: recipe.clone(),
-                };
-                model.save_file(&building.join(name))?;
-            }
-            let file = building.join("optimizer.bin");
-            let saved = stepper.save_optimizer(&file).map_err(Error::other);
-            let synced = saved.and_then(|()| File::open(&file)?.sync_all());
-            synced.map_err(io(&file))?;
+        if let Some(players) = players {
+            save(players, recipe, &building)?;
         }
         write_json_atomically(&building.join("position.json"), position)?;
         remove(&target).map_err(io(&target))?;
@@ -88,7 +76,7 @@ impl Checkpoints {
     pub(super) fn restore(
         path: &Path,
         position: &Position,
-        stepper: &mut Stepper<Backbone>,
+        players: &mut Players,
         (device, precision): (&Device, Precision),
     ) -> Result<(), RunError> {
         let load = |name: &str| {
@@ -97,14 +85,19 @@ impl Checkpoints {
         };
         let raw = load("raw.safetensors")?;
         let average = load("average.safetensors")?;
-        stepper
-            .restore(
-                raw,
-                Some(average),
-                &path.join("optimizer.bin"),
-                position.updates,
-            )
-            .map_err(|reason| damaged(path, reason))
+        let bad = |error: OptimizerFileError| damaged(path, error.to_string());
+        let (updates, of_others) = players.own_updates(position.updates);
+        let optimizer = path.join("optimizer.bin");
+        let student = &mut players.student;
+        student
+            .restore(raw, Some(average), &optimizer, updates)
+            .map_err(bad)?;
+        for (other, updates) in players.others.iter_mut().zip(of_others) {
+            let state = &mut other.state;
+            state.restore(path, other.name, updates).map_err(bad)?;
+        }
+        players.resume_at(position.updates);
+        Ok(())
     }
 
     /// Whole checkpoints, oldest first.
@@ -118,6 +111,35 @@ impl Checkpoints {
         whole.sort();
         whole
     }
+}
+
+/// Writes the student's parameters, their average and its optimiser, then those of the other players.
+fn save(players: &Players, recipe: &SamplerRecipe, folder: &Path) -> Result<(), RunError> {
+    let student = &players.student;
+    for (name, network) in [
+        ("raw.safetensors", student.raw()),
+        ("average.safetensors", student.result()),
+    ] {
+        let model = Model {
+            network,
+            recipe: recipe.clone(),
+        };
+        model.save_file(&folder.join(name))?;
+    }
+    let sync = |file: &Path| {
+        let synced = File::open(file).and_then(|file| file.sync_all());
+        synced.map_err(RunError::io(file))
+    };
+    let optimizer = folder.join("optimizer.bin");
+    let saved = student.save_optimizer(&optimizer).map_err(Error::other);
+    saved.map_err(RunError::io(&optimizer))?;
+    sync(&optimizer)?;
+    for other in &players.others {
+        let saved = other.state.save(folder, other.name).map_err(Error::other);
+        let files = saved.map_err(RunError::io(folder))?;
+        files.iter().try_for_each(|file| sync(file))?;
+    }
+    Ok(())
 }
 
 /// Sorts by clock, then by phase: at the same clock the start of the next phase comes last.

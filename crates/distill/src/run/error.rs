@@ -1,9 +1,9 @@
 //! Why a run stops.
 
+use crate::method::MethodError;
 use crate::optim::NotFinite;
 use fewstep_data::DataError;
 use fewstep_formats::FormatError;
-use fewstep_metrics::MetricsError;
 use std::path::PathBuf;
 
 /// A run that cannot go on. Whatever was saved before is untouched.
@@ -33,15 +33,15 @@ pub enum RunError {
     /// Training examples cannot be read.
     #[error(transparent)]
     Data(#[from] DataError),
-    /// A network that measures distances cannot be used.
+    /// A method that cannot work with the model before it.
     #[error(transparent)]
-    Distance(#[from] MetricsError),
-    /// A run folder that does not fit what was asked.
+    Method(#[from] MethodError),
+    /// Players that cannot be told apart.
     #[error("{0}")]
-    Folder(String),
-    /// A teacher that does not fit the recipe.
-    #[error("{0}")]
-    Teacher(String),
+    Player(String),
+    /// A trial update whose numbers are not finite.
+    #[error("a trial update failed: {0}")]
+    Trial(NotFinite),
     /// A damaged checkpoint.
     #[error("checkpoint {path} cannot be used: {reason}. Delete it to go on from the one before")]
     Checkpoint {

@@ -1,6 +1,7 @@
 //! The log of a run: one JSON line per window of updates.
 
 use super::RunError;
+use super::players::RoundReport;
 use super::tensorboard::EventWriter;
 use crate::optim::UpdateReport;
 use serde::{Deserialize, Serialize};
@@ -9,7 +10,7 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
-/// Number of equal parts of [0, 1] over which the loss is told apart.
+/// Number of equal parts of [0, 1] over which the loss is split.
 const TIME_BUCKETS: usize = 8;
 
 /// One line of `metrics.jsonl`: means over the updates since the line before.
@@ -31,6 +32,20 @@ pub struct LogRecord {
     pub lr: f64,
     /// Samples per second.
     pub samples_per_second: f64,
+    /// The players besides the student, where the method has some.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub players: Vec<PlayerRecord>,
+}
+
+/// A player besides the student in a line of the log.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct PlayerRecord {
+    /// Its name.
+    pub name: String,
+    /// Mean loss.
+    pub loss: f64,
+    /// Mean norm of the gradient before clipping.
+    pub gradient_norm: f64,
 }
 
 /// Collects updates until a line is due.
@@ -41,7 +56,15 @@ pub(super) struct Window {
     updates: u64,
     samples: u64,
     lr: f64,
+    others: Vec<(&'static str, PlayerSum)>,
     since: Instant,
+}
+
+#[derive(Clone, Copy, Default)]
+struct PlayerSum {
+    loss: f64,
+    gradient_norm: f64,
+    updates: u64,
 }
 
 impl Window {
@@ -53,11 +76,36 @@ impl Window {
             updates: 0,
             samples: 0,
             lr: 0.0,
+            others: vec![],
             since: Instant::now(),
         }
     }
 
-    pub(super) fn add(&mut self, report: &UpdateReport) {
+    /// Adds an update of so many samples.
+    pub(super) fn add(&mut self, round: &RoundReport, samples: u64) {
+        self.samples += samples;
+        if let Some(report) = &round.student {
+            self.add_student(report);
+        }
+        for (name, report) in &round.others {
+            let known = self.others.iter().position(|(known, _)| known == name);
+            let index = known.unwrap_or_else(|| {
+                self.others.push((name, PlayerSum::default()));
+                self.others.len() - 1
+            });
+            let sum = &mut self.others[index].1;
+            sum.loss += report.loss;
+            sum.gradient_norm += report.gradient_norm;
+            sum.updates += 1;
+        }
+    }
+
+    /// Whether the student moved in it: without that there is no line to write.
+    pub(super) fn has_student(&self) -> bool {
+        self.updates > 0
+    }
+
+    fn add_student(&mut self, report: &UpdateReport) {
         for &(time, loss) in &report.samples {
             let bucket = ((time * TIME_BUCKETS as f64) as usize).min(TIME_BUCKETS - 1);
             self.losses[bucket].0 += loss;
@@ -66,7 +114,6 @@ impl Window {
         self.loss += report.loss;
         self.gradient_norm += report.gradient_norm;
         self.updates += 1;
-        self.samples += report.samples.len() as u64;
         self.lr = report.lr;
     }
 
@@ -82,11 +129,22 @@ impl Window {
             gradient_norm: self.gradient_norm / updates,
             lr: self.lr,
             samples_per_second: self.samples as f64 / self.since.elapsed().as_secs_f64(),
+            players: self.others.iter().map(PlayerSum::record).collect(),
         }
     }
 }
 
-/// `metrics.jsonl` and the TensorBoard events beside it.
+impl PlayerSum {
+    fn record((name, sum): &(&'static str, Self)) -> PlayerRecord {
+        PlayerRecord {
+            name: (*name).into(),
+            loss: sum.loss / sum.updates as f64,
+            gradient_norm: sum.gradient_norm / sum.updates as f64,
+        }
+    }
+}
+
+/// `metrics.jsonl` and the TensorBoard events next to it.
 pub(super) struct Log {
     path: PathBuf,
     lines: File,
@@ -140,6 +198,15 @@ impl Log {
         for (bucket, loss) in record.loss_by_time.iter().enumerate() {
             let tag = format!("{phase}/loss_by_time/{bucket}-of-{TIME_BUCKETS}");
             scalars.extend(loss.map(|loss| (tag, loss)));
+        }
+        for player in &record.players {
+            let name = &player.name;
+            scalars.push((format!("{phase}/{name}/loss"), player.loss));
+            let norm = (
+                format!("{phase}/{name}/gradient_norm"),
+                player.gradient_norm,
+            );
+            scalars.push(norm);
         }
         self.events
             .scalars(record.clock, &scalars)

@@ -1,11 +1,12 @@
 //! What a run will take, before it starts.
 
-use super::{Method, Phase, Run, RunError};
+use super::batch::to_device;
+use super::players::Players;
+use super::{Phase, Run, RunError};
 use crate::method::{Batch, Cost};
-use crate::optim::Stepper;
 use burn::module::Module;
 use fewstep_data::{ExampleOrder, Examples};
-use fewstep_diffusion::{DiffusionModel, Guidance, Network, Schedule};
+use fewstep_diffusion::{Guidance, Network};
 use fewstep_formats::Model;
 use fewstep_kernels::device::Placement;
 use fewstep_nn::{Backbone, LoraConfig, Precision, TrainedPart, Training};
@@ -30,12 +31,12 @@ pub struct PhasePlan {
     pub bytes: u64,
 }
 
-/// A way to run the phases that takes more memory or less, of student kinds and what is kept for the backward pass.
+/// A choice of what is trained and of what is kept for the backward pass, with the memory it takes.
 #[derive(Clone, Copy, Debug, Serialize)]
-pub struct Way {
+pub struct MemoryOption {
     /// Whether LoRA are trained, and not all weights.
     pub lora: bool,
-    /// Whether blocks keep their inputs alone and are computed again.
+    /// Whether blocks keep only their inputs and are computed again.
     pub checkpointing: bool,
     /// Predicted peak memory.
     pub bytes: u64,
@@ -70,45 +71,56 @@ impl Run {
         Ok(plans)
     }
 
-    /// Predicts the memory of every way to run the phases, without running anything. LoRA are for methods that
-    /// distil guidance and steps; they are those of the recipe, or the usual ones.
+    /// Predicts the memory of every [`MemoryOption`], without running anything. LoRA are for methods
+    /// that support them; they are those of the recipe, or the usual ones.
     ///
     /// # Errors
     /// When the teacher does not fit the recipe.
-    pub fn ways(&self, initial: &Model, shown: usize) -> Result<Vec<Way>, RunError> {
-        let halved = |phase: &Phase| {
-            matches!(
-                phase.method,
-                Method::Guided { .. } | Method::Progressive { .. }
-            )
-        };
-        let may_change = self.phases.iter().all(halved);
-        let mut ways = vec![];
-        for with_lora in [false, true].into_iter().take(1 + usize::from(may_change)) {
+    pub fn memory_options(
+        &self,
+        initial: &Model,
+        shown: usize,
+    ) -> Result<Vec<MemoryOption>, RunError> {
+        let supports_lora = self.phases.iter().all(|phase| phase.method.supports_lora());
+        let mut options = vec![];
+        for lora in [false, true]
+            .into_iter()
+            .take(1 + usize::from(supports_lora))
+        {
             for checkpointing in [false, true] {
-                let mut base = initial.clone();
-                let mut bytes = 0;
-                for phase in &self.phases {
-                    let mut phase = phase.clone();
-                    phase.optim.gradient_checkpointing = checkpointing;
-                    let lora = phase.lora.take().unwrap_or_else(LoraConfig::usual);
-                    phase.lora = with_lora.then_some(lora);
-                    let student = phase.student(&base, self.seed)?;
-                    let cost = phase.objective(&base)?.cost();
-                    bytes = bytes.max(self.bytes(&phase, &base, &student, cost, shown));
-                    base = Model {
-                        recipe: phase.recipe(&base, self, 0),
-                        network: student,
-                    };
-                }
-                ways.push(Way {
-                    lora: with_lora,
+                options.push(MemoryOption {
+                    lora,
                     checkpointing,
-                    bytes,
+                    bytes: self.memory(initial, shown, lora, checkpointing)?,
                 });
             }
         }
-        Ok(ways)
+        Ok(options)
+    }
+
+    fn memory(
+        &self,
+        initial: &Model,
+        shown: usize,
+        with_lora: bool,
+        checkpointing: bool,
+    ) -> Result<u64, RunError> {
+        let mut base = initial.clone();
+        let mut bytes = 0;
+        for phase in &self.phases {
+            let mut phase = phase.clone();
+            phase.optim.gradient_checkpointing = checkpointing;
+            let lora = phase.lora.take().unwrap_or_else(LoraConfig::usual);
+            phase.lora = with_lora.then_some(lora);
+            let student = phase.student(&base, self.seed)?;
+            let players = Players::new(&phase, &base, student.clone(), self.seed)?;
+            bytes = bytes.max(self.bytes(&phase, &base, &student, &players, shown));
+            base = Model {
+                recipe: phase.recipe(&base, self, 0),
+                network: student,
+            };
+        }
+        Ok(bytes)
     }
 
     /// Predicts the memory that making latents takes, where they are yet to be made.
@@ -126,24 +138,18 @@ impl Run {
         student: &Backbone,
         shown: usize,
     ) -> Result<PhasePlan, RunError> {
-        let objective = phase.objective(base)?;
-        let schedule = Schedule::new(base.recipe.schedule.clone());
-        let model = DiffusionModel {
-            network: student.clone(),
-            schedule: schedule.map_err(|e| RunError::Teacher(e.to_string()))?,
-            prediction: phase.recipe(base, self, 0).prediction,
-        };
-        let mut stepper =
-            Stepper::new(model, phase.optim.clone(), phase.updates).training(phase.part());
+        let mut players = Players::new(phase, base, student.clone(), self.seed)?;
         let mut time = |samples: usize| -> Result<f64, RunError> {
             let mut order = ExampleOrder::new(self.seed, self.examples.len(), self.flip);
             let host = self.examples.batch(&mut order, 0, samples)?;
-            let batches: [Batch; 1] = [super::runner::to_device(&host, 0, &self.device)];
+            let batches: [Batch; 1] = [to_device(&host, 0, &self.device)];
             let mut seconds = f64::INFINITY;
             for _ in 0..3 {
                 let start = Instant::now();
-                let updated = stepper.update(&*objective, &batches, self.seed);
-                updated.map_err(|e| RunError::Teacher(format!("a trial update failed: {e}")))?;
+                // An update in which every player has its turn.
+                players.resume_at(0);
+                let updated = players.update(&batches, self.seed);
+                updated.map_err(|diverged| RunError::Trial(diverged.source))?;
                 seconds = seconds.min(start.elapsed().as_secs_f64());
             }
             Ok(seconds / samples as f64)
@@ -157,9 +163,9 @@ impl Run {
             name: phase.name.clone(),
             updates: phase.updates,
             batch: phase.optim.batch,
-            cost: objective.cost(),
+            cost: players.cost(),
             seconds: per_sample * phase.samples() as f64,
-            bytes: self.bytes(phase, base, student, objective.cost(), shown),
+            bytes: self.bytes(phase, base, student, &players, shown),
         })
     }
 
@@ -171,15 +177,16 @@ impl Run {
         phase: &Phase,
         base: &Model,
         student: &Backbone,
-        cost: Cost,
+        players: &Players,
         shown: usize,
     ) -> u64 {
+        let cost = players.student_cost();
         let config = student.config();
         let shape = self.examples.shape();
         let training = Training {
             size: [shape.height, shape.width],
             states: self.examples.text_states(),
-            part: self.part(phase, student),
+            part: phase.trained_part(),
             checkpointing: phase.optim.gradient_checkpointing,
         };
         let (all, trained) = (student.num_params(), self.trained(phase, student));
@@ -193,7 +200,7 @@ impl Run {
         // LoRA too, its weights have them.
         let frozen = match (
             trained == all,
-            phase.asks_teacher(),
+            phase.method.calls_teacher(),
             phase.teacher_precision,
         ) {
             (true, false, _) => 0,
@@ -203,6 +210,7 @@ impl Run {
         };
         // Parameters, two moments of Adam, the average.
         let state = trained * (3 + usize::from(phase.optim.ema.is_some())) + frozen;
+        let state = state + players.other_state();
 
         let micro = phase.optim.micro_batch();
         let part = match student.has_dropout() {
@@ -210,23 +218,20 @@ impl Run {
             false => Placement::of(&self.device).part(micro),
         };
         let parts = micro.div_ceil(part);
-        // Parts go side by side, a thread each.
+        // Parts run in parallel, a thread each.
         let lanes = parts.min(current_num_threads());
-        let [asked, online] = self.branches(phase, cost).map(|branches| branches * part);
+        let (called, online) = (cost.largest_frozen * part, cost.trained * part);
         let answer = config.forward(training.size, training.states);
         // A teacher in 16 bits widens one block at a time.
         let upcast = match phase.teacher_precision {
             Precision::F32 => 0,
             Precision::Bf16 => base.network.config().largest_block(),
         };
-        let asking = asked * answer + upcast;
-        let passes = match &phase.method {
-            // The target network is asked while the student's graph is there.
-            Method::Adapted(adaptation) if adaptation.asks_afterwards() => {
-                let peak = config.peak(&training, online);
-                peak.max(online * config.kept(&training) + asking)
-            }
-            _ => config.peak(&training, online).max(asking),
+        let calling = called * answer + upcast;
+        let peak = config.peak(&training, online);
+        let passes = match cost.frozen_during_graph {
+            true => peak.max(online * config.kept(&training) + calling),
+            false => peak.max(calling),
         };
         let done = (parts - lanes) * trained;
         let passes = lanes * (passes + merged + config.workspace()) + done;
@@ -244,35 +249,12 @@ impl Run {
         PROGRAM_BYTES + (4 * reading.max(state + most) + self.examples.bytes()) as u64
     }
 
-    /// Branches of the largest call without graph, and of the student's: two where guidance is inside.
-    fn branches(&self, phase: &Phase, cost: Cost) -> [usize; 2] {
-        let asked = match phase.method {
-            Method::Denoising { .. } => 0,
-            Method::Guided { .. } => cost.frozen,
-            Method::Progressive { .. } => cost.frozen / 2,
-            Method::Adapted(ref adaptation) => adaptation.branches() * usize::from(cost.frozen > 0),
-        };
-        [asked, cost.trained]
-    }
-
     /// Parameters that move in a phase.
     fn trained(&self, phase: &Phase, student: &Backbone) -> usize {
-        match (self.part(phase, student), student.controlnet()) {
-            _ if phase.lora.is_some() => student.num_lora_params(),
+        match (phase.trained_part(), student.controlnet()) {
+            (TrainedPart::Lora, _) => student.num_lora_params(),
             (TrainedPart::ControlNet, Some(controlnet)) => controlnet.num_params(),
             _ => student.num_params(),
-        }
-    }
-
-    fn part(&self, phase: &Phase, student: &Backbone) -> TrainedPart {
-        match &phase.method {
-            Method::Adapted(adaptation)
-                if adaptation.controlnet_only() && student.controlnet().is_some() =>
-            {
-                TrainedPart::ControlNet
-            }
-            _ if phase.lora.is_some() => TrainedPart::Lora,
-            _ => TrainedPart::All,
         }
     }
 }

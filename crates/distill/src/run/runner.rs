@@ -1,14 +1,14 @@
 //! The loop over phases and updates.
 
+use super::batch::to_device;
 use super::checkpoint::{Checkpoints, Position};
 use super::log::{Log, LogRecord, Window};
+use super::players::{Diverged, Players};
 use super::{Phase, RunError};
 use crate::method::Batch;
-use crate::optim::Stepper;
 use crate::recipe::RunConfig;
-use burn::tensor::{Device, Tensor, TensorData};
-use fewstep_data::{Examples, HostArray, HostBatch, Loader};
-use fewstep_diffusion::{DiffusionModel, Inputs, PromptEmbeds, Schedule};
+use burn::tensor::Device;
+use fewstep_data::{Examples, HostBatch, Loader};
 use fewstep_formats::{Model, PipelineComponents, read_lora};
 use std::path::{Path, PathBuf};
 
@@ -22,7 +22,8 @@ pub struct Run {
     pub phases: Vec<Phase>,
     /// Training examples.
     pub examples: Examples,
-    /// What lies around a network that works on latents: every model of the run is saved with it.
+    /// VAE and text encoder of a network that works on latents: every model of the run is saved with
+    /// them.
     pub components: Option<PipelineComponents>,
     /// Whether they are mirrored at random.
     pub flip: bool,
@@ -45,7 +46,7 @@ pub enum Event<'a> {
     },
     /// An update is done.
     Updated {
-        /// Its loss.
+        /// The student's loss, of this update or of its last turn.
         loss: f64,
     },
     /// A line was logged.
@@ -80,8 +81,8 @@ impl Run {
         Ok(Model::load(&self.model_folder(phase), &self.device)?)
     }
 
-    /// The model of a finished phase, for the next one. Its folder has LoRA apart from and within the weights: what goes on is
-    /// the model before with the changes.
+    /// The model of a finished phase, for the next one. Its folder has LoRA both in the weights and as
+    /// files of their own: what goes on is the model before with LoRA.
     fn finished(&self, phase: &Phase, base: &Model) -> Result<Model, RunError> {
         let stored = self.model(phase)?;
         match phase.lora {
@@ -107,7 +108,7 @@ impl Run {
     ///
     /// # Errors
     /// See [`RunError`]; what was saved before stays as it is.
-    pub fn go(
+    pub fn run(
         &self,
         initial: Model,
         resume: bool,
@@ -135,12 +136,12 @@ impl Run {
                 .as_ref()
                 .filter(|(position, _)| position.phase == index && position.updates > 0);
             let mut current = PhaseRun::new(self, index, phase, base, clock)?;
-            if phase.has_teacher() {
+            if phase.method.has_teacher() {
                 current.recipe.provenance.teacher = teacher.clone();
             }
             if let Some((position, path)) = from {
                 let on = (&self.device, self.config.precision);
-                Checkpoints::restore(path, position, &mut current.stepper, on)?;
+                Checkpoints::restore(path, position, &mut current.players, on)?;
             }
             current.train(&checkpoints, &mut log, observer)?;
             clock = current.clock;
@@ -170,8 +171,7 @@ struct PhaseRun<'a> {
     run: &'a Run,
     index: usize,
     phase: &'a Phase,
-    objective: Box<dyn crate::method::Objective>,
-    stepper: Stepper<fewstep_nn::Backbone>,
+    players: Players,
     recipe: fewstep_diffusion::SamplerRecipe,
     clock: u64,
 }
@@ -190,18 +190,12 @@ impl<'a> PhaseRun<'a> {
             ..base
         };
         let recipe = phase.recipe(&base, run, start + phase.samples());
-        let model = DiffusionModel {
-            network: phase.student(&base, run.seed)?,
-            schedule: Schedule::new(base.recipe.schedule.clone())
-                .map_err(|e| RunError::Teacher(e.to_string()))?,
-            prediction: recipe.prediction,
-        };
+        let student = phase.student(&base, run.seed)?;
         Ok(Self {
             run,
             index,
             phase,
-            objective: phase.objective(&base)?,
-            stepper: Stepper::new(model, phase.optim.clone(), phase.updates).training(phase.part()),
+            players: Players::new(phase, &base, student, run.seed)?,
             recipe,
             clock,
         })
@@ -216,10 +210,10 @@ impl<'a> PhaseRun<'a> {
         observer(Event::PhaseStarted {
             phase: self.phase,
             index: self.index,
-            updates: self.stepper.updates(),
+            updates: self.players.updates(),
         });
         let optim = &self.phase.optim;
-        let left = (self.phase.updates - self.stepper.updates()) * optim.batch as u64;
+        let left = (self.phase.updates - self.players.updates()) * optim.batch as u64;
         let mut loader = Loader::new(
             self.run.examples.clone(),
             self.run.seed,
@@ -231,23 +225,26 @@ impl<'a> PhaseRun<'a> {
         let config = self.run.config;
         let checkpoint_every = config.checkpoint_every.next_multiple_of(config.log_every);
         let mut window = Window::new();
-        while self.stepper.updates() < self.phase.updates {
+        let mut loss = 0.0;
+        while self.players.updates() < self.phase.updates {
             let parts = optim.batch / optim.micro_batch();
             let host: Vec<HostBatch> = loader.by_ref().take(parts).collect::<Result<_, _>>()?;
             let batches: Vec<Batch> = host
                 .iter()
                 .map(|b| to_device(b, self.clock, &self.run.device))
                 .collect();
-            let report = self
-                .stepper
-                .update(&*self.objective, &batches, self.run.seed)
-                .map_err(|source| self.not_finite(source, checkpoints, &host))?;
+            let round = self
+                .players
+                .update(&batches, self.run.seed)
+                .map_err(|diverged| self.not_finite(diverged, checkpoints, &host))?;
             self.clock += optim.batch as u64;
-            window.add(&report);
-            observer(Event::Updated { loss: report.loss });
-            let updates = self.stepper.updates();
+            window.add(&round, optim.batch as u64);
+            loss = round.student.map_or(loss, |report| report.loss);
+            observer(Event::Updated { loss });
+            let updates = self.players.updates();
             let is_last = updates == self.phase.updates;
-            if updates.is_multiple_of(config.log_every) || is_last {
+            let due = updates.is_multiple_of(config.log_every) || is_last;
+            if due && window.has_student() {
                 let closed = std::mem::replace(&mut window, Window::new());
                 let record = closed.close(&self.phase.name, updates, self.clock);
                 log.write(&record)?;
@@ -259,7 +256,7 @@ impl<'a> PhaseRun<'a> {
                     updates,
                     clock: self.clock,
                 };
-                checkpoints.save(&position, Some(&self.stepper), &self.recipe)?;
+                checkpoints.save(&position, Some(&self.players), &self.recipe)?;
                 let model = self.model();
                 observer(Event::Checkpointed {
                     updates,
@@ -272,14 +269,14 @@ impl<'a> PhaseRun<'a> {
 
     fn model(&self) -> Model {
         Model {
-            network: self.stepper.result(),
+            network: self.players.student.result(),
             recipe: self.recipe.clone(),
         }
     }
 
     fn not_finite(
         &self,
-        source: crate::optim::NotFinite,
+        Diverged { player, source }: Diverged,
         checkpoints: &Checkpoints,
         batches: &[HostBatch],
     ) -> RunError {
@@ -289,42 +286,15 @@ impl<'a> PhaseRun<'a> {
             _ => "There is no checkpoint yet".into(),
         };
         RunError::NotFinite {
-            phase: self.phase.name.clone(),
+            phase: match player {
+                None => self.phase.name.clone(),
+                Some(player) => format!("{}/{player}", self.phase.name),
+            },
             source,
             last_good: format!(
                 "Images in the batch: {indices:?}. {last_good}; nothing that was saved has been changed. A lower learning rate is the usual remedy"
             ),
         }
-    }
-}
-
-/// A batch of the update that starts at a clock.
-pub fn to_device(host: &HostBatch, update: u64, device: &Device) -> Batch {
-    let maps = |maps: &HostArray<3>| {
-        let [channels, height, width] = maps.shape;
-        let shape = [host.len(), channels, height, width];
-        Tensor::from_data(TensorData::new(maps.values.clone(), shape), device)
-    };
-    let states = |states: &HostArray<2>, rows: usize| {
-        let [tokens, width] = states.shape;
-        let values = TensorData::new(states.values.clone(), [rows, tokens, width]);
-        Tensor::<3>::from_data(values, device).expand([host.len(), tokens, width])
-    };
-    let inputs = &host.inputs;
-    Batch {
-        images: maps(&host.images),
-        inputs: Inputs {
-            classes: inputs.classes.clone(),
-            w: inputs.w.clone(),
-            prompt: inputs.prompt.as_ref().map(|prompt| PromptEmbeds {
-                cond: states(&prompt.cond, host.len()),
-                uncond: states(&prompt.uncond, 1),
-            }),
-            control: inputs.control.as_ref().map(maps),
-            concat: inputs.concat.as_ref().map(maps),
-        },
-        clock: host.clock,
-        update,
     }
 }
 

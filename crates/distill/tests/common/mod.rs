@@ -145,6 +145,7 @@ pub(crate) fn objective_loss(objective: &dyn Objective, student: &Table, batch: 
     let student = Student {
         online: &model,
         target: &model,
+        others: &[],
     };
     let loss = objective.loss(student, &batch, 3).per_sample;
     loss.into_data().try_to_vec().expect("f32 data")
@@ -161,6 +162,7 @@ pub(crate) fn gradients(
     let both = Student {
         online: &online,
         target: &target,
+        others: &[],
     };
     let gradients = objective.loss(both, &batch, 3).per_sample.mean().backward();
     let of = |model: &DiffusionModel<Table>| {

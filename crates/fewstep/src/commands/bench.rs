@@ -7,7 +7,7 @@ use burn::module::Module;
 use burn::tensor::{Device, Tensor};
 use fewstep_diffusion::random::{self, Purpose};
 use fewstep_diffusion::{DiffusionModel, Inputs, Network, PredictionKind, PromptEmbeds, Schedule};
-use fewstep_distill::method::{Batch, Denoising, Objective, Weighting};
+use fewstep_distill::method::{Batch, Denoising, LossWeighting, Objective};
 use fewstep_distill::optim::{Ema, OptimConfig, Optimizer, Stepper};
 use fewstep_kernels::device::{Placement, profile};
 use fewstep_nn::{Backbone, Modulation, Precision, Resampling, TextAttention, UNetConfig};
@@ -192,7 +192,7 @@ pub(crate) fn run(args: Args) -> CliResult {
     };
     let mut stepper = Stepper::new(model, config, 1_000_000);
     let objective: &dyn Objective = &Denoising {
-        weighting: Weighting::default(),
+        weighting: LossWeighting::default(),
         label_dropout: 0.1,
         weights: None,
     };

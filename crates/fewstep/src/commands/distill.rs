@@ -12,12 +12,13 @@ use fewstep_data::{
 };
 use fewstep_diffusion::Guidance;
 use fewstep_distill::Copies;
-use fewstep_distill::method::GuidanceWeights;
-use fewstep_distill::recipe::{AdaptRecipe, DistillRecipe, RunConfig, TEXT_WEIGHTS};
-use fewstep_distill::run::{Phase, Run, adapt_phases, control, distill_phases};
+use fewstep_distill::method::{GuidanceWeights, control_spec};
+use fewstep_distill::recipe::{DistillRecipe, PhaseRecipe, RunConfig, TEXT_WEIGHTS};
+use fewstep_distill::run::{Phase, Run};
 use fewstep_formats::{Model, PipelineComponents};
 use fewstep_generate::ModelSource;
 use fewstep_nn::BackboneConfig;
+use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use std::sync::Arc;
 
@@ -46,13 +47,15 @@ struct Which {
 pub(crate) fn run(args: Args) -> CliResult {
     match args.run.recipe::<Which>()?.method {
         None => halve(&args.run),
-        Some(_) => adapt(&args.run),
+        Some(_) => one_phase(&args.run),
     }
 }
 
 fn halve(args: &RunArgs) -> CliResult {
     let mut recipe: DistillRecipe = args.recipe()?;
-    recipe.validate().map_err(|e| args.complain(e))?;
+    recipe
+        .validate()
+        .map_err(|e| args.complain(e.to_string()))?;
     let inputs = Inputs::read(
         &recipe.teacher,
         &recipe.data,
@@ -73,8 +76,8 @@ fn halve(args: &RunArgs) -> CliResult {
     }
     recipe
         .check_guidance(guidance)
-        .map_err(|e| args.complain(e))?;
-    let phases = distill_phases(&recipe).map_err(|e| args.complain(e))?;
+        .map_err(|e| args.complain(e.to_string()))?;
+    let phases = recipe.phases().map_err(|e| args.complain(e.to_string()))?;
     inputs.run(
         args,
         phases,
@@ -84,9 +87,11 @@ fn halve(args: &RunArgs) -> CliResult {
     )
 }
 
-fn adapt(args: &RunArgs) -> CliResult {
-    let recipe: AdaptRecipe = args.recipe()?;
-    recipe.validate().map_err(|e| args.complain(e))?;
+fn one_phase(args: &RunArgs) -> CliResult {
+    let recipe: PhaseRecipe = args.recipe()?;
+    recipe
+        .validate()
+        .map_err(|e| args.complain(e.to_string()))?;
     let inputs = Inputs::read(
         &recipe.teacher,
         &recipe.data,
@@ -95,7 +100,7 @@ fn adapt(args: &RunArgs) -> CliResult {
         args.plan,
         &recipe.run,
     )?;
-    let phases = adapt_phases(&recipe, inputs.examples.conditions());
+    let phases = recipe.phases(inputs.examples.conditions());
     inputs.run(
         args,
         phases,
@@ -254,7 +259,7 @@ impl Inputs {
             return Ok(());
         };
         let verb = known.task.verb();
-        match self.examples.conditions().map(control) {
+        match self.examples.conditions().map(control_spec) {
             Some(given) if given == known => Ok(()),
             Some(given) => Err(CliError::input(format!(
                 "the teacher was taught `{verb}` with control images of {:?} (channels, height, width), and [condition] gives `{}` with {:?}: give the same",
@@ -279,7 +284,7 @@ impl Inputs {
         }
     }
 
-    fn run<R: Serialize>(
+    fn run<R: Serialize + DeserializeOwned>(
         self,
         args: &RunArgs,
         phases: Vec<Phase>,

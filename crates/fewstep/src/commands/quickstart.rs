@@ -12,7 +12,7 @@ use crate::failure::{Blame, CliError, CliResult};
 use crate::report::{Row, ratio, table};
 use fewstep_data::Examples;
 use fewstep_distill::recipe::{DistillRecipe, parse_with};
-use fewstep_distill::run::{Event, Run, distill_phases};
+use fewstep_distill::run::{Event, Run};
 use fewstep_formats::Model;
 use fewstep_generate::ModelSource;
 use grids::UncaptionedGrids;
@@ -60,7 +60,7 @@ pub(crate) fn run(args: Args) -> CliResult {
     let run = Run {
         folder: args.out.clone(),
         seed: recipe.seed,
-        phases: distill_phases(&recipe).map_err(CliError::input)?,
+        phases: recipe.phases().map_err(CliError::input)?,
         examples: Examples::images(Arc::new(builtin::load_data(&recipe.data)?)),
         components: None,
         flip: recipe.flip,
@@ -95,8 +95,7 @@ impl Args {
     fn recipe(&self) -> CliResult<DistillRecipe> {
         const ORIGIN: &str = "the recipe of quickstart";
         let original: DistillRecipe = parse_with(RECIPE, ORIGIN, &[]).blame_input()?;
-        let mut recipe: DistillRecipe =
-            parse_with(RECIPE, ORIGIN, &self.overrides).blame_input()?;
+        let mut recipe: DistillRecipe = parse_with(RECIPE, ORIGIN, &self.overrides)?;
         recipe.seed = self.seed.unwrap_or(recipe.seed);
         if (&recipe.teacher, &recipe.data) != (&original.teacher, &original.data) {
             return Err(CliError::input(
@@ -114,7 +113,7 @@ impl Args {
 fn train(run: &Run, teacher: &Model, resume: bool, stages: &mut Stages) -> CliResult<Vec<Model>> {
     let mut stage: Option<Stage> = None;
     let mut mean = 0.0;
-    run.go(teacher.clone(), resume, &mut |event| match event {
+    run.run(teacher.clone(), resume, &mut |event| match event {
         Event::PhaseStarted {
             phase,
             index,

@@ -9,7 +9,7 @@ use crate::output::cache_folder;
 use fewstep_data::{Examples, LatentsHeader};
 use fewstep_distill::Copies;
 use fewstep_distill::recipe::{TextConfig, TrainRecipe};
-use fewstep_distill::run::{Run, is_run, train_phases};
+use fewstep_distill::run::{Run, is_run};
 use fewstep_formats::{Model, PipelineComponents, RepositoryKind};
 use fewstep_generate::find_part;
 use fewstep_nn::Backbone;
@@ -29,7 +29,9 @@ pub(crate) struct Args {
 
 pub(crate) fn run(args: Args) -> CliResult {
     let recipe: TrainRecipe = args.run.recipe()?;
-    recipe.validate().map_err(|e| args.run.complain(e))?;
+    recipe
+        .validate()
+        .map_err(|e| args.run.complain(e.to_string()))?;
     let device = compute::device_of_run(&recipe.run)?;
     let folder = args.run.folder();
     if is_run(&folder) && !args.run.dry_run {
@@ -67,7 +69,7 @@ pub(crate) fn run(args: Args) -> CliResult {
     let run = Run {
         folder,
         seed: recipe.seed,
-        phases: train_phases(&recipe),
+        phases: recipe.phases(),
         examples,
         components,
         flip: recipe.flip,

@@ -1,131 +1,126 @@
-//! Consistency distillation.
+//! Consistency distillation: makes a teacher's trajectories collapse, so that every point of one is
+//! mapped to where it ends.
+//!
+//! # Source
+//! Alg. 2 of 2303.01469; with a guided teacher, w as an input and steps of 1/50 and more it is alg. 1
+//! of 2310.04378 (latent consistency models).
+//!
+//! # Objective
+//! E ω(λ_t) d(f_θ(z_t, t, w, c), f_θ⁻(ẑ_s, s, w, c)) where ẑ_s is the teacher's ODE step from z_t to s
+//! and θ⁻, the average of θ, carries no gradient.
+//!
+//! # Departures from the papers
+//! Times are uniform (in the angle, for the cosine schedule) rather than EDM's, and f is x̂ itself where
+//! that is the identity without noise already; see [`Boundary`](super::Boundary).
 
-use super::{
-    Batch, Boundary, Cost, Distance, Draws, ErrorWeight, GuidanceWeights, Loss, Objective, Student,
-    TimePairs, diffuse,
-};
-use burn::tensor::Tensor;
-use fewstep_diffusion::{Denoiser, Inputs, NoiseLevel, Prediction, PredictionKind, per_sample};
-use serde::{Deserialize, Serialize};
+mod config;
+mod objective;
 
-/// How the teacher walks from t to s.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Solver {
-    /// One DDIM step, as latent consistency models do.
-    #[default]
-    Ddim,
-    /// Heun's method on the angle, two calls: dz/dφ = v̂.
-    Heun,
-}
+pub use config::{ConsistencyConfig, Solver};
+pub use objective::Consistency;
 
-/// Makes a teacher's trajectories collapse: every point of one is mapped to where it ends.
-///
-/// # Source
-/// Alg. 2 of 2303.01469; with a guided teacher, w as an input and steps of 1/50 and more it is Alg. 1 of 2310.04378
-/// (latent consistency models).
-///
-/// # Objective
-/// E ω(λ_t) d(f_θ(z_t, t, w, c), f_θ⁻(ẑ_s, s, w, c)) where ẑ_s is the teacher's ODE step from z_t to s and θ⁻, the
-/// average of θ, carries no gradient.
-///
-/// # Departures from the papers
-/// Times are uniform (in the angle, for the cosine schedule) rather than EDM's, and f is x̂ itself where that is the
-/// identity without noise already; see [`Boundary`].
-pub struct Consistency<T> {
-    /// The teacher, guided where it has two branches; no gradient.
-    pub teacher: T,
-    /// Which t and s.
-    pub pairs: TimePairs,
-    /// How the teacher steps.
-    pub solver: Solver,
-    /// f.
-    pub boundary: Boundary,
-    /// d.
-    pub distance: Distance,
-    /// ω.
-    pub error_weight: ErrorWeight,
-    /// Which w; `None` for teachers without guidance.
+use super::{Control, GuidanceWeights, Method, MethodError, Objective, Teacher};
+use crate::recipe::{InRecipe, PhaseRecipe};
+use fewstep_diffusion::{CfgDenoiser, Denoiser, DistilledFor, Guidance, Role, SamplerRecipe};
+use fewstep_formats::Model;
+use fewstep_nn::{Backbone, TrainedPart, WEmbedding};
+
+/// Consistency distillation as a phase.
+#[derive(Clone, Debug)]
+pub struct ConsistencyMethod {
+    /// Its settings.
+    pub config: ConsistencyConfig,
+    /// What the student learns about control images.
+    pub control: Control,
+    /// Which w the teacher is guided with; none for no guidance.
     pub weights: Option<GuidanceWeights>,
+    /// How w enters the network.
+    pub embedding: WEmbedding,
 }
 
-impl<T: Denoiser> Consistency<T> {
-    /// The teacher's step from z_t at times t to times s. A step to s = 0 ends without noise.
-    fn step(&self, z_t: Tensor<4>, t: &[f64], s: &[f64], inputs: &Inputs) -> Tensor<4> {
-        let schedule = self.teacher.schedule();
-        let to: Vec<NoiseLevel> = s
-            .iter()
-            .map(|&s| match s {
-                0.0 => NoiseLevel::CLEAN,
-                _ => schedule.at(s),
-            })
-            .collect();
-        let first = self.teacher.predict(z_t.clone(), t, inputs);
-        let reached = first.ddim(&to);
-        match self.solver {
-            Solver::Ddim => reached,
-            Solver::Heun => {
-                let second = self.teacher.predict(reached, s, inputs);
-                let mean = average_velocity(&first, &second, &to);
-                let levels = first.levels().to_vec();
-                Prediction::new(PredictionKind::V, mean, z_t, levels).ddim(&to)
+impl Method for ConsistencyMethod {
+    fn name(&self) -> &'static str {
+        "consistency"
+    }
+
+    fn calls_teacher(&self) -> bool {
+        true
+    }
+
+    fn trained_part(&self) -> TrainedPart {
+        self.control.trained_part()
+    }
+
+    fn check(&self, teacher: &Model) -> Result<(), MethodError> {
+        let message = match (self.weights, teacher.recipe.guidance) {
+            (Some(_), Guidance::None) => {
+                "the teacher was trained without dropped labels, so it has no unconditional branch to guide with: remove `w`"
             }
-        }
-    }
-}
-
-/// The mean of both ends' ODE slopes, each turned back by half the step: on a circle of angle δ the velocity itself
-/// turns, v̂(φ + δ) = cos δ v̂ − sin δ z for a constant x̂ and ε̂.
-fn average_velocity(first: &Prediction, second: &Prediction, to: &[NoiseLevel]) -> Tensor<4> {
-    let device = first.z().device();
-    let turn = |f: fn(f64) -> f64| {
-        let deltas = first
-            .levels()
-            .iter()
-            .zip(to)
-            .map(|(t, s)| f(s.angle - t.angle));
-        per_sample(deltas, &device)
-    };
-    let back = second.v() * turn(f64::cos) + second.z() * turn(f64::sin);
-    (first.v() + back) * 0.5
-}
-
-impl<T: Denoiser> Objective for Consistency<T> {
-    fn loss(&self, student: Student<'_>, batch: &Batch, seed: u64) -> Loss {
-        let draws = Draws::new(seed, batch);
-        let schedule = student.online.schedule();
-        let (t, s) = self.pairs.draw(draws, schedule);
-        let levels = schedule.levels(&t);
-        let noise = draws.noise(&batch.images);
-        let z_t = diffuse(batch.images.clone(), noise, &levels);
-        let mut inputs = batch.inputs.clone();
-        inputs.w = self.weights.map(|weights| weights.draw(draws));
-
-        let z_s = self.step(z_t.clone(), &t, &s, &inputs).inner();
-        let target = student.target.predict(z_s, &s, &inputs);
-        let target = self.boundary.image(&target, &s).inner();
-        let online = student.online.predict(z_t, &t, &inputs);
-        let error = self
-            .distance
-            .between(self.boundary.image(&online, &t), target);
-        let weights = levels
-            .iter()
-            .map(|&level| self.error_weight.of_image(level));
-        let weights = per_sample(weights, &batch.images.device());
-        Loss {
-            per_sample: error * weights.flatten(0, 3),
-            times: t,
-        }
-    }
-
-    fn cost(&self) -> Cost {
-        let steps = match self.solver {
-            Solver::Ddim => 1,
-            Solver::Heun => 2,
+            (Some(_), Guidance::Fixed { .. })
+            | (Some(GuidanceWeights::Single(_)), Guidance::Input { .. }) => {
+                "the teacher has guidance folded in already: remove `w`, or give a range where it takes w as an input"
+            }
+            (None, Guidance::Input { .. }) => {
+                "the teacher takes w as an input: give the range to learn, `w = [min, max]`"
+            }
+            _ => return Ok(()),
         };
-        Cost {
-            frozen: 1 + steps * self.teacher.network_calls(),
-            trained: 1,
+        Err(MethodError::Teacher(message.into()))
+    }
+
+    fn student(&self, base: &Model, seed: u64) -> Result<Backbone, MethodError> {
+        let network = self.control.student(base, seed)?;
+        let takes_w = network.config().takes_w();
+        let wants_w = matches!(self.weights, Some(GuidanceWeights::Range(_)));
+        Ok(match wants_w && !takes_w {
+            true => network.with_w_input(self.embedding),
+            false => network,
+        })
+    }
+
+    fn objective(&self, teacher: &Teacher<'_>) -> Result<Box<dyn Objective>, MethodError> {
+        let has_branches = teacher.model.recipe.guidance == Guidance::ClassifierFree;
+        let frozen = teacher.frozen()?;
+        let config = &self.config;
+        let distance = teacher.distance(&config.distance)?;
+        let teacher: Box<dyn Denoiser> = match has_branches && self.weights.is_some() {
+            true => Box::new(CfgDenoiser::new(frozen)),
+            false => Box::new(frozen),
+        };
+        Ok(Box::new(Consistency {
+            teacher,
+            pairs: config.pairs(),
+            solver: config.solver,
+            boundary: config.boundary,
+            distance,
+            error_weight: config.error_weight,
+            weights: self.weights,
+        }))
+    }
+
+    fn result(&self, recipe: &mut SamplerRecipe) {
+        recipe.control = self.control.spec.or(recipe.control);
+        recipe.role = Role::Student {
+            sampler: DistilledFor::Consistency,
+            steps: None,
+        };
+        recipe.guidance = match (self.weights, recipe.guidance) {
+            (Some(weights), _) => weights.guidance(),
+            (None, Guidance::ClassifierFree) => Guidance::None,
+            (None, folded) => folded,
+        };
+    }
+}
+
+impl InRecipe for ConsistencyMethod {
+    const PHASE: &'static str = "consistency";
+
+    fn from_recipe(recipe: &PhaseRecipe, control: Control) -> Self {
+        Self {
+            config: recipe.consistency.clone(),
+            control,
+            weights: recipe.w,
+            embedding: recipe.w_embedding,
         }
     }
 }

@@ -1,61 +1,123 @@
-//! Training a teacher.
+//! Ordinary diffusion training: of a teacher, or of a model that learns to take control images.
+//!
+//! # Source
+//! Section 2 of 2210.03142; 2207.12598 for the dropped labels; 2302.05543 for learning a condition.
+//!
+//! # Objective
+//! E ω(λ_t) ‖x − x̂(z_t, c or ∅)‖² over t ~ U\[0, 1\], with c (a class or a caption) replaced by ∅ with
+//! a fixed probability, which gives a model for classifier-free guidance.
+//!
+//! # Departures from the paper
+//! None known. The papers do not print the weight; we take truncated SNR. Control images are never
+//! dropped.
 
-use super::{
-    Batch, Cost, Draws, GuidanceWeights, Loss, Objective, Student, Weighting, diffuse,
-    velocity_loss,
-};
-use fewstep_diffusion::random::Purpose;
+mod objective;
 
-/// Ordinary diffusion training with dropped labels (or captions), which gives a model for classifier-free guidance.
-///
-/// # Source
-/// Section 2 of 2210.03142; 2207.12598 for the dropped labels.
-///
-/// # Objective
-/// E ω(λ_t) ‖x − x̂(z_t, c or ∅)‖² over t ~ U\[0, 1\], with c replaced by ∅ with a fixed probability.
+pub use objective::Denoising;
+
+use super::{Control, GuidanceWeights, LossWeighting, Method, MethodError, Objective, Teacher};
+use crate::error::RecipeError;
+use crate::recipe::{InRecipe, PhaseRecipe};
+use fewstep_diffusion::{Guidance, SamplerRecipe};
+use fewstep_formats::Model;
+use fewstep_nn::{Backbone, TrainedPart};
+
+/// Denoising as a phase.
 #[derive(Clone, Debug)]
-pub struct Denoising {
+pub struct DenoisingMethod {
     /// ω.
-    pub weighting: Weighting,
-    /// Probability that an example loses its label or its caption; 0.1 as a rule.
+    pub weighting: LossWeighting,
+    /// Probability that an example loses its label or its caption.
     pub label_dropout: f64,
-    /// Which w a model is told that takes it as an input; `None` for others.
-    pub weights: Option<GuidanceWeights>,
+    /// Where training starts.
+    pub start: DenoisingStart,
 }
 
-impl Objective for Denoising {
-    fn loss(&self, student: Student<'_>, batch: &Batch, seed: u64) -> Loss {
-        let draws = Draws::new(seed, batch);
-        let times = draws.times(student.online.schedule());
-        let levels = student.online.schedule().levels(&times);
-        let noise = draws.noise(&batch.images);
-        let z_t = diffuse(batch.images.clone(), noise.clone(), &levels);
-        let mut inputs = batch.inputs.clone();
-        inputs.w = self.weights.map(|weights| weights.draw(draws));
-        let keep = || {
-            let draws = draws.uniform(Purpose::LabelDropout);
-            draws.map(|u| u >= self.label_dropout)
-        };
-        if let Some(classes) = &mut inputs.classes {
-            for (class, keep) in classes.iter_mut().zip(keep()) {
-                *class = class.filter(|_| keep);
-            }
-        }
-        inputs.prompt = inputs.prompt.map(|prompt| prompt.keep(keep()));
-        // v = α ε − σ x, which is diffusing (ε, x) at the quarter turn φ + π/2.
-        let turned: Vec<_> = levels.iter().map(|level| level.turned()).collect();
-        let target = diffuse(batch.images.clone(), noise, &turned);
-        let predicted = student.online.predict(z_t, &times, &inputs).v();
-        Loss {
-            per_sample: velocity_loss(predicted, target, self.weighting, &levels),
-            times,
+/// Where denoising starts.
+#[derive(Clone, Copy, Debug)]
+pub enum DenoisingStart {
+    /// At a network without training, which becomes a teacher.
+    Scratch,
+    /// At a trained model, which learns to take control images.
+    Model(Control),
+}
+
+impl Method for DenoisingMethod {
+    fn name(&self) -> &'static str {
+        match self.start {
+            DenoisingStart::Scratch => "denoising",
+            DenoisingStart::Model(_) => "conditioned",
         }
     }
 
-    fn cost(&self) -> Cost {
-        Cost {
-            frozen: 0,
-            trained: 1,
+    fn has_teacher(&self) -> bool {
+        matches!(self.start, DenoisingStart::Model(_))
+    }
+
+    fn calls_teacher(&self) -> bool {
+        false
+    }
+
+    fn trained_part(&self) -> TrainedPart {
+        match &self.start {
+            DenoisingStart::Scratch => TrainedPart::All,
+            DenoisingStart::Model(control) => control.trained_part(),
+        }
+    }
+
+    fn student(&self, base: &Model, seed: u64) -> Result<Backbone, MethodError> {
+        let DenoisingStart::Model(control) = &self.start else {
+            return Ok(base.network.clone());
+        };
+        let network = control.student(base, seed)?;
+        let config = network.config();
+        if self.label_dropout > 0.0 && config.classes() > 0 && !config.has_null_class() {
+            return Err(MethodError::Teacher(
+                "`label_dropout` needs a class that means \"no class\", which the teacher does not have: set `label_dropout = 0`".into(),
+            ));
+        }
+        Ok(network)
+    }
+
+    fn objective(&self, teacher: &Teacher<'_>) -> Result<Box<dyn Objective>, MethodError> {
+        Ok(Box::new(Denoising {
+            weighting: self.weighting,
+            label_dropout: self.label_dropout,
+            weights: match teacher.model.recipe.guidance {
+                Guidance::Input { w_min, w_max, .. } => {
+                    Some(GuidanceWeights::Range([w_min, w_max]))
+                }
+                _ => None,
+            },
+        }))
+    }
+
+    /// Learning a condition changes nothing about how to sample.
+    fn result(&self, recipe: &mut SamplerRecipe) {
+        if let DenoisingStart::Model(control) = &self.start {
+            recipe.control = control.spec.or(recipe.control);
+        }
+    }
+}
+
+impl InRecipe for DenoisingMethod {
+    const PHASE: &'static str = "conditioned";
+
+    fn check_recipe(recipe: &PhaseRecipe) -> Result<(), RecipeError> {
+        match recipe.w {
+            Some(_) => Err(RecipeError::new(
+                "w",
+                "`w` has no meaning with `method = \"denoising\"`: remove it",
+            )),
+            None => Ok(()),
+        }
+    }
+
+    fn from_recipe(recipe: &PhaseRecipe, control: Control) -> Self {
+        Self {
+            weighting: recipe.weighting,
+            label_dropout: recipe.label_dropout,
+            start: DenoisingStart::Model(control),
         }
     }
 }

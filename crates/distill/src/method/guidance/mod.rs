@@ -1,50 +1,82 @@
-//! Stage one: one student for the guided teacher.
+//! Stage one: folds the two branches of classifier-free guidance into one student.
+//!
+//! # Source
+//! Eq. 3 and alg. 1 of 2210.03142.
+//!
+//! # Objective
+//! E ω(λ_t) ‖x̂_η(z_t, w, c) − x̂_w(z_t, c)‖² with w ~ U\[w_min, w_max\] and t ~ U\[0, 1\], one draw per
+//! sample. For a teacher on a discrete schedule t is uniform over its timesteps. The student takes w
+//! as an input; for a single w it does not need to.
+//!
+//! # Departures from the paper
+//! None known. The paper does not print the weight; we take truncated SNR as its predecessor did.
 
+mod config;
+mod objective;
+
+pub use config::GuidedConfig;
+pub use objective::GuidanceDistillation;
+
+use super::guidance_weights::check_unconditional_branch;
 use super::{
-    Batch, Cost, Draws, GuidanceWeights, Loss, Objective, Student, Weighting, diffuse,
-    velocity_loss,
+    GuidanceWeights, LossWeighting, Method, MethodError, Objective, Teacher,
+    prediction_of_few_steps,
 };
-use fewstep_diffusion::Denoiser;
+use fewstep_diffusion::{CfgDenoiser, DistilledFor, Guidance, Role, SamplerRecipe};
+use fewstep_formats::Model;
+use fewstep_nn::{Backbone, WEmbedding};
 
-/// Folds the two branches of classifier-free guidance into one student that takes w as an input.
-///
-/// # Source
-/// Eq. 3 and Alg. 1 of 2210.03142.
-///
-/// # Objective
-/// E ω(λ_t) ‖x̂_η(z_t, w, c) − x̂_w(z_t, c)‖² with w ~ U\[w_min, w_max\] and t ~ U\[0, 1\], one draw per sample. For a
-/// teacher on a discrete schedule t is uniform over its timesteps.
-///
-/// # Departures from the paper
-/// None known; the paper does not print the weight, we take truncated SNR as its predecessor did.
-pub struct Guided<T> {
-    /// The guided teacher x̂_w (a [`fewstep_diffusion::Guided`] model): both branches in one call, no gradient.
-    pub teacher: T,
+/// Guidance distillation as a phase.
+#[derive(Clone, Debug)]
+pub struct GuidanceMethod {
     /// Which w.
     pub weights: GuidanceWeights,
+    /// How w enters the network.
+    pub embedding: WEmbedding,
     /// ω.
-    pub weighting: Weighting,
+    pub weighting: LossWeighting,
 }
 
-impl<T: Denoiser> Objective for Guided<T> {
-    fn loss(&self, student: Student<'_>, batch: &Batch, seed: u64) -> Loss {
-        let draws = Draws::new(seed, batch);
-        let times = draws.times(self.teacher.schedule());
-        let levels = self.teacher.schedule().levels(&times);
-        let z_t = diffuse(batch.images.clone(), draws.noise(&batch.images), &levels);
-        let inputs = batch.inputs.clone().with_w(self.weights.draw(draws));
-        let target = self.teacher.predict(z_t.clone(), &times, &inputs).v();
-        let predicted = student.online.predict(z_t, &times, &inputs).v();
-        Loss {
-            per_sample: velocity_loss(predicted, target, self.weighting, &levels),
-            times,
+impl Method for GuidanceMethod {
+    fn name(&self) -> &'static str {
+        "guided"
+    }
+
+    fn calls_teacher(&self) -> bool {
+        true
+    }
+
+    fn supports_lora(&self) -> bool {
+        true
+    }
+
+    fn check(&self, teacher: &Model) -> Result<(), MethodError> {
+        match teacher.recipe.guidance {
+            Guidance::Input { .. } | Guidance::Fixed { .. } => Err(MethodError::Teacher(
+                "the teacher is already a student of stage one: remove [guided]".into(),
+            )),
+            Guidance::None | Guidance::ClassifierFree => check_unconditional_branch(teacher),
         }
     }
 
-    fn cost(&self) -> Cost {
-        Cost {
-            frozen: self.teacher.network_calls(),
-            trained: 1,
-        }
+    fn student(&self, base: &Model, _seed: u64) -> Result<Backbone, MethodError> {
+        self.weights.student(base, self.embedding)
+    }
+
+    fn objective(&self, teacher: &Teacher<'_>) -> Result<Box<dyn Objective>, MethodError> {
+        Ok(Box::new(GuidanceDistillation {
+            teacher: CfgDenoiser::new(teacher.frozen()?),
+            weights: self.weights,
+            weighting: self.weighting,
+        }))
+    }
+
+    fn result(&self, recipe: &mut SamplerRecipe) {
+        recipe.role = Role::Student {
+            sampler: DistilledFor::Any,
+            steps: None,
+        };
+        recipe.prediction = prediction_of_few_steps(recipe.prediction);
+        recipe.guidance = self.weights.guidance();
     }
 }

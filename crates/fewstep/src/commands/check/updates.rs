@@ -6,9 +6,9 @@ use burn::tensor::{Device, Tensor};
 use fewstep_diffusion::random::{self, Purpose};
 use fewstep_diffusion::{CfgDenoiser, DiffusionModel, Inputs, PredictionKind, Schedule};
 use fewstep_distill::method::{
-    Batch, Boundary, Codi, Consistency, Consistent, Denoising, Distance, ErrorWeight,
-    GuidanceWeights, Guided, Halving, Objective, OdeNoise, OdeStep, Progressive, Solver, TimePairs,
-    Times, Weighting,
+    Batch, Boundary, Codi, Consistency, ConsistencyTarget, Denoising, Distance,
+    GuidanceDistillation, GuidanceWeights, Halving, LossWeighting, Objective, OdeNoise, OdeStep,
+    Progressive, Solver, TimePairs, Times,
 };
 use fewstep_distill::optim::{Ema, OptimConfig, Stepper};
 use fewstep_nn::{
@@ -31,16 +31,16 @@ const RANGE: GuidanceWeights = GuidanceWeights::Range([0.0, 4.0]);
 const METHODS: [Case; 8] = [
     ("denoising", |_| {
         Box::new(Denoising {
-            weighting: Weighting::default(),
+            weighting: LossWeighting::default(),
             label_dropout: 0.1,
             weights: None,
         })
     }),
     ("stage one", |teacher| {
-        Box::new(Guided {
+        Box::new(GuidanceDistillation {
             teacher: CfgDenoiser::new(teacher),
             weights: RANGE,
-            weighting: Weighting::default(),
+            weighting: LossWeighting::default(),
         })
     }),
     ("halving, deterministic", |teacher| {
@@ -63,7 +63,7 @@ const METHODS: [Case; 8] = [
             solver: Solver::Ddim,
             boundary: Boundary::Plain,
             distance: Distance::L2,
-            error_weight: ErrorWeight::Uniform,
+            error_weight: LossWeighting::Uniform,
             weights: Some(RANGE),
         })
     }),
@@ -81,20 +81,20 @@ fn halving(teacher: DiffusionModel<Backbone>, halving: Halving) -> Box<dyn Objec
         steps: 4,
         halving,
         weights: Some(RANGE),
-        weighting: Weighting::default(),
+        weighting: LossWeighting::default(),
     })
 }
 
 fn codi(ode_step: OdeStep<DiffusionModel<Backbone>>) -> Box<dyn Objective> {
     Box::new(Codi {
         pairs: PAIRS,
-        consistent: Consistent::Noise,
+        consistent: ConsistencyTarget::Noise,
         boundary: Boundary::Plain,
         ode_step,
         ode_noise: OdeNoise::True,
         distance: Distance::L2,
         consistency: 1.0,
-        error_weight: ErrorWeight::Uniform,
+        error_weight: LossWeighting::Uniform,
         guidance_distance: Distance::L2,
         guidance: 1.0,
         weights: None,

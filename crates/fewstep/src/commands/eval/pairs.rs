@@ -8,7 +8,7 @@ use burn::tensor::Device;
 use fewstep_data::image::{self, Image, to_f32};
 use fewstep_data::{Captioned, ConditionConfig, Conditions, DataKind, Dataset, Draw, ImageShape};
 use fewstep_diffusion::{ControlSpec, SamplerRecipe, Task};
-use fewstep_distill::run::control;
+use fewstep_distill::method::control_spec;
 use fewstep_generate::{ControlImage, ImageRequest, Init, Subject};
 use fewstep_metrics::{Images, Lpips, MeanInterval, psnr, ssim};
 use serde::{Deserialize, Serialize};
@@ -107,13 +107,13 @@ impl PairArgs {
     ) -> CliResult<Pairs> {
         let conditions = conditions(&self.condition(model)?, data)?;
         let dataset = &data.images;
-        if control(&conditions) != known {
+        if control_spec(&conditions) != known {
             return Err(CliError::input(format!(
                 "the model draws from control images of {:?} (channels, height, width), as `fewstep {}` gives them, and these are {:?} for `fewstep {}`: give --condition as in its recipe",
                 known.shape,
                 known.task.verb(),
                 conditions.shape(),
-                control(&conditions).task.verb()
+                control_spec(&conditions).task.verb()
             )));
         }
         let count = count.min(dataset.len());

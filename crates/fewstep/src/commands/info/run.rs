@@ -7,8 +7,8 @@ use crate::thousands::thousands;
 use burn::tensor::Device;
 use fewstep_data::{DataConfig, Split};
 use fewstep_diffusion::Role;
-use fewstep_distill::recipe::{AdaptRecipe, DistillRecipe, TrainRecipe, parse};
-use fewstep_distill::run::{LogRecord, Phase, adapt_phases, distill_phases, train_phases};
+use fewstep_distill::recipe::{DistillRecipe, PhaseRecipe, TrainRecipe, parse};
+use fewstep_distill::run::{LogRecord, Phase};
 use fewstep_formats::Model;
 use fewstep_generate::run_models;
 use serde::Serialize;
@@ -116,17 +116,17 @@ impl Plan {
             let recipe: TrainRecipe = parse(text, origin).blame_input()?;
             return Ok(Self {
                 purpose: "train a teacher".into(),
-                phases: train_phases(&recipe),
+                phases: recipe.phases(),
                 data: recipe.data,
                 seed: recipe.seed,
             });
         }
         let keys: toml::Table = parse(text, origin).blame_input()?;
         if keys.contains_key("method") {
-            let recipe: AdaptRecipe = parse(text, origin).blame_input()?;
+            let recipe: PhaseRecipe = parse(text, origin).blame_input()?;
             return Ok(Self {
                 purpose: format!("adapt the teacher {}", recipe.teacher),
-                phases: adapt_phases(&recipe, None),
+                phases: recipe.phases(None),
                 data: recipe.data,
                 seed: recipe.seed,
             });
@@ -134,7 +134,8 @@ impl Plan {
         let recipe: DistillRecipe = parse(text, origin).blame_input()?;
         Ok(Self {
             purpose: format!("distil the teacher {}", recipe.teacher),
-            phases: distill_phases(&recipe)
+            phases: recipe
+                .phases()
                 .map_err(|e| CliError::input(format!("{origin}: {e}")))?,
             data: recipe.data,
             seed: recipe.seed,

@@ -8,7 +8,7 @@ use crate::report::{Origin, Row, plural, read_rows, write_rows};
 use burn::tensor::Device;
 use fewstep_data::image::Image;
 use fewstep_diffusion::Role;
-use fewstep_distill::run::{Method, Phase};
+use fewstep_distill::run::Phase;
 use fewstep_formats::Model;
 use fewstep_generate::{Generator, ImageRequest};
 use fewstep_metrics::{FeatureNetwork, Reference, SmallClassifier, Statistics, frechet_distance};
@@ -38,9 +38,9 @@ pub(super) struct Candidate {
 impl Candidate {
     /// How many there will be.
     pub(super) fn count(phases: &[Phase]) -> usize {
-        let shown = |phase: &&Phase| match phase.method {
-            Method::Progressive { steps, .. } => steps <= STUDENT_STEPS,
-            _ => false,
+        let shown = |phase: &&Phase| match phase.method.steps() {
+            Some(steps) => steps <= STUDENT_STEPS,
+            None => false,
         };
         TEACHER_STEPS.len() + phases.iter().filter(shown).count()
     }

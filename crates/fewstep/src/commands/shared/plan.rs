@@ -4,7 +4,7 @@ use super::grids::shown_at_once;
 use super::run::RunArgs;
 use crate::failure::{Blame, CliResult};
 use crate::thousands::thousands;
-use fewstep_distill::run::{Run, Way};
+use fewstep_distill::run::{MemoryOption, Run};
 use fewstep_formats::Model;
 use fewstep_kernels::device::Placement;
 use serde::Serialize;
@@ -27,7 +27,7 @@ pub(crate) fn print<R: Serialize>(
         );
     }
     // Before anything is tried, which may be too big for this machine.
-    print_ways(&run.ways(initial, shown)?);
+    print_options(&run.memory_options(initial, shown)?);
     if let Some(bytes) = run.encoding() {
         println!(
             "Before that, {} images and their texts are encoded, which takes {}.",
@@ -41,14 +41,14 @@ pub(crate) fn print<R: Serialize>(
     }
 }
 
-fn print_ways(ways: &[Way]) {
+fn print_options(options: &[MemoryOption]) {
     println!("{:<18} {:>13} {:>10}", "trained", "checkpointing", "memory");
-    for way in ways {
+    for option in options {
         println!(
             "{:<18} {:>13} {:>10}",
-            if way.lora { "LoRA" } else { "all of it" },
-            if way.checkpointing { "yes" } else { "no" },
-            memory(way.bytes)
+            if option.lora { "LoRA" } else { "all of it" },
+            if option.checkpointing { "yes" } else { "no" },
+            memory(option.bytes)
         );
     }
 }

@@ -3,7 +3,7 @@
 use super::grids::SampleGrids;
 use crate::failure::{Blame, CliError, CliResult};
 use crate::progress;
-use fewstep_distill::recipe::parse_with;
+use fewstep_distill::recipe::{parse, parse_with};
 use fewstep_distill::run::{Event, Run, is_run};
 use fewstep_formats::{Model, write_atomically};
 use fewstep_kernels::memory;
@@ -51,7 +51,7 @@ impl RunArgs {
         let origin = self.recipe.display().to_string();
         let text = std::fs::read_to_string(&self.recipe)
             .map_err(|e| CliError::input(format!("cannot read the recipe {origin}: {e}")))?;
-        parse_with(&text, &origin, &self.overrides).blame_input()
+        Ok(parse_with(&text, &origin, &self.overrides)?)
     }
 
     /// Prefixes a complaint about the recipe's values with its name.
@@ -74,7 +74,10 @@ impl RunArgs {
 }
 
 /// Makes the run folder with the resolved recipe in it, or checks the one that is there.
-pub(crate) fn prepare<R: Serialize>(folder: &Path, recipe: &R, resume: bool) -> CliResult {
+pub(crate) fn prepare<R>(folder: &Path, recipe: &R, resume: bool) -> CliResult
+where
+    R: Serialize + DeserializeOwned,
+{
     let file = folder.join("recipe.toml");
     let resolved = toml::to_string(recipe).blame_input()?;
     match (is_run(folder), resume) {
@@ -83,7 +86,10 @@ pub(crate) fn prepare<R: Serialize>(folder: &Path, recipe: &R, resume: bool) -> 
             folder.display()
         ))),
         (true, true) => {
+            // Written anew: an older version may have had other names for keys, or fewer of them.
             let stored = std::fs::read_to_string(&file).blame_input()?;
+            let stored: R = parse(&stored, &file.display().to_string())?;
+            let stored = toml::to_string(&stored).blame_input()?;
             match stored == resolved {
                 true => Ok(()),
                 false => Err(CliError::input(format!(
@@ -112,7 +118,7 @@ pub(crate) fn go(run: &Run, initial: Model, prompts: &[String], resume: bool) ->
     let mut bar = indicatif::ProgressBar::hidden();
     let mut mean = 0.0;
     let grids = SampleGrids::new(run, prompts)?;
-    run.go(initial, resume, &mut |event| match event {
+    run.run(initial, resume, &mut |event| match event {
         Event::PhaseStarted {
             phase,
             index,

@@ -1,0 +1,125 @@
+//! Settings of conditional distillation.
+
+use crate::error::RecipeError;
+use crate::method::pairs::check_intervals;
+use crate::method::{Boundary, Distance, DistanceConfig, LossWeighting, TimePairs, Times};
+use serde::{Deserialize, Serialize};
+
+/// What must not change along a trajectory.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum ConsistencyTarget {
+    /// ε̂: the paper.
+    #[default]
+    Noise,
+    /// x̂: the public code.
+    #[serde(alias = "picture")]
+    Image,
+}
+
+/// Whose x̂ the earlier state is made of.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum OdeModel {
+    /// The model in training as it is now: the paper. Costs no call of its own.
+    #[default]
+    Online,
+    /// Its moving average.
+    Average,
+    /// The frozen model before: the public code.
+    Base,
+}
+
+/// The noise in the earlier state.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum OdeNoise {
+    /// The ε that made z_t: the paper's text.
+    #[default]
+    True,
+    /// ε̂, which makes a DDIM step: the paper's appendix.
+    Predicted,
+}
+
+/// Settings of conditional distillation; by default the paper's.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct CodiConfig {
+    /// What must not change along a trajectory.
+    pub consistency: ConsistencyTarget,
+    /// Its boundary condition, for consistency of x̂.
+    pub boundary: Boundary,
+    /// Whose x̂ the earlier state is made of.
+    pub ode_model: OdeModel,
+    /// The noise in it.
+    pub ode_noise: OdeNoise,
+    /// Intervals of [0, 1]: the earlier time is one before.
+    pub intervals: usize,
+    /// Which times are drawn.
+    pub times: Times,
+    /// One time for all samples of an update.
+    pub shared_t: bool,
+    /// Distance of the consistency term.
+    pub distance: DistanceConfig,
+    /// Weight of the consistency term.
+    pub consistency_weight: f64,
+    /// Its weight over noise levels.
+    pub error_weight: LossWeighting,
+    /// Distance of the guidance term.
+    pub guidance_distance: DistanceConfig,
+    /// Weight of the guidance term.
+    pub guidance_weight: f64,
+}
+
+impl Default for CodiConfig {
+    fn default() -> Self {
+        Self {
+            consistency: ConsistencyTarget::default(),
+            boundary: Boundary::default(),
+            ode_model: OdeModel::default(),
+            ode_noise: OdeNoise::default(),
+            intervals: 50,
+            times: Times::default(),
+            shared_t: true,
+            distance: Distance::default(),
+            consistency_weight: 1.0,
+            error_weight: LossWeighting::Uniform,
+            guidance_distance: Distance::default(),
+            guidance_weight: 1.0,
+        }
+    }
+}
+
+impl CodiConfig {
+    pub(super) fn pairs(&self) -> TimePairs {
+        TimePairs {
+            intervals: self.intervals,
+            times: self.times,
+            shared: self.shared_t,
+        }
+    }
+
+    pub(crate) fn validate(&self) -> Result<(), RecipeError> {
+        check_intervals(self.intervals)?;
+        self.distance.validate()?;
+        self.guidance_distance.validate()?;
+        self.error_weight.check_bounded("error_weight")?;
+        if let (ConsistencyTarget::Noise, Distance::Lpips(_)) = (self.consistency, &self.distance) {
+            return Err(RecipeError::new(
+                "distance",
+                "`distance` is `lpips`, which compares images, and `consistency` is \"noise\": set `consistency = \"image\"`, or give `lpips` as `guidance_distance`",
+            ));
+        }
+        let weights = [self.consistency_weight, self.guidance_weight];
+        if weights.iter().any(|w| !w.is_finite() || *w < 0.0) || weights == [0.0, 0.0] {
+            return Err(RecipeError::new(
+                "consistency_weight",
+                format!(
+                    "`consistency_weight` is {} and `guidance_weight` is {}: they must be at least 0, and not both 0",
+                    weights[0], weights[1]
+                ),
+            ));
+        }
+        Ok(())
+    }
+}

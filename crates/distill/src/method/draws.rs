@@ -1,0 +1,102 @@
+//! Random draws of a batch, and noisy images made from them.
+
+use super::{Batch, LossWeighting};
+use burn::tensor::Tensor;
+use fewstep_diffusion::random::{self, Purpose};
+use fewstep_diffusion::{NoiseLevel, Schedule, per_sample};
+
+/// The random draws of a batch: pure functions of the seed, each sample's number and the purpose.
+#[derive(Clone, Copy, Debug)]
+pub struct Draws {
+    pub(super) seed: u64,
+    pub(super) clock: u64,
+    pub(super) update: u64,
+    pub(super) batch: usize,
+}
+
+impl Draws {
+    /// The draws of a batch.
+    pub fn new(seed: u64, batch: &Batch) -> Self {
+        Self {
+            seed,
+            clock: batch.clock,
+            update: batch.update,
+            batch: batch.len(),
+        }
+    }
+
+    /// The draws of a batch whose samples all draw as the first of the update does.
+    pub(super) fn uniform_of_update(self, purpose: Purpose) -> impl Iterator<Item = f64> {
+        std::iter::repeat_n(random::uniform(self.seed, self.update, purpose), self.batch)
+    }
+
+    fn samples(self) -> impl Iterator<Item = u64> {
+        self.clock..self.clock + self.batch as u64
+    }
+
+    /// A number in [0, 1) per sample.
+    pub fn uniform(self, purpose: Purpose) -> impl Iterator<Item = f64> {
+        self.samples()
+            .map(move |sample| random::uniform(self.seed, sample, purpose))
+    }
+
+    /// A number in `0..count` per sample.
+    pub(super) fn index(self, count: usize) -> impl Iterator<Item = usize> {
+        self.uniform(Purpose::TrainingTime)
+            .map(move |u| ((u * count as f64) as usize).min(count - 1))
+    }
+
+    /// Times for a method that is free to take any: uniform in [0, 1), or uniform over the timesteps
+    /// of a discrete schedule.
+    pub fn times(self, schedule: &Schedule) -> Vec<f64> {
+        match schedule.train_steps() {
+            None => self.uniform(Purpose::TrainingTime).collect(),
+            Some(steps) => self
+                .index(steps)
+                .map(|k| (k + 1) as f64 / steps as f64)
+                .collect(),
+        }
+    }
+
+    /// ε of each sample, shaped as these images.
+    pub fn noise(self, like: &Tensor<4>) -> Tensor<4> {
+        self.normal(Purpose::TrainingNoise, like)
+    }
+
+    /// Standard normal numbers for a purpose, shaped as these images.
+    pub fn normal(self, purpose: Purpose, like: &Tensor<4>) -> Tensor<4> {
+        let [_, channels, height, width] = like.dims();
+        let samples: Vec<u64> = self.samples().collect();
+        let shape = [channels, height, width];
+        random::normal(self.seed, &samples, purpose, shape, &like.device())
+    }
+}
+
+/// z_t = α_t x + σ_t ε.
+pub fn diffuse(x: Tensor<4>, noise: Tensor<4>, levels: &[NoiseLevel]) -> Tensor<4> {
+    let device = x.device();
+    let alpha = per_sample(levels.iter().map(|l| l.alpha()), &device);
+    let sigma = per_sample(levels.iter().map(|l| l.sigma()), &device);
+    x * alpha + noise * sigma
+}
+
+/// Mean over each image of ω (v̂ − v)², where ω is the weight in terms of v.
+///
+/// # Shapes
+/// - `predicted`, `target`: `[batch, channels, height, width]`
+/// - output: `[batch]`
+pub fn velocity_loss(
+    predicted: Tensor<4>,
+    target: Tensor<4>,
+    weighting: LossWeighting,
+    levels: &[NoiseLevel],
+) -> Tensor<1> {
+    let weights = per_sample(
+        levels.iter().map(|&level| weighting.on_v(level)),
+        &target.device(),
+    );
+    let [batch, channels, height, width] = target.dims();
+    let pixels = channels * height * width;
+    let error = (predicted - target).square().reshape([batch, pixels]);
+    (error.mean_dim(1) * weights.reshape([batch, 1])).squeeze_dim(1)
+}

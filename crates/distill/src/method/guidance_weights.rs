@@ -1,0 +1,90 @@
+//! Guidance weights, and how a student takes them.
+
+use super::{Draws, MethodError};
+use crate::error::RecipeError;
+use fewstep_diffusion::Guidance;
+use fewstep_diffusion::random::Purpose;
+use fewstep_formats::Model;
+use fewstep_nn::{Backbone, WEmbedding};
+use serde::{Deserialize, Serialize};
+
+/// Which guidance weights a student is trained for.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(untagged)]
+pub enum GuidanceWeights {
+    /// w is an input of the student, drawn uniformly from `[min, max]` per sample.
+    Range([f64; 2]),
+    /// One w for all: the single-w ablation, no input.
+    Single(f64),
+}
+
+impl GuidanceWeights {
+    /// How a model that was distilled for these weights takes w.
+    pub fn guidance(&self) -> Guidance {
+        match *self {
+            GuidanceWeights::Single(w) => Guidance::Fixed { w },
+            GuidanceWeights::Range([w_min, w_max]) => Guidance::Input {
+                w_min,
+                w_max,
+                default: w_min.max(1.0f64.min(w_max)),
+            },
+        }
+    }
+
+    /// The weight of each sample of a batch.
+    pub fn draw(&self, draws: Draws) -> Vec<f64> {
+        match *self {
+            GuidanceWeights::Range([min, max]) => draws
+                .uniform(Purpose::GuidanceWeight)
+                .map(|u| min + (max - min) * u)
+                .collect(),
+            GuidanceWeights::Single(w) => vec![w; draws.batch],
+        }
+    }
+
+    /// The model's network, with an input for w where these weights need one and it has none.
+    pub(super) fn student(
+        &self,
+        base: &Model,
+        embedding: WEmbedding,
+    ) -> Result<Backbone, MethodError> {
+        let network = base.network.clone();
+        match (self, base.network.config().takes_w()) {
+            (GuidanceWeights::Range(_), false) => Ok(network.with_w_input(embedding)),
+            (GuidanceWeights::Single(_), true) => Err(MethodError::Teacher(
+                "the teacher takes w as an input, but the recipe asks for a single w: give a range `w = [min, max]`".into(),
+            )),
+            _ => Ok(network),
+        }
+    }
+
+    /// Checks the range.
+    pub(crate) fn check(self) -> Result<(), RecipeError> {
+        match self {
+            GuidanceWeights::Range([min, max])
+                if !min.is_finite() || !max.is_finite() || min >= max =>
+            {
+                Err(RecipeError::new(
+                    "w",
+                    format!(
+                        "`w` is [{min}, {max}]: the first must be below the second. For a single weight write `w = {min}`"
+                    ),
+                ))
+            }
+            GuidanceWeights::Single(w) if !w.is_finite() => {
+                Err(RecipeError::new("w", format!("`w` is {w}")))
+            }
+            _ => Ok(()),
+        }
+    }
+}
+
+/// Refuses a teacher that has no unconditional branch to guide with.
+pub(super) fn check_unconditional_branch(teacher: &Model) -> Result<(), MethodError> {
+    match teacher.recipe.guidance {
+        Guidance::None => Err(MethodError::Teacher(
+            "the teacher was trained without dropped labels, so it has no unconditional branch to guide with: train it with `label_dropout` above 0".into(),
+        )),
+        _ => Ok(()),
+    }
+}

@@ -1,0 +1,97 @@
+//! Players besides the student: networks with parameters, an optimiser and a turn of their own.
+
+use super::Objective;
+use crate::optim::{OptimConfig, PlayerState, Stepper};
+use burn::module::Module;
+use fewstep_diffusion::{DiffusionModel, Network};
+
+/// In which updates of a phase a player moves: in every so many, the first included.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Turn {
+    /// Updates from one turn to the next, at least 1.
+    pub every: u64,
+}
+
+impl Default for Turn {
+    fn default() -> Self {
+        Self { every: 1 }
+    }
+}
+
+impl Turn {
+    /// Whether the player moves in an update, counted from 0.
+    pub(crate) fn is_at(self, update: u64) -> bool {
+        update.is_multiple_of(self.every.max(1))
+    }
+
+    /// How many times it moves in the first so many updates.
+    pub(crate) fn count(self, updates: u64) -> u64 {
+        updates.div_ceil(self.every.max(1))
+    }
+}
+
+/// A network that is trained besides the student, such as a fake-score network or a discriminator.
+///
+/// It may be of any type that is a [`Network`]. A checkpoint holds its parameters, their average and
+/// the state of its optimiser, in files that begin with its name.
+pub struct Player {
+    pub(crate) name: &'static str,
+    pub(crate) optim: OptimConfig,
+    pub(crate) turn: Turn,
+    pub(crate) objective: Box<dyn Objective>,
+    start: Box<Start>,
+}
+
+type Start = dyn FnOnce(OptimConfig, u64) -> Box<dyn PlayerState>;
+
+impl Player {
+    /// A player that starts from this model and moves in every update.
+    ///
+    /// `optim` says how it moves. The batches are those of the phase, whatever sizes it has. The
+    /// objective sees the player's own network as its [`Student`](super::Student), and the student and
+    /// all further players as the others.
+    ///
+    /// The name is the beginning of file names: lowercase letters, digits and hyphens.
+    pub fn new<N: Module + Network + 'static>(
+        name: &'static str,
+        model: DiffusionModel<N>,
+        optim: OptimConfig,
+        objective: Box<dyn Objective>,
+    ) -> Self {
+        Self {
+            name,
+            optim,
+            turn: Turn::default(),
+            objective,
+            start: Box::new(|optim, total| Box::new(Stepper::new(model, optim, total))),
+        }
+    }
+
+    /// The same player, which moves only in its turn.
+    pub fn in_turn(self, turn: Turn) -> Self {
+        Self { turn, ..self }
+    }
+
+    /// Starts a phase of so many updates of the phase's batches.
+    pub(crate) fn start(self, batches: &OptimConfig, updates: u64) -> Playing {
+        let optim = OptimConfig {
+            batch: batches.batch,
+            micro_batch: batches.micro_batch,
+            ..self.optim
+        };
+        Playing {
+            name: self.name,
+            turn: self.turn,
+            objective: self.objective,
+            state: (self.start)(optim, self.turn.count(updates)),
+        }
+    }
+}
+
+/// A player in a phase under way.
+pub(crate) struct Playing {
+    pub(crate) name: &'static str,
+    pub(crate) turn: Turn,
+    pub(crate) objective: Box<dyn Objective>,
+    pub(crate) state: Box<dyn PlayerState>,
+}

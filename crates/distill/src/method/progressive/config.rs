@@ -1,0 +1,124 @@
+//! Settings of progressive distillation.
+
+use crate::error::RecipeError;
+use crate::optim::OptimConfig;
+use serde::{Deserialize, Serialize};
+
+/// For which sampler a halving prepares the student.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Halving {
+    /// The deterministic N-step sampler: t = i/N goes to (i − 1)/N.
+    #[default]
+    Deterministic,
+    /// The stochastic N-step sampler: t = i/N goes to (i − 2)/N, twice as far.
+    Stochastic,
+    /// Reversed DDIM: t = i/N goes up to (i + 1)/N.
+    Encoder,
+}
+
+/// Stage two: halve the steps again and again.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ProgressiveConfig {
+    /// The sampler to prepare for.
+    #[serde(default)]
+    pub halving: Halving,
+    /// Steps of the first teacher; the first student has half as many.
+    pub start_steps: usize,
+    /// Steps of the last student: `start_steps` halved a whole number of times.
+    pub end_steps: usize,
+    /// Updates of each halving: one number for all, or one per halving.
+    pub updates: Updates,
+    /// How the parameters move.
+    pub optim: OptimConfig,
+}
+
+/// Updates of each halving.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(untagged)]
+pub enum Updates {
+    /// The same for all.
+    Each(u64),
+    /// One number per halving, in order.
+    List(Vec<u64>),
+}
+
+impl ProgressiveConfig {
+    /// Steps and updates of each student, in order.
+    ///
+    /// # Errors
+    /// When the steps cannot be halved from start to end, or the updates do not fit their number.
+    pub fn rounds(&self) -> Result<Vec<(usize, u64)>, RecipeError> {
+        let (start, end) = (self.start_steps, self.end_steps);
+        let ratio = start.checked_div(end).unwrap_or(0);
+        if end == 0 || ratio < 2 || !ratio.is_power_of_two() || start != end * ratio {
+            return Err(RecipeError::new(
+                "progressive.start_steps",
+                format!(
+                    "`progressive.start_steps` = {start} cannot be halved to `end_steps` = {end}: start must be end times a power of two, such as {} and {}",
+                    end.max(1) * 16,
+                    end.max(1)
+                ),
+            ));
+        }
+        let steps: Vec<usize> = std::iter::successors(Some(start / 2), |s| Some(s / 2))
+            .take(ratio.ilog2() as usize)
+            .collect();
+        let wrong = |message: String| Err(RecipeError::new("progressive.updates", message));
+        let updates = match &self.updates {
+            Updates::Each(updates) => vec![*updates; steps.len()],
+            Updates::List(list) if list.len() == steps.len() => list.clone(),
+            Updates::List(list) => {
+                return wrong(format!(
+                    "`progressive.updates` has {} entries, but going from {start} to {end} steps takes {} halvings",
+                    list.len(),
+                    steps.len()
+                ));
+            }
+        };
+        if updates.contains(&0) {
+            return wrong("`progressive.updates` must be at least 1 for each halving".into());
+        }
+        Ok(steps.into_iter().zip(updates).collect())
+    }
+
+    pub(crate) fn validate(&self) -> Result<(), RecipeError> {
+        self.optim
+            .validate()
+            .map_err(|e| e.within("progressive.optim"))?;
+        self.rounds().map(drop)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn progressive(start_steps: usize, end_steps: usize, updates: Updates) -> ProgressiveConfig {
+        ProgressiveConfig {
+            halving: Halving::Deterministic,
+            start_steps,
+            end_steps,
+            updates,
+            optim: toml::from_str("batch = 8\nlr = 1e-4").expect("valid"),
+        }
+    }
+
+    #[test]
+    fn steps_are_halved_to_the_end() {
+        let rounds = progressive(16, 1, Updates::Each(5)).rounds();
+        assert_eq!(rounds, Ok(vec![(8, 5), (4, 5), (2, 5), (1, 5)]));
+        let rounds = progressive(24, 6, Updates::List(vec![1, 2])).rounds();
+        assert_eq!(rounds, Ok(vec![(12, 1), (6, 2)]));
+    }
+
+    #[test]
+    fn steps_that_cannot_be_halved_are_refused() {
+        for (start, end) in [(12, 8), (8, 8), (10, 3), (4, 8), (8, 0)] {
+            let error = progressive(start, end, Updates::Each(1)).rounds();
+            assert!(error.is_err(), "{start} to {end}");
+        }
+        assert!(progressive(8, 2, Updates::List(vec![1])).rounds().is_err());
+    }
+}

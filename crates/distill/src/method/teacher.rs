@@ -1,0 +1,43 @@
+//! The model before a phase, for methods that learn from it.
+
+use super::{Distance, DistanceConfig, MethodError};
+use burn::module::Module;
+use fewstep_diffusion::{DiffusionModel, Schedule};
+use fewstep_formats::Model;
+use fewstep_nn::{Backbone, Precision};
+
+/// The model before a phase.
+pub struct Teacher<'a> {
+    /// The model: its network, and how it is sampled.
+    pub model: &'a Model,
+    /// How its frozen copy lies in memory.
+    pub precision: Precision,
+}
+
+impl Teacher<'_> {
+    /// A copy of the model's own, without graph, with LoRA added to its weights once and not at every
+    /// call.
+    ///
+    /// # Errors
+    /// When the model's schedule is not one.
+    pub fn frozen(&self) -> Result<DiffusionModel<Backbone>, MethodError> {
+        Ok(DiffusionModel {
+            network: self
+                .model
+                .network
+                .valid()
+                .merged()
+                .with_weight_dtype(self.precision),
+            schedule: Schedule::new(self.model.recipe.schedule.clone())
+                .map_err(|e| MethodError::Teacher(e.to_string()))?,
+            prediction: self.model.recipe.prediction,
+        })
+    }
+
+    /// A distance between the model's images, with the network that it may need.
+    pub(super) fn distance(&self, config: &DistanceConfig) -> Result<Distance, MethodError> {
+        let device = self.model.network.devices().into_iter().next();
+        let device = device.unwrap_or_default();
+        Ok(config.load(self.model.recipe.resolution, &device)?)
+    }
+}

@@ -1,0 +1,101 @@
+//! Networks in training whose type the run does not know.
+
+use super::{NotFinite, OptimizerFileError, Stepper, UpdateReport};
+use crate::method::{Batch, Objective, Peer};
+use burn::module::Module;
+use fewstep_diffusion::{Denoiser, Network};
+use std::path::{Path, PathBuf};
+
+/// The state of a player of any type.
+pub(crate) trait PlayerState {
+    fn update(
+        &mut self,
+        others: &[Peer<'_>],
+        objective: &dyn Objective,
+        batches: &[Batch],
+        seed: u64,
+    ) -> Result<UpdateReport, NotFinite>;
+
+    /// The raw network without graph.
+    fn model(&self) -> Box<dyn Denoiser>;
+
+    fn num_params(&self) -> usize;
+
+    /// Whether it has an average of its own.
+    fn has_average(&self) -> bool;
+
+    /// Writes parameters, average and optimiser into a folder, and says which files they are.
+    fn save(&self, folder: &Path, name: &str) -> Result<Vec<PathBuf>, OptimizerFileError>;
+
+    /// Reads what [`save`](Self::save) wrote after so many updates.
+    fn restore(
+        &mut self,
+        folder: &Path,
+        name: &str,
+        updates: u64,
+    ) -> Result<(), OptimizerFileError>;
+}
+
+impl<N: Module + Network + 'static> PlayerState for Stepper<N> {
+    fn update(
+        &mut self,
+        others: &[Peer<'_>],
+        objective: &dyn Objective,
+        batches: &[Batch],
+        seed: u64,
+    ) -> Result<UpdateReport, NotFinite> {
+        self.update_among(others, objective, batches, seed)
+    }
+
+    fn model(&self) -> Box<dyn Denoiser> {
+        Box::new(Stepper::model(self))
+    }
+
+    fn num_params(&self) -> usize {
+        self.raw().num_params()
+    }
+
+    fn has_average(&self) -> bool {
+        self.average().is_some()
+    }
+
+    fn save(&self, folder: &Path, name: &str) -> Result<Vec<PathBuf>, OptimizerFileError> {
+        let [raw, average, optimizer] = files(folder, name);
+        let write = |network: N, file: &Path| {
+            let written = network.save_file(file);
+            written.map_err(|error| OptimizerFileError(error.to_string()))
+        };
+        write(self.raw(), &raw)?;
+        self.save_optimizer(&optimizer)?;
+        let mut written = vec![raw, optimizer];
+        if let Some(network) = self.average() {
+            write(network.clone(), &average)?;
+            written.push(average);
+        }
+        Ok(written)
+    }
+
+    fn restore(
+        &mut self,
+        folder: &Path,
+        name: &str,
+        updates: u64,
+    ) -> Result<(), OptimizerFileError> {
+        let [raw, average, optimizer] = files(folder, name);
+        let read = |file: &Path| {
+            let read = self.raw().try_load_file(file);
+            read.map_err(|error| OptimizerFileError(error.to_string()))
+        };
+        let average = match self.average() {
+            Some(_) => Some(read(&average)?),
+            None => None,
+        };
+        let raw = read(&raw)?;
+        Stepper::restore(self, raw, average, &optimizer, updates)
+    }
+}
+
+/// The files of raw parameters, their average, and the optimiser.
+fn files(folder: &Path, name: &str) -> [PathBuf; 3] {
+    ["raw.bpk", "average.bpk", "optimizer.bin"].map(|file| folder.join(format!("{name}-{file}")))
+}

@@ -1,0 +1,248 @@
+//! The recipe of a run with one phase, and the methods that it can name.
+
+use super::RunConfig;
+use super::distill::{check_label_dropout, check_precision, check_updates, default_w_embedding};
+use crate::error::RecipeError;
+use crate::method::codi::{CodiConfig, CodiMethod};
+use crate::method::consistency::{ConsistencyConfig, ConsistencyMethod};
+use crate::method::denoising::DenoisingMethod;
+use crate::method::{
+    Control, GuidanceWeights, LossWeighting, Method, NewControlNet, Trained, control_spec,
+};
+use crate::optim::OptimConfig;
+use crate::run::Phase;
+use fewstep_data::{ConditionConfig, Conditions, DataConfig};
+use fewstep_nn::{Precision, WEmbedding};
+use serde::{Deserialize, Serialize};
+use std::sync::Arc;
+
+/// A method that a recipe of one phase can name.
+pub(crate) trait InRecipe: Method + Sized {
+    /// Name of the phase, and of the model that comes out.
+    const PHASE: &'static str;
+
+    /// Checks what the method's own settings cannot know.
+    fn check_recipe(_recipe: &PhaseRecipe) -> Result<(), RecipeError> {
+        Ok(())
+    }
+
+    /// The method as the recipe has it.
+    fn from_recipe(recipe: &PhaseRecipe, control: Control) -> Self;
+}
+
+/// The recipe with the methods that `method = "..."` can name: a line for each, with the section of its
+/// settings where it has one.
+macro_rules! phase_recipe {
+    ($($(#[$about:meta])* $variant:ident = $name:literal: $method:ty $(, [$section:ident: $config:ty])?;)*) => {
+        /// What is learnt in a run of one phase.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+        pub enum MethodName {
+            $($(#[$about])* #[serde(rename = $name)] $variant,)*
+        }
+
+        /// How to go from a model to another in one phase.
+        #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+        #[serde(deny_unknown_fields)]
+        pub struct PhaseRecipe {
+            /// What is learnt.
+            pub method: MethodName,
+            /// All randomness of the run.
+            pub seed: u64,
+            /// The model to start from: a model folder, a safetensors file, or `builtin:NAME`.
+            pub teacher: String,
+            /// How the frozen teacher's weights lie in memory: in 16 bits they take half of it.
+            #[serde(default)]
+            pub teacher_precision: Precision,
+            /// Updates.
+            pub updates: u64,
+            /// Which parameters move.
+            #[serde(default)]
+            pub train: Trained,
+            /// Whether images are mirrored at random.
+            #[serde(default)]
+            pub flip: bool,
+            /// Guidance weights w: `[min, max]`, or a single number. With `consistency` the teacher is
+            /// guided by them, with `codi` all networks are; none for no guidance.
+            #[serde(default, skip_serializing_if = "Option::is_none")]
+            pub w: Option<GuidanceWeights>,
+            /// How w enters the network of a consistency model.
+            #[serde(default = "default_w_embedding")]
+            pub w_embedding: WEmbedding,
+            /// Probability that an example loses its label, with `denoising`.
+            #[serde(default)]
+            pub label_dropout: f64,
+            /// Weight of the loss over noise levels, with `denoising`.
+            #[serde(default)]
+            pub weighting: LossWeighting,
+            /// The images.
+            pub data: DataConfig,
+            /// The control images that the model learns to take.
+            #[serde(default, skip_serializing_if = "Option::is_none")]
+            pub condition: Option<ConditionConfig>,
+            /// The ControlNet that a model without one gets.
+            #[serde(default, alias = "adapter")]
+            pub controlnet: NewControlNet,
+            $($(
+                #[doc = concat!("Settings of `method = \"", $name, "\"`.")]
+                #[serde(default)]
+                pub $section: $config,
+            )?)*
+            /// How the parameters move. Its average is the target network.
+            pub optim: OptimConfig,
+            /// How the run reports and saves.
+            #[serde(default)]
+            pub run: RunConfig,
+        }
+
+        impl PhaseRecipe {
+            fn check_method(&self) -> Result<(), RecipeError> {
+                match self.method {
+                    $(MethodName::$variant => <$method>::check_recipe(self)?,)*
+                }
+                $($(self.$section.validate().map_err(|e| e.within(stringify!($section)))?;)?)*
+                Ok(())
+            }
+
+            /// Name of the phase, and the method.
+            fn method(&self, control: Control) -> (&'static str, Arc<dyn Method>) {
+                match self.method {
+                    $(MethodName::$variant => {
+                        let method = <$method>::from_recipe(self, control);
+                        (<$method>::PHASE, Arc::new(method))
+                    })*
+                }
+            }
+        }
+    };
+}
+
+phase_recipe! {
+    /// Condition and few steps at once (2310.01407).
+    Codi = "codi": CodiMethod, [codi: CodiConfig];
+    /// Few steps (2303.01469, 2310.04378).
+    Consistency = "consistency": ConsistencyMethod, [consistency: ConsistencyConfig];
+    /// Only the condition, by ordinary diffusion training (2302.05543).
+    Denoising = "denoising": DenoisingMethod;
+}
+
+impl PhaseRecipe {
+    /// Checks all that can be checked without data and teacher.
+    ///
+    /// # Errors
+    /// Names the key, what it is, and what it must be.
+    pub fn validate(&self) -> Result<(), RecipeError> {
+        check_updates(self.updates)?;
+        check_label_dropout(self.label_dropout)?;
+        self.w.map_or(Ok(()), GuidanceWeights::check)?;
+        let controlnet = self.train == Trained::ControlNet;
+        check_precision(
+            self.teacher_precision,
+            controlnet,
+            "`train = \"controlnet\"`",
+        )?;
+        self.weighting.check("weighting")?;
+        self.check_method()?;
+        self.optim.validate().map_err(|e| e.within("optim"))?;
+        self.run.validate()
+    }
+
+    /// The phase, for data with these control images.
+    pub fn phases(&self, conditions: Option<&Conditions>) -> Vec<Phase> {
+        let (name, method) = self.method(Control {
+            spec: conditions.map(control_spec),
+            new: self.controlnet,
+            train: self.train,
+        });
+        vec![Phase {
+            name: name.into(),
+            method,
+            lora: None,
+            teacher_precision: self.teacher_precision,
+            optim: self.optim.clone(),
+            updates: self.updates,
+        }]
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::method::{Distance, OdeModel};
+    use crate::recipe::{DistillRecipe, parse};
+
+    const RECIPE: &str = r#"
+method = "codi"
+seed = 1
+teacher = "teacher"
+updates = 10
+train = "controlnet"
+data = { kind = "idx", path = "data" }
+condition = { kind = "bicubic", factor = 4 }
+optim = { batch = 8, lr = 1e-4, ema = { decay = 0.999 } }
+[codi]
+ode_model = "base"
+distance = { pseudo-huber = 1e-3 }
+guidance_distance = { lpips = "alex.safetensors" }
+error_weight = { min-snr = 5.0 }
+"#;
+
+    #[test]
+    fn a_recipe_survives_its_file() {
+        let recipe: PhaseRecipe = parse(RECIPE, "recipe.toml").expect("valid");
+        assert_eq!(recipe.train, Trained::ControlNet);
+        assert_eq!(recipe.codi.ode_model, OdeModel::Base);
+        assert_eq!(recipe.codi.distance, Distance::PseudoHuber(1e-3));
+        assert_eq!(recipe.validate(), Ok(()));
+        let text = toml::to_string(&recipe).expect("TOML");
+        assert_eq!(parse::<PhaseRecipe>(&text, "again"), Ok(recipe));
+    }
+
+    #[test]
+    fn the_recipes_of_the_comparison_are_valid() {
+        macro_rules! recipe {
+            ($file:literal) => {
+                (
+                    $file,
+                    include_str!(concat!("../../../../recipes/conditional/", $file)),
+                )
+            };
+        }
+        for (name, text) in [
+            recipe!("codi.toml"),
+            recipe!("inpaint.toml"),
+            recipe!("condition.toml"),
+            recipe!("consistency.toml"),
+            recipe!("consistency-after.toml"),
+        ] {
+            let recipe = parse::<PhaseRecipe>(text, name).expect("valid");
+            assert_eq!(recipe.validate(), Ok(()), "{name}");
+        }
+        for (conditional, (name, text)) in [
+            (true, recipe!("guided-after.toml")),
+            (false, recipe!("guided.toml")),
+        ] {
+            let recipe = parse::<DistillRecipe>(text, name).expect("valid");
+            assert_eq!(recipe.validate(), Ok(()));
+            assert_eq!(recipe.condition.is_some(), conditional, "{name}");
+        }
+    }
+
+    #[test]
+    fn settings_that_cannot_work_are_named() {
+        let wrong = |change: fn(&mut PhaseRecipe)| {
+            let mut recipe: PhaseRecipe = parse(RECIPE, "recipe.toml").expect("valid");
+            change(&mut recipe);
+            recipe.validate().expect_err("refused").to_string()
+        };
+        assert!(wrong(|r| r.codi.intervals = 0).contains("intervals"));
+        assert!(wrong(|r| r.codi.distance = Distance::PseudoHuber(0.0)).contains("pseudo-huber"));
+        let noise = wrong(|r| r.codi.distance = Distance::Lpips("alex.safetensors".into()));
+        assert!(noise.contains("consistency = \"image\""), "{noise}");
+        assert!(wrong(|r| r.w = Some(GuidanceWeights::Range([2.0, 1.0]))).contains("`w`"));
+        let both = wrong(|r| {
+            r.codi.guidance_weight = 0.0;
+            r.codi.consistency_weight = 0.0;
+        });
+        assert!(both.contains("not both 0"), "{both}");
+    }
+}
