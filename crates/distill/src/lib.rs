@@ -8,3 +8,7 @@ pub mod recipe;
 pub mod run;
 
 pub use latents::{Copies, Encoding, LatentsError};
+
+#[cfg(doctest)]
+#[doc = include_str!("../../../docs/add-a-method.md")]
+struct AddAMethod;

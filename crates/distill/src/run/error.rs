@@ -36,7 +36,7 @@ pub enum RunError {
     /// A method that cannot work with the model before it.
     #[error(transparent)]
     Method(#[from] MethodError),
-    /// Players that cannot be told apart.
+    /// Players that cannot be told apart, or whose turns do not go with the run.
     #[error("{0}")]
     Player(String),
     /// A trial update whose numbers are not finite.

@@ -100,7 +100,8 @@ impl Window {
         }
     }
 
-    /// Whether the student moved in it: without that there is no line to write.
+    /// Whether the student moved in it. The last window of a phase may be too short for that, and then
+    /// has no line.
     pub(super) fn has_student(&self) -> bool {
         self.updates > 0
     }

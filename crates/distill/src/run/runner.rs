@@ -191,6 +191,13 @@ impl<'a> PhaseRun<'a> {
         };
         let recipe = phase.recipe(&base, run, start + phase.samples());
         let student = phase.student(&base, run.seed)?;
+        // A resumed run starts a window of the log where it goes on.
+        let (every, log_every) = (phase.method.turn().every, run.config.log_every);
+        if every > log_every {
+            return Err(RunError::Player(format!(
+                "the student moves in one of {every} updates, and `run.log_every` is {log_every}: it must be at least {every}"
+            )));
+        }
         Ok(Self {
             run,
             index,

@@ -1,0 +1,386 @@
+//! A method of two players: distribution matching (2311.18828) of an analytic mixture. A one-step
+//! generator moves its images along the difference of two scores: the teacher's, known in closed form,
+//! and that of its own images, which a second network learns meanwhile.
+
+use burn::tensor::{Device, Tensor};
+use fewstep_data::{Dataset, Examples, ImageShape};
+use fewstep_diffusion::analytic::{Component, Coupling, Gaussian, MixtureDenoiser};
+use fewstep_diffusion::random::{self, Purpose};
+use fewstep_diffusion::{
+    Denoiser, DiffusionModel, DistilledFor, Guidance, Inputs, PredictionKind, Provenance, Role,
+    SamplerRecipe, Schedule, ScheduleConfig,
+};
+use fewstep_distill::method::{
+    Batch, Cost, Draws, Loss, LossWeighting, Method, MethodError, Objective, Player, STUDENT,
+    Student, Teacher, Turn, diffuse, velocity_loss,
+};
+use fewstep_distill::optim::{Ema, OptimConfig};
+use fewstep_distill::recipe::RunConfig;
+use fewstep_distill::run::{Event, LogRecord, Phase, Run};
+use fewstep_formats::Model;
+use fewstep_nn::{Backbone, Precision, UNetConfig};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+const SIDE: usize = 4;
+const FAKE_SCORE: &str = "fake-score";
+
+/// The teacher of all tests: pixels are -0.6 ± 0.2 or, twice as often, 0.4 ± 0.3.
+fn mixture() -> MixtureDenoiser {
+    let component = |weight, mu, s| Component {
+        weight,
+        gaussian: Gaussian { mu, s },
+    };
+    let class = vec![component(1.0, -0.6, 0.2), component(2.0, 0.4, 0.3)];
+    MixtureDenoiser::new(Schedule::default(), Coupling::Pixel, &[class])
+}
+
+const MEAN: f64 = (-0.6 + 2.0 * 0.4) / 3.0;
+/// E x² − (E x)².
+const VARIANCE: f64 = (0.36 + 0.04 + 2.0 * (0.16 + 0.09)) / 3.0 - MEAN * MEAN;
+
+/// The generator's images: x̂ of pure noise in one step.
+fn generate(generator: &dyn Denoiser, draws: Draws, batch: &Batch) -> Tensor<4> {
+    let z = draws.normal(Purpose::InitialNoise, &batch.images);
+    generator
+        .predict(z, &vec![1.0; batch.len()], &batch.inputs)
+        .x()
+}
+
+/// The generator's loss: its gradient on x is (x̂_fake(x_t) − x̂_teacher(x_t)) / mean |x − x̂_teacher(x_t)|.
+struct MatchDistribution(MixtureDenoiser);
+
+impl Objective for MatchDistribution {
+    fn loss(&self, student: Student<'_>, batch: &Batch, seed: u64) -> Loss {
+        let draws = Draws::new(seed, batch);
+        let times: Vec<f64> = draws
+            .uniform(Purpose::TrainingTime)
+            .map(|u| 0.02 + 0.96 * u)
+            .collect();
+        let x = generate(student.online, draws, batch);
+        let still = x.clone().inner();
+        let levels = student.online.schedule().levels(&times);
+        let x_t = diffuse(still.clone(), draws.noise(&still), &levels);
+        let fake = student
+            .other(FAKE_SCORE)
+            .predict(x_t.clone(), &times, &batch.inputs);
+        let teacher = self.0.predict(x_t, &times, &batch.inputs).x();
+        let scale = (still.clone() - teacher.clone())
+            .abs()
+            .mean_dims(&[1, 2, 3]);
+        let gradient = (fake.x() - teacher) / (scale + 1e-3);
+        let target = Tensor::from_inner(still - gradient);
+        let error = (x - target).square().flatten::<2>(1, 3);
+        Loss {
+            per_sample: error.mean_dim(1).squeeze_dim(1) * 0.5,
+            times,
+        }
+    }
+
+    fn cost(&self) -> Cost {
+        Cost {
+            frozen: 1,
+            trained: 1,
+            largest_frozen: 1,
+            frozen_during_graph: true,
+        }
+    }
+}
+
+/// The fake score's loss: denoising of the generator's images.
+struct FollowGenerator;
+
+impl Objective for FollowGenerator {
+    fn loss(&self, score: Student<'_>, batch: &Batch, seed: u64) -> Loss {
+        let draws = Draws::new(seed, batch);
+        let times = draws.times(score.online.schedule());
+        let levels = score.online.schedule().levels(&times);
+        let x = generate(score.other(STUDENT), draws, batch);
+        let noise = draws.noise(&x);
+        let turned: Vec<_> = levels.iter().map(|level| level.turned()).collect();
+        let target = diffuse(x.clone(), noise.clone(), &turned);
+        let x_t = diffuse(x, noise, &levels);
+        let predicted = score.online.predict(x_t, &times, &batch.inputs).v();
+        Loss {
+            per_sample: velocity_loss(predicted, target, LossWeighting::SnrPlusOne, &levels),
+            times,
+        }
+    }
+
+    fn cost(&self) -> Cost {
+        Cost {
+            frozen: 1,
+            trained: 1,
+            largest_frozen: 1,
+            frozen_during_graph: false,
+        }
+    }
+}
+
+#[derive(Debug)]
+struct DistributionMatching {
+    /// Updates of the fake score for each of the generator.
+    ratio: u64,
+    fake_lr: f64,
+}
+
+impl Method for DistributionMatching {
+    fn name(&self) -> &'static str {
+        "distribution-matching"
+    }
+
+    fn calls_teacher(&self) -> bool {
+        false
+    }
+
+    fn student(&self, base: &Model, _seed: u64) -> Result<Backbone, MethodError> {
+        Ok(base.network.clone())
+    }
+
+    fn objective(&self, _teacher: &Teacher<'_>) -> Result<Box<dyn Objective>, MethodError> {
+        Ok(Box::new(MatchDistribution(mixture())))
+    }
+
+    fn turn(&self) -> Turn {
+        Turn { every: self.ratio }
+    }
+
+    fn others(&self, teacher: &Teacher<'_>, _seed: u64) -> Result<Vec<Player>, MethodError> {
+        let optim = OptimConfig {
+            ema: Some(Ema::Decay(0.9)),
+            ..OptimConfig::of(1, self.fake_lr)
+        };
+        let score = teacher.frozen()?;
+        Ok(vec![Player::new(
+            FAKE_SCORE,
+            score,
+            optim,
+            Box::new(FollowGenerator),
+        )])
+    }
+
+    fn result(&self, recipe: &mut SamplerRecipe) {
+        recipe.role = Role::Student {
+            sampler: DistilledFor::Deterministic,
+            steps: Some(1),
+        };
+    }
+}
+
+/// A small network without training.
+fn initial() -> Model {
+    let config = UNetConfig {
+        channels: 1,
+        patch: 1,
+        widths: vec![16],
+        blocks: 1,
+        attention: vec![false],
+        middle_attention: false,
+        head: 8,
+        groups: 4,
+        ..UNetConfig::default()
+    };
+    Model {
+        network: Backbone::new(&config.into(), 3, &Device::flex()).expect("valid"),
+        recipe: SamplerRecipe {
+            version: 1,
+            role: Role::Teacher,
+            prediction: PredictionKind::V,
+            schedule: ScheduleConfig::default(),
+            guidance: Guidance::None,
+            resolution: [1, SIDE, SIDE],
+            classes: vec![],
+            clip: false,
+            control: None,
+            default_sampler: None,
+            provenance: Provenance::default(),
+        },
+    }
+}
+
+fn run(folder: &Path, batch: usize, updates: u64, every: u64, ratio: u64) -> Run {
+    let shape = ImageShape {
+        channels: 1,
+        height: SIDE,
+        width: SIDE,
+    };
+    let pixels = vec![0; 8 * shape.len()];
+    let images = Dataset::from_parts("blank", shape, pixels, None, vec![]).expect("valid");
+    Run {
+        folder: folder.to_path_buf(),
+        seed: 5,
+        phases: vec![Phase {
+            name: "matched".into(),
+            method: Arc::new(DistributionMatching {
+                ratio,
+                fake_lr: 2e-3,
+            }),
+            lora: None,
+            teacher_precision: Precision::default(),
+            optim: OptimConfig {
+                ema: Some(Ema::Decay(0.95)),
+                ..OptimConfig::of(batch, 1e-3)
+            },
+            updates,
+        }],
+        examples: Examples::images(Arc::new(images)),
+        components: None,
+        flip: false,
+        config: RunConfig {
+            log_every: every,
+            checkpoint_every: every,
+            keep: 3,
+            ..RunConfig::default()
+        },
+        device: Device::flex(),
+    }
+}
+
+/// The files of the checkpoint at so many samples.
+fn checkpoint(run: &Run, clock: u64) -> Vec<(PathBuf, Vec<u8>)> {
+    let folder = run.folder.join(format!("checkpoints/{clock:012}-000"));
+    let entries = std::fs::read_dir(&folder).expect("the checkpoint is there");
+    let mut files: Vec<_> = entries
+        .map(|entry| {
+            let path = entry.expect("listed").path();
+            let bytes = std::fs::read(&path).expect("read");
+            (path.strip_prefix(&folder).expect("in it").into(), bytes)
+        })
+        .collect();
+    files.sort();
+    files
+}
+
+/// All numbers of an optimiser's file but zeros, sorted: it holds the parameters in the order of a hash
+/// map, with zeros between them.
+fn moments(file: &[u8]) -> Vec<&[u8]> {
+    // Magic, version, size of the metadata, metadata, and tensors from the next multiple of 256.
+    let metadata = u32::from_le_bytes(file[6..10].try_into().expect("four bytes")) as usize;
+    let start = (10 + metadata).next_multiple_of(256);
+    let mut numbers: Vec<&[u8]> = file[start..].chunks(4).collect();
+    numbers.retain(|number| *number != [0; 4]);
+    assert!(numbers.len() > 1000, "{} numbers", numbers.len());
+    numbers.sort();
+    numbers
+}
+
+/// The log without speed.
+fn log(run: &Run) -> Vec<LogRecord> {
+    let text = std::fs::read_to_string(run.folder.join("metrics.jsonl")).expect("a log");
+    let record = |line: &str| LogRecord {
+        samples_per_second: 0.0,
+        ..serde_json::from_str(line).expect("a record")
+    };
+    text.lines().map(record).collect()
+}
+
+/// A run that is stopped between checkpoints and resumed is the run that never was: both networks, their
+/// averages, both optimisers and the log, bit for bit.
+#[test]
+fn a_stopped_run_of_two_players_resumes_exactly() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let of = |name: &str| run(&folder.path().join(name), 8, 11, 3, 3);
+    let (whole, stopped) = (of("whole"), of("stopped"));
+    for run in [&whole, &stopped] {
+        std::fs::create_dir(&run.folder).expect("made");
+    }
+    whole.run(initial(), false, &mut |_| {}).expect("runs");
+    // Before the first checkpoint, after it, when the second is due but not written, and after the third.
+    for stop in [2, 4, 6, 10] {
+        let mut updates = None;
+        let mut count = |event: Event<'_>| match event {
+            Event::PhaseStarted { updates: done, .. } => updates = Some(done),
+            Event::Updated { .. } => {
+                let done = updates.map_or(0, |done| done + 1);
+                updates = Some(done);
+                if done == stop {
+                    std::panic::resume_unwind(Box::new("killed"));
+                }
+            }
+            _ => {}
+        };
+        let killed = catch_unwind(AssertUnwindSafe(|| {
+            stopped.run(initial(), true, &mut count)
+        }));
+        assert!(killed.is_err(), "the run ended before it could be stopped");
+    }
+    stopped.run(initial(), true, &mut |_| {}).expect("runs");
+
+    let [a, b] = [&whole, &stopped].map(|run| checkpoint(run, 72));
+    let names: Vec<_> = a.iter().map(|(name, _)| name.clone()).collect();
+    let expected = [
+        "average.safetensors",
+        "fake-score-average.bpk",
+        "fake-score-optimizer.bin",
+        "fake-score-raw.bpk",
+        "optimizer.bin",
+        "position.json",
+        "raw.safetensors",
+    ];
+    assert_eq!(names, expected.map(PathBuf::from));
+    for ((name, a), (_, b)) in a.iter().zip(&b) {
+        let same = match name.to_string_lossy().ends_with("optimizer.bin") {
+            true => moments(a) == moments(b),
+            false => a == b,
+        };
+        assert!(same, "{} differs", name.display());
+    }
+    let [a, b] = [&whole, &stopped].map(|run| run.model(&run.phases[0]).expect("a model"));
+    assert_eq!(a.weights_hash(), b.weights_hash());
+    assert_eq!(log(&whole), log(&stopped));
+    let first = &log(&whole)[0];
+    assert_eq!(first.players[0].name, FAKE_SCORE);
+}
+
+/// The generator's images have the mean and the variance of the mixture that it never saw an image of.
+#[test]
+fn the_generator_matches_the_distribution() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let run = run(folder.path(), 64, 900, 100, 2);
+    run.run(initial(), false, &mut |_| {}).expect("runs");
+    let model = run.model(&run.phases[0]).expect("a model");
+    let generator = DiffusionModel {
+        network: model.network,
+        schedule: Schedule::default(),
+        prediction: model.recipe.prediction,
+    };
+    let moments = |images: Tensor<4>| {
+        let mean = f64::from(images.clone().mean().into_scalar::<f32>());
+        let square = f64::from(images.square().mean().into_scalar::<f32>());
+        (mean, square - mean * mean)
+    };
+    let samples: Vec<u64> = (0..512).collect();
+    let device = Device::flex();
+    let z = random::normal(9, &samples, Purpose::InitialNoise, [1, SIDE, SIDE], &device);
+    let times = vec![1.0; samples.len()];
+    let images = generator.predict(z, &times, &Inputs::default()).x();
+    let (mean, variance) = moments(images);
+    println!("mean {mean} for {MEAN}, variance {variance} for {VARIANCE}");
+    assert!((mean - MEAN).abs() < 0.05, "mean {mean} for {MEAN}");
+    assert!(
+        (variance / VARIANCE - 1.0).abs() < 0.2,
+        "variance {variance} for {VARIANCE}"
+    );
+}
+
+/// A window of the log is not longer than a checkpoint: without a turn of the student in it, a resumed run
+/// would have another log.
+#[test]
+fn every_window_of_the_log_has_a_turn_of_the_student() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let run = run(folder.path(), 8, 4, 2, 3);
+    let refused = run.run(initial(), false, &mut |_| {}).expect_err("refused");
+    assert!(refused.to_string().contains("log_every"), "{refused}");
+}
+
+/// The plan counts the calls of both players, and the memory of the second.
+#[test]
+fn the_plan_knows_all_players() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let run = run(folder.path(), 8, 4, 2, 2);
+    let plan = run.plan(&initial(), 1).expect("fits");
+    assert_eq!((plan[0].cost.frozen, plan[0].cost.trained), (2, 2));
+    let options = run.memory_options(&initial(), 1).expect("fits");
+    assert_eq!(options.len(), 2, "there is no LoRA");
+}
