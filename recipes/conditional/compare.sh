@@ -1,10 +1,11 @@
 #!/usr/bin/env bash
-# The whole comparison, row by row, with as many samples seen in each: UPDATES of 64 in all, in one run or in two.
+# The whole comparison, row by row, with the same number of samples seen in each: UPDATES of 64 in all, in one run or in
+# two.
 #
 #   recipes/conditional/compare.sh upscale|inpaint DATA LPIPS [ROW...]
 #
 # DATA is the folder with the four files of Fashion-MNIST, LPIPS the weights of LPIPS. A row that is done already
-# (OUT/TASK/ROW.json) is left alone, and a run that was stopped goes on, so the script can be called again and again.
+# (OUT/TASK/ROW.json) is skipped, and a run that was stopped continues, so the script can be called again and again.
 set -euo pipefail
 
 task=$1 data=$2 lpips=$3
@@ -27,7 +28,7 @@ inpaint) condition='condition={kind="inpaint",mask="mixed"}' ;;
 *) echo "the task is upscale or inpaint, not $task" >&2 && exit 2 ;;
 esac
 
-# distil NAME RECIPE SETTING...: a run, where there is none yet.
+# distil NAME RECIPE SETTING...: a run, unless it is done already.
 distil() {
     local name=$1 recipe=$2
     shift 2
@@ -39,7 +40,7 @@ distil() {
     touch "$out/$name/done"
 }
 
-# measure ROW RUN STEPS ARGUMENT...: figures of held-out pictures.
+# measure ROW RUN STEPS ARGUMENT...: metrics of held-out images.
 measure() {
     local row=$1 run=$2 steps=$3
     shift 3
@@ -67,7 +68,7 @@ row() {
         measure base base 4,50 --sampler dpm-solver++ --w 0
         ;;
     codi) codi codi 1,2,4 ;;
-    pe-codi) codi pe-codi 1,2,4 train=adapter ;;
+    pe-codi) codi pe-codi 1,2,4 train=controlnet ;;
     guided-1)
         distil guided guided "${halvings[@]}"
         distil guided-1 condition "$condition" "${first[@]}" "teacher=$out/guided"
@@ -86,24 +87,24 @@ row() {
     consistency-2 | consistency-2-frozen)
         conditioned
         local train=full
-        [[ $1 == *frozen ]] && train=adapter
+        [[ $1 == *frozen ]] && train=controlnet
         distil "$1" consistency-after "$condition" "${first[@]}" "teacher=$out/conditioned" "train=$train"
         measure "$1" "$1" 4 --seeds "$seeds"
         ;;
     frozen-ode) codi frozen-ode 1,2,4 codi.ode_model=base ;;
     no-consistency) codi no-consistency 1,2,4 codi.consistency_weight=0 ;;
     no-guidance) codi no-guidance 1,2,4 codi.guidance_weight=0 ;;
-    random-encoder) codi random-encoder 1,2,4 adapter.initial=random ;;
+    random-encoder) codi random-encoder 1,2,4 controlnet.initial=random ;;
     random-prior)
         [[ -e $out/random ]] || "$fewstep" train "$here/../fashion-mnist/teacher.toml" --out "$out/random" \
             --set "data.path=$data" --set updates=1
         codi random-prior 1,2,4 "teacher=$out/random"
         ;;
-    picture) codi picture 1,2,4 codi.consistency=picture ;;
+    image) codi image 1,2,4 codi.consistency=image ;;
     own-times) codi own-times 1,2,4 codi.shared_t=false ;;
     predicted-noise) codi predicted-noise 1,2,4 codi.ode_noise=predicted ;;
     as-printed) codi as-printed 1,2,4 codi.error_weight=uniform ;;
-    mix) codi mix 1,2,4 adapter.fusion=mix ;;
+    mix) codi mix 1,2,4 controlnet.fusion=mix ;;
     l1) codi l1 1,2,4 codi.guidance_distance=l1 ;;
     huber) codi huber 1,2,4 'codi.guidance_distance={pseudo-huber=0.001}' ;;
     lpips) codi lpips 1,2,4 "codi.guidance_distance={lpips=\"$lpips\"}" ;;
@@ -113,7 +114,7 @@ row() {
 
 if (($# == 0)); then
     set -- codi pe-codi guided-2 consistency-2 base consistency-1 guided-1 consistency-2-frozen frozen-ode no-consistency \
-        no-guidance as-printed random-prior random-encoder picture predicted-noise own-times mix l1 huber lpips
+        no-guidance as-printed random-prior random-encoder image predicted-noise own-times mix l1 huber lpips
 fi
 for name in "$@"; do
     [[ -e $out/$name.json ]] || row "$name"
