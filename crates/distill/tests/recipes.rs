@@ -1,6 +1,6 @@
 //! Every recipe of the repository parses and is valid, as far as that can be said without data and teacher.
 
-use fewstep_distill::recipe::{AdaptRecipe, DistillRecipe, TrainRecipe, parse};
+use fewstep_distill::recipe::{DistillRecipe, PhaseRecipe, TrainRecipe, parse};
 use std::path::{Path, PathBuf};
 
 /// All TOML files below a folder.
@@ -23,15 +23,15 @@ fn recipes(folder: &Path) -> Vec<PathBuf> {
 fn check(text: &str, name: &str) -> Result<(), String> {
     let keys: toml::Table = toml::from_str(text).map_err(|error| error.to_string())?;
     if keys.contains_key("method") {
-        let recipe: AdaptRecipe = parse(text, name).map_err(|error| error.to_string())?;
-        return recipe.validate();
+        let recipe: PhaseRecipe = parse(text, name).map_err(|error| error.to_string())?;
+        return recipe.validate().map_err(|error| error.to_string());
     }
     if keys.contains_key("network") {
         let recipe: TrainRecipe = parse(text, name).map_err(|error| error.to_string())?;
-        return recipe.validate();
+        return recipe.validate().map_err(|error| error.to_string());
     }
     let recipe: DistillRecipe = parse(text, name).map_err(|error| error.to_string())?;
-    recipe.validate()
+    recipe.validate().map_err(|error| error.to_string())
 }
 
 #[test]
