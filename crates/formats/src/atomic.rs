@@ -5,8 +5,8 @@ use serde::Serialize;
 use std::io::Write;
 use std::path::Path;
 
-/// Writes a file under a temporary name in the same folder, syncs it, and renames it into place. Missing
-/// folders are made. A crash or a full disk leaves what was there before.
+/// Writes a file under a temporary name in the same folder, syncs it, and renames it into place.
+/// Missing folders are made. A crash or a full disk leaves what was there before.
 ///
 /// # Errors
 /// When the folder cannot be written.
@@ -40,7 +40,8 @@ pub fn write_atomically_with(
     })
 }
 
-/// Temporary files are private by default; ours become the user's ordinary files, as the umask says.
+/// Temporary files are private by default; ours become the user's ordinary files, as the umask
+/// says.
 fn temporary() -> tempfile::Builder<'static, 'static> {
     let mut builder = tempfile::Builder::new();
     builder.suffix(".tmp");

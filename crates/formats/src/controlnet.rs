@@ -1,4 +1,5 @@
-//! A ControlNet by itself: what brings a condition, and few steps with it, to another fine-tune of its base.
+//! A ControlNet by itself: what brings control images, and few steps with them, to another
+//! fine-tune of its base.
 
 use crate::diffusers;
 use crate::tensors::module::{self, FilePrecision};
@@ -9,7 +10,7 @@ use fewstep_nn::{ControlNet, ControlNetConfig, UNetConfig};
 use serde::{Deserialize, Serialize};
 use std::path::Path;
 
-/// Where the weights of a ControlNet lie inside a model folder.
+/// Where the weights of a ControlNet are inside a model folder.
 pub const CONTROLNET_FILE: &str = "controlnet/diffusion_pytorch_model.safetensors";
 
 /// A ControlNet and how a base with it is sampled.
@@ -55,7 +56,7 @@ impl ControlNetModel {
     /// # Errors
     /// When there is none, or the file is damaged or does not fit what it describes.
     pub fn load(path: &Path, device: &Device) -> Result<Self, FormatError> {
-        let expected = "controlnet/diffusion_pytorch_model.safetensors in the folder of a model with a ControlNet, or the path of one such file";
+        let expected = "controlnet/diffusion_pytorch_model.safetensors in the folder of a model with a ControlNet, or the path of that file";
         let (bytes, origin) = module::read(path, CONTROLNET_FILE, expected)?;
         let description: Description = module::read_description(&bytes, &origin)?;
         let mut controlnet = ControlNet::blank(&description.base, &description.controlnet, device)

@@ -55,7 +55,7 @@ pub enum FormatError {
     },
     /// A student whose input for w has no place in the format.
     #[error(
-        "{origin} has an input for w, which readers of such files pass over in silence: fold one w in first"
+        "{origin} has an input for w, which readers of these files ignore: fold one w in first"
     )]
     InputForW {
         /// Which.
@@ -103,7 +103,7 @@ pub enum FormatError {
     ControlNet(String),
     /// A base whose ControlNet is not there.
     #[error(
-        "{origin} is one part of a model that draws from control images, and its ControlNet is missing: give the whole model folder, with controlnet/ in it"
+        "{origin} is one part of a model with a ControlNet, which is missing: give the whole model folder, with controlnet/ in it"
     )]
     NoControlNet {
         /// Which.

@@ -1,4 +1,5 @@
-//! A configuration file, field by field: nothing in it is passed over in silence.
+//! A configuration file, field by field: every field is used, known to mean nothing, or refused by
+//! name.
 
 use crate::FormatError;
 use serde::de::DeserializeOwned;
@@ -14,8 +15,8 @@ pub(crate) struct Fields {
 }
 
 impl Fields {
-    /// Reads a file with one JSON object. Names that start with `_`, null, and the fields that libraries write about
-    /// themselves are left out.
+    /// Reads a file with one JSON object. Names that start with `_`, null, and the fields that
+    /// libraries write about themselves are left out.
     pub(crate) fn read(path: &Path) -> Result<Self, FormatError> {
         let values = read_object(path)?;
         let nulls = values.iter().filter(|(_, value)| value.is_null());
@@ -70,7 +71,7 @@ impl Fields {
             let given = self.values.remove(*name);
             if let Some(given) = given.filter(|given| !same(given, supported)) {
                 return Err(self.bad(format!(
-                    "field `{name}` is {given}, and this version supports {supported} alone"
+                    "field `{name}` is {given}, and this version supports only {supported}"
                 )));
             }
         }
@@ -123,7 +124,8 @@ impl From<Fields> for Value {
     }
 }
 
-/// Numbers are the same whether written as 1 or 1.0; a list of one value over and over is that value.
+/// Numbers are the same whether written as 1 or 1.0; a list of one value over and over is that
+/// value.
 fn same(given: &Value, supported: &Value) -> bool {
     match given {
         Value::Array(values) if !supported.is_array() => values.iter().all(|v| same(v, supported)),

@@ -1,4 +1,5 @@
-//! GGUF, the format of ggml's models: a header, sorted entries, and tensors whose fastest dimension comes first.
+//! GGUF, the format of ggml's models: a header, sorted entries, and tensors whose fastest dimension
+//! comes first.
 //!
 //! Source: `docs/gguf.md` of ggml, version 3. All numbers are little-endian.
 
@@ -6,15 +7,16 @@ use crate::tensors::raw::RawTensor;
 use half::f16;
 use std::collections::BTreeMap;
 
-/// How the weights of a GGUF file are stored. Vectors (biases and norms) stay in f32 in all of them, as every writer of
-/// such files has it.
+/// How the weights of a GGUF file are stored. Vectors (biases and norms) stay in f32 in all of
+/// them, as every writer of these files does it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum GgufPrecision {
     /// 32-bit floats, bit for bit.
     F32,
     /// 16-bit floats.
     F16,
-    /// Bytes with a common scale for each 32, where rows divide by 32; the rest, such as convolutions, in 16-bit floats.
+    /// Bytes with a common scale for each 32, where rows divide by 32; the rest, such as
+    /// convolutions, in 16-bit floats.
     Q8,
 }
 
@@ -26,7 +28,7 @@ pub(crate) enum Entry {
 
 /// Values in a block of [`Encoding::Q8`].
 const BLOCK: usize = 32;
-/// Data starts, and every tensor in it, at a multiple of so many bytes.
+/// Data and every tensor in it start at a multiple of this many bytes.
 const ALIGNMENT: usize = 32;
 
 #[derive(Clone, Copy)]
@@ -79,7 +81,8 @@ impl Encoding {
     }
 }
 
-/// 32 values as a scale d and bytes q, x ≈ d·q with d = max |x| / 127. ggml's `quantize_row_q8_0_ref`, to the bit.
+/// 32 values as a scale d and bytes q, x ≈ d·q with d = max |x| / 127. ggml's
+/// `quantize_row_q8_0_ref`, to the bit.
 fn quantised(block: &[f32]) -> [u8; 2 + BLOCK] {
     let scale = block.iter().fold(0f32, |max, v| max.max(v.abs())) / 127.0;
     let inverse = if scale == 0.0 { 0.0 } else { 1.0 / scale };

@@ -1,8 +1,8 @@
 //! Models on disk: reading, writing, and what travels with the weights.
 //!
-//! A model is a folder in the layout of diffusers (`model_index.json`, `unet/`, `scheduler/`) with the
-//! sampler recipe next to it in `fewstep.json`. The recipe and the network's shape also travel inside the
-//! weights, so that the safetensors file is a whole model by itself.
+//! A model is a folder in the layout of diffusers (`model_index.json`, `unet/`, `scheduler/`) with
+//! the sampler recipe next to it in `fewstep.json`. The recipe and the network's shape also travel
+//! inside the weights, so that the safetensors file is a whole model by itself.
 
 mod atomic;
 mod controlnet;

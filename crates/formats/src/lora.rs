@@ -11,17 +11,17 @@ use std::path::Path;
 pub const LORA_FOLDER: &str = "lora";
 /// For diffusers and PEFT.
 const PEFT: &str = "pytorch_lora_weights.safetensors";
-/// For the web interfaces, which take the names of kohya's scripts.
+/// For web interfaces, which take the names of kohya's scripts.
 const KOHYA: &str = "kohya.safetensors";
-/// The input for w, which no change of weights can stand for.
+/// The input for w, which no LoRA can stand for.
 const W: &str = "w_embedding.safetensors";
 const W_NAME: &str = "time_embedding.cond_proj.weight";
 
 /// Tensors to be written: name, shape, values.
 type Tensors = BTreeMap<String, (Vec<usize>, Vec<f32>)>;
 
-/// Writes the changes of a model that was trained as such into `lora/` of a folder: for diffusers, for kohya's readers,
-/// and the input for w. The sampler recipe is in the metadata of each.
+/// Writes the LoRA of a model that was trained with them into `lora/` of a folder: for diffusers,
+/// for kohya's readers, and the input for w. The sampler recipe is in the metadata of each.
 pub(crate) fn save(
     network: &Backbone,
     description: &str,
@@ -51,7 +51,7 @@ pub(crate) fn save(
         kohya.insert(format!("{name}.lora_up.weight"), (up, layer.up.clone()));
         kohya.insert(format!("{name}.alpha"), (vec![], vec![config.alpha as f32]));
     }
-    let about = |more: &[(&str, String)]| -> Entries {
+    let metadata = |more: &[(&str, String)]| -> Entries {
         let entries = [
             ("format", "pt".to_string()),
             ("fewstep", description.to_string()),
@@ -67,19 +67,20 @@ pub(crate) fn save(
         ("modelspec.architecture", "stable-diffusion-v1/lora".into()),
     ];
     let folder = folder.join(LORA_FOLDER);
-    write(&folder.join(PEFT), &peft, about(&[]))?;
-    write(&folder.join(KOHYA), &kohya, about(&trained))?;
+    write(&folder.join(PEFT), &peft, metadata(&[]))?;
+    write(&folder.join(KOHYA), &kohya, metadata(&trained))?;
     if let Some(w) = network.w_projection() {
         let [dim, to] = w.dims();
         // As PyTorch has it: outputs first.
         let values = w.transpose().into_data().try_to_vec().unwrap_or_default();
         let tensors = [(W_NAME.to_string(), (vec![to, dim], values))];
-        write(&folder.join(W), &Tensors::from(tensors), about(&[]))?;
+        write(&folder.join(W), &Tensors::from(tensors), metadata(&[]))?;
     }
     Ok(())
 }
 
-/// Puts the changes in `lora/` of a folder, and the input for w, into a network that was prepared for them.
+/// Reads the LoRA in `lora/` of a folder, and the input for w, into a network that was made with
+/// LoRA.
 ///
 /// # Errors
 /// When a file is missing or damaged, or is of other layers.
@@ -92,7 +93,7 @@ pub fn read_lora(folder: &Path, network: Backbone) -> Result<Backbone, FormatErr
     };
     let stored = read(&path)?;
     let Some(lora) = network.lora() else {
-        return Err(bad("the network is not prepared for LoRA".into()));
+        return Err(bad("the network has no LoRA to read into".into()));
     };
     let rank = lora.config().rank;
     let mut layers = lora.layers();
@@ -120,7 +121,7 @@ pub fn read_lora(folder: &Path, network: Backbone) -> Result<Backbone, FormatErr
             }
             _ => {
                 return Err(bad(format!(
-                    "{W} beside it has no `{W_NAME}` of {to}x{dim}"
+                    "{W} next to it has no `{W_NAME}` of {to}x{dim}"
                 )));
             }
         }
@@ -128,7 +129,7 @@ pub fn read_lora(folder: &Path, network: Backbone) -> Result<Backbone, FormatErr
     Ok(network)
 }
 
-/// Copies the files of a model that was trained as LoRA.
+/// Copies the files of a model that was trained with LoRA.
 ///
 /// # Errors
 /// When there are none, or they cannot be copied.
@@ -137,7 +138,7 @@ pub fn export_lora(from: &Path, to: &Path) -> Result<(), FormatError> {
     if !folder.join(PEFT).is_file() {
         return Err(FormatError::NoModel {
             path: from.into(),
-            expected: "LoRA in `lora/`: only a student that was trained as such has them ([lora] in its recipe)",
+            expected: "LoRA in `lora/`: only a student that was trained with `[lora]` in its recipe has them",
         });
     }
     for name in [PEFT, KOHYA, W] {

@@ -1,5 +1,5 @@
-//! The pixel U-Net against diffusers' `UNet2DModel`, with weights read from files as diffusers names them
-//! (tools/golden/formats_unet.py).
+//! The pixel U-Net against diffusers' `UNet2DModel`, with weights read from files as diffusers
+//! names them (tools/golden/formats_unet.py).
 
 use burn::tensor::{Device, Tensor, TensorData};
 use fewstep_diffusion::{Inputs, Network};

@@ -1,4 +1,4 @@
-//! The network that predicts, whatever its kind: what code outside this crate knows of it.
+//! The network that predicts, of any kind: what code outside this crate knows of it.
 
 use crate::{
     ConfigError, ControlNet, ControlNetConfig, Fusion, Initial, Lora, LoraConfig, LoraLayer,
@@ -9,7 +9,8 @@ use burn::tensor::{Device, Tensor};
 use fewstep_diffusion::{Inputs, Network};
 use serde::{Deserialize, Serialize};
 
-/// A network that predicts from noisy images. Its parameters are named as those of the network inside.
+/// A network that predicts from noisy images. Its parameters are named as those of the network
+/// inside.
 #[derive(Module, Debug)]
 pub enum Backbone {
     /// A U-Net, on pixels or latents.
@@ -64,7 +65,7 @@ impl Backbone {
         BackboneConfig::UNet(network.config().clone())
     }
 
-    /// See [`UNet::with_lora`].
+    /// With new LoRA; see [`UNet::with_lora`].
     ///
     /// # Errors
     /// When the configuration does not fit together, or names no layer of the network.
@@ -79,58 +80,59 @@ impl Backbone {
         network.lora()
     }
 
-    /// See [`UNet::with_lora_layers`].
+    /// With these values of its LoRA; see [`UNet::with_lora_layers`].
     pub fn with_lora_layers(self, layers: &[LoraLayer]) -> Self {
         let Self::UNet(network) = self;
         Self::UNet(network.with_lora_layers(layers))
     }
 
-    /// See [`UNet::merged`].
+    /// With its LoRA in its weights; see [`UNet::merged`].
     pub fn merged(self) -> Self {
         let Self::UNet(network) = self;
         Self::UNet(network.merged())
     }
 
-    /// See [`UNet::num_lora_params`].
+    /// Number of parameters that LoRA training moves; see [`UNet::num_lora_params`].
     pub fn num_lora_params(&self) -> usize {
         let Self::UNet(network) = self;
         network.num_lora_params()
     }
 
-    /// See [`UNet::freeze_all_but_lora`].
+    /// With only LoRA and the input for w left to train; see [`UNet::freeze_all_but_lora`].
     pub fn freeze_all_but_lora(self) -> Self {
         let Self::UNet(network) = self;
         Self::UNet(network.freeze_all_but_lora())
     }
 
-    /// See [`UNet::with_w_input`].
+    /// With an input for w; see [`UNet::with_w_input`].
     pub fn with_w_input(self, embedding: WEmbedding) -> Self {
         let Self::UNet(network) = self;
         Self::UNet(network.with_w_input(embedding))
     }
 
-    /// See [`UNet::w_projection`].
+    /// The projection of w; see [`UNet::w_projection`].
     pub fn w_projection(&self) -> Option<Tensor<2>> {
         let Self::UNet(network) = self;
         network.w_projection()
     }
 
-    /// See [`UNet::with_w_projection`].
+    /// With these values of the projection of w; see [`UNet::with_w_projection`].
     pub fn with_w_projection(self, values: &[f32]) -> Self {
         let Self::UNet(network) = self;
         Self::UNet(network.with_w_projection(values))
     }
 
-    /// See [`UNet::with_fixed_w`].
+    /// For one w only; see [`UNet::with_fixed_w`].
     pub fn with_fixed_w(&self, w: f64) -> Self {
         let Self::UNet(network) = self;
         Self::UNet(network.with_fixed_w(w))
     }
 
-    /// See [`UNet::with_controlnet`].
+    /// With a new ControlNet; see [`UNet::with_controlnet`].
     ///
     /// # Errors
-    /// When the ControlNet's configuration does not fit together, or the network has a ControlNet already.
+    /// When the ControlNet's configuration does not fit together, or the network has a ControlNet
+    /// already.
     pub fn with_controlnet(
         self,
         config: &ControlNetConfig,
@@ -143,13 +145,13 @@ impl Backbone {
             .map(Self::UNet)
     }
 
-    /// See [`UNet::plug`].
+    /// With a trained ControlNet; see [`UNet::attach_controlnet`].
     ///
     /// # Errors
     /// When the ControlNet was made for a network of other shapes; names what differs.
-    pub fn plug(self, controlnet: ControlNet) -> Result<Self, ConfigError> {
+    pub fn attach_controlnet(self, controlnet: ControlNet) -> Result<Self, ConfigError> {
         let Self::UNet(network) = self;
-        network.plug(controlnet).map(Self::UNet)
+        network.attach_controlnet(controlnet).map(Self::UNet)
     }
 
     /// The ControlNet.
@@ -158,25 +160,25 @@ impl Backbone {
         network.controlnet()
     }
 
-    /// See [`UNet::without_controlnet`].
+    /// Without its ControlNet.
     pub fn without_controlnet(self) -> Self {
         let Self::UNet(network) = self;
         Self::UNet(network.without_controlnet())
     }
 
-    /// See [`UNet::freeze_base`].
+    /// With only the ControlNet left to train; see [`UNet::freeze_base`].
     pub fn freeze_base(self) -> Self {
         let Self::UNet(network) = self;
         Self::UNet(network.freeze_base())
     }
 
-    /// See [`UNet::computing_in`].
+    /// Computing in this type; see [`UNet::computing_in`].
     pub fn computing_in(self, precision: Precision) -> Self {
         let Self::UNet(network) = self;
         Self::UNet(network.computing_in(precision))
     }
 
-    /// See [`UNet::with_weight_dtype`].
+    /// With its weights stored in this type; see [`UNet::with_weight_dtype`].
     pub fn with_weight_dtype(self, precision: Precision) -> Self {
         let Self::UNet(network) = self;
         Self::UNet(network.with_weight_dtype(precision))
@@ -245,7 +247,7 @@ impl BackboneConfig {
         config.w.is_some()
     }
 
-    /// See [`UNetConfig::controlnet_for`].
+    /// A ControlNet that fits; see [`UNetConfig::controlnet_for`].
     pub fn controlnet_for(
         &self,
         control: [usize; 3],
@@ -268,37 +270,37 @@ impl BackboneConfig {
         config.summary()
     }
 
-    /// See [`UNetConfig::kept`].
+    /// Numbers that one sample keeps for the backward pass; see [`UNetConfig::kept`].
     pub fn kept(&self, training: &Training) -> usize {
         let Self::UNet(config) = self;
         config.kept(training)
     }
 
-    /// See [`UNetConfig::peak`].
+    /// The most numbers that both passes hold; see [`UNetConfig::peak`].
     pub fn peak(&self, training: &Training, samples: usize) -> usize {
         let Self::UNet(config) = self;
         config.peak(training, samples)
     }
 
-    /// See [`UNetConfig::forward`].
+    /// The most numbers that a forward pass without graph holds for one sample.
     pub fn forward(&self, size: [usize; 2], states: usize) -> usize {
         let Self::UNet(config) = self;
         config.forward(size, states)
     }
 
-    /// See [`UNetConfig::lora_weights`].
+    /// Number of weights that LoRA make a second time.
     pub fn lora_weights(&self) -> usize {
         let Self::UNet(config) = self;
         config.lora_weights()
     }
 
-    /// See [`UNetConfig::workspace`].
+    /// The most numbers that a kernel works with besides; see [`UNetConfig::workspace`].
     pub fn workspace(&self) -> usize {
         let Self::UNet(config) = self;
         config.workspace()
     }
 
-    /// See [`UNetConfig::largest_block`].
+    /// Number of parameters of the block that has the most.
     pub fn largest_block(&self) -> usize {
         let Self::UNet(config) = self;
         config.largest_block()

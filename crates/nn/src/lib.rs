@@ -1,5 +1,5 @@
-//! The networks: modules whose parameters carry the names that diffusers and transformers give them.
-//! This crate knows no noise schedule and no file.
+//! The networks: modules whose parameters carry the names that diffusers and transformers give
+//! them. This crate knows no noise schedule and no file.
 
 mod backbone;
 mod controlnet;

@@ -1,5 +1,5 @@
-//! What training keeps in memory, predicted and counted. An allocator that counts lies under this whole program, so that
-//! there is one test in it.
+//! What training keeps in memory, predicted and counted. An allocator that counts serves this whole
+//! program, so that there is one test in it.
 
 use burn::backend::GradientCheckpointingStrategy;
 use burn::module::{Module, ModuleMapper, Param};
@@ -126,8 +126,8 @@ impl ModuleMapper for Checkpointing {
     }
 }
 
-/// Numbers in memory after a forward pass, the most during both passes, and the most during a forward pass without
-/// graph, beyond those of the network.
+/// Numbers in memory after a forward pass, the most during both passes, and the most during a
+/// forward pass without graph, beyond those of the network.
 fn counted(config: &UNetConfig, training: &Training) -> [usize; 3] {
     let network = UNet::new(config, 1, &Device::flex()).expect("valid");
     // Draws all parameters.
@@ -174,12 +174,12 @@ fn predictions_are_what_an_allocator_counts() {
         ("pixels", pixels(), TrainedPart::All),
         ("resampling in blocks", blocks, TrainedPart::All),
         ("dropout", dropping, TrainedPart::All),
-        ("adapter and base", zero.clone(), TrainedPart::All),
-        ("adapter", zero, TrainedPart::ControlNet),
-        ("mixing adapter", mix, TrainedPart::ControlNet),
+        ("ControlNet and base", zero.clone(), TrainedPart::All),
+        ("ControlNet", zero, TrainedPart::ControlNet),
+        ("mixing ControlNet", mix, TrainedPart::ControlNet),
         ("text", text(), TrainedPart::All),
-        ("changes of attention", attention, TrainedPart::Lora),
-        ("changes of more", more, TrainedPart::Lora),
+        ("LoRA of attention", attention, TrainedPart::Lora),
+        ("LoRA of more", more, TrainedPart::Lora),
     ];
     let mut wrong = vec![];
     for (name, config, part) in cases {
@@ -210,7 +210,8 @@ fn predictions_are_what_an_allocator_counts() {
                 "{name}, checkpointing {checkpointing}: predicted {kept:.3} of what is kept, {peak:.3} of the peak, {answer:.3} without graph"
             );
             println!("{line}");
-            // With checkpointing the framework keeps some more until the backward pass begins, in case it is needed.
+            // With checkpointing the framework keeps some more until the backward pass begins, in
+            // case it is needed.
             let tolerances = match checkpointing {
                 true => [0.25, 0.12, 0.12],
                 false => [0.02, 0.03, 0.12],

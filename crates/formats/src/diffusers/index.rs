@@ -16,8 +16,8 @@ pub(crate) const CLASSES: &str = "class_embedder";
 /// A part of a folder, and the kinds of it that are supported.
 type Kinds = (&'static str, &'static [&'static str]);
 
-/// Reads the index of a latent diffusion model. Gives the folders of the parts that stay as they are when
-/// another U-Net takes the place of its own.
+/// Reads the index of a latent diffusion model. Gives the folders of the parts that stay as they
+/// are when another U-Net takes the place of its own.
 ///
 /// # Errors
 /// When it names parts of kinds that this version does not support.
@@ -41,7 +41,8 @@ pub(crate) fn read(folder: &Path) -> Result<&'static [&'static str], FormatError
             )));
         }
     }
-    // Filters and image prompts, which the U-Net does not know of; a ControlNet is found by its folder.
+    // Filters and image prompts, which the U-Net does not know of; a ControlNet is found by its
+    // folder.
     fields.ignore(&[
         "controlnet",
         "feature_extractor",
@@ -86,8 +87,8 @@ pub(crate) fn of_classes() -> Value {
     })
 }
 
-/// The index of a folder, for a model of ours with its other parts. It keeps the version of diffusers,
-/// which some of its pipelines ask for.
+/// The index of a folder, for a model of ours with its other parts. It keeps the version of
+/// diffusers, which some of its pipelines ask for.
 pub(crate) fn with_our_model(folder: &Path, has_controlnet: bool) -> Result<Value, FormatError> {
     let mut index = Value::Object(read_object(&folder.join(FILE))?);
     index["scheduler"] = json!(["diffusers", "DDIMScheduler"]);

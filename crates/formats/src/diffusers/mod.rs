@@ -1,5 +1,5 @@
-//! Models in diffusers' folder layout, part by part: each configuration read and written in one file, and
-//! the weights next to it.
+//! Models in diffusers' folder layout, part by part: each configuration read and written in one
+//! file, and the weights next to it.
 
 pub(crate) mod controlnet;
 pub(crate) mod index;

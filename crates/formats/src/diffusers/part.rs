@@ -37,14 +37,15 @@ impl Part {
         }
     }
 
-    /// Where the weights lie when they are in one file.
+    /// Where the weights are when they are in one file.
     pub(crate) fn weights_file(self) -> PathBuf {
         Path::new(self.folder()).join(format!("{}.safetensors", self.stem()))
     }
 
-    /// From a name in a file to the one of today; `None` for what is no weight. Attention within an image has names of
-    /// its own in old files; transformers before 5 has everything of a text encoder inside `text_model`, and stored
-    /// the numbers of the positions. A BERT has a pooler that is not used, and names that are none in Rust.
+    /// From a name in a file to the current one; `None` for what is no weight. Attention within an
+    /// image has names of its own in old files; transformers before 5 has everything of a text
+    /// encoder inside `text_model`, and stored the numbers of the positions. A BERT has a pooler
+    /// that is not used, and names that are not valid in Rust.
     pub(crate) fn current_name(self, name: &str) -> Option<String> {
         match self {
             Self::ClassEmbedder => Some(name.into()),

@@ -19,7 +19,7 @@ pub(crate) struct Scheduler {
 }
 
 impl Scheduler {
-    /// The recipe of an ordinary model without guidance that is sampled so.
+    /// The recipe of a teacher without guidance that is sampled this way.
     pub(crate) fn teacher(self, resolution: [usize; 3]) -> SamplerRecipe {
         SamplerRecipe {
             version: 1,
@@ -37,8 +37,9 @@ impl Scheduler {
     }
 }
 
-/// The schedulers of diffusers that are known here, with our sampler for each. PNDM's multistep method is not ours:
-/// DDIM on its grid stands in, and for DDPM with a variance that is not that of the posterior. Euler's method on z / α is DDIM under another name.
+/// The schedulers of diffusers that are known here, with our sampler for each. PNDM's multistep
+/// method is not ours: DDIM on its grid replaces it, and also DDPM with a variance that is not that
+/// of the posterior. Euler's method on z / α is DDIM under another name.
 const KNOWN: [(&str, Sampler); 8] = [
     ("DDIMScheduler", Sampler::DDIM),
     ("DDPMScheduler", Sampler::Ancestral),
@@ -142,11 +143,12 @@ pub(crate) fn read(mut fields: Fields) -> Result<Scheduler, FormatError> {
         },
         (TimestepSpacing::Leading, _, _) => {
             return Err(fields.bad(format!(
-                "field `steps_offset` is {offset}, and with `leading` spacing this version supports 1 alone (for DDIM and PNDM also 0)"
+                "field `steps_offset` is {offset}, and with `leading` spacing this version supports only 1 (for DDIM and PNDM also 0)"
             )));
         }
     };
-    // DDIM says where it ends in one way, the solvers in another; those without a word end at a clean image.
+    // DDIM says where it ends in one way, the solvers in another; those that say nothing end at a
+    // clean image.
     let clean = fields.or("set_alpha_to_one", class != "PNDMScheduler")?;
     let last = fields.or("final_sigmas_type", LastSigma::Zero)?;
     let clip = matches!(class.as_str(), "DDIMScheduler" | "DDPMScheduler");
@@ -175,7 +177,7 @@ pub(crate) fn read(mut fields: Fields) -> Result<Scheduler, FormatError> {
     Ok(read)
 }
 
-/// Fields that change what is sampled, where this version does it in one way alone.
+/// Fields that change what is sampled, of which this version supports one value.
 fn refuse(fields: &mut Fields) -> Result<(), FormatError> {
     fields.only(&[
         ("algorithm_type", json!("dpmsolver++")),
@@ -196,7 +198,8 @@ fn refuse(fields: &mut Fields) -> Result<(), FormatError> {
         ("use_karras_sigmas", json!(false)),
         ("use_lu_lambdas", json!(false)),
     ])?;
-    // Of what is refused above: thresholding, flows. And of PNDM's first steps, which others make for it.
+    // Of what is refused above: thresholding, flows. And of PNDM's first steps, which others make
+    // for it.
     fields.ignore(&[
         "dynamic_thresholding_ratio",
         "flow_shift",
@@ -221,8 +224,8 @@ pub(crate) fn write(recipe: &SamplerRecipe) -> Value {
         "timestep_spacing": "trailing",
     });
     match &recipe.schedule {
-        // diffusers has no continuous schedule: its squared cosine is the nearest. Our own tools read
-        // fewstep.json.
+        // diffusers has no continuous schedule: its squared cosine is the nearest. Our own tools
+        // read fewstep.json.
         ScheduleConfig::Cosine { .. } => {
             config["beta_schedule"] = json!("squaredcos_cap_v2");
             config["num_train_timesteps"] = json!(1000);
@@ -245,7 +248,8 @@ pub(crate) fn write(recipe: &SamplerRecipe) -> Value {
             config["beta_end"] = json!(beta_end);
             config["num_train_timesteps"] = json!(steps);
             config["rescale_betas_zero_snr"] = json!(zero_terminal_snr);
-            // The last step of a student ends at x̂ itself, whatever noise its schedule has at t = 0.
+            // The last step of a student ends at x̂ itself, even where its schedule has noise at t
+            // = 0.
             let student = matches!(recipe.role, Role::Student { .. });
             config["set_alpha_to_one"] = json!(*clean_end || student);
         }

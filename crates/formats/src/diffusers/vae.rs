@@ -105,7 +105,7 @@ fn tiny(mut fields: Fields, device: &Device) -> Result<Vae, FormatError> {
         ("decoder_block_out_channels", json!(width)),
         ("out_channels", json!(channels)),
     ])?;
-    // How others show latents as images.
+    // How other tools show latents as images.
     fields.ignore(&["latent_magnitude", "latent_shift", "force_upcast"]);
     let config = TinyAutoencoderConfig {
         channels,

@@ -58,7 +58,7 @@ pub(crate) enum Missing {
 }
 
 impl Missing {
-    /// The error about a folder, or whatever else they were looked for in.
+    /// The error about the folder or repository that they were looked for in.
     pub(crate) fn error(self, path: &Path) -> FormatError {
         match self {
             Self::Weights => FormatError::NoModel {
@@ -125,7 +125,7 @@ fn shards(folder: &Path, index: &Path) -> Result<Vec<PathBuf>, FormatError> {
     Ok(names.into_iter().map(|name| folder.join(name)).collect())
 }
 
-/// The names in an index, which are those of files beside it.
+/// The names in an index, which are those of files next to it.
 pub(crate) fn shard_names(index: &Path) -> Result<BTreeSet<String>, FormatError> {
     #[derive(serde::Deserialize)]
     struct Index {
@@ -141,7 +141,7 @@ pub(crate) fn shard_names(index: &Path) -> Result<BTreeSet<String>, FormatError>
     match names.iter().find(|name| !is_file_name(name)) {
         Some(name) => Err(bad_index(
             index,
-            format!("it names the part `{name}`, which is not in the folder: a name alone is one"),
+            format!("it names the part `{name}`, which is no name of a file in the folder"),
         )),
         None => Ok(names),
     }

@@ -13,8 +13,8 @@ impl Model {
         })
     }
 
-    /// The model with a ControlNet that was trained on it or on another fine-tune of its base; it is then sampled as
-    /// the ControlNet says.
+    /// The model with a ControlNet that was trained on it or on another fine-tune of its base; it
+    /// is then sampled as the ControlNet says.
     ///
     /// # Errors
     /// When shapes, predictions, schedules, resolutions or numbers of classes differ; says which.
@@ -47,7 +47,7 @@ impl Model {
             classes: self.recipe.classes.clone(),
             ..controlnet.recipe
         };
-        let network = self.network.plug(controlnet.controlnet);
+        let network = self.network.attach_controlnet(controlnet.controlnet);
         Ok(Self {
             network: network.map_err(|e| FormatError::ControlNet(e.to_string()))?,
             recipe,

@@ -13,12 +13,13 @@ use fewstep_diffusion::SamplerRecipe;
 use fewstep_nn::{BackboneConfig, UNet};
 use std::path::Path;
 
-/// Where the weights lie inside a model folder.
+/// Where the weights are inside a model folder.
 pub const WEIGHTS_FILE: &str = "unet/diffusion_pytorch_model.safetensors";
 
 impl Model {
-    /// Writes the model folder: weights, their description for diffusers, and `fewstep.json`. A ControlNet has a
-    /// folder of its own in it. LoRA are in the weights, and in files of their own.
+    /// Writes the model folder: weights, their description for diffusers, and `fewstep.json`. A
+    /// ControlNet has a folder of its own in it. LoRA are in the weights, and in files of their
+    /// own.
     ///
     /// # Errors
     /// When the folder cannot be written.
@@ -47,11 +48,12 @@ impl Model {
         base.save_file(&folder.join(WEIGHTS_FILE))
     }
 
-    /// Reads a model folder, with its ControlNet where it has one, the folder of another's `UNet2DModel` with its scheduler, or
-    /// a single safetensors file.
+    /// Reads a model folder, with its ControlNet where it has one, the folder of a `UNet2DModel` of
+    /// diffusers with its scheduler, or a single safetensors file.
     ///
     /// # Errors
-    /// As [`Model::from_bytes`], and when there is nothing there, or only a part of a model with a ControlNet.
+    /// As [`Model::from_bytes`], and when there is nothing there, or only a part of a model with a
+    /// ControlNet.
     pub fn load(path: &Path, device: &Device) -> Result<Self, FormatError> {
         if let Some(model) = load_pixel_model(path, device)? {
             return Ok(model);
@@ -61,7 +63,7 @@ impl Model {
         Self::from_bytes(bytes, &origin, device)?.with_stored_controlnet(path, device)
     }
 
-    /// The model with the ControlNet that lies in its folder, where there is one.
+    /// The model with the ControlNet in its folder, where there is one.
     pub(crate) fn with_stored_controlnet(
         self,
         folder: &Path,
@@ -79,11 +81,13 @@ impl Model {
     }
 }
 
-/// Reads the folder of another's `UNet2DModel`; none where it is another folder. Network and scheduler have folders of their own, or, in old models, lie
-/// in one with all else. There is no class that means "no class", so nothing to guide with.
+/// Reads the folder of a `UNet2DModel` of diffusers; `None` for another folder. Network and
+/// scheduler have folders of their own or, in old models, are in one with everything else. No class
+/// means "no class", so there is nothing to guide with.
 ///
 /// # Errors
-/// When a part is missing or damaged, or is of a kind that this version does not support; the field is named.
+/// When a part is missing or damaged, or is of a kind that this version does not support; the field
+/// is named.
 fn load_pixel_model(folder: &Path, device: &Device) -> Result<Option<Model>, FormatError> {
     let place = |part: &str, file: &str| {
         let own = folder.join(part);

@@ -37,7 +37,7 @@ impl Model {
     /// The denoiser that samplers take.
     ///
     /// # Errors
-    /// When the recipe's schedule makes no sense.
+    /// When the recipe's schedule is not valid.
     pub fn denoiser(&self) -> Result<DiffusionModel<Backbone>, fewstep_diffusion::ScheduleError> {
         Ok(DiffusionModel {
             // LoRA are added once, not at every call.
@@ -47,8 +47,8 @@ impl Model {
         })
     }
 
-    /// Hash of the weights alone (names and f32 values), 16 hexadecimal digits: the same for the same
-    /// network whatever file it came from.
+    /// Hash of the weights (names and f32 values), 16 hexadecimal digits: the same for the same
+    /// network in every file.
     pub fn weights_hash(&self) -> String {
         let mut tensors = self.network.collect(None, None, true);
         tensors.sort_by(|a, b| a.name.cmp(&b.name));
@@ -71,7 +71,7 @@ impl Model {
         }
     }
 
-    /// Network and recipe as the metadata of a file has them.
+    /// Network and recipe as they are in the metadata of a file.
     pub(crate) fn description(&self) -> Result<String, FormatError> {
         serde_json::to_string(&self.described()).map_err(|error| FormatError::BadDescription {
             origin: "the model in memory".into(),
@@ -79,7 +79,7 @@ impl Model {
         })
     }
 
-    /// The same model for one w alone, for tools that do not know of an input for w.
+    /// The same model for one w only, for tools that do not know of an input for w.
     pub fn with_fixed_w(&self, w: f64) -> Self {
         let mut model = self.clone();
         model.network = self.network.with_fixed_w(w);

@@ -45,7 +45,7 @@ fn a_folder_gives_back_the_same_model() {
     assert_eq!(back.recipe, model.recipe);
 }
 
-fn adapted() -> Model {
+fn with_controlnet() -> Model {
     let model = model();
     let config = ControlNetConfig {
         channels: 2,
@@ -67,9 +67,9 @@ fn adapted() -> Model {
 }
 
 #[test]
-fn an_controlnet_lies_beside_its_base_under_the_names_of_diffusers() {
+fn a_controlnet_is_stored_next_to_its_base_under_the_names_of_diffusers() {
     let folder = tempfile::tempdir().expect("a folder");
-    let model = adapted();
+    let model = with_controlnet();
     model.save(folder.path()).expect("saved");
     let device = Device::flex();
     let back = Model::load(folder.path(), &device).expect("loaded");
@@ -99,10 +99,10 @@ fn an_controlnet_lies_beside_its_base_under_the_names_of_diffusers() {
 }
 
 #[test]
-fn an_controlnet_goes_to_bases_that_it_fits() {
-    let controlnet = || adapted().controlnet().expect("there is one");
+fn a_controlnet_moves_to_bases_that_it_fits() {
+    let controlnet = || with_controlnet().controlnet().expect("there is one");
     let with = model().with_controlnet(controlnet()).expect("its own base");
-    assert_eq!(with.recipe.control, adapted().recipe.control);
+    assert_eq!(with.recipe.control, with_controlnet().recipe.control);
     let refused = |change: fn(&mut Model)| {
         let mut base = model();
         change(&mut base);

@@ -8,7 +8,7 @@ pub(super) const MAGIC: &[u8] = b"PK\x03\x04";
 /// The files of an archive, without the folder that they are all in.
 pub(super) struct Archive<'a>(HashMap<&'a str, &'a [u8]>);
 
-/// A count or an offset that is to be found in the zip64 record.
+/// Stands for a count or an offset that is in the zip64 record.
 const ELSEWHERE: u64 = u32::MAX as u64;
 
 impl<'a> Archive<'a> {
@@ -60,7 +60,7 @@ impl<'a> Archive<'a> {
     }
 }
 
-/// How many files there are, and where their directory is. It is told at the end of an archive.
+/// How many files there are, and where their directory is, as the end of an archive says.
 fn directory(bytes: &[u8]) -> Option<(u64, usize)> {
     const RECORD: usize = 22;
     const LOCATOR: usize = 20;

@@ -1,39 +1,9 @@
-//! The machine that a pickle is a program for, with the instructions for data alone.
+//! The machine that a pickle is a program for, with only the instructions for data.
 
-use super::tensor::{Storage, Tensor, storage_dtype};
-use safetensors::Dtype;
+use super::tensor::{Storage, Tensor};
+use super::value::{Container, Global, Value};
 use std::collections::HashMap;
 use std::rc::Rc;
-
-/// What is on the stack. Containers are kept aside, so that they can be shared and changed as in Python.
-#[derive(Clone, Debug)]
-pub(super) enum Value {
-    /// Where the values of a list or tuple start.
-    Mark,
-    /// What no tensor is made of: None, numbers with a fraction, bytes.
-    Other,
-    Number(i64),
-    Text(Rc<str>),
-    Global(Global),
-    Container(usize),
-    Storage(Rc<Storage>),
-    Tensor(Rc<Tensor>),
-}
-
-/// A name that tensors are made with.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub(super) enum Global {
-    OrderedDict,
-    RebuildTensor,
-    RebuildParameter,
-    Storage(Dtype),
-}
-
-#[derive(Debug)]
-pub(super) enum Container {
-    Sequence(Vec<Value>),
-    Map(Vec<(Value, Value)>),
-}
 
 pub(super) struct Machine<'a> {
     program: &'a [u8],
@@ -168,11 +138,12 @@ impl<'a> Machine<'a> {
             }
             b'c' => {
                 let (module, name) = (self.line()?, self.line()?);
-                self.stack.push(Value::Global(global(module, name)?));
+                self.stack.push(Value::Global(Global::named(module, name)?));
             }
             0x93 => match (self.pop()?, self.pop()?) {
                 (Value::Text(name), Value::Text(module)) => {
-                    self.stack.push(Value::Global(global(&module, &name)?));
+                    self.stack
+                        .push(Value::Global(Global::named(&module, &name)?));
                 }
                 _ => return Err("it names something by what is no text".into()),
             },
@@ -344,7 +315,7 @@ impl<'a> Machine<'a> {
         sizes.collect()
     }
 
-    /// What a dictionary knows beside its entries, such as the version of each layer, is left out.
+    /// Attributes of a dictionary, such as the version of each layer, are omitted.
     fn build(&mut self) -> Done {
         self.pop()?;
         match self.top()? {
@@ -388,21 +359,4 @@ const EMPTY: &str = "its pickle takes more from the stack than there is";
 
 fn size(number: i64) -> Done<usize> {
     usize::try_from(number).map_err(|_| format!("{number} is no size"))
-}
-
-/// The names that tensors are made with. Whatever else a pickle names could be a function to be called.
-fn global(module: &str, name: &str) -> Done<Global> {
-    match (module, name) {
-        ("collections", "OrderedDict") => Ok(Global::OrderedDict),
-        ("torch._utils", "_rebuild_tensor_v2") => Ok(Global::RebuildTensor),
-        ("torch._utils", "_rebuild_parameter") => Ok(Global::RebuildParameter),
-        _ => {
-            let storage = storage_dtype(name).filter(|_| module == "torch");
-            storage.map(Global::Storage).ok_or_else(|| {
-                format!(
-                    "it asks for `{module}.{name}`, which no tensor needs and which could run anything; nothing of it was run. Where you trust the file, save its weights as safetensors with the program that made it"
-                )
-            })
-        }
-    }
 }

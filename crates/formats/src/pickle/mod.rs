@@ -1,27 +1,30 @@
 //! Pickled weights, as PyTorch writes them: read without running anything.
 //!
-//! A pickle is a program for a small machine that can call any function of Python. This reader has the machine's
-//! instructions for data alone, and knows the handful of names that tensors are made with; every other is refused.
+//! A pickle is a program for a small machine that can call any function of Python. This reader has
+//! the machine's instructions for data only, and knows the handful of names that tensors are made
+//! with; every other is refused.
 //!
-//! Source: Python's `pickletools` for the instructions; PyTorch's `torch/serialization.py` and `torch/_utils.py` for the
-//! layout of the file and the names.
+//! Source: Python's `pickletools` for the instructions; PyTorch's `torch/serialization.py` and
+//! `torch/_utils.py` for the layout of the file and the names.
 
 mod archive;
 mod machine;
 mod tensor;
 #[cfg(test)]
 mod tests;
+mod value;
 
 use crate::FormatError;
 use crate::tensors::file::{self, Entries};
 use crate::tensors::raw::RawTensor;
 use archive::Archive;
-use machine::{Container, Machine, Value};
+use machine::Machine;
 use std::collections::BTreeMap;
 use std::path::Path;
+use value::{Container, Value};
 
-/// Whether pickled weights may be read. They are read without running anything, and on request alone all the same: a
-/// user of such a file should know what it is.
+/// Whether pickled weights may be read. They are read without running anything, and nevertheless
+/// only on request: a user should know what such a file is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Pickles {
     /// They are refused.

@@ -82,8 +82,8 @@ impl Tensor {
         Ok(RawTensor::owned(*dtype, self.shape.clone(), gathered))
     }
 
-    /// How many values there are, and whether they lie one after another. `None` when they do not fit the storage, as
-    /// when values are repeated to more than it has.
+    /// How many values there are, and whether they follow one another. `None` when they do not fit
+    /// the storage, as when values are repeated to more than it has.
     fn extent(&self) -> Option<(usize, bool)> {
         if self.shape.len() != self.strides.len() {
             return None;

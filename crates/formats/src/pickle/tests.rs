@@ -38,7 +38,7 @@ fn what_a_pickle_would_run_is_named() {
     }
 }
 
-/// No file whatever makes the reader panic, or read what is not there.
+/// No file makes the reader panic, or read what is not there.
 #[test]
 fn damaged_files_are_refused_or_read() {
     let whole = golden("checkpoint.pt");

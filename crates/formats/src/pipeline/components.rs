@@ -1,4 +1,4 @@
-//! What lies around the U-Net of a latent diffusion model.
+//! The components of a latent diffusion model besides the U-Net.
 
 use super::files::{
     inside, is_config, is_of_network, is_of_tokenizer, place_files, without_variant,
@@ -14,18 +14,18 @@ use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 use std::path::{Path, PathBuf};
 
-/// The folder of a latent diffusion model as a place to take its autoencoder and its text encoder from. Nothing of them
-/// is in memory.
+/// The VAE, text encoder and tokenizer (or table of classes) of a latent diffusion model, in its
+/// folder. They are read on request.
 #[derive(Clone, Debug)]
 pub struct PipelineComponents {
     folder: PathBuf,
-    /// What a student takes over from its teacher.
+    /// The folders of these parts, which a student takes over from its teacher.
     parts: &'static [&'static str],
 }
 
 impl PipelineComponents {
-    /// Takes a folder in the layout of diffusers' `StableDiffusionPipeline`, or one with a table of classes in the place of
-    /// text encoder and tokenizer.
+    /// Opens a folder in the layout of diffusers' `StableDiffusionPipeline`, or one with a table of
+    /// classes instead of text encoder and tokenizer.
     ///
     /// # Errors
     /// When its index names parts of kinds that this version does not support.
@@ -36,8 +36,9 @@ impl PipelineComponents {
         })
     }
 
-    /// Makes a folder from the folders of an autoencoder and of a text encoder with its tokenizer, or of models that have
-    /// such parts, for a U-Net that is yet to be trained. A text has `length` tokens from now on.
+    /// Makes a folder from the folders of an autoencoder and of a text encoder with its tokenizer,
+    /// or of models that have these parts, for a U-Net that is yet to be trained. A text has
+    /// `length` tokens in it.
     ///
     /// # Errors
     /// When a folder cannot be read or written.
@@ -71,8 +72,9 @@ impl PipelineComponents {
         &self.folder
     }
 
-    /// The first 16 hexadecimal digits of the SHA-256 over the files of autoencoder, text encoder and tokenizer, or
-    /// table of classes. It is the same for a folder that was written with these parts.
+    /// The first 16 hexadecimal digits of the SHA-256 over the files of autoencoder, text encoder
+    /// and tokenizer, or table of classes. It is the same for a folder that was written with these
+    /// parts.
     ///
     /// # Errors
     /// When they cannot be read.
@@ -107,7 +109,7 @@ impl PipelineComponents {
         vae::load(&self.folder.join("vae"), device)
     }
 
-    /// The classes that stand in the place of texts; none where there are texts.
+    /// The classes that a model takes instead of texts; none where it takes texts.
     ///
     /// # Errors
     /// As [`PipelineComponents::vae`].
@@ -134,8 +136,9 @@ impl PipelineComponents {
         TextEncoder::load(&encoder, &tokenizer, None, device)
     }
 
-    /// Writes a folder with this U-Net, a student as a rule, and the other parts as they are. diffusers'
-    /// `StableDiffusionPipeline` reads it and gives a student its w (as the guidance scale, 1 + w).
+    /// Writes a folder with this U-Net, usually a student, and these components as they are.
+    /// diffusers' `StableDiffusionPipeline` reads it and gives a student its w (as the guidance
+    /// scale, 1 + w).
     ///
     /// # Errors
     /// When the folder cannot be written.

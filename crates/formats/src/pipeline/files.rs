@@ -3,7 +3,8 @@
 use crate::{FormatError, write_atomically};
 use std::path::{Path, PathBuf};
 
-/// The folder of this name within a model; or the folder itself, where it has none, and so is the part alone.
+/// The folder of this name within a model; or the folder itself, where it has none and is only that
+/// part.
 pub(super) fn inside(folder: &Path, part: &str) -> PathBuf {
     let within = folder.join(part);
     match within.is_dir() {
@@ -23,8 +24,9 @@ fn is_text(name: &str) -> bool {
         .any(|ending| name.ends_with(ending))
 }
 
-/// The name of a file of weights without the variant that it is of. diffusers looks for one variant in all parts of a model,
-/// and the U-Net beside these is of none. The names of shards, which an index has too, stay.
+/// The name of a file of weights without its variant. diffusers looks for one variant in all parts
+/// of a model, and the U-Net next to these is of none. The names of shards, which an index has too,
+/// stay.
 pub(super) fn without_variant(name: &str) -> String {
     match name.strip_suffix(".fp16.safetensors") {
         Some(stem) if !stem.contains("-of-") => format!("{stem}.safetensors"),
@@ -36,14 +38,15 @@ pub(super) fn is_of_network(name: &str) -> bool {
     name == "config.json" || name.contains(".safetensors")
 }
 
-/// A tokenizer may lie in one folder with its encoder.
+/// A tokenizer may be in one folder with its encoder.
 pub(super) fn is_of_tokenizer(name: &str) -> bool {
     let others = ["config.json", "model_index.json", "tokenizer_config.json"];
     is_text(name) && !others.contains(&name) && !name.contains("safetensors")
 }
 
-/// Puts those files of a folder whose names are wanted into another, weights without their variant's name. They are linked where the file system can:
-/// they are big, and nothing here ever changes a file in place.
+/// Copies those files of a folder whose names are wanted into another, weights without the name of
+/// their variant. They are linked where the file system can: they are big, and nothing here changes
+/// a file in place.
 pub(super) fn place_files(
     from: &Path,
     to: &Path,
@@ -67,7 +70,8 @@ pub(super) fn place_files(
             true => to.join(&name),
             false => to.join(plain),
         };
-        // The hub's cache has links to its files, and a link to a link would lead nowhere from another folder.
+        // The hub's cache has links to its files, and a link to a link would lead nowhere from
+        // another folder.
         let linked = text.ends_with(".safetensors")
             && std::fs::create_dir_all(to).is_ok()
             && path

@@ -21,8 +21,8 @@ use fewstep_diffusion::{DistilledFor, Guidance, PromptEmbeds, Role, SamplerRecip
 use fewstep_nn::{BackboneConfig, UNet, Vae};
 use std::path::{Path, PathBuf};
 
-/// A latent diffusion model: the U-Net with its sampler recipe, and what turns texts and images into what the
-/// U-Net understands.
+/// A latent diffusion model: the U-Net with its sampler recipe, and what turns texts and images
+/// into what the U-Net understands.
 #[derive(Debug)]
 pub struct Pipeline {
     /// The U-Net on latents.
@@ -36,16 +36,17 @@ pub struct Pipeline {
 }
 
 impl Pipeline {
-    /// Whether a folder holds a latent diffusion model: an autoencoder beside the U-Net.
+    /// Whether a folder holds a latent diffusion model: an autoencoder next to the U-Net.
     pub fn is_in(folder: &Path) -> bool {
         folder.join(index::FILE).is_file() && folder.join("vae").is_dir()
     }
 
-    /// Reads a folder in the layout of diffusers' `StableDiffusionPipeline`. A folder of ours has its recipe in
-    /// `fewstep.json`; else it follows from the scheduler's configuration.
+    /// Reads a folder in the layout of diffusers' `StableDiffusionPipeline`. A folder of ours has
+    /// its recipe in `fewstep.json`; else it follows from the scheduler's configuration.
     ///
     /// # Errors
-    /// When a part is missing or damaged, or is of a kind that this version does not support; the field is named.
+    /// When a part is missing or damaged, or is of a kind that this version does not support; the
+    /// field is named.
     pub fn load(folder: &Path, device: &Device) -> Result<Self, FormatError> {
         let components = PipelineComponents::open(folder)?;
         Self::with_components(Self::load_model(folder, device)?, &components, device)
@@ -98,8 +99,8 @@ impl Pipeline {
         self.components.folder()
     }
 
-    /// The states of prompts, each with those of the negative prompt; and what was cut off prompts that were too
-    /// long.
+    /// The states of prompts, each with those of the negative prompt; and what was cut off prompts
+    /// that were too long.
     pub fn embed_prompts(
         &self,
         prompts: &[String],
@@ -136,7 +137,8 @@ fn recipe(folder: &Path, file: &UNetFile) -> Result<SamplerRecipe, FormatError> 
     let scheduler = scheduler::read(Fields::read(&scheduler)?)?;
     let (role, guidance) = match file.network.w {
         None => (Role::Teacher, Guidance::ClassifierFree),
-        // Others' students with an input for w, which latent consistency models are: w of 2 to 14 as a rule.
+        // Other tools' students with an input for w, such as latent consistency models: usually w
+        // of 2 to 14.
         Some(_) => (
             Role::Student {
                 sampler: DistilledFor::Any,
@@ -161,7 +163,7 @@ fn recipe(folder: &Path, file: &UNetFile) -> Result<SamplerRecipe, FormatError> 
     })
 }
 
-/// Whether the parts understand one another.
+/// Whether the parts fit together.
 fn fit(network: &BackboneConfig, vae: &Vae, text: &TextEncoder) -> Result<(), String> {
     let latents = vae.latent_channels();
     if latents != network.channels() {
@@ -170,10 +172,10 @@ fn fit(network: &BackboneConfig, vae: &Vae, text: &TextEncoder) -> Result<(), St
             network.channels()
         ));
     }
-    let (wide, width) = (network.text_width(), text.width());
-    match wide {
-        Some(wide) if wide != width => Err(format!(
-            "the U-Net attends to states of {wide} features (`cross_attention_dim`), and those of its texts or classes have {width} (`hidden_size` or `embed_dim`)"
+    let (attended, width) = (network.text_width(), text.width());
+    match attended {
+        Some(attended) if attended != width => Err(format!(
+            "the U-Net attends to states of {attended} features (`cross_attention_dim`), and those of its texts or classes have {width} (`hidden_size` or `embed_dim`)"
         )),
         _ => Ok(()),
     }

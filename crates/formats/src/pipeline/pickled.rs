@@ -9,12 +9,12 @@ use crate::{FormatError, write_atomically};
 use std::path::Path;
 
 impl Pipeline {
-    /// Writes a copy of a folder in which pickled weights are safetensors. Nothing is written before all
-    /// of them are read.
+    /// Writes a copy of a folder in which pickled weights are safetensors. Nothing is written
+    /// before all of them are read.
     ///
     /// # Errors
-    /// When a file is no pickle of tensors, names anything that tensors are not made with, or cannot be
-    /// read or written.
+    /// When a file is no pickle of tensors, names anything that tensors are not made with, or
+    /// cannot be read or written.
     pub fn import_pickled(from: &Path, to: &Path) -> Result<(), FormatError> {
         let components = PipelineComponents::open(from)?;
         let mut converted = vec![];

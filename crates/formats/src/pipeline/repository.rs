@@ -1,4 +1,4 @@
-//! What of a repository a latent diffusion model, or a part of one, is read from.
+//! The files of a repository that a latent diffusion model, or a part of one, is read from.
 
 use super::files::inside;
 use crate::FormatError;
@@ -8,7 +8,8 @@ use crate::diffusers::part::Part;
 use crate::diffusers::weights::{self, Location};
 use std::path::Path;
 
-/// What is wanted of a repository. Parts may be those of a whole model, or lie alone at the top of their repository.
+/// What a repository is read for. A part may be one of a whole model, or the only one in its
+/// repository.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum RepositoryKind {
     /// A latent diffusion model in diffusers' folder layout.
@@ -19,16 +20,18 @@ pub enum RepositoryKind {
     TextEncoder,
 }
 
-/// Files of a repository: configurations, tokenizer, a ControlNet where there is one, and one variant of the weights.
+/// Files of a repository: configurations, tokenizer, a ControlNet where there is one, and one
+/// variant of the weights.
 #[derive(Debug, Default)]
 pub struct RepositoryFiles {
     /// Files that are needed as they are.
     pub files: Vec<String>,
-    /// Indices, which are needed with the files beside them that they name (see [`RepositoryFiles::shards`]).
+    /// Indices, which are needed with the files next to them that they name (see
+    /// [`RepositoryFiles::shards`]).
     pub indices: Vec<String>,
 }
 
-/// Files of a tokenizer that lie beside other things.
+/// Files of a tokenizer that share a folder with others.
 const TOKENIZER: [&str; 6] = [
     "merges.txt",
     "special_tokens_map.json",
@@ -47,7 +50,7 @@ impl RepositoryKind {
         }
     }
 
-    /// A file that repositories with it have, of several kinds of repositories one each.
+    /// The files by which a repository is recognised: one for each layout of it.
     pub fn marker_files(self) -> &'static [&'static str] {
         match self {
             Self::Model => &[index::FILE],
@@ -56,10 +59,10 @@ impl RepositoryKind {
         }
     }
 
-    /// Chooses among the files of a repository; `origin` is what to call it.
+    /// The files that are needed, among those of a repository; `origin` is what to call it.
     ///
     /// # Errors
-    /// When it does not hold what is wanted, or not as safetensors.
+    /// When the repository does not hold them, or not as safetensors.
     pub fn required_files(
         self,
         names: &[String],
@@ -110,7 +113,7 @@ impl RepositoryKind {
         Ok(chosen)
     }
 
-    /// Whether a folder has the weights of all that is wanted.
+    /// Whether a folder has all the weights that are needed.
     pub fn is_complete_in(self, folder: &Path) -> bool {
         let marked = self
             .marker_files()

@@ -1,5 +1,5 @@
-//! A class-conditional latent model out of a single file alone. Its configurations follow from the shapes of its tensors, and
-//! it needs no tokenizer.
+//! A class-conditional latent model from a single file, without a base: its configurations follow
+//! from the shapes of its tensors, and it needs no tokenizer.
 
 use super::names::Names;
 use super::{bad, parts_of, read};
@@ -17,7 +17,7 @@ use serde_json::{Value, json};
 use std::collections::HashMap;
 use std::path::Path;
 
-/// What shapes do not tell, as the model for ImageNet of 2112.10752 has it.
+/// What shapes do not say, as the model for ImageNet of 2112.10752 has it.
 const GROUPS: usize = 32;
 const HEADS: usize = 1;
 const BETAS: [f64; 2] = [0.0015, 0.0195];
@@ -27,9 +27,10 @@ const LATENT_SIDE: usize = 64;
 const TABLE: &str = "cond_stage_model.embedding.weight";
 
 impl Pipeline {
-    /// Writes a folder with the weights of one file that holds a U-Net, a vector-quantised autoencoder and a table of
-    /// classes. What their shapes do not tell is taken from the model of latent diffusion for ImageNet: one head, groups of 32,
-    /// its noise schedule, latents of 64x64. Classes are called by their numbers.
+    /// Writes a folder with the weights of one file that holds a U-Net, a vector-quantised
+    /// autoencoder and a table of classes. What their shapes do not say is taken from the model of
+    /// latent diffusion for ImageNet: one head, groups of 32, its noise schedule, latents of 64x64.
+    /// Classes are called by their numbers.
     ///
     /// # Errors
     /// When the file cannot be read, or holds something else, or the folder cannot be written.
@@ -52,7 +53,8 @@ impl Pipeline {
         };
         let configs = shapes.configs(table);
         let configs = configs.map_err(|reason| bad(file, reason))?;
-        // As they will be read from the folder, which is left alone until all is known to fit.
+        // As they will be read from the folder, which is not written before everything is known to
+        // fit.
         let draft = tempfile::tempdir().map_err(|source| FormatError::Write {
             path: std::env::temp_dir(),
             source,
@@ -329,7 +331,7 @@ mod tests {
         write_json_atomically(&folder.join("vae/config.json"), &config).expect("written");
     }
 
-    /// From a model's configurations to its file, and from the file alone to the folder.
+    /// From a model's configurations to its file, and from the file to the folder.
     #[test]
     fn a_file_alone_becomes_a_model_of_classes() {
         let place = tempfile::tempdir().expect("a folder");
@@ -362,7 +364,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_such_model_is_told_and_nothing_is_written() {
+    fn files_of_other_models_are_refused_and_nothing_is_written() {
         let place = tempfile::tempdir().expect("a folder");
         let configs = place.path().join("configs");
         write_configs(&configs, [vec![32, 64], vec![32, 64]]);

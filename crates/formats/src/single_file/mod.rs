@@ -1,5 +1,5 @@
-//! A whole model in one safetensors file, under the names of the first latent diffusion code: what the web interfaces
-//! and stable-diffusion.cpp read. And its U-Net alone as GGUF.
+//! A whole model in one safetensors file, under the names of the first latent diffusion code: what
+//! the web interfaces and stable-diffusion.cpp read. And its U-Net as GGUF.
 
 mod classes;
 mod names;
@@ -19,12 +19,13 @@ use std::collections::{BTreeMap, HashMap};
 use std::path::{Path, PathBuf};
 
 impl Pipeline {
-    /// Writes one file with another U-Net in the place of this model's, and this model's autoencoder and text encoder,
-    /// bit for bit. The sampler recipe is in its metadata, with the fields of ModelSpec.
+    /// Writes one file with another U-Net instead of this model's, and this model's autoencoder and
+    /// text encoder, bit for bit. The sampler recipe is in its metadata, with the fields of
+    /// ModelSpec.
     ///
     /// # Errors
-    /// When the model has an input for w, which readers of such files pass over in silence; when its parts have no
-    /// such form; when the file cannot be written.
+    /// When the model has an input for w, which readers of these files ignore; when its parts have
+    /// no form in a single file; when the file cannot be written.
     pub fn save_single(&self, model: &Model, file: &Path) -> Result<(), FormatError> {
         let BackboneConfig::UNet(network) = &model.network.config();
         let names = Names::new(self, network)?;
@@ -64,8 +65,9 @@ impl Pipeline {
         write_atomically_with(file, |out| file::write(tensors, &metadata, out))
     }
 
-    /// Writes a U-Net alone as GGUF, as stable-diffusion.cpp (`--diffusion-model`) and ComfyUI-GGUF read it: without
-    /// the prefix that its tensors have in a file of the whole model. The sampler recipe is among the entries.
+    /// Writes a U-Net as GGUF, as stable-diffusion.cpp (`--diffusion-model`) and ComfyUI-GGUF read
+    /// it: without the prefix that its tensors have in a file of the whole model. The sampler
+    /// recipe is among the entries.
     ///
     /// # Errors
     /// As [`Pipeline::save_single`].
@@ -84,7 +86,8 @@ impl Pipeline {
         let texts = metadata.into_iter().map(|(k, v)| (k, gguf::Entry::Text(v)));
         let architecture = gguf::Entry::Text("sd1".into());
         let more = [
-            // The one name of ComfyUI-GGUF for U-Nets of Stable Diffusion 1 and 2; shapes tell them apart.
+            // The one name of ComfyUI-GGUF for U-Nets of Stable Diffusion 1 and 2; shapes tell them
+            // apart.
             ("general.architecture", architecture),
             (
                 "general.file_type",
@@ -102,8 +105,9 @@ impl Pipeline {
         )
     }
 
-    /// Writes a folder with the weights of one file in the place of this model's, which must be of the same shape: a
-    /// fine-tune beside its base. The tokenizer and all configurations are this model's.
+    /// Writes a folder with the weights of one file instead of this model's, which must be of the
+    /// same shape: a fine-tune next to its base. The tokenizer and all configurations are this
+    /// model's.
     ///
     /// # Errors
     /// When the file cannot be read or lacks a tensor, or the folder cannot be written.
@@ -132,7 +136,7 @@ impl Pipeline {
         Ok(())
     }
 
-    /// The sampler recipe of a U-Net in the place of this model's, and what ModelSpec asks for.
+    /// The sampler recipe of a U-Net in this model, and the fields of ModelSpec.
     fn metadata(&self, model: &Model) -> Result<Entries, FormatError> {
         let recipe = &model.recipe;
         let BackboneConfig::UNet(config) = &model.network.config();
@@ -167,8 +171,9 @@ impl Pipeline {
     }
 }
 
-/// Stable Diffusion 2 uses all layers of its text encoder but the last, and folders leave that one out. Readers such as
-/// stable-diffusion.cpp want it in the file all the same. Here it is zeros, and a layer of zeros passes on what it gets.
+/// Stable Diffusion 2 uses all layers of its text encoder except the last, and folders omit that
+/// one. Readers such as stable-diffusion.cpp need it in the file nevertheless. Here it is zeros,
+/// and a layer of zeros passes on its input.
 fn add_unused_layer(tensors: &mut BTreeMap<String, RawTensor<'_>>) {
     let layer = |name: &str| {
         let (number, rest) = name.strip_prefix(OPEN_CLIP_LAYERS)?.split_once('.')?;

@@ -1,4 +1,5 @@
-//! From the names of diffusers and transformers to those of the first latent diffusion code, and back.
+//! From the names of diffusers and transformers to those of the first latent diffusion code, and
+//! back.
 
 use crate::FormatError;
 use crate::diffusers::part::Part;
@@ -29,7 +30,7 @@ enum Conditioner {
     Classes,
 }
 
-/// Where a tensor of a folder lies in a single file.
+/// Where a tensor of a folder is in a single file.
 #[derive(Debug, Default)]
 pub(super) struct Location {
     pub(super) name: String,
@@ -51,13 +52,13 @@ impl<'a> UNetNames<'a> {
         if unet.controlnet.is_some() {
             return Err(no_form(
                 origin,
-                "it draws from control images by a ControlNet, which has no place in such files: use a folder",
+                "it has a ControlNet, which has no place in single files: use a folder",
             ));
         }
         match unet.text.is_none() || unet.classes > 0 {
             true => Err(no_form(
                 origin,
-                "such files hold U-Nets that attend to a text, and this is another one: use a folder",
+                "single files hold U-Nets that attend to text, and this one does not: use a folder",
             )),
             false => Ok(Self(unet)),
         }
@@ -167,7 +168,7 @@ impl<'a> Names<'a> {
         [Part::UNet, Part::Autoencoder, conditioner]
     }
 
-    /// Where a tensor lies in the single file; `None` for what is no weight.
+    /// Where a tensor is in the single file; `None` for what is no weight.
     pub(super) fn locate(&self, part: Part, name: &str) -> Option<Location> {
         let name = part.current_name(name)?;
         Some(match part {
@@ -260,7 +261,8 @@ fn of_resnet(name: &str) -> String {
     found.map_or(name.into(), |(ours, theirs)| name.replace(ours, theirs))
 }
 
-/// The attention of the autoencoder projects by linear layers in folders and by 1x1 convolutions in single files.
+/// The attention of the autoencoder projects by linear layers in folders and by 1x1 convolutions in
+/// single files.
 fn is_projection(name: &str) -> bool {
     name.contains(".attentions.") && name.contains(".to_") && name.ends_with(".weight")
 }

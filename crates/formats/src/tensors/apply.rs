@@ -7,7 +7,8 @@ use burn::store::{
 };
 use burn::tensor::DType;
 
-/// Puts tensors under PyTorch's names into a network, in f32. All must fit, and none may be missing.
+/// Puts tensors under PyTorch's names into a network, in f32. All must fit, and none may be
+/// missing.
 pub(crate) fn apply(
     network: &mut impl ModuleSnapshot,
     tensors: Vec<PackTensor>,

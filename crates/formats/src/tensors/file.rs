@@ -9,8 +9,8 @@ use std::io;
 /// Texts in the metadata of a file.
 pub(crate) type Entries = BTreeMap<String, String>;
 
-/// Writes a safetensors file of these tensors, one after the other: each is in memory while it is written, and no longer.
-/// The same tensors and entries give the same bytes.
+/// Writes a safetensors file of these tensors, one after the other: each is in memory while it is
+/// written, and no longer. The same tensors and entries give the same bytes.
 pub(crate) fn write<V: View>(
     tensors: BTreeMap<String, V>,
     entries: &Entries,
@@ -92,17 +92,17 @@ mod tests {
 
     #[test]
     fn small_numbers_come_last_and_all_are_found() {
-        let (wide, narrow): (Vec<u8>, Vec<u8>) = ((0..8).collect(), (8..14).collect());
+        let (wide, half): (Vec<u8>, Vec<u8>) = ((0..8).collect(), (8..14).collect());
         let view = |dtype, shape, data| TensorView::new(dtype, shape, data).expect("whole");
         let tensors = BTreeMap::from([
-            ("a".to_string(), view(Dtype::F16, vec![3], &narrow)),
+            ("a".to_string(), view(Dtype::F16, vec![3], &half)),
             ("b".into(), view(Dtype::F32, vec![2, 1], &wide)),
         ]);
         let file = to_bytes(tensors, &Entries::new()).expect("a file");
         let read = SafeTensors::deserialize(&file).expect("whole");
         let of = |name| read.tensor(name).expect("there");
-        assert_eq!((of("a").dtype(), of("a").data()), (Dtype::F16, &narrow[..]));
+        assert_eq!((of("a").dtype(), of("a").data()), (Dtype::F16, &half[..]));
         assert_eq!((of("b").shape(), of("b").data()), (&[2, 1][..], &wide[..]));
-        assert!(file.ends_with(&narrow));
+        assert!(file.ends_with(&half));
     }
 }

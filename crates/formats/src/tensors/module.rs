@@ -29,8 +29,8 @@ pub enum FilePrecision {
     Half,
 }
 
-/// Writes a module as a safetensors file, with its description in the metadata; parameter by parameter, so that it takes
-/// no second copy of the module.
+/// Writes a module as a safetensors file, with its description in the metadata; parameter by
+/// parameter, so that it takes no second copy of the module.
 ///
 /// # Errors
 /// When the description is none of JSON's, or nothing can be written.
@@ -100,7 +100,8 @@ impl View for Parameter {
     }
 }
 
-/// Fills a module with the weights of a safetensors file, which must be those of all its parameters and no more.
+/// Fills a module with the weights of a safetensors file, which must be those of all its parameters
+/// and no more.
 pub(crate) fn fill<M: Module>(
     module: &mut M,
     bytes: Vec<u8>,

@@ -31,7 +31,7 @@ impl<'a> RawTensor<'a> {
         Self { dtype, shape, data }
     }
 
-    /// Zeros in the place of its values.
+    /// The same with zeros as values.
     pub(crate) fn zeros(&self) -> RawTensor<'static> {
         RawTensor::owned(self.dtype, self.shape.clone(), vec![0; self.data.len()])
     }
@@ -59,7 +59,8 @@ impl<'a> RawTensor<'a> {
         Self { shape, ..self }
     }
 
-    /// The rows of several tensors of one kind, one after another; `None` when they are not of one kind.
+    /// The rows of several tensors of one kind, one after another; `None` when they are not of one
+    /// kind.
     pub(crate) fn stacked(parts: Vec<Self>) -> Option<Self> {
         let mut parts = parts.into_iter();
         let mut all = parts.next()?;

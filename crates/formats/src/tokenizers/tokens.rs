@@ -11,7 +11,8 @@ pub(super) fn pattern(pattern: &str) -> Regex {
     Regex::new(pattern).expect("a pattern that is tested, or an escaped text")
 }
 
-/// The words of a text with their tokens: special tokens in it are what they are, `plain` cuts up what lies between.
+/// The words of a text with their tokens: special tokens stay as they are, `plain` splits the text
+/// between them.
 pub(super) fn in_words(
     text: &str,
     specials: &Regex,
@@ -40,8 +41,8 @@ pub struct Tokens {
 }
 
 impl Tokens {
-    /// Words with their tokens between start and end, padded to `length`; where they are too many, the last tokens are
-    /// cut off.
+    /// Words with their tokens between start and end, padded to `length`; where they are too many,
+    /// the last tokens are cut off.
     pub(super) fn framed(words: Vec<Word>, [start, end, padding]: [u32; 3], length: usize) -> Self {
         let last = length.saturating_sub(1);
         let mut numbers = vec![start];

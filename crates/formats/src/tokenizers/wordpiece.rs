@@ -16,17 +16,17 @@ const PADDING: &str = "[PAD]";
 const UNKNOWN: &str = "[UNK]";
 const SPECIALS: [&str; 5] = [START, END, PADDING, UNKNOWN, "[MASK]"];
 
-/// What goes on from the part before it starts with this.
+/// A part that continues a word starts with this.
 const WITHIN: &str = "##";
 
 /// A word of more characters is unknown.
 const LONGEST: usize = 100;
 
-/// Words: single punctuation marks, and runs of what is neither that nor space.
+/// Words: single punctuation marks, and runs of characters that are neither punctuation nor space.
 const WORDS: &str =
     r"[\p{P}\x21-\x2f\x3a-\x40\x5b-\x60\x7b-\x7e]|[^\s\p{P}\x21-\x2f\x3a-\x40\x5b-\x60\x7b-\x7e]+";
 
-/// What a text is cleaned of: control characters, and what stands for a character that could not be read.
+/// What is removed from a text: control characters, and the replacement character.
 const NOISE: &str = r"[\p{C}\x{fffd}&&[^\t\n\r]]";
 
 /// Ideographs, each of which is a word.
@@ -50,12 +50,12 @@ pub struct WordPiece {
 struct Options {
     lowercase: bool,
     strip_accents: bool,
-    ideographs_alone: bool,
+    separate_ideographs: bool,
 }
 
 impl WordPiece {
-    /// Reads a tokenizer folder: `tokenizer_config.json`, and the vocabulary in `vocab.txt` or `tokenizer.json`. A text
-    /// has `model_max_length` tokens, and at most `most`.
+    /// Reads a tokenizer folder: `tokenizer_config.json`, and the vocabulary in `vocab.txt` or
+    /// `tokenizer.json`. A text has `model_max_length` tokens, and at most `most`.
     ///
     /// # Errors
     /// When files are missing, or describe a tokenizer of another kind.
@@ -65,13 +65,13 @@ impl WordPiece {
         let options = Options {
             lowercase,
             strip_accents: config.or("strip_accents", lowercase)?,
-            ideographs_alone: config.or("tokenize_chinese_chars", true)?,
+            separate_ideographs: config.or("tokenize_chinese_chars", true)?,
         };
         // A number without meaning stands for "no limit".
         let said: f64 = config.or("model_max_length", 512.0)?;
         let numbers = vocabulary(folder)?;
         if let Some(token) = SPECIALS[..4].iter().find(|t| !numbers.contains_key(**t)) {
-            return Err(config.bad(format!("the vocabulary beside it has no token `{token}`")));
+            return Err(config.bad(format!("the vocabulary next to it has no token `{token}`")));
         }
         Ok(Self {
             numbers,
@@ -111,7 +111,7 @@ impl WordPiece {
 
     fn normalise(&self, text: &str) -> String {
         let mut text = self.noise.replace_all(text, "").into_owned();
-        if self.options.ideographs_alone {
+        if self.options.separate_ideographs {
             text = self.ideographs.replace_all(&text, " $0 ").into_owned();
         }
         if self.options.strip_accents {
@@ -124,7 +124,8 @@ impl WordPiece {
         }
     }
 
-    /// The tokens of one word: always the longest known part of what is left; unknown as a whole where a part is.
+    /// The tokens of one word: always the longest known part of what is left; unknown as a whole
+    /// where a part is.
     fn word(&self, word: &str) -> Vec<u32> {
         let unknown = vec![self.numbers[UNKNOWN]];
         if word.chars().count() > LONGEST {

@@ -1,4 +1,4 @@
-//! A latent model that draws classes (tools/golden/latent_classes.py).
+//! A latent model that is conditioned on classes (tools/golden/latent_classes.py).
 
 use crate::golden::Golden;
 use crate::refusals::Copy;

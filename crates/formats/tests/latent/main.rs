@@ -1,5 +1,6 @@
-//! Models in diffusers' folders: read as they are, and against the outputs of diffusers and transformers
-//! (tools/golden/latent.py, tools/golden/latent_classes.py, tools/golden/pixel_folders.py).
+//! Models in diffusers' folders: read as they are, and against the outputs of diffusers and
+//! transformers (tools/golden/latent.py, tools/golden/latent_classes.py,
+//! tools/golden/pixel_folders.py).
 
 mod classes;
 mod golden;

@@ -58,7 +58,7 @@ fn an_input_for_w_equals_that_of_diffusers() {
     golden.assert_equal("student.output", unet(&golden, Some(w.collect())));
 }
 
-/// Whoever samples gets LoRA within the weights, which draw the same to the bit.
+/// Samplers get LoRA within the weights, which give the same output to the bit.
 #[test]
 fn loras_are_added_once_for_sampling() {
     let golden = Golden::new("sd1");

@@ -87,8 +87,8 @@ fn recipes_are_those_of_the_folders() {
     assert_eq!(blocks.prediction, PredictionKind::X);
 }
 
-/// What is written says to diffusers what diffusers had said itself, and is read back as the same network without what is
-/// ours in it.
+/// What is written says to diffusers what diffusers had said itself, and is read back as the same
+/// network without what is ours in it.
 #[test]
 fn a_folder_that_is_written_is_one_of_diffusers() {
     for name in NAMES {

@@ -1,4 +1,5 @@
-//! Single files: every tensor under the name by which diffusers' own reader finds it (tools/golden/single_file.py).
+//! Single files: every tensor under the name by which diffusers' own reader finds it
+//! (tools/golden/single_file.py).
 
 use crate::golden::Golden;
 use burn::tensor::Device;
@@ -9,7 +10,8 @@ use safetensors::tensor::{Dtype, TensorView};
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
-/// The tensors of the stored folder by part and name. Those of the U-Net as they are written, in f32.
+/// The tensors of the stored folder by part and name. Those of the U-Net as they are written, in
+/// f32.
 fn stored(golden: &Golden) -> BTreeMap<String, Vec<u8>> {
     let mut all = BTreeMap::new();
     let unet = golden.pipeline().model.to_bytes(FilePrecision::Full);
@@ -43,7 +45,8 @@ fn export(pipeline: &Pipeline, folder: &Path) -> std::path::PathBuf {
     file
 }
 
-/// A name in the golden file ends with `:0`, `:1` or `:2` where the tensor is a third of one in the single file.
+/// A name in the golden file ends with `:0`, `:1` or `:2` where the tensor is a third of one in the
+/// single file.
 fn every_tensor_has_its_name(name: &str, architecture: &str) {
     let golden = Golden::new(name);
     let names = std::fs::read(golden.folder().join("single_file.json")).expect("a file");

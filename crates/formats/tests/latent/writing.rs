@@ -10,7 +10,8 @@ fn json(path: &Path) -> Value {
     serde_json::from_slice(&std::fs::read(path).expect("a file")).expect("JSON")
 }
 
-/// What is written is read back as the same model, and says to diffusers what diffusers had said itself.
+/// What is written is read back as the same model, and says to diffusers what diffusers had said
+/// itself.
 #[test]
 fn a_folder_comes_back_as_it_was() {
     for name in ["sd1", "sd2", "tiny", "inpaint"] {

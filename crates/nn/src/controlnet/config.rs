@@ -3,29 +3,30 @@
 use crate::error::ConfigError;
 use serde::{Deserialize, Serialize};
 
-/// A condition encoder for a U-Net.
+/// An encoder of control images for a U-Net.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct ControlNetConfig {
     /// Channels of the control image.
     pub channels: usize,
-    /// Feature channels of the condition stem; each after the first halves the resolution.
+    /// Feature channels of the stem; each after the first halves the resolution.
     pub stem: Vec<usize>,
-    /// How the features of the condition join those of the base.
+    /// How the features of the control image are fused with those of the base.
     #[serde(default)]
     pub fusion: Fusion,
 }
 
-/// How the features of the condition join those of the base.
+/// How the features of the control image are fused with those of the base.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Fusion {
-    /// ControlNet's (2302.05543): the encoder sees z_t with the condition added to its first feature map, and its
-    /// features are added to the base's through convolutions that start at zero.
+    /// ControlNet's (2302.05543): the encoder sees z_t with the control image added to its first
+    /// feature map, and its features are added to the base's through convolutions that start at
+    /// zero.
     #[default]
     ZeroConv,
-    /// The paper's (2310.01407): the encoder sees the condition alone, and h' = (1 − μ) h + μ h_c with a learnt μ
-    /// per feature map that starts at zero.
+    /// The paper's (2310.01407): the encoder sees only the control image, and h' = (1 − μ) h + μ
+    /// h_c with a learnt μ per feature map that starts at zero.
     Mix,
 }
 
@@ -40,13 +41,13 @@ pub enum Initial {
     Random,
 }
 
-/// Feature channels of the condition stem, as ControlNet has them.
+/// Feature channels of the stem, as ControlNet has them.
 const STEM: [usize; 4] = [16, 32, 96, 256];
 
 impl ControlNetConfig {
     /// The configuration for control images `[channels, height, width]` and a first feature map of
-    /// `features` rows: as many halvings in the stem as the control image is larger, rounded down. The
-    /// rest of the ratio the stem takes up by resizing the control image.
+    /// `features` rows: as many halvings in the stem as the control image is larger, rounded down.
+    /// The rest of the ratio the stem takes up by resizing the control image.
     pub(crate) fn for_control(control: [usize; 3], features: usize, fusion: Fusion) -> Self {
         let halvings = (control[1] / features.max(1)).checked_ilog2().unwrap_or(0) as usize;
         let width = |level: usize| STEM[level.min(STEM.len() - 1)];
@@ -64,7 +65,7 @@ impl ControlNetConfig {
     pub fn validate(&self) -> Result<(), ConfigError> {
         if self.channels == 0 || self.stem.is_empty() || self.stem.contains(&0) {
             return Err(ConfigError::new(format!(
-                "the ControlNet has {} condition channels and the stem {:?}: it must have at least one channel and one width above 0",
+                "the ControlNet has {} control channels and the stem {:?}: it must have at least one channel and one width above 0",
                 self.channels, self.stem
             )));
         }

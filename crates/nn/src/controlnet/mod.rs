@@ -1,4 +1,5 @@
-//! The ControlNet: a copy of a U-Net's looking half that sees a control image, and what joins the two.
+//! The ControlNet: a copy of a U-Net's encoder that sees a control image, and the zero convolutions
+//! that add its features to the U-Net's.
 
 mod config;
 mod stem;
@@ -20,11 +21,12 @@ use fewstep_diffusion::Inputs;
 use std::collections::VecDeque;
 use stem::Stem;
 
-/// Parameters of a ControlNet are numbered from here, so that those of a network keep theirs whatever it gains.
+/// Parameters of a ControlNet are numbered from here, so that those of a network keep theirs
+/// whatever it gains.
 const FIRST_PARAMETER: u64 = 1 << 32;
 
-/// Brings a control image into a U-Net (section 3.2 of 2310.01407; ControlNet, 2302.05543). Its parameters
-/// carry the names of diffusers' `ControlNetModel`.
+/// Brings a control image into a U-Net (section 3.2 of 2310.01407; ControlNet, 2302.05543). Its
+/// parameters carry the names of diffusers' `ControlNetModel`.
 #[derive(Module, Debug)]
 pub struct ControlNet {
     conv_in: Conv2d,
@@ -58,7 +60,7 @@ impl ControlNet {
         let mid_block = MidBlock::new(init, base);
         let middle = base.widths[base.widths.len() - 1];
         let zero_convs = config.fusion == Fusion::ZeroConv;
-        let joined = if zero_convs { skips.as_slice() } else { &[] };
+        let fused = if zero_convs { skips.as_slice() } else { &[] };
         Self {
             conv_in: init.conv(base.channels * base.patch * base.patch, first, 3, 1),
             class_embedding: (base.classes > 0)
@@ -66,13 +68,14 @@ impl ControlNet {
             down_blocks,
             mid_block,
             controlnet_cond_embedding: Stem::new(init, config, first),
-            controlnet_down_blocks: joined
+            controlnet_down_blocks: fused
                 .iter()
                 .map(|&width| init.zero_conv(width, width, 1))
                 .collect(),
             controlnet_mid_block: zero_convs.then(|| init.zero_conv(middle, middle, 1)),
             mix: (!zero_convs).then(|| init.zeros(skips.len() + 1)),
-            // The w projection comes last, so that the others keep their numbers when w becomes an input.
+            // The w projection comes last, so that the others keep their numbers when w becomes an
+            // input.
             time_embedding: TimestepEmbedding::new(init, first, base.embedding_dim(), base.w),
             config: config.clone(),
             base: UNetConfig {
@@ -106,7 +109,7 @@ impl ControlNet {
         Ok(Self::new(base, config, 0, device))
     }
 
-    /// The same ControlNet with the looking half of a network.
+    /// The same ControlNet with the weights of a network's encoder.
     pub(crate) fn copy_of(self, source: Encoder<'_>) -> Self {
         Self {
             conv_in: copied(self.conv_in, source.conv_in),
@@ -150,7 +153,7 @@ impl ControlNet {
         }
     }
 
-    /// The base's features with those of the condition joined to them.
+    /// The base's features with those of the control image added to or mixed into them.
     ///
     /// # Shapes
     /// - `z`: `[batch, channels, height, width]`
@@ -167,24 +170,24 @@ impl ControlNet {
         let embedding = encoder.embed(time, inputs, &z.device());
         let text = inputs.prompt.as_ref().map(|prompt| &prompt.cond);
         let [_, _, height, width] = features.skips[0].dims();
-        let seen = self
+        let stem = self
             .controlnet_cond_embedding
             .forward(control, [height, width]);
         match (&self.controlnet_mid_block, &self.mix) {
             (Some(zero_conv), _) => {
-                let stem = encoder.stem(z, inputs.concat.clone());
-                let ours = encoder.forward(stem + seen, &embedding, text);
+                let base = encoder.stem(z, inputs.concat.clone());
+                let ours = encoder.forward(base + stem, &embedding, text);
                 let layers = self.controlnet_down_blocks.iter().chain([zero_conv]);
-                features.joined(
+                features.fused(
                     ours,
                     layers.map(|layer| move |h: Tensor<4>, ours: Tensor<4>| h + conv(layer, ours)),
                 )
             }
             (None, Some(mix)) => {
-                let ours = encoder.forward(seen, &embedding, text);
+                let ours = encoder.forward(stem, &embedding, text);
                 let mix = mix.val().cast(FloatDType::from(z.dtype()));
                 let shares = mix.reshape([-1, 1, 1, 1]).split(1, 0).into_iter();
-                features.joined(
+                features.fused(
                     ours,
                     shares.map(|mu: Tensor<4>| {
                         move |h: Tensor<4>, ours: Tensor<4>| h.clone() + (ours - h) * mu
@@ -227,8 +230,8 @@ impl ControlNet {
 }
 
 impl ControlNet {
-    /// Its cost on a base of this configuration, for so many positions of the first feature map;
-    /// `leaves_skips` says whether the decoder takes its skips, and not the base's.
+    /// Its cost on a base of this configuration, for `positions` positions of the first feature
+    /// map; `leaves_skips` says whether the decoder takes its skips, and not the base's.
     pub(crate) fn cost(
         counter: &Counter,
         base: &UNetConfig,
@@ -242,8 +245,8 @@ impl ControlNet {
         stages
     }
 
-    /// What adds its features to the base's. The inputs of the zero convolutions are those of the blocks
-    /// behind them, except for the middle's; a mixture keeps the differences.
+    /// What adds its features to the base's. The inputs of the zero convolutions are those of the
+    /// blocks behind them, except for the middle's; a mixture keeps the differences.
     fn fusion_cost(base: &UNetConfig, config: &ControlNetConfig, positions: usize) -> Stage {
         let last = base.widths.len() - 1;
         let middle = (base.widths[last], last);
@@ -267,16 +270,16 @@ impl ControlNet {
 }
 
 impl Features {
-    /// Joins two sets of features map by map: the skips, then the middle.
-    fn joined<J: FnOnce(Tensor<4>, Tensor<4>) -> Tensor<4>>(
+    /// Fuses two sets of features map by map: the skips, then the middle.
+    fn fused<J: FnOnce(Tensor<4>, Tensor<4>) -> Tensor<4>>(
         self,
         other: Self,
-        joints: impl Iterator<Item = J>,
+        fusions: impl Iterator<Item = J>,
     ) -> Self {
         let ours = self.skips.into_iter().chain([self.middle]);
         let theirs = other.skips.into_iter().chain([other.middle]);
-        let joined = ours.zip(theirs).zip(joints);
-        let mut skips: Vec<Tensor<4>> = joined.map(|((a, b), join)| join(a, b)).collect();
+        let pairs = ours.zip(theirs).zip(fusions);
+        let mut skips: Vec<Tensor<4>> = pairs.map(|((a, b), fuse)| fuse(a, b)).collect();
         let middle = skips.pop().expect("a network has a middle");
         Self { skips, middle }
     }

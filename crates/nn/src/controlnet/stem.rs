@@ -21,8 +21,8 @@ pub(super) struct Stem {
 }
 
 impl Stem {
-    /// The last convolution starts at zero where its output is added to features, and not where it is all that
-    /// the encoder sees: nothing would come through to learn from.
+    /// The last convolution starts at zero where its output is added to features, and not where it
+    /// is all that the encoder sees: nothing would come through to learn from.
     pub(super) fn new(init: &mut Init, config: &ControlNetConfig, to: usize) -> Self {
         let last = config.stem[config.stem.len() - 1];
         Self {
@@ -57,8 +57,8 @@ impl Stem {
 }
 
 impl Stem {
-    /// Its cost: convolutions, two on a level that is halved, the last one with `to` channels at so many
-    /// positions. SiLU is a product of its input and a sigmoid, which are both kept.
+    /// Its cost: convolutions, two on a level that is halved, the last one with `to` channels at
+    /// `positions` positions. SiLU is a product of its input and a sigmoid, which are both kept.
     pub(super) fn cost(
         counter: &Counter,
         config: &ControlNetConfig,

@@ -35,7 +35,7 @@ impl ModuleMapper for Shake {
     }
 }
 
-/// Moves as many parameters as told: the first two are those of the base's first convolution.
+/// Moves the first parameters: the first two are those of the base's first convolution.
 struct ShakeStem(usize, f64);
 
 impl ModuleMapper for ShakeStem {
@@ -56,9 +56,9 @@ fn config(fusion: Fusion) -> ControlNetConfig {
     }
 }
 
-fn adapted(fusion: Fusion) -> UNet {
-    let adapted = base().with_controlnet(&config(fusion), Initial::Base, 5);
-    adapted.expect("valid")
+fn with_controlnet(fusion: Fusion) -> UNet {
+    let network = base().with_controlnet(&config(fusion), Initial::Base, 5);
+    network.expect("valid")
 }
 
 fn images(seed: u64, channels: usize, side: usize) -> Tensor<4> {
@@ -79,7 +79,7 @@ fn values(tensor: Tensor<4>) -> Vec<f32> {
     tensor.into_data().try_to_vec().expect("f32 data")
 }
 
-/// Whatever the condition shows and whatever its size, a new ControlNet changes nothing.
+/// For any control image of any size, a new ControlNet changes nothing.
 #[test]
 fn a_new_controlnet_changes_nothing() {
     let alone = values(output(&base(), None));
@@ -88,18 +88,19 @@ fn a_new_controlnet_changes_nothing() {
         for side in [3, 8, 16, 21, 64] {
             for seed in 0..3 {
                 let control = images(seed, 2, side) * 10.0;
-                let with = values(output(&adapted(fusion), Some(control)));
+                let with = values(output(&with_controlnet(fusion), Some(control)));
                 assert_eq!(with, alone, "{fusion:?}, side {side}");
             }
         }
     }
 }
 
-/// From both starts gradients reach all that they must: after two updates the condition shows in the output.
+/// From both starts gradients reach all that they must: after two updates the condition shows in
+/// the output.
 #[test]
 fn a_new_controlnet_can_learn() {
     for fusion in BOTH {
-        let mut network = adapted(fusion).unfreeze().train().freeze_base();
+        let mut network = with_controlnet(fusion).unfreeze().train().freeze_base();
         let mut optimizer = AdamConfig::new().init();
         let control = images(8, 2, 32);
         for _ in 0..3 {
@@ -117,12 +118,12 @@ fn a_new_controlnet_can_learn() {
     }
 }
 
-/// With a frozen base only parameters of the ControlNet have gradients, and all that are joined do.
+/// With a frozen base only parameters of the ControlNet have gradients, and all that take part do.
 #[test]
 fn a_frozen_base_has_no_gradients() {
     for fusion in BOTH {
         // Past its zeros, so that every layer matters.
-        let network = adapted(fusion)
+        let network = with_controlnet(fusion)
             .map(&mut Shake(0.02))
             .unfreeze()
             .train()
@@ -139,7 +140,7 @@ fn a_frozen_base_has_no_gradients() {
         );
         let unused = match fusion {
             Fusion::ZeroConv => 0,
-            // The condition alone is looked at, not z_t.
+            // The encoder sees only the control image, not z_t.
             Fusion::Mix => list_param_ids(&controlnet.conv_in).len(),
         };
         assert_eq!(gradients.len(), ours.len() - unused, "{fusion:?}");
@@ -157,15 +158,15 @@ fn a_frozen_base_has_no_gradients() {
     }
 }
 
-/// h' = (1 − μ) h + μ h_c: at μ = 1 nothing of the base's own looking half is left.
+/// h' = (1 − μ) h + μ h_c: at μ = 1 nothing of the base's own encoder is left.
 #[test]
-fn mixing_goes_from_the_base_to_the_condition() {
+fn mixing_goes_from_the_base_to_the_control_image() {
     let with_mu = |mu: f64, shake: f64| {
-        let network = adapted(Fusion::Mix);
+        let network = with_controlnet(Fusion::Mix);
         let mut controlnet = network.controlnet().cloned().expect("there is one");
         controlnet.mix = controlnet.mix.map(|mix| mix.map(|mix| mix + mu));
         let network = network.map(&mut ShakeStem(2, shake));
-        let network = network.plug(controlnet).expect("its own");
+        let network = network.attach_controlnet(controlnet).expect("its own");
         values(output(&network, Some(images(8, 2, 16))))
     };
     assert_ne!(with_mu(0.5, 0.0), with_mu(0.5, 0.1));
@@ -203,10 +204,10 @@ impl DownBlock {
     }
 }
 
-/// Without a condition an adapted network is its base.
+/// Without a control image a network with a ControlNet is its base.
 #[test]
-fn without_a_condition_the_base_answers() {
-    let network = adapted(Fusion::ZeroConv).map(&mut Shake(0.02));
+fn without_a_control_image_the_base_answers() {
+    let network = with_controlnet(Fusion::ZeroConv).map(&mut Shake(0.02));
     let alone = network.clone().without_controlnet();
     assert_eq!(values(output(&network, None)), values(output(&alone, None)));
     let control = Some(images(8, 2, 32));
@@ -217,18 +218,18 @@ fn without_a_condition_the_base_answers() {
 }
 
 #[test]
-fn an_controlnet_moves_to_bases_of_its_shapes_only() {
-    let network = adapted(Fusion::ZeroConv);
+fn a_controlnet_moves_to_bases_of_its_shapes_only() {
+    let network = with_controlnet(Fusion::ZeroConv);
     let controlnet = network.controlnet().expect("there is one");
     let other = base().map(&mut Shake(0.1));
-    assert!(other.plug(controlnet.clone()).is_ok());
+    assert!(other.attach_controlnet(controlnet.clone()).is_ok());
     let wider = UNetConfig {
         widths: vec![16, 48],
         ..base().config().clone()
     };
     let wider = UNet::new(&wider, 1, &Device::flex()).expect("valid");
     let message = wider
-        .plug(controlnet.clone())
+        .attach_controlnet(controlnet.clone())
         .expect_err("refused")
         .to_string();
     assert!(

@@ -10,8 +10,8 @@ use burn::tensor::activation::softmax;
 use burn::tensor::{Bool, Tensor};
 use fewstep_kernels::maps::{to_map, to_tokens};
 
-/// Self-attention over all positions of a map, around a residual connection. The output projection starts at
-/// zero, so a new block is the identity.
+/// Self-attention over all positions of a map, around a residual connection. The output projection
+/// starts at zero, so a new block is the identity.
 #[derive(Module, Debug)]
 pub(crate) struct AttentionBlock {
     group_norm: GroupNorm,
@@ -49,7 +49,7 @@ impl AttentionBlock {
 }
 
 impl AttentionBlock {
-    /// Its cost, for a map of so many positions.
+    /// Its cost, for a map of `positions` positions.
     pub(crate) fn cost(counter: &Counter, width: usize, positions: usize) -> Stage {
         let map = width * positions;
         let [q, k, v, out] = ["to_q", "to_k", "to_v", "to_out.0"]
@@ -58,8 +58,8 @@ impl AttentionBlock {
         let layers = [&q, &k, &v, &out].map(|layer| layer.gradients);
         Stage {
             kept_checkpointed: map,
-            // The input, its tokens, queries, keys and values, the output of the heads and the same in
-            // one row.
+            // The input, its tokens, queries, keys and values, the output of the heads and the same
+            // in one row.
             kept: map + tokens + 3 * map + map + out.keeps(map),
             working: 3 * map,
             forward: 7 * map,
@@ -79,21 +79,21 @@ pub(crate) fn attend(heads: usize, q: Tensor<3>, k: Tensor<3>, v: Tensor<3>) -> 
     merge_heads(fewstep_kernels::attention(q, k, v))
 }
 
-/// Attention of several heads that does not see what the mask hides (where it is true).
+/// Attention of several heads that leaves out what is masked (where `mask` is true).
 ///
 /// # Shapes
 /// - `q`, `k`, `v` and output: `[batch, tokens, width]`
-/// - `hidden`: `[batch or 1, 1, tokens or 1, tokens]`
+/// - `mask`: `[batch or 1, 1, tokens or 1, tokens]`
 pub(crate) fn masked_attention(
     heads: usize,
     [q, k, v]: [Tensor<3>; 3],
-    hidden: Tensor<4, Bool>,
+    mask: Tensor<4, Bool>,
 ) -> Tensor<3> {
     let [q, k, v] = [q, k, v].map(|x| split_heads(x, heads));
     let scale = 1.0 / (q.dims()[3] as f64).sqrt();
     let scores = q.matmul(k.swap_dims(2, 3)) * scale;
-    let hidden = hidden.expand(scores.dims());
-    let shares = softmax(scores.mask_fill(hidden, f32::NEG_INFINITY), 3);
+    let mask = mask.expand(scores.dims());
+    let shares = softmax(scores.mask_fill(mask, f32::NEG_INFINITY), 3);
     merge_heads(shares.matmul(v))
 }
 

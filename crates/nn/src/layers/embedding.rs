@@ -9,8 +9,8 @@ use burn::tensor::{Device, Tensor, TensorData};
 use fewstep_kernels::silu;
 use serde::{Deserialize, Serialize};
 
-/// How w enters: the sinusoid of `scale`·w goes through a projection without bias, which starts at zero, and is
-/// added to the sinusoid of the time (diffusers' `time_cond_proj_dim`).
+/// How w enters: the sinusoid of `scale`·w goes through a projection without bias, which starts at
+/// zero, and is added to the sinusoid of the time (diffusers' `time_cond_proj_dim`).
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct WEmbedding {
@@ -35,8 +35,8 @@ pub struct Sinusoid {
     pub shift: usize,
 }
 
-/// Turns the sinusoid of the time, plus a projection of the sinusoid of w, into the embedding that every
-/// residual block sees.
+/// Turns the sinusoid of the time, plus a projection of the sinusoid of w, into the embedding that
+/// every residual block sees.
 #[derive(Module, Debug)]
 pub(crate) struct TimestepEmbedding {
     linear_1: Linear,
@@ -114,8 +114,8 @@ impl TimestepEmbedding {
         }
     }
 
-    /// The same for one w alone, without the input for it: what w adds before the first layer goes into that layer's
-    /// bias, b₁ + W₁ · C e(w), which is exact.
+    /// The same for one w only, without the input for it: what w adds before the first layer goes
+    /// into that layer's bias, b₁ + W₁ · C e(w), which is exact.
     ///
     /// # Shapes
     /// - `w`: `[1, w.dim]`
@@ -129,8 +129,8 @@ impl TimestepEmbedding {
     }
 }
 
-/// Cosine and sine of the time as [`Sinusoid`] says: diffusers' `Timesteps` with `flip_sin_to_cos` where the sine is not
-/// first, and `freq_shift`.
+/// Cosine and sine of the time as [`Sinusoid`] says: diffusers' `Timesteps` with `flip_sin_to_cos`
+/// where the sine is not first, and `freq_shift`.
 pub(crate) fn time_sinusoid(
     time: &[f64],
     dim: usize,
@@ -150,8 +150,8 @@ pub(crate) fn time_sinusoid(
     rows(time.iter().map(|&t| row(t)), dim, device)
 }
 
-/// Sine first, then cosine, of `scale`·w times 10000^(−i / (half − 1)): the guidance embedding of latent
-/// consistency models, as diffusers computes it.
+/// Sine first, then cosine, of `scale`·w times 10000^(−i / (half − 1)): the guidance embedding of
+/// latent consistency models, as diffusers computes it.
 pub(crate) fn w_sinusoid(w: &[f64], embedding: WEmbedding, device: &Device) -> Tensor<2> {
     let half = embedding.dim / 2;
     let row = |w: f64| {

@@ -2,8 +2,8 @@
 
 use burn::tensor::Tensor;
 
-/// Folds patches of `side` x `side` pixels into channels: `[b, c, h, w]` to `[b, c side², h/side, w/side]`, in
-/// PyTorch's `pixel_unshuffle` order.
+/// Folds patches of `side` x `side` pixels into channels: `[b, c, h, w]` to `[b, c side², h/side,
+/// w/side]`, in PyTorch's `pixel_unshuffle` order.
 pub(crate) fn fold_patches(x: Tensor<4>, side: usize) -> Tensor<4> {
     if side == 1 {
         return x;

@@ -28,7 +28,7 @@ impl ResampleConv {
         conv(&upcast(&self.conv, &x), x)
     }
 
-    /// Halves the resolution, zeros at the bottom and on the right alone: what autoencoders do.
+    /// Halves the resolution, with zeros only at the bottom and on the right: what autoencoders do.
     pub(crate) fn down_from_corner(&self, x: Tensor<4>) -> Tensor<4> {
         let x = x.pad((0, 1, 0, 1), PadMode::Constant(0.0));
         let conv = upcast(&self.conv, &x);
@@ -42,8 +42,8 @@ impl ResampleConv {
         conv(&upcast(&self.conv, &x), x)
     }
 
-    /// Its cost, for so many positions before and after. The convolution is computed at the larger
-    /// resolution's positions, and keeps its input there.
+    /// Its cost, for a number of positions before and after. The convolution is computed at the
+    /// larger resolution's positions, and keeps its input there.
     pub(crate) fn cost(counter: &Counter, width: usize, [before, after]: [usize; 2]) -> Stage {
         let convolved = before.max(after);
         let conv = counter.weight("conv", 9 * width, width, width);

@@ -1,7 +1,7 @@
 //! The residual block.
 
 use super::ops::{conv, linear, norm_silu};
-use crate::train::checkpointing::{BlockInputs, recomputed};
+use crate::train::checkpointing::{BlockInputs, checkpointed};
 use crate::train::cost::{Counter, Stage};
 use crate::train::init::Init;
 use crate::train::precision::upcast;
@@ -76,7 +76,8 @@ impl ResnetBlock {
         self.forward_resampled(x, embedding, |x| x)
     }
 
-    /// The same with a change of resolution before the first convolution and on the residual connection.
+    /// The same with a change of resolution before the first convolution and on the residual
+    /// connection.
     pub(crate) fn forward_resampled(
         &self,
         x: Tensor<4>,
@@ -91,7 +92,7 @@ impl ResnetBlock {
             embedding,
             text: None,
         };
-        recomputed(&*block, x, inputs, move |block, x, inputs| {
+        checkpointed(&*block, x, inputs, move |block, x, inputs| {
             block.compute(x, inputs.embedding, resample)
         })
     }
@@ -124,7 +125,7 @@ impl ResnetBlock {
 }
 
 impl ResnetBlock {
-    /// Its cost, for so many positions before and after a change of resolution.
+    /// Its cost, for a number of positions before and after a change of resolution.
     pub(crate) fn cost(
         counter: &Counter,
         options: ResnetOptions,
@@ -150,9 +151,10 @@ impl ResnetBlock {
         let kept = input + conv1.keeps(from * after) + map + conv2.keeps(map) + mask;
         Stage {
             kept,
-            // A mask that was drawn at random cannot be drawn again: such a block is not computed again
-            // as a whole. The framework does so with its normalisations where all their inputs are in
-            // the graph, and keeps the output of the mask and the other half of the sum at the end.
+            // A mask that was drawn at random cannot be drawn again: a block with dropout is not
+            // computed again as a whole. The framework does so with its normalisations where all
+            // their inputs are in the graph, and keeps the output of the mask and the other half of
+            // the sum at the end.
             kept_checkpointed: match (mask, norms[0].trained) {
                 (0, _) => input,
                 (mask, true) => input + 3 * map + mask,
@@ -173,7 +175,7 @@ impl ResnetBlock {
 }
 
 impl Modulation {
-    /// Outputs of the projection of the embedding, for a map of so many channels.
+    /// Outputs of the projection of the embedding, for a map of `channels` channels.
     fn outputs(self, channels: usize) -> usize {
         match self {
             Self::Film => 2 * channels,
@@ -191,8 +193,8 @@ fn film(embedding: Tensor<2>) -> Film {
     }
 }
 
-/// Drops features while training (that is, on a device with autodiff). The framework's generator is seeded by
-/// the training loop at every update, so that the mask is a function of seed and update.
+/// Drops features while training (that is, on a device with autodiff). The framework's generator is
+/// seeded by the training loop at every update, so that the mask is a function of seed and update.
 fn dropout(x: Tensor<4>, probability: f64) -> Tensor<4> {
     if probability == 0.0 || !x.device().is_autodiff() {
         return x;

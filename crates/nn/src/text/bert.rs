@@ -1,4 +1,5 @@
-//! The text encoder BERT (transformers' `BertModel` without the pooler), of which sentence encoders are made.
+//! The text encoder BERT (transformers' `BertModel` without the pooler), of which sentence encoders
+//! are made.
 
 use super::tokens::with_positions;
 use crate::error::ConfigError;
@@ -123,8 +124,8 @@ impl Bert {
     /// The states after the last layer; those of padding are there too.
     ///
     /// # Shapes
-    /// - `tokens`: texts of the same number of tokens, at most [`BertConfig::positions`], each below
-    ///   [`BertConfig::vocabulary`]
+    /// - `tokens`: texts of the same number of tokens, at most [`BertConfig::positions`], each
+    ///   below [`BertConfig::vocabulary`]
     /// - output: `[texts, tokens, width]`
     pub fn forward(&self, tokens: &[Vec<u32>]) -> Tensor<3> {
         let embeddings = &self.embeddings;
@@ -132,15 +133,15 @@ impl Bert {
         let [numbers, positions] = with_positions(tokens, &device);
         let [texts, length] = numbers.dims();
         let kinds = Tensor::<2, Int>::zeros([1, length], &device);
-        let hidden = numbers.clone().equal_elem(self.config.padding);
-        let hidden = hidden.reshape([texts, 1, 1, length]);
+        let mask = numbers.clone().equal_elem(self.config.padding);
+        let mask = mask.reshape([texts, 1, 1, length]);
         let h = embeddings.word_embeddings.forward(numbers)
             + embeddings.position_embeddings.forward(positions)
             + embeddings.token_type_embeddings.forward(kinds);
         let h = embeddings.layer_norm.forward(h);
         let heads = self.config.heads;
         let layers = self.encoder.layer.iter();
-        layers.fold(h, |h, layer| layer.forward(h, heads, &hidden))
+        layers.fold(h, |h, layer| layer.forward(h, heads, &mask))
     }
 }
 
@@ -162,10 +163,10 @@ impl Layer {
         }
     }
 
-    fn forward(&self, x: Tensor<3>, heads: usize, hidden: &Tensor<4, Bool>) -> Tensor<3> {
+    fn forward(&self, x: Tensor<3>, heads: usize, mask: &Tensor<4, Bool>) -> Tensor<3> {
         let Projections { query, key, value } = &self.attention.own;
         let parts = [query, key, value].map(|layer| layer.forward(x.clone()));
-        let h = masked_attention(heads, parts, hidden.clone());
+        let h = masked_attention(heads, parts, mask.clone());
         let x = self.attention.output.forward(h, x);
         let h = gelu(self.intermediate.dense.forward(x.clone()));
         self.output.forward(h, x)

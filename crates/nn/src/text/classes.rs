@@ -1,4 +1,4 @@
-//! Classes in the place of texts: what class-conditional latent diffusion attends to.
+//! Classes instead of texts: what class-conditional latent diffusion attends to.
 
 use crate::train::init::Init;
 use burn::module::Module;
@@ -12,7 +12,7 @@ pub struct ClassEmbedder {
 }
 
 impl ClassEmbedder {
-    /// A new table of so many rows with weights drawn from the seed.
+    /// A new table of `rows` rows with weights drawn from the seed.
     pub fn new(rows: usize, width: usize, seed: u64, device: &Device) -> Self {
         Self {
             embedding: Init::new(seed, device).embedding(rows, width),

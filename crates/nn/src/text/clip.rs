@@ -96,8 +96,8 @@ impl ClipText {
     /// The states after the last layer, normalised: what Stable Diffusion attends to.
     ///
     /// # Shapes
-    /// - `tokens`: texts of the same number of tokens, at most [`ClipTextConfig::positions`], each below
-    ///   [`ClipTextConfig::vocabulary`]
+    /// - `tokens`: texts of the same number of tokens, at most [`ClipTextConfig::positions`], each
+    ///   below [`ClipTextConfig::vocabulary`]
     /// - output: `[texts, tokens, width]`
     pub fn forward(&self, tokens: &[Vec<u32>]) -> Tensor<3> {
         let embeddings = &self.embeddings;
@@ -107,9 +107,9 @@ impl ClipText {
         let h = embeddings.token_embedding.forward(numbers)
             + embeddings.position_embedding.forward(positions);
         // A token sees itself and those before it.
-        let hidden = Tensor::<2, Bool>::tril_mask([length, length], 0, &device);
+        let mask = Tensor::<2, Bool>::tril_mask([length, length], 0, &device);
         let layers = self.encoder.layers.iter();
-        let h = layers.fold(h, |h, layer| layer.forward(h, &hidden));
+        let h = layers.fold(h, |h, layer| layer.forward(h, &mask));
         self.final_layer_norm.forward(h)
     }
 }
@@ -136,9 +136,9 @@ impl Layer {
         }
     }
 
-    fn forward(&self, x: Tensor<3>, hidden: &Tensor<2, Bool>) -> Tensor<3> {
+    fn forward(&self, x: Tensor<3>, mask: &Tensor<2, Bool>) -> Tensor<3> {
         let h = self.layer_norm1.forward(x.clone());
-        let x = x + self.self_attn.forward(h, hidden);
+        let x = x + self.self_attn.forward(h, mask);
         let h = self.layer_norm2.forward(x.clone());
         x + self.mlp.forward(h)
     }
@@ -166,13 +166,13 @@ impl Attention {
         }
     }
 
-    /// Attention within the text, without what the mask hides.
-    fn forward(&self, x: Tensor<3>, hidden: &Tensor<2, Bool>) -> Tensor<3> {
+    /// Attention within the text, without what is masked.
+    fn forward(&self, x: Tensor<3>, mask: &Tensor<2, Bool>) -> Tensor<3> {
         let parts =
             [&self.q_proj, &self.k_proj, &self.v_proj].map(|layer| layer.forward(x.clone()));
-        let hidden = hidden.clone().unsqueeze::<4>();
+        let mask = mask.clone().unsqueeze::<4>();
         self.out_proj
-            .forward(masked_attention(self.heads, parts, hidden))
+            .forward(masked_attention(self.heads, parts, mask))
     }
 }
 

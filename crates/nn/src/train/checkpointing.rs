@@ -1,11 +1,12 @@
-//! Gradient checkpointing: a block keeps its inputs, and computes the rest again in the backward pass.
+//! Gradient checkpointing: a block keeps its inputs, and computes the rest again in the backward
+//! pass.
 
 use burn::backend::GradientCheckpointingStrategy;
 use burn::module::{Module, ModuleMapper, ModuleVisitor, Param};
 use burn::tensor::Tensor;
 use fewstep_kernels::DispatchTensor;
 
-/// What a block is given besides the map.
+/// Inputs of a block besides the map.
 #[derive(Clone, Copy, Default)]
 pub(crate) struct BlockInputs<'a> {
     /// Time, class and w, `[batch, embedding_dim]`.
@@ -14,9 +15,9 @@ pub(crate) struct BlockInputs<'a> {
     pub(crate) text: Option<&'a Tensor<3>>,
 }
 
-/// The output of a block, whose `forward` must draw nothing at random. Where the map asks for gradient checkpointing, the
-/// block's inputs and parameters are all that is kept of it.
-pub(crate) fn recomputed<M: Module + Sync + 'static>(
+/// The output of a block, whose `forward` must draw nothing at random. Where the map is set to
+/// gradient checkpointing, only the block's inputs and parameters are kept.
+pub(crate) fn checkpointed<M: Module + Sync + 'static>(
     block: &M,
     x: Tensor<4>,
     given: BlockInputs<'_>,
@@ -31,7 +32,7 @@ pub(crate) fn recomputed<M: Module + Sync + 'static>(
     inputs.extend(embedding.map(Tensor::into_dispatch));
     inputs.extend(text.map(Tensor::into_dispatch));
     block.visit(&mut Parameters(&mut inputs));
-    // A graph that is kept in one of its own steps would never be given up.
+    // A graph that is kept in one of its own steps would never be freed.
     let structure = block.valid();
     let output = fewstep_kernels::checkpointed(inputs, move |inputs| {
         let mut inputs = inputs.into_iter();
@@ -79,7 +80,8 @@ mod tests {
     use fewstep_diffusion::random::{Purpose, normal};
     use fewstep_diffusion::{Inputs, Network, PromptEmbeds};
 
-    /// Makes what starts at zero count, and asks for gradient checkpointing or not.
+    /// Moves every parameter, so that what starts at zero counts, and turns gradient checkpointing
+    /// on or off.
     struct Prepare(bool);
 
     impl ModuleMapper for Prepare {

@@ -1,4 +1,4 @@
-//! What training keeps in memory, counted from configurations alone, in numbers of 32 bits. Every block
+//! What training keeps in memory, counted from configurations, in numbers of 32 bits. Every block
 //! declares its [`Stage`] next to its forward pass; here is what follows from a list of them.
 
 use super::LoraConfig;
@@ -10,7 +10,8 @@ pub enum TrainedPart {
     All,
     /// The ControlNet: the encoder of the base then keeps nothing.
     ControlNet,
-    /// LoRA. The weights that they change are there once more, as are the gradients of these.
+    /// LoRA. The weights that they are added to are in memory a second time, and so are their
+    /// gradients.
     Lora,
 }
 
@@ -28,7 +29,7 @@ pub struct Training {
 }
 
 impl Training {
-    /// All of a network, where only parameters are asked for: on no image at all.
+    /// All of a network, for questions about its parameters: there is no image.
     pub(crate) const OF_PARAMETERS: Self = Self {
         size: [1, 1],
         states: 0,
@@ -42,8 +43,8 @@ impl Training {
 pub(crate) struct Stage {
     /// All that it keeps for its backward pass.
     pub(crate) kept: usize,
-    /// The same with gradient checkpointing: of a block its input; of other layers what the framework
-    /// does not compute again, which is convolutions and sums.
+    /// The same with gradient checkpointing: of a block its input; of other layers what the
+    /// framework does not compute again, which is convolutions and sums.
     pub(crate) kept_checkpointed: usize,
     /// The most that its backward pass holds beyond what it keeps: gradients of maps.
     pub(crate) working: usize,
@@ -53,8 +54,8 @@ pub(crate) struct Stage {
     pub(crate) gradients: usize,
     /// Weights of its largest convolution.
     pub(crate) convolution: usize,
-    /// The map that a skip was concatenated to. Its gradient is held as a whole until the backward pass
-    /// has come to the block that left the skip.
+    /// The map that a skip was concatenated to. Its gradient is held as a whole until the backward
+    /// pass has come to the block that left the skip.
     pub(crate) concatenated: usize,
     /// The map that it leaves as a skip.
     pub(crate) skip: usize,
@@ -75,11 +76,11 @@ pub(crate) fn kept(stages: &[Stage], training: &Training) -> usize {
     stages.iter().map(|stage| stage.kept_in(training)).sum()
 }
 
-/// The most numbers that forward and backward pass of so many samples hold, the gradients of the
+/// The most numbers that forward and backward pass of `samples` samples hold, the gradients of the
 /// parameters among them. Parameters come on top.
 ///
-/// Gradients of parameters come one by one while what the samples keep goes: the most lies somewhere
-/// between.
+/// Gradients of parameters come one by one while what the samples keep goes: the peak is somewhere
+/// in between.
 pub(crate) fn peak(stages: &[Stage], training: &Training, samples: usize) -> usize {
     let mut kept = kept(stages, training);
     let (mut gradients, mut concatenated) = (0, vec![]);
@@ -139,7 +140,7 @@ impl Weight {
 }
 
 impl Counter<'_> {
-    /// A layer of this name with so many inputs of each output, the positions of a kernel included.
+    /// A layer of this name; `inputs` of each output include the positions of a kernel.
     pub(crate) fn weight(
         &self,
         name: &str,

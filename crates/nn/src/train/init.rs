@@ -11,8 +11,8 @@ use fewstep_diffusion::random::{Purpose, generator};
 use rand_chacha::ChaCha8Rng;
 use rand_distr::{Distribution, StandardNormal, Uniform};
 
-/// A matrix of so many rows, row by row, as its transpose: written out, so that results have the same bits as with a
-/// matrix that was made in this layout.
+/// A matrix of `rows` rows, row by row, as its transpose: copied, so that results have the same
+/// bits as with a matrix that was made in this layout.
 pub(crate) fn transposed(values: &[f32], rows: usize) -> TensorData {
     let columns = values.len() / rows.max(1);
     let of_column = |column: usize| (0..rows).map(move |row| values[row * columns + column]);
@@ -20,13 +20,13 @@ pub(crate) fn transposed(values: &[f32], rows: usize) -> TensorData {
     TensorData::new(turned, [columns, rows])
 }
 
-/// Parameters of a module, tensors counted.
+/// Number of parameter tensors of a module.
 pub(crate) fn count(module: &impl Module) -> u64 {
     list_param_ids(module).len() as u64
 }
 
-/// Makes layers one after another. The n-th parameter of a network always gets the same numbers and the same
-/// identifier, on every machine, so that optimiser states can be stored and found again.
+/// Makes layers one after another. The n-th parameter of a network always gets the same numbers and
+/// the same identifier, on every machine, so that optimiser states can be stored and found again.
 pub(crate) struct Init<'a> {
     seed: u64,
     next: u64,
@@ -43,7 +43,8 @@ impl<'a> Init<'a> {
         Self { seed, next, device }
     }
 
-    /// Weights and bias uniform within ±1/√fan_in, as PyTorch does it. Padding keeps the size at stride 1.
+    /// Weights and bias uniform within ±1/√fan_in, as PyTorch does it. Padding keeps the size at
+    /// stride 1.
     pub(crate) fn conv(&mut self, from: usize, to: usize, kernel: usize, stride: usize) -> Conv2d {
         let bound = 1.0 / ((from * kernel * kernel) as f64).sqrt();
         self.bounded_conv([from, to], kernel, stride, bound)
@@ -186,8 +187,8 @@ impl<'a> Init<'a> {
         })
     }
 
-    /// A parameter whose values are drawn when they are first asked for: weights that are read from a file are
-    /// never drawn.
+    /// A parameter whose values are drawn on first use: weights that are read from a file are never
+    /// drawn.
     fn param<const D: usize>(
         &mut self,
         shape: [usize; D],

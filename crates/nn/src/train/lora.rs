@@ -7,15 +7,15 @@ use burn::tensor::{Device, Tensor};
 use serde::{Deserialize, Serialize};
 use std::collections::HashMap;
 
-/// Which weights change, and how freely.
+/// Which layers have LoRA, and of what rank.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct LoraConfig {
-    /// Rank r of the change.
+    /// Rank r.
     pub rank: usize,
-    /// The change counts `alpha / rank` times.
+    /// The product counts `alpha / rank` times.
     pub alpha: f64,
-    /// Layers whose weights change: those whose name is one of these or ends with a dot and one of these.
+    /// Layers with LoRA: those whose name is one of these or ends with a dot and one of these.
     #[serde(default = "attention")]
     pub targets: Vec<String>,
 }
@@ -31,7 +31,7 @@ impl LoraConfig {
     }
 }
 
-/// The projections of all attention, which is what others' tools train too.
+/// The projections of all attention, which is what other tools train too.
 fn attention() -> Vec<String> {
     ["to_q", "to_k", "to_v", "to_out.0"]
         .map(String::from)
@@ -41,7 +41,7 @@ fn attention() -> Vec<String> {
 /// The number of the first parameter: those of network and ControlNet come before.
 const FIRST_PARAMETER: u64 = 1 << 40;
 
-/// Changes of the weights of a network, each the product of two narrow matrices: W + (alpha / r) B A.
+/// LoRA of a network: each adds the product of two thin matrices to a weight, W + (alpha / r) B A.
 #[derive(Module, Debug)]
 pub struct Lora {
     factors: Vec<Factors>,
@@ -51,29 +51,31 @@ pub struct Lora {
     config: LoraConfig,
 }
 
-/// A and B of one layer, as the layer's weight lies in memory: A is `[inputs, rank]` and B `[rank, outputs]`. An
-/// input of a convolution is a channel at a place of the kernel.
+/// A and B of one layer, in the layout of the layer's weight: A is `[inputs, rank]` and B `[rank,
+/// outputs]`. An input of a convolution is a channel at a position of the kernel.
 #[derive(Module, Debug)]
 struct Factors {
     down: Param<Tensor<2>>,
     up: Param<Tensor<2>>,
 }
 
-/// A layer whose weight changes.
+/// A layer with LoRA.
 #[derive(Clone, Debug, PartialEq)]
 struct Layer {
     name: String,
     weight: ParamId,
-    /// Shape of the weight: `[inputs, outputs]` of a linear layer, `[outputs, inputs, height, width]` of a convolution.
+    /// Shape of the weight: `[inputs, outputs]` of a linear layer, `[outputs, inputs, height,
+    /// width]` of a convolution.
     shape: Vec<usize>,
 }
 
-/// The change of one layer as PyTorch's tools have it.
+/// The LoRA of one layer as PyTorch's tools have it.
 #[derive(Clone, Debug)]
 pub struct LoraLayer {
     /// The layer's name.
     pub name: String,
-    /// A, `[rank, inputs]` row by row; inputs of a convolution by channel, then by place in the kernel.
+    /// A, `[rank, inputs]` row by row; inputs of a convolution by channel, then by position in the
+    /// kernel.
     pub down: Vec<f32>,
     /// B, `[outputs, rank]` row by row.
     pub up: Vec<f32>,
@@ -123,12 +125,12 @@ impl Lora {
         })
     }
 
-    /// What they were made for.
+    /// What they were made from.
     pub fn config(&self) -> &LoraConfig {
         &self.config
     }
 
-    /// The network with the changes added to its weights. Gradients reach the factors through it.
+    /// The network with its LoRA added to its weights. Gradients reach the factors through it.
     pub(crate) fn merge<M: Module>(&self, network: M) -> M {
         let scale = self.config.alpha / self.config.rank as f64;
         let changes = self
@@ -144,7 +146,7 @@ impl Lora {
         })
     }
 
-    /// The same layers with these changes, which are those of [`Lora::layers`] in the same order with other values.
+    /// The same layers with other values, in the order of [`Lora::layers`].
     pub(crate) fn with_layers(mut self, layers: &[LoraLayer]) -> Self {
         let rank = self.config.rank;
         let fill = |param: Param<Tensor<2>>, values: &[f32], rows: usize| {
@@ -159,7 +161,7 @@ impl Lora {
         self
     }
 
-    /// All changes as PyTorch's tools have them.
+    /// All layers as PyTorch's tools have them.
     pub fn layers(&self) -> Vec<LoraLayer> {
         let values = |tensor: Tensor<2>| -> Vec<f32> {
             // A parameter in memory can always be read back.
@@ -194,7 +196,7 @@ impl Layer {
     }
 }
 
-/// Finds the layers to change.
+/// Finds the layers that get LoRA.
 struct Search<'a> {
     targets: &'a [String],
     path: Vec<String>,
@@ -203,7 +205,7 @@ struct Search<'a> {
 
 impl ModuleVisitor for Search<'_> {
     fn enter_module(&mut self, name: &str, container_type: &str) {
-        // Which kind an enumeration is of is no part of a name.
+        // The variant of an enum is no part of a name.
         if !container_type.starts_with("Enum:") {
             self.path.push(name.into());
         }
@@ -234,7 +236,7 @@ impl ModuleVisitor for Search<'_> {
     }
 }
 
-/// Adds changes to weights.
+/// Adds LoRA to weights.
 struct Merge {
     changes: HashMap<ParamId, Tensor<2>>,
 }
@@ -282,7 +284,7 @@ mod tests {
         network.map(&mut Shake)
     }
 
-    /// Makes what starts at zero count.
+    /// Moves every parameter, so that what starts at zero counts.
     struct Shake;
     impl ModuleMapper for Shake {
         fn map_float<const D: usize>(&mut self, param: Param<Tensor<D>>) -> Param<Tensor<D>> {
@@ -327,7 +329,7 @@ mod tests {
             let new = base.clone().with_lora(&config(targets), 7).expect("valid");
             assert_eq!(run(&new), plain);
             let lora = new.lora().expect("there is one").clone().map(&mut Shake);
-            let changed = UNet::attach(base.clone(), lora);
+            let changed = UNet::attach_lora(base.clone(), lora);
             let output = run(&changed);
             assert_ne!(output, plain);
             let merged = changed.merged();
@@ -384,7 +386,7 @@ mod tests {
     }
 
     #[test]
-    fn names_that_nothing_has_are_told() {
+    fn targets_without_a_layer_are_named() {
         let message = network()
             .with_lora(&config(&["to_x"]), 7)
             .expect_err("refused")

@@ -1,5 +1,5 @@
-//! What networks need to be trained: initial weights, LoRA, gradient checkpointing, precision, and what
-//! all of it costs in memory.
+//! What networks need to be trained: initial weights, LoRA, gradient checkpointing, precision, and
+//! what all of it costs in memory.
 
 pub(crate) mod checkpointing;
 pub(crate) mod cost;

@@ -1,4 +1,5 @@
-//! Half the bits: weights that are stored so and widened while they are used, and networks that compute so.
+//! bf16: weights that are stored in it and upcast while they are used, and networks that compute in
+//! it.
 
 use crate::error::ConfigError;
 use burn::module::{Module, ModuleMapper, ModuleVisitor, Param};
@@ -50,24 +51,24 @@ impl fmt::Display for Precision {
     }
 }
 
-/// A block as it computes on this map: itself, or where it computes in f32 and its weights are stored in half the
-/// bits a copy with wide ones.
+/// A block as it computes on this map: itself, or a copy with weights in f32 where it computes in
+/// f32 and stores them in bf16.
 pub(crate) fn upcast<'a, M: Module>(block: &'a M, x: &Tensor<4>) -> Cow<'a, M> {
     if x.dtype() != DType::F32 {
         return Cow::Borrowed(block);
     }
-    let mut narrow = Narrow(false);
-    block.visit(&mut narrow);
-    match narrow.0 {
+    let mut has_bf16 = HasBf16(false);
+    block.visit(&mut has_bf16);
+    match has_bf16.0 {
         false => Cow::Borrowed(block),
         true => Cow::Owned(block.clone().map(&mut Cast(FloatDType::F32))),
     }
 }
 
-/// Whether any weight is stored in half the bits.
-struct Narrow(bool);
+/// Whether any weight is stored in bf16.
+struct HasBf16(bool);
 
-impl ModuleVisitor for Narrow {
+impl ModuleVisitor for HasBf16 {
     fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
         self.0 |= D > 1 && FloatDType::from(param.val().dtype()) == FloatDType::BF16;
     }
@@ -93,7 +94,8 @@ mod tests {
     use fewstep_diffusion::random::{Purpose, normal};
     use fewstep_diffusion::{Inputs, Network, PromptEmbeds};
 
-    /// Makes what starts at zero count. Where it is asked to, it leaves only what 16 bits can tell.
+    /// Moves every parameter, so that what starts at zero counts; with `rounded` to what 16 bits
+    /// hold.
     struct Prepare {
         rounded: bool,
     }
@@ -159,7 +161,8 @@ mod tests {
         }
     }
 
-    /// What 16 bits can tell is told; what they cannot is a relative error of at most 1/256 in each weight.
+    /// Weights that 16 bits hold exactly give the same output; others have a relative error of at
+    /// most 1/256 each.
     #[test]
     fn stored_weights_are_the_same_but_for_rounding() {
         for resampling in [Resampling::Conv, Resampling::Corner, Resampling::Block] {
@@ -181,8 +184,8 @@ mod tests {
         }
     }
 
-    /// Computing in half the bits changes the output by their rounding and no more: the stock operations of the CPU
-    /// stand for a GPU's.
+    /// Computing in half the bits changes the output by their rounding and no more: the stock
+    /// operations of the CPU stand for a GPU's.
     #[test]
     fn computing_in_half_the_bits_is_the_same_but_for_rounding() {
         for resampling in [Resampling::Conv, Resampling::Corner, Resampling::Block] {

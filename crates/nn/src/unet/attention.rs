@@ -3,7 +3,7 @@
 use super::config::UNetConfig;
 use super::transformer::Transformer;
 use crate::layers::attention::AttentionBlock;
-use crate::train::checkpointing::{BlockInputs, recomputed};
+use crate::train::checkpointing::{BlockInputs, checkpointed};
 use crate::train::cost::{Counter, Stage};
 use crate::train::init::Init;
 use crate::train::precision::upcast;
@@ -23,12 +23,10 @@ pub(crate) enum Attention {
 
 impl Attention {
     pub(crate) fn new(init: &mut Init, config: &UNetConfig, level: usize) -> Self {
+        let (width, heads) = (config.widths[level], config.heads_of(level));
         match config.text {
-            Some(text) => Self::Text(Transformer::new(init, config, text, level)),
-            None => {
-                let (width, heads) = (config.widths[level], config.heads_of(level));
-                Self::Own(AttentionBlock::new(init, config.resnets(), width, heads))
-            }
+            Some(text) => Self::Text(Transformer::new(init, config.groups, [width, heads], text)),
+            None => Self::Own(AttentionBlock::new(init, config.resnets(), width, heads)),
         }
     }
 
@@ -41,7 +39,7 @@ impl Attention {
             text: text.filter(|_| matches!(self, Self::Text(_))),
         };
         let block = upcast(self, &x);
-        recomputed(&*block, x, inputs, |attention, x, inputs| {
+        checkpointed(&*block, x, inputs, |attention, x, inputs| {
             attention.compute(x, inputs.text)
         })
     }
@@ -56,7 +54,7 @@ impl Attention {
         }
     }
 
-    /// Its cost at a level, for a map of so many positions.
+    /// Its cost at a level, for a map of `positions` positions.
     pub(super) fn cost(
         counter: &Counter,
         config: &UNetConfig,

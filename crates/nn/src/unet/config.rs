@@ -9,36 +9,39 @@ use crate::layers::resnet::{Modulation, ResnetOptions};
 use crate::train::LoraConfig;
 use serde::{Deserialize, Serialize};
 
-/// A U-Net in the style of the papers' networks. On pixels it is diffusers' `UNet2DModel` with FiLM, plus a stem
-/// that folds small patches into channels; with [`text`](Self::text) it is diffusers' `UNet2DConditionModel`, the
-/// network of latent diffusion and Stable Diffusion. Either may have an input for the guidance weight.
+/// A U-Net in the style of the papers' networks. On pixels it is diffusers' `UNet2DModel` with
+/// FiLM, plus a stem that folds small patches into channels; with [`text`](Self::text) it is
+/// diffusers' `UNet2DConditionModel`, the network of latent diffusion and Stable Diffusion. Either
+/// may have an input for the guidance weight.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct UNetConfig {
     /// Channels of the images (or latents).
     pub channels: usize,
-    /// Channels of maps that condition the network and go in after an image's own: 5 for inpainting, 0 as a rule.
+    /// Channels of maps that are concatenated to the input after an image's own: 5 for inpainting,
+    /// else 0.
     #[serde(default, skip_serializing_if = "is_default", alias = "beside")]
     pub concat: usize,
-    /// Side of the patches that the stem folds into channels: 1 for none; 2 makes a 32x32 image 16x16.
+    /// Side of the patches that the stem folds into channels: 1 for none; 2 makes a 32x32 image
+    /// 16x16.
     #[serde(default = "one")]
     pub patch: usize,
     /// Feature channels of each level; every level halves the resolution.
     pub widths: Vec<usize>,
-    /// Residual blocks of each level on the way down (one more on the way up).
+    /// Residual blocks of each level of the down path (one more in the up path).
     pub blocks: usize,
     /// Whether each level has attention after its residual blocks.
     pub attention: Vec<bool>,
     /// Channels of one attention head.
     #[serde(default = "default_head")]
     pub head: usize,
-    /// Number of attention heads of each level, in place of `head`; empty as a rule.
+    /// Number of attention heads of each level, instead of `head`; usually empty.
     #[serde(default, skip_serializing_if = "is_default")]
     pub heads: Vec<usize>,
     /// Whether the middle has attention.
     #[serde(default = "yes", skip_serializing_if = "is_yes")]
     pub middle_attention: bool,
-    /// Attention to text, in transformer blocks; without it attention is within the image alone.
+    /// Attention to text, in transformer blocks; without it attention is only within the image.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub text: Option<TextAttention>,
     /// How time becomes features.
@@ -51,7 +54,10 @@ pub struct UNetConfig {
     #[serde(default = "default_groups")]
     pub groups: usize,
     /// What each group normalisation adds to the variance.
-    #[serde(default = "default_epsilon", skip_serializing_if = "is_usual_epsilon")]
+    #[serde(
+        default = "default_epsilon",
+        skip_serializing_if = "is_default_epsilon"
+    )]
     pub epsilon: f64,
     /// How resolution changes between levels.
     #[serde(default)]
@@ -71,7 +77,7 @@ pub struct UNetConfig {
     /// Input for a control image.
     #[serde(default, skip_serializing_if = "Option::is_none", alias = "adapter")]
     pub controlnet: Option<ControlNetConfig>,
-    /// LoRA, apart from the weights.
+    /// LoRA, separate from the weights.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub lora: Option<LoraConfig>,
 }
@@ -88,7 +94,7 @@ fn is_yes(value: &bool) -> bool {
 fn default_epsilon() -> f64 {
     1e-5
 }
-fn is_usual_epsilon(value: &f64) -> bool {
+fn is_default_epsilon(value: &f64) -> bool {
     *value == default_epsilon()
 }
 fn one() -> usize {
@@ -162,7 +168,7 @@ impl UNetConfig {
         }
         if !self.heads.is_empty() && self.heads.len() != self.widths.len() {
             return error(format!(
-                "`heads` has {} entries and `widths` has {}: give one number per level, or none at all",
+                "`heads` has {} entries and `widths` has {}: give one number per level, or none",
                 self.heads.len(),
                 self.widths.len()
             ));
@@ -264,6 +270,11 @@ impl UNetConfig {
         }
     }
 
+    /// How resolution changes, and what residual blocks that do it have in common with the others.
+    pub(super) fn resampling(&self) -> (Resampling, ResnetOptions) {
+        (self.resampling, self.resnets())
+    }
+
     /// Size of the embedding of time, class and w.
     pub(crate) fn embedding_dim(&self) -> usize {
         4 * self.widths[0]
@@ -294,7 +305,7 @@ impl UNetConfig {
         std::iter::once((self.widths[0], 0)).chain(levels)
     }
 
-    /// Levels with attention and their widths; the last one for the middle's sake.
+    /// Levels with attention and their widths; the last one also stands for the middle.
     fn attended_levels(&self) -> impl Iterator<Item = (usize, usize)> + '_ {
         let last = self.widths.len() - 1;
         let levels = self.widths.iter().copied().enumerate();

@@ -1,4 +1,4 @@
-//! What a U-Net costs, from its configuration alone: the list of its stages, and what follows from it.
+//! What a U-Net costs, from its configuration: the list of its stages, and what follows from it.
 
 use super::UNetConfig;
 use super::decoder::Decoder;
@@ -12,8 +12,8 @@ impl UNetConfig {
         cost::kept(&self.stages(training), training)
     }
 
-    /// The most numbers that forward and backward pass of so many samples hold, the gradients of the
-    /// parameters among them. Parameters come on top.
+    /// The most numbers that forward and backward pass of `samples` samples hold, the gradients of
+    /// the parameters among them. Parameters come on top.
     pub fn peak(&self, training: &Training, samples: usize) -> usize {
         cost::peak(&self.stages(training), training, samples)
     }
@@ -37,8 +37,8 @@ impl UNetConfig {
         cost::gradients(&stages) - self.w.map_or(0, |w| w.dim * self.widths[0])
     }
 
-    /// The most numbers that a kernel works with besides its inputs and outputs: transformed weights of a
-    /// convolution.
+    /// The most numbers that a kernel works with besides its inputs and outputs: transformed
+    /// weights of a convolution.
     pub fn workspace(&self) -> usize {
         let stages = self.stages(&Training::OF_PARAMETERS);
         let largest = stages.iter().map(|stage| stage.convolution).max();
@@ -76,7 +76,8 @@ impl UNetConfig {
                 frozen: false,
                 ..*base
             };
-            // Where the base keeps nothing, the ControlNet's skips are those that the decoder takes.
+            // Where the base keeps nothing, the ControlNet's skips are those that the decoder
+            // takes.
             let cost = ControlNet::cost(own, self, controlnet, positions, base.frozen);
             stages.extend(cost);
         }
@@ -134,7 +135,7 @@ mod tests {
             resampling: Resampling::Block,
             ..config(vec![16, 32, 32])
         };
-        let adapted = |fusion| UNetConfig {
+        let controlled = |fusion| UNetConfig {
             controlnet: Some(ControlNetConfig {
                 channels: 2,
                 stem: vec![8, 12, 20],
@@ -147,8 +148,8 @@ mod tests {
             text(false),
             text(true),
             pixels.clone(),
-            adapted(Fusion::ZeroConv),
-            adapted(Fusion::Mix),
+            controlled(Fusion::ZeroConv),
+            controlled(Fusion::Mix),
             UNetConfig {
                 middle_attention: false,
                 null_class: false,
@@ -161,17 +162,17 @@ mod tests {
         }
     }
 
-    /// One level of 8 channels, counted by hand: stem 1; down 2 (8 + 8); middle 2 · 2 (8 + 8) + 7 · 8; up
-    /// 2 (16 + 8), twice; the last normalisation and convolution 2 · 8.
+    /// One level of 8 channels, counted by hand: stem 1; down 2 (8 + 8); middle 2 · 2 (8 + 8) + 7 ·
+    /// 8; up 2 (16 + 8), twice; the last normalisation and convolution 2 · 8.
     #[test]
     fn one_level_counted_by_hand() {
         let per_position = 1 + 32 + 64 + 56 + 96 + 16;
         let config = config(vec![8]);
         let whole = config.kept(&training(4, TrainedPart::All));
         assert_eq!(whole, 16 * per_position);
-        // A ControlNet of its own size and one level: its stem 1 + 2 · 16 and the convolution behind it 16, the looking half
-        // again, and the input of the middle's zero convolution.
-        let adapted = UNetConfig {
+        // A ControlNet of its own size and one level: its stem 1 + 2 · 16 and the convolution
+        // behind it 16, the encoder again, and the input of the middle's zero convolution.
+        let controlled = UNetConfig {
             controlnet: Some(ControlNetConfig {
                 channels: 1,
                 stem: vec![16],
@@ -179,13 +180,13 @@ mod tests {
             }),
             ..config
         };
-        let looking = 1 + 32 + 64 + 56;
-        let all = adapted.kept(&training(4, TrainedPart::All));
-        assert_eq!(all, whole + 16 * (33 + 16 + looking + 8));
-        // Nothing is kept for weights that are frozen: the base's first half goes, of its blocks the inputs of the
-        // convolutions, and that of the last one.
-        let controlnet = adapted.kept(&training(4, TrainedPart::ControlNet));
-        assert_eq!(controlnet, all - 16 * (looking + 48 + 8));
+        let encoder = 1 + 32 + 64 + 56;
+        let all = controlled.kept(&training(4, TrainedPart::All));
+        assert_eq!(all, whole + 16 * (33 + 16 + encoder + 8));
+        // Nothing is kept for weights that are frozen: the base's first half goes, of its blocks
+        // the inputs of the convolutions, and that of the last one.
+        let controlnet = controlled.kept(&training(4, TrainedPart::ControlNet));
+        assert_eq!(controlnet, all - 16 * (encoder + 48 + 8));
     }
 
     #[test]

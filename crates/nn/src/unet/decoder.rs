@@ -60,7 +60,7 @@ impl Decoder<'_> {
 }
 
 impl Decoder<'_> {
-    /// Its cost, for so many positions of the last feature map.
+    /// Its cost, for `positions` positions of the last feature map.
     pub(super) fn cost(counter: &Counter, config: &UNetConfig, positions: usize) -> Vec<Stage> {
         let mut skips: Vec<usize> = config.skips().map(|(width, _)| width).collect();
         let mut stages = vec![];
@@ -77,7 +77,12 @@ impl Decoder<'_> {
                 from = to;
             }
             if level > 0 {
-                stages.push(Resample::cost(counter, config, to, [here, 4 * here]));
+                stages.push(Resample::cost(
+                    counter,
+                    config.resampling(),
+                    to,
+                    [here, 4 * here],
+                ));
             }
         }
         stages.push(Self::output_cost(counter, config, positions));
@@ -108,7 +113,7 @@ impl Decoder<'_> {
 /// The encoder leaves as many maps as the decoder has residual blocks.
 const ONE_SKIP_EACH: &str = "one skip per residual block of the up path";
 
-/// The blocks of the up path, for skips of so many channels.
+/// The blocks of the up path, for skips of these channels.
 pub(super) fn up_blocks(
     init: &mut Init,
     config: &UNetConfig,
@@ -126,7 +131,7 @@ pub(super) fn up_blocks(
             width = to;
         }
         let attentions = attentions(init, config, level, config.blocks + 1);
-        let upsamplers = (level > 0).then(|| Resample::new(init, config, width, 1));
+        let upsamplers = (level > 0).then(|| Resample::new(init, config.resampling(), width, 1));
         blocks.push(UpBlock {
             resnets,
             attentions,

@@ -1,4 +1,4 @@
-//! The half of a U-Net that looks at an image: stem, embedding, the way down and the middle. The U-Net and its
+//! The encoder of a U-Net: stem, embedding, the down path and the middle. The U-Net and its
 //! ControlNet each have one, under the same parameter names.
 
 use super::attention::Attention;
@@ -17,7 +17,7 @@ use burn::tensor::{Device, Int, Tensor, TensorData};
 use fewstep_diffusion::Inputs;
 use fewstep_kernels::maps;
 
-/// The layers of the looking half, borrowed from the network that has them.
+/// The layers of the down path, borrowed from the network that has them.
 pub(crate) struct Encoder<'a> {
     pub(crate) conv_in: &'a Conv2d,
     pub(crate) time_embedding: &'a TimestepEmbedding,
@@ -27,9 +27,9 @@ pub(crate) struct Encoder<'a> {
     pub(crate) config: &'a UNetConfig,
 }
 
-/// What the way up is given.
+/// What the decoder takes.
 pub(crate) struct Features {
-    /// One map for each residual block on the way up, the last one first.
+    /// The skip connections: one map for each residual block of the up path, the last one first.
     pub(crate) skips: Vec<Tensor<4>>,
     pub(crate) middle: Tensor<4>,
 }
@@ -48,7 +48,7 @@ pub(crate) struct MidBlock {
 }
 
 impl Encoder<'_> {
-    /// The embedding of time, class and w, `[batch, embedding_dim]`, in f32 whatever the maps are in.
+    /// The embedding of time, class and w, `[batch, embedding_dim]`, always in f32.
     pub(crate) fn embed(&self, time: &[f64], inputs: &Inputs, device: &Device) -> Tensor<2> {
         let w = self.config.w.zip(inputs.w.as_ref());
         let w = w.map(|(embedding, w)| w_sinusoid(w, embedding, device));
@@ -71,7 +71,7 @@ impl Encoder<'_> {
         embedding + table.forward(classes).squeeze_dim::<2>(1)
     }
 
-    /// The first feature map of a noisy image and what lies beside it.
+    /// The first feature map of a noisy image and the maps that are concatenated to it.
     pub(crate) fn stem(&self, z: Tensor<4>, concat: Option<Tensor<4>>) -> Tensor<4> {
         let mut input = vec![fold_patches(z, self.config.patch)];
         input.extend(concat);
@@ -106,8 +106,8 @@ impl Encoder<'_> {
 }
 
 impl Encoder<'_> {
-    /// Its cost, for so many positions of the first feature map; `leaves_skips` says whether the decoder
-    /// takes its skips.
+    /// Its cost, for `positions` positions of the first feature map; `leaves_skips` says whether
+    /// the decoder takes its skips.
     pub(crate) fn cost(
         counter: &Counter,
         config: &UNetConfig,
@@ -135,7 +135,12 @@ impl Encoder<'_> {
                 from = to;
             }
             if level < last {
-                stages.push(Resample::cost(counter, config, to, [here, here / 4]));
+                stages.push(Resample::cost(
+                    counter,
+                    config.resampling(),
+                    to,
+                    [here, here / 4],
+                ));
                 skip(&mut stages, to * (here / 4));
             }
         }
@@ -195,7 +200,7 @@ impl MidBlock {
     }
 }
 
-/// The blocks on the way down; appends the channels of the skips that they leave.
+/// The blocks of the down path; appends the channels of the skips that they leave.
 pub(crate) fn down_blocks(
     init: &mut Init,
     config: &UNetConfig,
@@ -214,7 +219,7 @@ pub(crate) fn down_blocks(
         let attentions = attentions(init, config, level, config.blocks);
         let mut downsamplers = vec![];
         if level + 1 < levels {
-            downsamplers.push(Resample::new(init, config, width, 2));
+            downsamplers.push(Resample::new(init, config.resampling(), width, 2));
             skips.push(width);
         }
         blocks.push(DownBlock {

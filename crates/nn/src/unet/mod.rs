@@ -60,7 +60,8 @@ impl UNet {
         let first = config.widths[0];
         let folded = config.channels * config.patch * config.patch;
         let embedding_dim = config.embedding_dim();
-        // The w projection comes last, so that a student has its teacher's parameters under the same numbers.
+        // The w projection comes last, so that a student has its teacher's parameters under the
+        // same numbers.
         let mut skips = vec![first];
         let network = Self {
             conv_in: init.conv(folded + config.concat, first, 3, 1),

@@ -1,8 +1,7 @@
 //! How a U-Net changes resolution between levels.
 
-use super::config::UNetConfig;
 use crate::layers::resample::ResampleConv;
-use crate::layers::resnet::ResnetBlock;
+use crate::layers::resnet::{ResnetBlock, ResnetOptions};
 use crate::train::cost::{Counter, Stage};
 use crate::train::init::Init;
 use burn::module::Module;
@@ -17,7 +16,7 @@ pub enum Resampling {
     /// A convolution with stride 2 down; nearest neighbour and a convolution up.
     #[default]
     Conv,
-    /// The same with zeros at the bottom and on the right alone on the way down.
+    /// The same, with zeros only at the bottom and on the right on the way down.
     Corner,
     /// Inside a residual block: average pooling down, nearest neighbour up.
     Block,
@@ -36,14 +35,18 @@ pub(crate) enum Resample {
 }
 
 impl Resample {
-    /// Layers to halve the resolution (stride 2) or to double it (stride 1, after the pixels are repeated).
-    pub(crate) fn new(init: &mut Init, config: &UNetConfig, width: usize, stride: usize) -> Self {
-        match config.resampling {
+    /// Layers to halve the resolution (stride 2) or to double it (stride 1, after the pixels are
+    /// repeated).
+    pub(super) fn new(
+        init: &mut Init,
+        (kind, options): (Resampling, ResnetOptions),
+        width: usize,
+        stride: usize,
+    ) -> Self {
+        match kind {
             Resampling::Conv => Self::Conv(ResampleConv::new(init, width, stride)),
             Resampling::Corner => Self::Corner(ResampleConv::new(init, width, stride)),
-            Resampling::Block => {
-                Self::Block(ResnetBlock::new(init, config.resnets(), width, width))
-            }
+            Resampling::Block => Self::Block(ResnetBlock::new(init, options, width, width)),
         }
     }
 
@@ -62,17 +65,15 @@ impl Resample {
         }
     }
 
-    /// Its cost, for so many positions before and after.
+    /// Its cost, for a number of positions before and after.
     pub(super) fn cost(
         counter: &Counter,
-        config: &UNetConfig,
+        (kind, options): (Resampling, ResnetOptions),
         width: usize,
         positions: [usize; 2],
     ) -> Stage {
-        match config.resampling {
-            Resampling::Block => {
-                ResnetBlock::cost(counter, config.resnets(), [width; 2], positions)
-            }
+        match kind {
+            Resampling::Block => ResnetBlock::cost(counter, options, [width; 2], positions),
             Resampling::Conv | Resampling::Corner => ResampleConv::cost(counter, width, positions),
         }
     }

@@ -1,6 +1,5 @@
 //! Transformer blocks that attend to the map itself and to text.
 
-use super::config::UNetConfig;
 use crate::layers::attention::attend;
 use crate::layers::ops::{conv, linear, norm};
 use crate::train::cost::{Counter, Stage};
@@ -18,14 +17,14 @@ use serde::{Deserialize, Serialize};
 pub struct TextAttention {
     /// Features of one state: 768 for Stable Diffusion 1, 1024 for 2.
     pub width: usize,
-    /// Whether the projections into and out of the transformer are linear layers (Stable Diffusion 2) or 1x1
-    /// convolutions (1): the same map, stored in another shape.
+    /// Whether the projections into and out of the transformer are linear layers (Stable Diffusion
+    /// 2) or 1x1 convolutions (1): the same map, stored in another shape.
     #[serde(default)]
     pub linear: bool,
 }
 
-/// A transformer block over all positions of a map, around a residual connection. Its last projection starts at
-/// zero, so a new block is the identity.
+/// A transformer block over all positions of a map, around a residual connection. Its last
+/// projection starts at zero, so a new block is the identity.
 #[derive(Module, Debug)]
 pub(crate) struct Transformer {
     norm: GroupNorm,
@@ -35,15 +34,15 @@ pub(crate) struct Transformer {
 }
 
 impl Transformer {
-    pub(crate) fn new(
+    /// For maps of `width` channels.
+    pub(super) fn new(
         init: &mut Init,
-        config: &UNetConfig,
+        groups: usize,
+        [width, heads]: [usize; 2],
         text: TextAttention,
-        level: usize,
     ) -> Self {
-        let (width, heads) = (config.widths[level], config.heads_of(level));
         Self {
-            norm: init.group_norm_with(config.groups, width, 1e-6),
+            norm: init.group_norm_with(groups, width, 1e-6),
             proj_in: match text.linear {
                 true => Projection::Linear(init.linear(width, width)),
                 false => Projection::Conv(init.conv(width, width, 1, 1)),
@@ -77,7 +76,7 @@ impl Transformer {
 }
 
 impl Transformer {
-    /// Its cost, for a map of so many positions.
+    /// Its cost, for a map of `positions` positions.
     pub(super) fn cost(
         counter: &Counter,
         width: usize,
@@ -107,9 +106,9 @@ impl Transformer {
                 + to_text
                 + feed_forward
                 + proj_out.keeps(map),
-            // The gradients of both halves, each the size of the whole, and their sum, when what the
-            // feed-forward layer kept has gone; besides them the block's own gradient and those that
-            // the halves' were made of.
+            // The gradients of both halves, each the size of the whole, and their sum, when what
+            // the feed-forward layer kept has gone; besides them the block's own gradient and those
+            // that the halves' were made of.
             working: 28 * map - feed_forward.min(28 * map),
             // The block's input, the sum so far and its normalisation, the projection, GELU of one
             // half, and one more map that goes from one to the other.
@@ -137,7 +136,8 @@ enum Projection {
     Linear(Linear),
 }
 
-/// Attention within the map, attention to text, and a gated feed-forward layer, each around a residual connection.
+/// Attention within the map, attention to text, and a gated feed-forward layer, each around a
+/// residual connection.
 #[derive(Module, Debug)]
 struct TransformerBlock {
     norm1: LayerNorm,
@@ -170,7 +170,7 @@ impl TransformerBlock {
     }
 }
 
-/// Layer normalisation, in f32 whatever the type of `x`.
+/// Layer normalisation, in f32 for every type of `x`.
 fn layer_norm(norm: &LayerNorm, x: Tensor<3>) -> Tensor<3> {
     let dtype = FloatDType::from(x.dtype());
     norm.forward(x.cast(FloatDType::F32)).cast(dtype)
@@ -209,7 +209,8 @@ impl Attention {
 }
 
 impl Attention {
-    /// What it keeps, and the gradients of its parameters, for queries and a context of so many numbers.
+    /// What it keeps, and the gradients of its parameters, for a map and a context of this many
+    /// numbers.
     fn cost(
         counter: &Counter,
         width: usize,
@@ -231,8 +232,8 @@ impl Attention {
     }
 }
 
-/// Four times as wide inside, gated by GELU. The layer in the middle, which does nothing, gives the last one the
-/// number that diffusers has for it.
+/// Four times as wide inside, gated by GELU. The layer in the middle, which does nothing, gives the
+/// last one the number that diffusers has for it.
 #[derive(Module, Debug)]
 struct FeedForward {
     net: (GeGlu, Dropout, Linear),

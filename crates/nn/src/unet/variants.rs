@@ -12,7 +12,7 @@ use burn::module::{Module, ModuleMapper};
 use burn::tensor::{FloatDType, Tensor};
 
 impl UNet {
-    /// The same network with LoRA that are zero as yet; in place of its own where it has such.
+    /// The same network with new LoRA, which are zero at first, instead of any that it has.
     ///
     /// # Errors
     /// When the configuration does not fit together, or names no layer of the network.
@@ -20,10 +20,10 @@ impl UNet {
         self.lora = None;
         let device = self.devices().into_iter().next().unwrap_or_default();
         let lora = Lora::new(&self, config, seed, &device)?;
-        Ok(self.attach(lora))
+        Ok(self.attach_lora(lora))
     }
 
-    pub(crate) fn attach(mut self, lora: Lora) -> Self {
+    pub(crate) fn attach_lora(mut self, lora: Lora) -> Self {
         self.config.lora = Some(lora.config().clone());
         self.lora = Some(lora);
         self
@@ -35,13 +35,13 @@ impl UNet {
         self
     }
 
-    /// The same network with an input for w whose projection is zero: the same output for every w. All its other parameters
-    /// stay where they are.
+    /// The same network with an input for w whose projection is zero: the same output for every w.
+    /// All its other parameters stay where they are.
     pub fn with_w_input(mut self, embedding: WEmbedding) -> Self {
         let device = self.devices().into_iter().next().unwrap_or_default();
         let first = self.config.widths[0];
         let controlnet = self.controlnet.take();
-        // The number that a network made with such an input gives its projection: the last.
+        // The number that the projection has in a network made with an input for w: the last.
         let others = self.clone().without_lora();
         let init = &mut Init::starting_at(1 + count(&others), 0, &device);
         self.time_embedding = self.time_embedding.with_w_input(init, first, embedding);
@@ -91,7 +91,7 @@ impl UNet {
         Self { lora, ..frozen }
     }
 
-    /// The same network for one w alone, without the input for it.
+    /// The same network for one w only, without the input for it.
     pub fn with_fixed_w(&self, w: f64) -> Self {
         let mut network = self.clone();
         if let Some(embedding) = network.config.w.take() {
@@ -101,10 +101,12 @@ impl UNet {
         network
     }
 
-    /// The same network with a new ControlNet, whose output is that of the network alone for any condition.
+    /// The same network with a new ControlNet. It changes no output at first, for any control
+    /// image.
     ///
     /// # Errors
-    /// When the ControlNet's configuration does not fit together, or the network has a ControlNet already.
+    /// When the ControlNet's configuration does not fit together, or the network has a ControlNet
+    /// already.
     pub fn with_controlnet(
         self,
         config: &ControlNetConfig,
@@ -121,22 +123,22 @@ impl UNet {
             Initial::Base => controlnet.copy_of(self.encoder()),
             Initial::Random => controlnet,
         };
-        self.plug(controlnet)
+        self.attach_controlnet(controlnet)
     }
 
-    /// The same network with a ControlNet that was trained on this or another base; in place of its own where it
-    /// has one.
+    /// The same network with a ControlNet that was trained on this or another base, instead of any
+    /// that it has.
     ///
     /// # Errors
     /// When the ControlNet was made for a network of other shapes; names what differs.
-    pub fn plug(mut self, controlnet: ControlNet) -> Result<Self, ConfigError> {
+    pub fn attach_controlnet(mut self, controlnet: ControlNet) -> Result<Self, ConfigError> {
         controlnet.check_base(&self.config)?;
         self.config.controlnet = Some(controlnet.config().clone());
         self.controlnet = Some(controlnet);
         Ok(self)
     }
 
-    /// The network alone.
+    /// The network without its ControlNet.
     pub fn without_controlnet(mut self) -> Self {
         self.config.controlnet = None;
         self.controlnet = None;
@@ -152,16 +154,17 @@ impl UNet {
         }
     }
 
-    /// The same network computing so: products, convolutions and attention in this type with sums in f32, and the maps
-    /// between them stored in it. Parameters stay as they are, and so do input, output and their gradients; time and
-    /// normalisation are computed in f32.
+    /// The same network computing in this type: products, convolutions and attention with sums in
+    /// f32, and the maps between them stored in it. Parameters stay as they are, and so do input,
+    /// output and their gradients; time and normalisation are computed in f32.
     pub fn computing_in(mut self, precision: Precision) -> Self {
         self.compute = precision;
         self
     }
 
-    /// The same network with the weights of its blocks stored so. It can be called, and is not for training or merging.
-    /// Each block widens its weights for the time of its call, unless it computes in the type that they are stored in.
+    /// The same network with the weights of its blocks stored in this type. It can be called, and
+    /// is not for training or merging. Each block upcasts its weights for the time of its call,
+    /// unless it computes in the type that they are stored in.
     pub fn with_weight_dtype(self, precision: Precision) -> Self {
         match precision {
             Precision::F32 => self,

@@ -113,8 +113,9 @@ impl Autoencoder {
             .forward(optional(&self.post_quant_conv, latents))
     }
 
-    /// [`Autoencoder::decode`] in overlapping tiles that are blended into one another: a big image with the memory
-    /// of a small one. The image differs a little, because a tile does not see the others.
+    /// [`Autoencoder::decode`] in overlapping tiles that are blended into one another: a big image
+    /// with the memory of a small one. The image differs a little, because a tile does not see the
+    /// others.
     pub fn decode_tiled(&self, latents: Tensor<4>, tiles: Tiles) -> Tensor<4> {
         tiled(latents, tiles, self.config.factor(), |tile| {
             self.decode(tile)
@@ -177,7 +178,7 @@ struct DownBlock {
 }
 
 impl Encoder {
-    /// With an output of so many channels.
+    /// With an output of `channels` channels.
     pub(crate) fn new(init: &mut Init, config: &AutoencoderConfig, channels: usize) -> Self {
         let (first, last) = (config.widths[0], config.widths.len() - 1);
         let widths = std::iter::once(first).chain(config.widths.iter().copied());

@@ -41,7 +41,8 @@ impl Vae {
     /// The mean latents of images in [-1, 1].
     ///
     /// # Shapes
-    /// - `images`: `[batch, channels, height, width]`, height and width multiples of [`Vae::factor`]
+    /// - `images`: `[batch, channels, height, width]`, height and width multiples of
+    ///   [`Vae::factor`]
     /// - output: `[batch, latent_channels, height / factor, width / factor]`
     pub fn encode(&self, images: Tensor<4>) -> Tensor<4> {
         let latents = match self {
@@ -69,24 +70,25 @@ impl Vae {
         }
     }
 
-    /// What a model for filling sees beside the latents of images in [-1, 1] of which a part is hidden (where it is 1,
-    /// else 0): the hole, of which each latent position takes the nearest pixel as PyTorch does, and the latents of the
-    /// images with the hidden part in grey.
+    /// What an inpainting model sees next to the noisy latents, for images in [-1, 1] and masks
+    /// that are 1 where an image is to be filled and 0 elsewhere: the mask, of which each latent
+    /// position takes the nearest pixel as PyTorch does, and the latents of the images with the
+    /// masked part in grey.
     ///
     /// # Shapes
-    /// - `hidden`: `[batch, 1, height, width]`
+    /// - `mask`: `[batch, 1, height, width]`
     /// - output: `[batch, 1 + latent_channels, height / factor, width / factor]`
-    pub fn inpaint_concat(&self, images: Tensor<4>, hidden: Tensor<4>) -> Tensor<4> {
-        let [batch, _, height, width] = hidden.dims();
+    pub fn inpaint_concat(&self, images: Tensor<4>, mask: Tensor<4>) -> Tensor<4> {
+        let [batch, _, height, width] = mask.dims();
         let factor = self.factor();
         let (rows, columns) = (height / factor, width / factor);
-        let corners = hidden
+        let corners = mask
             .clone()
             .reshape([batch, rows, factor, columns, factor])
             .narrow(2, 0, 1)
             .narrow(4, 0, 1)
             .reshape([batch, 1, rows, columns]);
-        let known = self.encode(images * (hidden * -1.0 + 1.0));
+        let known = self.encode(images * (mask * -1.0 + 1.0));
         Tensor::cat(vec![corners, known], 1)
     }
 
@@ -126,8 +128,8 @@ impl Vae {
         }
     }
 
-    /// The most numbers that encoding one image of this height and width holds: a block has its input, what it makes of
-    /// that, and its output.
+    /// The most numbers that encoding one image of this height and width holds: a block has its
+    /// input, what it makes of that, and its output.
     pub fn encoding(&self, [height, columns]: [usize; 2]) -> usize {
         let widths = match self {
             Self::Kl(network, _) => &network.config().widths[..],

@@ -7,7 +7,7 @@ use burn::tensor::{Tensor, TensorData};
 pub struct Tiles {
     /// Side of a tile, in latent positions.
     pub side: usize,
-    /// Share of a tile that lies over its neighbour, in [0, 1).
+    /// Share of a tile that overlaps its neighbour, in [0, 1).
     pub overlap: f64,
 }
 
@@ -21,8 +21,9 @@ impl Default for Tiles {
     }
 }
 
-/// `decode` of every tile, each faded into the one above and the one to the left where they lie over each other.
-/// `factor` is how much bigger a decoded tile is. Where a single tile suffices it is `decode` of the whole.
+/// `decode` of every tile, each faded into the one above and the one to the left where they
+/// overlap. `factor` is how much bigger a decoded tile is. Where a single tile suffices it is
+/// `decode` of the whole.
 pub(crate) fn tiled(
     latents: Tensor<4>,
     tiles: Tiles,
@@ -90,7 +91,7 @@ mod tests {
     use super::*;
     use burn::tensor::{Device, Int};
 
-    /// A decoder that looks at one position alone gives the same in tiles as at once.
+    /// A decoder that sees only one position gives the same in tiles as at once.
     #[test]
     fn pointwise_decoding_does_not_see_the_tiles() {
         let latents = Tensor::<1, Int>::arange(0..70, &Device::flex())

@@ -21,7 +21,8 @@ pub struct TinyAutoencoderConfig {
     pub encoder_blocks: Vec<usize>,
     /// Blocks at each resolution of the decoder, the lowest first: 3, 3, 3, 1 for TAESD.
     pub decoder_blocks: Vec<usize>,
-    /// Whether the blocks at the lowest resolution look at the whole map, through group normalisation (TAEF2).
+    /// Whether the blocks at the lowest resolution see the whole map, through group normalisation
+    /// (TAEF2).
     pub pool: bool,
 }
 
@@ -127,8 +128,8 @@ impl Layer {
     }
 }
 
-/// Three convolutions around a residual connection; before them, where there is one, a narrow network at every
-/// position whose normalisation lets the whole map take part.
+/// Three convolutions around a residual connection; before them, where there is one, a narrow
+/// network at every position whose normalisation lets the whole map take part.
 #[derive(Module, Debug)]
 struct Block {
     conv: (Conv2d, Relu, Conv2d, Relu, Conv2d),

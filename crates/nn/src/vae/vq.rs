@@ -1,4 +1,5 @@
-//! The autoencoder of latent diffusion whose latents are rounded to a codebook (diffusers' `VQModel`).
+//! The autoencoder of latent diffusion whose latents are rounded to a codebook (diffusers'
+//! `VQModel`).
 
 use super::kl::{AutoencoderConfig, Decoder, Encoder};
 use super::tiling::{Tiles, tiled};
@@ -13,7 +14,8 @@ use burn::tensor::{Device, Tensor};
 /// What a [`VqAutoencoder`] looks like.
 #[derive(Clone, Debug, PartialEq)]
 pub struct VqAutoencoderConfig {
-    /// Its layers, which are those of an [`Autoencoder`](crate::Autoencoder); both 1x1 convolutions are there.
+    /// Its layers, which are those of an [`Autoencoder`](crate::Autoencoder); both 1x1 convolutions
+    /// are there.
     pub layers: AutoencoderConfig,
     /// Number of codes.
     pub codes: usize,
@@ -21,7 +23,8 @@ pub struct VqAutoencoderConfig {
     pub code_channels: usize,
 }
 
-/// Images to latents, and to images from the nearest codes. Diffusion models work on latents that are not yet rounded.
+/// Images to latents, and to images from the nearest codes. Diffusion models work on latents that
+/// are not yet rounded.
 #[derive(Module, Debug)]
 pub struct VqAutoencoder {
     encoder: Encoder,
@@ -94,7 +97,8 @@ impl VqAutoencoder {
         self.decoder.forward(conv(&self.post_quant_conv, rounded))
     }
 
-    /// [`VqAutoencoder::decode`] in tiles, as [`Autoencoder::decode_tiled`](crate::Autoencoder::decode_tiled) does it.
+    /// [`VqAutoencoder::decode`] in tiles, as
+    /// [`Autoencoder::decode_tiled`](crate::Autoencoder::decode_tiled) does it.
     pub fn decode_tiled(&self, latents: Tensor<4>, tiles: Tiles) -> Tensor<4> {
         tiled(latents, tiles, self.config.layers.factor(), |tile| {
             self.decode(tile)
@@ -103,8 +107,9 @@ impl VqAutoencoder {
 }
 
 impl Codebook {
-    /// The nearest code at every position, by ‖z − e‖² less ‖z‖², which is the same for all codes. One latent after another:
-    /// the distances of a big one to all codes fill a good part of the memory.
+    /// The nearest code at every position, by ‖z − e‖² less ‖z‖², which is the same for all codes.
+    /// One latent after another: the distances of a big one to all codes fill a good part of the
+    /// memory.
     fn round(&self, latents: Tensor<4>) -> Tensor<4> {
         let [_, channels, height, width] = latents.dims();
         let codes = self.embedding.weight.val();

@@ -1,4 +1,5 @@
-//! Texts to the states that a U-Net attends to: a text encoder with its tokenizer, or a table of classes.
+//! Texts to the states that a U-Net attends to: a text encoder with its tokenizer, or a table of
+//! classes.
 
 mod bert;
 mod classes;
@@ -29,7 +30,8 @@ pub enum TextEncoder {
     Classes(Classes),
 }
 
-/// What a `TextEncoder` is read from: the kinds of encoder and of tokenizer that `model_index.json` may name.
+/// What a `TextEncoder` is read from: the kinds of encoder and of tokenizer that `model_index.json`
+/// may name.
 pub(crate) const ENCODERS: [&str; 2] = ["CLIPTextModel", "BertModel"];
 pub(crate) const TOKENIZERS: [&str; 4] = [
     "CLIPTokenizer",
@@ -39,11 +41,12 @@ pub(crate) const TOKENIZERS: [&str; 4] = [
 ];
 
 impl TextEncoder {
-    /// Reads the folders of an encoder and of its tokenizer, which may be one and the same. `length` is how many
-    /// tokens a text has, where that is to be fewer than the tokenizer says.
+    /// Reads the folders of an encoder and of its tokenizer, which may be one and the same.
+    /// `length` is how many tokens a text has, where that is to be fewer than the tokenizer says.
     ///
     /// # Errors
-    /// When a part is missing or damaged, is of a kind that is not supported, or the two do not fit together.
+    /// When a part is missing or damaged, is of a kind that is not supported, or the two do not fit
+    /// together.
     pub fn load(
         encoder: &Path,
         tokenizer: &Path,
@@ -86,7 +89,7 @@ impl TextEncoder {
         Classes::load(folder, device).map(Self::Classes)
     }
 
-    /// The classes that stand in the place of texts; none where there are texts.
+    /// The classes that it takes instead of texts; none where it takes texts.
     pub fn classes(&self) -> &[String] {
         match self {
             Self::Clip(..) | Self::Bert(..) => &[],

@@ -62,7 +62,7 @@ pub(crate) fn read(mut fields: Fields) -> Result<UNetFile, FormatError> {
     let widths: Vec<usize> = fields.or("block_out_channels", vec![320, 640, 1280, 1280])?;
     let levels = widths.len();
     let heads: PerLevel = fields.or("attention_head_dim", PerLevel::All(8))?;
-    // diffusers takes `attention_head_dim` for the number of heads, unless that is given too.
+    // diffusers reads `attention_head_dim` as the number of heads, unless that is given too.
     let heads = fields.or("num_attention_heads", heads)?.of(levels);
     let channels = fields.or("out_channels", 4)?;
     let sees: usize = fields.or("in_channels", 4)?;
@@ -103,7 +103,7 @@ pub(crate) fn read(mut fields: Fields) -> Result<UNetFile, FormatError> {
     })
 }
 
-/// Which levels have attention. The way up must be the way down reversed.
+/// Which levels have attention. The up path must be the down path reversed.
 fn attention(fields: &mut Fields, levels: usize) -> Result<Vec<bool>, FormatError> {
     let default = |with: &str, without: &str| -> Vec<String> {
         let name = |level: usize| if level + 1 < levels { with } else { without };
@@ -162,7 +162,7 @@ pub(super) fn write(network: &UNetConfig, text: TextAttention, recipe: &SamplerR
         "layers_per_block": network.blocks,
         "down_block_types": blocks("CrossAttnDownBlock2D", "DownBlock2D"),
         "up_block_types": up_blocks,
-        // diffusers takes this name for the number of heads.
+        // diffusers uses this name for the number of heads.
         "attention_head_dim": (0..network.widths.len()).map(|level| network.heads_of(level)).collect::<Vec<_>>(),
         "norm_num_groups": network.groups,
         "cross_attention_dim": text.width,

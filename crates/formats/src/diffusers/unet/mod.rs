@@ -1,4 +1,5 @@
-//! `unet/config.json`: of diffusers' `UNet2DModel` on pixels, and its `UNet2DConditionModel` with text.
+//! `unet/config.json`: of diffusers' `UNet2DModel` on pixels, and its `UNet2DConditionModel` with
+//! text.
 
 pub(crate) mod conditional;
 pub(crate) mod unconditional;

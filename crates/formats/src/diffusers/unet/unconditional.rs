@@ -47,7 +47,7 @@ pub(crate) fn read(mut fields: Fields) -> Result<(UNetConfig, [usize; 2]), Forma
     let activation: String = fields.or("act_fn", "silu".into())?;
     if !["silu", "swish"].contains(&activation.as_str()) {
         return Err(fields.bad(format!(
-            "field `act_fn` is `{activation}`, and this version supports `silu` alone"
+            "field `act_fn` is `{activation}`, and this version supports only `silu`"
         )));
     }
     // Of embeddings of time that are refused above.
@@ -121,7 +121,8 @@ pub(crate) fn read(mut fields: Fields) -> Result<(UNetConfig, [usize; 2]), Forma
     Ok((network, size))
 }
 
-/// Which levels have attention, and how all of them change resolution. The way up must be the way down reversed.
+/// Which levels have attention, and how all of them change resolution. The up path must be the down
+/// path reversed.
 fn blocks(fields: &mut Fields, levels: usize) -> Result<(Vec<bool>, Change), FormatError> {
     let down: Vec<String> = fields.needed("down_block_types")?;
     let mut up: Vec<String> = fields.needed("up_block_types")?;
@@ -193,10 +194,10 @@ pub(super) fn write(network: &UNetConfig, recipe: &SamplerRecipe) -> Value {
         "layers_per_block": network.blocks,
         "down_block_types": blocks("AttnDownBlock2D", down),
         "up_block_types": up_blocks,
-        // Null is one head over all channels, which is how others' networks with `heads` are.
+        // Null is one head over all channels, as in other tools' networks with `heads`.
         "attention_head_dim": network.heads.is_empty().then_some(network.head),
         "norm_num_groups": network.groups,
-        // Without it diffusers leaves the normalisation of the middle's attention away.
+        // Without it diffusers omits the normalisation of the middle's attention.
         "attn_norm_num_groups": network.groups,
         "norm_eps": network.epsilon,
         "add_attention": network.middle_attention,

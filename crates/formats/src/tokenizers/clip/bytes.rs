@@ -1,7 +1,7 @@
 //! Every byte as a visible character, as GPT-2's vocabularies write them.
 
-/// Bytes that are visible Latin-1 characters stand for themselves; the others take the characters from 256 on, in
-/// order.
+/// Bytes that are visible Latin-1 characters stand for themselves; the others take the characters
+/// from 256 on, in order.
 pub(super) fn character(byte: u8) -> char {
     match visible(byte) {
         true => char::from(byte),

@@ -1,6 +1,5 @@
 //! The files of a CLIP tokenizer.
 
-use super::END;
 use crate::FormatError;
 use crate::tokenizers::reading::{bad, json, text};
 use serde::Deserialize;
@@ -11,8 +10,8 @@ use std::path::Path;
 pub(super) struct Files {
     pub(super) numbers: HashMap<String, u32>,
     pub(super) merges: Vec<(String, String)>,
-    /// The token that fills up short texts.
-    pub(super) padding: String,
+    /// The token that fills up short texts, where the files say which.
+    pub(super) padding: Option<String>,
 }
 
 /// `tokenizer.json`.
@@ -56,7 +55,7 @@ pub(super) fn read(folder: &Path) -> Result<Files, FormatError> {
     })
 }
 
-fn whole(folder: &Path, padding: String) -> Result<Files, FormatError> {
+fn whole(folder: &Path, padding: Option<String>) -> Result<Files, FormatError> {
     let path = folder.join("tokenizer.json");
     let Whole { model } = json(&path)?;
     if model.kind != "BPE" || model.end_of_word_suffix.as_deref() != Some("</w>") {
@@ -80,8 +79,9 @@ fn whole(folder: &Path, padding: String) -> Result<Files, FormatError> {
     })
 }
 
-/// The padding token is a text in one generation of files, and an object with a `content` in another.
-fn padding(folder: &Path) -> Result<String, FormatError> {
+/// The padding token is a text in one generation of files, and an object with a `content` in
+/// another.
+fn padding(folder: &Path) -> Result<Option<String>, FormatError> {
     #[derive(Deserialize)]
     #[serde(untagged)]
     enum Token {
@@ -99,10 +99,10 @@ fn padding(folder: &Path) -> Result<String, FormatError> {
         }
         let named: Named = json(&path)?;
         if let Some(Token::Text(content) | Token::Object { content }) = named.pad_token {
-            return Ok(content);
+            return Ok(Some(content));
         }
     }
-    Ok(END.into())
+    Ok(None)
 }
 
 fn pair(path: &Path, line: &str) -> Result<(String, String), FormatError> {

@@ -1,7 +1,7 @@
 //! CLIP's tokenizer: byte-pair encoding of lower-case words.
 //!
-//! Written here rather than taken from the `tokenizers` crate, which brings forty crates of its own and rebuilds the
-//! framework with other features, for the hundred lines that CLIP needs.
+//! Written here rather than taken from the `tokenizers` crate, which brings forty crates of its own
+//! and rebuilds the framework with other features, for the hundred lines that CLIP needs.
 
 mod bytes;
 mod files;
@@ -23,7 +23,7 @@ const END: &str = "<|endoftext|>";
 #[derive(Clone, Debug)]
 pub struct ClipTokenizer {
     numbers: HashMap<String, u32>,
-    /// Which two parts are joined first: the rank of every pair.
+    /// The rank of every pair: which two parts are merged first.
     ranks: HashMap<(String, String), usize>,
     words: Regex,
     specials: Regex,
@@ -34,13 +34,14 @@ pub struct ClipTokenizer {
 }
 
 impl ClipTokenizer {
-    /// Reads a tokenizer folder: `vocab.json` with `merges.txt`, or `tokenizer.json`. `length` is how many tokens the
-    /// text encoder takes.
+    /// Reads a tokenizer folder: `vocab.json` with `merges.txt`, or `tokenizer.json`. `length` is
+    /// how many tokens the text encoder takes.
     ///
     /// # Errors
     /// When files are missing, or describe a tokenizer of another kind.
     pub fn load(folder: &Path, length: usize) -> Result<Self, FormatError> {
         let files = files::read(folder)?;
+        let padding = files.padding.as_deref().unwrap_or(END);
         let number = |token: &str| {
             let known = files.numbers.get(token).copied();
             known.ok_or_else(|| FormatError::BadDescription {
@@ -52,10 +53,10 @@ impl ClipTokenizer {
         Ok(Self {
             start: number(START)?,
             end: number(END)?,
-            padding: number(&files.padding)?,
+            padding: number(padding)?,
             ranks: ranks.map(|(rank, pair)| (pair, rank)).collect(),
             words: pattern(WORDS),
-            specials: pattern(&[START, END, &files.padding].map(regex::escape).join("|")),
+            specials: pattern(&[START, END, padding].map(regex::escape).join("|")),
             numbers: files.numbers,
             length,
         })
@@ -99,7 +100,7 @@ impl ClipTokenizer {
         parts.iter().map(known).collect()
     }
 
-    /// Where the pair lies that is joined first; of several, the leftmost.
+    /// Where the pair is that is merged first; of several, the leftmost.
     fn best_pair(&self, parts: &[String]) -> Option<usize> {
         let rank = |at: usize| {
             let pair = (parts[at].clone(), parts[at + 1].clone());
