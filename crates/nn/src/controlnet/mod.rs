@@ -111,8 +111,12 @@ impl ControlNet {
 
     /// The same ControlNet with the weights of a network's encoder.
     pub(crate) fn copy_of(self, source: Encoder<'_>) -> Self {
+        // The channels of the latents come first.
+        let channels = self.conv_in.weight.dims()[1];
+        let mut conv_in = source.conv_in.clone();
+        conv_in.weight = conv_in.weight.map(|weight| weight.narrow(1, 0, channels));
         Self {
-            conv_in: copied(self.conv_in, source.conv_in),
+            conv_in: copied(self.conv_in, &conv_in),
             time_embedding: copied(self.time_embedding, source.time_embedding),
             class_embedding: self
                 .class_embedding
@@ -175,7 +179,9 @@ impl ControlNet {
             .forward(control, [height, width]);
         match (&self.controlnet_mid_block, &self.mix) {
             (Some(zero_conv), _) => {
-                let base = encoder.stem(z, inputs.concat.clone());
+                // Maps that are concatenated to the base's input are not for the ControlNet, as in
+                // diffusers.
+                let base = encoder.stem(z, None);
                 let ours = encoder.forward(base + stem, &embedding, text);
                 let layers = self.controlnet_down_blocks.iter().chain([zero_conv]);
                 features.fused(
@@ -239,6 +245,10 @@ impl ControlNet {
         positions: usize,
         leaves_skips: bool,
     ) -> Vec<Stage> {
+        let base = &UNetConfig {
+            concat: 0,
+            ..base.clone()
+        };
         let mut stages = Stem::cost(counter, config, base.widths[0], positions);
         stages.extend(Encoder::cost(counter, base, positions, leaves_skips));
         stages.push(Self::fusion_cost(base, config, positions));

@@ -238,6 +238,36 @@ fn a_controlnet_moves_to_bases_of_its_shapes_only() {
     );
 }
 
+/// On a base for inpainting the ControlNet sees the latents without the mask.
+#[test]
+fn maps_next_to_the_latents_are_for_the_base_only() {
+    let config = UNetConfig {
+        concat: 3,
+        patch: 1,
+        ..base().config().clone()
+    };
+    let network = UNet::new(&config, 1, &Device::flex()).expect("valid");
+    let network = network.map(&mut Shake(0.01));
+    let output = |network: &UNet, control: Option<Tensor<4>>| {
+        let inputs = Inputs {
+            concat: Some(images(4, 3, 16)),
+            control,
+            ..Inputs::default()
+        };
+        values(network.forward(images(3, 1, 16), &[100.0, 900.0], &inputs))
+    };
+    let control = Some(images(8, 2, 32));
+    for fusion in BOTH {
+        let new = network
+            .clone()
+            .with_controlnet(&self::config(fusion), Initial::Base, 5);
+        let new = new.expect("fits");
+        assert_eq!(output(&new, control.clone()), output(&network, None));
+        let moved = new.map(&mut Shake(0.02));
+        assert_ne!(output(&moved, control.clone()), output(&moved, None));
+    }
+}
+
 /// The stem halves as often as the condition is larger than the first feature map.
 #[test]
 fn the_stem_follows_the_ratio() {

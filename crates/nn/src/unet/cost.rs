@@ -151,6 +151,10 @@ mod tests {
             controlled(Fusion::ZeroConv),
             controlled(Fusion::Mix),
             UNetConfig {
+                concat: 5,
+                ..controlled(Fusion::ZeroConv)
+            },
+            UNetConfig {
                 middle_attention: false,
                 null_class: false,
                 resampling: Resampling::Corner,
