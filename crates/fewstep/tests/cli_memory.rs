@@ -192,7 +192,7 @@ fn predictions_are_what_the_program_needs() {
         let sets = sets.iter().flat_map(|set| ["--set", set]);
         let arguments: Vec<&str> = [verb, recipe].into_iter().chain(sets).collect();
         let trained = match name.starts_with("lora") {
-            true => "low-rank changes",
+            true => "LoRA",
             false => "all of it",
         };
         let again = match name.ends_with("checkpointing") {

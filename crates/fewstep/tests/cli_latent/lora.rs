@@ -94,6 +94,6 @@ fn a_student_of_lora_changes_is_the_base_and_its_files() {
         &[
             "export", "--model", &teacher, "--form", "lora", "--out", "none",
         ],
-        &["low-rank", "[lora]"],
+        &["LoRA", "[lora]"],
     );
 }
