@@ -1,5 +1,6 @@
-//! One training step of a teacher and of each stage, one of conditional distillation beside its network calls alone, and
-//! one sampling call of teacher and student, at two sizes. Throughput is in images per second.
+//! One training step of a teacher and of each stage, one of conditional distillation beside its
+//! network calls alone, and one sampling call of teacher and student, at two sizes. Throughput is
+//! in images per second.
 
 use burn::module::Module;
 use burn::tensor::{Device, Tensor};
@@ -153,8 +154,8 @@ fn training(c: &mut Criterion) {
     }
 }
 
-/// The network calls of conditional distillation and nothing else: one of the target network, one of the student with
-/// its backward pass.
+/// The network calls of conditional distillation and nothing else: one of the target network, one
+/// of the student with its backward pass.
 struct CallsAlone;
 
 impl Objective for CallsAlone {

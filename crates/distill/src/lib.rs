@@ -1,4 +1,5 @@
-//! The methods of distillation, the training loop that runs them, and the recipes that describe a run.
+//! The methods of distillation, the training loop that runs them, and the recipes that describe a
+//! run.
 
 mod error;
 mod latents;

@@ -1,5 +1,6 @@
-//! Conditional and consistency distillation where the answer is known in closed form: a Gaussian prior, a
-//! condition that is linear in the image, and students linear in (z, c) with coefficients for every time.
+//! Conditional and consistency distillation where the answer is known in closed form: a Gaussian
+//! prior, a condition that is linear in the image, and students linear in (z, c) with coefficients
+//! for every time.
 
 mod common;
 
@@ -63,9 +64,10 @@ fn codi() -> Codi<GaussianDenoiser> {
 
 /// Where the losses of all times stand still: x̂ of each grid point 1..=D.
 ///
-/// For a target that does not move, the best function of (z_t, c) is the mean of the target given (z_t, c), and all
-/// is linear. With X for x̂_θ, m for E[x | z_t, c] and T for the mean of the target, the derivative of
-/// k (ε̂_θ − T)² + g (x̂_θ − m)² is zero where k (α/σ) (T − ε̂_θ) + g (X − m) = 0. T is linear in X again, through ẑ_s.
+/// For a target that does not move, the best function of (z_t, c) is the mean of the target given
+/// (z_t, c), and all is linear. With X for x̂_θ, m for E[x | z_t, c] and T for the mean of the
+/// target, the derivative of k (ε̂_θ − T)² + g (x̂_θ − m)² is zero where k (α/σ) (T − ε̂_θ) + g (X
+/// − m) = 0. T is linear in X again, through ẑ_s.
 fn fixed_point(method: &Codi<GaussianDenoiser>, noise: f64) -> Vec<Line> {
     let schedule = Schedule::default();
     let (k, g) = (method.consistency, method.guidance);
@@ -169,8 +171,8 @@ fn guidance_alone_gives_the_posterior_mean() {
     );
 }
 
-/// A condition that tells the whole image: every reading of the method ends at that image, where both terms
-/// are zero.
+/// A condition that tells the whole image: every reading of the method ends at that image, where
+/// both terms are zero.
 #[test]
 fn a_condition_that_tells_all_is_believed() {
     for consistent in [ConsistencyTarget::Noise, ConsistencyTarget::Image] {
@@ -236,8 +238,8 @@ fn the_terms_are_weighed() {
     assert!(apart(&expected, &fixed_point(&codi(), 0.5)) > 0.06);
 }
 
-/// At s = 0 there is no noise to be consistent with, and no boundary condition is put on ε̂: the target there would
-/// be the image itself.
+/// At s = 0 there is no noise to be consistent with, and no boundary condition is put on ε̂: the
+/// target there would be the image itself.
 #[test]
 fn noise_has_no_consistency_at_the_clean_end() {
     let one_step = |consistency, boundary| {
@@ -308,8 +310,8 @@ fn guidance_inside_has_the_right_sign() {
     assert_ne!(of(&two, None), combined);
 }
 
-/// No gradient flows through ẑ_s or into θ⁻: a frozen copy in both places gives the same gradient, and a target
-/// that could have one gets none.
+/// No gradient flows through ẑ_s or into θ⁻: a frozen copy in both places gives the same gradient,
+/// and a target that could have one gets none.
 #[test]
 fn gradients_stop_where_they_must() {
     for (consistent, ode_noise) in [
@@ -420,7 +422,8 @@ fn consistency_maps_trajectories_to_their_ends() {
     }
 }
 
-/// Heun's steps end nearer to the exact flow than DDIM's: the student of the same grid is nearer to it.
+/// Heun's steps end nearer to the exact flow than DDIM's: the student of the same grid is nearer to
+/// it.
 #[test]
 fn heun_steps_are_nearer_to_the_exact_flow() {
     let schedule = Schedule::default();

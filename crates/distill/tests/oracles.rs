@@ -20,8 +20,8 @@ const SHAPE: [usize; 3] = [1, 2, 2];
 const CLASSES: [Gaussian; 2] = [Gaussian { mu: 0.6, s: 0.3 }, Gaussian { mu: -0.4, s: 0.5 }];
 const ALL: Gaussian = Gaussian { mu: 0.1, s: 0.7 };
 
-/// A student that can be exactly the optimum for Gaussians: v = (a + w a') z + b + w b', with coefficients of
-/// its own for every timestep and class.
+/// A student that can be exactly the optimum for Gaussians: v = (a + w a') z + b + w b', with
+/// coefficients of its own for every timestep and class.
 #[derive(Module, Debug)]
 struct Linear {
     table: Param<Tensor<2>>,
@@ -170,8 +170,8 @@ fn line(denoiser: &dyn Denoiser, t: f64, class: u32, w: f64) -> (f64, f64) {
     (at(1.0) - at(0.0), at(0.0))
 }
 
-/// Stage one on a discrete schedule: for every timestep, class and w the student is the guided teacher's
-/// (1 + w) (a_c z + b_c) − w (a_∅ z + b_∅).
+/// Stage one on a discrete schedule: for every timestep, class and w the student is the guided
+/// teacher's (1 + w) (a_c z + b_c) − w (a_∅ z + b_∅).
 #[test]
 fn stage_one_reaches_the_closed_form() {
     let schedule = Schedule::new(ScheduleConfig::Discrete {
@@ -227,7 +227,8 @@ fn composed(gaussian: Gaussian, schedule: &Schedule, times: &[f64]) -> (f64, f64
     })
 }
 
-/// Halving 8 → 4 → 2 → 1: the one-step student maps noise to where the teacher's eight DDIM steps take it.
+/// Halving 8 → 4 → 2 → 1: the one-step student maps noise to where the teacher's eight DDIM steps
+/// take it.
 #[test]
 fn halvings_compose_to_the_teachers_trajectory() {
     let schedule = Schedule::default();
@@ -303,7 +304,8 @@ fn an_encoder_follows_the_teacher_upwards() {
     }
 }
 
-/// A mixture is not linear: a small network learns one step for the teacher's two, to the accuracy of its size.
+/// A mixture is not linear: a small network learns one step for the teacher's two, to the accuracy
+/// of its size.
 #[test]
 fn a_mixture_teacher_is_followed_in_one_step() {
     let schedule = Schedule::default();

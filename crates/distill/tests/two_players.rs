@@ -1,6 +1,6 @@
 //! A method of two players: distribution matching (2311.18828) of an analytic mixture. A one-step
-//! generator moves its images along the difference of two scores: the teacher's, known in closed form,
-//! and that of its own images, which a second network learns meanwhile.
+//! generator moves its images along the difference of two scores: the teacher's, known in closed
+//! form, and that of its own images, which a second network learns meanwhile.
 
 use burn::tensor::{Device, Tensor};
 use fewstep_data::{Dataset, Examples, ImageShape};
@@ -48,7 +48,8 @@ fn generate(generator: &dyn Denoiser, draws: Draws, batch: &Batch) -> Tensor<4> 
         .x()
 }
 
-/// The generator's loss: its gradient on x is (x̂_fake(x_t) − x̂_teacher(x_t)) / mean |x − x̂_teacher(x_t)|.
+/// The generator's loss: its gradient on x is (x̂_fake(x_t) − x̂_teacher(x_t)) / mean |x −
+/// x̂_teacher(x_t)|.
 struct MatchDistribution(MixtureDenoiser);
 
 impl Objective for MatchDistribution {
@@ -252,8 +253,8 @@ fn checkpoint(run: &Run, clock: u64) -> Vec<(PathBuf, Vec<u8>)> {
     files
 }
 
-/// All numbers of an optimiser's file but zeros, sorted: it holds the parameters in the order of a hash
-/// map, with zeros between them.
+/// All numbers of an optimiser's file but zeros, sorted: it holds the parameters in the order of a
+/// hash map, with zeros between them.
 fn moments(file: &[u8]) -> Vec<&[u8]> {
     // Magic, version, size of the metadata, metadata, and tensors from the next multiple of 256.
     let metadata = u32::from_le_bytes(file[6..10].try_into().expect("four bytes")) as usize;
@@ -275,8 +276,8 @@ fn log(run: &Run) -> Vec<LogRecord> {
     text.lines().map(record).collect()
 }
 
-/// A run that is stopped between checkpoints and resumed is the run that never was: both networks, their
-/// averages, both optimisers and the log, bit for bit.
+/// A run that is stopped between checkpoints and resumed is the run that never was: both networks,
+/// their averages, both optimisers and the log, bit for bit.
 #[test]
 fn a_stopped_run_of_two_players_resumes_exactly() {
     let folder = tempfile::tempdir().expect("a folder");
@@ -286,7 +287,8 @@ fn a_stopped_run_of_two_players_resumes_exactly() {
         std::fs::create_dir(&run.folder).expect("made");
     }
     whole.run(initial(), false, &mut |_| {}).expect("runs");
-    // Before the first checkpoint, after it, when the second is due but not written, and after the third.
+    // Before the first checkpoint, after it, when the second is due but not written, and after the
+    // third.
     for stop in [2, 4, 6, 10] {
         let mut updates = None;
         let mut count = |event: Event<'_>| match event {
@@ -333,7 +335,8 @@ fn a_stopped_run_of_two_players_resumes_exactly() {
     assert_eq!(first.players[0].name, FAKE_SCORE);
 }
 
-/// The generator's images have the mean and the variance of the mixture that it never saw an image of.
+/// The generator's images have the mean and the variance of the mixture that it never saw an image
+/// of.
 #[test]
 fn the_generator_matches_the_distribution() {
     let folder = tempfile::tempdir().expect("a folder");
@@ -364,8 +367,8 @@ fn the_generator_matches_the_distribution() {
     );
 }
 
-/// A window of the log is not longer than a checkpoint: without a turn of the student in it, a resumed run
-/// would have another log.
+/// A window of the log is not longer than a checkpoint: without a turn of the student in it, a
+/// resumed run would have another log.
 #[test]
 fn every_window_of_the_log_has_a_turn_of_the_student() {
     let folder = tempfile::tempdir().expect("a folder");

@@ -1,5 +1,5 @@
-//! Times one workload per line of standard input, and answers each with a line of its own: the Rust side of
-//! `tools/peers/compare.py`, which describes the protocol.
+//! Times one workload per line of standard input, and answers each with a line of its own: the Rust
+//! side of `tools/peers/compare.py`, which describes the protocol.
 //!
 //! `peers ours` uses this project's operations, `peers stock` the framework's.
 

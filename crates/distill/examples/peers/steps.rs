@@ -10,7 +10,8 @@ use fewstep_distill::optim::{OptimConfig, Stepper};
 use fewstep_nn::{Backbone, UNetConfig, WEmbedding};
 use serde::Deserialize;
 
-/// An update: random draws, the teacher's calls, the student's forward and backward pass, the optimiser and the average.
+/// An update: random draws, the teacher's calls, the student's forward and backward pass, the
+/// optimiser and the average.
 #[derive(Clone, Debug, Deserialize)]
 pub(crate) struct Step {
     method: Method,

@@ -1,5 +1,5 @@
-//! A diffusion U-Net with residual blocks, time embedding, and attention on the lowest level: the same
-//! network as in `tools/peers/worker.py`.
+//! A diffusion U-Net with residual blocks, time embedding, and attention on the lowest level: the
+//! same network as in `tools/peers/worker.py`.
 
 use crate::ops::Implementation;
 use burn::module::{Module, Param};

@@ -8,18 +8,21 @@ use serde::{Deserialize, Serialize};
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Boundary {
-    /// f = x̂, which is the identity without noise for networks that predict v or ε: x̂ = α z − σ v̂ with σ = 0.
+    /// f = x̂, which is the identity without noise for networks that predict v or ε: x̂ = α z − σ
+    /// v̂ with σ = 0.
     #[default]
     Plain,
-    /// f = c_skip z + c_out x̂ of latent consistency models (2310.04378): c_skip = σ_d² / (τ² + σ_d²) and
-    /// c_out = τ / √(τ² + σ_d²) with τ ten times the timestep of 1000 and σ_d = ½. For networks that predict x.
+    /// f = c_skip z + c_out x̂ of latent consistency models (2310.04378): c_skip = σ_d² / (τ² +
+    /// σ_d²) and c_out = τ / √(τ² + σ_d²) with τ ten times the timestep of 1000 and σ_d = ½. For
+    /// networks that predict x.
     Lcm,
 }
 
 impl Boundary {
     /// f of a prediction at these times.
     ///
-    /// It is for x̂ alone. The noise has no such condition: at t = 0 the same combination of ε̂ would be z itself.
+    /// Only for x̂. ε̂ has no boundary condition: at t = 0 the same combination of ε̂ would be z
+    /// itself.
     pub(super) fn image(self, prediction: &Prediction, times: &[f64]) -> Tensor<4> {
         let x = prediction.x();
         match self {
@@ -51,7 +54,7 @@ mod tests {
         tensor.into_data().try_to_vec().expect("f32 data")
     }
 
-    /// Whatever the network says, f is the identity at t = 0, and x̂ everywhere else but for a hair.
+    /// Whatever the network's output, f is the identity at t = 0, and very nearly x̂ elsewhere.
     #[test]
     fn f_is_the_identity_without_noise() {
         let of = |kind, boundary: Boundary, angle, t| {

@@ -8,7 +8,8 @@ use serde::{Deserialize, Serialize};
 use std::path::PathBuf;
 use std::sync::Arc;
 
-/// How far two batches of images are apart. `P` is the perceptual network: where its weights are, in a recipe.
+/// How far two batches of images are apart. `P` is the perceptual network: where its weights are,
+/// in a recipe.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields)]
 pub enum Distance<P = Arc<Lpips>> {
@@ -17,7 +18,8 @@ pub enum Distance<P = Arc<Lpips>> {
     L2,
     /// Absolute values.
     L1,
-    /// √(d² + c²) − c of each value: squares below c, absolute values above; c = 1e-3 in latent consistency models.
+    /// √(d² + c²) − c of each value: squares below c, absolute values above; c = 1e-3 in latent
+    /// consistency models.
     PseudoHuber(f64),
     /// LPIPS of the images: of x̂ only, because noise does not look like anything.
     Lpips(P),
@@ -46,7 +48,11 @@ impl DistanceConfig {
     ///
     /// # Errors
     /// When the network's file cannot be read, holds something else, or is not for such images.
-    pub fn load(&self, shape: [usize; 3], device: &Device) -> Result<Distance, MetricsError> {
+    pub(super) fn load(
+        &self,
+        shape: [usize; 3],
+        device: &Device,
+    ) -> Result<Distance, MetricsError> {
         Ok(match self {
             Distance::L2 => Distance::L2,
             Distance::L1 => Distance::L1,

@@ -46,8 +46,8 @@ impl Draws {
             .map(move |u| ((u * count as f64) as usize).min(count - 1))
     }
 
-    /// Times for a method that is free to take any: uniform in [0, 1), or uniform over the timesteps
-    /// of a discrete schedule.
+    /// Times for a method that is free to take any: uniform in [0, 1), or uniform over the
+    /// timesteps of a discrete schedule.
     pub fn times(self, schedule: &Schedule) -> Vec<f64> {
         match schedule.train_steps() {
             None => self.uniform(Purpose::TrainingTime).collect(),

@@ -20,7 +20,7 @@ pub enum GuidanceWeights {
 
 impl GuidanceWeights {
     /// How a model that was distilled for these weights takes w.
-    pub fn guidance(&self) -> Guidance {
+    pub(super) fn guidance(&self) -> Guidance {
         match *self {
             GuidanceWeights::Single(w) => Guidance::Fixed { w },
             GuidanceWeights::Range([w_min, w_max]) => Guidance::Input {

@@ -2,16 +2,16 @@
 //!
 //! A method is a [`Method`]: how a phase of a run starts from a model, what its networks learn, and
 //! what comes out. Runs, plans, checkpoints and the resuming of runs know no more of a method than
-//! this trait. What a network learns is an [`Objective`]: from a batch and its random draws to a loss.
-//! Objectives know nothing about optimisers, files or devices.
+//! this trait. What a network learns is an [`Objective`]: from a batch and its random draws to a
+//! loss. Objectives know nothing about optimisers, files or devices.
 //!
-//! | folder | method | paper |
-//! |---|---|---|
-//! | [`denoising`] | training a teacher, or teaching a model to take control images | 2207.12598, 2302.05543 |
-//! | [`guidance`] | stage one: one student for the guided teacher | 2210.03142 |
-//! | [`progressive`] | stage two: half as many steps, again and again | 2202.00512, 2210.03142 |
-//! | [`consistency`] | consistency distillation, latent consistency models | 2303.01469, 2310.04378 |
-//! | [`codi`] | conditional distillation: control images and few steps at once | 2310.01407 |
+//! | folder | method |
+//! |---|---|
+//! | [`denoising`] | training a teacher, or teaching a model to take control images |
+//! | [`guidance`] | stage one of 2210.03142: one student for the guided teacher |
+//! | [`progressive`] | stage two: half as many steps, again and again |
+//! | [`consistency`] | consistency distillation, latent consistency models |
+//! | [`codi`] | conditional distillation: control images and few steps at once |
 
 pub mod codi;
 pub mod consistency;
@@ -57,8 +57,8 @@ use std::fmt::Debug;
 /// A method of training or distillation, as a phase of a run goes by it.
 ///
 /// The student is the network that the phase is for: it starts from the model before, and the model
-/// that comes out is its average, or the student itself where it has none. A method may train further
-/// networks with it, its other [`players`](Method::others).
+/// that comes out is its average, or the student itself where it has none. A method may train
+/// further networks with it, its other [`players`](Method::others).
 pub trait Method: Debug + Send + Sync {
     /// Its name in the provenance of the models that come out.
     fn name(&self) -> &'static str;
@@ -124,9 +124,9 @@ pub trait Method: Debug + Send + Sync {
     fn result(&self, recipe: &mut SamplerRecipe);
 }
 
-/// What a student of few steps emits. At low signal-to-noise ratios x̂ cannot be told from ε̂, and few
-/// steps start there: so the student of a teacher of ε̂ learns v, which follows from the teacher's ε̂
-/// by formula.
+/// What a student of few steps emits. At low signal-to-noise ratios x̂ cannot be told from ε̂, and
+/// few steps start there: so the student of a teacher of ε̂ learns v, which follows from the
+/// teacher's ε̂ by formula.
 fn prediction_of_few_steps(teacher: PredictionKind) -> PredictionKind {
     match teacher {
         PredictionKind::Eps => PredictionKind::V,

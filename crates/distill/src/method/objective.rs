@@ -90,7 +90,8 @@ impl<'a> Student<'a> {
 
 /// What a network is trained to do: from a batch and its random draws to a loss.
 pub trait Objective: Sync {
-    /// The loss of the network on a batch. All randomness comes from the seed and the batch's clock.
+    /// The loss of the network on a batch. All randomness comes from the seed and the batch's
+    /// clock.
     fn loss(&self, student: Student<'_>, batch: &Batch, seed: u64) -> Loss;
 
     /// Network evaluations that one sample costs.

@@ -97,7 +97,8 @@ mod tests {
         assert_eq!((t, s), (0.1, 0.0));
     }
 
-    /// All samples of an update share t, whatever its micro-batches are; other updates have another.
+    /// All samples of an update share t, whatever its micro-batches are; other updates have
+    /// another.
     #[test]
     fn a_shared_time_belongs_to_the_update() {
         let schedule = Schedule::default();

@@ -1,4 +1,4 @@
-//! Players besides the student: networks with parameters, an optimiser and a turn of their own.
+//! Players other than the student: networks with parameters, an optimiser and a turn of their own.
 
 use super::Objective;
 use crate::optim::{OptimConfig, PlayerState, Stepper};
@@ -30,10 +30,11 @@ impl Turn {
     }
 }
 
-/// A network that is trained besides the student, such as a fake-score network or a discriminator.
+/// A network that is trained together with the student, such as a fake-score network or a
+/// discriminator.
 ///
-/// It may be of any type that is a [`Network`]. A checkpoint holds its parameters, their average and
-/// the state of its optimiser, in files that begin with its name.
+/// It may be of any type that is a [`Network`]. A checkpoint holds its parameters, their average
+/// and the state of its optimiser, in files that begin with its name.
 pub struct Player {
     pub(crate) name: &'static str,
     pub(crate) optim: OptimConfig,
@@ -48,10 +49,12 @@ impl Player {
     /// A player that starts from this model and moves in every update.
     ///
     /// `optim` says how it moves. The batches are those of the phase, whatever sizes it has. The
-    /// objective sees the player's own network as its [`Student`](super::Student), and the student and
-    /// all further players as the others.
+    /// objective sees the player's own network as its [`Student`](super::Student), and the student
+    /// and all further players as the others.
     ///
-    /// The name is the beginning of file names: lowercase letters, digits and hyphens.
+    /// Files in checkpoints begin with the name: lowercase letters, digits and hyphens. The model
+    /// of a network that is no denoiser, such as a discriminator, should have the prediction V:
+    /// then `predict(...).v()` is the network's output.
     pub fn new<N: Module + Network + 'static>(
         name: &'static str,
         model: DiffusionModel<N>,

@@ -10,16 +10,16 @@ use fewstep_nn::{Backbone, Precision};
 pub struct Teacher<'a> {
     /// The model: its network, and how it is sampled.
     pub model: &'a Model,
-    /// How its frozen copy lies in memory.
+    /// The type of its frozen copy's weights.
     pub precision: Precision,
 }
 
 impl Teacher<'_> {
-    /// A copy of the model's own, without graph, with LoRA added to its weights once and not at every
+    /// A frozen copy of the model, without graph. LoRA are added to its weights once, not at every
     /// call.
     ///
     /// # Errors
-    /// When the model's schedule is not one.
+    /// When the model's schedule is not valid.
     pub fn frozen(&self) -> Result<DiffusionModel<Backbone>, MethodError> {
         Ok(DiffusionModel {
             network: self

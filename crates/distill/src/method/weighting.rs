@@ -6,9 +6,9 @@ use serde::{Deserialize, Serialize};
 
 /// The weight of a squared error at a noise level.
 ///
-/// All but [`Uniform`](Self::Uniform) are a weight ω(λ) on the error of x̂ (section 4 of 2202.00512).
-/// The errors of v̂ and ε̂ are the same error on other scales, so that ω on x̂ is σ² ω on v̂ and
-/// ω / SNR on ε̂. The weights of a loss on v stay bounded at every level.
+/// All but [`Uniform`](Self::Uniform) are a weight ω(λ) on the error of x̂ (section 4 of
+/// 2202.00512). The errors of v̂ and ε̂ are the same error on other scales, so that ω on x̂ is σ² ω
+/// on v̂ and ω / SNR on ε̂. The weights of a loss on v stay bounded at every level.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields)]
 pub enum LossWeighting {
@@ -28,7 +28,7 @@ pub enum LossWeighting {
 
 impl LossWeighting {
     /// The weight of a squared error of v̂.
-    pub fn on_v(self, level: NoiseLevel) -> f64 {
+    pub(super) fn on_v(self, level: NoiseLevel) -> f64 {
         let signal = level.alpha().powi(2);
         let noise = level.sigma().powi(2);
         match self {

@@ -1,4 +1,5 @@
-//! Adam and AdamW in one pass over memory where the device has a kernel for it, and the framework's elsewhere.
+//! Adam and AdamW in one pass over memory where the device has a kernel for it, and the framework's
+//! elsewhere.
 
 use burn::optim::{
     Adam, AdamState, AdamW, AdamWState, AdaptiveMomentumState, LearningRate, Optimizer,

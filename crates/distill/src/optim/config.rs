@@ -33,11 +33,12 @@ pub struct OptimConfig {
     /// Gradients are scaled down to this global norm.
     #[serde(default = "default_clip")]
     pub clip: f64,
-    /// Average of the parameters; the average is the result of the phase. None keeps the raw parameters, as the
-    /// papers do while distilling.
+    /// Average of the parameters; the average is the result of the phase. None keeps the raw
+    /// parameters, as the papers do while distilling.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ema: Option<Ema>,
-    /// Trades time for memory: of each block its inputs are kept, and the rest is computed again in the backward pass.
+    /// Trades time for memory: of each block its inputs are kept, and the rest is computed again in
+    /// the backward pass.
     #[serde(default)]
     pub gradient_checkpointing: bool,
 }
@@ -73,16 +74,17 @@ pub enum Anneal {
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields)]
 pub enum Ema {
-    /// θ⁻ ← γ θ⁻ + (1 − γ) θ after each update, with γ at most (1 + n) / (10 + n) at update n, so that the
-    /// random start is forgotten at once.
+    /// θ⁻ ← γ θ⁻ + (1 − γ) θ after each update, with γ at most (1 + n) / (10 + n) at update n, so
+    /// that the random start is forgotten at once.
     Decay(f64),
-    /// γ = ½^(batch / h) with h this many samples, at most 5 % of those seen (2206.00364, appendix F).
+    /// γ = ½^(batch / h) with h this many samples, at most 5 % of those seen (2206.00364, appendix
+    /// F).
     HalfLife(f64),
 }
 
 impl Ema {
     /// γ after an update: the number of updates and of samples so far, this one included.
-    pub fn decay(self, updates: u64, samples: u64, batch: usize) -> f64 {
+    pub(super) fn decay(self, updates: u64, samples: u64, batch: usize) -> f64 {
         match self {
             Ema::Decay(decay) => decay.min((1 + updates) as f64 / (10 + updates) as f64),
             Ema::HalfLife(samples_to_half) => {
@@ -94,7 +96,7 @@ impl Ema {
 }
 
 impl OptimConfig {
-    /// So many samples per update at this learning rate, and everything else as a recipe has it that says no more.
+    /// This many samples per update at this learning rate, and defaults for everything else.
     pub fn of(batch: usize, lr: f64) -> Self {
         Self {
             batch,
@@ -111,7 +113,7 @@ impl OptimConfig {
     }
 
     /// The learning rate of an update, counted from 0, of `total`.
-    pub fn learning_rate(&self, update: u64, total: u64) -> f64 {
+    pub(super) fn learning_rate(&self, update: u64, total: u64) -> f64 {
         let rise = match self.warmup {
             0 => 1.0,
             warmup => ((update + 1) as f64 / warmup as f64).min(1.0),
@@ -124,7 +126,7 @@ impl OptimConfig {
     }
 
     /// Size of the batches that go through the network.
-    pub fn micro_batch(&self) -> usize {
+    pub(crate) fn micro_batch(&self) -> usize {
         self.micro_batch.unwrap_or(self.batch)
     }
 
@@ -160,7 +162,7 @@ impl OptimConfig {
     ///
     /// # Errors
     /// Names the field, what it is, and what it must be.
-    pub fn validate(&self) -> Result<(), RecipeError> {
+    pub(crate) fn validate(&self) -> Result<(), RecipeError> {
         let wrong = |key: &str, message: String| Err(RecipeError::new(key, message));
         if self.batch == 0 {
             return wrong("batch", "`batch` is 0, it must be at least 1".into());

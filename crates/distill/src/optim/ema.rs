@@ -5,8 +5,8 @@ use burn::tensor::Tensor;
 use fewstep_kernels::update;
 use std::collections::VecDeque;
 
-/// `average` ← γ `average` + (1 − γ) `module`, parameter by parameter. The average has no graph. Frozen parameters
-/// stay as they are, to the bit.
+/// `average` ← γ `average` + (1 − γ) `module`, parameter by parameter. The average has no graph.
+/// Frozen parameters stay as they are, to the bit.
 pub(super) fn blend<M: Module>(average: M, module: &M, decay: f64) -> M {
     let mut current = Flat::default();
     module.visit(&mut current);

@@ -9,4 +9,5 @@ mod stepper;
 
 pub use config::{Anneal, Ema, OptimConfig, Optimizer};
 pub(crate) use player::PlayerState;
-pub use stepper::{NotFinite, OptimizerFileError, Stepper, UpdateReport};
+pub(crate) use stepper::OptimizerFileError;
+pub use stepper::{NotFinite, Stepper, UpdateReport};

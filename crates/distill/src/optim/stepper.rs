@@ -24,7 +24,7 @@ pub struct Stepper<N: Module> {
 /// A file of an optimiser's state that cannot be written, or is missing or damaged.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{0}")]
-pub struct OptimizerFileError(pub(super) String);
+pub(crate) struct OptimizerFileError(pub(super) String);
 
 /// What an update saw.
 #[derive(Clone, Debug)]
@@ -63,8 +63,8 @@ struct Task<'a> {
     seed: u64,
 }
 
-/// The result of a part of a batch: time and loss of each sample, and the gradients of its share of the
-/// mean loss.
+/// The result of a part of a batch: time and loss of each sample, and the gradients of its share of
+/// the mean loss.
 struct PartGradients {
     times: Vec<f64>,
     losses: Tensor<1>,
@@ -87,17 +87,12 @@ impl<N: Module + Network> Stepper<N> {
         }
     }
 
-    /// Trains only a part of the network: `part` freezes the rest, which then has neither gradients nor
-    /// optimiser state and is not averaged.
+    /// Trains only a part of the network: `part` freezes the rest, which then has neither gradients
+    /// nor optimiser state and is not averaged.
     pub fn training(mut self, part: fn(N) -> N) -> Self {
         self.part = part;
         self.model.network = part(self.model.network);
         self
-    }
-
-    /// Updates done so far.
-    pub fn updates(&self) -> u64 {
-        self.updates
     }
 
     /// One update from one batch, given in its micro-batches.
@@ -117,7 +112,7 @@ impl<N: Module + Network> Stepper<N> {
     ///
     /// # Errors
     /// As `update`.
-    pub fn update_among(
+    pub(crate) fn update_among(
         &mut self,
         others: &[Peer<'_>],
         objective: &dyn Objective,
@@ -198,7 +193,8 @@ impl<N: Module + Network> Stepper<N> {
         part: &Batch,
         total: usize,
     ) -> PartGradients {
-        // Parameters of its own: what shares a parameter shares a graph, and then waits for its turn.
+        // Parameters of its own: what shares a parameter shares a graph, and then waits for its
+        // turn.
         let model = DiffusionModel {
             network: (self.part)(with_graph(self.model.network.clone(), &self.config)),
             ..self.model.clone()
@@ -227,7 +223,7 @@ impl<N: Module + Network> Stepper<N> {
     }
 
     /// The raw network without graph.
-    pub fn raw(&self) -> N {
+    pub(crate) fn raw(&self) -> N {
         self.model.network.valid()
     }
 
@@ -248,7 +244,7 @@ impl<N: Module + Network> Stepper<N> {
     ///
     /// # Errors
     /// When it cannot be read back from its device, or the file cannot be written.
-    pub fn save_optimizer(&self, file: &Path) -> Result<(), OptimizerFileError> {
+    pub(crate) fn save_optimizer(&self, file: &Path) -> Result<(), OptimizerFileError> {
         self.optimizer
             .save(file)
             .map_err(|e| OptimizerFileError(e.to_string()))
@@ -258,7 +254,7 @@ impl<N: Module + Network> Stepper<N> {
     ///
     /// # Errors
     /// When that is missing or damaged.
-    pub fn restore(
+    pub(crate) fn restore(
         &mut self,
         raw: N,
         average: Option<N>,

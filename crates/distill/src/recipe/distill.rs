@@ -21,12 +21,12 @@ pub struct DistillRecipe {
     pub seed: u64,
     /// The teacher: a model folder, a safetensors file, or `builtin:NAME`.
     pub teacher: String,
-    /// How the frozen teacher's weights lie in memory: in 16 bits they take half of it.
+    /// Type of the frozen teacher's weights: in 16 bits they take half the memory.
     #[serde(default)]
     pub teacher_precision: Precision,
-    /// Guidance weights w the student is for: `[min, max]`, or a single number for a student without the input. Where
-    /// nothing is given, those that the teacher was distilled for, and for a latent teacher of two branches `[2, 14]`; none
-    /// for a teacher without guidance.
+    /// Guidance weights w the student is for: `[min, max]`, or a single number for a student
+    /// without the input. By default those that the teacher was distilled for, and for a latent
+    /// teacher of two branches `[2, 14]`; none for a teacher without guidance.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub w: Option<GuidanceWeights>,
     /// How w enters the network. `scale` = 1000 / w_max is smooth; 1000 is what diffusers has.
@@ -47,7 +47,7 @@ pub struct DistillRecipe {
     /// The control images of a teacher that takes them.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub condition: Option<ConditionConfig>,
-    /// Texts that sample grids are drawn from, where the teacher draws from texts; by default captions of the data.
+    /// Prompts of sample grids, for a text-to-image teacher; by default captions of the data.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub prompts: Vec<String>,
     /// Stage one. Without it the first halving learns from the guided pair directly.
@@ -90,8 +90,8 @@ pub(super) fn check_label_dropout(dropout: f64) -> Result<(), RecipeError> {
     }
 }
 
-/// Checks that storing the teacher in half the bits saves memory: where part of the student is frozen, it shares its
-/// weights with the teacher.
+/// Checks that storing the teacher in half the bits saves memory: where part of the student is
+/// frozen, it shares its weights with the teacher.
 pub(super) fn check_precision(
     precision: Precision,
     shared: bool,
@@ -108,7 +108,7 @@ pub(super) fn check_precision(
     }
 }
 
-/// What students of models that draw from texts are for when the recipe does not say: the range of
+/// What students of text-to-image models are for when the recipe does not say: the range of
 /// 2210.03142 for Stable Diffusion.
 pub const TEXT_WEIGHTS: GuidanceWeights = GuidanceWeights::Range([2.0, 14.0]);
 

@@ -29,7 +29,8 @@ pub struct RunConfig {
     /// Where to compute; the command line comes first.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub device: Option<DeviceName>,
-    /// Type of the products and of what lies between layers. Parameters, optimiser, averages and losses are in f32.
+    /// Type of the products and of the activations. Parameters, optimiser, averages and losses are
+    /// in f32.
     #[serde(skip_serializing_if = "is_default")]
     pub precision: Precision,
 }

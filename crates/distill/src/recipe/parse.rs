@@ -91,7 +91,8 @@ fn syntax(origin: &str, error: &toml::de::Error) -> RecipeFileError {
     }
 }
 
-/// The known name that is nearest to an unknown one, out of serde's "unknown field `x`, expected one of `a`, `b`".
+/// The known name that is nearest to an unknown one, out of serde's "unknown field `x`, expected
+/// one of `a`, `b`".
 fn nearest_known(message: &str) -> Option<&str> {
     if !message.starts_with("unknown ") {
         return None;

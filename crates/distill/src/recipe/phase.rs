@@ -30,8 +30,8 @@ pub(crate) trait InRecipe: Method + Sized {
     fn from_recipe(recipe: &PhaseRecipe, control: Control) -> Self;
 }
 
-/// The recipe with the methods that `method = "..."` can name: a line for each, with the section of its
-/// settings where it has one.
+/// The recipe with the methods that `method = "..."` can name: a line for each, with the section of
+/// its settings where it has one.
 macro_rules! phase_recipe {
     ($($(#[$about:meta])* $variant:ident = $name:literal: $method:ty $(, [$section:ident: $config:ty])?;)*) => {
         /// What is learnt in a run of one phase.
@@ -50,7 +50,7 @@ macro_rules! phase_recipe {
             pub seed: u64,
             /// The model to start from: a model folder, a safetensors file, or `builtin:NAME`.
             pub teacher: String,
-            /// How the frozen teacher's weights lie in memory: in 16 bits they take half of it.
+            /// Type of the frozen teacher's weights: in 16 bits they take half the memory.
             #[serde(default)]
             pub teacher_precision: Precision,
             /// Updates.
@@ -61,8 +61,8 @@ macro_rules! phase_recipe {
             /// Whether images are mirrored at random.
             #[serde(default)]
             pub flip: bool,
-            /// Guidance weights w: `[min, max]`, or a single number. With `consistency` the teacher is
-            /// guided by them, with `codi` all networks are; none for no guidance.
+            /// Guidance weights w: `[min, max]`, or a single number. With `consistency` the teacher
+            /// is guided by them, with `codi` all networks are; none for no guidance.
             #[serde(default, skip_serializing_if = "Option::is_none")]
             pub w: Option<GuidanceWeights>,
             /// How w enters the network of a consistency model.

@@ -38,7 +38,7 @@ pub struct TrainRecipe {
     pub weighting: LossWeighting,
     /// The training data.
     pub data: DataConfig,
-    /// What turns captioned images into latents and states, for a teacher that draws from texts.
+    /// What turns captioned images into latents and states, for a text-to-image teacher.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub text: Option<TextConfig>,
     /// The network. Its channels, its classes and the width of the texts follow from the data.
@@ -53,19 +53,19 @@ pub struct TrainRecipe {
     pub run: RunConfig,
 }
 
-/// The parts around a network that draws latents from texts.
+/// VAE and text encoder of a text-to-image network.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct TextConfig {
-    /// Folder of an autoencoder, in diffusers' layout, or of a model that has one (`vae/`), or the name of either on the
-    /// hub.
+    /// Folder of an autoencoder, in diffusers' layout, or of a model that has one (`vae/`), or the
+    /// name of either on the hub.
     pub autoencoder: PathBuf,
-    /// Folder of a text encoder and its tokenizer, in transformers' layout, or of a model that has both (`text_encoder/`
-    /// and `tokenizer/`), or the name of either on the hub.
+    /// Folder of a text encoder and its tokenizer, in transformers' layout, or of a model that has
+    /// both (`text_encoder/` and `tokenizer/`), or the name of either on the hub.
     pub encoder: PathBuf,
     /// Tokens of a text, start and end included; what is longer is cut off.
     pub length: usize,
-    /// Texts that sample grids are drawn from; by default captions of the data.
+    /// Prompts of sample grids; by default captions of the data.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub prompts: Vec<String>,
 }
@@ -155,8 +155,8 @@ impl TrainRecipe {
         self.network_of(examples.shape(), examples.text_width(), classes)
     }
 
-    /// The network for images or latents of a shape, for states of texts of so many features where there are texts, and
-    /// for so many classes. With texts it is one that diffusers knows too.
+    /// The network for images or latents of a shape, text states of so many features where there
+    /// are texts, and so many classes. With texts it is one that diffusers knows too.
     ///
     /// # Errors
     /// When the network's numbers do not fit together or do not fit the images.

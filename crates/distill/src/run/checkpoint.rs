@@ -37,7 +37,8 @@ impl Checkpoints {
         }
     }
 
-    /// Saves where the run stands, then forgets all but the newest. Returns the checkpoint's folder.
+    /// Saves where the run stands, then forgets all but the newest. Returns the checkpoint's
+    /// folder.
     pub(super) fn save(
         &self,
         position: &Position,
@@ -113,7 +114,8 @@ impl Checkpoints {
     }
 }
 
-/// Writes the student's parameters, their average and its optimiser, then those of the other players.
+/// Writes the student's parameters, their average and its optimiser, then those of the other
+/// players.
 fn save(players: &Players, recipe: &SamplerRecipe, folder: &Path) -> Result<(), RunError> {
     let student = &players.student;
     for (name, network) in [

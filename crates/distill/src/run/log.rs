@@ -32,12 +32,12 @@ pub struct LogRecord {
     pub lr: f64,
     /// Samples per second.
     pub samples_per_second: f64,
-    /// The players besides the student, where the method has some.
+    /// The other players, where the method has several.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub players: Vec<PlayerRecord>,
 }
 
-/// A player besides the student in a line of the log.
+/// A player other than the student in a line of the log.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct PlayerRecord {
     /// Its name.
@@ -100,8 +100,8 @@ impl Window {
         }
     }
 
-    /// Whether the student moved in it. The last window of a phase may be too short for that, and then
-    /// has no line.
+    /// Whether the student moved in it. The last window of a phase may be too short for that, and
+    /// then has no line.
     pub(super) fn has_student(&self) -> bool {
         self.updates > 0
     }
@@ -153,7 +153,8 @@ pub(super) struct Log {
 }
 
 impl Log {
-    /// Opens the log of a run folder and drops what was written after `clock`, which a resumed run does again.
+    /// Opens the log of a run folder and drops what was written after `clock`, which a resumed run
+    /// does again.
     pub(super) fn open(folder: &Path, clock: u64) -> Result<Self, RunError> {
         let path = folder.join("metrics.jsonl");
         let old = match std::fs::read_to_string(&path) {

@@ -17,7 +17,7 @@ pub struct Phase {
     pub method: Arc<dyn Method>,
     /// LoRA to train instead of all of the student.
     pub lora: Option<LoraConfig>,
-    /// How the teacher lies in memory.
+    /// The type of the frozen teacher's weights.
     pub teacher_precision: Precision,
     /// How.
     pub optim: OptimConfig,
@@ -27,7 +27,7 @@ pub struct Phase {
 
 impl Phase {
     /// Samples that the phase sees.
-    pub fn samples(&self) -> u64 {
+    pub(super) fn samples(&self) -> u64 {
         self.updates * self.optim.batch as u64
     }
 

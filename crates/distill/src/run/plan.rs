@@ -45,15 +45,17 @@ pub struct MemoryOption {
 /// Samples of a timed update; fewer when a micro-batch is smaller.
 const PROBE: usize = 8;
 
-/// A micro-batch that takes less than so many seconds is timed whole: its parts then run side by side, as they will.
+/// A micro-batch that takes less than so many seconds is timed whole: its parts then run in
+/// parallel, as they will.
 const SHORT: f64 = 2.0;
 
 /// Memory of the program itself, with the tables of the framework and what its heap leaves unused.
 const PROGRAM_BYTES: u64 = 30 << 20;
 
 impl Run {
-    /// Predicts time and memory of every phase, the time by a few timed updates with untrained students. Between
-    /// updates the caller has networks answer for so many samples at once, to show what they can do. Nothing is written.
+    /// Predicts time and memory of every phase, the time by a few timed updates with untrained
+    /// students. Between updates the caller generates this many images at once, for sample grids.
+    /// Nothing is written.
     ///
     /// # Errors
     /// When the teacher does not fit the recipe.
@@ -71,8 +73,8 @@ impl Run {
         Ok(plans)
     }
 
-    /// Predicts the memory of every [`MemoryOption`], without running anything. LoRA are for methods
-    /// that support them; they are those of the recipe, or the usual ones.
+    /// Predicts the memory of every [`MemoryOption`], without running anything. LoRA are for
+    /// methods that support them; they are those of the recipe, or the usual ones.
     ///
     /// # Errors
     /// When the teacher does not fit the recipe.
@@ -169,9 +171,10 @@ impl Run {
         })
     }
 
-    /// The most of what comes one after another: the passes of a micro-batch, its gradients when all parts are done, and
-    /// showing what was learnt; and a checkpoint. The C library keeps freed blocks for the next ones of their size
-    /// ([`fewstep_kernels::memory::keep_freed_blocks`]), so that what one of them needed serves the others.
+    /// The most of what comes one after another: the passes of a micro-batch, its gradients when
+    /// all parts are done, sample grids, and a checkpoint. The C library keeps freed blocks for the
+    /// next ones of their size ([`fewstep_kernels::memory::keep_freed_blocks`]), so that what one
+    /// of them needed serves the others.
     fn bytes(
         &self,
         phase: &Phase,
@@ -196,8 +199,8 @@ impl Run {
                 .map_or(0, |_| network.config().lora_weights())
         };
         let (merged, merged_before) = (changed(student), changed(&base.network));
-        // The teacher's parameters, frozen ones and the average of frozen ones are one and the same; where the teacher has
-        // LoRA too, its weights have them.
+        // The teacher's parameters, frozen ones and the average of frozen ones are one and the
+        // same; where the teacher has LoRA too, its weights have them.
         let frozen = match (
             trained == all,
             phase.method.calls_teacher(),
@@ -222,7 +225,7 @@ impl Run {
         let lanes = parts.min(current_num_threads());
         let (called, online) = (cost.largest_frozen * part, cost.trained * part);
         let answer = config.forward(training.size, training.states);
-        // A teacher in 16 bits widens one block at a time.
+        // A teacher in 16 bits is upcast one block at a time.
         let upcast = match phase.teacher_precision {
             Precision::F32 => 0,
             Precision::Bf16 => base.network.config().largest_block(),
@@ -244,7 +247,7 @@ impl Run {
         let saved = phase.updates > self.config.checkpoint_every;
         let saving = 2 * trained * usize::from(saved);
         let most = updating.max(showing).max(saving);
-        // At the start the teacher's file lies beside its network.
+        // At the start the teacher's file is in memory as well as its network.
         let reading = 2 * base.network.num_params();
         PROGRAM_BYTES + (4 * reading.max(state + most) + self.examples.bytes()) as u64
     }

@@ -22,8 +22,8 @@ pub struct Run {
     pub phases: Vec<Phase>,
     /// Training examples.
     pub examples: Examples,
-    /// VAE and text encoder of a network that works on latents: every model of the run is saved with
-    /// them.
+    /// VAE and text encoder of a network that works on latents: every model of the run is saved
+    /// with them.
     pub components: Option<PipelineComponents>,
     /// Whether they are mirrored at random.
     pub flip: bool,
@@ -81,8 +81,8 @@ impl Run {
         Ok(Model::load(&self.model_folder(phase), &self.device)?)
     }
 
-    /// The model of a finished phase, for the next one. Its folder has LoRA both in the weights and as
-    /// files of their own: what goes on is the model before with LoRA.
+    /// The model of a finished phase, for the next one. Its folder has LoRA both in the weights and
+    /// as files of their own: what goes on is the model before with LoRA.
     fn finished(&self, phase: &Phase, base: &Model) -> Result<Model, RunError> {
         let stored = self.model(phase)?;
         match phase.lora {
@@ -103,8 +103,9 @@ impl Run {
         Ok(())
     }
 
-    /// Runs all phases from `initial` (the teacher, or a fresh network), from the newest checkpoint when
-    /// resuming. The model of each phase is then in its folder; only what the next phase needs stays in memory.
+    /// Runs all phases from `initial` (the teacher, or a fresh network), from the newest checkpoint
+    /// when resuming. The model of each phase is then in its folder; only what the next phase needs
+    /// stays in memory.
     ///
     /// # Errors
     /// See [`RunError`]; what was saved before stays as it is.

@@ -1,5 +1,5 @@
-//! TensorBoard event files: length-delimited protocol buffers, each with two masked CRC-32C sums. Written by
-//! hand because scalars need three messages of it and no maintained crate writes them.
+//! TensorBoard event files: length-delimited protocol buffers, each with two masked CRC-32C sums.
+//! Written by hand because scalars need three messages of it and no maintained crate writes them.
 
 use std::fs::File;
 use std::io::{self, Write};

@@ -11,7 +11,8 @@ use fewstep_distill::optim::{OptimConfig, Stepper};
 pub(crate) const BATCH: usize = 256;
 const SHAPE: [usize; 3] = [1, 2, 2];
 
-/// v = p z + q c + r, with coefficients for every time i / D, i = 0..=D, and class; the last class stands for none.
+/// v = p z + q c + r, with coefficients for every time i / D, i = 0..=D, and class; the last class
+/// stands for none.
 #[derive(Module, Debug)]
 pub(crate) struct Table {
     table: Param<Tensor<2>>,
@@ -83,7 +84,8 @@ impl Network for Table {
     }
 }
 
-/// Images of the distribution and, where a slope and a noise are given, conditions c = slope x + noise.
+/// Images of the distribution and, where a slope and a noise are given, conditions c = slope x +
+/// noise.
 pub(crate) fn image(
     clock: u64,
     gaussian: Gaussian,

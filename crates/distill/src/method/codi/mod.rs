@@ -1,19 +1,19 @@
-//! Conditional diffusion distillation: turns a prior into a conditional model of few steps in a single
-//! stage.
+//! Conditional diffusion distillation: turns a prior into a conditional model of few steps in a
+//! single stage.
 //!
 //! # Source
 //! Section 3 of 2310.01407.
 //!
 //! # Objective
-//! E d(ε̂_θ⁻(ẑ_s, s, c), ε̂_θ(z_t, t, c)) + d(x, x̂_θ(z_t, t, c)) with
-//! ẑ_s = α_s x̂_θ(z_t, t, c) + σ_s ε, where neither ẑ_s nor θ⁻, the average of θ, carries a gradient.
+//! E d(ε̂_θ⁻(ẑ_s, s, c), ε̂_θ(z_t, t, c)) + d(x, x̂_θ(z_t, t, c)) with ẑ_s = α_s x̂_θ(z_t, t, c) +
+//! σ_s ε, where neither ẑ_s nor θ⁻, the average of θ, carries a gradient.
 //!
 //! # Departures from the paper
-//! Its algorithm prints the target network at t; by its text it is s. At s = 0 there is no noise to be
-//! consistent with, so that samples with s = 0 have no consistency term in ε. The paper's choices are
-//! the defaults of the enums; the others are those of its appendix and of the public code, without its
-//! bugs: the model of the ODE step moves with training, no boundary condition is put on ε̂, and guidance
-//! is (1 + w) conditional − w unconditional.
+//! Its algorithm prints the target network at t; by its text it is s. At s = 0 there is no noise to
+//! be consistent with, so that samples with s = 0 have no consistency term in ε. The paper's
+//! choices are the defaults of the enums; the others are those of its appendix and of the public
+//! code, without its bugs: the model of the ODE step moves with training, no boundary condition is
+//! put on ε̂, and guidance is (1 + w) conditional − w unconditional.
 
 mod config;
 mod objective;

@@ -2,16 +2,16 @@
 //! mapped to where it ends.
 //!
 //! # Source
-//! Alg. 2 of 2303.01469; with a guided teacher, w as an input and steps of 1/50 and more it is alg. 1
-//! of 2310.04378 (latent consistency models).
+//! Alg. 2 of 2303.01469; with a guided teacher, w as an input and steps of 1/50 and more it is alg.
+//! 1 of 2310.04378 (latent consistency models).
 //!
 //! # Objective
-//! E ω(λ_t) d(f_θ(z_t, t, w, c), f_θ⁻(ẑ_s, s, w, c)) where ẑ_s is the teacher's ODE step from z_t to s
-//! and θ⁻, the average of θ, carries no gradient.
+//! E ω(λ_t) d(f_θ(z_t, t, w, c), f_θ⁻(ẑ_s, s, w, c)) where ẑ_s is the teacher's ODE step from z_t
+//! to s and θ⁻, the average of θ, carries no gradient.
 //!
 //! # Departures from the papers
-//! Times are uniform (in the angle, for the cosine schedule) rather than EDM's, and f is x̂ itself where
-//! that is the identity without noise already; see [`Boundary`](super::Boundary).
+//! Times are uniform (in the angle, for the cosine schedule) rather than EDM's, and f is x̂ itself
+//! where that is the identity without noise already; see [`Boundary`](super::Boundary).
 
 mod config;
 mod objective;

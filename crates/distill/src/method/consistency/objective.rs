@@ -51,8 +51,8 @@ impl<T: Denoiser> Consistency<T> {
     }
 }
 
-/// The mean of both ends' ODE slopes, each turned back by half the step: on a circle of angle δ the velocity itself
-/// turns, v̂(φ + δ) = cos δ v̂ − sin δ z for a constant x̂ and ε̂.
+/// The mean of both ends' ODE slopes, each turned back by half the step: on a circle of angle δ the
+/// velocity itself turns, v̂(φ + δ) = cos δ v̂ − sin δ z for a constant x̂ and ε̂.
 fn average_velocity(first: &Prediction, second: &Prediction, to: &[NoiseLevel]) -> Tensor<4> {
     let device = first.z().device();
     let turn = |f: fn(f64) -> f64| {

@@ -4,8 +4,8 @@
 //! Section 2 of 2210.03142; 2207.12598 for the dropped labels; 2302.05543 for learning a condition.
 //!
 //! # Objective
-//! E ω(λ_t) ‖x − x̂(z_t, c or ∅)‖² over t ~ U\[0, 1\], with c (a class or a caption) replaced by ∅ with
-//! a fixed probability, which gives a model for classifier-free guidance.
+//! E ω(λ_t) ‖x − x̂(z_t, c or ∅)‖² over t ~ U\[0, 1\], with c (a class or a caption) replaced by ∅
+//! with a fixed probability, which gives a model for classifier-free guidance.
 //!
 //! # Departures from the paper
 //! None known. The papers do not print the weight; we take truncated SNR. Control images are never

@@ -6,8 +6,8 @@ use crate::method::{
 };
 use fewstep_diffusion::random::Purpose;
 
-/// E ω(λ_t) ‖x − x̂(z_t, c or ∅)‖² over t ~ U\[0, 1\], with c replaced by ∅ with a fixed probability
-/// (section 2 of 2210.03142; 2207.12598).
+/// E ω(λ_t) ‖x − x̂(z_t, c or ∅)‖² over t ~ U\[0, 1\], with c replaced by ∅ with a fixed
+/// probability (section 2 of 2210.03142; 2207.12598).
 #[derive(Clone, Debug)]
 pub struct Denoising {
     /// ω.

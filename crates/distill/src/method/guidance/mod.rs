@@ -4,9 +4,9 @@
 //! Eq. 3 and alg. 1 of 2210.03142.
 //!
 //! # Objective
-//! E ω(λ_t) ‖x̂_η(z_t, w, c) − x̂_w(z_t, c)‖² with w ~ U\[w_min, w_max\] and t ~ U\[0, 1\], one draw per
-//! sample. For a teacher on a discrete schedule t is uniform over its timesteps. The student takes w
-//! as an input; for a single w it does not need to.
+//! E ω(λ_t) ‖x̂_η(z_t, w, c) − x̂_w(z_t, c)‖² with w ~ U\[w_min, w_max\] and t ~ U\[0, 1\], one
+//! draw per sample. For a teacher on a discrete schedule t is uniform over its timesteps. The
+//! student takes w as an input; for a single w it does not need to.
 //!
 //! # Departures from the paper
 //! None known. The paper does not print the weight; we take truncated SNR as its predecessor did.

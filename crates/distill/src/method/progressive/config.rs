@@ -49,7 +49,7 @@ impl ProgressiveConfig {
     ///
     /// # Errors
     /// When the steps cannot be halved from start to end, or the updates do not fit their number.
-    pub fn rounds(&self) -> Result<Vec<(usize, u64)>, RecipeError> {
+    pub(crate) fn rounds(&self) -> Result<Vec<(usize, u64)>, RecipeError> {
         let (start, end) = (self.start_steps, self.end_steps);
         let ratio = start.checked_div(end).unwrap_or(0);
         if end == 0 || ratio < 2 || !ratio.is_power_of_two() || start != end * ratio {

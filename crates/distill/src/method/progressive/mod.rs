@@ -5,17 +5,17 @@
 //! variant, 4.3 for the encoder.
 //!
 //! # Objective
-//! Two deterministic teacher steps t → t' → t'' from z_t ~ q(z_t | x) give z_{t''}; the target is the
-//! prediction whose single step t → t'' lands there. As a velocity it is
-//! ṽ = (z_{t''} − cos δ z_t) / sin δ with δ = φ_{t''} − φ_t, and x̃ = α_t z_t − σ_t ṽ is the papers'
-//! formula. The loss is ω(λ_t) ‖x̃ − x̂_η(z_t, w, c)‖².
+//! Two deterministic teacher steps t → t' → t'' from z_t ~ q(z_t | x) give z_{t''}; the target is
+//! the prediction whose single step t → t'' lands there. As a velocity it is ṽ = (z_{t''} − cos δ
+//! z_t) / sin δ with δ = φ_{t''} − φ_t, and x̃ = α_t z_t − σ_t ṽ is the papers' formula. The loss
+//! is ω(λ_t) ‖x̃ − x̂_η(z_t, w, c)‖².
 //!
 //! # Departures from the paper
-//! A step to t'' = 0 ends at the clean image (φ = 0), which is the predecessor's rule "the last target
-//! is the teacher's x̂". For the stochastic variant the paper does not print its edge cases; by the
-//! lengths of the jumps, t = 1/N takes the teacher's single jump to 0, and t = 2/N ends at 0 too. An
-//! encoder starts at the image without noise, as it does when it is used; schedules of latent models
-//! have noticeable noise at t = 0.
+//! A step to t'' = 0 ends at the clean image (φ = 0), which is the predecessor's rule "the last
+//! target is the teacher's x̂". For the stochastic variant the paper does not print its edge cases;
+//! by the lengths of the jumps, t = 1/N takes the teacher's single jump to 0, and t = 2/N ends at 0
+//! too. An encoder starts at the image without noise, as it does when it is used; schedules of
+//! latent models have noticeable noise at t = 0.
 
 mod config;
 mod objective;

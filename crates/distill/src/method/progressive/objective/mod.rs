@@ -11,11 +11,11 @@ use crate::method::{
 use burn::tensor::Tensor;
 use fewstep_diffusion::{Denoiser, Inputs, NoiseLevel, per_sample};
 
-/// E ω(λ_t) ‖x̃ − x̂_η(z_t, w, c)‖², where one step to x̃ lands where two of the teacher's do (alg. 2 of
-/// 2202.00512 and of 2210.03142).
+/// E ω(λ_t) ‖x̃ − x̂_η(z_t, w, c)‖², where x̃ is the prediction whose one step lands where two of
+/// the teacher's do (alg. 2 of 2202.00512 and of 2210.03142).
 pub struct Progressive<T> {
-    /// The frozen teacher: the stage-one student or the result of the last halving; for the ablation that
-    /// skips stage one, the guided pair.
+    /// The frozen teacher: the stage-one student or the result of the last halving; for the
+    /// ablation that skips stage one, the guided pair.
     pub teacher: T,
     /// Number of steps N of the student.
     pub steps: usize,
@@ -67,7 +67,8 @@ impl<T: Denoiser> Progressive<T> {
         }
     }
 
-    /// ṽ: the velocity whose one step from `z_t` along each path lands where the teacher's two steps do.
+    /// ṽ: the velocity whose one step from `z_t` along each path lands where the teacher's two
+    /// steps do.
     fn target(&self, z_t: &Tensor<4>, paths: &[Path], inputs: &Inputs) -> Tensor<4> {
         let schedule = self.teacher.schedule();
         let starts: Vec<f64> = paths.iter().map(|p| p.start).collect();

@@ -80,7 +80,8 @@ fn one_step_lands_where_two_do() {
     }
 }
 
-/// x̃ = α_t z_t − σ_t ṽ is the papers' (z_{t''} − (σ_{t''}/σ_t) z_t) / (α_{t''} − (σ_{t''}/σ_t) α_t).
+/// x̃ = α_t z_t − σ_t ṽ is the papers' (z_{t''} − (σ_{t''}/σ_t) z_t) / (α_{t''} − (σ_{t''}/σ_t)
+/// α_t).
 #[test]
 fn the_velocity_form_is_the_papers_formula() {
     let method = halving(Halving::Deterministic, 4);
@@ -102,7 +103,8 @@ fn the_velocity_form_is_the_papers_formula() {
     assert_close(z_t * t.alpha() - target * t.sigma(), papers, 1e-4, "x̃");
 }
 
-/// The first grid point learns the teacher's own x̂: after half a step (deterministic), at once (stochastic).
+/// The first grid point learns the teacher's own x̂: after half a step (deterministic), at once
+/// (stochastic).
 #[test]
 fn the_last_step_learns_the_teachers_image() {
     for (kind, middle) in [(Halving::Deterministic, 0.125), (Halving::Stochastic, 0.25)] {
@@ -125,7 +127,7 @@ fn the_last_step_learns_the_teachers_image() {
     }
 }
 
-/// Remembers what it is asked, and answers as the teacher.
+/// Answers as the teacher, and records what it is given.
 struct Witness {
     teacher: MixtureDenoiser,
     seen: std::sync::Mutex<Vec<(f64, Vec<f32>)>>,
@@ -144,7 +146,8 @@ impl Denoiser for Witness {
     }
 }
 
-/// What an encoder sees at t = 0 is the image to the bit, whatever noise the schedule has there; later it is not.
+/// What an encoder sees at t = 0 is the image to the bit, whatever noise the schedule has there;
+/// later it is not.
 #[test]
 fn an_encoder_starts_at_the_image_itself() {
     let schedule = Schedule::new(fewstep_diffusion::ScheduleConfig::Discrete {
