@@ -1,6 +1,6 @@
 //! Flags that several verbs share, and what they stand for.
 
-use crate::failure::{CliError, CliResult};
+use crate::error::{CliError, CliResult};
 use clap::builder::{PossibleValue, PossibleValuesParser, TypedValueParser};
 use fewstep_diffusion::Spacing;
 use fewstep_diffusion::sampler::{Sampler, SamplerConfig};

@@ -1,6 +1,6 @@
 //! What is embedded in the program besides models: a sample of real images, and what measures them.
 
-use crate::failure::{Blame, CliResult};
+use crate::error::{CliResult, IntoCliResult};
 use crate::report::Row;
 use burn::tensor::Device;
 use fewstep_data::{DataConfig, Dataset, FASHION_MNIST_CLASSES, parse_idx};
@@ -27,30 +27,30 @@ const CLASSIFIER_REFERENCE: &[u8] = asset!("fashion-mnist-classifier-train.safet
 /// The dataset that a recipe names: the embedded sample, or files.
 pub(crate) fn load_data(config: &DataConfig) -> CliResult<Dataset> {
     if config.path.as_os_str() != SAMPLE {
-        return fewstep_data::load(config).blame_input();
+        return fewstep_data::load(config).input_error();
     }
     let names = FASHION_MNIST_CLASSES.map(String::from);
-    let sample = parse_idx(SAMPLE_IMAGES, Some(SAMPLE_LABELS), SAMPLE).blame_work()?;
-    let sample = sample.with_class_names(&names).blame_work()?;
+    let sample = parse_idx(SAMPLE_IMAGES, Some(SAMPLE_LABELS), SAMPLE).work_error()?;
+    let sample = sample.with_class_names(&names).work_error()?;
     match config.size {
-        Some(side) => sample.pad_to(side).blame_input(),
+        Some(side) => sample.pad_to(side).input_error(),
         None => Ok(sample),
     }
 }
 
-/// The classifier of grey 32x32 images that figures of quality are measured with.
+/// The classifier of grey 32x32 images that metrics of quality are measured with.
 pub(crate) fn classifier(device: &Device) -> CliResult<SmallClassifier> {
-    SmallClassifier::from_bytes(CLASSIFIER, device).blame_work()
+    SmallClassifier::from_bytes(CLASSIFIER, device).work_error()
 }
 
 /// What the classifier sees in the 60,000 training images of Fashion-MNIST.
 pub(crate) fn fashion_mnist_reference() -> CliResult<Reference> {
-    Reference::from_bytes(CLASSIFIER_REFERENCE, "builtin:fashion-mnist").blame_work()
+    Reference::from_bytes(CLASSIFIER_REFERENCE, "builtin:fashion-mnist").work_error()
 }
 
 /// What was measured with the embedded teacher.
 pub(crate) fn teacher_rows() -> CliResult<Vec<Row>> {
-    serde_json::from_str(TEACHER_ROWS).blame_work()
+    serde_json::from_str(TEACHER_ROWS).work_error()
 }
 
 #[cfg(test)]

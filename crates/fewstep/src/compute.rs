@@ -1,6 +1,6 @@
 //! Where and how networks compute: the flags of it, and what they mean for this process.
 
-use crate::failure::{Blame, CliResult};
+use crate::error::{CliResult, IntoCliResult};
 use burn::tensor::Device;
 use fewstep_distill::recipe::RunConfig;
 use fewstep_formats::Model;
@@ -41,7 +41,7 @@ pub(crate) struct PrecisionArgs {
 impl PrecisionArgs {
     /// Makes it the choice of this process, and says whether the device can.
     pub(crate) fn choose(self, device: &Device) -> CliResult<Precision> {
-        self.precision.check(device).blame_input()?;
+        self.precision.check(device).input_error()?;
         let _ = PRECISION.set(self.precision);
         Ok(self.precision)
     }
@@ -59,7 +59,7 @@ fn precision_of(text: &str) -> Result<Precision, String> {
 pub(crate) fn device(of_recipe: Option<DeviceName>) -> CliResult<Device> {
     let chosen = DEVICE.get().copied().flatten().or(of_recipe);
     let name = chosen.unwrap_or_default();
-    let device = name.open().blame_input()?;
+    let device = name.open().input_error()?;
     if name == DeviceName::Auto && Placement::of(&device).has_own_memory() {
         let gpu = found().into_iter().find(|info| info.is_card);
         let gpu = gpu.map_or_else(String::new, |gpu| format!("{} ({})", gpu.name, gpu.model));
@@ -71,7 +71,7 @@ pub(crate) fn device(of_recipe: Option<DeviceName>) -> CliResult<Device> {
 /// The device of a run, which can compute as its recipe asks for.
 pub(crate) fn device_of_run(config: &RunConfig) -> CliResult<Device> {
     let device = device(config.device)?;
-    config.precision.check(&device).blame_input()?;
+    config.precision.check(&device).input_error()?;
     Ok(device)
 }
 

@@ -4,7 +4,7 @@ mod arguments;
 mod builtin;
 mod commands;
 mod compute;
-mod failure;
+mod error;
 mod output;
 mod progress;
 mod report;
@@ -78,6 +78,6 @@ fn main() -> ExitCode {
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,
-        Err(failure) => failure.report(),
+        Err(error) => error.report(),
     }
 }

@@ -1,7 +1,7 @@
 //! Files that a command leaves behind.
 
 use crate::arguments::positive;
-use crate::failure::{CliError, CliResult};
+use crate::error::{CliError, CliResult};
 use fewstep_data::image::{self, Image, encode_png};
 use fewstep_formats::write_atomically;
 use std::path::{Path, PathBuf};

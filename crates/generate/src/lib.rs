@@ -46,3 +46,8 @@ pub use prompts::KeepEncoder;
 pub use registry::{LoadOptions, ModelSource, RegistryError, find_part, run_models};
 pub use request::{ImageRequest, Request, Subject};
 pub use restyle::{RestyleError, RestyleRequest, Restyler};
+
+/// The examples of the book's page on the libraries compile and run.
+#[cfg(doctest)]
+#[doc = include_str!("../../../docs/library.md")]
+struct LibraryPage;

@@ -2,7 +2,7 @@
 
 use crate::arguments::positive;
 use crate::compute;
-use crate::failure::{Blame, CliResult};
+use crate::error::{CliResult, IntoCliResult};
 use burn::module::Module;
 use burn::tensor::{Device, Tensor};
 use fewstep_diffusion::random::{self, Purpose};
@@ -132,7 +132,7 @@ pub(crate) fn run(args: Args) -> CliResult {
     let precision = args.precision.choose(&device)?;
     fewstep_kernels::allow_tf32(args.tf32);
     let config = args.size.config();
-    let network = Backbone::new(&config.into(), 1, &device).blame_input()?;
+    let network = Backbone::new(&config.into(), 1, &device).input_error()?;
     let network = network.computing_in(precision);
     let report = |what, measured: Measured| -> CliResult {
         let timing = Timing {
@@ -151,7 +151,7 @@ pub(crate) fn run(args: Args) -> CliResult {
             images_per_second: args.batch as f64 / measured.median,
         };
         match args.json {
-            true => println!("{}", serde_json::to_string(&timing).blame_input()?),
+            true => println!("{}", serde_json::to_string(&timing).input_error()?),
             false => println!(
                 "{what:8} {:5} batch {:4}: {:9.2} ms ({:.2} at best, {:.1} s the first time), {:.1} images/s",
                 timing.precision,

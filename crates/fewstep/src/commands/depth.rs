@@ -1,7 +1,7 @@
 //! `fewstep depth`: images from depth maps.
 
 use super::shared::controlled::{ControlledArgs, Source};
-use crate::failure::{Blame, CliResult};
+use crate::error::{CliResult, IntoCliResult};
 use fewstep_data::image::read_depth;
 use fewstep_diffusion::Task;
 
@@ -16,7 +16,7 @@ pub(crate) struct Args {
 
 pub(crate) fn run(args: Args) -> CliResult {
     args.common.run(Task::Depth, |_, file, _| {
-        let map = read_depth(file, None).blame_input()?;
+        let map = read_depth(file, None).input_error()?;
         Ok(Source::plain(map))
     })
 }

@@ -4,7 +4,7 @@ use super::shared::run::{RunArgs, go, prepare};
 use super::shared::{captioned, plan};
 use crate::builtin;
 use crate::compute;
-use crate::failure::{Blame, CliError, CliResult};
+use crate::error::{CliError, CliResult, IntoCliResult};
 use burn::module::Module;
 use burn::tensor::Device;
 use fewstep_data::{
@@ -185,7 +185,7 @@ impl Inputs {
         let conditions = condition
             .map(|condition| Conditions::open(condition, &dataset, data))
             .transpose()
-            .blame_input()?;
+            .input_error()?;
         Ok(Self {
             teacher,
             examples: Examples::Images {

@@ -2,7 +2,7 @@
 
 use super::shared::generate::PromptedArgs;
 use crate::arguments::finite;
-use crate::failure::{Blame, CliResult};
+use crate::error::{CliResult, IntoCliResult};
 use fewstep_data::image;
 use fewstep_generate::Init;
 use std::path::PathBuf;
@@ -29,7 +29,7 @@ pub(crate) fn run(args: Args) -> CliResult {
     let generator = args.prompted.generate.load(None)?;
     let subjects = args.prompted.prompts.subjects(&generator, None)?;
     let channels = generator.image_shape().channels;
-    let image = image::read(&args.image, None, channels).blame_input()?;
+    let image = image::read(&args.image, None, channels).input_error()?;
     let init = Init::Image {
         image: image.into(),
         strength: args.strength,

@@ -1,7 +1,7 @@
 //! `fewstep export`: a model in the form that another tool reads.
 
 use crate::arguments::{both_conventions, finite, positive};
-use crate::failure::{Blame, CliError, CliResult};
+use crate::error::{CliError, CliResult, IntoCliResult};
 use burn::tensor::Device;
 use clap::ValueEnum;
 use fewstep_diffusion::Guidance;
@@ -100,9 +100,9 @@ impl Args {
         let device = Device::flex();
         let source = ModelSource::find(&self.model, self.steps)?;
         if let ModelSource::Latent(folder) = &source {
-            let pipeline = Pipeline::load(folder, &device).blame_input()?;
+            let pipeline = Pipeline::load(folder, &device).input_error()?;
             let model = self.baked(&pipeline.model)?;
-            return write(&pipeline, &model, &self.out).blame_input();
+            return write(&pipeline, &model, &self.out).input_error();
         }
         if self.form != Form::Folder {
             return Err(CliError::input(format!(
@@ -111,7 +111,7 @@ impl Args {
             )));
         }
         let model = source.model(&device)?;
-        self.baked(&model)?.save(&self.out).blame_input()
+        self.baked(&model)?.save(&self.out).input_error()
     }
 
     /// The files of LoRA.
@@ -123,7 +123,7 @@ impl Args {
         }
         let source = ModelSource::find(&self.model, self.steps)?;
         match source.path() {
-            Some(folder) => export_lora(folder, &self.out).blame_input(),
+            Some(folder) => export_lora(folder, &self.out).input_error(),
             None => Err(CliError::input("builtin models have no LoRA")),
         }
     }

@@ -1,6 +1,6 @@
 //! `fewstep import`: a model out of the form that another tool writes.
 
-use crate::failure::{Blame, CliError, CliResult};
+use crate::error::{CliError, CliResult, IntoCliResult};
 use burn::tensor::Device;
 use fewstep_formats::{Pickles, Pipeline};
 use fewstep_generate::ModelSource;
@@ -38,7 +38,7 @@ pub(crate) fn run(args: Args) -> CliResult {
     };
     match (args.file.is_dir(), &args.like) {
         (true, None) if args.allow_pickle => {
-            Pipeline::import_pickled(&args.file, &args.out).blame_input()?;
+            Pipeline::import_pickled(&args.file, &args.out).input_error()?;
         }
         (true, None) => {
             return Err(CliError::input(format!(
@@ -52,18 +52,18 @@ pub(crate) fn run(args: Args) -> CliResult {
             ));
         }
         (false, None) => {
-            Pipeline::import_classes(&args.file, pickles, &args.out, &device).blame_input()?;
+            Pipeline::import_classes(&args.file, pickles, &args.out, &device).input_error()?;
         }
         (false, Some(like)) => {
             let source = ModelSource::find(like, None)?;
             let folder = source.path().unwrap_or(Path::new(like));
-            let like = Pipeline::load(folder, &device).blame_input()?;
+            let like = Pipeline::load(folder, &device).input_error()?;
             like.import_single(&args.file, pickles, &args.out)
-                .blame_input()?;
+                .input_error()?;
         }
     }
     // What was written must be a whole model.
-    Pipeline::load(&args.out, &device).blame_input()?;
+    Pipeline::load(&args.out, &device).input_error()?;
     println!("{} written", args.out.display());
     Ok(())
 }

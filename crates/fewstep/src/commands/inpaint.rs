@@ -2,7 +2,7 @@
 
 use super::shared::controlled::{ControlNetArgs, ControlledArgs, Given, Source, read};
 use super::shared::generate::PromptedArgs;
-use crate::failure::{CliError, CliResult};
+use crate::error::{CliError, CliResult};
 use fewstep_data::condition::masked;
 use fewstep_data::image::{Image, to_f32};
 use fewstep_diffusion::Task;

@@ -1,7 +1,7 @@
 //! `fewstep instruct`: edits by instruction.
 
 use super::shared::controlled::{ControlledArgs, Source, read};
-use crate::failure::CliResult;
+use crate::error::CliResult;
 use fewstep_diffusion::Task;
 
 /// Edit images as a model has learnt to, from images before an edit and after it.

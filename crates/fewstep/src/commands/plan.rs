@@ -2,7 +2,7 @@
 
 use super::shared::run::RunArgs;
 use super::{distill, train};
-use crate::failure::CliResult;
+use crate::error::CliResult;
 use serde::Deserialize;
 use std::path::PathBuf;
 

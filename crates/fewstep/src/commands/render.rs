@@ -1,7 +1,7 @@
 //! `fewstep render`: images from sketches, edges or segmentations.
 
 use super::shared::controlled::{ControlledArgs, Source, read};
-use crate::failure::CliResult;
+use crate::error::CliResult;
 use fewstep_data::condition::edges;
 use fewstep_data::image::{Image, to_f32};
 use fewstep_diffusion::Task;

@@ -3,7 +3,7 @@
 use super::shared::prompts::warn_if_cut;
 use crate::arguments::{GuidanceListArgs, both_conventions, finite, positive};
 use crate::compute::{self, PrecisionArgs};
-use crate::failure::{CliError, CliResult};
+use crate::error::{CliError, CliResult};
 use crate::report::plural;
 use crate::{output, progress};
 use burn::tensor::Device;

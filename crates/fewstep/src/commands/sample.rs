@@ -1,7 +1,7 @@
 //! `fewstep sample`: images from a model.
 
 use super::shared::generate::{PromptedArgs, class_count};
-use crate::failure::CliResult;
+use crate::error::CliResult;
 use fewstep_generate::{Init, Subject};
 
 /// Generate images with a model, in the way it was made for.

@@ -4,7 +4,7 @@ use super::shared::run::{RunArgs, go, prepare};
 use super::shared::{captioned, plan};
 use crate::builtin;
 use crate::compute;
-use crate::failure::{Blame, CliResult};
+use crate::error::{CliResult, IntoCliResult};
 use crate::output::cache_folder;
 use fewstep_data::{Examples, LatentsHeader};
 use fewstep_distill::Copies;
@@ -61,9 +61,9 @@ pub(crate) fn run(args: Args) -> CliResult {
             (examples, Some(components))
         }
     };
-    let network = recipe.network_for(&examples).blame_input()?;
+    let network = recipe.network_for(&examples).input_error()?;
     let initial = Model {
-        network: Backbone::new(&network, recipe.seed, &device).blame_input()?,
+        network: Backbone::new(&network, recipe.seed, &device).input_error()?,
         recipe: recipe.sampler_recipe(&examples),
     };
     let run = Run {
@@ -98,11 +98,11 @@ fn parts(text: &TextConfig, args: &RunArgs) -> CliResult<PipelineComponents> {
         false => args.folder().join("parts"),
     };
     if args.resume() && folder.join("model_index.json").is_file() {
-        return PipelineComponents::open(&folder).blame_input();
+        return PipelineComponents::open(&folder).input_error();
     }
     let autoencoder = find_part(&text.autoencoder, RepositoryKind::Autoencoder)?;
     let encoder = find_part(&text.encoder, RepositoryKind::TextEncoder)?;
-    PipelineComponents::assemble(&autoencoder, &encoder, text.length, &folder).blame_input()
+    PipelineComponents::assemble(&autoencoder, &encoder, text.length, &folder).input_error()
 }
 
 fn images(recipe: &TrainRecipe) -> CliResult<Examples> {

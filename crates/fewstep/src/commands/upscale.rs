@@ -1,7 +1,7 @@
 //! `fewstep upscale`: larger images.
 
 use super::shared::controlled::{ControlledArgs, Source, read};
-use crate::failure::CliResult;
+use crate::error::CliResult;
 use fewstep_diffusion::Task;
 
 /// Enlarge images with a model that was distilled for it.

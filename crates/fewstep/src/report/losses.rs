@@ -3,7 +3,7 @@
 use super::html::escape;
 use super::numbers::{duration, significant};
 use super::scale::{Axis, Spacing};
-use crate::failure::{Blame, CliResult};
+use crate::error::{CliResult, IntoCliResult};
 use fewstep_distill::run::LogRecord;
 use std::path::Path;
 
@@ -23,7 +23,7 @@ pub(crate) struct LossCurve {
 /// # Errors
 /// When the file cannot be read.
 pub(crate) fn read_losses(path: &Path) -> CliResult<Vec<LossCurve>> {
-    let text = std::fs::read_to_string(path).blame_input()?;
+    let text = std::fs::read_to_string(path).input_error()?;
     let mut curves: Vec<LossCurve> = vec![];
     let mut clock = 0;
     for record in text

@@ -1,6 +1,6 @@
 //! One measured figure: a row of `results.json`.
 
-use crate::failure::{Blame, CliError, CliResult};
+use crate::error::{CliError, CliResult, IntoCliResult};
 use fewstep_formats::write_json_atomically;
 use serde::{Deserialize, Serialize};
 use std::path::Path;
@@ -63,7 +63,7 @@ pub(crate) fn ratio(row: &Row, reference: &Row) -> f64 {
 pub(crate) fn read_rows(path: &Path) -> CliResult<Vec<Row>> {
     let text = match std::fs::read_to_string(path) {
         Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(vec![]),
-        text => text.blame_input()?,
+        text => text.input_error()?,
     };
     serde_json::from_str(&text).map_err(|e| {
         let path = path.display();
@@ -78,7 +78,7 @@ pub(crate) fn read_rows(path: &Path) -> CliResult<Vec<Row>> {
 /// # Errors
 /// When it cannot be written.
 pub(crate) fn write_rows(path: &Path, rows: &[Row]) -> CliResult {
-    write_json_atomically(path, &rows).blame_input()
+    write_json_atomically(path, &rows).input_error()
 }
 
 /// The rows side by side for a terminal, with `label` for the distance, compared with `reference`.

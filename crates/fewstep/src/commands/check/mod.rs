@@ -4,7 +4,7 @@ mod operations;
 mod updates;
 
 use crate::compute;
-use crate::failure::{Blame, CliError, CliResult};
+use crate::error::{CliError, CliResult, IntoCliResult};
 use burn::tensor::{Device, FloatDType, Tensor, TensorData};
 use fewstep_kernels::device::can_compute_in;
 use fewstep_nn::Precision;
@@ -70,7 +70,7 @@ pub(crate) fn run(args: Args) -> CliResult {
     }
     let wrong = rows.iter().filter(|row| !row.passes()).count();
     if args.json {
-        println!("{}", serde_json::to_string_pretty(&rows).blame_input()?);
+        println!("{}", serde_json::to_string_pretty(&rows).input_error()?);
     }
     match wrong {
         0 => Ok(()),

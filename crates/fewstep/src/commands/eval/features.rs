@@ -2,7 +2,7 @@
 
 use crate::arguments::named;
 use crate::builtin;
-use crate::failure::{CliError, CliResult};
+use crate::error::{CliError, CliResult};
 use burn::tensor::Device;
 use fewstep_data::ImageShape;
 use fewstep_metrics::{CifarResNet, FeatureNetwork, InceptionFid, SmallClassifier};

@@ -1,7 +1,7 @@
 //! What the images to be measured are generated from.
 
 use super::pairs::Pairs;
-use crate::failure::CliResult;
+use crate::error::CliResult;
 use fewstep_generate::{ImageRequest, Subject};
 use std::ops::Range;
 

@@ -2,7 +2,7 @@
 
 use super::real::Known;
 use crate::commands::shared::measure::metrics_error;
-use crate::failure::{Blame, CliError, CliResult};
+use crate::error::{CliError, CliResult, IntoCliResult};
 use crate::output::cache_folder;
 use burn::tensor::Device;
 use fewstep_data::image::{self, Image, to_f32};
@@ -73,7 +73,7 @@ pub(super) struct PairValues {
 
 /// Means over images.
 #[derive(Clone, Copy, Debug, Serialize)]
-pub(super) struct PairFigures {
+pub(super) struct PairMetrics {
     pub(super) psnr: MeanInterval,
     pub(super) ssim: MeanInterval,
     /// Where its weights were given.
@@ -137,9 +137,9 @@ impl PairArgs {
         let Some(file) = &self.lpips else {
             return Ok(None);
         };
-        let lpips = Lpips::load(file, device).blame_input()?;
+        let lpips = Lpips::load(file, device).input_error()?;
         let shape = [shape.channels, shape.height, shape.width];
-        lpips.check(shape).blame_input()?;
+        lpips.check(shape).input_error()?;
         Ok(Some(lpips))
     }
 
@@ -175,11 +175,11 @@ impl PairArgs {
 /// Conditions of a dataset in memory; those of captioned images are made from what the cache has of them.
 fn conditions(rule: &ConditionConfig, data: &Known) -> CliResult<Conditions> {
     if data.config.kind != DataKind::Captioned {
-        return Conditions::open(rule, &data.images, &data.config).blame_input();
+        return Conditions::open(rule, &data.images, &data.config).input_error();
     }
-    let captioned = Captioned::paired(&data.config, rule.given()).blame_input()?;
+    let captioned = Captioned::paired(&data.config, rule.given()).input_error()?;
     let folder = cache_folder().unwrap_or_else(std::env::temp_dir);
-    Conditions::of_captioned(rule, &captioned, &folder).blame_input()
+    Conditions::of_captioned(rule, &captioned, &folder).input_error()
 }
 
 impl Pairs {
@@ -241,7 +241,7 @@ impl Pairs {
             flip: false,
         };
         let (seed, clock) = (CONDITION_SEED, draw.index as u64);
-        let source = self.conditions.source(draw).blame_work()?;
+        let source = self.conditions.source(draw).work_error()?;
         let source = source.unwrap_or_else(|| self.values(index));
         Ok(self.conditions.make(&source, seed, clock))
     }
@@ -298,7 +298,7 @@ impl Pairs {
         Ok(Image::from_f32(shape, &values.collect::<Vec<f32>>()))
     }
 
-    /// What the figures of pairs are.
+    /// What the metrics of pairs are.
     pub(super) fn definition(&self) -> String {
         let kept = match self.task {
             Task::Inpaint => ", the known part put back",
@@ -328,14 +328,14 @@ impl PairValues {
     }
 
     /// Means over the images, of each of which the mean over these (its seeds) counts.
-    pub(super) fn figures(seeds: &[&Self]) -> CliResult<PairFigures> {
+    pub(super) fn metrics(seeds: &[&Self]) -> CliResult<PairMetrics> {
         let mean = |of: fn(&Self) -> &Vec<f64>| {
             let images = of(seeds[0]).len();
             let mean = |i| seeds.iter().map(|s| of(s)[i]).sum::<f64>() / seeds.len() as f64;
             let values: Vec<f64> = (0..images).map(mean).collect();
             MeanInterval::of(&values).map_err(metrics_error)
         };
-        Ok(PairFigures {
+        Ok(PairMetrics {
             psnr: mean(|values| &values.psnr)?,
             ssim: mean(|values| &values.ssim)?,
             lpips: match seeds[0].lpips.is_empty() {

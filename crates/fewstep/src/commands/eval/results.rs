@@ -1,10 +1,10 @@
 //! Results as they are stored.
 
-use super::figures::Figures;
-use super::pairs::{PairFigures, PairValues};
+use super::metrics::Metrics;
+use super::pairs::{PairMetrics, PairValues};
 use super::real::Real;
 use crate::commands::shared::measure::{Measured, Subject};
-use crate::failure::CliResult;
+use crate::error::CliResult;
 use fewstep_diffusion::Role;
 use fewstep_metrics::{FeatureId, Retrieval};
 use serde::Serialize;
@@ -19,10 +19,10 @@ pub(super) struct Row {
     pub(super) steps: usize,
     pub(super) w: Option<f64>,
     #[serde(flatten)]
-    pub(super) figures: Figures,
+    pub(super) metrics: Metrics,
     /// Of models that generate from control images.
     #[serde(flatten, skip_serializing_if = "Option::is_none")]
-    pub(super) pairs: Option<PairFigures>,
+    pub(super) pairs: Option<PairMetrics>,
     /// Of models that generate from prompts.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) retrieval: Option<Retrieval>,
@@ -42,7 +42,7 @@ pub(super) struct Row {
 pub(super) struct Comparison {
     pub(super) images: PathBuf,
     #[serde(flatten)]
-    pub(super) figures: Figures,
+    pub(super) metrics: Metrics,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) retrieval: Option<Retrieval>,
     pub(super) samples: usize,
@@ -56,7 +56,7 @@ impl Row {
         subject: &Subject,
         measured: &Measured,
         values: Option<PairValues>,
-        figures: Figures,
+        metrics: Metrics,
         seed: u64,
         real: &Real,
         features: &FeatureId,
@@ -71,9 +71,9 @@ impl Row {
             sampler: subject.sampler.name(),
             steps: subject.steps,
             w: subject.w,
-            figures,
+            metrics,
             pairs: match &values {
-                Some(values) => Some(PairValues::figures(&[values])?),
+                Some(values) => Some(PairValues::metrics(&[values])?),
                 None => None,
             },
             retrieval: None,
@@ -93,13 +93,13 @@ impl Comparison {
     pub(super) fn new(
         folder: &Path,
         samples: usize,
-        figures: Figures,
+        metrics: Metrics,
         real: &Real,
         features: &FeatureId,
     ) -> Self {
         Self {
             images: folder.into(),
-            figures,
+            metrics,
             retrieval: None,
             samples,
             features: features.to_string(),

@@ -1,12 +1,12 @@
 //! Results as people read them.
 
-use super::figures::Figures;
 use super::given::Given;
+use super::metrics::Metrics;
 use super::pairs::PairValues;
 use super::real::Real;
 use super::results::{Comparison, Row};
 use crate::arguments::tidy;
-use crate::failure::CliResult;
+use crate::error::CliResult;
 use fewstep_metrics::{FeatureId, Features, MeanInterval, Retrieval};
 
 /// A table of the rows of a model, with the mean and deviation over the seeds of each setting.
@@ -22,10 +22,10 @@ pub(super) fn of_model(
             .to_vec(),
     ];
     lines[0].extend(match given {
-        Given::Classes(_) => figure_names(features),
+        Given::Classes(_) => metric_names(features),
         Given::Prompts(_) => {
             let retrieval = ["retrieval", "among five"].map(String::from);
-            [figure_names(features), retrieval.to_vec()].concat()
+            [metric_names(features), retrieval.to_vec()].concat()
         }
         Given::Pairs(_) => [features.fid_label(), "LPIPS", "PSNR", "SSIM"]
             .map(String::from)
@@ -41,11 +41,11 @@ pub(super) fn of_model(
             or_dash(first.w),
             or_dash(first.w.map(|w| tidy(1.0 + w))),
         ];
-        let figures: Vec<Figures> = group.iter().map(|row| row.figures).collect();
+        let metrics: Vec<Metrics> = group.iter().map(|row| row.metrics).collect();
         let values: Vec<&PairValues> = group.iter().flat_map(|row| &row.values).collect();
         line.extend(match values.is_empty() {
-            true => figure_cells(&figures),
-            false => pair_cells(&figures, &values)?,
+            true => metric_cells(&metrics),
+            false => pair_cells(&metrics, &values)?,
         });
         let found: Vec<Retrieval> = group.iter().flat_map(|row| row.retrieval).collect();
         if !found.is_empty() {
@@ -84,7 +84,7 @@ pub(super) fn of_model(
 
 /// A table of one comparison of folders.
 pub(super) fn of_images(result: &Comparison, real: &Real, features: &FeatureId) -> String {
-    let lines = [figure_names(features), figure_cells(&[result.figures])];
+    let lines = [metric_names(features), metric_cells(&[result.metrics])];
     let retrieval = result.retrieval.map(|found| {
         format!(
             "\n\nretrieval accuracy {:.1} %, {:.1} % among the five nearest; {} texts, chance {:.1} %",
@@ -109,7 +109,7 @@ impl Row {
     }
 }
 
-fn figure_names(features: &FeatureId) -> Vec<String> {
+fn metric_names(features: &FeatureId) -> Vec<String> {
     let (fid, kid, score) = (
         features.fid_label(),
         features.kid_label(),
@@ -120,9 +120,9 @@ fn figure_names(features: &FeatureId) -> Vec<String> {
         .to_vec()
 }
 
-/// The mean and deviation of a figure over seeds.
-fn cell(figures: &[Figures], figure: fn(&Figures) -> Option<f64>, digits: usize) -> String {
-    let values: Vec<f64> = figures.iter().filter_map(figure).collect();
+/// The mean and deviation of a metric over seeds.
+fn cell(metrics: &[Metrics], metric: fn(&Metrics) -> Option<f64>, digits: usize) -> String {
+    let values: Vec<f64> = metrics.iter().filter_map(metric).collect();
     match values.len() {
         0 => "-".to_string(),
         1 => format!("{:.digits$}", values[0]),
@@ -134,22 +134,22 @@ fn cell(figures: &[Figures], figure: fn(&Figures) -> Option<f64>, digits: usize)
     }
 }
 
-fn pair_cells(figures: &[Figures], values: &[&PairValues]) -> CliResult<Vec<String>> {
-    let pairs = PairValues::figures(values)?;
+fn pair_cells(metrics: &[Metrics], values: &[&PairValues]) -> CliResult<Vec<String>> {
+    let pairs = PairValues::metrics(values)?;
     let interval = |value: MeanInterval, digits: usize| {
         format!("{:.digits$} ± {:.digits$}", value.mean, value.half_width)
     };
     let lpips = pairs.lpips.map(|lpips| interval(lpips, 4));
     Ok(vec![
-        cell(figures, |f| Some(f.fid), 3),
+        cell(metrics, |f| Some(f.fid), 3),
         lpips.unwrap_or("-".into()),
         interval(pairs.psnr, 2),
         interval(pairs.ssim, 4),
     ])
 }
 
-fn figure_cells(figures: &[Figures]) -> Vec<String> {
-    let cell = |figure, digits| cell(figures, figure, digits);
+fn metric_cells(metrics: &[Metrics]) -> Vec<String> {
+    let cell = |metric, digits| cell(metrics, metric, digits);
     vec![
         cell(|f| Some(f.fid), 3),
         cell(|f| f.kid, 5),
@@ -159,7 +159,7 @@ fn figure_cells(figures: &[Figures]) -> Vec<String> {
     ]
 }
 
-/// What the figures are, without which they mean nothing.
+/// What the metrics are, without which they mean nothing.
 fn definition(samples: usize, real: &Real, features: &FeatureId) -> String {
     let neighbours = match &real.features {
         Some(features) => format!(
@@ -209,19 +209,19 @@ mod tests {
 
     #[test]
     fn several_seeds_show_mean_and_deviation() {
-        let figures = |fid| Figures {
+        let metrics = |fid| Metrics {
             fid,
             kid: None,
             precision: Some(0.5),
             recall: Some(0.25),
             classifier_score: None,
         };
-        let cells = figure_cells(&[figures(7.0), figures(9.0)]);
+        let cells = metric_cells(&[metrics(7.0), metrics(9.0)]);
         assert_eq!(
             cells,
             ["8.000 ± 1.414", "-", "0.500 ± 0.000", "0.250 ± 0.000", "-"]
         );
-        assert_eq!(figure_cells(&[figures(7.0)])[0], "7.000");
+        assert_eq!(metric_cells(&[metrics(7.0)])[0], "7.000");
     }
 
     #[test]

@@ -2,7 +2,7 @@
 
 use super::fields::Fields;
 use super::model;
-use crate::failure::{Blame, CliError, CliResult};
+use crate::error::{CliError, CliResult, IntoCliResult};
 use crate::thousands::thousands;
 use burn::tensor::Device;
 use fewstep_data::{DataConfig, Split};
@@ -62,7 +62,7 @@ impl Facts {
         let origin = file.display().to_string();
         let text = std::fs::read_to_string(&file)
             .map_err(|error| CliError::input(format!("cannot read {origin}: {error}")))?;
-        let recipe: toml::Table = parse(&text, &origin).blame_input()?;
+        let recipe: toml::Table = parse(&text, &origin).input_error()?;
         let plan = Plan::read(&text, &origin, recipe.contains_key("teacher"))?;
         let log = read_log(folder);
         let models = read_models(folder, device)?;
@@ -113,7 +113,7 @@ impl Facts {
 impl Plan {
     fn read(text: &str, origin: &str, distils: bool) -> CliResult<Self> {
         if !distils {
-            let recipe: TrainRecipe = parse(text, origin).blame_input()?;
+            let recipe: TrainRecipe = parse(text, origin).input_error()?;
             return Ok(Self {
                 purpose: "train a teacher".into(),
                 phases: recipe.phases(),
@@ -121,9 +121,9 @@ impl Plan {
                 seed: recipe.seed,
             });
         }
-        let keys: toml::Table = parse(text, origin).blame_input()?;
+        let keys: toml::Table = parse(text, origin).input_error()?;
         if keys.contains_key("method") {
-            let recipe: PhaseRecipe = parse(text, origin).blame_input()?;
+            let recipe: PhaseRecipe = parse(text, origin).input_error()?;
             return Ok(Self {
                 purpose: format!("adapt the teacher {}", recipe.teacher),
                 phases: recipe.phases(None),
@@ -131,7 +131,7 @@ impl Plan {
                 seed: recipe.seed,
             });
         }
-        let recipe: DistillRecipe = parse(text, origin).blame_input()?;
+        let recipe: DistillRecipe = parse(text, origin).input_error()?;
         Ok(Self {
             purpose: format!("distil the teacher {}", recipe.teacher),
             phases: recipe
@@ -210,7 +210,7 @@ fn read_models(folder: &Path, device: &Device) -> CliResult<Vec<Saved>> {
         return Ok(vec![]);
     }
     let load = |path: PathBuf| {
-        let model = Model::load(&path, device).blame_input()?;
+        let model = Model::load(&path, device).input_error()?;
         Ok(Saved {
             weights_hash: model.weights_hash(),
             role: model.recipe.role,

@@ -2,7 +2,7 @@
 
 use super::measure::Candidate;
 use super::stages::Stages;
-use crate::failure::{Blame, CliResult};
+use crate::error::{CliResult, IntoCliResult};
 use fewstep_data::image;
 use fewstep_distill::run::Run;
 
@@ -44,9 +44,9 @@ impl UncaptionedGrids {
                 candidate.origin.name(),
                 candidate.subject.steps
             );
-            let png = image::encode_png(&grid).blame_work()?;
+            let png = image::encode_png(&grid).work_error()?;
             let path = run.folder.join("samples").join(name);
-            fewstep_formats::write_atomically(&path, &png).blame_input()?;
+            fewstep_formats::write_atomically(&path, &png).input_error()?;
             grids.pngs.push(png);
             grids.seconds.push(seconds);
         }

@@ -3,7 +3,7 @@
 use super::stages::Stages;
 use crate::builtin;
 use crate::commands::shared::measure::Subject;
-use crate::failure::{Blame, CliResult};
+use crate::error::{CliResult, IntoCliResult};
 use crate::report::{Origin, Row, plural, read_rows, write_rows};
 use burn::tensor::Device;
 use fewstep_data::image::Image;
@@ -129,7 +129,7 @@ impl Evaluator {
             samples,
         };
         let (reference, classifier) = (&evaluator.reference, &evaluator.classifier);
-        reference.check(classifier).blame_work()?;
+        reference.check(classifier).work_error()?;
         Ok(evaluator)
     }
 
@@ -189,8 +189,8 @@ impl Evaluator {
             &mut |_, _| Ok(()),
             &mut |done| stage.reach(done),
         )?;
-        let statistics = Statistics::of(&measured.features).blame_work()?;
-        let fid = frechet_distance(&statistics, &self.reference.statistics).blame_work()?;
+        let statistics = Statistics::of(&measured.features).work_error()?;
+        let fid = frechet_distance(&statistics, &self.reference.statistics).work_error()?;
         stage.finish(&format!("{} {fid:.2}", self.classifier.id().fid_label()));
         Ok(Row {
             model: candidate.origin,

@@ -2,7 +2,7 @@
 
 use super::grids::UncaptionedGrids;
 use super::{GOAL, GOAL_STEPS, machine};
-use crate::failure::CliResult;
+use crate::error::CliResult;
 use crate::report::{
     Grid, Grids, Highlight, LossCurve, Origin, Report, Row, duration, plural, ratio, read_losses,
 };
@@ -207,7 +207,7 @@ fn facts(run: &Run, teacher: &Model, rows: &[Row], losses: &[LossCurve]) -> Vec<
         facts.push((
             "Guidance",
             format!(
-                "w = {} in all figures (guidance scale {})",
+                "w = {} in all metrics (guidance scale {})",
                 row.w,
                 row.w + 1.0
             ),

@@ -1,6 +1,6 @@
 //! Images with captions, or with classes, as examples of a latent model.
 
-use crate::failure::{Blame, CliError, CliResult};
+use crate::error::{CliError, CliResult, IntoCliResult};
 use crate::output::cache_folder;
 use crate::progress;
 use burn::tensor::Device;
@@ -26,7 +26,7 @@ pub(crate) fn examples(
     let folder = cache_folder().unwrap_or_else(std::env::temp_dir);
     let (source, conditions) = source(data, condition, components, &folder)?;
     let found = Encoding::find(&source, components, copies, &folder, device, fits);
-    let encoding = found.blame_input()?;
+    let encoding = found.input_error()?;
     if let (true, Some(bytes)) = (planned, encoding.bytes()) {
         return Ok(Examples::Planned {
             header: encoding.header().clone(),
@@ -42,7 +42,7 @@ pub(crate) fn examples(
     let made = encoding.latents(&mut progress);
     bar.finish_and_clear();
     Ok(Examples::Latents {
-        latents: Arc::new(made.blame_input()?),
+        latents: Arc::new(made.input_error()?),
         conditions,
     })
 }
@@ -54,19 +54,19 @@ fn source(
     components: &PipelineComponents,
     folder: &Path,
 ) -> CliResult<(Source, Option<Arc<Conditions>>)> {
-    let classes = components.classes().blame_input()?;
+    let classes = components.classes().input_error()?;
     Ok(match (condition, classes.is_empty()) {
         (None, true) => {
-            let captioned = Captioned::open(data).blame_input()?;
+            let captioned = Captioned::open(data).input_error()?;
             (Source::Captioned(captioned), None)
         }
         (Some(rule), true) => {
-            let captioned = Captioned::paired(data, rule.given()).blame_input()?;
-            let conditions = Conditions::of_captioned(rule, &captioned, folder).blame_input()?;
+            let captioned = Captioned::paired(data, rule.given()).input_error()?;
+            let conditions = Conditions::of_captioned(rule, &captioned, folder).input_error()?;
             (Source::Captioned(captioned), Some(Arc::new(conditions)))
         }
         (None, false) if data.kind != DataKind::Captioned => {
-            (Source::labelled(data, classes).blame_input()?, None)
+            (Source::labelled(data, classes).input_error()?, None)
         }
         (None, false) => {
             return Err(CliError::input(

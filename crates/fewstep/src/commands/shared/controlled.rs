@@ -3,7 +3,7 @@
 use super::generate::{GenerateArgs, Made, warn};
 use super::prompts::reads_no_prompts;
 use super::summary::Summary;
-use crate::failure::{Blame, CliError, CliResult};
+use crate::error::{CliError, CliResult, IntoCliResult};
 use crate::output;
 use fewstep_data::image::{self, Image};
 use fewstep_diffusion::Task;
@@ -65,7 +65,7 @@ impl Source {
 
 /// Reads an image of any size.
 pub(crate) fn read(file: &Path, channels: usize) -> CliResult<Image> {
-    image::read(file, None, channels).blame_input()
+    image::read(file, None, channels).input_error()
 }
 
 impl ControlledArgs {

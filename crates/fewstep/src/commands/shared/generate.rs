@@ -4,7 +4,7 @@ use super::prompts::{PromptArgs, warn_if_cut};
 use super::summary::Summary;
 use crate::arguments::{GuidanceArgs, SamplerArgs, positive, tidy};
 use crate::compute::{self, PrecisionArgs};
-use crate::failure::CliResult;
+use crate::error::CliResult;
 use crate::output::ImageArgs;
 use crate::progress;
 use fewstep_data::image::Image;

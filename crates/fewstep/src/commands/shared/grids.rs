@@ -1,6 +1,6 @@
 //! Grids of the same seeds over the time of a run.
 
-use crate::failure::{Blame, CliResult};
+use crate::error::{CliResult, IntoCliResult};
 use burn::tensor::Device;
 use fewstep_data::image::{self, Image};
 use fewstep_data::{ExampleOrder, Examples, HostArray, HostBatch, ImageShape};
@@ -52,7 +52,7 @@ impl SampleGrids {
             false => None,
             true => {
                 let order = &mut ExampleOrder::new(run.seed, run.examples.len(), false);
-                Some(run.examples.batch(order, 0, EXAMPLES).blame_input()?)
+                Some(run.examples.batch(order, 0, EXAMPLES).input_error()?)
             }
         };
         let prompts = match (&run.examples, prompts) {

@@ -1,7 +1,7 @@
 //! Generating images only to measure them: a few hundred at a time, so that they need not all be in memory.
 
 use crate::arguments::both_conventions;
-use crate::failure::{CliError, CliResult};
+use crate::error::{CliError, CliResult};
 use crate::report::plural;
 use fewstep_data::ImageShape;
 use fewstep_data::image::Image;

@@ -2,7 +2,7 @@
 
 use super::grids::shown_at_once;
 use super::run::RunArgs;
-use crate::failure::{Blame, CliResult};
+use crate::error::{CliResult, IntoCliResult};
 use crate::thousands::thousands;
 use fewstep_distill::run::{MemoryOption, Run};
 use fewstep_formats::Model;
@@ -19,7 +19,7 @@ pub(crate) fn print<R: Serialize>(
 ) -> CliResult {
     let shown = shown_at_once(run);
     if !args.plan {
-        println!("{}", toml::to_string(recipe).blame_input()?);
+        println!("{}", toml::to_string(recipe).input_error()?);
     }
     if Placement::of(&run.device).has_own_memory() {
         println!(

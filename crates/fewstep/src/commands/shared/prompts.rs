@@ -1,6 +1,6 @@
 //! What to generate, in words: prompts, or classes by their names.
 
-use crate::failure::{CliError, CliResult};
+use crate::error::{CliError, CliResult};
 use fewstep_generate::{Generator, Subject, find_class};
 use std::path::PathBuf;
 

@@ -1,7 +1,7 @@
 //! What `train` and `distill` share: reading a recipe, the run folder, progress.
 
 use super::grids::SampleGrids;
-use crate::failure::{Blame, CliError, CliResult};
+use crate::error::{CliError, CliResult, IntoCliResult};
 use crate::progress;
 use fewstep_distill::recipe::{parse, parse_with};
 use fewstep_distill::run::{Event, Run, is_run};
@@ -79,7 +79,7 @@ where
     R: Serialize + DeserializeOwned,
 {
     let file = folder.join("recipe.toml");
-    let resolved = toml::to_string(recipe).blame_input()?;
+    let resolved = toml::to_string(recipe).input_error()?;
     match (is_run(folder), resume) {
         (true, false) => Err(CliError::input(format!(
             "{} holds a run already: go on with it (--resume) or choose another folder (--out)",
@@ -87,9 +87,9 @@ where
         ))),
         (true, true) => {
             // Written anew: an older version may have had other names for keys, or fewer of them.
-            let stored = std::fs::read_to_string(&file).blame_input()?;
+            let stored = std::fs::read_to_string(&file).input_error()?;
             let stored: R = parse(&stored, &file.display().to_string())?;
-            let stored = toml::to_string(&stored).blame_input()?;
+            let stored = toml::to_string(&stored).input_error()?;
             match stored == resolved {
                 true => Ok(()),
                 false => Err(CliError::input(format!(
@@ -99,7 +99,7 @@ where
                 ))),
             }
         }
-        (false, _) => write_atomically(&file, resolved.as_bytes()).blame_input(),
+        (false, _) => write_atomically(&file, resolved.as_bytes()).input_error(),
     }
 }
 

@@ -1,8 +1,8 @@
-//! The figures of one set of images.
+//! The metrics of one set of images.
 
 use super::real::Real;
 use crate::commands::shared::measure::metrics_error;
-use crate::failure::{CliError, CliResult};
+use crate::error::{CliError, CliResult};
 use fewstep_metrics::{
     Features, MetricsError, Retrieval, Statistics, classifier_score, frechet_distance, kid,
     precision_recall, retrieval,
@@ -21,7 +21,7 @@ const SPLIT_SIZE: usize = 5000;
 
 /// What the metrics say.
 #[derive(Clone, Copy, Debug, Serialize)]
-pub(super) struct Figures {
+pub(super) struct Metrics {
     pub(super) fid: f64,
     /// As precision and recall, only where the real images are at hand and not just their statistics.
     pub(super) kid: Option<f64>,
@@ -32,14 +32,14 @@ pub(super) struct Figures {
 }
 
 /// Compares images with real ones by their features.
-pub(super) fn compare(drawn: &Features, real: &Real, seed: u64) -> CliResult<Figures> {
-    let measure = || -> Result<Figures, MetricsError> {
+pub(super) fn compare(drawn: &Features, real: &Real, seed: u64) -> CliResult<Metrics> {
+    let measure = || -> Result<Metrics, MetricsError> {
         let fid = frechet_distance(&Statistics::of(drawn)?, &real.statistics)?;
         let score = match &drawn.probabilities {
             Some(p) => Some(classifier_score(p, (drawn.count() / SPLIT_SIZE).max(1))?.mean),
             None => None,
         };
-        let mut figures = Figures {
+        let mut metrics = Metrics {
             fid,
             kid: None,
             precision: None,
@@ -49,11 +49,11 @@ pub(super) fn compare(drawn: &Features, real: &Real, seed: u64) -> CliResult<Fig
         if let Some(features) = &real.features {
             let size = KID_SUBSET_SIZE.min(drawn.count()).min(features.count());
             let (precision, recall) = precision_recall(features, drawn, NEIGHBOURS)?;
-            figures.kid = Some(kid(drawn, features, KID_SUBSETS, size, seed)?.mean);
-            figures.precision = Some(precision);
-            figures.recall = Some(recall);
+            metrics.kid = Some(kid(drawn, features, KID_SUBSETS, size, seed)?.mean);
+            metrics.precision = Some(precision);
+            metrics.recall = Some(recall);
         }
-        Ok(figures)
+        Ok(metrics)
     };
     measure().map_err(metrics_error)
 }

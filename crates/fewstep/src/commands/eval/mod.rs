@@ -1,8 +1,8 @@
 //! `fewstep eval`: how good a model's images are.
 
 mod features;
-mod figures;
 mod given;
+mod metrics;
 mod pairs;
 mod real;
 mod results;
@@ -11,7 +11,7 @@ mod table;
 use super::shared::measure::Subject;
 use crate::arguments::{GuidanceListArgs, SamplerArgs, positive};
 use crate::compute::{self, PrecisionArgs};
-use crate::failure::{CliError, CliResult};
+use crate::error::{CliError, CliResult};
 use crate::{output, progress};
 use burn::tensor::Device;
 use features::FeatureArgs;
@@ -32,7 +32,7 @@ use std::rc::Rc;
 /// classifier score.
 ///
 /// Every number of steps is measured with every w, of a run folder with the student for that number of steps. With
-/// the embedded classifier of Fashion-MNIST the figures compare models with each other; only with the Inception
+/// the embedded classifier of Fashion-MNIST the metrics compare models with each other; only with the Inception
 /// network (--features inception --weights FILE) are they the FID of the literature.
 ///
 /// A model that draws from control images is given those of held-out images (--data), and its images are compared
@@ -154,18 +154,18 @@ impl Args {
         let (count, batch) = (given.len(), self.batch);
         let measured = subject.measure(count, &images, batch, network, &mut seen, progress)?;
         bar.finish_and_clear();
-        let figures = figures::compare(&measured.features, real, seed)?;
+        let metrics = metrics::compare(&measured.features, real, seed)?;
         let mut row = Row::new(
             subject,
             &measured,
             values,
-            figures,
+            metrics,
             seed,
             real,
             network.id(),
         )?;
         if let Given::Prompts(_) = given {
-            row.retrieval = Some(figures::retrieve(&measured.features, real)?);
+            row.retrieval = Some(metrics::retrieve(&measured.features, real)?);
         }
         Ok((row, shown))
     }
@@ -239,10 +239,10 @@ impl Args {
         let shape = self.features.preferred_shape();
         let (images, real) = self.real.for_folder(folder, shape, &*network)?;
         let drawn = real::features_of(&images, &*network, "looking at images")?;
-        let figures = figures::compare(&drawn, &real, 0)?;
-        let mut result = Comparison::new(folder, images.len(), figures, &real, network.id());
+        let metrics = metrics::compare(&drawn, &real, 0)?;
+        let mut result = Comparison::new(folder, images.len(), metrics, &real, network.id());
         if self.in_turn {
-            result.retrieval = Some(figures::find(&drawn, &real)?);
+            result.retrieval = Some(metrics::find(&drawn, &real)?);
         }
         let results = [result];
         self.save(&results)?;

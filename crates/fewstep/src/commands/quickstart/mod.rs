@@ -8,7 +8,7 @@ mod story;
 
 use super::shared::run::prepare;
 use crate::builtin;
-use crate::failure::{Blame, CliError, CliResult};
+use crate::error::{CliError, CliResult, IntoCliResult};
 use crate::report::{Row, ratio, table};
 use fewstep_data::Examples;
 use fewstep_distill::recipe::{DistillRecipe, parse_with};
@@ -21,7 +21,7 @@ use stages::{Stage, Stages};
 use std::path::PathBuf;
 use std::sync::Arc;
 
-const RECIPE: &str = include_str!("../../../../recipes/fashion-mnist/quickstart.toml");
+const RECIPE: &str = include_str!("../../../../../recipes/fashion-mnist/quickstart.toml");
 
 /// How many times its teacher's distance the student may have at [`GOAL_STEPS`] steps.
 const GOAL: f64 = 1.15;
@@ -44,7 +44,7 @@ pub(crate) struct Args {
     /// Go on where the run folder stands.
     #[arg(long)]
     resume: bool,
-    /// Images drawn for each figure of quality. Figures of different numbers cannot be compared.
+    /// Images drawn for each metric of quality. Metrics of different numbers cannot be compared.
     #[arg(long, default_value_t = 2000, value_parser = clap::value_parser!(u64).range(2..))]
     samples: u64,
     /// Set a key of the recipe (recipes/fashion-mnist/quickstart.toml): --set guided.updates=500.
@@ -82,7 +82,7 @@ pub(crate) fn run(args: Args) -> CliResult {
     let rows = evaluator.rows(&candidates, &run.folder.join("results.json"), &mut stages)?;
     let grids = UncaptionedGrids::generate(&candidates, &run, &mut stages)?;
     let report = story::report(&run, &recipe, &teacher, &rows, grids)?;
-    let page = report.write(&run.folder).blame_input()?;
+    let page = report.write(&run.folder).input_error()?;
     println!("\n{}", table(&rows, story::reference(&rows), story::METRIC));
     if let Some(verdict) = verdict(&rows) {
         println!("{verdict}");
@@ -94,7 +94,7 @@ pub(crate) fn run(args: Args) -> CliResult {
 impl Args {
     fn recipe(&self) -> CliResult<DistillRecipe> {
         const ORIGIN: &str = "the recipe of quickstart";
-        let original: DistillRecipe = parse_with(RECIPE, ORIGIN, &[]).blame_input()?;
+        let original: DistillRecipe = parse_with(RECIPE, ORIGIN, &[]).input_error()?;
         let mut recipe: DistillRecipe = parse_with(RECIPE, ORIGIN, &self.overrides)?;
         recipe.seed = self.seed.unwrap_or(recipe.seed);
         if (&recipe.teacher, &recipe.data) != (&original.teacher, &original.data) {

@@ -82,19 +82,19 @@ fn of_request(error: &GenerateError) -> Option<String> {
 }
 
 /// Says which kind of failure an error is.
-pub(crate) trait Blame<T> {
+pub(crate) trait IntoCliResult<T> {
     /// The user's input is at fault.
-    fn blame_input(self) -> CliResult<T>;
+    fn input_error(self) -> CliResult<T>;
     /// The work is at fault.
-    fn blame_work(self) -> CliResult<T>;
+    fn work_error(self) -> CliResult<T>;
 }
 
-impl<T, E: Into<anyhow::Error>> Blame<T> for Result<T, E> {
-    fn blame_input(self) -> CliResult<T> {
+impl<T, E: Into<anyhow::Error>> IntoCliResult<T> for Result<T, E> {
+    fn input_error(self) -> CliResult<T> {
         self.map_err(|error| CliError::Input(error.into()))
     }
 
-    fn blame_work(self) -> CliResult<T> {
+    fn work_error(self) -> CliResult<T> {
         self.map_err(|error| CliError::Work(error.into()))
     }
 }

@@ -5,7 +5,7 @@ mod model;
 mod run;
 
 use crate::arguments::positive;
-use crate::failure::CliResult;
+use crate::error::CliResult;
 use fewstep_distill::run::is_run;
 use fewstep_generate::ModelSource;
 use fewstep_kernels::device::{compiled, found};

@@ -4,7 +4,7 @@ mod cache;
 
 use crate::arguments::named;
 use crate::commands::shared::measure::{features_of_pixels, metrics_error};
-use crate::failure::{Blame, CliError, CliResult};
+use crate::error::{CliError, CliResult, IntoCliResult};
 use crate::{builtin, progress};
 use cache::{Cache, Entry};
 use fewstep_data::{
@@ -113,9 +113,9 @@ impl RealArgs {
         };
         let (images, texts) = match config.kind {
             DataKind::Captioned => {
-                let captioned = Captioned::open(&config).blame_input()?;
-                let contents = captioned.check(Check::Present).blame_input()?;
-                (captioned.dataset().blame_input()?, contents.captions)
+                let captioned = Captioned::open(&config).input_error()?;
+                let contents = captioned.check(Check::Present).input_error()?;
+                (captioned.dataset().input_error()?, contents.captions)
             }
             _ => (builtin::load_data(&config)?, vec![]),
         };
@@ -139,7 +139,7 @@ impl RealArgs {
     ) -> CliResult<(Dataset, Real)> {
         let side = self.size.or(side);
         let spec = format!("folder:{}", folder.display());
-        let images = fewstep_data::load(&data_config(&spec, channels, side)?).blame_input()?;
+        let images = fewstep_data::load(&data_config(&spec, channels, side)?).input_error()?;
         let real = self.load((channels, side), network, images.len())?;
         Ok((images, real))
     }
@@ -160,7 +160,7 @@ impl RealArgs {
                 Real::from_dataset(&dataset, network, keep, &cache)
             }
             (None, Some(file)) => {
-                Real::from_reference(Reference::load(file).blame_input()?, network)
+                Real::from_reference(Reference::load(file).input_error()?, network)
             }
             (None, None) => Err(CliError::input(
                 "there is nothing to measure against: give --data FOLDER, --data KIND:PATH or --reference FILE",
@@ -184,7 +184,7 @@ impl Spread {
 
 impl Real {
     fn from_reference(reference: Reference, network: &dyn FeatureNetwork) -> CliResult<Self> {
-        reference.check(network).blame_input()?;
+        reference.check(network).input_error()?;
         Ok(Self {
             statistics: reference.statistics,
             features: None,
