@@ -1,7 +1,7 @@
 //! Image files whose captions are in files next to them.
 
 use super::example::{Example, caption, caption_in};
-use super::shard::misplaced;
+use super::location::misplaced;
 use crate::config::expand_home;
 use crate::folder::{collect_images, list, split_folder};
 use crate::pairs::partner;

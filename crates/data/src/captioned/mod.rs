@@ -3,6 +3,7 @@
 
 mod example;
 mod files;
+mod location;
 mod shard;
 mod tars;
 

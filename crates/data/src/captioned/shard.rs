@@ -1,6 +1,7 @@
 //! The parts of a set, in all layouts.
 
 use super::example::{Example, caption};
+use super::location::column;
 use super::{files, tars};
 use crate::folder::{entries, split_folder};
 use crate::parquet::{Table, files as parquet_files, labelled_tables};
@@ -163,21 +164,4 @@ fn classes_of<'a>(
             origin: format!("shard {number} ({})", table.origin(row.row)),
         })
     }))
-}
-
-/// The column or key that names given images, for layouts where a folder cannot.
-pub(super) fn column<'a>(location: &'a Location, what: &str) -> Result<&'a str, DataError> {
-    match (&location.column, &location.path) {
-        (Some(column), None) => Ok(column),
-        _ => Err(misplaced(location, &format!("`column`, the {what}"))),
-    }
-}
-
-pub(super) fn misplaced(location: &Location, expected: &str) -> DataError {
-    DataError::Config {
-        key: "condition",
-        got: format!("{location:?}"),
-        origin: "captioned images of this layout".into(),
-        expected: expected.into(),
-    }
 }

@@ -1,7 +1,7 @@
 //! WebDataset: tars in which files of one name and several endings are one example.
 
 use super::example::{Example, caption, caption_in};
-use super::shard::column;
+use super::location::column;
 use crate::{DataError, Location};
 use std::fs::File;
 use std::io::{BufReader, Read};

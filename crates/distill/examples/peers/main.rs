@@ -3,11 +3,13 @@
 //!
 //! `peers ours` uses this project's operations, `peers stock` the framework's.
 
+mod implementation;
 mod ops;
 mod steps;
 mod unet;
 
-use ops::{Implementation, Workload};
+use implementation::Implementation;
+use ops::Workload;
 use std::collections::HashMap;
 use std::io::{BufRead, Error, Write};
 use std::time::{Duration, Instant};

@@ -1,7 +1,7 @@
 //! A diffusion U-Net with residual blocks, time embedding, and attention on the lowest level: the
 //! same network as in `tools/peers/worker.py`.
 
-use crate::ops::Implementation;
+use crate::implementation::Implementation;
 use burn::module::{Module, Param};
 use burn::nn::{Linear, LinearConfig};
 use burn::tensor::ops::{InterpolateMode, InterpolateOptions};

@@ -1,7 +1,7 @@
 //! The ControlNet: a copy of a U-Net's encoder that sees a control image, and the zero convolutions
 //! that add its features to the U-Net's.
 
-mod config;
+pub(crate) mod config;
 mod stem;
 
 pub use config::{ControlNetConfig, Fusion, Initial};
@@ -11,8 +11,8 @@ use crate::layers::embedding::{TimestepEmbedding, WEmbedding};
 use crate::layers::ops::conv;
 use crate::train::cost::{Counter, Stage};
 use crate::train::init::{Init, count};
-use crate::unet::UNetConfig;
-use crate::unet::{DownBlock, Encoder, Features, MidBlock, down_blocks};
+use crate::unet::config::UNetConfig;
+use crate::unet::encoder::{DownBlock, Encoder, Features, MidBlock, down_blocks};
 use burn::module::{Module, ModuleMapper, ModuleVisitor, Param};
 use burn::nn::Embedding;
 use burn::nn::conv::Conv2d;

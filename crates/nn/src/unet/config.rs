@@ -2,7 +2,7 @@
 
 use super::resample::Resampling;
 use super::transformer::TextAttention;
-use crate::controlnet::{ControlNetConfig, Fusion};
+use crate::controlnet::config::{ControlNetConfig, Fusion};
 use crate::error::ConfigError;
 use crate::layers::embedding::{Sinusoid, WEmbedding};
 use crate::layers::resnet::{Modulation, ResnetOptions};

@@ -1,10 +1,10 @@
 //! The U-Net.
 
 mod attention;
-mod config;
+pub(crate) mod config;
 mod cost;
 mod decoder;
-mod encoder;
+pub(crate) mod encoder;
 mod resample;
 #[cfg(test)]
 mod tests;
@@ -12,7 +12,6 @@ mod transformer;
 mod variants;
 
 pub use config::UNetConfig;
-pub(crate) use encoder::{DownBlock, Encoder, Features, MidBlock, down_blocks};
 pub use resample::Resampling;
 pub use transformer::TextAttention;
 
@@ -27,6 +26,7 @@ use burn::nn::conv::Conv2d;
 use burn::nn::{Embedding, GroupNorm};
 use burn::tensor::{Device, FloatDType, Tensor};
 use decoder::{Decoder, UpBlock, up_blocks};
+use encoder::{DownBlock, Encoder, MidBlock, down_blocks};
 use fewstep_diffusion::{Inputs, Network};
 
 /// The U-Net of [`UNetConfig`]; see there. With a [`ControlNet`] it takes a control image too.
