@@ -104,6 +104,7 @@ impl From<RunError> for CliError {
     fn from(error: RunError) -> Self {
         match error {
             RunError::NotFinite { .. } => CliError::Work(error.into()),
+            RunError::Format(error) => CliError::Input(error.into()),
             _ => CliError::Input(error.into()),
         }
     }
@@ -122,7 +123,10 @@ impl From<RecipeFileError> for CliError {
 impl From<GenerateError> for CliError {
     /// What is asked of a model contradicts it.
     fn from(error: GenerateError) -> Self {
-        CliError::Input(error.into())
+        match error {
+            GenerateError::Format(error) => CliError::Input(error.into()),
+            error => CliError::Input(error.into()),
+        }
     }
 }
 
@@ -130,6 +134,7 @@ impl From<RegistryError> for CliError {
     fn from(error: RegistryError) -> Self {
         match error {
             RegistryError::Generate(error) => error.into(),
+            RegistryError::Format(error) => CliError::Input(error.into()),
             error => CliError::Input(error.into()),
         }
     }

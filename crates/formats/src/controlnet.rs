@@ -25,6 +25,7 @@ pub struct ControlNetModel {
 #[derive(Serialize, Deserialize)]
 struct Description {
     base: UNetConfig,
+    #[serde(alias = "adapter")]
     controlnet: ControlNetConfig,
     recipe: SamplerRecipe,
 }

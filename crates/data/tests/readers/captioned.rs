@@ -248,7 +248,7 @@ fn pairs_without_captions_and_other_mistakes_are_told() {
         ..config(DataKind::Folder, folder.path())
     };
     refused(&folders, &["data.kind", "captioned"]);
-    crate::refused(&captioned(folder.path()), &["data.kind", "texts"]);
+    crate::refused(&captioned(folder.path()), &["data.kind", "text-to-image"]);
 }
 
 /// Read one by one they are what they are in memory.

@@ -50,11 +50,17 @@ impl Model {
     /// Hash of the weights (names and f32 values), 16 hexadecimal digits: the same for the same
     /// network in every file.
     pub fn weights_hash(&self) -> String {
-        let mut tensors = self.network.collect(None, None, true);
-        tensors.sort_by(|a, b| a.name.cmp(&b.name));
+        // A ControlNet has the name here that it had in earlier versions, so that hashes last.
+        let name = |name: &str| match name.strip_prefix("controlnet.") {
+            Some(rest) => format!("adapter.{rest}"),
+            None => name.into(),
+        };
+        let tensors = self.network.collect(None, None, true).into_iter();
+        let mut tensors: Vec<_> = tensors.map(|tensor| (name(&tensor.name), tensor)).collect();
+        tensors.sort_by(|a, b| a.0.cmp(&b.0));
         let mut hash = Sha256::new();
-        for tensor in tensors {
-            hash.update(tensor.name.as_bytes());
+        for (name, tensor) in tensors {
+            hash.update(name.as_bytes());
             // A parameter in memory can always be read back.
             hash.update(tensor.to_bytes().map(|b| b.to_vec()).unwrap_or_default());
         }

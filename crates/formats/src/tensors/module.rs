@@ -114,7 +114,14 @@ pub(crate) fn fill<M: Module>(
             origin: origin.into(),
             reason: e.to_string(),
         })?;
-    apply::apply(module, tensors.values().cloned().collect(), origin)
+    let tensors = tensors.values().cloned().map(|mut tensor| {
+        // What earlier versions called a ControlNet inside a network.
+        if let Some(name) = tensor.name.strip_prefix("adapter.") {
+            tensor.name = format!("controlnet.{name}");
+        }
+        tensor
+    });
+    apply::apply(module, tensors.collect(), origin)
 }
 
 /// The description in the metadata of a safetensors file.
