@@ -1,14 +1,14 @@
 //! The `fewstep` program.
 
-mod arguments;
 mod builtin;
 mod commands;
 mod compute;
 mod error;
+mod numbers;
 mod output;
+mod parsers;
 mod progress;
 mod report;
-mod thousands;
 
 use clap::{Parser, Subcommand};
 use std::io::IsTerminal;

@@ -1,8 +1,8 @@
 //! `fewstep bench`: how long a network takes on a device.
 
-use crate::arguments::positive;
 use crate::compute;
 use crate::error::{CliResult, IntoCliResult};
+use crate::parsers::positive;
 use burn::module::Module;
 use burn::tensor::{Device, Tensor};
 use fewstep_diffusion::random::{self, Purpose};

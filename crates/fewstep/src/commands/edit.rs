@@ -1,8 +1,8 @@
 //! `fewstep edit`: an image changed by a prompt.
 
 use super::shared::generate::PromptedArgs;
-use crate::arguments::finite;
 use crate::error::{CliResult, IntoCliResult};
+use crate::parsers::finite;
 use fewstep_data::image;
 use fewstep_generate::Init;
 use std::path::PathBuf;

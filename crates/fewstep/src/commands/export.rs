@@ -1,7 +1,8 @@
 //! `fewstep export`: a model in the form that another tool reads.
 
-use crate::arguments::{both_conventions, finite, positive};
+use super::shared::guidance::both_conventions;
 use crate::error::{CliError, CliResult, IntoCliResult};
+use crate::parsers::{finite, positive};
 use burn::tensor::Device;
 use clap::ValueEnum;
 use fewstep_diffusion::Guidance;

@@ -1,10 +1,11 @@
 //! `fewstep restyle`: an image of one class, or of what one text says, becomes one of another.
 
+use super::shared::guidance::{GuidanceListArgs, both_conventions};
 use super::shared::prompts::warn_if_cut;
-use crate::arguments::{GuidanceListArgs, both_conventions, finite, positive};
 use crate::compute::{self, PrecisionArgs};
 use crate::error::{CliError, CliResult};
-use crate::report::plural;
+use crate::numbers::plural;
+use crate::parsers::{finite, positive};
 use crate::{output, progress};
 use burn::tensor::Device;
 use fewstep_data::ImageShape;

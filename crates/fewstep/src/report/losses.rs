@@ -1,9 +1,9 @@
 //! How the loss of each phase fell, from the log of the run.
 
 use super::html::escape;
-use super::numbers::{duration, significant};
 use super::scale::{Axis, Spacing};
 use crate::error::{CliResult, IntoCliResult};
+use crate::numbers::{duration, significant};
 use fewstep_distill::run::LogRecord;
 use std::path::Path;
 

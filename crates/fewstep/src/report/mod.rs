@@ -2,14 +2,12 @@
 
 mod html;
 mod losses;
-mod numbers;
 mod page;
 mod plot;
 mod row;
 mod scale;
 
 pub(crate) use losses::{LossCurve, read_losses};
-pub(crate) use numbers::{duration, plural};
 pub(crate) use row::{Origin, Row, ratio, read_rows, table, write_rows};
 
 use fewstep_formats::{FormatError, write_atomically};
@@ -26,7 +24,7 @@ pub(crate) struct Report {
     /// The few numbers that matter.
     pub highlights: Vec<Highlight>,
     /// What happened, paragraph by paragraph.
-    pub story: Vec<String>,
+    pub summary: Vec<String>,
     /// The same seeds through each model.
     pub grids: Grids,
     /// How good each model is.

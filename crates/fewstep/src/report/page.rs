@@ -12,7 +12,7 @@ pub(super) fn page(report: &Report) -> String {
         header(report),
         images(&report.grids),
         quality(report),
-        story(report),
+        summary(report),
         making(report),
         next(&report.next),
     ];
@@ -154,7 +154,7 @@ fn table(rows: &[Row], metric: &str) -> String {
     )
 }
 
-fn story(report: &Report) -> String {
+fn summary(report: &Report) -> String {
     let paragraph = |text: &String| format!("<p>{}</p>\n", escape(text));
     let curves: String = report.losses.iter().map(losses::drawing).collect();
     format!(
@@ -164,7 +164,7 @@ fn story(report: &Report) -> String {
 {curves}</div>
 </section>
 "#,
-        report.story.iter().map(paragraph).collect::<String>(),
+        report.summary.iter().map(paragraph).collect::<String>(),
     )
 }
 
@@ -217,7 +217,7 @@ mod tests {
                 value: "1.08 ×".into(),
                 label: "the teacher's distance".into(),
             }],
-            story: vec!["First <this>.".into()],
+            summary: vec!["First <this>.".into()],
             grids: Grids {
                 note: "Look.".into(),
                 row_names: vec!["T-shirt/top".into()],

@@ -1,8 +1,8 @@
 //! Which network looks at the images.
 
-use crate::arguments::named;
 use crate::builtin;
 use crate::error::{CliError, CliResult};
+use crate::parsers::named;
 use burn::tensor::Device;
 use fewstep_data::ImageShape;
 use fewstep_metrics::{CifarResNet, FeatureNetwork, InceptionFid, SmallClassifier};

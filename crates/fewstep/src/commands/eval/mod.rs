@@ -1,17 +1,19 @@
 //! `fewstep eval`: how good a model's images are.
 
 mod features;
-mod given;
+mod inputs;
 mod metrics;
 mod pairs;
 mod real;
 mod results;
 mod table;
 
+use super::shared::guidance::GuidanceListArgs;
 use super::shared::measure::Subject;
-use crate::arguments::{GuidanceListArgs, SamplerArgs, positive};
+use super::shared::sampling::SamplerArgs;
 use crate::compute::{self, PrecisionArgs};
 use crate::error::{CliError, CliResult};
+use crate::parsers::positive;
 use crate::{output, progress};
 use burn::tensor::Device;
 use features::FeatureArgs;
@@ -19,7 +21,7 @@ use fewstep_data::Split;
 use fewstep_data::image::Image;
 use fewstep_generate::{Generator, KeepEncoder, ModelSource};
 use fewstep_metrics::FeatureNetwork;
-use given::Given;
+use inputs::EvalInputs;
 use pairs::{PairArgs, PairValues};
 use real::{Real, RealArgs};
 use results::{Comparison, Row};
@@ -108,12 +110,12 @@ impl Args {
         let subjects = self.subjects(reference, device)?;
         let generator = &subjects[0].generator;
         let network = self.features.load(Some(generator.image_shape()), device)?;
-        let (real, given) = self.given(reference, generator, &*network)?;
+        let (real, inputs) = self.inputs(reference, generator, &*network)?;
         self.warn_of_few(&*network);
         let (mut rows, mut shown) = (vec![], vec![]);
         for subject in &subjects {
             for &seed in &self.seeds {
-                let (row, first) = self.row(subject, seed, (&real, &given), &*network)?;
+                let (row, first) = self.row(subject, seed, (&real, &inputs), &*network)?;
                 if seed == self.seeds[0] {
                     shown.push(first);
                 }
@@ -121,11 +123,11 @@ impl Args {
                 self.save(&rows)?;
             }
         }
-        if let (Given::Pairs(pairs), Some(file)) = (&given, &self.pairs.grid) {
+        if let (EvalInputs::Pairs(pairs), Some(file)) = (&inputs, &self.pairs.grid) {
             output::write_image(file, &pairs.grid(&shown)?)?;
         }
         self.print(&rows, || {
-            table::of_model(&rows, &given, &real, network.id())
+            table::of_model(&rows, &inputs, &real, network.id())
         })
     }
 
@@ -134,24 +136,24 @@ impl Args {
         &self,
         subject: &Subject,
         seed: u64,
-        (real, given): (&Real, &Given),
+        (real, inputs): (&Real, &EvalInputs),
         network: &dyn FeatureNetwork,
     ) -> CliResult<(Row, Vec<Image>)> {
         let mut shown = vec![];
-        let mut values = matches!(given, Given::Pairs(_)).then(PairValues::default);
+        let mut values = matches!(inputs, EvalInputs::Pairs(_)).then(PairValues::default);
         let mut seen = |range: Range<usize>, images: &[Image]| -> CliResult {
             let more = SHOWN - shown.len();
             shown.extend(images.iter().take(more).cloned());
-            if let (Given::Pairs(pairs), Some(values)) = (given, &mut values) {
+            if let (EvalInputs::Pairs(pairs), Some(values)) = (inputs, &mut values) {
                 values.append(pairs.compare(range, images)?);
             }
             Ok(())
         };
         let prompted = subject.generator.takes_prompts();
-        let images = |range| given.images(range, seed, prompted);
-        let bar = progress::bar(&subject.title(), given.len() as u64, "images");
+        let images = |range| inputs.images(range, seed, prompted);
+        let bar = progress::bar(&subject.title(), inputs.len() as u64, "images");
         let progress = &mut |done| bar.set_position(done as u64);
-        let (count, batch) = (given.len(), self.batch);
+        let (count, batch) = (inputs.len(), self.batch);
         let measured = subject.measure(count, &images, batch, network, &mut seen, progress)?;
         bar.finish_and_clear();
         let metrics = metrics::compare(&measured.features, real, seed)?;
@@ -164,19 +166,19 @@ impl Args {
             real,
             network.id(),
         )?;
-        if let Given::Prompts(_) = given {
+        if let EvalInputs::Prompts(_) = inputs {
             row.retrieval = Some(metrics::retrieve(&measured.features, real)?);
         }
         Ok((row, shown))
     }
 
     /// What the model generates from, and what its images are measured against.
-    fn given(
+    fn inputs(
         &self,
         reference: &str,
         generator: &Generator,
         network: &dyn FeatureNetwork,
-    ) -> CliResult<(Real, Given)> {
+    ) -> CliResult<(Real, EvalInputs)> {
         let (shape, recipe) = (generator.image_shape(), &generator.model().recipe);
         let count = self.count;
         if let Some(control) = recipe.control {
@@ -186,15 +188,15 @@ impl Args {
             let pairs = self
                 .pairs
                 .open(reference, (recipe, control), &known, count, device)?;
-            return Ok((real, Given::Pairs(Box::new(pairs))));
+            return Ok((real, EvalInputs::Pairs(Box::new(pairs))));
         }
         self.pairs.refuse_all()?;
         if generator.takes_prompts() {
             let what = (shape, "prompts");
             let (known, real) = self.real.for_drawing(what, Split::Train, network, count)?;
-            let prompts = given::prompts_in_turn(&known.texts, count);
+            let prompts = inputs::prompts_in_turn(&known.texts, count);
             return match prompts.is_empty() {
-                false => Ok((real, Given::Prompts(prompts))),
+                false => Ok((real, EvalInputs::Prompts(prompts))),
                 true => Err(CliError::input(
                     "this model generates from prompts, and the images have none: give captioned ones with --data captioned:PATH",
                 )),
@@ -202,8 +204,8 @@ impl Args {
         }
         let classes = generator.classes();
         let real = self.real.for_model(shape, classes, network, count)?;
-        let turns = given::turns(&real.class_counts, classes.len(), count);
-        Ok((real, Given::Classes(turns)))
+        let turns = inputs::turns(&real.class_counts, classes.len(), count);
+        Ok((real, EvalInputs::Classes(turns)))
     }
 
     /// Every number of steps with every w; refuses before anything is generated.

@@ -1,6 +1,6 @@
 //! Pairs of a control image and the image that it was made from: what conditional models are measured on.
 
-use super::real::Known;
+use super::real::ReferenceSet;
 use crate::commands::shared::measure::metrics_error;
 use crate::error::{CliError, CliResult, IntoCliResult};
 use crate::output::cache_folder;
@@ -101,7 +101,7 @@ impl PairArgs {
         &self,
         model: &str,
         (recipe, known): (&SamplerRecipe, ControlSpec),
-        data: &Known,
+        data: &ReferenceSet,
         count: usize,
         device: &Device,
     ) -> CliResult<Pairs> {
@@ -173,7 +173,7 @@ impl PairArgs {
 }
 
 /// Conditions of a dataset in memory; those of captioned images are made from what the cache has of them.
-fn conditions(rule: &ConditionConfig, data: &Known) -> CliResult<Conditions> {
+fn conditions(rule: &ConditionConfig, data: &ReferenceSet) -> CliResult<Conditions> {
     if data.config.kind != DataKind::Captioned {
         return Conditions::open(rule, &data.images, &data.config).input_error();
     }

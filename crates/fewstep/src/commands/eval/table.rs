@@ -1,18 +1,18 @@
 //! Results as people read them.
 
-use super::given::Given;
+use super::inputs::EvalInputs;
 use super::metrics::Metrics;
 use super::pairs::PairValues;
 use super::real::Real;
 use super::results::{Comparison, Row};
-use crate::arguments::tidy;
+use crate::commands::shared::guidance::tidy;
 use crate::error::CliResult;
 use fewstep_metrics::{FeatureId, Features, MeanInterval, Retrieval};
 
 /// A table of the rows of a model, with the mean and deviation over the seeds of each setting.
 pub(super) fn of_model(
     rows: &[Row],
-    given: &Given,
+    inputs: &EvalInputs,
     real: &Real,
     features: &FeatureId,
 ) -> CliResult<String> {
@@ -21,13 +21,13 @@ pub(super) fn of_model(
             .map(String::from)
             .to_vec(),
     ];
-    lines[0].extend(match given {
-        Given::Classes(_) => metric_names(features),
-        Given::Prompts(_) => {
+    lines[0].extend(match inputs {
+        EvalInputs::Classes(_) => metric_names(features),
+        EvalInputs::Prompts(_) => {
             let retrieval = ["retrieval", "among five"].map(String::from);
             [metric_names(features), retrieval.to_vec()].concat()
         }
-        Given::Pairs(_) => [features.fid_label(), "LPIPS", "PSNR", "SSIM"]
+        EvalInputs::Pairs(_) => [features.fid_label(), "LPIPS", "PSNR", "SSIM"]
             .map(String::from)
             .to_vec(),
     });
@@ -65,14 +65,14 @@ pub(super) fn of_model(
         lines.push(line);
     }
     let samples = rows.first().map_or(0, |row| row.samples);
-    let definition = match given {
-        Given::Classes(_) => definition(samples, real, features),
-        Given::Prompts(_) => format!(
+    let definition = match inputs {
+        EvalInputs::Classes(_) => definition(samples, real, features),
+        EvalInputs::Prompts(_) => format!(
             "{}; retrieval: how often the real image of the text is the nearest of {}, and among the five nearest",
             definition(samples, real, features),
             real.features.as_ref().map_or(0, Features::count)
         ),
-        Given::Pairs(pairs) => format!(
+        EvalInputs::Pairs(pairs) => format!(
             "{samples} images against {} real ones ({}), {}; features of {features}",
             real.statistics.count,
             real.source,

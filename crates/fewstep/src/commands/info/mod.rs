@@ -4,8 +4,8 @@ mod fields;
 mod model;
 mod run;
 
-use crate::arguments::positive;
 use crate::error::CliResult;
+use crate::parsers::positive;
 use fewstep_distill::run::is_run;
 use fewstep_generate::ModelSource;
 use fewstep_kernels::device::{compiled, found};

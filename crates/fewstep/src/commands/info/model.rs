@@ -1,9 +1,8 @@
 //! What there is to know about a model.
 
 use super::fields::Fields;
-use crate::arguments::{both_conventions, tidy};
-use crate::report::plural;
-use crate::thousands::thousands;
+use crate::commands::shared::guidance::{both_conventions, tidy};
+use crate::numbers::{plural, thousands};
 use fewstep_diffusion::{
     BetaSchedule, DistilledFor, Guidance, PredictionKind, Role, SamplerRecipe, ScheduleConfig,
 };

@@ -3,7 +3,7 @@
 use super::fields::Fields;
 use super::model;
 use crate::error::{CliError, CliResult, IntoCliResult};
-use crate::thousands::thousands;
+use crate::numbers::thousands;
 use burn::tensor::Device;
 use fewstep_data::{DataConfig, Split};
 use fewstep_diffusion::Role;

@@ -1,20 +1,22 @@
 //! `fewstep quickstart`: the whole method once, on what is embedded in the program.
 
+mod goal;
 mod grids;
 mod machine;
 mod measure;
+mod report;
 mod stages;
-mod story;
 
 use super::shared::run::prepare;
 use crate::builtin;
 use crate::error::{CliError, CliResult, IntoCliResult};
-use crate::report::{Row, ratio, table};
+use crate::report::table;
 use fewstep_data::Examples;
 use fewstep_distill::recipe::{DistillRecipe, parse_with};
 use fewstep_distill::run::{Event, Run};
 use fewstep_formats::Model;
 use fewstep_generate::ModelSource;
+use goal::{METRIC, reference, verdict};
 use grids::UncaptionedGrids;
 use measure::{Candidate, Evaluator};
 use stages::{Stage, Stages};
@@ -22,10 +24,6 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 const RECIPE: &str = include_str!("../../../../../recipes/fashion-mnist/quickstart.toml");
-
-/// How many times its teacher's distance the student may have at [`GOAL_STEPS`] steps.
-const GOAL: f64 = 1.15;
-const GOAL_STEPS: usize = 4;
 
 /// Distil an embedded teacher into students of 8, 4, 2 and 1 steps and see how good they are.
 ///
@@ -81,9 +79,9 @@ pub(crate) fn run(args: Args) -> CliResult {
     let evaluator = Evaluator::new(&run.device, args.samples as usize)?;
     let rows = evaluator.rows(&candidates, &run.folder.join("results.json"), &mut stages)?;
     let grids = UncaptionedGrids::generate(&candidates, &run, &mut stages)?;
-    let report = story::report(&run, &recipe, &teacher, &rows, grids)?;
+    let report = report::build(&run, &recipe, &teacher, &rows, grids)?;
     let page = report.write(&run.folder).input_error()?;
-    println!("\n{}", table(&rows, story::reference(&rows), story::METRIC));
+    println!("\n{}", table(&rows, reference(&rows), METRIC));
     if let Some(verdict) = verdict(&rows) {
         println!("{verdict}");
     }
@@ -143,22 +141,4 @@ fn train(run: &Run, teacher: &Model, resume: bool, stages: &mut Stages) -> CliRe
     stages.skip_to(run.phases.len());
     let models = run.phases.iter().map(|phase| run.model(phase));
     Ok(models.collect::<Result<_, _>>()?)
-}
-
-/// Whether the goal is reached, with the numbers.
-fn verdict(rows: &[Row]) -> Option<String> {
-    let (student, teacher) = (story::student(rows, GOAL_STEPS)?, story::reference(rows)?);
-    let ratio = ratio(student, teacher);
-    let relation = match ratio <= GOAL {
-        true => "within",
-        false => "not within",
-    };
-    Some(format!(
-        "With {} network calls the student's {} is {:.2}, {ratio:.2} times its teacher's {:.2} with {} calls: {relation} the goal of {GOAL} times.",
-        student.network_calls,
-        story::METRIC,
-        student.fid,
-        teacher.fid,
-        teacher.network_calls,
-    ))
 }

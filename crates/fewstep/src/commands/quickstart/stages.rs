@@ -1,7 +1,7 @@
 //! Progress over the whole of quickstart: which stage of how many, and how far it is.
 
+use crate::numbers::duration;
 use crate::progress;
-use crate::report::duration;
 use indicatif::ProgressBar;
 use std::time::Instant;
 

@@ -1,8 +1,8 @@
 //! What the verbs that generate from control images share.
 
-use super::generate::{GenerateArgs, Made, warn};
+use super::generate::{GenerateArgs, warn};
 use super::prompts::reads_no_prompts;
-use super::summary::Summary;
+use super::summary::{Generated, Summary};
 use crate::error::{CliError, CliResult, IntoCliResult};
 use crate::output;
 use fewstep_data::image::{self, Image};
@@ -91,17 +91,17 @@ impl ControlledArgs {
                 .request(&generator, self.images(&generator, &sources, each)?, 16)?;
         warn(&generator, &request)?;
         output::prepare(&self.out)?;
-        let made = self.generate.generate(&generator, &request)?;
-        self.write(&sources, &made, each)?;
+        let generated = self.generate.generate(&generator, &request)?;
+        self.write(&sources, &generated, each)?;
         let model = &self.generate.model;
-        let summary = Summary::new(model, &generator, &request, &made, &self.out);
+        let summary = Summary::new(model, &generator, &request, &generated, &self.out);
         self.generate.report(&summary.from_images(sources.len()));
         Ok(())
     }
 
-    fn write(&self, sources: &[Source], made: &Made, each: usize) -> CliResult {
+    fn write(&self, sources: &[Source], generated: &Generated, each: usize) -> CliResult {
         let mut cells = vec![];
-        for (source, made) in sources.iter().zip(made.images.chunks(each)) {
+        for (source, made) in sources.iter().zip(generated.images.chunks(each)) {
             cells.push(source.shown.clone());
             cells.extend_from_slice(made);
         }

@@ -1,13 +1,14 @@
 //! The flags of all verbs that generate, and the way from a request to files.
 
+use super::guidance::{GuidanceArgs, tidy};
+use super::image_files::ImageArgs;
 use super::prompts::{PromptArgs, warn_if_cut};
-use super::summary::Summary;
-use crate::arguments::{GuidanceArgs, SamplerArgs, positive, tidy};
+use super::sampling::SamplerArgs;
+use super::summary::{Generated, Summary};
 use crate::compute::{self, PrecisionArgs};
 use crate::error::CliResult;
-use crate::output::ImageArgs;
+use crate::parsers::positive;
 use crate::progress;
-use fewstep_data::image::Image;
 use fewstep_generate::{Generator, ImageRequest, Init, KeepEncoder, ModelSource, Request, Subject};
 use fewstep_kernels::memory;
 use std::ops::ControlFlow;
@@ -44,12 +45,6 @@ pub(crate) struct GenerateArgs {
     pub(crate) json: bool,
 }
 
-/// What was generated.
-pub(crate) struct Made {
-    pub(crate) images: Vec<Image>,
-    pub(crate) seconds_per_image: f64,
-}
-
 /// How many images of so many classes, when nothing is said.
 pub(crate) fn class_count(classes: usize) -> usize {
     (4 * classes).min(64)
@@ -83,7 +78,11 @@ impl GenerateArgs {
     }
 
     /// Generates with a progress bar, after warnings of what the model was not trained for.
-    pub(crate) fn generate(&self, generator: &Generator, request: &Request) -> CliResult<Made> {
+    pub(crate) fn generate(
+        &self,
+        generator: &Generator,
+        request: &Request,
+    ) -> CliResult<Generated> {
         let started = Instant::now();
         let bar = progress::bar("generating", request.images.len() as u64, "images");
         memory::give_back();
@@ -93,7 +92,7 @@ impl GenerateArgs {
         })?;
         bar.finish_and_clear();
         let seconds = started.elapsed().as_secs_f64();
-        Ok(Made {
+        Ok(Generated {
             seconds_per_image: seconds / images.len().max(1) as f64,
             images,
         })
@@ -161,16 +160,22 @@ impl PromptedArgs {
             warn_if_cut(generator, prompt)?;
         }
         self.images.prepare()?;
-        let made = self.generate.generate(generator, &request)?;
+        let generated = self.generate.generate(generator, &request)?;
         let classes = classes(generator, subjects);
-        let columns = columns(made.images.len(), classes.len());
+        let columns = columns(generated.images.len(), classes.len());
         self.images
-            .write(&made.images, self.first, columns, |index| {
+            .write(&generated.images, self.first, columns, |index| {
                 let prompted = generator.takes_prompts() || generator.is_latent();
                 prompted.then(|| parameters(&self.generate.model, generator, &request, index))
             })?;
         let place = self.images.place();
-        let summary = Summary::new(&self.generate.model, generator, &request, &made, &place);
+        let summary = Summary::new(
+            &self.generate.model,
+            generator,
+            &request,
+            &generated,
+            &place,
+        );
         self.generate.report(&summary.of_classes(classes));
         Ok(())
     }

@@ -1,8 +1,8 @@
 //! Generating images only to measure them: a few hundred at a time, so that they need not all be in memory.
 
-use crate::arguments::both_conventions;
+use super::guidance::both_conventions;
 use crate::error::{CliError, CliResult};
-use crate::report::plural;
+use crate::numbers::plural;
 use fewstep_data::ImageShape;
 use fewstep_data::image::Image;
 use fewstep_diffusion::Warning;

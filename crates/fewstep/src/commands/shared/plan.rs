@@ -3,7 +3,7 @@
 use super::grids::shown_at_once;
 use super::run::RunArgs;
 use crate::error::{CliResult, IntoCliResult};
-use crate::thousands::thousands;
+use crate::numbers::thousands;
 use fewstep_distill::run::{MemoryOption, Run};
 use fewstep_formats::Model;
 use fewstep_kernels::device::Placement;

@@ -1,11 +1,18 @@
 //! What was generated, in words and as JSON.
 
-use crate::arguments::{both_conventions, tidy};
-use crate::report::plural;
+use super::guidance::{both_conventions, tidy};
+use crate::numbers::plural;
+use fewstep_data::image::Image;
 use fewstep_generate::{Generator, Request};
 use serde::Serialize;
 use std::fmt;
 use std::path::{Path, PathBuf};
+
+/// Images with the time that each took.
+pub(crate) struct Generated {
+    pub(crate) images: Vec<Image>,
+    pub(crate) seconds_per_image: f64,
+}
 
 /// What was generated, and how.
 #[derive(Serialize)]
@@ -36,13 +43,13 @@ impl Summary {
         model: &str,
         generator: &Generator,
         request: &Request,
-        made: &super::generate::Made,
+        generated: &Generated,
         out: &Path,
     ) -> Self {
         let first = request.images.first();
         let given = first.and_then(|image| image.w);
         let w = generator.effective_w(given);
-        let shape = made.images.first().map(|image| image.shape);
+        let shape = generated.images.first().map(|image| image.shape);
         Self {
             model: model.into(),
             images: None,
@@ -56,7 +63,7 @@ impl Summary {
             classes: vec![],
             size: shape.map_or([0; 2], |shape| [shape.height, shape.width]),
             network_calls: generator.network_calls(request.sampler, request.steps, given),
-            seconds_per_image: made.seconds_per_image,
+            seconds_per_image: generated.seconds_per_image,
             out: out.into(),
         }
     }

@@ -1,6 +1,5 @@
 //! What was computed of real images before.
 
-use super::Spread;
 use crate::output::cache_folder;
 use fewstep_formats::write_atomically;
 use fewstep_metrics::{FeatureId, FeatureNetwork, Features, Reference, Statistics};
@@ -140,4 +139,17 @@ fn features_file(count: usize) -> String {
 /// The files of a look at the whole dataset that was stopped: statistics and features.
 fn unfinished(keep: usize) -> [String; 2] {
     ["safetensors", "f32"].map(|end| format!("{keep}-unfinished.{end}"))
+}
+
+/// `keep` of `len` images, spread evenly.
+pub(super) struct Spread {
+    pub(super) keep: usize,
+    pub(super) len: usize,
+}
+
+impl Spread {
+    /// The number of the `k`-th of them; `len` or more when there are no more.
+    pub(super) fn index(&self, k: usize) -> usize {
+        k * self.len / self.keep
+    }
 }

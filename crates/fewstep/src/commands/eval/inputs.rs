@@ -6,7 +6,7 @@ use fewstep_generate::{ImageRequest, Subject};
 use std::ops::Range;
 
 /// What a model generates from.
-pub(super) enum Given {
+pub(super) enum EvalInputs {
     /// The class of each image.
     Classes(Vec<Option<u32>>),
     /// The prompt of each image.
@@ -15,13 +15,13 @@ pub(super) enum Given {
     Pairs(Box<Pairs>),
 }
 
-impl Given {
+impl EvalInputs {
     /// How many images.
     pub(super) fn len(&self) -> usize {
         match self {
-            Given::Classes(classes) => classes.len(),
-            Given::Prompts(prompts) => prompts.len(),
-            Given::Pairs(pairs) => pairs.len(),
+            EvalInputs::Classes(classes) => classes.len(),
+            EvalInputs::Prompts(prompts) => prompts.len(),
+            EvalInputs::Pairs(pairs) => pairs.len(),
         }
     }
 
@@ -35,15 +35,15 @@ impl Given {
         let image = |index: usize| {
             let plain = ImageRequest::new(seed, index as u64);
             Ok(match self {
-                Given::Classes(classes) => ImageRequest {
+                EvalInputs::Classes(classes) => ImageRequest {
                     subject: classes[index].into(),
                     ..plain
                 },
-                Given::Prompts(prompts) => ImageRequest {
+                EvalInputs::Prompts(prompts) => ImageRequest {
                     subject: Subject::Prompt(prompts[index].clone()),
                     ..plain
                 },
-                Given::Pairs(pairs) => pairs.request(index, plain, prompted)?,
+                EvalInputs::Pairs(pairs) => pairs.request(index, plain, prompted)?,
             })
         };
         some.map(image).collect()

@@ -1,12 +1,25 @@
 //! Numbers for people.
 
 /// A number with three significant digits.
-pub(super) fn significant(value: f64) -> String {
+pub(crate) fn significant(value: f64) -> String {
     if value == 0.0 || !value.is_finite() {
         return value.to_string();
     }
     let decimals = (2 - value.abs().log10().floor() as i32).max(0) as usize;
     format!("{value:.decimals$}")
+}
+
+/// A whole number with commas: 60,000.
+pub(crate) fn thousands(number: u64) -> String {
+    let digits = number.to_string();
+    let mut text = String::new();
+    for (index, digit) in digits.chars().enumerate() {
+        if index > 0 && (digits.len() - index).is_multiple_of(3) {
+            text.push(',');
+        }
+        text.push(digit);
+    }
+    text
 }
 
 /// A time for people: `48 s`, `6 min 12 s`, `3 h 5 min`.
@@ -30,6 +43,12 @@ pub(crate) fn plural(count: usize, noun: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn thousands_are_separated() {
+        let numbers = [0, 600, 999, 1000, 1234567].map(thousands);
+        assert_eq!(numbers, ["0", "600", "999", "1,000", "1,234,567"]);
+    }
 
     #[test]
     fn times_are_for_people() {

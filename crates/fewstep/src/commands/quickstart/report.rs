@@ -1,33 +1,17 @@
-//! What the report of quickstart tells.
+//! The contents of the report.
 
+use super::goal::{GOAL, GOAL_STEPS, METRIC, reference, student};
 use super::grids::UncaptionedGrids;
-use super::{GOAL, GOAL_STEPS, machine};
+use super::machine;
 use crate::error::CliResult;
-use crate::report::{
-    Grid, Grids, Highlight, LossCurve, Origin, Report, Row, duration, plural, ratio, read_losses,
-};
-use crate::thousands::thousands;
+use crate::numbers::{duration, plural, thousands};
+use crate::report::{Grid, Grids, Highlight, LossCurve, Origin, Report, Row, ratio, read_losses};
 use fewstep_distill::recipe::DistillRecipe;
 use fewstep_distill::run::Run;
 use fewstep_formats::Model;
 
-/// What the distance in the rows is called.
-pub(super) const METRIC: &str = "classifier FID";
-
-/// The row that the others are compared with: the teacher with the most network calls.
-pub(super) fn reference(rows: &[Row]) -> Option<&Row> {
-    let teachers = rows.iter().filter(|row| row.model == Origin::Teacher);
-    teachers.max_by_key(|row| row.network_calls)
-}
-
-/// The row of the student with so many steps.
-pub(super) fn student(rows: &[Row], steps: usize) -> Option<&Row> {
-    rows.iter()
-        .find(|row| row.model == Origin::Student && row.steps == steps)
-}
-
 /// The whole report.
-pub(super) fn report(
+pub(super) fn build(
     run: &Run,
     recipe: &DistillRecipe,
     teacher: &Model,
@@ -48,7 +32,7 @@ pub(super) fn report(
         },
         lead: "A diffusion model that draws well only in many steps was distilled, on this machine, into students that draw in 8, 4, 2 or 1. The strength of the guidance can still be chosen.".into(),
         highlights: highlights(run, rows, &images, &losses),
-        story: story(recipe, teacher, rows),
+        summary: summary(recipe, teacher, rows),
         grids: grids(run, rows, images),
         metric: METRIC,
         measure: measure(rows),
@@ -109,13 +93,13 @@ fn highlights(
     highlights
 }
 
-fn story(recipe: &DistillRecipe, teacher: &Model, rows: &[Row]) -> Vec<String> {
-    let mut story = vec![format!(
+fn summary(recipe: &DistillRecipe, teacher: &Model, rows: &[Row]) -> Vec<String> {
+    let mut summary = vec![format!(
         "The teacher is a diffusion model with {:.2} million parameters, trained on all of Fashion-MNIST with classifier-free guidance. Each of its steps takes two network calls, one with the class and one without, and it needs dozens of steps.",
         teacher.parameters() as f64 / 1e6
     )];
     if recipe.guided.is_some() {
-        story.push("Stage one folded both calls into one: a student that takes the guidance weight w as an input, for every w of its range at once.".into());
+        summary.push("Stage one folded both calls into one: a student that takes the guidance weight w as an input, for every w of its range at once.".into());
     }
     if let Some(progressive) = &recipe.progressive {
         let steps: Vec<String> =
@@ -123,14 +107,14 @@ fn story(recipe: &DistillRecipe, teacher: &Model, rows: &[Row]) -> Vec<String> {
                 .take_while(|steps| *steps >= progressive.end_steps.max(1))
                 .map(|steps| steps.to_string())
                 .collect();
-        story.push(format!(
+        summary.push(format!(
             "Stage two halved the steps again and again, {}: each student learns to reach in one step where its teacher arrives in two, then becomes the teacher of the next.",
             steps.join(" → ")
         ));
     }
     if let (Some(student), Some(teacher)) = (student(rows, GOAL_STEPS), reference(rows)) {
         let ratio = ratio(student, teacher);
-        story.push(match ratio <= GOAL {
+        summary.push(match ratio <= GOAL {
             true => format!(
                 "The goal was a student that is at {GOAL_STEPS} steps within {GOAL} times its teacher's distance at {}. It is reached: {ratio:.2} times.",
                 teacher.steps
@@ -141,7 +125,7 @@ fn story(recipe: &DistillRecipe, teacher: &Model, rows: &[Row]) -> Vec<String> {
             ),
         });
     }
-    story
+    summary
 }
 
 fn grids(run: &Run, rows: &[Row], images: UncaptionedGrids) -> Grids {
@@ -256,11 +240,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn numbers_and_words_read_well() {
-        assert_eq!(
-            [0, 600, 6000, 1234567].map(thousands),
-            ["0", "600", "6,000", "1,234,567"]
-        );
+    fn a_name_starts_with_a_capital() {
         assert_eq!(capitalised("teacher"), "Teacher");
     }
 }

@@ -1,0 +1,74 @@
+//! The flags for the files that images are written to.
+
+use crate::error::{CliError, CliResult};
+use crate::output;
+use crate::parsers::positive;
+use fewstep_data::image::{self, Image};
+use std::path::PathBuf;
+
+/// Where drawn images go.
+#[derive(clap::Args)]
+pub(crate) struct ImageArgs {
+    /// One PNG file with all images as a grid [default: samples.png].
+    #[arg(long, value_name = "FILE")]
+    out: Option<PathBuf>,
+    /// A folder with one PNG file for each image, in place of the grid.
+    #[arg(long, value_name = "FOLDER", conflicts_with = "out")]
+    out_dir: Option<PathBuf>,
+    /// Columns of the grid [default: about square, whole turns through the classes in a row].
+    #[arg(long, value_parser = positive, conflicts_with = "out_dir")]
+    columns: Option<usize>,
+}
+
+impl ImageArgs {
+    /// The folder, or the file of the grid.
+    pub(crate) fn place(&self) -> PathBuf {
+        self.out_dir.clone().unwrap_or_else(|| self.grid())
+    }
+
+    fn grid(&self) -> PathBuf {
+        self.out.clone().unwrap_or_else(|| "samples.png".into())
+    }
+
+    /// The file, for a sheet whose rows have a meaning.
+    pub(crate) fn sheet(&self) -> CliResult<PathBuf> {
+        let given = [
+            (self.out_dir.is_some(), "--out-dir"),
+            (self.columns.is_some(), "--columns"),
+        ];
+        match given.iter().find(|(given, _)| *given) {
+            None => Ok(self.grid()),
+            Some((_, flag)) => Err(CliError::input(format!(
+                "{flag} does not go with this model, which draws from images: its images come as one file with a row for each image, so give --out"
+            ))),
+        }
+    }
+
+    /// Makes the folder before the work starts.
+    pub(crate) fn prepare(&self) -> CliResult {
+        match &self.out_dir {
+            Some(folder) => output::prepare(&folder.join("0.png")),
+            None => output::prepare(&self.grid()),
+        }
+    }
+
+    /// Writes all images, the first of which has the number `first`; `columns` of the grid suit a user who gave
+    /// none. An image carries the text that `parameters` has for it (a grid, that of its first).
+    pub(crate) fn write(
+        &self,
+        images: &[Image],
+        first: u64,
+        columns: usize,
+        parameters: impl Fn(usize) -> Option<String>,
+    ) -> CliResult {
+        let Some(folder) = &self.out_dir else {
+            let sheet = image::grid(images, self.columns.unwrap_or(columns), 1);
+            return output::write_png(&self.grid(), &sheet, parameters(0));
+        };
+        for (index, image) in images.iter().enumerate() {
+            let name = format!("{:06}.png", first + index as u64);
+            output::write_png(&folder.join(name), image, parameters(index))?;
+        }
+        Ok(())
+    }
+}

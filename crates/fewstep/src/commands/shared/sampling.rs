@@ -1,0 +1,69 @@
+//! The flags for the sampler.
+
+use crate::error::{CliError, CliResult};
+use crate::parsers::finite;
+use clap::builder::{PossibleValue, PossibleValuesParser, TypedValueParser};
+use fewstep_diffusion::Spacing;
+use fewstep_diffusion::sampler::{Sampler, SamplerConfig};
+use fewstep_generate::Generator;
+
+/// Reads the name of a sampler. Names of earlier versions are read and not shown.
+fn sampler() -> impl TypedValueParser<Value = Sampler> {
+    let names = Sampler::ALL
+        .map(|sampler| PossibleValue::new(sampler.plain_name()).aliases(sampler.old_names()));
+    PossibleValuesParser::new(names).try_map(|given| given.parse::<Sampler>())
+}
+
+/// Reads the name of a spacing. Names of earlier versions are read and not shown.
+fn spacing() -> impl TypedValueParser<Value = Spacing> {
+    let names =
+        Spacing::NAMED.map(|(name, spacing)| PossibleValue::new(name).aliases(spacing.old_name()));
+    PossibleValuesParser::new(names).try_map(|given| given.parse::<Spacing>())
+}
+
+/// How to sample.
+#[derive(clap::Args)]
+pub(crate) struct SamplerArgs {
+    /// How to sample; by default as the model was made for, with ddim for a teacher.
+    #[arg(long, value_parser = sampler())]
+    sampler: Option<Sampler>,
+    /// How ddim, ancestral, dpm-solver++, unipc and heun spread their steps over time [default: uniform].
+    #[arg(long, value_parser = spacing())]
+    spacing: Option<Spacing>,
+    /// Noise that the ddim sampler adds at each step: 0 (none, the default) to 1 (as much as ancestral).
+    #[arg(long, value_parser = finite, allow_negative_numbers = true)]
+    eta: Option<f64>,
+    /// Noise that the heun sampler adds over all steps: EDM's S_churn, 0 (none, the default) or above; EDM used 40.
+    #[arg(long, value_parser = finite, allow_negative_numbers = true)]
+    churn: Option<f64>,
+}
+
+impl SamplerArgs {
+    /// The sampler for a model.
+    pub(crate) fn choose(&self, generator: &Generator) -> CliResult<SamplerConfig> {
+        let mut chosen = match self.sampler {
+            Some(sampler) => sampler.into(),
+            None => generator.default_sampler(),
+        };
+        if let Some(eta) = self.eta {
+            let with_eta = chosen.sampler.with_eta(eta);
+            chosen.sampler = with_eta.map_err(|e| CliError::input(format!("--eta {eta}: {e}")))?;
+        }
+        if let Some(churn) = self.churn {
+            let with_churn = chosen.sampler.with_churn(churn);
+            chosen.sampler =
+                with_churn.map_err(|e| CliError::input(format!("--churn {churn}: {e}")))?;
+        }
+        match self.spacing {
+            None => {}
+            Some(_) if chosen.sampler.is_few_step() => {
+                return Err(CliError::input(format!(
+                    "--spacing does not go with the {} sampler, whose steps are the ones that a student was distilled for: omit it, or choose another --sampler",
+                    chosen.name()
+                )));
+            }
+            Some(spacing) => chosen.spacing = spacing,
+        }
+        Ok(chosen)
+    }
+}
