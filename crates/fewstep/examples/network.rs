@@ -1,10 +1,12 @@
-//! What a model of ours makes of stored inputs: what `tools/peers/diffusers_reads_students.py` compares other tools with.
+//! What a model of ours makes of stored inputs: what `tools/peers/diffusers_reads_students.py`
+//! compares other tools with.
 //!
 //!     network MODEL INPUTS OUT
 //!
-//! INPUTS is a safetensors file with `z` [batch, channels, height, width] and `time` [batch], and where the model takes
-//! them `w` [batch], `states` [batch, tokens, width], `control` [batch, channels, height, width] and `classes` [batch] (F32
-//! all); with `noise` in the shape of `z` and `steps` [1] a latent model draws too. OUT gets `output` and `image`.
+//! INPUTS is a safetensors file with `z` [batch, channels, height, width] and `time` [batch], and
+//! where the model takes them `w` [batch], `states` [batch, tokens, width], `control` [batch,
+//! channels, height, width] and `classes` [batch] (F32 all); with `noise` in the shape of `z` and
+//! `steps` [1] a latent model draws too. OUT gets `output` and `image`.
 
 use burn::tensor::{Device, Tensor, TensorData};
 use fewstep::diffusion::sampler::ignore;

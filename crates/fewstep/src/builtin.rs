@@ -1,4 +1,5 @@
-//! What is embedded in the program besides models: a sample of real images, and what measures them.
+//! What is embedded in the program besides models: a sample of real images, and the classifier to
+//! measure with.
 
 use crate::error::{CliResult, IntoCliResult};
 use crate::report::Row;
@@ -13,10 +14,10 @@ macro_rules! asset {
     };
 }
 
-/// What was measured with the embedded teacher, in the format of `results.json`.
+/// Results of the embedded teacher, in the format of `results.json`.
 const TEACHER_ROWS: &str = include_str!("../../../assets/fashion-mnist-teacher.results.json");
 
-/// Where a recipe says that its data are the embedded sample.
+/// The `data.path` that stands for the embedded sample.
 const SAMPLE: &str = "builtin:fashion-mnist-sample";
 const SAMPLE_IMAGES: &[u8] = asset!("fashion-mnist-sample-images-idx3-ubyte.gz");
 const SAMPLE_LABELS: &[u8] = asset!("fashion-mnist-sample-labels-idx1-ubyte.gz");
@@ -38,17 +39,17 @@ pub(crate) fn load_data(config: &DataConfig) -> CliResult<Dataset> {
     }
 }
 
-/// The classifier of grey 32x32 images that metrics of quality are measured with.
+/// The classifier of grey 32x32 images whose features the metrics use.
 pub(crate) fn classifier(device: &Device) -> CliResult<SmallClassifier> {
     SmallClassifier::from_bytes(CLASSIFIER, device).work_error()
 }
 
-/// What the classifier sees in the 60,000 training images of Fashion-MNIST.
+/// Statistics of the classifier's features on the 60,000 training images of Fashion-MNIST.
 pub(crate) fn fashion_mnist_reference() -> CliResult<Reference> {
     Reference::from_bytes(CLASSIFIER_REFERENCE, "builtin:fashion-mnist").work_error()
 }
 
-/// What was measured with the embedded teacher.
+/// Results of the embedded teacher.
 pub(crate) fn teacher_rows() -> CliResult<Vec<Row>> {
     serde_json::from_str(TEACHER_ROWS).work_error()
 }
@@ -81,7 +82,7 @@ mod tests {
     }
 
     #[test]
-    fn what_was_measured_was_measured_with_what_is_embedded() {
+    fn stored_results_are_of_the_embedded_teacher_and_classifier() {
         let device = Device::flex();
         let (Ok(classifier), Ok(teacher)) = (
             classifier(&device),

@@ -1,4 +1,5 @@
-//! Where and how networks compute: the flags of it, and what they mean for this process.
+//! The device and the precision that networks compute with: their flags, and the choice for this
+//! process.
 
 use crate::error::{CliResult, IntoCliResult};
 use burn::tensor::Device;
@@ -13,33 +14,34 @@ use std::sync::OnceLock;
 static DEVICE: OnceLock<Option<DeviceName>> = OnceLock::new();
 static PRECISION: OnceLock<Precision> = OnceLock::new();
 
-/// Where to compute, for every verb.
+/// The flag for the device, which every verb has.
 #[derive(clap::Args)]
 pub(crate) struct DeviceArgs {
-    /// Where to compute: auto, cpu, cuda, cuda:N, vulkan, vulkan:N or metal. auto takes a GPU where this build can use one
-    /// and the machine has one, else the CPU; `fewstep info --devices` lists them.
+    /// Device to compute on: auto, cpu, cuda, cuda:N, vulkan, vulkan:N or metal. auto uses a GPU if
+    /// this build supports one and the machine has one, else the CPU. `fewstep info --devices`
+    /// lists the devices.
     #[arg(long, global = true, env = "FEWSTEP_DEVICE", value_name = "DEVICE")]
     device: Option<DeviceName>,
 }
 
 impl DeviceArgs {
-    /// Makes it the choice of this process.
+    /// Sets the device of this process.
     pub(crate) fn choose(self) {
         // The first choice stays: there is one command line.
         let _ = DEVICE.set(self.device);
     }
 }
 
-/// How precisely to compute, for verbs that generate.
+/// The flag for the precision, for verbs that generate.
 #[derive(clap::Args, Clone, Copy)]
 pub(crate) struct PrecisionArgs {
-    /// Type of the products and of what lies between layers: f32, or bf16 on devices that compute in it.
+    /// Precision of activations and matrix products: f32, or bf16 on devices that support it.
     #[arg(long, value_name = "f32|bf16", default_value = "f32", value_parser = precision_of)]
     precision: Precision,
 }
 
 impl PrecisionArgs {
-    /// Makes it the choice of this process, and says whether the device can.
+    /// Sets the precision of this process, if the device supports it.
     pub(crate) fn choose(self, device: &Device) -> CliResult<Precision> {
         self.precision.check(device).input_error()?;
         let _ = PRECISION.set(self.precision);
@@ -55,7 +57,8 @@ fn precision_of(text: &str) -> Result<Precision, String> {
     }
 }
 
-/// The device of this process: that of the command line, else that of the recipe, else the first that there is.
+/// The device of this process: from the command line, else from the recipe, else the first one
+/// found.
 pub(crate) fn device(of_recipe: Option<DeviceName>) -> CliResult<Device> {
     let chosen = DEVICE.get().copied().flatten().or(of_recipe);
     let name = chosen.unwrap_or_default();
@@ -63,20 +66,20 @@ pub(crate) fn device(of_recipe: Option<DeviceName>) -> CliResult<Device> {
     if name == DeviceName::Auto && Placement::of(&device).has_own_memory() {
         let gpu = found().into_iter().find(|info| info.is_card);
         let gpu = gpu.map_or_else(String::new, |gpu| format!("{} ({})", gpu.name, gpu.model));
-        tracing::info!("computing on {gpu}; --device cpu takes the CPU");
+        tracing::info!("computing on {gpu}; --device cpu uses the CPU");
     }
     Ok(device)
 }
 
-/// The device of a run, which can compute as its recipe asks for.
+/// The device of a run, which must support the recipe's precision.
 pub(crate) fn device_of_run(config: &RunConfig) -> CliResult<Device> {
     let device = device(config.device)?;
     config.precision.check(&device).input_error()?;
     Ok(device)
 }
 
-/// The model, computing as the command line asks for.
-pub(crate) fn as_chosen(model: Model) -> Model {
+/// The model in the precision of the command line.
+pub(crate) fn in_chosen_precision(model: Model) -> Model {
     let precision = PRECISION.get().copied().unwrap_or_default();
     Model {
         network: model.network.computing_in(precision),
@@ -84,8 +87,8 @@ pub(crate) fn as_chosen(model: Model) -> Model {
     }
 }
 
-/// How models are loaded: with the ControlNet of another folder where one is given, computing as the command line asks
-/// for.
+/// How models are loaded: in the precision of the command line, with this folder's ControlNet if
+/// there is one.
 pub(crate) fn load_options(controlnet: Option<&Path>, keep_encoder: KeepEncoder) -> LoadOptions {
     LoadOptions {
         controlnet: controlnet.map(Path::to_path_buf),

@@ -6,7 +6,7 @@ use fewstep_formats::FormatError;
 use fewstep_generate::{GenerateError, RegistryError, UnknownClass};
 use std::process::ExitCode;
 
-/// Why a command did not do its work.
+/// Why a command failed.
 pub(crate) enum CliError {
     /// What the user gave cannot be used: exit code 2.
     Input(anyhow::Error),
@@ -34,20 +34,20 @@ impl CliError {
     }
 }
 
-/// The error and its causes, then the flag or the verb that helps; a cause that a message quotes already is not said
-/// twice.
+/// The error and its causes, then the flag or the command that helps. A cause that is already in
+/// the message is not repeated.
 fn message(error: &anyhow::Error) -> String {
-    let message = error.chain().fold(String::new(), |said, cause| {
+    let message = error.chain().fold(String::new(), |text, cause| {
         let cause = cause.to_string();
-        match said {
-            said if said.is_empty() => cause,
-            said if said.contains(&cause) => said,
-            said => format!("{said}: {cause}"),
+        match text {
+            text if text.is_empty() => cause,
+            text if text.contains(&cause) => text,
+            text => format!("{text}: {cause}"),
         }
     });
     let advice = error.chain().find_map(|cause| {
-        let of_format = cause.downcast_ref().and_then(of_format);
-        of_format.or_else(|| cause.downcast_ref().and_then(of_request))
+        let advice = cause.downcast_ref().and_then(advice_on_format);
+        advice.or_else(|| cause.downcast_ref().and_then(advice_on_request))
     });
     match advice {
         Some(advice) => format!("{message} ({advice})"),
@@ -55,21 +55,21 @@ fn message(error: &anyhow::Error) -> String {
     }
 }
 
-/// What helps with an error of a library, which knows of no flags.
-fn of_format(error: &FormatError) -> Option<String> {
+/// What helps with an error of a library, in terms of flags. Libraries know none.
+fn advice_on_format(error: &FormatError) -> Option<String> {
     let advice = match error {
-        FormatError::PickleRefused { .. } => "--allow-pickle asks for it",
+        FormatError::PickleRefused { .. } => "use --allow-pickle",
         FormatError::OnlyPickled { .. } => {
-            "`fewstep import --allow-pickle` makes safetensors of it"
+            "`fewstep import --allow-pickle` converts it to safetensors"
         }
-        FormatError::InputForW { .. } => "--bake-w does",
-        FormatError::NeedsBase { .. } => "--like says which",
+        FormatError::InputForW { .. } => "use --bake-w",
+        FormatError::NeedsBase { .. } => "use --like",
         _ => return None,
     };
     Some(advice.into())
 }
 
-fn of_request(error: &GenerateError) -> Option<String> {
+fn advice_on_request(error: &GenerateError) -> Option<String> {
     Some(match error {
         GenerateError::NeedsControl { task } => {
             format!("use `fewstep {}`, which takes one", task.verb())
@@ -81,11 +81,11 @@ fn of_request(error: &GenerateError) -> Option<String> {
     })
 }
 
-/// Says which kind of failure an error is.
+/// Sorts errors into bad input and failed work.
 pub(crate) trait IntoCliResult<T> {
-    /// The user's input is at fault.
+    /// The input is bad.
     fn input_error(self) -> CliResult<T>;
-    /// The work is at fault.
+    /// The work failed.
     fn work_error(self) -> CliResult<T>;
 }
 
@@ -100,7 +100,8 @@ impl<T, E: Into<anyhow::Error>> IntoCliResult<T> for Result<T, E> {
 }
 
 impl From<RunError> for CliError {
-    /// A diverged loss is the run's fault; files, folders, teachers and disks are the input's.
+    /// A diverged loss is a failure of the work; wrong files, folders, teachers and full disks are
+    /// bad input.
     fn from(error: RunError) -> Self {
         match error {
             RunError::NotFinite { .. } => CliError::Work(error.into()),
@@ -111,7 +112,7 @@ impl From<RunError> for CliError {
 }
 
 impl From<RecipeFileError> for CliError {
-    /// Overrides come from the flag of that name.
+    /// Overrides come from --set.
     fn from(error: RecipeFileError) -> Self {
         match error {
             RecipeFileError::Override { .. } => CliError::input(format!("--set {error}")),
@@ -121,7 +122,7 @@ impl From<RecipeFileError> for CliError {
 }
 
 impl From<GenerateError> for CliError {
-    /// What is asked of a model contradicts it.
+    /// The request contradicts the model.
     fn from(error: GenerateError) -> Self {
         match error {
             GenerateError::Format(error) => CliError::Input(error.into()),

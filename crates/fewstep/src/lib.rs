@@ -1,7 +1,7 @@
-//! fewstep turns a slow diffusion model into one that generates in 1 to 4 steps.
+//! fewstep turns a slow diffusion model into one that generates images in 1 to 4 steps.
 //!
-//! This crate is the facade: it re-exports the libraries behind the `fewstep` program. [`generate`] is where images come
-//! from, [`distill`] where students come from.
+//! This crate is the facade: it re-exports the libraries behind the `fewstep` program. [`generate`]
+//! generates images, [`distill`] trains students.
 
 pub use fewstep_data as data;
 pub use fewstep_diffusion as diffusion;

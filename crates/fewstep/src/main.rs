@@ -14,7 +14,7 @@ use clap::{Parser, Subcommand};
 use std::io::IsTerminal;
 use std::process::ExitCode;
 
-/// Turns a slow diffusion model into one that generates in 1 to 4 steps.
+/// Turns a slow diffusion model into one that generates images in 1 to 4 steps.
 #[derive(Parser)]
 #[command(name = "fewstep", version, propagate_version = true)]
 struct Cli {

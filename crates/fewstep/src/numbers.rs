@@ -1,4 +1,4 @@
-//! Numbers for people.
+//! Numbers for people to read.
 
 /// A number with three significant digits.
 pub(crate) fn significant(value: f64) -> String {
@@ -22,7 +22,7 @@ pub(crate) fn thousands(number: u64) -> String {
     text
 }
 
-/// A time for people: `48 s`, `6 min 12 s`, `3 h 5 min`.
+/// A time for people to read: `48 s`, `6 min 12 s`, `3 h 5 min`.
 pub(crate) fn duration(seconds: f64) -> String {
     let whole = seconds.round() as u64;
     match whole {
@@ -51,20 +51,20 @@ mod tests {
     }
 
     #[test]
-    fn times_are_for_people() {
+    fn times_are_readable() {
         assert_eq!(duration(47.6), "48 s");
         assert_eq!(duration(372.0), "6 min 12 s");
         assert_eq!(duration(11_100.0), "3 h 5 min");
     }
 
     #[test]
-    fn three_digits_say_enough() {
+    fn numbers_have_three_significant_digits() {
         let texts = [0.012345, 1.0, 12.345, 1234.5, 0.0].map(significant);
         assert_eq!(texts, ["0.0123", "1.00", "12.3", "1234", "0"]);
     }
 
     #[test]
-    fn one_is_not_many() {
+    fn one_thing_has_no_plural() {
         assert_eq!(
             (plural(1, "call"), plural(2, "call")),
             ("1 call".into(), "2 calls".into())

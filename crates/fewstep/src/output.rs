@@ -1,11 +1,12 @@
-//! Files that a command leaves behind.
+//! Files that a command writes.
 
 use crate::error::{CliError, CliResult};
 use fewstep_data::image::{self, Image, encode_png};
 use fewstep_formats::write_atomically;
 use std::path::{Path, PathBuf};
 
-/// Makes the folder for a file before the work starts, so that the work is not lost for want of a place.
+/// Makes the folder of a file. Called before the work starts, so that a bad path does not cost
+/// hours.
 pub(crate) fn prepare(file: &Path) -> CliResult {
     let folder = file.parent().unwrap_or(Path::new(""));
     if folder.as_os_str().is_empty() {
@@ -32,7 +33,7 @@ pub(crate) fn write_image(file: &Path, image: &Image) -> CliResult {
     write_png(file, image, None)
 }
 
-/// Writes an image as PNG, with how it was made where that is told.
+/// Writes an image as PNG, with a text in it that says how it was made.
 pub(crate) fn write_png(file: &Path, image: &Image, parameters: Option<String>) -> CliResult {
     let mut bytes = encode_png(image).map_err(CliError::input)?;
     if let Some(parameters) = parameters {
@@ -41,7 +42,8 @@ pub(crate) fn write_png(file: &Path, image: &Image, parameters: Option<String>) 
     write(file, &bytes)
 }
 
-/// Where things are kept that can be made again: `$XDG_CACHE_HOME/fewstep`, by default `~/.cache/fewstep`.
+/// The folder for files that can be made again: `$XDG_CACHE_HOME/fewstep`, by default
+/// `~/.cache/fewstep`.
 pub(crate) fn cache_folder() -> Option<PathBuf> {
     let base = std::env::var_os("XDG_CACHE_HOME")
         .map(PathBuf::from)

@@ -1,4 +1,4 @@
-//! Progress on a terminal; nothing where there is none.
+//! Progress bars, which show only on a terminal.
 
 use indicatif::{ProgressBar, ProgressStyle};
 

@@ -1,4 +1,5 @@
-//! Conditional and consistency distillation, and the verbs that draw from control images, through the binary.
+//! Conditional and consistency distillation, and the verbs that draw from control images, through
+//! the binary.
 
 mod tiny;
 mod workspace;
@@ -51,7 +52,8 @@ fn distil(workspace: &Workspace, out: &str, settings: &[&str]) {
     workspace.succeed(&words);
 }
 
-/// Killed runs are bit for bit the uninterrupted ones, whether all is trained or the ControlNet alone.
+/// Killed runs are bit for bit the uninterrupted ones, whether all is trained or the ControlNet
+/// alone.
 #[test]
 fn killed_and_resumed_runs_equal_uninterrupted_ones() {
     let workspace = taught();
@@ -154,7 +156,8 @@ fn methods_and_readings_run() {
             "{out}"
         );
     }
-    // Few steps first, then the condition: what has w as an input is told w, and stays a model of few steps.
+    // Few steps first, then the condition: what has w as an input is told w, and stays a model of
+    // few steps.
     let teacher = "teacher=lcm-alone/models/consistency";
     let text = CODI.replace("[condition]\nkind = \"bicubic\"\nfactor = 2\n", "");
     let alone = workspace.recipe("alone.toml", &text);
@@ -209,7 +212,8 @@ fn methods_and_readings_run() {
     }
 }
 
-/// A ControlNet works on another fine-tune of its base, and is refused with a reason on a base that it does not fit.
+/// A ControlNet works on another fine-tune of its base, and is refused with a reason on a base that
+/// it does not fit.
 #[test]
 fn an_controlnet_moves_between_bases() {
     let workspace = taught();
@@ -276,7 +280,8 @@ fn an_controlnet_moves_between_bases() {
     workspace.refuse(&none, &["takes no condition image", "--adapter"]);
 }
 
-/// The verbs draw the same image for the same seed, as many times larger as learnt; what is known stays known.
+/// The verbs draw the same image for the same seed, as many times larger as learnt; what is known
+/// stays known.
 #[test]
 fn verbs_draw_from_their_images() {
     let workspace = taught();

@@ -48,7 +48,8 @@ fn devices_are_listed() {
     assert!(listed.contains("back ends of this build: cpu"), "{listed}");
 }
 
-/// The framework's CPU computes in bf16, slowly and with other sums than a GPU: nobody wants it unawares.
+/// The framework's CPU computes in bf16, slowly and with other sums than a GPU: nobody wants it
+/// unawares.
 #[test]
 fn half_precision_is_refused_where_it_is_not_to_be_had() {
     let folder = tempfile::tempdir().expect("a folder");

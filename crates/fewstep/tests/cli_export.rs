@@ -203,7 +203,8 @@ fn a_gguf_file_holds_the_unet_under_the_names_of_its_readers() {
         assert_eq!(*kind, expected(narrow), "{theirs}");
         if *kind == 8 {
             quantised += 1;
-            // A value of the widest size in each block is stored as ±127, and no value is off by more than half a step.
+            // A value of the widest size in each block is stored as ±127, and no value is off by
+            // more than half a step.
             for (block, values) in packed.chunks_exact(34).zip(data.chunks_exact(128)) {
                 let steps = block[2..].iter().map(|byte| *byte as i8);
                 let values = values.chunks_exact(4).map(|b| b.try_into().expect("four"));

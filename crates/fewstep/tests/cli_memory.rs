@@ -210,7 +210,8 @@ fn predictions_are_what_the_program_needs() {
     assert!(wrong.is_empty(), "{wrong:#?}");
 }
 
-/// Big images and a small network: the autoencoder takes more than the training. A plan says so and makes no latents.
+/// Big images and a small network: the autoencoder takes more than the training. A plan says so and
+/// makes no latents.
 #[test]
 fn encoding_is_predicted_and_not_done() {
     let workspace = Workspace::new();

@@ -29,7 +29,8 @@ lr = 1e-3
 log_every = 1
 "#;
 
-/// A folder with a tiny model that enlarges (`up/models/codi`), one that fills holes (`fill`), and real images.
+/// A folder with a tiny model that enlarges (`up/models/codi`), one that fills holes (`fill`), and
+/// real images.
 fn workshop() -> TempDir {
     let folder = tempfile::tempdir().expect("a folder");
     let path = folder.path();
@@ -109,8 +110,8 @@ fn write_lpips(file: &Path) {
     std::fs::write(file, bytes).expect("written");
 }
 
-/// Held-out images are drawn from their control images and compared with the true ones, over steps, seeds and
-/// samplers; the batch makes no difference.
+/// Held-out images are drawn from their control images and compared with the true ones, over steps,
+/// seeds and samplers; the batch makes no difference.
 #[test]
 fn images_are_compared_with_the_true_ones() {
     let folder = workshop();
@@ -167,7 +168,8 @@ fn images_are_compared_with_the_true_ones() {
     }
 }
 
-/// Around the hole all is as it was, so a model that fills is nearer the truth than one that is asked for it all.
+/// Around the hole all is as it was, so a model that fills is nearer the truth than one that is
+/// asked for it all.
 #[test]
 fn what_is_known_is_put_back() {
     let folder = workshop();

@@ -270,7 +270,8 @@ fn coloured_cell(sheet: &Path, column: usize) -> Vec<u8> {
     pixels.collect()
 }
 
-/// Encoded and decoded under the same text, an image comes back as well as the autoencoder gives it back.
+/// Encoded and decoded under the same text, an image comes back as well as the autoencoder gives it
+/// back.
 #[test]
 fn under_one_text_the_way_back_leads_to_the_image() {
     let folder = coloured();

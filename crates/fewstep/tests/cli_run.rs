@@ -25,8 +25,8 @@ log_every = 2
 checkpoint_every = 4
 "#;
 
-/// A run that is killed again and again is bit for bit the run that never was: models and log, over training,
-/// stage one and the halvings.
+/// A run that is killed again and again is bit for bit the run that never was: models and log, over
+/// training, stage one and the halvings.
 #[test]
 fn killed_and_resumed_runs_equal_uninterrupted_ones() {
     let workspace = Workspace::new();
@@ -179,8 +179,8 @@ fn a_folder_that_cannot_be_written_is_refused() {
     workspace.refuse(&arguments, &["cannot write", "file/run"]);
 }
 
-/// A disk that fills up in the middle of a checkpoint, by a limit on the size of files: the message names the
-/// file, and the checkpoint before is still the newest.
+/// A disk that fills up in the middle of a checkpoint, by a limit on the size of files: the message
+/// names the file, and the checkpoint before is still the newest.
 #[cfg(unix)]
 #[test]
 fn a_disk_that_fills_up_leaves_the_last_checkpoint() {

@@ -1,4 +1,5 @@
-//! Models and runs that an earlier version stored, through the real program: `stored/README.md` says which.
+//! Models and runs that an earlier version stored, through the real program: `stored/README.md`
+//! says which.
 
 mod workspace;
 
@@ -78,8 +79,9 @@ fn files(folder: &Path, ending: &str) -> Vec<PathBuf> {
     below.collect()
 }
 
-/// Whether this machine computes the bits that are stored. They were made with the kernels for AVX-512, and the CPU gives the same bits
-/// for any number of threads; other instruction sets add in another order.
+/// Whether this machine computes the bits that are stored. They were made with the kernels for
+/// AVX-512, and the CPU gives the same bits for any number of threads; other instruction sets add
+/// in another order.
 fn same_bits() -> bool {
     #[cfg(all(target_arch = "x86_64", target_os = "linux"))]
     return is_x86_feature_detected!("avx512f");
@@ -100,7 +102,8 @@ fn tensors(path: &Path) -> Vec<(String, Vec<usize>, Vec<u8>)> {
     tensors
 }
 
-/// The part of the weights by which two files differ, or infinity where they are of different tensors.
+/// The part of the weights by which two files differ, or infinity where they are of different
+/// tensors.
 fn distance(a: &Path, b: &Path) -> f64 {
     let (a, b) = (tensors(a), tensors(b));
     let heads = |tensors: &[(String, Vec<usize>, Vec<u8>)]| -> Vec<(String, Vec<usize>)> {

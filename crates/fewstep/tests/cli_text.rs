@@ -1,5 +1,5 @@
-//! `fewstep sample`, `edit` and `inpaint` with models that draw from texts, through the real program. The models are
-//! tiny random ones in diffusers' folders.
+//! `fewstep sample`, `edit` and `inpaint` with models that draw from texts, through the real
+//! program. The models are tiny random ones in diffusers' folders.
 
 mod tiny;
 

@@ -4,7 +4,9 @@
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum UnknownClass {
     /// The model has no classes.
-    #[error("class `{given}` asked for, but this model was trained without classes: ask for none")]
+    #[error(
+        "class `{given}` was requested, but this model was trained without classes: omit the class"
+    )]
     NoClasses {
         /// As given.
         given: String,
@@ -14,7 +16,7 @@ pub enum UnknownClass {
     NoSuchClass {
         /// As given.
         given: String,
-        /// The nearest name as a question, where there is one.
+        /// The nearest name as a question, if one is near.
         guess: String,
         /// The highest number.
         last: usize,
@@ -23,7 +25,8 @@ pub enum UnknownClass {
     },
 }
 
-/// A class of a model by its name, in any case, or by its number. A name that looks like a number is a name first.
+/// A class of a model by its name, in any case, or by its number. A name that looks like a number
+/// is a name first.
 ///
 /// # Errors
 /// When there is none; names the nearest.

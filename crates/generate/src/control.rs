@@ -1,4 +1,4 @@
-//! Control images as a network takes them.
+//! Control images in the form that a network takes.
 
 use fewstep_data::condition::masked;
 use fewstep_data::image::{Image, to_f32};
@@ -13,7 +13,8 @@ pub struct ControlImage {
 }
 
 impl ControlImage {
-    /// An image with a part masked: grey where the mask is at least 128, and a last channel that is 1 there.
+    /// An image with a part masked: grey where the mask is at least 128, and a last channel that is
+    /// 1 there.
     ///
     /// # Panics
     /// When image and mask differ in size.

@@ -1,4 +1,4 @@
-//! Images as tensors and back.
+//! Images to tensors and back.
 
 use burn::tensor::{Device, Tensor, TensorData};
 use fewstep_data::ImageShape;

@@ -12,17 +12,17 @@ pub enum Init {
     /// Pure noise.
     #[default]
     Noise,
-    /// An image, noised to the time `strength` in (0, 1]: near 0 it stays as it is, at 1 hardly anything is left
-    /// (SDEdit, 2108.01073).
+    /// An image with noise added up to the time `strength` in (0, 1]: near 0 it hardly changes, at
+    /// 1 hardly anything of it is left (SDEdit, 2108.01073).
     Image {
-        /// The image, of the size that is asked for.
+        /// The image, of the requested size.
         image: Arc<Image>,
         /// How much of it may change.
         strength: f64,
     },
-    /// An image with a masked part to fill, for models that see both. What is not masked stays as it is.
+    /// An image with a masked part to fill, for inpainting models. The rest stays as it is.
     Inpaint {
-        /// The image, of the size that is asked for.
+        /// The image, of the requested size.
         image: Arc<Image>,
         /// One channel: at least 128 where the image is to be filled.
         mask: Arc<Image>,
@@ -30,7 +30,7 @@ pub enum Init {
 }
 
 impl Init {
-    /// Whether it has the size asked for and a strength in its range.
+    /// Checks the size and the strength.
     pub(crate) fn check(&self, size: [usize; 2]) -> Result<(), GenerateError> {
         let images = match self {
             Self::Noise => vec![],
@@ -53,7 +53,8 @@ impl Init {
         Ok(())
     }
 
-    /// Whether images that start so can share a network call: they start at the same time.
+    /// Whether images that start from these can share a network call: if they start at the same
+    /// time.
     pub(crate) fn goes_with(&self, other: &Self) -> bool {
         match (self, other) {
             (Self::Noise, Self::Noise) | (Self::Inpaint { .. }, Self::Inpaint { .. }) => true,
@@ -70,16 +71,16 @@ impl Init {
         }
     }
 
-    /// The result with what is not masked put back.
+    /// The result, with the part that is not masked put back.
     pub(crate) fn put_back(&self, made: Image) -> Image {
         let Self::Inpaint { image, mask } = self else {
             return made;
         };
         let mask = mask.pixels.iter().cycle();
         let pixels = made.pixels.iter().zip(&image.pixels).zip(mask);
-        let pixels = pixels.map(|((made, known), mask)| match *mask >= 128 {
+        let pixels = pixels.map(|((made, original), mask)| match *mask >= 128 {
             true => *made,
-            false => *known,
+            false => *original,
         });
         Image {
             pixels: pixels.collect(),
@@ -88,13 +89,13 @@ impl Init {
     }
 }
 
-/// What a model for inpainting sees next to the latents of each image: the mask, then the latents of the image with
-/// the masked part in grey; none where an image is not to be inpainted.
+/// What an inpainting model takes next to the latents of each image: the mask, then the latents of
+/// the image with the masked part in grey. None if an image is not to be inpainted.
 ///
 /// # Shapes
 /// - output: `[images, 1 + latent channels, latent height, latent width]`
-pub(crate) fn inpaint_maps(inits: &[&Init], vae: &Vae, device: &Device) -> Option<Tensor<4>> {
-    let mut maps: Vec<Tensor<4>> = vec![];
+pub(crate) fn inpaint_concat(inits: &[&Init], vae: &Vae, device: &Device) -> Option<Tensor<4>> {
+    let mut concat: Vec<Tensor<4>> = vec![];
     for same in inits.chunk_by(|a, b| a == b) {
         let Init::Inpaint { image, mask } = same[0] else {
             return None;
@@ -103,10 +104,10 @@ pub(crate) fn inpaint_maps(inits: &[&Init], vae: &Vae, device: &Device) -> Optio
         let masked = mask.pixels.iter().map(|&v| f32::from(u8::from(v >= 128)));
         let masked = TensorData::new(masked.collect::<Vec<f32>>(), shape);
         let image = from_images(std::slice::from_ref(&**image), device);
-        let seen = vae.inpaint_concat(image, Tensor::from_data(masked, device));
-        maps.push(seen.repeat_dim(0, same.len()));
+        let image = vae.inpaint_concat(image, Tensor::from_data(masked, device));
+        concat.push(image.repeat_dim(0, same.len()));
     }
-    Some(Tensor::cat(maps, 0))
+    Some(Tensor::cat(concat, 0))
 }
 
 #[cfg(test)]
@@ -122,7 +123,7 @@ mod tests {
 
     /// What diffusers' inpainting pipeline gives its U-Net (tools/golden/latent.py).
     #[test]
-    fn a_model_for_inpainting_sees_what_that_of_diffusers_sees() {
+    fn an_inpainting_model_gets_the_input_that_diffusers_gives() {
         let stored = std::fs::read(format!("{FOLDER}/golden.safetensors")).expect("a file");
         let stored = safetensors::SafeTensors::deserialize(&stored).expect("tensors");
         let values = |name: &str| -> Vec<f32> {
@@ -148,9 +149,9 @@ mod tests {
             image: image("fill.image", 3),
             mask: image("fill.mask", 1),
         };
-        let maps = inpaint_maps(&[&init, &init], &pipeline.vae, &device).expect("maps");
-        assert_eq!(maps.dims(), [2, 5, 8, 8]);
-        let ours = maps.into_data().try_to_vec::<f32>().expect("f32 data");
+        let concat = inpaint_concat(&[&init, &init], &pipeline.vae, &device).expect("concat");
+        assert_eq!(concat.dims(), [2, 5, 8, 8]);
+        let ours = concat.into_data().try_to_vec::<f32>().expect("f32 data");
         let theirs = values("fill.concat").repeat(2);
         for (index, (a, b)) in ours.iter().zip(theirs).enumerate() {
             assert!((a - b).abs() < 1e-4, "value {index}: {a} for {b}");

@@ -1,9 +1,10 @@
-//! Everything that generates images with a model: finding and loading it by the name that a user gives, encoding
-//! prompts, sampling pixels or latents, decoding. It knows no command line and no server; both stand on it.
+//! Everything that generates images with a model: finding it by the name that a user gives, loading
+//! it, encoding prompts, sampling pixels or latents, decoding. It knows no command line and no
+//! server; both use it.
 //!
 //! - [`ModelSource`] finds a model: a folder, a file, a run, `builtin:NAME`, or a name on the hub.
-//! - [`Generator`] is a model ready to generate. It takes a [`Request`] and returns images; an observer sees every
-//!   step, can show previews, and can cancel.
+//! - [`Generator`] is a model ready to generate. It takes a [`Request`] and returns images; an
+//!   observer sees every step, can show previews, and can cancel.
 //! - [`Restyler`] turns images of one class or prompt into images of another.
 //!
 //! ```no_run

@@ -1,4 +1,4 @@
-//! Prompts as a network understands them.
+//! Prompts as embeddings, with a cache of them.
 
 use crate::GenerateError;
 use burn::tensor::{Device, Tensor};
@@ -10,26 +10,27 @@ use std::sync::{Mutex, PoisonError};
 /// How long a text encoder stays in memory.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum KeepEncoder {
-    /// As long as the generator: for one that gets many requests.
+    /// As long as the generator, for one that gets many requests.
     #[default]
     Always,
-    /// Until the prompts of a request are encoded, to leave its memory to the sampler. It is read again when a prompt
-    /// comes that is not known yet.
+    /// Until the prompts of a request are encoded, to leave its memory to the sampler. It is loaded
+    /// again for a prompt that is not in the cache.
     WhileEncoding,
 }
 
-/// The lines of text that are encoded together.
+/// Prompts that are encoded together.
 const TOGETHER: usize = 16;
 
-/// A text encoder that remembers what it encoded. The memory of that is at most as large as the encoder's own.
+/// A text encoder with a cache of embeddings, which takes at most as much memory as the encoder
+/// itself.
 #[derive(Debug)]
 pub(crate) struct PromptCache {
     components: PipelineComponents,
     classes: Vec<String>,
     keep: KeepEncoder,
-    /// Values of the states of one prompt, and how many of them may be kept.
-    size: usize,
-    most: usize,
+    /// Values in the embeddings of one prompt, and how many values may be kept.
+    values_each: usize,
+    max_values: usize,
     device: Device,
     state: Mutex<State>,
 }
@@ -37,8 +38,8 @@ pub(crate) struct PromptCache {
 #[derive(Debug)]
 struct State {
     encoder: Option<TextEncoder>,
-    /// The states of each prompt, `[1, tokens, width]`.
-    known: HashMap<String, Tensor<3>>,
+    /// The embeddings of each prompt, `[1, tokens, width]`.
+    embeds: HashMap<String, Tensor<3>>,
 }
 
 impl PromptCache {
@@ -52,17 +53,17 @@ impl PromptCache {
             components,
             classes: encoder.classes().to_vec(),
             keep,
-            size: encoder.length() * encoder.width(),
-            most: encoder.parameters(),
+            values_each: encoder.length() * encoder.width(),
+            max_values: encoder.parameters(),
             device: device.clone(),
             state: Mutex::new(State {
                 encoder: Some(encoder),
-                known: HashMap::new(),
+                embeds: HashMap::new(),
             }),
         }
     }
 
-    /// The classes that stand for prompts; none where there are prompts.
+    /// The classes of a model that takes classes instead of prompts.
     pub(crate) fn classes(&self) -> &[String] {
         &self.classes
     }
@@ -72,7 +73,7 @@ impl PromptCache {
         &self.components
     }
 
-    /// What of a prompt is cut off because it is too long.
+    /// The end of a prompt that is cut off because it is too long.
     pub(crate) fn cut(&self, prompt: &str) -> Result<Option<String>, GenerateError> {
         let mut state = self.lock();
         Ok(self.encoder(&mut state)?.tokens(prompt).cut)
@@ -84,8 +85,8 @@ impl PromptCache {
         Ok(self.encoder(&mut state)?.length())
     }
 
-    /// Encodes all prompts of a request ahead, where what they become is not larger than the encoder; then the encoder
-    /// is dropped unless it is to be kept.
+    /// Encodes all prompts of a request in advance, if their embeddings fit into the cache; then
+    /// drops the encoder, unless it is to be kept.
     pub(crate) fn prepare<'a>(
         &self,
         prompts: impl Iterator<Item = &'a str>,
@@ -93,7 +94,7 @@ impl PromptCache {
         let mut prompts: Vec<&str> = prompts.collect();
         prompts.sort_unstable();
         prompts.dedup();
-        if prompts.len() * self.size > self.most {
+        if prompts.len() * self.values_each > self.max_values {
             return Ok(());
         }
         let mut state = self.lock();
@@ -117,7 +118,7 @@ impl PromptCache {
         let mut needed = prompts.to_vec();
         needed.push(negative);
         self.encode(&mut state, &needed)?;
-        let of = |prompt: &str| state.known[prompt].clone();
+        let of = |prompt: &str| state.embeds[prompt].clone();
         let cond = Tensor::cat(prompts.iter().map(|prompt| of(prompt)).collect(), 0);
         Ok(PromptEmbeds {
             uncond: of(negative).expand(cond.dims()),
@@ -125,27 +126,27 @@ impl PromptCache {
         })
     }
 
-    /// Makes sure that the prompts are known.
+    /// Makes sure that the prompts are in the cache.
     fn encode(&self, state: &mut State, prompts: &[&str]) -> Result<(), GenerateError> {
-        let is_new = |state: &State, prompt: &str| !state.known.contains_key(prompt);
+        let is_new = |state: &State, prompt: &str| !state.embeds.contains_key(prompt);
         let count = |state: &State| prompts.iter().filter(|p| is_new(state, p)).count();
-        if (state.known.len() + count(state)) * self.size > self.most {
-            state.known.clear();
+        if (state.embeds.len() + count(state)) * self.values_each > self.max_values {
+            state.embeds.clear();
         }
         let mut new: Vec<String> = vec![];
         for prompt in prompts {
-            if is_new(state, prompt) && !new.iter().any(|known| known == prompt) {
+            if is_new(state, prompt) && !new.iter().any(|seen| seen == prompt) {
                 new.push(prompt.to_string());
             }
         }
         if new.is_empty() {
             return Ok(());
         }
-        let mut states = vec![];
+        let mut new_embeds = vec![];
         for some in new.chunks(TOGETHER) {
-            states.extend(self.encoder(state)?.encode(some).0.split(1, 0));
+            new_embeds.extend(self.encoder(state)?.encode(some).0.split(1, 0));
         }
-        state.known.extend(new.into_iter().zip(states));
+        state.embeds.extend(new.into_iter().zip(new_embeds));
         Ok(())
     }
 
@@ -158,7 +159,7 @@ impl PromptCache {
     }
 
     fn lock(&self) -> std::sync::MutexGuard<'_, State> {
-        // What a panicking caller left is whole: it is only ever added to.
+        // The cache is valid even after a panic, since entries are only added.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -173,8 +174,8 @@ mod tests {
         "/../formats/tests/golden/latent/sd1"
     );
 
-    fn values(states: Tensor<3>) -> Vec<f32> {
-        states.into_data().try_to_vec().expect("f32 data")
+    fn values(tensor: Tensor<3>) -> Vec<f32> {
+        tensor.into_data().try_to_vec().expect("f32 data")
     }
 
     fn cache(keep: KeepEncoder) -> PromptCache {
@@ -183,9 +184,10 @@ mod tests {
         PromptCache::new(pipeline.text_encoder, pipeline.components, keep, &device)
     }
 
-    /// Prompts that are encoded ahead, and those that are too many for it, are what the encoder makes of each.
+    /// Prompts encoded in advance, and those too many for that, have the embeddings that the
+    /// encoder gives each.
     #[test]
-    fn prompts_encoded_ahead_are_those_encoded_when_needed() {
+    fn prompts_encoded_in_advance_equal_those_encoded_when_needed() {
         let pipeline = Pipeline::load(FOLDER.as_ref(), &Device::flex()).expect("a model");
         let encode = |prompts: &[String]| values(pipeline.text_encoder.encode(prompts).0);
         let some = ["a cat", "a dog", "a cat", "a house"].map(String::from);
@@ -193,15 +195,15 @@ mod tests {
         for keep in [KeepEncoder::Always, KeepEncoder::WhileEncoding] {
             for (prompts, ahead) in [(some.to_vec(), true), (many.clone(), false)] {
                 let cache = cache(keep);
-                let texts = prompts.iter().map(String::as_str).chain(["rain"]);
-                cache.prepare(texts).expect("encoded");
+                let all = prompts.iter().map(String::as_str).chain(["rain"]);
+                cache.prepare(all).expect("encoded");
                 let dropped = cache.lock().encoder.is_none();
                 assert_eq!(dropped, ahead && keep == KeepEncoder::WhileEncoding);
                 let three: Vec<&str> = prompts[1..4].iter().map(String::as_str).collect();
-                let embeds = cache.embed(&three, "rain").expect("encoded");
-                assert_eq!(values(embeds.cond), encode(&prompts[1..4]));
-                assert_eq!(values(embeds.uncond), encode(&vec!["rain".to_string(); 3]));
-                // What is not known yet brings the encoder back.
+                let three = cache.embed(&three, "rain").expect("encoded");
+                assert_eq!(values(three.cond), encode(&prompts[1..4]));
+                assert_eq!(values(three.uncond), encode(&vec!["rain".to_string(); 3]));
+                // A prompt that is not in the cache loads the encoder again.
                 let other = cache.embed(&["snow"], "").expect("encoded");
                 assert_eq!(values(other.cond), encode(&["snow".into()]));
             }
@@ -209,13 +211,16 @@ mod tests {
     }
 
     #[test]
-    fn what_is_remembered_is_bounded_by_the_encoder() {
+    fn the_cache_is_no_larger_than_the_encoder() {
         let cache = cache(KeepEncoder::Always);
         for number in 0..600 {
             cache
                 .embed(&[&format!("prompt {number}")], "")
                 .expect("encoded");
-            assert!(cache.lock().known.len() * cache.size <= cache.most.max(2 * cache.size));
+            assert!(
+                cache.lock().embeds.len() * cache.values_each
+                    <= cache.max_values.max(2 * cache.values_each)
+            );
         }
     }
 }

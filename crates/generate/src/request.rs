@@ -1,18 +1,20 @@
-//! What a generator is asked for.
+//! Requests to a generator.
 
 use crate::{ControlImage, Generator, Init};
 use fewstep_diffusion::SamplerConfig;
 use std::sync::Arc;
 
-/// Images to generate together. Each has its own subject, guidance weight, seed and starting point; they share the
-/// sampler and the number of steps, so that images of one size go through the network in one call.
+/// Images to generate together. Each has its own subject, guidance weight, seed and starting point;
+/// they share the sampler and the number of steps, so that images of one size go through the
+/// network in one call.
 #[derive(Clone, Debug)]
 pub struct Request {
     /// One entry for each image.
     pub images: Vec<ImageRequest>,
-    /// What the images must not show; empty for images without a prompt to guide away from.
+    /// The negative prompt: what the images must not show.
     pub negative: String,
-    /// Height and width; without it those of the control images, or those that the model was trained on.
+    /// Height and width; by default those of the control images, or those that the model was
+    /// trained on.
     pub size: Option<[usize; 2]>,
     /// How to sample: with which sampler, on which times.
     pub sampler: SamplerConfig,
@@ -27,11 +29,11 @@ pub struct Request {
 pub struct ImageRequest {
     /// What it shows.
     pub subject: Subject,
-    /// Guidance weight w; the model's default without it.
+    /// Guidance weight w; by default the model's own.
     pub w: Option<f64>,
-    /// All randomness of the image, together with `index`.
+    /// With `index`, determines all randomness of the image.
     pub seed: u64,
-    /// Number of the image among those of its seed: image i of a seed is the same in every request.
+    /// Number of the image; image i of a seed is the same in every request.
     pub index: u64,
     /// What it starts from.
     pub init: Init,
@@ -47,7 +49,7 @@ pub enum Subject {
     Any,
     /// A class, by its number.
     Class(u32),
-    /// What a prompt says.
+    /// A prompt.
     Prompt(String),
 }
 
@@ -66,7 +68,8 @@ impl Request {
 }
 
 impl ImageRequest {
-    /// Image `index` of a seed, of nothing in particular, from noise, with the model's default guidance.
+    /// Image `index` of a seed: without class or prompt, from noise, with the model's default
+    /// guidance.
     pub fn new(seed: u64, index: u64) -> Self {
         Self {
             subject: Subject::Any,

@@ -1,5 +1,5 @@
-//! Images of one class or prompt become images of another (section 4.3 of 2210.03142): encoded to noise as the one,
-//! decoded as the other.
+//! Images of one class or prompt become images of another (section 4.3 of 2210.03142): encoded to
+//! noise as the one, decoded as the other.
 
 use crate::generator::{default_steps, guided};
 use crate::{GenerateError, Generator, ImageRequest, Request, Subject};
@@ -32,19 +32,20 @@ pub struct RestyleRequest {
     pub decoder_steps: usize,
     /// The decoder's sampler.
     pub sampler: SamplerConfig,
-    /// Guidance weight while encoding; 0, or the nearest that the encoder knows, without it.
+    /// Guidance weight for encoding; by default 0, or the nearest that the encoder was distilled
+    /// for.
     pub encoder_w: Option<f64>,
-    /// Guidance weights of the decoder: one result for each; the decoder's default where it is none.
+    /// Guidance weights of the decoder, with one result for each; `None` is its default.
     pub w: Vec<Option<f64>>,
 }
 
 /// Why images cannot be restyled.
 #[derive(Debug, thiserror::Error)]
 pub enum RestyleError {
-    /// The encoder cannot do what is asked.
+    /// The encoder cannot do what is requested.
     #[error("{0}")]
     Encoder(GenerateError),
-    /// The decoder cannot do what is asked.
+    /// The decoder cannot do what is requested.
     #[error("{0}")]
     Decoder(GenerateError),
     /// One works on pixels and the other on latents.
@@ -52,7 +53,7 @@ pub enum RestyleError {
         "one generates from prompts and the other from classes: give two that were distilled from the same teacher"
     )]
     Kinds,
-    /// Latents of one are not latents of the other.
+    /// The latents of one do not fit the other.
     #[error(
         "they have different autoencoders or text encoders: give two that were distilled from the same teacher"
     )]
@@ -60,8 +61,8 @@ pub enum RestyleError {
 }
 
 impl Restyler {
-    /// Puts an encoder and a decoder together. `parts` is where the encoder's autoencoder and text encoder are, for one
-    /// that works on latents; the decoder's own are used for both.
+    /// Combines an encoder and a decoder. `parts` has the autoencoder and text encoder of a latent
+    /// encoder; those of the decoder are used for both.
     ///
     /// # Errors
     /// When they do not work on the same images or latents, or are for inpainting.
@@ -160,7 +161,8 @@ impl Restyler {
         Ok(recipe.check(DistilledFor::Encoder, steps, Some(w))?)
     }
 
-    /// The images as what they become: one list for each w. `passed` hears of images that were encoded or decoded.
+    /// The results: a list of images for each w. `passed` gets the number of images that were
+    /// encoded or decoded.
     ///
     /// # Errors
     /// When the request contradicts the models.
@@ -171,7 +173,7 @@ impl Restyler {
     ) -> Result<Vec<Vec<Image>>, RestyleError> {
         self.check(request)?;
         let mut results = vec![vec![]; request.w.len()];
-        // Latents are big.
+        // Latent models need much memory.
         let together = match self.decoder.is_latent() {
             true => 1,
             false => usize::MAX,
@@ -190,8 +192,8 @@ impl Restyler {
         Ok(results)
     }
 
-    /// The noise behind images: reversed DDIM. Nothing is clipped on the way, which would bend the path on which the
-    /// decoder comes back.
+    /// The noise of images, by reversed DDIM. Nothing is clipped, since that would bend the path
+    /// that the decoder follows back.
     fn encode(
         &self,
         images: &[Image],
@@ -241,7 +243,8 @@ impl Restyler {
         self.decoder.inputs(&vec![image; count], "")
     }
 
-    /// The weight while encoding: as asked for, else no guidance, or the nearest that the encoder knows.
+    /// The weight for encoding: as requested, else no guidance, or the nearest that the encoder was
+    /// distilled for.
     pub fn encoder_w(&self, request: &RestyleRequest) -> f64 {
         let nearest = match self.encoder.recipe.guidance {
             Guidance::None | Guidance::ClassifierFree => 0.0,
@@ -251,7 +254,7 @@ impl Restyler {
         request.encoder_w.unwrap_or(nearest)
     }
 
-    /// Network calls that encoding one image costs, and decoding it at most.
+    /// Network calls to encode one image, and at most to decode it.
     pub fn network_calls(&self, request: &RestyleRequest) -> [usize; 2] {
         let unguided = self.encoder.recipe.guidance == Guidance::ClassifierFree
             && self.encoder_w(request) == 0.0;

@@ -14,13 +14,14 @@ use fewstep_nn::{Backbone, Modulation, Precision, Resampling, TextAttention, UNe
 use serde::Serialize;
 use std::time::Instant;
 
-/// Time a network of a well-known size on a device, with weights drawn at random: a forward pass, and an update (forward,
-/// backward, clipping, Adam, average).
+/// Time a network of a well-known size on a device, with random weights: the forward pass, and a
+/// training update (forward, backward, clipping, Adam, moving average).
 ///
 /// Example: fewstep bench cifar10 --device cuda --precision bf16 --batch 128
 #[derive(clap::Args)]
 pub(crate) struct Args {
-    /// The size of the network: of CIFAR-10's in progressive distillation, of Stable Diffusion 1.5's at 512x512, or tiny.
+    /// The size of the network: that for CIFAR-10 in progressive distillation, that of Stable
+    /// Diffusion 1.5 at 512x512, or a tiny one.
     #[arg(value_enum)]
     size: Size,
     /// Images in a batch.
@@ -28,22 +29,23 @@ pub(crate) struct Args {
     batch: usize,
     #[command(flatten)]
     precision: compute::PrecisionArgs,
-    /// Let f32 products round their factors to TF32, where the device has it.
+    /// Use TF32 in products of f32 matrices, on devices that have it.
     #[arg(long)]
     tf32: bool,
-    /// Time the forward pass only.
+    /// Time only the forward pass.
     #[arg(long)]
     forward_only: bool,
-    /// Keep only the inputs of each block for the backward pass.
+    /// Use gradient checkpointing: keep only the inputs of each block and compute the rest again.
     #[arg(long)]
     gradient_checkpointing: bool,
-    /// Timed rounds; the median counts.
+    /// Timed rounds; the median is reported.
     #[arg(long, default_value_t = 20, value_parser = positive)]
     rounds: usize,
-    /// Rounds before these, for compilation and the choice of algorithms.
+    /// Rounds before these that are not timed, for compilation and autotuning.
     #[arg(long, default_value_t = 5)]
     warm_up: usize,
-    /// Let NVIDIA's profilers see the timed rounds only, when they are told not to profile from the start.
+    /// Turn NVIDIA's profiler on for the timed rounds only. Start the profiler so that it waits for
+    /// this.
     #[arg(long)]
     profile: bool,
     /// Print as JSON.
@@ -122,7 +124,7 @@ struct Timing {
     first_seconds: f64,
     milliseconds: f64,
     fastest_milliseconds: f64,
-    /// Until the host was done with its part.
+    /// Until the host had queued its work.
     host_milliseconds: f64,
     images_per_second: f64,
 }
@@ -217,7 +219,7 @@ impl Args {
             let start = Instant::now();
             work();
             let host = start.elapsed().as_secs_f64();
-            // A device that fails says so when it is next read from.
+            // A device reports its failure at the next read.
             let _ = device.sync();
             [start.elapsed().as_secs_f64(), host]
         };
@@ -251,7 +253,7 @@ fn batch(size: Size, count: usize, device: &Device) -> Batch {
     let config = size.config();
     let samples: Vec<u64> = (0..count as u64).collect();
     let draw = |seed, shape| random::normal(seed, &samples, Purpose::InitialNoise, shape, device);
-    let states = config
+    let embeds = config
         .text
         .map(|text| draw(2, [1, 77, text.width]).squeeze_dim::<3>(1));
     Batch {
@@ -259,9 +261,9 @@ fn batch(size: Size, count: usize, device: &Device) -> Batch {
         inputs: Inputs {
             classes: (config.classes > 0)
                 .then(|| samples.iter().map(|&s| Some((s % 10) as u32)).collect()),
-            prompt: states.map(|states: Tensor<3>| PromptEmbeds {
-                uncond: states.clone(),
-                cond: states,
+            prompt: embeds.map(|embeds: Tensor<3>| PromptEmbeds {
+                uncond: embeds.clone(),
+                cond: embeds,
             }),
             ..Inputs::default()
         },

@@ -5,7 +5,7 @@ use crate::error::{CliResult, IntoCliResult};
 use fewstep_data::image::read_depth;
 use fewstep_diffusion::Task;
 
-/// Draw images from depth maps of 8 or 16 bits.
+/// Generate images from depth maps of 8 or 16 bits.
 ///
 /// Example: fewstep depth --model runs/depth --image depth.png --count 4 --out scenes.png
 #[derive(clap::Args)]

@@ -1,6 +1,6 @@
 //! `fewstep distill`: few-step students from a teacher.
 
-use super::shared::run::{RunArgs, go, prepare};
+use super::shared::run::{RunArgs, prepare, run_phases};
 use super::shared::{captioned, plan};
 use crate::builtin;
 use crate::compute;
@@ -24,28 +24,31 @@ use std::sync::Arc;
 
 /// Distil a teacher into few-step students.
 ///
-/// A recipe without `method` folds guidance in and halves the steps again and again. With method = "codi" a model
-/// learns to draw from control images (a smaller image, one with a hole, edges, a depth map) in 1 to 4 steps;
-/// with "consistency" it learns few steps alone, with "denoising" the condition alone.
+/// A recipe without `method` is guided distillation: it folds guidance into one network, then
+/// halves the steps again and again. With method = "codi" a model learns to generate from control
+/// images (a smaller image, a masked one, edges, a depth map) in 1 to 4 steps. With "consistency"
+/// it learns only the few steps, with "denoising" only the control images.
 ///
-/// The folder of a latent diffusion model, such as Stable Diffusion, is distilled on captioned images
-/// (data.kind = "captioned"), a class-conditional one on labelled images; one that fills in images learns with holes ([condition], kind = "inpaint").
+/// A latent diffusion model such as Stable Diffusion is distilled on captioned images (data.kind =
+/// "captioned"), a class-conditional one on labelled images, and an inpainting model with random
+/// masks ([condition] with kind = "inpaint").
 ///
-/// Example: fewstep distill recipes/fashion-mnist/distill.toml --set teacher=runs/teacher/models/teacher
+/// Example: fewstep distill recipes/fashion-mnist/distill.toml --set
+/// teacher=runs/teacher/models/teacher
 #[derive(clap::Args)]
 pub(crate) struct Args {
     #[command(flatten)]
     pub(super) run: RunArgs,
 }
 
-/// The one key that says which recipe it is.
+/// The key that says which kind of recipe it is.
 #[derive(Deserialize)]
-struct Which {
+struct RecipeKind {
     method: Option<toml::Value>,
 }
 
 pub(crate) fn run(args: Args) -> CliResult {
-    match args.run.recipe::<Which>()?.method {
+    match args.run.recipe::<RecipeKind>()?.method {
         None => halve(&args.run),
         Some(_) => one_phase(&args.run),
     }
@@ -55,7 +58,7 @@ fn halve(args: &RunArgs) -> CliResult {
     let mut recipe: DistillRecipe = args.recipe()?;
     recipe
         .validate()
-        .map_err(|e| args.complain(e.to_string()))?;
+        .map_err(|e| args.recipe_error(e.to_string()))?;
     let inputs = Inputs::read(
         &recipe.teacher,
         &recipe.data,
@@ -64,20 +67,22 @@ fn halve(args: &RunArgs) -> CliResult {
         args.plan,
         &recipe.run,
     )?;
-    inputs.check_taught()?;
+    inputs.check_learnt()?;
     if let Some(lora) = &recipe.lora {
         let network = inputs.teacher.network.clone();
         let fits = network.with_lora(lora, recipe.seed);
-        fits.map_err(|error| args.complain(error.to_string()))?;
+        fits.map_err(|error| args.recipe_error(error.to_string()))?;
     }
     let guidance = inputs.teacher.recipe.guidance;
     if recipe.w.is_none() {
-        recipe.w = usual_weights(guidance, inputs.components.is_some());
+        recipe.w = default_weights(guidance, inputs.components.is_some());
     }
     recipe
         .check_guidance(guidance)
-        .map_err(|e| args.complain(e.to_string()))?;
-    let phases = recipe.phases().map_err(|e| args.complain(e.to_string()))?;
+        .map_err(|e| args.recipe_error(e.to_string()))?;
+    let phases = recipe
+        .phases()
+        .map_err(|e| args.recipe_error(e.to_string()))?;
     inputs.run(
         args,
         phases,
@@ -91,7 +96,7 @@ fn one_phase(args: &RunArgs) -> CliResult {
     let recipe: PhaseRecipe = args.recipe()?;
     recipe
         .validate()
-        .map_err(|e| args.complain(e.to_string()))?;
+        .map_err(|e| args.recipe_error(e.to_string()))?;
     let inputs = Inputs::read(
         &recipe.teacher,
         &recipe.data,
@@ -110,9 +115,9 @@ fn one_phase(args: &RunArgs) -> CliResult {
     )
 }
 
-/// The weights that a student is for when nothing is said: those that its teacher was distilled for, and for a latent teacher
-/// of two branches the usual ones.
-fn usual_weights(teacher: Guidance, latent: bool) -> Option<GuidanceWeights> {
+/// The guidance weights of a student whose recipe sets none: its teacher's, and the usual ones for
+/// a latent teacher with classifier-free guidance.
+fn default_weights(teacher: Guidance, latent: bool) -> Option<GuidanceWeights> {
     match teacher {
         Guidance::Input { w_min, w_max, .. } => Some(GuidanceWeights::Range([w_min, w_max])),
         Guidance::Fixed { w } => Some(GuidanceWeights::Single(w)),
@@ -121,30 +126,30 @@ fn usual_weights(teacher: Guidance, latent: bool) -> Option<GuidanceWeights> {
     }
 }
 
-/// The masks for a latent teacher that does inpainting; none for others.
+/// The masks to train an inpainting model with; none for other models.
 fn masks(
     network: &BackboneConfig,
     condition: Option<&ConditionConfig>,
 ) -> CliResult<Option<Masks>> {
-    /// Masks of each image by default.
-    const USUAL: usize = 4;
+    /// Masks of each image when the recipe sets none.
+    const DEFAULT: usize = 4;
     let (latent, concat) = (network.channels(), network.concat_channels());
     let refused = match condition {
         _ if concat == 0 => return Ok(None),
         _ if concat != 1 + latent => format!(
-            "the teacher sees {concat} maps next to its latents of {latent} channels: only inpainting models are distilled, which see {} (a mask, and the latents of the masked image)",
+            "the teacher's U-Net takes {concat} extra channels next to latents of {latent}: of such models only those for inpainting can be distilled, which take {} (a mask, and the latents of the masked image)",
             1 + latent
         ),
-        Some(&ConditionConfig::Inpaint { mask: kind, masks }) => match masks.unwrap_or(USUAL) {
+        Some(&ConditionConfig::Inpaint { mask: kind, masks }) => match masks.unwrap_or(DEFAULT) {
             0 => "`condition.masks` is 0: each image needs at least one".into(),
             each => return Ok(Some(Masks { kind, each })),
         },
-        _ => "the teacher is for inpainting: say which masks to train on, such as `[condition]` with `kind = \"inpaint\"` and `mask = \"mixed\"`".into(),
+        _ => "the teacher is for inpainting: choose the masks to train with, for example `[condition]` with `kind = \"inpaint\"` and `mask = \"mixed\"`".into(),
     };
     Err(CliError::input(refused))
 }
 
-/// What a recipe names, read and found to fit together.
+/// The teacher and the data of a recipe, loaded and checked against each other.
 struct Inputs {
     teacher: Model,
     examples: Examples,
@@ -197,7 +202,7 @@ impl Inputs {
         })
     }
 
-    /// A latent diffusion model, with captioned images as latents and states.
+    /// A latent diffusion model, with its images as latents and prompt embeddings.
     fn latent(
         teacher: Model,
         components: PipelineComponents,
@@ -208,15 +213,21 @@ impl Inputs {
         planned: bool,
     ) -> CliResult<Self> {
         let masks = masks(&teacher.network.config(), condition)?;
-        // The masked images are stored with the latents, and are no control images.
+        // Masked images are stored with the latents; they are no control images.
         let condition = condition.filter(|_| masks.is_none());
         let copies = Copies { mirrored, masks };
         let fits = |header: &LatentsHeader| fits(&teacher, header, data.size);
-        let around = &components;
-        let mut examples =
-            captioned::examples(data, condition, around, copies, &fits, &device, planned)?;
+        let mut examples = captioned::examples(
+            data,
+            condition,
+            &components,
+            copies,
+            &fits,
+            &device,
+            planned,
+        )?;
         if let Examples::Planned { bytes, .. } = &mut examples {
-            // The teacher is there already.
+            // The teacher is in memory already.
             *bytes += 4 * teacher.network.num_params() as u64;
         }
         Ok(Self {
@@ -237,14 +248,14 @@ impl Inputs {
         let shape = [channels, height, width];
         if shape != recipe.resolution {
             return Err(CliError::input(format!(
-                "the teacher draws {:?} (channels, height, width) and {} gives {shape:?}: set `data.size` and `data.channels` to match",
+                "the teacher generates {:?} (channels, height, width) and {} gives {shape:?}: set `data.size` and `data.channels` to match",
                 recipe.resolution,
                 examples.name()
             )));
         }
         if examples.classes().len() != recipe.classes.len() {
             return Err(CliError::input(format!(
-                "the teacher knows {} classes and {} has {}",
+                "the teacher has {} classes and {} has {}",
                 recipe.classes.len(),
                 examples.name(),
                 examples.classes().len()
@@ -253,7 +264,7 @@ impl Inputs {
         Ok(())
     }
 
-    /// A teacher that takes a condition is given the one it knows.
+    /// A teacher that generates from control images gets those that it was trained with.
     fn check_condition(&self) -> CliResult {
         let Some(known) = self.teacher.recipe.control else {
             return Ok(());
@@ -262,23 +273,23 @@ impl Inputs {
         match self.examples.conditions().map(control_spec) {
             Some(given) if given == known => Ok(()),
             Some(given) => Err(CliError::input(format!(
-                "the teacher was taught `{verb}` with control images of {:?} (channels, height, width), and [condition] gives `{}` with {:?}: give the same",
+                "the teacher was trained for `fewstep {verb}` with control images of {:?} (channels, height, width), and [condition] makes those for `fewstep {}` of {:?}: use the same",
                 known.shape,
                 given.task.verb(),
                 given.shape
             ))),
             None => Err(CliError::input(format!(
-                "the teacher draws from control images of {:?} (channels, height, width), as `fewstep {verb}` gives them: add a [condition] section",
+                "the teacher generates from control images of {:?} (channels, height, width), as in `fewstep {verb}`: add a [condition] section",
                 known.shape
             ))),
         }
     }
 
-    /// Halvings go on with what the teacher knows.
-    fn check_taught(&self) -> CliResult {
+    /// Guided distillation teaches no condition: the teacher must have learnt it.
+    fn check_learnt(&self) -> CliResult {
         match (self.examples.conditions(), self.teacher.recipe.control) {
             (Some(_), None) => Err(CliError::input(
-                "[condition] asks for control images, which the teacher has not learnt to take: teach it first, with `method = \"denoising\"`, or do both at once with `method = \"codi\"`",
+                "[condition] makes control images, which the teacher has not learnt to use: train it with `method = \"denoising\"` first, or do both at once with `method = \"codi\"`",
             )),
             _ => Ok(()),
         }
@@ -306,27 +317,28 @@ impl Inputs {
             return plan::print(args, &run, &self.teacher, recipe);
         }
         prepare(&run.folder, recipe, args.resume())?;
-        go(&run, self.teacher, prompts, args.resume())?;
+        run_phases(&run, self.teacher, prompts, args.resume())?;
         let models = run.folder.join("models");
-        println!("What came out is in {}", models.display());
+        println!("The models are in {}", models.display());
         Ok(())
     }
 }
 
-/// Whether a teacher draws such latents and attends to such states, of images of this side.
+/// Whether a teacher takes the latents and the prompt embeddings of the data, whose images have
+/// this side.
 fn fits(teacher: &Model, header: &LatentsHeader, side: Option<usize>) -> Result<(), String> {
-    let (drawn, made) = (teacher.recipe.resolution, header.latent);
-    if drawn != made {
-        let size = side.map(|side| format!(" = {}", side * drawn[1] / made[1]));
+    let (expected, got) = (teacher.recipe.resolution, header.latent);
+    if expected != got {
+        let size = side.map(|side| format!(" = {}", side * expected[1] / got[1]));
         return Err(format!(
-            "the teacher draws latents of {drawn:?} (channels, height, width) and the data gives {made:?}: set `data.size`{} to match",
+            "the teacher takes latents of {expected:?} (channels, height, width) and the data gives {got:?}: set `data.size`{} to match",
             size.unwrap_or_default()
         ));
     }
-    let (read, states) = (teacher.network.config().text_width(), header.states[1]);
-    match read {
-        Some(width) if width != states => Err(format!(
-            "the teacher attends to states of {width} features, and its text encoder's have {states}"
+    let (width, got) = (teacher.network.config().text_width(), header.states[1]);
+    match width {
+        Some(width) if width != got => Err(format!(
+            "the teacher takes prompt embeddings of width {width}, and its text encoder's have width {got}"
         )),
         _ => Ok(()),
     }

@@ -9,18 +9,19 @@ use std::path::PathBuf;
 
 /// Change an image as a prompt says.
 ///
-/// The image is noised by --strength, and the model takes the noise away again (SDEdit), with all its steps in the
-/// part of the way that is left.
+/// Noise is added to the image, as much as --strength says, and the model removes it again
+/// (SDEdit). All of its steps are spent on that.
 ///
-/// Example: fewstep edit --model sd15 --image photo.png --prompt "an oil painting" --strength 0.6
+/// Example: fewstep edit --model runs/sd15 --image photo.png --prompt "an oil painting" --strength
+/// 0.6
 #[derive(clap::Args)]
 pub(crate) struct Args {
     #[command(flatten)]
     prompted: PromptedArgs,
-    /// The image to change, of the size of the images asked for.
+    /// The image to change. Its size must be that of the result.
     #[arg(long, value_name = "FILE")]
     image: PathBuf,
-    /// How much may change: near 0 nearly nothing, 1 everything.
+    /// How much may change: close to 0 almost nothing, 1 everything.
     #[arg(long, default_value = "0.6", value_parser = finite)]
     strength: f64,
 }

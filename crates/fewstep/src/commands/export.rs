@@ -1,4 +1,4 @@
-//! `fewstep export`: a model in the form that another tool reads.
+//! `fewstep export`: a model in a form that other tools read.
 
 use super::shared::guidance::both_conventions;
 use crate::error::{CliError, CliResult, IntoCliResult};
@@ -10,27 +10,29 @@ use fewstep_formats::{FormatError, GgufPrecision, Model, Pipeline, export_lora};
 use fewstep_generate::ModelSource;
 use std::path::{Path, PathBuf};
 
-/// Write a model in the form that another tool reads.
+/// Write a model in a form that other tools read.
 ///
-/// A folder goes to diffusers, which gives a student its w as it is. Other tools pass over the input for w in silence:
-/// for them, fold one w in with --bake-w.
+/// A folder is for diffusers, which passes w to a student. Other tools ignore a student's input for
+/// w without a warning: for them, fold in one w with --bake-w.
 ///
-/// Example: fewstep export --model student --bake-w 6.5 --form single-file --out student.safetensors
+/// Example: fewstep export --model runs/sd15 --steps 4 --bake-w 6.5 --form single-file --out
+/// student.safetensors
 #[derive(clap::Args)]
 pub(crate) struct Args {
-    /// The model: a model folder, the folder of a latent diffusion model or its name on the hub, or a run folder.
+    /// The model: a folder, a run folder, a name on the hub, or builtin:NAME.
     #[arg(long)]
     model: String,
-    /// Which student of a run: the one for so many steps.
+    /// Of a run's students, the one for this number of steps.
     #[arg(long, value_parser = positive)]
     steps: Option<usize>,
     /// What to write.
     #[arg(long, value_enum, default_value = "folder")]
     form: Form,
-    /// Fold this guidance weight w (guidance scale − 1) into a bias: an ordinary network for this w alone.
+    /// Fold this guidance weight w (guidance scale − 1) into the network, which then has no input
+    /// for w.
     #[arg(long, value_name = "W", value_parser = finite, allow_negative_numbers = true)]
     bake_w: Option<f64>,
-    /// How the weights of --form gguf are stored [default: f16].
+    /// Precision of the weights, for --form gguf [default: f16].
     #[arg(long, value_enum)]
     precision: Option<Precision>,
     /// The folder or file to write.
@@ -42,12 +44,13 @@ pub(crate) struct Args {
 enum Form {
     /// diffusers' folder layout.
     Folder,
-    /// One safetensors file with U-Net, autoencoder and text encoder, as web interfaces for Stable Diffusion read it.
+    /// One safetensors file with U-Net, autoencoder and text encoder, as web interfaces for Stable
+    /// Diffusion read it.
     SingleFile,
-    /// The U-Net alone as GGUF, for stable-diffusion.cpp and ComfyUI-GGUF.
+    /// The U-Net as GGUF, for stable-diffusion.cpp and ComfyUI-GGUF.
     Gguf,
-    /// A folder with the LoRA of a student that was trained as such: for diffusers, for the web interfaces,
-    /// and the input for w.
+    /// A folder with the LoRA of a student that was trained with [lora]: a file for diffusers, one
+    /// for the web interfaces, and one with the input for w.
     Lora,
 }
 
@@ -57,7 +60,7 @@ enum Precision {
     F32,
     /// 16-bit floats.
     F16,
-    /// One byte a weight, with a scale for each 32 (ggml's Q8_0); convolutions in 16-bit floats.
+    /// One byte per weight, with a scale for every 32 (ggml's Q8_0); convolutions in 16-bit floats.
     #[value(name = "q8_0")]
     Q8,
 }
@@ -75,7 +78,7 @@ impl From<Precision> for GgufPrecision {
 pub(crate) fn run(args: Args) -> CliResult {
     if args.precision.is_some() && args.form != Form::Gguf {
         return Err(CliError::input(
-            "--precision is for --form gguf: the other forms hold the weights as they are",
+            "--precision is for --form gguf: the other forms keep the weights as they are",
         ));
     }
     match args.form {
@@ -87,13 +90,13 @@ pub(crate) fn run(args: Args) -> CliResult {
             let precision = args.precision.unwrap_or(Precision::F16).into();
             args.write_model(|pipeline, model, out| pipeline.save_gguf(model, precision, out))?
         }
-        Form::Lora => args.write_changes()?,
+        Form::Lora => args.write_lora()?,
     }
     args.report()
 }
 
 impl Args {
-    /// The model, where it is a latent one written by `write` with all its parts.
+    /// Writes the model. `write` writes a latent one with all its parts.
     fn write_model(
         &self,
         write: impl FnOnce(&Pipeline, &Model, &Path) -> Result<(), FormatError>,
@@ -107,7 +110,7 @@ impl Args {
         }
         if self.form != Form::Folder {
             return Err(CliError::input(format!(
-                "{} generates without prompts, and has no autoencoder and no text encoder: no other tool reads such a model from one file, so write a folder",
+                "{} generates without prompts and has no autoencoder and no text encoder: other tools cannot read it from one file, so use --form folder",
                 self.model
             )));
         }
@@ -115,11 +118,11 @@ impl Args {
         self.baked(&model)?.save(&self.out).input_error()
     }
 
-    /// The files of LoRA.
-    fn write_changes(&self) -> CliResult {
+    /// Writes the files of a LoRA.
+    fn write_lora(&self) -> CliResult {
         if self.bake_w.is_some() {
             return Err(CliError::input(
-                "--bake-w makes one network for one w, and --form lora writes changes of a network: choose one of them",
+                "--bake-w folds w into a whole network, and --form lora writes only a LoRA: choose one of them",
             ));
         }
         let source = ModelSource::find(&self.model, self.steps)?;
@@ -129,7 +132,7 @@ impl Args {
         }
     }
 
-    /// The model with one w folded in, where that was asked for.
+    /// The model, with one w folded in if --bake-w is set.
     fn baked(&self, model: &Model) -> CliResult<Model> {
         match (self.bake_w, model.recipe.guidance) {
             (None, _) => Ok(model.clone()),
@@ -143,7 +146,7 @@ impl Args {
                 Ok(model.with_fixed_w(w))
             }
             (Some(_), _) => Err(CliError::input(
-                "this model has no input for w, so there is nothing to fold in: leave --bake-w away",
+                "this model has no input for w, so there is nothing to fold in: omit --bake-w",
             )),
         }
     }

@@ -1,4 +1,4 @@
-//! `fewstep import`: a model out of the form that another tool writes.
+//! `fewstep import`: a model folder from files that other tools write.
 
 use crate::error::{CliError, CliResult, IntoCliResult};
 use burn::tensor::Device;
@@ -6,23 +6,26 @@ use fewstep_formats::{Pickles, Pipeline};
 use fewstep_generate::ModelSource;
 use std::path::{Path, PathBuf};
 
-/// Make a folder out of a single-file Stable Diffusion model, or out of a folder with pickled weights.
+/// Make a model folder from a single-file Stable Diffusion model, or from a folder with pickled
+/// weights.
 ///
-/// A single file holds weights alone: the tokenizer and the configurations come from a folder of a model of the same
-/// shape, its base as a rule. Latent diffusion's class-conditional model, which reads no texts, needs none.
+/// A single file holds only weights. The tokenizer and the configurations come from the folder of a
+/// model with the same architecture, usually its base (--like). The class-conditional model of
+/// latent diffusion reads no prompts and needs none.
 ///
-/// Example: fewstep import --file fine-tune.safetensors --like sd15 --out fine-tune
+/// Example: fewstep import --file fine-tune.safetensors --like path/to/sd15 --out fine-tune
 #[derive(clap::Args)]
 pub(crate) struct Args {
-    /// The file: U-Net, autoencoder and text encoder under the names of the first latent diffusion code. Or a folder in
-    /// diffusers' layout whose weights are pickled.
+    /// A file with U-Net, autoencoder and text encoder, under the parameter names of the first
+    /// latent diffusion code; or a folder in diffusers' layout whose weights are pickled.
     #[arg(long)]
     file: PathBuf,
-    /// For a single file of a model that reads texts: the folder of a latent diffusion model of the same shape, or its name on
-    /// the hub.
+    /// For a single file: the folder of a latent diffusion model with the same architecture, or its
+    /// name on the hub.
     #[arg(long, value_name = "FOLDER")]
     like: Option<String>,
-    /// Read pickled weights (.ckpt, .bin, .pt) too. Nothing in them is run, and what is no tensor is refused.
+    /// Read pickled weights (.ckpt, .bin, .pt) too. No code in them is run, and anything that is
+    /// not a tensor is refused.
     #[arg(long)]
     allow_pickle: bool,
     /// The folder to write.
@@ -42,13 +45,13 @@ pub(crate) fn run(args: Args) -> CliResult {
         }
         (true, None) => {
             return Err(CliError::input(format!(
-                "{} is a folder, which is a model already unless its weights are pickled: ask for those with --allow-pickle",
+                "{} is a folder, and a folder needs no import unless its weights are pickled: add --allow-pickle to read those",
                 args.file.display()
             )));
         }
         (true, Some(_)) => {
             return Err(CliError::input(
-                "--like is for a single file, and a folder has configurations of its own: leave it away",
+                "--like is for a single file, and a folder has its own configurations: omit it",
             ));
         }
         (false, None) => {

@@ -1,6 +1,6 @@
 //! `fewstep inpaint`: images with a masked part filled.
 
-use super::shared::controlled::{ControlNetArgs, ControlledArgs, Given, Source, read};
+use super::shared::controlled::{ControlNetArgs, ControlledArgs, Source, read};
 use super::shared::generate::PromptedArgs;
 use crate::error::{CliError, CliResult};
 use fewstep_data::condition::masked;
@@ -8,30 +8,36 @@ use fewstep_data::image::{Image, to_f32};
 use fewstep_diffusion::Task;
 use fewstep_generate::{Init, ModelSource};
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 
-/// Fill a masked part of images: by the image, or as a prompt says. What is not masked stays as it is.
+/// Fill the masked part of an image, to match the rest of it or as a prompt says.
 ///
-/// Which of the two follows from the model. One that was distilled or taught to inpaint fills the part by what is around
-/// it (and by --prompt, if it works on latents), in any number of images, --count times each. A latent diffusion model
-/// for inpainting, whose U-Net sees image and mask next to its latents, fills one image as --prompt says.
+/// The part that is not masked stays as it is.
 ///
-/// Example: fewstep inpaint --model runs/inpaint --image photo.png --mask mask.png --count 4 --out filled.png
+/// Which of the two it is follows from the model. One that learnt to inpaint from control images,
+/// or has a ControlNet for it, fills any number of images to match the rest of them, --count times
+/// each; a latent model follows --prompt too. A latent diffusion model for inpainting, whose U-Net
+/// takes the mask and the masked image as extra channels, fills one image as --prompt says.
 ///
-/// Example: fewstep inpaint --model sd15-inpainting --image photo.png --mask mask.png --prompt "a red door"
+/// Example: fewstep inpaint --model runs/inpaint --image photo.png --mask mask.png --count 4 --out
+/// filled.png
+///
+/// Example: fewstep inpaint --model runs/sd15-inpainting --image photo.png --mask mask.png --prompt
+/// "a red door"
 #[derive(clap::Args)]
 pub(crate) struct Args {
     #[command(flatten)]
     prompted: PromptedArgs,
-    /// The image; may be given several times where no prompt is needed.
+    /// The image; may be given several times for a model that learnt to inpaint from control
+    /// images.
     #[arg(long = "image", value_name = "FILE", required = true)]
     images: Vec<PathBuf>,
-    /// The mask, white where the image is to be filled and of its size; one for all images, or one for each.
+    /// The mask, as large as its image, and white where the image is to be filled; one for all
+    /// images, or one for each.
     #[arg(long = "mask", value_name = "FILE", required = true)]
     masks: Vec<PathBuf>,
     #[command(flatten)]
     controlnet: ControlNetArgs,
-    /// The class to generate, by name or number, for models with classes; by default none in particular.
+    /// The class to generate, by name or number, for models with classes [default: no class].
     #[arg(long, value_name = "CLASS")]
     class: Option<String>,
 }
@@ -42,7 +48,7 @@ pub(crate) fn run(args: Args) -> CliResult {
     let by_control = args.controlnet.controlnet.is_some() || source.has_controlnet();
     match source.is_latent() && !by_control {
         true => args.fill_by_prompt(),
-        false => args.fill_by_image(),
+        false => args.fill_by_control(),
     }
 }
 
@@ -51,7 +57,7 @@ impl Args {
     fn fill_by_prompt(self) -> CliResult {
         if self.class.is_some() {
             return Err(CliError::input(
-                "--class does not go with this model, which fills images as a prompt says: give --prompt",
+                "--class does not go with this model, which fills images as a prompt says: use --prompt",
             ));
         }
         let ([image], [mask]) = (&self.images[..], &self.masks[..]) else {
@@ -72,8 +78,8 @@ impl Args {
             .run(&generator, &subjects, subjects.len(), init)
     }
 
-    /// Images, with a model that fills by what is around.
-    fn fill_by_image(self) -> CliResult {
+    /// Any number of images, with a model that learnt to inpaint from control images.
+    fn fill_by_control(self) -> CliResult {
         let Self {
             prompted,
             images,
@@ -126,12 +132,13 @@ fn source(file: &Path, mask_file: &Path, channels: usize) -> CliResult<Source> {
     }
     let values: Vec<f32> = image.pixels.iter().map(|&value| to_f32(value)).collect();
     let hidden = mask.pixels.iter().map(|&v| f32::from(u8::from(v >= 128)));
-    let seen = masked(&values, &hidden.collect::<Vec<f32>>());
+    let visible = masked(&values, &hidden.collect::<Vec<f32>>());
     Ok(Source {
-        shown: Image::from_f32(shape, &seen[..shape.len()]),
-        given: Given::Inpaint {
-            image: Arc::new(image),
-            mask: Arc::new(mask),
+        shown: Image::from_f32(shape, &visible[..shape.len()]),
+        init: Init::Inpaint {
+            image: image.into(),
+            mask: mask.into(),
         },
+        control: None,
     })
 }

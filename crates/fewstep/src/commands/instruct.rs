@@ -4,9 +4,10 @@ use super::shared::controlled::{ControlledArgs, Source, read};
 use crate::error::CliResult;
 use fewstep_diffusion::Task;
 
-/// Edit images as a model has learnt to, from images before an edit and after it.
+/// Edit images as an instruction says, with a model that learnt it from images before and after an
+/// edit.
 ///
-/// For a model with classes --class is the instruction.
+/// The instruction is --prompt, or --class for a model with classes.
 ///
 /// Example: fewstep instruct --model runs/edit --image before.png --class sunset --out after.png
 #[derive(clap::Args)]

@@ -6,30 +6,31 @@ use crate::error::CliResult;
 use serde::Deserialize;
 use std::path::PathBuf;
 
-/// Predict the memory that a recipe takes in each way to run it: all weights trained or LoRA, with gradient
-/// checkpointing or without.
+/// Predict the memory that a run takes: training all weights or a LoRA, with and without gradient
+/// checkpointing.
 ///
-/// Nothing is run, and images are not encoded. `--dry-run` of `train` and `distill` tells the time too, by a few updates.
+/// Nothing is run, and no image is encoded. `train --dry-run` and `distill --dry-run` predict the
+/// time too, from a few updates.
 ///
 /// Example: fewstep plan recipes/fashion-mnist/distill.toml --set data.path=~/data/fashion-mnist
 #[derive(clap::Args)]
 pub(crate) struct Args {
     /// The recipe, a TOML file for `train` or `distill`.
     recipe: PathBuf,
-    /// Set a key of the recipe: --set optim.batch=64. May be given several times.
+    /// Override a key of the recipe, as in --set optim.batch=64; may be given several times.
     #[arg(long = "set", value_name = "KEY=VALUE")]
     overrides: Vec<String>,
 }
 
-/// The key that recipes for `distill` have and others have not.
+/// The key that only recipes for `distill` have.
 #[derive(Deserialize)]
-struct Which {
+struct RecipeKind {
     teacher: Option<toml::Value>,
 }
 
 pub(crate) fn run(args: Args) -> CliResult {
     let run = RunArgs::to_plan(args.recipe, args.overrides);
-    match run.recipe::<Which>()?.teacher {
+    match run.recipe::<RecipeKind>()?.teacher {
         Some(_) => distill::run(distill::Args { run }),
         None => train::run(train::Args { run }),
     }

@@ -6,14 +6,16 @@ use fewstep_data::condition::edges;
 use fewstep_data::image::{Image, to_f32};
 use fewstep_diffusion::Task;
 
-/// Generate images from control images: edges, sketches, segmentations, whatever the model has learnt.
+/// Generate images from control images: edges, sketches, segmentations, or what else the model has
+/// learnt.
 ///
-/// Example: fewstep render --model runs/edges --image photo.png --edges --count 4 --out drawn.png
+/// Example: fewstep render --model runs/edges --image photo.png --edges --count 4 --out
+/// rendered.png
 #[derive(clap::Args)]
 pub(crate) struct Args {
     #[command(flatten)]
     common: ControlledArgs,
-    /// The images are photos: take their edges as the control image.
+    /// Use the edges of each image as the control image.
     #[arg(long)]
     edges: bool,
 }

@@ -1,4 +1,4 @@
-//! `fewstep restyle`: an image of one class, or of what one text says, becomes one of another.
+//! `fewstep restyle`: an image of one class or prompt becomes one of another.
 
 use super::shared::guidance::{GuidanceListArgs, both_conventions};
 use super::shared::prompts::warn_if_cut;
@@ -17,28 +17,33 @@ use fewstep_generate::{
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
-/// Turn images of one class into images of another: encode to noise as the one, decode as the other.
+/// Turn images of one class into images of another: encode them to noise as the first, decode them
+/// as the second.
 ///
-/// With latent diffusion models, which draw from texts, --from says what the images show and --to what they become.
+/// For models that generate from prompts, --from says what the images show and --to what they
+/// become.
 ///
-/// The encoder and the decoder are students distilled for it (a student of stage one can be both); with --teacher
-/// the teacher's long DDIM does it both ways, in its own rows below the students' when both are given. Every row
-/// shows the image itself, then one result for each w: larger w, stronger style.
+/// The encoder and the decoder are students distilled for it (a student of stage one can be both).
+/// With --teacher the teacher does both, with many steps of DDIM; given students too, it has rows
+/// of its own below theirs. Each row shows the image, then one result for each w: the larger w, the
+/// stronger the effect.
 ///
-/// Example: fewstep restyle --teacher builtin:fashion-mnist-teacher --image sneaker.png --from Sneaker --to "Ankle boot" --w 0,1,3 --out boots.png
+/// Example: fewstep restyle --teacher builtin:fashion-mnist-teacher --image sneaker.png --from
+/// Sneaker --to "Ankle boot" --w 0,1,3 --out boots.png
 ///
-/// Example: fewstep restyle --encoder runs/encoder --decoder runs/students --image apple.png --from "a red apple" --to "a lemon" --w 2,6
+/// Example: fewstep restyle --encoder runs/encoder --decoder runs/sd15 --image apple.png --from "a
+/// red apple" --to "a lemon" --w 2,6
 #[derive(clap::Args)]
 #[command(group = clap::ArgGroup::new("models").required(true).multiple(true).args(["encoder", "teacher"]))]
 pub(crate) struct Args {
     /// An image to restyle; may be given several times.
     #[arg(long = "image", value_name = "FILE", required = true)]
     images: Vec<PathBuf>,
-    /// The class of the images, by name or number, or a text that says what they show.
-    #[arg(long, value_name = "CLASS|TEXT")]
+    /// The class of the images, by name or number, or a prompt that says what they show.
+    #[arg(long, value_name = "CLASS|PROMPT")]
     from: String,
-    /// The class that they become, or a text that says it.
-    #[arg(long, value_name = "CLASS|TEXT")]
+    /// The class or the prompt of what they become.
+    #[arg(long, value_name = "CLASS|PROMPT")]
     to: String,
     /// The distilled encoder: a model folder, a .safetensors file or a run folder.
     #[arg(long, value_name = "MODEL", requires = "decoder")]
@@ -46,16 +51,17 @@ pub(crate) struct Args {
     /// The distilled decoder: a student for the deterministic sampler.
     #[arg(long, value_name = "MODEL", requires = "encoder")]
     decoder: Option<String>,
-    /// Steps of encoder and decoder each; by default those that they were distilled for.
+    /// Steps of the encoder, and of the decoder [default: those that they were distilled for].
     #[arg(long, value_parser = positive, requires = "encoder")]
     steps: Option<usize>,
     /// A teacher that does both with DDIM.
     #[arg(long, value_name = "MODEL")]
     teacher: Option<String>,
-    /// DDIM steps of the teacher each way.
+    /// DDIM steps of the teacher each pair.
     #[arg(long, default_value = "64", value_parser = positive, requires = "teacher")]
     teacher_steps: usize,
-    /// Guidance weight w while encoding; 0, or the nearest that the encoder knows, by default.
+    /// Guidance weight w for encoding [default: 0, or the nearest that the encoder was distilled
+    /// for].
     #[arg(long, value_name = "W", value_parser = finite, allow_negative_numbers = true)]
     w_encode: Option<f64>,
     #[command(flatten)]
@@ -67,10 +73,10 @@ pub(crate) struct Args {
     out: PathBuf,
 }
 
-/// A way to restyle: by students or by a teacher.
-struct Way {
+/// An encoder and a decoder: two students, or a teacher for both.
+struct Pair {
     name: &'static str,
-    /// How the user named encoder and decoder.
+    /// Encoder and decoder in the words of the command line.
     labels: [String; 2],
     restyler: Restyler,
     request: RestyleRequest,
@@ -79,23 +85,23 @@ struct Way {
 pub(crate) fn run(args: Args) -> CliResult {
     let device = compute::device(None)?;
     args.precision.choose(&device)?;
-    let mut ways = args.ways(&device)?;
-    let shape = common_shape(&ways)?;
+    let mut pairs = args.pairs(&device)?;
+    let shape = common_shape(&pairs)?;
     let images = args.images.iter().map(|file| read(file, shape));
     let images = images.collect::<CliResult<Vec<_>>>()?;
-    for way in &mut ways {
-        way.request.images = images.clone();
+    for pair in &mut pairs {
+        pair.request.images = images.clone();
     }
     output::prepare(&args.out)?;
 
-    let columns = ways[0].request.w.clone();
+    let columns = pairs[0].request.w.clone();
     let started = Instant::now();
-    let passes = (images.len() * ways.len() * (1 + columns.len())) as u64;
+    let passes = (images.len() * pairs.len() * (1 + columns.len())) as u64;
     let bar = progress::bar("restyling", passes, "passes");
-    let results = ways.iter().map(|way| {
+    let results = pairs.iter().map(|pair| {
         let passed = &mut |passes| bar.inc(passes as u64);
-        let made = way.restyler.restyle(&way.request, passed);
-        made.map_err(|error| way.refuse(error))
+        let made = pair.restyler.restyle(&pair.request, passed);
+        made.map_err(|error| pair.refuse(error))
     });
     let results = results.collect::<CliResult<Vec<_>>>()?;
     bar.finish_and_clear();
@@ -103,49 +109,49 @@ pub(crate) fn run(args: Args) -> CliResult {
     let sheet = arrange(&images, &results);
     output::write_image(&args.out, &image::grid(&sheet, 1 + columns.len(), 1))?;
     let seconds = started.elapsed().as_secs_f64();
-    println!("{}", summary(&args, &ways, &columns, seconds));
+    println!("{}", summary(&args, &pairs, &columns, seconds));
     Ok(())
 }
 
 impl Args {
-    /// The ways to restyle: by students, by the teacher, or both. The w of all are those of the flags, by default that
-    /// of the first way's decoder.
-    fn ways(&self, device: &Device) -> CliResult<Vec<Way>> {
-        let mut ways = vec![];
+    /// The students, the teacher, or both. All use the w of the flags, by default that of the first
+    /// decoder.
+    fn pairs(&self, device: &Device) -> CliResult<Vec<Pair>> {
+        let mut pairs = vec![];
         if let (Some(encoder), Some(decoder)) = (&self.encoder, &self.decoder) {
             let named = [("--encoder", encoder), ("--decoder", decoder)];
-            ways.push(self.way("students", named, self.steps, device)?);
+            pairs.push(self.pair("students", named, self.steps, device)?);
         }
         if let Some(teacher) = &self.teacher {
             let named = [("--teacher", teacher); 2];
-            ways.push(self.way("teacher", named, Some(self.teacher_steps), device)?);
+            pairs.push(self.pair("teacher", named, Some(self.teacher_steps), device)?);
         }
-        let default = ways.first().map(|way| way.restyler.decoder());
+        let default = pairs.first().map(|pair| pair.restyler.decoder());
         let default = default.and_then(|decoder| decoder.effective_w(None));
         let w = self.guidance.list().into_iter().map(|w| w.or(default));
         let w: Vec<Option<f64>> = w.collect();
-        for way in &mut ways {
-            way.request.w = w.clone();
-            let warnings = way.restyler.check(&way.request);
-            for warning in warnings.map_err(|error| way.refuse(error))? {
+        for pair in &mut pairs {
+            pair.request.w = w.clone();
+            let warnings = pair.restyler.check(&pair.request);
+            for warning in warnings.map_err(|error| pair.refuse(error))? {
                 eprintln!("warning: {warning}");
             }
         }
-        Ok(ways)
+        Ok(pairs)
     }
 
-    fn way(
+    fn pair(
         &self,
         name: &'static str,
         named: [(&str, &String); 2],
         steps: Option<usize>,
         device: &Device,
-    ) -> CliResult<Way> {
+    ) -> CliResult<Pair> {
         let labels = named.map(|(flag, reference)| format!("{flag} {reference}"));
         let find = |(_, reference): (&str, &String)| ModelSource::find(reference, steps);
         let (encoder, decoder) = (find(named[0])?, find(named[1])?);
         let options = compute::load_options(None, KeepEncoder::WhileEncoding);
-        let model = compute::as_chosen(encoder.model(device)?);
+        let model = compute::in_chosen_precision(encoder.model(device)?);
         let parts = encoder.components()?;
         let decoder = decoder.generator(&options, device)?;
         let restyler = Restyler::new(model, parts.as_ref(), decoder);
@@ -176,7 +182,7 @@ impl Args {
                 warn_if_cut(decoder, prompt)?;
             }
         }
-        Ok(Way {
+        Ok(Pair {
             name,
             labels,
             restyler,
@@ -185,12 +191,12 @@ impl Args {
     }
 }
 
-impl Way {
+impl Pair {
     fn refuse(&self, error: RestyleError) -> CliError {
         refuse(&self.labels, error)
     }
 
-    /// What one result costs, at most.
+    /// What one result costs at most.
     fn cost(&self) -> String {
         let [encode, decode] = self.restyler.network_calls(&self.request);
         let [encode, decode] = [encode, decode].map(|calls| plural(calls, "network call"));
@@ -198,7 +204,7 @@ impl Way {
     }
 }
 
-/// A refusal with the names of the models that it is about.
+/// The error with the names of the models that it is about.
 fn refuse([encoder, decoder]: &[String; 2], error: RestyleError) -> CliError {
     CliError::input(match &error {
         RestyleError::Encoder(_) => format!("{encoder}: {error}"),
@@ -208,8 +214,8 @@ fn refuse([encoder, decoder]: &[String; 2], error: RestyleError) -> CliError {
 }
 
 /// The shape that all models work on.
-fn common_shape(ways: &[Way]) -> CliResult<ImageShape> {
-    let mut shapes = ways.iter().flat_map(|way| way.restyler.shapes());
+fn common_shape(pairs: &[Pair]) -> CliResult<ImageShape> {
+    let mut shapes = pairs.iter().flat_map(|pair| pair.restyler.shapes());
     let first = shapes
         .next()
         .ok_or_else(|| CliError::input("give --encoder and --decoder, or --teacher"))?;
@@ -234,7 +240,7 @@ fn read(file: &Path, shape: ImageShape) -> CliResult<Image> {
     }
 }
 
-/// Row by row: a source, then what one way made of it for each w.
+/// Row by row: an image, then its results of one pair for each w.
 fn arrange(sources: &[Image], results: &[Vec<Vec<Image>>]) -> Vec<Image> {
     let mut sheet = vec![];
     for (index, source) in sources.iter().enumerate() {
@@ -246,10 +252,10 @@ fn arrange(sources: &[Image], results: &[Vec<Vec<Image>>]) -> Vec<Image> {
     sheet
 }
 
-fn summary(args: &Args, ways: &[Way], columns: &[Option<f64>], seconds: f64) -> String {
+fn summary(args: &Args, pairs: &[Pair], columns: &[Option<f64>], seconds: f64) -> String {
     let column = |w: &Option<f64>| w.map_or("the result".into(), both_conventions);
     let columns: Vec<String> = columns.iter().map(column).collect();
-    let costs: Vec<String> = ways.iter().map(Way::cost).collect();
+    let costs: Vec<String> = pairs.iter().map(Pair::cost).collect();
     format!(
         "{}: {} from {} to {}; columns: the image, then {}; {}; {seconds:.1} s in all",
         args.out.display(),

@@ -4,19 +4,19 @@ use super::shared::generate::{PromptedArgs, class_count};
 use crate::error::CliResult;
 use fewstep_generate::{Init, Subject};
 
-/// Generate images with a model, in the way it was made for.
+/// Generate images with a model, by default with the sampler and the steps that it was made for.
 ///
-/// Image i of a seed is the same in every call, whatever the count and the batch size.
+/// Image i of a seed is the same in every call, for any count and any batch size.
 ///
-/// A latent diffusion model in diffusers' folder layout generates from prompts: give --prompt; or classes, if it has
-/// classes.
+/// A model that generates from prompts needs --prompt; one with classes takes --class.
 ///
 /// Example: fewstep sample --model builtin:fashion-mnist --steps 4 --w 1 --count 64 --out grid.png
 #[derive(clap::Args)]
 pub(crate) struct Args {
     #[command(flatten)]
     prompted: PromptedArgs,
-    /// A class to generate, by name or number; may be given several times. By default all classes in turn.
+    /// A class to generate, by name or number; may be given several times. By default all classes
+    /// in turn.
     #[arg(long = "class", value_name = "CLASS")]
     classes: Vec<String>,
 }

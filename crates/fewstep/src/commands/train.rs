@@ -1,6 +1,6 @@
 //! `fewstep train`: a teacher from data.
 
-use super::shared::run::{RunArgs, go, prepare};
+use super::shared::run::{RunArgs, prepare, run_phases};
 use super::shared::{captioned, plan};
 use crate::builtin;
 use crate::compute;
@@ -15,10 +15,11 @@ use fewstep_generate::find_part;
 use fewstep_nn::Backbone;
 use std::sync::Arc;
 
-/// Train a teacher with classifier-free guidance.
+/// Train a teacher for classifier-free guidance.
 ///
-/// With a [text] section it learns to draw latents from captions: the autoencoder and the text encoder that the section
-/// names turn captioned images into latents and states, once, in the user's cache folder.
+/// With a [text] section the teacher is a latent model that learns from captions. The autoencoder
+/// and the text encoder of that section encode the captioned images once, into a file in the cache
+/// folder.
 ///
 /// Example: fewstep train recipes/fashion-mnist/teacher.toml --set data.path=~/data/fashion-mnist
 #[derive(clap::Args)]
@@ -31,7 +32,7 @@ pub(crate) fn run(args: Args) -> CliResult {
     let recipe: TrainRecipe = args.run.recipe()?;
     recipe
         .validate()
-        .map_err(|e| args.run.complain(e.to_string()))?;
+        .map_err(|e| args.run.recipe_error(e.to_string()))?;
     let device = compute::device_of_run(&recipe.run)?;
     let folder = args.run.folder();
     if is_run(&folder) && !args.run.dry_run {
@@ -40,7 +41,7 @@ pub(crate) fn run(args: Args) -> CliResult {
     let (examples, components) = match &recipe.text {
         None => (images(&recipe)?, None),
         Some(text) => {
-            let components = parts(text, &args.run)?;
+            let components = assemble(text, &args.run)?;
             let fits = |header: &LatentsHeader| {
                 let network = recipe.network_of(header.shape(), Some(header.states[1]), 0);
                 network.map(drop).map_err(|error| {
@@ -55,9 +56,9 @@ pub(crate) fn run(args: Args) -> CliResult {
                 masks: None,
             };
             let data = &recipe.data;
-            let (around, planned) = (&components, args.run.plan);
+            let planned = args.run.plan;
             let examples =
-                captioned::examples(data, None, around, copies, &fits, &device, planned)?;
+                captioned::examples(data, None, &components, copies, &fits, &device, planned)?;
             (examples, Some(components))
         }
     };
@@ -81,7 +82,7 @@ pub(crate) fn run(args: Args) -> CliResult {
     }
     prepare(&run.folder, &recipe, args.run.resume())?;
     let prompts = recipe.text.map(|text| text.prompts).unwrap_or_default();
-    go(&run, initial, &prompts, args.run.resume())?;
+    run_phases(&run, initial, &prompts, args.run.resume())?;
     println!(
         "The teacher is in {}",
         run.model_folder(&run.phases[0]).display()
@@ -89,8 +90,8 @@ pub(crate) fn run(args: Args) -> CliResult {
     Ok(())
 }
 
-/// The folders that the recipe names put together into one, inside the run.
-fn parts(text: &TextConfig, args: &RunArgs) -> CliResult<PipelineComponents> {
+/// Puts the autoencoder and the text encoder of the recipe together into one folder inside the run.
+fn assemble(text: &TextConfig, args: &RunArgs) -> CliResult<PipelineComponents> {
     let folder = match args.dry_run {
         true => cache_folder()
             .unwrap_or_else(std::env::temp_dir)

@@ -6,8 +6,8 @@ use fewstep_diffusion::Task;
 
 /// Enlarge images with a model that was distilled for it.
 ///
-/// The result is as many times larger as the model has learnt; sides other than those it was trained with work as long
-/// as they fit its levels.
+/// The factor is the one that the model has learnt. Images of other sizes than in training work
+/// too, if the U-Net can halve their sides often enough.
 ///
 /// Example: fewstep upscale --model runs/upscale --image small.png --steps 4 --out large.png
 #[derive(clap::Args)]

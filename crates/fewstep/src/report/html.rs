@@ -3,7 +3,7 @@
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 
-/// Text that means itself in HTML and SVG, inside elements and inside quoted attributes.
+/// Text escaped for HTML and SVG, inside elements and inside quoted attributes.
 pub(super) fn escape(text: &str) -> String {
     let mut escaped = String::with_capacity(text.len());
     for character in text.chars() {
@@ -19,7 +19,7 @@ pub(super) fn escape(text: &str) -> String {
     escaped
 }
 
-/// A PNG file as an address that carries it.
+/// A PNG file as a data URI.
 pub(super) fn data_uri(png: &[u8]) -> String {
     format!("data:image/png;base64,{}", STANDARD.encode(png))
 }
@@ -38,7 +38,7 @@ mod tests {
     }
 
     #[test]
-    fn a_image_is_carried_whole() {
+    fn an_image_is_embedded_whole() {
         assert_eq!(data_uri(b"\x89PNG"), "data:image/png;base64,iVBORw==");
     }
 }

@@ -1,4 +1,4 @@
-//! How the loss of each phase fell, from the log of the run.
+//! The loss curves of the phases, from the log of the run.
 
 use super::html::escape;
 use super::scale::{Axis, Spacing};

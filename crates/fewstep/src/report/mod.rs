@@ -1,4 +1,4 @@
-//! The report of a run: one page that needs nothing but a browser, and the figures behind it.
+//! The report of a run: one page for a browser, and the results in it.
 
 mod html;
 mod losses;
@@ -13,7 +13,7 @@ pub(crate) use row::{Origin, Row, ratio, read_rows, table, write_rows};
 use fewstep_formats::{FormatError, write_atomically};
 use std::path::{Path, PathBuf};
 
-/// What a report tells, from top to bottom.
+/// The contents of a report, from top to bottom.
 pub(crate) struct Report {
     /// The line above the headline: which command, which data.
     pub source: String,
@@ -29,7 +29,7 @@ pub(crate) struct Report {
     pub grids: Grids,
     /// How good each model is.
     pub rows: Vec<Row>,
-    /// What the distance in the rows is called.
+    /// The name of the distance in the rows.
     pub metric: &'static str,
     /// What the rows were measured with, in a sentence or two.
     pub measure: String,
@@ -39,7 +39,7 @@ pub(crate) struct Report {
     pub facts: Vec<(String, String)>,
     /// The recipe of the run.
     pub recipe: String,
-    /// How to go on: what for, and the command.
+    /// What to try next: a sentence and the command.
     pub next: Vec<(String, String)>,
 }
 
@@ -53,7 +53,7 @@ pub(crate) struct Highlight {
 
 /// Grids of images to compare: the same place has the same seed in all of them.
 pub(crate) struct Grids {
-    /// What to look at.
+    /// A sentence about the grids.
     pub note: String,
     /// What each row of a grid shows.
     pub row_names: Vec<String>,
@@ -63,18 +63,18 @@ pub(crate) struct Grids {
 
 /// One grid of images.
 pub(crate) struct Grid {
-    /// Who drew it.
+    /// The model.
     pub name: String,
-    /// In what way: steps, calls, quality; one line each.
+    /// Network calls and quality, a line for each.
     pub details: Vec<String>,
-    /// Whether the eye should go here first.
+    /// Whether it is the most important one.
     pub is_highlighted: bool,
     /// The image, a PNG file.
     pub png: Vec<u8>,
 }
 
 impl Report {
-    /// Writes `report.html` and `plot.svg` into a folder; gives the path of the page.
+    /// Writes `report.html` and `plot.svg` into a folder; returns the path of the page.
     ///
     /// # Errors
     /// When the folder cannot be written.

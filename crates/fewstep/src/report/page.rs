@@ -109,7 +109,7 @@ fn quality(report: &Report) -> String {
 {plot}
 </section>
 <section>
-<h2>All figures</h2>
+<h2>All results</h2>
 <div class="wide">{table}</div>
 {stored}</section>
 "#,
@@ -219,7 +219,7 @@ mod tests {
             }],
             summary: vec!["First <this>.".into()],
             grids: Grids {
-                note: "Look.".into(),
+                note: "A note.".into(),
                 row_names: vec!["T-shirt/top".into()],
                 grids: vec![Grid {
                     name: "Student".into(),
@@ -238,12 +238,12 @@ mod tests {
             }],
             facts: vec![("Seed".into(), "1".into())],
             recipe: "w = [0, 4] # <all>".into(),
-            next: vec![("Draw".into(), "fewstep sample --model runs/a".into())],
+            next: vec![("Generate".into(), "fewstep sample --model runs/a".into())],
         }
     }
 
     #[test]
-    fn everything_told_is_on_the_page_and_escaped() {
+    fn every_part_is_on_the_page_and_escaped() {
         let page = page(&report());
         for part in [
             "a &amp; b",

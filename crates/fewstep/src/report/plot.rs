@@ -1,8 +1,8 @@
 //! Quality against network calls, as SVG.
 //!
-//! Made by hand rather than with a plotting library: the drawing takes its colours and type from style sheets, so it
-//! follows the reader's light or dark mode, grows its letters on a phone and prints well. Plotting libraries write
-//! colours and fonts into every element.
+//! Made by hand rather than with a plotting library: the drawing takes its colours and type from
+//! style sheets, so it follows the reader's light or dark mode, grows its letters on a phone and
+//! prints well. Plotting libraries write colours and fonts into every element.
 
 use super::Row;
 use super::html::escape;
@@ -180,8 +180,8 @@ impl<'a> Plot<'a> {
         svg.push_str("</g>");
     }
 
-    /// Where the value of a point is written: above it; to the right where its own line falls steeply on it; below
-    /// where another point is close above.
+    /// Where the value of a point is written: above it; to the right where its own line falls
+    /// steeply on it; below where another point is close above.
     fn label_place(&self, (x, y): (f64, f64), before: Option<(f64, f64)>) -> (&str, f64, f64) {
         let rows = self.lines.iter().flat_map(|line| &line.rows);
         let mut places = rows.map(|other| self.place(other));
@@ -196,7 +196,8 @@ impl<'a> Plot<'a> {
         }
     }
 
-    /// Names of the lines, at the foot on the right: as distances start from 0, nothing is drawn there.
+    /// Names of the lines, at the foot on the right: as distances start from 0, nothing is drawn
+    /// there.
     fn legend(&self, svg: &mut String) {
         let x = WIDTH - RIGHT - 8.0;
         let top = HEIGHT - BOTTOM - 12.0 - 22.0 * self.lines.len().saturating_sub(1) as f64;

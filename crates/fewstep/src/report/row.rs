@@ -1,11 +1,11 @@
-//! One measured figure: a row of `results.json`.
+//! One measurement: a row of `results.json`.
 
 use crate::error::{CliError, CliResult, IntoCliResult};
 use fewstep_formats::write_json_atomically;
 use serde::{Deserialize, Serialize};
 use std::path::Path;
 
-/// How good a model is when it is sampled in one way.
+/// How good a model is with one sampler and one number of steps.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub(crate) struct Row {
     /// Teacher or student.
@@ -18,9 +18,9 @@ pub(crate) struct Row {
     pub w: f64,
     /// Fréchet distance to the real images.
     pub fid: f64,
-    /// Evaluations of the network that one image costs.
+    /// Network calls for one image.
     pub network_calls: usize,
-    /// Time that one image costs, without measuring it.
+    /// Time to generate one image, without measuring it.
     pub seconds_per_image: f64,
     /// Images measured.
     pub samples: usize,
@@ -37,7 +37,7 @@ pub(crate) struct Row {
 pub(crate) enum Origin {
     /// The model that is distilled.
     Teacher,
-    /// What it was distilled to.
+    /// A model distilled from it.
     Student,
 }
 
@@ -56,7 +56,7 @@ pub(crate) fn ratio(row: &Row, reference: &Row) -> f64 {
     row.fid / reference.fid
 }
 
-/// Reads `results.json`; no file is no rows.
+/// Reads `results.json`; no rows if there is no file.
 ///
 /// # Errors
 /// When it holds something else.
@@ -81,7 +81,7 @@ pub(crate) fn write_rows(path: &Path, rows: &[Row]) -> CliResult {
     write_json_atomically(path, &rows).input_error()
 }
 
-/// The rows side by side for a terminal, with `label` for the distance, compared with `reference`.
+/// The rows as a table for a terminal, with `label` for the distance, compared with `reference`.
 pub(crate) fn table(rows: &[Row], reference: Option<&Row>, label: &str) -> String {
     let against = reference.map_or("ratio".into(), |r| format!("to {} calls", r.network_calls));
     let head = [
@@ -168,7 +168,7 @@ pub(super) mod tests {
     }
 
     #[test]
-    fn the_table_is_aligned_and_marks_what_was_not_measured_now() {
+    fn the_table_is_aligned_and_marks_stored_results() {
         let rows = [row(Origin::Teacher, 64, 6.0), row(Origin::Student, 4, 6.6)];
         let table = table(&rows, Some(&rows[0]), "classifier FID");
         let expected = "\

@@ -1,4 +1,4 @@
-//! From values to places on paper.
+//! From values to positions in a drawing.
 
 /// An axis of a plot: `low` to `high` lie at `from` to `to`.
 #[derive(Clone, Copy, Debug)]
@@ -35,8 +35,8 @@ impl Axis {
     }
 }
 
-/// Round numbers from 0 up to the first that is not below `max`: about five of them, 1, 2 or 5 times a power of ten
-/// apart.
+/// Round numbers from 0 up to the first that is not below `max`: about five of them, 1, 2 or 5
+/// times a power of ten apart.
 pub(super) fn round_ticks(max: f64) -> Vec<f64> {
     if !max.is_finite() || max <= 0.0 {
         return vec![0.0, 1.0];
@@ -52,7 +52,8 @@ pub(super) fn round_ticks(max: f64) -> Vec<f64> {
     (0..=count).map(|i| i as f64 * step).collect()
 }
 
-/// The powers of two from the last that is not above `low` to the first that is not below `high`; both at least 1.
+/// The powers of two from the last that is not above `low` to the first that is not below `high`;
+/// both at least 1.
 pub(super) fn powers_of_two(low: usize, high: usize) -> Vec<usize> {
     let first = low.max(1).ilog2();
     let last = high.max(1).next_power_of_two().ilog2();

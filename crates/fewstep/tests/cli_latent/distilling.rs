@@ -75,7 +75,8 @@ fn a_stable_diffusion_is_distilled_killed_and_resumed() {
     assert_ne!(weights(&whole, "guided"), weights(&whole, "steps-2"));
 }
 
-/// An encoder is distilled from the student of stage one, and takes images to another text with a decoder.
+/// An encoder is distilled from the student of stage one, and takes images to another text with a
+/// decoder.
 #[test]
 fn an_encoder_of_texts_is_distilled_and_restyles() {
     let workspace = workspace();

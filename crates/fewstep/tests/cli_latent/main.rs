@@ -1,5 +1,5 @@
-//! `train` and `distill` on latents of captioned images, through the real program. Teachers, autoencoders and text
-//! encoders are tiny random ones in diffusers' folders.
+//! `train` and `distill` on latents of captioned images, through the real program. Teachers,
+//! autoencoders and text encoders are tiny random ones in diffusers' folders.
 
 mod classes;
 mod distilling;

@@ -92,8 +92,8 @@ fn unet_config(model: &Model) -> UNetConfig {
     config
 }
 
-/// A network with no weight zero, the same in every run. A fresh one has zero outputs, so that class and w would
-/// make no difference.
+/// A network with no weight zero, the same in every run. A fresh one has zero outputs, so that
+/// class and w would make no difference.
 fn with_weights(config: UNetConfig, recipe: SamplerRecipe) -> Model {
     let device = Device::flex();
     let network = Backbone::new(&config.into(), 3, &device).expect("a valid network");
@@ -172,7 +172,8 @@ pub(crate) fn succeed(folder: &Path, words: &[&str]) -> (String, String) {
     (out, err)
 }
 
-/// Runs the program, which must refuse its input with exit code 2 and a message that contains these parts.
+/// Runs the program, which must refuse its input with exit code 2 and a message that contains these
+/// parts.
 pub(crate) fn refuse(folder: &Path, words: &[&str], parts: &[&str]) {
     let output = run(folder, words);
     let message = String::from_utf8_lossy(&output.stderr);

@@ -100,7 +100,8 @@ impl Workspace {
         assert_refused(&self.run(arguments), words);
     }
 
-    /// Starts, kills after a while, again and again, until a resumed run ends by itself. Returns the kills.
+    /// Starts, kills after a while, again and again, until a resumed run ends by itself. Returns
+    /// the kills.
     pub(crate) fn run_with_kills(&self, arguments: &[&str]) -> usize {
         let mut wait = Duration::from_millis(40);
         let resumed = [arguments, &["--resume"]].concat();
@@ -121,7 +122,8 @@ impl Workspace {
             }
             child.kill().expect("killed");
             child.wait().expect("ended");
-            // A different moment each time, and in the end enough to get further than the last checkpoint.
+            // A different moment each time, and in the end enough to get further than the last
+            // checkpoint.
             wait += Duration::from_millis(17) + wait / 16;
         }
         panic!("the run never ended");

@@ -4,8 +4,8 @@ use super::Generator;
 use crate::{GenerateError, Request};
 use std::ops::Range;
 
-/// Images in a row that have one size and start at one time, at most the request's batch of them and at most `share`
-/// of such a row.
+/// Consecutive images of one size that start at the same time: at most the request's batch, and at
+/// most `share` of their number.
 pub(super) fn batches(
     generator: &Generator,
     request: &Request,

@@ -1,4 +1,4 @@
-//! Whether a model can do what a request asks for.
+//! Checks of requests against the model.
 
 use super::Generator;
 use crate::{ControlImage, GenerateError, ImageRequest, Init, Request, Subject};
@@ -13,7 +13,7 @@ impl Generator {
     /// When they contradict each other; what is merely untrained comes back as warnings, each once.
     pub fn check(&self, request: &Request) -> Result<Vec<Warning>, GenerateError> {
         let recipe = &self.model.recipe;
-        // A student has learnt what no prompt is to it from its teacher's empty prompt.
+        // A student has learnt guidance away from the empty prompt.
         if !request.negative.is_empty() && recipe.guidance != Guidance::ClassifierFree {
             return Err(GenerateError::NoNegative);
         }
@@ -49,7 +49,8 @@ impl Generator {
             .check(DistilledFor::needed_by(sampler), steps, w)?)
     }
 
-    /// Students of stage two know one grid: only DDIM on the papers' grid is their sampler under another name.
+    /// Students of stage two have one grid. Only DDIM on the papers' grid is the same as their
+    /// sampler.
     fn check_sampler(&self, asked: SamplerConfig) -> Result<(), GenerateError> {
         let Role::Student { sampler, .. } = self.model.recipe.role else {
             return Ok(());
@@ -68,10 +69,10 @@ impl Generator {
         }
     }
 
-    /// Whether the model knows what an image is to show.
+    /// Checks the class or prompt of an image.
     ///
     /// # Errors
-    /// When it does not.
+    /// When the model cannot generate it.
     pub(crate) fn check_subject(&self, subject: &Subject) -> Result<(), GenerateError> {
         let recipe = &self.model.recipe;
         match (subject, self.is_latent()) {
@@ -92,11 +93,11 @@ impl Generator {
 
     fn check_init(&self, image: &ImageRequest, request: &Request) -> Result<(), GenerateError> {
         let control = self.model.recipe.control;
-        let sees_masks = self.network_concat() > 0;
+        let takes_masks = self.network_concat() > 0;
         match (&image.init, control) {
-            (Init::Inpaint { .. }, _) if sees_masks || self.inpaints_by_control() => {}
+            (Init::Inpaint { .. }, _) if takes_masks || self.inpaints_by_control() => {}
             (Init::Inpaint { .. }, _) => return Err(GenerateError::NotForInpainting),
-            (Init::Noise | Init::Image { .. }, _) if sees_masks => {
+            (Init::Noise | Init::Image { .. }, _) if takes_masks => {
                 return Err(GenerateError::OnlyForInpainting);
             }
             (_, Some(control)) if image.control.is_none() => {
@@ -122,7 +123,7 @@ impl Generator {
         image.init.check([height, width])
     }
 
-    /// Shape of an image of a request: as its control image or the request says, else as the model was trained.
+    /// Shape of an image: from its control image or the request, else that of the training images.
     pub(super) fn shape_of(
         &self,
         image: &ImageRequest,
@@ -136,7 +137,7 @@ impl Generator {
                 false => Err(GenerateError::Control {
                     given: control.shape,
                     reason: format!(
-                        "the image is to have {height}x{width} pixels, and its size follows from that of the control image"
+                        "a size of {height}x{width} was requested, but the size follows from that of the control image"
                     ),
                 }),
             };
@@ -169,12 +170,12 @@ impl Generator {
         Ok([channels, height / factor, width / factor])
     }
 
-    /// By how much the network's maps are smaller than images.
+    /// By how much latents are smaller than images; 1 for pixel models.
     fn factor(&self) -> usize {
         self.latent.as_ref().map_or(1, |latent| latent.vae.factor())
     }
 
-    /// Shape of what the network makes from a control image.
+    /// Shape of the pixels or latents that belong to a control image.
     fn maps_for(&self, control: &ControlImage) -> Result<ImageShape, GenerateError> {
         let (model, recipe) = (&self.model, &self.model.recipe);
         let given = control.shape;
@@ -187,12 +188,15 @@ impl Generator {
         {
             0 => Ok(given * side / known_side),
             _ => Err(refused(format!(
-                "the model knows {:?}, and other sizes must give whole numbers of pixels",
+                "the model was trained with {:?}, and other sizes must give whole numbers of pixels",
                 known.shape
             ))),
         };
         if given[0] != known.shape[0] {
-            return Err(refused(format!("the model knows {:?}", known.shape)));
+            return Err(refused(format!(
+                "the model was trained with {:?}",
+                known.shape
+            )));
         }
         let shape = ImageShape {
             channels,

@@ -1,4 +1,4 @@
-//! What a generator says about its model.
+//! Facts about the model of a generator.
 
 use super::Generator;
 use crate::GenerateError;
@@ -7,7 +7,7 @@ use fewstep_diffusion::sampler::{Sampler, SamplerConfig};
 use fewstep_diffusion::{Denoiser, DistilledFor, Guidance, Role, Task};
 use fewstep_formats::Model;
 
-/// Steps when the user gives none: those that a student was made for.
+/// The default number of steps: those that a student was distilled for.
 pub(crate) fn default_steps(role: &Role) -> usize {
     match role {
         Role::Student {
@@ -27,7 +27,7 @@ impl Generator {
         &self.model
     }
 
-    /// The denoiser behind the images, clipped and guided as the recipe says.
+    /// The denoiser that generates the images, clipped and guided as the recipe says.
     pub fn denoiser(&self) -> &dyn Denoiser {
         &*self.denoiser
     }
@@ -37,7 +37,7 @@ impl Generator {
         self.latent.is_some()
     }
 
-    /// Whether images are generated from prompts.
+    /// Whether it generates from prompts.
     pub fn takes_prompts(&self) -> bool {
         self.is_latent() && self.classes().is_empty()
     }
@@ -50,7 +50,8 @@ impl Generator {
         }
     }
 
-    /// What of a prompt the text encoder does not read because it is too long, and how many tokens it reads.
+    /// The end of a prompt that is cut off because it is too long, and how many tokens the text
+    /// encoder reads.
     ///
     /// # Errors
     /// When the text encoder cannot be read again.
@@ -102,12 +103,12 @@ impl Generator {
         }
     }
 
-    /// Steps when the user gives none: those that a student was made for.
+    /// The default number of steps: those that a student was distilled for.
     pub fn default_steps(&self) -> usize {
         default_steps(&self.model.recipe.role)
     }
 
-    /// Images per network call when the user says nothing: latents are big.
+    /// The default number of images per network call: 1 for latent models, which need much memory.
     pub fn default_batch(&self) -> usize {
         match &self.latent {
             None => 64,
@@ -115,7 +116,7 @@ impl Generator {
         }
     }
 
-    /// The w that an image without one is generated with; none for a model that knows no guidance.
+    /// The w that an image is generated with; none for a model without guidance.
     pub fn effective_w(&self, given: Option<f64>) -> Option<f64> {
         match self.model.recipe.guidance {
             Guidance::None => None,
@@ -136,12 +137,13 @@ impl Generator {
         }
     }
 
-    /// Channels that the network takes next to those of its latents: those of a mask and a masked image.
+    /// Extra channels that the network takes next to its latents: those of a mask and a masked
+    /// image.
     pub(super) fn network_concat(&self) -> usize {
         self.model.network.config().concat_channels()
     }
 
-    /// Whether masked parts are filled with the help of a control image.
+    /// Whether the model inpaints from a control image.
     pub(super) fn inpaints_by_control(&self) -> bool {
         let control = self.model.recipe.control;
         control.is_some_and(|control| control.task == Task::Inpaint)

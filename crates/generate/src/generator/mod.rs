@@ -4,7 +4,7 @@ mod batches;
 mod checks;
 mod facts;
 
-use crate::init::inpaint_maps;
+use crate::init::inpaint_concat;
 use crate::prompts::PromptCache;
 use crate::{
     ControlImage, GenerateError, ImageRequest, Init, KeepEncoder, Request, Subject, from_images,
@@ -33,7 +33,7 @@ pub struct Generator {
     device: Device,
 }
 
-/// What a model of latents needs besides its network.
+/// What a latent model needs in addition to its network.
 struct LatentParts {
     vae: Vae,
     prompts: PromptCache,
@@ -45,7 +45,7 @@ pub struct Progress<'a> {
     pub images: Range<usize>,
     /// Their step.
     pub step: Step<'a>,
-    /// Images' worth of work done so far, of `total`.
+    /// Work done so far, in images, of `total`.
     pub done: usize,
     /// Images of the request.
     pub total: usize,
@@ -53,7 +53,7 @@ pub struct Progress<'a> {
 }
 
 impl Progress<'_> {
-    /// The images as the network sees them at this step. With latents this decodes them, which takes time.
+    /// The images that the network predicts at this step. Latents are decoded, which takes time.
     pub fn preview(&self) -> Vec<Image> {
         self.generator.decode(self.step.prediction.x())
     }
@@ -74,7 +74,7 @@ pub(crate) fn guided(model: &Model) -> Result<Box<dyn Denoiser + Send>, Generate
 }
 
 impl Generator {
-    /// A model of pixels.
+    /// A pixel model.
     ///
     /// # Errors
     /// When its schedule makes no sense.
@@ -92,7 +92,7 @@ impl Generator {
         })
     }
 
-    /// A latent diffusion model with its other parts.
+    /// A latent diffusion model with its VAE and text encoder.
     ///
     /// # Errors
     /// When its schedule makes no sense.
@@ -114,9 +114,9 @@ impl Generator {
         })
     }
 
-    /// Generates all images of a request. Images of one size go through the network together, at most `batch` in a
-    /// call; pixel models have several batches side by side where there are several threads. `observer` sees every
-    /// step of every batch and can cancel.
+    /// Generates all images of a request. Images of one size go through the network together, at
+    /// most `batch` in a call; with several threads, pixel models run several batches in parallel.
+    /// `observer` sees every step of every batch and can cancel.
     ///
     /// # Errors
     /// When the request contradicts the model, and [`GenerateError::Cancelled`].
@@ -133,7 +133,7 @@ impl Generator {
                 .prepare(prompts.chain([&*request.negative]))?;
         }
         let placement = Placement::of(&self.device);
-        // Latents and their decoding take the memory of all threads one batch at a time.
+        // Latent models use all threads for one batch at a time.
         let share = |images: usize| match self.latent {
             Some(_) => images,
             None => placement.share(images),
@@ -181,14 +181,14 @@ impl Generator {
         let mut inputs = self.inputs(images, &request.negative)?;
         inputs.control = self.controls(images);
         if let (Some(latent), true) = (&self.latent, self.network_concat() > 0) {
-            inputs.concat = inpaint_maps(&inits, &latent.vae, &self.device);
+            inputs.concat = inpaint_concat(&inits, &latent.vae, &self.device);
         }
         let made = match inits[0] {
             Init::Image { strength, .. } => {
-                let known = self.known(&inits)?;
-                let z = self.noised(known, noise, *strength);
+                let start = self.start_images(&inits)?;
+                let z = self.noised(start, noise, *strength);
                 let grid = TimeGrid::uniform_from(*strength, request.steps);
-                // The student's steps from the middle are DDIM's.
+                // A student's steps from the middle are those of DDIM.
                 let sampler = match request.sampler.sampler {
                     Sampler::Deterministic | Sampler::MultistepConsistency => Sampler::DDIM,
                     other => other,
@@ -204,8 +204,8 @@ impl Generator {
         Ok(made.map(|(made, init)| init.put_back(made)).collect())
     }
 
-    /// From noise to a batch of images (latents, for a model that works on them), `[batch, channels, height, width]`.
-    /// `keys` are seed and index of each.
+    /// From noise to a batch of images (latents, for a model that works on them), `[batch,
+    /// channels, height, width]`. `keys` are seed and index of each.
     ///
     /// # Errors
     /// When the steps cannot be spread over time, and [`GenerateError::Cancelled`].
@@ -237,7 +237,7 @@ impl Generator {
         made.map_err(|_| GenerateError::Cancelled)
     }
 
-    /// What the network is given with these images, but for control images and what is concatenated.
+    /// The inputs of the network for these images, except control images and concatenated channels.
     ///
     /// # Errors
     /// When the text encoder cannot be read again.
@@ -266,7 +266,7 @@ impl Generator {
         })
     }
 
-    /// The prompt of an image; the name of its class where classes stand for prompts.
+    /// The prompt of an image, or the name of its class for a latent model of classes.
     fn prompt_of<'a>(&'a self, image: &'a ImageRequest) -> &'a str {
         match (&image.subject, &self.latent) {
             (Subject::Prompt(prompt), _) => prompt,
@@ -291,22 +291,22 @@ impl Generator {
         ))
     }
 
-    /// The control image of an image: as given, or made from what is to be inpainted.
+    /// The control image of an image: as requested, or made from the masked image.
     fn control_of(&self, image: &ImageRequest) -> Option<std::sync::Arc<ControlImage>> {
         let made = || image.init.control().filter(|_| self.inpaints_by_control());
         image.control.clone().or_else(|| made().map(Into::into))
     }
 
-    /// The images that a batch starts from, as the network takes them.
-    fn known(&self, inits: &[&Init]) -> Result<Tensor<4>, GenerateError> {
-        let mut known = vec![];
+    /// The images that a batch starts from, as pixels or latents.
+    fn start_images(&self, inits: &[&Init]) -> Result<Tensor<4>, GenerateError> {
+        let mut start = vec![];
         for same in inits.chunk_by(|a, b| a == b) {
             if let Init::Image { image, .. } = same[0] {
                 let encoded = self.encode_images(std::slice::from_ref(&**image));
-                known.push(encoded.repeat_dim(0, same.len()));
+                start.push(encoded.repeat_dim(0, same.len()));
             }
         }
-        Ok(Tensor::cat(known, 0))
+        Ok(Tensor::cat(start, 0))
     }
 
     /// α x + σ ε at time `t`.
@@ -326,7 +326,7 @@ impl Generator {
         }
     }
 
-    /// Images out of what the network made. Big ones are decoded in tiles.
+    /// Images from the output of the network. Large ones are decoded in tiles.
     pub fn decode(&self, made: Tensor<4>) -> Vec<Image> {
         to_images(match &self.latent {
             Some(latent) => latent.vae.decode(made, Some(Tiles::default())),

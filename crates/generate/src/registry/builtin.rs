@@ -1,4 +1,4 @@
-//! The models inside the program.
+//! The models embedded in the program.
 
 use super::{RegistryError, suited};
 use burn::tensor::Device;
@@ -11,7 +11,7 @@ macro_rules! asset {
     };
 }
 
-/// A model inside the program.
+/// A model embedded in the program.
 struct Embedded {
     name: &'static str,
     /// The steps that a student was distilled for.
@@ -53,7 +53,7 @@ const MODELS: &[Embedded] = &[
     },
 ];
 
-/// Whether there is a model `builtin:NAME`.
+/// Checks that there is a model `builtin:NAME`.
 pub(super) fn check(name: &str) -> Result<(), RegistryError> {
     match MODELS.iter().any(|model| model.name == name) {
         true => Ok(()),
@@ -61,7 +61,7 @@ pub(super) fn check(name: &str) -> Result<(), RegistryError> {
     }
 }
 
-/// The model `builtin:NAME`; of several, the one that suits the number of steps.
+/// The model `builtin:NAME`; of several, the one for the number of steps, or the nearest.
 pub(super) fn load(
     name: &str,
     steps: Option<usize>,

@@ -7,7 +7,7 @@ use std::path::PathBuf;
 /// A model that cannot be found or loaded.
 #[derive(Debug, thiserror::Error)]
 pub enum RegistryError {
-    /// No model of this name is inside the program.
+    /// There is no builtin model of this name.
     #[error("there is no builtin model `{name}`; there are: {}", known.join(", "))]
     NoBuiltin {
         /// The name.
@@ -29,7 +29,7 @@ pub enum RegistryError {
         /// Why.
         source: std::io::Error,
     },
-    /// A recipe that is not one.
+    /// A sampler recipe that cannot be read.
     #[error("{}: {source}", path.display())]
     Recipe {
         /// Its file.

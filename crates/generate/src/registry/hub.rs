@@ -13,8 +13,8 @@ pub(super) struct Name {
 }
 
 impl Name {
-    /// What is written as `OWNER/MODEL` or `OWNER/MODEL@REVISION` and cannot be a path: there is neither such a file
-    /// nor a folder OWNER.
+    /// Parses `OWNER/MODEL` or `OWNER/MODEL@REVISION`, unless it is a path: a file of that name or
+    /// a folder OWNER exists.
     pub(super) fn parse(text: &str) -> Option<Self> {
         let (repository, revision) = text.split_once('@').unwrap_or((text, "main"));
         let (owner, model) = repository.split_once('/')?;
@@ -42,10 +42,10 @@ impl fmt::Display for Name {
     }
 }
 
-/// The folder of a model, or of a part of one, in the hub's cache, where it is put first if need be.
-pub(super) fn fetch(name: &Name, wanted: RepositoryKind) -> Result<PathBuf, RegistryError> {
+/// The folder of a model, or of a component, in the hub's cache. Fetches it first if necessary.
+pub(super) fn fetch(name: &Name, kind: RepositoryKind) -> Result<PathBuf, RegistryError> {
     #[cfg(feature = "hub")]
-    return client::fetch(name, wanted);
+    return client::fetch(name, kind);
     #[cfg(not(feature = "hub"))]
     Err(RegistryError::Hub(format!(
         "there is no folder or file `{name}`, and this program was built without the hub's client: give the path of a model, or build it with the feature `hub`"
@@ -60,8 +60,9 @@ mod client {
     use hf_hub::{Cache, Repo, RepoType};
     use std::env;
 
-    /// Takes the model from the cache where it is there, whatever the hub may have by now. Else fetches what is needed.
-    pub(super) fn fetch(name: &Name, wanted: RepositoryKind) -> Result<PathBuf, RegistryError> {
+    /// Uses the model in the cache if there is one, even if the hub has a newer one. Else fetches
+    /// what is needed.
+    pub(super) fn fetch(name: &Name, kind: RepositoryKind) -> Result<PathBuf, RegistryError> {
         let hub = Hub::from_env();
         let repository = Repo::with_revision(
             name.repository.clone(),
@@ -69,7 +70,7 @@ mod client {
             name.revision.clone(),
         );
         let cached = hub.cache.repo(repository.clone());
-        let named = wanted.marker_files().iter().filter_map(|mark| {
+        let named = kind.marker_files().iter().filter_map(|mark| {
             let depth = Path::new(mark).components().count();
             let found = cached.get(mark)?;
             found.ancestors().nth(depth).map(Path::to_path_buf)
@@ -77,7 +78,7 @@ mod client {
         let by_commit = cached.pointer_path(&name.revision);
         if let Some(folder) = named
             .chain([by_commit])
-            .find(|folder| wanted.is_complete_in(folder))
+            .find(|folder| kind.is_complete_in(folder))
         {
             return Ok(folder);
         }
@@ -93,20 +94,20 @@ mod client {
         let api = api.map_err(failed)?;
         let listed = api.repo(repository).info().map_err(failed)?;
         let names: Vec<String> = listed.siblings.into_iter().map(|f| f.rfilename).collect();
-        let wanted = wanted.required_files(&names, &name.to_string())?;
-        // All files are of one commit, whatever is uploaded meanwhile.
+        let required = kind.required_files(&names, &name.to_string())?;
+        // All files come from one commit, even if another is uploaded meanwhile.
         let commit = Repo::with_revision(name.repository.clone(), RepoType::Model, listed.sha);
         let api = api.repo(commit.clone());
-        for file in &wanted.files {
+        for file in &required.files {
             api.get(file).map_err(failed)?;
         }
-        for index in &wanted.indices {
+        for index in &required.indices {
             let file = api.get(index).map_err(failed)?;
             for shard in RepositoryFiles::shards(index, &file)? {
                 api.get(&shard).map_err(failed)?;
             }
         }
-        // The cache knows the revision by its name only now that all is there.
+        // The cache gets the name of the revision only now that all files are there.
         let path = cached.pointer_path(commit.revision());
         let kept = cached.create_ref(commit.revision());
         kept.map_err(|source| RegistryError::Io {
@@ -116,7 +117,7 @@ mod client {
         Ok(path)
     }
 
-    /// Where the hub and its cache are, by the rules of the hub's own client.
+    /// Where the hub and its cache are, with the environment variables of the hub's own client.
     struct Hub {
         endpoint: String,
         cache: Cache,
@@ -142,16 +143,16 @@ mod client {
             }
         }
 
-        /// The model is not in the cache, and the hub cannot be asked.
+        /// The model is not in the cache, and the hub cannot be reached.
         fn absent(&self, name: &Name, reason: &str) -> RegistryError {
             RegistryError::Hub(format!(
-                "there is no folder or file `{name}`, nor such a model in the hub's cache ({}), and {reason}: where there is a network, run this once, or `hf download {}`, and copy the cache; or give the path of a model",
+                "there is no folder or file `{name}`, nor a model of this name in the hub's cache ({}), and {reason}: run this, or `hf download {}`, once with a network and copy the cache, or give the path of a model",
                 self.cache.path().display(),
                 name.repository
             ))
         }
 
-        /// The hub gave no file.
+        /// The error when the hub gives no file.
         fn refused(&self, name: &Name, error: ApiError) -> RegistryError {
             let status = match &error {
                 ApiError::RequestError(request) => match **request {
@@ -167,10 +168,8 @@ mod client {
                 401 if self.token.is_none() => {
                     "it is private or gated, or there is none of this name: check the name, and give a token with HF_TOKEN or `hf auth login`"
                 }
-                401 => "the token given (HF_TOKEN or `hf auth login`) is not valid",
-                403 => {
-                    "access to it must be asked for on its page, with the account of the token given"
-                }
+                401 => "the token (HF_TOKEN or `hf auth login`) is not valid",
+                403 => "access to it must be requested on its page, with the account of the token",
                 404 => "there is no model of this name with this revision and file: check both",
                 _ => return RegistryError::Hub(format!("{}/{name}: {error}", self.endpoint)),
             };
@@ -187,7 +186,7 @@ mod tests {
     use super::Name;
 
     #[test]
-    fn names_are_told_from_paths() {
+    fn names_are_distinguished_from_paths() {
         let parse = |text| Name::parse(text).map(|name| (name.repository, name.revision));
         let expected = |name: &str, revision: &str| Some((name.into(), revision.into()));
         assert_eq!(

@@ -1,4 +1,4 @@
-//! From the name that a user gives to a model.
+//! Finds and loads models by the name that a user gives.
 
 mod builtin;
 mod error;
@@ -17,10 +17,10 @@ use fewstep_formats::{
 use fewstep_nn::Precision;
 use std::path::{Path, PathBuf};
 
-/// A model that was found and is not in memory yet.
+/// A model that was found, but is not loaded yet.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum ModelSource {
-    /// A model inside the program, which suits a number of steps.
+    /// A model embedded in the program.
     Builtin {
         /// Its name, without `builtin:`.
         name: String,
@@ -29,27 +29,28 @@ pub enum ModelSource {
     },
     /// A folder or a file with a network and its sampler recipe.
     Network(PathBuf),
-    /// The folder of a latent diffusion model with all its parts.
+    /// The folder of a latent diffusion model with all its components.
     Latent(PathBuf),
 }
 
 /// How a model is loaded.
 #[derive(Clone, Debug, Default)]
 pub struct LoadOptions {
-    /// The folder of a ControlNet to use in place of the model's own.
+    /// The folder of a ControlNet to use instead of the model's own.
     pub controlnet: Option<PathBuf>,
-    /// The type that networks compute in.
+    /// The precision that networks compute in.
     pub precision: Precision,
     /// How long the text encoder stays in memory.
     pub keep_encoder: KeepEncoder,
 }
 
 impl ModelSource {
-    /// Finds a model: a model folder or file, a run folder, `builtin:NAME`, or OWNER/MODEL on the hub, whose files are
-    /// fetched first. Of a run, and of builtin models of one name, it is the one that suits the number of steps.
+    /// Finds a model: a model folder or file, a run folder, `builtin:NAME`, or OWNER/MODEL on the
+    /// hub, whose files are fetched first. Of a run, or of builtin models with one name, it is the
+    /// one for the number of steps, or the nearest.
     ///
     /// # Errors
-    /// When there is none; says what to do.
+    /// When there is none.
     pub fn find(reference: &str, steps: Option<usize>) -> Result<Self, RegistryError> {
         if let Some(name) = reference.strip_prefix("builtin:") {
             builtin::check(name)?;
@@ -68,7 +69,7 @@ impl ModelSource {
         })
     }
 
-    /// The folder or file; none for what is inside the program.
+    /// The folder or file; none for a builtin model.
     pub fn path(&self) -> Option<&Path> {
         match self {
             Self::Builtin { .. } => None,
@@ -99,7 +100,7 @@ impl ModelSource {
         })
     }
 
-    /// Where the other parts of a latent diffusion model are; none for others.
+    /// The other components of a latent diffusion model; none for other models.
     ///
     /// # Errors
     /// When they are of kinds that are not supported.
@@ -134,7 +135,8 @@ impl ModelSource {
     }
 }
 
-/// The folder of a part of a model, or of a model that has it; for a name on the hub, in the hub's cache.
+/// The folder of a component, or of a model that has it. For a name on the hub it is in the hub's
+/// cache.
 ///
 /// # Errors
 /// When it cannot be fetched.
@@ -145,9 +147,10 @@ pub fn find_part(reference: &Path, part: RepositoryKind) -> Result<PathBuf, Regi
     }
 }
 
-/// Which of several models suits the number of steps best, given what each was trained for (`None`: any number):
-/// the nearest by ratio, of two equally near ones that for more steps; one for any number when more steps are
-/// asked for than any other was trained for. Without a number, the one for the fewest steps.
+/// Which of several models suits the number of steps best, given what each was trained for (`None`:
+/// any number): the nearest by ratio, and of two equally near ones that for more steps. If more
+/// steps are requested than any model was trained for, one for any number. Without a number, the
+/// one for the fewest steps.
 fn suited(
     trained: impl Iterator<Item = Option<usize>> + Clone,
     steps: Option<usize>,

@@ -5,7 +5,7 @@ use fewstep_diffusion::{Role, SamplerRecipe};
 use fewstep_formats::WEIGHTS_FILE;
 use std::path::{Path, PathBuf};
 
-/// In a run folder, the model that suits the number of steps; else the path itself.
+/// In a run folder, the model for the number of steps, or the nearest; else the path itself.
 pub(super) fn find(path: &Path, steps: Option<usize>) -> Result<PathBuf, RegistryError> {
     let models = path.join("models");
     if !models.is_dir() {

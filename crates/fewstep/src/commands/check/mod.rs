@@ -1,4 +1,4 @@
-//! `fewstep check`: whether a device computes what the CPU computes.
+//! `fewstep check`: whether a device computes the same as the CPU.
 
 mod operations;
 mod updates;
@@ -10,13 +10,13 @@ use fewstep_kernels::device::can_compute_in;
 use fewstep_nn::Precision;
 use serde::Serialize;
 
-/// Check that a device computes what the CPU computes: every operation of the networks and its gradients, and one
-/// update of every method, in each type that the device has.
+/// Check that a device computes the same as the CPU: every operation of the networks with its
+/// gradients, and one update of every method, in each precision that the device supports.
 ///
 /// Example: fewstep check --device cuda
 #[derive(clap::Args)]
 pub(crate) struct Args {
-    /// Only what has this in its name.
+    /// Run only the checks with this text in their name.
     #[arg(long, value_name = "TEXT", default_value = "")]
     only: String,
     /// Print as JSON.
@@ -29,10 +29,10 @@ pub(crate) struct Args {
 struct Row {
     name: String,
     precision: String,
-    /// Largest difference in terms of the largest value.
+    /// Largest difference, relative to the largest value.
     error: f64,
     allowed: f64,
-    /// From the first call to the result, with what is compiled on the way.
+    /// From the first call to the result, with compilation.
     seconds: f64,
 }
 
@@ -81,10 +81,10 @@ pub(crate) fn run(args: Args) -> CliResult {
     }
 }
 
-/// What the CPU and a device made of the same input, each as rows of numbers.
+/// Results of the CPU or of a device, as rows of numbers.
 type Values = Vec<Vec<f32>>;
 
-/// The largest difference, each row in terms of its largest value.
+/// The largest difference, relative to the largest value of its row.
 fn error(exact: &Values, other: &Values) -> f64 {
     let of_row = |(exact, other): (&Vec<f32>, &Vec<f32>)| {
         if exact.len() != other.len() {

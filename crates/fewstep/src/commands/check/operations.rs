@@ -9,12 +9,12 @@ use fewstep_nn::Precision;
 use rand_distr::{Distribution, StandardNormal};
 use std::time::Instant;
 
-/// An operation on tensors of four extents.
+/// An operation on tensors with four dimensions.
 struct Operation {
     name: &'static str,
-    /// Of the inputs; those after the first may be parameters, whose extents of 1 in front do not count.
+    /// Shapes of the inputs. Parameters have leading dimensions of 1, which are dropped.
     shapes: Vec<[usize; 4]>,
-    /// Inputs that stay in f32 whatever the network computes in: parameters.
+    /// The inputs that are parameters, which stay in f32 in any precision.
     parameters: &'static [usize],
     compute: fn(&[Tensor<4>]) -> Tensor<4>,
 }
@@ -166,7 +166,7 @@ fn all() -> Vec<Operation> {
 }
 
 pub(super) fn check(device: &Device, precision: Precision, only: &str, add: &mut impl FnMut(Row)) {
-    // One thread's rounding in bf16 is 2⁻⁸; a sum of many is relative to its largest value.
+    // One value is rounded by 2⁻⁸ in bf16; the error of a sum is relative to its largest value.
     let allowed = match precision {
         Precision::F32 => 1e-5,
         Precision::Bf16 => 2e-2,
@@ -192,8 +192,8 @@ pub(super) fn check(device: &Device, precision: Precision, only: &str, add: &mut
     }
     if precision == Precision::F32 && "update of Adam".contains(only) {
         let start = Instant::now();
-        let exact = moved(&Device::flex());
-        let ours = moved(device);
+        let exact = adam_update(&Device::flex());
+        let ours = adam_update(device);
         add(Row {
             name: "update of Adam, average, norm".into(),
             precision: precision.to_string(),
@@ -213,7 +213,7 @@ fn inputs(shapes: &[[usize; 4]]) -> Values {
     shapes.iter().enumerate().map(draw).collect()
 }
 
-/// The inputs on a device, rounded to the type in which it computes.
+/// The inputs on a device, rounded to the precision that it computes in.
 fn on_device(
     operation: &Operation,
     inputs: &Values,
@@ -256,8 +256,9 @@ fn forward_and_backward(
     all
 }
 
-/// A parameter and its moments after an update, the average of two tensors, and the norm of them all.
-fn moved(device: &Device) -> Values {
+/// A parameter and its moments after an update, the average of two tensors, and the norm of them
+/// all.
+fn adam_update(device: &Device) -> Values {
     let shape = [1, 3, 5, 77];
     let all = inputs(&[shape; 4]);
     let mut all: Vec<_> = all
@@ -274,7 +275,7 @@ fn moved(device: &Device) -> Values {
     };
     let fused = update::adam(&all[0], &all[1], [&all[2], &all[3]], step);
     let [parameter, m, v] = fused.unwrap_or_else(|| {
-        // 1412.6980 and 1711.05101, as they are written.
+        // Adam (1412.6980) and AdamW (1711.05101), as the papers write them.
         let m = all[2].clone() * 0.9 + all[1].clone() * 0.1;
         let v = all[3].clone() * 0.999 + all[1].clone().square() * 0.001;
         let delta = (m.clone() / 0.2) / ((v.clone() / 0.02).sqrt() + 1e-8);

@@ -127,8 +127,8 @@ pub(super) fn check(device: &Device, precision: Precision, only: &str, add: &mut
     }
 }
 
-/// The losses and the norm of the gradient of one update. Adam's first update has the sign of the gradient only, so
-/// the parameters after it tell nothing about rounding.
+/// The losses and the norm of the gradient of one update. Adam's first update has the sign of the
+/// gradient only, so the parameters after it show nothing about rounding.
 fn update(
     objective: fn(DiffusionModel<Backbone>) -> Box<dyn Objective>,
     checkpointing: bool,
@@ -159,7 +159,8 @@ fn update(
     vec![losses, norms.collect()]
 }
 
-/// With all that networks of pixels have: attention, blocks that resize, classes, w, and a control image.
+/// With everything that pixel networks have: attention, blocks that resize, classes, w, and a
+/// control image.
 fn network(device: &Device) -> Backbone {
     let config = BackboneConfig::from(UNetConfig {
         channels: 3,
@@ -182,14 +183,14 @@ fn network(device: &Device) -> Backbone {
         network.and_then(|network| network.with_controlnet(&controlnet, Initial::Base, 4));
     let network = network
         .expect("these numbers fit together")
-        .map(&mut Shake(0));
+        .map(&mut Perturb(0));
     network.to_device(device)
 }
 
-/// Moves every parameter, so that what starts at zero counts.
-struct Shake(u64);
+/// Changes every parameter, so that those that start at zero have an effect.
+struct Perturb(u64);
 
-impl ModuleMapper for Shake {
+impl ModuleMapper for Perturb {
     fn map_float<const D: usize>(&mut self, param: Param<Tensor<D>>) -> Param<Tensor<D>> {
         self.0 += 1;
         param.map(|value| {

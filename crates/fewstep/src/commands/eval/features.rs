@@ -1,4 +1,4 @@
-//! Which network looks at the images.
+//! The network whose features are compared.
 
 use crate::builtin;
 use crate::error::{CliError, CliResult};
@@ -22,20 +22,21 @@ const NAMES: [(&str, Name); 3] = [
     ("cifar-resnet", Name::CifarResNet),
 ];
 
-/// What the embedded classifier looks at.
+/// The images that the embedded classifier takes.
 const GREY_32: ImageShape = ImageShape {
     channels: 1,
     height: 32,
     width: 32,
 };
 
-/// The network whose features are compared.
+/// The flags for the network.
 #[derive(clap::Args)]
 pub(super) struct FeatureArgs {
-    /// The network whose features are compared; the embedded classifier by default, for grey 32x32 images.
+    /// The network whose features are compared [default: the embedded classifier, for grey 32x32
+    /// images].
     #[arg(long, value_parser = named(&NAMES))]
     features: Option<Name>,
-    /// Its weights, a safetensors file; the classifier's are embedded.
+    /// Weights of the network, a safetensors file; the embedded classifier needs none.
     #[arg(long, value_name = "FILE")]
     weights: Option<PathBuf>,
 }
@@ -73,7 +74,7 @@ impl FeatureArgs {
         })
     }
 
-    /// Channels and side that files of images are read with; no side keeps their own.
+    /// Channels and side to read image files with; without a side they keep their own.
     pub(super) fn preferred_shape(&self) -> (usize, Option<usize>) {
         match self.features {
             None | Some(Name::FashionMnistClassifier) => (1, Some(32)),
@@ -87,7 +88,7 @@ impl FeatureArgs {
             (Some(name), _) => Ok(name),
             (None, None | Some(GREY_32)) => Ok(Name::FashionMnistClassifier),
             (None, Some(shape)) => Err(CliError::input(format!(
-                "the embedded classifier looks at {GREY_32}, but the model draws {shape}: give --features inception or --features cifar-resnet, with --weights FILE"
+                "the embedded classifier takes {GREY_32}, but the model generates {shape}: use --features inception or --features cifar-resnet, with --weights FILE"
             ))),
         }
     }

@@ -1,4 +1,4 @@
-//! What the images to be measured are generated from.
+//! What a model generates the measured images from.
 
 use super::pairs::Pairs;
 use crate::error::CliResult;
@@ -25,7 +25,8 @@ impl EvalInputs {
         }
     }
 
-    /// Some of the images as they are asked for, with this seed. `prompted` is whether the model reads prompts.
+    /// The requests for some of the images, with this seed. `prompted` is whether the model takes
+    /// prompts.
     pub(super) fn images(
         &self,
         some: Range<usize>,
@@ -50,8 +51,8 @@ impl EvalInputs {
     }
 }
 
-/// The prompt of each of `count` images: captions spread evenly over all, as the real images are whose features are kept,
-/// and then these again.
+/// The prompt of each of `count` images: captions spread evenly over all of them, like the real
+/// images whose features are kept, then the same captions again.
 pub(super) fn prompts_in_turn(captions: &[String], count: usize) -> Vec<String> {
     let keep = count.min(captions.len());
     (0..if keep > 0 { count } else { 0 })
@@ -59,8 +60,8 @@ pub(super) fn prompts_in_turn(captions: &[String], count: usize) -> Vec<String> 
         .collect()
 }
 
-/// The class of each of `count` images: at every moment each class has had its share of the turns, as large as
-/// its share of the real images; equal shares where that is not known.
+/// The class of each of `count` images. At any point each class has had its share of the turns: its
+/// share of the real images, or equal shares if that is not known.
 pub(super) fn turns(counts: &Option<Vec<u64>>, classes: usize, count: usize) -> Vec<Option<u32>> {
     let shares = match counts {
         Some(counts) if counts.len() == classes => counts.clone(),
@@ -85,30 +86,36 @@ mod tests {
     use super::{prompts_in_turn, turns};
 
     #[test]
-    fn texts_are_spread_and_take_turns() {
-        let texts = ["a", "b", "c", "d"].map(String::from);
-        assert_eq!(prompts_in_turn(&texts, 2), ["a", "c"]);
-        assert_eq!(prompts_in_turn(&texts, 5), ["a", "b", "c", "d", "a"]);
+    fn prompts_are_spread_and_take_turns() {
+        let captions = ["a", "b", "c", "d"].map(String::from);
+        assert_eq!(prompts_in_turn(&captions, 2), ["a", "c"]);
+        assert_eq!(prompts_in_turn(&captions, 5), ["a", "b", "c", "d", "a"]);
         assert!(prompts_in_turn(&[], 5).is_empty());
     }
 
     #[test]
-    fn equal_shares_come_in_order() {
+    fn classes_of_equal_shares_take_turns_in_order() {
         let in_order = [0, 1, 2, 0, 1].map(Some);
         assert_eq!(turns(&None, 3, 5), in_order);
         assert_eq!(turns(&Some(vec![40, 40, 40]), 3, 5), in_order);
-        // Counts of other classes than the model's say nothing.
+        // Counts of classes other than the model's are ignored.
         assert_eq!(turns(&Some(vec![1, 9]), 3, 5), in_order);
         assert_eq!(turns(&None, 0, 2), [None, None]);
     }
 
     #[test]
     fn larger_classes_have_more_turns() {
-        let drawn = turns(&Some(vec![300, 100]), 2, 400);
-        assert_eq!(drawn.iter().filter(|class| **class == Some(0)).count(), 300);
-        // Also among the first few.
+        let classes = turns(&Some(vec![300, 100]), 2, 400);
         assert_eq!(
-            drawn[..4].iter().filter(|class| **class == Some(0)).count(),
+            classes.iter().filter(|class| **class == Some(0)).count(),
+            300
+        );
+        // Among the first few, too.
+        assert_eq!(
+            classes[..4]
+                .iter()
+                .filter(|class| **class == Some(0))
+                .count(),
             3
         );
     }

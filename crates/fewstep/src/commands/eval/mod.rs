@@ -9,7 +9,7 @@ mod results;
 mod table;
 
 use super::shared::guidance::GuidanceListArgs;
-use super::shared::measure::Subject;
+use super::shared::measure::SampledModel;
 use super::shared::sampling::SamplerArgs;
 use crate::compute::{self, PrecisionArgs};
 use crate::error::{CliError, CliResult};
@@ -30,43 +30,47 @@ use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
 
-/// Measure images against real ones: Fréchet distance (FID), kernel distance (KID), precision, recall and
-/// classifier score.
+/// Measure images against real ones: Fréchet distance (FID), kernel distance (KID), precision,
+/// recall and classifier score.
 ///
-/// Every number of steps is measured with every w, of a run folder with the student for that number of steps. With
-/// the embedded classifier of Fashion-MNIST the metrics compare models with each other; only with the Inception
-/// network (--features inception --weights FILE) are they the FID of the literature.
+/// Every number of steps is measured with every w; of a run folder, with the student for that
+/// number of steps. With the embedded classifier of Fashion-MNIST the metrics compare models with
+/// each other. The FID of the literature needs the Inception network (--features inception
+/// --weights FILE).
 ///
-/// A model that draws from control images is given those of held-out images (--data), and its images are compared
-/// with the true ones too: PSNR, SSIM and, with --lpips FILE, LPIPS. One that draws from texts is given captions (--data
-/// captioned:PATH), and it is measured how often the real image of a text is the nearest one to that drawn from it.
+/// A model that generates from control images gets those of held-out images (--data), and its
+/// images are also compared with the originals: PSNR, SSIM and, with --lpips FILE, LPIPS. A model
+/// that generates from prompts gets captions (--data captioned:PATH), and its retrieval accuracy is
+/// measured too: how often the real image of a caption is the nearest one to the image generated
+/// from it.
 ///
 /// Example: fewstep eval --model builtin:fashion-mnist-teacher --steps 8,16 --w 0,1 --count 1000
 ///
-/// Example: fewstep eval --model runs/codi --data fashion-mnist:~/data/fashion-mnist --steps 1,2,4 --count 2000
+/// Example: fewstep eval --model runs/codi --data fashion-mnist:~/data/fashion-mnist --steps 1,2,4
+/// --count 2000
 #[derive(clap::Args)]
 #[command(group = clap::ArgGroup::new("subject").required(true).args(["model", "images"]))]
 pub(crate) struct Args {
-    /// The model: a model folder, a .safetensors file, a run folder, or builtin:NAME.
+    /// The model: a folder, a .safetensors file, a run folder, a name on the hub, or builtin:NAME.
     #[arg(long)]
     model: Option<String>,
     #[command(flatten)]
     precision: PrecisionArgs,
-    /// Measure the images of this folder in place of a model.
+    /// Measure the images in this folder instead of a model.
     #[arg(long, alias = "pictures", value_name = "FOLDER", conflicts_with_all = ["steps", "w", "guidance_scale", "sampler", "spacing", "eta", "churn", "seeds"])]
     images: Option<PathBuf>,
-    /// The images were drawn from the texts of the real ones, in the order of their names and in turn: measure how
-    /// often the real image of a text is the nearest one (retrieval accuracy).
+    /// Measure the retrieval accuracy of --images. They must be generated from the captions of the
+    /// real images, in the order of their names, and again from the first one.
     #[arg(long, requires = "images")]
     in_turn: bool,
-    /// Numbers of steps; by default those that a student was distilled for, 32 for a teacher.
+    /// Numbers of steps [default: those that a student was distilled for; 32 for a teacher].
     #[arg(long, value_delimiter = ',', value_parser = positive)]
     steps: Vec<usize>,
     #[command(flatten)]
     guidance: GuidanceListArgs,
     #[command(flatten)]
     sampler: SamplerArgs,
-    /// Images to draw for each row.
+    /// Images to generate for each row.
     #[arg(long, default_value = "5000", value_parser = positive)]
     count: usize,
     /// Seeds; the table shows mean and standard deviation over them.
@@ -84,12 +88,12 @@ pub(crate) struct Args {
     /// Write the results to this JSON file, row by row as they come.
     #[arg(long, value_name = "FILE")]
     out: Option<PathBuf>,
-    /// Print the results as JSON in place of the table.
+    /// Print the results as JSON instead of a table.
     #[arg(long)]
     json: bool,
 }
 
-/// Images that are kept to be shown.
+/// Images that are kept for --grid.
 const SHOWN: usize = 12;
 
 pub(crate) fn run(args: Args) -> CliResult {
@@ -107,15 +111,15 @@ pub(crate) fn run(args: Args) -> CliResult {
 
 impl Args {
     fn measure_model(&self, reference: &str, device: &Device) -> CliResult {
-        let subjects = self.subjects(reference, device)?;
-        let generator = &subjects[0].generator;
+        let models = self.models(reference, device)?;
+        let generator = &models[0].generator;
         let network = self.features.load(Some(generator.image_shape()), device)?;
         let (real, inputs) = self.inputs(reference, generator, &*network)?;
-        self.warn_of_few(&*network);
+        self.warn_of_few_images(&*network);
         let (mut rows, mut shown) = (vec![], vec![]);
-        for subject in &subjects {
+        for sampled in &models {
             for &seed in &self.seeds {
-                let (row, first) = self.row(subject, seed, (&real, &inputs), &*network)?;
+                let (row, first) = self.row(sampled, seed, (&real, &inputs), &*network)?;
                 if seed == self.seeds[0] {
                     shown.push(first);
                 }
@@ -131,17 +135,17 @@ impl Args {
         })
     }
 
-    /// One measurement, and the first few images of it.
+    /// One measurement, and its first few images.
     fn row(
         &self,
-        subject: &Subject,
+        sampled: &SampledModel,
         seed: u64,
         (real, inputs): (&Real, &EvalInputs),
         network: &dyn FeatureNetwork,
     ) -> CliResult<(Row, Vec<Image>)> {
         let mut shown = vec![];
         let mut values = matches!(inputs, EvalInputs::Pairs(_)).then(PairValues::default);
-        let mut seen = |range: Range<usize>, images: &[Image]| -> CliResult {
+        let mut on_images = |range: Range<usize>, images: &[Image]| -> CliResult {
             let more = SHOWN - shown.len();
             shown.extend(images.iter().take(more).cloned());
             if let (EvalInputs::Pairs(pairs), Some(values)) = (inputs, &mut values) {
@@ -149,16 +153,16 @@ impl Args {
             }
             Ok(())
         };
-        let prompted = subject.generator.takes_prompts();
+        let prompted = sampled.generator.takes_prompts();
         let images = |range| inputs.images(range, seed, prompted);
-        let bar = progress::bar(&subject.title(), inputs.len() as u64, "images");
+        let bar = progress::bar(&sampled.title(), inputs.len() as u64, "images");
         let progress = &mut |done| bar.set_position(done as u64);
         let (count, batch) = (inputs.len(), self.batch);
-        let measured = subject.measure(count, &images, batch, network, &mut seen, progress)?;
+        let measured = sampled.measure(count, &images, batch, network, &mut on_images, progress)?;
         bar.finish_and_clear();
         let metrics = metrics::compare(&measured.features, real, seed)?;
         let mut row = Row::new(
-            subject,
+            sampled,
             &measured,
             values,
             metrics,
@@ -183,22 +187,26 @@ impl Args {
         let count = self.count;
         if let Some(control) = recipe.control {
             let what = (shape, "control images");
-            let (known, real) = self.real.for_drawing(what, Split::Test, network, count)?;
+            let (reference_set, real) =
+                self.real
+                    .for_generating(what, Split::Test, network, count)?;
             let device = generator.device();
-            let pairs = self
-                .pairs
-                .open(reference, (recipe, control), &known, count, device)?;
+            let pairs =
+                self.pairs
+                    .open(reference, (recipe, control), &reference_set, count, device)?;
             return Ok((real, EvalInputs::Pairs(Box::new(pairs))));
         }
         self.pairs.refuse_all()?;
         if generator.takes_prompts() {
             let what = (shape, "prompts");
-            let (known, real) = self.real.for_drawing(what, Split::Train, network, count)?;
-            let prompts = inputs::prompts_in_turn(&known.texts, count);
+            let (reference_set, real) =
+                self.real
+                    .for_generating(what, Split::Train, network, count)?;
+            let prompts = inputs::prompts_in_turn(&reference_set.captions, count);
             return match prompts.is_empty() {
                 false => Ok((real, EvalInputs::Prompts(prompts))),
                 true => Err(CliError::input(
-                    "this model generates from prompts, and the images have none: give captioned ones with --data captioned:PATH",
+                    "this model generates from prompts, and the images have no captions: give captioned ones with --data captioned:PATH",
                 )),
             };
         }
@@ -208,43 +216,43 @@ impl Args {
         Ok((real, EvalInputs::Classes(turns)))
     }
 
-    /// Every number of steps with every w; refuses before anything is generated.
-    fn subjects(&self, reference: &str, device: &Device) -> CliResult<Vec<Subject>> {
+    /// Every number of steps with every w, all checked before anything is generated.
+    fn models(&self, reference: &str, device: &Device) -> CliResult<Vec<SampledModel>> {
         let steps: Vec<Option<usize>> = match self.steps.is_empty() {
             true => vec![None],
             false => self.steps.iter().copied().map(Some).collect(),
         };
         let controlnet = self.pairs.controlnet.as_deref();
         let options = compute::load_options(controlnet, KeepEncoder::Always);
-        let mut subjects = vec![];
+        let mut models = vec![];
         for steps in steps {
             let source = ModelSource::find(reference, steps)?;
             let generator = Rc::new(source.generator(&options, device)?);
             for w in self.guidance.list() {
-                let subject = Subject {
+                let sampled = SampledModel {
                     steps: steps.unwrap_or_else(|| generator.default_steps()),
                     sampler: self.sampler.choose(&generator)?,
                     w: generator.effective_w(w),
                     generator: generator.clone(),
                 };
-                for warning in subject.check(w)? {
+                for warning in sampled.check(w)? {
                     eprintln!("warning: {warning}");
                 }
-                subjects.push(subject);
+                models.push(sampled);
             }
         }
-        Ok(subjects)
+        Ok(models)
     }
 
     fn measure_images(&self, folder: &Path, device: &Device) -> CliResult {
         let network = self.features.load(None, device)?;
         let shape = self.features.preferred_shape();
         let (images, real) = self.real.for_folder(folder, shape, &*network)?;
-        let drawn = real::features_of(&images, &*network, "looking at images")?;
-        let metrics = metrics::compare(&drawn, &real, 0)?;
+        let generated = real::features_of(&images, &*network, "images")?;
+        let metrics = metrics::compare(&generated, &real, 0)?;
         let mut result = Comparison::new(folder, images.len(), metrics, &real, network.id());
         if self.in_turn {
-            result.retrieval = Some(metrics::find(&drawn, &real)?);
+            result.retrieval = Some(metrics::retrieve_in_turn(&generated, &real)?);
         }
         let results = [result];
         self.save(&results)?;
@@ -253,10 +261,10 @@ impl Args {
         })
     }
 
-    fn warn_of_few(&self, network: &dyn FeatureNetwork) {
+    fn warn_of_few_images(&self, network: &dyn FeatureNetwork) {
         if self.count < network.dim() {
             eprintln!(
-                "warning: {} images are fewer than the {} features of the network: distances come out too large; compare them only with others of as many images (--count)",
+                "warning: {} images are fewer than the {} features of the network: distances come out too large, and can only be compared with those of as many images (--count)",
                 self.count,
                 network.dim()
             );

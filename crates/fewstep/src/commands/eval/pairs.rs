@@ -1,4 +1,4 @@
-//! Pairs of a control image and the image that it was made from: what conditional models are measured on.
+//! Control images with the images that they were made from, to measure conditional models on.
 
 use super::real::ReferenceSet;
 use crate::commands::shared::measure::metrics_error;
@@ -16,13 +16,14 @@ use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-/// Seed of what is random in conditions: every row sees the same holes and the same noise.
+/// Seed of random control images: every row of results uses the same masks and the same noise.
 const CONDITION_SEED: u64 = 0;
 
-/// How models that draw from control images are measured.
+/// Flags for models that generate from control images.
 #[derive(clap::Args)]
 pub(super) struct PairArgs {
-    /// Measure with the ControlNet of another model folder, one that was trained on the same base.
+    /// Use the ControlNet of this model folder instead of the model's own. It must have been
+    /// trained on the same base.
     #[arg(
         long,
         alias = "adapter",
@@ -30,28 +31,29 @@ pub(super) struct PairArgs {
         conflicts_with = "images"
     )]
     pub(super) controlnet: Option<PathBuf>,
-    /// How control images are made of the images, as in a recipe: '{ kind = "bicubic", factor = 4 }'. By default as
-    /// the model's run made them.
+    /// How to make control images, as in a recipe: '{ kind = "bicubic", factor = 4 }' [default: as
+    /// in the model's run].
     #[arg(long, value_name = "TOML", conflicts_with = "images")]
     condition: Option<String>,
-    /// Weights of LPIPS, a safetensors file with trunk (AlexNet or VGG16) and linear layers: measures it too.
+    /// Measure LPIPS too, with these weights: a safetensors file with trunk (AlexNet or VGG16) and
+    /// linear layers.
     #[arg(long, value_name = "FILE", conflicts_with = "images")]
     lpips: Option<PathBuf>,
-    /// Write the first few images to this PNG file, a row each: the condition, the model's in the order of the table,
-    /// the true one.
+    /// Write the first few images to this PNG file, a row for each: the control image, the
+    /// generated images in the order of the table, the original.
     #[arg(long, value_name = "FILE", conflicts_with = "images")]
     pub(super) grid: Option<PathBuf>,
 }
 
-/// Images, and how control images are made of them.
+/// Images, and how control images are made from them.
 pub(super) struct Pairs {
-    truths: Dataset,
+    originals: Dataset,
     /// Where each of the images is among those that the conditions were opened for.
     places: Vec<usize>,
-    /// The class that each image is drawn as.
+    /// The class that each image is generated with.
     classes: Vec<Option<u32>>,
-    /// The text that each image is drawn from; empty ones where there are no captions.
-    texts: Vec<String>,
+    /// The prompt that each image is generated from; empty without captions.
+    prompts: Vec<String>,
     conditions: Conditions,
     task: Task,
     lpips: Option<Lpips>,
@@ -63,7 +65,7 @@ struct Recipe {
     condition: Option<ConditionConfig>,
 }
 
-/// How near each image is to the true one.
+/// How near each image is to the original.
 #[derive(Clone, Debug, Default)]
 pub(super) struct PairValues {
     psnr: Vec<f64>,
@@ -76,12 +78,12 @@ pub(super) struct PairValues {
 pub(super) struct PairMetrics {
     pub(super) psnr: MeanInterval,
     pub(super) ssim: MeanInterval,
-    /// Where its weights were given.
+    /// Only with --lpips.
     pub(super) lpips: Option<MeanInterval>,
 }
 
 impl PairArgs {
-    /// Refuses what a model without control images has no use for.
+    /// Refuses the flags, for a model without control images.
     pub(super) fn refuse_all(&self) -> CliResult {
         let given = [
             (self.condition.is_some(), "--condition"),
@@ -91,12 +93,12 @@ impl PairArgs {
         match given.iter().find(|(given, _)| *given) {
             None => Ok(()),
             Some((_, flag)) => Err(CliError::input(format!(
-                "{flag} is for models that draw from control images, and this one takes none: give a ControlNet for it with --controlnet"
+                "{flag} is for models that generate from control images, and this one takes none: give a ControlNet for it with --controlnet"
             ))),
         }
     }
 
-    /// `count` images of a dataset, spread evenly, with conditions for a model.
+    /// `count` images of a dataset, spread evenly, with control images for a model.
     pub(super) fn open(
         &self,
         model: &str,
@@ -109,7 +111,7 @@ impl PairArgs {
         let dataset = &data.images;
         if control_spec(&conditions) != known {
             return Err(CliError::input(format!(
-                "the model draws from control images of {:?} (channels, height, width), as `fewstep {}` gives them, and these are {:?} for `fewstep {}`: give --condition as in its recipe",
+                "the model generates from control images of {:?} (channels, height, width) for `fewstep {}`, and these are {:?} for `fewstep {}`: give --condition as in its recipe",
                 known.shape,
                 known.task.verb(),
                 conditions.shape(),
@@ -118,13 +120,13 @@ impl PairArgs {
         }
         let count = count.min(dataset.len());
         let places: Vec<usize> = (0..count).map(|k| k * dataset.len() / count).collect();
-        let text = |&place: &usize| data.texts.get(place).cloned().unwrap_or_default();
+        let prompt = |&place: &usize| data.captions.get(place).cloned().unwrap_or_default();
         let labelled = !recipe.classes.is_empty() && recipe.classes.len() == dataset.classes.len();
         let class = |&place: &usize| dataset.label(place).filter(|_| labelled);
         Ok(Pairs {
             classes: places.iter().map(class).collect(),
-            texts: places.iter().map(text).collect(),
-            truths: dataset.select(places.iter().copied()),
+            prompts: places.iter().map(prompt).collect(),
+            originals: dataset.select(places.iter().copied()),
             places,
             conditions,
             task: known.task,
@@ -132,7 +134,7 @@ impl PairArgs {
         })
     }
 
-    /// LPIPS for images of this shape, where its weights are given.
+    /// LPIPS for images of this shape, if --lpips gives its weights.
     fn network(&self, shape: ImageShape, device: &Device) -> CliResult<Option<Lpips>> {
         let Some(file) = &self.lpips else {
             return Ok(None);
@@ -143,7 +145,7 @@ impl PairArgs {
         Ok(Some(lpips))
     }
 
-    /// As the user says, or as the run of the ControlNet or the model has it.
+    /// The condition of --condition, else of the run of the ControlNet or the model.
     fn condition(&self, model: &str) -> CliResult<ConditionConfig> {
         if let Some(given) = &self.condition {
             let recipe: Recipe =
@@ -165,14 +167,14 @@ impl PairArgs {
             });
         found.ok_or_else(|| {
             CliError::input(format!(
-                "{} is in no run folder that says how its control images are made: give --condition, such as '{{ kind = \"bicubic\", factor = 4 }}'",
+                "{} is in no run folder whose recipe says how its control images are made: use --condition, such as '{{ kind = \"bicubic\", factor = 4 }}'",
                 origin.display()
             ))
         })
     }
 }
 
-/// Conditions of a dataset in memory; those of captioned images are made from what the cache has of them.
+/// How control images are made for a dataset; for captioned images, from the files in the cache.
 fn conditions(rule: &ConditionConfig, data: &ReferenceSet) -> CliResult<Conditions> {
     if data.config.kind != DataKind::Captioned {
         return Conditions::open(rule, &data.images, &data.config).input_error();
@@ -188,7 +190,7 @@ impl Pairs {
         self.classes.len()
     }
 
-    /// What is asked of the model for one image: its class or prompt, and its control image, or its mask.
+    /// The request for one image: its class or prompt, and its control image or its mask.
     pub(super) fn request(
         &self,
         index: usize,
@@ -196,7 +198,7 @@ impl Pairs {
         prompted: bool,
     ) -> CliResult<ImageRequest> {
         let subject = match prompted {
-            true => Subject::Prompt(self.texts[index].clone()),
+            true => Subject::Prompt(self.prompts[index].clone()),
             false => self.classes[index].into(),
         };
         let control = self.control(index)?;
@@ -217,16 +219,16 @@ impl Pairs {
         })
     }
 
-    /// The true image with the mask of its control image, which is the last channel.
+    /// The original with the mask of its control image, which is the last channel.
     fn inpainting(&self, index: usize, control: &[f32]) -> Init {
         let shape = ImageShape {
             channels: 1,
-            ..self.truths.shape
+            ..self.originals.shape
         };
         let mask = control[control.len() - shape.len()..].iter();
         let mask = mask.map(|&value| if value > 0.5 { 255 } else { 0 });
         Init::Inpaint {
-            image: Arc::new(self.truths.image(index)),
+            image: Arc::new(self.originals.image(index)),
             mask: Arc::new(Image {
                 pixels: mask.collect(),
                 shape,
@@ -246,46 +248,48 @@ impl Pairs {
         Ok(self.conditions.make(&source, seed, clock))
     }
 
-    /// Compares images with the true ones.
+    /// Compares generated images with the originals.
     pub(super) fn compare(&self, some: Range<usize>, made: &[Image]) -> CliResult<PairValues> {
-        let shape = self.truths.shape;
+        let shape = self.originals.shape;
         let pixels: Vec<u8> = made.iter().flat_map(|i| &i.pixels).copied().collect();
         let images = |pixels| {
             Images::new(shape.channels, shape.height, shape.width, pixels).map_err(metrics_error)
         };
-        let truths = self.truths.subset(some);
-        let truths: Vec<u8> = (0..truths.len())
-            .flat_map(|index| truths.pixels(index).to_vec())
+        let originals = self.originals.subset(some);
+        let originals: Vec<u8> = (0..originals.len())
+            .flat_map(|index| originals.pixels(index).to_vec())
             .collect();
-        let (drawn, truths) = (images(&pixels)?, images(&truths)?);
-        // Equal images count as ones that are a single level off in a single value.
+        let (generated, originals) = (images(&pixels)?, images(&originals)?);
+        // Equal images count as if one value differed by one level.
         let highest = 10.0 * (255f64.powi(2) * shape.len() as f64).log10();
-        let psnr = psnr(drawn, truths).map_err(metrics_error)?;
+        let psnr = psnr(generated, originals).map_err(metrics_error)?;
         Ok(PairValues {
             psnr: psnr.into_iter().map(|value| value.min(highest)).collect(),
-            ssim: ssim(drawn, truths).map_err(metrics_error)?,
+            ssim: ssim(generated, originals).map_err(metrics_error)?,
             lpips: match &self.lpips {
-                Some(lpips) => lpips.distances(drawn, truths).map_err(metrics_error)?,
+                Some(lpips) => lpips
+                    .distances(generated, originals)
+                    .map_err(metrics_error)?,
                 None => vec![],
             },
         })
     }
 
-    /// The first images side by side: condition, what was drawn in each column, truth.
+    /// The first images: control image, generated images, original.
     pub(super) fn grid(&self, columns: &[Vec<Image>]) -> CliResult<Image> {
         let mut cells = vec![];
         for row in 0..columns.first().map_or(0, Vec::len) {
             cells.push(self.shown(row)?);
             cells.extend(columns.iter().map(|column| column[row].clone()));
-            cells.push(self.truths.image(row));
+            cells.push(self.originals.image(row));
         }
         Ok(image::grid(&cells, columns.len() + 2, 1))
     }
 
-    /// A control image as an image of the size of the true one, without the channel that marks a hole.
+    /// A control image at the size of the original, without the mask channel.
     fn shown(&self, index: usize) -> CliResult<Image> {
         let [channels, height, width] = self.conditions.shape();
-        let shape = self.truths.shape;
+        let shape = self.originals.shape;
         let control = self.control(index)?;
         let channels = channels - usize::from(self.task == Task::Inpaint);
         let values = (0..channels * shape.height * shape.width).map(|i| {
@@ -301,7 +305,7 @@ impl Pairs {
     /// What the metrics of pairs are.
     pub(super) fn definition(&self) -> String {
         let kept = match self.task {
-            Task::Inpaint => ", the known part put back",
+            Task::Inpaint => ", with the part that is not masked put back",
             _ => "",
         };
         let lpips = match &self.lpips {
@@ -309,12 +313,12 @@ impl Pairs {
             None => "LPIPS needs --lpips FILE",
         };
         format!(
-            "each drawn from the control image of a real one and compared with it{kept} ({lpips}); ± is the half-width of the 95 % interval of the mean over images, of the FID the deviation over seeds"
+            "each generated from the control image of a real one and compared with it{kept} ({lpips}); ± is the half-width of the 95 % interval of the mean over images, and for the FID the deviation over seeds"
         )
     }
 
     fn values(&self, index: usize) -> Vec<f32> {
-        let image = self.truths.pixels(index).iter();
+        let image = self.originals.pixels(index).iter();
         image.map(|&value| to_f32(value)).collect()
     }
 }
@@ -327,7 +331,7 @@ impl PairValues {
         self.lpips.extend(more.lpips);
     }
 
-    /// Means over the images, of each of which the mean over these (its seeds) counts.
+    /// Means over the images, after the mean over the seeds of each image.
     pub(super) fn metrics(seeds: &[&Self]) -> CliResult<PairMetrics> {
         let mean = |of: fn(&Self) -> &Vec<f64>| {
             let images = of(seeds[0]).len();

@@ -1,9 +1,9 @@
-//! Results as they are stored.
+//! Results in the form that is stored.
 
 use super::metrics::Metrics;
 use super::pairs::{PairMetrics, PairValues};
 use super::real::Real;
-use crate::commands::shared::measure::{Measured, Subject};
+use crate::commands::shared::measure::{Measured, SampledModel};
 use crate::error::CliResult;
 use fewstep_diffusion::Role;
 use fewstep_metrics::{FeatureId, Retrieval};
@@ -53,7 +53,7 @@ pub(super) struct Comparison {
 
 impl Row {
     pub(super) fn new(
-        subject: &Subject,
+        sampled: &SampledModel,
         measured: &Measured,
         values: Option<PairValues>,
         metrics: Metrics,
@@ -61,16 +61,16 @@ impl Row {
         real: &Real,
         features: &FeatureId,
     ) -> CliResult<Self> {
-        let model = subject.generator.model();
+        let model = sampled.generator.model();
         Ok(Self {
             model: match model.recipe.role {
                 Role::Teacher => "teacher",
                 Role::Student { .. } => "student",
             },
             weights_hash: model.weights_hash(),
-            sampler: subject.sampler.name(),
-            steps: subject.steps,
-            w: subject.w,
+            sampler: sampled.sampler.name(),
+            steps: sampled.steps,
+            w: sampled.w,
             metrics,
             pairs: match &values {
                 Some(values) => Some(PairValues::metrics(&[values])?),
@@ -78,7 +78,7 @@ impl Row {
             },
             retrieval: None,
             values,
-            network_calls: subject.network_calls(),
+            network_calls: sampled.network_calls(),
             seconds_per_image: measured.seconds_per_image,
             samples: measured.features.count(),
             seed,

@@ -1,4 +1,4 @@
-//! Results as people read them.
+//! Results as tables.
 
 use super::inputs::EvalInputs;
 use super::metrics::Metrics;
@@ -68,7 +68,7 @@ pub(super) fn of_model(
     let definition = match inputs {
         EvalInputs::Classes(_) => definition(samples, real, features),
         EvalInputs::Prompts(_) => format!(
-            "{}; retrieval: how often the real image of the text is the nearest of {}, and among the five nearest",
+            "{}; retrieval: how often the real image of the prompt is the nearest of {}, and among the five nearest",
             definition(samples, real, features),
             real.features.as_ref().map_or(0, Features::count)
         ),
@@ -87,7 +87,7 @@ pub(super) fn of_images(result: &Comparison, real: &Real, features: &FeatureId) 
     let lines = [metric_names(features), metric_cells(&[result.metrics])];
     let retrieval = result.retrieval.map(|found| {
         format!(
-            "\n\nretrieval accuracy {:.1} %, {:.1} % among the five nearest; {} texts, chance {:.1} %",
+            "\n\nretrieval accuracy {:.1} %, {:.1} % among the five nearest; {} captions, chance {:.1} %",
             100.0 * found.first,
             100.0 * found.five,
             found.texts,
@@ -159,7 +159,7 @@ fn metric_cells(metrics: &[Metrics]) -> Vec<String> {
     ]
 }
 
-/// What the metrics are, without which they mean nothing.
+/// What the metrics are measured with; without it they mean nothing.
 fn definition(samples: usize, real: &Real, features: &FeatureId) -> String {
     let neighbours = match &real.features {
         Some(features) => format!(
@@ -185,7 +185,7 @@ fn deviation(values: &[f64]) -> f64 {
     (squares / (values.len() - 1) as f64).sqrt()
 }
 
-/// Columns below each other, numbers to the right.
+/// Aligns columns to the right.
 fn align(lines: &[Vec<String>]) -> String {
     let columns = lines.first().map_or(0, Vec::len);
     let width = |column: usize| {
@@ -225,7 +225,7 @@ mod tests {
     }
 
     #[test]
-    fn columns_stand_below_each_other() {
+    fn columns_are_aligned() {
         let lines = [
             vec!["w".to_string(), "FID".into()],
             vec!["0.5".into(), "7".into()],

@@ -1,4 +1,4 @@
-//! Named lines with their values aligned.
+//! Lines of a name and a value, with the values aligned.
 
 use std::fmt;
 
@@ -14,7 +14,7 @@ impl Fields {
         self.lines.push((name, value.into()));
     }
 
-    /// Adds a line for a value that is there.
+    /// Adds a line, unless the value is empty.
     pub(super) fn add_some(&mut self, name: &'static str, value: &str) {
         if !value.is_empty() {
             self.add(name, value);
@@ -54,7 +54,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn values_stand_below_each_other() {
+    fn values_are_aligned() {
         let mut fields = Fields::default();
         fields.add("Seed", "1");
         fields.add_some("Teacher", "");

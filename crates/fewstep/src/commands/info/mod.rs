@@ -13,18 +13,21 @@ use fields::Fields;
 use serde::Serialize;
 use std::path::Path;
 
-/// Say what a model or a run folder is: network, sampler, guidance, progress, and where it comes from.
+/// Show what a model or a run folder is: network, sampler, guidance, progress, and where it comes
+/// from.
 ///
 /// Example: fewstep info builtin:fashion-mnist --steps 4
 #[derive(clap::Args)]
 pub(crate) struct Args {
-    /// A model folder, a .safetensors file, a run folder, or builtin:NAME.
+    /// The model or run: a folder, a .safetensors file, a run folder, a name on the hub, or
+    /// builtin:NAME.
     #[arg(value_name = "MODEL", required_unless_present = "devices")]
     model: Option<String>,
     /// List the devices that this build can compute on, with their memory, and stop.
     #[arg(long, conflicts_with_all = ["model", "steps", "json"])]
     devices: bool,
-    /// Of several students under one name, the one for this number of steps.
+    /// Of a run's students, or of builtin ones with the same name, the one for this number of
+    /// steps.
     #[arg(long, value_parser = positive)]
     steps: Option<usize>,
     /// Print as JSON.

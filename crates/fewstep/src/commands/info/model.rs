@@ -1,4 +1,4 @@
-//! What there is to know about a model.
+//! The facts about a model.
 
 use super::fields::Fields;
 use crate::commands::shared::guidance::{both_conventions, tidy};
@@ -11,13 +11,13 @@ use fewstep_nn::BackboneConfig;
 use serde::Serialize;
 use std::path::Path;
 
-/// A model in facts; as JSON they are for scripts.
+/// The facts about a model; as JSON for scripts.
 #[derive(Serialize)]
 pub(super) struct Facts {
     kind: &'static str,
     model: String,
     weights_hash: String,
-    /// Size of the weights on disk; none when they are embedded.
+    /// Size of the weights on disk; none for embedded ones.
     file_bytes: Option<u64>,
     parameters: usize,
     network: BackboneConfig,
@@ -104,7 +104,7 @@ impl Facts {
                 sampler: DistilledFor::Encoder,
                 ..
             } => format!(
-                "fewstep restyle --encoder {model} --decoder STUDENT --image PICTURE --from CLASS --to CLASS"
+                "fewstep restyle --encoder {model} --decoder STUDENT --image IMAGE --from CLASS --to CLASS"
             ),
             Role::Student {
                 steps: Some(steps), ..

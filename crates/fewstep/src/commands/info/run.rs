@@ -1,4 +1,4 @@
-//! What there is to know about a run folder.
+//! The facts about a run folder.
 
 use super::fields::Fields;
 use super::model;
@@ -14,7 +14,7 @@ use fewstep_generate::run_models;
 use serde::Serialize;
 use std::path::{Path, PathBuf};
 
-/// A run in facts; as JSON they are for scripts.
+/// The facts about a run; as JSON for scripts.
 #[derive(Serialize)]
 pub(super) struct Facts {
     kind: &'static str,
@@ -40,7 +40,7 @@ struct Progress {
     samples_per_second: Option<f64>,
 }
 
-/// A model that a phase left behind.
+/// The model of a finished phase.
 #[derive(Serialize)]
 struct Saved {
     path: PathBuf,
@@ -48,7 +48,7 @@ struct Saved {
     weights_hash: String,
 }
 
-/// What the recipe says.
+/// What `info` needs from the recipe.
 struct Plan {
     purpose: String,
     data: DataConfig,
@@ -196,7 +196,7 @@ fn describe(data: &DataConfig) -> String {
     format!("{}, the part {part}", data.path.display())
 }
 
-/// The whole lines of the log; the last one may still be being written.
+/// The complete lines of the log; the last one may be incomplete.
 fn read_log(folder: &Path) -> Vec<LogRecord> {
     let text = std::fs::read_to_string(folder.join("metrics.jsonl")).unwrap_or_default();
     text.lines()
@@ -220,7 +220,7 @@ fn read_models(folder: &Path, device: &Device) -> CliResult<Vec<Saved>> {
     run_models(&folder)?.into_iter().map(load).collect()
 }
 
-/// Names of the whole checkpoints, oldest first.
+/// Names of the complete checkpoints, oldest first.
 fn checkpoints(folder: &Path) -> Vec<String> {
     let entries = std::fs::read_dir(folder.join("checkpoints"))
         .into_iter()

@@ -2,11 +2,11 @@
 
 use crate::report::{Origin, Row, ratio};
 
-/// How many times its teacher's distance the student may have at [`GOAL_STEPS`] steps.
+/// The goal: how many times its teacher's distance the student may have at [`GOAL_STEPS`] steps.
 pub(super) const GOAL: f64 = 1.15;
 pub(super) const GOAL_STEPS: usize = 4;
 
-/// What the distance in the rows is called.
+/// The name of the distance in the rows.
 pub(super) const METRIC: &str = "classifier FID";
 
 /// The row that the others are compared with: the teacher with the most network calls.
@@ -15,13 +15,13 @@ pub(super) fn reference(rows: &[Row]) -> Option<&Row> {
     teachers.max_by_key(|row| row.network_calls)
 }
 
-/// The row of the student with so many steps.
+/// The row of the student for this number of steps.
 pub(super) fn student(rows: &[Row], steps: usize) -> Option<&Row> {
     rows.iter()
         .find(|row| row.model == Origin::Student && row.steps == steps)
 }
 
-/// Whether the goal is reached, with the numbers.
+/// A sentence that says whether the goal is reached.
 pub(super) fn verdict(rows: &[Row]) -> Option<String> {
     let (student, teacher) = (student(rows, GOAL_STEPS)?, reference(rows)?);
     let ratio = ratio(student, teacher);

@@ -1,4 +1,4 @@
-//! The same seeds through every model.
+//! Images of the same seeds from every model.
 
 use super::measure::Candidate;
 use super::stages::Stages;
@@ -13,7 +13,7 @@ const COLUMNS: usize = 3;
 pub(super) struct UncaptionedGrids {
     /// One PNG file per candidate, in their order.
     pub(super) pngs: Vec<Vec<u8>>,
-    /// Seconds that an image took each of them.
+    /// Seconds per image of each candidate.
     pub(super) seconds: Vec<f64>,
 }
 
@@ -42,7 +42,7 @@ impl UncaptionedGrids {
             let name = format!(
                 "{}-{}.png",
                 candidate.origin.name(),
-                candidate.subject.steps
+                candidate.sampled.steps
             );
             let png = image::encode_png(&grid).work_error()?;
             let path = run.folder.join("samples").join(name);

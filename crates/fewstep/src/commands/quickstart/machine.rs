@@ -1,4 +1,4 @@
-//! The machine that a run was made on, as far as it says.
+//! The machine of a run, as far as it is known.
 
 /// Processor cores that the program may use.
 pub(super) fn cores() -> usize {
@@ -18,7 +18,7 @@ pub(super) fn describe() -> String {
     }
 }
 
-/// The most memory that this process has held, in bytes, where the system tells.
+/// The most memory that this process has held, in bytes, if the system reports it.
 pub(super) fn peak_memory() -> Option<u64> {
     let field = linux_field("/proc/self/status", "VmHWM")?;
     let kibibytes: u64 = field.strip_suffix("kB")?.trim().parse().ok()?;

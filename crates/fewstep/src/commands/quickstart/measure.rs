@@ -1,8 +1,8 @@
-//! How good teacher and students are: the rows of `results.json`.
+//! Measures teacher and students: the rows of `results.json`.
 
 use super::stages::Stages;
 use crate::builtin;
-use crate::commands::shared::measure::Subject;
+use crate::commands::shared::measure::SampledModel;
 use crate::error::{CliResult, IntoCliResult};
 use crate::numbers::plural;
 use crate::report::{Origin, Row, read_rows, write_rows};
@@ -20,18 +20,18 @@ use std::time::Instant;
 
 /// Steps of the teacher to compare with, the most expensive first.
 const TEACHER_STEPS: [usize; 3] = [STORED_STEPS, 8, 4];
-/// The steps of the teacher that would take minutes: they are measured only where the program has no measurement.
+/// The teacher's steps that take minutes to measure: the program has stored results for them.
 const STORED_STEPS: usize = 64;
-/// Students for more steps than this are only on the way to the others.
+/// Students for more steps than this are only intermediate.
 const STUDENT_STEPS: usize = 8;
-/// Images per network call, and the seed: as `fewstep eval` has them unless told otherwise, so that it measures the
+/// Images per network call, and the seed: the defaults of `fewstep eval`, so that it measures the
 /// same images.
 const BATCH: usize = 64;
 const SEED: u64 = 0;
 
 /// The teacher or a student, at one number of steps.
 pub(super) struct Candidate {
-    pub(super) subject: Subject,
+    pub(super) sampled: SampledModel,
     pub(super) origin: Origin,
     w: f64,
 }
@@ -46,13 +46,14 @@ impl Candidate {
         TEACHER_STEPS.len() + phases.iter().filter(shown).count()
     }
 
-    /// The teacher at each of its steps, then each student of few steps at its own; all with the students' default w.
+    /// The teacher at each of its steps, then each student of few steps at its own; all with the
+    /// students' default w.
     pub(super) fn all(teacher: &Model, models: &[Model], device: &Device) -> CliResult<Vec<Self>> {
         let w = models
             .last()
             .map_or(0.0, |student| student.recipe.default_w());
         let candidate = |generator: &Rc<Generator>, origin, steps| Self {
-            subject: Subject {
+            sampled: SampledModel {
                 sampler: generator.default_sampler(),
                 generator: generator.clone(),
                 steps,
@@ -81,11 +82,12 @@ impl Candidate {
 
     /// Its name in progress bars.
     fn name(&self) -> String {
-        let steps = plural(self.subject.steps, "step");
+        let steps = plural(self.sampled.steps, "step");
         format!("{}, {steps}", self.origin.name())
     }
 
-    /// An image of each class of the list, and the seconds that each took. `progress` hears how many are done.
+    /// An image of each class of the list, and the seconds per image. `progress` gets the number
+    /// that are done.
     pub(super) fn generate(
         &self,
         classes: &[u32],
@@ -93,15 +95,15 @@ impl Candidate {
     ) -> CliResult<(Vec<Image>, f64)> {
         let images = images(classes.iter().copied().map(Some), 0);
         let started = Instant::now();
-        let images = self.subject.generate(images, BATCH, progress)?;
+        let images = self.sampled.generate(images, BATCH, progress)?;
         let seconds = started.elapsed().as_secs_f64() / images.len().max(1) as f64;
         Ok((images, seconds))
     }
 
     fn is_row(&self, row: &Row) -> bool {
-        let subject = &self.subject;
-        (row.model, row.steps, row.w) == (self.origin, subject.steps, self.w)
-            && row.sampler == subject.sampler.name()
+        let sampled = &self.sampled;
+        (row.model, row.steps, row.w) == (self.origin, sampled.steps, self.w)
+            && row.sampler == sampled.sampler.name()
     }
 }
 
@@ -134,8 +136,8 @@ impl Evaluator {
         Ok(evaluator)
     }
 
-    /// A row for each candidate: from `file` where an interrupted run left it, from what is stored in the program, else
-    /// measured; `file` is written after each measurement.
+    /// A row for each candidate: from `file` after an interrupted run, from the results in the
+    /// program, or measured now. `file` is written after each measurement.
     pub(super) fn rows(
         &self,
         candidates: &[Candidate],
@@ -174,15 +176,15 @@ impl Evaluator {
         features: String,
         stages: &mut Stages,
     ) -> CliResult<Row> {
-        let subject = &candidate.subject;
+        let sampled = &candidate.sampled;
         let stage = stages.start(&candidate.name(), self.samples as u64, "images", 0);
-        let classes = subject.generator.model().recipe.classes.len();
+        let classes = sampled.generator.model().recipe.classes.len();
         let in_turn = |range: Range<usize>| {
             let first = range.start;
             let classes = range.map(|i| Some(i.checked_rem(classes)? as u32));
             Ok(images(classes, first))
         };
-        let measured = subject.measure(
+        let measured = sampled.measure(
             self.samples,
             &in_turn,
             BATCH,
@@ -195,11 +197,11 @@ impl Evaluator {
         stage.finish(&format!("{} {fid:.2}", self.classifier.id().fid_label()));
         Ok(Row {
             model: candidate.origin,
-            sampler: subject.sampler.name(),
-            steps: subject.steps,
+            sampler: sampled.sampler.name(),
+            steps: sampled.steps,
             w: candidate.w,
             fid,
-            network_calls: subject.network_calls(),
+            network_calls: sampled.network_calls(),
             seconds_per_image: measured.seconds_per_image,
             samples: self.samples,
             features,

@@ -25,10 +25,10 @@ use std::sync::Arc;
 
 const RECIPE: &str = include_str!("../../../../../recipes/fashion-mnist/quickstart.toml");
 
-/// Distil an embedded teacher into students of 8, 4, 2 and 1 steps and see how good they are.
+/// Distil an embedded teacher into students of 8, 4, 2 and 1 steps, and measure them.
 ///
-/// Needs nothing but this program and a few minutes. Leaves a run folder with the students, images, results.json
-/// and report.html.
+/// It needs only this program and a few minutes, and writes a run folder with the students, images,
+/// results.json and report.html.
 ///
 /// Example: fewstep quickstart --out runs/quickstart
 #[derive(clap::Args)]
@@ -36,16 +36,18 @@ pub(crate) struct Args {
     /// Folder of the run.
     #[arg(long, default_value = "runs/quickstart")]
     out: PathBuf,
-    /// All randomness, in place of the recipe's seed.
+    /// Seed of all randomness [default: the recipe's].
     #[arg(long)]
     seed: Option<u64>,
-    /// Go on where the run folder stands.
+    /// Continue an interrupted run.
     #[arg(long)]
     resume: bool,
-    /// Images drawn for each metric of quality. Metrics of different numbers cannot be compared.
+    /// Images generated for each result. Results with different numbers of images cannot be
+    /// compared.
     #[arg(long, default_value_t = 2000, value_parser = clap::value_parser!(u64).range(2..))]
     samples: u64,
-    /// Set a key of the recipe (recipes/fashion-mnist/quickstart.toml): --set guided.updates=500.
+    /// Override a key of the recipe (recipes/fashion-mnist/quickstart.toml), as in --set
+    /// guided.updates=500; may be given several times.
     #[arg(long = "set", value_name = "KEY=VALUE")]
     overrides: Vec<String>,
 }
@@ -107,7 +109,7 @@ impl Args {
     }
 }
 
-/// Runs all phases; gives the model of each.
+/// Runs all phases and returns the model of each.
 fn train(run: &Run, teacher: &Model, resume: bool, stages: &mut Stages) -> CliResult<Vec<Model>> {
     let mut stage: Option<Stage> = None;
     let mut mean = 0.0;

@@ -30,7 +30,7 @@ pub(super) fn build(
             Some(row) => format!("{GOAL_STEPS} network calls instead of {}", row.network_calls),
             None => "Fewer network calls".into(),
         },
-        lead: "A diffusion model that draws well only in many steps was distilled, on this machine, into students that draw in 8, 4, 2 or 1. The strength of the guidance can still be chosen.".into(),
+        lead: "A diffusion model that needs many steps for good images was distilled, on this machine, into students that need 8, 4, 2 or 1. The guidance weight can still be chosen.".into(),
         highlights: highlights(run, rows, &images, &losses),
         summary: summary(recipe, teacher, rows),
         grids: grids(run, rows, images),
@@ -60,7 +60,8 @@ fn highlights(
                 student.fid, student.network_calls, teacher.fid, teacher.network_calls
             ),
         ));
-        // The teacher's time from the grid that was drawn just now: its row may be from another machine.
+        // The teacher's time is from the grid generated just now, as its row may be from another
+        // machine.
         let place = rows.iter().position(|row| row == teacher);
         if let Some(seconds) = place.and_then(|place| images.seconds.get(place)) {
             highlights.push(highlight(
@@ -108,7 +109,7 @@ fn summary(recipe: &DistillRecipe, teacher: &Model, rows: &[Row]) -> Vec<String>
                 .map(|steps| steps.to_string())
                 .collect();
         summary.push(format!(
-            "Stage two halved the steps again and again, {}: each student learns to reach in one step where its teacher arrives in two, then becomes the teacher of the next.",
+            "Stage two halved the steps again and again, {}: each student learns to do in one step what its teacher does in two, then becomes the teacher of the next.",
             steps.join(" → ")
         ));
     }
@@ -152,7 +153,7 @@ fn grids(run: &Run, rows: &[Row], images: UncaptionedGrids) -> Grids {
 fn measure(rows: &[Row]) -> String {
     let samples = rows.first().map_or(0, |row| row.samples);
     format!(
-        "How far drawn images are from real ones, by cost. The {METRIC} is the Fréchet distance between {} drawn images and the 60,000 training images, as a small classifier of Fashion-MNIST sees them. It compares models of the same data with each other; it is not the FID of the literature. A hollow point was measured earlier.",
+        "How far generated images are from real ones, by cost. The {METRIC} is the Fréchet distance between {} generated images and the 60,000 training images, in the features of a small classifier of Fashion-MNIST. It compares models of the same data with each other; it is not the FID of the literature. A hollow point was measured earlier.",
         thousands(samples as u64)
     )
 }
@@ -160,7 +161,7 @@ fn measure(rows: &[Row]) -> String {
 fn facts(run: &Run, teacher: &Model, rows: &[Row], losses: &[LossCurve]) -> Vec<(String, String)> {
     let training: f64 = losses.iter().map(|curve| curve.seconds).sum();
     let live = rows.iter().filter(|row| !row.stored);
-    let judging: f64 = live
+    let measuring: f64 = live
         .map(|row| row.seconds_per_image * row.samples as f64)
         .sum();
     let mut facts = vec![
@@ -168,9 +169,9 @@ fn facts(run: &Run, teacher: &Model, rows: &[Row], losses: &[LossCurve]) -> Vec<
         (
             "Time",
             format!(
-                "{} of training, {} of drawing what was measured",
+                "{} of training, {} of generating the measured images",
                 duration(training),
-                duration(judging)
+                duration(measuring)
             ),
         ),
         ("Seed", run.seed.to_string()),
@@ -217,12 +218,12 @@ fn next(run: &Run) -> Vec<(String, String)> {
     let step = |what: &str, command: String| (what.to_string(), command);
     vec![
         step(
-            "Draw with the student of 4 steps, with stronger guidance:",
+            "Generate images with the student for 4 steps and stronger guidance:",
             format!("fewstep sample --model {folder} --steps 4 --w 2 --count 64 --out grid.png"),
         ),
         step(
-            "Train a teacher on images of your own, a folder of images per class, and distil it:",
-            "fewstep train RECIPE.toml --set data.kind=folder --set data.path=PICTURES --out runs/teacher\nfewstep distill RECIPE.toml --set teacher=runs/teacher/models/teacher --out runs/student".into(),
+            "Train a teacher on images of your own, in a folder per class, and distil it:",
+            "fewstep train RECIPE.toml --set data.kind=folder --set data.path=IMAGES --out runs/teacher\nfewstep distill RECIPE.toml --set teacher=runs/teacher/models/teacher --out runs/student".into(),
         ),
     ]
 }

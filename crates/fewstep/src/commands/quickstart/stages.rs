@@ -1,4 +1,4 @@
-//! Progress over the whole of quickstart: which stage of how many, and how far it is.
+//! Progress of quickstart: the stage, of how many, and how far it is.
 
 use crate::numbers::duration;
 use crate::progress;
@@ -20,7 +20,7 @@ pub(super) struct Stage {
 }
 
 impl Stages {
-    /// So many stages.
+    /// Progress over this number of stages.
     pub(super) fn new(total: usize) -> Self {
         Self { total, begun: 0 }
     }
@@ -63,12 +63,12 @@ impl Stage {
         self.bar.inc(1);
     }
 
-    /// So many parts are done.
+    /// This number of parts is done.
     pub(super) fn reach(&self, done: usize) {
         self.bar.set_position(done as u64);
     }
 
-    /// Says something beside the bar.
+    /// Shows a message next to the bar.
     pub(super) fn say(&self, message: String) {
         self.bar.set_message(message);
     }

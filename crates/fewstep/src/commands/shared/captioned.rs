@@ -1,4 +1,4 @@
-//! Images with captions, or with classes, as examples of a latent model.
+//! Captioned or labelled images as training examples of a latent model.
 
 use crate::error::{CliError, CliResult, IntoCliResult};
 use crate::output::cache_folder;
@@ -12,8 +12,9 @@ use fewstep_formats::PipelineComponents;
 use std::path::Path;
 use std::sync::Arc;
 
-/// The latents and states of the data, and what its conditions are made from, out of the user's cache folder or made
-/// now, if `fits` finds them of use; where they are only `planned`, not made.
+/// The latents and prompt embeddings of the data, and what its control images are made from: from
+/// the user's cache folder, else encoded now. `fits` checks them first. With `planned`, nothing is
+/// encoded.
 pub(crate) fn examples(
     data: &DataConfig,
     condition: Option<&ConditionConfig>,
@@ -39,15 +40,15 @@ pub(crate) fn examples(
         bar.set_length(total as u64);
         bar.set_position(done as u64);
     };
-    let made = encoding.latents(&mut progress);
+    let latents = encoding.latents(&mut progress);
     bar.finish_and_clear();
     Ok(Examples::Latents {
-        latents: Arc::new(made.input_error()?),
+        latents: Arc::new(latents.input_error()?),
         conditions,
     })
 }
 
-/// The images, with captions or with classes, whichever the model draws from; and what makes their control images.
+/// The images with their captions or classes, and what makes their control images.
 fn source(
     data: &DataConfig,
     condition: Option<&ConditionConfig>,
@@ -70,12 +71,12 @@ fn source(
         }
         (None, false) => {
             return Err(CliError::input(
-                "this model draws classes: `data.kind` must be one with labels, such as \"folder\" with a folder for each class",
+                "this model generates classes: `data.kind` must be one with labels, such as \"folder\" with a folder for each class",
             ));
         }
         (Some(_), false) => {
             return Err(CliError::input(
-                "[condition] is for models that draw pixels or from texts: this one draws latents of classes",
+                "[condition] is for pixel models and for models that generate from prompts: this is a latent model of classes",
             ));
         }
     })

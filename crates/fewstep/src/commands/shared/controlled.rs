@@ -21,43 +21,43 @@ pub(crate) struct ControlledArgs {
     pub(crate) images: Vec<PathBuf>,
     #[command(flatten)]
     pub(crate) controlnet: ControlNetArgs,
-    /// What to generate, for models that generate from prompts: for `instruct` the instruction.
+    /// The prompt, for models that generate from prompts; for `instruct` the instruction.
     #[arg(long, value_name = "TEXT")]
     pub(crate) prompt: Option<String>,
-    /// The class to generate, by name or number, for models with classes; by default none in particular.
+    /// The class to generate, by name or number, for models with classes [default: no class].
     #[arg(long, value_name = "CLASS")]
     pub(crate) class: Option<String>,
-    /// The PNG file to write: a row for each control image, which comes first in it.
+    /// The PNG file to write, with a row for each control image: itself, then the images generated
+    /// from it.
     #[arg(long, value_name = "FILE")]
     pub(crate) out: PathBuf,
 }
 
-/// Another ControlNet than the model's own.
+/// A ControlNet other than the model's own.
 #[derive(clap::Args)]
 pub(crate) struct ControlNetArgs {
-    /// The ControlNet of another model folder, in place of the model's own: one that was trained on the same base.
+    /// Use the ControlNet of this model folder instead of the model's own. It must have been
+    /// trained on the same base.
     #[arg(long, alias = "adapter", value_name = "FOLDER")]
     pub(crate) controlnet: Option<PathBuf>,
 }
 
-/// A control image made ready.
+/// What the image files of a command line become.
 pub(crate) struct Source {
-    /// What the user sees of it.
+    /// The image to show in the result.
     pub(crate) shown: Image,
-    /// What it is to the model: a control image, or an image with a part to inpaint.
-    pub(crate) given: Given,
-}
-
-pub(crate) enum Given {
-    Control(ControlImage),
-    Inpaint { image: Arc<Image>, mask: Arc<Image> },
+    /// What the image to generate starts from.
+    pub(crate) init: Init,
+    /// The control image, unless it is made from the masked image.
+    pub(crate) control: Option<Arc<ControlImage>>,
 }
 
 impl Source {
     /// An image that is the control image itself.
     pub(crate) fn plain(shown: Image) -> Self {
         Self {
-            given: Given::Control((&shown).into()),
+            init: Init::Noise,
+            control: Some(Arc::new((&shown).into())),
             shown,
         }
     }
@@ -69,12 +69,12 @@ pub(crate) fn read(file: &Path, channels: usize) -> CliResult<Image> {
 }
 
 impl ControlledArgs {
-    /// Generates from all control images. `ready` makes one of the n-th image, given the channels of the model's images
-    /// and of its control images.
+    /// Generates from all control images. `prepare` makes the source of the n-th file, given the
+    /// channels of the model's images and of its control images.
     pub(crate) fn run(
         &self,
         task: Task,
-        ready: impl Fn(usize, &Path, [usize; 2]) -> CliResult<Source>,
+        prepare: impl Fn(usize, &Path, [usize; 2]) -> CliResult<Source>,
     ) -> CliResult {
         let generator = self.load(task)?;
         let control = generator.model().recipe.control;
@@ -83,7 +83,7 @@ impl ControlledArgs {
             control.map_or(0, |control| control.shape[0]),
         ];
         let sources = (0..).zip(&self.images);
-        let sources = sources.map(|(n, file)| ready(n, file, channels));
+        let sources = sources.map(|(n, file)| prepare(n, file, channels));
         let sources = sources.collect::<CliResult<Vec<Source>>>()?;
         let each = self.generate.count.unwrap_or(1);
         let request =
@@ -124,18 +124,11 @@ impl ControlledArgs {
         };
         let mut images = vec![];
         for source in sources {
-            let (init, control) = match &source.given {
-                Given::Control(control) => (Init::Noise, Some(Arc::new(control.clone()))),
-                Given::Inpaint { image, mask } => {
-                    let (image, mask) = (image.clone(), mask.clone());
-                    (Init::Inpaint { image, mask }, None)
-                }
-            };
             for _ in 0..each {
                 images.push(ImageRequest {
                     subject: subject.clone(),
-                    init: init.clone(),
-                    control: control.clone(),
+                    init: source.init.clone(),
+                    control: source.control.clone(),
                     ..ImageRequest::new(self.generate.seed, images.len() as u64)
                 });
             }
@@ -143,7 +136,7 @@ impl ControlledArgs {
         Ok(images)
     }
 
-    /// The model, with the ControlNet that was asked for, made for this task.
+    /// The model for this task, with the ControlNet of --controlnet.
     fn load(&self, task: Task) -> CliResult<Generator> {
         let generator = self.generate.load(self.controlnet.controlnet.as_deref())?;
         if self.prompt.is_some() && !generator.takes_prompts() {

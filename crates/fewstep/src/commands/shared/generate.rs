@@ -1,4 +1,4 @@
-//! The flags of all verbs that generate, and the way from a request to files.
+//! The flags of all verbs that generate, and the way from a request to image files.
 
 use super::guidance::{GuidanceArgs, tidy};
 use super::image_files::ImageArgs;
@@ -18,26 +18,26 @@ use std::time::Instant;
 /// Which model, and how it is sampled.
 #[derive(clap::Args)]
 pub(crate) struct GenerateArgs {
-    /// The model: a model folder or file, the folder of a latent diffusion model or its name on the hub, a run folder,
-    /// or builtin:NAME.
+    /// The model: a folder, a .safetensors file, a run folder, a name on the hub, or builtin:NAME.
     #[arg(long)]
     pub(crate) model: String,
-    /// Steps; by default those that a student was distilled for, 32 for a teacher.
+    /// Sampling steps [default: those that a student was distilled for; 32 for a teacher].
     #[arg(long, value_parser = positive)]
     pub(crate) steps: Option<usize>,
     #[command(flatten)]
     pub(crate) guidance: GuidanceArgs,
     #[command(flatten)]
     pub(crate) sampler: SamplerArgs,
-    /// How many images [default: one of each prompt or control image; 4 of each class, at most 64].
+    /// Number of images; with control images, of each of them [default: 1 for each prompt or
+    /// control image; 4 for each class, at most 64].
     #[arg(long, value_parser = positive)]
     pub(crate) count: Option<usize>,
-    /// All randomness.
+    /// Seed of all randomness.
     #[arg(long, default_value_t = 0)]
     pub(crate) seed: u64,
     #[command(flatten)]
     pub(crate) precision: PrecisionArgs,
-    /// Images per network call [default: 64; 16 from control images, 1 of latents].
+    /// Images per network call [default: 64; 16 with control images; 1 for latent models].
     #[arg(long, value_parser = positive)]
     pub(crate) batch: Option<usize>,
     /// Print the summary as JSON.
@@ -45,13 +45,13 @@ pub(crate) struct GenerateArgs {
     pub(crate) json: bool,
 }
 
-/// How many images of so many classes, when nothing is said.
+/// How many images to generate of this many classes without --count.
 pub(crate) fn class_count(classes: usize) -> usize {
     (4 * classes).min(64)
 }
 
 impl GenerateArgs {
-    /// Loads the model, with the ControlNet of another folder where one is given.
+    /// Loads the model, with the ControlNet of this folder if there is one.
     pub(crate) fn load(&self, controlnet: Option<&Path>) -> CliResult<Generator> {
         let device = compute::device(None)?;
         self.precision.choose(&device)?;
@@ -60,7 +60,7 @@ impl GenerateArgs {
         Ok(source.generator(&options, &device)?)
     }
 
-    /// A request for images that differ in what `images` says; w, sampler and steps are those of the flags.
+    /// A request for these images, with w, sampler and steps from the flags.
     pub(crate) fn request(
         &self,
         generator: &Generator,
@@ -77,7 +77,7 @@ impl GenerateArgs {
         })
     }
 
-    /// Generates with a progress bar, after warnings of what the model was not trained for.
+    /// Generates with a progress bar.
     pub(crate) fn generate(
         &self,
         generator: &Generator,
@@ -98,7 +98,7 @@ impl GenerateArgs {
         })
     }
 
-    /// Prints what was done.
+    /// Prints the summary.
     pub(crate) fn report(&self, summary: &Summary) {
         match self.json {
             true => println!("{}", serde_json::json!(summary)),
@@ -107,7 +107,7 @@ impl GenerateArgs {
     }
 }
 
-/// Says what the model was not trained for, and what of the prompts it does not read.
+/// Warns of what the model was not trained for.
 pub(crate) fn warn(generator: &Generator, request: &Request) -> CliResult {
     for warning in generator.check(request)? {
         eprintln!("warning: {warning}");
@@ -122,7 +122,7 @@ pub(crate) struct PromptedArgs {
     pub(crate) generate: GenerateArgs,
     #[command(flatten)]
     pub(crate) prompts: PromptArgs,
-    /// Number of the first image: go on where another call stopped.
+    /// Number of the first image, to continue an earlier call.
     #[arg(long, default_value_t = 0)]
     pub(crate) first: u64,
     #[command(flatten)]
@@ -130,7 +130,8 @@ pub(crate) struct PromptedArgs {
 }
 
 impl PromptedArgs {
-    /// Generates `count` images, unless the user says how many, of subjects that take turns; writes and reports them.
+    /// Generates images of the subjects in turn, `count` of them without --count; writes and
+    /// reports them.
     pub(crate) fn run(
         &self,
         generator: &Generator,
@@ -191,7 +192,7 @@ fn classes(generator: &Generator, subjects: &[Subject]) -> Vec<String> {
     subjects.iter().filter_map(name).collect()
 }
 
-/// The text that tools for Stable Diffusion look for inside an image.
+/// The text about an image, as tools for Stable Diffusion store it in the file.
 fn parameters(model: &str, generator: &Generator, request: &Request, index: usize) -> String {
     let image = &request.images[index];
     let mut text = match &image.subject {
@@ -224,7 +225,8 @@ fn parameters(model: &str, generator: &Generator, request: &Request, index: usiz
     text
 }
 
-/// A grid that is about square, with a whole number of turns through the classes in each row where that fits.
+/// A grid that is about square, with a whole number of turns through the classes in each row where
+/// that fits.
 fn columns(count: usize, classes: usize) -> usize {
     let side = (count as f64).sqrt();
     let turns = (side / classes.max(1) as f64).round().max(1.0) as usize;

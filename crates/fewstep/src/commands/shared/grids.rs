@@ -1,4 +1,4 @@
-//! Grids of the same seeds over the time of a run.
+//! Sample grids of a run: the same seeds from each checkpoint and each model.
 
 use crate::error::{CliResult, IntoCliResult};
 use burn::tensor::Device;
@@ -14,20 +14,21 @@ use fewstep_generate::{
 use fewstep_nn::Tiles;
 use std::path::PathBuf;
 
-/// Steps of models that take any number.
+/// Steps of models that can be sampled with any number.
 const STEPS: usize = 16;
-/// Images of a row and of a column, where classes or nothing in particular are generated.
+/// Rows and columns of a grid of classes, or of images without a class.
 const SIDE: usize = 8;
-/// Images of each prompt, and images at once.
+/// Images of each prompt, and images in one network call.
 const EACH: usize = 4;
 const PROMPTED: usize = 4 * EACH;
-/// Examples that are shown with what a model makes of their control image or mask, and rows of three images.
+/// Examples shown with the images generated from their control image or mask, and the columns of
+/// their grid: three times three images.
 const EXAMPLES: usize = 12;
 const EXAMPLE_COLUMNS: usize = 9;
 /// Guidance of teachers that generate from prompts.
 const PROMPT_W: f64 = 2.0;
 
-/// Images that go through the network at once for a grid.
+/// Images in one network call for a grid.
 pub(crate) fn shown_at_once(run: &Run) -> usize {
     match (run.examples.text_width(), run.examples.conditions()) {
         (Some(_), _) => PROMPTED,
@@ -36,13 +37,14 @@ pub(crate) fn shown_at_once(run: &Run) -> usize {
     }
 }
 
-/// What the grids of a run show. A grid that cannot be made is a warning: it must not end a long run.
+/// What the grids of a run show. A grid that cannot be made is only a warning: it must not end a
+/// long run.
 pub(super) struct SampleGrids {
     folder: PathBuf,
     device: Device,
     /// Examples of the run, for models that generate from a control image or a masked image.
     examples: Option<HostBatch>,
-    /// The other parts of a model of latents, and the prompts.
+    /// The other components of a latent model, and the prompts.
     latent: Option<(PipelineComponents, Vec<String>)>,
 }
 
@@ -96,8 +98,8 @@ impl SampleGrids {
         Ok(())
     }
 
-    /// Images of all classes in turn, or four of each prompt. Autoencoder and text encoder are in memory only
-    /// meanwhile.
+    /// Images of all classes in turn, or four of each prompt. Autoencoder and text encoder are in
+    /// memory only for this time.
     fn of_subjects(&self, model: &Model) -> anyhow::Result<(Vec<Image>, usize)> {
         let guided = model.recipe.guidance == Guidance::ClassifierFree;
         let (generator, subjects, columns, w) = match &self.latent {
@@ -136,13 +138,13 @@ impl SampleGrids {
         Ok((generator.generate(&request, &mut ignore)?, columns))
     }
 
-    /// Rows of what is seen of an example, what the model makes of it, and the example. An autoencoder is in memory
-    /// only meanwhile.
+    /// For each example its control image or masked image, the image generated from it, and the
+    /// original. An autoencoder is in memory only for this time.
     fn of_examples(&self, model: &Model, examples: &HostBatch) -> anyhow::Result<Vec<Image>> {
         let generator = Generator::new(model.clone(), &self.device)?;
         let count = examples.len();
         let batch = to_device(examples, 0, &self.device);
-        // Guidance is for prompts that a mask comes with; a control image alone is generated from as it is.
+        // Masked images come with prompts to guide with; control images use the model's default w.
         let masked = batch.inputs.concat.clone();
         let guided = model.recipe.guidance == Guidance::ClassifierFree && masked.is_some();
         let w = match guided {
@@ -174,7 +176,7 @@ impl SampleGrids {
         };
         let seen = match (&examples.inputs.control, masked) {
             (Some(controls), _) => shown(controls),
-            // The mask comes before the latents of what is left.
+            // The mask comes first, then the latents of the masked image.
             (None, Some(maps)) => decode(maps.narrow(1, 1, size[0])),
             (None, None) => vec![],
         };

@@ -5,16 +5,16 @@ use crate::parsers::finite;
 /// One guidance weight.
 #[derive(clap::Args)]
 pub(crate) struct GuidanceArgs {
-    /// Guidance weight w of the papers: 0 is no guidance. By default what the model recommends.
+    /// Guidance weight w of the papers; 0 is no guidance [default: what the model recommends].
     #[arg(long, value_parser = finite, allow_negative_numbers = true)]
     w: Option<f64>,
-    /// Guidance as diffusers counts it: scale = 1 + w.
+    /// Guidance scale of diffusers, which is 1 + w.
     #[arg(long, value_parser = finite, allow_negative_numbers = true, conflicts_with = "w")]
     guidance_scale: Option<f64>,
 }
 
 impl GuidanceArgs {
-    /// w, if either was given.
+    /// w, if either flag is there.
     pub(crate) fn w(&self) -> Option<f64> {
         self.w.or(self.guidance_scale.map(to_w))
     }
@@ -23,22 +23,22 @@ impl GuidanceArgs {
 /// A list of guidance weights.
 #[derive(clap::Args)]
 pub(crate) struct GuidanceListArgs {
-    /// Guidance weights w of the papers: 0 is no guidance. By default what the model recommends.
+    /// Guidance weights w of the papers; 0 is no guidance [default: what the model recommends].
     #[arg(long, value_parser = finite, value_delimiter = ',', allow_negative_numbers = true)]
     w: Vec<f64>,
-    /// Guidance as diffusers counts it: scale = 1 + w.
+    /// Guidance scale of diffusers, which is 1 + w.
     #[arg(long, value_parser = finite, value_delimiter = ',', allow_negative_numbers = true, conflicts_with = "w")]
     guidance_scale: Vec<f64>,
 }
 
 impl GuidanceListArgs {
-    /// The weights as requests take them: the model's own where none was given.
+    /// The weights for requests; without flags the model's default.
     pub(crate) fn list(&self) -> Vec<Option<f64>> {
         let scales = self.guidance_scale.iter().copied().map(to_w);
-        let given: Vec<Option<f64>> = self.w.iter().copied().chain(scales).map(Some).collect();
-        match given.is_empty() {
+        let list: Vec<Option<f64>> = self.w.iter().copied().chain(scales).map(Some).collect();
+        match list.is_empty() {
             true => vec![None],
-            false => given,
+            false => list,
         }
     }
 }
@@ -47,7 +47,7 @@ fn to_w(scale: f64) -> f64 {
     tidy(scale - 1.0)
 }
 
-/// Without the last digits that adding or taking 1 leaves.
+/// Rounds away what adding or subtracting 1 does to the last digits.
 pub(crate) fn tidy(number: f64) -> f64 {
     (number * 1e9).round() / 1e9
 }

@@ -6,16 +6,16 @@ use crate::parsers::positive;
 use fewstep_data::image::{self, Image};
 use std::path::PathBuf;
 
-/// Where drawn images go.
+/// Where images are written.
 #[derive(clap::Args)]
 pub(crate) struct ImageArgs {
-    /// One PNG file with all images as a grid [default: samples.png].
+    /// Write all images as a grid to this PNG file [default: samples.png].
     #[arg(long, value_name = "FILE")]
     out: Option<PathBuf>,
-    /// A folder with one PNG file for each image, in place of the grid.
+    /// Write one PNG file per image into this folder, instead of a grid.
     #[arg(long, value_name = "FOLDER", conflicts_with = "out")]
     out_dir: Option<PathBuf>,
-    /// Columns of the grid [default: about square, whole turns through the classes in a row].
+    /// Columns of the grid [default: about square, with a multiple of the number of classes].
     #[arg(long, value_parser = positive, conflicts_with = "out_dir")]
     columns: Option<usize>,
 }
@@ -30,7 +30,7 @@ impl ImageArgs {
         self.out.clone().unwrap_or_else(|| "samples.png".into())
     }
 
-    /// The file, for a sheet whose rows have a meaning.
+    /// The file, for a grid whose rows have a meaning.
     pub(crate) fn sheet(&self) -> CliResult<PathBuf> {
         let given = [
             (self.out_dir.is_some(), "--out-dir"),
@@ -39,7 +39,7 @@ impl ImageArgs {
         match given.iter().find(|(given, _)| *given) {
             None => Ok(self.grid()),
             Some((_, flag)) => Err(CliError::input(format!(
-                "{flag} does not go with this model, which draws from images: its images come as one file with a row for each image, so give --out"
+                "{flag} does not go with this model, which generates from control images: they are written to one file with a row for each image, so use --out"
             ))),
         }
     }
@@ -52,8 +52,9 @@ impl ImageArgs {
         }
     }
 
-    /// Writes all images, the first of which has the number `first`; `columns` of the grid suit a user who gave
-    /// none. An image carries the text that `parameters` has for it (a grid, that of its first).
+    /// Writes all images. The first one has the number `first`; the grid has `columns` without
+    /// --columns. Each file contains the text that `parameters` gives for its image, a grid that of
+    /// its first image.
     pub(crate) fn write(
         &self,
         images: &[Image],

@@ -1,4 +1,4 @@
-//! Generating images only to measure them: a few hundred at a time, so that they need not all be in memory.
+//! Generates images and measures them, a few hundred at a time so that not all are in memory.
 
 use super::guidance::both_conventions;
 use crate::error::{CliError, CliResult};
@@ -13,35 +13,35 @@ use std::ops::{ControlFlow, Range};
 use std::rc::Rc;
 use std::time::Instant;
 
-/// Images that are generated, measured and forgotten together.
+/// Images that are generated and measured together.
 const CHUNK: usize = 512;
 
-/// A model as it is sampled.
-pub(crate) struct Subject {
+/// A model, and how it is sampled.
+pub(crate) struct SampledModel {
     pub(crate) generator: Rc<Generator>,
     pub(crate) sampler: SamplerConfig,
     pub(crate) steps: usize,
-    /// None for a model that knows no guidance.
+    /// None for a model without guidance.
     pub(crate) w: Option<f64>,
 }
 
-/// What a network sees in the images of a model.
+/// The features of generated images.
 pub(crate) struct Measured {
     pub(crate) features: Features,
     pub(crate) seconds_per_image: f64,
 }
 
-/// What is done with the images of a range before they are forgotten.
-pub(crate) type Seen<'a> = &'a mut dyn FnMut(Range<usize>, &[Image]) -> CliResult;
+/// Gets the images of each range.
+pub(crate) type OnImages<'a> = &'a mut dyn FnMut(Range<usize>, &[Image]) -> CliResult;
 
-impl Subject {
-    /// Checks it against the model, with w as the user gave it.
+impl SampledModel {
+    /// Checks the settings against the model, with w as the user gave it.
     pub(crate) fn check(&self, w: Option<f64>) -> CliResult<Vec<Warning>> {
         let generator = &self.generator;
         Ok(generator.check_sampling(self.sampler, self.steps, w)?)
     }
 
-    /// The request for these images; their w is the subject's.
+    /// The request for these images, all with this w.
     fn request(&self, images: Vec<ImageRequest>, batch: usize) -> Request {
         let w = self.w;
         let images = images.into_iter().map(|image| ImageRequest { w, ..image });
@@ -53,7 +53,7 @@ impl Subject {
         }
     }
 
-    /// Generates these images. `progress` hears how many are done.
+    /// Generates these images. `progress` gets the number that are done.
     pub(crate) fn generate(
         &self,
         images: Vec<ImageRequest>,
@@ -67,14 +67,15 @@ impl Subject {
         })?)
     }
 
-    /// Generates `count` images, of which `images` gives those of a range, and runs the network on them.
+    /// Generates `count` images, for which `images` gives the requests of a range, and computes
+    /// their features.
     pub(crate) fn measure(
         &self,
         count: usize,
         images: &dyn Fn(Range<usize>) -> CliResult<Vec<ImageRequest>>,
         batch: usize,
         network: &dyn FeatureNetwork,
-        seen: Seen<'_>,
+        on_images: OnImages<'_>,
         progress: &mut (dyn FnMut(usize) + Send),
     ) -> CliResult<Measured> {
         let mut features = Features::empty(network.dim());
@@ -83,10 +84,10 @@ impl Subject {
             let range = first..count.min(first + CHUNK);
             let some = images(range.clone())?;
             let started = Instant::now();
-            let made = self.generate(some, batch, &mut |done| progress(first + done))?;
+            let generated = self.generate(some, batch, &mut |done| progress(first + done))?;
             seconds += started.elapsed().as_secs_f64();
-            seen(range, &made)?;
-            let of_chunk = features_of(&made, network)?;
+            on_images(range, &generated)?;
+            let of_chunk = features_of(&generated, network)?;
             features.append(of_chunk).map_err(metrics_error)?;
         }
         Ok(Measured {
@@ -111,7 +112,7 @@ impl Subject {
     }
 }
 
-/// What the network sees in images of one shape.
+/// Features of images of one shape.
 fn features_of(images: &[Image], network: &dyn FeatureNetwork) -> CliResult<Features> {
     let pixels: Vec<u8> = images.iter().flat_map(|i| &i.pixels).copied().collect();
     match images.first() {
@@ -120,7 +121,7 @@ fn features_of(images: &[Image], network: &dyn FeatureNetwork) -> CliResult<Feat
     }
 }
 
-/// What the network sees in images of one shape, one after another.
+/// Features of images of one shape, whose pixels follow one another.
 pub(crate) fn features_of_pixels(
     pixels: &[u8],
     shape: ImageShape,
@@ -131,8 +132,8 @@ pub(crate) fn features_of_pixels(
     features.map_err(metrics_error)
 }
 
-/// Activations that are not finite are the model's or the program's fault; counts, shapes and files are the user's to
-/// mend.
+/// Features that are not finite are a failure of the work; wrong counts, shapes and files are bad
+/// input.
 pub(crate) fn metrics_error(error: MetricsError) -> CliError {
     match error {
         MetricsError::NotFinite { .. } => CliError::Work(error.into()),

@@ -9,8 +9,8 @@ use fewstep_formats::Model;
 use fewstep_kernels::device::Placement;
 use serde::Serialize;
 
-/// Prints what was asked for: the memory of every way alone, or the resolved recipe and a table of the phases with
-/// predicted time and memory besides.
+/// Prints the memory of every option; with `--dry-run` also the resolved recipe, and a table of the
+/// phases with predicted time and memory.
 pub(crate) fn print<R: Serialize>(
     args: &RunArgs,
     run: &Run,
@@ -23,14 +23,14 @@ pub(crate) fn print<R: Serialize>(
     }
     if Placement::of(&run.device).has_own_memory() {
         println!(
-            "Memory is predicted for a run on the CPU, in f32: what this device needs is not predicted yet."
+            "Memory is predicted for a run on the CPU in f32: there is no prediction for this device yet."
         );
     }
-    // Before anything is tried, which may be too big for this machine.
+    // Printed before the trial updates, which may not fit into memory.
     print_options(&run.memory_options(initial, shown)?);
     if let Some(bytes) = run.encoding() {
         println!(
-            "Before that, {} images and their texts are encoded, which takes {}.",
+            "Before that, {} images and their captions are encoded, which takes {}.",
             thousands(run.examples.len() as u64),
             memory(bytes)
         );
@@ -74,7 +74,7 @@ fn print_phases(run: &Run, initial: &Model, shown: usize) -> CliResult {
     let seconds = plans.iter().map(|plan| plan.seconds).sum();
     let bytes = plans.iter().map(|plan| plan.bytes).max().unwrap_or(0);
     println!(
-        "In all {} and at most {} on this machine; {} examples of {} in {}. Nothing was written to the run's folder.",
+        "In total {} and at most {} on this machine; {} examples of {} in {}. Nothing was written to the run's folder.",
         duration(seconds),
         memory(bytes),
         run.examples.len(),

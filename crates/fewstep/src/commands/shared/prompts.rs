@@ -1,28 +1,30 @@
-//! What to generate, in words: prompts, or classes by their names.
+//! The flags that say what to generate.
 
 use crate::error::{CliError, CliResult};
 use fewstep_generate::{Generator, Subject, find_class};
 use std::path::PathBuf;
 
-/// What to generate, in words.
+/// Prompts, and the size of the images.
 #[derive(clap::Args)]
 pub(crate) struct PromptArgs {
-    /// What to generate; may be given several times, and the prompts take turns.
+    /// What to generate; may be given several times, and the images take the prompts in turn.
     #[arg(long = "prompt", value_name = "TEXT")]
     prompts: Vec<String>,
-    /// A file with one prompt a line, in place of --prompt.
+    /// A file with one prompt per line, instead of --prompt.
     #[arg(long, value_name = "FILE", conflicts_with = "prompts")]
     prompts_file: Option<PathBuf>,
-    /// What not to generate; only where guidance has two branches, that is, not for students.
+    /// What not to generate; only for teachers with classifier-free guidance, as students have only
+    /// one branch.
     #[arg(long, value_name = "TEXT")]
     pub(crate) negative_prompt: Option<String>,
-    /// Height and width of the images, such as 512x768 [default: those that the model was trained on].
+    /// Height and width of the images, such as 512x768 [default: the size that the model was
+    /// trained on].
     #[arg(long, value_name = "HxW", value_parser = size)]
     pub(crate) size: Option<[usize; 2]>,
 }
 
-fn size(given: &str) -> Result<[usize; 2], String> {
-    let sides = given.split_once('x');
+fn size(text: &str) -> Result<[usize; 2], String> {
+    let sides = text.split_once('x');
     let sides = sides.and_then(|(h, w)| Some([h.parse().ok()?, w.parse().ok()?]));
     sides.ok_or_else(|| "expected height and width such as 512x768".into())
 }
@@ -35,7 +37,7 @@ pub(crate) fn reads_no_prompts(flag: &str) -> CliError {
 }
 
 impl PromptArgs {
-    fn given(&self) -> [(bool, &'static str); 4] {
+    fn flags(&self) -> [(bool, &'static str); 4] {
         [
             (!self.prompts.is_empty(), "--prompt"),
             (self.prompts_file.is_some(), "--prompts-file"),
@@ -44,48 +46,48 @@ impl PromptArgs {
         ]
     }
 
-    /// The subjects that take turns. `classes` is what --class says, of verbs that have it: all classes of a model
-    /// that has them where it is empty; one of nothing in particular for a model without.
+    /// The subjects of the images, which take turns. `classes` has those of --class, for verbs with
+    /// that flag; without any, all classes of the model take turns.
     pub(crate) fn subjects(
         &self,
         generator: &Generator,
         classes: Option<&[String]>,
     ) -> CliResult<Vec<Subject>> {
-        let known = generator.classes();
+        let all = generator.classes();
         if generator.takes_prompts() {
             return match classes {
                 Some([_, ..]) => Err(CliError::input(
-                    "--class does not go with this model, which generates from prompts: give --prompt",
+                    "--class does not go with this model, which generates from prompts: use --prompt",
                 )),
                 _ => self.prompts(),
             };
         }
-        let Some(asked) = classes else {
+        let Some(classes) = classes else {
             return Err(CliError::input(
-                "this model generates classes, with `fewstep sample`: to change or fill in an image, give one that generates from prompts",
+                "this model generates classes, with `fewstep sample`: to change or fill an image, use a model that generates from prompts",
             ));
         };
-        let useless = match generator.is_latent() {
-            true => &self.given()[..3],
-            false => &self.given()[..],
+        let unused = match generator.is_latent() {
+            true => &self.flags()[..3],
+            false => &self.flags()[..],
         };
         match (
-            useless.iter().find(|(given, _)| *given),
+            unused.iter().find(|(given, _)| *given),
             generator.is_latent(),
         ) {
             (None, _) => {}
             (Some((_, flag)), false) => return Err(reads_no_prompts(flag)),
             (Some((_, flag)), true) => {
                 return Err(CliError::input(format!(
-                    "{flag} does not go with this model, which generates classes: give --class"
+                    "{flag} does not go with this model, which generates classes: use --class"
                 )));
             }
         }
-        let find = |class: &String| Ok(Subject::Class(find_class(class, known)?));
-        match asked.is_empty() {
-            false => asked.iter().map(find).collect(),
-            true if known.is_empty() => Ok(vec![Subject::Any]),
-            true => Ok((0..known.len() as u32).map(Subject::Class).collect()),
+        let find = |class: &String| Ok(Subject::Class(find_class(class, all)?));
+        match classes.is_empty() {
+            false => classes.iter().map(find).collect(),
+            true if all.is_empty() => Ok(vec![Subject::Any]),
+            true => Ok((0..all.len() as u32).map(Subject::Class).collect()),
         }
     }
 
@@ -103,20 +105,20 @@ impl PromptArgs {
         match prompts.is_empty() {
             false => Ok(prompts.into_iter().map(Subject::Prompt).collect()),
             true => Err(CliError::input(
-                "this model generates from prompts: say what with --prompt, such as --prompt \"a lighthouse at night\", or --prompts-file",
+                "this model generates from prompts: use --prompt, such as --prompt \"a lighthouse at night\", or --prompts-file",
             )),
         }
     }
 
-    /// The one prompt for control images, if it is given.
+    /// The prompt to generate from control images with, if there is one.
     pub(crate) fn single(&self) -> CliResult<Option<String>> {
-        let useless = [
+        let unused = [
             (self.prompts_file.is_some(), "--prompts-file"),
             (self.negative_prompt.is_some(), "--negative-prompt"),
             (self.size.is_some(), "--size"),
             (self.prompts.len() > 1, "a second --prompt"),
         ];
-        match useless.iter().find(|(given, _)| *given) {
+        match unused.iter().find(|(given, _)| *given) {
             None => Ok(self.prompts.first().cloned()),
             Some((_, flag)) => Err(CliError::input(format!(
                 "{flag} does not go with this model, which generates from control images"
@@ -125,7 +127,7 @@ impl PromptArgs {
     }
 }
 
-/// Says what of a prompt the model does not read, if it is too long.
+/// Warns that the end of a prompt is cut off, if it is too long.
 pub(crate) fn warn_if_cut(generator: &Generator, prompt: &str) -> CliResult {
     if let Some((cut, length)) = generator.cut_off(prompt)? {
         eprintln!(

@@ -16,25 +16,25 @@ use std::path::{Path, PathBuf};
 pub(crate) struct RunArgs {
     /// The recipe, a TOML file.
     recipe: PathBuf,
-    /// Folder of the run; by default runs/NAME for a recipe NAME.toml.
+    /// Folder of the run [default: runs/NAME for a recipe NAME.toml].
     #[arg(long)]
     out: Option<PathBuf>,
-    /// Go on from the newest checkpoint of the run folder.
+    /// Continue from the newest checkpoint in the run folder.
     #[arg(long)]
     resume: bool,
-    /// Set a key of the recipe: --set optim.batch=64. May be given several times.
+    /// Override a key of the recipe, as in --set optim.batch=64; may be given several times.
     #[arg(long = "set", value_name = "KEY=VALUE")]
     overrides: Vec<String>,
-    /// Print what the run would do, with the memory and time it would take, and stop.
+    /// Print what the run would do and how much memory and time it would take, and stop.
     #[arg(long)]
     pub(crate) dry_run: bool,
-    /// Predict the memory of every way to run it, and stop.
+    /// Print only the memory of every option, and stop.
     #[arg(skip)]
     pub(crate) plan: bool,
 }
 
 impl RunArgs {
-    /// For a prediction of memory alone.
+    /// For predicting memory only.
     pub(crate) fn to_plan(recipe: PathBuf, overrides: Vec<String>) -> Self {
         Self {
             recipe,
@@ -54,8 +54,8 @@ impl RunArgs {
         Ok(parse_with(&text, &origin, &self.overrides)?)
     }
 
-    /// Prefixes a complaint about the recipe's values with its name.
-    pub(crate) fn complain(&self, message: String) -> CliError {
+    /// An error in the recipe's values, which names the recipe.
+    pub(crate) fn recipe_error(&self, message: String) -> CliError {
         CliError::input(format!("{}: {message}", self.recipe.display()))
     }
 
@@ -73,7 +73,7 @@ impl RunArgs {
     }
 }
 
-/// Makes the run folder with the resolved recipe in it, or checks the one that is there.
+/// Makes the run folder with the resolved recipe in it, or checks the recipe of an existing one.
 pub(crate) fn prepare<R>(folder: &Path, recipe: &R, resume: bool) -> CliResult
 where
     R: Serialize + DeserializeOwned,
@@ -82,18 +82,18 @@ where
     let resolved = toml::to_string(recipe).input_error()?;
     match (is_run(folder), resume) {
         (true, false) => Err(CliError::input(format!(
-            "{} holds a run already: go on with it (--resume) or choose another folder (--out)",
+            "{} already holds a run: continue it (--resume) or choose another folder (--out)",
             folder.display()
         ))),
         (true, true) => {
-            // Written anew: an older version may have had other names for keys, or fewer of them.
+            // Serialised again: an older version may have had other names for keys, or fewer keys.
             let stored = std::fs::read_to_string(&file).input_error()?;
             let stored: R = parse(&stored, &file.display().to_string())?;
             let stored = toml::to_string(&stored).input_error()?;
             match stored == resolved {
                 true => Ok(()),
                 false => Err(CliError::input(format!(
-                    "{} was started with another recipe ({}): a run is resumed with the seed and the settings it was started with",
+                    "{} was started with another recipe ({}): resume a run with the seed and the settings that it was started with",
                     folder.display(),
                     first_difference(&stored, &resolved)
                 ))),
@@ -106,14 +106,14 @@ where
 fn first_difference(stored: &str, resolved: &str) -> String {
     let mut pairs = stored.lines().zip(resolved.lines());
     match pairs.find(|(a, b)| a != b) {
-        Some((a, b)) => format!("there `{a}`, now `{b}`"),
+        Some((a, b)) => format!("it was `{a}` and is `{b}` now"),
         None => "one has more keys".into(),
     }
 }
 
-/// Runs the phases with progress bars and grids of sample images.
-/// A model that generates from prompts is given these, or some captions of the data.
-pub(crate) fn go(run: &Run, initial: Model, prompts: &[String], resume: bool) -> CliResult {
+/// Runs the phases with progress bars and grids of sample images. For a model that generates from
+/// prompts, the grids show these prompts, or some captions of the data.
+pub(crate) fn run_phases(run: &Run, initial: Model, prompts: &[String], resume: bool) -> CliResult {
     memory::give_back();
     let mut bar = indicatif::ProgressBar::hidden();
     let mut mean = 0.0;

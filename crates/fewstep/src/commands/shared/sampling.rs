@@ -7,33 +7,36 @@ use fewstep_diffusion::Spacing;
 use fewstep_diffusion::sampler::{Sampler, SamplerConfig};
 use fewstep_generate::Generator;
 
-/// Reads the name of a sampler. Names of earlier versions are read and not shown.
+/// Parses the name of a sampler. Names of earlier versions are accepted, but not shown.
 fn sampler() -> impl TypedValueParser<Value = Sampler> {
     let names = Sampler::ALL
         .map(|sampler| PossibleValue::new(sampler.plain_name()).aliases(sampler.old_names()));
-    PossibleValuesParser::new(names).try_map(|given| given.parse::<Sampler>())
+    PossibleValuesParser::new(names).try_map(|name| name.parse::<Sampler>())
 }
 
-/// Reads the name of a spacing. Names of earlier versions are read and not shown.
+/// Parses the name of a spacing. Names of earlier versions are accepted, but not shown.
 fn spacing() -> impl TypedValueParser<Value = Spacing> {
     let names =
         Spacing::NAMED.map(|(name, spacing)| PossibleValue::new(name).aliases(spacing.old_name()));
-    PossibleValuesParser::new(names).try_map(|given| given.parse::<Spacing>())
+    PossibleValuesParser::new(names).try_map(|name| name.parse::<Spacing>())
 }
 
 /// How to sample.
 #[derive(clap::Args)]
 pub(crate) struct SamplerArgs {
-    /// How to sample; by default as the model was made for, with ddim for a teacher.
+    /// The sampler [default: the one that the model was made for; ddim for most teachers].
     #[arg(long, value_parser = sampler())]
     sampler: Option<Sampler>,
-    /// How ddim, ancestral, dpm-solver++, unipc and heun spread their steps over time [default: uniform].
+    /// How ddim, ancestral, dpm-solver++, unipc and heun spread their steps over time [default:
+    /// uniform].
     #[arg(long, value_parser = spacing())]
     spacing: Option<Spacing>,
-    /// Noise that the ddim sampler adds at each step: 0 (none, the default) to 1 (as much as ancestral).
+    /// Noise that the ddim sampler adds at each step, from 0 (none, the default) to 1 (as much as
+    /// ancestral).
     #[arg(long, value_parser = finite, allow_negative_numbers = true)]
     eta: Option<f64>,
-    /// Noise that the heun sampler adds over all steps: EDM's S_churn, 0 (none, the default) or above; EDM used 40.
+    /// Noise that the heun sampler adds over all steps: the S_churn of EDM, 0 (the default) or
+    /// above; EDM used 40.
     #[arg(long, value_parser = finite, allow_negative_numbers = true)]
     churn: Option<f64>,
 }

@@ -8,7 +8,7 @@ use serde::Serialize;
 use std::fmt;
 use std::path::{Path, PathBuf};
 
-/// Images with the time that each took.
+/// Generated images, and the time that each took.
 pub(crate) struct Generated {
     pub(crate) images: Vec<Image>,
     pub(crate) seconds_per_image: f64,
@@ -38,7 +38,7 @@ pub(crate) struct Summary {
 }
 
 impl Summary {
-    /// Of a request and the images that came of it.
+    /// The summary of a request and its images.
     pub(crate) fn new(
         model: &str,
         generator: &Generator,
@@ -68,12 +68,12 @@ impl Summary {
         }
     }
 
-    /// With the classes that took turns.
+    /// Adds the classes that took turns.
     pub(crate) fn of_classes(self, classes: Vec<String>) -> Self {
         Self { classes, ..self }
     }
 
-    /// With the number of control images.
+    /// Adds the number of control images.
     pub(crate) fn from_images(self, images: usize) -> Self {
         Self {
             images: Some(images),

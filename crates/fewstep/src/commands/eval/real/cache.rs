@@ -1,4 +1,4 @@
-//! What was computed of real images before.
+//! The cache of statistics and features of real images.
 
 use crate::output::cache_folder;
 use fewstep_formats::write_atomically;
@@ -7,22 +7,22 @@ use std::path::PathBuf;
 
 const STATISTICS: &str = "statistics.safetensors";
 
-/// Statistics and features of datasets, in the user's cache folder. A cache that cannot be written is only a
-/// slower one.
+/// Statistics and features of datasets, in the user's cache folder. If it cannot be written, only
+/// time is lost.
 pub(super) struct Cache {
     pub(super) folder: Option<PathBuf>,
 }
 
-/// What is kept of one dataset as one network sees it.
+/// What is kept of one dataset for one network.
 pub(super) struct Entry {
     /// The start of its files' names.
     stem: Option<PathBuf>,
-    /// What the dataset is, for whoever reads the files.
+    /// A description of the dataset, for readers of the files.
     source: String,
 }
 
 impl Cache {
-    /// The user's; nothing when switched off.
+    /// The user's cache, or none.
     pub(super) fn new(on: bool) -> Self {
         Self {
             folder: cache_folder().filter(|_| on),
@@ -40,7 +40,7 @@ impl Cache {
 }
 
 impl Entry {
-    /// Statistics of the whole dataset, if they were made with this network.
+    /// Statistics of the whole dataset, if they are of this network.
     pub(super) fn statistics(&self, network: &dyn FeatureNetwork) -> Option<Statistics> {
         self.read_statistics(STATISTICS, network)
     }
@@ -51,7 +51,8 @@ impl Entry {
         (features.count() == count).then_some(features)
     }
 
-    /// Keeps statistics of the whole dataset and features of some of it, and forgets how far they had come.
+    /// Keeps statistics of the whole dataset and features of some of it, and deletes saved
+    /// progress.
     pub(super) fn keep(&self, statistics: &Statistics, features: &Features, network: &FeatureId) {
         self.write_statistics(STATISTICS, statistics, network);
         self.write_features(&features_file(features.count()), features);
@@ -62,7 +63,7 @@ impl Entry {
         }
     }
 
-    /// Statistics of the first images, and the features of those of them that are to be kept.
+    /// Saved progress: statistics of the first images, and those of their features that are kept.
     pub(super) fn progress(
         &self,
         network: &dyn FeatureNetwork,
@@ -71,9 +72,9 @@ impl Entry {
         let [statistics, features] = unfinished(some.keep);
         let statistics = self.read_statistics(&statistics, network)?;
         let features = self.read_features(&features, network.dim())?;
-        let looked_at = |k| some.index(k) < statistics.count;
+        let is_done = |k| some.index(k) < statistics.count;
         let together =
-            features.count().checked_sub(1).is_some_and(looked_at) && !looked_at(features.count());
+            features.count().checked_sub(1).is_some_and(is_done) && !is_done(features.count());
         together.then_some((statistics, features))
     }
 
@@ -136,7 +137,7 @@ fn features_file(count: usize) -> String {
     format!("{count}.f32")
 }
 
-/// The files of a look at the whole dataset that was stopped: statistics and features.
+/// The files of saved progress: statistics and features.
 fn unfinished(keep: usize) -> [String; 2] {
     ["safetensors", "f32"].map(|end| format!("{keep}-unfinished.{end}"))
 }
@@ -148,7 +149,7 @@ pub(super) struct Spread {
 }
 
 impl Spread {
-    /// The number of the `k`-th of them; `len` or more when there are no more.
+    /// The number of the `k`-th of them; `len` or more if there are no more.
     pub(super) fn index(&self, k: usize) -> usize {
         k * self.len / self.keep
     }

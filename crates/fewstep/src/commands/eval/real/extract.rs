@@ -8,12 +8,12 @@ use fewstep_data::Dataset;
 use fewstep_metrics::{FeatureNetwork, Features, Statistics, StatisticsBuilder};
 use std::ops::Range;
 
-/// Images that are looked at together.
+/// Images that go through the network together.
 const CHUNK: usize = 512;
-/// Images after which what was seen is kept: minutes of work for a large network.
+/// Images after which the progress is saved: minutes of work for a large network.
 pub(super) const BETWEEN_SAVES: usize = 8 * CHUNK;
 
-/// What the network sees in all images of a set.
+/// Features of all images of a dataset.
 pub(in crate::commands::eval) fn features_of(
     dataset: &Dataset,
     network: &dyn FeatureNetwork,
@@ -26,7 +26,7 @@ pub(in crate::commands::eval) fn features_of(
     Ok(all)
 }
 
-/// Statistics of all images, and the features of some. Goes on where an earlier call was stopped.
+/// Statistics of all images, and the features of some. Continues where an earlier call was stopped.
 pub(super) fn statistics_of(
     dataset: &Dataset,
     network: &dyn FeatureNetwork,
@@ -58,7 +58,7 @@ pub(super) fn statistics_of(
     Ok((all.finish().map_err(metrics_error)?, kept))
 }
 
-/// Gives the features of the images of a range in their order, a part at a time.
+/// Passes on the features of the images of a range in order, a part at a time.
 fn for_each_part(
     dataset: &Dataset,
     range: Range<usize>,

@@ -29,33 +29,33 @@ const KINDS: [(&str, DataKind); 7] = [
 
 const SPLITS: [(&str, Split); 2] = [("train", Split::Train), ("test", Split::Test)];
 
-/// What to measure against.
+/// The flags for the real images.
 #[derive(clap::Args)]
 pub(super) struct RealArgs {
-    /// Real images: a folder of images, or KIND:PATH with fashion-mnist, mnist, idx, cifar10, folder, parquet or
-    /// captioned.
+    /// Real images: a folder of images, or KIND:PATH where KIND is fashion-mnist, mnist, idx,
+    /// cifar10, folder, parquet or captioned.
     #[arg(long, value_name = "DATA")]
     data: Option<String>,
-    /// Which part of the data [default: train; test for models that draw from control images].
+    /// Part of the data [default: train; test for models that generate from control images].
     #[arg(long, value_parser = named(&SPLITS))]
     split: Option<Split>,
-    /// Side in pixels to which images in files are resized; by default that of the model, or their own.
+    /// Resize image files to this side in pixels [default: the model's side, or no resizing].
     #[arg(long)]
     size: Option<usize>,
-    /// Stored statistics of real images, in place of the images: a safetensors file.
+    /// Use stored statistics of real images instead of --data: a safetensors file.
     #[arg(long, value_name = "FILE", conflicts_with = "data")]
     reference: Option<PathBuf>,
-    /// Compute the statistics of the data anew, and do not keep them in ~/.cache/fewstep.
+    /// Compute the statistics of the data again, and do not keep them in ~/.cache/fewstep.
     #[arg(long)]
     no_cache: bool,
 }
 
-/// Real images with what a model draws from.
+/// Real images with what a model generates from.
 pub(super) struct ReferenceSet {
     pub(super) images: Dataset,
-    /// The caption of each, where they have such.
-    pub(super) texts: Vec<String>,
-    /// How they were read.
+    /// The caption of each; empty without captions.
+    pub(super) captions: Vec<String>,
+    /// Where they were read from.
     pub(super) config: DataConfig,
 }
 
@@ -78,9 +78,9 @@ impl RealArgs {
         self.load((shape.channels, self.size.or(side)), network, keep)
     }
 
-    /// The images that a model is to draw from what is known of them (control images, captions), and what the drawn
-    /// ones are measured against: these images, all of them. `what` says what is known.
-    pub(super) fn for_drawing(
+    /// The images whose control images or captions a model generates from, and all of them as what
+    /// the generated images are measured against. `what` names what it generates from.
+    pub(super) fn for_generating(
         &self,
         (shape, what): (ImageShape, &str),
         split: Split,
@@ -89,7 +89,7 @@ impl RealArgs {
     ) -> CliResult<(ReferenceSet, Real)> {
         let Some(spec) = &self.data else {
             return Err(CliError::input(format!(
-                "this model draws from {what}, which come with real images: give them with --data KIND:PATH"
+                "this model generates from {what}, which come with real images: give them with --data KIND:PATH"
             )));
         };
         let side = (shape.height == shape.width).then_some(shape.height);
@@ -97,7 +97,7 @@ impl RealArgs {
             split: self.split.unwrap_or(split),
             ..data_config(spec, shape.channels, self.size.or(side))?
         };
-        let (images, texts) = match config.kind {
+        let (images, captions) = match config.kind {
             DataKind::Captioned => {
                 let captioned = Captioned::open(&config).input_error()?;
                 let contents = captioned.check(Check::Present).input_error()?;
@@ -109,14 +109,14 @@ impl RealArgs {
         let real = Real::from_dataset(&images, network, keep, &cache)?;
         let known = ReferenceSet {
             images,
-            texts,
+            captions,
             config,
         };
         Ok((known, real))
     }
 
-    /// Reads a folder of images, and what they are measured against: both with these channels and this side,
-    /// unless the user gives another.
+    /// Reads a folder of images, and the real images for it. Both have these channels and this
+    /// side, unless --size says otherwise.
     pub(super) fn for_folder(
         &self,
         folder: &Path,
@@ -155,7 +155,7 @@ impl RealArgs {
     }
 }
 
-/// Reads KIND:PATH, or a folder.
+/// Parses KIND:PATH, or a folder.
 fn data_config(spec: &str, channels: usize, size: Option<usize>) -> CliResult<DataConfig> {
     let known = |name: &str| KINDS.iter().find(|(known, _)| *known == name);
     let (kind, path) = match spec.split_once(':') {
@@ -166,7 +166,7 @@ fn data_config(spec: &str, channels: usize, size: Option<usize>) -> CliResult<Da
             None => {
                 let names = KINDS.map(|(name, _)| name).join(", ");
                 return Err(CliError::input(format!(
-                    "--data {spec}: `{name}` is no kind of dataset; there are {names}"
+                    "--data {spec}: `{name}` is no kind of dataset; use one of {names}"
                 )));
             }
         },

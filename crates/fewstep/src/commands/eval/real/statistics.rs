@@ -6,14 +6,14 @@ use crate::error::{CliResult, IntoCliResult};
 use fewstep_data::Dataset;
 use fewstep_metrics::{FeatureNetwork, Features, Reference, Statistics};
 
-/// Real images as the metrics see them.
+/// Real images, as the metrics need them.
 pub(in crate::commands::eval) struct Real {
     pub(in crate::commands::eval) statistics: Statistics,
-    /// Features of some of the images, spread evenly; none when only statistics are at hand.
+    /// Features of some of the images, spread evenly; none if there are only statistics.
     pub(in crate::commands::eval) features: Option<Features>,
-    /// What they are.
+    /// Where they come from.
     pub(in crate::commands::eval) source: String,
-    /// How many there are of each class, where that is known.
+    /// How many there are of each class, if that is known.
     pub(in crate::commands::eval) class_counts: Option<Vec<u64>>,
 }
 
