@@ -105,6 +105,7 @@ impl From<RunError> for CliError {
     fn from(error: RunError) -> Self {
         match error {
             RunError::NotFinite { .. } => CliError::Work(error.into()),
+            // A transparent error hides the one inside it, which has advice.
             RunError::Format(error) => CliError::Input(error.into()),
             _ => CliError::Input(error.into()),
         }
