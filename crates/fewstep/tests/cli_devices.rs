@@ -1,9 +1,10 @@
 //! Devices and precisions through the real program, which in tests has the CPU only.
 
 mod tiny;
+mod workspace;
 
-use std::process::Command;
-use tiny::{refuse, save, succeed, teacher};
+use tiny::{save, teacher};
+use workspace::{assert_refused, command, refuse, succeed};
 
 #[test]
 fn devices_that_are_not_there_are_refused_by_name() {
@@ -23,21 +24,16 @@ fn devices_that_are_not_there_are_refused_by_name() {
 }
 
 #[test]
-fn the_environment_names_a_device_too() {
+fn a_variable_of_the_environment_names_a_device() {
     let folder = tempfile::tempdir().expect("a folder");
     let run = |device| {
-        Command::new(env!("CARGO_BIN_EXE_fewstep"))
-            .args(["info", "builtin:fashion-mnist-teacher"])
-            .env("FEWSTEP_DEVICE", device)
-            .current_dir(folder.path())
-            .output()
-            .expect("the program runs")
+        let words = ["info", "builtin:fashion-mnist-teacher"];
+        let mut command = command(folder.path(), &words);
+        command.env("FEWSTEP_DEVICE", device);
+        command.output().expect("the program starts")
     };
     assert!(run("cpu").status.success());
-    let refused = run("cuda");
-    assert_eq!(refused.status.code(), Some(2));
-    let message = String::from_utf8_lossy(&refused.stderr).into_owned();
-    assert!(message.contains("--features cuda"), "{message}");
+    assert_refused(&run("cuda"), &["--features cuda"]);
 }
 
 #[test]
@@ -48,10 +44,10 @@ fn devices_are_listed() {
     assert!(listed.contains("back ends of this build: cpu"), "{listed}");
 }
 
-/// The framework's CPU computes in bf16, slowly and with other sums than a GPU: nobody wants it
-/// unawares.
+/// The framework's CPU computes in bf16, slowly and with sums other than a GPU's: nobody wants that
+/// by accident.
 #[test]
-fn half_precision_is_refused_where_it_is_not_to_be_had() {
+fn half_precision_is_refused_on_a_cpu() {
     let folder = tempfile::tempdir().expect("a folder");
     save(&teacher(), folder.path(), "teacher");
     let words = ["sample", "--model", "teacher", "--precision", "bf16"];

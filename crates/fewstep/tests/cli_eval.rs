@@ -1,19 +1,21 @@
 //! `fewstep eval` through the real program.
 
 mod tiny;
+mod workspace;
 
 use fewstep_data::FASHION_MNIST_CLASSES;
 use fewstep_diffusion::DistilledFor;
 use serde_json::Value;
 use std::path::Path;
 use tempfile::TempDir;
-use tiny::{refuse, remade, save, student, succeed, teacher, write_image};
+use tiny::{remade, save, student, teacher, write_image};
+use workspace::{refuse, succeed};
 
 /// Images of each class of the real data.
 const REAL: usize = 6;
 
 /// A folder with a student of 32x32 images in two classes, and real images of these classes.
-fn workshop() -> TempDir {
+fn workspace() -> TempDir {
     let folder = tempfile::tempdir().expect("a folder");
     let model = student(DistilledFor::Deterministic, Some(2));
     save(
@@ -49,7 +51,7 @@ fn number(row: &Value, key: &str) -> f64 {
 
 #[test]
 fn every_number_of_steps_is_measured_with_every_w() {
-    let folder = workshop();
+    let folder = workspace();
     let rows = measure(
         folder.path(),
         &["--steps", "1,2", "--w", "0,2", "--out", "new/results.json"],
@@ -89,8 +91,8 @@ fn every_number_of_steps_is_measured_with_every_w() {
 }
 
 #[test]
-fn the_table_names_its_figures_and_spreads_over_seeds() {
-    let folder = workshop();
+fn the_table_names_its_metrics_and_their_deviation_over_seeds() {
+    let folder = workspace();
     let words = [
         "eval", "--model", "student", "--data", "real", "--count", "8", "--seeds", "0,1",
     ];
@@ -113,15 +115,15 @@ fn the_table_names_its_figures_and_spreads_over_seeds() {
 }
 
 #[test]
-fn figures_depend_neither_on_the_batch_nor_on_the_cache() {
-    let folder = workshop();
-    let figures = |words: &[&str]| {
+fn metrics_depend_neither_on_the_batch_nor_on_the_cache() {
+    let folder = workspace();
+    let metrics = |words: &[&str]| {
         let row = measure(folder.path(), words).remove(0);
         ["fid", "kid", "precision", "recall", "classifier_score"].map(|key| number(&row, key))
     };
-    let fresh = figures(&["--no-cache"]);
+    let fresh = metrics(&["--no-cache"]);
     assert!(!folder.path().join("cache").exists());
-    assert_eq!(figures(&["--batch", "3"]), fresh);
+    assert_eq!(metrics(&["--batch", "3"]), fresh);
     let cache = folder.path().join("cache/fewstep");
     let files = || {
         std::fs::read_dir(&cache)
@@ -130,16 +132,16 @@ fn figures_depend_neither_on_the_batch_nor_on_the_cache() {
             .map(|entry| entry.path())
     };
     assert_eq!(files().count(), 2);
-    assert_eq!(figures(&[]), fresh);
+    assert_eq!(metrics(&[]), fresh);
     // A damaged cache is made again.
     files().for_each(|file| std::fs::write(file, "damaged").expect("written"));
-    assert_eq!(figures(&[]), fresh);
+    assert_eq!(metrics(&[]), fresh);
     assert!(files().all(|file| std::fs::metadata(file).is_ok_and(|m| m.len() > 1000)));
 }
 
 #[test]
 fn cached_statistics_are_a_reference() {
-    let folder = workshop();
+    let folder = workspace();
     let by_data = measure(folder.path(), &[]).remove(0);
     let cache = std::fs::read_dir(folder.path().join("cache/fewstep")).expect("a cache");
     let file = cache
@@ -192,7 +194,7 @@ fn a_model_of_fashion_is_measured_against_the_embedded_statistics() {
 
 #[test]
 fn a_folder_of_images_equals_itself_and_not_another() {
-    let folder = workshop();
+    let folder = workspace();
     let compare = |images: &str| {
         let words = ["eval", "--images", images, "--data", "real", "--json"];
         let (out, _) = succeed(folder.path(), &words);
@@ -206,6 +208,11 @@ fn a_folder_of_images_equals_itself_and_not_another() {
         (number(&same, "precision"), number(&same, "recall")),
         (1.0, 1.0)
     );
+    // The flag of earlier versions.
+    let words = ["eval", "--pictures", "real", "--data", "real", "--json"];
+    let (out, _) = succeed(folder.path(), &words);
+    let old = serde_json::from_str::<Vec<Value>>(&out).expect("JSON");
+    assert_eq!(old, [same]);
     let other = compare("real/a");
     assert!(number(&other, "fid") > 1.0, "{other}");
     assert_eq!(other["samples"], REAL);
@@ -221,7 +228,7 @@ fn a_folder_of_images_equals_itself_and_not_another() {
 
 #[test]
 fn what_cannot_be_measured_is_refused() {
-    let folder = workshop();
+    let folder = workspace();
     std::fs::create_dir(folder.path().join("empty")).expect("a folder");
     std::fs::write(folder.path().join("text"), "no tensors").expect("written");
     std::fs::create_dir(folder.path().join("bad")).expect("a folder");
@@ -348,7 +355,7 @@ fn what_cannot_be_measured_is_refused() {
 
 #[test]
 fn the_reference_of_another_network_is_refused() {
-    let folder = workshop();
+    let folder = workspace();
     measure(folder.path(), &[]);
     let file = std::fs::read_dir(folder.path().join("cache/fewstep"))
         .expect("a cache")
@@ -379,7 +386,7 @@ fn the_reference_of_another_network_is_refused() {
 
 #[test]
 fn warnings_come_before_the_work() {
-    let folder = workshop();
+    let folder = workspace();
     let words = [
         "eval", "--model", "student", "--data", "real", "--count", "8", "--w", "7",
     ];

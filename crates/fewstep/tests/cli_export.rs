@@ -1,6 +1,7 @@
 //! `fewstep export` and `fewstep import` through the real program.
 
 mod tiny;
+mod workspace;
 
 use burn::tensor::Device;
 use fewstep_data::image::{self, Image};
@@ -9,19 +10,15 @@ use fewstep_formats::{FilePrecision, Pipeline};
 use safetensors::SafeTensors;
 use std::collections::BTreeMap;
 use std::path::Path;
-use tiny::{refuse, save, student, succeed};
+use tiny::{save, student};
+use workspace::{copy, golden, golden_path, refuse, succeed};
 
-const GOLDEN: &str = concat!(
-    env!("CARGO_MANIFEST_DIR"),
-    "/../formats/tests/golden/latent"
-);
-
-fn draw(folder: &Path, words: &[&str]) -> Image {
+fn generate(folder: &Path, words: &[&str]) -> Image {
     succeed(
         folder,
-        &[&["sample", "--steps", "2", "--out", "drawn.png"], words].concat(),
+        &[&["sample", "--steps", "2", "--out", "image.png"], words].concat(),
     );
-    image::read(&folder.join("drawn.png"), None, 3).expect("an image")
+    image::read(&folder.join("image.png"), None, 3).expect("an image")
 }
 
 fn assert_alike(a: &Image, b: &Image) {
@@ -32,7 +29,7 @@ fn assert_alike(a: &Image, b: &Image) {
 }
 
 #[test]
-fn a_folded_w_draws_what_the_input_draws() {
+fn a_folded_w_gives_the_images_of_the_input() {
     let folder = tempfile::tempdir().expect("a folder");
     let folder = folder.path();
     save(
@@ -40,26 +37,26 @@ fn a_folded_w_draws_what_the_input_draws() {
         folder,
         "pixels",
     );
-    let latent = format!("{GOLDEN}/tiny");
+    let latent = golden_path("tiny");
     for (model, words) in [("pixels", &[][..]), (&latent, &["--prompt", "a cat"])] {
         let export = [
             "export", "--model", model, "--bake-w", "3", "--out", "fixed",
         ];
         succeed(folder, &export);
-        let fixed = draw(folder, &[&["--model", "fixed"], words].concat());
-        let input = draw(folder, &[&["--model", model, "--w", "3"], words].concat());
+        let fixed = generate(folder, &[&["--model", "fixed"], words].concat());
+        let input = generate(folder, &[&["--model", model, "--w", "3"], words].concat());
         assert_alike(&fixed, &input);
-        let other = draw(folder, &[&["--model", model, "--w", "4"], words].concat());
+        let other = generate(folder, &[&["--model", model, "--w", "4"], words].concat());
         assert_ne!(other, input);
         let words = [&["sample", "--model", "fixed", "--w", "4"], words].concat();
-        refuse(folder, &words, &["w = 3 alone", "w = 4"]);
+        refuse(folder, &words, &["only for w = 3", "w = 4"]);
     }
 }
 
 #[test]
 fn a_single_file_comes_back_as_a_folder() {
     for name in ["sd1", "sd2"] {
-        comes_back(&format!("{GOLDEN}/{name}"));
+        comes_back(&golden_path(name));
     }
 }
 
@@ -83,8 +80,8 @@ fn comes_back(model: &str) {
     succeed(folder, &import);
     let words = ["--prompt", "a cat"];
     assert_eq!(
-        draw(folder, &[&["--model", "back"], &words[..]].concat()),
-        draw(folder, &[&["--model", model], &words[..]].concat())
+        generate(folder, &[&["--model", "back"], &words[..]].concat()),
+        generate(folder, &[&["--model", model], &words[..]].concat())
     );
 }
 
@@ -169,7 +166,7 @@ impl Gguf {
 fn a_gguf_file_holds_the_unet_under_the_names_of_its_readers() {
     let folder = tempfile::tempdir().expect("a folder");
     let folder = folder.path();
-    let model = format!("{GOLDEN}/sd1");
+    let model = golden_path("sd1");
     let export = |precision: &str, out: &str| {
         let form = ["export", "--form", "gguf", "--precision", precision];
         succeed(
@@ -180,7 +177,7 @@ fn a_gguf_file_holds_the_unet_under_the_names_of_its_readers() {
     };
     let [full, half, bytes] =
         ["f32", "f16", "q8_0"].map(|precision| export(precision, &format!("{precision}.gguf")));
-    let names = std::fs::read(format!("{GOLDEN}/sd1/single_file.json")).expect("a file");
+    let names = std::fs::read(golden("sd1").join("single_file.json")).expect("a file");
     let names: BTreeMap<String, String> = serde_json::from_slice(&names).expect("JSON");
     let unet = Pipeline::load_model(Path::new(&model), &Device::flex()).expect("a U-Net");
     let unet = unet.to_bytes(FilePrecision::Full).expect("bytes");
@@ -241,7 +238,7 @@ fn a_gguf_file_holds_the_unet_under_the_names_of_its_readers() {
 fn two_exports_of_one_model_are_the_same_bytes() {
     let folder = tempfile::tempdir().expect("a folder");
     let folder = folder.path();
-    let latent = format!("{GOLDEN}/sd2");
+    let latent = golden_path("sd2");
     for (form, file) in [
         ("folder", "unet/diffusion_pytorch_model.safetensors"),
         ("single-file", ""),
@@ -259,27 +256,15 @@ fn two_exports_of_one_model_are_the_same_bytes() {
     }
 }
 
-/// Copies a folder.
-fn copy(from: &Path, to: &Path) {
-    std::fs::create_dir_all(to).expect("a folder");
-    for entry in std::fs::read_dir(from).expect("a folder").flatten() {
-        let target = to.join(entry.file_name());
-        match entry.path().is_dir() {
-            true => copy(&entry.path(), &target),
-            false => drop(std::fs::copy(entry.path(), target).expect("copied")),
-        }
-    }
-}
-
-/// Pickled weights (tools/golden/pickles.py): on request alone, and never what is not a tensor.
+/// Pickled weights (tools/golden/pickles.py): only on request, and never anything but tensors.
 #[test]
-fn pickled_weights_are_read_on_request_and_run_nothing() {
+fn pickled_weights_are_read_on_request_and_run_no_code() {
     let folder = tempfile::tempdir().expect("a folder");
     let folder = folder.path();
-    let model = format!("{GOLDEN}/sd1");
-    let pickle = |name: &str| format!("{GOLDEN}/../pickles/{name}");
+    let model = golden_path("sd1");
+    let pickle = |name: &str| golden_path("../pickles") + "/" + name;
     let words = ["--prompt", "a cat"];
-    let expected = draw(folder, &[&["--model", &model], &words[..]].concat());
+    let expected = generate(folder, &[&["--model", &model], &words[..]].concat());
 
     let checkpoint = pickle("sd1.ckpt");
     let import = [
@@ -293,8 +278,8 @@ fn pickled_weights_are_read_on_request_and_run_nothing() {
     ];
     refuse(folder, &import, &["sd1.ckpt", "--allow-pickle"]);
     succeed(folder, &[&import[..], &["--allow-pickle"]].concat());
-    let drawn = draw(folder, &[&["--model", "single"], &words[..]].concat());
-    assert!(drawn == expected);
+    let image = generate(folder, &[&["--model", "single"], &words[..]].concat());
+    assert!(image == expected);
 
     copy(Path::new(&model), &folder.join("pickled"));
     let encoder = folder.join("pickled/text_encoder");
@@ -315,10 +300,10 @@ fn pickled_weights_are_read_on_request_and_run_nothing() {
     let import = ["import", "--file", "pickled", "--out", "whole"];
     refuse(folder, &import, &["pickled is a folder", "--allow-pickle"]);
     succeed(folder, &[&import[..], &["--allow-pickle"]].concat());
-    let drawn = draw(folder, &[&["--model", "whole"], &words[..]].concat());
-    assert!(drawn == expected);
+    let image = generate(folder, &[&["--model", "whole"], &words[..]].concat());
+    assert!(image == expected);
 
-    for (name, said) in [
+    for (name, part) in [
         ("system.pt", "`posix.system`"),
         ("eval.pt", "`builtins.eval`"),
     ] {
@@ -333,7 +318,7 @@ fn pickled_weights_are_read_on_request_and_run_nothing() {
             "--out",
             "bad",
         ];
-        refuse(folder, &import, &[name, said, "nothing of it was run"]);
+        refuse(folder, &import, &[name, part, "nothing of it was run"]);
         std::fs::copy(&file, encoder.join("pytorch_model.bin")).expect("copied");
         let import = [
             "import",
@@ -343,7 +328,7 @@ fn pickled_weights_are_read_on_request_and_run_nothing() {
             "--out",
             "bad",
         ];
-        refuse(folder, &import, &[said]);
+        refuse(folder, &import, &[part]);
         assert!(!folder.join("executed").exists() && !folder.join("bad").exists());
     }
 }
@@ -357,18 +342,18 @@ fn what_cannot_be_exported_is_refused() {
         folder,
         "pixels",
     );
-    let (sd1, tiny) = (format!("{GOLDEN}/sd1"), format!("{GOLDEN}/tiny"));
+    let (sd1, tiny) = (golden_path("sd1"), golden_path("tiny"));
     let (single, gguf) = (["--form", "single-file"], ["--form", "gguf"]);
-    for (model, words, said) in [
+    for (model, words, part) in [
         ("pixels", &single[..], "no autoencoder"),
-        ("pixels", &gguf[..], "without texts"),
+        ("pixels", &gguf[..], "without prompts"),
         (&tiny, &single[..], "--bake-w"),
         (&tiny, &gguf[..], "--bake-w"),
         (&sd1, &["--precision", "f16"], "--form gguf"),
         (&sd1, &["--bake-w", "3"], "nothing to fold in"),
     ] {
         let all = [&["export", "--model", model, "--out", "x"], words].concat();
-        refuse(folder, &all, &[said]);
+        refuse(folder, &all, &[part]);
     }
     let import = [
         "import",

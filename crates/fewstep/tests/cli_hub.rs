@@ -1,16 +1,17 @@
 //! Models by their name on the hub, through the real program.
 
-#[cfg(not(feature = "hub"))]
-mod tiny;
-#[cfg(feature = "hub")]
 mod workspace;
 
 #[cfg(not(feature = "hub"))]
 #[test]
-fn without_the_client_a_name_is_told_from_a_path() {
+fn without_the_client_a_name_is_refused() {
     let folder = tempfile::tempdir().expect("a folder");
     let words = ["info", "owner/model"];
-    tiny::refuse(folder.path(), &words, &["`owner/model`", "--features hub"]);
+    workspace::refuse(
+        folder.path(),
+        &words,
+        &["`owner/model`", "the feature `hub`"],
+    );
 }
 
 #[cfg(feature = "hub")]
@@ -36,7 +37,7 @@ mod server {
             let address = listener.local_addr().expect("an address");
             let mut files = BTreeMap::new();
             collect(model, "", &mut files);
-            // What a model has besides, and nobody here wants.
+            // Other files of a model, which must not be fetched.
             for name in [
                 "README.md",
                 "safety_checker/model.safetensors",
@@ -145,14 +146,9 @@ mod server {
 #[cfg(feature = "hub")]
 mod tests {
     use super::server::{COMMIT, Hub};
-    use super::workspace;
+    use super::workspace::{assert_refused, copy_text_encoder, golden, stderr};
     use std::path::Path;
     use std::process::{Command, Output};
-
-    const GOLDEN: &str = concat!(
-        env!("CARGO_MANIFEST_DIR"),
-        "/../formats/tests/golden/latent"
-    );
 
     /// The program in a folder of its own, with the hub's cache in `cache`.
     fn command(folder: &Path, endpoint: &str, words: &[&str]) -> Command {
@@ -174,17 +170,8 @@ mod tests {
         command.output().expect("the program starts")
     }
 
-    fn assert_refused(output: &Output, parts: &[&str]) {
-        let message = String::from_utf8_lossy(&output.stderr);
-        assert_eq!(output.status.code(), Some(2), "{message}");
-        for part in parts {
-            assert!(message.contains(part), "no `{part}` in: {message}");
-        }
-    }
-
-    fn assert_draws(output: &Output) {
-        let message = String::from_utf8_lossy(&output.stderr);
-        assert!(output.status.success(), "{message}");
+    fn assert_succeeded(output: &Output) {
+        assert!(output.status.success(), "{}", stderr(output));
     }
 
     fn sample<'a>(model: &'a str, out: &'a str) -> [&'a str; 9] {
@@ -199,10 +186,10 @@ mod tests {
         for name in ["sd1", "sd2"] {
             let folder = tempfile::tempdir().expect("a folder");
             let folder = folder.path();
-            let model = Path::new(GOLDEN).join(name);
+            let model = golden(name);
             let hub = Hub::start(&model);
             let words = sample("owner/model", "a.png");
-            assert_draws(&run(&mut command(folder, &hub.endpoint, &words)));
+            assert_succeeded(&run(&mut command(folder, &hub.endpoint, &words)));
             let requests = hub.take_requests();
             for (path, token) in &requests {
                 let unwanted = ["README", "safety", ".bin", "non_ema", ".ckpt", "golden"];
@@ -219,18 +206,18 @@ mod tests {
             assert_eq!(read(&snapshot), read(&model));
             // No server, no variable: the cache has it, under the name and under the commit.
             let nowhere = "http://127.0.0.1:1";
-            assert_draws(&run(&mut command(
+            assert_succeeded(&run(&mut command(
                 folder,
                 nowhere,
                 &sample("owner/model", "b.png"),
             )));
             let by_commit = format!("owner/model@{COMMIT}");
             let words = sample(&by_commit, "c.png");
-            assert_draws(&run(
+            assert_succeeded(&run(
                 command(folder, nowhere, &words).env("HF_HUB_OFFLINE", "1")
             ));
             let local = model.display().to_string();
-            assert_draws(&run(&mut command(
+            assert_succeeded(&run(&mut command(
                 folder,
                 nowhere,
                 &sample(&local, "d.png"),
@@ -245,22 +232,22 @@ mod tests {
     }
 
     #[test]
-    fn folders_made_of_a_cached_model_stand_by_themselves() {
+    fn exports_of_a_cached_model_need_no_cache() {
         let folder = tempfile::tempdir().expect("a folder");
         let folder = folder.path();
-        let hub = Hub::start(&Path::new(GOLDEN).join("sd1"));
+        let hub = Hub::start(&golden("sd1"));
         let export = ["export", "--model", "owner/model", "--out", "copy"];
-        assert_draws(&run(&mut command(folder, &hub.endpoint, &export)));
+        assert_succeeded(&run(&mut command(folder, &hub.endpoint, &export)));
         std::fs::remove_dir_all(folder.join("cache")).expect("removed");
         let words = sample("./copy", "copy.png");
-        assert_draws(&run(&mut command(folder, "http://127.0.0.1:1", &words)));
+        assert_succeeded(&run(&mut command(folder, "http://127.0.0.1:1", &words)));
     }
 
     #[test]
     fn a_download_that_was_cut_off_goes_on() {
         let folder = tempfile::tempdir().expect("a folder");
         let folder = folder.path();
-        let model = Path::new(GOLDEN).join("sd1");
+        let model = golden("sd1");
         let hub = Hub::start(&model);
         // Half of a file that an earlier run left.
         let name = "vae/diffusion_pytorch_model.fp16.safetensors";
@@ -270,15 +257,15 @@ mod tests {
         let part = blobs.join(name.replace('/', "-")).with_extension("part");
         std::fs::write(part, &bytes[..bytes.len() / 2]).expect("written");
         let words = sample("owner/model", "a.png");
-        assert_draws(&run(&mut command(folder, &hub.endpoint, &words)));
+        assert_succeeded(&run(&mut command(folder, &hub.endpoint, &words)));
         assert!(std::fs::read(blobs.join(name.replace('/', "-"))).expect("a file") == bytes);
     }
 
     #[test]
-    fn what_cannot_be_fetched_is_told_with_the_reason() {
+    fn what_cannot_be_fetched_is_refused_with_the_reason() {
         let folder = tempfile::tempdir().expect("a folder");
         let folder = folder.path();
-        let hub = Hub::start(&Path::new(GOLDEN).join("sd1"));
+        let hub = Hub::start(&golden("sd1"));
         let refused = |model: &str, variables: &[(&str, &str)], parts: &[&str]| {
             let mut command = command(folder, &hub.endpoint, &sample(model, "x.png"));
             assert_refused(&run(command.envs(variables.iter().copied())), parts);
@@ -302,7 +289,7 @@ mod tests {
             &["owner/nothing", "404", "check both"],
         );
         refused("owner/model@v9", &[], &["owner/model@v9", "404"]);
-        refused("owner/gated", &[], &["403", "asked for on its page"]);
+        refused("owner/gated", &[], &["403", "requested on its page"]);
         refused("owner/private", &[], &["401", "HF_TOKEN"]);
         refused(
             "owner/private",
@@ -311,7 +298,7 @@ mod tests {
         );
         let words = sample("owner/private", "y.png");
         let mut allowed = command(folder, &hub.endpoint, &words);
-        assert_draws(&run(allowed.env("HF_TOKEN", "good")));
+        assert_succeeded(&run(allowed.env("HF_TOKEN", "good")));
         // A folder of that name is a path, whatever is in it.
         std::fs::create_dir(folder.join("runs")).expect("made");
         hub.take_requests();
@@ -328,7 +315,7 @@ mod tests {
     fn a_teacher_can_be_a_name() {
         let folder = tempfile::tempdir().expect("a folder");
         let folder = folder.path();
-        let hub = Hub::start(&Path::new(GOLDEN).join("sd1"));
+        let hub = Hub::start(&golden("sd1"));
         let recipe = "seed = 1\nteacher = \"owner/model\"\n[data]\nkind = \"captioned\"\npath = \"nothing\"\nsize = 16\n[guided]\nupdates = 1\noptim = { batch = 1, lr = 1e-5 }\n";
         std::fs::write(folder.join("recipe.toml"), recipe).expect("written");
         let words = ["distill", "recipe.toml", "--out", "run"];
@@ -354,7 +341,7 @@ mod tests {
     fn parts_can_be_names_of_models_that_have_them() {
         let folder = tempfile::tempdir().expect("a folder");
         let folder = folder.path();
-        let hub = Hub::start(&Path::new(GOLDEN).join("sd1"));
+        let hub = Hub::start(&golden("sd1"));
         let names = ["owner/model"; 2];
         assert_refused(&train(folder, &hub.endpoint, names), &["nothing"]);
         let requests = hub.take_requests();
@@ -380,10 +367,10 @@ mod tests {
     fn parts_can_be_names_of_repositories_of_their_own() {
         let folder = tempfile::tempdir().expect("a folder");
         let folder = folder.path();
-        let alone = folder.join("alone");
-        workspace::copy_text_encoder(&Path::new(GOLDEN).join("bert"), &alone);
-        let hub = Hub::start(&alone);
-        let model = Path::new(GOLDEN).join("sd1").display().to_string();
+        let single = folder.join("single");
+        copy_text_encoder(&golden("bert"), &single);
+        let hub = Hub::start(&single);
+        let model = golden("sd1").display().to_string();
         let parts = [model.as_str(), "owner/model"];
         assert_refused(&train(folder, &hub.endpoint, parts), &["nothing"]);
         assert!(folder.join("run/parts/tokenizer/tokenizer.json").is_file());

@@ -1,10 +1,12 @@
 //! `fewstep info` through the real program.
 
 mod tiny;
+mod workspace;
 
 use fewstep_diffusion::{DistilledFor, Guidance};
 use serde_json::Value;
-use tiny::{refuse, save, student, succeed, teacher};
+use tiny::{save, student, teacher};
+use workspace::{refuse, succeed};
 
 /// The recipe of a run with three phases: guided, steps-2 and steps-1.
 const RECIPE: &str = r#"
@@ -72,9 +74,9 @@ fn a_teacher_is_described() {
         facts["file_bytes"],
         std::fs::metadata(&file).expect("a file").len()
     );
-    // The weights alone are the whole model.
-    let alone = file.display().to_string();
-    let (out, _) = succeed(folder.path(), &["info", &alone, "--json"]);
+    // The weights file is a whole model.
+    let weights = file.display().to_string();
+    let (out, _) = succeed(folder.path(), &["info", &weights, "--json"]);
     assert_eq!(
         serde_json::from_str::<Value>(&out).expect("JSON")["recipe"],
         facts["recipe"]
@@ -167,7 +169,7 @@ fn a_run_shows_how_far_it_has_come() {
 }
 
 #[test]
-fn what_is_no_model_and_no_run_is_refused() {
+fn what_is_neither_model_nor_run_is_refused() {
     let folder = tempfile::tempdir().expect("a folder");
     std::fs::write(folder.path().join("notes.txt"), "no tensors").expect("written");
     std::fs::create_dir_all(folder.path().join("empty")).expect("a folder");

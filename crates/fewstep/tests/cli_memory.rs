@@ -1,11 +1,11 @@
-//! `plan` predicts the peak memory of a run: held against the peak of the real program.
+//! The peak memory that `plan` predicts, against that of the real program.
 #![cfg(target_os = "linux")]
 
 mod workspace;
 
 use std::path::PathBuf;
 use std::process::Stdio;
-use workspace::{Workspace, copy_text_encoder, write_pattern};
+use workspace::{Workspace, copy_text_encoder, golden, write_pattern};
 
 /// How far a prediction may lie from what was measured.
 const TOLERANCE: f64 = 0.15;
@@ -86,13 +86,6 @@ lr = 1e-4
 ema = { decay = 0.99 }
 "#;
 
-fn golden() -> PathBuf {
-    PathBuf::from(concat!(
-        env!("CARGO_MANIFEST_DIR"),
-        "/../formats/tests/golden/latent"
-    ))
-}
-
 fn workspace() -> Workspace {
     let workspace = Workspace::new();
     let captioned = workspace.path("captioned");
@@ -100,14 +93,14 @@ fn workspace() -> Workspace {
         write_pattern(&captioned.join(format!("{image}.png")), image, [64, 64]);
         std::fs::write(captioned.join(format!("{image}.txt")), "two dogs").expect("written");
     }
-    copy_text_encoder(&golden().join("bert"), &workspace.path("encoder"));
+    copy_text_encoder(&golden("bert"), &workspace.path("encoder"));
     workspace
 }
 
 fn recipe(workspace: &Workspace, name: &str, text: &str) -> String {
     let path = |path: PathBuf| path.display().to_string();
     let text = text
-        .replace("GOLDEN", &path(golden()))
+        .replace("GOLDEN", &path(golden(".")))
         .replace("ENCODER", &path(workspace.path("encoder")))
         .replace("CAPTIONED", &path(workspace.path("captioned")));
     workspace.recipe(name, &text)
@@ -138,14 +131,14 @@ fn mib(words: &str) -> Option<f64> {
 /// The most MiB that the program had in memory.
 #[expect(
     clippy::zombie_processes,
-    reason = "`wait4` waits, and tells the memory besides"
+    reason = "`wait4` waits, and reports the memory too"
 )]
 fn measured(workspace: &Workspace, arguments: &[&str]) -> f64 {
     let mut command = workspace.command(arguments);
     let child = command.stdout(Stdio::null()).stderr(Stdio::null()).spawn();
     let child = child.expect("the program starts");
     let (mut status, mut usage) = (0, std::mem::MaybeUninit::<libc::rusage>::zeroed());
-    // SAFETY: both pointers are to places of our own, and the child is waited for here alone.
+    // SAFETY: both pointers are to places of our own, and the child is waited for only here.
     let usage = unsafe {
         let id = libc::wait4(
             child.id() as libc::pid_t,
@@ -161,7 +154,7 @@ fn measured(workspace: &Workspace, arguments: &[&str]) -> f64 {
 }
 
 #[test]
-fn predictions_are_what_the_program_needs() {
+fn predictions_match_what_the_program_needs() {
     let workspace = workspace();
     let text = recipe(&workspace, "text.toml", TEXT);
     let student = recipe(&workspace, "student.toml", &[STUDENT, LORA].concat());
@@ -185,7 +178,7 @@ fn predictions_are_what_the_program_needs() {
         ("train", &pixels, "pixels", &[]),
         ("train", &pixels, "pixels-checkpointing", &[checkpointing]),
         ("distill", &conditional, "codi", &["train=full"]),
-        ("distill", &conditional, "pe-codi", &["train=adapter"]),
+        ("distill", &conditional, "pe-codi", &["train=controlnet"]),
     ];
     let mut wrong = vec![];
     for (verb, recipe, name, sets) in cases {
@@ -220,19 +213,19 @@ fn encoding_is_predicted_and_not_done() {
         write_pattern(&captioned.join(format!("{image}.png")), image, [512, 512]);
         std::fs::write(captioned.join(format!("{image}.txt")), "two dogs").expect("written");
     }
-    copy_text_encoder(&golden().join("bert"), &workspace.path("encoder"));
+    copy_text_encoder(&golden("bert"), &workspace.path("encoder"));
     let text = recipe(&workspace, "text.toml", TEXT);
     let sets = "data.size=512 updates=1 optim.batch=1 network.patch=8 network.widths=[16] network.attention=[false]";
     let sets = sets.split(' ').flat_map(|set| ["--set", set]);
     let arguments: Vec<&str> = [text.as_str()].into_iter().chain(sets).collect();
 
-    let said = "Before that, 2 images and their texts are encoded, which takes";
-    let predicted = predicted(&workspace, &arguments, said);
+    let row = "Before that, 2 images and their captions are encoded, which takes";
+    let predicted = predicted(&workspace, &arguments, row);
     let measured = measured(&workspace, &[&["train"], &arguments[..]].concat());
     println!("encoding: {predicted:.0} MiB predicted, {measured:.0} measured");
     assert!((predicted / measured - 1.0).abs() < TOLERANCE);
 
-    // Now they are there.
+    // Now the latents are in the cache.
     let output = workspace.run(&[&["plan"], &arguments[..]].concat());
     let text = String::from_utf8_lossy(&output.stdout);
     assert!(
@@ -241,9 +234,9 @@ fn encoding_is_predicted_and_not_done() {
     );
 }
 
-/// What `--dry-run` says of the way that the recipe has is what the plan says of it.
+/// `--dry-run` predicts the same memory as the plan for the option of the recipe.
 #[test]
-fn a_dry_run_has_the_plan_in_it() {
+fn a_dry_run_agrees_with_the_plan() {
     let workspace = workspace();
     let pixels = recipe(&workspace, "pixels.toml", PIXELS);
     let output = workspace.run(&["train", &pixels, "--dry-run"]);

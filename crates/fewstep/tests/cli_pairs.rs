@@ -1,12 +1,14 @@
-//! Measuring models that draw from control images, and LPIPS, through the real program.
+//! Measuring models that generate from control images, and LPIPS, through the real program.
 
 mod tiny;
+mod workspace;
 
 use safetensors::{Dtype, tensor::TensorView};
 use serde_json::Value;
 use std::path::Path;
 use tempfile::TempDir;
-use tiny::{refuse, remade, save, succeed, teacher, write_image};
+use tiny::{remade, save, teacher, write_image};
+use workspace::{refuse, succeed};
 
 const RECIPE: &str = r#"
 method = "codi"
@@ -29,9 +31,9 @@ lr = 1e-3
 log_every = 1
 "#;
 
-/// A folder with a tiny model that enlarges (`up/models/codi`), one that fills holes (`fill`), and
+/// A folder with a tiny model that enlarges (`up/models/codi`), one that inpaints (`fill`), and
 /// real images.
-fn workshop() -> TempDir {
+fn workspace() -> TempDir {
     let folder = tempfile::tempdir().expect("a folder");
     let path = folder.path();
     save(
@@ -49,10 +51,10 @@ fn workshop() -> TempDir {
     }
     std::fs::write(path.join("codi.toml"), RECIPE).expect("written");
     succeed(path, &["distill", "codi.toml", "--out", "up"]);
-    let hole = "condition={kind=\"inpaint\", mask=\"box\"}";
+    let mask = "condition={kind=\"inpaint\", mask=\"box\"}";
     succeed(
         path,
-        &["distill", "codi.toml", "--out", "fill", "--set", hole],
+        &["distill", "codi.toml", "--out", "fill", "--set", mask],
     );
     folder
 }
@@ -110,11 +112,11 @@ fn write_lpips(file: &Path) {
     std::fs::write(file, bytes).expect("written");
 }
 
-/// Held-out images are drawn from their control images and compared with the true ones, over steps,
-/// seeds and samplers; the batch makes no difference.
+/// Held-out images are generated from their control images and compared with the originals, over
+/// steps, seeds and samplers; the batch makes no difference.
 #[test]
-fn images_are_compared_with_the_true_ones() {
-    let folder = workshop();
+fn images_are_compared_with_the_originals() {
+    let folder = workspace();
     let folder = folder.path();
     write_lpips(&folder.join("alex.safetensors"));
     let lpips = [
@@ -138,7 +140,7 @@ fn images_are_compared_with_the_true_ones() {
         assert!(number(row, "/lpips/mean") > 0.0 && number(row, "/fid") > 0.0);
         assert_eq!(number(row, "/psnr/count"), 6.0);
     }
-    // Condition, two numbers of steps, truth.
+    // The control image, two numbers of steps, the original.
     let grid = tiny::read_image(&folder.join("grid.png")).shape;
     assert_eq!((grid.width, grid.height), (4 * 33 + 1, 6 * 33 + 1));
     let same = measure(
@@ -171,8 +173,8 @@ fn images_are_compared_with_the_true_ones() {
 /// Around the hole all is as it was, so a model that fills is nearer the truth than one that is
 /// asked for it all.
 #[test]
-fn what_is_known_is_put_back() {
-    let folder = workshop();
+fn what_is_not_masked_is_put_back() {
+    let folder = workspace();
     let folder = folder.path();
     let fill = measure(folder, "fill", &["--steps", "1"]);
     let up = measure(folder, "up", &["--steps", "1"]);
@@ -182,7 +184,7 @@ fn what_is_known_is_put_back() {
     let adapted = measure(
         folder,
         "teacher",
-        &[&words[..], &["--adapter", "up/models/codi"]].concat(),
+        &[&words[..], &["--controlnet", "up/models/codi"]].concat(),
     );
     assert_eq!(adapted[0]["sampler"], "ddim");
     assert_eq!(number(&adapted[0], "/network_calls"), 2.0);
@@ -190,12 +192,16 @@ fn what_is_known_is_put_back() {
 
 #[test]
 fn pairs_that_do_not_fit_are_refused() {
-    let folder = workshop();
+    let folder = workspace();
     let folder = folder.path();
-    std::fs::rename(folder.join("up/models/codi"), folder.join("alone")).expect("moved");
-    let alone = ["eval", "--model", "alone", "--data", "real"];
-    refuse(folder, &alone, &["--condition", "bicubic"]);
-    refuse(folder, &["eval", "--model", "alone"], &["--data KIND:PATH"]);
+    std::fs::rename(folder.join("up/models/codi"), folder.join("single")).expect("moved");
+    let single = ["eval", "--model", "single", "--data", "real"];
+    refuse(folder, &single, &["--condition", "bicubic"]);
+    refuse(
+        folder,
+        &["eval", "--model", "single"],
+        &["--data KIND:PATH"],
+    );
     for (condition, parts) in [
         (
             "{ kind = \"bicubic\", factor = 2 }",
@@ -206,7 +212,7 @@ fn pairs_that_do_not_fit_are_refused() {
     ] {
         refuse(
             folder,
-            &[&alone[..], &["--condition", condition]].concat(),
+            &[&single[..], &["--condition", condition]].concat(),
             &parts,
         );
     }
@@ -216,8 +222,8 @@ fn pairs_that_do_not_fit_are_refused() {
         "--steps",
         "1",
     ];
-    succeed(folder, &[&alone[..], &fits[..]].concat());
-    let missing = [&alone[..], &fits[..], &["--lpips", "nowhere"]].concat();
+    succeed(folder, &[&single[..], &fits[..]].concat());
+    let missing = [&single[..], &fits[..], &["--lpips", "nowhere"]].concat();
     refuse(folder, &missing, &["nowhere"]);
     write_lpips(&folder.join("alex.safetensors"));
     let unconditional = [
@@ -229,13 +235,12 @@ fn pairs_that_do_not_fit_are_refused() {
         "--lpips",
         "alex.safetensors",
     ];
-    refuse(folder, &unconditional, &["--lpips", "--adapter"]);
+    refuse(folder, &unconditional, &["--lpips", "--controlnet"]);
 }
 
-/// LPIPS is a distance to train with.
 #[test]
-fn lpips_trains() {
-    let folder = workshop();
+fn lpips_is_a_distance_to_train_with() {
+    let folder = workspace();
     let folder = folder.path();
     write_lpips(&folder.join("alex.safetensors"));
     let words = ["distill", "codi.toml", "--out", "lpips", "--set"];

@@ -1,16 +1,16 @@
-//! Others' pixel models, in diffusers' folders without anything of ours, through the real program.
+//! Pixel models in diffusers' folders that fewstep did not write, through the real program.
 
 mod workspace;
 
 use std::path::PathBuf;
-use workspace::{Workspace, assert_same_run, stderr, weights, write_pattern};
+use workspace::{Workspace, assert_same_run, weights, write_pattern};
 
 const DISTILL: &str = r#"
 seed = 4
 teacher = "MODEL"
 [data]
 kind = "folder"
-path = "PICTURES"
+path = "IMAGES"
 [progressive]
 start_steps = 8
 end_steps = 2
@@ -45,7 +45,7 @@ fn recipe(workspace: &Workspace, name: &str) -> String {
     let images = workspace.path("images").display().to_string();
     let text = DISTILL
         .replace("MODEL", &model(name))
-        .replace("PICTURES", &images);
+        .replace("IMAGES", &images);
     workspace.recipe("distill.toml", &text)
 }
 
@@ -94,7 +94,7 @@ fn a_model_with_classes_is_distilled() {
     let recipe = recipe(&workspace, "classes");
     workspace.succeed(&["distill", &recipe, "--out", "students"]);
     let [first, last] =
-        [("0", "first"), ("2", "last")].map(|(class, out)| workspace.drawn(class, out, &[]));
+        [("0", "first"), ("2", "last")].map(|(class, out)| workspace.generate(class, out, &[]));
     assert_eq!((first.shape.height, first.shape.width), (8, 4));
     assert_ne!(first, last);
     let adapt = format!(
@@ -110,23 +110,23 @@ fn a_model_with_classes_is_distilled() {
 }
 
 #[test]
-fn folders_of_others_are_sampled_and_told_about() {
+fn models_of_diffusers_are_sampled_and_described() {
     let workspace = Workspace::new();
-    for (name, said) in [
+    for (name, part) in [
         ("ddpm", "Classes"),
         ("classes", "3"),
         ("blocks", "ancestral"),
     ] {
         let model = model(name);
         let out = format!("{name}.png");
-        workspace.succeed(&["sample", "--model", &model, "--steps", "3", "--out", &out]);
+        let sample = ["sample", "--model", &model, "--steps", "3", "--out", &out];
+        let (sampled, _) = workspace.succeed(&sample);
         assert!(workspace.path(&out).is_file());
-        let info = workspace.run(&["info", &model]);
-        assert!(info.status.success(), "{}", stderr(&info));
-        let told = String::from_utf8_lossy(&info.stdout).into_owned();
-        let drawn = workspace.run(&["sample", "--model", &model, "--steps", "3", "--out", &out]);
-        let drawn = String::from_utf8_lossy(&drawn.stdout).into_owned();
-        assert!(told.contains(said) || drawn.contains(said), "{told}{drawn}");
+        let (info, _) = workspace.succeed(&["info", &model]);
+        assert!(
+            info.contains(part) || sampled.contains(part),
+            "{info}{sampled}"
+        );
     }
     workspace.refuse(
         &[

@@ -6,7 +6,7 @@ use serde_json::Value;
 use std::path::Path;
 use std::process::{Command, Output};
 
-/// Two updates of small batches for each phase, and 20 images for each figure.
+/// Two updates of small batches for each phase, and 20 images for each result.
 const SMALL: [&str; 8] = [
     "--samples=20",
     "--set=guided.updates=2",
@@ -32,7 +32,7 @@ fn text(bytes: &[u8]) -> String {
 }
 
 #[test]
-fn a_run_leaves_students_images_results_and_a_report() {
+fn a_run_writes_students_images_results_and_a_report() {
     let folder = tempfile::tempdir().unwrap();
     let output = quickstart(folder.path(), &SMALL);
     let (out, log) = (text(&output.stdout), text(&output.stderr));
@@ -58,7 +58,7 @@ fn a_run_leaves_students_images_results_and_a_report() {
 fn check_files(run: &Path) {
     let students = [8, 4, 2, 1].map(|steps| format!("models/steps-{steps}/fewstep.json"));
     let teacher = [64, 8, 4].map(|steps| format!("samples/teacher-{steps}.png"));
-    let drawn = [8, 4, 2, 1].map(|steps| format!("samples/student-{steps}.png"));
+    let student = [8, 4, 2, 1].map(|steps| format!("samples/student-{steps}.png"));
     let others = [
         "recipe.toml",
         "metrics.jsonl",
@@ -68,7 +68,7 @@ fn check_files(run: &Path) {
     for file in students
         .iter()
         .chain(&teacher)
-        .chain(&drawn)
+        .chain(&student)
         .map(String::as_str)
         .chain(others)
     {
@@ -127,7 +127,7 @@ fn refused_without_resume(folder: &Path) {
     assert_eq!(output.status.code(), Some(2));
     let message = text(&output.stderr);
     assert!(
-        message.contains("holds a run already") && message.contains("--resume"),
+        message.contains("already holds a run") && message.contains("--resume"),
         "{message}"
     );
     let other_seed = ["--resume", "--seed=8", "--out=run"];
@@ -150,7 +150,7 @@ fn resumed_with_nothing_left_to_measure(folder: &Path) {
 }
 
 #[test]
-fn other_teachers_and_data_are_sent_to_distill() {
+fn other_teachers_and_data_are_for_distill() {
     let folder = tempfile::tempdir().unwrap();
     let output = quickstart(folder.path(), &["--set=data.path=photos"]);
     assert_eq!(output.status.code(), Some(2));

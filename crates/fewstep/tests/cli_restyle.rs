@@ -1,6 +1,7 @@
 //! `fewstep restyle` through the real program.
 
 mod tiny;
+mod workspace;
 
 use burn::tensor::Device;
 use fewstep::generate::{from_images, to_images};
@@ -9,10 +10,11 @@ use fewstep_diffusion::DistilledFor;
 use fewstep_formats::Pipeline;
 use std::path::Path;
 use tempfile::TempDir;
-use tiny::{read_image, refuse, save, student, succeed, teacher, write_image};
+use tiny::{read_image, save, student, teacher, write_image};
+use workspace::{golden_path, refuse, succeed};
 
 /// A folder with a teacher, students and two images.
-fn workshop() -> TempDir {
+fn workspace() -> TempDir {
     let folder = tempfile::tempdir().expect("a folder");
     save(&teacher(), folder.path(), "teacher");
     save(&student(DistilledFor::Any, None), folder.path(), "guided");
@@ -53,7 +55,7 @@ fn distance(a: &[u8], b: &[u8]) -> f64 {
 
 #[test]
 fn a_row_shows_the_image_and_a_result_for_each_w() {
-    let folder = workshop();
+    let folder = workspace();
     let more = ["--image", "two.png", "--w", "0,3", "--out", "new/sheet.png"];
     let (out, err) = succeed(folder.path(), &[&TASK[..], &STUDENTS, &more].concat());
     for part in [
@@ -87,14 +89,14 @@ fn a_row_shows_the_image_and_a_result_for_each_w() {
 
 #[test]
 fn the_teacher_has_rows_of_its_own() {
-    let folder = workshop();
+    let folder = workspace();
     let teacher = ["--teacher", "teacher", "--teacher-steps", "8"];
     let (out, _) = succeed(folder.path(), &[&TASK[..], &STUDENTS, &teacher].concat());
     assert!(
         out.contains("teacher: 8 network calls to encode and 16 network calls to decode"),
         "{out}"
     );
-    // Both roads with the w that the student recommends.
+    // Students and teacher use the w that the student recommends.
     assert!(out.contains("then w = 1 (guidance scale 2);"), "{out}");
     let both = read_image(&folder.path().join("restyled.png"));
     assert_eq!(
@@ -119,8 +121,8 @@ fn round_trip(folder: &Path, models: &[&str], steps: [&str; 2]) -> f64 {
 }
 
 #[test]
-fn the_way_back_leads_to_the_image_as_steps_grow() {
-    let folder = workshop();
+fn the_image_comes_back_as_steps_grow() {
+    let folder = workspace();
     for (models, flag) in [
         (
             &["--encoder", "guided", "--decoder", "guided"][..],
@@ -139,7 +141,7 @@ fn the_way_back_leads_to_the_image_as_steps_grow() {
 
 #[test]
 fn weights_outside_the_range_are_warned_about() {
-    let folder = workshop();
+    let folder = workspace();
     let words = [&TASK[..], &STUDENTS, &["--w", "9", "--w-encode", "5"]].concat();
     let (_, err) = succeed(folder.path(), &words);
     assert!(err.contains("w = 9 (guidance scale 10)"), "{err}");
@@ -156,7 +158,7 @@ fn weights_outside_the_range_are_warned_about() {
 
 #[test]
 fn what_contradicts_the_models_is_refused() {
-    let folder = workshop();
+    let folder = workspace();
     save(
         &student(DistilledFor::Stochastic, Some(2)),
         folder.path(),
@@ -174,7 +176,7 @@ fn what_contradicts_the_models_is_refused() {
         ),
         (
             &["--encoder", "encoder", "--decoder", "encoder"],
-            ["--decoder encoder", "cannot draw images"],
+            ["--decoder encoder", "cannot generate images"],
         ),
         (
             &["--encoder", "encoder", "--decoder", "stochastic"],
@@ -210,7 +212,7 @@ fn what_contradicts_the_models_is_refused() {
 
 #[test]
 fn bad_images_classes_and_places_are_refused() {
-    let folder = workshop();
+    let folder = workspace();
     std::fs::write(folder.path().join("text.png"), "no image").expect("written");
     let teacher = ["--teacher", "teacher", "--teacher-steps", "2"];
     for (words, parts) in [
@@ -241,14 +243,6 @@ fn bad_images_classes_and_places_are_refused() {
     refuse(folder.path(), &below, &["one.png", "choose another place"]);
 }
 
-/// A tiny random latent model that draws from texts.
-fn text_model(name: &str) -> String {
-    format!(
-        "{}/../formats/tests/golden/latent/{name}",
-        env!("CARGO_MANIFEST_DIR")
-    )
-}
-
 /// A folder with a smooth coloured image.
 fn coloured() -> TempDir {
     let folder = tempfile::tempdir().expect("a folder");
@@ -273,10 +267,10 @@ fn coloured_cell(sheet: &Path, column: usize) -> Vec<u8> {
 /// Encoded and decoded under the same text, an image comes back as well as the autoencoder gives it
 /// back.
 #[test]
-fn under_one_text_the_way_back_leads_to_the_image() {
+fn with_one_prompt_the_image_comes_back() {
     let folder = coloured();
     let device = Device::flex();
-    for model in ["sd1", "sd2"].map(text_model) {
+    for model in ["sd1", "sd2"].map(golden_path) {
         let vae = Pipeline::load(model.as_ref(), &device)
             .expect("a model")
             .vae;
@@ -312,9 +306,9 @@ fn under_one_text_the_way_back_leads_to_the_image() {
 }
 
 #[test]
-fn texts_and_weights_make_a_difference_and_long_texts_are_told() {
+fn prompts_and_weights_make_a_difference_and_long_prompts_are_warned_about() {
     let folder = coloured();
-    let model = text_model("sd1");
+    let model = golden_path("sd1");
     let restyle = |to: &str, out: &str| {
         let words = [
             "restyle",
@@ -354,12 +348,12 @@ fn texts_and_weights_make_a_difference_and_long_texts_are_told() {
 
 #[test]
 fn models_that_do_not_go_together_are_refused() {
-    let folder = workshop();
-    let [sd1, sd2, inpaint] = ["sd1", "sd2", "inpaint"].map(text_model);
+    let folder = workspace();
+    let [sd1, sd2, inpaint] = ["sd1", "sd2", "inpaint"].map(golden_path);
     for (models, parts) in [
         (
             &["--encoder", "encoder", "--decoder", &sd1][..],
-            ["one draws from texts", "same teacher"],
+            ["one generates from prompts", "same teacher"],
         ),
         (
             &["--encoder", &sd1, "--decoder", &sd2],

@@ -48,25 +48,25 @@ fn killed_and_resumed_runs_equal_uninterrupted_ones() {
     assert_same_run(&whole, &killed, &["guided", "steps-4", "steps-2"]);
 }
 
-/// A batch goes through the network in parts, side by side where there are several threads.
+/// With several threads, the parts of a batch go through the network in parallel.
 #[test]
 fn the_number_of_threads_changes_no_bit() {
     let workspace = Workspace::new();
     let train = workspace.recipe("train.toml", TRAIN);
-    for (threads, out) in [("1", "alone"), ("3", "together")] {
+    for (threads, out) in [("1", "single"), ("3", "several")] {
         let mut command = workspace.command(&["train", &train, "--out", out]);
         command.args(["--set", "network.dropout=0", "--set", "updates=4"]);
         command.args(["--set", "optim.batch=80", "--set", "optim.micro_batch=40"]);
         let status = command.env("RAYON_NUM_THREADS", threads).status();
         assert!(status.is_ok_and(|status| status.success()));
     }
-    let (alone, together) = (workspace.path("alone"), workspace.path("together"));
-    assert_same_run(&alone, &together, &["teacher"]);
+    let (single, several) = (workspace.path("single"), workspace.path("several"));
+    assert_same_run(&single, &several, &["teacher"]);
 }
 
-/// Whatever lies half-written in the folder of checkpoints, a run resumes from the last whole one.
+/// A run resumes from the last complete checkpoint, even after a half-written one.
 #[test]
-fn a_half_written_checkpoint_is_passed_over() {
+fn a_half_written_checkpoint_is_ignored() {
     let workspace = Workspace::new();
     let train = workspace.recipe("train.toml", TRAIN);
     workspace.succeed(&["train", &train, "--out", "whole"]);
@@ -137,7 +137,7 @@ fn recipes_that_cannot_work_are_refused() {
 
     let two = ["train", &train, "--out", "teacher", "--set", "updates=2"];
     workspace.succeed(&two);
-    workspace.refuse(&two, &["holds a run already", "--resume"]);
+    workspace.refuse(&two, &["already holds a run", "--resume"]);
     let longer = ["train", &train, "--out", "teacher", "--resume"];
     workspace.refuse(&longer, &["another recipe", "updates"]);
 
@@ -150,7 +150,7 @@ fn recipes_that_cannot_work_are_refused() {
         ),
         ("progressive.updates=[1, 2, 3]", ["3 entries", "2 halvings"]),
         ("teacher=nowhere", ["nowhere", "cannot read"]),
-        ("data.size=16", ["teacher draws", "16"]),
+        ("data.size=16", ["teacher generates", "16"]),
     ] {
         workspace.refuse(&["distill", &distill, "--out", "y", "--set", set], &words);
     }

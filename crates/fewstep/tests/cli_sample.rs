@@ -1,15 +1,17 @@
 //! `fewstep sample` through the real program.
 
 mod tiny;
+mod workspace;
 
 use fewstep_diffusion::{DistilledFor, Guidance};
 use serde_json::Value;
 use std::path::Path;
 use tempfile::TempDir;
-use tiny::{read_image, refuse, save, student, succeed, teacher};
+use tiny::{read_image, save, student, teacher};
+use workspace::{refuse, succeed};
 
 /// A folder with a teacher and a student for 2 deterministic steps.
-fn workshop() -> TempDir {
+fn workspace() -> TempDir {
     let folder = tempfile::tempdir().expect("a folder");
     save(&teacher(), folder.path(), "teacher");
     save(
@@ -24,20 +26,20 @@ fn bytes(folder: &Path, name: &str) -> Vec<u8> {
     std::fs::read(folder.join(name)).expect("a file")
 }
 
-/// Draws with extra words and gives the file.
-fn draw(folder: &Path, model: &str, words: &[&str]) -> Vec<u8> {
+/// Generates with extra words and returns the file.
+fn generate(folder: &Path, model: &str, words: &[&str]) -> Vec<u8> {
     let all = [
-        &["sample", "--model", model, "--out", "drawn.png"][..],
+        &["sample", "--model", model, "--out", "image.png"][..],
         words,
     ]
     .concat();
     succeed(folder, &all);
-    bytes(folder, "drawn.png")
+    bytes(folder, "image.png")
 }
 
 #[test]
 fn a_grid_has_a_column_for_each_class() {
-    let folder = workshop();
+    let folder = workspace();
     let words = [
         "sample",
         "--model",
@@ -69,16 +71,16 @@ fn a_grid_has_a_column_for_each_class() {
 
 #[test]
 fn a_seed_gives_the_same_file_whatever_the_batch() {
-    let folder = workshop();
+    let folder = workspace();
     for model in ["student", "teacher"] {
         let steps = ["--steps", "2", "--count", "7"];
-        let first = draw(folder.path(), model, &steps);
-        let again = draw(
+        let first = generate(folder.path(), model, &steps);
+        let again = generate(
             folder.path(),
             model,
             &[&steps[..], &["--batch", "3"]].concat(),
         );
-        let other = draw(
+        let other = generate(
             folder.path(),
             model,
             &[&steps[..], &["--seed", "1"]].concat(),
@@ -90,7 +92,7 @@ fn a_seed_gives_the_same_file_whatever_the_batch() {
 
 #[test]
 fn single_files_go_on_where_another_call_stopped() {
-    let folder = workshop();
+    let folder = workspace();
     let words = ["sample", "--model", "student", "--out-dir"];
     succeed(
         folder.path(),
@@ -115,40 +117,40 @@ fn single_files_go_on_where_another_call_stopped() {
 
 #[test]
 fn both_conventions_of_guidance_mean_the_same() {
-    let folder = workshop();
+    let folder = workspace();
     for model in ["student", "teacher"] {
-        let draw = |words: &[&str]| {
-            draw(
+        let generate = |words: &[&str]| {
+            generate(
                 folder.path(),
                 model,
                 &[&["--steps", "2"][..], words].concat(),
             )
         };
-        assert!(draw(&["--w", "2.3"]) == draw(&["--guidance-scale", "3.3"]));
+        assert!(generate(&["--w", "2.3"]) == generate(&["--guidance-scale", "3.3"]));
         assert!(
-            draw(&["--w", "2.3"]) != draw(&["--w", "0"]),
+            generate(&["--w", "2.3"]) != generate(&["--w", "0"]),
             "{model}: w makes no difference"
         );
     }
 }
 
 #[test]
-fn classes_are_drawn_by_name_and_by_number() {
-    let folder = workshop();
-    let draw = |class| {
-        draw(
+fn classes_are_generated_by_name_and_by_number() {
+    let folder = workspace();
+    let generate = |class| {
+        generate(
             folder.path(),
             "student",
             &["--count", "2", "--class", class],
         )
     };
-    assert!(draw("Square") == draw("1"));
-    assert!(draw("square") != draw("star"));
+    assert!(generate("Square") == generate("1"));
+    assert!(generate("square") != generate("star"));
 }
 
 #[test]
-fn every_sampler_draws_with_a_teacher() {
-    let folder = workshop();
+fn every_sampler_works_with_a_teacher() {
+    let folder = workspace();
     for (sampler, calls) in [
         ("deterministic", 8),
         ("stochastic", 8),
@@ -185,7 +187,7 @@ fn every_sampler_draws_with_a_teacher() {
     );
     let spaced = |spacing| {
         let words = ["--steps", "4", "--sampler", "ddim", "--spacing", spacing];
-        draw(folder.path(), "teacher", &words)
+        generate(folder.path(), "teacher", &words)
     };
     assert!(
         spaced("leading") != spaced("uniform"),
@@ -195,7 +197,7 @@ fn every_sampler_draws_with_a_teacher() {
     assert_eq!(spaced("leading-one"), spaced("leading-offset-1"));
     let sampled = |sampler: &[&str]| {
         let words = [&["--steps", "4", "--sampler"][..], sampler].concat();
-        draw(folder.path(), "teacher", &words)
+        generate(folder.path(), "teacher", &words)
     };
     let ddim = sampled(&["ddim"]);
     assert_eq!(sampled(&["ddim", "--eta", "0"]), ddim);
@@ -211,7 +213,7 @@ fn every_sampler_draws_with_a_teacher() {
 
 #[test]
 fn a_run_folder_gives_the_student_for_the_steps() {
-    let folder = workshop();
+    let folder = workspace();
     let one = student(DistilledFor::Deterministic, Some(1));
     save(&one, folder.path(), "run/models/steps-1");
     save(
@@ -228,7 +230,7 @@ fn a_run_folder_gives_the_student_for_the_steps() {
 
 #[test]
 fn what_a_student_was_not_trained_for_is_warned_about() {
-    let folder = workshop();
+    let folder = workspace();
     let warned = |words: &[&str]| {
         let all = [&["sample", "--model", "student", "--count", "1"][..], words].concat();
         succeed(folder.path(), &all).1
@@ -245,7 +247,7 @@ fn what_a_student_was_not_trained_for_is_warned_about() {
 
 #[test]
 fn what_contradicts_the_model_is_refused() {
-    let folder = workshop();
+    let folder = workspace();
     let encoder = student(DistilledFor::Encoder, Some(2));
     save(&encoder, folder.path(), "encoder");
     let mut fixed = student(DistilledFor::Deterministic, Some(2));
@@ -273,7 +275,7 @@ fn what_contradicts_the_model_is_refused() {
         (
             "student",
             ["--sampler", "unipc"],
-            ["deterministic sampler alone", "unipc"],
+            ["for the deterministic sampler and cannot", "unipc"],
         ),
         (
             "student",
@@ -306,7 +308,7 @@ fn what_contradicts_the_model_is_refused() {
 
 #[test]
 fn impossible_flags_are_refused() {
-    let folder = workshop();
+    let folder = workspace();
     for (words, part) in [
         (["--w", "1", "--guidance-scale", "2"], "cannot be used with"),
         (["--out", "a.png", "--out-dir", "b"], "cannot be used with"),
@@ -324,7 +326,7 @@ fn impossible_flags_are_refused() {
 
 #[test]
 fn a_place_that_cannot_be_written_is_refused() {
-    let folder = workshop();
+    let folder = workspace();
     std::fs::write(folder.path().join("file"), "in the way").expect("written");
     let words = ["sample", "--model", "student", "--count", "1"];
     for place in [["--out", "file/grid.png"], ["--out-dir", "file/images"]] {

@@ -8,7 +8,7 @@ use flate2::read::GzDecoder;
 use safetensors::SafeTensors;
 use std::fs::File;
 use std::path::{Path, PathBuf};
-use workspace::{Workspace, log, stderr};
+use workspace::{Workspace, copy, log, stderr};
 
 fn stored() -> PathBuf {
     PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/stored"))
@@ -35,7 +35,7 @@ fn workspace() -> Workspace {
             archive.unpack(folder).expect("unpacked");
         }
     }
-    // What models of texts and labels have in common is stored once.
+    // What latent models have in common is stored once.
     for index in files(folder, "model_index.json") {
         let text = std::fs::read_to_string(&index).expect("there");
         for part in ["vae", "text_encoder", "tokenizer"] {
@@ -48,17 +48,6 @@ fn workspace() -> Workspace {
     workspace
 }
 
-fn copy(from: &Path, to: &Path) {
-    std::fs::create_dir_all(to).expect("made");
-    for entry in entries(from) {
-        let target = to.join(entry.file_name().expect("named"));
-        match entry.is_dir() {
-            true => copy(&entry, &target),
-            false => drop(std::fs::copy(&entry, target).expect("copied")),
-        }
-    }
-}
-
 fn entries(folder: &Path) -> Vec<PathBuf> {
     let entries = std::fs::read_dir(folder).expect("listed");
     let mut entries: Vec<PathBuf> = entries.map(|entry| entry.expect("listed").path()).collect();
@@ -66,7 +55,7 @@ fn entries(folder: &Path) -> Vec<PathBuf> {
     entries
 }
 
-/// All files below a folder whose names end so.
+/// All files below a folder whose names end with this.
 fn files(folder: &Path, ending: &str) -> Vec<PathBuf> {
     let below = entries(folder).into_iter().flat_map(|entry| {
         let name = entry.display().to_string();
@@ -130,9 +119,9 @@ fn distance(a: &Path, b: &Path) -> f64 {
     (change / b.iter().map(|b| b.powi(2)).sum::<f64>()).sqrt()
 }
 
-/// Every run that was killed goes on to the weights and the log of the run that never was.
+/// Every run that was killed resumes to the weights and the log of the uninterrupted run.
 #[test]
-fn begun_runs_are_resumed() {
+fn interrupted_runs_are_resumed() {
     let workspace = workspace();
     let cached = entries(&workspace.path("cache/fewstep"));
     let mut wrong = vec![];
@@ -166,9 +155,9 @@ fn begun_runs_are_resumed() {
     assert_eq!(caches, cached, "the latents in the cache were of no use");
 }
 
-/// Every model draws the images that it drew.
+/// Every model generates the images that it generated then.
 #[test]
-fn models_draw_the_same_images() {
+fn models_generate_the_same_images() {
     let workspace = workspace();
     let mut wrong = vec![];
     for line in table("drawn.txt") {
@@ -180,20 +169,19 @@ fn models_draw_the_same_images() {
             wrong.push(format!("{name}: {}", stderr(&output)));
             continue;
         }
-        let [drawn, expected] = [workspace.path(&out), stored().join("drawn").join(&out)]
+        let [image, expected] = [workspace.path(&out), stored().join("drawn").join(&out)]
             .map(|file| image::read(&file, None, 3).expect("an image"));
-        let pixels = drawn.pixels.iter().zip(&expected.pixels);
+        let pixels = image.pixels.iter().zip(&expected.pixels);
         let most = pixels.map(|(a, b)| a.abs_diff(*b)).max();
-        if drawn.shape != expected.shape || most > Some(if same_bits() { 0 } else { 1 }) {
+        if image.shape != expected.shape || most > Some(if same_bits() { 0 } else { 1 }) {
             wrong.push(format!("{name} differs: by {most:?} levels"));
         }
     }
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
 }
 
-/// Runs and models are told about, whether they are done or not.
 #[test]
-fn runs_and_models_are_told_about() {
+fn info_describes_runs_and_models() {
     let workspace = workspace();
     for line in table("runs.txt") {
         let name = &line[1];

@@ -2,28 +2,21 @@
 //! program. The models are tiny random ones in diffusers' folders.
 
 mod tiny;
+mod workspace;
 
 use fewstep_data::image::{self, Image};
 use fewstep_data::{ImageShape, image::write_png};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use tempfile::TempDir;
-use tiny::{refuse, save, succeed, teacher};
+use tiny::{save, teacher};
+use workspace::{golden_path, refuse, succeed};
 
-fn model(name: &str) -> String {
-    let golden = concat!(
-        env!("CARGO_MANIFEST_DIR"),
-        "/../formats/tests/golden/latent"
-    );
-    let folder = PathBuf::from(golden).join(name);
-    folder.to_str().expect("a path in UTF-8").into()
-}
-
-fn workshop() -> TempDir {
+fn workspace() -> TempDir {
     tempfile::tempdir().expect("a folder")
 }
 
-/// The pixels and the parameters of a drawn image.
-fn drawn(folder: &Path, name: &str) -> (Image, String) {
+/// The pixels and the parameters of a generated image.
+fn generated(folder: &Path, name: &str) -> (Image, String) {
     let file = folder.join(name);
     let bytes = std::fs::read(&file).expect("a file");
     let parameters = image::parameters(&bytes).expect("parameters");
@@ -42,9 +35,9 @@ fn paint(folder: &Path, name: &str, channels: usize, side: usize) {
 }
 
 #[test]
-fn a_image_from_a_text_says_how_it_was_made() {
-    let folder = workshop();
-    let model = model("sd1");
+fn an_image_from_a_prompt_says_how_it_was_made() {
+    let folder = workspace();
+    let model = golden_path("sd1");
     let words = [
         "sample",
         "--model",
@@ -60,13 +53,13 @@ fn a_image_from_a_text_says_how_it_was_made() {
         "--seed",
         "7",
         "--out",
-        "drawn.png",
+        "cat.png",
     ];
     let (out, err) = succeed(folder.path(), &words);
     assert!(out.contains("w = 3 (guidance scale 4)"), "{out}");
     assert!(out.contains("4 network calls"), "{out}");
     assert_eq!(err, "");
-    let (image, parameters) = drawn(folder.path(), "drawn.png");
+    let (image, parameters) = generated(folder.path(), "cat.png");
     // A grid of one image has a white margin of one pixel.
     assert_eq!((image.shape.height, image.shape.width), (18, 18));
     let expected = "a café\nNegative prompt: dogs\nSteps: 2, Sampler: ddim, CFG scale: 4, Seed: 7, Size: 16x16, Model: sd1, Image: 0, Version: fewstep ";
@@ -74,17 +67,17 @@ fn a_image_from_a_text_says_how_it_was_made() {
 }
 
 #[test]
-fn texts_take_turns_and_images_do_not_depend_on_their_batch() {
-    let folder = workshop();
-    let model = model("tiny");
-    std::fs::write(folder.path().join("texts.txt"), "a cat\n\na dog\n").expect("written");
-    let draw = |out: &str, more: &[&str]| {
+fn prompts_take_turns_and_images_do_not_depend_on_their_batch() {
+    let folder = workspace();
+    let model = golden_path("tiny");
+    std::fs::write(folder.path().join("prompts.txt"), "a cat\n\na dog\n").expect("written");
+    let generate = |out: &str, more: &[&str]| {
         let words = [
             "sample",
             "--model",
             &model,
             "--prompts-file",
-            "texts.txt",
+            "prompts.txt",
             "--steps",
             "2",
         ];
@@ -93,26 +86,26 @@ fn texts_take_turns_and_images_do_not_depend_on_their_batch() {
             &[&words[..], &["--out-dir", out], more].concat(),
         );
     };
-    draw("all", &["--count", "4", "--batch", "3"]);
-    draw("third", &["--count", "1", "--first", "2"]);
-    let (third, parameters) = drawn(folder.path(), "all/000002.png");
+    generate("all", &["--count", "4", "--batch", "3"]);
+    generate("third", &["--count", "1", "--first", "2"]);
+    let (third, parameters) = generated(folder.path(), "all/000002.png");
     assert!(parameters.starts_with("a cat\n"), "{parameters}");
     assert!(
-        drawn(folder.path(), "all/000003.png")
+        generated(folder.path(), "all/000003.png")
             .1
             .starts_with("a dog\n")
     );
     assert_eq!(
-        drawn(folder.path(), "third/000002.png"),
+        generated(folder.path(), "third/000002.png"),
         (third.clone(), parameters)
     );
-    assert_ne!(drawn(folder.path(), "all/000000.png").0, third);
+    assert_ne!(generated(folder.path(), "all/000000.png").0, third);
 }
 
 #[test]
-fn a_student_answers_with_one_call_and_takes_no_negative_text() {
-    let folder = workshop();
-    let model = model("tiny");
+fn a_student_takes_one_call_a_step_and_no_negative_prompt() {
+    let folder = workspace();
+    let model = golden_path("tiny");
     let words = [
         "sample", "--model", &model, "--prompt", "a cat", "--steps", "2", "--w", "5",
     ];
@@ -123,9 +116,9 @@ fn a_student_answers_with_one_call_and_takes_no_negative_text() {
 }
 
 #[test]
-fn what_is_cut_off_a_long_text_is_shown() {
-    let folder = workshop();
-    let (model, long) = (model("sd1"), format!("{}zebra", "dog ".repeat(80)));
+fn the_end_of_a_prompt_that_is_too_long_is_shown() {
+    let folder = workspace();
+    let (model, long) = (golden_path("sd1"), format!("{}zebra", "dog ".repeat(80)));
     let words = [
         "sample", "--model", &model, "--prompt", &long, "--steps", "1",
     ];
@@ -133,11 +126,10 @@ fn what_is_cut_off_a_long_text_is_shown() {
     assert!(err.contains("77 tokens") && err.contains("zebra"), "{err}");
 }
 
-/// The less strength, the nearer to the image.
 #[test]
-fn an_edit_keeps_what_its_strength_leaves() {
-    let folder = workshop();
-    let model = model("sd1");
+fn an_edit_with_less_strength_stays_nearer_to_the_image() {
+    let folder = workspace();
+    let model = golden_path("sd1");
     paint(folder.path(), "in.png", 3, 16);
     let edit = |strength: &str| {
         let words = [
@@ -156,7 +148,7 @@ fn an_edit_keeps_what_its_strength_leaves() {
             strength,
         ];
         succeed(folder.path(), &words);
-        drawn(folder.path(), &format!("{strength}/000000.png"))
+        generated(folder.path(), &format!("{strength}/000000.png"))
     };
     let (kept, parameters) = edit("0.001");
     assert!(
@@ -172,9 +164,9 @@ fn an_edit_keeps_what_its_strength_leaves() {
 }
 
 #[test]
-fn a_part_of_a_image_is_filled() {
-    let folder = workshop();
-    let model = model("inpaint");
+fn a_part_of_an_image_is_filled() {
+    let folder = workspace();
+    let model = golden_path("inpaint");
     paint(folder.path(), "in.png", 3, 16);
     paint(folder.path(), "mask.png", 1, 16);
     paint(folder.path(), "small.png", 1, 8);
@@ -196,7 +188,7 @@ fn a_part_of_a_image_is_filled() {
         ]
     };
     succeed(folder.path(), &words("mask.png"));
-    drawn(folder.path(), "filled.png");
+    generated(folder.path(), "filled.png");
     refuse(
         folder.path(),
         &words("small.png"),
@@ -208,16 +200,16 @@ fn a_part_of_a_image_is_filled() {
         (["--class", "3"], "--class"),
     ] {
         let words = [&words("mask.png")[..], &more].concat();
-        refuse(folder.path(), &words, &[part, "text"]);
+        refuse(folder.path(), &words, &[part, "prompt"]);
     }
 }
 
 #[test]
 fn what_a_model_cannot_do_is_refused() {
-    let folder = workshop();
+    let folder = workspace();
     save(&teacher(), folder.path(), "pixels");
     paint(folder.path(), "in.png", 3, 16);
-    let (sd1, inpaint) = (model("sd1"), model("inpaint"));
+    let (sd1, inpaint) = (golden_path("sd1"), golden_path("inpaint"));
     for (words, parts) in [
         (vec!["sample", "--model", &sd1], vec!["--prompt"]),
         (
@@ -263,7 +255,7 @@ fn what_a_model_cannot_do_is_refused() {
             vec![
                 "edit", "--model", "pixels", "--prompt", "a", "--image", "in.png",
             ],
-            vec!["model_index.json", "UNet2DModel"],
+            vec!["generates classes", "from prompts"],
         ),
     ] {
         refuse(folder.path(), &words, &parts);

@@ -195,7 +195,7 @@ fn what_a_model_cannot_do_is_refused() {
     let message = refused(&classes, &|request| {
         request.images[0].init = inpaint.clone()
     });
-    assert!(message.contains("sees no mask"), "{message}");
+    assert!(message.contains("takes no mask"), "{message}");
     let inpainting = golden("inpaint");
     let message = refused(&inpainting, &|_| ());
     assert!(message.contains("image and a mask"), "{message}");

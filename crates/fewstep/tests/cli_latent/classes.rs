@@ -27,9 +27,9 @@ fn a_model_of_classes_is_distilled_killed_and_resumed() {
     assert_same_run(&whole, &killed, &["guided", "steps-2", "steps-1"]);
     assert!(whole.join("samples/steps-1.png").is_file());
 
-    // Every example has the row of its class, and what stands for none is the last one.
+    // Every example has the row of its class, and the last row stands for no class.
     let cache = tensors(&caches(&workspace).remove(0));
-    let table = tensors(&model("classes").join("class_embedder/model.safetensors"));
+    let table = tensors(&golden("classes").join("class_embedder/model.safetensors"));
     let (shape, rows) = &table["embedding.weight"];
     let (kept, states) = &cache["states"];
     assert_eq!((shape, kept), (&vec![5, 6], &vec![5, 1, 6]));
@@ -42,10 +42,10 @@ fn a_model_of_classes_is_distilled_killed_and_resumed() {
     }
     assert_eq!(both, expected);
 
-    let draw = |class: &str, out: &str| workspace.drawn(class, out, &["--w", "3"]);
-    assert_eq!(draw("shark", "shark"), draw("2", "second"));
-    assert_ne!(draw("shark", "shark"), draw("ray", "ray"));
-    let teacher = model("classes").display().to_string();
+    let generate = |class: &str, out: &str| workspace.generate(class, out, &["--w", "3"]);
+    assert_eq!(generate("shark", "shark"), generate("2", "second"));
+    assert_ne!(generate("shark", "shark"), generate("ray", "ray"));
+    let teacher = golden_path("classes");
     let sample = ["sample", "--model", &teacher, "--steps", "1"];
     workspace.succeed(&[&sample[..], &["--out", "all.png"]].concat());
     workspace.refuse(
@@ -60,7 +60,7 @@ fn a_model_of_classes_is_distilled_killed_and_resumed() {
         &[
             "edit", "--model", &teacher, "--image", "x.png", "--prompt", "a",
         ],
-        &["draws classes", "texts"],
+        &["generates classes", "prompts"],
     );
 }
 
@@ -73,7 +73,10 @@ fn data_that_does_not_go_with_classes_is_refused() {
         let run = ["distill", &recipe, "--out", "students"];
         workspace.refuse(&[&run[..], &sets].concat(), words);
     };
-    refuse(&["data.kind=captioned"], &["draws classes", "data.kind"]);
+    refuse(
+        &["data.kind=captioned"],
+        &["generates classes", "data.kind"],
+    );
     refuse(&["data.size=17"], &["multiples of 2", "17x17"]);
     std::fs::remove_dir_all(workspace.path("labelled/d")).expect("removed");
     refuse(&[], &["3 classes", "4 classes"]);

@@ -1,4 +1,4 @@
-//! Students of models that read texts, and teachers of such.
+//! Students of models that take prompts, and teachers for them.
 
 use super::*;
 
@@ -75,10 +75,9 @@ fn a_stable_diffusion_is_distilled_killed_and_resumed() {
     assert_ne!(weights(&whole, "guided"), weights(&whole, "steps-2"));
 }
 
-/// An encoder is distilled from the student of stage one, and takes images to another text with a
-/// decoder.
+/// An encoder is distilled from the student of stage one, and restyles images with a decoder.
 #[test]
-fn an_encoder_of_texts_is_distilled_and_restyles() {
+fn a_latent_encoder_is_distilled_and_restyles() {
     let workspace = workspace();
     let text = DISTILL.replace("updates = 6", "updates = 2");
     let text = text.replace("flip = true", "flip = true\nw = [1, 9]");
@@ -95,12 +94,12 @@ fn an_encoder_of_texts_is_distilled_and_restyles() {
     );
     let model = json(&workspace.path("encoder/models/encoder-steps-2/fewstep.json"));
     assert_eq!(model["role"]["sampler"], "encoder");
-    // For the weights of its teacher, as its recipe has none.
+    // For its teacher's weights, as its recipe sets none.
     assert_eq!(model["guidance"]["w_max"], 9.0);
-    // An encoder draws nothing, while it is trained neither.
+    // An encoder generates nothing, not even during training.
     assert!(!workspace.path("encoder/samples").exists());
-    let draw = ["sample", "--model", "encoder", "--prompt", "a cat"];
-    workspace.refuse(&draw, &["cannot draw images"]);
+    let sample = ["sample", "--model", "encoder", "--prompt", "a cat"];
+    workspace.refuse(&sample, &["cannot generate images"]);
 
     let image = workspace.path("captioned/0.png");
     let image = image.to_str().expect("a path in UTF-8");
@@ -126,9 +125,9 @@ fn an_encoder_of_texts_is_distilled_and_restyles() {
 }
 
 #[test]
-fn a_teacher_of_texts_is_trained_and_distilled() {
+fn a_latent_teacher_is_trained_and_distilled() {
     let workspace = workspace();
-    copy_text_encoder(&model("bert"), &workspace.path("encoder"));
+    copy_text_encoder(&golden("bert"), &workspace.path("encoder"));
     let train = recipe(&workspace, "train.toml", TRAIN, "bert");
     workspace.refuse(
         &["train", &train, "--set", "data.size=18", "--out", "odd"],
@@ -148,7 +147,7 @@ fn a_teacher_of_texts_is_trained_and_distilled() {
     );
     let config = json(&workspace.path("teacher/models/teacher/unet/config.json"));
     assert_eq!(config["cross_attention_dim"], 12);
-    let draw = [
+    let sample = [
         "sample",
         "--model",
         "teacher",
@@ -157,7 +156,7 @@ fn a_teacher_of_texts_is_trained_and_distilled() {
         "--steps",
         "2",
     ];
-    workspace.succeed(&[&draw[..], &["--w", "2", "--out", "cat.png"]].concat());
+    workspace.succeed(&[&sample[..], &["--w", "2", "--out", "cat.png"]].concat());
 
     let distill = recipe(&workspace, "distill.toml", DISTILL, "bert");
     workspace.succeed(&[
@@ -175,16 +174,16 @@ fn a_teacher_of_texts_is_trained_and_distilled() {
 }
 
 #[test]
-fn a_damaged_cache_is_told_and_made_again() {
+fn a_damaged_cache_is_refused_and_made_again() {
     let workspace = workspace();
     let recipe = recipe(&workspace, "distill.toml", DISTILL, "sd1");
     let run = ["distill", &recipe, "--dry-run"];
-    // What is left where a program was killed while it encoded.
+    // What a program leaves that is killed while it encodes.
     let folder = workspace.path("cache/fewstep");
     std::fs::create_dir_all(&folder).expect("made");
     std::fs::write(folder.join("latents-0-0-0.1.tmp"), "begun").expect("written");
     workspace.succeed(&run);
-    assert_eq!(caches(&workspace).len(), 1, "the cache alone");
+    assert_eq!(caches(&workspace).len(), 1, "only the cache");
     let cache = caches(&workspace).remove(0);
     let mut bytes = std::fs::read(&cache).expect("there");
     let last = bytes.len() - 1;
@@ -196,7 +195,7 @@ fn a_damaged_cache_is_told_and_made_again() {
 }
 
 #[test]
-fn mistakes_are_told() {
+fn mistakes_are_refused() {
     let workspace = workspace();
     let recipe = recipe(&workspace, "distill.toml", DISTILL, "sd1");
     let refuse = |set: &str, words: &[&str]| {
@@ -229,9 +228,9 @@ fn mistakes_are_told() {
     assert!(!workspace.path("students").join("recipe.toml").exists());
 }
 
-/// What 16 bits leave of the teacher teaches nearly the same.
+/// A teacher in 16 bits teaches nearly the same.
 #[test]
-fn a_teacher_may_lie_in_memory_in_16_bits() {
+fn a_teacher_may_be_stored_in_16_bits() {
     let workspace = workspace();
     let recipe = recipe(&workspace, "distill.toml", DISTILL, "sd1");
     let losses = |precision: &str| -> Vec<f64> {

@@ -35,7 +35,7 @@ fn a_stable_diffusion_learns_to_edit_by_instruction() {
     assert_eq!(index["_class_name"], "StableDiffusionControlNetPipeline");
     assert_eq!(index["controlnet"][1], "ControlNetModel");
 
-    let draw = |out: &str, more: &[&str]| {
+    let generate = |out: &str, more: &[&str]| {
         let words = [
             "instruct",
             "--model",
@@ -48,8 +48,8 @@ fn a_stable_diffusion_learns_to_edit_by_instruction() {
         workspace.succeed(&[&words[..], &["--out", out], more].concat());
         std::fs::read(workspace.path(out)).expect("written")
     };
-    let cat = draw("cat.png", &["--prompt", "an orange cat"]);
-    assert_eq!(cat, draw("again.png", &["--prompt", "an orange cat"]));
+    let cat = generate("cat.png", &["--prompt", "an orange cat"]);
+    assert_eq!(cat, generate("again.png", &["--prompt", "an orange cat"]));
     let words = [
         "upscale",
         "--model",
@@ -70,17 +70,17 @@ fn a_stable_diffusion_learns_to_edit_by_instruction() {
         "distill",
         &recipe,
         "--set",
-        "train=adapter",
+        "train=controlnet",
         "--out",
-        "adapter",
+        "controlnet",
     ]);
-    let base = model_path("sd1");
+    let base = golden_path("sd1");
     let adapted = [
         "instruct",
         "--model",
         &base,
-        "--adapter",
-        "adapter/models/codi",
+        "--controlnet",
+        "controlnet/models/codi",
     ];
     let words = [
         "--image",

@@ -1,8 +1,8 @@
-//! Students of LoRA.
+//! Students that are trained as a LoRA.
 
 use super::*;
 
-/// (B A) of a layer at a place, in the names of either tool.
+/// (B A) of a layer at a place, under the names of either tool.
 fn product(
     a: &(Vec<usize>, Vec<f32>),
     b: &(Vec<usize>, Vec<f32>),
@@ -17,7 +17,7 @@ fn product(
 
 /// A weight of the teacher, whose file has 16-bit floats.
 fn base_weights(name: &str) -> Vec<f32> {
-    let bytes = std::fs::read(model("sd1").join("unet/diffusion_pytorch_model.fp16.safetensors"));
+    let bytes = std::fs::read(golden("sd1").join("unet/diffusion_pytorch_model.fp16.safetensors"));
     let bytes = bytes.expect("there");
     let file = safetensors::SafeTensors::deserialize(&bytes).expect("whole");
     let view = file.tensor(name).expect("there");
@@ -38,12 +38,12 @@ fn half(bits: u16) -> f32 {
 }
 
 #[test]
-fn a_student_of_lora_changes_is_the_base_and_its_files() {
+fn a_lora_student_equals_its_base_and_the_exported_files() {
     let workspace = workspace();
     let text = format!("{DISTILL}[lora]\nrank = 2\nalpha = 3.0\n");
     let recipe = recipe(&workspace, "lora.toml", &text, "tiny");
-    // A teacher that takes no w as yet: the one in the folder does.
-    let teacher = model("sd1").display().to_string();
+    // A teacher that takes no w; the one of the recipe does.
+    let teacher = golden_path("sd1");
     let set = format!("teacher={teacher}");
     let run = ["distill", &recipe, "--set", &set, "--out"];
     workspace.succeed(&[&run[..], &["students"]].concat());
@@ -83,7 +83,7 @@ fn a_student_of_lora_changes_is_the_base_and_its_files() {
         }
     }
     assert!(largest > 1e-5, "nothing was learnt");
-    // What is no target stays the teacher's, but for the input for w.
+    // Other weights stay the teacher's, except the input for w.
     for (name, (_, values)) in &student {
         let changed = ["to_q", "to_k", "to_v", "to_out", "cond_proj"]
             .iter()

@@ -18,7 +18,9 @@ use safetensors::Dtype;
 use safetensors::tensor::TensorView;
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
-use workspace::{Workspace, assert_same_run, copy_text_encoder, weights, write_pattern};
+use workspace::{
+    Workspace, assert_same_run, copy_text_encoder, golden, golden_path, weights, write_pattern,
+};
 
 const CAPTIONS: [&str; 5] = [
     "a photograph",
@@ -73,18 +75,6 @@ log_every = 1
 checkpoint_every = 2
 "#;
 
-fn model(name: &str) -> PathBuf {
-    let golden = concat!(
-        env!("CARGO_MANIFEST_DIR"),
-        "/../formats/tests/golden/latent"
-    );
-    PathBuf::from(golden).join(name)
-}
-
-fn model_path(name: &str) -> String {
-    model(name).display().to_string()
-}
-
 /// A workspace with captioned images in it.
 fn workspace() -> Workspace {
     let workspace = Workspace::new();
@@ -100,7 +90,7 @@ fn workspace() -> Workspace {
 fn recipe(workspace: &Workspace, name: &str, text: &str, of: &str) -> String {
     let path = |path: &Path| path.display().to_string();
     let text = text
-        .replace("MODEL", &path(&model(of)))
+        .replace("MODEL", &path(&golden(of)))
         .replace("ENCODER", &path(&workspace.path("encoder")))
         .replace("CAPTIONED", &path(&workspace.path("captioned")));
     workspace.recipe(name, &text)
@@ -110,7 +100,7 @@ fn json(path: &Path) -> serde_json::Value {
     serde_json::from_slice(&std::fs::read(path).expect("there")).expect("JSON")
 }
 
-/// The caches that the program left.
+/// The files in the program's cache.
 fn caches(workspace: &Workspace) -> Vec<PathBuf> {
     let folder = workspace.path("cache/fewstep");
     let entries = std::fs::read_dir(folder).expect("there").flatten();

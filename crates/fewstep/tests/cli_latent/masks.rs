@@ -1,11 +1,11 @@
-//! Latent models that fill in.
+//! Latent models for inpainting.
 
 use super::*;
 
 const MASKS: &str = "[condition]\nkind = \"inpaint\"\nmask = \"mixed\"\nmasks = 3\n";
 
 #[test]
-fn a_model_that_fills_in_is_distilled_killed_and_resumed() {
+fn an_inpainting_model_is_distilled_killed_and_resumed() {
     let workspace = workspace();
     let text = format!("{DISTILL}{MASKS}");
     let recipe = recipe(&workspace, "distill.toml", &text, "inpaint");
@@ -22,13 +22,13 @@ fn a_model_that_fills_in_is_distilled_killed_and_resumed() {
     // Without it diffusers does not read a pipeline for inpainting.
     assert!(index["_diffusers_version"].is_string(), "{index}");
     let grid = image::read(&whole.join("samples/steps-1.png"), None, 3).expect("a grid");
-    // Twelve rows of three images, three rows beside one another.
+    // Twelve rows of three images, three rows next to one another.
     assert_eq!(
         (grid.shape.width, grid.shape.height),
         (9 * 17 + 1, 4 * 17 + 1)
     );
 
-    let hole = Image {
+    let mask = Image {
         shape: ImageShape {
             channels: 1,
             height: 16,
@@ -36,7 +36,7 @@ fn a_model_that_fills_in_is_distilled_killed_and_resumed() {
         },
         pixels: (0..256).map(|i| if i % 16 < 5 { 255 } else { 0 }).collect(),
     };
-    write_png(workspace.path("hole.png"), &hole).expect("written");
+    write_png(workspace.path("mask.png"), &mask).expect("written");
     let image = workspace.path("captioned/3.png").display().to_string();
     let fill = |steps: &str| {
         let out = format!("filled-{steps}");
@@ -49,7 +49,7 @@ fn a_model_that_fills_in_is_distilled_killed_and_resumed() {
             "--image",
             &image,
             "--mask",
-            "hole.png",
+            "mask.png",
             "--prompt",
             "a cat",
             "--w",
@@ -57,8 +57,8 @@ fn a_model_that_fills_in_is_distilled_killed_and_resumed() {
             "--out-dir",
             &out,
         ]);
-        let drawn = workspace.path(&out).join("000000.png");
-        image::read(&drawn, None, 3).expect("an image")
+        let file = workspace.path(&out).join("000000.png");
+        image::read(&file, None, 3).expect("an image")
     };
     assert_ne!(fill("1"), fill("2"));
 }
@@ -74,7 +74,7 @@ fn masked_latents_of_an_inpainting_model_are_made_once() {
     let (shape, concat) = tensors(&cache)["concat"].clone();
     assert_eq!(shape, [10, 2, 3, 5, 8, 8]);
     let device = Device::flex();
-    let vae = Pipeline::load(&model("inpaint"), &device)
+    let vae = Pipeline::load(&golden("inpaint"), &device)
         .expect("a model")
         .vae;
     let masks = Masks {
@@ -122,7 +122,7 @@ fn masks_that_make_no_sense_are_refused() {
         &["condition={kind=\"inpaint\",masks=0}"],
         &["condition.masks", "at least"],
     );
-    let plain = format!("teacher={}", model("sd1").display());
+    let plain = format!("teacher={}", golden("sd1").display());
     refuse(
         &[&plain, "condition={kind=\"inpaint\"}"],
         &["[condition]", "has not learnt"],

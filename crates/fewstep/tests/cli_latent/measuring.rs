@@ -2,7 +2,7 @@
 
 use super::*;
 
-/// A ResNet for CIFAR with a block a stage and arbitrary weights.
+/// A ResNet for CIFAR with one block per stage and arbitrary weights.
 fn write_resnet(file: &Path) {
     let mut tensors: Vec<(String, Vec<usize>)> = vec![];
     let mut layer = |conv: &str, norm: &str, from: usize, to: usize| {
@@ -46,10 +46,10 @@ fn enlarged(workspace: &Workspace, name: &str) -> String {
         "class_embedder",
         "scheduler",
     ];
-    for part in parts.map(|part| model(name).join(part)) {
+    for part in parts.map(|part| golden(name).join(part)) {
         for entry in std::fs::read_dir(&part).into_iter().flatten().flatten() {
             if entry.path().is_file() {
-                let target = folder.join(part.strip_prefix(model(name)).expect("inside"));
+                let target = folder.join(part.strip_prefix(golden(name)).expect("inside"));
                 std::fs::create_dir_all(&target).expect("made");
                 std::fs::copy(entry.path(), target.join(entry.file_name())).expect("copied");
             }
@@ -63,7 +63,7 @@ fn enlarged(workspace: &Workspace, name: &str) -> String {
 }
 
 #[test]
-fn models_that_read_texts_are_measured() {
+fn models_that_take_prompts_are_measured() {
     let workspace = workspace();
     let model = enlarged(&workspace, "sd1");
     write_resnet(&workspace.path("resnet.safetensors"));

@@ -1,4 +1,4 @@
-//! Tiny models with random weights, and the real program to run on them.
+//! Tiny models with random weights, and images for them.
 
 #![allow(dead_code, reason = "every test program uses another part")]
 
@@ -13,7 +13,6 @@ use fewstep_nn::{Backbone, BackboneConfig, UNetConfig, WEmbedding};
 use safetensors::SafeTensors;
 use safetensors::tensor::TensorView;
 use std::path::Path;
-use std::process::{Command, Output};
 
 /// A teacher of grey 16x16 images of the classes circle, square and star.
 pub(crate) fn teacher() -> Model {
@@ -151,37 +150,4 @@ pub(crate) fn write_image(file: &Path, side: usize, kind: usize) {
 /// Reads a grey image.
 pub(crate) fn read_image(file: &Path) -> Image {
     read(file, None, 1).expect("an image")
-}
-
-/// Runs `fewstep` with these words in a folder that is also the home of its cache.
-pub(crate) fn run(folder: &Path, words: &[&str]) -> Output {
-    Command::new(env!("CARGO_BIN_EXE_fewstep"))
-        .args(words)
-        .current_dir(folder)
-        .env("XDG_CACHE_HOME", folder.join("cache"))
-        .output()
-        .expect("the program starts")
-}
-
-/// Runs the program, which must succeed. Gives its standard output and standard error.
-pub(crate) fn succeed(folder: &Path, words: &[&str]) -> (String, String) {
-    let output = run(folder, words);
-    let [out, err] =
-        [&output.stdout, &output.stderr].map(|b| String::from_utf8_lossy(b).into_owned());
-    assert!(output.status.success(), "{words:?} failed: {err}");
-    (out, err)
-}
-
-/// Runs the program, which must refuse its input with exit code 2 and a message that contains these
-/// parts.
-pub(crate) fn refuse(folder: &Path, words: &[&str], parts: &[&str]) {
-    let output = run(folder, words);
-    let message = String::from_utf8_lossy(&output.stderr);
-    assert_eq!(output.status.code(), Some(2), "{words:?}: {message}");
-    for part in parts {
-        assert!(
-            message.contains(part),
-            "{words:?}: no `{part}` in: {message}"
-        );
-    }
 }

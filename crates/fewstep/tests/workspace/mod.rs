@@ -53,13 +53,13 @@ impl Workspace {
         self.folder.path().join(name)
     }
 
-    /// Draws an image of a class with a run's students in two steps, with these words besides.
-    pub(crate) fn drawn(&self, class: &str, out: &str, words: &[&str]) -> Image {
-        let draw = ["sample", "--model", "students", "--steps", "2"];
+    /// Generates an image of a class with a run's students in two steps, with these words too.
+    pub(crate) fn generate(&self, class: &str, out: &str, words: &[&str]) -> Image {
+        let sample = ["sample", "--model", "students", "--steps", "2"];
         let one = ["--class", class, "--count", "1", "--out-dir", out];
-        self.succeed(&[&draw[..], &one, words].concat());
-        let drawn = self.path(out).join("000000.png");
-        image::read(&drawn, None, 3).expect("an image")
+        self.succeed(&[&sample[..], &one, words].concat());
+        let file = self.path(out).join("000000.png");
+        image::read(&file, None, 3).expect("an image")
     }
 
     /// Writes a recipe and returns its path.
@@ -73,31 +73,22 @@ impl Workspace {
         path.display().to_string()
     }
 
-    pub(crate) fn command(&self, arguments: &[&str]) -> Command {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_fewstep"));
-        command.current_dir(self.folder.path()).args(arguments);
-        command.env("XDG_CACHE_HOME", self.path("cache"));
-        command
+    pub(crate) fn command(&self, words: &[&str]) -> Command {
+        command(self.folder.path(), words)
     }
 
-    pub(crate) fn run(&self, arguments: &[&str]) -> Output {
-        self.command(arguments)
-            .output()
-            .expect("the program starts")
+    pub(crate) fn run(&self, words: &[&str]) -> Output {
+        run(self.folder.path(), words)
     }
 
-    pub(crate) fn succeed(&self, arguments: &[&str]) {
-        let output = self.run(arguments);
-        assert!(
-            output.status.success(),
-            "{arguments:?}: {}",
-            stderr(&output)
-        );
+    /// As the function of this name.
+    pub(crate) fn succeed(&self, words: &[&str]) -> (String, String) {
+        succeed(self.folder.path(), words)
     }
 
-    /// Runs, and checks that it refuses its input with all of these words.
-    pub(crate) fn refuse(&self, arguments: &[&str], words: &[&str]) {
-        assert_refused(&self.run(arguments), words);
+    /// As the function of this name.
+    pub(crate) fn refuse(&self, words: &[&str], parts: &[&str]) {
+        refuse(self.folder.path(), words, parts);
     }
 
     /// Starts, kills after a while, again and again, until a resumed run ends by itself. Returns
@@ -130,7 +121,7 @@ impl Workspace {
     }
 }
 
-/// Writes a colour image of this height and width, another one for each number.
+/// Writes a colour image of this height and width, a different one for each number.
 pub(crate) fn write_pattern(file: &Path, number: usize, [height, width]: [usize; 2]) {
     let shape = ImageShape {
         channels: 3,
@@ -154,19 +145,77 @@ pub(crate) fn copy_text_encoder(model: &Path, to: &Path) {
     }
 }
 
+/// The program with these words in a folder that is also the home of its cache.
+pub(crate) fn command(folder: &Path, words: &[&str]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_fewstep"));
+    command.current_dir(folder).args(words);
+    command.env("XDG_CACHE_HOME", folder.join("cache"));
+    command
+}
+
+pub(crate) fn run(folder: &Path, words: &[&str]) -> Output {
+    command(folder, words).output().expect("the program starts")
+}
+
+/// Runs the program, which must succeed. Returns its standard output and standard error.
+pub(crate) fn succeed(folder: &Path, words: &[&str]) -> (String, String) {
+    let output = run(folder, words);
+    assert!(
+        output.status.success(),
+        "{words:?} failed: {}",
+        stderr(&output)
+    );
+    let out = String::from_utf8_lossy(&output.stdout).into_owned();
+    (out, stderr(&output))
+}
+
+/// Runs the program, which must refuse its input with a message that contains these parts.
+pub(crate) fn refuse(folder: &Path, words: &[&str], parts: &[&str]) {
+    let output = run(folder, words);
+    let message = stderr(&output);
+    assert_eq!(output.status.code(), Some(2), "{words:?}: {message}");
+    assert_refused(&output, parts);
+}
+
+pub(crate) fn assert_refused(output: &Output, parts: &[&str]) {
+    let message = stderr(output);
+    assert_eq!(output.status.code(), Some(2), "{message}");
+    for part in parts {
+        assert!(message.contains(part), "no `{part}` in: {message}");
+    }
+}
+
 pub(crate) fn stderr(output: &Output) -> String {
     String::from_utf8_lossy(&output.stderr).into_owned()
 }
 
-pub(crate) fn assert_refused(output: &Output, words: &[&str]) {
-    let message = stderr(output);
-    assert_eq!(output.status.code(), Some(2), "{message}");
-    for word in words {
-        assert!(message.contains(word), "`{word}` is not in: {message}");
+/// The folder of a tiny latent diffusion model with random weights.
+pub(crate) fn golden(name: &str) -> PathBuf {
+    let models = concat!(
+        env!("CARGO_MANIFEST_DIR"),
+        "/../formats/tests/golden/latent"
+    );
+    Path::new(models).join(name)
+}
+
+/// Its path as a word of a command line.
+pub(crate) fn golden_path(name: &str) -> String {
+    golden(name).display().to_string()
+}
+
+/// Copies a folder with everything in it.
+pub(crate) fn copy(from: &Path, to: &Path) {
+    std::fs::create_dir_all(to).expect("made");
+    for entry in std::fs::read_dir(from).expect("listed").flatten() {
+        let target = to.join(entry.file_name());
+        match entry.path().is_dir() {
+            true => copy(&entry.path(), &target),
+            false => drop(std::fs::copy(entry.path(), target).expect("copied")),
+        }
     }
 }
 
-/// Two classes of 8x8 images in the IDX format, with as many labels as told.
+/// Two classes of 8x8 images in the IDX format, with this number of labels.
 pub(crate) fn write_idx(folder: &Path, images: u32, labels: u32) {
     let mut bytes = [0x0803, images, 8, 8].map(u32::to_be_bytes).concat();
     for image in 0..images {
@@ -189,7 +238,7 @@ pub(crate) fn weights(run: &Path, model: &str) -> Vec<(String, Vec<u8>)> {
     tensors(&run.join("models").join(model).join("unet"))
 }
 
-/// The same of the model's ControlNet; empty where it has none.
+/// The same for the model's ControlNet; empty if it has none.
 pub(crate) fn controlnet(run: &Path, model: &str) -> Vec<(String, Vec<u8>)> {
     let folder = run.join("models").join(model).join("controlnet");
     if folder.exists() {
@@ -210,7 +259,7 @@ fn tensors(folder: &Path) -> Vec<(String, Vec<u8>)> {
     tensors
 }
 
-/// The log without the one number that depends on the clock on the wall.
+/// The log without the one number that depends on the speed of the machine.
 pub(crate) fn log(run: &Path) -> Vec<String> {
     let text = std::fs::read_to_string(run.join("metrics.jsonl")).expect("the log is there");
     let without_speed = |line: &str| {
@@ -226,7 +275,7 @@ pub(crate) fn assert_same_run(a: &Path, b: &Path, models: &[&str]) {
         assert!(weights(a, model) == weights(b, model), "{model} differs");
         assert!(
             controlnet(a, model) == controlnet(b, model),
-            "the adapter of {model} differs"
+            "the ControlNet of {model} differs"
         );
     }
     assert_eq!(log(a), log(b));
