@@ -11,7 +11,7 @@ use rayon::current_num_threads;
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 
-/// How many parts are encoded side by side, where there are so many threads.
+/// How many parts are encoded in parallel, where there are so many threads.
 const PARTS: usize = 4;
 
 /// Texts that a thread encodes together.
@@ -40,7 +40,8 @@ pub enum LatentsError {
     Misfit(String),
 }
 
-/// The latents of images and the states of their captions or classes: in a cache, or found good and yet to be made.
+/// The latents of images and the states of their captions or classes: in a cache, or checked and
+/// yet to be made.
 #[derive(Debug)]
 pub struct Encoding<'a> {
     source: &'a Source,
@@ -64,9 +65,8 @@ enum State {
 }
 
 impl<'a> Encoding<'a> {
-    /// Looks for the cache in `folder`, and where it has none, what it will hold; no image is decoded. The file's name
-    /// follows from the contents of images, captions and networks. `fits` is asked whether such latents and states
-    /// are of use.
+    /// Looks for the cache in `folder`, and where it has none, what it will hold; no image is
+    /// decoded. The file's name follows from the contents of images, captions and networks.
     ///
     /// # Errors
     /// See [`LatentsError`]; bad examples are named with their places.
@@ -76,7 +76,6 @@ impl<'a> Encoding<'a> {
         copies: Copies,
         folder: &Path,
         device: &'a Device,
-        fits: &dyn Fn(&LatentsHeader) -> Result<(), String>,
     ) -> Result<Self, LatentsError> {
         let contents = source.check(Check::Present)?;
         let networks = components.digest()?;
@@ -114,16 +113,14 @@ impl<'a> Encoding<'a> {
                 }
             }
         };
-        let found = Self {
+        Ok(Self {
             source,
             components,
             copies,
             device,
             path,
             state,
-        };
-        fits(found.header()).map_err(LatentsError::Misfit)?;
-        Ok(found)
+        })
     }
 
     /// What the latents and states are, or will be.
@@ -142,12 +139,13 @@ impl<'a> Encoding<'a> {
         }
     }
 
-    /// The latents and states out of the cache, made first where they are not there, after every image was found
-    /// good. The networks are in memory one after the other, and only while they work. `progress` hears of images done.
+    /// The latents and states out of the cache, made first where they are not there, after every
+    /// image was found good. The networks are in memory one after the other, and only while they
+    /// work. `progress` is given the number of images done, and of all.
     ///
-    /// Models for inpainting take the latents of the masked image, which depend on the mask. They are made here too,
-    /// for a few masks of each image: encoding costs more than a call of the U-Net, and made once it costs the run
-    /// neither time nor the autoencoder's memory.
+    /// Models for inpainting take the latents of the masked image, which depend on the mask. They
+    /// are made here too, for a few masks of each image: encoding costs more than a call of the
+    /// U-Net, and made once it costs the run neither time nor the autoencoder's memory.
     ///
     /// # Errors
     /// See [`LatentsError`]; bad examples are named with their places.
@@ -199,8 +197,8 @@ impl<'a> Encoding<'a> {
     }
 }
 
-/// Channels, height and width of the latents, and the bytes that making them takes: the autoencoder's file lies beside it
-/// while it is read.
+/// Channels, height and width of the latents, and the bytes that making them takes: the
+/// autoencoder's file is in memory too while it is read.
 fn of_vae(
     source: &Source,
     components: &PipelineComponents,
@@ -279,7 +277,8 @@ struct Pass<'a> {
 }
 
 impl Pass<'_> {
-    /// Writes what is made of every image, and, where that is wanted, of the mirrored one after it; both have numbers.
+    /// Writes what is made of every image, and, where that is wanted, of the mirrored one after it;
+    /// both have numbers.
     fn write(&mut self, make: &Make) -> Result<(), LatentsError> {
         let copies = 1 + usize::from(self.mirrored);
         let mut done = 0;

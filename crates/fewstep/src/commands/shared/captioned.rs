@@ -26,8 +26,9 @@ pub(crate) fn examples(
 ) -> CliResult<Examples> {
     let folder = cache_folder().unwrap_or_else(std::env::temp_dir);
     let (source, conditions) = source(data, condition, components, &folder)?;
-    let found = Encoding::find(&source, components, copies, &folder, device, fits);
+    let found = Encoding::find(&source, components, copies, &folder, device);
     let encoding = found.input_error()?;
+    fits(encoding.header()).map_err(CliError::input)?;
     if let (true, Some(bytes)) = (planned, encoding.bytes()) {
         return Ok(Examples::Planned {
             header: encoding.header().clone(),
