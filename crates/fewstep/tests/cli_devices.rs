@@ -11,7 +11,7 @@ fn devices_that_are_not_there_are_refused_by_name() {
     let folder = tempfile::tempdir().expect("a folder");
     save(&teacher(), folder.path(), "teacher");
     let sample = |device| ["sample", "--model", "teacher", "--device", device];
-    for (device, says) in [
+    for (device, part) in [
         ("cuda", "--features cuda"),
         ("cuda:1", "--features cuda"),
         ("vulkan", "--features vulkan"),
@@ -19,7 +19,7 @@ fn devices_that_are_not_there_are_refused_by_name() {
         ("gpu", "none of auto, cpu, cuda"),
         ("cuda:x", "none of auto, cpu, cuda"),
     ] {
-        refuse(folder.path(), &sample(device), &[says]);
+        refuse(folder.path(), &sample(device), &[part]);
     }
 }
 

@@ -85,7 +85,7 @@ fn comes_back(model: &str) {
     );
 }
 
-/// Entries and tensors of a GGUF file, read as the format's description says.
+/// Entries and tensors of a GGUF file, read by the format's specification.
 struct Gguf {
     entries: BTreeMap<String, String>,
     /// Dimensions (the fastest first), type, and all bytes from the start of the data.

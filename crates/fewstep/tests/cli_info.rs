@@ -175,12 +175,12 @@ fn what_is_neither_model_nor_run_is_refused() {
     std::fs::create_dir_all(folder.path().join("empty")).expect("a folder");
     std::fs::create_dir_all(folder.path().join("broken")).expect("a folder");
     std::fs::write(folder.path().join("broken/recipe.toml"), "sead = 1").expect("written");
-    for (given, parts) in [
+    for (model, parts) in [
         ("nowhere", ["nowhere", "No such file"]),
         ("notes.txt", ["notes.txt", "safetensors"]),
         ("empty", ["empty holds no model", "expected"]),
         ("broken", ["recipe.toml", "Did you mean `seed`?"]),
     ] {
-        refuse(folder.path(), &["info", given], &parts);
+        refuse(folder.path(), &["info", model], &parts);
     }
 }

@@ -203,8 +203,8 @@ fn predictions_match_what_the_program_needs() {
     assert!(wrong.is_empty(), "{wrong:#?}");
 }
 
-/// Big images and a small network: the autoencoder takes more than the training. A plan says so and
-/// makes no latents.
+/// Large images and a small network: the autoencoder takes more memory than the training. A plan
+/// predicts that, and encodes nothing.
 #[test]
 fn encoding_is_predicted_and_not_done() {
     let workspace = Workspace::new();

@@ -170,8 +170,8 @@ fn images_are_compared_with_the_originals() {
     }
 }
 
-/// Around the hole all is as it was, so a model that fills is nearer the truth than one that is
-/// asked for it all.
+/// What is not masked stays as it is, so a model that inpaints is nearer to the original than one
+/// that generates all of it.
 #[test]
 fn what_is_not_masked_is_put_back() {
     let folder = workspace();

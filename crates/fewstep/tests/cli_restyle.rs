@@ -103,10 +103,10 @@ fn the_teacher_has_rows_of_its_own() {
         (both.shape.width, both.shape.height),
         (2 * 17 + 1, 2 * 17 + 1)
     );
-    let alone = [&TASK[..], &teacher, &["--w", "1", "--out", "alone.png"]].concat();
-    succeed(folder.path(), &alone);
-    let alone = read_image(&folder.path().join("alone.png"));
-    assert_eq!(cell(&alone, 0, 1), cell(&both, 1, 1));
+    let own = [&TASK[..], &teacher, &["--w", "1", "--out", "teacher.png"]].concat();
+    succeed(folder.path(), &own);
+    let own = read_image(&folder.path().join("teacher.png"));
+    assert_eq!(cell(&own, 0, 1), cell(&both, 1, 1));
     assert_ne!(cell(&both, 0, 1), cell(&both, 1, 1));
 }
 

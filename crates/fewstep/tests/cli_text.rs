@@ -1,4 +1,4 @@
-//! `fewstep sample`, `edit` and `inpaint` with models that draw from texts, through the real
+//! `fewstep sample`, `edit` and `inpaint` with models that generate from prompts, through the real
 //! program. The models are tiny random ones in diffusers' folders.
 
 mod tiny;

@@ -81,8 +81,8 @@ fn a_mixed_batch_is_one_call_and_equals_single_images() {
                 images: vec![image.clone()],
                 ..request.clone()
             };
-            let (alone, _) = generate(&generator, &single);
-            assert!(alone[0] == together[index], "image {index}");
+            let (separate, _) = generate(&generator, &single);
+            assert!(separate[0] == together[index], "image {index}");
         }
     }
 }
@@ -133,7 +133,7 @@ fn previews_become_the_image() {
     }
 }
 
-/// A pixel model changes an image as one of latents does: little at a small strength, all of it at
+/// A pixel model changes an image as a latent model does: little at a small strength, all of it at
 /// 1.
 #[test]
 fn an_image_changes_with_the_strength() {

@@ -266,21 +266,21 @@ impl Inputs {
 
     /// A teacher that generates from control images gets those that it was trained with.
     fn check_condition(&self) -> CliResult {
-        let Some(known) = self.teacher.recipe.control else {
+        let Some(trained) = self.teacher.recipe.control else {
             return Ok(());
         };
-        let verb = known.task.verb();
+        let verb = trained.task.verb();
         match self.examples.conditions().map(control_spec) {
-            Some(given) if given == known => Ok(()),
-            Some(given) => Err(CliError::input(format!(
+            Some(spec) if spec == trained => Ok(()),
+            Some(spec) => Err(CliError::input(format!(
                 "the teacher was trained for `fewstep {verb}` with control images of {:?} (channels, height, width), and [condition] makes those for `fewstep {}` of {:?}: use the same",
-                known.shape,
-                given.task.verb(),
-                given.shape
+                trained.shape,
+                spec.task.verb(),
+                spec.shape
             ))),
             None => Err(CliError::input(format!(
                 "the teacher generates from control images of {:?} (channels, height, width), as in `fewstep {verb}`: add a [condition] section",
-                known.shape
+                trained.shape
             ))),
         }
     }

@@ -158,10 +158,10 @@ impl Args {
         let restyler = restyler.map_err(|error| refuse(&labels, error))?;
         let decoder = restyler.decoder();
         let [encoder_steps, decoder_steps] = restyler.default_steps();
-        let subject = |given: &String, classes: &[String]| -> CliResult<Subject> {
+        let subject = |text: &String, classes: &[String]| -> CliResult<Subject> {
             Ok(match decoder.is_latent() {
-                true => Subject::Prompt(given.clone()),
-                false => Subject::Class(find_class(given, classes)?),
+                true => Subject::Prompt(text.clone()),
+                false => Subject::Class(find_class(text, classes)?),
             })
         };
         let request = RestyleRequest {

@@ -43,7 +43,7 @@ pub(crate) struct Report {
     pub next: Vec<(String, String)>,
 }
 
-/// One number with what it means.
+/// One number, and what it means.
 pub(crate) struct Highlight {
     /// The number.
     pub value: String,

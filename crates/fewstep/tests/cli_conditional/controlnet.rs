@@ -2,8 +2,8 @@
 
 use super::*;
 
-/// Killed runs are bit for bit the uninterrupted ones, whether all is trained or the ControlNet
-/// alone.
+/// Killed runs equal uninterrupted ones bit for bit, with all weights trained or only the
+/// ControlNet.
 #[test]
 fn killed_and_resumed_runs_equal_uninterrupted_ones() {
     let workspace = taught();

@@ -1,5 +1,5 @@
-//! Conditional and consistency distillation, and the verbs that draw from control images, through
-//! the binary.
+//! Conditional and consistency distillation, and the verbs that generate from control images,
+//! through the binary.
 
 mod controlnet;
 mod methods;

@@ -52,8 +52,7 @@ fn methods_and_options_run() {
             "{out}"
         );
     }
-    // Few steps first, then the condition: what has w as an input is told w, and stays a model of
-    // few steps.
+    // Few steps first, then the condition: the student keeps its input for w and its few steps.
     let teacher = "teacher=lcm-first/models/consistency";
     let text = CODI.replace("[condition]\nkind = \"bicubic\"\nfactor = 2\n", "");
     let plain = workspace.recipe("plain.toml", &text);

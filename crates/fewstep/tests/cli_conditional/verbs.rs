@@ -3,8 +3,8 @@
 use super::*;
 use fewstep_data::image::{Image, write_png};
 
-/// The verbs draw the same image for the same seed, as many times larger as learnt; what is known
-/// stays known.
+/// The verbs generate the same image for the same seed, enlarged by the factor of the training.
+/// What is not masked stays as it is.
 #[test]
 fn verbs_generate_from_control_images() {
     let workspace = taught();

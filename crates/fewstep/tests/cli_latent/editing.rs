@@ -2,8 +2,8 @@
 
 use super::*;
 
-/// Learns a condition and few steps in latent space, is killed and resumed, and draws from images
-/// and texts.
+/// Learns a condition and few steps in latent space, is killed and resumed, and generates from
+/// images and prompts.
 #[test]
 fn a_stable_diffusion_learns_to_edit_by_instruction() {
     let workspace = workspace();

@@ -93,10 +93,10 @@ fn masked_latents_of_an_inpainting_model_are_made_once() {
             if mask[i % 256] == 1.0 { 0.0 } else { value }
         });
         let seen = TensorData::new(seen.collect::<Vec<f32>>(), [1, 3, 16, 16]);
-        let known = vae.encode(Tensor::from_data(seen, &device));
-        let known = known.into_data().try_to_vec::<f32>().expect("f32 data");
+        let latents = vae.encode(Tensor::from_data(seen, &device));
+        let latents = latents.into_data().try_to_vec::<f32>().expect("f32 data");
         let corners = (0..64).map(|i| mask[32 * (i / 8) + 2 * (i % 8)]);
-        let expected: Vec<f32> = corners.chain(known).collect();
+        let expected: Vec<f32> = corners.chain(latents).collect();
         let stored = &concat[5 * 64 * (3 * copy + turn)..][..5 * 64];
         for (a, b) in stored.iter().zip(&expected) {
             assert!((a - b).abs() < 1e-5, "{a} for {b}");

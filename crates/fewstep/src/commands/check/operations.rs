@@ -1,6 +1,6 @@
 //! The operations of the networks, forward and backward.
 
-use super::{Row, Values, error, tensor, values};
+use super::compare::{self, Row, Values, error, tensor, values};
 use burn::tensor::{DType, Device, FloatDType, Tensor};
 use fewstep_diffusion::random::{Purpose, generator};
 use fewstep_kernels::update::{self, AdamStep, Decay, SquaredNorm};
@@ -181,7 +181,7 @@ pub(super) fn check(device: &Device, precision: Precision, only: &str, add: &mut
         let ours = forward_and_backward(&operation, &inputs, precision.dtype(), device);
         let no_graph = forward(&operation, &inputs, precision.dtype(), device);
         let seconds = start.elapsed().as_secs_f64();
-        let error = error(&exact, &ours).max(super::error(&vec![exact[0].clone()], &no_graph));
+        let error = error(&exact, &ours).max(compare::error(&vec![exact[0].clone()], &no_graph));
         add(Row {
             name: operation.name.into(),
             precision: precision.to_string(),

@@ -1,6 +1,6 @@
 //! One update of every method on a small network.
 
-use super::{Row, Values, error};
+use super::compare::{Row, Values, error};
 use burn::module::{Module, ModuleMapper, Param};
 use burn::tensor::{Device, Tensor};
 use fewstep_diffusion::random::{self, Purpose};

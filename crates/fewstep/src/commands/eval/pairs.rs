@@ -85,12 +85,12 @@ pub(super) struct PairMetrics {
 impl PairArgs {
     /// Refuses the flags, for a model without control images.
     pub(super) fn refuse_all(&self) -> CliResult {
-        let given = [
+        let flags = [
             (self.condition.is_some(), "--condition"),
             (self.lpips.is_some(), "--lpips"),
             (self.grid.is_some(), "--grid"),
         ];
-        match given.iter().find(|(given, _)| *given) {
+        match flags.iter().find(|(is_set, _)| *is_set) {
             None => Ok(()),
             Some((_, flag)) => Err(CliError::input(format!(
                 "{flag} is for models that generate from control images, and this one takes none: give a ControlNet for it with --controlnet"
@@ -102,18 +102,18 @@ impl PairArgs {
     pub(super) fn open(
         &self,
         model: &str,
-        (recipe, known): (&SamplerRecipe, ControlSpec),
+        (recipe, spec): (&SamplerRecipe, ControlSpec),
         data: &ReferenceSet,
         count: usize,
         device: &Device,
     ) -> CliResult<Pairs> {
         let conditions = conditions(&self.condition(model)?, data)?;
         let dataset = &data.images;
-        if control_spec(&conditions) != known {
+        if control_spec(&conditions) != spec {
             return Err(CliError::input(format!(
                 "the model generates from control images of {:?} (channels, height, width) for `fewstep {}`, and these are {:?} for `fewstep {}`: give --condition as in its recipe",
-                known.shape,
-                known.task.verb(),
+                spec.shape,
+                spec.task.verb(),
                 conditions.shape(),
                 control_spec(&conditions).task.verb()
             )));
@@ -129,7 +129,7 @@ impl PairArgs {
             originals: dataset.select(places.iter().copied()),
             places,
             conditions,
-            task: known.task,
+            task: spec.task,
             lpips: self.network(dataset.shape, device)?,
         })
     }
@@ -147,10 +147,10 @@ impl PairArgs {
 
     /// The condition of --condition, else of the run of the ControlNet or the model.
     fn condition(&self, model: &str) -> CliResult<ConditionConfig> {
-        if let Some(given) = &self.condition {
+        if let Some(text) = &self.condition {
             let recipe: Recipe =
-                toml::from_str(&format!("condition = {given}")).map_err(|error| {
-                    CliError::input(format!("--condition {given}: {}", error.message()))
+                toml::from_str(&format!("condition = {text}")).map_err(|error| {
+                    CliError::input(format!("--condition {text}: {}", error.message()))
                 })?;
             return recipe
                 .condition

@@ -144,19 +144,19 @@ impl Evaluator {
         file: &Path,
         stages: &mut Stages,
     ) -> CliResult<Vec<Row>> {
-        let mut known = read_rows(file)?;
+        let mut results = read_rows(file)?;
         let stored = builtin::teacher_rows()?
             .into_iter()
             .filter(|row| row.steps == STORED_STEPS);
-        known.extend(stored.map(|row| Row {
+        results.extend(stored.map(|row| Row {
             stored: true,
             ..row
         }));
         let features = self.classifier.id().to_string();
-        known.retain(|row| row.samples == self.samples && row.features == features);
+        results.retain(|row| row.samples == self.samples && row.features == features);
         let mut rows = vec![];
         for candidate in candidates {
-            match known.iter().find(|row| candidate.is_row(row)) {
+            match results.iter().find(|row| candidate.is_row(row)) {
                 Some(row) => {
                     stages.skip();
                     rows.push(row.clone());

@@ -143,11 +143,11 @@ impl ControlledArgs {
             return Err(reads_no_prompts("--prompt"));
         }
         match generator.model().recipe.control.map(|control| control.task) {
-            Some(known) if known == task => Ok(generator),
-            Some(known) => Err(CliError::input(format!(
-                "this model was not made for `fewstep {}`: use `fewstep {}`",
+            Some(trained) if trained == task => Ok(generator),
+            Some(trained) => Err(CliError::input(format!(
+                "this model was not trained for `fewstep {}`: use `fewstep {}`",
                 task.verb(),
-                known.verb()
+                trained.verb()
             ))),
             None => Err(CliError::input(
                 "this model takes no control image: distil one with `method = \"codi\"`, or give a ControlNet for it with --controlnet",

@@ -184,9 +184,9 @@ impl PromptedArgs {
 
 /// The names of the classes among the subjects.
 fn classes(generator: &Generator, subjects: &[Subject]) -> Vec<String> {
-    let known = generator.classes();
+    let names = generator.classes();
     let name = |subject: &Subject| match subject {
-        Subject::Class(class) => known.get(*class as usize).cloned(),
+        Subject::Class(class) => names.get(*class as usize).cloned(),
         Subject::Any | Subject::Prompt(_) => None,
     };
     subjects.iter().filter_map(name).collect()

@@ -32,11 +32,11 @@ impl ImageArgs {
 
     /// The file, for a grid whose rows have a meaning.
     pub(crate) fn sheet(&self) -> CliResult<PathBuf> {
-        let given = [
+        let flags = [
             (self.out_dir.is_some(), "--out-dir"),
             (self.columns.is_some(), "--columns"),
         ];
-        match given.iter().find(|(given, _)| *given) {
+        match flags.iter().find(|(is_set, _)| *is_set) {
             None => Ok(self.grid()),
             Some((_, flag)) => Err(CliError::input(format!(
                 "{flag} does not go with this model, which generates from control images: they are written to one file with a row for each image, so use --out"

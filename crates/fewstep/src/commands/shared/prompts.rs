@@ -72,7 +72,7 @@ impl PromptArgs {
             false => &self.flags()[..],
         };
         match (
-            unused.iter().find(|(given, _)| *given),
+            unused.iter().find(|(is_set, _)| *is_set),
             generator.is_latent(),
         ) {
             (None, _) => {}
@@ -118,7 +118,7 @@ impl PromptArgs {
             (self.size.is_some(), "--size"),
             (self.prompts.len() > 1, "a second --prompt"),
         ];
-        match unused.iter().find(|(given, _)| *given) {
+        match unused.iter().find(|(is_set, _)| *is_set) {
             None => Ok(self.prompts.first().cloned()),
             Some((_, flag)) => Err(CliError::input(format!(
                 "{flag} does not go with this model, which generates from control images"

@@ -47,8 +47,8 @@ impl Summary {
         out: &Path,
     ) -> Self {
         let first = request.images.first();
-        let given = first.and_then(|image| image.w);
-        let w = generator.effective_w(given);
+        let requested = first.and_then(|image| image.w);
+        let w = generator.effective_w(requested);
         let shape = generated.images.first().map(|image| image.shape);
         Self {
             model: model.into(),
@@ -62,7 +62,7 @@ impl Summary {
             first: first.map_or(0, |image| image.index),
             classes: vec![],
             size: shape.map_or([0; 2], |shape| [shape.height, shape.width]),
-            network_calls: generator.network_calls(request.sampler, request.steps, given),
+            network_calls: generator.network_calls(request.sampler, request.steps, requested),
             seconds_per_image: generated.seconds_per_image,
             out: out.into(),
         }

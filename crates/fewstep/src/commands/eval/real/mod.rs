@@ -107,12 +107,12 @@ impl RealArgs {
         };
         let cache = Cache::new(!self.no_cache);
         let real = Real::from_dataset(&images, network, keep, &cache)?;
-        let known = ReferenceSet {
+        let set = ReferenceSet {
             images,
             captions,
             config,
         };
-        Ok((known, real))
+        Ok((set, real))
     }
 
     /// Reads a folder of images, and the real images for it. Both have these channels and this
@@ -157,10 +157,10 @@ impl RealArgs {
 
 /// Parses KIND:PATH, or a folder.
 fn data_config(spec: &str, channels: usize, size: Option<usize>) -> CliResult<DataConfig> {
-    let known = |name: &str| KINDS.iter().find(|(known, _)| *known == name);
+    let find = |name: &str| KINDS.iter().find(|(kind, _)| *kind == name);
     let (kind, path) = match spec.split_once(':') {
         Some(("builtin", _)) => (DataKind::Idx, spec),
-        Some((name, path)) => match known(name) {
+        Some((name, path)) => match find(name) {
             Some((_, kind)) => (*kind, path),
             None if Path::new(spec).exists() => (DataKind::Folder, spec),
             None => {

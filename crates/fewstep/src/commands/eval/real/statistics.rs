@@ -13,7 +13,7 @@ pub(in crate::commands::eval) struct Real {
     pub(in crate::commands::eval) features: Option<Features>,
     /// Where they come from.
     pub(in crate::commands::eval) source: String,
-    /// How many there are of each class, if that is known.
+    /// How many there are of each class, if that is cached.
     pub(in crate::commands::eval) class_counts: Option<Vec<u64>>,
 }
 
@@ -43,11 +43,11 @@ impl Real {
             len: dataset.len(),
         };
         let entry = cache.entry(&dataset.fingerprint(), network.id(), &source);
-        let known = entry.statistics(network);
-        let (statistics, features) = match (known, entry.features(some.keep, network.dim())) {
+        let cached = entry.statistics(network);
+        let (statistics, features) = match (cached, entry.features(some.keep, network.dim())) {
             (Some(statistics), Some(features)) => (statistics, features),
-            (known, _) => {
-                let (statistics, features) = match known {
+            (cached, _) => {
+                let (statistics, features) = match cached {
                     Some(statistics) => {
                         let images = dataset.select((0..some.keep).map(|k| some.index(k)));
                         (statistics, features_of(&images, network, "real images")?)
