@@ -14,8 +14,10 @@ use fewstep_nn::{Backbone, Modulation, Precision, Resampling, TextAttention, UNe
 use serde::Serialize;
 use std::time::Instant;
 
-/// Time a network of a well-known size on a device, with random weights: the forward pass, and a
-/// training update (forward, backward, clipping, Adam, moving average).
+/// Time a network of a well-known size on a device.
+///
+/// The weights are random. Timed are the forward pass, and a training update: forward, backward,
+/// clipping, Adam, moving average.
 ///
 /// Example: fewstep bench cifar10 --device cuda --precision bf16 --batch 128
 #[derive(clap::Args)]
@@ -42,10 +44,9 @@ pub(crate) struct Args {
     #[arg(long, default_value_t = 20, value_parser = positive)]
     rounds: usize,
     /// Rounds before these that are not timed, for compilation and autotuning.
-    #[arg(long, default_value_t = 5)]
+    #[arg(long, value_name = "ROUNDS", default_value_t = 5)]
     warm_up: usize,
-    /// Turn NVIDIA's profiler on for the timed rounds only. Start the profiler so that it waits for
-    /// this.
+    /// Turn NVIDIA's profiler on only for the timed rounds, for `ncu --profile-from-start off`.
     #[arg(long)]
     profile: bool,
     /// Print as JSON.

@@ -9,14 +9,14 @@ use fewstep_diffusion::Task;
 use fewstep_generate::{Init, ModelSource};
 use std::path::{Path, PathBuf};
 
-/// Fill the masked part of an image, to match the rest of it or as a prompt says.
+/// Fill the masked part of an image, to match the rest or as a prompt says. The rest stays as it
+/// is.
 ///
-/// The part that is not masked stays as it is.
-///
-/// Which of the two it is follows from the model. One that learnt to inpaint from control images,
-/// or has a ControlNet for it, fills any number of images to match the rest of them, --count times
-/// each; a latent model follows --prompt too. A latent diffusion model for inpainting, whose U-Net
-/// takes the mask and the masked image as extra channels, fills one image as --prompt says.
+/// Which of the two depends on the model. A model that learnt to inpaint from control images, or
+/// has a ControlNet for it, fills any number of images to match the rest of them, --count times
+/// each; if it is a latent model, it follows --prompt too. A latent diffusion model for inpainting,
+/// whose U-Net takes the mask and the masked image as extra channels, fills one image as --prompt
+/// says.
 ///
 /// Example: fewstep inpaint --model runs/inpaint --image photo.png --mask mask.png --count 4 --out
 /// filled.png

@@ -17,8 +17,9 @@ use fewstep_generate::{
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
-/// Turn images of one class into images of another: encode them to noise as the first, decode them
-/// as the second.
+/// Turn images of one class into images of another.
+///
+/// The images are encoded to noise as the first class and decoded as the second.
 ///
 /// For models that generate from prompts, --from says what the images show and --to what they
 /// become.
@@ -36,7 +37,7 @@ use std::time::Instant;
 #[derive(clap::Args)]
 #[command(group = clap::ArgGroup::new("models").required(true).multiple(true).args(["encoder", "teacher"]))]
 pub(crate) struct Args {
-    /// An image to restyle; may be given several times.
+    /// The image to restyle; may be given several times.
     #[arg(long = "image", value_name = "FILE", required = true)]
     images: Vec<PathBuf>,
     /// The class of the images, by name or number, or a prompt that says what they show.
@@ -45,7 +46,7 @@ pub(crate) struct Args {
     /// The class or the prompt of what they become.
     #[arg(long, value_name = "CLASS|PROMPT")]
     to: String,
-    /// The distilled encoder: a model folder, a .safetensors file or a run folder.
+    /// The distilled encoder.
     #[arg(long, value_name = "MODEL", requires = "decoder")]
     encoder: Option<String>,
     /// The distilled decoder: a student for the deterministic sampler.
@@ -57,8 +58,8 @@ pub(crate) struct Args {
     /// A teacher that does both with DDIM.
     #[arg(long, value_name = "MODEL")]
     teacher: Option<String>,
-    /// DDIM steps of the teacher each pair.
-    #[arg(long, default_value = "64", value_parser = positive, requires = "teacher")]
+    /// DDIM steps of the teacher in each direction.
+    #[arg(long, value_name = "STEPS", default_value = "64", value_parser = positive, requires = "teacher")]
     teacher_steps: usize,
     /// Guidance weight w for encoding [default: 0, or the nearest that the encoder was distilled
     /// for].

@@ -4,7 +4,9 @@ use super::shared::generate::{PromptedArgs, class_count};
 use crate::error::CliResult;
 use fewstep_generate::{Init, Subject};
 
-/// Generate images with a model, by default with the sampler and the steps that it was made for.
+/// Generate images with a model.
+///
+/// By default with the sampler and the number of steps that the model was made for.
 ///
 /// Image i of a seed is the same in every call, for any count and any batch size.
 ///
@@ -15,8 +17,8 @@ use fewstep_generate::{Init, Subject};
 pub(crate) struct Args {
     #[command(flatten)]
     prompted: PromptedArgs,
-    /// A class to generate, by name or number; may be given several times. By default all classes
-    /// in turn.
+    /// A class to generate, by name or number; may be given several times [default: all classes in
+    /// turn].
     #[arg(long = "class", value_name = "CLASS")]
     classes: Vec<String>,
 }

@@ -10,8 +10,10 @@ use compare::Row;
 use fewstep_kernels::device::can_compute_in;
 use fewstep_nn::Precision;
 
-/// Check that a device computes the same as the CPU: every operation of the networks with its
-/// gradients, and one update of every method, in each precision that the device supports.
+/// Check that a device computes the same as the CPU.
+///
+/// The checks are every operation of the networks with its gradients, and one update of every
+/// method, in each precision that the device supports.
 ///
 /// Example: fewstep check --device cuda
 #[derive(clap::Args)]

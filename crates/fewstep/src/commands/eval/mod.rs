@@ -30,8 +30,10 @@ use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
 
-/// Measure images against real ones: Fréchet distance (FID), kernel distance (KID), precision,
-/// recall and classifier score.
+/// Measure images against real ones.
+///
+/// The metrics are Fréchet distance (FID), kernel distance (KID), precision, recall and classifier
+/// score.
 ///
 /// Every number of steps is measured with every w; of a run folder, with the student for that
 /// number of steps. With the embedded classifier of Fashion-MNIST the metrics compare models with

@@ -34,7 +34,7 @@ const RECIPE: &str = include_str!("../../../../../recipes/fashion-mnist/quicksta
 #[derive(clap::Args)]
 pub(crate) struct Args {
     /// Folder of the run.
-    #[arg(long, default_value = "runs/quickstart")]
+    #[arg(long, value_name = "FOLDER", default_value = "runs/quickstart")]
     out: PathBuf,
     /// Seed of all randomness [default: the recipe's].
     #[arg(long)]

@@ -9,7 +9,7 @@ pub(crate) struct GuidanceArgs {
     #[arg(long, value_parser = finite, allow_negative_numbers = true)]
     w: Option<f64>,
     /// Guidance scale of diffusers, which is 1 + w.
-    #[arg(long, value_parser = finite, allow_negative_numbers = true, conflicts_with = "w")]
+    #[arg(long, value_name = "SCALE", value_parser = finite, allow_negative_numbers = true, conflicts_with = "w")]
     guidance_scale: Option<f64>,
 }
 
@@ -27,7 +27,7 @@ pub(crate) struct GuidanceListArgs {
     #[arg(long, value_parser = finite, value_delimiter = ',', allow_negative_numbers = true)]
     w: Vec<f64>,
     /// Guidance scale of diffusers, which is 1 + w.
-    #[arg(long, value_parser = finite, value_delimiter = ',', allow_negative_numbers = true, conflicts_with = "w")]
+    #[arg(long, value_name = "SCALE", value_parser = finite, value_delimiter = ',', allow_negative_numbers = true, conflicts_with = "w")]
     guidance_scale: Vec<f64>,
 }
 

@@ -17,7 +17,7 @@ pub(crate) struct RunArgs {
     /// The recipe, a TOML file.
     recipe: PathBuf,
     /// Folder of the run [default: runs/NAME for a recipe NAME.toml].
-    #[arg(long)]
+    #[arg(long, value_name = "FOLDER")]
     out: Option<PathBuf>,
     /// Continue from the newest checkpoint in the run folder.
     #[arg(long)]
