@@ -23,7 +23,15 @@ impl CliError {
         Self::Input(anyhow::anyhow!("{message}"))
     }
 
-    /// Prints the message and gives the exit code.
+    /// The same error, with what it is about before its message.
+    pub(crate) fn context(self, what: &str) -> Self {
+        match self {
+            Self::Input(error) => Self::Input(error.context(what.to_string())),
+            Self::Work(error) => Self::Work(error.context(what.to_string())),
+        }
+    }
+
+    /// Prints the message and returns the exit code.
     pub(crate) fn report(self) -> ExitCode {
         let (error, code) = match self {
             CliError::Input(error) => (error, 2),

@@ -207,11 +207,13 @@ impl Pair {
 
 /// The error with the names of the models that it is about.
 fn refuse([encoder, decoder]: &[String; 2], error: RestyleError) -> CliError {
-    CliError::input(match &error {
-        RestyleError::Encoder(_) => format!("{encoder}: {error}"),
-        RestyleError::Decoder(_) => format!("{decoder}: {error}"),
-        RestyleError::Kinds | RestyleError::Parts => format!("{encoder} and {decoder}: {error}"),
-    })
+    match error {
+        RestyleError::Encoder(error) => CliError::from(error).context(encoder),
+        RestyleError::Decoder(error) => CliError::from(error).context(decoder),
+        RestyleError::Kinds | RestyleError::Parts => {
+            CliError::input(format!("{encoder} and {decoder}: {error}"))
+        }
+    }
 }
 
 /// The shape that all models work on.

@@ -95,7 +95,8 @@ impl ControlledArgs {
         self.write(&sources, &generated, each)?;
         let model = &self.generate.model;
         let summary = Summary::new(model, &generator, &request, &generated, &self.out);
-        self.generate.report(&summary.from_images(sources.len()));
+        self.generate
+            .report(&summary.with_control_images(sources.len()));
         Ok(())
     }
 

@@ -177,7 +177,7 @@ impl PromptedArgs {
             &generated,
             &place,
         );
-        self.generate.report(&summary.of_classes(classes));
+        self.generate.report(&summary.with_classes(classes));
         Ok(())
     }
 }

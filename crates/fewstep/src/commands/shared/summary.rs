@@ -69,12 +69,12 @@ impl Summary {
     }
 
     /// Adds the classes that took turns.
-    pub(crate) fn of_classes(self, classes: Vec<String>) -> Self {
+    pub(crate) fn with_classes(self, classes: Vec<String>) -> Self {
         Self { classes, ..self }
     }
 
     /// Adds the number of control images.
-    pub(crate) fn from_images(self, images: usize) -> Self {
+    pub(crate) fn with_control_images(self, images: usize) -> Self {
         Self {
             images: Some(images),
             ..self

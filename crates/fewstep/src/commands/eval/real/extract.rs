@@ -14,7 +14,7 @@ const CHUNK: usize = 512;
 pub(super) const BETWEEN_SAVES: usize = 8 * CHUNK;
 
 /// Features of all images of a dataset.
-pub(in crate::commands::eval) fn features_of(
+pub(crate) fn features_of(
     dataset: &Dataset,
     network: &dyn FeatureNetwork,
     title: &str,

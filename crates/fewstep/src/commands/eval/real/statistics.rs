@@ -7,14 +7,14 @@ use fewstep_data::Dataset;
 use fewstep_metrics::{FeatureNetwork, Features, Reference, Statistics};
 
 /// Real images, as the metrics need them.
-pub(in crate::commands::eval) struct Real {
-    pub(in crate::commands::eval) statistics: Statistics,
+pub(crate) struct Real {
+    pub(crate) statistics: Statistics,
     /// Features of some of the images, spread evenly; none if there are only statistics.
-    pub(in crate::commands::eval) features: Option<Features>,
+    pub(crate) features: Option<Features>,
     /// Where they come from.
-    pub(in crate::commands::eval) source: String,
-    /// How many there are of each class, if that is cached.
-    pub(in crate::commands::eval) class_counts: Option<Vec<u64>>,
+    pub(crate) source: String,
+    /// How many there are of each class, if that is known.
+    pub(crate) class_counts: Option<Vec<u64>>,
 }
 
 impl Real {
