@@ -3,7 +3,7 @@
 
 mod workspace;
 
-use fewstep_data::image;
+use fewstep_data::image::{self, Image};
 use flate2::read::GzDecoder;
 use safetensors::SafeTensors;
 use std::fs::File;
@@ -155,6 +155,23 @@ fn interrupted_runs_are_resumed() {
     assert_eq!(caches, cached, "the latents in the cache were of no use");
 }
 
+/// The earlier version let the inpainting models of Stable Diffusion change the part that is not
+/// masked. Now the input image is put back there, inside the grid's margin of one pixel.
+fn put_back(expected: &mut Image, workspace: &Workspace) {
+    let read = |name, channels| image::read(&workspace.path(name), None, channels);
+    let input = read("data/captioned/0.png", 3).expect("an image");
+    let mask = read("data/large-mask.png", 1).expect("a mask");
+    let (side, grid) = (input.shape.width, expected.shape.width);
+    assert_eq!((grid, mask.shape.width), (side + 2, side));
+    for (index, value) in input.pixels.iter().enumerate() {
+        let (row, x) = (index / side, index % side);
+        let (channel, y) = (row / side, row % side);
+        if mask.pixels[y * side + x] < 128 {
+            expected.pixels[(channel * grid + y + 1) * grid + x + 1] = *value;
+        }
+    }
+}
+
 /// Every model generates the images that it generated then.
 #[test]
 fn models_generate_the_same_images() {
@@ -169,8 +186,11 @@ fn models_generate_the_same_images() {
             wrong.push(format!("{name}: {}", stderr(&output)));
             continue;
         }
-        let [image, expected] = [workspace.path(&out), stored().join("drawn").join(&out)]
+        let [image, mut expected] = [workspace.path(&out), stored().join("drawn").join(&out)]
             .map(|file| image::read(&file, None, 3).expect("an image"));
+        if name == "text-holes" {
+            put_back(&mut expected, &workspace);
+        }
         let pixels = image.pixels.iter().zip(&expected.pixels);
         let most = pixels.map(|(a, b)| a.abs_diff(*b)).max();
         if image.shape != expected.shape || most > Some(if same_bits() { 0 } else { 1 }) {

@@ -163,7 +163,12 @@ impl PromptedArgs {
         self.images.prepare()?;
         let generated = self.generate.generate(generator, &request)?;
         let classes = classes(generator, subjects);
-        let columns = columns(generated.images.len(), classes.len());
+        // Only grids of pixel models have a column for each class.
+        let in_columns = match generator.is_latent() {
+            true => 0,
+            false => classes.len(),
+        };
+        let columns = columns(generated.images.len(), in_columns);
         self.images
             .write(&generated.images, self.first, columns, |index| {
                 let prompted = generator.takes_prompts() || generator.is_latent();
