@@ -186,7 +186,13 @@ impl Captioned {
     pub fn check(&self, check: Check) -> Result<Contents, DataError> {
         let settings = format!("{} {} {}", self.size, self.channels, self.limit);
         let mut hash = Sha256::new_with_prefix(&settings);
-        let mut sources = Sha256::new_with_prefix(format!("{settings} {:?}", self.given));
+        // The words of earlier versions, whose caches have their names from them.
+        let given = match self.given {
+            None => "None",
+            Some(GivenKind::Images) => "Some(Pictures)",
+            Some(GivenKind::DepthMaps) => "Some(DepthMaps)",
+        };
+        let mut sources = Sha256::new_with_prefix(format!("{settings} {given}"));
         let (mut captions, mut problems, mut bad) = (vec![], vec![], 0);
         let mut examples = self.stored();
         loop {
