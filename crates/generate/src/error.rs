@@ -62,6 +62,16 @@ pub enum GenerateError {
         /// The requested height and width.
         expected: [usize; 2],
     },
+    /// An init image or a mask with the wrong number of channels.
+    #[error("the {what} has {got} channels and must have {expected}")]
+    InitChannels {
+        /// Which.
+        what: &'static str,
+        /// Its channels.
+        got: usize,
+        /// Those of the images that the model generates; 1 for a mask.
+        expected: usize,
+    },
     /// A negative prompt for a student, which has no second branch.
     #[error(
         "a negative prompt has no meaning for this student: guidance is folded into it, and it sees only the prompt. Omit the negative prompt, or use the teacher"

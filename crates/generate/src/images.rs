@@ -27,8 +27,7 @@ pub fn to_images(batch: Tensor<4>) -> Vec<Image> {
         height,
         width,
     };
-    // A tensor in memory can always be read back.
-    let values = batch.into_data().try_to_vec::<f32>().unwrap_or_default();
+    let values: Vec<f32> = batch.into_data().iter().collect();
     values
         .chunks_exact(shape.len())
         .map(|image| Image::from_f32(shape, image))

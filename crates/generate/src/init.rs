@@ -2,6 +2,7 @@
 
 use crate::{ControlImage, GenerateError, from_images};
 use burn::tensor::{Device, Tensor, TensorData};
+use fewstep_data::ImageShape;
 use fewstep_data::image::Image;
 use fewstep_nn::Vae;
 use std::sync::Arc;
@@ -30,23 +31,34 @@ pub enum Init {
 }
 
 impl Init {
-    /// Checks the size and the strength.
-    pub(crate) fn check(&self, size: [usize; 2]) -> Result<(), GenerateError> {
-        let images = match self {
-            Self::Noise => vec![],
-            Self::Image { strength, .. } if !(*strength > 0.0 && *strength <= 1.0) => {
-                return Err(GenerateError::Strength(*strength));
-            }
-            Self::Image { image, .. } => vec![("image", image)],
-            Self::Inpaint { image, mask } => vec![("image", image), ("mask", mask)],
+    /// Checks the strength, and the images against the shape of the result.
+    pub(crate) fn check(&self, shape: ImageShape) -> Result<(), GenerateError> {
+        if let Self::Image { strength, .. } = self
+            && !(*strength > 0.0 && *strength <= 1.0)
+        {
+            return Err(GenerateError::Strength(*strength));
+        }
+        let (image, mask) = match self {
+            Self::Noise => (None, None),
+            Self::Image { image, .. } => (Some(image), None),
+            Self::Inpaint { image, mask } => (Some(image), Some(mask)),
         };
-        for (what, image) in images {
-            let got = [image.shape.height, image.shape.width];
-            if got != size {
+        let image = image.map(|image| ("image", image.shape, shape.channels));
+        let mask = mask.map(|mask| ("mask", mask.shape, 1));
+        for (what, got, channels) in image.into_iter().chain(mask) {
+            let [size, expected] = [got, shape].map(|shape| [shape.height, shape.width]);
+            if size != expected {
                 return Err(GenerateError::InitSize {
                     what,
-                    got,
-                    expected: size,
+                    got: size,
+                    expected,
+                });
+            }
+            if got.channels != channels {
+                return Err(GenerateError::InitChannels {
+                    what,
+                    got: got.channels,
+                    expected: channels,
                 });
             }
         }
@@ -113,7 +125,6 @@ pub(crate) fn inpaint_concat(inits: &[&Init], vae: &Vae, device: &Device) -> Opt
 #[cfg(test)]
 mod tests {
     use super::*;
-    use fewstep_data::ImageShape;
     use fewstep_formats::Pipeline;
 
     const FOLDER: &str = concat!(

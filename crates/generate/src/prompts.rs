@@ -4,6 +4,7 @@ use crate::GenerateError;
 use burn::tensor::{Device, Tensor};
 use fewstep_diffusion::PromptEmbeds;
 use fewstep_formats::{PipelineComponents, TextEncoder};
+use fewstep_kernels::memory;
 use std::collections::HashMap;
 use std::sync::{Mutex, PoisonError};
 
@@ -101,6 +102,8 @@ impl PromptCache {
         self.encode(&mut state, &prompts)?;
         if self.keep == KeepEncoder::WhileEncoding {
             state.encoder = None;
+            // The sampler is to have its memory.
+            memory::give_back();
         }
         Ok(())
     }

@@ -6,9 +6,10 @@ use crate::{GenerateError, Generator, ImageRequest, Request, Subject};
 use burn::tensor::Tensor;
 use fewstep_data::ImageShape;
 use fewstep_data::image::Image;
-use fewstep_diffusion::sampler::{self, SamplerConfig};
+use fewstep_diffusion::sampler::{self, Observer, SamplerConfig};
 use fewstep_diffusion::{Denoiser, DistilledFor, Guidance, Inputs, Spacing, TimeGrid, Warning};
 use fewstep_formats::{Model, PipelineComponents};
+use std::ops::ControlFlow;
 
 /// An encoder and a decoder: two students, or a teacher twice.
 pub struct Restyler {
@@ -58,6 +59,14 @@ pub enum RestyleError {
         "they have different autoencoders or text encoders: give two that were distilled from the same teacher"
     )]
     Parts,
+    /// An image of another shape than the models work on.
+    #[error("an image has {got}, and the models work on {expected}")]
+    Shape {
+        /// Its shape.
+        got: ImageShape,
+        /// The shape that one of the models works on.
+        expected: ImageShape,
+    },
 }
 
 impl Restyler {
@@ -128,15 +137,17 @@ impl Restyler {
     /// # Errors
     /// When they contradict each other; what is merely untrained comes back as warnings, each once.
     pub fn check(&self, request: &RestyleRequest) -> Result<Vec<Warning>, RestyleError> {
+        for expected in self.shapes() {
+            let other = |image: &&Image| image.shape != expected;
+            if let Some(image) = request.images.iter().find(other) {
+                let got = image.shape;
+                return Err(RestyleError::Shape { got, expected });
+            }
+        }
         let mut warnings = self.check_encoder(request).map_err(RestyleError::Encoder)?;
         for &w in &request.w {
-            let image = ImageRequest {
-                subject: request.to.clone(),
-                w,
-                ..ImageRequest::new(0, 0)
-            };
             let of_decoder = Request {
-                images: vec![image],
+                images: vec![of_subject(&request.to, w)],
                 sampler: request.sampler,
                 steps: request.decoder_steps,
                 ..Request::new(&self.decoder, vec![])
@@ -155,38 +166,45 @@ impl Restyler {
         let steps = request.encoder_steps;
         TimeGrid::new(self.denoiser.schedule(), Spacing::Uniform, steps)?;
         let (recipe, w) = (&self.encoder.recipe, self.encoder_w(request));
-        if let (Subject::Class(class), false) = (&request.from, self.decoder.is_latent()) {
-            recipe.check_class(*class)?;
+        match (&request.from, self.decoder.is_latent()) {
+            // Pixel models number their classes themselves.
+            (Subject::Class(class), false) => recipe.check_class(*class)?,
+            _ => self.decoder.check_subject(&request.from)?,
         }
         Ok(recipe.check(DistilledFor::Encoder, steps, Some(w))?)
     }
 
-    /// The results: a list of images for each w. `passed` gets the number of images that were
-    /// encoded or decoded.
+    /// The results: a list of images for each w. `observer` is called at every step of a sampler,
+    /// with the number of images that were encoded or decoded so far, and can cancel.
     ///
     /// # Errors
-    /// When the request contradicts the models.
+    /// When the request contradicts the models, or was cancelled.
     pub fn restyle(
         &self,
         request: &RestyleRequest,
-        passed: &mut dyn FnMut(usize),
+        observer: &mut dyn FnMut(usize) -> ControlFlow<()>,
     ) -> Result<Vec<Vec<Image>>, RestyleError> {
         self.check(request)?;
+        let subjects = [&request.from, &request.to].map(|subject| of_subject(subject, None));
+        let prepared = self.decoder.prepare(&subjects, "");
+        prepared.map_err(RestyleError::Decoder)?;
         let mut results = vec![vec![]; request.w.len()];
         // Latent models need much memory.
         let together = match self.decoder.is_latent() {
             true => 1,
             false => usize::MAX,
         };
+        let mut done = 0;
         for images in request.images.chunks(together) {
-            let noise = self
-                .encode(images, request)
-                .map_err(RestyleError::Encoder)?;
-            passed(images.len());
+            let first = results.first().map_or(0, Vec::len) as u64;
+            let noise = self.encode(images, request, &mut |_| observer(done));
+            let noise = noise.map_err(RestyleError::Encoder)?;
+            done += images.len();
             for (result, &w) in results.iter_mut().zip(&request.w) {
-                let made = self.decode(noise.clone(), request, w);
+                let noise = noise.clone();
+                let made = self.decode(noise, request, w, first, &mut |_| observer(done));
                 result.extend(made.map_err(RestyleError::Decoder)?);
-                passed(images.len());
+                done += images.len();
             }
         }
         Ok(results)
@@ -198,6 +216,7 @@ impl Restyler {
         &self,
         images: &[Image],
         request: &RestyleRequest,
+        observer: Observer<'_>,
     ) -> Result<Tensor<4>, GenerateError> {
         let inputs = Inputs {
             classes: classes(&self.encoder, &request.from, images.len()),
@@ -207,22 +226,24 @@ impl Restyler {
         let z = self.decoder.encode_images(images);
         let steps = request.encoder_steps;
         let grid = TimeGrid::new(self.denoiser.schedule(), Spacing::Uniform, steps)?;
-        let observer = &mut sampler::ignore;
         let noise = sampler::encode(&*self.denoiser, z, &inputs, &grid, observer);
         noise.map_err(|_| GenerateError::Cancelled)
     }
 
+    /// The images of noise; `first` is the number of the first one.
     fn decode(
         &self,
         noise: Tensor<4>,
         request: &RestyleRequest,
         w: Option<f64>,
+        first: u64,
+        observer: Observer<'_>,
     ) -> Result<Vec<Image>, GenerateError> {
         let count = noise.dims()[0];
         let inputs = self.inputs(&request.to, w, count)?;
-        let keys: Vec<(u64, u64)> = (0..count as u64).map(|index| (0, index)).collect();
+        let keys = (first..).take(count).map(|index| (0, index));
+        let keys: Vec<(u64, u64)> = keys.collect();
         let (config, steps) = (request.sampler, request.decoder_steps);
-        let observer = &mut sampler::ignore;
         let made = self
             .decoder
             .sample(noise, &inputs, config, steps, &keys, observer)?;
@@ -235,11 +256,7 @@ impl Restyler {
         w: Option<f64>,
         count: usize,
     ) -> Result<Inputs, GenerateError> {
-        let image = ImageRequest {
-            subject: subject.clone(),
-            w,
-            ..ImageRequest::new(0, 0)
-        };
+        let image = of_subject(subject, w);
         self.decoder.inputs(&vec![image; count], "")
     }
 
@@ -266,6 +283,14 @@ impl Restyler {
         let decode = |&w: &Option<f64>| self.decoder.network_calls(sampler, steps, w);
         let decode = request.w.iter().map(decode).max();
         [request.encoder_steps * branches, decode.unwrap_or(0)]
+    }
+}
+
+fn of_subject(subject: &Subject, w: Option<f64>) -> ImageRequest {
+    ImageRequest {
+        subject: subject.clone(),
+        w,
+        ..ImageRequest::new(0, 0)
     }
 }
 

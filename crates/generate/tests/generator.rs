@@ -2,11 +2,13 @@
 //! what an observer sees, and what is refused.
 
 use burn::tensor::Device;
+use fewstep_data::ImageShape;
 use fewstep_data::image::Image;
+use fewstep_diffusion::sampler::Sampler;
 use fewstep_formats::Pipeline;
 use fewstep_generate::{
     GenerateError, Generator, ImageRequest, Init, KeepEncoder, LoadOptions, ModelSource, Request,
-    Subject, ignore,
+    RestyleError, RestyleRequest, Restyler, Subject, ignore,
 };
 use std::ops::ControlFlow;
 use std::sync::Arc;
@@ -110,6 +112,87 @@ fn an_observer_can_cancel_after_any_step() {
     }
 }
 
+/// Images that come after the one where the observer stopped are not begun.
+#[test]
+fn cancelling_one_image_cancels_the_request() {
+    for generator in [builtin("fashion-mnist-teacher", None), golden("sd1")] {
+        let images = (0..6).map(|index| ImageRequest::new(0, index));
+        let request = Request {
+            steps: 3,
+            batch: 1,
+            ..Request::new(&generator, images.collect())
+        };
+        let mut seen = 0;
+        let result = generator.generate(&request, &mut |_| {
+            seen += 1;
+            match seen == 2 {
+                true => ControlFlow::Break(()),
+                false => ControlFlow::Continue(()),
+            }
+        });
+        assert!(matches!(result, Err(GenerateError::Cancelled)));
+        assert_eq!(seen, 2);
+    }
+}
+
+/// Restyling can be stopped at any step, whether it encodes or decodes then, and refuses images
+/// that are not of the models' shape.
+#[test]
+fn restyling_can_be_cancelled_and_checks_the_images() {
+    for (decoder, [from, to], w) in [
+        (
+            builtin("fashion-mnist-teacher", None),
+            [Subject::Class(7), Subject::Class(9)],
+            1.0,
+        ),
+        (
+            golden("sd1"),
+            ["a cat", "a dog"].map(|prompt| Subject::Prompt(prompt.into())),
+            2.0,
+        ),
+    ] {
+        let image = Image::filled(decoder.image_shape(), 90);
+        let (encoder, parts) = (decoder.model().clone(), decoder.components().cloned());
+        let restyler = Restyler::new(encoder, parts.as_ref(), decoder).expect("one model");
+        let mut request = RestyleRequest {
+            images: vec![image.clone(); 2],
+            from,
+            to,
+            encoder_steps: 2,
+            decoder_steps: 3,
+            sampler: Sampler::DDIM.into(),
+            encoder_w: None,
+            w: vec![Some(w)],
+        };
+        let mut all = 0;
+        let made = restyler.restyle(&request, &mut |passes| {
+            all += 1;
+            assert!(passes < 4);
+            ControlFlow::Continue(())
+        });
+        assert_eq!(made.expect("images")[0].len(), 2);
+        for last in 1..=all {
+            let mut seen = 0;
+            let result = restyler.restyle(&request, &mut |_| {
+                seen += 1;
+                match seen == last {
+                    true => ControlFlow::Break(()),
+                    false => ControlFlow::Continue(()),
+                }
+            });
+            assert!(result.is_err());
+            assert_eq!(seen, last);
+        }
+        let shape = ImageShape {
+            height: image.shape.height * 2,
+            ..image.shape
+        };
+        request.images[1] = Image::filled(shape, 90);
+        let refused = restyler.restyle(&request, &mut |_| ControlFlow::Continue(()));
+        assert!(matches!(refused, Err(RestyleError::Shape { .. })));
+    }
+}
+
 /// The preview of the last step is the image itself, and earlier ones have its shape.
 #[test]
 fn previews_become_the_image() {
@@ -199,6 +282,14 @@ fn what_a_model_cannot_do_is_refused() {
     let inpainting = golden("inpaint");
     let message = refused(&inpainting, &|_| ());
     assert!(message.contains("image and a mask"), "{message}");
+    let masked = Init::Inpaint {
+        image: Arc::new(Image::filled(inpainting.image_shape(), 7)),
+        mask: Arc::new(Image::filled(inpainting.image_shape(), 255)),
+    };
+    let message = refused(&inpainting, &|request| {
+        request.images[0].init = masked.clone()
+    });
+    assert!(message.contains("mask has 3 channels"), "{message}");
     for strength in [0.0, -1.0, 1.5, f64::NAN] {
         let init = Init::Image {
             image: image.clone(),

@@ -14,6 +14,7 @@ use fewstep_diffusion::sampler::Sampler;
 use fewstep_generate::{
     KeepEncoder, ModelSource, RestyleError, RestyleRequest, Restyler, Subject, find_class,
 };
+use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
@@ -97,11 +98,15 @@ pub(crate) fn run(args: Args) -> CliResult {
 
     let columns = pairs[0].request.w.clone();
     let started = Instant::now();
-    let passes = (images.len() * pairs.len() * (1 + columns.len())) as u64;
-    let bar = progress::bar("restyling", passes, "passes");
+    let passes: usize = pairs.iter().map(Pair::passes).sum();
+    let bar = progress::bar("restyling", passes as u64, "passes");
     let results = pairs.iter().map(|pair| {
-        let passed = &mut |passes| bar.inc(passes as u64);
-        let made = pair.restyler.restyle(&pair.request, passed);
+        let before = bar.position();
+        let made = pair.restyler.restyle(&pair.request, &mut |passes| {
+            bar.set_position(before + passes as u64);
+            ControlFlow::Continue(())
+        });
+        bar.set_position(before + pair.passes() as u64);
         made.map_err(|error| pair.refuse(error))
     });
     let results = results.collect::<CliResult<Vec<_>>>()?;
@@ -149,25 +154,36 @@ impl Args {
         device: &Device,
     ) -> CliResult<Pair> {
         let labels = named.map(|(flag, reference)| format!("{flag} {reference}"));
-        let find = |(_, reference): (&str, &String)| ModelSource::find(reference, steps);
-        let (encoder, decoder) = (find(named[0])?, find(named[1])?);
+        let [(_, encoder), (_, decoder)] = named;
         let options = compute::load_options(None, KeepEncoder::WhileEncoding);
-        let model = compute::in_chosen_precision(encoder.model(device)?);
-        let parts = encoder.components()?;
-        let decoder = decoder.generator(&options, device)?;
+        let one = encoder == decoder;
+        let decoder = ModelSource::find(decoder, steps)?.generator(&options, device)?;
+        let (model, parts) = match one {
+            true => (decoder.model().clone(), decoder.components().cloned()),
+            false => {
+                let encoder = ModelSource::find(encoder, steps)?;
+                let model = compute::in_chosen_precision(encoder.model(device)?);
+                (model, encoder.components()?)
+            }
+        };
         let restyler = Restyler::new(model, parts.as_ref(), decoder);
         let restyler = restyler.map_err(|error| refuse(&labels, error))?;
         let decoder = restyler.decoder();
         let [encoder_steps, decoder_steps] = restyler.default_steps();
+        // Latent models of classes keep the names with the text encoder, which both share.
+        let encoder_classes = match decoder.is_latent() {
+            true => decoder.classes(),
+            false => &restyler.encoder().recipe.classes,
+        };
         let subject = |text: &String, classes: &[String]| -> CliResult<Subject> {
-            Ok(match decoder.is_latent() {
+            Ok(match decoder.takes_prompts() {
                 true => Subject::Prompt(text.clone()),
                 false => Subject::Class(find_class(text, classes)?),
             })
         };
         let request = RestyleRequest {
             images: vec![],
-            from: subject(&self.from, &restyler.encoder().recipe.classes)?,
+            from: subject(&self.from, encoder_classes)?,
             to: subject(&self.to, decoder.classes())?,
             encoder_steps: steps.unwrap_or(encoder_steps),
             decoder_steps: steps.unwrap_or(decoder_steps),
@@ -197,6 +213,11 @@ impl Pair {
         refuse(&self.labels, error)
     }
 
+    /// How many times an image is encoded or decoded.
+    fn passes(&self) -> usize {
+        self.request.images.len() * (1 + self.request.w.len())
+    }
+
     /// What one result costs at most.
     fn cost(&self) -> String {
         let [encode, decode] = self.restyler.network_calls(&self.request);
@@ -210,7 +231,7 @@ fn refuse([encoder, decoder]: &[String; 2], error: RestyleError) -> CliError {
     match error {
         RestyleError::Encoder(error) => CliError::from(error).context(encoder),
         RestyleError::Decoder(error) => CliError::from(error).context(decoder),
-        RestyleError::Kinds | RestyleError::Parts => {
+        RestyleError::Kinds | RestyleError::Parts | RestyleError::Shape { .. } => {
             CliError::input(format!("{encoder} and {decoder}: {error}"))
         }
     }

@@ -4,7 +4,7 @@ use super::Generator;
 use crate::{ControlImage, GenerateError, ImageRequest, Init, Request, Subject};
 use fewstep_data::ImageShape;
 use fewstep_diffusion::sampler::{Sampler, SamplerConfig};
-use fewstep_diffusion::{DistilledFor, Guidance, Role, Warning};
+use fewstep_diffusion::{DistilledFor, Guidance, RecipeError, Role, Warning};
 
 impl Generator {
     /// Checks a request against the model.
@@ -80,6 +80,16 @@ impl Generator {
             (Subject::Prompt(_), true) if !self.takes_prompts() => Err(GenerateError::NoPrompts),
             (Subject::Class(class), false) => Ok(recipe.check_class(*class)?),
             (Subject::Class(_), true) if self.takes_prompts() => Err(GenerateError::NoClasses),
+            (Subject::Class(class), true) => {
+                let classes = self.classes().len();
+                match (*class as usize) < classes {
+                    true => Ok(()),
+                    false => Err(GenerateError::Recipe(RecipeError::UnknownClass {
+                        asked: *class,
+                        classes,
+                    })),
+                }
+            }
             (Subject::Any, false) => {
                 let has_null = self.model.network.config().has_null_class();
                 match recipe.classes.is_empty() || has_null {
@@ -94,17 +104,17 @@ impl Generator {
     fn check_init(&self, image: &ImageRequest, request: &Request) -> Result<(), GenerateError> {
         let control = self.model.recipe.control;
         let takes_masks = self.network_concat() > 0;
-        match (&image.init, control) {
-            (Init::Inpaint { .. }, _) if takes_masks || self.inpaints_by_control() => {}
-            (Init::Inpaint { .. }, _) => return Err(GenerateError::NotForInpainting),
-            (Init::Noise | Init::Image { .. }, _) if takes_masks => {
+        match &image.init {
+            Init::Inpaint { .. } if takes_masks || self.inpaints_by_control() => {}
+            Init::Inpaint { .. } => return Err(GenerateError::NotForInpainting),
+            Init::Noise | Init::Image { .. } if takes_masks => {
                 return Err(GenerateError::OnlyForInpainting);
             }
-            (_, Some(control)) if image.control.is_none() => {
-                let task = control.task;
-                return Err(GenerateError::NeedsControl { task });
-            }
-            _ => {}
+            Init::Noise | Init::Image { .. } => {}
+        }
+        if let (Some(control), None) = (control, self.control_of(image)) {
+            let task = control.task;
+            return Err(GenerateError::NeedsControl { task });
         }
         if let (Init::Image { .. }, Sampler::Stochastic) = (&image.init, request.sampler.sampler) {
             return Err(GenerateError::EditStochastic);
@@ -119,8 +129,7 @@ impl Generator {
                 });
             }
         }
-        let ImageShape { height, width, .. } = self.shape_of(image, request)?;
-        image.init.check([height, width])
+        image.init.check(self.shape_of(image, request)?)
     }
 
     /// Shape of an image: from its control image or the request, else that of the training images.

@@ -50,12 +50,49 @@ pub struct Progress<'a> {
     /// Images of the request.
     pub total: usize,
     generator: &'a Generator,
+    request: &'a Request,
 }
 
 impl Progress<'_> {
     /// The images that the network predicts at this step. Latents are decoded, which takes time.
     pub fn preview(&self) -> Vec<Image> {
-        self.generator.decode(self.step.prediction.x())
+        let images = self.generator.decode(self.step.prediction.x()).into_iter();
+        let requests = &self.request.images[self.images.clone()];
+        let images = images.zip(requests);
+        images.map(|(image, of)| of.init.put_back(image)).collect()
+    }
+}
+
+/// What the batches of a request share.
+struct Work<'a> {
+    /// Steps of single images so far.
+    steps: usize,
+    stopped: bool,
+    observer: &'a mut (dyn FnMut(Progress<'_>) -> ControlFlow<()> + Send),
+}
+
+impl Work<'_> {
+    fn observe(
+        &mut self,
+        generator: &Generator,
+        request: &Request,
+        images: Range<usize>,
+        step: Step<'_>,
+    ) -> ControlFlow<()> {
+        if self.stopped {
+            return ControlFlow::Break(());
+        }
+        self.steps += images.len();
+        let flow = (self.observer)(Progress {
+            images,
+            done: self.steps / step.total,
+            total: request.images.len(),
+            step,
+            generator,
+            request,
+        });
+        self.stopped = flow.is_break();
+        flow
     }
 }
 
@@ -126,12 +163,7 @@ impl Generator {
         observer: &mut (dyn FnMut(Progress<'_>) -> ControlFlow<()> + Send),
     ) -> Result<Vec<Image>, GenerateError> {
         self.check(request)?;
-        if let Some(latent) = &self.latent {
-            let prompts = request.images.iter().map(|image| self.prompt_of(image));
-            latent
-                .prompts
-                .prepare(prompts.chain([&*request.negative]))?;
-        }
+        self.prepare(&request.images, &request.negative)?;
         let placement = Placement::of(&self.device);
         // Latent models use all threads for one batch at a time.
         let share = |images: usize| match self.latent {
@@ -139,31 +171,56 @@ impl Generator {
             None => placement.share(images),
         };
         let batches = batches(self, request, share)?;
-        let work = Mutex::new((0, observer));
-        let total = request.images.len();
+        let work = Mutex::new(Work {
+            steps: 0,
+            stopped: false,
+            observer,
+        });
         let one = |range: Range<usize>| {
-            self.batch(request, range.clone(), &mut |step| {
+            if work.lock().is_ok_and(|work| work.stopped) {
+                return Err(GenerateError::Cancelled);
+            }
+            let made = self.batch(request, range.clone(), &mut |step| match work.lock() {
+                Ok(mut work) => work.observe(self, request, range.clone(), step),
                 // A panic of another batch ends this one too.
-                let Ok(mut work) = work.lock() else {
-                    return ControlFlow::Break(());
-                };
-                work.0 += range.len();
-                let progress = Progress {
-                    images: range.clone(),
-                    done: work.0 / step.total,
-                    total,
-                    step,
-                    generator: self,
-                };
-                (work.1)(progress)
-            })
+                Err(_) => ControlFlow::Break(()),
+            });
+            if let (Err(_), Ok(mut work)) = (&made, work.lock()) {
+                work.stopped = true;
+            }
+            made
         };
         let made: Vec<Result<Vec<Image>, GenerateError>> = match self.latent {
             Some(_) => batches.into_iter().map(one).collect(),
             None => placement.map(batches, one),
         };
-        let made: Result<Vec<Vec<Image>>, GenerateError> = made.into_iter().collect();
-        Ok(made?.concat())
+        // The error that stopped the others comes before their being cancelled.
+        let mut images = Vec::with_capacity(request.images.len());
+        let mut cancelled = None;
+        for batch in made {
+            match batch {
+                Ok(batch) => images.extend(batch),
+                Err(GenerateError::Cancelled) => cancelled = Some(GenerateError::Cancelled),
+                Err(error) => return Err(error),
+            }
+        }
+        match cancelled {
+            None => Ok(images),
+            Some(error) => Err(error),
+        }
+    }
+
+    /// Encodes the prompts of images ahead, as [`KeepEncoder`] says.
+    pub(crate) fn prepare(
+        &self,
+        images: &[ImageRequest],
+        negative: &str,
+    ) -> Result<(), GenerateError> {
+        let Some(latent) = &self.latent else {
+            return Ok(());
+        };
+        let prompts = images.iter().map(|image| self.prompt_of(image));
+        latent.prompts.prepare(prompts.chain([negative]))
     }
 
     /// Images that go through the network in one call.
@@ -318,7 +375,7 @@ impl Generator {
     }
 
     /// Images as the network takes them: pixels in [-1, 1], or latents.
-    pub fn encode_images(&self, images: &[Image]) -> Tensor<4> {
+    pub(crate) fn encode_images(&self, images: &[Image]) -> Tensor<4> {
         let batch = from_images(images, &self.device);
         match &self.latent {
             Some(latent) => latent.vae.encode(batch),

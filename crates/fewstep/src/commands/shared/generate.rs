@@ -6,11 +6,10 @@ use super::prompts::{PromptArgs, warn_if_cut};
 use super::sampling::SamplerArgs;
 use super::summary::{Generated, Summary};
 use crate::compute::{self, PrecisionArgs};
-use crate::error::CliResult;
+use crate::error::{CliError, CliResult};
 use crate::parsers::positive;
 use crate::progress;
 use fewstep_generate::{Generator, ImageRequest, Init, KeepEncoder, ModelSource, Request, Subject};
-use fewstep_kernels::memory;
 use std::ops::ControlFlow;
 use std::path::Path;
 use std::time::Instant;
@@ -85,7 +84,6 @@ impl GenerateArgs {
     ) -> CliResult<Generated> {
         let started = Instant::now();
         let bar = progress::bar("generating", request.images.len() as u64, "images");
-        memory::give_back();
         let images = generator.generate(request, &mut |progress| {
             bar.set_position(progress.done as u64);
             ControlFlow::Continue(())
@@ -145,7 +143,10 @@ impl PromptedArgs {
             init: init.clone(),
             ..ImageRequest::new(self.generate.seed, index)
         };
-        let images = (self.first..self.first + count).map(image);
+        let end = self.first.checked_add(count).ok_or_else(|| {
+            CliError::input(format!("--first {}: the numbers end there", self.first))
+        })?;
+        let images = (self.first..end).map(image);
         let batch = generator.default_batch();
         let request = Request {
             negative: self.prompts.negative_prompt.clone().unwrap_or_default(),

@@ -131,7 +131,7 @@ impl SampleGrids {
             ..ImageRequest::new(0, index)
         };
         let request = Request {
-            steps: generator.default_steps().min(STEPS),
+            steps: steps(&generator),
             batch: columns * if self.latent.is_some() { 1 } else { SIDE },
             ..Request::new(&generator, (0..).zip(subjects).map(image).collect())
         };
@@ -158,10 +158,7 @@ impl SampleGrids {
         let keys: Vec<(u64, u64)> = (0..count as u64).map(|index| (0, index)).collect();
         let [_, size @ ..] = batch.images.dims();
         let noise = random::normal_of(&keys, Purpose::InitialNoise, size, &self.device);
-        let (config, steps) = (
-            generator.default_sampler(),
-            generator.default_steps().min(STEPS),
-        );
+        let (config, steps) = (generator.default_sampler(), steps(&generator));
         let observer = &mut sampler::ignore;
         let made = generator.sample(noise, &inputs, config, steps, &keys, observer)?;
         let vae = match &self.latent {
@@ -184,6 +181,16 @@ impl SampleGrids {
         Ok(rows
             .flat_map(|((seen, made), truth)| [seen, made, truth])
             .collect())
+    }
+}
+
+/// The steps that a student was distilled for; at most [`STEPS`] of other models.
+fn steps(generator: &Generator) -> usize {
+    match generator.model().recipe.role {
+        Role::Student {
+            steps: Some(steps), ..
+        } => steps,
+        Role::Student { .. } | Role::Teacher => generator.default_steps().min(STEPS),
     }
 }
 
