@@ -8,7 +8,6 @@ mod train;
 pub use crate::error::RecipeError;
 pub use distill::{DistillRecipe, TEXT_WEIGHTS};
 pub use parse::{RecipeFileError, parse, parse_with};
-pub(crate) use phase::InRecipe;
 pub use phase::{MethodName, PhaseRecipe};
 pub use train::{TextConfig, TrainRecipe};
 

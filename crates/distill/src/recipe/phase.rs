@@ -7,7 +7,8 @@ use crate::method::codi::{CodiConfig, CodiMethod};
 use crate::method::consistency::{ConsistencyConfig, ConsistencyMethod};
 use crate::method::denoising::DenoisingMethod;
 use crate::method::{
-    Control, GuidanceWeights, LossWeighting, Method, NewControlNet, Trained, control_spec,
+    Control, GuidanceWeights, InRecipe, LossWeighting, Method, NewControlNet, SharedSettings,
+    Trained, control_spec,
 };
 use crate::optim::OptimConfig;
 use crate::run::Phase;
@@ -16,23 +17,15 @@ use fewstep_nn::{Precision, WEmbedding};
 use serde::{Deserialize, Serialize};
 use std::sync::Arc;
 
-/// A method that a recipe of one phase can name.
-pub(crate) trait InRecipe: Method + Sized {
-    /// Name of the phase, and of the model that comes out.
-    const PHASE: &'static str;
-
-    /// Checks what the method's own settings cannot know.
-    fn check_recipe(_recipe: &PhaseRecipe) -> Result<(), RecipeError> {
-        Ok(())
-    }
-
-    /// The method as the recipe has it.
-    fn from_recipe(recipe: &PhaseRecipe, control: Control) -> Self;
-}
-
 /// The recipe with the methods that `method = "..."` can name: a line for each, with the section of
 /// its settings where it has one.
 macro_rules! phase_recipe {
+    (@config $recipe:ident) => {
+        &()
+    };
+    (@config $recipe:ident, $section:ident) => {
+        &$recipe.$section
+    };
     ($($(#[$about:meta])* $variant:ident = $name:literal: $method:ty $(, [$section:ident: $config:ty])?;)*) => {
         /// What is learnt in a run of one phase.
         #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -96,8 +89,9 @@ macro_rules! phase_recipe {
 
         impl PhaseRecipe {
             fn check_method(&self) -> Result<(), RecipeError> {
+                let shared = self.shared(Control::default());
                 match self.method {
-                    $(MethodName::$variant => <$method>::check_recipe(self)?,)*
+                    $(MethodName::$variant => <$method>::check_shared(&shared)?,)*
                 }
                 $($(self.$section.validate().map_err(|e| e.within(stringify!($section)))?;)?)*
                 Ok(())
@@ -107,7 +101,9 @@ macro_rules! phase_recipe {
             fn method(&self, control: Control) -> (&'static str, Arc<dyn Method>) {
                 match self.method {
                     $(MethodName::$variant => {
-                        let method = <$method>::from_recipe(self, control);
+                        let recipe = self;
+                        let config = phase_recipe!(@config recipe $(, $section)?);
+                        let method = <$method>::from_recipe(config, recipe.shared(control));
                         (<$method>::PHASE, Arc::new(method))
                     })*
                 }
@@ -144,6 +140,16 @@ impl PhaseRecipe {
         self.check_method()?;
         self.optim.validate().map_err(|e| e.within("optim"))?;
         self.run.validate()
+    }
+
+    fn shared(&self, control: Control) -> SharedSettings {
+        SharedSettings {
+            control,
+            w: self.w,
+            w_embedding: self.w_embedding,
+            label_dropout: self.label_dropout,
+            weighting: self.weighting,
+        }
     }
 
     /// The phase, for data with these control images.

@@ -1,9 +1,8 @@
 //! A phase of a run: one method, from the model before it to the next.
 
-use super::Run;
 use crate::method::{Method, MethodError, Objective, Teacher};
 use crate::optim::OptimConfig;
-use fewstep_diffusion::{DiffusionModel, SamplerRecipe, Schedule};
+use fewstep_diffusion::{DiffusionModel, Schedule};
 use fewstep_formats::Model;
 use fewstep_nn::{Backbone, LoraConfig, Precision, TrainedPart};
 use std::sync::Arc;
@@ -86,17 +85,5 @@ impl Phase {
     pub(super) fn objective(&self, base: &Model) -> Result<Box<dyn Objective>, MethodError> {
         self.method.check(base)?;
         self.method.objective(&self.teacher(base))
-    }
-
-    /// The sampler recipe of the model that comes out.
-    pub(super) fn recipe(&self, base: &Model, run: &Run, clock: u64) -> SamplerRecipe {
-        let mut recipe = base.recipe.clone();
-        recipe.provenance.samples_seen = clock;
-        recipe.provenance.seed = run.seed;
-        recipe.provenance.data = format!("{} {}", run.examples.name(), run.examples.fingerprint());
-        recipe.provenance.program = concat!("fewstep ", env!("CARGO_PKG_VERSION")).into();
-        recipe.provenance.method = self.method.name().into();
-        self.method.result(&mut recipe);
-        recipe
     }
 }

@@ -66,7 +66,7 @@ impl Run {
             let student = phase.student(&base, self.seed)?;
             plans.push(self.plan_phase(phase, &base, &student, shown)?);
             base = Model {
-                recipe: phase.recipe(&base, self, 0),
+                recipe: self.recipe(phase, &base, 0),
                 network: student,
             };
         }
@@ -118,7 +118,7 @@ impl Run {
             let players = Players::new(&phase, &base, student.clone(), self.seed)?;
             bytes = bytes.max(self.bytes(&phase, &base, &student, &players, shown));
             base = Model {
-                recipe: phase.recipe(&base, self, 0),
+                recipe: self.recipe(&phase, &base, 0),
                 network: student,
             };
         }
@@ -241,7 +241,7 @@ impl Run {
         // The gradients of the micro-batches before.
         let accumulated = trained * usize::from(phase.optim.batch > micro);
         let updating = accumulated + passes.max(parts * trained);
-        let guided = phase.recipe(base, self, 0).guidance == Guidance::ClassifierFree;
+        let guided = self.recipe(phase, base, 0).guidance == Guidance::ClassifierFree;
         let showing = merged + shown * (1 + usize::from(guided)) * answer;
         // A checkpoint has the moments a second time; a model is written parameter by parameter.
         let saved = phase.updates > self.config.checkpoint_every;

@@ -9,6 +9,7 @@ use crate::method::Batch;
 use crate::recipe::RunConfig;
 use burn::tensor::Device;
 use fewstep_data::{Examples, HostBatch, Loader};
+use fewstep_diffusion::SamplerRecipe;
 use fewstep_formats::{Model, PipelineComponents, read_lora};
 use std::path::{Path, PathBuf};
 
@@ -68,6 +69,19 @@ pub enum Event<'a> {
 }
 
 impl Run {
+    /// The sampler recipe of the model that comes out of a phase at this time.
+    pub(super) fn recipe(&self, phase: &Phase, base: &Model, clock: u64) -> SamplerRecipe {
+        let mut recipe = base.recipe.clone();
+        let made = &mut recipe.provenance;
+        made.samples_seen = clock;
+        made.seed = self.seed;
+        made.data = format!("{} {}", self.examples.name(), self.examples.fingerprint());
+        made.program = concat!("fewstep ", env!("CARGO_PKG_VERSION")).into();
+        made.method = phase.method.name().into();
+        phase.method.result(&mut recipe);
+        recipe
+    }
+
     /// Where the model of a phase is saved.
     pub fn model_folder(&self, phase: &Phase) -> PathBuf {
         self.folder.join("models").join(&phase.name)
@@ -190,7 +204,7 @@ impl<'a> PhaseRun<'a> {
             network: base.network.computing_in(run.config.precision),
             ..base
         };
-        let recipe = phase.recipe(&base, run, start + phase.samples());
+        let recipe = run.recipe(phase, &base, start + phase.samples());
         let student = phase.student(&base, run.seed)?;
         // A resumed run starts a window of the log where it goes on.
         let (every, log_every) = (phase.method.turn().every, run.config.log_every);

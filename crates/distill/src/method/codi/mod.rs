@@ -21,8 +21,10 @@ mod objective;
 pub use config::{CodiConfig, ConsistencyTarget, OdeModel, OdeNoise};
 pub use objective::{Codi, OdeStep};
 
-use super::{Control, GuidanceWeights, Method, MethodError, Objective, Teacher, Trained};
-use crate::recipe::{InRecipe, PhaseRecipe};
+use super::{
+    Control, GuidanceWeights, InRecipe, Method, MethodError, Objective, SharedSettings, Teacher,
+    Trained,
+};
 use fewstep_diffusion::{DistilledFor, Guidance, Role, SamplerRecipe};
 use fewstep_formats::Model;
 use fewstep_nn::{Backbone, TrainedPart};
@@ -107,11 +109,13 @@ impl Method for CodiMethod {
 impl InRecipe for CodiMethod {
     const PHASE: &'static str = "codi";
 
-    fn from_recipe(recipe: &PhaseRecipe, control: Control) -> Self {
+    type Config = CodiConfig;
+
+    fn from_recipe(config: &CodiConfig, shared: SharedSettings) -> Self {
         Self {
-            config: recipe.codi.clone(),
-            control,
-            weights: recipe.w,
+            config: config.clone(),
+            control: shared.control,
+            weights: shared.w,
         }
     }
 }

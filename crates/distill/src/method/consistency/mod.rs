@@ -19,8 +19,9 @@ mod objective;
 pub use config::{ConsistencyConfig, Solver};
 pub use objective::Consistency;
 
-use super::{Control, GuidanceWeights, Method, MethodError, Objective, Teacher};
-use crate::recipe::{InRecipe, PhaseRecipe};
+use super::{
+    Control, GuidanceWeights, InRecipe, Method, MethodError, Objective, SharedSettings, Teacher,
+};
 use fewstep_diffusion::{CfgDenoiser, Denoiser, DistilledFor, Guidance, Role, SamplerRecipe};
 use fewstep_formats::Model;
 use fewstep_nn::{Backbone, TrainedPart, WEmbedding};
@@ -115,12 +116,14 @@ impl Method for ConsistencyMethod {
 impl InRecipe for ConsistencyMethod {
     const PHASE: &'static str = "consistency";
 
-    fn from_recipe(recipe: &PhaseRecipe, control: Control) -> Self {
+    type Config = ConsistencyConfig;
+
+    fn from_recipe(config: &ConsistencyConfig, shared: SharedSettings) -> Self {
         Self {
-            config: recipe.consistency.clone(),
-            control,
-            weights: recipe.w,
-            embedding: recipe.w_embedding,
+            config: config.clone(),
+            control: shared.control,
+            weights: shared.w,
+            embedding: shared.w_embedding,
         }
     }
 }

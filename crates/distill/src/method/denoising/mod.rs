@@ -15,9 +15,11 @@ mod objective;
 
 pub use objective::Denoising;
 
-use super::{Control, GuidanceWeights, LossWeighting, Method, MethodError, Objective, Teacher};
+use super::{
+    Control, GuidanceWeights, InRecipe, LossWeighting, Method, MethodError, Objective,
+    SharedSettings, Teacher,
+};
 use crate::error::RecipeError;
-use crate::recipe::{InRecipe, PhaseRecipe};
 use fewstep_diffusion::{Guidance, SamplerRecipe};
 use fewstep_formats::Model;
 use fewstep_nn::{Backbone, TrainedPart};
@@ -103,8 +105,10 @@ impl Method for DenoisingMethod {
 impl InRecipe for DenoisingMethod {
     const PHASE: &'static str = "conditioned";
 
-    fn check_recipe(recipe: &PhaseRecipe) -> Result<(), RecipeError> {
-        match recipe.w {
+    type Config = ();
+
+    fn check_shared(shared: &SharedSettings) -> Result<(), RecipeError> {
+        match shared.w {
             Some(_) => Err(RecipeError::new(
                 "w",
                 "`w` has no meaning with `method = \"denoising\"`: remove it",
@@ -113,11 +117,11 @@ impl InRecipe for DenoisingMethod {
         }
     }
 
-    fn from_recipe(recipe: &PhaseRecipe, control: Control) -> Self {
+    fn from_recipe(_config: &(), shared: SharedSettings) -> Self {
         Self {
-            weighting: recipe.weighting,
-            label_dropout: recipe.label_dropout,
-            start: DenoisingStart::Model(control),
+            weighting: shared.weighting,
+            label_dropout: shared.label_dropout,
+            start: DenoisingStart::Model(shared.control),
         }
     }
 }
