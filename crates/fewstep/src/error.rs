@@ -1,5 +1,6 @@
 //! How the program ends: 0 done, 1 the work failed, 2 bad input.
 
+use crate::tasks::command_of;
 use fewstep_distill::recipe::RecipeFileError;
 use fewstep_distill::run::RunError;
 use fewstep_formats::FormatError;
@@ -80,7 +81,7 @@ fn advice_on_format(error: &FormatError) -> Option<String> {
 fn advice_on_request(error: &GenerateError) -> Option<String> {
     Some(match error {
         GenerateError::NeedsControl { task } => {
-            format!("use `fewstep {}`, which takes one", task.verb())
+            format!("use `fewstep {}`, which takes one", command_of(*task))
         }
         GenerateError::OnlyForInpainting => "use `fewstep inpaint`".into(),
         GenerateError::NoNegative => "--negative-prompt".into(),

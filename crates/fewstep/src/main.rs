@@ -9,6 +9,7 @@ mod output;
 mod parsers;
 mod progress;
 mod report;
+mod tasks;
 
 use clap::{Parser, Subcommand};
 use std::io::IsTerminal;

@@ -9,7 +9,7 @@
 //!
 //! ```no_run
 //! use burn::tensor::Device;
-//! use fewstep_generate::{ImageRequest, LoadOptions, ModelSource, Request, Subject, ignore};
+//! use fewstep_generate::{ImageRequest, LoadOptions, ModelSource, Subject, ignore};
 //!
 //! # fn main() -> Result<(), Box<dyn std::error::Error>> {
 //! let source = ModelSource::find("builtin:fashion-mnist", Some(4))?;
@@ -19,7 +19,7 @@
 //!     w: Some(1.0),
 //!     ..ImageRequest::new(0, index)
 //! });
-//! let request = Request::new(&generator, sneakers.collect());
+//! let request = generator.request(sneakers.collect());
 //! let images = generator.generate(&request, &mut ignore)?;
 //! assert_eq!(images.len(), 4);
 //! # Ok(())

@@ -1,12 +1,12 @@
 //! Requests to a generator.
 
-use crate::{ControlImage, Generator, Init};
+use crate::{ControlImage, Init};
 use fewstep_diffusion::SamplerConfig;
 use std::sync::Arc;
 
 /// Images to generate together. Each has its own subject, guidance weight, seed and starting point;
 /// they share the sampler and the number of steps, so that images of one size go through the
-/// network in one call.
+/// network in one call. [`Generator::request`](crate::Generator::request) makes one.
 #[derive(Clone, Debug)]
 pub struct Request {
     /// One entry for each image.
@@ -51,20 +51,6 @@ pub enum Subject {
     Class(u32),
     /// A prompt.
     Prompt(String),
-}
-
-impl Request {
-    /// These images with the sampler and the number of steps that the model was made for.
-    pub fn new(generator: &Generator, images: Vec<ImageRequest>) -> Self {
-        Self {
-            images,
-            negative: String::new(),
-            size: None,
-            sampler: generator.default_sampler(),
-            steps: generator.default_steps(),
-            batch: generator.default_batch(),
-        }
-    }
 }
 
 impl ImageRequest {

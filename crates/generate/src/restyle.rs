@@ -150,7 +150,7 @@ impl Restyler {
                 images: vec![of_subject(&request.to, w)],
                 sampler: request.sampler,
                 steps: request.decoder_steps,
-                ..Request::new(&self.decoder, vec![])
+                ..self.decoder.request(vec![])
             };
             let checked = self.decoder.check(&of_decoder);
             for warning in checked.map_err(RestyleError::Decoder)? {

@@ -73,7 +73,7 @@ fn a_mixed_batch_is_one_call_and_equals_single_images() {
         let request = Request {
             steps: 2,
             batch: 8,
-            ..Request::new(&generator, mixed(subjects))
+            ..generator.request(mixed(subjects))
         };
         let (together, steps) = generate(&generator, &request);
         // Pixel models have a batch for each thread.
@@ -95,7 +95,7 @@ fn an_observer_can_cancel_after_any_step() {
         let request = Request {
             steps: 5,
             batch: 1,
-            ..Request::new(&generator, vec![ImageRequest::new(0, 0)])
+            ..generator.request(vec![ImageRequest::new(0, 0)])
         };
         for last in 1..=5 {
             let mut seen = 0;
@@ -120,7 +120,7 @@ fn cancelling_one_image_cancels_the_request() {
         let request = Request {
             steps: 3,
             batch: 1,
-            ..Request::new(&generator, images.collect())
+            ..generator.request(images.collect())
         };
         let mut seen = 0;
         let result = generator.generate(&request, &mut |_| {
@@ -199,7 +199,7 @@ fn previews_become_the_image() {
     for generator in [builtin("fashion-mnist", Some(4)), golden("sd2")] {
         let request = Request {
             steps: 4,
-            ..Request::new(&generator, vec![ImageRequest::new(5, 0)])
+            ..generator.request(vec![ImageRequest::new(5, 0)])
         };
         let mut previews = vec![];
         let images = generator.generate(&request, &mut |progress| {
@@ -229,7 +229,7 @@ fn an_image_changes_with_the_strength() {
         };
         let request = Request {
             steps: 8,
-            ..Request::new(&generator, vec![image])
+            ..generator.request(vec![image])
         };
         generate(&generator, &request).0.remove(0)
     };
@@ -249,7 +249,7 @@ fn an_image_changes_with_the_strength() {
 #[test]
 fn what_a_model_cannot_do_is_refused() {
     let refused = |generator: &Generator, change: &dyn Fn(&mut Request)| {
-        let mut request = Request::new(generator, vec![ImageRequest::new(0, 0)]);
+        let mut request = generator.request(vec![ImageRequest::new(0, 0)]);
         change(&mut request);
         let error = generator.generate(&request, &mut ignore);
         error.expect_err("refused").to_string()

@@ -27,16 +27,3 @@ pub enum Task {
     /// Anything else: edges, a sketch, a segmentation.
     Image,
 }
-
-impl Task {
-    /// The verb of the program that does it.
-    pub fn verb(self) -> &'static str {
-        match self {
-            Task::Upscale => "upscale",
-            Task::Inpaint => "inpaint",
-            Task::Depth => "depth",
-            Task::Instruct => "instruct",
-            Task::Image => "render",
-        }
-    }
-}

@@ -3,6 +3,10 @@
 //! Each takes a denoiser, the noise (or image) to start from, the inputs of the network, a
 //! [`TimeGrid`](crate::TimeGrid) and an observer that sees every step and can stop the sampler;
 //! stochastic ones also take a [`StepNoise`]. [`sample`] runs the one that a [`Sampler`] names.
+//!
+//! A new sampler is a file here with its function, a variant of [`Sampler`] in `choice.rs` (its
+//! name, network calls and what it needs a student to be distilled for), a line in `run.rs`, and a
+//! test against a denoiser of [`analytic`](crate::analytic) in `tests/`.
 
 mod ancestral;
 mod choice;

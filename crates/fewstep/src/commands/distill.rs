@@ -5,6 +5,7 @@ use super::shared::{captioned, plan};
 use crate::builtin;
 use crate::compute;
 use crate::error::{CliError, CliResult, IntoCliResult};
+use crate::tasks::command_of;
 use burn::module::Module;
 use burn::tensor::Device;
 use fewstep_data::{
@@ -269,13 +270,13 @@ impl Inputs {
         let Some(trained) = self.teacher.recipe.control else {
             return Ok(());
         };
-        let verb = trained.task.verb();
+        let verb = command_of(trained.task);
         match self.examples.conditions().map(control_spec) {
             Some(spec) if spec == trained => Ok(()),
             Some(spec) => Err(CliError::input(format!(
                 "the teacher was trained for `fewstep {verb}` with control images of {:?} (channels, height, width), and [condition] makes those for `fewstep {}` of {:?}: use the same",
                 trained.shape,
-                spec.task.verb(),
+                command_of(spec.task),
                 spec.shape
             ))),
             None => Err(CliError::input(format!(

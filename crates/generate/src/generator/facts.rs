@@ -1,7 +1,7 @@
 //! Facts about the model of a generator.
 
 use super::Generator;
-use crate::GenerateError;
+use crate::{GenerateError, ImageRequest, Request};
 use fewstep_data::ImageShape;
 use fewstep_diffusion::sampler::{Sampler, SamplerConfig};
 use fewstep_diffusion::{Denoiser, DistilledFor, Guidance, Role, Task};
@@ -106,6 +106,18 @@ impl Generator {
     /// The default number of steps: those that a student was distilled for.
     pub fn default_steps(&self) -> usize {
         default_steps(&self.model.recipe.role)
+    }
+
+    /// A request for images with the sampler and the number of steps that the model was made for.
+    pub fn request(&self, images: Vec<ImageRequest>) -> Request {
+        Request {
+            images,
+            negative: String::new(),
+            size: None,
+            sampler: self.default_sampler(),
+            steps: self.default_steps(),
+            batch: self.default_batch(),
+        }
     }
 
     /// The default number of images per network call: 1 for latent models, which need much memory.

@@ -4,6 +4,7 @@ use super::real::ReferenceSet;
 use crate::commands::shared::measure::metrics_error;
 use crate::error::{CliError, CliResult, IntoCliResult};
 use crate::output::cache_folder;
+use crate::tasks::command_of;
 use burn::tensor::Device;
 use fewstep_data::image::{self, Image, to_f32};
 use fewstep_data::{Captioned, ConditionConfig, Conditions, DataKind, Dataset, Draw, ImageShape};
@@ -113,9 +114,9 @@ impl PairArgs {
             return Err(CliError::input(format!(
                 "the model generates from control images of {:?} (channels, height, width) for `fewstep {}`, and these are {:?} for `fewstep {}`: give --condition as in its recipe",
                 spec.shape,
-                spec.task.verb(),
+                command_of(spec.task),
                 conditions.shape(),
-                control_spec(&conditions).task.verb()
+                command_of(control_spec(&conditions).task)
             )));
         }
         let count = count.min(dataset.len());

@@ -3,6 +3,7 @@
 use super::fields::Fields;
 use crate::commands::shared::guidance::{both_conventions, tidy};
 use crate::numbers::{plural, thousands};
+use crate::tasks::command_of;
 use fewstep_diffusion::{
     BetaSchedule, DistilledFor, Guidance, PredictionKind, Role, SamplerRecipe, ScheduleConfig,
 };
@@ -53,7 +54,7 @@ impl Facts {
                 format!(
                     "{width}x{height}, {}, for `fewstep {}`",
                     plural(channels, "channel"),
-                    control.task.verb()
+                    command_of(control.task)
                 ),
             );
         }
@@ -96,7 +97,7 @@ impl Facts {
     fn example(&self) -> String {
         let model = &self.model;
         if let Some(control) = self.recipe.control {
-            let verb = control.task.verb();
+            let verb = command_of(control.task);
             return format!("fewstep {verb} --help");
         }
         match self.recipe.role {

@@ -5,6 +5,7 @@ use super::prompts::reads_no_prompts;
 use super::summary::{Generated, Summary};
 use crate::error::{CliError, CliResult, IntoCliResult};
 use crate::output;
+use crate::tasks::command_of;
 use fewstep_data::image::{self, Image};
 use fewstep_diffusion::Task;
 use fewstep_generate::{ControlImage, Generator, ImageRequest, Init, Subject, find_class};
@@ -147,8 +148,8 @@ impl ControlledArgs {
             Some(trained) if trained == task => Ok(generator),
             Some(trained) => Err(CliError::input(format!(
                 "this model was not trained for `fewstep {}`: use `fewstep {}`",
-                task.verb(),
-                trained.verb()
+                command_of(task),
+                command_of(trained)
             ))),
             None => Err(CliError::input(
                 "this model takes no control image: distil one with `method = \"codi\"`, or give a ControlNet for it with --controlnet",

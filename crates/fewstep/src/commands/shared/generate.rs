@@ -72,7 +72,7 @@ impl GenerateArgs {
             sampler: self.sampler.choose(generator)?,
             steps: self.steps.unwrap_or_else(|| generator.default_steps()),
             batch: self.batch.unwrap_or(batch),
-            ..Request::new(generator, images.collect())
+            ..generator.request(images.collect())
         })
     }
 

@@ -133,7 +133,7 @@ impl SampleGrids {
         let request = Request {
             steps: steps(&generator),
             batch: columns * if self.latent.is_some() { 1 } else { SIDE },
-            ..Request::new(&generator, (0..).zip(subjects).map(image).collect())
+            ..generator.request((0..).zip(subjects).map(image).collect())
         };
         Ok((generator.generate(&request, &mut ignore)?, columns))
     }

@@ -49,7 +49,7 @@ impl SampledModel {
             sampler: self.sampler,
             steps: self.steps,
             batch,
-            ..Request::new(&self.generator, images.collect())
+            ..self.generator.request(images.collect())
         }
     }
 
