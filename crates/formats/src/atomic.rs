@@ -1,4 +1,4 @@
-//! Files that are there whole or not at all.
+//! Files that are whole or absent.
 
 use crate::FormatError;
 use serde::Serialize;

@@ -32,7 +32,7 @@ impl Fields {
         })
     }
 
-    /// Whether a field is there and null, where that is not the same as to be missing.
+    /// Whether a field is null, where that does not mean the same as a missing one.
     pub(crate) fn says_null(&self, name: &str) -> bool {
         self.nulls.iter().any(|null| null == name)
     }
@@ -59,7 +59,7 @@ impl Fields {
         Ok(self.optional(name)?.unwrap_or(default))
     }
 
-    /// A field that must be there.
+    /// A field that is required.
     pub(crate) fn needed<T: DeserializeOwned>(&mut self, name: &str) -> Result<T, FormatError> {
         let value = self.optional(name)?;
         value.ok_or_else(|| self.bad(format!("field `{name}` is missing")))

@@ -198,8 +198,7 @@ fn refuse(fields: &mut Fields) -> Result<(), FormatError> {
         ("use_karras_sigmas", json!(false)),
         ("use_lu_lambdas", json!(false)),
     ])?;
-    // Of what is refused above: thresholding, flows. And of PNDM's first steps, which others make
-    // for it.
+    // Settings of thresholding and flows, which are refused above, and of PNDM's first steps.
     fields.ignore(&[
         "dynamic_thresholding_ratio",
         "flow_shift",

@@ -109,7 +109,7 @@ pub(crate) fn files(folder: &Path, part: Part) -> Result<Vec<PathBuf>, FormatErr
     }
 }
 
-/// The files that an index names, which must be there.
+/// The files that an index names, which must exist.
 fn shards(folder: &Path, index: &Path) -> Result<Vec<PathBuf>, FormatError> {
     let names = shard_names(index)?;
     for name in &names {

@@ -104,7 +104,7 @@ impl TensorShapes {
         self.0.contains_key(name)
     }
 
-    /// A side of a tensor that must be there.
+    /// A side of a tensor that is required.
     fn side(&self, name: &str, side: usize) -> Result<usize, String> {
         let shape = self.0.get(name);
         let side = shape.and_then(|shape| shape.get(side)).copied();

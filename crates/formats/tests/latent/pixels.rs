@@ -1,4 +1,4 @@
-//! Others' pixel models, whose folders have nothing of ours.
+//! Pixel models of diffusers, whose folders have nothing of ours.
 
 use crate::golden::Golden;
 use crate::refusals::Copy;

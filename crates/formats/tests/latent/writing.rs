@@ -30,7 +30,7 @@ fn a_folder_comes_back_as_it_was() {
         let ours = json(&folder.path().join("unet/config.json"));
         for (field, value) in ours.as_object().expect("an object") {
             let same = match (field.as_str(), &theirs[field]) {
-                // Ours alone.
+                // Only in ours.
                 ("time_cond_proj_scale", theirs) => theirs.is_null(),
                 // One number for all levels, or a list.
                 ("attention_head_dim", Value::Number(one)) => {

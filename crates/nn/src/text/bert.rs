@@ -121,7 +121,7 @@ impl Bert {
         &self.config
     }
 
-    /// The states after the last layer; those of padding are there too.
+    /// The states after the last layer, those of padding included.
     ///
     /// # Shapes
     /// - `tokens`: texts of the same number of tokens, at most [`BertConfig::positions`], each

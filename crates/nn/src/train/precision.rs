@@ -164,7 +164,7 @@ mod tests {
     /// Weights that 16 bits hold exactly give the same output; others have a relative error of at
     /// most 1/256 each.
     #[test]
-    fn stored_weights_are_the_same_but_for_rounding() {
+    fn weights_stored_in_bf16_give_the_same_except_for_rounding() {
         for resampling in [Resampling::Conv, Resampling::Corner, Resampling::Block] {
             for text in [false, true] {
                 let stored = |rounded| {
@@ -184,10 +184,10 @@ mod tests {
         }
     }
 
-    /// Computing in half the bits changes the output by their rounding and no more: the stock
+    /// Computing in bf16 changes the output by rounding and no more: the stock
     /// operations of the CPU stand for a GPU's.
     #[test]
-    fn computing_in_half_the_bits_is_the_same_but_for_rounding() {
+    fn computing_in_bf16_is_the_same_except_for_rounding() {
         for resampling in [Resampling::Conv, Resampling::Corner, Resampling::Block] {
             for text in [false, true] {
                 let network = network(resampling, text, false);

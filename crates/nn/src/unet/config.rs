@@ -270,7 +270,7 @@ impl UNetConfig {
         }
     }
 
-    /// How resolution changes, and what residual blocks that do it have in common with the others.
+    /// How resolution changes, and the options of residual blocks that do it.
     pub(super) fn resampling(&self) -> (Resampling, ResnetOptions) {
         (self.resampling, self.resnets())
     }

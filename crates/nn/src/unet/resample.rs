@@ -16,7 +16,7 @@ pub enum Resampling {
     /// A convolution with stride 2 down; nearest neighbour and a convolution up.
     #[default]
     Conv,
-    /// The same, with zeros only at the bottom and on the right on the way down.
+    /// The same, with zeros only at the bottom and on the right when it halves.
     Corner,
     /// Inside a residual block: average pooling down, nearest neighbour up.
     Block,

@@ -18,7 +18,7 @@ use burn::tensor::Tensor;
 pub struct LatentScale {
     /// 0.18215 for Stable Diffusion.
     pub factor: f64,
-    /// 0 as a rule.
+    /// Usually 0.
     pub shift: f64,
 }
 

@@ -14,8 +14,8 @@ use burn::tensor::{Device, Tensor};
 /// What a [`VqAutoencoder`] looks like.
 #[derive(Clone, Debug, PartialEq)]
 pub struct VqAutoencoderConfig {
-    /// Its layers, which are those of an [`Autoencoder`](crate::Autoencoder); both 1x1 convolutions
-    /// are there.
+    /// Its layers, which are those of an [`Autoencoder`](crate::Autoencoder), with both 1x1
+    /// convolutions.
     pub layers: AutoencoderConfig,
     /// Number of codes.
     pub codes: usize,

@@ -24,7 +24,7 @@ pub(super) fn load(folder: &Path, device: &Device) -> Result<ClipText, FormatErr
         ("architectures", json!("CLIPTextModel")),
         ("model_type", json!("clip_text_model")),
     ])?;
-    // Training, what others' programs do with the model, and tokens, which the tokenizer knows.
+    // Training, what other programs do with the model, and tokens, which the tokenizer knows.
     fields.ignore(&[
         "attention_dropout",
         "bos_token_id",

@@ -57,7 +57,7 @@ pub(crate) fn read(mut fields: Fields) -> Result<UNetFile, FormatError> {
         ("time_embedding_type", json!("positional")),
         ("transformer_layers_per_block", json!(1)),
     ])?;
-    // Precision of others' attention; the size of embeddings of a kind that is not supported.
+    // Precision of attention in diffusers; the size of embeddings of a kind that is not supported.
     fields.ignore(&["upcast_attention", "addition_embed_type_num_heads"]);
     let widths: Vec<usize> = fields.or("block_out_channels", vec![320, 640, 1280, 1280])?;
     let levels = widths.len();
