@@ -34,7 +34,7 @@ pub struct ControlNet {
     class_embedding: Option<Embedding>,
     controlnet_cond_embedding: Stem,
     down_blocks: Vec<DownBlock>,
-    mid_block: MidBlock,
+    mid_block: Option<MidBlock>,
     controlnet_down_blocks: Vec<Conv2d>,
     controlnet_mid_block: Option<Conv2d>,
     /// μ of each skip, then of the middle.
@@ -123,7 +123,10 @@ impl ControlNet {
                 .zip(source.class_embedding)
                 .map(|(to, from)| copied(to, from)),
             down_blocks: copied(self.down_blocks, &source.down_blocks.to_vec()),
-            mid_block: copied(self.mid_block, source.mid_block),
+            mid_block: self
+                .mid_block
+                .zip(source.mid_block)
+                .map(|(to, from)| copied(to, from)),
             ..self
         }
     }
@@ -131,7 +134,7 @@ impl ControlNet {
     /// Checks that the ControlNet fits a network.
     pub(crate) fn check_base(&self, network: &UNetConfig) -> Result<(), ConfigError> {
         type Fact = (&'static str, fn(&UNetConfig) -> String);
-        let shapes: [Fact; 12] = [
+        let shapes: [Fact; 13] = [
             ("`channels`", |c| c.channels.to_string()),
             ("`patch`", |c| c.patch.to_string()),
             ("`widths`", |c| format!("{:?}", c.widths)),
@@ -139,6 +142,7 @@ impl ControlNet {
             ("`attention`", |c| format!("{:?}", c.attention)),
             ("`head`", |c| c.head.to_string()),
             ("`heads`", |c| format!("{:?}", c.heads)),
+            ("`middle`", |c| c.middle.to_string()),
             ("`middle_attention`", |c| c.middle_attention.to_string()),
             ("`text`", |c| format!("{:?}", c.text)),
             ("`groups`", |c| c.groups.to_string()),
@@ -218,7 +222,7 @@ impl ControlNet {
     pub(crate) fn map_blocks(self, mapper: &mut impl ModuleMapper) -> Self {
         Self {
             down_blocks: self.down_blocks.map(mapper),
-            mid_block: self.mid_block.map(mapper),
+            mid_block: self.mid_block.map(|block| block.map(mapper)),
             ..self
         }
     }
@@ -229,7 +233,7 @@ impl ControlNet {
             time_embedding: &self.time_embedding,
             class_embedding: self.class_embedding.as_ref(),
             down_blocks: &self.down_blocks,
-            mid_block: &self.mid_block,
+            mid_block: self.mid_block.as_ref(),
             config: &self.base,
         }
     }

@@ -38,6 +38,9 @@ pub struct UNetConfig {
     /// Number of attention heads of each level, instead of `head`; usually empty.
     #[serde(default, skip_serializing_if = "is_default")]
     pub heads: Vec<usize>,
+    /// Whether there are blocks between encoder and decoder.
+    #[serde(default = "yes", skip_serializing_if = "is_yes")]
+    pub middle: bool,
     /// Whether the middle has attention.
     #[serde(default = "yes", skip_serializing_if = "is_yes")]
     pub middle_attention: bool,
@@ -118,6 +121,7 @@ impl Default for UNetConfig {
             attention: vec![false],
             head: default_head(),
             heads: vec![],
+            middle: true,
             middle_attention: true,
             text: None,
             sinusoid: Sinusoid::default(),
@@ -309,7 +313,7 @@ impl UNetConfig {
     fn attended_levels(&self) -> impl Iterator<Item = (usize, usize)> + '_ {
         let last = self.widths.len() - 1;
         let levels = self.widths.iter().copied().enumerate();
-        let middle = move |level| self.middle_attention && level == last;
+        let middle = move |level| self.middle && self.middle_attention && level == last;
         levels.filter(move |(level, _)| self.attention[*level] || middle(*level))
     }
 }

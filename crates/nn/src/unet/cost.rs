@@ -155,6 +155,14 @@ mod tests {
                 ..controlled(Fusion::ZeroConv)
             },
             UNetConfig {
+                middle: false,
+                ..text(true)
+            },
+            UNetConfig {
+                middle: false,
+                ..controlled(Fusion::Mix)
+            },
+            UNetConfig {
                 middle_attention: false,
                 null_class: false,
                 resampling: Resampling::Corner,

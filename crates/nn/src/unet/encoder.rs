@@ -23,7 +23,7 @@ pub(crate) struct Encoder<'a> {
     pub(crate) time_embedding: &'a TimestepEmbedding,
     pub(crate) class_embedding: Option<&'a Embedding>,
     pub(crate) down_blocks: &'a [DownBlock],
-    pub(crate) mid_block: &'a MidBlock,
+    pub(crate) mid_block: Option<&'a MidBlock>,
     pub(crate) config: &'a UNetConfig,
 }
 
@@ -100,7 +100,10 @@ impl Encoder<'_> {
                 skips.push(h.clone());
             }
         }
-        let middle = self.mid_block.forward(h, embedding, text);
+        let middle = match self.mid_block {
+            Some(block) => block.forward(h, embedding, text),
+            None => h,
+        };
         Features { skips, middle }
     }
 }
@@ -144,6 +147,9 @@ impl Encoder<'_> {
                 skip(&mut stages, to * (here / 4));
             }
         }
+        if !config.middle {
+            return stages;
+        }
         let here = positions >> (2 * last);
         stages.push(resnet([from, from], here));
         let attention = || Attention::cost(counter, config, last, here);
@@ -177,10 +183,11 @@ impl Encoder<'_> {
 }
 
 impl MidBlock {
-    pub(crate) fn new(init: &mut Init, config: &UNetConfig) -> Self {
+    /// The middle, where the network has one.
+    pub(crate) fn new(init: &mut Init, config: &UNetConfig) -> Option<Self> {
         let last = config.widths.len() - 1;
         let width = config.widths[last];
-        Self {
+        config.middle.then(|| Self {
             resnets: (0..2)
                 .map(|_| ResnetBlock::new(init, config.resnets(), width, width))
                 .collect(),
@@ -189,7 +196,7 @@ impl MidBlock {
                 .then(|| Attention::new(init, config, last))
                 .into_iter()
                 .collect(),
-        }
+        })
     }
 
     fn forward(&self, h: Tensor<4>, embedding: &Tensor<2>, text: Option<&Tensor<3>>) -> Tensor<4> {

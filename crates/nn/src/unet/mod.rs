@@ -36,7 +36,7 @@ pub struct UNet {
     time_embedding: TimestepEmbedding,
     class_embedding: Option<Embedding>,
     down_blocks: Vec<DownBlock>,
-    mid_block: MidBlock,
+    mid_block: Option<MidBlock>,
     up_blocks: Vec<UpBlock>,
     conv_norm_out: GroupNorm,
     conv_out: Conv2d,
@@ -111,7 +111,7 @@ impl UNet {
             time_embedding: &self.time_embedding,
             class_embedding: self.class_embedding.as_ref(),
             down_blocks: &self.down_blocks,
-            mid_block: &self.mid_block,
+            mid_block: self.mid_block.as_ref(),
             config: &self.config,
         }
     }

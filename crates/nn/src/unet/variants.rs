@@ -176,7 +176,7 @@ impl UNet {
     fn map_blocks(self, mapper: &mut impl ModuleMapper) -> Self {
         Self {
             down_blocks: self.down_blocks.map(mapper),
-            mid_block: self.mid_block.map(mapper),
+            mid_block: self.mid_block.map(|block| block.map(mapper)),
             up_blocks: self.up_blocks.map(mapper),
             controlnet: self
                 .controlnet
