@@ -1,6 +1,6 @@
 //! Statistics of a set of real images, kept in a file.
 
-use crate::networks::metadata;
+use crate::networks::{metadata, read};
 use crate::{FeatureId, FeatureKind, FeatureNetwork, MetricsError, Result, Statistics};
 use safetensors::{Dtype, SafeTensors, tensor::TensorView};
 use std::{collections::HashMap, path::Path};
@@ -89,8 +89,14 @@ impl Reference {
             if view.dtype() != Dtype::F64 {
                 return Err(foreign(format!("`{name}` is {:?}, not F64", view.dtype())));
             }
-            let words = view.data().as_chunks::<8>().0;
-            Ok(words.iter().map(|w| f64::from_le_bytes(*w)).collect())
+            let words = view.data().as_chunks::<8>().0.iter();
+            let values: Vec<f64> = words.map(|w| f64::from_le_bytes(*w)).collect();
+            match values.iter().all(|value| value.is_finite()) {
+                true => Ok(values),
+                false => Err(foreign(format!(
+                    "`{name}` has values that are infinite or not a number"
+                ))),
+            }
         };
         let (mean, covariance) = (values("mean")?, values("covariance")?);
         if covariance.len() != mean.len() * mean.len() {
@@ -138,10 +144,7 @@ impl Reference {
     /// # Errors
     /// When the file cannot be read or holds something else.
     pub fn load(path: &Path) -> Result<Self> {
-        let bytes = std::fs::read(path).map_err(|source| MetricsError::File {
-            path: path.to_owned(),
-            source,
-        })?;
+        let bytes = read(path)?;
         Self::from_bytes(&bytes, &path.display().to_string())
     }
 }

@@ -13,4 +13,4 @@ pub use lpips::Lpips;
 pub use resnet::CifarResNet;
 pub use small_classifier::{ClassifierNet, SmallClassifier};
 
-pub(crate) use weights::metadata;
+pub(crate) use weights::{metadata, read};

@@ -9,9 +9,15 @@ use std::path::Path;
 /// Most problems that a message lists one by one.
 const LISTED: usize = 8;
 
-/// The bytes of a weights file.
+/// The bytes of a weights file. A device has no end, and is none.
 pub(crate) fn read(path: &Path) -> Result<Vec<u8>> {
-    std::fs::read(path).map_err(|source| MetricsError::File {
+    let read = || match std::fs::metadata(path)? {
+        kind if kind.is_file() || kind.is_dir() => std::fs::read(path),
+        _ => Err(std::io::Error::other(
+            "it is a device or a pipe, not a file",
+        )),
+    };
+    read().map_err(|source| MetricsError::File {
         path: path.to_owned(),
         source,
     })
@@ -74,6 +80,16 @@ impl<'a> Weights<'a> {
     }
 
     fn read(&self, name: &str, shape: &[usize]) -> std::result::Result<Vec<f32>, String> {
+        let values = self.stored(name, shape)?;
+        match values.iter().all(|value| value.is_finite()) {
+            true => Ok(values),
+            false => Err(format!(
+                "`{name}` has values that are infinite or not a number"
+            )),
+        }
+    }
+
+    fn stored(&self, name: &str, shape: &[usize]) -> std::result::Result<Vec<f32>, String> {
         let view = self.file.tensor(name);
         let view = view.map_err(|_| format!("`{name}` {shape:?} is missing"))?;
         if view.shape() != shape {
@@ -144,6 +160,21 @@ mod tests {
             "some.safetensors does not hold a network: `a` is [1, 1], not [2]; \
              `b.weight` [3, 4] is missing"
         );
+    }
+
+    #[test]
+    fn weights_that_are_no_numbers_are_refused() {
+        for broken in [f32::NAN, f32::INFINITY, f32::NEG_INFINITY] {
+            let values: Vec<u8> = [1.0, broken].iter().flat_map(|v| v.to_le_bytes()).collect();
+            let view = TensorView::new(Dtype::F32, vec![2], &values).unwrap();
+            let bytes = safetensors::serialize([("a", view)], None).unwrap();
+            let mut weights = Weights::parse(&bytes, "f").unwrap();
+            weights.take("a", &[2]);
+            assert_eq!(
+                weights.finish("it").unwrap_err().to_string(),
+                "f does not hold it: `a` has values that are infinite or not a number"
+            );
+        }
     }
 
     #[test]
