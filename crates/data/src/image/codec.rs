@@ -134,7 +134,7 @@ pub fn encode_jpeg(image: &Image, quality: u8) -> Result<Vec<u8>, DataError> {
 
 /// Gives a checked image's values [height, width, channels], width, height and colour type to
 /// `write`.
-fn encode(
+pub(super) fn encode(
     image: &Image,
     write: impl FnOnce(&[u8], u32, u32, ExtendedColorType) -> ImageResult<()>,
 ) -> Result<(), DataError> {

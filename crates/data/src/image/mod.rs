@@ -1,7 +1,8 @@
-//! Images in and out: read at a size, write as PNG or JPEG, arrange in a grid.
+//! Images in and out: read at a size, write as PNG, JPEG or WebP, arrange in a grid.
 
 mod codec;
 mod depth;
+mod kind;
 mod parameters;
 
 use crate::ImageShape;
@@ -11,6 +12,7 @@ use ::image::imageops::{self, FilterType};
 pub use codec::{decode, encode_jpeg, encode_png, read, write_png};
 pub(crate) use depth::decode_depth;
 pub use depth::read_depth;
+pub use kind::ImageKind;
 pub use parameters::{parameters, with_parameters};
 
 /// One image, 8 bit, CHW. `pixels` must have `shape.len()` values.
