@@ -1,5 +1,8 @@
 //! The `fewstep` program.
 
+#[macro_use]
+mod console;
+
 mod builtin;
 mod commands;
 mod compute;
@@ -50,13 +53,16 @@ enum Command {
 fn main() -> ExitCode {
     fewstep_kernels::memory::keep_freed_blocks();
     tracing_subscriber::fmt()
-        .with_writer(std::io::stderr)
+        .with_writer(|| console::Log)
         .with_ansi(std::io::stderr().is_terminal())
         .without_time()
         .with_target(false)
         .init();
     let cli = Cli::parse();
     cli.device.choose();
+    if let Command::Train(_) | Command::Distill(_) | Command::Quickstart(_) = cli.command {
+        console::go_on_unread();
+    }
     let result = match cli.command {
         Command::Quickstart(args) => commands::quickstart::run(args),
         Command::Train(args) => commands::train::run(args),
