@@ -131,6 +131,13 @@ impl From<RecipeFileError> for CliError {
     }
 }
 
+impl From<FormatError> for CliError {
+    /// A file or folder that cannot be read or written.
+    fn from(error: FormatError) -> Self {
+        CliError::Input(error.into())
+    }
+}
+
 impl From<GenerateError> for CliError {
     /// The request contradicts the model.
     fn from(error: GenerateError) -> Self {

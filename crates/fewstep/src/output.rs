@@ -1,13 +1,18 @@
 //! Files that a command writes.
 
+use crate::console;
 use crate::error::{CliError, CliResult};
-use fewstep_data::image::{self, Image, encode_png};
-use fewstep_formats::write_atomically;
+use fewstep_data::image::{Image, ImageKind};
+use fewstep_formats::{FormatError, is_standard_output, write_atomically};
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
 /// Makes the folder of a file. Called before the work starts, so that a bad path does not cost
 /// hours.
 pub(crate) fn prepare(file: &Path) -> CliResult {
+    if is_standard_output(file) {
+        console::keep_output_for_a_file();
+    }
     let folder = file.parent().unwrap_or(Path::new(""));
     if folder.as_os_str().is_empty() {
         return Ok(());
@@ -21,25 +26,46 @@ pub(crate) fn prepare(file: &Path) -> CliResult {
     })
 }
 
+/// The same for an image, whose name must say what it is.
+pub(crate) fn prepare_image(file: &Path) -> CliResult {
+    kind(file)?;
+    prepare(file)
+}
+
 /// Writes a file whole or not at all.
 pub(crate) fn write(file: &Path, bytes: &[u8]) -> CliResult {
-    write_atomically(file, bytes).map_err(|error| {
-        CliError::input(format!("{error}. Free some space or choose another place"))
+    write_atomically(file, bytes).map_err(|error| match &error {
+        FormatError::Write { source, .. }
+            if source.kind() == ErrorKind::BrokenPipe && is_standard_output(file) =>
+        {
+            console::end_unread(source)
+        }
+        _ => CliError::input(format!("{error}. Free some space or choose another place")),
     })
 }
 
-/// Writes an image as PNG.
+/// Writes an image as the kind of file that its name says.
 pub(crate) fn write_image(file: &Path, image: &Image) -> CliResult {
-    write_png(file, image, None)
+    write_image_with(file, image, None)
 }
 
-/// Writes an image as PNG, with a text in it that says how it was made.
-pub(crate) fn write_png(file: &Path, image: &Image, parameters: Option<String>) -> CliResult {
-    let mut bytes = encode_png(image).map_err(CliError::input)?;
-    if let Some(parameters) = parameters {
-        bytes = image::with_parameters(&bytes, &parameters);
-    }
-    write(file, &bytes)
+/// Writes an image, with a text in it that says how it was made.
+pub(crate) fn write_image_with(
+    file: &Path,
+    image: &Image,
+    parameters: Option<String>,
+) -> CliResult {
+    let bytes = kind(file)?.encode(image, parameters.as_deref());
+    write(file, &bytes.map_err(CliError::input)?)
+}
+
+fn kind(file: &Path) -> CliResult<ImageKind> {
+    ImageKind::of(file).ok_or_else(|| {
+        CliError::input(format!(
+            "{} does not end as an image that can be written: name it .png, .jpg or .webp",
+            file.display()
+        ))
+    })
 }
 
 /// The folder for files that can be made again: `$XDG_CACHE_HOME/fewstep`, by default

@@ -2,8 +2,9 @@
 //! fine-tune of its base.
 
 use crate::diffusers;
+use crate::names::with_plain_names;
 use crate::tensors::module::{self, FilePrecision};
-use crate::{FormatError, write_atomically_with, write_json_atomically};
+use crate::{FormatError, bounds, links, write_atomically_with, write_json_atomically};
 use burn::tensor::Device;
 use fewstep_diffusion::SamplerRecipe;
 use fewstep_nn::{ControlNet, ControlNetConfig, UNetConfig};
@@ -58,8 +59,19 @@ impl ControlNetModel {
     /// When there is none, or the file is damaged or does not fit what it describes.
     pub fn load(path: &Path, device: &Device) -> Result<Self, FormatError> {
         let expected = "controlnet/diffusion_pytorch_model.safetensors in the folder of a model with a ControlNet, or the path of that file";
+        links::check(path)?;
         let (bytes, origin) = module::read(path, CONTROLNET_FILE, expected)?;
         let description: Description = module::read_description(&bytes, &origin)?;
+        let described = UNetConfig {
+            controlnet: Some(description.controlnet.clone()),
+            ..description.base.clone()
+        };
+        bounds::check(&described, &description.recipe).map_err(|reason| {
+            FormatError::BadDescription {
+                origin: origin.clone(),
+                reason,
+            }
+        })?;
         let mut controlnet = ControlNet::blank(&description.base, &description.controlnet, device)
             .map_err(|e| FormatError::BadDescription {
                 origin: origin.clone(),
@@ -68,7 +80,7 @@ impl ControlNetModel {
         module::fill(&mut controlnet, bytes, &origin)?;
         Ok(Self {
             controlnet,
-            recipe: description.recipe,
+            recipe: with_plain_names(description.recipe),
         })
     }
 }

@@ -1,5 +1,6 @@
 //! What can be wrong with a model file.
 
+use crate::names::plain;
 use std::path::PathBuf;
 
 /// A model that cannot be read or written.
@@ -20,6 +21,35 @@ pub enum FormatError {
         path: PathBuf,
         /// Why.
         source: std::io::Error,
+    },
+    /// A folder is to be made where something is already.
+    #[error(
+        "{path} is there already: a new folder is written, and nothing that exists is written over; choose another name, or remove it first"
+    )]
+    Occupied {
+        /// Which.
+        path: PathBuf,
+    },
+    /// A link in a model's folder that leads out of it.
+    #[error(
+        "{path} is a symbolic link that leads out of the model's folder, to {target}: put a copy of that file in its place if it belongs to the model"
+    )]
+    LinkOutside {
+        /// The link.
+        path: PathBuf,
+        /// Where it leads.
+        target: PathBuf,
+    },
+    /// Weights that are infinite or not a number.
+    #[error(
+        "{origin} holds weights that are infinite or not a number, and would give empty images: {}. It is damaged, or its training diverged: use another copy or an earlier checkpoint",
+        list(names)
+    )]
+    NotFinite {
+        /// Which.
+        origin: String,
+        /// The names of the tensors.
+        names: Vec<String>,
     },
     /// Not a safetensors file, or a truncated one.
     #[error("{origin} is not a whole safetensors file ({reason}): copy or download it again")]
@@ -80,7 +110,10 @@ pub enum FormatError {
         origin: String,
     },
     /// A description that cannot be understood.
-    #[error("{origin} describes a model that this version cannot build: {reason}")]
+    #[error(
+        "{origin} describes a model that this version cannot build: {}",
+        plain(reason)
+    )]
     BadDescription {
         /// Which.
         origin: String,
@@ -121,7 +154,7 @@ pub enum FormatError {
 
 fn list(problems: &[String]) -> String {
     const SHOWN: usize = 8;
-    let mut text = problems[..problems.len().min(SHOWN)].join("; ");
+    let mut text = plain(&problems[..problems.len().min(SHOWN)].join("; "));
     if problems.len() > SHOWN {
         text.push_str(&format!("; and {} more", problems.len() - SHOWN));
     }

@@ -1,7 +1,7 @@
 //! A configuration file, field by field: every field is used, known to mean nothing, or refused by
 //! name.
 
-use crate::FormatError;
+use crate::{FormatError, bounds, reading};
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
 use std::path::Path;
@@ -37,6 +37,16 @@ impl Fields {
         self.nulls.iter().any(|null| null == name)
     }
 
+    /// Refuses null for a field where null is something else than its default.
+    pub(crate) fn not_null(&self, name: &str) -> Result<(), FormatError> {
+        match self.says_null(name) {
+            true => Err(self.bad(format!(
+                "field `{name}` is null, which this version does not support"
+            ))),
+            false => Ok(()),
+        }
+    }
+
     /// A field that may be missing.
     pub(crate) fn optional<T: DeserializeOwned>(
         &mut self,
@@ -57,6 +67,37 @@ impl Fields {
         default: T,
     ) -> Result<T, FormatError> {
         Ok(self.optional(name)?.unwrap_or(default))
+    }
+
+    /// A field that counts something, of which no model has more than `most`.
+    pub(crate) fn count(
+        &mut self,
+        name: &str,
+        default: usize,
+        most: usize,
+    ) -> Result<usize, FormatError> {
+        let value = self.or(name, default)?;
+        let counted = bounds::count(name, value, most).map(|()| value);
+        counted.map_err(|reason| self.bad(reason))
+    }
+
+    /// A field of such numbers, one for each of at most `bounds::LEVELS` levels.
+    pub(crate) fn counts(
+        &mut self,
+        name: &str,
+        default: Vec<usize>,
+        most: usize,
+    ) -> Result<Vec<usize>, FormatError> {
+        let values = self.or(name, default)?;
+        let counted = bounds::count(name, values.len(), bounds::LEVELS);
+        let counted = counted.and_then(|()| {
+            let mut values = values.iter();
+            values.try_for_each(|value| bounds::count(name, *value, most))
+        });
+        match counted {
+            Ok(()) => Ok(values),
+            Err(reason) => Err(self.bad(reason)),
+        }
     }
 
     /// A field that is required.
@@ -104,10 +145,7 @@ impl Fields {
 
 /// A file with one JSON object, as it is.
 pub(crate) fn read_object(path: &Path) -> Result<Map<String, Value>, FormatError> {
-    let text = std::fs::read_to_string(path).map_err(|source| FormatError::Read {
-        path: path.into(),
-        source,
-    })?;
+    let text = reading::text(path)?;
     let origin = path.display().to_string();
     // Python writes an infinity that JSON does not have, for "no limit".
     match serde_json::from_str(&text.replace("-Infinity", "null")) {

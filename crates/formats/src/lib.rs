@@ -5,27 +5,36 @@
 //! inside the weights, so that the safetensors file is a whole model by itself.
 
 mod atomic;
+mod bounds;
 mod controlnet;
 mod diffusers;
 mod error;
 mod fields;
 mod gguf;
+mod links;
 mod lora;
 mod model;
+mod names;
 mod pickle;
 mod pipeline;
+mod places;
+mod reading;
 mod single_file;
 mod tensors;
 mod tokenizers;
 
-pub use atomic::{write_atomically, write_atomically_with, write_json_atomically};
+pub use atomic::{
+    vacant, write_atomically, write_atomically_with, write_folder_atomically, write_json_atomically,
+};
 pub use controlnet::{CONTROLNET_FILE, ControlNetModel};
 pub use diffusers::text_encoder::{Classes, TextEncoder};
 pub use error::FormatError;
 pub use gguf::GgufPrecision;
-pub use lora::{LORA_FOLDER, export_lora, read_lora};
+pub use lora::{LORA_FOLDER, export_lora, export_lora_with_w, read_lora};
 pub use model::{Model, WEIGHTS_FILE};
 pub use pickle::Pickles;
-pub use pipeline::{Pipeline, PipelineComponents, RepositoryFiles, RepositoryKind};
+pub use pipeline::{ComponentFacts, Pipeline, PipelineComponents, RepositoryFiles, RepositoryKind};
+pub use places::is_standard_output;
+pub use reading::{bytes as read_file, text as read_text};
 pub use tensors::module::FilePrecision;
 pub use tokenizers::{ClipTokenizer, Tokens, WordPiece};

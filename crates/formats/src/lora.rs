@@ -1,7 +1,9 @@
 //! LoRA as files of their own, under the names of other tools.
 
 use crate::tensors::file::{self, Entries};
-use crate::{FormatError, write_atomically, write_atomically_with};
+use crate::tensors::finite;
+use crate::{FormatError, Model, reading, write_atomically, write_atomically_with};
+use burn::store::ModuleSnapshot;
 use fewstep_nn::{Backbone, LoraLayer};
 use safetensors::tensor::{Dtype, SafeTensors, TensorView};
 use std::collections::BTreeMap;
@@ -129,11 +131,12 @@ pub fn read_lora(folder: &Path, network: Backbone) -> Result<Backbone, FormatErr
     Ok(network)
 }
 
-/// Copies the files of a model that was trained with LoRA.
+/// Copies the files of a model that was trained with LoRA. Says whether there is an input for w among
+/// them, which the file under kohya's names has no place for.
 ///
 /// # Errors
 /// When there are none, or they cannot be copied.
-pub fn export_lora(from: &Path, to: &Path) -> Result<(), FormatError> {
+pub fn export_lora(from: &Path, to: &Path) -> Result<bool, FormatError> {
     let folder = from.join(LORA_FOLDER);
     if !folder.join(PEFT).is_file() {
         return Err(FormatError::NoModel {
@@ -144,12 +147,77 @@ pub fn export_lora(from: &Path, to: &Path) -> Result<(), FormatError> {
     for name in [PEFT, KOHYA, W] {
         let path = folder.join(name);
         if path.is_file() {
-            let bytes =
-                std::fs::read(&path).map_err(|source| FormatError::Read { path, source })?;
-            write_atomically(&to.join(name), &bytes)?;
+            write_atomically(&to.join(name), &reading::bytes(&path)?)?;
         }
     }
-    Ok(())
+    Ok(folder.join(W).is_file())
+}
+
+/// The same, with what this w adds to the model in the file under kohya's names: it goes into the
+/// bias of the first layer of the embedding of time, which is exact.
+///
+/// # Errors
+/// As [`export_lora`].
+pub fn export_lora_with_w(
+    from: &Path,
+    to: &Path,
+    model: &Model,
+    w: f64,
+) -> Result<(), FormatError> {
+    const LAYER: &str = "time_embedding.linear_1";
+    export_lora(from, to)?;
+    let path = to.join(KOHYA);
+    let bytes = reading::bytes(&path)?;
+    let mut tensors = read(&path)?;
+    let fixed = model.with_fixed_w(w);
+    let of = |model: &Model, part: &str| parameter(&model.network, &format!("{LAYER}.{part}"));
+    let (Some(weight), Some(before), Some(after)) =
+        (of(model, "weight"), of(model, "bias"), of(&fixed, "bias"))
+    else {
+        return Err(FormatError::BadDescription {
+            origin: from.display().to_string(),
+            reason: format!("its network has no `{LAYER}`"),
+        });
+    };
+    let difference = std::iter::zip(&after, &before).map(|(after, before)| after - before);
+    let (outputs, inputs) = (before.len(), weight.len() / before.len());
+    let name = kohya_name(LAYER);
+    tensors.insert(
+        format!("{name}.diff_b"),
+        (vec![outputs], difference.collect()),
+    );
+    // Some readers take a bias only next to weights.
+    if !tensors.contains_key(&format!("{name}.lora_up.weight")) {
+        let zeros = vec![0.0; outputs * inputs];
+        tensors.insert(format!("{name}.diff"), (vec![outputs, inputs], zeros));
+    }
+    let mut entries = entries(&bytes, &path)?;
+    entries.insert("fewstep".into(), fixed.description()?);
+    write(&path, &tensors, entries)
+}
+
+/// The values of a parameter of a network.
+fn parameter(network: &Backbone, name: &str) -> Option<Vec<f32>> {
+    let tensors = network.collect(None, None, true).into_iter();
+    let found = tensors.into_iter().find(|tensor| tensor.name == name)?;
+    let bytes = found.to_bytes().ok()?;
+    let values = bytes.as_chunks().0.iter();
+    Some(values.map(|b| f32::from_le_bytes(*b)).collect())
+}
+
+/// The texts in the metadata of a file.
+fn entries(bytes: &[u8], path: &Path) -> Result<Entries, FormatError> {
+    let header = SafeTensors::read_metadata(bytes);
+    let (_, header) = header.map_err(|error| FormatError::NotSafetensors {
+        origin: path.display().to_string(),
+        reason: error.to_string(),
+    })?;
+    Ok(header
+        .metadata()
+        .iter()
+        .flatten()
+        .map(|(key, value)| (key.clone(), value.clone()))
+        .collect())
 }
 
 fn kohya_name(layer: &str) -> String {
@@ -190,10 +258,7 @@ fn write(path: &Path, tensors: &Tensors, entries: Entries) -> Result<(), FormatE
 }
 
 fn read(path: &Path) -> Result<Tensors, FormatError> {
-    let bytes = std::fs::read(path).map_err(|source| FormatError::Read {
-        path: path.into(),
-        source,
-    })?;
+    let bytes = reading::bytes(path)?;
     let file = SafeTensors::deserialize(&bytes).map_err(|error| FormatError::NotSafetensors {
         origin: path.display().to_string(),
         reason: error.to_string(),
@@ -205,5 +270,15 @@ fn read(path: &Path) -> Result<Tensors, FormatError> {
         let values = values.map(|b| b.try_into().map_or(f32::NAN, f32::from_le_bytes));
         (name, (view.shape().to_vec(), values.collect()))
     });
-    Ok(tensors.collect())
+    let tensors: Tensors = tensors.collect();
+    let broken = tensors.iter();
+    let broken = broken.filter(|(_, (_, values))| !finite::all(values.iter().copied()));
+    let names: Vec<String> = broken.map(|(name, _)| name.clone()).collect();
+    match names.is_empty() {
+        true => Ok(tensors),
+        false => Err(FormatError::NotFinite {
+            origin: path.display().to_string(),
+            names,
+        }),
+    }
 }

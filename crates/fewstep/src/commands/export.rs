@@ -2,11 +2,15 @@
 
 use super::shared::guidance::both_conventions;
 use crate::error::{CliError, CliResult, IntoCliResult};
+use crate::output;
 use crate::parsers::{finite, positive};
 use burn::tensor::Device;
 use clap::ValueEnum;
 use fewstep_diffusion::Guidance;
-use fewstep_formats::{FormatError, GgufPrecision, Model, Pipeline, export_lora};
+use fewstep_formats::{
+    FormatError, GgufPrecision, Model, Pipeline, export_lora, export_lora_with_w, vacant,
+    write_folder_atomically,
+};
 use fewstep_generate::ModelSource;
 use std::path::{Path, PathBuf};
 
@@ -29,13 +33,13 @@ pub(crate) struct Args {
     #[arg(long, value_enum, default_value = "folder")]
     form: Form,
     /// Fold this guidance weight w (guidance scale − 1) into the network, which then has no input
-    /// for w.
+    /// for w. With --form lora, into kohya.safetensors.
     #[arg(long, value_name = "W", value_parser = finite, allow_negative_numbers = true)]
     bake_w: Option<f64>,
     /// Precision of the weights, for --form gguf [default: f16].
     #[arg(long, value_enum)]
     precision: Option<Precision>,
-    /// The folder or file to write.
+    /// The folder or file to write. A folder must be new or empty.
     #[arg(long, value_name = "PATH")]
     out: PathBuf,
 }
@@ -81,10 +85,11 @@ pub(crate) fn run(args: Args) -> CliResult {
             "--precision is for --form gguf: the other forms keep the weights as they are",
         ));
     }
+    args.check_place()?;
     match args.form {
-        Form::Folder => {
-            args.write_model(|pipeline, model, out| pipeline.components.save_pipeline(model, out))?
-        }
+        Form::Folder => args.write_model(|pipeline, model, out| {
+            write_folder_atomically(out, |draft| pipeline.components.save_pipeline(model, draft))
+        })?,
         Form::SingleFile => args.write_model(Pipeline::save_single)?,
         Form::Gguf => {
             let precision = args.precision.unwrap_or(Precision::F16).into();
@@ -96,6 +101,31 @@ pub(crate) fn run(args: Args) -> CliResult {
 }
 
 impl Args {
+    /// Refuses to write over the model itself, and over folders that exist.
+    fn check_place(&self) -> CliResult {
+        if matches!(self.form, Form::Folder | Form::Lora) {
+            return vacant(&self.out).map(drop).input_error();
+        }
+        output::prepare(&self.out)?;
+        let source = ModelSource::find(&self.model, self.steps)?;
+        let whole = |path: &Path| path.canonicalize().ok();
+        let folder = self
+            .out
+            .parent()
+            .filter(|folder| !folder.as_os_str().is_empty());
+        let place = whole(&self.out).or_else(|| whole(folder.unwrap_or(Path::new("."))));
+        match (place, source.path().and_then(whole)) {
+            (Some(place), Some(model)) if place.starts_with(&model) => {
+                Err(CliError::input(format!(
+                    "{} lies in the model's own folder, {}: choose another place for --out",
+                    self.out.display(),
+                    model.display()
+                )))
+            }
+            _ => Ok(()),
+        }
+    }
+
     /// Writes the model. `write` writes a latent one with all its parts.
     fn write_model(
         &self,
@@ -115,21 +145,35 @@ impl Args {
             )));
         }
         let model = source.model(&device)?;
-        self.baked(&model)?.save(&self.out).input_error()
+        let model = self.baked(&model)?;
+        write_folder_atomically(&self.out, |draft| model.save(draft)).input_error()
     }
 
     /// Writes the files of a LoRA.
     fn write_lora(&self) -> CliResult {
-        if self.bake_w.is_some() {
-            return Err(CliError::input(
-                "--bake-w folds w into a whole network, and --form lora writes only a LoRA: choose one of them",
-            ));
-        }
         let source = ModelSource::find(&self.model, self.steps)?;
-        match source.path() {
-            Some(folder) => export_lora(folder, &self.out).input_error(),
-            None => Err(CliError::input("builtin models have no LoRA")),
-        }
+        let Some(folder) = source.path() else {
+            return Err(CliError::input("builtin models have no LoRA"));
+        };
+        let Some(w) = self.bake_w else {
+            let mut has_w = false;
+            let written = write_folder_atomically(&self.out, |draft| {
+                has_w = export_lora(folder, draft)?;
+                Ok::<_, FormatError>(())
+            });
+            if has_w && written.is_ok() {
+                eprintln!(
+                    "warning: this student has an input for w, which readers of kohya.safetensors do not know, so they generate without guidance: fold one w into that file with --bake-w"
+                );
+            }
+            return written.input_error();
+        };
+        let model = source.model(&Device::flex())?;
+        self.baked(&model)?;
+        let written = write_folder_atomically(&self.out, |draft| {
+            export_lora_with_w(folder, draft, &model, w)
+        });
+        written.input_error()
     }
 
     /// The model, with one w folded in if --bake-w is set.

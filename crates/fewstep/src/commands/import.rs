@@ -2,7 +2,7 @@
 
 use crate::error::{CliError, CliResult, IntoCliResult};
 use burn::tensor::Device;
-use fewstep_formats::{Pickles, Pipeline};
+use fewstep_formats::{Pickles, Pipeline, write_folder_atomically};
 use fewstep_generate::ModelSource;
 use std::path::{Path, PathBuf};
 
@@ -39,34 +39,42 @@ pub(crate) fn run(args: Args) -> CliResult {
         true => Pickles::Allowed,
         false => Pickles::Refused,
     };
-    match (args.file.is_dir(), &args.like) {
-        (true, None) if args.allow_pickle => {
-            Pipeline::import_pickled(&args.file, &args.out).input_error()?;
-        }
-        (true, None) => {
-            return Err(CliError::input(format!(
-                "{} is a folder, and a folder needs no import unless its weights are pickled: add --allow-pickle to read those",
-                args.file.display()
-            )));
-        }
-        (true, Some(_)) => {
-            return Err(CliError::input(
-                "--like is for a single file, and a folder has its own configurations: omit it",
-            ));
-        }
-        (false, None) => {
-            Pipeline::import_classes(&args.file, pickles, &args.out, &device).input_error()?;
-        }
-        (false, Some(like)) => {
-            let source = ModelSource::find(like, None)?;
-            let folder = source.path().unwrap_or(Path::new(like));
-            let like = Pipeline::load(folder, &device).input_error()?;
-            like.import_single(&args.file, pickles, &args.out)
-                .input_error()?;
-        }
-    }
-    // What was written must be a whole model.
-    Pipeline::load(&args.out, &device).input_error()?;
+    write_folder_atomically(&args.out, |draft| {
+        args.write(draft, pickles, &device)?;
+        // What was written must be a whole model.
+        Pipeline::load(draft, &device).map(drop).input_error()
+    })?;
     println!("{} written", args.out.display());
     Ok(())
+}
+
+impl Args {
+    fn write(&self, out: &Path, pickles: Pickles, device: &Device) -> CliResult {
+        match (self.file.is_dir(), &self.like) {
+            (true, None) if self.allow_pickle => {
+                Pipeline::import_pickled(&self.file, out).input_error()?;
+            }
+            (true, None) => {
+                return Err(CliError::input(format!(
+                    "{} is a folder, and a folder needs no import unless its weights are pickled: add --allow-pickle to read those",
+                    self.file.display()
+                )));
+            }
+            (true, Some(_)) => {
+                return Err(CliError::input(
+                    "--like is for a single file, and a folder has its own configurations: omit it",
+                ));
+            }
+            (false, None) => {
+                Pipeline::import_classes(&self.file, pickles, out, device).input_error()?;
+            }
+            (false, Some(like)) => {
+                let source = ModelSource::find(like, None)?;
+                let folder = source.path().unwrap_or(Path::new(like));
+                let like = Pipeline::load(folder, device).input_error()?;
+                like.import_single(&self.file, pickles, out).input_error()?;
+            }
+        }
+        Ok(())
+    }
 }

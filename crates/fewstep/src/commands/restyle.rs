@@ -94,7 +94,7 @@ pub(crate) fn run(args: Args) -> CliResult {
     for pair in &mut pairs {
         pair.request.images = images.clone();
     }
-    output::prepare(&args.out)?;
+    output::prepare_image(&args.out)?;
 
     let columns = pairs[0].request.w.clone();
     let started = Instant::now();

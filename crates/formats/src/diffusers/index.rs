@@ -55,6 +55,66 @@ pub(crate) fn read(folder: &Path) -> Result<&'static [&'static str], FormatError
     Ok(parts)
 }
 
+/// The pipelines of diffusers that are a U-Net on pixels and its scheduler.
+const OF_PIXELS: [&str; 4] = [
+    "DDPMPipeline",
+    "DDIMPipeline",
+    "PNDMPipeline",
+    "DiffusionPipeline",
+];
+
+/// Checks that a folder is not of a model on latents, whose network by itself looks like one on
+/// pixels.
+///
+/// # Errors
+/// When its index is of another pipeline or names other parts, or there is an autoencoder.
+pub(crate) fn check_pixels(folder: &Path) -> Result<(), FormatError> {
+    let file = folder.join(FILE);
+    let origin = folder.display().to_string();
+    let refuse = |what: String| {
+        Err(FormatError::BadDescription {
+            origin: origin.clone(),
+            reason: format!(
+                "{what}: this version knows models on pixels, which are a U-Net and a scheduler ({}), and models on latents with their autoencoder in `vae` and a text encoder or a table of classes",
+                OF_PIXELS.join(", ")
+            ),
+        })
+    };
+    if let Some(part) = ["vae", "vqvae"]
+        .iter()
+        .find(|part| folder.join(part).is_dir())
+    {
+        let class = pipeline(&file)?.unwrap_or_else(|| "not given".into());
+        return refuse(format!(
+            "`_class_name` is `{class}`, and there is an autoencoder in `{part}`"
+        ));
+    }
+    match pipeline(&file)? {
+        Some(class) if !OF_PIXELS.contains(&class.as_str()) => {
+            refuse(format!("`_class_name` is `{class}`"))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// The parts that an index names, each with its kind.
+pub(crate) fn kinds(folder: &Path) -> Result<Vec<(String, String)>, FormatError> {
+    let entries = read_object(&folder.join(FILE))?;
+    let kind = |value: &Value| Some(value.get(1)?.as_str()?.to_string());
+    let kinds = entries
+        .iter()
+        .filter_map(|(part, value)| Some((part.clone(), kind(value)?)));
+    Ok(kinds.collect())
+}
+
+/// The class of an index, where there is one.
+fn pipeline(file: &Path) -> Result<Option<String>, FormatError> {
+    match file.is_file() {
+        true => Fields::read(file)?.optional("_class_name"),
+        false => Ok(None),
+    }
+}
+
 /// The index of a model on pixels with this class of U-Net.
 pub(crate) fn of_pixels(unet: &str) -> Value {
     json!({

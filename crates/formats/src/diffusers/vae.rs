@@ -3,6 +3,7 @@
 use super::part::Part;
 use super::weights;
 use crate::FormatError;
+use crate::bounds::{BLOCKS, FEATURES, ROWS};
 use crate::fields::Fields;
 use burn::tensor::Device;
 use fewstep_nn::{
@@ -59,8 +60,8 @@ fn vq(mut fields: Fields, device: &Device) -> Result<Vae, FormatError> {
     ])?;
     let layers = layers(&mut fields, 3)?;
     let config = VqAutoencoderConfig {
-        codes: fields.or("num_vq_embeddings", 256)?,
-        code_channels: fields.or("vq_embed_dim", layers.latent_channels)?,
+        codes: fields.count("num_vq_embeddings", 256, ROWS)?,
+        code_channels: fields.count("vq_embed_dim", layers.latent_channels, FEATURES)?,
         layers,
     };
     let scale = scale(&mut fields, 0.18215)?;
@@ -74,18 +75,18 @@ fn vq(mut fields: Fields, device: &Device) -> Result<Vae, FormatError> {
 fn layers(fields: &mut Fields, latent_channels: usize) -> Result<AutoencoderConfig, FormatError> {
     fields.only(&[("act_fn", json!("silu"))])?;
     fields.ignore(&["sample_size", "force_upcast"]);
-    let widths: Vec<usize> = fields.or("block_out_channels", vec![64])?;
+    let widths = fields.counts("block_out_channels", vec![64], FEATURES)?;
     fields.only(&[
         ("down_block_types", json!("DownEncoderBlock2D")),
         ("up_block_types", json!("UpDecoderBlock2D")),
     ])?;
-    let channels = fields.or("in_channels", 3)?;
+    let channels = fields.count("in_channels", 3, FEATURES)?;
     fields.only(&[("out_channels", json!(channels))])?;
     Ok(AutoencoderConfig {
         channels,
-        latent_channels: fields.or("latent_channels", latent_channels)?,
+        latent_channels: fields.count("latent_channels", latent_channels, FEATURES)?,
         widths,
-        blocks: fields.or("layers_per_block", 1)?,
+        blocks: fields.count("layers_per_block", 1, BLOCKS)?,
         groups: fields.or("norm_num_groups", 32)?,
         attention: fields.or("mid_block_add_attention", true)?,
         quant_conv: true,
@@ -94,9 +95,9 @@ fn layers(fields: &mut Fields, latent_channels: usize) -> Result<AutoencoderConf
 }
 
 fn tiny(mut fields: Fields, device: &Device) -> Result<Vae, FormatError> {
-    let width = fields.or("encoder_block_out_channels", vec![64])?;
+    let width = fields.counts("encoder_block_out_channels", vec![64], FEATURES)?;
     let width = width.first().copied().unwrap_or(64);
-    let channels = fields.or("in_channels", 3)?;
+    let channels = fields.count("in_channels", 3, FEATURES)?;
     fields.only(&[
         ("act_fn", json!("relu")),
         ("upsample_fn", json!("nearest")),
@@ -109,10 +110,10 @@ fn tiny(mut fields: Fields, device: &Device) -> Result<Vae, FormatError> {
     fields.ignore(&["latent_magnitude", "latent_shift", "force_upcast"]);
     let config = TinyAutoencoderConfig {
         channels,
-        latent_channels: fields.or("latent_channels", 4)?,
+        latent_channels: fields.count("latent_channels", 4, FEATURES)?,
         width,
-        encoder_blocks: fields.or("num_encoder_blocks", vec![1, 3, 3, 3])?,
-        decoder_blocks: fields.or("num_decoder_blocks", vec![3, 3, 3, 1])?,
+        encoder_blocks: fields.counts("num_encoder_blocks", vec![1, 3, 3, 3], BLOCKS)?,
+        decoder_blocks: fields.counts("num_decoder_blocks", vec![3, 3, 3, 1], BLOCKS)?,
         // Of TAEF2, which diffusers does not know.
         pool: fields.or("use_midblock_gn", false)?,
     };

@@ -2,7 +2,7 @@
 
 use super::part::Part;
 use crate::tensors::apply;
-use crate::{FormatError, pickle};
+use crate::{FormatError, pickle, reading};
 use burn::store::burn_pack::Tensor as PackTensor;
 use burn::store::{ModuleSnapshot, ModuleStore, SafetensorsStore};
 use std::collections::{BTreeMap, BTreeSet};
@@ -131,10 +131,7 @@ pub(crate) fn shard_names(index: &Path) -> Result<BTreeSet<String>, FormatError>
     struct Index {
         weight_map: BTreeMap<String, String>,
     }
-    let text = std::fs::read_to_string(index).map_err(|source| FormatError::Read {
-        path: index.into(),
-        source,
-    })?;
+    let text = reading::text(index)?;
     let parsed: Result<Index, _> = serde_json::from_str(&text);
     let parsed = parsed.map_err(|error| bad_index(index, error.to_string()))?;
     let names: BTreeSet<String> = parsed.weight_map.into_values().collect();

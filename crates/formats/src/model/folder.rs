@@ -7,7 +7,7 @@ use crate::diffusers::unet::{self, unconditional};
 use crate::diffusers::{index, scheduler, weights};
 use crate::fields::Fields;
 use crate::tensors::module;
-use crate::{FormatError, lora, write_json_atomically};
+use crate::{FormatError, bounds, links, lora, write_json_atomically};
 use burn::tensor::Device;
 use fewstep_diffusion::SamplerRecipe;
 use fewstep_nn::{BackboneConfig, UNet};
@@ -55,6 +55,7 @@ impl Model {
     /// As [`Model::from_bytes`], and when there is nothing there, or only a part of a model with a
     /// ControlNet.
     pub fn load(path: &Path, device: &Device) -> Result<Self, FormatError> {
+        links::check(path)?;
         if let Some(model) = load_pixel_model(path, device)? {
             return Ok(model);
         }
@@ -105,6 +106,7 @@ fn load_pixel_model(folder: &Path, device: &Device) -> Result<Option<Model>, For
     if fields.optional::<String>("_class_name")?.as_deref() != Some(unconditional::CLASS) {
         return Ok(None);
     }
+    index::check_pixels(folder)?;
     let (config, [height, width]) = unconditional::read(fields)?;
     let file = "scheduler_config.json";
     let scheduler = scheduler::read(Fields::read(&place("scheduler", file).join(file))?)?;
@@ -116,6 +118,7 @@ fn load_pixel_model(folder: &Path, device: &Device) -> Result<Option<Model>, For
         origin: unet.display().to_string(),
         reason,
     };
+    bounds::check(&config, &recipe).map_err(bad)?;
     let mut network = UNet::new(&config, 0, device).map_err(|error| bad(error.to_string()))?;
     weights::load(&mut network, &unet, Part::UNet)?;
     Ok(Some(Model {

@@ -7,8 +7,9 @@ mod tests;
 
 pub use folder::WEIGHTS_FILE;
 
+use crate::names::with_plain_names;
 use crate::tensors::module::{self, FilePrecision};
-use crate::{FormatError, write_atomically_with};
+use crate::{FormatError, bounds, write_atomically_with};
 use burn::module::Module;
 use burn::store::ModuleSnapshot;
 use burn::tensor::Device;
@@ -111,13 +112,14 @@ impl Model {
             origin: origin.into(),
             reason,
         };
+        let BackboneConfig::UNet(config) = &description.network;
+        bounds::check(config, &description.recipe).map_err(bad)?;
         let mut network =
             Backbone::new(&description.network, 0, device).map_err(|e| bad(e.to_string()))?;
-        Schedule::new(description.recipe.schedule.clone()).map_err(|e| bad(e.to_string()))?;
         module::fill(&mut network, bytes, origin)?;
         Ok(Self {
             network,
-            recipe: description.recipe,
+            recipe: with_plain_names(description.recipe),
         })
     }
 

@@ -14,9 +14,9 @@ mod tensor;
 mod tests;
 mod value;
 
-use crate::FormatError;
 use crate::tensors::file::{self, Entries};
 use crate::tensors::raw::RawTensor;
+use crate::{FormatError, reading};
 use archive::Archive;
 use machine::Machine;
 use std::collections::BTreeMap;
@@ -38,10 +38,7 @@ pub(crate) const ENDINGS: [&str; 3] = ["bin", "ckpt", "pt"];
 
 /// The bytes of a safetensors file, which a pickled one is made into where that is allowed.
 pub(crate) fn read_weights(file: &Path, pickles: Pickles) -> Result<Vec<u8>, FormatError> {
-    let bytes = std::fs::read(file).map_err(|source| FormatError::Read {
-        path: file.into(),
-        source,
-    })?;
+    let bytes = reading::bytes(file)?;
     let ending = file.extension().and_then(|ending| ending.to_str());
     let pickled = bytes.starts_with(archive::MAGIC) || ending.is_some_and(|e| ENDINGS.contains(&e));
     match (pickled, pickles) {

@@ -7,9 +7,10 @@ use crate::diffusers::index::{self, CLASSES};
 use crate::diffusers::text_encoder::{self, TextEncoder};
 use crate::diffusers::vae;
 use crate::fields::Fields;
-use crate::{FormatError, Model, write_json_atomically};
+use crate::{FormatError, Model, links, write_json_atomically};
 use burn::tensor::Device;
 use fewstep_nn::Vae;
+use serde::Serialize;
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 use std::path::{Path, PathBuf};
@@ -23,6 +24,17 @@ pub struct PipelineComponents {
     parts: &'static [&'static str],
 }
 
+/// What these components are, as their configurations say.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct ComponentFacts {
+    /// The folder of each part, and its kind.
+    pub parts: Vec<(String, String)>,
+    /// By how much height and width of latents are smaller than those of images.
+    pub factor: usize,
+    /// Whether the model reads texts; else it has classes.
+    pub reads_texts: bool,
+}
+
 impl PipelineComponents {
     /// Opens a folder in the layout of diffusers' `StableDiffusionPipeline`, or one with a table of
     /// classes instead of text encoder and tokenizer.
@@ -30,6 +42,7 @@ impl PipelineComponents {
     /// # Errors
     /// When its index names parts of kinds that this version does not support.
     pub fn open(folder: &Path) -> Result<Self, FormatError> {
+        links::check(folder)?;
         Ok(Self {
             folder: folder.into(),
             parts: index::read(folder)?,
@@ -48,6 +61,8 @@ impl PipelineComponents {
         length: usize,
         folder: &Path,
     ) -> Result<Self, FormatError> {
+        links::check(autoencoder)?;
+        links::check(text_encoder)?;
         let autoencoder = &inside(autoencoder, "vae");
         let [text_encoder, words] =
             &["text_encoder", "tokenizer"].map(|part| inside(text_encoder, part));
@@ -107,6 +122,20 @@ impl PipelineComponents {
     /// When it is missing or damaged, or is of a kind that is not supported.
     pub fn vae(&self, device: &Device) -> Result<Vae, FormatError> {
         vae::load(&self.folder.join("vae"), device)
+    }
+
+    /// What the components are; their weights are not read.
+    ///
+    /// # Errors
+    /// As [`PipelineComponents::vae`].
+    pub fn facts(&self, device: &Device) -> Result<ComponentFacts, FormatError> {
+        let kinds = index::kinds(&self.folder)?.into_iter();
+        let parts = kinds.filter(|(part, _)| self.parts.contains(&part.as_str()));
+        Ok(ComponentFacts {
+            parts: parts.collect(),
+            factor: vae::blank(&self.folder.join("vae"), device)?.factor(),
+            reads_texts: !self.has_classes(),
+        })
     }
 
     /// The classes that a model takes instead of texts; none where it takes texts.

@@ -1,6 +1,7 @@
 //! The files of a model's folder, and copies of them.
 
-use crate::{FormatError, write_atomically};
+use crate::FormatError;
+use crate::atomic::copy_atomically;
 use std::path::{Path, PathBuf};
 
 /// The folder of this name within a model; or the folder itself, where it has none and is only that
@@ -45,8 +46,7 @@ pub(super) fn is_of_tokenizer(name: &str) -> bool {
 }
 
 /// Copies those files of a folder whose names are wanted into another, weights without the name of
-/// their variant. They are linked where the file system can: they are big, and nothing here changes
-/// a file in place.
+/// their variant. They are files of their own: who edits one of them in place edits no other model.
 pub(super) fn place_files(
     from: &Path,
     to: &Path,
@@ -70,16 +70,7 @@ pub(super) fn place_files(
             true => to.join(&name),
             false => to.join(plain),
         };
-        // The hub's cache has links to its files, and a link to a link would lead nowhere from
-        // another folder.
-        let linked = text.ends_with(".safetensors")
-            && std::fs::create_dir_all(to).is_ok()
-            && path
-                .canonicalize()
-                .is_ok_and(|file| std::fs::hard_link(file, &target).is_ok());
-        if !linked {
-            write_atomically(&target, &std::fs::read(&path).map_err(unread)?)?;
-        }
+        copy_atomically(&path, &target)?;
     }
     Ok(())
 }

@@ -5,7 +5,7 @@ mod files;
 mod pickled;
 mod repository;
 
-pub use components::PipelineComponents;
+pub use components::{ComponentFacts, PipelineComponents};
 pub use repository::{RepositoryFiles, RepositoryKind};
 
 use crate::diffusers::index::{self, CLASSES};
@@ -15,11 +15,12 @@ use crate::diffusers::text_encoder::{TextEncoder, class_names};
 use crate::diffusers::unet::conditional::{self, UNetFile};
 use crate::diffusers::weights;
 use crate::fields::Fields;
-use crate::{FormatError, Model};
+use crate::names::with_plain_names;
+use crate::{FormatError, Model, bounds, links, reading};
 use burn::tensor::Device;
 use fewstep_diffusion::{DistilledFor, Guidance, PromptEmbeds, Role, SamplerRecipe};
 use fewstep_nn::{BackboneConfig, UNet, Vae};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 /// A latent diffusion model: the U-Net with its sampler recipe, and what turns texts and images
 /// into what the U-Net understands.
@@ -81,9 +82,14 @@ impl Pipeline {
     /// # Errors
     /// As [`Pipeline::load`].
     pub fn load_model(folder: &Path, device: &Device) -> Result<Model, FormatError> {
+        links::check(folder)?;
         let unet_folder = folder.join("unet");
         let file = conditional::read(Fields::read(&unet_folder.join("config.json"))?)?;
         let recipe = recipe(folder, &file)?;
+        bounds::check(&file.network, &recipe).map_err(|reason| FormatError::BadDescription {
+            origin: folder.display().to_string(),
+            reason,
+        })?;
         let network = UNet::new(&file.network, 0, device);
         let mut network = network.map_err(|error| FormatError::BadDescription {
             origin: unet_folder.display().to_string(),
@@ -116,19 +122,15 @@ impl Pipeline {
 /// The weights of a part, file by file, as they are stored.
 pub(crate) fn part_tensors(pipeline: &Pipeline, part: Part) -> Result<Vec<Vec<u8>>, FormatError> {
     let files = weights::files(&pipeline.folder().join(part.folder()), part)?;
-    let read =
-        |path: PathBuf| std::fs::read(&path).map_err(|source| FormatError::Read { path, source });
-    files.into_iter().map(read).collect()
+    files.iter().map(|file| reading::bytes(file)).collect()
 }
 
 fn recipe(folder: &Path, file: &UNetFile) -> Result<SamplerRecipe, FormatError> {
     let ours = folder.join("fewstep.json");
     if ours.is_file() {
-        let text = std::fs::read_to_string(&ours).map_err(|source| FormatError::Read {
-            path: ours.clone(),
-            source,
-        })?;
-        return serde_json::from_str(&text).map_err(|error| FormatError::BadDescription {
+        let text = reading::text(&ours)?;
+        let recipe = serde_json::from_str(&text).map(with_plain_names);
+        return recipe.map_err(|error| FormatError::BadDescription {
             origin: ours.display().to_string(),
             reason: error.to_string(),
         });

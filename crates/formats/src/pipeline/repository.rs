@@ -6,7 +6,7 @@ use crate::controlnet::CONTROLNET_FILE;
 use crate::diffusers::index;
 use crate::diffusers::part::Part;
 use crate::diffusers::weights::{self, Location};
-use std::path::Path;
+use std::path::{Component, Path};
 
 /// What a repository is read for. A part may be one of a whole model, or the only one in its
 /// repository.
@@ -94,8 +94,18 @@ impl RepositoryKind {
                 file == "config.json" && self.parts().iter().any(|part| part.folder() == folder)
             }
         };
+        // What leads elsewhere is no file of a repository.
+        let inside = |name: &&String| {
+            let mut parts = Path::new(name).components();
+            parts.all(|part| matches!(part, Component::Normal(_)))
+        };
         let mut chosen = RepositoryFiles {
-            files: names.iter().filter(needed).cloned().collect(),
+            files: names
+                .iter()
+                .filter(inside)
+                .filter(needed)
+                .cloned()
+                .collect(),
             indices: vec![],
         };
         for &part in self.parts() {

@@ -236,6 +236,15 @@ fn parts_of(
             problems,
         });
     }
+    let broken = parts.values().flatten();
+    let broken = broken.filter(|(_, tensor)| !tensor.is_finite());
+    let names: Vec<String> = broken.map(|(name, _)| name.clone()).collect();
+    if !names.is_empty() {
+        return Err(FormatError::NotFinite {
+            origin: file.display().to_string(),
+            names,
+        });
+    }
     let entries = Entries::from([("format".into(), "pt".into())]);
     let parts = parts.into_iter();
     let parts = parts.map(|(place, tensors)| Ok((place, file::to_bytes(tensors, &entries)?)));

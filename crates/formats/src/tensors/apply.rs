@@ -1,5 +1,6 @@
 //! Tensors under PyTorch's names into a network, with messages that name what does not fit.
 
+use super::finite::Finite;
 use crate::FormatError;
 use burn::store::burn_pack::Tensor as PackTensor;
 use burn::store::{
@@ -7,15 +8,17 @@ use burn::store::{
 };
 use burn::tensor::DType;
 
-/// Puts tensors under PyTorch's names into a network, in f32. All must fit, and none may be
-/// missing.
+/// Puts tensors under PyTorch's names into a network, in f32. All must fit, none may be missing, and
+/// their values must be finite.
 pub(crate) fn apply(
     network: &mut impl ModuleSnapshot,
     tensors: Vec<PackTensor>,
     origin: &str,
 ) -> Result<(), FormatError> {
     let cast = FloatCastAdapter::to(DType::F32);
-    let adapter = ChainAdapter::new(PyTorchToBurnAdapter, cast);
+    let finite = Finite::default();
+    let last = ChainAdapter::new(cast, finite.clone());
+    let adapter = ChainAdapter::new(PyTorchToBurnAdapter, last);
     let result = network.apply(tensors, None, Some(Box::new(adapter)), true);
     let missing: Vec<String> = result
         .missing
@@ -36,11 +39,18 @@ pub(crate) fn apply(
     });
     let wrong = result.errors.iter().map(in_words);
     let problems: Vec<String> = wrong.chain(absent).chain(unused).collect();
-    match problems.is_empty() {
-        true => Ok(()),
-        false => Err(FormatError::Mismatch {
+    if !problems.is_empty() {
+        return Err(FormatError::Mismatch {
             origin: origin.into(),
             problems,
+        });
+    }
+    let broken = finite.broken();
+    match broken.is_empty() {
+        true => Ok(()),
+        false => Err(FormatError::NotFinite {
+            origin: origin.into(),
+            names: broken.iter().map(|name| pytorch(name)).collect(),
         }),
     }
 }

@@ -2,5 +2,6 @@
 
 pub(crate) mod apply;
 pub(crate) mod file;
+pub(crate) mod finite;
 pub(crate) mod module;
 pub(crate) mod raw;

@@ -1,7 +1,7 @@
 //! The parameters of a module as a safetensors file that describes itself.
 
 use super::{apply, file};
-use crate::FormatError;
+use crate::{FormatError, reading};
 use burn::module::Module;
 use burn::store::{
     BurnToPyTorchAdapter, ChainAdapter, FloatCastAdapter, ModuleAdapter, ModuleSnapshot,
@@ -165,8 +165,5 @@ pub(crate) fn read(
         });
     }
     let origin = file.display().to_string();
-    match std::fs::read(&file) {
-        Ok(bytes) => Ok((bytes, origin)),
-        Err(source) => Err(FormatError::Read { path: file, source }),
-    }
+    Ok((reading::bytes(&file)?, origin))
 }

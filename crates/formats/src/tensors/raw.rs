@@ -1,5 +1,7 @@
 //! A tensor as a file has it.
 
+use super::finite;
+use half::{bf16, f16};
 use safetensors::Dtype;
 use safetensors::tensor::{TensorView, View};
 use std::borrow::Cow;
@@ -38,6 +40,17 @@ impl<'a> RawTensor<'a> {
 
     pub(crate) fn shape(&self) -> &[usize] {
         &self.shape
+    }
+
+    /// Whether all values are, where they are floats.
+    pub(crate) fn is_finite(&self) -> bool {
+        let halves = || self.data.as_chunks().0.iter();
+        match self.dtype {
+            Dtype::F32 => finite::all(self.values().into_iter()),
+            Dtype::F16 => finite::all(halves().map(|b| f16::from_le_bytes(*b).to_f32())),
+            Dtype::BF16 => finite::all(halves().map(|b| bf16::from_le_bytes(*b).to_f32())),
+            _ => true,
+        }
     }
 
     /// The values of a tensor in f32.

@@ -1,6 +1,6 @@
 //! Files of tokenizers.
 
-use crate::FormatError;
+use crate::{FormatError, reading};
 use std::path::Path;
 
 pub(super) fn json<T: serde::de::DeserializeOwned>(path: &Path) -> Result<T, FormatError> {
@@ -8,10 +8,7 @@ pub(super) fn json<T: serde::de::DeserializeOwned>(path: &Path) -> Result<T, For
 }
 
 pub(super) fn text(path: &Path) -> Result<String, FormatError> {
-    std::fs::read_to_string(path).map_err(|source| FormatError::Read {
-        path: path.into(),
-        source,
-    })
+    reading::text(path)
 }
 
 pub(super) fn bad(path: &Path, reason: String) -> FormatError {

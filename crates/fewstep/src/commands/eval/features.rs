@@ -1,7 +1,7 @@
 //! The network whose features are compared.
 
 use crate::builtin;
-use crate::error::{CliError, CliResult};
+use crate::error::{CliError, CliResult, IntoCliResult};
 use crate::parsers::named;
 use burn::tensor::Device;
 use fewstep_data::ImageShape;
@@ -99,6 +99,5 @@ fn missing_weights(name: &str, what: &str) -> CliError {
 }
 
 fn read(file: &Path) -> CliResult<Vec<u8>> {
-    std::fs::read(file)
-        .map_err(|error| CliError::input(format!("cannot read {}: {error}", file.display())))
+    fewstep_formats::read_file(file).input_error()
 }

@@ -99,8 +99,11 @@ pub(crate) struct Args {
 const SHOWN: usize = 12;
 
 pub(crate) fn run(args: Args) -> CliResult {
-    for file in [&args.out, &args.pairs.grid].into_iter().flatten() {
+    if let Some(file) = &args.out {
         output::prepare(file)?;
+    }
+    if let Some(file) = &args.pairs.grid {
+        output::prepare_image(file)?;
     }
     let device = compute::device(None)?;
     args.precision.choose(&device)?;

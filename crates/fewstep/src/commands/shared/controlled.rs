@@ -91,7 +91,7 @@ impl ControlledArgs {
             self.generate
                 .request(&generator, self.images(&generator, &sources, each)?, 16)?;
         warn(&generator, &request)?;
-        output::prepare(&self.out)?;
+        output::prepare_image(&self.out)?;
         let generated = self.generate.generate(&generator, &request)?;
         self.write(&sources, &generated, each)?;
         let model = &self.generate.model;

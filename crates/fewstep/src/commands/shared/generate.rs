@@ -10,6 +10,7 @@ use crate::error::{CliError, CliResult};
 use crate::parsers::positive;
 use crate::progress;
 use fewstep_generate::{Generator, ImageRequest, Init, KeepEncoder, ModelSource, Request, Subject};
+use std::borrow::Cow;
 use std::ops::ControlFlow;
 use std::path::Path;
 use std::time::Instant;
@@ -219,6 +220,7 @@ fn parameters(model: &str, generator: &Generator, request: &Request, index: usiz
     let [height, width] = request.size.unwrap_or([usual.height, usual.width]);
     let name = Path::new(model).file_name();
     let name = name.map_or(model.into(), |name| name.to_string_lossy());
+    let name = quoted(&name);
     text.push_str(&format!(
         "\nSteps: {}, Sampler: {}{}, Seed: {}, Size: {width}x{height}, Model: {name}{strength}, Image: {}, Version: fewstep {}",
         request.steps,
@@ -229,6 +231,14 @@ fn parameters(model: &str, generator: &Generator, request: &Request, index: usiz
         env!("CARGO_PKG_VERSION")
     ));
     text
+}
+
+/// A value as web interfaces write it among others: in quotes where it holds what separates them.
+fn quoted(value: &str) -> Cow<'_, str> {
+    match value.contains([',', ':', '\n', '"']) {
+        true => serde_json::json!(value).to_string().into(),
+        false => value.into(),
+    }
 }
 
 /// A grid that is about square, with a whole number of turns through the classes in each row where
@@ -245,7 +255,14 @@ fn columns(count: usize, classes: usize) -> usize {
 
 #[cfg(test)]
 mod tests {
-    use super::columns;
+    use super::{columns, quoted};
+
+    #[test]
+    fn values_that_hold_separators_are_quoted() {
+        assert_eq!(quoted("steps-4"), "steps-4");
+        assert_eq!(quoted("a, b: c"), "\"a, b: c\"");
+        assert_eq!(quoted("a \"b\""), "\"a \\\"b\\\"\"");
+    }
 
     #[test]
     fn columns_are_classes_where_that_makes_a_readable_grid() {

@@ -9,7 +9,8 @@ use std::path::PathBuf;
 /// Where images are written.
 #[derive(clap::Args)]
 pub(crate) struct ImageArgs {
-    /// Write all images as a grid to this PNG file [default: samples.png].
+    /// Write all images as a grid to this file: PNG, JPEG or WebP, as its name ends [default:
+    /// samples.png].
     #[arg(long, value_name = "FILE")]
     out: Option<PathBuf>,
     /// Write one PNG file per image into this folder, instead of a grid.
@@ -48,7 +49,7 @@ impl ImageArgs {
     pub(crate) fn prepare(&self) -> CliResult {
         match &self.out_dir {
             Some(folder) => output::prepare(&folder.join("0.png")),
-            None => output::prepare(&self.grid()),
+            None => output::prepare_image(&self.grid()),
         }
     }
 
@@ -64,11 +65,11 @@ impl ImageArgs {
     ) -> CliResult {
         let Some(folder) = &self.out_dir else {
             let sheet = image::grid(images, self.columns.unwrap_or(columns), 1);
-            return output::write_png(&self.grid(), &sheet, parameters(0));
+            return output::write_image_with(&self.grid(), &sheet, parameters(0));
         };
         for (index, image) in images.iter().enumerate() {
             let name = format!("{:06}.png", first + index as u64);
-            output::write_png(&folder.join(name), image, parameters(index))?;
+            output::write_image_with(&folder.join(name), image, parameters(index))?;
         }
         Ok(())
     }

@@ -1,6 +1,7 @@
 //! A `BertModel`.
 
 use crate::FormatError;
+use crate::bounds::{BLOCKS, FEATURES, ROWS};
 use crate::diffusers::part::Part;
 use crate::diffusers::weights;
 use crate::fields::Fields;
@@ -36,13 +37,13 @@ pub(super) fn load(folder: &Path, device: &Device) -> Result<Bert, FormatError> 
         "use_cache",
     ]);
     let config = BertConfig {
-        vocabulary: fields.or("vocab_size", 30522)?,
-        positions: fields.or("max_position_embeddings", 512)?,
-        kinds: fields.or("type_vocab_size", 2)?,
-        width: fields.or("hidden_size", 768)?,
-        inner: fields.or("intermediate_size", 3072)?,
-        layers: fields.or("num_hidden_layers", 12)?,
-        heads: fields.or("num_attention_heads", 12)?,
+        vocabulary: fields.count("vocab_size", 30522, ROWS)?,
+        positions: fields.count("max_position_embeddings", 512, ROWS)?,
+        kinds: fields.count("type_vocab_size", 2, ROWS)?,
+        width: fields.count("hidden_size", 768, FEATURES)?,
+        inner: fields.count("intermediate_size", 3072, FEATURES)?,
+        layers: fields.count("num_hidden_layers", 12, BLOCKS)?,
+        heads: fields.count("num_attention_heads", 12, FEATURES)?,
         epsilon: fields.or("layer_norm_eps", 1e-12)?,
         padding: fields.or("pad_token_id", 0)?,
     };

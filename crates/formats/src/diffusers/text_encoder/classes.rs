@@ -1,10 +1,11 @@
 //! `class_embedder/`: a table with a state for each class, whose last row stands for "no class".
 
-use crate::FormatError;
 use crate::diffusers::part::Part;
 use crate::diffusers::weights;
 use crate::fields::Fields;
+use crate::names::plain;
 use crate::tokenizers::Tokens;
+use crate::{FormatError, bounds};
 use burn::tensor::{Device, Tensor};
 use fewstep_nn::ClassEmbedder;
 use serde_json::json;
@@ -34,8 +35,12 @@ fn config(folder: &Path) -> Result<Config, FormatError> {
     fields.only(&[("_class_name", json!("ClassEmbedder"))])?;
     let rows: usize = fields.needed("n_classes")?;
     let width = fields.needed("embed_dim")?;
+    let counted = bounds::count("n_classes", rows, bounds::ROWS)
+        .and_then(|()| bounds::count("embed_dim", width, bounds::FEATURES));
+    counted.map_err(|reason| fields.bad(reason))?;
     let numbered = (1..rows).map(|row| (row - 1).to_string());
     let names: Vec<String> = fields.or("classes", numbered.collect())?;
+    let names: Vec<String> = names.iter().map(|name| plain(name)).collect();
     if names.is_empty() || names.len() + 1 != rows {
         return Err(fields.bad(format!(
             "`n_classes` is {rows} and `classes` has {} names: there is one row for each class, and a last one for no class",

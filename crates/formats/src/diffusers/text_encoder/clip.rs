@@ -1,6 +1,7 @@
 //! A `CLIPTextModel`.
 
 use crate::FormatError;
+use crate::bounds::{BLOCKS, FEATURES, ROWS};
 use crate::diffusers::part::Part;
 use crate::diffusers::weights;
 use crate::fields::Fields;
@@ -40,12 +41,12 @@ pub(super) fn load(folder: &Path, device: &Device) -> Result<ClipText, FormatErr
     ]);
     let activation = fields.or("hidden_act", Activation::QuickGelu)?;
     let config = ClipTextConfig {
-        vocabulary: fields.or("vocab_size", 49408)?,
-        positions: fields.or("max_position_embeddings", 77)?,
-        width: fields.or("hidden_size", 512)?,
-        inner: fields.or("intermediate_size", 2048)?,
-        layers: fields.or("num_hidden_layers", 12)?,
-        heads: fields.or("num_attention_heads", 8)?,
+        vocabulary: fields.count("vocab_size", 49408, ROWS)?,
+        positions: fields.count("max_position_embeddings", 77, ROWS)?,
+        width: fields.count("hidden_size", 512, FEATURES)?,
+        inner: fields.count("intermediate_size", 2048, FEATURES)?,
+        layers: fields.count("num_hidden_layers", 12, BLOCKS)?,
+        heads: fields.count("num_attention_heads", 8, FEATURES)?,
         activation: match activation {
             Activation::QuickGelu => ClipActivation::QuickGelu,
             Activation::Gelu => ClipActivation::Gelu,

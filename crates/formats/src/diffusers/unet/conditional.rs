@@ -71,13 +71,23 @@ pub(crate) fn read(mut fields: Fields) -> Result<UNetFile, FormatError> {
             "the network sees {sees} channels (`in_channels`) and gives {channels} (`out_channels`): it must see those that it gives"
         )));
     };
+    if ![0, channels + 1].contains(&concat) {
+        return Err(fields.bad(format!(
+            "the network sees {sees} channels (`in_channels`) and gives {channels} (`out_channels`): this version supports {channels}, and {} with a mask and what is around it for inpainting; a network that sees an image next to the noise, such as that of InstructPix2Pix, is not supported",
+            2 * channels + 1
+        )));
+    }
     let scale = fields.or("time_cond_proj_scale", 1000.0)?;
     let w: Option<usize> = fields.optional("time_cond_proj_dim")?;
+    // Null is a network without a middle, as distilled ones of fewer blocks are.
+    let middle = !fields.says_null("mid_block_type");
+    fields.not_null("norm_num_groups")?;
     let network = UNetConfig {
         channels,
         concat,
         patch: 1,
         blocks: fields.or("layers_per_block", 2)?,
+        middle,
         attention: attention(&mut fields, levels)?,
         heads,
         text: Some(TextAttention {
@@ -153,7 +163,7 @@ pub(super) fn write(network: &UNetConfig, text: TextAttention, recipe: &SamplerR
     };
     let mut up_blocks = blocks("CrossAttnUpBlock2D", "UpBlock2D");
     up_blocks.reverse();
-    json!({
+    let mut config = json!({
         "_class_name": CLASS,
         "sample_size": recipe.resolution[1],
         "in_channels": network.channels + network.concat,
@@ -168,5 +178,9 @@ pub(super) fn write(network: &UNetConfig, text: TextAttention, recipe: &SamplerR
         "cross_attention_dim": text.width,
         "use_linear_projection": text.linear,
         "dropout": network.dropout,
-    })
+    });
+    if !network.middle {
+        config["mid_block_type"] = Value::Null;
+    }
+    config
 }

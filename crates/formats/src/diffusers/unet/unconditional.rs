@@ -88,9 +88,12 @@ pub(crate) fn read(mut fields: Fields) -> Result<(UNetConfig, [usize; 2]), Forma
     }
     // Null is one head over all channels; without the field, diffusers has heads of 8.
     let one_head = fields.says_null("attention_head_dim");
+    let middle = !fields.says_null("mid_block_type");
+    fields.not_null("norm_num_groups")?;
     let network = UNetConfig {
         channels,
         blocks: fields.or("layers_per_block", 2)?,
+        middle,
         attention,
         head: fields.or("attention_head_dim", 8)?,
         heads: if one_head { vec![1; levels] } else { vec![] },
@@ -216,6 +219,9 @@ pub(super) fn write(network: &UNetConfig, recipe: &SamplerRecipe) -> Value {
     });
     if network.classes > 0 {
         config["num_class_embeds"] = json!(network.class_rows());
+    }
+    if !network.middle {
+        config["mid_block_type"] = Value::Null;
     }
     if network.patch > 1 {
         config["patch_size"] = json!(network.patch);
