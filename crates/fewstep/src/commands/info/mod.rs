@@ -4,7 +4,7 @@ mod fields;
 mod model;
 mod run;
 
-use crate::error::CliResult;
+use crate::error::{CliResult, IntoCliResult};
 use crate::parsers::positive;
 use fewstep_distill::run::is_run;
 use fewstep_generate::ModelSource;
@@ -47,8 +47,11 @@ pub(crate) fn run(args: Args) -> CliResult {
         let facts = run::Facts::gather(folder, &device)?;
         return print(&facts, facts.fields(), args.json);
     }
-    let model = ModelSource::find(&reference, args.steps)?.model(&device)?;
-    let facts = model::Facts::new(&model, reference);
+    let source = ModelSource::find(&reference, args.steps)?;
+    let components = source.components()?;
+    let components = components.map(|components| components.facts(&device));
+    let components = components.transpose().input_error()?;
+    let facts = model::Facts::new(&source.model(&device)?, components, reference);
     print(&facts, facts.fields(), args.json)
 }
 

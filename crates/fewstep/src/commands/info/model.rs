@@ -7,7 +7,7 @@ use crate::tasks::command_of;
 use fewstep_diffusion::{
     BetaSchedule, DistilledFor, Guidance, PredictionKind, Role, SamplerRecipe, ScheduleConfig,
 };
-use fewstep_formats::{Model, WEIGHTS_FILE};
+use fewstep_formats::{ComponentFacts, Model, WEIGHTS_FILE};
 use fewstep_nn::BackboneConfig;
 use serde::Serialize;
 use std::path::Path;
@@ -23,10 +23,17 @@ pub(super) struct Facts {
     parameters: usize,
     network: BackboneConfig,
     recipe: SamplerRecipe,
+    /// Of a latent diffusion model, what is next to the network.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    components: Option<ComponentFacts>,
 }
 
 impl Facts {
-    pub(super) fn new(model: &Model, reference: String) -> Self {
+    pub(super) fn new(
+        model: &Model,
+        components: Option<ComponentFacts>,
+        reference: String,
+    ) -> Self {
         Self {
             kind: "model",
             weights_hash: model.weights_hash(),
@@ -35,6 +42,7 @@ impl Facts {
             parameters: model.parameters(),
             network: model.network.config(),
             recipe: model.recipe.clone(),
+            components,
         }
     }
 
@@ -44,8 +52,11 @@ impl Facts {
         let mut fields = Fields::default();
         fields.add("Model", format!("{}{}", self.model, self.size()));
         fields.add("Role", role(&recipe.role));
-        fields.add("Images", images(recipe.resolution));
-        fields.add("Classes", classes(&recipe.classes));
+        fields.add("Images", self.images());
+        match self.reads_texts() {
+            true => fields.add("Texts", "generates from prompts"),
+            false => fields.add("Classes", classes(&recipe.classes)),
+        }
         fields.add_all("Guidance", guidance(recipe.guidance));
         if let Some(control) = recipe.control {
             let [channels, height, width] = control.shape;
@@ -59,23 +70,55 @@ impl Facts {
             );
         }
         fields.add("Network", self.network());
+        let parts = self
+            .components
+            .iter()
+            .flat_map(|components| &components.parts);
+        fields.add_all("Parts", parts.map(|(part, kind)| format!("{part}: {kind}")));
         fields.add("Predicts", prediction(recipe.prediction));
         fields.add("Schedule", schedule(&recipe.schedule));
         fields.add("Weights", format!("hash {}", self.weights_hash));
         fields.add_some("Method", &provenance.method);
         fields.add_some("Teacher", &provenance.teacher);
         fields.add_some("Data", &provenance.data);
-        fields.add(
-            "Training",
-            format!(
-                "{} samples, seed {}",
-                thousands(provenance.samples_seen),
-                provenance.seed
-            ),
-        );
+        // Other programs say nothing of it.
+        if !provenance.program.is_empty() || provenance.samples_seen > 0 {
+            fields.add(
+                "Training",
+                format!(
+                    "{} samples, seed {}",
+                    thousands(provenance.samples_seen),
+                    provenance.seed
+                ),
+            );
+        }
         fields.add_some("Written by", &provenance.program);
         fields.add("Try", self.example());
         fields
+    }
+
+    fn reads_texts(&self) -> bool {
+        let components = self.components.as_ref();
+        components.is_some_and(|components| components.reads_texts)
+    }
+
+    /// Size and colours of images; those of latents besides, where the network works on latents.
+    fn images(&self) -> String {
+        let [channels, height, width] = self.recipe.resolution;
+        let Some(components) = &self.components else {
+            return images(self.recipe.resolution);
+        };
+        let factor = components.factor;
+        let inpaints = match self.network.concat_channels() {
+            0 => "",
+            _ => ", with a mask for `fewstep inpaint`",
+        };
+        format!(
+            "{}x{} pixels, from latents of {width}x{height} with {}{inpaints}",
+            width * factor,
+            height * factor,
+            plural(channels, "channel")
+        )
     }
 
     fn size(&self) -> String {
@@ -100,6 +143,13 @@ impl Facts {
             let verb = command_of(control.task);
             return format!("fewstep {verb} --help");
         }
+        let prompt = match self.reads_texts() {
+            true => " --prompt TEXT",
+            false => "",
+        };
+        if self.network.concat_channels() > 0 {
+            return "fewstep inpaint --help".into();
+        }
         match self.recipe.role {
             Role::Student {
                 sampler: DistilledFor::Encoder,
@@ -109,9 +159,9 @@ impl Facts {
             ),
             Role::Student {
                 steps: Some(steps), ..
-            } => format!("fewstep sample --model {model} --steps {steps}"),
+            } => format!("fewstep sample --model {model} --steps {steps}{prompt}"),
             Role::Student { .. } | Role::Teacher => {
-                format!("fewstep sample --model {model} --steps 32")
+                format!("fewstep sample --model {model} --steps 32{prompt}")
             }
         }
     }
