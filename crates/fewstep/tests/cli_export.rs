@@ -38,17 +38,19 @@ fn a_folded_w_gives_the_images_of_the_input() {
         "pixels",
     );
     let latent = golden_path("tiny");
-    for (model, words) in [("pixels", &[][..]), (&latent, &["--prompt", "a cat"])] {
-        let export = [
-            "export", "--model", model, "--bake-w", "3", "--out", "fixed",
-        ];
+    for (model, fixed, words) in [
+        ("pixels", "fixed", &[][..]),
+        (&latent, "fixed-latent", &["--prompt", "a cat"]),
+    ] {
+        let export = ["export", "--model", model, "--bake-w", "3", "--out", fixed];
         succeed(folder, &export);
-        let fixed = generate(folder, &[&["--model", "fixed"], words].concat());
+        let out = fixed;
+        let fixed = generate(folder, &[&["--model", out], words].concat());
         let input = generate(folder, &[&["--model", model, "--w", "3"], words].concat());
         assert_alike(&fixed, &input);
         let other = generate(folder, &[&["--model", model, "--w", "4"], words].concat());
         assert_ne!(other, input);
-        let words = [&["sample", "--model", "fixed", "--w", "4"], words].concat();
+        let words = [&["sample", "--model", out, "--w", "4"], words].concat();
         refuse(folder, &words, &["only for w = 3", "w = 4"]);
     }
 }

@@ -58,6 +58,27 @@ fn a_lora_student_equals_its_base_and_the_exported_files() {
     workspace.succeed(&[
         "export", "--model", "students", "--steps", "1", "--form", "lora", "--out", "lora",
     ]);
+    // The one w that readers of kohya's names can have is a bias.
+    let (bake, form) = (["--bake-w", "3"], ["--form", "lora", "--out", "baked"]);
+    let export = ["export", "--model", "students", "--steps", "1"];
+    workspace.succeed(&[&export[..], &bake, &form].concat());
+    let baked = tensors(&workspace.path("baked/kohya.safetensors"));
+    let name = "lora_unet_time_embedding_linear_1";
+    let (shape, bias) = &baked[&format!("{name}.diff_b")];
+    assert!(shape[0] == bias.len() && bias.iter().any(|value| *value != 0.0));
+    let folder = ["--form", "folder", "--out", "fixed"];
+    workspace.succeed(&[&export[..], &bake, &folder].concat());
+    let weights = "unet/diffusion_pytorch_model.safetensors";
+    let [fixed, free] = ["fixed", "students/models/steps-1"].map(|model| {
+        let all = tensors(&workspace.path(model).join(weights));
+        all["time_embedding.linear_1.bias"].1.clone()
+    });
+    for ((fixed, free), bias) in fixed.iter().zip(&free).zip(bias) {
+        assert!((fixed - free - bias).abs() < 1e-6);
+    }
+    let plain = workspace.run(&[&export[..], &["--form", "lora", "--out", "again"]].concat());
+    assert!(stderr(&plain).contains("--bake-w"), "no warning");
+
     let peft = tensors(&workspace.path("lora/pytorch_lora_weights.safetensors"));
     let kohya = tensors(&workspace.path("lora/kohya.safetensors"));
     assert!(workspace.path("lora/w_embedding.safetensors").is_file());

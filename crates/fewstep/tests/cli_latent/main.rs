@@ -19,7 +19,8 @@ use safetensors::tensor::TensorView;
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use workspace::{
-    Workspace, assert_same_run, copy_text_encoder, golden, golden_path, weights, write_pattern,
+    Workspace, assert_same_run, copy_text_encoder, golden, golden_path, stderr, weights,
+    write_pattern,
 };
 
 const CAPTIONS: [&str; 5] = [
