@@ -1,8 +1,8 @@
 //! CIFAR-10's official binary version: records of one label byte and 32x32 red, green and blue
 //! bytes.
 
+use crate::input::{read_bytes, read_text};
 use crate::{DataError, Dataset, ImageShape, Split};
-use std::fs;
 use std::path::{Path, PathBuf};
 
 const SHAPE: ImageShape = ImageShape {
@@ -11,6 +11,8 @@ const SHAPE: ImageShape = ImageShape {
     width: 32,
 };
 const RECORD: usize = 1 + 3 * 32 * 32;
+/// Bytes of a file, far more than an official one has.
+const MAX_FILE: u64 = 4 << 30;
 /// Records in each official file.
 const OFFICIAL_RECORDS: usize = 10_000;
 const CLASSES: [&str; 10] = [
@@ -67,7 +69,7 @@ fn official_file(folder: &Path, name: &str) -> Result<PathBuf, DataError> {
 
 /// Appends the records of one file.
 fn read_batch(path: &Path, labels: &mut Vec<u32>, pixels: &mut Vec<u8>) -> Result<(), DataError> {
-    let bytes = fs::read(path).map_err(DataError::read(path))?;
+    let bytes = read_bytes(path, MAX_FILE)?;
     let (records, rest) = bytes.as_chunks::<RECORD>();
     if records.is_empty() || !rest.is_empty() {
         return Err(DataError::Length {
@@ -108,7 +110,7 @@ fn class_names(folder: &Path) -> Result<Vec<String>, DataError> {
     if !path.is_file() {
         return Ok(CLASSES.map(String::from).to_vec());
     }
-    let text = fs::read_to_string(&path).map_err(DataError::read(&path))?;
+    let text = read_text(&path)?;
     let names: Vec<String> = text
         .lines()
         .map(str::trim)

@@ -1,7 +1,7 @@
 //! Encoded images, decoded in parallel, into the pixels of one set.
 
-use crate::image::{self, Image};
-use crate::{DataError, ImageShape};
+use crate::image::{Content, Decoding, Image};
+use crate::{DataConfig, DataError, ImageShape};
 use rayon::prelude::*;
 
 /// How many encoded images to hand to the threads at once: enough to keep them busy, few enough to
@@ -11,39 +11,26 @@ pub(crate) const CHUNK: usize = 1024;
 /// The channels of photographs by default.
 const DEFAULT_CHANNELS: usize = 3;
 
-/// What the collected files show.
-#[derive(Clone, Copy, Debug)]
-enum Content {
-    /// Images with so many channels.
-    Images(usize),
-    DepthMaps,
-}
-
 /// Collects images of one shape, in the order in which they come.
 #[derive(Debug)]
 pub(crate) struct ImageCollector {
-    size: Option<usize>,
-    content: Content,
+    decoding: Decoding,
     shape: Option<ImageShape>,
     pixels: Vec<u8>,
 }
 
 impl ImageCollector {
-    /// For images resized to `size`, or left at their own (then equal) size; with RGB channels by
-    /// default.
-    pub(crate) fn new(size: Option<usize>, channels: Option<usize>) -> Self {
-        Self::of(size, Content::Images(channels.unwrap_or(DEFAULT_CHANNELS)))
+    /// For images that are resized, or left at their own (then equal) size, as the configuration
+    /// says; with RGB channels by default.
+    pub(crate) fn new(config: &DataConfig) -> Self {
+        let channels = config.channels.unwrap_or(DEFAULT_CHANNELS);
+        Self::of(config, Content::Images(channels))
     }
 
-    /// For depth maps, which become grey images.
-    pub(crate) fn depth_maps(size: Option<usize>) -> Self {
-        Self::of(size, Content::DepthMaps)
-    }
-
-    fn of(size: Option<usize>, content: Content) -> Self {
+    /// The same for other contents.
+    pub(crate) fn of(config: &DataConfig, content: Content) -> Self {
         Self {
-            size,
-            content,
+            decoding: config.decoding(content),
             shape: None,
             pixels: Vec::new(),
         }
@@ -59,12 +46,7 @@ impl ImageCollector {
     ) -> Result<(), DataError> {
         let decode = |item| {
             let (bytes, origin) = (fetch(item)?, origin(item));
-            match self.content {
-                Content::Images(channels) => {
-                    image::decode(bytes.as_ref(), &origin, self.size, channels)
-                }
-                Content::DepthMaps => image::decode_depth(bytes.as_ref(), &origin, self.size),
-            }
+            self.decoding.image(bytes.as_ref(), &origin)
         };
         let images: Vec<Result<Image, DataError>> = items.par_iter().map(decode).collect();
         for (item, image) in items.iter().zip(images) {

@@ -1,6 +1,7 @@
 //! What to read and how: the part of a recipe that names the data.
 
 use crate::DataError;
+use crate::image::{Content, Decoding, MAX_PIXELS};
 use crate::shape::{check_channels, check_side};
 use serde::{Deserialize, Serialize};
 use std::path::{Path, PathBuf};
@@ -29,12 +30,52 @@ pub struct DataConfig {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub limit: Option<usize>,
     /// The column of parquet files that holds the images, such as `edited_image`; `image` or `img`
-    /// by default.
+    /// by default. In tars, the ending of the images' names, such as `jpg`, where examples have
+    /// several.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub column: Option<String>,
+    /// The column of parquet files that holds the labels, such as `fine_label`; `label` or `labels`
+    /// by default.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub label: Option<String>,
+    /// What holds the captions: the column of parquet files, the key of a list or of the JSON in
+    /// tars, or the ending of text files; usual names by default.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub caption: Option<String>,
+    /// How many pixels an image file may have; [`MAX_PIXELS`](crate::image::MAX_PIXELS) by default.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub max_pixels: Option<u64>,
     /// The classes' names in label order, instead of those that the files give.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub class_names: Option<Vec<String>>,
+}
+
+impl DataConfig {
+    /// All of the training part of a set, as it is.
+    pub fn new(kind: DataKind, path: impl Into<PathBuf>) -> Self {
+        Self {
+            kind,
+            path: path.into(),
+            split: Split::Train,
+            size: None,
+            channels: None,
+            limit: None,
+            column: None,
+            label: None,
+            caption: None,
+            max_pixels: None,
+            class_names: None,
+        }
+    }
+
+    /// How image files are decoded for this set.
+    pub(crate) fn decoding(&self, content: Content) -> Decoding {
+        Decoding {
+            size: self.size,
+            content,
+            max_pixels: self.max_pixels.unwrap_or(MAX_PIXELS),
+        }
+    }
 }
 
 /// The layout of a dataset's files.
@@ -54,7 +95,8 @@ pub enum DataKind {
     /// A folder with one sub-folder of image files per class; or only image files, which are then
     /// unlabelled.
     Folder,
-    /// Hugging Face parquet: a file, or a folder of them, with columns `image` and `label`.
+    /// Hugging Face parquet: a file, or a folder of them, with columns `image` and `label` (or those
+    /// that `column` and `label` name).
     Parquet,
     /// Images with captions, for text-to-image models: see [`Captioned`](crate::Captioned).
     Captioned,
@@ -67,19 +109,9 @@ pub enum Split {
     /// The part to train on.
     #[default]
     Train,
-    /// The part held out; `val` and `validation` are accepted names for it in folders and parquet
-    /// files.
+    /// The part held out; folders and files may also call it `testing`, `val`, `validation`,
+    /// `valid`, `dev` or `eval`.
     Test,
-}
-
-impl Split {
-    /// The names of folders and file prefixes that hold this part, the preferred one first.
-    pub(crate) fn names(self) -> &'static [&'static str] {
-        match self {
-            Self::Train => &["train", "training"],
-            Self::Test => &["test", "val", "validation", "valid"],
-        }
-    }
 }
 
 /// Refuses numbers and keys that make no sense, whatever is in the files.
@@ -90,26 +122,45 @@ pub(crate) fn check(config: &DataConfig, origin: &str) -> Result<(), DataError> 
     config
         .channels
         .map_or(Ok(()), |channels| check_channels(channels, origin))?;
+    let misfit = |key, got: &str, expected: &str| DataError::Config {
+        key,
+        got: got.into(),
+        origin: origin.into(),
+        expected: expected.into(),
+    };
     if config.limit == Some(0) {
-        let expected = "at least 1 image".into();
-        return Err(DataError::Config {
-            key: "limit",
-            got: "0".into(),
-            origin: origin.into(),
-            expected,
-        });
+        return Err(misfit("limit", "0", "at least 1 image"));
     }
 
-    if let (Some(column), false) = (
-        &config.column,
-        matches!(config.kind, DataKind::Parquet | DataKind::Captioned),
-    ) {
-        return Err(DataError::Config {
-            key: "column",
-            got: column.clone(),
-            origin: origin.into(),
-            expected: "none: only `kind = \"parquet\"` has columns".into(),
-        });
+    if config.max_pixels == Some(0) {
+        return Err(misfit("max_pixels", "0", "at least 1 pixel"));
+    }
+    let texts = config.kind == DataKind::Captioned;
+    let columns = texts || config.kind == DataKind::Parquet;
+    let needs: [(_, _, _, &str); 3] = [
+        (
+            "column",
+            &config.column,
+            columns,
+            "none: only `kind = \"parquet\"` has columns",
+        ),
+        (
+            "label",
+            &config.label,
+            config.kind == DataKind::Parquet,
+            "none: only `kind = \"parquet\"` has a column of labels",
+        ),
+        (
+            "caption",
+            &config.caption,
+            texts,
+            "none: only `kind = \"captioned\"` has captions",
+        ),
+    ];
+    for (key, name, fits, expected) in needs {
+        if let (Some(name), false) = (name, fits) {
+            return Err(misfit(key, name, expected));
+        }
     }
     Ok(())
 }

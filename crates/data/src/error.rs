@@ -57,6 +57,45 @@ pub enum DataError {
         /// What the set is called.
         name: String,
     },
+    /// An image has more pixels than are allowed.
+    #[error(
+        "{origin}: an image of {width}x{height} pixels, expected at most {limit} in all; make it smaller, remove it, or allow more (`max_pixels`)"
+    )]
+    TooLarge {
+        /// The file, or the file and record.
+        origin: String,
+        /// Columns of pixels.
+        width: u32,
+        /// Rows of pixels.
+        height: u32,
+        /// How many pixels are allowed.
+        limit: u64,
+    },
+    /// An image and the one given with it do not show the same part of a scene.
+    #[error(
+        "{origin}: an image of {}x{} pixels, and the one given with it, {partner}, of {}x{}: the squares in their middles would show different parts; bring both to one aspect ratio",
+        image[0], image[1], given[0], given[1]
+    )]
+    Aspect {
+        /// The file, or the file and record, of the image.
+        origin: String,
+        /// The same of the given image.
+        partner: String,
+        /// Width and height of the image.
+        image: [u32; 2],
+        /// Width and height of the given image.
+        given: [u32; 2],
+    },
+    /// A mask does not say what is to be filled.
+    #[error(
+        "{origin}: no usable mask: {reason}; expected white where the image is to be filled, and black or transparent where it stays"
+    )]
+    Mask {
+        /// The file.
+        origin: String,
+        /// What is wrong.
+        reason: String,
+    },
     /// A label names no class.
     #[error("{origin}: label {label} is out of range: expected 0 to {} ({classes} classes); correct the labels or the class names", .classes.saturating_sub(1))]
     LabelRange {
@@ -139,7 +178,7 @@ pub enum DataError {
     },
     /// A parquet file is compressed in a way that is not supported.
     #[error(
-        "{}: compressed with {codec}; expected snappy, gzip or none; write the file again with snappy",
+        "{}: compressed with {codec}; expected zstd, snappy, gzip, brotli, lz4 or none; write the file again with one of these",
         path.display()
     )]
     Compression {

@@ -2,9 +2,9 @@
 //! bytes.
 
 use crate::dataset::{check_labels, numbered_classes};
+use crate::input::read_bytes;
 use crate::{DataError, Dataset, ImageShape, Split};
 use flate2::read::MultiGzDecoder;
-use std::fs;
 use std::io::Read;
 use std::path::{Path, PathBuf};
 
@@ -29,6 +29,8 @@ const IMAGES_MAGIC: u32 = 0x0000_0803;
 /// Unsigned bytes in one dimension.
 const LABELS_MAGIC: u32 = 0x0000_0801;
 const GZIP_MAGIC: [u8; 2] = [0x1f, 0x8b];
+/// Bytes of a file: a set that is read whole must fit in memory.
+const MAX_FILE: u64 = 64 << 30;
 
 /// The bytes of an IDX file, and what to call it in messages.
 struct Source<'a> {
@@ -130,7 +132,7 @@ fn read_files(
     labels: Option<&Path>,
     classes: &[&str],
 ) -> Result<Dataset, DataError> {
-    let bytes = |path: &Path| fs::read(path).map_err(DataError::read(path));
+    let bytes = |path: &Path| read_bytes(path, MAX_FILE);
     let image_bytes = bytes(images)?;
     let label_bytes = labels.map(bytes).transpose()?;
     let images = Source {

@@ -22,11 +22,7 @@ pub fn load(config: &DataConfig) -> Result<Dataset, DataError> {
         DataKind::Idx => fit_digits(idx::read(&path, config.split)?, config)?,
         DataKind::Cifar10 => fit_photographs(cifar::read(&path, config.split)?, config)?,
         DataKind::Folder => folder::read(&path, config)?,
-        DataKind::Parquet => parquet::read(
-            &path,
-            config,
-            ImageCollector::new(config.size, config.channels),
-        )?,
+        DataKind::Parquet => parquet::read(&path, config, ImageCollector::new(config))?,
         DataKind::Captioned => {
             return Err(DataError::Config {
                 key: "data.kind",

@@ -66,6 +66,9 @@ fn features(network: &dyn FeatureNetwork, folder: &Path) -> CliResult<Features> 
         channels: None,
         limit: None,
         column: None,
+        label: None,
+        caption: None,
+        max_pixels: None,
         class_names: None,
     })?;
     let pixels: Vec<u8> = (0..data.len())

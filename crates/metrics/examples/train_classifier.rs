@@ -208,6 +208,9 @@ fn read(folder: &Path, split: Split) -> CliResult<Dataset> {
         channels: None,
         limit: None,
         column: None,
+        label: None,
+        caption: None,
+        max_pixels: None,
         class_names: None,
     })?)
 }

@@ -26,6 +26,9 @@ fn the_first_thousand_test_images_are_named_rightly() {
         channels: None,
         limit: None,
         column: None,
+        label: None,
+        caption: None,
+        max_pixels: None,
         class_names: None,
     });
     let data = data.unwrap();

@@ -1,108 +1,44 @@
 //! Image files whose captions are in files next to them.
 
-use super::example::{Example, caption, caption_in};
+use super::example::{CAPTION_FILES, Example, caption};
 use super::location::misplaced;
+use super::metadata::LISTS;
 use crate::config::expand_home;
-use crate::folder::{collect_images, list, split_folder};
+use crate::folder::list;
+use crate::input::{MAX_CAPTION, MAX_IMAGE_FILE, read_bytes, utf8};
+use crate::listing::Listing;
 use crate::pairs::partner;
+use crate::splits::split_folder;
 use crate::{DataConfig, DataError, Location};
-use std::fs;
+use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 /// An image file, and where its caption is.
 #[derive(Debug)]
 pub(super) struct Listed {
-    image: PathBuf,
+    pub(super) image: PathBuf,
     /// The image given with it, or what is wrong; none if the set has no given images.
-    given: Option<Result<PathBuf, String>>,
-    caption: Caption,
+    pub(super) given: Option<Result<PathBuf, String>>,
+    pub(super) caption: Caption,
 }
 
 #[derive(Debug)]
-enum Caption {
+pub(super) enum Caption {
     /// In a text file.
     File(PathBuf),
     /// The name of a class.
     Class(usize, Arc<[String]>),
-    /// In a line of `metadata.jsonl`, which has been read: the line's number, and the caption or
-    /// what is wrong.
-    Line(usize, Result<String, String>),
-}
-
-/// The files that `metadata.jsonl` lists, where the folder has one.
-pub(super) fn with_metadata(
-    folder: &Path,
-    given: Option<&Location>,
-) -> Result<Option<Vec<Listed>>, DataError> {
-    let path = folder.join("metadata.jsonl");
-    if !path.is_file() {
-        return Ok(None);
-    }
-    let text = fs::read_to_string(&path).map_err(DataError::read(&path))?;
-    let lines = (1..).zip(text.lines());
-    let lines = lines.filter(|(_, line)| !line.trim().is_empty());
-    let listed = lines.map(|(number, line)| {
-        let origin = origin(&path, number);
-        let (file, caption, given) = match read_line(line, &origin) {
-            Ok((object, file)) => {
-                let caption = caption_in(&object, &origin).map_err(|error| error.to_string());
-                let given =
-                    given.map(|location| named(location, &object, (folder, &file), &origin));
-                (folder.join(file), caption, given)
-            }
-            Err(reason) => (path.clone(), Err(reason), None),
-        };
-        Listed {
-            image: file,
-            given,
-            caption: Caption::Line(number, caption),
-        }
-    });
-    Ok(Some(listed.collect()))
-}
-
-/// The given image that a line names, or the one under the name of its image.
-fn named(
-    location: &Location,
-    object: &serde_json::Value,
-    (folder, file): (&Path, &str),
-    origin: &str,
-) -> Result<PathBuf, String> {
-    let root = location.path.as_deref().map(expand_home);
-    match (&location.column, root) {
-        (Some(key), root) => match object[key].as_str() {
-            Some(name) => Ok(root.as_deref().unwrap_or(folder).join(name)),
-            None => Err(format!(
-                "{origin}: no `{key}`, which `condition.column` names"
-            )),
-        },
-        (None, Some(root)) => {
-            partner(folder, &folder.join(file), &root).map_err(|error| error.to_string())
-        }
-        (None, None) => Err(misplaced(location, "`column`, a key of metadata.jsonl").to_string()),
-    }
-}
-
-fn origin(metadata: &Path, line: usize) -> String {
-    format!("{}, line {line}", metadata.display())
-}
-
-/// What a line says, and the file that it names.
-fn read_line(line: &str, origin: &str) -> Result<(serde_json::Value, String), String> {
-    let object: serde_json::Value = match serde_json::from_str(line) {
-        Ok(object) => object,
-        Err(error) => return Err(format!("{origin}: not JSON: {error}")),
-    };
-    match object["file_name"].as_str().map(String::from) {
-        Some(file) => Ok((object, file)),
-        None => Err(format!("{origin}: no `file_name`")),
-    }
+    /// In a list, which has been read: the place in it, and the caption.
+    Line(String, String),
+    /// What is wrong with the image's place in a list, or with its name.
+    Bad(String),
 }
 
 /// All image files in the folder and below, each with a text file of the same name.
 pub(super) fn with_texts(
     folder: &Path,
+    config: &DataConfig,
     given: Option<&Location>,
 ) -> Result<Vec<Listed>, DataError> {
     let root = match given {
@@ -116,16 +52,68 @@ pub(super) fn with_texts(
             return Err(misplaced(location, expected));
         }
     };
-    let mut images = vec![];
-    collect_images(folder, &mut images)?;
-    let listed = images.into_iter().map(|image| Listed {
-        caption: Caption::File(image.with_extension("txt")),
+    let listing = Listing::below(folder)?;
+    listing.warn(folder);
+    for list in listing.left_out_named(&LISTS) {
+        tracing::warn!(
+            "{} is not read: a list is read where `path` names its folder",
+            list.display()
+        );
+    }
+    let mut names: HashMap<PathBuf, Vec<PathBuf>> = HashMap::new();
+    for image in &listing.images {
+        let same = names.entry(image.with_extension("")).or_default();
+        same.push(image.clone());
+    }
+    let listed = listing.images.into_iter().map(|image| Listed {
+        caption: match &names[&image.with_extension("")][..] {
+            [_] => Caption::File(text_of(&image, config.caption.as_deref())),
+            several => Caption::Bad(same_name(several)),
+        },
         given: root
             .as_ref()
             .map(|root| partner(folder, &image, root).map_err(|error| error.to_string())),
         image,
     });
     Ok(listed.collect())
+}
+
+/// The text file that belongs to an image: with the ending that is wanted, or the first of the
+/// usual ones that is there.
+fn text_of(image: &Path, wanted: Option<&str>) -> PathBuf {
+    if let Some(ending) = wanted {
+        return image.with_extension(ending.trim_start_matches('.'));
+    }
+    let texts = CAPTION_FILES.map(|ending| image.with_extension(ending));
+    let mut found = texts.iter().filter(|path| path.exists());
+    match (found.next(), found.next()) {
+        (Some(first), Some(second)) => {
+            tracing::warn!(
+                "{} is read as the caption, and {} is not: set `data.caption` to the ending of the captions",
+                first.display(),
+                second.display()
+            );
+            first.clone()
+        }
+        (Some(first), None) => first.clone(),
+        (None, _) => texts[0].clone(),
+    }
+}
+
+/// What is wrong with images that share a caption.
+fn same_name(images: &[PathBuf]) -> String {
+    let name = |path: &PathBuf| {
+        path.file_name()
+            .unwrap_or_default()
+            .to_string_lossy()
+            .into_owned()
+    };
+    let names: Vec<String> = images.iter().map(name).collect();
+    format!(
+        "{}: {} have one name and one caption, and it is unclear which is meant: remove or rename all but one",
+        images[0].parent().unwrap_or(Path::new("")).display(),
+        names.join(" and ")
+    )
 }
 
 /// All image files in the sub-folders of a folder, one for each class, and how many classes there
@@ -152,40 +140,44 @@ impl Listed {
             origin: origin.clone(),
             reason,
         };
-        let caption = match &self.caption {
-            Caption::Class(label, names) => names[*label].clone(),
-            Caption::Line(_, Ok(caption)) => caption.clone(),
-            Caption::Line(_, Err(reason)) => return Err(DataError::Listed(reason.clone())),
-            Caption::File(path) => {
-                let text = fs::read(path).map_err(|error| {
-                    bad(format!(
-                        "its caption {} cannot be read: {error}",
-                        path.display()
-                    ))
-                })?;
-                let text = String::from_utf8(text)
-                    .map_err(|_| bad(format!("its caption {} is not UTF-8", path.display())))?;
-                caption(text, &origin)?
+        let unread = |what: String| {
+            move |error: DataError| match error {
+                DataError::Read { source, .. } => format!("{what}{source}"),
+                other => format!("{what}{other}"),
             }
         };
-        let unread = |error: std::io::Error| match &self.caption {
-            Caption::Line(line, _) => {
-                bad(format!("named in line {line} of metadata.jsonl: {error}"))
+        let caption = match &self.caption {
+            Caption::Class(label, names) => names[*label].clone(),
+            Caption::Line(_, caption) => caption.clone(),
+            Caption::Bad(reason) => return Err(DataError::Listed(reason.clone())),
+            Caption::File(path) => {
+                let what = format!("its caption {}", path.display());
+                let text = read_bytes(path, MAX_CAPTION)
+                    .map_err(unread(format!("{what} cannot be read: ")))
+                    .map_err(bad)?;
+                let text = utf8(text).map_err(|reason| bad(format!("{what} is {reason}")))?;
+                caption(text, &origin)?
             }
-            Caption::File(_) | Caption::Class(..) => bad(error.to_string()),
         };
         let given = match &self.given {
             None => None,
             Some(Err(reason)) => return Err(DataError::Listed(reason.clone())),
-            Some(Ok(path)) => Some(fs::read(path).map_err(|error| {
-                bad(format!(
-                    "the image given with it, {}, cannot be read: {error}",
+            Some(Ok(path)) => {
+                let what = format!(
+                    "the image given with it, {}, cannot be read: ",
                     path.display()
-                ))
-            })?),
+                );
+                let bytes = read_bytes(path, MAX_IMAGE_FILE);
+                Some(bytes.map_err(unread(what)).map_err(bad)?)
+            }
         };
+        let what = match &self.caption {
+            Caption::Line(place, _) => format!("named in {place}: "),
+            _ => String::new(),
+        };
+        let image = read_bytes(&self.image, MAX_IMAGE_FILE);
         Ok(Example {
-            image: fs::read(&self.image).map_err(unread)?,
+            image: image.map_err(unread(what)).map_err(bad)?,
             given,
             caption,
             origin,

@@ -1,9 +1,12 @@
 //! Images with captions, or with classes whose names are their captions. They are read one after
 //! another, since these sets are too big for memory.
 
+mod csv;
 mod example;
 mod files;
 mod location;
+mod metadata;
+mod parts;
 mod shard;
 mod tars;
 
@@ -14,8 +17,8 @@ use std::sync::Arc;
 use crate::collector::CHUNK;
 use crate::config::{check, expand_home};
 use crate::dataset::{check_classes, spread};
-use crate::image::{self, Image};
-use crate::pairs::{GivenImages, GivenKind};
+use crate::image::{Content, Decoding, Image};
+use crate::pairs::{GivenImages, GivenKind, check_aspect};
 use crate::{DataConfig, DataError, DataKind, Dataset, ImageShape};
 pub use example::Example;
 use shard::Shard;
@@ -31,6 +34,7 @@ pub struct Captioned {
     size: usize,
     channels: usize,
     limit: usize,
+    images: Decoding,
     given: Option<GivenKind>,
     /// The classes whose names are the captions; empty if the set has captions.
     classes: Arc<[String]>,
@@ -58,10 +62,10 @@ pub enum Check {
 }
 
 impl Captioned {
-    /// Finds the parts of the set that `config` names: a folder with `metadata.jsonl` (`file_name`
-    /// with `text` or `caption`), image files each with a `.txt` next to it, WebDataset tars (an
-    /// image with `txt`, `text`, `caption` or `json`), or parquet files with `image` and `text` or
-    /// `caption`.
+    /// Finds the parts of the set that `config` names: a folder with `metadata.jsonl` or
+    /// `metadata.csv` (`file_name` with `text` or `caption`), image files each with a `.txt` or
+    /// `.caption` next to it, WebDataset tars (an image with `txt`, `text`, `caption` or `json`),
+    /// or parquet files with `image` and `text` or `caption`.
     ///
     /// # Errors
     /// A path with none of these; settings that do not fit captioned data.
@@ -98,7 +102,7 @@ impl Captioned {
         if shards.is_empty() {
             return Err(DataError::Empty {
                 origin,
-                hint: "captioned images are image files with .txt files next to them, a folder with metadata.jsonl, .tar files or .parquet files".into(),
+                hint: "captioned images are image files with .txt files next to them, a folder with metadata.jsonl or metadata.csv, .tar files or .parquet files".into(),
             });
         }
         let kind = given.map(|given| given.kind);
@@ -148,11 +152,13 @@ impl Captioned {
                 expected: "the side in pixels that images are brought to".into(),
             });
         };
+        let channels = config.channels.unwrap_or(3);
         Ok(Self {
             shards,
             name,
             size,
-            channels: config.channels.unwrap_or(3),
+            channels,
+            images: config.decoding(Content::Images(channels)),
             limit: config.limit.unwrap_or(usize::MAX),
             given,
             classes,
@@ -186,11 +192,13 @@ impl Captioned {
     pub fn check(&self, check: Check) -> Result<Contents, DataError> {
         let settings = format!("{} {} {}", self.size, self.channels, self.limit);
         let mut hash = Sha256::new_with_prefix(&settings);
-        // The words of earlier versions, whose caches have their names from them.
+        // The words of earlier versions, whose caches have their names from them. They read depth
+        // maps otherwise, where these have no reading.
         let given = match self.given {
             None => "None",
             Some(GivenKind::Images) => "Some(Pictures)",
-            Some(GivenKind::DepthMaps) => "Some(DepthMaps)",
+            Some(GivenKind::DepthMaps) => "Some(DepthMaps) without readings",
+        };
         };
         let mut sources = Sha256::new_with_prefix(format!("{settings} {given}"));
         let (mut captions, mut problems, mut bad) = (vec![], vec![], 0);
@@ -206,10 +214,13 @@ impl Captioned {
                     let example = example?;
                     if check == Check::Decoded {
                         self.decode(&example)?;
-                        example
-                            .given
-                            .as_ref()
-                            .map_or(Ok(()), |_| self.decode_source(&example).map(drop))?;
+                    }
+                    if let Some(given) = &example.given {
+                        let partner = given_with(&example);
+                        check_aspect((&example.image, &example.origin), (given, &partner))?;
+                        if check == Check::Decoded {
+                            self.decode_source(&example)?;
+                        }
                     }
                     let image = Sha256::digest(&example.image);
                     let source = example.given.as_ref().map_or(image, Sha256::digest);
@@ -314,23 +325,22 @@ impl Captioned {
     }
 
     fn decode_source(&self, example: &Example) -> Result<Image, DataError> {
-        let origin = format!("the image given with {}", example.origin);
-        match (&example.given, self.given) {
-            (Some(map), Some(GivenKind::DepthMaps)) => {
-                image::decode_depth(map, &origin, Some(self.size))
-            }
-            (Some(image), _) => image::decode(image, &origin, Some(self.size), self.channels),
-            (None, _) => self.decode(example),
-        }
+        let Some(given) = &example.given else {
+            return self.decode(example);
+        };
+        let content = match self.given {
+            Some(GivenKind::DepthMaps) => Content::DepthMaps,
+            Some(GivenKind::Images) | None => self.images.content,
+        };
+        let decoding = Decoding {
+            content,
+            ..self.images
+        };
+        decoding.image(given, &given_with(example))
     }
 
     fn decode(&self, example: &Example) -> Result<Image, DataError> {
-        image::decode(
-            &example.image,
-            &example.origin,
-            Some(self.size),
-            self.channels,
-        )
+        self.images.image(&example.image, &example.origin)
     }
 
     /// The examples that the limit keeps.
@@ -347,4 +357,9 @@ impl Captioned {
         };
         Box::new(all.enumerate().filter_map(keep))
     }
+}
+
+/// The place of a given image, for messages.
+fn given_with(example: &Example) -> String {
+    format!("the image given with {}", example.origin)
 }

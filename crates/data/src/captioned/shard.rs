@@ -2,10 +2,11 @@
 
 use super::example::{Example, caption};
 use super::location::column;
-use super::{files, tars};
-use crate::folder::{entries, split_folder};
-use crate::parquet::{Table, files as parquet_files, labelled_tables};
-use crate::{DataConfig, DataError, DataKind, Location};
+use super::{files, metadata, tars};
+use crate::listing::entries;
+use crate::parquet::{self, Table, Wanted, labelled_tables};
+use crate::splits::{no_folder, split_files, sub_folder};
+use crate::{DataConfig, DataError, DataKind, Location, Split};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -29,43 +30,65 @@ impl Shard {
         config: &DataConfig,
         given: Option<&Location>,
     ) -> Result<Vec<Self>, DataError> {
-        let has = |path: &Path, wanted: &str| path.extension().is_some_and(|e| e == wanted);
-        let open_tar = |path: &Path| Ok(Self::Tar(tars::Tar::open(path, given)?));
-        if path.is_file() && has(path, "tar") {
+        let open_tar = |path: &Path| Ok(Self::Tar(tars::Tar::open(path, config, given)?));
+        if path.is_file() && has_ending(path, "tar") {
             return Ok(vec![open_tar(path)?]);
         }
-        if !path.is_file() {
-            let folder = split_folder(path, config.split)?;
-            if let Some(listed) = files::with_metadata(&folder, given)? {
-                return Ok(vec![Self::Files(listed)]);
-            }
-            let inside = entries(&folder)?;
-            let tars: Vec<_> = inside.iter().filter(|path| has(path, "tar")).collect();
-            if !tars.is_empty() {
-                return tars.into_iter().map(|path| open_tar(path)).collect();
-            }
-            let parquet = inside.iter().any(|path| has(path, "parquet"));
-            if !parquet && !folder.join("data").is_dir() {
-                let listed = files::with_texts(&folder, given)?;
-                let found = !listed.is_empty();
-                return Ok(found.then_some(Self::Files(listed)).into_iter().collect());
-            }
+        if path.is_file() {
+            return Self::parquet(&[path.to_path_buf()], config, given);
         }
+        if !metadata::is_in(path)
+            && let Some(files) = parquet::in_folder(path, config.split)?
+        {
+            return Self::parquet(&files, config, given);
+        }
+        let part = sub_folder(path, config.split)?;
+        let folder = part.as_deref().unwrap_or(path);
+        let listed = match metadata::with_metadata(folder, None, config, given)? {
+            Some(listed) => Some(listed),
+            None => metadata::with_metadata(path, part.as_deref(), config, given)?,
+        };
+        let mut tars = entries(folder)?;
+        tars.retain(|path| path.is_file() && has_ending(path, "tar"));
+        if listed.is_none() && !tars.is_empty() {
+            if part.is_none() {
+                tars = split_files(path, tars, "tar", config.split)?;
+            }
+            return tars.iter().map(|path| open_tar(path)).collect();
+        }
+        if listed.is_none()
+            && let Some(files) = parquet::in_part(path, part.as_deref(), config.split)?
+        {
+            return Self::parquet(&files, config, given);
+        }
+        if part.is_none() && config.split == Split::Test {
+            return Err(no_folder(path, config.split));
+        }
+        let listed = match listed {
+            Some(listed) => listed,
+            None => files::with_texts(folder, config, given)?,
+        };
+        let found = !listed.is_empty();
+        Ok(found.then_some(Self::Files(listed)).into_iter().collect())
+    }
+
+    fn parquet(
+        files: &[PathBuf],
+        config: &DataConfig,
+        given: Option<&Location>,
+    ) -> Result<Vec<Self>, DataError> {
         let column = given.map(|location| column(location, "column of the parquet files"));
         let column = column.transpose()?;
         let open = |file: &PathBuf| {
-            let table = Table::open(file, config.column.as_deref())?;
+            let table = Table::open(file, &Wanted::of(config))?;
             table.check_captions()?;
-            let given = column.map(|column| Table::open(file, Some(column)));
+            let given = column.map(|image| Table::open(file, &Wanted::image(image)));
             Ok(Self::Parquet(
                 Box::new(table),
                 given.transpose()?.map(Box::new),
             ))
         };
-        parquet_files(path, config.split)?
-            .iter()
-            .map(open)
-            .collect()
+        files.iter().map(open).collect()
     }
 
     /// The parts of a set of classes, for a model that knows them by these names, and how many
@@ -164,4 +187,9 @@ fn classes_of<'a>(
             origin: format!("shard {number} ({})", table.origin(row.row)),
         })
     }))
+}
+
+fn has_ending(path: &Path, wanted: &str) -> bool {
+    let ending = path.extension().unwrap_or_default();
+    ending.eq_ignore_ascii_case(wanted)
 }

@@ -4,9 +4,10 @@
 use crate::collector::{CHUNK, ImageCollector};
 use crate::config::expand_home;
 use crate::folder;
-use crate::pairs::{Location, partner};
+use crate::image::Content;
+use crate::input::{MAX_IMAGE_FILE, read_bytes};
+use crate::pairs::{Location, check_aspect, check_sizes, partner};
 use crate::{DataConfig, DataError, DataKind, Dataset, parquet};
-use std::fs;
 use std::path::{Path, PathBuf};
 
 /// Reads the partners of all `images` images that `data` names, in their order: depth maps if no
@@ -23,8 +24,9 @@ pub(super) fn read(
         }
         (DataKind::Parquet, None, Some(column)) => {
             let column = Some(column.clone());
-            let data = DataConfig { column, ..data.clone() };
-            parquet::read(&expand_home(&data.path), &data, collector(channels, &data))
+            let given = DataConfig { column, ..data.clone() };
+            check_columns(data, &given)?;
+            parquet::read(&expand_home(&data.path), &given, collector(channels, data))
         }
         _ => Err(DataError::Config {
             key: "condition",
@@ -49,9 +51,17 @@ fn from_folder(
         .map(|file| partner(&folder, file, root))
         .collect::<Result<Vec<PathBuf>, DataError>>()?;
     let mut collector = collector(channels, data);
-    for chunk in paths.chunks(CHUNK) {
-        let fetch = |path: &PathBuf| fs::read(path).map_err(DataError::read(path));
-        collector.extend(chunk, fetch, |path| path.display().to_string())?;
+    let pairs: Vec<(&PathBuf, &PathBuf)> = files.iter().zip(&paths).collect();
+    for chunk in pairs.chunks(CHUNK) {
+        let fetch = |(image, given): &(&PathBuf, &PathBuf)| {
+            let bytes = [image, given].map(|path| read_bytes(path, MAX_IMAGE_FILE));
+            let [image_bytes, given_bytes] = bytes;
+            let given_bytes = given_bytes?;
+            let [image, given] = [image, given].map(|path| path.display().to_string());
+            check_aspect((&image_bytes?, &image), (&given_bytes, &given))?;
+            Ok(given_bytes)
+        };
+        collector.extend(chunk, fetch, |(_, given)| given.display().to_string())?;
     }
     match collector.finish() {
         (Some(shape), pixels) if paths.len() == images => {
@@ -67,9 +77,18 @@ fn from_folder(
     }
 }
 
+/// Refuses pairs of different aspect ratios in two columns of the same parquet files.
+fn check_columns(data: &DataConfig, given: &DataConfig) -> Result<(), DataError> {
+    let sizes = |data: &DataConfig| parquet::sizes(&expand_home(&data.path), data);
+    for (image, given) in sizes(data)?.into_iter().zip(sizes(given)?) {
+        check_sizes((image.0, &image.1), (given.0, "in the same row"))?;
+    }
+    Ok(())
+}
+
 fn collector(channels: Option<usize>, data: &DataConfig) -> ImageCollector {
     match channels {
-        Some(channels) => ImageCollector::new(data.size, Some(channels)),
-        None => ImageCollector::depth_maps(data.size),
+        Some(channels) => ImageCollector::of(data, Content::Images(channels)),
+        None => ImageCollector::of(data, Content::DepthMaps),
     }
 }

@@ -20,7 +20,20 @@ pub enum MaskKind {
 
 impl MaskKind {
     /// A random mask, `[height, width]`: 1 where the image is to be filled, 0 where it is known.
+    /// There is something of both, unless the image is too small.
     pub(crate) fn draw(self, height: usize, width: usize, random: &mut ChaCha8Rng) -> Vec<f32> {
+        const DRAWS: usize = 100;
+        let mut mask = self.draw_any(height, width, random);
+        for _ in 1..DRAWS {
+            if mask.contains(&0.0) && mask.contains(&1.0) {
+                break;
+            }
+            mask = self.draw_any(height, width, random);
+        }
+        mask
+    }
+
+    fn draw_any(self, height: usize, width: usize, random: &mut ChaCha8Rng) -> Vec<f32> {
         let boxed = match self {
             MaskKind::Box => true,
             MaskKind::FreeForm => false,
@@ -166,6 +179,23 @@ mod tests {
                 assert!(share > 0.0 && share < 0.8, "{kind:?}: {share}");
             }
         }
+    }
+
+    #[test]
+    fn masks_of_tiny_images_leave_something_too() {
+        for kind in [MaskKind::Box, MaskKind::FreeForm, MaskKind::Mixed] {
+            for seed in 0..300 {
+                let mask = kind.draw(2, 2, &mut ChaCha8Rng::seed_from_u64(seed));
+                assert!(
+                    mask.contains(&0.0) && mask.contains(&1.0),
+                    "{kind:?} {seed}"
+                );
+            }
+        }
+        assert_eq!(
+            MaskKind::Box.draw(1, 1, &mut ChaCha8Rng::seed_from_u64(1)),
+            [1.0]
+        );
     }
 
     #[test]

@@ -249,7 +249,7 @@ impl Conditions {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{DataKind, Split};
+    use crate::DataKind;
 
     const SHAPE: ImageShape = ImageShape {
         channels: 1,
@@ -264,14 +264,8 @@ mod tests {
 
     fn data() -> DataConfig {
         DataConfig {
-            kind: DataKind::Folder,
-            path: "nowhere".into(),
-            split: Split::Train,
-            size: None,
             channels: Some(1),
-            limit: None,
-            column: None,
-            class_names: None,
+            ..DataConfig::new(DataKind::Folder, "nowhere")
         }
     }
 

@@ -1,36 +1,63 @@
 //! Depth maps in.
 
 use super::Image;
-use super::codec::decode_upright;
-use crate::shape::check_side;
+use super::decode::{Content, Decoding, MAX_PIXELS, upright};
+use crate::input::{MAX_IMAGE_FILE, read_bytes};
 use crate::{DataError, ImageShape};
 use ::image::ImageBuffer;
 use std::path::Path;
+
+/// 0 and 65535 are no readings where they are further away from all others than this part of the
+/// range of these.
+const GAP: u32 = 128;
 
 /// Reads a depth map of 8 or 16 bits as a grey image, its own range of depths spread over all 256
 /// levels: what a sensor stores in millimetres or a network in units of its own would else fill a
 /// few of them. A map of one depth stays as it is. With `size`, the result is a square of that
 /// side.
 ///
+/// In maps of 16 bits, 0 and 65535 mean "no reading" where no reading is near them. They are left
+/// out of the range and become 255, the farthest.
+///
 /// # Errors
-/// A file that cannot be read or decoded, or a size of 0.
+/// A file that cannot be read or decoded, that has no reading or numbers with a fraction, or a size
+/// of 0.
 pub fn read_depth(path: &Path, size: Option<usize>) -> Result<Image, DataError> {
-    let bytes = std::fs::read(path).map_err(DataError::read(path))?;
-    decode_depth(&bytes, &path.display().to_string(), size)
+    let bytes = read_bytes(path, MAX_IMAGE_FILE)?;
+    let decoding = Decoding {
+        size,
+        content: Content::DepthMaps,
+        max_pixels: MAX_PIXELS,
+    };
+    decoding.image(&bytes, &path.display().to_string())
 }
 
 /// Decodes the bytes of a depth map as [`read_depth`] does; `origin` names them in errors.
-pub(crate) fn decode_depth(
+pub(super) fn decode(
     bytes: &[u8],
     origin: &str,
     size: Option<usize>,
+    max_pixels: u64,
 ) -> Result<Image, DataError> {
-    size.map_or(Ok(()), |side| check_side(side, origin))?;
-    let image = decode_upright(bytes).map_err(|error| DataError::Image {
+    let refused = |reason: &str| DataError::Image {
         origin: origin.to_owned(),
-        reason: error.to_string(),
-    })?;
+        reason: reason.into(),
+    };
+    let image = upright(bytes, origin, max_pixels)?;
+    let color = image.color();
+    let bits = 8 * color.bytes_per_pixel() / color.channel_count();
+    if bits > 16 {
+        return Err(refused(
+            "a depth map of numbers with a fraction; expected whole numbers of 8 or 16 bits, such as millimetres",
+        ));
+    }
     let map: ImageBuffer<::image::Luma<u16>, Vec<u16>> = image.into_luma16();
+    let readings = match bits {
+        16 => readings(map.as_raw()).ok_or_else(|| {
+            refused("a depth map without a reading: all its values are 0 or 65535")
+        })?,
+        _ => [0, u16::MAX],
+    };
     let shape = ImageShape {
         channels: 1,
         height: map.height() as usize,
@@ -38,30 +65,54 @@ pub(crate) fn decode_depth(
     };
     let image = Image {
         shape,
-        pixels: spread(map.as_raw()),
+        pixels: spread(map.as_raw(), readings),
     };
     Ok(match size {
-        Some(side) => image.resize_to(side).with_channels(1),
+        Some(side) => image.resize_to(side),
         None => image,
     })
 }
 
-/// From the nearest depth to the farthest, 0 to 255.
-fn spread(depths: &[u16]) -> Vec<u8> {
-    let [nearest, farthest] =
-        [depths.iter().min(), depths.iter().max()].map(|d| d.map_or(0, |d| u32::from(*d)));
-    let range = farthest - nearest;
-    let level = |&depth: &u16| match range {
+/// The smallest and the largest value that can be a reading; none in a map that has but one of the
+/// values for "no reading".
+fn readings(depths: &[u16]) -> Option<[u16; 2]> {
+    let inner = depths.iter().filter(|d| !matches!(**d, 0 | u16::MAX));
+    let Some((nearest, farthest)) = inner.clone().min().zip(inner.max()) else {
+        // Both of them are a map of two depths.
+        let both = depths.contains(&0) && depths.contains(&u16::MAX);
+        return both.then_some([0, u16::MAX]);
+    };
+    let gap = u32::from(farthest - nearest) / GAP;
+    let far = |from: u16, to: u16| u32::from(to - from) > gap.max(1);
+    Some([
+        if far(0, *nearest) { *nearest } else { 0 },
+        if far(*farthest, u16::MAX) {
+            *farthest
+        } else {
+            u16::MAX
+        },
+    ])
+}
+
+/// From the nearest reading to the farthest, 0 to 255; what is no reading becomes 255.
+fn spread(depths: &[u16], readings: [u16; 2]) -> Vec<u8> {
+    let is_reading = |depth: u16| (readings[0]..=readings[1]).contains(&depth);
+    let read = depths.iter().copied().filter(|depth| is_reading(*depth));
+    let nearest = u32::from(read.clone().min().unwrap_or(0));
+    let range = u32::from(read.max().unwrap_or(0)).saturating_sub(nearest);
+    let level = |depth: u16| match range {
+        _ if !is_reading(depth) => 255,
         0 => depth >> 8,
         _ => ((255 * (u32::from(depth) - nearest) + range / 2) / range) as u16,
     };
-    depths.iter().map(|depth| level(depth) as u8).collect()
+    depths.iter().map(|depth| level(*depth) as u8).collect()
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::image::encode_png;
+    use ::image::DynamicImage;
     use std::io::Cursor;
 
     fn png_16(values: &[u16], width: u32) -> Vec<u8> {
@@ -73,14 +124,53 @@ mod tests {
         bytes.into_inner()
     }
 
+    fn decode(bytes: &[u8], size: Option<usize>) -> Result<Image, DataError> {
+        super::decode(bytes, "map.png", size, MAX_PIXELS)
+    }
+
+    fn levels(values: &[u16]) -> Vec<u8> {
+        decode(&png_16(values, 2), None).unwrap().pixels
+    }
+
+    #[test]
+    fn what_is_no_reading_is_far_and_out_of_the_range() {
+        let none = u16::MAX;
+        assert_eq!(levels(&[0, 800, 2800, 1800]), [255, 0, 255, 128]);
+        assert_eq!(levels(&[none, 800, 2800, 1800]), [255, 0, 255, 128]);
+        let both = [none, 800, 0, 1055, 900, 1000];
+        assert_eq!(levels(&both), [255, 0, 255, 255, 100, 200]);
+        assert_eq!(levels(&[0, 1200, 0, 1200]), [255, 4, 255, 4]);
+        // Where readings come near them, they are readings.
+        let ramp: Vec<u16> = (0..256).map(|i| i * 257).collect();
+        let expected: Vec<u8> = (0..=255).collect();
+        assert_eq!(levels(&ramp), expected);
+        assert_eq!(levels(&[0, none, none, 0]), [0, 255, 255, 0]);
+        for flat in [0, none] {
+            let error = decode(&png_16(&[flat; 4], 2), None).unwrap_err();
+            assert!(error.to_string().contains("without a reading"), "{error}");
+        }
+    }
+
+    #[test]
+    fn numbers_with_a_fraction_are_refused() {
+        let metres = ::image::Rgb32FImage::from_pixel(2, 2, ::image::Rgb([1.5; 3]));
+        let mut bytes = Cursor::new(vec![]);
+        let metres = DynamicImage::from(metres);
+        metres
+            .write_to(&mut bytes, ::image::ImageFormat::Tiff)
+            .unwrap();
+        let error = decode(bytes.get_ref(), None).unwrap_err().to_string();
+        assert!(error.contains("whole numbers"), "{error}");
+    }
+
     /// Millimetres of a room: 8 bits of 16 would be 3 to 11 of 255.
     #[test]
     fn sixteen_bits_use_all_levels() {
         let room = [800u16, 1200, 2800, 2000];
-        let image = decode_depth(&png_16(&room, 2), "room.png", None).unwrap();
+        let image = decode(&png_16(&room, 2), None).unwrap();
         assert_eq!(image.pixels, [0, 51, 255, 153]);
         assert_eq!(image.shape.channels, 1);
-        let flat = decode_depth(&png_16(&[0x4321; 4], 2), "wall.png", Some(4)).unwrap();
+        let flat = decode(&png_16(&[0x4321; 4], 2), Some(4)).unwrap();
         assert_eq!(flat.pixels, [0x43; 16]);
     }
 
@@ -96,13 +186,8 @@ mod tests {
             shape,
             pixels: pixels.clone(),
         });
-        assert_eq!(
-            decode_depth(&bytes.unwrap(), "map.png", None)
-                .unwrap()
-                .pixels,
-            pixels
-        );
-        let error = decode_depth(b"no image", "map.png", None).unwrap_err();
+        assert_eq!(decode(&bytes.unwrap(), None).unwrap().pixels, pixels);
+        let error = decode(b"no image", None).unwrap_err();
         assert!(error.to_string().contains("map.png"), "{error}");
     }
 }

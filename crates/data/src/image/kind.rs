@@ -1,6 +1,6 @@
 //! Which kind of image file a name asks for, and files of that kind.
 
-use super::codec::{encode, encode_png};
+use super::encode::{encode, encode_png};
 use super::{Image, with_parameters};
 use crate::DataError;
 use ::image::ImageEncoder;

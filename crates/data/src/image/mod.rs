@@ -1,18 +1,22 @@
 //! Images in and out: read at a size, write as PNG, JPEG or WebP, arrange in a grid.
 
-mod codec;
+mod decode;
 mod depth;
+mod encode;
 mod kind;
+mod mask;
 mod parameters;
 
 use crate::ImageShape;
-use ::image::RgbImage;
 use ::image::imageops::{self, FilterType};
+use ::image::{GrayImage, ImageBuffer, Pixel, RgbImage};
 
-pub use codec::{decode, encode_jpeg, encode_png, read, write_png};
-pub(crate) use depth::decode_depth;
+pub(crate) use decode::{Content, Decoding, dimensions};
+pub use decode::{MAX_PIXELS, decode, read};
 pub use depth::read_depth;
+pub use encode::{encode_jpeg, encode_png, write_png};
 pub use kind::ImageKind;
+pub use mask::read_mask;
 pub use parameters::{parameters, with_parameters};
 
 /// One image, 8 bit, CHW. `pixels` must have `shape.len()` values.
@@ -101,18 +105,19 @@ impl Image {
         if height == side && width == side {
             return self;
         }
-        let middle = height.min(width);
-        let (left, top) = ((width - middle) / 2, (height - middle) / 2);
-        let image = self.to_rgb();
-        let square = imageops::crop_imm(
-            &image,
-            left as u32,
-            top as u32,
-            middle as u32,
-            middle as u32,
-        );
-        let square = imageops::resize(&*square, side as u32, side as u32, FilterType::Lanczos3);
-        Self::from_rgb(&square).with_channels(channels)
+        if channels == 1 {
+            let grey = GrayImage::from_raw(width as u32, height as u32, self.pixels);
+            let square = square(grey.unwrap_or_default(), side);
+            return Self {
+                shape: ImageShape {
+                    channels,
+                    height: side,
+                    width: side,
+                },
+                pixels: square.into_raw(),
+            };
+        }
+        Self::from_rgb(&square(self.to_rgb(), side))
     }
 
     /// Copies `other`, which must have as many channels and fit, with its corner at row `top`,
@@ -159,11 +164,30 @@ impl Image {
             height: image.height() as usize,
             width: image.width() as usize,
         };
-        let pixels = (0..3)
-            .flat_map(|channel| image.pixels().map(move |pixel| pixel.0[channel]))
-            .collect();
+        let area = shape.height * shape.width;
+        let mut pixels = vec![0; shape.len()];
+        for (i, pixel) in image.pixels().enumerate() {
+            for (channel, value) in pixel.0.into_iter().enumerate() {
+                pixels[channel * area + i] = value;
+            }
+        }
         Self { shape, pixels }
     }
+}
+
+/// The square in the middle of an image, resized to `side` pixels.
+fn square<P: Pixel<Subpixel = u8> + 'static>(
+    image: ImageBuffer<P, Vec<u8>>,
+    side: usize,
+) -> ImageBuffer<P, Vec<u8>> {
+    let (width, height) = image.dimensions();
+    let (middle, side) = (width.min(height), side as u32);
+    if (width, height) == (side, side) {
+        return image;
+    }
+    let corner = ((width - middle) / 2, (height - middle) / 2);
+    let square = imageops::crop_imm(&image, corner.0, corner.1, middle, middle);
+    imageops::resize(&*square, side, side, FilterType::Lanczos3)
 }
 
 /// Images side by side on white, `columns` to a row, with `margin` white pixels around each. All

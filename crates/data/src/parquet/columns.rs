@@ -1,7 +1,7 @@
 //! Which columns of a parquet file hold the images, the labels and the captions, and what their
 //! values are.
 
-use crate::DataError;
+use crate::{DataConfig, DataError};
 use parquet::basic::{Repetition, Type as Physical};
 use parquet::data_type::ByteArray;
 use parquet::errors::ParquetError;
@@ -14,8 +14,38 @@ use std::sync::Arc;
 const IMAGE: [&str; 2] = ["image", "img"];
 /// What the label column may be called, the preferred name first.
 const LABEL: [&str; 2] = ["label", "labels"];
+/// What labels are stored as.
+const INTEGERS: [Physical; 2] = [Physical::INT32, Physical::INT64];
 /// What the column of captions may be called, the preferred name first.
 const CAPTION: [&str; 3] = ["text", "caption", "edit_prompt"];
+
+/// The columns that are asked for by name, in place of the usual ones.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Wanted<'a> {
+    image: Option<&'a str>,
+    label: Option<&'a str>,
+    caption: Option<&'a str>,
+}
+
+impl<'a> Wanted<'a> {
+    /// As the configuration names them.
+    pub(crate) fn of(config: &'a DataConfig) -> Self {
+        Self {
+            image: config.column.as_deref(),
+            label: config.label.as_deref(),
+            caption: config.caption.as_deref(),
+        }
+    }
+
+    /// Images in this column.
+    pub(crate) fn image(column: &'a str) -> Self {
+        Self {
+            image: Some(column),
+            label: None,
+            caption: None,
+        }
+    }
+}
 
 /// The columns of interest.
 pub(super) struct Columns {
@@ -36,14 +66,13 @@ pub(super) struct Values {
 }
 
 impl Columns {
-    /// Finds the columns of the file `path` among its `fields`: that of the images by the name
-    /// given, if one is.
+    /// Finds the columns of the file `path` among its `fields`. Those that are wanted by name must
+    /// be there.
     pub(super) fn find(
         path: &Path,
         fields: &[TypePtr],
-        image: Option<&str>,
+        wanted: &Wanted<'_>,
     ) -> Result<Self, DataError> {
-        let image_names = image.map_or(IMAGE.to_vec(), |name| vec![name]);
         let named = |names: &[&str]| {
             names
                 .iter()
@@ -55,6 +84,7 @@ impl Columns {
             expected,
             got: describe(fields),
         };
+        let image_names = wanted.image.map_or(IMAGE.to_vec(), |name| vec![name]);
         let image = named(&image_names).and_then(binary_part);
         let image = image.ok_or_else(|| {
             unusable(
@@ -62,17 +92,31 @@ impl Columns {
                 "binary values, or a struct with a binary field `bytes`",
             )
         })?;
-        let label = named(&LABEL).cloned();
-        let integers = [Physical::INT32, Physical::INT64];
-        if label.as_ref().is_some_and(|label| !holds(label, &integers)) {
-            return Err(unusable(&LABEL, "integers"));
+        let label_names = wanted.label.map_or(LABEL.to_vec(), |name| vec![name]);
+        let label = named(&label_names).cloned();
+        let usable = label.as_ref().map(|label| holds(label, &INTEGERS));
+        if !usable.unwrap_or(wanted.label.is_none()) {
+            return Err(unusable(&label_names, "integers"));
         }
-        let caption = named(&CAPTION).filter(|column| holds(column, &[Physical::BYTE_ARRAY]));
+        let caption_names = wanted.caption.map_or(CAPTION.to_vec(), |name| vec![name]);
+        let caption = named(&caption_names).filter(|column| holds(column, &[Physical::BYTE_ARRAY]));
+        if caption.is_none() && wanted.caption.is_some() {
+            return Err(unusable(&caption_names, "texts"));
+        }
         Ok(Self {
             caption: caption.cloned(),
             image,
             label,
         })
+    }
+
+    /// The columns that may hold labels, where no column is read as such.
+    pub(super) fn passed_over<'a>(&self, fields: &'a [TypePtr]) -> Vec<&'a str> {
+        let like_labels = fields.iter().filter(|field| holds(field, &INTEGERS));
+        match self.label {
+            Some(_) => vec![],
+            None => like_labels.map(|field| field.name()).collect(),
+        }
     }
 
     /// Refuses a file without captions.

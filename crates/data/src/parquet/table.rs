@@ -1,6 +1,6 @@
 //! One parquet file of images, and its rows.
 
-use super::columns::{Columns, Values};
+use super::columns::{Columns, Values, Wanted};
 use crate::DataError;
 use crate::dataset::MAX_CLASSES;
 use parquet::basic::Compression;
@@ -46,14 +46,14 @@ impl std::fmt::Debug for Table {
 }
 
 impl Table {
-    /// Opens a file whose images are in this column, or in one of the usual name.
-    pub(crate) fn open(path: &Path, image: Option<&str>) -> Result<Self, DataError> {
+    /// Opens a file and finds its columns.
+    pub(crate) fn open(path: &Path, wanted: &Wanted<'_>) -> Result<Self, DataError> {
         let mut file = File::open(path).map_err(DataError::read(path))?;
         check_magic(path, &mut file)?;
         let reader = guarded(path, || SerializedFileReader::new(file))?;
         let metadata = reader.metadata();
         let fields = metadata.file_metadata().schema().get_fields();
-        let columns = Columns::find(path, fields, image)?;
+        let columns = Columns::find(path, fields, wanted)?;
         check_compression(path, metadata)?;
         let rows = count_rows(path, metadata)?;
         Ok(Self {
@@ -80,6 +80,19 @@ impl Table {
     pub(crate) fn check_captions(&self) -> Result<(), DataError> {
         let fields = self.reader.metadata().file_metadata().schema().get_fields();
         self.columns.check_captions(&self.path, fields)
+    }
+
+    /// Says which columns may hold labels, where none is read as such.
+    pub(super) fn warn_of_labels(&self) {
+        let fields = self.reader.metadata().file_metadata().schema().get_fields();
+        let passed_over = self.columns.passed_over(fields);
+        if !passed_over.is_empty() {
+            tracing::warn!(
+                file = %self.path.display(),
+                "read without classes; `{}` may hold labels: set `data.label` to the column that does",
+                passed_over.join("`, `")
+            );
+        }
     }
 
     /// The names of the classes, from the description that Hugging Face's `datasets` leaves in its
@@ -204,16 +217,8 @@ fn check_compression(path: &Path, metadata: &ParquetMetaData) -> Result<(), Data
         .row_groups()
         .iter()
         .flat_map(|group| group.columns());
-    let known = |codec: &Compression| {
-        matches!(
-            codec,
-            Compression::UNCOMPRESSED | Compression::SNAPPY | Compression::GZIP(_)
-        )
-    };
-    match chunks
-        .map(|chunk| chunk.compression())
-        .find(|codec| !known(codec))
-    {
+    let mut codecs = chunks.map(|chunk| chunk.compression());
+    match codecs.find(|codec| matches!(codec, Compression::LZO)) {
         None => Ok(()),
         Some(codec) => Err(DataError::Compression {
             path: path.to_path_buf(),

@@ -14,10 +14,10 @@ use std::fs::{self, File};
 use std::path::Path;
 use std::sync::Arc;
 
-const SIZE: usize = 2;
+pub(crate) const SIZE: usize = 2;
 const CAPTIONS: [&str; 3] = ["a cat", "two dogs", "ein Käfer"];
 
-fn png(value: u8) -> Vec<u8> {
+pub(crate) fn png(value: u8) -> Vec<u8> {
     let shape = ImageShape {
         channels: 3,
         height: 4,
@@ -26,7 +26,7 @@ fn png(value: u8) -> Vec<u8> {
     encode_png(&Image::filled(shape, value)).unwrap()
 }
 
-fn captioned(path: &Path) -> DataConfig {
+pub(crate) fn captioned(path: &Path) -> DataConfig {
     DataConfig {
         size: Some(SIZE),
         ..config(DataKind::Captioned, path)
@@ -34,7 +34,7 @@ fn captioned(path: &Path) -> DataConfig {
 }
 
 /// The captions and the first value of each image; both ways of reading must agree.
-fn read(config: &DataConfig) -> Vec<(String, u8)> {
+pub(crate) fn read(config: &DataConfig) -> Vec<(String, u8)> {
     let set = Captioned::open(config).unwrap();
     let contents = set.check(Check::Decoded).unwrap();
     assert_eq!(set.check(Check::Present).unwrap(), contents);
@@ -44,7 +44,7 @@ fn read(config: &DataConfig) -> Vec<(String, u8)> {
     contents.captions.into_iter().zip(values).collect()
 }
 
-fn refused(config: &DataConfig, parts: &[&str]) {
+pub(crate) fn refused(config: &DataConfig, parts: &[&str]) {
     let checked = Captioned::open(config).and_then(|set| set.check(Check::Decoded));
     let message = checked.unwrap_err().to_string();
     for part in parts {
@@ -57,7 +57,7 @@ fn expected() -> Vec<(String, u8)> {
     captions.zip([10, 20, 30]).collect()
 }
 
-fn write_tar(path: &Path, files: &[(&str, &[u8])]) {
+pub(crate) fn write_tar(path: &Path, files: &[(&str, &[u8])]) {
     let mut tar = tar::Builder::new(File::create(path).unwrap());
     for (name, bytes) in files {
         let mut header = tar::Header::new_gnu();
@@ -68,7 +68,7 @@ fn write_tar(path: &Path, files: &[(&str, &[u8])]) {
     tar.finish().unwrap();
 }
 
-fn write_parquet(path: &Path, column: &str, rows: &[(Vec<u8>, &str)]) {
+pub(crate) fn write_parquet(path: &Path, column: &str, rows: &[(Vec<u8>, &str)]) {
     let schema =
         format!("message schema {{ required binary image; required binary {column} (UTF8); }}");
     let schema = Arc::new(parse_message_type(&schema).unwrap());

@@ -133,12 +133,75 @@ fn splits_in_sub_folders_are_found() {
     assert_eq!(load(&test).unwrap().classes, ["b"]);
     write(&root.join("test/c/1.png"), 2, 2);
     assert_eq!(load(&test).unwrap().classes, ["c"]);
-    // A class may be called "train" when the other sub-folders are no splits.
-    write(&root.join("ship/1.png"), 3, 2);
-    assert_eq!(
-        load(&train).unwrap().classes,
-        ["ship", "test", "train", "val"]
-    );
+    // What is next to them is left out.
+    write(&root.join("assets/1.png"), 3, 2);
+    assert_eq!(load(&train).unwrap().classes, ["a"]);
+    assert_eq!(load(&test).unwrap().classes, ["c"]);
+}
+
+#[test]
+fn a_class_may_be_called_train() {
+    let folder = tempfile::tempdir().unwrap();
+    for class in ["car", "ship", "train"] {
+        write(&folder.path().join(class).join("1.png"), 1, 2);
+    }
+    let plain = config(DataKind::Folder, folder.path());
+    assert_eq!(load(&plain).unwrap().classes, ["car", "ship", "train"]);
+}
+
+#[test]
+fn names_of_splits_may_be_written_large() {
+    let folder = tempfile::tempdir().unwrap();
+    write(&folder.path().join("Train/a/1.png"), 1, 2);
+    write(&folder.path().join("Validation/b/1.png"), 2, 2);
+    let train = config(DataKind::Folder, folder.path());
+    let test = DataConfig {
+        split: Split::Test,
+        ..train.clone()
+    };
+    assert_eq!((values(&train), values(&test)), (vec![1], vec![2]));
+}
+
+#[test]
+fn what_systems_leave_is_no_class() {
+    let folder = tempfile::tempdir().unwrap();
+    let root = folder.path();
+    write(&root.join("a/1.png"), 1, 2);
+    write(&root.join("a/._1.png"), 9, 2);
+    write(&root.join("__MACOSX/a/._1.png"), 9, 2);
+    write(&root.join("a/@eaDir/1.png"), 9, 2);
+    let set = load(&config(DataKind::Folder, root)).unwrap();
+    assert_eq!((set.len(), set.classes), (1, vec!["a".to_string()]));
+}
+
+#[test]
+fn images_of_too_many_pixels_are_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    write(&folder.path().join("large.png"), 1, 40);
+    let plain = DataConfig {
+        size: Some(4),
+        ..config(DataKind::Folder, folder.path())
+    };
+    let with = |max_pixels| DataConfig {
+        max_pixels: Some(max_pixels),
+        ..plain.clone()
+    };
+    assert_eq!(values(&with(1600)), [1]);
+    let parts = ["large.png", "40x40 pixels", "at most 1599", "max_pixels"];
+    let error = refused(&with(1599), &parts);
+    assert!(matches!(error, DataError::TooLarge { .. }));
+    refused(&with(0), &["max_pixels = 0", "at least 1"]);
+}
+
+#[cfg(unix)]
+#[test]
+fn devices_are_no_images() {
+    let folder = tempfile::tempdir().unwrap();
+    write(&folder.path().join("a.png"), 1, 2);
+    std::os::unix::fs::symlink("/dev/zero", folder.path().join("b.png")).unwrap();
+    assert_eq!(values(&config(DataKind::Folder, folder.path())), [1]);
+    let images = config(DataKind::Idx, Path::new("/dev/zero"));
+    refused(&images, &["/dev/zero", "a device"]);
 }
 
 #[test]

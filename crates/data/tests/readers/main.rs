@@ -6,25 +6,21 @@ mod captioned;
 mod cifar;
 mod config;
 mod folder;
+mod hub;
 mod idx;
+mod lists;
+mod pairs;
 mod parquet;
 mod real;
+mod tars;
+mod texts;
 
-use fewstep_data::{DataConfig, DataError, DataKind, Split, load};
+use fewstep_data::{DataConfig, DataError, DataKind, load};
 use std::path::Path;
 
 /// The configuration of a set with nothing but its kind and place given.
 fn config(kind: DataKind, path: &Path) -> DataConfig {
-    DataConfig {
-        kind,
-        path: path.to_path_buf(),
-        split: Split::Train,
-        size: None,
-        channels: None,
-        limit: None,
-        column: None,
-        class_names: None,
-    }
+    DataConfig::new(kind, path)
 }
 
 /// The error of loading `config`, which must speak of everything in `parts`.

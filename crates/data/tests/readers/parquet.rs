@@ -59,7 +59,7 @@ fn write(path: &Path, schema: &str, properties: WriterProperties, rows: &[(Vec<u
             let mut column = group.next_column().unwrap().unwrap();
             let levels = vec![descriptor.max_def_level(); rows.len()];
             match descriptor.name() {
-                "label" | "labels" => {
+                name if name.contains("label") => {
                     let labels: Vec<i64> = rows.iter().map(|row| row.1).collect();
                     column
                         .typed::<Int64Type>()
@@ -98,6 +98,28 @@ fn write(path: &Path, schema: &str, properties: WriterProperties, rows: &[(Vec<u
     writer.close().unwrap();
 }
 
+/// Writes rows of an image and one given with it.
+pub(crate) fn write_pairs(path: &Path, rows: &[(Vec<u8>, Vec<u8>)]) {
+    let schema = "message schema { required binary image; required binary before; }";
+    let schema = Arc::new(parse_message_type(schema).unwrap());
+    let file = File::create(path).unwrap();
+    let properties = Arc::new(properties(Compression::SNAPPY, None));
+    let mut writer = SerializedFileWriter::new(file, schema, properties).unwrap();
+    let mut group = writer.next_row_group().unwrap();
+    let columns: [Vec<ByteArray>; 2] = [
+        rows.iter().map(|row| row.0.clone().into()).collect(),
+        rows.iter().map(|row| row.1.clone().into()).collect(),
+    ];
+    for values in columns {
+        let mut column = group.next_column().unwrap().unwrap();
+        let typed = column.typed::<ByteArrayType>();
+        typed.write_batch(&values, None, None).unwrap();
+        column.close().unwrap();
+    }
+    group.close().unwrap();
+    writer.close().unwrap();
+}
+
 fn rows(values: &[(u8, i64)]) -> Vec<(Vec<u8>, i64)> {
     values
         .iter()
@@ -119,6 +141,10 @@ fn a_struct_column_with_named_classes() {
         Compression::SNAPPY,
         Compression::GZIP(Default::default()),
         Compression::UNCOMPRESSED,
+        Compression::ZSTD(Default::default()),
+        Compression::BROTLI(Default::default()),
+        Compression::LZ4,
+        Compression::LZ4_RAW,
     ] {
         let named = properties(compression, Some(r#"["cat", "dog", "owl"]"#));
         write(&path, STRUCT, named, &rows(&[(10, 1), (20, 0), (30, 1)]));
@@ -379,4 +405,51 @@ fn given_images_come_from_another_column() {
         ..data.clone()
     };
     refused(&other, &["column", "edited_image", "parquet"]);
+}
+
+#[test]
+fn labels_may_have_another_name() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("set.parquet");
+    let schema = "message schema { required binary img; required int64 fine_label; required int64 coarse_label; }";
+    write(
+        &path,
+        schema,
+        properties(Compression::SNAPPY, None),
+        &rows(&[(1, 0), (2, 2)]),
+    );
+    let plain = config(DataKind::Parquet, &path);
+    assert!(load(&plain).unwrap().labels().is_none());
+    let named = |name: &str| DataConfig {
+        label: Some(name.into()),
+        ..plain.clone()
+    };
+    assert_eq!(
+        load(&named("fine_label")).unwrap().labels(),
+        Some(&[0, 2][..])
+    );
+    let captions = DataConfig {
+        size: Some(2),
+        ..named("coarse_label")
+    };
+    let names = ["eins", "zwei", "drei"].map(String::from);
+    let set = Captioned::labelled(&captions, &names).unwrap();
+    assert_eq!(
+        set.check(Check::Present).unwrap().captions,
+        ["eins", "drei"]
+    );
+    refused(
+        &named("class"),
+        &["no usable column `class`", "integers", "fine_label: INT64"],
+    );
+    let folder = DataConfig {
+        kind: DataKind::Folder,
+        ..named("fine_label")
+    };
+    refused(&folder, &["label = fine_label", "parquet"]);
+    let caption = DataConfig {
+        caption: Some("text".into()),
+        ..plain
+    };
+    refused(&caption, &["caption = text", "captioned"]);
 }

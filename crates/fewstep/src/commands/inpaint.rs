@@ -2,9 +2,9 @@
 
 use super::shared::controlled::{ControlNetArgs, ControlledArgs, Source, read};
 use super::shared::generate::PromptedArgs;
-use crate::error::{CliError, CliResult};
+use crate::error::{CliError, CliResult, IntoCliResult};
 use fewstep_data::condition::masked;
-use fewstep_data::image::{Image, to_f32};
+use fewstep_data::image::{Image, read_mask, to_f32};
 use fewstep_diffusion::Task;
 use fewstep_generate::{Init, ModelSource};
 use std::path::{Path, PathBuf};
@@ -72,7 +72,7 @@ impl Args {
         let channels = generator.image_shape().channels;
         let init = Init::Inpaint {
             image: read(image, channels)?.into(),
-            mask: read(mask, 1)?.into(),
+            mask: read_mask(mask).input_error()?.into(),
         };
         self.prompted
             .run(&generator, &subjects, subjects.len(), init)
@@ -117,7 +117,7 @@ impl Args {
 /// An image with a mask.
 fn source(file: &Path, mask_file: &Path, channels: usize) -> CliResult<Source> {
     let image = read(file, channels)?;
-    let mask = read(mask_file, 1)?;
+    let mask = read_mask(mask_file).input_error()?;
     let shape = image.shape;
     if (mask.shape.width, mask.shape.height) != (shape.width, shape.height) {
         return Err(CliError::input(format!(

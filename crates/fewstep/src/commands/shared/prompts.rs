@@ -1,6 +1,6 @@
 //! The flags that say what to generate.
 
-use crate::error::{CliError, CliResult};
+use crate::error::{CliError, CliResult, IntoCliResult};
 use fewstep_generate::{Generator, Subject, find_class};
 use std::path::PathBuf;
 
@@ -95,9 +95,7 @@ impl PromptArgs {
         let prompts = match &self.prompts_file {
             None => self.prompts.clone(),
             Some(file) => {
-                let text = std::fs::read_to_string(file).map_err(|error| {
-                    CliError::input(format!("cannot read {}: {error}", file.display()))
-                })?;
+                let text = fewstep_data::read_text(file).input_error()?;
                 let lines = text.lines().filter(|line| !line.trim().is_empty());
                 lines.map(String::from).collect()
             }

@@ -49,8 +49,8 @@ impl RunArgs {
     /// Reads the recipe file with its overrides.
     pub(crate) fn recipe<R: DeserializeOwned>(&self) -> CliResult<R> {
         let origin = self.recipe.display().to_string();
-        let text = std::fs::read_to_string(&self.recipe)
-            .map_err(|e| CliError::input(format!("cannot read the recipe {origin}: {e}")))?;
+        let text = fewstep_data::read_text(&self.recipe)
+            .map_err(|e| CliError::input(format!("the recipe: {e}")))?;
         Ok(parse_with(&text, &origin, &self.overrides)?)
     }
 

@@ -173,13 +173,8 @@ fn data_config(spec: &str, channels: usize, size: Option<usize>) -> CliResult<Da
         None => (DataKind::Folder, spec),
     };
     Ok(DataConfig {
-        kind,
-        path: path.into(),
-        split: Split::default(),
         size,
         channels: Some(channels),
-        limit: None,
-        column: None,
-        class_names: None,
+        ..DataConfig::new(kind, path)
     })
 }

@@ -1,0 +1,308 @@
+//! Image files in: whatever the `image` crate is built to read.
+
+use super::Image;
+use super::depth;
+use crate::DataError;
+use crate::input::{MAX_IMAGE_FILE, read_bytes};
+use crate::shape::{check_channels, check_side};
+use ::image::metadata::Orientation;
+use ::image::{DynamicImage, ImageDecoder, ImageReader, ImageResult, Limits, RgbImage};
+use std::io::Cursor;
+use std::path::Path;
+
+/// How many pixels an image file may have, if nothing else is told: 134 million, more than cameras
+/// make.
+pub const MAX_PIXELS: u64 = 1 << 27;
+
+/// Bytes of a pixel of the largest kind: four 32-bit numbers.
+const BYTES_PER_PIXEL: u64 = 16;
+/// Bytes that a decoder may take besides its pixels.
+const OVERHEAD: u64 = 64 << 20;
+
+/// What files are read for, and how their images are brought to what a set wants.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Decoding {
+    /// The side that images are brought to; their own if not told.
+    pub(crate) size: Option<usize>,
+    pub(crate) content: Content,
+    /// How many pixels a file may have.
+    pub(crate) max_pixels: u64,
+}
+
+/// What image files show.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Content {
+    /// Images with so many channels.
+    Images(usize),
+    DepthMaps,
+}
+
+/// Reads an image file: PNG, JPEG, WebP, BMP, TIFF, GIF or PNM; the contents decide the format, not
+/// the name. Of several images in a file the first is read. Transparent parts become white, and a
+/// camera's orientation tag is obeyed.
+///
+/// With `size`, the result is a square of that side, as [`Image::resize_to`] makes it. `channels`
+/// is 1 or 3.
+///
+/// # Errors
+/// A file that cannot be read or decoded or has more than [`MAX_PIXELS`], a size of 0, or another
+/// number of channels.
+pub fn read(path: &Path, size: Option<usize>, channels: usize) -> Result<Image, DataError> {
+    let bytes = read_bytes(path, MAX_IMAGE_FILE)?;
+    decode(&bytes, &path.display().to_string(), size, channels)
+}
+
+/// Decodes the bytes of an image file as [`read`] does; `origin` names them in errors.
+///
+/// # Errors
+/// As [`read`].
+pub fn decode(
+    bytes: &[u8],
+    origin: &str,
+    size: Option<usize>,
+    channels: usize,
+) -> Result<Image, DataError> {
+    let decoding = Decoding {
+        size,
+        content: Content::Images(channels),
+        max_pixels: MAX_PIXELS,
+    };
+    decoding.image(bytes, origin)
+}
+
+impl Decoding {
+    /// The image in the bytes of a file, which `origin` names in errors.
+    pub(crate) fn image(&self, bytes: &[u8], origin: &str) -> Result<Image, DataError> {
+        self.size.map_or(Ok(()), |side| check_side(side, origin))?;
+        match self.content {
+            Content::DepthMaps => depth::decode(bytes, origin, self.size, self.max_pixels),
+            Content::Images(channels) => {
+                check_channels(channels, origin)?;
+                let rgb = over_white(upright(bytes, origin, self.max_pixels)?);
+                // Before its values are set out by channels: a large image is in memory once.
+                let rgb = match self.size {
+                    Some(side) => super::square(rgb, side),
+                    None => rgb,
+                };
+                Ok(Image::from_rgb(&rgb).with_channels(channels))
+            }
+        }
+    }
+}
+
+/// Whether this is a JPEG file whose last scan has no end marker. The decoder would fill the
+/// missing part with grey.
+fn lacks_jpeg_end(bytes: &[u8]) -> bool {
+    const START_OF_IMAGE: [u8; 2] = [0xff, 0xd8];
+    const START_OF_SCAN: [u8; 2] = [0xff, 0xda];
+    const END_OF_IMAGE: [u8; 2] = [0xff, 0xd9];
+    let last_scan = bytes.windows(2).rposition(|marker| marker == START_OF_SCAN);
+    bytes.starts_with(&START_OF_IMAGE)
+        && last_scan.is_some_and(|start| {
+            !bytes[start..]
+                .windows(2)
+                .any(|marker| marker == END_OF_IMAGE)
+        })
+}
+
+/// The image as it is to be seen. One of too many pixels is refused before any memory is taken for
+/// them.
+pub(super) fn upright(
+    bytes: &[u8],
+    origin: &str,
+    max_pixels: u64,
+) -> Result<DynamicImage, DataError> {
+    let unreadable = |reason| DataError::Image {
+        origin: origin.to_owned(),
+        reason,
+    };
+    if lacks_jpeg_end(bytes) {
+        let reason = format!(
+            "a JPEG file cut off after {} bytes, within its image",
+            bytes.len()
+        );
+        return Err(unreadable(reason));
+    }
+    let failed = |error: ::image::ImageError| unreadable(error.to_string());
+    let mut decoder = decoder(bytes, max_pixels).map_err(failed)?;
+    let (width, height) = decoder.dimensions();
+    if u64::from(width) * u64::from(height) > max_pixels {
+        return Err(DataError::TooLarge {
+            origin: origin.into(),
+            width,
+            height,
+            limit: max_pixels,
+        });
+    }
+    let orientation = decoder.orientation().map_err(failed)?;
+    let mut image = DynamicImage::from_decoder(decoder).map_err(failed)?;
+    image.apply_orientation(orientation);
+    Ok(image)
+}
+
+/// Width and height of an image as it is to be seen, from the start of its file.
+pub(crate) fn dimensions(bytes: &[u8], origin: &str) -> Result<[u32; 2], DataError> {
+    let read = || -> ImageResult<[u32; 2]> {
+        let mut decoder = decoder(bytes, MAX_PIXELS)?;
+        let (width, height) = decoder.dimensions();
+        Ok(match decoder.orientation()? {
+            Orientation::Rotate90
+            | Orientation::Rotate270
+            | Orientation::Rotate90FlipH
+            | Orientation::Rotate270FlipH => [height, width],
+            _ => [width, height],
+        })
+    };
+    read().map_err(|error| DataError::Image {
+        origin: origin.to_owned(),
+        reason: error.to_string(),
+    })
+}
+
+fn decoder(bytes: &[u8], max_pixels: u64) -> ImageResult<impl ImageDecoder> {
+    let mut limits = Limits::no_limits();
+    let pixels = max_pixels.saturating_mul(BYTES_PER_PIXEL);
+    limits.max_alloc = Some(pixels.saturating_add(OVERHEAD));
+    let mut reader = ImageReader::new(Cursor::new(bytes)).with_guessed_format()?;
+    reader.limits(limits);
+    reader.into_decoder()
+}
+
+fn over_white(image: DynamicImage) -> RgbImage {
+    if !image.color().has_alpha() {
+        return image.into_rgb8();
+    }
+    let rgba = image.into_rgba8();
+    let (width, height) = rgba.dimensions();
+    let mut values = rgba.into_raw();
+    let pixels = values.len() / 4;
+    // In place: three values for four, from the start on.
+    for i in 0..pixels {
+        let alpha = u32::from(values[4 * i + 3]);
+        for c in 0..3 {
+            let value = u32::from(values[4 * i + c]);
+            values[3 * i + c] = ((value * alpha + 255 * (255 - alpha) + 127) / 255) as u8;
+        }
+    }
+    values.truncate(3 * pixels);
+    RgbImage::from_raw(width, height, values).unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ImageShape;
+    use crate::image::{encode_jpeg, encode_png};
+    use ::image::{ImageFormat, Rgba, RgbaImage};
+
+    fn written(image: &DynamicImage, format: ImageFormat) -> Vec<u8> {
+        let mut bytes = Cursor::new(Vec::new());
+        image.write_to(&mut bytes, format).unwrap();
+        bytes.into_inner()
+    }
+
+    #[test]
+    fn transparent_parts_become_white() {
+        let mut image = RgbaImage::from_pixel(3, 1, Rgba([10, 20, 30, 255]));
+        image.put_pixel(1, 0, Rgba([10, 20, 30, 0]));
+        image.put_pixel(2, 0, Rgba([0, 0, 255, 51]));
+        let bytes = written(&image.into(), ImageFormat::Png);
+        let image = decode(&bytes, "test", None, 3).unwrap();
+        assert_eq!(image.pixels, [10, 255, 204, 20, 255, 204, 30, 255, 255]);
+    }
+
+    #[test]
+    fn all_formats_are_read() {
+        let image = DynamicImage::from(RgbImage::from_fn(4, 4, |x, _| {
+            ::image::Rgb([if x < 2 { 0 } else { 255 }; 3])
+        }));
+        let expected = Image::from_rgb(&image.to_rgb8());
+        for format in [
+            ImageFormat::Png,
+            ImageFormat::Bmp,
+            ImageFormat::WebP,
+            ImageFormat::Tiff,
+            ImageFormat::Gif,
+            ImageFormat::Pnm,
+        ] {
+            let bytes = written(&image, format);
+            assert_eq!(
+                decode(&bytes, "test", None, 3).unwrap(),
+                expected,
+                "{format:?}"
+            );
+        }
+    }
+
+    #[test]
+    fn what_is_no_image_is_refused() {
+        assert!(matches!(
+            decode(b"text", "note.png", None, 3),
+            Err(DataError::Image { .. })
+        ));
+        assert!(matches!(
+            decode(b"", "note.png", Some(0), 3),
+            Err(DataError::Config { key: "size", .. })
+        ));
+        assert!(matches!(
+            decode(b"", "note.png", None, 2),
+            Err(DataError::Config {
+                key: "channels",
+                ..
+            })
+        ));
+    }
+
+    #[test]
+    fn truncated_files_are_refused() {
+        let shape = ImageShape {
+            channels: 3,
+            height: 64,
+            width: 64,
+        };
+        let pixels = (0..shape.len()).map(|i| (i * i % 251) as u8).collect();
+        let image = Image { shape, pixels };
+        for bytes in [
+            encode_png(&image).unwrap(),
+            encode_jpeg(&image, 90).unwrap(),
+        ] {
+            for length in [bytes.len() / 10, bytes.len() / 2, bytes.len() * 9 / 10] {
+                let cut = decode(&bytes[..length], "cut", None, 3);
+                assert!(
+                    matches!(cut, Err(DataError::Image { .. })),
+                    "{length} of {}",
+                    bytes.len()
+                );
+            }
+        }
+    }
+
+    #[test]
+    fn images_of_too_many_pixels_are_refused_before_they_are_decoded() {
+        let small = DynamicImage::from(RgbImage::new(40, 30));
+        let decoding = |max_pixels| Decoding {
+            size: Some(4),
+            content: Content::Images(3),
+            max_pixels,
+        };
+        for format in [ImageFormat::Png, ImageFormat::Bmp, ImageFormat::Tiff] {
+            let bytes = written(&small, format);
+            assert!(decoding(1200).image(&bytes, "a").is_ok());
+            let message = decoding(1199).image(&bytes, "a").unwrap_err().to_string();
+            assert!(message.contains("a: an image of 40x30"), "{message}");
+            assert!(message.contains("at most 1199"), "{message}");
+        }
+        // A header is enough.
+        let mut bytes = written(&small, ImageFormat::Pnm);
+        bytes.splice(..9, *b"P6\n60000 60000");
+        let message = decode(&bytes, "a", Some(4), 3).unwrap_err().to_string();
+        assert!(message.contains("60000x60000"), "{message}");
+    }
+
+    #[test]
+    fn dimensions_are_those_that_are_seen() {
+        let bytes = written(&DynamicImage::from(RgbImage::new(6, 4)), ImageFormat::Png);
+        assert_eq!(dimensions(&bytes, "a").unwrap(), [6, 4]);
+        assert!(dimensions(b"text", "a").is_err());
+    }
+}

@@ -1,0 +1,103 @@
+//! Masks in: which part of an image is to be filled.
+
+use super::Image;
+use super::decode::{MAX_PIXELS, upright};
+use crate::input::{MAX_IMAGE_FILE, read_bytes};
+use crate::{DataError, ImageShape};
+use ::image::GrayAlphaImage;
+use std::path::Path;
+
+/// From this value on, a pixel of a mask is white: to be filled.
+const WHITE: u8 = 128;
+
+/// Reads a mask as a grey image: at least 128 where an image is to be filled. Transparent parts of
+/// a mask are not to be filled, so that one can be painted in white on a layer of its own.
+///
+/// # Errors
+/// A file that cannot be read or decoded; a mask without any white, or of nothing else; one whose
+/// opaque part is a picture.
+pub fn read_mask(path: &Path) -> Result<Image, DataError> {
+    let origin = path.display().to_string();
+    let bytes = read_bytes(path, MAX_IMAGE_FILE)?;
+    let layer = upright(&bytes, &origin, MAX_PIXELS)?.into_luma_alpha8();
+    let refused = |reason: &str| DataError::Mask {
+        origin: origin.clone(),
+        reason: reason.into(),
+    };
+    if is_picture(&layer) {
+        return Err(refused(
+            "its opaque part is in many greys, like an image with a hole cut out",
+        ));
+    }
+    let over_black = |value: u8, alpha: u8| (u32::from(value) * u32::from(alpha) + 127) / 255;
+    let values = layer.pixels().map(|pixel| {
+        let [value, alpha] = pixel.0;
+        over_black(value, alpha) as u8
+    });
+    let pixels: Vec<u8> = values.collect();
+    let white = pixels.iter().filter(|value| **value >= WHITE).count();
+    match white {
+        0 => Err(refused(
+            "nothing in it is white, so nothing would be filled",
+        )),
+        all if all == pixels.len() => Err(refused(
+            "all of it is white, so nothing of the image would be left to go by",
+        )),
+        _ => Ok(Image {
+            shape: ImageShape {
+                channels: 1,
+                height: layer.height() as usize,
+                width: layer.width() as usize,
+            },
+            pixels,
+        }),
+    }
+}
+
+/// Whether this has transparent parts and, in its opaque ones, more than a tenth of greys.
+fn is_picture(layer: &GrayAlphaImage) -> bool {
+    let opaque = || layer.pixels().filter(|pixel| pixel.0[1] >= WHITE);
+    let greys = opaque().filter(|pixel| (32..224).contains(&pixel.0[0]));
+    let count = opaque().count();
+    count < layer.pixels().len() && 10 * greys.count() > count
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use ::image::{DynamicImage, LumaA};
+
+    fn read(pixels: [[u8; 2]; 4]) -> Result<Vec<u8>, String> {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("mask.png");
+        let layer = GrayAlphaImage::from_fn(2, 2, |x, y| LumaA(pixels[(2 * y + x) as usize]));
+        DynamicImage::from(layer).save(&path).unwrap();
+        let mask = read_mask(&path).map_err(|error| error.to_string())?;
+        Ok(mask.pixels)
+    }
+
+    #[test]
+    fn what_is_transparent_is_not_filled() {
+        let [white, black, none] = [[255, 255], [0, 255], [255, 0]];
+        assert_eq!(read([white, none, none, none]).unwrap(), [255, 0, 0, 0]);
+        assert_eq!(read([white, black, none, none]).unwrap(), [255, 0, 0, 0]);
+        assert_eq!(
+            read([white, white, black, black]).unwrap(),
+            [255, 255, 0, 0]
+        );
+        let greys = read([[200, 255], [100, 255], [90, 255], none]).unwrap_err();
+        assert!(greys.contains("many greys"), "{greys}");
+    }
+
+    #[test]
+    fn masks_of_nothing_or_all_are_refused() {
+        let message = read([[100, 255]; 4]).unwrap_err();
+        assert!(message.contains("nothing in it is white"), "{message}");
+        assert!(message.contains("mask.png"), "{message}");
+        let message = read([[255, 255]; 4]).unwrap_err();
+        assert!(message.contains("all of it is white"), "{message}");
+        // Black strokes on a transparent layer.
+        let message = read([[0, 255], [0, 255], [0, 0], [0, 0]]).unwrap_err();
+        assert!(message.contains("nothing in it is white"), "{message}");
+    }
+}
