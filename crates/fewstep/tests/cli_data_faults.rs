@@ -1,0 +1,240 @@
+//! Data that are not what they seem, through the real program: what cannot be meant is refused by name, and what is
+//! left out is told.
+
+mod workspace;
+
+use fewstep_data::ImageShape;
+use fewstep_data::image::{Image, encode_png, write_png};
+use std::fs::{self, File};
+use std::path::{Path, PathBuf};
+use workspace::{TRAIN, Workspace, stderr, write_pattern};
+
+const DISTILL: &str = r#"
+seed = 3
+teacher = "MODEL"
+w = [2, 14]
+[data]
+kind = "captioned"
+path = "set"
+size = 16
+[progressive]
+start_steps = 2
+end_steps = 1
+updates = 1
+optim = { batch = 4, lr = 1e-3 }
+[run]
+log_every = 1
+checkpoint_every = 2
+"#;
+
+fn model(name: &str) -> String {
+    let golden = concat!(
+        env!("CARGO_MANIFEST_DIR"),
+        "/../formats/tests/golden/latent"
+    );
+    Path::new(golden).join(name).display().to_string()
+}
+
+fn image(value: u8) -> Vec<u8> {
+    let shape = ImageShape {
+        channels: 3,
+        height: 16,
+        width: 16,
+    };
+    encode_png(&Image::filled(shape, value)).expect("a PNG file")
+}
+
+/// A tar of examples with these names.
+fn write_tar(path: &Path, names: &[&str]) {
+    let mut tar = tar::Builder::new(File::create(path).expect("made"));
+    for (value, name) in (10..).zip(names) {
+        let bytes = match name.ends_with(".txt") {
+            true => format!("image {value}").into_bytes(),
+            false => image(value),
+        };
+        let mut header = tar::Header::new_gnu();
+        header.set_size(bytes.len() as u64);
+        header.set_mode(0o644);
+        tar.append_data(&mut header, name, &bytes[..])
+            .expect("written");
+    }
+    tar.finish().expect("written");
+}
+
+/// A workspace with a folder `set`, and the recipe of a distillation that reads it.
+fn workspace() -> (Workspace, String, PathBuf) {
+    let workspace = Workspace::new();
+    let set = workspace.path("set");
+    fs::create_dir(&set).expect("made");
+    let recipe = workspace.recipe("distill.toml", &DISTILL.replace("MODEL", &model("tiny")));
+    (workspace, recipe, set)
+}
+
+/// How many examples are in the cache of latents.
+fn cached(workspace: &Workspace) -> usize {
+    let mut files = fs::read_dir(workspace.path("cache/fewstep"))
+        .expect("there")
+        .map(|entry| entry.expect("listed").path());
+    let latents = files.find(|file| file.display().to_string().contains("latents-"));
+    let bytes = fs::read(latents.expect("there")).expect("read");
+    let file = safetensors::SafeTensors::deserialize(&bytes).expect("whole");
+    file.tensor("latents").expect("there").shape()[0]
+}
+
+#[test]
+fn tars_of_a_split_are_not_those_of_the_other() {
+    let (workspace, recipe, set) = workspace();
+    let eight: Vec<String> = (0..8)
+        .flat_map(|i| [format!("{i}.png"), format!("{i}.txt")])
+        .collect();
+    let eight: Vec<&str> = eight.iter().map(String::as_str).collect();
+    write_tar(&set.join("train-000.tar"), &eight);
+    write_tar(&set.join("test-000.tar"), &eight[..4]);
+    workspace.succeed(&["distill", &recipe, "--dry-run"]);
+    assert_eq!(cached(&workspace), 8);
+    fs::remove_dir_all(workspace.path("cache")).expect("removed");
+    workspace.succeed(&["distill", &recipe, "--dry-run", "--set", "data.split=test"]);
+    assert_eq!(cached(&workspace), 2);
+}
+
+#[test]
+fn an_example_of_two_images_is_refused_by_name() {
+    let (workspace, recipe, set) = workspace();
+    write_tar(&set.join("0.tar"), &["a.jpg", "a.png", "a.txt"]);
+    workspace.refuse(
+        &["distill", &recipe, "--dry-run"],
+        &["(`a`)", "`.jpg` and `.png`", "data.column"],
+    );
+    workspace.succeed(&["distill", &recipe, "--dry-run", "--set", "data.column=png"]);
+}
+
+#[test]
+fn a_byte_order_mark_changes_nothing() {
+    let workspace = Workspace::new();
+    let draw = |name: &str, mark: &str| {
+        let file = workspace.path(name);
+        fs::write(&file, format!("{mark}a cat\n")).expect("written");
+        let file = file.display().to_string();
+        let out = format!("drawn-{name}");
+        workspace.succeed(&[
+            "sample",
+            "--model",
+            &model("sd1"),
+            "--prompts-file",
+            &file,
+            "--steps",
+            "1",
+            "--w",
+            "3",
+            "--out-dir",
+            &out,
+        ]);
+        let drawn = workspace.path(&out).join("000000.png");
+        fewstep_data::image::read(&drawn, None, 3).expect("an image")
+    };
+    assert_eq!(draw("plain.txt", ""), draw("marked.txt", "\u{feff}"));
+    let recipe = workspace.recipe("marked.toml", &format!("\u{feff}{TRAIN}"));
+    workspace.succeed(&["plan", &recipe]);
+}
+
+#[test]
+fn what_is_left_out_of_a_set_is_told() {
+    let workspace = Workspace::new();
+    for folder in ["real", "made"] {
+        for number in 0..4 {
+            let file = workspace.path(folder).join(format!("{number}.png"));
+            write_pattern(&file, number, [16, 16]);
+        }
+    }
+    for name in ["4.heic", "5.heic", "6.svg"] {
+        fs::write(workspace.path("made").join(name), "").expect("written");
+    }
+    let output = workspace.run(&[
+        "eval",
+        "--images",
+        "made",
+        "--data",
+        "folder:real",
+        "--no-cache",
+    ]);
+    let told = stderr(&output);
+    for part in ["left out", "2 .heic files (4.heic, ...)", "6.svg"] {
+        assert!(told.contains(part), "`{part}` is not in: {told}");
+    }
+}
+
+#[test]
+fn images_of_too_many_pixels_are_refused() {
+    let (workspace, recipe, set) = workspace();
+    write_pattern(&set.join("a.png"), 1, [40, 50]);
+    fs::write(set.join("a.txt"), "a cat").expect("written");
+    let limit = |set: &'static str| ["distill", &recipe, "--dry-run", "--set", set];
+    workspace.refuse(
+        &limit("data.max_pixels=1999"),
+        &["a.png", "50x40 pixels", "at most 1999"],
+    );
+    workspace.succeed(&limit("data.max_pixels=2000"));
+}
+
+#[test]
+fn a_mask_says_what_is_to_be_filled() {
+    let workspace = Workspace::new();
+    write_pattern(&workspace.path("image.png"), 1, [16, 16]);
+    for (value, part) in [(0, "nothing in it is white"), (255, "all of it is white")] {
+        let shape = ImageShape {
+            channels: 1,
+            height: 16,
+            width: 16,
+        };
+        write_png(workspace.path("mask.png"), &Image::filled(shape, value)).expect("written");
+        workspace.refuse(
+            &[
+                "inpaint",
+                "--model",
+                &model("inpaint"),
+                "--image",
+                "image.png",
+                "--mask",
+                "mask.png",
+                "--prompt",
+                "a cat",
+                "--out-dir",
+                "drawn",
+            ],
+            &["mask.png", part],
+        );
+    }
+}
+
+#[test]
+fn files_outside_a_set_are_not_read() {
+    let (workspace, recipe, set) = workspace();
+    write_pattern(&workspace.path("outside.png"), 1, [16, 16]);
+    let line = r#"{"file_name": "../outside.png", "text": "a cat"}"#;
+    fs::write(set.join("metadata.jsonl"), line).expect("written");
+    workspace.refuse(
+        &["distill", &recipe, "--dry-run"],
+        &["line 1", "../outside.png", "outside of"],
+    );
+}
+
+#[cfg(unix)]
+#[test]
+fn what_does_not_end_is_refused() {
+    let workspace = Workspace::new();
+    let sd1 = model("sd1");
+    let words = ["--steps", "1", "--out-dir", "drawn"];
+    let prompts = ["sample", "--model", &sd1, "--prompts-file", "/dev/zero"];
+    workspace.refuse(&[&prompts[..], &words].concat(), &["/dev/zero", "a device"]);
+    let edit = [
+        "edit",
+        "--model",
+        &sd1,
+        "--prompt",
+        "a",
+        "--image",
+        "/dev/zero",
+    ];
+    workspace.refuse(&[&edit[..], &words].concat(), &["/dev/zero", "a device"]);
+    workspace.refuse(&["plan", "/dev/zero"], &["/dev/zero", "a device"]);
+}
