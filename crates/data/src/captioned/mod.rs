@@ -199,7 +199,6 @@ impl Captioned {
             Some(GivenKind::Images) => "Some(Pictures)",
             Some(GivenKind::DepthMaps) => "Some(DepthMaps) without readings",
         };
-        };
         let mut sources = Sha256::new_with_prefix(format!("{settings} {given}"));
         let (mut captions, mut problems, mut bad) = (vec![], vec![], 0);
         let mut examples = self.stored();
