@@ -1,8 +1,8 @@
 //! What to read and how: the part of a recipe that names the data.
 
 use crate::DataError;
+use crate::checks::{check_channels, check_side};
 use crate::image::{Content, Decoding, MAX_PIXELS};
-use crate::shape::{check_channels, check_side};
 use serde::{Deserialize, Serialize};
 use std::path::{Path, PathBuf};
 

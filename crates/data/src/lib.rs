@@ -22,6 +22,7 @@
 mod batch;
 mod cache;
 mod captioned;
+mod checks;
 mod cifar;
 mod collector;
 pub mod condition;

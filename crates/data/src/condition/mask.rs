@@ -1,8 +1,8 @@
 //! Masks of the parts of an image that are to be filled.
 
+use super::random::uniform;
 use crate::order::{Purpose, generator};
 use rand_chacha::ChaCha8Rng;
-use rand_chacha::rand_core::Rng;
 use serde::{Deserialize, Serialize};
 
 /// The shape of random masks.
@@ -138,11 +138,6 @@ fn stamp(mask: &mut [f32], height: usize, width: usize, at: [f64; 2], radius: f6
             }
         }
     }
-}
-
-/// A uniform number in [0, 1).
-pub(super) fn uniform(random: &mut ChaCha8Rng) -> f64 {
-    (random.next_u64() >> 11) as f64 / (1u64 << 53) as f64
 }
 
 #[cfg(test)]

@@ -4,6 +4,7 @@ mod degrade;
 mod edges;
 mod given;
 mod mask;
+mod random;
 pub mod resize;
 mod sources;
 

@@ -3,8 +3,8 @@
 #[cfg(test)]
 mod tests;
 
+use crate::checks::{check_channels, check_side};
 use crate::image::Image;
-use crate::shape::{check_channels, check_side};
 use crate::{DataError, ImageShape};
 use rayon::prelude::*;
 use sha2::{Digest, Sha256};

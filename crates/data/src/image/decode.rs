@@ -3,8 +3,8 @@
 use super::Image;
 use super::depth;
 use crate::DataError;
+use crate::checks::{check_channels, check_side};
 use crate::input::{MAX_IMAGE_FILE, read_bytes};
-use crate::shape::{check_channels, check_side};
 use ::image::metadata::Orientation;
 use ::image::{DynamicImage, ImageDecoder, ImageReader, ImageResult, Limits, RgbImage};
 use std::io::Cursor;

@@ -1,7 +1,7 @@
 //! Image files out: PNG and JPEG.
 
 use super::Image;
-use crate::shape::check_channels;
+use crate::checks::check_channels;
 use crate::{DataError, ImageShape};
 use ::image::codecs::jpeg::JpegEncoder;
 use ::image::codecs::png::PngEncoder;

@@ -1,8 +1,7 @@
 //! Kernels that blur and kernels that ring.
 
-use super::super::mask::uniform;
-use super::between;
 use crate::ImageShape;
+use crate::condition::random::{between, uniform};
 use rand_chacha::ChaCha8Rng;
 use std::f64::consts::PI;
 

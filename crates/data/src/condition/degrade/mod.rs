@@ -3,7 +3,7 @@
 
 mod kernel;
 
-use super::mask::uniform;
+use super::random::{between, uniform};
 use super::resize::{Filter, resize};
 use crate::ImageShape;
 use crate::image::{Image, decode, encode_jpeg, to_f32};
@@ -234,11 +234,6 @@ fn any_filter(random: &mut ChaCha8Rng) -> Filter {
         u if u < 2.0 / 3.0 => Filter::Bilinear,
         _ => Filter::Bicubic,
     }
-}
-
-/// A uniform number between two.
-fn between([low, high]: [f64; 2], random: &mut ChaCha8Rng) -> f64 {
-    low + (high - low) * uniform(random)
 }
 
 /// 8 bit from [0, 1].
