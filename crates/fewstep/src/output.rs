@@ -34,13 +34,22 @@ pub(crate) fn prepare_image(file: &Path) -> CliResult {
 
 /// Writes a file whole or not at all.
 pub(crate) fn write(file: &Path, bytes: &[u8]) -> CliResult {
-    write_atomically(file, bytes).map_err(|error| match &error {
+    written(file, write_atomically(file, bytes))
+}
+
+/// What became of a file that was written. The program ends quietly where it went to a reader who
+/// had enough.
+pub(crate) fn written(file: &Path, result: Result<(), FormatError>) -> CliResult {
+    result.map_err(|error| match &error {
         FormatError::Write { source, .. }
             if source.kind() == ErrorKind::BrokenPipe && is_standard_output(file) =>
         {
             console::end_unread(source)
         }
-        _ => CliError::input(format!("{error}. Free some space or choose another place")),
+        FormatError::Write { .. } => {
+            CliError::input(format!("{error}. Free some space or choose another place"))
+        }
+        _ => CliError::Input(error.into()),
     })
 }
 

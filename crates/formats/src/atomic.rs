@@ -1,7 +1,7 @@
 //! Files and folders that are whole or absent.
 
 use crate::FormatError;
-use crate::places::{Place, followed, place_of};
+use crate::places::{Place, STANDARD, followed, place_of};
 use serde::Serialize;
 use std::fs::File;
 use std::io::{self, Write};
@@ -88,13 +88,17 @@ pub fn write_folder_atomically<E: From<FormatError>>(
 /// # Errors
 /// When something is there already.
 pub fn vacant(folder: &Path) -> Result<PathBuf, FormatError> {
+    if folder == Path::new(STANDARD) {
+        let reason = "a folder does not fit through standard output: give it a name";
+        return Err(failed(folder, io::Error::other(reason)));
+    }
     let target = followed(folder).map_err(|source| failed(folder, source))?;
     let mut entries = std::fs::read_dir(&target).into_iter().flatten();
     let occupied = match target.is_dir() {
         true => entries.next().is_some(),
         false => target.exists(),
     };
-    match occupied || folder == Path::new("-") {
+    match occupied {
         true => Err(FormatError::Occupied {
             path: folder.into(),
         }),

@@ -136,7 +136,7 @@ impl Args {
         if let ModelSource::Latent(folder) = &source {
             let pipeline = Pipeline::load(folder, &device).input_error()?;
             let model = self.baked(&pipeline.model)?;
-            return write(&pipeline, &model, &self.out).input_error();
+            return output::written(&self.out, write(&pipeline, &model, &self.out));
         }
         if self.form != Form::Folder {
             return Err(CliError::input(format!(

@@ -36,6 +36,13 @@ fn nobody_has_to_read_what_is_said() {
     let output = run_unread(folder, &draw(&["--out", "-"]), [closed(), None]);
     assert_eq!(output.status.code(), Some(0));
     assert!(output.stderr.is_empty());
+    golden(folder, "latent/sd1", "latent");
+    let export = [
+        "export", "--model", "latent", "--form", "gguf", "--out", "-",
+    ];
+    let output = run_unread(folder, &export, [closed(), None]);
+    assert_eq!(output.status.code(), Some(0));
+    assert!(output.stderr.is_empty());
     #[cfg(target_os = "linux")]
     {
         let full = std::fs::File::options().write(true).open("/dev/full");
