@@ -2,7 +2,6 @@
 
 use super::example::{CAPTION_FILES, Example, caption};
 use super::location::misplaced;
-use super::metadata::LISTS;
 use crate::config::expand_home;
 use crate::folder::list;
 use crate::input::{MAX_CAPTION, MAX_IMAGE_FILE, read_bytes, utf8};
@@ -13,6 +12,9 @@ use crate::{DataConfig, DataError, Location};
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+
+/// The names of lists that are read, the preferred one first.
+pub(super) const LISTS: [&str; 2] = ["metadata.jsonl", "metadata.csv"];
 
 /// An image file, and where its caption is.
 #[derive(Debug)]

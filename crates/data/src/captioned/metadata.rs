@@ -2,7 +2,7 @@
 
 use super::csv;
 use super::example::caption_in;
-use super::files::{Caption, Listed};
+use super::files::{Caption, LISTS, Listed};
 use super::location::misplaced;
 use crate::config::expand_home;
 use crate::input::read_text;
@@ -11,8 +11,6 @@ use crate::{DataConfig, DataError, Location};
 use serde_json::Value;
 use std::path::{Component, Path, PathBuf};
 
-/// The names of lists that are read, the preferred one first.
-pub(super) const LISTS: [&str; 2] = ["metadata.jsonl", "metadata.csv"];
 /// The key of an image's file.
 const FILE: &str = "file_name";
 

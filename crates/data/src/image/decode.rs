@@ -1,23 +1,12 @@
 //! Image files in: whatever the `image` crate is built to read.
 
-use super::Image;
-use super::depth;
+use super::opened::{MAX_PIXELS, upright};
+use super::{Image, depth};
 use crate::DataError;
 use crate::checks::{check_channels, check_side};
 use crate::input::{MAX_IMAGE_FILE, read_bytes};
-use ::image::metadata::Orientation;
-use ::image::{DynamicImage, ImageDecoder, ImageReader, ImageResult, Limits, RgbImage};
-use std::io::Cursor;
+use ::image::{DynamicImage, RgbImage};
 use std::path::Path;
-
-/// How many pixels an image file may have, if nothing else is told: 134 million, more than cameras
-/// make.
-pub const MAX_PIXELS: u64 = 1 << 27;
-
-/// Bytes of a pixel of the largest kind: four 32-bit numbers.
-const BYTES_PER_PIXEL: u64 = 16;
-/// Bytes that a decoder may take besides its pixels.
-const OVERHEAD: u64 = 64 << 20;
 
 /// What files are read for, and how their images are brought to what a set wants.
 #[derive(Clone, Copy, Debug)]
@@ -50,6 +39,27 @@ pub(crate) enum Content {
 pub fn read(path: &Path, size: Option<usize>, channels: usize) -> Result<Image, DataError> {
     let bytes = read_bytes(path, MAX_IMAGE_FILE)?;
     decode(&bytes, &path.display().to_string(), size, channels)
+}
+
+/// Reads a depth map of 8 or 16 bits as a grey image, its own range of depths spread over all 256
+/// levels: what a sensor stores in millimetres or a network in units of its own would else fill a
+/// few of them. A map of one depth stays as it is. With `size`, the result is a square of that
+/// side.
+///
+/// In maps of 16 bits, 0 and 65535 mean "no reading" where no reading is near them. They are left
+/// out of the range and become 255, the farthest.
+///
+/// # Errors
+/// A file that cannot be read or decoded, that has no reading or numbers with a fraction, or a size
+/// of 0.
+pub fn read_depth(path: &Path, size: Option<usize>) -> Result<Image, DataError> {
+    let bytes = read_bytes(path, MAX_IMAGE_FILE)?;
+    let decoding = Decoding {
+        size,
+        content: Content::DepthMaps,
+        max_pixels: MAX_PIXELS,
+    };
+    decoding.image(&bytes, &path.display().to_string())
 }
 
 /// Decodes the bytes of an image file as [`read`] does; `origin` names them in errors.
@@ -90,84 +100,6 @@ impl Decoding {
     }
 }
 
-/// Whether this is a JPEG file whose last scan has no end marker. The decoder would fill the
-/// missing part with grey.
-fn lacks_jpeg_end(bytes: &[u8]) -> bool {
-    const START_OF_IMAGE: [u8; 2] = [0xff, 0xd8];
-    const START_OF_SCAN: [u8; 2] = [0xff, 0xda];
-    const END_OF_IMAGE: [u8; 2] = [0xff, 0xd9];
-    let last_scan = bytes.windows(2).rposition(|marker| marker == START_OF_SCAN);
-    bytes.starts_with(&START_OF_IMAGE)
-        && last_scan.is_some_and(|start| {
-            !bytes[start..]
-                .windows(2)
-                .any(|marker| marker == END_OF_IMAGE)
-        })
-}
-
-/// The image as it is to be seen. One of too many pixels is refused before any memory is taken for
-/// them.
-pub(super) fn upright(
-    bytes: &[u8],
-    origin: &str,
-    max_pixels: u64,
-) -> Result<DynamicImage, DataError> {
-    let unreadable = |reason| DataError::Image {
-        origin: origin.to_owned(),
-        reason,
-    };
-    if lacks_jpeg_end(bytes) {
-        let reason = format!(
-            "a JPEG file cut off after {} bytes, within its image",
-            bytes.len()
-        );
-        return Err(unreadable(reason));
-    }
-    let failed = |error: ::image::ImageError| unreadable(error.to_string());
-    let mut decoder = decoder(bytes, max_pixels).map_err(failed)?;
-    let (width, height) = decoder.dimensions();
-    if u64::from(width) * u64::from(height) > max_pixels {
-        return Err(DataError::TooLarge {
-            origin: origin.into(),
-            width,
-            height,
-            limit: max_pixels,
-        });
-    }
-    let orientation = decoder.orientation().map_err(failed)?;
-    let mut image = DynamicImage::from_decoder(decoder).map_err(failed)?;
-    image.apply_orientation(orientation);
-    Ok(image)
-}
-
-/// Width and height of an image as it is to be seen, from the start of its file.
-pub(crate) fn dimensions(bytes: &[u8], origin: &str) -> Result<[u32; 2], DataError> {
-    let read = || -> ImageResult<[u32; 2]> {
-        let mut decoder = decoder(bytes, MAX_PIXELS)?;
-        let (width, height) = decoder.dimensions();
-        Ok(match decoder.orientation()? {
-            Orientation::Rotate90
-            | Orientation::Rotate270
-            | Orientation::Rotate90FlipH
-            | Orientation::Rotate270FlipH => [height, width],
-            _ => [width, height],
-        })
-    };
-    read().map_err(|error| DataError::Image {
-        origin: origin.to_owned(),
-        reason: error.to_string(),
-    })
-}
-
-fn decoder(bytes: &[u8], max_pixels: u64) -> ImageResult<impl ImageDecoder> {
-    let mut limits = Limits::no_limits();
-    let pixels = max_pixels.saturating_mul(BYTES_PER_PIXEL);
-    limits.max_alloc = Some(pixels.saturating_add(OVERHEAD));
-    let mut reader = ImageReader::new(Cursor::new(bytes)).with_guessed_format()?;
-    reader.limits(limits);
-    reader.into_decoder()
-}
-
 fn over_white(image: DynamicImage) -> RgbImage {
     if !image.color().has_alpha() {
         return image.into_rgb8();
@@ -192,8 +124,10 @@ fn over_white(image: DynamicImage) -> RgbImage {
 mod tests {
     use super::*;
     use crate::ImageShape;
+    use crate::image::dimensions;
     use crate::image::{encode_jpeg, encode_png};
     use ::image::{ImageFormat, Rgba, RgbaImage};
+    use std::io::Cursor;
 
     fn written(image: &DynamicImage, format: ImageFormat) -> Vec<u8> {
         let mut bytes = Cursor::new(Vec::new());

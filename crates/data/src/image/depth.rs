@@ -1,38 +1,15 @@
 //! Depth maps in.
 
 use super::Image;
-use super::decode::{Content, Decoding, MAX_PIXELS, upright};
-use crate::input::{MAX_IMAGE_FILE, read_bytes};
+use super::opened::upright;
 use crate::{DataError, ImageShape};
 use ::image::ImageBuffer;
-use std::path::Path;
 
 /// 0 and 65535 are no readings where they are further away from all others than this part of the
 /// range of these.
 const GAP: u32 = 128;
 
-/// Reads a depth map of 8 or 16 bits as a grey image, its own range of depths spread over all 256
-/// levels: what a sensor stores in millimetres or a network in units of its own would else fill a
-/// few of them. A map of one depth stays as it is. With `size`, the result is a square of that
-/// side.
-///
-/// In maps of 16 bits, 0 and 65535 mean "no reading" where no reading is near them. They are left
-/// out of the range and become 255, the farthest.
-///
-/// # Errors
-/// A file that cannot be read or decoded, that has no reading or numbers with a fraction, or a size
-/// of 0.
-pub fn read_depth(path: &Path, size: Option<usize>) -> Result<Image, DataError> {
-    let bytes = read_bytes(path, MAX_IMAGE_FILE)?;
-    let decoding = Decoding {
-        size,
-        content: Content::DepthMaps,
-        max_pixels: MAX_PIXELS,
-    };
-    decoding.image(&bytes, &path.display().to_string())
-}
-
-/// Decodes the bytes of a depth map as [`read_depth`] does; `origin` names them in errors.
+/// Decodes the bytes of a depth map as [`read_depth`](super::read_depth) does; `origin` names them in errors.
 pub(super) fn decode(
     bytes: &[u8],
     origin: &str,
@@ -111,6 +88,7 @@ fn spread(depths: &[u16], readings: [u16; 2]) -> Vec<u8> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::image::MAX_PIXELS;
     use crate::image::encode_png;
     use ::image::DynamicImage;
     use std::io::Cursor;

@@ -1,7 +1,7 @@
 //! Masks in: which part of an image is to be filled.
 
 use super::Image;
-use super::decode::{MAX_PIXELS, upright};
+use super::opened::{MAX_PIXELS, upright};
 use crate::input::{MAX_IMAGE_FILE, read_bytes};
 use crate::{DataError, ImageShape};
 use ::image::GrayAlphaImage;

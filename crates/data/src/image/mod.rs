@@ -5,18 +5,20 @@ mod depth;
 mod encode;
 mod kind;
 mod mask;
+mod opened;
 mod parameters;
 
 use crate::ImageShape;
 use ::image::imageops::{self, FilterType};
 use ::image::{GrayImage, ImageBuffer, Pixel, RgbImage};
 
-pub(crate) use decode::{Content, Decoding, dimensions};
-pub use decode::{MAX_PIXELS, decode, read};
-pub use depth::read_depth;
+pub(crate) use decode::{Content, Decoding};
+pub use decode::{decode, read, read_depth};
 pub use encode::{encode_jpeg, encode_png, write_png};
 pub use kind::ImageKind;
 pub use mask::read_mask;
+pub use opened::MAX_PIXELS;
+pub(crate) use opened::dimensions;
 pub use parameters::{parameters, with_parameters};
 
 /// One image, 8 bit, CHW. `pixels` must have `shape.len()` values.

@@ -3,6 +3,7 @@
 mod batches;
 mod checks;
 mod facts;
+mod progress;
 
 use crate::init::inpaint_concat;
 use crate::prompts::PromptCache;
@@ -15,13 +16,15 @@ use burn::tensor::{Device, Tensor, TensorData};
 pub(crate) use facts::default_steps;
 use fewstep_data::image::Image;
 use fewstep_diffusion::random::{self, Purpose};
-use fewstep_diffusion::sampler::{self, Observer, Sampler, SamplerConfig, Step, StepNoise};
+use fewstep_diffusion::sampler::{self, Observer, Sampler, SamplerConfig, StepNoise};
 use fewstep_diffusion::{
     CfgDenoiser, Clipped, Denoiser, Guidance, Inputs, NoiseLevel, TimeGrid, per_sample,
 };
 use fewstep_formats::{Model, Pipeline, PipelineComponents};
 use fewstep_kernels::device::Placement;
 use fewstep_nn::{Tiles, Vae};
+use progress::Work;
+pub use progress::{Progress, ignore};
 use std::ops::{ControlFlow, Range};
 use std::sync::Mutex;
 
@@ -37,68 +40,6 @@ pub struct Generator {
 struct LatentParts {
     vae: Vae,
     prompts: PromptCache,
-}
-
-/// One step of some of the images of a request, as the observer sees it.
-pub struct Progress<'a> {
-    /// Which images of the request.
-    pub images: Range<usize>,
-    /// Their step.
-    pub step: Step<'a>,
-    /// Work done so far, in images, of `total`.
-    pub done: usize,
-    /// Images of the request.
-    pub total: usize,
-    generator: &'a Generator,
-    request: &'a Request,
-}
-
-impl Progress<'_> {
-    /// The images that the network predicts at this step. Latents are decoded, which takes time.
-    pub fn preview(&self) -> Vec<Image> {
-        let images = self.generator.decode(self.step.prediction.x()).into_iter();
-        let requests = &self.request.images[self.images.clone()];
-        let images = images.zip(requests);
-        images.map(|(image, of)| of.init.put_back(image)).collect()
-    }
-}
-
-/// What the batches of a request share.
-struct Work<'a> {
-    /// Steps of single images so far.
-    steps: usize,
-    stopped: bool,
-    observer: &'a mut (dyn FnMut(Progress<'_>) -> ControlFlow<()> + Send),
-}
-
-impl Work<'_> {
-    fn observe(
-        &mut self,
-        generator: &Generator,
-        request: &Request,
-        images: Range<usize>,
-        step: Step<'_>,
-    ) -> ControlFlow<()> {
-        if self.stopped {
-            return ControlFlow::Break(());
-        }
-        self.steps += images.len();
-        let flow = (self.observer)(Progress {
-            images,
-            done: self.steps / step.total,
-            total: request.images.len(),
-            step,
-            generator,
-            request,
-        });
-        self.stopped = flow.is_break();
-        flow
-    }
-}
-
-/// An observer that does nothing.
-pub fn ignore(_: Progress<'_>) -> ControlFlow<()> {
-    ControlFlow::Continue(())
 }
 
 /// The denoiser of a model with guidance as its recipe says, not clipped.

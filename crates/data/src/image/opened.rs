@@ -1,0 +1,93 @@
+//! The pixels of image files, as they are to be seen.
+
+use crate::DataError;
+use ::image::metadata::Orientation;
+use ::image::{DynamicImage, ImageDecoder, ImageReader, ImageResult, Limits};
+use std::io::Cursor;
+
+/// How many pixels an image file may have, if nothing else is told: 134 million, more than cameras
+/// make.
+pub const MAX_PIXELS: u64 = 1 << 27;
+
+/// Bytes of a pixel of the largest kind: four 32-bit numbers.
+const BYTES_PER_PIXEL: u64 = 16;
+/// Bytes that a decoder may take besides its pixels.
+const OVERHEAD: u64 = 64 << 20;
+
+/// Whether this is a JPEG file whose last scan has no end marker. The decoder would fill the
+/// missing part with grey.
+fn lacks_jpeg_end(bytes: &[u8]) -> bool {
+    const START_OF_IMAGE: [u8; 2] = [0xff, 0xd8];
+    const START_OF_SCAN: [u8; 2] = [0xff, 0xda];
+    const END_OF_IMAGE: [u8; 2] = [0xff, 0xd9];
+    let last_scan = bytes.windows(2).rposition(|marker| marker == START_OF_SCAN);
+    bytes.starts_with(&START_OF_IMAGE)
+        && last_scan.is_some_and(|start| {
+            !bytes[start..]
+                .windows(2)
+                .any(|marker| marker == END_OF_IMAGE)
+        })
+}
+
+/// The image as it is to be seen. One of too many pixels is refused before any memory is taken for
+/// them.
+pub(super) fn upright(
+    bytes: &[u8],
+    origin: &str,
+    max_pixels: u64,
+) -> Result<DynamicImage, DataError> {
+    let unreadable = |reason| DataError::Image {
+        origin: origin.to_owned(),
+        reason,
+    };
+    if lacks_jpeg_end(bytes) {
+        let reason = format!(
+            "a JPEG file cut off after {} bytes, within its image",
+            bytes.len()
+        );
+        return Err(unreadable(reason));
+    }
+    let failed = |error: ::image::ImageError| unreadable(error.to_string());
+    let mut decoder = decoder(bytes, max_pixels).map_err(failed)?;
+    let (width, height) = decoder.dimensions();
+    if u64::from(width) * u64::from(height) > max_pixels {
+        return Err(DataError::TooLarge {
+            origin: origin.into(),
+            width,
+            height,
+            limit: max_pixels,
+        });
+    }
+    let orientation = decoder.orientation().map_err(failed)?;
+    let mut image = DynamicImage::from_decoder(decoder).map_err(failed)?;
+    image.apply_orientation(orientation);
+    Ok(image)
+}
+
+/// Width and height of an image as it is to be seen, from the start of its file.
+pub(crate) fn dimensions(bytes: &[u8], origin: &str) -> Result<[u32; 2], DataError> {
+    let read = || -> ImageResult<[u32; 2]> {
+        let mut decoder = decoder(bytes, MAX_PIXELS)?;
+        let (width, height) = decoder.dimensions();
+        Ok(match decoder.orientation()? {
+            Orientation::Rotate90
+            | Orientation::Rotate270
+            | Orientation::Rotate90FlipH
+            | Orientation::Rotate270FlipH => [height, width],
+            _ => [width, height],
+        })
+    };
+    read().map_err(|error| DataError::Image {
+        origin: origin.to_owned(),
+        reason: error.to_string(),
+    })
+}
+
+fn decoder(bytes: &[u8], max_pixels: u64) -> ImageResult<impl ImageDecoder> {
+    let mut limits = Limits::no_limits();
+    let pixels = max_pixels.saturating_mul(BYTES_PER_PIXEL);
+    limits.max_alloc = Some(pixels.saturating_add(OVERHEAD));
+    let mut reader = ImageReader::new(Cursor::new(bytes)).with_guessed_format()?;
+    reader.limits(limits);
+    reader.into_decoder()
+}
