@@ -1,5 +1,5 @@
-//! Data that are not what they seem, through the real program: what cannot be meant is refused by name, and what is
-//! left out is told.
+//! Data that are not what they seem, through the real program: what cannot be meant is refused by
+//! name, and what is left out is told.
 
 mod workspace;
 
@@ -7,7 +7,7 @@ use fewstep_data::ImageShape;
 use fewstep_data::image::{Image, encode_png, write_png};
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
-use workspace::{TRAIN, Workspace, stderr, write_pattern};
+use workspace::{TRAIN, Workspace, golden_path, stderr, write_pattern};
 
 const DISTILL: &str = r#"
 seed = 3
@@ -26,14 +26,6 @@ optim = { batch = 4, lr = 1e-3 }
 log_every = 1
 checkpoint_every = 2
 "#;
-
-fn model(name: &str) -> String {
-    let golden = concat!(
-        env!("CARGO_MANIFEST_DIR"),
-        "/../formats/tests/golden/latent"
-    );
-    Path::new(golden).join(name).display().to_string()
-}
 
 fn image(value: u8) -> Vec<u8> {
     let shape = ImageShape {
@@ -66,7 +58,10 @@ fn workspace() -> (Workspace, String, PathBuf) {
     let workspace = Workspace::new();
     let set = workspace.path("set");
     fs::create_dir(&set).expect("made");
-    let recipe = workspace.recipe("distill.toml", &DISTILL.replace("MODEL", &model("tiny")));
+    let recipe = workspace.recipe(
+        "distill.toml",
+        &DISTILL.replace("MODEL", &golden_path("tiny")),
+    );
     (workspace, recipe, set)
 }
 
@@ -119,7 +114,7 @@ fn a_byte_order_mark_changes_nothing() {
         workspace.succeed(&[
             "sample",
             "--model",
-            &model("sd1"),
+            &golden_path("sd1"),
             "--prompts-file",
             &file,
             "--steps",
@@ -191,7 +186,7 @@ fn a_mask_says_what_is_to_be_filled() {
             &[
                 "inpaint",
                 "--model",
-                &model("inpaint"),
+                &golden_path("inpaint"),
                 "--image",
                 "image.png",
                 "--mask",
@@ -222,7 +217,7 @@ fn files_outside_a_set_are_not_read() {
 #[test]
 fn what_does_not_end_is_refused() {
     let workspace = Workspace::new();
-    let sd1 = model("sd1");
+    let sd1 = golden_path("sd1");
     let words = ["--steps", "1", "--out-dir", "drawn"];
     let prompts = ["sample", "--model", &sd1, "--prompts-file", "/dev/zero"];
     workspace.refuse(&[&prompts[..], &words].concat(), &["/dev/zero", "a device"]);
