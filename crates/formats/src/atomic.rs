@@ -21,7 +21,7 @@ pub fn write_atomically(path: &Path, bytes: &[u8]) -> Result<(), FormatError> {
 ///
 /// # Errors
 /// When the folder cannot be written, or what writes fails.
-pub fn write_atomically_with(
+pub(crate) fn write_atomically_with(
     path: &Path,
     contents: impl FnOnce(&mut dyn Write) -> io::Result<()>,
 ) -> Result<(), FormatError> {

@@ -23,18 +23,17 @@ mod single_file;
 mod tensors;
 mod tokenizers;
 
-pub use atomic::{
-    vacant, write_atomically, write_atomically_with, write_folder_atomically, write_json_atomically,
-};
+pub(crate) use atomic::write_atomically_with;
+pub use atomic::{vacant, write_atomically, write_folder_atomically, write_json_atomically};
 pub use controlnet::{CONTROLNET_FILE, ControlNetModel};
 pub use diffusers::text_encoder::{Classes, TextEncoder};
 pub use error::FormatError;
 pub use gguf::GgufPrecision;
-pub use lora::{LORA_FOLDER, export_lora, export_lora_with_w, read_lora};
+pub use lora::{export_lora, export_lora_with_w, read_lora};
 pub use model::{Model, WEIGHTS_FILE};
 pub use pickle::Pickles;
 pub use pipeline::{ComponentFacts, Pipeline, PipelineComponents, RepositoryFiles, RepositoryKind};
 pub use places::is_standard_output;
 pub use reading::{bytes as read_file, text as read_text};
 pub use tensors::module::FilePrecision;
-pub use tokenizers::{ClipTokenizer, Tokens, WordPiece};
+pub use tokenizers::Tokens;

@@ -10,7 +10,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 /// The folder of the files inside a model folder.
-pub const LORA_FOLDER: &str = "lora";
+const LORA_FOLDER: &str = "lora";
 /// For diffusers and PEFT.
 const PEFT: &str = "pytorch_lora_weights.safetensors";
 /// For web interfaces, which take the names of kohya's scripts.

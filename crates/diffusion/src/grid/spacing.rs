@@ -113,7 +113,8 @@ impl Spacing {
     }
 
     /// Whether the first step is somewhat below the noisiest time.
-    pub fn starts_below(self) -> bool {
+    #[cfg(test)]
+    pub(super) fn starts_below(self) -> bool {
         matches!(self, Self::Leading { .. })
     }
 }

@@ -5,6 +5,6 @@ mod reading;
 mod tokens;
 mod wordpiece;
 
-pub use clip::ClipTokenizer;
+pub(crate) use clip::ClipTokenizer;
 pub use tokens::Tokens;
-pub use wordpiece::WordPiece;
+pub(crate) use wordpiece::WordPiece;

@@ -8,7 +8,7 @@ mod placement;
 
 pub use find::{DeviceInfo, found};
 pub use name::{DeviceError, DeviceName, compiled};
-pub use placement::{CPU_PART, Placement};
+pub use placement::Placement;
 
 use burn::tensor::{Device, FloatDType};
 use kind::{Kind, kind_of};
@@ -41,6 +41,7 @@ pub fn can_compute_in(device: &Device, dtype: FloatDType) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use super::placement::CPU_PART;
     use super::*;
 
     #[test]

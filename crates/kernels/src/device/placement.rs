@@ -6,7 +6,7 @@ use burn::tensor::Device;
 
 /// Samples that go through a network together on the CPU. A batch is split into parts of this size,
 /// whatever the number of threads, so that sums have the same bits everywhere.
-pub const CPU_PART: usize = 32;
+pub(super) const CPU_PART: usize = 32;
 
 /// How work is given to a device. Nothing else depends on the kind of device.
 #[derive(Clone, Debug)]
