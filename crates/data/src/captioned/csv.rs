@@ -4,12 +4,15 @@ use crate::DataError;
 use serde_json::{Map, Value};
 use std::path::Path;
 
-/// The records of a table below its line of names: the line where each begins, and its values as
-/// texts under those names, or what is wrong.
-pub(super) fn records(
-    text: &str,
-    path: &Path,
-) -> Result<Vec<(usize, Result<Value, String>)>, DataError> {
+/// A record: the line where it begins, and its values as texts under the names of the columns, or
+/// what is wrong.
+pub(super) type Record = (usize, Result<Value, String>);
+
+/// The records of a table, whose first line names the columns.
+///
+/// # Errors
+/// An empty table.
+pub(super) fn records(text: &str, path: &Path) -> Result<Vec<Record>, DataError> {
     let mut rows = rows(text).into_iter();
     let (_, names) = rows.next().ok_or_else(|| DataError::Empty {
         origin: path.display().to_string(),
