@@ -3,8 +3,8 @@
 use crate::{config, refused, survives_damage};
 use fewstep_data::image::{Image, encode_png};
 use fewstep_data::{
-    Captioned, Check, ConditionConfig, Conditions, DataConfig, DataError, DataKind, Draw,
-    ImageShape, Location, Split, load,
+    ConditionConfig, Conditions, DataConfig, DataError, DataKind, Draw, ImageShape, Location,
+    Split, load,
 };
 use parquet::basic::Compression;
 use parquet::data_type::{ByteArray, ByteArrayType, Int64Type};
@@ -22,7 +22,7 @@ const STRUCT: &str = "message schema {
     optional group image { optional binary bytes; optional binary path (UTF8); }
     optional int64 label;
 }";
-const PLAIN: &str = "message schema { required binary img; required int64 labels; }";
+pub(crate) const PLAIN: &str = "message schema { required binary img; required int64 labels; }";
 const UNLABELLED: &str = "message schema { required binary image; }";
 
 fn png(value: u8) -> Vec<u8> {
@@ -34,7 +34,7 @@ fn png(value: u8) -> Vec<u8> {
     encode_png(&Image::filled(shape, value)).unwrap()
 }
 
-fn properties(compression: Compression, names: Option<&str>) -> WriterProperties {
+pub(crate) fn properties(compression: Compression, names: Option<&str>) -> WriterProperties {
     let entry = names.map(|names| {
         let features = format!(r#"{{"image": {{"_type": "Image"}}, "label": {{"names": {names}, "_type": "ClassLabel"}}}}"#);
         vec![KeyValue::new("huggingface".into(), format!(r#"{{"info": {{"features": {features}}}}}"#))]
@@ -47,7 +47,12 @@ fn properties(compression: Compression, names: Option<&str>) -> WriterProperties
 
 /// Writes `rows` of (image bytes, label), two to a row group; a column that the schema lacks is
 /// left out.
-fn write(path: &Path, schema: &str, properties: WriterProperties, rows: &[(Vec<u8>, i64)]) {
+pub(crate) fn write(
+    path: &Path,
+    schema: &str,
+    properties: WriterProperties,
+    rows: &[(Vec<u8>, i64)],
+) {
     let schema = Arc::new(parse_message_type(schema).unwrap());
     let columns = SchemaDescriptor::new(schema.clone());
     let mut writer =
@@ -120,7 +125,7 @@ pub(crate) fn write_pairs(path: &Path, rows: &[(Vec<u8>, Vec<u8>)]) {
     writer.close().unwrap();
 }
 
-fn rows(values: &[(u8, i64)]) -> Vec<(Vec<u8>, i64)> {
+pub(crate) fn rows(values: &[(u8, i64)]) -> Vec<(Vec<u8>, i64)> {
     values
         .iter()
         .map(|&(value, label)| (png(value), label))
@@ -169,44 +174,6 @@ fn a_struct_column_with_named_classes() {
             [10, 20]
         );
     }
-}
-
-/// With names in the files and without, several files and a limit.
-#[test]
-fn labels_are_captions_by_the_names_of_a_model() {
-    let folder = tempfile::tempdir().unwrap();
-    let names = ["eins", "zwei", "drei"].map(String::from);
-    for described in [Some(r#"["cat", "dog", "owl"]"#), None] {
-        let file = |name: &str, values: &[(u8, i64)]| {
-            let properties = properties(Compression::SNAPPY, described);
-            write(&folder.path().join(name), PLAIN, properties, &rows(values));
-        };
-        file("a.parquet", &[(1, 0), (2, 2)]);
-        file("b.parquet", &[(3, 1)]);
-        let config = DataConfig {
-            size: Some(2),
-            ..config(DataKind::Parquet, folder.path())
-        };
-        let read = |config: &DataConfig| {
-            let set = Captioned::labelled(config, &names).unwrap();
-            let captions = set.check(Check::Decoded).unwrap().captions;
-            let images = set.images(2).flat_map(Result::unwrap);
-            let values: Vec<u8> = images.map(|image| image.pixels[0]).collect();
-            (captions, values)
-        };
-        let captions = ["eins", "drei", "zwei"].map(String::from);
-        assert_eq!(read(&config), (captions.to_vec(), vec![1, 2, 3]));
-        let limited = DataConfig {
-            limit: Some(1),
-            ..config.clone()
-        };
-        assert_eq!(read(&limited), (vec!["eins".into()], vec![1]));
-        let few = Captioned::labelled(&config, &names[..2]).unwrap_err();
-        assert!(few.to_string().contains("3 classes"), "{few}");
-    }
-    let kind = config(DataKind::Cifar10, folder.path());
-    let message = Captioned::labelled(&kind, &names).unwrap_err().to_string();
-    assert!(message.contains("data.kind"), "{message}");
 }
 
 #[test]
@@ -405,51 +372,4 @@ fn given_images_come_from_another_column() {
         ..data.clone()
     };
     refused(&other, &["column", "edited_image", "parquet"]);
-}
-
-#[test]
-fn labels_may_have_another_name() {
-    let folder = tempfile::tempdir().unwrap();
-    let path = folder.path().join("set.parquet");
-    let schema = "message schema { required binary img; required int64 fine_label; required int64 coarse_label; }";
-    write(
-        &path,
-        schema,
-        properties(Compression::SNAPPY, None),
-        &rows(&[(1, 0), (2, 2)]),
-    );
-    let plain = config(DataKind::Parquet, &path);
-    assert!(load(&plain).unwrap().labels().is_none());
-    let named = |name: &str| DataConfig {
-        label: Some(name.into()),
-        ..plain.clone()
-    };
-    assert_eq!(
-        load(&named("fine_label")).unwrap().labels(),
-        Some(&[0, 2][..])
-    );
-    let captions = DataConfig {
-        size: Some(2),
-        ..named("coarse_label")
-    };
-    let names = ["eins", "zwei", "drei"].map(String::from);
-    let set = Captioned::labelled(&captions, &names).unwrap();
-    assert_eq!(
-        set.check(Check::Present).unwrap().captions,
-        ["eins", "drei"]
-    );
-    refused(
-        &named("class"),
-        &["no usable column `class`", "integers", "fine_label: INT64"],
-    );
-    let folder = DataConfig {
-        kind: DataKind::Folder,
-        ..named("fine_label")
-    };
-    refused(&folder, &["label = fine_label", "parquet"]);
-    let caption = DataConfig {
-        caption: Some("text".into()),
-        ..plain
-    };
-    refused(&caption, &["caption = text", "captioned"]);
 }
