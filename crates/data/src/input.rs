@@ -43,7 +43,7 @@ pub(crate) fn utf8(bytes: Vec<u8>) -> Result<String, &'static str> {
     }
 }
 
-/// U+FEFF, which is no letter.
+/// The byte order mark, U+FEFF.
 pub(crate) const BYTE_ORDER_MARK: char = '\u{feff}';
 
 fn bounded(path: &Path, limit: u64) -> io::Result<Vec<u8>> {

@@ -55,7 +55,7 @@ impl Listing {
     /// Names what was left out of the set in `folder`, texts excepted.
     pub(crate) fn warn(&self, folder: &Path) {
         if let Some(found) = self.describe() {
-            tracing::warn!(folder = %folder.display(), "left out, as no images by their endings: {found}; {FORMATS_HINT}");
+            tracing::warn!(folder = %folder.display(), "left out, not image files by their extension: {found}; {FORMATS_HINT}");
         }
     }
 

@@ -73,7 +73,7 @@ pub(crate) fn sub_folder(folder: &Path, split: Split) -> Result<Option<PathBuf>,
         (0, _) => return Ok(None),
         (_, 0) => {}
         (1, _) => {
-            tracing::warn!(folder = %folder.display(), "`{}` is read like the folders next to it, as no second one is named after a split: set `path` to it if the others are no part of the set", names(&parts));
+            tracing::warn!(folder = %folder.display(), "`{}` is treated as a class, because only one folder is named like a split: set `path` to it if the others are no part of the set", names(&parts));
             return Ok(None);
         }
         _ => {

@@ -37,8 +37,8 @@ pub(crate) fn write(file: &Path, bytes: &[u8]) -> CliResult {
     written(file, write_atomically(file, bytes))
 }
 
-/// What became of a file that was written. The program ends quietly where it went to a reader who
-/// had enough.
+/// The result of writing a file. The program ends without an error if the reader of a pipe closed
+/// it.
 pub(crate) fn written(file: &Path, result: Result<(), FormatError>) -> CliResult {
     result.map_err(|error| match &error {
         FormatError::Write { source, .. }

@@ -41,7 +41,7 @@ fn devices_are_listed() {
     let folder = tempfile::tempdir().expect("a folder");
     let (listed, _) = succeed(folder.path(), &["info", "--devices"]);
     assert!(listed.starts_with("cpu "), "{listed}");
-    assert!(listed.contains("back ends of this build: cpu"), "{listed}");
+    assert!(listed.contains("backends of this build: cpu"), "{listed}");
 }
 
 /// The framework's CPU computes in bf16, slowly and with sums other than a GPU's: nobody wants that

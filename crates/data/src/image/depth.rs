@@ -5,11 +5,12 @@ use super::opened::upright;
 use crate::{DataError, ImageShape};
 use ::image::ImageBuffer;
 
-/// 0 and 65535 are no readings where they are further away from all others than this part of the
-/// range of these.
+/// 0 and 65535 count as missing where they are further away from all other values than this part of
+/// their range.
 const GAP: u32 = 128;
 
-/// Decodes the bytes of a depth map as [`read_depth`](super::read_depth) does; `origin` names them in errors.
+/// Decodes the bytes of a depth map as [`read_depth`](super::read_depth) does; `origin` names them
+/// in errors.
 pub(super) fn decode(
     bytes: &[u8],
     origin: &str,

@@ -15,7 +15,7 @@ const WHITE: u8 = 128;
 ///
 /// # Errors
 /// A file that cannot be read or decoded; a mask without any white, or of nothing else; one whose
-/// opaque part is a picture.
+/// opaque part is an image.
 pub fn read_mask(path: &Path) -> Result<Image, DataError> {
     let origin = path.display().to_string();
     let bytes = read_bytes(path, MAX_IMAGE_FILE)?;
@@ -24,9 +24,9 @@ pub fn read_mask(path: &Path) -> Result<Image, DataError> {
         origin: origin.clone(),
         reason: reason.into(),
     };
-    if is_picture(&layer) {
+    if is_cut_out(&layer) {
         return Err(refused(
-            "its opaque part is in many greys, like an image with a hole cut out",
+            "its opaque part is in many greys, like an image with a part cut out",
         ));
     }
     let over_black = |value: u8, alpha: u8| (u32::from(value) * u32::from(alpha) + 127) / 255;
@@ -55,7 +55,7 @@ pub fn read_mask(path: &Path) -> Result<Image, DataError> {
 }
 
 /// Whether this has transparent parts and, in its opaque ones, more than a tenth of greys.
-fn is_picture(layer: &GrayAlphaImage) -> bool {
+fn is_cut_out(layer: &GrayAlphaImage) -> bool {
     let opaque = || layer.pixels().filter(|pixel| pixel.0[1] >= WHITE);
     let greys = opaque().filter(|pixel| (32..224).contains(&pixel.0[0]));
     let count = opaque().count();

@@ -1,4 +1,4 @@
-//! What a recipe says to a request that contradicts it.
+//! Errors and warnings for requests that contradict a recipe.
 
 use super::role::DistilledFor;
 use std::fmt;

@@ -4,9 +4,11 @@
 //! [`TimeGrid`](crate::TimeGrid) and an observer that sees every step and can stop the sampler;
 //! stochastic ones also take a [`StepNoise`]. [`sample`] runs the one that a [`Sampler`] names.
 //!
-//! A new sampler is a file here with its function, a variant of [`Sampler`] in `choice.rs` (its
-//! name, network calls and what it needs a student to be distilled for), a line in `run.rs`, and a
-//! test against a denoiser of [`analytic`](crate::analytic) in `tests/`.
+//! A new sampler is a file here with its function, a variant of [`Sampler`] in `choice.rs` with its
+//! name and network calls, a line in `run.rs`, and a test against a denoiser of
+//! [`analytic`](crate::analytic) in `tests/`. If students can be distilled for it,
+//! `DistilledFor::needed_by` says so. A scheduler of diffusers that means it is named in the
+//! `scheduler.rs` of `fewstep-formats`; the help of `--sampler` and `docs/generate.md` list it.
 
 mod ancestral;
 mod choice;

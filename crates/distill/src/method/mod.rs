@@ -56,7 +56,7 @@ use fewstep_formats::Model;
 use fewstep_nn::{Backbone, TrainedPart};
 use std::fmt::Debug;
 
-/// A method of training or distillation, as a phase of a run goes by it.
+/// A method of training or distillation, as one phase of a run.
 ///
 /// The student is the network that the phase is for: it starts from the model before, and the model
 /// that comes out is its average, or the student itself where it has none. A method may train
@@ -83,7 +83,7 @@ pub trait Method: Debug + Send + Sync {
         TrainedPart::All
     }
 
-    /// For how many sampling steps the student is, where the method decides.
+    /// The number of sampling steps that the student is made for, if the method fixes it.
     fn steps(&self) -> Option<usize> {
         None
     }
@@ -126,7 +126,7 @@ pub trait Method: Debug + Send + Sync {
     fn result(&self, recipe: &mut SamplerRecipe);
 }
 
-/// What a student of few steps emits. At low signal-to-noise ratios x̂ cannot be told from ε̂, and
+/// What a student of few steps predicts. At low signal-to-noise ratios x̂ cannot be told from ε̂, and
 /// few steps start there: so the student of a teacher of ε̂ learns v, which follows from the
 /// teacher's ε̂ by formula.
 fn prediction_of_few_steps(teacher: PredictionKind) -> PredictionKind {

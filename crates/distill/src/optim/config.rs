@@ -63,7 +63,7 @@ pub enum Optimizer {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Anneal {
-    /// Stays.
+    /// It stays constant.
     Constant,
     /// Falls linearly to 0 at the end of the phase.
     #[default]

@@ -19,7 +19,8 @@ use std::sync::Arc;
 pub struct DistillRecipe {
     /// All randomness of the run.
     pub seed: u64,
-    /// The teacher: a model folder, a safetensors file, or `builtin:NAME`.
+    /// The teacher: a model folder, a run folder, a safetensors file, `builtin:NAME`, or a name on
+    /// the hub.
     pub teacher: String,
     /// Type of the frozen teacher's weights: in 16 bits they take half the memory.
     #[serde(default)]
@@ -108,8 +109,8 @@ pub(super) fn check_precision(
     }
 }
 
-/// What students of text-to-image models are for when the recipe does not say: the range of
-/// 2210.03142 for Stable Diffusion.
+/// What students of text-to-image models are for when the recipe does not say: the range that the
+/// papers after 2210.03142 take for Stable Diffusion.
 pub const TEXT_WEIGHTS: GuidanceWeights = GuidanceWeights::Range([2.0, 14.0]);
 
 impl DistillRecipe {

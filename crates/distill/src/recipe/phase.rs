@@ -41,7 +41,8 @@ macro_rules! phase_recipe {
             pub method: MethodName,
             /// All randomness of the run.
             pub seed: u64,
-            /// The model to start from: a model folder, a safetensors file, or `builtin:NAME`.
+            /// The model to start from: a model folder, a run folder, a safetensors file,
+            /// `builtin:NAME`, or a name on the hub.
             pub teacher: String,
             /// Type of the frozen teacher's weights: in 16 bits they take half the memory.
             #[serde(default)]

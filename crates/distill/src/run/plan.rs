@@ -112,7 +112,10 @@ impl Run {
         for phase in &self.phases {
             let mut phase = phase.clone();
             phase.optim.gradient_checkpointing = checkpointing;
-            let lora = phase.lora.take().unwrap_or_else(LoraConfig::usual);
+            let lora = phase
+                .lora
+                .take()
+                .unwrap_or_else(LoraConfig::default_attention);
             phase.lora = with_lora.then_some(lora);
             let student = phase.student(&base, self.seed)?;
             let players = Players::new(&phase, &base, student.clone(), self.seed)?;

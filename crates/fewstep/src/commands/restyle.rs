@@ -70,7 +70,7 @@ pub(crate) struct Args {
     guidance: GuidanceListArgs,
     #[command(flatten)]
     precision: PrecisionArgs,
-    /// The PNG file to write: a row for each image.
+    /// The image file to write (PNG, JPEG or WebP): a row for each image.
     #[arg(long, value_name = "FILE", default_value = "restyled.png")]
     out: PathBuf,
 }

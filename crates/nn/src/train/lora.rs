@@ -22,7 +22,7 @@ pub struct LoraConfig {
 
 impl LoraConfig {
     /// Those of latent consistency models: rank 64 in all attention.
-    pub fn usual() -> Self {
+    pub fn default_attention() -> Self {
         Self {
             rank: 64,
             alpha: 64.0,

@@ -53,7 +53,7 @@ pub struct CodiConfig {
     pub ode_model: OdeModel,
     /// The noise in it.
     pub ode_noise: OdeNoise,
-    /// Intervals of [0, 1]: the earlier time is one before.
+    /// Number of intervals in [0, 1]: s is one interval before t.
     pub intervals: usize,
     /// Which times are drawn.
     pub times: Times,

@@ -9,7 +9,7 @@
 //! σ_s ε, where neither ẑ_s nor θ⁻, the average of θ, carries a gradient.
 //!
 //! # Departures from the paper
-//! Its algorithm prints the target network at t; by its text it is s. At s = 0 there is no noise to
+//! Its algorithm prints the target network at t; the text says s. At s = 0 there is no noise to
 //! be consistent with, so that samples with s = 0 have no consistency term in ε. The paper's
 //! choices are the defaults of the enums; the others are those of its appendix and of the public
 //! code, without its bugs: the model of the ODE step moves with training, no boundary condition is

@@ -40,7 +40,7 @@ pub(super) struct PairArgs {
     /// linear layers.
     #[arg(long, value_name = "FILE", conflicts_with = "images")]
     lpips: Option<PathBuf>,
-    /// Write the first few images to this PNG file, a row for each: the control image, the
+    /// Write the first few images to this image file, a row for each: the control image, the
     /// generated images in the order of the table, the original.
     #[arg(long, value_name = "FILE", conflicts_with = "images")]
     pub(super) grid: Option<PathBuf>,

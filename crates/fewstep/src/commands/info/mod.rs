@@ -67,7 +67,7 @@ fn print_devices() {
             memory.unwrap_or_default()
         );
     }
-    println!("back ends of this build: {}", compiled().join(", "));
+    println!("backends of this build: {}", compiled().join(", "));
 }
 
 fn print(facts: &impl Serialize, fields: Fields, json: bool) -> CliResult {

@@ -28,7 +28,7 @@ pub(crate) struct ControlledArgs {
     /// The class to generate, by name or number, for models with classes [default: no class].
     #[arg(long, value_name = "CLASS")]
     pub(crate) class: Option<String>,
-    /// The PNG file to write, with a row for each control image: itself, then the images generated
+    /// The image file to write (PNG, JPEG or WebP), with a row for each control image: itself, then the images generated
     /// from it.
     #[arg(long, value_name = "FILE")]
     pub(crate) out: PathBuf,

@@ -28,7 +28,7 @@ pub(crate) struct SamplerArgs {
     #[arg(long, value_parser = sampler())]
     sampler: Option<Sampler>,
     /// How ddim, ancestral, dpm-solver++, unipc and heun spread their steps over time [default:
-    /// uniform].
+    /// what the model's scheduler says; uniform with --sampler].
     #[arg(long, value_parser = spacing())]
     spacing: Option<Spacing>,
     /// Noise that the ddim sampler adds at each step, from 0 (none, the default) to 1 (as much as
