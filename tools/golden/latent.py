@@ -115,7 +115,7 @@ def tiled(vae):
 
 @torch.no_grad()
 def filling(pipe):
-    """What the inpainting pipeline gives the U-Net beside its latents; means in the place of random latents."""
+    """What the inpainting pipeline gives the U-Net next to its latents; means instead of random latents."""
     generator = torch.Generator().manual_seed(7)
     image = torch.randint(0, 256, (1, 3, 16, 16), generator=generator).float()
     mask = torch.zeros(1, 1, 16, 16)

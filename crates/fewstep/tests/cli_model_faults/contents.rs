@@ -2,7 +2,7 @@
 
 use super::*;
 
-/// Puts a value in the place of the first of the tensor whose name ends so.
+/// Sets the first value of the tensor whose name ends like this.
 fn spoil(file: &Path, ending: &str, value: f32) {
     edit_tensors(file, |tensors, _| {
         let found = tensors.iter_mut().find(|(name, ..)| name.ends_with(ending));
