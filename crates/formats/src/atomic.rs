@@ -120,7 +120,7 @@ pub fn write_json_atomically(path: &Path, value: &impl Serialize) -> Result<(), 
 fn replace(target: &Path, contents: impl FnOnce(&mut File) -> io::Result<()>) -> io::Result<()> {
     let folder = around(target);
     std::fs::create_dir_all(folder)?;
-    let mut file = temporary().tempfile_in(folder)?;
+    let mut file = ordinary(temporary()).tempfile_in(folder)?;
     contents(file.as_file_mut())?;
     file.as_file().sync_all()?;
     file.persist(target)?;
@@ -135,11 +135,17 @@ fn around(path: &Path) -> &Path {
     }
 }
 
-/// Temporary files are private by default; ours become the user's ordinary files, as the umask
-/// says.
 fn temporary() -> tempfile::Builder<'static, 'static> {
     let mut builder = tempfile::Builder::new();
     builder.suffix(".tmp");
+    builder
+}
+
+/// Temporary files are private by default; ours become the user's ordinary files, as the umask
+/// says.
+fn ordinary(
+    mut builder: tempfile::Builder<'static, 'static>,
+) -> tempfile::Builder<'static, 'static> {
     #[cfg(unix)]
     {
         use std::os::unix::fs::PermissionsExt;
@@ -226,7 +232,10 @@ mod tests {
         let home = tempfile::tempdir().expect("a folder");
         let folder = home.path().join("in/new");
         let fill = |text: &'static str| {
-            move |draft: &Path| write_atomically(&draft.join("file"), text.as_bytes())
+            move |draft: &Path| {
+                assert_can_be_entered(draft.parent().expect("in a folder"));
+                write_atomically(&draft.join("file"), text.as_bytes())
+            }
         };
         let fails = |draft: &Path| {
             fill("half")(draft)?;
@@ -243,4 +252,15 @@ mod tests {
         let around = folder.parent().expect("in a folder");
         assert_eq!(std::fs::read_dir(around).expect("listed").count(), 1);
     }
+
+    /// By its owner: to root, whom tests may run as, it makes no difference.
+    #[cfg(unix)]
+    fn assert_can_be_entered(folder: &Path) {
+        use std::os::unix::fs::PermissionsExt;
+        let mode = folder.metadata().expect("there").permissions().mode();
+        assert_eq!(mode & 0o700, 0o700, "{mode:o}");
+    }
+
+    #[cfg(not(unix))]
+    fn assert_can_be_entered(_: &Path) {}
 }

@@ -59,7 +59,12 @@ fn check_network(network: &UNetConfig) -> Result<(), String> {
     count("concat", network.concat.max(1), FEATURES)?;
     count("patch", network.patch, 64)?;
     count("classes", network.classes.max(1), ROWS)?;
-    factor("epsilon", network.epsilon)?;
+    if !(network.epsilon > 0.0 && network.epsilon <= 1.0) {
+        return Err(format!(
+            "`epsilon` is {}, and must be above 0 and at most 1",
+            network.epsilon
+        ));
+    }
     if let Some(text) = network.text {
         count("text.width", text.width, FEATURES)?;
     }
@@ -123,6 +128,11 @@ fn check_recipe(recipe: &SamplerRecipe) -> Result<(), String> {
                     "its w goes from {w_min} to {w_max}: the smallest must come first"
                 ));
             }
+            if !(w_min..=w_max).contains(&default) {
+                return Err(format!(
+                    "its default w is {default}, and it takes {w_min} to {w_max}"
+                ));
+            }
         }
     }
     if let ScheduleConfig::Discrete { steps, .. } = recipe.schedule {
@@ -184,7 +194,8 @@ fn controls(network: &UNetConfig, recipe: &SamplerRecipe) -> Result<(), String> 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use fewstep_diffusion::{DistilledFor, PredictionKind, Provenance};
+    use fewstep_diffusion::{ControlSpec, DistilledFor, PredictionKind, Provenance, Task};
+    use fewstep_nn::{ControlNetConfig, Fusion, LoraConfig};
 
     fn model() -> (UNetConfig, SamplerRecipe) {
         let network = UNetConfig {
@@ -216,7 +227,7 @@ mod tests {
         let (network, recipe) = model();
         check(&network, &recipe).expect("a model");
         type Change = fn(&mut UNetConfig, &mut SamplerRecipe);
-        let changes: [(Change, &str); 14] = [
+        let changes: [(Change, &str); 21] = [
             (|n, _| n.blocks = usize::MAX, "`blocks` is 1844"),
             (|n, _| n.widths = vec![usize::MAX / 4; 2], "`widths`"),
             (|n, _| n.widths = vec![8; 99], "`widths` is 99"),
@@ -242,12 +253,44 @@ mod tests {
             (|_, r| r.guidance = input(0.0, 1.0), "no input for w"),
             (|_, r| r.guidance = input(4.0, 1.0), "from 4 to 1"),
             (|_, r| r.guidance = input(0.0, 1e300), "`guidance.w_max`"),
+            (|_, r| r.guidance = input(2.0, 4.0), "default w is 1"),
+            (|n, _| n.epsilon = 0.0, "`epsilon` is 0"),
+            (|n, _| n.epsilon = f64::NAN, "`epsilon` is NaN"),
+            (|n, _| n.concat = 2, "only those of inpainting"),
+            (
+                |_, r| r.control = control([1, 0, 8]),
+                "`control.shape` is 0",
+            ),
+            (|n, _| n.lora = Some(lora(0)), "`lora.rank` is 0"),
+            (
+                |n, r| {
+                    n.controlnet = Some(ControlNetConfig {
+                        channels: 3,
+                        stem: vec![8],
+                        fusion: Fusion::default(),
+                    });
+                    r.control = control([1, 8, 8]);
+                },
+                "the ControlNet takes 3",
+            ),
         ];
         for (change, expected) in changes {
             let (mut network, mut recipe) = model();
             change(&mut network, &mut recipe);
             let error = check(&network, &recipe).expect_err(expected);
             assert!(error.contains(expected), "{error}");
+        }
+    }
+
+    fn control(shape: [usize; 3]) -> Option<ControlSpec> {
+        let task = Task::Depth;
+        Some(ControlSpec { task, shape })
+    }
+
+    fn lora(rank: usize) -> LoraConfig {
+        LoraConfig {
+            rank,
+            ..LoraConfig::default_attention()
         }
     }
 

@@ -46,7 +46,10 @@ impl<'a> RawTensor<'a> {
     pub(crate) fn is_finite(&self) -> bool {
         let halves = || self.data.as_chunks().0.iter();
         match self.dtype {
-            Dtype::F32 => finite::all(self.values().into_iter()),
+            Dtype::F32 => {
+                let singles = self.data.as_chunks().0.iter();
+                finite::all(singles.map(|b| f32::from_le_bytes(*b)))
+            }
             Dtype::F16 => finite::all(halves().map(|b| f16::from_le_bytes(*b).to_f32())),
             Dtype::BF16 => finite::all(halves().map(|b| bf16::from_le_bytes(*b).to_f32())),
             _ => true,
