@@ -67,7 +67,10 @@ mod tests {
     /// 95 of 100 intervals around means of known numbers hold the true mean.
     #[test]
     fn intervals_hold_the_mean() {
-        assert_eq!(MeanInterval::of(&[1.0, 3.0]).unwrap().mean, 2.0);
+        let two = MeanInterval::of(&[1.0, 3.0]).unwrap();
+        assert_eq!((two.mean, two.count), (2.0, 2));
+        // The variance is 2, its mean's 1.
+        assert!((two.half_width - 1.96).abs() < 1e-12, "{two:?}");
         assert!(MeanInterval::of(&[1.0]).is_err());
         let mut state = 1u64;
         let mut uniform = || {

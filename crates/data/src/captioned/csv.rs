@@ -14,11 +14,19 @@ pub(super) type Record = (usize, Result<Value, String>);
 /// An empty table.
 pub(super) fn records(text: &str, path: &Path) -> Result<Vec<Record>, DataError> {
     let mut rows = rows(text).into_iter();
-    let (_, names) = rows.next().ok_or_else(|| DataError::Empty {
+    let (line, names) = rows.next().ok_or_else(|| DataError::Empty {
         origin: path.display().to_string(),
         hint: "its first line must name the columns, such as `file_name,text`".into(),
     })?;
-    let record = |(line, values): (usize, Vec<String>)| {
+    let names = names.map_err(|reason| DataError::Example {
+        origin: format!("line {line} of {}", path.display()),
+        reason: reason.into(),
+    })?;
+    let record = |(line, values): Row| {
+        let values = match values {
+            Ok(values) => values,
+            Err(reason) => return (line, Err(reason.into())),
+        };
         let fits = values.len() == names.len();
         let (expected, got) = (names.len(), values.len());
         let object: Map<String, Value> = names
@@ -37,47 +45,77 @@ pub(super) fn records(text: &str, path: &Path) -> Result<Vec<Record>, DataError>
     Ok(rows.map(record).collect())
 }
 
-/// The values of each row that is not empty, with the number of its first line.
-fn rows(text: &str) -> Vec<(usize, Vec<String>)> {
+/// A row: the number of its first line, and its values, or what is wrong.
+type Row = (usize, Result<Vec<String>, &'static str>);
+
+/// Every row that is not empty.
+fn rows(text: &str) -> Vec<Row> {
     let (mut rows, mut row, mut value) = (vec![], vec![], String::new());
-    let (mut line, mut first, mut quoted) = (1, 1, false);
+    let (mut line, mut first, mut quoted, mut wrong) = (1, 1, false, None);
     let mut characters = text.chars().peekable();
     while let Some(character) = characters.next() {
         line += usize::from(character == '\n');
         match (character, quoted) {
             ('"', true) if characters.next_if_eq(&'"').is_some() => value.push('"'),
-            ('"', true) => quoted = false,
+            ('"', true) => {
+                quoted = false;
+                if !matches!(characters.peek(), None | Some(',' | '\r' | '\n')) {
+                    wrong = Some("more of a value after the quote that closes it");
+                }
+            }
             ('"', false) if value.is_empty() => quoted = true,
             (',', false) => row.push(std::mem::take(&mut value)),
             ('\r', false) if characters.peek() == Some(&'\n') => {}
             ('\n', false) => {
-                end(&mut rows, first, &mut row, &mut value);
+                end(&mut rows, first, &mut row, &mut value, wrong.take());
                 first = line;
             }
             (other, _) => value.push(other),
         }
     }
-    end(&mut rows, first, &mut row, &mut value);
+    if quoted {
+        wrong = Some("a quote is opened here and never closed");
+    }
+    end(&mut rows, first, &mut row, &mut value, wrong);
     rows
 }
 
 /// Ends a row, unless it is an empty line.
 fn end(
-    rows: &mut Vec<(usize, Vec<String>)>,
+    rows: &mut Vec<Row>,
     line: usize,
     row: &mut Vec<String>,
     value: &mut String,
+    wrong: Option<&'static str>,
 ) {
     row.push(std::mem::take(value));
     let row = std::mem::take(row);
-    if row.iter().any(|value| !value.is_empty()) {
-        rows.push((line, row));
+    match wrong {
+        Some(reason) => rows.push((line, Err(reason))),
+        None if row.iter().any(|value| !value.is_empty()) => rows.push((line, Ok(row))),
+        None => {}
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn quotes_that_do_not_fit_are_named() {
+        let read = |text: &str| records(text, Path::new("table.csv"));
+        for (rest, expected) in [
+            ("a.png,\"a cat\nb.png,a dog\n", "never closed"),
+            ("a.png,\"a cat\"s\nb.png,a dog\n", "after the quote"),
+        ] {
+            let read = read(&format!("file_name,text\n{rest}")).unwrap();
+            let (line, record) = &read[0];
+            let error = record.as_ref().unwrap_err();
+            assert!(*line == 2 && error.contains(expected), "{line}: {error}");
+        }
+        let error = read("\"file_name,text\n").unwrap_err().to_string();
+        assert!(error.contains("line 1 of table.csv"), "{error}");
+    }
 
     #[test]
     fn quotes_commas_and_line_ends_are_read() {

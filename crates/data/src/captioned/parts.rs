@@ -24,17 +24,17 @@ pub(super) struct Parts {
 
 impl Wanted {
     pub(super) fn new(config: &DataConfig, given: Option<&str>) -> Self {
-        let ending = |name: &str| name.trim_start_matches('.').to_lowercase();
         Self {
-            image: config.column.as_deref().map(ending),
+            image: config.column.as_deref().map(ending_of),
             caption: config.caption.clone(),
-            given: given.map(ending),
+            given: given.map(ending_of),
         }
     }
 
     /// Whether a file with this ending may be of use.
     pub(super) fn has(&self, ending: &str) -> bool {
-        let named = [&self.image, &self.caption, &self.given];
+        let caption = self.caption.as_deref().map(ending_of);
+        let named = [&self.image, &caption, &self.given];
         named.into_iter().flatten().any(|name| name == ending)
             || is_image_ending(last(ending))
             || is_text_ending(last(ending))
@@ -123,7 +123,7 @@ impl Parts {
             reason,
         };
         let ending = match wanted {
-            Some(ending) => Some(ending.to_owned()),
+            Some(name) => Some(ending_of(name)),
             None => self
                 .only(is_text_ending)
                 .map_err(|two| bad(unclear("captions", "data.caption", &two)))?,
@@ -136,7 +136,10 @@ impl Parts {
         let json = self.files.iter().position(json);
         let Some(json) = json.map(|place| self.files.remove(place).1) else {
             return Err(bad(match wanted {
-                Some(ending) => format!("no `.{ending}` with it, which `data.caption` names"),
+                Some(name) => format!(
+                    "no `.{}` with it, which `data.caption` names",
+                    ending_of(name)
+                ),
                 None => "no caption (txt, text, caption or json) with it".into(),
             }));
         };
@@ -151,6 +154,11 @@ fn unclear(what: &str, key: &str, [first, second]: &[String; 2]) -> String {
     format!(
         "two {what} with it, `.{first}` and `.{second}`, and it is unclear which is meant: set `{key}` to the ending of those to use, such as \"{first}\", or remove one"
     )
+}
+
+/// The ending that a key of the recipe means: `.PNG` is `png`.
+fn ending_of(name: &str) -> String {
+    name.trim_start_matches('.').to_lowercase()
 }
 
 /// The last part of an ending: `png` of `source.png`.

@@ -154,18 +154,20 @@ mod tests {
     }
 
     #[test]
-    fn eight_bits_are_read_as_they_are_where_they_use_all_levels() {
+    fn eight_bits_are_spread_over_all_levels() {
         let shape = ImageShape {
             channels: 1,
             height: 2,
             width: 2,
         };
-        let pixels = vec![0, 100, 200, 255];
-        let bytes = encode_png(&Image {
-            shape,
-            pixels: pixels.clone(),
-        });
-        assert_eq!(decode(&bytes.unwrap(), None).unwrap().pixels, pixels);
+        for (pixels, expected) in [
+            ([0, 100, 200, 255], [0, 100, 200, 255]),
+            ([10, 20, 20, 15], [0, 255, 255, 128]),
+        ] {
+            let pixels = pixels.to_vec();
+            let bytes = encode_png(&Image { shape, pixels });
+            assert_eq!(decode(&bytes.unwrap(), None).unwrap().pixels, expected);
+        }
         let error = decode(b"no image", None).unwrap_err();
         assert!(error.to_string().contains("map.png"), "{error}");
     }
