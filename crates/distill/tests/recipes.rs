@@ -49,6 +49,17 @@ fn every_recipe_is_valid() {
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
 }
 
+/// Of the recipes that compare guidance before and after the condition, one learns the condition.
+#[test]
+fn guidance_is_compared_with_and_without_a_condition() {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../recipes/conditional");
+    for (file, conditional) in [("guided-after.toml", true), ("guided.toml", false)] {
+        let text = std::fs::read_to_string(folder.join(file)).expect("a readable recipe");
+        let recipe: DistillRecipe = parse(&text, file).expect("valid");
+        assert_eq!(recipe.condition.is_some(), conditional, "{file}");
+    }
+}
+
 /// Old names of keys and values are still read, but the recipes use the new ones.
 #[test]
 fn no_recipe_uses_an_old_name() {

@@ -2,6 +2,7 @@
 //! generator moves its images along the difference of two scores: the teacher's, known in closed
 //! form, and that of its own images, which a second network learns meanwhile.
 
+use burn::module::Module;
 use burn::tensor::{Device, Tensor};
 use fewstep_data::{Dataset, Examples, ImageShape};
 use fewstep_diffusion::analytic::{Component, Coupling, Gaussian, MixtureDenoiser};
@@ -25,6 +26,7 @@ use std::sync::Arc;
 
 const SIDE: usize = 4;
 const FAKE_SCORE: &str = "fake-score";
+const SLOW_SCORE: &str = "slow-score";
 
 /// The teacher of all tests: pixels are -0.6 ± 0.2 or, twice as often, 0.4 ± 0.3.
 fn mixture() -> MixtureDenoiser {
@@ -124,6 +126,47 @@ struct DistributionMatching {
     /// Updates of the fake score for each of the generator.
     ratio: u64,
     fake_lr: f64,
+    others: Others,
+}
+
+/// Which networks are trained with the generator.
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Others {
+    /// None, for what the plan says of the generator alone: nothing can be run like this.
+    None,
+    FakeScore,
+    /// A second score too, which moves in every second update and learns from the first.
+    TwoScores,
+}
+
+/// The second score's loss: the answers of the first on the generator's images.
+struct FollowScore;
+
+impl Objective for FollowScore {
+    fn loss(&self, score: Student<'_>, batch: &Batch, seed: u64) -> Loss {
+        let draws = Draws::new(seed, batch);
+        let times = draws.times(score.online.schedule());
+        let levels = score.online.schedule().levels(&times);
+        let x = generate(score.other(STUDENT), draws, batch);
+        let noise = draws.noise(&x);
+        let x_t = diffuse(x, noise, &levels);
+        let first = score.other(FAKE_SCORE);
+        let target = first.predict(x_t.clone(), &times, &batch.inputs).v();
+        let predicted = score.online.predict(x_t, &times, &batch.inputs).v();
+        Loss {
+            per_sample: velocity_loss(predicted, target, LossWeighting::SnrPlusOne, &levels),
+            times,
+        }
+    }
+
+    fn cost(&self) -> Cost {
+        Cost {
+            frozen: 2,
+            trained: 1,
+            largest_frozen: 1,
+            frozen_during_graph: false,
+        }
+    }
 }
 
 impl Method for DistributionMatching {
@@ -152,13 +195,17 @@ impl Method for DistributionMatching {
             ema: Some(Ema::Decay(0.9)),
             ..OptimConfig::of(1, self.fake_lr)
         };
-        let score = teacher.frozen()?;
-        Ok(vec![Player::new(
-            FAKE_SCORE,
-            score,
-            optim,
-            Box::new(FollowGenerator),
-        )])
+        let score = || teacher.frozen();
+        let mut players = vec![];
+        if self.others != Others::None {
+            let follow = Box::new(FollowGenerator);
+            players.push(Player::new(FAKE_SCORE, score()?, optim.clone(), follow));
+        }
+        if self.others == Others::TwoScores {
+            let slow = Player::new(SLOW_SCORE, score()?, optim, Box::new(FollowScore));
+            players.push(slow.in_turn(Turn { every: 2 }));
+        }
+        Ok(players)
     }
 
     fn result(&self, recipe: &mut SamplerRecipe) {
@@ -200,7 +247,7 @@ fn initial() -> Model {
     }
 }
 
-fn run(folder: &Path, batch: usize, updates: u64, every: u64, ratio: u64) -> Run {
+fn run(folder: &Path, others: Others, batch: usize, updates: u64, every: u64, ratio: u64) -> Run {
     let shape = ImageShape {
         channels: 1,
         height: SIDE,
@@ -216,6 +263,7 @@ fn run(folder: &Path, batch: usize, updates: u64, every: u64, ratio: u64) -> Run
             method: Arc::new(DistributionMatching {
                 ratio,
                 fake_lr: 2e-3,
+                others,
             }),
             lora: None,
             teacher_precision: Precision::default(),
@@ -276,20 +324,21 @@ fn log(run: &Run) -> Vec<LogRecord> {
     text.lines().map(record).collect()
 }
 
-/// A run that is stopped between checkpoints and resumed is the run that never was: both networks,
-/// their averages, both optimisers and the log, bit for bit.
+/// A run that is stopped between checkpoints and resumed is the run that never was: all networks,
+/// their averages, their optimisers and the log, bit for bit. The checkpoints are after 4 and 8
+/// updates, the student moves in one of 3, and the second score in one of 2.
 #[test]
-fn a_stopped_run_of_two_players_resumes_exactly() {
+fn a_stopped_run_of_players_with_turns_resumes_exactly() {
     let folder = tempfile::tempdir().expect("a folder");
-    let of = |name: &str| run(&folder.path().join(name), 8, 11, 3, 3);
+    let of = |name: &str| run(&folder.path().join(name), Others::TwoScores, 8, 11, 4, 3);
     let (whole, stopped) = (of("whole"), of("stopped"));
     for run in [&whole, &stopped] {
         std::fs::create_dir(&run.folder).expect("made");
     }
     whole.run(initial(), false, &mut |_| {}).expect("runs");
-    // Before the first checkpoint, after it, when the second is due but not written, and after the
-    // third.
-    for stop in [2, 4, 6, 10] {
+    // Before the first checkpoint, when it is due but not written, after it, when the second is due,
+    // and after that.
+    for stop in [2, 4, 6, 8, 10] {
         let mut updates = None;
         let mut count = |event: Event<'_>| match event {
             Event::PhaseStarted { updates: done, .. } => updates = Some(done),
@@ -309,7 +358,7 @@ fn a_stopped_run_of_two_players_resumes_exactly() {
     }
     stopped.run(initial(), true, &mut |_| {}).expect("runs");
 
-    let [a, b] = [&whole, &stopped].map(|run| checkpoint(run, 72));
+    let [a, b] = [&whole, &stopped].map(|run| checkpoint(run, 64));
     let names: Vec<_> = a.iter().map(|(name, _)| name.clone()).collect();
     let expected = [
         "average.safetensors",
@@ -319,6 +368,9 @@ fn a_stopped_run_of_two_players_resumes_exactly() {
         "optimizer.bin",
         "position.json",
         "raw.safetensors",
+        "slow-score-average.bpk",
+        "slow-score-optimizer.bin",
+        "slow-score-raw.bpk",
     ];
     assert_eq!(names, expected.map(PathBuf::from));
     for ((name, a), (_, b)) in a.iter().zip(&b) {
@@ -332,7 +384,8 @@ fn a_stopped_run_of_two_players_resumes_exactly() {
     assert_eq!(a.weights_hash(), b.weights_hash());
     assert_eq!(log(&whole), log(&stopped));
     let first = &log(&whole)[0];
-    assert_eq!(first.players[0].name, FAKE_SCORE);
+    let names: Vec<&str> = first.players.iter().map(|player| &*player.name).collect();
+    assert_eq!(names, [FAKE_SCORE, SLOW_SCORE]);
 }
 
 /// The generator's images have the mean and the variance of the mixture that it never saw an image
@@ -340,7 +393,7 @@ fn a_stopped_run_of_two_players_resumes_exactly() {
 #[test]
 fn the_generator_matches_the_distribution() {
     let folder = tempfile::tempdir().expect("a folder");
-    let run = run(folder.path(), 64, 900, 100, 2);
+    let run = run(folder.path(), Others::FakeScore, 64, 900, 100, 2);
     run.run(initial(), false, &mut |_| {}).expect("runs");
     let model = run.model(&run.phases[0]).expect("a model");
     let generator = DiffusionModel {
@@ -372,18 +425,28 @@ fn the_generator_matches_the_distribution() {
 #[test]
 fn every_window_of_the_log_has_a_turn_of_the_student() {
     let folder = tempfile::tempdir().expect("a folder");
-    let run = run(folder.path(), 8, 4, 2, 3);
-    let refused = run.run(initial(), false, &mut |_| {}).expect_err("refused");
-    assert!(refused.to_string().contains("log_every"), "{refused}");
+    let run = run(folder.path(), Others::FakeScore, 8, 4, 2, 3);
+    let ran = run.run(initial(), false, &mut |_| {}).map(drop);
+    let planned = run.plan(&initial(), 1).map(drop);
+    for refused in [ran, planned] {
+        let refused = refused.expect_err("refused").to_string();
+        assert!(refused.contains("log_every"), "{refused}");
+    }
 }
 
 /// The plan counts the calls of both players, and the memory of the second.
 #[test]
 fn the_plan_knows_all_players() {
     let folder = tempfile::tempdir().expect("a folder");
-    let run = run(folder.path(), 8, 4, 2, 2);
-    let plan = run.plan(&initial(), 1).expect("fits");
+    let of = |others| run(folder.path(), others, 8, 4, 2, 2);
+    let plan = of(Others::FakeScore).plan(&initial(), 1).expect("fits");
     assert_eq!((plan[0].cost.frozen, plan[0].cost.trained), (2, 2));
-    let options = run.memory_options(&initial(), 1).expect("fits");
-    assert_eq!(options.len(), 2, "there is no LoRA");
+    let options = |others| of(others).memory_options(&initial(), 1).expect("fits");
+    let (alone, both) = (options(Others::None), options(Others::FakeScore));
+    assert_eq!(both.len(), 2, "there is no LoRA");
+    // Its parameters with gradient, two moments and average, of 4 bytes each.
+    let second = 4 * 5 * initial().network.num_params() as u64;
+    for (alone, both) in alone.iter().zip(&both) {
+        assert_eq!(both.bytes - alone.bytes, second);
+    }
 }

@@ -42,14 +42,13 @@ impl GuidanceWeights {
         }
     }
 
-    /// The model's network, with an input for w where these weights need one and it has none.
+    /// The network, with an input for w where these weights need one and it has none.
     pub(super) fn student(
         &self,
-        base: &Model,
+        network: Backbone,
         embedding: WEmbedding,
     ) -> Result<Backbone, MethodError> {
-        let network = base.network.clone();
-        match (self, base.network.config().takes_w()) {
+        match (self, network.config().takes_w()) {
             (GuidanceWeights::Range(_), false) => Ok(network.with_w_input(embedding)),
             (GuidanceWeights::Single(_), true) => Err(MethodError::Teacher(
                 "the teacher takes w as an input, but the recipe asks for a single w: give a range `w = [min, max]`".into(),

@@ -2,7 +2,7 @@
 
 use super::{Distance, DistanceConfig, MethodError};
 use burn::module::Module;
-use fewstep_diffusion::{DiffusionModel, Schedule};
+use fewstep_diffusion::{CfgDenoiser, Denoiser, DiffusionModel, Guidance, Schedule};
 use fewstep_formats::Model;
 use fewstep_nn::{Backbone, Precision};
 
@@ -31,6 +31,18 @@ impl Teacher<'_> {
             schedule: Schedule::new(self.model.recipe.schedule.clone())
                 .map_err(|e| MethodError::Teacher(e.to_string()))?,
             prediction: self.model.recipe.prediction,
+        })
+    }
+
+    /// A frozen copy of the model, guided by w where it has two branches to guide with.
+    ///
+    /// # Errors
+    /// As [`frozen`](Self::frozen).
+    pub(super) fn guided(&self) -> Result<Box<dyn Denoiser>, MethodError> {
+        let frozen = self.frozen()?;
+        Ok(match self.model.recipe.guidance {
+            Guidance::ClassifierFree => Box::new(CfgDenoiser::new(frozen)),
+            Guidance::None | Guidance::Fixed { .. } | Guidance::Input { .. } => Box::new(frozen),
         })
     }
 

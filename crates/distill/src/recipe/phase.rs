@@ -175,7 +175,7 @@ impl PhaseRecipe {
 mod tests {
     use super::*;
     use crate::method::{Distance, OdeModel};
-    use crate::recipe::{DistillRecipe, parse};
+    use crate::recipe::parse;
 
     const RECIPE: &str = r#"
 method = "codi"
@@ -202,36 +202,6 @@ error_weight = { min-snr = 5.0 }
         assert_eq!(recipe.validate(), Ok(()));
         let text = toml::to_string(&recipe).expect("TOML");
         assert_eq!(parse::<PhaseRecipe>(&text, "again"), Ok(recipe));
-    }
-
-    #[test]
-    fn the_recipes_of_the_comparison_are_valid() {
-        macro_rules! recipe {
-            ($file:literal) => {
-                (
-                    $file,
-                    include_str!(concat!("../../../../recipes/conditional/", $file)),
-                )
-            };
-        }
-        for (name, text) in [
-            recipe!("codi.toml"),
-            recipe!("inpaint.toml"),
-            recipe!("condition.toml"),
-            recipe!("consistency.toml"),
-            recipe!("consistency-after.toml"),
-        ] {
-            let recipe = parse::<PhaseRecipe>(text, name).expect("valid");
-            assert_eq!(recipe.validate(), Ok(()), "{name}");
-        }
-        for (conditional, (name, text)) in [
-            (true, recipe!("guided-after.toml")),
-            (false, recipe!("guided.toml")),
-        ] {
-            let recipe = parse::<DistillRecipe>(text, name).expect("valid");
-            assert_eq!(recipe.validate(), Ok(()));
-            assert_eq!(recipe.condition.is_some(), conditional, "{name}");
-        }
     }
 
     #[test]

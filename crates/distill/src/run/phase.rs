@@ -54,8 +54,10 @@ impl Phase {
         }
     }
 
-    /// The student at the start of the phase, with the LoRA that the phase trains.
+    /// Checks the teacher; then the student at the start of the phase, with the LoRA that the phase
+    /// trains.
     pub(super) fn student(&self, base: &Model, seed: u64) -> Result<Backbone, MethodError> {
+        self.method.check(base)?;
         let network = self.method.student(base, seed)?;
         match &self.lora {
             Some(lora) if network.lora().is_none() => network
@@ -83,7 +85,6 @@ impl Phase {
 
     /// What the student learns, with the model before this phase as its frozen teacher.
     pub(super) fn objective(&self, base: &Model) -> Result<Box<dyn Objective>, MethodError> {
-        self.method.check(base)?;
         self.method.objective(&self.teacher(base))
     }
 }

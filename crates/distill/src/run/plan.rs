@@ -23,7 +23,7 @@ pub struct PhasePlan {
     pub updates: u64,
     /// Samples per update.
     pub batch: usize,
-    /// Network evaluations of a sample.
+    /// Network evaluations of a sample, in an update in which every player moves.
     pub cost: Cost,
     /// Predicted time, from timed updates of a few samples on this machine.
     pub seconds: f64,
@@ -60,7 +60,11 @@ impl Run {
     /// # Errors
     /// When the teacher does not fit the recipe.
     pub fn plan(&self, initial: &Model, shown: usize) -> Result<Vec<PhasePlan>, RunError> {
-        let mut base = initial.clone();
+        self.check_turns()?;
+        let mut base = Model {
+            network: initial.network.clone().computing_in(self.config.precision),
+            recipe: initial.recipe.clone(),
+        };
         let mut plans = vec![];
         for phase in &self.phases {
             let student = phase.student(&base, self.seed)?;
@@ -149,13 +153,15 @@ impl Run {
             let host = self.examples.batch(&mut order, 0, samples)?;
             let batches: [Batch; 1] = [to_device(&host, 0, &self.device)];
             let mut seconds = f64::INFINITY;
+            let round = players.round();
             for _ in 0..3 {
                 let start = Instant::now();
-                // An update in which every player has its turn.
                 players.resume_at(0);
-                let updated = players.update(&batches, self.seed);
-                updated.map_err(|diverged| RunError::Trial(diverged.source))?;
-                seconds = seconds.min(start.elapsed().as_secs_f64());
+                for _ in 0..round {
+                    let updated = players.update(&batches, self.seed);
+                    updated.map_err(|diverged| RunError::Trial(diverged.source))?;
+                }
+                seconds = seconds.min(start.elapsed().as_secs_f64() / round as f64);
             }
             Ok(seconds / samples as f64)
         };

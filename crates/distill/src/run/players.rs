@@ -105,7 +105,7 @@ impl Players {
                 .student
                 .update_among(&peers, &*self.objective, batches, seed);
             let player = None;
-            report.student = Some(updated.map_err(|source| Diverged { player, source })?);
+            report.student = Some(updated.map_err(|source| diverged(player, source, update))?);
         }
         for index in 0..self.others.len() {
             if !self.others[index].turn.is_at(update) {
@@ -125,14 +125,21 @@ impl Players {
                 stream(seed, index as u64 + 1),
             );
             let player = Some(name);
-            let updated = updated.map_err(|source| Diverged { player, source })?;
+            let updated = updated.map_err(|source| diverged(player, source, update))?;
             report.others.push((name, updated));
         }
         self.updates += 1;
         Ok(report)
     }
 
-    /// Network evaluations of a sample, of all players.
+    /// Updates in which every player has moved.
+    pub(super) fn round(&self) -> u64 {
+        let turns = self.others.iter().map(|other| other.turn);
+        let every = turns.chain([self.turn]).map(|turn| turn.every);
+        every.max().unwrap_or(1)
+    }
+
+    /// Network evaluations of a sample in an update in which every player moves.
     pub(super) fn cost(&self) -> Cost {
         let others = self.others.iter().map(|other| other.objective.cost());
         others.fold(self.student_cost(), |sum, cost| Cost {
@@ -153,6 +160,17 @@ impl Players {
             player.state.num_params() * (4 + usize::from(player.state.has_average()))
         };
         self.others.iter().map(of).sum()
+    }
+}
+
+/// A player keeps count of its own updates; what is reported is the phase's.
+fn diverged(player: Option<&'static str>, source: NotFinite, update: u64) -> Diverged {
+    Diverged {
+        player,
+        source: NotFinite {
+            update: update + 1,
+            ..source
+        },
     }
 }
 

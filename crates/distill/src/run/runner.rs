@@ -47,8 +47,9 @@ pub enum Event<'a> {
     },
     /// An update is done.
     Updated {
-        /// The student's loss, of this update or of its last turn.
-        loss: f64,
+        /// The student's loss, of this update or of its last turn; none before its first turn since
+        /// the run was started or resumed.
+        loss: Option<f64>,
     },
     /// A line was logged.
     Logged(&'a LogRecord),
@@ -80,6 +81,19 @@ impl Run {
         made.method = phase.method.name().into();
         phase.method.result(&mut recipe);
         recipe
+    }
+
+    /// Refuses phases whose student does not move in every window of the log: a resumed run starts
+    /// a window where it goes on.
+    pub(super) fn check_turns(&self) -> Result<(), RunError> {
+        let log_every = self.config.log_every;
+        let turns = self.phases.iter().map(|phase| phase.method.turn().every);
+        match turns.max().filter(|every| *every > log_every) {
+            None => Ok(()),
+            Some(every) => Err(RunError::Player(format!(
+                "the student moves in one of {every} updates, and `run.log_every` is {log_every}: it must be at least {every}"
+            ))),
+        }
     }
 
     /// Where the model of a phase is saved.
@@ -129,6 +143,7 @@ impl Run {
         resume: bool,
         observer: &mut dyn FnMut(Event<'_>),
     ) -> Result<(), RunError> {
+        self.check_turns()?;
         let checkpoints = Checkpoints::new(&self.folder, self.config.keep);
         let newest = if resume { checkpoints.newest()? } else { None };
         let start = newest.as_ref().map_or(
@@ -206,13 +221,6 @@ impl<'a> PhaseRun<'a> {
         };
         let recipe = run.recipe(phase, &base, start + phase.samples());
         let student = phase.student(&base, run.seed)?;
-        // A resumed run starts a window of the log where it goes on.
-        let (every, log_every) = (phase.method.turn().every, run.config.log_every);
-        if every > log_every {
-            return Err(RunError::Player(format!(
-                "the student moves in one of {every} updates, and `run.log_every` is {log_every}: it must be at least {every}"
-            )));
-        }
         Ok(Self {
             run,
             index,
@@ -247,7 +255,7 @@ impl<'a> PhaseRun<'a> {
         let config = self.run.config;
         let checkpoint_every = config.checkpoint_every.next_multiple_of(config.log_every);
         let mut window = Window::new();
-        let mut loss = 0.0;
+        let mut loss = None;
         while self.players.updates() < self.phase.updates {
             let parts = optim.batch / optim.micro_batch();
             let host: Vec<HostBatch> = loader.by_ref().take(parts).collect::<Result<_, _>>()?;
@@ -261,7 +269,7 @@ impl<'a> PhaseRun<'a> {
                 .map_err(|diverged| self.not_finite(diverged, checkpoints, &host))?;
             self.clock += optim.batch as u64;
             window.add(&round, optim.batch as u64);
-            loss = round.student.map_or(loss, |report| report.loss);
+            loss = round.student.map(|report| report.loss).or(loss);
             observer(Event::Updated { loss });
             let updates = self.players.updates();
             let is_last = updates == self.phase.updates;

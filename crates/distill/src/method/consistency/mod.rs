@@ -22,7 +22,7 @@ pub use objective::Consistency;
 use super::{
     Control, GuidanceWeights, InRecipe, Method, MethodError, Objective, SharedSettings, Teacher,
 };
-use fewstep_diffusion::{CfgDenoiser, Denoiser, DistilledFor, Guidance, Role, SamplerRecipe};
+use fewstep_diffusion::{DistilledFor, Guidance, Role, SamplerRecipe};
 use fewstep_formats::Model;
 use fewstep_nn::{Backbone, TrainedPart, WEmbedding};
 
@@ -71,22 +71,18 @@ impl Method for ConsistencyMethod {
 
     fn student(&self, base: &Model, seed: u64) -> Result<Backbone, MethodError> {
         let network = self.control.student(base, seed)?;
-        let takes_w = network.config().takes_w();
-        let wants_w = matches!(self.weights, Some(GuidanceWeights::Range(_)));
-        Ok(match wants_w && !takes_w {
-            true => network.with_w_input(self.embedding),
-            false => network,
-        })
+        match self.weights {
+            Some(weights) => weights.student(network, self.embedding),
+            None => Ok(network),
+        }
     }
 
     fn objective(&self, teacher: &Teacher<'_>) -> Result<Box<dyn Objective>, MethodError> {
-        let has_branches = teacher.model.recipe.guidance == Guidance::ClassifierFree;
-        let frozen = teacher.frozen()?;
         let config = &self.config;
         let distance = teacher.distance(&config.distance)?;
-        let teacher: Box<dyn Denoiser> = match has_branches && self.weights.is_some() {
-            true => Box::new(CfgDenoiser::new(frozen)),
-            false => Box::new(frozen),
+        let teacher = match self.weights {
+            Some(_) => teacher.guided()?,
+            None => Box::new(teacher.frozen()?),
         };
         Ok(Box::new(Consistency {
             teacher,

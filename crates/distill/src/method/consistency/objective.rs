@@ -101,7 +101,7 @@ impl<T: Denoiser> Objective for Consistency<T> {
         Cost {
             frozen: 1 + steps * self.teacher.network_calls(),
             trained: 1,
-            largest_frozen: 1 + usize::from(self.weights.is_some()),
+            largest_frozen: self.teacher.network_calls(),
             frozen_during_graph: false,
         }
     }

@@ -60,7 +60,7 @@ impl Method for GuidanceMethod {
     }
 
     fn student(&self, base: &Model, _seed: u64) -> Result<Backbone, MethodError> {
-        self.weights.student(base, self.embedding)
+        self.weights.student(base.network.clone(), self.embedding)
     }
 
     fn objective(&self, teacher: &Teacher<'_>) -> Result<Box<dyn Objective>, MethodError> {

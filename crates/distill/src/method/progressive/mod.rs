@@ -28,7 +28,7 @@ use super::{
     GuidanceWeights, LossWeighting, Method, MethodError, Objective, Teacher,
     prediction_of_few_steps,
 };
-use fewstep_diffusion::{CfgDenoiser, Denoiser, DistilledFor, Guidance, Role, SamplerRecipe};
+use fewstep_diffusion::{DistilledFor, Role, SamplerRecipe};
 use fewstep_formats::Model;
 use fewstep_nn::{Backbone, WEmbedding};
 
@@ -82,17 +82,15 @@ impl Method for ProgressiveMethod {
 
     fn student(&self, base: &Model, _seed: u64) -> Result<Backbone, MethodError> {
         match self.weights {
-            Some(weights) => weights.student(base, self.embedding),
+            Some(weights) => weights.student(base.network.clone(), self.embedding),
             None => Ok(base.network.clone()),
         }
     }
 
     fn objective(&self, teacher: &Teacher<'_>) -> Result<Box<dyn Objective>, MethodError> {
-        let has_branches = teacher.model.recipe.guidance == Guidance::ClassifierFree;
-        let frozen = teacher.frozen()?;
-        let teacher: Box<dyn Denoiser> = match self.guides() && has_branches {
-            true => Box::new(CfgDenoiser::new(frozen)),
-            false => Box::new(frozen),
+        let teacher = match self.guides() {
+            true => teacher.guided()?,
+            false => Box::new(teacher.frozen()?),
         };
         Ok(Box::new(Progressive {
             teacher,

@@ -131,13 +131,14 @@ pub(crate) fn run_phases(run: &Run, initial: Model, prompts: &[String], resume: 
             mean = 0.0;
         }
         Event::Updated { loss } => {
-            mean = if mean == 0.0 {
-                loss
-            } else {
-                0.95 * mean + 0.05 * loss
-            };
             bar.inc(1);
-            bar.set_message(format!("loss {mean:.4}"));
+            if let Some(loss) = loss {
+                mean = match mean == 0.0 {
+                    true => loss,
+                    false => 0.95 * mean + 0.05 * loss,
+                };
+                bar.set_message(format!("loss {mean:.4}"));
+            }
         }
         Event::Logged(record) => {
             if bar.is_hidden() {
