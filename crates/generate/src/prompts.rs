@@ -131,25 +131,26 @@ impl PromptCache {
 
     /// Makes sure that the prompts are in the cache.
     fn encode(&self, state: &mut State, prompts: &[&str]) -> Result<(), GenerateError> {
-        let is_new = |state: &State, prompt: &str| !state.embeds.contains_key(prompt);
-        let count = |state: &State| prompts.iter().filter(|p| is_new(state, p)).count();
-        if (state.embeds.len() + count(state)) * self.values_each > self.max_values {
+        let mut needed = prompts.to_vec();
+        needed.sort_unstable();
+        needed.dedup();
+        let new = |state: &State| -> Vec<String> {
+            let new = needed.iter().filter(|p| !state.embeds.contains_key(**p));
+            new.map(|prompt| prompt.to_string()).collect()
+        };
+        let mut missing = new(state);
+        if (state.embeds.len() + missing.len()) * self.values_each > self.max_values {
             state.embeds.clear();
+            missing = new(state);
         }
-        let mut new: Vec<String> = vec![];
-        for prompt in prompts {
-            if is_new(state, prompt) && !new.iter().any(|seen| seen == prompt) {
-                new.push(prompt.to_string());
-            }
-        }
-        if new.is_empty() {
+        if missing.is_empty() {
             return Ok(());
         }
         let mut new_embeds = vec![];
-        for some in new.chunks(TOGETHER) {
+        for some in missing.chunks(TOGETHER) {
             new_embeds.extend(self.encoder(state)?.encode(some).0.split(1, 0));
         }
-        state.embeds.extend(new.into_iter().zip(new_embeds));
+        state.embeds.extend(missing.into_iter().zip(new_embeds));
         Ok(())
     }
 

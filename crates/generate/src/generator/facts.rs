@@ -27,6 +27,11 @@ impl Generator {
         &self.model
     }
 
+    /// [`Model::weights_hash`] of the model, computed once.
+    pub fn weights_hash(&self) -> &str {
+        self.weights_hash.get_or_init(|| self.model.weights_hash())
+    }
+
     /// The denoiser that generates the images, clipped and guided as the recipe says.
     pub fn denoiser(&self) -> &dyn Denoiser {
         &*self.denoiser
@@ -120,11 +125,13 @@ impl Generator {
         }
     }
 
-    /// The default number of images per network call: 1 for latent models, which need much memory.
+    /// The default number of images per network call: 1 for latent models, which need much memory,
+    /// and fewer with control images.
     pub fn default_batch(&self) -> usize {
-        match &self.latent {
-            None => 64,
-            Some(_) => 1,
+        match (&self.latent, self.model.recipe.control) {
+            (Some(_), _) => 1,
+            (None, Some(_)) => 16,
+            (None, None) => 64,
         }
     }
 

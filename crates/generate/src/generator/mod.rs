@@ -26,12 +26,13 @@ use fewstep_nn::{Tiles, Vae};
 use progress::Work;
 pub use progress::{Progress, ignore};
 use std::ops::{ControlFlow, Range};
-use std::sync::Mutex;
+use std::sync::{Mutex, OnceLock};
 
 /// A model ready to generate: of pixels, or of latents with their autoencoder and text encoder.
 pub struct Generator {
     denoiser: Box<dyn Denoiser + Send>,
     model: Model,
+    weights_hash: OnceLock<String>,
     latent: Option<LatentParts>,
     device: Device,
 }
@@ -65,6 +66,7 @@ impl Generator {
         Ok(Self {
             denoiser,
             model,
+            weights_hash: OnceLock::new(),
             latent: None,
             device: device.clone(),
         })

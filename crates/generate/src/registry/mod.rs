@@ -61,7 +61,7 @@ impl ModelSource {
         }
         let folder = match hub::Name::parse(reference) {
             Some(name) => hub::fetch(&name, RepositoryKind::Model)?,
-            None => runs::find(Path::new(reference), steps)?,
+            None => runs::find(&expand_home(Path::new(reference)), steps)?,
         };
         Ok(match Pipeline::is_in(&folder) {
             true => Self::Latent(folder),

@@ -230,9 +230,15 @@ impl Args {
         let controlnet = self.pairs.controlnet.as_deref();
         let options = compute::load_options(controlnet, KeepEncoder::Always);
         let mut models = vec![];
+        let mut loaded: Vec<(ModelSource, Rc<Generator>)> = vec![];
         for steps in steps {
             let source = ModelSource::find(reference, steps)?;
-            let generator = Rc::new(source.generator(&options, device)?);
+            let known = loaded.iter().find(|(known, _)| *known == source);
+            let generator = match known {
+                Some((_, generator)) => generator.clone(),
+                None => Rc::new(source.generator(&options, device)?),
+            };
+            loaded.push((source, generator.clone()));
             for w in self.guidance.list() {
                 let sampled = SampledModel {
                     steps: steps.unwrap_or_else(|| generator.default_steps()),

@@ -67,7 +67,7 @@ impl Row {
                 Role::Teacher => "teacher",
                 Role::Student { .. } => "student",
             },
-            weights_hash: model.weights_hash(),
+            weights_hash: sampled.generator.weights_hash().into(),
             sampler: sampled.sampler.name(),
             steps: sampled.steps,
             w: sampled.w,

@@ -87,9 +87,9 @@ impl ControlledArgs {
         let sources = sources.map(|(n, file)| prepare(n, file, channels));
         let sources = sources.collect::<CliResult<Vec<Source>>>()?;
         let each = self.generate.count.unwrap_or(1);
-        let request =
-            self.generate
-                .request(&generator, self.images(&generator, &sources, each)?, 16)?;
+        let request = self
+            .generate
+            .request(&generator, self.images(&generator, &sources, each)?)?;
         warn(&generator, &request)?;
         output::prepare_image(&self.out)?;
         let generated = self.generate.generate(&generator, &request)?;

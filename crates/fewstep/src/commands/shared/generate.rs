@@ -11,6 +11,7 @@ use crate::parsers::positive;
 use crate::progress;
 use fewstep_generate::{Generator, ImageRequest, Init, KeepEncoder, ModelSource, Request, Subject};
 use std::borrow::Cow;
+use std::collections::HashSet;
 use std::ops::ControlFlow;
 use std::path::Path;
 use std::time::Instant;
@@ -65,15 +66,15 @@ impl GenerateArgs {
         &self,
         generator: &Generator,
         images: Vec<ImageRequest>,
-        batch: usize,
     ) -> CliResult<Request> {
         let w = self.guidance.w();
         let images = images.into_iter().map(|image| ImageRequest { w, ..image });
+        let request = generator.request(images.collect());
         Ok(Request {
             sampler: self.sampler.choose(generator)?,
-            steps: self.steps.unwrap_or_else(|| generator.default_steps()),
-            batch: self.batch.unwrap_or(batch),
-            ..generator.request(images.collect())
+            steps: self.steps.unwrap_or(request.steps),
+            batch: self.batch.unwrap_or(request.batch),
+            ..request
         })
     }
 
@@ -106,10 +107,23 @@ impl GenerateArgs {
     }
 }
 
-/// Warns of what the model was not trained for.
+/// Warns of what the model was not trained for, and of prompts that are too long.
 pub(crate) fn warn(generator: &Generator, request: &Request) -> CliResult {
     for warning in generator.check(request)? {
         eprintln!("warning: {warning}");
+    }
+    let mut seen = HashSet::new();
+    let prompts = request
+        .images
+        .iter()
+        .filter_map(|image| match &image.subject {
+            Subject::Prompt(prompt) => Some(prompt.as_str()),
+            Subject::Any | Subject::Class(_) => None,
+        });
+    for prompt in prompts.chain([&*request.negative]) {
+        if !prompt.is_empty() && seen.insert(prompt) {
+            warn_if_cut(generator, prompt)?;
+        }
     }
     Ok(())
 }
@@ -148,20 +162,12 @@ impl PromptedArgs {
             CliError::input(format!("--first {}: the numbers end there", self.first))
         })?;
         let images = (self.first..end).map(image);
-        let batch = generator.default_batch();
         let request = Request {
             negative: self.prompts.negative_prompt.clone().unwrap_or_default(),
             size: self.prompts.size,
-            ..self.generate.request(generator, images.collect(), batch)?
+            ..self.generate.request(generator, images.collect())?
         };
         warn(generator, &request)?;
-        let prompts = subjects.iter().filter_map(|subject| match subject {
-            Subject::Prompt(prompt) => Some(prompt.as_str()),
-            Subject::Any | Subject::Class(_) => None,
-        });
-        for prompt in prompts.chain(self.prompts.negative_prompt.as_deref()) {
-            warn_if_cut(generator, prompt)?;
-        }
         self.images.prepare()?;
         let generated = self.generate.generate(generator, &request)?;
         let classes = classes(generator, subjects);
@@ -173,8 +179,9 @@ impl PromptedArgs {
         let columns = columns(generated.images.len(), in_columns);
         self.images
             .write(&generated.images, self.first, columns, |index| {
-                let prompted = generator.takes_prompts() || generator.is_latent();
-                prompted.then(|| parameters(&self.generate.model, generator, &request, index))
+                generator
+                    .is_latent()
+                    .then(|| parameters(&self.generate.model, generator, &request, index))
             })?;
         let place = self.images.place();
         let summary = Summary::new(
