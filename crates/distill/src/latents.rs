@@ -222,9 +222,13 @@ fn of_vae(
     }
     let parameters = vae.parameters();
     let at_once = current_num_threads().min(PARTS) * together(shape);
-    let encoding = at_once * vae.encoding([height, width]);
+    // The network's maps, and the images as numbers and as the network's input.
+    let pixels = channels * height * width;
+    let encoding = at_once * (vae.encoding([height, width]) + 2 * pixels);
     let latent = [vae.latent_channels(), height / factor, width / factor];
-    Ok((latent, 4 * (parameters + encoding.max(parameters)) as u64))
+    let decoded = PARTS * together(shape) * pixels;
+    let bytes = 4 * (parameters + encoding.max(parameters)) + decoded;
+    Ok((latent, bytes as u64))
 }
 
 /// Tokens of a text and features of one state, and the bytes that reading the encoder takes.
