@@ -28,11 +28,11 @@ fn grid(schedule: &Schedule, spacing: Spacing, steps: usize) -> TimeGrid {
 fn error(kind: Sampler, schedule: &Schedule, grid: &TimeGrid) -> f64 {
     let fresh = StepNoise::new(0, vec![0]);
     let (model, none) = (denoiser(schedule.clone()), Inputs::default());
-    let drawn =
+    let generated =
         sample(kind, &model, row(&START), &none, grid, &fresh, &mut ignore).expect("not cancelled");
     let start = schedule.at(grid.times()[0]);
     let exact = DATA.flow(row(&START), start, schedule.at(0.0));
-    distance(&values(drawn), &values(exact))
+    distance(&values(generated), &values(exact))
 }
 
 /// The error of a solver of order p falls as N^−p: on even steps of λ, with the whole grid at

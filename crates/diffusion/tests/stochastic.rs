@@ -37,15 +37,15 @@ fn fresh() -> StepNoise {
     StepNoise::new(11, (0..SAMPLES).collect())
 }
 
-fn all_values(drawn: Result<Tensor<4>, Cancelled>) -> Vec<f64> {
-    values(drawn.expect("not cancelled"))
+fn all_values(generated: Result<Tensor<4>, Cancelled>) -> Vec<f64> {
+    values(generated.expect("not cancelled"))
 }
 
 /// Within 4 standard errors, and 3 % more for the variance: with the posterior's noise and 256
 /// steps it falls 2.9 % short of the data's, for the posterior of one x̂ is narrower than that of
 /// all x (10 % short with 64 steps, 0.8 % with 1024).
-fn assert_keeps_the_data(name: &str, drawn: Result<Tensor<4>, Cancelled>) {
-    let x = all_values(drawn);
+fn assert_keeps_the_data(name: &str, generated: Result<Tensor<4>, Cancelled>) {
+    let x = all_values(generated);
     let count = x.len() as f64;
     let mean = x.iter().sum::<f64>() / count;
     let variance = x.iter().map(|x| (x - mean).powi(2)).sum::<f64>() / (count - 1.0);
@@ -61,20 +61,20 @@ fn assert_keeps_the_data(name: &str, drawn: Result<Tensor<4>, Cancelled>) {
 fn stochastic_samplers_keep_mean_and_variance() {
     let (model, none, fresh) = (model(), Inputs::default(), fresh());
     let grid = TimeGrid::uniform(STEPS);
-    let drawn = ancestral(&model, noise(), &none, &grid, &fresh, &mut ignore);
-    assert_keeps_the_data("ancestral", drawn);
-    let drawn = ddim_eta(&model, noise(), &none, &grid, 0.5, &fresh, &mut ignore);
-    assert_keeps_the_data("DDIM with half the noise", drawn);
-    let drawn = stochastic(&model, noise(), &none, &grid, &fresh, &mut ignore);
-    assert_keeps_the_data("stochastic N-step", drawn);
+    let generated = ancestral(&model, noise(), &none, &grid, &fresh, &mut ignore);
+    assert_keeps_the_data("ancestral", generated);
+    let generated = ddim_eta(&model, noise(), &none, &grid, 0.5, &fresh, &mut ignore);
+    assert_keeps_the_data("DDIM with half the noise", generated);
+    let generated = stochastic(&model, noise(), &none, &grid, &fresh, &mut ignore);
+    assert_keeps_the_data("stochastic N-step", generated);
     // EDM makes up with S_noise for networks that remove too much noise; the exact denoiser does
     // not.
     let churn = Churn {
         noise: 1.0,
         ..Churn::default()
     };
-    let drawn = heun_churn(&model, noise(), &none, &grid, churn, &fresh, &mut ignore);
-    assert_keeps_the_data("Heun with churn", drawn);
+    let generated = heun_churn(&model, noise(), &none, &grid, churn, &fresh, &mut ignore);
+    assert_keeps_the_data("Heun with churn", generated);
 }
 
 /// What the variance of ancestral sampling falls short of, it gains with the number of steps.
@@ -106,7 +106,7 @@ fn more_ancestral_steps_come_nearer_to_the_variance() {
 fn stochastic_samplers_use_their_fresh_noise() {
     let (model, none) = (model(), Inputs::default());
     let grid = TimeGrid::uniform(8);
-    let draw = |seed| {
+    let generate = |seed| {
         let fresh = StepNoise::new(seed, (0..SAMPLES).collect());
         [
             ancestral(&model, noise(), &none, &grid, &fresh, &mut ignore),
@@ -123,7 +123,7 @@ fn stochastic_samplers_use_their_fresh_noise() {
         ]
         .map(all_values)
     };
-    let (first, again, other) = (draw(1), draw(1), draw(2));
+    let (first, again, other) = (generate(1), generate(1), generate(2));
     assert_eq!(first, again);
     for (first, other) in first.iter().zip(&other) {
         assert!(distance(first, other) > 0.1);

@@ -1,7 +1,7 @@
 //! Stochastic DDIM, and ancestral sampling as its fully stochastic end.
 
 use super::noise::{StepNoise, forward_kernel};
-use super::observer::{Cancelled, Observer, Step, observe};
+use super::observer::{Calls, Cancelled, Observer};
 use crate::{Denoiser, Inputs, NoiseLevel, TimeGrid, per_sample};
 use burn::tensor::Tensor;
 
@@ -43,16 +43,15 @@ pub fn ddim_eta(
     let [batch, ..] = noise.dims();
     let device = noise.device();
     let levels = denoiser.schedule().levels(grid.times());
+    let mut calls = Calls {
+        denoiser,
+        inputs,
+        observer,
+        total: grid.steps(),
+    };
     let mut z = noise;
     for (index, (t, _)) in grid.pairs().enumerate() {
-        let prediction = denoiser.predict(z, &vec![t; batch], inputs);
-        let seen = Step {
-            index,
-            total: grid.steps(),
-            t,
-            prediction: &prediction,
-        };
-        observe(observer, seen)?;
+        let prediction = calls.predict(index, z, t)?;
         let (level, to) = (levels[index], levels[index + 1]);
         let (direction, spread) = split(level, to, eta);
         let all = |value: f64| per_sample(vec![value; batch], &device);

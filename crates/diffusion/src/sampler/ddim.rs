@@ -1,6 +1,6 @@
 //! DDIM, forwards (generation) and backwards (encoding).
 
-use super::observer::{Cancelled, Observer, Step, observe};
+use super::observer::{Calls, Cancelled, Observer};
 use crate::{Denoiser, Inputs, TimeGrid};
 use burn::tensor::Tensor;
 
@@ -51,15 +51,14 @@ fn walk(
     observer: Observer<'_>,
 ) -> Result<Tensor<4>, Cancelled> {
     let batch = z.dims()[0];
+    let mut calls = Calls {
+        denoiser,
+        inputs,
+        observer,
+        total,
+    };
     for (index, (t, s)) in pairs.enumerate() {
-        let prediction = denoiser.predict(z, &vec![t; batch], inputs);
-        let seen = Step {
-            index,
-            total,
-            t,
-            prediction: &prediction,
-        };
-        observe(observer, seen)?;
+        let prediction = calls.predict(index, z, t)?;
         z = prediction.ddim(&vec![denoiser.schedule().at(s); batch]);
     }
     Ok(z)

@@ -1,7 +1,7 @@
 //! DPM-Solver++(2M).
 
 use super::interval::Interval;
-use super::observer::{Cancelled, Observer, Step, observe};
+use super::observer::{Calls, Cancelled, Observer};
 use crate::{Denoiser, Inputs, TimeGrid};
 use burn::tensor::Tensor;
 
@@ -24,20 +24,18 @@ pub fn dpm_solver_pp_2m(
     grid: &TimeGrid,
     observer: Observer<'_>,
 ) -> Result<Tensor<4>, Cancelled> {
-    let batch = noise.dims()[0];
     let total = grid.steps();
     let levels = denoiser.schedule().levels(grid.times());
+    let mut calls = Calls {
+        denoiser,
+        inputs,
+        observer,
+        total,
+    };
     let mut z = noise;
     let mut before: Option<(Interval, Tensor<4>)> = None;
     for (index, (t, _)) in grid.pairs().enumerate() {
-        let prediction = denoiser.predict(z, &vec![t; batch], inputs);
-        let seen = Step {
-            index,
-            total,
-            t,
-            prediction: &prediction,
-        };
-        observe(observer, seen)?;
+        let prediction = calls.predict(index, z, t)?;
         let x_hat = prediction.x();
         let interval = Interval::between(levels[index], levels[index + 1]);
         let first_order = total < FEW_STEPS && index + 1 == total;

@@ -1,7 +1,7 @@
 //! EDM's second-order sampler, without and with churn.
 
 use super::noise::{StepNoise, renoise};
-use super::observer::{Cancelled, Observer, Step, observe};
+use super::observer::{Calls, Cancelled, Observer};
 use crate::{Denoiser, Inputs, NoiseLevel, Prediction, Schedule, TimeGrid};
 use burn::tensor::Tensor;
 
@@ -29,25 +29,8 @@ pub fn heun(
     grid: &TimeGrid,
     observer: Observer<'_>,
 ) -> Result<Tensor<4>, Cancelled> {
-    let batch = noise.dims()[0];
-    let total = grid.steps();
-    let mut z = noise;
-    for (index, (t, s)) in grid.pairs().enumerate() {
-        let prediction = denoiser.predict(z, &vec![t; batch], inputs);
-        let seen = Step {
-            index,
-            total,
-            t,
-            prediction: &prediction,
-        };
-        observe(observer, seen)?;
-        z = if index + 1 == total {
-            prediction.ddim(&vec![denoiser.schedule().at(s); batch])
-        } else {
-            trapezoid(denoiser, &prediction, s, inputs)
-        };
-    }
-    Ok(z)
+    let as_it_is = |_: usize, z, t| (z, t);
+    walk(denoiser, noise, inputs, grid, observer, as_it_is)
 }
 
 /// How much noise [`heun_churn`] adds before a step. σ̄ = σ / α.
@@ -106,26 +89,41 @@ pub fn heun_churn(
     fresh: &StepNoise,
     observer: Observer<'_>,
 ) -> Result<Tensor<4>, Cancelled> {
+    let (schedule, steps) = (denoiser.schedule(), grid.steps());
+    let raise = |index: usize, z: Tensor<4>, t: f64| match churn.raised(schedule, t, steps) {
+        t_hat if t_hat > t => {
+            let added = fresh.draw(index, &z) * churn.noise;
+            let z = renoise(z, schedule.at(t), schedule.at(t_hat), added);
+            (z, t_hat)
+        }
+        _ => (z, t),
+    };
+    walk(denoiser, noise, inputs, grid, observer, raise)
+}
+
+/// Each step starts from the z and the time that `start` makes of its number, z and time.
+fn walk(
+    denoiser: &dyn Denoiser,
+    noise: Tensor<4>,
+    inputs: &Inputs,
+    grid: &TimeGrid,
+    observer: Observer<'_>,
+    start: impl Fn(usize, Tensor<4>, f64) -> (Tensor<4>, f64),
+) -> Result<Tensor<4>, Cancelled> {
     let batch = noise.dims()[0];
     let total = grid.steps();
-    let schedule = denoiser.schedule();
+    let mut calls = Calls {
+        denoiser,
+        inputs,
+        observer,
+        total,
+    };
     let mut z = noise;
     for (index, (t, s)) in grid.pairs().enumerate() {
-        let t_hat = churn.raised(schedule, t, total);
-        if t_hat > t {
-            let added = fresh.draw(index, &z) * churn.noise;
-            z = renoise(z, schedule.at(t), schedule.at(t_hat), added);
-        }
-        let prediction = denoiser.predict(z, &vec![t_hat; batch], inputs);
-        let seen = Step {
-            index,
-            total,
-            t: t_hat,
-            prediction: &prediction,
-        };
-        observe(observer, seen)?;
+        let (from, t) = start(index, z, t);
+        let prediction = calls.predict(index, from, t)?;
         z = if index + 1 == total {
-            prediction.ddim(&vec![schedule.at(s); batch])
+            prediction.ddim(&vec![denoiser.schedule().at(s); batch])
         } else {
             trapezoid(denoiser, &prediction, s, inputs)
         };

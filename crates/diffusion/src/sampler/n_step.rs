@@ -4,7 +4,7 @@
 //! The papers' grid is [`TimeGrid::uniform`].
 
 use super::noise::{StepNoise, renoise};
-use super::observer::{Cancelled, Observer, Step, observe};
+use super::observer::{Calls, Cancelled, Observer};
 use crate::{Denoiser, Inputs, NoiseLevel, Prediction, TimeGrid};
 use burn::tensor::Tensor;
 
@@ -98,17 +98,15 @@ fn walk(
     step: impl Fn(&Prediction, [NoiseLevel; 2], usize) -> Tensor<4>,
 ) -> Result<Tensor<4>, Cancelled> {
     let levels = denoiser.schedule().levels(grid.times());
-    let batch = noise.dims()[0];
+    let mut calls = Calls {
+        denoiser,
+        inputs,
+        observer,
+        total: grid.steps(),
+    };
     let mut z = noise;
     for (index, (t, _)) in grid.pairs().enumerate() {
-        let prediction = denoiser.predict(z, &vec![t; batch], inputs);
-        let seen = Step {
-            index,
-            total: grid.steps(),
-            t,
-            prediction: &prediction,
-        };
-        observe(observer, seen)?;
+        let prediction = calls.predict(index, z, t)?;
         z = match levels[index + 1..] {
             [next, after, ..] => step(&prediction, [next, after], index),
             _ => prediction.x(),

@@ -1,6 +1,7 @@
 //! What watches a sampler, and can stop it.
 
-use crate::Prediction;
+use crate::{Denoiser, Inputs, Prediction};
+use burn::tensor::Tensor;
 use std::ops::ControlFlow;
 
 /// One step of a sampler, as its observer sees it.
@@ -29,10 +30,34 @@ pub fn ignore(_: Step<'_>) -> ControlFlow<()> {
     ControlFlow::Continue(())
 }
 
-/// Shows a step to the observer.
-pub(super) fn observe(observer: Observer<'_>, step: Step<'_>) -> Result<(), Cancelled> {
-    match observer(step) {
-        ControlFlow::Continue(()) => Ok(()),
-        ControlFlow::Break(()) => Err(Cancelled),
+/// The network calls of a sampler, each of them shown to its observer.
+pub(super) struct Calls<'a> {
+    pub(super) denoiser: &'a dyn Denoiser,
+    pub(super) inputs: &'a Inputs,
+    pub(super) observer: Observer<'a>,
+    /// Number of steps.
+    pub(super) total: usize,
+}
+
+impl Calls<'_> {
+    /// What the network predicts for `z` at time t, in the step of this number.
+    pub(super) fn predict(
+        &mut self,
+        index: usize,
+        z: Tensor<4>,
+        t: f64,
+    ) -> Result<Prediction, Cancelled> {
+        let batch = z.dims()[0];
+        let prediction = self.denoiser.predict(z, &vec![t; batch], self.inputs);
+        let step = Step {
+            index,
+            total: self.total,
+            t,
+            prediction: &prediction,
+        };
+        match (self.observer)(step) {
+            ControlFlow::Continue(()) => Ok(prediction),
+            ControlFlow::Break(()) => Err(Cancelled),
+        }
     }
 }

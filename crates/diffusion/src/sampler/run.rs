@@ -100,11 +100,11 @@ mod tests {
                 let noise = per_sample([1.0], &Device::flex());
                 let mut seen = 0;
                 let none = Inputs::default();
-                let drawn = sample(sampler, &model, noise, &none, &grid, &fresh, &mut |_| {
+                let made = sample(sampler, &model, noise, &none, &grid, &fresh, &mut |_| {
                     seen += 1;
                     ControlFlow::Continue(())
                 });
-                assert!(drawn.is_ok());
+                assert!(made.is_ok());
                 let calls = model.calls.into_inner();
                 assert_eq!(calls, sampler.network_calls(steps), "{sampler}");
                 assert_eq!(seen, steps, "{sampler} shows every step once");
@@ -123,14 +123,14 @@ mod tests {
                 let noise = per_sample([1.0], &Device::flex());
                 let mut seen = vec![];
                 let none = Inputs::default();
-                let drawn = sample(sampler, &model, noise, &none, &grid, &fresh, &mut |step| {
+                let made = sample(sampler, &model, noise, &none, &grid, &fresh, &mut |step| {
                     seen.push(step.index);
                     match step.index == last {
                         true => ControlFlow::Break(()),
                         false => ControlFlow::Continue(()),
                     }
                 });
-                assert!(matches!(drawn, Err(Cancelled)), "{sampler}");
+                assert!(matches!(made, Err(Cancelled)), "{sampler}");
                 let steps: Vec<usize> = (0..=last).collect();
                 assert_eq!(seen, steps, "{sampler}");
                 let calls = match sampler {

@@ -1,7 +1,7 @@
 //! UniPC of order 2: a multistep predictor whose every step is corrected by the next network call.
 
 use super::interval::Interval;
-use super::observer::{Cancelled, Observer, Step, observe};
+use super::observer::{Calls, Cancelled, Observer};
 use crate::{Denoiser, Inputs, TimeGrid};
 use burn::tensor::Tensor;
 
@@ -34,20 +34,18 @@ pub fn unipc(
     basis: UniPcBasis,
     observer: Observer<'_>,
 ) -> Result<Tensor<4>, Cancelled> {
-    let batch = noise.dims()[0];
     let total = grid.steps();
     let levels = denoiser.schedule().levels(grid.times());
+    let mut calls = Calls {
+        denoiser,
+        inputs,
+        observer,
+        total,
+    };
     let mut z = noise;
     let mut before: Option<Solved> = None;
     for (index, (t, _)) in grid.pairs().enumerate() {
-        let prediction = denoiser.predict(z, &vec![t; batch], inputs);
-        let seen = Step {
-            index,
-            total,
-            t,
-            prediction: &prediction,
-        };
-        observe(observer, seen)?;
+        let prediction = calls.predict(index, z, t)?;
         let x_hat = prediction.x();
         let corrected = match &before {
             Some(step) => step.corrected(x_hat.clone()),
