@@ -164,6 +164,29 @@ fn an_edit_with_less_strength_stays_nearer_to_the_image() {
 }
 
 #[test]
+fn an_edit_has_steps_of_its_own() {
+    let folder = workspace();
+    let model = golden_path("sd1");
+    paint(folder.path(), "in.png", 3, 16);
+    let words = [
+        "edit",
+        "--model",
+        &model,
+        "--image",
+        "in.png",
+        "--prompt",
+        "a cat",
+        "--spacing",
+        "trailing",
+    ];
+    refuse(
+        folder.path(),
+        &words,
+        &["--spacing", "evenly from --strength to 0", "omit it"],
+    );
+}
+
+#[test]
 fn a_part_of_an_image_is_filled() {
     let folder = workspace();
     let model = golden_path("inpaint");

@@ -1,7 +1,7 @@
 //! Control images in the form that a network takes.
 
 use fewstep_data::condition::masked;
-use fewstep_data::image::{Image, to_f32};
+use fewstep_data::image::{Image, mask_values, to_f32};
 
 /// A control image: a small image to enlarge, edges, a depth map, an image with a part masked.
 #[derive(Clone, Debug, PartialEq)]
@@ -18,17 +18,16 @@ impl ControlImage {
     ///
     /// # Panics
     /// When image and mask differ in size.
-    pub(crate) fn masked(image: &Image, mask: &Image) -> Self {
-        let mask: Vec<f32> = mask
-            .pixels
-            .iter()
-            .map(|&v| f32::from(u8::from(v >= 128)))
-            .collect();
-        let shape = image.shape;
+    pub fn masked(image: &Image, mask: &Image) -> Self {
         Self {
-            values: masked(&values(image), &mask),
-            shape: [shape.channels + 1, shape.height, shape.width],
+            values: masked(&values(image), &mask_values(mask)),
+            shape: Self::masked_shape(image),
         }
+    }
+
+    pub(crate) fn masked_shape(image: &Image) -> [usize; 3] {
+        let shape = image.shape;
+        [shape.channels + 1, shape.height, shape.width]
     }
 }
 

@@ -3,7 +3,7 @@
 use crate::{ControlImage, GenerateError, from_images};
 use burn::tensor::{Device, Tensor, TensorData};
 use fewstep_data::ImageShape;
-use fewstep_data::image::Image;
+use fewstep_data::image::{Image, mask_values};
 use fewstep_nn::Vae;
 use std::sync::Arc;
 
@@ -83,14 +83,23 @@ impl Init {
         }
     }
 
+    /// Its shape.
+    pub(crate) fn control_shape(&self) -> Option<[usize; 3]> {
+        match self {
+            Self::Inpaint { image, .. } => Some(ControlImage::masked_shape(image)),
+            Self::Noise | Self::Image { .. } => None,
+        }
+    }
+
     /// The result, with the part that is not masked put back.
     pub(crate) fn put_back(&self, made: Image) -> Image {
         let Self::Inpaint { image, mask } = self else {
             return made;
         };
-        let mask = mask.pixels.iter().cycle();
-        let pixels = made.pixels.iter().zip(&image.pixels).zip(mask);
-        let pixels = pixels.map(|((made, original), mask)| match *mask >= 128 {
+        let mask = mask_values(mask);
+        let pixels = made.pixels.iter().zip(&image.pixels);
+        let pixels = pixels.zip(mask.iter().cycle());
+        let pixels = pixels.map(|((made, original), mask)| match *mask == 1.0 {
             true => *made,
             false => *original,
         });
@@ -113,8 +122,7 @@ pub(crate) fn inpaint_concat(inits: &[&Init], vae: &Vae, device: &Device) -> Opt
             return None;
         };
         let shape = [1, 1, mask.shape.height, mask.shape.width];
-        let masked = mask.pixels.iter().map(|&v| f32::from(u8::from(v >= 128)));
-        let masked = TensorData::new(masked.collect::<Vec<f32>>(), shape);
+        let masked = TensorData::new(mask_values(mask), shape);
         let image = from_images(std::slice::from_ref(&**image), device);
         let image = vae.inpaint_concat(image, Tensor::from_data(masked, device));
         concat.push(image.repeat_dim(0, same.len()));

@@ -54,6 +54,12 @@ pub fn read_mask(path: &Path) -> Result<Image, DataError> {
     }
 }
 
+/// Where an image of one channel, as [`read_mask`] returns it, masks: 1 there, 0 elsewhere.
+pub fn mask_values(mask: &Image) -> Vec<f32> {
+    let hidden = mask.pixels.iter().map(|value| *value >= WHITE);
+    hidden.map(|hidden| f32::from(u8::from(hidden))).collect()
+}
+
 /// Whether this has transparent parts and, in its opaque ones, more than a tenth of greys.
 fn is_cut_out(layer: &GrayAlphaImage) -> bool {
     let opaque = || layer.pixels().filter(|pixel| pixel.0[1] >= WHITE);

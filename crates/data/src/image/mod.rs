@@ -16,7 +16,7 @@ pub(crate) use decode::{Content, Decoding};
 pub use decode::{decode, read, read_depth};
 pub use encode::{encode_jpeg, encode_png, write_png};
 pub use kind::ImageKind;
-pub use mask::read_mask;
+pub use mask::{mask_values, read_mask};
 pub use opened::MAX_PIXELS;
 pub(crate) use opened::dimensions;
 pub use parameters::{parameters, with_parameters};

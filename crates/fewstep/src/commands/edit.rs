@@ -10,7 +10,7 @@ use std::path::PathBuf;
 /// Change an image as a prompt says.
 ///
 /// Noise is added to the image, as much as --strength says, and the model removes it again
-/// (SDEdit). All of its steps are spent on that.
+/// (SDEdit). All of its steps are spent on that, spread evenly.
 ///
 /// Example: fewstep edit --model runs/sd15 --image photo.png --prompt "an oil painting" --strength
 /// 0.6
@@ -27,7 +27,10 @@ pub(crate) struct Args {
 }
 
 pub(crate) fn run(args: Args) -> CliResult {
-    let generator = args.prompted.generate.load(None)?;
+    let generate = &args.prompted.generate;
+    let steps = "whose steps are spread evenly from --strength to 0";
+    generate.sampler.refuse_spacing(steps)?;
+    let generator = generate.load(None)?;
     let subjects = args.prompted.prompts.subjects(&generator, None)?;
     let channels = generator.image_shape().channels;
     let image = image::read(&args.image, None, channels).input_error()?;

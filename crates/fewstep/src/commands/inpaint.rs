@@ -3,10 +3,9 @@
 use super::shared::controlled::{ControlNetArgs, ControlledArgs, Source, read};
 use super::shared::generate::PromptedArgs;
 use crate::error::{CliError, CliResult, IntoCliResult};
-use fewstep_data::condition::masked;
-use fewstep_data::image::{Image, read_mask, to_f32};
+use fewstep_data::image::{Image, read_mask};
 use fewstep_diffusion::Task;
-use fewstep_generate::{Init, ModelSource};
+use fewstep_generate::{ControlImage, Init, ModelSource};
 use std::path::{Path, PathBuf};
 
 /// Fill the masked part of an image, to match the rest or as a prompt says. The rest stays as it
@@ -130,11 +129,9 @@ fn source(file: &Path, mask_file: &Path, channels: usize) -> CliResult<Source> {
             mask.shape.height
         )));
     }
-    let values: Vec<f32> = image.pixels.iter().map(|&value| to_f32(value)).collect();
-    let hidden = mask.pixels.iter().map(|&v| f32::from(u8::from(v >= 128)));
-    let visible = masked(&values, &hidden.collect::<Vec<f32>>());
+    let masked = ControlImage::masked(&image, &mask).values;
     Ok(Source {
-        shown: Image::from_f32(shape, &visible[..shape.len()]),
+        shown: Image::from_f32(shape, &masked[..shape.len()]),
         init: Init::Inpaint {
             image: image.into(),
             mask: mask.into(),

@@ -12,7 +12,7 @@ pub(super) fn batches(
     share: impl Fn(usize) -> usize,
 ) -> Result<Vec<Range<usize>>, GenerateError> {
     let shapes = request.images.iter().map(|image| {
-        let control = generator.control_of(image).map(|control| control.shape);
+        let control = generator.control_shape(image);
         Ok((generator.shape_of(image, request)?, control))
     });
     let shapes: Vec<_> = shapes.collect::<Result<_, GenerateError>>()?;

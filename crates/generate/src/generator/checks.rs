@@ -1,7 +1,7 @@
 //! Checks of requests against the model.
 
 use super::Generator;
-use crate::{ControlImage, GenerateError, ImageRequest, Init, Request, Subject};
+use crate::{GenerateError, ImageRequest, Init, Request, Subject};
 use fewstep_data::ImageShape;
 use fewstep_diffusion::sampler::{Sampler, SamplerConfig};
 use fewstep_diffusion::{DistilledFor, Guidance, RecipeError, Role, Warning};
@@ -112,7 +112,7 @@ impl Generator {
             }
             Init::Noise | Init::Image { .. } => {}
         }
-        if let (Some(control), None) = (control, self.control_of(image)) {
+        if let (Some(control), None) = (control, self.control_shape(image)) {
             let task = control.task;
             return Err(GenerateError::NeedsControl { task });
         }
@@ -138,13 +138,13 @@ impl Generator {
         image: &ImageRequest,
         request: &Request,
     ) -> Result<ImageShape, GenerateError> {
-        if let Some(control) = self.control_of(image) {
-            let shape = self.images_of(self.maps_for(&control)?);
+        if let Some(control) = self.control_shape(image) {
+            let shape = self.images_of(self.maps_for(control)?);
             let [height, width] = request.size.unwrap_or([shape.height, shape.width]);
             return match [height, width] == [shape.height, shape.width] {
                 true => Ok(shape),
                 false => Err(GenerateError::Control {
-                    given: control.shape,
+                    given: control,
                     reason: format!(
                         "a size of {height}x{width} was requested, but the size follows from that of the control image"
                     ),
@@ -185,9 +185,8 @@ impl Generator {
     }
 
     /// Shape of the pixels or latents that belong to a control image.
-    fn maps_for(&self, control: &ControlImage) -> Result<ImageShape, GenerateError> {
+    fn maps_for(&self, given: [usize; 3]) -> Result<ImageShape, GenerateError> {
         let (model, recipe) = (&self.model, &self.model.recipe);
-        let given = control.shape;
         let refused = |reason: String| GenerateError::Control { given, reason };
         let Some(known) = recipe.control else {
             return Err(refused("the model takes no control image".into()));

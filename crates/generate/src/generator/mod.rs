@@ -188,12 +188,7 @@ impl Generator {
                 let start = self.start_images(&inits)?;
                 let z = self.noised(start, noise, *strength);
                 let grid = TimeGrid::uniform_from(*strength, request.steps);
-                // A student's steps from the middle are those of DDIM.
-                let sampler = match request.sampler.sampler {
-                    Sampler::Deterministic | Sampler::MultistepConsistency => Sampler::DDIM,
-                    other => other,
-                };
-                self.run(sampler, z, &inputs, &grid, &keys, observer)?
+                self.run(request.sampler.sampler, z, &inputs, &grid, &keys, observer)?
             }
             Init::Noise | Init::Inpaint { .. } => {
                 let (config, steps) = (request.sampler, request.steps);
@@ -293,8 +288,20 @@ impl Generator {
 
     /// The control image of an image: as requested, or made from the masked image.
     fn control_of(&self, image: &ImageRequest) -> Option<std::sync::Arc<ControlImage>> {
-        let made = || image.init.control().filter(|_| self.inpaints_by_control());
-        image.control.clone().or_else(|| made().map(Into::into))
+        let made = || match self.inpaints_by_control() {
+            true => image.init.control().map(Into::into),
+            false => None,
+        };
+        image.control.clone().or_else(made)
+    }
+
+    /// Its shape.
+    fn control_shape(&self, image: &ImageRequest) -> Option<[usize; 3]> {
+        let made = || match self.inpaints_by_control() {
+            true => image.init.control_shape(),
+            false => None,
+        };
+        image.control.as_ref().map(|c| c.shape).or_else(made)
     }
 
     /// The images that a batch starts from, as pixels or latents.

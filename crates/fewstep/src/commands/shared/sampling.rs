@@ -42,6 +42,16 @@ pub(crate) struct SamplerArgs {
 }
 
 impl SamplerArgs {
+    /// Refuses a spacing, where the command says itself which steps are made.
+    pub(crate) fn refuse_spacing(&self, steps: &str) -> CliResult {
+        match self.spacing {
+            None => Ok(()),
+            Some(_) => Err(CliError::input(format!(
+                "--spacing does not go with this command, {steps}: omit it"
+            ))),
+        }
+    }
+
     /// The sampler for a model.
     pub(crate) fn choose(&self, generator: &Generator) -> CliResult<SamplerConfig> {
         let mut chosen = match self.sampler {
