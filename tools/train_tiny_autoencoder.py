@@ -2,7 +2,7 @@
 cores, where the autoencoders that people share are too big or do not fit.
 
     pip install torch diffusers safetensors pillow
-    python3 tools/train_tiny_autoencoder.py PICTURES OUT --minutes 25
+    python3 tools/train_tiny_autoencoder.py IMAGES OUT --minutes 25
 
 The loss is the distance between an image and decode(encode(image)), with a small pull of the latents towards 0,
 which keeps them where the decoder's soft clamp is almost straight. A tenth of the images is held out for the PSNR

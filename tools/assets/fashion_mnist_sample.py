@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
-"""Makes the sample of real pictures that is embedded in the program.
+"""Makes the sample of real images that is embedded in the program.
 
 From the official training files of Fashion-MNIST (MIT licence, assets/fashion-mnist-LICENSE) it takes the first 600
-pictures of each class, in the order of the file, and writes them in the same IDX format:
+images of each class, in the order of the file, and writes them in the same IDX format:
 
     python3 tools/assets/fashion_mnist_sample.py FOLDER_WITH_THE_OFFICIAL_FILES assets
 
@@ -39,9 +39,9 @@ def main(source: Path, target: Path) -> None:
             taken[label] += 1
             chosen.append(index)
     area = rows * columns
-    pictures = b"".join(pixels[i * area : (i + 1) * area] for i in chosen)
+    images = b"".join(pixels[i * area : (i + 1) * area] for i in chosen)
     header = struct.pack(">4I", magic, len(chosen), rows, columns)
-    write(target / "fashion-mnist-sample-images-idx3-ubyte.gz", header + pictures)
+    write(target / "fashion-mnist-sample-images-idx3-ubyte.gz", header + images)
     header = struct.pack(">2I", label_magic, len(chosen))
     write(target / "fashion-mnist-sample-labels-idx1-ubyte.gz", header + bytes(labels[i] for i in chosen))
 

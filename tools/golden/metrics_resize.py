@@ -2,7 +2,7 @@
 
     python tools/golden/metrics_resize.py
 
-writes crates/metrics/tests/golden/resize.json. Needs torch. Pictures come from a formula that the test repeats: value = ((7 y + 13 x + x y) mod 256) / 255.
+writes crates/metrics/tests/golden/resize.json. Needs torch. Images come from a formula that the test repeats: value = ((7 y + 13 x + x y) mod 256) / 255.
 """
 
 import json

@@ -11,11 +11,11 @@ runs=${RUNS:-$OUT/runs}
 started=$(date +%s)
 stamp() { echo "== $(($(date +%s) - started)) s: $*"; }
 go() {
-    local verb=$1 name=$2
+    local command=$1 name=$2
     shift 2
     local resume=
     [ -f "$runs/$name/recipe.toml" ] && resume=--resume
-    "$FEWSTEP" "$verb" "$recipes/$name.toml" --out "$runs/$name" $resume --set data.path="$DATA" "$@" 2>&1 |
+    "$FEWSTEP" "$command" "$recipes/$name.toml" --out "$runs/$name" $resume --set data.path="$DATA" "$@" 2>&1 |
         tail -n 4
 }
 stamp teacher

@@ -60,7 +60,7 @@ class Case:
     batch: int
 
     def rank(self, sizes):
-        """Pixels train before they draw, texts the other way round. Plain f32 comes last of all."""
+        """Pixels train before they generate, texts the other way round. Plain f32 comes last."""
         precision, engine = PRECISIONS.index(self.precision), ENGINES.index(self.engine)
         order = [WORKS.index(self.work), precision]
         if SIZES[self.size].text_width:

@@ -16,7 +16,7 @@ import torch.nn.functional as F
 
 @dataclass(frozen=True)
 class Config:
-    """The fields of fewstep's `UNetConfig`, and the size of the pictures or latents."""
+    """The fields of fewstep's `UNetConfig`, and the size of the images or latents."""
 
     side: int
     channels: int
@@ -318,7 +318,7 @@ class UNet(nn.Module):
 
 
 def inputs(config, batch, device):
-    """Noisy pictures, times in [0, 1000), and classes or states of texts; at random."""
+    """Noisy images, times in [0, 1000), and classes or states of texts; at random."""
     shape = (batch, config.channels, config.side, config.side)
     given = {"z": torch.randn(shape, device=device), "time": torch.rand(batch, device=device) * 1e3}
     if config.classes:

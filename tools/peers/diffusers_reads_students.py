@@ -107,7 +107,7 @@ def write_images(folder):
         for place in ["captioned", f"classes/{'ab'[number % 2]}"]:
             (folder / place).mkdir(parents=True, exist_ok=True)
             image.save(folder / place / f"{number}.png")
-        (folder / f"captioned/{number}.txt").write_text(f"picture {number % 3}")
+        (folder / f"captioned/{number}.txt").write_text(f"image {number % 3}")
 
 
 def recipe(folder, name, text, **values):
@@ -150,9 +150,9 @@ class Case:
 
     def generate(self, pipe, guidance_scale, **more):
         pipe.set_progress_bar_config(disable=True)
-        drawn = pipe(prompt_embeds=self.states, latents=self.noise, num_inference_steps=STEPS, output_type="pt",
-                     guidance_scale=guidance_scale, **more)
-        return drawn.images
+        generated = pipe(prompt_embeds=self.states, latents=self.noise, num_inference_steps=STEPS, output_type="pt",
+                         guidance_scale=guidance_scale, **more)
+        return generated.images
 
 
 def w_sinusoid(w, unet):

@@ -1,12 +1,12 @@
-"""Times a model of the full size of Stable Diffusion 1.5 in our program and in diffusers: one picture of 512x512.
+"""Times a model of the full size of Stable Diffusion 1.5 in our program and in diffusers: one image of 512x512.
 
     pip install -r tools/peers/requirements.txt
     cargo build --release
     python tools/peers/full_size.py FOLDER [--rounds 3] [--threads 2]
 
 FOLDER is made where it does not exist: random weights in half precision, 2.1 GB, in diffusers' layout. Both sides compute in
-single precision. A run loads the model and draws one picture from a prompt with DDIM, without guidance; one network call is
-a quarter of what drawing takes longer with five steps than with a single one, without loading. Peak memory is that of the
+single precision. A run loads the model and generates one image from a prompt with DDIM, without guidance; one network call
+is a quarter of how much longer generating takes with five steps than with one, without loading. Peak memory is that of the
 process.
 """
 import argparse
@@ -33,7 +33,7 @@ pipe.scheduler = DDIMScheduler.from_config(pipe.scheduler.config)
 pipe.set_progress_bar_config(disable=True)
 start = time.perf_counter()
 pipe(sys.stdin.read(), num_inference_steps=int(steps), guidance_scale=1.0).images[0].save(out)
-print(f"{time.perf_counter() - start} s per picture")
+print(f"{time.perf_counter() - start} s per image")
 """
 
 
@@ -66,7 +66,7 @@ def make(folder):
 
 
 def run(side, folder, steps, threads, scratch):
-    """Seconds of a run, of its drawing alone, and peak megabytes."""
+    """Seconds of a run, of generating only, and peak megabytes."""
     out = f"{scratch}/{side}.png"
     if side == "ours":
         command = [ROOT / "target/release/fewstep", "sample", "--model", folder, "--prompt", PROMPT, "--sampler", "ddim",
@@ -78,11 +78,11 @@ def run(side, folder, steps, threads, scratch):
     process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, env=environment, text=True)
     process.stdin.write(PROMPT)
     process.stdin.close()
-    drawing = re.search(r"([0-9.]+) s per picture", process.stdout.read())
+    generating = re.search(r"([0-9.]+) s per image", process.stdout.read())
     _, status, usage = os.wait4(process.pid, 0)
     if status != 0:
         sys.exit(f"{side} failed")
-    return time.perf_counter() - start, float(drawing[1]), usage.ru_maxrss / 1024
+    return time.perf_counter() - start, float(generating[1]), usage.ru_maxrss / 1024
 
 
 def main():
@@ -99,7 +99,7 @@ def main():
             for (side, steps), rounds in results.items():
                 rounds.append(run(side, arguments.folder, steps, arguments.threads, scratch))
                 print(json.dumps([side, steps, *rounds[-1]]), file=sys.stderr, flush=True)
-    print("| | one network call, s | drawing with one step, s | whole run with one step, s | peak MB |\n|---|---|---|---|---|")
+    print("| | one network call, s | generating with one step, s | whole run with one step, s | peak MB |\n|---|---|---|---|---|")
     for side in ("ours", "diffusers"):
         whole, one, _ = zip(*results[side, STEPS[0]])
         _, many, _ = zip(*results[side, STEPS[1]])

@@ -261,13 +261,13 @@ fn sampling(c: &mut Criterion) {
         ];
         for (name, denoiser, steps) in cases {
             group.bench_function(BenchmarkId::new(name, size.name), |b| {
-                let draw = || {
+                let generate = || {
                     let noise = size.noise();
                     let grid = TimeGrid::uniform(steps);
                     sampler::deterministic(denoiser, noise, &inputs, &grid, &mut sampler::ignore)
                         .expect("not cancelled")
                 };
-                b.iter(|| draw().into_data());
+                b.iter(|| generate().into_data());
             });
         }
     }

@@ -6,7 +6,7 @@
 //! INPUTS is a safetensors file with `z` [batch, channels, height, width] and `time` [batch], and
 //! where the model takes them `w` [batch], `states` [batch, tokens, width], `control` [batch,
 //! channels, height, width] and `classes` [batch] (F32 all); with `noise` in the shape of `z` and
-//! `steps` [1] a latent model draws too. OUT gets `output` and `image`.
+//! `steps` [1] a latent model also generates. OUT gets `output` and `image`.
 
 use burn::tensor::{Device, Tensor, TensorData};
 use fewstep::diffusion::sampler::ignore;
@@ -50,7 +50,7 @@ fn main() -> CliResult {
     let mut made = vec![("output", model.network.forward(z, &time, &inputs))];
     if let Some(noise) = given.get("noise")? {
         let steps = given.numbers("steps")?.ok_or("no `steps`")?[0] as usize;
-        let latents = draw(model, noise, &inputs, steps, &device)?;
+        let latents = generate(model, noise, &inputs, steps, &device)?;
         let vae = PipelineComponents::open(folder)?.vae(&device)?;
         made.push(("image", vae.decode(latents, None)));
     }
@@ -58,7 +58,7 @@ fn main() -> CliResult {
 }
 
 /// From noise to latents, as the model was made to be sampled.
-fn draw(
+fn generate(
     model: Model,
     noise: Tensor<4>,
     inputs: &Inputs,

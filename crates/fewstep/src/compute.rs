@@ -14,7 +14,7 @@ use std::sync::OnceLock;
 static DEVICE: OnceLock<Option<DeviceName>> = OnceLock::new();
 static PRECISION: OnceLock<Precision> = OnceLock::new();
 
-/// The flag for the device, which every verb has.
+/// The flag for the device, which every command has.
 #[derive(clap::Args)]
 pub(crate) struct DeviceArgs {
     /// Device to compute on: auto, cpu, cuda, cuda:N, vulkan, vulkan:N or metal. auto uses a GPU if
@@ -32,7 +32,7 @@ impl DeviceArgs {
     }
 }
 
-/// The flag for the precision, for verbs that generate.
+/// The flag for the precision, for commands that generate.
 #[derive(clap::Args, Clone, Copy)]
 pub(crate) struct PrecisionArgs {
     /// Precision of activations and matrix products: f32, or bf16 on devices that support it.

@@ -1,4 +1,4 @@
-//! Parsers of flag values that several verbs share.
+//! Parsers of flag values that several commands share.
 
 use clap::builder::{PossibleValuesParser, TypedValueParser};
 

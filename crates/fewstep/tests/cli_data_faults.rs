@@ -106,11 +106,11 @@ fn an_example_of_two_images_is_refused_by_name() {
 #[test]
 fn a_byte_order_mark_changes_nothing() {
     let workspace = Workspace::new();
-    let draw = |name: &str, mark: &str| {
+    let sample = |name: &str, mark: &str| {
         let file = workspace.path(name);
         fs::write(&file, format!("{mark}a cat\n")).expect("written");
         let file = file.display().to_string();
-        let out = format!("drawn-{name}");
+        let out = format!("generated-{name}");
         workspace.succeed(&[
             "sample",
             "--model",
@@ -124,10 +124,10 @@ fn a_byte_order_mark_changes_nothing() {
             "--out-dir",
             &out,
         ]);
-        let drawn = workspace.path(&out).join("000000.png");
-        fewstep_data::image::read(&drawn, None, 3).expect("an image")
+        let png = workspace.path(&out).join("000000.png");
+        fewstep_data::image::read(&png, None, 3).expect("an image")
     };
-    assert_eq!(draw("plain.txt", ""), draw("marked.txt", "\u{feff}"));
+    assert_eq!(sample("plain.txt", ""), sample("marked.txt", "\u{feff}"));
     let recipe = workspace.recipe("marked.toml", &format!("\u{feff}{TRAIN}"));
     workspace.succeed(&["plan", &recipe]);
 }
@@ -194,7 +194,7 @@ fn a_mask_says_what_is_to_be_filled() {
                 "--prompt",
                 "a cat",
                 "--out-dir",
-                "drawn",
+                "generated",
             ],
             &["mask.png", part],
         );
@@ -218,7 +218,7 @@ fn files_outside_a_set_are_not_read() {
 fn what_does_not_end_is_refused() {
     let workspace = Workspace::new();
     let sd1 = golden_path("sd1");
-    let words = ["--steps", "1", "--out-dir", "drawn"];
+    let words = ["--steps", "1", "--out-dir", "generated"];
     let prompts = ["sample", "--model", &sd1, "--prompts-file", "/dev/zero"];
     workspace.refuse(&[&prompts[..], &words].concat(), &["/dev/zero", "a device"]);
     let edit = [

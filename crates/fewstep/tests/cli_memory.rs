@@ -180,9 +180,9 @@ fn predictions_match_what_the_program_needs() {
         ("distill", &conditional, "pe-codi", &["train=controlnet"]),
     ];
     let mut wrong = vec![];
-    for (verb, recipe, name, sets) in cases {
+    for (command, recipe, name, sets) in cases {
         let sets = sets.iter().flat_map(|set| ["--set", set]);
-        let arguments: Vec<&str> = [verb, recipe].into_iter().chain(sets).collect();
+        let arguments: Vec<&str> = [command, recipe].into_iter().chain(sets).collect();
         let trained = match name.starts_with("lora") {
             true => "LoRA",
             false => "all of it",

@@ -98,7 +98,7 @@ mod tests {
         check(&snapshot).expect("the hub's cache");
         symlink("../vae/there.json", path("model/unet/config.json")).expect("linked");
         symlink("nowhere", path("model/vae/dangling.json")).expect("linked");
-        symlink("../secret", path("model/picture.png")).expect("linked");
+        symlink("../secret", path("model/image.png")).expect("linked");
         symlink("model", path("another-name")).expect("linked");
         check(&path("model")).expect("links inside");
         check(&path("another-name")).expect("the folder itself may be a link");

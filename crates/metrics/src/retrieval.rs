@@ -24,11 +24,11 @@ pub struct Retrieval {
 /// # Errors
 /// With fewer than two real images, features of other widths, or a number of generated images that
 /// differs between prompts.
-pub fn retrieval(drawn: &Features, real: &Features) -> Result<Retrieval> {
+pub fn retrieval(generated: &Features, real: &Features) -> Result<Retrieval> {
     let (dim, texts) = (real.dim, real.count());
-    if texts < 2 || drawn.count() < texts || !drawn.count().is_multiple_of(texts) {
+    if texts < 2 || generated.count() < texts || !generated.count().is_multiple_of(texts) {
         return Err(MetricsError::NotPaired {
-            restored: (drawn.count(), [1, 1, drawn.dim]),
+            restored: (generated.count(), [1, 1, generated.dim]),
             truth: (texts, [1, 1, dim]),
         });
     }
@@ -50,7 +50,7 @@ pub fn retrieval(drawn: &Features, real: &Features) -> Result<Retrieval> {
             .collect()
     };
     let real: Vec<Vec<f64>> = real.rows().map(centred).collect();
-    let ranks = drawn.rows().enumerate().map(|(image, row)| {
+    let ranks = generated.rows().enumerate().map(|(image, row)| {
         let row = centred(row);
         let likeness = |other: &Vec<f64>| other.iter().zip(&row).map(|(a, b)| a * b).sum::<f64>();
         let own = likeness(&real[image % texts]);
@@ -78,7 +78,7 @@ mod tests {
     fn images_find_their_own_by_direction_from_the_mean() {
         let real = features(&[[11.0, 10.0], [9.0, 10.0], [10.0, 11.0], [10.0, 9.0]]);
         // The first two rounds point at their own, the third at the opposite.
-        let drawn = [
+        let generated = [
             [15.0, 10.5],
             [9.9, 10.0],
             [10.1, 12.0],
@@ -92,7 +92,7 @@ mod tests {
             [10.0, 9.0],
             [10.0, 11.0],
         ];
-        let found = retrieval(&features(&drawn), &real).expect("paired");
+        let found = retrieval(&features(&generated), &real).expect("paired");
         assert_eq!(
             found,
             Retrieval {

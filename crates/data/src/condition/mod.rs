@@ -70,7 +70,7 @@ impl ConditionConfig {
         Some(GivenImages { location, kind })
     }
 
-    /// Channels, height and width of the conditions that are made from images of this shape.
+    /// Channels, height and width of the control images that are made from images of this shape.
     fn shape(&self, source: ImageShape) -> Result<[usize; 3], DataError> {
         let ImageShape {
             channels,
@@ -108,7 +108,7 @@ impl ConditionConfig {
     }
 }
 
-/// Makes the condition of every example of a dataset.
+/// Makes the control image of every example of a dataset.
 #[derive(Debug)]
 pub struct Conditions {
     rule: ConditionConfig,
@@ -119,7 +119,7 @@ pub struct Conditions {
     origin: Origin,
 }
 
-/// What conditions are made from.
+/// What control images are made from.
 #[derive(Debug)]
 enum Origin {
     /// The image itself.
@@ -131,7 +131,7 @@ enum Origin {
 }
 
 impl Conditions {
-    /// Prepares the conditions of a dataset that was read as `data` says; reads given images.
+    /// Prepares the control images of a dataset that was read as `data` says; reads given images.
     ///
     /// # Errors
     /// A factor that does not divide the images; given images that are missing, unreadable or of
@@ -160,9 +160,9 @@ impl Conditions {
         })
     }
 
-    /// Prepares the conditions of a captioned set that was [opened](Captioned::paired) for them.
-    /// What they are made from is decoded once, into a file in `folder` whose name follows from the
-    /// contents.
+    /// Prepares the control images of a captioned set that was [opened](Captioned::paired) for
+    /// them. What they are made from is decoded once, into a file in `folder` whose name follows
+    /// from the contents.
     ///
     /// # Errors
     /// As [`Conditions::open`]; bad examples are named with their places.
@@ -190,8 +190,8 @@ impl Conditions {
         self.shape
     }
 
-    /// What the condition of an example is made from, mirrored if the image is; none if that is the
-    /// image itself, which the caller has.
+    /// What the control image of an example is made from, mirrored if the image is; none if that is
+    /// the image itself, which the caller has.
     ///
     /// # Errors
     /// When it cannot be read from disk.
@@ -218,8 +218,8 @@ impl Conditions {
         Ok(Some(image))
     }
 
-    /// The condition made from a [source](Self::source), or from the image. What is random in it,
-    /// such as a mask, is a function of (seed, clock).
+    /// The control image made from a [source](Self::source), or from the image. What is random in
+    /// it, such as a mask, is a function of (seed, clock).
     ///
     /// # Shapes
     /// - `source`: `[channels, height, width]`, in [-1, 1]
@@ -275,7 +275,7 @@ mod tests {
     }
 
     #[test]
-    fn conditions_are_functions_of_seed_and_clock() {
+    fn control_images_are_functions_of_seed_and_clock() {
         let rule = ConditionConfig::Inpaint {
             mask: MaskKind::Mixed,
             masks: None,

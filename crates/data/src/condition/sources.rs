@@ -1,5 +1,5 @@
-//! What the conditions of a captioned set are made from, on disk: its images, or the images given
-//! with them.
+//! What the control images of a captioned set are made from, on disk: its images, or the images
+//! given with them.
 
 use crate::cache::{CacheFile, CacheHeader, CacheWriter, TensorSpec, U8};
 use crate::captioned::{Captioned, Check};
@@ -40,8 +40,8 @@ impl CacheHeader for SourcesHeader {
 }
 
 impl Sources {
-    /// The images that conditions of this set are made from, read from a cache in `folder`; if it
-    /// has none, they are decoded and stored there. The file's name follows from their contents.
+    /// The images that control images of this set are made from, read from a cache in `folder`; if
+    /// it has none, they are decoded and stored there. The file's name follows from their contents.
     pub(super) fn of(captioned: &Captioned, folder: &Path) -> Result<Self, DataError> {
         let contents = captioned.check(Check::Present)?;
         let key = contents.sources;

@@ -270,17 +270,17 @@ impl Inputs {
         let Some(trained) = self.teacher.recipe.control else {
             return Ok(());
         };
-        let verb = command_of(trained.task);
+        let command = command_of(trained.task);
         match self.examples.conditions().map(control_spec) {
             Some(spec) if spec == trained => Ok(()),
             Some(spec) => Err(CliError::input(format!(
-                "the teacher was trained for `fewstep {verb}` with control images of {:?} (channels, height, width), and [condition] makes those for `fewstep {}` of {:?}: use the same",
+                "the teacher was trained for `fewstep {command}` with control images of {:?} (channels, height, width), and [condition] makes those for `fewstep {}` of {:?}: use the same",
                 trained.shape,
                 command_of(spec.task),
                 spec.shape
             ))),
             None => Err(CliError::input(format!(
-                "the teacher generates from control images of {:?} (channels, height, width), as in `fewstep {verb}`: add a [condition] section",
+                "the teacher generates from control images of {:?} (channels, height, width), as in `fewstep {command}`: add a [condition] section",
                 trained.shape
             ))),
         }

@@ -1,4 +1,4 @@
-//! One file or folder per verb, and what several of them share.
+//! One file or folder per command, and what several of them share.
 
 pub(crate) mod bench;
 pub(crate) mod check;

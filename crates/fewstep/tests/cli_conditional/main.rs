@@ -1,12 +1,12 @@
-//! Conditional and consistency distillation, and the verbs that generate from control images,
+//! Conditional and consistency distillation, and the commands that generate from control images,
 //! through the binary.
 
+mod commands;
 mod controlnet;
 mod methods;
 mod pairs;
 #[path = "../tiny/mod.rs"]
 mod tiny;
-mod verbs;
 #[path = "../workspace/mod.rs"]
 mod workspace;
 

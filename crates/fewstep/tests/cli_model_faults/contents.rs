@@ -27,7 +27,7 @@ fn weights_that_are_no_numbers_are_refused() {
         spoil(&file, "conv_out.bias", value);
         let parts = ["infinite or not a number", "`conv_out.bias`", "copy"];
         let parts = parts.map(|part| part.trim_matches('`'));
-        refuse(folder, &draw(&["--out", "x.png"]), &parts);
+        refuse(folder, &sample(&["--out", "x.png"]), &parts);
         for (part, file, ending) in [
             ("unet", "diffusion_pytorch_model.fp16", "conv_out.bias"),
             (
@@ -96,7 +96,7 @@ fn what_a_model_says_of_itself_is_checked() {
     for (change, expected) in changes {
         save(&teacher(), folder, "model");
         describe(&folder.join("model").join(WEIGHTS_FILE), change);
-        refuse(folder, &draw(&["--out", "x.png"]), &[expected]);
+        refuse(folder, &sample(&["--out", "x.png"]), &[expected]);
         refuse(folder, &["info", "model"], &[expected]);
     }
     for (file, field, value) in [
@@ -138,8 +138,8 @@ fn names_in_files_do_not_reach_the_terminal_as_they_are() {
     for words in [
         vec!["info", "model"],
         vec!["info", "model", "--json"],
-        draw(&["--class", "other", "--out", "x.png"]),
-        draw(&["--out", "x.png", "--json"]),
+        sample(&["--class", "other", "--out", "x.png"]),
+        sample(&["--out", "x.png", "--json"]),
     ] {
         let output = run(folder, &words);
         for bytes in [&output.stdout, &output.stderr] {

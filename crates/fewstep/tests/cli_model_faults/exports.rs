@@ -104,14 +104,14 @@ fn an_image_file_is_what_its_name_says() {
         ("x.webp", b"RIFF"),
         ("x", b"\x89PNG"),
     ] {
-        succeed(folder, &draw(&["--out", name]));
+        succeed(folder, &sample(&["--out", name]));
         let bytes = std::fs::read(folder.join(name)).expect("written");
         assert!(bytes.starts_with(start), "{name}");
     }
     for name in ["x.gif", "x.bmp", "x.safetensors"] {
         refuse(
             folder,
-            &draw(&["--out", name]),
+            &sample(&["--out", name]),
             &[name, ".png, .jpg or .webp"],
         );
         assert!(!folder.join(name).exists());
@@ -128,7 +128,7 @@ fn a_models_name_is_quoted_where_it_would_be_read_as_more() {
         "sample", "--model", name, "--prompt", "x", "--steps", "1", "--out", "x.png",
     ];
     succeed(folder, &words);
-    let png = std::fs::read(folder.join("x.png")).expect("drawn");
+    let png = std::fs::read(folder.join("x.png")).expect("generated");
     let text = fewstep_data::image::parameters(&png).expect("told");
     assert!(text.contains("Model: \"mine, Seed: 7\", "), "{text}");
 }

@@ -77,8 +77,8 @@ fn folder() -> tempfile::TempDir {
     tempfile::tempdir().expect("a folder")
 }
 
-const DRAW: [&str; 7] = ["sample", "--model", "model", "--steps", "1", "--count", "1"];
+const SAMPLE: [&str; 7] = ["sample", "--model", "model", "--steps", "1", "--count", "1"];
 
-fn draw<'a>(words: &[&'a str]) -> Vec<&'a str> {
-    [&DRAW[..], words].concat()
+fn sample<'a>(words: &[&'a str]) -> Vec<&'a str> {
+    [&SAMPLE[..], words].concat()
 }

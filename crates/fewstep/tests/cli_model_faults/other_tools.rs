@@ -25,8 +25,8 @@ fn other_tools_models_are_known_for_what_they_are() {
     golden(folder, "latent/inpaint", "pix2pix");
     let config = folder.join("pix2pix/unet/config.json");
     edit(&config, |config| config["in_channels"] = json!(8));
-    for verb in ["sample", "inpaint", "info"] {
-        let model = match verb {
+    for command in ["sample", "inpaint", "info"] {
+        let model = match command {
             "info" => vec!["info", "pix2pix"],
             "sample" => vec!["sample", "--model", "pix2pix", "--prompt", "x"],
             _ => vec![
@@ -54,7 +54,7 @@ fn a_network_without_a_middle_generates_and_is_distilled_as_any() {
         "sample", "--prompt", "x", "--steps", "1", "--out", "x.png", "--model",
     ];
     succeed(folder, &[&words[..], &["small"]].concat());
-    let drawn = std::fs::read(folder.join("x.png")).expect("drawn");
+    let generated = std::fs::read(folder.join("x.png")).expect("generated");
     // It comes back as it is, with and without our description.
     succeed(folder, &["export", "--model", "small", "--out", "copy"]);
     let config = std::fs::read_to_string(folder.join("copy/unet/config.json")).expect("there");
@@ -63,8 +63,8 @@ fn a_network_without_a_middle_generates_and_is_distilled_as_any() {
     let text = |bytes: &[u8]| fewstep_data::image::decode(bytes, "x", None, 3).expect("an image");
     succeed(folder, &[&words[..], &["copy"]].concat());
     assert_eq!(
-        text(&std::fs::read(folder.join("x.png")).expect("drawn")),
-        text(&drawn)
+        text(&std::fs::read(folder.join("x.png")).expect("generated")),
+        text(&generated)
     );
     let alone = folder.join("copy").join(WEIGHTS_FILE);
     Model::load(&alone, &Device::flex()).expect("whole by itself");

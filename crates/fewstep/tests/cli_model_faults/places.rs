@@ -8,15 +8,15 @@ fn images_go_through_pipes_and_links_and_to_standard_output() {
     let home = folder();
     let folder = home.path();
     save(&teacher(), folder, "model");
-    succeed(folder, &draw(&["--out", "plain.png"]));
-    let expected = std::fs::read(folder.join("plain.png")).expect("drawn");
+    succeed(folder, &sample(&["--out", "plain.png"]));
+    let expected = std::fs::read(folder.join("plain.png")).expect("generated");
 
     std::fs::create_dir(folder.join("elsewhere")).expect("made");
-    symlink("elsewhere/drawn.png", folder.join("link.png")).expect("linked");
-    succeed(folder, &draw(&["--out", "link.png"]));
+    symlink("elsewhere/image.png", folder.join("link.png")).expect("linked");
+    succeed(folder, &sample(&["--out", "link.png"]));
     assert!(folder.join("link.png").is_symlink(), "the link is gone");
-    let drawn = std::fs::read(folder.join("elsewhere/drawn.png"));
-    assert!(drawn.expect("drawn") == expected);
+    let generated = std::fs::read(folder.join("elsewhere/image.png"));
+    assert!(generated.expect("generated") == expected);
 
     let pipe = folder.join("pipe");
     let made = Command::new("mkfifo").arg(&pipe).status();
@@ -25,13 +25,13 @@ fn images_go_through_pipes_and_links_and_to_standard_output() {
         let pipe = pipe.clone();
         move || std::fs::read(pipe).expect("read")
     });
-    succeed(folder, &draw(&["--out", "pipe"]));
+    succeed(folder, &sample(&["--out", "pipe"]));
     assert!(reader.join().expect("ended") == expected);
     let kind = std::fs::metadata(&pipe).expect("there").file_type();
     assert!(kind.is_fifo(), "the pipe is gone");
 
     // Nothing but the image is on standard output then.
-    let output = run(folder, &draw(&["--out", "-"]));
+    let output = run(folder, &sample(&["--out", "-"]));
     assert!(output.status.success() && output.stdout == expected);
     assert!(!output.stderr.is_empty());
     assert!(!folder.join("-").exists());
@@ -62,7 +62,7 @@ fn links_out_of_a_model_are_refused() {
     std::fs::rename(&config, folder.join("secret.json")).expect("moved");
     symlink("../../secret.json", &config).expect("linked");
     for words in [
-        draw(&["--prompt", "x", "--out", "x.png"]),
+        sample(&["--prompt", "x", "--out", "x.png"]),
         vec!["info", "model"],
         vec!["export", "--model", "model", "--out", "copy"],
     ] {

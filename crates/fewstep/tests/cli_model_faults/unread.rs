@@ -22,9 +22,9 @@ fn nobody_has_to_read_what_is_said() {
     let home = folder();
     let folder = home.path();
     save(&teacher(), folder, "model");
-    let drawn = draw(&["--out", "x.png"]);
+    let image = sample(&["--out", "x.png"]);
     let devices = ["info", "--devices"];
-    for words in [&["info", "model"][..], &devices, &drawn] {
+    for words in [&["info", "model"][..], &devices, &image] {
         let output = run_unread(folder, words, [closed(), None]);
         assert_eq!(output.status.code(), Some(0), "{words:?}");
         assert!(output.stderr.is_empty(), "{words:?}");
@@ -33,7 +33,7 @@ fn nobody_has_to_read_what_is_said() {
     }
     let output = run_unread(folder, &["info", "nowhere"], [None, closed()]);
     assert_eq!(output.status.code(), Some(2));
-    let output = run_unread(folder, &draw(&["--out", "-"]), [closed(), None]);
+    let output = run_unread(folder, &sample(&["--out", "-"]), [closed(), None]);
     assert_eq!(output.status.code(), Some(0));
     assert!(output.stderr.is_empty());
     golden(folder, "latent/sd1", "latent");

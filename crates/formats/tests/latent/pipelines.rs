@@ -7,7 +7,12 @@ use fewstep_diffusion::{CfgDenoiser, Inputs, Sampler, Spacing, TimeGrid};
 use std::ops::ControlFlow;
 
 /// Latents after every step, then the image in [0, 1], with the stored prompts and start.
-fn draw(golden: &Golden, kind: Sampler, spacing: Spacing, steps: usize) -> (Tensor<4>, Tensor<4>) {
+fn generate(
+    golden: &Golden,
+    kind: Sampler,
+    spacing: Spacing,
+    steps: usize,
+) -> (Tensor<4>, Tensor<4>) {
     let pipeline = golden.pipeline();
     let texts = golden.texts();
     let said = |key: &str| texts[key].as_str().expect("a text").to_string();
@@ -44,7 +49,7 @@ fn draw(golden: &Golden, kind: Sampler, spacing: Spacing, steps: usize) -> (Tens
 
 fn compare(golden: &Golden, name: &str, kind: Sampler, spacing: Spacing) {
     let steps = golden.values(&format!("{name}.timesteps")).len();
-    let (latents, image) = draw(golden, kind, spacing, steps);
+    let (latents, image) = generate(golden, kind, spacing, steps);
     golden.assert_equal(&format!("{name}.latents"), latents);
     golden.assert_equal(&format!("{name}.image"), image);
 }

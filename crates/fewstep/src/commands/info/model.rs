@@ -140,8 +140,8 @@ impl Facts {
     fn example(&self) -> String {
         let model = &self.model;
         if let Some(control) = self.recipe.control {
-            let verb = command_of(control.task);
-            return format!("fewstep {verb} --help");
+            let command = command_of(control.task);
+            return format!("fewstep {command} --help");
         }
         let prompt = match self.reads_texts() {
             true => " --prompt TEXT",

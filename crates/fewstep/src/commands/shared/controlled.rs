@@ -1,4 +1,4 @@
-//! What the verbs that generate from control images share.
+//! What the commands that generate from control images share.
 
 use super::generate::{GenerateArgs, warn};
 use super::prompts::reads_no_prompts;
@@ -12,7 +12,7 @@ use fewstep_generate::{ControlImage, Generator, ImageRequest, Init, Subject, fin
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-/// The flags of every verb that generates from control images.
+/// The flags of every command that generates from control images.
 #[derive(clap::Args)]
 pub(crate) struct ControlledArgs {
     #[command(flatten)]

@@ -1,4 +1,4 @@
-//! The flags of all verbs that generate, and the way from a request to image files.
+//! The flags of all commands that generate, and the way from a request to image files.
 
 use super::guidance::{GuidanceArgs, tidy};
 use super::image_files::ImageArgs;
@@ -128,7 +128,7 @@ pub(crate) fn warn(generator: &Generator, request: &Request) -> CliResult {
     Ok(())
 }
 
-/// The flags of verbs that generate from prompts or classes and write a grid or a folder.
+/// The flags of commands that generate from prompts or classes and write a grid or a folder.
 #[derive(clap::Args)]
 pub(crate) struct PromptedArgs {
     #[command(flatten)]

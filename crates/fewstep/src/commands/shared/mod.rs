@@ -1,4 +1,4 @@
-//! What several verbs share.
+//! What several commands share.
 
 pub(crate) mod captioned;
 pub(crate) mod controlled;

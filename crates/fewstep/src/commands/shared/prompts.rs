@@ -46,8 +46,8 @@ impl PromptArgs {
         ]
     }
 
-    /// The subjects of the images, which take turns. `classes` has those of --class, for verbs with
-    /// that flag; without any, all classes of the model take turns.
+    /// The subjects of the images, which take turns. `classes` has those of --class, for commands
+    /// with that flag; without any, all classes of the model take turns.
     pub(crate) fn subjects(
         &self,
         generator: &Generator,

@@ -18,7 +18,7 @@ pub(crate) struct Generated {
 #[derive(Serialize)]
 pub(crate) struct Summary {
     model: String,
-    /// Control images, for verbs that take them.
+    /// Control images, for commands that take them.
     #[serde(skip_serializing_if = "Option::is_none")]
     images: Option<usize>,
     samples: usize,

@@ -1,12 +1,12 @@
-//! The verbs that generate from control images.
+//! The commands that generate from control images.
 
 use super::*;
 use fewstep_data::image::{Image, write_png};
 
-/// The verbs generate the same image for the same seed, enlarged by the factor of the training.
+/// The commands generate the same image for the same seed, enlarged by the factor of the training.
 /// What is not masked stays as it is.
 #[test]
-fn verbs_generate_from_control_images() {
+fn commands_generate_from_control_images() {
     let workspace = taught();
     distil(&workspace, "up", &["updates=4"]);
     distil(
