@@ -110,6 +110,12 @@ impl Backbone {
         Self::UNet(network.with_w_input(embedding))
     }
 
+    /// Without dropout; see [`UNet::without_dropout`].
+    pub fn without_dropout(self) -> Self {
+        let Self::UNet(network) = self;
+        Self::UNet(network.without_dropout())
+    }
+
     /// The projection of w; see [`UNet::w_projection`].
     pub fn w_projection(&self) -> Option<Tensor<2>> {
         let Self::UNet(network) = self;

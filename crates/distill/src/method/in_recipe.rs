@@ -1,6 +1,6 @@
 //! Methods that a recipe of one phase can name.
 
-use super::{Control, GuidanceWeights, LossWeighting, Method};
+use super::{Control, GuidanceWeights, LossWeighting, Method, StudentPrediction};
 use crate::error::RecipeError;
 use fewstep_nn::WEmbedding;
 
@@ -16,7 +16,9 @@ pub(crate) struct SharedSettings {
     /// Probability that an example loses its label.
     pub(crate) label_dropout: f64,
     /// Weight of the loss over noise levels.
-    pub(crate) weighting: LossWeighting,
+    pub(crate) weighting: Option<LossWeighting>,
+    /// What the student predicts.
+    pub(crate) student_prediction: StudentPrediction,
 }
 
 /// A method that a recipe of one phase can name.

@@ -29,6 +29,7 @@ mod in_recipe;
 mod objective;
 mod pairs;
 mod player;
+mod student_prediction;
 mod teacher;
 mod weighting;
 
@@ -48,10 +49,12 @@ pub use pairs::{TimePairs, Times};
 pub(crate) use player::Playing;
 pub use player::{Player, Turn};
 pub use progressive::{Halving, Progressive};
+pub use student_prediction::StudentPrediction;
+pub(crate) use student_prediction::check_prediction;
 pub use teacher::Teacher;
 pub use weighting::LossWeighting;
 
-use fewstep_diffusion::{PredictionKind, SamplerRecipe};
+use fewstep_diffusion::SamplerRecipe;
 use fewstep_formats::Model;
 use fewstep_nn::{Backbone, TrainedPart};
 use std::fmt::Debug;
@@ -78,6 +81,12 @@ pub trait Method: Debug + Send + Sync {
         false
     }
 
+    /// Whether the student has the dropout of the network before it. Students have none: their
+    /// targets are already exact, and a masked network would learn to miss them.
+    fn keeps_dropout(&self) -> bool {
+        false
+    }
+
     /// What of the student is trained, where it is not LoRA.
     fn trained_part(&self) -> TrainedPart {
         TrainedPart::All
@@ -93,6 +102,15 @@ pub trait Method: Debug + Send + Sync {
     /// # Errors
     /// Says what the teacher is, and what to do.
     fn check(&self, _teacher: &Model) -> Result<(), MethodError> {
+        Ok(())
+    }
+
+    /// Checks settings of a new run against its teacher. A run that is resumed keeps what it was
+    /// started with.
+    ///
+    /// # Errors
+    /// Says which setting does not go with the teacher, and what to do.
+    fn check_settings(&self, _teacher: &Model) -> Result<(), MethodError> {
         Ok(())
     }
 
@@ -124,14 +142,4 @@ pub trait Method: Debug + Send + Sync {
 
     /// Changes the sampler recipe of the model before into that of the model that comes out.
     fn result(&self, recipe: &mut SamplerRecipe);
-}
-
-/// What a student of few steps predicts. At low signal-to-noise ratios x̂ cannot be told from ε̂, and
-/// few steps start there: so the student of a teacher of ε̂ learns v, which follows from the
-/// teacher's ε̂ by formula.
-fn prediction_of_few_steps(teacher: PredictionKind) -> PredictionKind {
-    match teacher {
-        PredictionKind::Eps => PredictionKind::V,
-        kind @ (PredictionKind::X | PredictionKind::V) => kind,
-    }
 }

@@ -1,7 +1,8 @@
 //! Loss weights over noise levels.
 
+use super::MethodError;
 use crate::error::RecipeError;
-use fewstep_diffusion::NoiseLevel;
+use fewstep_diffusion::{NoiseLevel, PredictionKind, Schedule, ScheduleConfig};
 use serde::{Deserialize, Serialize};
 
 /// The weight of a squared error at a noise level.
@@ -9,7 +10,7 @@ use serde::{Deserialize, Serialize};
 /// All but [`Uniform`](Self::Uniform) are a weight ω(λ) on the error of x̂ (section 4 of
 /// 2202.00512). The errors of v̂ and ε̂ are the same error on other scales, so that ω on x̂ is σ² ω
 /// on v̂ and ω / SNR on ε̂. The weights of a loss on v stay bounded at every level.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields)]
 pub enum LossWeighting {
     /// 1 everywhere, on whatever the loss compares.
@@ -17,7 +18,6 @@ pub enum LossWeighting {
     /// ω = e^λ: the error of ε̂.
     Snr,
     /// ω = max(e^λ, 1): the larger of the errors of x̂ and ε̂. What the papers' pixel models use.
-    #[default]
     TruncatedSnr,
     /// ω = 1 + e^λ, which is the plain error of v̂.
     #[serde(alias = "v-mse")]
@@ -26,7 +26,72 @@ pub enum LossWeighting {
     MinSnr(f64),
 }
 
+/// The largest weight that an error of what the network itself gives may have: above it, a few
+/// samples are all that an update hears.
+const LARGEST: f64 = 1e3;
+
 impl LossWeighting {
+    /// The weight of a loss on v for a network that predicts `kind`: the chosen one, or else the
+    /// first of truncated SNR and the plain error of what the network gives (min-SNR for x̂) that
+    /// stays bounded on the network's output.
+    ///
+    /// # Errors
+    /// When the schedule is not valid.
+    pub(super) fn choose(
+        chosen: Option<Self>,
+        kind: PredictionKind,
+        schedule: &ScheduleConfig,
+    ) -> Result<Self, MethodError> {
+        let schedule = valid(schedule)?;
+        Ok(match (chosen, kind) {
+            (Some(weighting), _) => weighting,
+            (None, _) if Self::TruncatedSnr.largest(kind, &schedule) <= LARGEST => {
+                Self::TruncatedSnr
+            }
+            (None, PredictionKind::X) => Self::MinSnr(5.0),
+            (None, PredictionKind::Eps | PredictionKind::V) => Self::Snr,
+        })
+    }
+
+    /// Checks that the weight of a loss on v stays bounded on the output of a network that predicts
+    /// `kind`.
+    ///
+    /// # Errors
+    /// When it does not, or the schedule is not valid.
+    pub(super) fn check_bounded_for(
+        self,
+        kind: PredictionKind,
+        schedule: &ScheduleConfig,
+    ) -> Result<(), MethodError> {
+        let largest = self.largest(kind, &valid(schedule)?);
+        let (what, instead) = match kind {
+            _ if largest <= LARGEST => return Ok(()),
+            PredictionKind::X => ("the image", "{ min-snr = 5.0 }"),
+            PredictionKind::Eps => ("the noise", "\"snr\" or { min-snr = 5.0 }"),
+            PredictionKind::V => ("v", "{ min-snr = 5.0 }"),
+        };
+        Err(MethodError::Teacher(format!(
+            "the network predicts {what}, and `weighting` gives its errors weights up to {largest:.0e} on this schedule: remove `weighting`, or take {instead}"
+        )))
+    }
+
+    /// The largest weight of a squared error of the network's own output: v = α ε − σ x, so that an
+    /// error of ε̂ is one of v̂ by 1/α, and an error of x̂ by 1/σ.
+    fn largest(self, kind: PredictionKind, schedule: &Schedule) -> f64 {
+        const TIMES: u32 = 1000;
+        let weights = (0..=TIMES).map(|i| {
+            let level = schedule.at(f64::from(i) / f64::from(TIMES));
+            let share = match kind {
+                PredictionKind::V => 1.0,
+                PredictionKind::Eps => level.alpha(),
+                PredictionKind::X => level.sigma(),
+            };
+            self.on_v(level) / share.powi(2)
+        });
+        // 0 of 0 is no weight.
+        weights.fold(0.0, f64::max)
+    }
+
     /// The weight of a squared error of v̂.
     pub(super) fn on_v(self, level: NoiseLevel) -> f64 {
         let signal = level.alpha().powi(2);
@@ -89,6 +154,10 @@ impl LossWeighting {
             }
         }
     }
+}
+
+fn valid(schedule: &ScheduleConfig) -> Result<Schedule, MethodError> {
+    Schedule::new(schedule.clone()).map_err(|e| MethodError::Teacher(e.to_string()))
 }
 
 fn snr(level: NoiseLevel) -> f64 {

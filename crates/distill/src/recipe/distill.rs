@@ -4,7 +4,7 @@ use super::RunConfig;
 use crate::error::RecipeError;
 use crate::method::guidance::{GuidanceMethod, GuidedConfig};
 use crate::method::progressive::{ProgressiveConfig, ProgressiveMethod};
-use crate::method::{GuidanceWeights, Halving, LossWeighting, Method};
+use crate::method::{GuidanceWeights, Halving, LossWeighting, Method, StudentPrediction};
 use crate::optim::OptimConfig;
 use crate::run::Phase;
 use fewstep_data::{ConditionConfig, DataConfig};
@@ -40,9 +40,12 @@ pub struct DistillRecipe {
     /// Whether images are mirrored at random.
     #[serde(default)]
     pub flip: bool,
-    /// Weight of the loss over noise levels.
+    /// Weight of the loss over noise levels; by default one that suits what the student predicts.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub weighting: Option<LossWeighting>,
+    /// What the student predicts.
     #[serde(default)]
-    pub weighting: LossWeighting,
+    pub student_prediction: StudentPrediction,
     /// The data that noisy images are made from.
     pub data: DataConfig,
     /// The control images of a teacher that takes them.
@@ -145,7 +148,8 @@ impl DistillRecipe {
     pub fn validate(&self) -> Result<(), RecipeError> {
         self.w.map_or(Ok(()), GuidanceWeights::check)?;
         check_precision(self.teacher_precision, self.lora.is_some(), "[lora]")?;
-        self.weighting.check("weighting")?;
+        self.weighting
+            .map_or(Ok(()), |weighting| weighting.check("weighting"))?;
         if self.guided.is_none() && self.progressive.is_none() {
             return Err(RecipeError::new(
                 "guided",
@@ -172,6 +176,7 @@ impl DistillRecipe {
                 weights,
                 embedding: self.w_embedding,
                 weighting: self.weighting,
+                prediction: self.student_prediction,
             };
             let name = "guided".into();
             phases.push(self.phase(name, Arc::new(method), &guided.optim, guided.updates));
@@ -189,6 +194,7 @@ impl DistillRecipe {
                     weights: self.w,
                     embedding: self.w_embedding,
                     weighting: self.weighting,
+                    prediction: self.student_prediction,
                     is_first: phases.is_empty(),
                 };
                 phases.push(self.phase(name, Arc::new(method), &progressive.optim, updates));

@@ -8,7 +8,7 @@ use crate::method::consistency::{ConsistencyConfig, ConsistencyMethod};
 use crate::method::denoising::DenoisingMethod;
 use crate::method::{
     Control, GuidanceWeights, InRecipe, LossWeighting, Method, NewControlNet, SharedSettings,
-    Trained, control_spec,
+    StudentPrediction, Trained, control_spec,
 };
 use crate::optim::OptimConfig;
 use crate::run::Phase;
@@ -65,9 +65,13 @@ macro_rules! phase_recipe {
             /// Probability that an example loses its label, with `denoising`.
             #[serde(default)]
             pub label_dropout: f64,
-            /// Weight of the loss over noise levels, with `denoising`.
+            /// Weight of the loss over noise levels, with `denoising`; by default one that suits
+            /// what the model predicts.
+            #[serde(default, skip_serializing_if = "Option::is_none")]
+            pub weighting: Option<LossWeighting>,
+            /// What the student predicts, with `codi` and `consistency`.
             #[serde(default)]
-            pub weighting: LossWeighting,
+            pub student_prediction: StudentPrediction,
             /// The images.
             pub data: DataConfig,
             /// The control images that the model learns to take.
@@ -137,7 +141,8 @@ impl PhaseRecipe {
             controlnet,
             "`train = \"controlnet\"`",
         )?;
-        self.weighting.check("weighting")?;
+        self.weighting
+            .map_or(Ok(()), |weighting| weighting.check("weighting"))?;
         self.check_method()?;
         self.optim.validate().map_err(|e| e.within("optim"))?;
         self.run.validate()
@@ -150,6 +155,7 @@ impl PhaseRecipe {
             w_embedding: self.w_embedding,
             label_dropout: self.label_dropout,
             weighting: self.weighting,
+            student_prediction: self.student_prediction,
         }
     }
 

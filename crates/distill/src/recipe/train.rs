@@ -33,9 +33,9 @@ pub struct TrainRecipe {
     /// What the network emits.
     #[serde(default = "default_prediction")]
     pub prediction: PredictionKind,
-    /// Weight of the loss over noise levels.
-    #[serde(default)]
-    pub weighting: LossWeighting,
+    /// Weight of the loss over noise levels; by default one that suits the prediction.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub weighting: Option<LossWeighting>,
     /// The training data.
     pub data: DataConfig,
     /// What turns captioned images into latents and states, for a text-to-image teacher.
@@ -122,7 +122,8 @@ impl TrainRecipe {
             ));
         }
         check_label_dropout(self.label_dropout)?;
-        self.weighting.check("weighting")?;
+        self.weighting
+            .map_or(Ok(()), |weighting| weighting.check("weighting"))?;
         self.optim.validate().map_err(|e| e.within("optim"))?;
         self.run.validate()?;
         fewstep_diffusion::Schedule::new(self.schedule.clone())

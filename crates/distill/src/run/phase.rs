@@ -1,6 +1,6 @@
 //! A phase of a run: one method, from the model before it to the next.
 
-use crate::method::{Method, MethodError, Objective, Teacher};
+use crate::method::{Method, MethodError, Objective, Teacher, check_prediction};
 use crate::optim::OptimConfig;
 use fewstep_diffusion::{DiffusionModel, Schedule};
 use fewstep_formats::Model;
@@ -54,11 +54,22 @@ impl Phase {
         }
     }
 
-    /// Checks the teacher; then the student at the start of the phase, with the LoRA that the phase
-    /// trains.
-    pub(super) fn student(&self, base: &Model, seed: u64) -> Result<Backbone, MethodError> {
+    /// Checks that the phase can start from a model.
+    pub(super) fn check(&self, base: &Model) -> Result<(), MethodError> {
         self.method.check(base)?;
+        let mut recipe = base.recipe.clone();
+        self.method.result(&mut recipe);
+        check_prediction(&base.recipe, &recipe, self.trained_part())
+    }
+
+    /// The student at the start of the phase, with the LoRA that the phase trains.
+    pub(super) fn student(&self, base: &Model, seed: u64) -> Result<Backbone, MethodError> {
+        self.check(base)?;
         let network = self.method.student(base, seed)?;
+        let network = match self.method.keeps_dropout() {
+            true => network,
+            false => network.without_dropout(),
+        };
         match &self.lora {
             Some(lora) if network.lora().is_none() => network
                 .with_lora(lora, seed)

@@ -60,7 +60,7 @@ impl Run {
     /// # Errors
     /// When the teacher does not fit the recipe.
     pub fn plan(&self, initial: &Model, shown: usize) -> Result<Vec<PhasePlan>, RunError> {
-        self.check_turns()?;
+        self.check(initial)?;
         let mut base = Model {
             network: initial.network.clone().computing_in(self.config.precision),
             recipe: initial.recipe.clone(),

@@ -83,9 +83,23 @@ impl Run {
         recipe
     }
 
+    /// Checks all that can be checked before a new run makes its folder. What later phases start
+    /// from is not there yet.
+    ///
+    /// # Errors
+    /// When the first phase cannot start from this model, or a student moves too seldom.
+    pub fn check(&self, initial: &Model) -> Result<(), RunError> {
+        self.check_turns()?;
+        if let Some(phase) = self.phases.first() {
+            phase.check(initial)?;
+            phase.method.check_settings(initial)?;
+        }
+        Ok(())
+    }
+
     /// Refuses phases whose student does not move in every window of the log: a resumed run starts
     /// a window where it goes on.
-    pub(super) fn check_turns(&self) -> Result<(), RunError> {
+    fn check_turns(&self) -> Result<(), RunError> {
         let log_every = self.config.log_every;
         let turns = self.phases.iter().map(|phase| phase.method.turn().every);
         match turns.max().filter(|every| *every > log_every) {

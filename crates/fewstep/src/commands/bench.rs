@@ -195,7 +195,7 @@ pub(crate) fn run(args: Args) -> CliResult {
     };
     let mut stepper = Stepper::new(model, config, 1_000_000);
     let objective: &dyn Objective = &Denoising {
-        weighting: LossWeighting::default(),
+        weighting: LossWeighting::TruncatedSnr,
         label_dropout: 0.1,
         weights: None,
     };

@@ -317,6 +317,9 @@ impl Inputs {
         if args.dry_run {
             return plan::print(args, &run, &self.teacher, recipe);
         }
+        if !args.resume() {
+            run.check(&self.teacher)?;
+        }
         prepare(&run.folder, recipe, args.resume())?;
         run_phases(&run, self.teacher, prompts, args.resume())?;
         let models = run.folder.join("models");

@@ -80,6 +80,9 @@ pub(crate) fn run(args: Args) -> CliResult {
     if args.run.dry_run {
         return plan::print(&args.run, &run, &initial, &recipe);
     }
+    if !args.run.resume() {
+        run.check(&initial)?;
+    }
     prepare(&run.folder, &recipe, args.run.resume())?;
     let prompts = recipe.text.map(|text| text.prompts).unwrap_or_default();
     run_phases(&run, initial, &prompts, args.run.resume())?;

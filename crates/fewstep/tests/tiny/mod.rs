@@ -72,17 +72,22 @@ pub(crate) fn remade(
     resolution: [usize; 3],
     classes: &[&str],
 ) -> Model {
-    let config = UNetConfig {
-        channels: resolution[0],
-        patch,
-        classes: classes.len(),
-        ..unet_config(model)
-    };
-    let recipe = SamplerRecipe {
-        resolution,
-        classes: classes.iter().map(|name| name.to_string()).collect(),
-        ..model.recipe.clone()
-    };
+    changed(model, |config, recipe| {
+        config.channels = resolution[0];
+        config.patch = patch;
+        config.classes = classes.len();
+        recipe.resolution = resolution;
+        recipe.classes = classes.iter().map(|name| name.to_string()).collect();
+    })
+}
+
+/// A model of another configuration.
+pub(crate) fn changed(
+    model: &Model,
+    change: impl FnOnce(&mut UNetConfig, &mut SamplerRecipe),
+) -> Model {
+    let (mut config, mut recipe) = (unet_config(model), model.recipe.clone());
+    change(&mut config, &mut recipe);
     with_weights(config, recipe)
 }
 

@@ -218,6 +218,14 @@ impl ControlNet {
         self
     }
 
+    pub(crate) fn without_dropout(mut self) -> Self {
+        let down_blocks = self.down_blocks.into_iter();
+        self.down_blocks = down_blocks.map(DownBlock::without_dropout).collect();
+        self.mid_block = self.mid_block.map(MidBlock::without_dropout);
+        self.base.dropout = 0.0;
+        self
+    }
+
     /// Changes the parameters of all blocks.
     pub(crate) fn map_blocks(self, mapper: &mut impl ModuleMapper) -> Self {
         Self {

@@ -68,6 +68,14 @@ impl ResnetBlock {
         }
     }
 
+    /// These blocks without dropout.
+    pub(crate) fn without_dropout(mut blocks: Vec<Self>) -> Vec<Self> {
+        for block in &mut blocks {
+            block.dropout = 0.0;
+        }
+        blocks
+    }
+
     /// # Shapes
     /// - `x`: `[batch, from, height, width]`
     /// - `embedding`: `[batch, embedding_dim]`, where the block takes one

@@ -30,6 +30,15 @@ pub(super) struct UpBlock {
     upsamplers: Vec<Resample>,
 }
 
+impl UpBlock {
+    pub(super) fn without_dropout(self) -> Self {
+        Self {
+            resnets: ResnetBlock::without_dropout(self.resnets),
+            ..self
+        }
+    }
+}
+
 impl Decoder<'_> {
     /// From the middle up to the output, each residual block with its skip connection.
     pub(super) fn forward(

@@ -182,7 +182,23 @@ impl Encoder<'_> {
     }
 }
 
+impl DownBlock {
+    pub(crate) fn without_dropout(self) -> Self {
+        Self {
+            resnets: ResnetBlock::without_dropout(self.resnets),
+            ..self
+        }
+    }
+}
+
 impl MidBlock {
+    pub(crate) fn without_dropout(self) -> Self {
+        Self {
+            resnets: ResnetBlock::without_dropout(self.resnets),
+            ..self
+        }
+    }
+
     /// The middle, where the network has one.
     pub(crate) fn new(init: &mut Init, config: &UNetConfig) -> Option<Self> {
         let last = config.widths.len() - 1;

@@ -2,6 +2,8 @@
 //! another precision.
 
 use super::UNet;
+use super::decoder::UpBlock;
+use super::encoder::{DownBlock, MidBlock};
 use crate::controlnet::{ControlNet, ControlNetConfig, Initial};
 use crate::error::ConfigError;
 use crate::layers::embedding::{WEmbedding, w_sinusoid};
@@ -53,6 +55,17 @@ impl UNet {
     fn without_lora(mut self) -> Self {
         self.config.lora = None;
         self.lora = None;
+        self
+    }
+
+    /// The same network without dropout.
+    pub fn without_dropout(mut self) -> Self {
+        let (down_blocks, up_blocks) = (self.down_blocks.into_iter(), self.up_blocks.into_iter());
+        self.down_blocks = down_blocks.map(DownBlock::without_dropout).collect();
+        self.mid_block = self.mid_block.map(MidBlock::without_dropout);
+        self.up_blocks = up_blocks.map(UpBlock::without_dropout).collect();
+        self.controlnet = self.controlnet.map(ControlNet::without_dropout);
+        self.config.dropout = 0.0;
         self
     }
 

@@ -22,8 +22,8 @@ pub use config::{CodiConfig, ConsistencyTarget, OdeModel, OdeNoise};
 pub use objective::{Codi, OdeStep};
 
 use super::{
-    Control, GuidanceWeights, InRecipe, Method, MethodError, Objective, SharedSettings, Teacher,
-    Trained,
+    Control, GuidanceWeights, InRecipe, Method, MethodError, Objective, SharedSettings,
+    StudentPrediction, Teacher, Trained,
 };
 use fewstep_diffusion::{DistilledFor, Guidance, Role, SamplerRecipe};
 use fewstep_formats::Model;
@@ -38,6 +38,8 @@ pub struct CodiMethod {
     pub control: Control,
     /// Which w guidance is applied with inside all networks; none for no guidance.
     pub weights: Option<GuidanceWeights>,
+    /// What the student predicts.
+    pub prediction: StudentPrediction,
 }
 
 impl Method for CodiMethod {
@@ -95,6 +97,7 @@ impl Method for CodiMethod {
 
     fn result(&self, recipe: &mut SamplerRecipe) {
         recipe.control = self.control.spec.or(recipe.control);
+        recipe.prediction = self.prediction.of(recipe);
         recipe.role = Role::Student {
             sampler: DistilledFor::Consistency,
             steps: None,
@@ -116,6 +119,7 @@ impl InRecipe for CodiMethod {
             config: config.clone(),
             control: shared.control,
             weights: shared.w,
+            prediction: shared.student_prediction,
         }
     }
 }

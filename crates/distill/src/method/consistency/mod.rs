@@ -20,7 +20,8 @@ pub use config::{ConsistencyConfig, Solver};
 pub use objective::Consistency;
 
 use super::{
-    Control, GuidanceWeights, InRecipe, Method, MethodError, Objective, SharedSettings, Teacher,
+    Control, GuidanceWeights, InRecipe, Method, MethodError, Objective, SharedSettings,
+    StudentPrediction, Teacher,
 };
 use fewstep_diffusion::{DistilledFor, Guidance, Role, SamplerRecipe};
 use fewstep_formats::Model;
@@ -37,6 +38,8 @@ pub struct ConsistencyMethod {
     pub weights: Option<GuidanceWeights>,
     /// How w enters the network.
     pub embedding: WEmbedding,
+    /// What the student predicts.
+    pub prediction: StudentPrediction,
 }
 
 impl Method for ConsistencyMethod {
@@ -97,6 +100,7 @@ impl Method for ConsistencyMethod {
 
     fn result(&self, recipe: &mut SamplerRecipe) {
         recipe.control = self.control.spec.or(recipe.control);
+        recipe.prediction = self.prediction.of(recipe);
         recipe.role = Role::Student {
             sampler: DistilledFor::Consistency,
             steps: None,
@@ -120,6 +124,7 @@ impl InRecipe for ConsistencyMethod {
             control: shared.control,
             weights: shared.w,
             embedding: shared.w_embedding,
+            prediction: shared.student_prediction,
         }
     }
 }

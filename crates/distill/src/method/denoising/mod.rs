@@ -17,7 +17,7 @@ pub use objective::Denoising;
 
 use super::{
     Control, GuidanceWeights, InRecipe, LossWeighting, Method, MethodError, Objective,
-    SharedSettings, Teacher,
+    SharedSettings, StudentPrediction, Teacher,
 };
 use crate::error::RecipeError;
 use fewstep_diffusion::{Guidance, SamplerRecipe};
@@ -27,8 +27,8 @@ use fewstep_nn::{Backbone, TrainedPart};
 /// Denoising as a phase.
 #[derive(Clone, Debug)]
 pub struct DenoisingMethod {
-    /// ω.
-    pub weighting: LossWeighting,
+    /// ω; by default one that suits what the network predicts.
+    pub weighting: Option<LossWeighting>,
     /// Probability that an example loses its label or its caption.
     pub label_dropout: f64,
     /// Where training starts.
@@ -42,6 +42,13 @@ pub enum DenoisingStart {
     Scratch,
     /// At a trained model, which learns to take control images.
     Model(Control),
+}
+
+impl DenoisingMethod {
+    fn weighting(&self, start: &Model) -> Result<LossWeighting, MethodError> {
+        let recipe = &start.recipe;
+        LossWeighting::choose(self.weighting, recipe.prediction, &recipe.schedule)
+    }
 }
 
 impl Method for DenoisingMethod {
@@ -67,6 +74,17 @@ impl Method for DenoisingMethod {
         }
     }
 
+    /// It is training, as the model before was trained.
+    fn keeps_dropout(&self) -> bool {
+        true
+    }
+
+    fn check_settings(&self, start: &Model) -> Result<(), MethodError> {
+        let recipe = &start.recipe;
+        self.weighting(start)?
+            .check_bounded_for(recipe.prediction, &recipe.schedule)
+    }
+
     fn student(&self, base: &Model, seed: u64) -> Result<Backbone, MethodError> {
         let DenoisingStart::Model(control) = &self.start else {
             return Ok(base.network.clone());
@@ -83,7 +101,7 @@ impl Method for DenoisingMethod {
 
     fn objective(&self, teacher: &Teacher<'_>) -> Result<Box<dyn Objective>, MethodError> {
         Ok(Box::new(Denoising {
-            weighting: self.weighting,
+            weighting: self.weighting(teacher.model)?,
             label_dropout: self.label_dropout,
             weights: match teacher.model.recipe.guidance {
                 Guidance::Input { w_min, w_max, .. } => {
@@ -108,13 +126,15 @@ impl InRecipe for DenoisingMethod {
     type Config = ();
 
     fn check_shared(shared: &SharedSettings) -> Result<(), RecipeError> {
-        match shared.w {
-            Some(_) => Err(RecipeError::new(
-                "w",
-                "`w` has no meaning with `method = \"denoising\"`: remove it",
-            )),
-            None => Ok(()),
-        }
+        let meaningless = match (shared.w, shared.student_prediction) {
+            (Some(_), _) => "w",
+            (None, StudentPrediction::Auto) => return Ok(()),
+            (None, _) => "student_prediction",
+        };
+        Err(RecipeError::new(
+            meaningless,
+            format!("`{meaningless}` has no meaning with `method = \"denoising\"`: remove it"),
+        ))
     }
 
     fn from_recipe(_config: &(), shared: SharedSettings) -> Self {

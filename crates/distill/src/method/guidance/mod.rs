@@ -19,8 +19,7 @@ pub use objective::GuidanceDistillation;
 
 use super::guidance_weights::check_unconditional_branch;
 use super::{
-    GuidanceWeights, LossWeighting, Method, MethodError, Objective, Teacher,
-    prediction_of_few_steps,
+    GuidanceWeights, LossWeighting, Method, MethodError, Objective, StudentPrediction, Teacher,
 };
 use fewstep_diffusion::{CfgDenoiser, DistilledFor, Guidance, Role, SamplerRecipe};
 use fewstep_formats::Model;
@@ -33,8 +32,17 @@ pub struct GuidanceMethod {
     pub weights: GuidanceWeights,
     /// How w enters the network.
     pub embedding: WEmbedding,
-    /// ω.
-    pub weighting: LossWeighting,
+    /// ω; by default one that suits what the student predicts.
+    pub weighting: Option<LossWeighting>,
+    /// What the student predicts.
+    pub prediction: StudentPrediction,
+}
+
+impl GuidanceMethod {
+    fn weighting(&self, teacher: &Model) -> Result<LossWeighting, MethodError> {
+        let recipe = &teacher.recipe;
+        LossWeighting::choose(self.weighting, self.prediction.of(recipe), &recipe.schedule)
+    }
 }
 
 impl Method for GuidanceMethod {
@@ -59,6 +67,13 @@ impl Method for GuidanceMethod {
         }
     }
 
+    fn check_settings(&self, teacher: &Model) -> Result<(), MethodError> {
+        let recipe = &teacher.recipe;
+        let kind = self.prediction.of(recipe);
+        self.weighting(teacher)?
+            .check_bounded_for(kind, &recipe.schedule)
+    }
+
     fn student(&self, base: &Model, _seed: u64) -> Result<Backbone, MethodError> {
         self.weights.student(base.network.clone(), self.embedding)
     }
@@ -67,7 +82,7 @@ impl Method for GuidanceMethod {
         Ok(Box::new(GuidanceDistillation {
             teacher: CfgDenoiser::new(teacher.frozen()?),
             weights: self.weights,
-            weighting: self.weighting,
+            weighting: self.weighting(teacher.model)?,
         }))
     }
 
@@ -76,7 +91,7 @@ impl Method for GuidanceMethod {
             sampler: DistilledFor::Any,
             steps: None,
         };
-        recipe.prediction = prediction_of_few_steps(recipe.prediction);
+        recipe.prediction = self.prediction.of(recipe);
         recipe.guidance = self.weights.guidance();
     }
 }

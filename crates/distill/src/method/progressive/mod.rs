@@ -25,8 +25,7 @@ pub use objective::Progressive;
 
 use super::guidance_weights::check_unconditional_branch;
 use super::{
-    GuidanceWeights, LossWeighting, Method, MethodError, Objective, Teacher,
-    prediction_of_few_steps,
+    GuidanceWeights, LossWeighting, Method, MethodError, Objective, StudentPrediction, Teacher,
 };
 use fewstep_diffusion::{DistilledFor, Role, SamplerRecipe};
 use fewstep_formats::Model;
@@ -43,8 +42,10 @@ pub struct ProgressiveMethod {
     pub weights: Option<GuidanceWeights>,
     /// How w enters the network.
     pub embedding: WEmbedding,
-    /// ω.
-    pub weighting: LossWeighting,
+    /// ω; by default one that suits what the student predicts.
+    pub weighting: Option<LossWeighting>,
+    /// What the student predicts.
+    pub prediction: StudentPrediction,
     /// Whether this is the first phase: without stage one its teacher is the guided pair.
     pub is_first: bool,
 }
@@ -53,6 +54,11 @@ impl ProgressiveMethod {
     /// Whether the teacher, where it has two branches, is guided by them.
     fn guides(&self) -> bool {
         self.is_first && self.weights.is_some()
+    }
+
+    fn weighting(&self, teacher: &Model) -> Result<LossWeighting, MethodError> {
+        let recipe = &teacher.recipe;
+        LossWeighting::choose(self.weighting, self.prediction.of(recipe), &recipe.schedule)
     }
 }
 
@@ -80,6 +86,13 @@ impl Method for ProgressiveMethod {
         }
     }
 
+    fn check_settings(&self, teacher: &Model) -> Result<(), MethodError> {
+        let recipe = &teacher.recipe;
+        let kind = self.prediction.of(recipe);
+        self.weighting(teacher)?
+            .check_bounded_for(kind, &recipe.schedule)
+    }
+
     fn student(&self, base: &Model, _seed: u64) -> Result<Backbone, MethodError> {
         match self.weights {
             Some(weights) => weights.student(base.network.clone(), self.embedding),
@@ -88,6 +101,7 @@ impl Method for ProgressiveMethod {
     }
 
     fn objective(&self, teacher: &Teacher<'_>) -> Result<Box<dyn Objective>, MethodError> {
+        let weighting = self.weighting(teacher.model)?;
         let teacher = match self.guides() {
             true => teacher.guided()?,
             false => Box::new(teacher.frozen()?),
@@ -97,7 +111,7 @@ impl Method for ProgressiveMethod {
             steps: self.steps,
             halving: self.halving,
             weights: self.weights,
-            weighting: self.weighting,
+            weighting,
         }))
     }
 
@@ -110,7 +124,7 @@ impl Method for ProgressiveMethod {
             },
             steps: Some(self.steps),
         };
-        recipe.prediction = prediction_of_few_steps(recipe.prediction);
+        recipe.prediction = self.prediction.of(recipe);
         if let Some(weights) = self.weights {
             recipe.guidance = weights.guidance();
         }

@@ -31,7 +31,7 @@ const RANGE: GuidanceWeights = GuidanceWeights::Range([0.0, 4.0]);
 const METHODS: [Case; 8] = [
     ("denoising", |_| {
         Box::new(Denoising {
-            weighting: LossWeighting::default(),
+            weighting: LossWeighting::TruncatedSnr,
             label_dropout: 0.1,
             weights: None,
         })
@@ -40,7 +40,7 @@ const METHODS: [Case; 8] = [
         Box::new(GuidanceDistillation {
             teacher: CfgDenoiser::new(teacher),
             weights: RANGE,
-            weighting: LossWeighting::default(),
+            weighting: LossWeighting::TruncatedSnr,
         })
     }),
     ("halving, deterministic", |teacher| {
@@ -81,7 +81,7 @@ fn halving(teacher: DiffusionModel<Backbone>, halving: Halving) -> Box<dyn Objec
         steps: 4,
         halving,
         weights: Some(RANGE),
-        weighting: LossWeighting::default(),
+        weighting: LossWeighting::TruncatedSnr,
     })
 }
 
