@@ -68,7 +68,7 @@ fn source(
             (Source::Captioned(captioned), Some(Arc::new(conditions)))
         }
         (None, false) if data.kind != DataKind::Captioned => {
-            (Source::labelled(data, classes).input_error()?, None)
+            (Source::labelled(data, &classes).input_error()?, None)
         }
         (None, false) => {
             return Err(CliError::input(
