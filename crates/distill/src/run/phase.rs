@@ -30,6 +30,13 @@ impl Phase {
         self.updates * self.optim.batch as u64
     }
 
+    /// The learning rate of the student's last turn up to an update, which is counted from 0.
+    pub(super) fn lr_of(&self, update: u64) -> f64 {
+        let turn = self.method.turn();
+        let own = turn.count(update + 1).saturating_sub(1);
+        self.optim.learning_rate(own, turn.count(self.updates))
+    }
+
     /// What of the student is trained.
     pub(super) fn trained_part(&self) -> TrainedPart {
         match self.lora {

@@ -253,8 +253,7 @@ impl Run {
         let guided = self.recipe(phase, base, 0).guidance == Guidance::ClassifierFree;
         let showing = merged + shown * (1 + usize::from(guided)) * answer;
         // A checkpoint has the moments a second time; a model is written parameter by parameter.
-        let saved = phase.updates > self.config.checkpoint_every;
-        let saving = 2 * trained * usize::from(saved);
+        let saving = 2 * trained;
         let most = updating.max(showing).max(saving);
         // At the start the teacher's file is in memory as well as its network.
         let reading = 2 * base.network.num_params();

@@ -1,6 +1,7 @@
 //! `fewstep distill`: few-step students from a teacher.
 
-use super::shared::run::{RunArgs, prepare, run_phases};
+use super::shared::run::{RunArgs, run_phases};
+use super::shared::run_folder::RunFolder;
 use super::shared::{captioned, plan};
 use crate::builtin;
 use crate::compute;
@@ -60,6 +61,7 @@ fn halve(args: &RunArgs) -> CliResult {
     recipe
         .validate()
         .map_err(|e| args.recipe_error(e.to_string()))?;
+    let folder = args.open_folder()?;
     let inputs = Inputs::read(
         &recipe.teacher,
         &recipe.data,
@@ -81,12 +83,13 @@ fn halve(args: &RunArgs) -> CliResult {
     recipe
         .check_guidance(guidance)
         .map_err(|e| args.recipe_error(e.to_string()))?;
-    let phases = recipe
-        .phases()
-        .map_err(|e| args.recipe_error(e.to_string()))?;
+    let phases = |recipe: &DistillRecipe| {
+        let phases = recipe.phases();
+        phases.map_err(|error| args.recipe_error(error.to_string()))
+    };
     inputs.run(
-        args,
-        phases,
+        (args, folder),
+        &phases,
         (recipe.seed, recipe.flip, recipe.run),
         &recipe.prompts,
         &recipe,
@@ -98,6 +101,7 @@ fn one_phase(args: &RunArgs) -> CliResult {
     recipe
         .validate()
         .map_err(|e| args.recipe_error(e.to_string()))?;
+    let folder = args.open_folder()?;
     let inputs = Inputs::read(
         &recipe.teacher,
         &recipe.data,
@@ -106,10 +110,11 @@ fn one_phase(args: &RunArgs) -> CliResult {
         args.plan,
         &recipe.run,
     )?;
-    let phases = recipe.phases(inputs.examples.conditions());
+    let examples = inputs.examples.clone();
+    let phases = |recipe: &PhaseRecipe| Ok(recipe.phases(examples.conditions()));
     inputs.run(
-        args,
-        phases,
+        (args, folder),
+        &phases,
         (recipe.seed, recipe.flip, recipe.run),
         &[],
         &recipe,
@@ -187,7 +192,9 @@ impl Inputs {
         condition: Option<&ConditionConfig>,
         device: Device,
     ) -> CliResult<Self> {
-        let dataset = Arc::new(builtin::load_data(data)?);
+        let dataset = builtin::load_data(data)?;
+        let dataset = dataset.with_classes_of(&teacher.recipe.classes);
+        let dataset = Arc::new(dataset.input_error()?);
         let conditions = condition
             .map(|condition| Conditions::open(condition, &dataset, data))
             .transpose()
@@ -254,14 +261,6 @@ impl Inputs {
                 examples.name()
             )));
         }
-        if examples.classes().len() != recipe.classes.len() {
-            return Err(CliError::input(format!(
-                "the teacher has {} classes and {} has {}",
-                recipe.classes.len(),
-                examples.name(),
-                examples.classes().len()
-            )));
-        }
         Ok(())
     }
 
@@ -298,8 +297,8 @@ impl Inputs {
 
     fn run<R: Serialize + DeserializeOwned>(
         self,
-        args: &RunArgs,
-        phases: Vec<Phase>,
+        (args, folder): (&RunArgs, Option<RunFolder>),
+        phases: &dyn Fn(&R) -> CliResult<Vec<Phase>>,
         (seed, flip, config): (u64, bool, RunConfig),
         prompts: &[String],
         recipe: &R,
@@ -307,18 +306,18 @@ impl Inputs {
         let run = Run {
             folder: args.folder(),
             seed,
-            phases,
+            phases: phases(recipe)?,
             examples: self.examples,
             components: self.components,
             flip,
             config,
             device: self.device,
         };
-        if args.dry_run {
+        let Some(folder) = folder else {
             return plan::print(args, &run, &self.teacher, recipe);
-        }
-        prepare(&run.folder, recipe, args.resume())?;
-        run_phases(&run, self.teacher, prompts, args.resume())?;
+        };
+        let inputs = folder.begin(recipe, phases, &run, &self.teacher)?;
+        run_phases(&run, (self.teacher, &inputs), prompts, folder.resume())?;
         let models = run.folder.join("models");
         println!("The models are in {}", models.display());
         Ok(())

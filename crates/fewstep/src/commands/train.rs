@@ -1,6 +1,7 @@
 //! `fewstep train`: a teacher from data.
 
-use super::shared::run::{RunArgs, prepare, run_phases};
+use super::shared::run::{RunArgs, run_phases};
+use super::shared::run_folder::RunFolder;
 use super::shared::{captioned, plan};
 use crate::builtin;
 use crate::compute;
@@ -9,7 +10,7 @@ use crate::output::cache_folder;
 use fewstep_data::{Examples, LatentsHeader};
 use fewstep_distill::Copies;
 use fewstep_distill::recipe::{TextConfig, TrainRecipe};
-use fewstep_distill::run::{Run, is_run};
+use fewstep_distill::run::Run;
 use fewstep_formats::{Model, PipelineComponents, RepositoryKind};
 use fewstep_generate::find_part;
 use fewstep_nn::Backbone;
@@ -34,14 +35,14 @@ pub(crate) fn run(args: Args) -> CliResult {
         .validate()
         .map_err(|e| args.run.recipe_error(e.to_string()))?;
     let device = compute::device_of_run(&recipe.run)?;
-    let folder = args.run.folder();
-    if is_run(&folder) && !args.run.dry_run {
-        prepare(&folder, &recipe, args.run.resume())?;
+    let folder = args.run.open_folder()?;
+    if let Some(folder) = &folder {
+        folder.check_recipe(&recipe)?;
     }
     let (examples, components) = match &recipe.text {
         None => (images(&recipe)?, None),
         Some(text) => {
-            let components = assemble(text, &args.run)?;
+            let components = assemble(text, &args.run, folder.as_ref())?;
             let fits = |header: &LatentsHeader| {
                 let network = recipe.network_of(header.shape(), Some(header.states[1]), 0);
                 network.map(drop).map_err(|error| {
@@ -68,7 +69,7 @@ pub(crate) fn run(args: Args) -> CliResult {
         recipe: recipe.sampler_recipe(&examples),
     };
     let run = Run {
-        folder,
+        folder: args.run.folder(),
         seed: recipe.seed,
         phases: recipe.phases(),
         examples,
@@ -77,12 +78,13 @@ pub(crate) fn run(args: Args) -> CliResult {
         config: recipe.run,
         device,
     };
-    if args.run.dry_run {
+    let Some(folder) = folder else {
         return plan::print(&args.run, &run, &initial, &recipe);
-    }
-    prepare(&run.folder, &recipe, args.run.resume())?;
+    };
+    let phases = |recipe: &TrainRecipe| Ok(recipe.phases());
+    let inputs = folder.begin(&recipe, &phases, &run, &initial)?;
     let prompts = recipe.text.map(|text| text.prompts).unwrap_or_default();
-    run_phases(&run, initial, &prompts, args.run.resume())?;
+    run_phases(&run, (initial, &inputs), &prompts, folder.resume())?;
     println!(
         "The teacher is in {}",
         run.model_folder(&run.phases[0]).display()
@@ -91,14 +93,18 @@ pub(crate) fn run(args: Args) -> CliResult {
 }
 
 /// Puts the autoencoder and the text encoder of the recipe together into one folder inside the run.
-fn assemble(text: &TextConfig, args: &RunArgs) -> CliResult<PipelineComponents> {
-    let folder = match args.dry_run {
-        true => cache_folder()
+fn assemble(
+    text: &TextConfig,
+    args: &RunArgs,
+    run: Option<&RunFolder>,
+) -> CliResult<PipelineComponents> {
+    let folder = match run {
+        None => cache_folder()
             .unwrap_or_else(std::env::temp_dir)
             .join("dry-run"),
-        false => args.folder().join("parts"),
+        Some(_) => args.folder().join("parts"),
     };
-    if args.resume() && folder.join("model_index.json").is_file() {
+    if run.is_some_and(RunFolder::resume) && folder.join("model_index.json").is_file() {
         return PipelineComponents::open(&folder).input_error();
     }
     let autoencoder = find_part(&text.autoencoder, RepositoryKind::Autoencoder)?;
