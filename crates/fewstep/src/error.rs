@@ -136,8 +136,7 @@ impl From<RunError> for CliError {
     /// A diverged loss and what cannot be written any more are failures of the work; wrong files,
     /// folders and teachers are bad input.
     fn from(error: RunError) -> Self {
-        const UNWRITTEN: &str =
-            "What was saved before is whole: free some space, and continue with --resume";
+        const UNWRITTEN: &str = "What was saved before is whole: free some space (or make the folder writable), and continue with --resume";
         match error {
             RunError::NotFinite { .. } => CliError::Work(error.into()),
             RunError::Write { .. } | RunError::Format(FormatError::Write { .. }) => {

@@ -162,6 +162,27 @@ fn a_run_may_be_given_more_updates() {
     let (_, said) = workspace.succeed(&again);
     assert!(!said.contains("note:"), "{said}");
 
+    // An earlier version kept no optimiser at the end: it goes on from the checkpoint before.
+    let end = workspace.path("run/checkpoints/000000000112-001");
+    for file in std::fs::read_dir(&end).expect("there").flatten() {
+        if file.file_name() != "position.json" {
+            std::fs::remove_file(file.path()).expect("removed");
+        }
+    }
+    let before = workspace.path("run/checkpoints/000000000096-000");
+    assert!(before.exists());
+    workspace.succeed(&resume("run", "updates=16"));
+    workspace.succeed(&with(&words("longer"), &["updates=16"]));
+    let longer = workspace.path("longer");
+    assert!(weights(&run, "teacher") == weights(&longer, "teacher"));
+    for name in ["raw.safetensors", "optimizer.bin"] {
+        let file = run.join("checkpoints/000000000128-001").join(name);
+        std::fs::remove_file(file).expect("removed");
+    }
+    std::fs::remove_dir_all(run.join("checkpoints/000000000096-000")).ok();
+    std::fs::remove_dir_all(run.join("checkpoints/000000000112-001")).ok();
+    workspace.refuse(&resume("run", "updates=20"), &["optimiser", "more updates"]);
+
     // A rate that falls to 0 was planned for another number.
     let set = ["optim.anneal=linear", "optim.warmup=0"];
     let falling = with(&words("falling"), &set);

@@ -1,6 +1,7 @@
 //! What a run depends on besides its recipe: stored next to it, so that it resumes on nothing else.
 
 use super::{Run, RunError};
+use fewstep_data::Examples;
 use fewstep_diffusion::{Provenance, SamplerRecipe};
 use fewstep_formats::{Model, write_atomically};
 use serde::{Deserialize, Serialize};
@@ -50,21 +51,32 @@ impl RunInputs {
     /// # Errors
     /// Names what is different.
     pub fn check(&self, folder: &Path) -> Result<(), RunError> {
+        let stored = Self::stored(folder)?;
+        refuse(folder, stored.and_then(|stored| self.difference(&stored)))
+    }
+
+    /// The same for the examples only, before they are made.
+    ///
+    /// # Errors
+    /// As [`RunInputs::check`].
+    pub fn check_examples(folder: &Path, examples: &Examples) -> Result<(), RunError> {
+        let stored = Self::stored(folder)?;
+        refuse(
+            folder,
+            stored.and_then(|stored| other_data(&stored.data, &examples.digest())),
+        )
+    }
+
+    fn stored(folder: &Path) -> Result<Option<Self>, RunError> {
         let file = folder.join(NAME);
         if !file.is_file() {
-            return Ok(());
+            return Ok(None);
         }
         let text = std::fs::read_to_string(&file).map_err(RunError::reading(&file))?;
-        let stored: Self = toml::from_str(&text).map_err(|error| {
+        let stored = toml::from_str(&text).map_err(|error| {
             RunError::NotResumable(format!("{} is damaged: {error}", file.display()))
         })?;
-        match self.difference(&stored) {
-            None => Ok(()),
-            Some(difference) => Err(RunError::NotResumable(format!(
-                "{} was started on something else: {difference}. Resume a run on what it was started on, or start a new one in another folder",
-                folder.display()
-            ))),
-        }
+        Ok(Some(stored))
     }
 
     pub(super) fn store(&self, folder: &Path) -> Result<(), RunError> {
@@ -80,16 +92,15 @@ impl RunInputs {
     }
 
     fn difference(&self, stored: &Self) -> Option<String> {
-        let changed = |what: &str, (was, is): (&str, &str)| {
-            (was != is).then(|| format!("{what} (its digest was {was} and is {is} now)"))
-        };
         let (was, is) = (&stored.model.classes, &self.model.classes);
         if was != is {
             return Some(other_classes(was, is));
         }
-        let teacher = (stored.teacher(), self.teacher());
-        if let Some(difference) = changed("the teacher's weights are others", teacher) {
-            return Some(difference);
+        let (was, is) = (stored.teacher(), self.teacher());
+        if was != is {
+            return Some(format!(
+                "the teacher's weights are others (their hash was {was} and is {is} now)"
+            ));
         }
         if stored.model != self.model {
             let what = match self.teacher {
@@ -98,9 +109,24 @@ impl RunInputs {
             };
             return Some(format!("{what} is another"));
         }
-        let what = "the data has changed: its images, labels or captions, or what its latents or control images are made from";
-        changed(what, (&stored.data, &self.data))
+        other_data(&stored.data, &self.data)
     }
+}
+
+fn refuse(folder: &Path, difference: Option<String>) -> Result<(), RunError> {
+    match difference {
+        None => Ok(()),
+        Some(difference) => Err(RunError::NotResumable(format!(
+            "{} was started on something else: {difference}. Resume a run on what it was started on, or start a new one in another folder",
+            folder.display()
+        ))),
+    }
+}
+
+fn other_data(was: &str, is: &str) -> Option<String> {
+    (was != is).then(|| {
+        format!("the data has changed: its images, labels or captions, or what its latents or control images are made from (its digest was {was} and is {is} now)")
+    })
 }
 
 fn other_classes(was: &[String], is: &[String]) -> String {

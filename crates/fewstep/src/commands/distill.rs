@@ -9,9 +9,7 @@ use crate::error::{CliError, CliResult, IntoCliResult};
 use crate::tasks::command_of;
 use burn::module::Module;
 use burn::tensor::Device;
-use fewstep_data::{
-    ConditionConfig, Conditions, DataConfig, Examples, ImageShape, LatentsHeader, Masks,
-};
+use fewstep_data::{ConditionConfig, Conditions, DataConfig, Examples, ImageShape, Masks};
 use fewstep_diffusion::Guidance;
 use fewstep_distill::Copies;
 use fewstep_distill::method::{GuidanceWeights, control_spec};
@@ -67,7 +65,7 @@ fn halve(args: &RunArgs) -> CliResult {
         &recipe.data,
         recipe.condition.as_ref(),
         recipe.flip,
-        args.plan,
+        (args.plan, folder.as_ref()),
         &recipe.run,
     )?;
     inputs.check_learnt()?;
@@ -107,7 +105,7 @@ fn one_phase(args: &RunArgs) -> CliResult {
         &recipe.data,
         recipe.condition.as_ref(),
         recipe.flip,
-        args.plan,
+        (args.plan, folder.as_ref()),
         &recipe.run,
     )?;
     let examples = inputs.examples.clone();
@@ -164,21 +162,20 @@ struct Inputs {
 }
 
 impl Inputs {
+    /// `on` is whether to predict memory only, and the folder of the run.
     fn read(
         teacher: &str,
         data: &DataConfig,
         condition: Option<&ConditionConfig>,
         mirrored: bool,
-        planned: bool,
+        on: (bool, Option<&RunFolder>),
         run: &RunConfig,
     ) -> CliResult<Self> {
         let device = compute::device_of_run(run)?;
         let source = ModelSource::find(teacher, None)?;
         let teacher = source.model(&device)?;
         let inputs = match source.components()? {
-            Some(parts) => {
-                Self::latent(teacher, parts, data, condition, mirrored, device, planned)?
-            }
+            Some(parts) => Self::latent(teacher, parts, data, condition, mirrored, device, on)?,
             None => Self::pixels(teacher, data, condition, device)?,
         };
         inputs.check_images()?;
@@ -218,19 +215,22 @@ impl Inputs {
         condition: Option<&ConditionConfig>,
         mirrored: bool,
         device: Device,
-        planned: bool,
+        (planned, folder): (bool, Option<&RunFolder>),
     ) -> CliResult<Self> {
         let masks = masks(&teacher.network.config(), condition)?;
         // Masked images are stored with the latents; they are no control images.
         let condition = condition.filter(|_| masks.is_none());
         let copies = Copies { mirrored, masks };
-        let fits = |header: &LatentsHeader| fits(&teacher, header, data.size);
+        let check = |examples: &Examples| {
+            fits(&teacher, examples, data.size).map_err(CliError::input)?;
+            folder.map_or(Ok(()), |folder| folder.check_examples(examples))
+        };
         let mut examples = captioned::examples(
             data,
             condition,
             &components,
             copies,
-            &fits,
+            &check,
             &device,
             planned,
         )?;
@@ -326,8 +326,9 @@ impl Inputs {
 
 /// Whether a teacher takes the latents and the prompt embeddings of the data, whose images have
 /// this side.
-fn fits(teacher: &Model, header: &LatentsHeader, side: Option<usize>) -> Result<(), String> {
-    let (expected, got) = (teacher.recipe.resolution, header.latent);
+fn fits(teacher: &Model, examples: &Examples, side: Option<usize>) -> Result<(), String> {
+    let (expected, shape) = (teacher.recipe.resolution, examples.shape());
+    let got = [shape.channels, shape.height, shape.width];
     if expected != got {
         let size = side.map(|side| format!(" = {}", side * expected[1] / got[1]));
         return Err(format!(
@@ -335,9 +336,9 @@ fn fits(teacher: &Model, header: &LatentsHeader, side: Option<usize>) -> Result<
             size.unwrap_or_default()
         ));
     }
-    let (width, got) = (teacher.network.config().text_width(), header.states[1]);
-    match width {
-        Some(width) if width != got => Err(format!(
+    let (width, got) = (teacher.network.config().text_width(), examples.text_width());
+    match width.zip(got) {
+        Some((width, got)) if width != got => Err(format!(
             "the teacher takes prompt embeddings of width {width}, and its text encoder's have width {got}"
         )),
         _ => Ok(()),

@@ -5,9 +5,9 @@ use super::shared::run_folder::RunFolder;
 use super::shared::{captioned, plan};
 use crate::builtin;
 use crate::compute;
-use crate::error::{CliResult, IntoCliResult};
+use crate::error::{CliError, CliResult, IntoCliResult};
 use crate::output::cache_folder;
-use fewstep_data::{Examples, LatentsHeader};
+use fewstep_data::Examples;
 use fewstep_distill::Copies;
 use fewstep_distill::recipe::{TextConfig, TrainRecipe};
 use fewstep_distill::run::Run;
@@ -43,14 +43,17 @@ pub(crate) fn run(args: Args) -> CliResult {
         None => (images(&recipe)?, None),
         Some(text) => {
             let components = assemble(text, &args.run, folder.as_ref())?;
-            let fits = |header: &LatentsHeader| {
-                let network = recipe.network_of(header.shape(), Some(header.states[1]), 0);
-                network.map(drop).map_err(|error| {
-                    format!(
-                        "the data gives latents of {:?} (channels, height, width): {error}",
-                        header.latent
-                    )
-                })
+            let check = |examples: &Examples| {
+                let shape = examples.shape();
+                let network = recipe.network_of(shape, examples.text_width(), 0);
+                network.map_err(|error| {
+                    let shape = [shape.channels, shape.height, shape.width];
+                    CliError::input(format!(
+                        "the data gives latents of {shape:?} (channels, height, width): {error}"
+                    ))
+                })?;
+                let folder = folder.as_ref();
+                folder.map_or(Ok(()), |folder| folder.check_examples(examples))
             };
             let copies = Copies {
                 mirrored: recipe.flip,
@@ -59,7 +62,7 @@ pub(crate) fn run(args: Args) -> CliResult {
             let data = &recipe.data;
             let planned = args.run.plan;
             let examples =
-                captioned::examples(data, None, &components, copies, &fits, &device, planned)?;
+                captioned::examples(data, None, &components, copies, &check, &device, planned)?;
             (examples, Some(components))
         }
     };

@@ -135,6 +135,8 @@ pub(crate) fn run_phases(
         show(event);
         interrupt.flow()
     });
-    bar.abandon();
+    if !bar.is_finished() {
+        bar.abandon();
+    }
     interrupt.result(ended?)
 }

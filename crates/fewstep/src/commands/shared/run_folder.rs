@@ -2,6 +2,7 @@
 
 use super::recipe_changes::first_change;
 use crate::error::{CliError, CliResult, IntoCliResult};
+use fewstep_data::Examples;
 use fewstep_distill::recipe::parse;
 use fewstep_distill::run::{ChangedUpdates, Phase, Run, RunInputs, RunLock, checkpoints, is_run};
 use fewstep_formats::{Model, write_atomically};
@@ -51,6 +52,14 @@ impl RunFolder {
                 "{} was started with another recipe ({change}): resume a run with the seed and the settings that it was started with",
                 self.path.display()
             ))),
+        }
+    }
+
+    /// Refuses to resume on other examples, before latents of them are made.
+    pub(crate) fn check_examples(&self, examples: &Examples) -> CliResult {
+        match self.resume {
+            true => Ok(RunInputs::check_examples(&self.path, examples)?),
+            false => Ok(()),
         }
     }
 
