@@ -86,7 +86,7 @@ impl<H: CacheHeader> CacheWriter<H> {
             file.write_all(&header.to_bytes(&"0".repeat(64)))?;
             Ok((partial, file))
         };
-        let (partial, file) = start().map_err(failed(path))?;
+        let (partial, file) = start().map_err(unwritten(path))?;
         Ok(Self {
             file,
             path: path.into(),
@@ -101,7 +101,7 @@ impl<H: CacheHeader> CacheWriter<H> {
     pub(crate) fn write(&mut self, bytes: &[u8]) -> Result<(), DataError> {
         self.hash.update(bytes);
         self.written += bytes.len();
-        self.file.write_all(bytes).map_err(failed(&self.path))
+        self.file.write_all(bytes).map_err(unwritten(&self.path))
     }
 
     /// Gives the finished cache its name; refuses one whose data is not as long as the header says.
@@ -121,7 +121,7 @@ impl<H: CacheHeader> CacheWriter<H> {
             file.into_inner()?.sync_all()?;
             fs::rename(&partial.0, &path)
         };
-        end(self.file).map_err(failed(&path))
+        end(self.file).map_err(unwritten(&path))
     }
 }
 
@@ -278,5 +278,12 @@ fn failed(path: &Path) -> impl Fn(io::Error) -> DataError + '_ {
     |error| DataError::Cache {
         path: path.into(),
         reason: error.to_string(),
+    }
+}
+
+fn unwritten(path: &Path) -> impl Fn(io::Error) -> DataError + '_ {
+    |source| DataError::Write {
+        path: path.into(),
+        source,
     }
 }

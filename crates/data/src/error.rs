@@ -17,7 +17,7 @@ pub enum DataError {
         /// The system's reason.
         source: std::io::Error,
     },
-    /// An image could not be written.
+    /// An image or a cache could not be written.
     #[error("cannot write {}: {source}; check that the folder exists, is writable and has space", path.display())]
     Write {
         /// The file.
@@ -105,6 +105,28 @@ pub enum DataError {
         label: i64,
         /// How many classes there are.
         classes: usize,
+    },
+    /// The classes of a set have other names than those of the model.
+    #[error(
+        "{origin}: its classes are not those of the model: {difference}; name them as the model does (`class_names` gives them other names, in the order of the labels), or choose other data"
+    )]
+    ClassNames {
+        /// The set.
+        origin: String,
+        /// A class that only one of both has.
+        difference: String,
+    },
+    /// A set and a model have different numbers of classes, and not both have names.
+    #[error(
+        "{origin}: {found} classes, expected labelled images of {expected} classes, which the model has"
+    )]
+    ClassCount {
+        /// The set.
+        origin: String,
+        /// How many it has.
+        found: usize,
+        /// How many the model has.
+        expected: usize,
     },
     /// A binary file is shorter or longer than its format says.
     #[error(
@@ -211,7 +233,7 @@ pub enum DataError {
         /// The first of them, each with its place.
         problems: Vec<String>,
     },
-    /// A cache of latents cannot be used or written.
+    /// A cache of latents cannot be used.
     #[error("the cache {}: {reason}; remove it to have it made again", path.display())]
     Cache {
         /// The file.

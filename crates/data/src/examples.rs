@@ -137,6 +137,19 @@ impl Examples {
         }
     }
 
+    /// Digest of all that batches are made from: the contents, for latents also the networks that
+    /// made them, and given control images.
+    pub fn digest(&self) -> String {
+        let own = match self.summary() {
+            Summary::Images(dataset) => dataset.fingerprint(),
+            Summary::Latents(header) => header.key.clone(),
+        };
+        match self.conditions().and_then(Conditions::digest) {
+            Some(given) => format!("{own}+{given}"),
+            None => own,
+        }
+    }
+
     /// Bytes that they take in memory.
     pub fn bytes(&self) -> usize {
         match self.summary() {

@@ -24,6 +24,7 @@ mod cache;
 mod captioned;
 mod checks;
 mod cifar;
+mod classes;
 mod collector;
 pub mod condition;
 mod config;

@@ -1,6 +1,5 @@
 //! Images that are encoded to latents, each with its caption or class.
 
-use crate::dataset::check_classes;
 use crate::image::Image;
 use crate::{
     Captioned, Check, Contents, DataConfig, DataError, DataKind, Dataset, ImageShape, load,
@@ -15,26 +14,26 @@ pub enum Source {
     Labelled(Labelled),
 }
 
-/// Images in memory, each of a class.
+/// Images in memory, each of a class of a model.
 #[derive(Debug)]
 pub struct Labelled {
     dataset: Dataset,
-    names: Vec<String>,
 }
 
 impl Labelled {
-    /// Takes a set for a model that knows its classes by these names, in the order of the labels.
+    /// Takes a set for a model with these classes.
     ///
     /// # Errors
-    /// A set without labels, or with another number of classes.
-    pub fn new(dataset: Dataset, names: Vec<String>) -> Result<Self, DataError> {
-        check_classes(&dataset.name, dataset.classes.len(), &names)?;
-        Ok(Self { dataset, names })
+    /// A set without labels, or with other classes.
+    pub fn new(dataset: Dataset, model: &[String]) -> Result<Self, DataError> {
+        let dataset = dataset.with_classes_of(model)?;
+        Ok(Self { dataset })
     }
 
     fn contents(&self) -> Contents {
         let labels = self.dataset.labels().unwrap_or_default();
-        let captions = labels.iter().map(|&label| &self.names[label as usize]);
+        let names = &self.dataset.classes;
+        let captions = labels.iter().map(|&label| &names[label as usize]);
         Contents {
             captions: captions.cloned().collect(),
             fingerprint: self.dataset.fingerprint(),
@@ -45,17 +44,16 @@ impl Labelled {
 }
 
 impl Source {
-    /// For a model that knows its classes by these names, in the order of the labels. Folders and
-    /// parquet files stay on disk.
+    /// For a model with these classes. Folders and parquet files stay on disk.
     ///
     /// # Errors
     /// As [`load`] and [`Captioned::labelled`].
-    pub fn labelled(config: &DataConfig, names: Vec<String>) -> Result<Self, DataError> {
+    pub fn labelled(config: &DataConfig, model: &[String]) -> Result<Self, DataError> {
         match config.kind {
             DataKind::Folder | DataKind::Parquet => {
-                Captioned::labelled(config, &names).map(Self::Captioned)
+                Captioned::labelled(config, model).map(Self::Captioned)
             }
-            _ => Labelled::new(load(config)?, names).map(Self::Labelled),
+            _ => Labelled::new(load(config)?, model).map(Self::Labelled),
         }
     }
 
@@ -83,7 +81,7 @@ impl Source {
     pub fn classes(&self) -> &[String] {
         match self {
             Self::Captioned(captioned) => captioned.classes(),
-            Self::Labelled(labelled) => &labelled.names,
+            Self::Labelled(labelled) => &labelled.dataset.classes,
         }
     }
 
@@ -105,7 +103,7 @@ impl Source {
     ) -> Box<dyn Iterator<Item = Result<Vec<Image>, DataError>> + '_> {
         match self {
             Self::Captioned(captioned) => Box::new(captioned.images(chunk)),
-            Self::Labelled(Labelled { dataset, .. }) => {
+            Self::Labelled(Labelled { dataset }) => {
                 let starts = (0..dataset.len()).step_by(chunk.max(1));
                 Box::new(starts.map(move |start| {
                     let end = dataset.len().min(start + chunk.max(1));
@@ -128,7 +126,8 @@ mod tests {
         };
         let labels = Some(vec![1, 0, 1]);
         let dataset = Dataset::from_parts("three", shape, (0..6).collect(), labels, vec![])?;
-        Labelled::new(dataset, names.iter().map(|name| name.to_string()).collect())
+        let names: Vec<String> = names.iter().map(|name| name.to_string()).collect();
+        Labelled::new(dataset, &names)
     }
 
     #[test]

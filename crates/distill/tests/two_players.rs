@@ -15,9 +15,10 @@ use fewstep_diffusion::{
 };
 use fewstep_distill::optim::{Ema, OptimConfig};
 use fewstep_distill::recipe::RunConfig;
-use fewstep_distill::run::{Event, LogRecord, Phase, Run};
+use fewstep_distill::run::{Ended, Event, LogRecord, Phase, Run, RunError};
 use fewstep_formats::Model;
 use fewstep_nn::{Backbone, Precision, UNetConfig};
+use std::ops::ControlFlow;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -94,6 +95,25 @@ fn run(folder: &Path, others: Others, batch: usize, updates: u64, every: u64, ra
     }
 }
 
+/// Runs it from the start, or from its newest checkpoint, until `stops` says so.
+fn go(
+    run: &Run,
+    resume: bool,
+    stops: &mut dyn FnMut(Event<'_>) -> bool,
+) -> Result<Ended, RunError> {
+    let initial = initial();
+    let inputs = run.inputs(&initial);
+    run.run(initial, &inputs, resume, &mut |event| match stops(event) {
+        true => ControlFlow::Break(()),
+        false => ControlFlow::Continue(()),
+    })
+}
+
+/// Runs it to its end.
+fn finish(run: &Run, resume: bool) -> Ended {
+    go(run, resume, &mut |_| false).expect("runs")
+}
+
 /// The files of the checkpoint at so many samples.
 fn checkpoint(run: &Run, clock: u64) -> Vec<(PathBuf, Vec<u8>)> {
     let folder = run.folder.join(format!("checkpoints/{clock:012}-000"));
@@ -143,7 +163,7 @@ fn a_stopped_run_of_players_with_turns_resumes_exactly() {
     for run in [&whole, &stopped] {
         std::fs::create_dir(&run.folder).expect("made");
     }
-    whole.run(initial(), false, &mut |_| {}).expect("runs");
+    finish(&whole, false);
     // Before the first checkpoint, when it is due but not written, after it, when the second is due,
     // and after that.
     for stop in [2, 4, 6, 8, 10] {
@@ -159,12 +179,14 @@ fn a_stopped_run_of_players_with_turns_resumes_exactly() {
             }
             _ => {}
         };
-        let killed = catch_unwind(AssertUnwindSafe(|| {
-            stopped.run(initial(), true, &mut count)
-        }));
+        let mut count = |event: Event<'_>| {
+            count(event);
+            false
+        };
+        let killed = catch_unwind(AssertUnwindSafe(|| go(&stopped, true, &mut count)));
         assert!(killed.is_err(), "the run ended before it could be stopped");
     }
-    stopped.run(initial(), true, &mut |_| {}).expect("runs");
+    finish(&stopped, true);
 
     let [a, b] = [&whole, &stopped].map(|run| checkpoint(run, 64));
     let names: Vec<_> = a.iter().map(|(name, _)| name.clone()).collect();
@@ -196,13 +218,48 @@ fn a_stopped_run_of_players_with_turns_resumes_exactly() {
     assert_eq!(names, [FAKE_SCORE, SLOW_SCORE]);
 }
 
+/// Stopped by its observer in the middle of a window of the log, it says where, and goes on exactly.
+#[test]
+fn a_run_that_is_told_to_stop_writes_a_checkpoint() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let of = |name: &str| run(&folder.path().join(name), Others::FakeScore, 8, 11, 4, 2);
+    let (whole, stopped) = (of("whole"), of("stopped"));
+    for run in [&whole, &stopped] {
+        std::fs::create_dir(&run.folder).expect("made");
+    }
+    assert_eq!(finish(&whole, false), Ended::Done);
+    let mut updates = 0;
+    for stop in [1, 3, 7] {
+        let ended = go(&stopped, updates > 0, &mut |event| {
+            updates += u64::from(matches!(event, Event::Updated { .. }));
+            updates == stop
+        });
+        let checkpoint = format!("checkpoints/{:012}-000", 8 * stop);
+        let expected = Ended::Stopped {
+            phase: "matched".into(),
+            updates: stop,
+            checkpoint: stopped.folder.join(checkpoint),
+        };
+        assert_eq!(ended.expect("stops"), expected);
+    }
+    // In its last update it ends.
+    let ended = go(&stopped, true, &mut |event| {
+        updates += u64::from(matches!(event, Event::Updated { .. }));
+        updates == 11
+    });
+    assert_eq!(ended.expect("ends"), Ended::Done);
+    let [a, b] = [&whole, &stopped].map(|run| run.model(&run.phases[0]).expect("a model"));
+    assert_eq!(a.weights_hash(), b.weights_hash());
+    assert_eq!(log(&whole), log(&stopped));
+}
+
 /// The generator's images have the mean and the variance of the mixture that it never saw an image
 /// of.
 #[test]
 fn the_generator_matches_the_distribution() {
     let folder = tempfile::tempdir().expect("a folder");
     let run = run(folder.path(), Others::FakeScore, 64, 900, 100, 2);
-    run.run(initial(), false, &mut |_| {}).expect("runs");
+    finish(&run, false);
     let model = run.model(&run.phases[0]).expect("a model");
     let generator = DiffusionModel {
         network: model.network,
@@ -234,7 +291,7 @@ fn the_generator_matches_the_distribution() {
 fn every_window_of_the_log_has_a_turn_of_the_student() {
     let folder = tempfile::tempdir().expect("a folder");
     let run = run(folder.path(), Others::FakeScore, 8, 4, 2, 3);
-    let ran = run.run(initial(), false, &mut |_| {}).map(drop);
+    let ran = go(&run, false, &mut |_| false).map(drop);
     let planned = run.plan(&initial(), 1).map(drop);
     for refused in [ran, planned] {
         let refused = refused.expect_err("refused").to_string();

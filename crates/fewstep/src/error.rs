@@ -1,10 +1,12 @@
-//! How the program ends: 0 done, 1 the work failed, 2 bad input.
+//! How the program ends: 0 done, 1 the work failed, 2 bad input, 128 and a signal's number when that
+//! stopped it.
 
 use crate::tasks::command_of;
 use fewstep_distill::recipe::RecipeFileError;
 use fewstep_distill::run::RunError;
 use fewstep_formats::FormatError;
 use fewstep_generate::{GenerateError, RegistryError, UnknownClass};
+use std::io::ErrorKind;
 use std::process::ExitCode;
 
 /// Why a command failed.
@@ -13,6 +15,13 @@ pub(crate) enum CliError {
     Input(anyhow::Error),
     /// The work itself failed: exit code 1.
     Work(anyhow::Error),
+    /// A signal stopped the work, and all that was done is saved.
+    Stopped {
+        /// The exit code.
+        code: u8,
+        /// Where it stopped, and how to go on.
+        message: String,
+    },
 }
 
 /// The result of a command.
@@ -29,18 +38,33 @@ impl CliError {
         match self {
             Self::Input(error) => Self::Input(error.context(what.to_string())),
             Self::Work(error) => Self::Work(error.context(what.to_string())),
+            stopped => stopped,
         }
     }
 
     /// Prints the message and returns the exit code.
     pub(crate) fn report(self) -> ExitCode {
         let (error, code) = match self {
+            CliError::Input(error) if error.chain().any(is_full_disk) => (error, 1),
             CliError::Input(error) => (error, 2),
             CliError::Work(error) => (error, 1),
+            CliError::Stopped { code, message } => {
+                eprintln!("{message}");
+                return ExitCode::from(code);
+            }
         };
         eprintln!("error: {}", message(&error));
         ExitCode::from(code)
     }
+}
+
+/// Whether there is no space for a file, which is nobody's bad input.
+pub(crate) fn is_full_disk(cause: &(dyn std::error::Error + 'static)) -> bool {
+    let kind = cause.downcast_ref().map(std::io::Error::kind);
+    matches!(
+        kind,
+        Some(ErrorKind::StorageFull | ErrorKind::QuotaExceeded | ErrorKind::FileTooLarge)
+    )
 }
 
 /// The error and its causes, then the flag or the command that helps. A cause that is already in
@@ -109,11 +133,15 @@ impl<T, E: Into<anyhow::Error>> IntoCliResult<T> for Result<T, E> {
 }
 
 impl From<RunError> for CliError {
-    /// A diverged loss is a failure of the work; wrong files, folders, teachers and full disks are
-    /// bad input.
+    /// A diverged loss and what cannot be written any more are failures of the work; wrong files,
+    /// folders and teachers are bad input.
     fn from(error: RunError) -> Self {
+        const UNWRITTEN: &str = "What was saved before is whole: free some space (or make the folder writable), and continue with --resume";
         match error {
             RunError::NotFinite { .. } => CliError::Work(error.into()),
+            RunError::Write { .. } | RunError::Format(FormatError::Write { .. }) => {
+                CliError::Work(anyhow::anyhow!("{error}. {UNWRITTEN}"))
+            }
             // A transparent error hides the one inside it, which has advice.
             RunError::Format(error) => CliError::Input(error.into()),
             _ => CliError::Input(error.into()),

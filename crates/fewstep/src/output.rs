@@ -1,7 +1,7 @@
 //! Files that a command writes.
 
 use crate::console;
-use crate::error::{CliError, CliResult};
+use crate::error::{CliError, CliResult, is_full_disk};
 use fewstep_data::image::{Image, ImageKind};
 use fewstep_formats::{FormatError, is_standard_output, write_atomically};
 use std::io::ErrorKind;
@@ -46,8 +46,12 @@ pub(crate) fn written(file: &Path, result: Result<(), FormatError>) -> CliResult
         {
             console::end_unread(source)
         }
-        FormatError::Write { .. } => {
-            CliError::input(format!("{error}. Free some space or choose another place"))
+        FormatError::Write { source, .. } => {
+            let message = format!("{error}. Free some space or choose another place");
+            match is_full_disk(source) {
+                true => CliError::Work(anyhow::anyhow!(message)),
+                false => CliError::input(message),
+            }
         }
         _ => CliError::Input(error.into()),
     })

@@ -3,7 +3,7 @@
 mod workspace;
 
 use std::process::Command;
-use workspace::{TRAIN, Workspace, assert_refused, assert_same_run, log, stderr, write, write_idx};
+use workspace::{TRAIN, Workspace, assert_same_run, log, stderr, write, write_idx};
 
 const DISTILL: &str = r#"
 seed = 4
@@ -138,8 +138,9 @@ fn recipes_that_cannot_work_are_refused() {
     let two = ["train", &train, "--out", "teacher", "--set", "updates=2"];
     workspace.succeed(&two);
     workspace.refuse(&two, &["already holds a run", "--resume"]);
-    let longer = ["train", &train, "--out", "teacher", "--resume"];
-    workspace.refuse(&longer, &["another recipe", "updates"]);
+    let other = ["--set", "updates=2", "--set", "seed=9", "--resume"];
+    let other = [&["train", &train, "--out", "teacher"], &other[..]].concat();
+    workspace.refuse(&other, &["another recipe", "`seed` was 3 and is 9 now"]);
 
     let distill = workspace.recipe("distill.toml", DISTILL);
     for (set, words) in [
@@ -180,7 +181,7 @@ fn a_folder_that_cannot_be_written_is_refused() {
 }
 
 /// A disk that fills up in the middle of a checkpoint, by a limit on the size of files: the message
-/// names the file, and the checkpoint before is still the newest.
+/// names the file, nothing half-written stays, and the checkpoint before is still the newest.
 #[cfg(unix)]
 #[test]
 fn a_disk_that_fills_up_leaves_the_last_checkpoint() {
@@ -199,7 +200,13 @@ fn a_disk_that_fills_up_leaves_the_last_checkpoint() {
         .current_dir(workspace.folder.path())
         .output()
         .expect("the program starts");
-    assert_refused(&output, &["cannot write", "run/"]);
+    let message = stderr(&output);
+    assert_eq!(output.status.code(), Some(1), "{message}");
+    for part in ["cannot write", "run/", "free some space", "--resume"] {
+        assert!(message.contains(part), "no `{part}` in: {message}");
+    }
+    let checkpoints = std::fs::read_dir(workspace.path("run/checkpoints")).expect("there");
+    assert_eq!(checkpoints.count(), 1);
     assert!(
         workspace
             .path("run/checkpoints/000000000032-000/position.json")

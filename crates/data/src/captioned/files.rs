@@ -3,11 +3,10 @@
 use super::example::{CAPTION_FILES, Example, caption};
 use super::location::misplaced;
 use crate::config::expand_home;
-use crate::folder::list;
+use crate::folder::Item;
 use crate::input::{MAX_CAPTION, MAX_IMAGE_FILE, read_bytes, utf8};
 use crate::listing::Listing;
 use crate::pairs::partner;
-use crate::splits::split_folder;
 use crate::{DataConfig, DataError, Location};
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
@@ -118,21 +117,14 @@ fn same_name(images: &[PathBuf]) -> String {
     )
 }
 
-/// All image files in the sub-folders of a folder, one for each class, and how many classes there
-/// are. The caller must refuse labels without a name.
-pub(super) fn with_classes(
-    folder: &Path,
-    config: &DataConfig,
-    names: &Arc<[String]>,
-) -> Result<(Vec<Listed>, usize), DataError> {
-    let folder = split_folder(folder, config.split)?;
-    let (items, classes) = list(&folder)?;
-    let listed = items.into_iter().map(|item| Listed {
+/// An image file whose caption is that of its label. The caller must refuse labels without a
+/// caption.
+pub(super) fn of_class(item: Item, captions: &Arc<[String]>) -> Listed {
+    Listed {
         image: item.path,
         given: None,
-        caption: Caption::Class(item.label.unwrap_or_default() as usize, names.clone()),
-    });
-    Ok((listed.collect(), classes.len()))
+        caption: Caption::Class(item.label.unwrap_or_default() as usize, captions.clone()),
+    }
 }
 
 impl Listed {

@@ -16,7 +16,7 @@ use std::sync::Arc;
 
 use crate::collector::CHUNK;
 use crate::config::{check, expand_home};
-use crate::dataset::{check_classes, spread};
+use crate::dataset::spread;
 use crate::image::{Content, Decoding, Image};
 use crate::pairs::{GivenImages, GivenKind, check_aspect};
 use crate::{DataConfig, DataError, DataKind, Dataset, ImageShape};
@@ -110,30 +110,14 @@ impl Captioned {
     }
 
     /// A folder with one sub-folder of image files per class, or labelled parquet files, for a
-    /// model that knows its classes by these names, in the order of the labels.
+    /// model with these classes.
     ///
     /// # Errors
-    /// Another layout, a set without labels or with another number of classes, and settings that do
-    /// not fit the data.
-    pub fn labelled(config: &DataConfig, names: &[String]) -> Result<Self, DataError> {
-        let path = expand_home(&config.path);
-        let classes: Arc<[String]> = names.into();
-        let (shards, found) = Shard::labelled(&path, config, &classes)?;
-        let origin = path.display().to_string();
-        check_classes(&origin, found, names)?;
-        if let Some(given) = config
-            .class_names
-            .as_ref()
-            .filter(|given| given.len() != found)
-        {
-            return Err(DataError::Config {
-                key: "class_names",
-                got: format!("{} names", given.len()),
-                origin,
-                expected: format!("{found}, one for each class"),
-            });
-        }
-        Self::of(shards, config, None, classes)
+    /// Another layout, a set without labels or with other classes, and settings that do not fit the
+    /// data.
+    pub fn labelled(config: &DataConfig, model: &[String]) -> Result<Self, DataError> {
+        let shards = Shard::labelled(&expand_home(&config.path), config, model)?;
+        Self::of(shards, config, None, model.into())
     }
 
     fn of(

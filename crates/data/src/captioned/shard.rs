@@ -3,9 +3,11 @@
 use super::example::{Example, caption};
 use super::location::column;
 use super::{files, metadata, tars};
+use crate::classes::{match_classes, renamed};
+use crate::folder::list;
 use crate::listing::entries;
 use crate::parquet::{self, Table, Wanted, labelled_tables};
-use crate::splits::{no_folder, split_files, sub_folder};
+use crate::splits::{no_folder, split_files, split_folder, sub_folder};
 use crate::{DataConfig, DataError, DataKind, Location, Split};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -91,22 +93,27 @@ impl Shard {
         files.iter().map(open).collect()
     }
 
-    /// The parts of a set of classes, for a model that knows them by these names, and how many
-    /// classes the set has.
+    /// The parts of a set of classes, for a model with these classes.
     pub(super) fn labelled(
         path: &Path,
         config: &DataConfig,
-        names: &Arc<[String]>,
-    ) -> Result<(Vec<Self>, usize), DataError> {
+        model: &[String],
+    ) -> Result<Vec<Self>, DataError> {
+        let captions = |found: Vec<String>| captions_of_labels(path, config, found, model);
         Ok(match config.kind {
             DataKind::Folder => {
-                let (listed, found) = files::with_classes(path, config, names)?;
-                (vec![Self::Files(listed)], found)
+                let (items, found) = list(&split_folder(path, config.split)?)?;
+                let captions = captions(found)?;
+                let listed = items
+                    .into_iter()
+                    .map(|item| files::of_class(item, &captions));
+                vec![Self::Files(listed.collect())]
             }
             DataKind::Parquet => {
                 let (tables, found) = labelled_tables(path, config)?;
-                let shard = |table| Self::Labelled(Box::new(table), names.clone());
-                (tables.into_iter().map(shard).collect(), found)
+                let captions = captions(found)?;
+                let shard = |table| Self::Labelled(Box::new(table), captions.clone());
+                tables.into_iter().map(shard).collect()
             }
             other => {
                 return Err(DataError::Config {
@@ -140,6 +147,23 @@ impl Shard {
             Self::Parquet(table, _) | Self::Labelled(table, _) => table.rows(),
         }
     }
+}
+
+/// The name that the model has for each label.
+fn captions_of_labels(
+    path: &Path,
+    config: &DataConfig,
+    found: Vec<String>,
+    model: &[String],
+) -> Result<Arc<[String]>, DataError> {
+    let origin = path.display().to_string();
+    let found = match &config.class_names {
+        Some(names) => renamed(&found, names, &origin)?,
+        None => found,
+    };
+    let numbers = match_classes(&origin, &found, model)?;
+    let names = numbers.iter().map(|&number| model[number as usize].clone());
+    Ok(names.collect())
 }
 
 fn captions_of<'a>(

@@ -190,6 +190,15 @@ impl Conditions {
         self.shape
     }
 
+    /// Digest of what they are made from; none if that is the images themselves, in memory.
+    pub(crate) fn digest(&self) -> Option<String> {
+        match &self.origin {
+            Origin::Image => None,
+            Origin::Given(images) => Some(images.fingerprint()),
+            Origin::Sources(sources) => Some(sources.key().into()),
+        }
+    }
+
     /// What the control image of an example is made from, mirrored if the image is; none if that is
     /// the image itself, which the caller has.
     ///

@@ -78,6 +78,11 @@ impl Sources {
         }
     }
 
+    /// Digest of their contents.
+    pub(super) fn key(&self) -> &str {
+        &self.header.key
+    }
+
     /// One of them, [channels, height, width].
     pub(super) fn pixels(&self, index: usize) -> Result<Vec<u8>, DataError> {
         let SourcesHeader {

@@ -4,15 +4,12 @@
 mod tests;
 
 use crate::checks::{check_channels, check_side};
+use crate::classes::{classes_of_labels, match_classes, renamed};
 use crate::image::Image;
 use crate::{DataError, ImageShape};
 use rayon::prelude::*;
 use sha2::{Digest, Sha256};
 use std::ops::Range;
-
-/// More classes than any set of images has: without names to check against, a larger label is an
-/// error.
-pub(crate) const MAX_CLASSES: usize = 1_000_000;
 
 /// All images of a set, in memory, 8 bit, CHW, with their labels.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -68,11 +65,7 @@ impl Dataset {
                     labels: labels.len(),
                 });
             }
-            if classes.is_empty() {
-                check_labels(labels, MAX_CLASSES, &name)?;
-                classes = numbered_classes(labels);
-            }
-            check_labels(labels, classes.len(), &name)?;
+            classes = classes_of_labels(labels, classes, &name)?;
         } else {
             classes.clear();
         }
@@ -190,21 +183,29 @@ impl Dataset {
     /// If the number of names is not the set's number of classes. Classes that are only numbered
     /// may be fewer than the names, as the set may not show them all.
     pub fn with_class_names(mut self, names: &[String]) -> Result<Self, DataError> {
-        let numbered = !self.classes.is_empty()
-            && (0..)
-                .zip(&self.classes)
-                .all(|(i, name)| *name == i.to_string());
-        let fits =
-            names.len() == self.classes.len() || numbered && names.len() > self.classes.len();
-        if !fits {
-            return Err(DataError::Config {
-                key: "class_names",
-                got: format!("{names:?}"),
-                origin: self.name,
-                expected: format!("{} name(s), one per class that it has", self.classes.len()),
-            });
+        self.classes = renamed(&self.classes, names, &self.name)?;
+        Ok(self)
+    }
+
+    /// The number that a model with these class names has for each class of the set: by name where
+    /// both have names. Classes whose names are the numbers from 0 are matched by number.
+    ///
+    /// # Errors
+    /// Other names, or, without names, another number of classes.
+    pub fn class_numbers(&self, model: &[String]) -> Result<Vec<u32>, DataError> {
+        match_classes(&self.name, &self.classes, model)
+    }
+
+    /// The same images with the labels and the class names of a model.
+    ///
+    /// # Errors
+    /// As [`Dataset::class_numbers`].
+    pub fn with_classes_of(mut self, model: &[String]) -> Result<Self, DataError> {
+        let numbers = self.class_numbers(model)?;
+        for label in self.labels.iter_mut().flatten() {
+            *label = numbers[*label as usize];
         }
-        self.classes = names.to_vec();
+        self.classes = model.to_vec();
         Ok(self)
     }
 
@@ -285,15 +286,6 @@ pub(crate) fn spread(len: usize, limit: usize) -> impl Iterator<Item = usize> + 
     (0..count).map(move |k| (k as u128 * len as u128 / count as u128) as usize)
 }
 
-/// The names "0", "1", ... for labels whose classes have none.
-pub(crate) fn numbered_classes(labels: &[u32]) -> Vec<String> {
-    let classes = labels
-        .iter()
-        .max()
-        .map_or(0, |&largest| u64::from(largest) + 1);
-    (0..classes).map(|class| class.to_string()).collect()
-}
-
 /// Refuses the first label that is not below `classes`.
 pub(crate) fn check_labels(labels: &[u32], classes: usize, origin: &str) -> Result<(), DataError> {
     match labels.iter().position(|&label| label as usize >= classes) {
@@ -306,18 +298,5 @@ pub(crate) fn check_labels(labels: &[u32], classes: usize, origin: &str) -> Resu
                 classes,
             })
         }
-    }
-}
-
-/// Refuses a set without labels, or with another number of classes than a model has names for.
-pub(crate) fn check_classes(origin: &str, found: usize, names: &[String]) -> Result<(), DataError> {
-    match found == names.len() {
-        true => Ok(()),
-        false => Err(DataError::Config {
-            key: "data",
-            got: format!("{found} classes"),
-            origin: origin.into(),
-            expected: format!("labelled images of {} classes", names.len()),
-        }),
     }
 }

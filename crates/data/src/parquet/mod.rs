@@ -4,6 +4,7 @@ mod columns;
 mod files;
 mod table;
 
+use crate::classes::numbered_classes;
 use crate::collector::{CHUNK, ImageCollector};
 use crate::dataset::spread;
 use crate::image::dimensions;
@@ -96,24 +97,26 @@ fn chunks(
     Ok(())
 }
 
-/// Labelled files, and how many classes they have: as many as they name, or else one more than the
-/// largest label.
+/// Labelled files, and the names of their classes: those in the files, or else numbers up to the
+/// largest label; none if the files have no labels.
 pub(crate) fn labelled_tables(
     path: &Path,
     config: &DataConfig,
-) -> Result<(Vec<Table>, usize), DataError> {
+) -> Result<(Vec<Table>, Vec<String>), DataError> {
     let tables = tables(path, config)?;
     if !all_labelled(&tables)? {
         warn_of_labels(&tables);
-        return Ok((tables, 0));
+        return Ok((tables, vec![]));
     }
-    let mut classes = class_names(&tables).len();
-    if classes == 0 {
+    let mut classes = class_names(&tables);
+    if classes.is_empty() {
+        let mut labels = vec![];
         for table in &tables {
             for row in table.examples()? {
-                classes = classes.max(1 + table.label(&row?, &[])? as usize);
+                labels.push(table.label(&row?, &[])?);
             }
         }
+        classes = numbered_classes(&labels);
     }
     Ok((tables, classes))
 }

@@ -2,7 +2,7 @@
 
 use super::columns::{Columns, Values, Wanted};
 use crate::DataError;
-use crate::dataset::MAX_CLASSES;
+use crate::classes::MAX_CLASSES;
 use parquet::basic::Compression;
 use parquet::data_type::ByteArray;
 use parquet::errors::Result as ParquetResult;

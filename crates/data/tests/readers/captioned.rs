@@ -261,10 +261,28 @@ fn classes_are_captions_by_the_names_of_the_model() {
         size: Some(SIZE),
         ..config(DataKind::Folder, folder.path())
     };
+    // By name where both have names, and with `class_names` in the order of the folders.
+    let by_name = ["C", "A", "B"].map(String::from);
+    let captions = |config: &DataConfig, names: &[String]| {
+        let source = Source::labelled(config, names).unwrap();
+        source.check(Check::Present).unwrap().captions
+    };
+    assert_eq!(captions(&config, &by_name), ["A", "B", "B", "C"]);
     let names = ["eins", "zwei", "drei"].map(String::from);
-    let streamed = Source::labelled(&config, names.to_vec()).unwrap();
+    let other = Source::labelled(&config, &names).unwrap_err().to_string();
+    assert!(other.contains("no class `a`"), "{other}");
+    let config = DataConfig {
+        class_names: Some(vec!["drei".into(), "zwei".into(), "eins".into()]),
+        ..config
+    };
+    assert_eq!(captions(&config, &names), ["drei", "zwei", "zwei", "eins"]);
+    let config = DataConfig {
+        class_names: Some(names.to_vec()),
+        ..config
+    };
+    let streamed = Source::labelled(&config, &names).unwrap();
     assert!(matches!(streamed, Source::Captioned(_)));
-    let kept = Labelled::new(load(&config).unwrap(), names.to_vec()).unwrap();
+    let kept = Labelled::new(load(&config).unwrap(), &names).unwrap();
     let kept = Source::Labelled(kept);
     let images =
         |source: &Source| -> Vec<Image> { source.images(2).flat_map(Result::unwrap).collect() };
@@ -281,7 +299,7 @@ fn classes_are_captions_by_the_names_of_the_model() {
         let message = Captioned::labelled(config, names).unwrap_err().to_string();
         assert!(parts.iter().all(|part| message.contains(part)), "{message}");
     };
-    refused(&config, &names[..2], ["3 classes", "of 2 classes"]);
+    refused(&config, &names[..2], ["no class `drei`", "the model has 2"]);
     let renamed = DataConfig {
         class_names: Some(names[..1].to_vec()),
         ..config.clone()
@@ -313,6 +331,7 @@ fn classes_are_captions_by_the_names_of_the_model() {
     refused(&column, &names, ["column", "parquet"]);
     let flat = DataConfig {
         path: folder.path().join("a"),
+        class_names: None,
         ..config
     };
     refused(&flat, &names, ["0 classes", "of 3 classes"]);

@@ -75,7 +75,7 @@ fn classes_are_the_sub_folders_sorted() {
             class_names: many,
             ..plain
         },
-        &["class_names", "2 name(s)"],
+        &["class_names", "2, one for each"],
     );
 }
 

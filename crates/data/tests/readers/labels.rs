@@ -1,6 +1,6 @@
 //! Labels of parquet files: under which names, and as the captions of a model with classes.
 
-use crate::parquet::{PLAIN, properties, rows, write};
+use crate::parquet::{STRUCT, properties, rows, write};
 use crate::{config, refused};
 use fewstep_data::{Captioned, Check, DataConfig, DataKind, load};
 use parquet::basic::Compression;
@@ -13,12 +13,13 @@ fn labels_are_captions_by_the_names_of_a_model() {
     for described in [Some(r#"["cat", "dog", "owl"]"#), None] {
         let file = |name: &str, values: &[(u8, i64)]| {
             let properties = properties(Compression::SNAPPY, described);
-            write(&folder.path().join(name), PLAIN, properties, &rows(values));
+            write(&folder.path().join(name), STRUCT, properties, &rows(values));
         };
         file("a.parquet", &[(1, 0), (2, 2)]);
         file("b.parquet", &[(3, 1)]);
         let config = DataConfig {
             size: Some(2),
+            class_names: described.map(|_| names.to_vec()),
             ..config(DataKind::Parquet, folder.path())
         };
         let read = |config: &DataConfig| {
@@ -37,6 +38,19 @@ fn labels_are_captions_by_the_names_of_a_model() {
         assert_eq!(read(&limited), (vec!["eins".into()], vec![1]));
         let few = Captioned::labelled(&config, &names[..2]).unwrap_err();
         assert!(few.to_string().contains("3 classes"), "{few}");
+        // The names in the files are those of the labels.
+        let plain = DataConfig {
+            class_names: None,
+            ..config
+        };
+        let pets = ["owl", "cat", "dog"].map(String::from);
+        let captions = Captioned::labelled(&plain, &pets).unwrap();
+        let captions = captions.check(Check::Present).unwrap().captions;
+        let expected = match described {
+            Some(_) => ["cat", "owl", "dog"],
+            None => ["owl", "dog", "cat"],
+        };
+        assert_eq!(captions, expected);
     }
     let kind = config(DataKind::Cifar10, folder.path());
     let message = Captioned::labelled(&kind, &names).unwrap_err().to_string();

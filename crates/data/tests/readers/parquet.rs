@@ -18,7 +18,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 /// As Hugging Face's `datasets` lays images out.
-const STRUCT: &str = "message schema {
+pub(crate) const STRUCT: &str = "message schema {
     optional group image { optional binary bytes; optional binary path (UTF8); }
     optional int64 label;
 }";

@@ -25,6 +25,10 @@ pub enum StudentPrediction {
     Teacher,
     /// v.
     V,
+    /// v for a teacher of ε̂, as the teacher for others: the stages of version 0.1.0, whose recipes
+    /// do not say.
+    #[serde(skip)]
+    VForNoise,
 }
 
 impl StudentPrediction {
@@ -32,10 +36,11 @@ impl StudentPrediction {
     pub(super) fn of(self, teacher: &SamplerRecipe) -> PredictionKind {
         match (self, teacher.prediction) {
             (Self::V, _) => PredictionKind::V,
+            (Self::VForNoise, PredictionKind::Eps) => PredictionKind::V,
             (Self::Auto, PredictionKind::Eps) if !keeps_signal(&teacher.schedule) => {
                 PredictionKind::V
             }
-            (Self::Auto | Self::Teacher, kind) => kind,
+            (Self::Auto | Self::Teacher | Self::VForNoise, kind) => kind,
         }
     }
 }
@@ -114,7 +119,9 @@ mod tests {
         ] {
             let teacher = recipe(PredictionKind::Eps, schedule);
             assert_eq!(StudentPrediction::Auto.of(&teacher), auto);
-            assert_eq!(StudentPrediction::V.of(&teacher), PredictionKind::V);
+            for v in [StudentPrediction::V, StudentPrediction::VForNoise] {
+                assert_eq!(v.of(&teacher), PredictionKind::V);
+            }
             assert_eq!(StudentPrediction::Teacher.of(&teacher), PredictionKind::Eps);
             let kept = check_prediction(&teacher, &teacher, TrainedPart::All);
             assert_eq!(kept.is_ok(), auto == PredictionKind::Eps);

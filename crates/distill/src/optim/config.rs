@@ -113,7 +113,7 @@ impl OptimConfig {
     }
 
     /// The learning rate of an update, counted from 0, of `total`.
-    pub(super) fn learning_rate(&self, update: u64, total: u64) -> f64 {
+    pub(crate) fn learning_rate(&self, update: u64, total: u64) -> f64 {
         let rise = match self.warmup {
             0 => 1.0,
             warmup => ((update + 1) as f64 / warmup as f64).min(1.0),

@@ -43,9 +43,9 @@ pub struct DistillRecipe {
     /// Weight of the loss over noise levels; by default one that suits what the student predicts.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub weighting: Option<LossWeighting>,
-    /// What the student predicts.
-    #[serde(default)]
-    pub student_prediction: StudentPrediction,
+    /// What the student predicts; see [`complete`](Self::complete).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub student_prediction: Option<StudentPrediction>,
     /// The data that noisy images are made from.
     pub data: DataConfig,
     /// The control images of a teacher that takes them.
@@ -117,6 +117,20 @@ pub(super) fn check_precision(
 pub const TEXT_WEIGHTS: GuidanceWeights = GuidanceWeights::Range([2.0, 14.0]);
 
 impl DistillRecipe {
+    /// Fills in what the recipe leaves to the program; for a run that is resumed, with what the
+    /// recipe that it was started with has.
+    pub fn complete(&mut self, started_with: Option<&Self>) {
+        match started_with {
+            None => {
+                self.student_prediction.get_or_insert_default();
+            }
+            Some(started) => {
+                self.weighting = self.weighting.or(started.weighting);
+                self.student_prediction = self.student_prediction.or(started.student_prediction);
+            }
+        }
+    }
+
     /// Checks that the weights go with a teacher that is guided like this.
     ///
     /// # Errors
@@ -176,7 +190,7 @@ impl DistillRecipe {
                 weights,
                 embedding: self.w_embedding,
                 weighting: self.weighting,
-                prediction: self.student_prediction,
+                prediction: self.prediction(),
             };
             let name = "guided".into();
             phases.push(self.phase(name, Arc::new(method), &guided.optim, guided.updates));
@@ -194,13 +208,18 @@ impl DistillRecipe {
                     weights: self.w,
                     embedding: self.w_embedding,
                     weighting: self.weighting,
-                    prediction: self.student_prediction,
+                    prediction: self.prediction(),
                     is_first: phases.is_empty(),
                 };
                 phases.push(self.phase(name, Arc::new(method), &progressive.optim, updates));
             }
         }
         Ok(phases)
+    }
+
+    fn prediction(&self) -> StudentPrediction {
+        let of_version_0_1 = StudentPrediction::VForNoise;
+        self.student_prediction.unwrap_or(of_version_0_1)
     }
 
     fn phase(

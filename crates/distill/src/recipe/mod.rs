@@ -21,7 +21,7 @@ use serde::{Deserialize, Serialize};
 pub struct RunConfig {
     /// Updates between two lines of the log.
     pub log_every: u64,
-    /// Updates between two checkpoints; rounded up to a multiple of `log_every`.
+    /// Updates between two checkpoints.
     pub checkpoint_every: u64,
     /// How many checkpoints to keep: the newest.
     pub keep: usize,

@@ -69,9 +69,10 @@ macro_rules! phase_recipe {
             /// what the model predicts.
             #[serde(default, skip_serializing_if = "Option::is_none")]
             pub weighting: Option<LossWeighting>,
-            /// What the student predicts, with `codi` and `consistency`.
-            #[serde(default)]
-            pub student_prediction: StudentPrediction,
+            /// What the student predicts, with `codi` and `consistency`; see
+            /// [`complete`](Self::complete).
+            #[serde(default, skip_serializing_if = "Option::is_none")]
+            pub student_prediction: Option<StudentPrediction>,
             /// The images.
             pub data: DataConfig,
             /// The control images that the model learns to take.
@@ -127,6 +128,20 @@ phase_recipe! {
 }
 
 impl PhaseRecipe {
+    /// Fills in what the recipe leaves to the program; for a run that is resumed, with what the
+    /// recipe that it was started with has.
+    pub fn complete(&mut self, started_with: Option<&Self>) {
+        match started_with {
+            None => {
+                self.student_prediction.get_or_insert_default();
+            }
+            Some(started) => {
+                self.weighting = self.weighting.or(started.weighting);
+                self.student_prediction = self.student_prediction.or(started.student_prediction);
+            }
+        }
+    }
+
     /// Checks all that can be checked without data and teacher.
     ///
     /// # Errors
@@ -155,7 +170,10 @@ impl PhaseRecipe {
             w_embedding: self.w_embedding,
             label_dropout: self.label_dropout,
             weighting: self.weighting,
-            student_prediction: self.student_prediction,
+            // Version 0.1.0, whose recipes do not say, kept what the teacher predicts.
+            student_prediction: self
+                .student_prediction
+                .unwrap_or(StudentPrediction::Teacher),
         }
     }
 

@@ -106,6 +106,14 @@ fn default_prediction() -> PredictionKind {
 }
 
 impl TrainRecipe {
+    /// Fills in what the recipe leaves to the program; for a run that is resumed, with what the
+    /// recipe that it was started with has.
+    pub fn complete(&mut self, started_with: Option<&Self>) {
+        self.weighting = self
+            .weighting
+            .or_else(|| started_with.and_then(|started| started.weighting));
+    }
+
     /// Checks all that can be checked without the data.
     ///
     /// # Errors

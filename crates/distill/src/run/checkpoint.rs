@@ -1,11 +1,12 @@
 //! Checkpoints: written to a temporary name, synced, renamed; so each is whole or absent.
 
 use super::RunError;
+use super::log::Window;
 use super::players::Players;
 use crate::optim::OptimizerFileError;
 use burn::tensor::Device;
 use fewstep_diffusion::SamplerRecipe;
-use fewstep_formats::{Model, write_json_atomically};
+use fewstep_formats::{Model, write_atomically, write_json_atomically};
 use fewstep_nn::Precision;
 use serde::{Deserialize, Serialize};
 use std::fs::File;
@@ -13,7 +14,7 @@ use std::io::Error;
 use std::path::{Path, PathBuf};
 
 /// Where a run stands.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Position {
     /// Index of the phase.
     pub phase: usize,
@@ -23,10 +24,18 @@ pub(super) struct Position {
     pub clock: u64,
 }
 
-/// The folder of checkpoints of a run.
+/// The folder of checkpoints of a run. What has no name of a checkpoint is not ours and stays.
 pub(super) struct Checkpoints {
     folder: PathBuf,
     keep: usize,
+}
+
+/// What a phase goes on from.
+pub(super) struct State<'a> {
+    pub(super) players: &'a Players,
+    pub(super) recipe: &'a SamplerRecipe,
+    /// The updates that are not in the log yet.
+    pub(super) window: &'a Window,
 }
 
 impl Checkpoints {
@@ -38,39 +47,87 @@ impl Checkpoints {
     }
 
     /// Saves where the run stands, then forgets all but the newest. Returns the checkpoint's
-    /// folder.
+    /// folder. Of one that cannot be saved nothing stays.
     pub(super) fn save(
         &self,
         position: &Position,
-        players: Option<&Players>,
-        recipe: &SamplerRecipe,
+        state: Option<State<'_>>,
     ) -> Result<PathBuf, RunError> {
         let target = self.folder.join(name(position));
-        let building = self.folder.join(format!("{}.tmp", name(position)));
-        let io = |path: &Path| RunError::io(path.to_path_buf());
-        remove(&building).map_err(io(&building))?;
-        std::fs::create_dir_all(&building).map_err(io(&building))?;
-        if let Some(players) = players {
-            save(players, recipe, &building)?;
+        let building = self.folder.join(name(position) + UNFINISHED);
+        let written = self.write(position, state, &building, &target);
+        if written.is_err() {
+            // It takes space that may be what was missing; if it cannot be removed, the next run
+            // does.
+            let _ = remove(&building);
         }
-        write_json_atomically(&building.join("position.json"), position)?;
-        remove(&target).map_err(io(&target))?;
-        std::fs::rename(&building, &target).map_err(io(&target))?;
+        written?;
         for old in self.list().iter().rev().skip(self.keep) {
-            remove(old).map_err(io(old))?;
+            remove(old).map_err(RunError::writing(old))?;
         }
         Ok(target)
     }
 
+    fn write(
+        &self,
+        position: &Position,
+        state: Option<State<'_>>,
+        building: &Path,
+        target: &Path,
+    ) -> Result<(), RunError> {
+        remove(building).map_err(RunError::writing(building))?;
+        std::fs::create_dir_all(building).map_err(RunError::writing(building))?;
+        if let Some(state) = state {
+            save(state, building)?;
+        }
+        write_json_atomically(&building.join("position.json"), position)?;
+        remove(target).map_err(RunError::writing(target))?;
+        std::fs::rename(building, target).map_err(RunError::writing(target))
+    }
+
     /// The newest whole checkpoint and its folder.
     pub(super) fn newest(&self) -> Result<Option<(Position, PathBuf)>, RunError> {
-        let Some(path) = self.list().pop() else {
-            return Ok(None);
-        };
-        let file = path.join("position.json");
-        let text = std::fs::read_to_string(&file).map_err(RunError::io(&file))?;
-        let position = serde_json::from_str(&text).map_err(|e| damaged(&path, e.to_string()))?;
-        Ok(Some((position, path)))
+        self.list().pop().map(read).transpose()
+    }
+
+    /// The newest one in the middle of a phase.
+    pub(super) fn newest_within(
+        &self,
+        phase: usize,
+    ) -> Result<Option<(Position, PathBuf)>, RunError> {
+        for path in self.list().into_iter().rev() {
+            let (position, path) = read(path)?;
+            if position.phase == phase && position.updates > 0 {
+                return Ok(Some((position, path)));
+            }
+        }
+        Ok(None)
+    }
+
+    /// Whether a checkpoint has the players of a phase.
+    pub(super) fn has_players(path: &Path) -> bool {
+        path.join(OPTIMIZER).is_file()
+    }
+
+    /// Removes what killed processes left unfinished. The folder must be this process's.
+    pub(super) fn remove_leftovers(&self) -> Result<(), RunError> {
+        for path in self.entries() {
+            let name = path.file_name().unwrap_or_default().to_string_lossy();
+            if name.strip_suffix(UNFINISHED).and_then(place).is_some() {
+                remove(&path).map_err(RunError::writing(&path))?;
+            }
+        }
+        Ok(())
+    }
+
+    /// The updates in a checkpoint that are not in the log yet.
+    pub(super) fn window(path: &Path) -> Result<Window, RunError> {
+        let file = path.join(WINDOW);
+        match std::fs::read_to_string(&file) {
+            Ok(text) => toml::from_str(&text).map_err(|e| damaged(path, e.to_string())),
+            Err(e) if e.kind() == std::io::ErrorKind::NotFound => Ok(Window::new()),
+            Err(e) => Err(RunError::reading(&file)(e)),
+        }
     }
 
     /// Takes up a phase where a checkpoint left it.
@@ -88,7 +145,7 @@ impl Checkpoints {
         let average = load("average.safetensors")?;
         let bad = |error: OptimizerFileError| damaged(path, error.to_string());
         let (updates, of_others) = players.own_updates(position.updates);
-        let optimizer = path.join("optimizer.bin");
+        let optimizer = path.join(OPTIMIZER);
         let student = &mut players.student;
         student
             .restore(raw, Some(average), &optimizer, updates)
@@ -103,20 +160,35 @@ impl Checkpoints {
 
     /// Whole checkpoints, oldest first.
     fn list(&self) -> Vec<PathBuf> {
-        let entries = std::fs::read_dir(&self.folder).into_iter().flatten();
-        let mut whole: Vec<PathBuf> = entries
-            .flatten()
-            .map(|entry| entry.path())
-            .filter(|path| path.is_dir() && path.extension().is_none())
-            .collect();
-        whole.sort();
+        let place = |path: &PathBuf| place(path.file_name()?.to_str()?);
+        let mut whole: Vec<PathBuf> = self.entries();
+        whole.retain(|path| path.is_dir() && place(path).is_some());
+        whole.sort_by_key(place);
         whole
+    }
+
+    fn entries(&self) -> Vec<PathBuf> {
+        let entries = std::fs::read_dir(&self.folder).into_iter().flatten();
+        entries.flatten().map(|entry| entry.path()).collect()
     }
 }
 
+/// Names of the whole checkpoints of a run, oldest first.
+pub fn checkpoints(run: &Path) -> Vec<String> {
+    let name = |path: PathBuf| Some(path.file_name()?.to_str()?.to_string());
+    let all = Checkpoints::new(run, 1).list().into_iter();
+    all.filter_map(name).collect()
+}
+
+const OPTIMIZER: &str = "optimizer.bin";
+const WINDOW: &str = "window.toml";
+/// The ending of a checkpoint that is not finished.
+const UNFINISHED: &str = ".tmp";
+
 /// Writes the student's parameters, their average and its optimiser, then those of the other
 /// players.
-fn save(players: &Players, recipe: &SamplerRecipe, folder: &Path) -> Result<(), RunError> {
+fn save(state: State<'_>, folder: &Path) -> Result<(), RunError> {
+    let (players, recipe) = (state.players, state.recipe);
     let student = &players.student;
     for (name, network) in [
         ("raw.safetensors", student.raw()),
@@ -130,23 +202,47 @@ fn save(players: &Players, recipe: &SamplerRecipe, folder: &Path) -> Result<(), 
     }
     let sync = |file: &Path| {
         let synced = File::open(file).and_then(|file| file.sync_all());
-        synced.map_err(RunError::io(file))
+        synced.map_err(RunError::writing(file))
     };
-    let optimizer = folder.join("optimizer.bin");
+    let optimizer = folder.join(OPTIMIZER);
     let saved = student.save_optimizer(&optimizer).map_err(Error::other);
-    saved.map_err(RunError::io(&optimizer))?;
+    saved.map_err(RunError::writing(&optimizer))?;
     sync(&optimizer)?;
     for other in &players.others {
         let saved = other.state.save(folder, other.name).map_err(Error::other);
-        let files = saved.map_err(RunError::io(folder))?;
+        let files = saved.map_err(RunError::writing(folder))?;
         files.iter().try_for_each(|file| sync(file))?;
+    }
+    if !state.window.is_empty() {
+        let file = folder.join(WINDOW);
+        // TOML, since it keeps every bit of a number.
+        let text = toml::to_string(&state.window.stopped()).map_err(Error::other);
+        let text = text.map_err(RunError::writing(&file))?;
+        write_atomically(&file, text.as_bytes())?;
     }
     Ok(())
 }
 
-/// Sorts by clock, then by phase: at the same clock the start of the next phase comes last.
+fn read(path: PathBuf) -> Result<(Position, PathBuf), RunError> {
+    let file = path.join("position.json");
+    let text = std::fs::read_to_string(&file).map_err(RunError::reading(&file))?;
+    let position = serde_json::from_str(&text).map_err(|e| damaged(&path, e.to_string()))?;
+    Ok((position, path))
+}
+
 fn name(position: &Position) -> String {
     format!("{:012}-{:03}", position.clock, position.phase)
+}
+
+/// The clock and the phase of a checkpoint, which are its name. At the same clock the start of the
+/// next phase comes last.
+fn place(name: &str) -> Option<(u64, usize)> {
+    let (clock, phase) = name.split_once('-')?;
+    let number = |text: &str, digits: usize| {
+        let plain = text.len() >= digits && text.bytes().all(|byte| byte.is_ascii_digit());
+        text.parse().ok().filter(|_| plain)
+    };
+    Some((number(clock, 12)?, number(phase, 3)? as usize))
 }
 
 fn remove(path: &Path) -> std::io::Result<()> {

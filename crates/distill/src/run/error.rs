@@ -22,14 +22,33 @@ pub enum RunError {
     /// A model or checkpoint cannot be read or written.
     #[error(transparent)]
     Format(#[from] FormatError),
-    /// A file of the run folder cannot be read or written.
-    #[error("cannot use {path}: {source}")]
-    Io {
+    /// A file of the run folder cannot be read.
+    #[error("cannot read {path}: {source}")]
+    Read {
         /// Which.
         path: PathBuf,
         /// Why.
         source: std::io::Error,
     },
+    /// A file or folder of the run cannot be written.
+    #[error("cannot write {path}: {source}")]
+    Write {
+        /// Which.
+        path: PathBuf,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// Another process works in the folder.
+    #[error("{folder} is in use by {owner}: wait until it ends, or stop it")]
+    InUse {
+        /// The folder.
+        folder: PathBuf,
+        /// Process and host, as far as they are known.
+        owner: String,
+    },
+    /// A run that cannot be resumed like this.
+    #[error("{0}")]
+    NotResumable(String),
     /// Training examples cannot be read.
     #[error(transparent)]
     Data(#[from] DataError),
@@ -53,8 +72,13 @@ pub enum RunError {
 }
 
 impl RunError {
-    pub(super) fn io(path: impl Into<PathBuf>) -> impl FnOnce(std::io::Error) -> Self {
+    pub(super) fn reading(path: impl Into<PathBuf>) -> impl FnOnce(std::io::Error) -> Self {
         let path = path.into();
-        move |source| Self::Io { path, source }
+        move |source| Self::Read { path, source }
+    }
+
+    pub(super) fn writing(path: impl Into<PathBuf>) -> impl FnOnce(std::io::Error) -> Self {
+        let path = path.into();
+        move |source| Self::Write { path, source }
     }
 }

@@ -48,7 +48,8 @@ pub struct PlayerRecord {
     pub gradient_norm: f64,
 }
 
-/// Collects updates until a line is due.
+/// Collects updates until a line is due. A checkpoint in between keeps it.
+#[derive(Clone, Serialize, Deserialize)]
 pub(super) struct Window {
     losses: [(f64, u64); TIME_BUCKETS],
     loss: f64,
@@ -56,11 +57,14 @@ pub(super) struct Window {
     updates: u64,
     samples: u64,
     lr: f64,
-    others: Vec<(&'static str, PlayerSum)>,
+    others: Vec<(String, PlayerSum)>,
+    /// Time that it took before the run was resumed.
+    seconds: f64,
+    #[serde(skip, default = "Instant::now")]
     since: Instant,
 }
 
-#[derive(Clone, Copy, Default)]
+#[derive(Clone, Copy, Default, Serialize, Deserialize)]
 struct PlayerSum {
     loss: f64,
     gradient_norm: f64,
@@ -77,8 +81,26 @@ impl Window {
             samples: 0,
             lr: 0.0,
             others: vec![],
+            seconds: 0.0,
             since: Instant::now(),
         }
+    }
+
+    /// Whether no update is in it.
+    pub(super) fn is_empty(&self) -> bool {
+        self.samples == 0
+    }
+
+    /// As it is now, to be stored.
+    pub(super) fn stopped(&self) -> Self {
+        Self {
+            seconds: self.elapsed(),
+            ..self.clone()
+        }
+    }
+
+    fn elapsed(&self) -> f64 {
+        self.seconds + self.since.elapsed().as_secs_f64()
     }
 
     /// Adds an update of so many samples.
@@ -90,7 +112,7 @@ impl Window {
         for (name, report) in &round.others {
             let known = self.others.iter().position(|(known, _)| known == name);
             let index = known.unwrap_or_else(|| {
-                self.others.push((name, PlayerSum::default()));
+                self.others.push((name.to_string(), PlayerSum::default()));
                 self.others.len() - 1
             });
             let sum = &mut self.others[index].1;
@@ -129,16 +151,16 @@ impl Window {
             loss_by_time: self.losses.iter().map(mean).collect(),
             gradient_norm: self.gradient_norm / updates,
             lr: self.lr,
-            samples_per_second: self.samples as f64 / self.since.elapsed().as_secs_f64(),
+            samples_per_second: self.samples as f64 / self.elapsed(),
             players: self.others.iter().map(PlayerSum::record).collect(),
         }
     }
 }
 
 impl PlayerSum {
-    fn record((name, sum): &(&'static str, Self)) -> PlayerRecord {
+    fn record((name, sum): &(String, Self)) -> PlayerRecord {
         PlayerRecord {
-            name: (*name).into(),
+            name: name.clone(),
             loss: sum.loss / sum.updates as f64,
             gradient_norm: sum.gradient_norm / sum.updates as f64,
         }
@@ -160,7 +182,7 @@ impl Log {
         let old = match std::fs::read_to_string(&path) {
             Ok(old) => old,
             Err(e) if e.kind() == std::io::ErrorKind::NotFound => String::new(),
-            Err(e) => return Err(RunError::io(path)(e)),
+            Err(e) => return Err(RunError::reading(path)(e)),
         };
         let is_kept = |line: &&str| {
             serde_json::from_str::<LogRecord>(line).is_ok_and(|record| record.clock <= clock)
@@ -174,8 +196,8 @@ impl Log {
         let lines = OpenOptions::new()
             .append(true)
             .open(&path)
-            .map_err(RunError::io(&path))?;
-        let events = EventWriter::create(folder, clock).map_err(RunError::io(folder))?;
+            .map_err(RunError::writing(&path))?;
+        let events = EventWriter::create(folder, clock).map_err(RunError::writing(folder))?;
         Ok(Self {
             path,
             lines,
@@ -186,7 +208,7 @@ impl Log {
     pub(super) fn write(&mut self, record: &LogRecord) -> Result<(), RunError> {
         let line = serde_json::to_string(record).map_err(std::io::Error::from);
         line.and_then(|line| writeln!(self.lines, "{line}"))
-            .map_err(RunError::io(&self.path))?;
+            .map_err(RunError::writing(&self.path))?;
         let phase = &record.phase;
         let mut scalars = vec![
             (format!("{phase}/loss"), record.loss),
@@ -212,6 +234,6 @@ impl Log {
         }
         self.events
             .scalars(record.clock, &scalars)
-            .map_err(RunError::io(&self.path))
+            .map_err(RunError::writing(&self.path))
     }
 }

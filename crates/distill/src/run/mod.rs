@@ -3,16 +3,23 @@
 mod batch;
 mod checkpoint;
 mod error;
+mod inputs;
+mod lock;
 mod log;
 mod phase;
 mod plan;
 mod players;
+mod resume;
 mod runner;
 mod tensorboard;
 
 pub use batch::to_device;
+pub use checkpoint::checkpoints;
 pub use error::RunError;
+pub use inputs::RunInputs;
+pub use lock::RunLock;
 pub use log::{LogRecord, PlayerRecord};
 pub use phase::Phase;
 pub use plan::{MemoryOption, PhasePlan};
-pub use runner::{Event, Run, is_run};
+pub use resume::ChangedUpdates;
+pub use runner::{Ended, Event, Observer, Run, is_run};

@@ -30,6 +30,13 @@ impl Phase {
         self.updates * self.optim.batch as u64
     }
 
+    /// The learning rate of the student's last turn up to an update, which is counted from 0.
+    pub(super) fn lr_of(&self, update: u64) -> f64 {
+        let turn = self.method.turn();
+        let own = turn.count(update + 1).saturating_sub(1);
+        self.optim.learning_rate(own, turn.count(self.updates))
+    }
+
     /// What of the student is trained.
     pub(super) fn trained_part(&self) -> TrainedPart {
         match self.lora {
@@ -54,9 +61,11 @@ impl Phase {
         }
     }
 
-    /// Checks that the phase can start from a model.
-    pub(super) fn check(&self, base: &Model) -> Result<(), MethodError> {
+    /// Checks that a new run may start with this phase. A run that is resumed keeps the settings
+    /// that it was started with, whatever is thought of them today.
+    pub(super) fn check_new(&self, base: &Model) -> Result<(), MethodError> {
         self.method.check(base)?;
+        self.method.check_settings(base)?;
         let mut recipe = base.recipe.clone();
         self.method.result(&mut recipe);
         check_prediction(&base.recipe, &recipe, self.trained_part())
@@ -64,7 +73,7 @@ impl Phase {
 
     /// The student at the start of the phase, with the LoRA that the phase trains.
     pub(super) fn student(&self, base: &Model, seed: u64) -> Result<Backbone, MethodError> {
-        self.check(base)?;
+        self.method.check(base)?;
         let network = self.method.student(base, seed)?;
         let network = match self.method.keeps_dropout() {
             true => network,

@@ -60,7 +60,7 @@ impl Run {
     /// # Errors
     /// When the teacher does not fit the recipe.
     pub fn plan(&self, initial: &Model, shown: usize) -> Result<Vec<PhasePlan>, RunError> {
-        self.check(initial)?;
+        self.check_new(initial)?;
         let mut base = Model {
             network: initial.network.clone().computing_in(self.config.precision),
             recipe: initial.recipe.clone(),
@@ -253,8 +253,7 @@ impl Run {
         let guided = self.recipe(phase, base, 0).guidance == Guidance::ClassifierFree;
         let showing = merged + shown * (1 + usize::from(guided)) * answer;
         // A checkpoint has the moments a second time; a model is written parameter by parameter.
-        let saved = phase.updates > self.config.checkpoint_every;
-        let saving = 2 * trained * usize::from(saved);
+        let saving = 2 * trained;
         let most = updating.max(showing).max(saving);
         // At the start the teacher's file is in memory as well as its network.
         let reading = 2 * base.network.num_params();

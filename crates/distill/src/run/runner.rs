@@ -1,16 +1,18 @@
 //! The loop over phases and updates.
 
 use super::batch::to_device;
-use super::checkpoint::{Checkpoints, Position};
+use super::checkpoint::{Checkpoints, Position, State};
 use super::log::{Log, LogRecord, Window};
 use super::players::{Diverged, Players};
-use super::{Phase, RunError};
+use super::resume::Start;
+use super::{Phase, RunError, RunInputs};
 use crate::method::Batch;
 use crate::recipe::RunConfig;
 use burn::tensor::Device;
 use fewstep_data::{Examples, HostBatch, Loader};
 use fewstep_diffusion::SamplerRecipe;
 use fewstep_formats::{Model, PipelineComponents, read_lora};
+use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 
 /// Phases to run in a folder.
@@ -69,6 +71,25 @@ pub enum Event<'a> {
     },
 }
 
+/// How a run ended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Ended {
+    /// All phases are done.
+    Done,
+    /// The observer stopped it.
+    Stopped {
+        /// The phase that it goes on with.
+        phase: String,
+        /// Updates of the phase so far.
+        updates: u64,
+        /// The checkpoint to go on from.
+        checkpoint: PathBuf,
+    },
+}
+
+/// What sees every [`Event`] of a run. When it breaks, the run stops after a checkpoint.
+pub type Observer<'a> = &'a mut dyn FnMut(Event<'_>) -> ControlFlow<()>;
+
 impl Run {
     /// The sampler recipe of the model that comes out of a phase at this time.
     pub(super) fn recipe(&self, phase: &Phase, base: &Model, clock: u64) -> SamplerRecipe {
@@ -87,14 +108,14 @@ impl Run {
     /// from is not there yet.
     ///
     /// # Errors
-    /// When the first phase cannot start from this model, or a student moves too seldom.
-    pub fn check(&self, initial: &Model) -> Result<(), RunError> {
+    /// When the first phase cannot start from this model, its settings do not go with it, or a
+    /// student moves too seldom.
+    pub fn check_new(&self, initial: &Model) -> Result<(), RunError> {
         self.check_turns()?;
-        if let Some(phase) = self.phases.first() {
-            phase.check(initial)?;
-            phase.method.check_settings(initial)?;
+        match self.phases.first() {
+            Some(phase) => Ok(phase.check_new(initial)?),
+            None => Ok(()),
         }
-        Ok(())
     }
 
     /// Refuses phases whose student does not move in every window of the log: a resumed run starts
@@ -149,64 +170,75 @@ impl Run {
     /// when resuming. The model of each phase is then in its folder; only what the next phase needs
     /// stays in memory.
     ///
+    /// `inputs` are [`Run::inputs`] of `initial`; they are stored in the folder, and a resumed run
+    /// must have the same. The caller keeps other processes away with a [`RunLock`](super::RunLock).
+    ///
     /// # Errors
     /// See [`RunError`]; what was saved before stays as it is.
     pub fn run(
         &self,
         initial: Model,
+        inputs: &RunInputs,
         resume: bool,
-        observer: &mut dyn FnMut(Event<'_>),
-    ) -> Result<(), RunError> {
+        observer: Observer<'_>,
+    ) -> Result<Ended, RunError> {
         self.check_turns()?;
         let checkpoints = Checkpoints::new(&self.folder, self.config.keep);
-        let newest = if resume { checkpoints.newest()? } else { None };
-        let start = newest.as_ref().map_or(
-            Position {
-                phase: 0,
-                updates: 0,
-                clock: 0,
-            },
-            |(position, _)| position.clone(),
-        );
+        let mut from = Start::default();
+        if resume {
+            inputs.check(&self.folder)?;
+            from = self.start(&checkpoints)?;
+        }
+        inputs.store(&self.folder)?;
+        checkpoints.remove_leftovers()?;
+        let start = from.position;
         let mut log = Log::open(&self.folder, start.clock)?;
-        let teacher = initial.weights_hash();
         let mut base = initial;
         for phase in &self.phases[..start.phase.min(self.phases.len())] {
             base = self.finished(phase, &base)?;
         }
         let mut clock = start.clock;
         for (index, phase) in self.phases.iter().enumerate().skip(start.phase) {
-            let from = newest
-                .as_ref()
-                .filter(|(position, _)| position.phase == index && position.updates > 0);
             let mut current = PhaseRun::new(self, index, phase, base, clock)?;
             if phase.method.has_teacher() {
-                current.recipe.provenance.teacher = teacher.clone();
+                current.recipe.provenance.teacher = inputs.teacher().into();
             }
-            if let Some((position, path)) = from {
+            if let Some(path) = from.players.take() {
                 let on = (&self.device, self.config.precision);
-                Checkpoints::restore(path, position, &mut current.players, on)?;
+                Checkpoints::restore(&path, &start, &mut current.players, on)?;
+                current.window = Checkpoints::window(&path)?;
             }
-            current.train(&checkpoints, &mut log, observer)?;
+            if let ControlFlow::Break(ended) = current.train(&checkpoints, &mut log, observer)? {
+                return Ok(ended);
+            }
             clock = current.clock;
             let model = current.model();
             self.save(&model, phase)?;
-            // What the phase kept for its next update is of no use to the next phase.
-            drop(current);
-            self.device.memory_cleanup();
             let next = Position {
                 phase: index + 1,
                 updates: 0,
                 clock,
             };
-            checkpoints.save(&next, None, &model.recipe)?;
-            observer(Event::PhaseFinished {
+            // The last phase may have more updates one day. What an earlier one kept for its next
+            // update is of no use to the next phase.
+            let is_last = next.phase == self.phases.len();
+            let saved = checkpoints.save(&next, is_last.then(|| current.state()))?;
+            drop(current);
+            self.device.memory_cleanup();
+            let stopped = observer(Event::PhaseFinished {
                 phase,
                 model: &model,
             });
+            if let (ControlFlow::Break(()), Some(phase)) = (stopped, self.phases.get(next.phase)) {
+                return Ok(Ended::Stopped {
+                    phase: phase.name.clone(),
+                    updates: 0,
+                    checkpoint: saved,
+                });
+            }
             base = model;
         }
-        Ok(())
+        Ok(Ended::Done)
     }
 }
 
@@ -216,8 +248,9 @@ struct PhaseRun<'a> {
     index: usize,
     phase: &'a Phase,
     players: Players,
-    recipe: fewstep_diffusion::SamplerRecipe,
+    recipe: SamplerRecipe,
     clock: u64,
+    window: Window,
 }
 
 impl<'a> PhaseRun<'a> {
@@ -242,20 +275,31 @@ impl<'a> PhaseRun<'a> {
             players: Players::new(phase, &base, student, run.seed)?,
             recipe,
             clock,
+            window: Window::new(),
         })
     }
 
+    fn state(&self) -> State<'_> {
+        State {
+            players: &self.players,
+            recipe: &self.recipe,
+            window: &self.window,
+        }
+    }
+
+    /// All updates that are left, unless the observer breaks.
     fn train(
         &mut self,
         checkpoints: &Checkpoints,
         log: &mut Log,
-        observer: &mut dyn FnMut(Event<'_>),
-    ) -> Result<(), RunError> {
-        observer(Event::PhaseStarted {
+        observer: Observer<'_>,
+    ) -> Result<ControlFlow<Ended>, RunError> {
+        let mut stopped = observer(Event::PhaseStarted {
             phase: self.phase,
             index: self.index,
             updates: self.players.updates(),
-        });
+        })
+        .is_break();
         let optim = &self.phase.optim;
         let left = (self.phase.updates - self.players.updates()) * optim.batch as u64;
         let mut loader = Loader::new(
@@ -267,8 +311,6 @@ impl<'a> PhaseRun<'a> {
             self.clock + left,
         );
         let config = self.run.config;
-        let checkpoint_every = config.checkpoint_every.next_multiple_of(config.log_every);
-        let mut window = Window::new();
         let mut loss = None;
         while self.players.updates() < self.phase.updates {
             let parts = optim.batch / optim.micro_batch();
@@ -282,33 +324,42 @@ impl<'a> PhaseRun<'a> {
                 .update(&batches, self.run.seed)
                 .map_err(|diverged| self.not_finite(diverged, checkpoints, &host))?;
             self.clock += optim.batch as u64;
-            window.add(&round, optim.batch as u64);
+            self.window.add(&round, optim.batch as u64);
             loss = round.student.map(|report| report.loss).or(loss);
-            observer(Event::Updated { loss });
+            stopped |= observer(Event::Updated { loss }).is_break();
             let updates = self.players.updates();
             let is_last = updates == self.phase.updates;
             let due = updates.is_multiple_of(config.log_every) || is_last;
-            if due && window.has_student() {
-                let closed = std::mem::replace(&mut window, Window::new());
+            if due && self.window.has_student() {
+                let closed = std::mem::replace(&mut self.window, Window::new());
                 let record = closed.close(&self.phase.name, updates, self.clock);
                 log.write(&record)?;
-                observer(Event::Logged(&record));
+                stopped |= observer(Event::Logged(&record)).is_break();
             }
-            if updates.is_multiple_of(checkpoint_every) && !is_last {
+            let due = updates.is_multiple_of(config.checkpoint_every);
+            if (due || stopped) && !is_last {
                 let position = Position {
                     phase: self.index,
                     updates,
                     clock: self.clock,
                 };
-                checkpoints.save(&position, Some(&self.players), &self.recipe)?;
+                let checkpoint = checkpoints.save(&position, Some(self.state()))?;
+                if stopped {
+                    return Ok(ControlFlow::Break(Ended::Stopped {
+                        phase: self.phase.name.clone(),
+                        updates,
+                        checkpoint,
+                    }));
+                }
                 let model = self.model();
-                observer(Event::Checkpointed {
+                stopped |= observer(Event::Checkpointed {
                     updates,
                     model: &model,
-                });
+                })
+                .is_break();
             }
         }
-        Ok(())
+        Ok(ControlFlow::Continue(()))
     }
 
     fn model(&self) -> Model {

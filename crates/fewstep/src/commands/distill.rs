@@ -1,6 +1,7 @@
 //! `fewstep distill`: few-step students from a teacher.
 
-use super::shared::run::{RunArgs, prepare, run_phases};
+use super::shared::run::{RunArgs, run_phases};
+use super::shared::run_folder::RunFolder;
 use super::shared::{captioned, plan};
 use crate::builtin;
 use crate::compute;
@@ -8,9 +9,7 @@ use crate::error::{CliError, CliResult, IntoCliResult};
 use crate::tasks::command_of;
 use burn::module::Module;
 use burn::tensor::Device;
-use fewstep_data::{
-    ConditionConfig, Conditions, DataConfig, Examples, ImageShape, LatentsHeader, Masks,
-};
+use fewstep_data::{ConditionConfig, Conditions, DataConfig, Examples, ImageShape, Masks};
 use fewstep_diffusion::Guidance;
 use fewstep_distill::Copies;
 use fewstep_distill::method::{GuidanceWeights, control_spec};
@@ -60,12 +59,15 @@ fn halve(args: &RunArgs) -> CliResult {
     recipe
         .validate()
         .map_err(|e| args.recipe_error(e.to_string()))?;
+    let folder = args.open_folder()?;
+    let started = folder.as_ref().map_or(Ok(None), RunFolder::stored)?;
+    recipe.complete(started.as_ref());
     let inputs = Inputs::read(
         &recipe.teacher,
         &recipe.data,
         recipe.condition.as_ref(),
         recipe.flip,
-        args.plan,
+        (args.plan, folder.as_ref()),
         &recipe.run,
     )?;
     inputs.check_learnt()?;
@@ -81,12 +83,13 @@ fn halve(args: &RunArgs) -> CliResult {
     recipe
         .check_guidance(guidance)
         .map_err(|e| args.recipe_error(e.to_string()))?;
-    let phases = recipe
-        .phases()
-        .map_err(|e| args.recipe_error(e.to_string()))?;
+    let phases = |recipe: &DistillRecipe| {
+        let phases = recipe.phases();
+        phases.map_err(|error| args.recipe_error(error.to_string()))
+    };
     inputs.run(
-        args,
-        phases,
+        (args, folder),
+        &phases,
         (recipe.seed, recipe.flip, recipe.run),
         &recipe.prompts,
         &recipe,
@@ -94,22 +97,26 @@ fn halve(args: &RunArgs) -> CliResult {
 }
 
 fn one_phase(args: &RunArgs) -> CliResult {
-    let recipe: PhaseRecipe = args.recipe()?;
+    let mut recipe: PhaseRecipe = args.recipe()?;
     recipe
         .validate()
         .map_err(|e| args.recipe_error(e.to_string()))?;
+    let folder = args.open_folder()?;
+    let started = folder.as_ref().map_or(Ok(None), RunFolder::stored)?;
+    recipe.complete(started.as_ref());
     let inputs = Inputs::read(
         &recipe.teacher,
         &recipe.data,
         recipe.condition.as_ref(),
         recipe.flip,
-        args.plan,
+        (args.plan, folder.as_ref()),
         &recipe.run,
     )?;
-    let phases = recipe.phases(inputs.examples.conditions());
+    let examples = inputs.examples.clone();
+    let phases = |recipe: &PhaseRecipe| Ok(recipe.phases(examples.conditions()));
     inputs.run(
-        args,
-        phases,
+        (args, folder),
+        &phases,
         (recipe.seed, recipe.flip, recipe.run),
         &[],
         &recipe,
@@ -159,21 +166,20 @@ struct Inputs {
 }
 
 impl Inputs {
+    /// `on` is whether to predict memory only, and the folder of the run.
     fn read(
         teacher: &str,
         data: &DataConfig,
         condition: Option<&ConditionConfig>,
         mirrored: bool,
-        planned: bool,
+        on: (bool, Option<&RunFolder>),
         run: &RunConfig,
     ) -> CliResult<Self> {
         let device = compute::device_of_run(run)?;
         let source = ModelSource::find(teacher, None)?;
         let teacher = source.model(&device)?;
         let inputs = match source.components()? {
-            Some(parts) => {
-                Self::latent(teacher, parts, data, condition, mirrored, device, planned)?
-            }
+            Some(parts) => Self::latent(teacher, parts, data, condition, mirrored, device, on)?,
             None => Self::pixels(teacher, data, condition, device)?,
         };
         inputs.check_images()?;
@@ -187,7 +193,9 @@ impl Inputs {
         condition: Option<&ConditionConfig>,
         device: Device,
     ) -> CliResult<Self> {
-        let dataset = Arc::new(builtin::load_data(data)?);
+        let dataset = builtin::load_data(data)?;
+        let dataset = dataset.with_classes_of(&teacher.recipe.classes);
+        let dataset = Arc::new(dataset.input_error()?);
         let conditions = condition
             .map(|condition| Conditions::open(condition, &dataset, data))
             .transpose()
@@ -211,19 +219,22 @@ impl Inputs {
         condition: Option<&ConditionConfig>,
         mirrored: bool,
         device: Device,
-        planned: bool,
+        (planned, folder): (bool, Option<&RunFolder>),
     ) -> CliResult<Self> {
         let masks = masks(&teacher.network.config(), condition)?;
         // Masked images are stored with the latents; they are no control images.
         let condition = condition.filter(|_| masks.is_none());
         let copies = Copies { mirrored, masks };
-        let fits = |header: &LatentsHeader| fits(&teacher, header, data.size);
+        let check = |examples: &Examples| {
+            fits(&teacher, examples, data.size).map_err(CliError::input)?;
+            folder.map_or(Ok(()), |folder| folder.check_examples(examples))
+        };
         let mut examples = captioned::examples(
             data,
             condition,
             &components,
             copies,
-            &fits,
+            &check,
             &device,
             planned,
         )?;
@@ -252,14 +263,6 @@ impl Inputs {
                 "the teacher generates {:?} (channels, height, width) and {} gives {shape:?}: set `data.size` and `data.channels` to match",
                 recipe.resolution,
                 examples.name()
-            )));
-        }
-        if examples.classes().len() != recipe.classes.len() {
-            return Err(CliError::input(format!(
-                "the teacher has {} classes and {} has {}",
-                recipe.classes.len(),
-                examples.name(),
-                examples.classes().len()
             )));
         }
         Ok(())
@@ -298,8 +301,8 @@ impl Inputs {
 
     fn run<R: Serialize + DeserializeOwned>(
         self,
-        args: &RunArgs,
-        phases: Vec<Phase>,
+        (args, folder): (&RunArgs, Option<RunFolder>),
+        phases: &dyn Fn(&R) -> CliResult<Vec<Phase>>,
         (seed, flip, config): (u64, bool, RunConfig),
         prompts: &[String],
         recipe: &R,
@@ -307,21 +310,18 @@ impl Inputs {
         let run = Run {
             folder: args.folder(),
             seed,
-            phases,
+            phases: phases(recipe)?,
             examples: self.examples,
             components: self.components,
             flip,
             config,
             device: self.device,
         };
-        if args.dry_run {
+        let Some(folder) = folder else {
             return plan::print(args, &run, &self.teacher, recipe);
-        }
-        if !args.resume() {
-            run.check(&self.teacher)?;
-        }
-        prepare(&run.folder, recipe, args.resume())?;
-        run_phases(&run, self.teacher, prompts, args.resume())?;
+        };
+        let inputs = folder.begin(recipe, phases, &run, &self.teacher)?;
+        run_phases(&run, (self.teacher, &inputs), prompts, folder.resume())?;
         let models = run.folder.join("models");
         println!("The models are in {}", models.display());
         Ok(())
@@ -330,8 +330,9 @@ impl Inputs {
 
 /// Whether a teacher takes the latents and the prompt embeddings of the data, whose images have
 /// this side.
-fn fits(teacher: &Model, header: &LatentsHeader, side: Option<usize>) -> Result<(), String> {
-    let (expected, got) = (teacher.recipe.resolution, header.latent);
+fn fits(teacher: &Model, examples: &Examples, side: Option<usize>) -> Result<(), String> {
+    let (expected, shape) = (teacher.recipe.resolution, examples.shape());
+    let got = [shape.channels, shape.height, shape.width];
     if expected != got {
         let size = side.map(|side| format!(" = {}", side * expected[1] / got[1]));
         return Err(format!(
@@ -339,9 +340,9 @@ fn fits(teacher: &Model, header: &LatentsHeader, side: Option<usize>) -> Result<
             size.unwrap_or_default()
         ));
     }
-    let (width, got) = (teacher.network.config().text_width(), header.states[1]);
-    match width {
-        Some(width) if width != got => Err(format!(
+    let (width, got) = (teacher.network.config().text_width(), examples.text_width());
+    match width.zip(got) {
+        Some((width, got)) if width != got => Err(format!(
             "the teacher takes prompt embeddings of width {width}, and its text encoder's have width {got}"
         )),
         _ => Ok(()),

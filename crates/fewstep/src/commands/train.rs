@@ -1,15 +1,16 @@
 //! `fewstep train`: a teacher from data.
 
-use super::shared::run::{RunArgs, prepare, run_phases};
+use super::shared::run::{RunArgs, run_phases};
+use super::shared::run_folder::RunFolder;
 use super::shared::{captioned, plan};
 use crate::builtin;
 use crate::compute;
-use crate::error::{CliResult, IntoCliResult};
+use crate::error::{CliError, CliResult, IntoCliResult};
 use crate::output::cache_folder;
-use fewstep_data::{Examples, LatentsHeader};
+use fewstep_data::Examples;
 use fewstep_distill::Copies;
 use fewstep_distill::recipe::{TextConfig, TrainRecipe};
-use fewstep_distill::run::{Run, is_run};
+use fewstep_distill::run::Run;
 use fewstep_formats::{Model, PipelineComponents, RepositoryKind};
 use fewstep_generate::find_part;
 use fewstep_nn::Backbone;
@@ -29,27 +30,32 @@ pub(crate) struct Args {
 }
 
 pub(crate) fn run(args: Args) -> CliResult {
-    let recipe: TrainRecipe = args.run.recipe()?;
+    let mut recipe: TrainRecipe = args.run.recipe()?;
     recipe
         .validate()
         .map_err(|e| args.run.recipe_error(e.to_string()))?;
     let device = compute::device_of_run(&recipe.run)?;
-    let folder = args.run.folder();
-    if is_run(&folder) && !args.run.dry_run {
-        prepare(&folder, &recipe, args.run.resume())?;
+    let folder = args.run.open_folder()?;
+    let started = folder.as_ref().map_or(Ok(None), RunFolder::stored)?;
+    recipe.complete(started.as_ref());
+    if let Some(folder) = &folder {
+        folder.check_recipe(&recipe)?;
     }
     let (examples, components) = match &recipe.text {
         None => (images(&recipe)?, None),
         Some(text) => {
-            let components = assemble(text, &args.run)?;
-            let fits = |header: &LatentsHeader| {
-                let network = recipe.network_of(header.shape(), Some(header.states[1]), 0);
-                network.map(drop).map_err(|error| {
-                    format!(
-                        "the data gives latents of {:?} (channels, height, width): {error}",
-                        header.latent
-                    )
-                })
+            let components = assemble(text, &args.run, folder.as_ref())?;
+            let check = |examples: &Examples| {
+                let shape = examples.shape();
+                let network = recipe.network_of(shape, examples.text_width(), 0);
+                network.map_err(|error| {
+                    let shape = [shape.channels, shape.height, shape.width];
+                    CliError::input(format!(
+                        "the data gives latents of {shape:?} (channels, height, width): {error}"
+                    ))
+                })?;
+                let folder = folder.as_ref();
+                folder.map_or(Ok(()), |folder| folder.check_examples(examples))
             };
             let copies = Copies {
                 mirrored: recipe.flip,
@@ -58,7 +64,7 @@ pub(crate) fn run(args: Args) -> CliResult {
             let data = &recipe.data;
             let planned = args.run.plan;
             let examples =
-                captioned::examples(data, None, &components, copies, &fits, &device, planned)?;
+                captioned::examples(data, None, &components, copies, &check, &device, planned)?;
             (examples, Some(components))
         }
     };
@@ -68,7 +74,7 @@ pub(crate) fn run(args: Args) -> CliResult {
         recipe: recipe.sampler_recipe(&examples),
     };
     let run = Run {
-        folder,
+        folder: args.run.folder(),
         seed: recipe.seed,
         phases: recipe.phases(),
         examples,
@@ -77,15 +83,13 @@ pub(crate) fn run(args: Args) -> CliResult {
         config: recipe.run,
         device,
     };
-    if args.run.dry_run {
+    let Some(folder) = folder else {
         return plan::print(&args.run, &run, &initial, &recipe);
-    }
-    if !args.run.resume() {
-        run.check(&initial)?;
-    }
-    prepare(&run.folder, &recipe, args.run.resume())?;
+    };
+    let phases = |recipe: &TrainRecipe| Ok(recipe.phases());
+    let inputs = folder.begin(&recipe, &phases, &run, &initial)?;
     let prompts = recipe.text.map(|text| text.prompts).unwrap_or_default();
-    run_phases(&run, initial, &prompts, args.run.resume())?;
+    run_phases(&run, (initial, &inputs), &prompts, folder.resume())?;
     println!(
         "The teacher is in {}",
         run.model_folder(&run.phases[0]).display()
@@ -94,14 +98,18 @@ pub(crate) fn run(args: Args) -> CliResult {
 }
 
 /// Puts the autoencoder and the text encoder of the recipe together into one folder inside the run.
-fn assemble(text: &TextConfig, args: &RunArgs) -> CliResult<PipelineComponents> {
-    let folder = match args.dry_run {
-        true => cache_folder()
+fn assemble(
+    text: &TextConfig,
+    args: &RunArgs,
+    run: Option<&RunFolder>,
+) -> CliResult<PipelineComponents> {
+    let folder = match run {
+        None => cache_folder()
             .unwrap_or_else(std::env::temp_dir)
             .join("dry-run"),
-        false => args.folder().join("parts"),
+        Some(_) => args.folder().join("parts"),
     };
-    if args.resume() && folder.join("model_index.json").is_file() {
+    if run.is_some_and(RunFolder::resume) && folder.join("model_index.json").is_file() {
         return PipelineComponents::open(&folder).input_error();
     }
     let autoencoder = find_part(&text.autoencoder, RepositoryKind::Autoencoder)?;

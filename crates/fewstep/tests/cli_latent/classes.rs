@@ -2,11 +2,14 @@
 
 use super::*;
 
-/// Classes in folders, whose order by name is that of the model's rows.
+/// The classes of the model, in the order of its rows.
+const CLASSES: [&str; 4] = ["tench", "goldfish", "shark", "ray"];
+
+/// Classes in folders, whose order by name is not that of the model's rows.
 fn labelled(workspace: &Workspace) -> String {
     let folder = workspace.path("labelled");
     for image in 0..8 {
-        let class = folder.join(["a", "b", "c", "d"][image % 4]);
+        let class = folder.join(CLASSES[image % 4]);
         write_pattern(&class.join(format!("{image}.png")), image, [16, 16]);
     }
     let text = DISTILL
@@ -35,12 +38,15 @@ fn a_model_of_classes_is_distilled_killed_and_resumed() {
     assert_eq!((shape, kept), (&vec![5, 6], &vec![5, 1, 6]));
     assert_eq!(states[..6], rows[4 * 6..]);
     assert_eq!(cache["captions"].0, [8]);
-    let mut both: Vec<&[f32]> = states[6..].chunks(6).collect();
-    let mut expected: Vec<&[f32]> = rows[..24].chunks(6).collect();
-    for all in [&mut both, &mut expected] {
-        all.sort_by(|a, b| a[0].total_cmp(&b[0]));
+    // The folders come by name, each with the row that the model has for this name.
+    for (place, class) in ["goldfish", "ray", "shark", "tench"].iter().enumerate() {
+        let row = CLASSES.iter().position(|name| name == class).expect("one");
+        assert_eq!(
+            states[6 * (place + 1)..][..6],
+            rows[6 * row..][..6],
+            "{class}"
+        );
     }
-    assert_eq!(both, expected);
 
     let generate = |class: &str, out: &str| workspace.generate(class, out, &["--w", "3"]);
     assert_eq!(generate("shark", "shark"), generate("2", "second"));
@@ -78,6 +84,9 @@ fn data_that_does_not_go_with_classes_is_refused() {
         &["generates classes", "data.kind"],
     );
     refuse(&["data.size=17"], &["multiples of 2", "17x17"]);
-    std::fs::remove_dir_all(workspace.path("labelled/d")).expect("removed");
-    refuse(&[], &["3 classes", "4 classes"]);
+    let folder = |name: &str| workspace.path("labelled").join(name);
+    std::fs::rename(folder("ray"), folder("cod")).expect("renamed");
+    refuse(&[], &["no class `cod`", "class_names"]);
+    std::fs::remove_dir_all(folder("cod")).expect("removed");
+    refuse(&[], &["no class `ray`", "3 classes", "the model has 4"]);
 }

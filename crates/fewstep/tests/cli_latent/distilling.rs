@@ -124,6 +124,30 @@ fn a_latent_encoder_is_distilled_and_restyles() {
     workspace::assert_refused(&output, &["--encoder students", "cannot encode an image"]);
 }
 
+/// Other captions and another autoencoder are refused before anything is encoded.
+#[test]
+fn a_latent_run_resumes_on_the_captions_that_it_was_started_on() {
+    let workspace = workspace();
+    let text = DISTILL.replace("updates = 6", "updates = 2");
+    let distill = recipe(&workspace, "distill.toml", &text, "sd1");
+    let words = ["distill", &distill, "--out", "students"];
+    workspace.succeed(&words);
+    let cached = caches(&workspace).len();
+    let resume = [&words[..], &["--resume"]].concat();
+    let caption = workspace.path("captioned/1.txt");
+    std::fs::write(&caption, "a grey cat").expect("written");
+    workspace.refuse(&resume, &["the data has changed"]);
+    std::fs::write(&caption, CAPTIONS[1]).expect("written");
+    workspace::copy(&golden("sd1"), &workspace.path("model"));
+    let moved = [&resume[..], &["--set", "teacher=model"]].concat();
+    workspace.succeed(&moved);
+    let vae = workspace.path("model/vae/config.json");
+    let changed = std::fs::read_to_string(&vae).expect("there") + "\n";
+    std::fs::write(&vae, changed).expect("written");
+    workspace.refuse(&moved, &["the data has changed", "latents"]);
+    assert_eq!(caches(&workspace).len(), cached);
+}
+
 #[test]
 fn a_latent_teacher_is_trained_and_distilled() {
     let workspace = workspace();

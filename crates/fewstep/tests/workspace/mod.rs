@@ -96,9 +96,13 @@ impl Workspace {
     pub(crate) fn run_with_kills(&self, arguments: &[&str]) -> usize {
         let mut wait = Duration::from_millis(40);
         let resumed = [arguments, &["--resume"]].concat();
+        let out = arguments.iter().skip_while(|word| **word != "--out").nth(1);
+        let recipe = self.path(out.expect("--out")).join("recipe.toml");
         for kills in 0..200 {
+            // A run that was killed before it began cannot be resumed.
+            let words = if recipe.exists() { &resumed } else { arguments };
             let mut child = self
-                .command(if kills == 0 { arguments } else { &resumed })
+                .command(words)
                 .stdout(Stdio::null())
                 .stderr(Stdio::null())
                 .spawn()

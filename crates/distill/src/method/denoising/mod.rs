@@ -128,7 +128,7 @@ impl InRecipe for DenoisingMethod {
     fn check_shared(shared: &SharedSettings) -> Result<(), RecipeError> {
         let meaningless = match (shared.w, shared.student_prediction) {
             (Some(_), _) => "w",
-            (None, StudentPrediction::Auto) => return Ok(()),
+            (None, StudentPrediction::Auto | StudentPrediction::Teacher) => return Ok(()),
             (None, _) => "student_prediction",
         };
         Err(RecipeError::new(

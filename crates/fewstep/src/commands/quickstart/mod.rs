@@ -7,13 +7,14 @@ mod measure;
 mod report;
 mod stages;
 
-use super::shared::run::prepare;
+use super::shared::interrupt::Interrupt;
+use super::shared::run_folder::RunFolder;
 use crate::builtin;
 use crate::error::{CliError, CliResult, IntoCliResult};
 use crate::report::table;
 use fewstep_data::Examples;
 use fewstep_distill::recipe::{DistillRecipe, parse_with};
-use fewstep_distill::run::{Event, Run};
+use fewstep_distill::run::{Event, Run, RunInputs};
 use fewstep_formats::Model;
 use fewstep_generate::ModelSource;
 use goal::{METRIC, reference, verdict};
@@ -55,12 +56,13 @@ pub(crate) struct Args {
 pub(crate) fn run(args: Args) -> CliResult {
     let recipe = args.recipe()?;
     let device = crate::compute::device_of_run(&recipe.run)?;
+    let folder = RunFolder::open(&args.out, args.resume)?;
     let teacher = ModelSource::find(&recipe.teacher, None)?.model(&device)?;
-    prepare(&args.out, &recipe, args.resume)?;
+    let phases = |recipe: &DistillRecipe| recipe.phases().map_err(CliError::input);
     let run = Run {
         folder: args.out.clone(),
         seed: recipe.seed,
-        phases: recipe.phases().map_err(CliError::input)?,
+        phases: phases(&recipe)?,
         examples: Examples::images(Arc::new(builtin::load_data(&recipe.data)?)),
         components: None,
         flip: recipe.flip,
@@ -76,7 +78,8 @@ pub(crate) fn run(args: Args) -> CliResult {
     let rows = Candidate::count(&run.phases);
     // One stage per phase, one per row of results, one for the images.
     let mut stages = Stages::new(run.phases.len() + rows + 1);
-    let students = train(&run, &teacher, args.resume, &mut stages)?;
+    let inputs = folder.begin(&recipe, &phases, &run, &teacher)?;
+    let students = train(&run, (&teacher, &inputs), args.resume, &mut stages)?;
     let candidates = Candidate::all(&teacher, &students, &run.device)?;
     let evaluator = Evaluator::new(&run.device, args.samples as usize)?;
     let rows = evaluator.rows(&candidates, &run.folder.join("results.json"), &mut stages)?;
@@ -110,10 +113,16 @@ impl Args {
 }
 
 /// Runs all phases and returns the model of each.
-fn train(run: &Run, teacher: &Model, resume: bool, stages: &mut Stages) -> CliResult<Vec<Model>> {
+fn train(
+    run: &Run,
+    (teacher, inputs): (&Model, &RunInputs),
+    resume: bool,
+    stages: &mut Stages,
+) -> CliResult<Vec<Model>> {
     let mut stage: Option<Stage> = None;
     let mut mean = 0.0;
-    run.run(teacher.clone(), resume, &mut |event| match event {
+    let interrupt = Interrupt::watch()?;
+    let mut show = |event: Event<'_>| match event {
         Event::PhaseStarted {
             phase,
             index,
@@ -139,7 +148,12 @@ fn train(run: &Run, teacher: &Model, resume: bool, stages: &mut Stages) -> CliRe
                 stage.finish(&format!("loss {mean:.4}"));
             }
         }
-    })?;
+    };
+    let ended = run.run(teacher.clone(), inputs, resume, &mut |event| {
+        show(event);
+        interrupt.flow()
+    });
+    interrupt.result(ended?)?;
     stages.skip_to(run.phases.len());
     let models = run.phases.iter().map(|phase| run.model(phase));
     Ok(models.collect::<Result<_, _>>()?)

@@ -5,7 +5,7 @@ use crate::output::cache_folder;
 use crate::progress;
 use burn::tensor::Device;
 use fewstep_data::{
-    Captioned, ConditionConfig, Conditions, DataConfig, DataKind, Examples, LatentsHeader, Source,
+    Captioned, ConditionConfig, Conditions, DataConfig, DataKind, Examples, Source,
 };
 use fewstep_distill::{Copies, Encoding};
 use fewstep_formats::PipelineComponents;
@@ -13,14 +13,14 @@ use std::path::Path;
 use std::sync::Arc;
 
 /// The latents and prompt embeddings of the data, and what its control images are made from: from
-/// the user's cache folder, else encoded now. `fits` checks them first. With `planned`, nothing is
-/// encoded.
+/// the user's cache folder, else encoded now. `check` sees first what they will be. With `planned`,
+/// nothing is encoded.
 pub(crate) fn examples(
     data: &DataConfig,
     condition: Option<&ConditionConfig>,
     components: &PipelineComponents,
     copies: Copies,
-    fits: &dyn Fn(&LatentsHeader) -> Result<(), String>,
+    check: &dyn Fn(&Examples) -> CliResult,
     device: &Device,
     planned: bool,
 ) -> CliResult<Examples> {
@@ -28,13 +28,14 @@ pub(crate) fn examples(
     let (source, conditions) = source(data, condition, components, &folder)?;
     let found = Encoding::find(&source, components, copies, &folder, device);
     let encoding = found.input_error()?;
-    fits(encoding.header()).map_err(CliError::input)?;
-    if let (true, Some(bytes)) = (planned, encoding.bytes()) {
-        return Ok(Examples::Planned {
-            header: encoding.header().clone(),
-            conditions,
-            bytes,
-        });
+    let examples = Examples::Planned {
+        header: encoding.header().clone(),
+        conditions: conditions.clone(),
+        bytes: encoding.bytes().unwrap_or_default(),
+    };
+    check(&examples)?;
+    if planned && encoding.bytes().is_some() {
+        return Ok(examples);
     }
     let bar = progress::bar("encoding", 0, "images");
     let mut progress = |done: usize, total: usize| {
@@ -68,7 +69,7 @@ fn source(
             (Source::Captioned(captioned), Some(Arc::new(conditions)))
         }
         (None, false) if data.kind != DataKind::Captioned => {
-            (Source::labelled(data, classes).input_error()?, None)
+            (Source::labelled(data, &classes).input_error()?, None)
         }
         (None, false) => {
             return Err(CliError::input(

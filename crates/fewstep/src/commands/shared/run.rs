@@ -1,13 +1,14 @@
-//! What `train` and `distill` share: reading a recipe, the run folder, progress.
+//! What `train` and `distill` share: reading a recipe, progress.
 
 use super::grids::SampleGrids;
-use crate::error::{CliError, CliResult, IntoCliResult};
+use super::interrupt::Interrupt;
+use super::run_folder::RunFolder;
+use crate::error::{CliError, CliResult};
 use crate::progress;
-use fewstep_distill::recipe::{parse, parse_with};
-use fewstep_distill::run::{Event, Run, is_run};
-use fewstep_formats::{Model, write_atomically};
+use fewstep_distill::recipe::parse_with;
+use fewstep_distill::run::{Event, Run, RunInputs};
+use fewstep_formats::Model;
 use fewstep_kernels::memory;
-use serde::Serialize;
 use serde::de::DeserializeOwned;
 use std::path::{Path, PathBuf};
 
@@ -67,58 +68,29 @@ impl RunArgs {
             .unwrap_or_else(|| Path::new("runs").join(name))
     }
 
-    /// Whether to resume.
-    pub(crate) fn resume(&self) -> bool {
-        self.resume
-    }
-}
-
-/// Makes the run folder with the resolved recipe in it, or checks the recipe of an existing one.
-pub(crate) fn prepare<R>(folder: &Path, recipe: &R, resume: bool) -> CliResult
-where
-    R: Serialize + DeserializeOwned,
-{
-    let file = folder.join("recipe.toml");
-    let resolved = toml::to_string(recipe).input_error()?;
-    match (is_run(folder), resume) {
-        (true, false) => Err(CliError::input(format!(
-            "{} already holds a run: continue it (--resume) or choose another folder (--out)",
-            folder.display()
-        ))),
-        (true, true) => {
-            // Serialised again: an older version may have had other names for keys, or fewer keys.
-            let stored = std::fs::read_to_string(&file).input_error()?;
-            let stored: R = parse(&stored, &file.display().to_string())?;
-            let stored = toml::to_string(&stored).input_error()?;
-            match stored == resolved {
-                true => Ok(()),
-                false => Err(CliError::input(format!(
-                    "{} was started with another recipe ({}): resume a run with the seed and the settings that it was started with",
-                    folder.display(),
-                    first_difference(&stored, &resolved)
-                ))),
-            }
+    /// Takes the folder of the run; none for a dry run.
+    pub(crate) fn open_folder(&self) -> CliResult<Option<RunFolder>> {
+        match self.dry_run {
+            true => Ok(None),
+            false => RunFolder::open(&self.folder(), self.resume).map(Some),
         }
-        (false, _) => write_atomically(&file, resolved.as_bytes()).input_error(),
-    }
-}
-
-fn first_difference(stored: &str, resolved: &str) -> String {
-    let mut pairs = stored.lines().zip(resolved.lines());
-    match pairs.find(|(a, b)| a != b) {
-        Some((a, b)) => format!("it was `{a}` and is `{b}` now"),
-        None => "one has more keys".into(),
     }
 }
 
 /// Runs the phases with progress bars and grids of sample images. For a model that generates from
 /// prompts, the grids show these prompts, or some captions of the data.
-pub(crate) fn run_phases(run: &Run, initial: Model, prompts: &[String], resume: bool) -> CliResult {
+pub(crate) fn run_phases(
+    run: &Run,
+    (initial, inputs): (Model, &RunInputs),
+    prompts: &[String],
+    resume: bool,
+) -> CliResult {
     memory::give_back();
     let mut bar = indicatif::ProgressBar::hidden();
     let mut mean = 0.0;
     let grids = SampleGrids::new(run, prompts)?;
-    run.run(initial, resume, &mut |event| match event {
+    let interrupt = Interrupt::watch()?;
+    let mut show = |event: Event<'_>| match event {
         Event::PhaseStarted {
             phase,
             index,
@@ -158,6 +130,13 @@ pub(crate) fn run_phases(run: &Run, initial: Model, prompts: &[String], resume: 
             bar.finish();
             grids.write(model, &phase.name);
         }
-    })?;
-    Ok(())
+    };
+    let ended = run.run(initial, inputs, resume, &mut |event| {
+        show(event);
+        interrupt.flow()
+    });
+    if !bar.is_finished() {
+        bar.abandon();
+    }
+    interrupt.result(ended?)
 }

@@ -12,7 +12,8 @@ use crate::error::{CliError, CliResult, IntoCliResult};
 use crate::parsers::named;
 use cache::Cache;
 use fewstep_data::{
-    Captioned, Check, DataConfig, DataKind, Dataset, FASHION_MNIST_CLASSES, ImageShape, Split,
+    Captioned, Check, DataConfig, DataError, DataKind, Dataset, FASHION_MNIST_CLASSES, ImageShape,
+    Split,
 };
 use fewstep_metrics::{FeatureNetwork, Reference};
 use std::path::{Path, PathBuf};
@@ -75,7 +76,7 @@ impl RealArgs {
             }
         }
         let side = (shape.height == shape.width).then_some(shape.height);
-        self.load((shape.channels, self.size.or(side)), network, keep)
+        self.load((shape.channels, self.size.or(side)), classes, network, keep)
     }
 
     /// The images whose control images or captions a model generates from, and all of them as what
@@ -106,7 +107,7 @@ impl RealArgs {
             _ => (builtin::load_data(&config)?, vec![]),
         };
         let cache = Cache::new(!self.no_cache);
-        let real = Real::from_dataset(&images, network, keep, &cache)?;
+        let real = Real::from_dataset(&images, &[], network, keep, &cache)?;
         let set = ReferenceSet {
             images,
             captions,
@@ -126,13 +127,14 @@ impl RealArgs {
         let side = self.size.or(side);
         let spec = format!("folder:{}", folder.display());
         let images = fewstep_data::load(&data_config(&spec, channels, side)?).input_error()?;
-        let real = self.load((channels, side), network, images.len())?;
+        let real = self.load((channels, side), &[], network, images.len())?;
         Ok((images, real))
     }
 
     fn load(
         &self,
         (channels, side): (usize, Option<usize>),
+        classes: &[String],
         network: &dyn FeatureNetwork,
         keep: usize,
     ) -> CliResult<Real> {
@@ -143,7 +145,7 @@ impl RealArgs {
                     ..data_config(spec, channels, side)?
                 })?;
                 let cache = Cache::new(!self.no_cache);
-                Real::from_dataset(&dataset, network, keep, &cache)
+                Real::from_dataset(&dataset, classes, network, keep, &cache)
             }
             (None, Some(file)) => {
                 Real::from_reference(Reference::load(file).input_error()?, network)
@@ -152,6 +154,18 @@ impl RealArgs {
                 "there is nothing to measure against: give --data FOLDER, --data KIND:PATH or --reference FILE",
             )),
         }
+    }
+}
+
+/// The number that a model has for each class of a dataset; none where either has no classes, or no
+/// names for its classes and another number of them.
+pub(super) fn class_numbers(dataset: &Dataset, model: &[String]) -> CliResult<Option<Vec<u32>>> {
+    if model.is_empty() {
+        return Ok(None);
+    }
+    match dataset.class_numbers(model) {
+        Err(DataError::ClassCount { .. }) => Ok(None),
+        numbers => numbers.input_error().map(Some),
     }
 }
 

@@ -1,6 +1,7 @@
 //! Statistics and features of real images.
 
 use super::cache::{Cache, Spread};
+use super::class_numbers;
 use super::extract::{features_of, statistics_of};
 use crate::error::{CliResult, IntoCliResult};
 use fewstep_data::Dataset;
@@ -13,7 +14,7 @@ pub(crate) struct Real {
     pub(crate) features: Option<Features>,
     /// Where they come from.
     pub(crate) source: String,
-    /// How many there are of each class, if that is known.
+    /// How many there are of each class of the model, if that is known.
     pub(crate) class_counts: Option<Vec<u64>>,
 }
 
@@ -31,12 +32,15 @@ impl Real {
         })
     }
 
+    /// For a model with these classes.
     pub(super) fn from_dataset(
         dataset: &Dataset,
+        classes: &[String],
         network: &dyn FeatureNetwork,
         keep: usize,
         cache: &Cache,
     ) -> CliResult<Self> {
+        let class_counts = class_counts(dataset, classes)?;
         let source = format!("{} {}", dataset.name, dataset.fingerprint());
         let some = Spread {
             keep: keep.min(dataset.len()),
@@ -62,17 +66,20 @@ impl Real {
             statistics,
             features: Some(features),
             source,
-            class_counts: class_counts(dataset),
+            class_counts,
         })
     }
 }
 
-fn class_counts(dataset: &Dataset) -> Option<Vec<u64>> {
-    let mut counts = vec![0; dataset.classes.len()];
-    for &label in dataset.labels()? {
-        counts[label as usize] += 1;
+fn class_counts(dataset: &Dataset, classes: &[String]) -> CliResult<Option<Vec<u64>>> {
+    let Some(numbers) = class_numbers(dataset, classes)? else {
+        return Ok(None);
+    };
+    let mut counts = vec![0; classes.len()];
+    for &label in dataset.labels().unwrap_or_default() {
+        counts[numbers[label as usize] as usize] += 1;
     }
-    Some(counts)
+    Ok(Some(counts))
 }
 
 #[cfg(test)]
@@ -141,7 +148,7 @@ mod tests {
             let cache = Cache {
                 folder: folder.map(Path::to_path_buf),
             };
-            Real::from_dataset(&dataset, network, 700, &cache)
+            Real::from_dataset(&dataset, &[], network, 700, &cache)
         };
         let expected =
             measure(&PixelNetwork::for_images(images), None).unwrap_or_else(|_| panic!());

@@ -1,0 +1,77 @@
+//! Classes of the data and classes of the model, through the real program.
+
+mod tiny;
+mod workspace;
+
+use tiny::{remade, save, teacher, write_image};
+use workspace::{Workspace, weights};
+
+const RECIPE: &str = r#"
+seed = 4
+teacher = "MODEL"
+w = [0.0, 2.0]
+[data]
+kind = "folder"
+path = "shapes"
+channels = 1
+[guided]
+updates = 1
+optim = { batch = 8, lr = 1e-3 }
+"#;
+
+/// Folders of images of three classes, and models that know these in two orders.
+fn workspace() -> Workspace {
+    let workspace = Workspace::new();
+    for (kind, class) in ["circle", "square", "star"].iter().enumerate() {
+        for image in 0..2 {
+            let file = workspace.path(&format!("shapes/{class}/{image}.png"));
+            write_image(&file, 16, 3 * image + kind);
+        }
+    }
+    for (name, classes) in [
+        ("sorted", ["circle", "square", "star"]),
+        ("turned", ["star", "circle", "square"]),
+    ] {
+        let model = remade(&teacher(), 2, [1, 16, 16], &classes);
+        save(&model, workspace.folder.path(), name);
+    }
+    workspace
+}
+
+/// A folder is trained as the class of its name, wherever the model has that; with `class_names`, as
+/// the class of the name that is given to its label.
+#[test]
+fn classes_are_matched_by_name() {
+    let workspace = workspace();
+    let distil = |model: &str, out: &str, set: &[&str]| {
+        let recipe = workspace.recipe("recipe.toml", &RECIPE.replace("MODEL", model));
+        let words = ["distill", &recipe, "--out", out];
+        workspace.succeed(&[&words[..], set].concat());
+        weights(&workspace.path(out), "guided")
+    };
+    let set = |names: &'static str| ["--set", names];
+    let sorted = distil("sorted", "a", &[]);
+    // Label by label: circle is the model's 1, square 2, star 0.
+    let turned = distil("turned", "b", &[]);
+    let names = "data.class_names=[\"square\", \"star\", \"circle\"]";
+    assert!(turned == distil("sorted", "c", &set(names)));
+    assert!(turned != sorted);
+    // Numbers are no names: they count.
+    let numbers = "data.class_names=[\"0\", \"1\", \"2\"]";
+    assert!(sorted == distil("turned", "d", &set(numbers)));
+}
+
+#[test]
+fn other_classes_are_refused_with_the_first() {
+    let workspace = workspace();
+    let recipe = workspace.recipe("recipe.toml", &RECIPE.replace("MODEL", "turned"));
+    let words = ["distill", &recipe, "--out", "students"];
+    let folder = |name: &str| workspace.path("shapes").join(name);
+    std::fs::rename(folder("square"), folder("cube")).expect("renamed");
+    workspace.refuse(&words, &["shapes", "no class `cube`", "class_names"]);
+    std::fs::remove_dir_all(folder("cube")).expect("removed");
+    workspace.refuse(&words, &["no class `square`", "2 classes", "model has 3"]);
+    let unlabelled = [&words[..], &["--set", "data.path=shapes/star"]].concat();
+    workspace.refuse(&unlabelled, &["0 classes", "3 classes"]);
+    assert!(!workspace.path("students").exists());
+}
