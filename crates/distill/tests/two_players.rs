@@ -75,6 +75,7 @@ fn run(folder: &Path, others: Others, batch: usize, updates: u64, every: u64, ra
                 others,
             }),
             lora: None,
+            dropout: false,
             teacher_precision: Precision::default(),
             optim: OptimConfig {
                 ema: Some(Ema::Decay(0.95)),

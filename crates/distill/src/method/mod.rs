@@ -81,12 +81,6 @@ pub trait Method: Debug + Send + Sync {
         false
     }
 
-    /// Whether the student has the dropout of the network before it. Students have none: their
-    /// targets are already exact, and a masked network would learn to miss them.
-    fn keeps_dropout(&self) -> bool {
-        false
-    }
-
     /// What of the student is trained, where it is not LoRA.
     fn trained_part(&self) -> TrainedPart {
         TrainedPart::All

@@ -233,6 +233,8 @@ impl DistillRecipe {
             name,
             method,
             lora: self.lora.clone(),
+            // Version 0.1.0 kept it, and its recipes say nothing of predictions.
+            dropout: self.student_prediction.is_none(),
             teacher_precision: self.teacher_precision,
             optim: optim.clone(),
             updates,

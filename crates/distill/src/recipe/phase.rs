@@ -188,6 +188,8 @@ impl PhaseRecipe {
             name: name.into(),
             method,
             lora: None,
+            // Version 0.1.0 kept it, and its recipes say nothing of predictions.
+            dropout: self.method == MethodName::Denoising || self.student_prediction.is_none(),
             teacher_precision: self.teacher_precision,
             optim: self.optim.clone(),
             updates: self.updates,

@@ -149,6 +149,7 @@ impl TrainRecipe {
                 start: DenoisingStart::Scratch,
             }),
             lora: None,
+            dropout: true,
             teacher_precision: Precision::default(),
             optim: self.optim.clone(),
             updates: self.updates,

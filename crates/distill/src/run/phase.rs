@@ -16,6 +16,9 @@ pub struct Phase {
     pub method: Arc<dyn Method>,
     /// LoRA to train instead of all of the student.
     pub lora: Option<LoraConfig>,
+    /// Whether the student keeps the dropout of the network before it. Students of teachers have
+    /// none: their targets are exact, and a network with masks would learn to miss them.
+    pub dropout: bool,
     /// The type of the frozen teacher's weights.
     pub teacher_precision: Precision,
     /// How.
@@ -75,7 +78,7 @@ impl Phase {
     pub(super) fn student(&self, base: &Model, seed: u64) -> Result<Backbone, MethodError> {
         self.method.check(base)?;
         let network = self.method.student(base, seed)?;
-        let network = match self.method.keeps_dropout() {
+        let network = match self.dropout {
             true => network,
             false => network.without_dropout(),
         };

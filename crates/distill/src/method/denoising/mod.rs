@@ -74,11 +74,6 @@ impl Method for DenoisingMethod {
         }
     }
 
-    /// It is training, as the model before was trained.
-    fn keeps_dropout(&self) -> bool {
-        true
-    }
-
     fn check_settings(&self, start: &Model) -> Result<(), MethodError> {
         let recipe = &start.recipe;
         self.weighting(start)?

@@ -54,9 +54,10 @@ pub(crate) struct Args {
 }
 
 pub(crate) fn run(args: Args) -> CliResult {
-    let recipe = args.recipe()?;
+    let mut recipe = args.recipe()?;
     let device = crate::compute::device_of_run(&recipe.run)?;
     let folder = RunFolder::open(&args.out, args.resume)?;
+    recipe.complete(folder.stored()?.as_ref());
     let teacher = ModelSource::find(&recipe.teacher, None)?.model(&device)?;
     let phases = |recipe: &DistillRecipe| recipe.phases().map_err(CliError::input);
     let run = Run {
