@@ -130,10 +130,20 @@ class Campaign:
         """Resumes a run, or starts one that was ended before it began; whether it is exact."""
         begun = (self.work / out / "recipe.toml").exists()
         code, said = self.end(self.start(command, out, *["--resume"] * begun))
-        exact = code == 0 and self.digest(out) == self.whole[command]
-        if not exact:
-            print(f"{out}: exit code {code}, or not the same bits\n{said}", file=sys.stderr)
-        return exact
+        if code != 0:
+            print(f"{out}: exit code {code}\n{said}", file=sys.stderr)
+            return False
+        different = self.differences(out, command)
+        if different:
+            print(f"{out} differs: {different}", file=sys.stderr)
+        return not different
+
+    def differences(self, out, command):
+        """Names of the files that are not those of the uninterrupted run."""
+        (models, log), (whole, whole_log) = self.digest(out), self.whole[command]
+        names = sorted(models.keys() | whole.keys())
+        different = [name for name in names if models.get(name) != whole.get(name)]
+        return different + ["metrics.jsonl"] * (log != whole_log)
 
     def row(self, what, tries, good):
         self.rows.append((what, tries, good))

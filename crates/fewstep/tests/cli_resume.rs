@@ -192,7 +192,7 @@ fn a_run_may_be_given_more_updates() {
     for part in [
         "planned for 4",
         "2.500e-4 in update 4",
-        "6.250e-4",
+        "5.000e-4",
         "another",
     ] {
         assert!(said.contains(part), "no `{part}` in: {said}");

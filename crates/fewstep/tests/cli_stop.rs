@@ -129,6 +129,9 @@ fn strangers_among_checkpoints_stay() {
     }
     let half = checkpoints.join("000000000016-000.tmp");
     std::fs::create_dir(&half).expect("made");
+    // As a process that is killed leaves it.
+    let unfinished = workspace.path("run/models/teacher/unet/.tmpa1b2c3.tmp");
+    std::fs::write(&unfinished, "half").expect("written");
     let more = ["--set", "updates=20", "--set", "run.keep=1", "--resume"];
     workspace.succeed(&[&words[..], &more].concat());
     for name in strangers {
@@ -137,7 +140,7 @@ fn strangers_among_checkpoints_stay() {
             "{name}"
         );
     }
-    assert!(!half.exists());
+    assert!(!half.exists() && !unfinished.exists());
     let all = std::fs::read_dir(&checkpoints).expect("there").count();
     assert_eq!(all, strangers.len() + 1);
     let (out, _) = workspace.succeed(&["info", "run"]);

@@ -106,6 +106,26 @@ pub fn vacant(folder: &Path) -> Result<PathBuf, FormatError> {
     }
 }
 
+/// Removes the files that killed processes were writing, in a folder where nobody else writes, and in
+/// all folders below. What cannot be removed stays.
+pub fn remove_unfinished(folder: &Path) {
+    let is_ours = |entry: &std::fs::DirEntry| {
+        let name = entry.file_name();
+        let name = name.to_string_lossy();
+        name.starts_with(TEMPORARY.0) && name.ends_with(TEMPORARY.1)
+    };
+    for entry in std::fs::read_dir(folder).into_iter().flatten().flatten() {
+        // The kind of a link is a link.
+        match entry.file_type() {
+            Ok(kind) if kind.is_dir() => remove_unfinished(&entry.path()),
+            Ok(kind) if kind.is_file() && is_ours(&entry) => {
+                let _ = std::fs::remove_file(entry.path());
+            }
+            _ => {}
+        }
+    }
+}
+
 /// [`write_atomically`] of a value as indented JSON.
 ///
 /// # Errors
@@ -135,9 +155,12 @@ fn around(path: &Path) -> &Path {
     }
 }
 
+/// How names of unfinished files begin and end.
+const TEMPORARY: (&str, &str) = (".tmp", ".tmp");
+
 fn temporary() -> tempfile::Builder<'static, 'static> {
     let mut builder = tempfile::Builder::new();
-    builder.suffix(".tmp");
+    builder.prefix(TEMPORARY.0).suffix(TEMPORARY.1);
     builder
 }
 
@@ -178,6 +201,23 @@ mod tests {
         assert_eq!(std::fs::read_to_string(&path).expect("read"), "second");
         let around = path.parent().expect("in a folder");
         assert_eq!(std::fs::read_dir(around).expect("listed").count(), 1);
+    }
+
+    #[test]
+    fn what_killed_processes_left_is_removed() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = |name: &str| folder.path().join(name);
+        std::fs::create_dir_all(path("a/b")).expect("made");
+        let (_, left) = ordinary(temporary())
+            .tempfile_in(path("a/b"))
+            .expect("made")
+            .keep()
+            .expect("kept");
+        for kept in ["a/b/file", "a/mine.tmp"] {
+            std::fs::write(path(kept), "").expect("written");
+        }
+        remove_unfinished(folder.path());
+        assert!(!left.exists() && path("a/b/file").exists() && path("a/mine.tmp").exists());
     }
 
     #[cfg(unix)]

@@ -24,7 +24,9 @@ mod tensors;
 mod tokenizers;
 
 pub(crate) use atomic::write_atomically_with;
-pub use atomic::{vacant, write_atomically, write_folder_atomically, write_json_atomically};
+pub use atomic::{
+    remove_unfinished, vacant, write_atomically, write_folder_atomically, write_json_atomically,
+};
 pub use controlnet::{CONTROLNET_FILE, ControlNetModel};
 pub use diffusers::text_encoder::{Classes, TextEncoder};
 pub use error::FormatError;

@@ -11,7 +11,7 @@ use crate::recipe::RunConfig;
 use burn::tensor::Device;
 use fewstep_data::{Examples, HostBatch, Loader};
 use fewstep_diffusion::SamplerRecipe;
-use fewstep_formats::{Model, PipelineComponents, read_lora};
+use fewstep_formats::{Model, PipelineComponents, read_lora, remove_unfinished};
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 
@@ -131,6 +131,19 @@ impl Run {
         }
     }
 
+    /// Checks what can be checked before anything is written: the turns of players, and the first
+    /// phase against the model that it starts from.
+    ///
+    /// # Errors
+    /// When the run could not begin.
+    pub fn check(&self, initial: &Model) -> Result<(), RunError> {
+        self.check_turns()?;
+        match self.phases.first() {
+            Some(first) => Ok(first.method.check(initial)?),
+            None => Ok(()),
+        }
+    }
+
     /// Where the model of a phase is saved.
     pub fn model_folder(&self, phase: &Phase) -> PathBuf {
         self.folder.join("models").join(&phase.name)
@@ -191,6 +204,9 @@ impl Run {
         }
         inputs.store(&self.folder)?;
         checkpoints.remove_leftovers()?;
+        for own in ["models", "samples"] {
+            remove_unfinished(&self.folder.join(own));
+        }
         let start = from.position;
         let mut log = Log::open(&self.folder, start.clock)?;
         let mut base = initial;

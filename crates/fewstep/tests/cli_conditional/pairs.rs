@@ -30,18 +30,9 @@ fn pairs_must_be_complete() {
     ]);
     let recipe = workspace.recipe("codi.toml", CODI);
     let condition = "condition={kind=\"image\", path=\"sketches\"}";
-    let words = [
-        "distill",
-        &recipe,
-        "--out",
-        "run",
-        "--set",
-        data,
-        "--set",
-        "updates=2",
-        "--set",
-    ];
-    workspace.succeed(&[&words[..], &[condition]].concat());
+    let words = ["distill", &recipe, "--set", data, "--set", "updates=2"];
+    let run = [&words[..], &["--out", "run", "--set", condition]].concat();
+    workspace.succeed(&run);
     let render = [
         "render",
         "--model",
@@ -53,6 +44,7 @@ fn pairs_must_be_complete() {
     ];
     workspace.succeed(&render);
 
+    let words = [&words[..], &["--out", "broken", "--set"]].concat();
     let broken = [&words[..], &[condition]].concat();
     let sketch = folder.join("sketches/3.png");
     std::fs::remove_file(&sketch).expect("removed");

@@ -76,6 +76,7 @@ impl RunFolder {
         R: Serialize + DeserializeOwned,
     {
         self.check_recipe(recipe)?;
+        run.check(initial)?;
         let inputs = run.inputs(initial);
         if let Some(stored) = self.stored::<R>()? {
             let changed = run.check_resumed(&phases(&stored)?, initial)?;
