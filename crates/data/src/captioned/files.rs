@@ -7,6 +7,7 @@ use crate::folder::list;
 use crate::input::{MAX_CAPTION, MAX_IMAGE_FILE, read_bytes, utf8};
 use crate::listing::Listing;
 use crate::pairs::partner;
+use crate::skip::name_of;
 use crate::splits::split_folder;
 use crate::{DataConfig, DataError, Location};
 use std::collections::HashMap;
@@ -19,6 +20,8 @@ pub(super) const LISTS: [&str; 2] = ["metadata.jsonl", "metadata.csv"];
 /// An image file, and where its caption is.
 #[derive(Debug)]
 pub(super) struct Listed {
+    /// Its name in the set.
+    pub(super) name: String,
     pub(super) image: PathBuf,
     /// The image given with it, or what is wrong; none if the set has no given images.
     pub(super) given: Option<Result<PathBuf, String>>,
@@ -68,6 +71,7 @@ pub(super) fn with_texts(
         same.push(image.clone());
     }
     let listed = listing.images.into_iter().map(|image| Listed {
+        name: name_of(&image, config),
         caption: match &names[&image.with_extension("")][..] {
             [_] => Caption::File(text_of(&image, config.caption.as_deref())),
             several => Caption::Bad(same_name(several)),
@@ -126,8 +130,9 @@ pub(super) fn with_classes(
     names: &Arc<[String]>,
 ) -> Result<(Vec<Listed>, usize), DataError> {
     let folder = split_folder(folder, config.split)?;
-    let (items, classes) = list(&folder)?;
+    let (items, classes) = list(&folder, config)?;
     let listed = items.into_iter().map(|item| Listed {
+        name: name_of(&item.path, config),
         image: item.path,
         given: None,
         caption: Caption::Class(item.label.unwrap_or_default() as usize, names.clone()),

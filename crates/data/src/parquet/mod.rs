@@ -4,15 +4,17 @@ mod columns;
 mod files;
 mod table;
 
-use crate::collector::{CHUNK, ImageCollector};
+use crate::collector::{CHUNK, DEFAULT_CHANNELS, ImageCollector};
+use crate::config::{check, expand_home};
 use crate::dataset::spread;
-use crate::image::dimensions;
+use crate::image::{Content, dimensions};
+use crate::skip::{Skip, name_of};
 use crate::{DataConfig, DataError, Dataset};
 pub(crate) use columns::Wanted;
 use files::files;
 pub(crate) use files::{in_folder, in_part};
 use std::path::Path;
-use table::Example;
+pub(crate) use table::Example;
 pub(crate) use table::Table;
 
 /// Reads the images and labels of a parquet file, or of a folder of them (or of its sub-folder
@@ -73,12 +75,14 @@ fn chunks(
     config: &DataConfig,
     mut take: impl FnMut(&Table, &[Example]) -> Result<(), DataError>,
 ) -> Result<(), DataError> {
-    let total = tables.iter().map(Table::rows).sum();
+    let skip = Skip::of(config)?;
+    let total: usize = tables.iter().map(Table::rows).sum();
+    let total = total.saturating_sub(skip.len());
     let mut kept = spread(total, config.limit.unwrap_or(usize::MAX)).peekable();
-    let mut start = 0;
+    let mut next = 0..;
     for table in tables {
-        let mut rows = (start..start + table.rows())
-            .zip(table.examples()?)
+        let mut rows = rows(table, config, &skip)?
+            .map(|row| (next.next().unwrap_or(usize::MAX), row))
             .filter(|(i, row)| row.is_err() || kept.next_if_eq(i).is_some());
         loop {
             let chunk = rows
@@ -91,9 +95,56 @@ fn chunks(
             }
             take(table, &chunk)?;
         }
-        start += table.rows();
     }
     Ok(())
+}
+
+/// The rows of a file that are not left out.
+fn rows<'a>(
+    table: &'a Table,
+    config: &DataConfig,
+    skip: &'a Skip,
+) -> Result<impl Iterator<Item = Result<Example, DataError>> + 'a, DataError> {
+    let name = name_of(table.path(), config);
+    let rows = table.examples()?.take(table.rows()).enumerate();
+    let kept = move |(row, _): &(usize, _)| !skip.has(&format!("{name}:{row}"));
+    Ok(rows.filter(kept).map(|(_, row)| row))
+}
+
+/// Hands out every row, by its name: its label and its image, or what is wrong. Returns the names
+/// of the classes.
+pub(crate) fn survey(
+    config: &DataConfig,
+    take: &mut dyn FnMut(String, Option<&str>, Result<Vec<u8>, DataError>),
+) -> Result<Vec<String>, DataError> {
+    let path = expand_home(&config.path);
+    check(config, &path.display().to_string())?;
+    let skip = Skip::of(config)?;
+    let tables = tables(&path, config)?;
+    let labelled = all_labelled(&tables)?;
+    let classes = class_names(&tables);
+    let content = Content::Images(config.channels.unwrap_or(DEFAULT_CHANNELS));
+    let decoding = config.decoding(content);
+    for table in &tables {
+        let file = name_of(table.path(), config);
+        for (row, example) in table.examples()?.take(table.rows()).enumerate() {
+            let name = format!("{file}:{row}");
+            if skip.has(&name) {
+                continue;
+            }
+            let checked = example.and_then(|example| {
+                let label = labelled.then(|| table.label(&example, &classes));
+                let label = label.transpose()?.map(|label| label.to_string());
+                decoding.image(example.image.data(), &table.origin(row))?;
+                Ok((label, example.image.data().to_vec()))
+            });
+            match checked {
+                Ok((label, image)) => take(name, label.as_deref(), Ok(image)),
+                Err(error) => take(name, None, Err(error)),
+            }
+        }
+    }
+    Ok(classes)
 }
 
 /// Labelled files, and how many classes they have: as many as they name, or else one more than the
@@ -109,8 +160,9 @@ pub(crate) fn labelled_tables(
     }
     let mut classes = class_names(&tables).len();
     if classes == 0 {
+        let skip = Skip::of(config)?;
         for table in &tables {
-            for row in table.examples()? {
+            for row in rows(table, config, &skip)? {
                 classes = classes.max(1 + table.label(&row?, &[])? as usize);
             }
         }
