@@ -1,5 +1,6 @@
 //! How the program ends: 0 done, 1 the work failed, 2 bad input.
 
+use crate::plain::plain;
 use crate::tasks::command_of;
 use fewstep_distill::recipe::RecipeFileError;
 use fewstep_distill::run::RunError;
@@ -38,7 +39,7 @@ impl CliError {
             CliError::Input(error) => (error, 2),
             CliError::Work(error) => (error, 1),
         };
-        eprintln!("error: {}", message(&error));
+        eprintln!("error: {}", plain(&message(&error)));
         ExitCode::from(code)
     }
 }

@@ -1,9 +1,11 @@
 //! `fewstep distill`: few-step students from a teacher.
 
-use super::shared::run::{RunArgs, prepare, run_phases};
+use super::shared::example::{Uses, command_for};
+use super::shared::run::{Command, RunArgs, prepare, run_phases};
 use super::shared::{captioned, plan};
 use crate::builtin;
 use crate::compute;
+use crate::console;
 use crate::error::{CliError, CliResult, IntoCliResult};
 use crate::tasks::command_of;
 use burn::module::Module;
@@ -49,6 +51,7 @@ struct RecipeKind {
 }
 
 pub(crate) fn run(args: Args) -> CliResult {
+    args.run.check_command(Command::Distill)?;
     match args.run.recipe::<RecipeKind>()?.method {
         None => halve(&args.run),
         Some(_) => one_phase(&args.run),
@@ -60,6 +63,7 @@ fn halve(args: &RunArgs) -> CliResult {
     recipe
         .validate()
         .map_err(|e| args.recipe_error(e.to_string()))?;
+    args.check_folder()?;
     let inputs = Inputs::read(
         &recipe.teacher,
         &recipe.data,
@@ -98,6 +102,7 @@ fn one_phase(args: &RunArgs) -> CliResult {
     recipe
         .validate()
         .map_err(|e| args.recipe_error(e.to_string()))?;
+    args.check_folder()?;
     let inputs = Inputs::read(
         &recipe.teacher,
         &recipe.data,
@@ -318,9 +323,18 @@ impl Inputs {
             return plan::print(args, &run, &self.teacher, recipe);
         }
         prepare(&run.folder, recipe, args.resume())?;
+        let uses = Uses {
+            prompts: run.components.is_some() && self.teacher.recipe.classes.is_empty(),
+            masks: self.teacher.network.config().concat_channels() > 0,
+        };
+        let mut result = self.teacher.recipe.clone();
+        let phases = run.phases.iter();
+        phases.for_each(|phase| phase.method.result(&mut result));
         run_phases(&run, self.teacher, prompts, args.resume())?;
         let models = run.folder.join("models");
         println!("The models are in {}", models.display());
+        let folder = run.folder.display().to_string();
+        console::next(format_args!("{}", command_for(&folder, &result, uses)));
         Ok(())
     }
 }

@@ -1,9 +1,10 @@
 //! `fewstep train`: a teacher from data.
 
-use super::shared::run::{RunArgs, prepare, run_phases};
+use super::shared::run::{Command, RunArgs, prepare, run_phases};
 use super::shared::{captioned, plan};
 use crate::builtin;
 use crate::compute;
+use crate::console;
 use crate::error::{CliResult, IntoCliResult};
 use crate::output::cache_folder;
 use fewstep_data::{Examples, LatentsHeader};
@@ -29,10 +30,12 @@ pub(crate) struct Args {
 }
 
 pub(crate) fn run(args: Args) -> CliResult {
+    args.run.check_command(Command::Train)?;
     let recipe: TrainRecipe = args.run.recipe()?;
     recipe
         .validate()
         .map_err(|e| args.run.recipe_error(e.to_string()))?;
+    args.run.check_folder()?;
     let device = compute::device_of_run(&recipe.run)?;
     let folder = args.run.folder();
     if is_run(&folder) && !args.run.dry_run {
@@ -83,10 +86,12 @@ pub(crate) fn run(args: Args) -> CliResult {
     prepare(&run.folder, &recipe, args.run.resume())?;
     let prompts = recipe.text.map(|text| text.prompts).unwrap_or_default();
     run_phases(&run, initial, &prompts, args.run.resume())?;
-    println!(
-        "The teacher is in {}",
-        run.model_folder(&run.phases[0]).display()
-    );
+    let teacher = run.model_folder(&run.phases[0]);
+    println!("The teacher is in {}", teacher.display());
+    console::next(format_args!(
+        "fewstep distill RECIPE --set teacher={}",
+        teacher.display()
+    ));
     Ok(())
 }
 

@@ -10,6 +10,7 @@ mod stages;
 use super::shared::run::prepare;
 use crate::builtin;
 use crate::error::{CliError, CliResult, IntoCliResult};
+use crate::parsers::seed;
 use crate::report::table;
 use fewstep_data::Examples;
 use fewstep_distill::recipe::{DistillRecipe, parse_with};
@@ -37,7 +38,7 @@ pub(crate) struct Args {
     #[arg(long, value_name = "FOLDER", default_value = "runs/quickstart")]
     out: PathBuf,
     /// Seed of all randomness [default: the recipe's].
-    #[arg(long)]
+    #[arg(long, value_parser = seed)]
     seed: Option<u64>,
     /// Continue an interrupted run.
     #[arg(long)]

@@ -36,6 +36,10 @@ pub(crate) fn examples(
             bytes,
         });
     }
+    match encoding.bytes() {
+        Some(_) => tracing::debug!("latents go to {}", folder.display()),
+        None => tracing::debug!("latents are in {} already", folder.display()),
+    }
     let bar = progress::bar("encoding", 0, "images");
     let mut progress = |done: usize, total: usize| {
         bar.set_length(total as u64);

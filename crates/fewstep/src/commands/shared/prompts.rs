@@ -12,7 +12,7 @@ pub(crate) struct PromptArgs {
     prompts: Vec<String>,
     /// A file with one prompt per line, instead of --prompt.
     #[arg(long, value_name = "FILE", conflicts_with = "prompts")]
-    prompts_file: Option<PathBuf>,
+    pub(crate) prompts_file: Option<PathBuf>,
     /// What not to generate; only for teachers with classifier-free guidance, as students have only
     /// one branch.
     #[arg(long, value_name = "TEXT")]

@@ -2,7 +2,7 @@
 
 use super::grids::SampleGrids;
 use crate::error::{CliError, CliResult, IntoCliResult};
-use crate::progress;
+use crate::{output, progress};
 use fewstep_distill::recipe::{parse, parse_with};
 use fewstep_distill::run::{Event, Run, is_run};
 use fewstep_formats::{Model, write_atomically};
@@ -54,6 +54,19 @@ impl RunArgs {
         Ok(parse_with(&text, &origin, &self.overrides)?)
     }
 
+    /// Refuses a recipe that is for another of the two commands.
+    pub(crate) fn check_command(&self, command: Command) -> CliResult {
+        let keys: toml::Table = self.recipe()?;
+        let recipe = self.recipe.display();
+        let other = match Command::of(&keys) {
+            Some(other) if other != command => other.name(),
+            _ => return Ok(()),
+        };
+        Err(CliError::input(format!(
+            "{recipe} is a recipe for `fewstep {other}`: run `fewstep {other} {recipe}`"
+        )))
+    }
+
     /// An error in the recipe's values, which names the recipe.
     pub(crate) fn recipe_error(&self, message: String) -> CliError {
         CliError::input(format!("{}: {message}", self.recipe.display()))
@@ -65,6 +78,15 @@ impl RunArgs {
         self.out
             .clone()
             .unwrap_or_else(|| Path::new("runs").join(name))
+    }
+
+    /// Refuses an occupied folder before anything is loaded.
+    pub(crate) fn check_folder(&self) -> CliResult {
+        let folder = self.folder();
+        match self.dry_run {
+            true => Ok(()),
+            false => check_folder(&folder, self.resume),
+        }
     }
 
     /// Whether to resume.
@@ -80,12 +102,9 @@ where
 {
     let file = folder.join("recipe.toml");
     let resolved = toml::to_string(recipe).input_error()?;
-    match (is_run(folder), resume) {
-        (true, false) => Err(CliError::input(format!(
-            "{} already holds a run: continue it (--resume) or choose another folder (--out)",
-            folder.display()
-        ))),
-        (true, true) => {
+    check_folder(folder, resume)?;
+    match is_run(folder) {
+        true => {
             // Serialised again: an older version may have had other names for keys, or fewer keys.
             let stored = std::fs::read_to_string(&file).input_error()?;
             let stored: R = parse(&stored, &file.display().to_string())?;
@@ -99,8 +118,19 @@ where
                 ))),
             }
         }
-        (false, _) => write_atomically(&file, resolved.as_bytes()).input_error(),
+        false => write_atomically(&file, resolved.as_bytes()).input_error(),
     }
+}
+
+/// Refuses a folder that holds a run, unless it is resumed, and a place that can be no folder.
+fn check_folder(folder: &Path, resume: bool) -> CliResult {
+    if is_run(folder) && !resume {
+        return Err(CliError::input(format!(
+            "{} already holds a run: continue it (--resume) or choose another folder (--out)",
+            folder.display()
+        )));
+    }
+    output::prepare(&folder.join("recipe.toml"))
 }
 
 fn first_difference(stored: &str, resolved: &str) -> String {
@@ -160,4 +190,33 @@ pub(crate) fn run_phases(run: &Run, initial: Model, prompts: &[String], resume: 
         }
     })?;
     Ok(())
+}
+
+/// The commands that run recipes.
+#[derive(Clone, Copy, PartialEq)]
+pub(crate) enum Command {
+    Train,
+    Distill,
+}
+
+impl Command {
+    /// The command that a recipe is for, if its keys are those of one.
+    pub(crate) fn of(keys: &toml::Table) -> Option<Self> {
+        let any = |names: &[&str]| names.iter().any(|name| keys.contains_key(*name));
+        let trains = any(&["network", "text"]);
+        let distils = any(&["teacher", "method", "guided", "progressive"]);
+        match (trains, distils) {
+            (true, false) => Some(Self::Train),
+            (false, true) => Some(Self::Distill),
+            _ => None,
+        }
+    }
+
+    /// Its name.
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::Train => "train",
+            Self::Distill => "distill",
+        }
+    }
 }
