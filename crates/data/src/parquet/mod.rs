@@ -2,18 +2,19 @@
 
 mod columns;
 mod files;
+mod survey;
 mod table;
 
-use crate::collector::{CHUNK, DEFAULT_CHANNELS, ImageCollector};
-use crate::config::{check, expand_home};
+use crate::collector::{CHUNK, ImageCollector};
 use crate::dataset::spread;
-use crate::image::{Content, dimensions};
+use crate::image::dimensions;
 use crate::skip::{Skip, name_of};
 use crate::{DataConfig, DataError, Dataset};
 pub(crate) use columns::Wanted;
 use files::files;
 pub(crate) use files::{in_folder, in_part};
 use std::path::Path;
+pub(crate) use survey::survey;
 pub(crate) use table::Example;
 pub(crate) use table::Table;
 
@@ -109,42 +110,6 @@ fn rows<'a>(
     let rows = table.examples()?.take(table.rows()).enumerate();
     let kept = move |(row, _): &(usize, _)| !skip.has(&format!("{name}:{row}"));
     Ok(rows.filter(kept).map(|(_, row)| row))
-}
-
-/// Hands out every row, by its name: its label and its image, or what is wrong. Returns the names
-/// of the classes.
-pub(crate) fn survey(
-    config: &DataConfig,
-    take: &mut dyn FnMut(String, Option<&str>, Result<Vec<u8>, DataError>),
-) -> Result<Vec<String>, DataError> {
-    let path = expand_home(&config.path);
-    check(config, &path.display().to_string())?;
-    let skip = Skip::of(config)?;
-    let tables = tables(&path, config)?;
-    let labelled = all_labelled(&tables)?;
-    let classes = class_names(&tables);
-    let content = Content::Images(config.channels.unwrap_or(DEFAULT_CHANNELS));
-    let decoding = config.decoding(content);
-    for table in &tables {
-        let file = name_of(table.path(), config);
-        for (row, example) in table.examples()?.take(table.rows()).enumerate() {
-            let name = format!("{file}:{row}");
-            if skip.has(&name) {
-                continue;
-            }
-            let checked = example.and_then(|example| {
-                let label = labelled.then(|| table.label(&example, &classes));
-                let label = label.transpose()?.map(|label| label.to_string());
-                decoding.image(example.image.data(), &table.origin(row))?;
-                Ok((label, example.image.data().to_vec()))
-            });
-            match checked {
-                Ok((label, image)) => take(name, label.as_deref(), Ok(image)),
-                Err(error) => take(name, None, Err(error)),
-            }
-        }
-    }
-    Ok(classes)
 }
 
 /// Labelled files, and how many classes they have: as many as they name, or else one more than the

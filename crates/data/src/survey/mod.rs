@@ -20,19 +20,9 @@ pub fn survey(config: &DataConfig, given: Option<GivenImages<'_>>) -> Result<Sur
     match config.kind {
         DataKind::Captioned => captioned(config, given),
         DataKind::Folder => folder::survey(config, given),
-        DataKind::Parquet => parquet(config),
+        DataKind::Parquet => parquet(config, given),
         DataKind::FashionMnist | DataKind::Mnist | DataKind::Idx | DataKind::Cifar10 => {
-            let dataset = load(config)?;
-            let mut survey = Survey {
-                examples: dataset.len(),
-                ..Survey::default()
-            };
-            for (label, name) in (0..).zip(&dataset.classes) {
-                let labels = dataset.labels().unwrap_or_default().iter();
-                let count = labels.filter(|known| **known == label).count();
-                survey.classes.push((name.clone(), count));
-            }
-            Ok(survey)
+            Ok(Survey::of(&load(config)?))
         }
     }
 }
@@ -56,10 +46,10 @@ fn captioned(config: &DataConfig, given: Option<GivenImages<'_>>) -> Result<Surv
 /// The side that images are brought to where the set has none.
 const SMALL: usize = 8;
 
-/// Rows are checked where they are labelled or not.
-fn parquet(config: &DataConfig) -> Result<Survey, DataError> {
+/// Rows with labels or without.
+fn parquet(config: &DataConfig, given: Option<GivenImages<'_>>) -> Result<Survey, DataError> {
     let mut surveyor = Surveyor::new(config);
-    let classes = crate::parquet::survey(config, &mut |name, label, example| {
+    let classes = crate::parquet::survey(config, given, &mut |name, label, example| {
         surveyor.take(name, label, example);
     })?;
     let mut survey = surveyor.finish(&config.path.display().to_string())?;

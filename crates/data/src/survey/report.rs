@@ -1,8 +1,7 @@
 //! What was found in a set.
 
-use crate::DataConfig;
-use crate::DataError;
 use crate::image::dimensions;
+use crate::{DataConfig, DataError, Dataset};
 use serde::Serialize;
 use sha2::{Digest, Sha256};
 use std::collections::HashMap;
@@ -34,6 +33,20 @@ pub struct Survey {
 }
 
 impl Survey {
+    /// The survey of a set that is in memory, all of which can be used.
+    pub fn of(dataset: &Dataset) -> Self {
+        let labels = dataset.labels().unwrap_or_default();
+        let count = |label| labels.iter().filter(|known| **known == label).count();
+        let classes = (0..).zip(&dataset.classes);
+        Self {
+            examples: dataset.len(),
+            classes: classes
+                .map(|(label, name)| (name.clone(), count(label)))
+                .collect(),
+            ..Self::default()
+        }
+    }
+
     /// The list of what cannot be used, as `data.skip` takes it.
     pub fn skip_list(&self) -> String {
         let lines = self.problems.iter().map(|problem| {
