@@ -1,14 +1,15 @@
 //! The command line: all commands, and what holds for the flags of all of them.
 
+use crate::error::CliResult;
 use crate::plain::short;
 use crate::threads::ThreadArgs;
 use crate::verbosity::VerbosityArgs;
-use crate::{commands, compute};
+use crate::{commands, compute, output};
 use clap::builder::{PathBufValueParser, TypedValueParser};
-use clap::{Arg, CommandFactory, FromArgMatches, Parser, Subcommand};
+use clap::{Arg, ArgMatches, CommandFactory, FromArgMatches, Parser, Subcommand};
 use fewstep_data::expand_home;
 use std::any::TypeId;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 /// Turns a slow diffusion model into one that generates images in 1 to 4 steps.
 #[derive(Parser)]
@@ -51,12 +52,50 @@ pub(crate) enum Command {
     Bench(commands::bench::Args),
 }
 
-/// The command line of this process. Ends the program where it is wrong.
-pub(crate) fn parse() -> Cli {
+/// Flags for files that are written.
+const OUTPUTS: [&str; 4] = ["out", "sheet", "grid", "list"];
+/// Flags for what may be the path of a file that is read, and is more than a path.
+const REFERENCES: [&str; 5] = ["model", "teacher", "encoder", "decoder", "set"];
+
+/// The command line of this process. Ends the program where it is wrong; an error where a result
+/// would be written over an input.
+pub(crate) fn parse() -> CliResult<Cli> {
     let mut command = command();
     let matches = command.try_get_matches_from_mut(std::env::args_os());
-    let cli = matches.and_then(|matches| Cli::from_arg_matches(&matches));
-    cli.unwrap_or_else(|error| end(&error.format(&mut command)))
+    let matches = matches.unwrap_or_else(|error| end(&error));
+    let cli = Cli::from_arg_matches(&matches);
+    let cli = cli.unwrap_or_else(|error| end(&error.format(&mut command)));
+    spare_inputs(&command, &matches)?;
+    Ok(cli)
+}
+
+/// Refuses to write over a file that the command reads, by whatever path or link.
+fn spare_inputs(command: &clap::Command, matches: &ArgMatches) -> CliResult {
+    let Some((name, matches)) = matches.subcommand() else {
+        return Ok(());
+    };
+    let Some(command) = command.find_subcommand(name) else {
+        return Ok(());
+    };
+    let (mut outputs, mut inputs) = (vec![], vec![]);
+    for arg in command.get_arguments().filter(|arg| is_path(arg)) {
+        let id = arg.get_id().as_str();
+        let values = matches.try_get_raw(id).ok().flatten().into_iter().flatten();
+        let paths = values.map(|value| expand_home(Path::new(value)));
+        match OUTPUTS.contains(&id) {
+            true => outputs.extend(paths),
+            false => inputs.extend(paths),
+        }
+    }
+    let inputs: Vec<&Path> = inputs.iter().map(PathBuf::as_path).collect();
+    let mut outputs = outputs.iter();
+    outputs.try_for_each(|output| output::spare_inputs(output, &inputs))
+}
+
+/// Whether the values of a flag are paths, or may be.
+fn is_path(arg: &Arg) -> bool {
+    let is_path = arg.get_value_parser().type_id() == TypeId::of::<PathBuf>();
+    is_path || REFERENCES.contains(&arg.get_id().as_str())
 }
 
 /// Ends the program with a message about the command line, which does not repeat a long one.

@@ -24,7 +24,10 @@ use std::process::ExitCode;
 
 fn main() -> ExitCode {
     fewstep_kernels::memory::keep_freed_blocks();
-    let cli = cli::parse();
+    let cli = match cli::parse() {
+        Ok(cli) => cli,
+        Err(error) => return error.report(),
+    };
     cli.verbosity.choose();
     cli.threads.choose();
     cli.device.choose();

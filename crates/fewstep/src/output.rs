@@ -14,7 +14,8 @@ pub(crate) fn prepare(file: &Path) -> CliResult {
         console::keep_output_for_a_file();
         return Ok(());
     }
-    if file.is_dir() {
+    let names_folder = file.as_os_str().to_string_lossy().ends_with(['/', '\\']);
+    if file.is_dir() || names_folder {
         return Err(CliError::input(format!(
             "cannot write {}, which is a folder: choose another place",
             file.display()
@@ -61,12 +62,10 @@ fn is_same_file(a: &Path, b: &Path) -> bool {
     }
 }
 
-/// The same for an image, whose name must say what it is, and which must not be written over one of
-/// the `inputs`.
-pub(crate) fn prepare_image(file: &Path, inputs: &[&Path]) -> CliResult {
+/// The same for an image, whose name must say what it is.
+pub(crate) fn prepare_image(file: &Path) -> CliResult {
     kind(file)?;
-    prepare(file)?;
-    spare_inputs(file, inputs)
+    prepare(file)
 }
 
 /// Writes a file whole or not at all.

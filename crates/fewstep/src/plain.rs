@@ -36,6 +36,7 @@ fn in_plain_words(line: &str) -> String {
         ("unknown field `", "unknown key `"),
         ("duplicate field `", "duplicate key `"),
         ("there are no fields", "there are no keys"),
+        ("EOF while parsing ", "it ends within "),
     ] {
         line = line.replace(theirs, plain);
     }
@@ -173,6 +174,11 @@ mod tests {
         assert_eq!(
             plain(&json.to_string()),
             "expected a whole number of at least 0, got the number -1 at line 1 column 3"
+        );
+        let cut = serde_json::from_str::<Vec<usize>>("[1").expect_err("not valid");
+        assert_eq!(
+            plain(&cut.to_string()),
+            "it ends within a list at line 1 column 2"
         );
         let other = "a is a file: choose another place";
         assert_eq!(plain(other), other);

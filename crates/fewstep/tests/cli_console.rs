@@ -44,6 +44,7 @@ fn a_seed_of_minus_one_is_random_and_named() {
         ("--count", "-1", "at least 1"),
         ("--batch", "-1", "at least 1"),
         ("--threads", "-1", "at least 1"),
+        ("--size", "-5x3", "512x768"),
         ("--threads", "0", "at least 1"),
     ] {
         let words = [&SAMPLE[..2], &["student", flag, value]].concat();

@@ -137,7 +137,11 @@ fn captioned_sets_are_checked_in_every_layout() {
         assert!(out.contains("1 example can be used, 0 cannot"), "{out}");
     }
     workspace.refuse(&["data", "captioned:nowhere"], &["nowhere"]);
-    workspace.refuse(&["data", "zip:set"], &["zip", "captioned"]);
+    workspace.refuse(&["data", "zip:set"], &["zip", "`captioned`"]);
+    let sample = "builtin:fashion-mnist-sample";
+    let path = format!("data.path={sample}");
+    let (out, _) = workspace.succeed(&["data", "idx:x", "--set", &path]);
+    assert!(out.contains("6000 examples can be used"), "{out}");
 }
 
 /// Images of 4 by 8: black on the left, white on the right.

@@ -114,6 +114,11 @@ fn a_recipe_for_the_other_command_is_named() {
     workspace.refuse(&["train", &recipe], &[&part]);
     let (recipe, part) = said("train", &train);
     workspace.refuse(&["distill", &recipe], &[&part]);
+    // A recipe that comes with the program may not be there as a file.
+    workspace.refuse(
+        &["train", "recipes/cifar10/small-teacher.toml"],
+        &["`fewstep recipe cifar10/small-teacher --out FILE`"],
+    );
     let one = DISTILL.replace("seed", "method = \"codi\"\nseed");
     let one = workspace.recipe("one.toml", &one);
     workspace.refuse(&["train", &one], &["fewstep distill"]);
@@ -295,6 +300,8 @@ fn places_of_results_are_checked_first() {
         ];
         workspace.refuse(&words, &["cannot write a.png/b.png"]);
     }
+    let sample = ["sample", "--model", "broken", "--out", "new/"];
+    workspace.refuse(&sample, &["cannot write new/, which is a folder"]);
     let distill = workspace.recipe("distill.toml", DISTILL);
     std::fs::create_dir_all(workspace.path("taken")).expect("made");
     std::fs::write(workspace.path("taken/recipe.toml"), DISTILL).expect("written");

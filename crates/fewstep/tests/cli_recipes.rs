@@ -130,6 +130,24 @@ fn files_of_other_tools_are_described_by_their_headers() {
         "{out}"
     );
 
+    let folder_of_part = golden_path("sd1") + "/text_encoder";
+    let (out, _) = succeed(folder.path(), &["info", &folder_of_part]);
+    assert!(out.contains("text encoder: "), "{out}");
+    std::fs::write(folder.path().join("old.ckpt"), b"PK\x03\x04 and so on").expect("written");
+    let (out, _) = succeed(folder.path(), &["info", "old.ckpt"]);
+    assert!(
+        out.contains("import --allow-pickle --file old.ckpt"),
+        "{out}"
+    );
+    let part = part.display().to_string();
+    for (model, part) in [
+        ("whole.safetensors", "fewstep import"),
+        ("unet.gguf", "only a U-Net"),
+        (&*part, "fewstep info"),
+    ] {
+        refuse(folder.path(), &["sample", "--model", model], &[model, part]);
+    }
+
     for (name, keep) in [("whole.safetensors", 3), ("unet.gguf", 40)] {
         let bytes = std::fs::read(folder.path().join(name)).expect("there");
         for (cut, length) in [("end", bytes.len() / 2), ("start", keep)] {

@@ -180,6 +180,11 @@ fn instead_of(origin: &str) -> &'static str {
         true => {
             "it is part of a checkpoint, so remove the checkpoint's folder; the run can then be resumed from the one before it, or be started again"
         }
-        false => "copy or download it again",
+        false => match Path::new(origin).extension() {
+            Some(ending) if !ending.eq_ignore_ascii_case("safetensors") => {
+                "expected a model folder, or a .safetensors file"
+            }
+            _ => "copy or download it again",
+        },
     }
 }

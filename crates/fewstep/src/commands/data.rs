@@ -2,8 +2,8 @@
 
 use crate::error::{CliError, CliResult, IntoCliResult};
 use crate::numbers::plural;
-use crate::{console, output};
-use fewstep_data::{ConditionConfig, DataConfig, Survey, expand_home, survey};
+use crate::{builtin, console, output};
+use fewstep_data::{ConditionConfig, DataConfig, DataKind, Survey, expand_home, survey};
 use fewstep_distill::recipe::parse_with;
 use serde::Deserialize;
 use std::path::{Path, PathBuf};
@@ -47,11 +47,13 @@ const CLASSES: usize = 12;
 pub(crate) fn run(args: Args) -> CliResult {
     if let Some(file) = &args.list {
         output::prepare(file)?;
-        output::spare_inputs(file, &[Path::new(&args.set)])?;
     }
     let Sections { data, condition } = args.sections()?;
     let given = condition.as_ref().and_then(ConditionConfig::given);
-    let found = survey(&data, given).input_error()?;
+    let found = match builtin::is_sample(&data) {
+        true => Survey::of(&builtin::load_data(&data)?),
+        false => survey(&data, given).input_error()?,
+    };
     if let Some(file) = &args.list {
         output::write(file, found.skip_list().as_bytes())?;
     }
@@ -90,6 +92,13 @@ impl Args {
             Some((kind, path)) if !file.exists() => (kind, path),
             _ => ("folder", &*self.set),
         };
+        if let Err(error) = toml::Value::from(kind).try_into::<DataKind>() {
+            return Err(CliError::input(format!(
+                "{}: the kind of the data set is an {}",
+                self.set,
+                error.message()
+            )));
+        }
         let (kind, path) = (toml_text(kind), toml_text(path));
         let text = format!("[data]\nkind = {kind}\npath = {path}\n");
         Ok(parse_with(&text, &self.set, &self.overrides)?)

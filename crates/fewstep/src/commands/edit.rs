@@ -33,10 +33,8 @@ pub(crate) fn run(args: Args) -> CliResult {
     let generate = &args.prompted.generate;
     let steps = "whose steps are spread evenly from --strength to 0";
     generate.sampler.refuse_spacing(steps)?;
-    let inputs = [args.image.as_path()];
-    args.sheet
-        .check(&args.prompted.images, &args.prompted.inputs(&inputs))?;
-    let generator = args.prompted.load(&inputs)?;
+    args.sheet.check(&args.prompted.images)?;
+    let generator = args.prompted.load()?;
     let subjects = args.prompted.prompts.subjects(&generator, None)?;
     let channels = generator.image_shape().channels;
     let image = image::read(&args.image, None, channels).input_error()?;
@@ -45,8 +43,12 @@ pub(crate) fn run(args: Args) -> CliResult {
         strength: args.strength,
     };
     let count = subjects.len();
-    args.prompted
-        .run(&generator, &subjects, count, init, &inputs, |images| {
-            args.sheet.write(&[image], images)
-        })
+    args.prompted.run(
+        &generator,
+        &subjects,
+        count,
+        init,
+        &[&args.image],
+        |images| args.sheet.write(&[image], images),
+    )
 }

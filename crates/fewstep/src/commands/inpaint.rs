@@ -45,6 +45,8 @@ pub(crate) struct Args {
 }
 
 pub(crate) fn run(args: Args) -> CliResult {
+    args.prompted.images.check()?;
+    args.sheet.check(&args.prompted.images)?;
     let generate = &args.prompted.generate;
     let source = ModelSource::find(&generate.model, generate.steps)?;
     let by_control = args.controlnet.controlnet.is_some() || source.has_controlnet();
@@ -70,9 +72,7 @@ impl Args {
             )));
         };
         let inputs = [image.as_path(), mask.as_path()];
-        let all = self.prompted.inputs(&inputs);
-        self.sheet.check(&self.prompted.images, &all)?;
-        let generator = self.prompted.load(&inputs)?;
+        let generator = self.prompted.load()?;
         let subjects = self.prompted.prompts.subjects(&generator, None)?;
         let channels = generator.image_shape().channels;
         let (image, mask) = (read(image, channels)?, read_mask(mask).input_error()?);

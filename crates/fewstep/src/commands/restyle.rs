@@ -85,8 +85,7 @@ struct Pair {
 }
 
 pub(crate) fn run(args: Args) -> CliResult {
-    let inputs: Vec<&Path> = args.images.iter().map(PathBuf::as_path).collect();
-    output::prepare_image(&args.out, &inputs)?;
+    output::prepare_image(&args.out)?;
     let device = compute::device(None)?;
     args.precision.choose(&device)?;
     let mut pairs = args.pairs(&device)?;

@@ -24,7 +24,7 @@ pub(crate) struct Args {
 }
 
 pub(crate) fn run(args: Args) -> CliResult {
-    let generator = args.prompted.load(&[])?;
+    let generator = args.prompted.load()?;
     let subjects = args
         .prompted
         .prompts

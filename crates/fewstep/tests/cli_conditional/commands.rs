@@ -206,6 +206,11 @@ fn no_result_overwrites_an_input() {
     let restyle = ["restyle", "--teacher", teacher, "--from", "0", "--to", "1"];
     let words = [&restyle[..], &image, &["--out", "link.png"]].concat();
     workspace.refuse(&words, &["overwrite the input a.png"]);
+    let eval = ["eval", "--data", "data", "--weights", "a.png"];
+    for (what, flag) in [("--images", "--out"), ("--model", "--grid")] {
+        let words = [&eval[..], &[what, "data", flag, "hard.png"]].concat();
+        workspace.refuse(&words, &["overwrite the input a.png"]);
+    }
     // Numbered files, once the number of images is known.
     let edit = [&["edit"][..], &model, &prompt, &["--image", "000000.png"]].concat();
     let sd1 = workspace::golden_path("sd1");

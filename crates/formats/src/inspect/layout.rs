@@ -15,6 +15,8 @@ pub enum Layout {
     DiffusersPart,
     /// A LoRA.
     Lora,
+    /// Pickled weights, which are not looked into.
+    Pickle,
     /// Something else.
     Other,
 }

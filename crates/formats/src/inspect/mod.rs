@@ -74,11 +74,26 @@ impl WeightsFile {
             .read_to_end(&mut magic)
             .map_err(unread)?;
         file.rewind().map_err(unread)?;
-        let header = match magic == gguf::MAGIC {
-            true => gguf::header(file, path)?,
-            false => safetensors::header(file, size, path)?,
+        let header = match &magic[..] {
+            gguf::MAGIC => gguf::header(file, path)?,
+            // A zip archive, or the protocol of older files.
+            b"PK\x03\x04" | [0x80, ..] if !is_safetensors(path) => return Ok(Self::pickle()),
+            _ => safetensors::header(file, size, path)?,
         };
         Ok(Self::of(header))
+    }
+
+    /// Pickled weights, of which nothing is read.
+    fn pickle() -> Self {
+        let header = Header {
+            format: "pickle".into(),
+            entries: BTreeMap::new(),
+            tensors: vec![],
+        };
+        Self {
+            layout: Layout::Pickle,
+            ..Self::of(header)
+        }
     }
 
     fn of(header: Header) -> Self {
@@ -99,4 +114,10 @@ impl WeightsFile {
             entries: header.entries,
         }
     }
+}
+
+/// Whether a file says by its name that it is one. Their first byte may be any.
+fn is_safetensors(path: &Path) -> bool {
+    let ending = path.extension().unwrap_or_default();
+    ending.eq_ignore_ascii_case("safetensors")
 }

@@ -32,6 +32,17 @@ pub enum RegistryError {
         /// What the folder has instead, if something is like it.
         nearest: Option<String>,
     },
+    /// A file that is no model by itself.
+    #[error(
+        "{} holds {what}, which cannot be used as it is: expected a model folder, or the .safetensors file in one",
+        path.display()
+    )]
+    OtherFile {
+        /// The file.
+        path: PathBuf,
+        /// What is in it.
+        what: &'static str,
+    },
     /// A run that has finished no phase.
     #[error("{} holds no model yet: let the run finish its first phase", folder.display())]
     NoModelYet {

@@ -67,6 +67,7 @@ impl ModelSource {
             None => {
                 let path = expand_home(Path::new(reference));
                 paths::check(&path)?;
+                paths::check_file(&path)?;
                 runs::find(&path, steps)?
             }
         };

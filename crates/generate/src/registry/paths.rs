@@ -1,6 +1,7 @@
 //! Paths of models that are not there.
 
 use super::RegistryError;
+use fewstep_formats::{Layout, WeightsFile};
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
@@ -24,6 +25,28 @@ pub(super) fn check(path: &Path) -> Result<(), RegistryError> {
         nearest: nearest(place, &missing),
         folder: place.into(),
         missing,
+    })
+}
+
+/// Refuses a file of other tools, which is no model by itself.
+pub(super) fn check_file(path: &Path) -> Result<(), RegistryError> {
+    if !path.is_file() {
+        return Ok(());
+    }
+    // What else is wrong is said when it is read.
+    let Ok(file) = WeightsFile::inspect(path) else {
+        return Ok(());
+    };
+    let what = match file.layout {
+        Layout::SingleFile => "a whole latent diffusion model in one file",
+        Layout::UNet => "only a U-Net, for other tools",
+        // A checkpoint of ours has a LoRA next to its base.
+        Layout::Lora if !file.entries.contains_key("fewstep") => "only a LoRA",
+        Layout::Lora | Layout::DiffusersPart | Layout::Pickle | Layout::Other => return Ok(()),
+    };
+    Err(RegistryError::OtherFile {
+        path: path.into(),
+        what,
     })
 }
 

@@ -103,7 +103,7 @@ pub(crate) fn run(args: Args) -> CliResult {
         output::prepare(file)?;
     }
     if let Some(file) = &args.pairs.grid {
-        output::prepare_image(file, &[])?;
+        output::prepare_image(file)?;
     }
     let device = compute::device(None)?;
     args.precision.choose(&device)?;

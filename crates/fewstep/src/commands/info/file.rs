@@ -8,7 +8,7 @@ use crate::numbers::{plural, thousands};
 use fewstep_diffusion::SamplerRecipe;
 use fewstep_formats::{Layout, WeightsFile};
 use serde::Serialize;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 /// The facts about a file; as JSON for scripts.
 #[derive(Serialize)]
@@ -24,6 +24,21 @@ pub(super) struct Facts {
 }
 
 impl Facts {
+    /// The file of weights in a folder that holds only one part of a model.
+    pub(super) fn part_in(folder: &Path) -> Option<PathBuf> {
+        let is_model = ["model_index.json", "unet", "models", "recipe.toml"];
+        if is_model.iter().any(|name| folder.join(name).exists()) {
+            return None;
+        }
+        let entries = std::fs::read_dir(folder).ok()?.flatten();
+        let mut files: Vec<PathBuf> = entries.map(|entry| entry.path()).collect();
+        files.retain(|file| {
+            file.extension()
+                .is_some_and(|ending| ending == "safetensors")
+        });
+        files.into_iter().min()
+    }
+
     /// Reads the header of a file. None for a model of ours, whose file says all about it.
     pub(super) fn gather(file: &Path) -> CliResult<Option<Self>> {
         let weights = WeightsFile::inspect(file).input_error()?;
@@ -55,7 +70,7 @@ impl Facts {
         let parts = self.weights.parts.iter();
         let parts = parts.map(|(part, count)| format!("{part}: {}", parameters(*count)));
         fields.add_all("Parts", parts);
-        fields.add("Numbers", self.weights.types.join(", "));
+        fields.add_some("Numbers", &self.weights.types.join(", "));
         if let Some(recipe) = &self.recipe {
             fields.add("Role", model::role(&recipe.role));
             fields.add_all("Guidance", model::guidance(recipe.guidance));
@@ -77,12 +92,20 @@ impl Facts {
             Layout::UNet => "a U-Net without autoencoder and text encoder",
             Layout::DiffusersPart => "one part of a model in diffusers' folder layout",
             Layout::Lora => "a LoRA, to add to the weights of its base",
+            Layout::Pickle => {
+                return "pickled weights, which can run code in other programs: they are not read here".into();
+            }
             Layout::Other => "weights of a kind that is not known here",
         };
         let family = self
             .family()
             .map_or(String::new(), |family| format!(", {family}"));
         format!("{what}{family}; {}", parameters(self.weights.parameters))
+    }
+
+    fn is_sdxl(&self) -> bool {
+        let unet = self.weights.unet;
+        unet.is_some_and(|unet| unet.text_width == Some(2048))
     }
 
     /// What the shapes of the U-Net say of its family.
@@ -121,9 +144,13 @@ impl Facts {
     fn example(&self) -> String {
         let file = &self.file;
         match self.weights.layout {
+            Layout::Pickle => {
+                format!("fewstep import --allow-pickle --file {file} --like BASE --out FOLDER")
+            }
             _ if self.weights.format != "safetensors" => {
                 "a file for stable-diffusion.cpp or ComfyUI-GGUF: fewstep itself reads folders and safetensors".into()
             }
+            Layout::SingleFile if self.is_sdxl() => "a tool for SDXL".into(),
             Layout::SingleFile => {
                 format!("fewstep import --file {file} --like BASE --out FOLDER")
             }

@@ -62,6 +62,10 @@ pub(crate) fn run(args: Args) -> CliResult {
             return print(&facts, facts.fields(), args.json);
         }
     }
+    let part = file::Facts::part_in(folder).map(|file| file::Facts::gather(&file));
+    if let Some(facts) = part.transpose()?.flatten() {
+        return print(&facts, facts.fields(), args.json);
+    }
     let device = crate::compute::device(None)?;
     if is_run(folder) && args.steps.is_none() {
         let facts = run::Facts::gather(folder, &device)?;

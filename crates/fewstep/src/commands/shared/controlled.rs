@@ -84,10 +84,9 @@ impl ControlledArgs {
         prepare: impl Fn(usize, &Path, [usize; 2]) -> CliResult<Source>,
     ) -> CliResult {
         let inputs = self.images.iter().chain(&self.more_inputs);
-        let inputs = inputs.map(PathBuf::as_path);
-        let inputs: Vec<&Path> = inputs.chain([Path::new(&self.generate.model)]).collect();
-        self.files.check(&inputs)?;
-        self.sheet.check(&self.files, &inputs)?;
+        let inputs: Vec<&Path> = inputs.map(PathBuf::as_path).collect();
+        self.files.check()?;
+        self.sheet.check(&self.files)?;
         let generator = self.load(task)?;
         let control = generator.model().recipe.control;
         let channels = [

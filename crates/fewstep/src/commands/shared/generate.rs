@@ -14,7 +14,7 @@ use fewstep_generate::{Generator, ImageRequest, Init, KeepEncoder, ModelSource, 
 use std::borrow::Cow;
 use std::collections::HashSet;
 use std::ops::ControlFlow;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::time::Instant;
 
 /// Which model, and how it is sampled.
@@ -147,17 +147,10 @@ pub(crate) struct PromptedArgs {
 }
 
 impl PromptedArgs {
-    /// Checks where the images go, and loads the model. The `inputs` are not written over.
-    pub(crate) fn load(&self, inputs: &[&Path]) -> CliResult<Generator> {
-        self.images.check(&self.inputs(inputs))?;
+    /// Checks where the images go, and loads the model.
+    pub(crate) fn load(&self) -> CliResult<Generator> {
+        self.images.check()?;
         self.generate.load(None)
-    }
-
-    /// All files that the command reads.
-    pub(crate) fn inputs<'a>(&'a self, more: &[&'a Path]) -> Vec<&'a Path> {
-        let own = self.prompts.prompts_file.iter().map(PathBuf::as_path);
-        let own = own.chain([Path::new(&self.generate.model)]);
-        own.chain(more.iter().copied()).collect()
     }
 
     /// Generates images of the subjects in turn, `count` of them without --count; writes and
@@ -187,8 +180,8 @@ impl PromptedArgs {
             ..self.generate.request(generator, images.collect())?
         };
         warn(generator, &request)?;
-        let (inputs, number) = (self.inputs(inputs), request.images.len());
-        self.images.check_numbered(self.first, number, &inputs)?;
+        let number = request.images.len();
+        self.images.check_numbered(self.first, number, inputs)?;
         let generated = self.generate.generate(generator, &request)?;
         let classes = classes(generator, subjects);
         // Only grids of pixel models have a column for each class.

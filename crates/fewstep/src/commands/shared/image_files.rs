@@ -1,6 +1,6 @@
 //! The flags for the files that images are written to.
 
-use crate::error::CliResult;
+use crate::error::{CliError, CliResult};
 use crate::output;
 use crate::parsers::positive;
 use fewstep_data::image::{self, Image};
@@ -32,15 +32,15 @@ impl ImageArgs {
         self.out.clone().unwrap_or_else(|| "samples.png".into())
     }
 
-    /// Checks the place before any work. None of the `inputs` may be written over.
-    pub(crate) fn check(&self, inputs: &[&Path]) -> CliResult {
+    /// Checks the place before any work.
+    pub(crate) fn check(&self) -> CliResult {
         match &self.out_dir {
             Some(folder) => output::prepare(&numbered(folder, 0)),
-            None => output::prepare_image(&self.file(), inputs),
+            None => output::prepare_image(&self.file()),
         }
     }
 
-    /// The same for the files of a folder, once it is known how many there will be.
+    /// Refuses to write the files of a folder over inputs, once it is known how many there will be.
     pub(crate) fn check_numbered(&self, first: u64, count: usize, inputs: &[&Path]) -> CliResult {
         let Some(folder) = self.out_dir.as_ref().filter(|folder| folder.is_dir()) else {
             return Ok(());
@@ -91,18 +91,18 @@ pub(crate) struct SheetArgs {
 }
 
 impl SheetArgs {
-    /// Checks the place before any work. None of the `inputs` may be written over.
-    pub(crate) fn check(&self, images: &ImageArgs, inputs: &[&Path]) -> CliResult {
+    /// Checks the place before any work.
+    pub(crate) fn check(&self, images: &ImageArgs) -> CliResult {
         let Some(file) = &self.sheet else {
             return Ok(());
         };
         if images.out_dir.is_none() && *file == images.file() {
-            return Err(crate::error::CliError::input(format!(
+            return Err(CliError::input(format!(
                 "--out and --sheet are both {}: choose two names",
                 file.display()
             )));
         }
-        output::prepare_image(file, inputs)
+        output::prepare_image(file)
     }
 
     /// Writes it: every input with its share of the images.

@@ -12,14 +12,14 @@ pub(crate) struct PromptArgs {
     prompts: Vec<String>,
     /// A file with one prompt per line, instead of --prompt.
     #[arg(long, value_name = "FILE", conflicts_with = "prompts")]
-    pub(crate) prompts_file: Option<PathBuf>,
+    prompts_file: Option<PathBuf>,
     /// What not to generate; only for teachers with classifier-free guidance, as students have only
     /// one branch.
     #[arg(long, value_name = "TEXT")]
     pub(crate) negative_prompt: Option<String>,
     /// Height and width of the images, such as 512x768 [default: the size that the model was
     /// trained on].
-    #[arg(long, value_name = "HxW", value_parser = size)]
+    #[arg(long, value_name = "HxW", value_parser = size, allow_hyphen_values = true)]
     pub(crate) size: Option<[usize; 2]>,
 }
 

@@ -2,7 +2,7 @@
 
 use super::grids::SampleGrids;
 use crate::error::{CliError, CliResult, IntoCliResult};
-use crate::{output, progress};
+use crate::{output, progress, recipes};
 use fewstep_distill::recipe::{parse, parse_with};
 use fewstep_distill::run::{Event, Run, is_run};
 use fewstep_formats::{Model, write_atomically};
@@ -50,7 +50,7 @@ impl RunArgs {
     pub(crate) fn recipe<R: DeserializeOwned>(&self) -> CliResult<R> {
         let origin = self.recipe.display().to_string();
         let text = fewstep_data::read_text(&self.recipe)
-            .map_err(|e| CliError::input(format!("the recipe: {e}")))?;
+            .map_err(|e| CliError::input(format!("the recipe: {e}{}", built_in(&origin))))?;
         Ok(parse_with(&text, &origin, &self.overrides)?)
     }
 
@@ -190,6 +190,17 @@ pub(crate) fn run_phases(run: &Run, initial: Model, prompts: &[String], resume: 
         }
     })?;
     Ok(())
+}
+
+/// Where a recipe that is not there may be found.
+fn built_in(name: &str) -> String {
+    match recipes::find(name) {
+        Ok(recipe) => format!(
+            ". `fewstep recipe {} --out FILE` writes the built-in recipe of this name",
+            recipe.name
+        ),
+        Err(_) => String::new(),
+    }
 }
 
 /// The commands that run recipes.
