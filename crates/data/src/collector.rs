@@ -9,7 +9,7 @@ use rayon::prelude::*;
 pub(crate) const CHUNK: usize = 1024;
 
 /// The channels of photographs by default.
-const DEFAULT_CHANNELS: usize = 3;
+pub(crate) const DEFAULT_CHANNELS: usize = 3;
 
 /// Collects images of one shape, in the order in which they come.
 #[derive(Debug)]

@@ -2,7 +2,7 @@
 
 use crate::DataError;
 use crate::checks::{check_channels, check_side};
-use crate::image::{Content, Decoding, MAX_PIXELS};
+use crate::image::{Content, Decoding, Fit, MAX_PIXELS};
 use serde::{Deserialize, Serialize};
 use std::path::{Path, PathBuf};
 
@@ -18,10 +18,14 @@ pub struct DataConfig {
     #[serde(default)]
     pub split: Split,
     /// The side in pixels of the square images that come out; without it they keep their own size,
-    /// which must then be the same for all. IDX images are padded with black when smaller; of all
-    /// others the square in the middle is taken and resized (Lanczos).
+    /// which must then be the same for all. IDX images are padded with black when smaller; all
+    /// others are resized (Lanczos), as `fit` says.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub size: Option<usize>,
+    /// How image files of another aspect ratio become squares of `size`; so do the images that are
+    /// given with them.
+    #[serde(default, skip_serializing_if = "Fit::is_default")]
+    pub fit: Fit,
     /// 1 (grey) or 3 (RGB); by default 1 for IDX, 3 for CIFAR-10 and for image files.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub channels: Option<usize>,
@@ -45,6 +49,10 @@ pub struct DataConfig {
     /// How many pixels an image file may have; [`MAX_PIXELS`](crate::image::MAX_PIXELS) by default.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub max_pixels: Option<u64>,
+    /// A file with the names of examples to leave out, one on each line, as
+    /// [`Survey::skip_list`](crate::Survey::skip_list) writes it; for image files, tars and parquet.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub skip: Option<PathBuf>,
     /// The classes' names in label order, instead of those that the files give.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub class_names: Option<Vec<String>>,
@@ -58,12 +66,14 @@ impl DataConfig {
             path: path.into(),
             split: Split::Train,
             size: None,
+            fit: Fit::Crop,
             channels: None,
             limit: None,
             column: None,
             label: None,
             caption: None,
             max_pixels: None,
+            skip: None,
             class_names: None,
         }
     }
@@ -72,6 +82,7 @@ impl DataConfig {
     pub(crate) fn decoding(&self, content: Content) -> Decoding {
         Decoding {
             size: self.size,
+            fit: self.fit,
             content,
             max_pixels: self.max_pixels.unwrap_or(MAX_PIXELS),
         }
@@ -131,7 +142,16 @@ pub(crate) fn check(config: &DataConfig, origin: &str) -> Result<(), DataError> 
     if config.limit == Some(0) {
         return Err(misfit("limit", "0", "at least 1 image"));
     }
-
+    let files = [DataKind::Folder, DataKind::Parquet, DataKind::Captioned];
+    let fitted = config.size.is_some() && files.contains(&config.kind);
+    if !config.fit.is_default() && !fitted {
+        let expected = "`size`, and image files: a folder, parquet or captioned images";
+        return Err(misfit("fit", &format!("{:?}", config.fit), expected));
+    }
+    if let (Some(skip), false) = (&config.skip, files.contains(&config.kind)) {
+        let expected = "none: only image files, tars and parquet have examples with names";
+        return Err(misfit("skip", &skip.display().to_string(), expected));
+    }
     if config.max_pixels == Some(0) {
         return Err(misfit("max_pixels", "0", "at least 1 pixel"));
     }

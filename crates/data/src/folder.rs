@@ -4,6 +4,7 @@ use crate::collector::{CHUNK, ImageCollector};
 use crate::dataset::spread;
 use crate::input::{MAX_IMAGE_FILE, read_bytes};
 use crate::listing::{FORMATS_HINT, Listing, entries};
+use crate::skip::{Skip, name_of};
 use crate::splits::split_folder;
 use crate::{DataConfig, DataError, Dataset};
 use std::path::{Path, PathBuf};
@@ -21,7 +22,7 @@ pub(crate) fn files(
     config: &DataConfig,
 ) -> Result<(PathBuf, Vec<PathBuf>), DataError> {
     let folder = split_folder(folder, config.split)?;
-    let (items, _) = list(&folder)?;
+    let (items, _) = list(&folder, config)?;
     let items = keep(items, config.limit.unwrap_or(usize::MAX));
     Ok((folder, items.into_iter().map(|item| item.path).collect()))
 }
@@ -30,7 +31,7 @@ pub(crate) fn files(
 /// splits (`train`, `test`, `val`), only the folder of `split` is read.
 pub(crate) fn read(folder: &Path, config: &DataConfig) -> Result<Dataset, DataError> {
     let folder = &split_folder(folder, config.split)?;
-    let (items, classes) = list(folder)?;
+    let (items, classes) = list(folder, config)?;
     let items: Vec<Item> = keep(items, config.limit.unwrap_or(usize::MAX));
     let mut collector = ImageCollector::new(config);
     for chunk in items.chunks(CHUNK) {
@@ -57,39 +58,65 @@ fn keep(items: Vec<Item>, limit: usize) -> Vec<Item> {
         .collect()
 }
 
-/// All image files with their labels, and the names of the classes.
-pub(crate) fn list(folder: &Path) -> Result<(Vec<Item>, Vec<String>), DataError> {
+/// What a folder holds.
+pub(crate) struct Found {
+    pub(crate) items: Vec<Item>,
+    /// The names of the classes.
+    pub(crate) classes: Vec<String>,
+    /// Folders of classes without images.
+    pub(crate) empty: Vec<PathBuf>,
+}
+
+/// All image files with their labels that are not left out, and the names of the classes.
+pub(crate) fn list(
+    folder: &Path,
+    config: &DataConfig,
+) -> Result<(Vec<Item>, Vec<String>), DataError> {
+    let found = scan(folder, config, &Skip::of(config)?)?;
+    match found.empty.first() {
+        None => Ok((found.items, found.classes)),
+        Some(class) => Err(DataError::Empty {
+            origin: class.display().to_string(),
+            hint: format!("every sub-folder is a class; {FORMATS_HINT}; remove it or fill it"),
+        }),
+    }
+}
+
+/// The same, with the classes that have no images.
+pub(crate) fn scan(folder: &Path, config: &DataConfig, skip: &Skip) -> Result<Found, DataError> {
     let all = entries(folder)?;
     let (class_folders, files): (Vec<PathBuf>, Vec<PathBuf>) =
         all.into_iter().partition(|path| path.is_dir());
     let mut listing = Listing::default();
     files.into_iter().for_each(|path| listing.push(path));
+    let mut found = Found {
+        items: vec![],
+        classes: vec![],
+        empty: vec![],
+    };
+    let kept = |path: &PathBuf| !skip.has(&name_of(path, config));
     if class_folders.is_empty() {
         listing.warn(folder);
-        let item = |path| Item { path, label: None };
-        return Ok((listing.images.into_iter().map(item).collect(), Vec::new()));
+        let images = listing.images.into_iter().filter(kept);
+        found.items = images.map(|path| Item { path, label: None }).collect();
+        return Ok(found);
     }
     if !listing.images.is_empty() {
         tracing::warn!(folder = %folder.display(), "{} images outside the class folders are ignored", listing.images.len());
         listing.images.clear();
     }
-    let (mut items, mut classes) = (Vec::new(), Vec::new());
     for (label, class_folder) in (0..).zip(class_folders) {
-        listing.extend(&class_folder)?;
-        if listing.images.is_empty() {
-            let hint = format!("every sub-folder is a class; {FORMATS_HINT}; remove it or fill it");
-            return Err(DataError::Empty {
-                origin: class_folder.display().to_string(),
-                hint,
-            });
-        }
-        items.extend(listing.images.drain(..).map(|path| Item {
-            path,
-            label: Some(label),
-        }));
         let name = class_folder.file_name().unwrap_or_default();
-        classes.push(name.to_string_lossy().into_owned());
+        found.classes.push(name.to_string_lossy().into_owned());
+        listing.extend(&class_folder)?;
+        let images = listing.images.drain(..).filter(kept);
+        let before = found.items.len();
+        let label = Some(label);
+        found.items.extend(images.map(|path| Item { path, label }));
+        if found.items.len() == before {
+            found.empty.push(class_folder);
+        }
     }
     listing.warn(folder);
-    Ok((items, classes))
+    Ok(found)
 }

@@ -43,8 +43,10 @@ mod order;
 mod pairs;
 mod parquet;
 mod shape;
+mod skip;
 mod source;
 mod splits;
+mod survey;
 
 pub use batch::{HostArray, HostBatch, HostInputs, batch};
 pub use captioned::{Captioned, Check, Contents, Example};
@@ -62,3 +64,4 @@ pub use order::{Draw, ExampleOrder};
 pub use pairs::{GivenImages, GivenKind, Location};
 pub use shape::ImageShape;
 pub use source::{Labelled, Source};
+pub use survey::{Problem, Survey, survey};

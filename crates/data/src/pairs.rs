@@ -1,7 +1,7 @@
 //! Images that are given in pairs with those of a set: where they are, and which belongs to which.
 
 use crate::DataError;
-use crate::image::dimensions;
+use crate::image::{Fit, dimensions};
 use crate::listing::{entries, is_image};
 use serde::{Deserialize, Serialize};
 use std::path::{Path, PathBuf};
@@ -68,9 +68,16 @@ pub(crate) fn partner(folder: &Path, file: &Path, root: &Path) -> Result<PathBuf
     }
 }
 
-/// Refuses a pair of files (bytes, and what to call them) of which the squares in the middle would
-/// show different parts.
-pub(crate) fn check_aspect(image: (&[u8], &str), given: (&[u8], &str)) -> Result<(), DataError> {
+/// Refuses a pair of files (bytes, and what to call them) that would show different parts as
+/// squares. Stretched images always show all.
+pub(crate) fn check_aspect(
+    fit: Fit,
+    image: (&[u8], &str),
+    given: (&[u8], &str),
+) -> Result<(), DataError> {
+    if fit == Fit::Stretch {
+        return Ok(());
+    }
     let size = |(bytes, origin): (&[u8], &str)| dimensions(bytes, origin);
     check_sizes((size(image)?, image.1), (size(given)?, given.1))
 }

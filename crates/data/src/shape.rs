@@ -20,6 +20,11 @@ impl ImageShape {
         self.channels * self.height * self.width
     }
 
+    /// Whether images of both shapes have the same height and width.
+    pub fn same_size(&self, other: Self) -> bool {
+        (self.height, self.width) == (other.height, other.width)
+    }
+
     /// Whether an image of this shape has no values at all.
     pub fn is_empty(&self) -> bool {
         self.len() == 0

@@ -25,9 +25,14 @@ const SAMPLE_LABELS: &[u8] = asset!("fashion-mnist-sample-labels-idx1-ubyte.gz")
 const CLASSIFIER: &[u8] = asset!("fashion-mnist-classifier.safetensors");
 const CLASSIFIER_REFERENCE: &[u8] = asset!("fashion-mnist-classifier-train.safetensors");
 
+/// Whether a recipe names the embedded sample.
+pub(crate) fn is_sample(config: &DataConfig) -> bool {
+    config.path.as_os_str() == SAMPLE
+}
+
 /// The dataset that a recipe names: the embedded sample, or files.
 pub(crate) fn load_data(config: &DataConfig) -> CliResult<Dataset> {
-    if config.path.as_os_str() != SAMPLE {
+    if !is_sample(config) {
         return fewstep_data::load(config).input_error();
     }
     let names = FASHION_MNIST_CLASSES.map(String::from);

@@ -20,7 +20,13 @@ pub(crate) struct DeviceArgs {
     /// Device to compute on: auto, cpu, cuda, cuda:N, vulkan, vulkan:N or metal. auto uses a GPU if
     /// this build supports one and the machine has one, else the CPU. `fewstep info --devices`
     /// lists the devices.
-    #[arg(long, global = true, env = "FEWSTEP_DEVICE", value_name = "DEVICE")]
+    #[arg(
+        long,
+        global = true,
+        env = "FEWSTEP_DEVICE",
+        value_name = "DEVICE",
+        help_heading = "Options of every command"
+    )]
     device: Option<DeviceName>,
 }
 
@@ -63,6 +69,7 @@ pub(crate) fn device(of_recipe: Option<DeviceName>) -> CliResult<Device> {
     let chosen = DEVICE.get().copied().flatten().or(of_recipe);
     let name = chosen.unwrap_or_default();
     let device = name.open().input_error()?;
+    tracing::debug!("computing on {device:?}");
     if name == DeviceName::Auto && Placement::of(&device).has_own_memory() {
         let gpu = found().into_iter().find(|info| info.is_card);
         let gpu = gpu.map_or_else(String::new, |gpu| format!("{} ({})", gpu.name, gpu.model));

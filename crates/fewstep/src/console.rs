@@ -4,6 +4,7 @@
 //! these, which all of the program uses under the same names, do not. What is said may quote names
 //! out of files, whose control characters must not reach a terminal.
 
+use crate::plain::short;
 use std::borrow::Cow;
 use std::fmt;
 use std::io::{self, ErrorKind, Write};
@@ -48,9 +49,21 @@ pub(crate) fn say(said: fmt::Arguments) {
     }
 }
 
-/// [`eprintln!`]. Nothing is to be done when nobody reads.
+/// [`eprintln!`]. Nothing is to be done when nobody reads. Long lines are cut.
 pub(crate) fn remark(said: fmt::Arguments) {
-    let _ = write_line(&mut io::stderr().lock(), said);
+    let said = said.to_string();
+    let lines: Vec<_> = said.split('\n').map(short).collect();
+    let _ = write_line(
+        &mut io::stderr().lock(),
+        format_args!("{}", lines.join("\n")),
+    );
+}
+
+/// Names the command to run next, for people: not with --quiet, and not where results are JSON.
+pub(crate) fn next(command: fmt::Arguments) {
+    if !crate::verbosity::is_quiet() {
+        remark(format_args!("Next: {command}"));
+    }
 }
 
 /// Ends the program because its output cannot be written.

@@ -1,6 +1,7 @@
 //! How the program ends: 0 done, 1 the work failed, 2 bad input, 128 and a signal's number when that
 //! stopped it.
 
+use crate::plain::plain;
 use crate::tasks::command_of;
 use fewstep_distill::recipe::RecipeFileError;
 use fewstep_distill::run::RunError;
@@ -53,7 +54,7 @@ impl CliError {
                 return ExitCode::from(code);
             }
         };
-        eprintln!("error: {}", message(&error));
+        eprintln!("error: {}", plain(&message(&error)));
         ExitCode::from(code)
     }
 }
@@ -80,7 +81,8 @@ fn message(error: &anyhow::Error) -> String {
     });
     let advice = error.chain().find_map(|cause| {
         let advice = cause.downcast_ref().and_then(advice_on_format);
-        advice.or_else(|| cause.downcast_ref().and_then(advice_on_request))
+        let advice = advice.or_else(|| cause.downcast_ref().and_then(advice_on_request));
+        advice.or_else(|| cause.downcast_ref().and_then(advice_on_model))
     });
     match advice {
         Some(advice) => format!("{message} ({advice})"),
@@ -97,9 +99,21 @@ fn advice_on_format(error: &FormatError) -> Option<String> {
         }
         FormatError::InputForW { .. } => "use --bake-w",
         FormatError::NeedsBase { .. } => "use --like",
+        FormatError::NoDescription { .. } => {
+            "`fewstep info` says what the file holds; `fewstep import` makes a folder of a single-file model"
+        }
         _ => return None,
     };
     Some(advice.into())
+}
+
+fn advice_on_model(error: &RegistryError) -> Option<String> {
+    match error {
+        RegistryError::OtherFile { .. } => Some(
+            "`fewstep info` says more; `fewstep import` makes a model folder of a whole model in one file".into(),
+        ),
+        _ => None,
+    }
 }
 
 fn advice_on_request(error: &GenerateError) -> Option<String> {

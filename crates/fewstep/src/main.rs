@@ -4,61 +4,32 @@
 mod console;
 
 mod builtin;
+mod cli;
 mod commands;
 mod compute;
 mod error;
 mod numbers;
 mod output;
 mod parsers;
+mod plain;
 mod progress;
+mod recipes;
 mod report;
 mod tasks;
+mod threads;
+mod verbosity;
 
-use clap::{Parser, Subcommand};
-use std::io::IsTerminal;
+use cli::Command;
 use std::process::ExitCode;
-
-/// Turns a slow diffusion model into one that generates images in 1 to 4 steps.
-#[derive(Parser)]
-#[command(name = "fewstep", version, propagate_version = true)]
-struct Cli {
-    #[command(flatten)]
-    device: compute::DeviceArgs,
-    #[command(subcommand)]
-    command: Command,
-}
-
-#[derive(Subcommand)]
-enum Command {
-    Quickstart(commands::quickstart::Args),
-    Train(commands::train::Args),
-    Distill(commands::distill::Args),
-    Plan(commands::plan::Args),
-    Sample(commands::sample::Args),
-    Edit(commands::edit::Args),
-    Restyle(commands::restyle::Args),
-    Upscale(commands::upscale::Args),
-    Inpaint(commands::inpaint::Args),
-    Depth(commands::depth::Args),
-    Instruct(commands::instruct::Args),
-    Render(commands::render::Args),
-    Eval(commands::eval::Args),
-    Export(commands::export::Args),
-    Import(commands::import::Args),
-    Info(commands::info::Args),
-    Check(commands::check::Args),
-    Bench(commands::bench::Args),
-}
 
 fn main() -> ExitCode {
     fewstep_kernels::memory::keep_freed_blocks();
-    tracing_subscriber::fmt()
-        .with_writer(|| console::Log)
-        .with_ansi(std::io::stderr().is_terminal())
-        .without_time()
-        .with_target(false)
-        .init();
-    let cli = Cli::parse();
+    let cli = match cli::parse() {
+        Ok(cli) => cli,
+        Err(error) => return error.report(),
+    };
+    cli.verbosity.choose();
+    cli.threads.choose();
     cli.device.choose();
     if let Command::Train(_) | Command::Distill(_) | Command::Quickstart(_) = cli.command {
         console::go_on_unread();
@@ -68,6 +39,8 @@ fn main() -> ExitCode {
         Command::Train(args) => commands::train::run(args),
         Command::Distill(args) => commands::distill::run(args),
         Command::Plan(args) => commands::plan::run(args),
+        Command::Recipe(args) => commands::recipe::run(args),
+        Command::Data(args) => commands::data::run(args),
         Command::Sample(args) => commands::sample::run(args),
         Command::Edit(args) => commands::edit::run(args),
         Command::Restyle(args) => commands::restyle::run(args),
@@ -80,6 +53,9 @@ fn main() -> ExitCode {
         Command::Export(args) => commands::export::run(args),
         Command::Import(args) => commands::import::run(args),
         Command::Info(args) => commands::info::run(args),
+        Command::Cache(args) => commands::cache::run(args),
+        Command::Completions(args) => commands::completions::run(args),
+        Command::Man(args) => commands::man::run(args),
         Command::Check(args) => commands::check::run(args),
         Command::Bench(args) => commands::bench::run(args),
     };

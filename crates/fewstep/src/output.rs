@@ -7,23 +7,59 @@ use fewstep_formats::{FormatError, is_standard_output, write_atomically};
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
-/// Makes the folder of a file. Called before the work starts, so that a bad path does not cost
-/// hours.
+/// Checks the place of a file. Called before the work starts, so that a bad path does not cost
+/// hours. Missing folders are made when the file is written.
 pub(crate) fn prepare(file: &Path) -> CliResult {
     if is_standard_output(file) {
         console::keep_output_for_a_file();
-    }
-    let folder = file.parent().unwrap_or(Path::new(""));
-    if folder.as_os_str().is_empty() {
         return Ok(());
     }
-    std::fs::create_dir_all(folder).map_err(|error| {
-        let folder = folder.display();
-        CliError::input(format!(
-            "cannot make the folder {folder} ({error}): choose another place for {}",
+    let names_folder = file.as_os_str().to_string_lossy().ends_with(['/', '\\']);
+    if file.is_dir() || names_folder {
+        return Err(CliError::input(format!(
+            "cannot write {}, which is a folder: choose another place",
             file.display()
-        ))
-    })
+        )));
+    }
+    let mut folders = file.ancestors().skip(1);
+    match folders.find(|folder| folder.symlink_metadata().is_ok()) {
+        Some(folder) if !folder.is_dir() => Err(CliError::input(format!(
+            "cannot write {}, as {} is a file and no folder: choose another place",
+            file.display(),
+            folder.display()
+        ))),
+        _ => Ok(()),
+    }
+}
+
+/// Refuses to write over a file that the command reads, by whatever path or link.
+pub(crate) fn spare_inputs(file: &Path, inputs: &[&Path]) -> CliResult {
+    match inputs.iter().find(|input| is_same_file(file, input)) {
+        Some(input) => Err(CliError::input(format!(
+            "writing {} would overwrite the input {}: choose another name for the result",
+            file.display(),
+            input.display()
+        ))),
+        None => Ok(()),
+    }
+}
+
+/// Whether two paths lead to one file.
+fn is_same_file(a: &Path, b: &Path) -> bool {
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::MetadataExt;
+        let identity = |path: &Path| {
+            let metadata = path.metadata().ok().filter(|metadata| metadata.is_file());
+            metadata.map(|metadata| (metadata.dev(), metadata.ino()))
+        };
+        identity(a).is_some_and(|a| identity(b) == Some(a))
+    }
+    #[cfg(not(unix))]
+    {
+        let identity = |path: &Path| path.canonicalize().ok().filter(|path| path.is_file());
+        identity(a).is_some_and(|a| identity(b) == Some(a))
+    }
 }
 
 /// The same for an image, whose name must say what it is.

@@ -1,6 +1,7 @@
 //! Parsers of flag values that several commands share.
 
 use clap::builder::{PossibleValuesParser, TypedValueParser};
+use std::hash::{BuildHasher, Hasher, RandomState};
 
 /// Parses one of the names in a table.
 pub(crate) fn named<T: Copy + Send + Sync + 'static>(
@@ -17,6 +18,20 @@ pub(crate) fn positive(text: &str) -> Result<usize, String> {
     match text.parse() {
         Ok(0) | Err(_) => Err("expected a whole number of at least 1".into()),
         Ok(number) => Ok(number),
+    }
+}
+
+/// Parses a seed; -1 is a random one, as in the web interfaces for Stable Diffusion. Random ones are
+/// below 2^32, which other tools take too.
+pub(crate) fn seed(text: &str) -> Result<u64, String> {
+    match text {
+        "-1" | "random" => {
+            let random = RandomState::new().build_hasher().finish();
+            Ok(u64::from(random as u32))
+        }
+        _ => text.parse().map_err(|_| {
+            "expected a whole number of at least 0, or -1 for a random seed".to_string()
+        }),
     }
 }
 

@@ -67,6 +67,10 @@ fn a_grid_has_a_column_for_each_class() {
         read_image(&folder.path().join("column.png")).shape.width,
         18
     );
+    // One image has no frame.
+    generate(folder.path(), "student", &["--count", "1"]);
+    let single = read_image(&folder.path().join("image.png")).shape;
+    assert_eq!((single.width, single.height), (16, 16));
 }
 
 #[test]

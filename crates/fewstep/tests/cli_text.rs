@@ -60,8 +60,7 @@ fn an_image_from_a_prompt_says_how_it_was_made() {
     assert!(out.contains("4 network calls"), "{out}");
     assert_eq!(err, "");
     let (image, parameters) = generated(folder.path(), "cat.png");
-    // A grid of one image has a white margin of one pixel.
-    assert_eq!((image.shape.height, image.shape.width), (18, 18));
+    assert_eq!((image.shape.height, image.shape.width), (16, 16));
     let expected = "a café\nNegative prompt: dogs\nSteps: 2, Sampler: ddim, CFG scale: 4, Seed: 7, Size: 16x16, Model: sd1, Image: 0, Version: fewstep ";
     assert!(parameters.starts_with(expected), "{parameters}");
 }

@@ -1,7 +1,7 @@
 //! What can be wrong with a model file.
 
 use crate::names::plain;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 /// A model that cannot be read or written.
 #[derive(Debug, thiserror::Error)]
@@ -52,11 +52,22 @@ pub enum FormatError {
         names: Vec<String>,
     },
     /// Not a safetensors file, or a truncated one.
-    #[error("{origin} is not a whole safetensors file ({reason}): copy or download it again")]
+    #[error(
+        "{origin} is not a whole safetensors file ({reason}): {}",
+        instead_of(origin)
+    )]
     NotSafetensors {
         /// Which.
         origin: String,
         /// What the reader said.
+        reason: String,
+    },
+    /// Not a GGUF file, or a truncated one.
+    #[error("{origin} is not a whole GGUF file ({reason}): copy or download it again")]
+    NotGguf {
+        /// Which.
+        origin: String,
+        /// What is wrong.
         reason: String,
     },
     /// Pickled weights that are not read.
@@ -159,4 +170,21 @@ fn list(problems: &[String]) -> String {
         text.push_str(&format!("; and {} more", problems.len() - SHOWN));
     }
     text
+}
+
+/// What helps where a file is damaged: a checkpoint has no other copy, but there may be an older
+/// one.
+fn instead_of(origin: &str) -> &'static str {
+    let mut folders = Path::new(origin).components();
+    match folders.any(|folder| folder.as_os_str() == "checkpoints") {
+        true => {
+            "it is part of a checkpoint, so remove the checkpoint's folder; the run can then be resumed from the one before it, or be started again"
+        }
+        false => match Path::new(origin).extension() {
+            Some(ending) if !ending.eq_ignore_ascii_case("safetensors") => {
+                "expected a model folder, or a .safetensors file"
+            }
+            _ => "copy or download it again",
+        },
+    }
 }

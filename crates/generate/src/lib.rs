@@ -44,7 +44,10 @@ pub use generator::{Generator, Progress, ignore};
 pub use images::{from_images, to_images};
 pub use init::Init;
 pub use prompts::KeepEncoder;
-pub use registry::{LoadOptions, ModelSource, RegistryError, find_part, run_models};
+pub use registry::{
+    Builtin, HubModel, LoadOptions, ModelSource, RegistryError, builtin_models, find_part,
+    hub_models, run_models,
+};
 pub use request::{ImageRequest, Request, Subject};
 pub use restyle::{RestyleError, RestyleRequest, Restyler};
 

@@ -21,6 +21,9 @@ pub struct Example {
     pub origin: String,
 }
 
+/// The name of an example in its set, and the example.
+pub(super) type Named = (String, Result<Example, DataError>);
+
 /// A caption without the space around it; an empty one is an error.
 pub(super) fn caption(text: String, origin: &str) -> Result<String, DataError> {
     match text.trim_start_matches(BYTE_ORDER_MARK).trim() {

@@ -7,6 +7,7 @@ use crate::folder::Item;
 use crate::input::{MAX_CAPTION, MAX_IMAGE_FILE, read_bytes, utf8};
 use crate::listing::Listing;
 use crate::pairs::partner;
+use crate::skip::name_of;
 use crate::{DataConfig, DataError, Location};
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
@@ -18,6 +19,8 @@ pub(super) const LISTS: [&str; 2] = ["metadata.jsonl", "metadata.csv"];
 /// An image file, and where its caption is.
 #[derive(Debug)]
 pub(super) struct Listed {
+    /// Its name in the set.
+    pub(super) name: String,
     pub(super) image: PathBuf,
     /// The image given with it, or what is wrong; none if the set has no given images.
     pub(super) given: Option<Result<PathBuf, String>>,
@@ -67,6 +70,7 @@ pub(super) fn with_texts(
         same.push(image.clone());
     }
     let listed = listing.images.into_iter().map(|image| Listed {
+        name: name_of(&image, config),
         caption: match &names[&image.with_extension("")][..] {
             [_] => Caption::File(text_of(&image, config.caption.as_deref())),
             several => Caption::Bad(same_name(several)),
@@ -119,8 +123,9 @@ fn same_name(images: &[PathBuf]) -> String {
 
 /// An image file whose caption is that of its label. The caller must refuse labels without a
 /// caption.
-pub(super) fn of_class(item: Item, captions: &Arc<[String]>) -> Listed {
+pub(super) fn of_class(item: Item, config: &DataConfig, captions: &Arc<[String]>) -> Listed {
     Listed {
+        name: name_of(&item.path, config),
         image: item.path,
         given: None,
         caption: Caption::Class(item.label.unwrap_or_default() as usize, captions.clone()),

@@ -7,6 +7,7 @@ use super::location::misplaced;
 use crate::config::expand_home;
 use crate::input::read_text;
 use crate::pairs::partner;
+use crate::skip::name_of;
 use crate::{DataConfig, DataError, Location};
 use serde_json::Value;
 use std::path::{Component, Path, PathBuf};
@@ -86,6 +87,7 @@ impl List<'_> {
     fn listed(&self, (place, record): Record) -> Listed {
         let origin = format!("{}, {}", self.path.display(), place_in(&place));
         let bad = |reason: String| Listed {
+            name: format!("{}:{}", name_of(&self.path, self.config), place_in(&place)),
             image: self.path.clone(),
             given: None,
             caption: Caption::Bad(format!("{origin}: {reason}")),
@@ -104,6 +106,7 @@ impl List<'_> {
             given.map_err(|reason| format!("{origin}: {reason}"))
         });
         Listed {
+            name: name_of(&file, self.config),
             image: file,
             given,
             caption: match caption {

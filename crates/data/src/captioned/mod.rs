@@ -19,8 +19,11 @@ use crate::config::{check, expand_home};
 use crate::dataset::spread;
 use crate::image::{Content, Decoding, Image};
 use crate::pairs::{GivenImages, GivenKind, check_aspect};
+use crate::skip::Skip;
+use crate::survey::Checked;
 use crate::{DataConfig, DataError, DataKind, Dataset, ImageShape};
 pub use example::Example;
+use example::Named;
 use shard::Shard;
 
 /// How many bad examples are named before the rest is only counted.
@@ -36,6 +39,7 @@ pub struct Captioned {
     limit: usize,
     images: Decoding,
     given: Option<GivenKind>,
+    skip: Skip,
     /// The classes whose names are the captions; empty if the set has captions.
     classes: Arc<[String]>,
 }
@@ -145,6 +149,7 @@ impl Captioned {
             images: config.decoding(Content::Images(channels)),
             limit: config.limit.unwrap_or(usize::MAX),
             given,
+            skip: Skip::of(config)?,
             classes,
         })
     }
@@ -174,7 +179,11 @@ impl Captioned {
     /// # Errors
     /// When examples cannot be used: the first of them with their places, and how many there are.
     pub fn check(&self, check: Check) -> Result<Contents, DataError> {
-        let settings = format!("{} {} {}", self.size, self.channels, self.limit);
+        let mut settings = format!("{} {} {}", self.size, self.channels, self.limit);
+        // Not the default, so that caches of earlier versions keep their names.
+        if !self.images.fit.is_default() {
+            settings.push_str(&format!(" {:?}", self.images.fit));
+        }
         let mut hash = Sha256::new_with_prefix(&settings);
         // The words of earlier versions, whose caches have their names from them. They read depth
         // maps otherwise, where these have no reading.
@@ -193,18 +202,9 @@ impl Captioned {
             }
             let checked: Vec<Result<(String, [_; 2]), DataError>> = chunk
                 .into_par_iter()
-                .map(|example| {
+                .map(|(_, example)| {
                     let example = example?;
-                    if check == Check::Decoded {
-                        self.decode(&example)?;
-                    }
-                    if let Some(given) = &example.given {
-                        let partner = given_with(&example);
-                        check_aspect((&example.image, &example.origin), (given, &partner))?;
-                        if check == Check::Decoded {
-                            self.decode_source(&example)?;
-                        }
-                    }
+                    self.check_example(&example, check)?;
                     let image = Sha256::digest(&example.image);
                     let source = example.given.as_ref().map_or(image, Sha256::digest);
                     Ok((example.caption, [image, source]))
@@ -255,6 +255,37 @@ impl Captioned {
         })
     }
 
+    fn check_example(&self, example: &Example, check: Check) -> Result<(), DataError> {
+        if check == Check::Decoded {
+            self.decode(example)?;
+        }
+        if let Some(given) = &example.given {
+            let partner = given_with(example);
+            let image = (&*example.image, &*example.origin);
+            check_aspect(self.images.fit, image, (given, &partner))?;
+            if check == Check::Decoded {
+                self.decode_source(example)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Every example by its name, some at a time: the file of its image, or what is wrong.
+    pub(crate) fn checked(&self) -> impl Iterator<Item = Vec<(String, Checked)>> + '_ {
+        let mut examples = self.stored();
+        let checked = |(name, example): Named| {
+            let checked = example.and_then(|example| {
+                self.check_example(&example, Check::Decoded)?;
+                Ok(example.image)
+            });
+            (name, checked)
+        };
+        std::iter::from_fn(move || {
+            let chunk: Vec<Named> = examples.by_ref().take(CHUNK).collect();
+            (!chunk.is_empty()).then(|| chunk.into_par_iter().map(checked).collect())
+        })
+    }
+
     /// All images in order, `chunk` of them at a time, decoded in parallel.
     pub fn images(&self, chunk: usize) -> impl Iterator<Item = Result<Vec<Image>, DataError>> + '_ {
         self.decoded(chunk, Self::decode)
@@ -302,7 +333,7 @@ impl Captioned {
         let mut examples = self.stored();
         std::iter::from_fn(move || {
             let chunk: Vec<_> = examples.by_ref().take(chunk.max(1)).collect();
-            let decode = |example: Result<Example, DataError>| decode(self, &example?);
+            let decode = |(_, example): Named| decode(self, &example?);
             (!chunk.is_empty()).then(|| chunk.into_par_iter().map(decode).collect())
         })
     }
@@ -326,17 +357,19 @@ impl Captioned {
         self.images.image(&example.image, &example.origin)
     }
 
-    /// The examples that the limit keeps.
-    fn stored(&self) -> Box<dyn Iterator<Item = Result<Example, DataError>> + Send + '_> {
+    /// The examples that are not left out and that the limit keeps.
+    fn stored(&self) -> Box<dyn Iterator<Item = Named> + Send + '_> {
         let all = self.shards.iter().enumerate();
         let all = all.flat_map(|(number, shard)| shard.examples(number + 1));
+        let all = all.filter(|(name, _)| !self.skip.has(name));
         if self.limit == usize::MAX {
             return Box::new(all);
         }
-        let total = self.shards.iter().map(Shard::len).sum();
+        let total: usize = self.shards.iter().map(Shard::len).sum();
+        let total = total.saturating_sub(self.skip.len());
         let mut kept = spread(total, self.limit).peekable();
-        let keep = move |(i, example): (usize, Result<Example, DataError>)| {
-            (kept.next_if_eq(&i).is_some() || example.is_err()).then_some(example)
+        let keep = move |(i, named): (usize, Named)| {
+            (kept.next_if_eq(&i).is_some() || named.1.is_err()).then_some(named)
         };
         Box::new(all.enumerate().filter_map(keep))
     }

@@ -1,12 +1,13 @@
 //! The parts of a set, in all layouts.
 
-use super::example::{Example, caption};
+use super::example::{Example, Named, caption};
 use super::location::column;
 use super::{files, metadata, tars};
 use crate::classes::{match_classes, renamed};
 use crate::folder::list;
 use crate::listing::entries;
 use crate::parquet::{self, Table, Wanted, labelled_tables};
+use crate::skip::name_of;
 use crate::splits::{no_folder, split_files, split_folder, sub_folder};
 use crate::{DataConfig, DataError, DataKind, Location, Split};
 use std::path::{Path, PathBuf};
@@ -19,10 +20,11 @@ pub(super) enum Shard {
     Files(Vec<files::Listed>),
     /// A tar of the WebDataset layout.
     Tar(tars::Tar),
-    /// A parquet file, and the same file again for the column of given images.
-    Parquet(Box<Table>, Option<Box<Table>>),
+    /// A parquet file, and the same file again for the column of given images; before them its name
+    /// in the set.
+    Parquet(String, Box<Table>, Option<Box<Table>>),
     /// A parquet file whose labels stand for these captions.
-    Labelled(Box<Table>, Arc<[String]>),
+    Labelled(String, Box<Table>, Arc<[String]>),
 }
 
 impl Shard {
@@ -86,6 +88,7 @@ impl Shard {
             table.check_captions()?;
             let given = column.map(|image| Table::open(file, &Wanted::image(image)));
             Ok(Self::Parquet(
+                name_of(file, config),
                 Box::new(table),
                 given.transpose()?.map(Box::new),
             ))
@@ -102,17 +105,20 @@ impl Shard {
         let captions = |found: Vec<String>| captions_of_labels(path, config, found, model);
         Ok(match config.kind {
             DataKind::Folder => {
-                let (items, found) = list(&split_folder(path, config.split)?)?;
+                let (items, found) = list(&split_folder(path, config.split)?, config)?;
                 let captions = captions(found)?;
                 let listed = items
                     .into_iter()
-                    .map(|item| files::of_class(item, &captions));
+                    .map(|item| files::of_class(item, config, &captions));
                 vec![Self::Files(listed.collect())]
             }
             DataKind::Parquet => {
                 let (tables, found) = labelled_tables(path, config)?;
                 let captions = captions(found)?;
-                let shard = |table| Self::Labelled(Box::new(table), captions.clone());
+                let shard = |table: Table| {
+                    let name = name_of(table.path(), config);
+                    Self::Labelled(name, Box::new(table), captions.clone())
+                };
                 tables.into_iter().map(shard).collect()
             }
             other => {
@@ -127,15 +133,21 @@ impl Shard {
     }
 
     /// Its examples; `number` is its number among the parts, for messages.
-    pub(super) fn examples(
-        &self,
-        number: usize,
-    ) -> Box<dyn Iterator<Item = Result<Example, DataError>> + Send + '_> {
+    pub(super) fn examples(&self, number: usize) -> Box<dyn Iterator<Item = Named> + Send + '_> {
+        let read = |listed: &files::Listed| (listed.name.clone(), listed.read());
+        let rows = |name, rows: Rows| {
+            let named = move |(row, example)| (format!("{name}:{row}"), example);
+            rows.into_iter().enumerate().map(named)
+        };
         match self {
-            Self::Files(listed) => Box::new(listed.iter().map(files::Listed::read)),
+            Self::Files(listed) => Box::new(listed.iter().map(read)),
             Self::Tar(tar) => tar.examples(number),
-            Self::Parquet(table, given) => captions_of(table, given.as_deref(), number),
-            Self::Labelled(table, names) => classes_of(table, names, number),
+            Self::Parquet(name, table, given) => {
+                Box::new(rows(name, captions_of(table, given.as_deref(), number)))
+            }
+            Self::Labelled(name, table, names) => {
+                Box::new(rows(name, classes_of(table, names, number)))
+            }
         }
     }
 
@@ -144,7 +156,7 @@ impl Shard {
         match self {
             Self::Files(listed) => listed.len(),
             Self::Tar(tar) => tar.len(),
-            Self::Parquet(table, _) | Self::Labelled(table, _) => table.rows(),
+            Self::Parquet(_, table, _) | Self::Labelled(_, table, _) => table.rows(),
         }
     }
 }
@@ -166,42 +178,40 @@ fn captions_of_labels(
     Ok(names.collect())
 }
 
-fn captions_of<'a>(
-    table: &'a Table,
-    given: Option<&Table>,
-    number: usize,
-) -> Box<dyn Iterator<Item = Result<Example, DataError>> + Send + 'a> {
+/// The rows of a parquet file.
+type Rows = Vec<Result<Example, DataError>>;
+
+fn captions_of(table: &Table, given: Option<&Table>, number: usize) -> Rows {
     // Rows are read one after another, and the reader cannot go to another thread.
     let rows = |table: &Table| -> Result<Vec<_>, DataError> { Ok(table.examples()?.collect()) };
     let (rows, given) = match (rows(table), given.map(rows).transpose()) {
         (Ok(rows), Ok(given)) => (rows, given),
-        (Err(error), _) | (_, Err(error)) => return Box::new(std::iter::once(Err(error))),
+        (Err(error), _) | (_, Err(error)) => return vec![Err(error)],
     };
     let given = given.into_iter().flatten().map(Some);
     let given = given.chain(std::iter::repeat_with(|| None));
-    Box::new(rows.into_iter().zip(given).map(move |(row, given)| {
-        let row = row?;
+    let example = |(row, given): (Result<_, DataError>, Option<Result<_, _>>)| {
+        let row: parquet::Example = row?;
         let origin = format!("shard {number} ({})", table.origin(row.row));
         let caption = caption(row.caption.unwrap_or_default(), &origin)?;
         Ok(Example {
             image: row.image.data().to_vec(),
-            given: given.transpose()?.map(|row| row.image.data().to_vec()),
+            given: given
+                .transpose()?
+                .map(|row: parquet::Example| row.image.data().to_vec()),
             caption,
             origin,
         })
-    }))
+    };
+    rows.into_iter().zip(given).map(example).collect()
 }
 
-fn classes_of<'a>(
-    table: &'a Table,
-    names: &'a [String],
-    number: usize,
-) -> Box<dyn Iterator<Item = Result<Example, DataError>> + Send + 'a> {
-    let rows: Vec<_> = match table.examples() {
-        Ok(rows) => rows.collect(),
-        Err(error) => return Box::new(std::iter::once(Err(error))),
+fn classes_of(table: &Table, names: &[String], number: usize) -> Rows {
+    let rows = match table.examples() {
+        Ok(rows) => rows,
+        Err(error) => return vec![Err(error)],
     };
-    Box::new(rows.into_iter().map(move |row| {
+    let example = |row: Result<parquet::Example, DataError>| {
         let row = row?;
         let label = table.label(&row, names)?;
         Ok(Example {
@@ -210,7 +220,8 @@ fn classes_of<'a>(
             caption: names[label as usize].clone(),
             origin: format!("shard {number} ({})", table.origin(row.row)),
         })
-    }))
+    };
+    rows.map(example).collect()
 }
 
 fn has_ending(path: &Path, wanted: &str) -> bool {

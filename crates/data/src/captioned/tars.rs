@@ -1,10 +1,11 @@
 //! WebDataset: tars in which files of one name and several endings are one example.
 
-use super::example::Example;
+use super::example::Named;
 use super::location::column;
 use super::parts::{Parts, Wanted};
 use crate::input::MAX_IMAGE_FILE;
 use crate::listing::is_clutter;
+use crate::skip::name_of;
 use crate::{DataConfig, DataError, Location};
 use std::collections::HashSet;
 use std::fs::File;
@@ -16,6 +17,8 @@ use tar::{Archive, Entry};
 #[derive(Debug)]
 pub(super) struct Tar {
     path: PathBuf,
+    /// Its name in the set.
+    name: String,
     examples: usize,
     wanted: Wanted,
 }
@@ -66,6 +69,7 @@ impl Tar {
         }
         Ok(Self {
             path: path.into(),
+            name: name_of(path, config),
             examples,
             wanted,
         })
@@ -76,10 +80,7 @@ impl Tar {
     }
 
     /// The examples of the tar, which is the `shard`-th of its set.
-    pub(super) fn examples(
-        &self,
-        shard: usize,
-    ) -> Box<dyn Iterator<Item = Result<Example, DataError>> + Send + '_> {
+    pub(super) fn examples(&self, shard: usize) -> Box<dyn Iterator<Item = Named> + Send + '_> {
         let file = self.path.file_name().unwrap_or_default().to_string_lossy();
         let origin = format!("shard {shard} ({file})");
         // A tar's entries borrow their archive, so what comes out of a file is read at once: a
@@ -90,13 +91,17 @@ impl Tar {
                 .enumerate()
                 .map(|(number, parts)| {
                     let sample = format!("{origin}, sample {}", number + 1);
-                    parts.example(&sample, &self.wanted)
+                    let name = format!("{}:{}", self.name, parts.key());
+                    (name, parts.example(&sample, &self.wanted))
                 })
                 .collect(),
-            Err(error) => vec![Err(DataError::Damaged {
-                origin,
-                reason: error.to_string(),
-            })],
+            Err(error) => {
+                let reason = error.to_string();
+                vec![(
+                    self.name.clone(),
+                    Err(DataError::Damaged { origin, reason }),
+                )]
+            }
         };
         Box::new(examples.into_iter())
     }

@@ -4,7 +4,7 @@
 use crate::collector::{CHUNK, ImageCollector};
 use crate::config::expand_home;
 use crate::folder;
-use crate::image::Content;
+use crate::image::{Content, Fit};
 use crate::input::{MAX_IMAGE_FILE, read_bytes};
 use crate::pairs::{Location, check_aspect, check_sizes, partner};
 use crate::{DataConfig, DataError, DataKind, Dataset, parquet};
@@ -58,7 +58,7 @@ fn from_folder(
             let [image_bytes, given_bytes] = bytes;
             let given_bytes = given_bytes?;
             let [image, given] = [image, given].map(|path| path.display().to_string());
-            check_aspect((&image_bytes?, &image), (&given_bytes, &given))?;
+            check_aspect(data.fit, (&image_bytes?, &image), (&given_bytes, &given))?;
             Ok(given_bytes)
         };
         collector.extend(chunk, fetch, |(_, given)| given.display().to_string())?;
@@ -79,6 +79,9 @@ fn from_folder(
 
 /// Refuses pairs of different aspect ratios in two columns of the same parquet files.
 fn check_columns(data: &DataConfig, given: &DataConfig) -> Result<(), DataError> {
+    if data.fit == Fit::Stretch {
+        return Ok(());
+    }
     let sizes = |data: &DataConfig| parquet::sizes(&expand_home(&data.path), data);
     for (image, given) in sizes(data)?.into_iter().zip(sizes(given)?) {
         check_sizes((image.0, &image.1), (given.0, "in the same row"))?;

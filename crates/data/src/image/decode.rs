@@ -1,5 +1,6 @@
 //! Image files in: whatever the `image` crate is built to read.
 
+use super::fit::{Fit, square};
 use super::opened::{MAX_PIXELS, upright};
 use super::{Image, depth};
 use crate::DataError;
@@ -13,6 +14,7 @@ use std::path::Path;
 pub(crate) struct Decoding {
     /// The side that images are brought to; their own if not told.
     pub(crate) size: Option<usize>,
+    pub(crate) fit: Fit,
     pub(crate) content: Content,
     /// How many pixels a file may have.
     pub(crate) max_pixels: u64,
@@ -56,6 +58,7 @@ pub fn read_depth(path: &Path, size: Option<usize>) -> Result<Image, DataError> 
     let bytes = read_bytes(path, MAX_IMAGE_FILE)?;
     let decoding = Decoding {
         size,
+        fit: Fit::Crop,
         content: Content::DepthMaps,
         max_pixels: MAX_PIXELS,
     };
@@ -74,6 +77,7 @@ pub fn decode(
 ) -> Result<Image, DataError> {
     let decoding = Decoding {
         size,
+        fit: Fit::Crop,
         content: Content::Images(channels),
         max_pixels: MAX_PIXELS,
     };
@@ -85,13 +89,13 @@ impl Decoding {
     pub(crate) fn image(&self, bytes: &[u8], origin: &str) -> Result<Image, DataError> {
         self.size.map_or(Ok(()), |side| check_side(side, origin))?;
         match self.content {
-            Content::DepthMaps => depth::decode(bytes, origin, self.size, self.max_pixels),
+            Content::DepthMaps => depth::decode(bytes, origin, self),
             Content::Images(channels) => {
                 check_channels(channels, origin)?;
                 let rgb = over_white(upright(bytes, origin, self.max_pixels)?);
                 // Before its values are set out by channels: a large image is in memory once.
                 let rgb = match self.size {
-                    Some(side) => super::square(rgb, side),
+                    Some(side) => square(rgb, side, self.fit, 0),
                     None => rgb,
                 };
                 Ok(Image::from_rgb(&rgb).with_channels(channels))
@@ -100,7 +104,7 @@ impl Decoding {
     }
 }
 
-fn over_white(image: DynamicImage) -> RgbImage {
+pub(super) fn over_white(image: DynamicImage) -> RgbImage {
     if !image.color().has_alpha() {
         return image.into_rgb8();
     }
@@ -216,6 +220,7 @@ mod tests {
         let small = DynamicImage::from(RgbImage::new(40, 30));
         let decoding = |max_pixels| Decoding {
             size: Some(4),
+            fit: Fit::Crop,
             content: Content::Images(3),
             max_pixels,
         };

@@ -1,6 +1,7 @@
 //! Depth maps in.
 
 use super::Image;
+use super::decode::Decoding;
 use super::opened::upright;
 use crate::{DataError, ImageShape};
 use ::image::ImageBuffer;
@@ -8,20 +9,17 @@ use ::image::ImageBuffer;
 /// 0 and 65535 count as missing where they are further away from all other values than this part of
 /// their range.
 const GAP: u32 = 128;
+/// The level of what is farthest, and of what has no reading.
+const FARTHEST: u8 = 255;
 
 /// Decodes the bytes of a depth map as [`read_depth`](super::read_depth) does; `origin` names them
 /// in errors.
-pub(super) fn decode(
-    bytes: &[u8],
-    origin: &str,
-    size: Option<usize>,
-    max_pixels: u64,
-) -> Result<Image, DataError> {
+pub(super) fn decode(bytes: &[u8], origin: &str, decoding: &Decoding) -> Result<Image, DataError> {
     let refused = |reason: &str| DataError::Image {
         origin: origin.to_owned(),
         reason: reason.into(),
     };
-    let image = upright(bytes, origin, max_pixels)?;
+    let image = upright(bytes, origin, decoding.max_pixels)?;
     let color = image.color();
     let bits = 8 * color.bytes_per_pixel() / color.channel_count();
     if bits > 16 {
@@ -45,8 +43,8 @@ pub(super) fn decode(
         shape,
         pixels: spread(map.as_raw(), readings),
     };
-    Ok(match size {
-        Some(side) => image.resize_to(side),
+    Ok(match decoding.size {
+        Some(side) => image.fitted(side, decoding.fit, FARTHEST),
         None => image,
     })
 }
@@ -79,7 +77,7 @@ fn spread(depths: &[u16], readings: [u16; 2]) -> Vec<u8> {
     let nearest = u32::from(read.clone().min().unwrap_or(0));
     let range = u32::from(read.max().unwrap_or(0)).saturating_sub(nearest);
     let level = |depth: u16| match range {
-        _ if !is_reading(depth) => 255,
+        _ if !is_reading(depth) => u16::from(FARTHEST),
         0 => depth >> 8,
         _ => ((255 * (u32::from(depth) - nearest) + range / 2) / range) as u16,
     };
@@ -104,7 +102,13 @@ mod tests {
     }
 
     fn decode(bytes: &[u8], size: Option<usize>) -> Result<Image, DataError> {
-        super::decode(bytes, "map.png", size, MAX_PIXELS)
+        let decoding = Decoding {
+            size,
+            fit: crate::image::Fit::Crop,
+            content: crate::image::Content::DepthMaps,
+            max_pixels: MAX_PIXELS,
+        };
+        super::decode(bytes, "map.png", &decoding)
     }
 
     fn levels(values: &[u16]) -> Vec<u8> {

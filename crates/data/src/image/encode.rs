@@ -34,14 +34,15 @@ pub fn encode_png(image: &Image) -> Result<Vec<u8>, DataError> {
     Ok(bytes)
 }
 
-/// The bytes of a JPEG file of `quality` 1 (smallest) to 100 (best).
+/// The bytes of a JPEG file of `quality` 1 (smallest) to 100 (best). It has no alpha channel:
+/// transparent parts become white.
 ///
 /// # Errors
 /// An image that is none (no pixels, or not `shape.len()` of them).
 pub fn encode_jpeg(image: &Image, quality: u8) -> Result<Vec<u8>, DataError> {
     let mut bytes = Vec::new();
     let encoder = JpegEncoder::new_with_quality(&mut bytes, quality.clamp(1, 100));
-    encode(image, |values, width, height, color| {
+    encode(&image.opaque(), |values, width, height, color| {
         encoder.write_image(values, width, height, color)
     })?;
     Ok(bytes)
@@ -63,7 +64,15 @@ pub(super) fn encode(
         height,
         width,
     } = image.shape;
-    check_channels(channels, origin)?;
+    let color = match channels {
+        1 => ExtendedColorType::L8,
+        2 => ExtendedColorType::La8,
+        4 => ExtendedColorType::Rgba8,
+        _ => {
+            check_channels(channels, origin)?;
+            ExtendedColorType::Rgb8
+        }
+    };
     let (expected, got) = (image.shape.len(), image.pixels.len());
     if expected == 0 || expected != got {
         return Err(unusable(format!(
@@ -71,11 +80,6 @@ pub(super) fn encode(
             image.shape
         )));
     }
-    let color = if channels == 1 {
-        ExtendedColorType::L8
-    } else {
-        ExtendedColorType::Rgb8
-    };
     write(&image.interleaved(), width as u32, height as u32, color)
         .map_err(|error| unusable(error.to_string()))
 }

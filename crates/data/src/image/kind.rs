@@ -55,7 +55,7 @@ impl ImageKind {
             }
             Self::Jpeg => {
                 let encoder = JpegEncoder::new_with_quality(&mut bytes, QUALITY);
-                encode_with(encoder, image, parameters)?;
+                encode_with(encoder, &image.opaque(), parameters)?;
             }
             Self::WebP => {
                 encode_with(WebPEncoder::new_lossless(&mut bytes), image, parameters)?;

@@ -1,20 +1,23 @@
 //! Images in and out: read at a size, write as PNG, JPEG or WebP, arrange in a grid.
 
+mod alpha;
 mod decode;
 mod depth;
 mod encode;
+mod fit;
 mod kind;
 mod mask;
 mod opened;
 mod parameters;
 
 use crate::ImageShape;
-use ::image::imageops::{self, FilterType};
-use ::image::{GrayImage, ImageBuffer, Pixel, RgbImage};
+use ::image::RgbImage;
 
+pub use alpha::read_with_alpha;
 pub(crate) use decode::{Content, Decoding};
 pub use decode::{decode, read, read_depth};
 pub use encode::{encode_jpeg, encode_png, write_png};
+pub use fit::Fit;
 pub use kind::ImageKind;
 pub use mask::{mask_values, read_mask};
 pub use opened::MAX_PIXELS;
@@ -24,7 +27,7 @@ pub use parameters::{parameters, with_parameters};
 /// One image, 8 bit, CHW. `pixels` must have `shape.len()` values.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Image {
-    /// [channels, height, width]; 1 channel (grey) or 3 (RGB).
+    /// [channels, height, width]; 1 channel (grey) or 3 (RGB), and one more with an alpha channel.
     pub shape: ImageShape,
     /// The values, [channels, height, width].
     pub pixels: Vec<u8>,
@@ -99,27 +102,7 @@ impl Image {
     /// The square in the middle of the image, resized to `side` (at least 1) pixels; Lanczos, which
     /// averages when it shrinks.
     pub fn resize_to(self, side: usize) -> Self {
-        let ImageShape {
-            channels,
-            height,
-            width,
-        } = self.shape;
-        if height == side && width == side {
-            return self;
-        }
-        if channels == 1 {
-            let grey = GrayImage::from_raw(width as u32, height as u32, self.pixels);
-            let square = square(grey.unwrap_or_default(), side);
-            return Self {
-                shape: ImageShape {
-                    channels,
-                    height: side,
-                    width: side,
-                },
-                pixels: square.into_raw(),
-            };
-        }
-        Self::from_rgb(&square(self.to_rgb(), side))
+        self.fitted(side, Fit::Crop, 0)
     }
 
     /// Copies `other`, which must have as many channels and fit, with its corner at row `top`,
@@ -177,24 +160,11 @@ impl Image {
     }
 }
 
-/// The square in the middle of an image, resized to `side` pixels.
-fn square<P: Pixel<Subpixel = u8> + 'static>(
-    image: ImageBuffer<P, Vec<u8>>,
-    side: usize,
-) -> ImageBuffer<P, Vec<u8>> {
-    let (width, height) = image.dimensions();
-    let (middle, side) = (width.min(height), side as u32);
-    if (width, height) == (side, side) {
-        return image;
-    }
-    let corner = ((width - middle) / 2, (height - middle) / 2);
-    let square = imageops::crop_imm(&image, corner.0, corner.1, middle, middle);
-    imageops::resize(&*square, side, side, FilterType::Lanczos3)
-}
-
 /// Images side by side on white, `columns` to a row, with `margin` white pixels around each. All
-/// cells have the size of the largest image; grey ones become RGB when others are.
+/// cells have the size of the largest image; grey ones become RGB when others are, and transparent
+/// parts white.
 pub fn grid(images: &[Image], columns: usize, margin: usize) -> Image {
+    let images: Vec<Image> = images.iter().map(Image::opaque).collect();
     let largest =
         |side: fn(&ImageShape) -> usize| images.iter().map(|p| side(&p.shape)).max().unwrap_or(1);
     let channels = largest(|shape| shape.channels);

@@ -2,18 +2,21 @@
 
 mod columns;
 mod files;
+mod survey;
 mod table;
 
 use crate::classes::numbered_classes;
 use crate::collector::{CHUNK, ImageCollector};
 use crate::dataset::spread;
 use crate::image::dimensions;
+use crate::skip::{Skip, name_of};
 use crate::{DataConfig, DataError, Dataset};
 pub(crate) use columns::Wanted;
 use files::files;
 pub(crate) use files::{in_folder, in_part};
 use std::path::Path;
-use table::Example;
+pub(crate) use survey::survey;
+pub(crate) use table::Example;
 pub(crate) use table::Table;
 
 /// Reads the images and labels of a parquet file, or of a folder of them (or of its sub-folder
@@ -74,12 +77,14 @@ fn chunks(
     config: &DataConfig,
     mut take: impl FnMut(&Table, &[Example]) -> Result<(), DataError>,
 ) -> Result<(), DataError> {
-    let total = tables.iter().map(Table::rows).sum();
+    let skip = Skip::of(config)?;
+    let total: usize = tables.iter().map(Table::rows).sum();
+    let total = total.saturating_sub(skip.len());
     let mut kept = spread(total, config.limit.unwrap_or(usize::MAX)).peekable();
-    let mut start = 0;
+    let mut next = 0..;
     for table in tables {
-        let mut rows = (start..start + table.rows())
-            .zip(table.examples()?)
+        let mut rows = rows(table, config, &skip)?
+            .map(|row| (next.next().unwrap_or(usize::MAX), row))
             .filter(|(i, row)| row.is_err() || kept.next_if_eq(i).is_some());
         loop {
             let chunk = rows
@@ -92,9 +97,20 @@ fn chunks(
             }
             take(table, &chunk)?;
         }
-        start += table.rows();
     }
     Ok(())
+}
+
+/// The rows of a file that are not left out.
+fn rows<'a>(
+    table: &'a Table,
+    config: &DataConfig,
+    skip: &'a Skip,
+) -> Result<impl Iterator<Item = Result<Example, DataError>> + 'a, DataError> {
+    let name = name_of(table.path(), config);
+    let rows = table.examples()?.take(table.rows()).enumerate();
+    let kept = move |(row, _): &(usize, _)| !skip.has(&format!("{name}:{row}"));
+    Ok(rows.filter(kept).map(|(_, row)| row))
 }
 
 /// Labelled files, and the names of their classes: those in the files, or else numbers up to the
@@ -110,9 +126,10 @@ pub(crate) fn labelled_tables(
     }
     let mut classes = class_names(&tables);
     if classes.is_empty() {
+        let skip = Skip::of(config)?;
         let mut labels = vec![];
         for table in &tables {
-            for row in table.examples()? {
+            for row in rows(table, config, &skip)? {
                 labels.push(table.label(&row?, &[])?);
             }
         }

@@ -5,6 +5,7 @@
 mod captioned;
 mod cifar;
 mod config;
+mod fit;
 mod folder;
 mod given;
 mod hub;

@@ -3,8 +3,8 @@
 use crate::{config, refused, survives_damage};
 use fewstep_data::image::{Image, encode_png};
 use fewstep_data::{
-    ConditionConfig, Conditions, DataConfig, DataError, DataKind, Draw, ImageShape, Location,
-    Split, load,
+    Check, ConditionConfig, Conditions, DataConfig, DataError, DataKind, Draw, ImageShape,
+    Location, Source, Split, load, survey,
 };
 use parquet::basic::Compression;
 use parquet::data_type::{ByteArray, ByteArrayType, Int64Type};
@@ -230,6 +230,62 @@ fn files_without_labels_or_split_names() {
     assert_eq!((set.len(), set.label(0)), (2, None));
     file("0002.parquet", PLAIN);
     refused(&plain, &["0002.parquet", "label column"]);
+}
+
+#[test]
+fn rows_that_cannot_be_used_are_found_and_left_out() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("set.parquet");
+    let mut stored = rows(&[(1, 0), (2, 1), (3, 0), (4, 2)]);
+    stored[1].0 = b"no image".to_vec();
+    write(&path, PLAIN, properties(Compression::SNAPPY, None), &stored);
+    let set = config(DataKind::Parquet, folder.path());
+    refused(&set, &["row 1", "unreadable image"]);
+    let found = survey(&set, None).unwrap();
+    assert_eq!((found.examples, found.problems.len()), (3, 1));
+    assert_eq!(found.problems[0].name, "set.parquet:1");
+    let list = folder.path().join("bad.txt");
+    fs::write(&list, found.skip_list()).unwrap();
+    let kept = DataConfig {
+        skip: Some(list),
+        ..set
+    };
+    assert_eq!(values(&kept), [1, 3, 4]);
+    assert_eq!(load(&kept).unwrap().labels(), Some(&[0, 0, 2][..]));
+    let limited = DataConfig {
+        limit: Some(2),
+        ..kept.clone()
+    };
+    assert_eq!(values(&limited), [1, 3]);
+    let names = ["a", "b", "c"].map(String::from);
+    let source = Source::labelled(
+        &DataConfig {
+            size: Some(2),
+            ..kept
+        },
+        &names,
+    );
+    let contents = source.unwrap().check(Check::Decoded).unwrap();
+    assert_eq!(contents.captions, ["a", "a", "c"]);
+}
+
+#[test]
+fn pairs_that_cannot_be_used_are_found() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("pairs.parquet");
+    let pairs = [(png(1), png(2)), (png(3), b"no image".to_vec())];
+    write_pairs(&path, &pairs);
+    let set = config(DataKind::Parquet, &path);
+    let rule = ConditionConfig::Instruct(Location {
+        path: None,
+        column: Some("before".into()),
+    });
+    assert_eq!(survey(&set, None).unwrap().examples, 2);
+    let found = survey(&set, rule.given()).unwrap();
+    assert_eq!(found.examples, 1);
+    let problem = &found.problems[0];
+    assert_eq!(problem.name, "pairs.parquet:1");
+    assert!(problem.reason.contains("given with"), "{}", problem.reason);
 }
 
 #[test]

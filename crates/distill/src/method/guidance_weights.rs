@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 
 /// Which guidance weights a student is trained for.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(untagged)]
+#[serde(untagged, expecting = "expected a number, or a range [min, max]")]
 pub enum GuidanceWeights {
     /// w is an input of the student, drawn uniformly from `[min, max]` per sample.
     Range([f64; 2]),

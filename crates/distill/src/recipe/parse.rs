@@ -52,7 +52,28 @@ pub fn parse_with<R: DeserializeOwned>(
         })?;
     }
     let text = table.to_string();
-    parse(&text, &format!("{origin} with overrides"))
+    toml::from_str(&text).map_err(|error| {
+        // Lines of the whole are not those of the file.
+        let place = error.span().map(|span| place(&text, span.start));
+        let place = place.map_or(String::new(), |place| format!("`{place}`: "));
+        let message = format!("{place}{}", error.message());
+        RecipeFileError::Syntax {
+            origin: origin.into(),
+            message: with_nearest(message, error.message()),
+        }
+    })
+}
+
+/// The line at this byte of a TOML text, with the name of its section.
+fn place(text: &str, byte: usize) -> String {
+    let start = text[..byte].rfind('\n').map_or(0, |end| end + 1);
+    let line = text[start..].lines().next().unwrap_or_default();
+    let sections = text[..start].lines().rev();
+    let mut sections = sections.filter_map(|line| line.strip_prefix('[')?.strip_suffix(']'));
+    match sections.next() {
+        Some(section) if !line.starts_with('[') => format!("{section}.{line}"),
+        _ => line.into(),
+    }
 }
 
 fn set(table: &mut Table, given: &str) -> Result<(), String> {
@@ -81,13 +102,17 @@ fn set(table: &mut Table, given: &str) -> Result<(), String> {
 }
 
 fn syntax(origin: &str, error: &toml::de::Error) -> RecipeFileError {
-    let mut message = error.to_string().trim_end().to_string();
-    if let Some(nearest) = nearest_known(error.message()) {
-        message.push_str(&format!("\nDid you mean `{nearest}`?"));
-    }
     RecipeFileError::Syntax {
         origin: origin.into(),
-        message,
+        message: with_nearest(error.to_string().trim_end().into(), error.message()),
+    }
+}
+
+/// A message with the nearest known name, if it is about an unknown one.
+fn with_nearest(message: String, said: &str) -> String {
+    match nearest_known(said) {
+        Some(nearest) => format!("{message}\nDid you mean `{nearest}`?"),
+        None => message,
     }
 }
 

@@ -1,10 +1,12 @@
 //! `fewstep distill`: few-step students from a teacher.
 
-use super::shared::run::{RunArgs, run_phases};
+use super::shared::example::{Uses, command_for};
+use super::shared::run::{Command, RunArgs, run_phases};
 use super::shared::run_folder::RunFolder;
 use super::shared::{captioned, plan};
 use crate::builtin;
 use crate::compute;
+use crate::console;
 use crate::error::{CliError, CliResult, IntoCliResult};
 use crate::tasks::command_of;
 use burn::module::Module;
@@ -48,6 +50,7 @@ struct RecipeKind {
 }
 
 pub(crate) fn run(args: Args) -> CliResult {
+    args.run.check_command(Command::Distill)?;
     match args.run.recipe::<RecipeKind>()?.method {
         None => halve(&args.run),
         Some(_) => one_phase(&args.run),
@@ -321,9 +324,18 @@ impl Inputs {
             return plan::print(args, &run, &self.teacher, recipe);
         };
         let inputs = folder.begin(recipe, phases, &run, &self.teacher)?;
+        let uses = Uses {
+            prompts: run.components.is_some() && self.teacher.recipe.classes.is_empty(),
+            masks: self.teacher.network.config().concat_channels() > 0,
+        };
+        let mut result = self.teacher.recipe.clone();
+        let phases = run.phases.iter();
+        phases.for_each(|phase| phase.method.result(&mut result));
         run_phases(&run, (self.teacher, &inputs), prompts, folder.resume())?;
         let models = run.folder.join("models");
         println!("The models are in {}", models.display());
+        let folder = run.folder.display().to_string();
+        console::next(format_args!("{}", command_for(&folder, &result, uses)));
         Ok(())
     }
 }

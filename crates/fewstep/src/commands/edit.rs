@@ -1,6 +1,7 @@
 //! `fewstep edit`: an image changed by a prompt.
 
 use super::shared::generate::PromptedArgs;
+use super::shared::image_files::SheetArgs;
 use crate::error::{CliResult, IntoCliResult};
 use crate::parsers::finite;
 use fewstep_data::image;
@@ -24,20 +25,30 @@ pub(crate) struct Args {
     /// How much may change: close to 0 almost nothing, 1 everything.
     #[arg(long, default_value = "0.6", value_parser = finite)]
     strength: f64,
+    #[command(flatten)]
+    sheet: SheetArgs,
 }
 
 pub(crate) fn run(args: Args) -> CliResult {
     let generate = &args.prompted.generate;
     let steps = "whose steps are spread evenly from --strength to 0";
     generate.sampler.refuse_spacing(steps)?;
-    let generator = generate.load(None)?;
+    args.sheet.check(&args.prompted.images)?;
+    let generator = args.prompted.load()?;
     let subjects = args.prompted.prompts.subjects(&generator, None)?;
     let channels = generator.image_shape().channels;
     let image = image::read(&args.image, None, channels).input_error()?;
     let init = Init::Image {
-        image: image.into(),
+        image: image.clone().into(),
         strength: args.strength,
     };
-    args.prompted
-        .run(&generator, &subjects, subjects.len(), init)
+    let count = subjects.len();
+    args.prompted.run(
+        &generator,
+        &subjects,
+        count,
+        init,
+        &[&args.image],
+        |images| args.sheet.write(&[image], images),
+    )
 }

@@ -2,8 +2,8 @@
 
 use super::shared::guidance::both_conventions;
 use crate::error::{CliError, CliResult, IntoCliResult};
-use crate::output;
 use crate::parsers::{finite, positive};
+use crate::{console, output};
 use burn::tensor::Device;
 use clap::ValueEnum;
 use fewstep_diffusion::Guidance;
@@ -196,7 +196,20 @@ impl Args {
     }
 
     fn report(&self) -> CliResult {
-        println!("{} written", self.out.display());
+        let out = self.out.display();
+        println!("{out} written");
+        match self.form {
+            Form::Folder => console::next(format_args!("fewstep info {out}")),
+            Form::SingleFile => console::next(format_args!(
+                "fewstep info {out}, or give the file to a web interface, to ComfyUI (models/checkpoints), or to stable-diffusion.cpp (-m)"
+            )),
+            Form::Gguf => console::next(format_args!(
+                "fewstep info {out}, or give the file to ComfyUI-GGUF (models/unet) or to stable-diffusion.cpp (--diffusion-model)"
+            )),
+            Form::Lora => console::next(format_args!(
+                "fewstep info {out}/kohya.safetensors, or give that file to a web interface with its base"
+            )),
+        }
         Ok(())
     }
 }

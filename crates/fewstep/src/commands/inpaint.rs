@@ -2,6 +2,7 @@
 
 use super::shared::controlled::{ControlNetArgs, ControlledArgs, Source, read};
 use super::shared::generate::PromptedArgs;
+use super::shared::image_files::SheetArgs;
 use crate::error::{CliError, CliResult, IntoCliResult};
 use fewstep_data::image::{Image, read_mask};
 use fewstep_diffusion::Task;
@@ -39,9 +40,13 @@ pub(crate) struct Args {
     /// The class to generate, by name or number, for models with classes [default: no class].
     #[arg(long, value_name = "CLASS")]
     class: Option<String>,
+    #[command(flatten)]
+    sheet: SheetArgs,
 }
 
 pub(crate) fn run(args: Args) -> CliResult {
+    args.prompted.images.check()?;
+    args.sheet.check(&args.prompted.images)?;
     let generate = &args.prompted.generate;
     let source = ModelSource::find(&generate.model, generate.steps)?;
     let by_control = args.controlnet.controlnet.is_some() || source.has_controlnet();
@@ -66,15 +71,24 @@ impl Args {
                 self.masks.len()
             )));
         };
-        let generator = self.prompted.generate.load(None)?;
+        let inputs = [image.as_path(), mask.as_path()];
+        let generator = self.prompted.load()?;
         let subjects = self.prompted.prompts.subjects(&generator, None)?;
         let channels = generator.image_shape().channels;
-        let init = Init::Inpaint {
-            image: read(image, channels)?.into(),
-            mask: read_mask(mask).input_error()?.into(),
+        let (image, mask) = (read(image, channels)?, read_mask(mask).input_error()?);
+        let shown = match image.shape.same_size(mask.shape) {
+            true => shown(&image, &mask),
+            false => image.clone(),
         };
+        let init = Init::Inpaint {
+            image: image.into(),
+            mask: mask.into(),
+        };
+        let count = subjects.len();
         self.prompted
-            .run(&generator, &subjects, subjects.len(), init)
+            .run(&generator, &subjects, count, init, &inputs, |images| {
+                self.sheet.write(&[shown], images)
+            })
     }
 
     /// Any number of images, with a model that learnt to inpaint from control images.
@@ -85,6 +99,7 @@ impl Args {
             masks,
             controlnet,
             class,
+            sheet,
         } = self;
         let prompt = prompted.prompts.single()?;
         if prompted.first != 0 {
@@ -100,7 +115,9 @@ impl Args {
             )));
         }
         let common = ControlledArgs {
-            out: prompted.images.sheet()?,
+            files: prompted.images,
+            sheet,
+            more_inputs: masks.clone(),
             generate: prompted.generate,
             controlnet,
             images,
@@ -118,7 +135,7 @@ fn source(file: &Path, mask_file: &Path, channels: usize) -> CliResult<Source> {
     let image = read(file, channels)?;
     let mask = read_mask(mask_file).input_error()?;
     let shape = image.shape;
-    if (mask.shape.width, mask.shape.height) != (shape.width, shape.height) {
+    if !mask.shape.same_size(shape) {
         return Err(CliError::input(format!(
             "{} has {}x{} pixels and the mask {} has {}x{}: a mask is as large as its image",
             file.display(),
@@ -129,13 +146,19 @@ fn source(file: &Path, mask_file: &Path, channels: usize) -> CliResult<Source> {
             mask.shape.height
         )));
     }
-    let masked = ControlImage::masked(&image, &mask).values;
     Ok(Source {
-        shown: Image::from_f32(shape, &masked[..shape.len()]),
+        shown: shown(&image, &mask),
+        alpha: None,
         init: Init::Inpaint {
             image: image.into(),
             mask: mask.into(),
         },
         control: None,
     })
+}
+
+/// The image with the masked part in grey.
+fn shown(image: &Image, mask: &Image) -> Image {
+    let masked = ControlImage::masked(image, mask).values;
+    Image::from_f32(image.shape, &masked[..image.shape.len()])
 }

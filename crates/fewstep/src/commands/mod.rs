@@ -1,7 +1,10 @@
 //! One file or folder per command, and what several of them share.
 
 pub(crate) mod bench;
+pub(crate) mod cache;
 pub(crate) mod check;
+pub(crate) mod completions;
+pub(crate) mod data;
 pub(crate) mod depth;
 pub(crate) mod distill;
 pub(crate) mod edit;
@@ -11,8 +14,10 @@ pub(crate) mod import;
 pub(crate) mod info;
 pub(crate) mod inpaint;
 pub(crate) mod instruct;
+pub(crate) mod man;
 pub(crate) mod plan;
 pub(crate) mod quickstart;
+pub(crate) mod recipe;
 pub(crate) mod render;
 pub(crate) mod restyle;
 pub(crate) mod sample;

@@ -85,6 +85,7 @@ struct Pair {
 }
 
 pub(crate) fn run(args: Args) -> CliResult {
+    output::prepare_image(&args.out)?;
     let device = compute::device(None)?;
     args.precision.choose(&device)?;
     let mut pairs = args.pairs(&device)?;
@@ -94,7 +95,6 @@ pub(crate) fn run(args: Args) -> CliResult {
     for pair in &mut pairs {
         pair.request.images = images.clone();
     }
-    output::prepare_image(&args.out)?;
 
     let columns = pairs[0].request.w.clone();
     let started = Instant::now();

@@ -24,7 +24,7 @@ pub(crate) struct Args {
 }
 
 pub(crate) fn run(args: Args) -> CliResult {
-    let generator = args.prompted.generate.load(None)?;
+    let generator = args.prompted.load()?;
     let subjects = args
         .prompted
         .prompts
@@ -34,5 +34,6 @@ pub(crate) fn run(args: Args) -> CliResult {
         Subject::Prompt(_) => subjects.len(),
         Subject::Any => 16,
     };
-    args.prompted.run(&generator, &subjects, count, Init::Noise)
+    let prompted = &args.prompted;
+    prompted.run(&generator, &subjects, count, Init::Noise, &[], |_| Ok(()))
 }

@@ -1,10 +1,11 @@
 //! `fewstep train`: a teacher from data.
 
-use super::shared::run::{RunArgs, run_phases};
+use super::shared::run::{Command, RunArgs, run_phases};
 use super::shared::run_folder::RunFolder;
 use super::shared::{captioned, plan};
 use crate::builtin;
 use crate::compute;
+use crate::console;
 use crate::error::{CliError, CliResult, IntoCliResult};
 use crate::output::cache_folder;
 use fewstep_data::Examples;
@@ -30,6 +31,7 @@ pub(crate) struct Args {
 }
 
 pub(crate) fn run(args: Args) -> CliResult {
+    args.run.check_command(Command::Train)?;
     let mut recipe: TrainRecipe = args.run.recipe()?;
     recipe
         .validate()
@@ -90,10 +92,12 @@ pub(crate) fn run(args: Args) -> CliResult {
     let inputs = folder.begin(&recipe, &phases, &run, &initial)?;
     let prompts = recipe.text.map(|text| text.prompts).unwrap_or_default();
     run_phases(&run, (initial, &inputs), &prompts, folder.resume())?;
-    println!(
-        "The teacher is in {}",
-        run.model_folder(&run.phases[0]).display()
-    );
+    let teacher = run.model_folder(&run.phases[0]);
+    println!("The teacher is in {}", teacher.display());
+    console::next(format_args!(
+        "fewstep distill RECIPE --set teacher={}",
+        teacher.display()
+    ));
     Ok(())
 }
 

@@ -1,13 +1,15 @@
 //! `fewstep upscale`: larger images.
 
-use super::shared::controlled::{ControlledArgs, Source, read};
-use crate::error::CliResult;
+use super::shared::controlled::{ControlledArgs, Source};
+use crate::error::{CliResult, IntoCliResult};
+use fewstep_data::image::read_with_alpha;
 use fewstep_diffusion::Task;
 
 /// Enlarge images with a model that was distilled for it.
 ///
 /// The factor is the one that the model has learnt. Images of other sizes than in training work
-/// too, if the U-Net can halve their sides often enough.
+/// too, if the U-Net can halve their sides often enough. An alpha channel is enlarged by bicubic
+/// interpolation and kept, in PNG and WebP files.
 ///
 /// Example: fewstep upscale --model runs/upscale --image small.png --steps 4 --out large.png
 #[derive(clap::Args)]
@@ -18,6 +20,10 @@ pub(crate) struct Args {
 
 pub(crate) fn run(args: Args) -> CliResult {
     args.common.run(Task::Upscale, |_, file, [channels, _]| {
-        Ok(Source::plain(read(file, channels)?))
+        let (image, alpha) = read_with_alpha(file, channels).input_error()?;
+        Ok(Source {
+            alpha,
+            ..Source::plain(image)
+        })
     })
 }

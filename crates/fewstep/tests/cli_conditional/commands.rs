@@ -1,7 +1,7 @@
 //! The commands that generate from control images.
 
 use super::*;
-use fewstep_data::image::{Image, write_png};
+use fewstep_data::image::{Image, read_with_alpha, write_png};
 
 /// The commands generate the same image for the same seed, enlarged by the factor of the training.
 /// What is not masked stays as it is.
@@ -42,8 +42,8 @@ fn commands_generate_from_control_images() {
     assert_ne!(image("a.png"), image("d.png"));
     // The sampler's name in earlier versions.
     assert_eq!(image("d.png"), image("e.png"));
-    // Two cells of 8 pixels with a margin of one; of 16 for a control image of 8.
-    assert_eq!(read_image(&folder.join("a.png")).shape.width, 19);
+    // The image itself; 16 pixels wide for a control image of 8.
+    assert_eq!(read_image(&folder.join("a.png")).shape.width, 8);
     let (json, _) = workspace.succeed(&[
         "upscale",
         "--model",
@@ -54,7 +54,7 @@ fn commands_generate_from_control_images() {
         "e.png",
         "--json",
     ]);
-    assert_eq!(read_image(&folder.join("e.png")).shape.width, 35);
+    assert_eq!(read_image(&folder.join("e.png")).shape.width, 16);
     let json: serde_json::Value = serde_json::from_str(&json).expect("JSON");
     assert_eq!(
         (&json["steps"], &json["network_calls"]),
@@ -78,9 +78,8 @@ fn commands_generate_from_control_images() {
     ];
     workspace.succeed(&[&inpaint[..], &["mask.png"]].concat());
     let (whole, filled) = (image("larger.png"), image("f.png"));
-    let cell = |x: usize, y: usize| filled[(y + 1) * 19 + 10 + x];
     assert!(
-        (0..64).all(|i| i % 8 < 4 || cell(i % 8, i / 8) == whole[i]),
+        (0..64).all(|i| i % 8 < 4 || filled[i] == whole[i]),
         "the part that is not masked changed"
     );
     workspace.refuse(
@@ -91,7 +90,6 @@ fn commands_generate_from_control_images() {
         ("--prompt", "a cat", "text_encoder"),
         ("--size", "8x8", "generates from control images"),
         ("--first", "2", "order of --image"),
-        ("--columns", "2", "a row for each image"),
     ] {
         let words = [&inpaint[..], &["mask.png", flag, value]].concat();
         workspace.refuse(&words, &[flag, part]);
@@ -113,4 +111,116 @@ fn commands_generate_from_control_images() {
         "inpaint", "--model", "fill", "--image", "odd.png", "--mask", "odd.png", "--out", "x.png",
     ];
     workspace.refuse(&odd, &["[2, 9, 9]", "multiples"]);
+}
+
+/// The result is the image itself, or a grid of all; the sheet has the inputs too.
+#[test]
+fn the_sheet_with_the_inputs_is_extra() {
+    let workspace = taught();
+    distil(&workspace, "up", &["updates=2"]);
+    let folder = workspace.folder.path();
+    for (name, kind) in [("a.png", 1), ("b.png", 2)] {
+        write_image(&folder.join(name), 4, kind);
+    }
+    let two = [
+        "upscale", "--model", "up", "--image", "a.png", "--image", "b.png",
+    ];
+    let size = |name: &str| {
+        let shape = read_image(&folder.join(name)).shape;
+        [shape.width, shape.height]
+    };
+    let each = [
+        "--count",
+        "3",
+        "--out",
+        "grid.png",
+        "--sheet",
+        "sheets/sheet.png",
+    ];
+    workspace.succeed(&[&two[..], &each].concat());
+    // Cells of 8 pixels with a margin of one: two rows of three, and of four with the input.
+    assert_eq!(size("grid.png"), [3 * 9 + 1, 2 * 9 + 1]);
+    assert_eq!(size("sheets/sheet.png"), [4 * 9 + 1, 2 * 9 + 1]);
+    workspace.succeed(&[&two[..], &["--out-dir", "images"]].concat());
+    assert_eq!(size("images/000001.png"), [8, 8]);
+    assert!(!folder.join("samples.png").exists());
+    workspace.refuse(
+        &[&two[..], &["--out", "x.png", "--sheet", "x.png"]].concat(),
+        &["x.png", "two names"],
+    );
+}
+
+/// Transparent parts stay transparent in the enlarged image, except where a file cannot have them.
+#[test]
+fn transparency_is_enlarged_too() {
+    let workspace = taught();
+    distil(&workspace, "up", &["updates=2"]);
+    let folder = workspace.folder.path();
+    write_image(&folder.join("opaque.png"), 4, 1);
+    let opaque = read_image(&folder.join("opaque.png"));
+    let mask = Image {
+        pixels: (0..16).map(|i| if i % 4 < 2 { 255 } else { 0 }).collect(),
+        ..opaque.clone()
+    };
+    write_png(folder.join("icon.png"), &opaque.with_alpha(&mask)).expect("written");
+    let upscale = |image: &str, out: &str| {
+        workspace.succeed(&["upscale", "--model", "up", "--image", image, "--out", out]);
+        read_with_alpha(&folder.join(out), 1).expect("an image")
+    };
+    let (image, alpha) = upscale("icon.png", "large.png");
+    let alpha = alpha.expect("an alpha channel").pixels;
+    assert_eq!((image.shape.width, alpha[0], alpha[7]), (8, 255, 0));
+    assert_eq!(upscale("icon.png", "large.jpg").1, None);
+    assert_eq!(upscale("opaque.png", "plain.png").1, None);
+}
+
+/// By any spelling or link: no command writes over a file that it reads.
+#[cfg(unix)]
+#[test]
+fn no_result_overwrites_an_input() {
+    let workspace = Workspace::new();
+    let folder = workspace.folder.path();
+    for name in ["a.png", "000000.png"] {
+        write_image(&folder.join(name), 16, 1);
+    }
+    std::os::unix::fs::symlink("a.png", folder.join("link.png")).expect("linked");
+    std::fs::hard_link(folder.join("a.png"), folder.join("hard.png")).expect("linked");
+    let before = std::fs::read(folder.join("a.png")).expect("there");
+    let latent = workspace::golden_path("inpaint");
+    let (model, prompt) = (["--model", &*latent], ["--prompt", "a"]);
+    let image = ["--image", "a.png"];
+    let mask = ["--mask", "a.png"];
+    for (command, more) in [
+        ("upscale", vec![]),
+        ("edit", prompt.to_vec()),
+        ("inpaint", [&mask[..], &prompt].concat()),
+    ] {
+        for out in ["a.png", "./data/../a.png", "link.png", "hard.png"] {
+            for flag in ["--out", "--sheet"] {
+                let words = [&[command][..], &model, &image, &more, &[flag, out]].concat();
+                workspace.refuse(&words, &["overwrite the input a.png"]);
+            }
+        }
+    }
+    let teacher = "builtin:fashion-mnist-teacher";
+    let restyle = ["restyle", "--teacher", teacher, "--from", "0", "--to", "1"];
+    let words = [&restyle[..], &image, &["--out", "link.png"]].concat();
+    workspace.refuse(&words, &["overwrite the input a.png"]);
+    let eval = ["eval", "--data", "data", "--weights", "a.png"];
+    for (what, flag) in [("--images", "--out"), ("--model", "--grid")] {
+        let words = [&eval[..], &[what, "data", flag, "hard.png"]].concat();
+        workspace.refuse(&words, &["overwrite the input a.png"]);
+    }
+    // Numbered files, once the number of images is known.
+    let edit = [&["edit"][..], &model, &prompt, &["--image", "000000.png"]].concat();
+    let sd1 = workspace::golden_path("sd1");
+    let numbered = edit
+        .iter()
+        .map(|word| if *word == latent { &*sd1 } else { word });
+    let numbered: Vec<&str> = numbered.collect();
+    let steps = ["--steps", "1", "--out-dir", "."];
+    let words = [&numbered[..], &steps].concat();
+    workspace.refuse(&words, &["overwrite the input 000000.png"]);
+    workspace.succeed(&[&words[..], &["--first", "1"]].concat());
+    assert_eq!(std::fs::read(folder.join("a.png")).expect("there"), before);
 }

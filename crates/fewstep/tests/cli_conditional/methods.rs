@@ -97,7 +97,7 @@ fn methods_and_options_run() {
         let words: Vec<&str> = words;
         workspace.refuse(
             &[
-                "distill", &recipe, "--out", "x", "--set", teacher, "--set", set,
+                "distill", &recipe, "--out", "other", "--set", teacher, "--set", set,
             ],
             &words,
         );

@@ -31,8 +31,8 @@ fn pairs_must_be_complete() {
     let recipe = workspace.recipe("codi.toml", CODI);
     let condition = "condition={kind=\"image\", path=\"sketches\"}";
     let words = ["distill", &recipe, "--set", data, "--set", "updates=2"];
-    let run = [&words[..], &["--out", "run", "--set", condition]].concat();
-    workspace.succeed(&run);
+    let into = |out, condition| [&words[..], &["--out", out, "--set", condition]].concat();
+    workspace.succeed(&into("run", condition));
     let render = [
         "render",
         "--model",
@@ -44,8 +44,7 @@ fn pairs_must_be_complete() {
     ];
     workspace.succeed(&render);
 
-    let words = [&words[..], &["--out", "broken", "--set"]].concat();
-    let broken = [&words[..], &[condition]].concat();
+    let broken = into("broken", condition);
     let sketch = folder.join("sketches/3.png");
     std::fs::remove_file(&sketch).expect("removed");
     workspace.refuse(&broken, &["sketches", "`3`", "3.png"]);
@@ -53,10 +52,6 @@ fn pairs_must_be_complete() {
     workspace.refuse(&broken, &["3.png", "16x16", "12x12"]);
     workspace::write(&sketch, b"no image");
     workspace.refuse(&broken, &["3.png", "unreadable"]);
-    let depth = [
-        &words[..],
-        &["condition={kind=\"depth\", path=\"sketches\"}"],
-    ]
-    .concat();
+    let depth = into("broken", "condition={kind=\"depth\", path=\"sketches\"}");
     workspace.refuse(&depth, &["3.png", "unreadable"]);
 }

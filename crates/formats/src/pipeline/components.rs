@@ -4,15 +4,17 @@ use super::files::{
     inside, is_config, is_of_network, is_of_tokenizer, place_files, without_variant,
 };
 use crate::diffusers::index::{self, CLASSES};
+use crate::diffusers::part::Part;
 use crate::diffusers::text_encoder::{self, TextEncoder};
-use crate::diffusers::vae;
+use crate::diffusers::{vae, weights};
 use crate::fields::Fields;
-use crate::{FormatError, Model, links, write_json_atomically};
+use crate::{FormatError, Model, WeightsFile, links, write_json_atomically};
 use burn::tensor::Device;
 use fewstep_nn::Vae;
 use serde::Serialize;
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 /// The VAE, text encoder and tokenizer (or table of classes) of a latent diffusion model, in its
@@ -29,6 +31,8 @@ pub struct PipelineComponents {
 pub struct ComponentFacts {
     /// The folder of each part, and its kind.
     pub parts: Vec<(String, String)>,
+    /// The number of parameters of each part that has weights.
+    pub parameters: BTreeMap<String, u64>,
     /// By how much height and width of latents are smaller than those of images.
     pub factor: usize,
     /// Whether the model reads texts; else it has classes.
@@ -131,7 +135,18 @@ impl PipelineComponents {
     pub fn facts(&self, device: &Device) -> Result<ComponentFacts, FormatError> {
         let kinds = index::kinds(&self.folder)?.into_iter();
         let parts = kinds.filter(|(part, _)| self.parts.contains(&part.as_str()));
+        let mut parameters = BTreeMap::new();
+        for part in [Part::Autoencoder, Part::TextEncoder, Part::ClassEmbedder] {
+            let name = part.folder();
+            if self.parts.contains(&name) {
+                let files = weights::files(&self.folder.join(name), part)?.into_iter();
+                let counts = files.map(|file| Ok(WeightsFile::inspect(&file)?.parameters));
+                let count = counts.sum::<Result<u64, FormatError>>()?;
+                parameters.insert(name.into(), count);
+            }
+        }
         Ok(ComponentFacts {
+            parameters,
             parts: parts.collect(),
             factor: vae::blank(&self.folder.join("vae"), device)?.factor(),
             reads_texts: !self.has_classes(),

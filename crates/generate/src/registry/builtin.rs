@@ -82,6 +82,28 @@ fn unknown(name: &str) -> RegistryError {
     }
 }
 
+/// A model embedded in the program, as [`list`] has it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Builtin {
+    /// Its name: `builtin:NAME`.
+    pub name: String,
+    /// The numbers of steps that there are students for; none for a teacher.
+    pub steps: Vec<usize>,
+}
+
+/// The models that are embedded in the program.
+pub fn list() -> Vec<Builtin> {
+    let of_name = |name: &&str| Builtin {
+        name: format!("builtin:{name}"),
+        steps: MODELS
+            .iter()
+            .filter(|model| model.name == *name)
+            .filter_map(|model| model.steps)
+            .collect(),
+    };
+    names().iter().map(of_name).collect()
+}
+
 /// The names of all models.
 fn names() -> Vec<&'static str> {
     let mut names: Vec<&str> = MODELS.iter().map(|model| model.name).collect();

@@ -15,6 +15,34 @@ pub enum RegistryError {
         /// All names.
         known: Vec<&'static str>,
     },
+    /// A path that leads nowhere.
+    #[error(
+        "cannot read {}: No such file or directory: there is no `{missing}` in {}{}",
+        path.display(),
+        folder.display(),
+        nearest.as_ref().map_or(String::new(), |name| format!(". Did you mean `{name}`?"))
+    )]
+    NoPath {
+        /// The path.
+        path: PathBuf,
+        /// The first part of it that is missing.
+        missing: String,
+        /// The folder that lacks it.
+        folder: PathBuf,
+        /// What the folder has instead, if something is like it.
+        nearest: Option<String>,
+    },
+    /// A file that is no model by itself.
+    #[error(
+        "{} holds {what}, which cannot be used as it is: expected a model folder, or the .safetensors file in one",
+        path.display()
+    )]
+    OtherFile {
+        /// The file.
+        path: PathBuf,
+        /// What is in it.
+        what: &'static str,
+    },
     /// A run that has finished no phase.
     #[error("{} holds no model yet: let the run finish its first phase", folder.display())]
     NoModelYet {

@@ -14,11 +14,14 @@ pub(super) struct Name {
 
 impl Name {
     /// Parses `OWNER/MODEL` or `OWNER/MODEL@REVISION`, unless it is a path: a file of that name or
-    /// a folder OWNER exists.
+    /// a folder OWNER exists, or the name ends as a file of weights.
     pub(super) fn parse(text: &str) -> Option<Self> {
+        const FILES: [&str; 5] = ["safetensors", "ckpt", "gguf", "toml", "json"];
         let (repository, revision) = text.split_once('@').unwrap_or((text, "main"));
         let (owner, model) = repository.split_once('/')?;
-        let is_path = Path::new(text).exists() || Path::new(owner).exists();
+        let ending = Path::new(text).extension().unwrap_or_default();
+        let is_file = FILES.iter().any(|file| ending.eq_ignore_ascii_case(file));
+        let is_path = is_file || Path::new(text).exists() || Path::new(owner).exists();
         let is_name = |part: &str| {
             part.starts_with(|c: char| c.is_ascii_alphanumeric())
                 && part
@@ -52,9 +55,26 @@ pub(super) fn fetch(name: &Name, kind: RepositoryKind) -> Result<PathBuf, Regist
     )))
 }
 
+/// A model in the hub's cache.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct HubModel {
+    /// OWNER/MODEL.
+    pub name: String,
+    /// The folder with all its revisions.
+    pub folder: PathBuf,
+}
+
+/// The models in the hub's cache, whichever program fetched them.
+pub fn models() -> Vec<HubModel> {
+    #[cfg(feature = "hub")]
+    return client::models();
+    #[cfg(not(feature = "hub"))]
+    vec![]
+}
+
 #[cfg(feature = "hub")]
 mod client {
-    use super::{Name, Path, PathBuf, RegistryError, RepositoryKind};
+    use super::{HubModel, Name, Path, PathBuf, RegistryError, RepositoryKind};
     use fewstep_formats::RepositoryFiles;
     use hf_hub::api::sync::{ApiBuilder, ApiError};
     use hf_hub::{Cache, Repo, RepoType};
@@ -115,6 +135,22 @@ mod client {
             source,
         })?;
         Ok(path)
+    }
+
+    /// The models in the cache, sorted by name.
+    pub(super) fn models() -> Vec<HubModel> {
+        let hub = Hub::from_env();
+        let entries = std::fs::read_dir(hub.cache.path()).into_iter().flatten();
+        let named = entries.flatten().filter_map(|entry| {
+            let name = entry.file_name().to_string_lossy().into_owned();
+            Some(HubModel {
+                name: name.strip_prefix("models--")?.replacen("--", "/", 1),
+                folder: entry.path(),
+            })
+        });
+        let mut models: Vec<HubModel> = named.collect();
+        models.sort_by(|a, b| a.name.cmp(&b.name));
+        models
     }
 
     /// Where the hub and its cache are, with the environment variables of the hub's own client.
@@ -204,6 +240,8 @@ mod tests {
             "a/",
             "src/model",
             "a/b@",
+            "owner/model.safetensors",
+            "owner/model.CKPT",
             "../b",
         ] {
             assert_eq!(parse(path), None, "{path}");

@@ -3,9 +3,12 @@
 mod builtin;
 mod error;
 mod hub;
+mod paths;
 mod runs;
 
+pub use builtin::{Builtin, list as builtin_models};
 pub use error::RegistryError;
+pub use hub::{HubModel, models as hub_models};
 pub use runs::folders as run_models;
 
 use crate::{Generator, KeepEncoder};
@@ -61,7 +64,12 @@ impl ModelSource {
         }
         let folder = match hub::Name::parse(reference) {
             Some(name) => hub::fetch(&name, RepositoryKind::Model)?,
-            None => runs::find(&expand_home(Path::new(reference)), steps)?,
+            None => {
+                let path = expand_home(Path::new(reference));
+                paths::check(&path)?;
+                paths::check_file(&path)?;
+                runs::find(&path, steps)?
+            }
         };
         Ok(match Pipeline::is_in(&folder) {
             true => Self::Latent(folder),

@@ -36,7 +36,10 @@ pub struct ProgressiveConfig {
 
 /// Updates of each halving.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(untagged)]
+#[serde(
+    untagged,
+    expecting = "expected a number of updates, or a list with one for each halving"
+)]
 pub enum Updates {
     /// The same for all.
     Each(u64),

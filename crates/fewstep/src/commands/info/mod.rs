@@ -1,11 +1,15 @@
-//! `fewstep info`: what a model or a run folder is.
+//! `fewstep info`: what a model, a file of weights, a run folder or a recipe is.
 
+mod builtin;
 mod fields;
+mod file;
 mod model;
+mod recipe;
 mod run;
 
 use crate::error::{CliResult, IntoCliResult};
 use crate::parsers::positive;
+use fewstep_data::expand_home;
 use fewstep_distill::run::is_run;
 use fewstep_generate::ModelSource;
 use fewstep_kernels::device::{compiled, found};
@@ -13,15 +17,19 @@ use fields::Fields;
 use serde::Serialize;
 use std::path::Path;
 
-/// Show what a model or a run folder is: network, sampler, guidance, progress, and where it comes
-/// from.
+/// Show what a model, a run folder or a recipe is: network, sampler, guidance, progress, and where
+/// it comes from.
+///
+/// Of files that other tools write (a single-file model, GGUF, a LoRA) the header is shown, and
+/// what can be done with them. Without an argument, the models that are built into the program are
+/// listed.
 ///
 /// Example: fewstep info builtin:fashion-mnist --steps 4
 #[derive(clap::Args)]
 pub(crate) struct Args {
-    /// The model or run: a folder, a .safetensors file, a run folder, a name on the hub, or
-    /// builtin:NAME.
-    #[arg(value_name = "MODEL", required_unless_present = "devices")]
+    /// The model, run or recipe: a folder, a .safetensors or .gguf file, a run folder, a recipe's
+    /// .toml file, a name on the hub, or builtin:NAME.
+    #[arg(value_name = "MODEL")]
     model: Option<String>,
     /// List the devices that this build can compute on, with their memory, and stop.
     #[arg(long, conflicts_with_all = ["model", "steps", "json"])]
@@ -40,9 +48,25 @@ pub(crate) fn run(args: Args) -> CliResult {
         print_devices();
         return Ok(());
     }
+    let Some(reference) = args.model else {
+        return builtin::print(args.json);
+    };
+    let place = expand_home(Path::new(&reference));
+    let folder = place.as_path();
+    if folder.is_file() {
+        if folder.extension().is_some_and(|ending| ending == "toml") {
+            let facts = recipe::Facts::gather(folder)?;
+            return print(&facts, facts.fields(), args.json);
+        }
+        if let Some(facts) = file::Facts::gather(folder)? {
+            return print(&facts, facts.fields(), args.json);
+        }
+    }
+    let part = file::Facts::part_in(folder).map(|file| file::Facts::gather(&file));
+    if let Some(facts) = part.transpose()?.flatten() {
+        return print(&facts, facts.fields(), args.json);
+    }
     let device = crate::compute::device(None)?;
-    let reference = args.model.unwrap_or_default();
-    let folder = Path::new(&reference);
     if is_run(folder) && args.steps.is_none() {
         let facts = run::Facts::gather(folder, &device)?;
         return print(&facts, facts.fields(), args.json);

@@ -1,6 +1,7 @@
 //! The facts about a model.
 
 use super::fields::Fields;
+use crate::commands::shared::example::{Uses, command_for};
 use crate::commands::shared::guidance::{both_conventions, tidy};
 use crate::numbers::{plural, thousands};
 use crate::tasks::command_of;
@@ -70,11 +71,7 @@ impl Facts {
             );
         }
         fields.add("Network", self.network());
-        let parts = self
-            .components
-            .iter()
-            .flat_map(|components| &components.parts);
-        fields.add_all("Parts", parts.map(|(part, kind)| format!("{part}: {kind}")));
+        fields.add_all("Parts", self.components.iter().flat_map(parts));
         fields.add("Predicts", prediction(recipe.prediction));
         fields.add("Schedule", schedule(&recipe.schedule));
         fields.add("Weights", format!("hash {}", self.weights_hash));
@@ -138,32 +135,11 @@ impl Facts {
     }
 
     fn example(&self) -> String {
-        let model = &self.model;
-        if let Some(control) = self.recipe.control {
-            let command = command_of(control.task);
-            return format!("fewstep {command} --help");
-        }
-        let prompt = match self.reads_texts() {
-            true => " --prompt TEXT",
-            false => "",
+        let uses = Uses {
+            prompts: self.reads_texts(),
+            masks: self.network.concat_channels() > 0,
         };
-        if self.network.concat_channels() > 0 {
-            return "fewstep inpaint --help".into();
-        }
-        match self.recipe.role {
-            Role::Student {
-                sampler: DistilledFor::Encoder,
-                ..
-            } => format!(
-                "fewstep restyle --encoder {model} --decoder STUDENT --image IMAGE --from CLASS --to CLASS"
-            ),
-            Role::Student {
-                steps: Some(steps), ..
-            } => format!("fewstep sample --model {model} --steps {steps}{prompt}"),
-            Role::Student { .. } | Role::Teacher => {
-                format!("fewstep sample --model {model} --steps 32{prompt}")
-            }
-        }
+        command_for(&self.model, &self.recipe, uses)
     }
 }
 
@@ -216,7 +192,7 @@ fn classes(names: &[String]) -> String {
     }
 }
 
-fn guidance(guidance: Guidance) -> Vec<String> {
+pub(super) fn guidance(guidance: Guidance) -> Vec<String> {
     match guidance {
         Guidance::None => vec!["none: trained without an unconditional branch".into()],
         Guidance::ClassifierFree => vec![
@@ -242,7 +218,7 @@ fn guidance(guidance: Guidance) -> Vec<String> {
     }
 }
 
-fn prediction(kind: PredictionKind) -> &'static str {
+pub(super) fn prediction(kind: PredictionKind) -> &'static str {
     match kind {
         PredictionKind::X => "x, the clean image",
         PredictionKind::Eps => "eps, the noise",
@@ -250,7 +226,7 @@ fn prediction(kind: PredictionKind) -> &'static str {
     }
 }
 
-fn schedule(config: &ScheduleConfig) -> String {
+pub(super) fn schedule(config: &ScheduleConfig) -> String {
     match config {
         ScheduleConfig::Cosine {
             log_snr_min,
@@ -276,4 +252,13 @@ fn schedule(config: &ScheduleConfig) -> String {
             format!("{growth} betas {beta_start} to {beta_end}, {steps} timesteps{end}")
         }
     }
+}
+
+/// The parts next to the network, with the numbers of their parameters.
+fn parts(components: &ComponentFacts) -> Vec<String> {
+    let line = |(part, kind): &(String, String)| match components.parameters.get(part) {
+        Some(count) => format!("{part}: {kind} of {} parameters", thousands(*count)),
+        None => format!("{part}: {kind}"),
+    };
+    components.parts.iter().map(line).collect()
 }

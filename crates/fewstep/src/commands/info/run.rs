@@ -2,12 +2,12 @@
 
 use super::fields::Fields;
 use super::model;
+use super::recipe::Plan;
 use crate::error::{CliError, CliResult, IntoCliResult};
 use crate::numbers::thousands;
 use burn::tensor::Device;
-use fewstep_data::{DataConfig, Split};
 use fewstep_diffusion::Role;
-use fewstep_distill::recipe::{DistillRecipe, PhaseRecipe, TrainRecipe, parse};
+use fewstep_distill::recipe::parse;
 use fewstep_distill::run::{LogRecord, Phase, checkpoints};
 use fewstep_formats::Model;
 use fewstep_generate::run_models;
@@ -48,14 +48,6 @@ struct Saved {
     weights_hash: String,
 }
 
-/// What `info` needs from the recipe.
-struct Plan {
-    purpose: String,
-    data: DataConfig,
-    seed: u64,
-    phases: Vec<Phase>,
-}
-
 impl Facts {
     pub(super) fn gather(folder: &Path, device: &Device) -> CliResult<Self> {
         let file = folder.join("recipe.toml");
@@ -63,14 +55,14 @@ impl Facts {
         let text = std::fs::read_to_string(&file)
             .map_err(|error| CliError::input(format!("cannot read {origin}: {error}")))?;
         let recipe: toml::Table = parse(&text, &origin).input_error()?;
-        let plan = Plan::read(&text, &origin, recipe.contains_key("teacher"))?;
+        let plan = Plan::read(&text, &origin)?;
         let log = read_log(folder);
         let models = read_models(folder, device)?;
         let finished = |phase: &Phase| models.iter().any(|saved| saved.path.ends_with(&phase.name));
         Ok(Self {
             kind: "run",
             run: folder.into(),
-            data: describe(&plan.data),
+            data: plan.data(),
             purpose: plan.purpose,
             seed: plan.seed,
             recipe,
@@ -107,39 +99,6 @@ impl Facts {
             },
         );
         fields
-    }
-}
-
-impl Plan {
-    fn read(text: &str, origin: &str, distils: bool) -> CliResult<Self> {
-        if !distils {
-            let recipe: TrainRecipe = parse(text, origin).input_error()?;
-            return Ok(Self {
-                purpose: "train a teacher".into(),
-                phases: recipe.phases(),
-                data: recipe.data,
-                seed: recipe.seed,
-            });
-        }
-        let keys: toml::Table = parse(text, origin).input_error()?;
-        if keys.contains_key("method") {
-            let recipe: PhaseRecipe = parse(text, origin).input_error()?;
-            return Ok(Self {
-                purpose: format!("adapt the teacher {}", recipe.teacher),
-                phases: recipe.phases(None),
-                data: recipe.data,
-                seed: recipe.seed,
-            });
-        }
-        let recipe: DistillRecipe = parse(text, origin).input_error()?;
-        Ok(Self {
-            purpose: format!("distil the teacher {}", recipe.teacher),
-            phases: recipe
-                .phases()
-                .map_err(|e| CliError::input(format!("{origin}: {e}")))?,
-            data: recipe.data,
-            seed: recipe.seed,
-        })
     }
 }
 
@@ -186,14 +145,6 @@ impl Saved {
             self.weights_hash
         )
     }
-}
-
-fn describe(data: &DataConfig) -> String {
-    let part = match data.split {
-        Split::Train => "to train on",
-        Split::Test => "held out",
-    };
-    format!("{}, the part {part}", data.path.display())
 }
 
 /// The complete lines of the log; the last one may be incomplete.

@@ -2,7 +2,7 @@
 
 /// Processor cores that the program may use.
 pub(super) fn cores() -> usize {
-    std::thread::available_parallelism().map_or(1, usize::from)
+    rayon::current_num_threads()
 }
 
 /// The machine in words.

@@ -11,6 +11,7 @@ use super::shared::interrupt::Interrupt;
 use super::shared::run_folder::RunFolder;
 use crate::builtin;
 use crate::error::{CliError, CliResult, IntoCliResult};
+use crate::parsers::seed;
 use crate::report::table;
 use fewstep_data::Examples;
 use fewstep_distill::recipe::{DistillRecipe, parse_with};
@@ -38,7 +39,7 @@ pub(crate) struct Args {
     #[arg(long, value_name = "FOLDER", default_value = "runs/quickstart")]
     out: PathBuf,
     /// Seed of all randomness [default: the recipe's].
-    #[arg(long)]
+    #[arg(long, value_parser = seed)]
     seed: Option<u64>,
     /// Continue an interrupted run.
     #[arg(long)]

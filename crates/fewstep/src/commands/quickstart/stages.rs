@@ -2,6 +2,7 @@
 
 use crate::numbers::duration;
 use crate::progress;
+use crate::verbosity::is_quiet;
 use indicatif::ProgressBar;
 use std::time::Instant;
 
@@ -76,7 +77,7 @@ impl Stage {
     /// The stage is done, with this result.
     pub(super) fn finish(self, result: &str) {
         self.bar.finish_with_message(result.to_string());
-        if self.bar.is_hidden() {
+        if self.bar.is_hidden() && !is_quiet() {
             let length = self.bar.length().unwrap_or_default();
             let time = duration(self.started.elapsed().as_secs_f64());
             eprintln!("{}: {length} {} in {time}, {result}", self.title, self.unit);

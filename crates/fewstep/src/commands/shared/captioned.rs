@@ -37,6 +37,10 @@ pub(crate) fn examples(
     if planned && encoding.bytes().is_some() {
         return Ok(examples);
     }
+    match encoding.bytes() {
+        Some(_) => tracing::debug!("latents go to {}", folder.display()),
+        None => tracing::debug!("latents are in {} already", folder.display()),
+    }
     let bar = progress::bar("encoding", 0, "images");
     let mut progress = |done: usize, total: usize| {
         bar.set_length(total as u64);

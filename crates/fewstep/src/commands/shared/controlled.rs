@@ -1,10 +1,10 @@
 //! What the commands that generate from control images share.
 
-use super::generate::{GenerateArgs, warn};
+use super::generate::{GenerateArgs, columns, parameters, warn};
+use super::image_files::{ImageArgs, SheetArgs};
 use super::prompts::reads_no_prompts;
-use super::summary::{Generated, Summary};
+use super::summary::Summary;
 use crate::error::{CliError, CliResult, IntoCliResult};
-use crate::output;
 use crate::tasks::command_of;
 use fewstep_data::image::{self, Image};
 use fewstep_diffusion::Task;
@@ -28,10 +28,13 @@ pub(crate) struct ControlledArgs {
     /// The class to generate, by name or number, for models with classes [default: no class].
     #[arg(long, value_name = "CLASS")]
     pub(crate) class: Option<String>,
-    /// The image file to write (PNG, JPEG or WebP), with a row for each control image: itself, then the images generated
-    /// from it.
-    #[arg(long, value_name = "FILE")]
-    pub(crate) out: PathBuf,
+    #[command(flatten)]
+    pub(crate) files: ImageArgs,
+    #[command(flatten)]
+    pub(crate) sheet: SheetArgs,
+    /// Other files that the command reads.
+    #[arg(skip)]
+    pub(crate) more_inputs: Vec<PathBuf>,
 }
 
 /// A ControlNet other than the model's own.
@@ -45,8 +48,10 @@ pub(crate) struct ControlNetArgs {
 
 /// What the image files of a command line become.
 pub(crate) struct Source {
-    /// The image to show in the result.
+    /// The image to show in the sheet.
     pub(crate) shown: Image,
+    /// The alpha channel that its results get, for images that are enlarged.
+    pub(crate) alpha: Option<Image>,
     /// What the image to generate starts from.
     pub(crate) init: Init,
     /// The control image, unless it is made from the masked image.
@@ -58,6 +63,7 @@ impl Source {
     pub(crate) fn plain(shown: Image) -> Self {
         Self {
             init: Init::Noise,
+            alpha: None,
             control: Some(Arc::new((&shown).into())),
             shown,
         }
@@ -77,6 +83,10 @@ impl ControlledArgs {
         task: Task,
         prepare: impl Fn(usize, &Path, [usize; 2]) -> CliResult<Source>,
     ) -> CliResult {
+        let inputs = self.images.iter().chain(&self.more_inputs);
+        let inputs: Vec<&Path> = inputs.map(PathBuf::as_path).collect();
+        self.files.check()?;
+        self.sheet.check(&self.files)?;
         let generator = self.load(task)?;
         let control = generator.model().recipe.control;
         let channels = [
@@ -91,23 +101,30 @@ impl ControlledArgs {
             .generate
             .request(&generator, self.images(&generator, &sources, each)?)?;
         warn(&generator, &request)?;
-        output::prepare_image(&self.out)?;
-        let generated = self.generate.generate(&generator, &request)?;
-        self.write(&sources, &generated, each)?;
+        self.files
+            .check_numbered(0, request.images.len(), &inputs)?;
+        let mut generated = self.generate.generate(&generator, &request)?;
+        for (source, images) in sources.iter().zip(generated.images.chunks_mut(each)) {
+            if let Some(alpha) = &source.alpha {
+                images
+                    .iter_mut()
+                    .for_each(|image| *image = image.with_alpha(alpha));
+            }
+        }
         let model = &self.generate.model;
-        let summary = Summary::new(model, &generator, &request, &generated, &self.out);
+        let columns = columns(generated.images.len(), each);
+        self.files.write(&generated.images, 0, columns, |index| {
+            let is_latent = generator.is_latent();
+            is_latent.then(|| parameters(model, &generator, &request, index))
+        })?;
+        let shown = sources.iter().map(|source| source.shown.clone());
+        self.sheet
+            .write(&shown.collect::<Vec<Image>>(), &generated.images)?;
+        let place = self.files.place();
+        let summary = Summary::new(model, &generator, &request, &generated, &place);
         self.generate
             .report(&summary.with_control_images(sources.len()));
         Ok(())
-    }
-
-    fn write(&self, sources: &[Source], generated: &Generated, each: usize) -> CliResult {
-        let mut cells = vec![];
-        for (source, made) in sources.iter().zip(generated.images.chunks(each)) {
-            cells.push(source.shown.clone());
-            cells.extend_from_slice(made);
-        }
-        output::write_image(&self.out, &image::grid(&cells, 1 + each, 1))
     }
 
     /// `each` images of every source, numbered in order.

@@ -7,8 +7,9 @@ use super::sampling::SamplerArgs;
 use super::summary::{Generated, Summary};
 use crate::compute::{self, PrecisionArgs};
 use crate::error::{CliError, CliResult};
-use crate::parsers::positive;
+use crate::parsers::{positive, seed};
 use crate::progress;
+use fewstep_data::image::Image;
 use fewstep_generate::{Generator, ImageRequest, Init, KeepEncoder, ModelSource, Request, Subject};
 use std::borrow::Cow;
 use std::collections::HashSet;
@@ -33,8 +34,8 @@ pub(crate) struct GenerateArgs {
     /// control image; 4 for each class, at most 64].
     #[arg(long, value_parser = positive)]
     pub(crate) count: Option<usize>,
-    /// Seed of all randomness.
-    #[arg(long, default_value_t = 0)]
+    /// Seed of all randomness; -1 is a random one, which the summary names.
+    #[arg(long, default_value = "0", value_parser = seed)]
     pub(crate) seed: u64,
     #[command(flatten)]
     pub(crate) precision: PrecisionArgs,
@@ -57,6 +58,9 @@ impl GenerateArgs {
         let device = compute::device(None)?;
         self.precision.choose(&device)?;
         let source = ModelSource::find(&self.model, self.steps)?;
+        if let Some(path) = source.path() {
+            tracing::debug!("the model is {}", path.display());
+        }
         let options = compute::load_options(controlnet, KeepEncoder::WhileEncoding);
         Ok(source.generator(&options, &device)?)
     }
@@ -143,14 +147,22 @@ pub(crate) struct PromptedArgs {
 }
 
 impl PromptedArgs {
+    /// Checks where the images go, and loads the model.
+    pub(crate) fn load(&self) -> CliResult<Generator> {
+        self.images.check()?;
+        self.generate.load(None)
+    }
+
     /// Generates images of the subjects in turn, `count` of them without --count; writes and
-    /// reports them.
+    /// reports them. The `inputs` are not written over; `also` writes more of the images.
     pub(crate) fn run(
         &self,
         generator: &Generator,
         subjects: &[Subject],
         count: usize,
         init: Init,
+        inputs: &[&Path],
+        also: impl FnOnce(&[Image]) -> CliResult,
     ) -> CliResult {
         let count = self.generate.count.unwrap_or(count) as u64;
         let image = |index: u64| ImageRequest {
@@ -168,7 +180,8 @@ impl PromptedArgs {
             ..self.generate.request(generator, images.collect())?
         };
         warn(generator, &request)?;
-        self.images.prepare()?;
+        let number = request.images.len();
+        self.images.check_numbered(self.first, number, inputs)?;
         let generated = self.generate.generate(generator, &request)?;
         let classes = classes(generator, subjects);
         // Only grids of pixel models have a column for each class.
@@ -183,6 +196,7 @@ impl PromptedArgs {
                     .is_latent()
                     .then(|| parameters(&self.generate.model, generator, &request, index))
             })?;
+        also(&generated.images)?;
         let place = self.images.place();
         let summary = Summary::new(
             &self.generate.model,
@@ -207,7 +221,12 @@ fn classes(generator: &Generator, subjects: &[Subject]) -> Vec<String> {
 }
 
 /// The text about an image, as tools for Stable Diffusion store it in the file.
-fn parameters(model: &str, generator: &Generator, request: &Request, index: usize) -> String {
+pub(crate) fn parameters(
+    model: &str,
+    generator: &Generator,
+    request: &Request,
+    index: usize,
+) -> String {
     let image = &request.images[index];
     let mut text = match &image.subject {
         Subject::Prompt(prompt) => prompt.clone(),
@@ -250,7 +269,7 @@ fn quoted(value: &str) -> Cow<'_, str> {
 
 /// A grid that is about square, with a whole number of turns through the classes in each row where
 /// that fits.
-fn columns(count: usize, classes: usize) -> usize {
+pub(crate) fn columns(count: usize, classes: usize) -> usize {
     let side = (count as f64).sqrt();
     let turns = (side / classes.max(1) as f64).round().max(1.0) as usize;
     match turns * classes {

@@ -4,53 +4,49 @@ use crate::error::{CliError, CliResult};
 use crate::output;
 use crate::parsers::positive;
 use fewstep_data::image::{self, Image};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 /// Where images are written.
 #[derive(clap::Args)]
 pub(crate) struct ImageArgs {
-    /// Write all images as a grid to this file: PNG, JPEG or WebP, as its name ends [default:
-    /// samples.png].
+    /// Write the image to this file, or several images as a grid: PNG, JPEG or WebP, as its name
+    /// ends [default: samples.png].
     #[arg(long, value_name = "FILE")]
     out: Option<PathBuf>,
     /// Write one PNG file per image into this folder, instead of a grid.
     #[arg(long, value_name = "FOLDER", conflicts_with = "out")]
     out_dir: Option<PathBuf>,
-    /// Columns of the grid [default: about square, with a multiple of the number of classes].
+    /// Columns of the grid [default: about square, with a multiple of the number of classes, or of
+    /// the images of each control image].
     #[arg(long, value_parser = positive, conflicts_with = "out_dir")]
     columns: Option<usize>,
 }
 
 impl ImageArgs {
-    /// The folder, or the file of the grid.
+    /// The folder, or the file.
     pub(crate) fn place(&self) -> PathBuf {
-        self.out_dir.clone().unwrap_or_else(|| self.grid())
+        self.out_dir.clone().unwrap_or_else(|| self.file())
     }
 
-    fn grid(&self) -> PathBuf {
+    fn file(&self) -> PathBuf {
         self.out.clone().unwrap_or_else(|| "samples.png".into())
     }
 
-    /// The file, for a grid whose rows have a meaning.
-    pub(crate) fn sheet(&self) -> CliResult<PathBuf> {
-        let flags = [
-            (self.out_dir.is_some(), "--out-dir"),
-            (self.columns.is_some(), "--columns"),
-        ];
-        match flags.iter().find(|(is_set, _)| *is_set) {
-            None => Ok(self.grid()),
-            Some((_, flag)) => Err(CliError::input(format!(
-                "{flag} does not go with this model, which generates from control images: they are written to one file with a row for each image, so use --out"
-            ))),
+    /// Checks the place before any work.
+    pub(crate) fn check(&self) -> CliResult {
+        match &self.out_dir {
+            Some(folder) => output::prepare(&numbered(folder, 0)),
+            None => output::prepare_image(&self.file()),
         }
     }
 
-    /// Makes the folder before the work starts.
-    pub(crate) fn prepare(&self) -> CliResult {
-        match &self.out_dir {
-            Some(folder) => output::prepare(&folder.join("0.png")),
-            None => output::prepare_image(&self.grid()),
-        }
+    /// Refuses to write the files of a folder over inputs, once it is known how many there will be.
+    pub(crate) fn check_numbered(&self, first: u64, count: usize, inputs: &[&Path]) -> CliResult {
+        let Some(folder) = self.out_dir.as_ref().filter(|folder| folder.is_dir()) else {
+            return Ok(());
+        };
+        let mut numbers = first..first + count as u64;
+        numbers.try_for_each(|number| output::spare_inputs(&numbered(folder, number), inputs))
     }
 
     /// Writes all images. The first one has the number `first`; the grid has `columns` without
@@ -64,13 +60,60 @@ impl ImageArgs {
         parameters: impl Fn(usize) -> Option<String>,
     ) -> CliResult {
         let Some(folder) = &self.out_dir else {
-            let sheet = image::grid(images, self.columns.unwrap_or(columns), 1);
-            return output::write_image_with(&self.grid(), &sheet, parameters(0));
+            let columns = self.columns.unwrap_or(columns);
+            return match images {
+                [image] => output::write_image_with(&self.file(), image, parameters(0)),
+                _ => {
+                    let grid = image::grid(images, columns, 1);
+                    output::write_image_with(&self.file(), &grid, parameters(0))
+                }
+            };
         };
         for (index, image) in images.iter().enumerate() {
-            let name = format!("{:06}.png", first + index as u64);
-            output::write_image_with(&folder.join(name), image, parameters(index))?;
+            let file = numbered(folder, first + index as u64);
+            output::write_image_with(&file, image, parameters(index))?;
         }
         Ok(())
+    }
+}
+
+fn numbered(folder: &Path, number: u64) -> PathBuf {
+    folder.join(format!("{number:06}.png"))
+}
+
+/// The flag for a sheet that shows input images with their results.
+#[derive(clap::Args)]
+pub(crate) struct SheetArgs {
+    /// Also write a sheet to this file, PNG, JPEG or WebP: a row for each input image, first
+    /// itself, then the images generated from it.
+    #[arg(long, value_name = "FILE")]
+    sheet: Option<PathBuf>,
+}
+
+impl SheetArgs {
+    /// Checks the place before any work.
+    pub(crate) fn check(&self, images: &ImageArgs) -> CliResult {
+        let Some(file) = &self.sheet else {
+            return Ok(());
+        };
+        if images.out_dir.is_none() && *file == images.file() {
+            return Err(CliError::input(format!(
+                "--out and --sheet are both {}: choose two names",
+                file.display()
+            )));
+        }
+        output::prepare_image(file)
+    }
+
+    /// Writes it: every input with its share of the images.
+    pub(crate) fn write(&self, inputs: &[Image], images: &[Image]) -> CliResult {
+        let Some(file) = &self.sheet else {
+            return Ok(());
+        };
+        let each = (images.len() / inputs.len().max(1)).max(1);
+        let rows = inputs.iter().zip(images.chunks(each));
+        let cells = rows.flat_map(|(input, images)| [std::slice::from_ref(input), images].concat());
+        let cells: Vec<Image> = cells.collect();
+        output::write_image(file, &image::grid(&cells, 1 + each, 1))
     }
 }

@@ -19,7 +19,7 @@ pub(crate) struct PromptArgs {
     pub(crate) negative_prompt: Option<String>,
     /// Height and width of the images, such as 512x768 [default: the size that the model was
     /// trained on].
-    #[arg(long, value_name = "HxW", value_parser = size)]
+    #[arg(long, value_name = "HxW", value_parser = size, allow_hyphen_values = true)]
     pub(crate) size: Option<[usize; 2]>,
 }
 

@@ -4,7 +4,7 @@ use super::grids::SampleGrids;
 use super::interrupt::Interrupt;
 use super::run_folder::RunFolder;
 use crate::error::{CliError, CliResult};
-use crate::progress;
+use crate::{progress, recipes};
 use fewstep_distill::recipe::parse_with;
 use fewstep_distill::run::{Event, Run, RunInputs};
 use fewstep_formats::Model;
@@ -51,8 +51,21 @@ impl RunArgs {
     pub(crate) fn recipe<R: DeserializeOwned>(&self) -> CliResult<R> {
         let origin = self.recipe.display().to_string();
         let text = fewstep_data::read_text(&self.recipe)
-            .map_err(|e| CliError::input(format!("the recipe: {e}")))?;
+            .map_err(|e| CliError::input(format!("the recipe: {e}{}", built_in(&origin))))?;
         Ok(parse_with(&text, &origin, &self.overrides)?)
+    }
+
+    /// Refuses a recipe that is for another of the two commands.
+    pub(crate) fn check_command(&self, command: Command) -> CliResult {
+        let keys: toml::Table = self.recipe()?;
+        let recipe = self.recipe.display();
+        let other = match Command::of(&keys) {
+            Some(other) if other != command => other.name(),
+            _ => return Ok(()),
+        };
+        Err(CliError::input(format!(
+            "{recipe} is a recipe for `fewstep {other}`: run `fewstep {other} {recipe}`"
+        )))
     }
 
     /// An error in the recipe's values, which names the recipe.
@@ -139,4 +152,44 @@ pub(crate) fn run_phases(
         bar.abandon();
     }
     interrupt.result(ended?)
+}
+
+/// Where a recipe that is not there may be found.
+fn built_in(name: &str) -> String {
+    match recipes::find(name) {
+        Ok(recipe) => format!(
+            ". `fewstep recipe {} --out FILE` writes the built-in recipe of this name",
+            recipe.name
+        ),
+        Err(_) => String::new(),
+    }
+}
+
+/// The commands that run recipes.
+#[derive(Clone, Copy, PartialEq)]
+pub(crate) enum Command {
+    Train,
+    Distill,
+}
+
+impl Command {
+    /// The command that a recipe is for, if its keys are those of one.
+    pub(crate) fn of(keys: &toml::Table) -> Option<Self> {
+        let any = |names: &[&str]| names.iter().any(|name| keys.contains_key(*name));
+        let trains = any(&["network", "text"]);
+        let distils = any(&["teacher", "method", "guided", "progressive"]);
+        match (trains, distils) {
+            (true, false) => Some(Self::Train),
+            (false, true) => Some(Self::Distill),
+            _ => None,
+        }
+    }
+
+    /// Its name.
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::Train => "train",
+            Self::Distill => "distill",
+        }
+    }
 }

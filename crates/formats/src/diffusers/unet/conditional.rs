@@ -11,7 +11,10 @@ pub(super) const CLASS: &str = "UNet2DConditionModel";
 
 /// A number for all levels, or one for each.
 #[derive(Deserialize)]
-#[serde(untagged)]
+#[serde(
+    untagged,
+    expecting = "expected a whole number, or a list with one for each level"
+)]
 enum PerLevel {
     All(usize),
     Each(Vec<usize>),

@@ -11,7 +11,10 @@ pub(crate) const CLASS: &str = "UNet2DModel";
 
 /// One side of square images, or height and width.
 #[derive(Deserialize)]
-#[serde(untagged)]
+#[serde(
+    untagged,
+    expecting = "expected a side in pixels, or a list of height and width"
+)]
 enum Size {
     Side(usize),
     Sides([usize; 2]),

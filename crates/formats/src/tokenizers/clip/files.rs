@@ -30,7 +30,7 @@ struct Model {
 }
 
 #[derive(Deserialize)]
-#[serde(untagged)]
+#[serde(untagged, expecting = "expected a merge of two texts")]
 enum Merge {
     Pair(String, String),
     Line(String),
@@ -83,7 +83,7 @@ fn whole(folder: &Path, padding: Option<String>) -> Result<Files, FormatError> {
 /// another.
 fn padding(folder: &Path) -> Result<Option<String>, FormatError> {
     #[derive(Deserialize)]
-    #[serde(untagged)]
+    #[serde(untagged, expecting = "expected a text, or an object with `content`")]
     enum Token {
         Text(String),
         Object { content: String },

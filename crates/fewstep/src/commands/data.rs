@@ -1,0 +1,158 @@
+//! `fewstep data`: everything that is wrong with a data set.
+
+use crate::error::{CliError, CliResult, IntoCliResult};
+use crate::numbers::plural;
+use crate::{builtin, console, output};
+use fewstep_data::{ConditionConfig, DataConfig, DataKind, Survey, expand_home, survey};
+use fewstep_distill::recipe::parse_with;
+use serde::Deserialize;
+use std::path::{Path, PathBuf};
+
+/// Check a data set, and name everything in it that cannot be used.
+///
+/// Every image is decoded; captions, labels and the images given in pairs are checked as `train`
+/// and `distill` do it, but a fault does not end the check. With --list, the names of what cannot
+/// be used go to a file that `data.skip` takes.
+///
+/// Example: fewstep data recipes/text-to-image/emoji-distill.toml
+///
+/// Example: fewstep data captioned:~/data/photos --set data.size=512 --list unusable.txt
+#[derive(clap::Args)]
+pub(crate) struct Args {
+    /// The set: a recipe, whose [data] and [condition] are read; or KIND:PATH where KIND is a
+    /// `data.kind`, such as folder or captioned; or a folder with a folder of images for each class.
+    #[arg(value_name = "RECIPE|KIND:PATH|FOLDER")]
+    set: String,
+    /// Set a key, as in --set data.size=64 or --set data.split=test; may be given several times.
+    #[arg(long = "set", value_name = "KEY=VALUE")]
+    overrides: Vec<String>,
+    /// Write the names of what cannot be used to this file, for `data.skip`.
+    #[arg(long, value_name = "FILE")]
+    list: Option<PathBuf>,
+    /// Print as JSON.
+    #[arg(long)]
+    json: bool,
+}
+
+/// What a recipe says of its data.
+#[derive(Deserialize)]
+struct Sections {
+    data: DataConfig,
+    condition: Option<ConditionConfig>,
+}
+
+/// Classes that are named before the rest is only counted.
+const CLASSES: usize = 12;
+
+pub(crate) fn run(args: Args) -> CliResult {
+    if let Some(file) = &args.list {
+        output::prepare(file)?;
+    }
+    let Sections { data, condition } = args.sections()?;
+    let given = condition.as_ref().and_then(ConditionConfig::given);
+    let found = match builtin::is_sample(&data) {
+        true => Survey::of(&builtin::load_data(&data)?),
+        false => survey(&data, given).input_error()?,
+    };
+    if let Some(file) = &args.list {
+        output::write(file, found.skip_list().as_bytes())?;
+    }
+    match args.json {
+        true => println!("{:#}", serde_json::json!(found)),
+        false => report(&data, &found),
+    }
+    if found.problems.is_empty() {
+        return Ok(());
+    }
+    match &args.list {
+        Some(file) => console::next(format_args!(
+            "set `data.skip` to leave these out: --set data.skip={}",
+            file.display()
+        )),
+        None => console::next(format_args!(
+            "correct or remove these, or leave them out: fewstep data {} --list unusable.txt",
+            args.set
+        )),
+    }
+    Err(CliError::input(format!(
+        "{} of {} cannot be used",
+        found.problems.len(),
+        plural(found.examples + found.problems.len(), "example")
+    )))
+}
+
+impl Args {
+    fn sections(&self) -> CliResult<Sections> {
+        let file = expand_home(Path::new(&self.set));
+        if file.extension().is_some_and(|ending| ending == "toml") {
+            let text = fewstep_data::read_text(&file).input_error()?;
+            return Ok(parse_with(&text, &self.set, &self.overrides)?);
+        }
+        let (kind, path) = match self.set.split_once(':') {
+            Some((kind, path)) if !file.exists() => (kind, path),
+            _ => ("folder", &*self.set),
+        };
+        if let Err(error) = toml::Value::from(kind).try_into::<DataKind>() {
+            return Err(CliError::input(format!(
+                "{}: the kind of the data set is an {}",
+                self.set,
+                error.message()
+            )));
+        }
+        let (kind, path) = (toml_text(kind), toml_text(path));
+        let text = format!("[data]\nkind = {kind}\npath = {path}\n");
+        Ok(parse_with(&text, &self.set, &self.overrides)?)
+    }
+}
+
+fn toml_text(text: &str) -> String {
+    toml::Value::from(text).to_string()
+}
+
+fn report(data: &DataConfig, found: &Survey) {
+    for problem in &found.problems {
+        println!("{}: {}", problem.name, problem.reason);
+    }
+    println!(
+        "{}: {} can be used, {} cannot",
+        data.path.display(),
+        plural(found.examples, "example"),
+        found.problems.len()
+    );
+    if !found.classes.is_empty() {
+        let named = found.classes.iter().take(CLASSES);
+        let named: Vec<String> = named.map(|(name, n)| format!("{name} {n}")).collect();
+        let more = match found.classes.len() > CLASSES {
+            true => ", ...",
+            false => "",
+        };
+        println!(
+            "{} classes: {}{more}",
+            found.classes.len(),
+            named.join(", ")
+        );
+    }
+    if let [[copy, first], ..] = &found.duplicates[..] {
+        println!(
+            "{} the same file as an earlier one, such as {copy} and {first}",
+            are(found.duplicates.len())
+        );
+    }
+    if let (Some(size), 1..) = (data.size, found.small) {
+        println!(
+            "{} smaller than {size} pixels, and enlarged",
+            are(found.small)
+        );
+    }
+    if found.not_square > 0 {
+        let fit = serde_json::json!(data.fit);
+        println!("{} not square: `data.fit` is {fit}", are(found.not_square));
+    }
+}
+
+fn are(count: usize) -> String {
+    match count {
+        1 => "1 image is".into(),
+        _ => format!("{count} images are"),
+    }
+}

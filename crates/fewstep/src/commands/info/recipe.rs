@@ -1,0 +1,137 @@
+//! The facts about a recipe.
+
+use super::fields::Fields;
+use crate::error::{CliError, CliResult, IntoCliResult};
+use crate::numbers::thousands;
+use fewstep_data::{DataConfig, Split};
+use fewstep_distill::recipe::{DistillRecipe, PhaseRecipe, TrainRecipe, parse};
+use fewstep_distill::run::Phase;
+use serde::Serialize;
+use std::path::Path;
+
+/// What a recipe does.
+pub(super) struct Plan {
+    pub(super) purpose: String,
+    /// The command that runs it.
+    command: &'static str,
+    data: DataConfig,
+    pub(super) seed: u64,
+    pub(super) phases: Vec<Phase>,
+}
+
+/// The facts about a recipe file; as JSON for scripts.
+#[derive(Serialize)]
+pub(super) struct Facts {
+    kind: &'static str,
+    recipe: String,
+    purpose: String,
+    command: &'static str,
+    data: String,
+    seed: u64,
+    phases: Vec<Planned>,
+}
+
+#[derive(Serialize)]
+struct Planned {
+    phase: String,
+    updates: u64,
+    batch: usize,
+}
+
+impl Facts {
+    pub(super) fn gather(file: &Path) -> CliResult<Self> {
+        let origin = file.display().to_string();
+        let text = fewstep_data::read_text(file).input_error()?;
+        let plan = Plan::read(&text, &origin)?;
+        Ok(Self {
+            kind: "recipe",
+            recipe: origin,
+            data: plan.data(),
+            purpose: plan.purpose,
+            command: plan.command,
+            seed: plan.seed,
+            phases: plan.phases.iter().map(Planned::of).collect(),
+        })
+    }
+
+    pub(super) fn fields(&self) -> Fields {
+        let mut fields = Fields::default();
+        fields.add("Recipe", &*self.recipe);
+        fields.add("Purpose", &*self.purpose);
+        fields.add("Data", &*self.data);
+        fields.add("Seed", self.seed.to_string());
+        let width = self.phases.iter().map(|p| p.phase.len()).max().unwrap_or(0);
+        let lines = self.phases.iter().map(|planned| {
+            format!(
+                "{:width$}  {} updates of {} samples",
+                planned.phase,
+                thousands(planned.updates),
+                planned.batch
+            )
+        });
+        fields.add_all("Phases", lines);
+        fields.add("Try", format!("fewstep {} {}", self.command, self.recipe));
+        fields
+    }
+}
+
+impl Planned {
+    fn of(phase: &Phase) -> Self {
+        Self {
+            phase: phase.name.clone(),
+            updates: phase.updates,
+            batch: phase.optim.batch,
+        }
+    }
+}
+
+impl Plan {
+    /// Reads the text of a recipe; its keys say which kind it is.
+    pub(super) fn read(text: &str, origin: &str) -> CliResult<Self> {
+        let invalid = |error: &dyn std::fmt::Display| CliError::input(format!("{origin}: {error}"));
+        let keys: toml::Table = parse(text, origin).input_error()?;
+        if !keys.contains_key("teacher") {
+            let recipe: TrainRecipe = parse(text, origin).input_error()?;
+            recipe.validate().map_err(|error| invalid(&error))?;
+            return Ok(Self {
+                purpose: match &recipe.text {
+                    Some(_) => "train a teacher that generates from prompts".into(),
+                    None => "train a teacher".into(),
+                },
+                command: "train",
+                phases: recipe.phases(),
+                data: recipe.data,
+                seed: recipe.seed,
+            });
+        }
+        if keys.contains_key("method") {
+            let recipe: PhaseRecipe = parse(text, origin).input_error()?;
+            recipe.validate().map_err(|error| invalid(&error))?;
+            return Ok(Self {
+                purpose: format!("adapt the teacher {}", recipe.teacher),
+                command: "distill",
+                phases: recipe.phases(None),
+                data: recipe.data,
+                seed: recipe.seed,
+            });
+        }
+        let recipe: DistillRecipe = parse(text, origin).input_error()?;
+        recipe.validate().map_err(|error| invalid(&error))?;
+        Ok(Self {
+            purpose: format!("distil the teacher {}", recipe.teacher),
+            command: "distill",
+            phases: recipe.phases().map_err(|error| invalid(&error))?,
+            data: recipe.data,
+            seed: recipe.seed,
+        })
+    }
+
+    /// The data in words.
+    pub(super) fn data(&self) -> String {
+        let part = match self.data.split {
+            Split::Train => "to train on",
+            Split::Test => "held out",
+        };
+        format!("{}, the part {part}", self.data.path.display())
+    }
+}

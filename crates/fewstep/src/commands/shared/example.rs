@@ -1,0 +1,54 @@
+//! The command that uses a model.
+
+use crate::tasks::command_of;
+use fewstep_diffusion::{DistilledFor, Role, SamplerRecipe};
+
+/// How a model is used, besides what its sampler recipe says.
+#[derive(Clone, Copy)]
+pub(crate) struct Uses {
+    /// Whether it generates from prompts.
+    pub(crate) prompts: bool,
+    /// Whether its network takes a mask and a masked image.
+    pub(crate) masks: bool,
+}
+
+/// The command to try a model with.
+pub(crate) fn command_for(model: &str, recipe: &SamplerRecipe, uses: Uses) -> String {
+    let prompt = match uses.prompts {
+        true => " --prompt TEXT",
+        false => "",
+    };
+    let steps = match recipe.role {
+        Role::Student {
+            sampler: DistilledFor::Consistency,
+            ..
+        } => 4,
+        Role::Student {
+            steps: Some(steps), ..
+        } => steps,
+        Role::Student { .. } | Role::Teacher => 32,
+    };
+    let masked = recipe.control.is_none() && uses.masks;
+    let encodes = matches!(
+        recipe.role,
+        Role::Student {
+            sampler: DistilledFor::Encoder,
+            ..
+        }
+    );
+    match recipe.control.map(|control| command_of(control.task)) {
+        _ if encodes => format!(
+            "fewstep restyle --encoder {model} --decoder STUDENT --image FILE --from CLASS --to CLASS"
+        ),
+        _ if masked => format!(
+            "fewstep inpaint --model {model} --steps {steps} --image FILE --mask FILE{prompt} --out filled.png"
+        ),
+        Some("inpaint") => format!(
+            "fewstep inpaint --model {model} --steps {steps} --image FILE --mask FILE{prompt} --out filled.png"
+        ),
+        Some(command) => format!(
+            "fewstep {command} --model {model} --steps {steps} --image FILE{prompt} --out {command}.png"
+        ),
+        None => format!("fewstep sample --model {model} --steps {steps}{prompt} --out samples.png"),
+    }
+}

@@ -1,0 +1,54 @@
+//! How much the program says next to its results: its flags, and the log.
+
+use crate::console;
+use std::io::IsTerminal;
+use std::sync::atomic::{AtomicBool, Ordering};
+use tracing_subscriber::filter::LevelFilter;
+
+/// The flags for it, which every command has.
+#[derive(clap::Args)]
+pub(crate) struct VerbosityArgs {
+    /// Print only results, warnings and errors: no progress, no notes.
+    #[arg(
+        short,
+        long,
+        global = true,
+        conflicts_with = "verbose",
+        help_heading = "Options of every command"
+    )]
+    quiet: bool,
+    /// Print more of what happens: files that are read, caches that are used.
+    #[arg(short, long, global = true, help_heading = "Options of every command")]
+    verbose: bool,
+}
+
+static QUIET: AtomicBool = AtomicBool::new(false);
+
+impl VerbosityArgs {
+    /// Sets it for this process, and starts the log.
+    pub(crate) fn choose(&self) {
+        QUIET.store(self.quiet, Ordering::Relaxed);
+        let level = match (self.quiet, self.verbose) {
+            (true, _) => LevelFilter::WARN,
+            (false, true) => LevelFilter::DEBUG,
+            (false, false) => LevelFilter::INFO,
+        };
+        tracing_subscriber::fmt()
+            .with_max_level(level)
+            .with_writer(|| console::Log)
+            .with_ansi(std::io::stderr().is_terminal() && !colours_are_off())
+            .without_time()
+            .with_target(false)
+            .init();
+    }
+}
+
+/// Whether only results, warnings and errors are wanted.
+pub(crate) fn is_quiet() -> bool {
+    QUIET.load(Ordering::Relaxed)
+}
+
+/// Whether the user wants no colours (<https://no-color.org>).
+fn colours_are_off() -> bool {
+    std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty())
+}
