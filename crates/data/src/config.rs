@@ -1,8 +1,8 @@
 //! What to read and how: the part of a recipe that names the data.
 
-use crate::DataError;
 use crate::checks::{check_channels, check_side};
 use crate::image::{Content, Decoding, MAX_PIXELS};
+use crate::{DataError, ImageShape};
 use serde::{Deserialize, Serialize};
 use std::path::{Path, PathBuf};
 
@@ -45,6 +45,9 @@ pub struct DataConfig {
     /// How many pixels an image file may have; [`MAX_PIXELS`](crate::image::MAX_PIXELS) by default.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub max_pixels: Option<u64>,
+    /// How many bytes the images may take in memory; not stored, and no limit by default.
+    #[serde(skip)]
+    pub max_bytes: Option<u64>,
     /// The classes' names in label order, instead of those that the files give.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub class_names: Option<Vec<String>>,
@@ -64,7 +67,31 @@ impl DataConfig {
             label: None,
             caption: None,
             max_pixels: None,
+            max_bytes: None,
             class_names: None,
+        }
+    }
+
+    /// Refuses images that take more memory than `max_bytes`.
+    pub(crate) fn check_memory(
+        &self,
+        images: usize,
+        shape: ImageShape,
+        origin: &str,
+    ) -> Result<(), DataError> {
+        let sides = [shape.channels, shape.height, shape.width];
+        let needed = sides.iter().fold(images as u64, |product, side| {
+            product.saturating_mul(*side as u64)
+        });
+        match self.max_bytes.filter(|most| needed > *most) {
+            None => Ok(()),
+            Some(most) => Err(DataError::Memory {
+                origin: origin.into(),
+                images,
+                shape,
+                needed,
+                most,
+            }),
         }
     }
 

@@ -7,6 +7,7 @@ mod builtin;
 mod commands;
 mod compute;
 mod error;
+mod memory;
 mod numbers;
 mod output;
 mod parsers;

@@ -40,11 +40,13 @@ mod restyle;
 pub use classes::{UnknownClass, find_class};
 pub use control::ControlImage;
 pub use error::GenerateError;
-pub use generator::{Generator, Progress, ignore};
+pub use generator::{Extent, Generator, Progress, ignore};
 pub use images::{from_images, to_images};
 pub use init::Init;
 pub use prompts::KeepEncoder;
-pub use registry::{LoadOptions, ModelSource, RegistryError, find_part, run_models};
+pub use registry::{
+    Candidate, Choice, LoadOptions, ModelSource, RegistryError, find_part, run_models,
+};
 pub use request::{ImageRequest, Request, Subject};
 pub use restyle::{RestyleError, RestyleRequest, Restyler};
 

@@ -19,17 +19,8 @@ fn the_first_thousand_test_images_are_named_rightly() {
         return;
     };
     let data = load(&DataConfig {
-        kind: DataKind::Cifar10,
-        path: images.into(),
         split: Split::Test,
-        size: None,
-        channels: None,
-        limit: None,
-        column: None,
-        label: None,
-        caption: None,
-        max_pixels: None,
-        class_names: None,
+        ..DataConfig::new(DataKind::Cifar10, images)
     });
     let data = data.unwrap();
     let pixels: Vec<u8> = (0..1000).flat_map(|i| data.pixels(i)).copied().collect();

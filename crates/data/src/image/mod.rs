@@ -13,7 +13,7 @@ use ::image::imageops::{self, FilterType};
 use ::image::{GrayImage, ImageBuffer, Pixel, RgbImage};
 
 pub(crate) use decode::{Content, Decoding};
-pub use decode::{decode, read, read_depth};
+pub use decode::{decode, read, read_depth, read_up_to};
 pub use encode::{encode_jpeg, encode_png, write_png};
 pub use kind::ImageKind;
 pub use mask::{mask_values, read_mask};

@@ -1,9 +1,10 @@
 //! `fewstep inpaint`: images with a masked part filled.
 
-use super::shared::controlled::{ControlNetArgs, ControlledArgs, Source, read};
+use super::shared::controlled::{ControlNetArgs, ControlledArgs, Source};
 use super::shared::generate::PromptedArgs;
-use crate::error::{CliError, CliResult, IntoCliResult};
-use fewstep_data::image::{Image, read_mask};
+use super::shared::inputs::InputArgs;
+use crate::error::{CliError, CliResult};
+use fewstep_data::image::Image;
 use fewstep_diffusion::Task;
 use fewstep_generate::{ControlImage, Init, ModelSource};
 use std::path::{Path, PathBuf};
@@ -34,6 +35,8 @@ pub(crate) struct Args {
     /// images, or one for each.
     #[arg(long = "mask", value_name = "FILE", required = true)]
     masks: Vec<PathBuf>,
+    #[command(flatten)]
+    inputs: InputArgs,
     #[command(flatten)]
     controlnet: ControlNetArgs,
     /// The class to generate, by name or number, for models with classes [default: no class].
@@ -70,8 +73,8 @@ impl Args {
         let subjects = self.prompted.prompts.subjects(&generator, None)?;
         let channels = generator.image_shape().channels;
         let init = Init::Inpaint {
-            image: read(image, channels)?.into(),
-            mask: read_mask(mask).input_error()?.into(),
+            image: self.inputs.image(image, None, channels)?.into(),
+            mask: self.inputs.mask(mask)?.into(),
         };
         self.prompted
             .run(&generator, &subjects, subjects.len(), init)
@@ -83,6 +86,7 @@ impl Args {
             prompted,
             images,
             masks,
+            inputs,
             controlnet,
             class,
         } = self;
@@ -104,19 +108,20 @@ impl Args {
             generate: prompted.generate,
             controlnet,
             images,
+            inputs,
             prompt,
             class,
         };
         common.run(Task::Inpaint, |n, file, [channels, _]| {
-            source(file, &masks[n.min(masks.len() - 1)], channels)
+            source(inputs, file, &masks[n.min(masks.len() - 1)], channels)
         })
     }
 }
 
 /// An image with a mask.
-fn source(file: &Path, mask_file: &Path, channels: usize) -> CliResult<Source> {
-    let image = read(file, channels)?;
-    let mask = read_mask(mask_file).input_error()?;
+fn source(inputs: InputArgs, file: &Path, mask_file: &Path, channels: usize) -> CliResult<Source> {
+    let image = inputs.image(file, None, channels)?;
+    let mask = inputs.mask(mask_file)?;
     let shape = image.shape;
     if (mask.shape.width, mask.shape.height) != (shape.width, shape.height) {
         return Err(CliError::input(format!(

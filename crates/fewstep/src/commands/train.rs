@@ -29,6 +29,7 @@ pub(crate) struct Args {
 }
 
 pub(crate) fn run(args: Args) -> CliResult {
+    args.run.memory.choose();
     let recipe: TrainRecipe = args.run.recipe()?;
     recipe
         .validate()
@@ -80,6 +81,7 @@ pub(crate) fn run(args: Args) -> CliResult {
     if args.run.dry_run {
         return plan::print(&args.run, &run, &initial, &recipe);
     }
+    plan::check_memory(&run, &initial)?;
     prepare(&run.folder, &recipe, args.run.resume())?;
     let prompts = recipe.text.map(|text| text.prompts).unwrap_or_default();
     run_phases(&run, initial, &prompts, args.run.resume())?;

@@ -4,10 +4,10 @@ mod fields;
 mod model;
 mod run;
 
+use super::shared::models;
 use crate::error::{CliResult, IntoCliResult};
 use crate::parsers::positive;
 use fewstep_distill::run::is_run;
-use fewstep_generate::ModelSource;
 use fewstep_kernels::device::{compiled, found};
 use fields::Fields;
 use serde::Serialize;
@@ -47,7 +47,7 @@ pub(crate) fn run(args: Args) -> CliResult {
         let facts = run::Facts::gather(folder, &device)?;
         return print(&facts, facts.fields(), args.json);
     }
-    let source = ModelSource::find(&reference, args.steps)?;
+    let source = models::find(&reference, args.steps)?;
     let components = source.components()?;
     let components = components.map(|components| components.facts(&device));
     let components = components.transpose().input_error()?;

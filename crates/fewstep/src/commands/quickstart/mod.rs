@@ -7,9 +7,11 @@ mod measure;
 mod report;
 mod stages;
 
+use super::shared::plan;
 use super::shared::run::prepare;
 use crate::builtin;
 use crate::error::{CliError, CliResult, IntoCliResult};
+use crate::memory::MemoryArgs;
 use crate::report::table;
 use fewstep_data::Examples;
 use fewstep_distill::recipe::{DistillRecipe, parse_with};
@@ -44,19 +46,24 @@ pub(crate) struct Args {
     resume: bool,
     /// Images generated for each result. Results with different numbers of images cannot be
     /// compared.
-    #[arg(long, default_value_t = 2000, value_parser = clap::value_parser!(u64).range(2..))]
+    #[arg(long, default_value_t = 2000, value_parser = clap::value_parser!(u64).range(2..=MOST_SAMPLES))]
     samples: u64,
     /// Override a key of the recipe (recipes/fashion-mnist/quickstart.toml), as in --set
     /// guided.updates=500; may be given several times.
     #[arg(long = "set", value_name = "KEY=VALUE")]
     overrides: Vec<String>,
+    #[command(flatten)]
+    memory: MemoryArgs,
 }
 
+/// Images of a result, at most: so many features fit into the memory of any machine.
+const MOST_SAMPLES: u64 = 1_000_000;
+
 pub(crate) fn run(args: Args) -> CliResult {
+    args.memory.choose();
     let recipe = args.recipe()?;
     let device = crate::compute::device_of_run(&recipe.run)?;
     let teacher = ModelSource::find(&recipe.teacher, None)?.model(&device)?;
-    prepare(&args.out, &recipe, args.resume)?;
     let run = Run {
         folder: args.out.clone(),
         seed: recipe.seed,
@@ -67,6 +74,8 @@ pub(crate) fn run(args: Args) -> CliResult {
         config: recipe.run,
         device,
     };
+    plan::check_memory(&run, &teacher)?;
+    prepare(&args.out, &recipe, args.resume)?;
     println!(
         "Distilling the embedded teacher on {} real images of {} classes into {}",
         run.examples.len(),

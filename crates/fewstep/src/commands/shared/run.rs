@@ -2,6 +2,7 @@
 
 use super::grids::SampleGrids;
 use crate::error::{CliError, CliResult, IntoCliResult};
+use crate::memory::MemoryArgs;
 use crate::progress;
 use fewstep_distill::recipe::{parse, parse_with};
 use fewstep_distill::run::{Event, Run, is_run};
@@ -28,6 +29,8 @@ pub(crate) struct RunArgs {
     /// Print what the run would do and how much memory and time it would take, and stop.
     #[arg(long)]
     pub(crate) dry_run: bool,
+    #[command(flatten)]
+    pub(crate) memory: MemoryArgs,
     /// Print only the memory of every option, and stop.
     #[arg(skip)]
     pub(crate) plan: bool,
@@ -35,13 +38,14 @@ pub(crate) struct RunArgs {
 
 impl RunArgs {
     /// For predicting memory only.
-    pub(crate) fn to_plan(recipe: PathBuf, overrides: Vec<String>) -> Self {
+    pub(crate) fn to_plan(recipe: PathBuf, overrides: Vec<String>, memory: MemoryArgs) -> Self {
         Self {
             recipe,
             out: None,
             resume: false,
             overrides,
             dry_run: true,
+            memory,
             plan: true,
         }
     }
