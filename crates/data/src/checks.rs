@@ -1,6 +1,7 @@
 //! Checks of channels and sides that a user gives.
 
 use crate::DataError;
+use fewstep_diffusion::limits::DATA_SIDE;
 
 /// Refuses a channel count other than 1 and 3.
 pub(crate) fn check_channels(channels: usize, origin: &str) -> Result<(), DataError> {
@@ -16,15 +17,15 @@ pub(crate) fn check_channels(channels: usize, origin: &str) -> Result<(), DataEr
     })
 }
 
-/// Refuses a side of no pixels.
+/// Refuses a side of no pixels, or of more than images have.
 pub(crate) fn check_side(side: usize, origin: &str) -> Result<(), DataError> {
-    if side > 0 {
+    if (1..=DATA_SIDE).contains(&side) {
         return Ok(());
     }
-    let expected = "a side of at least 1 pixel".into();
+    let expected = format!("a side of at least 1 pixel and at most {DATA_SIDE}");
     Err(DataError::Config {
         key: "size",
-        got: "0".into(),
+        got: side.to_string(),
         origin: origin.into(),
         expected,
     })

@@ -14,6 +14,8 @@ pub(crate) const DEFAULT_CHANNELS: usize = 3;
 /// Collects images of one shape, in the order in which they come.
 #[derive(Debug)]
 pub(crate) struct ImageCollector {
+    config: DataConfig,
+    content: Content,
     decoding: Decoding,
     shape: Option<ImageShape>,
     pixels: Vec<u8>,
@@ -30,10 +32,25 @@ impl ImageCollector {
     /// The same for other contents.
     pub(crate) fn of(config: &DataConfig, content: Content) -> Self {
         Self {
+            config: config.clone(),
+            content,
             decoding: config.decoding(content),
             shape: None,
             pixels: Vec::new(),
         }
+    }
+
+    /// Refuses so many images where they do not fit into memory, as far as their size is known.
+    pub(crate) fn check_memory(&self, images: usize, origin: &str) -> Result<(), DataError> {
+        let Some(side) = self.config.size else {
+            return Ok(());
+        };
+        let shape = ImageShape {
+            channels: self.content.channels(),
+            height: side,
+            width: side,
+        };
+        self.config.check_memory(images, shape, origin)
     }
 
     /// Decodes `items` in parallel and appends their images. `fetch` returns an item's encoded
@@ -59,6 +76,8 @@ impl ImageCollector {
                     got: image.shape,
                 });
             }
+            let images = self.pixels.len() / expected.len().max(1) + 1;
+            self.config.check_memory(images, expected, &origin(item))?;
             self.pixels.extend_from_slice(&image.pixels);
         }
         Ok(())

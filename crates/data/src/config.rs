@@ -1,8 +1,8 @@
 //! What to read and how: the part of a recipe that names the data.
 
-use crate::DataError;
 use crate::checks::{check_channels, check_side};
 use crate::image::{Content, Decoding, Fit, MAX_PIXELS};
+use crate::{DataError, ImageShape};
 use serde::{Deserialize, Serialize};
 use std::path::{Path, PathBuf};
 
@@ -53,6 +53,9 @@ pub struct DataConfig {
     /// [`Survey::skip_list`](crate::Survey::skip_list) writes it; for image files, tars and parquet.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub skip: Option<PathBuf>,
+    /// How many bytes the images may take in memory; not stored, and no limit by default.
+    #[serde(skip)]
+    pub max_bytes: Option<u64>,
     /// The classes' names in label order, instead of those that the files give.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub class_names: Option<Vec<String>>,
@@ -74,7 +77,31 @@ impl DataConfig {
             caption: None,
             max_pixels: None,
             skip: None,
+            max_bytes: None,
             class_names: None,
+        }
+    }
+
+    /// Refuses images that take more memory than `max_bytes`.
+    pub(crate) fn check_memory(
+        &self,
+        images: usize,
+        shape: ImageShape,
+        origin: &str,
+    ) -> Result<(), DataError> {
+        let sides = [shape.channels, shape.height, shape.width];
+        let needed = sides.iter().fold(images as u64, |product, side| {
+            product.saturating_mul(*side as u64)
+        });
+        match self.max_bytes.filter(|most| needed > *most) {
+            None => Ok(()),
+            Some(most) => Err(DataError::Memory {
+                origin: origin.into(),
+                images,
+                shape,
+                needed,
+                most,
+            }),
         }
     }
 

@@ -1,6 +1,7 @@
 //! What can be wrong with a dataset, said so that its owner can correct it.
 
 use crate::ImageShape;
+use fewstep_diffusion::limits::OutOfRange;
 use std::path::{Path, PathBuf};
 
 /// A dataset or image that cannot be read, used or written.
@@ -241,6 +242,25 @@ pub enum DataError {
         /// What is wrong.
         reason: String,
     },
+    /// More images than the memory of the machine holds.
+    #[error(
+        "{images} images of {shape} in {origin} take {needed} bytes of memory, and there are at most {most}: use a smaller `size` or a `limit`"
+    )]
+    Memory {
+        /// Where they are.
+        origin: String,
+        /// How many.
+        images: usize,
+        /// The shape that they would have.
+        shape: ImageShape,
+        /// Bytes of all.
+        needed: u64,
+        /// Bytes that they may take.
+        most: u64,
+    },
+    /// A number of the configuration outside its range.
+    #[error(transparent)]
+    Number(#[from] OutOfRange),
     /// The configuration asks for something that the data cannot give.
     #[error("{key} = {got} does not fit {origin}: expected {expected}")]
     Config {

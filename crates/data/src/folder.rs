@@ -1,12 +1,13 @@
 //! A folder of images with one sub-folder per class, or a flat folder of unlabelled images.
 
 use crate::collector::{CHUNK, ImageCollector};
+use crate::config::{check, expand_home};
 use crate::dataset::spread;
 use crate::input::{MAX_IMAGE_FILE, read_bytes};
 use crate::listing::{FORMATS_HINT, Listing, entries};
 use crate::skip::{Skip, name_of};
 use crate::splits::split_folder;
-use crate::{DataConfig, DataError, Dataset};
+use crate::{DataConfig, DataError, Dataset, ImageShape};
 use std::path::{Path, PathBuf};
 
 /// An image file and its class.
@@ -33,20 +34,63 @@ pub(crate) fn read(folder: &Path, config: &DataConfig) -> Result<Dataset, DataEr
     let folder = &split_folder(folder, config.split)?;
     let (items, classes) = list(folder, config)?;
     let items: Vec<Item> = keep(items, config.limit.unwrap_or(usize::MAX));
+    let (shape, pixels) = decode(folder, &items, config)?;
+    let labels = items.iter().map(|item| item.label).collect();
+    let name = folder.display().to_string();
+    Dataset::from_parts(name, shape, pixels, labels, classes)
+}
+
+/// All images of the folder that `config` names, without classes, in the order of their paths: those
+/// in it, or where it has none those in its sub-folders, whatever these are called.
+///
+/// # Errors
+/// A folder that cannot be read or has no images; unreadable images; images of different sizes
+/// without `size`.
+pub fn load_images(config: &DataConfig) -> Result<Dataset, DataError> {
+    let folder = &expand_home(&config.path);
+    let name = folder.display().to_string();
+    check(config, &name)?;
+    let (folders, files): (Vec<PathBuf>, Vec<PathBuf>) =
+        entries(folder)?.into_iter().partition(|path| path.is_dir());
+    let mut listing = Listing::default();
+    files.into_iter().for_each(|path| listing.push(path));
+    let here = listing.images.len();
+    for below in folders {
+        listing.extend(&below)?;
+    }
+    let below = listing.images.len() - here;
+    if here > 0 && below > 0 {
+        tracing::warn!(folder = %folder.display(), "the {here} images in the folder count, and not the {below} in its sub-folders");
+        listing.images.truncate(here);
+    }
+    listing.warn(folder);
+    let items = listing.images.into_iter();
+    let items = items.map(|path| Item { path, label: None }).collect();
+    let items = keep(items, config.limit.unwrap_or(usize::MAX));
+    let (shape, pixels) = decode(folder, &items, config)?;
+    Dataset::from_parts(name, shape, pixels, None, Vec::new())
+}
+
+/// The common shape and the pixels of these images.
+fn decode(
+    folder: &Path,
+    items: &[Item],
+    config: &DataConfig,
+) -> Result<(ImageShape, Vec<u8>), DataError> {
+    let name = folder.display().to_string();
     let mut collector = ImageCollector::new(config);
+    collector.check_memory(items.len(), &name)?;
     for chunk in items.chunks(CHUNK) {
         let fetch = |item: &Item| read_bytes(&item.path, MAX_IMAGE_FILE);
         collector.extend(chunk, fetch, |item| item.path.display().to_string())?;
     }
-    let name = folder.display().to_string();
-    let (Some(shape), pixels) = collector.finish() else {
-        return Err(DataError::Empty {
+    match collector.finish() {
+        (Some(shape), pixels) => Ok((shape, pixels)),
+        (None, _) => Err(DataError::Empty {
             origin: name,
             hint: FORMATS_HINT.into(),
-        });
-    };
-    let labels = items.iter().map(|item| item.label).collect();
-    Dataset::from_parts(name, shape, pixels, labels, classes)
+        }),
+    }
 }
 
 fn keep(items: Vec<Item>, limit: usize) -> Vec<Item> {

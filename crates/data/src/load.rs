@@ -2,7 +2,7 @@
 
 use crate::collector::ImageCollector;
 use crate::config::{check, expand_home};
-use crate::{DataConfig, DataError, DataKind, Dataset, cifar, folder, idx, parquet};
+use crate::{DataConfig, DataError, DataKind, Dataset, ImageShape, cifar, folder, idx, parquet};
 
 /// Reads the dataset that `config` names, whole, into memory.
 ///
@@ -41,6 +41,15 @@ pub fn load(config: &DataConfig) -> Result<Dataset, DataError> {
     Ok(dataset)
 }
 
+/// Brings a set of small images to what `config` says of number, channels and size.
+///
+/// # Errors
+/// As [`load`].
+pub fn fit(dataset: Dataset, config: &DataConfig) -> Result<Dataset, DataError> {
+    check(config, &dataset.name)?;
+    fit_digits(dataset, config)
+}
+
 fn fit_digits(dataset: Dataset, config: &DataConfig) -> Result<Dataset, DataError> {
     let dataset = limit_and_colour(dataset, config)?;
     match config.size {
@@ -60,5 +69,13 @@ fn fit_photographs(dataset: Dataset, config: &DataConfig) -> Result<Dataset, Dat
 fn limit_and_colour(dataset: Dataset, config: &DataConfig) -> Result<Dataset, DataError> {
     let dataset = dataset.limit(config.limit.unwrap_or(usize::MAX));
     let channels = config.channels.unwrap_or(dataset.shape.channels);
+    let ImageShape { height, width, .. } = dataset.shape;
+    let [height, width] = config.size.map_or([height, width], |side| [side, side]);
+    let shape = ImageShape {
+        channels,
+        height,
+        width,
+    };
+    config.check_memory(dataset.len(), shape, &dataset.name)?;
     dataset.with_channels(channels)
 }

@@ -17,6 +17,7 @@ mod denoiser;
 mod grid;
 mod guidance;
 mod inputs;
+pub mod limits;
 mod prediction;
 pub mod random;
 mod recipe;

@@ -1,5 +1,7 @@
 //! Recipes that cannot be used.
 
+use fewstep_diffusion::limits::OutOfRange;
+
 /// Values of a recipe that cannot be used, or that do not fit together.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{message}")]
@@ -24,5 +26,11 @@ impl RecipeError {
             key: format!("{section}.{}", self.key),
             message: format!("[{section}] {}", self.message),
         }
+    }
+}
+
+impl From<OutOfRange> for RecipeError {
+    fn from(error: OutOfRange) -> Self {
+        Self::new(error.name.clone(), error.to_string())
     }
 }

@@ -2,6 +2,7 @@
 //! measure with.
 
 use crate::error::{CliResult, IntoCliResult};
+use crate::memory;
 use crate::report::Row;
 use burn::tensor::Device;
 use fewstep_data::{DataConfig, Dataset, FASHION_MNIST_CLASSES, parse_idx};
@@ -33,14 +34,19 @@ pub(crate) fn is_sample(config: &DataConfig) -> bool {
 /// The dataset that a recipe names: the embedded sample, or files.
 pub(crate) fn load_data(config: &DataConfig) -> CliResult<Dataset> {
     if !is_sample(config) {
-        return fewstep_data::load(config).input_error();
+        return fewstep_data::load(&in_memory(config)).input_error();
     }
     let names = FASHION_MNIST_CLASSES.map(String::from);
     let sample = parse_idx(SAMPLE_IMAGES, Some(SAMPLE_LABELS), SAMPLE).work_error()?;
     let sample = sample.with_class_names(&names).work_error()?;
-    match config.size {
-        Some(side) => sample.pad_to(side).input_error(),
-        None => Ok(sample),
+    fewstep_data::fit(sample, &in_memory(config)).input_error()
+}
+
+/// The same data, whose images must fit into the memory of this machine.
+pub(crate) fn in_memory(config: &DataConfig) -> DataConfig {
+    DataConfig {
+        max_bytes: memory::limit(),
+        ..config.clone()
     }
 }
 

@@ -8,6 +8,7 @@ mod cli;
 mod commands;
 mod compute;
 mod error;
+mod memory;
 mod numbers;
 mod output;
 mod parsers;

@@ -1,6 +1,7 @@
 //! Parsers of flag values that several commands share.
 
 use clap::builder::{PossibleValuesParser, TypedValueParser};
+use fewstep_diffusion::limits::{FACTOR, IMAGES, STEPS};
 use std::hash::{BuildHasher, Hasher, RandomState};
 
 /// Parses one of the names in a table.
@@ -35,10 +36,38 @@ pub(crate) fn seed(text: &str) -> Result<u64, String> {
     }
 }
 
-/// Parses a finite number.
-pub(crate) fn finite(text: &str) -> Result<f64, String> {
+/// Parses a number of a size that has a meaning.
+pub(crate) fn number(text: &str) -> Result<f64, String> {
     match text.parse::<f64>() {
-        Ok(number) if number.is_finite() => Ok(number),
-        _ => Err("expected a number such as 1 or 0.5".into()),
+        Ok(number) if number.abs() <= FACTOR => Ok(number),
+        _ => Err(format!(
+            "expected a number such as 1 or 0.5, from -{FACTOR} to {FACTOR}"
+        )),
     }
+}
+
+/// Parses a number of images.
+pub(crate) fn images(text: &str) -> Result<usize, String> {
+    up_to(IMAGES, text)
+}
+
+/// Parses a number of steps.
+pub(crate) fn steps(text: &str) -> Result<usize, String> {
+    up_to(STEPS, text)
+}
+
+/// Parses a number of steps that may be 0.
+pub(crate) fn steps_or_none(text: &str) -> Result<usize, String> {
+    match text {
+        "0" => Ok(0),
+        _ => steps(text),
+    }
+}
+
+fn up_to(most: usize, text: &str) -> Result<usize, String> {
+    let number = text
+        .parse()
+        .ok()
+        .filter(|number| (1..=most).contains(number));
+    number.ok_or_else(|| format!("expected a whole number from 1 to {most}"))
 }

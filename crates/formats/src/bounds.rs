@@ -1,98 +1,55 @@
 //! What a file says of its model, checked before anything is built or allocated: against bounds that
 //! every real model keeps, and recipe and network against each other.
 
-use fewstep_diffusion::{Guidance, Role, SamplerRecipe, Schedule, ScheduleConfig};
+use fewstep_diffusion::limits::{FEATURES, OutOfRange, ROWS, SIDE, STEPS, count, factor};
+use fewstep_diffusion::{Guidance, Role, SamplerRecipe, Schedule};
 use fewstep_nn::UNetConfig;
-
-/// Levels of a network, and of the stem of a ControlNet.
-pub(crate) const LEVELS: usize = 16;
-/// Blocks of a level, layers of a text encoder.
-pub(crate) const BLOCKS: usize = 256;
-/// Features of a layer, channels of an image.
-pub(crate) const FEATURES: usize = 1 << 16;
-/// Rows of a table: classes, tokens.
-pub(crate) const ROWS: usize = 1 << 20;
-/// Height and width of images or latents.
-const SIDE: usize = 4096;
-/// Timesteps of a schedule, steps of a student.
-const STEPS: usize = 1 << 20;
-/// Guidance weights and factors, either sign.
-const FACTOR: f64 = 1e6;
 
 /// Checks network and recipe of a model.
 ///
 /// # Errors
 /// Names the field, what it is, and what it may be.
 pub(crate) fn check(network: &UNetConfig, recipe: &SamplerRecipe) -> Result<(), String> {
-    check_network(network)?;
+    network.validate().map_err(|error| error.to_string())?;
     check_recipe(recipe)?;
     agree(network, recipe)
 }
 
-/// A number of a configuration.
+/// Checks the recipe by itself.
 ///
 /// # Errors
-/// When it is 0 or larger than any model has it.
-pub(crate) fn count(name: &str, value: usize, most: usize) -> Result<(), String> {
-    match (1..=most).contains(&value) {
-        true => Ok(()),
-        false => Err(format!("`{name}` is {value}, and must be 1 to {most}")),
-    }
-}
-
-fn factor(name: &str, value: f64) -> Result<(), String> {
-    match value.abs() <= FACTOR {
-        true => Ok(()),
-        false => Err(format!(
-            "`{name}` is {value}, and must be -{FACTOR} to {FACTOR}"
-        )),
-    }
-}
-
-fn check_network(network: &UNetConfig) -> Result<(), String> {
-    count("widths", network.widths.len(), LEVELS)?;
-    for width in &network.widths {
-        count("widths", *width, FEATURES)?;
-    }
-    count("blocks", network.blocks, BLOCKS)?;
-    count("channels", network.channels, FEATURES)?;
-    count("concat", network.concat.max(1), FEATURES)?;
-    count("patch", network.patch, 64)?;
-    count("classes", network.classes.max(1), ROWS)?;
-    if !(network.epsilon > 0.0 && network.epsilon <= 1.0) {
-        return Err(format!(
-            "`epsilon` is {}, and must be above 0 and at most 1",
-            network.epsilon
-        ));
-    }
-    if let Some(text) = network.text {
-        count("text.width", text.width, FEATURES)?;
-    }
-    if let Some(w) = network.w {
-        count("w.dim", w.dim, FEATURES)?;
-        factor("w.scale", w.scale)?;
-    }
-    if let Some(controlnet) = &network.controlnet {
-        count("controlnet.channels", controlnet.channels, FEATURES)?;
-        count("controlnet.stem", controlnet.stem.len(), LEVELS)?;
-        for width in &controlnet.stem {
-            count("controlnet.stem", *width, FEATURES)?;
-        }
-    }
-    if let Some(lora) = &network.lora {
-        count("lora.rank", lora.rank, FEATURES)?;
-        factor("lora.alpha", lora.alpha)?;
-    }
-    network.validate().map_err(|error| error.to_string())
-}
-
-fn check_recipe(recipe: &SamplerRecipe) -> Result<(), String> {
+/// As [`check`].
+pub(crate) fn check_recipe(recipe: &SamplerRecipe) -> Result<(), String> {
     if recipe.version != 1 {
         return Err(format!(
             "its sampler recipe is of version {}, and this program reads version 1: a newer program may read it",
             recipe.version
         ));
     }
+    numbers(recipe).map_err(|error| error.to_string())?;
+    if let Guidance::Input {
+        w_min,
+        w_max,
+        default,
+    } = recipe.guidance
+    {
+        if w_min > w_max {
+            return Err(format!(
+                "its w goes from {w_min} to {w_max}: the smallest must come first"
+            ));
+        }
+        if !(w_min..=w_max).contains(&default) {
+            return Err(format!(
+                "its default w is {default}, and it takes {w_min} to {w_max}"
+            ));
+        }
+    }
+    let schedule = Schedule::new(recipe.schedule.clone());
+    schedule.map(drop).map_err(|error| error.to_string())
+}
+
+/// Checks each number of a recipe.
+fn numbers(recipe: &SamplerRecipe) -> Result<(), OutOfRange> {
     let [channels, sides @ ..] = recipe.resolution;
     count("resolution", channels, FEATURES)?;
     for side in sides {
@@ -113,8 +70,8 @@ fn check_recipe(recipe: &SamplerRecipe) -> Result<(), String> {
         count("role.steps", steps, STEPS)?;
     }
     match recipe.guidance {
-        Guidance::None | Guidance::ClassifierFree => {}
-        Guidance::Fixed { w } => factor("guidance.w", w)?,
+        Guidance::None | Guidance::ClassifierFree => Ok(()),
+        Guidance::Fixed { w } => factor("guidance.w", w),
         Guidance::Input {
             w_min,
             w_max,
@@ -122,24 +79,9 @@ fn check_recipe(recipe: &SamplerRecipe) -> Result<(), String> {
         } => {
             factor("guidance.w_min", w_min)?;
             factor("guidance.w_max", w_max)?;
-            factor("guidance.default", default)?;
-            if w_min > w_max {
-                return Err(format!(
-                    "its w goes from {w_min} to {w_max}: the smallest must come first"
-                ));
-            }
-            if !(w_min..=w_max).contains(&default) {
-                return Err(format!(
-                    "its default w is {default}, and it takes {w_min} to {w_max}"
-                ));
-            }
+            factor("guidance.default", default)
         }
     }
-    if let ScheduleConfig::Discrete { steps, .. } = recipe.schedule {
-        count("schedule.steps", steps, STEPS)?;
-    }
-    let schedule = Schedule::new(recipe.schedule.clone());
-    schedule.map(drop).map_err(|error| error.to_string())
 }
 
 /// Whether the recipe is that of this network.
@@ -163,6 +105,12 @@ fn agree(network: &UNetConfig, recipe: &SamplerRecipe) -> Result<(), String> {
     if network.text.is_none() {
         let fits = network.validate_size(height, width);
         fits.map_err(|error| error.to_string())?;
+        let guides = recipe.guidance == Guidance::ClassifierFree;
+        if guides && network.classes > 0 && !network.null_class {
+            return Err(
+                "its sampler recipe says that it is guided by \"no class\", and the network has no such class (`null_class`)".into(),
+            );
+        }
         if recipe.classes.len() != network.classes {
             return Err(format!(
                 "its sampler recipe names {} classes, and the network has {}",
@@ -187,6 +135,10 @@ fn controls(network: &UNetConfig, recipe: &SamplerRecipe) -> Result<(), String> 
                 control.shape[0], controlnet.channels
             ))
         }
+        (Some(_), None) => Err(
+            "the network has a ControlNet, and its sampler recipe names no control images (`control`)"
+                .into(),
+        ),
         _ => Ok(()),
     }
 }
@@ -194,7 +146,9 @@ fn controls(network: &UNetConfig, recipe: &SamplerRecipe) -> Result<(), String> 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use fewstep_diffusion::{ControlSpec, DistilledFor, PredictionKind, Provenance, Task};
+    use fewstep_diffusion::{
+        ControlSpec, DistilledFor, PredictionKind, Provenance, ScheduleConfig, Task,
+    };
     use fewstep_nn::{ControlNetConfig, Fusion, LoraConfig};
 
     fn model() -> (UNetConfig, SamplerRecipe) {
@@ -227,7 +181,7 @@ mod tests {
         let (network, recipe) = model();
         check(&network, &recipe).expect("a model");
         type Change = fn(&mut UNetConfig, &mut SamplerRecipe);
-        let changes: [(Change, &str); 21] = [
+        let changes: [(Change, &str); 24] = [
             (|n, _| n.blocks = usize::MAX, "`blocks` is 1844"),
             (|n, _| n.widths = vec![usize::MAX / 4; 2], "`widths`"),
             (|n, _| n.widths = vec![8; 99], "`widths` is 99"),
@@ -262,13 +216,23 @@ mod tests {
                 "`control.shape` is 0",
             ),
             (|n, _| n.lora = Some(lora(0)), "`lora.rank` is 0"),
+            (|n, _| n.null_class = false, "no such class"),
+            (
+                |n, _| n.controlnet = Some(controlnet()),
+                "no control images",
+            ),
+            (
+                |_, r| {
+                    r.schedule = ScheduleConfig::Cosine {
+                        log_snr_min: -1e300,
+                        log_snr_max: 20.0,
+                    };
+                },
+                "log_snr_min is -1",
+            ),
             (
                 |n, r| {
-                    n.controlnet = Some(ControlNetConfig {
-                        channels: 3,
-                        stem: vec![8],
-                        fusion: Fusion::default(),
-                    });
+                    n.controlnet = Some(controlnet());
                     r.control = control([1, 8, 8]);
                 },
                 "the ControlNet takes 3",
@@ -279,6 +243,14 @@ mod tests {
             change(&mut network, &mut recipe);
             let error = check(&network, &recipe).expect_err(expected);
             assert!(error.contains(expected), "{error}");
+        }
+    }
+
+    fn controlnet() -> ControlNetConfig {
+        ControlNetConfig {
+            channels: 3,
+            stem: vec![8],
+            fusion: Fusion::default(),
         }
     }
 

@@ -1,9 +1,11 @@
 //! A configuration file, field by field: every field is used, known to mean nothing, or refused by
 //! name.
 
-use crate::{FormatError, bounds, reading};
+use crate::{FormatError, reading};
+use fewstep_diffusion::limits;
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
+use std::ops::RangeBounds;
 use std::path::Path;
 
 /// The fields of a JSON file that nobody has read yet.
@@ -77,11 +79,23 @@ impl Fields {
         most: usize,
     ) -> Result<usize, FormatError> {
         let value = self.or(name, default)?;
-        let counted = bounds::count(name, value, most).map(|()| value);
-        counted.map_err(|reason| self.bad(reason))
+        let counted = limits::count(name, value, most).map(|()| value);
+        counted.map_err(|error| self.bad(error.to_string()))
     }
 
-    /// A field of such numbers, one for each of at most `bounds::LEVELS` levels.
+    /// A field that is a number in a range.
+    pub(crate) fn number(
+        &mut self,
+        name: &str,
+        default: f64,
+        range: impl RangeBounds<f64>,
+    ) -> Result<f64, FormatError> {
+        let value = self.or(name, default)?;
+        let checked = limits::within(name, value, range).map(|()| value);
+        checked.map_err(|error| self.bad(error.to_string()))
+    }
+
+    /// A field of counts, one for each of at most `limits::LEVELS` levels.
     pub(crate) fn counts(
         &mut self,
         name: &str,
@@ -89,14 +103,14 @@ impl Fields {
         most: usize,
     ) -> Result<Vec<usize>, FormatError> {
         let values = self.or(name, default)?;
-        let counted = bounds::count(name, values.len(), bounds::LEVELS);
+        let counted = limits::count(name, values.len(), limits::LEVELS);
         let counted = counted.and_then(|()| {
             let mut values = values.iter();
-            values.try_for_each(|value| bounds::count(name, *value, most))
+            values.try_for_each(|value| limits::count(name, *value, most))
         });
         match counted {
             Ok(()) => Ok(values),
-            Err(reason) => Err(self.bad(reason)),
+            Err(error) => Err(self.bad(error.to_string())),
         }
     }
 

@@ -60,6 +60,18 @@ impl GgufPrecision {
 }
 
 impl Encoding {
+    /// The largest value, of either sign.
+    fn most(self) -> f32 {
+        match self {
+            Self::F32 => f32::MAX,
+            Self::F16 => f16::MAX.to_f32(),
+            // The scale of a block is in 16 bits.
+            Self::Q8 => f16::MAX.to_f32() * 127.0,
+        }
+    }
+}
+
+impl Encoding {
     /// ggml's number of the type.
     fn number(self) -> u32 {
         match self {
@@ -94,12 +106,14 @@ fn quantised(block: &[f32]) -> [u8; 2 + BLOCK] {
     bytes
 }
 
-/// A whole file. The tensors are in f32, of dimensions as PyTorch has them.
+/// A whole file, and the names of the tensors in f32 because a value of theirs is too large for the
+/// precision. The tensors are in f32, of dimensions as PyTorch has them.
 pub(crate) fn to_bytes(
     entries: &BTreeMap<String, Entry>,
     tensors: &BTreeMap<String, RawTensor>,
     precision: GgufPrecision,
-) -> Vec<u8> {
+) -> (Vec<u8>, Vec<String>) {
+    let mut too_large = vec![];
     let mut file = b"GGUF".to_vec();
     file.extend(3u32.to_le_bytes());
     file.extend((tensors.len() as u64).to_le_bytes());
@@ -120,7 +134,12 @@ pub(crate) fn to_bytes(
     let mut data = vec![];
     for (name, tensor) in tensors {
         let shape = tensor.shape();
-        let encoding = precision.encoding(shape);
+        let values = tensor.values();
+        let mut encoding = precision.encoding(shape);
+        if values.iter().any(|value| value.abs() > encoding.most()) {
+            too_large.push(name.clone());
+            encoding = Encoding::F32;
+        }
         put_text(&mut file, name);
         file.extend((shape.len() as u32).to_le_bytes());
         for side in shape.iter().rev() {
@@ -128,12 +147,12 @@ pub(crate) fn to_bytes(
         }
         file.extend(encoding.number().to_le_bytes());
         file.extend((data.len() as u64).to_le_bytes());
-        data.extend(encoding.bytes(&tensor.values()));
+        data.extend(encoding.bytes(&values));
         align(&mut data);
     }
     align(&mut file);
     file.append(&mut data);
-    file
+    (file, too_large)
 }
 
 fn put_text(file: &mut Vec<u8>, text: &str) {
@@ -143,4 +162,32 @@ fn put_text(file: &mut Vec<u8>, text: &str) {
 
 fn align(bytes: &mut Vec<u8>) {
     bytes.resize(bytes.len().next_multiple_of(ALIGNMENT), 0);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use safetensors::Dtype;
+
+    /// 65504 is the largest number of 16 bits; the scale of a block of bytes is one, of 127 steps.
+    #[test]
+    fn values_that_are_too_large_for_16_bits_are_written_in_32() {
+        let tensor = |value: f32| {
+            let mut values = vec![1f32; 64];
+            values[40] = value;
+            let bytes = values.iter().flat_map(|value| value.to_le_bytes());
+            RawTensor::owned(Dtype::F32, vec![2, 32], bytes.collect())
+        };
+        let tensors = BTreeMap::from([
+            ("fits".to_string(), tensor(65504.0)),
+            ("large".into(), tensor(-65600.0)),
+            ("larger".into(), tensor(1e7)),
+        ]);
+        let in_f32 = |precision| to_bytes(&BTreeMap::new(), &tensors, precision).1;
+        assert!(in_f32(GgufPrecision::F32).is_empty());
+        assert_eq!(in_f32(GgufPrecision::F16), ["large", "larger"]);
+        assert_eq!(in_f32(GgufPrecision::Q8), ["larger"]);
+        let (file, _) = to_bytes(&BTreeMap::new(), &tensors, GgufPrecision::F16);
+        assert!(file.windows(4).any(|bytes| bytes == 1e7f32.to_le_bytes()));
+    }
 }

@@ -34,7 +34,7 @@ pub use error::FormatError;
 pub use gguf::GgufPrecision;
 pub use inspect::{Layout, UNetFacts, WeightsFile};
 pub use lora::{export_lora, export_lora_with_w, read_lora};
-pub use model::{Model, WEIGHTS_FILE};
+pub use model::{Model, WEIGHTS_FILE, read_recipe};
 pub use pickle::Pickles;
 pub use pipeline::{ComponentFacts, Pipeline, PipelineComponents, RepositoryFiles, RepositoryKind};
 pub use places::is_standard_output;

@@ -1,5 +1,6 @@
 //! Why a generator refuses a request.
 
+use fewstep_diffusion::limits::OutOfRange;
 use fewstep_diffusion::{GridError, RecipeError, ScheduleError, Task};
 use fewstep_formats::FormatError;
 
@@ -103,6 +104,9 @@ pub enum GenerateError {
         /// What was requested.
         asked: &'static str,
     },
+    /// A number outside its range.
+    #[error(transparent)]
+    Number(#[from] OutOfRange),
     /// The observer asked to stop.
     #[error("cancelled")]
     Cancelled,

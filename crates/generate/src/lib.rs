@@ -40,13 +40,13 @@ mod restyle;
 pub use classes::{UnknownClass, find_class};
 pub use control::ControlImage;
 pub use error::GenerateError;
-pub use generator::{Generator, Progress, ignore};
+pub use generator::{Extent, Generator, Progress, ignore};
 pub use images::{from_images, to_images};
 pub use init::Init;
 pub use prompts::KeepEncoder;
 pub use registry::{
-    Builtin, HubModel, LoadOptions, ModelSource, RegistryError, builtin_models, find_part,
-    hub_models, run_models,
+    Builtin, Candidate, Choice, HubModel, LoadOptions, ModelSource, RegistryError, builtin_models,
+    find_part, hub_models, run_models,
 };
 pub use request::{ImageRequest, Request, Subject};
 pub use restyle::{RestyleError, RestyleRequest, Restyler};

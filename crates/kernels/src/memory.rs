@@ -1,4 +1,9 @@
-//! How the C library keeps memory: for the first lines of a program that trains or generates.
+//! The memory of the machine, and how the C library keeps it: for the first lines of a program that
+//! trains or generates.
+
+mod machine;
+
+pub use machine::usable;
 
 /// Makes the C library keep large freed blocks instead of returning each to the system, in one heap
 /// for all threads.

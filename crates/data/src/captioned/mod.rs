@@ -37,6 +37,7 @@ pub struct Captioned {
     size: usize,
     channels: usize,
     limit: usize,
+    config: DataConfig,
     images: Decoding,
     given: Option<GivenKind>,
     skip: Skip,
@@ -148,6 +149,7 @@ impl Captioned {
             channels,
             images: config.decoding(Content::Images(channels)),
             limit: config.limit.unwrap_or(usize::MAX),
+            config: config.clone(),
             given,
             skip: Skip::of(config)?,
             classes,
@@ -301,9 +303,13 @@ impl Captioned {
             height: self.size,
             width: self.size,
         };
+        // No more at once than a gigabyte.
+        let chunk = ((1 << 30) / shape.len()).clamp(1, CHUNK);
         let mut pixels = vec![];
-        for images in self.images(CHUNK) {
+        for images in self.images(chunk) {
             pixels.extend(images?.into_iter().flat_map(|image| image.pixels));
+            let read = pixels.len() / shape.len();
+            self.config.check_memory(read, shape, &self.name)?;
         }
         Dataset::from_parts(self.name.clone(), shape, pixels, None, vec![])
     }

@@ -51,6 +51,7 @@ fn from_folder(
         .map(|file| partner(&folder, file, root))
         .collect::<Result<Vec<PathBuf>, DataError>>()?;
     let mut collector = collector(channels, data);
+    collector.check_memory(paths.len(), &origin)?;
     let pairs: Vec<(&PathBuf, &PathBuf)> = files.iter().zip(&paths).collect();
     for chunk in pairs.chunks(CHUNK) {
         let fetch = |(image, given): &(&PathBuf, &PathBuf)| {

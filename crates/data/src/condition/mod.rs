@@ -48,7 +48,7 @@ pub enum ConditionConfig {
         masks: Option<usize>,
     },
     /// The edges of the image, black on white.
-    Edges,
+    Edges {},
     /// Given images, such as sketches or segmentations, one for each image under its name.
     Image(Location),
     /// Given depth maps of 8 or 16 bits, each spread over all levels of grey.
@@ -63,7 +63,10 @@ impl ConditionConfig {
         let (location, kind) = match self {
             Self::Image(location) | Self::Instruct(location) => (location, GivenKind::Images),
             Self::Depth(location) => (location, GivenKind::DepthMaps),
-            Self::Bicubic { .. } | Self::Degraded { .. } | Self::Inpaint { .. } | Self::Edges => {
+            Self::Bicubic { .. }
+            | Self::Degraded { .. }
+            | Self::Inpaint { .. }
+            | Self::Edges {} => {
                 return None;
             }
         };
@@ -72,6 +75,9 @@ impl ConditionConfig {
 
     /// Channels, height and width of the control images that are made from images of this shape.
     fn shape(&self, source: ImageShape) -> Result<[usize; 3], DataError> {
+        if let Self::Degraded { degradation, .. } = self {
+            degradation.check()?;
+        }
         let ImageShape {
             channels,
             height,
@@ -102,7 +108,7 @@ impl ConditionConfig {
                 });
             }
             Self::Inpaint { .. } => [channels + 1, height, width],
-            Self::Edges => [1, height, width],
+            Self::Edges {} => [1, height, width],
             Self::Image(_) | Self::Depth(_) | Self::Instruct(_) => [channels, height, width],
         })
     }
@@ -248,7 +254,7 @@ impl Conditions {
                 let random = &mut generator(seed, Purpose::Condition, clock);
                 masked(source, &mask.draw(height, width, random))
             }
-            ConditionConfig::Edges => edges(source, self.source),
+            ConditionConfig::Edges {} => edges(source, self.source),
             ConditionConfig::Image(_)
             | ConditionConfig::Depth(_)
             | ConditionConfig::Instruct(_) => source.to_vec(),

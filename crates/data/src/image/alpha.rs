@@ -1,7 +1,7 @@
 //! Images with transparent parts: their alpha channel apart, and put back.
 
 use super::decode::over_white;
-use super::opened::{MAX_PIXELS, upright};
+use super::opened::upright;
 use super::{Image, to_f32, to_u8};
 use crate::condition::resize::{Filter, resize};
 use crate::input::{MAX_IMAGE_FILE, read_bytes};
@@ -9,16 +9,20 @@ use crate::{DataError, ImageShape};
 use ::image::DynamicImage;
 use std::path::Path;
 
-/// Reads an image file of any size as [`read`](super::read) does, and its alpha channel if it has
+/// Reads an image file of up to so many pixels as [`read`](super::read) does, and its alpha channel if it has
 /// one: 0 where it is transparent, 255 where it is not.
 ///
 /// # Errors
 /// As [`read`](super::read).
-pub fn read_with_alpha(path: &Path, channels: usize) -> Result<(Image, Option<Image>), DataError> {
+pub fn read_with_alpha(
+    max_pixels: u64,
+    path: &Path,
+    channels: usize,
+) -> Result<(Image, Option<Image>), DataError> {
     let bytes = read_bytes(path, MAX_IMAGE_FILE)?;
     let origin = path.display().to_string();
     crate::checks::check_channels(channels, &origin)?;
-    let image = upright(&bytes, &origin, MAX_PIXELS)?;
+    let image = upright(&bytes, &origin, max_pixels)?;
     let alpha = image.color().has_alpha().then(|| alpha_of(&image));
     let image = Image::from_rgb(&over_white(image)).with_channels(channels);
     Ok((image, alpha))
@@ -90,7 +94,7 @@ impl Image {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::image::{encode_png, grid, read};
+    use crate::image::{MAX_PIXELS, encode_png, grid, read};
 
     const SHAPE: ImageShape = ImageShape {
         channels: 3,
@@ -123,7 +127,7 @@ mod tests {
             let transparent = image.with_alpha(&alpha);
             let file = folder.path().join("image.png");
             std::fs::write(&file, encode_png(&transparent).unwrap()).unwrap();
-            let (back, alpha) = read_with_alpha(&file, channels).unwrap();
+            let (back, alpha) = read_with_alpha(MAX_PIXELS, &file, channels).unwrap();
             assert_eq!(back, read(&file, None, channels).unwrap());
             let alpha = alpha.expect("there is one").pixels;
             assert_eq!(alpha, transparent.pixels[channels * 16..]);
@@ -140,6 +144,6 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join("image.png");
         std::fs::write(&file, encode_png(&Image::filled(SHAPE, 9)).unwrap()).unwrap();
-        assert_eq!(read_with_alpha(&file, 3).unwrap().1, None);
+        assert_eq!(read_with_alpha(MAX_PIXELS, &file, 3).unwrap().1, None);
     }
 }

@@ -28,6 +28,16 @@ pub(crate) enum Content {
     DepthMaps,
 }
 
+impl Content {
+    /// Channels of the images.
+    pub(crate) fn channels(self) -> usize {
+        match self {
+            Self::Images(channels) => channels,
+            Self::DepthMaps => 1,
+        }
+    }
+}
+
 /// Reads an image file: PNG, JPEG, WebP, BMP, TIFF, GIF or PNM; the contents decide the format, not
 /// the name. Of several images in a file the first is read. Transparent parts become white, and a
 /// camera's orientation tag is obeyed.
@@ -39,8 +49,27 @@ pub(crate) enum Content {
 /// A file that cannot be read or decoded or has more than [`MAX_PIXELS`], a size of 0, or another
 /// number of channels.
 pub fn read(path: &Path, size: Option<usize>, channels: usize) -> Result<Image, DataError> {
+    read_up_to(MAX_PIXELS, path, size, channels)
+}
+
+/// The same of a file that may have so many pixels.
+///
+/// # Errors
+/// As [`read`].
+pub fn read_up_to(
+    max_pixels: u64,
+    path: &Path,
+    size: Option<usize>,
+    channels: usize,
+) -> Result<Image, DataError> {
     let bytes = read_bytes(path, MAX_IMAGE_FILE)?;
-    decode(&bytes, &path.display().to_string(), size, channels)
+    let decoding = Decoding {
+        size,
+        fit: Fit::default(),
+        content: Content::Images(channels),
+        max_pixels,
+    };
+    decoding.image(&bytes, &path.display().to_string())
 }
 
 /// Reads a depth map of 8 or 16 bits as a grey image, its own range of depths spread over all 256
@@ -52,15 +81,15 @@ pub fn read(path: &Path, size: Option<usize>, channels: usize) -> Result<Image, 
 /// out of the range and become 255, the farthest.
 ///
 /// # Errors
-/// A file that cannot be read or decoded, that has no reading or numbers with a fraction, or a size
-/// of 0.
-pub fn read_depth(path: &Path, size: Option<usize>) -> Result<Image, DataError> {
+/// A file that cannot be read or decoded or has more than `max_pixels`, that has no reading or
+/// numbers with a fraction, or a size of 0.
+pub fn read_depth(path: &Path, size: Option<usize>, max_pixels: u64) -> Result<Image, DataError> {
     let bytes = read_bytes(path, MAX_IMAGE_FILE)?;
     let decoding = Decoding {
         size,
         fit: Fit::Crop,
         content: Content::DepthMaps,
-        max_pixels: MAX_PIXELS,
+        max_pixels,
     };
     decoding.image(&bytes, &path.display().to_string())
 }

@@ -1,7 +1,7 @@
 //! Masks in: which part of an image is to be filled.
 
 use super::Image;
-use super::opened::{MAX_PIXELS, upright};
+use super::opened::upright;
 use crate::input::{MAX_IMAGE_FILE, read_bytes};
 use crate::{DataError, ImageShape};
 use ::image::GrayAlphaImage;
@@ -14,12 +14,12 @@ const WHITE: u8 = 128;
 /// a mask are not to be filled, so that one can be painted in white on a layer of its own.
 ///
 /// # Errors
-/// A file that cannot be read or decoded; a mask without any white, or of nothing else; one whose
+/// A file that cannot be read or decoded or has more than `max_pixels`; a mask without any white, or of nothing else; one whose
 /// opaque part is an image.
-pub fn read_mask(path: &Path) -> Result<Image, DataError> {
+pub fn read_mask(path: &Path, max_pixels: u64) -> Result<Image, DataError> {
     let origin = path.display().to_string();
     let bytes = read_bytes(path, MAX_IMAGE_FILE)?;
-    let layer = upright(&bytes, &origin, MAX_PIXELS)?.into_luma_alpha8();
+    let layer = upright(&bytes, &origin, max_pixels)?.into_luma_alpha8();
     let refused = |reason: &str| DataError::Mask {
         origin: origin.clone(),
         reason: reason.into(),
@@ -78,7 +78,7 @@ mod tests {
         let path = folder.path().join("mask.png");
         let layer = GrayAlphaImage::from_fn(2, 2, |x, y| LumaA(pixels[(2 * y + x) as usize]));
         DynamicImage::from(layer).save(&path).unwrap();
-        let mask = read_mask(&path).map_err(|error| error.to_string())?;
+        let mask = read_mask(&path, 1 << 20).map_err(|error| error.to_string())?;
         Ok(mask.pixels)
     }
 

@@ -15,7 +15,7 @@ use ::image::RgbImage;
 
 pub use alpha::read_with_alpha;
 pub(crate) use decode::{Content, Decoding};
-pub use decode::{decode, read, read_depth};
+pub use decode::{decode, read, read_depth, read_up_to};
 pub use encode::{encode_jpeg, encode_png, write_png};
 pub use fit::Fit;
 pub use kind::ImageKind;

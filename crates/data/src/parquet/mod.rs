@@ -32,6 +32,10 @@ pub(crate) fn read(
     warn_of_labels(&tables);
     let classes = class_names(&tables);
 
+    let rows: usize = tables.iter().map(Table::rows).sum();
+    let images = rows.min(config.limit.unwrap_or(usize::MAX));
+    collector.check_memory(images, &path.display().to_string())?;
+
     let mut labels = Vec::new();
     chunks(&tables, config, |table, chunk| {
         for example in chunk.iter().filter(|_| labelled) {

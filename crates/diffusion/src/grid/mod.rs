@@ -5,13 +5,14 @@ mod spacing;
 pub use spacing::{Spacing, UnknownSpacing};
 
 use crate::Schedule;
+use crate::limits::STEPS;
 
 /// Why a grid cannot be made.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum GridError {
-    /// No steps.
-    #[error("a sampler needs at least 1 step")]
-    NoSteps,
+    /// No steps, or far too many.
+    #[error("a sampler takes 1 to {STEPS} steps, and {0} were requested")]
+    Steps(usize),
     /// More steps than the model has timesteps.
     #[error(
         "{steps} steps were requested, but the model was trained on {trained} timesteps: use at most {most}"
@@ -52,11 +53,11 @@ impl TimeGrid {
     /// The grid of `steps` network calls.
     ///
     /// # Errors
-    /// When `steps` is 0 or above the number of timesteps of a discrete schedule, or when the
+    /// When `steps` is 0, above [`STEPS`] or above the number of timesteps of a discrete schedule, or when the
     /// spacing's offset does not fit.
     pub fn new(schedule: &Schedule, spacing: Spacing, steps: usize) -> Result<Self, GridError> {
-        if steps == 0 {
-            return Err(GridError::NoSteps);
+        if !(1..=STEPS).contains(&steps) {
+            return Err(GridError::Steps(steps));
         }
         let trained = schedule.train_steps();
         if let Some(trained) = trained {
@@ -274,7 +275,8 @@ mod tests {
     fn impossible_step_counts_are_refused() {
         let schedule = discrete(BetaSchedule::Linear, 10, false, true);
         let of = |steps| TimeGrid::new(&schedule, Spacing::Trailing, steps);
-        assert_eq!(of(0), Err(GridError::NoSteps));
+        assert_eq!(of(0), Err(GridError::Steps(0)));
+        assert_eq!(of(usize::MAX), Err(GridError::Steps(usize::MAX)));
         let error = GridError::TooManySteps {
             steps: 11,
             trained: 10,

@@ -8,6 +8,7 @@ pub use control::{ControlSpec, Task};
 pub use role::{DistilledFor, Role};
 pub use verdict::{RecipeError, Warning};
 
+use crate::limits::factor;
 use crate::sampler::SamplerConfig;
 use crate::{PredictionKind, ScheduleConfig};
 use serde::{Deserialize, Serialize};
@@ -143,6 +144,7 @@ impl SamplerRecipe {
         let Some(asked) = w else {
             return Ok(None);
         };
+        factor("w", asked)?;
         match self.guidance {
             Guidance::None if asked != 0.0 => Err(RecipeError::NoGuidance { asked }),
             Guidance::Fixed { w: fixed } if asked != fixed => {

@@ -1,6 +1,7 @@
 //! Errors and warnings for requests that contradict a recipe.
 
 use super::role::DistilledFor;
+use crate::limits::OutOfRange;
 use std::fmt;
 
 /// A request that contradicts the model's recipe.
@@ -33,6 +34,9 @@ pub enum RecipeError {
         /// What was requested.
         task: &'static str,
     },
+    /// A guidance weight that no model is for.
+    #[error(transparent)]
+    Number(#[from] OutOfRange),
     /// Another w than the one folded into the weights.
     #[error("this student was distilled only for w = {fixed} (guidance scale {}), it cannot be sampled with w = {asked}: omit the guidance weight, or use a student that takes w as an input", fixed + 1.0)]
     FixedW {

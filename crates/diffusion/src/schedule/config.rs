@@ -1,12 +1,15 @@
 //! A schedule as it is stored.
 
+use crate::limits::{LOG_SNR, TIMESTEPS};
 use serde::{Deserialize, Serialize};
 
 /// What can go wrong when a schedule is built.
 #[derive(Debug, thiserror::Error)]
 pub enum ScheduleError {
     /// The ends of the log-SNR range are in the wrong order.
-    #[error("log_snr_min is {min} and log_snr_max is {max}: the minimum must be below the maximum")]
+    #[error(
+        "log_snr_min is {min:?} and log_snr_max is {max:?}: the minimum must be below the maximum, and both -{LOG_SNR} to {LOG_SNR}"
+    )]
     LogSnrRange {
         /// Given minimum.
         min: f64,
@@ -15,7 +18,7 @@ pub enum ScheduleError {
     },
     /// A discrete schedule without steps, or with betas outside (0, 1).
     #[error(
-        "a discrete schedule needs at least 2 steps and betas with 0 < start <= end < 1, got {steps} steps, {start} to {end}"
+        "a discrete schedule needs 2 to {TIMESTEPS} steps and betas with 0 < start <= end < 1, got {steps} steps, {start} to {end}"
     )]
     Betas {
         /// Number of steps.

@@ -5,6 +5,7 @@ mod table;
 
 pub use config::{BetaSchedule, ScheduleConfig, ScheduleError};
 
+use crate::limits::{LOG_SNR, TIMESTEPS};
 use config::{default_log_snr_max, default_log_snr_min};
 use std::f64::consts::FRAC_PI_2;
 use table::{beta_table, cumulative_alphas, rescale_to_zero_terminal_snr};
@@ -90,7 +91,8 @@ impl Schedule {
                 log_snr_min: min,
                 log_snr_max: max,
             } => {
-                if min >= max || !min.is_finite() || !max.is_finite() {
+                let in_range = [min, max].iter().all(|end| end.abs() <= LOG_SNR);
+                if !in_range || min >= max {
                     return Err(ScheduleError::LogSnrRange { min, max });
                 }
                 cosine(min, max)
@@ -104,7 +106,9 @@ impl Schedule {
                 clean_end,
             } => {
                 let in_range = 0.0 < beta_start && beta_start <= beta_end && beta_end < 1.0;
-                if steps < 2 || !(in_range || betas == BetaSchedule::SquaredCosine) {
+                if !(2..=TIMESTEPS).contains(&steps)
+                    || !(in_range || betas == BetaSchedule::SquaredCosine)
+                {
                     return Err(ScheduleError::Betas {
                         steps,
                         start: beta_start,

@@ -77,7 +77,7 @@ pub fn control_spec(conditions: &Conditions) -> ControlSpec {
         ConditionConfig::Inpaint { .. } => Task::Inpaint,
         ConditionConfig::Depth(_) => Task::Depth,
         ConditionConfig::Instruct(_) => Task::Instruct,
-        ConditionConfig::Edges | ConditionConfig::Image(_) => Task::Image,
+        ConditionConfig::Edges {} | ConditionConfig::Image(_) => Task::Image,
     };
     ControlSpec {
         task,

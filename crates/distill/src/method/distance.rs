@@ -3,6 +3,7 @@
 use crate::error::RecipeError;
 use burn::tensor::{Device, Tensor};
 use fewstep_data::expand_home;
+use fewstep_diffusion::limits::{FACTOR, above_zero, within};
 use fewstep_metrics::{Lpips, MetricsError};
 use serde::{Deserialize, Serialize};
 use std::path::PathBuf;
@@ -68,14 +69,11 @@ impl DistanceConfig {
     /// Checks the range.
     ///
     /// # Errors
-    /// When c is not above 0.
+    /// When c is not above 0, or too large.
     pub(crate) fn validate(&self) -> Result<(), RecipeError> {
         match self {
-            Distance::PseudoHuber(c) if c.is_nan() || *c <= 0.0 => Err(RecipeError::new(
-                "pseudo-huber",
-                format!("`pseudo-huber` is {c}, it must be above 0, for example 1e-3"),
-            )),
-            _ => Ok(()),
+            Distance::PseudoHuber(c) => Ok(within("pseudo-huber", *c, above_zero(FACTOR))?),
+            Distance::L2 | Distance::L1 | Distance::Lpips(_) => Ok(()),
         }
     }
 }

@@ -3,6 +3,7 @@
 use super::{Draws, MethodError};
 use crate::error::RecipeError;
 use fewstep_diffusion::Guidance;
+use fewstep_diffusion::limits::factor;
 use fewstep_diffusion::random::Purpose;
 use fewstep_formats::Model;
 use fewstep_nn::{Backbone, WEmbedding};
@@ -60,20 +61,20 @@ impl GuidanceWeights {
     /// Checks the range.
     pub(crate) fn check(self) -> Result<(), RecipeError> {
         match self {
-            GuidanceWeights::Range([min, max])
-                if !min.is_finite() || !max.is_finite() || min >= max =>
-            {
-                Err(RecipeError::new(
-                    "w",
-                    format!(
-                        "`w` is [{min}, {max}]: the first must be below the second. For a single weight write `w = {min}`"
-                    ),
-                ))
+            GuidanceWeights::Range([min, max]) => {
+                factor("w", min)?;
+                factor("w", max)?;
+                match min < max {
+                    true => Ok(()),
+                    false => Err(RecipeError::new(
+                        "w",
+                        format!(
+                            "`w` is [{min}, {max}]: the first must be below the second. For a single weight write `w = {min}`"
+                        ),
+                    )),
+                }
             }
-            GuidanceWeights::Single(w) if !w.is_finite() => {
-                Err(RecipeError::new("w", format!("`w` is {w}")))
-            }
-            _ => Ok(()),
+            GuidanceWeights::Single(w) => Ok(factor("w", w)?),
         }
     }
 }

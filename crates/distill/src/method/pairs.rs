@@ -3,6 +3,7 @@
 use super::Draws;
 use crate::error::RecipeError;
 use fewstep_diffusion::Schedule;
+use fewstep_diffusion::limits::{TIMESTEPS, count};
 use fewstep_diffusion::random::Purpose;
 use serde::{Deserialize, Serialize};
 
@@ -56,13 +57,7 @@ impl TimePairs {
 }
 
 pub(super) fn check_intervals(intervals: usize) -> Result<(), RecipeError> {
-    match intervals {
-        0 => Err(RecipeError::new(
-            "intervals",
-            "`intervals` is 0, it must be at least 1",
-        )),
-        _ => Ok(()),
-    }
+    Ok(count("intervals", intervals, TIMESTEPS)?)
 }
 
 #[cfg(test)]

@@ -40,6 +40,7 @@ pub struct Player {
     pub(crate) optim: OptimConfig,
     pub(crate) turn: Turn,
     pub(crate) objective: Box<dyn Objective>,
+    parameters: usize,
     start: Box<Start>,
 }
 
@@ -66,6 +67,7 @@ impl Player {
             optim,
             turn: Turn::default(),
             objective,
+            parameters: model.network.num_params(),
             start: Box::new(|optim, total| Box::new(Stepper::new(model, optim, total))),
         }
     }
@@ -73,6 +75,11 @@ impl Player {
     /// The same player, which moves only in its turn.
     pub fn in_turn(self, turn: Turn) -> Self {
         Self { turn, ..self }
+    }
+
+    /// Parameters with gradient, two moments of Adam, and average.
+    pub(crate) fn state(&self) -> usize {
+        self.parameters * (4 + usize::from(self.optim.ema.is_some()))
     }
 
     /// Starts a phase of so many updates of the phase's batches.

@@ -2,6 +2,7 @@
 
 use super::MethodError;
 use crate::error::RecipeError;
+use fewstep_diffusion::limits::{FACTOR, above_zero, within};
 use fewstep_diffusion::{NoiseLevel, PredictionKind, Schedule, ScheduleConfig};
 use serde::{Deserialize, Serialize};
 
@@ -130,11 +131,9 @@ impl LossWeighting {
     /// Checks the weight of a loss on v.
     pub(crate) fn check(self, key: &str) -> Result<(), RecipeError> {
         match self {
-            LossWeighting::MinSnr(gamma) if !gamma.is_finite() || gamma <= 0.0 => {
-                Err(RecipeError::new(
-                    key,
-                    format!("`{key}` is min-snr = {gamma}, it must be above 0"),
-                ))
+            LossWeighting::MinSnr(gamma) => {
+                let name = format!("{key}.min-snr");
+                Ok(within(&name, gamma, above_zero(FACTOR))?)
             }
             _ => Ok(()),
         }

@@ -4,6 +4,7 @@ use super::adam::{EPSILON, Fused};
 use crate::error::RecipeError;
 use burn::optim::decay::WeightDecayConfig;
 use burn::optim::{AdamConfig, AdamWConfig, ModuleOptimizer};
+use fewstep_diffusion::limits::{BATCH, UPDATES, above_zero, count, within};
 use fewstep_kernels::update::Decay;
 use serde::{Deserialize, Serialize};
 
@@ -42,6 +43,15 @@ pub struct OptimConfig {
     #[serde(default)]
     pub gradient_checkpointing: bool,
 }
+
+/// The highest learning rate: above it a single update ruins any network.
+const LARGEST_LR: f64 = 100.0;
+/// The strongest weight decay.
+const LARGEST_DECAY: f64 = 100.0;
+/// The highest norm that gradients are scaled down to: it turns clipping off.
+const LARGEST_NORM: f64 = 1e12;
+/// The longest half-life of an average, in samples.
+const LARGEST_HALF_LIFE: f64 = 1e15;
 
 fn default_clip() -> f64 {
     1.0
@@ -163,40 +173,29 @@ impl OptimConfig {
     /// # Errors
     /// Names the field, what it is, and what it must be.
     pub(crate) fn validate(&self) -> Result<(), RecipeError> {
-        let wrong = |key: &str, message: String| Err(RecipeError::new(key, message));
-        if self.batch == 0 {
-            return wrong("batch", "`batch` is 0, it must be at least 1".into());
-        }
+        count("batch", self.batch, BATCH)?;
         let micro = self.micro_batch();
         if micro == 0 || !self.batch.is_multiple_of(micro) {
-            return wrong(
+            return Err(RecipeError::new(
                 "micro_batch",
                 format!(
                     "`micro_batch` is {micro}, it must divide `batch` = {}",
                     self.batch
                 ),
-            );
+            ));
         }
-        if self.lr.is_nan() || self.lr <= 0.0 {
-            return wrong("lr", format!("`lr` is {}, it must be above 0", self.lr));
-        }
-        if self.clip.is_nan() || self.clip <= 0.0 {
-            return wrong(
-                "clip",
-                format!("`clip` is {}, it must be above 0", self.clip),
-            );
-        }
+        within("lr", self.lr, above_zero(LARGEST_LR))?;
+        within("warmup", self.warmup, 0..=UPDATES)?;
+        within("weight_decay", self.weight_decay, 0.0..=LARGEST_DECAY)?;
+        within("clip", self.clip, above_zero(LARGEST_NORM))?;
         match self.ema {
-            Some(Ema::Decay(decay)) if !(0.0..1.0).contains(&decay) => wrong(
-                "ema.decay",
-                format!("`ema.decay` is {decay}, it must lie in [0, 1)"),
-            ),
-            Some(Ema::HalfLife(samples)) if samples.is_nan() || samples <= 0.0 => wrong(
-                "ema.half-life",
-                format!("`ema.half-life` is {samples} samples, it must be above 0"),
-            ),
-            _ => Ok(()),
+            Some(Ema::Decay(decay)) => within("ema.decay", decay, 0.0..1.0)?,
+            Some(Ema::HalfLife(samples)) => {
+                within("ema.half-life", samples, above_zero(LARGEST_HALF_LIFE))?;
+            }
+            None => {}
         }
+        Ok(())
     }
 }
 

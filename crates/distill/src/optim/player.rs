@@ -19,11 +19,6 @@ pub(crate) trait PlayerState {
     /// The raw network without graph.
     fn model(&self) -> Box<dyn Denoiser>;
 
-    fn num_params(&self) -> usize;
-
-    /// Whether it has an average of its own.
-    fn has_average(&self) -> bool;
-
     /// Writes parameters, average and optimiser into a folder, and says which files they are.
     fn save(&self, folder: &Path, name: &str) -> Result<Vec<PathBuf>, OptimizerFileError>;
 
@@ -49,14 +44,6 @@ impl<N: Module + Network + 'static> PlayerState for Stepper<N> {
 
     fn model(&self) -> Box<dyn Denoiser> {
         Box::new(Stepper::model(self))
-    }
-
-    fn num_params(&self) -> usize {
-        self.raw().num_params()
-    }
-
-    fn has_average(&self) -> bool {
-        self.average().is_some()
     }
 
     fn save(&self, folder: &Path, name: &str) -> Result<Vec<PathBuf>, OptimizerFileError> {

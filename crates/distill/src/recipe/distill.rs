@@ -72,26 +72,10 @@ pub(super) fn default_w_embedding() -> WEmbedding {
     }
 }
 
-/// Checks a number of updates.
-pub(super) fn check_updates(updates: u64) -> Result<(), RecipeError> {
-    match updates {
-        0 => Err(RecipeError::new(
-            "updates",
-            "`updates` is 0, it must be at least 1",
-        )),
-        _ => Ok(()),
-    }
-}
-
-/// Checks a probability.
-pub(super) fn check_label_dropout(dropout: f64) -> Result<(), RecipeError> {
-    match (0.0..=1.0).contains(&dropout) {
-        true => Ok(()),
-        false => Err(RecipeError::new(
-            "label_dropout",
-            format!("`label_dropout` is {dropout}, it must lie in [0, 1]"),
-        )),
-    }
+/// Checks how w enters the network.
+pub(super) fn check_w_embedding(embedding: WEmbedding) -> Result<(), RecipeError> {
+    let checked = embedding.validate("w_embedding");
+    checked.map_err(|error| RecipeError::new("w_embedding", error.to_string()))
 }
 
 /// Checks that storing the teacher in half the bits saves memory: where part of the student is
@@ -161,6 +145,11 @@ impl DistillRecipe {
     /// Names the key, what it is, and what it must be.
     pub fn validate(&self) -> Result<(), RecipeError> {
         self.w.map_or(Ok(()), GuidanceWeights::check)?;
+        check_w_embedding(self.w_embedding)?;
+        if let Some(lora) = &self.lora {
+            let checked = lora.validate();
+            checked.map_err(|error| RecipeError::new("lora", error.to_string()))?;
+        }
         check_precision(self.teacher_precision, self.lora.is_some(), "[lora]")?;
         self.weighting
             .map_or(Ok(()), |weighting| weighting.check("weighting"))?;

@@ -11,6 +11,7 @@ pub use parse::{RecipeFileError, parse, parse_with};
 pub use phase::{MethodName, PhaseRecipe};
 pub use train::{TextConfig, TrainRecipe};
 
+use fewstep_diffusion::limits::{UPDATES, within};
 use fewstep_kernels::device::DeviceName;
 use fewstep_nn::Precision;
 use serde::{Deserialize, Serialize};
@@ -52,12 +53,8 @@ impl Default for RunConfig {
 
 impl RunConfig {
     fn validate(&self) -> Result<(), RecipeError> {
-        if self.log_every == 0 || self.checkpoint_every == 0 || self.keep == 0 {
-            return Err(RecipeError::new(
-                "run",
-                "`run.log_every`, `run.checkpoint_every` and `run.keep` must be at least 1",
-            ));
-        }
-        Ok(())
+        within("run.log_every", self.log_every, 1..=UPDATES)?;
+        within("run.checkpoint_every", self.checkpoint_every, 1..=UPDATES)?;
+        Ok(within("run.keep", self.keep, 1..)?)
     }
 }

@@ -1,7 +1,7 @@
 //! The recipe of a run with one phase, and the methods that it can name.
 
 use super::RunConfig;
-use super::distill::{check_label_dropout, check_precision, check_updates, default_w_embedding};
+use super::distill::{check_precision, check_w_embedding, default_w_embedding};
 use crate::error::RecipeError;
 use crate::method::codi::{CodiConfig, CodiMethod};
 use crate::method::consistency::{ConsistencyConfig, ConsistencyMethod};
@@ -13,6 +13,7 @@ use crate::method::{
 use crate::optim::OptimConfig;
 use crate::run::Phase;
 use fewstep_data::{ConditionConfig, Conditions, DataConfig};
+use fewstep_diffusion::limits::{UPDATES, probability, within};
 use fewstep_nn::{Precision, WEmbedding};
 use serde::{Deserialize, Serialize};
 use std::sync::Arc;
@@ -147,9 +148,10 @@ impl PhaseRecipe {
     /// # Errors
     /// Names the key, what it is, and what it must be.
     pub fn validate(&self) -> Result<(), RecipeError> {
-        check_updates(self.updates)?;
-        check_label_dropout(self.label_dropout)?;
+        within("updates", self.updates, 1..=UPDATES)?;
+        probability("label_dropout", self.label_dropout)?;
         self.w.map_or(Ok(()), GuidanceWeights::check)?;
+        check_w_embedding(self.w_embedding)?;
         let controlnet = self.train == Trained::ControlNet;
         check_precision(
             self.teacher_precision,
@@ -246,6 +248,6 @@ error_weight = { min-snr = 5.0 }
             r.codi.guidance_weight = 0.0;
             r.codi.consistency_weight = 0.0;
         });
-        assert!(both.contains("not both 0"), "{both}");
+        assert!(both.contains("not both be 0"), "{both}");
     }
 }

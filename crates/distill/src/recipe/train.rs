@@ -1,13 +1,13 @@
 //! The recipe of a teacher.
 
 use super::RunConfig;
-use super::distill::{check_label_dropout, check_updates};
 use crate::error::RecipeError;
 use crate::method::LossWeighting;
 use crate::method::denoising::{DenoisingMethod, DenoisingStart};
 use crate::optim::OptimConfig;
 use crate::run::Phase;
 use fewstep_data::{DataConfig, Examples, ImageShape};
+use fewstep_diffusion::limits::{ROWS, UPDATES, probability, within};
 use fewstep_diffusion::{
     Guidance, PredictionKind, Provenance, Role, SamplerRecipe, ScheduleConfig,
 };
@@ -95,6 +95,41 @@ pub struct NetworkConfig {
     pub dropout: f64,
 }
 
+impl NetworkConfig {
+    /// The network for images or latents of so many channels, text states of so many features where
+    /// there are texts, and so many classes.
+    fn of(&self, channels: usize, text_width: Option<usize>, classes: usize) -> UNetConfig {
+        let text = text_width.map(|width| TextAttention {
+            width,
+            linear: false,
+        });
+        UNetConfig {
+            channels,
+            modulation: match text {
+                Some(_) => Modulation::Add,
+                None => Modulation::Film,
+            },
+            text,
+            patch: self.patch,
+            widths: self.widths.clone(),
+            blocks: self.blocks,
+            attention: self.attention.clone(),
+            head: self.head,
+            groups: self.groups,
+            resampling: self.resampling,
+            dropout: self.dropout,
+            classes,
+            ..UNetConfig::default()
+        }
+    }
+
+    /// Checks all that the data has no part in.
+    fn validate(&self) -> Result<(), RecipeError> {
+        let checked = self.of(1, None, 0).validate();
+        checked.map_err(|error| RecipeError::new("network", error.to_string()))
+    }
+}
+
 fn one() -> usize {
     1
 }
@@ -119,17 +154,13 @@ impl TrainRecipe {
     /// # Errors
     /// Names the key, what it is, and what it must be.
     pub fn validate(&self) -> Result<(), RecipeError> {
-        check_updates(self.updates)?;
-        if let Some(text) = self.text.as_ref().filter(|text| text.length < 3) {
-            return Err(RecipeError::new(
-                "text.length",
-                format!(
-                    "`text.length` is {}: start and end are two tokens, so it must be at least 3",
-                    text.length
-                ),
-            ));
+        within("updates", self.updates, 1..=UPDATES)?;
+        if let Some(text) = &self.text {
+            // Start and end are two tokens.
+            within("text.length", text.length, 3..=ROWS)?;
         }
-        check_label_dropout(self.label_dropout)?;
+        probability("label_dropout", self.label_dropout)?;
+        self.network.validate()?;
         self.weighting
             .map_or(Ok(()), |weighting| weighting.check("weighting"))?;
         self.optim.validate().map_err(|e| e.within("optim"))?;
@@ -176,29 +207,8 @@ impl TrainRecipe {
         text_width: Option<usize>,
         classes: usize,
     ) -> Result<BackboneConfig, ConfigError> {
-        let text = text_width.map(|width| TextAttention {
-            width,
-            linear: false,
-        });
-        let config = UNetConfig {
-            channels: shape.channels,
-            modulation: match text {
-                Some(_) => Modulation::Add,
-                None => Modulation::Film,
-            },
-            text,
-            patch: self.network.patch,
-            widths: self.network.widths.clone(),
-            blocks: self.network.blocks,
-            attention: self.network.attention.clone(),
-            head: self.network.head,
-            groups: self.network.groups,
-            resampling: self.network.resampling,
-            dropout: self.network.dropout,
-            classes,
-            ..UNetConfig::default()
-        };
-        let config = BackboneConfig::from(config);
+        let network = self.network.of(shape.channels, text_width, classes);
+        let config = BackboneConfig::from(network);
         config.validate()?;
         config.validate_size(shape.height, shape.width)?;
         Ok(config)

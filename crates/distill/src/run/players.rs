@@ -142,24 +142,11 @@ impl Players {
     /// Network evaluations of a sample in an update in which every player moves.
     pub(super) fn cost(&self) -> Cost {
         let others = self.others.iter().map(|other| other.objective.cost());
-        others.fold(self.student_cost(), |sum, cost| Cost {
+        others.fold(self.objective.cost(), |sum, cost| Cost {
             frozen: sum.frozen + cost.frozen,
             trained: sum.trained + cost.trained,
             ..sum
         })
-    }
-
-    /// Network evaluations of a sample for the student's loss.
-    pub(super) fn student_cost(&self) -> Cost {
-        self.objective.cost()
-    }
-
-    /// Parameters of the other players with gradient, two moments of Adam, and average.
-    pub(super) fn other_state(&self) -> usize {
-        let of = |player: &Playing| {
-            player.state.num_params() * (4 + usize::from(player.state.has_average()))
-        };
-        self.others.iter().map(of).sum()
     }
 }
 

@@ -2,7 +2,8 @@
 
 use crate::compute;
 use crate::error::{CliResult, IntoCliResult};
-use crate::parsers::positive;
+use crate::memory::{self, MemoryArgs};
+use crate::parsers::{positive, steps, steps_or_none};
 use burn::module::Module;
 use burn::tensor::{Device, Tensor};
 use fewstep_diffusion::random::{self, Purpose};
@@ -31,6 +32,8 @@ pub(crate) struct Args {
     batch: usize,
     #[command(flatten)]
     precision: compute::PrecisionArgs,
+    #[command(flatten)]
+    memory: MemoryArgs,
     /// Use TF32 in products of f32 matrices, on devices that have it.
     #[arg(long)]
     tf32: bool,
@@ -41,10 +44,10 @@ pub(crate) struct Args {
     #[arg(long)]
     gradient_checkpointing: bool,
     /// Timed rounds; the median is reported.
-    #[arg(long, default_value_t = 20, value_parser = positive)]
+    #[arg(long, default_value_t = 20, value_parser = steps)]
     rounds: usize,
     /// Rounds before these that are not timed, for compilation and autotuning.
-    #[arg(long, value_name = "ROUNDS", default_value_t = 5)]
+    #[arg(long, value_name = "ROUNDS", default_value_t = 5, value_parser = steps_or_none)]
     warm_up: usize,
     /// Turn NVIDIA's profiler on only for the timed rounds, for `ncu --profile-from-start off`.
     #[arg(long)]
@@ -131,10 +134,16 @@ struct Timing {
 }
 
 pub(crate) fn run(args: Args) -> CliResult {
+    args.memory.choose();
     let device = compute::device(None)?;
     let precision = args.precision.choose(&device)?;
     fewstep_kernels::allow_tf32(args.tf32);
     let config = args.size.config();
+    if !Placement::of(&device).has_own_memory() {
+        let maps = config.forward([args.size.side(); 2], 77);
+        let predicted = 4 * (maps as u64).saturating_mul(args.batch as u64);
+        memory::check("a forward pass", predicted, "use a smaller --batch")?;
+    }
     let network = Backbone::new(&config.into(), 1, &device).input_error()?;
     let network = network.computing_in(precision);
     let report = |what, measured: Measured| -> CliResult {

@@ -1,8 +1,7 @@
 //! `fewstep depth`: images from depth maps.
 
 use super::shared::controlled::{ControlledArgs, Source};
-use crate::error::{CliResult, IntoCliResult};
-use fewstep_data::image::read_depth;
+use crate::error::CliResult;
 use fewstep_diffusion::Task;
 
 /// Generate images from depth maps of 8 or 16 bits.
@@ -15,8 +14,8 @@ pub(crate) struct Args {
 }
 
 pub(crate) fn run(args: Args) -> CliResult {
+    let inputs = args.common.inputs;
     args.common.run(Task::Depth, |_, file, _| {
-        let map = read_depth(file, None).input_error()?;
-        Ok(Source::plain(map))
+        Ok(Source::plain(inputs.depth(file)?))
     })
 }

@@ -3,7 +3,7 @@
 use super::shared::example::{Uses, command_for};
 use super::shared::run::{Command, RunArgs, run_phases};
 use super::shared::run_folder::RunFolder;
-use super::shared::{captioned, plan};
+use super::shared::{captioned, models, plan};
 use crate::builtin;
 use crate::compute;
 use crate::console;
@@ -13,12 +13,12 @@ use burn::module::Module;
 use burn::tensor::Device;
 use fewstep_data::{ConditionConfig, Conditions, DataConfig, Examples, ImageShape, Masks};
 use fewstep_diffusion::Guidance;
+use fewstep_diffusion::limits::{self, MASKS};
 use fewstep_distill::Copies;
 use fewstep_distill::method::{GuidanceWeights, control_spec};
 use fewstep_distill::recipe::{DistillRecipe, PhaseRecipe, RunConfig, TEXT_WEIGHTS};
 use fewstep_distill::run::{Phase, Run};
 use fewstep_formats::{Model, PipelineComponents};
-use fewstep_generate::ModelSource;
 use fewstep_nn::BackboneConfig;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
@@ -51,6 +51,7 @@ struct RecipeKind {
 
 pub(crate) fn run(args: Args) -> CliResult {
     args.run.check_command(Command::Distill)?;
+    args.run.memory.choose();
     match args.run.recipe::<RecipeKind>()?.method {
         None => halve(&args.run),
         Some(_) => one_phase(&args.run),
@@ -151,10 +152,11 @@ fn masks(
             "the teacher's U-Net takes {concat} extra channels next to latents of {latent}: of such models only those for inpainting can be distilled, which take {} (a mask, and the latents of the masked image)",
             1 + latent
         ),
-        Some(&ConditionConfig::Inpaint { mask: kind, masks }) => match masks.unwrap_or(DEFAULT) {
-            0 => "`condition.masks` is 0: each image needs at least one".into(),
-            each => return Ok(Some(Masks { kind, each })),
-        },
+        Some(&ConditionConfig::Inpaint { mask: kind, masks }) => {
+            let each = masks.unwrap_or(DEFAULT);
+            limits::count("condition.masks", each, MASKS).input_error()?;
+            return Ok(Some(Masks { kind, each }));
+        }
         _ => "the teacher is for inpainting: choose the masks to train with, for example `[condition]` with `kind = \"inpaint\"` and `mask = \"mixed\"`".into(),
     };
     Err(CliError::input(refused))
@@ -179,7 +181,7 @@ impl Inputs {
         run: &RunConfig,
     ) -> CliResult<Self> {
         let device = compute::device_of_run(run)?;
-        let source = ModelSource::find(teacher, None)?;
+        let source = models::find(teacher, None)?;
         let teacher = source.model(&device)?;
         let inputs = match source.components()? {
             Some(parts) => Self::latent(teacher, parts, data, condition, mirrored, device, on)?,
@@ -200,7 +202,7 @@ impl Inputs {
         let dataset = dataset.with_classes_of(&teacher.recipe.classes);
         let dataset = Arc::new(dataset.input_error()?);
         let conditions = condition
-            .map(|condition| Conditions::open(condition, &dataset, data))
+            .map(|condition| Conditions::open(condition, &dataset, &builtin::in_memory(data)))
             .transpose()
             .input_error()?;
         Ok(Self {
@@ -323,6 +325,7 @@ impl Inputs {
         let Some(folder) = folder else {
             return plan::print(args, &run, &self.teacher, recipe);
         };
+        plan::check_memory(&run, &self.teacher)?;
         let inputs = folder.begin(recipe, phases, &run, &self.teacher)?;
         let uses = Uses {
             prompts: run.components.is_some() && self.teacher.recipe.classes.is_empty(),

@@ -2,9 +2,9 @@
 
 use super::shared::generate::PromptedArgs;
 use super::shared::image_files::SheetArgs;
-use crate::error::{CliResult, IntoCliResult};
-use crate::parsers::finite;
-use fewstep_data::image;
+use super::shared::inputs::InputArgs;
+use crate::error::CliResult;
+use crate::parsers::number;
 use fewstep_generate::Init;
 use std::path::PathBuf;
 
@@ -22,8 +22,10 @@ pub(crate) struct Args {
     /// The image to change. Its size must be that of the result.
     #[arg(long, value_name = "FILE")]
     image: PathBuf,
+    #[command(flatten)]
+    inputs: InputArgs,
     /// How much may change: close to 0 almost nothing, 1 everything.
-    #[arg(long, default_value = "0.6", value_parser = finite)]
+    #[arg(long, default_value = "0.6", value_parser = number)]
     strength: f64,
     #[command(flatten)]
     sheet: SheetArgs,
@@ -37,7 +39,7 @@ pub(crate) fn run(args: Args) -> CliResult {
     let generator = args.prompted.load()?;
     let subjects = args.prompted.prompts.subjects(&generator, None)?;
     let channels = generator.image_shape().channels;
-    let image = image::read(&args.image, None, channels).input_error()?;
+    let image = args.inputs.image(&args.image, None, channels)?;
     let init = Init::Image {
         image: image.clone().into(),
         strength: args.strength,

@@ -1,8 +1,9 @@
 //! `fewstep export`: a model in a form that other tools read.
 
 use super::shared::guidance::both_conventions;
+use super::shared::models;
 use crate::error::{CliError, CliResult, IntoCliResult};
-use crate::parsers::{finite, positive};
+use crate::parsers::{number, positive};
 use crate::{console, output};
 use burn::tensor::Device;
 use clap::ValueEnum;
@@ -34,7 +35,7 @@ pub(crate) struct Args {
     form: Form,
     /// Fold this guidance weight w (guidance scale − 1) into the network, which then has no input
     /// for w. With --form lora, into kohya.safetensors.
-    #[arg(long, value_name = "W", value_parser = finite, allow_negative_numbers = true)]
+    #[arg(long, value_name = "W", value_parser = number, allow_negative_numbers = true)]
     bake_w: Option<f64>,
     /// Precision of the weights, for --form gguf [default: f16].
     #[arg(long, value_enum)]
@@ -93,7 +94,17 @@ pub(crate) fn run(args: Args) -> CliResult {
         Form::SingleFile => args.write_model(Pipeline::save_single)?,
         Form::Gguf => {
             let precision = args.precision.unwrap_or(Precision::F16).into();
-            args.write_model(|pipeline, model, out| pipeline.save_gguf(model, precision, out))?
+            let mut too_large = vec![];
+            args.write_model(|pipeline, model, out| {
+                too_large = pipeline.save_gguf(model, precision, out)?;
+                Ok(())
+            })?;
+            if !too_large.is_empty() {
+                eprintln!(
+                    "warning: written in f32, since values of it are too large for the precision: {}",
+                    too_large.join(", ")
+                );
+            }
         }
         Form::Lora => args.write_lora()?,
     }
@@ -132,7 +143,7 @@ impl Args {
         write: impl FnOnce(&Pipeline, &Model, &Path) -> Result<(), FormatError>,
     ) -> CliResult {
         let device = Device::flex();
-        let source = ModelSource::find(&self.model, self.steps)?;
+        let source = models::find(&self.model, self.steps)?;
         if let ModelSource::Latent(folder) = &source {
             let pipeline = Pipeline::load(folder, &device).input_error()?;
             let model = self.baked(&pipeline.model)?;
@@ -151,7 +162,7 @@ impl Args {
 
     /// Writes the files of a LoRA.
     fn write_lora(&self) -> CliResult {
-        let source = ModelSource::find(&self.model, self.steps)?;
+        let source = models::find(&self.model, self.steps)?;
         let Some(folder) = source.path() else {
             return Err(CliError::input("builtin models have no LoRA"));
         };

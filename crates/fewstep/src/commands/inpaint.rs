@@ -1,10 +1,11 @@
 //! `fewstep inpaint`: images with a masked part filled.
 
-use super::shared::controlled::{ControlNetArgs, ControlledArgs, Source, read};
+use super::shared::controlled::{ControlNetArgs, ControlledArgs, Source};
 use super::shared::generate::PromptedArgs;
 use super::shared::image_files::SheetArgs;
-use crate::error::{CliError, CliResult, IntoCliResult};
-use fewstep_data::image::{Image, read_mask};
+use super::shared::inputs::InputArgs;
+use crate::error::{CliError, CliResult};
+use fewstep_data::image::Image;
 use fewstep_diffusion::Task;
 use fewstep_generate::{ControlImage, Init, ModelSource};
 use std::path::{Path, PathBuf};
@@ -35,6 +36,8 @@ pub(crate) struct Args {
     /// images, or one for each.
     #[arg(long = "mask", value_name = "FILE", required = true)]
     masks: Vec<PathBuf>,
+    #[command(flatten)]
+    inputs: InputArgs,
     #[command(flatten)]
     controlnet: ControlNetArgs,
     /// The class to generate, by name or number, for models with classes [default: no class].
@@ -75,7 +78,8 @@ impl Args {
         let generator = self.prompted.load()?;
         let subjects = self.prompted.prompts.subjects(&generator, None)?;
         let channels = generator.image_shape().channels;
-        let (image, mask) = (read(image, channels)?, read_mask(mask).input_error()?);
+        let image = self.inputs.image(image, None, channels)?;
+        let mask = self.inputs.mask(mask)?;
         let shown = match image.shape.same_size(mask.shape) {
             true => shown(&image, &mask),
             false => image.clone(),
@@ -97,6 +101,7 @@ impl Args {
             prompted,
             images,
             masks,
+            inputs,
             controlnet,
             class,
             sheet,
@@ -121,19 +126,20 @@ impl Args {
             generate: prompted.generate,
             controlnet,
             images,
+            inputs,
             prompt,
             class,
         };
         common.run(Task::Inpaint, |n, file, [channels, _]| {
-            source(file, &masks[n.min(masks.len() - 1)], channels)
+            source(inputs, file, &masks[n.min(masks.len() - 1)], channels)
         })
     }
 }
 
 /// An image with a mask.
-fn source(file: &Path, mask_file: &Path, channels: usize) -> CliResult<Source> {
-    let image = read(file, channels)?;
-    let mask = read_mask(mask_file).input_error()?;
+fn source(inputs: InputArgs, file: &Path, mask_file: &Path, channels: usize) -> CliResult<Source> {
+    let image = inputs.image(file, None, channels)?;
+    let mask = inputs.mask(mask_file)?;
     let shape = image.shape;
     if !mask.shape.same_size(shape) {
         return Err(CliError::input(format!(

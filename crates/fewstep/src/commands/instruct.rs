@@ -1,6 +1,6 @@
 //! `fewstep instruct`: edits by instruction.
 
-use super::shared::controlled::{ControlledArgs, Source, read};
+use super::shared::controlled::{ControlledArgs, Source};
 use crate::error::CliResult;
 use fewstep_diffusion::Task;
 
@@ -17,7 +17,8 @@ pub(crate) struct Args {
 }
 
 pub(crate) fn run(args: Args) -> CliResult {
+    let inputs = args.common.inputs;
     args.common.run(Task::Instruct, |_, file, [channels, _]| {
-        Ok(Source::plain(read(file, channels)?))
+        Ok(Source::plain(inputs.image(file, None, channels)?))
     })
 }

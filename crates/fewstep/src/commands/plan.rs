@@ -3,6 +3,7 @@
 use super::shared::run::RunArgs;
 use super::{distill, train};
 use crate::error::CliResult;
+use crate::memory::MemoryArgs;
 use serde::Deserialize;
 use std::path::PathBuf;
 
@@ -10,7 +11,8 @@ use std::path::PathBuf;
 /// checkpointing.
 ///
 /// Nothing is run, and no image is encoded. `train --dry-run` and `distill --dry-run` predict the
-/// time too, from a few updates.
+/// time too, from a few updates. A prediction above the memory of this machine is an error, after
+/// the table; --force only prints.
 ///
 /// Example: fewstep plan recipes/fashion-mnist/distill.toml --set data.path=~/data/fashion-mnist
 #[derive(clap::Args)]
@@ -20,6 +22,8 @@ pub(crate) struct Args {
     /// Override a key of the recipe, as in --set optim.batch=64; may be given several times.
     #[arg(long = "set", value_name = "KEY=VALUE")]
     overrides: Vec<String>,
+    #[command(flatten)]
+    memory: MemoryArgs,
 }
 
 /// The key that only recipes for `distill` have.
@@ -29,7 +33,7 @@ struct RecipeKind {
 }
 
 pub(crate) fn run(args: Args) -> CliResult {
-    let run = RunArgs::to_plan(args.recipe, args.overrides);
+    let run = RunArgs::to_plan(args.recipe, args.overrides, args.memory);
     match run.recipe::<RecipeKind>()?.teacher {
         Some(_) => distill::run(distill::Args { run }),
         None => train::run(train::Args { run }),

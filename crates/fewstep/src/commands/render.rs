@@ -1,6 +1,6 @@
 //! `fewstep render`: images from sketches, edges or segmentations.
 
-use super::shared::controlled::{ControlledArgs, Source, read};
+use super::shared::controlled::{ControlledArgs, Source};
 use crate::error::CliResult;
 use fewstep_data::condition::edges;
 use fewstep_data::image::{Image, to_f32};
@@ -21,8 +21,9 @@ pub(crate) struct Args {
 }
 
 pub(crate) fn run(args: Args) -> CliResult {
+    let inputs = args.common.inputs;
     args.common.run(Task::Image, |_, file, [_, channels]| {
-        let image = read(file, channels)?;
+        let image = inputs.image(file, None, channels)?;
         let values = image.pixels.iter().map(|&value| to_f32(value));
         Ok(Source::plain(match args.edges {
             true => Image::from_f32(

@@ -1,19 +1,19 @@
 //! `fewstep restyle`: an image of one class or prompt becomes one of another.
 
 use super::shared::guidance::{GuidanceListArgs, both_conventions};
+use super::shared::inputs::InputArgs;
+use super::shared::models;
 use super::shared::prompts::warn_if_cut;
 use crate::compute::{self, PrecisionArgs};
 use crate::error::{CliError, CliResult};
 use crate::numbers::plural;
-use crate::parsers::{finite, positive};
+use crate::parsers::{number, steps};
 use crate::{output, progress};
 use burn::tensor::Device;
 use fewstep_data::ImageShape;
 use fewstep_data::image::{self, Image};
 use fewstep_diffusion::sampler::Sampler;
-use fewstep_generate::{
-    KeepEncoder, ModelSource, RestyleError, RestyleRequest, Restyler, Subject, find_class,
-};
+use fewstep_generate::{KeepEncoder, RestyleError, RestyleRequest, Restyler, Subject, find_class};
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
@@ -41,6 +41,8 @@ pub(crate) struct Args {
     /// The image to restyle; may be given several times.
     #[arg(long = "image", value_name = "FILE", required = true)]
     images: Vec<PathBuf>,
+    #[command(flatten)]
+    inputs: InputArgs,
     /// The class of the images, by name or number, or a prompt that says what they show.
     #[arg(long, value_name = "CLASS|PROMPT")]
     from: String,
@@ -54,17 +56,17 @@ pub(crate) struct Args {
     #[arg(long, value_name = "MODEL", requires = "encoder")]
     decoder: Option<String>,
     /// Steps of the encoder, and of the decoder [default: those that they were distilled for].
-    #[arg(long, value_parser = positive, requires = "encoder")]
+    #[arg(long, value_parser = steps, requires = "encoder")]
     steps: Option<usize>,
     /// A teacher that does both with DDIM.
     #[arg(long, value_name = "MODEL")]
     teacher: Option<String>,
     /// DDIM steps of the teacher in each direction.
-    #[arg(long, value_name = "STEPS", default_value = "64", value_parser = positive, requires = "teacher")]
+    #[arg(long, value_name = "STEPS", default_value = "64", value_parser = steps, requires = "teacher")]
     teacher_steps: usize,
     /// Guidance weight w for encoding [default: 0, or the nearest that the encoder was distilled
     /// for].
-    #[arg(long, value_name = "W", value_parser = finite, allow_negative_numbers = true)]
+    #[arg(long, value_name = "W", value_parser = number, allow_negative_numbers = true)]
     w_encode: Option<f64>,
     #[command(flatten)]
     guidance: GuidanceListArgs,
@@ -90,7 +92,8 @@ pub(crate) fn run(args: Args) -> CliResult {
     args.precision.choose(&device)?;
     let mut pairs = args.pairs(&device)?;
     let shape = common_shape(&pairs)?;
-    let images = args.images.iter().map(|file| read(file, shape));
+    let images = args.images.iter();
+    let images = images.map(|file| read(args.inputs, file, shape));
     let images = images.collect::<CliResult<Vec<_>>>()?;
     for pair in &mut pairs {
         pair.request.images = images.clone();
@@ -157,11 +160,11 @@ impl Args {
         let [(_, encoder), (_, decoder)] = named;
         let options = compute::load_options(None, KeepEncoder::WhileEncoding);
         let one = encoder == decoder;
-        let decoder = ModelSource::find(decoder, steps)?.generator(&options, device)?;
+        let decoder = models::find(decoder, steps)?.generator(&options, device)?;
         let (model, parts) = match one {
             true => (decoder.model().clone(), decoder.components().cloned()),
             false => {
-                let encoder = ModelSource::find(encoder, steps)?;
+                let encoder = models::find(encoder, steps)?;
                 let model = compute::in_chosen_precision(encoder.model(device)?);
                 (model, encoder.components()?)
             }
@@ -251,9 +254,9 @@ fn common_shape(pairs: &[Pair]) -> CliResult<ImageShape> {
     }
 }
 
-fn read(file: &Path, shape: ImageShape) -> CliResult<Image> {
+fn read(inputs: InputArgs, file: &Path, shape: ImageShape) -> CliResult<Image> {
     let side = (shape.height == shape.width).then_some(shape.height);
-    let image = image::read(file, side, shape.channels).map_err(CliError::input)?;
+    let image = inputs.image(file, side, shape.channels)?;
     match image.shape == shape {
         true => Ok(image),
         false => Err(CliError::input(format!(

@@ -32,6 +32,7 @@ pub(crate) struct Args {
 
 pub(crate) fn run(args: Args) -> CliResult {
     args.run.check_command(Command::Train)?;
+    args.run.memory.choose();
     let mut recipe: TrainRecipe = args.run.recipe()?;
     recipe
         .validate()
@@ -88,6 +89,7 @@ pub(crate) fn run(args: Args) -> CliResult {
     let Some(folder) = folder else {
         return plan::print(&args.run, &run, &initial, &recipe);
     };
+    plan::check_memory(&run, &initial)?;
     let phases = |recipe: &TrainRecipe| Ok(recipe.phases());
     let inputs = folder.begin(&recipe, &phases, &run, &initial)?;
     let prompts = recipe.text.map(|text| text.prompts).unwrap_or_default();

@@ -1,8 +1,7 @@
 //! `fewstep upscale`: larger images.
 
 use super::shared::controlled::{ControlledArgs, Source};
-use crate::error::{CliResult, IntoCliResult};
-use fewstep_data::image::read_with_alpha;
+use crate::error::CliResult;
 use fewstep_diffusion::Task;
 
 /// Enlarge images with a model that was distilled for it.
@@ -19,8 +18,9 @@ pub(crate) struct Args {
 }
 
 pub(crate) fn run(args: Args) -> CliResult {
+    let inputs = args.common.inputs;
     args.common.run(Task::Upscale, |_, file, [channels, _]| {
-        let (image, alpha) = read_with_alpha(file, channels).input_error()?;
+        let (image, alpha) = inputs.image_with_alpha(file, channels)?;
         Ok(Source {
             alpha,
             ..Source::plain(image)

@@ -1,7 +1,7 @@
 //! The commands that generate from control images.
 
 use super::*;
-use fewstep_data::image::{Image, read_with_alpha, write_png};
+use fewstep_data::image::{Image, MAX_PIXELS, read_with_alpha, write_png};
 
 /// The commands generate the same image for the same seed, enlarged by the factor of the training.
 /// What is not masked stays as it is.
@@ -82,6 +82,16 @@ fn commands_generate_from_control_images() {
         (0..64).all(|i| i % 8 < 4 || filled[i] == whole[i]),
         "the part that is not masked changed"
     );
+    // A size that does not fit is refused, with the one that does: the network halves once.
+    write_image(&folder.join("odd.png"), 9, 2);
+    let mask = Image {
+        shape: read_image(&folder.join("odd.png")).shape,
+        pixels: (0..81).map(|i| if i < 9 { 255 } else { 0 }).collect(),
+    };
+    write_png(&folder.join("odd-mask.png"), &mask).expect("written");
+    let odd = ["inpaint", "--model", "fill", "--image", "odd.png"];
+    let mask = ["--mask", "odd-mask.png", "--out", "f.png"];
+    workspace.refuse(&[&odd[..], &mask].concat(), &["resize it to 8x8"]);
     workspace.refuse(
         &[&inpaint[..], &["small.png"]].concat(),
         &["8x8", "4x4", "mask"],
@@ -165,7 +175,7 @@ fn transparency_is_enlarged_too() {
     write_png(folder.join("icon.png"), &opaque.with_alpha(&mask)).expect("written");
     let upscale = |image: &str, out: &str| {
         workspace.succeed(&["upscale", "--model", "up", "--image", image, "--out", out]);
-        read_with_alpha(&folder.join(out), 1).expect("an image")
+        read_with_alpha(MAX_PIXELS, &folder.join(out), 1).expect("an image")
     };
     let (image, alpha) = upscale("icon.png", "large.png");
     let alpha = alpha.expect("an alpha channel").pixels;

@@ -76,8 +76,12 @@ fn models_that_take_prompts_are_measured() {
             "cifar-resnet",
             "--weights",
         ];
-        let rest = ["resnet.safetensors", "--count", "4", "--json"];
-        let output = workspace.run(&[&common[..], &rest, words].concat());
+        let rest = ["resnet.safetensors", "--json"];
+        let count: &[&str] = match words.contains(&"--count") {
+            true => &[],
+            false => &["--count", "4"],
+        };
+        let output = workspace.run(&[&common[..], &rest, count, words].concat());
         let error = String::from_utf8_lossy(&output.stderr);
         assert!(output.status.success(), "{words:?}: {error}");
         serde_json::from_slice(&output.stdout).expect("JSON rows")
@@ -102,6 +106,13 @@ fn models_that_take_prompts_are_measured() {
             (&4.into(), &10.into())
         );
     }
+    // More images than captions are whole turns through all of them.
+    let more = ["--data", "captioned:captioned", "--steps", "1", "--count"];
+    let rows = measure(&model, &[&more[..], &["13"]].concat());
+    assert_eq!(
+        (&rows[0]["samples"], &rows[0]["retrieval"]["texts"]),
+        (&10.into(), &10.into())
+    );
     let common = [
         "eval",
         "--model",

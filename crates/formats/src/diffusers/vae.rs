@@ -3,9 +3,9 @@
 use super::part::Part;
 use super::weights;
 use crate::FormatError;
-use crate::bounds::{BLOCKS, FEATURES, ROWS};
 use crate::fields::Fields;
 use burn::tensor::Device;
+use fewstep_diffusion::limits::{BLOCKS, FACTOR, FEATURES, ROWS, above_zero};
 use fewstep_nn::{
     Autoencoder, AutoencoderConfig, LatentScale, TinyAutoencoder, TinyAutoencoderConfig, Vae,
     VqAutoencoder, VqAutoencoderConfig,
@@ -87,7 +87,7 @@ fn layers(fields: &mut Fields, latent_channels: usize) -> Result<AutoencoderConf
         latent_channels: fields.count("latent_channels", latent_channels, FEATURES)?,
         widths,
         blocks: fields.count("layers_per_block", 1, BLOCKS)?,
-        groups: fields.or("norm_num_groups", 32)?,
+        groups: fields.count("norm_num_groups", 32, FEATURES)?,
         attention: fields.or("mid_block_add_attention", true)?,
         quant_conv: true,
         post_quant_conv: true,
@@ -126,7 +126,7 @@ fn tiny(mut fields: Fields, device: &Device) -> Result<Vae, FormatError> {
 
 fn scale(fields: &mut Fields, default: f64) -> Result<LatentScale, FormatError> {
     Ok(LatentScale {
-        factor: fields.or("scaling_factor", default)?,
-        shift: fields.or("shift_factor", 0.0)?,
+        factor: fields.number("scaling_factor", default, above_zero(FACTOR))?,
+        shift: fields.number("shift_factor", 0.0, -FACTOR..=FACTOR)?,
     })
 }

@@ -6,8 +6,9 @@ use crate::diffusers::part::Part;
 use crate::diffusers::unet::{self, unconditional};
 use crate::diffusers::{index, scheduler, weights};
 use crate::fields::Fields;
+use crate::names::with_plain_names;
 use crate::tensors::module;
-use crate::{FormatError, bounds, links, lora, write_json_atomically};
+use crate::{FormatError, bounds, links, lora, reading, write_json_atomically};
 use burn::tensor::Device;
 use fewstep_diffusion::SamplerRecipe;
 use fewstep_nn::{BackboneConfig, UNet};
@@ -15,6 +16,25 @@ use std::path::Path;
 
 /// Where the weights are inside a model folder.
 pub const WEIGHTS_FILE: &str = "unet/diffusion_pytorch_model.safetensors";
+
+/// Where the sampler recipe is inside a model folder, next to the weights that have it too.
+pub(crate) const RECIPE_FILE: &str = "fewstep.json";
+
+/// Reads the sampler recipe of a model folder, without its network.
+///
+/// # Errors
+/// When it is not there, or says what no model has.
+pub fn read_recipe(folder: &Path) -> Result<SamplerRecipe, FormatError> {
+    let file = folder.join(RECIPE_FILE);
+    let text = reading::text(&file)?;
+    let bad = |reason: String| FormatError::BadDescription {
+        origin: file.display().to_string(),
+        reason,
+    };
+    let recipe = serde_json::from_str(&text).map_err(|error| bad(error.to_string()))?;
+    bounds::check_recipe(&recipe).map_err(bad)?;
+    Ok(with_plain_names(recipe))
+}
 
 impl Model {
     /// Writes the model folder: weights, their description for diffusers, and `fewstep.json`. A
@@ -44,7 +64,7 @@ impl Model {
             controlnet.save(folder)?;
         }
         lora::save(&self.network, &self.description()?, folder)?;
-        write_json_atomically(&folder.join("fewstep.json"), &self.recipe)?;
+        write_json_atomically(&folder.join(RECIPE_FILE), &self.recipe)?;
         base.save_file(&folder.join(WEIGHTS_FILE))
     }
 
@@ -99,7 +119,7 @@ fn load_pixel_model(folder: &Path, device: &Device) -> Result<Option<Model>, For
     };
     let unet = place("unet", "config.json");
     let config = unet.join("config.json");
-    if folder.join("fewstep.json").is_file() || !config.is_file() {
+    if folder.join(RECIPE_FILE).is_file() || !config.is_file() {
         return Ok(None);
     }
     let mut fields = Fields::read(&config)?;

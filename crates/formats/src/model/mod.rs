@@ -5,7 +5,8 @@ mod folder;
 #[cfg(test)]
 mod tests;
 
-pub use folder::WEIGHTS_FILE;
+pub(crate) use folder::RECIPE_FILE;
+pub use folder::{WEIGHTS_FILE, read_recipe};
 
 use crate::names::with_plain_names;
 use crate::tensors::module::{self, FilePrecision};

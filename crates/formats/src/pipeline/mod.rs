@@ -15,7 +15,7 @@ use crate::diffusers::text_encoder::{TextEncoder, class_names};
 use crate::diffusers::unet::conditional::{self, UNetFile};
 use crate::diffusers::weights;
 use crate::fields::Fields;
-use crate::names::with_plain_names;
+use crate::model::{RECIPE_FILE, read_recipe};
 use crate::{FormatError, Model, bounds, links, reading};
 use burn::tensor::Device;
 use fewstep_diffusion::{DistilledFor, Guidance, PromptEmbeds, Role, SamplerRecipe};
@@ -126,14 +126,8 @@ pub(crate) fn part_tensors(pipeline: &Pipeline, part: Part) -> Result<Vec<Vec<u8
 }
 
 fn recipe(folder: &Path, file: &UNetFile) -> Result<SamplerRecipe, FormatError> {
-    let ours = folder.join("fewstep.json");
-    if ours.is_file() {
-        let text = reading::text(&ours)?;
-        let recipe = serde_json::from_str(&text).map(with_plain_names);
-        return recipe.map_err(|error| FormatError::BadDescription {
-            origin: ours.display().to_string(),
-            reason: error.to_string(),
-        });
+    if folder.join(RECIPE_FILE).is_file() {
+        return read_recipe(folder);
     }
     let scheduler = folder.join("scheduler/scheduler_config.json");
     let scheduler = scheduler::read(Fields::read(&scheduler)?)?;

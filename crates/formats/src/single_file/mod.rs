@@ -67,7 +67,8 @@ impl Pipeline {
 
     /// Writes a U-Net as GGUF, as stable-diffusion.cpp (`--diffusion-model`) and ComfyUI-GGUF read
     /// it: without the prefix that its tensors have in a file of the whole model. The sampler
-    /// recipe is among the entries.
+    /// recipe is among the entries. Gives the names of the tensors in f32 because a value of theirs
+    /// is too large for the precision.
     ///
     /// # Errors
     /// As [`Pipeline::save_single`].
@@ -76,7 +77,7 @@ impl Pipeline {
         model: &Model,
         precision: GgufPrecision,
         file: &Path,
-    ) -> Result<(), FormatError> {
+    ) -> Result<Vec<String>, FormatError> {
         let BackboneConfig::UNet(network) = &model.network.config();
         let names = UNetNames::new(network, self.folder())?;
         let bytes = model.to_bytes(FilePrecision::Full)?;
@@ -99,10 +100,9 @@ impl Pipeline {
             .into_iter()
             .map(|(key, entry)| (key.to_string(), entry));
         let entries = texts.chain(more).collect();
-        write_atomically(
-            file,
-            &gguf::to_bytes(&entries, &tensors.collect(), precision),
-        )
+        let (bytes, too_large) = gguf::to_bytes(&entries, &tensors.collect(), precision);
+        write_atomically(file, &bytes)?;
+        Ok(too_large)
     }
 
     /// Writes a folder with the weights of one file instead of this model's, which must be of the

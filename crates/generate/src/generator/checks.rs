@@ -3,6 +3,7 @@
 use super::Generator;
 use crate::{GenerateError, ImageRequest, Init, Request, Subject};
 use fewstep_data::ImageShape;
+use fewstep_diffusion::limits::{IMAGE_SIDE, within};
 use fewstep_diffusion::sampler::{Sampler, SamplerConfig};
 use fewstep_diffusion::{DistilledFor, Guidance, RecipeError, Role, Warning};
 
@@ -153,8 +154,10 @@ impl Generator {
         }
         let usual = self.image_shape();
         let [height, width] = request.size.unwrap_or([usual.height, usual.width]);
+        within("height", height, 1..=IMAGE_SIDE)?;
+        within("width", width, 1..=IMAGE_SIDE)?;
         let multiple = self.factor() * self.model.network.config().size_multiple();
-        match [height, width].iter().all(|s| s % multiple == 0 && *s > 0) {
+        match [height, width].iter().all(|side| side % multiple == 0) {
             true => Ok(ImageShape {
                 height,
                 width,
@@ -180,41 +183,7 @@ impl Generator {
     }
 
     /// By how much latents are smaller than images; 1 for pixel models.
-    fn factor(&self) -> usize {
+    pub(super) fn factor(&self) -> usize {
         self.latent.as_ref().map_or(1, |latent| latent.vae.factor())
-    }
-
-    /// Shape of the pixels or latents that belong to a control image.
-    fn maps_for(&self, given: [usize; 3]) -> Result<ImageShape, GenerateError> {
-        let (model, recipe) = (&self.model, &self.model.recipe);
-        let refused = |reason: String| GenerateError::Control { given, reason };
-        let Some(known) = recipe.control else {
-            return Err(refused("the model takes no control image".into()));
-        };
-        let [channels, height, width] = recipe.resolution;
-        let scaled = |given: usize, known_side: usize, side: usize| match given * side % known_side
-        {
-            0 => Ok(given * side / known_side),
-            _ => Err(refused(format!(
-                "the model was trained with {:?}, and other sizes must give whole numbers of pixels",
-                known.shape
-            ))),
-        };
-        if given[0] != known.shape[0] {
-            return Err(refused(format!(
-                "the model was trained with {:?}",
-                known.shape
-            )));
-        }
-        let shape = ImageShape {
-            channels,
-            height: scaled(given[1], known.shape[1], height)?,
-            width: scaled(given[2], known.shape[2], width)?,
-        };
-        let config = model.network.config();
-        match config.validate_size(shape.height, shape.width) {
-            Ok(()) => Ok(shape),
-            Err(error) => Err(refused(error.to_string())),
-        }
     }
 }

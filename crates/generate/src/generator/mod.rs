@@ -2,7 +2,9 @@
 
 mod batches;
 mod checks;
+mod control;
 mod facts;
+mod memory;
 mod progress;
 
 use crate::init::inpaint_concat;
@@ -23,6 +25,7 @@ use fewstep_diffusion::{
 use fewstep_formats::{Model, Pipeline, PipelineComponents};
 use fewstep_kernels::device::Placement;
 use fewstep_nn::{Tiles, Vae};
+pub use memory::Extent;
 use progress::Work;
 pub use progress::{Progress, ignore};
 use std::ops::{ControlFlow, Range};

@@ -1,6 +1,6 @@
 //! The models embedded in the program.
 
-use super::{RegistryError, suited};
+use super::{Candidate, Choice, RegistryError};
 use burn::tensor::Device;
 use fewstep_formats::Model;
 
@@ -53,12 +53,20 @@ const MODELS: &[Embedded] = &[
     },
 ];
 
-/// Checks that there is a model `builtin:NAME`.
-pub(super) fn check(name: &str) -> Result<(), RegistryError> {
-    match MODELS.iter().any(|model| model.name == name) {
-        true => Ok(()),
-        false => Err(unknown(name)),
-    }
+/// Which of the models `builtin:NAME` is the one for the number of steps, or the nearest.
+pub(super) fn choose(name: &str, steps: Option<usize>) -> Result<(usize, Choice), RegistryError> {
+    let candidate = |model: &Embedded| Candidate {
+        name: match model.steps {
+            Some(steps) => format!("steps-{steps}"),
+            None => model.name.into(),
+        },
+        steps: model.steps,
+    };
+    let all = named(name).map(candidate).collect();
+    Choice::of(all, steps).ok_or_else(|| RegistryError::NoBuiltin {
+        name: name.into(),
+        known: names(),
+    })
 }
 
 /// The model `builtin:NAME`; of several, the one for the number of steps, or the nearest.
@@ -67,19 +75,17 @@ pub(super) fn load(
     steps: Option<usize>,
     device: &Device,
 ) -> Result<Model, RegistryError> {
-    let named: Vec<&Embedded> = MODELS.iter().filter(|model| model.name == name).collect();
-    let index = suited(named.iter().map(|model| model.steps), steps);
-    let index = index.ok_or_else(|| unknown(name))?;
+    let (index, _) = choose(name, steps)?;
     let origin = format!("builtin:{name}");
-    let weights = named[index].weights.to_vec();
+    let weights = named(name)
+        .nth(index)
+        .map_or(&[][..], |model| model.weights);
+    let weights = weights.to_vec();
     Ok(Model::from_bytes(weights, &origin, device)?)
 }
 
-fn unknown(name: &str) -> RegistryError {
-    RegistryError::NoBuiltin {
-        name: name.into(),
-        known: names(),
-    }
+fn named(name: &str) -> impl Iterator<Item = &'static Embedded> {
+    MODELS.iter().filter(move |model| model.name == name)
 }
 
 /// A model embedded in the program, as [`list`] has it.

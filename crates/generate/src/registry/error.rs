@@ -57,14 +57,6 @@ pub enum RegistryError {
         /// Why.
         source: std::io::Error,
     },
-    /// A sampler recipe that cannot be read.
-    #[error("{}: {source}", path.display())]
-    Recipe {
-        /// Its file.
-        path: PathBuf,
-        /// What is wrong.
-        source: serde_json::Error,
-    },
     /// A name that is on no hub and in no cache.
     #[error("{0}")]
     Hub(String),

@@ -1,12 +1,14 @@
 //! Finds and loads models by the name that a user gives.
 
 mod builtin;
+mod choice;
 mod error;
 mod hub;
 mod paths;
 mod runs;
 
 pub use builtin::{Builtin, list as builtin_models};
+pub use choice::{Candidate, Choice};
 pub use error::RegistryError;
 pub use hub::{HubModel, models as hub_models};
 pub use runs::folders as run_models;
@@ -55,15 +57,27 @@ impl ModelSource {
     /// # Errors
     /// When there is none.
     pub fn find(reference: &str, steps: Option<usize>) -> Result<Self, RegistryError> {
+        Ok(Self::choose(reference, steps)?.0)
+    }
+
+    /// The same, and which model it is where several have this name.
+    ///
+    /// # Errors
+    /// As [`find`](Self::find).
+    pub fn choose(
+        reference: &str,
+        steps: Option<usize>,
+    ) -> Result<(Self, Option<Choice>), RegistryError> {
         if let Some(name) = reference.strip_prefix("builtin:") {
-            builtin::check(name)?;
-            return Ok(Self::Builtin {
+            let (_, choice) = builtin::choose(name, steps)?;
+            let source = Self::Builtin {
                 name: name.into(),
                 steps,
-            });
+            };
+            return Ok((source, Some(choice)));
         }
-        let folder = match hub::Name::parse(reference) {
-            Some(name) => hub::fetch(&name, RepositoryKind::Model)?,
+        let (folder, choice) = match hub::Name::parse(reference) {
+            Some(name) => (hub::fetch(&name, RepositoryKind::Model)?, None),
             None => {
                 let path = expand_home(Path::new(reference));
                 paths::check(&path)?;
@@ -71,10 +85,11 @@ impl ModelSource {
                 runs::find(&path, steps)?
             }
         };
-        Ok(match Pipeline::is_in(&folder) {
+        let source = match Pipeline::is_in(&folder) {
             true => Self::Latent(folder),
             false => Self::Network(folder),
-        })
+        };
+        Ok((source, choice))
     }
 
     /// The folder or file; none for a builtin model.
@@ -152,55 +167,5 @@ pub fn find_part(reference: &Path, part: RepositoryKind) -> Result<PathBuf, Regi
     match hub::Name::parse(&reference.to_string_lossy()) {
         Some(name) => hub::fetch(&name, part),
         None => Ok(expand_home(reference)),
-    }
-}
-
-/// Which of several models suits the number of steps best, given what each was trained for (`None`:
-/// any number): the nearest by ratio, and of two equally near ones that for more steps. If more
-/// steps are requested than any model was trained for, one for any number. Without a number, the
-/// one for the fewest steps.
-fn suited(
-    trained: impl Iterator<Item = Option<usize>> + Clone,
-    steps: Option<usize>,
-) -> Option<usize> {
-    let most = trained.clone().flatten().max();
-    let any = trained.clone().position(|steps| steps.is_none());
-    if steps.is_some() && steps > most && any.is_some() {
-        return any;
-    }
-    let wanted = steps.unwrap_or(1) as f64;
-    let distance = |trained: usize| (trained as f64 / wanted).log2().abs();
-    trained
-        .enumerate()
-        .filter_map(|(index, trained)| trained.map(|trained| (index, trained)))
-        .min_by(|(_, a), (_, b)| distance(*a).total_cmp(&distance(*b)).then(b.cmp(a)))
-        .map(|(index, _)| index)
-        .or(any)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::suited;
-
-    #[test]
-    fn the_nearest_number_of_steps_suits_best() {
-        let family = [None, Some(8), Some(4), Some(2), Some(1)];
-        let choice = |steps| suited(family.iter().copied(), steps).map(|index| family[index]);
-        for (asked, expected) in [
-            (None, Some(1)),
-            (Some(1), Some(1)),
-            (Some(2), Some(2)),
-            (Some(3), Some(4)),
-            (Some(5), Some(4)),
-            (Some(6), Some(8)),
-            (Some(8), Some(8)),
-            (Some(16), None),
-        ] {
-            assert_eq!(choice(asked), Some(expected), "{asked:?} steps");
-        }
-        let without_any = |steps| suited(family[1..].iter().copied(), steps);
-        assert_eq!(without_any(Some(16)), Some(0), "16 steps");
-        assert_eq!(suited([None].into_iter(), Some(4)), Some(0));
-        assert_eq!(suited([].into_iter(), Some(4)), None);
     }
 }

@@ -1,37 +1,34 @@
 //! The models of a run.
 
-use super::{RegistryError, suited};
-use fewstep_diffusion::{Role, SamplerRecipe};
-use fewstep_formats::WEIGHTS_FILE;
+use super::{Candidate, Choice, RegistryError};
+use fewstep_diffusion::Role;
+use fewstep_formats::{WEIGHTS_FILE, read_recipe};
 use std::path::{Path, PathBuf};
 
 /// In a run folder, the model for the number of steps, or the nearest; else the path itself.
-pub(super) fn find(path: &Path, steps: Option<usize>) -> Result<PathBuf, RegistryError> {
+pub(super) fn find(
+    path: &Path,
+    steps: Option<usize>,
+) -> Result<(PathBuf, Option<Choice>), RegistryError> {
     let models = path.join("models");
     if !models.is_dir() {
-        return Ok(path.into());
+        return Ok((path.into(), None));
     }
     let mut found = folders(&models)?;
-    let mut trained = vec![];
+    let mut candidates = vec![];
     for folder in &found {
-        trained.push(match recipe(folder)?.role {
-            Role::Student { steps, .. } => steps,
-            Role::Teacher => None,
+        let name = folder.file_name().unwrap_or_default();
+        candidates.push(Candidate {
+            name: name.to_string_lossy().into_owned(),
+            steps: match read_recipe(folder)?.role {
+                Role::Student { steps, .. } => steps,
+                Role::Teacher => None,
+            },
         });
     }
-    match suited(trained.iter().copied(), steps) {
-        Some(index) => Ok(found.swap_remove(index)),
+    match Choice::of(candidates, steps) {
+        Some((index, choice)) => Ok((found.swap_remove(index), Some(choice))),
         None => Err(RegistryError::NoModelYet { folder: models }),
-    }
-}
-
-fn recipe(folder: &Path) -> Result<SamplerRecipe, RegistryError> {
-    let path = folder.join("fewstep.json");
-    match std::fs::read_to_string(&path) {
-        Ok(text) => {
-            serde_json::from_str(&text).map_err(|source| RegistryError::Recipe { path, source })
-        }
-        Err(source) => Err(RegistryError::Io { path, source }),
     }
 }
 

@@ -1,6 +1,7 @@
 //! What a ControlNet looks like.
 
 use crate::error::ConfigError;
+use fewstep_diffusion::limits::{FEATURES, LEVELS, count};
 use serde::{Deserialize, Serialize};
 
 /// An encoder of control images for a U-Net.
@@ -58,16 +59,15 @@ impl ControlNetConfig {
         }
     }
 
-    /// Checks that the numbers fit together.
+    /// Checks every number.
     ///
     /// # Errors
     /// Names the field, what it is, and what it must be.
     pub fn validate(&self) -> Result<(), ConfigError> {
-        if self.channels == 0 || self.stem.is_empty() || self.stem.contains(&0) {
-            return Err(ConfigError::new(format!(
-                "the ControlNet has {} control channels and the stem {:?}: it must have at least one channel and one width above 0",
-                self.channels, self.stem
-            )));
+        count("controlnet.channels", self.channels, FEATURES)?;
+        count("controlnet.stem", self.stem.len(), LEVELS)?;
+        for width in &self.stem {
+            count("controlnet.stem", *width, FEATURES)?;
         }
         Ok(())
     }

@@ -1,11 +1,13 @@
 //! Embeddings of time and guidance weight.
 
 use super::ops::linear;
+use crate::error::ConfigError;
 use crate::train::cost::Counter;
 use crate::train::init::{Init, transposed};
 use burn::module::Module;
 use burn::nn::Linear;
 use burn::tensor::{Device, Tensor, TensorData};
+use fewstep_diffusion::limits::{FACTOR, FEATURES, above_zero, within};
 use fewstep_kernels::silu;
 use serde::{Deserialize, Serialize};
 
@@ -23,6 +25,25 @@ pub struct WEmbedding {
 
 fn default_w_scale() -> f64 {
     1000.0
+}
+
+impl WEmbedding {
+    /// Checks every number; `section` is what the whole is called.
+    ///
+    /// # Errors
+    /// Names the field, what it is, and what it must be.
+    pub fn validate(self, section: &str) -> Result<(), ConfigError> {
+        let dim = format!("{section}.dim");
+        within(&dim, self.dim, 4..=FEATURES)?;
+        within(&format!("{section}.scale"), self.scale, above_zero(FACTOR))?;
+        match self.dim.is_multiple_of(2) {
+            true => Ok(()),
+            false => Err(ConfigError::new(format!(
+                "`{dim}` is {}, it must be even",
+                self.dim
+            ))),
+        }
+    }
 }
 
 /// The sinusoid of the time: time times 10000^(−i / (half − `shift`)).

@@ -73,7 +73,8 @@ impl Stage {
 
 /// Numbers that one sample keeps for the backward pass when its forward pass is done.
 pub(crate) fn kept(stages: &[Stage], training: &Training) -> usize {
-    stages.iter().map(|stage| stage.kept_in(training)).sum()
+    let kept = stages.iter().map(|stage| stage.kept_in(training));
+    kept.fold(0, usize::saturating_add)
 }
 
 /// The most numbers that forward and backward pass of `samples` samples hold, the gradients of the
@@ -89,8 +90,10 @@ pub(crate) fn peak(stages: &[Stage], training: &Training, samples: usize) -> usi
         gradients += stage.gradients;
         let recomputed = stage.kept - stage.kept_in(training);
         let held: usize = concatenated.iter().sum();
-        peak = peak.max(gradients + samples * (kept + held + recomputed + stage.working));
-        kept -= stage.kept_in(training);
+        let of_sample = [held, recomputed, stage.working];
+        let of_sample = of_sample.into_iter().fold(kept, usize::saturating_add);
+        peak = peak.max(samples.saturating_mul(of_sample).saturating_add(gradients));
+        kept = kept.saturating_sub(stage.kept_in(training));
         if stage.concatenated > 0 {
             concatenated.push(stage.concatenated);
         }
@@ -107,7 +110,7 @@ pub(crate) fn forward(stages: &[Stage]) -> usize {
     let (mut skips, mut peak) = (0, 0);
     for stage in stages {
         skips += stage.skip;
-        peak = peak.max(skips + stage.forward);
+        peak = peak.max(skips.saturating_add(stage.forward));
     }
     peak
 }

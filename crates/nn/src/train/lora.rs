@@ -4,6 +4,7 @@ use super::init::{Init, transposed};
 use crate::error::ConfigError;
 use burn::module::{Module, ModuleMapper, ModuleVisitor, Param, ParamId};
 use burn::tensor::{Device, Tensor};
+use fewstep_diffusion::limits::{RANK, count, factor};
 use serde::{Deserialize, Serialize};
 use std::collections::HashMap;
 
@@ -28,6 +29,15 @@ impl LoraConfig {
             alpha: 64.0,
             targets: attention(),
         }
+    }
+
+    /// Checks every number.
+    ///
+    /// # Errors
+    /// Names the field, what it is, and what it must be.
+    pub fn validate(&self) -> Result<(), ConfigError> {
+        count("lora.rank", self.rank, RANK)?;
+        Ok(factor("lora.alpha", self.alpha)?)
     }
 }
 
@@ -91,12 +101,7 @@ impl Lora {
         seed: u64,
         device: &Device,
     ) -> Result<Self, ConfigError> {
-        if config.rank == 0 || !config.alpha.is_finite() {
-            return Err(ConfigError::new(format!(
-                "`lora.rank` is {} and `lora.alpha` is {}: the rank must be at least 1, and alpha a number",
-                config.rank, config.alpha
-            )));
-        }
+        config.validate()?;
         let mut search = Search {
             targets: &config.targets,
             path: vec![],

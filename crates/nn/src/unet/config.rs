@@ -7,6 +7,7 @@ use crate::error::ConfigError;
 use crate::layers::embedding::{Sinusoid, WEmbedding};
 use crate::layers::resnet::{Modulation, ResnetOptions};
 use crate::train::LoraConfig;
+use fewstep_diffusion::limits::{BLOCKS, FEATURES, LEVELS, PATCH, ROWS, above_zero, count, within};
 use serde::{Deserialize, Serialize};
 
 /// A U-Net in the style of the papers' networks. On pixels it is diffusers' `UNet2DModel` with
@@ -140,21 +141,19 @@ impl Default for UNetConfig {
 }
 
 impl UNetConfig {
-    /// Checks that the numbers fit together.
+    /// Checks every number, and that they fit together.
     ///
     /// # Errors
     /// Names the field, what it is, and what it must be.
     pub fn validate(&self) -> Result<(), ConfigError> {
         let error = |message: String| Err(ConfigError::new(message));
-        if self.channels == 0 || self.patch == 0 || self.blocks == 0 || self.groups == 0 {
-            return error("`channels`, `patch`, `blocks` and `groups` must be at least 1".into());
-        }
         if self.widths.is_empty() {
             return error(
                 "`widths` is empty: give the feature channels of each level, such as [32, 64]"
                     .into(),
             );
         }
+        self.check_numbers()?;
         if self.attention.len() != self.widths.len() {
             return error(format!(
                 "`attention` has {} entries and `widths` has {}: give one true or false per level",
@@ -188,28 +187,34 @@ impl UNetConfig {
                 ));
             }
         }
-        if self.sinusoid.shift > 1 {
-            return error(format!(
-                "`sinusoid.shift` is {}, it must be 0 or 1",
-                self.sinusoid.shift
-            ));
+        Ok(())
+    }
+
+    /// Checks each number by itself.
+    fn check_numbers(&self) -> Result<(), ConfigError> {
+        count("widths", self.widths.len(), LEVELS)?;
+        for width in &self.widths {
+            count("widths", *width, FEATURES)?;
         }
-        if !(0.0..1.0).contains(&self.dropout) {
-            return error(format!(
-                "`dropout` is {}, it must lie in [0, 1)",
-                self.dropout
-            ));
+        count("channels", self.channels, FEATURES)?;
+        within("concat", self.concat, 0..=FEATURES)?;
+        count("patch", self.patch, PATCH)?;
+        count("blocks", self.blocks, BLOCKS)?;
+        count("groups", self.groups, FEATURES)?;
+        within("sinusoid.shift", self.sinusoid.shift, 0..=1)?;
+        within("classes", self.classes, 0..=ROWS)?;
+        within("epsilon", self.epsilon, above_zero(1.0))?;
+        within("dropout", self.dropout, 0.0..1.0)?;
+        if let Some(text) = self.text {
+            count("text.width", text.width, FEATURES)?;
         }
         if let Some(controlnet) = &self.controlnet {
             controlnet.validate()?;
         }
-        match self.w {
-            Some(w) if w.dim < 4 || w.dim % 2 != 0 => error(format!(
-                "`w.dim` is {}, it must be even and at least 4",
-                w.dim
-            )),
-            _ => Ok(()),
+        if let Some(lora) = &self.lora {
+            lora.validate()?;
         }
+        self.w.map_or(Ok(()), |w| w.validate("w"))
     }
 
     /// Checks that images of this size can go through all levels.

@@ -7,6 +7,7 @@ use super::random::{between, uniform};
 use super::resize::{Filter, resize};
 use crate::ImageShape;
 use crate::image::{Image, decode, encode_jpeg, to_f32};
+use fewstep_diffusion::limits::{OutOfRange, probability, within};
 use kernel::Kernel;
 use rand_chacha::ChaCha8Rng;
 use rand_distr::{Distribution, Normal, Poisson};
@@ -78,6 +79,48 @@ impl Default for Degradation {
             },
             final_sinc: 0.8,
         }
+    }
+}
+
+impl Degradation {
+    /// Checks every number.
+    ///
+    /// # Errors
+    /// Names the key, what it is, and what it may be.
+    pub(crate) fn check(&self) -> Result<(), OutOfRange> {
+        self.first.check("condition.degradation.first")?;
+        self.second.check("condition.degradation.second")?;
+        probability("condition.degradation.final_sinc", self.final_sinc)
+    }
+}
+
+impl Round {
+    fn check(&self, section: &str) -> Result<(), OutOfRange> {
+        let name = |key: &str| format!("{section}.{key}");
+        for (key, value) in [
+            ("blur", self.blur),
+            ("sinc", self.sinc),
+            ("normal", self.normal),
+            ("grey", self.grey),
+        ] {
+            probability(&name(key), value)?;
+        }
+        let [grow, shrink] = self.resize;
+        probability(&name("resize"), grow)?;
+        probability(&name("resize"), shrink)?;
+        // From the least to the most, within these.
+        for (key, [low, high], [least, most]) in [
+            ("sigma", self.sigma, [0.01, 100.0]),
+            ("noise", self.noise, [0.0, 255.0]),
+            ("poisson", self.poisson, [0.0, 1000.0]),
+            ("jpeg", self.jpeg, [1.0, 100.0]),
+        ] {
+            within(&name(key), low, least..=most)?;
+            within(&name(key), high, low..=most)?;
+        }
+        let [low, high] = self.scale;
+        within(&name("scale"), low, 0.01..=1.0)?;
+        within(&name("scale"), high, 1.0..=16.0)
     }
 }
 

@@ -3,6 +3,7 @@
 use crate::error::RecipeError;
 use crate::method::pairs::check_intervals;
 use crate::method::{Boundary, Distance, DistanceConfig, LossWeighting, TimePairs, Times};
+use fewstep_diffusion::limits::{FACTOR, within};
 use serde::{Deserialize, Serialize};
 
 /// What must not change along a trajectory.
@@ -111,15 +112,14 @@ impl CodiConfig {
             ));
         }
         let weights = [self.consistency_weight, self.guidance_weight];
-        if weights.iter().any(|w| !w.is_finite() || *w < 0.0) || weights == [0.0, 0.0] {
-            return Err(RecipeError::new(
+        within("consistency_weight", weights[0], 0.0..=FACTOR)?;
+        within("guidance_weight", weights[1], 0.0..=FACTOR)?;
+        match weights == [0.0, 0.0] {
+            true => Err(RecipeError::new(
                 "consistency_weight",
-                format!(
-                    "`consistency_weight` is {} and `guidance_weight` is {}: they must be at least 0, and not both 0",
-                    weights[0], weights[1]
-                ),
-            ));
+                "`consistency_weight` and `guidance_weight` are 0, and there is nothing to learn: they must not both be 0",
+            )),
+            false => Ok(()),
         }
-        Ok(())
     }
 }

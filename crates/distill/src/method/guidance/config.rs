@@ -2,6 +2,7 @@
 
 use crate::error::RecipeError;
 use crate::optim::OptimConfig;
+use fewstep_diffusion::limits::{UPDATES, within};
 use serde::{Deserialize, Serialize};
 
 /// Stage one: fold guidance into one student.
@@ -19,12 +20,6 @@ impl GuidedConfig {
         self.optim
             .validate()
             .map_err(|e| e.within("guided.optim"))?;
-        match self.updates {
-            0 => Err(RecipeError::new(
-                "guided.updates",
-                "`guided.updates` is 0, it must be at least 1",
-            )),
-            _ => Ok(()),
-        }
+        Ok(within("guided.updates", self.updates, 1..=UPDATES)?)
     }
 }

@@ -2,6 +2,7 @@
 
 use crate::error::RecipeError;
 use crate::optim::OptimConfig;
+use fewstep_diffusion::limits::{STEPS, UPDATES, count, within};
 use serde::{Deserialize, Serialize};
 
 /// For which sampler a halving prepares the student.
@@ -54,14 +55,16 @@ impl ProgressiveConfig {
     /// When the steps cannot be halved from start to end, or the updates do not fit their number.
     pub(crate) fn rounds(&self) -> Result<Vec<(usize, u64)>, RecipeError> {
         let (start, end) = (self.start_steps, self.end_steps);
-        let ratio = start.checked_div(end).unwrap_or(0);
-        if end == 0 || ratio < 2 || !ratio.is_power_of_two() || start != end * ratio {
+        count("progressive.start_steps", start, STEPS)?;
+        count("progressive.end_steps", end, STEPS)?;
+        let ratio = start / end;
+        if ratio < 2 || !ratio.is_power_of_two() || start != end * ratio {
             return Err(RecipeError::new(
                 "progressive.start_steps",
                 format!(
                     "`progressive.start_steps` = {start} cannot be halved to `end_steps` = {end}: start must be end times a power of two, such as {} and {}",
-                    end.max(1) * 16,
-                    end.max(1)
+                    end * 16,
+                    end
                 ),
             ));
         }
@@ -80,8 +83,8 @@ impl ProgressiveConfig {
                 ));
             }
         };
-        if updates.contains(&0) {
-            return wrong("`progressive.updates` must be at least 1 for each halving".into());
+        for of_halving in &updates {
+            within("progressive.updates", *of_halving, 1..=UPDATES)?;
         }
         Ok(steps.into_iter().zip(updates).collect())
     }

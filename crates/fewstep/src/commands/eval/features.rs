@@ -74,6 +74,11 @@ impl FeatureArgs {
         })
     }
 
+    /// Whether the network is the one that is taken without flags, for grey images only.
+    pub(super) fn is_default(&self) -> bool {
+        self.features.is_none()
+    }
+
     /// Channels and side to read image files with; without a side they keep their own.
     pub(super) fn preferred_shape(&self) -> (usize, Option<usize>) {
         match self.features {

@@ -51,11 +51,12 @@ impl EvalInputs {
     }
 }
 
-/// The prompt of each of `count` images: captions spread evenly over all of them, like the real
-/// images whose features are kept, then the same captions again.
+/// The prompt of each of `count` images, or of as many as make whole turns: captions spread evenly
+/// over all of them, like the real images whose features are kept, then the same captions again.
 pub(super) fn prompts_in_turn(captions: &[String], count: usize) -> Vec<String> {
     let keep = count.min(captions.len());
-    (0..if keep > 0 { count } else { 0 })
+    let turns = count.checked_div(keep).unwrap_or(0);
+    (0..turns * keep)
         .map(|turn| captions[turn % keep * captions.len() / keep].clone())
         .collect()
 }
@@ -89,7 +90,8 @@ mod tests {
     fn prompts_are_spread_and_take_turns() {
         let captions = ["a", "b", "c", "d"].map(String::from);
         assert_eq!(prompts_in_turn(&captions, 2), ["a", "c"]);
-        assert_eq!(prompts_in_turn(&captions, 5), ["a", "b", "c", "d", "a"]);
+        assert_eq!(prompts_in_turn(&captions, 7), ["a", "b", "c", "d"]);
+        assert_eq!(prompts_in_turn(&captions, 8)[4..], ["a", "b", "c", "d"]);
         assert!(prompts_in_turn(&[], 5).is_empty());
     }
 

@@ -9,18 +9,21 @@ mod results;
 mod table;
 
 use super::shared::guidance::GuidanceListArgs;
-use super::shared::measure::SampledModel;
+use super::shared::measure::{CHUNK, SampledModel};
+use super::shared::models;
 use super::shared::sampling::SamplerArgs;
 use crate::compute::{self, PrecisionArgs};
 use crate::error::{CliError, CliResult};
-use crate::parsers::positive;
+use crate::memory::{self, MemoryArgs};
+use crate::numbers::thousands;
+use crate::parsers::{images, positive, steps};
 use crate::{output, progress};
 use burn::tensor::Device;
 use features::FeatureArgs;
 use fewstep_data::Split;
 use fewstep_data::image::Image;
-use fewstep_generate::{Generator, KeepEncoder, ModelSource};
-use fewstep_metrics::FeatureNetwork;
+use fewstep_generate::{Extent, Generator, KeepEncoder, ModelSource};
+use fewstep_metrics::{FeatureNetwork, Features};
 use inputs::EvalInputs;
 use pairs::{PairArgs, PairValues};
 use real::{Real, RealArgs};
@@ -58,6 +61,8 @@ pub(crate) struct Args {
     model: Option<String>,
     #[command(flatten)]
     precision: PrecisionArgs,
+    #[command(flatten)]
+    memory: MemoryArgs,
     /// Measure the images in this folder instead of a model.
     #[arg(long, alias = "pictures", value_name = "FOLDER", conflicts_with_all = ["steps", "w", "guidance_scale", "sampler", "spacing", "eta", "churn", "seeds"])]
     images: Option<PathBuf>,
@@ -66,14 +71,14 @@ pub(crate) struct Args {
     #[arg(long, requires = "images")]
     in_turn: bool,
     /// Numbers of steps [default: those that a student was distilled for; 32 for a teacher].
-    #[arg(long, value_delimiter = ',', value_parser = positive)]
+    #[arg(long, value_delimiter = ',', value_parser = steps)]
     steps: Vec<usize>,
     #[command(flatten)]
     guidance: GuidanceListArgs,
     #[command(flatten)]
     sampler: SamplerArgs,
     /// Images to generate for each row.
-    #[arg(long, default_value = "5000", value_parser = positive)]
+    #[arg(long, default_value = "5000", value_parser = images)]
     count: usize,
     /// Seeds; the table shows mean and standard deviation over them.
     #[arg(long, value_delimiter = ',', default_value = "0")]
@@ -99,6 +104,7 @@ pub(crate) struct Args {
 const SHOWN: usize = 12;
 
 pub(crate) fn run(args: Args) -> CliResult {
+    args.memory.choose();
     if let Some(file) = &args.out {
         output::prepare(file)?;
     }
@@ -119,13 +125,15 @@ impl Args {
         let models = self.models(reference, device)?;
         let generator = &models[0].generator;
         let network = self.features.load(Some(generator.image_shape()), device)?;
+        self.check_count(generator, &*network)?;
+        let seeds = each_once(&self.seeds);
         let (real, inputs) = self.inputs(reference, generator, &*network)?;
-        self.warn_of_few_images(&*network);
+        warn_of_few_images(inputs.len(), &*network);
         let (mut rows, mut shown) = (vec![], vec![]);
         for sampled in &models {
-            for &seed in &self.seeds {
+            for &seed in &seeds {
                 let (row, first) = self.row(sampled, seed, (&real, &inputs), &*network)?;
-                if seed == self.seeds[0] {
+                if seed == seeds[0] {
                     shown.push(first);
                 }
                 rows.push(row);
@@ -138,6 +146,29 @@ impl Args {
         self.print(&rows, || {
             table::of_model(&rows, &inputs, &real, network.id())
         })
+    }
+
+    /// Refuses more images than memory holds the features of, and too few for statistics.
+    fn check_count(&self, generator: &Generator, network: &dyn FeatureNetwork) -> CliResult {
+        if self.count < 2 {
+            return Err(CliError::input(
+                "--count is 1, and statistics need at least 2 images",
+            ));
+        }
+        let of_call = generator.memory(&Extent {
+            images: self.count.min(CHUNK) as u64,
+            size: None,
+            batch: self.batch,
+            w: self.guidance.list().into_iter().flatten().reduce(f64::max),
+        })?;
+        // Features, and what each image is generated from.
+        let each = 4 * network.dim() as u64 + 64;
+        let features = each.saturating_mul(self.count as u64);
+        memory::check(
+            &format!("measuring {} images", thousands(self.count as u64)),
+            of_call.saturating_add(features),
+            "use a smaller --count or --batch",
+        )
     }
 
     /// One measurement, and its first few images.
@@ -175,7 +206,8 @@ impl Args {
             real,
             network.id(),
         )?;
-        if let EvalInputs::Prompts(_) = inputs {
+        let texts = real.features.as_ref().map_or(0, Features::count);
+        if let (EvalInputs::Prompts(_), 2..) = (inputs, texts) {
             row.retrieval = Some(metrics::retrieve(&measured.features, real)?);
         }
         Ok((row, shown))
@@ -208,6 +240,13 @@ impl Args {
                 self.real
                     .for_generating(what, Split::Train, network, count)?;
             let prompts = inputs::prompts_in_turn(&reference_set.captions, count);
+            if prompts.len() < count {
+                eprintln!(
+                    "note: {} images are generated, not {count}: as many from each of the {} captions",
+                    prompts.len(),
+                    reference_set.captions.len()
+                );
+            }
             return match prompts.is_empty() {
                 false => Ok((real, EvalInputs::Prompts(prompts))),
                 true => Err(CliError::input(
@@ -225,21 +264,21 @@ impl Args {
     fn models(&self, reference: &str, device: &Device) -> CliResult<Vec<SampledModel>> {
         let steps: Vec<Option<usize>> = match self.steps.is_empty() {
             true => vec![None],
-            false => self.steps.iter().copied().map(Some).collect(),
+            false => each_once(&self.steps).into_iter().map(Some).collect(),
         };
         let controlnet = self.pairs.controlnet.as_deref();
         let options = compute::load_options(controlnet, KeepEncoder::Always);
         let mut models = vec![];
         let mut loaded: Vec<(ModelSource, Rc<Generator>)> = vec![];
         for steps in steps {
-            let source = ModelSource::find(reference, steps)?;
+            let source = models::find(reference, steps)?;
             let known = loaded.iter().find(|(known, _)| *known == source);
             let generator = match known {
                 Some((_, generator)) => generator.clone(),
                 None => Rc::new(source.generator(&options, device)?),
             };
             loaded.push((source, generator.clone()));
-            for w in self.guidance.list() {
+            for w in each_once(&self.guidance.list()) {
                 let sampled = SampledModel {
                     steps: steps.unwrap_or_else(|| generator.default_steps()),
                     sampler: self.sampler.choose(&generator)?,
@@ -257,8 +296,14 @@ impl Args {
 
     fn measure_images(&self, folder: &Path, device: &Device) -> CliResult {
         let network = self.features.load(None, device)?;
+        if self.features.is_default() {
+            self.real.refuse_colour(folder)?;
+        }
         let shape = self.features.preferred_shape();
-        let (images, real) = self.real.for_folder(folder, shape, &*network)?;
+        let (images, real) = self
+            .real
+            .for_folder(folder, shape, &*network, self.in_turn)?;
+        warn_of_few_images(images.len(), &*network);
         let generated = real::features_of(&images, &*network, "images")?;
         let metrics = metrics::compare(&generated, &real, 0)?;
         let mut result = Comparison::new(folder, images.len(), metrics, &real, network.id());
@@ -270,16 +315,6 @@ impl Args {
         self.print(&results, || {
             Ok(table::of_images(&results[0], &real, network.id()))
         })
-    }
-
-    fn warn_of_few_images(&self, network: &dyn FeatureNetwork) {
-        if self.count < network.dim() {
-            eprintln!(
-                "warning: {} images are fewer than the {} features of the network: distances come out too large, and can only be compared with those of as many images (--count)",
-                self.count,
-                network.dim()
-            );
-        }
     }
 
     fn save(&self, rows: &impl Serialize) -> CliResult {
@@ -297,5 +332,26 @@ impl Args {
             false => println!("{}", table()?),
         }
         Ok(())
+    }
+}
+
+/// The values without repetitions: what is measured twice the same is no second measurement.
+fn each_once<T: Copy + PartialEq>(values: &[T]) -> Vec<T> {
+    let mut once = vec![];
+    for value in values {
+        if !once.contains(value) {
+            once.push(*value);
+        }
+    }
+    once
+}
+
+/// Distances between the statistics of few images are too large.
+fn warn_of_few_images(count: usize, network: &dyn FeatureNetwork) {
+    if count < network.dim() {
+        eprintln!(
+            "warning: {count} images are fewer than the {} features of the network: distances come out too large, and can only be compared with those of as many images",
+            network.dim()
+        );
     }
 }

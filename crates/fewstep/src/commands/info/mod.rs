@@ -7,11 +7,11 @@ mod model;
 mod recipe;
 mod run;
 
+use super::shared::models;
 use crate::error::{CliResult, IntoCliResult};
 use crate::parsers::positive;
 use fewstep_data::expand_home;
 use fewstep_distill::run::is_run;
-use fewstep_generate::ModelSource;
 use fewstep_kernels::device::{compiled, found};
 use fields::Fields;
 use serde::Serialize;
@@ -71,7 +71,7 @@ pub(crate) fn run(args: Args) -> CliResult {
         let facts = run::Facts::gather(folder, &device)?;
         return print(&facts, facts.fields(), args.json);
     }
-    let source = ModelSource::find(&reference, args.steps)?;
+    let source = models::find(&reference, args.steps)?;
     let components = source.components()?;
     let components = components.map(|components| components.facts(&device));
     let components = components.transpose().input_error()?;

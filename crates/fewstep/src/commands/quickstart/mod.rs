@@ -8,9 +8,11 @@ mod report;
 mod stages;
 
 use super::shared::interrupt::Interrupt;
+use super::shared::plan;
 use super::shared::run_folder::RunFolder;
 use crate::builtin;
 use crate::error::{CliError, CliResult, IntoCliResult};
+use crate::memory::MemoryArgs;
 use crate::parsers::seed;
 use crate::report::table;
 use fewstep_data::Examples;
@@ -46,15 +48,21 @@ pub(crate) struct Args {
     resume: bool,
     /// Images generated for each result. Results with different numbers of images cannot be
     /// compared.
-    #[arg(long, default_value_t = 2000, value_parser = clap::value_parser!(u64).range(2..))]
+    #[arg(long, default_value_t = 2000, value_parser = clap::value_parser!(u64).range(2..=MOST_SAMPLES))]
     samples: u64,
     /// Override a key of the recipe (recipes/fashion-mnist/quickstart.toml), as in --set
     /// guided.updates=500; may be given several times.
     #[arg(long = "set", value_name = "KEY=VALUE")]
     overrides: Vec<String>,
+    #[command(flatten)]
+    memory: MemoryArgs,
 }
 
+/// Images of a result, at most: so many features fit into the memory of any machine.
+const MOST_SAMPLES: u64 = 1_000_000;
+
 pub(crate) fn run(args: Args) -> CliResult {
+    args.memory.choose();
     let mut recipe = args.recipe()?;
     let device = crate::compute::device_of_run(&recipe.run)?;
     let folder = RunFolder::open(&args.out, args.resume)?;
@@ -71,6 +79,7 @@ pub(crate) fn run(args: Args) -> CliResult {
         config: recipe.run,
         device,
     };
+    plan::check_memory(&run, &teacher)?;
     println!(
         "Distilling the embedded teacher on {} real images of {} classes into {}",
         run.examples.len(),

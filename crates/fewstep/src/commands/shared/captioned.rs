@@ -1,5 +1,7 @@
 //! Captioned or labelled images as training examples of a latent model.
 
+use super::plan::check_encoding;
+use crate::builtin::in_memory;
 use crate::error::{CliError, CliResult, IntoCliResult};
 use crate::output::cache_folder;
 use crate::progress;
@@ -25,7 +27,7 @@ pub(crate) fn examples(
     planned: bool,
 ) -> CliResult<Examples> {
     let folder = cache_folder().unwrap_or_else(std::env::temp_dir);
-    let (source, conditions) = source(data, condition, components, &folder)?;
+    let (source, conditions) = source(&in_memory(data), condition, components, &folder)?;
     let found = Encoding::find(&source, components, copies, &folder, device);
     let encoding = found.input_error()?;
     let examples = Examples::Planned {
@@ -41,6 +43,7 @@ pub(crate) fn examples(
         Some(_) => tracing::debug!("latents go to {}", folder.display()),
         None => tracing::debug!("latents are in {} already", folder.display()),
     }
+    check_encoding(device, encoding.bytes().unwrap_or(0))?;
     let bar = progress::bar("encoding", 0, "images");
     let mut progress = |done: usize, total: usize| {
         bar.set_length(total as u64);

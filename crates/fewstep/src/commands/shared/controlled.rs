@@ -2,11 +2,12 @@
 
 use super::generate::{GenerateArgs, columns, parameters, warn};
 use super::image_files::{ImageArgs, SheetArgs};
+use super::inputs::InputArgs;
 use super::prompts::reads_no_prompts;
 use super::summary::Summary;
-use crate::error::{CliError, CliResult, IntoCliResult};
+use crate::error::{CliError, CliResult};
 use crate::tasks::command_of;
-use fewstep_data::image::{self, Image};
+use fewstep_data::image::Image;
 use fewstep_diffusion::Task;
 use fewstep_generate::{ControlImage, Generator, ImageRequest, Init, Subject, find_class};
 use std::path::{Path, PathBuf};
@@ -20,6 +21,8 @@ pub(crate) struct ControlledArgs {
     /// The control image; may be given several times.
     #[arg(long = "image", value_name = "FILE", required = true)]
     pub(crate) images: Vec<PathBuf>,
+    #[command(flatten)]
+    pub(crate) inputs: InputArgs,
     #[command(flatten)]
     pub(crate) controlnet: ControlNetArgs,
     /// The prompt, for models that generate from prompts; for `instruct` the instruction.
@@ -70,11 +73,6 @@ impl Source {
     }
 }
 
-/// Reads an image of any size.
-pub(crate) fn read(file: &Path, channels: usize) -> CliResult<Image> {
-    image::read(file, None, channels).input_error()
-}
-
 impl ControlledArgs {
     /// Generates from all control images. `prepare` makes the source of the n-th file, given the
     /// channels of the model's images and of its control images.
@@ -97,6 +95,7 @@ impl ControlledArgs {
         let sources = sources.map(|(n, file)| prepare(n, file, channels));
         let sources = sources.collect::<CliResult<Vec<Source>>>()?;
         let each = self.generate.count.unwrap_or(1);
+        self.check_memory(&generator, &sources, each)?;
         let request = self
             .generate
             .request(&generator, self.images(&generator, &sources, each)?)?;
@@ -125,6 +124,43 @@ impl ControlledArgs {
         self.generate
             .report(&summary.with_control_images(sources.len()));
         Ok(())
+    }
+
+    /// Refuses control images that are too large for the memory of this machine, and says which size
+    /// is not.
+    fn check_memory(&self, generator: &Generator, sources: &[Source], each: usize) -> CliResult {
+        let channels = generator
+            .model()
+            .recipe
+            .control
+            .map_or(0, |control| control.shape[0]);
+        let size = |source: &Source| [source.shown.shape.height, source.shown.shape.width];
+        let Some(largest) = sources.iter().map(size).max_by_key(|[h, w]| h * w) else {
+            return Ok(());
+        };
+        let images = (sources.len() as u64).saturating_mul(each as u64);
+        let fits = |[height, width]: [usize; 2]| -> CliResult {
+            let shape = generator.shape_for([channels, height, width])?;
+            let size = Some([shape.height, shape.width]);
+            self.generate.check_memory(generator, images, size)
+        };
+        // Another size than the model's is another error.
+        generator.shape_for([channels, largest[0], largest[1]])?;
+        let Err(error) = fits(largest) else {
+            return Ok(());
+        };
+        let smaller = (1..32).map(|shift| {
+            let part = 0.8f64.powi(shift);
+            generator.fitting(largest.map(|side| (side as f64 * part) as usize))
+        });
+        let mut smaller = smaller.filter(|size| *size != largest);
+        Err(match smaller.find(|size| fits(*size).is_ok()) {
+            Some([height, width]) => error.context(&format!(
+                "a control image of {}x{} pixels is too large, one of {height}x{width} would do",
+                largest[0], largest[1]
+            )),
+            None => error,
+        })
     }
 
     /// `each` images of every source, numbered in order.

@@ -2,15 +2,18 @@
 
 use super::guidance::{GuidanceArgs, tidy};
 use super::image_files::ImageArgs;
+use super::models;
 use super::prompts::{PromptArgs, warn_if_cut};
 use super::sampling::SamplerArgs;
 use super::summary::{Generated, Summary};
 use crate::compute::{self, PrecisionArgs};
 use crate::error::{CliError, CliResult};
-use crate::parsers::{positive, seed};
+use crate::memory::{self, MemoryArgs};
+use crate::numbers::plural;
+use crate::parsers::{images, positive, seed, steps};
 use crate::progress;
 use fewstep_data::image::Image;
-use fewstep_generate::{Generator, ImageRequest, Init, KeepEncoder, ModelSource, Request, Subject};
+use fewstep_generate::{Extent, Generator, ImageRequest, Init, KeepEncoder, Request, Subject};
 use std::borrow::Cow;
 use std::collections::HashSet;
 use std::ops::ControlFlow;
@@ -24,7 +27,7 @@ pub(crate) struct GenerateArgs {
     #[arg(long)]
     pub(crate) model: String,
     /// Sampling steps [default: those that a student was distilled for; 32 for a teacher].
-    #[arg(long, value_parser = positive)]
+    #[arg(long, value_parser = steps)]
     pub(crate) steps: Option<usize>,
     #[command(flatten)]
     pub(crate) guidance: GuidanceArgs,
@@ -32,13 +35,15 @@ pub(crate) struct GenerateArgs {
     pub(crate) sampler: SamplerArgs,
     /// Number of images; with control images, of each of them [default: 1 for each prompt or
     /// control image; 4 for each class, at most 64].
-    #[arg(long, value_parser = positive)]
+    #[arg(long, value_parser = images)]
     pub(crate) count: Option<usize>,
     /// Seed of all randomness; -1 is a random one, which the summary names.
     #[arg(long, default_value = "0", value_parser = seed)]
     pub(crate) seed: u64,
     #[command(flatten)]
     pub(crate) precision: PrecisionArgs,
+    #[command(flatten)]
+    pub(crate) memory: MemoryArgs,
     /// Images per network call [default: 64; 16 with control images; 1 for latent models].
     #[arg(long, value_parser = positive)]
     pub(crate) batch: Option<usize>,
@@ -55,14 +60,39 @@ pub(crate) fn class_count(classes: usize) -> usize {
 impl GenerateArgs {
     /// Loads the model, with the ControlNet of this folder if there is one.
     pub(crate) fn load(&self, controlnet: Option<&Path>) -> CliResult<Generator> {
+        self.memory.choose();
         let device = compute::device(None)?;
         self.precision.choose(&device)?;
-        let source = ModelSource::find(&self.model, self.steps)?;
+        let source = models::find(&self.model, self.steps)?;
         if let Some(path) = source.path() {
             tracing::debug!("the model is {}", path.display());
         }
         let options = compute::load_options(controlnet, KeepEncoder::WhileEncoding);
         Ok(source.generator(&options, &device)?)
+    }
+
+    /// Refuses more images, or larger ones, than the memory of this machine holds. By default they
+    /// have the size that the model was trained on.
+    pub(crate) fn check_memory(
+        &self,
+        generator: &Generator,
+        images: u64,
+        size: Option<[usize; 2]>,
+    ) -> CliResult {
+        let predicted = generator.memory(&Extent {
+            images,
+            size,
+            batch: self.batch.unwrap_or_else(|| generator.default_batch()),
+            w: self.guidance.w(),
+        })?;
+        let usual = generator.image_shape();
+        let [height, width] = size.unwrap_or([usual.height, usual.width]);
+        let images = plural(images as usize, "image");
+        memory::check(
+            &format!("generating {images} of {height}x{width} pixels"),
+            predicted,
+            "use a smaller --count or --batch, or smaller images",
+        )
     }
 
     /// A request for these images, with w, sampler and steps from the flags.
@@ -173,6 +203,8 @@ impl PromptedArgs {
         let end = self.first.checked_add(count).ok_or_else(|| {
             CliError::input(format!("--first {}: the numbers end there", self.first))
         })?;
+        self.generate
+            .check_memory(generator, count, self.prompts.size)?;
         let images = (self.first..end).map(image);
         let request = Request {
             negative: self.prompts.negative_prompt.clone().unwrap_or_default(),

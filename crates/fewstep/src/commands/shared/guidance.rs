@@ -1,15 +1,15 @@
 //! The flags for guidance, in both conventions: w of the papers, and scale = 1 + w.
 
-use crate::parsers::finite;
+use crate::parsers::number;
 
 /// One guidance weight.
 #[derive(clap::Args)]
 pub(crate) struct GuidanceArgs {
     /// Guidance weight w of the papers; 0 is no guidance [default: what the model recommends].
-    #[arg(long, value_parser = finite, allow_negative_numbers = true)]
+    #[arg(long, value_parser = number, allow_negative_numbers = true)]
     w: Option<f64>,
     /// Guidance scale of diffusers, which is 1 + w.
-    #[arg(long, value_name = "SCALE", value_parser = finite, allow_negative_numbers = true, conflicts_with = "w")]
+    #[arg(long, value_name = "SCALE", value_parser = number, allow_negative_numbers = true, conflicts_with = "w")]
     guidance_scale: Option<f64>,
 }
 
@@ -24,10 +24,10 @@ impl GuidanceArgs {
 #[derive(clap::Args)]
 pub(crate) struct GuidanceListArgs {
     /// Guidance weights w of the papers; 0 is no guidance [default: what the model recommends].
-    #[arg(long, value_parser = finite, value_delimiter = ',', allow_negative_numbers = true)]
+    #[arg(long, value_parser = number, value_delimiter = ',', allow_negative_numbers = true)]
     w: Vec<f64>,
     /// Guidance scale of diffusers, which is 1 + w.
-    #[arg(long, value_name = "SCALE", value_parser = finite, value_delimiter = ',', allow_negative_numbers = true, conflicts_with = "w")]
+    #[arg(long, value_name = "SCALE", value_parser = number, value_delimiter = ',', allow_negative_numbers = true, conflicts_with = "w")]
     guidance_scale: Vec<f64>,
 }
 

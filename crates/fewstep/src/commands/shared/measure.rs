@@ -14,7 +14,7 @@ use std::rc::Rc;
 use std::time::Instant;
 
 /// Images that are generated and measured together.
-const CHUNK: usize = 512;
+pub(crate) const CHUNK: usize = 512;
 
 /// A model, and how it is sampled.
 pub(crate) struct SampledModel {

@@ -3,11 +3,16 @@
 use super::grids::shown_at_once;
 use super::run::RunArgs;
 use crate::error::{CliResult, IntoCliResult};
-use crate::numbers::thousands;
+use crate::memory;
+use crate::numbers::{bytes, thousands};
+use burn::tensor::Device;
 use fewstep_distill::run::{MemoryOption, Run};
 use fewstep_formats::Model;
 use fewstep_kernels::device::Placement;
 use serde::Serialize;
+
+/// What makes a run need less memory.
+const LESS: &str = "use a smaller `batch`, a `micro_batch`, `gradient_checkpointing = true`, smaller images or a smaller network";
 
 /// Prints the memory of every option; with `--dry-run` also the resolved recipe, and a table of the
 /// phases with predicted time and memory.
@@ -28,16 +33,40 @@ pub(crate) fn print<R: Serialize>(
     }
     // Printed before the trial updates, which may not fit into memory.
     print_options(&run.memory_options(initial, shown)?);
-    if let Some(bytes) = run.encoding() {
+    let encoding = run.encoding();
+    if let Some(predicted) = encoding {
         println!(
             "Before that, {} images and their captions are encoded, which takes {}.",
             thousands(run.examples.len() as u64),
-            memory(bytes)
+            bytes(predicted)
         );
     }
+    check_encoding(&run.device, encoding.unwrap_or(0))?;
+    check_memory(run, initial)?;
     match args.plan {
         true => Ok(()),
         false => print_phases(run, initial, shown),
+    }
+}
+
+/// Refuses a run that takes more memory than the machine has.
+pub(crate) fn check_memory(run: &Run, initial: &Model) -> CliResult {
+    if Placement::of(&run.device).has_own_memory() {
+        return Ok(());
+    }
+    let predicted = run.memory(initial, shown_at_once(run))?;
+    memory::check("the run", predicted, LESS)
+}
+
+/// Refuses to encode images where that takes more memory than the machine has.
+pub(crate) fn check_encoding(device: &Device, predicted: u64) -> CliResult {
+    match Placement::of(device).has_own_memory() {
+        true => Ok(()),
+        false => memory::check(
+            "encoding the images",
+            predicted,
+            "use a smaller `data.size`",
+        ),
     }
 }
 
@@ -48,7 +77,7 @@ fn print_options(options: &[MemoryOption]) {
             "{:<18} {:>13} {:>10}",
             if option.lora { "LoRA" } else { "all of it" },
             if option.checkpointing { "yes" } else { "no" },
-            memory(option.bytes)
+            bytes(option.bytes)
         );
     }
 }
@@ -68,15 +97,15 @@ fn print_phases(run: &Run, initial: &Model, shown: usize) -> CliResult {
             plan.batch,
             format!("{} + {} trained", plan.cost.frozen, plan.cost.trained),
             duration(plan.seconds),
-            memory(plan.bytes)
+            bytes(plan.bytes)
         );
     }
     let seconds = plans.iter().map(|plan| plan.seconds).sum();
-    let bytes = plans.iter().map(|plan| plan.bytes).max().unwrap_or(0);
+    let most = plans.iter().map(|plan| plan.bytes).max().unwrap_or(0);
     println!(
         "In total {} and at most {} on this machine; {} examples of {} in {}. Nothing was written to the run's folder.",
         duration(seconds),
-        memory(bytes),
+        bytes(most),
         run.examples.len(),
         run.examples.shape(),
         run.examples.name()
@@ -90,12 +119,5 @@ fn duration(seconds: f64) -> String {
         s if s < 5400.0 => format!("{:.0} min", s / 60.0),
         s if s < 172_800.0 => format!("{:.1} h", s / 3600.0),
         s => format!("{:.0} days", s / 86_400.0),
-    }
-}
-
-fn memory(bytes: u64) -> String {
-    match bytes as f64 / f64::from(1 << 20) {
-        mib if mib < 1024.0 => format!("{mib:.0} MiB"),
-        mib => format!("{:.1} GiB", mib / 1024.0),
     }
 }

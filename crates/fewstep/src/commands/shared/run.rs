@@ -4,6 +4,7 @@ use super::grids::SampleGrids;
 use super::interrupt::Interrupt;
 use super::run_folder::RunFolder;
 use crate::error::{CliError, CliResult};
+use crate::memory::MemoryArgs;
 use crate::{progress, recipes};
 use fewstep_distill::recipe::parse_with;
 use fewstep_distill::run::{Event, Run, RunInputs};
@@ -29,6 +30,8 @@ pub(crate) struct RunArgs {
     /// Print what the run would do and how much memory and time it would take, and stop.
     #[arg(long)]
     pub(crate) dry_run: bool,
+    #[command(flatten)]
+    pub(crate) memory: MemoryArgs,
     /// Print only the memory of every option, and stop.
     #[arg(skip)]
     pub(crate) plan: bool,
@@ -36,13 +39,14 @@ pub(crate) struct RunArgs {
 
 impl RunArgs {
     /// For predicting memory only.
-    pub(crate) fn to_plan(recipe: PathBuf, overrides: Vec<String>) -> Self {
+    pub(crate) fn to_plan(recipe: PathBuf, overrides: Vec<String>, memory: MemoryArgs) -> Self {
         Self {
             recipe,
             out: None,
             resume: false,
             overrides,
             dry_run: true,
+            memory,
             plan: true,
         }
     }

@@ -1,7 +1,7 @@
 //! The flags for the sampler.
 
 use crate::error::{CliError, CliResult};
-use crate::parsers::finite;
+use crate::parsers::number;
 use clap::builder::{PossibleValue, PossibleValuesParser, TypedValueParser};
 use fewstep_diffusion::Spacing;
 use fewstep_diffusion::sampler::{Sampler, SamplerConfig};
@@ -33,11 +33,11 @@ pub(crate) struct SamplerArgs {
     spacing: Option<Spacing>,
     /// Noise that the ddim sampler adds at each step, from 0 (none, the default) to 1 (as much as
     /// ancestral).
-    #[arg(long, value_parser = finite, allow_negative_numbers = true)]
+    #[arg(long, value_parser = number, allow_negative_numbers = true)]
     eta: Option<f64>,
     /// Noise that the heun sampler adds over all steps: the S_churn of EDM, 0 (the default) or
     /// above; EDM used 40.
-    #[arg(long, value_parser = finite, allow_negative_numbers = true)]
+    #[arg(long, value_parser = number, allow_negative_numbers = true)]
     churn: Option<f64>,
 }
 

@@ -1,11 +1,11 @@
 //! A `BertModel`.
 
 use crate::FormatError;
-use crate::bounds::{BLOCKS, FEATURES, ROWS};
 use crate::diffusers::part::Part;
 use crate::diffusers::weights;
 use crate::fields::Fields;
 use burn::tensor::Device;
+use fewstep_diffusion::limits::{BLOCKS, FEATURES, ROWS, above_zero};
 use fewstep_nn::{Bert, BertConfig};
 use serde_json::json;
 use std::path::Path;
@@ -44,7 +44,7 @@ pub(super) fn load(folder: &Path, device: &Device) -> Result<Bert, FormatError> 
         inner: fields.count("intermediate_size", 3072, FEATURES)?,
         layers: fields.count("num_hidden_layers", 12, BLOCKS)?,
         heads: fields.count("num_attention_heads", 12, FEATURES)?,
-        epsilon: fields.or("layer_norm_eps", 1e-12)?,
+        epsilon: fields.number("layer_norm_eps", 1e-12, above_zero(1.0))?,
         padding: fields.or("pad_token_id", 0)?,
     };
     let network = Bert::new(&config, 0, device);

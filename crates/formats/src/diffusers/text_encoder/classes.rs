@@ -1,12 +1,13 @@
 //! `class_embedder/`: a table with a state for each class, whose last row stands for "no class".
 
+use crate::FormatError;
 use crate::diffusers::part::Part;
 use crate::diffusers::weights;
 use crate::fields::Fields;
 use crate::names::plain;
 use crate::tokenizers::Tokens;
-use crate::{FormatError, bounds};
 use burn::tensor::{Device, Tensor};
+use fewstep_diffusion::limits::{FEATURES, ROWS, count};
 use fewstep_nn::ClassEmbedder;
 use serde_json::json;
 use std::path::Path;
@@ -35,9 +36,8 @@ fn config(folder: &Path) -> Result<Config, FormatError> {
     fields.only(&[("_class_name", json!("ClassEmbedder"))])?;
     let rows: usize = fields.needed("n_classes")?;
     let width = fields.needed("embed_dim")?;
-    let counted = bounds::count("n_classes", rows, bounds::ROWS)
-        .and_then(|()| bounds::count("embed_dim", width, bounds::FEATURES));
-    counted.map_err(|reason| fields.bad(reason))?;
+    let counted = count("n_classes", rows, ROWS).and_then(|()| count("embed_dim", width, FEATURES));
+    counted.map_err(|error| fields.bad(error.to_string()))?;
     let numbered = (1..rows).map(|row| (row - 1).to_string());
     let names: Vec<String> = fields.or("classes", numbered.collect())?;
     let names: Vec<String> = names.iter().map(|name| plain(name)).collect();

@@ -1,11 +1,11 @@
 //! A `CLIPTextModel`.
 
 use crate::FormatError;
-use crate::bounds::{BLOCKS, FEATURES, ROWS};
 use crate::diffusers::part::Part;
 use crate::diffusers::weights;
 use crate::fields::Fields;
 use burn::tensor::Device;
+use fewstep_diffusion::limits::{BLOCKS, FEATURES, ROWS, above_zero};
 use fewstep_nn::{ClipActivation, ClipText, ClipTextConfig};
 use serde::Deserialize;
 use serde_json::json;
@@ -51,7 +51,7 @@ pub(super) fn load(folder: &Path, device: &Device) -> Result<ClipText, FormatErr
             Activation::QuickGelu => ClipActivation::QuickGelu,
             Activation::Gelu => ClipActivation::Gelu,
         },
-        epsilon: fields.or("layer_norm_eps", 1e-5)?,
+        epsilon: fields.number("layer_norm_eps", 1e-5, above_zero(1.0))?,
     };
     let network = ClipText::new(&config, 0, device);
     let mut network = network.map_err(|error| fields.bad(error.to_string()))?;

@@ -38,11 +38,15 @@ pub(super) struct RealArgs {
     #[arg(long, value_name = "DATA")]
     data: Option<String>,
     /// Part of the data [default: train; test for models that generate from control images].
-    #[arg(long, value_parser = named(&SPLITS))]
+    #[arg(long, value_parser = named(&SPLITS), requires = "data")]
     split: Option<Split>,
     /// Resize image files to this side in pixels [default: the model's side, or no resizing].
     #[arg(long)]
     size: Option<usize>,
+    /// Pixels that an image file may have; one with more is refused before it is decoded [default:
+    /// 134217728].
+    #[arg(long, value_name = "PIXELS", value_parser = clap::value_parser!(u64).range(1..))]
+    max_pixels: Option<u64>,
     /// Use stored statistics of real images instead of --data: a safetensors file.
     #[arg(long, value_name = "FILE", conflicts_with = "data")]
     reference: Option<PathBuf>,
@@ -69,6 +73,11 @@ impl RealArgs {
         network: &dyn FeatureNetwork,
         keep: usize,
     ) -> CliResult<Real> {
+        if self.size.is_some() && self.data.is_none() {
+            return Err(CliError::input(
+                "--size is for the real images: give them with --data, or omit it",
+            ));
+        }
         if self.data.is_none() && self.reference.is_none() {
             let reference = builtin::fashion_mnist_reference()?;
             if classes == FASHION_MNIST_CLASSES && reference.check(network).is_ok() {
@@ -76,7 +85,7 @@ impl RealArgs {
             }
         }
         let side = (shape.height == shape.width).then_some(shape.height);
-        self.load((shape.channels, self.size.or(side)), classes, network, keep)
+        self.load((shape.channels, side), classes, network, keep)
     }
 
     /// The images whose control images or captions a model generates from, and all of them as what
@@ -96,7 +105,7 @@ impl RealArgs {
         let side = (shape.height == shape.width).then_some(shape.height);
         let config = DataConfig {
             split: self.split.unwrap_or(split),
-            ..data_config(spec, shape.channels, self.size.or(side))?
+            ..self.config(spec, (shape.channels, side))?
         };
         let (images, captions) = match config.kind {
             DataKind::Captioned => {
@@ -117,33 +126,105 @@ impl RealArgs {
     }
 
     /// Reads a folder of images, and the real images for it. Both have these channels and this
-    /// side, unless --size says otherwise.
+    /// side, unless --size says otherwise. `in_turn` is whether each was generated from the caption
+    /// of a real one.
     pub(super) fn for_folder(
         &self,
         folder: &Path,
-        (channels, side): (usize, Option<usize>),
+        shape: (usize, Option<usize>),
         network: &dyn FeatureNetwork,
+        in_turn: bool,
     ) -> CliResult<(Dataset, Real)> {
-        let side = self.size.or(side);
-        let spec = format!("folder:{}", folder.display());
-        let images = fewstep_data::load(&data_config(&spec, channels, side)?).input_error()?;
-        let real = self.load((channels, side), &[], network, images.len())?;
+        let images = fewstep_data::load_images(&self.folder(folder, shape)).input_error()?;
+        if images.len() < 2 {
+            return Err(CliError::input(format!(
+                "{} holds one image, and statistics need at least 2",
+                folder.display()
+            )));
+        }
+        let Some(spec) = &self.data else {
+            let real = self.load(shape, &[], network, images.len())?;
+            return Ok((images, real));
+        };
+        let dataset = read(&self.config(spec, shape)?)?;
+        if in_turn && !images.len().is_multiple_of(dataset.len()) {
+            return Err(CliError::input(format!(
+                "--in-turn: {} images are no whole number of turns through the {} real ones: generate one image, or several, from each caption",
+                images.len(),
+                dataset.len()
+            )));
+        }
+        let cache = Cache::new(!self.no_cache);
+        let real = Real::from_dataset(&dataset, &[], network, images.len(), &cache)?;
         Ok((images, real))
+    }
+
+    /// Refuses images in colour, for a network of grey ones that nobody asked for: those of a folder
+    /// that is to be measured, and the real ones.
+    pub(super) fn refuse_colour(&self, folder: &Path) -> CliResult {
+        const SOME: usize = 16;
+        let shape = (3, Some(32));
+        let mut sets = vec![fewstep_data::load_images(&DataConfig {
+            limit: Some(SOME),
+            ..self.folder(folder, shape)
+        })];
+        if let Some(spec) = &self.data {
+            let config = self.config(spec, shape)?;
+            let some = DataConfig {
+                limit: Some(SOME),
+                ..config
+            };
+            sets.push(Ok(read(&some)?));
+        }
+        for set in sets {
+            let set = set.input_error()?;
+            let plane = set.shape.height * set.shape.width;
+            let coloured = |image: usize| {
+                let (red, others) = set.pixels(image).split_at(plane);
+                others.chunks(plane).any(|other| other != red)
+            };
+            if (0..set.len()).any(coloured) {
+                return Err(CliError::input(format!(
+                    "{} holds images in colour, and the embedded classifier knows only grey ones of 32x32, of clothes: use --features inception or --features cifar-resnet, with --weights FILE (or --features fashion-mnist-classifier to measure them in grey)",
+                    set.name
+                )));
+            }
+        }
+        Ok(())
+    }
+
+    fn folder(&self, folder: &Path, (channels, side): (usize, Option<usize>)) -> DataConfig {
+        builtin::in_memory(&DataConfig {
+            size: self.size.or(side),
+            channels: Some(channels),
+            max_pixels: self.max_pixels,
+            ..DataConfig::new(DataKind::Folder, folder)
+        })
+    }
+
+    /// The real images that --data names.
+    fn config(
+        &self,
+        spec: &str,
+        (channels, side): (usize, Option<usize>),
+    ) -> CliResult<DataConfig> {
+        Ok(builtin::in_memory(&DataConfig {
+            split: self.split.unwrap_or(Split::Train),
+            max_pixels: self.max_pixels,
+            ..data_config(spec, channels, self.size.or(side))?
+        }))
     }
 
     fn load(
         &self,
-        (channels, side): (usize, Option<usize>),
+        shape: (usize, Option<usize>),
         classes: &[String],
         network: &dyn FeatureNetwork,
         keep: usize,
     ) -> CliResult<Real> {
         match (&self.data, &self.reference) {
             (Some(spec), _) => {
-                let dataset = builtin::load_data(&DataConfig {
-                    split: self.split.unwrap_or(Split::Train),
-                    ..data_config(spec, channels, side)?
-                })?;
+                let dataset = read(&self.config(spec, shape)?)?;
                 let cache = Cache::new(!self.no_cache);
                 Real::from_dataset(&dataset, classes, network, keep, &cache)
             }
@@ -166,6 +247,17 @@ pub(super) fn class_numbers(dataset: &Dataset, model: &[String]) -> CliResult<Op
     match dataset.class_numbers(model) {
         Err(DataError::ClassCount { .. }) => Ok(None),
         numbers => numbers.input_error().map(Some),
+    }
+}
+
+/// The images of a set of any kind; those of a captioned set in the order of its captions.
+fn read(config: &DataConfig) -> CliResult<Dataset> {
+    match config.kind {
+        DataKind::Captioned => {
+            let captioned = Captioned::open(config).input_error()?;
+            captioned.dataset().input_error()
+        }
+        _ => builtin::load_data(config),
     }
 }
 

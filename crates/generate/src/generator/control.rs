@@ -1,0 +1,80 @@
+//! Sizes of control images, and of the images that are generated from them.
+
+use super::Generator;
+use crate::GenerateError;
+use fewstep_data::ImageShape;
+
+impl Generator {
+    /// The shape of the images that are generated from control images of this shape, `[channels,
+    /// height, width]`.
+    ///
+    /// # Errors
+    /// When the model takes no such control images; says which size would do.
+    pub fn shape_for(&self, control: [usize; 3]) -> Result<ImageShape, GenerateError> {
+        Ok(self.images_of(self.maps_for(control)?))
+    }
+
+    /// Shape of the pixels or latents that belong to a control image.
+    pub(super) fn maps_for(&self, given: [usize; 3]) -> Result<ImageShape, GenerateError> {
+        let recipe = &self.model.recipe;
+        let refused = |reason: String| GenerateError::Control { given, reason };
+        let Some(known) = recipe.control else {
+            return Err(refused("the model takes no control image".into()));
+        };
+        let [channels, height, width] = recipe.resolution;
+        if given[0] != known.shape[0] {
+            return Err(refused(format!(
+                "the model was trained with {:?}",
+                known.shape
+            )));
+        }
+        let scaled = |axis: usize, side: usize| {
+            let maps = given[axis].checked_mul(side)?;
+            let whole = given[axis] > 0 && maps % known.shape[axis] == 0;
+            let maps = maps / known.shape[axis];
+            (whole && maps % self.size_multiple() == 0).then_some(maps)
+        };
+        match (scaled(1, height), scaled(2, width)) {
+            (Some(height), Some(width)) => Ok(ImageShape {
+                channels,
+                height,
+                width,
+            }),
+            _ => {
+                let [height, width] = self.fitting([given[1], given[2]]);
+                Err(refused(format!(
+                    "the model was trained with {:?}, and other sizes must give whole numbers of pixels that its network can halve: resize it to {height}x{width}",
+                    known.shape
+                )))
+            }
+        }
+    }
+
+    /// The height and width of the largest control image, no larger than this one, that fits the
+    /// model; the smallest one where there is none.
+    pub fn fitting(&self, given: [usize; 2]) -> [usize; 2] {
+        let Some(known) = self.model.recipe.control else {
+            return given;
+        };
+        let multiple = self.size_multiple();
+        let [_, height, width] = self.model.recipe.resolution;
+        [(0, height), (1, width)].map(|(axis, side)| {
+            // known / side · multiple, in lowest terms.
+            let whole = known.shape[axis + 1] * multiple;
+            let step = whole / common_divisor(whole, side);
+            (given[axis] / step * step).max(step)
+        })
+    }
+
+    fn size_multiple(&self) -> usize {
+        self.model.network.config().size_multiple()
+    }
+}
+
+/// The greatest common divisor.
+fn common_divisor(a: usize, b: usize) -> usize {
+    match b {
+        0 => a.max(1),
+        _ => common_divisor(b, a % b),
+    }
+}
