@@ -32,6 +32,7 @@ mod error;
 mod generator;
 mod images;
 mod init;
+mod parameters;
 mod prompts;
 mod registry;
 mod request;
@@ -43,8 +44,9 @@ pub use error::GenerateError;
 pub use generator::{Generator, Progress, ignore};
 pub use images::{from_images, to_images};
 pub use init::Init;
+pub use parameters::{scale_of, w_of};
 pub use prompts::KeepEncoder;
-pub use registry::{LoadOptions, ModelSource, RegistryError, find_part, run_models};
+pub use registry::{Family, LoadOptions, ModelSource, RegistryError, find_part, run_models};
 pub use request::{ImageRequest, Request, Subject};
 pub use restyle::{RestyleError, RestyleRequest, Restyler};
 

@@ -153,7 +153,7 @@ impl Generator {
         }
         let usual = self.image_shape();
         let [height, width] = request.size.unwrap_or([usual.height, usual.width]);
-        let multiple = self.factor() * self.model.network.config().size_multiple();
+        let multiple = self.size_multiple();
         match [height, width].iter().all(|s| s % multiple == 0 && *s > 0) {
             true => Ok(ImageShape {
                 height,
@@ -180,7 +180,7 @@ impl Generator {
     }
 
     /// By how much latents are smaller than images; 1 for pixel models.
-    fn factor(&self) -> usize {
+    pub(super) fn factor(&self) -> usize {
         self.latent.as_ref().map_or(1, |latent| latent.vae.factor())
     }
 

@@ -53,11 +53,13 @@ const MODELS: &[Embedded] = &[
     },
 ];
 
-/// Checks that there is a model `builtin:NAME`.
-pub(super) fn check(name: &str) -> Result<(), RegistryError> {
-    match MODELS.iter().any(|model| model.name == name) {
-        true => Ok(()),
-        false => Err(unknown(name)),
+/// The numbers of steps that the models `builtin:NAME` were distilled for.
+pub(super) fn trained_steps(name: &str) -> Result<Vec<Option<usize>>, RegistryError> {
+    let named = MODELS.iter().filter(|model| model.name == name);
+    let steps: Vec<Option<usize>> = named.map(|model| model.steps).collect();
+    match steps.is_empty() {
+        false => Ok(steps),
+        true => Err(unknown(name)),
     }
 }
 

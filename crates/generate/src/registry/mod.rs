@@ -2,10 +2,12 @@
 
 mod builtin;
 mod error;
+mod family;
 mod hub;
 mod runs;
 
 pub use error::RegistryError;
+pub use family::Family;
 pub use runs::folders as run_models;
 
 use crate::{Generator, KeepEncoder};
@@ -24,7 +26,7 @@ pub enum ModelSource {
     Builtin {
         /// Its name, without `builtin:`.
         name: String,
-        /// The number of steps.
+        /// The number of steps that it was distilled for.
         steps: Option<usize>,
     },
     /// A folder or a file with a network and its sampler recipe.
@@ -52,21 +54,14 @@ impl ModelSource {
     /// # Errors
     /// When there is none.
     pub fn find(reference: &str, steps: Option<usize>) -> Result<Self, RegistryError> {
-        if let Some(name) = reference.strip_prefix("builtin:") {
-            builtin::check(name)?;
-            return Ok(Self::Builtin {
-                name: name.into(),
-                steps,
-            });
-        }
-        let folder = match hub::Name::parse(reference) {
-            Some(name) => hub::fetch(&name, RepositoryKind::Model)?,
-            None => runs::find(&expand_home(Path::new(reference)), steps)?,
-        };
-        Ok(match Pipeline::is_in(&folder) {
+        Ok(Family::find(reference)?.suited(steps).clone())
+    }
+
+    fn in_folder(folder: PathBuf) -> Self {
+        match Pipeline::is_in(&folder) {
             true => Self::Latent(folder),
             false => Self::Network(folder),
-        })
+        }
     }
 
     /// The folder or file; none for a builtin model.

@@ -1,27 +1,31 @@
 //! The models of a run.
 
-use super::{RegistryError, suited};
+use super::RegistryError;
 use fewstep_diffusion::{Role, SamplerRecipe};
 use fewstep_formats::WEIGHTS_FILE;
 use std::path::{Path, PathBuf};
 
-/// In a run folder, the model for the number of steps, or the nearest; else the path itself.
-pub(super) fn find(path: &Path, steps: Option<usize>) -> Result<PathBuf, RegistryError> {
+/// The models in a run folder, each with the number of steps that it was distilled for; else the
+/// path itself.
+pub(super) fn models(path: &Path) -> Result<Vec<(Option<usize>, PathBuf)>, RegistryError> {
     let models = path.join("models");
     if !models.is_dir() {
-        return Ok(path.into());
+        return Ok(vec![(None, path.into())]);
     }
-    let mut found = folders(&models)?;
-    let mut trained = vec![];
-    for folder in &found {
-        trained.push(match recipe(folder)?.role {
+    let trained = |folder: PathBuf| {
+        let steps = match recipe(&folder)?.role {
             Role::Student { steps, .. } => steps,
             Role::Teacher => None,
-        });
-    }
-    match suited(trained.iter().copied(), steps) {
-        Some(index) => Ok(found.swap_remove(index)),
-        None => Err(RegistryError::NoModelYet { folder: models }),
+        };
+        Ok((steps, folder))
+    };
+    let found: Vec<_> = folders(&models)?
+        .into_iter()
+        .map(trained)
+        .collect::<Result<_, RegistryError>>()?;
+    match found.is_empty() {
+        false => Ok(found),
+        true => Err(RegistryError::NoModelYet { folder: models }),
     }
 }
 
