@@ -64,7 +64,7 @@ export async function compare(body, model, facts, models, signal, status) {
     showResult(strip, reply);
     const seconds = (performance.now() - started) / 1000;
     const note = place.querySelectorAll('.row small')[at];
-    note.textContent = `${rows[at].note ? `${rows[at].note}, ` : ''}${seconds.toFixed(2)} s`;
+    note.textContent = `${rows[at].note ? `${rows[at].note}\n` : ''}${seconds.toFixed(2)} s`;
     for (const warning of reply.warnings) warnings.add(warning);
   }
   return [...warnings];
