@@ -41,6 +41,7 @@ pub(crate) enum Command {
     Depth(commands::depth::Args),
     Instruct(commands::instruct::Args),
     Render(commands::render::Args),
+    Serve(commands::serve::Args),
     Eval(commands::eval::Args),
     Export(commands::export::Args),
     Import(commands::import::Args),

@@ -50,6 +50,7 @@ fn main() -> ExitCode {
         Command::Depth(args) => commands::depth::run(args),
         Command::Instruct(args) => commands::instruct::run(args),
         Command::Render(args) => commands::render::run(args),
+        Command::Serve(args) => commands::serve::run(args),
         Command::Eval(args) => commands::eval::run(args),
         Command::Export(args) => commands::export::run(args),
         Command::Import(args) => commands::import::run(args),

@@ -32,6 +32,7 @@ mod error;
 mod generator;
 mod images;
 mod init;
+mod parameters;
 mod prompts;
 mod registry;
 mod request;
@@ -43,10 +44,11 @@ pub use error::GenerateError;
 pub use generator::{Extent, Generator, Progress, ignore};
 pub use images::{from_images, to_images};
 pub use init::Init;
+pub use parameters::{scale_of, w_of};
 pub use prompts::KeepEncoder;
 pub use registry::{
-    Builtin, Candidate, Choice, HubModel, LoadOptions, ModelSource, RegistryError, builtin_models,
-    find_part, hub_models, run_models,
+    Builtin, Candidate, Choice, Family, HubModel, LoadOptions, ModelSource, RegistryError,
+    builtin_models, find_part, hub_models, run_models,
 };
 pub use request::{ImageRequest, Request, Subject};
 pub use restyle::{RestyleError, RestyleRequest, Restyler};

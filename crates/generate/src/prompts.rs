@@ -64,6 +64,11 @@ impl PromptCache {
         }
     }
 
+    /// Parameters of the text encoder.
+    pub(crate) fn encoder_parameters(&self) -> usize {
+        self.max_values
+    }
+
     /// The classes of a model that takes classes instead of prompts.
     pub(crate) fn classes(&self) -> &[String] {
         &self.classes

@@ -21,6 +21,7 @@ pub(crate) mod recipe;
 pub(crate) mod render;
 pub(crate) mod restyle;
 pub(crate) mod sample;
+pub(crate) mod serve;
 pub(crate) mod shared;
 pub(crate) mod train;
 pub(crate) mod upscale;

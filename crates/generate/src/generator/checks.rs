@@ -156,7 +156,7 @@ impl Generator {
         let [height, width] = request.size.unwrap_or([usual.height, usual.width]);
         within("height", height, 1..=IMAGE_SIDE)?;
         within("width", width, 1..=IMAGE_SIDE)?;
-        let multiple = self.factor() * self.model.network.config().size_multiple();
+        let multiple = self.size_multiple();
         match [height, width].iter().all(|side| side % multiple == 0) {
             true => Ok(ImageShape {
                 height,

@@ -32,7 +32,7 @@ impl Generator {
             let maps = given[axis].checked_mul(side)?;
             let whole = given[axis] > 0 && maps % known.shape[axis] == 0;
             let maps = maps / known.shape[axis];
-            (whole && maps % self.size_multiple() == 0).then_some(maps)
+            (whole && maps % self.maps_multiple() == 0).then_some(maps)
         };
         match (scaled(1, height), scaled(2, width)) {
             (Some(height), Some(width)) => Ok(ImageShape {
@@ -56,7 +56,7 @@ impl Generator {
         let Some(known) = self.model.recipe.control else {
             return given;
         };
-        let multiple = self.size_multiple();
+        let multiple = self.maps_multiple();
         let [_, height, width] = self.model.recipe.resolution;
         [(0, height), (1, width)].map(|(axis, side)| {
             // known / side · multiple, in lowest terms.
@@ -66,7 +66,8 @@ impl Generator {
         })
     }
 
-    fn size_multiple(&self) -> usize {
+    /// What the sides of the network's maps must be multiples of.
+    fn maps_multiple(&self) -> usize {
         self.model.network.config().size_multiple()
     }
 }

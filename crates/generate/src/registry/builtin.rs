@@ -1,6 +1,7 @@
 //! The models embedded in the program.
 
-use super::{Candidate, Choice, RegistryError};
+use super::choice::suited;
+use super::{Candidate, RegistryError};
 use burn::tensor::Device;
 use fewstep_formats::Model;
 
@@ -53,8 +54,8 @@ const MODELS: &[Embedded] = &[
     },
 ];
 
-/// Which of the models `builtin:NAME` is the one for the number of steps, or the nearest.
-pub(super) fn choose(name: &str, steps: Option<usize>) -> Result<(usize, Choice), RegistryError> {
+/// The models `builtin:NAME`.
+pub(super) fn models(name: &str) -> Result<Vec<Candidate>, RegistryError> {
     let candidate = |model: &Embedded| Candidate {
         name: match model.steps {
             Some(steps) => format!("steps-{steps}"),
@@ -62,11 +63,14 @@ pub(super) fn choose(name: &str, steps: Option<usize>) -> Result<(usize, Choice)
         },
         steps: model.steps,
     };
-    let all = named(name).map(candidate).collect();
-    Choice::of(all, steps).ok_or_else(|| RegistryError::NoBuiltin {
-        name: name.into(),
-        known: names(),
-    })
+    let models: Vec<Candidate> = named(name).map(candidate).collect();
+    match models.is_empty() {
+        false => Ok(models),
+        true => Err(RegistryError::NoBuiltin {
+            name: name.into(),
+            known: names(),
+        }),
+    }
 }
 
 /// The model `builtin:NAME`; of several, the one for the number of steps, or the nearest.
@@ -75,7 +79,8 @@ pub(super) fn load(
     steps: Option<usize>,
     device: &Device,
 ) -> Result<Model, RegistryError> {
-    let (index, _) = choose(name, steps)?;
+    let models = models(name)?;
+    let index = suited(models.iter().map(|model| model.steps), steps).unwrap_or(0);
     let origin = format!("builtin:{name}");
     let weights = named(name)
         .nth(index)

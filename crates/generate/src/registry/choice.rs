@@ -18,20 +18,11 @@ pub struct Choice {
     pub others: Vec<Candidate>,
 }
 
-impl Choice {
-    /// The best of several for a number of steps; none where there is no model.
-    pub(super) fn of(mut all: Vec<Candidate>, steps: Option<usize>) -> Option<(usize, Self)> {
-        let index = suited(all.iter().map(|one| one.steps), steps)?;
-        let taken = all.remove(index);
-        Some((index, Self { taken, others: all }))
-    }
-}
-
 /// Which of several models suits the number of steps best, given what each was trained for (`None`:
 /// any number): the nearest by ratio, and of two equally near ones that for more steps. If more
 /// steps are requested than any model was trained for, one for any number. Without a number, the
 /// one for the fewest steps.
-fn suited(
+pub(super) fn suited(
     trained: impl Iterator<Item = Option<usize>> + Clone,
     steps: Option<usize>,
 ) -> Option<usize> {

@@ -3,6 +3,7 @@
 mod builtin;
 mod choice;
 mod error;
+mod family;
 mod hub;
 mod paths;
 mod runs;
@@ -10,6 +11,7 @@ mod runs;
 pub use builtin::{Builtin, list as builtin_models};
 pub use choice::{Candidate, Choice};
 pub use error::RegistryError;
+pub use family::Family;
 pub use hub::{HubModel, models as hub_models};
 pub use runs::folders as run_models;
 
@@ -29,7 +31,7 @@ pub enum ModelSource {
     Builtin {
         /// Its name, without `builtin:`.
         name: String,
-        /// The number of steps.
+        /// The number of steps that it was distilled for.
         steps: Option<usize>,
     },
     /// A folder or a file with a network and its sampler recipe.
@@ -60,36 +62,19 @@ impl ModelSource {
         Ok(Self::choose(reference, steps)?.0)
     }
 
-    /// The same, and which model it is where several have this name.
+    /// The same, and which model it is of those with this name.
     ///
     /// # Errors
     /// As [`find`](Self::find).
-    pub fn choose(
-        reference: &str,
-        steps: Option<usize>,
-    ) -> Result<(Self, Option<Choice>), RegistryError> {
-        if let Some(name) = reference.strip_prefix("builtin:") {
-            let (_, choice) = builtin::choose(name, steps)?;
-            let source = Self::Builtin {
-                name: name.into(),
-                steps,
-            };
-            return Ok((source, Some(choice)));
-        }
-        let (folder, choice) = match hub::Name::parse(reference) {
-            Some(name) => (hub::fetch(&name, RepositoryKind::Model)?, None),
-            None => {
-                let path = expand_home(Path::new(reference));
-                paths::check(&path)?;
-                paths::check_file(&path)?;
-                runs::find(&path, steps)?
-            }
-        };
-        let source = match Pipeline::is_in(&folder) {
+    pub fn choose(reference: &str, steps: Option<usize>) -> Result<(Self, Choice), RegistryError> {
+        Ok(Family::find(reference)?.choose(steps))
+    }
+
+    fn in_folder(folder: PathBuf) -> Self {
+        match Pipeline::is_in(&folder) {
             true => Self::Latent(folder),
             false => Self::Network(folder),
-        };
-        Ok((source, choice))
+        }
     }
 
     /// The folder or file; none for a builtin model.

@@ -1,34 +1,32 @@
 //! The models of a run.
 
-use super::{Candidate, Choice, RegistryError};
+use super::{Candidate, RegistryError};
 use fewstep_diffusion::Role;
 use fewstep_formats::{WEIGHTS_FILE, read_recipe};
 use std::path::{Path, PathBuf};
 
-/// In a run folder, the model for the number of steps, or the nearest; else the path itself.
-pub(super) fn find(
-    path: &Path,
-    steps: Option<usize>,
-) -> Result<(PathBuf, Option<Choice>), RegistryError> {
+/// The models in a run folder; none where the path is no run folder.
+pub(super) fn models(path: &Path) -> Result<Option<Vec<(Candidate, PathBuf)>>, RegistryError> {
     let models = path.join("models");
     if !models.is_dir() {
-        return Ok((path.into(), None));
+        return Ok(None);
     }
-    let mut found = folders(&models)?;
-    let mut candidates = vec![];
-    for folder in &found {
+    let candidate = |folder: PathBuf| {
         let name = folder.file_name().unwrap_or_default();
-        candidates.push(Candidate {
+        let candidate = Candidate {
             name: name.to_string_lossy().into_owned(),
-            steps: match read_recipe(folder)?.role {
+            steps: match read_recipe(&folder)?.role {
                 Role::Student { steps, .. } => steps,
                 Role::Teacher => None,
             },
-        });
-    }
-    match Choice::of(candidates, steps) {
-        Some((index, choice)) => Ok((found.swap_remove(index), Some(choice))),
-        None => Err(RegistryError::NoModelYet { folder: models }),
+        };
+        Ok((candidate, folder))
+    };
+    let found = folders(&models)?.into_iter().map(candidate);
+    let found: Vec<_> = found.collect::<Result<_, RegistryError>>()?;
+    match found.is_empty() {
+        false => Ok(Some(found)),
+        true => Err(RegistryError::NoModelYet { folder: models }),
     }
 }
 

@@ -5,8 +5,8 @@ use super::metrics::Metrics;
 use super::pairs::PairValues;
 use super::real::Real;
 use super::results::{Comparison, Row};
-use crate::commands::shared::guidance::tidy;
 use crate::error::CliResult;
+use fewstep_generate::scale_of;
 use fewstep_metrics::{FeatureId, Features, MeanInterval, Retrieval};
 
 /// A table of the rows of a model, with the mean and deviation over the seeds of each setting.
@@ -39,7 +39,7 @@ pub(super) fn of_model(
             first.sampler.clone(),
             first.steps.to_string(),
             or_dash(first.w),
-            or_dash(first.w.map(|w| tidy(1.0 + w))),
+            or_dash(first.w.map(|w| scale_of(w))),
         ];
         let metrics: Vec<Metrics> = group.iter().map(|row| row.metrics).collect();
         let values: Vec<&PairValues> = group.iter().flat_map(|row| &row.values).collect();

@@ -2,7 +2,7 @@
 
 use super::fields::Fields;
 use crate::commands::shared::example::{Uses, command_for};
-use crate::commands::shared::guidance::{both_conventions, tidy};
+use crate::commands::shared::guidance::both_conventions;
 use crate::numbers::{plural, thousands};
 use crate::tasks::command_of;
 use fewstep_diffusion::{
@@ -206,8 +206,8 @@ pub(super) fn guidance(guidance: Guidance) -> Vec<String> {
         } => vec![
             format!(
                 "w is an input: {w_min} to {w_max} (guidance scale {} to {}), 1 network call a step",
-                tidy(1.0 + w_min),
-                tidy(1.0 + w_max)
+                fewstep_generate::scale_of(w_min),
+                fewstep_generate::scale_of(w_max)
             ),
             format!("default {}", both_conventions(default)),
         ],

@@ -1,6 +1,6 @@
 //! What the commands that generate from control images share.
 
-use super::generate::{GenerateArgs, columns, parameters, warn};
+use super::generate::{GenerateArgs, columns, warn};
 use super::image_files::{ImageArgs, SheetArgs};
 use super::inputs::InputArgs;
 use super::prompts::reads_no_prompts;
@@ -114,7 +114,7 @@ impl ControlledArgs {
         let columns = columns(generated.images.len(), each);
         self.files.write(&generated.images, 0, columns, |index| {
             let is_latent = generator.is_latent();
-            is_latent.then(|| parameters(model, &generator, &request, index))
+            is_latent.then(|| generator.parameters(model, &request, index))
         })?;
         let shown = sources.iter().map(|source| source.shown.clone());
         self.sheet

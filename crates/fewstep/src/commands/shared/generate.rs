@@ -1,6 +1,6 @@
 //! The flags of all commands that generate, and the way from a request to image files.
 
-use super::guidance::{GuidanceArgs, tidy};
+use super::guidance::GuidanceArgs;
 use super::image_files::ImageArgs;
 use super::models;
 use super::prompts::{PromptArgs, warn_if_cut};
@@ -14,7 +14,6 @@ use crate::parsers::{images, positive, seed, steps};
 use crate::progress;
 use fewstep_data::image::Image;
 use fewstep_generate::{Extent, Generator, ImageRequest, Init, KeepEncoder, Request, Subject};
-use std::borrow::Cow;
 use std::collections::HashSet;
 use std::ops::ControlFlow;
 use std::path::Path;
@@ -226,7 +225,7 @@ impl PromptedArgs {
             .write(&generated.images, self.first, columns, |index| {
                 generator
                     .is_latent()
-                    .then(|| parameters(&self.generate.model, generator, &request, index))
+                    .then(|| generator.parameters(&self.generate.model, &request, index))
             })?;
         also(&generated.images)?;
         let place = self.images.place();
@@ -252,53 +251,6 @@ fn classes(generator: &Generator, subjects: &[Subject]) -> Vec<String> {
     subjects.iter().filter_map(name).collect()
 }
 
-/// The text about an image, as tools for Stable Diffusion store it in the file.
-pub(crate) fn parameters(
-    model: &str,
-    generator: &Generator,
-    request: &Request,
-    index: usize,
-) -> String {
-    let image = &request.images[index];
-    let mut text = match &image.subject {
-        Subject::Prompt(prompt) => prompt.clone(),
-        Subject::Class(class) => generator.classes()[*class as usize].clone(),
-        Subject::Any => String::new(),
-    };
-    if !request.negative.is_empty() {
-        text.push_str(&format!("\nNegative prompt: {}", request.negative));
-    }
-    let w = generator.effective_w(image.w);
-    let guidance = w.map(|w| format!(", CFG scale: {}", tidy(1.0 + w)));
-    let strength = match image.init {
-        Init::Image { strength, .. } => format!(", Denoising strength: {strength}"),
-        Init::Noise | Init::Inpaint { .. } => String::new(),
-    };
-    let usual = generator.image_shape();
-    let [height, width] = request.size.unwrap_or([usual.height, usual.width]);
-    let name = Path::new(model).file_name();
-    let name = name.map_or(model.into(), |name| name.to_string_lossy());
-    let name = quoted(&name);
-    text.push_str(&format!(
-        "\nSteps: {}, Sampler: {}{}, Seed: {}, Size: {width}x{height}, Model: {name}{strength}, Image: {}, Version: fewstep {}",
-        request.steps,
-        request.sampler.name(),
-        guidance.unwrap_or_default(),
-        image.seed,
-        image.index,
-        env!("CARGO_PKG_VERSION")
-    ));
-    text
-}
-
-/// A value as web interfaces write it among others: in quotes where it holds what separates them.
-fn quoted(value: &str) -> Cow<'_, str> {
-    match value.contains([',', ':', '\n', '"']) {
-        true => serde_json::json!(value).to_string().into(),
-        false => value.into(),
-    }
-}
-
 /// A grid that is about square, with a whole number of turns through the classes in each row where
 /// that fits.
 pub(crate) fn columns(count: usize, classes: usize) -> usize {
@@ -313,14 +265,7 @@ pub(crate) fn columns(count: usize, classes: usize) -> usize {
 
 #[cfg(test)]
 mod tests {
-    use super::{columns, quoted};
-
-    #[test]
-    fn values_that_hold_separators_are_quoted() {
-        assert_eq!(quoted("steps-4"), "steps-4");
-        assert_eq!(quoted("a, b: c"), "\"a, b: c\"");
-        assert_eq!(quoted("a \"b\""), "\"a \\\"b\\\"\"");
-    }
+    use super::columns;
 
     #[test]
     fn columns_are_classes_where_that_makes_a_readable_grid() {

@@ -1,6 +1,7 @@
 //! The flags for guidance, in both conventions: w of the papers, and scale = 1 + w.
 
 use crate::parsers::number;
+use fewstep_generate::{scale_of, w_of};
 
 /// One guidance weight.
 #[derive(clap::Args)]
@@ -16,7 +17,7 @@ pub(crate) struct GuidanceArgs {
 impl GuidanceArgs {
     /// w, if either flag is there.
     pub(crate) fn w(&self) -> Option<f64> {
-        self.w.or(self.guidance_scale.map(to_w))
+        self.w.or(self.guidance_scale.map(w_of))
     }
 }
 
@@ -34,7 +35,7 @@ pub(crate) struct GuidanceListArgs {
 impl GuidanceListArgs {
     /// The weights for requests; without flags the model's default.
     pub(crate) fn list(&self) -> Vec<Option<f64>> {
-        let scales = self.guidance_scale.iter().copied().map(to_w);
+        let scales = self.guidance_scale.iter().copied().map(w_of);
         let list: Vec<Option<f64>> = self.w.iter().copied().chain(scales).map(Some).collect();
         match list.is_empty() {
             true => vec![None],
@@ -43,18 +44,9 @@ impl GuidanceListArgs {
     }
 }
 
-fn to_w(scale: f64) -> f64 {
-    tidy(scale - 1.0)
-}
-
-/// Rounds away what adding or subtracting 1 does to the last digits.
-pub(crate) fn tidy(number: f64) -> f64 {
-    (number * 1e9).round() / 1e9
-}
-
 /// A guidance weight in both conventions.
 pub(crate) fn both_conventions(w: f64) -> String {
-    format!("w = {w} (guidance scale {})", tidy(1.0 + w))
+    format!("w = {w} (guidance scale {})", scale_of(w))
 }
 
 #[cfg(test)]
@@ -62,8 +54,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_scale_becomes_a_weight_without_rounding_noise() {
-        assert_eq!(to_w(2.3), 1.3);
+    fn a_weight_is_shown_in_both_conventions() {
         assert_eq!(both_conventions(0.1), "w = 0.1 (guidance scale 1.1)");
     }
 }

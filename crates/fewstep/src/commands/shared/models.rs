@@ -8,7 +8,7 @@ use fewstep_generate::{Candidate, Choice, ModelSource};
 /// was taken.
 pub(crate) fn find(reference: &str, steps: Option<usize>) -> CliResult<ModelSource> {
     let (source, choice) = ModelSource::choose(reference, steps)?;
-    if let Some(note) = choice.and_then(|choice| note(reference, steps, &choice)) {
+    if let Some(note) = note(reference, steps, &choice) {
         eprintln!("note: {note}");
     }
     Ok(source)

@@ -1,6 +1,6 @@
 //! What was generated, in words and as JSON.
 
-use super::guidance::{both_conventions, tidy};
+use super::guidance::both_conventions;
 use crate::numbers::plural;
 use fewstep_data::image::Image;
 use fewstep_generate::{Generator, Request};
@@ -57,7 +57,7 @@ impl Summary {
             sampler: request.sampler.name(),
             steps: request.steps,
             w,
-            guidance_scale: w.map(|w| tidy(1.0 + w)),
+            guidance_scale: w.map(|w| fewstep_generate::scale_of(w)),
             seed: first.map_or(0, |image| image.seed),
             first: first.map_or(0, |image| image.index),
             classes: vec![],

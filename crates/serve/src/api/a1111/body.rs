@@ -1,0 +1,203 @@
+//! Bodies of requests for images. Clients send dozens of settings with each; what has no meaning here
+//! is accepted and named in the answer.
+
+use crate::api::generation::{Generation, Manners, WantedImage, WantedSubject};
+use crate::config::Limits;
+use crate::engine::random_bytes;
+use crate::error::ApiError;
+use crate::images::{InputImage, MaskKind};
+use fewstep_generate::w_of;
+use serde_json::{Map, Value};
+
+/// The fields of a request.
+pub(super) struct Fields(pub(super) Map<String, Value>);
+
+/// Fields that mean something here, or where not doing what they say changes no image.
+const READ: &[&str] = &[
+    "prompt",
+    "negative_prompt",
+    "seed",
+    "steps",
+    "cfg_scale",
+    "width",
+    "height",
+    "batch_size",
+    "n_iter",
+    "sampler_name",
+    "sampler_index",
+    "override_settings",
+    "send_images",
+    "init_images",
+    "mask",
+    "inpainting_mask_invert",
+    "denoising_strength",
+    "include_init_images",
+    "save_images",
+    "do_not_save_samples",
+    "do_not_save_grid",
+    "override_settings_restore_afterwards",
+    "subseed",
+    "scheduler",
+    "resize_mode",
+    "seed_resize_from_h",
+    "seed_resize_from_w",
+    "s_tmax",
+    "s_tmin",
+    "s_noise",
+    "s_min_uncond",
+    "hr_scale",
+    "hr_upscaler",
+    "mask_blur",
+    "inpaint_full_res",
+    "inpaint_full_res_padding",
+    "inpainting_fill",
+    "script_args",
+];
+
+/// Their names for samplers that are here too.
+const SAMPLERS: &[(&str, &str)] = &[
+    ("ddim", "ddim"),
+    ("unipc", "unipc"),
+    ("dpm++ 2m", "dpm-solver++"),
+    ("heun", "heun"),
+];
+
+impl Fields {
+    fn text(&self, name: &str) -> &str {
+        self.0.get(name).and_then(Value::as_str).unwrap_or_default()
+    }
+
+    fn number(&self, name: &str) -> Result<Option<f64>, ApiError> {
+        match self.0.get(name) {
+            None | Some(Value::Null) => Ok(None),
+            Some(value) => value.as_f64().map(Some).ok_or_else(|| {
+                ApiError::field(name, format!("`{name}` must be a number, not {value}"))
+            }),
+        }
+    }
+
+    fn whole(&self, name: &str, default: usize) -> Result<usize, ApiError> {
+        match self.number(name)? {
+            None => Ok(default),
+            Some(number) if number >= 0.0 && number.fract() == 0.0 && number < 1e9 => {
+                Ok(number as usize)
+            }
+            Some(number) => {
+                let message = format!("`{name}` must be a whole number, not {number}");
+                Err(ApiError::field(name, message))
+            }
+        }
+    }
+
+    pub(super) fn flag(&self, name: &str, default: bool) -> bool {
+        self.0.get(name).and_then(Value::as_bool).unwrap_or(default)
+    }
+
+    pub(super) fn strength(&self) -> Result<f64, ApiError> {
+        Ok(self.number("denoising_strength")?.unwrap_or(0.75))
+    }
+
+    /// The model that only this request uses.
+    fn model(&self) -> Option<String> {
+        let overrides = self.0.get("override_settings")?;
+        Some(overrides.get("sd_model_checkpoint")?.as_str()?.to_owned())
+    }
+
+    /// The names of fields that were sent with a value and mean nothing here.
+    pub(super) fn ignored(&self) -> Vec<String> {
+        let says_nothing = |value: &Value| match value {
+            Value::Null => true,
+            Value::Bool(flag) => !flag,
+            Value::Number(number) => matches!(number.as_f64(), Some(0.0 | -1.0)),
+            Value::String(text) => text.is_empty(),
+            Value::Array(list) => list.is_empty(),
+            Value::Object(fields) => fields.is_empty(),
+        };
+        let unread = |name: &&String| !READ.contains(&name.as_str());
+        let names = self.0.iter().filter(|(_, value)| !says_nothing(value));
+        names
+            .map(|(name, _)| name)
+            .filter(unread)
+            .cloned()
+            .collect()
+    }
+
+    pub(super) fn batch_size(&self) -> Result<usize, ApiError> {
+        self.whole("batch_size", 1)
+    }
+
+    pub(super) fn generation(
+        &self,
+        chosen: String,
+        limits: &Limits,
+    ) -> Result<Generation, ApiError> {
+        let count = self.batch_size()?.saturating_mul(self.whole("n_iter", 1)?);
+        if !(1..=limits.images).contains(&count) {
+            let message = format!(
+                "{count} images were asked for, and this server allows 1 to {}",
+                limits.images
+            );
+            return Err(ApiError::field("batch_size", message));
+        }
+        let seed = match self.number("seed")? {
+            Some(seed) if seed >= 0.0 => seed as u64,
+            _ => u32::from_le_bytes(random_bytes()).into(),
+        };
+        let w = self.number("cfg_scale")?.map(w_of);
+        let images = (0..count as u64).map(|number| WantedImage {
+            subject: WantedSubject::Prompt(self.text("prompt").into()),
+            w,
+            // Their images have seeds that follow each other.
+            seed: seed.saturating_add(number),
+            index: 0,
+        });
+        let sampler = [self.text("sampler_name"), self.text("sampler_index")];
+        let sampler = sampler.into_iter().find(|name| !name.is_empty());
+        let sampler = sampler.filter(|name| !name.eq_ignore_ascii_case("automatic"));
+        let ours = |name: &str| {
+            let known = SAMPLERS
+                .iter()
+                .find(|(theirs, _)| name.eq_ignore_ascii_case(theirs));
+            known.map_or(name, |(_, ours)| *ours).to_owned()
+        };
+        let size = match (self.whole("width", 0)?, self.whole("height", 0)?) {
+            (0, 0) => None,
+            (width, height) => Some([height, width]),
+        };
+        Ok(Generation {
+            model: Some(self.model().unwrap_or(chosen)),
+            steps: match self.whole("steps", 0)? {
+                0 => None,
+                steps => Some(steps),
+            },
+            sampler: sampler.map(ours),
+            negative: self.text("negative_prompt").into(),
+            size,
+            images: images.collect(),
+            manners: Manners::Adapting,
+            ..Generation::default()
+        })
+    }
+
+    /// The first of `init_images`.
+    pub(super) fn init_image(&self, limits: &Limits) -> Result<InputImage, ApiError> {
+        let images = self.0.get("init_images").and_then(Value::as_array);
+        let image = images.and_then(|images| images.first()?.as_str());
+        let missing = || ApiError::field("init_images", "`init_images` has no image");
+        InputImage::from_base64(image.ok_or_else(missing)?, "init_images", limits)
+    }
+
+    /// The mask, white where the image is to be filled.
+    pub(super) fn mask(&self, limits: &Limits) -> Result<Option<(InputImage, MaskKind)>, ApiError> {
+        let text = self.text("mask");
+        if text.is_empty() {
+            return Ok(None);
+        }
+        let mask = InputImage::from_base64(text, "mask", limits)?;
+        let is_inverted = self.0.get("inpainting_mask_invert").is_some_and(|value| {
+            value.as_bool().unwrap_or(false) || value.as_i64().is_some_and(|value| value != 0)
+        });
+        let mask = if is_inverted { mask.inverted() } else { mask };
+        Ok(Some((mask, MaskKind::White)))
+    }
+}

@@ -1,0 +1,145 @@
+//! Images from texts and from images.
+
+use super::body::Fields;
+use crate::api::App;
+use crate::api::edit::Edit;
+use crate::api::generation::Generation;
+use crate::api::json::JsonBody;
+use crate::api::running::{Client, Submitted, blocking};
+use crate::error::ApiError;
+use crate::images::Format;
+use axum::Json;
+use axum::extract::State;
+use axum::http::StatusCode;
+use fewstep_data::image::Image;
+use fewstep_generate::{Subject, scale_of};
+use serde_json::{Map, Value, json};
+use std::sync::Arc;
+
+pub(super) async fn txt2img(
+    State(app): State<Arc<App>>,
+    client: Client,
+    JsonBody(body): JsonBody<Map<String, Value>>,
+) -> Result<Json<Value>, ApiError> {
+    let fields = Fields(body);
+    let generation = fields.generation(app.chosen_model(), &app.config.limits)?;
+    respond(&app, client, &fields, generation).await
+}
+
+pub(super) async fn img2img(
+    State(app): State<Arc<App>>,
+    client: Client,
+    JsonBody(body): JsonBody<Map<String, Value>>,
+) -> Result<Json<Value>, ApiError> {
+    let fields = Fields(body);
+    let limits = app.config.limits;
+    let mut generation = fields.generation(app.chosen_model(), &limits)?;
+    generation.check(&limits)?;
+    let edit = Edit {
+        image: fields.init_image(&limits)?,
+        mask: fields.mask(&limits)?,
+        strength: fields.strength()?,
+    };
+    let name = generation.model.as_deref();
+    let model = app.engine.model(name, generation.steps).await?;
+    (generation.start, generation.control) = edit.for_model(&model.generator);
+    respond(&app, client, &fields, generation).await
+}
+
+async fn respond(
+    app: &App,
+    client: Client,
+    fields: &Fields,
+    generation: Generation,
+) -> Result<Json<Value>, ApiError> {
+    let submitted = app.submit(client, generation, false).await?;
+    app.remember(&submitted.job);
+    let (images, is_interrupted) = match app.finished(&submitted.job).await {
+        Ok(images) => (images, false),
+        // Their clients read what there is of a request that was interrupted.
+        Err(error) if error.status == StatusCode::CONFLICT => (Arc::default(), true),
+        Err(error) => return Err(error),
+    };
+    let mut info = info(&submitted, fields)?;
+    if is_interrupted {
+        info["interrupted"] = json!(true);
+    }
+    let files = match fields.flag("send_images", true) {
+        true => encoded(&submitted, images).await?,
+        false => vec![],
+    };
+    let mut parameters = fields.0.clone();
+    // Clients do not want their own images back.
+    for name in ["init_images", "mask"] {
+        if parameters.contains_key(name) && !fields.flag("include_init_images", false) {
+            parameters.insert(name.into(), Value::Null);
+        }
+    }
+    Ok(Json(
+        json!({ "images": files, "parameters": parameters, "info": info.to_string() }),
+    ))
+}
+
+async fn encoded(submitted: &Submitted, images: Arc<Vec<Image>>) -> Result<Vec<String>, ApiError> {
+    let submitted = submitted.clone();
+    blocking(move || {
+        let each = images.iter().enumerate();
+        each.map(|(number, image)| Format::PNG.base64(image, Some(&submitted.parameters(number))))
+            .collect()
+    })
+    .await
+}
+
+/// What was done, with what was not done as asked in `ignored` and `notes`.
+fn info(submitted: &Submitted, fields: &Fields) -> Result<Value, ApiError> {
+    let job = &submitted.job;
+    let (request, generator) = (&job.request, &job.model.generator);
+    let usual = generator.image_shape();
+    let [height, width] = request.size.unwrap_or([usual.height, usual.width]);
+    let images = &request.images;
+    let prompt = |number: usize| match &images[number].subject {
+        Subject::Prompt(prompt) => prompt.clone(),
+        Subject::Class(class) => generator.classes()[*class as usize].clone(),
+        Subject::Any => String::new(),
+    };
+    let numbers = 0..images.len();
+    let prompts: Vec<String> = numbers.clone().map(prompt).collect();
+    let seeds: Vec<u64> = images.iter().map(|image| image.seed).collect();
+    let texts: Vec<String> = numbers.map(|n| submitted.parameters(n)).collect();
+    let w = generator.effective_w(images[0].w);
+    Ok(json!({
+        "prompt": prompts[0],
+        "all_prompts": prompts,
+        "negative_prompt": request.negative,
+        "all_negative_prompts": vec![&request.negative; images.len()],
+        "seed": seeds[0],
+        "all_seeds": seeds,
+        "subseed": 0,
+        "all_subseeds": vec![0; images.len()],
+        "subseed_strength": 0,
+        "width": width,
+        "height": height,
+        "sampler_name": request.sampler.name(),
+        "cfg_scale": w.map_or(1.0, scale_of),
+        "steps": request.steps,
+        "batch_size": fields.batch_size()?,
+        "restore_faces": false,
+        "face_restoration_model": null,
+        "sd_model_name": job.model.name,
+        "sd_model_hash": null,
+        "sd_vae_name": null,
+        "sd_vae_hash": null,
+        "seed_resize_from_w": -1,
+        "seed_resize_from_h": -1,
+        "denoising_strength": fields.strength()?,
+        "extra_generation_params": {},
+        "index_of_first_image": 0,
+        "infotexts": texts,
+        "styles": [],
+        "job_timestamp": "0",
+        "clip_skip": 1,
+        "is_using_inpainting_conditioning": generator.inpaints(),
+        "ignored": fields.ignored(),
+        "notes": *submitted.notes,
+    }))
+}

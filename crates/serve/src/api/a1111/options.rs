@@ -1,0 +1,47 @@
+//! The options, of which only the model has a meaning here.
+
+use crate::api::App;
+use crate::api::json::JsonBody;
+use crate::error::ApiError;
+use axum::Json;
+use axum::extract::State;
+use serde_json::{Map, Value, json};
+use std::sync::{Arc, PoisonError};
+
+impl App {
+    /// The model that was chosen, or the first.
+    pub(super) fn chosen_model(&self) -> String {
+        let chosen = self.a1111.chosen.lock();
+        let chosen = chosen.unwrap_or_else(PoisonError::into_inner).clone();
+        chosen.unwrap_or_else(|| self.engine.catalog.models()[0].name.clone())
+    }
+}
+
+pub(super) async fn get(State(app): State<Arc<App>>) -> Json<Value> {
+    Json(json!({
+        "sd_model_checkpoint": app.chosen_model(),
+        "sd_checkpoint_hash": "",
+        "sd_vae": "Automatic",
+        "CLIP_stop_at_last_layers": 1,
+        "samples_format": "png",
+        "samples_save": false,
+        "show_progress_every_n_steps": 1,
+    }))
+}
+
+/// Takes the model of the options, and loads it. Clients send all options back: the others stay.
+pub(super) async fn set(
+    State(app): State<Arc<App>>,
+    JsonBody(body): JsonBody<Map<String, Value>>,
+) -> Result<Json<Value>, ApiError> {
+    if let Some(Value::String(name)) = body.get("sd_model_checkpoint") {
+        let model = app.engine.model(Some(name), None).await?;
+        let mut chosen = app
+            .a1111
+            .chosen
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        *chosen = Some(model.name.clone());
+    }
+    Ok(Json(Value::Null))
+}

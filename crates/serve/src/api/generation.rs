@@ -1,0 +1,404 @@
+//! What a request of any API asks to generate, and what that means for the model it names.
+
+use crate::config::Limits;
+use crate::error::ApiError;
+use crate::images::{InputImage, MaskKind};
+use fewstep_data::ImageShape;
+use fewstep_diffusion::{Guidance, Role, Sampler, SamplerConfig};
+use fewstep_generate::{
+    ControlImage, Generator, ImageRequest, Init, Request, Subject, find_class, scale_of,
+};
+use std::sync::Arc;
+
+/// What a request of any API asks to generate.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Generation {
+    pub(crate) model: Option<String>,
+    pub(crate) steps: Option<usize>,
+    pub(crate) sampler: Option<String>,
+    pub(crate) negative: String,
+    /// Height and width.
+    pub(crate) size: Option<[usize; 2]>,
+    pub(crate) images: Vec<WantedImage>,
+    pub(crate) start: Start,
+    pub(crate) control: Option<InputImage>,
+    pub(crate) manners: Manners,
+}
+
+/// One of its images.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct WantedImage {
+    pub(crate) subject: WantedSubject,
+    pub(crate) w: Option<f64>,
+    pub(crate) seed: u64,
+    pub(crate) index: u64,
+}
+
+/// What an image shows, before the model is known.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) enum WantedSubject {
+    /// Classes in turn, or the empty prompt.
+    #[default]
+    Any,
+    Prompt(String),
+    /// By name or number.
+    Class(String),
+}
+
+/// What the images start from.
+#[derive(Clone, Debug, Default)]
+pub(crate) enum Start {
+    #[default]
+    Noise,
+    Image {
+        image: InputImage,
+        strength: f64,
+    },
+    Inpaint {
+        image: InputImage,
+        mask: InputImage,
+        kind: MaskKind,
+    },
+}
+
+/// How strict an API is.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) enum Manners {
+    /// What does not go with the model is refused.
+    #[default]
+    Strict,
+    /// A prompt may name a class.
+    ClassesInPrompts,
+    /// The same; and settings that do not go with the model are brought to ones that do, with a
+    /// note: its clients send all settings with every request.
+    Adapting,
+}
+
+/// A request for a generator, and notes for the person who made it.
+pub(crate) struct Resolved {
+    pub(crate) request: Request,
+    pub(crate) notes: Vec<String>,
+}
+
+impl Generation {
+    /// Checks what does not depend on the model.
+    pub(crate) fn check(&self, limits: &Limits) -> Result<(), ApiError> {
+        let bound = |field: &str, got: usize, most: usize, what: &str| match got <= most {
+            true => Ok(()),
+            false => Err(ApiError::field(
+                field,
+                format!("{got} {what} were asked for, and this server allows at most {most}"),
+            )),
+        };
+        bound("count", self.images.len(), limits.images, "images")?;
+        bound("steps", self.steps.unwrap_or(1), limits.steps, "steps")?;
+        if self.images.is_empty() {
+            return Err(ApiError::field("count", "no image was asked for"));
+        }
+        if self.steps == Some(0) {
+            return Err(ApiError::field("steps", "`steps` must be at least 1"));
+        }
+        let texts = self.images.iter().map(|image| match &image.subject {
+            WantedSubject::Prompt(text) | WantedSubject::Class(text) => text.len(),
+            WantedSubject::Any => 0,
+        });
+        let longest = texts.max().unwrap_or(0).max(self.negative.len());
+        bound("prompt", longest, limits.prompt, "bytes of a prompt")?;
+        let is_finite = |image: &WantedImage| image.w.is_none_or(f64::is_finite);
+        match self.images.iter().all(is_finite) {
+            true => Ok(()),
+            false => Err(ApiError::field("w", "`w` must be a finite number")),
+        }
+    }
+
+    /// What this means for a model.
+    pub(crate) fn resolve(&self, generator: &Generator) -> Result<Resolved, ApiError> {
+        let mut notes = vec![];
+        let adapts = self.manners == Manners::Adapting;
+        let sampler = self.sampler(generator, &mut notes)?;
+        let shape = self.shape(generator, &mut notes)?;
+        let (init, control) = self.inputs(generator, shape)?;
+        let mut images = vec![];
+        for wanted in &self.images {
+            images.push(ImageRequest {
+                subject: self.subject(wanted, generator, &mut notes)?,
+                w: match adapts {
+                    true => fitting_w(wanted.w, generator, &mut notes),
+                    false => wanted.w,
+                },
+                init: init.clone(),
+                control: control.clone(),
+                ..ImageRequest::new(wanted.seed, wanted.index)
+            });
+        }
+        let recipe = &generator.model().recipe;
+        let mut negative = self.negative.clone();
+        if adapts && !negative.is_empty() && recipe.guidance != Guidance::ClassifierFree {
+            notes.push("the negative prompt is ignored: guidance is folded into this model".into());
+            negative.clear();
+        }
+        let from_control = control.is_some() || recipe.control.is_some();
+        let request = Request {
+            negative,
+            size: (!from_control).then_some([shape.height, shape.width]),
+            sampler,
+            steps: self.steps(generator, &mut notes),
+            ..generator.request(images)
+        };
+        let warnings = generator.check(&request)?;
+        notes.extend(warnings.iter().map(ToString::to_string));
+        for image in &request.images {
+            if let Subject::Prompt(prompt) = &image.subject
+                && let Some((cut, length)) = generator.cut_off(prompt)?
+            {
+                notes.push(format!(
+                    "the model reads {length} tokens of a prompt, start and end included, so this is cut off: {cut}"
+                ));
+            }
+        }
+        let mut seen = std::collections::HashSet::new();
+        notes.retain(|note| seen.insert(note.clone()));
+        Ok(Resolved { request, notes })
+    }
+
+    fn steps(&self, generator: &Generator, notes: &mut Vec<String>) -> usize {
+        let default = generator.default_steps();
+        let Some(asked) = self.steps else {
+            return default;
+        };
+        match generator.model().recipe.role {
+            Role::Student {
+                steps: Some(trained),
+                ..
+            } if self.manners == Manners::Adapting && trained != asked => {
+                notes.push(format!(
+                    "{trained} steps instead of {asked}: this model was distilled for them"
+                ));
+                trained
+            }
+            _ => asked,
+        }
+    }
+
+    fn sampler(
+        &self,
+        generator: &Generator,
+        notes: &mut Vec<String>,
+    ) -> Result<SamplerConfig, ApiError> {
+        let default = generator.default_sampler();
+        let Some(asked) = &self.sampler else {
+            return Ok(default);
+        };
+        if self.manners != Manners::Adapting {
+            let sampler: Sampler = asked
+                .parse()
+                .map_err(|error| ApiError::field("sampler", format!("{error}")))?;
+            return Ok(match sampler == default.sampler {
+                true => default,
+                false => sampler.into(),
+            });
+        }
+        let steps = generator.default_steps();
+        let parsed = asked.parse::<Sampler>().ok().map(SamplerConfig::from);
+        let fits = |config: &SamplerConfig| generator.check_sampling(*config, steps, None).is_ok();
+        Ok(match parsed.filter(fits) {
+            Some(config) if config.sampler == default.sampler => default,
+            Some(config) => config,
+            None => {
+                let default_name = default.name();
+                notes.push(format!(
+                    "the sampler {default_name} instead of `{asked}`: this model is sampled with it"
+                ));
+                default
+            }
+        })
+    }
+
+    fn shape(
+        &self,
+        generator: &Generator,
+        notes: &mut Vec<String>,
+    ) -> Result<ImageShape, ApiError> {
+        let usual = generator.image_shape();
+        let Some([height, width]) = self.size else {
+            return Ok(usual);
+        };
+        let multiple = generator.size_multiple();
+        let area = usual.height * usual.width;
+        let fits = height > 0
+            && width > 0
+            && height % multiple == 0
+            && width % multiple == 0
+            && height.saturating_mul(width) <= Limits::GROWTH * area;
+        if fits {
+            return Ok(ImageShape {
+                height,
+                width,
+                ..usual
+            });
+        }
+        let most = Limits::GROWTH * area;
+        let [own_height, own_width] = [usual.height, usual.width];
+        if self.manners == Manners::Adapting {
+            notes.push(format!(
+                "images of {own_width}x{own_height} instead of {width}x{height}, which do not fit this model"
+            ));
+            return Ok(usual);
+        }
+        Err(ApiError::field(
+            "size",
+            format!(
+                "images of {width}x{height} do not fit this model, which was trained on {own_width}x{own_height}: width and height must be multiples of {multiple}, with at most {most} pixels in all"
+            ),
+        ))
+    }
+
+    fn inputs(
+        &self,
+        generator: &Generator,
+        shape: ImageShape,
+    ) -> Result<(Init, Option<Arc<ControlImage>>), ApiError> {
+        let init = match &self.start {
+            Start::Noise => Init::Noise,
+            Start::Image { image, strength } => Init::Image {
+                image: image.shaped(shape).into(),
+                strength: *strength,
+            },
+            Start::Inpaint { image, mask, kind } => Init::Inpaint {
+                image: image.shaped(shape).into(),
+                mask: mask
+                    .mask([shape.height, shape.width], *kind, "mask")?
+                    .into(),
+            },
+        };
+        let control = match (&self.control, generator.model().recipe.control) {
+            (None, _) => None,
+            (Some(image), Some(spec)) => {
+                let [channels, height, width] = spec.shape;
+                let shape = ImageShape {
+                    channels,
+                    height,
+                    width,
+                };
+                Some(Arc::new(ControlImage::from(&image.shaped(shape))))
+            }
+            (Some(_), None) => {
+                let message = "this model takes no control image";
+                return Err(ApiError::field("control", message));
+            }
+        };
+        Ok((init, control))
+    }
+
+    fn subject(
+        &self,
+        wanted: &WantedImage,
+        generator: &Generator,
+        notes: &mut Vec<String>,
+    ) -> Result<Subject, ApiError> {
+        let classes = generator.classes();
+        let text = match &wanted.subject {
+            WantedSubject::Class(name) if generator.takes_prompts() => {
+                let message = format!(
+                    "the class `{name}` was asked for, but this model generates from prompts"
+                );
+                return Err(ApiError::field("class", message));
+            }
+            WantedSubject::Class(name) => return Ok(Subject::Class(find_class(name, classes)?)),
+            WantedSubject::Prompt(text) => text,
+            WantedSubject::Any => "",
+        };
+        if generator.takes_prompts() {
+            return Ok(Subject::Prompt(text.into()));
+        }
+        if text.trim().is_empty() {
+            return Ok(match classes.len() as u64 {
+                0 => Subject::Any,
+                number => Subject::Class((wanted.index % number) as u32),
+            });
+        }
+        if self.manners == Manners::Strict {
+            let message = "this model reads no prompts: it generates classes, so name a `class`";
+            return Err(ApiError::field("prompt", message));
+        }
+        if let Ok(class) = find_class(text.trim(), classes) {
+            return Ok(Subject::Class(class));
+        }
+        match class_in(text, classes) {
+            Some(class) => {
+                let name = &classes[class as usize];
+                notes.push(format!(
+                    "this model generates classes, and the prompt names `{name}`"
+                ));
+                Ok(Subject::Class(class))
+            }
+            None => Err(find_class(text.trim(), classes)
+                .err()
+                .map_or_else(ApiError::internal, |error| {
+                    ApiError::field("prompt", error.to_string())
+                })),
+        }
+    }
+}
+
+/// The class whose name, or a part of it between slashes, is a word of the text; of several the
+/// longest.
+fn class_in(text: &str, classes: &[String]) -> Option<u32> {
+    let text = text.to_lowercase();
+    let is_there = |name: &str| {
+        text.match_indices(name).any(|(at, _)| {
+            let before = text[..at].chars().next_back();
+            let after = text[at + name.len()..].chars().next();
+            let ends = |c: Option<char>| c.is_none_or(|c| !c.is_alphanumeric());
+            ends(before) && ends(after)
+        })
+    };
+    let named = classes.iter().enumerate().filter_map(|(class, name)| {
+        let name = name.to_lowercase();
+        let parts = name
+            .split('/')
+            .filter(|part| !part.is_empty() && is_there(part));
+        let longest = parts.map(str::len).max()?;
+        Some((longest, class as u32))
+    });
+    named
+        .max_by_key(|(longest, _)| *longest)
+        .map(|(_, class)| class)
+}
+
+/// The nearest weight that the model can take.
+fn fitting_w(asked: Option<f64>, generator: &Generator, notes: &mut Vec<String>) -> Option<f64> {
+    let asked = asked?;
+    let fitting = match generator.model().recipe.guidance {
+        Guidance::ClassifierFree => return Some(asked),
+        Guidance::None => None,
+        Guidance::Fixed { w } => Some(w),
+        Guidance::Input { w_min, w_max, .. } => Some(asked.clamp(w_min, w_max)),
+    };
+    if fitting != Some(asked) {
+        let asked = scale_of(asked);
+        notes.push(match fitting {
+            None => format!("the guidance scale {asked} is ignored: this model has no guidance"),
+            Some(w) => format!(
+                "a guidance scale of {} instead of {asked}: this model was distilled for it",
+                scale_of(w)
+            ),
+        });
+    }
+    fitting
+}
+
+#[cfg(test)]
+mod tests {
+    use super::class_in;
+
+    #[test]
+    fn a_prompt_names_a_class_by_whole_words() {
+        let classes = ["T-shirt/top", "Bag", "Ankle boot", "Boot"].map(String::from);
+        let find = |text| class_in(text, &classes);
+        assert_eq!(find("a photo of a bag, studio light"), Some(1));
+        assert_eq!(find("a red TOP"), Some(0));
+        assert_eq!(find("an ankle boot"), Some(2));
+        assert_eq!(find("baggage on a stop sign"), None);
+    }
+}

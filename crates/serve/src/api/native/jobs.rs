@@ -1,0 +1,186 @@
+//! Jobs that go on when the client leaves.
+
+use super::body::GenerateBody;
+use super::generate::{stream_of, submit};
+use super::reply::GenerateReply;
+use crate::api::App;
+use crate::api::follow::Follow;
+use crate::api::json::JsonBody;
+use crate::api::running::{Client, Submitted, images_of};
+use crate::engine::Phase;
+use crate::error::ApiError;
+use crate::images::Format;
+use axum::Json;
+use axum::extract::{Path, State};
+use axum::http::{StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use fewstep_data::image::ImageKind;
+use serde::Serialize;
+use std::collections::VecDeque;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+use utoipa::ToSchema;
+
+/// How long the images of a job are kept, and of how many jobs.
+const KEPT: Duration = Duration::from_secs(600);
+const MOST: usize = 256;
+
+/// The jobs that can be asked for by their id.
+#[derive(Default)]
+pub(crate) struct JobStore(Mutex<VecDeque<Stored>>);
+
+#[derive(Clone)]
+struct Stored {
+    submitted: Submitted,
+    format: Format,
+    since: Instant,
+}
+
+/// A job.
+#[derive(Debug, Serialize, ToSchema)]
+pub(crate) struct JobReply {
+    /// Its id.
+    pub(crate) id: String,
+    /// `waiting`, `running`, `done`, `failed` or `cancelled`.
+    pub(crate) status: &'static str,
+    /// Share of the work that is done, from 0 to 1.
+    pub(crate) progress: f64,
+    /// The images, when it is done.
+    pub(crate) result: Option<GenerateReply>,
+    /// Why it failed.
+    pub(crate) error: Option<String>,
+}
+
+impl JobStore {
+    /// Keeps a job. The oldest that have ended leave.
+    pub(crate) fn keep(&self, submitted: &Submitted, format: Format) {
+        let mut jobs = self.lock();
+        jobs.retain(|job| !job.submitted.job.is_over() || job.since.elapsed() < KEPT);
+        while jobs.len() >= MOST {
+            let ended = jobs.iter().position(|job| job.submitted.job.is_over());
+            match ended {
+                Some(ended) => drop(jobs.remove(ended)),
+                // Those in the queue are bounded by its length.
+                None => break,
+            }
+        }
+        jobs.push_back(Stored {
+            submitted: submitted.clone(),
+            format,
+            since: Instant::now(),
+        });
+    }
+
+    fn find(&self, id: &str) -> Result<Stored, ApiError> {
+        let jobs = self.lock();
+        let found = jobs.iter().find(|job| job.submitted.job.id == id);
+        found.cloned().ok_or_else(|| {
+            ApiError::not_found("there is no such job: it may have ended more than 10 minutes ago")
+        })
+    }
+
+    fn lock(&self) -> MutexGuard<'_, VecDeque<Stored>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Starts a job. Its images are kept for 10 minutes.
+#[utoipa::path(post, path = "/api/v1/jobs", tag = "jobs", request_body = GenerateBody,
+    responses(
+        (status = 202, body = JobReply),
+        (status = 400, description = "the request contradicts itself or the model"),
+        (status = 404, description = "no such model"),
+        (status = 413, description = "a body or an image is too large"),
+        (status = 429, description = "too many requests wait: see Retry-After"),
+    ))]
+pub(super) async fn create(
+    State(app): State<Arc<App>>,
+    client: Client,
+    JsonBody(body): JsonBody<GenerateBody>,
+) -> Result<Response, ApiError> {
+    if body.stream {
+        let message = "`stream` goes with /api/v1/generate: a job has its events under /events";
+        return Err(ApiError::field("stream", message));
+    }
+    let (format, previews) = (body.format()?, body.previews);
+    let submitted = submit(&app, client, body, previews).await?;
+    app.jobs.keep(&submitted, format);
+    let reply = reply(&app.jobs.find(&submitted.job.id)?).await?;
+    Ok((StatusCode::ACCEPTED, Json(reply)).into_response())
+}
+
+/// A job and, when it is done, its images.
+#[utoipa::path(get, path = "/api/v1/jobs/{id}", tag = "jobs", params(("id" = String, Path, description = "the id of the job")),
+    responses((status = 200, body = JobReply), (status = 404, description = "no such job")))]
+pub(super) async fn show(
+    State(app): State<Arc<App>>,
+    Path(id): Path<String>,
+) -> Result<Json<JobReply>, ApiError> {
+    Ok(Json(reply(&app.jobs.find(&id)?).await?))
+}
+
+/// Cancels a job: at once if it waits, else at the next step.
+#[utoipa::path(delete, path = "/api/v1/jobs/{id}", tag = "jobs", params(("id" = String, Path, description = "the id of the job")),
+    responses((status = 200, body = JobReply), (status = 404, description = "no such job")))]
+pub(super) async fn cancel(
+    State(app): State<Arc<App>>,
+    Path(id): Path<String>,
+) -> Result<Json<JobReply>, ApiError> {
+    let stored = app.jobs.find(&id)?;
+    app.engine.cancel(&stored.submitted.job);
+    Ok(Json(reply(&stored).await?))
+}
+
+/// The progress of a job as server-sent events: `progress`, `preview`, and at the end `done`,
+/// `failed` or `cancelled`.
+#[utoipa::path(get, path = "/api/v1/jobs/{id}/events", tag = "jobs", params(("id" = String, Path, description = "the id of the job")),
+    responses((status = 200, content_type = "text/event-stream", body = String), (status = 404, description = "no such job")))]
+pub(super) async fn events(
+    State(app): State<Arc<App>>,
+    Path(id): Path<String>,
+) -> Result<Response, ApiError> {
+    let stored = app.jobs.find(&id)?;
+    let follow = Follow::new(&stored.submitted.job, None);
+    Ok(stream_of(follow, stored.submitted, stored.format))
+}
+
+/// An image of a job as a file.
+pub(super) async fn image(
+    State(app): State<Arc<App>>,
+    Path((id, number)): Path<(String, usize)>,
+) -> Result<Response, ApiError> {
+    let Stored {
+        submitted, format, ..
+    } = app.jobs.find(&id)?;
+    let images = images_of(submitted.job.state().phase)?;
+    let image = images.get(number);
+    let image = image.ok_or_else(|| ApiError::not_found("the job has no such image"))?;
+    let bytes = format.encode(image, Some(&submitted.parameters(number)))?;
+    let kind = match format.kind {
+        ImageKind::Png => "image/png",
+        ImageKind::Jpeg => "image/jpeg",
+        ImageKind::WebP => "image/webp",
+    };
+    Ok(([(header::CONTENT_TYPE, kind)], bytes).into_response())
+}
+
+async fn reply(stored: &Stored) -> Result<JobReply, ApiError> {
+    let job = &stored.submitted.job;
+    let state = job.state();
+    let mut reply = JobReply {
+        id: job.id.clone(),
+        status: state.phase.name(),
+        progress: state.progress(job.request.steps),
+        result: None,
+        error: None,
+    };
+    match state.phase {
+        Phase::Done(images) => {
+            reply.progress = 1.0;
+            reply.result = Some(stored.submitted.reply(images, stored.format).await?);
+        }
+        Phase::Failed(error) => reply.error = Some(error.message),
+        Phase::Waiting | Phase::Running | Phase::Cancelled => {}
+    }
+    Ok(reply)
+}

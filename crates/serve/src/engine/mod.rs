@@ -1,0 +1,194 @@
+//! What owns the device: one thread that loads models and generates, the queue in front of it, and
+//! the handle by which requests reach both.
+
+mod catalog;
+mod job;
+mod metrics;
+mod queue;
+mod worker;
+
+pub(crate) use catalog::Loaded;
+pub(crate) use job::{Job, JobState, Phase, Watched, random_bytes};
+pub(crate) use metrics::{Gauges, Metrics};
+
+use crate::config::{Config, Load};
+use crate::error::{ApiError, ServeError};
+use axum::http::StatusCode;
+use catalog::Catalog;
+use fewstep_generate::Request;
+use queue::Queue;
+use std::net::IpAddr;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+use tokio::sync::oneshot;
+
+/// The handle of the engine.
+pub(crate) struct Engine {
+    pub(crate) catalog: Catalog,
+    pub(crate) metrics: Metrics,
+    /// Whether the batch in progress is to show a preview at its next step.
+    pub(crate) wants_preview: AtomicBool,
+    work: Mutex<Work>,
+    arrived: Condvar,
+    batch: Option<usize>,
+    timeout: Duration,
+    longest_queue: usize,
+}
+
+/// What waits for the worker.
+#[derive(Default)]
+struct Work {
+    queue: Queue,
+    loads: Vec<Loading>,
+    /// No more work is accepted.
+    closed: bool,
+    /// The worker ends when nothing is left.
+    ended: bool,
+}
+
+/// A model that somebody waits for.
+struct Loading {
+    name: String,
+    steps: Option<usize>,
+    reply: oneshot::Sender<Result<Arc<Loaded>, ApiError>>,
+}
+
+/// What the jobs of a client are, as the API that took them knows it.
+pub(crate) struct Submission {
+    pub(crate) client: IpAddr,
+    pub(crate) model: Arc<Loaded>,
+    pub(crate) request: Request,
+    pub(crate) previews: bool,
+}
+
+impl Engine {
+    /// Loads the first model and starts the worker.
+    pub(crate) fn start(
+        config: &Config,
+        load: Load,
+    ) -> Result<(Arc<Self>, JoinHandle<()>), ServeError> {
+        let catalog = Catalog::new(&config.models, config.memory);
+        catalog.load_first(&load)?;
+        let engine = Arc::new(Self {
+            catalog,
+            metrics: Metrics::default(),
+            wants_preview: AtomicBool::new(false),
+            work: Mutex::default(),
+            arrived: Condvar::new(),
+            batch: config.batch,
+            timeout: config.timeout,
+            longest_queue: config.queue,
+        });
+        let worker = std::thread::Builder::new().name("generate".into());
+        let of_worker = engine.clone();
+        let worker = worker.spawn(move || worker::run(&of_worker, &load))?;
+        Ok((engine, worker))
+    }
+
+    /// The model of this name for the number of steps, loaded if it is not yet. Without a name it is
+    /// the first model.
+    pub(crate) async fn model(
+        &self,
+        name: Option<&str>,
+        steps: Option<usize>,
+    ) -> Result<Arc<Loaded>, ApiError> {
+        let name = self.catalog.name(name)?;
+        if let Some(loaded) = self.catalog.loaded(&name, steps) {
+            return Ok(loaded);
+        }
+        let (reply, loaded) = oneshot::channel();
+        {
+            let mut work = self.lock();
+            self.check_room(&work)?;
+            work.loads.push(Loading { name, steps, reply });
+        }
+        self.arrived.notify_one();
+        match tokio::time::timeout(self.timeout, loaded).await {
+            Ok(Ok(result)) => result,
+            Ok(Err(_)) => Err(ApiError::stopping()),
+            Err(_) => Err(ApiError::timed_out()),
+        }
+    }
+
+    /// Puts a job into the queue.
+    pub(crate) fn submit(&self, submission: Submission) -> Result<Arc<Job>, ApiError> {
+        let deadline = Instant::now() + self.timeout;
+        let job = Arc::new(Job::new(submission, deadline));
+        {
+            let mut work = self.lock();
+            self.check_room(&work)?;
+            work.queue.push(job.clone());
+        }
+        self.arrived.notify_one();
+        Ok(job)
+    }
+
+    /// Cancels a job: at once if it waits, else at the next step.
+    pub(crate) fn cancel(&self, job: &Job) {
+        if job.finish(Phase::Cancelled) {
+            self.metrics.ended("cancelled");
+            self.lock().queue.remove(job);
+        }
+    }
+
+    /// Jobs that wait or run.
+    pub(crate) fn waiting(&self) -> usize {
+        let work = self.lock();
+        work.queue.jobs() + work.loads.len()
+    }
+
+    /// Whether it accepts work.
+    pub(crate) fn is_open(&self) -> bool {
+        !self.lock().closed
+    }
+
+    /// Accepts no more work.
+    pub(crate) fn close(&self) {
+        self.lock().closed = true;
+    }
+
+    /// Cancels all that is left and ends the worker. Returns how many jobs were cancelled.
+    pub(crate) fn end(&self) -> usize {
+        let jobs = {
+            let mut work = self.lock();
+            (work.closed, work.ended) = (true, true);
+            work.loads.clear();
+            work.queue.clear()
+        };
+        let cancelled = jobs.iter().filter(|job| job.finish(Phase::Cancelled));
+        let cancelled = cancelled.count();
+        self.arrived.notify_one();
+        cancelled
+    }
+
+    fn check_room(&self, work: &Work) -> Result<(), ApiError> {
+        if work.closed {
+            return Err(ApiError::stopping());
+        }
+        let waiting = work.queue.jobs() + work.loads.len();
+        if waiting < self.longest_queue {
+            return Ok(());
+        }
+        self.metrics.refused();
+        let seconds = self.metrics.seconds_per_image() * work.queue.images() as f64;
+        Err(ApiError {
+            retry_after: Some((seconds.ceil() as u64).clamp(1, 600)),
+            ..ApiError::new(
+                StatusCode::TOO_MANY_REQUESTS,
+                format!("{waiting} requests are waiting already: try again later"),
+            )
+        })
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Work> {
+        // Only whole entries are put in and taken out.
+        self.work.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Whether somebody has asked for a preview since the last call.
+    fn take_preview_wish(&self) -> bool {
+        self.wants_preview.swap(false, Ordering::Relaxed)
+    }
+}

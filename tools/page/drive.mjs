@@ -1,0 +1,149 @@
+// Drives the page of `fewstep serve` in a Chromium and checks what it does:
+//
+//     apt-get install chromium
+//     fewstep serve --address 127.0.0.1:7860 &
+//     node --experimental-websocket tools/page/drive.mjs http://127.0.0.1:7860/ screenshots
+//
+// Writes screenshots (dark, light, phone) into the folder, to be looked at. Exit code 1 if a check fails.
+// Newer versions of Node need no flag.
+
+import { spawn } from 'node:child_process';
+import fs from 'node:fs';
+import os from 'node:os';
+import path from 'node:path';
+
+const [address, folder] = process.argv.slice(2);
+const profile = fs.mkdtempSync(path.join(os.tmpdir(), 'fewstep-page-'));
+const flags = ['--headless=new', '--no-sandbox', '--disable-gpu', '--disable-background-networking', '--no-first-run',
+  `--user-data-dir=${profile}`, '--remote-debugging-port=0', 'about:blank'];
+const browser = spawn('chromium', flags, { stdio: ['ignore', 'ignore', 'pipe'], detached: true });
+const port = await new Promise((found) => {
+  let text = '';
+  browser.stderr.on('data', (data) => {
+    text += data;
+    const match = text.match(/ws:\/\/[^:]+:(\d+)/);
+    if (match) found(match[1]);
+  });
+});
+const tabs = await (await fetch(`http://127.0.0.1:${port}/json`)).json();
+const socket = new WebSocket(tabs.find((tab) => tab.type === 'page').webSocketDebuggerUrl);
+await new Promise((open) => { socket.onopen = open; });
+
+let last = 0;
+const waiting = new Map();
+const [messages, foreign, failed] = [[], [], []];
+socket.onmessage = ({ data }) => {
+  const { id, method, params, result } = JSON.parse(data);
+  if (id) waiting.get(id)(result);
+  if (method === 'Runtime.exceptionThrown') messages.push(params.exceptionDetails.exception?.description);
+  if (method === 'Log.entryAdded') messages.push(params.entry.text);
+  if (method === 'Network.requestWillBeSent' && !params.request.url.startsWith('data:') && !params.request.url.startsWith(address)) {
+    foreign.push(params.request.url);
+  }
+};
+const send = (method, params = {}) => new Promise((done) => {
+  last += 1;
+  waiting.set(last, done);
+  socket.send(JSON.stringify({ id: last, method, params }));
+});
+
+/** Runs code in the page and returns its value. */
+async function page(code) {
+  const expression = `(async () => { const $ = (id) => document.getElementById(id);
+    const sleep = (ms) => new Promise((done) => setTimeout(done, ms));
+    const settled = async () => { for (let n = 0; n < 600; n += 1) { await sleep(50); if ($('cancel').disabled) return; } throw new Error('never settled'); };
+    const sources = (place) => [...document.querySelectorAll(place + ' img')].map((image) => image.src);
+    ${code} })()`;
+  const { result, exceptionDetails } = await send('Runtime.evaluate', { expression, awaitPromise: true, returnByValue: true });
+  if (exceptionDetails) throw new Error(exceptionDetails.exception?.description);
+  return result.value;
+}
+
+function check(name, holds) {
+  console.log(`${holds ? 'ok    ' : 'FAILED'} ${name}`);
+  if (!holds) failed.push(name);
+}
+
+async function open(width, height, scheme) {
+  await send('Emulation.setDeviceMetricsOverride', { width, height, deviceScaleFactor: 1, mobile: width < 500 });
+  await send('Emulation.setEmulatedMedia', { features: [{ name: 'prefers-color-scheme', value: scheme }] });
+  await send('Page.navigate', { url: address });
+  await new Promise((done) => setTimeout(done, 1500));
+  await page('await settled();');
+}
+
+async function screenshot(name) {
+  const { data } = await send('Page.captureScreenshot', { format: 'png' });
+  fs.mkdirSync(folder, { recursive: true });
+  fs.writeFileSync(path.join(folder, `${name}.png`), Buffer.from(data, 'base64'));
+}
+
+for (const domain of ['Runtime', 'Log', 'Page', 'Network']) await send(`${domain}.enable`);
+try {
+  await open(1280, 860, 'light');
+  check('images are there at once', await page('return sources("#images").length > 0 && sources("#images").every((s) => s.startsWith("data:image/png"));'));
+  await screenshot('light');
+  check('images follow the slider, and cancelled requests are no errors', await page(`
+    const before = sources('#images').join();
+    for (let n = 0; n <= 40; n += 1) { $('w').value = n / 10; $('w').dispatchEvent(new Event('input')); await sleep(15); }
+    await settled();
+    return sources('#images').join() !== before && $('error').hidden && $('w-value').textContent.includes('4.00');`));
+  check('the same seed gives the same images again', await page(`
+    const set = async (w) => { $('w').value = w; $('w').dispatchEvent(new Event('change')); await settled(); return sources('#images').join(); };
+    const [one, two, again] = [await set(1), await set(3), await set(1)];
+    return one === again && one !== two;`));
+  check('results stay in the history and come back', await page(`
+    const shown = sources('#images')[0];
+    document.querySelector('#history button:last-child').click(); await sleep(300);
+    return document.querySelectorAll('#history button').length > 1 && sources('#images')[0] !== undefined && shown !== undefined;`));
+  check('an error is shown', await page(`
+    const real = window.fetch;
+    window.fetch = () => Promise.resolve(new Response(JSON.stringify({ error: { message: 'no room' } }), { status: 429, headers: { 'Retry-After': '3' } }));
+    $('generate').click(); await sleep(300); window.fetch = real;
+    const text = $('error').hidden ? '' : $('error').textContent;
+    $('generate').click(); await settled();
+    return text === 'no room (in 3 s)' && $('error').hidden;`));
+  check('keys work', await page(`
+    const press = (key) => document.dispatchEvent(new KeyboardEvent('keydown', { key, bubbles: true }));
+    const seed = $('seed').value;
+    document.body.dispatchEvent(new KeyboardEvent('keydown', { key: 'r', bubbles: true })); await settled();
+    document.body.dispatchEvent(new KeyboardEvent('keydown', { key: 'd', bubbles: true }));
+    const dark = document.documentElement.dataset.theme === 'dark';
+    localStorage.clear();
+    return $('seed').value !== seed && dark;`));
+  check('the command and the call of curl name the settings', await page(`
+    const copied = []; navigator.clipboard.writeText = async (text) => { copied.push(text); };
+    $('copy-curl').click(); $('copy-command').click(); await sleep(50);
+    return copied[0].includes('/api/v1/generate') && copied[1].startsWith('fewstep sample --model ') && copied[1].includes('--seed');`));
+  check('an image can be started from', await page(`
+    const bytes = Uint8Array.from(atob(sources('#images')[0].split(',')[1]), (c) => c.charCodeAt(0));
+    const blob = new Blob([bytes]);
+    const data = new DataTransfer(); data.items.add(new File([blob], 'a.png', { type: 'image/png' }));
+    $('image-drop').dispatchEvent(new DragEvent('drop', { dataTransfer: data, bubbles: true, cancelable: true }));
+    await sleep(300); await settled();
+    const filled = $('image-drop').classList.contains('filled');
+    $('image-clear').click(); await settled();
+    return filled && $('error').hidden;`));
+  await open(1280, 900, 'dark');
+  check('side by side has a row for the teacher and each number of steps', await page(`
+    $('tab-compare').click(); await sleep(200); await settled();
+    const names = [...document.querySelectorAll('.row h3')].map((row) => row.firstChild.textContent);
+    return names.length > 4 && names[0] === 'Teacher' && sources('#compare').every(Boolean);`));
+  await screenshot('dark');
+  check('cancelling ends what runs', await page(`
+    $('model').value = $('model').options[1].value; $('model').dispatchEvent(new Event('change')); await sleep(300); await settled();
+    $('tab-images').click(); $('count').value = 64; $('steps-range').value = 64; $('steps-range').dispatchEvent(new Event('input'));
+    $('generate').click(); await sleep(250); $('cancel').click(); await settled();
+    return $('status').textContent === 'cancelled';`));
+  await open(390, 844, 'dark');
+  check('nothing is wider than a phone', await page('return document.documentElement.scrollWidth <= 390;'));
+  await screenshot('phone');
+  check('nothing is loaded from elsewhere', foreign.length === 0);
+  check('the console is empty', messages.length === 0);
+  if (messages.length) console.log(messages);
+} finally {
+  process.kill(-browser.pid);
+  await new Promise((done) => setTimeout(done, 300));
+  fs.rmSync(profile, { recursive: true, force: true });
+}
+process.exit(failed.length ? 1 : 0);
