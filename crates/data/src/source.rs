@@ -9,7 +9,7 @@ use crate::{
 #[derive(Debug)]
 pub enum Source {
     /// On disk, and read one after another.
-    Captioned(Captioned),
+    Captioned(Box<Captioned>),
     /// In memory.
     Labelled(Labelled),
 }
@@ -51,7 +51,7 @@ impl Source {
     pub fn labelled(config: &DataConfig, model: &[String]) -> Result<Self, DataError> {
         match config.kind {
             DataKind::Folder | DataKind::Parquet => {
-                Captioned::labelled(config, model).map(Self::Captioned)
+                Captioned::labelled(config, model).map(|set| Self::Captioned(Box::new(set)))
             }
             _ => Labelled::new(load(config)?, model).map(Self::Labelled),
         }

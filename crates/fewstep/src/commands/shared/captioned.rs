@@ -68,12 +68,15 @@ fn source(
     Ok(match (condition, classes.is_empty()) {
         (None, true) => {
             let captioned = Captioned::open(data).input_error()?;
-            (Source::Captioned(captioned), None)
+            (Source::Captioned(Box::new(captioned)), None)
         }
         (Some(rule), true) => {
             let captioned = Captioned::paired(data, rule.given()).input_error()?;
             let conditions = Conditions::of_captioned(rule, &captioned, folder).input_error()?;
-            (Source::Captioned(captioned), Some(Arc::new(conditions)))
+            (
+                Source::Captioned(Box::new(captioned)),
+                Some(Arc::new(conditions)),
+            )
         }
         (None, false) if data.kind != DataKind::Captioned => {
             (Source::labelled(data, &classes).input_error()?, None)
