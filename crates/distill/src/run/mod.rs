@@ -7,6 +7,7 @@ mod inputs;
 mod lock;
 mod log;
 mod phase;
+mod phase_run;
 mod plan;
 mod players;
 mod resume;
