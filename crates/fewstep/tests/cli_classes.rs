@@ -75,3 +75,24 @@ fn other_classes_are_refused_with_the_first() {
     workspace.refuse(&unlabelled, &["0 classes", "3 classes"]);
     assert!(!workspace.path("students").exists());
 }
+
+/// `eval` generates as many images of each class as there are real ones, by name.
+#[test]
+fn real_images_of_other_classes_are_refused() {
+    let workspace = workspace();
+    let folder = workspace.folder.path();
+    for (name, classes) in [
+        ("turned", ["star", "circle", "square"]),
+        ("other", ["star", "circle", "cube"]),
+    ] {
+        save(&remade(&teacher(), 4, [1, 32, 32], &classes), folder, name);
+    }
+    let eval = |model, data| {
+        let words = ["eval", "--model", model, "--data", data, "--steps", "2"];
+        [&words[..], &["--count", "4"]].concat()
+    };
+    workspace.succeed(&eval("turned", "shapes"));
+    workspace.refuse(&eval("other", "shapes"), &["shapes", "no class `square`"]);
+    // Images without labels are compared with any model's.
+    workspace.succeed(&eval("other", "shapes/star"));
+}

@@ -167,30 +167,6 @@ fn cached_statistics_are_a_reference() {
     assert!(row["kid"].is_null() && row["precision"].is_null());
 }
 
-/// The shares of the classes are those of the real images, by name.
-#[test]
-fn real_images_of_other_classes_are_refused() {
-    let folder = workspace();
-    let model = student(DistilledFor::Deterministic, Some(2));
-    for (name, classes) in [("turned", ["b", "a"]), ("other", ["a", "c"])] {
-        save(
-            &remade(&model, 4, [1, 32, 32], &classes),
-            folder.path(),
-            name,
-        );
-    }
-    let words = |model| ["eval", "--model", model, "--data", "real", "--count", "4"];
-    succeed(folder.path(), &words("turned"));
-    refuse(folder.path(), &words("other"), &["real", "no class `b`"]);
-    // Images without labels are compared with any model's.
-    succeed(
-        folder.path(),
-        &[
-            "eval", "--model", "other", "--data", "real/a", "--count", "4",
-        ],
-    );
-}
-
 #[test]
 fn a_model_of_fashion_is_measured_against_the_embedded_statistics() {
     let folder = tempfile::tempdir().expect("a folder");

@@ -8,6 +8,7 @@ mod lock;
 mod log;
 mod memory;
 mod phase;
+mod phase_run;
 mod plan;
 mod players;
 mod resume;
