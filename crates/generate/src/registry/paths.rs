@@ -8,6 +8,8 @@ use std::path::{Path, PathBuf};
 /// Refuses a path that does not exist: says from where on, and what there is instead.
 pub(super) fn check(path: &Path) -> Result<(), RegistryError> {
     match path.symlink_metadata() {
+        // Standard input.
+        _ if path == Path::new("-") => return Ok(()),
         Err(error) if error.kind() == ErrorKind::NotFound => {}
         // What cannot be read otherwise is said when it is read.
         _ => return Ok(()),
