@@ -16,7 +16,6 @@ mod report;
 mod tasks;
 
 use clap::{Parser, Subcommand};
-use std::io::IsTerminal;
 use std::process::ExitCode;
 
 /// Turns a slow diffusion model into one that generates images in 1 to 4 steps.
@@ -55,7 +54,8 @@ fn main() -> ExitCode {
     fewstep_kernels::memory::keep_freed_blocks();
     tracing_subscriber::fmt()
         .with_writer(|| console::Log)
-        .with_ansi(std::io::stderr().is_terminal())
+        // Colours are control characters, of which none are let through.
+        .with_ansi(false)
         .without_time()
         .with_target(false)
         .init();

@@ -6,7 +6,7 @@
 //! ```
 
 use burn::tensor::Device;
-use fewstep_data::{DataConfig, DataKind, Split, load};
+use fewstep_data::{DataConfig, DataKind, load};
 use fewstep_metrics::{
     CifarResNet, FeatureNetwork, Features, Images, InceptionFid, Statistics, classifier_score,
     frechet_distance, kid, precision_recall,
@@ -58,19 +58,7 @@ fn main() -> CliResult<()> {
 }
 
 fn features(network: &dyn FeatureNetwork, folder: &Path) -> CliResult<Features> {
-    let data = load(&DataConfig {
-        kind: DataKind::Folder,
-        path: folder.to_owned(),
-        split: Split::Train,
-        size: None,
-        channels: None,
-        limit: None,
-        column: None,
-        label: None,
-        caption: None,
-        max_pixels: None,
-        class_names: None,
-    })?;
+    let data = load(&DataConfig::new(DataKind::Folder, folder))?;
     let pixels: Vec<u8> = (0..data.len())
         .flat_map(|i| data.pixels(i))
         .copied()

@@ -201,17 +201,9 @@ fn features(classifier: &SmallClassifier, data: &Dataset) -> CliResult<Features>
 
 fn read(folder: &Path, split: Split) -> CliResult<Dataset> {
     Ok(load(&DataConfig {
-        kind: DataKind::FashionMnist,
-        path: folder.to_owned(),
         split,
         size: Some(SIDE),
-        channels: None,
-        limit: None,
-        column: None,
-        label: None,
-        caption: None,
-        max_pixels: None,
-        class_names: None,
+        ..DataConfig::new(DataKind::FashionMnist, folder)
     })?)
 }
 
