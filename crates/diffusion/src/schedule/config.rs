@@ -19,9 +19,9 @@ pub enum ScheduleError {
     /// A number of timesteps that no schedule has.
     #[error(transparent)]
     Steps(#[from] OutOfRange),
-    /// A discrete schedule without steps, or with betas outside (0, 1).
+    /// A discrete schedule with betas outside (0, 1).
     #[error(
-        "a discrete schedule needs at least 2 steps and betas with 0 < start <= end < 1, got {steps} steps, {start} to {end}"
+        "a discrete schedule needs betas with 0 < start <= end < 1, got {start} to {end} over {steps} steps"
     )]
     Betas {
         /// Number of steps.

@@ -106,8 +106,8 @@ impl Schedule {
                 clean_end,
             } => {
                 let in_range = 0.0 < beta_start && beta_start <= beta_end && beta_end < 1.0;
-                within("steps", steps, 0..=TIMESTEPS)?;
-                if steps < 2 || !(in_range || betas == BetaSchedule::SquaredCosine) {
+                within("schedule.steps", steps, 2..=TIMESTEPS)?;
+                if !in_range && betas != BetaSchedule::SquaredCosine {
                     return Err(ScheduleError::Betas {
                         steps,
                         start: beta_start,
