@@ -81,8 +81,10 @@ pub(crate) fn end_unread(error: &io::Error) -> ! {
 pub(crate) struct Log;
 
 impl Write for Log {
+    /// A whole line at a time, as the log writes it.
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        let _ = io::stderr().write_all(bytes);
+        let line = String::from_utf8_lossy(bytes);
+        let _ = io::stderr().write_all(visible(&line).as_bytes());
         Ok(bytes.len())
     }
 

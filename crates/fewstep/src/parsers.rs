@@ -69,5 +69,5 @@ fn up_to(most: usize, text: &str) -> Result<usize, String> {
         .parse()
         .ok()
         .filter(|number| (1..=most).contains(number));
-    number.ok_or_else(|| format!("expected a whole number from 1 to {most}"))
+    number.ok_or_else(|| format!("expected a whole number of at least 1 and at most {most}"))
 }

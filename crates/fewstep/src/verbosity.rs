@@ -1,7 +1,6 @@
 //! How much the program says next to its results: its flags, and the log.
 
 use crate::console;
-use std::io::IsTerminal;
 use std::sync::atomic::{AtomicBool, Ordering};
 use tracing_subscriber::filter::LevelFilter;
 
@@ -36,7 +35,8 @@ impl VerbosityArgs {
         tracing_subscriber::fmt()
             .with_max_level(level)
             .with_writer(|| console::Log)
-            .with_ansi(std::io::stderr().is_terminal() && !colours_are_off())
+            // Colours are control characters, of which none are let through.
+            .with_ansi(false)
             .without_time()
             .with_target(false)
             .init();
@@ -46,9 +46,4 @@ impl VerbosityArgs {
 /// Whether only results, warnings and errors are wanted.
 pub(crate) fn is_quiet() -> bool {
     QUIET.load(Ordering::Relaxed)
-}
-
-/// Whether the user wants no colours (<https://no-color.org>).
-fn colours_are_off() -> bool {
-    std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty())
 }

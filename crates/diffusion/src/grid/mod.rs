@@ -11,7 +11,7 @@ use crate::limits::STEPS;
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum GridError {
     /// No steps, or far too many.
-    #[error("a sampler takes 1 to {STEPS} steps, and {0} were requested")]
+    #[error("a sampler needs at least 1 step and takes at most {STEPS}, and {0} were requested")]
     Steps(usize),
     /// More steps than the model has timesteps.
     #[error(

@@ -1,6 +1,6 @@
 //! A schedule as it is stored.
 
-use crate::limits::{LOG_SNR, TIMESTEPS};
+use crate::limits::{LOG_SNR, OutOfRange};
 use serde::{Deserialize, Serialize};
 
 /// What can go wrong when a schedule is built.
@@ -16,9 +16,12 @@ pub enum ScheduleError {
         /// Given maximum.
         max: f64,
     },
-    /// A discrete schedule without steps, or with betas outside (0, 1).
+    /// A number of timesteps that no schedule has.
+    #[error(transparent)]
+    Steps(#[from] OutOfRange),
+    /// A discrete schedule with betas outside (0, 1).
     #[error(
-        "a discrete schedule needs 2 to {TIMESTEPS} steps and betas with 0 < start <= end < 1, got {steps} steps, {start} to {end}"
+        "a discrete schedule needs betas with 0 < start <= end < 1, got {start} to {end} over {steps} steps"
     )]
     Betas {
         /// Number of steps.

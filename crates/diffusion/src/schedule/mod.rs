@@ -5,7 +5,7 @@ mod table;
 
 pub use config::{BetaSchedule, ScheduleConfig, ScheduleError};
 
-use crate::limits::{LOG_SNR, TIMESTEPS};
+use crate::limits::{LOG_SNR, TIMESTEPS, within};
 use config::{default_log_snr_max, default_log_snr_min};
 use std::f64::consts::FRAC_PI_2;
 use table::{beta_table, cumulative_alphas, rescale_to_zero_terminal_snr};
@@ -106,9 +106,8 @@ impl Schedule {
                 clean_end,
             } => {
                 let in_range = 0.0 < beta_start && beta_start <= beta_end && beta_end < 1.0;
-                if !(2..=TIMESTEPS).contains(&steps)
-                    || !(in_range || betas == BetaSchedule::SquaredCosine)
-                {
+                within("schedule.steps", steps, 2..=TIMESTEPS)?;
+                if !in_range && betas != BetaSchedule::SquaredCosine {
                     return Err(ScheduleError::Betas {
                         steps,
                         start: beta_start,

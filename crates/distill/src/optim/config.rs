@@ -44,12 +44,12 @@ pub struct OptimConfig {
     pub gradient_checkpointing: bool,
 }
 
-/// The highest learning rate: above it a single update ruins any network.
-const LARGEST_LR: f64 = 100.0;
+/// The highest learning rate: updates are in 32 bits, and it only makes a run diverge.
+const LARGEST_LR: f64 = 1e38;
 /// The strongest weight decay.
 const LARGEST_DECAY: f64 = 100.0;
 /// The highest norm that gradients are scaled down to: it turns clipping off.
-const LARGEST_NORM: f64 = 1e12;
+const LARGEST_NORM: f64 = 1e38;
 /// The longest half-life of an average, in samples.
 const LARGEST_HALF_LIFE: f64 = 1e15;
 

@@ -121,7 +121,7 @@ fn what_a_model_says_of_itself_is_checked() {
         let words = [
             "sample", "--model", field, "--prompt", "x", "--out", "x.png",
         ];
-        refuse(folder, &words, &["must be 1 to"]);
+        refuse(folder, &words, &["must be at least"]);
         std::fs::remove_dir_all(folder.join(field)).expect("removed");
     }
 }

@@ -42,8 +42,9 @@ impl Generator {
             }),
             _ => {
                 let [height, width] = self.fitting([given[1], given[2]]);
+                let [rows, columns] = self.steps_of_size(known.shape);
                 Err(refused(format!(
-                    "the model was trained with {:?}, and other sizes must give whole numbers of pixels that its network can halve: resize it to {height}x{width}",
+                    "the model was trained with {:?}, and other heights must be multiples of {rows}, widths of {columns}: resize it to {height}x{width}",
                     known.shape
                 )))
             }
@@ -56,13 +57,19 @@ impl Generator {
         let Some(known) = self.model.recipe.control else {
             return given;
         };
+        let steps = self.steps_of_size(known.shape);
+        [0, 1].map(|axis| (given[axis] / steps[axis] * steps[axis]).max(steps[axis]))
+    }
+
+    /// What height and width of a control image must be multiples of, where the model was trained
+    /// with this shape.
+    fn steps_of_size(&self, known: [usize; 3]) -> [usize; 2] {
         let multiple = self.maps_multiple();
         let [_, height, width] = self.model.recipe.resolution;
-        [(0, height), (1, width)].map(|(axis, side)| {
+        [(known[1], height), (known[2], width)].map(|(known, side)| {
             // known / side · multiple, in lowest terms.
-            let whole = known.shape[axis + 1] * multiple;
-            let step = whole / common_divisor(whole, side);
-            (given[axis] / step * step).max(step)
+            let whole = known * multiple;
+            whole / common_divisor(whole, side)
         })
     }
 

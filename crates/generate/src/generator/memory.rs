@@ -4,6 +4,7 @@ use super::Generator;
 use crate::{GenerateError, ImageRequest};
 use burn::module::Module;
 use fewstep_data::ImageShape;
+use fewstep_data::image::Image;
 use fewstep_diffusion::Guidance;
 use fewstep_diffusion::limits::{IMAGE_SIDE, OutOfRange, within};
 use fewstep_kernels::device::Placement;
@@ -76,7 +77,7 @@ impl Generator {
             false => parameters + at_once * (maps.max(wide(decoding)) + wide(shape.len())),
         };
         // Every image, and again in the grid of them.
-        let each = wide(2 * shape.len() + size_of::<ImageRequest>());
+        let each = wide(2 * shape.len() + size_of::<Image>() + size_of::<ImageRequest>());
         let bytes = (4 * numbers).saturating_add(images.saturating_mul(each));
         Ok(u64::try_from(bytes).unwrap_or(u64::MAX))
     }

@@ -201,7 +201,13 @@ impl UNetConfig {
         count("patch", self.patch, PATCH)?;
         count("blocks", self.blocks, BLOCKS)?;
         count("groups", self.groups, FEATURES)?;
-        within("sinusoid.shift", self.sinusoid.shift, 0..=1)?;
+        count("head", self.head, FEATURES)?;
+        for heads in &self.heads {
+            count("heads", *heads, FEATURES)?;
+        }
+        // The lowest frequency divides by the number of frequencies less the shift.
+        let most = (self.widths[0] / 2).saturating_sub(1).min(1);
+        within("sinusoid.shift", self.sinusoid.shift, 0..=most)?;
         within("classes", self.classes, 0..=ROWS)?;
         within("epsilon", self.epsilon, above_zero(1.0))?;
         within("dropout", self.dropout, 0.0..1.0)?;

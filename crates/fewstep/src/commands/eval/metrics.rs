@@ -14,7 +14,7 @@ const KID_SUBSETS: usize = 100;
 const KID_SUBSET_SIZE: usize = 1000;
 
 /// Neighbours of precision and recall.
-const NEIGHBOURS: usize = 3;
+pub(super) const NEIGHBOURS: usize = 3;
 
 /// Samples of one split of the classifier score: the usual setting has 10 splits of as many.
 const SPLIT_SIZE: usize = 5000;
@@ -23,7 +23,7 @@ const SPLIT_SIZE: usize = 5000;
 #[derive(Clone, Copy, Debug, Serialize)]
 pub(super) struct Metrics {
     pub(super) fid: f64,
-    /// Like precision and recall, which need more images, only with the real images themselves, not from their statistics.
+    /// Like precision and recall only with the real images themselves, not from their statistics.
     pub(super) kid: Option<f64>,
     pub(super) precision: Option<f64>,
     pub(super) recall: Option<f64>,
@@ -48,13 +48,10 @@ pub(super) fn compare(generated: &Features, real: &Real, seed: u64) -> CliResult
         };
         if let Some(features) = &real.features {
             let size = KID_SUBSET_SIZE.min(generated.count()).min(features.count());
+            let (precision, recall) = precision_recall(features, generated, NEIGHBOURS)?;
             metrics.kid = Some(kid(generated, features, KID_SUBSETS, size, seed)?.mean);
-            // Fewer images have not so many neighbours.
-            if size > NEIGHBOURS {
-                let (precision, recall) = precision_recall(features, generated, NEIGHBOURS)?;
-                metrics.precision = Some(precision);
-                metrics.recall = Some(recall);
-            }
+            metrics.precision = Some(precision);
+            metrics.recall = Some(recall);
         }
         Ok(metrics)
     };

@@ -25,6 +25,7 @@ use fewstep_data::image::Image;
 use fewstep_generate::{Extent, Generator, KeepEncoder, ModelSource};
 use fewstep_metrics::{FeatureNetwork, Features};
 use inputs::EvalInputs;
+use metrics::NEIGHBOURS;
 use pairs::{PairArgs, PairValues};
 use real::{Real, RealArgs};
 use results::{Comparison, Row};
@@ -154,6 +155,13 @@ impl Args {
             return Err(CliError::input(
                 "--count is 1, and statistics need at least 2 images",
             ));
+        }
+        if self.real.has_images() && self.count <= NEIGHBOURS {
+            return Err(CliError::input(format!(
+                "precision and recall need at least {} samples, got {}: use a larger --count",
+                NEIGHBOURS + 1,
+                self.count
+            )));
         }
         let of_call = generator.memory(&Extent {
             images: self.count.min(CHUNK) as u64,

@@ -7,6 +7,7 @@ mod statistics;
 pub(super) use extract::features_of;
 pub(super) use statistics::Real;
 
+use super::metrics::NEIGHBOURS;
 use crate::builtin;
 use crate::error::{CliError, CliResult, IntoCliResult};
 use crate::parsers::named;
@@ -65,6 +66,11 @@ pub(super) struct ReferenceSet {
 }
 
 impl RealArgs {
+    /// Whether there are real images, and not only their statistics.
+    pub(super) fn has_images(&self) -> bool {
+        self.data.is_some()
+    }
+
     /// What the images of a model are measured against, with the features of `keep` real images.
     pub(super) fn for_model(
         &self,
@@ -143,10 +149,22 @@ impl RealArgs {
             )));
         }
         let Some(spec) = &self.data else {
+            if in_turn {
+                return Err(CliError::input(
+                    "--in-turn compares with every real image: give them with --data",
+                ));
+            }
             let real = self.load(shape, &[], network, images.len())?;
             return Ok((images, real));
         };
         let dataset = read(&self.config(spec, shape)?)?;
+        let few = images.len().min(dataset.len());
+        if few <= NEIGHBOURS {
+            return Err(CliError::input(format!(
+                "precision and recall need at least {} samples, got {few}",
+                NEIGHBOURS + 1
+            )));
+        }
         if in_turn && !images.len().is_multiple_of(dataset.len()) {
             return Err(CliError::input(format!(
                 "--in-turn: {} images are no whole number of turns through the {} real ones: generate one image, or several, from each caption",
