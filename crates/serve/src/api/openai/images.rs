@@ -127,7 +127,7 @@ impl Stream {
     fn take_turn(&self, number: usize, step: usize) -> Option<usize> {
         let mut sent = self.sent.lock().unwrap_or_else(PoisonError::into_inner);
         let (partial, steps) = (self.delivery.partial, self.submitted.job.request.steps);
-        let is_due = sent[number] < partial && step * (partial + 1) > sent[number] * steps;
+        let is_due = sent[number] < partial && step * (partial + 1) >= (sent[number] + 1) * steps;
         is_due.then(|| {
             sent[number] += 1;
             sent[number] - 1
