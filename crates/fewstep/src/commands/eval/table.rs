@@ -39,7 +39,7 @@ pub(super) fn of_model(
             first.sampler.clone(),
             first.steps.to_string(),
             or_dash(first.w),
-            or_dash(first.w.map(|w| scale_of(w))),
+            or_dash(first.w.map(scale_of)),
         ];
         let metrics: Vec<Metrics> = group.iter().map(|row| row.metrics).collect();
         let values: Vec<&PairValues> = group.iter().flat_map(|row| &row.values).collect();

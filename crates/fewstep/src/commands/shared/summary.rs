@@ -57,7 +57,7 @@ impl Summary {
             sampler: request.sampler.name(),
             steps: request.steps,
             w,
-            guidance_scale: w.map(|w| fewstep_generate::scale_of(w)),
+            guidance_scale: w.map(fewstep_generate::scale_of),
             seed: first.map_or(0, |image| image.seed),
             first: first.map_or(0, |image| image.index),
             classes: vec![],
