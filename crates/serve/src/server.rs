@@ -4,6 +4,7 @@ use crate::api::{self, App};
 use crate::config::{Config, Load};
 use crate::engine::Engine;
 use crate::error::ServeError;
+use axum::serve::ListenerExt;
 use std::collections::HashSet;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -88,6 +89,8 @@ async fn serve(listener: TcpListener, app: Arc<App>) -> Result<Ended, ServeError
     let engine = app.engine.clone();
     let router = api::router(app).into_make_service_with_connect_info::<SocketAddr>();
     let mut for_server = stopped.clone();
+    // Small answers and events go out at once.
+    let listener = listener.tap_io(|connection| drop(connection.set_nodelay(true)));
     let server = axum::serve(listener, router).with_graceful_shutdown(async move {
         let _ = for_server.wait_for(|stopped| *stopped).await;
     });

@@ -8,14 +8,16 @@ use serde_json::Value;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpStream;
 use std::path::Path;
-use std::process::{Child, ChildStderr, ChildStdout, ExitStatus, Stdio};
+use std::process::{Child, ChildStdout, ExitStatus, Stdio};
+use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 /// A running server, which ends with the test.
 pub(crate) struct Server {
     child: Child,
     out: BufReader<ChildStdout>,
-    err: Option<ChildStderr>,
+    /// What it writes about its work, read as it comes.
+    err: Option<JoinHandle<String>>,
     /// Where it listens.
     pub(crate) address: String,
     /// What requests have in `Authorization`.
@@ -39,19 +41,23 @@ impl Server {
             .stderr(Stdio::piped())
             .spawn()
             .expect("the program starts");
+        let mut err = child.stderr.take().expect("piped");
+        let err = std::thread::spawn(move || {
+            let mut text = vec![];
+            let _ = err.read_to_end(&mut text);
+            String::from_utf8_lossy(&text).into_owned()
+        });
         let mut out = BufReader::new(child.stdout.take().expect("piped"));
         let mut line = String::new();
         out.read_line(&mut line).expect("a line");
         let address = line.trim().strip_prefix("fewstep serves on http://");
         let Some(address) = address.and_then(|address| address.strip_suffix('/')) else {
-            let mut message = String::new();
-            let mut err = child.stderr.take().expect("piped");
-            err.read_to_string(&mut message).expect("a message");
+            let message = err.join().expect("read");
             panic!("the server does not start: {line}{message}");
         };
         Self {
             address: address.into(),
-            err: child.stderr.take(),
+            err: Some(err),
             child,
             out,
             authorization: None,
@@ -134,10 +140,9 @@ impl Server {
 
     /// Waits for its end. Returns how it ended and the rest of its output.
     pub(crate) fn ended(mut self) -> (ExitStatus, String, String) {
-        let (mut out, mut err) = (String::new(), String::new());
+        let mut out = String::new();
         self.out.read_to_string(&mut out).expect("read");
-        let stderr = self.err.as_mut().expect("piped");
-        stderr.read_to_string(&mut err).expect("read");
+        let err = self.err.take().expect("once").join().expect("read");
         (self.child.wait().expect("ended"), out, err)
     }
 }

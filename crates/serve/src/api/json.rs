@@ -5,6 +5,10 @@ use axum::body::Bytes;
 use axum::extract::{FromRequest, Request};
 use axum::http::{StatusCode, header};
 use serde::de::DeserializeOwned;
+use std::time::Duration;
+
+/// How long a client may take to send a body.
+const PATIENCE: Duration = Duration::from_secs(60);
 
 /// A body that is JSON, with errors in the form of the other errors.
 pub(crate) struct JsonBody<T>(pub(crate) T);
@@ -22,7 +26,7 @@ impl<S: Send + Sync, T: DeserializeOwned> FromRequest<S> for JsonBody<T> {
                 "the body must be JSON, with the header `Content-Type: application/json`",
             ));
         }
-        let bytes = Bytes::from_request(request, state).await;
+        let bytes = in_time(Bytes::from_request(request, state)).await?;
         let bytes = bytes.map_err(|rejection| too_large_or(rejection.status()))?;
         let parsed = serde_json::from_slice(&bytes);
         let value = parsed.map_err(|error| ApiError {
@@ -31,6 +35,17 @@ impl<S: Send + Sync, T: DeserializeOwned> FromRequest<S> for JsonBody<T> {
         })?;
         Ok(Self(value))
     }
+}
+
+/// A body, unless the client takes too long to send it.
+pub(crate) async fn in_time<T>(body: impl Future<Output = T>) -> Result<T, ApiError> {
+    let received = tokio::time::timeout(PATIENCE, body).await;
+    received.map_err(|_| {
+        ApiError::new(
+            StatusCode::REQUEST_TIMEOUT,
+            "the body did not arrive in time",
+        )
+    })
 }
 
 /// Why a body could not be received.

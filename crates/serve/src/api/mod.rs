@@ -108,7 +108,10 @@ async fn watch(State(app): State<Arc<App>>, request: Request, next: Next) -> Res
     let status = response.status().as_u16();
     app.engine.metrics.answered(&route, status);
     let ms = started.elapsed().as_millis();
-    tracing::debug!(%method, route, status, ms = ms as u64, "answered");
+    // Probes ask all the time.
+    if !matches!(route.as_str(), "/healthz" | "/readyz" | "/metrics") {
+        tracing::info!(%method, route, status, ms = ms as u64, "answered");
+    }
     let headers = response.headers_mut();
     let nosniff = HeaderValue::from_static("nosniff");
     headers.insert(header::X_CONTENT_TYPE_OPTIONS, nosniff);

@@ -1,9 +1,10 @@
 //! A job: the images that one request asks for, on their way through the engine.
 
+use super::queue::Waits;
 use super::{Loaded, Submission};
 use crate::error::ApiError;
 use fewstep_data::image::Image;
-use fewstep_generate::Request;
+use fewstep_generate::{Init, Request};
 use std::net::IpAddr;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -159,6 +160,31 @@ impl Job {
         }
         let images = std::mem::take(&mut *results).into_iter().flatten();
         self.finish(Phase::Done(Arc::new(images.collect())))
+    }
+}
+
+impl Waits for Job {
+    fn client(&self) -> IpAddr {
+        self.client
+    }
+
+    fn images(&self) -> usize {
+        self.request.images.len()
+    }
+
+    fn goes_with(&self, other: &Self) -> bool {
+        let (one, two) = (&self.request, &other.request);
+        let start = |request: &Request| match request.images.first().map(|image| &image.init) {
+            None | Some(Init::Noise) => (0, 0),
+            Some(Init::Image { strength, .. }) => (1, strength.to_bits()),
+            Some(Init::Inpaint { .. }) => (2, 0),
+        };
+        Arc::ptr_eq(&self.model, &other.model)
+            && one.sampler == two.sampler
+            && one.steps == two.steps
+            && one.size == two.size
+            && one.negative == two.negative
+            && start(one) == start(two)
     }
 }
 

@@ -40,7 +40,7 @@ pub(crate) struct Engine {
 /// What waits for the worker.
 #[derive(Default)]
 struct Work {
-    queue: Queue,
+    queue: Queue<Job>,
     loads: Vec<Loading>,
     /// No more work is accepted.
     closed: bool,

@@ -14,7 +14,7 @@ use std::time::Instant;
 /// What the worker does next.
 enum Next {
     Load(Loading),
-    Generate(Vec<Part>),
+    Generate(Vec<Part<Job>>),
     End,
 }
 
@@ -67,7 +67,7 @@ fn next(engine: &Engine) -> Next {
 }
 
 /// Generates the images of a batch and gives each job its own.
-fn generate(engine: &Engine, parts: &[Part]) {
+fn generate(engine: &Engine, parts: &[Part<Job>]) {
     let first = &parts[0].job;
     let images = parts
         .iter()
@@ -122,8 +122,8 @@ fn generate(engine: &Engine, parts: &[Part]) {
 }
 
 /// Tells each job of its step. Stops the batch when no job needs it any more.
-fn observe(engine: &Engine, parts: &[Part], progress: &Progress<'_>) -> ControlFlow<()> {
-    let is_needed = |part: &Part| !part.job.is_over() && !part.job.is_late();
+fn observe(engine: &Engine, parts: &[Part<Job>], progress: &Progress<'_>) -> ControlFlow<()> {
+    let is_needed = |part: &Part<Job>| !part.job.is_over() && !part.job.is_late();
     if !parts.iter().any(is_needed) {
         return ControlFlow::Break(());
     }
@@ -152,7 +152,7 @@ fn observe(engine: &Engine, parts: &[Part], progress: &Progress<'_>) -> ControlF
     ControlFlow::Continue(())
 }
 
-fn give(engine: &Engine, parts: &[Part], images: Vec<Image>) {
+fn give(engine: &Engine, parts: &[Part<Job>], images: Vec<Image>) {
     let mut images = images.into_iter();
     for part in parts {
         let of_part = images.by_ref().take(part.images.len()).collect();
@@ -170,7 +170,7 @@ fn give(engine: &Engine, parts: &[Part], images: Vec<Image>) {
     }
 }
 
-fn fail(engine: &Engine, parts: &[Part], error: &ApiError) {
+fn fail(engine: &Engine, parts: &[Part<Job>], error: &ApiError) {
     for part in parts {
         end(engine, &part.job, Phase::Failed(error.clone()));
     }

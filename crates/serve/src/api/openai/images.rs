@@ -6,7 +6,7 @@ use crate::api::App;
 use crate::api::edit::Edit;
 use crate::api::follow::{Follow, Update, event, events};
 use crate::api::generation::Generation;
-use crate::api::json::{JsonBody, too_large_or};
+use crate::api::json::{JsonBody, in_time, too_large_or};
 use crate::api::running::{CancelOnDrop, Client, Submitted, blocking, images_of};
 use crate::error::ApiError;
 use crate::images::{Format, MaskKind};
@@ -46,7 +46,7 @@ pub(super) async fn edits(
 ) -> Result<Response, ApiError> {
     let form = form.map_err(|rejection| too_large_or(rejection.status()))?;
     let limits = app.config.limits;
-    let Form { body, image, mask } = Form::read(form, &limits).await?;
+    let Form { body, image, mask } = in_time(Form::read(form, &limits)).await??;
     let (delivery, strength) = (body.delivery()?, body.strength());
     let mut generation = body.generation(&limits)?;
     generation.check(&limits)?;
@@ -127,7 +127,7 @@ impl Stream {
     fn take_turn(&self, number: usize, step: usize) -> Option<usize> {
         let mut sent = self.sent.lock().unwrap_or_else(PoisonError::into_inner);
         let (partial, steps) = (self.delivery.partial, self.submitted.job.request.steps);
-        let is_due = sent[number] < partial && step * (partial + 1) > sent[number] * steps;
+        let is_due = sent[number] < partial && step * (partial + 1) >= (sent[number] + 1) * steps;
         is_due.then(|| {
             sent[number] += 1;
             sent[number] - 1

@@ -1,13 +1,15 @@
 //! What a request of any API asks to generate, and what that means for the model it names.
 
+mod sampling;
+mod subject;
+
 use crate::config::Limits;
 use crate::error::ApiError;
 use crate::images::{InputImage, MaskKind};
 use fewstep_data::ImageShape;
-use fewstep_diffusion::{Guidance, Role, Sampler, SamplerConfig};
-use fewstep_generate::{
-    ControlImage, Generator, ImageRequest, Init, Request, Subject, find_class, scale_of,
-};
+use fewstep_diffusion::Guidance;
+use fewstep_generate::{ControlImage, Generator, ImageRequest, Init, Request, Subject};
+use sampling::fitting_w;
 use std::sync::Arc;
 
 /// What a request of any API asks to generate.
@@ -161,59 +163,6 @@ impl Generation {
         Ok(Resolved { request, notes })
     }
 
-    fn steps(&self, generator: &Generator, notes: &mut Vec<String>) -> usize {
-        let default = generator.default_steps();
-        let Some(asked) = self.steps else {
-            return default;
-        };
-        match generator.model().recipe.role {
-            Role::Student {
-                steps: Some(trained),
-                ..
-            } if self.manners == Manners::Adapting && trained != asked => {
-                notes.push(format!(
-                    "{trained} steps instead of {asked}: this model was distilled for them"
-                ));
-                trained
-            }
-            _ => asked,
-        }
-    }
-
-    fn sampler(
-        &self,
-        generator: &Generator,
-        notes: &mut Vec<String>,
-    ) -> Result<SamplerConfig, ApiError> {
-        let default = generator.default_sampler();
-        let Some(asked) = &self.sampler else {
-            return Ok(default);
-        };
-        if self.manners != Manners::Adapting {
-            let sampler: Sampler = asked
-                .parse()
-                .map_err(|error| ApiError::field("sampler", format!("{error}")))?;
-            return Ok(match sampler == default.sampler {
-                true => default,
-                false => sampler.into(),
-            });
-        }
-        let steps = generator.default_steps();
-        let parsed = asked.parse::<Sampler>().ok().map(SamplerConfig::from);
-        let fits = |config: &SamplerConfig| generator.check_sampling(*config, steps, None).is_ok();
-        Ok(match parsed.filter(fits) {
-            Some(config) if config.sampler == default.sampler => default,
-            Some(config) => config,
-            None => {
-                let default_name = default.name();
-                notes.push(format!(
-                    "the sampler {default_name} instead of `{asked}`: this model is sampled with it"
-                ));
-                default
-            }
-        })
-    }
-
     fn shape(
         &self,
         generator: &Generator,
@@ -288,117 +237,5 @@ impl Generation {
             }
         };
         Ok((init, control))
-    }
-
-    fn subject(
-        &self,
-        wanted: &WantedImage,
-        generator: &Generator,
-        notes: &mut Vec<String>,
-    ) -> Result<Subject, ApiError> {
-        let classes = generator.classes();
-        let text = match &wanted.subject {
-            WantedSubject::Class(name) if generator.takes_prompts() => {
-                let message = format!(
-                    "the class `{name}` was asked for, but this model generates from prompts"
-                );
-                return Err(ApiError::field("class", message));
-            }
-            WantedSubject::Class(name) => return Ok(Subject::Class(find_class(name, classes)?)),
-            WantedSubject::Prompt(text) => text,
-            WantedSubject::Any => "",
-        };
-        if generator.takes_prompts() {
-            return Ok(Subject::Prompt(text.into()));
-        }
-        if text.trim().is_empty() {
-            return Ok(match classes.len() as u64 {
-                0 => Subject::Any,
-                number => Subject::Class((wanted.index % number) as u32),
-            });
-        }
-        if self.manners == Manners::Strict {
-            let message = "this model reads no prompts: it generates classes, so name a `class`";
-            return Err(ApiError::field("prompt", message));
-        }
-        if let Ok(class) = find_class(text.trim(), classes) {
-            return Ok(Subject::Class(class));
-        }
-        match class_in(text, classes) {
-            Some(class) => {
-                let name = &classes[class as usize];
-                notes.push(format!(
-                    "this model generates classes, and the prompt names `{name}`"
-                ));
-                Ok(Subject::Class(class))
-            }
-            None => Err(find_class(text.trim(), classes)
-                .err()
-                .map_or_else(ApiError::internal, |error| {
-                    ApiError::field("prompt", error.to_string())
-                })),
-        }
-    }
-}
-
-/// The class whose name, or a part of it between slashes, is a word of the text; of several the
-/// longest.
-fn class_in(text: &str, classes: &[String]) -> Option<u32> {
-    let text = text.to_lowercase();
-    let is_there = |name: &str| {
-        text.match_indices(name).any(|(at, _)| {
-            let before = text[..at].chars().next_back();
-            let after = text[at + name.len()..].chars().next();
-            let ends = |c: Option<char>| c.is_none_or(|c| !c.is_alphanumeric());
-            ends(before) && ends(after)
-        })
-    };
-    let named = classes.iter().enumerate().filter_map(|(class, name)| {
-        let name = name.to_lowercase();
-        let parts = name
-            .split('/')
-            .filter(|part| !part.is_empty() && is_there(part));
-        let longest = parts.map(str::len).max()?;
-        Some((longest, class as u32))
-    });
-    named
-        .max_by_key(|(longest, _)| *longest)
-        .map(|(_, class)| class)
-}
-
-/// The nearest weight that the model can take.
-fn fitting_w(asked: Option<f64>, generator: &Generator, notes: &mut Vec<String>) -> Option<f64> {
-    let asked = asked?;
-    let fitting = match generator.model().recipe.guidance {
-        Guidance::ClassifierFree => return Some(asked),
-        Guidance::None => None,
-        Guidance::Fixed { w } => Some(w),
-        Guidance::Input { w_min, w_max, .. } => Some(asked.clamp(w_min, w_max)),
-    };
-    if fitting != Some(asked) {
-        let asked = scale_of(asked);
-        notes.push(match fitting {
-            None => format!("the guidance scale {asked} is ignored: this model has no guidance"),
-            Some(w) => format!(
-                "a guidance scale of {} instead of {asked}: this model was distilled for it",
-                scale_of(w)
-            ),
-        });
-    }
-    fitting
-}
-
-#[cfg(test)]
-mod tests {
-    use super::class_in;
-
-    #[test]
-    fn a_prompt_names_a_class_by_whole_words() {
-        let classes = ["T-shirt/top", "Bag", "Ankle boot", "Boot"].map(String::from);
-        let find = |text| class_in(text, &classes);
-        assert_eq!(find("a photo of a bag, studio light"), Some(1));
-        assert_eq!(find("a red TOP"), Some(0));
-        assert_eq!(find("an ankle boot"), Some(2));
-        assert_eq!(find("baggage on a stop sign"), None);
     }
 }
