@@ -23,7 +23,7 @@ optim = { batch = 8, lr = 1e-3 }
 fn workspace() -> Workspace {
     let workspace = Workspace::new();
     for (kind, class) in ["circle", "square", "star"].iter().enumerate() {
-        for image in 0..2 {
+        for image in 0..4 {
             let file = workspace.path(&format!("shapes/{class}/{image}.png"));
             write_image(&file, 16, 3 * image + kind);
         }
