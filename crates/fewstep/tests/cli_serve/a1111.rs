@@ -132,13 +132,11 @@ fn a1111_lists_options_progress_and_interrupt() {
     let body = json!({ "prompt": "bag", "steps": 240, "batch_size": 8 });
     let running = server.send_json("/sdapi/v1/txt2img", &body);
     server.wait_for("fewstep_queue_jobs", 1.0);
-    let progress = (0..400).map(|_| {
+    let mut progress = (0..400).map(|_| {
         std::thread::sleep(std::time::Duration::from_millis(5));
         server.get("/sdapi/v1/progress").ok()
     });
-    let shown = progress
-        .skip_while(|progress| progress["current_image"].is_null())
-        .next();
+    let shown = progress.find(|progress| !progress["current_image"].is_null());
     let shown = shown.expect("a preview");
     assert_eq!(
         (
