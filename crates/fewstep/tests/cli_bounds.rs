@@ -122,7 +122,7 @@ fn numbers_of_a_distillation_have_ranges() {
             (&halving("4611686018427387904"), "`progressive.start_steps`"),
             (
                 "condition={kind=\"edges\",factor=3}",
-                "unknown field `factor`",
+                "unknown key `factor`",
             ),
             (
                 "condition={kind=\"degraded\",factor=2,degradation={final_sinc=nan}}",

@@ -88,12 +88,12 @@ pub(crate) fn peak(stages: &[Stage], training: &Training, samples: usize) -> usi
     let mut peak = 0;
     for stage in stages.iter().rev() {
         gradients += stage.gradients;
-        let recomputed = stage.kept - stage.kept_in(training);
         let held: usize = concatenated.iter().sum();
-        let of_sample = [held, recomputed, stage.working];
+        // What earlier stages keep, and this one, computed again where it kept less.
+        kept = kept.saturating_sub(stage.kept_in(training));
+        let of_sample = [held, stage.kept, stage.working];
         let of_sample = of_sample.into_iter().fold(kept, usize::saturating_add);
         peak = peak.max(samples.saturating_mul(of_sample).saturating_add(gradients));
-        kept = kept.saturating_sub(stage.kept_in(training));
         if stage.concatenated > 0 {
             concatenated.push(stage.concatenated);
         }
