@@ -59,7 +59,14 @@ pub(crate) fn remark(said: fmt::Arguments) {
     );
 }
 
-/// Names the command to run next, for people: not with --quiet, and not where results are JSON.
+/// Says something that is good to know: not with --quiet.
+pub(crate) fn note(note: fmt::Arguments) {
+    if !crate::verbosity::is_quiet() {
+        remark(format_args!("note: {note}"));
+    }
+}
+
+/// Names the command to run next, for people: not with --quiet.
 pub(crate) fn next(command: fmt::Arguments) {
     if !crate::verbosity::is_quiet() {
         remark(format_args!("Next: {command}"));

@@ -162,6 +162,26 @@ fn an_edit_with_less_strength_stays_nearer_to_the_image() {
     assert!(little < all / 2.0, "{little} after 0.002, {all} after 1");
 }
 
+/// Without --out the result goes to samples.png, which may be the input.
+#[test]
+fn the_usual_result_is_not_written_over_the_image() {
+    let folder = workspace();
+    let model = golden_path("sd1");
+    paint(folder.path(), "samples.png", 3, 16);
+    let before = std::fs::read(folder.path().join("samples.png")).expect("there");
+    let words = [
+        "edit", "--model", &model, "--prompt", "a cat", "--steps", "1",
+    ];
+    let image = ["--image", "./samples.png"];
+    refuse(
+        folder.path(),
+        &[&words[..], &image].concat(),
+        &["samples.png"],
+    );
+    let after = std::fs::read(folder.path().join("samples.png")).expect("there");
+    assert_eq!(before, after);
+}
+
 #[test]
 fn an_edit_has_steps_of_its_own() {
     let folder = workspace();

@@ -54,7 +54,7 @@ impl InputImage {
             )
         };
         let mut bounds = image::Limits::no_limits();
-        bounds.max_alloc = Some(16 * limits.pixels + (64 << 20));
+        bounds.max_alloc = Some(limits.pixels.saturating_mul(16).saturating_add(64 << 20));
         let reader = ImageReader::new(Cursor::new(bytes)).with_guessed_format();
         let mut reader = reader.map_err(|error| unreadable(error.into()))?;
         reader.limits(bounds);

@@ -1,10 +1,9 @@
 //! `fewstep plan`: what a run would take.
 
-use super::shared::run::RunArgs;
+use super::shared::run::{Command, RunArgs};
 use super::{distill, train};
 use crate::error::CliResult;
 use crate::memory::MemoryArgs;
-use serde::Deserialize;
 use std::path::PathBuf;
 
 /// Predict the memory that a run takes: training all weights or a LoRA, with and without gradient
@@ -26,16 +25,10 @@ pub(crate) struct Args {
     memory: MemoryArgs,
 }
 
-/// The key that only recipes for `distill` have.
-#[derive(Deserialize)]
-struct RecipeKind {
-    teacher: Option<toml::Value>,
-}
-
 pub(crate) fn run(args: Args) -> CliResult {
     let run = RunArgs::to_plan(args.recipe, args.overrides, args.memory);
-    match run.recipe::<RecipeKind>()?.teacher {
-        Some(_) => distill::run(distill::Args { run }),
-        None => train::run(train::Args { run }),
+    match Command::of(&run.recipe()?) {
+        Some(Command::Distill) => distill::run(distill::Args { run }),
+        Some(Command::Train) | None => train::run(train::Args { run }),
     }
 }

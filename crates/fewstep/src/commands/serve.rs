@@ -2,7 +2,8 @@
 
 use crate::compute::{self, PrecisionArgs};
 use crate::error::{CliError, CliResult, IntoCliResult};
-use crate::parsers::positive;
+use crate::parsers::{images, positive, steps};
+use clap::builder::RangedU64ValueParser;
 use fewstep_generate::{Family, KeepEncoder};
 use fewstep_serve::{Config, Limits, NamedModel, ServeError};
 use std::net::SocketAddr;
@@ -48,22 +49,22 @@ pub(crate) struct Args {
     #[command(flatten)]
     precision: PrecisionArgs,
     /// Images per network call, at most [default: 64; 16 with control images; 1 for latent models].
-    #[arg(long, value_parser = positive)]
+    #[arg(long, value_parser = images)]
     batch: Option<usize>,
     /// Requests that may wait; further ones are answered with 429.
     #[arg(long, value_parser = positive, default_value_t = 256)]
     queue: usize,
     /// Seconds that a request may take, waiting included.
-    #[arg(long, value_name = "SECONDS", value_parser = positive, default_value_t = 600)]
-    timeout: usize,
+    #[arg(long, value_name = "SECONDS", value_parser = seconds(1), default_value_t = 600)]
+    timeout: u64,
     /// Seconds that requests may go on after a signal to stop.
-    #[arg(long, value_name = "SECONDS", default_value_t = 30)]
+    #[arg(long, value_name = "SECONDS", value_parser = seconds(0), default_value_t = 30)]
     grace: u64,
     /// Images that one request may ask for.
-    #[arg(long, value_parser = positive, default_value_t = Limits::default().images)]
+    #[arg(long, value_parser = images, default_value_t = Limits::default().images)]
     max_images: usize,
     /// Steps that one request may ask for.
-    #[arg(long, value_parser = positive, default_value_t = Limits::default().steps)]
+    #[arg(long, value_parser = steps, default_value_t = Limits::default().steps)]
     max_steps: usize,
     /// Pixels that an image in a request may have.
     #[arg(long, value_parser = positive, default_value_t = Limits::default().pixels as usize)]
@@ -95,6 +96,11 @@ pub(crate) fn run(args: Args) -> CliResult {
     Ok(())
 }
 
+/// Parses seconds, at most a year: a point in time so far away can be reckoned with.
+fn seconds(least: u64) -> RangedU64ValueParser {
+    clap::value_parser!(u64).range(least..=365 * 24 * 3600)
+}
+
 impl Args {
     fn config(self) -> CliResult<Config> {
         let given = match self.models.is_empty() {
@@ -119,7 +125,7 @@ impl Args {
             memory: self.memory,
             batch: self.batch,
             queue: self.queue,
-            timeout: Duration::from_secs(self.timeout as u64),
+            timeout: Duration::from_secs(self.timeout),
             grace: Duration::from_secs(self.grace),
             limits: Limits {
                 body: self.max_body as usize,

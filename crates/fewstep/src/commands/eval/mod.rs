@@ -13,6 +13,7 @@ use super::shared::measure::{CHUNK, SampledModel};
 use super::shared::models;
 use super::shared::sampling::SamplerArgs;
 use crate::compute::{self, PrecisionArgs};
+use crate::console;
 use crate::error::{CliError, CliResult};
 use crate::memory::{self, MemoryArgs};
 use crate::numbers::thousands;
@@ -249,11 +250,11 @@ impl Args {
                     .for_generating(what, Split::Train, network, count)?;
             let prompts = inputs::prompts_in_turn(&reference_set.captions, count);
             if prompts.len() < count {
-                eprintln!(
-                    "note: {} images are generated, not {count}: as many from each of the {} captions",
+                console::note(format_args!(
+                    "{} images are generated, not {count}: as many from each of the {} captions",
                     prompts.len(),
                     reference_set.captions.len()
-                );
+                ));
             }
             return match prompts.is_empty() {
                 false => Ok((real, EvalInputs::Prompts(prompts))),

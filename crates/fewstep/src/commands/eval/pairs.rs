@@ -164,7 +164,7 @@ impl PairArgs {
             .into_iter()
             .flatten()
             .find_map(|folder| {
-                let text = std::fs::read_to_string(folder.join("recipe.toml")).ok()?;
+                let text = fewstep_data::read_text(&folder.join("recipe.toml")).ok()?;
                 toml::from_str::<Recipe>(&text).ok()?.condition
             });
         found.ok_or_else(|| {

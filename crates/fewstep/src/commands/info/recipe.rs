@@ -1,6 +1,7 @@
 //! The facts about a recipe.
 
 use super::fields::Fields;
+use crate::commands::shared::run::Command;
 use crate::error::{CliError, CliResult, IntoCliResult};
 use crate::numbers::thousands;
 use fewstep_data::{DataConfig, Split};
@@ -90,7 +91,7 @@ impl Plan {
     pub(super) fn read(text: &str, origin: &str) -> CliResult<Self> {
         let invalid = |error: &dyn std::fmt::Display| CliError::input(format!("{origin}: {error}"));
         let keys: toml::Table = parse(text, origin).input_error()?;
-        if !keys.contains_key("teacher") {
+        if Command::of(&keys) != Some(Command::Distill) {
             let recipe: TrainRecipe = parse(text, origin).input_error()?;
             recipe.validate().map_err(|error| invalid(&error))?;
             return Ok(Self {

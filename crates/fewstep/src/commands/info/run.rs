@@ -3,7 +3,7 @@
 use super::fields::Fields;
 use super::model;
 use super::recipe::Plan;
-use crate::error::{CliError, CliResult, IntoCliResult};
+use crate::error::{CliResult, IntoCliResult};
 use crate::numbers::thousands;
 use burn::tensor::Device;
 use fewstep_diffusion::Role;
@@ -52,8 +52,7 @@ impl Facts {
     pub(super) fn gather(folder: &Path, device: &Device) -> CliResult<Self> {
         let file = folder.join("recipe.toml");
         let origin = file.display().to_string();
-        let text = std::fs::read_to_string(&file)
-            .map_err(|error| CliError::input(format!("cannot read {origin}: {error}")))?;
+        let text = fewstep_data::read_text(&file).input_error()?;
         let recipe: toml::Table = parse(&text, &origin).input_error()?;
         let plan = Plan::read(&text, &origin)?;
         let log = read_log(folder);

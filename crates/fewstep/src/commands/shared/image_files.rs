@@ -40,11 +40,15 @@ impl ImageArgs {
         }
     }
 
-    /// Refuses to write the files of a folder over inputs, once it is known how many there will be.
+    /// Refuses to write over inputs, once it is known how many files there will be: the file that is
+    /// written without --out is on no command line.
     pub(crate) fn check_numbered(&self, first: u64, count: usize, inputs: &[&Path]) -> CliResult {
-        let Some(folder) = self.out_dir.as_ref().filter(|folder| folder.is_dir()) else {
-            return Ok(());
+        let Some(folder) = &self.out_dir else {
+            return output::spare_inputs(&self.file(), inputs);
         };
+        if !folder.is_dir() {
+            return Ok(());
+        }
         let mut numbers = first..first + count as u64;
         numbers.try_for_each(|number| output::spare_inputs(&numbered(folder, number), inputs))
     }
@@ -96,7 +100,8 @@ impl SheetArgs {
         let Some(file) = &self.sheet else {
             return Ok(());
         };
-        if images.out_dir.is_none() && *file == images.file() {
+        let place = |file: &Path| std::path::absolute(file).ok();
+        if images.out_dir.is_none() && place(file) == place(&images.file()) {
             return Err(CliError::input(format!(
                 "--out and --sheet are both {}: choose two names",
                 file.display()

@@ -1,5 +1,6 @@
 //! Models by the name that a user gives.
 
+use crate::console;
 use crate::error::CliResult;
 use crate::numbers::plural;
 use fewstep_generate::{Candidate, Choice, ModelSource};
@@ -9,7 +10,7 @@ use fewstep_generate::{Candidate, Choice, ModelSource};
 pub(crate) fn find(reference: &str, steps: Option<usize>) -> CliResult<ModelSource> {
     let (source, choice) = ModelSource::choose(reference, steps)?;
     if let Some(note) = note(reference, steps, &choice) {
-        eprintln!("note: {note}");
+        console::note(format_args!("{note}"));
     }
     Ok(source)
 }

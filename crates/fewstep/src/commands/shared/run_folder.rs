@@ -1,6 +1,7 @@
 //! The folder of a run: a new one, or one that is resumed.
 
 use super::recipe_changes::first_change;
+use crate::console;
 use crate::error::{CliError, CliResult, IntoCliResult};
 use fewstep_data::Examples;
 use fewstep_distill::recipe::parse;
@@ -83,10 +84,12 @@ impl RunFolder {
             inputs.check(&self.path)?;
             changed
                 .iter()
-                .for_each(|change| eprintln!("{}", note(change)));
+                .for_each(|change| console::note(format_args!("{}", note(change))));
             if checkpoints(&self.path).is_empty() {
                 let path = self.path.display();
-                eprintln!("note: {path} has no checkpoint yet: the run starts at its beginning");
+                console::note(format_args!(
+                    "{path} has no checkpoint yet: the run starts at its beginning"
+                ));
             }
         } else {
             run.check_new(initial)?;
@@ -129,7 +132,7 @@ fn check_occupied(path: &Path, resume: bool) -> CliResult {
 fn note(change: &ChangedUpdates) -> String {
     let [before, now] = change.updates;
     let (phase, done) = (&change.phase, change.done);
-    let planned = format!("note: `{phase}` has {now} updates now, and was planned for {before}");
+    let planned = format!("`{phase}` has {now} updates now, and was planned for {before}");
     match change.lr {
         None if done == 0 => planned,
         None => format!("{planned}; the learning rate of those that are done is the same"),

@@ -8,6 +8,7 @@ use crate::error::ApiError;
 use crate::images::{InputImage, MaskKind};
 use fewstep_data::ImageShape;
 use fewstep_diffusion::Guidance;
+use fewstep_diffusion::limits::factor;
 use fewstep_generate::{ControlImage, Generator, ImageRequest, Init, Request, Subject};
 use sampling::fitting_w;
 use std::sync::Arc;
@@ -106,11 +107,10 @@ impl Generation {
         });
         let longest = texts.max().unwrap_or(0).max(self.negative.len());
         bound("prompt", longest, limits.prompt, "bytes of a prompt")?;
-        let is_finite = |image: &WantedImage| image.w.is_none_or(f64::is_finite);
-        match self.images.iter().all(is_finite) {
-            true => Ok(()),
-            false => Err(ApiError::field("w", "`w` must be a finite number")),
+        for w in self.images.iter().filter_map(|image| image.w) {
+            factor("w", w).map_err(|error| ApiError::field("w", error.to_string()))?;
         }
+        Ok(())
     }
 
     /// What this means for a model.
