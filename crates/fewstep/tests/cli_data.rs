@@ -54,6 +54,11 @@ fn everything_that_is_wrong_is_said_and_can_be_left_out() {
     let names: Vec<&str> = list.lines().filter(|line| !line.starts_with('#')).collect();
     assert_eq!(names, ["c", "a/broken.png", "b/empty.jpg", "b/large.png"]);
 
+    // What to do next keeps the settings: without them other images would be left out.
+    let said = stderr(&workspace.run(&[&["data", "folder:set"][..], &limits].concat()));
+    let next = "fewstep data folder:set --set data.size=8 --set data.max_pixels=1000 --list";
+    assert!(said.contains(next), "{said}");
+
     fs::remove_dir(workspace.path("set/c")).expect("removed");
     let recipe = workspace.recipe("train.toml", TRAIN);
     let data = "data={kind=\"folder\", path=\"set\", size=8, max_pixels=1000}";
@@ -68,6 +73,11 @@ fn everything_that_is_wrong_is_said_and_can_be_left_out() {
         "updates=1",
     ];
     workspace.refuse(&train, &["broken.png"]);
+    // A run among the images would become a class of them.
+    for out in ["set", "set/run", "set/../set/a"] {
+        let inside = ["train", &recipe, "--out", out, "--set", data];
+        workspace.refuse(&inside, &["inside the images of set", "--out"]);
+    }
     let skip = ["--set", "data.skip=bad.txt"];
     workspace.succeed(&[&train[..], &skip].concat());
     let (json, _) = workspace.succeed(&[&check[..6], &skip, &["--json"]].concat());

@@ -34,6 +34,17 @@ pub(crate) struct Args {
     json: bool,
 }
 
+impl Args {
+    /// The overrides again, as they were given: another setting would find other faults.
+    fn repeated(&self) -> String {
+        let set = |set: &String| match set.contains([' ', '\'', '"', '{', '[', '$', '*', '?']) {
+            true => format!(" --set '{}'", set.replace('\'', "'\\''")),
+            false => format!(" --set {set}"),
+        };
+        self.overrides.iter().map(set).collect()
+    }
+}
+
 /// What a recipe says of its data.
 #[derive(Deserialize)]
 struct Sections {
@@ -70,8 +81,9 @@ pub(crate) fn run(args: Args) -> CliResult {
             file.display()
         )),
         None => console::next(format_args!(
-            "correct or remove these, or leave them out: fewstep data {} --list unusable.txt",
-            args.set
+            "correct or remove these, or leave them out: fewstep data {}{} --list unusable.txt",
+            args.set,
+            args.repeated()
         )),
     }
     Err(CliError::input(format!(

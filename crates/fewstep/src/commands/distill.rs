@@ -63,7 +63,7 @@ fn halve(args: &RunArgs) -> CliResult {
     recipe
         .validate()
         .map_err(|e| args.recipe_error(e.to_string()))?;
-    let folder = args.open_folder()?;
+    let folder = args.open_folder(&recipe.data)?;
     let started = folder.as_ref().map_or(Ok(None), RunFolder::stored)?;
     recipe.complete(started.as_ref());
     let inputs = Inputs::read(
@@ -105,7 +105,7 @@ fn one_phase(args: &RunArgs) -> CliResult {
     recipe
         .validate()
         .map_err(|e| args.recipe_error(e.to_string()))?;
-    let folder = args.open_folder()?;
+    let folder = args.open_folder(&recipe.data)?;
     let started = folder.as_ref().map_or(Ok(None), RunFolder::stored)?;
     recipe.complete(started.as_ref());
     let inputs = Inputs::read(

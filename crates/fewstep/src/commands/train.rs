@@ -38,7 +38,7 @@ pub(crate) fn run(args: Args) -> CliResult {
         .validate()
         .map_err(|e| args.run.recipe_error(e.to_string()))?;
     let device = compute::device_of_run(&recipe.run)?;
-    let folder = args.run.open_folder()?;
+    let folder = args.run.open_folder(&recipe.data)?;
     let started = folder.as_ref().map_or(Ok(None), RunFolder::stored)?;
     recipe.complete(started.as_ref());
     if let Some(folder) = &folder {

@@ -95,6 +95,8 @@ fn openai_refuses_in_its_form() {
     );
     refused(json!({ "prompt": "a nebula" }), 400, "prompt", "no class");
     refused(json!({}), 400, "prompt", "missing");
+    let listed = server.post("/v1/images/generations", &json!(["a bag"]));
+    listed.refused(400, "a JSON object");
     refused(json!({ "prompt": "bag", "n": 0 }), 400, "n", "1 to 64");
     refused(
         json!({ "prompt": "bag", "size": "1024x1024" }),

@@ -28,6 +28,10 @@ impl<S: Send + Sync, T: DeserializeOwned> FromRequest<S> for JsonBody<T> {
         }
         let bytes = in_time(Bytes::from_request(request, state)).await?;
         let bytes = bytes.map_err(|rejection| too_large_or(rejection.status()))?;
+        // Without this a list would be read as the fields in their order.
+        if bytes.iter().find(|byte| !byte.is_ascii_whitespace()) != Some(&b'{') {
+            return Err(ApiError::bad("the body must be a JSON object"));
+        }
         let parsed = serde_json::from_slice(&bytes);
         let value = parsed.map_err(|error| ApiError {
             field: field_of(&error.to_string()),

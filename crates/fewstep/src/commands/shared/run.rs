@@ -2,10 +2,11 @@
 
 use super::grids::SampleGrids;
 use super::interrupt::Interrupt;
-use super::run_folder::RunFolder;
+use super::run_folder::{RunFolder, check_apart};
 use crate::error::{CliError, CliResult};
 use crate::memory::MemoryArgs;
 use crate::{progress, recipes};
+use fewstep_data::DataConfig;
 use fewstep_distill::recipe::parse_with;
 use fewstep_distill::run::{Event, Run, RunInputs};
 use fewstep_formats::Model;
@@ -86,11 +87,12 @@ impl RunArgs {
     }
 
     /// Takes the folder of the run; none for a dry run.
-    pub(crate) fn open_folder(&self) -> CliResult<Option<RunFolder>> {
-        match self.dry_run {
-            true => Ok(None),
-            false => RunFolder::open(&self.folder(), self.resume).map(Some),
+    pub(crate) fn open_folder(&self, data: &DataConfig) -> CliResult<Option<RunFolder>> {
+        if self.dry_run {
+            return Ok(None);
         }
+        check_apart(&self.folder(), data)?;
+        RunFolder::open(&self.folder(), self.resume).map(Some)
     }
 }
 

@@ -3,7 +3,7 @@
 use super::recipe_changes::first_change;
 use crate::console;
 use crate::error::{CliError, CliResult, IntoCliResult};
-use fewstep_data::Examples;
+use fewstep_data::{DataConfig, DataKind, Examples, expand_home};
 use fewstep_distill::recipe::parse;
 use fewstep_distill::run::{ChangedUpdates, Phase, Run, RunInputs, RunLock, checkpoints, is_run};
 use fewstep_formats::{Model, write_atomically};
@@ -112,6 +112,22 @@ impl RunFolder {
 
     fn recipe_file(&self) -> PathBuf {
         self.path.join("recipe.toml")
+    }
+}
+
+/// Refuses a run in the folder of its images, where sample grids would become examples and the
+/// folders of the run classes.
+pub(super) fn check_apart(run: &Path, data: &DataConfig) -> CliResult {
+    let place = |path: &Path| path.canonicalize().or_else(|_| std::path::absolute(path)).ok();
+    let (folder, set) = (place(run), place(&expand_home(&data.path)));
+    let is_inside = folder.zip(set).is_some_and(|(run, set)| run.starts_with(set));
+    match data.kind {
+        DataKind::Folder | DataKind::Captioned if is_inside => Err(CliError::input(format!(
+            "the run would be in {}, inside the images of {}, and change the set: choose another folder (--out)",
+            run.display(),
+            data.path.display()
+        ))),
+        _ => Ok(()),
     }
 }
 
