@@ -118,9 +118,15 @@ impl RunFolder {
 /// Refuses a run in the folder of its images, where sample grids would become examples and the
 /// folders of the run classes.
 pub(super) fn check_apart(run: &Path, data: &DataConfig) -> CliResult {
-    let place = |path: &Path| path.canonicalize().or_else(|_| std::path::absolute(path)).ok();
+    let place = |path: &Path| {
+        path.canonicalize()
+            .or_else(|_| std::path::absolute(path))
+            .ok()
+    };
     let (folder, set) = (place(run), place(&expand_home(&data.path)));
-    let is_inside = folder.zip(set).is_some_and(|(run, set)| run.starts_with(set));
+    let is_inside = folder
+        .zip(set)
+        .is_some_and(|(run, set)| run.starts_with(set));
     match data.kind {
         DataKind::Folder | DataKind::Captioned if is_inside => Err(CliError::input(format!(
             "the run would be in {}, inside the images of {}, and change the set: choose another folder (--out)",
