@@ -6,7 +6,7 @@ mod workspace;
 
 use fewstep_data::image;
 use std::path::Path;
-use workspace::{TRAIN, Workspace};
+use workspace::{TRAIN, Workspace, copy};
 
 const DISTILL: &str = r#"
 seed = 4
@@ -113,16 +113,5 @@ fn a_distillation_is_the_cpus_and_goes_on_on_another_device() {
     for (what, other) in [("sampled", sampled), ("trained", trained), ("moved", moved)] {
         let apart = cpu.iter().zip(&other).map(|(a, b)| a.abs_diff(*b)).max();
         assert!(apart <= Some(PIXEL), "{what} there: {apart:?} of 255 apart");
-    }
-}
-
-fn copy(from: &Path, to: &Path) {
-    std::fs::create_dir_all(to).expect("made");
-    for entry in std::fs::read_dir(from).expect("listed").flatten() {
-        let (from, to) = (entry.path(), to.join(entry.file_name()));
-        match from.is_dir() {
-            true => copy(&from, &to),
-            false => drop(std::fs::copy(&from, &to).expect("copied")),
-        }
     }
 }
