@@ -1,7 +1,6 @@
 //! Which class of a model each class of a set is.
 
 use crate::DataError;
-use crate::dataset::check_labels;
 use std::collections::{HashMap, HashSet};
 use unicode_normalization::UnicodeNormalization;
 
@@ -152,6 +151,21 @@ fn first_difference(found: &[String], model: &[String]) -> String {
         (Some(name), _) => format!("the model has no class `{name}`{counts}"),
         (None, Some(name)) => format!("it has no class `{name}`{counts}"),
         (None, None) => format!("several have one name, and their order is another{counts}"),
+    }
+}
+
+/// Refuses the first label that is not below `classes`.
+pub(crate) fn check_labels(labels: &[u32], classes: usize, origin: &str) -> Result<(), DataError> {
+    match labels.iter().position(|&label| label as usize >= classes) {
+        None => Ok(()),
+        Some(record) => {
+            let origin = format!("{origin}, record {record}");
+            Err(DataError::LabelRange {
+                origin,
+                label: i64::from(labels[record]),
+                classes,
+            })
+        }
     }
 }
 

@@ -1,8 +1,8 @@
 //! IDX, the format of MNIST and Fashion-MNIST: a magic number, the dimensions (big-endian), then
 //! bytes.
 
+use crate::classes::check_labels;
 use crate::classes::numbered_classes;
-use crate::dataset::check_labels;
 use crate::input::read_bytes;
 use crate::{DataError, Dataset, ImageShape, Split};
 use flate2::read::MultiGzDecoder;

@@ -27,6 +27,19 @@ static GOES_ON: AtomicBool = AtomicBool::new(false);
 /// Whether standard output is for a file that the command writes.
 static TAKEN: AtomicBool = AtomicBool::new(false);
 
+/// Whether only results, warnings and errors are wanted.
+static QUIET: AtomicBool = AtomicBool::new(false);
+
+/// From now on only results, warnings and errors are said.
+pub(crate) fn be_quiet() {
+    QUIET.store(true, Ordering::Relaxed);
+}
+
+/// Whether only results, warnings and errors are wanted.
+pub(crate) fn is_quiet() -> bool {
+    QUIET.load(Ordering::Relaxed)
+}
+
 /// Marks a command whose results are files, and that takes long to make them.
 pub(crate) fn go_on_unread() {
     GOES_ON.store(true, Ordering::Relaxed);
@@ -61,14 +74,14 @@ pub(crate) fn remark(said: fmt::Arguments) {
 
 /// Says something that is good to know: not with --quiet.
 pub(crate) fn note(note: fmt::Arguments) {
-    if !crate::verbosity::is_quiet() {
+    if !is_quiet() {
         remark(format_args!("note: {note}"));
     }
 }
 
 /// Names the command to run next, for people: not with --quiet.
 pub(crate) fn next(command: fmt::Arguments) {
-    if !crate::verbosity::is_quiet() {
+    if !is_quiet() {
         remark(format_args!("Next: {command}"));
     }
 }

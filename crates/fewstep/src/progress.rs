@@ -1,6 +1,6 @@
 //! Progress bars, which show only on a terminal.
 
-use crate::verbosity::is_quiet;
+use crate::console::is_quiet;
 use indicatif::{ProgressBar, ProgressState, ProgressStyle};
 use std::fmt::Write;
 

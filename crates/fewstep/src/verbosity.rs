@@ -1,7 +1,6 @@
 //! How much the program says next to its results: its flags, and the log.
 
 use crate::console;
-use std::sync::atomic::{AtomicBool, Ordering};
 use tracing_subscriber::filter::LevelFilter;
 
 /// The flags for it, which every command has.
@@ -21,12 +20,12 @@ pub(crate) struct VerbosityArgs {
     verbose: bool,
 }
 
-static QUIET: AtomicBool = AtomicBool::new(false);
-
 impl VerbosityArgs {
     /// Sets it for this process, and starts the log.
     pub(crate) fn choose(&self) {
-        QUIET.store(self.quiet, Ordering::Relaxed);
+        if self.quiet {
+            console::be_quiet();
+        }
         let level = match (self.quiet, self.verbose) {
             (true, _) => LevelFilter::WARN,
             (false, true) => LevelFilter::DEBUG,
@@ -41,9 +40,4 @@ impl VerbosityArgs {
             .with_target(false)
             .init();
     }
-}
-
-/// Whether only results, warnings and errors are wanted.
-pub(crate) fn is_quiet() -> bool {
-    QUIET.load(Ordering::Relaxed)
 }

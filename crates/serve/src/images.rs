@@ -262,22 +262,21 @@ mod tests {
                 wide.put_pixel(x, y, Rgba([0, 0, 0, 255]));
             }
         }
-        let picture = InputImage::from_bytes(&png(&wide), "image", &Limits::default());
+        let image = InputImage::from_bytes(&png(&wide), "image", &Limits::default());
         let shape = ImageShape {
             channels: 1,
             height: 2,
             width: 2,
         };
-        assert_eq!(picture.expect("read").shaped(shape).pixels, [0; 4]);
+        assert_eq!(image.expect("read").shaped(shape).pixels, [0; 4]);
     }
 
     #[test]
     fn masks_are_white_or_transparent_and_never_empty() {
         let mut mask = RgbaImage::from_pixel(2, 1, Rgba([255, 255, 255, 255]));
         mask.put_pixel(1, 0, Rgba([0, 0, 0, 0]));
-        let picture =
-            InputImage::from_bytes(&png(&mask), "mask", &Limits::default()).expect("read");
-        let of = |kind| picture.mask([1, 2], kind, "mask").expect("a mask").pixels;
+        let image = InputImage::from_bytes(&png(&mask), "mask", &Limits::default()).expect("read");
+        let of = |kind| image.mask([1, 2], kind, "mask").expect("a mask").pixels;
         assert_eq!(of(MaskKind::White), [255, 0]);
         assert_eq!(of(MaskKind::Transparent), [0, 255]);
         let black = RgbaImage::from_pixel(2, 2, Rgba([0, 0, 0, 255]));

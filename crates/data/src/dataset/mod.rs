@@ -285,18 +285,3 @@ pub(crate) fn spread(len: usize, limit: usize) -> impl Iterator<Item = usize> + 
     let count = limit.min(len);
     (0..count).map(move |k| (k as u128 * len as u128 / count as u128) as usize)
 }
-
-/// Refuses the first label that is not below `classes`.
-pub(crate) fn check_labels(labels: &[u32], classes: usize, origin: &str) -> Result<(), DataError> {
-    match labels.iter().position(|&label| label as usize >= classes) {
-        None => Ok(()),
-        Some(record) => {
-            let origin = format!("{origin}, record {record}");
-            Err(DataError::LabelRange {
-                origin,
-                label: i64::from(labels[record]),
-                classes,
-            })
-        }
-    }
-}

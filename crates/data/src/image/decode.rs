@@ -118,7 +118,13 @@ impl Decoding {
     pub(crate) fn image(&self, bytes: &[u8], origin: &str) -> Result<Image, DataError> {
         self.size.map_or(Ok(()), |side| check_side(side, origin))?;
         match self.content {
-            Content::DepthMaps => depth::decode(bytes, origin, self),
+            Content::DepthMaps => {
+                let map = depth::decode(bytes, origin, self.max_pixels)?;
+                Ok(match self.size {
+                    Some(side) => map.fitted(side, self.fit, depth::FARTHEST),
+                    None => map,
+                })
+            }
             Content::Images(channels) => {
                 check_channels(channels, origin)?;
                 let rgb = over_white(upright(bytes, origin, self.max_pixels)?);

@@ -1,7 +1,6 @@
 //! Depth maps in.
 
 use super::Image;
-use super::decode::Decoding;
 use super::opened::upright;
 use crate::{DataError, ImageShape};
 use ::image::ImageBuffer;
@@ -10,16 +9,16 @@ use ::image::ImageBuffer;
 /// their range.
 const GAP: u32 = 128;
 /// The level of what is farthest, and of what has no reading.
-const FARTHEST: u8 = 255;
+pub(super) const FARTHEST: u8 = 255;
 
 /// Decodes the bytes of a depth map as [`read_depth`](super::read_depth) does; `origin` names them
 /// in errors.
-pub(super) fn decode(bytes: &[u8], origin: &str, decoding: &Decoding) -> Result<Image, DataError> {
+pub(super) fn decode(bytes: &[u8], origin: &str, max_pixels: u64) -> Result<Image, DataError> {
     let refused = |reason: &str| DataError::Image {
         origin: origin.to_owned(),
         reason: reason.into(),
     };
-    let image = upright(bytes, origin, decoding.max_pixels)?;
+    let image = upright(bytes, origin, max_pixels)?;
     let color = image.color();
     let bits = 8 * color.bytes_per_pixel() / color.channel_count();
     if bits > 16 {
@@ -39,13 +38,9 @@ pub(super) fn decode(bytes: &[u8], origin: &str, decoding: &Decoding) -> Result<
         height: map.height() as usize,
         width: map.width() as usize,
     };
-    let image = Image {
+    Ok(Image {
         shape,
         pixels: spread(map.as_raw(), readings),
-    };
-    Ok(match decoding.size {
-        Some(side) => image.fitted(side, decoding.fit, FARTHEST),
-        None => image,
     })
 }
 
@@ -87,6 +82,7 @@ fn spread(depths: &[u16], readings: [u16; 2]) -> Vec<u8> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::image::Fit;
     use crate::image::MAX_PIXELS;
     use crate::image::encode_png;
     use ::image::DynamicImage;
@@ -102,13 +98,11 @@ mod tests {
     }
 
     fn decode(bytes: &[u8], size: Option<usize>) -> Result<Image, DataError> {
-        let decoding = Decoding {
-            size,
-            fit: crate::image::Fit::Crop,
-            content: crate::image::Content::DepthMaps,
-            max_pixels: MAX_PIXELS,
-        };
-        super::decode(bytes, "map.png", &decoding)
+        let map = super::decode(bytes, "map.png", MAX_PIXELS)?;
+        Ok(match size {
+            Some(side) => map.fitted(side, Fit::Crop, FARTHEST),
+            None => map,
+        })
     }
 
     fn levels(values: &[u16]) -> Vec<u8> {

@@ -13,6 +13,7 @@ mod plan;
 mod players;
 mod resume;
 mod runner;
+mod setup;
 mod tensorboard;
 
 pub use batch::to_device;
@@ -25,4 +26,5 @@ pub use memory::MemoryOption;
 pub use phase::Phase;
 pub use plan::PhasePlan;
 pub use resume::ChangedUpdates;
-pub use runner::{Ended, Event, Observer, Run, is_run};
+pub use runner::is_run;
+pub use setup::{Ended, Event, Observer, Run};

@@ -64,10 +64,8 @@ impl Phase {
         }
     }
 
-    /// Checks that a new run may start with this phase. A run that is resumed keeps the settings
-    /// that it was started with, whatever is thought of them today.
-    pub(super) fn check_new(&self, base: &Model) -> Result<(), MethodError> {
-        self.method.check(base)?;
+    /// Checks the settings of a new run against the model that this phase starts from.
+    pub(super) fn check_settings(&self, base: &Model) -> Result<(), MethodError> {
         self.method.check_settings(base)?;
         let mut recipe = base.recipe.clone();
         self.method.result(&mut recipe);

@@ -1,6 +1,7 @@
 //! The APIs, and what they share.
 
 mod a1111;
+mod app;
 mod edit;
 mod follow;
 mod generation;
@@ -10,44 +11,20 @@ mod native;
 mod openai;
 mod running;
 
-use crate::config::Config;
-use crate::engine::Engine;
+pub(crate) use app::App;
+
 use crate::error::ApiError;
 use crate::{guard, page};
-use a1111::A1111;
 use axum::extract::{DefaultBodyLimit, MatchedPath, Request, State};
 use axum::http::{HeaderValue, Method, StatusCode, header};
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
 use axum::{Router, routing::get};
-use native::JobStore;
 use std::any::Any;
-use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Instant;
 use tower_http::catch_panic::CatchPanicLayer;
 use tower_http::cors::{AllowHeaders, AllowMethods, AllowOrigin, CorsLayer};
-
-/// What all handlers share.
-pub(crate) struct App {
-    pub(crate) engine: Arc<Engine>,
-    pub(crate) config: Config,
-    pub(crate) address: SocketAddr,
-    pub(crate) jobs: JobStore,
-    pub(crate) a1111: A1111,
-}
-
-impl App {
-    pub(crate) fn new(engine: Arc<Engine>, config: Config, address: SocketAddr) -> Self {
-        Self {
-            engine,
-            config,
-            address,
-            jobs: JobStore::default(),
-            a1111: A1111::default(),
-        }
-    }
-}
 
 /// All routes of the server.
 pub(crate) fn router(app: Arc<App>) -> Router {

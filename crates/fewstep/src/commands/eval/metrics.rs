@@ -1,6 +1,6 @@
 //! The metrics of one set of images.
 
-use super::real::Real;
+use super::real::{NEIGHBOURS, Real};
 use crate::commands::shared::measure::metrics_error;
 use crate::error::{CliError, CliResult};
 use fewstep_metrics::{
@@ -12,9 +12,6 @@ use serde::Serialize;
 /// Subsets for the kernel distance, and samples in each: the usual setting.
 const KID_SUBSETS: usize = 100;
 const KID_SUBSET_SIZE: usize = 1000;
-
-/// Neighbours of precision and recall.
-pub(super) const NEIGHBOURS: usize = 3;
 
 /// Samples of one split of the classifier score: the usual setting has 10 splits of as many.
 const SPLIT_SIZE: usize = 5000;

@@ -1,8 +1,8 @@
 //! Progress of quickstart: the stage, of how many, and how far it is.
 
+use crate::console::is_quiet;
 use crate::numbers::duration;
 use crate::progress;
-use crate::verbosity::is_quiet;
 use indicatif::ProgressBar;
 use std::time::Instant;
 

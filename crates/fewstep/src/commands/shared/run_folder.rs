@@ -77,7 +77,10 @@ impl RunFolder {
         R: Serialize + DeserializeOwned,
     {
         self.check_recipe(recipe)?;
-        run.check(initial)?;
+        match self.resume {
+            true => run.check(initial)?,
+            false => run.check_new(initial)?,
+        }
         let inputs = run.inputs(initial);
         if let Some(stored) = self.stored::<R>()? {
             let changed = run.check_resumed(&phases(&stored)?, initial)?;
@@ -91,8 +94,6 @@ impl RunFolder {
                     "{path} has no checkpoint yet: the run starts at its beginning"
                 ));
             }
-        } else {
-            run.check_new(initial)?;
         }
         let resolved = toml::to_string(recipe).input_error()?;
         write_atomically(&self.recipe_file(), resolved.as_bytes()).input_error()?;

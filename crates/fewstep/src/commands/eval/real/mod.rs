@@ -5,19 +5,20 @@ mod extract;
 mod statistics;
 
 pub(super) use extract::features_of;
-pub(super) use statistics::Real;
+pub(super) use statistics::{Real, class_numbers};
 
-use super::metrics::NEIGHBOURS;
 use crate::builtin;
 use crate::error::{CliError, CliResult, IntoCliResult};
 use crate::parsers::named;
 use cache::Cache;
 use fewstep_data::{
-    Captioned, Check, DataConfig, DataError, DataKind, Dataset, FASHION_MNIST_CLASSES, ImageShape,
-    Split,
+    Captioned, Check, DataConfig, DataKind, Dataset, FASHION_MNIST_CLASSES, ImageShape, Split,
 };
 use fewstep_metrics::{FeatureNetwork, Reference};
 use std::path::{Path, PathBuf};
+
+/// Neighbours of precision and recall.
+pub(super) const NEIGHBOURS: usize = 3;
 
 const KINDS: [(&str, DataKind); 7] = [
     ("fashion-mnist", DataKind::FashionMnist),
@@ -253,18 +254,6 @@ impl RealArgs {
                 "there is nothing to measure against: give --data FOLDER, --data KIND:PATH or --reference FILE",
             )),
         }
-    }
-}
-
-/// The number that a model has for each class of a dataset; none where either has no classes, or no
-/// names for its classes and another number of them.
-pub(super) fn class_numbers(dataset: &Dataset, model: &[String]) -> CliResult<Option<Vec<u32>>> {
-    if model.is_empty() {
-        return Ok(None);
-    }
-    match dataset.class_numbers(model) {
-        Err(DataError::ClassCount { .. }) => Ok(None),
-        numbers => numbers.input_error().map(Some),
     }
 }
 

@@ -1,10 +1,9 @@
 //! Statistics and features of real images.
 
 use super::cache::{Cache, Spread};
-use super::class_numbers;
 use super::extract::{features_of, statistics_of};
 use crate::error::{CliResult, IntoCliResult};
-use fewstep_data::Dataset;
+use fewstep_data::{DataError, Dataset};
 use fewstep_metrics::{FeatureNetwork, Features, Reference, Statistics};
 
 /// Real images, as the metrics need them.
@@ -80,6 +79,21 @@ fn class_counts(dataset: &Dataset, classes: &[String]) -> CliResult<Option<Vec<u
         counts[numbers[label as usize] as usize] += 1;
     }
     Ok(Some(counts))
+}
+
+/// The number that a model has for each class of a dataset; none where either has no classes, or no
+/// names for its classes and another number of them.
+pub(in super::super) fn class_numbers(
+    dataset: &Dataset,
+    model: &[String],
+) -> CliResult<Option<Vec<u32>>> {
+    if model.is_empty() {
+        return Ok(None);
+    }
+    match dataset.class_numbers(model) {
+        Err(DataError::ClassCount { .. }) => Ok(None),
+        numbers => numbers.input_error().map(Some),
+    }
 }
 
 #[cfg(test)]
