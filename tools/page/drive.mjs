@@ -146,7 +146,7 @@ try {
     const data = new DataTransfer(); data.items.add(new File([blob], 'a.png', { type: 'image/png' }));
     $('image-drop').dispatchEvent(new DragEvent('drop', { dataTransfer: data, bubbles: true, cancelable: true }));
     await sleep(300);
-    $('prompt').value = 'a door';
+    $('prompt').value = 'a door'; $('brush').value = 60;
     const box = $('canvas').getBoundingClientRect();
     const at = (name, x) => $('canvas').dispatchEvent(new PointerEvent(name, { pointerId: 1, buttons: 1, bubbles: true,
       clientX: box.left + x * box.width, clientY: box.top + box.height / 2 }));

@@ -83,12 +83,13 @@ fn a_depth_map_is_read_as_the_command_line_reads_it() {
     let map = image::ImageBuffer::from_fn(16, 16, |x, y| image::Luma([(1000 + 3 * x + y) as u16]));
     map.save(path.join("map.png")).expect("written");
     let depth = [
-        "depth", "--model", "depths", "--image", "map.png", "--steps", "2", "--out", "cli.png",
+        "depth", "--model", "depths", "--image", "map.png", "--steps", "2", "--class", "star",
+        "--out", "cli.png",
     ];
     succeed(path, &depth);
     let server = Server::start(path, &["--model", "depths"]);
-    // Without a class, as there.
-    let body = json!({ "steps": 2, "seed": 0, "control": file(&path.join("map.png")) });
+    let body =
+        json!({ "steps": 2, "seed": 0, "class": "star", "control": file(&path.join("map.png")) });
     let reply = server.generate(&body);
     let made = image_of(&reply["images"][0]["data"], 1);
     let flat = map

@@ -20,6 +20,9 @@ fn every_refusal_names_its_field() {
     ];
     let (_folder, server) = start(&words);
     let image = base64_of(&encode_png(&grey(3, 90)).expect("a file"));
+    let mut mask = grey(1, 0);
+    mask.pixels[..128].fill(255);
+    let mask = base64_of(&encode_png(&mask).expect("a file"));
     let native = [
         (
             json!({ "steps": "four" }),
@@ -55,7 +58,7 @@ fn every_refusal_names_its_field() {
             "class",
             "a whole number of at least 0 or a text",
         ),
-        (json!({ "sampler": "ddim" }), "sampler", "distilled"),
+        (json!({ "sampler": "heun" }), "sampler", "distilled"),
         (json!({ "sampler": "euler" }), "sampler", "euler"),
         (
             json!({ "negative_prompt": "rain" }),
@@ -73,7 +76,7 @@ fn every_refusal_names_its_field() {
             "at most 1",
         ),
         (
-            json!({ "image": image, "mask": image }),
+            json!({ "image": image, "mask": mask }),
             "mask",
             "takes no mask",
         ),
@@ -115,7 +118,7 @@ fn every_refusal_names_its_field() {
         (json!({ "prompt": "bag", "n": 65 }), "n"),
         (json!({ "prompt": "bag", "n": "two" }), "n"),
         (json!({ "prompt": ["bag"] }), "prompt"),
-        (json!({ "prompt": "bag", "sampler": "ddim" }), "sampler"),
+        (json!({ "prompt": "bag", "sampler": "heun" }), "sampler"),
         (
             json!({ "prompt": "bag", "steps": 4, "num_inference_steps": 4 }),
             "num_inference_steps",

@@ -39,7 +39,7 @@ fn shape_of(file: &Path, layer: &str) -> [usize; 2] {
 
 #[test]
 fn lora_are_named_in_prompts_or_in_a_field_or_at_the_start() {
-    const LAYER: &str = "text_model.encoder.layers.0.mlp.fc1";
+    const LAYER: &str = "encoder.layers.0.mlp.fc1";
     let folder = tempfile::tempdir().expect("a folder");
     let path = folder.path();
     copy(Path::new(&golden_path("sd1")), &path.join("sd"));
@@ -48,7 +48,7 @@ fn lora_are_named_in_prompts_or_in_a_field_or_at_the_start() {
     let ink = path.join("styles/ink.safetensors");
     write_lora(
         &ink,
-        &format!("lora_te_{}", LAYER.replace('.', "_")),
+        &format!("lora_te_text_model_{}", LAYER.replace('.', "_")),
         shape_of(&encoder, LAYER),
     );
     write_lora(
