@@ -6,7 +6,7 @@ use crate::error::ApiError;
 use fewstep_data::DataError;
 use fewstep_data::image::Layer;
 use fewstep_diffusion::{ControlSpec, Task};
-use fewstep_generate::{ControlImage, Generator, Init};
+use fewstep_generate::{ControlImage, GenerateError, Generator, Init};
 use std::sync::Arc;
 
 /// Height and width of the images, what they start from, and their control image.
@@ -50,6 +50,10 @@ impl Generation {
                 image: shaped(image).into(),
                 strength: *strength,
             },
+            // Before the mask is judged.
+            Start::Inpaint { .. } if !generator.inpaints() => {
+                return Err(GenerateError::NotForInpainting.into());
+            }
             Start::Inpaint { image, mask, kind } => Init::Inpaint {
                 image: shaped(image).into(),
                 mask: mask
@@ -74,7 +78,7 @@ impl Generation {
             return Ok(usual);
         };
         let multiple = generator.size_multiple();
-        let is_multiple = |side: usize| side > 0 && side % multiple == 0;
+        let is_multiple = |side: usize| side > 0 && side.is_multiple_of(multiple);
         if is_multiple(height) && is_multiple(width) && is_allowed([height, width], usual) {
             return Ok([height, width]);
         }

@@ -35,7 +35,7 @@ impl Generation {
         match self
             .loras
             .iter()
-            .find(|lora| !(lora.weight.abs() <= LARGEST))
+            .find(|lora| !(-LARGEST..=LARGEST).contains(&lora.weight))
         {
             Some(NamedLora { name, weight }) => {
                 let message = format!(
