@@ -1,7 +1,8 @@
 // Drives the page of `fewstep serve` in a Chromium and checks what it does:
 //
 //     apt-get install chromium
-//     fewstep serve --address 127.0.0.1:7860 &
+//     fewstep serve --model builtin:fashion-mnist --model builtin:fashion-mnist-teacher \
+//         --model fill=crates/formats/tests/golden/latent/inpaint &
 //     node --experimental-websocket tools/page/drive.mjs http://127.0.0.1:7860/ screenshots
 //
 // Writes screenshots (dark, light, phone) into the folder, to be looked at. Exit code 1 if a check fails.
@@ -135,6 +136,37 @@ try {
     $('tab-images').click(); $('count').value = 64; $('steps-range').value = 64; $('steps-range').dispatchEvent(new Event('input'));
     $('generate').click(); await sleep(250); $('cancel').click(); await settled();
     return $('status').textContent === 'cancelled';`));
+  const painted = await page(`
+    const model = [...$('model').options].find((one) => one.value === 'fill');
+    if (!model) return null;
+    $('model').value = 'fill'; $('model').dispatchEvent(new Event('change')); await sleep(500); await settled();
+    const canvas = document.createElement('canvas'); canvas.width = canvas.height = 16;
+    canvas.getContext('2d').fillRect(0, 0, 16, 16);
+    const blob = await new Promise((done) => canvas.toBlob(done));
+    const data = new DataTransfer(); data.items.add(new File([blob], 'a.png', { type: 'image/png' }));
+    $('image-drop').dispatchEvent(new DragEvent('drop', { dataTransfer: data, bubbles: true, cancelable: true }));
+    await sleep(300);
+    $('prompt').value = 'a door'; $('brush').value = 60;
+    const box = $('canvas').getBoundingClientRect();
+    const at = (name, x) => $('canvas').dispatchEvent(new PointerEvent(name, { pointerId: 1, buttons: 1, bubbles: true,
+      clientX: box.left + x * box.width, clientY: box.top + box.height / 2 }));
+    $('canvas').setPointerCapture = () => {};
+    at('pointerdown', 0.3); at('pointermove', 0.5); at('pointerup', 0.6);
+    await sleep(200); await settled();
+    return $('error').hidden && sources('#images').length > 0 && sources('#images').every(Boolean);`);
+  if (painted !== null) {
+    check('a painted mask is filled at once', painted);
+    await screenshot('mask');
+  }
+  await send('Page.navigate', { url: `${address}api/v1/docs` });
+  await new Promise((done) => setTimeout(done, 800));
+  check('the reference shows the routes and their fields, and sends requests', await page(`
+    const all = [...document.querySelectorAll('details')];
+    const models = all.find((one) => one.id === 'get-/api/v1/models');
+    models.open = true;
+    models.querySelector('button').click(); await sleep(300);
+    return all.length > 6 && document.body.textContent.includes('guidance_scale') && models.querySelector('pre').textContent.startsWith('200');`));
+  await screenshot('reference');
   await open(390, 844, 'dark');
   check('nothing is wider than a phone', await page('return document.documentElement.scrollWidth <= 390;'));
   await screenshot('phone');

@@ -88,9 +88,7 @@ pub enum DataError {
         given: [u32; 2],
     },
     /// A mask does not say what is to be filled.
-    #[error(
-        "{origin}: no usable mask: {reason}; expected white where the image is to be filled, and black or transparent where it stays"
-    )]
+    #[error("{origin}: no usable mask: {reason}")]
     Mask {
         /// The file.
         origin: String,

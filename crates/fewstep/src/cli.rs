@@ -1,6 +1,7 @@
 //! The command line: all commands, and what holds for the flags of all of them.
 
 use crate::error::CliResult;
+use crate::log::LogFormat;
 use crate::plain::short;
 use crate::threads::ThreadArgs;
 use crate::verbosity::VerbosityArgs;
@@ -51,6 +52,17 @@ pub(crate) enum Command {
     Man(commands::man::Args),
     Check(commands::check::Args),
     Bench(commands::bench::Args),
+    BenchServe(commands::bench_serve::Args),
+}
+
+impl Command {
+    /// How the log is written, which only a command that goes on and on lets choose.
+    pub(crate) fn log_format(&self) -> LogFormat {
+        match self {
+            Self::Serve(args) => args.log_format,
+            _ => LogFormat::default(),
+        }
+    }
 }
 
 /// Flags for files that are written.

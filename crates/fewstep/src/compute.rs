@@ -101,5 +101,6 @@ pub(crate) fn load_options(controlnet: Option<&Path>, keep_encoder: KeepEncoder)
         controlnet: controlnet.map(Path::to_path_buf),
         precision: PRECISION.get().copied().unwrap_or_default(),
         keep_encoder,
+        ..LoadOptions::default()
     }
 }

@@ -8,6 +8,7 @@ mod cli;
 mod commands;
 mod compute;
 mod error;
+mod log;
 mod memory;
 mod numbers;
 mod output;
@@ -29,7 +30,7 @@ fn main() -> ExitCode {
         Ok(cli) => cli,
         Err(error) => return error.report(),
     };
-    cli.verbosity.choose();
+    cli.verbosity.choose(cli.command.log_format());
     cli.threads.choose();
     cli.device.choose();
     if let Command::Train(_) | Command::Distill(_) | Command::Quickstart(_) = cli.command {
@@ -60,6 +61,7 @@ fn main() -> ExitCode {
         Command::Man(args) => commands::man::run(args),
         Command::Check(args) => commands::check::run(args),
         Command::Bench(args) => commands::bench::run(args),
+        Command::BenchServe(args) => commands::bench_serve::run(args),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,

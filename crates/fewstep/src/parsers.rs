@@ -1,8 +1,11 @@
 //! Parsers of flag values that several commands share.
 
 use clap::builder::{PossibleValuesParser, TypedValueParser};
+use fewstep_data::expand_home;
 use fewstep_diffusion::limits::{FACTOR, IMAGES, STEPS};
+use fewstep_generate::LoraChoice;
 use std::hash::{BuildHasher, Hasher, RandomState};
+use std::path::Path;
 
 /// Parses one of the names in a table.
 pub(crate) fn named<T: Copy + Send + Sync + 'static>(
@@ -70,4 +73,18 @@ fn up_to(most: usize, text: &str) -> Result<usize, String> {
         .ok()
         .filter(|number| (1..=most).contains(number));
     number.ok_or_else(|| format!("expected a whole number of at least 1 and at most {most}"))
+}
+
+/// Parses a LoRA file with how many times it counts: FILE or FILE:WEIGHT.
+pub(crate) fn lora(text: &str) -> Result<LoraChoice, String> {
+    let weighted = text.rsplit_once(':');
+    let weighted = weighted.and_then(|(file, weight)| Some((file, weight.parse().ok()?)));
+    let (file, weight): (&str, f64) = weighted.unwrap_or((text, 1.0));
+    match weight.is_finite() && !file.is_empty() {
+        true => Ok(LoraChoice {
+            file: expand_home(Path::new(file)),
+            weight,
+        }),
+        false => Err("expected FILE or FILE:WEIGHT, such as style.safetensors:0.8".into()),
+    }
 }

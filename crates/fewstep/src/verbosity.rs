@@ -1,6 +1,7 @@
 //! How much the program says next to its results: its flags, and the log.
 
 use crate::console;
+use crate::log::{JsonLines, LogFormat};
 use tracing_subscriber::filter::LevelFilter;
 
 /// The flags for it, which every command has.
@@ -22,7 +23,7 @@ pub(crate) struct VerbosityArgs {
 
 impl VerbosityArgs {
     /// Sets it for this process, and starts the log.
-    pub(crate) fn choose(&self) {
+    pub(crate) fn choose(&self, format: LogFormat) {
         if self.quiet {
             console::be_quiet();
         }
@@ -31,13 +32,14 @@ impl VerbosityArgs {
             (false, true) => LevelFilter::DEBUG,
             (false, false) => LevelFilter::INFO,
         };
-        tracing_subscriber::fmt()
+        let log = tracing_subscriber::fmt()
             .with_max_level(level)
             .with_writer(|| console::Log)
             // Colours are control characters, of which none are let through.
-            .with_ansi(false)
-            .without_time()
-            .with_target(false)
-            .init();
+            .with_ansi(false);
+        match format {
+            LogFormat::Text => log.without_time().with_target(false).init(),
+            LogFormat::Json => log.event_format(JsonLines).init(),
+        }
     }
 }

@@ -131,6 +131,14 @@ pub enum FormatError {
         /// What is wrong.
         reason: String,
     },
+    /// A LoRA that cannot be added to a model.
+    #[error("the LoRA {origin} cannot be used: {}", plain(reason))]
+    Lora {
+        /// Which.
+        origin: String,
+        /// Why.
+        reason: String,
+    },
     /// Weights that do not fit the described network.
     #[error(
         "the weights in {origin} do not fit the network they describe: {}",

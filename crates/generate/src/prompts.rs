@@ -1,6 +1,7 @@
 //! Prompts as embeddings, with a cache of them.
 
 use crate::GenerateError;
+use crate::registry::Loras;
 use burn::tensor::{Device, Tensor};
 use fewstep_diffusion::PromptEmbeds;
 use fewstep_formats::{PipelineComponents, TextEncoder};
@@ -27,6 +28,8 @@ const TOGETHER: usize = 16;
 #[derive(Debug)]
 pub(crate) struct PromptCache {
     components: PipelineComponents,
+    /// What is added to the encoder whenever it is loaded.
+    loras: Loras,
     classes: Vec<String>,
     keep: KeepEncoder,
     /// Values in the embeddings of one prompt, and how many values may be kept.
@@ -47,11 +50,14 @@ impl PromptCache {
     pub(crate) fn new(
         encoder: TextEncoder,
         components: PipelineComponents,
+        loras: Loras,
         keep: KeepEncoder,
         device: &Device,
-    ) -> Self {
-        Self {
+    ) -> Result<Self, GenerateError> {
+        let encoder = loras.add_to_text(encoder, device)?;
+        Ok(Self {
             components,
+            loras,
             classes: encoder.classes().to_vec(),
             keep,
             values_each: encoder.length() * encoder.width(),
@@ -61,7 +67,7 @@ impl PromptCache {
                 encoder: Some(encoder),
                 embeds: HashMap::new(),
             }),
-        }
+        })
     }
 
     /// Parameters of the text encoder.
@@ -162,7 +168,10 @@ impl PromptCache {
     fn encoder<'a>(&self, state: &'a mut State) -> Result<&'a TextEncoder, GenerateError> {
         let encoder = match state.encoder.take() {
             Some(encoder) => encoder,
-            None => self.components.text_encoder(&self.device)?,
+            None => {
+                let encoder = self.components.text_encoder(&self.device)?;
+                self.loras.add_to_text(encoder, &self.device)?
+            }
         };
         Ok(state.encoder.insert(encoder))
     }
@@ -190,7 +199,15 @@ mod tests {
     fn cache(keep: KeepEncoder) -> PromptCache {
         let device = Device::flex();
         let pipeline = Pipeline::load(FOLDER.as_ref(), &device).expect("a model");
-        PromptCache::new(pipeline.text_encoder, pipeline.components, keep, &device)
+        let loras = Loras::default();
+        let cache = PromptCache::new(
+            pipeline.text_encoder,
+            pipeline.components,
+            loras,
+            keep,
+            &device,
+        );
+        cache.expect("a cache")
     }
 
     /// Prompts encoded in advance, and those too many for that, have the embeddings that the

@@ -10,12 +10,13 @@ use fewstep_diffusion::sampler::{self, Observer, SamplerConfig};
 use fewstep_diffusion::{Denoiser, DistilledFor, Guidance, Inputs, Spacing, TimeGrid, Warning};
 use fewstep_formats::{Model, PipelineComponents};
 use std::ops::ControlFlow;
+use std::sync::Arc;
 
 /// An encoder and a decoder: two students, or a teacher twice.
 pub struct Restyler {
     encoder: Model,
     denoiser: Box<dyn Denoiser + Send>,
-    decoder: Generator,
+    decoder: Arc<Generator>,
 }
 
 /// What to restyle, and how.
@@ -78,8 +79,9 @@ impl Restyler {
     pub fn new(
         encoder: Model,
         parts: Option<&PipelineComponents>,
-        decoder: Generator,
+        decoder: impl Into<Arc<Generator>>,
     ) -> Result<Self, RestyleError> {
+        let decoder = decoder.into();
         if encoder.network.config().concat_channels() > 0 {
             return Err(RestyleError::Encoder(GenerateError::OnlyForInpainting));
         }

@@ -1,11 +1,12 @@
 //! How the server is set up.
 
-use fewstep_generate::{Family, Generator, ModelSource, RegistryError};
+use fewstep_generate::{Family, Generator, LoraChoice, ModelSource, RegistryError};
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::time::Duration;
 
-/// Loads a model that was found, on the device of the server.
-pub type Load = Box<dyn Fn(&ModelSource) -> Result<Generator, RegistryError> + Send>;
+/// Loads a model that was found, with LoRA added, on the device of the server.
+pub type Load = Box<dyn Fn(&ModelSource, &[LoraChoice]) -> Result<Generator, RegistryError> + Send>;
 
 /// A model by the name that requests give it.
 #[derive(Clone, Debug)]
@@ -32,8 +33,11 @@ pub struct Config {
     pub cors: Vec<String>,
     /// The models; the first is loaded at start.
     pub models: Vec<NamedModel>,
-    /// Bytes that the weights of loaded models may have; without one, all stay loaded.
+    /// Bytes that loaded models may take, with what the one of them that generates takes; without a
+    /// number, all stay loaded.
     pub memory: Option<u64>,
+    /// The folder of the LoRA that requests may name.
+    pub loras: Option<PathBuf>,
     /// Images in one network call, at most; by default what the model's generator says.
     pub batch: Option<usize>,
     /// Requests that wait or run, at most.

@@ -2,6 +2,7 @@
 
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
+use fewstep_diffusion::RecipeError;
 use fewstep_generate::{GenerateError, RegistryError, UnknownClass};
 use serde_json::json;
 use std::net::SocketAddr;
@@ -47,7 +48,7 @@ pub enum ServeError {
 }
 
 /// Why a request is refused, in the form that every API of the server answers with.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct ApiError {
     pub(crate) status: StatusCode,
     pub(crate) message: String,
@@ -78,6 +79,15 @@ impl ApiError {
             field: Some(field.into()),
             ..Self::bad(message)
         }
+    }
+
+    /// With the name that an API has for the field.
+    pub(crate) fn renamed(mut self, names: &[(&str, &str)]) -> Self {
+        let ours = self.field.as_deref();
+        if let Some((_, theirs)) = names.iter().find(|(name, _)| Some(*name) == ours) {
+            self.field = Some((*theirs).into());
+        }
+        self
     }
 
     pub(crate) fn not_found(message: impl Into<String>) -> Self {
@@ -147,9 +157,40 @@ impl From<GenerateError> for ApiError {
                 tracing::error!(%error, "a part of a model cannot be read");
                 Self::internal()
             }
-            error => Self::bad(error.to_string()),
+            error => Self {
+                field: field_of(&error).map(String::from),
+                ..Self::bad(error.to_string())
+            },
         }
     }
+}
+
+/// The field that an error of the generator is about.
+fn field_of(error: &GenerateError) -> Option<&'static str> {
+    Some(match error {
+        GenerateError::Recipe(error) => match error {
+            RecipeError::WrongSampler { .. } | RecipeError::TeacherSampler { .. } => "sampler",
+            RecipeError::WrongDirection { .. } => "model",
+            RecipeError::UnknownClass { .. } => "class",
+            RecipeError::Number(_)
+            | RecipeError::FixedW { .. }
+            | RecipeError::NoGuidance { .. } => "w",
+        },
+        GenerateError::Grid(_) => "steps",
+        GenerateError::NeedsControl { .. } | GenerateError::Control { .. } => "control",
+        GenerateError::NoNullClass | GenerateError::NoClasses => "class",
+        GenerateError::NoPrompts => "prompt",
+        GenerateError::Size { .. } | GenerateError::Number(_) => "size",
+        GenerateError::NoNegative => "negative_prompt",
+        GenerateError::Strength(_) => "strength",
+        GenerateError::InitSize { what, .. } | GenerateError::InitChannels { what, .. } => what,
+        GenerateError::EditStochastic | GenerateError::OnlyForInpainting => "image",
+        GenerateError::NotForInpainting => "mask",
+        GenerateError::NotForStudents { .. } => "sampler",
+        GenerateError::Schedule(_) | GenerateError::Format(_) | GenerateError::Cancelled => {
+            return None;
+        }
+    })
 }
 
 impl From<UnknownClass> for ApiError {

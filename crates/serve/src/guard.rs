@@ -1,6 +1,6 @@
 //! Who may use the server: tokens, names of hosts, origins of pages.
 
-use crate::api::App;
+use crate::app::App;
 use crate::error::ApiError;
 use axum::extract::{Request, State};
 use axum::http::{HeaderMap, HeaderValue, Method, StatusCode, header};

@@ -5,6 +5,7 @@
 //! as `fewstep-generate` offers them, and never sees a tensor.
 
 mod api;
+mod app;
 mod config;
 mod engine;
 mod error;

@@ -1,6 +1,7 @@
 //! From the start of the server to its end.
 
-use crate::api::{self, App};
+use crate::api;
+use crate::app::App;
 use crate::config::{Config, Load};
 use crate::engine::Engine;
 use crate::error::ServeError;

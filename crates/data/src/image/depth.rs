@@ -3,7 +3,7 @@
 use super::Image;
 use super::opened::upright;
 use crate::{DataError, ImageShape};
-use ::image::ImageBuffer;
+use ::image::{DynamicImage, ImageBuffer};
 
 /// 0 and 65535 count as missing where they are further away from all other values than this part of
 /// their range.
@@ -14,11 +14,15 @@ pub(super) const FARTHEST: u8 = 255;
 /// Decodes the bytes of a depth map as [`read_depth`](super::read_depth) does; `origin` names them
 /// in errors.
 pub(super) fn decode(bytes: &[u8], origin: &str, max_pixels: u64) -> Result<Image, DataError> {
+    spread_out(upright(bytes, origin, max_pixels)?, origin)
+}
+
+/// A depth map of which the range of depths is spread over all levels.
+pub(super) fn spread_out(image: DynamicImage, origin: &str) -> Result<Image, DataError> {
     let refused = |reason: &str| DataError::Image {
         origin: origin.to_owned(),
         reason: reason.into(),
     };
-    let image = upright(bytes, origin, max_pixels)?;
     let color = image.color();
     let bits = 8 * color.bytes_per_pixel() / color.channel_count();
     if bits > 16 {
@@ -85,7 +89,6 @@ mod tests {
     use crate::image::Fit;
     use crate::image::MAX_PIXELS;
     use crate::image::encode_png;
-    use ::image::DynamicImage;
     use std::io::Cursor;
 
     fn png_16(values: &[u16], width: u32) -> Vec<u8> {

@@ -39,19 +39,61 @@ impl Image {
             return self;
         }
         if channels == 1 {
-            let grey = GrayImage::from_raw(width as u32, height as u32, self.pixels);
-            let square = square(grey.unwrap_or_default(), side, fit, background);
-            return Self {
-                shape: ImageShape {
-                    channels,
-                    height: side,
-                    width: side,
-                },
-                pixels: square.into_raw(),
-            };
+            let square = square(self.into_grey(), side, fit, background);
+            return Self::from_grey(square);
         }
         Self::from_rgb(&square(self.to_rgb(), side, fit, background))
     }
+
+    /// The image (1 or 3 channels) in this height and width (at least 1 each): scaled until it
+    /// covers them, and its middle taken; Lanczos, which averages when it shrinks.
+    pub fn covering(self, [height, width]: [usize; 2]) -> Self {
+        if [self.shape.height, self.shape.width] == [height, width] {
+            return self;
+        }
+        let size = [height as u32, width as u32];
+        match self.shape.channels {
+            1 => Self::from_grey(cover(self.into_grey(), size)),
+            _ => Self::from_rgb(&cover(self.to_rgb(), size)),
+        }
+    }
+
+    fn into_grey(self) -> GrayImage {
+        let ImageShape { height, width, .. } = self.shape;
+        let grey = GrayImage::from_raw(width as u32, height as u32, self.pixels);
+        grey.unwrap_or_default()
+    }
+
+    fn from_grey(image: GrayImage) -> Self {
+        Self {
+            shape: ImageShape {
+                channels: 1,
+                height: image.height() as usize,
+                width: image.width() as usize,
+            },
+            pixels: image.into_raw(),
+        }
+    }
+}
+
+/// The part in the middle that has the proportions of this height and width, resized to them.
+fn cover<P: Pixel<Subpixel = u8> + 'static>(
+    image: ImageBuffer<P, Vec<u8>>,
+    [height, width]: [u32; 2],
+) -> ImageBuffer<P, Vec<u8>> {
+    let (from_width, from_height) = image.dimensions();
+    let part = |other: u32, side: u32, other_side: u32, most: u32| {
+        let part = u64::from(other) * u64::from(side) / u64::from(other_side);
+        part.clamp(1, u64::from(most)) as u32
+    };
+    let part_width = part(from_height, width, height, from_width);
+    let part_height = part(from_width, height, width, from_height);
+    let (left, top) = (
+        (from_width - part_width) / 2,
+        (from_height - part_height) / 2,
+    );
+    let part = imageops::crop_imm(&image, left, top, part_width, part_height);
+    imageops::resize(&*part, width, height, FilterType::Lanczos3)
 }
 
 /// The same of an image in the form of its decoder.
@@ -67,12 +109,7 @@ pub(super) fn square<P: Pixel<Subpixel = u8> + 'static>(
         return image;
     }
     match fit {
-        Fit::Crop => {
-            let middle = width.min(height);
-            let corner = ((width - middle) / 2, (height - middle) / 2);
-            let square = imageops::crop_imm(&image, corner.0, corner.1, middle, middle);
-            imageops::resize(&*square, side, side, FilterType::Lanczos3)
-        }
+        Fit::Crop => cover(image, [side, side]),
         Fit::Stretch => imageops::resize(&image, side, side, FilterType::Lanczos3),
         Fit::Pad => {
             let longer = f64::from(width.max(height));
@@ -117,6 +154,12 @@ mod tests {
             assert_eq!(fitted(Fit::Crop)[..4], [90; 4]);
             let stretched = fitted(Fit::Stretch);
             assert!(stretched[0] < 50 && stretched[3] > 220, "{stretched:?}");
+            // The whole height, four of the eight columns.
+            let covered = wide(channels).covering([8, 8]);
+            assert_eq!((covered.shape.height, covered.shape.width), (8, 8));
+            assert_eq!(covered.pixels[2..6], [90; 4]);
+            let low = wide(channels).covering([1, 4]).pixels;
+            assert!(low[0] < 60 && low[3] > 220, "{low:?}");
             let padded = fitted(Fit::Pad);
             assert_eq!((&padded[..4], &padded[12..16]), (&[7; 4][..], &[7; 4][..]));
             assert!(padded[4] < 50 && padded[7] > 220, "{padded:?}");

@@ -1,7 +1,6 @@
 //! Masks in: which part of an image is to be filled.
 
-use super::Image;
-use super::opened::upright;
+use super::{Image, Layer};
 use crate::input::{MAX_IMAGE_FILE, read_bytes};
 use crate::{DataError, ImageShape};
 use ::image::GrayAlphaImage;
@@ -10,8 +9,18 @@ use std::path::Path;
 /// From this value on, a pixel of a mask is white: to be filled.
 const WHITE: u8 = 128;
 
-/// Reads a mask as a grey image: at least 128 where an image is to be filled. Transparent parts of
-/// a mask are not to be filled, so that one can be painted in white on a layer of its own.
+/// Which part of a mask is to be filled.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum MaskKind {
+    /// What is white. Transparent parts are not, so that a mask can be painted in white on a layer
+    /// of its own.
+    White,
+    /// What is transparent.
+    Transparent,
+}
+
+/// Reads a mask as a grey image: at least 128 where an image is to be filled, which is what is
+/// white in it.
 ///
 /// # Errors
 /// A file that cannot be read or decoded or has more than `max_pixels`; a mask without any white, or of nothing else; one whose
@@ -19,30 +28,43 @@ const WHITE: u8 = 128;
 pub fn read_mask(path: &Path, max_pixels: u64) -> Result<Image, DataError> {
     let origin = path.display().to_string();
     let bytes = read_bytes(path, MAX_IMAGE_FILE)?;
-    let layer = upright(&bytes, &origin, max_pixels)?.into_luma_alpha8();
-    let refused = |reason: &str| DataError::Mask {
-        origin: origin.clone(),
-        reason: reason.into(),
+    Layer::decode(&bytes, &origin, max_pixels)?.mask(MaskKind::White, &origin)
+}
+
+/// What a layer masks, which `origin` names in errors.
+pub(super) fn mask_of(
+    layer: &GrayAlphaImage,
+    kind: MaskKind,
+    origin: &str,
+) -> Result<Image, DataError> {
+    let refused = |reason: String| DataError::Mask {
+        origin: origin.into(),
+        reason,
     };
-    if is_cut_out(&layer) {
-        return Err(refused(
-            "its opaque part is in many greys, like an image with a part cut out",
-        ));
+    if kind == MaskKind::White && is_cut_out(layer) {
+        return Err(refused(format!(
+            "its opaque part is in many greys, like an image with a part cut out; {}",
+            kind.expected()
+        )));
     }
     let over_black = |value: u8, alpha: u8| (u32::from(value) * u32::from(alpha) + 127) / 255;
     let values = layer.pixels().map(|pixel| {
         let [value, alpha] = pixel.0;
-        over_black(value, alpha) as u8
+        match kind {
+            MaskKind::White => over_black(value, alpha) as u8,
+            MaskKind::Transparent => 255 - alpha,
+        }
     });
     let pixels: Vec<u8> = values.collect();
-    let white = pixels.iter().filter(|value| **value >= WHITE).count();
-    match white {
-        0 => Err(refused(
-            "nothing in it is white, so nothing would be filled",
-        )),
-        all if all == pixels.len() => Err(refused(
-            "all of it is white, so nothing of the image would be left to go by",
-        )),
+    let filled = pixels.iter().filter(|value| **value >= WHITE).count();
+    let (name, expected) = (kind.name(), kind.expected());
+    match filled {
+        0 => Err(refused(format!(
+            "nothing in it is {name}, so nothing would be filled; {expected}"
+        ))),
+        all if all == pixels.len() => Err(refused(format!(
+            "all of it is {name}, so nothing of the image would be left to go by; {expected}"
+        ))),
         _ => Ok(Image {
             shape: ImageShape {
                 channels: 1,
@@ -51,6 +73,26 @@ pub fn read_mask(path: &Path, max_pixels: u64) -> Result<Image, DataError> {
             },
             pixels,
         }),
+    }
+}
+
+impl MaskKind {
+    fn name(self) -> &'static str {
+        match self {
+            Self::White => "white",
+            Self::Transparent => "transparent",
+        }
+    }
+
+    fn expected(self) -> &'static str {
+        match self {
+            Self::White => {
+                "expected white where the image is to be filled, and black or transparent where it stays"
+            }
+            Self::Transparent => {
+                "expected transparent parts where the image is to be filled, and opaque ones where it stays"
+            }
+        }
     }
 }
 
@@ -93,6 +135,28 @@ mod tests {
         );
         let greys = read([[200, 255], [100, 255], [90, 255], none]).unwrap_err();
         assert!(greys.contains("many greys"), "{greys}");
+    }
+
+    #[test]
+    fn what_is_transparent_can_be_what_is_filled() {
+        let mask = |alphas: [u8; 4]| {
+            let layer =
+                GrayAlphaImage::from_fn(2, 2, |x, y| LumaA([90, alphas[(2 * y + x) as usize]]));
+            let mask = mask_of(&layer, MaskKind::Transparent, "a");
+            mask.map(|mask| mask.pixels)
+                .map_err(|error| error.to_string())
+        };
+        assert_eq!(mask([255, 0, 127, 128]).unwrap(), [0, 255, 128, 127]);
+        assert!(
+            mask([255; 4])
+                .unwrap_err()
+                .contains("nothing in it is transparent")
+        );
+        assert!(
+            mask([0; 4])
+                .unwrap_err()
+                .contains("all of it is transparent")
+        );
     }
 
     #[test]

@@ -1,6 +1,7 @@
 //! One file or folder per command, and what several of them share.
 
 pub(crate) mod bench;
+pub(crate) mod bench_serve;
 pub(crate) mod cache;
 pub(crate) mod check;
 pub(crate) mod completions;

@@ -2,12 +2,14 @@
 
 use crate::compute::{self, PrecisionArgs};
 use crate::error::{CliError, CliResult, IntoCliResult};
-use crate::parsers::{images, positive, steps};
+use crate::log::LogFormat;
+use crate::memory;
+use crate::parsers::{images, lora, positive, steps};
 use clap::builder::RangedU64ValueParser;
-use fewstep_generate::{Family, KeepEncoder};
+use fewstep_generate::{Family, KeepEncoder, LoadOptions, LoraChoice, ModelSource};
 use fewstep_serve::{Config, Limits, NamedModel, ServeError};
 use std::net::SocketAddr;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 /// Generate images over HTTP, with a page to try the models on.
@@ -42,10 +44,19 @@ pub(crate) struct Args {
     /// The origin of another web page that may use the server, such as https://example.org.
     #[arg(long = "cors", value_name = "ORIGIN")]
     cors: Vec<String>,
-    /// Memory for the weights of models, such as 8GiB; those not used for longest leave for others
-    /// [default: all stay].
+    /// Memory for models, such as 8GiB: their weights, and what the one that generates takes. Those not
+    /// used for longest leave for others, and fewer images go through the network at once [default:
+    /// what the machine has].
     #[arg(long, value_name = "SIZE", value_parser = bytes)]
     memory: Option<u64>,
+    /// A LoRA to add to every model when it is loaded, with how many times it counts: FILE or
+    /// FILE:WEIGHT. May be given several times.
+    #[arg(long = "lora", value_name = "FILE[:WEIGHT]", value_parser = lora)]
+    loras: Vec<LoraChoice>,
+    /// The folder of the LoRA that requests may name: `loras` of a request, or `<lora:NAME:WEIGHT>` in
+    /// a prompt, where NAME is that of a .safetensors file in it.
+    #[arg(long, value_name = "FOLDER")]
+    lora_dir: Option<PathBuf>,
     #[command(flatten)]
     precision: PrecisionArgs,
     /// Images per network call, at most [default: 64; 16 with control images; 1 for latent models].
@@ -69,6 +80,9 @@ pub(crate) struct Args {
     /// Pixels that an image in a request may have.
     #[arg(long, value_parser = positive, default_value_t = Limits::default().pixels as usize)]
     max_pixels: usize,
+    /// How the log on standard error is written: for people, or as JSON on each line.
+    #[arg(long, value_name = "FORMAT", value_enum, default_value_t)]
+    pub(crate) log_format: LogFormat,
     /// Size that a request may have.
     #[arg(long, value_name = "SIZE", value_parser = bytes, default_value = "32MiB")]
     max_body: u64,
@@ -78,8 +92,14 @@ pub(crate) fn run(args: Args) -> CliResult {
     let device = compute::device(None)?;
     args.precision.choose(&device)?;
     let options = compute::load_options(None, KeepEncoder::Always);
-    let load =
-        Box::new(move |source: &fewstep_generate::ModelSource| source.generator(&options, &device));
+    let loras = args.loras.clone();
+    let load = Box::new(move |source: &ModelSource, more: &[LoraChoice]| {
+        let options = LoadOptions {
+            loras: [&loras, more].concat(),
+            ..options.clone()
+        };
+        source.generator(&options, &device)
+    });
     let ended = fewstep_serve::run(args.config()?, load, |address| {
         println!("fewstep serves on http://{address}/");
     });
@@ -116,13 +136,20 @@ impl Args {
                 "the token is empty: give one, or unset FEWSTEP_TOKEN",
             ));
         }
+        if let Some(folder) = self.lora_dir.as_ref().filter(|folder| !folder.is_dir()) {
+            return Err(CliError::input(format!(
+                "--lora-dir {}: there is no such folder",
+                folder.display()
+            )));
+        }
         Ok(Config {
             address: self.address,
             token: self.token,
             hosts: self.hosts,
             cors: self.cors,
             models: models?,
-            memory: self.memory,
+            memory: self.memory.or_else(memory::limit),
+            loras: self.lora_dir,
             batch: self.batch,
             queue: self.queue,
             timeout: Duration::from_secs(self.timeout),

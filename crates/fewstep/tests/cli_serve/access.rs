@@ -53,8 +53,12 @@ fn every_limit_is_a_clear_refusal() {
         400,
         "negative prompt",
     );
-    refused(json!({ "steps": "four" }), 400, "expected usize");
-    refused(json!({ "unknown": 1 }), 400, "unknown field `unknown`");
+    refused(
+        json!({ "steps": "four" }),
+        400,
+        "`steps` must be a whole number",
+    );
+    refused(json!({ "unknown": 1 }), 400, "no field `unknown`");
     refused(json!({ "prompt": "x".repeat(70_000) }), 413, "larger than");
     let header = base64_of(b"P6\n60000 60000\n255\n");
     refused(json!({ "image": header }), 413, "60000x60000");
@@ -67,7 +71,7 @@ fn every_limit_is_a_clear_refusal() {
     let broken = [("Content-Type", "application/json")];
     server
         .request("POST /api/v1/generate", &broken, b"{")
-        .refused(400, "cannot be read");
+        .refused(400, "not JSON");
     server.get("/nothing").refused(404, "nothing at /nothing");
     server
         .post("/nothing", &json!({}))

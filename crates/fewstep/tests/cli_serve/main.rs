@@ -2,11 +2,18 @@
 
 mod a1111;
 mod access;
+mod bench;
+mod control;
+mod fields;
 mod images;
+mod loras;
 mod openai;
 mod page;
+mod restyle;
 #[path = "../server/mod.rs"]
 mod server;
+#[path = "../tiny/mod.rs"]
+mod tiny;
 mod work;
 #[path = "../workspace/mod.rs"]
 mod workspace;

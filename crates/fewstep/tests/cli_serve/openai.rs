@@ -126,7 +126,7 @@ fn openai_refuses_in_its_form() {
         json!({ "prompt": "bag", "speed": 9 }),
         400,
         "speed",
-        "unknown field `speed`",
+        "no field `speed`",
     );
     refused(
         json!({ "prompt": "bag", "partial_images": 4 }),

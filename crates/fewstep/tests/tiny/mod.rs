@@ -6,10 +6,11 @@ use burn::tensor::Device;
 use fewstep_data::ImageShape;
 use fewstep_data::image::{Image, read, write_png};
 use fewstep_diffusion::{
-    DistilledFor, Guidance, PredictionKind, Provenance, Role, SamplerRecipe, ScheduleConfig,
+    ControlSpec, DistilledFor, Guidance, PredictionKind, Provenance, Role, SamplerRecipe,
+    ScheduleConfig, Task,
 };
 use fewstep_formats::{FilePrecision, Model};
-use fewstep_nn::{Backbone, BackboneConfig, UNetConfig, WEmbedding};
+use fewstep_nn::{Backbone, BackboneConfig, Fusion, UNetConfig, WEmbedding};
 use safetensors::SafeTensors;
 use safetensors::tensor::TensorView;
 use std::path::Path;
@@ -63,6 +64,18 @@ pub(crate) fn student(sampler: DistilledFor, steps: Option<usize>) -> Model {
         ..teacher.recipe
     };
     with_weights(config, recipe)
+}
+
+/// A teacher that generates from control images.
+pub(crate) fn controlled(task: Task, control: [usize; 3]) -> Model {
+    changed(&teacher(), |config, recipe| {
+        let image = recipe.resolution;
+        config.controlnet = Some(config.controlnet_for(control, image, Fusion::default()));
+        recipe.control = Some(ControlSpec {
+            task,
+            shape: control,
+        });
+    })
 }
 
 /// The same model for other images and classes.

@@ -9,6 +9,7 @@ mod progress;
 
 use crate::init::inpaint_concat;
 use crate::prompts::PromptCache;
+use crate::registry::Loras;
 use crate::{
     ControlImage, GenerateError, ImageRequest, Init, KeepEncoder, Request, Subject, from_images,
     to_images,
@@ -84,13 +85,23 @@ impl Generator {
         keep: KeepEncoder,
         device: &Device,
     ) -> Result<Self, GenerateError> {
+        Self::with_loras(pipeline, Loras::default(), keep, device)
+    }
+
+    /// The same with LoRA for its text encoder; the network has them already.
+    pub(crate) fn with_loras(
+        pipeline: Pipeline,
+        loras: Loras,
+        keep: KeepEncoder,
+        device: &Device,
+    ) -> Result<Self, GenerateError> {
         let Pipeline {
             model,
             vae,
             text_encoder,
             components,
         } = pipeline;
-        let prompts = PromptCache::new(text_encoder, components, keep, device);
+        let prompts = PromptCache::new(text_encoder, components, loras, keep, device)?;
         Ok(Self {
             latent: Some(LatentParts { vae, prompts }),
             ..Self::new(model, device)?

@@ -67,3 +67,16 @@ pub enum RegistryError {
     #[error(transparent)]
     Generate(#[from] GenerateError),
 }
+
+impl RegistryError {
+    /// What is wrong with a LoRA, if that is why the model cannot be loaded.
+    pub fn of_lora(&self) -> Option<&str> {
+        match self {
+            Self::Format(FormatError::Lora { reason, .. })
+            | Self::Generate(GenerateError::Format(FormatError::Lora { reason, .. })) => {
+                Some(reason)
+            }
+            _ => None,
+        }
+    }
+}

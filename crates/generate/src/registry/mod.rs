@@ -5,6 +5,7 @@ mod choice;
 mod error;
 mod family;
 mod hub;
+mod lora;
 mod paths;
 mod runs;
 
@@ -13,6 +14,8 @@ pub use choice::{Candidate, Choice};
 pub use error::RegistryError;
 pub use family::Family;
 pub use hub::{HubModel, models as hub_models};
+pub use lora::LoraChoice;
+pub(crate) use lora::Loras;
 pub use runs::folders as run_models;
 
 use crate::{Generator, KeepEncoder};
@@ -45,6 +48,8 @@ pub enum ModelSource {
 pub struct LoadOptions {
     /// The folder of a ControlNet to use instead of the model's own.
     pub controlnet: Option<PathBuf>,
+    /// LoRA that are added to network and text encoder.
+    pub loras: Vec<LoraChoice>,
     /// The precision that networks compute in.
     pub precision: Precision,
     /// How long the text encoder stays in memory.
@@ -132,12 +137,17 @@ impl ModelSource {
         if let Some(folder) = &options.controlnet {
             model = model.with_controlnet(ControlNetModel::load(folder, device)?)?;
         }
+        let loras = Loras::read(&options.loras)?;
+        model = loras.add_to(model, device)?;
         model.network = model.network.computing_in(options.precision);
         Ok(match self.components()? {
-            None => Generator::new(model, device)?,
+            None => {
+                loras.check_without_text()?;
+                Generator::new(model, device)?
+            }
             Some(components) => {
                 let pipeline = Pipeline::with_components(model, &components, device)?;
-                Generator::latent(pipeline, options.keep_encoder, device)?
+                Generator::with_loras(pipeline, loras, options.keep_encoder, device)?
             }
         })
     }

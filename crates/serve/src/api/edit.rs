@@ -1,13 +1,13 @@
 //! Changing an image with a request that does not say how: what it means depends on the model.
 
 use super::generation::Start;
-use crate::images::{InputImage, MaskKind};
+use fewstep_data::image::{Layer, MaskKind};
 use fewstep_generate::Generator;
 
 /// An image to change, as the APIs of other servers send it.
 pub(crate) struct Edit {
-    pub(crate) image: InputImage,
-    pub(crate) mask: Option<(InputImage, MaskKind)>,
+    pub(crate) image: Layer,
+    pub(crate) mask: Option<(Layer, MaskKind)>,
     pub(crate) strength: f64,
 }
 
@@ -15,7 +15,7 @@ impl Edit {
     /// What the images start from, and the control image: a model that inpaints takes the mask, or
     /// the transparent parts of the image; one with control images takes the image as that; others
     /// start from the image with noise.
-    pub(crate) fn for_model(self, generator: &Generator) -> (Start, Option<InputImage>) {
+    pub(crate) fn for_model(self, generator: &Generator) -> (Start, Option<Layer>) {
         let Self {
             image,
             mask,

@@ -1,6 +1,6 @@
 //! Probes and metrics.
 
-use super::App;
+use crate::app::App;
 use crate::engine::Gauges;
 use crate::error::ApiError;
 use axum::extract::State;

@@ -1,19 +1,25 @@
 //! Bodies of requests that are JSON.
 
+use super::explain::explain;
 use crate::error::ApiError;
 use axum::body::Bytes;
 use axum::extract::{FromRequest, Request};
 use axum::http::{StatusCode, header};
 use serde::de::DeserializeOwned;
+use serde_json::{Map, Value};
 use std::time::Duration;
+use utoipa::ToSchema;
 
 /// How long a client may take to send a body.
 const PATIENCE: Duration = Duration::from_secs(60);
 
+/// A body that is a JSON object.
+pub(crate) struct JsonObject(pub(crate) Map<String, Value>);
+
 /// A body that is JSON, with errors in the form of the other errors.
 pub(crate) struct JsonBody<T>(pub(crate) T);
 
-impl<S: Send + Sync, T: DeserializeOwned> FromRequest<S> for JsonBody<T> {
+impl<S: Send + Sync> FromRequest<S> for JsonObject {
     type Rejection = ApiError;
 
     async fn from_request(request: Request, state: &S) -> Result<Self, ApiError> {
@@ -28,17 +34,33 @@ impl<S: Send + Sync, T: DeserializeOwned> FromRequest<S> for JsonBody<T> {
         }
         let bytes = in_time(Bytes::from_request(request, state)).await?;
         let bytes = bytes.map_err(|rejection| too_large_or(rejection.status()))?;
-        // Without this a list would be read as the fields in their order.
-        if bytes.iter().find(|byte| !byte.is_ascii_whitespace()) != Some(&b'{') {
-            return Err(ApiError::bad("the body must be a JSON object"));
+        match serde_json::from_slice(&bytes) {
+            Ok(Value::Object(fields)) => Ok(Self(fields)),
+            Ok(_) => Err(ApiError::bad("the body must be a JSON object")),
+            Err(error) => Err(ApiError::bad(format!(
+                "the body is not JSON: it is wrong or ends too early at line {}, column {}",
+                error.line(),
+                error.column()
+            ))),
         }
-        let parsed = serde_json::from_slice(&bytes);
-        let value = parsed.map_err(|error| ApiError {
-            field: field_of(&error.to_string()),
-            ..ApiError::bad(format!("the body cannot be read: {error}"))
-        })?;
-        Ok(Self(value))
     }
+}
+
+impl<S: Send + Sync, T: DeserializeOwned + ToSchema> FromRequest<S> for JsonBody<T> {
+    type Rejection = ApiError;
+
+    async fn from_request(request: Request, state: &S) -> Result<Self, ApiError> {
+        let JsonObject(fields) = JsonObject::from_request(request, state).await?;
+        read(fields).map(Self)
+    }
+}
+
+/// What the fields of a request say.
+pub(crate) fn read<T: DeserializeOwned + ToSchema>(
+    fields: Map<String, Value>,
+) -> Result<T, ApiError> {
+    let fields = Value::Object(fields);
+    T::deserialize(&fields).map_err(|_| explain::<T>(&fields))
 }
 
 /// A body, unless the client takes too long to send it.
@@ -60,12 +82,4 @@ pub(crate) fn too_large_or(status: StatusCode) -> ApiError {
         }
         status => ApiError::new(status, "the body cannot be received"),
     }
-}
-
-/// The field that a message of the parser names.
-fn field_of(message: &str) -> Option<String> {
-    let rest = message
-        .strip_prefix("unknown field `")
-        .or_else(|| message.strip_prefix("missing field `"))?;
-    Some(rest.split('`').next()?.to_owned())
 }

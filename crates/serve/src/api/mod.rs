@@ -1,18 +1,21 @@
 //! The APIs, and what they share.
 
 mod a1111;
-mod app;
+mod class;
 mod edit;
+mod explain;
 mod follow;
 mod generation;
 mod health;
 mod json;
+mod lora;
 mod native;
 mod openai;
 mod running;
+mod schema;
+mod seed;
 
-pub(crate) use app::App;
-
+use crate::app::App;
 use crate::error::ApiError;
 use crate::{guard, page};
 use axum::extract::{DefaultBodyLimit, MatchedPath, Request, State};

@@ -1,8 +1,8 @@
 //! Jobs in progress, as handlers see them.
 
-use super::App;
 use super::generation::{Generation, Resolved};
-use crate::engine::{Engine, Job, Phase, Submission};
+use crate::app::{App, Submitted};
+use crate::engine::{Engine, Job, Loaded, Phase, Submission};
 use crate::error::ApiError;
 use axum::extract::{ConnectInfo, FromRequestParts};
 use axum::http::request::Parts;
@@ -24,28 +24,40 @@ impl<S: Send + Sync> FromRequestParts<S> for Client {
     }
 }
 
-/// A job in the queue, and what is to be said about it in the answer.
-#[derive(Clone)]
-pub(crate) struct Submitted {
-    pub(crate) job: Arc<Job>,
-    pub(crate) notes: Arc<Vec<String>>,
-}
-
 impl App {
+    /// Checks what needs no model, and loads the model with the LoRA that the prompts name.
+    pub(crate) async fn model_of(
+        &self,
+        generation: &mut Generation,
+    ) -> Result<Arc<Loaded>, ApiError> {
+        generation.check(&self.config.limits)?;
+        generation.take_loras()?;
+        let name = generation.model.as_deref();
+        let loras = &generation.loras;
+        self.engine.model(name, generation.steps, loras).await
+    }
+
     /// Loads the model, checks the request against it, and puts it into the queue.
     pub(crate) async fn submit(
         &self,
         client: Client,
-        generation: Generation,
+        mut generation: Generation,
         previews: bool,
     ) -> Result<Submitted, ApiError> {
-        let limits = self.config.limits;
-        generation.check(&limits)?;
-        let (name, steps) = (generation.model.clone(), generation.steps);
-        let model = self.engine.model(name.as_deref(), steps).await?;
+        let model = self.model_of(&mut generation).await?;
         let for_model = model.clone();
-        let resolved = blocking(move || generation.resolve(&for_model.generator)).await?;
-        let Resolved { request, notes } = resolved;
+        let engine = self.engine.clone();
+        let resolve = move || {
+            let resolved = generation.resolve(&for_model.generator)?;
+            match engine.batch_of(&for_model, resolved.request.size) {
+                Some(_) => Ok(resolved),
+                None => Err(ApiError::field(
+                    "size",
+                    "an image of this size takes more memory than models may take on this server: ask for a smaller one",
+                )),
+            }
+        };
+        let Resolved { request, notes } = blocking(resolve).await?;
         let job = self.engine.submit(Submission {
             client: client.0,
             model,

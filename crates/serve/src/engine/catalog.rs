@@ -3,16 +3,63 @@
 use crate::config::{Load, NamedModel};
 use crate::error::{ApiError, ServeError};
 use axum::http::StatusCode;
-use fewstep_generate::{Generator, ModelSource, RegistryError};
+use fewstep_generate::{Extent, GenerateError, Generator, LoraChoice, ModelSource, RegistryError};
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 /// A model in memory.
 pub(crate) struct Loaded {
     pub(crate) name: String,
-    pub(crate) generator: Generator,
+    pub(crate) generator: Arc<Generator>,
     source: ModelSource,
-    bytes: u64,
+    loras: Vec<LoraChoice>,
+    needs: Needs,
+}
+
+impl Loaded {
+    /// Its LoRA as prompts name them.
+    pub(crate) fn loras(&self) -> impl Iterator<Item = String> {
+        self.loras.iter().map(|lora| {
+            let name = lora.file.file_stem().unwrap_or_default();
+            format!("<lora:{}:{}>", name.to_string_lossy(), lora.weight)
+        })
+    }
+}
+
+/// Models with LoRA that are kept in memory, at most.
+const MOST_WITH_LORAS: usize = 4;
+
+/// Bytes that a model takes, as they are predicted.
+#[derive(Clone, Copy)]
+struct Needs {
+    /// Of its weights, as long as it is in memory.
+    weights: u64,
+    /// While it generates one image of the usual size.
+    working: u64,
+}
+
+impl Needs {
+    fn of(generator: &Generator) -> Result<Self, GenerateError> {
+        let weights = generator.weight_bytes();
+        let one = generator.memory(&extent(1, None))?;
+        Ok(Self {
+            weights,
+            working: one.saturating_sub(weights),
+        })
+    }
+
+    fn all(self) -> u64 {
+        self.weights.saturating_add(self.working)
+    }
+}
+
+fn extent(images: usize, size: Option<[usize; 2]>) -> Extent {
+    Extent {
+        images: images as u64,
+        size,
+        batch: images,
+        w: None,
+    }
 }
 
 /// The models by their names, and those of them that are in memory.
@@ -26,8 +73,8 @@ pub(crate) struct Catalog {
 struct State {
     /// The one that was used last comes last.
     loaded: Vec<Arc<Loaded>>,
-    /// Bytes of all that were ever loaded.
-    known: HashMap<String, u64>,
+    /// What all that were ever loaded need.
+    known: HashMap<String, Needs>,
 }
 
 impl Catalog {
@@ -65,11 +112,18 @@ impl Catalog {
         }
     }
 
-    /// The model of a configured name for the number of steps, if it is in memory.
-    pub(crate) fn loaded(&self, name: &str, steps: Option<usize>) -> Option<Arc<Loaded>> {
+    /// The model of a configured name for the number of steps with these LoRA, if it is in memory.
+    pub(crate) fn loaded(
+        &self,
+        name: &str,
+        steps: Option<usize>,
+        loras: &[LoraChoice],
+    ) -> Option<Arc<Loaded>> {
         let source = self.source(name, steps)?;
         let mut state = self.lock();
-        let is_it = |model: &Arc<Loaded>| model.name == name && model.source == *source;
+        let is_it = |model: &Arc<Loaded>| {
+            model.name == name && model.source == *source && model.loras == loras
+        };
         let found = state.loaded.iter().position(is_it)?;
         let model = state.loaded.remove(found);
         state.loaded.push(model.clone());
@@ -85,17 +139,18 @@ impl Catalog {
 
     /// Bytes of the weights in memory.
     pub(crate) fn bytes(&self) -> u64 {
-        self.lock().loaded.iter().map(|model| model.bytes).sum()
+        self.lock().loaded.iter().map(|m| m.needs.weights).sum()
     }
 
     /// Loads the model that requests get when they name none.
     pub(super) fn load_first(&self, load: &Load) -> Result<(), ServeError> {
         let first = &self.models[0];
-        let model = self.read(&first.name, first.family.suited(None), load)?;
-        if let Some(allowed) = self.memory.filter(|&allowed| model.bytes > allowed) {
+        let model = self.read(&first.name, first.family.suited(None), &[], load)?;
+        let needed = model.needs.all();
+        if let Some(allowed) = self.memory.filter(|&allowed| needed > allowed) {
             return Err(ServeError::Memory {
                 name: first.name.clone(),
-                needed: model.bytes,
+                needed,
                 allowed,
             });
         }
@@ -108,26 +163,31 @@ impl Catalog {
         &self,
         name: &str,
         steps: Option<usize>,
+        loras: &[LoraChoice],
         load: &Load,
     ) -> Result<Arc<Loaded>, ApiError> {
-        if let Some(model) = self.loaded(name, steps) {
+        if let Some(model) = self.loaded(name, steps, loras) {
             return Ok(model);
         }
         let source = self.source(name, steps).ok_or_else(ApiError::internal)?;
         let known = self.lock().known.get(&key(source)).copied();
-        if let Some(bytes) = known {
-            self.check_fits(name, bytes)?;
-            self.make_room(bytes);
+        if let Some(needs) = known {
+            self.check_fits(name, needs)?;
+            self.make_room(needs);
         }
-        let model = self.read(name, source, load).map_err(|error| {
+        let model = self.read(name, source, loras, load).map_err(|error| {
+            if let Some(reason) = error.of_lora() {
+                let message = format!("the model `{name}` cannot have this LoRA: {reason}");
+                return ApiError::field("loras", message);
+            }
             tracing::error!(model = name, %error, "a model cannot be loaded");
             ApiError::new(
                 StatusCode::SERVICE_UNAVAILABLE,
                 format!("the model `{name}` cannot be loaded: the server's log says why"),
             )
         })?;
-        self.check_fits(name, model.bytes)?;
-        self.make_room(model.bytes);
+        self.check_fits(name, model.needs)?;
+        self.make_room(model.needs);
         Ok(self.keep(model))
     }
 
@@ -136,48 +196,103 @@ impl Catalog {
         Some(model.family.suited(steps))
     }
 
-    fn read(&self, name: &str, source: &ModelSource, load: &Load) -> Result<Loaded, RegistryError> {
-        let generator = load(source)?;
-        let bytes = generator.weight_bytes();
-        self.lock().known.insert(key(source), bytes);
-        tracing::info!(model = name, bytes, "a model is loaded");
+    fn read(
+        &self,
+        name: &str,
+        source: &ModelSource,
+        loras: &[LoraChoice],
+        load: &Load,
+    ) -> Result<Loaded, RegistryError> {
+        let generator = load(source, loras)?;
+        let needs = Needs::of(&generator)?;
+        self.lock().known.insert(key(source), needs);
+        let Needs { weights, working } = needs;
+        tracing::info!(
+            model = name,
+            loras = loras.len(),
+            weights,
+            working,
+            "a model is loaded"
+        );
         Ok(Loaded {
             name: name.into(),
             source: source.clone(),
-            bytes,
-            generator,
+            loras: loras.to_vec(),
+            needs,
+            generator: generator.into(),
         })
     }
 
     fn keep(&self, model: Loaded) -> Arc<Loaded> {
         let model = Arc::new(model);
-        self.lock().loaded.push(model.clone());
+        let loaded = &mut self.lock().loaded;
+        loaded.push(model.clone());
+        // Weights of LoRA are numbers of requests: without a bound there would be ever more.
+        let with_loras = loaded.iter().filter(|model| !model.loras.is_empty());
+        if with_loras.count() > MOST_WITH_LORAS
+            && let Some(oldest) = loaded.iter().position(|model| !model.loras.is_empty())
+        {
+            loaded.remove(oldest);
+        }
         model
     }
 
-    fn check_fits(&self, name: &str, bytes: u64) -> Result<(), ApiError> {
-        match self.memory.filter(|&memory| bytes > memory) {
+    fn check_fits(&self, name: &str, needs: Needs) -> Result<(), ApiError> {
+        match self.memory.filter(|&memory| needs.all() > memory) {
             None => Ok(()),
-            Some(memory) => Err(ApiError::new(
-                StatusCode::SERVICE_UNAVAILABLE,
-                format!(
-                    "the model `{name}` takes {bytes} bytes of memory, and models may take {memory} on this server"
-                ),
-            )),
+            Some(memory) => Err(ApiError {
+                field: Some("model".into()),
+                ..ApiError::new(
+                    StatusCode::SERVICE_UNAVAILABLE,
+                    format!(
+                        "the model `{name}` takes {} bytes of memory, and models may take {memory} on this server",
+                        needs.all()
+                    ),
+                )
+            }),
         }
     }
 
-    /// Drops models until one of this size fits. Jobs that wait for a dropped one still have it.
-    fn make_room(&self, bytes: u64) {
+    /// Drops models until one of these needs fits. Jobs that wait for a dropped one still have it.
+    fn make_room(&self, needs: Needs) {
         let Some(memory) = self.memory else {
             return;
         };
         let mut state = self.lock();
-        let taken = |state: &State| state.loaded.iter().map(|model| model.bytes).sum::<u64>();
-        while !state.loaded.is_empty() && taken(&state) + bytes > memory {
+        // One of them works at a time.
+        let taken = |state: &State| {
+            let all = || state.loaded.iter().map(|model| model.needs);
+            let weights = all().map(|needs| needs.weights).sum::<u64>();
+            let working = all().map(|needs| needs.working).max().unwrap_or(0);
+            weights + needs.weights + working.max(needs.working)
+        };
+        while !state.loaded.is_empty() && taken(&state) > memory {
             let dropped = state.loaded.remove(0);
             tracing::info!(model = dropped.name, "a model leaves the memory");
         }
+    }
+
+    /// How many images of a size, at most `most`, the memory allows in one network call next to the
+    /// weights of all models; none if there is no room for one.
+    pub(crate) fn batch(
+        &self,
+        model: &Loaded,
+        size: Option<[usize; 2]>,
+        most: usize,
+    ) -> Option<usize> {
+        let Some(memory) = self.memory else {
+            return Some(most);
+        };
+        let left = memory
+            .saturating_sub(self.bytes())
+            .saturating_add(model.needs.weights);
+        let fits = |images: &usize| {
+            let needed = model.generator.memory(&extent(*images, size));
+            needed.is_ok_and(|needed| needed <= left)
+        };
+        let mut halves =
+            std::iter::successors(Some(most.max(1)), |most| (*most > 1).then_some(most / 2));
+        halves.find(fits)
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {

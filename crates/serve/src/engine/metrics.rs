@@ -23,6 +23,7 @@ struct Counts {
     images: u64,
     refused: u64,
     batch_images: Histogram<8>,
+    batch_seconds: Histogram<12>,
     step_seconds: Histogram<12>,
     job_seconds: Histogram<12>,
     /// A moving average.
@@ -37,6 +38,7 @@ impl Default for Counts {
             images: 0,
             refused: 0,
             batch_images: Histogram::new(IMAGES),
+            batch_seconds: Histogram::new(SECONDS),
             step_seconds: Histogram::new(SECONDS),
             job_seconds: Histogram::new(SECONDS),
             seconds_per_image: 0.0,
@@ -72,6 +74,7 @@ impl Metrics {
         let mut counts = self.lock();
         counts.images += images as u64;
         counts.batch_images.add(images as f64);
+        counts.batch_seconds.add(seconds);
         counts.step_seconds.add(seconds / steps.max(1) as f64);
         let each = seconds / images.max(1) as f64;
         counts.seconds_per_image = match counts.seconds_per_image {
@@ -132,6 +135,8 @@ impl Metrics {
         }
         let help = "Images in each batch.";
         text.histogram("fewstep_batch_images", help, &counts.batch_images);
+        let help = "Seconds of a batch, from its inputs to its images.";
+        text.histogram("fewstep_batch_seconds", help, &counts.batch_seconds);
         let help = "Seconds of one sampling step of a batch.";
         text.histogram("fewstep_step_seconds", help, &counts.step_seconds);
         let help = "Seconds from the arrival of a job to its images.";

@@ -2,21 +2,26 @@
 //! the handle by which requests reach both.
 
 mod catalog;
+mod errand;
 mod job;
+mod loras;
 mod metrics;
 mod queue;
 mod worker;
 
 pub(crate) use catalog::Loaded;
 pub(crate) use job::{Job, JobState, Phase, Watched, random_bytes};
+pub(crate) use loras::{LoraFolder, NamedLora};
 pub(crate) use metrics::{Gauges, Metrics};
 
 use crate::config::{Config, Load};
 use crate::error::{ApiError, ServeError};
 use axum::http::StatusCode;
 use catalog::Catalog;
-use fewstep_generate::Request;
+use errand::Errand;
+use fewstep_generate::{LoraChoice, Request};
 use queue::Queue;
+use std::collections::VecDeque;
 use std::net::IpAddr;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
@@ -27,10 +32,13 @@ use tokio::sync::oneshot;
 /// The handle of the engine.
 pub(crate) struct Engine {
     pub(crate) catalog: Catalog,
+    pub(crate) loras: LoraFolder,
     pub(crate) metrics: Metrics,
     /// Whether the batch in progress is to show a preview at its next step.
     pub(crate) wants_preview: AtomicBool,
     work: Mutex<Work>,
+    /// Nothing is to go on.
+    stopped: Arc<AtomicBool>,
     arrived: Condvar,
     batch: Option<usize>,
     timeout: Duration,
@@ -42,16 +50,29 @@ pub(crate) struct Engine {
 struct Work {
     queue: Queue<Job>,
     loads: Vec<Loading>,
+    errands: VecDeque<Errand>,
+    /// Whether the worker is about one of them, which is not among them any more.
+    on_errand: bool,
+    /// Whether the batches have had their turn.
+    errand_is_next: bool,
     /// No more work is accepted.
     closed: bool,
     /// The worker ends when nothing is left.
     ended: bool,
 }
 
+impl Work {
+    /// What waits or runs.
+    fn waiting(&self) -> usize {
+        self.queue.jobs() + self.loads.len() + self.errands.len() + usize::from(self.on_errand)
+    }
+}
+
 /// A model that somebody waits for.
 struct Loading {
     name: String,
     steps: Option<usize>,
+    loras: Vec<LoraChoice>,
     reply: oneshot::Sender<Result<Arc<Loaded>, ApiError>>,
 }
 
@@ -73,9 +94,11 @@ impl Engine {
         catalog.load_first(&load)?;
         let engine = Arc::new(Self {
             catalog,
+            loras: LoraFolder::new(config.loras.as_deref()),
             metrics: Metrics::default(),
             wants_preview: AtomicBool::new(false),
             work: Mutex::default(),
+            stopped: Arc::default(),
             arrived: Condvar::new(),
             batch: config.batch,
             timeout: config.timeout,
@@ -87,22 +110,29 @@ impl Engine {
         Ok((engine, worker))
     }
 
-    /// The model of this name for the number of steps, loaded if it is not yet. Without a name it is
-    /// the first model.
+    /// The model of this name for the number of steps with these LoRA, loaded if it is not yet. Without
+    /// a name it is the first model.
     pub(crate) async fn model(
         &self,
         name: Option<&str>,
         steps: Option<usize>,
+        loras: &[NamedLora],
     ) -> Result<Arc<Loaded>, ApiError> {
         let name = self.catalog.name(name)?;
-        if let Some(loaded) = self.catalog.loaded(&name, steps) {
+        let loras = self.loras.choices(loras)?;
+        if let Some(loaded) = self.catalog.loaded(&name, steps, &loras) {
             return Ok(loaded);
         }
         let (reply, loaded) = oneshot::channel();
         {
             let mut work = self.lock();
             self.check_room(&work)?;
-            work.loads.push(Loading { name, steps, reply });
+            work.loads.push(Loading {
+                name,
+                steps,
+                loras,
+                reply,
+            });
         }
         self.arrived.notify_one();
         match tokio::time::timeout(self.timeout, loaded).await {
@@ -125,6 +155,13 @@ impl Engine {
         Ok(job)
     }
 
+    /// How many images of a size may go through a model at once; none if the memory has no room for
+    /// one.
+    pub(crate) fn batch_of(&self, model: &Loaded, size: Option<[usize; 2]>) -> Option<usize> {
+        let usual = model.generator.default_batch();
+        self.catalog.batch(model, size, self.batch.unwrap_or(usual))
+    }
+
     /// Cancels a job: at once if it waits, else at the next step.
     pub(crate) fn cancel(&self, job: &Job) {
         if job.finish(Phase::Cancelled) {
@@ -135,8 +172,7 @@ impl Engine {
 
     /// Jobs that wait or run.
     pub(crate) fn waiting(&self) -> usize {
-        let work = self.lock();
-        work.queue.jobs() + work.loads.len()
+        self.lock().waiting()
     }
 
     /// Whether it accepts work.
@@ -151,14 +187,17 @@ impl Engine {
 
     /// Cancels all that is left and ends the worker. Returns how many jobs were cancelled.
     pub(crate) fn end(&self) -> usize {
-        let jobs = {
+        let (jobs, errands) = {
             let mut work = self.lock();
             (work.closed, work.ended) = (true, true);
             work.loads.clear();
-            work.queue.clear()
+            let errands = work.errands.len() + usize::from(work.on_errand);
+            work.errands.clear();
+            (work.queue.clear(), errands)
         };
+        self.stopped.store(true, Ordering::Relaxed);
         let cancelled = jobs.iter().filter(|job| job.finish(Phase::Cancelled));
-        let cancelled = cancelled.count();
+        let cancelled = cancelled.count() + errands;
         self.arrived.notify_one();
         cancelled
     }
@@ -167,7 +206,7 @@ impl Engine {
         if work.closed {
             return Err(ApiError::stopping());
         }
-        let waiting = work.queue.jobs() + work.loads.len();
+        let waiting = work.waiting();
         if waiting < self.longest_queue {
             return Ok(());
         }

@@ -1,5 +1,6 @@
 //! The thread that owns the device: it loads models, and generates one batch after another.
 
+use super::errand::Errand;
 use super::queue::Part;
 use super::{Engine, Job, Loading, Phase};
 use crate::config::Load;
@@ -15,6 +16,7 @@ use std::time::Instant;
 enum Next {
     Load(Loading),
     Generate(Vec<Part<Job>>),
+    Run(Errand),
     End,
 }
 
@@ -23,16 +25,25 @@ pub(super) fn run(engine: &Engine, load: &Load) {
     loop {
         match next(engine) {
             Next::Load(loading) => {
-                let Loading { name, steps, reply } = loading;
+                let Loading {
+                    name,
+                    steps,
+                    loras,
+                    reply,
+                } = loading;
                 // Whoever has left by now does not wait for it.
                 if reply.is_closed() {
                     continue;
                 }
-                let caught = AssertUnwindSafe(|| engine.catalog.load(&name, steps, load));
+                let caught = AssertUnwindSafe(|| engine.catalog.load(&name, steps, &loras, load));
                 let loaded = catch_unwind(caught).unwrap_or_else(|_| Err(ApiError::internal()));
                 let _ = reply.send(loaded);
             }
             Next::Generate(parts) => generate(engine, &parts),
+            Next::Run(errand) => {
+                errand();
+                engine.lock().on_errand = false;
+            }
             Next::End => return,
         }
     }
@@ -50,13 +61,21 @@ fn next(engine: &Engine) -> Next {
                 work.queue.remove(&job);
             }
         }
-        let most = |job: &Job| {
-            let usual = job.model.generator.default_batch();
-            engine.batch.unwrap_or(usual)
-        };
+        // Batches and errands take turns.
+        if work.errand_is_next
+            && let Some(errand) = work.errands.pop_front()
+        {
+            (work.on_errand, work.errand_is_next) = (true, false);
+            return Next::Run(errand);
+        }
+        let most = |job: &Job| engine.batch_of(&job.model, job.request.size).unwrap_or(1);
         let parts = work.queue.take(most);
+        work.errand_is_next = true;
         if !parts.is_empty() {
             return Next::Generate(parts);
+        }
+        if !work.errands.is_empty() {
+            continue;
         }
         if work.ended {
             return Next::End;

@@ -186,9 +186,17 @@ function listen() {
   $('w').addEventListener('change', () => generate());
   $('strength').addEventListener('input', () => generate({ keep: false }));
   $('brush').addEventListener('input', showValues);
+  // A model with another LoRA is loaded anew, which is too slow to follow a slider.
+  $('lora-weight').addEventListener('input', controls.showLora);
+  for (const id of ['lora', 'lora-weight']) {
+    $(id).addEventListener('change', () => {
+      controls.showLora();
+      generate();
+    });
+  }
   $('steps-range').addEventListener('input', () => {
     controls.settings.steps = Number($('steps-range').value);
-    showValues();
+    generate({ keep: false });
   });
   for (const id of ['steps-range', 'seed', 'count', 'sampler', 'size']) $(id).addEventListener('change', () => generate());
   $('download').addEventListener('click', () => downloadAll(comparing ? $('compare') : $('images')));

@@ -139,6 +139,7 @@ export const input = {
       paint(event);
     });
     canvas.addEventListener('pointermove', (event) => { if (use === 'mask' && event.buttons) paint(event); });
+    canvas.addEventListener('pointerup', () => { if (use === 'mask') changed(); });
     $('image-clear').addEventListener('click', () => { source = null; draw(); changed(); });
     $('mask-clear').addEventListener('click', () => { mask = blank(source.width, source.height); draw(); });
   },

@@ -1,6 +1,6 @@
 //! The page, which is built into the program and uses nothing of other sites.
 
-use crate::api::App;
+use crate::app::App;
 use axum::http::header;
 use axum::response::{IntoResponse, Response};
 use axum::{Router, routing::get};
@@ -12,6 +12,11 @@ const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; i
 /// A file of the page: its path, its kind, its contents.
 const FILES: &[(&str, &str, &str)] = &[
     ("/", "text/html; charset=utf-8", include_str!("index.html")),
+    (
+        "/api/v1/docs",
+        "text/html; charset=utf-8",
+        include_str!("reference.html"),
+    ),
     (
         "/page/style.css",
         "text/css; charset=utf-8",
@@ -25,6 +30,7 @@ const FILES: &[(&str, &str, &str)] = &[
     ("/page/gallery.js", SCRIPT, include_str!("gallery.js")),
     ("/page/input.js", SCRIPT, include_str!("input.js")),
     ("/page/latest.js", SCRIPT, include_str!("latest.js")),
+    ("/page/reference.js", SCRIPT, include_str!("reference.js")),
     ("/page/settings.js", SCRIPT, include_str!("settings.js")),
     ("/page/share.js", SCRIPT, include_str!("share.js")),
 ];

@@ -22,6 +22,9 @@ export function offer(model, its, limits, changed) {
   show('sampler-row', samplers.length > 1);
   fill('sampler', samplers.map((name, at) => [name, at ? name : '']));
   offerSizes();
+  show('lora-row', limits.loras.length > 0);
+  fill('lora', [['none', ''], ...limits.loras.map((name) => [name, name])]);
+  showLora();
   input.offer(facts);
   $('count').max = limits.max_images;
   if (!$('count').value) $('count').value = facts.classes.length ? Math.min(2 * facts.classes.length, 20) : 4;
@@ -62,6 +65,12 @@ function offerSizes() {
   fill('size', sizes.map(([w, h], at) => [`${w} × ${h}`, at ? `${w}x${h}` : '']));
 }
 
+/** The weight is there only with a LoRA. */
+export function showLora() {
+  show('lora-weight-row', $('lora').value !== '');
+  $('lora-value').textContent = Number($('lora-weight').value).toFixed(2);
+}
+
 function fill(id, options) {
   const kept = $(id).value;
   $(id).replaceChildren(...options.map(([name, value]) => new Option(name, value)));
@@ -85,6 +94,7 @@ export function request() {
   body.count = Math.min(Math.max(1, Math.floor(Number($('count').value) || 1)), Number($('count').max));
   if ($('sampler').value) body.sampler = $('sampler').value;
   if ($('size').value) [body.width, body.height] = [width(), height()];
+  if ($('lora').value) body.loras = [{ name: $('lora').value, weight: Number($('lora-weight').value) }];
   return { ...body, ...input.fields() };
 }
 
@@ -100,4 +110,8 @@ export function restore(body) {
   $('sampler').value = body.sampler ?? '';
   $('size').value = body.width ? `${body.width}x${body.height}` : '';
   if (body.steps) $('steps-range').value = body.steps;
+  const [lora] = body.loras ?? [];
+  $('lora').value = lora?.name ?? '';
+  if (lora) $('lora-weight').value = lora.weight;
+  showLora();
 }

@@ -5,7 +5,8 @@ use crate::api::generation::{Generation, Manners, WantedImage, WantedSubject};
 use crate::config::Limits;
 use crate::engine::random_bytes;
 use crate::error::ApiError;
-use crate::images::{InputImage, MaskKind};
+use crate::images::decode_base64;
+use fewstep_data::image::{Layer, MaskKind};
 use fewstep_generate::w_of;
 use serde_json::{Map, Value};
 
@@ -37,7 +38,6 @@ const READ: &[&str] = &[
     "do_not_save_grid",
     "override_settings_restore_afterwards",
     "subseed",
-    "scheduler",
     "resize_mode",
     "seed_resize_from_h",
     "seed_resize_from_w",
@@ -45,12 +45,6 @@ const READ: &[&str] = &[
     "s_tmin",
     "s_noise",
     "s_min_uncond",
-    "hr_scale",
-    "hr_upscaler",
-    "mask_blur",
-    "inpaint_full_res",
-    "inpaint_full_res_padding",
-    "inpainting_fill",
     "script_args",
 ];
 
@@ -109,17 +103,26 @@ impl Fields {
             Value::Null => true,
             Value::Bool(flag) => !flag,
             Value::Number(number) => matches!(number.as_f64(), Some(0.0 | -1.0)),
-            Value::String(text) => text.is_empty(),
+            Value::String(text) => text.is_empty() || text.eq_ignore_ascii_case("automatic"),
             Value::Array(list) => list.is_empty(),
             Value::Object(fields) => fields.is_empty(),
         };
-        let unread = |name: &&String| !READ.contains(&name.as_str());
-        let names = self.0.iter().filter(|(_, value)| !says_nothing(value));
+        let has_mask = !self.text("mask").is_empty();
+        // Clients send what goes with a mask or with a second pass always.
+        let is_idle = |name: &str| {
+            name.starts_with("hr_")
+                || (name.starts_with("inpaint") || name == "mask_blur") && !has_mask
+        };
+        let unread = |name: &str| !READ.contains(&name) && !is_idle(name);
+        let fields = self.0.iter().filter(|(_, value)| !says_nothing(value));
+        let fields = fields.filter(|(name, _)| unread(name));
+        let mut names: Vec<String> = fields.map(|(name, _)| name.clone()).collect();
+        let overrides = self.0.get("override_settings").and_then(Value::as_object);
+        let overrides = overrides.into_iter().flatten();
+        let overrides = overrides
+            .filter(|(name, value)| *name != "sd_model_checkpoint" && !says_nothing(value));
+        names.extend(overrides.map(|(name, _)| format!("override_settings.{name}")));
         names
-            .map(|(name, _)| name)
-            .filter(unread)
-            .cloned()
-            .collect()
     }
 
     pub(super) fn batch_size(&self) -> Result<usize, ApiError> {
@@ -180,20 +183,20 @@ impl Fields {
     }
 
     /// The first of `init_images`.
-    pub(super) fn init_image(&self, limits: &Limits) -> Result<InputImage, ApiError> {
+    pub(super) fn init_image(&self, limits: &Limits) -> Result<Layer, ApiError> {
         let images = self.0.get("init_images").and_then(Value::as_array);
         let image = images.and_then(|images| images.first()?.as_str());
         let missing = || ApiError::field("init_images", "`init_images` has no image");
-        InputImage::from_base64(image.ok_or_else(missing)?, "init_images", limits)
+        decode_base64(image.ok_or_else(missing)?, "init_images", limits)
     }
 
     /// The mask, white where the image is to be filled.
-    pub(super) fn mask(&self, limits: &Limits) -> Result<Option<(InputImage, MaskKind)>, ApiError> {
+    pub(super) fn mask(&self, limits: &Limits) -> Result<Option<(Layer, MaskKind)>, ApiError> {
         let text = self.text("mask");
         if text.is_empty() {
             return Ok(None);
         }
-        let mask = InputImage::from_base64(text, "mask", limits)?;
+        let mask = decode_base64(text, "mask", limits)?;
         let is_inverted = self.0.get("inpainting_mask_invert").is_some_and(|value| {
             value.as_bool().unwrap_or(false) || value.as_i64().is_some_and(|value| value != 0)
         });

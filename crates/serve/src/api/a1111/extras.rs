@@ -1,22 +1,22 @@
 //! What has nothing to do with a model: enlarging, and reading the text in a file.
 
-use crate::api::App;
 use crate::api::json::JsonBody;
 use crate::api::running::blocking;
+use crate::app::App;
 use crate::config::Limits;
 use crate::error::ApiError;
-use crate::images::{Format, InputImage, from_base64};
+use crate::images::{Format, decode_base64, from_base64};
 use axum::Json;
 use axum::extract::State;
 use axum::http::StatusCode;
-use fewstep_data::ImageShape;
 use fewstep_data::image::parameters;
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use std::sync::Arc;
+use utoipa::ToSchema;
 
 /// An image to enlarge; clients send more than has a meaning here.
-#[derive(Clone, Deserialize)]
+#[derive(Clone, Deserialize, ToSchema)]
 #[serde(default)]
 pub(super) struct Enlarge {
     resize_mode: u8,
@@ -28,7 +28,7 @@ pub(super) struct Enlarge {
     images: Vec<ListedImage>,
 }
 
-#[derive(Clone, Deserialize)]
+#[derive(Clone, Deserialize, Serialize, ToSchema)]
 struct ListedImage {
     data: String,
 }
@@ -48,7 +48,7 @@ impl Default for Enlarge {
 
 impl Enlarge {
     fn enlarged(&self, image: &str, limits: &Limits) -> Result<String, ApiError> {
-        let image = InputImage::from_base64(image, "image", limits)?;
+        let image = decode_base64(image, "image", limits)?;
         let [height, width] = match self.resize_mode {
             1 => [self.upscaling_resize_h, self.upscaling_resize_w],
             _ => image
@@ -62,12 +62,7 @@ impl Enlarge {
             );
             return Err(ApiError::field("upscaling_resize", message));
         }
-        let shape = ImageShape {
-            channels: 3,
-            height,
-            width,
-        };
-        Format::PNG.base64(&image.shaped(shape), None)
+        Format::PNG.base64(&image.image(3).covering([height, width]), None)
     }
 }
 
@@ -97,7 +92,7 @@ pub(super) async fn batch(
     Ok(Json(json!({ "html_info": "", "images": images.await? })))
 }
 
-#[derive(Deserialize)]
+#[derive(Deserialize, ToSchema)]
 pub(super) struct PngInfo {
     image: String,
 }

@@ -1,11 +1,11 @@
 //! Images from texts and from images.
 
 use super::body::Fields;
-use crate::api::App;
 use crate::api::edit::Edit;
 use crate::api::generation::Generation;
-use crate::api::json::JsonBody;
-use crate::api::running::{Client, Submitted, blocking};
+use crate::api::json::JsonObject;
+use crate::api::running::{Client, blocking};
+use crate::app::{App, Submitted};
 use crate::error::ApiError;
 use crate::images::Format;
 use axum::Json;
@@ -13,13 +13,26 @@ use axum::extract::State;
 use axum::http::StatusCode;
 use fewstep_data::image::Image;
 use fewstep_generate::{Subject, scale_of};
-use serde_json::{Map, Value, json};
+use serde_json::{Value, json};
 use std::sync::Arc;
+
+/// What this API calls the fields of a generation.
+const NAMES: &[(&str, &str)] = &[
+    ("model", "override_settings"),
+    ("count", "batch_size"),
+    ("class", "prompt"),
+    ("w", "cfg_scale"),
+    ("sampler", "sampler_name"),
+    ("size", "width"),
+    ("strength", "denoising_strength"),
+    ("image", "init_images"),
+    ("control", "init_images"),
+];
 
 pub(super) async fn txt2img(
     State(app): State<Arc<App>>,
     client: Client,
-    JsonBody(body): JsonBody<Map<String, Value>>,
+    JsonObject(body): JsonObject,
 ) -> Result<Json<Value>, ApiError> {
     let fields = Fields(body);
     let generation = fields.generation(app.chosen_model(), &app.config.limits)?;
@@ -29,19 +42,18 @@ pub(super) async fn txt2img(
 pub(super) async fn img2img(
     State(app): State<Arc<App>>,
     client: Client,
-    JsonBody(body): JsonBody<Map<String, Value>>,
+    JsonObject(body): JsonObject,
 ) -> Result<Json<Value>, ApiError> {
     let fields = Fields(body);
     let limits = app.config.limits;
     let mut generation = fields.generation(app.chosen_model(), &limits)?;
-    generation.check(&limits)?;
     let edit = Edit {
         image: fields.init_image(&limits)?,
         mask: fields.mask(&limits)?,
         strength: fields.strength()?,
     };
-    let name = generation.model.as_deref();
-    let model = app.engine.model(name, generation.steps).await?;
+    let model = app.model_of(&mut generation).await;
+    let model = model.map_err(|error| error.renamed(NAMES))?;
     (generation.start, generation.control) = edit.for_model(&model.generator);
     respond(&app, client, &fields, generation).await
 }
@@ -52,8 +64,9 @@ async fn respond(
     fields: &Fields,
     generation: Generation,
 ) -> Result<Json<Value>, ApiError> {
-    let submitted = app.submit(client, generation, false).await?;
-    app.remember(&submitted.job);
+    let submitted = app.submit(client, generation, false).await;
+    let submitted = submitted.map_err(|error| error.renamed(NAMES))?;
+    app.a1111.remember(&submitted.job);
     let (images, is_interrupted) = match app.finished(&submitted.job).await {
         Ok(images) => (images, false),
         // Their clients read what there is of a request that was interrupted.

@@ -1,6 +1,6 @@
 //! Lists that clients fill their menus from.
 
-use crate::api::App;
+use crate::app::App;
 use axum::Json;
 use axum::extract::State;
 use axum::http::header;
@@ -23,7 +23,6 @@ pub(super) const FIXED: &[(&str, &str)] = &[
     ("/sdapi/v1/latent-upscale-modes", "[]"),
     ("/sdapi/v1/sd-vae", "[]"),
     ("/sdapi/v1/sd-modules", "[]"),
-    ("/sdapi/v1/loras", "[]"),
     ("/sdapi/v1/hypernetworks", "[]"),
     ("/sdapi/v1/embeddings", r#"{"loaded": {}, "skipped": {}}"#),
     ("/sdapi/v1/face-restorers", "[]"),
@@ -47,6 +46,18 @@ pub(super) async fn models(State(app): State<Arc<App>>) -> Json<Value> {
         })
     };
     Json(models.map(|model| entry(&model.name)).collect())
+}
+
+pub(super) async fn loras(State(app): State<Arc<App>>) -> Json<Value> {
+    let entry =
+        |name: &String| json!({ "name": name, "alias": name, "path": name, "metadata": {} });
+    Json(app.engine.loras.names().iter().map(entry).collect())
+}
+
+/// Looks into the folder again.
+pub(super) async fn refresh_loras(State(app): State<Arc<App>>) -> Json<Value> {
+    app.engine.loras.refresh();
+    Json(Value::Null)
 }
 
 pub(super) async fn samplers() -> Json<Value> {

@@ -8,19 +8,10 @@ mod lists;
 mod options;
 mod progress;
 
-use super::App;
-use crate::engine::Job;
+use crate::app::App;
 use axum::Router;
 use axum::routing::{get, post};
-use std::sync::{Arc, Mutex, Weak};
-
-/// What this API remembers between requests.
-#[derive(Default)]
-pub(crate) struct A1111 {
-    /// The model that was chosen in the options.
-    chosen: Mutex<Option<String>>,
-    jobs: Mutex<Vec<Weak<Job>>>,
-}
+use std::sync::Arc;
 
 pub(super) fn routes() -> Router<Arc<App>> {
     let routes = Router::new()
@@ -35,6 +26,8 @@ pub(super) fn routes() -> Router<Arc<App>> {
         .route("/sdapi/v1/png-info", post(extras::png_info))
         .route("/sdapi/v1/interrogate", post(extras::interrogate))
         .route("/sdapi/v1/sd-models", get(lists::models))
+        .route("/sdapi/v1/loras", get(lists::loras))
+        .route("/sdapi/v1/refresh-loras", post(lists::refresh_loras))
         .route("/sdapi/v1/samplers", get(lists::samplers))
         .route("/sdapi/v1/memory", get(lists::memory));
     let routes = lists::FIXED.iter().fold(routes, |routes, (path, body)| {
@@ -44,7 +37,6 @@ pub(super) fn routes() -> Router<Arc<App>> {
         "refresh-checkpoints",
         "unload-checkpoint",
         "reload-checkpoint",
-        "refresh-loras",
     ]
     .iter()
     .fold(routes, |routes, name| {

@@ -1,18 +1,17 @@
 //! The options, of which only the model has a meaning here.
 
-use crate::api::App;
-use crate::api::json::JsonBody;
+use crate::api::json::JsonObject;
+use crate::app::App;
 use crate::error::ApiError;
 use axum::Json;
 use axum::extract::State;
-use serde_json::{Map, Value, json};
-use std::sync::{Arc, PoisonError};
+use serde_json::{Value, json};
+use std::sync::Arc;
 
 impl App {
     /// The model that was chosen, or the first.
     pub(super) fn chosen_model(&self) -> String {
-        let chosen = self.a1111.chosen.lock();
-        let chosen = chosen.unwrap_or_else(PoisonError::into_inner).clone();
+        let chosen = self.a1111.model();
         chosen.unwrap_or_else(|| self.engine.catalog.models()[0].name.clone())
     }
 }
@@ -32,16 +31,11 @@ pub(super) async fn get(State(app): State<Arc<App>>) -> Json<Value> {
 /// Takes the model of the options, and loads it. Clients send all options back: the others stay.
 pub(super) async fn set(
     State(app): State<Arc<App>>,
-    JsonBody(body): JsonBody<Map<String, Value>>,
+    JsonObject(body): JsonObject,
 ) -> Result<Json<Value>, ApiError> {
     if let Some(Value::String(name)) = body.get("sd_model_checkpoint") {
-        let model = app.engine.model(Some(name), None).await?;
-        let mut chosen = app
-            .a1111
-            .chosen
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner);
-        *chosen = Some(model.name.clone());
+        let model = app.engine.model(Some(name), None, &[]).await?;
+        app.a1111.choose(&model.name);
     }
     Ok(Json(Value::Null))
 }

@@ -1,14 +1,14 @@
 //! How far the newest request is, and ending it.
 
-use crate::api::App;
-use crate::engine::{Job, Phase};
+use crate::app::App;
+use crate::engine::Phase;
 use crate::images::Format;
 use axum::Json;
 use axum::extract::{Query, State};
 use serde::Deserialize;
 use serde_json::{Value, json};
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::sync::{Arc, PoisonError};
 
 #[derive(Default, Deserialize)]
 #[serde(default)]
@@ -16,34 +16,11 @@ pub(super) struct ProgressQuery {
     skip_current_image: bool,
 }
 
-impl App {
-    /// Jobs of this API that have not ended.
-    fn a1111_jobs(&self) -> Vec<Arc<Job>> {
-        let mut jobs = self
-            .a1111
-            .jobs
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner);
-        jobs.retain(|job| job.upgrade().is_some_and(|job| !job.is_over()));
-        jobs.iter().filter_map(|job| job.upgrade()).collect()
-    }
-
-    pub(super) fn remember(&self, job: &Arc<Job>) {
-        let mut jobs = self
-            .a1111
-            .jobs
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner);
-        jobs.retain(|job| job.upgrade().is_some_and(|job| !job.is_over()));
-        jobs.push(Arc::downgrade(job));
-    }
-}
-
 pub(super) async fn progress(
     State(app): State<Arc<App>>,
     Query(query): Query<ProgressQuery>,
 ) -> Json<Value> {
-    let jobs = app.a1111_jobs();
+    let jobs = app.a1111.jobs();
     let running = jobs.iter().map(|job| (job, job.state()));
     let running = running.max_by_key(|(_, state)| matches!(state.phase, Phase::Running));
     let (mut done, mut eta, mut step, mut steps, mut image) = (0.0, 0.0, 0, 0, None);
@@ -81,7 +58,7 @@ pub(super) async fn progress(
 
 /// Cancels the jobs of this API.
 pub(super) async fn interrupt(State(app): State<Arc<App>>) -> Json<Value> {
-    for job in app.a1111_jobs() {
+    for job in app.a1111.jobs() {
         app.engine.cancel(&job);
     }
     Json(Value::Null)

@@ -1,17 +1,19 @@
 //! What a request of any API asks to generate, and what that means for the model it names.
 
+mod inputs;
+mod loras;
 mod sampling;
 mod subject;
 
 use crate::config::Limits;
+use crate::engine::NamedLora;
 use crate::error::ApiError;
-use crate::images::{InputImage, MaskKind};
-use fewstep_data::ImageShape;
+use fewstep_data::image::{Layer, MaskKind};
 use fewstep_diffusion::Guidance;
 use fewstep_diffusion::limits::factor;
-use fewstep_generate::{ControlImage, Generator, ImageRequest, Init, Request, Subject};
+use fewstep_generate::{Generator, ImageRequest, Request, Subject};
+use inputs::Inputs;
 use sampling::fitting_w;
-use std::sync::Arc;
 
 /// What a request of any API asks to generate.
 #[derive(Clone, Debug, Default)]
@@ -20,11 +22,12 @@ pub(crate) struct Generation {
     pub(crate) steps: Option<usize>,
     pub(crate) sampler: Option<String>,
     pub(crate) negative: String,
+    pub(crate) loras: Vec<NamedLora>,
     /// Height and width.
     pub(crate) size: Option<[usize; 2]>,
     pub(crate) images: Vec<WantedImage>,
     pub(crate) start: Start,
-    pub(crate) control: Option<InputImage>,
+    pub(crate) control: Option<Layer>,
     pub(crate) manners: Manners,
 }
 
@@ -54,12 +57,12 @@ pub(crate) enum Start {
     #[default]
     Noise,
     Image {
-        image: InputImage,
+        image: Layer,
         strength: f64,
     },
     Inpaint {
-        image: InputImage,
-        mask: InputImage,
+        image: Layer,
+        mask: Layer,
         kind: MaskKind,
     },
 }
@@ -118,8 +121,11 @@ impl Generation {
         let mut notes = vec![];
         let adapts = self.manners == Manners::Adapting;
         let sampler = self.sampler(generator, &mut notes)?;
-        let shape = self.shape(generator, &mut notes)?;
-        let (init, control) = self.inputs(generator, shape)?;
+        let Inputs {
+            size,
+            init,
+            control,
+        } = self.inputs(generator, &mut notes)?;
         let mut images = vec![];
         for wanted in &self.images {
             images.push(ImageRequest {
@@ -139,10 +145,9 @@ impl Generation {
             notes.push("the negative prompt is ignored: guidance is folded into this model".into());
             negative.clear();
         }
-        let from_control = control.is_some() || recipe.control.is_some();
         let request = Request {
             negative,
-            size: (!from_control).then_some([shape.height, shape.width]),
+            size: Some(size),
             sampler,
             steps: self.steps(generator, &mut notes),
             ..generator.request(images)
@@ -161,81 +166,5 @@ impl Generation {
         let mut seen = std::collections::HashSet::new();
         notes.retain(|note| seen.insert(note.clone()));
         Ok(Resolved { request, notes })
-    }
-
-    fn shape(
-        &self,
-        generator: &Generator,
-        notes: &mut Vec<String>,
-    ) -> Result<ImageShape, ApiError> {
-        let usual = generator.image_shape();
-        let Some([height, width]) = self.size else {
-            return Ok(usual);
-        };
-        let multiple = generator.size_multiple();
-        let area = usual.height * usual.width;
-        let fits = height > 0
-            && width > 0
-            && height % multiple == 0
-            && width % multiple == 0
-            && height.saturating_mul(width) <= Limits::GROWTH * area;
-        if fits {
-            return Ok(ImageShape {
-                height,
-                width,
-                ..usual
-            });
-        }
-        let most = Limits::GROWTH * area;
-        let [own_height, own_width] = [usual.height, usual.width];
-        if self.manners == Manners::Adapting {
-            notes.push(format!(
-                "images of {own_width}x{own_height} instead of {width}x{height}, which do not fit this model"
-            ));
-            return Ok(usual);
-        }
-        Err(ApiError::field(
-            "size",
-            format!(
-                "images of {width}x{height} do not fit this model, which was trained on {own_width}x{own_height}: width and height must be multiples of {multiple}, with at most {most} pixels in all"
-            ),
-        ))
-    }
-
-    fn inputs(
-        &self,
-        generator: &Generator,
-        shape: ImageShape,
-    ) -> Result<(Init, Option<Arc<ControlImage>>), ApiError> {
-        let init = match &self.start {
-            Start::Noise => Init::Noise,
-            Start::Image { image, strength } => Init::Image {
-                image: image.shaped(shape).into(),
-                strength: *strength,
-            },
-            Start::Inpaint { image, mask, kind } => Init::Inpaint {
-                image: image.shaped(shape).into(),
-                mask: mask
-                    .mask([shape.height, shape.width], *kind, "mask")?
-                    .into(),
-            },
-        };
-        let control = match (&self.control, generator.model().recipe.control) {
-            (None, _) => None,
-            (Some(image), Some(spec)) => {
-                let [channels, height, width] = spec.shape;
-                let shape = ImageShape {
-                    channels,
-                    height,
-                    width,
-                };
-                Some(Arc::new(ControlImage::from(&image.shaped(shape))))
-            }
-            (Some(_), None) => {
-                let message = "this model takes no control image";
-                return Err(ApiError::field("control", message));
-            }
-        };
-        Ok((init, control))
     }
 }

@@ -24,6 +24,11 @@ impl Generation {
             WantedSubject::Prompt(text) => text,
             WantedSubject::Any => "",
         };
+        let is_empty = text.trim().is_empty() && wanted.subject != WantedSubject::Any;
+        let is_needed = generator.takes_prompts() || !classes.is_empty();
+        if is_empty && is_needed && self.manners == Manners::ClassesInPrompts {
+            return Err(empty_prompt(classes));
+        }
         if generator.takes_prompts() {
             return Ok(Subject::Prompt(text.into()));
         }
@@ -55,6 +60,20 @@ impl Generation {
                 })),
         }
     }
+}
+
+/// The refusal of an empty prompt; names the classes of a model that has some.
+fn empty_prompt(classes: &[String]) -> ApiError {
+    const SHOWN: usize = 20;
+    let message = match classes {
+        [] => "the `prompt` is empty: say what the image is to show".into(),
+        classes => format!(
+            "the `prompt` is empty, and this model generates classes: name one of {}{}",
+            classes[..classes.len().min(SHOWN)].join(", "),
+            if classes.len() > SHOWN { ", ..." } else { "" }
+        ),
+    };
+    ApiError::field("prompt", message)
 }
 
 /// The class whose name, or a part of it between slashes, is a word of the text; of several the

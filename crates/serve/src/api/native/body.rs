@@ -1,10 +1,13 @@
 //! Bodies of requests.
 
+use crate::api::class::ClassName;
 use crate::api::generation::{Generation, Manners, Start, WantedImage, WantedSubject};
+use crate::api::lora::LoraBody;
+use crate::api::seed::Seed;
 use crate::config::Limits;
-use crate::engine::random_bytes;
 use crate::error::ApiError;
-use crate::images::{Format, InputImage, MaskKind};
+use crate::images::{Format, decode_base64};
+use fewstep_data::image::MaskKind;
 use fewstep_generate::w_of;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
@@ -17,16 +20,6 @@ pub(crate) enum OneOrMany<T> {
     One(T),
     /// One for each image.
     Many(Vec<T>),
-}
-
-/// A class by its number or its name.
-#[derive(Clone, Debug, Deserialize, Serialize, ToSchema)]
-#[serde(untagged, expecting = "the number or the name of a class")]
-pub(crate) enum ClassName {
-    /// By its number, from 0.
-    Number(u32),
-    /// By its name, in any case.
-    Name(String),
 }
 
 /// What to generate.
@@ -50,10 +43,12 @@ pub(crate) struct GenerateBody {
     /// Guidance scale of diffusers, which is 1 + w. Instead of `w`.
     pub(crate) guidance_scale: Option<OneOrMany<f64>>,
     /// One seed for all images, which then have the numbers `first`, `first` + 1, ...; or a list with
-    /// a seed for each, all of which have the number `first`. By default random.
-    pub(crate) seed: Option<OneOrMany<u64>>,
+    /// a seed for each, all of which have the number `first`. -1, the default, is a random one.
+    pub(crate) seed: Option<OneOrMany<Seed>>,
     /// Number of the first image of a seed.
     pub(crate) first: u64,
+    /// LoRA to add to the model; a prompt may name them too, as `<lora:name:weight>`.
+    pub(crate) loras: Vec<LoraBody>,
     /// Only for models with classifier-free guidance.
     pub(crate) negative_prompt: String,
     /// Width in pixels; by default that of the training images.
@@ -71,7 +66,8 @@ pub(crate) struct GenerateBody {
     /// `png` (the default), `jpeg` or `webp`.
     pub(crate) format: Option<String>,
     /// Quality of JPEG, 1 to 100.
-    pub(crate) quality: Option<u8>,
+    #[schema(minimum = 1, maximum = 100)]
+    pub(crate) quality: Option<usize>,
     /// Whether events show the images at every step.
     pub(crate) previews: bool,
     /// `/generate` only: answer with server-sent events instead of one document.
@@ -87,16 +83,21 @@ impl GenerateBody {
                 let message = format!("`quality` must be 1 to 100, not {quality}");
                 Err(ApiError::field("quality", message))
             }
-            quality => Ok(Format { quality, ..format }),
+            quality => Ok(Format {
+                quality: quality.map(|quality| quality as u8),
+                ..format
+            }),
         }
     }
 
     /// What it asks for.
     pub(crate) fn generation(self, limits: &Limits) -> Result<Generation, ApiError> {
         let count = self.number_of_images(limits)?;
-        let seed = u64::from(u32::from_le_bytes(random_bytes()));
-        let has_seeds = matches!(self.seed, Some(OneOrMany::Many(_)));
-        let seeds = spread(self.seed.or(Some(OneOrMany::One(seed))), count);
+        let (seeds, has_seeds): (Vec<u64>, bool) = match self.seed {
+            Some(OneOrMany::Many(seeds)) => (seeds.into_iter().map(Seed::value).collect(), true),
+            Some(OneOrMany::One(seed)) => (vec![seed.value(); count], false),
+            None => (vec![Seed::RANDOM.value(); count], false),
+        };
         let prompts = spread(self.prompt, count);
         let classes = spread(self.class, count);
         if prompts[0].is_some() && classes[0].is_some() {
@@ -116,15 +117,14 @@ impl GenerateBody {
         };
         let subjects = prompts.into_iter().zip(classes).map(|both| match both {
             (Some(prompt), _) => WantedSubject::Prompt(prompt),
-            (None, Some(ClassName::Number(number))) => WantedSubject::Class(number.to_string()),
-            (None, Some(ClassName::Name(name))) => WantedSubject::Class(name),
+            (None, Some(class)) => WantedSubject::Class(class.text()),
             (None, None) => WantedSubject::Any,
         });
         let each = subjects.zip(weights).zip(seeds).enumerate();
         let images = each.map(|(number, ((subject, w), seed))| WantedImage {
             subject,
             w,
-            seed: seed.unwrap_or(0),
+            seed,
             index: match has_seeds {
                 true => self.first,
                 false => self.first.saturating_add(number as u64),
@@ -132,7 +132,7 @@ impl GenerateBody {
         });
         let read = |image: &Option<String>, field: &str| {
             let image = image.as_deref();
-            let image = image.map(|image| InputImage::from_base64(image, field, limits));
+            let image = image.map(|image| decode_base64(image, field, limits));
             image.transpose()
         };
         let start = match (read(&self.image, "image")?, read(&self.mask, "mask")?) {
@@ -160,6 +160,7 @@ impl GenerateBody {
             steps: self.steps,
             sampler: self.sampler,
             negative: self.negative_prompt,
+            loras: self.loras.into_iter().map(Into::into).collect(),
             size: match (self.height, self.width) {
                 (None, None) => None,
                 (Some(height), Some(width)) => Some([height, width]),
@@ -233,9 +234,11 @@ fn spread<T: Clone>(values: Option<OneOrMany<T>>, count: usize) -> Vec<Option<T>
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::api::json::read;
 
     fn images(json: &str) -> Result<Vec<WantedImage>, String> {
-        let body: GenerateBody = serde_json::from_str(json).map_err(|error| error.to_string())?;
+        let fields = serde_json::from_str(json).expect("JSON");
+        let body: GenerateBody = read(fields).map_err(|error| error.message)?;
         let generation = body.generation(&Limits::default());
         Ok(generation.map_err(|error| error.message)?.images)
     }
@@ -261,6 +264,23 @@ mod tests {
     }
 
     #[test]
+    fn the_seed_minus_one_is_random() {
+        let seeds = |json: &str| -> Vec<u64> {
+            let images = images(json).expect(json);
+            images.iter().map(|image| image.seed).collect()
+        };
+        let [one, two] = [
+            seeds(r#"{"seed": -1, "count": 2}"#),
+            seeds(r#"{"seed": -1}"#),
+        ];
+        assert_eq!(one[0], one[1], "one seed, two images of it");
+        assert_ne!(one[0], two[0]);
+        let each = seeds(r#"{"seed": [-1, 18446744073709551615, -1]}"#);
+        assert_eq!(each[1], u64::MAX);
+        assert_ne!(each[0], each[2]);
+    }
+
+    #[test]
     fn what_contradicts_itself_is_refused() {
         for (json, part) in [
             (
@@ -274,8 +294,26 @@ mod tests {
             (r#"{"width": 32}"#, "both `width` and `height`"),
             (r#"{"strength": 0.5}"#, "an `image` to start from"),
             (r#"{"mask": "aa"}"#, "base64"),
-            (r#"{"stepz": 4}"#, "unknown field `stepz`"),
-            (r#"{"seed": -1}"#, "a list with one for each image"),
+            (r#"{"stepz": 4}"#, "no field `stepz`: did you mean `steps`?"),
+            (
+                r#"{"speed of light": 4}"#,
+                "no field `speed of light`: the fields are class, ",
+            ),
+            (
+                r#"{"seed": -2}"#,
+                "`seed` must be a whole number of at least -1 or a list with one for each image, not -2",
+            ),
+            (
+                r#"{"steps": "four"}"#,
+                "`steps` must be a whole number of at least 0, not \"four\"",
+            ),
+            (r#"{"steps": 1e30}"#, "`steps` must be a whole number"),
+            (r#"{"class": [true]}"#, "`class` must be a whole number"),
+            (r#"{"w": [1, "2"]}"#, "`w` must be a number or a list"),
+            (
+                r#"{"previews": 1}"#,
+                "`previews` must be true or false, not 1",
+            ),
         ] {
             let message = images(json).expect_err(json);
             assert!(message.contains(part), "{json}: {message}");

@@ -3,7 +3,8 @@
 use super::body::GenerateBody;
 use super::models::{LoadBody, ModelFacts, ModelList};
 use super::reply::GenerateReply;
-use super::{generate, jobs, models};
+use super::restyle::{RestyleBody, RestyleReply};
+use super::{generate, jobs, models, restyle};
 use axum::Json;
 use utoipa::OpenApi;
 
@@ -17,12 +18,21 @@ use utoipa::OpenApi;
         models::list,
         models::load,
         generate::generate,
+        restyle::restyle,
         jobs::create,
         jobs::show,
         jobs::cancel,
         jobs::events,
     ),
-    components(schemas(GenerateBody, GenerateReply, LoadBody, ModelFacts, ModelList))
+    components(schemas(
+        GenerateBody,
+        GenerateReply,
+        LoadBody,
+        ModelFacts,
+        ModelList,
+        RestyleBody,
+        RestyleReply
+    ))
 )]
 struct Document;
 

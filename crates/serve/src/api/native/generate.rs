@@ -2,10 +2,10 @@
 
 use super::body::GenerateBody;
 use super::reply::GenerateReply;
-use crate::api::App;
 use crate::api::follow::{Follow, Update, event, events};
 use crate::api::json::JsonBody;
-use crate::api::running::{CancelOnDrop, Client, Submitted, blocking, images_of};
+use crate::api::running::{CancelOnDrop, Client, blocking, images_of};
+use crate::app::{App, Submitted};
 use crate::error::ApiError;
 use crate::images::Format;
 use axum::Json;
@@ -51,7 +51,8 @@ pub(super) async fn submit(
 ) -> Result<Submitted, ApiError> {
     let limits = app.config.limits;
     let generation = blocking(move || body.generation(&limits)).await?;
-    app.submit(client, generation, previews).await
+    let submitted = app.submit(client, generation, previews).await;
+    submitted.map_err(|error| error.renamed(&[("size", "width")]))
 }
 
 /// A job as events: `progress`, `preview`, and at the end `done`, `failed` or `cancelled`.

@@ -3,38 +3,20 @@
 use super::body::GenerateBody;
 use super::generate::{stream_of, submit};
 use super::reply::GenerateReply;
-use crate::api::App;
 use crate::api::follow::Follow;
 use crate::api::json::JsonBody;
-use crate::api::running::{Client, Submitted, images_of};
+use crate::api::running::{Client, images_of};
+use crate::app::{App, Stored};
 use crate::engine::Phase;
 use crate::error::ApiError;
-use crate::images::Format;
 use axum::Json;
 use axum::extract::{Path, State};
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use fewstep_data::image::ImageKind;
 use serde::Serialize;
-use std::collections::VecDeque;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, Instant};
+use std::sync::Arc;
 use utoipa::ToSchema;
-
-/// How long the images of a job are kept, and of how many jobs.
-const KEPT: Duration = Duration::from_secs(600);
-const MOST: usize = 256;
-
-/// The jobs that can be asked for by their id.
-#[derive(Default)]
-pub(crate) struct JobStore(Mutex<VecDeque<Stored>>);
-
-#[derive(Clone)]
-struct Stored {
-    submitted: Submitted,
-    format: Format,
-    since: Instant,
-}
 
 /// A job.
 #[derive(Debug, Serialize, ToSchema)]
@@ -49,39 +31,6 @@ pub(crate) struct JobReply {
     pub(crate) result: Option<GenerateReply>,
     /// Why it failed.
     pub(crate) error: Option<String>,
-}
-
-impl JobStore {
-    /// Keeps a job. The oldest that have ended leave.
-    pub(crate) fn keep(&self, submitted: &Submitted, format: Format) {
-        let mut jobs = self.lock();
-        jobs.retain(|job| !job.submitted.job.is_over() || job.since.elapsed() < KEPT);
-        while jobs.len() >= MOST {
-            let ended = jobs.iter().position(|job| job.submitted.job.is_over());
-            match ended {
-                Some(ended) => drop(jobs.remove(ended)),
-                // Those in the queue are bounded by its length.
-                None => break,
-            }
-        }
-        jobs.push_back(Stored {
-            submitted: submitted.clone(),
-            format,
-            since: Instant::now(),
-        });
-    }
-
-    fn find(&self, id: &str) -> Result<Stored, ApiError> {
-        let jobs = self.lock();
-        let found = jobs.iter().find(|job| job.submitted.job.id == id);
-        found.cloned().ok_or_else(|| {
-            ApiError::not_found("there is no such job: it may have ended more than 10 minutes ago")
-        })
-    }
-
-    fn lock(&self) -> MutexGuard<'_, VecDeque<Stored>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
-    }
 }
 
 /// Starts a job. Its images are kept for 10 minutes.

@@ -6,10 +6,9 @@ mod generate;
 mod jobs;
 mod models;
 mod reply;
+mod restyle;
 
-pub(crate) use jobs::JobStore;
-
-use super::App;
+use crate::app::App;
 use axum::Router;
 use axum::routing::{get, post};
 use std::sync::Arc;
@@ -19,6 +18,7 @@ pub(super) fn routes() -> Router<Arc<App>> {
         .route("/api/v1/models", get(models::list))
         .route("/api/v1/models/load", post(models::load))
         .route("/api/v1/generate", post(generate::generate))
+        .route("/api/v1/restyle", post(restyle::restyle))
         .route("/api/v1/jobs", post(jobs::create))
         .route("/api/v1/jobs/{id}", get(jobs::show).delete(jobs::cancel))
         .route("/api/v1/jobs/{id}/events", get(jobs::events))

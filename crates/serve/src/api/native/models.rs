@@ -1,7 +1,7 @@
 //! The models of the server.
 
-use crate::api::App;
 use crate::api::json::JsonBody;
+use crate::app::App;
 use crate::config::Limits;
 use crate::engine::Loaded;
 use crate::error::ApiError;
@@ -21,6 +21,8 @@ pub(crate) struct ModelList {
     pub(crate) max_images: usize,
     /// Steps that one request may ask for.
     pub(crate) max_steps: usize,
+    /// The LoRA that requests may name.
+    pub(crate) loras: Vec<String>,
 }
 
 /// A model.
@@ -117,6 +119,7 @@ pub(super) async fn list(State(app): State<Arc<App>>) -> Json<ModelList> {
         models: catalog.models().iter().map(entry).collect(),
         max_images: app.config.limits.images,
         max_steps: app.config.limits.steps,
+        loras: app.engine.loras.names(),
     })
 }
 
@@ -127,7 +130,7 @@ pub(super) async fn load(
     State(app): State<Arc<App>>,
     JsonBody(body): JsonBody<LoadBody>,
 ) -> Result<Json<ModelFacts>, ApiError> {
-    let model = app.engine.model(Some(&body.model), body.steps).await?;
+    let model = app.engine.model(Some(&body.model), body.steps, &[]).await?;
     Ok(Json(ModelFacts::of(&model)))
 }
 

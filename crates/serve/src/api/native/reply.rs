@@ -1,6 +1,7 @@
 //! Answers.
 
-use crate::api::running::{Submitted, blocking};
+use crate::api::running::blocking;
+use crate::app::Submitted;
 use crate::error::ApiError;
 use crate::images::Format;
 use fewstep_data::image::Image;
@@ -111,6 +112,13 @@ impl Submitted {
     pub(crate) fn parameters(&self, number: usize) -> String {
         let job = &self.job;
         let generator = &job.model.generator;
-        generator.parameters(&job.model.name, &job.request, number)
+        let text = generator.parameters(&job.model.name, &job.request, number);
+        let loras: Vec<String> = job.model.loras().collect();
+        match text.split_once('\n') {
+            Some((prompt, rest)) if !loras.is_empty() => {
+                format!("{prompt} {}\n{rest}", loras.join(" "))
+            }
+            _ => text,
+        }
     }
 }

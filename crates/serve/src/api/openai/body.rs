@@ -1,36 +1,46 @@
 //! Bodies of requests: JSON, or a form whose values are all texts.
 
+use crate::api::class::ClassName;
 use crate::api::generation::{Generation, Manners, WantedImage, WantedSubject};
-use crate::api::json::too_large_or;
+use crate::api::json::{read, too_large_or};
+use crate::api::lora::LoraBody;
+use crate::api::schema::BodySchema;
+use crate::api::seed::Seed;
 use crate::config::Limits;
-use crate::engine::random_bytes;
 use crate::error::ApiError;
-use crate::images::{Format, InputImage};
+use crate::images::{Format, decode};
 use axum::extract::Multipart;
+use fewstep_data::image::Layer;
 use fewstep_generate::w_of;
-use serde::{Deserialize, Deserializer};
+use serde::Deserialize;
 use serde_json::{Map, Value};
-use std::str::FromStr;
+use utoipa::ToSchema;
 
 /// The fields of OpenAI's requests and, next to them, those of this server and of others.
-#[derive(Debug, Default, Deserialize)]
+#[derive(Debug, Default, Deserialize, ToSchema)]
 #[serde(default, deny_unknown_fields)]
-pub(super) struct ImagesBody {
-    pub(super) prompt: Option<String>,
+pub(crate) struct ImagesBody {
+    /// What the images show; for models of classes, a text that names one.
+    prompt: Option<String>,
+    /// The name of a model; by default the server's first.
     model: Option<String>,
-    #[serde(deserialize_with = "number")]
+    /// Number of images, 1 if there is none.
     n: Option<usize>,
+    /// `auto`, or width and height such as 512x768.
     size: Option<String>,
+    /// `auto` or `opaque`.
     background: Option<String>,
+    /// `png`, `jpeg` or `webp`.
     output_format: Option<String>,
-    #[serde(deserialize_with = "number")]
-    output_compression: Option<u8>,
-    pub(super) response_format: Option<String>,
-    #[serde(deserialize_with = "number")]
+    /// Quality of JPEG, 0 to 100.
+    output_compression: Option<usize>,
+    /// `b64_json` or `url`.
+    response_format: Option<String>,
+    /// Whether the answer is a stream of events.
     stream: Option<bool>,
-    #[serde(deserialize_with = "number")]
+    /// Previews of each image in a stream, 0 to 3.
     partial_images: Option<usize>,
-    /// They mean nothing for these models.
+    /// It means nothing for these models, as do the next four.
     #[serde(rename = "quality")]
     _quality: Option<Value>,
     #[serde(rename = "style")]
@@ -41,34 +51,26 @@ pub(super) struct ImagesBody {
     _user: Option<Value>,
     #[serde(rename = "input_fidelity")]
     _input_fidelity: Option<Value>,
+    /// What the images must not show, for models with classifier-free guidance.
     negative_prompt: Option<String>,
-    #[serde(alias = "num_inference_steps", deserialize_with = "number")]
+    /// Sampling steps; by default those that the model was distilled for.
     steps: Option<usize>,
-    #[serde(deserialize_with = "number")]
+    /// The same under diffusers' name.
+    num_inference_steps: Option<usize>,
+    /// Guidance scale of diffusers, which is 1 + w.
     guidance_scale: Option<f64>,
-    #[serde(deserialize_with = "number")]
+    /// Guidance weight w of the papers; by default the model's own.
     w: Option<f64>,
-    #[serde(deserialize_with = "number")]
-    seed: Option<u64>,
-    class: Option<Value>,
+    /// -1, the default, is a random one.
+    seed: Option<Seed>,
+    /// A class by number or name, instead of the prompt.
+    class: Option<ClassName>,
+    /// LoRA to add to the model; a prompt may name them too, as `<lora:name:weight>`.
+    loras: Option<Vec<LoraBody>>,
+    /// The sampler; by default the one that the model was made for.
     sampler: Option<String>,
-    #[serde(deserialize_with = "number")]
+    /// Edits: how much of the image may change, above 0 and at most 1; by default 0.6.
     strength: Option<f64>,
-}
-
-/// A number or a truth value, or its text.
-fn number<'de, D, T>(deserializer: D) -> Result<Option<T>, D::Error>
-where
-    D: Deserializer<'de>,
-    T: FromStr,
-{
-    let text = match Value::deserialize(deserializer)? {
-        Value::Null => return Ok(None),
-        Value::String(text) => text,
-        value => value.to_string(),
-    };
-    let wrong = || serde::de::Error::custom(format!("`{text}` is not a value for this field"));
-    text.trim().parse().map(Some).map_err(|_| wrong())
 }
 
 /// How an answer is given.
@@ -111,7 +113,7 @@ impl ImagesBody {
         }
         Ok(Delivery {
             format: Format {
-                quality: self.output_compression.map(|quality| quality.max(1)),
+                quality: self.output_compression.map(|quality| quality.max(1) as u8),
                 ..format
             },
             as_urls,
@@ -137,17 +139,21 @@ impl ImagesBody {
             }
             (w, scale) => w.or(scale.map(w_of)),
         };
+        let steps = match (self.steps, self.num_inference_steps) {
+            (Some(_), Some(_)) => {
+                let message = "give `steps` or `num_inference_steps`, not both";
+                return Err(ApiError::field("num_inference_steps", message));
+            }
+            (steps, other) => steps.or(other),
+        };
         let subject = match (self.class, self.prompt) {
-            (Some(Value::String(name)), _) => WantedSubject::Class(name),
-            (Some(number), _) => WantedSubject::Class(number.to_string()),
+            (Some(class), _) => WantedSubject::Class(class.text()),
             (None, Some(prompt)) => WantedSubject::Prompt(prompt),
             (None, None) => {
                 return Err(ApiError::field("prompt", "the `prompt` is missing"));
             }
         };
-        let seed = self
-            .seed
-            .unwrap_or_else(|| u32::from_le_bytes(random_bytes()).into());
+        let seed = self.seed.unwrap_or(Seed::RANDOM).value();
         let images = (0..count as u64).map(|index| WantedImage {
             subject: subject.clone(),
             w,
@@ -156,9 +162,10 @@ impl ImagesBody {
         });
         Ok(Generation {
             model: self.model,
-            steps: self.steps,
+            steps,
             sampler: self.sampler,
             negative: self.negative_prompt.unwrap_or_default(),
+            loras: self.loras.into_iter().flatten().map(Into::into).collect(),
             size: size(self.size.as_deref())?,
             images: images.collect(),
             manners: Manners::ClassesInPrompts,
@@ -187,12 +194,13 @@ fn size(text: Option<&str>) -> Result<Option<[usize; 2]>, ApiError> {
 /// A form with an image, perhaps a mask, and fields.
 pub(super) struct Form {
     pub(super) body: ImagesBody,
-    pub(super) image: InputImage,
-    pub(super) mask: Option<InputImage>,
+    pub(super) image: Layer,
+    pub(super) mask: Option<Layer>,
 }
 
 impl Form {
     pub(super) async fn read(mut form: Multipart, limits: &Limits) -> Result<Self, ApiError> {
+        let schema = BodySchema::of::<ImagesBody>();
         let (mut fields, mut images, mut mask) = (Map::new(), vec![], None);
         let broken = |error: axum::extract::multipart::MultipartError| too_large_or(error.status());
         while let Some(field) = form.next_field().await.map_err(broken)? {
@@ -202,14 +210,13 @@ impl Form {
                 "image" | "image[]" => images.push(bytes),
                 "mask" => mask = Some(bytes),
                 _ => {
-                    let text = String::from_utf8_lossy(&bytes).into_owned();
-                    fields.insert(name, Value::String(text));
+                    let text = String::from_utf8_lossy(&bytes);
+                    let value = schema.value_of(&name, &text);
+                    fields.insert(name, value);
                 }
             }
         }
-        let body = serde_json::from_value(Value::Object(fields));
-        let body =
-            body.map_err(|error| ApiError::bad(format!("the form cannot be read: {error}")))?;
+        let body: ImagesBody = read(fields)?;
         if images.len() > 1 {
             let message = "several images were sent, and these models change one at a time";
             return Err(ApiError::field("image", message));
@@ -217,10 +224,10 @@ impl Form {
         let Some(image) = images.pop() else {
             return Err(ApiError::field("image", "the `image` is missing"));
         };
-        let mask = mask.map(|mask| InputImage::from_bytes(&mask, "mask", limits));
+        let mask = mask.map(|mask| decode(&mask, "mask", limits));
         Ok(Self {
             body,
-            image: InputImage::from_bytes(&image, "image", limits)?,
+            image: decode(&image, "image", limits)?,
             mask: mask.transpose()?,
         })
     }

@@ -2,22 +2,26 @@
 
 use super::body::{Delivery, Form, ImagesBody};
 use super::reply::{about, answer, encoded, now, usage};
-use crate::api::App;
 use crate::api::edit::Edit;
 use crate::api::follow::{Follow, Update, event, events};
 use crate::api::generation::Generation;
 use crate::api::json::{JsonBody, in_time, too_large_or};
-use crate::api::running::{CancelOnDrop, Client, Submitted, blocking, images_of};
+use crate::api::running::{CancelOnDrop, Client, blocking, images_of};
+use crate::app::{App, Submitted};
 use crate::error::ApiError;
-use crate::images::{Format, MaskKind};
+use crate::images::Format;
 use axum::Json;
 use axum::extract::multipart::MultipartRejection;
 use axum::extract::{Multipart, State};
 use axum::http::{HeaderMap, header};
 use axum::response::sse::Event;
 use axum::response::{IntoResponse, Response};
+use fewstep_data::image::MaskKind;
 use serde_json::{Value, json};
 use std::sync::{Arc, Mutex, PoisonError};
+
+/// What this API calls the fields of a generation.
+const NAMES: &[(&str, &str)] = &[("count", "n"), ("control", "image")];
 
 pub(super) async fn generations(
     State(app): State<Arc<App>>,
@@ -49,9 +53,8 @@ pub(super) async fn edits(
     let Form { body, image, mask } = in_time(Form::read(form, &limits)).await??;
     let (delivery, strength) = (body.delivery()?, body.strength());
     let mut generation = body.generation(&limits)?;
-    generation.check(&limits)?;
-    let name = generation.model.as_deref();
-    let model = app.engine.model(name, generation.steps).await?;
+    let model = app.model_of(&mut generation).await;
+    let model = model.map_err(|error| error.renamed(NAMES))?;
     let edit = Edit {
         image,
         mask: mask.map(|mask| (mask, MaskKind::Transparent)),
@@ -70,7 +73,8 @@ async fn respond(
     kind: &'static str,
 ) -> Result<Response, ApiError> {
     let previews = delivery.stream && delivery.partial > 0;
-    let submitted = app.submit(client, generation, previews).await?;
+    let submitted = app.submit(client, generation, previews).await;
+    let submitted = submitted.map_err(|error| error.renamed(NAMES))?;
     if delivery.stream {
         let guard = CancelOnDrop::new(app.engine.clone(), submitted.job.clone());
         let follow = Follow::new(&submitted.job, Some(guard));

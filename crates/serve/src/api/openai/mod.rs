@@ -5,7 +5,7 @@ mod images;
 mod models;
 mod reply;
 
-use super::App;
+use crate::app::App;
 use axum::Router;
 use axum::routing::{get, post};
 use std::sync::Arc;

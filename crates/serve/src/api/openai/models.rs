@@ -1,6 +1,6 @@
 //! The list of models.
 
-use crate::api::App;
+use crate::app::App;
 use crate::error::ApiError;
 use axum::Json;
 use axum::extract::{Path, State};

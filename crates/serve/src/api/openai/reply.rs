@@ -1,7 +1,8 @@
 //! Answers and events.
 
 use super::body::Delivery;
-use crate::api::running::{Submitted, blocking};
+use crate::api::running::blocking;
+use crate::app::Submitted;
 use crate::error::ApiError;
 use fewstep_data::image::Image;
 use serde_json::{Value, json};

@@ -1,9 +1,14 @@
-//! What all handlers share.
+//! What all handlers share: the engine, the settings, and what the APIs remember between requests.
 
-use super::a1111::A1111;
-use super::native::JobStore;
+mod clients;
+mod jobs;
+
+pub(crate) use jobs::{Stored, Submitted};
+
 use crate::config::Config;
 use crate::engine::Engine;
+use clients::A1111Clients;
+use jobs::JobStore;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
@@ -13,7 +18,7 @@ pub(crate) struct App {
     pub(crate) config: Config,
     pub(crate) address: SocketAddr,
     pub(crate) jobs: JobStore,
-    pub(crate) a1111: A1111,
+    pub(crate) a1111: A1111Clients,
 }
 
 impl App {
@@ -23,7 +28,7 @@ impl App {
             config,
             address,
             jobs: JobStore::default(),
-            a1111: A1111::default(),
+            a1111: A1111Clients::default(),
         }
     }
 }
