@@ -32,6 +32,8 @@ pub(crate) struct PromptCache {
     loras: Loras,
     classes: Vec<String>,
     keep: KeepEncoder,
+    /// Tokens of a prompt, known without the encoder, which may be at work or not in memory.
+    length: usize,
     /// Values in the embeddings of one prompt, and how many values may be kept.
     values_each: usize,
     max_values: usize,
@@ -60,6 +62,7 @@ impl PromptCache {
             loras,
             classes: encoder.classes().to_vec(),
             keep,
+            length: encoder.length(),
             values_each: encoder.length() * encoder.width(),
             max_values: encoder.parameters(),
             device: device.clone(),
@@ -92,9 +95,8 @@ impl PromptCache {
     }
 
     /// Tokens of a prompt, start and end included.
-    pub(crate) fn length(&self) -> Result<usize, GenerateError> {
-        let mut state = self.lock();
-        Ok(self.encoder(&mut state)?.length())
+    pub(crate) fn length(&self) -> usize {
+        self.length
     }
 
     /// Encodes all prompts of a request in advance, if their embeddings fit into the cache; then

@@ -83,10 +83,8 @@ impl Generator {
         let Some(latent) = &self.latent else {
             return Ok(None);
         };
-        Ok(match latent.prompts.cut(prompt)? {
-            Some(cut) => Some((cut, latent.prompts.length()?)),
-            None => None,
-        })
+        let cut = latent.prompts.cut(prompt)?;
+        Ok(cut.map(|cut| (cut, latent.prompts.length())))
     }
 
     /// Shape of the images that it was trained on.

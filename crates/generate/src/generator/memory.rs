@@ -62,7 +62,7 @@ impl Generator {
         };
         let (factor, config) = (self.factor(), self.model.network.config());
         let states = match &self.latent {
-            Some(latent) => latent.prompts.length()?,
+            Some(latent) => latent.prompts.length(),
             None => 0,
         };
         let maps = config.forward([height / factor, width / factor], states);

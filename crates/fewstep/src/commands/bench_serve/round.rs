@@ -1,7 +1,6 @@
 //! A number of clients for some time.
 
 use super::client::{Client, End, Load};
-use rayon::slice::ParallelSliceMut;
 use serde_json::{Value, json};
 use std::time::{Duration, Instant};
 
@@ -66,7 +65,7 @@ impl Round {
             all.failure = all.failure.or(round.failure);
             all.latencies.extend(round.latencies);
         }
-        all.latencies.par_sort_unstable_by(f64::total_cmp);
+        all.latencies.sort_unstable_by(f64::total_cmp);
         all.metrics = [before, client.metrics(METRICS)];
         all
     }

@@ -106,8 +106,9 @@ pub(super) async fn restyle(
     let started = Instant::now();
     let limits = app.config.limits;
     let format = Format::parse(body.format.as_deref().unwrap_or("png"), "format")?;
-    let layers = body.layers(&limits)?;
     let weights = body.weights()?;
+    let decode = move || body.layers(&limits).map(|layers| (body, layers));
+    let (body, layers) = blocking(decode).await?;
     body.check(layers.len(), weights.len(), &limits)?;
     let (encoder, decoder, is_teacher) = match (&body.model, &body.encoder, &body.decoder) {
         (Some(model), None, None) => (model, model, true),

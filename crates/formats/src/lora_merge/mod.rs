@@ -4,16 +4,21 @@
 //! of PEFT and diffusers, new and old (`unet....lora_A.weight`, `...to_q_lora.down.weight`). Layers
 //! are matched by their name with all separators alike, since kohya's names have only `_`.
 
+mod addition;
+#[cfg(test)]
+mod tests;
+
 use crate::diffusers::text_encoder::TextEncoder;
 use crate::tensors::finite;
 use crate::{FormatError, reading};
+use addition::Addition;
 use burn::store::burn_pack::Tensor as PackTensor;
 use burn::store::{BurnToPyTorchAdapter, ModuleSnapshot, PyTorchToBurnAdapter};
-use burn::tensor::{Bytes, DType, Device, Tensor, TensorData};
+use burn::tensor::{Bytes, DType, Device};
 use fewstep_nn::Backbone;
 use half::{bf16, f16};
 use safetensors::tensor::{Dtype, SafeTensors, TensorView};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
 /// What the names of the two matrices and of alpha end with.
@@ -51,19 +56,6 @@ pub struct LoraFile {
 /// The additions to layers, by their names with `_` for every separator.
 type Layers = BTreeMap<String, Addition>;
 
-/// What is added to a layer.
-#[derive(Clone, Debug, Default)]
-struct Addition {
-    /// A, `[rank, inputs]`: shape and values.
-    down: Option<(Vec<usize>, Vec<f32>)>,
-    /// B, `[outputs, rank]`.
-    up: Option<(Vec<usize>, Vec<f32>)>,
-    /// Counts alpha / rank times; 1 without it.
-    alpha: Option<f32>,
-    diff: Option<Vec<f32>>,
-    diff_bias: Option<Vec<f32>>,
-}
-
 impl LoraFile {
     /// Reads a safetensors file.
     ///
@@ -73,16 +65,13 @@ impl LoraFile {
     pub fn read(path: &Path) -> Result<Self, FormatError> {
         let origin = path.display().to_string();
         let bytes = reading::bytes(path)?;
-        let file =
-            SafeTensors::deserialize(&bytes).map_err(|error| FormatError::NotSafetensors {
-                origin: origin.clone(),
-                reason: error.to_string(),
-            })?;
         let mut read = Self {
             origin,
             network: Layers::new(),
             text: Layers::new(),
         };
+        let file = SafeTensors::deserialize(&bytes)
+            .map_err(|error| read.bad(format!("it is no safetensors file: {error}")))?;
         let (mut other, mut broken) = (vec![], vec![]);
         for (name, view) in file.tensors() {
             let Some(values) = values(&view) else {
@@ -95,11 +84,11 @@ impl LoraFile {
                 other.push(name);
             }
         }
-        if !broken.is_empty() {
-            return Err(FormatError::NotFinite {
-                origin: read.origin,
-                names: broken,
-            });
+        if let Some(name) = broken.first() {
+            return Err(read.bad(format!(
+                "{} of its tensors have numbers that are NaN or infinite, such as `{name}`",
+                broken.len()
+            )));
         }
         match other.first() {
             Some(name) => Err(read.bad(format!(
@@ -210,10 +199,14 @@ impl LoraFile {
             return Ok(());
         }
         let tensors = network.collect(None, Some(Box::new(BurnToPyTorchAdapter)), true);
-        let mut left: BTreeMap<&str, &Addition> = layers
-            .iter()
-            .map(|(name, addition)| (name.as_str(), addition))
-            .collect();
+        let parts_of = |(name, addition): (&String, &Addition)| {
+            addition
+                .parts()
+                .map(|part| (name.clone(), part.to_owned()))
+                .collect::<Vec<_>>()
+        };
+        let all: BTreeSet<_> = layers.iter().flat_map(parts_of).collect();
+        let mut changed_parts = BTreeSet::new();
         let mut changed = vec![];
         for tensor in &tensors {
             let Some((layer, part)) = tensor.name.rsplit_once('.') else {
@@ -228,25 +221,22 @@ impl LoraFile {
             let Some(addition) = layers.get(&key) else {
                 continue;
             };
-            let shape = tensor.shape.to_vec();
-            let delta = match part {
-                "weight" => addition.to_weight(&shape, device),
-                "bias" => addition.diff_bias.clone().map(Ok),
-                _ => None,
-            };
-            let Some(delta) = delta else {
+            let Some(delta) = addition.to(part, &tensor.shape.to_vec(), device) else {
                 continue;
             };
             let delta =
                 delta.map_err(|reason| self.bad(format!("the layer `{layer}`: {reason}")))?;
-            left.remove(key.as_str());
+            changed_parts.insert((key, part.to_owned()));
             changed.push(self.changed(tensor, &delta, weight as f32)?);
         }
-        if let Some((name, _)) = left.first_key_value() {
+        let left = all.iter().filter(|part| !changed_parts.contains(*part));
+        let left: Vec<_> = left.collect();
+        if let Some((name, part)) = left.first() {
+            let bias = if part == "bias" { " (its bias)" } else { "" };
             return Err(self.bad(format!(
-                "{} of its {} layers are not in the model, such as `{name}`: it was made for another model",
+                "{} of its {} changes are not in the model, such as `{name}`{bias}: it was made for another model",
                 left.len(),
-                layers.len()
+                all.len()
             )));
         }
         let result = network.apply(changed, None, Some(Box::new(PyTorchToBurnAdapter)), true);
@@ -302,33 +292,6 @@ impl LoraFile {
 
 const NO_ENCODER: &str = "it changes a text encoder of prompts, and the model has none";
 
-impl Addition {
-    /// What is added to a weight of this shape, outputs first; none if nothing is. An error says what
-    /// does not fit.
-    fn to_weight(&self, shape: &[usize], device: &Device) -> Option<Result<Vec<f32>, String>> {
-        let Some((down, up)) = self.down.as_ref().zip(self.up.as_ref()) else {
-            let half = self.down.is_some() || self.up.is_some();
-            let half = half.then(|| Err("one of its two matrices is missing".into()));
-            return half.or_else(|| self.diff.clone().map(Ok));
-        };
-        let rank = down.0.first().copied().unwrap_or(0);
-        let outputs = shape.first().copied().unwrap_or(0);
-        let inputs = shape.iter().skip(1).product::<usize>();
-        if rank == 0 || down.1.len() != rank * inputs || up.1.len() != outputs * rank {
-            return Some(Err(format!(
-                "matrices of {:?} and {:?} do not fit a weight of {shape:?}",
-                down.0, up.0
-            )));
-        }
-        let matrix = |values: &Vec<f32>, shape: [usize; 2]| {
-            Tensor::<2>::from_data(TensorData::new(values.clone(), shape), device)
-        };
-        let product = matrix(&up.1, [outputs, rank]).matmul(matrix(&down.1, [rank, inputs]));
-        let scale = self.alpha.map_or(1.0, |alpha| alpha / rank as f32);
-        Some(Ok(product.mul_scalar(scale).into_data().iter().collect()))
-    }
-}
-
 /// A name with all separators alike, and without what some tools put around it.
 fn alike(layer: &str) -> String {
     let plain = layer.replace('.', "_").replace("_processor_", "_");
@@ -350,149 +313,4 @@ fn values(view: &TensorView<'_>) -> Option<Vec<f32>> {
         Dtype::BF16 => halves().map(|b| bf16::from_le_bytes(*b).to_f32()).collect(),
         _ => return None,
     })
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::lora;
-    use fewstep_nn::{LoraConfig, UNetConfig};
-
-    fn network(width: usize) -> Backbone {
-        let config = UNetConfig {
-            channels: 1,
-            widths: vec![width, 16],
-            blocks: 1,
-            attention: vec![false, true],
-            head: 8,
-            groups: 4,
-            ..UNetConfig::default()
-        };
-        Backbone::new(&config.into(), 3, &Device::flex()).expect("a network")
-    }
-
-    /// The network with LoRA that change it, in attention and in a convolution.
-    fn with_lora(network: Backbone) -> Backbone {
-        let config = LoraConfig {
-            rank: 2,
-            alpha: 3.0,
-            targets: ["to_q", "to_out.0", "conv_in"].map(String::from).to_vec(),
-        };
-        let network = network.with_lora(&config, 1).expect("layers");
-        let mut layers = network.lora().expect("LoRA").layers();
-        for layer in &mut layers {
-            let up = layer.up.iter_mut().enumerate();
-            up.for_each(|(n, value)| *value = (n as f32).sin());
-        }
-        network.with_lora_layers(&layers)
-    }
-
-    /// All parameters, by name.
-    fn parameters(network: &Backbone) -> BTreeMap<String, Vec<f32>> {
-        let tensors = network.collect(None, Some(Box::new(BurnToPyTorchAdapter)), true);
-        let values = |tensor: &PackTensor| -> Vec<f32> {
-            let bytes = tensor.to_bytes().expect("bytes");
-            let values = bytes.as_chunks().0.iter();
-            values.map(|b| f32::from_le_bytes(*b)).collect()
-        };
-        tensors
-            .iter()
-            .map(|t| (t.name.clone(), values(t)))
-            .collect()
-    }
-
-    fn assert_close(a: &BTreeMap<String, Vec<f32>>, b: &BTreeMap<String, Vec<f32>>, what: &str) {
-        assert_eq!(a.keys().collect::<Vec<_>>(), b.keys().collect::<Vec<_>>());
-        for (name, values) in a {
-            for (x, y) in values.iter().zip(&b[name]) {
-                assert!((x - y).abs() < 1e-5, "{what}: {name} has {x} for {y}");
-            }
-        }
-    }
-
-    /// The files that a trained student is exported as, under either kind of names, give the network
-    /// that training has.
-    #[test]
-    fn a_lora_of_either_kind_gives_the_network_that_was_trained() {
-        let device = Device::flex();
-        let trained = with_lora(network(8));
-        let folder = tempfile::tempdir().expect("a folder");
-        lora::save(&trained, "{}", folder.path()).expect("saved");
-        let [before, expected] = [network(8), trained.merged()].map(|n| parameters(&n));
-        let half: BTreeMap<_, Vec<f32>> = std::iter::zip(&before, &expected)
-            .map(|((name, a), (_, b))| {
-                let mean = a.iter().zip(b).map(|(a, b)| (a + b) / 2.0);
-                (name.clone(), mean.collect())
-            })
-            .collect();
-        for name in [
-            "lora/kohya.safetensors",
-            "lora/pytorch_lora_weights.safetensors",
-        ] {
-            let file = LoraFile::read(&folder.path().join(name)).expect("a LoRA");
-            assert!(!file.has_text());
-            let merged = |weight| {
-                let merged = file.merge(weight, network(8), &device);
-                parameters(&merged.expect(name))
-            };
-            assert_close(&merged(1.0), &expected, name);
-            assert_close(&merged(0.5), &half, name);
-            assert_eq!(merged(0.0), before, "{name}");
-            assert_ne!(before, expected);
-            let other = file
-                .merge(1.0, network(12), &device)
-                .expect_err("another network");
-            assert!(other.to_string().contains("do not fit a weight"), "{other}");
-        }
-    }
-
-    #[test]
-    fn what_is_no_lora_is_refused() {
-        let folder = tempfile::tempdir().expect("a folder");
-        let path = folder.path().join("a.safetensors");
-        let refused = |name: &str, shape: Vec<usize>, part: &str| {
-            let bytes = vec![0; 4 * shape.iter().product::<usize>()];
-            let view = TensorView::new(Dtype::F32, shape, &bytes).expect("a view");
-            safetensors::serialize_to_file([(name, view)], None, &path).expect("written");
-            let read = LoraFile::read(&path);
-            let merged = read.and_then(|lora| lora.merge(1.0, network(8), &Device::flex()));
-            let message = merged.expect_err(name).to_string();
-            assert!(message.contains(part), "{name}: {message}");
-        };
-        refused("conv_in.weight", vec![8, 1, 3, 3], "not those of a LoRA");
-        refused(
-            "lora_unet_conv_in.hada_w1_a",
-            vec![8, 4],
-            "not those of a LoRA",
-        );
-        refused(
-            "lora_unet_conv_in.lora_up.weight",
-            vec![8, 2],
-            "matrices is missing",
-        );
-        refused("lora_unet_conv_on.diff_b", vec![8], "`conv_on`");
-    }
-
-    /// Names of other tools for the same layers.
-    #[test]
-    fn names_are_alike_whatever_separates_them() {
-        let mut file = LoraFile {
-            origin: "a".into(),
-            network: Layers::new(),
-            text: Layers::new(),
-        };
-        for name in [
-            "unet.mid_block.attentions.0.attn1.to_q.lora_A.weight",
-            "lora_unet_mid_block_attentions_0_attn1_to_q.lora_up.weight",
-            "unet.mid_block.attentions.0.attn1.processor.to_q_lora.down.weight",
-            "base_model.model.mid_block.attentions.0.attn1.to_q.lora_B.default.weight",
-            "text_encoder.text_model.encoder.layers.0.self_attn.q_proj.lora.up.weight",
-            "lora_te_text_model_encoder_layers_0_self_attn_q_proj.alpha",
-        ] {
-            assert!(file.take(name, vec![1], vec![1.0]), "{name}");
-        }
-        let names = |layers: &Layers| layers.keys().cloned().collect::<Vec<_>>();
-        assert_eq!(names(&file.network), ["mid_block_attentions_0_attn1_to_q"]);
-        assert_eq!(names(&file.text), ["encoder_layers_0_self_attn_q_proj"]);
-    }
 }

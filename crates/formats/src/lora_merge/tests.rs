@@ -1,0 +1,196 @@
+//! LoRA of files against the network that was trained with them.
+
+use super::*;
+use crate::lora;
+use fewstep_nn::{LoraConfig, UNetConfig, WEmbedding};
+
+fn config(width: usize) -> UNetConfig {
+    UNetConfig {
+        channels: 1,
+        widths: vec![width, 16],
+        blocks: 1,
+        attention: vec![false, true],
+        head: 8,
+        groups: 4,
+        ..UNetConfig::default()
+    }
+}
+
+fn network(width: usize) -> Backbone {
+    with(config(width))
+}
+
+fn with(config: UNetConfig) -> Backbone {
+    Backbone::new(&config.into(), 3, &Device::flex()).expect("a network")
+}
+
+/// The network with LoRA that change it, in attention and in a convolution.
+fn with_lora(network: Backbone) -> Backbone {
+    let config = LoraConfig {
+        rank: 2,
+        alpha: 3.0,
+        targets: ["to_q", "to_out.0", "conv_in"].map(String::from).to_vec(),
+    };
+    let network = network.with_lora(&config, 1).expect("layers");
+    let mut layers = network.lora().expect("LoRA").layers();
+    for layer in &mut layers {
+        let up = layer.up.iter_mut().enumerate();
+        up.for_each(|(n, value)| *value = (n as f32).sin());
+    }
+    network.with_lora_layers(&layers)
+}
+
+/// All parameters, by name.
+fn parameters(network: &Backbone) -> BTreeMap<String, Vec<f32>> {
+    let tensors = network.collect(None, Some(Box::new(BurnToPyTorchAdapter)), true);
+    let values = |tensor: &PackTensor| -> Vec<f32> {
+        let bytes = tensor.to_bytes().expect("bytes");
+        let values = bytes.as_chunks().0.iter();
+        values.map(|b| f32::from_le_bytes(*b)).collect()
+    };
+    tensors
+        .iter()
+        .map(|t| (t.name.clone(), values(t)))
+        .collect()
+}
+
+fn assert_close(a: &BTreeMap<String, Vec<f32>>, b: &BTreeMap<String, Vec<f32>>, what: &str) {
+    assert_eq!(a.keys().collect::<Vec<_>>(), b.keys().collect::<Vec<_>>());
+    for (name, values) in a {
+        for (x, y) in values.iter().zip(&b[name]) {
+            assert!((x - y).abs() < 1e-5, "{what}: {name} has {x} for {y}");
+        }
+    }
+}
+
+/// The files that a trained student is exported as, under either kind of names, give the network
+/// that training has.
+#[test]
+fn a_lora_of_either_kind_gives_the_network_that_was_trained() {
+    let device = Device::flex();
+    let trained = with_lora(network(8));
+    let folder = tempfile::tempdir().expect("a folder");
+    lora::save(&trained, "{}", folder.path()).expect("saved");
+    let [before, expected] = [network(8), trained.merged()].map(|n| parameters(&n));
+    let half: BTreeMap<_, Vec<f32>> = std::iter::zip(&before, &expected)
+        .map(|((name, a), (_, b))| {
+            let mean = a.iter().zip(b).map(|(a, b)| (a + b) / 2.0);
+            (name.clone(), mean.collect())
+        })
+        .collect();
+    for name in [
+        "lora/kohya.safetensors",
+        "lora/pytorch_lora_weights.safetensors",
+    ] {
+        let file = LoraFile::read(&folder.path().join(name)).expect("a LoRA");
+        assert!(!file.has_text());
+        let merged = |weight| {
+            let merged = file.merge(weight, network(8), &device);
+            parameters(&merged.expect(name))
+        };
+        assert_close(&merged(1.0), &expected, name);
+        assert_close(&merged(0.5), &half, name);
+        assert_eq!(merged(0.0), before, "{name}");
+        assert_ne!(before, expected);
+        let other = file
+            .merge(1.0, network(12), &device)
+            .expect_err("another network");
+        assert!(other.to_string().contains("do not fit a weight"), "{other}");
+    }
+}
+
+#[test]
+fn what_is_no_lora_is_refused() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = folder.path().join("a.safetensors");
+    let refused = |name: &str, shape: Vec<usize>, part: &str| {
+        let bytes = vec![0; 4 * shape.iter().product::<usize>()];
+        let view = TensorView::new(Dtype::F32, shape, &bytes).expect("a view");
+        safetensors::serialize_to_file([(name, view)], None, &path).expect("written");
+        let read = LoraFile::read(&path);
+        let merged = read.and_then(|lora| lora.merge(1.0, network(8), &Device::flex()));
+        let message = merged.expect_err(name).to_string();
+        assert!(message.contains(part), "{name}: {message}");
+    };
+    refused("conv_in.weight", vec![8, 1, 3, 3], "not those of a LoRA");
+    refused(
+        "lora_unet_conv_in.hada_w1_a",
+        vec![8, 4],
+        "not those of a LoRA",
+    );
+    refused(
+        "lora_unet_conv_in.lora_up.weight",
+        vec![8, 2],
+        "matrices is missing",
+    );
+    refused("lora_unet_conv_on.diff_b", vec![8], "`conv_on` (its bias)");
+    refused("lora_unet_conv_in.diff_b", vec![7], "another shape");
+    refused("lora_unet_conv_in.alpha", vec![], "matrices is missing");
+    std::fs::write(&path, "<html>").expect("written");
+    let read = LoraFile::read(&path).expect_err("a page").to_string();
+    assert!(read.contains("no safetensors file"), "{read}");
+}
+
+/// A layer gets its product and its differences, and a difference for a bias that a layer has not is
+/// not passed over.
+#[test]
+fn differences_are_added_to_products() {
+    let addition = Addition {
+        down: Some((vec![1, 2], vec![1.0, 2.0])),
+        up: Some((vec![2, 1], vec![3.0, 4.0])),
+        alpha: Some(0.5),
+        diff: Some(vec![10.0, 20.0, 30.0, 40.0]),
+        diff_bias: Some(vec![5.0, 6.0]),
+    };
+    let to = |part, shape: &[usize]| addition.to(part, shape, &Device::flex());
+    assert_eq!(
+        to("weight", &[2, 2]),
+        Some(Ok(vec![11.5, 23.0, 32.0, 44.0]))
+    );
+    assert_eq!(to("bias", &[2]), Some(Ok(vec![5.0, 6.0])));
+    assert!(to("bias", &[3]).is_some_and(|bias| bias.is_err()));
+    // The projection of w has no bias.
+    let layer = "lora_unet_time_embedding_cond_proj";
+    let (dim, scale) = (4, 1.0);
+    let w = Some(WEmbedding { dim, scale });
+    let merged = |with_bias: bool| {
+        let mut file = LoraFile {
+            origin: "a".into(),
+            network: Layers::new(),
+            text: Layers::new(),
+        };
+        file.take(&format!("{layer}.diff"), vec![8, 4], vec![1.0; 32]);
+        if with_bias {
+            file.take(&format!("{layer}.diff_b"), vec![8], vec![1.0; 8]);
+        }
+        let network = with(UNetConfig { w, ..config(8) });
+        let merged = file.merge(1.0, network, &Device::flex());
+        merged.map(drop).map_err(|error| error.to_string())
+    };
+    assert_eq!(merged(false), Ok(()));
+    let error = merged(true).expect_err("a bias that is not there");
+    assert!(error.contains("cond_proj` (its bias)"), "{error}");
+}
+
+/// Names of other tools for the same layers.
+#[test]
+fn names_are_alike_whatever_separates_them() {
+    let mut file = LoraFile {
+        origin: "a".into(),
+        network: Layers::new(),
+        text: Layers::new(),
+    };
+    for name in [
+        "unet.mid_block.attentions.0.attn1.to_q.lora_A.weight",
+        "lora_unet_mid_block_attentions_0_attn1_to_q.lora_up.weight",
+        "unet.mid_block.attentions.0.attn1.processor.to_q_lora.down.weight",
+        "base_model.model.mid_block.attentions.0.attn1.to_q.lora_B.default.weight",
+        "text_encoder.text_model.encoder.layers.0.self_attn.q_proj.lora.up.weight",
+        "lora_te_text_model_encoder_layers_0_self_attn_q_proj.alpha",
+    ] {
+        assert!(file.take(name, vec![1], vec![1.0]), "{name}");
+    }
+    let names = |layers: &Layers| layers.keys().cloned().collect::<Vec<_>>();
+    assert_eq!(names(&file.network), ["mid_block_attentions_0_attn1_to_q"]);
+    assert_eq!(names(&file.text), ["encoder_layers_0_self_attn_q_proj"]);
+}
