@@ -6,6 +6,9 @@ let parts = {};
 
 const resolved = (schema) => (schema?.$ref ? parts[schema.$ref.split('/').pop()] : schema) ?? {};
 
+/** A description, with code where it has backticks. */
+const words = (text = '') => text.split('`').map((part, at) => (at % 2 ? element('code', {}, part) : part));
+
 /** A type in a few words. */
 function kind(schema) {
   const its = resolved(schema);
@@ -23,7 +26,7 @@ function fields(schema, depth = 0) {
     const inner = resolved(resolved(its).items ?? (its.oneOf ?? []).find((one) => one.$ref) ?? its);
     const label = element('td', {}, element('code', {}, name), required.includes(name) && depth === 0 ? ' *' : '');
     label.style.paddingLeft = `${depth * 18}px`;
-    const row = element('tr', {}, label, element('td', {}, type), element('td', {}, its.description ?? ''));
+    const row = element('tr', {}, label, element('td', {}, type), element('td', {}, ...words(its.description)));
     return [row, ...(inner.properties && depth < 3 ? fields(inner, depth + 1) : [])];
   });
 }
@@ -62,8 +65,8 @@ function route(path, method, its) {
   const good = answers.find(([status]) => status.startsWith('2'))?.[1];
   const result = good?.content?.['application/json']?.schema;
   return element('details', { id: `${method}-${path}` },
-    element('summary', {}, element('b', { class: method }, method.toUpperCase()), element('code', {}, path), element('span', {}, its.summary ?? '')),
-    element('p', {}, its.description ?? its.summary ?? ''),
+    element('summary', {}, element('b', { class: method }, method.toUpperCase()), element('code', {}, path), element('span', {}, ...words(its.summary))),
+    element('p', {}, ...words(its.description ?? its.summary)),
     ...(body ? table('Body', body) : []),
     ...(result ? table('Answer', result) : []),
     element('h3', {}, 'Status'),
