@@ -34,6 +34,9 @@ pub struct Config {
     pub models: Vec<NamedModel>,
     /// Bytes that the weights of loaded models may have; without one, all stay loaded.
     pub memory: Option<u64>,
+    /// Bytes of memory that the machine gives the program, which a model with its work must fit
+    /// into; without one, that is not checked.
+    pub machine: Option<u64>,
     /// Images in one network call, at most; by default what the model's generator says.
     pub batch: Option<usize>,
     /// Requests that wait or run, at most.

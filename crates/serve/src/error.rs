@@ -2,6 +2,7 @@
 
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
+use fewstep_data::amount;
 use fewstep_generate::{GenerateError, RegistryError, UnknownClass};
 use serde_json::json;
 use std::net::SocketAddr;
@@ -29,7 +30,10 @@ pub enum ServeError {
     #[error("`{0}` is no origin: write it as https://example.org")]
     Origin(String),
     /// The first model takes more memory than models may take.
-    #[error("the model `{name}` takes {needed} bytes of memory, and models may take {allowed}")]
+    #[error(
+        "the model `{name}` takes {} of memory, and models may take {}",
+        amount(*needed), amount(*allowed)
+    )]
     Memory {
         /// Its name.
         name: String,

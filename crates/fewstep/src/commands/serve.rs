@@ -2,7 +2,8 @@
 
 use crate::compute::{self, PrecisionArgs};
 use crate::error::{CliError, CliResult, IntoCliResult};
-use crate::parsers::{images, positive, steps};
+use crate::memory::{self, MemoryArgs};
+use crate::parsers::{batch_size, images, steps};
 use clap::builder::RangedU64ValueParser;
 use fewstep_generate::{Family, KeepEncoder};
 use fewstep_serve::{Config, Limits, NamedModel, ServeError};
@@ -47,12 +48,14 @@ pub(crate) struct Args {
     #[arg(long, value_name = "SIZE", value_parser = bytes)]
     memory: Option<u64>,
     #[command(flatten)]
+    force: MemoryArgs,
+    #[command(flatten)]
     precision: PrecisionArgs,
     /// Images per network call, at most [default: 64; 16 with control images; 1 for latent models].
-    #[arg(long, value_parser = images)]
+    #[arg(long, value_parser = batch_size)]
     batch: Option<usize>,
     /// Requests that may wait; further ones are answered with 429.
-    #[arg(long, value_parser = positive, default_value_t = 256)]
+    #[arg(long, value_parser = images, default_value_t = 256)]
     queue: usize,
     /// Seconds that a request may take, waiting included.
     #[arg(long, value_name = "SECONDS", value_parser = seconds(1), default_value_t = 600)]
@@ -67,7 +70,7 @@ pub(crate) struct Args {
     #[arg(long, value_parser = steps, default_value_t = Limits::default().steps)]
     max_steps: usize,
     /// Pixels that an image in a request may have.
-    #[arg(long, value_parser = positive, default_value_t = Limits::default().pixels as usize)]
+    #[arg(long, value_parser = images, default_value_t = Limits::default().pixels as usize)]
     max_pixels: usize,
     /// Size that a request may have.
     #[arg(long, value_name = "SIZE", value_parser = bytes, default_value = "32MiB")]
@@ -77,6 +80,7 @@ pub(crate) struct Args {
 pub(crate) fn run(args: Args) -> CliResult {
     let device = compute::device(None)?;
     args.precision.choose(&device)?;
+    args.force.choose();
     let options = compute::load_options(None, KeepEncoder::Always);
     let load =
         Box::new(move |source: &fewstep_generate::ModelSource| source.generator(&options, &device));
@@ -123,6 +127,7 @@ impl Args {
             cors: self.cors,
             models: models?,
             memory: self.memory,
+            machine: memory::limit(),
             batch: self.batch,
             queue: self.queue,
             timeout: Duration::from_secs(self.timeout),

@@ -1,9 +1,10 @@
 //! The models by their names, and those of them that are in memory.
 
-use crate::config::{Load, NamedModel};
+use crate::config::{Config, Load, NamedModel};
 use crate::error::{ApiError, ServeError};
 use axum::http::StatusCode;
-use fewstep_generate::{Generator, ModelSource, RegistryError};
+use fewstep_data::amount;
+use fewstep_generate::{Extent, Generator, ModelSource, RegistryError};
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -13,12 +14,15 @@ pub(crate) struct Loaded {
     pub(crate) generator: Generator,
     source: ModelSource,
     bytes: u64,
+    /// Bytes that it takes while it generates.
+    working: u64,
 }
 
 /// The models by their names, and those of them that are in memory.
 pub(crate) struct Catalog {
     models: Vec<NamedModel>,
     memory: Option<u64>,
+    machine: Option<u64>,
     state: Mutex<State>,
 }
 
@@ -31,10 +35,11 @@ struct State {
 }
 
 impl Catalog {
-    pub(super) fn new(models: &[NamedModel], memory: Option<u64>) -> Self {
+    pub(super) fn new(config: &Config) -> Self {
         Self {
-            models: models.to_vec(),
-            memory,
+            models: config.models.clone(),
+            memory: config.memory,
+            machine: config.machine,
             state: Mutex::default(),
         }
     }
@@ -92,12 +97,14 @@ impl Catalog {
     pub(super) fn load_first(&self, load: &Load) -> Result<(), ServeError> {
         let first = &self.models[0];
         let model = self.read(&first.name, first.family.suited(None), load)?;
-        if let Some(allowed) = self.memory.filter(|&allowed| model.bytes > allowed) {
-            return Err(ServeError::Memory {
-                name: first.name.clone(),
-                needed: model.bytes,
-                allowed,
-            });
+        for (needed, allowed) in self.limits(&model) {
+            if let Some(allowed) = allowed.filter(|&allowed| needed > allowed) {
+                return Err(ServeError::Memory {
+                    name: first.name.clone(),
+                    needed,
+                    allowed,
+                });
+            }
         }
         self.keep(model);
         Ok(())
@@ -116,8 +123,8 @@ impl Catalog {
         let source = self.source(name, steps).ok_or_else(ApiError::internal)?;
         let known = self.lock().known.get(&key(source)).copied();
         if let Some(bytes) = known {
-            self.check_fits(name, bytes)?;
-            self.make_room(bytes);
+            self.check_fits(name, bytes, self.memory)?;
+            self.make_room(bytes, self.memory);
         }
         let model = self.read(name, source, load).map_err(|error| {
             tracing::error!(model = name, %error, "a model cannot be loaded");
@@ -126,9 +133,16 @@ impl Catalog {
                 format!("the model `{name}` cannot be loaded: the server's log says why"),
             )
         })?;
-        self.check_fits(name, model.bytes)?;
-        self.make_room(model.bytes);
+        for (needed, allowed) in self.limits(&model) {
+            self.check_fits(name, needed, allowed)?;
+            self.make_room(needed, allowed);
+        }
         Ok(self.keep(model))
+    }
+
+    /// What a model takes, its weights and while it generates, each with what there is.
+    fn limits(&self, model: &Loaded) -> [(u64, Option<u64>); 2] {
+        [(model.bytes, self.memory), (model.working, self.machine)]
     }
 
     fn source(&self, name: &str, steps: Option<usize>) -> Option<&ModelSource> {
@@ -139,12 +153,19 @@ impl Catalog {
     fn read(&self, name: &str, source: &ModelSource, load: &Load) -> Result<Loaded, RegistryError> {
         let generator = load(source)?;
         let bytes = generator.weight_bytes();
+        let working = generator.memory(&Extent {
+            images: 1,
+            size: None,
+            batch: 1,
+            w: None,
+        })?;
         self.lock().known.insert(key(source), bytes);
         tracing::info!(model = name, bytes, "a model is loaded");
         Ok(Loaded {
             name: name.into(),
             source: source.clone(),
             bytes,
+            working,
             generator,
         })
     }
@@ -155,21 +176,24 @@ impl Catalog {
         model
     }
 
-    fn check_fits(&self, name: &str, bytes: u64) -> Result<(), ApiError> {
-        match self.memory.filter(|&memory| bytes > memory) {
+    fn check_fits(&self, name: &str, bytes: u64, memory: Option<u64>) -> Result<(), ApiError> {
+        match memory.filter(|&memory| bytes > memory) {
             None => Ok(()),
             Some(memory) => Err(ApiError::new(
                 StatusCode::SERVICE_UNAVAILABLE,
                 format!(
-                    "the model `{name}` takes {bytes} bytes of memory, and models may take {memory} on this server"
+                    "the model `{name}` takes {} of memory, and models may take {} on this server",
+                    amount(bytes),
+                    amount(memory)
                 ),
             )),
         }
     }
 
-    /// Drops models until one of this size fits. Jobs that wait for a dropped one still have it.
-    fn make_room(&self, bytes: u64) {
-        let Some(memory) = self.memory else {
+    /// Drops models until one of this size fits into the memory. Jobs that wait for a dropped one
+    /// still have it.
+    fn make_room(&self, bytes: u64, memory: Option<u64>) {
+        let Some(memory) = memory else {
             return;
         };
         let mut state = self.lock();

@@ -17,7 +17,7 @@ use crate::console;
 use crate::error::{CliError, CliResult};
 use crate::memory::{self, MemoryArgs};
 use crate::numbers::thousands;
-use crate::parsers::{images, positive, steps};
+use crate::parsers::{batch_size, images, steps};
 use crate::{output, progress};
 use burn::tensor::Device;
 use features::FeatureArgs;
@@ -92,7 +92,7 @@ pub(crate) struct Args {
     #[command(flatten)]
     pairs: PairArgs,
     /// Images per network call.
-    #[arg(long, default_value = "64", value_parser = positive)]
+    #[arg(long, default_value = "64", value_parser = batch_size)]
     batch: usize,
     /// Write the results to this JSON file, row by row as they come.
     #[arg(long, value_name = "FILE")]

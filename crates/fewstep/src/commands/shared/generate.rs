@@ -10,7 +10,7 @@ use crate::compute::{self, PrecisionArgs};
 use crate::error::{CliError, CliResult};
 use crate::memory::{self, MemoryArgs};
 use crate::numbers::plural;
-use crate::parsers::{images, positive, seed, steps};
+use crate::parsers::{batch_size, images, seed, steps};
 use crate::progress;
 use fewstep_data::image::Image;
 use fewstep_generate::{Extent, Generator, ImageRequest, Init, KeepEncoder, Request, Subject};
@@ -44,7 +44,7 @@ pub(crate) struct GenerateArgs {
     #[command(flatten)]
     pub(crate) memory: MemoryArgs,
     /// Images per network call [default: 64; 16 with control images; 1 for latent models].
-    #[arg(long, value_parser = positive)]
+    #[arg(long, value_parser = batch_size)]
     pub(crate) batch: Option<usize>,
     /// Print the summary as JSON.
     #[arg(long)]
