@@ -1,6 +1,6 @@
 //! What can be wrong with a dataset, said so that its owner can correct it.
 
-use crate::ImageShape;
+use crate::{ImageShape, amount};
 use fewstep_diffusion::limits::OutOfRange;
 use std::path::{Path, PathBuf};
 
@@ -242,7 +242,8 @@ pub enum DataError {
     },
     /// More images than the memory of the machine holds.
     #[error(
-        "{images} images of {shape} in {origin} take {needed} bytes of memory, and there are at most {most}: use a smaller `size` or a `limit`"
+        "{images} images of {shape} in {origin} take {} of memory, and there are at most {}: use a smaller `size` or a `limit`",
+        amount(*needed), amount(*most)
     )]
     Memory {
         /// Where they are.

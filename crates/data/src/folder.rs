@@ -139,6 +139,9 @@ pub(crate) fn scan(folder: &Path, config: &DataConfig, skip: &Skip) -> Result<Fo
         empty: vec![],
     };
     let kept = |path: &PathBuf| !skip.has(&name_of(path, config));
+    if class_folders.is_empty() && listing.images.is_empty() {
+        return Err(listing.no_images(folder, FORMATS_HINT));
+    }
     if class_folders.is_empty() {
         listing.warn(folder);
         let images = listing.images.into_iter().filter(kept);

@@ -19,6 +19,7 @@
 #![deny(missing_docs)]
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
+mod amount;
 mod batch;
 mod cache;
 mod captioned;
@@ -48,6 +49,7 @@ mod source;
 mod splits;
 mod survey;
 
+pub use amount::amount;
 pub use batch::{HostArray, HostBatch, HostInputs, batch};
 pub use captioned::{Captioned, Check, Contents, Example};
 pub use condition::{ConditionConfig, Conditions, MaskKind, Masks};

@@ -54,37 +54,51 @@ impl Listing {
 
     /// Names what was left out of the set in `folder`, texts excepted.
     pub(crate) fn warn(&self, folder: &Path) {
-        if let Some(found) = self.describe() {
+        let is_text = |path: &&Path| TEXTS.contains(&&*ending(path));
+        let unknown = self.left_out().filter(|path| !is_text(path));
+        if let Some(found) = describe(unknown) {
             tracing::warn!(folder = %folder.display(), "left out, not image files by their extension: {found}; {FORMATS_HINT}");
         }
     }
 
     /// The files of these names among what was left out.
     pub(crate) fn left_out_named(&self, names: &[&str]) -> impl Iterator<Item = &Path> {
-        let named = |path: &&PathBuf| names.iter().any(|name| path.ends_with(name));
-        self.left_out.iter().filter(named).map(PathBuf::as_path)
+        let named = |path: &&Path| names.iter().any(|name| path.ends_with(name));
+        self.left_out().filter(named)
     }
 
-    /// What was left out: how many of each ending, and the first of them.
-    fn describe(&self) -> Option<String> {
-        let mut kinds: BTreeMap<String, (usize, &Path)> = BTreeMap::new();
-        for path in &self.left_out {
-            let ending = ending(path);
-            if !TEXTS.contains(&ending.as_str()) {
-                kinds.entry(ending).or_insert((0, path)).0 += 1;
-            }
-        }
-        let one = |(ending, (count, first)): (&String, &(usize, &Path))| {
-            let dot = if ending.is_empty() { "" } else { "." };
-            let first = first.file_name().unwrap_or_default().to_string_lossy();
-            match count {
-                1 => first.into_owned(),
-                _ => format!("{count} {dot}{ending} files ({first}, ...)"),
-            }
-        };
-        let found: Vec<String> = kinds.iter().map(one).collect();
-        (!found.is_empty()).then(|| found.join(", "))
+    /// Files that are no images by their endings.
+    pub(crate) fn left_out(&self) -> impl Iterator<Item = &Path> {
+        self.left_out.iter().map(PathBuf::as_path)
     }
+
+    /// The error of a folder without images, with what it has instead.
+    pub(crate) fn no_images(&self, folder: &Path, expected: &str) -> DataError {
+        let found = describe(self.left_out());
+        let found = found.map_or(String::new(), |found| format!("; there is only {found}"));
+        DataError::Empty {
+            origin: folder.display().to_string(),
+            hint: format!("{expected}{found}"),
+        }
+    }
+}
+
+/// How many files there are of each ending, and the first of them; none for no files.
+pub(crate) fn describe<'a>(files: impl Iterator<Item = &'a Path>) -> Option<String> {
+    let mut kinds: BTreeMap<String, (usize, &Path)> = BTreeMap::new();
+    for path in files {
+        kinds.entry(ending(path)).or_insert((0, path)).0 += 1;
+    }
+    let one = |(ending, (count, first)): (&String, &(usize, &Path))| {
+        let dot = if ending.is_empty() { "" } else { "." };
+        let first = first.file_name().unwrap_or_default().to_string_lossy();
+        match count {
+            1 => first.into_owned(),
+            _ => format!("{count} {dot}{ending} files ({first}, ...)"),
+        }
+    };
+    let found: Vec<String> = kinds.iter().map(one).collect();
+    (!found.is_empty()).then(|| found.join(", "))
 }
 
 /// What is in a folder, without what is no part of the set, sorted by name.
@@ -142,8 +156,8 @@ mod tests {
         let listing = Listing::below(folder.path()).unwrap();
         let images: Vec<_> = listing.images.iter().map(|p| ending(p)).collect();
         assert_eq!(images, ["png", "tif", "jfif", "ppm", "gif"]);
-        let described = listing.describe().unwrap();
-        assert_eq!(described, "j, 2 .heic files (f.heic, ...), h.svg");
-        assert!(Listing::default().describe().is_none());
+        let described = describe(listing.left_out()).unwrap();
+        assert_eq!(described, "j, 2 .heic files (f.heic, ...), h.svg, i.txt");
+        assert!(describe(Listing::default().left_out()).is_none());
     }
 }

@@ -34,6 +34,8 @@ pub const LOG_SNR: f64 = 1000.0;
 pub const BATCH: usize = 1 << 18;
 /// Images of a request.
 pub const IMAGES: usize = 1 << 40;
+/// Threads of a process.
+pub const THREADS: usize = 1 << 10;
 /// Updates of a phase, and between two lines of its log.
 pub const UPDATES: u64 = 1 << 40;
 /// Guidance weights and factors, either sign.

@@ -103,7 +103,7 @@ fn go(
     stops: &mut dyn FnMut(Event<'_>) -> bool,
 ) -> Result<Ended, RunError> {
     let initial = initial();
-    let inputs = run.inputs(&initial);
+    let inputs = run.inputs(&initial)?;
     run.run(initial, &inputs, resume, &mut |event| match stops(event) {
         true => ControlFlow::Break(()),
         false => ControlFlow::Continue(()),

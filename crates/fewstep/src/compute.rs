@@ -9,6 +9,7 @@ use fewstep_generate::{KeepEncoder, LoadOptions};
 use fewstep_kernels::device::{DeviceName, Placement, found};
 use fewstep_nn::Precision;
 use std::path::Path;
+use std::str::FromStr;
 use std::sync::OnceLock;
 
 static DEVICE: OnceLock<Option<DeviceName>> = OnceLock::new();
@@ -27,14 +28,29 @@ pub(crate) struct DeviceArgs {
         value_name = "DEVICE",
         help_heading = "Options of every command"
     )]
-    device: Option<DeviceName>,
+    device: Option<ChosenDevice>,
+}
+
+/// A device, or nothing: an environment variable that is empty counts as not set.
+#[derive(Clone, Copy)]
+struct ChosenDevice(Option<DeviceName>);
+
+impl FromStr for ChosenDevice {
+    type Err = <DeviceName as FromStr>::Err;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        match text.is_empty() {
+            true => Ok(Self(None)),
+            false => text.parse().map(|name| Self(Some(name))),
+        }
+    }
 }
 
 impl DeviceArgs {
     /// Sets the device of this process.
     pub(crate) fn choose(self) {
         // The first choice stays: there is one command line.
-        let _ = DEVICE.set(self.device);
+        let _ = DEVICE.set(self.device.and_then(|chosen| chosen.0));
     }
 }
 

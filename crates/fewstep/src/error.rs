@@ -152,7 +152,9 @@ impl From<RunError> for CliError {
     fn from(error: RunError) -> Self {
         const UNWRITTEN: &str = "What was saved before is whole: free some space (or make the folder writable), and continue with --resume";
         match error {
-            RunError::NotFinite { .. } => CliError::Work(error.into()),
+            RunError::NotFinite { .. } => {
+                CliError::Work(anyhow::anyhow!("{error} (--out FOLDER --set optim.lr=...)"))
+            }
             RunError::Write { .. } | RunError::Format(FormatError::Write { .. }) => {
                 CliError::Work(anyhow::anyhow!("{error}. {UNWRITTEN}"))
             }

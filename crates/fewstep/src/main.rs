@@ -31,7 +31,9 @@ fn main() -> ExitCode {
         Err(error) => return error.report(),
     };
     cli.verbosity.choose(cli.command.log_format());
-    cli.threads.choose();
+    if let Err(error) = cli.threads.choose() {
+        return error.report();
+    }
     cli.device.choose();
     if let Command::Train(_) | Command::Distill(_) | Command::Quickstart(_) = cli.command {
         console::go_on_unread();

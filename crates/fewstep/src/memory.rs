@@ -1,7 +1,7 @@
 //! Whether work fits into the memory of this machine, before it starts.
 
 use crate::error::{CliError, CliResult};
-use crate::numbers::bytes;
+use fewstep_data::amount;
 use fewstep_kernels::memory::usable;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -38,8 +38,8 @@ pub(crate) fn check(what: &str, predicted: u64, advice: &str) -> CliResult {
         None => Ok(()),
         Some(limit) => Err(CliError::input(format!(
             "{what} takes {} of memory, and this machine gives the program at most {}: {advice}, or go on with --force",
-            bytes(predicted),
-            bytes(limit)
+            amount(predicted),
+            amount(limit)
         ))),
     }
 }

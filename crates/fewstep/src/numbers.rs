@@ -22,15 +22,6 @@ pub(crate) fn thousands(number: u64) -> String {
     text
 }
 
-/// An amount of memory: `480 MiB`, `1.2 GiB`.
-pub(crate) fn bytes(bytes: u64) -> String {
-    match bytes as f64 / f64::from(1 << 20) {
-        mib if mib < 1024.0 => format!("{mib:.0} MiB"),
-        mib if mib < 1024.0 * 10_240.0 => format!("{:.1} GiB", mib / 1024.0),
-        mib => format!("{:.0} TiB", mib / 1024.0 / 1024.0),
-    }
-}
-
 /// A time for people to read: `48 s`, `6 min 12 s`, `3 h 5 min`.
 pub(crate) fn duration(seconds: f64) -> String {
     let whole = seconds.round() as u64;
@@ -57,12 +48,6 @@ mod tests {
     fn thousands_are_separated() {
         let numbers = [0, 600, 999, 1000, 1234567].map(thousands);
         assert_eq!(numbers, ["0", "600", "999", "1,000", "1,234,567"]);
-    }
-
-    #[test]
-    fn memory_has_a_unit() {
-        let amounts = [30 << 20, 5 << 29, 1 << 54].map(bytes);
-        assert_eq!(amounts, ["30 MiB", "2.5 GiB", "16384 TiB"]);
     }
 
     #[test]

@@ -2,7 +2,7 @@
 
 use clap::builder::{PossibleValuesParser, TypedValueParser};
 use fewstep_data::expand_home;
-use fewstep_diffusion::limits::{FACTOR, IMAGES, STEPS};
+use fewstep_diffusion::limits::{BATCH, DATA_SIDE, FACTOR, IMAGES, STEPS, THREADS};
 use fewstep_generate::LoraChoice;
 use std::hash::{BuildHasher, Hasher, RandomState};
 use std::path::Path;
@@ -15,14 +15,6 @@ pub(crate) fn named<T: Copy + Send + Sync + 'static>(
         let entry = table.iter().find(|(name, _)| *name == text);
         entry.expect("the parser accepts only names in the table").1
     })
-}
-
-/// Parses a whole number of at least 1.
-pub(crate) fn positive(text: &str) -> Result<usize, String> {
-    match text.parse() {
-        Ok(0) | Err(_) => Err("expected a whole number of at least 1".into()),
-        Ok(number) => Ok(number),
-    }
 }
 
 /// Parses a seed; -1 is a random one, as in the web interfaces for Stable Diffusion. Random ones are
@@ -49,14 +41,29 @@ pub(crate) fn number(text: &str) -> Result<f64, String> {
     }
 }
 
-/// Parses a number of images.
-pub(crate) fn images(text: &str) -> Result<usize, String> {
+/// Parses a count of something, such as images.
+pub(crate) fn count(text: &str) -> Result<usize, String> {
     up_to(IMAGES, text)
 }
 
 /// Parses a number of steps.
 pub(crate) fn steps(text: &str) -> Result<usize, String> {
     up_to(STEPS, text)
+}
+
+/// Parses a number of images in a network call.
+pub(crate) fn batch_size(text: &str) -> Result<usize, String> {
+    up_to(BATCH, text)
+}
+
+/// Parses a number of threads.
+pub(crate) fn threads(text: &str) -> Result<usize, String> {
+    up_to(THREADS, text)
+}
+
+/// Parses the side of images of a dataset.
+pub(crate) fn data_side(text: &str) -> Result<usize, String> {
+    up_to(DATA_SIDE, text)
 }
 
 /// Parses a number of steps that may be 0.

@@ -1,6 +1,6 @@
 //! The recipes of the `recipes` folder, built into the program.
 
-use std::path::Path;
+use fewstep_formats::nearest;
 
 /// A recipe by its name, such as `cifar10/distill`, and its text.
 pub(crate) struct Embedded {
@@ -74,13 +74,12 @@ pub(crate) fn find(name: &str) -> Result<&'static Embedded, String> {
     if let Some(found) = ALL.iter().find(|recipe| recipe.name == plain) {
         return Ok(found);
     }
-    let last = |recipe: &&Embedded| recipe.name.rsplit('/').next() == Some(plain);
-    let named: Vec<&Embedded> = ALL.iter().filter(last).collect();
+    let named: Vec<&Embedded> = ALL.iter().filter(|recipe| last(recipe) == plain).collect();
     match named[..] {
         [one] => Ok(one),
         [] => Err(format!(
             "there is no recipe `{name}`{}: `fewstep recipe` lists them",
-            nearest(plain)
+            like(plain)
         )),
         _ => Err(format!(
             "there are several recipes `{name}`: {}",
@@ -93,17 +92,20 @@ pub(crate) fn find(name: &str) -> Result<&'static Embedded, String> {
     }
 }
 
-fn nearest(name: &str) -> String {
-    let similarity = |recipe: &Embedded| {
-        let last = Path::new(recipe.name).file_name().unwrap_or_default();
-        let whole = strsim::jaro_winkler(name, recipe.name);
-        whole.max(strsim::jaro_winkler(name, &last.to_string_lossy()))
-    };
-    let nearest = ALL.iter().map(|recipe| (similarity(recipe), recipe.name));
-    match nearest.max_by(|a, b| a.0.total_cmp(&b.0)) {
-        Some((similarity, name)) if similarity > 0.8 => format!(". Did you mean `{name}`?"),
-        _ => String::new(),
-    }
+/// A question for the recipe that is nearest to a name, with its folder or without.
+fn like(name: &str) -> String {
+    let names = |recipe: &Embedded| [recipe.name, last(recipe)];
+    let nearest = nearest(name, ALL.iter().flat_map(names));
+    let found = nearest.and_then(|name| ALL.iter().find(|recipe| names(recipe).contains(&name)));
+    found.map_or(String::new(), |recipe| {
+        format!(". Did you mean `{}`?", recipe.name)
+    })
+}
+
+/// Its name without its folder.
+fn last(recipe: &Embedded) -> &'static str {
+    let (_, last) = recipe.name.rsplit_once('/').unwrap_or_default();
+    last
 }
 
 #[cfg(test)]

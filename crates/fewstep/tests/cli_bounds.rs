@@ -165,7 +165,7 @@ fn more_memory_than_the_machine_has_is_refused() {
     let many = "data.path=builtin:fashion-mnist-sample";
     workspace.refuse(
         &[&words[..], &[many]].concat(),
-        &["bytes of memory", "`limit`"],
+        &["of memory, and there are at most", "`limit`"],
     );
 }
 

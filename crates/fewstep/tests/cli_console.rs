@@ -7,7 +7,7 @@ use fewstep_diffusion::DistilledFor;
 use std::path::Path;
 use tempfile::TempDir;
 use tiny::{save, student, teacher};
-use workspace::{TRAIN, Workspace, command, refuse, run, stderr, succeed};
+use workspace::{TRAIN, Workspace, assert_refused, command, refuse, run, stderr, succeed};
 
 fn models() -> TempDir {
     let folder = tempfile::tempdir().expect("a folder");
@@ -46,6 +46,10 @@ fn a_seed_of_minus_one_is_random_and_named() {
         ("--threads", "-1", "at least 1"),
         ("--size", "-5x3", "512x768"),
         ("--threads", "0", "at least 1"),
+        ("--threads", "1025", "at most 1024"),
+        ("--threads", "18446744073709551616", "at most 1024"),
+        ("--columns", "18446744073709551615", "at most"),
+        ("--batch", "18446744073709551615", "at most"),
     ] {
         let words = [&SAMPLE[..2], &["student", flag, value]].concat();
         refuse(folder.path(), &words, &[flag, value, part]);
@@ -189,8 +193,8 @@ fn the_cache_is_listed_and_cleared() {
     let (out, _) = succeed(folder.path(), &["cache"]);
     for part in [
         "cache/fewstep",
-        "1.5 kB",
-        "3.0 kB",
+        "1.5 KiB",
+        "2.9 KiB",
         "latents-1",
         "real-1",
         "owner/model",
@@ -308,4 +312,21 @@ fn the_log_has_no_colours() {
         let noted = on_terminal(workspace.folder.path(), &words, 80, no_color);
         assert!(!noted.contains("\u{1b}["), "{noted:?}");
     }
+}
+
+/// Variables of the environment that are empty count as not set, and one that would start more
+/// threads than a process can have is refused.
+#[test]
+fn the_environment_is_checked() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let info = ["info", "builtin:fashion-mnist", "--steps", "4"];
+    let with = |name: &str, value: &str| {
+        let output = command(folder.path(), &info).env(name, value).output();
+        output.expect("the program starts")
+    };
+    assert_eq!(with("FEWSTEP_DEVICE", "").status.code(), Some(0));
+    assert_eq!(with("RAYON_NUM_THREADS", "2").status.code(), Some(0));
+    assert_refused(&with("FEWSTEP_DEVICE", "abacus"), &["abacus"]);
+    let many = with("RAYON_NUM_THREADS", "1000000");
+    assert_refused(&many, &["RAYON_NUM_THREADS=1000000", "at most 1024"]);
 }

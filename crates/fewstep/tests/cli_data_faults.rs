@@ -233,3 +233,79 @@ fn what_does_not_end_is_refused() {
     workspace.refuse(&[&edit[..], &words].concat(), &["/dev/zero", "a device"]);
     workspace.refuse(&["plan", "/dev/zero"], &["/dev/zero", "a device"]);
 }
+
+/// What a set lacks is said as it is: no images, texts without images, no common size, a setting that
+/// has no meaning.
+#[test]
+fn what_a_set_lacks_is_said() {
+    let workspace = Workspace::new();
+    let set = workspace.path("photos");
+    fs::create_dir(&set).expect("made");
+    fs::write(set.join("a.txt"), "a cat").expect("written");
+    for spec in ["photos", "captioned:photos"] {
+        workspace.refuse(&["data", spec], &["no images", "there is only a.txt"]);
+    }
+    write_pattern(&set.join("b.png"), 1, [16, 16]);
+    write_pattern(&set.join("c.png"), 2, [16, 24]);
+    fs::write(set.join("b.txt"), "b").expect("written");
+    fs::write(set.join("c.txt"), "c").expect("written");
+    let (out, err) = workspace.succeed(&["data", "captioned:photos"]);
+    assert!(
+        err.contains("texts without an image of the same name: a.txt"),
+        "{err}"
+    );
+    assert!(out.contains("2 examples can be used, 0 cannot"), "{out}");
+    let (out, err) = workspace.succeed(&["data", "photos"]);
+    assert!(out.contains("2 examples can be used, 0 cannot"), "{out}");
+    assert!(
+        err.contains("different sizes") && err.contains("`data.size`"),
+        "{err}"
+    );
+    let recipe = workspace.recipe(
+        "photos.toml",
+        "[data]\nkind = \"folder\"\npath = \"photos\"",
+    );
+    workspace.refuse(&["data", &recipe], &["different sizes", "16x16"]);
+    workspace.succeed(&["data", &recipe, "--set", "data.size=16"]);
+    workspace.refuse(
+        &["data", "photos", "--set", "size=16"],
+        &["--set size=16", "[data]"],
+    );
+    workspace.refuse(&["data", "zip:photos"], &["`zip` is no kind of dataset"]);
+}
+
+/// The real images of a measurement are read as a recipe says.
+#[test]
+fn real_images_may_have_settings() {
+    let workspace = Workspace::new();
+    for (folder, number) in [("real", 0), ("made", 10)] {
+        fs::create_dir(workspace.path(folder)).expect("made");
+        for image in 0..5 {
+            let file = workspace.path(folder).join(format!("{image}.png"));
+            write_pattern(&file, number + image, [24, 32]);
+        }
+    }
+    let measure = |set: &[&str]| {
+        let words = [
+            "eval",
+            "--images",
+            "made",
+            "--data",
+            "folder:real",
+            "--size",
+            "32",
+            "--json",
+            "--features",
+            "fashion-mnist-classifier",
+            "--no-cache",
+        ];
+        workspace.succeed(&[&words[..], set].concat()).0
+    };
+    assert_ne!(measure(&[]), measure(&["--set", "data.fit=pad"]));
+    let words = ["eval", "--images", "made", "--data", "folder:real", "--set"];
+    workspace.refuse(&[&words[..], &["fit=pad"]].concat(), &["[data]"]);
+    workspace.refuse(
+        &[&words[..], &["condition.kind=depth"]].concat(),
+        &["[data]"],
+    );
+}

@@ -124,7 +124,8 @@ fn mib(words: &str) -> Option<f64> {
     let number: f64 = number.parse().ok()?;
     Some(match unit {
         "GiB" => 1024.0 * number,
-        _ => number,
+        "MiB" => number,
+        _ => number / 1024.0,
     })
 }
 

@@ -329,3 +329,23 @@ fn places_of_results_are_checked_first() {
         &["a.tiff"],
     );
 }
+
+/// A method that there is not is named with those that there are, by every command that reads it.
+#[test]
+fn a_wrong_method_is_named() {
+    let workspace = Workspace::new();
+    for (key, said) in [
+        ("method = 7", "`method = 7`"),
+        ("method = \"codii\"", "Did you mean \"codi\"?"),
+        (
+            "method = \"progressive\"",
+            "or no `method` for guided distillation",
+        ),
+        ("methd = \"codi\"", "Did you mean `method`?"),
+    ] {
+        let recipe = workspace.recipe("wrong.toml", &format!("{key}\n{DISTILL}"));
+        for command in ["distill", "info", "plan"] {
+            refuse_plainly(&workspace, &[command, &recipe], &["wrong.toml", said]);
+        }
+    }
+}

@@ -243,3 +243,33 @@ fn there_must_be_a_run_to_resume() {
     let (_, said) = workspace.succeed(&[&first[..], &["--resume"]].concat());
     assert!(said.contains("no checkpoint yet"), "{said}");
 }
+
+/// A recipe with another result is refused before teacher and data are read.
+#[test]
+fn another_recipe_is_refused_first() {
+    let workspace = Workspace::new();
+    let recipe = workspace.recipe("distill.toml", DISTILL_WITHOUT_TEACHER);
+    let run = workspace.path("run");
+    std::fs::create_dir(&run).expect("made");
+    std::fs::write(run.join("recipe.toml"), DISTILL_WITHOUT_TEACHER).expect("written");
+    let words = ["distill", &recipe, "--out", "run", "--resume"];
+    workspace.refuse(&words, &["nowhere"]);
+    workspace.refuse(
+        &[&words[..], &["--set", "seed=9"]].concat(),
+        &["started with another recipe", "`seed` was 2 and is 9 now"],
+    );
+}
+
+const DISTILL_WITHOUT_TEACHER: &str = r#"
+seed = 2
+teacher = "nowhere/at/all"
+w = [0.0, 4.0]
+[data]
+kind = "idx"
+path = "nowhere"
+[guided]
+updates = 4
+[guided.optim]
+batch = 4
+lr = 1e-3
+"#;

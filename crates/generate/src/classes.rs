@@ -1,5 +1,7 @@
 //! Classes by their name or number.
 
+use fewstep_formats::nearest;
+
 /// A class that a model does not have.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum UnknownClass {
@@ -49,12 +51,7 @@ pub fn find_class(given: &str, classes: &[String]) -> Result<u32, UnknownClass> 
 
 fn unknown(given: &str, classes: &[String]) -> UnknownClass {
     const SHOWN: usize = 20;
-    let likeness =
-        |name: &String| strsim::jaro_winkler(&name.to_lowercase(), &given.to_lowercase());
-    let nearest = classes
-        .iter()
-        .max_by(|a, b| likeness(a).total_cmp(&likeness(b)));
-    let guess = nearest.filter(|name| likeness(name) > 0.75);
+    let guess = nearest(given, classes.iter().map(String::as_str));
     let more = match classes.len() > SHOWN {
         true => ", ...",
         false => "",

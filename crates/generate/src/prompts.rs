@@ -78,6 +78,11 @@ impl PromptCache {
         self.max_values
     }
 
+    /// Whether the text encoder stays in memory.
+    pub(crate) fn keeps_encoder(&self) -> bool {
+        self.keep == KeepEncoder::Always
+    }
+
     /// The classes of a model that takes classes instead of prompts.
     pub(crate) fn classes(&self) -> &[String] {
         &self.classes

@@ -2,7 +2,7 @@
 //! noise as the one, decoded as the other.
 
 use crate::generator::{default_steps, guided};
-use crate::{GenerateError, Generator, ImageRequest, Request, Subject};
+use crate::{Extent, GenerateError, Generator, ImageRequest, Request, Subject};
 use burn::tensor::Tensor;
 use fewstep_data::ImageShape;
 use fewstep_data::image::Image;
@@ -164,6 +164,35 @@ impl Restyler {
         Ok(warnings)
     }
 
+    /// Predicts how many bytes of the machine's memory a request takes: both networks, their maps,
+    /// and the results. Nothing is allocated.
+    ///
+    /// # Errors
+    /// When the decoder's prompts cannot be measured.
+    pub fn memory(&self, request: &RestyleRequest) -> Result<u64, RestyleError> {
+        let results = request.images.len().saturating_mul(request.w.len());
+        let extent = Extent {
+            images: results as u64,
+            size: None,
+            batch: 1,
+            w: request.w.iter().flatten().copied().reduce(f64::max),
+        };
+        let together = self.together().min(request.images.len());
+        let predicted =
+            self.decoder
+                .memory_of(&extent, together as u128, self.encoder.parameters());
+        predicted.map_err(RestyleError::Decoder)
+    }
+
+    /// Images that are encoded and decoded at once.
+    fn together(&self) -> usize {
+        // Latent models need much memory.
+        match self.decoder.is_latent() {
+            true => 1,
+            false => usize::MAX,
+        }
+    }
+
     fn check_encoder(&self, request: &RestyleRequest) -> Result<Vec<Warning>, GenerateError> {
         let steps = request.encoder_steps;
         TimeGrid::new(self.denoiser.schedule(), Spacing::Uniform, steps)?;
@@ -191,13 +220,8 @@ impl Restyler {
         let prepared = self.decoder.prepare(&subjects, "");
         prepared.map_err(RestyleError::Decoder)?;
         let mut results = vec![vec![]; request.w.len()];
-        // Latent models need much memory.
-        let together = match self.decoder.is_latent() {
-            true => 1,
-            false => usize::MAX,
-        };
         let mut done = 0;
-        for images in request.images.chunks(together) {
+        for images in request.images.chunks(self.together()) {
             let first = results.first().map_or(0, Vec::len) as u64;
             let noise = self.encode(images, request, &mut |_| observer(done));
             let noise = noise.map_err(RestyleError::Encoder)?;

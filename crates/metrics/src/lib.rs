@@ -52,7 +52,9 @@ pub use frechet::frechet_distance;
 pub use images::Images;
 pub use kid::kid;
 pub use mean::{MeanInterval, MeanStd};
-pub use networks::{CifarResNet, ClassifierNet, InceptionFid, Lpips, SmallClassifier};
+pub use networks::{
+    CifarResNet, ClassifierNet, InceptionFid, Lpips, SmallClassifier, weights_hash,
+};
 pub use precision_recall::precision_recall;
 pub use reference::Reference;
 pub use restoration::{psnr, ssim};

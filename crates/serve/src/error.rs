@@ -2,6 +2,7 @@
 
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
+use fewstep_data::amount;
 use fewstep_diffusion::RecipeError;
 use fewstep_generate::{GenerateError, RegistryError, UnknownClass};
 use serde_json::json;
@@ -30,7 +31,10 @@ pub enum ServeError {
     #[error("`{0}` is no origin: write it as https://example.org")]
     Origin(String),
     /// The first model takes more memory than models may take.
-    #[error("the model `{name}` takes {needed} bytes of memory, and models may take {allowed}")]
+    #[error(
+        "the model `{name}` takes {} of memory, and models may take {}",
+        amount(*needed), amount(*allowed)
+    )]
     Memory {
         /// Its name.
         name: String,

@@ -5,7 +5,7 @@ use super::location::misplaced;
 use crate::config::expand_home;
 use crate::folder::Item;
 use crate::input::{MAX_CAPTION, MAX_IMAGE_FILE, read_bytes, utf8};
-use crate::listing::Listing;
+use crate::listing::{Listing, describe};
 use crate::pairs::partner;
 use crate::skip::name_of;
 use crate::{DataConfig, DataError, Location};
@@ -15,6 +15,9 @@ use std::sync::Arc;
 
 /// The names of lists that are read, the preferred one first.
 pub(super) const LISTS: [&str; 2] = ["metadata.jsonl", "metadata.csv"];
+
+/// For messages: what a captioned set is.
+pub(super) const LAYOUTS: &str = "captioned images are image files with .txt files next to them, a folder with metadata.jsonl or metadata.csv, .tar files or .parquet files";
 
 /// An image file, and where its caption is.
 #[derive(Debug)]
@@ -57,6 +60,9 @@ pub(super) fn with_texts(
         }
     };
     let listing = Listing::below(folder)?;
+    if listing.images.is_empty() {
+        return Err(listing.no_images(folder, LAYOUTS));
+    }
     listing.warn(folder);
     for list in listing.left_out_named(&LISTS) {
         tracing::warn!(
@@ -69,6 +75,7 @@ pub(super) fn with_texts(
         let same = names.entry(image.with_extension("")).or_default();
         same.push(image.clone());
     }
+    warn_of_texts(folder, &listing, &names);
     let listed = listing.images.into_iter().map(|image| Listed {
         name: name_of(&image, config),
         caption: match &names[&image.with_extension("")][..] {
@@ -81,6 +88,18 @@ pub(super) fn with_texts(
         image,
     });
     Ok(listed.collect())
+}
+
+/// Names the texts without an image.
+fn warn_of_texts(folder: &Path, listing: &Listing, images: &HashMap<PathBuf, Vec<PathBuf>>) {
+    let is_caption = |path: &&Path| {
+        let ending = path.extension().unwrap_or_default();
+        let is_one = CAPTION_FILES.iter().any(|caption| ending == *caption);
+        is_one && !images.contains_key(&path.with_extension(""))
+    };
+    if let Some(found) = describe(listing.left_out().filter(is_caption)) {
+        tracing::warn!(folder = %folder.display(), "texts without an image of the same name: {found}");
+    }
 }
 
 /// The text file that belongs to an image: with the ending that is wanted, or the first of the

@@ -107,7 +107,7 @@ impl Captioned {
         if shards.is_empty() {
             return Err(DataError::Empty {
                 origin,
-                hint: "captioned images are image files with .txt files next to them, a folder with metadata.jsonl or metadata.csv, .tar files or .parquet files".into(),
+                hint: files::LAYOUTS.into(),
             });
         }
         let kind = given.map(|given| given.kind);

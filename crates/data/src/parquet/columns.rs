@@ -1,8 +1,9 @@
 //! Which columns of a parquet file hold the images, the labels and the captions, and what their
 //! values are.
 
-use crate::{DataConfig, DataError};
-use parquet::basic::{Repetition, Type as Physical};
+use super::labels::Label;
+use crate::{DataConfig, DataError, DataKind};
+use parquet::basic::{ConvertedType, LogicalType, Repetition, Type as Physical};
 use parquet::data_type::ByteArray;
 use parquet::errors::ParquetError;
 use parquet::record::{Field, Row};
@@ -14,8 +15,10 @@ use std::sync::Arc;
 const IMAGE: [&str; 2] = ["image", "img"];
 /// What the label column may be called, the preferred name first.
 const LABEL: [&str; 2] = ["label", "labels"];
-/// What labels are stored as.
+/// What labels are stored as, where they are numbers.
 const INTEGERS: [Physical; 2] = [Physical::INT32, Physical::INT64];
+/// What labels are stored as, where they are names; and captions.
+const TEXTS: [Physical; 1] = [Physical::BYTE_ARRAY];
 /// What the column of captions may be called, the preferred name first.
 const CAPTION: [&str; 3] = ["text", "caption", "edit_prompt"];
 
@@ -25,6 +28,8 @@ pub(crate) struct Wanted<'a> {
     image: Option<&'a str>,
     label: Option<&'a str>,
     caption: Option<&'a str>,
+    /// Whether labels are of interest at all.
+    labels: bool,
 }
 
 impl<'a> Wanted<'a> {
@@ -34,6 +39,7 @@ impl<'a> Wanted<'a> {
             image: config.column.as_deref(),
             label: config.label.as_deref(),
             caption: config.caption.as_deref(),
+            labels: config.kind != DataKind::Captioned,
         }
     }
 
@@ -43,6 +49,7 @@ impl<'a> Wanted<'a> {
             image: Some(column),
             label: None,
             caption: None,
+            labels: false,
         }
     }
 }
@@ -51,7 +58,7 @@ impl<'a> Wanted<'a> {
 pub(super) struct Columns {
     /// A binary column, or a struct of one binary column.
     image: TypePtr,
-    /// An integer column; none in an unlabelled file.
+    /// A column of integers or of names; none in an unlabelled file.
     label: Option<TypePtr>,
     /// A column of texts; none in a file without captions.
     caption: Option<TypePtr>,
@@ -61,7 +68,7 @@ pub(super) struct Columns {
 #[derive(Default)]
 pub(super) struct Values {
     pub(super) image: Option<ByteArray>,
-    pub(super) label: Option<i64>,
+    pub(super) label: Option<Label>,
     pub(super) caption: Option<String>,
 }
 
@@ -93,13 +100,13 @@ impl Columns {
             )
         })?;
         let label_names = wanted.label.map_or(LABEL.to_vec(), |name| vec![name]);
-        let label = named(&label_names).cloned();
-        let usable = label.as_ref().map(|label| holds(label, &INTEGERS));
+        let label = named(&label_names).filter(|_| wanted.labels).cloned();
+        let usable = label.as_ref().map(|label| holds_labels(label));
         if !usable.unwrap_or(wanted.label.is_none()) {
-            return Err(unusable(&label_names, "integers"));
+            return Err(unusable(&label_names, "integers, or the names of classes"));
         }
         let caption_names = wanted.caption.map_or(CAPTION.to_vec(), |name| vec![name]);
-        let caption = named(&caption_names).filter(|column| holds(column, &[Physical::BYTE_ARRAY]));
+        let caption = named(&caption_names).filter(|column| holds(column, &TEXTS));
         if caption.is_none() && wanted.caption.is_some() {
             return Err(unusable(&caption_names, "texts"));
         }
@@ -110,9 +117,13 @@ impl Columns {
         })
     }
 
-    /// The columns that may hold labels, where no column is read as such.
+    /// The columns that may hold labels, where no column is read as such: integers, and texts that
+    /// are no captions.
     pub(super) fn passed_over<'a>(&self, fields: &'a [TypePtr]) -> Vec<&'a str> {
-        let like_labels = fields.iter().filter(|field| holds(field, &INTEGERS));
+        let is_name = |field: &Type| is_text(field) && !CAPTION.contains(&field.name());
+        let like_labels = fields
+            .iter()
+            .filter(|field| holds(field, &INTEGERS) || is_name(field));
         match self.label {
             Some(_) => vec![],
             None => like_labels.map(|field| field.name()).collect(),
@@ -137,19 +148,30 @@ impl Columns {
         self.label.as_deref().map(Type::name)
     }
 
+    /// Whether labels are the names of classes.
+    pub(super) fn labels_are_names(&self) -> bool {
+        let label = self.label.as_ref();
+        label.is_some_and(|label| holds(label, &TEXTS))
+    }
+
     /// The schema with only these columns, below the schema's `root`.
     pub(super) fn projection(&self, root: &str) -> Result<Type, ParquetError> {
         let columns = [
             Some(&self.image),
             self.label.as_ref(),
             self.caption.as_ref(),
-        ]
-        .into_iter()
-        .flatten()
-        .cloned();
-        Type::group_type_builder(root)
-            .with_fields(columns.collect())
-            .build()
+        ];
+        projection(root, columns.into_iter().flatten())
+    }
+
+    /// The schema with only the column of labels, below the schema's `root`.
+    pub(super) fn label_projection(&self, root: &str) -> Result<Type, ParquetError> {
+        projection(root, self.label.iter())
+    }
+
+    /// The label of a row read with its projection.
+    pub(super) fn label(&self, row: Row) -> Option<Label> {
+        self.values(row).label
     }
 
     /// The values of a row read with the projection.
@@ -162,13 +184,22 @@ impl Columns {
             if name == self.image.name() {
                 values.image = binary(value);
             } else if is(&self.label, &name) {
-                values.label = integer(&value);
+                values.label = label(value);
             } else if is(&self.caption, &name) {
                 values.caption = text(value);
             }
         }
         values
     }
+}
+
+fn projection<'a>(
+    root: &str,
+    columns: impl Iterator<Item = &'a TypePtr>,
+) -> Result<Type, ParquetError> {
+    Type::group_type_builder(root)
+        .with_fields(columns.cloned().collect())
+        .build()
 }
 
 /// The part of the image column to read, if it is one.
@@ -197,6 +228,21 @@ fn holds(column: &Type, types: &[Physical]) -> bool {
     column.is_primitive() && single && types.contains(&column.get_physical_type())
 }
 
+fn holds_labels(column: &Type) -> bool {
+    holds(column, &INTEGERS) || holds(column, &TEXTS)
+}
+
+/// Whether a column holds texts, and says so.
+fn is_text(column: &Type) -> bool {
+    let info = column.get_basic_info();
+    let logical = matches!(
+        info.logical_type_ref(),
+        Some(LogicalType::String | LogicalType::Enum)
+    );
+    let converted = [ConvertedType::UTF8, ConvertedType::ENUM].contains(&info.converted_type());
+    holds(column, &TEXTS) && (logical || converted)
+}
+
 fn binary(value: Field) -> Option<ByteArray> {
     match value {
         Field::Bytes(bytes) => Some(bytes),
@@ -213,6 +259,15 @@ fn text(value: Field) -> Option<String> {
         Field::Str(text) => Some(text),
         Field::Bytes(bytes) => String::from_utf8(bytes.data().to_vec()).ok(),
         _ => None,
+    }
+}
+
+fn label(value: Field) -> Option<Label> {
+    match integer(&value) {
+        Some(number) => Some(Label::Number(number)),
+        None => text(value)
+            .filter(|name| !name.trim().is_empty())
+            .map(Label::Name),
     }
 }
 

@@ -2,6 +2,7 @@
 
 mod columns;
 mod files;
+mod labels;
 mod survey;
 mod table;
 
@@ -14,6 +15,7 @@ use crate::{DataConfig, DataError, Dataset};
 pub(crate) use columns::Wanted;
 use files::files;
 pub(crate) use files::{in_folder, in_part};
+use labels::named_classes;
 use std::path::Path;
 pub(crate) use survey::survey;
 pub(crate) use table::Example;
@@ -142,13 +144,30 @@ pub(crate) fn labelled_tables(
     Ok((tables, classes))
 }
 
+/// The files of a set, which agree in what their labels are.
 fn tables(path: &Path, config: &DataConfig) -> Result<Vec<Table>, DataError> {
     let wanted = Wanted::of(config);
     let files = files(path, config.split)?;
-    files
+    let tables = files.iter().map(|file| Table::open(file, &wanted));
+    let mut tables = tables.collect::<Result<Vec<Table>, _>>()?;
+    all_labelled(&tables)?;
+    let named = tables.iter().all(Table::labels_are_names);
+    if let Some(odd) = tables
         .iter()
-        .map(|file| Table::open(file, &wanted))
-        .collect()
+        .find(|table| table.labels_are_names() != named)
+    {
+        return Err(DataError::Damaged {
+            origin: odd.path().display().to_string(),
+            reason: "its labels are names, and those of another file of the set are numbers".into(),
+        });
+    }
+    if named {
+        let numbers = named_classes(&tables, config)?;
+        for table in &mut tables {
+            table.number_labels(numbers.clone());
+        }
+    }
+    Ok(tables)
 }
 
 fn class_names(tables: &[Table]) -> Vec<String> {

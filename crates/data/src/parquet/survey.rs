@@ -1,7 +1,6 @@
 //! Every row of a set of parquet files, whether it can be used or not.
 
-use super::files::files;
-use super::{Example, Table, Wanted, all_labelled, class_names};
+use super::{Example, Table, Wanted, all_labelled, class_names, tables};
 use crate::collector::DEFAULT_CHANNELS;
 use crate::config::{check, expand_home};
 use crate::image::{Content, Decoding, Fit, dimensions};
@@ -27,15 +26,14 @@ pub(crate) fn survey(
     let path = expand_home(&config.path);
     check(config, &path.display().to_string())?;
     let skip = Skip::of(config)?;
-    let mut tables = vec![];
+    let tables = tables(&path, config)?;
     let mut partners = vec![];
-    for file in files(&path, config.split)? {
-        tables.push(Table::open(&file, &Wanted::of(config))?);
+    for file in tables.iter().map(Table::path) {
         let column = given.and_then(|given| Some((given.kind, given.location.column.as_deref()?)));
         partners.push(match column {
             None => None,
             Some((kind, column)) => Some(Given {
-                table: Table::open(&file, &Wanted::image(column))?,
+                table: Table::open(file, &Wanted::image(column))?,
                 decoding: config.decoding(match kind {
                     GivenKind::Images => content(config),
                     GivenKind::DepthMaps => Content::DepthMaps,

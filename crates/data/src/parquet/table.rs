@@ -1,6 +1,7 @@
 //! One parquet file of images, and its rows.
 
 use super::columns::{Columns, Values, Wanted};
+use super::labels::{ClassNumbers, Label};
 use crate::DataError;
 use crate::classes::MAX_CLASSES;
 use parquet::basic::Compression;
@@ -9,6 +10,8 @@ use parquet::errors::Result as ParquetResult;
 use parquet::file::metadata::ParquetMetaData;
 use parquet::file::reader::FileReader;
 use parquet::file::serialized_reader::SerializedFileReader;
+use parquet::record::Row;
+use parquet::schema::types::Type;
 use std::fs::File;
 use std::io::{Read, Seek, SeekFrom};
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -25,6 +28,8 @@ pub(crate) struct Table {
     reader: SerializedFileReader<File>,
     columns: Columns,
     rows: usize,
+    /// The numbers of the classes, where labels are names.
+    numbers: ClassNumbers,
 }
 
 /// One row.
@@ -61,6 +66,7 @@ impl Table {
             reader,
             columns,
             rows,
+            numbers: ClassNumbers::default(),
         })
     }
 
@@ -74,6 +80,16 @@ impl Table {
 
     pub(super) fn labelled(&self) -> bool {
         self.columns.label_name().is_some()
+    }
+
+    /// Whether labels are the names of classes.
+    pub(super) fn labels_are_names(&self) -> bool {
+        self.columns.labels_are_names()
+    }
+
+    /// Says which class each name is.
+    pub(super) fn number_labels(&mut self, numbers: ClassNumbers) {
+        self.numbers = numbers;
     }
 
     /// Refuses a file without captions.
@@ -95,9 +111,12 @@ impl Table {
         }
     }
 
-    /// The names of the classes, from the description that Hugging Face's `datasets` leaves in its
-    /// files.
+    /// The names of the classes: the labels, or those in the description that Hugging Face's
+    /// `datasets` leaves in its files.
     pub(super) fn class_names(&self) -> Option<Vec<String>> {
+        if self.labels_are_names() {
+            return Some(self.numbers.keys().cloned().collect());
+        }
         let entries = self
             .reader
             .metadata()
@@ -117,15 +136,32 @@ impl Table {
             .collect()
     }
 
+    /// The labels of all rows, in order, without reading the images.
+    pub(super) fn labels(
+        &self,
+    ) -> Result<impl Iterator<Item = Result<Option<Label>, DataError>>, DataError> {
+        let rows = self.read(Columns::label_projection)?;
+        Ok(rows.map(|row| Ok(self.columns.label(row?))))
+    }
+
+    /// All rows, in order, with these columns.
+    fn read(
+        &self,
+        projection: impl FnOnce(&Columns, &str) -> ParquetResult<Type>,
+    ) -> Result<impl Iterator<Item = Result<Row, DataError>>, DataError> {
+        let root = self.reader.metadata().file_metadata().schema().name();
+        let projection = guarded(&self.path, || projection(&self.columns, root))?;
+        let mut rows = guarded(&self.path, || self.reader.get_row_iter(Some(projection)))?;
+        let next = move || guarded(&self.path, || rows.next().transpose()).transpose();
+        Ok(std::iter::from_fn(next))
+    }
+
     /// All rows, in order, without the columns that are not needed.
     pub(crate) fn examples(
         &self,
     ) -> Result<impl Iterator<Item = Result<Example, DataError>>, DataError> {
-        let root = self.reader.metadata().file_metadata().schema().name();
-        let projection = guarded(&self.path, || self.columns.projection(root))?;
-        let mut rows = guarded(&self.path, || self.reader.get_row_iter(Some(projection)))?;
-        let next = move || guarded(&self.path, || rows.next().transpose()).transpose();
-        Ok(std::iter::from_fn(next).enumerate().map(|(number, row)| {
+        let rows = self.read(Columns::projection)?;
+        Ok(rows.enumerate().map(|(number, row)| {
             let broken = |reason| DataError::Damaged {
                 origin: self.origin(number),
                 reason,
@@ -146,7 +182,11 @@ impl Table {
             Ok(Example {
                 row: number,
                 image,
-                label,
+                // What is no class any more is out of range.
+                label: label.map(|label| match label {
+                    Label::Number(number) => number,
+                    Label::Name(name) => self.numbers.get(&name).copied().unwrap_or(-1),
+                }),
                 caption,
             })
         }))

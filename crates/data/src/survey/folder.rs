@@ -9,7 +9,7 @@ use crate::input::{MAX_IMAGE_FILE, read_bytes};
 use crate::pairs::{GivenImages, GivenKind, check_aspect, partner};
 use crate::skip::{Skip, name_of};
 use crate::splits::split_folder;
-use crate::{DataConfig, DataError, ImageShape};
+use crate::{DataConfig, DataError};
 use rayon::prelude::*;
 use std::path::{Path, PathBuf};
 
@@ -51,22 +51,10 @@ pub(super) fn survey(
             format!("{}: a class without images", class.display()),
         );
     }
-    let mut shape = None;
     for chunk in found.items.chunks(CHUNK) {
         let checked: Vec<_> = chunk.par_iter().map(|item| pairs.checked(item)).collect();
         for (item, checked) in chunk.iter().zip(checked) {
             let class = item.label.map(|label| &*found.classes[label as usize]);
-            let checked = checked.and_then(|(bytes, got)| {
-                let expected = *shape.get_or_insert(got);
-                match got == expected {
-                    true => Ok(bytes),
-                    false => Err(DataError::Shape {
-                        origin: item.path.display().to_string(),
-                        expected,
-                        got,
-                    }),
-                }
-            });
             surveyor.take(name_of(&item.path, config), class, checked);
         }
     }
@@ -74,8 +62,8 @@ pub(super) fn survey(
 }
 
 impl Pairs<'_> {
-    /// The file of an image and its shape, if it and its partner can be used.
-    fn checked(&self, item: &Item) -> Result<(Vec<u8>, ImageShape), DataError> {
+    /// The file of an image, if it and its partner can be used.
+    fn checked(&self, item: &Item) -> Checked {
         let origin = item.path.display().to_string();
         let bytes = read_bytes(&item.path, MAX_IMAGE_FILE)?;
         let shape = self.decoding.image(&bytes, &origin)?.shape;
@@ -93,6 +81,6 @@ impl Pairs<'_> {
                 });
             }
         }
-        Ok((bytes, shape))
+        Ok(bytes)
     }
 }

@@ -30,6 +30,9 @@ pub struct Survey {
     pub small: usize,
     /// Usable images that are not square.
     pub not_square: usize,
+    /// The sizes of usable image files, as width and height: the first few that differ. Images of
+    /// more than one can only be used with a wanted size.
+    pub sizes: Vec<[u32; 2]>,
 }
 
 impl Survey {
@@ -66,6 +69,9 @@ impl Survey {
         }
     }
 }
+
+/// Sizes that are named.
+const SIZES: usize = 3;
 
 /// Usable bytes of an image, or what is wrong.
 pub(crate) type Checked = Result<Vec<u8>, DataError>;
@@ -104,6 +110,9 @@ impl Surveyor {
             }
         }
         if let Ok([width, height]) = dimensions(&bytes, &name) {
+            if survey.sizes.len() < SIZES && !survey.sizes.contains(&[width, height]) {
+                survey.sizes.push([width, height]);
+            }
             survey.not_square += usize::from(width != height);
             let small = self.size.is_some_and(|size| width.min(height) < size);
             survey.small += usize::from(small);

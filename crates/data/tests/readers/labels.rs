@@ -1,9 +1,10 @@
 //! Labels of parquet files: under which names, and as the captions of a model with classes.
 
-use crate::parquet::{STRUCT, properties, rows, write};
+use crate::parquet::{STRUCT, png, properties, rows, write, write_two};
 use crate::{config, refused};
-use fewstep_data::{Captioned, Check, DataConfig, DataKind, load};
+use fewstep_data::{Captioned, Check, DataConfig, DataKind, load, survey};
 use parquet::basic::Compression;
+use std::path::Path;
 
 /// With names in the files and without, several files and a limit.
 #[test]
@@ -102,4 +103,78 @@ fn labels_may_have_another_name() {
         ..plain
     };
     refused(&caption, &["caption = text", "captioned"]);
+}
+
+/// Writes images whose labels are these texts.
+fn write_named(path: &Path, column: &str, labels: &[&str]) {
+    let schema =
+        format!("message schema {{ required binary image; required binary {column} (UTF8); }}");
+    let rows = (1..)
+        .zip(labels)
+        .map(|(value, label)| (png(value), label.as_bytes().to_vec()));
+    write_two(path, &schema, &rows.collect::<Vec<_>>());
+}
+
+/// The classes are the texts of all files, sorted, whichever file has them.
+#[test]
+fn labels_may_be_names() {
+    let folder = tempfile::tempdir().unwrap();
+    write_named(&folder.path().join("a.parquet"), "label", &["owl", "cat"]);
+    write_named(&folder.path().join("b.parquet"), "label", &["dog", "owl"]);
+    let plain = config(DataKind::Parquet, folder.path());
+    let set = load(&plain).unwrap();
+    assert_eq!(set.classes, ["cat", "dog", "owl"]);
+    assert_eq!(set.labels(), Some(&[2, 0, 1, 2][..]));
+    let found = survey(&plain, None).unwrap().classes;
+    assert!(found.contains(&("owl".into(), 2)), "{found:?}");
+
+    let sized = DataConfig {
+        size: Some(2),
+        ..plain.clone()
+    };
+    let model = ["owl", "dog", "cat"].map(String::from);
+    let captions = Captioned::labelled(&sized, &model).unwrap();
+    let captions = captions.check(Check::Decoded).unwrap().captions;
+    assert_eq!(captions, ["owl", "cat", "dog", "owl"]);
+
+    // Rows that are left out have no class.
+    let skip = folder.path().join("skip.txt");
+    std::fs::write(&skip, "a.parquet:1\n").unwrap();
+    let kept = load(&DataConfig {
+        skip: Some(skip),
+        ..plain.clone()
+    });
+    assert_eq!(kept.unwrap().classes, ["dog", "owl"]);
+    write_named(&folder.path().join("c.parquet"), "label", &["owl", " "]);
+    refused(&plain, &["c.parquet, row 1", "no label"]);
+    write(
+        &folder.path().join("c.parquet"),
+        STRUCT,
+        properties(Compression::SNAPPY, None),
+        &rows(&[(1, 0)]),
+    );
+    refused(&plain, &["its labels are", "numbers"]);
+}
+
+/// A caption is no label, and a label of another name is read where it is asked for.
+#[test]
+fn names_of_classes_may_be_in_any_column() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("set.parquet");
+    write_named(&path, "species", &["b", "a"]);
+    let plain = config(DataKind::Parquet, &path);
+    assert_eq!(load(&plain).unwrap().labels(), None);
+    let named = DataConfig {
+        label: Some("species".into()),
+        ..plain
+    };
+    assert_eq!(load(&named).unwrap().labels(), Some(&[1, 0][..]));
+    let texts = DataConfig {
+        caption: Some("label".into()),
+        size: Some(2),
+        ..config(DataKind::Captioned, &path)
+    };
+    write_named(&path, "label", &["a cat", "a dog"]);
+    let texts = Captioned::open(&texts).unwrap().check(Check::Present);
+    assert_eq!(texts.unwrap().captions, ["a cat", "a dog"]);
 }

@@ -6,7 +6,7 @@ use fewstep_data::expand_home;
 use fewstep_diffusion::limits::{FACTOR, above_zero, within};
 use fewstep_metrics::{Lpips, MetricsError};
 use serde::{Deserialize, Serialize};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 /// How far two batches of images are apart. `P` is the perceptual network: where its weights are,
@@ -64,6 +64,14 @@ impl DistanceConfig {
                 Distance::Lpips(Arc::new(network))
             }
         })
+    }
+
+    /// The file of the network's weights, if there is one.
+    pub(super) fn weight_file(&self) -> Option<&Path> {
+        match self {
+            Distance::Lpips(weights) => Some(weights),
+            Distance::L2 | Distance::L1 | Distance::PseudoHuber(_) => None,
+        }
     }
 
     /// Checks the range.

@@ -58,6 +58,7 @@ use fewstep_diffusion::SamplerRecipe;
 use fewstep_formats::Model;
 use fewstep_nn::{Backbone, TrainedPart};
 use std::fmt::Debug;
+use std::path::Path;
 
 /// A method of training or distillation, as one phase of a run.
 ///
@@ -89,6 +90,11 @@ pub trait Method: Debug + Send + Sync {
     /// The number of sampling steps that the student is made for, if the method fixes it.
     fn steps(&self) -> Option<usize> {
         None
+    }
+
+    /// The files of weights that its losses read, besides the teacher's.
+    fn weight_files(&self) -> Vec<&Path> {
+        vec![]
     }
 
     /// Checks that the method can work with a teacher.

@@ -1,5 +1,6 @@
 //! From TOML to a recipe, with messages for people.
 
+use fewstep_formats::nearest;
 use serde::de::DeserializeOwned;
 use toml::{Table, Value};
 
@@ -124,11 +125,7 @@ fn nearest_known(message: &str) -> Option<&str> {
     }
     let mut names = message.split('`').skip(1).step_by(2);
     let unknown = names.next()?;
-    names
-        .map(|known| (strsim::jaro_winkler(unknown, known), known))
-        .filter(|(similarity, _)| *similarity > 0.6)
-        .max_by(|a, b| a.0.total_cmp(&b.0))
-        .map(|(_, known)| known)
+    nearest(unknown, names)
 }
 
 #[cfg(test)]

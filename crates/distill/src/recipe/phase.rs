@@ -34,6 +34,11 @@ macro_rules! phase_recipe {
             $($(#[$about])* #[serde(rename = $name)] $variant,)*
         }
 
+        impl MethodName {
+            /// The names of all methods.
+            pub const ALL: &[&str] = &[$($name),*];
+        }
+
         /// How to go from a model to another in one phase.
         #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
         #[serde(deny_unknown_fields)]

@@ -1,9 +1,11 @@
 //! What a run depends on besides its recipe: stored next to it, so that it resumes on nothing else.
 
 use super::{Run, RunError};
-use fewstep_data::Examples;
+use crate::method::MethodError;
+use fewstep_data::{Examples, expand_home};
 use fewstep_diffusion::{Provenance, SamplerRecipe};
 use fewstep_formats::{Model, write_atomically};
+use fewstep_metrics::weights_hash;
 use serde::{Deserialize, Serialize};
 use std::path::Path;
 
@@ -17,26 +19,40 @@ pub struct RunInputs {
     /// Hash of the teacher's weights; none for a network without training.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     teacher: Option<String>,
+    /// Hashes of the other weights that the recipe names, such as those of LPIPS; none of a run of
+    /// an earlier version.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    weights: Option<Vec<String>>,
     /// Classes, resolution and schedule of the model that it starts from.
     model: SamplerRecipe,
 }
 
 impl Run {
     /// What this run depends on, with the model that it starts from.
-    pub fn inputs(&self, initial: &Model) -> RunInputs {
+    ///
+    /// # Errors
+    /// When a file of weights that the recipe names cannot be read.
+    pub fn inputs(&self, initial: &Model) -> Result<RunInputs, RunError> {
         let has_teacher = |phase: &super::Phase| phase.method.has_teacher();
-        RunInputs {
+        let phases = self.phases.iter();
+        let files = phases.flat_map(|phase| phase.method.weight_files());
+        let weights = files.map(|file| weights_hash(&expand_home(file)));
+        let weights = weights
+            .collect::<Result<_, _>>()
+            .map_err(MethodError::from)?;
+        Ok(RunInputs {
             data: self.examples.digest(),
             teacher: self
                 .phases
                 .first()
                 .filter(|phase| has_teacher(phase))
                 .map(|_| initial.weights_hash()),
+            weights: Some(weights),
             model: SamplerRecipe {
                 provenance: Provenance::default(),
                 ..initial.recipe.clone()
             },
-        }
+        })
     }
 }
 
@@ -101,6 +117,13 @@ impl RunInputs {
             return Some(format!(
                 "the teacher's weights are others (their hash was {was} and is {is} now)"
             ));
+        }
+        if let (Some(was), Some(is)) = (&stored.weights, &self.weights)
+            && was != is
+        {
+            return Some(
+                "the weights that its loss reads, such as those of LPIPS, are others".into(),
+            );
         }
         if stored.model != self.model {
             let what = match self.teacher {

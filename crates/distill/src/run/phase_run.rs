@@ -158,8 +158,10 @@ impl<'a> PhaseRun<'a> {
     ) -> RunError {
         let indices: Vec<u64> = batches.iter().flat_map(|b| b.indices.clone()).collect();
         let last_good = match checkpoints.newest() {
-            Ok(Some((_, path))) => format!("The last good checkpoint is {}", path.display()),
-            _ => "There is no checkpoint yet".into(),
+            Ok(Some((_, path))) => {
+                format!("the newest checkpoint, {}, is from before", path.display())
+            }
+            _ => "there is no checkpoint yet".into(),
         };
         RunError::NotFinite {
             phase: match player {
@@ -168,7 +170,7 @@ impl<'a> PhaseRun<'a> {
             },
             source,
             last_good: format!(
-                "Images in the batch: {indices:?}. {last_good}; nothing that was saved has been changed. A lower learning rate is the usual remedy"
+                "Images in the batch: {indices:?}. Nothing that was saved has been changed: {last_good}. Going on with the same recipe ends at the same place: start again in another folder, or in this one once it is deleted, with a lower learning rate or a smaller `clip`"
             ),
         }
     }

@@ -3,7 +3,7 @@
 use crate::compute;
 use crate::error::{CliResult, IntoCliResult};
 use crate::memory::{self, MemoryArgs};
-use crate::parsers::{positive, steps, steps_or_none};
+use crate::parsers::{batch_size, steps, steps_or_none};
 use burn::module::Module;
 use burn::tensor::{Device, Tensor};
 use fewstep_diffusion::random::{self, Purpose};
@@ -28,7 +28,7 @@ pub(crate) struct Args {
     #[arg(value_enum)]
     size: Size,
     /// Images in a batch.
-    #[arg(long, default_value_t = 16, value_parser = positive)]
+    #[arg(long, default_value_t = 16, value_parser = batch_size)]
     batch: usize,
     #[command(flatten)]
     precision: compute::PrecisionArgs,

@@ -3,6 +3,7 @@
 use crate::error::{CliError, CliResult, IntoCliResult};
 use crate::numbers::plural;
 use crate::output::cache_folder;
+use fewstep_data::amount;
 use fewstep_generate::{HubModel, hub_models};
 use serde::Serialize;
 use std::path::{Path, PathBuf};
@@ -100,10 +101,10 @@ fn list(json: bool) -> CliResult {
             println!("{}", first.display());
         }
         if kind != Kind::Other || !of_kind.is_empty() {
-            println!("  {:>9}  {}", size(bytes), kind.describe());
+            println!("  {:>9}  {}", amount(bytes), kind.describe());
         }
         for entry in of_kind {
-            println!("  {:>9}    {}", size(entry.bytes), entry.name);
+            println!("  {:>9}    {}", amount(entry.bytes), entry.name);
         }
     }
     Ok(())
@@ -145,7 +146,11 @@ fn clear(what: &str) -> CliResult {
         })?;
     }
     let bytes = chosen.iter().map(|entry| entry.bytes).sum();
-    println!("{} removed, {}", plural(chosen.len(), "file"), size(bytes));
+    println!(
+        "{} removed, {}",
+        plural(chosen.len(), "file"),
+        amount(bytes)
+    );
     Ok(())
 }
 
@@ -188,12 +193,4 @@ fn bytes_of(path: &Path) -> u64 {
     }
     let below = std::fs::read_dir(path).into_iter().flatten().flatten();
     below.map(|entry| bytes_of(&entry.path())).sum()
-}
-
-fn size(bytes: u64) -> String {
-    match bytes as f64 {
-        bytes if bytes < 1e6 => format!("{:.1} kB", bytes / 1e3),
-        bytes if bytes < 1e9 => format!("{:.1} MB", bytes / 1e6),
-        bytes => format!("{:.1} GB", bytes / 1e9),
-    }
 }

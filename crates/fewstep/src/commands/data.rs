@@ -1,9 +1,10 @@
 //! `fewstep data`: everything that is wrong with a data set.
 
+use super::shared::data_set;
 use crate::error::{CliError, CliResult, IntoCliResult};
 use crate::numbers::plural;
 use crate::{builtin, console, output};
-use fewstep_data::{ConditionConfig, DataConfig, DataKind, Survey, expand_home, survey};
+use fewstep_data::{ConditionConfig, DataConfig, Survey, expand_home, survey};
 use fewstep_distill::recipe::parse_with;
 use serde::Deserialize;
 use std::path::{Path, PathBuf};
@@ -73,7 +74,7 @@ pub(crate) fn run(args: Args) -> CliResult {
         false => report(&data, &found),
     }
     if found.problems.is_empty() {
-        return Ok(());
+        return check_sizes(&args, &data, &found);
     }
     match &args.list {
         Some(file) => console::next(format_args!(
@@ -95,30 +96,41 @@ pub(crate) fn run(args: Args) -> CliResult {
 
 impl Args {
     fn sections(&self) -> CliResult<Sections> {
-        let file = expand_home(Path::new(&self.set));
-        if file.extension().is_some_and(|ending| ending == "toml") {
+        if self.is_recipe() {
+            let file = expand_home(Path::new(&self.set));
             let text = fewstep_data::read_text(&file).input_error()?;
             return Ok(parse_with(&text, &self.set, &self.overrides)?);
         }
-        let (kind, path) = match self.set.split_once(':') {
-            Some((kind, path)) if !file.exists() => (kind, path),
-            _ => ("folder", &*self.set),
-        };
-        if let Err(error) = toml::Value::from(kind).try_into::<DataKind>() {
-            return Err(CliError::input(format!(
-                "{}: the kind of the data set is an {}",
-                self.set,
-                error.message()
-            )));
-        }
-        let (kind, path) = (toml_text(kind), toml_text(path));
-        let text = format!("[data]\nkind = {kind}\npath = {path}\n");
-        Ok(parse_with(&text, &self.set, &self.overrides)?)
+        let data = data_set::named(&self.set)?;
+        let known = ["data", "condition"];
+        data_set::with_settings(&data, &self.set, &self.overrides, &known)
+    }
+
+    /// Whether a recipe says what the set is.
+    fn is_recipe(&self) -> bool {
+        let ending = Path::new(&self.set).extension();
+        ending.is_some_and(|ending| ending == "toml")
     }
 }
 
-fn toml_text(text: &str) -> String {
-    toml::Value::from(text).to_string()
+/// Says that images of several sizes need one. A recipe that sets none cannot be run.
+fn check_sizes(args: &Args, data: &DataConfig, found: &Survey) -> CliResult {
+    if data.size.is_some() || found.sizes.len() < 2 {
+        return Ok(());
+    }
+    let sizes = found.sizes.iter().map(|[w, h]| format!("{w}x{h}"));
+    let sizes: Vec<String> = sizes.collect();
+    let message = format!(
+        "the images are of different sizes, such as {}: set `data.size` to bring them to one side",
+        sizes.join(" and ")
+    );
+    match args.is_recipe() {
+        true => Err(CliError::input(message)),
+        false => {
+            console::note(format_args!("{message}"));
+            Ok(())
+        }
+    }
 }
 
 fn report(data: &DataConfig, found: &Survey) {
@@ -139,8 +151,8 @@ fn report(data: &DataConfig, found: &Survey) {
             false => "",
         };
         println!(
-            "{} classes: {}{more}",
-            found.classes.len(),
+            "{}: {}{more}",
+            classes(found.classes.len()),
             named.join(", ")
         );
     }
@@ -159,6 +171,13 @@ fn report(data: &DataConfig, found: &Survey) {
     if found.not_square > 0 {
         let fit = serde_json::json!(data.fit);
         println!("{} not square: `data.fit` is {fit}", are(found.not_square));
+    }
+}
+
+fn classes(count: usize) -> String {
+    match count {
+        1 => "1 class".into(),
+        _ => format!("{count} classes"),
     }
 }
 

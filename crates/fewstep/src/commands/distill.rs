@@ -1,7 +1,8 @@
 //! `fewstep distill`: few-step students from a teacher.
 
 use super::shared::example::{Uses, command_for};
-use super::shared::run::{Command, RunArgs, run_phases};
+use super::shared::recipe_kind::{Command, RecipeKind};
+use super::shared::run::{RunArgs, run_phases};
 use super::shared::run_folder::RunFolder;
 use super::shared::{captioned, models, plan};
 use crate::builtin;
@@ -20,8 +21,8 @@ use fewstep_distill::recipe::{DistillRecipe, PhaseRecipe, RunConfig, TEXT_WEIGHT
 use fewstep_distill::run::{Phase, Run};
 use fewstep_formats::{Model, PipelineComponents};
 use fewstep_nn::BackboneConfig;
+use serde::Serialize;
 use serde::de::DeserializeOwned;
-use serde::{Deserialize, Serialize};
 use std::sync::Arc;
 
 /// Distil a teacher into few-step students.
@@ -43,18 +44,12 @@ pub(crate) struct Args {
     pub(super) run: RunArgs,
 }
 
-/// The key that says which kind of recipe it is.
-#[derive(Deserialize)]
-struct RecipeKind {
-    method: Option<toml::Value>,
-}
-
 pub(crate) fn run(args: Args) -> CliResult {
     args.run.check_command(Command::Distill)?;
     args.run.memory.choose();
-    match args.run.recipe::<RecipeKind>()?.method {
-        None => halve(&args.run),
-        Some(_) => one_phase(&args.run),
+    match args.run.distillation()? {
+        RecipeKind::OnePhase => one_phase(&args.run),
+        RecipeKind::Guided | RecipeKind::Teacher => halve(&args.run),
     }
 }
 
@@ -66,6 +61,13 @@ fn halve(args: &RunArgs) -> CliResult {
     let folder = args.open_folder(&recipe.data)?;
     let started = folder.as_ref().map_or(Ok(None), RunFolder::stored)?;
     recipe.complete(started.as_ref());
+    if let Some((folder, started)) = folder.as_ref().zip(started) {
+        // Weights that the recipe does not set follow from the teacher, and are checked with it.
+        folder.check_recipe(&DistillRecipe {
+            w: recipe.w.or(started.w),
+            ..recipe.clone()
+        })?;
+    }
     let inputs = Inputs::read(
         &recipe.teacher,
         &recipe.data,
@@ -108,6 +110,9 @@ fn one_phase(args: &RunArgs) -> CliResult {
     let folder = args.open_folder(&recipe.data)?;
     let started = folder.as_ref().map_or(Ok(None), RunFolder::stored)?;
     recipe.complete(started.as_ref());
+    if let Some(folder) = &folder {
+        folder.check_recipe(&recipe)?;
+    }
     let inputs = Inputs::read(
         &recipe.teacher,
         &recipe.data,

@@ -3,7 +3,7 @@
 use super::shared::guidance::both_conventions;
 use super::shared::models;
 use crate::error::{CliError, CliResult, IntoCliResult};
-use crate::parsers::{number, positive};
+use crate::parsers::{number, steps};
 use crate::{console, output};
 use burn::tensor::Device;
 use clap::ValueEnum;
@@ -28,7 +28,7 @@ pub(crate) struct Args {
     #[arg(long)]
     model: String,
     /// Of a run's students, the one for this number of steps.
-    #[arg(long, value_parser = positive)]
+    #[arg(long, value_parser = steps)]
     steps: Option<usize>,
     /// What to write.
     #[arg(long, value_enum, default_value = "folder")]

@@ -1,6 +1,7 @@
 //! `fewstep plan`: what a run would take.
 
-use super::shared::run::{Command, RunArgs};
+use super::shared::recipe_kind::{Command, RecipeKind};
+use super::shared::run::RunArgs;
 use super::{distill, train};
 use crate::error::CliResult;
 use crate::memory::MemoryArgs;
@@ -27,7 +28,7 @@ pub(crate) struct Args {
 
 pub(crate) fn run(args: Args) -> CliResult {
     let run = RunArgs::to_plan(args.recipe, args.overrides, args.memory);
-    match Command::of(&run.recipe()?) {
+    match RecipeKind::of(&run.recipe()?).map(RecipeKind::command) {
         Some(Command::Distill) => distill::run(distill::Args { run }),
         Some(Command::Train) | None => train::run(train::Args { run }),
     }

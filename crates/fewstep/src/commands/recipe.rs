@@ -1,6 +1,6 @@
 //! `fewstep recipe`: the recipes that come with the program.
 
-use super::shared::run::Command;
+use super::shared::recipe_kind::RecipeKind;
 use crate::error::{CliError, CliResult};
 use crate::recipes::{ALL, find};
 use crate::{console, output};
@@ -50,8 +50,8 @@ pub(crate) fn run(args: Args) -> CliResult {
     output::write(file, recipe.text.as_bytes())?;
     let keys: toml::Table = parse(recipe.text, recipe.name)?;
     println!("{} written", file.display());
-    if let Some(command) = Command::of(&keys) {
-        let command = command.name();
+    if let Some(kind) = RecipeKind::of(&keys) {
+        let command = kind.command().name();
         console::next(format_args!("fewstep {command} {}", file.display()));
     }
     Ok(())

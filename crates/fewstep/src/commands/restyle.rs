@@ -6,6 +6,7 @@ use super::shared::models;
 use super::shared::prompts::warn_if_cut;
 use crate::compute::{self, PrecisionArgs};
 use crate::error::{CliError, CliResult};
+use crate::memory::{self, MemoryArgs};
 use crate::numbers::plural;
 use crate::parsers::{number, steps};
 use crate::{output, progress};
@@ -72,6 +73,8 @@ pub(crate) struct Args {
     guidance: GuidanceListArgs,
     #[command(flatten)]
     precision: PrecisionArgs,
+    #[command(flatten)]
+    memory: MemoryArgs,
     /// The image file to write (PNG, JPEG or WebP): a row for each image.
     #[arg(long, value_name = "FILE", default_value = "restyled.png")]
     out: PathBuf,
@@ -90,6 +93,7 @@ pub(crate) fn run(args: Args) -> CliResult {
     output::prepare_image(&args.out)?;
     let device = compute::device(None)?;
     args.precision.choose(&device)?;
+    args.memory.choose();
     let mut pairs = args.pairs(&device)?;
     let shape = common_shape(&pairs)?;
     let images = args.images.iter();
@@ -98,6 +102,7 @@ pub(crate) fn run(args: Args) -> CliResult {
     for pair in &mut pairs {
         pair.request.images = images.clone();
     }
+    check_memory(&pairs)?;
 
     let columns = pairs[0].request.w.clone();
     let started = Instant::now();
@@ -238,6 +243,17 @@ fn refuse([encoder, decoder]: &[String; 2], error: RestyleError) -> CliError {
             CliError::input(format!("{encoder} and {decoder}: {error}"))
         }
     }
+}
+
+/// Refuses more images than the memory of this machine holds; all models are in it.
+fn check_memory(pairs: &[Pair]) -> CliResult {
+    let predicted = pairs.iter().map(|pair| {
+        let predicted = pair.restyler.memory(&pair.request);
+        predicted.map_err(|error| pair.refuse(error))
+    });
+    let predicted = predicted.collect::<CliResult<Vec<u64>>>()?;
+    let sum = predicted.into_iter().fold(0, u64::saturating_add);
+    memory::check("restyling", sum, "give fewer images, or fewer weights w")
 }
 
 /// The shape that all models work on.

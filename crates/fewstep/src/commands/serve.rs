@@ -3,8 +3,8 @@
 use crate::compute::{self, PrecisionArgs};
 use crate::error::{CliError, CliResult, IntoCliResult};
 use crate::log::LogFormat;
-use crate::memory;
-use crate::parsers::{images, lora, positive, steps};
+use crate::memory::{self, MemoryArgs};
+use crate::parsers::{batch_size, count, lora, steps};
 use clap::builder::RangedU64ValueParser;
 use fewstep_generate::{Family, KeepEncoder, LoadOptions, LoraChoice, ModelSource};
 use fewstep_serve::{Config, Limits, NamedModel, ServeError};
@@ -58,12 +58,14 @@ pub(crate) struct Args {
     #[arg(long, value_name = "FOLDER")]
     lora_dir: Option<PathBuf>,
     #[command(flatten)]
+    force: MemoryArgs,
+    #[command(flatten)]
     precision: PrecisionArgs,
     /// Images per network call, at most [default: 64; 16 with control images; 1 for latent models].
-    #[arg(long, value_parser = images)]
+    #[arg(long, value_parser = batch_size)]
     batch: Option<usize>,
     /// Requests that may wait; further ones are answered with 429.
-    #[arg(long, value_parser = positive, default_value_t = 256)]
+    #[arg(long, value_parser = count, default_value_t = 256)]
     queue: usize,
     /// Seconds that a request may take, waiting included.
     #[arg(long, value_name = "SECONDS", value_parser = seconds(1), default_value_t = 600)]
@@ -72,13 +74,13 @@ pub(crate) struct Args {
     #[arg(long, value_name = "SECONDS", value_parser = seconds(0), default_value_t = 30)]
     grace: u64,
     /// Images that one request may ask for.
-    #[arg(long, value_parser = images, default_value_t = Limits::default().images)]
+    #[arg(long, value_parser = count, default_value_t = Limits::default().images)]
     max_images: usize,
     /// Steps that one request may ask for.
     #[arg(long, value_parser = steps, default_value_t = Limits::default().steps)]
     max_steps: usize,
     /// Pixels that an image in a request may have.
-    #[arg(long, value_parser = positive, default_value_t = Limits::default().pixels as usize)]
+    #[arg(long, value_parser = count, default_value_t = Limits::default().pixels as usize)]
     max_pixels: usize,
     /// How the log on standard error is written: for people, or as JSON on each line.
     #[arg(long, value_name = "FORMAT", value_enum, default_value_t)]
@@ -91,6 +93,7 @@ pub(crate) struct Args {
 pub(crate) fn run(args: Args) -> CliResult {
     let device = compute::device(None)?;
     args.precision.choose(&device)?;
+    args.force.choose();
     let options = compute::load_options(None, KeepEncoder::Always);
     let loras = args.loras.clone();
     let load = Box::new(move |source: &ModelSource, more: &[LoraChoice]| {
@@ -148,7 +151,7 @@ impl Args {
             hosts: self.hosts,
             cors: self.cors,
             models: models?,
-            memory: self.memory.or_else(memory::limit),
+            memory: [self.memory, memory::limit()].into_iter().flatten().min(),
             loras: self.lora_dir,
             batch: self.batch,
             queue: self.queue,

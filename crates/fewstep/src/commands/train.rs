@@ -1,6 +1,7 @@
 //! `fewstep train`: a teacher from data.
 
-use super::shared::run::{Command, RunArgs, run_phases};
+use super::shared::recipe_kind::Command;
+use super::shared::run::{RunArgs, run_phases};
 use super::shared::run_folder::RunFolder;
 use super::shared::{captioned, plan};
 use crate::builtin;

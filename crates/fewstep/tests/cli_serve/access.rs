@@ -143,7 +143,7 @@ fn other_machines_need_a_token_and_bad_settings_are_refused() {
     );
     refuse(
         &["--memory", "1kB", "--address", "127.0.0.1:0"],
-        "bytes of memory",
+        "of memory, and models may take",
     );
     refuse(&["--cors", "*"], "no origin");
     let taken = Server::start(folder.path(), &[]);

@@ -32,15 +32,6 @@ impl Generator {
         self.weights_hash.get_or_init(|| self.model.weights_hash())
     }
 
-    /// Bytes of its weights in memory, with autoencoder and text encoder: 4 for each parameter.
-    pub fn weight_bytes(&self) -> u64 {
-        let latent = self.latent.as_ref();
-        let parts = latent.map_or(0, |latent| {
-            latent.vae.parameters() + latent.prompts.encoder_parameters()
-        });
-        4 * (self.model.parameters() + parts) as u64
-    }
-
     /// What the sides of images must be multiples of.
     pub fn size_multiple(&self) -> usize {
         self.factor() * self.model.network.config().size_multiple()

@@ -2,7 +2,6 @@
 
 use super::Generator;
 use crate::{GenerateError, ImageRequest};
-use burn::module::Module;
 use fewstep_data::ImageShape;
 use fewstep_data::image::Image;
 use fewstep_diffusion::Guidance;
@@ -37,6 +36,11 @@ impl Extent {
 }
 
 impl Generator {
+    /// Bytes of its weights in memory, with autoencoder and text encoder: 4 for each parameter.
+    pub fn weight_bytes(&self) -> u64 {
+        4 * (self.parameters_without_encoder() + self.encoder_parameters()) as u64
+    }
+
     /// Predicts how many bytes of the machine's memory these images take: the networks, their maps
     /// in one call on every thread, and the finished images. Nothing is allocated. A GPU has the
     /// networks and their maps in memory of its own.
@@ -44,6 +48,23 @@ impl Generator {
     /// # Errors
     /// When the size is not one of images.
     pub fn memory(&self, extent: &Extent) -> Result<u64, GenerateError> {
+        let (images, batch) = (u128::from(extent.images), extent.batch.max(1) as u128);
+        let at_once = match self.latent {
+            Some(_) => images.min(batch),
+            // Each thread has a batch of its own.
+            None => images.min(batch.saturating_mul(current_num_threads() as u128)),
+        };
+        self.memory_of(extent, at_once, 0)
+    }
+
+    /// The same where this number of images goes through the networks at once, next to this number
+    /// of `other` parameters.
+    pub(crate) fn memory_of(
+        &self,
+        extent: &Extent,
+        at_once: u128,
+        other: usize,
+    ) -> Result<u64, GenerateError> {
         extent.check()?;
         let usual = self.image_shape();
         let [height, width] = extent.size.unwrap_or([usual.height, usual.width]);
@@ -53,13 +74,7 @@ impl Generator {
             ..usual
         };
         let wide = |number: usize| number as u128;
-        let (images, threads) = (u128::from(extent.images), wide(current_num_threads()));
-        let batch = wide(extent.batch.max(1));
-        let at_once = match self.latent {
-            Some(_) => images.min(batch),
-            // Each thread has a batch of its own.
-            None => images.min(batch.saturating_mul(threads)),
-        };
+        let images = u128::from(extent.images);
         let (factor, config) = (self.factor(), self.model.network.config());
         let states = match &self.latent {
             Some(latent) => latent.prompts.length(),
@@ -71,10 +86,16 @@ impl Generator {
         let branches = if guided { 2 } else { 1 };
         let maps = wide(maps) * branches;
         let decoding = self.decoding(shape);
-        let parameters = wide(self.model.network.num_params() + self.parameters_of_vae());
+        let generating = at_once * (maps.max(wide(decoding)) + wide(shape.len()));
+        let encoder = wide(self.encoder_parameters());
+        // An encoder that does not stay has left before the images are generated.
+        let work = match self.keeps_encoder() {
+            true => generating + encoder,
+            false => generating.max(encoder),
+        };
         let numbers = match Placement::of(&self.device).has_own_memory() {
             true => 0,
-            false => parameters + at_once * (maps.max(wide(decoding)) + wide(shape.len())),
+            false => wide(self.parameters_without_encoder() + other) + work,
         };
         // Every image, and again in the grid of them.
         let each = wide(2 * shape.len() + size_of::<Image>() + size_of::<ImageRequest>());
@@ -92,8 +113,20 @@ impl Generator {
         latent.vae.encoding(maps) + 2 * shape.len()
     }
 
-    fn parameters_of_vae(&self) -> usize {
+    /// Of the network, with its ControlNet, and of the autoencoder.
+    fn parameters_without_encoder(&self) -> usize {
         let latent = self.latent.as_ref();
-        latent.map_or(0, |latent| latent.vae.parameters())
+        let vae = latent.map_or(0, |latent| latent.vae.parameters());
+        self.model.parameters() + vae
+    }
+
+    fn encoder_parameters(&self) -> usize {
+        let latent = self.latent.as_ref();
+        latent.map_or(0, |latent| latent.prompts.encoder_parameters())
+    }
+
+    fn keeps_encoder(&self) -> bool {
+        let latent = self.latent.as_ref();
+        latent.is_some_and(|latent| latent.prompts.keeps_encoder())
     }
 }

@@ -3,7 +3,7 @@
 use super::RegistryError;
 use fewstep_formats::{Layout, WeightsFile};
 use std::io::ErrorKind;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 /// Refuses a path that does not exist: says from where on, and what there is instead.
 pub(super) fn check(path: &Path) -> Result<(), RegistryError> {
@@ -55,11 +55,8 @@ pub(super) fn check_file(path: &Path) -> Result<(), RegistryError> {
 /// The name in a folder that is nearest to this one, if there is one like it.
 fn nearest(folder: &Path, name: &str) -> Option<String> {
     let entries = std::fs::read_dir(folder).into_iter().flatten().flatten();
-    let names = entries.map(|entry: std::fs::DirEntry| PathBuf::from(entry.file_name()));
-    names
-        .map(|known| known.to_string_lossy().into_owned())
-        .map(|known| (strsim::jaro_winkler(name, &known), known))
-        .filter(|(similarity, _)| *similarity > 0.85)
-        .max_by(|a, b| a.0.total_cmp(&b.0).then_with(|| b.1.cmp(&a.1)))
-        .map(|(_, known)| known)
+    let names = entries.map(|entry| entry.file_name().to_string_lossy().into_owned());
+    let mut names: Vec<String> = names.collect();
+    names.sort();
+    fewstep_formats::nearest(name, names.iter().map(String::as_str)).map(String::from)
 }

@@ -13,4 +13,5 @@ pub use lpips::Lpips;
 pub use resnet::CifarResNet;
 pub use small_classifier::{ClassifierNet, SmallClassifier};
 
+pub use weights::weights_hash;
 pub(crate) use weights::{metadata, read};

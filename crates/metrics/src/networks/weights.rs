@@ -23,6 +23,14 @@ pub(crate) fn read(path: &Path) -> Result<Vec<u8>> {
     })
 }
 
+/// SHA-256 of a weights file, in hexadecimal.
+///
+/// # Errors
+/// When it cannot be read.
+pub fn weights_hash(path: &Path) -> Result<String> {
+    Ok(hash(&read(path)?))
+}
+
 /// SHA-256 in hexadecimal.
 pub(crate) fn hash(bytes: &[u8]) -> String {
     let digest = Sha256::digest(bytes);

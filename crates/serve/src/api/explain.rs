@@ -3,6 +3,7 @@
 
 use super::schema::BodySchema;
 use crate::error::ApiError;
+use fewstep_formats::nearest;
 use serde_json::Value;
 use utoipa::ToSchema;
 
@@ -36,11 +37,7 @@ pub(super) fn explain<T: ToSchema>(fields: &Value) -> ApiError {
 
 /// A field that there is not; names the nearest.
 fn unknown(name: &str, schema: &BodySchema) -> ApiError {
-    let likeness = |field: &&str| strsim::jaro_winkler(field, name);
-    let nearest = schema
-        .fields()
-        .max_by(|a, b| likeness(a).total_cmp(&likeness(b)));
-    let more = match nearest.filter(|field| likeness(field) > 0.8) {
+    let more = match nearest(name, schema.fields()) {
         Some(field) => format!("did you mean `{field}`?"),
         None => {
             let fields: Vec<&str> = schema.fields().collect();

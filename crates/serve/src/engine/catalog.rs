@@ -1,8 +1,9 @@
 //! The models by their names, and those of them that are in memory.
 
-use crate::config::{Load, NamedModel};
+use crate::config::{Config, Load, NamedModel};
 use crate::error::{ApiError, ServeError};
 use axum::http::StatusCode;
+use fewstep_data::amount;
 use fewstep_generate::{Extent, GenerateError, Generator, LoraChoice, ModelSource, RegistryError};
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -78,10 +79,10 @@ struct State {
 }
 
 impl Catalog {
-    pub(super) fn new(models: &[NamedModel], memory: Option<u64>) -> Self {
+    pub(super) fn new(config: &Config) -> Self {
         Self {
-            models: models.to_vec(),
-            memory,
+            models: config.models.clone(),
+            memory: config.memory,
             state: Mutex::default(),
         }
     }
@@ -245,8 +246,9 @@ impl Catalog {
                 ..ApiError::new(
                     StatusCode::SERVICE_UNAVAILABLE,
                     format!(
-                        "the model `{name}` takes {} bytes of memory, and models may take {memory} on this server",
-                        needs.all()
+                        "the model `{name}` takes {} of memory, and models may take {} on this server",
+                        amount(needs.all()),
+                        amount(memory)
                     ),
                 )
             }),

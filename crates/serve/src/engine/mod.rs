@@ -90,7 +90,7 @@ impl Engine {
         config: &Config,
         load: Load,
     ) -> Result<(Arc<Self>, JoinHandle<()>), ServeError> {
-        let catalog = Catalog::new(&config.models, config.memory);
+        let catalog = Catalog::new(config);
         catalog.load_first(&load)?;
         let engine = Arc::new(Self {
             catalog,

@@ -22,12 +22,13 @@ pub use config::{CodiConfig, ConsistencyTarget, OdeModel, OdeNoise};
 pub use objective::{Codi, OdeStep};
 
 use super::{
-    Control, GuidanceWeights, InRecipe, Method, MethodError, Objective, SharedSettings,
+    Control, Distance, GuidanceWeights, InRecipe, Method, MethodError, Objective, SharedSettings,
     StudentPrediction, Teacher, Trained,
 };
 use fewstep_diffusion::{DistilledFor, Guidance, Role, SamplerRecipe};
 use fewstep_formats::Model;
 use fewstep_nn::{Backbone, TrainedPart};
+use std::path::Path;
 
 /// Conditional distillation as a phase.
 #[derive(Clone, Debug)]
@@ -52,6 +53,12 @@ impl Method for CodiMethod {
 
     fn calls_teacher(&self) -> bool {
         self.config.ode_model == OdeModel::Base
+    }
+
+    fn weight_files(&self) -> Vec<&Path> {
+        let distances = [&self.config.distance, &self.config.guidance_distance];
+        let files = distances.into_iter().filter_map(Distance::weight_file);
+        files.collect()
     }
 
     fn trained_part(&self) -> TrainedPart {

@@ -26,6 +26,7 @@ use super::{
 use fewstep_diffusion::{DistilledFor, Guidance, Role, SamplerRecipe};
 use fewstep_formats::Model;
 use fewstep_nn::{Backbone, TrainedPart, WEmbedding};
+use std::path::Path;
 
 /// Consistency distillation as a phase.
 #[derive(Clone, Debug)]
@@ -49,6 +50,10 @@ impl Method for ConsistencyMethod {
 
     fn calls_teacher(&self) -> bool {
         true
+    }
+
+    fn weight_files(&self) -> Vec<&Path> {
+        self.config.distance.weight_file().into_iter().collect()
     }
 
     fn trained_part(&self) -> TrainedPart {

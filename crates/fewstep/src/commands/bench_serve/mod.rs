@@ -4,7 +4,7 @@ mod client;
 mod round;
 
 use crate::error::{CliError, CliResult};
-use crate::parsers::{images, number, positive, steps};
+use crate::parsers::{count, number, steps};
 use client::{Client, Load};
 use round::Round;
 use serde_json::{Value, json};
@@ -27,10 +27,10 @@ pub(crate) struct Args {
     #[arg(long, env = "FEWSTEP_TOKEN", hide_env_values = true)]
     token: Option<String>,
     /// Numbers of clients, one after the other.
-    #[arg(long, value_name = "N,...", value_delimiter = ',', default_value = "1,4,16,64", value_parser = positive)]
+    #[arg(long, value_name = "N,...", value_delimiter = ',', default_value = "1,4,16,64", value_parser = count)]
     clients: Vec<usize>,
     /// Seconds for each.
-    #[arg(long, default_value_t = 10, value_parser = positive)]
+    #[arg(long, default_value_t = 10, value_parser = count)]
     seconds: usize,
     /// The name of a model [default: the server's first].
     #[arg(long, value_name = "NAME")]
@@ -39,7 +39,7 @@ pub(crate) struct Args {
     #[arg(long, value_parser = steps)]
     steps: Option<usize>,
     /// Images per request.
-    #[arg(long, default_value_t = 1, value_parser = images)]
+    #[arg(long, default_value_t = 1, value_parser = count)]
     count: usize,
     /// Guidance weight w [default: the model's own].
     #[arg(long, value_parser = number, allow_negative_numbers = true)]

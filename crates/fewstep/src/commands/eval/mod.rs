@@ -17,7 +17,7 @@ use crate::console;
 use crate::error::{CliError, CliResult};
 use crate::memory::{self, MemoryArgs};
 use crate::numbers::thousands;
-use crate::parsers::{images, positive, steps};
+use crate::parsers::{batch_size, count, steps};
 use crate::{output, progress};
 use burn::tensor::Device;
 use features::FeatureArgs;
@@ -80,7 +80,7 @@ pub(crate) struct Args {
     #[command(flatten)]
     sampler: SamplerArgs,
     /// Images to generate for each row.
-    #[arg(long, default_value = "5000", value_parser = images)]
+    #[arg(long, default_value = "5000", value_parser = count)]
     count: usize,
     /// Seeds; the table shows mean and standard deviation over them.
     #[arg(long, value_delimiter = ',', default_value = "0")]
@@ -92,7 +92,7 @@ pub(crate) struct Args {
     #[command(flatten)]
     pairs: PairArgs,
     /// Images per network call.
-    #[arg(long, default_value = "64", value_parser = positive)]
+    #[arg(long, default_value = "64", value_parser = batch_size)]
     batch: usize,
     /// Write the results to this JSON file, row by row as they come.
     #[arg(long, value_name = "FILE")]

@@ -5,6 +5,7 @@ use super::fields::Fields;
 use super::model;
 use crate::error::{CliResult, IntoCliResult};
 use crate::numbers::{plural, thousands};
+use fewstep_data::amount;
 use fewstep_diffusion::SamplerRecipe;
 use fewstep_formats::{Layout, WeightsFile};
 use serde::Serialize;
@@ -63,8 +64,10 @@ impl Facts {
 
     pub(super) fn fields(&self) -> Fields {
         let mut fields = Fields::default();
-        let size = self.file_bytes as f64 / 1e6;
-        fields.add("File", format!("{} ({size:.1} MB)", self.file));
+        fields.add(
+            "File",
+            format!("{} ({})", self.file, amount(self.file_bytes)),
+        );
         fields.add("Format", &*self.weights.format);
         fields.add("Holds", self.holds());
         let parts = self.weights.parts.iter();

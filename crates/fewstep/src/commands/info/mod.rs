@@ -9,8 +9,8 @@ mod run;
 
 use super::shared::models;
 use crate::error::{CliResult, IntoCliResult};
-use crate::parsers::positive;
-use fewstep_data::expand_home;
+use crate::parsers::steps;
+use fewstep_data::{amount, expand_home};
 use fewstep_distill::run::is_run;
 use fewstep_kernels::device::{compiled, found};
 use fields::Fields;
@@ -36,7 +36,7 @@ pub(crate) struct Args {
     devices: bool,
     /// Of a run's students, or of builtin ones with the same name, the one for this number of
     /// steps.
-    #[arg(long, value_parser = positive)]
+    #[arg(long, value_parser = steps)]
     steps: Option<usize>,
     /// Print as JSON.
     #[arg(long)]
@@ -81,9 +81,7 @@ pub(crate) fn run(args: Args) -> CliResult {
 
 fn print_devices() {
     for device in found() {
-        let memory = device
-            .memory
-            .map(|bytes| format!(", {:.0} GB", bytes as f64 / 1e9));
+        let memory = device.memory.map(|bytes| format!(", {}", amount(bytes)));
         println!(
             "{:10} {}{}",
             device.name.to_string(),

@@ -5,6 +5,7 @@ use crate::commands::shared::example::{Uses, command_for};
 use crate::commands::shared::guidance::both_conventions;
 use crate::numbers::{plural, thousands};
 use crate::tasks::command_of;
+use fewstep_data::amount;
 use fewstep_diffusion::{
     BetaSchedule, DistilledFor, Guidance, PredictionKind, Role, SamplerRecipe, ScheduleConfig,
 };
@@ -120,7 +121,7 @@ impl Facts {
 
     fn size(&self) -> String {
         match self.file_bytes {
-            Some(bytes) => format!(" ({:.1} MB)", bytes as f64 / 1e6),
+            Some(bytes) => format!(" ({})", amount(bytes)),
             None => String::new(),
         }
     }

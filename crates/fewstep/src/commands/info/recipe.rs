@@ -1,7 +1,7 @@
 //! The facts about a recipe.
 
 use super::fields::Fields;
-use crate::commands::shared::run::Command;
+use crate::commands::shared::recipe_kind::{RecipeKind, wrong_method};
 use crate::error::{CliError, CliResult, IntoCliResult};
 use crate::numbers::thousands;
 use fewstep_data::{DataConfig, Split};
@@ -91,7 +91,7 @@ impl Plan {
     pub(super) fn read(text: &str, origin: &str) -> CliResult<Self> {
         let invalid = |error: &dyn std::fmt::Display| CliError::input(format!("{origin}: {error}"));
         let keys: toml::Table = parse(text, origin).input_error()?;
-        if Command::of(&keys) != Some(Command::Distill) {
+        let Some(kind @ (RecipeKind::Guided | RecipeKind::OnePhase)) = RecipeKind::of(&keys) else {
             let recipe: TrainRecipe = parse(text, origin).input_error()?;
             recipe.validate().map_err(|error| invalid(&error))?;
             return Ok(Self {
@@ -104,8 +104,11 @@ impl Plan {
                 data: recipe.data,
                 seed: recipe.seed,
             });
+        };
+        if let Some(wrong) = wrong_method(&keys) {
+            return Err(invalid(&wrong));
         }
-        if keys.contains_key("method") {
+        if kind == RecipeKind::OnePhase {
             let recipe: PhaseRecipe = parse(text, origin).input_error()?;
             recipe.validate().map_err(|error| invalid(&error))?;
             return Ok(Self {

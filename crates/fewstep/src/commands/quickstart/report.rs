@@ -6,6 +6,7 @@ use super::machine;
 use crate::error::CliResult;
 use crate::numbers::{duration, plural, thousands};
 use crate::report::{Grid, Grids, Highlight, LossCurve, Origin, Report, Row, ratio, read_losses};
+use fewstep_data::amount;
 use fewstep_distill::recipe::DistillRecipe;
 use fewstep_distill::run::Run;
 use fewstep_formats::Model;
@@ -84,7 +85,7 @@ fn highlights(
     ));
     if let Some(bytes) = machine::peak_memory() {
         highlights.push(highlight(
-            format!("{:.1} GiB", bytes as f64 / (1u64 << 30) as f64),
+            amount(bytes),
             format!(
                 "of memory at most, on {} processor cores.",
                 machine::cores()

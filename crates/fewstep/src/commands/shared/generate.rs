@@ -10,7 +10,7 @@ use crate::compute::{self, PrecisionArgs};
 use crate::error::{CliError, CliResult};
 use crate::memory::{self, MemoryArgs};
 use crate::numbers::plural;
-use crate::parsers::{images, positive, seed, steps};
+use crate::parsers::{batch_size, count, seed, steps};
 use crate::progress;
 use fewstep_data::image::Image;
 use fewstep_generate::{Extent, Generator, ImageRequest, Init, KeepEncoder, Request, Subject};
@@ -34,7 +34,7 @@ pub(crate) struct GenerateArgs {
     pub(crate) sampler: SamplerArgs,
     /// Number of images; with control images, of each of them [default: 1 for each prompt or
     /// control image; 4 for each class, at most 64].
-    #[arg(long, value_parser = images)]
+    #[arg(long, value_parser = count)]
     pub(crate) count: Option<usize>,
     /// Seed of all randomness; -1 is a random one, which the summary names.
     #[arg(long, default_value = "0", value_parser = seed)]
@@ -44,7 +44,7 @@ pub(crate) struct GenerateArgs {
     #[command(flatten)]
     pub(crate) memory: MemoryArgs,
     /// Images per network call [default: 64; 16 with control images; 1 for latent models].
-    #[arg(long, value_parser = positive)]
+    #[arg(long, value_parser = batch_size)]
     pub(crate) batch: Option<usize>,
     /// Print the summary as JSON.
     #[arg(long)]

@@ -2,7 +2,7 @@
 
 use crate::error::{CliError, CliResult};
 use crate::output;
-use crate::parsers::positive;
+use crate::parsers::count;
 use fewstep_data::image::{self, Image};
 use std::path::{Path, PathBuf};
 
@@ -18,7 +18,7 @@ pub(crate) struct ImageArgs {
     out_dir: Option<PathBuf>,
     /// Columns of the grid [default: about square, with a multiple of the number of classes, or of
     /// the images of each control image].
-    #[arg(long, value_parser = positive, conflicts_with = "out_dir")]
+    #[arg(long, value_parser = count, conflicts_with = "out_dir")]
     columns: Option<usize>,
 }
 

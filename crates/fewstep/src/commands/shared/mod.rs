@@ -2,6 +2,7 @@
 
 pub(crate) mod captioned;
 pub(crate) mod controlled;
+pub(crate) mod data_set;
 pub(crate) mod example;
 pub(crate) mod generate;
 pub(crate) mod grids;
@@ -14,6 +15,7 @@ pub(crate) mod models;
 pub(crate) mod plan;
 pub(crate) mod prompts;
 mod recipe_changes;
+pub(crate) mod recipe_kind;
 pub(crate) mod run;
 pub(crate) mod run_folder;
 pub(crate) mod sampling;

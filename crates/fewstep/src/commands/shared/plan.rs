@@ -4,8 +4,9 @@ use super::grids::shown_at_once;
 use super::run::RunArgs;
 use crate::error::{CliResult, IntoCliResult};
 use crate::memory;
-use crate::numbers::{bytes, thousands};
+use crate::numbers::thousands;
 use burn::tensor::Device;
+use fewstep_data::amount;
 use fewstep_distill::run::{MemoryOption, Run};
 use fewstep_formats::Model;
 use fewstep_kernels::device::Placement;
@@ -38,7 +39,7 @@ pub(crate) fn print<R: Serialize>(
         println!(
             "Before that, {} images and their captions are encoded, which takes {}.",
             thousands(run.examples.len() as u64),
-            bytes(predicted)
+            amount(predicted)
         );
     }
     check_encoding(&run.device, encoding.unwrap_or(0))?;
@@ -77,7 +78,7 @@ fn print_options(options: &[MemoryOption]) {
             "{:<18} {:>13} {:>10}",
             if option.lora { "LoRA" } else { "all of it" },
             if option.checkpointing { "yes" } else { "no" },
-            bytes(option.bytes)
+            amount(option.bytes)
         );
     }
 }
@@ -97,7 +98,7 @@ fn print_phases(run: &Run, initial: &Model, shown: usize) -> CliResult {
             plan.batch,
             format!("{} + {} trained", plan.cost.frozen, plan.cost.trained),
             duration(plan.seconds),
-            bytes(plan.bytes)
+            amount(plan.bytes)
         );
     }
     let seconds = plans.iter().map(|plan| plan.seconds).sum();
@@ -105,7 +106,7 @@ fn print_phases(run: &Run, initial: &Model, shown: usize) -> CliResult {
     println!(
         "In total {} and at most {} on this machine; {} examples of {} in {}. Nothing was written to the run's folder.",
         duration(seconds),
-        bytes(most),
+        amount(most),
         run.examples.len(),
         run.examples.shape(),
         run.examples.name()

@@ -2,6 +2,7 @@
 
 use super::grids::SampleGrids;
 use super::interrupt::Interrupt;
+use super::recipe_kind::{Command, RecipeKind, wrong_method};
 use super::run_folder::{RunFolder, check_apart};
 use crate::error::{CliError, CliResult};
 use crate::memory::MemoryArgs;
@@ -64,13 +65,24 @@ impl RunArgs {
     pub(crate) fn check_command(&self, command: Command) -> CliResult {
         let keys: toml::Table = self.recipe()?;
         let recipe = self.recipe.display();
-        let other = match Command::of(&keys) {
-            Some(other) if other != command => other.name(),
-            _ => return Ok(()),
-        };
-        Err(CliError::input(format!(
-            "{recipe} is a recipe for `fewstep {other}`: run `fewstep {other} {recipe}`"
-        )))
+        match RecipeKind::of(&keys).map(RecipeKind::command) {
+            Some(other) if other != command => {
+                let other = other.name();
+                Err(CliError::input(format!(
+                    "{recipe} is a recipe for `fewstep {other}`: run `fewstep {other} {recipe}`"
+                )))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// What a recipe that distils is for.
+    pub(crate) fn distillation(&self) -> CliResult<RecipeKind> {
+        let keys = self.recipe()?;
+        match wrong_method(&keys) {
+            None => Ok(RecipeKind::of_distillation(&keys)),
+            Some(wrong) => Err(self.recipe_error(wrong)),
+        }
     }
 
     /// An error in the recipe's values, which names the recipe.
@@ -168,34 +180,5 @@ fn built_in(name: &str) -> String {
             recipe.name
         ),
         Err(_) => String::new(),
-    }
-}
-
-/// The commands that run recipes.
-#[derive(Clone, Copy, PartialEq)]
-pub(crate) enum Command {
-    Train,
-    Distill,
-}
-
-impl Command {
-    /// The command that a recipe is for, if its keys are those of one.
-    pub(crate) fn of(keys: &toml::Table) -> Option<Self> {
-        let any = |names: &[&str]| names.iter().any(|name| keys.contains_key(*name));
-        let trains = any(&["network", "text"]);
-        let distils = any(&["teacher", "method", "guided", "progressive"]);
-        match (trains, distils) {
-            (true, false) => Some(Self::Train),
-            (false, true) => Some(Self::Distill),
-            _ => None,
-        }
-    }
-
-    /// Its name.
-    pub(crate) fn name(self) -> &'static str {
-        match self {
-            Self::Train => "train",
-            Self::Distill => "distill",
-        }
     }
 }

@@ -81,7 +81,7 @@ impl RunFolder {
             true => run.check(initial)?,
             false => run.check_new(initial)?,
         }
-        let inputs = run.inputs(initial);
+        let inputs = run.inputs(initial)?;
         if let Some(stored) = self.stored::<R>()? {
             let changed = run.check_resumed(&phases(&stored)?, initial)?;
             inputs.check(&self.path)?;

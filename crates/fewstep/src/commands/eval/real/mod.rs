@@ -8,27 +8,19 @@ pub(super) use extract::features_of;
 pub(super) use statistics::{Real, class_numbers};
 
 use crate::builtin;
+use crate::commands::shared::data_set;
 use crate::error::{CliError, CliResult, IntoCliResult};
-use crate::parsers::named;
+use crate::parsers::{data_side, named};
 use cache::Cache;
 use fewstep_data::{
     Captioned, Check, DataConfig, DataKind, Dataset, FASHION_MNIST_CLASSES, ImageShape, Split,
 };
 use fewstep_metrics::{FeatureNetwork, Reference};
+use serde::Deserialize;
 use std::path::{Path, PathBuf};
 
 /// Neighbours of precision and recall.
 pub(super) const NEIGHBOURS: usize = 3;
-
-const KINDS: [(&str, DataKind); 7] = [
-    ("fashion-mnist", DataKind::FashionMnist),
-    ("mnist", DataKind::Mnist),
-    ("idx", DataKind::Idx),
-    ("cifar10", DataKind::Cifar10),
-    ("folder", DataKind::Folder),
-    ("parquet", DataKind::Parquet),
-    ("captioned", DataKind::Captioned),
-];
 
 const SPLITS: [(&str, Split); 2] = [("train", Split::Train), ("test", Split::Test)];
 
@@ -39,11 +31,15 @@ pub(super) struct RealArgs {
     /// cifar10, folder, parquet or captioned.
     #[arg(long, value_name = "DATA")]
     data: Option<String>,
+    /// Set a key of the real images' [data], as in --set data.fit=pad or --set data.limit=5000; may
+    /// be given several times.
+    #[arg(long = "set", value_name = "KEY=VALUE", requires = "data")]
+    overrides: Vec<String>,
     /// Part of the data [default: train; test for models that generate from control images].
     #[arg(long, value_parser = named(&SPLITS), requires = "data")]
     split: Option<Split>,
     /// Resize image files to this side in pixels [default: the model's side, or no resizing].
-    #[arg(long)]
+    #[arg(long, value_parser = data_side)]
     size: Option<usize>,
     /// Pixels that an image file may have; one with more is refused before it is decoded [default:
     /// 134217728].
@@ -55,6 +51,11 @@ pub(super) struct RealArgs {
     /// Compute the statistics of the data again, and do not keep them in ~/.cache/fewstep.
     #[arg(long)]
     no_cache: bool,
+}
+
+#[derive(Deserialize)]
+struct Section {
+    data: DataConfig,
 }
 
 /// Real images with what a model generates from.
@@ -110,10 +111,7 @@ impl RealArgs {
             )));
         };
         let side = (shape.height == shape.width).then_some(shape.height);
-        let config = DataConfig {
-            split: self.split.unwrap_or(split),
-            ..self.config(spec, (shape.channels, side))?
-        };
+        let config = self.config(spec, (shape.channels, side), split)?;
         let (images, captions) = match config.kind {
             DataKind::Captioned => {
                 let captioned = Captioned::open(&config).input_error()?;
@@ -158,7 +156,7 @@ impl RealArgs {
             let real = self.load(shape, &[], network, images.len())?;
             return Ok((images, real));
         };
-        let dataset = read(&self.config(spec, shape)?)?;
+        let dataset = read(&self.config(spec, shape, Split::Train)?)?;
         let few = images.len().min(dataset.len());
         if few <= NEIGHBOURS {
             return Err(CliError::input(format!(
@@ -188,7 +186,7 @@ impl RealArgs {
             ..self.folder(folder, shape)
         })];
         if let Some(spec) = &self.data {
-            let config = self.config(spec, shape)?;
+            let config = self.config(spec, shape, Split::Train)?;
             let some = DataConfig {
                 limit: Some(SOME),
                 ..config
@@ -221,17 +219,23 @@ impl RealArgs {
         })
     }
 
-    /// The real images that --data names.
+    /// The real images that --data names, of this part without --split.
     fn config(
         &self,
         spec: &str,
         (channels, side): (usize, Option<usize>),
+        split: Split,
     ) -> CliResult<DataConfig> {
-        Ok(builtin::in_memory(&DataConfig {
-            split: self.split.unwrap_or(Split::Train),
+        let named = DataConfig {
+            split: self.split.unwrap_or(split),
+            size: self.size.or(side),
+            channels: Some(channels),
             max_pixels: self.max_pixels,
-            ..data_config(spec, channels, self.size.or(side))?
-        }))
+            ..data_set::named(spec)?
+        };
+        let overrides = &self.overrides;
+        let Section { data } = data_set::with_settings(&named, spec, overrides, &["data"])?;
+        Ok(builtin::in_memory(&data))
     }
 
     fn load(
@@ -243,7 +247,7 @@ impl RealArgs {
     ) -> CliResult<Real> {
         match (&self.data, &self.reference) {
             (Some(spec), _) => {
-                let dataset = read(&self.config(spec, shape)?)?;
+                let dataset = read(&self.config(spec, shape, Split::Train)?)?;
                 let cache = Cache::new(!self.no_cache);
                 Real::from_dataset(&dataset, classes, network, keep, &cache)
             }
@@ -266,28 +270,4 @@ fn read(config: &DataConfig) -> CliResult<Dataset> {
         }
         _ => builtin::load_data(config),
     }
-}
-
-/// Parses KIND:PATH, or a folder.
-fn data_config(spec: &str, channels: usize, size: Option<usize>) -> CliResult<DataConfig> {
-    let find = |name: &str| KINDS.iter().find(|(kind, _)| *kind == name);
-    let (kind, path) = match spec.split_once(':') {
-        Some(("builtin", _)) => (DataKind::Idx, spec),
-        Some((name, path)) => match find(name) {
-            Some((_, kind)) => (*kind, path),
-            None if Path::new(spec).exists() => (DataKind::Folder, spec),
-            None => {
-                let names = KINDS.map(|(name, _)| name).join(", ");
-                return Err(CliError::input(format!(
-                    "--data {spec}: `{name}` is no kind of dataset; use one of {names}"
-                )));
-            }
-        },
-        None => (DataKind::Folder, spec),
-    };
-    Ok(DataConfig {
-        size,
-        channels: Some(channels),
-        ..DataConfig::new(kind, path)
-    })
 }

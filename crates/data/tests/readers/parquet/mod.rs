@@ -1,11 +1,11 @@
 //! Hugging Face parquet, written here with the parquet crate.
 
-use crate::{config, refused, survives_damage};
+mod faults;
+mod pairs;
+
+use crate::{config, refused};
 use fewstep_data::image::{Image, encode_png};
-use fewstep_data::{
-    Check, ConditionConfig, Conditions, DataConfig, DataError, DataKind, Draw, ImageShape,
-    Location, Source, Split, load, survey,
-};
+use fewstep_data::{DataConfig, DataKind, ImageShape, Split, load};
 use parquet::basic::Compression;
 use parquet::data_type::{ByteArray, ByteArrayType, Int64Type};
 use parquet::file::metadata::KeyValue;
@@ -25,7 +25,7 @@ pub(crate) const STRUCT: &str = "message schema {
 pub(crate) const PLAIN: &str = "message schema { required binary img; required int64 labels; }";
 const UNLABELLED: &str = "message schema { required binary image; }";
 
-fn png(value: u8) -> Vec<u8> {
+pub(crate) fn png(value: u8) -> Vec<u8> {
     let shape = ImageShape {
         channels: 3,
         height: 2,
@@ -103,9 +103,8 @@ pub(crate) fn write(
     writer.close().unwrap();
 }
 
-/// Writes rows of an image and one given with it.
-pub(crate) fn write_pairs(path: &Path, rows: &[(Vec<u8>, Vec<u8>)]) {
-    let schema = "message schema { required binary image; required binary before; }";
+/// Writes rows of two columns of bytes.
+pub(crate) fn write_two(path: &Path, schema: &str, rows: &[(Vec<u8>, Vec<u8>)]) {
     let schema = Arc::new(parse_message_type(schema).unwrap());
     let file = File::create(path).unwrap();
     let properties = Arc::new(properties(Compression::SNAPPY, None));
@@ -123,6 +122,12 @@ pub(crate) fn write_pairs(path: &Path, rows: &[(Vec<u8>, Vec<u8>)]) {
     }
     group.close().unwrap();
     writer.close().unwrap();
+}
+
+/// Writes rows of an image and one given with it.
+pub(crate) fn write_pairs(path: &Path, rows: &[(Vec<u8>, Vec<u8>)]) {
+    let schema = "message schema { required binary image; required binary before; }";
+    write_two(path, schema, rows);
 }
 
 pub(crate) fn rows(values: &[(u8, i64)]) -> Vec<(Vec<u8>, i64)> {
@@ -233,62 +238,6 @@ fn files_without_labels_or_split_names() {
 }
 
 #[test]
-fn rows_that_cannot_be_used_are_found_and_left_out() {
-    let folder = tempfile::tempdir().unwrap();
-    let path = folder.path().join("set.parquet");
-    let mut stored = rows(&[(1, 0), (2, 1), (3, 0), (4, 2)]);
-    stored[1].0 = b"no image".to_vec();
-    write(&path, PLAIN, properties(Compression::SNAPPY, None), &stored);
-    let set = config(DataKind::Parquet, folder.path());
-    refused(&set, &["row 1", "unreadable image"]);
-    let found = survey(&set, None).unwrap();
-    assert_eq!((found.examples, found.problems.len()), (3, 1));
-    assert_eq!(found.problems[0].name, "set.parquet:1");
-    let list = folder.path().join("bad.txt");
-    fs::write(&list, found.skip_list()).unwrap();
-    let kept = DataConfig {
-        skip: Some(list),
-        ..set
-    };
-    assert_eq!(values(&kept), [1, 3, 4]);
-    assert_eq!(load(&kept).unwrap().labels(), Some(&[0, 0, 2][..]));
-    let limited = DataConfig {
-        limit: Some(2),
-        ..kept.clone()
-    };
-    assert_eq!(values(&limited), [1, 3]);
-    let names = ["a", "b", "c"].map(String::from);
-    let source = Source::labelled(
-        &DataConfig {
-            size: Some(2),
-            ..kept
-        },
-        &names,
-    );
-    let contents = source.unwrap().check(Check::Decoded).unwrap();
-    assert_eq!(contents.captions, ["a", "a", "c"]);
-}
-
-#[test]
-fn pairs_that_cannot_be_used_are_found() {
-    let folder = tempfile::tempdir().unwrap();
-    let path = folder.path().join("pairs.parquet");
-    let pairs = [(png(1), png(2)), (png(3), b"no image".to_vec())];
-    write_pairs(&path, &pairs);
-    let set = config(DataKind::Parquet, &path);
-    let rule = ConditionConfig::Instruct(Location {
-        path: None,
-        column: Some("before".into()),
-    });
-    assert_eq!(survey(&set, None).unwrap().examples, 2);
-    let found = survey(&set, rule.given()).unwrap();
-    assert_eq!(found.examples, 1);
-    let problem = &found.problems[0];
-    assert_eq!(problem.name, "pairs.parquet:1");
-    assert!(problem.reason.contains("given with"), "{}", problem.reason);
-}
-
-#[test]
 fn more_rows_than_one_chunk_keep_their_order() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("set.parquet");
@@ -301,131 +250,4 @@ fn more_rows_than_one_chunk_keep_their_order() {
         &rows(&many),
     );
     assert_eq!(values(&config(DataKind::Parquet, &path)), expected);
-}
-
-#[test]
-fn bad_files_are_told() {
-    let folder = tempfile::tempdir().unwrap();
-    let plain = config(DataKind::Parquet, folder.path());
-    refused(&plain, &["no `*.parquet` file", "train-*.parquet"]);
-    let path = folder.path().join("set.parquet");
-    let write = |schema, rows: &[(Vec<u8>, i64)]| {
-        write(
-            &path,
-            schema,
-            properties(Compression::SNAPPY, Some(r#"["cat", "dog"]"#)),
-            rows,
-        );
-    };
-
-    write(STRUCT, &rows(&[(1, 0), (1, 1), (1, 2)]));
-    refused(
-        &plain,
-        &["set.parquet, row 2: label 2", "0 to 1 (2 classes)"],
-    );
-    write(STRUCT, &rows(&[(1, -1)]));
-    refused(&plain, &["row 0: label -1"]);
-    write(PLAIN, &rows(&[(1, 3_000_000_000)]));
-    refused(&plain, &["row 0: label 3000000000"]);
-    write(STRUCT, &[(png(1), 0), (b"text".to_vec(), 0)]);
-    refused(&plain, &["set.parquet, row 1", "unreadable image"]);
-    write(STRUCT, &[(png(1), 0), (Vec::new(), 0)]);
-    refused(&plain, &["row 1", "no image bytes"]);
-    write("message schema { required int64 label; }", &rows(&[(1, 0)]));
-    refused(
-        &plain,
-        &[
-            "no usable column `image` or `img`",
-            "binary",
-            "got label: INT64",
-        ],
-    );
-    write(
-        "message schema { required binary image; required binary label; }",
-        &[],
-    );
-    refused(
-        &plain,
-        &[
-            "no usable column `label` or `labels`",
-            "integers",
-            "label: BYTE_ARRAY",
-        ],
-    );
-    write(STRUCT, &[]);
-    refused(&plain, &["no images", "no rows"]);
-
-    write(STRUCT, &rows(&[(1, 0)]));
-    let whole = fs::read(&path).unwrap();
-    fs::write(&path, &whole[..whole.len() / 2]).unwrap();
-    let error = refused(&plain, &["set.parquet", "footer", "truncated"]);
-    assert!(matches!(error, DataError::Length { .. }));
-    fs::write(&path, b"PK\x03\x04 something else altogether").unwrap();
-    refused(&plain, &["expected 0x50415231 (parquet), got 0x504b0304"]);
-}
-
-#[test]
-fn no_damage_makes_it_panic() {
-    let folder = tempfile::tempdir().unwrap();
-    let path = folder.path().join("set.parquet");
-    write(
-        &path,
-        STRUCT,
-        properties(Compression::SNAPPY, Some(r#"["a", "b"]"#)),
-        &rows(&[(1, 0), (2, 1), (3, 1)]),
-    );
-    let bytes = fs::read(&path).unwrap();
-    survives_damage(&config(DataKind::Parquet, &path), &path, &bytes);
-}
-
-/// As instruction pairs come: the image before the edit in a column of its own.
-#[test]
-fn given_images_come_from_another_column() {
-    let folder = tempfile::tempdir().unwrap();
-    let path = folder.path().join("train.parquet");
-    let schema = "message schema {
-        optional group edited_image { optional binary bytes; }
-        optional group original_image { optional binary bytes; }
-    }";
-    let rows = [(png(10), 0), (png(20), 0), (png(30), 0)];
-    write(&path, schema, properties(Compression::SNAPPY, None), &rows);
-    refused(
-        &config(DataKind::Parquet, &path),
-        &["image", "edited_image"],
-    );
-    let data = DataConfig {
-        column: Some("edited_image".into()),
-        ..config(DataKind::Parquet, &path)
-    };
-    let dataset = load(&data).unwrap();
-    let column = |name: &str| {
-        let place = Location {
-            path: None,
-            column: Some(name.into()),
-        };
-        Conditions::open(&ConditionConfig::Instruct(place), &dataset, &data)
-    };
-    let conditions = column("original_image").unwrap();
-    assert_eq!(conditions.shape(), [3, 2, 2]);
-    let draw = Draw {
-        index: 1,
-        flip: false,
-    };
-    let source = conditions.source(draw).unwrap().unwrap();
-    let made = conditions.make(&source, 0, 0);
-    assert_eq!(made, [20.0 / 127.5 - 1.0; 12]);
-    let missing = column("original").unwrap_err().to_string();
-    assert!(missing.contains("original_image"), "{missing}");
-    let place = Location {
-        path: Some(folder.path().into()),
-        column: None,
-    };
-    let folder = Conditions::open(&ConditionConfig::Image(place), &dataset, &data);
-    let message = folder.unwrap_err().to_string();
-    assert!(message.contains("`column`"), "{message}");
-    let other = DataConfig {
-        kind: DataKind::Folder,
-        ..data.clone()
-    };
-    refused(&other, &["column", "edited_image", "parquet"]);
 }
