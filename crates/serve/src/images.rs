@@ -72,6 +72,10 @@ impl InputImage {
                 )
             });
         }
+        if width == 0 || height == 0 {
+            let message = format!("`{field}` has no pixels ({width}x{height})");
+            return Err(ApiError::field(field, message));
+        }
         let orientation = decoder.orientation().map_err(unreadable)?;
         let mut image = DynamicImage::from_decoder(decoder).map_err(unreadable)?;
         image.apply_orientation(orientation);
@@ -290,6 +294,16 @@ mod tests {
                 .mask([2, 2], MaskKind::White, "mask")
                 .is_ok()
         );
+    }
+
+    #[test]
+    fn images_without_pixels_are_refused() {
+        for none in [&b"P5 0 4 255\n"[..], b"P6 4 0 255\n"] {
+            let error = InputImage::from_bytes(none, "image", &Limits::default());
+            let error = error.expect_err("refused");
+            assert!(error.message.contains("no pixels"), "{}", error.message);
+            assert_eq!(error.status, StatusCode::BAD_REQUEST);
+        }
     }
 
     #[test]
