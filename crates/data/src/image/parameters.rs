@@ -74,7 +74,10 @@ mod tests {
             assert_eq!(parameters(&with).as_deref(), Some(text));
             assert_eq!(decode(&with, "with", None, 3).unwrap(), image);
             let found = (0..with.len()).filter(|&length| parameters(&with[..length]).is_some());
-            assert!(found.count() > 0, "all of the chunk is there before the image");
+            assert!(
+                found.count() > 0,
+                "all of the chunk is there before the image"
+            );
         }
         let cut_off = (0..png.len()).map(|length| parameters(&png[..length]));
         assert!(cut_off.flatten().next().is_none());

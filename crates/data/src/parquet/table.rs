@@ -117,15 +117,23 @@ impl Table {
             .collect()
     }
 
-    /// All rows, in order, without the columns that are not needed.
+    /// All rows, in order, without the columns that are not needed. The first one that cannot be
+    /// read is the last: a reader that has failed may fail for ever.
     pub(crate) fn examples(
         &self,
     ) -> Result<impl Iterator<Item = Result<Example, DataError>>, DataError> {
         let root = self.reader.metadata().file_metadata().schema().name();
         let projection = guarded(&self.path, || self.columns.projection(root))?;
         let mut rows = guarded(&self.path, || self.reader.get_row_iter(Some(projection)))?;
-        let next = move || guarded(&self.path, || rows.next().transpose()).transpose();
-        Ok(std::iter::from_fn(next).enumerate().map(|(number, row)| {
+        let mut failed = false;
+        let next = move || {
+            let row = guarded(&self.path, || rows.next().transpose()).transpose();
+            let row = row.filter(|_| !failed);
+            failed = matches!(row, Some(Err(_)));
+            row
+        };
+        let rows = std::iter::from_fn(next).fuse().take(self.rows);
+        Ok(rows.enumerate().map(|(number, row)| {
             let broken = |reason| DataError::Damaged {
                 origin: self.origin(number),
                 reason,
