@@ -1,6 +1,7 @@
 //! One parquet file of images, and its rows.
 
 use super::columns::{Columns, Values, Wanted};
+use super::pages::check_dictionaries;
 use crate::DataError;
 use crate::classes::MAX_CLASSES;
 use parquet::basic::Compression;
@@ -122,6 +123,9 @@ impl Table {
     pub(crate) fn examples(
         &self,
     ) -> Result<impl Iterator<Item = Result<Example, DataError>>, DataError> {
+        guarded(&self.path, || {
+            check_dictionaries(&self.reader, &self.columns)
+        })?;
         let root = self.reader.metadata().file_metadata().schema().name();
         let projection = guarded(&self.path, || self.columns.projection(root))?;
         let mut rows = guarded(&self.path, || self.reader.get_row_iter(Some(projection)))?;
