@@ -2,6 +2,7 @@
 
 mod columns;
 mod files;
+mod footer;
 mod pages;
 mod survey;
 mod table;

@@ -1,6 +1,7 @@
 //! One parquet file of images, and its rows.
 
 use super::columns::{Columns, Values, Wanted};
+use super::footer;
 use super::pages::check_dictionaries;
 use crate::DataError;
 use crate::classes::MAX_CLASSES;
@@ -11,7 +12,7 @@ use parquet::file::metadata::ParquetMetaData;
 use parquet::file::reader::FileReader;
 use parquet::file::serialized_reader::SerializedFileReader;
 use std::fs::File;
-use std::io::{Read, Seek, SeekFrom};
+use std::io::{self, Read, Seek, SeekFrom};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 
@@ -51,6 +52,7 @@ impl Table {
     pub(crate) fn open(path: &Path, wanted: &Wanted<'_>) -> Result<Self, DataError> {
         let mut file = File::open(path).map_err(DataError::read(path))?;
         check_magic(path, &mut file)?;
+        check_footer(path, &mut file)?;
         let reader = guarded(path, || SerializedFileReader::new(file))?;
         let metadata = reader.metadata();
         let fields = metadata.file_metadata().schema().get_fields();
@@ -221,6 +223,30 @@ fn check_magic(path: &Path, file: &mut File) -> Result<(), DataError> {
         });
     }
     Ok(())
+}
+
+/// Refuses a file whose footer has a list of more elements than it has room for, or is none.
+fn check_footer(path: &Path, file: &mut File) -> Result<(), DataError> {
+    const END: u64 = 8;
+    let mut read = || -> io::Result<Vec<u8>> {
+        let length = file.seek(SeekFrom::End(0))?;
+        let mut size = [0; 4];
+        file.seek(SeekFrom::Start(length - END))?;
+        file.read_exact(&mut size)?;
+        let size = u64::from(u32::from_le_bytes(size)).min(length - END);
+        file.seek(SeekFrom::Start(length - END - size))?;
+        let mut bytes = vec![];
+        file.take(size).read_to_end(&mut bytes)?;
+        Ok(bytes)
+    };
+    let bytes = read().map_err(DataError::read(path))?;
+    match footer::is_whole(&bytes) {
+        true => Ok(()),
+        false => Err(DataError::Damaged {
+            origin: path.display().to_string(),
+            reason: "its footer contradicts itself; fetch it again".into(),
+        }),
+    }
 }
 
 /// Refuses codecs that are not built in.
