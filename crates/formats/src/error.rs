@@ -171,11 +171,14 @@ pub enum FormatError {
     },
 }
 
+/// How many problems with weights are shown; the rest is counted.
+pub(crate) const SHOWN_PROBLEMS: usize = 8;
+
 fn list(problems: &[String]) -> String {
-    const SHOWN: usize = 8;
-    let mut text = plain(&problems[..problems.len().min(SHOWN)].join("; "));
-    if problems.len() > SHOWN {
-        text.push_str(&format!("; and {} more", problems.len() - SHOWN));
+    let shown = problems.len().min(SHOWN_PROBLEMS);
+    let mut text = plain(&problems[..shown].join("; "));
+    if problems.len() > shown {
+        text.push_str(&format!("; and {} more", problems.len() - shown));
     }
     text
 }

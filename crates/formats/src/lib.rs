@@ -39,7 +39,7 @@ pub use lora::{export_lora, export_lora_with_w, read_lora};
 pub use lora_merge::LoraFile;
 pub use model::{Model, WEIGHTS_FILE, read_recipe};
 pub use nearest::nearest;
-pub use pickle::Pickles;
+pub use pickle::{Pickles, unpickle};
 pub use pipeline::{ComponentFacts, Pipeline, PipelineComponents, RepositoryFiles, RepositoryKind};
 pub use places::is_standard_output;
 pub use reading::{bytes as read_file, text as read_text};

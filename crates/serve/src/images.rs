@@ -117,6 +117,16 @@ mod tests {
     use super::*;
 
     #[test]
+    fn images_without_pixels_are_refused() {
+        for none in [&b"P5 0 4 255\n"[..], b"P6 4 0 255\n"] {
+            let error = decode(none, "image", &Limits::default());
+            let error = error.expect_err("refused");
+            assert!(error.message.contains("no pixels"), "{}", error.message);
+            assert_eq!(error.status, StatusCode::BAD_REQUEST);
+        }
+    }
+
+    #[test]
     fn too_many_pixels_are_refused_by_the_header_alone() {
         let limits = Limits {
             pixels: 100,

@@ -213,6 +213,11 @@ mod tests {
             decode(b"text", "note.png", None, 3),
             Err(DataError::Image { .. })
         ));
+        for none in [&b"P5 0 4 255\n"[..], b"P6 4 0 255\n", b"P5 0 0 255\n"] {
+            let message = decode(none, "a.pgm", Some(8), 3).unwrap_err().to_string();
+            assert!(message.contains("a.pgm: "), "{message}");
+            assert!(message.contains("no pixels"), "{message}");
+        }
         assert!(matches!(
             decode(b"", "note.png", Some(0), 3),
             Err(DataError::Config { key: "size", .. })

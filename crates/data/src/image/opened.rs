@@ -58,6 +58,10 @@ pub(super) fn upright(
             limit: max_pixels,
         });
     }
+    // Some formats can say so.
+    if width == 0 || height == 0 {
+        return Err(unreadable(format!("it has no pixels ({width}x{height})")));
+    }
     let orientation = decoder.orientation().map_err(failed)?;
     let mut image = DynamicImage::from_decoder(decoder).map_err(failed)?;
     image.apply_orientation(orientation);

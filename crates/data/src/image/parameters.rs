@@ -32,7 +32,7 @@ pub fn parameters(png: &[u8]) -> Option<String> {
             (b"iTXt", Some([0, 0, 0, 0, 0, text @ ..])) => {
                 return String::from_utf8(text.to_vec()).ok();
             }
-            _ => rest = &rest[12 + data.len()..],
+            _ => rest = rest.get(12 + data.len()..)?,
         }
     }
     None
@@ -73,6 +73,13 @@ mod tests {
             let with = with_parameters(&png, text);
             assert_eq!(parameters(&with).as_deref(), Some(text));
             assert_eq!(decode(&with, "with", None, 3).unwrap(), image);
+            let found = (0..with.len()).filter(|&length| parameters(&with[..length]).is_some());
+            assert!(
+                found.count() > 0,
+                "all of the chunk is there before the image"
+            );
         }
+        let cut_off = (0..png.len()).map(|length| parameters(&png[..length]));
+        assert!(cut_off.flatten().next().is_none());
     }
 }

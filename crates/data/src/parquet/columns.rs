@@ -143,6 +143,14 @@ impl Columns {
         }
     }
 
+    /// Whether the column of this name is one of them.
+    pub(super) fn has(&self, name: &str) -> bool {
+        let optional = [&self.label, &self.caption].into_iter().flatten();
+        std::iter::once(&self.image)
+            .chain(optional)
+            .any(|column| column.name() == name)
+    }
+
     /// The name of the label column, if there is one.
     pub(super) fn label_name(&self) -> Option<&str> {
         self.label.as_deref().map(Type::name)

@@ -24,7 +24,7 @@ pub(super) fn named_classes(
     let mut names = BTreeSet::new();
     for table in tables {
         let file = name_of(table.path(), config);
-        for (row, label) in table.labels()?.take(table.rows()).enumerate() {
+        for (row, label) in table.labels()?.enumerate() {
             // What is no name is refused with its row, when that is read.
             if let Some(Label::Name(name)) = label?
                 && !skip.has(&format!("{file}:{row}"))

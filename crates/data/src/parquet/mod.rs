@@ -2,7 +2,9 @@
 
 mod columns;
 mod files;
+mod footer;
 mod labels;
+mod pages;
 mod survey;
 mod table;
 
@@ -114,7 +116,7 @@ fn rows<'a>(
     skip: &'a Skip,
 ) -> Result<impl Iterator<Item = Result<Example, DataError>> + 'a, DataError> {
     let name = name_of(table.path(), config);
-    let rows = table.examples()?.take(table.rows()).enumerate();
+    let rows = table.examples()?.enumerate();
     let kept = move |(row, _): &(usize, _)| !skip.has(&format!("{name}:{row}"));
     Ok(rows.filter(kept).map(|(_, row)| row))
 }

@@ -1,7 +1,9 @@
 //! One parquet file of images, and its rows.
 
 use super::columns::{Columns, Values, Wanted};
+use super::footer;
 use super::labels::{ClassNumbers, Label};
+use super::pages::check_dictionaries;
 use crate::DataError;
 use crate::classes::MAX_CLASSES;
 use parquet::basic::Compression;
@@ -13,7 +15,7 @@ use parquet::file::serialized_reader::SerializedFileReader;
 use parquet::record::Row;
 use parquet::schema::types::Type;
 use std::fs::File;
-use std::io::{Read, Seek, SeekFrom};
+use std::io::{self, Read, Seek, SeekFrom};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 
@@ -55,6 +57,7 @@ impl Table {
     pub(crate) fn open(path: &Path, wanted: &Wanted<'_>) -> Result<Self, DataError> {
         let mut file = File::open(path).map_err(DataError::read(path))?;
         check_magic(path, &mut file)?;
+        check_footer(path, &mut file)?;
         let reader = guarded(path, || SerializedFileReader::new(file))?;
         let metadata = reader.metadata();
         let fields = metadata.file_metadata().schema().get_fields();
@@ -144,16 +147,26 @@ impl Table {
         Ok(rows.map(|row| Ok(self.columns.label(row?))))
     }
 
-    /// All rows, in order, with these columns.
+    /// All rows, in order, with these columns. The first one that cannot be read is the last: a
+    /// reader that has failed may fail for ever.
     fn read(
         &self,
         projection: impl FnOnce(&Columns, &str) -> ParquetResult<Type>,
     ) -> Result<impl Iterator<Item = Result<Row, DataError>>, DataError> {
+        guarded(&self.path, || {
+            check_dictionaries(&self.reader, &self.columns)
+        })?;
         let root = self.reader.metadata().file_metadata().schema().name();
         let projection = guarded(&self.path, || projection(&self.columns, root))?;
         let mut rows = guarded(&self.path, || self.reader.get_row_iter(Some(projection)))?;
-        let next = move || guarded(&self.path, || rows.next().transpose()).transpose();
-        Ok(std::iter::from_fn(next))
+        let mut failed = false;
+        let next = move || {
+            let row = guarded(&self.path, || rows.next().transpose()).transpose();
+            let row = row.filter(|_| !failed);
+            failed = matches!(row, Some(Err(_)));
+            row
+        };
+        Ok(std::iter::from_fn(next).fuse().take(self.rows))
     }
 
     /// All rows, in order, without the columns that are not needed.
@@ -249,6 +262,30 @@ fn check_magic(path: &Path, file: &mut File) -> Result<(), DataError> {
         });
     }
     Ok(())
+}
+
+/// Refuses a file whose footer has a list of more elements than it has room for, or is none.
+fn check_footer(path: &Path, file: &mut File) -> Result<(), DataError> {
+    const END: u64 = 8;
+    let mut read = || -> io::Result<Vec<u8>> {
+        let length = file.seek(SeekFrom::End(0))?;
+        let mut size = [0; 4];
+        file.seek(SeekFrom::Start(length - END))?;
+        file.read_exact(&mut size)?;
+        let size = u64::from(u32::from_le_bytes(size)).min(length - END);
+        file.seek(SeekFrom::Start(length - END - size))?;
+        let mut bytes = vec![];
+        file.take(size).read_to_end(&mut bytes)?;
+        Ok(bytes)
+    };
+    let bytes = read().map_err(DataError::read(path))?;
+    match footer::is_whole(&bytes) {
+        true => Ok(()),
+        false => Err(DataError::Damaged {
+            origin: path.display().to_string(),
+            reason: "its footer contradicts itself; fetch it again".into(),
+        }),
+    }
 }
 
 /// Refuses codecs that are not built in.

@@ -1,6 +1,6 @@
 //! Which kind of model tensors belong to, by their names and shapes.
 
-use super::Tensor;
+use super::{Tensor, add};
 use serde::Serialize;
 
 /// How the tensors of a file are named.
@@ -108,7 +108,7 @@ pub(super) fn parts(tensors: &[Tensor]) -> Vec<(String, u64)> {
         };
         let part = part.unwrap_or("other");
         match parts.iter_mut().find(|(known, _)| known == part) {
-            Some((_, count)) => *count += tensor.parameters(),
+            Some((_, count)) => add(count, tensor),
             None => parts.push((part.into(), tensor.parameters())),
         }
     }

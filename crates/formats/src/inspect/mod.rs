@@ -10,7 +10,7 @@ use crate::FormatError;
 use serde::Serialize;
 use std::collections::BTreeMap;
 use std::fs::File;
-use std::io::{BufReader, Read, Seek};
+use std::io::{BufReader, Read, Seek, SeekFrom};
 use std::path::Path;
 
 /// A file of weights, as its header describes it.
@@ -48,6 +48,17 @@ impl Tensor {
     }
 }
 
+/// Adds the parameters of a tensor. A header can name more than any file has.
+fn add(sum: &mut u64, tensor: &Tensor) {
+    *sum = sum.saturating_add(tensor.parameters());
+}
+
+fn parameters(tensors: &[Tensor]) -> u64 {
+    let mut sum = 0;
+    tensors.iter().for_each(|tensor| add(&mut sum, tensor));
+    sum
+}
+
 /// Format, metadata and tensors of a file.
 struct Header {
     format: String,
@@ -61,13 +72,24 @@ impl WeightsFile {
     /// # Errors
     /// When the file cannot be read, is not whole, or is of another format.
     pub fn inspect(path: &Path) -> Result<Self, FormatError> {
+        let file = File::open(path).map_err(|source| FormatError::Read {
+            path: path.into(),
+            source,
+        })?;
+        Self::read(BufReader::new(file), path)
+    }
+
+    /// The same of what is open already; `path` names it in messages.
+    ///
+    /// # Errors
+    /// As [`WeightsFile::inspect`].
+    pub fn read(mut file: impl Read + Seek, path: &Path) -> Result<Self, FormatError> {
         let unread = |source| FormatError::Read {
             path: path.into(),
             source,
         };
-        let file = File::open(path).map_err(unread)?;
-        let size = file.metadata().map_err(unread)?.len();
-        let mut file = BufReader::new(file);
+        let size = file.seek(SeekFrom::End(0)).map_err(unread)?;
+        file.rewind().map_err(unread)?;
         let mut magic = vec![];
         file.by_ref()
             .take(4)
@@ -99,7 +121,7 @@ impl WeightsFile {
     fn of(header: Header) -> Self {
         let mut types: BTreeMap<&str, u64> = BTreeMap::new();
         for tensor in &header.tensors {
-            *types.entry(&tensor.number).or_default() += tensor.parameters();
+            add(types.entry(&tensor.number).or_default(), tensor);
         }
         let mut types: Vec<_> = types.into_iter().collect();
         types.sort_by_key(|(_, count)| std::cmp::Reverse(*count));
@@ -108,7 +130,7 @@ impl WeightsFile {
             types: types.collect(),
             layout: layout::of(&header.tensors),
             parts: layout::parts(&header.tensors),
-            parameters: header.tensors.iter().map(Tensor::parameters).sum(),
+            parameters: parameters(&header.tensors),
             unet: layout::unet(&header.tensors),
             format: header.format,
             entries: header.entries,
@@ -120,4 +142,21 @@ impl WeightsFile {
 fn is_safetensors(path: &Path) -> bool {
     let ending = path.extension().unwrap_or_default();
     ending.eq_ignore_ascii_case("safetensors")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::io::Cursor;
+
+    /// Two tensors of 2^63 parameters are not none.
+    #[test]
+    fn parameters_do_not_overflow() {
+        let tensor = r#"{"dtype":"F32","shape":[9223372036854775808],"data_offsets":[0,0]}"#;
+        let header = format!(r#"{{"conv_in.weight":{tensor},"conv_out.weight":{tensor}}}"#);
+        let file = [&(header.len() as u64).to_le_bytes(), header.as_bytes()].concat();
+        let found = WeightsFile::read(Cursor::new(file), Path::new("file")).expect("a header");
+        assert_eq!(found.parameters, u64::MAX);
+        assert_eq!(found.parts, [("other".to_string(), u64::MAX)]);
+    }
 }

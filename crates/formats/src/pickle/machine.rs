@@ -308,6 +308,10 @@ impl<'a> Machine<'a> {
         let Some(Container::Sequence(values)) = self.container(value) else {
             return Err("a tensor has no shape".into());
         };
+        // Copied for every tensor, so a long one in a few thousand tensors would fill memory.
+        if values.len() > MOST_DIMENSIONS {
+            return Err(format!("a tensor has {} dimensions", values.len()));
+        }
         let sizes = values.iter().map(|value| match value {
             Value::Number(number) => size(*number),
             _ => Err("a tensor has a shape of other things than numbers".into()),
@@ -354,6 +358,8 @@ impl<'a> Machine<'a> {
     }
 }
 
+/// PyTorch's own limit.
+const MOST_DIMENSIONS: usize = 64;
 const CUT_OFF: &str = "its pickle is cut off";
 const EMPTY: &str = "its pickle takes more from the stack than there is";
 

@@ -19,6 +19,7 @@ use crate::tensors::raw::RawTensor;
 use crate::{FormatError, reading};
 use archive::Archive;
 use machine::Machine;
+use safetensors::View;
 use std::collections::BTreeMap;
 use std::path::Path;
 use value::{Container, Value};
@@ -43,14 +44,26 @@ pub(crate) fn read_weights(file: &Path, pickles: Pickles) -> Result<Vec<u8>, For
     let pickled = bytes.starts_with(archive::MAGIC) || ending.is_some_and(|e| ENDINGS.contains(&e));
     match (pickled, pickles) {
         (false, _) => Ok(bytes),
-        (true, Pickles::Allowed) => to_safetensors(&bytes).map_err(|reason| FormatError::Pickle {
-            origin: file.display().to_string(),
-            reason,
-        }),
+        (true, Pickles::Allowed) => unpickle(&bytes, &file.display().to_string()),
         (true, Pickles::Refused) => Err(FormatError::PickleRefused {
             origin: file.display().to_string(),
         }),
     }
+}
+
+/// How often the values in a file may be repeated: tied weights share them, a few times at most, and
+/// a small file must not become a huge one.
+const MOST_REPEATED: usize = 16;
+
+/// The tensors of a pickle as the bytes of a safetensors file; `origin` names it in messages.
+///
+/// # Errors
+/// When it is no pickle of tensors, or names anything that tensors are not made with.
+pub fn unpickle(bytes: &[u8], origin: &str) -> Result<Vec<u8>, FormatError> {
+    to_safetensors(bytes).map_err(|reason| FormatError::Pickle {
+        origin: origin.into(),
+        reason,
+    })
 }
 
 /// The tensors of a pickle by name: of a dictionary, or of the `state_dict` in it.
@@ -72,10 +85,15 @@ fn to_safetensors(bytes: &[u8]) -> Result<Vec<u8>, String> {
         all = value.clone();
     }
     let mut tensors: BTreeMap<String, RawTensor> = BTreeMap::new();
+    let mut size = 0usize;
     for (name, value) in machine.entries(&all) {
         if let Value::Tensor(tensor) = value {
             let stored = tensor.read(&archive);
             let stored = stored.map_err(|reason| format!("tensor `{name}`: {reason}"))?;
+            size = size.saturating_add(stored.data_len());
+            if size > MOST_REPEATED.saturating_mul(bytes.len()) {
+                return Err("its tensors repeat the same values too often".into());
+            }
             tensors.insert(name.to_string(), stored);
         }
     }

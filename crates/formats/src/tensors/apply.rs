@@ -2,6 +2,7 @@
 
 use super::finite::Finite;
 use crate::FormatError;
+use crate::error::SHOWN_PROBLEMS;
 use burn::store::burn_pack::Tensor as PackTensor;
 use burn::store::{
     ApplyError, ChainAdapter, FloatCastAdapter, ModuleSnapshot, PyTorchToBurnAdapter,
@@ -25,16 +26,12 @@ pub(crate) fn apply(
         .iter()
         .map(|(name, _)| pytorch(name))
         .collect();
-    let absent = missing.iter().map(|name| {
-        let hint = nearest(name, &result.unused)
-            .map(|other| format!(" (the file has `{other}`)"))
-            .unwrap_or_default();
+    let absent = missing.iter().enumerate().map(|(number, name)| {
+        let hint = hint(number, name, &result.unused, "the file has");
         format!("`{name}` is missing{hint}")
     });
-    let unused = result.unused.iter().map(|name| {
-        let hint = nearest(name, &missing)
-            .map(|other| format!(" (the network has `{other}`)"))
-            .unwrap_or_default();
+    let unused = result.unused.iter().enumerate().map(|(number, name)| {
+        let hint = hint(number, name, &missing, "the network has");
         format!("`{name}` is not part of it{hint}")
     });
     let wrong = result.errors.iter().map(in_words);
@@ -81,6 +78,14 @@ fn pytorch(name: &str) -> String {
         Some((layer, "beta")) => format!("{layer}.bias"),
         _ => name.into(),
     }
+}
+
+/// The nearest of the `others`, where the problem is among those that are shown: comparing all names
+/// with all others takes minutes for a file with thousands of each.
+fn hint(number: usize, name: &str, others: &[String], has: &str) -> String {
+    let nearest = (number < SHOWN_PROBLEMS).then(|| nearest(name, others));
+    let nearest = nearest.flatten();
+    nearest.map_or(String::new(), |other| format!(" ({has} `{other}`)"))
 }
 
 fn nearest<'a>(name: &str, others: &'a [String]) -> Option<&'a String> {

@@ -1,0 +1,3 @@
+#![no_main]
+
+fewstep_fuzz::target!(safetensors);
