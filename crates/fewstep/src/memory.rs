@@ -2,7 +2,8 @@
 
 use crate::error::{CliError, CliResult};
 use crate::numbers::bytes;
-use fewstep_kernels::memory::usable;
+use fewstep_kernels::device::DeviceMemory;
+use fewstep_kernels::memory::{Predicted, usable};
 use std::sync::atomic::{AtomicBool, Ordering};
 
 /// Whether to go on where a prediction is above the machine's memory.
@@ -34,10 +35,41 @@ pub(crate) fn limit() -> Option<u64> {
 /// Refuses work that takes more memory than the machine has in all, whatever is free at the moment.
 /// `advice` says how to need less.
 pub(crate) fn check(what: &str, predicted: u64, advice: &str) -> CliResult {
-    match limit().filter(|limit| predicted > *limit) {
+    let limit = limit().filter(|limit| predicted > *limit);
+    refuse(limit, what, predicted, "memory", "this machine", advice)
+}
+
+/// Refuses work that takes more memory than the machine, or a device whose memory is here, has in
+/// all.
+pub(crate) fn check_on(
+    memory: DeviceMemory,
+    what: &str,
+    predicted: Predicted,
+    advice: &str,
+) -> CliResult {
+    let has = match memory {
+        DeviceMemory::Hosts => return check(what, predicted.total(), advice),
+        DeviceMemory::Own(has) => has,
+    };
+    check(what, predicted.host, advice)?;
+    let is_forced = FORCED.load(Ordering::Relaxed);
+    let limit = has.filter(|has| predicted.device > *has && !is_forced);
+    let kind = "device memory";
+    refuse(limit, what, predicted.device, kind, "the GPU", advice)
+}
+
+fn refuse(
+    limit: Option<u64>,
+    what: &str,
+    predicted: u64,
+    kind: &str,
+    giver: &str,
+    advice: &str,
+) -> CliResult {
+    match limit {
         None => Ok(()),
         Some(limit) => Err(CliError::input(format!(
-            "{what} takes {} of memory, and this machine gives the program at most {}: {advice}, or go on with --force",
+            "{what} takes {} of {kind}, and {giver} gives the program at most {}: {advice}, or go on with --force",
             bytes(predicted),
             bytes(limit)
         ))),

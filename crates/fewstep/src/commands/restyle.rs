@@ -89,7 +89,6 @@ struct Pair {
 pub(crate) fn run(args: Args) -> CliResult {
     output::prepare_image(&args.out)?;
     let device = compute::device(None)?;
-    args.precision.choose(&device)?;
     let mut pairs = args.pairs(&device)?;
     let shape = common_shape(&pairs)?;
     let images = args.images.iter();
@@ -158,14 +157,16 @@ impl Args {
     ) -> CliResult<Pair> {
         let labels = named.map(|(flag, reference)| format!("{flag} {reference}"));
         let [(_, encoder), (_, decoder)] = named;
-        let options = compute::load_options(None, KeepEncoder::WhileEncoding);
+        let keep = KeepEncoder::WhileEncoding;
+        let options = self.precision.load_options(device, None, keep)?;
         let one = encoder == decoder;
         let decoder = models::find(decoder, steps)?.generator(&options, device)?;
         let (model, parts) = match one {
             true => (decoder.model().clone(), decoder.components().cloned()),
             false => {
                 let encoder = models::find(encoder, steps)?;
-                let model = compute::in_chosen_precision(encoder.model(device)?);
+                let mut model = encoder.model(device)?;
+                model.network = model.network.computing_in(options.precision);
                 (model, encoder.components()?)
             }
         };

@@ -2,7 +2,7 @@
 
 use crate::compute::{self, PrecisionArgs};
 use crate::error::{CliError, CliResult, IntoCliResult};
-use crate::parsers::{images, positive, steps};
+use crate::parsers::{images, positive, size, steps};
 use clap::builder::RangedU64ValueParser;
 use fewstep_generate::{Family, KeepEncoder};
 use fewstep_serve::{Config, Limits, NamedModel, ServeError};
@@ -44,7 +44,7 @@ pub(crate) struct Args {
     cors: Vec<String>,
     /// Memory for the weights of models, such as 8GiB; those not used for longest leave for others
     /// [default: all stay].
-    #[arg(long, value_name = "SIZE", value_parser = bytes)]
+    #[arg(long, value_name = "SIZE", value_parser = size)]
     memory: Option<u64>,
     #[command(flatten)]
     precision: PrecisionArgs,
@@ -70,14 +70,15 @@ pub(crate) struct Args {
     #[arg(long, value_parser = positive, default_value_t = Limits::default().pixels as usize)]
     max_pixels: usize,
     /// Size that a request may have.
-    #[arg(long, value_name = "SIZE", value_parser = bytes, default_value = "32MiB")]
+    #[arg(long, value_name = "SIZE", value_parser = size, default_value = "32MiB")]
     max_body: u64,
 }
 
 pub(crate) fn run(args: Args) -> CliResult {
     let device = compute::device(None)?;
-    args.precision.choose(&device)?;
-    let options = compute::load_options(None, KeepEncoder::Always);
+    let options = args
+        .precision
+        .load_options(&device, None, KeepEncoder::Always)?;
     let load =
         Box::new(move |source: &fewstep_generate::ModelSource| source.generator(&options, &device));
     let ended = fewstep_serve::run(args.config()?, load, |address| {
@@ -164,39 +165,4 @@ fn named(text: &str) -> CliResult<NamedModel> {
         reference: reference.into(),
         family,
     })
-}
-
-/// Parses a number of bytes, such as 8GiB or 500MB.
-fn bytes(text: &str) -> Result<u64, String> {
-    let digits = text.trim_end_matches(|c: char| c.is_ascii_alphabetic());
-    let unit = match text[digits.len()..].to_ascii_lowercase().as_str() {
-        "" | "b" => 1,
-        "kb" => 1_000,
-        "mb" => 1_000_000,
-        "gb" => 1_000_000_000,
-        "kib" => 1 << 10,
-        "mib" => 1 << 20,
-        "gib" => 1 << 30,
-        _ => 0,
-    };
-    let number = digits.trim().parse::<f64>().unwrap_or(0.0) * unit as f64;
-    match number.is_finite() && number >= 1.0 {
-        true => Ok(number as u64),
-        false => Err("expected a size such as 8GiB or 500MB".into()),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::bytes;
-
-    #[test]
-    fn sizes_are_read_with_their_unit() {
-        assert_eq!(bytes("8GiB"), Ok(8 << 30));
-        assert_eq!(bytes("1.5 mb"), Ok(1_500_000));
-        assert_eq!(bytes("100"), Ok(100));
-        for wrong in ["", "GiB", "-1GB", "3 apples", "0"] {
-            assert!(bytes(wrong).is_err(), "{wrong}");
-        }
-    }
 }

@@ -8,6 +8,7 @@ use fewstep_data::image::Image;
 use fewstep_diffusion::Guidance;
 use fewstep_diffusion::limits::{IMAGE_SIDE, OutOfRange, within};
 use fewstep_kernels::device::Placement;
+use fewstep_kernels::memory::Predicted;
 use fewstep_nn::Tiles;
 use rayon::current_num_threads;
 
@@ -37,13 +38,13 @@ impl Extent {
 }
 
 impl Generator {
-    /// Predicts how many bytes of the machine's memory these images take: the networks, their maps
-    /// in one call on every thread, and the finished images. Nothing is allocated. A GPU has the
-    /// networks and their maps in memory of its own.
+    /// Predicts how much memory these images take: the networks, their maps in one call on every
+    /// thread, and the finished images. Nothing is allocated. A GPU has the networks and their maps
+    /// in memory of its own, one call at a time, and the host has the images.
     ///
     /// # Errors
     /// When the size is not one of images.
-    pub fn memory(&self, extent: &Extent) -> Result<u64, GenerateError> {
+    pub fn memory(&self, extent: &Extent) -> Result<Predicted, GenerateError> {
         extent.check()?;
         let usual = self.image_shape();
         let [height, width] = extent.size.unwrap_or([usual.height, usual.width]);
@@ -55,8 +56,10 @@ impl Generator {
         let wide = |number: usize| number as u128;
         let (images, threads) = (u128::from(extent.images), wide(current_num_threads()));
         let batch = wide(extent.batch.max(1));
+        let on_gpu = Placement::of(&self.device).has_own_memory();
         let at_once = match self.latent {
             Some(_) => images.min(batch),
+            None if on_gpu => images.min(batch),
             // Each thread has a batch of its own.
             None => images.min(batch.saturating_mul(threads)),
         };
@@ -72,14 +75,18 @@ impl Generator {
         let maps = wide(maps) * branches;
         let decoding = self.decoding(shape);
         let parameters = wide(self.model.network.num_params() + self.parameters_of_vae());
-        let numbers = match Placement::of(&self.device).has_own_memory() {
-            true => 0,
-            false => parameters + at_once * (maps.max(wide(decoding)) + wide(shape.len())),
-        };
+        let numbers = parameters + at_once * (maps.max(wide(decoding)) + wide(shape.len()));
         // Every image, and again in the grid of them.
         let each = wide(2 * shape.len() + size_of::<Image>() + size_of::<ImageRequest>());
-        let bytes = (4 * numbers).saturating_add(images.saturating_mul(each));
-        Ok(u64::try_from(bytes).unwrap_or(u64::MAX))
+        let finished = images.saturating_mul(each);
+        let bytes = |bytes: u128| u64::try_from(bytes).unwrap_or(u64::MAX);
+        Ok(match on_gpu {
+            true => Predicted {
+                host: bytes(finished),
+                device: bytes(4 * numbers),
+            },
+            false => Predicted::of_host(bytes((4 * numbers).saturating_add(finished))),
+        })
     }
 
     /// Numbers that decoding one image holds: the maps of a tile, and the image.

@@ -2,6 +2,7 @@
 //! declares its [`Stage`] next to its forward pass; here is what follows from a list of them.
 
 use super::LoraConfig;
+use std::collections::HashSet;
 
 /// What of a network is trained, for what it keeps in memory.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -36,6 +37,17 @@ impl Training {
         part: TrainedPart::All,
         checkpointing: false,
     };
+}
+
+/// The table of scores of an attention, for one sample.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct AttentionTable {
+    /// Heads.
+    pub heads: usize,
+    /// Queries.
+    pub tokens: usize,
+    /// Keys.
+    pub context: usize,
 }
 
 /// What one layer or block has to do with memory; all but the gradients for one sample.
@@ -113,6 +125,37 @@ pub(crate) fn forward(stages: &[Stage]) -> usize {
         peak = peak.max(skips.saturating_add(stage.forward));
     }
     peak
+}
+
+/// Numbers of one sample that forward and backward pass come to hold where freed memory only serves
+/// tensors of the same size: all that is kept, and what the backward pass works with, once for every
+/// size that blocks have.
+pub(crate) fn pooled(stages: &[Stage], training: &Training) -> usize {
+    let mut sizes = HashSet::new();
+    stages.iter().fold(0, |sum: usize, stage| {
+        let again = match (
+            sizes.insert((stage.kept, stage.working)),
+            training.checkpointing,
+        ) {
+            (true, true) => stage.kept.saturating_add(stage.working),
+            (true, false) => stage.working,
+            (false, _) => 0,
+        };
+        sum.saturating_add(stage.kept_in(training))
+            .saturating_add(again)
+    })
+}
+
+/// The same of a forward pass without graph.
+pub(crate) fn pooled_forward(stages: &[Stage]) -> usize {
+    let mut sizes = HashSet::new();
+    stages.iter().fold(0, |sum: usize, stage| {
+        let forward = match sizes.insert(stage.forward) {
+            true => stage.forward,
+            false => 0,
+        };
+        sum.saturating_add(stage.skip).saturating_add(forward)
+    })
 }
 
 /// All gradients of parameters.
