@@ -27,3 +27,8 @@ for batch in ${BATCHES:-1 4 8}; do
     measure "lora-$batch" --batch "$batch"
     measure "lora-$batch-checkpointing" --batch "$batch" --gradient-checkpointing
 done
+[ -n "${MODEL:-}" ] || exit 0
+# The whole way: images and captions encoded, stage one, a model saved.
+"$FEWSTEP" distill "$here/../../recipes/stable-diffusion/sd15-lora.toml" --out "$OUT/sd15-lora" --set teacher="$MODEL" \
+    --set data.path="$MODEL-images" --set run.precision="${PRECISION:-bf16}" --set run.log_every=1 --set guided.updates=3 \
+    --set progressive.start_steps=2 --set progressive.updates=1 ${SETS:-} 2>&1 | tail -n 8

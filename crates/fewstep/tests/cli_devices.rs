@@ -93,7 +93,8 @@ fn a_run_is_planned_for_a_gpu_that_is_not_here() {
     let train = workspace.recipe("train.toml", TRAIN);
     let large = "network.widths=[64,128] optim.batch=64 optim.micro_batch=64 data.size=32";
     let large: Vec<&str> = large.split(' ').flat_map(|set| ["--set", set]).collect();
-    let plan = |more: &[&str]| [&["plan", &train, "--gpu-memory"], more, &large[..]].concat();
+    let plan =
+        |more: &[&'static str]| [&["plan", &train, "--gpu-memory"], more, &large[..]].concat();
     let (all, checkpointed) = ("all of it no", "all of it yes");
 
     let (text, _) = workspace.succeed(&plan(&["8GiB"]));
@@ -102,7 +103,10 @@ fn a_run_is_planned_for_a_gpu_that_is_not_here() {
     let maps = f32 - 1024.0;
     assert!(maps > 200.0, "{text}");
     assert!(host < 100.0, "the host needs little: {text}");
-    assert!(planned(&text, checkpointed)[0] - 1024.0 < 0.5 * maps, "{text}");
+    assert!(
+        planned(&text, checkpointed)[0] - 1024.0 < 0.5 * maps,
+        "{text}"
+    );
     // What is computed in 16 bits takes half, and weights stay in 32. The CPU itself has no bf16.
     let (text, _) = workspace.succeed(&plan(&["8GiB", "--set", "run.precision=bf16"]));
     let half = (planned(&text, all)[0] - 1024.0) / maps;

@@ -75,7 +75,9 @@ impl Needs<'_> {
             + scores * (4 + of_map) * 2
             + 4 * (gradients + images + wide(upcast))
             + libraries;
-        let showing = of_map * wide(self.shown) * answer + libraries;
+        // Grids are generated outside updates, from memory that is shared out as it comes.
+        let shown = wide(config.forward(training.size, training.states));
+        let showing = of_map * wide(self.shown) * shown + libraries;
         to_bytes(4 * weights + updating.max(showing))
     }
 

@@ -4,11 +4,12 @@ mod measure;
 mod size;
 
 use crate::compute;
-use crate::error::{CliResult, IntoCliResult};
+use crate::error::{CliError, CliResult, IntoCliResult};
 use crate::memory::{self, MemoryArgs};
 use crate::numbers::bytes;
 use crate::parsers::positive;
 use burn::module::Module;
+use fewstep_diffusion::limits::IMAGE_SIDE;
 use fewstep_diffusion::{CfgDenoiser, DiffusionModel, Network, PredictionKind, Schedule};
 use fewstep_distill::method::{
     Denoising, GuidanceDistillation, GuidanceWeights, LossWeighting, Objective,
@@ -32,6 +33,10 @@ pub(crate) struct Args {
     /// Diffusion 1.5 at 512x512, or a tiny one of their kinds.
     #[arg(value_enum)]
     size: Size,
+    /// Height and width of the images, or of the latents [default: those that the network is made
+    /// for].
+    #[arg(long, value_parser = positive)]
+    side: Option<usize>,
     /// Images in a batch.
     #[arg(long, default_value_t = 16, value_parser = positive)]
     batch: usize,
@@ -66,6 +71,7 @@ struct Timing {
     what: &'static str,
     precision: String,
     batch: usize,
+    side: usize,
     /// From the start of the first round to its end.
     first_seconds: f64,
     milliseconds: f64,
@@ -85,8 +91,15 @@ pub(crate) fn run(args: Args) -> CliResult {
     let precision = args.precision.checked(&device)?;
     fewstep_kernels::allow_tf32(args.tf32);
     let config = args.size.config();
+    let side = args.side.unwrap_or_else(|| args.size.side());
+    let least = 1 << (config.widths.len() - 1);
+    if !side.is_multiple_of(least) || side > IMAGE_SIDE {
+        return Err(CliError::input(format!(
+            "--side {side}: it must be a multiple of {least}, at most {IMAGE_SIDE}"
+        )));
+    }
     if !Placement::of(&device).has_own_memory() {
-        let maps = config.forward([args.size.side(); 2], 77);
+        let maps = config.forward([side; 2], 77);
         let predicted = 4 * (maps as u64).saturating_mul(args.batch as u64);
         memory::check("a forward pass", predicted, "use a smaller --batch")?;
     }
@@ -102,6 +115,7 @@ pub(crate) fn run(args: Args) -> CliResult {
                 false => precision.to_string(),
             },
             batch: args.batch,
+            side,
             first_seconds: measured.first,
             milliseconds: 1e3 * measured.median,
             fastest_milliseconds: 1e3 * measured.fastest,
@@ -128,7 +142,7 @@ pub(crate) fn run(args: Args) -> CliResult {
         Ok(())
     };
     let (batch, placement) = (
-        batch(args.size, args.batch, &device),
+        batch(args.size, (args.batch, side), &device),
         Placement::of(&device),
     );
     let (inputs, time) = (batch.inputs.clone(), vec![500.0; args.batch]);

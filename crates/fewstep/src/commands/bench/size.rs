@@ -87,7 +87,7 @@ impl Size {
 }
 
 /// A batch of random images for it, with classes or embeddings of prompts.
-pub(super) fn batch(size: Size, count: usize, device: &Device) -> Batch {
+pub(super) fn batch(size: Size, (count, side): (usize, usize), device: &Device) -> Batch {
     let config = size.config();
     let samples: Vec<u64> = (0..count as u64).collect();
     let draw = |seed, shape| random::normal(seed, &samples, Purpose::InitialNoise, shape, device);
@@ -95,7 +95,7 @@ pub(super) fn batch(size: Size, count: usize, device: &Device) -> Batch {
         .text
         .map(|text| draw(2, [1, 77, text.width]).squeeze_dim::<3>(1));
     Batch {
-        images: draw(1, [config.channels, size.side(), size.side()]) * 0.5,
+        images: draw(1, [config.channels, side, side]) * 0.5,
         inputs: Inputs {
             classes: (config.classes > 0)
                 .then(|| samples.iter().map(|&s| Some((s % 10) as u32)).collect()),
