@@ -131,19 +131,24 @@ pub(crate) fn forward(stages: &[Stage]) -> usize {
 /// tensors of the same size: all that is kept, and what the backward pass works with, once for every
 /// size that blocks have.
 pub(crate) fn pooled(stages: &[Stage], training: &Training) -> usize {
-    let mut sizes = HashSet::new();
-    stages.iter().fold(0, |sum: usize, stage| {
-        let again = match (
-            sizes.insert((stage.kept, stage.working)),
-            training.checkpointing,
-        ) {
-            (true, true) => stage.kept.saturating_add(stage.working),
-            (true, false) => stage.working,
-            (false, _) => 0,
-        };
-        sum.saturating_add(stage.kept_in(training))
-            .saturating_add(again)
-    })
+    let once = |of: fn(&Stage) -> usize| {
+        let mut sizes = HashSet::new();
+        let new = stages
+            .iter()
+            .filter(|stage| sizes.insert((stage.kept, stage.working)));
+        new.map(of).fold(0, usize::saturating_add)
+    };
+    let working = once(|stage| stage.working);
+    let plain = stages.iter().map(|stage| stage.kept);
+    let plain = plain.fold(working, usize::saturating_add);
+    match training.checkpointing {
+        false => plain,
+        // A block that is computed again keeps for that time what it would keep without.
+        true => kept(stages, training)
+            .saturating_add(once(|stage| stage.kept))
+            .saturating_add(working)
+            .min(plain),
+    }
 }
 
 /// The same of a forward pass without graph.
