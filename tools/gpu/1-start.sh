@@ -17,4 +17,4 @@ from PIL import Image
 a, b = (np.asarray(Image.open(f)).astype(int) for f in sys.argv[1:])
 print("largest difference of a pixel:", abs(a - b).max(), "of 255")
 P
-time timeout 240 "$FEWSTEP" check 2>&1 | tee "$OUT/check.txt"
+time timeout 240 "$FEWSTEP" check ${ONLY:+--only "$ONLY"} 2>&1 | tee "$OUT/check.txt"

@@ -10,9 +10,8 @@ use fewstep_diffusion::{
     CfgDenoiser, Denoiser, DiffusionModel, Inputs, PredictionKind, Schedule, TimeGrid, sampler,
 };
 use fewstep_distill::method::{
-    self, Batch, Boundary, Codi, ConsistencyTarget, Cost, Denoising, Distance, GuidanceWeights,
-    Halving, Loss, LossWeighting, Objective, OdeNoise, OdeStep, Progressive, Student, TimePairs,
-    Times,
+    self, Batch, Codi, Cost, Denoising, GuidanceWeights, Halving, Loss, LossWeighting, Objective,
+    OdeStep, Progressive, Student,
 };
 use fewstep_distill::optim::{OptimConfig, Stepper};
 use fewstep_nn::{Backbone, Fusion, Initial, UNetConfig, WEmbedding};
@@ -190,23 +189,7 @@ fn conditional(c: &mut Criterion) {
     group.sample_size(20);
     for size in sizes() {
         group.throughput(Throughput::Elements(size.batch as u64));
-        let codi: Codi<DiffusionModel<Backbone>> = Codi {
-            pairs: TimePairs {
-                intervals: 48,
-                times: Times::Grid,
-                shared: true,
-            },
-            consistent: ConsistencyTarget::Noise,
-            boundary: Boundary::Plain,
-            ode_step: OdeStep::Online,
-            ode_noise: OdeNoise::True,
-            distance: Distance::L2,
-            consistency: 1.0,
-            error_weight: LossWeighting::Uniform,
-            guidance_distance: Distance::L2,
-            guidance: 1.0,
-            weights: None,
-        };
+        let codi = Codi::<DiffusionModel<Backbone>>::on_grid(48, OdeStep::Online);
         assert_eq!(codi.cost(), CallsAlone.cost());
         let batch = Batch {
             images: size.noise(),

@@ -22,23 +22,7 @@ fn prior() -> GaussianDenoiser {
 }
 
 fn codi() -> Codi<GaussianDenoiser> {
-    Codi {
-        pairs: TimePairs {
-            intervals: INTERVALS,
-            times: Times::Grid,
-            shared: true,
-        },
-        consistent: ConsistencyTarget::Noise,
-        boundary: Boundary::Plain,
-        ode_step: OdeStep::Online,
-        ode_noise: OdeNoise::True,
-        distance: Distance::L2,
-        consistency: 1.0,
-        error_weight: LossWeighting::Uniform,
-        guidance_distance: Distance::L2,
-        guidance: 1.0,
-        weights: None,
-    }
+    Codi::on_grid(INTERVALS, OdeStep::Online)
 }
 
 fn distilled(method: &Codi<GaussianDenoiser>, noise: f64) -> Vec<Line> {

@@ -14,6 +14,7 @@ use fewstep_distill::method::{
     self, Batch, GuidanceWeights, Halving, LossWeighting, Objective, Progressive,
 };
 use fewstep_distill::optim::{OptimConfig, Stepper};
+use fewstep_kernels::device::DeviceName;
 
 const BATCH: usize = 256;
 const SHAPE: [usize; 3] = [1, 2, 2];
@@ -31,7 +32,7 @@ struct Linear {
 
 impl Linear {
     fn new(times: Vec<f64>) -> Self {
-        let device = Device::flex();
+        let device = device();
         let table = Tensor::zeros([times.len() * CLASSES.len(), 4], &device);
         Self {
             table: Param::from_tensor(table),
@@ -81,7 +82,7 @@ struct Mlp {
 
 impl Mlp {
     fn new() -> Self {
-        let device = Device::flex();
+        let device = device();
         device.seed(1);
         let layer = |from, to| {
             let layer = burn::nn::LinearConfig::new(from, to).init(&device);
@@ -115,6 +116,13 @@ impl Network for Mlp {
     }
 }
 
+/// The device that FEWSTEP_TEST_DEVICE names, by default the CPU.
+fn device() -> Device {
+    let name = std::env::var("FEWSTEP_TEST_DEVICE").unwrap_or_else(|_| "cpu".into());
+    let name: DeviceName = name.parse().expect("a device's name");
+    name.open().expect("a device of this machine")
+}
+
 fn optim(lr: f64) -> OptimConfig {
     toml::from_str(&format!("batch = {BATCH}\nlr = {lr}\nclip = 100.0")).expect("valid")
 }
@@ -123,7 +131,7 @@ fn optim(lr: f64) -> OptimConfig {
 fn batch(clock: u64) -> Batch {
     let samples: Vec<u64> = (clock..clock + BATCH as u64).collect();
     let classes: Vec<u32> = samples.iter().map(|s| (s % 2) as u32).collect();
-    let device = Device::flex();
+    let device = device();
     let of = |f: fn(&Gaussian) -> f64| {
         per_sample(classes.iter().map(|&c| f(&CLASSES[c as usize])), &device)
     };
@@ -163,7 +171,7 @@ fn distil<N: Module + Network>(
 fn line(denoiser: &dyn Denoiser, t: f64, class: u32, w: f64) -> (f64, f64) {
     let at = |z: f64| {
         let inputs = Inputs::classes([class]).with_w(vec![w]);
-        let z = Tensor::ones([1, 1, 2, 2], &Device::flex()) * z;
+        let z = Tensor::ones([1, 1, 2, 2], &device()) * z;
         let v = denoiser.predict(z, &[t], &inputs).v();
         f64::from(v.narrow(2, 0, 1).narrow(3, 0, 1).into_scalar::<f32>())
     };
@@ -334,10 +342,7 @@ fn a_mixture_teacher_is_followed_in_one_step() {
                 schedule.at(t)
             }
         };
-        let z = per_sample(
-            (0..points).map(|i| (i as f64 - 20.0) / 10.0),
-            &Device::flex(),
-        );
+        let z = per_sample((0..points).map(|i| (i as f64 - 20.0) / 10.0), &device());
         let z = z.expand([points, 1, 2, 2]);
         let first = teacher.predict(z.clone(), &times(start), &inputs);
         let middle = first.ddim(&vec![level(start - 0.25); points]);

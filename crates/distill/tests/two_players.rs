@@ -15,7 +15,7 @@ use fewstep_diffusion::{
 };
 use fewstep_distill::optim::{Ema, OptimConfig};
 use fewstep_distill::recipe::RunConfig;
-use fewstep_distill::run::{Ended, Event, LogRecord, Phase, Run, RunError};
+use fewstep_distill::run::{Ended, Event, LogRecord, Phase, Run, RunError, Target};
 use fewstep_formats::Model;
 use fewstep_nn::{Backbone, Precision, UNetConfig};
 use std::ops::ControlFlow;
@@ -307,12 +307,16 @@ fn the_plan_knows_all_players() {
     let of = |others| run(folder.path(), others, 8, 4, 2, 2);
     let plan = of(Others::FakeScore).plan(&initial(), 1).expect("fits");
     assert_eq!((plan[0].cost.frozen, plan[0].cost.trained), (2, 2));
-    let options = |others| of(others).memory_options(&initial(), 1).expect("fits");
+    let options = |others| {
+        of(others)
+            .memory_options(&initial(), 1, Target::Cpu)
+            .expect("fits")
+    };
     let (alone, both) = (options(Others::None), options(Others::FakeScore));
     assert_eq!(both.len(), 2, "there is no LoRA");
     // Its parameters with gradient, two moments and average, of 4 bytes each.
     let second = 4 * 5 * initial().network.num_params() as u64;
     for (alone, both) in alone.iter().zip(&both) {
-        assert_eq!(both.bytes - alone.bytes, second);
+        assert_eq!(both.memory.host - alone.memory.host, second);
     }
 }

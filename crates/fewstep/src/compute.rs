@@ -1,10 +1,9 @@
-//! The device and the precision that networks compute with: their flags, and the choice for this
+//! The device and the precision that networks compute with: their flags, and the device of this
 //! process.
 
 use crate::error::{CliResult, IntoCliResult};
 use burn::tensor::Device;
 use fewstep_distill::recipe::RunConfig;
-use fewstep_formats::Model;
 use fewstep_generate::{KeepEncoder, LoadOptions};
 use fewstep_kernels::device::{DeviceName, Placement, found};
 use fewstep_nn::Precision;
@@ -13,7 +12,6 @@ use std::str::FromStr;
 use std::sync::OnceLock;
 
 static DEVICE: OnceLock<Option<DeviceName>> = OnceLock::new();
-static PRECISION: OnceLock<Precision> = OnceLock::new();
 
 /// The flag for the device, which every command has.
 #[derive(clap::Args)]
@@ -63,11 +61,26 @@ pub(crate) struct PrecisionArgs {
 }
 
 impl PrecisionArgs {
-    /// Sets the precision of this process, if the device supports it.
-    pub(crate) fn choose(self, device: &Device) -> CliResult<Precision> {
+    /// The precision, which the device must support.
+    pub(crate) fn checked(self, device: &Device) -> CliResult<Precision> {
         self.precision.check(device).input_error()?;
-        let _ = PRECISION.set(self.precision);
         Ok(self.precision)
+    }
+
+    /// How models are loaded: in this precision, which the device must support, with this folder's
+    /// ControlNet if there is one.
+    pub(crate) fn load_options(
+        self,
+        device: &Device,
+        controlnet: Option<&Path>,
+        keep_encoder: KeepEncoder,
+    ) -> CliResult<LoadOptions> {
+        Ok(LoadOptions {
+            controlnet: controlnet.map(Path::to_path_buf),
+            precision: self.checked(device)?,
+            keep_encoder,
+            ..LoadOptions::default()
+        })
     }
 }
 
@@ -99,24 +112,4 @@ pub(crate) fn device_of_run(config: &RunConfig) -> CliResult<Device> {
     let device = device(config.device)?;
     config.precision.check(&device).input_error()?;
     Ok(device)
-}
-
-/// The model in the precision of the command line.
-pub(crate) fn in_chosen_precision(model: Model) -> Model {
-    let precision = PRECISION.get().copied().unwrap_or_default();
-    Model {
-        network: model.network.computing_in(precision),
-        ..model
-    }
-}
-
-/// How models are loaded: in the precision of the command line, with this folder's ControlNet if
-/// there is one.
-pub(crate) fn load_options(controlnet: Option<&Path>, keep_encoder: KeepEncoder) -> LoadOptions {
-    LoadOptions {
-        controlnet: controlnet.map(Path::to_path_buf),
-        precision: PRECISION.get().copied().unwrap_or_default(),
-        keep_encoder,
-        ..LoadOptions::default()
-    }
 }

@@ -95,3 +95,38 @@ pub(crate) fn lora(text: &str) -> Result<LoraChoice, String> {
         false => Err("expected FILE or FILE:WEIGHT, such as style.safetensors:0.8".into()),
     }
 }
+
+/// Parses a number of bytes, such as 8GiB or 500MB.
+pub(crate) fn size(text: &str) -> Result<u64, String> {
+    let digits = text.trim_end_matches(|c: char| c.is_ascii_alphabetic());
+    let unit = match text[digits.len()..].to_ascii_lowercase().as_str() {
+        "" | "b" => 1,
+        "kb" => 1_000,
+        "mb" => 1_000_000,
+        "gb" => 1_000_000_000,
+        "kib" => 1 << 10,
+        "mib" => 1 << 20,
+        "gib" => 1 << 30,
+        _ => 0,
+    };
+    let number = digits.trim().parse::<f64>().unwrap_or(0.0) * unit as f64;
+    match number.is_finite() && number >= 1.0 {
+        true => Ok(number as u64),
+        false => Err("expected a size such as 8GiB or 500MB".into()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::size;
+
+    #[test]
+    fn sizes_are_read_with_their_unit() {
+        assert_eq!(size("8GiB"), Ok(8 << 30));
+        assert_eq!(size("1.5 mb"), Ok(1_500_000));
+        assert_eq!(size("100"), Ok(100));
+        for wrong in ["", "GiB", "-1GB", "3 apples", "0"] {
+            assert!(size(wrong).is_err(), "{wrong}");
+        }
+    }
+}

@@ -40,6 +40,8 @@ pub(crate) const ALL: &[Embedded] = &[
     recipe!("fashion-mnist/stochastic"),
     recipe!("fashion-mnist/teacher"),
     recipe!("imagenet64/distill"),
+    recipe!("imagenet64/gpu-distill"),
+    recipe!("imagenet64/gpu-teacher"),
     recipe!("imagenet64/teacher"),
     recipe!("ldm-imagenet256/distill"),
     recipe!("stable-diffusion/sd15"),

@@ -4,7 +4,7 @@ mod tiny;
 mod workspace;
 
 use tiny::{save, teacher};
-use workspace::{assert_refused, command, refuse, succeed};
+use workspace::{TRAIN, Workspace, assert_refused, command, refuse, succeed};
 
 #[test]
 fn devices_that_are_not_there_are_refused_by_name() {
@@ -65,4 +65,53 @@ fn the_cpu_equals_itself() {
         let name = row["name"].as_str().expect("a name");
         assert_eq!(row["error"].as_f64(), Some(0.0), "{name}");
     }
+}
+
+/// The memory on the GPU, and next to it, in the row of a plan that starts with these words.
+fn planned(text: &str, row: &str) -> [f64; 2] {
+    let line = text.lines().find(|line| {
+        let words: Vec<&str> = line.split_whitespace().collect();
+        words.join(" ").starts_with(row)
+    });
+    let words: Vec<&str> = line.expect(row).split_whitespace().collect();
+    [4, 2].map(|back| {
+        let number = words[words.len() - back].parse::<f64>().expect(row);
+        let unit = match words[words.len() - back + 1] {
+            "MiB" => 1.0,
+            "GiB" => 1024.0,
+            other => panic!("{other} in {text}"),
+        };
+        number * unit
+    })
+}
+
+/// A plan for a GPU that is elsewhere: its memory and the machine's apart, and a refusal of what
+/// does not fit.
+#[test]
+fn a_run_is_planned_for_a_gpu_that_is_not_here() {
+    let workspace = Workspace::new();
+    let train = workspace.recipe("train.toml", TRAIN);
+    let large = "network.widths=[64,128] optim.batch=64 optim.micro_batch=64 data.size=32";
+    let large: Vec<&str> = large.split(' ').flat_map(|set| ["--set", set]).collect();
+    let plan =
+        |more: &[&'static str]| [&["plan", &train, "--gpu-memory"], more, &large[..]].concat();
+    let (all, checkpointed) = ("all of it no", "all of it yes");
+
+    let (text, _) = workspace.succeed(&plan(&["8GiB"]));
+    let [f32, host] = planned(&text, all);
+    // cuDNN's scratch memory, of 1 GiB, is the same for all.
+    let maps = f32 - 1024.0;
+    assert!(maps > 200.0, "{text}");
+    assert!(host < 100.0, "the host needs little: {text}");
+    assert!(planned(&text, checkpointed)[0] <= f32, "{text}");
+    // What is computed in 16 bits takes half, and weights stay in 32. The CPU itself has no bf16.
+    let (text, _) = workspace.succeed(&plan(&["8GiB", "--set", "run.precision=bf16"]));
+    let half = (planned(&text, all)[0] - 1024.0) / maps;
+    assert!((0.4..0.8).contains(&half), "{half} in {text}");
+
+    let small = plan(&["1.1GiB"]);
+    workspace.refuse(&small, &["device memory", "the GPU", "--force"]);
+    let (text, _) = workspace.succeed(&[&small[..], &["--force"]].concat());
+    assert_eq!(planned(&text, all)[0], f32);
+    workspace.refuse(&plan(&["many"]), &["8GiB"]);
 }

@@ -70,6 +70,23 @@ fn samples(workspace: &Workspace, run: &str, device: &str) -> Vec<u8> {
     images.flat_map(|image| image.pixels).collect()
 }
 
+/// What a device cannot do is refused by its name.
+#[test]
+#[ignore = "runs on the device that FEWSTEP_TEST_DEVICE names"]
+fn bf16_is_refused_where_it_would_be_wrong() {
+    let (device, workspace) = (device(), Workspace::new());
+    if !device.starts_with("vulkan") {
+        return;
+    }
+    let train = workspace.recipe("train.toml", TRAIN);
+    workspace.succeed(&["train", &train, "--set", "updates=1", "--out", "teacher"]);
+    let distill = workspace.recipe("distill.toml", DISTILL);
+    for set in ["teacher_precision=bf16", "run.precision=bf16"] {
+        let words = ["distill", &distill, "--device", &device, "--set", set];
+        workspace.refuse(&words, &["bf16", "CUDA"]);
+    }
+}
+
 #[test]
 #[ignore = "runs on the device that FEWSTEP_TEST_DEVICE names"]
 fn a_distillation_is_the_cpus_and_goes_on_on_another_device() {

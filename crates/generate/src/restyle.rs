@@ -9,6 +9,7 @@ use fewstep_data::image::Image;
 use fewstep_diffusion::sampler::{self, Observer, SamplerConfig};
 use fewstep_diffusion::{Denoiser, DistilledFor, Guidance, Inputs, Spacing, TimeGrid, Warning};
 use fewstep_formats::{Model, PipelineComponents};
+use fewstep_kernels::memory::Predicted;
 use std::ops::ControlFlow;
 use std::sync::Arc;
 
@@ -164,12 +165,12 @@ impl Restyler {
         Ok(warnings)
     }
 
-    /// Predicts how many bytes of the machine's memory a request takes: both networks, their maps,
-    /// and the results. Nothing is allocated.
+    /// Predicts how much memory a request takes: both networks, their maps, and the results. Nothing
+    /// is allocated.
     ///
     /// # Errors
     /// When the decoder's prompts cannot be measured.
-    pub fn memory(&self, request: &RestyleRequest) -> Result<u64, RestyleError> {
+    pub fn memory(&self, request: &RestyleRequest) -> Result<Predicted, RestyleError> {
         let results = request.images.len().saturating_mul(request.w.len());
         let extent = Extent {
             images: results as u64,

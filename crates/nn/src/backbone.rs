@@ -1,8 +1,8 @@
 //! The network that predicts, of any kind: what code outside this crate knows of it.
 
 use crate::{
-    ConfigError, ControlNet, ControlNetConfig, Fusion, Initial, Lora, LoraConfig, LoraLayer,
-    Precision, Training, UNet, UNetConfig, WEmbedding,
+    AttentionTable, ConfigError, ControlNet, ControlNetConfig, Fusion, Initial, Lora, LoraConfig,
+    LoraLayer, Precision, Training, UNet, UNetConfig, WEmbedding,
 };
 use burn::module::Module;
 use burn::tensor::{Device, Tensor};
@@ -292,6 +292,30 @@ impl BackboneConfig {
     pub fn forward(&self, size: [usize; 2], states: usize) -> usize {
         let Self::UNet(config) = self;
         config.forward(size, states)
+    }
+
+    /// What both passes come to hold, by sizes; see [`UNetConfig::pooled`].
+    pub fn pooled(&self, training: &Training) -> usize {
+        let Self::UNet(config) = self;
+        config.pooled(training)
+    }
+
+    /// The same of a forward pass without graph.
+    pub fn pooled_forward(&self, size: [usize; 2], states: usize) -> usize {
+        let Self::UNet(config) = self;
+        config.pooled_forward(size, states)
+    }
+
+    /// All gradients of a backward pass; see [`UNetConfig::all_gradients`].
+    pub fn all_gradients(&self, training: &Training) -> usize {
+        let Self::UNet(config) = self;
+        config.all_gradients(training)
+    }
+
+    /// The tables of scores of its attention, one of each size.
+    pub fn attention_tables(&self, training: &Training) -> Vec<AttentionTable> {
+        let Self::UNet(config) = self;
+        config.attention_tables(training)
     }
 
     /// Number of weights that LoRA make a second time.

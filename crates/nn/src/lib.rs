@@ -16,7 +16,7 @@ pub use error::ConfigError;
 pub use layers::embedding::{Sinusoid, WEmbedding};
 pub use layers::resnet::Modulation;
 pub use text::{Bert, BertConfig, ClassEmbedder, ClipActivation, ClipText, ClipTextConfig};
-pub use train::{Lora, LoraConfig, LoraLayer, Precision, TrainedPart, Training};
+pub use train::{AttentionTable, Lora, LoraConfig, LoraLayer, Precision, TrainedPart, Training};
 pub use unet::{Resampling, TextAttention, UNet, UNetConfig};
 pub use vae::{
     Autoencoder, AutoencoderConfig, LatentScale, Posterior, Tiles, TinyAutoencoder,

@@ -9,5 +9,5 @@ mod stepper;
 
 pub use config::{Anneal, Ema, OptimConfig, Optimizer};
 pub(crate) use player::PlayerState;
-pub(crate) use stepper::OptimizerFileError;
+pub(crate) use stepper::{Meanwhile, OptimizerFileError};
 pub use stepper::{NotFinite, Stepper, UpdateReport};

@@ -1,6 +1,6 @@
 //! Networks in training whose type the run does not know.
 
-use super::{NotFinite, OptimizerFileError, Stepper, UpdateReport};
+use super::{Meanwhile, NotFinite, OptimizerFileError, Stepper, UpdateReport};
 use crate::method::{Batch, Objective, Peer};
 use burn::module::Module;
 use fewstep_diffusion::{Denoiser, Network};
@@ -8,12 +8,13 @@ use std::path::{Path, PathBuf};
 
 /// The state of a player of any type.
 pub(crate) trait PlayerState {
+    /// One update from batches and a seed.
     fn update(
         &mut self,
         others: &[Peer<'_>],
         objective: &dyn Objective,
-        batches: &[Batch],
-        seed: u64,
+        drawn: (&[Batch], u64),
+        meanwhile: Meanwhile<'_>,
     ) -> Result<UpdateReport, NotFinite>;
 
     /// The raw network without graph.
@@ -36,10 +37,10 @@ impl<N: Module + Network + 'static> PlayerState for Stepper<N> {
         &mut self,
         others: &[Peer<'_>],
         objective: &dyn Objective,
-        batches: &[Batch],
-        seed: u64,
+        drawn: (&[Batch], u64),
+        meanwhile: Meanwhile<'_>,
     ) -> Result<UpdateReport, NotFinite> {
-        self.update_among(others, objective, batches, seed)
+        self.update_among(others, objective, drawn, meanwhile)
     }
 
     fn model(&self) -> Box<dyn Denoiser> {

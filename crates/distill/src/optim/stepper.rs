@@ -55,6 +55,9 @@ pub struct NotFinite {
     pub last: u64,
 }
 
+/// What the host does while the device is busy with an update: once an update, or not at all.
+pub(crate) type Meanwhile<'a> = &'a mut (dyn FnMut() + Send);
+
 /// What an update is to learn, and from what.
 #[derive(Clone, Copy)]
 struct Task<'a> {
@@ -105,10 +108,11 @@ impl<N: Module + Network> Stepper<N> {
         batches: &[Batch],
         seed: u64,
     ) -> Result<UpdateReport, NotFinite> {
-        self.update_among(&[], objective, batches, seed)
+        self.update_among(&[], objective, (batches, seed), &mut || {})
     }
 
-    /// [`update`](Self::update) where the objective sees other players.
+    /// [`update`](Self::update) where the objective sees other players. `meanwhile` is done when the
+    /// device has all the work up to the loss and the gradient, before they are read.
     ///
     /// # Errors
     /// As `update`.
@@ -116,8 +120,8 @@ impl<N: Module + Network> Stepper<N> {
         &mut self,
         others: &[Peer<'_>],
         objective: &dyn Objective,
-        batches: &[Batch],
-        seed: u64,
+        (batches, seed): (&[Batch], u64),
+        meanwhile: Meanwhile<'_>,
     ) -> Result<UpdateReport, NotFinite> {
         let device = batches.first().map(|batch| batch.images.device());
         let placement = Placement::of(&device.unwrap_or_default());
@@ -126,7 +130,7 @@ impl<N: Module + Network> Stepper<N> {
             others,
             seed,
         };
-        placement.repeatedly(|| self.update_on(&placement, task, batches))
+        placement.repeatedly(|| self.update_on(&placement, task, batches, meanwhile))
     }
 
     fn update_on(
@@ -134,6 +138,7 @@ impl<N: Module + Network> Stepper<N> {
         placement: &Placement,
         task: Task<'_>,
         batches: &[Batch],
+        meanwhile: Meanwhile<'_>,
     ) -> Result<UpdateReport, NotFinite> {
         let target = DiffusionModel {
             network: self.result(),
@@ -164,7 +169,9 @@ impl<N: Module + Network> Stepper<N> {
         let mut gradients = accumulator.grads();
         // All that the host wants to know, in one read.
         losses.push(gradients::squared_norm(&gradients, &self.model.network));
-        let mut known = read(Tensor::cat(losses, 0));
+        let known = Tensor::cat(losses, 0);
+        meanwhile();
+        let mut known = read(known);
         let gradient_norm = known.pop().unwrap_or(f64::NAN).sqrt();
         let samples: Vec<(f64, f64)> = times.into_iter().zip(known).collect();
         let loss = samples.iter().map(|(_, loss)| loss).sum::<f64>() / samples.len() as f64;

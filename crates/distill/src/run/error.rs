@@ -4,6 +4,7 @@ use crate::method::MethodError;
 use crate::optim::NotFinite;
 use fewstep_data::DataError;
 use fewstep_formats::FormatError;
+use fewstep_nn::ConfigError;
 use std::path::PathBuf;
 
 /// A run that cannot go on. Whatever was saved before is untouched.
@@ -55,6 +56,9 @@ pub enum RunError {
     /// A method that cannot work with the model before it.
     #[error(transparent)]
     Method(#[from] MethodError),
+    /// A precision that the device does not have.
+    #[error(transparent)]
+    Precision(#[from] ConfigError),
     /// Players that cannot be told apart, or whose turns do not go with the run.
     #[error("{0}")]
     Player(String),

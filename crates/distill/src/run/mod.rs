@@ -3,6 +3,7 @@
 mod batch;
 mod checkpoint;
 mod error;
+mod feed;
 mod inputs;
 mod lock;
 mod log;
@@ -22,7 +23,7 @@ pub use error::RunError;
 pub use inputs::RunInputs;
 pub use lock::RunLock;
 pub use log::{LogRecord, PlayerRecord};
-pub use memory::MemoryOption;
+pub use memory::{MemoryOption, Target};
 pub use phase::Phase;
 pub use plan::PhasePlan;
 pub use resume::ChangedUpdates;

@@ -1,12 +1,11 @@
 //! The loop over the updates of a phase.
 
-use super::batch::to_device;
 use super::checkpoint::{Checkpoints, Position, State};
+use super::feed::Feed;
 use super::log::{Log, Window};
 use super::players::{Diverged, Players};
 use super::{Ended, Event, Observer, Phase, Run, RunError};
-use crate::method::Batch;
-use fewstep_data::{HostBatch, Loader};
+use fewstep_data::Loader;
 use fewstep_diffusion::SamplerRecipe;
 use fewstep_formats::Model;
 use std::ops::ControlFlow;
@@ -82,7 +81,7 @@ impl<'a> PhaseRun<'a> {
         .is_break();
         let optim = &self.phase.optim;
         let left = (self.phase.updates - self.players.updates()) * optim.batch as u64;
-        let mut loader = Loader::new(
+        let loader = Loader::new(
             self.run.examples.clone(),
             self.run.seed,
             self.run.flip,
@@ -90,20 +89,22 @@ impl<'a> PhaseRun<'a> {
             self.clock,
             self.clock + left,
         );
+        let parts = optim.batch / optim.micro_batch();
+        let mut feed = Feed::new(loader, &self.run.device, parts, optim.batch, self.clock);
         let config = self.run.config;
-        let mut loss = None;
+        let (mut loss, mut first) = (None, true);
         while self.players.updates() < self.phase.updates {
-            let parts = optim.batch / optim.micro_batch();
-            let host: Vec<HostBatch> = loader.by_ref().take(parts).collect::<Result<_, _>>()?;
-            let batches: Vec<Batch> = host
-                .iter()
-                .map(|b| to_device(b, self.clock, &self.run.device))
-                .collect();
+            let fed = feed.take()?;
             let round = self
                 .players
-                .update(&batches, self.run.seed)
-                .map_err(|diverged| self.not_finite(diverged, checkpoints, &host))?;
+                .update(&fed.batches, self.run.seed, &mut || feed.load_ahead())
+                .map_err(|diverged| self.not_finite(diverged, checkpoints, &fed.indices))?;
             self.clock += optim.batch as u64;
+            if first {
+                // The first update leaves other parameters than those that were loaded.
+                self.run.device.memory_cleanup();
+                first = false;
+            }
             self.window.add(&round, optim.batch as u64);
             loss = round.student.map(|report| report.loss).or(loss);
             stopped |= observer(Event::Updated { loss }).is_break();
@@ -131,12 +132,15 @@ impl<'a> PhaseRun<'a> {
                         checkpoint,
                     }));
                 }
+                // What updates keep for the next one makes room for generating, and the reverse.
+                self.run.device.memory_cleanup();
                 let model = self.model();
                 stopped |= observer(Event::Checkpointed {
                     updates,
                     model: &model,
                 })
                 .is_break();
+                self.run.device.memory_cleanup();
             }
         }
         Ok(ControlFlow::Continue(()))
@@ -154,9 +158,8 @@ impl<'a> PhaseRun<'a> {
         &self,
         Diverged { player, source }: Diverged,
         checkpoints: &Checkpoints,
-        batches: &[HostBatch],
+        indices: &[u64],
     ) -> RunError {
-        let indices: Vec<u64> = batches.iter().flat_map(|b| b.indices.clone()).collect();
         let last_good = match checkpoints.newest() {
             Ok(Some((_, path))) => {
                 format!("the newest checkpoint, {}, is from before", path.display())

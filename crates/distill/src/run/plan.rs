@@ -2,10 +2,11 @@
 
 use super::batch::to_device;
 use super::players::Players;
-use super::{Phase, Run, RunError};
+use super::{Phase, Run, RunError, Target};
 use crate::method::{Batch, Cost};
 use fewstep_data::ExampleOrder;
 use fewstep_formats::Model;
+use fewstep_kernels::memory::Predicted;
 use fewstep_nn::Backbone;
 use serde::Serialize;
 use std::time::Instant;
@@ -24,7 +25,7 @@ pub struct PhasePlan {
     /// Predicted time, from timed updates of a few samples on this machine.
     pub seconds: f64,
     /// Predicted peak memory: parameters with all their copies, activations, training data.
-    pub bytes: u64,
+    pub memory: Predicted,
 }
 
 /// Samples of a timed update; fewer when a micro-batch is smaller.
@@ -50,8 +51,9 @@ impl Run {
         let mut plans = vec![];
         for phase in &self.phases {
             let student = phase.student(&base, self.seed)?;
-            let bytes = self.of_phase(phase, initial, &base, &student, shown)?;
-            plans.push(self.plan_phase(phase, &base, student.clone(), bytes)?);
+            let target = Target::of(&self.device);
+            let memory = self.of_phase(phase, (initial, &base, &student), shown, target)?;
+            plans.push(self.plan_phase(phase, &base, student.clone(), memory)?);
             base = Model {
                 recipe: self.recipe(phase, &base, 0),
                 network: student,
@@ -65,7 +67,7 @@ impl Run {
         phase: &Phase,
         base: &Model,
         student: Backbone,
-        bytes: u64,
+        memory: Predicted,
     ) -> Result<PhasePlan, RunError> {
         let mut players = Players::new(phase, base, student, self.seed)?;
         let mut time = |samples: usize| -> Result<f64, RunError> {
@@ -78,7 +80,7 @@ impl Run {
                 let start = Instant::now();
                 players.resume_at(0);
                 for _ in 0..round {
-                    let updated = players.update(&batches, self.seed);
+                    let updated = players.update(&batches, self.seed, &mut || {});
                     updated.map_err(|diverged| RunError::Trial(diverged.source))?;
                 }
                 seconds = seconds.min(start.elapsed().as_secs_f64() / round as f64);
@@ -96,7 +98,7 @@ impl Run {
             batch: phase.optim.batch,
             cost: players.cost(),
             seconds: per_sample * phase.samples() as f64,
-            bytes,
+            memory,
         })
     }
 }

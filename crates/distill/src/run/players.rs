@@ -2,7 +2,7 @@
 
 use super::{Phase, RunError};
 use crate::method::{Batch, Cost, Objective, Peer, Playing, STUDENT, Turn};
-use crate::optim::{NotFinite, Stepper, UpdateReport};
+use crate::optim::{Meanwhile, NotFinite, Stepper, UpdateReport};
 use fewstep_diffusion::Denoiser;
 use fewstep_formats::Model;
 use fewstep_nn::Backbone;
@@ -87,8 +87,14 @@ impl Players {
         self.updates = updates;
     }
 
-    /// One update of the phase: every player whose turn it is moves, the student first.
-    pub(super) fn update(&mut self, batches: &[Batch], seed: u64) -> Result<RoundReport, Diverged> {
+    /// One update of the phase: every player whose turn it is moves, the student first. `meanwhile`
+    /// is done while the device is busy.
+    pub(super) fn update(
+        &mut self,
+        batches: &[Batch],
+        seed: u64,
+        meanwhile: Meanwhile<'_>,
+    ) -> Result<RoundReport, Diverged> {
         let update = self.updates;
         let mut report = RoundReport {
             student: None,
@@ -101,9 +107,9 @@ impl Players {
                 .map(|p| (p.name, p.state.model()))
                 .collect();
             let peers: Vec<Peer<'_>> = models.iter().map(peer).collect();
-            let updated = self
-                .student
-                .update_among(&peers, &*self.objective, batches, seed);
+            let updated =
+                self.student
+                    .update_among(&peers, &*self.objective, (batches, seed), meanwhile);
             let player = None;
             report.student = Some(updated.map_err(|source| diverged(player, source, update))?);
         }
@@ -121,8 +127,8 @@ impl Players {
             let updated = other.state.update(
                 &peers,
                 &*other.objective,
-                batches,
-                stream(seed, index as u64 + 1),
+                (batches, stream(seed, index as u64 + 1)),
+                meanwhile,
             );
             let player = Some(name);
             let updated = updated.map_err(|source| diverged(player, source, update))?;

@@ -112,13 +112,17 @@ impl Run {
         }
     }
 
-    /// Checks what can be checked before anything is written: the turns of players, and the first
-    /// phase against the model that it starts from. What later phases start from is not there yet.
+    /// Checks what can be checked before anything is written: the turns of players, the device, and
+    /// the first phase against the model that it starts from. What later phases start from is not
+    /// there yet.
     ///
     /// # Errors
     /// When the run could not begin.
     pub fn check(&self, initial: &Model) -> Result<(), RunError> {
         self.check_turns()?;
+        for phase in &self.phases {
+            phase.teacher_precision.check_stored(&self.device)?;
+        }
         match self.phases.first() {
             Some(first) => Ok(first.method.check(initial)?),
             None => Ok(()),

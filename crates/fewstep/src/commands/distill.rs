@@ -6,7 +6,6 @@ use super::shared::run::{RunArgs, run_phases};
 use super::shared::run_folder::RunFolder;
 use super::shared::{captioned, models, plan};
 use crate::builtin;
-use crate::compute;
 use crate::console;
 use crate::error::{CliError, CliResult, IntoCliResult};
 use crate::tasks::command_of;
@@ -74,7 +73,7 @@ fn halve(args: &RunArgs) -> CliResult {
         recipe.condition.as_ref(),
         recipe.flip,
         (args.plan, folder.as_ref()),
-        &recipe.run,
+        args.device(&recipe.run)?,
     )?;
     inputs.check_learnt()?;
     if let Some(lora) = &recipe.lora {
@@ -119,7 +118,7 @@ fn one_phase(args: &RunArgs) -> CliResult {
         recipe.condition.as_ref(),
         recipe.flip,
         (args.plan, folder.as_ref()),
-        &recipe.run,
+        args.device(&recipe.run)?,
     )?;
     let examples = inputs.examples.clone();
     let phases = |recipe: &PhaseRecipe| Ok(recipe.phases(examples.conditions()));
@@ -183,9 +182,8 @@ impl Inputs {
         condition: Option<&ConditionConfig>,
         mirrored: bool,
         on: (bool, Option<&RunFolder>),
-        run: &RunConfig,
+        device: Device,
     ) -> CliResult<Self> {
-        let device = compute::device_of_run(run)?;
         let source = models::find(teacher, None)?;
         let teacher = source.model(&device)?;
         let inputs = match source.components()? {

@@ -15,6 +15,8 @@ use fewstep_data::ImageShape;
 use fewstep_data::image::{self, Image};
 use fewstep_diffusion::sampler::Sampler;
 use fewstep_generate::{KeepEncoder, RestyleError, RestyleRequest, Restyler, Subject, find_class};
+use fewstep_kernels::device::Placement;
+use fewstep_kernels::memory::Predicted;
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
@@ -92,7 +94,6 @@ struct Pair {
 pub(crate) fn run(args: Args) -> CliResult {
     output::prepare_image(&args.out)?;
     let device = compute::device(None)?;
-    args.precision.choose(&device)?;
     args.memory.choose();
     let mut pairs = args.pairs(&device)?;
     let shape = common_shape(&pairs)?;
@@ -102,7 +103,7 @@ pub(crate) fn run(args: Args) -> CliResult {
     for pair in &mut pairs {
         pair.request.images = images.clone();
     }
-    check_memory(&pairs)?;
+    check_memory(&pairs, &device)?;
 
     let columns = pairs[0].request.w.clone();
     let started = Instant::now();
@@ -163,14 +164,16 @@ impl Args {
     ) -> CliResult<Pair> {
         let labels = named.map(|(flag, reference)| format!("{flag} {reference}"));
         let [(_, encoder), (_, decoder)] = named;
-        let options = compute::load_options(None, KeepEncoder::WhileEncoding);
+        let keep = KeepEncoder::WhileEncoding;
+        let options = self.precision.load_options(device, None, keep)?;
         let one = encoder == decoder;
         let decoder = models::find(decoder, steps)?.generator(&options, device)?;
         let (model, parts) = match one {
             true => (decoder.model().clone(), decoder.components().cloned()),
             false => {
                 let encoder = models::find(encoder, steps)?;
-                let model = compute::in_chosen_precision(encoder.model(device)?);
+                let mut model = encoder.model(device)?;
+                model.network = model.network.computing_in(options.precision);
                 (model, encoder.components()?)
             }
         };
@@ -246,14 +249,17 @@ fn refuse([encoder, decoder]: &[String; 2], error: RestyleError) -> CliError {
 }
 
 /// Refuses more images than the memory of this machine holds; all models are in it.
-fn check_memory(pairs: &[Pair]) -> CliResult {
+fn check_memory(pairs: &[Pair], device: &Device) -> CliResult {
     let predicted = pairs.iter().map(|pair| {
         let predicted = pair.restyler.memory(&pair.request);
         predicted.map_err(|error| pair.refuse(error))
     });
-    let predicted = predicted.collect::<CliResult<Vec<u64>>>()?;
-    let sum = predicted.into_iter().fold(0, u64::saturating_add);
-    memory::check("restyling", sum, "give fewer images, or fewer weights w")
+    let predicted = predicted.collect::<CliResult<Vec<Predicted>>>()?;
+    let sum = predicted
+        .into_iter()
+        .fold(Predicted::default(), Predicted::plus);
+    let advice = "give fewer images, or fewer weights w";
+    memory::check_on(Placement::of(device).memory(), "restyling", sum, advice)
 }
 
 /// The shape that all models work on.

@@ -4,9 +4,10 @@ use crate::compute::{self, PrecisionArgs};
 use crate::error::{CliError, CliResult, IntoCliResult};
 use crate::log::LogFormat;
 use crate::memory::{self, MemoryArgs};
-use crate::parsers::{batch_size, count, lora, steps};
+use crate::parsers::{batch_size, count, lora, size, steps};
 use clap::builder::RangedU64ValueParser;
 use fewstep_generate::{Family, KeepEncoder, LoadOptions, LoraChoice, ModelSource};
+use fewstep_kernels::device::Placement;
 use fewstep_serve::{Config, Limits, NamedModel, ServeError};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -47,7 +48,7 @@ pub(crate) struct Args {
     /// Memory for models, such as 8GiB: their weights, and what the one that generates takes. Those not
     /// used for longest leave for others, and fewer images go through the network at once [default:
     /// what the machine has].
-    #[arg(long, value_name = "SIZE", value_parser = bytes)]
+    #[arg(long, value_name = "SIZE", value_parser = size)]
     memory: Option<u64>,
     /// A LoRA to add to every model when it is loaded, with how many times it counts: FILE or
     /// FILE:WEIGHT. May be given several times.
@@ -86,15 +87,17 @@ pub(crate) struct Args {
     #[arg(long, value_name = "FORMAT", value_enum, default_value_t)]
     pub(crate) log_format: LogFormat,
     /// Size that a request may have.
-    #[arg(long, value_name = "SIZE", value_parser = bytes, default_value = "32MiB")]
+    #[arg(long, value_name = "SIZE", value_parser = size, default_value = "32MiB")]
     max_body: u64,
 }
 
 pub(crate) fn run(args: Args) -> CliResult {
     let device = compute::device(None)?;
-    args.precision.choose(&device)?;
     args.force.choose();
-    let options = compute::load_options(None, KeepEncoder::Always);
+    let options = args
+        .precision
+        .load_options(&device, None, KeepEncoder::Always)?;
+    let most = memory::limit_on(Placement::of(&device).memory());
     let loras = args.loras.clone();
     let load = Box::new(move |source: &ModelSource, more: &[LoraChoice]| {
         let options = LoadOptions {
@@ -103,7 +106,7 @@ pub(crate) fn run(args: Args) -> CliResult {
         };
         source.generator(&options, &device)
     });
-    let ended = fewstep_serve::run(args.config()?, load, |address| {
+    let ended = fewstep_serve::run(args.config(most)?, load, |address| {
         println!("fewstep serves on http://{address}/");
     });
     let ended = ended.map_err(|error| match error {
@@ -125,7 +128,8 @@ fn seconds(least: u64) -> RangedU64ValueParser {
 }
 
 impl Args {
-    fn config(self) -> CliResult<Config> {
+    /// The settings, where the models may take this much memory at `most`.
+    fn config(self, most: Option<u64>) -> CliResult<Config> {
         let given = match self.models.is_empty() {
             true => vec![
                 "builtin:fashion-mnist".into(),
@@ -151,7 +155,7 @@ impl Args {
             hosts: self.hosts,
             cors: self.cors,
             models: models?,
-            memory: [self.memory, memory::limit()].into_iter().flatten().min(),
+            memory: [self.memory, most].into_iter().flatten().min(),
             loras: self.lora_dir,
             batch: self.batch,
             queue: self.queue,
@@ -194,39 +198,4 @@ fn named(text: &str) -> CliResult<NamedModel> {
         reference: reference.into(),
         family,
     })
-}
-
-/// Parses a number of bytes, such as 8GiB or 500MB.
-fn bytes(text: &str) -> Result<u64, String> {
-    let digits = text.trim_end_matches(|c: char| c.is_ascii_alphabetic());
-    let unit = match text[digits.len()..].to_ascii_lowercase().as_str() {
-        "" | "b" => 1,
-        "kb" => 1_000,
-        "mb" => 1_000_000,
-        "gb" => 1_000_000_000,
-        "kib" => 1 << 10,
-        "mib" => 1 << 20,
-        "gib" => 1 << 30,
-        _ => 0,
-    };
-    let number = digits.trim().parse::<f64>().unwrap_or(0.0) * unit as f64;
-    match number.is_finite() && number >= 1.0 {
-        true => Ok(number as u64),
-        false => Err("expected a size such as 8GiB or 500MB".into()),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::bytes;
-
-    #[test]
-    fn sizes_are_read_with_their_unit() {
-        assert_eq!(bytes("8GiB"), Ok(8 << 30));
-        assert_eq!(bytes("1.5 mb"), Ok(1_500_000));
-        assert_eq!(bytes("100"), Ok(100));
-        for wrong in ["", "GiB", "-1GB", "3 apples", "0"] {
-            assert!(bytes(wrong).is_err(), "{wrong}");
-        }
-    }
 }

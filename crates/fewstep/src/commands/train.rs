@@ -5,7 +5,6 @@ use super::shared::run::{RunArgs, run_phases};
 use super::shared::run_folder::RunFolder;
 use super::shared::{captioned, plan};
 use crate::builtin;
-use crate::compute;
 use crate::console;
 use crate::error::{CliError, CliResult, IntoCliResult};
 use crate::output::cache_folder;
@@ -38,7 +37,7 @@ pub(crate) fn run(args: Args) -> CliResult {
     recipe
         .validate()
         .map_err(|e| args.run.recipe_error(e.to_string()))?;
-    let device = compute::device_of_run(&recipe.run)?;
+    let device = args.run.device(&recipe.run)?;
     let folder = args.run.open_folder(&recipe.data)?;
     let started = folder.as_ref().map_or(Ok(None), RunFolder::stored)?;
     recipe.complete(started.as_ref());

@@ -7,6 +7,7 @@ use fewstep_data::image::Image;
 use fewstep_diffusion::Guidance;
 use fewstep_diffusion::limits::{IMAGE_SIDE, OutOfRange, within};
 use fewstep_kernels::device::Placement;
+use fewstep_kernels::memory::Predicted;
 use fewstep_nn::Tiles;
 use rayon::current_num_threads;
 
@@ -41,20 +42,20 @@ impl Generator {
         4 * (self.parameters_without_encoder() + self.encoder_parameters()) as u64
     }
 
-    /// Predicts how many bytes of the machine's memory these images take: the networks, their maps
-    /// in one call on every thread, and the finished images. Nothing is allocated. A GPU has the
-    /// networks and their maps in memory of its own.
+    /// Predicts how much memory these images take: the networks, their maps in one call on every
+    /// thread, and the finished images. Nothing is allocated. A GPU has the networks and their maps
+    /// in memory of its own, one call at a time, and the host has the images.
     ///
     /// # Errors
     /// When the size is not one of images.
-    pub fn memory(&self, extent: &Extent) -> Result<u64, GenerateError> {
+    pub fn memory(&self, extent: &Extent) -> Result<Predicted, GenerateError> {
         let (images, batch) = (u128::from(extent.images), extent.batch.max(1) as u128);
-        let at_once = match self.latent {
-            Some(_) => images.min(batch),
+        let calls = match self.latent.is_some() || self.is_on_gpu() {
+            true => 1,
             // Each thread has a batch of its own.
-            None => images.min(batch.saturating_mul(current_num_threads() as u128)),
+            false => current_num_threads() as u128,
         };
-        self.memory_of(extent, at_once, 0)
+        self.memory_of(extent, images.min(batch.saturating_mul(calls)), 0)
     }
 
     /// The same where this number of images goes through the networks at once, next to this number
@@ -64,7 +65,7 @@ impl Generator {
         extent: &Extent,
         at_once: u128,
         other: usize,
-    ) -> Result<u64, GenerateError> {
+    ) -> Result<Predicted, GenerateError> {
         extent.check()?;
         let usual = self.image_shape();
         let [height, width] = extent.size.unwrap_or([usual.height, usual.width]);
@@ -93,14 +94,18 @@ impl Generator {
             true => generating + encoder,
             false => generating.max(encoder),
         };
-        let numbers = match Placement::of(&self.device).has_own_memory() {
-            true => 0,
-            false => wide(self.parameters_without_encoder() + other) + work,
-        };
+        let numbers = wide(self.parameters_without_encoder() + other) + work;
         // Every image, and again in the grid of them.
         let each = wide(2 * shape.len() + size_of::<Image>() + size_of::<ImageRequest>());
-        let bytes = (4 * numbers).saturating_add(images.saturating_mul(each));
-        Ok(u64::try_from(bytes).unwrap_or(u64::MAX))
+        let finished = images.saturating_mul(each);
+        let bytes = |bytes: u128| u64::try_from(bytes).unwrap_or(u64::MAX);
+        Ok(match self.is_on_gpu() {
+            true => Predicted {
+                host: bytes(finished),
+                device: bytes(4 * numbers),
+            },
+            false => Predicted::of_host(bytes((4 * numbers).saturating_add(finished))),
+        })
     }
 
     /// Numbers that decoding one image holds: the maps of a tile, and the image.
@@ -123,6 +128,10 @@ impl Generator {
     fn encoder_parameters(&self) -> usize {
         let latent = self.latent.as_ref();
         latent.map_or(0, |latent| latent.prompts.encoder_parameters())
+    }
+
+    fn is_on_gpu(&self) -> bool {
+        Placement::of(&self.device).has_own_memory()
     }
 
     fn keeps_encoder(&self) -> bool {

@@ -1,7 +1,7 @@
 //! Finds and opens devices.
 
 #[cfg(feature = "cuda")]
-use super::kind::{Kind, kind_of};
+use super::kind::cuda_index;
 use super::name::{DeviceError, DeviceName};
 use burn::tensor::{Device, DeviceType};
 
@@ -77,11 +77,9 @@ pub fn found() -> Vec<DeviceInfo> {
             let identity = device.identity();
             DeviceInfo {
                 name: kind(index),
-                is_card: identity
-                    .as_ref()
-                    .is_some_and(|identity| identity.physical.is_some()),
+                is_card: !is_software(&device),
                 model: identity.map_or_else(|| "unknown".into(), |identity| identity.name),
-                memory: memory(&device, index),
+                memory: memory_of(&device),
             }
         }));
     }
@@ -122,12 +120,25 @@ pub(super) fn is_driver_present() -> bool {
     unsafe { cudarc::driver::sys::is_culib_present() }
 }
 
+/// Whether a GPU is only a driver that computes on the CPU.
+#[allow(unused_variables, reason = "without GPUs there is none")]
+pub(super) fn is_software(device: &Device) -> bool {
+    #[cfg(feature = "gpu")]
+    {
+        let identity = device.identity();
+        identity.is_none_or(|identity| identity.physical.is_none())
+    }
+    #[cfg(not(feature = "gpu"))]
+    {
+        false
+    }
+}
+
 /// The memory of a CUDA device; other back ends do not tell.
-#[cfg(feature = "gpu")]
 #[allow(unused_variables, reason = "only CUDA tells")]
-fn memory(device: &Device, index: usize) -> Option<u64> {
+pub(super) fn memory_of(device: &Device) -> Option<u64> {
     #[cfg(feature = "cuda")]
-    if kind_of(device) == Kind::Cuda {
+    if let Some(index) = cuda_index(device) {
         use cudarc::driver::result::device::{get, total_mem};
         let device = get(index as i32).ok()?;
         // SAFETY: a device of the driver's own list.

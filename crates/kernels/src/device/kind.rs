@@ -24,3 +24,13 @@ pub(super) fn kind_of(device: &Device) -> Kind {
         _ => Kind::Cpu,
     }
 }
+
+/// The number of a CUDA device.
+#[cfg(feature = "cuda")]
+pub(super) fn cuda_index(device: &Device) -> Option<usize> {
+    use burn::backend::DispatchDevice;
+    match device.clone().inner().as_dispatch() {
+        DispatchDevice::Cube(burn_cubecl::CubeDevice::Cuda(device)) => Some(device.index),
+        _ => None,
+    }
+}

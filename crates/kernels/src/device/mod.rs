@@ -3,12 +3,14 @@
 
 mod find;
 mod kind;
+mod launches;
 mod name;
 mod placement;
 
 pub use find::{DeviceInfo, found};
+pub use launches::{Launches, count_launches};
 pub use name::{DeviceError, DeviceName, compiled};
-pub use placement::Placement;
+pub use placement::{DeviceMemory, Placement};
 
 use burn::tensor::{Device, FloatDType};
 use kind::{Kind, kind_of};
@@ -39,6 +41,12 @@ pub fn can_compute_in(device: &Device, dtype: FloatDType) -> bool {
     }
 }
 
+/// Whether weights can be stored in this type on a device, and widened where they are used.
+pub fn can_store(device: &Device, dtype: FloatDType) -> bool {
+    let is_cpu = kind_of(device) == Kind::Cpu;
+    is_cpu && dtype == FloatDType::BF16 || can_compute_in(device, dtype)
+}
+
 #[cfg(test)]
 mod tests {
     use super::placement::CPU_PART;
@@ -50,6 +58,8 @@ mod tests {
         assert_eq!(Placement::of(&cpu).part(100), CPU_PART);
         assert!(found().iter().any(|info| info.name == DeviceName::Cpu));
         assert!(can_compute_in(&cpu, FloatDType::F32));
+        assert!(!can_compute_in(&cpu, FloatDType::BF16));
+        assert!(can_store(&cpu, FloatDType::BF16));
     }
 
     #[cfg(not(feature = "cuda"))]

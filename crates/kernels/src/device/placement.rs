@@ -1,5 +1,6 @@
 //! How work is given to a device.
 
+use super::find::{is_software, memory_of};
 use super::kind::{Kind, kind_of};
 use crate::parallel::parallel_parts;
 use burn::tensor::Device;
@@ -7,6 +8,15 @@ use burn::tensor::Device;
 /// Samples that go through a network together on the CPU. A batch is split into parts of this size,
 /// whatever the number of threads, so that sums have the same bits everywhere.
 pub(super) const CPU_PART: usize = 32;
+
+/// Where a device's memory is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum DeviceMemory {
+    /// It is part of the machine's: of a CPU, and of a software driver.
+    Hosts,
+    /// The device has its own, of this size in bytes if that is known.
+    Own(Option<u64>),
+}
 
 /// How work is given to a device. Nothing else depends on the kind of device.
 #[derive(Clone, Debug)]
@@ -19,6 +29,13 @@ impl Placement {
     pub fn of(device: &Device) -> Self {
         Self {
             device: device.clone().inner(),
+        }
+    }
+
+    /// Of the CPU.
+    pub fn cpu() -> Self {
+        Self {
+            device: Device::flex(),
         }
     }
 
@@ -76,6 +93,29 @@ impl Placement {
             });
         }
         work()
+    }
+
+    /// Where the device's memory is.
+    pub fn memory(&self) -> DeviceMemory {
+        if !self.has_own_memory() {
+            return DeviceMemory::Hosts;
+        }
+        match is_software(&self.device) {
+            true => DeviceMemory::Hosts,
+            false => DeviceMemory::Own(memory_of(&self.device)),
+        }
+    }
+
+    /// Bytes that the framework has taken from the device so far, with what it keeps for later.
+    /// None for the CPU.
+    pub fn reserved(&self) -> Option<u64> {
+        let usage = self.device.memory_pool_usage()?;
+        Some(usage.bytes_reserved)
+    }
+
+    /// Whether NVIDIA's libraries work on it, with scratch memory of their own.
+    pub fn has_libraries(&self) -> bool {
+        kind_of(&self.device) == Kind::Cuda
     }
 
     /// Whether the device has memory of its own, apart from the host's.

@@ -2,8 +2,10 @@
 //! table of scores is ever in memory. The backward pass computes the scores again.
 
 use super::cubes;
+use super::reduce::{Scratch, cube_max, cube_sum};
 use super::tensors::{empty, size};
 use crate::backend::AttentionSaved;
+use crate::memory::queries_at_once;
 use burn::backend::cubecl::dtype_to_elem_type;
 use burn::backend::ops::FloatTensorOps;
 use burn::backend::{DType, Shape, Slice, TensorMetadata};
@@ -13,12 +15,6 @@ use burn_cubecl::tensor::CubeTensor;
 use cubecl::RuntimeId;
 use cubecl::ir::AddressType;
 use cubecl::prelude::*;
-
-/// Most scores in memory at a time: 64 MiB in f32, which every driver lets a kernel see at once.
-const MOST: usize = 1 << 24;
-
-/// The same on CUDA, where larger products are faster.
-const MOST_ON_CUDA: usize = 1 << 26;
 
 /// Units of a cube; one cube does one query.
 const UNITS: usize = 128;
@@ -59,11 +55,8 @@ pub(super) fn backward(saved: AttentionSaved<CubeBackend>, dy: CubeTensor) -> [C
 /// First query and number of queries of each part.
 fn parts(q: &CubeTensor, keys: &CubeTensor) -> impl Iterator<Item = (usize, usize)> + use<> {
     let ([batch, heads, tokens, _], [.., context]) = (size(q), size(keys));
-    let most = match q.device.runtime() {
-        RuntimeId::Cuda => MOST_ON_CUDA,
-        _ => MOST,
-    };
-    let most = (most / (batch * heads * context)).clamp(1, tokens);
+    let is_cuda = q.device.runtime() == RuntimeId::Cuda;
+    let most = queries_at_once(batch * heads, tokens, context, is_cuda);
     (0..tokens)
         .step_by(most)
         .map(move |start| (start, most.min(tokens - start)))
@@ -167,46 +160,6 @@ fn address(shape: Shape) -> AddressType {
     AddressType::from_len(shape.num_elements())
 }
 
-/// The sum over the units of a cube. All units get it.
-#[cube]
-fn cube_sum(value: f32, shared: &mut Shared<[f32]>, #[comptime] units: usize) -> f32 {
-    let unit = UNIT_POS as usize;
-    sync_cube();
-    shared[unit] = value;
-    sync_cube();
-    let mut half = comptime!(units / 2).runtime();
-    while half > 0 {
-        if unit < half {
-            let other = shared[unit + half];
-            shared[unit] += other;
-        }
-        sync_cube();
-        half /= 2;
-    }
-    shared[0]
-}
-
-/// The largest value of the units of a cube. All units get it.
-#[cube]
-fn cube_max(value: f32, shared: &mut Shared<[f32]>, #[comptime] units: usize) -> f32 {
-    let unit = UNIT_POS as usize;
-    sync_cube();
-    shared[unit] = value;
-    sync_cube();
-    let mut half = comptime!(units / 2).runtime();
-    while half > 0 {
-        if unit < half {
-            let other = shared[unit + half];
-            if other > shared[unit] {
-                shared[unit] = other;
-            }
-        }
-        sync_cube();
-        half /= 2;
-    }
-    shared[0]
-}
-
 /// softmax(scale · row) of every row, and the logarithm of its sum of exponentials.
 #[cube(launch, address_type = "dynamic")]
 fn softmax_rows<S: Float, F: Float>(
@@ -226,7 +179,7 @@ fn softmax_rows<S: Float, F: Float>(
         terminate!();
     }
     let start = row * context;
-    let mut shared = Shared::<[f32]>::new_slice(units);
+    let mut shared = Scratch::new_slice(units);
 
     let mut largest = f32::cast_from(scores[start]);
     let mut i = unit;
@@ -279,7 +232,7 @@ fn softmax_rows_grad<S: Float, F: Float>(
     if row >= rows as usize {
         terminate!();
     }
-    let mut shared = Shared::<[f32]>::new_slice(units);
+    let mut shared = Scratch::new_slice(units);
     let mut dot = 0f32;
     let mut i = unit;
     while i < dim {

@@ -6,12 +6,15 @@
 
 mod attention;
 mod norm;
+mod reduce;
 mod rows;
 mod tensors;
 mod update;
 
 #[cfg(feature = "cuda")]
 mod cuda;
+#[cfg(feature = "cuda")]
+pub(crate) use cuda::calls as library_calls;
 
 use crate::backend::{AttentionSaved, KernelBackend, NormGradients, NormInputs};
 use crate::options::{AdamStep, ConvOptions, NormOptions};

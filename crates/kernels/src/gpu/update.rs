@@ -2,6 +2,7 @@
 //! squares.
 
 use super::cubes;
+use super::reduce::{Scratch, cube_sum};
 use super::tensors::{empty, empty_like, in_order_of_first};
 use crate::options::{AdamStep, Decay};
 use burn::backend::cubecl::dtype_to_elem_type;
@@ -247,19 +248,9 @@ fn squares_kernel<F: Float>(
         }
         i += stride;
     }
-    let mut shared = Shared::<[f32]>::new_slice(units);
-    shared[unit] = sum;
-    sync_cube();
-    let mut half = comptime!(units / 2).runtime();
-    while half > 0 {
-        if unit < half {
-            let other = shared[unit + half];
-            shared[unit] += other;
-        }
-        sync_cube();
-        half /= 2;
-    }
+    let mut shared = Scratch::new_slice(units);
+    let sum = cube_sum(sum, &mut shared, units);
     if unit == 0 {
-        sums[first as usize + CUBE_POS_X as usize] = shared[0];
+        sums[first as usize + CUBE_POS_X as usize] = sum;
     }
 }

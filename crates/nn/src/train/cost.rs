@@ -2,6 +2,7 @@
 //! declares its [`Stage`] next to its forward pass; here is what follows from a list of them.
 
 use super::LoraConfig;
+use std::collections::HashSet;
 
 /// What of a network is trained, for what it keeps in memory.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -36,6 +37,17 @@ impl Training {
         part: TrainedPart::All,
         checkpointing: false,
     };
+}
+
+/// The table of scores of an attention, for one sample.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct AttentionTable {
+    /// Heads.
+    pub heads: usize,
+    /// Queries.
+    pub tokens: usize,
+    /// Keys.
+    pub context: usize,
 }
 
 /// What one layer or block has to do with memory; all but the gradients for one sample.
@@ -113,6 +125,42 @@ pub(crate) fn forward(stages: &[Stage]) -> usize {
         peak = peak.max(skips.saturating_add(stage.forward));
     }
     peak
+}
+
+/// Numbers of one sample that forward and backward pass come to hold where freed memory only serves
+/// tensors of the same size: all that is kept, and what the backward pass works with, once for every
+/// size that blocks have.
+pub(crate) fn pooled(stages: &[Stage], training: &Training) -> usize {
+    let once = |of: fn(&Stage) -> usize| {
+        let mut sizes = HashSet::new();
+        let new = stages
+            .iter()
+            .filter(|stage| sizes.insert((stage.kept, stage.working)));
+        new.map(of).fold(0, usize::saturating_add)
+    };
+    let working = once(|stage| stage.working);
+    let plain = stages.iter().map(|stage| stage.kept);
+    let plain = plain.fold(working, usize::saturating_add);
+    match training.checkpointing {
+        false => plain,
+        // A block that is computed again keeps for that time what it would keep without.
+        true => kept(stages, training)
+            .saturating_add(once(|stage| stage.kept))
+            .saturating_add(working)
+            .min(plain),
+    }
+}
+
+/// The same of a forward pass without graph.
+pub(crate) fn pooled_forward(stages: &[Stage]) -> usize {
+    let mut sizes = HashSet::new();
+    stages.iter().fold(0, |sum: usize, stage| {
+        let forward = match sizes.insert(stage.forward) {
+            true => stage.forward,
+            false => 0,
+        };
+        sum.saturating_add(stage.skip).saturating_add(forward)
+    })
 }
 
 /// All gradients of parameters.

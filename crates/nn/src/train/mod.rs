@@ -7,6 +7,6 @@ pub(crate) mod init;
 mod lora;
 pub(crate) mod precision;
 
-pub use cost::{TrainedPart, Training};
+pub use cost::{AttentionTable, TrainedPart, Training};
 pub use lora::{Lora, LoraConfig, LoraLayer};
 pub use precision::Precision;

@@ -40,6 +40,19 @@ impl Precision {
             ))),
         }
     }
+
+    /// Whether frozen weights can be stored so on a device, while the network computes in f32.
+    ///
+    /// # Errors
+    /// Names what cannot be done, and where it can.
+    pub fn check_stored(self, device: &Device) -> Result<(), ConfigError> {
+        match fewstep_kernels::device::can_store(device, self.dtype()) {
+            true => Ok(()),
+            false => Err(ConfigError::new(format!(
+                "`teacher_precision` is \"{self}\", and weights cannot be stored in {self} on this device: that works on the CPU and on CUDA devices; take \"f32\""
+            ))),
+        }
+    }
 }
 
 impl fmt::Display for Precision {

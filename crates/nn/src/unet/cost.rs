@@ -4,7 +4,7 @@ use super::UNetConfig;
 use super::decoder::Decoder;
 use super::encoder::Encoder;
 use crate::controlnet::ControlNet;
-use crate::train::cost::{self, Counter, Stage, TrainedPart, Training};
+use crate::train::cost::{self, AttentionTable, Counter, Stage, TrainedPart, Training};
 
 impl UNetConfig {
     /// Numbers that one sample keeps for the backward pass when its forward pass is done.
@@ -25,6 +25,49 @@ impl UNetConfig {
             states,
             ..Training::OF_PARAMETERS
         }))
+    }
+
+    /// Numbers that one sample's forward and backward pass come to hold where freed memory only
+    /// serves tensors of the same size. Gradients of parameters come on top.
+    pub fn pooled(&self, training: &Training) -> usize {
+        cost::pooled(&self.stages(training), training)
+    }
+
+    /// The same of a forward pass without graph.
+    pub fn pooled_forward(&self, size: [usize; 2], states: usize) -> usize {
+        cost::pooled_forward(&self.stages(&Training {
+            size,
+            states,
+            ..Training::OF_PARAMETERS
+        }))
+    }
+
+    /// All gradients of a backward pass. Those of weights with LoRA are among them.
+    pub fn all_gradients(&self, training: &Training) -> usize {
+        cost::gradients(&self.stages(training))
+    }
+
+    /// The tables of scores of its attention, one of each size.
+    pub fn attention_tables(&self, training: &Training) -> Vec<AttentionTable> {
+        let [height, width] = training.size;
+        let positions = height * width / (self.patch * self.patch);
+        let last = self.widths.len() - 1;
+        let has_any = |level: usize| {
+            let middle = level == last && self.middle && self.middle_attention;
+            self.attention[level] || middle
+        };
+        let levels = (0..=last).filter(|level| has_any(*level));
+        let tables = levels.flat_map(|level| {
+            let tokens = positions >> (2 * level);
+            let text = self.text.map(|_| training.states);
+            let contexts = std::iter::once(tokens).chain(text);
+            contexts.map(move |context| AttentionTable {
+                heads: self.heads_of(level),
+                tokens,
+                context,
+            })
+        });
+        tables.collect()
     }
 
     /// Number of weights that LoRA make a second time.

@@ -42,7 +42,7 @@ struct Needs {
 impl Needs {
     fn of(generator: &Generator) -> Result<Self, GenerateError> {
         let weights = generator.weight_bytes();
-        let one = generator.memory(&extent(1, None))?;
+        let one = generator.memory(&extent(1, None))?.of_networks();
         Ok(Self {
             weights,
             working: one.saturating_sub(weights),
@@ -290,7 +290,7 @@ impl Catalog {
             .saturating_add(model.needs.weights);
         let fits = |images: &usize| {
             let needed = model.generator.memory(&extent(*images, size));
-            needed.is_ok_and(|needed| needed <= left)
+            needed.is_ok_and(|needed| needed.of_networks() <= left)
         };
         let mut halves =
             std::iter::successors(Some(most.max(1)), |most| (*most > 1).then_some(most / 2));

@@ -3,7 +3,7 @@
 use super::{ConsistencyTarget, OdeModel, OdeNoise};
 use crate::method::{
     Batch, Boundary, Cost, Distance, Draws, GuidanceWeights, Loss, LossWeighting, Objective,
-    Student, TimePairs, diffuse,
+    Student, TimePairs, Times, diffuse,
 };
 use burn::tensor::Tensor;
 use fewstep_diffusion::{CfgDenoiser, Denoiser, Inputs, NoiseLevel, Prediction, per_sample};
@@ -54,6 +54,30 @@ pub struct Codi<T> {
     pub guidance: f64,
     /// Which w classifier-free guidance is applied with inside all networks; `None` for none.
     pub weights: Option<GuidanceWeights>,
+}
+
+impl<T> Codi<T> {
+    /// The plain method: neighbouring times of a grid of so many intervals, noise that is to be
+    /// consistent, squared distances, and both terms with weight 1.
+    pub fn on_grid(intervals: usize, ode_step: OdeStep<T>) -> Self {
+        Self {
+            pairs: TimePairs {
+                intervals,
+                times: Times::Grid,
+                shared: true,
+            },
+            consistent: ConsistencyTarget::Noise,
+            boundary: Boundary::Plain,
+            ode_step,
+            ode_noise: OdeNoise::True,
+            distance: Distance::L2,
+            consistency: 1.0,
+            error_weight: LossWeighting::Uniform,
+            guidance_distance: Distance::L2,
+            guidance: 1.0,
+            weights: None,
+        }
+    }
 }
 
 impl<T: Denoiser> Codi<T> {

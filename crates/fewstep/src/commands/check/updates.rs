@@ -6,11 +6,11 @@ use burn::tensor::{Device, Tensor};
 use fewstep_diffusion::random::{self, Purpose};
 use fewstep_diffusion::{CfgDenoiser, DiffusionModel, Inputs, PredictionKind, Schedule};
 use fewstep_distill::method::{
-    Batch, Boundary, Codi, Consistency, ConsistencyTarget, Denoising, Distance,
-    GuidanceDistillation, GuidanceWeights, Halving, LossWeighting, Objective, OdeNoise, OdeStep,
-    Progressive, Solver, TimePairs, Times,
+    Batch, Boundary, Codi, Consistency, Denoising, Distance, GuidanceDistillation, GuidanceWeights,
+    Halving, LossWeighting, Objective, OdeStep, Progressive, Solver, TimePairs, Times,
 };
 use fewstep_distill::optim::{Ema, OptimConfig, Stepper};
+use fewstep_kernels::device::can_store;
 use fewstep_nn::{
     Backbone, BackboneConfig, Fusion, Initial, Precision, Resampling, UNetConfig, WEmbedding,
 };
@@ -20,43 +20,37 @@ const SIDE: usize = 16;
 const BATCH: usize = 8;
 const CLASSES: usize = 3;
 
-/// A method by name, and its objective with a teacher.
-type Case = (
-    &'static str,
-    fn(DiffusionModel<Backbone>) -> Box<dyn Objective>,
-);
+/// A method by name, the type of its teacher's weights, and its objective with a teacher.
+type Case = (&'static str, Precision, NewObjective);
+
+type NewObjective = fn(DiffusionModel<Backbone>) -> Box<dyn Objective>;
 
 const RANGE: GuidanceWeights = GuidanceWeights::Range([0.0, 4.0]);
 
-const METHODS: [Case; 8] = [
-    ("denoising", |_| {
+const METHODS: [Case; 9] = [
+    ("denoising", Precision::F32, |_| {
         Box::new(Denoising {
             weighting: LossWeighting::TruncatedSnr,
             label_dropout: 0.1,
             weights: None,
         })
     }),
-    ("stage one", |teacher| {
-        Box::new(GuidanceDistillation {
-            teacher: CfgDenoiser::new(teacher),
-            weights: RANGE,
-            weighting: LossWeighting::TruncatedSnr,
-        })
-    }),
-    ("halving, deterministic", |teacher| {
+    ("stage one", Precision::F32, stage_one),
+    ("stage one, teacher in bf16", Precision::Bf16, stage_one),
+    ("halving, deterministic", Precision::F32, |teacher| {
         halving(teacher, Halving::Deterministic)
     }),
-    ("halving, stochastic", |teacher| {
+    ("halving, stochastic", Precision::F32, |teacher| {
         halving(teacher, Halving::Stochastic)
     }),
-    ("halving, encoder", |teacher| {
+    ("halving, encoder", Precision::F32, |teacher| {
         halving(teacher, Halving::Encoder)
     }),
-    ("CoDi", |_| codi(OdeStep::Online)),
-    ("CoDi with steps of the base", |teacher| {
+    ("CoDi", Precision::F32, |_| codi(OdeStep::Online)),
+    ("CoDi with steps of the base", Precision::F32, |teacher| {
         codi(OdeStep::Base(teacher))
     }),
-    ("consistency", |teacher| {
+    ("consistency", Precision::F32, |teacher| {
         Box::new(Consistency {
             teacher: CfgDenoiser::new(teacher),
             pairs: PAIRS,
@@ -75,6 +69,14 @@ const PAIRS: TimePairs = TimePairs {
     shared: true,
 };
 
+fn stage_one(teacher: DiffusionModel<Backbone>) -> Box<dyn Objective> {
+    Box::new(GuidanceDistillation {
+        teacher: CfgDenoiser::new(teacher),
+        weights: RANGE,
+        weighting: LossWeighting::TruncatedSnr,
+    })
+}
+
 fn halving(teacher: DiffusionModel<Backbone>, halving: Halving) -> Box<dyn Objective> {
     Box::new(Progressive {
         teacher,
@@ -86,32 +88,26 @@ fn halving(teacher: DiffusionModel<Backbone>, halving: Halving) -> Box<dyn Objec
 }
 
 fn codi(ode_step: OdeStep<DiffusionModel<Backbone>>) -> Box<dyn Objective> {
-    Box::new(Codi {
-        pairs: PAIRS,
-        consistent: ConsistencyTarget::Noise,
-        boundary: Boundary::Plain,
-        ode_step,
-        ode_noise: OdeNoise::True,
-        distance: Distance::L2,
-        consistency: 1.0,
-        error_weight: LossWeighting::Uniform,
-        guidance_distance: Distance::L2,
-        guidance: 1.0,
-        weights: None,
-    })
+    Box::new(Codi::on_grid(PAIRS.intervals, ode_step))
 }
 
 pub(super) fn check(device: &Device, precision: Precision, only: &str, add: &mut impl FnMut(Row)) {
-    for (name, objective) in METHODS {
+    let methods = METHODS.into_iter();
+    for (name, stored, objective) in methods.filter(|(_, p, _)| can_store(device, p.dtype())) {
         for checkpointing in [false, true] {
             let what = if checkpointing { ", recomputed" } else { "" };
             let name = format!("update: {name}{what}");
             if !name.contains(only) {
                 continue;
             }
-            let exact = update(objective, checkpointing, Precision::F32, &Device::flex());
+            let exact = update(
+                (objective, stored),
+                checkpointing,
+                Precision::F32,
+                &Device::flex(),
+            );
             let start = Instant::now();
-            let ours = update(objective, checkpointing, precision, device);
+            let ours = update((objective, stored), checkpointing, precision, device);
             add(Row {
                 name,
                 precision: precision.to_string(),
@@ -130,7 +126,7 @@ pub(super) fn check(device: &Device, precision: Precision, only: &str, add: &mut
 /// The losses and the norm of the gradient of one update. Adam's first update has the sign of the
 /// gradient only, so the parameters after it show nothing about rounding.
 fn update(
-    objective: fn(DiffusionModel<Backbone>) -> Box<dyn Objective>,
+    (objective, stored): (NewObjective, Precision),
     checkpointing: bool,
     precision: Precision,
     device: &Device,
@@ -141,7 +137,7 @@ fn update(
         schedule: Schedule::default(),
         prediction: PredictionKind::V,
     };
-    let objective = objective(model(network.clone()));
+    let objective = objective(model(network.clone().with_weight_dtype(stored)));
     let config = OptimConfig {
         batch: BATCH,
         gradient_checkpointing: checkpointing,

@@ -24,6 +24,7 @@ use features::FeatureArgs;
 use fewstep_data::Split;
 use fewstep_data::image::Image;
 use fewstep_generate::{Extent, Generator, KeepEncoder, ModelSource};
+use fewstep_kernels::device::Placement;
 use fewstep_metrics::{FeatureNetwork, Features};
 use inputs::EvalInputs;
 use pairs::{PairArgs, PairValues};
@@ -114,7 +115,7 @@ pub(crate) fn run(args: Args) -> CliResult {
         output::prepare_image(file)?;
     }
     let device = compute::device(None)?;
-    args.precision.choose(&device)?;
+    args.precision.checked(&device)?;
     match (&args.model, &args.images) {
         (Some(model), _) => args.measure_model(model, &device),
         (None, Some(folder)) => args.measure_images(folder, &device),
@@ -164,7 +165,7 @@ impl Args {
                 self.count
             )));
         }
-        let of_call = generator.memory(&Extent {
+        let mut predicted = generator.memory(&Extent {
             images: self.count.min(CHUNK) as u64,
             size: None,
             batch: self.batch,
@@ -173,9 +174,11 @@ impl Args {
         // Features, and what each image is generated from.
         let each = 4 * network.dim() as u64 + 64;
         let features = each.saturating_mul(self.count as u64);
-        memory::check(
+        predicted.host = predicted.host.saturating_add(features);
+        memory::check_on(
+            Placement::of(generator.device()).memory(),
             &format!("measuring {} images", thousands(self.count as u64)),
-            of_call.saturating_add(features),
+            predicted,
             "use a smaller --count or --batch",
         )
     }
@@ -276,7 +279,8 @@ impl Args {
             false => each_once(&self.steps).into_iter().map(Some).collect(),
         };
         let controlnet = self.pairs.controlnet.as_deref();
-        let options = compute::load_options(controlnet, KeepEncoder::Always);
+        let keep = KeepEncoder::Always;
+        let options = self.precision.load_options(device, controlnet, keep)?;
         let mut models = vec![];
         let mut loaded: Vec<(ModelSource, Rc<Generator>)> = vec![];
         for steps in steps {

@@ -14,6 +14,7 @@ use crate::parsers::{batch_size, count, seed, steps};
 use crate::progress;
 use fewstep_data::image::Image;
 use fewstep_generate::{Extent, Generator, ImageRequest, Init, KeepEncoder, Request, Subject};
+use fewstep_kernels::device::Placement;
 use std::collections::HashSet;
 use std::ops::ControlFlow;
 use std::path::Path;
@@ -61,12 +62,12 @@ impl GenerateArgs {
     pub(crate) fn load(&self, controlnet: Option<&Path>) -> CliResult<Generator> {
         self.memory.choose();
         let device = compute::device(None)?;
-        self.precision.choose(&device)?;
+        let keep = KeepEncoder::WhileEncoding;
+        let options = self.precision.load_options(&device, controlnet, keep)?;
         let source = models::find(&self.model, self.steps)?;
         if let Some(path) = source.path() {
             tracing::debug!("the model is {}", path.display());
         }
-        let options = compute::load_options(controlnet, KeepEncoder::WhileEncoding);
         Ok(source.generator(&options, &device)?)
     }
 
@@ -87,7 +88,8 @@ impl GenerateArgs {
         let usual = generator.image_shape();
         let [height, width] = size.unwrap_or([usual.height, usual.width]);
         let images = plural(images as usize, "image");
-        memory::check(
+        memory::check_on(
+            Placement::of(generator.device()).memory(),
             &format!("generating {images} of {height}x{width} pixels"),
             predicted,
             "use a smaller --count or --batch, or smaller images",

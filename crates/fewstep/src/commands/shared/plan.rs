@@ -7,9 +7,10 @@ use crate::memory;
 use crate::numbers::thousands;
 use burn::tensor::Device;
 use fewstep_data::amount;
-use fewstep_distill::run::{MemoryOption, Run};
+use fewstep_distill::run::{MemoryOption, Run, Target};
 use fewstep_formats::Model;
-use fewstep_kernels::device::Placement;
+use fewstep_kernels::device::{DeviceMemory, Placement};
+use fewstep_kernels::memory::Predicted;
 use serde::Serialize;
 
 /// What makes a run need less memory.
@@ -27,13 +28,15 @@ pub(crate) fn print<R: Serialize>(
     if !args.plan {
         println!("{}", toml::to_string(recipe).input_error()?);
     }
-    if Placement::of(&run.device).has_own_memory() {
-        println!(
-            "Memory is predicted for a run on the CPU in f32: there is no prediction for this device yet."
-        );
-    }
+    let room = match args.gpu_memory {
+        Some(bytes) => Room {
+            target: Target::Cuda,
+            memory: DeviceMemory::Own(Some(bytes)),
+        },
+        None => Room::of(&run.device),
+    };
     // Printed before the trial updates, which may not fit into memory.
-    print_options(&run.memory_options(initial, shown)?);
+    print_options(&run.memory_options(initial, shown, room.target)?, room);
     let encoding = run.encoding();
     if let Some(predicted) = encoding {
         println!(
@@ -42,71 +45,130 @@ pub(crate) fn print<R: Serialize>(
             amount(predicted)
         );
     }
-    check_encoding(&run.device, encoding.unwrap_or(0))?;
-    check_memory(run, initial)?;
+    room.check_encoding(encoding.unwrap_or(0))?;
+    room.check_run(run, initial)?;
     match args.plan {
         true => Ok(()),
         false => print_phases(run, initial, shown),
     }
 }
 
-/// Refuses a run that takes more memory than the machine has.
+/// Refuses a run that takes more memory than the machine or its device has.
 pub(crate) fn check_memory(run: &Run, initial: &Model) -> CliResult {
-    if Placement::of(&run.device).has_own_memory() {
-        return Ok(());
-    }
-    let predicted = run.memory(initial, shown_at_once(run))?;
-    memory::check("the run", predicted, LESS)
+    Room::of(&run.device).check_run(run, initial)
 }
 
-/// Refuses to encode images where that takes more memory than the machine has.
+/// Refuses to encode images where that takes more memory than the machine or its device has.
 pub(crate) fn check_encoding(device: &Device, predicted: u64) -> CliResult {
-    match Placement::of(device).has_own_memory() {
-        true => Ok(()),
-        false => memory::check(
-            "encoding the images",
-            predicted,
-            "use a smaller `data.size`",
-        ),
+    Room::of(device).check_encoding(predicted)
+}
+
+/// What there is to run in.
+#[derive(Clone, Copy)]
+struct Room {
+    target: Target,
+    memory: DeviceMemory,
+}
+
+impl Room {
+    fn of(device: &Device) -> Self {
+        Self {
+            target: Target::of(device),
+            memory: Placement::of(device).memory(),
+        }
+    }
+
+    fn check_run(self, run: &Run, initial: &Model) -> CliResult {
+        let predicted = run.memory(initial, shown_at_once(run), self.target)?;
+        memory::check_on(self.memory, "the run", predicted, LESS)
+    }
+
+    /// Encoding is done where networks compute.
+    fn check_encoding(self, predicted: u64) -> CliResult {
+        let predicted = match self.target {
+            Target::Cpu => Predicted::of_host(predicted),
+            Target::Gpu | Target::Cuda => Predicted {
+                host: 0,
+                device: predicted,
+            },
+        };
+        let what = "encoding the images";
+        memory::check_on(self.memory, what, predicted, "use a smaller `data.size`")
     }
 }
 
-fn print_options(options: &[MemoryOption]) {
-    println!("{:<18} {:>13} {:>10}", "trained", "checkpointing", "memory");
+/// Memory as one column on the CPU, and as two on a GPU.
+fn columns(target: Target, memory: Predicted) -> String {
+    match target {
+        Target::Cpu => format!("{:>10}", amount(memory.host)),
+        _ => format!("{:>10} {:>10}", amount(memory.device), amount(memory.host)),
+    }
+}
+
+/// The heads of [`columns`].
+fn heads(target: Target) -> &'static str {
+    match target {
+        Target::Cpu => "    memory",
+        _ => "on the GPU  in memory",
+    }
+}
+
+fn print_options(options: &[MemoryOption], room: Room) {
+    println!(
+        "{:<18} {:>13} {}",
+        "trained",
+        "checkpointing",
+        heads(room.target)
+    );
     for option in options {
         println!(
-            "{:<18} {:>13} {:>10}",
+            "{:<18} {:>13} {}",
             if option.lora { "LoRA" } else { "all of it" },
             if option.checkpointing { "yes" } else { "no" },
-            amount(option.bytes)
+            columns(room.target, option.memory)
         );
     }
 }
 
 fn print_phases(run: &Run, initial: &Model, shown: usize) -> CliResult {
     let plans = run.plan(initial, shown)?;
+    let target = Target::of(&run.device);
     println!();
     println!(
-        "{:<18} {:>9} {:>7} {:>22} {:>9} {:>10}",
-        "phase", "updates", "batch", "network calls/sample", "time", "memory"
+        "{:<18} {:>9} {:>7} {:>22} {:>9} {}",
+        "phase",
+        "updates",
+        "batch",
+        "network calls/sample",
+        "time",
+        heads(target)
     );
     for plan in &plans {
         println!(
-            "{:<18} {:>9} {:>7} {:>22} {:>9} {:>10}",
+            "{:<18} {:>9} {:>7} {:>22} {:>9} {}",
             plan.name,
             plan.updates,
             plan.batch,
             format!("{} + {} trained", plan.cost.frozen, plan.cost.trained),
             duration(plan.seconds),
-            amount(plan.bytes)
+            columns(target, plan.memory)
         );
     }
     let seconds = plans.iter().map(|plan| plan.seconds).sum();
-    let most = plans.iter().map(|plan| plan.bytes).max().unwrap_or(0);
+    let most = plans.iter().map(|plan| plan.memory);
+    let most = most.fold(Predicted::default(), Predicted::max);
+    let most = match target {
+        Target::Cpu => amount(most.host),
+        _ => format!(
+            "{} of device memory and {} of memory",
+            amount(most.device),
+            amount(most.host)
+        ),
+    };
     println!(
         "In total {} and at most {} on this machine; {} examples of {} in {}. Nothing was written to the run's folder.",
         duration(seconds),
-        amount(most),
+        most,
         run.examples.len(),
         run.examples.shape(),
         run.examples.name()

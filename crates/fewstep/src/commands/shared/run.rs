@@ -4,13 +4,16 @@ use super::grids::SampleGrids;
 use super::interrupt::Interrupt;
 use super::recipe_kind::{Command, RecipeKind, wrong_method};
 use super::run_folder::{RunFolder, check_apart};
-use crate::error::{CliError, CliResult};
+use crate::compute;
+use crate::error::{CliError, CliResult, IntoCliResult};
 use crate::memory::MemoryArgs;
 use crate::{progress, recipes};
+use burn::tensor::Device;
 use fewstep_data::DataConfig;
-use fewstep_distill::recipe::parse_with;
+use fewstep_distill::recipe::{RunConfig, parse_with};
 use fewstep_distill::run::{Event, Run, RunInputs};
 use fewstep_formats::Model;
+use fewstep_kernels::device::DeviceName;
 use fewstep_kernels::memory;
 use serde::de::DeserializeOwned;
 use std::path::{Path, PathBuf};
@@ -37,11 +40,19 @@ pub(crate) struct RunArgs {
     /// Print only the memory of every option, and stop.
     #[arg(skip)]
     pub(crate) plan: bool,
+    /// Plan for a GPU with this much memory, which may be elsewhere.
+    #[arg(skip)]
+    pub(crate) gpu_memory: Option<u64>,
 }
 
 impl RunArgs {
     /// For predicting memory only.
-    pub(crate) fn to_plan(recipe: PathBuf, overrides: Vec<String>, memory: MemoryArgs) -> Self {
+    pub(crate) fn to_plan(
+        recipe: PathBuf,
+        overrides: Vec<String>,
+        memory: MemoryArgs,
+        gpu_memory: Option<u64>,
+    ) -> Self {
         Self {
             recipe,
             out: None,
@@ -50,6 +61,15 @@ impl RunArgs {
             dry_run: true,
             memory,
             plan: true,
+            gpu_memory,
+        }
+    }
+
+    /// The device of the run. A plan for a GPU that may be elsewhere needs none.
+    pub(crate) fn device(&self, config: &RunConfig) -> CliResult<Device> {
+        match self.gpu_memory {
+            Some(_) => DeviceName::Cpu.open().input_error(),
+            None => compute::device_of_run(config),
         }
     }
 

@@ -13,6 +13,15 @@ use burn::backend::DType;
 use burn_cubecl::tensor::CubeTensor;
 use cubecl::client::Client;
 use std::sync::Mutex;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+/// Calls of the libraries so far, in the whole process.
+static CALLS: AtomicU64 = AtomicU64::new(0);
+
+/// Calls of the libraries so far.
+pub(crate) fn calls() -> u64 {
+    CALLS.load(Ordering::Relaxed)
+}
 
 /// A library's state for each device, made when it is first needed.
 type States<T> = Mutex<Vec<(usize, &'static Mutex<T>)>>;
@@ -29,6 +38,7 @@ impl<T: Send> Library<T> {
     /// Calls the library, on the thread that feeds the device: no other thread ever waits for its
     /// state.
     pub(super) fn run<R: Send>(self, work: impl FnOnce(&mut T) -> R + Send) -> R {
+        CALLS.fetch_add(1, Ordering::Relaxed);
         let mut result = None;
         let (states, index, make) = (self.states, self.index, self.make);
         let done = self.client.exclusive(|| {

@@ -28,7 +28,8 @@ pub(super) struct Queue {
 // sets it.
 unsafe impl Send for Queue {}
 
-/// Scratch memory of the libraries.
+/// Scratch memory of the libraries; of size 0 there is none.
+#[derive(Default)]
 struct Workspace {
     memory: CUdeviceptr,
     size: usize,
@@ -52,7 +53,7 @@ impl Queue {
                 before: event::create(flags).expect(failed),
                 after: event::create(flags).expect(failed),
                 has_context_events: driver_version() >= 12050,
-                workspace: Workspace { memory: 0, size: 0 },
+                workspace: Workspace::default(),
             }
         }
     }
@@ -75,8 +76,10 @@ impl Queue {
             // SAFETY: the stream is done with the old memory before it is freed.
             unsafe {
                 stream::synchronize(self.stream).expect("earlier work went well");
-                if self.workspace.size > 0 {
-                    let freed = cudarc::driver::result::free_sync(self.workspace.memory);
+                // Whatever fails below, nobody gets memory that is freed.
+                let old = std::mem::take(&mut self.workspace);
+                if old.size > 0 {
+                    let freed = cudarc::driver::result::free_sync(old.memory);
                     freed.expect("memory of ours");
                 }
                 let memory = cudarc::driver::result::malloc_sync(size);

@@ -1,8 +1,9 @@
 //! The backward pass: the gradient of the map, with sums for each image and channel, and from these
 //! the gradients of the parameters.
 
+use super::super::reduce::{Scratch, cube_sum, over_lanes};
 use super::super::tensors::{address, as_map, channels_last, elem, empty};
-use super::{Extents, Split, UNITS, sigmoid, sum_over_lanes, sum_over_parts};
+use super::{Extents, Split, UNITS, sigmoid, sum_over_parts};
 use crate::backend::{NormGradients, NormInputs};
 use crate::options::NormOptions;
 use burn::backend::{DType, TensorMetadata};
@@ -155,12 +156,12 @@ fn norm_backward<F: Float, G: Float, E: Float, N: Size>(
         position += lanes;
     }
     // The sums of a channel, then those of the group.
-    sum_over_lanes::<N>(sum, &mut shared, parts, lanes);
+    over_lanes::<N>(sum, &mut shared, parts, lanes, false);
     let of_channel = shared[part];
     if lane == 0 {
         plain[of_image] = of_channel;
     }
-    sum_over_lanes::<N>(sum_u, &mut shared, parts, lanes);
+    over_lanes::<N>(sum_u, &mut shared, parts, lanes, false);
     let of_channel_u = shared[part];
     if lane == 0 {
         normalised[of_image] = of_channel_u;
@@ -238,23 +239,11 @@ fn norm_parameters<G: Float, E: Float, D: Float>(
         }
         image += units;
     }
-    let mut sums = Shared::<[f32]>::new_slice(units);
-    let mut sums_u = Shared::<[f32]>::new_slice(units);
-    sums[unit] = sum;
-    sums_u[unit] = sum_u;
-    sync_cube();
-    let mut half = comptime!(units / 2).runtime();
-    while half > 0 {
-        if unit < half {
-            let (other, other_u) = (sums[unit + half], sums_u[unit + half]);
-            sums[unit] += other;
-            sums_u[unit] += other_u;
-        }
-        sync_cube();
-        half /= 2;
-    }
+    let mut shared = Scratch::new_slice(units);
+    let sum = cube_sum(sum, &mut shared, units);
+    let sum_u = cube_sum(sum_u, &mut shared, units);
     if unit == 0 {
-        d_beta[channel] = G::cast_from(sums[0]);
-        d_gamma[channel] = G::cast_from(sums_u[0]);
+        d_beta[channel] = G::cast_from(sum);
+        d_gamma[channel] = G::cast_from(sum_u);
     }
 }

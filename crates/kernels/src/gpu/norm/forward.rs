@@ -1,7 +1,8 @@
 //! The forward pass.
 
+use super::super::reduce::over_lanes;
 use super::super::tensors::{address, as_map, channels_last, elem, empty};
-use super::{Extents, Split, sigmoid, sum_over_lanes, sum_over_parts};
+use super::{Extents, Split, sigmoid, sum_over_parts};
 use crate::backend::NormInputs;
 use crate::options::NormOptions;
 use burn::backend::{DType, TensorMetadata};
@@ -89,7 +90,7 @@ fn norm_forward<F: Float, G: Float, E: Float, N: Size>(
         sum += Vector::<f32, N>::cast_from(x[start + position * row]);
         position += lanes;
     }
-    sum_over_lanes::<N>(sum, &mut shared, parts, lanes);
+    over_lanes::<N>(sum, &mut shared, parts, lanes, false);
     let mean = sum_over_parts::<N>(&shared, parts) / count;
     let mean_vector = Vector::<f32, N>::new(mean);
 
@@ -100,7 +101,7 @@ fn norm_forward<F: Float, G: Float, E: Float, N: Size>(
         squares += centred * centred;
         position += lanes;
     }
-    sum_over_lanes::<N>(squares, &mut shared, parts, lanes);
+    over_lanes::<N>(squares, &mut shared, parts, lanes, false);
     let variance = sum_over_parts::<N>(&shared, parts) / count;
     let r = 1f32 / f32::sqrt(variance + eps);
     let r_vector = Vector::<f32, N>::new(r);

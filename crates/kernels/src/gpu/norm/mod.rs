@@ -77,31 +77,7 @@ impl Extents {
     }
 }
 
-/// The sum over the lanes of a cube, for each of the parts. All units get it.
-#[cube]
-fn sum_over_lanes<N: Size>(
-    value: Vector<f32, N>,
-    shared: &mut Shared<[Vector<f32, N>]>,
-    #[comptime] parts: usize,
-    #[comptime] lanes: usize,
-) {
-    let unit = UNIT_POS as usize;
-    let lane = unit / parts;
-    sync_cube();
-    shared[unit] = value;
-    sync_cube();
-    let mut half = comptime!(lanes / 2).runtime();
-    while half > 0 {
-        if lane < half {
-            let other = shared[unit + half * parts];
-            shared[unit] += other;
-        }
-        sync_cube();
-        half /= 2;
-    }
-}
-
-/// The sum of all channels of a group, after [`sum_over_lanes`].
+/// The sum of all channels of a group, after [`over_lanes`](super::reduce::over_lanes).
 #[cube]
 fn sum_over_parts<N: Size>(shared: &Shared<[Vector<f32, N>]>, #[comptime] parts: usize) -> f32 {
     let mut sum = 0f32;

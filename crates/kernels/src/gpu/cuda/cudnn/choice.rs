@@ -2,57 +2,56 @@
 
 use super::descriptors::Descriptors;
 use super::{Cudnn, check};
+use crate::memory::LIBRARY_WORKSPACE;
 use crate::options::ConvOptions;
 use burn::backend::DType;
 use cudarc::cudnn::sys;
+use std::collections::HashMap;
+use std::fmt::Debug;
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub(super) enum Pass {
-    Forward,
-    InputGrad,
-    WeightGrad,
-}
+/// A convolution as cuDNN sees it: extents of input and weight, options and type.
+pub(super) type Key = ([usize; 4], [usize; 4], usize, [usize; 2], DType, bool);
 
-/// A convolution as cuDNN sees it: its pass, extents of input and weight, options and type.
-pub(super) type Key = (Pass, [usize; 4], [usize; 4], usize, [usize; 2], DType, bool);
+/// The fastest algorithm of each convolution seen so far, for one pass.
+pub(super) type Chosen<A> = HashMap<Key, Choice<A>>;
 
-/// An algorithm by its number, the arithmetic it was timed with, and its scratch memory.
+/// An algorithm, the arithmetic it was timed with, and its scratch memory.
 #[derive(Clone, Copy)]
-pub(super) struct Choice {
-    pub(super) algorithm: u32,
+pub(super) struct Choice<A> {
+    pub(super) algorithm: A,
     math: sys::cudnnMathType_t,
     pub(super) workspace: usize,
 }
 
+/// The algorithms of a pass.
+pub(super) trait Algorithm: Copy + Debug + 'static {
+    /// Those that were chosen before.
+    fn chosen(cudnn: &mut Cudnn) -> &mut Chosen<Self>;
+
+    /// Times all algorithms and takes the fastest that is precise enough.
+    fn time(cudnn: &Cudnn, dtype: DType, descriptors: &Descriptors) -> Option<Choice<Self>>;
+}
+
 impl Cudnn {
     /// The fastest algorithm, timed when this convolution is first seen, and its arithmetic set.
-    pub(super) fn choose(
+    pub(super) fn choose<A: Algorithm>(
         &mut self,
-        pass: Pass,
         x: [usize; 4],
         weight: [usize; 4],
         options: ConvOptions,
         dtype: DType,
         descriptors: &Descriptors,
-    ) -> Choice {
+    ) -> Choice<A> {
         let tf32 = crate::precision::tf32_is_allowed();
-        let key = (
-            pass,
-            x,
-            weight,
-            options.stride,
-            options.padding,
-            dtype,
-            tf32,
-        );
-        let choice = match self.chosen.get(&key) {
+        let key = (x, weight, options.stride, options.padding, dtype, tf32);
+        let choice = match A::chosen(self).get(&key) {
             Some(&choice) => choice,
             None => {
                 self.queue.enter();
-                let choice = self.time(pass, dtype, descriptors).unwrap_or_else(|| {
+                let choice = A::time(self, dtype, descriptors).unwrap_or_else(|| {
                     panic!("cuDNN has no algorithm for the convolution {key:?}")
                 });
-                self.chosen.insert(key, choice);
+                A::chosen(self).insert(key, choice);
                 choice
             }
         };
@@ -66,27 +65,25 @@ impl Cudnn {
         }
         choice
     }
+}
 
-    /// Times all algorithms and takes the fastest that is precise enough.
-    fn time(&self, pass: Pass, dtype: DType, d: &Descriptors) -> Option<Choice> {
-        /// More than any pass has.
-        const MOST: usize = 16;
-        let exact = dtype == DType::F32 && !crate::precision::tf32_is_allowed();
-        let usable = |status: sys::cudnnStatus_t, math: sys::cudnnMathType_t, memory: usize| {
-            let fma = math == sys::cudnnMathType_t::CUDNN_FMA_MATH;
-            let succeeded = status == sys::cudnnStatus_t::CUDNN_STATUS_SUCCESS;
-            succeeded && (!exact || fma) && memory <= MOST_WORKSPACE
-        };
-        macro_rules! fastest {
-            ($find:ident, $result:ty, $($descriptor:expr),*) => {{
+/// The algorithms that one of cuDNN's searches times, and where those are kept that won.
+macro_rules! algorithms {
+    ($algorithm:ident, $chosen:ident, $find:ident, $result:ident, $($descriptor:ident),*) => {
+        impl Algorithm for sys::$algorithm {
+            fn chosen(cudnn: &mut Cudnn) -> &mut Chosen<Self> {
+                &mut cudnn.$chosen
+            }
+
+            fn time(cudnn: &Cudnn, dtype: DType, d: &Descriptors) -> Option<Choice<Self>> {
                 // SAFETY: plain data, written by the call.
-                let mut results: [$result; MOST] = unsafe { std::mem::zeroed() };
+                let mut results: [sys::$result; MOST] = unsafe { std::mem::zeroed() };
                 let mut count = 0;
                 // SAFETY: there is room for the requested number of results.
                 let status = unsafe {
                     sys::$find(
-                        self.handle,
-                        $($descriptor,)*
+                        cudnn.handle,
+                        $(d.$descriptor,)*
                         MOST as i32,
                         &mut count,
                         results.as_mut_ptr(),
@@ -94,42 +91,59 @@ impl Cudnn {
                 };
                 check(status);
                 let mut found = results[..count as usize].iter();
-                let found = found.find(|r| usable(r.status, r.mathType, r.memory));
+                let found = found.find(|r| is_usable(dtype, r.status, r.mathType, r.memory));
                 found.map(|result| Choice {
-                    algorithm: result.algo as u32,
+                    algorithm: result.algo,
                     math: result.mathType,
                     workspace: result.memory,
                 })
-            }};
+            }
         }
-        match pass {
-            Pass::Forward => fastest!(
-                cudnnFindConvolutionForwardAlgorithm,
-                sys::cudnnConvolutionFwdAlgoPerf_t,
-                d.x,
-                d.weight,
-                d.convolution,
-                d.y
-            ),
-            Pass::InputGrad => fastest!(
-                cudnnFindConvolutionBackwardDataAlgorithm,
-                sys::cudnnConvolutionBwdDataAlgoPerf_t,
-                d.weight,
-                d.y,
-                d.convolution,
-                d.x
-            ),
-            Pass::WeightGrad => fastest!(
-                cudnnFindConvolutionBackwardFilterAlgorithm,
-                sys::cudnnConvolutionBwdFilterAlgoPerf_t,
-                d.x,
-                d.y,
-                d.convolution,
-                d.weight
-            ),
-        }
-    }
+    };
 }
 
-/// Most scratch memory of an algorithm.
-const MOST_WORKSPACE: usize = 1 << 30;
+algorithms!(
+    cudnnConvolutionFwdAlgo_t,
+    forward,
+    cudnnFindConvolutionForwardAlgorithm,
+    cudnnConvolutionFwdAlgoPerf_t,
+    x,
+    weight,
+    convolution,
+    y
+);
+algorithms!(
+    cudnnConvolutionBwdDataAlgo_t,
+    input_grad,
+    cudnnFindConvolutionBackwardDataAlgorithm,
+    cudnnConvolutionBwdDataAlgoPerf_t,
+    weight,
+    y,
+    convolution,
+    x
+);
+algorithms!(
+    cudnnConvolutionBwdFilterAlgo_t,
+    weight_grad,
+    cudnnFindConvolutionBackwardFilterAlgorithm,
+    cudnnConvolutionBwdFilterAlgoPerf_t,
+    x,
+    y,
+    convolution,
+    weight
+);
+
+/// More algorithms than any pass has.
+const MOST: usize = 16;
+
+fn is_usable(
+    dtype: DType,
+    status: sys::cudnnStatus_t,
+    math: sys::cudnnMathType_t,
+    memory: usize,
+) -> bool {
+    let exact = dtype == DType::F32 && !crate::precision::tf32_is_allowed();
+    let fma = math == sys::cudnnMathType_t::CUDNN_FMA_MATH;
+    let succeeded = status == sys::cudnnStatus_t::CUDNN_STATUS_SUCCESS;
+    succeeded && (!exact || fma) && memory <= LIBRARY_WORKSPACE
+}

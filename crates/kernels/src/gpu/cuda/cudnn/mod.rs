@@ -9,10 +9,9 @@ use crate::gpu::rows::add_to_rows;
 use crate::gpu::tensors::{as_map, cast, channels_last, empty, size};
 use crate::options::ConvOptions;
 use burn_cubecl::tensor::CubeTensor;
-use choice::{Choice, Key, Pass};
+use choice::Chosen;
 use cudarc::cudnn::sys;
 use descriptors::{Descriptors, output_size};
-use std::collections::HashMap;
 use std::ffi::c_void;
 use std::ptr::null_mut;
 use std::sync::{LazyLock, Mutex};
@@ -21,8 +20,9 @@ use std::sync::{LazyLock, Mutex};
 pub(in crate::gpu) struct Cudnn {
     queue: Queue,
     handle: sys::cudnnHandle_t,
-    /// The fastest algorithm of each convolution seen so far.
-    chosen: HashMap<Key, Choice>,
+    forward: Chosen<sys::cudnnConvolutionFwdAlgo_t>,
+    input_grad: Chosen<sys::cudnnConvolutionBwdDataAlgo_t>,
+    weight_grad: Chosen<sys::cudnnConvolutionBwdFilterAlgo_t>,
 }
 
 // SAFETY: a handle may be used by one thread at a time; the mutex sees to it.
@@ -61,7 +61,9 @@ impl Cudnn {
         Self {
             queue,
             handle,
-            chosen: HashMap::new(),
+            forward: Chosen::new(),
+            input_grad: Chosen::new(),
+            weight_grad: Chosen::new(),
         }
     }
 
@@ -77,14 +79,7 @@ impl Cudnn {
         let [batch, channels, height, width] = output_size(size_x, size_weight, options);
         let y = empty(&x, [batch, height, width, channels], dtype);
         let descriptors = Descriptors::new(size_x, size_weight, options, dtype);
-        let choice = self.choose(
-            Pass::Forward,
-            size_x,
-            size_weight,
-            options,
-            dtype,
-            &descriptors,
-        );
+        let choice = self.choose(size_x, size_weight, options, dtype, &descriptors);
         let handle = self.handle;
         self.queue.run([&x, &weight, &y], |queue, [x, weight, y]| {
             let workspace = queue.workspace(choice.workspace);
@@ -98,7 +93,7 @@ impl Cudnn {
                     descriptors.weight,
                     weight,
                     descriptors.convolution,
-                    std::mem::transmute::<u32, sys::cudnnConvolutionFwdAlgo_t>(choice.algorithm),
+                    choice.algorithm,
                     workspace,
                     choice.workspace,
                     ZERO.as_ptr(),
@@ -126,8 +121,7 @@ impl Cudnn {
         let [batch, channels, height, width] = size_x;
         let dx = empty(&dy, [batch, height, width, channels], dtype);
         let descriptors = Descriptors::new(size_x, size_weight, options, dtype);
-        let pass = Pass::InputGrad;
-        let choice = self.choose(pass, size_x, size_weight, options, dtype, &descriptors);
+        let choice = self.choose(size_x, size_weight, options, dtype, &descriptors);
         let handle = self.handle;
         self.queue
             .run([&dy, &weight, &dx], |queue, [dy, weight, dx]| {
@@ -142,9 +136,7 @@ impl Cudnn {
                         descriptors.y,
                         dy,
                         descriptors.convolution,
-                        std::mem::transmute::<u32, sys::cudnnConvolutionBwdDataAlgo_t>(
-                            choice.algorithm,
-                        ),
+                        choice.algorithm,
                         workspace,
                         choice.workspace,
                         ZERO.as_ptr(),
@@ -168,8 +160,7 @@ impl Cudnn {
         let [to, from, height, width] = size_weight;
         let dw = empty(&dy, [to, height, width, from], dtype);
         let descriptors = Descriptors::new(size_x, size_weight, options, dtype);
-        let pass = Pass::WeightGrad;
-        let choice = self.choose(pass, size_x, size_weight, options, dtype, &descriptors);
+        let choice = self.choose(size_x, size_weight, options, dtype, &descriptors);
         let handle = self.handle;
         self.queue.run([&x, &dy, &dw], |queue, [x, dy, dw]| {
             let workspace = queue.workspace(choice.workspace);
@@ -183,9 +174,7 @@ impl Cudnn {
                     descriptors.y,
                     dy,
                     descriptors.convolution,
-                    std::mem::transmute::<u32, sys::cudnnConvolutionBwdFilterAlgo_t>(
-                        choice.algorithm,
-                    ),
+                    choice.algorithm,
                     workspace,
                     choice.workspace,
                     ZERO.as_ptr(),

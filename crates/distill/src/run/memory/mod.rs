@@ -1,0 +1,270 @@
+//! What a run will take of memory, counted from configurations: nothing is allocated.
+
+mod cpu;
+mod gpu;
+
+use super::{Phase, Run, RunError};
+use crate::method::{Cost, Player, Teacher};
+use burn::module::Module;
+use burn::tensor::Device;
+use fewstep_data::Examples;
+use fewstep_diffusion::Guidance;
+use fewstep_formats::Model;
+use fewstep_kernels::device::Placement;
+use fewstep_kernels::memory::Predicted;
+use fewstep_nn::{Backbone, LoraConfig, Precision, TrainedPart, Training};
+use serde::Serialize;
+
+/// Where a run computes, for the prediction of its memory.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Target {
+    /// The CPU: everything is in the machine's memory.
+    Cpu,
+    /// A GPU through Vulkan or Metal.
+    Gpu,
+    /// A GPU through CUDA, whose libraries need more room to work in.
+    Cuda,
+}
+
+impl Target {
+    /// Of a device.
+    pub fn of(device: &Device) -> Self {
+        let placement = Placement::of(device);
+        match (placement.has_own_memory(), placement.has_libraries()) {
+            (false, _) => Self::Cpu,
+            (true, false) => Self::Gpu,
+            (true, true) => Self::Cuda,
+        }
+    }
+}
+
+/// A choice of what is trained and of what is kept for the backward pass, with the memory it takes.
+#[derive(Clone, Copy, Debug, Serialize)]
+pub struct MemoryOption {
+    /// Whether LoRA are trained, and not all weights.
+    pub lora: bool,
+    /// Whether blocks keep only their inputs and are computed again.
+    pub checkpointing: bool,
+    /// Predicted peak memory.
+    pub memory: Predicted,
+}
+
+/// Memory of the program itself, with the tables of the framework and what its heap leaves unused.
+const PROGRAM_BYTES: u64 = 30 << 20;
+
+impl Run {
+    /// Predicts the memory of every [`MemoryOption`], without running anything. LoRA are for
+    /// methods that support them; they are those of the recipe, or the usual ones.
+    ///
+    /// # Errors
+    /// When the teacher does not fit the recipe.
+    pub fn memory_options(
+        &self,
+        initial: &Model,
+        shown: usize,
+        target: Target,
+    ) -> Result<Vec<MemoryOption>, RunError> {
+        let supports_lora = self.phases.iter().all(|phase| phase.method.supports_lora());
+        let mut options = vec![];
+        for lora in [false, true]
+            .into_iter()
+            .take(1 + usize::from(supports_lora))
+        {
+            for checkpointing in [false, true] {
+                let change = |phase: &Phase| changed(phase, lora, checkpointing);
+                options.push(MemoryOption {
+                    lora,
+                    checkpointing,
+                    memory: self.most(initial, shown, target, &change)?,
+                });
+            }
+        }
+        Ok(options)
+    }
+
+    /// Predicts the memory that the run takes as its recipe has it.
+    ///
+    /// # Errors
+    /// When the teacher does not fit the recipe.
+    pub fn memory(
+        &self,
+        initial: &Model,
+        shown: usize,
+        target: Target,
+    ) -> Result<Predicted, RunError> {
+        self.most(initial, shown, target, &Phase::clone)
+    }
+
+    /// The most that a phase takes, each of them changed.
+    fn most(
+        &self,
+        initial: &Model,
+        shown: usize,
+        target: Target,
+        change: &dyn Fn(&Phase) -> Phase,
+    ) -> Result<Predicted, RunError> {
+        let mut base = initial.clone();
+        let mut most = Predicted::default();
+        for phase in &self.phases {
+            let phase = change(phase);
+            let student = phase.student(&base, self.seed)?;
+            let networks = (initial, &base, &student);
+            most = most.max(self.of_phase(&phase, networks, shown, target)?);
+            base = Model {
+                recipe: self.recipe(&phase, &base, 0),
+                network: student,
+            };
+        }
+        Ok(most)
+    }
+
+    /// Predicts the memory that making latents takes, where they are yet to be made.
+    pub fn encoding(&self) -> Option<u64> {
+        match &self.examples {
+            Examples::Planned { bytes, .. } => Some(PROGRAM_BYTES + bytes),
+            _ => None,
+        }
+    }
+
+    /// Predicts the memory of a phase. What its objective costs does not depend on the weights of
+    /// the model before it: those of the initial model are there already.
+    pub(super) fn of_phase(
+        &self,
+        phase: &Phase,
+        (initial, base, student): (&Model, &Model, &Backbone),
+        shown: usize,
+        target: Target,
+    ) -> Result<Predicted, RunError> {
+        let model = &Model {
+            network: initial.network.clone(),
+            recipe: base.recipe.clone(),
+        };
+        let teacher = Teacher {
+            model,
+            precision: Precision::F32,
+        };
+        let cost = phase.method.objective(&teacher)?.cost();
+        let others = phase.method.others(&teacher, self.seed)?;
+        let others = others.iter().map(Player::state).sum();
+        let needs = self.needs(phase, base, student, (cost, others), shown);
+        Ok(match target {
+            Target::Cpu => Predicted::of_host(needs.on_cpu()),
+            Target::Gpu | Target::Cuda => Predicted {
+                host: needs.beside_gpu(),
+                device: needs.on_gpu(target),
+            },
+        })
+    }
+
+    /// What decides the memory of a phase.
+    fn needs<'a>(
+        &self,
+        phase: &'a Phase,
+        base: &'a Model,
+        student: &'a Backbone,
+        (cost, other_state): (Cost, usize),
+        shown: usize,
+    ) -> Needs<'a> {
+        let shape = self.examples.shape();
+        let guided = self.recipe(phase, base, 0).guidance == Guidance::ClassifierFree;
+        Needs {
+            phase,
+            base,
+            student,
+            training: Training {
+                size: [shape.height, shape.width],
+                states: self.examples.text_states(),
+                part: phase.trained_part(),
+                checkpointing: phase.optim.gradient_checkpointing,
+            },
+            trained: trained(phase, student),
+            cost,
+            other_state,
+            shown: shown * (1 + usize::from(guided)),
+            data: self.examples.bytes(),
+            image: shape.len(),
+            precision: self.config.precision,
+        }
+    }
+}
+
+/// What decides the memory of a phase.
+struct Needs<'a> {
+    phase: &'a Phase,
+    base: &'a Model,
+    student: &'a Backbone,
+    training: Training,
+    /// Parameters that move.
+    trained: usize,
+    cost: Cost,
+    /// Numbers that other players carry along.
+    other_state: usize,
+    /// Samples that go through the network together for a grid.
+    shown: usize,
+    /// Bytes of the examples.
+    data: usize,
+    /// Numbers of an image.
+    image: usize,
+    precision: Precision,
+}
+
+impl Needs<'_> {
+    /// Weights that a network has a second time, with LoRA added to them.
+    fn merged(network: &Backbone) -> usize {
+        network
+            .lora()
+            .map_or(0, |_| network.config().lora_weights())
+    }
+
+    /// Numbers of 32 bits of the frozen teacher. The teacher's parameters, frozen ones and the
+    /// average of frozen ones are one and the same; where the teacher has LoRA too, its weights
+    /// have them.
+    fn frozen(&self) -> usize {
+        let (all, trained) = (self.student.num_params(), self.trained);
+        let base = self.base.network.num_params();
+        match (
+            trained == all,
+            self.phase.method.calls_teacher(),
+            self.phase.teacher_precision,
+        ) {
+            (true, false, _) => 0,
+            (true, true, Precision::F32) => base,
+            (true, true, Precision::Bf16) => base / 2,
+            (false, ..) => all - trained + Self::merged(&self.base.network),
+        }
+    }
+
+    /// Numbers of the parameters, two moments of Adam, the average, and what is frozen.
+    fn state(&self) -> usize {
+        let copies = 3 + usize::from(self.phase.optim.ema.is_some());
+        self.trained * copies + self.frozen() + self.other_state
+    }
+}
+
+/// Numbers of a recipe, whose products have more than 64 bits.
+fn wide(number: usize) -> u128 {
+    number as u128
+}
+
+fn to_bytes(bytes: u128) -> u64 {
+    u64::try_from(bytes).unwrap_or(u64::MAX)
+}
+
+/// Parameters that move in a phase.
+fn trained(phase: &Phase, student: &Backbone) -> usize {
+    match (phase.trained_part(), student.controlnet()) {
+        (TrainedPart::Lora, _) => student.num_lora_params(),
+        (TrainedPart::ControlNet, Some(controlnet)) => controlnet.num_params(),
+        _ => student.num_params(),
+    }
+}
+
+/// A phase with other choices of a [`MemoryOption`].
+fn changed(phase: &Phase, with_lora: bool, checkpointing: bool) -> Phase {
+    let mut phase = phase.clone();
+    phase.optim.gradient_checkpointing = checkpointing;
+    let lora = phase.lora.take();
+    let lora = lora.unwrap_or_else(LoraConfig::default_attention);
+    phase.lora = with_lora.then_some(lora);
+    phase
+}

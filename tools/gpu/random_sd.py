@@ -1,0 +1,271 @@
+"""Makes a folder like Stable Diffusion 1.5's, in diffusers' layout, with random weights in half precision. Needs NumPy only.
+
+    python3 tools/gpu/random_sd.py FOLDER [--tiny] [--images 16]
+
+The full size has 860 M parameters of U-Net and takes 2.1 GB. With `--images` it also makes a folder FOLDER-images of random
+images with captions, of the size that the model generates: 512, or 64 with `--tiny`.
+"""
+import argparse
+import json
+import pathlib
+import struct
+import zlib
+from dataclasses import dataclass
+
+import numpy as np
+
+
+@dataclass
+class Sizes:
+    unet: list[int]
+    vae: list[int]
+    layers: int
+    groups: int
+    heads: int
+    text: int
+    text_layers: int
+    text_heads: int
+    vocabulary: int
+    sample: int
+
+
+FULL = Sizes([320, 640, 1280, 1280], [128, 256, 512, 512], 2, 32, 8, 768, 12, 12, 49408, 64)
+TINY = Sizes([16, 32], [8, 8, 8, 8], 1, 8, 2, 24, 2, 2, 200, 8)
+
+
+class Tensors:
+    """Names and shapes of a network's tensors."""
+
+    def __init__(self):
+        self.shapes = {}
+
+    def add(self, name, *shape):
+        self.shapes[f"{name}.weight"] = shape
+
+    def linear(self, name, from_, to, bias=True):
+        self.add(name, to, from_)
+        if bias:
+            self.shapes[f"{name}.bias"] = (to,)
+
+    def conv(self, name, from_, to, side):
+        self.add(name, to, from_, side, side)
+        self.shapes[f"{name}.bias"] = (to,)
+
+    def norm(self, name, width):
+        self.add(name, width)
+        self.shapes[f"{name}.bias"] = (width,)
+
+    def resnet(self, name, from_, to, time=None):
+        self.norm(f"{name}.norm1", from_)
+        self.conv(f"{name}.conv1", from_, to, 3)
+        if time:
+            self.linear(f"{name}.time_emb_proj", time, to)
+        self.norm(f"{name}.norm2", to)
+        self.conv(f"{name}.conv2", to, to, 3)
+        if from_ != to:
+            self.conv(f"{name}.conv_shortcut", from_, to, 1)
+
+    def transformer(self, name, width, text):
+        self.norm(f"{name}.norm", width)
+        self.conv(f"{name}.proj_in", width, width, 1)
+        self.conv(f"{name}.proj_out", width, width, 1)
+        block = f"{name}.transformer_blocks.0"
+        for number, context in ((1, width), (2, text)):
+            attention = f"{block}.attn{number}"
+            self.linear(f"{attention}.to_q", width, width, bias=False)
+            self.linear(f"{attention}.to_k", context, width, bias=False)
+            self.linear(f"{attention}.to_v", context, width, bias=False)
+            self.linear(f"{attention}.to_out.0", width, width)
+        for number in (1, 2, 3):
+            self.norm(f"{block}.norm{number}", width)
+        self.linear(f"{block}.ff.net.0.proj", width, 8 * width)
+        self.linear(f"{block}.ff.net.2", 4 * width, width)
+
+    def save(self, path, seed):
+        header, start = {}, 0
+        for name, shape in self.shapes.items():
+            size = 2 * int(np.prod(shape))
+            header[name] = {"dtype": "F16", "shape": list(shape), "data_offsets": [start, start + size]}
+            start += size
+        text = json.dumps(header).encode()
+        text += b" " * (-len(text) % 8)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        random = np.random.default_rng(seed)
+        with path.open("wb") as file:
+            file.write(struct.pack("<Q", len(text)) + text)
+            for name, shape in self.shapes.items():
+                file.write(values(random, name, shape).astype(np.float16).tobytes())
+
+
+def values(random, name, shape):
+    """As layers are initialised: normalisations are the identity, and sums keep their size."""
+    if len(shape) == 1:
+        is_scale = "norm" in name and name.endswith(".weight")
+        return np.full(shape, float(is_scale))
+    spread = 0.02 if "embedding" in name else np.prod(shape[1:]) ** -0.5
+    return random.standard_normal(shape, dtype=np.float32) * spread
+
+
+def unet(sizes):
+    t, widths, time = Tensors(), sizes.unet, 4 * sizes.unet[0]
+    last = len(widths) - 1
+    t.conv("conv_in", 4, widths[0], 3)
+    t.linear("time_embedding.linear_1", widths[0], time)
+    t.linear("time_embedding.linear_2", time, time)
+    skips, from_ = [widths[0]], widths[0]
+    for level, to in enumerate(widths):
+        block = f"down_blocks.{level}"
+        for layer in range(sizes.layers):
+            t.resnet(f"{block}.resnets.{layer}", from_, to, time)
+            if level < last:
+                t.transformer(f"{block}.attentions.{layer}", to, sizes.text)
+            skips.append(to)
+            from_ = to
+        if level < last:
+            t.conv(f"{block}.downsamplers.0.conv", to, to, 3)
+            skips.append(to)
+    for number in (0, 1):
+        t.resnet(f"mid_block.resnets.{number}", from_, from_, time)
+    t.transformer("mid_block.attentions.0", from_, sizes.text)
+    for number, level in enumerate(range(last, -1, -1)):
+        block, to = f"up_blocks.{number}", widths[level]
+        for layer in range(sizes.layers + 1):
+            t.resnet(f"{block}.resnets.{layer}", from_ + skips.pop(), to, time)
+            if level < last:
+                t.transformer(f"{block}.attentions.{layer}", to, sizes.text)
+            from_ = to
+        if level > 0:
+            t.conv(f"{block}.upsamplers.0.conv", to, to, 3)
+    t.norm("conv_norm_out", widths[0])
+    t.conv("conv_out", widths[0], 4, 3)
+    return t
+
+
+def vae(sizes):
+    t, widths = Tensors(), sizes.vae
+    last = len(widths) - 1
+
+    def middle(side):
+        for number in (0, 1):
+            t.resnet(f"{side}.mid_block.resnets.{number}", widths[-1], widths[-1])
+        attention = f"{side}.mid_block.attentions.0"
+        t.norm(f"{attention}.group_norm", widths[-1])
+        for name in ("to_q", "to_k", "to_v", "to_out.0"):
+            t.linear(f"{attention}.{name}", widths[-1], widths[-1])
+
+    t.conv("encoder.conv_in", 3, widths[0], 3)
+    from_ = widths[0]
+    for level, to in enumerate(widths):
+        for layer in range(sizes.layers):
+            t.resnet(f"encoder.down_blocks.{level}.resnets.{layer}", from_, to)
+            from_ = to
+        if level < last:
+            t.conv(f"encoder.down_blocks.{level}.downsamplers.0.conv", to, to, 3)
+    middle("encoder")
+    t.norm("encoder.conv_norm_out", from_)
+    t.conv("encoder.conv_out", from_, 8, 3)
+    t.conv("quant_conv", 8, 8, 1)
+    t.conv("post_quant_conv", 4, 4, 1)
+    t.conv("decoder.conv_in", 4, from_, 3)
+    middle("decoder")
+    for number, to in enumerate(reversed(widths)):
+        for layer in range(sizes.layers + 1):
+            t.resnet(f"decoder.up_blocks.{number}.resnets.{layer}", from_, to)
+            from_ = to
+        if number < last:
+            t.conv(f"decoder.up_blocks.{number}.upsamplers.0.conv", to, to, 3)
+    t.norm("decoder.conv_norm_out", from_)
+    t.conv("decoder.conv_out", from_, 3, 3)
+    return t
+
+
+def text_encoder(sizes):
+    t, width = Tensors(), sizes.text
+    t.add("text_model.embeddings.token_embedding", sizes.vocabulary, width)
+    t.add("text_model.embeddings.position_embedding", 77, width)
+    for number in range(sizes.text_layers):
+        layer = f"text_model.encoder.layers.{number}"
+        for name in ("q_proj", "k_proj", "v_proj", "out_proj"):
+            t.linear(f"{layer}.self_attn.{name}", width, width)
+        t.norm(f"{layer}.layer_norm1", width)
+        t.norm(f"{layer}.layer_norm2", width)
+        t.linear(f"{layer}.mlp.fc1", width, 4 * width)
+        t.linear(f"{layer}.mlp.fc2", 4 * width, width)
+    t.norm("text_model.final_layer_norm", width)
+    return t
+
+
+def configurations(sizes, words):
+    down = ["CrossAttnDownBlock2D"] * (len(sizes.unet) - 1) + ["DownBlock2D"]
+    up = ["UpBlock2D"] + ["CrossAttnUpBlock2D"] * (len(sizes.unet) - 1)
+    levels = len(sizes.vae)
+    return {
+        "model_index.json": {
+            "_class_name": "StableDiffusionPipeline", "scheduler": ["diffusers", "PNDMScheduler"],
+            "text_encoder": ["transformers", "CLIPTextModel"], "tokenizer": ["transformers", "CLIPTokenizer"],
+            "unet": ["diffusers", "UNet2DConditionModel"], "vae": ["diffusers", "AutoencoderKL"]},
+        "scheduler/scheduler_config.json": {
+            "_class_name": "PNDMScheduler", "beta_start": 0.00085, "beta_end": 0.012, "beta_schedule": "scaled_linear",
+            "num_train_timesteps": 1000, "prediction_type": "epsilon", "set_alpha_to_one": False, "skip_prk_steps": True,
+            "steps_offset": 1},
+        "unet/config.json": {
+            "_class_name": "UNet2DConditionModel", "sample_size": sizes.sample, "in_channels": 4, "out_channels": 4,
+            "block_out_channels": sizes.unet, "layers_per_block": sizes.layers, "down_block_types": down, "up_block_types": up,
+            "attention_head_dim": sizes.heads, "cross_attention_dim": sizes.text, "norm_num_groups": sizes.groups},
+        "vae/config.json": {
+            "_class_name": "AutoencoderKL", "block_out_channels": sizes.vae, "layers_per_block": sizes.layers,
+            "latent_channels": 4, "in_channels": 3, "out_channels": 3, "sample_size": 8 * sizes.sample,
+            "norm_num_groups": sizes.groups, "scaling_factor": 0.18215,
+            "down_block_types": ["DownEncoderBlock2D"] * levels, "up_block_types": ["UpDecoderBlock2D"] * levels},
+        "text_encoder/config.json": {
+            "architectures": ["CLIPTextModel"], "model_type": "clip_text_model", "hidden_act": "quick_gelu",
+            "hidden_size": sizes.text, "intermediate_size": 4 * sizes.text, "num_hidden_layers": sizes.text_layers,
+            "num_attention_heads": sizes.text_heads, "max_position_embeddings": 77, "vocab_size": sizes.vocabulary,
+            "layer_norm_eps": 1e-5, "bos_token_id": len(words) - 2, "eos_token_id": len(words) - 1,
+            "pad_token_id": len(words) - 1},
+        "tokenizer/tokenizer_config.json": {
+            "tokenizer_class": "CLIPTokenizer", "model_max_length": 77, "bos_token": words[-2], "eos_token": words[-1],
+            "pad_token": words[-1], "unk_token": words[-1]},
+        "tokenizer/vocab.json": {word: number for number, word in enumerate(words)},
+    }
+
+
+def png(path, side, random):
+    """A random image, in squares of eight pixels."""
+    squares = random.integers(0, 256, (side // 8, side // 8, 3), dtype=np.uint8)
+    pixels = np.repeat(np.repeat(squares, 8, 0), 8, 1)
+    rows = b"".join(b"\0" + row.tobytes() for row in pixels)
+
+    def chunk(kind, data):
+        return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+
+    head = chunk(b"IHDR", struct.pack(">IIBBBBB", side, side, 8, 2, 0, 0, 0))
+    path.write_bytes(b"\x89PNG\r\n\x1a\n" + head + chunk(b"IDAT", zlib.compress(rows)) + chunk(b"IEND", b""))
+
+
+def main():
+    parser = argparse.ArgumentParser()
+    parser.add_argument("folder", type=pathlib.Path)
+    parser.add_argument("--tiny", action="store_true")
+    parser.add_argument("--images", type=int, default=0)
+    arguments = parser.parse_args()
+    sizes = TINY if arguments.tiny else FULL
+    letters = [chr(code) for code in range(33, 127)]
+    words = letters + [letter + "</w>" for letter in letters] + ["<|startoftext|>", "<|endoftext|>"]
+    for name, content in configurations(sizes, words).items():
+        path = arguments.folder / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(json.dumps(content, indent=1))
+    (arguments.folder / "tokenizer/merges.txt").write_text("#version: 0.2\n")
+    unet(sizes).save(arguments.folder / "unet/diffusion_pytorch_model.safetensors", 1)
+    vae(sizes).save(arguments.folder / "vae/diffusion_pytorch_model.safetensors", 2)
+    text_encoder(sizes).save(arguments.folder / "text_encoder/model.safetensors", 3)
+    images = arguments.folder.with_name(arguments.folder.name + "-images")
+    random = np.random.default_rng(4)
+    for number in range(arguments.images):
+        images.mkdir(parents=True, exist_ok=True)
+        png(images / f"{number:04}.png", 8 * sizes.sample, random)
+        (images / f"{number:04}.txt").write_text(f"a pattern of number {number}")
+
+
+main()
