@@ -478,6 +478,14 @@ fn every_form_is_written_in_half_the_bits() {
         let off = image.pixels.iter().zip(&expected.pixels);
         let off: u64 = off.map(|(a, b)| u64::from(a.abs_diff(*b))).sum();
         assert!(off <= 4 * image.pixels.len() as u64, "{precision}: {off}");
+        let config = json(&folder.join(&out).join("text_encoder/config.json"));
+        let dtype = config.get("dtype").or(config.get("torch_dtype"));
+        let named = if precision == "f16" {
+            "float16"
+        } else {
+            "bfloat16"
+        };
+        assert_eq!(dtype, Some(&json!(named)), "transformers reads it");
         let single = format!("{precision}.safetensors");
         let form = ["--form", "single-file", "--out", &single];
         succeed(folder, &[&export[..], &form].concat());

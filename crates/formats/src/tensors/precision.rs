@@ -2,9 +2,11 @@
 
 use super::file;
 use super::raw::RawTensor;
-use crate::{FormatError, reading, write_atomically_with};
+use crate::fields::read_object;
+use crate::{FormatError, reading, write_atomically_with, write_json_atomically};
 use safetensors::Dtype;
 use safetensors::tensor::SafeTensors;
+use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
@@ -25,6 +27,15 @@ impl WeightPrecision {
             Self::F32 => Dtype::F32,
             Self::F16 => Dtype::F16,
             Self::Bf16 => Dtype::BF16,
+        }
+    }
+
+    /// Its name in PyTorch, which configurations of transformers have.
+    fn in_pytorch(self) -> &'static str {
+        match self {
+            Self::F32 => "float32",
+            Self::F16 => "float16",
+            Self::Bf16 => "bfloat16",
         }
     }
 }
@@ -50,7 +61,8 @@ pub(crate) fn in_precision<'a>(
     (converted, too_large)
 }
 
-/// Writes all safetensors files in a folder, and in those inside of it, again in this type. Gives
+/// Writes all safetensors files in a folder, and in those inside of it, again in this type, and
+/// says so in the configurations that name the type of their weights. Gives
 /// the names of tensors that are in f32 because a value of theirs is too large for it.
 ///
 /// # Errors
@@ -60,7 +72,9 @@ pub fn convert_weights(
     precision: WeightPrecision,
 ) -> Result<Vec<String>, FormatError> {
     let mut too_large = vec![];
-    for path in files(folder)? {
+    for path in files(folder, |path| {
+        path.extension().is_some_and(|e| e == "safetensors")
+    })? {
         let bytes = reading::bytes(&path)?;
         let damaged = |error: safetensors::SafeTensorError| FormatError::NotSafetensors {
             origin: path.display().to_string(),
@@ -77,11 +91,24 @@ pub fn convert_weights(
         write_atomically_with(&path, |out| file::write(tensors, &entries, out))?;
         too_large.extend(names);
     }
+    for path in files(folder, |path| path.ends_with("config.json"))? {
+        let mut config = read_object(&path)?;
+        let mut said = false;
+        for key in ["dtype", "torch_dtype"] {
+            if let Some(dtype) = config.get_mut(key) {
+                *dtype = json!(precision.in_pytorch());
+                said = true;
+            }
+        }
+        if said {
+            write_json_atomically(&path, &Value::Object(config))?;
+        }
+    }
     Ok(too_large)
 }
 
-/// The safetensors files in a folder and below.
-fn files(folder: &Path) -> Result<Vec<PathBuf>, FormatError> {
+/// The files of a kind in a folder and below.
+fn files(folder: &Path, wanted: fn(&Path) -> bool) -> Result<Vec<PathBuf>, FormatError> {
     let unread = |source| FormatError::Read {
         path: folder.into(),
         source,
@@ -89,10 +116,9 @@ fn files(folder: &Path) -> Result<Vec<PathBuf>, FormatError> {
     let mut found = vec![];
     for entry in std::fs::read_dir(folder).map_err(unread)? {
         let path = entry.map_err(unread)?.path();
-        let ending = path.extension();
         match path.is_dir() {
-            true => found.extend(files(&path)?),
-            false if ending.is_some_and(|ending| ending == "safetensors") => found.push(path),
+            true => found.extend(files(&path, wanted)?),
+            false if wanted(&path) => found.push(path),
             false => {}
         }
     }
