@@ -71,21 +71,23 @@ enum LastSigma {
 
 /// Settings of solvers that are not ours, with the value that is: another is passed over, with a
 /// warning, since it says nothing of the model.
-const OF_SOLVERS: [(&str, fn() -> Value); 13] = [
-    ("algorithm_type", || json!("dpmsolver++")),
-    ("disable_corrector", || json!([])),
-    ("euler_at_final", || json!(false)),
-    ("interpolation_type", || json!("linear")),
-    ("lower_order_final", || json!(true)),
-    ("predict_x0", || json!(true)),
-    ("solver_order", || json!(2)),
-    ("thresholding", || json!(false)),
-    ("use_beta_sigmas", || json!(false)),
-    ("use_exponential_sigmas", || json!(false)),
-    ("use_karras_sigmas", || json!(false)),
-    ("use_lu_lambdas", || json!(false)),
-    ("timestep_scaling", || json!(10)),
-];
+fn of_solvers() -> [(&'static str, Value); 13] {
+    [
+        ("algorithm_type", json!("dpmsolver++")),
+        ("disable_corrector", json!([])),
+        ("euler_at_final", json!(false)),
+        ("interpolation_type", json!("linear")),
+        ("lower_order_final", json!(true)),
+        ("predict_x0", json!(true)),
+        ("solver_order", json!(2)),
+        ("thresholding", json!(false)),
+        ("use_beta_sigmas", json!(false)),
+        ("use_exponential_sigmas", json!(false)),
+        ("use_karras_sigmas", json!(false)),
+        ("use_lu_lambdas", json!(false)),
+        ("timestep_scaling", json!(10)),
+    ]
+}
 
 /// Which of these a class has, beyond its name. diffusers ignores the rest, which other schedulers
 /// have left in the file.
@@ -126,9 +128,9 @@ pub(crate) fn read(mut fields: Fields) -> Result<Scheduler, FormatError> {
     if !class.same {
         replaced.push(format!("`{name}`"));
     }
-    for (field, ours) in OF_SOLVERS {
+    for (field, ours) in of_solvers() {
         let given = fields.take(field);
-        if let Some(given) = given.filter(|given| has(&name, field) && !same(given, &ours())) {
+        if let Some(given) = given.filter(|given| has(&name, field) && !same(given, &ours)) {
             replaced.push(format!("`{field}` = {given}"));
         }
     }
