@@ -5,10 +5,14 @@
 
 `sd1.ckpt` is the stored model `sd1` as one file, `pytorch_model.bin` its text encoder.
 """
+import argparse
+import collections
 import json
 import os
+import pathlib
 from pathlib import Path
 
+import numpy
 import torch
 from safetensors.torch import load_file, save_file
 
@@ -26,6 +30,17 @@ class Runs:
         return self.call
 
 
+class Callback:
+    """Of a class that no reader knows, as training programs have them."""
+
+    def __init__(self):
+        self.best, self.every = numpy.float64(0.5), 3
+
+
+class Settings(dict):
+    """A dictionary of a class of its own."""
+
+
 def tensors():
     generator = torch.Generator().manual_seed(0)
     x = torch.randn(3, 4, generator=generator)
@@ -41,6 +56,7 @@ def tensors():
 
 def main():
     OUT.mkdir(exist_ok=True)
+    torch.manual_seed(0)
     values = tensors()
     save_file({name: value.detach().clone().contiguous() for name, value in values.items()}, OUT / "tensors.safetensors")
     torch.save(values, OUT / "tensors.pt")
@@ -50,7 +66,16 @@ def main():
     save_file(module.state_dict(), OUT / "checkpoint.safetensors")
     torch.save({"plain": values["plain"], "x": Runs(os.system, "touch executed")}, OUT / "system.pt")
     torch.save({"x": Runs(eval, "open('executed', 'w')")}, OUT / "eval.pt", pickle_protocol=4)
-    torch.save({"plain": values["plain"]}, OUT / "legacy.pt", _use_new_zipfile_serialization=False)
+    torch.save(values, OUT / "legacy.pt", _use_new_zipfile_serialization=False)
+    torch.save(module.state_dict(), OUT / "short_legacy.pt", _use_new_zipfile_serialization=False)
+    torch.save({
+        "epoch": numpy.int64(3), "loss": numpy.float32(0.25), "scores": numpy.arange(3.0), "data": b"bytes",
+        "callbacks": {Callback: {"best": numpy.float64(1.5)}, "one": Callback()},
+        "settings": Settings(a=1, path=pathlib.PurePosixPath("a/b"), set={1, 2}, frozen=frozenset({3})),
+        "options": argparse.Namespace(lr=1e-3, device=torch.device("cpu"), size=torch.Size([1, 2])),
+        "counts": collections.defaultdict(int, {"a": 1}), "seen": collections.Counter("ab"), "type": torch.float16,
+        "state_dict": collections.defaultdict(dict, module.state_dict()),
+    }, OUT / "training.pt")
     names = json.loads((GOLDEN / "latent/sd1/single_file.json").read_text())
     parts = {part: load_file(*(GOLDEN / "latent/sd1" / part).glob("*.safetensors")) for part in ("unet", "vae", "text_encoder")}
     single = {}

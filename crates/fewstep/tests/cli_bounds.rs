@@ -229,7 +229,7 @@ fn requests_that_no_machine_can_fulfil_are_refused() {
         (&eval, &["--count", "1099511627776"], "of memory"),
         (&eval, &["--count", "1"], "at least 2"),
         (&eval, &["--w", "nan"], "-1000000 to 1000000"),
-        (&bench, &["--batch", MAX], "of memory"),
+        (&bench, &["--batch", MAX], "at most 262144"),
         (&bench, &["--rounds", MAX], "at most 16384"),
         (&bench, &["--warm-up", MAX], "at most 16384"),
         (&["quickstart"], &["--samples", MAX], "2..=1000000"),

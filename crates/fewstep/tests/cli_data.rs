@@ -147,7 +147,7 @@ fn captioned_sets_are_checked_in_every_layout() {
         assert!(out.contains("1 example can be used, 0 cannot"), "{out}");
     }
     workspace.refuse(&["data", "captioned:nowhere"], &["nowhere"]);
-    workspace.refuse(&["data", "zip:set"], &["zip", "`captioned`"]);
+    workspace.refuse(&["data", "zip:set"], &["zip", "captioned"]);
     let sample = "builtin:fashion-mnist-sample";
     let path = format!("data.path={sample}");
     let (out, _) = workspace.succeed(&["data", "idx:x", "--set", &path]);

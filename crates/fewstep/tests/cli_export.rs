@@ -7,7 +7,8 @@ use burn::tensor::Device;
 use fewstep_data::image::{self, Image};
 use fewstep_diffusion::DistilledFor;
 use fewstep_formats::{FilePrecision, Pipeline};
-use safetensors::SafeTensors;
+use safetensors::{Dtype, SafeTensors};
+use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use std::path::Path;
 use tiny::{save, student};
@@ -152,6 +153,7 @@ impl Gguf {
                 0 => 4 * values,
                 1 => 2 * values,
                 8 => values / 32 * 34,
+                30 => 2 * values,
                 other => panic!("`{name}` is of type {other}"),
             };
             let data = all[start + offset..][..length].to_vec();
@@ -335,6 +337,217 @@ fn pickled_weights_are_read_on_request_and_run_no_code() {
     }
 }
 
+fn json(file: &Path) -> Value {
+    serde_json::from_slice(&std::fs::read(file).expect("there")).expect("JSON")
+}
+
+/// A copy of a model whose scheduler's configuration has these fields.
+fn with_scheduler(folder: &Path, name: &str, fields: &[(&str, Value)]) {
+    copy(Path::new(&golden_path("sd1")), &folder.join(name));
+    let path = folder.join(name).join("scheduler/scheduler_config.json");
+    let mut config = json(&path);
+    for (field, value) in fields {
+        config[field] = value.clone();
+    }
+    std::fs::write(path, config.to_string()).expect("written");
+}
+
+/// What stands next to a file says what the tool must be told, and nothing where it knows.
+#[test]
+fn a_tool_gets_its_file_and_what_to_set() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let folder = folder.path();
+    let scaled = [
+        ("beta_start", json!(0.00085)),
+        ("beta_end", json!(0.012)),
+        ("beta_schedule", json!("scaled_linear")),
+    ];
+    with_scheduler(folder, "eps", &scaled);
+    let of_v = [&scaled[..], &[("prediction_type", json!("v_prediction"))]].concat();
+    with_scheduler(folder, "v", &of_v);
+    let export = |model: &str, tool: &str| {
+        let out = format!("{model}-{tool}");
+        let (_, said) = succeed(
+            folder,
+            &["export", "--model", model, "--for", tool, "--out", &out],
+        );
+        assert!(!said.contains("warning"), "{said}");
+        let read = std::fs::read_to_string(folder.join(&out).join("README.md"));
+        (folder.join(&out), read.expect("a README"))
+    };
+    for (model, sampling) in [("eps", None), ("v", Some("v_prediction"))] {
+        let (out, _) = export(model, "comfyui");
+        let workflow = json(&out.join("workflow_api.json"));
+        let found = workflow.get("sampling");
+        let found = found.map(|node| node["inputs"]["sampling"].as_str().expect("a name"));
+        assert_eq!(found, sampling);
+        // Every link leads to a node that is there.
+        for node in workflow.as_object().expect("nodes").values() {
+            for input in node["inputs"].as_object().expect("inputs").values() {
+                if let Some(link) = input.as_array() {
+                    assert!(workflow.get(link[0].as_str().expect("a node")).is_some());
+                }
+            }
+        }
+        assert_eq!(workflow["latent"]["inputs"]["width"], 16);
+        let (out, read) = export(model, "a1111");
+        assert_eq!(out.join("model.yaml").is_file(), sampling.is_some());
+        assert!(read.contains("Size: 16x16"), "{read}");
+        let (out, read) = export(model, "sd-cpp");
+        assert_eq!(
+            read.contains("--prediction v"),
+            sampling.is_some(),
+            "{read}"
+        );
+        assert!(Gguf::read(&out.join("model.gguf")).tensors.len() > 100);
+        export(model, "diffusers");
+    }
+    // Without the schedule of Stable Diffusion, a tool that takes it for granted is wrong.
+    with_scheduler(folder, "linear", &[("beta_schedule", json!("linear"))]);
+    let words = [
+        "--model",
+        "linear",
+        "--for",
+        "comfyui",
+        "--out",
+        "linear-out",
+    ];
+    let (_, said) = succeed(folder, &[&["export"], &words[..]].concat());
+    assert!(said.contains("another noise schedule"), "{said}");
+}
+
+#[test]
+fn a_student_is_written_for_its_own_w_where_a_tool_knows_none() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let folder = folder.path();
+    copy(Path::new(&golden_path("sd1")), &folder.join("base"));
+    // The golden student has another autoencoder than a single file can hold.
+    let tiny = golden_path("tiny");
+    let words = [
+        "export",
+        "--model",
+        &tiny,
+        "--for",
+        "diffusers",
+        "--out",
+        "kept",
+    ];
+    let (_, said) = succeed(folder, &words);
+    assert!(!said.contains("folded in"), "{said}");
+    let config = json(&folder.join("kept/unet/config.json"));
+    assert!(config["time_cond_proj_dim"].is_number());
+    let words = ["export", "--model", &tiny, "--for", "comfyui", "--out", "x"];
+    refuse(folder, &words, &["tiny autoencoder"]);
+}
+
+/// diffusers looks for every part that the index names.
+#[test]
+fn an_index_names_only_what_is_in_its_folder() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let folder = folder.path();
+    copy(Path::new(&golden_path("sd1")), &folder.join("published"));
+    let path = folder.join("published/model_index.json");
+    let mut index = json(&path);
+    index["safety_checker"] = json!(["stable_diffusion", "StableDiffusionSafetyChecker"]);
+    index["feature_extractor"] = json!(["transformers", "CLIPImageProcessor"]);
+    std::fs::write(&path, index.to_string()).expect("written");
+    let words = ["export", "--model", "published", "--out", "ours"];
+    succeed(folder, &words);
+    let index = json(&folder.join("ours/model_index.json"));
+    for (part, kind) in index.as_object().expect("an object") {
+        if let Some([_, Value::String(_)]) = kind.as_array().map(Vec::as_slice) {
+            assert!(folder.join("ours").join(part).is_dir(), "{part}");
+        }
+    }
+    assert_eq!(index["safety_checker"], json!([null, null]));
+    assert_eq!(index["requires_safety_checker"], json!(false));
+}
+
+#[test]
+fn every_form_is_written_in_half_the_bits() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let folder = folder.path();
+    let model = golden_path("sd1");
+    let words = ["--prompt", "a cat"];
+    let expected = generate(folder, &[&["--model", &model], &words[..]].concat());
+    for precision in ["f16", "bf16"] {
+        let out = format!("{precision}-folder");
+        let export = ["export", "--model", &model, "--precision", precision];
+        succeed(folder, &[&export[..], &["--out", &out]].concat());
+        let image = generate(folder, &[&["--model", &out], &words[..]].concat());
+        let off = image.pixels.iter().zip(&expected.pixels);
+        let off: u64 = off.map(|(a, b)| u64::from(a.abs_diff(*b))).sum();
+        assert!(off <= 4 * image.pixels.len() as u64, "{precision}: {off}");
+        let config = json(&folder.join(&out).join("text_encoder/config.json"));
+        let dtype = config.get("dtype").or(config.get("torch_dtype"));
+        let named = if precision == "f16" {
+            "float16"
+        } else {
+            "bfloat16"
+        };
+        assert_eq!(dtype, Some(&json!(named)), "transformers reads it");
+        let single = format!("{precision}.safetensors");
+        let form = ["--form", "single-file", "--out", &single];
+        succeed(folder, &[&export[..], &form].concat());
+        for file in [
+            folder.join(&single),
+            folder
+                .join(&out)
+                .join("unet/diffusion_pytorch_model.safetensors"),
+        ] {
+            let bytes = std::fs::read(file).expect("there");
+            let tensors = SafeTensors::deserialize(&bytes).expect("whole");
+            let expected = if precision == "f16" {
+                Dtype::F16
+            } else {
+                Dtype::BF16
+            };
+            for (name, view) in tensors.tensors() {
+                assert_eq!(view.dtype(), expected, "{name}");
+            }
+        }
+    }
+}
+
+#[test]
+fn a_whole_model_is_one_gguf_file() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let folder = folder.path();
+    let model = golden_path("sd1");
+    let names = json(&golden("sd1").join("single_file.json"));
+    let mut expected: Vec<&str> = names
+        .as_object()
+        .expect("names")
+        .values()
+        .map(|name| {
+            name.as_str()
+                .expect("a name")
+                .split(':')
+                .next()
+                .expect("a name")
+        })
+        .collect();
+    expected.sort_unstable();
+    expected.dedup();
+    for (precision, of_text, vector) in [("f32", 0, 0), ("bf16", 30, 0), ("q8_0", 1, 0)] {
+        let file = format!("{precision}.gguf");
+        let form = ["--form", "gguf-model", "--precision", precision];
+        let words = [&["export", "--model", &model, "--out", &file], &form[..]].concat();
+        succeed(folder, &words);
+        let read = Gguf::read(&folder.join(&file));
+        assert!(
+            read.tensors
+                .keys()
+                .map(String::as_str)
+                .eq(expected.iter().copied())
+        );
+        let kind = |name: &str| read.tensors[name].1;
+        let text = "cond_stage_model.transformer.text_model.embeddings.token_embedding.weight";
+        assert_eq!(kind(text), of_text, "{precision}");
+        assert_eq!(kind("model.diffusion_model.out.2.bias"), vector);
+    }
+}
+
 #[test]
 fn what_cannot_be_exported_is_refused() {
     let folder = tempfile::tempdir().expect("a folder");
@@ -351,7 +564,12 @@ fn what_cannot_be_exported_is_refused() {
         ("pixels", &gguf[..], "without prompts"),
         (&tiny, &single[..], "--bake-w"),
         (&tiny, &gguf[..], "--bake-w"),
-        (&sd1, &["--precision", "f16"], "--form gguf"),
+        (&sd1, &["--precision", "q8_0"], "--form gguf"),
+        (&sd1, &["--for", "comfyui", "--precision", "q8_0"], "f16"),
+        (&sd1, &["--for", "comfyui", "--form", "folder"], "--form"),
+        ("pixels", &["--for", "sd-cpp"], "without prompts"),
+        (&golden_path("inpaint"), &["--for", "a1111"], "inpainting"),
+        (&golden_path("classes"), &["--for", "comfyui"], "classes"),
         (&sd1, &["--bake-w", "3"], "nothing to fold in"),
     ] {
         let all = [&["export", "--model", model, "--out", "x"], words].concat();

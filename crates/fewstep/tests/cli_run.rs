@@ -112,7 +112,7 @@ fn a_diverged_run_stops_and_keeps_its_checkpoints() {
         "update ",
         "Images in the batch",
         "checkpoint",
-        "nothing that was saved",
+        "Nothing that was saved",
     ] {
         assert!(message.contains(word), "`{word}` is not in: {message}");
     }

@@ -133,6 +133,26 @@ impl Fields {
         Ok(())
     }
 
+    /// Whether a field is there and has not been read.
+    pub(crate) fn has(&self, name: &str) -> bool {
+        self.values.contains_key(name)
+    }
+
+    /// A field as it is, where it is there.
+    pub(crate) fn take(&mut self, name: &str) -> Option<Value> {
+        self.values.remove(name)
+    }
+
+    /// The names of the fields that nobody has read.
+    pub(crate) fn names(&self) -> impl Iterator<Item = &String> {
+        self.values.keys()
+    }
+
+    /// What the file is called.
+    pub(crate) fn origin(&self) -> &str {
+        &self.origin
+    }
+
     /// Fields without meaning for what is computed.
     pub(crate) fn ignore(&mut self, names: &[&str]) {
         for name in names {
@@ -178,7 +198,7 @@ impl From<Fields> for Value {
 
 /// Numbers are the same whether written as 1 or 1.0; a list of one value over and over is that
 /// value.
-fn same(given: &Value, supported: &Value) -> bool {
+pub(crate) fn same(given: &Value, supported: &Value) -> bool {
     match given {
         Value::Array(values) if !supported.is_array() => values.iter().all(|v| same(v, supported)),
         _ => given == supported || given.as_f64().is_some() && given.as_f64() == supported.as_f64(),

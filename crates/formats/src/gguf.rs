@@ -4,7 +4,7 @@
 //! Source: `docs/gguf.md` of ggml, version 3. All numbers are little-endian.
 
 use crate::tensors::raw::RawTensor;
-use half::f16;
+use half::{bf16, f16};
 use std::collections::BTreeMap;
 
 /// How the weights of a GGUF file are stored. Vectors (biases and norms) stay in f32 in all of
@@ -15,6 +15,8 @@ pub enum GgufPrecision {
     F32,
     /// 16-bit floats.
     F16,
+    /// The upper half of 32-bit floats.
+    Bf16,
     /// Bytes with a common scale for each 32, where rows divide by 32; the rest, such as
     /// convolutions, in 16-bit floats.
     Q8,
@@ -35,6 +37,7 @@ const ALIGNMENT: usize = 32;
 enum Encoding {
     F32,
     F16,
+    Bf16,
     Q8,
 }
 
@@ -44,6 +47,7 @@ impl GgufPrecision {
         match self {
             Self::F32 => 0,
             Self::F16 => 1,
+            Self::Bf16 => 32,
             Self::Q8 => 7,
         }
     }
@@ -52,7 +56,8 @@ impl GgufPrecision {
         let row = shape.last().copied().unwrap_or(1);
         match self {
             Self::F32 => Encoding::F32,
-            Self::F16 | Self::Q8 if shape.len() < 2 => Encoding::F32,
+            _ if shape.len() < 2 => Encoding::F32,
+            Self::Bf16 => Encoding::Bf16,
             Self::Q8 if row % BLOCK == 0 => Encoding::Q8,
             Self::F16 | Self::Q8 => Encoding::F16,
         }
@@ -65,6 +70,7 @@ impl Encoding {
         match self {
             Self::F32 => f32::MAX,
             Self::F16 => f16::MAX.to_f32(),
+            Self::Bf16 => bf16::MAX.to_f32(),
             // The scale of a block is in 16 bits.
             Self::Q8 => f16::MAX.to_f32() * 127.0,
         }
@@ -77,6 +83,7 @@ impl Encoding {
         match self {
             Self::F32 => 0,
             Self::F16 => 1,
+            Self::Bf16 => 30,
             Self::Q8 => 8,
         }
     }
@@ -86,6 +93,10 @@ impl Encoding {
             Self::F32 => values.iter().flat_map(|v| v.to_le_bytes()).collect(),
             Self::F16 => {
                 let halves = values.iter().map(|v| f16::from_f32(*v));
+                halves.flat_map(|v| v.to_le_bytes()).collect()
+            }
+            Self::Bf16 => {
+                let halves = values.iter().map(|v| bf16::from_f32(*v));
                 halves.flat_map(|v| v.to_le_bytes()).collect()
             }
             Self::Q8 => values.chunks_exact(BLOCK).flat_map(quantised).collect(),
@@ -107,11 +118,12 @@ fn quantised(block: &[f32]) -> [u8; 2 + BLOCK] {
 }
 
 /// A whole file, and the names of the tensors in f32 because a value of theirs is too large for the
-/// precision. The tensors are in f32, of dimensions as PyTorch has them.
+/// precision. The tensors are of floats, of dimensions as PyTorch has them; each has the precision
+/// that `precision` gives for its name.
 pub(crate) fn to_bytes(
     entries: &BTreeMap<String, Entry>,
     tensors: &BTreeMap<String, RawTensor>,
-    precision: GgufPrecision,
+    precision: impl Fn(&str) -> GgufPrecision,
 ) -> (Vec<u8>, Vec<String>) {
     let mut too_large = vec![];
     let mut file = b"GGUF".to_vec();
@@ -135,7 +147,7 @@ pub(crate) fn to_bytes(
     for (name, tensor) in tensors {
         let shape = tensor.shape();
         let values = tensor.values();
-        let mut encoding = precision.encoding(shape);
+        let mut encoding = precision(name).encoding(shape);
         if values.iter().any(|value| value.abs() > encoding.most()) {
             too_large.push(name.clone());
             encoding = Encoding::F32;
@@ -183,11 +195,12 @@ mod tests {
             ("large".into(), tensor(-65600.0)),
             ("larger".into(), tensor(1e7)),
         ]);
-        let in_f32 = |precision| to_bytes(&BTreeMap::new(), &tensors, precision).1;
+        let in_f32 = |precision| to_bytes(&BTreeMap::new(), &tensors, |_| precision).1;
         assert!(in_f32(GgufPrecision::F32).is_empty());
         assert_eq!(in_f32(GgufPrecision::F16), ["large", "larger"]);
         assert_eq!(in_f32(GgufPrecision::Q8), ["larger"]);
-        let (file, _) = to_bytes(&BTreeMap::new(), &tensors, GgufPrecision::F16);
+        assert!(in_f32(GgufPrecision::Bf16).is_empty());
+        let (file, _) = to_bytes(&BTreeMap::new(), &tensors, |_| GgufPrecision::F16);
         assert!(file.windows(4).any(|bytes| bytes == 1e7f32.to_le_bytes()));
     }
 }

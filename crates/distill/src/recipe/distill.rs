@@ -30,9 +30,10 @@ pub struct DistillRecipe {
     /// teacher of two branches `[2, 14]`; none for a teacher without guidance.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub w: Option<GuidanceWeights>,
-    /// How w enters the network. `scale` = 1000 / w_max is smooth; 1000 is what diffusers has.
-    #[serde(default = "default_w_embedding")]
-    pub w_embedding: WEmbedding,
+    /// How w enters the network. By default with the scale of diffusers, 1000, for a teacher that
+    /// reads texts, and with 250, which is smoother, for others.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub w_embedding: Option<WEmbedding>,
     /// LoRA of the teacher's weights instead of weights of the student's own; the input for w is
     /// trained too. Without it the student is trained whole.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -65,16 +66,23 @@ pub struct DistillRecipe {
     pub run: RunConfig,
 }
 
-pub(super) fn default_w_embedding() -> WEmbedding {
+/// How w enters a network when the recipe does not say. diffusers runs those that read texts, and
+/// knows no scale but 1000.
+pub fn default_w_embedding(reads_texts: bool) -> WEmbedding {
     WEmbedding {
         dim: 64,
-        scale: 250.0,
+        scale: if reads_texts { 1000.0 } else { 250.0 },
     }
 }
 
+/// The same for a run that was started with a recipe that does not say: of an earlier version.
+pub(super) fn earlier_w_embedding(started_with: Option<WEmbedding>) -> WEmbedding {
+    started_with.unwrap_or(default_w_embedding(false))
+}
+
 /// Checks how w enters the network.
-pub(super) fn check_w_embedding(embedding: WEmbedding) -> Result<(), RecipeError> {
-    let checked = embedding.validate("w_embedding");
+pub(super) fn check_w_embedding(embedding: Option<WEmbedding>) -> Result<(), RecipeError> {
+    let checked = embedding.map_or(Ok(()), |embedding| embedding.validate("w_embedding"));
     checked.map_err(|error| RecipeError::new("w_embedding", error.to_string()))
 }
 
@@ -111,6 +119,8 @@ impl DistillRecipe {
             Some(started) => {
                 self.weighting = self.weighting.or(started.weighting);
                 self.student_prediction = self.student_prediction.or(started.student_prediction);
+                let earlier = earlier_w_embedding(started.w_embedding);
+                self.w_embedding.get_or_insert(earlier);
             }
         }
     }
@@ -177,7 +187,7 @@ impl DistillRecipe {
         if let Some((guided, weights)) = self.guided.as_ref().zip(self.w) {
             let method = GuidanceMethod {
                 weights,
-                embedding: self.w_embedding,
+                embedding: self.embedding(),
                 weighting: self.weighting,
                 prediction: self.prediction(),
             };
@@ -195,7 +205,7 @@ impl DistillRecipe {
                     halving: progressive.halving,
                     steps,
                     weights: self.w,
-                    embedding: self.w_embedding,
+                    embedding: self.embedding(),
                     weighting: self.weighting,
                     prediction: self.prediction(),
                     is_first: phases.is_empty(),
@@ -204,6 +214,10 @@ impl DistillRecipe {
             }
         }
         Ok(phases)
+    }
+
+    fn embedding(&self) -> WEmbedding {
+        earlier_w_embedding(self.w_embedding)
     }
 
     fn prediction(&self) -> StudentPrediction {

@@ -6,7 +6,7 @@ mod phase;
 mod train;
 
 pub use crate::error::RecipeError;
-pub use distill::{DistillRecipe, TEXT_WEIGHTS};
+pub use distill::{DistillRecipe, TEXT_WEIGHTS, default_w_embedding};
 pub use parse::{RecipeFileError, parse, parse_with};
 pub use phase::{MethodName, PhaseRecipe};
 pub use train::{TextConfig, TrainRecipe};

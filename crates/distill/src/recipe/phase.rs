@@ -1,7 +1,7 @@
 //! The recipe of a run with one phase, and the methods that it can name.
 
 use super::RunConfig;
-use super::distill::{check_precision, check_w_embedding, default_w_embedding};
+use super::distill::{check_precision, check_w_embedding, earlier_w_embedding};
 use crate::error::RecipeError;
 use crate::method::codi::{CodiConfig, CodiMethod};
 use crate::method::consistency::{ConsistencyConfig, ConsistencyMethod};
@@ -65,9 +65,10 @@ macro_rules! phase_recipe {
             /// is guided by them, with `codi` all networks are; none for no guidance.
             #[serde(default, skip_serializing_if = "Option::is_none")]
             pub w: Option<GuidanceWeights>,
-            /// How w enters the network of a consistency model.
-            #[serde(default = "default_w_embedding")]
-            pub w_embedding: WEmbedding,
+            /// How w enters the network of a consistency model; the default is that of
+            /// [`default_w_embedding`](super::default_w_embedding).
+            #[serde(default, skip_serializing_if = "Option::is_none")]
+            pub w_embedding: Option<WEmbedding>,
             /// Probability that an example loses its label, with `denoising`.
             #[serde(default)]
             pub label_dropout: f64,
@@ -144,6 +145,8 @@ impl PhaseRecipe {
             Some(started) => {
                 self.weighting = self.weighting.or(started.weighting);
                 self.student_prediction = self.student_prediction.or(started.student_prediction);
+                let earlier = earlier_w_embedding(started.w_embedding);
+                self.w_embedding.get_or_insert(earlier);
             }
         }
     }
@@ -174,7 +177,7 @@ impl PhaseRecipe {
         SharedSettings {
             control,
             w: self.w,
-            w_embedding: self.w_embedding,
+            w_embedding: earlier_w_embedding(self.w_embedding),
             label_dropout: self.label_dropout,
             weighting: self.weighting,
             // Version 0.1.0, whose recipes do not say, kept what the teacher predicts.

@@ -16,7 +16,9 @@ use fewstep_diffusion::Guidance;
 use fewstep_diffusion::limits::{self, MASKS};
 use fewstep_distill::Copies;
 use fewstep_distill::method::{GuidanceWeights, control_spec};
-use fewstep_distill::recipe::{DistillRecipe, PhaseRecipe, RunConfig, TEXT_WEIGHTS};
+use fewstep_distill::recipe::{
+    DistillRecipe, PhaseRecipe, RunConfig, TEXT_WEIGHTS, default_w_embedding,
+};
 use fewstep_distill::run::{Phase, Run};
 use fewstep_formats::{Model, PipelineComponents};
 use fewstep_nn::BackboneConfig;
@@ -76,6 +78,8 @@ fn halve(args: &RunArgs) -> CliResult {
         args.device(&recipe.run)?,
     )?;
     inputs.check_learnt()?;
+    let embedding = default_w_embedding(inputs.reads_texts());
+    recipe.w_embedding.get_or_insert(embedding);
     if let Some(lora) = &recipe.lora {
         let network = inputs.teacher.network.clone();
         let fits = network.with_lora(lora, recipe.seed);
@@ -120,6 +124,8 @@ fn one_phase(args: &RunArgs) -> CliResult {
         (args.plan, folder.as_ref()),
         args.device(&recipe.run)?,
     )?;
+    let embedding = default_w_embedding(inputs.reads_texts());
+    recipe.w_embedding.get_or_insert(embedding);
     let examples = inputs.examples.clone();
     let phases = |recipe: &PhaseRecipe| Ok(recipe.phases(examples.conditions()));
     inputs.run(
@@ -258,6 +264,11 @@ impl Inputs {
         })
     }
 
+    /// Whether the teacher generates from texts.
+    fn reads_texts(&self) -> bool {
+        self.components.is_some() && self.teacher.recipe.classes.is_empty()
+    }
+
     fn check_images(&self) -> CliResult {
         let (recipe, examples) = (&self.teacher.recipe, &self.examples);
         let ImageShape {
@@ -315,6 +326,7 @@ impl Inputs {
         prompts: &[String],
         recipe: &R,
     ) -> CliResult {
+        let reads_texts = self.reads_texts();
         let run = Run {
             folder: args.folder(),
             seed,
@@ -331,7 +343,7 @@ impl Inputs {
         plan::check_memory(&run, &self.teacher)?;
         let inputs = folder.begin(recipe, phases, &run, &self.teacher)?;
         let uses = Uses {
-            prompts: run.components.is_some() && self.teacher.recipe.classes.is_empty(),
+            prompts: reads_texts,
             masks: self.teacher.network.config().concat_channels() > 0,
         };
         let mut result = self.teacher.recipe.clone();

@@ -109,7 +109,7 @@ fn recipes_that_cannot_work_are_refused() {
     let workspace = taught();
     let recipe = workspace.recipe("codi.toml", CODI);
     for (set, words) in [
-        ("method=cody", ["method", "Did you mean `codi`?"]),
+        ("method=cody", ["method", "Did you mean \"codi\"?"]),
         ("codi.intervals=0", ["[codi]", "intervals"]),
         (
             "codi.ode_modell=base",

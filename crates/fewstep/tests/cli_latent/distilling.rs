@@ -284,3 +284,18 @@ fn a_teacher_may_be_stored_in_16_bits() {
         &["teacher_precision", "[lora]", "in common"],
     );
 }
+
+/// diffusers knows one scale of w.
+#[test]
+fn w_enters_as_in_diffusers_where_the_recipe_does_not_say() {
+    let workspace = workspace();
+    let text = DISTILL.replace("w_embedding = { dim = 16, scale = 100.0 }\n", "");
+    let text = text.split("[progressive]").next().expect("stage one");
+    let recipe = recipe(&workspace, "plain.toml", text, "sd1");
+    workspace.succeed(&["distill", &recipe, "--out", "students"]);
+    let config = json(&workspace.path("students/models/guided/unet/config.json"));
+    assert_eq!(config["time_cond_proj_scale"], 1000.0);
+    // Once it is in a run, it stays.
+    let stored = std::fs::read_to_string(workspace.path("students/recipe.toml")).expect("there");
+    assert!(stored.contains("scale = 1000.0"), "{stored}");
+}

@@ -70,6 +70,187 @@ fn a_network_without_a_middle_generates_and_is_distilled_as_any() {
     Model::load(&alone, &Device::flex()).expect("whole by itself");
 }
 
+const GENERATE: [&str; 9] = [
+    "sample", "--model", "model", "--prompt", "x", "--steps", "2", "--out", "x.png",
+];
+
+fn with_scheduler(folder: &Path, config: Value) {
+    let path = folder.join("model/scheduler/scheduler_config.json");
+    std::fs::write(path, config.to_string()).expect("written");
+}
+
+/// A model needs of its scheduler the noise schedule and the prediction.
+#[test]
+fn solvers_that_are_not_ours_are_replaced() {
+    let home = folder();
+    let folder = home.path();
+    golden(folder, "latent/sd1", "model");
+    let betas = json!({
+        "beta_start": 0.00085, "beta_end": 0.012, "beta_schedule": "scaled_linear",
+        "prediction_type": "epsilon",
+    });
+    let with = |class: &str, more: Value| {
+        let mut config = betas.clone();
+        config["_class_name"] = json!(class);
+        for (field, value) in more.as_object().expect("fields") {
+            config[field] = value.clone();
+        }
+        with_scheduler(folder, config);
+        succeed(folder, &GENERATE)
+    };
+    for (class, more, named, sampler) in [
+        (
+            "DEISMultistepScheduler",
+            json!({"solver_order": 3}),
+            "`DEISMultistepScheduler`",
+            "dpm-solver++",
+        ),
+        (
+            "LMSDiscreteScheduler",
+            json!({"use_karras_sigmas": true}),
+            "`use_karras_sigmas`",
+            "dpm-solver++",
+        ),
+        (
+            "KDPM2AncestralDiscreteScheduler",
+            json!({}),
+            "`KDPM2AncestralDiscreteScheduler`",
+            "dpm-solver++",
+        ),
+        (
+            "DPMSolverSinglestepScheduler",
+            json!({}),
+            "`DPMSolverSinglestepScheduler`",
+            "dpm-solver++",
+        ),
+        (
+            "DPMSolverSDEScheduler",
+            json!({}),
+            "`DPMSolverSDEScheduler`",
+            "dpm-solver++",
+        ),
+        (
+            "DPMSolverMultistepScheduler",
+            json!({"algorithm_type": "sde-dpmsolver++"}),
+            "`algorithm_type`",
+            "dpm-solver++",
+        ),
+        (
+            "DPMSolverMultistepScheduler",
+            json!({"solver_order": 3}),
+            "`solver_order`",
+            "dpm-solver++",
+        ),
+        (
+            "DPMSolverMultistepScheduler",
+            json!({"timestep_spacing": "leading"}),
+            "`steps_offset`",
+            "dpm-solver++",
+        ),
+        (
+            "EulerDiscreteScheduler",
+            json!({"use_karras_sigmas": true}),
+            "`use_karras_sigmas`",
+            "ddim",
+        ),
+        (
+            "UniPCMultistepScheduler",
+            json!({"predict_x0": false}),
+            "`predict_x0`",
+            "unipc",
+        ),
+        (
+            "SchedulerOfTomorrow",
+            json!({"magic": 3}),
+            "`SchedulerOfTomorrow`",
+            "ddim",
+        ),
+    ] {
+        let (out, said) = with(class, more);
+        assert!(
+            said.contains(named) && said.contains("stands in"),
+            "{class}: {said}"
+        );
+        assert!(out.contains(sampler), "{class}: {out}");
+    }
+    // What a scheduler does not have, others left in the file.
+    for (class, more) in [
+        (
+            "EulerDiscreteScheduler",
+            json!({"set_alpha_to_one": false, "clip_sample": true, "skip_prk_steps": true, "clip_sample_range": 3}),
+        ),
+        (
+            "DPMSolverMultistepScheduler",
+            json!({"set_alpha_to_one": false, "use_karras_sigmas": null}),
+        ),
+        (
+            "UniPCMultistepScheduler",
+            json!({"set_alpha_to_one": false, "lower_order_final": true}),
+        ),
+        (
+            "HeunDiscreteScheduler",
+            json!({"set_alpha_to_one": false, "final_sigmas_type": "sigma_min"}),
+        ),
+        (
+            "DDIMScheduler",
+            json!({"use_karras_sigmas": true, "solver_order": 3, "clip_sample": false}),
+        ),
+    ] {
+        let (_, said) = with(class, more);
+        assert!(!said.contains("WARN"), "{class}: {said}");
+    }
+    // The noise schedule is another when the model is.
+    for (class, more, named) in [
+        (
+            "FlowMatchEulerDiscreteScheduler",
+            json!({}),
+            "predicts a flow",
+        ),
+        ("EDMEulerScheduler", json!({}), "EDM"),
+        (
+            "EulerDiscreteScheduler",
+            json!({"timestep_type": "continuous"}),
+            "`timestep_type`",
+        ),
+    ] {
+        let mut config = more;
+        config["_class_name"] = json!(class);
+        with_scheduler(folder, config);
+        refuse(folder, &GENERATE, &[named]);
+    }
+    with_scheduler(folder, json!({"_class_name": "SchedulerOfTomorrow"}));
+    refuse(folder, &GENERATE, &["`SchedulerOfTomorrow`", "no betas"]);
+}
+
+#[test]
+fn latent_consistency_models_are_students() {
+    let home = folder();
+    let folder = home.path();
+    golden(folder, "latent/tiny", "model");
+    std::fs::remove_file(folder.join("model/fewstep.json")).ok();
+    with_scheduler(
+        folder,
+        json!({
+            "_class_name": "LCMScheduler", "beta_start": 0.00085, "beta_end": 0.012,
+            "beta_schedule": "scaled_linear", "original_inference_steps": 50, "set_alpha_to_one": true,
+            "clip_sample": false, "steps_offset": 1, "timestep_scaling": 10.0,
+        }),
+    );
+    let words = [
+        "sample", "--model", "model", "--prompt", "x", "--json", "--out", "x.png",
+    ];
+    let (said, warned) = succeed(folder, &words);
+    assert!(!warned.contains("WARN"), "{warned}");
+    let summary: Value = serde_json::from_str(&said).expect("JSON");
+    assert_eq!(summary["sampler"], "multistep-consistency", "{said}");
+    assert_eq!(summary["steps"], 4, "{said}");
+    refuse(
+        folder,
+        &[&words[..], &["--sampler", "dpm-solver++"]].concat(),
+        &["student"],
+    );
+}
+
 #[test]
 fn info_knows_latent_models() {
     let home = folder();

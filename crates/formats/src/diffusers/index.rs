@@ -13,6 +13,9 @@ pub(crate) const FILE: &str = "model_index.json";
 /// The folder of a table of classes, which a model has instead of text encoder and tokenizer.
 pub(crate) const CLASSES: &str = "class_embedder";
 
+/// Filters and image prompts, which the U-Net does not know of.
+const NOT_IN_THE_UNET: [&str; 3] = ["feature_extractor", "image_encoder", "safety_checker"];
+
 /// A part of a folder, and the kinds of it that are supported.
 type Kinds = (&'static str, &'static [&'static str]);
 
@@ -41,16 +44,9 @@ pub(crate) fn read(folder: &Path) -> Result<&'static [&'static str], FormatError
             )));
         }
     }
-    // Filters and image prompts, which the U-Net does not know of; a ControlNet is found by its
-    // folder.
-    fields.ignore(&[
-        "controlnet",
-        "feature_extractor",
-        "image_encoder",
-        "requires_safety_checker",
-        "safety_checker",
-        "scheduler",
-    ]);
+    fields.ignore(&NOT_IN_THE_UNET);
+    // A ControlNet is found by its folder.
+    fields.ignore(&["controlnet", "requires_safety_checker", "scheduler"]);
     fields.finish()?;
     Ok(parts)
 }
@@ -118,7 +114,7 @@ fn pipeline(file: &Path) -> Result<Option<String>, FormatError> {
 /// The index of a model on pixels with this class of U-Net.
 pub(crate) fn of_pixels(unet: &str) -> Value {
     json!({
-        "_class_name": "DDPMPipeline",
+        "_class_name": "DDIMPipeline",
         "scheduler": ["diffusers", "DDIMScheduler"],
         "unet": ["diffusers", unet],
     })
@@ -152,6 +148,15 @@ pub(crate) fn of_classes() -> Value {
 pub(crate) fn with_our_model(folder: &Path, has_controlnet: bool) -> Result<Value, FormatError> {
     let mut index = Value::Object(read_object(&folder.join(FILE))?);
     index["scheduler"] = json!(["diffusers", "DDIMScheduler"]);
+    // diffusers looks for every part that is named, and these are not in the folder.
+    for part in NOT_IN_THE_UNET {
+        if let Some(named) = index.get_mut(part) {
+            *named = json!([null, null]);
+        }
+    }
+    if index.get("safety_checker").is_some() {
+        index["requires_safety_checker"] = json!(false);
+    }
     if has_controlnet {
         index["_class_name"] = json!("StableDiffusionControlNetPipeline");
         index["controlnet"] = json!(["diffusers", "ControlNetModel"]);

@@ -6,7 +6,7 @@ use std::collections::HashMap;
 pub(super) const MAGIC: &[u8] = b"PK\x03\x04";
 
 /// The files of an archive, without the folder that they are all in.
-pub(super) struct Archive<'a>(HashMap<&'a str, &'a [u8]>);
+pub(super) struct Archive<'a>(HashMap<String, &'a [u8]>);
 
 /// Stands for a count or an offset that is in the zip64 record.
 const ELSEWHERE: u64 = u32::MAX as u64;
@@ -15,7 +15,7 @@ impl<'a> Archive<'a> {
     pub(super) fn read(bytes: &'a [u8]) -> Result<Self, String> {
         if !bytes.starts_with(MAGIC) {
             return Err(
-                "it is no archive of PyTorch 1.6 or later: save it again with a PyTorch of today"
+                "it is neither an archive of PyTorch 1.6 or later, nor a file of an earlier one"
                     .into(),
             );
         }
@@ -50,9 +50,14 @@ impl<'a> Archive<'a> {
             let data = get(bytes, local + 30 + skipped, usize::try_from(length).ok()?)?;
             let name = std::str::from_utf8(name).ok()?;
             let inside = name.split_once('/').map_or(name, |(_, inside)| inside);
-            files.insert(inside, data);
+            files.insert(inside.into(), data);
         }
         Some(Self(files))
+    }
+
+    /// Files that are known by their names.
+    pub(super) fn of(files: HashMap<String, &'a [u8]>) -> Self {
+        Self(files)
     }
 
     pub(super) fn get(&self, name: &str) -> Option<&'a [u8]> {

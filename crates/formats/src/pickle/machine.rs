@@ -1,18 +1,19 @@
 //! The machine that a pickle is a program for, with only the instructions for data.
 
-use super::tensor::{Storage, Tensor};
+use super::tensor::Storage;
 use super::value::{Container, Global, Value};
 use std::collections::HashMap;
 use std::rc::Rc;
 
 pub(super) struct Machine<'a> {
     program: &'a [u8],
-    stack: Vec<Value>,
+    pub(super) stack: Vec<Value>,
     memo: HashMap<usize, Value>,
-    containers: Vec<Container>,
+    pub(super) containers: Vec<Container>,
+    pub(super) storages: Vec<Rc<Storage>>,
 }
 
-type Done<T = ()> = Result<T, String>;
+pub(super) type Done<T = ()> = Result<T, String>;
 
 impl<'a> Machine<'a> {
     pub(super) fn new(program: &'a [u8]) -> Self {
@@ -21,6 +22,7 @@ impl<'a> Machine<'a> {
             stack: vec![],
             memo: HashMap::new(),
             containers: vec![],
+            storages: vec![],
         }
     }
 
@@ -33,6 +35,29 @@ impl<'a> Machine<'a> {
                 _ => self.step(instruction)?,
             }
         }
+    }
+
+    /// What follows the program.
+    pub(super) fn rest(&self) -> &'a [u8] {
+        self.program
+    }
+
+    /// All storages that it has named.
+    pub(super) fn storages(&self) -> &[Rc<Storage>] {
+        &self.storages
+    }
+
+    /// The texts in a list.
+    pub(super) fn texts(&self, value: &Value) -> Vec<Rc<str>> {
+        let values = match self.container(value) {
+            Some(Container::Sequence(values)) => &values[..],
+            _ => &[],
+        };
+        let texts = values.iter().filter_map(|value| match value {
+            Value::Text(text) => Some(text.clone()),
+            _ => None,
+        });
+        texts.collect()
     }
 
     /// The entries of a dictionary whose keys are texts; nothing for any other value.
@@ -77,18 +102,52 @@ impl<'a> Machine<'a> {
                 let number = i32::from_le_bytes(self.take()?);
                 self.stack.push(Value::Number(number.into()));
             }
-            0x8a => self.long()?,
+            0x8a => {
+                let [length] = self.take()?;
+                self.long(length.into())?;
+            }
+            0x8b => {
+                let length = u32::from_le_bytes(self.take()?);
+                self.long(length as usize)?;
+            }
             b'G' => {
                 self.take::<8>()?;
                 self.stack.push(Value::Other);
             }
-            b'X' => {
+            b'X' | b'T' => {
                 let length = u32::from_le_bytes(self.take()?);
                 self.text(length as usize)?;
             }
-            0x8c => {
+            0x8c | b'U' => {
                 let [length] = self.take()?;
                 self.text(length.into())?;
+            }
+            0x8d => {
+                let length = u64::from_le_bytes(self.take()?);
+                self.text(usize::try_from(length).map_err(|_| CUT_OFF)?)?;
+            }
+            b'C' => {
+                let [length] = self.take()?;
+                self.bytes(length.into())?;
+            }
+            b'B' => {
+                let length = u32::from_le_bytes(self.take()?);
+                self.bytes(length as usize)?;
+            }
+            0x8e | 0x96 => {
+                let length = u64::from_le_bytes(self.take()?);
+                self.bytes(usize::try_from(length).map_err(|_| CUT_OFF)?)?;
+            }
+            b'2' => {
+                let top = self.stack.last().ok_or(EMPTY)?.clone();
+                self.stack.push(top);
+            }
+            // Sets hold no tensors.
+            0x8f => self.stack.push(Value::Other),
+            0x90 => drop(self.since_mark()?),
+            0x91 => {
+                self.since_mark()?;
+                self.stack.push(Value::Other);
             }
             b']' | b')' => self.put(Container::Sequence(vec![])),
             b'}' => self.put(Container::Map(vec![])),
@@ -138,17 +197,19 @@ impl<'a> Machine<'a> {
             }
             b'c' => {
                 let (module, name) = (self.line()?, self.line()?);
-                self.stack.push(Value::Global(Global::named(module, name)?));
+                self.name(module, name);
             }
             0x93 => match (self.pop()?, self.pop()?) {
-                (Value::Text(name), Value::Text(module)) => {
-                    self.stack
-                        .push(Value::Global(Global::named(&module, &name)?));
-                }
+                (Value::Text(name), Value::Text(module)) => self.name(&module, &name),
                 _ => return Err("it names something by what is no text".into()),
             },
-            b'R' => {
+            // A function or a class is called with arguments.
+            b'R' | 0x81 => {
                 let (arguments, called) = (self.pop()?, self.pop()?);
+                self.call(called, &arguments)?;
+            }
+            0x92 => {
+                let (_, arguments, called) = (self.pop()?, self.pop()?, self.pop()?);
                 self.call(called, &arguments)?;
             }
             b'b' => self.build()?,
@@ -177,6 +238,20 @@ impl<'a> Machine<'a> {
         Ok(())
     }
 
+    fn bytes(&mut self, length: usize) -> Done {
+        let (_, rest) = self.program.split_at_checked(length).ok_or(CUT_OFF)?;
+        self.program = rest;
+        self.stack.push(Value::Other);
+        Ok(())
+    }
+
+    fn name(&mut self, module: &str, name: &str) {
+        self.stack.push(match Global::named(module, name) {
+            Some(global) => Value::Global(global),
+            None => Value::Name(format!("{module}.{name}").into()),
+        });
+    }
+
     fn line(&mut self) -> Done<&'a str> {
         let end = self
             .program
@@ -189,12 +264,8 @@ impl<'a> Machine<'a> {
     }
 
     /// A whole number of any size; those of more than eight bytes are no sizes.
-    fn long(&mut self) -> Done {
-        let [length] = self.take()?;
-        let (bytes, rest) = self
-            .program
-            .split_at_checked(length.into())
-            .ok_or(CUT_OFF)?;
+    fn long(&mut self, length: usize) -> Done {
+        let (bytes, rest) = self.program.split_at_checked(length).ok_or(CUT_OFF)?;
         self.program = rest;
         let negative = bytes.last().is_some_and(|byte| *byte >= 0x80);
         let mut wide = [if negative { 0xff } else { 0 }; 8];
@@ -208,7 +279,7 @@ impl<'a> Machine<'a> {
         Ok(())
     }
 
-    fn pop(&mut self) -> Done<Value> {
+    pub(super) fn pop(&mut self) -> Done<Value> {
         self.stack.pop().ok_or_else(|| EMPTY.into())
     }
 
@@ -223,7 +294,7 @@ impl<'a> Machine<'a> {
         Ok(values)
     }
 
-    fn put(&mut self, container: Container) {
+    pub(super) fn put(&mut self, container: Container) {
         self.stack.push(Value::Container(self.containers.len()));
         self.containers.push(container);
     }
@@ -245,8 +316,9 @@ impl<'a> Machine<'a> {
 
     fn extend(&mut self, values: Vec<Value>) -> Done {
         match self.top()? {
-            Container::Sequence(all) => all.extend(values),
-            Container::Map(_) => {
+            None => {}
+            Some(Container::Sequence(all)) => all.extend(values),
+            Some(Container::Map(_)) => {
                 return Err("it adds a value without a name to a dictionary".into());
             }
         }
@@ -254,8 +326,12 @@ impl<'a> Machine<'a> {
     }
 
     fn insert(&mut self, values: Vec<Value>) -> Done {
-        let Container::Map(all) = self.top()? else {
-            return Err("it adds a name to what is no dictionary".into());
+        let all = match self.top()? {
+            None => return Ok(()),
+            Some(Container::Map(all)) => all,
+            Some(Container::Sequence(_)) => {
+                return Err("it adds a name to what is no dictionary".into());
+            }
         };
         let mut values = values.into_iter();
         while let (Some(key), Some(value)) = (values.next(), values.next()) {
@@ -264,105 +340,15 @@ impl<'a> Machine<'a> {
         Ok(())
     }
 
-    fn top(&mut self) -> Done<&mut Container> {
+    /// The container on top of the stack; none where it is something that nobody looks at.
+    fn top(&mut self) -> Done<Option<&mut Container>> {
         match self.stack.last() {
-            Some(Value::Container(index)) => Ok(&mut self.containers[*index]),
+            Some(Value::Container(index)) => Ok(Some(&mut self.containers[*index])),
+            Some(Value::Other | Value::Name(_)) => Ok(None),
             _ => Err("it adds to what is no container".into()),
         }
     }
-
-    fn call(&mut self, called: Value, arguments: &Value) -> Done {
-        let Some(Container::Sequence(arguments)) = self.container(arguments) else {
-            return Err("it calls with what are no arguments".into());
-        };
-        let made = match (&called, &arguments[..]) {
-            (Value::Global(Global::OrderedDict), []) => {
-                self.put(Container::Map(vec![]));
-                return Ok(());
-            }
-            (
-                Value::Global(Global::RebuildTensor),
-                [
-                    Value::Storage(storage),
-                    Value::Number(offset),
-                    shape,
-                    strides,
-                    ..,
-                ],
-            ) => Value::Tensor(Rc::new(Tensor {
-                storage: Storage::clone(storage),
-                offset: size(*offset)?,
-                shape: self.sizes(shape)?,
-                strides: self.sizes(strides)?,
-            })),
-            (Value::Global(Global::RebuildParameter), [Value::Tensor(tensor), ..]) => {
-                Value::Tensor(tensor.clone())
-            }
-            _ => return Err("it calls something that makes no tensor of its arguments".into()),
-        };
-        self.stack.push(made);
-        Ok(())
-    }
-
-    fn sizes(&self, value: &Value) -> Done<Vec<usize>> {
-        let Some(Container::Sequence(values)) = self.container(value) else {
-            return Err("a tensor has no shape".into());
-        };
-        // Copied for every tensor, so a long one in a few thousand tensors would fill memory.
-        if values.len() > MOST_DIMENSIONS {
-            return Err(format!("a tensor has {} dimensions", values.len()));
-        }
-        let sizes = values.iter().map(|value| match value {
-            Value::Number(number) => size(*number),
-            _ => Err("a tensor has a shape of other things than numbers".into()),
-        });
-        sizes.collect()
-    }
-
-    /// Attributes of a dictionary, such as the version of each layer, are omitted.
-    fn build(&mut self) -> Done {
-        self.pop()?;
-        match self.top()? {
-            Container::Map(_) => Ok(()),
-            Container::Sequence(_) => Err("it gives attributes to what is no dictionary".into()),
-        }
-    }
-
-    fn persistent(&mut self) -> Done {
-        let described = self.pop()?;
-        let Some(Container::Sequence(values)) = self.container(&described) else {
-            return Err("it takes something from outside that is no storage".into());
-        };
-        let [
-            Value::Text(kind),
-            Value::Global(Global::Storage(dtype)),
-            Value::Text(key),
-            _,
-            Value::Number(length),
-        ] = &values[..]
-        else {
-            return Err("it takes something from outside that is no storage".into());
-        };
-        if kind.as_ref() != "storage" {
-            return Err(format!(
-                "it takes a `{kind}` from outside, and only a storage can be"
-            ));
-        }
-        let storage = Storage {
-            dtype: *dtype,
-            key: key.clone(),
-            length: size(*length)?,
-        };
-        self.stack.push(Value::Storage(Rc::new(storage)));
-        Ok(())
-    }
 }
 
-/// PyTorch's own limit.
-const MOST_DIMENSIONS: usize = 64;
 const CUT_OFF: &str = "its pickle is cut off";
-const EMPTY: &str = "its pickle takes more from the stack than there is";
-
-fn size(number: i64) -> Done<usize> {
-    usize::try_from(number).map_err(|_| format!("{number} is no size"))
-}
+pub(super) const EMPTY: &str = "its pickle takes more from the stack than there is";

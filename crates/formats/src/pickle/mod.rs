@@ -2,12 +2,15 @@
 //!
 //! A pickle is a program for a small machine that can call any function of Python. This reader has
 //! the machine's instructions for data only, and knows the handful of names that tensors are made
-//! with; every other is refused.
+//! with. Any other name is a value that nobody looks at, and so is what it would make when it is
+//! called; calls that could run anything are refused.
 //!
 //! Source: Python's `pickletools` for the instructions; PyTorch's `torch/serialization.py` and
 //! `torch/_utils.py` for the layout of the file and the names.
 
 mod archive;
+mod calls;
+mod legacy;
 mod machine;
 mod tensor;
 #[cfg(test)]
@@ -41,7 +44,9 @@ pub(crate) const ENDINGS: [&str; 3] = ["bin", "ckpt", "pt"];
 pub(crate) fn read_weights(file: &Path, pickles: Pickles) -> Result<Vec<u8>, FormatError> {
     let bytes = reading::bytes(file)?;
     let ending = file.extension().and_then(|ending| ending.to_str());
-    let pickled = bytes.starts_with(archive::MAGIC) || ending.is_some_and(|e| ENDINGS.contains(&e));
+    let starts = [archive::MAGIC, legacy::MAGIC];
+    let starts = starts.iter().any(|start| bytes.starts_with(start));
+    let pickled = starts || ending.is_some_and(|e| ENDINGS.contains(&e));
     match (pickled, pickles) {
         (false, _) => Ok(bytes),
         (true, Pickles::Allowed) => unpickle(&bytes, &file.display().to_string()),
@@ -66,8 +71,8 @@ pub fn unpickle(bytes: &[u8], origin: &str) -> Result<Vec<u8>, FormatError> {
     })
 }
 
-/// The tensors of a pickle by name: of a dictionary, or of the `state_dict` in it.
-fn to_safetensors(bytes: &[u8]) -> Result<Vec<u8>, String> {
+/// The machine that has made what is in an archive, that value, and the archive.
+fn of_archive(bytes: &[u8]) -> Result<(Machine<'_>, Value, Archive<'_>), String> {
     let archive = Archive::read(bytes)?;
     if archive
         .get("byteorder")
@@ -77,7 +82,16 @@ fn to_safetensors(bytes: &[u8]) -> Result<Vec<u8>, String> {
     }
     let program = archive.get("data.pkl").ok_or("it has no `data.pkl`")?;
     let mut machine = Machine::new(program);
-    let mut all = machine.run()?;
+    let made = machine.run()?;
+    Ok((machine, made, archive))
+}
+
+/// The tensors of a pickle by name: of a dictionary, or of the `state_dict` in it.
+fn to_safetensors(bytes: &[u8]) -> Result<Vec<u8>, String> {
+    let (machine, mut all, archive) = match bytes.starts_with(legacy::MAGIC) {
+        true => legacy::read(bytes)?,
+        false => of_archive(bytes)?,
+    };
     let inner = machine.entries(&all).find(|(name, value)| {
         name.as_ref() == "state_dict" && matches!(machine.container(value), Some(Container::Map(_)))
     });

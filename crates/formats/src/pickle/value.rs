@@ -15,6 +15,8 @@ pub(super) enum Value {
     Number(i64),
     Text(Rc<str>),
     Global(Global),
+    /// A name that no tensor is made with. It stands for itself and is never called.
+    Name(Rc<str>),
     Container(usize),
     Storage(Rc<Storage>),
     Tensor(Rc<Tensor>),
@@ -23,7 +25,10 @@ pub(super) enum Value {
 /// A name that tensors are made with.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(super) enum Global {
-    OrderedDict,
+    /// A dictionary, whatever it is made from besides its entries.
+    Dictionary,
+    /// A tensor of one of the types that are made from others: the function, the type, arguments.
+    RebuildFromType,
     RebuildTensor,
     RebuildParameter,
     Storage(Dtype),
@@ -36,20 +41,70 @@ pub(super) enum Container {
 }
 
 impl Global {
-    /// What a name stands for. Whatever else a pickle names could be a function to be called.
-    pub(super) fn named(module: &str, name: &str) -> Result<Self, String> {
-        match (module, name) {
-            ("collections", "OrderedDict") => Ok(Self::OrderedDict),
-            ("torch._utils", "_rebuild_tensor_v2") => Ok(Self::RebuildTensor),
-            ("torch._utils", "_rebuild_parameter") => Ok(Self::RebuildParameter),
-            _ => {
-                let storage = storage_dtype(name).filter(|_| module == "torch");
-                storage.map(Self::Storage).ok_or_else(|| {
-                format!(
-                    "it asks for `{module}.{name}`, which no tensor needs and which could run anything; nothing of it was run. Where you trust the file, save its weights as safetensors with the program that made it"
-                )
-            })
+    /// What a name stands for, if tensors are made with it.
+    pub(super) fn named(module: &str, name: &str) -> Option<Self> {
+        Some(match (module, name) {
+            ("collections", "OrderedDict" | "defaultdict") => Self::Dictionary,
+            ("torch._utils", "_rebuild_tensor" | "_rebuild_tensor_v2") => Self::RebuildTensor,
+            ("torch._utils", "_rebuild_parameter" | "_rebuild_parameter_with_state") => {
+                Self::RebuildParameter
             }
-        }
+            ("torch._tensor", "_rebuild_from_type_v2") => Self::RebuildFromType,
+            ("torch", name) => Self::Storage(storage_dtype(name)?),
+            _ => return None,
+        })
+    }
+}
+
+/// Modules whose functions could run anything. A file that calls one is not what it should be, and
+/// is refused; calls of other names make values that nobody looks at.
+const DANGEROUS: [&str; 22] = [
+    "builtins",
+    "__builtin__",
+    "bdb",
+    "code",
+    "commands",
+    "ctypes",
+    "importlib",
+    "imp",
+    "multiprocessing",
+    "nt",
+    "os",
+    "pickle",
+    "posix",
+    "pty",
+    "pydoc",
+    "runpy",
+    "shutil",
+    "socket",
+    "subprocess",
+    "sys",
+    "timeit",
+    "webbrowser",
+];
+
+/// What is harmless of Python's own names.
+const HARMLESS: [&str; 10] = [
+    "bool",
+    "bytearray",
+    "complex",
+    "dict",
+    "frozenset",
+    "list",
+    "object",
+    "range",
+    "set",
+    "slice",
+];
+
+/// Refuses the call of a name that could run anything.
+pub(super) fn check_call(name: &str) -> Result<(), String> {
+    let (module, function) = name.split_once('.').unwrap_or((name, ""));
+    let builtin = module == "builtins" || module == "__builtin__";
+    match DANGEROUS.contains(&module) && !(builtin && HARMLESS.contains(&function)) {
+        true => Err(format!(
+            "it asks for `{name}`, which no tensor needs and which could run anything; nothing of it was run. Where you trust the file, save its weights as safetensors with the program that made it"
+        )),
+        false => Ok(()),
     }
 }

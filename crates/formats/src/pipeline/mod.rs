@@ -131,21 +131,25 @@ fn recipe(folder: &Path, file: &UNetFile) -> Result<SamplerRecipe, FormatError> 
     }
     let scheduler = folder.join("scheduler/scheduler_config.json");
     let scheduler = scheduler::read(Fields::read(&scheduler)?)?;
-    let (role, guidance) = match file.network.w {
-        None => (Role::Teacher, Guidance::ClassifierFree),
-        // Other tools' students with an input for w, such as latent consistency models: usually w
-        // of 2 to 14.
-        Some(_) => (
-            Role::Student {
-                sampler: DistilledFor::Any,
-                steps: None,
+    // Other tools' students: latent consistency models by their scheduler, others by their input
+    // for w, which is usually 2 to 14.
+    let role = match (scheduler.consistency, file.network.w) {
+        (false, None) => Role::Teacher,
+        (consistency, _) => Role::Student {
+            sampler: match consistency {
+                true => DistilledFor::Consistency,
+                false => DistilledFor::Any,
             },
-            Guidance::Input {
-                w_min: 2.0,
-                w_max: 14.0,
-                default: 7.5,
-            },
-        ),
+            steps: None,
+        },
+    };
+    let guidance = match file.network.w {
+        None => Guidance::ClassifierFree,
+        Some(_) => Guidance::Input {
+            w_min: 2.0,
+            w_max: 14.0,
+            default: 7.5,
+        },
     };
     let classes = folder.join(CLASSES);
     Ok(SamplerRecipe {

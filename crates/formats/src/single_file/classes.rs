@@ -353,7 +353,9 @@ mod tests {
         assert_eq!(model.model.network.config(), expected.into());
         // And back to the same file.
         let back = place.path().join("back.safetensors");
-        model.save_single(&model.model, &back).expect("written");
+        model
+            .save_single(&model.model, None, &back)
+            .expect("written");
         let [ours, theirs] = [&back, &file].map(|file| std::fs::read(file).expect("there"));
         let ours = read(&ours, &back).expect("whole");
         let theirs = read(&theirs, &file).expect("whole");

@@ -9,8 +9,11 @@ use crate::gguf::{self, GgufPrecision};
 use crate::pickle::{self, Pickles};
 use crate::pipeline::{Pipeline, part_tensors};
 use crate::tensors::file::{self, Entries};
+use crate::tensors::precision::in_precision;
 use crate::tensors::raw::RawTensor;
-use crate::{FilePrecision, FormatError, Model, write_atomically, write_atomically_with};
+use crate::{
+    FilePrecision, FormatError, Model, WeightPrecision, write_atomically, write_atomically_with,
+};
 use fewstep_diffusion::PredictionKind;
 use fewstep_nn::BackboneConfig;
 use names::{Names, OPEN_CLIP_LAYERS, UNetNames};
@@ -20,23 +23,51 @@ use std::path::{Path, PathBuf};
 
 impl Pipeline {
     /// Writes one file with another U-Net instead of this model's, and this model's autoencoder and
-    /// text encoder, bit for bit. The sampler recipe is in its metadata, with the fields of
-    /// ModelSpec.
+    /// text encoder, bit for bit unless a precision is given. The sampler recipe is in its metadata,
+    /// with the fields of ModelSpec. Gives the names of the tensors in f32 because a value of theirs
+    /// is too large for the precision.
     ///
     /// # Errors
     /// When the model has an input for w, which readers of these files ignore; when its parts have
     /// no form in a single file; when the file cannot be written.
-    pub fn save_single(&self, model: &Model, file: &Path) -> Result<(), FormatError> {
+    pub fn save_single(
+        &self,
+        model: &Model,
+        precision: Option<WeightPrecision>,
+        file: &Path,
+    ) -> Result<Vec<String>, FormatError> {
         let BackboneConfig::UNet(network) = &model.network.config();
         let names = Names::new(self, network)?;
+        let sources = self.sources(model, &names)?;
+        let tensors = self.whole(&names, &sources)?;
+        let (tensors, too_large) = match precision {
+            Some(precision) => in_precision(tensors, precision),
+            None => (tensors, vec![]),
+        };
+        let metadata = self.metadata(model)?;
+        write_atomically_with(file, |out| file::write(tensors, &metadata, out))?;
+        Ok(too_large)
+    }
+
+    /// The bytes of a file, or of several, for each part of a whole model.
+    fn sources(&self, model: &Model, names: &Names<'_>) -> Result<Sources, FormatError> {
         let unet = model.to_bytes(FilePrecision::Full)?;
         let mut sources = vec![(Part::UNet, vec![unet])];
         for part in &names.parts()[1..] {
             sources.push((*part, part_tensors(self, *part)?));
         }
+        Ok(sources)
+    }
+
+    /// All tensors of a whole model, under their names in a single file.
+    fn whole<'a>(
+        &self,
+        names: &Names<'_>,
+        sources: &'a Sources,
+    ) -> Result<BTreeMap<String, RawTensor<'a>>, FormatError> {
         // Several tensors of a folder may be one here.
         let mut pieces: BTreeMap<String, BTreeMap<usize, RawTensor>> = BTreeMap::new();
-        for (part, files) in &sources {
+        for (part, files) in sources {
             for bytes in files {
                 for (name, view) in read(bytes, self.folder())?.tensors() {
                     let Some(location) = names.locate(*part, &name) else {
@@ -61,8 +92,7 @@ impl Pipeline {
             tensors.insert(name, whole);
         }
         add_unused_layer(&mut tensors);
-        let metadata = self.metadata(model)?;
-        write_atomically_with(file, |out| file::write(tensors, &metadata, out))
+        Ok(tensors)
     }
 
     /// Writes a U-Net as GGUF, as stable-diffusion.cpp (`--diffusion-model`) and ComfyUI-GGUF read
@@ -83,6 +113,41 @@ impl Pipeline {
         let bytes = model.to_bytes(FilePrecision::Full)?;
         let tensors = read(&bytes, self.folder())?.tensors().into_iter();
         let tensors = tensors.map(|(name, view)| (names.of(&name), RawTensor::from(view)));
+        self.write_gguf(model, &tensors.collect(), &|_| precision, precision, file)
+    }
+
+    /// Writes a whole model as GGUF, under the names of a single file, as stable-diffusion.cpp
+    /// reads it (`-m`). Gives what [`Pipeline::save_gguf`] does. Bytes with a scale are for the
+    /// U-Net only; the other parts are in 16-bit floats then.
+    ///
+    /// # Errors
+    /// As [`Pipeline::save_single`].
+    pub fn save_whole_gguf(
+        &self,
+        model: &Model,
+        precision: GgufPrecision,
+        file: &Path,
+    ) -> Result<Vec<String>, FormatError> {
+        let BackboneConfig::UNet(network) = &model.network.config();
+        let names = Names::new(self, network)?;
+        let sources = self.sources(model, &names)?;
+        let mut tensors = self.whole(&names, &sources)?;
+        tensors.retain(|_, tensor| tensor.is_float());
+        let of = |name: &str| match precision {
+            GgufPrecision::Q8 if !name.starts_with(UNET_PREFIX) => GgufPrecision::F16,
+            precision => precision,
+        };
+        self.write_gguf(model, &tensors, &of, precision, file)
+    }
+
+    fn write_gguf(
+        &self,
+        model: &Model,
+        tensors: &BTreeMap<String, RawTensor<'_>>,
+        of: &dyn Fn(&str) -> GgufPrecision,
+        most: GgufPrecision,
+        file: &Path,
+    ) -> Result<Vec<String>, FormatError> {
         let metadata = self.metadata(model)?;
         let texts = metadata.into_iter().map(|(k, v)| (k, gguf::Entry::Text(v)));
         let architecture = gguf::Entry::Text("sd1".into());
@@ -90,17 +155,14 @@ impl Pipeline {
             // The one name of ComfyUI-GGUF for U-Nets of Stable Diffusion 1 and 2; shapes tell them
             // apart.
             ("general.architecture", architecture),
-            (
-                "general.file_type",
-                gguf::Entry::Number(precision.file_type()),
-            ),
+            ("general.file_type", gguf::Entry::Number(most.file_type())),
             ("general.quantization_version", gguf::Entry::Number(2)),
         ];
         let more = more
             .into_iter()
             .map(|(key, entry)| (key.to_string(), entry));
         let entries = texts.chain(more).collect();
-        let (bytes, too_large) = gguf::to_bytes(&entries, &tensors.collect(), precision);
+        let (bytes, too_large) = gguf::to_bytes(&entries, tensors, of);
         write_atomically(file, &bytes)?;
         Ok(too_large)
     }
@@ -189,6 +251,12 @@ fn add_unused_layer(tensors: &mut BTreeMap<String, RawTensor<'_>>) {
     let zeros: Vec<_> = zeros.collect();
     tensors.extend(zeros);
 }
+
+/// The bytes of the files of each part.
+type Sources = Vec<(Part, Vec<Vec<u8>>)>;
+
+/// What the names of a U-Net's tensors start with in a file of the whole model.
+const UNET_PREFIX: &str = "model.diffusion_model.";
 
 /// Names and shapes of the tensors of a part.
 type Shapes = (Part, Vec<(String, Vec<usize>)>);

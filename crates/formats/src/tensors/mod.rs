@@ -4,4 +4,5 @@ pub(crate) mod apply;
 pub(crate) mod file;
 pub(crate) mod finite;
 pub(crate) mod module;
+pub(crate) mod precision;
 pub(crate) mod raw;

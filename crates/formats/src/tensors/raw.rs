@@ -56,11 +56,68 @@ impl<'a> RawTensor<'a> {
         }
     }
 
-    /// The values of a tensor in f32.
+    /// The values as 32-bit floats; none of what holds no floats.
     pub(crate) fn values(&self) -> Vec<f32> {
-        let values = self.data.chunks_exact(4);
-        let values = values.map(|b| b.try_into().map_or(f32::NAN, f32::from_le_bytes));
-        values.collect()
+        let halves = || self.data.as_chunks().0.iter();
+        match self.dtype {
+            Dtype::F64 => {
+                let values = self.data.as_chunks().0.iter();
+                values.map(|b| f64::from_le_bytes(*b) as f32).collect()
+            }
+            Dtype::F32 => {
+                let values = self.data.as_chunks().0.iter();
+                values.map(|b| f32::from_le_bytes(*b)).collect()
+            }
+            Dtype::F16 => halves().map(|b| f16::from_le_bytes(*b).to_f32()).collect(),
+            Dtype::BF16 => halves().map(|b| bf16::from_le_bytes(*b).to_f32()).collect(),
+            _ => vec![],
+        }
+    }
+
+    /// Whether it holds floats.
+    pub(crate) fn is_float(&self) -> bool {
+        [Dtype::F64, Dtype::F32, Dtype::F16, Dtype::BF16].contains(&self.dtype)
+    }
+
+    /// The bytes of the values.
+    #[cfg(test)]
+    pub(crate) fn bytes(&self) -> &[u8] {
+        &self.data
+    }
+
+    /// The same floats in f32, f16 or bf16; what holds no floats as it is. `None` where a value is
+    /// too large.
+    pub(crate) fn in_dtype(&self, dtype: Dtype) -> Option<Self> {
+        if dtype == self.dtype || !self.is_float() {
+            return Some(self.clone());
+        }
+        let values = self.values();
+        let (data, most): (Vec<u8>, f32) = match dtype {
+            Dtype::F16 => {
+                let halves = values.iter().map(|value| f16::from_f32(*value));
+                (
+                    halves.flat_map(f16::to_le_bytes).collect(),
+                    f16::MAX.to_f32(),
+                )
+            }
+            Dtype::BF16 => {
+                let halves = values.iter().map(|value| bf16::from_f32(*value));
+                (
+                    halves.flat_map(bf16::to_le_bytes).collect(),
+                    bf16::MAX.to_f32(),
+                )
+            }
+            _ => {
+                let values = values.iter();
+                (
+                    values.flat_map(|value| value.to_le_bytes()).collect(),
+                    f32::MAX,
+                )
+            }
+        };
+        let fits = values.iter().all(|value| value.abs() <= most);
+        let shape = self.shape.clone();
+        fits.then(|| RawTensor::owned(dtype, shape, data))
     }
 
     /// The same linear layer as a 1x1 convolution.

@@ -93,7 +93,7 @@ fn a_single_file_has_the_names_of_the_first_code_and_comes_back() {
     let folder = tempfile::tempdir().expect("a folder");
     let file = folder.path().join("model.safetensors");
     pipeline
-        .save_single(&pipeline.model, &file)
+        .save_single(&pipeline.model, None, &file)
         .expect("written");
     let single = tensors(&[("", &file)]);
     let of_folder = |folder: &std::path::Path| {

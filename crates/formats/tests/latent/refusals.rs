@@ -79,9 +79,21 @@ fn unknown_and_unsupported_fields_are_named() {
         (scheduler, "trained_betas", 1.into(), "`trained_betas`"),
         (
             scheduler,
+            "use_flow_sigmas",
+            true.into(),
+            "`use_flow_sigmas`",
+        ),
+        (
+            scheduler,
+            "prediction_type",
+            "flow_prediction".into(),
+            "flow_prediction",
+        ),
+        (
+            scheduler,
             "_class_name",
-            "DEISMultistepScheduler".into(),
-            "PNDMScheduler",
+            "FlowMatchEulerDiscreteScheduler".into(),
+            "predicts a flow",
         ),
     ] {
         let copy = Copy::of("sd1");

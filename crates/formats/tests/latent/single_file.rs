@@ -40,7 +40,7 @@ fn add(all: &mut BTreeMap<String, Vec<u8>>, part: &str, bytes: &[u8]) {
 fn export(pipeline: &Pipeline, folder: &Path) -> std::path::PathBuf {
     let file = folder.join("model.safetensors");
     pipeline
-        .save_single(&pipeline.model, &file)
+        .save_single(&pipeline.model, None, &file)
         .expect("written");
     file
 }
@@ -117,7 +117,8 @@ fn a_single_file_comes_back_bit_for_bit() {
         let back = Pipeline::load(&back, &Device::flex()).expect("a whole model");
         assert_eq!(back.model.weights_hash(), pipeline.model.weights_hash());
         let again = folder.path().join("again.safetensors");
-        back.save_single(&back.model, &again).expect("written");
+        back.save_single(&back.model, None, &again)
+            .expect("written");
         let [again, file] = [again, file].map(|path| std::fs::read(path).expect("a file"));
         assert!(again == file, "{name}");
     }
@@ -177,12 +178,12 @@ fn a_student_goes_into_a_single_file_with_one_w_alone() {
     let folder = tempfile::tempdir().expect("a folder");
     let file = folder.path().join("student.safetensors");
     let refused = pipeline
-        .save_single(&student, &file)
+        .save_single(&student, None, &file)
         .expect_err("an input for w");
     assert!(refused.to_string().contains("input for w"), "{refused}");
     let fixed = student.with_fixed_w(6.5);
     assert_eq!(fixed.recipe.guidance, Guidance::Fixed { w: 6.5 });
-    pipeline.save_single(&fixed, &file).expect("written");
+    pipeline.save_single(&fixed, None, &file).expect("written");
 }
 
 #[test]
@@ -190,7 +191,7 @@ fn what_has_no_place_in_a_single_file_is_named() {
     let folder = tempfile::tempdir().expect("a folder");
     for (name, said) in [("bert", "BERT"), ("tiny", "input for w")] {
         let pipeline = Golden::new(name).pipeline();
-        let refused = pipeline.save_single(&pipeline.model, &folder.path().join("x"));
+        let refused = pipeline.save_single(&pipeline.model, None, &folder.path().join("x"));
         let refused = refused.expect_err("refused").to_string();
         assert!(refused.contains(said), "{name}: {refused}");
     }

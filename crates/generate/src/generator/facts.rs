@@ -107,6 +107,10 @@ impl Generator {
                 sampler: DistilledFor::Stochastic,
                 ..
             } => Sampler::Stochastic.into(),
+            Role::Student {
+                sampler: DistilledFor::Consistency,
+                ..
+            } if self.is_by_jumps() => Sampler::MultistepConsistency.into(),
             Role::Student { .. } => Sampler::Deterministic.into(),
             Role::Teacher => self
                 .model
@@ -114,6 +118,12 @@ impl Generator {
                 .default_sampler
                 .unwrap_or(Sampler::DDIM.into()),
         }
+    }
+
+    /// Whether its scheduler was that of latent consistency models.
+    fn is_by_jumps(&self) -> bool {
+        let config = self.model.recipe.default_sampler;
+        config.is_some_and(|config| config.sampler == Sampler::MultistepConsistency)
     }
 
     /// The default number of steps: those that a student was distilled for.

@@ -12,22 +12,27 @@ pub(crate) struct Uses {
     pub(crate) masks: bool,
 }
 
-/// The command to try a model with.
-pub(crate) fn command_for(model: &str, recipe: &SamplerRecipe, uses: Uses) -> String {
-    let prompt = match uses.prompts {
-        true => " --prompt TEXT",
-        false => "",
-    };
-    let steps = match recipe.role {
+/// The number of steps to try a model with.
+pub(crate) fn steps_of(role: &Role) -> usize {
+    match role {
         Role::Student {
             sampler: DistilledFor::Consistency,
             ..
         } => 4,
         Role::Student {
             steps: Some(steps), ..
-        } => steps,
+        } => *steps,
         Role::Student { .. } | Role::Teacher => 32,
+    }
+}
+
+/// The command to try a model with.
+pub(crate) fn command_for(model: &str, recipe: &SamplerRecipe, uses: Uses) -> String {
+    let prompt = match uses.prompts {
+        true => " --prompt TEXT",
+        false => "",
     };
+    let steps = steps_of(&recipe.role);
     let masked = recipe.control.is_none() && uses.masks;
     let encodes = matches!(
         recipe.role,
