@@ -103,7 +103,7 @@ async fn serve(listener: TcpListener, app: Arc<App>) -> Result<Ended, ServeError
         let deadline = Instant::now() + grace;
         // A second signal does not wait for anything.
         let drained = async {
-            while engine.waiting() > 0 && Instant::now() < deadline {
+            while engine.is_busy() && Instant::now() < deadline {
                 tokio::time::sleep(Duration::from_millis(20)).await;
             }
             Ok(())

@@ -174,6 +174,8 @@ fn a_signal_ends_what_runs_in_time_and_says_so() {
     assert!(out.contains("stopped: 1 finished and 0 cancelled"), "{out}");
 
     let server = Server::start(folder.path(), &["--grace", "0"]);
+    let teacher = json!({ "model": "fashion-mnist-teacher" });
+    server.post("/api/v1/models/load", &teacher).ok();
     let running = server.send_json("/api/v1/generate", &long(64));
     server.wait_for("fewstep_queue_jobs", 1.0);
     let told = Instant::now();

@@ -2,7 +2,7 @@
 
 use super::generation::{Generation, Resolved};
 use crate::app::{App, Submitted};
-use crate::engine::{Engine, Job, Loaded, Phase, Submission};
+use crate::engine::{Accepted, Engine, Job, Loaded, Phase, Submission};
 use crate::error::ApiError;
 use axum::extract::{ConnectInfo, FromRequestParts};
 use axum::http::request::Parts;
@@ -28,23 +28,25 @@ impl App {
     /// Checks what needs no model, and loads the model with the LoRA that the prompts name.
     pub(crate) async fn model_of(
         &self,
+        accepted: &Accepted<'_>,
         generation: &mut Generation,
     ) -> Result<Arc<Loaded>, ApiError> {
         generation.check(&self.config.limits)?;
         generation.take_loras()?;
         let name = generation.model.as_deref();
         let loras = &generation.loras;
-        self.engine.model(name, generation.steps, loras).await
+        accepted.model(name, generation.steps, loras).await
     }
 
     /// Loads the model, checks the request against it, and puts it into the queue.
     pub(crate) async fn submit(
         &self,
+        accepted: Accepted<'_>,
         client: Client,
         mut generation: Generation,
         previews: bool,
     ) -> Result<Submitted, ApiError> {
-        let model = self.model_of(&mut generation).await?;
+        let model = self.model_of(&accepted, &mut generation).await?;
         let for_model = model.clone();
         let engine = self.engine.clone();
         let resolve = move || {
@@ -58,7 +60,7 @@ impl App {
             }
         };
         let Resolved { request, notes } = blocking(resolve).await?;
-        let job = self.engine.submit(Submission {
+        let job = accepted.submit(Submission {
             client: client.0,
             model,
             request,

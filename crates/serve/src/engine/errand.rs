@@ -1,6 +1,6 @@
 //! Work on the device that is no job of the queue: done as one piece, for somebody who waits for it.
 
-use super::Engine;
+use super::Accepted;
 use crate::error::ApiError;
 use std::ops::ControlFlow;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -11,7 +11,7 @@ use tokio::sync::oneshot;
 /// Work that the worker does between two batches.
 pub(super) type Errand = Box<dyn FnOnce() + Send>;
 
-impl Engine {
+impl Accepted<'_> {
     /// Has the worker do this and waits for it. The function that `work` gets says whether it is to go
     /// on: not when the caller is dropped, nor after the time for a request, nor when the engine
     /// ends.

@@ -1,6 +1,7 @@
 //! What owns the device: one thread that loads models and generates, the queue in front of it, and
 //! the handle by which requests reach both.
 
+mod accepted;
 mod catalog;
 mod errand;
 mod job;
@@ -9,6 +10,7 @@ mod metrics;
 mod queue;
 mod worker;
 
+pub(crate) use accepted::Accepted;
 pub(crate) use catalog::Loaded;
 pub(crate) use job::{Job, JobState, Phase, Watched, random_bytes};
 pub(crate) use loras::{LoraFolder, NamedLora};
@@ -26,7 +28,7 @@ use std::net::IpAddr;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 use tokio::sync::oneshot;
 
 /// The handle of the engine.
@@ -55,7 +57,9 @@ struct Work {
     on_errand: bool,
     /// Whether the batches have had their turn.
     errand_is_next: bool,
-    /// No more work is accepted.
+    /// Requests that were accepted and have not been answered, or are in the queue by now.
+    accepted: usize,
+    /// No more requests are accepted.
     closed: bool,
     /// The worker ends when nothing is left.
     ended: bool,
@@ -110,51 +114,6 @@ impl Engine {
         Ok((engine, worker))
     }
 
-    /// The model of this name for the number of steps with these LoRA, loaded if it is not yet. Without
-    /// a name it is the first model.
-    pub(crate) async fn model(
-        &self,
-        name: Option<&str>,
-        steps: Option<usize>,
-        loras: &[NamedLora],
-    ) -> Result<Arc<Loaded>, ApiError> {
-        let name = self.catalog.name(name)?;
-        let loras = self.loras.choices(loras)?;
-        if let Some(loaded) = self.catalog.loaded(&name, steps, &loras) {
-            return Ok(loaded);
-        }
-        let (reply, loaded) = oneshot::channel();
-        {
-            let mut work = self.lock();
-            self.check_room(&work)?;
-            work.loads.push(Loading {
-                name,
-                steps,
-                loras,
-                reply,
-            });
-        }
-        self.arrived.notify_one();
-        match tokio::time::timeout(self.timeout, loaded).await {
-            Ok(Ok(result)) => result,
-            Ok(Err(_)) => Err(ApiError::stopping()),
-            Err(_) => Err(ApiError::timed_out()),
-        }
-    }
-
-    /// Puts a job into the queue.
-    pub(crate) fn submit(&self, submission: Submission) -> Result<Arc<Job>, ApiError> {
-        let deadline = Instant::now() + self.timeout;
-        let job = Arc::new(Job::new(submission, deadline));
-        {
-            let mut work = self.lock();
-            self.check_room(&work)?;
-            work.queue.push(job.clone());
-        }
-        self.arrived.notify_one();
-        Ok(job)
-    }
-
     /// How many images of a size may go through a model at once; none if the memory has no room for
     /// one.
     pub(crate) fn batch_of(&self, model: &Loaded, size: Option<[usize; 2]>) -> Option<usize> {
@@ -170,6 +129,12 @@ impl Engine {
         }
     }
 
+    /// Whether it has anything to do, or will have.
+    pub(crate) fn is_busy(&self) -> bool {
+        let work = self.lock();
+        work.accepted + work.waiting() > 0
+    }
+
     /// Jobs that wait or run.
     pub(crate) fn waiting(&self) -> usize {
         self.lock().waiting()
@@ -180,7 +145,7 @@ impl Engine {
         !self.lock().closed
     }
 
-    /// Accepts no more work.
+    /// Accepts no more requests; those that were accepted go on.
     pub(crate) fn close(&self) {
         self.lock().closed = true;
     }
@@ -203,7 +168,7 @@ impl Engine {
     }
 
     fn check_room(&self, work: &Work) -> Result<(), ApiError> {
-        if work.closed {
+        if work.ended {
             return Err(ApiError::stopping());
         }
         let waiting = work.waiting();

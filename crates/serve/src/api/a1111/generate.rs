@@ -6,6 +6,7 @@ use crate::api::generation::Generation;
 use crate::api::json::JsonObject;
 use crate::api::running::{Client, blocking};
 use crate::app::{App, Submitted};
+use crate::engine::Accepted;
 use crate::error::ApiError;
 use crate::images::Format;
 use axum::Json;
@@ -34,9 +35,10 @@ pub(super) async fn txt2img(
     client: Client,
     JsonObject(body): JsonObject,
 ) -> Result<Json<Value>, ApiError> {
+    let accepted = app.engine.accept()?;
     let fields = Fields(body);
     let generation = fields.generation(app.chosen_model(), &app.config.limits)?;
-    respond(&app, client, &fields, generation).await
+    respond(&app, accepted, client, &fields, generation).await
 }
 
 pub(super) async fn img2img(
@@ -44,6 +46,7 @@ pub(super) async fn img2img(
     client: Client,
     JsonObject(body): JsonObject,
 ) -> Result<Json<Value>, ApiError> {
+    let accepted = app.engine.accept()?;
     let fields = Fields(body);
     let limits = app.config.limits;
     let mut generation = fields.generation(app.chosen_model(), &limits)?;
@@ -52,19 +55,20 @@ pub(super) async fn img2img(
         mask: fields.mask(&limits)?,
         strength: fields.strength()?,
     };
-    let model = app.model_of(&mut generation).await;
+    let model = app.model_of(&accepted, &mut generation).await;
     let model = model.map_err(|error| error.renamed(NAMES))?;
     (generation.start, generation.control) = edit.for_model(&model.generator);
-    respond(&app, client, &fields, generation).await
+    respond(&app, accepted, client, &fields, generation).await
 }
 
 async fn respond(
     app: &App,
+    accepted: Accepted<'_>,
     client: Client,
     fields: &Fields,
     generation: Generation,
 ) -> Result<Json<Value>, ApiError> {
-    let submitted = app.submit(client, generation, false).await;
+    let submitted = app.submit(accepted, client, generation, false).await;
     let submitted = submitted.map_err(|error| error.renamed(NAMES))?;
     app.a1111.remember(&submitted.job);
     let (images, is_interrupted) = match app.finished(&submitted.job).await {

@@ -34,7 +34,8 @@ pub(super) async fn set(
     JsonObject(body): JsonObject,
 ) -> Result<Json<Value>, ApiError> {
     if let Some(Value::String(name)) = body.get("sd_model_checkpoint") {
-        let model = app.engine.model(Some(name), None, &[]).await?;
+        let accepted = app.engine.accept()?;
+        let model = accepted.model(Some(name), None, &[]).await?;
         app.a1111.choose(&model.name);
     }
     Ok(Json(Value::Null))

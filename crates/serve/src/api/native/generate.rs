@@ -49,9 +49,10 @@ pub(super) async fn submit(
     body: GenerateBody,
     previews: bool,
 ) -> Result<Submitted, ApiError> {
+    let accepted = app.engine.accept()?;
     let limits = app.config.limits;
     let generation = blocking(move || body.generation(&limits)).await?;
-    let submitted = app.submit(client, generation, previews).await;
+    let submitted = app.submit(accepted, client, generation, previews).await;
     submitted.map_err(|error| error.renamed(&[("size", "width")]))
 }
 

@@ -130,7 +130,8 @@ pub(super) async fn load(
     State(app): State<Arc<App>>,
     JsonBody(body): JsonBody<LoadBody>,
 ) -> Result<Json<ModelFacts>, ApiError> {
-    let model = app.engine.model(Some(&body.model), body.steps, &[]).await?;
+    let accepted = app.engine.accept()?;
+    let model = accepted.model(Some(&body.model), body.steps, &[]).await?;
     Ok(Json(ModelFacts::of(&model)))
 }
 

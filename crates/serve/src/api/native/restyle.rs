@@ -104,6 +104,7 @@ pub(super) async fn restyle(
     JsonBody(body): JsonBody<RestyleBody>,
 ) -> Result<Json<RestyleReply>, ApiError> {
     let started = Instant::now();
+    let accepted = app.engine.accept()?;
     let limits = app.config.limits;
     let format = Format::parse(body.format.as_deref().unwrap_or("png"), "format")?;
     let weights = body.weights()?;
@@ -118,8 +119,8 @@ pub(super) async fn restyle(
             return Err(ApiError::field("encoder", message));
         }
     };
-    let encoder = app.engine.model(Some(encoder), body.steps, &[]).await?;
-    let decoder = app.engine.model(Some(decoder), body.steps, &[]).await?;
+    let encoder = accepted.model(Some(encoder), body.steps, &[]).await?;
+    let decoder = accepted.model(Some(decoder), body.steps, &[]).await?;
     let [of_encoder, of_decoder] = [&encoder, &decoder].map(|model| model.name.clone());
     let work = move |go_on: &dyn Fn() -> std::ops::ControlFlow<()>| {
         let restyler = restyler(&encoder, decoder)?;
@@ -134,7 +135,7 @@ pub(super) async fn restyle(
             restyler.decoder().effective_w(None),
         ))
     };
-    let (made, request, warnings, default_w) = app.engine.run(work).await?;
+    let (made, request, warnings, default_w) = accepted.run(work).await?;
     let weights = request.w.iter().map(|w| w.or(default_w)).collect();
     Ok(Json(RestyleReply {
         encoder: of_encoder,

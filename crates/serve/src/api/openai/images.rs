@@ -8,6 +8,7 @@ use crate::api::generation::Generation;
 use crate::api::json::{JsonBody, in_time, too_large_or};
 use crate::api::running::{CancelOnDrop, Client, blocking, images_of};
 use crate::app::{App, Submitted};
+use crate::engine::Accepted;
 use crate::error::ApiError;
 use crate::images::Format;
 use axum::Json;
@@ -29,10 +30,12 @@ pub(super) async fn generations(
     headers: HeaderMap,
     JsonBody(body): JsonBody<ImagesBody>,
 ) -> Result<Response, ApiError> {
+    let accepted = app.engine.accept()?;
     let delivery = body.delivery()?;
     let generation = body.generation(&app.config.limits)?;
     respond(
         &app,
+        accepted,
         client,
         &headers,
         generation,
@@ -50,10 +53,11 @@ pub(super) async fn edits(
 ) -> Result<Response, ApiError> {
     let form = form.map_err(|rejection| too_large_or(rejection.status()))?;
     let limits = app.config.limits;
+    let accepted = app.engine.accept()?;
     let Form { body, image, mask } = in_time(Form::read(form, &limits)).await??;
     let (delivery, strength) = (body.delivery()?, body.strength());
     let mut generation = body.generation(&limits)?;
-    let model = app.model_of(&mut generation).await;
+    let model = app.model_of(&accepted, &mut generation).await;
     let model = model.map_err(|error| error.renamed(NAMES))?;
     let edit = Edit {
         image,
@@ -61,11 +65,21 @@ pub(super) async fn edits(
         strength,
     };
     (generation.start, generation.control) = edit.for_model(&model.generator);
-    respond(&app, client, &headers, generation, delivery, "image_edit").await
+    respond(
+        &app,
+        accepted,
+        client,
+        &headers,
+        generation,
+        delivery,
+        "image_edit",
+    )
+    .await
 }
 
 async fn respond(
     app: &Arc<App>,
+    accepted: Accepted<'_>,
     client: Client,
     headers: &HeaderMap,
     generation: Generation,
@@ -73,7 +87,7 @@ async fn respond(
     kind: &'static str,
 ) -> Result<Response, ApiError> {
     let previews = delivery.stream && delivery.partial > 0;
-    let submitted = app.submit(client, generation, previews).await;
+    let submitted = app.submit(accepted, client, generation, previews).await;
     let submitted = submitted.map_err(|error| error.renamed(NAMES))?;
     if delivery.stream {
         let guard = CancelOnDrop::new(app.engine.clone(), submitted.job.clone());
