@@ -48,7 +48,7 @@ mod source;
 mod splits;
 mod survey;
 
-pub use batch::{HostArray, HostBatch, HostInputs, batch};
+pub use batch::{HostArray, HostBatch, HostInputs, HostTexts, batch};
 pub use captioned::{Captioned, Check, Contents, Example};
 pub use condition::{ConditionConfig, Conditions, MaskKind, Masks};
 pub use config::{DataConfig, DataKind, Split, expand_home};

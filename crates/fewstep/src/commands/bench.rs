@@ -272,8 +272,8 @@ fn batch(size: Size, count: usize, device: &Device) -> Batch {
             classes: (config.classes > 0)
                 .then(|| samples.iter().map(|&s| Some((s % 10) as u32)).collect()),
             prompt: embeds.map(|embeds: Tensor<3>| PromptEmbeds {
-                uncond: embeds.clone(),
-                cond: embeds,
+                uncond: embeds.clone().into(),
+                cond: embeds.into(),
             }),
             ..Inputs::default()
         },
