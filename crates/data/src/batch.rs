@@ -17,9 +17,17 @@ pub struct HostBatch {
     pub inputs: HostInputs,
 }
 
-/// [`Inputs`] on the host. Embeddings are [tokens, width]; the empty prompt has one for all
-/// samples.
-pub type HostInputs = Inputs<HostArray<3>, HostArray<2>>;
+/// [`Inputs`] on the host. The empty prompt has embeddings for all samples together.
+pub type HostInputs = Inputs<HostArray<3>, HostTexts>;
+
+/// The embeddings of texts on the host.
+#[derive(Clone, Debug, PartialEq)]
+pub struct HostTexts {
+    /// The states of each, [tokens, width].
+    pub states: HostArray<2>,
+    /// The pooled embedding of each, for models that take it.
+    pub pooled: Option<HostArray<1>>,
+}
 
 /// Arrays of one shape, one after another.
 #[derive(Clone, Debug, PartialEq)]

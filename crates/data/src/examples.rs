@@ -8,6 +8,7 @@ use std::sync::Arc;
 
 /// Training examples.
 #[derive(Clone, Debug)]
+#[allow(clippy::large_enum_variant, reason = "a run has one of these")]
 pub enum Examples {
     /// Images, with control images if the run has them.
     Images {

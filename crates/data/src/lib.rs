@@ -50,7 +50,7 @@ mod splits;
 mod survey;
 
 pub use amount::amount;
-pub use batch::{HostArray, HostBatch, HostInputs, batch};
+pub use batch::{HostArray, HostBatch, HostInputs, HostTexts, batch};
 pub use captioned::{Captioned, Check, Contents, Example};
 pub use condition::{ConditionConfig, Conditions, MaskKind, Masks};
 pub use config::{DataConfig, DataKind, Split, expand_home};

@@ -1,11 +1,12 @@
 //! What a network is given next to the noisy image and the time.
 
-use burn::tensor::{FloatDType, Tensor, TensorData};
+use crate::{PromptEmbeds, TextEmbeds, TimeIds};
+use burn::tensor::{FloatDType, Tensor};
 
 /// The conditioning of a batch, one value per sample each. `M` stores images and `E` prompt
 /// embeddings: tensors on a device, or arrays on the host for a loader.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Inputs<M = Tensor<4>, E = Tensor<3>> {
+pub struct Inputs<M = Tensor<4>, E = TextEmbeds> {
     /// Class of each sample; a sample with `None` is unconditional (the null class ∅).
     /// None for models without classes.
     pub classes: Option<Vec<Option<u32>>>,
@@ -14,6 +15,9 @@ pub struct Inputs<M = Tensor<4>, E = Tensor<3>> {
     pub w: Option<Vec<f64>>,
     /// Embeddings of the prompts, for models that attend to text.
     pub prompt: Option<PromptEmbeds<E>>,
+    /// Sizes and crop of each image, for models that take them (SDXL). Both branches of guidance
+    /// get them.
+    pub time_ids: Option<Vec<TimeIds>>,
     /// A control image for each sample, `[batch, channels, height, width]`, of the size that the
     /// model was trained with: a small image to enlarge, edges, a depth map. Without it a
     /// ControlNet is not called.
@@ -23,21 +27,13 @@ pub struct Inputs<M = Tensor<4>, E = Tensor<3>> {
     pub concat: Option<M>,
 }
 
-/// The output of a text encoder for the prompts of a batch.
-#[derive(Clone, Debug, PartialEq)]
-pub struct PromptEmbeds<E = Tensor<3>> {
-    /// The states of each prompt, `[batch, tokens, width]`.
-    pub cond: E,
-    /// The states of the empty or the negative prompt, in the same shape.
-    pub uncond: E,
-}
-
 impl<M, E> Default for Inputs<M, E> {
     fn default() -> Self {
         Self {
             classes: None,
             w: None,
             prompt: None,
+            time_ids: None,
             control: None,
             concat: None,
         }
@@ -102,6 +98,7 @@ impl Inputs {
             classes: part(&self.classes, start, count),
             w: part(&self.w, start, count),
             prompt: self.prompt.as_ref().map(|p| p.narrow(start, count)),
+            time_ids: part(&self.time_ids, start, count),
             control: self.control.as_ref().map(maps),
             concat: self.concat.as_ref().map(maps),
         }
@@ -121,60 +118,9 @@ impl Inputs {
             classes: join(&self.classes, &other.classes),
             w: join(&self.w, &other.w),
             prompt: prompts.map(|(a, b)| a.cat(b)),
+            time_ids: join(&self.time_ids, &other.time_ids),
             control: maps(&self.control, &other.control),
             concat: maps(&self.concat, &other.concat),
-        }
-    }
-}
-
-impl PromptEmbeds {
-    /// The same without prompts.
-    pub fn unconditional(&self) -> Self {
-        Self {
-            cond: self.uncond.clone(),
-            uncond: self.uncond.clone(),
-        }
-    }
-
-    /// The same without the prompts of the samples whose `keep` is false.
-    pub fn keep(&self, keep: impl IntoIterator<Item = bool>) -> Self {
-        let device = self.cond.device();
-        let [batch, _, _] = self.cond.dims();
-        let keep: Vec<f32> = keep
-            .into_iter()
-            .map(|keep| f32::from(u8::from(keep)))
-            .collect();
-        let keep = Tensor::<3>::from_data(TensorData::new(keep, [batch, 1, 1]), &device);
-        let drop = keep.clone() * -1.0 + 1.0;
-        Self {
-            cond: self.cond.clone() * keep + self.uncond.clone() * drop,
-            uncond: self.uncond.clone(),
-        }
-    }
-
-    /// The same rounded to this type.
-    pub fn cast(self, dtype: FloatDType) -> Self {
-        Self {
-            cond: self.cond.cast(dtype),
-            uncond: self.uncond.cast(dtype),
-        }
-    }
-
-    /// `count` of the samples, from `start`.
-    pub fn narrow(&self, start: usize, count: usize) -> Self {
-        let part = |states: &Tensor<3>| states.clone().narrow(0, start, count);
-        Self {
-            cond: part(&self.cond),
-            uncond: part(&self.uncond),
-        }
-    }
-
-    /// The samples of `self`, then those of `other`.
-    pub fn cat(&self, other: &Self) -> Self {
-        let join = |a: &Tensor<3>, b: &Tensor<3>| Tensor::cat(vec![a.clone(), b.clone()], 0);
-        Self {
-            cond: join(&self.cond, &other.cond),
-            uncond: join(&self.uncond, &other.uncond),
         }
     }
 }
@@ -209,6 +155,15 @@ mod tests {
             .with_w(vec![0.5])
             .with_control(image(0.1));
         let b = Inputs::classes([1, 2]);
+        let ids = [[8, 8], [8, 16], [16, 8]].map(TimeIds::whole);
+        let a = Inputs {
+            time_ids: Some(ids[..1].to_vec()),
+            ..a
+        };
+        let b = Inputs {
+            time_ids: Some(ids[1..].to_vec()),
+            ..b
+        };
         let full = b
             .clone()
             .with_w(vec![1.0, 2.0])
@@ -216,7 +171,13 @@ mod tests {
         let joined = a.cat(&full);
         assert_eq!(joined.classes, Some(vec![Some(3), Some(1), Some(2)]));
         assert_eq!(joined.w, Some(vec![0.5, 1.0, 2.0]));
-        assert_eq!(joined.control.map(values), Some(vec![0.1, 0.2, 0.3]));
+        assert_eq!(
+            joined.control.clone().map(values),
+            Some(vec![0.1, 0.2, 0.3])
+        );
+        assert_eq!(joined.time_ids, Some(ids.to_vec()));
+        assert_eq!(joined.narrow(1, 2).time_ids, full.time_ids);
+        assert_eq!(joined.unconditional().time_ids, joined.time_ids);
         // A weight or an image of only some samples would be given to the wrong ones.
         assert_eq!(a.cat(&b).w, None);
         assert!(a.cat(&b).control.is_none());

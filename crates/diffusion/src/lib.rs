@@ -19,19 +19,23 @@ mod guidance;
 mod inputs;
 pub mod limits;
 mod prediction;
+mod prompt;
 pub mod random;
 mod recipe;
 pub mod sampler;
 mod schedule;
+mod time_ids;
 
 pub use denoiser::{Clipped, Denoiser, DiffusionModel, Network};
 pub use grid::{GridError, Spacing, TimeGrid, UnknownSpacing};
 pub use guidance::CfgDenoiser;
-pub use inputs::{Inputs, PromptEmbeds};
+pub use inputs::Inputs;
 pub use prediction::{Prediction, PredictionKind, per_sample};
+pub use prompt::{PromptEmbeds, TextEmbeds};
 pub use recipe::{
     ControlSpec, DistilledFor, Guidance, Provenance, RecipeError, Role, SamplerRecipe, Task,
     Warning,
 };
 pub use sampler::{Sampler, SamplerConfig};
 pub use schedule::{BetaSchedule, NoiseLevel, Schedule, ScheduleConfig, ScheduleError};
+pub use time_ids::TimeIds;

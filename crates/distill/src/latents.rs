@@ -93,7 +93,8 @@ impl<'a> Encoding<'a> {
             None => {
                 let (captions, texts) = numbered(&contents.captions);
                 let (latent, encoding) = of_vae(source, components, device)?;
-                let (states, reading) = of_texts(components, device)?;
+                let (states, pooled, reading) = of_texts(components, device)?;
+                let ImageShape { height, width, .. } = source.shape();
                 let header = LatentsHeader {
                     key,
                     name: source.name().into(),
@@ -102,6 +103,11 @@ impl<'a> Encoding<'a> {
                     captions,
                     latent,
                     states,
+                    pooled,
+                    image: match pooled {
+                        0 => [0, 0],
+                        _ => [height, width],
+                    },
                     mirrored,
                     classes: source.classes().to_vec(),
                     masks: masks.map_or(0, |masks| masks.each),
@@ -186,11 +192,18 @@ impl<'a> Encoding<'a> {
         }
         drop(vae);
         let encoder = self.components.text_encoder(device)?;
-        for texts in texts.chunks(PARTS * TEXTS_TOGETHER) {
-            for states in encode_texts(&encoder, texts, device) {
-                writer.write(&states)?;
+        let mut all_pooled = vec![];
+        for (number, some) in texts.chunks(PARTS * TEXTS_TOGETHER).enumerate() {
+            for (part, mut embeds) in encode_texts(&encoder, some, device).into_iter().enumerate() {
+                // The first text of all is the empty one.
+                if number + part == 0 && encoder.zero_empty() {
+                    embeds.clear_first(some.len().min(TEXTS_TOGETHER));
+                }
+                writer.write(&embeds.states)?;
+                all_pooled.extend(embeds.pooled);
             }
         }
+        writer.write(&all_pooled)?;
         writer.finish()?;
         let made = Latents::open(&self.path, &key)?;
         made.ok_or_else(|| LatentsError::Misfit(format!("{} is gone", self.path.display())))
@@ -231,14 +244,19 @@ fn of_vae(
     Ok((latent, bytes as u64))
 }
 
-/// Tokens of a text and features of one state, and the bytes that reading the encoder takes.
+/// Tokens of a text and features of one state, features of a pooled embedding, and the bytes that
+/// reading the encoder takes.
 fn of_texts(
     components: &PipelineComponents,
     device: &Device,
-) -> Result<([usize; 2], u64), LatentsError> {
+) -> Result<([usize; 2], usize, u64), LatentsError> {
     let encoder = components.text_encoder(device)?;
     let states = [encoder.length(), encoder.width()];
-    Ok((states, 4 * 2 * encoder.parameters() as u64))
+    Ok((
+        states,
+        encoder.pooled(),
+        4 * 2 * encoder.parameters() as u64,
+    ))
 }
 
 /// Images that a thread encodes together: big ones one by one, for their maps take much memory.
@@ -323,9 +341,29 @@ fn batch(images: &[Image], device: &Device) -> Tensor<4> {
     Tensor::from_data(TensorData::new(pixels, shape), device)
 }
 
-fn encode_texts(encoder: &TextEncoder, texts: &[String], device: &Device) -> Vec<Vec<f32>> {
+/// The embeddings of some texts, one after another.
+struct Embeds {
+    states: Vec<f32>,
+    pooled: Vec<f32>,
+}
+
+impl Embeds {
+    /// Zeros for the first of `texts` texts.
+    fn clear_first(&mut self, texts: usize) {
+        for values in [&mut self.states, &mut self.pooled] {
+            let each = values.len() / texts.max(1);
+            values[..each].fill(0.0);
+        }
+    }
+}
+
+fn encode_texts(encoder: &TextEncoder, texts: &[String], device: &Device) -> Vec<Embeds> {
     Placement::of(device).map(texts.chunks(TEXTS_TOGETHER).collect(), |texts| {
-        values(encoder.encode(texts).0)
+        let embeds = encoder.encode(texts).0;
+        Embeds {
+            states: values(embeds.states),
+            pooled: embeds.pooled.map(values).unwrap_or_default(),
+        }
     })
 }
 

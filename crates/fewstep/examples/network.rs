@@ -4,13 +4,13 @@
 //!     network MODEL INPUTS OUT
 //!
 //! INPUTS is a safetensors file with `z` [batch, channels, height, width] and `time` [batch], and
-//! where the model takes them `w` [batch], `states` [batch, tokens, width], `control` [batch,
-//! channels, height, width] and `classes` [batch] (F32 all); with `noise` in the shape of `z` and
+//! where the model takes them `w` [batch], `states` [batch, tokens, width], `pooled` [batch, features],
+//! `time_ids` [batch, 6], `control` [batch, channels, height, width] and `classes` [batch] (F32 all); with `noise` in the shape of `z` and
 //! `steps` [1] a latent model also generates. OUT gets `output` and `image`.
 
 use burn::tensor::{Device, Tensor, TensorData};
 use fewstep::diffusion::sampler::ignore;
-use fewstep::diffusion::{Inputs, Network, PromptEmbeds};
+use fewstep::diffusion::{Inputs, Network, PromptEmbeds, TextEmbeds, TimeIds};
 use fewstep::formats::{Model, Pipeline, PipelineComponents};
 use fewstep::generate::Generator;
 use safetensors::tensor::{Dtype, SafeTensors, TensorView};
@@ -32,12 +32,26 @@ fn main() -> CliResult {
     };
     let given = Given::read(inputs, &device)?;
     let states: Option<Tensor<3>> = given.get("states")?;
+    let pooled: Option<Tensor<2>> = given.get("pooled")?;
     let inputs = Inputs {
         w: given.numbers("w")?,
         control: given.get("control")?,
-        prompt: states.map(|states| PromptEmbeds {
-            uncond: states.zeros_like(),
-            cond: states,
+        prompt: states.map(|states| {
+            let cond = TextEmbeds { states, pooled };
+            PromptEmbeds {
+                uncond: cond.zeros_like(),
+                cond,
+            }
+        }),
+        time_ids: given.numbers("time_ids")?.map(|all| {
+            let whole = |ids: &[f64]| [0, 2, 4].map(|i| [ids[i] as usize, ids[i + 1] as usize]);
+            let ids = all.chunks_exact(TimeIds::COUNT).map(whole);
+            ids.map(|[original, crop, target]| TimeIds {
+                original,
+                crop,
+                target,
+            })
+            .collect()
         }),
         classes: given.numbers("classes")?.map(|classes| {
             let class = |number: f64| (number >= 0.0).then_some(number as u32);

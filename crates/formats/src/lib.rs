@@ -31,7 +31,7 @@ pub use atomic::{
     remove_unfinished, vacant, write_atomically, write_folder_atomically, write_json_atomically,
 };
 pub use controlnet::{CONTROLNET_FILE, ControlNetModel};
-pub use diffusers::text_encoder::{Classes, TextEncoder};
+pub use diffusers::text_encoder::{Classes, TextEncoder, TwoClips};
 pub use error::FormatError;
 pub use gguf::GgufPrecision;
 pub use inspect::{Layout, UNetFacts, WeightsFile};

@@ -4,13 +4,15 @@ use crate::FormatError;
 use std::path::{Path, PathBuf};
 
 /// The folders of a model's parts.
-const PARTS: [&str; 8] = [
+const PARTS: [&str; 10] = [
     "class_embedder",
     "controlnet",
     "lora",
     "scheduler",
     "text_encoder",
+    "text_encoder_2",
     "tokenizer",
+    "tokenizer_2",
     "unet",
     "vae",
 ];

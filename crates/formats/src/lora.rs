@@ -1,10 +1,12 @@
 //! LoRA as files of their own, under the names of other tools.
 
+use crate::single_file::SDXL;
+use crate::single_file::names::UNetNames;
 use crate::tensors::file::{self, Entries};
 use crate::tensors::finite;
 use crate::{FormatError, Model, reading, write_atomically, write_atomically_with};
 use burn::store::ModuleSnapshot;
-use fewstep_nn::{Backbone, LoraLayer};
+use fewstep_nn::{Backbone, BackboneConfig, LoraLayer};
 use safetensors::tensor::{Dtype, SafeTensors, TensorView};
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -45,7 +47,7 @@ pub(crate) fn save(
             (down.clone(), layer.down.clone()),
         );
         peft.insert(format!("{name}.lora_B.weight"), (up.clone(), scaled));
-        let name = kohya_name(&layer.name);
+        let name = kohya_name(network, &layer.name);
         kohya.insert(
             format!("{name}.lora_down.weight"),
             (down, layer.down.clone()),
@@ -61,12 +63,16 @@ pub(crate) fn save(
         let entries = entries.into_iter().chain(more.iter().cloned());
         entries.map(|(key, value)| (key.into(), value)).collect()
     };
+    let architecture = match is_sdxl(network) {
+        true => SDXL,
+        false => "stable-diffusion-v1",
+    };
     let trained = [
         ("ss_network_module", "networks.lora".to_string()),
         ("ss_network_dim", config.rank.to_string()),
         ("ss_network_alpha", config.alpha.to_string()),
         ("modelspec.sai_model_spec", "1.0.0".into()),
-        ("modelspec.architecture", "stable-diffusion-v1/lora".into()),
+        ("modelspec.architecture", format!("{architecture}/lora")),
     ];
     let folder = folder.join(LORA_FOLDER);
     write(&folder.join(PEFT), &peft, metadata(&[]))?;
@@ -100,7 +106,7 @@ pub fn read_lora(folder: &Path, network: Backbone) -> Result<Backbone, FormatErr
     let rank = lora.config().rank;
     let mut layers = lora.layers();
     for layer in &mut layers {
-        let name = kohya_name(&layer.name);
+        let name = kohya_name(&network, &layer.name);
         let [down, up] = shapes(layer, rank);
         let part = |part: &str, shape: &[usize]| match stored.get(&format!("{name}.{part}.weight"))
         {
@@ -181,7 +187,7 @@ pub fn export_lora_with_w(
     };
     let difference = std::iter::zip(&after, &before).map(|(after, before)| after - before);
     let (outputs, inputs) = (before.len(), weight.len() / before.len());
-    let name = kohya_name(LAYER);
+    let name = kohya_name(&model.network, LAYER);
     tensors.insert(
         format!("{name}.diff_b"),
         (vec![outputs], difference.collect()),
@@ -220,8 +226,26 @@ fn entries(bytes: &[u8], path: &Path) -> Result<Entries, FormatError> {
         .collect())
 }
 
-fn kohya_name(layer: &str) -> String {
-    format!("lora_unet_{}", layer.replace('.', "_"))
+fn kohya_name(network: &Backbone, layer: &str) -> String {
+    format!(
+        "lora_unet_{}",
+        kohya_layer(&network.config(), layer).replace('.', "_")
+    )
+}
+
+/// The name of a layer in files of sd-scripts, with its dots: diffusers' for Stable Diffusion 1 and
+/// 2, that of the single file for SDXL.
+pub(crate) fn kohya_layer(config: &BackboneConfig, layer: &str) -> String {
+    if config.pooled_width().is_none() {
+        return layer.into();
+    }
+    let BackboneConfig::UNet(config) = config;
+    let weight = UNetNames::of_layers(config).of(&format!("{layer}.weight"));
+    weight.trim_end_matches(".weight").to_string()
+}
+
+fn is_sdxl(network: &Backbone) -> bool {
+    network.config().pooled_width().is_some()
 }
 
 /// Shapes of A and B. Those of a convolution have a kernel.

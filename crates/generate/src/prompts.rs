@@ -2,8 +2,8 @@
 
 use crate::GenerateError;
 use crate::registry::Loras;
-use burn::tensor::{Device, Tensor};
-use fewstep_diffusion::PromptEmbeds;
+use burn::tensor::Device;
+use fewstep_diffusion::{PromptEmbeds, TextEmbeds};
 use fewstep_formats::{PipelineComponents, TextEncoder};
 use fewstep_kernels::memory;
 use std::collections::HashMap;
@@ -34,6 +34,8 @@ pub(crate) struct PromptCache {
     keep: KeepEncoder,
     /// Tokens of a prompt, known without the encoder, which may be at work or not in memory.
     length: usize,
+    /// Whether the empty negative prompt is zeros.
+    zero_empty: bool,
     /// Values in the embeddings of one prompt, and how many values may be kept.
     values_each: usize,
     max_values: usize,
@@ -44,8 +46,8 @@ pub(crate) struct PromptCache {
 #[derive(Debug)]
 struct State {
     encoder: Option<TextEncoder>,
-    /// The embeddings of each prompt, `[1, tokens, width]`.
-    embeds: HashMap<String, Tensor<3>>,
+    /// The embeddings of each prompt.
+    embeds: HashMap<String, TextEmbeds>,
 }
 
 impl PromptCache {
@@ -63,7 +65,8 @@ impl PromptCache {
             classes: encoder.classes().to_vec(),
             keep,
             length: encoder.length(),
-            values_each: encoder.length() * encoder.width(),
+            zero_empty: encoder.zero_empty(),
+            values_each: encoder.length() * encoder.width() + encoder.pooled(),
             max_values: encoder.parameters(),
             device: device.clone(),
             state: Mutex::new(State {
@@ -127,22 +130,23 @@ impl PromptCache {
     }
 
     /// The embeddings of prompts, each with those of the negative prompt.
-    ///
-    /// # Shapes
-    /// - output: `[prompts, tokens, width]`
     pub(crate) fn embed(
         &self,
         prompts: &[&str],
         negative: &str,
     ) -> Result<PromptEmbeds, GenerateError> {
         let mut state = self.lock();
+        let zeros = negative.is_empty() && self.zero_empty;
         let mut needed = prompts.to_vec();
-        needed.push(negative);
+        needed.extend((!zeros).then_some(negative));
         self.encode(&mut state, &needed)?;
         let of = |prompt: &str| state.embeds[prompt].clone();
-        let cond = Tensor::cat(prompts.iter().map(|prompt| of(prompt)).collect(), 0);
+        let cond = TextEmbeds::cat(prompts.iter().map(|prompt| of(prompt)).collect());
         Ok(PromptEmbeds {
-            uncond: of(negative).expand(cond.dims()),
+            uncond: match zeros {
+                true => cond.zeros_like(),
+                false => of(negative).expand(prompts.len()),
+            },
             cond,
         })
     }
@@ -166,7 +170,7 @@ impl PromptCache {
         }
         let mut new_embeds = vec![];
         for some in missing.chunks(TOGETHER) {
-            new_embeds.extend(self.encoder(state)?.encode(some).0.split(1, 0));
+            new_embeds.extend(self.encoder(state)?.encode(some).0.split());
         }
         state.embeds.extend(missing.into_iter().zip(new_embeds));
         Ok(())
@@ -199,8 +203,12 @@ mod tests {
         "/../formats/tests/golden/latent/sd1"
     );
 
-    fn values(tensor: Tensor<3>) -> Vec<f32> {
-        tensor.into_data().try_to_vec().expect("f32 data")
+    fn values(embeds: TextEmbeds) -> Vec<f32> {
+        let mut values: Vec<f32> = embeds.states.into_data().try_to_vec().expect("f32 data");
+        if let Some(pooled) = embeds.pooled {
+            values.extend(pooled.into_data().try_to_vec::<f32>().expect("f32 data"));
+        }
+        values
     }
 
     fn cache(keep: KeepEncoder) -> PromptCache {

@@ -245,12 +245,12 @@ impl Restyler {
         request: &RestyleRequest,
         observer: Observer<'_>,
     ) -> Result<Tensor<4>, GenerateError> {
+        let z = self.decoder.encode_images(images);
         let inputs = Inputs {
             classes: classes(&self.encoder, &request.from, images.len()),
             w: Some(vec![self.encoder_w(request); images.len()]),
-            ..self.inputs(&request.from, None, images.len())?
+            ..self.inputs(&request.from, None, &z)?
         };
-        let z = self.decoder.encode_images(images);
         let steps = request.encoder_steps;
         let grid = TimeGrid::new(self.denoiser.schedule(), Spacing::Uniform, steps)?;
         let noise = sampler::encode(&*self.denoiser, z, &inputs, &grid, observer);
@@ -267,7 +267,7 @@ impl Restyler {
         observer: Observer<'_>,
     ) -> Result<Vec<Image>, GenerateError> {
         let count = noise.dims()[0];
-        let inputs = self.inputs(&request.to, w, count)?;
+        let inputs = self.inputs(&request.to, w, &noise)?;
         let keys = (first..).take(count).map(|index| (0, index));
         let keys: Vec<(u64, u64)> = keys.collect();
         let (config, steps) = (request.sampler, request.decoder_steps);
@@ -281,10 +281,11 @@ impl Restyler {
         &self,
         subject: &Subject,
         w: Option<f64>,
-        count: usize,
+        z: &Tensor<4>,
     ) -> Result<Inputs, GenerateError> {
+        let [count, _, sides @ ..] = z.dims();
         let image = of_subject(subject, w);
-        self.decoder.inputs(&vec![image; count], "")
+        self.decoder.inputs(&vec![image; count], "", sides)
     }
 
     /// The weight for encoding: as requested, else no guidance, or the nearest that the encoder was

@@ -235,6 +235,13 @@ impl BackboneConfig {
         config.text.map(|text| text.width)
     }
 
+    /// Features of the pooled prompt embedding, where the network takes one (SDXL); it then takes
+    /// time ids too.
+    pub fn pooled_width(&self) -> Option<usize> {
+        let Self::UNet(config) = self;
+        config.text_time.map(|text_time| text_time.pooled)
+    }
+
     /// Number of classes; 0 for a network without.
     pub fn classes(&self) -> usize {
         let Self::UNet(config) = self;

@@ -15,9 +15,11 @@ pub use controlnet::{ControlNet, ControlNetConfig, Fusion, Initial};
 pub use error::ConfigError;
 pub use layers::embedding::{Sinusoid, WEmbedding};
 pub use layers::resnet::Modulation;
-pub use text::{Bert, BertConfig, ClassEmbedder, ClipActivation, ClipText, ClipTextConfig};
+pub use text::{
+    Bert, BertConfig, ClassEmbedder, ClipActivation, ClipText, ClipTextConfig, ClipTextOutput,
+};
 pub use train::{AttentionTable, Lora, LoraConfig, LoraLayer, Precision, TrainedPart, Training};
-pub use unet::{Resampling, TextAttention, UNet, UNetConfig};
+pub use unet::{Resampling, TextAttention, TextTime, UNet, UNetConfig};
 pub use vae::{
     Autoencoder, AutoencoderConfig, LatentScale, Posterior, Tiles, TinyAutoencoder,
     TinyAutoencoderConfig, Vae, VqAutoencoder, VqAutoencoderConfig,

@@ -108,8 +108,8 @@ fn forward(network: &UNet, training: &Training) -> Tensor<4> {
             .as_ref()
             .map(|controlnet| Tensor::ones([SAMPLES, controlnet.channels, height, width], &device)),
         prompt: states.map(|states| PromptEmbeds {
-            uncond: states.clone(),
-            cond: states,
+            uncond: states.clone().into(),
+            cond: states.into(),
         }),
         ..Inputs::default()
     };

@@ -1,7 +1,8 @@
 //! The header of a cache of latents.
 
-use crate::ImageShape;
 use crate::cache::{CacheHeader, F32, I64, TensorSpec};
+use crate::{HostArray, HostTexts, ImageShape};
+use fewstep_diffusion::TimeIds;
 use serde::{Deserialize, Serialize};
 
 /// What a cache holds, and what it was made from.
@@ -23,6 +24,12 @@ pub struct LatentsHeader {
     pub latent: [usize; 3],
     /// Tokens of a text, and features of each token.
     pub states: [usize; 2],
+    /// Features of the pooled embedding of a text; 0 for models that take none.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub pooled: usize,
+    /// Height and width of the images, for models that are told them; else 0.
+    #[serde(default, skip_serializing_if = "is_none")]
+    pub image: [usize; 2],
     /// Whether the mirrored images have latents too.
     pub mirrored: bool,
     /// The names of the classes, for a set whose captions are these names.
@@ -35,6 +42,9 @@ pub struct LatentsHeader {
 
 fn is_zero(value: &usize) -> bool {
     *value == 0
+}
+fn is_none(value: &[usize; 2]) -> bool {
+    *value == [0, 0]
 }
 
 impl LatentsHeader {
@@ -70,6 +80,26 @@ impl LatentsHeader {
     pub(super) fn states_len(&self) -> usize {
         self.states.iter().product()
     }
+
+    /// The embeddings of no texts, to add some to.
+    pub(super) fn no_texts(&self) -> HostTexts {
+        HostTexts {
+            states: HostArray {
+                values: vec![],
+                shape: self.states,
+            },
+            pooled: (self.pooled > 0).then(|| HostArray {
+                values: vec![],
+                shape: [self.pooled],
+            }),
+        }
+    }
+
+    /// What a model is told of the size of every image. It is always that of a whole image of the
+    /// training size, as when images are generated, whatever was cropped.
+    pub(super) fn time_ids(&self) -> Option<TimeIds> {
+        (self.pooled > 0).then(|| TimeIds::whole(self.image))
+    }
 }
 
 /// The header as it is stored, with the numbers that follow from the captions.
@@ -94,12 +124,16 @@ impl CacheHeader for StoredHeader {
         let tensor = |name, dtype, shape| TensorSpec { name, dtype, shape };
         let concat = [&copies[..], &[header.masks], &header.concat()].concat();
         let states = [&[self.texts][..], &header.states].concat();
-        vec![
+        let pooled =
+            (header.pooled > 0).then(|| tensor("pooled", F32, vec![self.texts, header.pooled]));
+        let mut tensors = vec![
             tensor("captions", I64, vec![self.examples]),
             tensor("latents", F32, [&copies[..], &header.latent].concat()),
             tensor("concat", F32, concat),
             tensor("states", F32, states),
-        ]
+        ];
+        tensors.extend(pooled);
+        tensors
     }
 }
 
@@ -109,3 +143,4 @@ pub(super) const LATENTS: usize = 1;
 /// Caches of earlier versions call it `beside`; only the order of the tensors counts.
 pub(super) const CONCAT: usize = 2;
 pub(super) const STATES: usize = 3;
+pub(super) const POOLED: usize = 4;

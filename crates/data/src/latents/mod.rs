@@ -5,7 +5,8 @@
 //! width]) has one copy, or two if the second is of the mirrored image, and `states` (F32
 //! [captions, tokens, width]) starts with those of the empty text. `concat` (F32 [examples, copies,
 //! masks, 1 + channels, height, width]) is for models that do inpainting and has no masks for
-//! others: a mask, then the latents of the masked image.
+//! others: a mask, then the latents of the masked image. `pooled` (F32 [captions, features]) is
+//! there for models that take it.
 
 mod header;
 #[cfg(test)]
@@ -17,9 +18,9 @@ pub use writer::LatentsWriter;
 
 use crate::cache::CacheFile;
 use crate::order::{Purpose, below, generator};
-use crate::{Conditions, DataError, ExampleOrder, HostArray, HostBatch};
+use crate::{Conditions, DataError, ExampleOrder, HostArray, HostBatch, HostTexts};
 use fewstep_diffusion::{Inputs, PromptEmbeds};
-use header::{CAPTIONS, CONCAT, LATENTS, STATES, StoredHeader};
+use header::{CAPTIONS, CONCAT, LATENTS, POOLED, STATES, StoredHeader};
 use std::path::Path;
 
 /// An open cache. Batches are read from the file; the system keeps in memory what there is room
@@ -28,7 +29,7 @@ use std::path::Path;
 pub struct Latents {
     header: LatentsHeader,
     file: CacheFile,
-    empty: Vec<f32>,
+    empty: HostTexts,
 }
 
 impl Latents {
@@ -47,11 +48,13 @@ impl Latents {
         let numbers = numbers.map(|b| b[0..4].try_into().map_or(0, u32::from_le_bytes));
         header.captions = numbers.collect();
         let mut cache = Self {
-            empty: vec![],
+            empty: header.no_texts(),
             header,
             file,
         };
-        cache.empty = cache.states(0)?;
+        let mut empty = cache.header.no_texts();
+        cache.read_text(0, &mut empty)?;
+        cache.empty = empty;
         Ok(Some(cache))
     }
 
@@ -82,7 +85,7 @@ impl Latents {
         size: usize,
     ) -> Result<HostBatch, DataError> {
         let (mut latents, mut concat) = (vec![], vec![]);
-        let (mut states, mut indices) = (vec![], vec![]);
+        let (mut texts, mut indices) = (self.header.no_texts(), vec![]);
         let mut control = conditions.map(HostArray::of_conditions);
         let masks = self.header.masks;
         let (len, shape_concat) = (self.header.latent_len(), self.header.concat());
@@ -98,7 +101,7 @@ impl Latents {
                 let len = shape_concat.iter().product();
                 concat.extend(self.read(CONCAT, index, len)?);
             }
-            states.extend(self.states(self.header.captions[draw.index] as usize)?);
+            self.read_text(self.header.captions[draw.index] as usize, &mut texts)?;
             if let Some((conditions, control)) = conditions.zip(control.as_mut()) {
                 // Conditions of a captioned set have a source for every example.
                 if let Some(source) = conditions.source(draw)? {
@@ -115,15 +118,10 @@ impl Latents {
             },
             inputs: Inputs {
                 prompt: Some(PromptEmbeds {
-                    cond: HostArray {
-                        values: states,
-                        shape: self.header.states,
-                    },
-                    uncond: HostArray {
-                        values: self.empty.clone(),
-                        shape: self.header.states,
-                    },
+                    cond: texts,
+                    uncond: self.empty.clone(),
                 }),
+                time_ids: self.header.time_ids().map(|ids| vec![ids; size]),
                 control,
                 concat: (masks > 0).then_some(HostArray {
                     values: concat,
@@ -134,9 +132,16 @@ impl Latents {
         })
     }
 
-    /// The states of a text.
-    fn states(&self, text: usize) -> Result<Vec<f32>, DataError> {
-        self.read(STATES, text, self.header.states_len())
+    /// Adds the embeddings of a text.
+    fn read_text(&self, text: usize, to: &mut HostTexts) -> Result<(), DataError> {
+        let states = self.read(STATES, text, self.header.states_len())?;
+        to.states.values.extend(states);
+        if let Some(pooled) = &mut to.pooled {
+            pooled
+                .values
+                .extend(self.read(POOLED, text, self.header.pooled)?);
+        }
+        Ok(())
     }
 
     /// The `index`-th piece of `len` numbers of a tensor.

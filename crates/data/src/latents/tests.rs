@@ -1,8 +1,11 @@
 use super::*;
 use std::fs::{self, File};
 
+/// Without masks there is a pooled embedding.
 fn header(mirrored: bool, masks: usize) -> LatentsHeader {
     LatentsHeader {
+        pooled: if masks == 0 { 2 } else { 0 },
+        image: if masks == 0 { [8, 16] } else { [0, 0] },
         key: "key".into(),
         name: "three".into(),
         fingerprint: "0123".into(),
@@ -34,6 +37,9 @@ fn write(path: &Path, mirrored: bool, masks: usize) {
     for text in 0..3 {
         writer.write(&[1000.0 * text as f32; 6]).unwrap();
     }
+    for text in 0..if masks == 0 { 3 } else { 0 } {
+        writer.write(&[1000.5 * text as f32; 2]).unwrap();
+    }
     writer.finish().unwrap();
 }
 
@@ -57,7 +63,13 @@ fn batches_are_those_of_the_order_with_their_texts() {
                 [base, base + 1.0, base + 2.0, base + 3.0]
             );
             let caption = header(mirrored, masks).captions[draw.index] as f32;
-            assert_eq!(prompt.cond.values[6 * sample..][..6], [1000.0 * caption; 6]);
+            assert_eq!(
+                prompt.cond.states.values[6 * sample..][..6],
+                [1000.0 * caption; 6]
+            );
+            if let Some(pooled) = &prompt.cond.pooled {
+                assert_eq!(pooled.values[2 * sample..][..2], [1000.5 * caption; 2]);
+            }
             if let Some(concat) = &batch.inputs.concat {
                 let seen = &concat.values[6 * sample..][..6];
                 let of_masks = (0..masks).map(|mask| [base + 0.1 * mask as f32; 6]);
@@ -66,7 +78,11 @@ fn batches_are_those_of_the_order_with_their_texts() {
         }
         let concat = batch.inputs.concat.as_ref().map(|concat| concat.shape);
         assert_eq!(concat, (masks > 0).then_some([3, 1, 2]));
-        assert_eq!(prompt.uncond.values, [0.0; 6]);
+        assert_eq!(prompt.uncond.states.values, [0.0; 6]);
+        assert_eq!(prompt.cond.pooled.is_some(), masks == 0);
+        let ids = [8.0, 16.0, 0.0, 0.0, 8.0, 16.0];
+        let told = batch.inputs.time_ids.map(|all| all[6].numbers());
+        assert_eq!(told, (masks == 0).then_some(ids));
     }
 }
 

@@ -1,6 +1,7 @@
 //! `model_index.json`: which parts a model has, and of which kind each is.
 
-use super::text_encoder::{ENCODERS, TOKENIZERS};
+use super::part::Part;
+use super::text_encoder::{CLIP_TOKENIZERS, ENCODERS, SECOND_ENCODER, TOKENIZERS};
 use super::vae::AUTOENCODERS;
 use crate::FormatError;
 use crate::fields::{Fields, read_object};
@@ -19,22 +20,90 @@ const NOT_IN_THE_UNET: [&str; 3] = ["feature_extractor", "image_encoder", "safet
 /// A part of a folder, and the kinds of it that are supported.
 type Kinds = (&'static str, &'static [&'static str]);
 
-/// Reads the index of a latent diffusion model. Gives the folders of the parts that stay as they
-/// are when another U-Net takes the place of its own.
+/// The parts that condition a U-Net.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Conditioning {
+    /// A text encoder and its tokenizer.
+    Text,
+    /// The two text encoders of SDXL and their tokenizers.
+    TwoTexts {
+        /// Whether the embeddings of the empty negative prompt are zeros.
+        zero_empty: bool,
+    },
+    /// A table of classes.
+    Classes,
+}
+
+impl Conditioning {
+    /// The folders of the parts that stay as they are when another U-Net takes the place of the
+    /// model's own.
+    pub(crate) fn parts(self) -> &'static [&'static str] {
+        match self {
+            Self::Text => &["vae", "text_encoder", "tokenizer"],
+            Self::TwoTexts { .. } => &[
+                "vae",
+                "text_encoder",
+                "text_encoder_2",
+                "tokenizer",
+                "tokenizer_2",
+            ],
+            Self::Classes => &["vae", CLASSES],
+        }
+    }
+
+    /// The parts with weights, of a model with texts.
+    pub(crate) fn weights(self) -> &'static [Part] {
+        match self {
+            Self::TwoTexts { .. } => Part::WITH_TWO_TEXTS,
+            Self::Text | Self::Classes => Part::WITH_TEXT,
+        }
+    }
+
+    /// The kinds of each part.
+    fn kinds(self) -> &'static [Kinds] {
+        match self {
+            Self::Text => &[("text_encoder", &ENCODERS), ("tokenizer", &TOKENIZERS)],
+            Self::TwoTexts { .. } => &[
+                ("text_encoder", &["CLIPTextModel"]),
+                ("text_encoder_2", &[SECOND_ENCODER]),
+                ("tokenizer", &CLIP_TOKENIZERS),
+                ("tokenizer_2", &CLIP_TOKENIZERS),
+            ],
+            Self::Classes => &[(CLASSES, &["ClassEmbedder"])],
+        }
+    }
+}
+
+/// Whether an index names a second text encoder.
+pub(crate) fn has_two_encoders(folder: &Path) -> bool {
+    let named = |kinds: Vec<(String, String)>| kinds.iter().any(|(part, _)| part == SECOND);
+    kinds(folder).is_ok_and(named)
+}
+
+/// The folder of the second text encoder.
+const SECOND: &str = "text_encoder_2";
+
+/// Reads the index of a latent diffusion model.
 ///
 /// # Errors
 /// When it names parts of kinds that this version does not support.
-pub(crate) fn read(folder: &Path) -> Result<&'static [&'static str], FormatError> {
+pub(crate) fn read(folder: &Path) -> Result<Conditioning, FormatError> {
+    let named = kinds(folder)?;
+    let has = |part: &str| named.iter().any(|(name, _)| name == part);
     let mut fields = Fields::read(&folder.join(FILE))?;
-    let (parts, conditioning): (&[&str], &[Kinds]) = match folder.join(CLASSES).is_dir() {
-        true => (&["vae", CLASSES], &[(CLASSES, &["ClassEmbedder"])]),
-        false => (
-            &["vae", "text_encoder", "tokenizer"],
-            &[("text_encoder", &ENCODERS), ("tokenizer", &TOKENIZERS)],
-        ),
+    let zero_empty = fields.or("force_zeros_for_empty_prompt", true)?;
+    let conditioning = match (folder.join(CLASSES).is_dir(), has(SECOND)) {
+        (true, _) => Conditioning::Classes,
+        (false, true) if !has("text_encoder") => {
+            return Err(fields.bad(
+                "it has `text_encoder_2` and no `text_encoder`: this is the refiner of SDXL, which only finishes images of the base model and is not supported; use the base model".into(),
+            ));
+        }
+        (false, true) => Conditioning::TwoTexts { zero_empty },
+        (false, false) => Conditioning::Text,
     };
     let always: [Kinds; 2] = [("unet", &["UNet2DConditionModel"]), ("vae", &AUTOENCODERS)];
-    for &(part, kinds) in always.iter().chain(conditioning) {
+    for &(part, kinds) in always.iter().chain(conditioning.kinds()) {
         let (_, kind): (Option<String>, Option<String>) = fields.needed(part)?;
         if !kind.as_deref().is_some_and(|kind| kinds.contains(&kind)) {
             return Err(fields.bad(format!(
@@ -46,9 +115,16 @@ pub(crate) fn read(folder: &Path) -> Result<&'static [&'static str], FormatError
     }
     fields.ignore(&NOT_IN_THE_UNET);
     // A ControlNet is found by its folder.
-    fields.ignore(&["controlnet", "requires_safety_checker", "scheduler"]);
+    fields.ignore(&[
+        "add_watermarker",
+        "controlnet",
+        "requires_safety_checker",
+        "scheduler",
+    ]);
+    // Fields of SDXL that a model with one text encoder has as null.
+    fields.ignore(&[SECOND, "tokenizer_2"]);
     fields.finish()?;
-    Ok(parts)
+    Ok(conditioning)
 }
 
 /// The pipelines of diffusers that are a U-Net on pixels and its scheduler.
@@ -158,7 +234,11 @@ pub(crate) fn with_our_model(folder: &Path, has_controlnet: bool) -> Result<Valu
         index["requires_safety_checker"] = json!(false);
     }
     if has_controlnet {
-        index["_class_name"] = json!("StableDiffusionControlNetPipeline");
+        let class = match index.get(SECOND).is_some_and(Value::is_array) {
+            true => "StableDiffusionXLControlNetPipeline",
+            false => "StableDiffusionControlNetPipeline",
+        };
+        index["_class_name"] = json!(class);
         index["controlnet"] = json!(["diffusers", "ControlNetModel"]);
     }
     Ok(index)

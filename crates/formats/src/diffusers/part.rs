@@ -11,13 +11,23 @@ pub(crate) enum Part {
     Autoencoder,
     /// `text_encoder/`.
     TextEncoder,
+    /// `text_encoder_2/`.
+    TextEncoder2,
     /// `class_embedder/`.
     ClassEmbedder,
 }
 
 impl Part {
     /// Those of a model with a text encoder.
-    pub(crate) const WITH_TEXT: [Self; 3] = [Self::UNet, Self::Autoencoder, Self::TextEncoder];
+    pub(crate) const WITH_TEXT: &[Self] = &[Self::UNet, Self::Autoencoder, Self::TextEncoder];
+
+    /// Those of a model with two text encoders.
+    pub(crate) const WITH_TWO_TEXTS: &[Self] = &[
+        Self::UNet,
+        Self::Autoencoder,
+        Self::TextEncoder,
+        Self::TextEncoder2,
+    ];
 
     /// The folder inside that of the model.
     pub(crate) fn folder(self) -> &'static str {
@@ -25,6 +35,7 @@ impl Part {
             Self::UNet => "unet",
             Self::Autoencoder => "vae",
             Self::TextEncoder => "text_encoder",
+            Self::TextEncoder2 => "text_encoder_2",
             Self::ClassEmbedder => "class_embedder",
         }
     }
@@ -33,7 +44,7 @@ impl Part {
     pub(super) fn stem(self) -> &'static str {
         match self {
             Self::UNet | Self::Autoencoder => "diffusion_pytorch_model",
-            Self::TextEncoder | Self::ClassEmbedder => "model",
+            Self::TextEncoder | Self::TextEncoder2 | Self::ClassEmbedder => "model",
         }
     }
 
@@ -59,7 +70,7 @@ impl Part {
                 let renamed = names.iter().find(|(old, _)| name.contains(old));
                 Some(renamed.map_or(name.into(), |(old, new)| name.replace(old, new)))
             }
-            Self::TextEncoder => {
+            Self::TextEncoder | Self::TextEncoder2 => {
                 let name = name.strip_prefix("text_model.").unwrap_or(name);
                 let unused = name == "embeddings.position_ids" || name.starts_with("pooler.");
                 let ours = || {

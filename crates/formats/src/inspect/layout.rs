@@ -52,6 +52,7 @@ fn part_of(name: &str) -> Option<&'static str> {
                 "middle_block.",
                 "output_blocks.",
                 "time_embed.",
+                "label_emb.",
             ]) =>
             {
                 "U-Net"
@@ -66,6 +67,7 @@ fn part_of(name: &str) -> Option<&'static str> {
                 "mid_block.",
                 "up_blocks.",
                 "time_embedding.",
+                "add_embedding.",
             ]) =>
             {
                 "U-Net"

@@ -1,7 +1,7 @@
 //! LoRA files of other tools, added to the weights of a loaded model.
 //!
-//! Read are the names of kohya's scripts and of web interfaces (`lora_unet_..., lora_te_...`), and those
-//! of PEFT and diffusers, new and old (`unet....lora_A.weight`, `...to_q_lora.down.weight`). Layers
+//! Read are the names of kohya's scripts and of web interfaces (`lora_unet_..., lora_te_...`, for SDXL
+//! with the names of its single file and `lora_te1_..., lora_te2_...`), and those of PEFT and diffusers, new and old (`unet....lora_A.weight`, `...to_q_lora.down.weight`). Layers
 //! are matched by their name with all separators alike, since kohya's names have only `_`.
 
 mod addition;
@@ -9,6 +9,7 @@ mod addition;
 mod tests;
 
 use crate::diffusers::text_encoder::TextEncoder;
+use crate::lora::kohya_layer;
 use crate::tensors::finite;
 use crate::{FormatError, reading};
 use addition::Addition;
@@ -22,18 +23,20 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
 /// What the names of the two matrices and of alpha end with.
-const DOWN: [&str; 5] = [
+const DOWN: [&str; 6] = [
     ".lora_down.weight",
     ".lora_A.weight",
     ".lora_A.default.weight",
     ".lora.down.weight",
+    ".lora_linear_layer.down.weight",
     "_lora.down.weight",
 ];
-const UP: [&str; 5] = [
+const UP: [&str; 6] = [
     ".lora_up.weight",
     ".lora_B.weight",
     ".lora_B.default.weight",
     ".lora.up.weight",
+    ".lora_linear_layer.up.weight",
     "_lora.up.weight",
 ];
 const ALPHA: &str = ".alpha";
@@ -43,14 +46,18 @@ const DIFF_BIAS: &str = ".diff_b";
 
 /// How the names of the networks that a file is for begin.
 const UNET: [&str; 3] = ["lora_unet_", "unet.", "base_model.model."];
-const TEXT: [&str; 3] = ["lora_te_", "lora_te1_", "text_encoder."];
+const TEXT: [&[&str]; 2] = [
+    &["lora_te_", "lora_te1_", "text_encoder."],
+    &["lora_te2_", "text_encoder_2."],
+];
 
-/// LoRA of a file, for the U-Net and perhaps for the text encoder.
-#[derive(Clone, Debug)]
+/// LoRA of a file, for the U-Net and perhaps for the text encoders.
+#[derive(Clone, Debug, Default)]
 pub struct LoraFile {
     origin: String,
     network: Layers,
-    text: Layers,
+    /// Of the text encoder, and of the second one of SDXL.
+    text: [Layers; 2],
 }
 
 /// The additions to layers, by their names with `_` for every separator.
@@ -67,8 +74,7 @@ impl LoraFile {
         let bytes = reading::bytes(path)?;
         let mut read = Self {
             origin,
-            network: Layers::new(),
-            text: Layers::new(),
+            ..Self::default()
         };
         let file = SafeTensors::deserialize(&bytes)
             .map_err(|error| read.bad(format!("it is no safetensors file: {error}")))?;
@@ -95,7 +101,7 @@ impl LoraFile {
                 "{} of its tensors are not those of a LoRA, such as `{name}`: LoRA of kohya's scripts, of PEFT and of diffusers are read, without DoRA, LoHa or LoKr",
                 other.len()
             ))),
-            None if read.network.is_empty() && read.text.is_empty() => {
+            None if read.network.is_empty() && !read.has_text() => {
                 Err(read.bad("it holds no LoRA".into()))
             }
             None => Ok(read),
@@ -111,10 +117,12 @@ impl LoraFile {
             return false;
         };
         let begins = |begins: &[&str]| begins.iter().find_map(|b| layer.strip_prefix(b));
-        let (layers, layer) = match (begins(&TEXT), begins(&UNET)) {
-            (Some(layer), _) => (&mut self.text, layer),
+        let [first, second] = &mut self.text;
+        let (layers, layer) = match (begins(TEXT[0]), begins(TEXT[1]), begins(&UNET)) {
+            (Some(layer), _, _) => (first, layer),
+            (None, Some(layer), _) => (second, layer),
             // A name that does not say which is of the network.
-            (None, of_network) => (&mut self.network, of_network.unwrap_or(layer)),
+            (None, None, of_network) => (&mut self.network, of_network.unwrap_or(layer)),
         };
         let addition = layers.entry(alike(layer)).or_default();
         if down.is_some() {
@@ -131,9 +139,9 @@ impl LoraFile {
         true
     }
 
-    /// Whether it changes the text encoder too.
+    /// Whether it changes a text encoder too.
     pub fn has_text(&self) -> bool {
-        !self.text.is_empty()
+        self.text.iter().any(|layers| !layers.is_empty())
     }
 
     /// A network with the LoRA added to its weights `weight` times.
@@ -147,7 +155,9 @@ impl LoraFile {
         device: &Device,
     ) -> Result<Backbone, FormatError> {
         let mut network = network.merged();
-        self.add(&self.network, weight, &mut network, device)?;
+        let config = network.config();
+        let other = |layer: &str| kohya_layer(&config, layer);
+        self.add(&self.network, weight, &mut network, &other, device)?;
         Ok(network)
     }
 
@@ -161,13 +171,27 @@ impl LoraFile {
         encoder: TextEncoder,
         device: &Device,
     ) -> Result<TextEncoder, FormatError> {
+        let [first, second] = &self.text;
+        let same = str::to_owned;
+        match &encoder {
+            TextEncoder::Clip(..) | TextEncoder::Bert(..) if !second.is_empty() => {
+                return Err(self.bad(NO_SECOND.into()));
+            }
+            _ => {}
+        }
         Ok(match encoder {
             TextEncoder::Clip(tokenizer, mut network) => {
-                self.add(&self.text, weight, &mut network, device)?;
+                self.add(first, weight, &mut network, &same, device)?;
                 TextEncoder::Clip(tokenizer, network)
             }
+            TextEncoder::Two(mut encoders) => {
+                for (layers, network) in self.text.iter().zip(encoders.networks_mut()) {
+                    self.add(layers, weight, network, &same, device)?;
+                }
+                TextEncoder::Two(encoders)
+            }
             TextEncoder::Bert(tokenizer, mut network) => {
-                self.add(&self.text, weight, &mut network, device)?;
+                self.add(first, weight, &mut network, &same, device)?;
                 TextEncoder::Bert(tokenizer, network)
             }
             TextEncoder::Classes(classes) => match self.has_text() {
@@ -188,11 +212,13 @@ impl LoraFile {
         }
     }
 
+    /// Adds these to the layers of a network, which have their own name or the `other`.
     fn add(
         &self,
         layers: &Layers,
         weight: f64,
         network: &mut impl ModuleSnapshot,
+        other: &dyn Fn(&str) -> String,
         device: &Device,
     ) -> Result<(), FormatError> {
         if layers.is_empty() {
@@ -212,13 +238,12 @@ impl LoraFile {
             let Some((layer, part)) = tensor.name.rsplit_once('.') else {
                 continue;
             };
-            let key = alike(layer);
+            let own = alike(layer);
             // Old names have `to_out` for `to_out.0`.
-            let key = match layers.contains_key(&key) {
-                true => key,
-                false => key.strip_suffix("_0").unwrap_or(&key).to_owned(),
-            };
-            let Some(addition) = layers.get(&key) else {
+            let old = own.strip_suffix("_0").unwrap_or(&own).to_owned();
+            let found = [own, old, alike(&other(layer))];
+            let found = found.into_iter().find_map(|key| layers.get_key_value(&key));
+            let Some((key, addition)) = found else {
                 continue;
             };
             let Some(delta) = addition.to(part, &tensor.shape.to_vec(), device) else {
@@ -226,7 +251,7 @@ impl LoraFile {
             };
             let delta =
                 delta.map_err(|reason| self.bad(format!("the layer `{layer}`: {reason}")))?;
-            changed_parts.insert((key, part.to_owned()));
+            changed_parts.insert((key.clone(), part.to_owned()));
             changed.push(self.changed(tensor, &delta, weight as f32)?);
         }
         let left = all.iter().filter(|part| !changed_parts.contains(*part));
@@ -290,6 +315,7 @@ impl LoraFile {
     }
 }
 
+const NO_SECOND: &str = "it changes a second text encoder, such as SDXL has, and the model has one";
 const NO_ENCODER: &str = "it changes a text encoder of prompts, and the model has none";
 
 /// A name with all separators alike, and without what some tools put around it.

@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::lora;
-use fewstep_nn::{LoraConfig, UNetConfig, WEmbedding};
+use fewstep_nn::{LoraConfig, TextAttention, TextTime, UNetConfig, WEmbedding};
 
 fn config(width: usize) -> UNetConfig {
     UNetConfig {
@@ -13,6 +13,19 @@ fn config(width: usize) -> UNetConfig {
         head: 8,
         groups: 4,
         ..UNetConfig::default()
+    }
+}
+
+/// Transformers of several blocks, sizes and a pooled embedding.
+fn sdxl(width: usize) -> UNetConfig {
+    UNetConfig {
+        text: Some(TextAttention {
+            width: 5,
+            linear: true,
+        }),
+        depths: vec![1, 2],
+        text_time: Some(TextTime { pooled: 5, dim: 4 }),
+        ..config(width)
     }
 }
 
@@ -67,7 +80,14 @@ fn assert_close(a: &BTreeMap<String, Vec<f32>>, b: &BTreeMap<String, Vec<f32>>, 
 /// that training has.
 #[test]
 fn a_lora_of_either_kind_gives_the_network_that_was_trained() {
+    round_trip(config, "conv_in");
+    // Files of sd-scripts have the names of the single file for SDXL.
+    round_trip(sdxl, "input_blocks_0_0");
+}
+
+fn round_trip(config: fn(usize) -> UNetConfig, first_layer: &str) {
     let device = Device::flex();
+    let network = |width| with(config(width));
     let trained = with_lora(network(8));
     let folder = tempfile::tempdir().expect("a folder");
     lora::save(&trained, "{}", folder.path()).expect("saved");
@@ -78,12 +98,13 @@ fn a_lora_of_either_kind_gives_the_network_that_was_trained() {
             (name.clone(), mean.collect())
         })
         .collect();
-    for name in [
-        "lora/kohya.safetensors",
-        "lora/pytorch_lora_weights.safetensors",
+    for (name, first_layer) in [
+        ("lora/kohya.safetensors", first_layer),
+        ("lora/pytorch_lora_weights.safetensors", "conv_in"),
     ] {
         let file = LoraFile::read(&folder.path().join(name)).expect("a LoRA");
         assert!(!file.has_text());
+        assert!(file.network.contains_key(first_layer), "{:?}", file.network);
         let merged = |weight| {
             let merged = file.merge(weight, network(8), &device);
             parameters(&merged.expect(name))
@@ -156,8 +177,7 @@ fn differences_are_added_to_products() {
     let merged = |with_bias: bool| {
         let mut file = LoraFile {
             origin: "a".into(),
-            network: Layers::new(),
-            text: Layers::new(),
+            ..LoraFile::default()
         };
         file.take(&format!("{layer}.diff"), vec![8, 4], vec![1.0; 32]);
         if with_bias {
@@ -177,8 +197,7 @@ fn differences_are_added_to_products() {
 fn names_are_alike_whatever_separates_them() {
     let mut file = LoraFile {
         origin: "a".into(),
-        network: Layers::new(),
-        text: Layers::new(),
+        ..LoraFile::default()
     };
     for name in [
         "unet.mid_block.attentions.0.attn1.to_q.lora_A.weight",
@@ -187,10 +206,15 @@ fn names_are_alike_whatever_separates_them() {
         "base_model.model.mid_block.attentions.0.attn1.to_q.lora_B.default.weight",
         "text_encoder.text_model.encoder.layers.0.self_attn.q_proj.lora.up.weight",
         "lora_te_text_model_encoder_layers_0_self_attn_q_proj.alpha",
+        "lora_te1_text_model_encoder_layers_0_self_attn_q_proj.alpha",
+        "text_encoder_2.text_model.encoder.layers.1.mlp.fc1.lora_linear_layer.up.weight",
+        "lora_te2_text_model_encoder_layers_1_mlp_fc1.lora_down.weight",
     ] {
         assert!(file.take(name, vec![1], vec![1.0]), "{name}");
     }
     let names = |layers: &Layers| layers.keys().cloned().collect::<Vec<_>>();
     assert_eq!(names(&file.network), ["mid_block_attentions_0_attn1_to_q"]);
-    assert_eq!(names(&file.text), ["encoder_layers_0_self_attn_q_proj"]);
+    let [first, second] = &file.text;
+    assert_eq!(names(first), ["encoder_layers_0_self_attn_q_proj"]);
+    assert_eq!(names(second), ["encoder_layers_1_mlp_fc1"]);
 }

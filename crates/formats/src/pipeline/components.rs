@@ -3,7 +3,7 @@
 use super::files::{
     inside, is_config, is_of_network, is_of_tokenizer, place_files, without_variant,
 };
-use crate::diffusers::index::{self, CLASSES};
+use crate::diffusers::index::{self, CLASSES, Conditioning};
 use crate::diffusers::part::Part;
 use crate::diffusers::text_encoder::{self, TextEncoder};
 use crate::diffusers::{vae, weights};
@@ -22,8 +22,8 @@ use std::path::{Path, PathBuf};
 #[derive(Clone, Debug)]
 pub struct PipelineComponents {
     folder: PathBuf,
-    /// The folders of these parts, which a student takes over from its teacher.
-    parts: &'static [&'static str],
+    /// Which parts there are; a student takes them over from its teacher.
+    conditioning: Conditioning,
 }
 
 /// What these components are, as their configurations say.
@@ -40,8 +40,9 @@ pub struct ComponentFacts {
 }
 
 impl PipelineComponents {
-    /// Opens a folder in the layout of diffusers' `StableDiffusionPipeline`, or one with a table of
-    /// classes instead of text encoder and tokenizer.
+    /// Opens a folder in the layout of diffusers' `StableDiffusionPipeline` or
+    /// `StableDiffusionXLPipeline`, or one with a table of classes instead of text encoder and
+    /// tokenizer.
     ///
     /// # Errors
     /// When its index names parts of kinds that this version does not support.
@@ -49,7 +50,7 @@ impl PipelineComponents {
         links::check(folder)?;
         Ok(Self {
             folder: folder.into(),
-            parts: index::read(folder)?,
+            conditioning: index::read(folder)?,
         })
     }
 
@@ -99,7 +100,10 @@ impl PipelineComponents {
     /// When they cannot be read.
     pub fn digest(&self) -> Result<String, FormatError> {
         let mut hash = Sha256::new();
-        for part in self.parts {
+        if let Conditioning::TwoTexts { zero_empty } = self.conditioning {
+            hash.update([u8::from(zero_empty)]);
+        }
+        for part in self.parts() {
             let folder = self.folder.join(part);
             let unread = |source| FormatError::Read {
                 path: folder.clone(),
@@ -134,11 +138,16 @@ impl PipelineComponents {
     /// As [`PipelineComponents::vae`].
     pub fn facts(&self, device: &Device) -> Result<ComponentFacts, FormatError> {
         let kinds = index::kinds(&self.folder)?.into_iter();
-        let parts = kinds.filter(|(part, _)| self.parts.contains(&part.as_str()));
+        let parts = kinds.filter(|(part, _)| self.parts().contains(&part.as_str()));
         let mut parameters = BTreeMap::new();
-        for part in [Part::Autoencoder, Part::TextEncoder, Part::ClassEmbedder] {
+        for part in [
+            Part::Autoencoder,
+            Part::TextEncoder,
+            Part::TextEncoder2,
+            Part::ClassEmbedder,
+        ] {
             let name = part.folder();
-            if self.parts.contains(&name) {
+            if self.parts().contains(&name) {
                 let files = weights::files(&self.folder.join(name), part)?.into_iter();
                 let counts = files.map(|file| Ok(WeightsFile::inspect(&file)?.parameters));
                 let count = counts.sum::<Result<u64, FormatError>>()?;
@@ -165,7 +174,17 @@ impl PipelineComponents {
     }
 
     fn has_classes(&self) -> bool {
-        self.parts.contains(&CLASSES)
+        self.conditioning == Conditioning::Classes
+    }
+
+    /// The folders of the parts.
+    fn parts(&self) -> &'static [&'static str] {
+        self.conditioning.parts()
+    }
+
+    /// The parts with weights, of a model with texts.
+    pub(super) fn weights(&self) -> &'static [Part] {
+        self.conditioning.weights()
     }
 
     /// Reads the text encoder, or the table of classes.
@@ -173,21 +192,26 @@ impl PipelineComponents {
     /// # Errors
     /// As [`PipelineComponents::vae`].
     pub fn text_encoder(&self, device: &Device) -> Result<TextEncoder, FormatError> {
-        if self.has_classes() {
-            return TextEncoder::load_classes(&self.folder.join(CLASSES), device);
+        let of = |part: &str| self.folder.join(part);
+        match self.conditioning {
+            Conditioning::Text => {
+                TextEncoder::load(&of("text_encoder"), &of("tokenizer"), None, device)
+            }
+            Conditioning::TwoTexts { zero_empty } => {
+                TextEncoder::load_two(&self.folder, zero_empty, device)
+            }
+            Conditioning::Classes => TextEncoder::load_classes(&of(CLASSES), device),
         }
-        let [encoder, tokenizer] = ["text_encoder", "tokenizer"].map(|part| self.folder.join(part));
-        TextEncoder::load(&encoder, &tokenizer, None, device)
     }
 
     /// Writes a folder with this U-Net, usually a student, and these components as they are.
-    /// diffusers' `StableDiffusionPipeline` reads it and gives a student its w (as the guidance
+    /// diffusers' pipeline for the model reads it and gives a student its w (as the guidance
     /// scale, 1 + w).
     ///
     /// # Errors
     /// When the folder cannot be written.
     pub fn save_pipeline(&self, model: &Model, folder: &Path) -> Result<(), FormatError> {
-        for part in self.parts {
+        for part in self.parts() {
             place_files(&self.folder.join(part), &folder.join(part), |_| true)?;
         }
         model.save(folder)?;
@@ -197,7 +221,7 @@ impl PipelineComponents {
 
     /// Copies the tokenizer and all configurations.
     pub(crate) fn copy_all_but_weights(&self, folder: &Path) -> Result<(), FormatError> {
-        for part in ["", "unet", "scheduler"].iter().chain(self.parts) {
+        for part in ["", "unet", "scheduler"].iter().chain(self.parts()) {
             place_files(&self.folder.join(part), &folder.join(part), is_config)?;
         }
         Ok(())

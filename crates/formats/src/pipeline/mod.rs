@@ -42,7 +42,8 @@ impl Pipeline {
         folder.join(index::FILE).is_file() && folder.join("vae").is_dir()
     }
 
-    /// Reads a folder in the layout of diffusers' `StableDiffusionPipeline`. A folder of ours has
+    /// Reads a folder in the layout of diffusers' `StableDiffusionPipeline` or
+    /// `StableDiffusionXLPipeline`. A folder of ours has
     /// its recipe in `fewstep.json`; else it follows from the scheduler's configuration.
     ///
     /// # Errors
@@ -105,7 +106,7 @@ impl Pipeline {
         self.components.folder()
     }
 
-    /// The states of prompts, each with those of the negative prompt; and what was cut off prompts
+    /// The embeddings of prompts, each with those of the negative prompt; and what was cut off prompts
     /// that were too long.
     pub fn embed_prompts(
         &self,
@@ -113,8 +114,13 @@ impl Pipeline {
         negative: &str,
     ) -> (PromptEmbeds, Vec<Option<String>>) {
         let (cond, cut) = self.text_encoder.encode(prompts);
-        let (uncond, _) = self.text_encoder.encode(&[negative.into()]);
-        let uncond = uncond.expand(cond.dims());
+        let uncond = match negative.is_empty() && self.text_encoder.zero_empty() {
+            true => cond.zeros_like(),
+            false => {
+                let (uncond, _) = self.text_encoder.encode(&[negative.into()]);
+                uncond.expand(prompts.len())
+            }
+        };
         (PromptEmbeds { cond, uncond }, cut)
     }
 }
@@ -177,6 +183,11 @@ fn fit(network: &BackboneConfig, vae: &Vae, text: &TextEncoder) -> Result<(), St
         Some(attended) if attended != width => Err(format!(
             "the U-Net attends to states of {attended} features (`cross_attention_dim`), and those of its texts or classes have {width} (`hidden_size` or `embed_dim`)"
         )),
-        _ => Ok(()),
+        _ => match (network.pooled_width(), text.pooled()) {
+            (Some(takes), gives) if takes != gives => Err(format!(
+                "the U-Net takes pooled embeddings of {takes} features (`projection_class_embeddings_input_dim` less the time ids), and those of its text encoders have {gives} (`projection_dim`)"
+            )),
+            _ => Ok(()),
+        },
     }
 }

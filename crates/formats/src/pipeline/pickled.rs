@@ -2,7 +2,6 @@
 
 use super::files::place_files;
 use super::{Pipeline, PipelineComponents};
-use crate::diffusers::part::Part;
 use crate::diffusers::weights;
 use crate::pickle::{self, Pickles};
 use crate::{FormatError, write_atomically};
@@ -19,7 +18,7 @@ impl Pipeline {
         let components = PipelineComponents::open(from)?;
         let mut converted = vec![];
         let mut whole = vec![];
-        for part in Part::WITH_TEXT {
+        for &part in components.weights() {
             let folder = from.join(part.folder());
             let exists = |name: &str| folder.join(name).is_file();
             match (

@@ -42,9 +42,11 @@ const TOKENIZER: [&str; 6] = [
 ];
 
 impl RepositoryKind {
-    fn parts(self) -> &'static [Part] {
+    /// The parts with weights; a model may have a second text encoder.
+    fn parts(self, two_texts: bool) -> &'static [Part] {
         match self {
-            Self::Model => &Part::WITH_TEXT,
+            Self::Model if two_texts => Part::WITH_TWO_TEXTS,
+            Self::Model => Part::WITH_TEXT,
             Self::Autoencoder => &[Part::Autoencoder],
             Self::TextEncoder => &[Part::TextEncoder],
         }
@@ -70,6 +72,7 @@ impl RepositoryKind {
     ) -> Result<RepositoryFiles, FormatError> {
         let exists = |name: &str| names.iter().any(|known| known == name);
         let model = exists(index::FILE);
+        let parts = self.parts(exists("text_encoder_2/config.json"));
         if !model && self == Self::Model {
             return Err(FormatError::NoModel {
                 path: origin.into(),
@@ -85,13 +88,13 @@ impl RepositoryKind {
                     || self == Self::TextEncoder && TOKENIZER.contains(&name.as_str())
             }
             Some(_) if !model => false,
-            Some(("tokenizer", file)) => {
+            Some(("tokenizer" | "tokenizer_2", file)) => {
                 self != Self::Autoencoder && (file.ends_with(".json") || file.ends_with(".txt"))
             }
             Some(("scheduler", file)) => self == Self::Model && file == "scheduler_config.json",
             Some(("controlnet", _)) => self == Self::Model && name.as_str() == CONTROLNET_FILE,
             Some((folder, file)) => {
-                file == "config.json" && self.parts().iter().any(|part| part.folder() == folder)
+                file == "config.json" && parts.iter().any(|part| part.folder() == folder)
             }
         };
         // What leads elsewhere is no file of a repository.
@@ -108,7 +111,7 @@ impl RepositoryKind {
                 .collect(),
             indices: vec![],
         };
-        for &part in self.parts() {
+        for &part in parts {
             let inside = |name: &str| match model {
                 true => format!("{}/{name}", part.folder()),
                 false => name.into(),
@@ -136,7 +139,8 @@ impl RepositoryKind {
             };
             weights::files(&folder, *part).is_ok()
         };
-        marked && self.parts().iter().all(whole)
+        let parts = self.parts(index::has_two_encoders(folder));
+        marked && parts.iter().all(whole)
     }
 }
 

@@ -2,7 +2,7 @@
 //! the web interfaces and stable-diffusion.cpp read. And its U-Net as GGUF.
 
 mod classes;
-mod names;
+pub(crate) mod names;
 
 use crate::diffusers::part::Part;
 use crate::gguf::{self, GgufPrecision};
@@ -53,8 +53,8 @@ impl Pipeline {
     fn sources(&self, model: &Model, names: &Names<'_>) -> Result<Sources, FormatError> {
         let unet = model.to_bytes(FilePrecision::Full)?;
         let mut sources = vec![(Part::UNet, vec![unet])];
-        for part in &names.parts()[1..] {
-            sources.push((*part, part_tensors(self, *part)?));
+        for &part in &names.parts()[1..] {
+            sources.push((part, part_tensors(self, part)?));
         }
         Ok(sources)
     }
@@ -74,9 +74,10 @@ impl Pipeline {
                         continue;
                     };
                     let tensor = RawTensor::from(view);
-                    let tensor = match location.convolution {
-                        true => tensor.into_convolution(),
-                        false => tensor,
+                    let tensor = match (location.convolution, location.transposed) {
+                        (true, _) => tensor.into_convolution(),
+                        (_, true) => tensor.transposed(),
+                        _ => tensor,
                     };
                     let all = pieces.entry(location.name).or_default();
                     all.insert(location.qkv_chunk.unwrap_or(0), tensor);
@@ -150,9 +151,11 @@ impl Pipeline {
     ) -> Result<Vec<String>, FormatError> {
         let metadata = self.metadata(model)?;
         let texts = metadata.into_iter().map(|(k, v)| (k, gguf::Entry::Text(v)));
-        let architecture = gguf::Entry::Text("sd1".into());
+        let BackboneConfig::UNet(network) = &model.network.config();
+        let sdxl = network.text_time.is_some();
+        let architecture = gguf::Entry::Text(if sdxl { "sdxl" } else { "sd1" }.into());
         let more = [
-            // The one name of ComfyUI-GGUF for U-Nets of Stable Diffusion 1 and 2; shapes tell them
+            // ComfyUI-GGUF has one name for U-Nets of Stable Diffusion 1 and 2; shapes tell them
             // apart.
             ("general.architecture", architecture),
             ("general.file_type", gguf::Entry::Number(most.file_type())),
@@ -183,7 +186,7 @@ impl Pipeline {
         let BackboneConfig::UNet(network) = &self.model.network.config();
         let names = Names::new(self, network)?;
         let mut like = vec![];
-        for part in names.parts() {
+        for &part in names.parts() {
             for bytes in part_tensors(self, part)? {
                 let tensors = read(&bytes, self.folder())?.tensors().into_iter();
                 let shapes = tensors.map(|(name, view)| (name, view.shape().to_vec()));
@@ -206,6 +209,7 @@ impl Pipeline {
         let velocity = recipe.prediction == PredictionKind::V;
         let architecture = match (config.text.is_some_and(|text| text.linear), velocity) {
             _ if !recipe.classes.is_empty() => "latent-diffusion/class-conditional",
+            _ if config.text_time.is_some() => SDXL,
             (false, _) => "stable-diffusion-v1",
             (true, false) => "stable-diffusion-v2-512",
             (true, true) => "stable-diffusion-v2-768-v",
@@ -220,7 +224,11 @@ impl Pipeline {
             ),
             (
                 "modelspec.implementation",
-                "https://github.com/CompVis/latent-diffusion".into(),
+                match config.text_time {
+                    Some(_) => "https://github.com/Stability-AI/generative-models",
+                    None => "https://github.com/CompVis/latent-diffusion",
+                }
+                .into(),
             ),
             ("modelspec.title", recipe.provenance.method.clone()),
             ("modelspec.resolution", format!("{width}x{height}")),
@@ -232,6 +240,9 @@ impl Pipeline {
         Ok(fields.map(|(name, value)| (name.to_string(), value)).into())
     }
 }
+
+/// ModelSpec's name of the architecture of SDXL.
+pub(crate) const SDXL: &str = "stable-diffusion-xl-v1-base";
 
 /// Stable Diffusion 2 uses all layers of its text encoder except the last, and folders omit that
 /// one. Readers such as stable-diffusion.cpp need it in the file nevertheless. Here it is zeros,
@@ -285,6 +296,7 @@ fn parts_of(
             let whole = RawTensor::from(view.clone());
             let tensor = match (location.convolution, location.qkv_chunk) {
                 (true, _) => Some(whole.into_linear()),
+                (false, None) if location.transposed => Some(whole.transposed()),
                 (false, Some(chunk)) => whole.chunk(chunk, 3),
                 (false, None) => Some(whole),
             };

@@ -9,7 +9,7 @@ use fewstep_nn::{ClipActivation, UNetConfig, Vae};
 use std::path::Path;
 
 /// The names of a U-Net's tensors.
-pub(super) struct UNetNames<'a>(&'a UNetConfig);
+pub(crate) struct UNetNames<'a>(&'a UNetConfig);
 
 /// The names of all tensors of one model.
 pub(super) struct Names<'a> {
@@ -26,6 +26,8 @@ enum Conditioner {
     Clip,
     /// That of Stable Diffusion 2.
     OpenClip,
+    /// Both kinds, for SDXL.
+    Both,
     /// A table of classes.
     Classes,
 }
@@ -38,6 +40,8 @@ pub(super) struct Location {
     pub(super) qkv_chunk: Option<usize>,
     /// Whether the linear layer is a 1x1 convolution there.
     pub(super) convolution: bool,
+    /// Whether rows are columns there.
+    pub(super) transposed: bool,
 }
 
 impl<'a> UNetNames<'a> {
@@ -60,12 +64,17 @@ impl<'a> UNetNames<'a> {
                 origin,
                 "single files hold U-Nets that attend to text, and this one does not: use a folder",
             )),
-            false => Ok(Self(unet)),
+            false => Ok(Self::of_layers(unet)),
         }
     }
 
+    /// The names of the layers of any U-Net, such as one with LoRA and an input for w.
+    pub(crate) fn of_layers(unet: &'a UNetConfig) -> Self {
+        Self(unet)
+    }
+
     /// The name without the prefix that it has in a file of the whole model.
-    pub(super) fn of(&self, name: &str) -> String {
+    pub(crate) fn of(&self, name: &str) -> String {
         let per_level = self.0.blocks + 1;
         let parts: Vec<&str> = name.split('.').collect();
         let number = |at: usize| parts[at].parse::<usize>().unwrap_or(0);
@@ -73,6 +82,8 @@ impl<'a> UNetNames<'a> {
         match parts[..] {
             ["time_embedding", "linear_1", leaf] => format!("time_embed.0.{leaf}"),
             ["time_embedding", "linear_2", leaf] => format!("time_embed.2.{leaf}"),
+            ["add_embedding", "linear_1", leaf] => format!("label_emb.0.0.{leaf}"),
+            ["add_embedding", "linear_2", leaf] => format!("label_emb.0.2.{leaf}"),
             ["conv_in", leaf] => format!("input_blocks.0.0.{leaf}"),
             ["conv_norm_out", leaf] => format!("out.0.{leaf}"),
             ["conv_out", leaf] => format!("out.2.{leaf}"),
@@ -113,6 +124,7 @@ impl<'a> Names<'a> {
                 ClipActivation::Gelu => Conditioner::OpenClip,
                 ClipActivation::QuickGelu => Conditioner::Clip,
             },
+            TextEncoder::Two(_) => Conditioner::Both,
             TextEncoder::Bert(..) => {
                 return Err(no_form(
                     origin,
@@ -160,12 +172,12 @@ impl<'a> Names<'a> {
     }
 
     /// The parts that a single file holds.
-    pub(super) fn parts(&self) -> [Part; 3] {
-        let conditioner = match self.conditioner {
-            Conditioner::Clip | Conditioner::OpenClip => Part::TextEncoder,
-            Conditioner::Classes => Part::ClassEmbedder,
-        };
-        [Part::UNet, Part::Autoencoder, conditioner]
+    pub(super) fn parts(&self) -> &'static [Part] {
+        match self.conditioner {
+            Conditioner::Clip | Conditioner::OpenClip => Part::WITH_TEXT,
+            Conditioner::Both => Part::WITH_TWO_TEXTS,
+            Conditioner::Classes => &[Part::UNet, Part::Autoencoder, Part::ClassEmbedder],
+        }
     }
 
     /// Where a tensor is in the single file; `None` for what is no weight.
@@ -176,7 +188,14 @@ impl<'a> Names<'a> {
                 name: format!("model.diffusion_model.{}", self.unet.of(&name)),
                 ..Location::default()
             },
-            Part::TextEncoder if self.conditioner == Conditioner::OpenClip => of_open_clip(&name),
+            Part::TextEncoder if self.conditioner == Conditioner::OpenClip => {
+                of_open_clip("cond_stage_model.model.", &name)
+            }
+            Part::TextEncoder2 => of_open_clip("conditioner.embedders.1.model.", &name),
+            Part::TextEncoder if self.conditioner == Conditioner::Both => Location {
+                name: format!("conditioner.embedders.0.transformer.text_model.{name}"),
+                ..Location::default()
+            },
             Part::ClassEmbedder => Location {
                 name: format!("cond_stage_model.{name}"),
                 ..Location::default()
@@ -270,8 +289,9 @@ fn is_projection(name: &str) -> bool {
 /// What the names of tensors in layers of OpenCLIP start with, before the number of the layer.
 pub(super) const OPEN_CLIP_LAYERS: &str = "cond_stage_model.model.transformer.resblocks.";
 
-/// OpenCLIP has one projection for queries, keys and values.
-fn of_open_clip(name: &str) -> Location {
+/// OpenCLIP has one projection for queries, keys and values. The last projection is a parameter of
+/// its own and no layer.
+fn of_open_clip(prefix: &str, name: &str) -> Location {
     let names = [
         (
             "embeddings.token_embedding.weight",
@@ -282,6 +302,7 @@ fn of_open_clip(name: &str) -> Location {
             "positional_embedding",
         ),
         ("final_layer_norm.", "ln_final."),
+        ("text_projection.weight", "text_projection"),
         ("encoder.layers.", "transformer.resblocks."),
         (".layer_norm1.", ".ln_1."),
         (".layer_norm2.", ".ln_2."),
@@ -297,7 +318,8 @@ fn of_open_clip(name: &str) -> Location {
         name.replace(ours, theirs)
     });
     Location {
-        name: format!("cond_stage_model.model.{renamed}"),
+        transposed: renamed == "text_projection",
+        name: format!("{prefix}{renamed}"),
         qkv_chunk: chunks.iter().position(|part| name.contains(part)),
         convolution: false,
     }

@@ -132,6 +132,22 @@ impl<'a> RawTensor<'a> {
         Self { shape, ..self }
     }
 
+    /// The same matrix with rows as columns.
+    pub(crate) fn transposed(self) -> Self {
+        let [rows, columns] = self.shape[..] else {
+            return self;
+        };
+        let size = self.data.len() / (rows * columns).max(1);
+        let mut data = Vec::with_capacity(self.data.len());
+        for column in 0..columns {
+            for row in 0..rows {
+                let start = (row * columns + column) * size;
+                data.extend_from_slice(&self.data[start..start + size]);
+            }
+        }
+        Self::owned(self.dtype, vec![columns, rows], data)
+    }
+
     /// The rows of several tensors of one kind, one after another; `None` when they are not of one
     /// kind.
     pub(crate) fn stacked(parts: Vec<Self>) -> Option<Self> {

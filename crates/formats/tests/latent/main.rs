@@ -1,5 +1,5 @@
 //! Models in diffusers' folders: read as they are, and against the outputs of diffusers and
-//! transformers (tools/golden/latent.py, tools/golden/latent_classes.py,
+//! transformers (tools/golden/latent.py, tools/golden/latent_classes.py, tools/golden/sdxl.py,
 //! tools/golden/pixel_folders.py).
 
 mod classes;
@@ -8,5 +8,6 @@ mod networks;
 mod pipelines;
 mod pixels;
 mod refusals;
+mod sdxl;
 mod single_file;
 mod writing;

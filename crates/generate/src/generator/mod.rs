@@ -21,7 +21,7 @@ use fewstep_data::image::Image;
 use fewstep_diffusion::random::{self, Purpose};
 use fewstep_diffusion::sampler::{self, Observer, Sampler, SamplerConfig, StepNoise};
 use fewstep_diffusion::{
-    CfgDenoiser, Clipped, Denoiser, Guidance, Inputs, NoiseLevel, TimeGrid, per_sample,
+    CfgDenoiser, Clipped, Denoiser, Guidance, Inputs, NoiseLevel, TimeGrid, TimeIds, per_sample,
 };
 use fewstep_formats::{Model, Pipeline, PipelineComponents};
 use fewstep_kernels::device::Placement;
@@ -192,7 +192,8 @@ impl Generator {
         let latents = self.start_shape(&images[0], request)?;
         let keys: Vec<(u64, u64)> = images.iter().map(|i| (i.seed, i.index)).collect();
         let noise = random::normal_of(&keys, Purpose::InitialNoise, latents, &self.device);
-        let mut inputs = self.inputs(images, &request.negative)?;
+        let [_, sides @ ..] = latents;
+        let mut inputs = self.inputs(images, &request.negative, sides)?;
         inputs.control = self.controls(images);
         if let (Some(latent), true) = (&self.latent, self.network_concat() > 0) {
             inputs.concat = inpaint_concat(&inits, &latent.vae, &self.device);
@@ -246,7 +247,8 @@ impl Generator {
         made.map_err(|_| GenerateError::Cancelled)
     }
 
-    /// The inputs of the network for these images, except control images and concatenated channels.
+    /// The inputs of the network for these images, except control images and concatenated channels;
+    /// `sides` are height and width of the network's maps.
     ///
     /// # Errors
     /// When the text encoder cannot be read again.
@@ -254,6 +256,7 @@ impl Generator {
         &self,
         images: &[ImageRequest],
         negative: &str,
+        sides: [usize; 2],
     ) -> Result<Inputs, GenerateError> {
         let recipe = &self.model.recipe;
         let w = images
@@ -271,8 +274,16 @@ impl Generator {
                 Some(latent) => Some(latent.prompts.embed(&prompts, negative)?),
                 None => None,
             },
+            time_ids: self.time_ids(sides).map(|ids| vec![ids; images.len()]),
             ..Inputs::default()
         })
+    }
+
+    /// What a network that is told the size of images is told of these.
+    fn time_ids(&self, [height, width]: [usize; 2]) -> Option<TimeIds> {
+        self.model.network.config().pooled_width()?;
+        let factor = self.factor();
+        Some(TimeIds::whole([factor * height, factor * width]))
     }
 
     /// The prompt of an image, or the name of its class for a latent model of classes.

@@ -32,6 +32,7 @@ pub struct ControlNet {
     conv_in: Conv2d,
     time_embedding: TimestepEmbedding,
     class_embedding: Option<Embedding>,
+    add_embedding: Option<TimestepEmbedding>,
     controlnet_cond_embedding: Stem,
     down_blocks: Vec<DownBlock>,
     mid_block: Option<MidBlock>,
@@ -65,6 +66,9 @@ impl ControlNet {
             conv_in: init.conv(base.channels * base.patch * base.patch, first, 3, 1),
             class_embedding: (base.classes > 0)
                 .then(|| init.embedding(base.class_rows(), base.embedding_dim())),
+            add_embedding: base
+                .text_time
+                .map(|text_time| text_time.layers(init, base.embedding_dim())),
             down_blocks,
             mid_block,
             controlnet_cond_embedding: Stem::new(init, config, first),
@@ -122,6 +126,10 @@ impl ControlNet {
                 .class_embedding
                 .zip(source.class_embedding)
                 .map(|(to, from)| copied(to, from)),
+            add_embedding: self
+                .add_embedding
+                .zip(source.add_embedding)
+                .map(|(to, from)| copied(to, from)),
             down_blocks: copied(self.down_blocks, &source.down_blocks.to_vec()),
             mid_block: self
                 .mid_block
@@ -134,7 +142,7 @@ impl ControlNet {
     /// Checks that the ControlNet fits a network.
     pub(crate) fn check_base(&self, network: &UNetConfig) -> Result<(), ConfigError> {
         type Fact = (&'static str, fn(&UNetConfig) -> String);
-        let shapes: [Fact; 13] = [
+        let shapes: [Fact; 15] = [
             ("`channels`", |c| c.channels.to_string()),
             ("`patch`", |c| c.patch.to_string()),
             ("`widths`", |c| format!("{:?}", c.widths)),
@@ -145,6 +153,8 @@ impl ControlNet {
             ("`middle`", |c| c.middle.to_string()),
             ("`middle_attention`", |c| c.middle_attention.to_string()),
             ("`text`", |c| format!("{:?}", c.text)),
+            ("`depths`", |c| format!("{:?}", c.depths)),
+            ("`text_time`", |c| format!("{:?}", c.text_time)),
             ("`groups`", |c| c.groups.to_string()),
             ("`resampling`", |c| format!("{:?}", c.resampling)),
             ("`classes`", |c| c.class_rows().to_string()),
@@ -176,7 +186,7 @@ impl ControlNet {
     ) -> Features {
         let encoder = self.encoder();
         let embedding = encoder.embed(time, inputs, &z.device());
-        let text = inputs.prompt.as_ref().map(|prompt| &prompt.cond);
+        let text = inputs.prompt.as_ref().map(|prompt| &prompt.cond.states);
         let [_, _, height, width] = features.skips[0].dims();
         let stem = self
             .controlnet_cond_embedding
@@ -240,6 +250,7 @@ impl ControlNet {
             conv_in: &self.conv_in,
             time_embedding: &self.time_embedding,
             class_embedding: self.class_embedding.as_ref(),
+            add_embedding: self.add_embedding.as_ref(),
             down_blocks: &self.down_blocks,
             mid_block: self.mid_block.as_ref(),
             config: &self.base,

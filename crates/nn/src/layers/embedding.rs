@@ -86,16 +86,16 @@ impl TimestepEmbedding {
         linear(&self.linear_2, silu(linear(&self.linear_1, h)))
     }
 
-    /// Gradients of its parameters.
+    /// Gradients of its parameters, where it is called `name`.
     pub(crate) fn gradients(
         counter: &Counter,
-        from: usize,
-        to: usize,
+        name: &str,
+        [from, to]: [usize; 2],
         w: Option<WEmbedding>,
     ) -> usize {
         let layers = [
-            counter.weight("time_embedding.linear_1", from, to, to),
-            counter.weight("time_embedding.linear_2", to, to, to),
+            counter.weight(&format!("{name}.linear_1"), from, to, to),
+            counter.weight(&format!("{name}.linear_2"), to, to, to),
         ];
         // The projection of w is trained with LoRA too.
         let w = w.map_or(0, |w| w.dim * from);

@@ -1,4 +1,4 @@
-//! The text encoder of CLIP (transformers' `CLIPTextModel`).
+//! The text encoder of CLIP (transformers' `CLIPTextModel` and `CLIPTextModelWithProjection`).
 
 use super::tokens::with_positions;
 use crate::error::ConfigError;
@@ -7,7 +7,7 @@ use crate::train::init::Init;
 use burn::module::Module;
 use burn::nn::{Embedding, LayerNorm, Linear};
 use burn::tensor::activation::{gelu, sigmoid};
-use burn::tensor::{Bool, Device, Tensor};
+use burn::tensor::{Bool, Device, Int, Tensor, TensorData};
 
 /// What a [`ClipText`] looks like.
 #[derive(Clone, Debug, PartialEq)]
@@ -28,6 +28,20 @@ pub struct ClipTextConfig {
     pub activation: ClipActivation,
     /// ε of the normalisations.
     pub epsilon: f64,
+    /// Features of the pooled embedding, for an encoder that gives one.
+    pub projection: Option<usize>,
+    /// The token whose state is pooled, where it first stands; else the highest token of a text.
+    pub end: Option<u32>,
+}
+
+/// What SDXL takes of its text encoders.
+#[derive(Clone, Debug)]
+pub struct ClipTextOutput {
+    /// The states before the last layer, not normalised, `[texts, tokens, width]`.
+    pub penultimate: Tensor<3>,
+    /// The state of the end of each text after the last layer, normalised and projected, `[texts,
+    /// projection]`, where the encoder has a projection.
+    pub pooled: Option<Tensor<2>>,
 }
 
 /// The activation of a CLIP's feed-forward layers.
@@ -45,6 +59,7 @@ pub struct ClipText {
     embeddings: Embeddings,
     encoder: Encoder,
     final_layer_norm: LayerNorm,
+    text_projection: Option<Linear>,
     #[module(skip)]
     config: ClipTextConfig,
 }
@@ -84,6 +99,9 @@ impl ClipText {
             embeddings,
             encoder: Encoder { layers },
             final_layer_norm: init.layer_norm(config.width, config.epsilon),
+            text_projection: config
+                .projection
+                .map(|features| init.projection(config.width, features)),
             config: config.clone(),
         })
     }
@@ -100,6 +118,40 @@ impl ClipText {
     ///   below [`ClipTextConfig::vocabulary`]
     /// - output: `[texts, tokens, width]`
     pub fn forward(&self, tokens: &[Vec<u32>]) -> Tensor<3> {
+        let [_, last] = self.states(tokens);
+        self.final_layer_norm.forward(last)
+    }
+
+    /// The states before the last layer, and the pooled embedding of each text: what SDXL takes.
+    ///
+    /// # Shapes
+    /// - `tokens`: as for [`forward`](Self::forward)
+    pub fn penultimate(&self, tokens: &[Vec<u32>]) -> ClipTextOutput {
+        let [penultimate, last] = self.states(tokens);
+        let pooled = self.text_projection.as_ref().map(|projection| {
+            let [_, _, width] = last.dims();
+            let ends: Vec<i32> = tokens.iter().map(|text| self.end(text) as i32).collect();
+            let ends = TensorData::new(ends, [tokens.len(), 1, 1]);
+            let ends = Tensor::<3, Int>::from_data(ends, &last.device());
+            let ends = ends.expand([tokens.len(), 1, width]);
+            let state = self.final_layer_norm.forward(last.gather(1, ends));
+            projection.forward(state.squeeze_dim::<2>(1))
+        });
+        ClipTextOutput {
+            penultimate,
+            pooled,
+        }
+    }
+
+    /// Where a text ends.
+    fn end(&self, text: &[u32]) -> usize {
+        let end = self.config.end.or(text.iter().max().copied());
+        let place = text.iter().position(|token| Some(*token) == end);
+        place.unwrap_or(0)
+    }
+
+    /// The states before and after the last layer.
+    fn states(&self, tokens: &[Vec<u32>]) -> [Tensor<3>; 2] {
         let embeddings = &self.embeddings;
         let device = embeddings.token_embedding.weight.val().device();
         let [numbers, positions] = with_positions(tokens, &device);
@@ -109,8 +161,9 @@ impl ClipText {
         // A token sees itself and those before it.
         let mask = Tensor::<2, Bool>::tril_mask([length, length], 0, &device);
         let layers = self.encoder.layers.iter();
-        let h = layers.fold(h, |h, layer| layer.forward(h, &mask));
-        self.final_layer_norm.forward(h)
+        layers.fold([h.clone(), h], |[_, h], layer| {
+            [h.clone(), layer.forward(h, &mask)]
+        })
     }
 }
 

@@ -7,4 +7,4 @@ mod tokens;
 
 pub use bert::{Bert, BertConfig};
 pub use classes::ClassEmbedder;
-pub use clip::{ClipActivation, ClipText, ClipTextConfig};
+pub use clip::{ClipActivation, ClipText, ClipTextConfig, ClipTextOutput};

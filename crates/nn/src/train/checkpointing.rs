@@ -137,8 +137,8 @@ mod tests {
         let states = draw([5, 6, 1]).squeeze_dim::<3>(3);
         let inputs = Inputs {
             prompt: Some(PromptEmbeds {
-                uncond: states.clone(),
-                cond: states,
+                uncond: states.clone().into(),
+                cond: states.into(),
             }),
             ..Inputs::default()
         };

@@ -151,8 +151,8 @@ mod tests {
         let states = draw([5, 6, 1]).squeeze_dim::<3>(3);
         let inputs = Inputs {
             prompt: network.config().text.map(|_| PromptEmbeds {
-                uncond: states.clone(),
-                cond: states,
+                uncond: states.clone().into(),
+                cond: states.into(),
             }),
             control: Some(draw([3, 8, 8])),
             ..Inputs::default()

@@ -25,7 +25,15 @@ impl Attention {
     pub(crate) fn new(init: &mut Init, config: &UNetConfig, level: usize) -> Self {
         let (width, heads) = (config.widths[level], config.heads_of(level));
         match config.text {
-            Some(text) => Self::Text(Transformer::new(init, config.groups, [width, heads], text)),
+            Some(text) => {
+                let depth = config.depth_of(level);
+                Self::Text(Transformer::new(
+                    init,
+                    config.groups,
+                    [width, heads, depth],
+                    text,
+                ))
+            }
             None => Self::Own(AttentionBlock::new(init, config.resnets(), width, heads)),
         }
     }
@@ -64,7 +72,10 @@ impl Attention {
         let width = config.widths[level];
         match config.text {
             None => AttentionBlock::cost(counter, width, positions),
-            Some(text) => Transformer::cost(counter, width, text, positions),
+            Some(text) => {
+                let size = [width, config.depth_of(level)];
+                Transformer::cost(counter, size, text, positions)
+            }
         }
     }
 

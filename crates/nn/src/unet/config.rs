@@ -1,6 +1,7 @@
 //! What a U-Net looks like.
 
 use super::resample::Resampling;
+use super::text_time::TextTime;
 use super::transformer::TextAttention;
 use crate::controlnet::config::{ControlNetConfig, Fusion};
 use crate::error::ConfigError;
@@ -48,6 +49,13 @@ pub struct UNetConfig {
     /// Attention to text, in transformer blocks; without it attention is only within the image.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub text: Option<TextAttention>,
+    /// Transformer layers of the attention to text of each level, where they are not one each;
+    /// usually empty.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub depths: Vec<usize>,
+    /// Input for a pooled prompt embedding and sizes (SDXL).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub text_time: Option<TextTime>,
     /// How time becomes features.
     #[serde(default, skip_serializing_if = "is_default")]
     pub sinusoid: Sinusoid,
@@ -125,6 +133,8 @@ impl Default for UNetConfig {
             middle: true,
             middle_attention: true,
             text: None,
+            depths: vec![],
+            text_time: None,
             sinusoid: Sinusoid::default(),
             modulation: Modulation::default(),
             groups: default_groups(),
@@ -176,6 +186,18 @@ impl UNetConfig {
                 self.widths.len()
             ));
         }
+        if !self.depths.is_empty() && self.depths.len() != self.widths.len() {
+            return error(format!(
+                "`depths` has {} entries and `widths` has {}: give one number per level, or none",
+                self.depths.len(),
+                self.widths.len()
+            ));
+        }
+        if self.text.is_none() && (self.text_time.is_some() || !self.depths.is_empty()) {
+            return error(
+                "`text_time` and `depths` belong to networks that attend to text (`text`)".into(),
+            );
+        }
         for (level, width) in self.attended_levels() {
             let (name, divisor) = match self.heads.get(level) {
                 Some(&heads) => ("heads", heads),
@@ -213,6 +235,12 @@ impl UNetConfig {
         within("dropout", self.dropout, 0.0..1.0)?;
         if let Some(text) = self.text {
             count("text.width", text.width, FEATURES)?;
+        }
+        for depth in &self.depths {
+            count("depths", *depth, BLOCKS)?;
+        }
+        if let Some(text_time) = self.text_time {
+            text_time.validate()?;
         }
         if let Some(controlnet) = &self.controlnet {
             controlnet.validate()?;
@@ -299,6 +327,11 @@ impl UNetConfig {
     pub fn heads_of(&self, level: usize) -> usize {
         let heads = self.heads.get(level).copied();
         heads.unwrap_or_else(|| self.widths[level] / self.head)
+    }
+
+    /// Number of transformer layers in the attention of a level.
+    pub(crate) fn depth_of(&self, level: usize) -> usize {
+        self.depths.get(level).copied().unwrap_or(1)
     }
 
     /// Rows of the table of classes.

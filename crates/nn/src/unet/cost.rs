@@ -134,7 +134,7 @@ impl UNetConfig {
 mod tests {
     use super::*;
     use crate::{ControlNetConfig, Fusion, Modulation, Resampling};
-    use crate::{TextAttention, UNet, WEmbedding};
+    use crate::{TextAttention, TextTime, UNet, WEmbedding};
     use burn::module::Module;
     use burn::tensor::Device;
 
@@ -193,6 +193,13 @@ mod tests {
             pixels.clone(),
             controlled(Fusion::ZeroConv),
             controlled(Fusion::Mix),
+            UNetConfig {
+                depths: vec![3, 2],
+                text_time: Some(TextTime { pooled: 5, dim: 4 }),
+                controlnet: controlled(Fusion::ZeroConv).controlnet,
+                concat: 0,
+                ..text(true)
+            },
             UNetConfig {
                 concat: 5,
                 ..controlled(Fusion::ZeroConv)

@@ -22,6 +22,7 @@ pub(crate) struct Encoder<'a> {
     pub(crate) conv_in: &'a Conv2d,
     pub(crate) time_embedding: &'a TimestepEmbedding,
     pub(crate) class_embedding: Option<&'a Embedding>,
+    pub(crate) add_embedding: Option<&'a TimestepEmbedding>,
     pub(crate) down_blocks: &'a [DownBlock],
     pub(crate) mid_block: Option<&'a MidBlock>,
     pub(crate) config: &'a UNetConfig,
@@ -48,13 +49,19 @@ pub(crate) struct MidBlock {
 }
 
 impl Encoder<'_> {
-    /// The embedding of time, class and w, `[batch, embedding_dim]`, always in f32.
+    /// The embedding of time, class, w, whole prompt and sizes, `[batch, embedding_dim]`, always in
+    /// f32.
     pub(crate) fn embed(&self, time: &[f64], inputs: &Inputs, device: &Device) -> Tensor<2> {
         let w = self.config.w.zip(inputs.w.as_ref());
         let w = w.map(|(embedding, w)| w_sinusoid(w, embedding, device));
         let (dim, sinusoid) = (self.config.widths[0], self.config.sinusoid);
         let time = time_sinusoid(time, dim, sinusoid, device);
         let embedding = self.time_embedding.forward(time, w);
+        let added = self.add_embedding.zip(self.config.text_time);
+        let embedding = match added {
+            Some((layers, text_time)) => embedding + text_time.embed(layers, inputs, sinusoid),
+            None => embedding,
+        };
         let Some(table) = self.class_embedding else {
             return embedding;
         };
@@ -170,13 +177,15 @@ impl Encoder<'_> {
                 table.gradients
             }
         };
-        let time = TimestepEmbedding::gradients(counter, first, dim, config.w);
+        let time = TimestepEmbedding::gradients(counter, "time_embedding", [first, dim], config.w);
+        let added = config.text_time;
+        let added = added.map_or(0, |text_time| text_time.gradients(counter, dim));
         let kept = conv.keeps(folded * positions);
         Stage {
             kept,
             kept_checkpointed: kept,
             forward: (folded + first) * positions,
-            gradients: conv.gradients + time + classes,
+            gradients: conv.gradients + time + added + classes,
             ..Stage::default()
         }
     }

@@ -8,11 +8,13 @@ pub(crate) mod encoder;
 mod resample;
 #[cfg(test)]
 mod tests;
+mod text_time;
 mod transformer;
 mod variants;
 
 pub use config::UNetConfig;
 pub use resample::Resampling;
+pub use text_time::TextTime;
 pub use transformer::TextAttention;
 
 use crate::controlnet::ControlNet;
@@ -35,6 +37,7 @@ pub struct UNet {
     conv_in: Conv2d,
     time_embedding: TimestepEmbedding,
     class_embedding: Option<Embedding>,
+    add_embedding: Option<TimestepEmbedding>,
     down_blocks: Vec<DownBlock>,
     mid_block: Option<MidBlock>,
     up_blocks: Vec<UpBlock>,
@@ -67,6 +70,9 @@ impl UNet {
             conv_in: init.conv(folded + config.concat, first, 3, 1),
             class_embedding: (config.classes > 0)
                 .then(|| init.embedding(config.class_rows(), embedding_dim)),
+            add_embedding: config
+                .text_time
+                .map(|text_time| text_time.layers(init, embedding_dim)),
             down_blocks: down_blocks(init, config, &mut skips),
             mid_block: MidBlock::new(init, config),
             up_blocks: up_blocks(init, config, skips),
@@ -110,6 +116,7 @@ impl UNet {
             conv_in: &self.conv_in,
             time_embedding: &self.time_embedding,
             class_embedding: self.class_embedding.as_ref(),
+            add_embedding: self.add_embedding.as_ref(),
             down_blocks: &self.down_blocks,
             mid_block: self.mid_block.as_ref(),
             config: &self.config,
@@ -135,7 +142,7 @@ impl Network for UNet {
         let inputs = &inputs.clone().cast(self.compute.dtype());
         let encoder = self.encoder();
         let embedding = &encoder.embed(time, inputs, &z.device());
-        let text = inputs.prompt.as_ref().map(|prompt| &prompt.cond);
+        let text = inputs.prompt.as_ref().map(|prompt| &prompt.cond.states);
         let stem = encoder.stem(z.clone(), inputs.concat.clone());
         let mut features = encoder.forward(stem, embedding, text);
         if let Some((controlnet, control)) = self.controlnet.as_ref().zip(inputs.control.as_ref()) {

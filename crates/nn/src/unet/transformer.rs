@@ -23,8 +23,8 @@ pub struct TextAttention {
     pub linear: bool,
 }
 
-/// A transformer block over all positions of a map, around a residual connection. Its last
-/// projection starts at zero, so a new block is the identity.
+/// Transformer layers over all positions of a map, around a residual connection. The last
+/// projection starts at zero, so a new one is the identity.
 #[derive(Module, Debug)]
 pub(crate) struct Transformer {
     norm: GroupNorm,
@@ -34,11 +34,11 @@ pub(crate) struct Transformer {
 }
 
 impl Transformer {
-    /// For maps of `width` channels.
+    /// For maps of `width` channels, with `depth` layers.
     pub(super) fn new(
         init: &mut Init,
         groups: usize,
-        [width, heads]: [usize; 2],
+        [width, heads, depth]: [usize; 3],
         text: TextAttention,
     ) -> Self {
         Self {
@@ -47,7 +47,9 @@ impl Transformer {
                 true => Projection::Linear(init.linear(width, width)),
                 false => Projection::Conv(init.conv(width, width, 1, 1)),
             },
-            transformer_blocks: vec![TransformerBlock::new(init, width, heads, text.width)],
+            transformer_blocks: (0..depth)
+                .map(|_| TransformerBlock::new(init, width, heads, text.width))
+                .collect(),
             proj_out: match text.linear {
                 true => Projection::Linear(init.zero_linear(width, width)),
                 false => Projection::Conv(init.zero_conv(width, width, 1)),
@@ -76,10 +78,10 @@ impl Transformer {
 }
 
 impl Transformer {
-    /// Its cost, for a map of `positions` positions.
+    /// Its cost with `depth` layers, for a map of `positions` positions.
     pub(super) fn cost(
         counter: &Counter,
-        width: usize,
+        [width, depth]: [usize; 2],
         text: TextAttention,
         positions: usize,
     ) -> Stage {
@@ -89,7 +91,8 @@ impl Transformer {
         let proj_out = counter.weight("proj_out", width, width, width);
         let geglu = counter.weight("ff.net.0.proj", width, 8 * width, 8 * width);
         let out = counter.weight("ff.net.2", 4 * width, width, width);
-        let affine = counter.affine(4 * width);
+        let outer = counter.affine(width);
+        let affine = counter.affine(3 * width);
         // The centred input of each layer normalisation, and what its scale is multiplied with.
         let norm = map + affine.keeps(map);
         let (within, within_gradients) = Attention::cost(counter, width, width, [map; 2]);
@@ -101,10 +104,7 @@ impl Transformer {
             kept_checkpointed: map,
             kept: map
                 + proj_in.keeps(map)
-                + 3 * norm
-                + within
-                + to_text
-                + feed_forward
+                + depth * (3 * norm + within + to_text + feed_forward)
                 + proj_out.keeps(map),
             // The gradients of both halves, each the size of the whole, and their sum, when what
             // the feed-forward layer kept has gone; besides them the block's own gradient and those
@@ -115,11 +115,13 @@ impl Transformer {
             forward: 16 * map,
             gradients: proj_in.gradients
                 + proj_out.gradients
-                + geglu.gradients
-                + out.gradients
-                + affine.gradients
-                + within_gradients
-                + to_text_gradients,
+                + outer.gradients
+                + depth
+                    * (geglu.gradients
+                        + out.gradients
+                        + affine.gradients
+                        + within_gradients
+                        + to_text_gradients),
             ..Stage::default()
         }
     }

@@ -100,8 +100,8 @@ pub(super) fn batch(size: Size, (count, side): (usize, usize), device: &Device) 
             classes: (config.classes > 0)
                 .then(|| samples.iter().map(|&s| Some((s % 10) as u32)).collect()),
             prompt: embeds.map(|embeds: Tensor<3>| PromptEmbeds {
-                uncond: embeds.clone(),
-                cond: embeds,
+                uncond: embeds.clone().into(),
+                cond: embeds.into(),
             }),
             ..Inputs::default()
         },

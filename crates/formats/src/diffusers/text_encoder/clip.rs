@@ -1,5 +1,6 @@
-//! A `CLIPTextModel`.
+//! A `CLIPTextModel`, or a `CLIPTextModelWithProjection`.
 
+use super::SECOND_ENCODER as SECOND;
 use crate::FormatError;
 use crate::diffusers::part::Part;
 use crate::diffusers::weights;
@@ -18,24 +19,32 @@ enum Activation {
     Gelu,
 }
 
-/// Reads the folder of a `CLIPTextModel`.
+/// The folder of a `CLIPTextModel`, as most models have it.
 pub(super) fn load(folder: &Path, device: &Device) -> Result<ClipText, FormatError> {
+    read(folder, Part::TextEncoder, device)
+}
+
+/// Reads the folder of an encoder. The second one of SDXL has a projection for a pooled embedding.
+pub(super) fn read(folder: &Path, part: Part, device: &Device) -> Result<ClipText, FormatError> {
     let mut fields = Fields::read(&folder.join("config.json"))?;
+    let projects = part == Part::TextEncoder2;
+    let class = if projects { SECOND } else { "CLIPTextModel" };
     fields.only(&[
-        ("architectures", json!("CLIPTextModel")),
+        ("architectures", json!(class)),
         ("model_type", json!("clip_text_model")),
     ])?;
+    // 2 is what older files say; there it is the highest token, as in transformers.
+    let end: Option<u32> = fields.optional("eos_token_id")?;
+    let projection = fields.count("projection_dim", 512, FEATURES)?;
     // Training, what other programs do with the model, and tokens, which the tokenizer knows.
     fields.ignore(&[
         "attention_dropout",
         "bos_token_id",
         "dropout",
         "dtype",
-        "eos_token_id",
         "initializer_factor",
         "initializer_range",
         "pad_token_id",
-        "projection_dim",
         "torch_dtype",
         "transformers_version",
     ]);
@@ -52,10 +61,12 @@ pub(super) fn load(folder: &Path, device: &Device) -> Result<ClipText, FormatErr
             Activation::Gelu => ClipActivation::Gelu,
         },
         epsilon: fields.number("layer_norm_eps", 1e-5, above_zero(1.0))?,
+        projection: projects.then_some(projection),
+        end: end.filter(|end| *end != 2),
     };
     let network = ClipText::new(&config, 0, device);
     let mut network = network.map_err(|error| fields.bad(error.to_string()))?;
     fields.finish()?;
-    weights::load(&mut network, folder, Part::TextEncoder)?;
+    weights::load(&mut network, folder, part)?;
     Ok(network)
 }

@@ -1,19 +1,22 @@
-//! Texts to the states that a U-Net attends to: a text encoder with its tokenizer, or a table of
-//! classes.
+//! Texts to the states that a U-Net attends to: a text encoder with its tokenizer, two of them, or
+//! a table of classes.
 
 mod bert;
 mod classes;
 mod clip;
+mod two;
 
 use crate::FormatError;
 use crate::fields::Fields;
 use crate::tokenizers::{ClipTokenizer, Tokens, WordPiece};
 use burn::module::Module;
-use burn::tensor::{Device, Tensor};
+use burn::tensor::Device;
 pub use classes::Classes;
 pub(crate) use classes::names as class_names;
+use fewstep_diffusion::TextEmbeds;
 use fewstep_nn::{Bert, ClipText};
 use std::path::Path;
+pub use two::TwoClips;
 
 /// A text encoder with its tokenizer.
 #[derive(Clone, Debug)]
@@ -24,6 +27,8 @@ use std::path::Path;
 pub enum TextEncoder {
     /// That of Stable Diffusion.
     Clip(ClipTokenizer, ClipText),
+    /// The two of SDXL.
+    Two(TwoClips),
     /// A BERT, such as a small sentence encoder.
     Bert(WordPiece, Bert),
     /// Classes, whose names are the texts.
@@ -33,6 +38,8 @@ pub enum TextEncoder {
 /// What a `TextEncoder` is read from: the kinds of encoder and of tokenizer that `model_index.json`
 /// may name.
 pub(crate) const ENCODERS: [&str; 2] = ["CLIPTextModel", "BertModel"];
+pub(crate) const SECOND_ENCODER: &str = "CLIPTextModelWithProjection";
+pub(crate) const CLIP_TOKENIZERS: [&str; 2] = ["CLIPTokenizer", "CLIPTokenizerFast"];
 pub(crate) const TOKENIZERS: [&str; 4] = [
     "CLIPTokenizer",
     "CLIPTokenizerFast",
@@ -71,7 +78,7 @@ impl TextEncoder {
         let (words, known) = match &read {
             Self::Clip(tokenizer, network) => (tokenizer.vocabulary(), network.config().vocabulary),
             Self::Bert(tokenizer, network) => (tokenizer.vocabulary(), network.config().vocabulary),
-            Self::Classes(_) => return Ok(read),
+            Self::Two(_) | Self::Classes(_) => return Ok(read),
         };
         match words > known {
             true => Err(fields.bad(format!(
@@ -79,6 +86,19 @@ impl TextEncoder {
             ))),
             false => Ok(read),
         }
+    }
+
+    /// Reads the two text encoders in the folder of a model; `zero_empty` says whether the
+    /// embeddings of the empty negative prompt are zeros.
+    ///
+    /// # Errors
+    /// As [`TextEncoder::load`].
+    pub(crate) fn load_two(
+        folder: &Path,
+        zero_empty: bool,
+        device: &Device,
+    ) -> Result<Self, FormatError> {
+        TwoClips::load(folder, zero_empty, device).map(Self::Two)
     }
 
     /// Reads the folder of a table of classes.
@@ -92,25 +112,33 @@ impl TextEncoder {
     /// The classes that it takes instead of texts; none where it takes texts.
     pub fn classes(&self) -> &[String] {
         match self {
-            Self::Clip(..) | Self::Bert(..) => &[],
+            Self::Clip(..) | Self::Two(_) | Self::Bert(..) => &[],
             Self::Classes(classes) => classes.names(),
         }
     }
 
-    /// The states of texts, and what was cut off those that were too long.
+    /// The embeddings of the negative prompt where it is empty, if they are not those of the empty
+    /// text: zeros, for SDXL.
+    pub fn zero_empty(&self) -> bool {
+        matches!(self, Self::Two(two) if two.zero_empty())
+    }
+
+    /// The embeddings of texts, and what was cut off those that were too long.
     ///
     /// # Shapes
-    /// - output: `[texts, length, width]`
-    pub fn encode(&self, texts: &[String]) -> (Tensor<3>, Vec<Option<String>>) {
+    /// - states: `[texts, length, width]`
+    /// - pooled: `[texts, pooled]`
+    pub fn encode(&self, texts: &[String]) -> (TextEmbeds, Vec<Option<String>>) {
         let tokens: Vec<Tokens> = texts.iter().map(|text| self.tokens(text)).collect();
         let numbers: Vec<Vec<u32>> = tokens.iter().map(|t| t.numbers.clone()).collect();
-        let states = match self {
-            Self::Clip(_, network) => network.forward(&numbers),
-            Self::Bert(_, network) => network.forward(&numbers),
-            Self::Classes(classes) => classes.forward(&numbers),
+        let embeds = match self {
+            Self::Clip(_, network) => network.forward(&numbers).into(),
+            Self::Two(two) => two.forward(texts, &numbers),
+            Self::Bert(_, network) => network.forward(&numbers).into(),
+            Self::Classes(classes) => classes.forward(&numbers).into(),
         };
         (
-            states,
+            embeds,
             tokens.into_iter().map(|tokens| tokens.cut).collect(),
         )
     }
@@ -119,6 +147,7 @@ impl TextEncoder {
     pub fn tokens(&self, text: &str) -> Tokens {
         match self {
             Self::Clip(tokenizer, _) => tokenizer.encode(text),
+            Self::Two(two) => two.tokens(text),
             Self::Bert(tokenizer, _) => tokenizer.encode(text),
             Self::Classes(classes) => classes.encode(text),
         }
@@ -128,8 +157,17 @@ impl TextEncoder {
     pub fn width(&self) -> usize {
         match self {
             Self::Clip(_, network) => network.config().width,
+            Self::Two(two) => two.width(),
             Self::Bert(_, network) => network.config().width,
             Self::Classes(classes) => classes.width(),
+        }
+    }
+
+    /// Features of a pooled embedding; 0 for an encoder that gives none.
+    pub fn pooled(&self) -> usize {
+        match self {
+            Self::Two(two) => two.pooled(),
+            Self::Clip(..) | Self::Bert(..) | Self::Classes(_) => 0,
         }
     }
 
@@ -137,6 +175,7 @@ impl TextEncoder {
     pub fn length(&self) -> usize {
         match self {
             Self::Clip(tokenizer, _) => tokenizer.length(),
+            Self::Two(two) => two.length(),
             Self::Bert(tokenizer, _) => tokenizer.length(),
             Self::Classes(_) => 1,
         }
@@ -146,6 +185,7 @@ impl TextEncoder {
     pub fn parameters(&self) -> usize {
         match self {
             Self::Clip(_, network) => network.num_params(),
+            Self::Two(two) => two.parameters(),
             Self::Bert(_, network) => network.num_params(),
             Self::Classes(classes) => classes.table().num_params(),
         }

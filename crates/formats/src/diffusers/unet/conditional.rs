@@ -2,8 +2,8 @@
 
 use crate::FormatError;
 use crate::fields::Fields;
-use fewstep_diffusion::SamplerRecipe;
-use fewstep_nn::{Modulation, TextAttention, UNetConfig, WEmbedding};
+use fewstep_diffusion::{SamplerRecipe, TimeIds};
+use fewstep_nn::{Modulation, TextAttention, TextTime, UNetConfig, WEmbedding};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
@@ -58,7 +58,6 @@ pub(crate) fn read(mut fields: Fields) -> Result<UNetFile, FormatError> {
         ("resnet_skip_time_act", json!(false)),
         ("resnet_time_scale_shift", json!("default")),
         ("time_embedding_type", json!("positional")),
-        ("transformer_layers_per_block", json!(1)),
     ])?;
     // Precision of attention in diffusers; the size of embeddings of a kind that is not supported.
     fields.ignore(&["upcast_attention", "addition_embed_type_num_heads"]);
@@ -67,6 +66,9 @@ pub(crate) fn read(mut fields: Fields) -> Result<UNetFile, FormatError> {
     let heads: PerLevel = fields.or("attention_head_dim", PerLevel::All(8))?;
     // diffusers reads `attention_head_dim` as the number of heads, unless that is given too.
     let heads = fields.or("num_attention_heads", heads)?.of(levels);
+    let depths: PerLevel = fields.or("transformer_layers_per_block", PerLevel::All(1))?;
+    let depths = depths.of(levels);
+    let text_time = text_time(&mut fields)?;
     let channels = fields.or("out_channels", 4)?;
     let sees: usize = fields.or("in_channels", 4)?;
     let Some(concat) = sees.checked_sub(channels) else {
@@ -97,6 +99,11 @@ pub(crate) fn read(mut fields: Fields) -> Result<UNetFile, FormatError> {
             width: fields.or("cross_attention_dim", 1280)?,
             linear: fields.or("use_linear_projection", false)?,
         }),
+        depths: match depths.iter().all(|depth| *depth == 1) {
+            true => vec![],
+            false => depths,
+        },
+        text_time,
         modulation: Modulation::Add,
         groups: fields.or("norm_num_groups", 32)?,
         dropout: fields.or("dropout", 0.0)?,
@@ -114,6 +121,32 @@ pub(crate) fn read(mut fields: Fields) -> Result<UNetFile, FormatError> {
         network,
         sample_size,
     })
+}
+
+/// The embedding of SDXL's pooled prompts and time ids.
+fn text_time(fields: &mut Fields) -> Result<Option<TextTime>, FormatError> {
+    let kind: Option<String> = fields.optional("addition_embed_type")?;
+    let dim: Option<usize> = fields.optional("addition_time_embed_dim")?;
+    let inputs: Option<usize> = fields.optional("projection_class_embeddings_input_dim")?;
+    match (kind.as_deref(), dim, inputs) {
+        (None, _, _) => Ok(None),
+        (Some("text_time"), Some(dim), Some(inputs)) => {
+            let ids = dim.checked_mul(TimeIds::COUNT);
+            match ids.and_then(|ids| inputs.checked_sub(ids)) {
+                Some(pooled) if pooled > 0 => Ok(Some(TextTime { pooled, dim })),
+                _ => Err(fields.bad(format!(
+                    "`projection_class_embeddings_input_dim` is {inputs}: it must be larger than {} time ids of `addition_time_embed_dim` = {dim} features",
+                    TimeIds::COUNT
+                ))),
+            }
+        }
+        (Some("text_time"), _, _) => Err(fields.bad(
+            "`addition_embed_type` \"text_time\" needs `addition_time_embed_dim` and `projection_class_embeddings_input_dim`".into(),
+        )),
+        (Some(kind), _, _) => Err(fields.bad(format!(
+            "field `addition_embed_type` is \"{kind}\", and this version supports only \"text_time\""
+        ))),
+    }
 }
 
 /// Which levels have attention. The up path must be the down path reversed.
@@ -184,6 +217,14 @@ pub(super) fn write(network: &UNetConfig, text: TextAttention, recipe: &SamplerR
     });
     if !network.middle {
         config["mid_block_type"] = Value::Null;
+    }
+    if !network.depths.is_empty() {
+        config["transformer_layers_per_block"] = json!(network.depths);
+    }
+    if let Some(text_time) = network.text_time {
+        config["addition_embed_type"] = json!("text_time");
+        config["addition_time_embed_dim"] = json!(text_time.dim);
+        config["projection_class_embeddings_input_dim"] = json!(text_time.inputs());
     }
     config
 }

@@ -47,8 +47,8 @@ fn run(network: &UNet) -> Vec<f32> {
     let states = draw([5, 6, 1]).squeeze_dim::<3>(3);
     let inputs = Inputs {
         prompt: Some(PromptEmbeds {
-            uncond: states.clone(),
-            cond: states,
+            uncond: states.clone().into(),
+            cond: states.into(),
         }),
         w: Some(vec![1.0, 2.0]),
         ..Inputs::default()
