@@ -242,7 +242,7 @@ fn requests_that_no_machine_can_fulfil_are_refused() {
         "--count",
         "2",
         "--batch",
-        MAX,
+        "262144",
         "--columns",
         MAX,
         "--seed",

@@ -1,7 +1,7 @@
 //! The name that was probably meant.
 
 /// How alike two names are at least, from 0 to 1.
-const ALIKE: f64 = 0.75;
+const ALIKE: f64 = 0.8;
 
 /// The known name that is nearest to another in any case, if there is one like it; of equally near
 /// ones the first.

@@ -75,9 +75,9 @@ pub fn default_w_embedding(reads_texts: bool) -> WEmbedding {
     }
 }
 
-/// The same for a run that was started with a recipe that does not say: of an earlier version.
-pub(super) fn earlier_w_embedding(started_with: Option<WEmbedding>) -> WEmbedding {
-    started_with.unwrap_or(default_w_embedding(false))
+/// How w enters the network in a recipe of an earlier version, whose runs store only what was set.
+pub(super) fn earlier_w_embedding(set: Option<WEmbedding>) -> WEmbedding {
+    set.unwrap_or(default_w_embedding(false))
 }
 
 /// Checks how w enters the network.
@@ -119,8 +119,7 @@ impl DistillRecipe {
             Some(started) => {
                 self.weighting = self.weighting.or(started.weighting);
                 self.student_prediction = self.student_prediction.or(started.student_prediction);
-                let earlier = earlier_w_embedding(started.w_embedding);
-                self.w_embedding.get_or_insert(earlier);
+                self.w_embedding = self.w_embedding.or(started.w_embedding);
             }
         }
     }

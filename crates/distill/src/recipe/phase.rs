@@ -145,8 +145,7 @@ impl PhaseRecipe {
             Some(started) => {
                 self.weighting = self.weighting.or(started.weighting);
                 self.student_prediction = self.student_prediction.or(started.student_prediction);
-                let earlier = earlier_w_embedding(started.w_embedding);
-                self.w_embedding.get_or_insert(earlier);
+                self.w_embedding = self.w_embedding.or(started.w_embedding);
             }
         }
     }

@@ -61,6 +61,7 @@ fn halve(args: &RunArgs) -> CliResult {
         .map_err(|e| args.recipe_error(e.to_string()))?;
     let folder = args.open_folder(&recipe.data)?;
     let started = folder.as_ref().map_or(Ok(None), RunFolder::stored)?;
+    let is_new = started.is_none();
     recipe.complete(started.as_ref());
     if let Some((folder, started)) = folder.as_ref().zip(started) {
         // Weights that the recipe does not set follow from the teacher, and are checked with it.
@@ -78,8 +79,10 @@ fn halve(args: &RunArgs) -> CliResult {
         args.device(&recipe.run)?,
     )?;
     inputs.check_learnt()?;
-    let embedding = default_w_embedding(inputs.reads_texts());
-    recipe.w_embedding.get_or_insert(embedding);
+    if is_new {
+        let embedding = default_w_embedding(inputs.reads_texts());
+        recipe.w_embedding.get_or_insert(embedding);
+    }
     if let Some(lora) = &recipe.lora {
         let network = inputs.teacher.network.clone();
         let fits = network.with_lora(lora, recipe.seed);
@@ -112,6 +115,7 @@ fn one_phase(args: &RunArgs) -> CliResult {
         .map_err(|e| args.recipe_error(e.to_string()))?;
     let folder = args.open_folder(&recipe.data)?;
     let started = folder.as_ref().map_or(Ok(None), RunFolder::stored)?;
+    let is_new = started.is_none();
     recipe.complete(started.as_ref());
     if let Some(folder) = &folder {
         folder.check_recipe(&recipe)?;
@@ -124,8 +128,10 @@ fn one_phase(args: &RunArgs) -> CliResult {
         (args.plan, folder.as_ref()),
         args.device(&recipe.run)?,
     )?;
-    let embedding = default_w_embedding(inputs.reads_texts());
-    recipe.w_embedding.get_or_insert(embedding);
+    if is_new {
+        let embedding = default_w_embedding(inputs.reads_texts());
+        recipe.w_embedding.get_or_insert(embedding);
+    }
     let examples = inputs.examples.clone();
     let phases = |recipe: &PhaseRecipe| Ok(recipe.phases(examples.conditions()));
     inputs.run(
