@@ -8,7 +8,7 @@ use fewstep_diffusion::{CfgDenoiser, DiffusionModel, Inputs, PredictionKind, Sch
 use fewstep_distill::method::{
     Batch, Boundary, Codi, Consistency, ConsistencyTarget, Denoising, Distance,
     GuidanceDistillation, GuidanceWeights, Halving, LossWeighting, Objective, OdeNoise, OdeStep,
-    Progressive, Solver, TimePairs, Times,
+    Progressive, Solver, TargetForm, TimePairs, Times,
 };
 use fewstep_distill::optim::{Ema, OptimConfig, Stepper};
 use fewstep_nn::{
@@ -82,6 +82,7 @@ fn halving(teacher: DiffusionModel<Backbone>, halving: Halving) -> Box<dyn Objec
         halving,
         weights: Some(RANGE),
         weighting: LossWeighting::TruncatedSnr,
+        target: TargetForm::Velocities,
     })
 }
 

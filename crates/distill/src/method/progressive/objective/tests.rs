@@ -23,6 +23,7 @@ fn halving(halving: Halving, steps: usize) -> Progressive<MixtureDenoiser> {
         teacher: teacher(),
         steps,
         halving,
+        target: TargetForm::Velocities,
         weights: Some(GuidanceWeights::Single(0.0)),
         weighting: LossWeighting::TruncatedSnr,
     }
@@ -78,6 +79,47 @@ fn one_step_lands_where_two_do() {
             assert_close(student.ddim(&ends), second.ddim(&ends), 1e-5, &what);
         }
     }
+}
+
+/// Both forms of the target are the same number, at every grid point of every kind of halving. Where
+/// steps are short, the difference of the ends of two steps loses digits.
+#[test]
+fn targets_from_velocities_are_exact() {
+    let both = |kind, steps, index: usize| {
+        let mut method = halving(kind, steps);
+        let paths = [method.path(index); BATCH];
+        let velocities = method.target(&noise(), &paths, &inputs());
+        method.target = TargetForm::Difference;
+        (velocities, method.target(&noise(), &paths, &inputs()))
+    };
+    for kind in [
+        Halving::Deterministic,
+        Halving::Stochastic,
+        Halving::Encoder,
+    ] {
+        for index in 0..4 {
+            let (a, b) = both(kind, 4, index);
+            assert_close(a, b, 1e-5, &format!("{kind:?}, grid point {index}"));
+        }
+    }
+    // Two steps of a 4096th: the target is the velocity halfway, to the second order in the step.
+    let (steps, index) = (4096, 2047);
+    let (exact, difference) = both(Halving::Deterministic, steps, index);
+    let method = halving(Halving::Deterministic, steps);
+    let half = method.path(index).middle;
+    let middle = vec![method.teacher.schedule().at(half); BATCH];
+    let start = vec![method.path(index).start; BATCH];
+    let first = method.teacher.predict(noise(), &start, &inputs());
+    let at_middle = method
+        .teacher
+        .predict(first.ddim(&middle), &[half; BATCH], &inputs());
+    let mean = (first.v() + at_middle.v()) * 0.5;
+    let error = |target: Tensor<4>| {
+        let difference = (target - mean.clone()).abs().max();
+        f64::from(difference.into_scalar::<f32>())
+    };
+    let (exact, difference) = (error(exact), error(difference));
+    assert!(exact < 1e-5 && 10.0 * exact < difference, "{exact}, {difference}");
 }
 
 /// x̃ = α_t z_t − σ_t ṽ is the papers' (z_{t''} − (σ_{t''}/σ_t) z_t) / (α_{t''} − (σ_{t''}/σ_t)
@@ -173,6 +215,7 @@ fn an_encoder_starts_at_the_image_itself() {
         teacher: teacher(),
         steps: 2,
         halving: Halving::Encoder,
+        target: TargetForm::Velocities,
         weights: Some(GuidanceWeights::Single(0.0)),
         weighting: LossWeighting::TruncatedSnr,
     };
