@@ -187,16 +187,46 @@ fn objectives() -> Vec<(&'static str, Box<dyn Objective>)> {
         ("guided min-snr", guided(min)),
         ("denoising", denoising(TruncatedSnr, 0.4, true)),
         ("denoising labelled", denoising(min, 0.0, false)),
-        ("progressive deterministic", progressive(Halving::Deterministic, velocities)),
-        ("progressive deterministic", progressive(Halving::Deterministic, difference)),
-        ("progressive stochastic", progressive(Halving::Stochastic, velocities)),
-        ("progressive encoder", progressive(Halving::Encoder, velocities)),
-        ("consistency ddim", consistency(grid, Solver::Ddim, plain, Distance::L2)),
-        ("consistency heun", consistency(grid, Solver::Heun, plain, Distance::L1)),
-        ("consistency any", consistency(any, Solver::Ddim, lcm, huber)),
-        ("codi paper", codi(true, noise, OdeStep::Online, drawn, false)),
-        ("codi average", codi(false, noise, OdeStep::Average, predicted, true)),
-        ("codi base", codi(false, image, OdeStep::Base(teacher()), drawn, false)),
+        (
+            "progressive deterministic",
+            progressive(Halving::Deterministic, velocities),
+        ),
+        (
+            "progressive deterministic",
+            progressive(Halving::Deterministic, difference),
+        ),
+        (
+            "progressive stochastic",
+            progressive(Halving::Stochastic, velocities),
+        ),
+        (
+            "progressive encoder",
+            progressive(Halving::Encoder, velocities),
+        ),
+        (
+            "consistency ddim",
+            consistency(grid, Solver::Ddim, plain, Distance::L2),
+        ),
+        (
+            "consistency heun",
+            consistency(grid, Solver::Heun, plain, Distance::L1),
+        ),
+        (
+            "consistency any",
+            consistency(any, Solver::Ddim, lcm, huber),
+        ),
+        (
+            "codi paper",
+            codi(true, noise, OdeStep::Online, drawn, false),
+        ),
+        (
+            "codi average",
+            codi(false, noise, OdeStep::Average, predicted, true),
+        ),
+        (
+            "codi base",
+            codi(false, image, OdeStep::Base(teacher()), drawn, false),
+        ),
     ]
 }
 
@@ -231,7 +261,11 @@ fn losses_are_those_of_the_formulas() {
     let golden: BTreeMap<&str, Vec<f64>> =
         serde_json::from_str(include_str!("golden/losses.json")).expect("losses");
     let objectives = objectives();
-    assert!(golden.keys().all(|name| objectives.iter().any(|(known, _)| known == name)));
+    assert!(
+        golden
+            .keys()
+            .all(|name| objectives.iter().any(|(known, _)| known == name))
+    );
     for (name, objective) in objectives {
         let expected = &golden[name];
         let found = of_sample(&*objective);

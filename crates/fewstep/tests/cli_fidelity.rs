@@ -53,7 +53,10 @@ fn effective(row: &Value) -> Vec<(f64, f64)> {
 fn a_teacher_is_its_own_equal() {
     let folder = workspace();
     let words = ["--model", "teacher", "--steps", "8,2", "--w", "0,0.5,3"];
-    let rows = measure(folder.path(), &[&words[..], &["--teacher-steps", "8"]].concat());
+    let rows = measure(
+        folder.path(),
+        &[&words[..], &["--teacher-steps", "8"]].concat(),
+    );
     assert_eq!(rows.len(), 6);
     for row in &rows {
         let asked = row["w"].as_f64().expect("w");
@@ -65,7 +68,10 @@ fn a_teacher_is_its_own_equal() {
         for (t, w) in kept {
             assert!((w - asked).abs() < 1e-3, "{w} for {asked} at {t}");
         }
-        assert_eq!((&row["samples"], &row["teacher_steps"]), (&6.into(), &8.into()));
+        assert_eq!(
+            (&row["samples"], &row["teacher_steps"]),
+            (&6.into(), &8.into())
+        );
         match row["steps"].as_u64() {
             Some(8) => {
                 assert_eq!(mean(row, "mse"), 0.0);
@@ -78,7 +84,10 @@ fn a_teacher_is_its_own_equal() {
     // Six images of each seed, and the interval is over all.
     let words = ["--model", "teacher", "--steps", "2", "--seeds", "3,4"];
     let row = measure(folder.path(), &words).remove(0);
-    assert_eq!((&row["samples"], &row["mse"]["count"]), (&12.into(), &12.into()));
+    assert_eq!(
+        (&row["samples"], &row["mse"]["count"]),
+        (&12.into(), &12.into())
+    );
 }
 
 /// A student for N steps is judged by where its step lands: the teacher's own step is all of the
@@ -100,15 +109,32 @@ fn students_of_stage_two_are_judged_by_their_steps() {
     }
     let finer = with("8");
     assert!(mean(&finer, "mse") > mean(&row, "mse"));
-    assert!(effective(&finer).iter().any(|(_, w)| (w - 2.0).abs() > 1e-3));
+    assert!(
+        effective(&finer)
+            .iter()
+            .any(|(_, w)| (w - 2.0).abs() > 1e-3)
+    );
 }
 
 #[test]
 fn a_student_is_compared_in_a_table() {
     let folder = workspace();
     let words = [
-        "eval", "--model", "student", "--fidelity", "teacher", "--count", "4", "--steps", "1,2",
-        "--w", "0,1", "--teacher-steps", "4", "--out", "new/results.json",
+        "eval",
+        "--model",
+        "student",
+        "--fidelity",
+        "teacher",
+        "--count",
+        "4",
+        "--steps",
+        "1,2",
+        "--w",
+        "0,1",
+        "--teacher-steps",
+        "4",
+        "--out",
+        "new/results.json",
     ];
     let (out, _) = succeed(folder.path(), &words);
     for part in [
@@ -130,9 +156,21 @@ fn a_student_is_compared_in_a_table() {
     assert_eq!(rows.len(), 4);
     // The student's weights are its own.
     assert!(mean(&rows[0], "mse") > 1e-4);
-    assert!(effective(&rows[0]) != effective(&rows[1]), "w makes no difference");
+    assert!(
+        effective(&rows[0]) != effective(&rows[1]),
+        "w makes no difference"
+    );
     // The batch makes none.
-    let words = ["--model", "student", "--steps", "2", "--w", "1", "--teacher-steps", "4"];
+    let words = [
+        "--model",
+        "student",
+        "--steps",
+        "2",
+        "--w",
+        "1",
+        "--teacher-steps",
+        "4",
+    ];
     let [one, other] = ["1", "5"].map(|batch| {
         let row = measure(folder.path(), &[&words[..], &["--batch", batch]].concat()).remove(0);
         (row["mse"].clone(), effective(&row))
@@ -172,4 +210,50 @@ fn what_cannot_be_compared_is_refused() {
     );
     let words = ["eval", "--model", "student", "--teacher-steps", "4"];
     refuse(folder.path(), &words, &["--fidelity"]);
+}
+
+/// The embedded students are as near to the embedded teacher as they were when they were made, to
+/// 5 %, and follow as much of its guidance.
+#[test]
+fn the_embedded_students_are_as_near_as_they_were() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let models = [
+        "--model",
+        "builtin:fashion-mnist",
+        "--fidelity",
+        "builtin:fashion-mnist-teacher",
+    ];
+    let settings = [
+        "--steps",
+        "8,4,2,1",
+        "--w",
+        "1",
+        "--count",
+        "8",
+        "--teacher-steps",
+        "16",
+    ];
+    let words = [&["eval", "--json"][..], &models, &settings].concat();
+    let (out, _) = succeed(folder.path(), &words);
+    let rows: Vec<Value> = serde_json::from_str(&out).expect("JSON rows");
+    let known = [
+        (8, 0.01221, 0.853),
+        (4, 0.01112, 0.929),
+        (2, 0.01157, 0.950),
+        (1, 0.01466, 0.936),
+    ];
+    assert_eq!(rows.len(), known.len());
+    for (row, (steps, mse, at_noise)) in rows.iter().zip(known) {
+        assert_eq!(row["steps"], steps);
+        let found = mean(row, "mse");
+        assert!(
+            (found / mse - 1.0).abs() < 0.05,
+            "{found} for {mse} at {steps}"
+        );
+        let (t, w) = effective(row)[0];
+        assert!(
+            t == 1.0 && (w - at_noise).abs() < 0.05,
+            "{w} for {at_noise} at {steps}"
+        );
+    }
 }

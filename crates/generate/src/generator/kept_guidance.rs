@@ -5,9 +5,7 @@ use crate::{GenerateError, ImageRequest};
 use burn::tensor::Tensor;
 use fewstep_data::image::Image;
 use fewstep_diffusion::random::{self, Purpose};
-use fewstep_diffusion::{
-    Denoiser, DistilledFor, Inputs, NoiseLevel, Role, per_sample,
-};
+use fewstep_diffusion::{Denoiser, DistilledFor, Inputs, NoiseLevel, Role, per_sample};
 use fewstep_kernels::device::Placement;
 
 /// Times at which models for any number of steps are asked.

@@ -156,7 +156,13 @@ impl Args {
         let controlnet = self.pairs.controlnet.as_deref();
         let options = compute::load_options(controlnet, KeepEncoder::Always);
         let generator = Rc::new(source.generator(&options, device)?);
-        let of = |g: &Generator| (g.image_shape(), g.model().recipe.resolution, g.takes_prompts());
+        let of = |g: &Generator| {
+            (
+                g.image_shape(),
+                g.model().recipe.resolution,
+                g.takes_prompts(),
+            )
+        };
         if of(model) != of(&generator) || model.classes() != generator.classes() {
             return Err(CliError::input(format!(
                 "{name} generates other images than the model ({}, not {}, or other classes): --fidelity needs the teacher that the model was distilled from",
@@ -297,7 +303,9 @@ fn cells(row: &Row) -> Vec<String> {
 fn effective_w(rows: &[Row]) -> String {
     let mut lines: Vec<Vec<String>> = rows.iter().map(effective_cells).collect();
     let columns = lines.iter().map(Vec::len).max().unwrap_or_default();
-    lines.iter_mut().for_each(|line| line.resize(columns, String::new()));
+    lines
+        .iter_mut()
+        .for_each(|line| line.resize(columns, String::new()));
     align(&lines)
 }
 

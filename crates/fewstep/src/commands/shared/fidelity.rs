@@ -29,7 +29,11 @@ pub(crate) struct Fidelity {
 
 impl Fidelity {
     /// Compares a model's images with the teacher's.
-    pub(crate) fn of(images: &[Image], teacher: &[Image], lpips: Option<&Lpips>) -> CliResult<Self> {
+    pub(crate) fn of(
+        images: &[Image],
+        teacher: &[Image],
+        lpips: Option<&Lpips>,
+    ) -> CliResult<Self> {
         let [ours, theirs] = [images, teacher].map(pixels);
         let shape = match (images, teacher) {
             ([a, ..], [b, ..]) if a.shape == b.shape && images.len() == teacher.len() => a.shape,

@@ -119,7 +119,10 @@ fn targets_from_velocities_are_exact() {
         f64::from(difference.into_scalar::<f32>())
     };
     let (exact, difference) = (error(exact), error(difference));
-    assert!(exact < 1e-5 && 10.0 * exact < difference, "{exact}, {difference}");
+    assert!(
+        exact < 1e-5 && 10.0 * exact < difference,
+        "{exact}, {difference}"
+    );
 }
 
 /// x̃ = α_t z_t − σ_t ṽ is the papers' (z_{t''} − (σ_{t''}/σ_t) z_t) / (α_{t''} − (σ_{t''}/σ_t)
