@@ -102,23 +102,33 @@ fn targets_from_velocities_are_exact() {
             assert_close(a, b, 1e-5, &format!("{kind:?}, grid point {index}"));
         }
     }
-    // Two steps of a 4096th: the target is the velocity halfway, to the second order in the step.
+    // Two steps of an 8192nd, whose ends are nearly the same: against the difference in 64 bits.
     let (steps, index) = (4096, 2047);
     let (exact, difference) = both(Halving::Deterministic, steps, index);
     let method = halving(Halving::Deterministic, steps);
-    let half = method.path(index).middle;
-    let middle = vec![method.teacher.schedule().at(half); BATCH];
-    let start = vec![method.path(index).start; BATCH];
-    let first = method.teacher.predict(noise(), &start, &inputs());
-    let at_middle = method
-        .teacher
-        .predict(first.ddim(&middle), &[half; BATCH], &inputs());
-    let mean = (first.v() + at_middle.v()) * 0.5;
-    let error = |target: Tensor<4>| {
-        let difference = (target - mean.clone()).abs().max();
-        f64::from(difference.into_scalar::<f32>())
+    let path = method.path(index);
+    let schedule = method.teacher.schedule();
+    let (start, middle) = (schedule.at(path.start), schedule.at(path.middle));
+    let velocity = |z: Tensor<4>, t| method.teacher.predict(z, &[t; BATCH], &inputs());
+    let first = velocity(noise(), path.start);
+    let second = velocity(first.ddim(&[middle; BATCH]), path.middle);
+    let values = |tensor: Tensor<4>| -> Vec<f64> {
+        let values: Vec<f32> = tensor.into_data().try_to_vec().expect("f32 data");
+        values.into_iter().map(f64::from).collect()
     };
-    let (exact, difference) = (error(exact), error(difference));
+    let [z, v_1, v_2, exact, difference] =
+        [noise(), first.v(), second.v(), exact, difference].map(values);
+    let (one, two) = (middle.angle - start.angle, path.end.angle - middle.angle);
+    let target = |k: usize| {
+        let z_middle = one.cos() * z[k] + one.sin() * v_1[k];
+        let z_end = two.cos() * z_middle + two.sin() * v_2[k];
+        (z_end - (one + two).cos() * z[k]) / (one + two).sin()
+    };
+    let error = |found: &[f64]| {
+        let errors = (0..z.len()).map(|k| (found[k] - target(k)).abs());
+        errors.fold(0.0, f64::max)
+    };
+    let (exact, difference) = (error(&exact), error(&difference));
     assert!(
         exact < 1e-5 && 10.0 * exact < difference,
         "{exact}, {difference}"
