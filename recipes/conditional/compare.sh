@@ -20,6 +20,8 @@ whole=("updates=$updates" "optim.warmup=$((updates / 10))")
 first=("updates=$half" "optim.warmup=$((half / 10))")
 halvings=("guided.updates=$eighth" "progressive.updates=$eighth"
     "guided.optim.warmup=$((eighth / 5))" "progressive.optim.warmup=$((eighth / 10))")
+# Consistency models are sampled as their paper does.
+multistep=(--sampler multistep-consistency)
 mkdir -p "$out"
 
 case $task in
@@ -82,14 +84,14 @@ row() {
     consistency-1)
         distil consistency consistency "${first[@]}"
         distil consistency-1 condition "$condition" "${first[@]}" "teacher=$out/consistency"
-        measure consistency-1 consistency-1 4 --seeds "$seeds" --w 0
+        measure consistency-1 consistency-1 4 --seeds "$seeds" --w 0 "${multistep[@]}"
         ;;
     consistency-2 | consistency-2-frozen)
         conditioned
         local train=full
         [[ $1 == *frozen ]] && train=controlnet
         distil "$1" consistency-after "$condition" "${first[@]}" "teacher=$out/conditioned" "train=$train"
-        measure "$1" "$1" 4 --seeds "$seeds"
+        measure "$1" "$1" 4 --seeds "$seeds" "${multistep[@]}"
         ;;
     frozen-ode) codi frozen-ode 1,2,4 codi.ode_model=base ;;
     no-consistency) codi no-consistency 1,2,4 codi.consistency_weight=0 ;;

@@ -80,8 +80,8 @@ impl<N: Network> Denoiser for DiffusionModel<N> {
     }
 }
 
-/// Forces x̂ into a range: for sampling and evaluation in pixel space only, never for a loss or a
-/// distillation target.
+/// Forces x̂ into a range: for sampling and evaluation in pixel space, and for a teacher whose
+/// targets are to be what it samples; never for the network in training.
 #[derive(Clone, Debug)]
 pub struct Clipped<D> {
     inner: D,

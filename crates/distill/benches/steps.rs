@@ -124,6 +124,7 @@ fn training(c: &mut Criterion) {
             teacher: size.student(),
             steps: 4,
             halving: Halving::Deterministic,
+            target: method::TargetForm::Velocities,
             weights: Some(weights),
             weighting,
         };

@@ -250,6 +250,7 @@ fn halvings_compose_to_the_teachers_trajectory() {
             teacher,
             steps,
             halving: Halving::Deterministic,
+            target: method::TargetForm::Velocities,
             weights: Some(GuidanceWeights::Single(0.0)),
             weighting: LossWeighting::TruncatedSnr,
         };
@@ -280,6 +281,7 @@ fn an_encoder_follows_the_teacher_upwards() {
         teacher,
         steps: 2,
         halving: Halving::Encoder,
+        target: method::TargetForm::Velocities,
         weights: Some(GuidanceWeights::Single(0.0)),
         weighting: LossWeighting::TruncatedSnr,
     };
@@ -327,6 +329,7 @@ fn a_mixture_teacher_is_followed_in_one_step() {
         teacher: teacher.clone(),
         steps: 2,
         halving: Halving::Deterministic,
+        target: method::TargetForm::Velocities,
         weights: Some(GuidanceWeights::Single(0.0)),
         weighting: LossWeighting::SnrPlusOne,
     };

@@ -167,3 +167,26 @@ fn weights_without_bound_are_refused() {
         assert!(loss > 0.1 && loss < 5.0, "{prediction}: {loss}");
     }
 }
+
+/// Targets are what the teacher samples where the recipe says so: at w = 0 a fresh student is its
+/// teacher before clipping, and not after. What has no range cannot be clipped.
+#[test]
+fn targets_are_clipped_on_request() {
+    let workspace = Workspace::new();
+    let recipe = workspace.recipe("distill.toml", DISTILL);
+    let source = teacher_of(PredictionKind::V, ScheduleConfig::default(), 0.0);
+    save(&source, workspace.folder.path(), "source");
+    let halving = "progressive={start_steps=4,end_steps=2,updates=1,optim={batch=8,lr=1e-3}}";
+    let words = ["distill", &recipe, "--set", halving];
+    let clip = ["--set", "clip_targets=true", "--out"];
+    workspace.succeed(&[&words[..], &["--out", "plain"]].concat());
+    workspace.succeed(&[&words[..], &clip, &["clipped"]].concat());
+    assert_eq!(first_loss(&workspace, "plain"), 0.0);
+    let clipped = first_loss(&workspace, "clipped");
+    assert!(clipped > 1e-6 && clipped < 10.0, "{clipped}");
+    let latent = changed(&source, |_, recipe| recipe.clip = false);
+    save(&latent, workspace.folder.path(), "latent");
+    let latent = ["--set", "teacher=latent"];
+    let refused = [&words[..], &latent, &clip, &["refused"]].concat();
+    workspace.refuse(&refused, &["clip_targets", "no range"]);
+}

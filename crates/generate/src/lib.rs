@@ -41,7 +41,7 @@ mod restyle;
 pub use classes::{UnknownClass, find_class};
 pub use control::ControlImage;
 pub use error::GenerateError;
-pub use generator::{Extent, Generator, Progress, ignore};
+pub use generator::{Extent, Generator, KeptGuidance, Progress, ignore};
 pub use images::{from_images, to_images};
 pub use init::Init;
 pub use parameters::{scale_of, w_of};

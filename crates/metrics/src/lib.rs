@@ -22,6 +22,8 @@
 //! | Fréchet distance (FID) | [`frechet_distance`] | Heusel et al. 2017 |
 //! | kernel distance (KID) | [`kid`] | Bińkowski et al. 2018 |
 //! | precision and recall | [`precision_recall`] | Kynkäänniemi et al. 2019 |
+//! | squared error of pairs | [`mse`] | |
+//! | mean colour, contrast and sharpness of images | [`channel_means`], [`contrast`], [`sharpness`] | |
 //! | peak signal-to-noise ratio of pairs | [`psnr`] | |
 //! | structural similarity of pairs | [`ssim`] | Wang et al. 2004 |
 //! | LPIPS of pairs | [`Lpips`] | Zhang et al. 2018 |
@@ -30,6 +32,7 @@
 #![deny(missing_docs)]
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
+mod appearance;
 mod classifier_score;
 mod error;
 mod features;
@@ -45,6 +48,7 @@ mod restoration;
 mod retrieval;
 mod statistics;
 
+pub use appearance::{channel_means, contrast, sharpness};
 pub use classifier_score::classifier_score;
 pub use error::{MetricsError, Result};
 pub use features::{FeatureId, FeatureKind, FeatureNetwork, Features, Probabilities};
@@ -57,6 +61,6 @@ pub use networks::{
 };
 pub use precision_recall::precision_recall;
 pub use reference::Reference;
-pub use restoration::{psnr, ssim};
+pub use restoration::{mse, psnr, ssim};
 pub use retrieval::{Retrieval, retrieval};
 pub use statistics::{Statistics, StatisticsBuilder};

@@ -23,7 +23,7 @@ impl MeanStd {
     }
 }
 
-/// The mean of a metric over images, with the half-width of its 95 % confidence interval.
+/// The mean of a metric over images, or a ratio of two such means, with the half-width of its 95 % confidence interval.
 #[derive(Clone, Copy, Debug, PartialEq, serde::Serialize, serde::Deserialize)]
 pub struct MeanInterval {
     /// Mean.
@@ -58,6 +58,28 @@ impl MeanInterval {
             count: n,
         })
     }
+
+    /// The sum of one quantity over that of another, both of the same images: Σa / Σb. The interval
+    /// is that of a ratio estimator, from the spread of a − (Σa / Σb) b.
+    ///
+    /// # Errors
+    /// As [`of`](Self::of).
+    ///
+    /// # Panics
+    /// When the two are not of as many images.
+    pub fn of_ratio(numerators: &[f64], denominators: &[f64]) -> Result<Self> {
+        assert_eq!(numerators.len(), denominators.len(), "pairs");
+        let sum = |values: &[f64]| values.iter().sum::<f64>();
+        let ratio = sum(numerators) / sum(denominators);
+        let mean = sum(denominators) / denominators.len() as f64;
+        let pairs = numerators.iter().zip(denominators);
+        let residuals: Vec<f64> = pairs.map(|(a, b)| (a - ratio * b) / mean).collect();
+        Ok(Self {
+            mean: ratio,
+            half_width: Self::of(&residuals)?.half_width,
+            ..Self::of(numerators)?
+        })
+    }
 }
 
 #[cfg(test)]
@@ -83,6 +105,30 @@ mod tests {
             let values: Vec<f64> = (0..50).map(|_| uniform()).collect();
             let interval = MeanInterval::of(&values).unwrap();
             (interval.mean - 0.5).abs() <= interval.half_width
+        });
+        let share = holds.count() as f64 / 2000.0;
+        assert!((0.93..0.97).contains(&share), "{share}");
+    }
+
+    /// A ratio that is the same in every image is certain; else about 95 of 100 intervals hold the
+    /// true one.
+    #[test]
+    fn intervals_hold_the_ratio() {
+        let exact = MeanInterval::of_ratio(&[1.0, 3.0, 4.0], &[2.0, 6.0, 8.0]).unwrap();
+        assert_eq!((exact.mean, exact.half_width, exact.count), (0.5, 0.0, 3));
+        assert!(MeanInterval::of_ratio(&[1.0], &[1.0]).is_err());
+        let mut state = 1u64;
+        let mut uniform = || {
+            state = state
+                .wrapping_mul(6_364_136_223_846_793_005)
+                .wrapping_add(1);
+            (state >> 33) as f64 / f64::from(1u32 << 31)
+        };
+        let holds = (0..2000).filter(|_| {
+            let b: Vec<f64> = (0..100).map(|_| 0.5 + uniform()).collect();
+            let a: Vec<f64> = b.iter().map(|b| 2.0 * b + uniform() - 0.5).collect();
+            let interval = MeanInterval::of_ratio(&a, &b).unwrap();
+            (interval.mean - 2.0).abs() <= interval.half_width
         });
         let share = holds.count() as f64 / 2000.0;
         assert!((0.93..0.97).contains(&share), "{share}");

@@ -1,4 +1,4 @@
-//! How close restored images are to the true ones: PSNR and SSIM of pairs.
+//! How close images are to others of the same content: squared error, PSNR and SSIM of pairs.
 
 use crate::{Images, MetricsError, Result};
 
@@ -8,22 +8,34 @@ use crate::{Images, MetricsError, Result};
 /// # Errors
 /// When the sets differ in shape or number.
 pub fn psnr(restored: Images<'_>, truth: Images<'_>) -> Result<Vec<f64>> {
-    let size = paired(restored, truth)?;
-    let pairs = restored
+    let errors = squared_errors(restored, truth)?.into_iter();
+    Ok(errors
+        .map(|error| 10.0 * (255f64.powi(2) / error).log10())
+        .collect())
+}
+
+/// Mean squared error of each pair over all channels, of values in [-1, 1]: 4 between black and
+/// white.
+///
+/// # Errors
+/// When the sets differ in shape or number.
+pub fn mse(images: Images<'_>, others: Images<'_>) -> Result<Vec<f64>> {
+    let errors = squared_errors(images, others)?.into_iter();
+    Ok(errors.map(|error| error / 127.5f64.powi(2)).collect())
+}
+
+/// The same of values from 0 to 255.
+fn squared_errors(images: Images<'_>, others: Images<'_>) -> Result<Vec<f64>> {
+    let size = paired(images, others)?;
+    let pairs = images
         .pixels
         .chunks_exact(size)
-        .zip(truth.pixels.chunks_exact(size));
-    Ok(pairs
-        .map(|(a, b)| {
-            let squares: f64 = a
-                .iter()
-                .zip(b)
-                .map(|(&a, &b)| difference(a, b).powi(2))
-                .sum();
-            let error = squares / size as f64;
-            10.0 * (255f64.powi(2) / error).log10()
-        })
-        .collect())
+        .zip(others.pixels.chunks_exact(size));
+    let error = |(a, b): (&[u8], &[u8])| {
+        let squares = a.iter().zip(b).map(|(&a, &b)| difference(a, b).powi(2));
+        squares.sum::<f64>() / size as f64
+    };
+    Ok(pairs.map(error).collect())
 }
 
 /// Structural similarity of each pair (Wang et al. 2004): a normal window of 11x11 with σ = 1.5, K
@@ -157,6 +169,19 @@ mod tests {
             for (a, b) in ours.iter().zip(golden) {
                 assert!((a - b).abs() < 1e-9, "{a} for {b}");
             }
+        }
+    }
+
+    #[test]
+    fn errors_are_of_values_from_minus_one_to_one() {
+        let (black, white) = ([0; 12], [255; 12]);
+        let [black, white] = [&black, &white].map(|p| Images::new(3, 2, 2, p).unwrap());
+        assert_eq!(mse(black, white).unwrap(), [4.0]);
+        assert_eq!(mse(white, white).unwrap(), [0.0]);
+        let (restored, truth) = pair();
+        let (a, b) = (images(&restored), images(&truth));
+        for (mse, psnr) in mse(a, b).unwrap().iter().zip(psnr(a, b).unwrap()) {
+            assert!((10.0 * (4.0 / mse).log10() - psnr).abs() < 1e-9);
         }
     }
 

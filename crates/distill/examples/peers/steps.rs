@@ -74,6 +74,7 @@ impl Step {
                 teacher: self.model(w),
                 steps: 4,
                 halving: Halving::Deterministic,
+                target: method::TargetForm::Velocities,
                 weights: Some(weights),
                 weighting,
             }),

@@ -48,7 +48,7 @@ pub use objective::{Batch, Cost, Loss, Objective, Peer, STUDENT, Student};
 pub use pairs::{TimePairs, Times};
 pub(crate) use player::Playing;
 pub use player::{Player, Turn};
-pub use progressive::{Halving, Progressive};
+pub use progressive::{Halving, Progressive, TargetForm};
 pub use student_prediction::StudentPrediction;
 pub(crate) use student_prediction::check_prediction;
 pub use teacher::Teacher;

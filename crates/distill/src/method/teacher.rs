@@ -2,7 +2,9 @@
 
 use super::{Distance, DistanceConfig, MethodError};
 use burn::module::Module;
-use fewstep_diffusion::{CfgDenoiser, Denoiser, DiffusionModel, Guidance, Schedule};
+use fewstep_diffusion::{
+    CfgDenoiser, Clipped, Denoiser, DiffusionModel, Guidance, SamplerRecipe, Schedule,
+};
 use fewstep_formats::Model;
 use fewstep_nn::{Backbone, Precision};
 
@@ -51,5 +53,24 @@ impl Teacher<'_> {
         let device = self.model.network.devices().into_iter().next();
         let device = device.unwrap_or_default();
         Ok(config.load(self.model.recipe.resolution, &device)?)
+    }
+}
+
+/// The denoiser, with its images clipped to [-1, 1] if `clip`.
+pub(super) fn clipped(denoiser: Box<dyn Denoiser>, clip: bool) -> Box<dyn Denoiser> {
+    match clip {
+        true => Box::new(Clipped::to_images(denoiser)),
+        false => denoiser,
+    }
+}
+
+/// Refuses clipped targets for a teacher that is not clipped in sampling: what it generates has no
+/// range.
+pub(super) fn check_clipping(clip: bool, teacher: &SamplerRecipe) -> Result<(), MethodError> {
+    match clip && !teacher.clip {
+        true => Err(MethodError::Teacher(
+            "`clip_targets` is for models of pixels, and this teacher generates latents, which have no range: remove it".into(),
+        )),
+        false => Ok(()),
     }
 }

@@ -3,7 +3,7 @@
 use super::RunConfig;
 use crate::error::RecipeError;
 use crate::method::guidance::{GuidanceMethod, GuidedConfig};
-use crate::method::progressive::{ProgressiveConfig, ProgressiveMethod};
+use crate::method::progressive::{ProgressiveConfig, ProgressiveMethod, TargetForm};
 use crate::method::{GuidanceWeights, Halving, LossWeighting, Method, StudentPrediction};
 use crate::optim::OptimConfig;
 use crate::run::Phase;
@@ -47,6 +47,9 @@ pub struct DistillRecipe {
     /// What the student predicts; see [`complete`](Self::complete).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub student_prediction: Option<StudentPrediction>,
+    /// Whether the teacher's images are clipped to [-1, 1] in targets, as they are in sampling.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub clip_targets: bool,
     /// The data that noisy images are made from.
     pub data: DataConfig,
     /// The control images of a teacher that takes them.
@@ -189,6 +192,7 @@ impl DistillRecipe {
                 embedding: self.embedding(),
                 weighting: self.weighting,
                 prediction: self.prediction(),
+                clip_targets: self.clip_targets,
             };
             let name = "guided".into();
             phases.push(self.phase(name, Arc::new(method), &guided.optim, guided.updates));
@@ -207,6 +211,11 @@ impl DistillRecipe {
                     embedding: self.embedding(),
                     weighting: self.weighting,
                     prediction: self.prediction(),
+                    clip_targets: self.clip_targets,
+                    target: match self.is_of_version_0_1() {
+                        true => TargetForm::Difference,
+                        false => TargetForm::Velocities,
+                    },
                     is_first: phases.is_empty(),
                 };
                 phases.push(self.phase(name, Arc::new(method), &progressive.optim, updates));
@@ -224,6 +233,11 @@ impl DistillRecipe {
         self.student_prediction.unwrap_or(of_version_0_1)
     }
 
+    /// Whether version 0.1.0 began the run: its recipes say nothing of predictions.
+    fn is_of_version_0_1(&self) -> bool {
+        self.student_prediction.is_none()
+    }
+
     fn phase(
         &self,
         name: String,
@@ -235,8 +249,8 @@ impl DistillRecipe {
             name,
             method,
             lora: self.lora.clone(),
-            // Version 0.1.0 kept it, and its recipes say nothing of predictions.
-            dropout: self.student_prediction.is_none(),
+            // Version 0.1.0 kept it.
+            dropout: self.is_of_version_0_1(),
             teacher_precision: self.teacher_precision,
             optim: optim.clone(),
             updates,

@@ -4,6 +4,7 @@ mod batches;
 mod checks;
 mod control;
 mod facts;
+mod kept_guidance;
 mod memory;
 mod progress;
 
@@ -26,6 +27,7 @@ use fewstep_diffusion::{
 use fewstep_formats::{Model, Pipeline, PipelineComponents};
 use fewstep_kernels::device::Placement;
 use fewstep_nn::{Tiles, Vae};
+pub use kept_guidance::KeptGuidance;
 pub use memory::Extent;
 use progress::Work;
 pub use progress::{Progress, ignore};
@@ -193,11 +195,7 @@ impl Generator {
         let keys: Vec<(u64, u64)> = images.iter().map(|i| (i.seed, i.index)).collect();
         let noise = random::normal_of(&keys, Purpose::InitialNoise, latents, &self.device);
         let [_, sides @ ..] = latents;
-        let mut inputs = self.inputs(images, &request.negative, sides)?;
-        inputs.control = self.controls(images);
-        if let (Some(latent), true) = (&self.latent, self.network_concat() > 0) {
-            inputs.concat = inpaint_concat(&inits, &latent.vae, &self.device);
-        }
+        let inputs = self.all_inputs(images, &request.negative, sides)?;
         let made = match inits[0] {
             Init::Image { strength, .. } => {
                 let start = self.start_images(&inits)?;
@@ -245,6 +243,22 @@ impl Generator {
         let denoiser = &*self.denoiser;
         let made = sampler::sample(sampler, denoiser, noise, inputs, grid, &fresh, observer);
         made.map_err(|_| GenerateError::Cancelled)
+    }
+
+    /// The inputs of the network for these images; `sides` are height and width of its maps.
+    fn all_inputs(
+        &self,
+        images: &[ImageRequest],
+        negative: &str,
+        sides: [usize; 2],
+    ) -> Result<Inputs, GenerateError> {
+        let mut inputs = self.inputs(images, negative, sides)?;
+        inputs.control = self.controls(images);
+        if let (Some(latent), true) = (&self.latent, self.network_concat() > 0) {
+            let inits: Vec<&Init> = images.iter().map(|image| &image.init).collect();
+            inputs.concat = inpaint_concat(&inits, &latent.vae, &self.device);
+        }
+        Ok(inputs)
     }
 
     /// The inputs of the network for these images, except control images and concatenated channels;

@@ -18,6 +18,7 @@ pub use config::GuidedConfig;
 pub use objective::GuidanceDistillation;
 
 use super::guidance_weights::check_unconditional_branch;
+use super::teacher::{check_clipping, clipped};
 use super::{
     GuidanceWeights, LossWeighting, Method, MethodError, Objective, StudentPrediction, Teacher,
 };
@@ -36,6 +37,8 @@ pub struct GuidanceMethod {
     pub weighting: Option<LossWeighting>,
     /// What the student predicts.
     pub prediction: StudentPrediction,
+    /// Whether the teacher's images are clipped to [-1, 1] in targets, as in sampling.
+    pub clip_targets: bool,
 }
 
 impl GuidanceMethod {
@@ -69,6 +72,7 @@ impl Method for GuidanceMethod {
 
     fn check_settings(&self, teacher: &Model) -> Result<(), MethodError> {
         let recipe = &teacher.recipe;
+        check_clipping(self.clip_targets, recipe)?;
         let kind = self.prediction.of(recipe);
         self.weighting(teacher)?
             .check_bounded_for(kind, &recipe.schedule)
@@ -79,8 +83,9 @@ impl Method for GuidanceMethod {
     }
 
     fn objective(&self, teacher: &Teacher<'_>) -> Result<Box<dyn Objective>, MethodError> {
+        let guided = Box::new(CfgDenoiser::new(teacher.frozen()?));
         Ok(Box::new(GuidanceDistillation {
-            teacher: CfgDenoiser::new(teacher.frozen()?),
+            teacher: clipped(guided, self.clip_targets),
             weights: self.weights,
             weighting: self.weighting(teacher.model)?,
         }))

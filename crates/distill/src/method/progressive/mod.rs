@@ -7,8 +7,8 @@
 //! # Objective
 //! Two deterministic teacher steps t → t' → t'' from z_t ~ q(z_t | x) give z_{t''}; the target is
 //! the prediction whose single step t → t'' lands there. As a velocity it is ṽ = (z_{t''} − cos δ
-//! z_t) / sin δ with δ = φ_{t''} − φ_t, and x̃ = α_t z_t − σ_t ṽ is the papers' formula. The loss
-//! is ω(λ_t) ‖x̃ − x̂_η(z_t, w, c)‖².
+//! z_t) / sin δ with δ = φ_{t''} − φ_t, and x̃ = α_t z_t − σ_t ṽ is the papers' formula;
+//! [`TargetForm`] says how it is computed. The loss is ω(λ_t) ‖x̃ − x̂_η(z_t, w, c)‖².
 //!
 //! # Departures from the paper
 //! A step to t'' = 0 ends at the clean image (φ = 0), which is the predecessor's rule "the last
@@ -21,9 +21,10 @@ mod config;
 mod objective;
 
 pub use config::{Halving, ProgressiveConfig, Updates};
-pub use objective::Progressive;
+pub use objective::{Progressive, TargetForm};
 
 use super::guidance_weights::check_unconditional_branch;
+use super::teacher::{check_clipping, clipped};
 use super::{
     GuidanceWeights, LossWeighting, Method, MethodError, Objective, StudentPrediction, Teacher,
 };
@@ -46,6 +47,10 @@ pub struct ProgressiveMethod {
     pub weighting: Option<LossWeighting>,
     /// What the student predicts.
     pub prediction: StudentPrediction,
+    /// Whether the teacher's images are clipped to [-1, 1] in targets, as in sampling.
+    pub clip_targets: bool,
+    /// How targets are computed.
+    pub target: TargetForm,
     /// Whether this is the first phase: without stage one its teacher is the guided pair.
     pub is_first: bool,
 }
@@ -88,6 +93,7 @@ impl Method for ProgressiveMethod {
 
     fn check_settings(&self, teacher: &Model) -> Result<(), MethodError> {
         let recipe = &teacher.recipe;
+        check_clipping(self.clip_targets, recipe)?;
         let kind = self.prediction.of(recipe);
         self.weighting(teacher)?
             .check_bounded_for(kind, &recipe.schedule)
@@ -107,11 +113,12 @@ impl Method for ProgressiveMethod {
             false => Box::new(teacher.frozen()?),
         };
         Ok(Box::new(Progressive {
-            teacher,
+            teacher: clipped(teacher, self.clip_targets),
             steps: self.steps,
             halving: self.halving,
             weights: self.weights,
             weighting,
+            target: self.target,
         }))
     }
 

@@ -7,7 +7,7 @@ use fewstep_diffusion::random::{self, Purpose};
 use fewstep_diffusion::{CfgDenoiser, DiffusionModel, Inputs, PredictionKind, Schedule};
 use fewstep_distill::method::{
     Batch, Boundary, Codi, Consistency, Denoising, Distance, GuidanceDistillation, GuidanceWeights,
-    Halving, LossWeighting, Objective, OdeStep, Progressive, Solver, TimePairs, Times,
+    Halving, LossWeighting, Objective, OdeStep, Progressive, Solver, TargetForm, TimePairs, Times,
 };
 use fewstep_distill::optim::{Ema, OptimConfig, Stepper};
 use fewstep_kernels::device::can_store;
@@ -84,6 +84,7 @@ fn halving(teacher: DiffusionModel<Backbone>, halving: Halving) -> Box<dyn Objec
         halving,
         weights: Some(RANGE),
         weighting: LossWeighting::TruncatedSnr,
+        target: TargetForm::Velocities,
     })
 }
 

@@ -1,8 +1,12 @@
 //! What a model generates the measured images from.
 
+use super::Args;
 use super::pairs::Pairs;
-use crate::error::CliResult;
-use fewstep_generate::{ImageRequest, Subject};
+use super::real::ReferenceSet;
+use crate::console;
+use crate::error::{CliError, CliResult};
+use fewstep_data::Split;
+use fewstep_generate::{Generator, ImageRequest, Subject};
 use std::ops::Range;
 
 /// What a model generates from.
@@ -13,6 +17,52 @@ pub(super) enum EvalInputs {
     Prompts(Vec<String>),
     /// Control images.
     Pairs(Box<Pairs>),
+}
+
+impl Args {
+    /// The images whose control images or captions the model generates from; none for a model of
+    /// classes.
+    pub(super) fn reference_set(&self, generator: &Generator) -> CliResult<Option<ReferenceSet>> {
+        let shape = generator.image_shape();
+        let (what, split) = match generator.model().recipe.control {
+            Some(_) => ("control images", Split::Test),
+            None if generator.takes_prompts() => ("prompts", Split::Train),
+            None => return Ok(None),
+        };
+        self.real.for_generating((shape, what), split).map(Some)
+    }
+
+    /// What the model generates from, of these images.
+    pub(super) fn inputs_from(
+        &self,
+        set: &ReferenceSet,
+        reference: &str,
+        generator: &Generator,
+    ) -> CliResult<EvalInputs> {
+        let (recipe, count) = (&generator.model().recipe, self.count());
+        if let Some(control) = recipe.control {
+            let device = generator.device();
+            let pairs = self
+                .pairs
+                .open(reference, (recipe, control), set, count, device)?;
+            return Ok(EvalInputs::Pairs(Box::new(pairs)));
+        }
+        self.pairs.refuse_all(self.fidelity.is_asked())?;
+        let prompts = prompts_in_turn(&set.captions, count);
+        if prompts.len() < count {
+            console::note(format_args!(
+                "{} images are generated, not {count}: as many from each of the {} captions",
+                prompts.len(),
+                set.captions.len()
+            ));
+        }
+        match prompts.is_empty() {
+            false => Ok(EvalInputs::Prompts(prompts)),
+            true => Err(CliError::input(
+                "this model generates from prompts, and the images have no captions: give captioned ones with --data captioned:PATH",
+            )),
+        }
+    }
 }
 
 impl EvalInputs {

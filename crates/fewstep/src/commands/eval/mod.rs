@@ -1,6 +1,7 @@
 //! `fewstep eval`: how good a model's images are.
 
 mod features;
+mod fidelity;
 mod inputs;
 mod metrics;
 mod pairs;
@@ -13,7 +14,6 @@ use super::shared::measure::{CHUNK, SampledModel};
 use super::shared::models;
 use super::shared::sampling::SamplerArgs;
 use crate::compute::{self, PrecisionArgs};
-use crate::console;
 use crate::error::{CliError, CliResult};
 use crate::memory::{self, MemoryArgs};
 use crate::numbers::thousands;
@@ -21,11 +21,11 @@ use crate::parsers::{batch_size, count, steps};
 use crate::{output, progress};
 use burn::tensor::Device;
 use features::FeatureArgs;
-use fewstep_data::Split;
 use fewstep_data::image::Image;
 use fewstep_generate::{Extent, Generator, KeepEncoder, ModelSource};
 use fewstep_kernels::device::Placement;
 use fewstep_metrics::{FeatureNetwork, Features};
+use fidelity::FidelityArgs;
 use inputs::EvalInputs;
 use pairs::{PairArgs, PairValues};
 use real::NEIGHBOURS;
@@ -54,6 +54,12 @@ use std::rc::Rc;
 ///
 /// Example: fewstep eval --model builtin:fashion-mnist-teacher --steps 8,16 --w 0,1 --count 1000
 ///
+/// With --fidelity TEACHER nothing real is needed: the images are compared with those that the
+/// teacher generates from the same noise.
+///
+/// Example: fewstep eval --model builtin:fashion-mnist --fidelity builtin:fashion-mnist-teacher
+/// --steps 4,2,1 --w 0,1,4
+///
 /// Example: fewstep eval --model runs/codi --data fashion-mnist:~/data/fashion-mnist --steps 1,2,4
 /// --count 2000
 #[derive(clap::Args)]
@@ -80,12 +86,14 @@ pub(crate) struct Args {
     guidance: GuidanceListArgs,
     #[command(flatten)]
     sampler: SamplerArgs,
-    /// Images to generate for each row.
-    #[arg(long, default_value = "5000", value_parser = count)]
-    count: usize,
+    /// Images to generate for each row [default: 5000; 100 with --fidelity].
+    #[arg(long, value_parser = count)]
+    count: Option<usize>,
     /// Seeds; the table shows mean and standard deviation over them.
     #[arg(long, value_delimiter = ',', default_value = "0")]
     seeds: Vec<u64>,
+    #[command(flatten)]
+    fidelity: FidelityArgs,
     #[command(flatten)]
     real: RealArgs,
     #[command(flatten)]
@@ -103,6 +111,9 @@ pub(crate) struct Args {
     json: bool,
 }
 
+/// Images of each row.
+const COUNT: usize = 5000;
+
 /// Images that are kept for --grid.
 const SHOWN: usize = 12;
 
@@ -117,6 +128,7 @@ pub(crate) fn run(args: Args) -> CliResult {
     let device = compute::device(None)?;
     args.precision.checked(&device)?;
     match (&args.model, &args.images) {
+        (Some(model), _) if args.fidelity.is_asked() => args.measure_fidelity(model, &device),
         (Some(model), _) => args.measure_model(model, &device),
         (None, Some(folder)) => args.measure_images(folder, &device),
         (None, None) => Err(CliError::input("give --model or --images")),
@@ -124,6 +136,14 @@ pub(crate) fn run(args: Args) -> CliResult {
 }
 
 impl Args {
+    /// Images of each row.
+    fn count(&self) -> usize {
+        self.count.unwrap_or(match self.fidelity.is_asked() {
+            true => fidelity::COUNT,
+            false => COUNT,
+        })
+    }
+
     fn measure_model(&self, reference: &str, device: &Device) -> CliResult {
         let models = self.models(reference, device)?;
         let generator = &models[0].generator;
@@ -153,31 +173,31 @@ impl Args {
 
     /// Refuses more images than memory holds the features of, and too few for statistics.
     fn check_count(&self, generator: &Generator, network: &dyn FeatureNetwork) -> CliResult {
-        if self.count < 2 {
+        let count = self.count();
+        if count < 2 {
             return Err(CliError::input(
                 "--count is 1, and statistics need at least 2 images",
             ));
         }
-        if self.real.has_images() && self.count <= NEIGHBOURS {
+        if self.real.has_images() && count <= NEIGHBOURS {
             return Err(CliError::input(format!(
-                "precision and recall need at least {} samples, got {}: use a larger --count",
-                NEIGHBOURS + 1,
-                self.count
+                "precision and recall need at least {} samples, got {count}: use a larger --count",
+                NEIGHBOURS + 1
             )));
         }
         let mut predicted = generator.memory(&Extent {
-            images: self.count.min(CHUNK) as u64,
+            images: count.min(CHUNK) as u64,
             size: None,
             batch: self.batch,
             w: self.guidance.list().into_iter().flatten().reduce(f64::max),
         })?;
         // Features, and what each image is generated from.
         let each = 4 * network.dim() as u64 + 64;
-        let features = each.saturating_mul(self.count as u64);
+        let features = each.saturating_mul(count as u64);
         predicted.host = predicted.host.saturating_add(features);
         memory::check_on(
             Placement::of(generator.device()).memory(),
-            &format!("measuring {} images", thousands(self.count as u64)),
+            &format!("measuring {} images", thousands(count as u64)),
             predicted,
             "use a smaller --count or --batch",
         )
@@ -232,41 +252,14 @@ impl Args {
         generator: &Generator,
         network: &dyn FeatureNetwork,
     ) -> CliResult<(Real, EvalInputs)> {
-        let (shape, recipe) = (generator.image_shape(), &generator.model().recipe);
-        let count = self.count;
-        if let Some(control) = recipe.control {
-            let what = (shape, "control images");
-            let (reference_set, real) =
-                self.real
-                    .for_generating(what, Split::Test, network, count)?;
-            let device = generator.device();
-            let pairs =
-                self.pairs
-                    .open(reference, (recipe, control), &reference_set, count, device)?;
-            return Ok((real, EvalInputs::Pairs(Box::new(pairs))));
+        let count = self.count();
+        if let Some(set) = self.reference_set(generator)? {
+            let real = self.real.of_set(&set, network, count)?;
+            return Ok((real, self.inputs_from(&set, reference, generator)?));
         }
-        self.pairs.refuse_all()?;
-        if generator.takes_prompts() {
-            let what = (shape, "prompts");
-            let (reference_set, real) =
-                self.real
-                    .for_generating(what, Split::Train, network, count)?;
-            let prompts = inputs::prompts_in_turn(&reference_set.captions, count);
-            if prompts.len() < count {
-                console::note(format_args!(
-                    "{} images are generated, not {count}: as many from each of the {} captions",
-                    prompts.len(),
-                    reference_set.captions.len()
-                ));
-            }
-            return match prompts.is_empty() {
-                false => Ok((real, EvalInputs::Prompts(prompts))),
-                true => Err(CliError::input(
-                    "this model generates from prompts, and the images have no captions: give captioned ones with --data captioned:PATH",
-                )),
-            };
-        }
+        self.pairs.refuse_all(self.fidelity.is_asked())?;
         let classes = generator.classes();
+        let shape = generator.image_shape();
         let real = self.real.for_model(shape, classes, network, count)?;
         let turns = inputs::turns(&real.class_counts, classes.len(), count);
         Ok((real, EvalInputs::Classes(turns)))

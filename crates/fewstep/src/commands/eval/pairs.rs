@@ -42,7 +42,7 @@ pub(super) struct PairArgs {
     lpips: Option<PathBuf>,
     /// Write the first few images to this image file, a row for each: the control image, the
     /// generated images in the order of the table, the original.
-    #[arg(long, value_name = "FILE", conflicts_with = "images")]
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["images", "fidelity"])]
     pub(super) grid: Option<PathBuf>,
 }
 
@@ -84,11 +84,12 @@ pub(super) struct PairMetrics {
 }
 
 impl PairArgs {
-    /// Refuses the flags, for a model without control images.
-    pub(super) fn refuse_all(&self) -> CliResult {
+    /// Refuses the flags, for a model without control images. LPIPS has a meaning without them too
+    /// where the images are compared with those of a teacher.
+    pub(super) fn refuse_all(&self, has_teacher: bool) -> CliResult {
         let flags = [
             (self.condition.is_some(), "--condition"),
-            (self.lpips.is_some(), "--lpips"),
+            (self.lpips.is_some() && !has_teacher, "--lpips"),
             (self.grid.is_some(), "--grid"),
         ];
         match flags.iter().find(|(is_set, _)| *is_set) {
@@ -132,12 +133,12 @@ impl PairArgs {
             places,
             conditions,
             task: spec.task,
-            lpips: self.network(dataset.shape, device)?,
+            lpips: self.lpips(dataset.shape, device)?,
         })
     }
 
     /// LPIPS for images of this shape, if --lpips gives its weights.
-    fn network(&self, shape: ImageShape, device: &Device) -> CliResult<Option<Lpips>> {
+    pub(super) fn lpips(&self, shape: ImageShape, device: &Device) -> CliResult<Option<Lpips>> {
         let Some(file) = &self.lpips else {
             return Ok(None);
         };

@@ -186,7 +186,7 @@ fn deviation(values: &[f64]) -> f64 {
 }
 
 /// Aligns columns to the right.
-fn align(lines: &[Vec<String>]) -> String {
+pub(super) fn align(lines: &[Vec<String>]) -> String {
     let columns = lines.first().map_or(0, Vec::len);
     let width = |column: usize| {
         lines

@@ -4,6 +4,7 @@ pub(crate) mod captioned;
 pub(crate) mod controlled;
 pub(crate) mod data_set;
 pub(crate) mod example;
+pub(crate) mod fidelity;
 pub(crate) mod generate;
 pub(crate) mod grids;
 pub(crate) mod guidance;

@@ -25,6 +25,20 @@ pub struct Progressive<T> {
     pub weights: Option<GuidanceWeights>,
     /// ω.
     pub weighting: LossWeighting,
+    /// How the target is computed.
+    pub target: TargetForm,
+}
+
+/// How ṽ is computed. Both are the same number, to rounding.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum TargetForm {
+    /// From the teacher's two velocities: (sin δ₁ sin δ₂ z_t + sin δ₁ cos δ₂ v₁ + sin δ₂ v₂) /
+    /// sin(δ₁ + δ₂), where δ₁ and δ₂ are the angles of its two steps.
+    #[default]
+    Velocities,
+    /// From where the two steps land: (z_{t''} − cos δ z_t) / sin δ, which loses digits where steps
+    /// are short; that of version 0.1.0.
+    Difference,
 }
 
 /// Where a sample starts, where the teacher's first step takes it, and where the second ends.
@@ -73,17 +87,32 @@ impl<T: Denoiser> Progressive<T> {
         let schedule = self.teacher.schedule();
         let starts: Vec<f64> = paths.iter().map(|p| p.start).collect();
         let middles: Vec<f64> = paths.iter().map(|p| p.middle).collect();
-        let ends: Vec<NoiseLevel> = paths.iter().map(|p| p.end).collect();
         let first = self.teacher.predict(z_t.clone(), &starts, inputs);
         let z_middle = first.ddim(&schedule.levels(&middles));
         let second = self.teacher.predict(z_middle, &middles, inputs);
-        let z_end = second.ddim(&ends);
-        let turn = |f: fn(f64) -> f64| {
-            let delta =
-                |(path, start): (&Path, &f64)| f(path.end.angle - schedule.at(*start).angle);
-            per_sample(paths.iter().zip(&starts).map(delta), &z_t.device())
+        // Of each sample, from the angles of the first step, the second, and both.
+        let of_angles = |f: fn([f64; 3]) -> f64| {
+            let factor = |path: &Path| {
+                let [start, middle] = [path.start, path.middle].map(|t| schedule.at(t).angle);
+                let end = path.end.angle;
+                f([middle - start, end - middle, end - start])
+            };
+            per_sample(paths.iter().map(factor), &z_t.device())
         };
-        (z_end - z_t.clone() * turn(f64::cos)) / turn(f64::sin)
+        match self.target {
+            TargetForm::Velocities => {
+                let of_z = of_angles(|[one, two, both]| one.sin() * two.sin() / both.sin());
+                let of_first = of_angles(|[one, two, both]| one.sin() * two.cos() / both.sin());
+                let of_second = of_angles(|[_, two, both]| two.sin() / both.sin());
+                z_t.clone() * of_z + first.v() * of_first + second.v() * of_second
+            }
+            TargetForm::Difference => {
+                let ends: Vec<NoiseLevel> = paths.iter().map(|p| p.end).collect();
+                let cos = of_angles(|[_, _, both]| both.cos());
+                let sin = of_angles(|[_, _, both]| both.sin());
+                (second.ddim(&ends) - z_t.clone() * cos) / sin
+            }
+        }
     }
 }
 

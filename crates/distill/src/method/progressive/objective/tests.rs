@@ -23,6 +23,7 @@ fn halving(halving: Halving, steps: usize) -> Progressive<MixtureDenoiser> {
         teacher: teacher(),
         steps,
         halving,
+        target: TargetForm::Velocities,
         weights: Some(GuidanceWeights::Single(0.0)),
         weighting: LossWeighting::TruncatedSnr,
     }
@@ -78,6 +79,60 @@ fn one_step_lands_where_two_do() {
             assert_close(student.ddim(&ends), second.ddim(&ends), 1e-5, &what);
         }
     }
+}
+
+/// Both forms of the target are the same number, at every grid point of every kind of halving. Where
+/// steps are short, the difference of the ends of two steps loses digits.
+#[test]
+fn targets_from_velocities_are_exact() {
+    let both = |kind, steps, index: usize| {
+        let mut method = halving(kind, steps);
+        let paths = [method.path(index); BATCH];
+        let velocities = method.target(&noise(), &paths, &inputs());
+        method.target = TargetForm::Difference;
+        (velocities, method.target(&noise(), &paths, &inputs()))
+    };
+    for kind in [
+        Halving::Deterministic,
+        Halving::Stochastic,
+        Halving::Encoder,
+    ] {
+        for index in 0..4 {
+            let (a, b) = both(kind, 4, index);
+            assert_close(a, b, 1e-5, &format!("{kind:?}, grid point {index}"));
+        }
+    }
+    // Two steps of an 8192nd, whose ends are nearly the same: against the difference in 64 bits.
+    let (steps, index) = (4096, 2047);
+    let (exact, difference) = both(Halving::Deterministic, steps, index);
+    let method = halving(Halving::Deterministic, steps);
+    let path = method.path(index);
+    let schedule = method.teacher.schedule();
+    let (start, middle) = (schedule.at(path.start), schedule.at(path.middle));
+    let velocity = |z: Tensor<4>, t| method.teacher.predict(z, &[t; BATCH], &inputs());
+    let first = velocity(noise(), path.start);
+    let second = velocity(first.ddim(&[middle; BATCH]), path.middle);
+    let values = |tensor: Tensor<4>| -> Vec<f64> {
+        let values: Vec<f32> = tensor.into_data().try_to_vec().expect("f32 data");
+        values.into_iter().map(f64::from).collect()
+    };
+    let [z, v_1, v_2, exact, difference] =
+        [noise(), first.v(), second.v(), exact, difference].map(values);
+    let (one, two) = (middle.angle - start.angle, path.end.angle - middle.angle);
+    let target = |k: usize| {
+        let z_middle = one.cos() * z[k] + one.sin() * v_1[k];
+        let z_end = two.cos() * z_middle + two.sin() * v_2[k];
+        (z_end - (one + two).cos() * z[k]) / (one + two).sin()
+    };
+    let error = |found: &[f64]| {
+        let errors = (0..z.len()).map(|k| (found[k] - target(k)).abs());
+        errors.fold(0.0, f64::max)
+    };
+    let (exact, difference) = (error(&exact), error(&difference));
+    assert!(
+        exact < 1e-5 && 10.0 * exact < difference,
+        "{exact}, {difference}"
+    );
 }
 
 /// x̃ = α_t z_t − σ_t ṽ is the papers' (z_{t''} − (σ_{t''}/σ_t) z_t) / (α_{t''} − (σ_{t''}/σ_t)
@@ -173,6 +228,7 @@ fn an_encoder_starts_at_the_image_itself() {
         teacher: teacher(),
         steps: 2,
         halving: Halving::Encoder,
+        target: TargetForm::Velocities,
         weights: Some(GuidanceWeights::Single(0.0)),
         weighting: LossWeighting::TruncatedSnr,
     };

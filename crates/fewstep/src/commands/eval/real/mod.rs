@@ -73,6 +73,16 @@ impl RealArgs {
         self.data.is_some()
     }
 
+    /// Refuses the flags, where no real images are needed.
+    pub(super) fn refuse_all(&self) -> CliResult {
+        match self.data.is_some() || self.size.is_some() {
+            false => Ok(()),
+            true => Err(CliError::input(
+                "this model needs no real images to be compared with its teacher: omit --data and --size",
+            )),
+        }
+    }
+
     /// What the images of a model are measured against, with the features of `keep` real images.
     pub(super) fn for_model(
         &self,
@@ -96,15 +106,13 @@ impl RealArgs {
         self.load((shape.channels, side), classes, network, keep)
     }
 
-    /// The images whose control images or captions a model generates from, and all of them as what
-    /// the generated images are measured against. `what` names what it generates from.
+    /// The images whose control images or captions a model generates from. `what` names what it
+    /// generates from.
     pub(super) fn for_generating(
         &self,
         (shape, what): (ImageShape, &str),
         split: Split,
-        network: &dyn FeatureNetwork,
-        keep: usize,
-    ) -> CliResult<(ReferenceSet, Real)> {
+    ) -> CliResult<ReferenceSet> {
         let Some(spec) = &self.data else {
             return Err(CliError::input(format!(
                 "this model generates from {what}, which come with real images: give them with --data KIND:PATH"
@@ -120,14 +128,23 @@ impl RealArgs {
             }
             _ => (builtin::load_data(&config)?, vec![]),
         };
-        let cache = Cache::new(!self.no_cache);
-        let real = Real::from_dataset(&images, &[], network, keep, &cache)?;
-        let set = ReferenceSet {
+        Ok(ReferenceSet {
             images,
             captions,
             config,
-        };
-        Ok((set, real))
+        })
+    }
+
+    /// All images of a set as what others are measured against, with the features of `keep` of
+    /// them.
+    pub(super) fn of_set(
+        &self,
+        set: &ReferenceSet,
+        network: &dyn FeatureNetwork,
+        keep: usize,
+    ) -> CliResult<Real> {
+        let cache = Cache::new(!self.no_cache);
+        Real::from_dataset(&set.images, &[], network, keep, &cache)
     }
 
     /// Reads a folder of images, and the real images for it. Both have these channels and this
