@@ -47,6 +47,11 @@ pub(crate) struct PrecisionArgs {
 }
 
 impl PrecisionArgs {
+    /// The precision.
+    pub(crate) fn precision(self) -> Precision {
+        self.precision
+    }
+
     /// Sets the precision of this process, if the device supports it.
     pub(crate) fn choose(self, device: &Device) -> CliResult<Precision> {
         self.precision.check(device).input_error()?;

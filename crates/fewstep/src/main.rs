@@ -16,6 +16,7 @@ mod plain;
 mod progress;
 mod recipes;
 mod report;
+mod storage;
 mod tasks;
 mod threads;
 mod verbosity;
@@ -52,6 +53,7 @@ fn main() -> ExitCode {
         Command::Render(args) => commands::render::run(args),
         Command::Serve(args) => commands::serve::run(args),
         Command::Eval(args) => commands::eval::run(args),
+        Command::Merge(args) => commands::merge::run(args),
         Command::Export(args) => commands::export::run(args),
         Command::Import(args) => commands::import::run(args),
         Command::Info(args) => commands::info::run(args),

@@ -3,6 +3,7 @@
 use super::pairs::Pairs;
 use crate::error::CliResult;
 use fewstep_generate::{ImageRequest, Subject};
+use serde::{Deserialize, Serialize};
 use std::ops::Range;
 
 /// What a model generates from.
@@ -15,7 +16,25 @@ pub(super) enum EvalInputs {
     Pairs(Box<Pairs>),
 }
 
+/// What kind of input that is, and for control images how metrics of pairs are defined.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub(super) enum InputKind {
+    Classes,
+    Prompts,
+    Pairs(String),
+}
+
 impl EvalInputs {
+    /// Of which kind they are.
+    pub(super) fn kind(&self) -> InputKind {
+        match self {
+            EvalInputs::Classes(_) => InputKind::Classes,
+            EvalInputs::Prompts(_) => InputKind::Prompts,
+            EvalInputs::Pairs(pairs) => InputKind::Pairs(pairs.definition()),
+        }
+    }
+
     /// How many images.
     pub(super) fn len(&self) -> usize {
         match self {
