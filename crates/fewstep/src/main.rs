@@ -13,6 +13,7 @@ mod numbers;
 mod output;
 mod parsers;
 mod plain;
+mod processes;
 mod progress;
 mod recipes;
 mod report;

@@ -6,8 +6,9 @@ mod ema;
 mod gradients;
 mod player;
 mod stepper;
+mod sums;
 
 pub use config::{Anneal, Ema, OptimConfig, Optimizer};
 pub(crate) use player::PlayerState;
-pub(crate) use stepper::OptimizerFileError;
 pub use stepper::{NotFinite, Stepper, UpdateReport};
+pub(crate) use stepper::{OptimizerFileError, UpdateError};

@@ -3,12 +3,14 @@
 use super::batch::to_device;
 use super::checkpoint::{Checkpoints, Position, State};
 use super::log::{Log, Window};
-use super::players::{Diverged, Players};
+use super::players::{Diverged, Players, RoundError};
+use super::share::share;
 use super::{Ended, Event, Observer, Phase, Run, RunError};
 use crate::method::Batch;
 use fewstep_data::{HostBatch, Loader};
 use fewstep_diffusion::SamplerRecipe;
 use fewstep_formats::Model;
+use fewstep_kernels::device::Placement;
 use std::ops::ControlFlow;
 use std::path::Path;
 
@@ -43,7 +45,7 @@ impl<'a> PhaseRun<'a> {
             run,
             index,
             phase,
-            players: Players::new(phase, &base, student, run.seed)?,
+            players: Players::new(phase, &base, student, run.seed, &run.world)?,
             recipe,
             clock,
             window: Window::new(),
@@ -71,7 +73,7 @@ impl<'a> PhaseRun<'a> {
     pub(super) fn train(
         &mut self,
         checkpoints: &Checkpoints,
-        log: &mut Log,
+        log: &mut Option<Log>,
         observer: Observer<'_>,
     ) -> Result<ControlFlow<Ended>, RunError> {
         let mut stopped = observer(Event::PhaseStarted {
@@ -81,28 +83,41 @@ impl<'a> PhaseRun<'a> {
         })
         .is_break();
         let optim = &self.phase.optim;
-        let left = (self.phase.updates - self.players.updates()) * optim.batch as u64;
-        let mut loader = Loader::new(
+        let world = &self.run.world;
+        let placement = Placement::of(&self.run.device);
+        let pieces = share(self.phase, &placement, self.players.have_dropout(), world)?;
+        let of_update = pieces.clone();
+        let (start, batch) = (self.clock, optim.batch as u64);
+        let updates = 0..self.phase.updates - self.players.updates();
+        let of_updates = updates.flat_map(move |update| {
+            let clock = start + update * batch;
+            let pieces = of_update.clone().into_iter();
+            pieces.map(move |(at, count)| (clock + at as u64, count))
+        });
+        let mut loader = Loader::of_pieces(
             self.run.examples.clone(),
             self.run.seed,
             self.run.flip,
-            optim.micro_batch(),
-            self.clock,
-            self.clock + left,
+            of_updates,
         );
         let config = self.run.config;
         let mut loss = None;
         while self.players.updates() < self.phase.updates {
-            let parts = optim.batch / optim.micro_batch();
-            let host: Vec<HostBatch> = loader.by_ref().take(parts).collect::<Result<_, _>>()?;
+            let host = loader.by_ref().take(pieces.len());
+            let host: Vec<HostBatch> = host.collect::<Result<_, _>>()?;
             let batches: Vec<Batch> = host
                 .iter()
                 .map(|b| to_device(b, self.clock, &self.run.device))
                 .collect();
-            let round = self
-                .players
-                .update(&batches, self.run.seed)
-                .map_err(|diverged| self.not_finite(diverged, checkpoints, &host))?;
+            let round =
+                self.players
+                    .update(&batches, self.run.seed)
+                    .map_err(|error| match error {
+                        RoundError::Diverged(diverged) => {
+                            self.not_finite(diverged, checkpoints, &host)
+                        }
+                        RoundError::World(error) => RunError::World(error),
+                    })?;
             self.clock += optim.batch as u64;
             self.window.add(&round, optim.batch as u64);
             loss = round.student.map(|report| report.loss).or(loss);
@@ -113,9 +128,10 @@ impl<'a> PhaseRun<'a> {
             if due && self.window.has_student() {
                 let closed = std::mem::replace(&mut self.window, Window::new());
                 let record = closed.close(&self.phase.name, updates, self.clock);
-                log.write(&record)?;
+                log.as_mut().map_or(Ok(()), |log| log.write(&record))?;
                 stopped |= observer(Event::Logged(&record)).is_break();
             }
+            stopped = self.run.world.any(stopped)?;
             let due = updates.is_multiple_of(config.checkpoint_every);
             if (due || stopped) && !is_last {
                 let position = Position {
@@ -123,6 +139,7 @@ impl<'a> PhaseRun<'a> {
                     updates,
                     clock: self.clock,
                 };
+                self.check_equal()?;
                 let checkpoint = checkpoints.save(&position, Some(self.state()))?;
                 if stopped {
                     return Ok(ControlFlow::Break(Ended::Stopped {
@@ -140,6 +157,14 @@ impl<'a> PhaseRun<'a> {
             }
         }
         Ok(ControlFlow::Continue(()))
+    }
+
+    /// Refuses to go on when another rank has other parameters.
+    pub(super) fn check_equal(&self) -> Result<(), RunError> {
+        match self.run.world.is_single() {
+            true => Ok(()),
+            false => Ok(self.run.world.check_equal(self.players.digest())?),
+        }
     }
 
     /// The student as it is now.

@@ -5,8 +5,10 @@ use super::interrupt::Interrupt;
 use super::run_folder::{RunFolder, check_apart};
 use crate::error::{CliError, CliResult};
 use crate::memory::MemoryArgs;
+use crate::processes::ProcessArgs;
 use crate::{progress, recipes};
 use fewstep_data::DataConfig;
+use fewstep_distill::World;
 use fewstep_distill::recipe::parse_with;
 use fewstep_distill::run::{Event, Run, RunInputs};
 use fewstep_formats::Model;
@@ -33,6 +35,8 @@ pub(crate) struct RunArgs {
     pub(crate) dry_run: bool,
     #[command(flatten)]
     pub(crate) memory: MemoryArgs,
+    #[command(flatten)]
+    pub(crate) processes: ProcessArgs,
     /// Print only the memory of every option, and stop.
     #[arg(skip)]
     pub(crate) plan: bool,
@@ -48,6 +52,7 @@ impl RunArgs {
             overrides,
             dry_run: true,
             memory,
+            processes: ProcessArgs::default(),
             plan: true,
         }
     }
@@ -87,12 +92,16 @@ impl RunArgs {
     }
 
     /// Takes the folder of the run; none for a dry run.
-    pub(crate) fn open_folder(&self, data: &DataConfig) -> CliResult<Option<RunFolder>> {
+    pub(crate) fn open_folder(
+        &self,
+        data: &DataConfig,
+        world: &World,
+    ) -> CliResult<Option<RunFolder>> {
         if self.dry_run {
             return Ok(None);
         }
         check_apart(&self.folder(), data)?;
-        RunFolder::open(&self.folder(), self.resume).map(Some)
+        RunFolder::open(&self.folder(), self.resume, world).map(Some)
     }
 }
 
@@ -107,7 +116,15 @@ pub(crate) fn run_phases(
     memory::give_back();
     let mut bar = indicatif::ProgressBar::hidden();
     let mut mean = 0.0;
-    let grids = SampleGrids::new(run, prompts)?;
+    let grids = match run.world.is_first() {
+        true => Some(SampleGrids::new(run, prompts)?),
+        false => None,
+    };
+    let write_grid = |model: &Model, name: &str| {
+        if let Some(grids) = &grids {
+            grids.write(model, name);
+        }
+    };
     let interrupt = Interrupt::watch()?;
     let mut show = |event: Event<'_>| match event {
         Event::PhaseStarted {
@@ -143,11 +160,11 @@ pub(crate) fn run_phases(
             }
         }
         Event::Checkpointed { updates, model } => {
-            bar.suspend(|| grids.write(model, &format!("update-{updates:07}")));
+            bar.suspend(|| write_grid(model, &format!("update-{updates:07}")));
         }
         Event::PhaseFinished { phase, model } => {
             bar.finish();
-            grids.write(model, &phase.name);
+            write_grid(model, &phase.name);
         }
     };
     let ended = run.run(initial, inputs, resume, &mut |event| {
