@@ -30,7 +30,7 @@ impl ImageArgs {
 
     /// Writes one file per image into --out-dir or --out, which then is a folder too; none if neither
     /// is given.
-    pub(crate) fn into_folder(&mut self) -> Option<&Path> {
+    pub(crate) fn take_folder(&mut self) -> Option<&Path> {
         if let Some(folder) = self.out.take() {
             self.out_dir = Some(folder);
         }

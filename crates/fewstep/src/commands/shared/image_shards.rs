@@ -35,7 +35,7 @@ struct SetSettings {
 impl ImageShard {
     /// Where its images go.
     pub(crate) fn place(images: &mut ImageArgs) -> CliResult<Storage> {
-        match images.into_folder() {
+        match images.take_folder() {
             Some(folder) => Storage::open(folder),
             None => Err(CliError::input(
                 "--shard writes one file per image: give a folder for them with --out",
