@@ -32,18 +32,28 @@ impl Loader {
         total_samples: u64,
     ) -> Self {
         assert!(batch_size > 0, "a batch needs at least one sample");
+        let clocks = (start_clock..total_samples).step_by(batch_size);
+        let size = move |clock: u64| (total_samples - clock).min(batch_size as u64) as usize;
+        let pieces = clocks.map(move |clock| (clock, size(clock)));
+        Self::of_pieces(examples, seed, flip, pieces)
+    }
+
+    /// Batches of these samples: the clock of the first of each, and how many.
+    pub fn of_pieces(
+        examples: Examples,
+        seed: u64,
+        flip: bool,
+        pieces: impl Iterator<Item = (u64, usize)> + Send + 'static,
+    ) -> Self {
         let mut order = ExampleOrder::new(seed, examples.len(), flip);
         let (sender, batches) = sync_channel(QUEUE);
         let worker = std::thread::spawn(move || {
-            let mut clock = start_clock;
-            while clock < total_samples {
-                let size = (total_samples - clock).min(batch_size as u64);
-                let made = examples.batch(&mut order, clock, size as usize);
+            for (clock, size) in pieces {
+                let made = examples.batch(&mut order, clock, size);
                 let failed = made.is_err();
                 if sender.send(made).is_err() || failed {
                     return; // the loader was dropped, or it cannot go on
                 }
-                clock += size;
             }
         });
         Self {

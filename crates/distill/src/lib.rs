@@ -8,6 +8,7 @@ pub mod optim;
 pub mod recipe;
 pub mod run;
 
+pub use fewstep_world::{Launched, RankName, World, WorldError};
 pub use latents::{Copies, Encoding, LatentsError};
 
 #[cfg(doctest)]

@@ -13,6 +13,7 @@ use fewstep_diffusion::{
     Denoiser, DiffusionModel, Guidance, Inputs, PredictionKind, Provenance, Role, SamplerRecipe,
     Schedule, ScheduleConfig,
 };
+use fewstep_distill::World;
 use fewstep_distill::optim::{Ema, OptimConfig};
 use fewstep_distill::recipe::RunConfig;
 use fewstep_distill::run::{Ended, Event, LogRecord, Phase, Run, RunError, Target};
@@ -22,6 +23,8 @@ use std::ops::ControlFlow;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::thread;
+use std::time::Duration;
 
 const SIDE: usize = 4;
 
@@ -93,6 +96,7 @@ fn run(folder: &Path, others: Others, batch: usize, updates: u64, every: u64, ra
             ..RunConfig::default()
         },
         device: Device::flex(),
+        world: World::default(),
     }
 }
 
@@ -252,6 +256,113 @@ fn a_run_that_is_told_to_stop_writes_a_checkpoint() {
     let [a, b] = [&whole, &stopped].map(|run| run.model(&run.phases[0]).expect("a model"));
     assert_eq!(a.weights_hash(), b.weights_hash());
     assert_eq!(log(&whole), log(&stopped));
+}
+
+/// Runs it in so many threads, as the ranks of a world with one folder, until `stop` updates are
+/// done. Every rank must end alike.
+fn go_together(folder: &Path, size: usize, resume: bool, stop: u64) -> Ended {
+    let ranks = World::of_threads(size, Duration::from_secs(60));
+    let ended = thread::scope(|scope| {
+        let rank = |world: World| {
+            scope.spawn(move || {
+                // Only one rank is told to stop, and all must.
+                let stops = world.rank() + 1 == world.size();
+                let mut updates = 0;
+                let run = Run {
+                    world,
+                    ..run(folder, Others::TwoScores, 128, 5, 4, 3)
+                };
+                let ended = go(&run, resume, &mut |event| {
+                    match event {
+                        Event::PhaseStarted { updates: done, .. } => updates = done,
+                        Event::Updated { .. } => updates += 1,
+                        _ => {}
+                    }
+                    stops && updates == stop
+                });
+                ended.expect("runs")
+            })
+        };
+        let threads: Vec<_> = ranks.into_iter().map(rank).collect();
+        let ended = threads.into_iter().map(|thread| thread.join());
+        ended
+            .map(|ended| ended.expect("no panic"))
+            .collect::<Vec<_>>()
+    });
+    assert!(ended.iter().all(|other| *other == ended[0]), "{ended:?}");
+    ended[0].clone()
+}
+
+/// A batch of 128 has four parts. However many ranks share them, three included, all networks and
+/// the log have the bits of one process; and so has a run that is resumed by another number of them.
+#[test]
+fn several_ranks_train_all_players_as_one_does() {
+    let home = tempfile::tempdir().expect("a folder");
+    let of = |name: &str| run(&home.path().join(name), Others::TwoScores, 128, 5, 4, 3);
+    let alone = of("alone");
+    std::fs::create_dir(&alone.folder).expect("made");
+    finish(&alone, false);
+    let hash = |run: &Run| run.model(&run.phases[0]).expect("a model").weights_hash();
+    let same = |run: &Run| {
+        assert_eq!(hash(run), hash(&alone));
+        assert_eq!(log(run), log(&alone));
+        for ((name, a), (_, b)) in checkpoint(run, 512).iter().zip(&checkpoint(&alone, 512)) {
+            // Optimisers have their parameters in an order of their own, and windows times.
+            let numbers = !name.ends_with("window.toml") && !name.ends_with("optimizer.bin");
+            let is_optimizer = name.to_string_lossy().contains("optimizer");
+            assert!(
+                a == b || !numbers || is_optimizer,
+                "{} differs",
+                name.display()
+            );
+        }
+    };
+    for size in [2, 3, 4] {
+        let run = of(&format!("ranks-{size}"));
+        std::fs::create_dir(&run.folder).expect("made");
+        assert_eq!(go_together(&run.folder, size, false, u64::MAX), Ended::Done);
+        same(&run);
+    }
+    let resumed = of("resumed");
+    std::fs::create_dir(&resumed.folder).expect("made");
+    for (size, stop) in [(4, 2), (3, 3), (2, 4)] {
+        let ended = go_together(&resumed.folder, size, stop > 2, stop);
+        let updates = match ended {
+            Ended::Stopped { updates, .. } => updates,
+            Ended::Done => panic!("it must stop"),
+        };
+        assert_eq!(updates, stop);
+    }
+    assert_eq!(go_together(&resumed.folder, 1, true, u64::MAX), Ended::Done);
+    same(&resumed);
+}
+
+/// More ranks than parts would have nothing to do.
+#[test]
+fn ranks_without_a_part_are_refused() {
+    let home = tempfile::tempdir().expect("a folder");
+    let mut ranks = World::of_threads(2, Duration::from_secs(1));
+    let refused = thread::scope(|scope| {
+        let first = ranks.remove(0);
+        let second = ranks.remove(0);
+        let try_it = |world: World| {
+            let run = Run {
+                world,
+                ..run(home.path(), Others::None, 32, 4, 4, 1)
+            };
+            go(&run, false, &mut |_| false)
+                .expect_err("refused")
+                .to_string()
+        };
+        let other = scope.spawn(move || try_it(second));
+        let refused = try_it(first);
+        let _ = other.join();
+        refused
+    });
+    assert!(
+        refused.contains("in 1 part(s) of 32") && refused.contains("2 ranks"),
+        "{refused}"
+    );
 }
 
 /// The generator's images have the mean and the variance of the mixture that it never saw an image

@@ -44,6 +44,7 @@ pub(crate) enum Command {
     Render(commands::render::Args),
     Serve(commands::serve::Args),
     Eval(commands::eval::Args),
+    Merge(commands::merge::Args),
     Export(commands::export::Args),
     Import(commands::import::Args),
     Info(commands::info::Args),

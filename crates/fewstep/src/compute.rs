@@ -3,6 +3,7 @@
 
 use crate::error::{CliResult, IntoCliResult};
 use burn::tensor::Device;
+use fewstep_distill::World;
 use fewstep_distill::recipe::RunConfig;
 use fewstep_generate::{KeepEncoder, LoadOptions};
 use fewstep_kernels::device::{DeviceName, Placement, found};
@@ -61,6 +62,11 @@ pub(crate) struct PrecisionArgs {
 }
 
 impl PrecisionArgs {
+    /// The precision.
+    pub(crate) fn precision(self) -> Precision {
+        self.precision
+    }
+
     /// The precision, which the device must support.
     pub(crate) fn checked(self, device: &Device) -> CliResult<Precision> {
         self.precision.check(device).input_error()?;
@@ -107,9 +113,14 @@ pub(crate) fn device(of_recipe: Option<DeviceName>) -> CliResult<Device> {
     Ok(device)
 }
 
-/// The device of a run, which must support the recipe's precision.
-pub(crate) fn device_of_run(config: &RunConfig) -> CliResult<Device> {
-    let device = device(config.device)?;
+/// The device of a run, which must support the recipe's precision. Ranks on one machine take one GPU
+/// each.
+pub(crate) fn device_of_run(config: &RunConfig, world: &World) -> CliResult<Device> {
+    let chosen = DEVICE.get().copied().flatten().or(config.device);
+    let device = match (chosen.unwrap_or_default(), world.local_rank()) {
+        (_, 0) => device(config.device)?,
+        (name, rank) => name.of_rank(rank).open().input_error()?,
+    };
     config.precision.check(&device).input_error()?;
     Ok(device)
 }

@@ -9,6 +9,7 @@ use std::borrow::Cow;
 use std::fmt;
 use std::io::{self, ErrorKind, Write};
 use std::process::exit;
+use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 /// A line of results.
@@ -26,6 +27,20 @@ macro_rules! eprintln {
 static GOES_ON: AtomicBool = AtomicBool::new(false);
 /// Whether standard output is for a file that the command writes.
 static TAKEN: AtomicBool = AtomicBool::new(false);
+
+/// What lines of this process begin with, where it is one of several; none for a silent one.
+static RANK: OnceLock<Option<String>> = OnceLock::new();
+
+/// Says from now on nothing, or begins every line with a name.
+pub(crate) fn be_rank(name: Option<String>) {
+    // The first choice stays: there is one command line.
+    let _ = RANK.set(name);
+}
+
+/// Whether nothing is said.
+pub(crate) fn is_silent() -> bool {
+    matches!(RANK.get(), Some(None))
+}
 
 /// Whether only results, warnings and errors are wanted.
 static QUIET: AtomicBool = AtomicBool::new(false);
@@ -72,6 +87,12 @@ pub(crate) fn remark(said: fmt::Arguments) {
     );
 }
 
+/// Says something that must be heard, from a silent process too.
+pub(crate) fn insist(said: fmt::Arguments) {
+    let said = said.to_string();
+    let _ = writeln!(io::stderr().lock(), "{}", visible(&said));
+}
+
 /// Says something that is good to know: not with --quiet.
 pub(crate) fn note(note: fmt::Arguments) {
     if !is_quiet() {
@@ -104,7 +125,10 @@ impl Write for Log {
     /// A whole line at a time, as the log writes it.
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         let line = String::from_utf8_lossy(bytes);
-        let _ = io::stderr().write_all(visible(&line).as_bytes());
+        let _ = write_line(
+            &mut io::stderr().lock(),
+            format_args!("{}", line.trim_end_matches('\n')),
+        );
         Ok(bytes.len())
     }
 
@@ -115,7 +139,11 @@ impl Write for Log {
 
 fn write_line(out: &mut impl Write, said: fmt::Arguments) -> io::Result<()> {
     let line = said.to_string();
-    writeln!(out, "{}", visible(&line))?;
+    match RANK.get() {
+        None => writeln!(out, "{}", visible(&line))?,
+        Some(None) => return Ok(()),
+        Some(Some(name)) => writeln!(out, "{name}: {}", visible(&line))?,
+    }
     out.flush()
 }
 

@@ -1,6 +1,7 @@
 //! How the program ends: 0 done, 1 the work failed, 2 bad input, 128 and a signal's number when that
 //! stopped it.
 
+use crate::console;
 use crate::plain::plain;
 use crate::tasks::command_of;
 use fewstep_distill::recipe::RecipeFileError;
@@ -45,17 +46,26 @@ impl CliError {
 
     /// Prints the message and returns the exit code.
     pub(crate) fn report(self) -> ExitCode {
+        let (text, code) = self.text();
+        eprintln!("{text}");
+        ExitCode::from(code)
+    }
+
+    /// The same for one of several processes, of this name, whatever is said by it otherwise.
+    pub(crate) fn report_of(self, rank: &str) -> u8 {
+        let (text, code) = self.text();
+        console::insist(format_args!("{rank}: {text}"));
+        code
+    }
+
+    fn text(self) -> (String, u8) {
         let (error, code) = match self {
             CliError::Input(error) if error.chain().any(is_full_disk) => (error, 1),
             CliError::Input(error) => (error, 2),
             CliError::Work(error) => (error, 1),
-            CliError::Stopped { code, message } => {
-                eprintln!("{message}");
-                return ExitCode::from(code);
-            }
+            CliError::Stopped { code, message } => return (message, code),
         };
-        eprintln!("error: {}", plain(&message(&error)));
-        ExitCode::from(code)
+        (format!("error: {}", plain(&message(&error))), code)
     }
 }
 
@@ -152,6 +162,7 @@ impl From<RunError> for CliError {
     fn from(error: RunError) -> Self {
         const UNWRITTEN: &str = "What was saved before is whole: free some space (or make the folder writable), and continue with --resume";
         match error {
+            RunError::World(error) => error.into(),
             RunError::NotFinite { .. } => {
                 CliError::Work(anyhow::anyhow!("{error} (--out FOLDER --set optim.lr=...)"))
             }

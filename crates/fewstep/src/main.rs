@@ -14,9 +14,11 @@ mod numbers;
 mod output;
 mod parsers;
 mod plain;
+mod processes;
 mod progress;
 mod recipes;
 mod report;
+mod storage;
 mod tasks;
 mod threads;
 mod verbosity;
@@ -55,6 +57,7 @@ fn main() -> ExitCode {
         Command::Render(args) => commands::render::run(args),
         Command::Serve(args) => commands::serve::run(args),
         Command::Eval(args) => commands::eval::run(args),
+        Command::Merge(args) => commands::merge::run(args),
         Command::Export(args) => commands::export::run(args),
         Command::Import(args) => commands::import::run(args),
         Command::Info(args) => commands::info::run(args),

@@ -1,13 +1,13 @@
 //! Progress bars, which show only on a terminal.
 
-use crate::console::is_quiet;
+use crate::console::{is_quiet, is_silent};
 use indicatif::{ProgressBar, ProgressState, ProgressStyle};
 use std::fmt::Write;
 
 /// A bar with rate and remaining time, as wide as the terminal. It stays hidden when standard error
 /// is not a terminal, and with --quiet.
 pub(crate) fn bar(title: &str, total: u64, unit: &str) -> ProgressBar {
-    if is_quiet() {
+    if is_quiet() || is_silent() {
         return ProgressBar::hidden();
     }
     let bar = ProgressBar::new(total);

@@ -6,8 +6,9 @@ mod ema;
 mod gradients;
 mod player;
 mod stepper;
+mod sums;
 
 pub use config::{Anneal, Ema, OptimConfig, Optimizer};
 pub(crate) use player::PlayerState;
-pub(crate) use stepper::{Meanwhile, OptimizerFileError};
+pub(crate) use stepper::{Meanwhile, OptimizerFileError, UpdateError};
 pub use stepper::{NotFinite, Stepper, UpdateReport};

@@ -1,9 +1,11 @@
 //! Networks in training whose type the run does not know.
 
-use super::{Meanwhile, NotFinite, OptimizerFileError, Stepper, UpdateReport};
+use super::gradients::digest;
+use super::{Meanwhile, OptimizerFileError, Stepper, UpdateError, UpdateReport};
 use crate::method::{Batch, Objective, Peer};
 use burn::module::Module;
 use fewstep_diffusion::{Denoiser, Network};
+use fewstep_world::World;
 use std::path::{Path, PathBuf};
 
 /// The state of a player of any type.
@@ -15,7 +17,16 @@ pub(crate) trait PlayerState {
         objective: &dyn Objective,
         drawn: (&[Batch], u64),
         meanwhile: Meanwhile<'_>,
-    ) -> Result<UpdateReport, NotFinite>;
+    ) -> Result<UpdateReport, UpdateError>;
+
+    /// Trains as one of the ranks of a world.
+    fn join(&mut self, world: &World);
+
+    /// Whether its network draws masks of dropout.
+    fn has_dropout(&self) -> bool;
+
+    /// A digest of its parameters.
+    fn digest(&self) -> u64;
 
     /// The raw network without graph.
     fn model(&self) -> Box<dyn Denoiser>;
@@ -39,8 +50,20 @@ impl<N: Module + Network + 'static> PlayerState for Stepper<N> {
         objective: &dyn Objective,
         drawn: (&[Batch], u64),
         meanwhile: Meanwhile<'_>,
-    ) -> Result<UpdateReport, NotFinite> {
+    ) -> Result<UpdateReport, UpdateError> {
         self.update_among(others, objective, drawn, meanwhile)
+    }
+
+    fn join(&mut self, world: &World) {
+        Stepper::join(self, world);
+    }
+
+    fn has_dropout(&self) -> bool {
+        self.raw().has_dropout()
+    }
+
+    fn digest(&self) -> u64 {
+        digest(&self.raw())
     }
 
     fn model(&self) -> Box<dyn Denoiser> {

@@ -1,13 +1,15 @@
 //! One update after another: the state that training carries along.
 
+use super::sums::Sums;
 use super::{OptimConfig, ema, gradients};
 use crate::method::{Batch, Objective, Peer, Student};
 use burn::backend::GradientCheckpointingStrategy;
 use burn::module::{Module, ModuleMapper, Param};
-use burn::optim::{GradientsAccumulator, GradientsParams, ModuleOptimizer};
+use burn::optim::{GradientsParams, ModuleOptimizer};
 use burn::tensor::Tensor;
 use fewstep_diffusion::{Denoiser, DiffusionModel, Network};
 use fewstep_kernels::device::Placement;
+use fewstep_world::{World, WorldError};
 use std::path::Path;
 
 /// A network in training.
@@ -19,6 +21,7 @@ pub struct Stepper<N: Module> {
     part: fn(N) -> N,
     total: u64,
     updates: u64,
+    world: World,
 }
 
 /// A file of an optimiser's state that cannot be written, or is missing or damaged.
@@ -58,6 +61,26 @@ pub struct NotFinite {
 /// What the host does while the device is busy with an update: once an update, or not at all.
 pub(crate) type Meanwhile<'a> = &'a mut (dyn FnMut() + Send);
 
+/// Why an update was not made. The parameters have not been touched.
+#[derive(Debug)]
+pub(crate) enum UpdateError {
+    NotFinite(NotFinite),
+    /// Other ranks are not there any more.
+    World(WorldError),
+}
+
+impl From<NotFinite> for UpdateError {
+    fn from(error: NotFinite) -> Self {
+        Self::NotFinite(error)
+    }
+}
+
+impl From<WorldError> for UpdateError {
+    fn from(error: WorldError) -> Self {
+        Self::World(error)
+    }
+}
+
 /// What an update is to learn, and from what.
 #[derive(Clone, Copy)]
 struct Task<'a> {
@@ -87,7 +110,13 @@ impl<N: Module + Network> Stepper<N> {
             part: |network| network,
             total,
             updates: 0,
+            world: World::default(),
         }
+    }
+
+    /// The same, as one of the ranks of a world: it gets its share of every batch.
+    pub(super) fn join(&mut self, world: &World) {
+        self.world = world.clone();
     }
 
     /// Trains only a part of the network: `part` freezes the rest, which then has neither gradients
@@ -108,7 +137,11 @@ impl<N: Module + Network> Stepper<N> {
         batches: &[Batch],
         seed: u64,
     ) -> Result<UpdateReport, NotFinite> {
-        self.update_among(&[], objective, (batches, seed), &mut || {})
+        let updated = self.update_among(&[], objective, (batches, seed), &mut || {});
+        updated.map_err(|error| match error {
+            UpdateError::NotFinite(error) => error,
+            UpdateError::World(error) => unreachable!("a stepper of its own: {error}"),
+        })
     }
 
     /// [`update`](Self::update) where the objective sees other players. `meanwhile` is done when the
@@ -122,7 +155,7 @@ impl<N: Module + Network> Stepper<N> {
         objective: &dyn Objective,
         (batches, seed): (&[Batch], u64),
         meanwhile: Meanwhile<'_>,
-    ) -> Result<UpdateReport, NotFinite> {
+    ) -> Result<UpdateReport, UpdateError> {
         let device = batches.first().map(|batch| batch.images.device());
         let placement = Placement::of(&device.unwrap_or_default());
         let task = Task {
@@ -139,15 +172,19 @@ impl<N: Module + Network> Stepper<N> {
         task: Task<'_>,
         batches: &[Batch],
         meanwhile: Meanwhile<'_>,
-    ) -> Result<UpdateReport, NotFinite> {
+    ) -> Result<UpdateReport, UpdateError> {
         let target = DiffusionModel {
             network: self.result(),
             schedule: self.model.schedule.clone(),
             prediction: self.model.prediction,
         };
-        let total: usize = batches.iter().map(Batch::len).sum();
-        let mut accumulator = GradientsAccumulator::new();
-        let (mut times, mut losses) = (Vec::with_capacity(total), vec![]);
+        let own: usize = batches.iter().map(Batch::len).sum();
+        let total = match self.world.is_single() {
+            true => own,
+            false => self.config.batch,
+        };
+        let mut sums = Sums::new(&self.world, !placement.has_own_memory());
+        let (mut times, mut losses) = (Vec::with_capacity(own), vec![]);
         for batch in batches {
             // Dropout is the one thing that draws from the framework's own generator.
             batch.images.device().seed(mix(task.seed, batch.clock));
@@ -159,14 +196,14 @@ impl<N: Module + Network> Stepper<N> {
                 self.gradients(task, &target, &part, total)
             });
             for part in parts {
-                accumulator.accumulate(&self.model.network, part.gradients);
+                sums.add(&self.model.network, part.gradients);
                 times.extend(part.times);
                 losses.push(part.losses);
             }
         }
         // Parameters that nothing else refers to are moved in place.
         drop(target);
-        let mut gradients = accumulator.grads();
+        let mut gradients = sums.finish(&self.model.network)?;
         // All that the host wants to know, in one read.
         losses.push(gradients::squared_norm(&gradients, &self.model.network));
         let known = Tensor::cat(losses, 0);
@@ -174,8 +211,13 @@ impl<N: Module + Network> Stepper<N> {
         let mut known = read(known);
         let gradient_norm = known.pop().unwrap_or(f64::NAN).sqrt();
         let samples: Vec<(f64, f64)> = times.into_iter().zip(known).collect();
+        let samples = of_all_ranks(&self.world, samples)?;
         let loss = samples.iter().map(|(_, loss)| loss).sum::<f64>() / samples.len() as f64;
-        self.check_finite(batches, &[("loss", loss), ("gradient norm", gradient_norm)])?;
+        self.check_finite(
+            batches,
+            total,
+            &[("loss", loss), ("gradient norm", gradient_norm)],
+        )?;
         if gradient_norm > self.config.clip {
             let factor = self.config.clip / gradient_norm;
             gradients::scale(&mut gradients, &self.model.network, factor);
@@ -290,13 +332,13 @@ impl<N: Module + Network> Stepper<N> {
     fn check_finite(
         &self,
         batches: &[Batch],
+        samples: usize,
         values: &[(&'static str, f64)],
     ) -> Result<(), NotFinite> {
         let Some(&(what, value)) = values.iter().find(|(_, value)| !value.is_finite()) else {
             return Ok(());
         };
-        let first = batches.first().map_or(0, |batch| batch.clock);
-        let samples: usize = batches.iter().map(Batch::len).sum();
+        let first = batches.first().map_or(0, |batch| batch.update);
         Err(NotFinite {
             update: self.updates + 1,
             what,
@@ -323,6 +365,25 @@ fn with_graph<N: Module>(network: N, config: &OptimConfig) -> N {
         true => network.map(&mut Recompute),
         false => network,
     }
+}
+
+/// Time and loss of each sample of the update, in their order: a rank has those of its share.
+fn of_all_ranks(world: &World, own: Vec<(f64, f64)>) -> Result<Vec<(f64, f64)>, WorldError> {
+    if world.is_single() {
+        return Ok(own);
+    }
+    let bytes = own
+        .iter()
+        .flat_map(|(time, loss)| [time.to_le_bytes(), loss.to_le_bytes()]);
+    let all = world.gather(bytes.collect::<Vec<_>>().concat())?.concat();
+    let numbers = all
+        .as_chunks::<8>()
+        .0
+        .iter()
+        .map(|bytes| f64::from_le_bytes(*bytes));
+    let numbers: Vec<f64> = numbers.collect();
+    let samples = numbers.as_chunks::<2>().0.iter();
+    Ok(samples.map(|&[time, loss]| (time, loss)).collect())
 }
 
 fn read(tensor: Tensor<1>) -> Vec<f64> {

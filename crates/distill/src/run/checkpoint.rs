@@ -28,6 +28,8 @@ pub(super) struct Position {
 pub(super) struct Checkpoints {
     folder: PathBuf,
     keep: usize,
+    /// Whether this process is the one that writes.
+    writes: bool,
 }
 
 /// What a phase goes on from.
@@ -43,7 +45,13 @@ impl Checkpoints {
         Self {
             folder: run.join("checkpoints"),
             keep,
+            writes: true,
         }
+    }
+
+    /// The same folder, seen by a process that writes into it, or only reads.
+    pub(super) fn writing(self, writes: bool) -> Self {
+        Self { writes, ..self }
     }
 
     /// Saves where the run stands, then forgets all but the newest. Returns the checkpoint's
@@ -54,6 +62,9 @@ impl Checkpoints {
         state: Option<State<'_>>,
     ) -> Result<PathBuf, RunError> {
         let target = self.folder.join(name(position));
+        if !self.writes {
+            return Ok(target);
+        }
         let building = self.folder.join(name(position) + UNFINISHED);
         let written = self.write(position, state, &building, &target);
         if written.is_err() {

@@ -5,6 +5,7 @@ use crate::optim::NotFinite;
 use fewstep_data::DataError;
 use fewstep_formats::FormatError;
 use fewstep_nn::ConfigError;
+use fewstep_world::WorldError;
 use std::path::PathBuf;
 
 /// A run that cannot go on. Whatever was saved before is untouched.
@@ -62,6 +63,17 @@ pub enum RunError {
     /// Players that cannot be told apart, or whose turns do not go with the run.
     #[error("{0}")]
     Player(String),
+    /// Other ranks are not there any more, or were started on something else.
+    #[error(transparent)]
+    World(#[from] WorldError),
+    /// More ranks than a batch has parts.
+    #[error("phase `{phase}`: {reason}")]
+    TooManyRanks {
+        /// Name of the phase.
+        phase: String,
+        /// How many there can be, and what makes more of them useful.
+        reason: String,
+    },
     /// A trial update whose numbers are not finite.
     #[error("a trial update failed: {0}")]
     Trial(NotFinite),

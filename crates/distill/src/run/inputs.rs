@@ -102,6 +102,11 @@ impl RunInputs {
         Ok(write_atomically(&file, text.as_bytes())?)
     }
 
+    /// Digest of the examples.
+    pub(super) fn data(&self) -> &str {
+        &self.data
+    }
+
     /// Hash of the teacher's weights; empty for a network without training.
     pub(super) fn teacher(&self) -> &str {
         self.teacher.as_deref().unwrap_or_default()

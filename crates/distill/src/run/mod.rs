@@ -15,6 +15,7 @@ mod players;
 mod resume;
 mod runner;
 mod setup;
+mod share;
 mod tensorboard;
 
 pub use batch::to_device;

@@ -3,11 +3,13 @@
 use super::checkpoint::{Checkpoints, Position, State};
 use super::feed::Feed;
 use super::log::{Log, Window};
-use super::players::{Diverged, Players};
+use super::players::{Diverged, Players, RoundError};
+use super::share::share;
 use super::{Ended, Event, Observer, Phase, Run, RunError};
 use fewstep_data::Loader;
 use fewstep_diffusion::SamplerRecipe;
 use fewstep_formats::Model;
+use fewstep_kernels::device::Placement;
 use std::ops::ControlFlow;
 use std::path::Path;
 
@@ -42,7 +44,7 @@ impl<'a> PhaseRun<'a> {
             run,
             index,
             phase,
-            players: Players::new(phase, &base, student, run.seed)?,
+            players: Players::new(phase, &base, student, run.seed, &run.world)?,
             recipe,
             clock,
             window: Window::new(),
@@ -70,7 +72,7 @@ impl<'a> PhaseRun<'a> {
     pub(super) fn train(
         &mut self,
         checkpoints: &Checkpoints,
-        log: &mut Log,
+        log: &mut Option<Log>,
         observer: Observer<'_>,
     ) -> Result<ControlFlow<Ended>, RunError> {
         let mut stopped = observer(Event::PhaseStarted {
@@ -80,25 +82,36 @@ impl<'a> PhaseRun<'a> {
         })
         .is_break();
         let optim = &self.phase.optim;
-        let left = (self.phase.updates - self.players.updates()) * optim.batch as u64;
-        let loader = Loader::new(
+        let world = &self.run.world;
+        let placement = Placement::of(&self.run.device);
+        let pieces = share(self.phase, &placement, self.players.have_dropout(), world)?;
+        let (start, batch, parts) = (self.clock, optim.batch as u64, pieces.len());
+        let updates = 0..self.phase.updates - self.players.updates();
+        let of_updates = updates.flat_map(move |update| {
+            let clock = start + update * batch;
+            let pieces = pieces.clone().into_iter();
+            pieces.map(move |(at, count)| (clock + at as u64, count))
+        });
+        let loader = Loader::of_pieces(
             self.run.examples.clone(),
             self.run.seed,
             self.run.flip,
-            optim.micro_batch(),
-            self.clock,
-            self.clock + left,
+            of_updates,
         );
-        let parts = optim.batch / optim.micro_batch();
         let mut feed = Feed::new(loader, &self.run.device, parts, optim.batch, self.clock);
         let config = self.run.config;
         let (mut loss, mut first) = (None, true);
         while self.players.updates() < self.phase.updates {
             let fed = feed.take()?;
-            let round = self
+            let updated = self
                 .players
-                .update(&fed.batches, self.run.seed, &mut || feed.load_ahead())
-                .map_err(|diverged| self.not_finite(diverged, checkpoints, &fed.indices))?;
+                .update(&fed.batches, self.run.seed, &mut || feed.load_ahead());
+            let round = updated.map_err(|error| match error {
+                RoundError::Diverged(diverged) => {
+                    self.not_finite(diverged, checkpoints, &fed.indices)
+                }
+                RoundError::World(error) => RunError::World(error),
+            })?;
             self.clock += optim.batch as u64;
             if first {
                 // The first update leaves other parameters than those that were loaded.
@@ -114,9 +127,10 @@ impl<'a> PhaseRun<'a> {
             if due && self.window.has_student() {
                 let closed = std::mem::replace(&mut self.window, Window::new());
                 let record = closed.close(&self.phase.name, updates, self.clock);
-                log.write(&record)?;
+                log.as_mut().map_or(Ok(()), |log| log.write(&record))?;
                 stopped |= observer(Event::Logged(&record)).is_break();
             }
+            stopped = self.run.world.any(stopped)?;
             let due = updates.is_multiple_of(config.checkpoint_every);
             if (due || stopped) && !is_last {
                 let position = Position {
@@ -124,6 +138,7 @@ impl<'a> PhaseRun<'a> {
                     updates,
                     clock: self.clock,
                 };
+                self.check_equal()?;
                 let checkpoint = checkpoints.save(&position, Some(self.state()))?;
                 if stopped {
                     return Ok(ControlFlow::Break(Ended::Stopped {
@@ -144,6 +159,14 @@ impl<'a> PhaseRun<'a> {
             }
         }
         Ok(ControlFlow::Continue(()))
+    }
+
+    /// Refuses to go on when another rank has other parameters.
+    pub(super) fn check_equal(&self) -> Result<(), RunError> {
+        match self.run.world.is_single() {
+            true => Ok(()),
+            false => Ok(self.run.world.check_equal(self.players.digest())?),
+        }
     }
 
     /// The student as it is now.

@@ -1,13 +1,14 @@
 //! What a run will take, before it starts.
 
 use super::batch::to_device;
-use super::players::Players;
+use super::players::{Players, RoundError};
 use super::{Phase, Run, RunError, Target};
 use crate::method::{Batch, Cost};
 use fewstep_data::ExampleOrder;
 use fewstep_formats::Model;
 use fewstep_kernels::memory::Predicted;
 use fewstep_nn::Backbone;
+use fewstep_world::World;
 use serde::Serialize;
 use std::time::Instant;
 
@@ -69,7 +70,7 @@ impl Run {
         student: Backbone,
         memory: Predicted,
     ) -> Result<PhasePlan, RunError> {
-        let mut players = Players::new(phase, base, student, self.seed)?;
+        let mut players = Players::new(phase, base, student, self.seed, &World::default())?;
         let mut time = |samples: usize| -> Result<f64, RunError> {
             let mut order = ExampleOrder::new(self.seed, self.examples.len(), self.flip);
             let host = self.examples.batch(&mut order, 0, samples)?;
@@ -81,7 +82,10 @@ impl Run {
                 players.resume_at(0);
                 for _ in 0..round {
                     let updated = players.update(&batches, self.seed, &mut || {});
-                    updated.map_err(|diverged| RunError::Trial(diverged.source))?;
+                    updated.map_err(|error| match error {
+                        RoundError::Diverged(diverged) => RunError::Trial(diverged.source),
+                        RoundError::World(error) => RunError::World(error),
+                    })?;
                 }
                 seconds = seconds.min(start.elapsed().as_secs_f64() / round as f64);
             }

@@ -2,10 +2,11 @@
 
 use super::{Phase, RunError};
 use crate::method::{Batch, Cost, Objective, Peer, Playing, STUDENT, Turn};
-use crate::optim::{Meanwhile, NotFinite, Stepper, UpdateReport};
+use crate::optim::{Meanwhile, NotFinite, PlayerState, Stepper, UpdateError, UpdateReport};
 use fewstep_diffusion::Denoiser;
 use fewstep_formats::Model;
 use fewstep_nn::Backbone;
+use fewstep_world::{World, WorldError};
 
 /// All players of a phase.
 pub(super) struct Players {
@@ -22,6 +23,12 @@ pub(super) struct RoundReport {
     pub(super) others: Vec<(&'static str, UpdateReport)>,
 }
 
+/// Why an update of the phase failed.
+pub(super) enum RoundError {
+    Diverged(Diverged),
+    World(WorldError),
+}
+
 /// A player whose numbers are not finite.
 pub(super) struct Diverged {
     /// The other player; none for the student.
@@ -30,18 +37,21 @@ pub(super) struct Diverged {
 }
 
 impl Players {
-    /// The players of a phase before its first update, with the student that starts there.
+    /// The players of a phase before its first update, with the student that starts there, as one
+    /// of the ranks of a world.
     pub(super) fn new(
         phase: &Phase,
         base: &Model,
         student: Backbone,
         seed: u64,
+        world: &World,
     ) -> Result<Self, RunError> {
         let model = phase.model(base, student)?;
         let turn = phase.method.turn();
         let total = turn.count(phase.updates);
         let objective = phase.objective(base)?;
-        let student = Stepper::new(model, phase.optim.clone(), total).training(phase.freeze());
+        let mut student = Stepper::new(model, phase.optim.clone(), total).training(phase.freeze());
+        PlayerState::join(&mut student, world);
         let others = phase.method.others(&phase.teacher(base), seed)?;
         let mut players = Self {
             student,
@@ -51,7 +61,9 @@ impl Players {
             updates: 0,
         };
         for player in others {
-            players.join(player.start(&phase.optim, phase.updates))?;
+            let mut player = player.start(&phase.optim, phase.updates);
+            player.state.join(world);
+            players.join(player)?;
         }
         Ok(players)
     }
@@ -69,6 +81,22 @@ impl Players {
         }
         self.others.push(player);
         Ok(())
+    }
+
+    fn states(&self) -> impl Iterator<Item = &dyn PlayerState> {
+        let others = self.others.iter().map(|other| &*other.state);
+        std::iter::once(&self.student as &dyn PlayerState).chain(others)
+    }
+
+    /// Whether any network in training draws masks of dropout.
+    pub(super) fn have_dropout(&self) -> bool {
+        self.states().any(PlayerState::has_dropout)
+    }
+
+    /// A digest of all parameters in training.
+    pub(super) fn digest(&self) -> u64 {
+        self.states()
+            .fold(0, |all, state| all.rotate_left(1) ^ state.digest())
     }
 
     /// Updates of the phase so far.
@@ -94,7 +122,7 @@ impl Players {
         batches: &[Batch],
         seed: u64,
         meanwhile: Meanwhile<'_>,
-    ) -> Result<RoundReport, Diverged> {
+    ) -> Result<RoundReport, RoundError> {
         let update = self.updates;
         let mut report = RoundReport {
             student: None,
@@ -157,13 +185,16 @@ impl Players {
 }
 
 /// A player keeps count of its own updates; what is reported is the phase's.
-fn diverged(player: Option<&'static str>, source: NotFinite, update: u64) -> Diverged {
-    Diverged {
-        player,
-        source: NotFinite {
-            update: update + 1,
-            ..source
-        },
+fn diverged(player: Option<&'static str>, error: UpdateError, update: u64) -> RoundError {
+    match error {
+        UpdateError::World(error) => RoundError::World(error),
+        UpdateError::NotFinite(source) => RoundError::Diverged(Diverged {
+            player,
+            source: NotFinite {
+                update: update + 1,
+                ..source
+            },
+        }),
     }
 }
 

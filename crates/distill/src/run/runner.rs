@@ -10,6 +10,30 @@ use std::ops::ControlFlow;
 use std::path::Path;
 
 impl Run {
+    /// Refuses ranks that were started with another recipe, on other data or by another version.
+    ///
+    /// # Errors
+    /// Names the odd rank, and what is different there.
+    pub fn agree(&self, inputs: &RunInputs) -> Result<(), RunError> {
+        let recipe = format!(
+            "{:?} {} {} {:?}",
+            self.phases, self.seed, self.flip, self.config
+        );
+        Ok(self.world.agree(&[
+            ("version of fewstep", env!("CARGO_PKG_VERSION")),
+            ("recipe", &recipe),
+            ("set of training data", inputs.data()),
+            ("teacher", inputs.teacher()),
+        ])?)
+    }
+
+    /// Refuses ranks that see other checkpoints in the folder of the run.
+    fn agree_on_start(&self, start: &Position) -> Result<(), RunError> {
+        let start = format!("{start:?}");
+        let what = "newest checkpoint in the run's folder (is the folder on a disk that all see?)";
+        Ok(self.world.agree(&[(what, &start)])?)
+    }
+
     /// The model of a finished phase, for the next one. Its folder has LoRA both in the weights and
     /// as files of their own: what goes on is the model before with LoRA.
     fn finished(&self, phase: &Phase, base: &Model) -> Result<Model, RunError> {
@@ -24,6 +48,9 @@ impl Run {
     }
 
     fn save(&self, model: &Model, phase: &Phase) -> Result<(), RunError> {
+        if !self.world.is_first() {
+            return Ok(());
+        }
         let folder = self.model_folder(phase);
         match &self.components {
             Some(components) => components.save_pipeline(model, &folder)?,
@@ -49,19 +76,24 @@ impl Run {
         observer: Observer<'_>,
     ) -> Result<Ended, RunError> {
         self.check_turns()?;
-        let checkpoints = Checkpoints::new(&self.folder, self.config.keep);
+        let writes = self.world.is_first();
+        let checkpoints = Checkpoints::new(&self.folder, self.config.keep).writing(writes);
         let mut from = Start::default();
         if resume {
             inputs.check(&self.folder)?;
             from = self.start(&checkpoints)?;
         }
-        inputs.store(&self.folder)?;
-        checkpoints.remove_leftovers()?;
-        for own in ["models", "samples"] {
-            remove_unfinished(&self.folder.join(own));
-        }
         let start = from.position;
-        let mut log = Log::open(&self.folder, start.clock)?;
+        self.agree_on_start(&start)?;
+        let mut log = None;
+        if writes {
+            inputs.store(&self.folder)?;
+            checkpoints.remove_leftovers()?;
+            for own in ["models", "samples"] {
+                remove_unfinished(&self.folder.join(own));
+            }
+            log = Some(Log::open(&self.folder, start.clock)?);
+        }
         let mut base = initial;
         for phase in &self.phases[..start.phase.min(self.phases.len())] {
             base = self.finished(phase, &base)?;
@@ -79,6 +111,7 @@ impl Run {
                 return Ok(ended);
             }
             clock = current.clock;
+            current.check_equal()?;
             let model = current.model();
             self.save(&model, phase)?;
             let next = Position {

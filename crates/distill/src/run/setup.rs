@@ -7,6 +7,7 @@ use burn::tensor::Device;
 use fewstep_data::Examples;
 use fewstep_diffusion::SamplerRecipe;
 use fewstep_formats::{Model, PipelineComponents};
+use fewstep_world::World;
 use std::ops::ControlFlow;
 use std::path::PathBuf;
 
@@ -29,6 +30,8 @@ pub struct Run {
     pub config: RunConfig,
     /// Where to compute.
     pub device: Device,
+    /// The processes that train together. Only rank 0 writes.
+    pub world: World,
 }
 
 /// What happens during a run.

@@ -14,12 +14,12 @@ use burn::tensor::Device;
 use fewstep_data::{ConditionConfig, Conditions, DataConfig, Examples, ImageShape, Masks};
 use fewstep_diffusion::Guidance;
 use fewstep_diffusion::limits::{self, MASKS};
-use fewstep_distill::Copies;
 use fewstep_distill::method::{GuidanceWeights, control_spec};
 use fewstep_distill::recipe::{
     DistillRecipe, PhaseRecipe, RunConfig, TEXT_WEIGHTS, default_w_embedding,
 };
 use fewstep_distill::run::{Phase, Run};
+use fewstep_distill::{Copies, World};
 use fewstep_formats::{Model, PipelineComponents};
 use fewstep_nn::BackboneConfig;
 use serde::Serialize;
@@ -37,6 +37,9 @@ use std::sync::Arc;
 /// "captioned"), a class-conditional one on labelled images, and an inpainting model with random
 /// masks ([condition] with kind = "inpaint").
 ///
+/// Several processes that a launcher starts (mpirun, srun, torchrun) train together, each with its
+/// share of every batch; the result is that of one. This needs a build with the feature `mpi`.
+///
 /// Example: fewstep distill recipes/fashion-mnist/distill.toml --set
 /// teacher=runs/teacher/models/teacher
 #[derive(clap::Args)]
@@ -46,20 +49,22 @@ pub(crate) struct Args {
 }
 
 pub(crate) fn run(args: Args) -> CliResult {
-    args.run.check_command(Command::Distill)?;
-    args.run.memory.choose();
-    match args.run.distillation()? {
-        RecipeKind::OnePhase => one_phase(&args.run),
-        RecipeKind::Guided | RecipeKind::Teacher => halve(&args.run),
-    }
+    args.run.processes.together(|world| {
+        args.run.check_command(Command::Distill)?;
+        args.run.memory.choose();
+        match args.run.distillation()? {
+            RecipeKind::OnePhase => one_phase(&args.run, world),
+            RecipeKind::Guided | RecipeKind::Teacher => halve(&args.run, world),
+        }
+    })
 }
 
-fn halve(args: &RunArgs) -> CliResult {
+fn halve(args: &RunArgs, world: &World) -> CliResult {
     let mut recipe: DistillRecipe = args.recipe()?;
     recipe
         .validate()
         .map_err(|e| args.recipe_error(e.to_string()))?;
-    let folder = args.open_folder(&recipe.data)?;
+    let folder = args.open_folder(&recipe.data, world)?;
     let started = folder.as_ref().map_or(Ok(None), RunFolder::stored)?;
     let is_new = started.is_none();
     recipe.complete(started.as_ref());
@@ -76,7 +81,7 @@ fn halve(args: &RunArgs) -> CliResult {
         recipe.condition.as_ref(),
         recipe.flip,
         (args.plan, folder.as_ref()),
-        args.device(&recipe.run)?,
+        (args.device(&recipe.run, world)?, world),
     )?;
     inputs.check_learnt()?;
     if is_new {
@@ -108,12 +113,12 @@ fn halve(args: &RunArgs) -> CliResult {
     )
 }
 
-fn one_phase(args: &RunArgs) -> CliResult {
+fn one_phase(args: &RunArgs, world: &World) -> CliResult {
     let mut recipe: PhaseRecipe = args.recipe()?;
     recipe
         .validate()
         .map_err(|e| args.recipe_error(e.to_string()))?;
-    let folder = args.open_folder(&recipe.data)?;
+    let folder = args.open_folder(&recipe.data, world)?;
     let started = folder.as_ref().map_or(Ok(None), RunFolder::stored)?;
     let is_new = started.is_none();
     recipe.complete(started.as_ref());
@@ -126,7 +131,7 @@ fn one_phase(args: &RunArgs) -> CliResult {
         recipe.condition.as_ref(),
         recipe.flip,
         (args.plan, folder.as_ref()),
-        args.device(&recipe.run)?,
+        (args.device(&recipe.run, world)?, world),
     )?;
     if is_new {
         let embedding = default_w_embedding(inputs.reads_texts());
@@ -184,6 +189,7 @@ struct Inputs {
     examples: Examples,
     components: Option<PipelineComponents>,
     device: Device,
+    world: World,
 }
 
 impl Inputs {
@@ -194,13 +200,20 @@ impl Inputs {
         condition: Option<&ConditionConfig>,
         mirrored: bool,
         on: (bool, Option<&RunFolder>),
-        device: Device,
+        (device, world): (Device, &World),
     ) -> CliResult<Self> {
         let source = models::find(teacher, None)?;
         let teacher = source.model(&device)?;
         let inputs = match source.components()? {
-            Some(parts) => Self::latent(teacher, parts, data, condition, mirrored, device, on)?,
+            // One rank encodes what the others then find in the cache.
+            Some(parts) => world.first_at_rank_0(|| {
+                Self::latent(teacher, parts, data, condition, mirrored, device, on)
+            })??,
             None => Self::pixels(teacher, data, condition, device)?,
+        };
+        let inputs = Self {
+            world: world.clone(),
+            ..inputs
         };
         inputs.check_images()?;
         inputs.check_condition()?;
@@ -228,6 +241,7 @@ impl Inputs {
             },
             components: None,
             device,
+            world: World::default(),
         })
     }
 
@@ -267,6 +281,7 @@ impl Inputs {
             examples,
             components: Some(components),
             device,
+            world: World::default(),
         })
     }
 
@@ -342,6 +357,7 @@ impl Inputs {
             flip,
             config,
             device: self.device,
+            world: self.world,
         };
         let Some(folder) = folder else {
             return plan::print(args, &run, &self.teacher, recipe);

@@ -16,6 +16,7 @@ pub(crate) mod info;
 pub(crate) mod inpaint;
 pub(crate) mod instruct;
 pub(crate) mod man;
+pub(crate) mod merge;
 pub(crate) mod plan;
 pub(crate) mod quickstart;
 pub(crate) mod recipe;

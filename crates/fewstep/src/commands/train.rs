@@ -9,9 +9,9 @@ use crate::console;
 use crate::error::{CliError, CliResult, IntoCliResult};
 use crate::output::cache_folder;
 use fewstep_data::Examples;
-use fewstep_distill::Copies;
 use fewstep_distill::recipe::{TextConfig, TrainRecipe};
 use fewstep_distill::run::Run;
+use fewstep_distill::{Copies, World};
 use fewstep_formats::{Model, PipelineComponents, RepositoryKind};
 use fewstep_generate::find_part;
 use fewstep_nn::Backbone;
@@ -23,6 +23,9 @@ use std::sync::Arc;
 /// and the text encoder of that section encode the captioned images once, into a file in the cache
 /// folder.
 ///
+/// Several processes that a launcher starts (mpirun, srun, torchrun) train together, each with its
+/// share of every batch; the result is that of one. This needs a build with the feature `mpi`.
+///
 /// Example: fewstep train recipes/fashion-mnist/teacher.toml --set data.path=~/data/fashion-mnist
 #[derive(clap::Args)]
 pub(crate) struct Args {
@@ -31,14 +34,18 @@ pub(crate) struct Args {
 }
 
 pub(crate) fn run(args: Args) -> CliResult {
+    args.run.processes.together(|world| train(&args, world))
+}
+
+fn train(args: &Args, world: &World) -> CliResult {
     args.run.check_command(Command::Train)?;
     args.run.memory.choose();
     let mut recipe: TrainRecipe = args.run.recipe()?;
     recipe
         .validate()
         .map_err(|e| args.run.recipe_error(e.to_string()))?;
-    let device = args.run.device(&recipe.run)?;
-    let folder = args.run.open_folder(&recipe.data)?;
+    let device = args.run.device(&recipe.run, world)?;
+    let folder = args.run.open_folder(&recipe.data, world)?;
     let started = folder.as_ref().map_or(Ok(None), RunFolder::stored)?;
     recipe.complete(started.as_ref());
     if let Some(folder) = &folder {
@@ -47,7 +54,8 @@ pub(crate) fn run(args: Args) -> CliResult {
     let (examples, components) = match &recipe.text {
         None => (images(&recipe)?, None),
         Some(text) => {
-            let components = assemble(text, &args.run, folder.as_ref())?;
+            let assembled = |first: bool| assemble(text, &args.run, folder.as_ref(), first);
+            let components = world.first_at_rank_0(|| assembled(world.is_first()))??;
             let check = |examples: &Examples| {
                 let shape = examples.shape();
                 let network = recipe.network_of(shape, examples.text_width(), 0);
@@ -66,8 +74,10 @@ pub(crate) fn run(args: Args) -> CliResult {
             };
             let data = &recipe.data;
             let planned = args.run.plan;
-            let examples =
-                captioned::examples(data, None, &components, copies, &check, &device, planned)?;
+            // One rank encodes what the others then find in the cache.
+            let examples = world.first_at_rank_0(|| {
+                captioned::examples(data, None, &components, copies, &check, &device, planned)
+            })??;
             (examples, Some(components))
         }
     };
@@ -85,6 +95,7 @@ pub(crate) fn run(args: Args) -> CliResult {
         flip: recipe.flip,
         config: recipe.run,
         device,
+        world: world.clone(),
     };
     let Some(folder) = folder else {
         return plan::print(&args.run, &run, &initial, &recipe);
@@ -108,6 +119,7 @@ fn assemble(
     text: &TextConfig,
     args: &RunArgs,
     run: Option<&RunFolder>,
+    first: bool,
 ) -> CliResult<PipelineComponents> {
     let folder = match run {
         None => cache_folder()
@@ -115,7 +127,8 @@ fn assemble(
             .join("dry-run"),
         Some(_) => args.folder().join("parts"),
     };
-    if run.is_some_and(RunFolder::resume) && folder.join("model_index.json").is_file() {
+    let made = !first || run.is_some_and(RunFolder::resume);
+    if made && folder.join("model_index.json").is_file() {
         return PipelineComponents::open(&folder).input_error();
     }
     let autoencoder = find_part(&text.autoencoder, RepositoryKind::Autoencoder)?;

@@ -58,6 +58,22 @@ impl fmt::Display for DeviceName {
     }
 }
 
+impl DeviceName {
+    /// The device for the process with this number on its machine: the next GPU for each, where this
+    /// is one. Of `auto`, processes share the CPU where there is no GPU.
+    pub fn of_rank(self, rank: usize) -> Self {
+        match self {
+            Self::Cuda(first) => Self::Cuda(first + rank),
+            Self::Vulkan(first) => Self::Vulkan(first + rank),
+            Self::Auto => match super::found().iter().find(|info| info.is_card) {
+                Some(info) => info.name.of_rank(rank),
+                None => Self::Cpu,
+            },
+            Self::Cpu | Self::Metal => self,
+        }
+    }
+}
+
 impl FromStr for DeviceName {
     type Err = DeviceError;
 
@@ -109,6 +125,13 @@ pub fn compiled() -> Vec<&'static str> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn processes_of_a_machine_take_one_gpu_each() {
+        assert_eq!(DeviceName::Cuda(0).of_rank(3), DeviceName::Cuda(3));
+        assert_eq!(DeviceName::Vulkan(2).of_rank(1), DeviceName::Vulkan(3));
+        assert_eq!(DeviceName::Cpu.of_rank(3), DeviceName::Cpu);
+    }
 
     #[test]
     fn names_are_read_as_they_are_written() {

@@ -7,6 +7,7 @@ use crate::console;
 use crate::error::{CliError, CliResult};
 use fewstep_data::Split;
 use fewstep_generate::{Generator, ImageRequest, Subject};
+use serde::{Deserialize, Serialize};
 use std::ops::Range;
 
 /// What a model generates from.
@@ -17,6 +18,15 @@ pub(super) enum EvalInputs {
     Prompts(Vec<String>),
     /// Control images.
     Pairs(Box<Pairs>),
+}
+
+/// What kind of input that is, and for control images how metrics of pairs are defined.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub(super) enum InputKind {
+    Classes,
+    Prompts,
+    Pairs(String),
 }
 
 impl Args {
@@ -66,6 +76,15 @@ impl Args {
 }
 
 impl EvalInputs {
+    /// Of which kind they are.
+    pub(super) fn kind(&self) -> InputKind {
+        match self {
+            EvalInputs::Classes(_) => InputKind::Classes,
+            EvalInputs::Prompts(_) => InputKind::Prompts,
+            EvalInputs::Pairs(pairs) => InputKind::Pairs(pairs.definition()),
+        }
+    }
+
     /// How many images.
     pub(super) fn len(&self) -> usize {
         match self {

@@ -7,30 +7,33 @@ mod metrics;
 mod pairs;
 mod real;
 mod results;
+pub(super) mod shards;
 mod table;
 
 use super::shared::guidance::GuidanceListArgs;
-use super::shared::measure::{CHUNK, SampledModel};
+use super::shared::measure::{CHUNK, Measured, SampledModel};
 use super::shared::models;
 use super::shared::sampling::SamplerArgs;
+use super::shared::shard::Shard;
 use crate::compute::{self, PrecisionArgs};
 use crate::error::{CliError, CliResult};
 use crate::memory::{self, MemoryArgs};
-use crate::numbers::thousands;
+use crate::numbers::{plural, thousands};
 use crate::parsers::{batch_size, count, steps};
+use crate::storage::Storage;
 use crate::{output, progress};
 use burn::tensor::Device;
 use features::FeatureArgs;
 use fewstep_data::image::Image;
 use fewstep_generate::{Extent, Generator, KeepEncoder, ModelSource};
 use fewstep_kernels::device::Placement;
-use fewstep_metrics::{FeatureNetwork, Features};
+use fewstep_metrics::FeatureNetwork;
 use fidelity::FidelityArgs;
 use inputs::EvalInputs;
 use pairs::{PairArgs, PairValues};
 use real::NEIGHBOURS;
 use real::{Real, RealArgs};
-use results::{Comparison, Row};
+use results::{Comparison, Row, Setting};
 use serde::Serialize;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
@@ -59,6 +62,11 @@ use std::rc::Rc;
 ///
 /// Example: fewstep eval --model builtin:fashion-mnist --fidelity builtin:fashion-mnist-teacher
 /// --steps 4,2,1 --w 0,1,4
+///
+/// A large measurement can be done in shards, by any number of processes on any machines: with
+/// --shard 3/64 a call generates and measures the fourth of 64 shards of the --count images, and
+/// writes their features into the folder --out. `fewstep merge` gives the metrics of all shards,
+/// the same as those of one process.
 ///
 /// Example: fewstep eval --model runs/codi --data fashion-mnist:~/data/fashion-mnist --steps 1,2,4
 /// --count 2000
@@ -103,9 +111,14 @@ pub(crate) struct Args {
     /// Images per network call.
     #[arg(long, default_value = "64", value_parser = batch_size)]
     batch: usize,
-    /// Write the results to this JSON file, row by row as they come.
+    /// Write the results to this JSON file, row by row as they come; with --shard, a file of the
+    /// shard into this folder.
     #[arg(long, value_name = "FILE")]
     out: Option<PathBuf>,
+    /// Measure only this shard of the --count images, counted from 0: 0/64 is the first of 64.
+    /// `fewstep merge` computes the metrics from all shards.
+    #[arg(long, value_name = "I/N", conflicts_with_all = ["images", "grid", "json"])]
+    shard: Option<Shard>,
     /// Print the results as JSON instead of a table.
     #[arg(long)]
     json: bool,
@@ -119,7 +132,7 @@ const SHOWN: usize = 12;
 
 pub(crate) fn run(args: Args) -> CliResult {
     args.memory.choose();
-    if let Some(file) = &args.out {
+    if let (Some(file), None) = (&args.out, args.shard) {
         output::prepare(file)?;
     }
     if let Some(file) = &args.pairs.grid {
@@ -152,13 +165,21 @@ impl Args {
         let seeds = each_once(&self.seeds);
         let (real, inputs) = self.inputs(reference, generator, &*network)?;
         warn_of_few_images(inputs.len(), &*network);
+        if let Some(shard) = self.shard {
+            return self.measure_shard(shard, &models, (real, inputs), &*network);
+        }
+        let kind = inputs.kind();
         let (mut rows, mut shown) = (vec![], vec![]);
         for sampled in &models {
             for &seed in &seeds {
-                let (row, first) = self.row(sampled, seed, (&real, &inputs), &*network)?;
+                let all = 0..inputs.len();
+                let (measured, values, first) =
+                    self.measure(sampled, seed, &inputs, all, &*network)?;
                 if seed == seeds[0] {
                     shown.push(first);
                 }
+                let setting = Setting::of(sampled, seed);
+                let row = Row::new(setting, &measured, values, &kind, &real, network.id())?;
                 rows.push(row);
                 self.save(&rows)?;
             }
@@ -166,9 +187,7 @@ impl Args {
         if let (EvalInputs::Pairs(pairs), Some(file)) = (&inputs, &self.pairs.grid) {
             output::write_image(file, &pairs.grid(&shown)?)?;
         }
-        self.print(&rows, || {
-            table::of_model(&rows, &inputs, &real, network.id())
-        })
+        self.print(&rows, || table::of_model(&rows, &kind, &real, network.id()))
     }
 
     /// Refuses more images than memory holds the features of, and too few for statistics.
@@ -203,46 +222,64 @@ impl Args {
         )
     }
 
-    /// One measurement, and its first few images.
-    fn row(
+    /// Measures some of the images: their features, how near they are to the originals, and the
+    /// first few of them.
+    fn measure(
         &self,
         sampled: &SampledModel,
         seed: u64,
-        (real, inputs): (&Real, &EvalInputs),
+        inputs: &EvalInputs,
+        share: Range<usize>,
         network: &dyn FeatureNetwork,
-    ) -> CliResult<(Row, Vec<Image>)> {
+    ) -> CliResult<(Measured, Option<PairValues>, Vec<Image>)> {
         let mut shown = vec![];
         let mut values = matches!(inputs, EvalInputs::Pairs(_)).then(PairValues::default);
+        let first = share.start;
+        let of_set = |range: Range<usize>| first + range.start..first + range.end;
         let mut on_images = |range: Range<usize>, images: &[Image]| -> CliResult {
             let more = SHOWN - shown.len();
             shown.extend(images.iter().take(more).cloned());
             if let (EvalInputs::Pairs(pairs), Some(values)) = (inputs, &mut values) {
-                values.append(pairs.compare(range, images)?);
+                values.append(pairs.compare(of_set(range), images)?);
             }
             Ok(())
         };
         let prompted = sampled.generator.takes_prompts();
-        let images = |range| inputs.images(range, seed, prompted);
-        let bar = progress::bar(&sampled.title(), inputs.len() as u64, "images");
+        let images = |range| inputs.images(of_set(range), seed, prompted);
+        let bar = progress::bar(&sampled.title(), share.len() as u64, "images");
         let progress = &mut |done| bar.set_position(done as u64);
-        let (count, batch) = (inputs.len(), self.batch);
+        let (count, batch) = (share.len(), self.batch);
         let measured = sampled.measure(count, &images, batch, network, &mut on_images, progress)?;
         bar.finish_and_clear();
-        let metrics = metrics::compare(&measured.features, real, seed)?;
-        let mut row = Row::new(
-            sampled,
-            &measured,
-            values,
-            metrics,
-            seed,
-            real,
-            network.id(),
-        )?;
-        let texts = real.features.as_ref().map_or(0, Features::count);
-        if let (EvalInputs::Prompts(_), 2..) = (inputs, texts) {
-            row.retrieval = Some(metrics::retrieve(&measured.features, real)?);
+        Ok((measured, values, shown))
+    }
+
+    /// Measures a shard of the images, and writes what a merge needs of it.
+    fn measure_shard(
+        &self,
+        shard: Shard,
+        models: &[SampledModel],
+        (real, inputs): (Real, EvalInputs),
+        network: &dyn FeatureNetwork,
+    ) -> CliResult {
+        let Some(folder) = &self.out else {
+            return Err(CliError::input(
+                "--shard writes a file for `fewstep merge`: give a folder for it with --out",
+            ));
+        };
+        let share = shard.share_of(inputs.len())?;
+        let mut rows = vec![];
+        for sampled in models {
+            for &seed in &each_once(&self.seeds) {
+                let (measured, values, _) =
+                    self.measure(sampled, seed, &inputs, share.clone(), network)?;
+                rows.push((Setting::of(sampled, seed), measured, values));
+            }
         }
-        Ok((row, shown))
+        let place = Storage::open(folder)?;
+        let file = shards::write(shard, &rows, (&real, &inputs), network.id(), &place)?;
+        println!("{file}: {} of shard {shard}", plural(share.len(), "image"));
+        Ok(())
     }
 
     /// What the model generates from, and what its images are measured against.
@@ -325,20 +362,32 @@ impl Args {
 
     fn save(&self, rows: &impl Serialize) -> CliResult {
         match &self.out {
-            Some(file) => {
-                output::write(file, format!("{:#}\n", serde_json::json!(rows)).as_bytes())
-            }
+            Some(file) => write_rows(file, rows),
             None => Ok(()),
         }
     }
 
     fn print(&self, rows: &impl Serialize, table: impl FnOnce() -> CliResult<String>) -> CliResult {
-        match self.json {
-            true => println!("{:#}", serde_json::json!(rows)),
-            false => println!("{}", table()?),
-        }
-        Ok(())
+        print_rows(self.json, rows, table)
     }
+}
+
+/// Writes results to a JSON file.
+fn write_rows(file: &Path, rows: &impl Serialize) -> CliResult {
+    output::write(file, format!("{:#}\n", serde_json::json!(rows)).as_bytes())
+}
+
+/// Prints results as JSON, or as a table.
+fn print_rows(
+    json: bool,
+    rows: &impl Serialize,
+    table: impl FnOnce() -> CliResult<String>,
+) -> CliResult {
+    match json {
+        true => println!("{:#}", serde_json::json!(rows)),
+        false => println!("{}", table()?),
+    }
+    Ok(())
 }
 
 /// The values without repetitions: what is measured twice the same is no second measurement.

@@ -69,9 +69,10 @@ struct Recipe {
 /// How near each image is to the original.
 #[derive(Clone, Debug, Default)]
 pub(super) struct PairValues {
-    psnr: Vec<f64>,
-    ssim: Vec<f64>,
-    lpips: Vec<f64>,
+    pub(super) psnr: Vec<f64>,
+    pub(super) ssim: Vec<f64>,
+    /// Empty without --lpips.
+    pub(super) lpips: Vec<f64>,
 }
 
 /// Means over images.

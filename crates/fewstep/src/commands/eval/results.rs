@@ -1,23 +1,33 @@
 //! Results in the form that is stored.
 
-use super::metrics::Metrics;
+use super::inputs::InputKind;
+use super::metrics::{self, Metrics};
 use super::pairs::{PairMetrics, PairValues};
 use super::real::Real;
 use crate::commands::shared::measure::{Measured, SampledModel};
 use crate::error::CliResult;
 use fewstep_diffusion::Role;
-use fewstep_metrics::{FeatureId, Retrieval};
-use serde::Serialize;
+use fewstep_metrics::{FeatureId, Features, Retrieval};
+use serde::{Deserialize, Serialize};
 use std::path::{Path, PathBuf};
 
-/// One measurement of a model.
-#[derive(Serialize)]
-pub(super) struct Row {
-    model: &'static str,
+/// What is measured: a model, and how it is sampled.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub(super) struct Setting {
+    model: String,
     pub(super) weights_hash: String,
     pub(super) sampler: String,
     pub(super) steps: usize,
     pub(super) w: Option<f64>,
+    pub(super) network_calls: usize,
+    pub(super) seed: u64,
+}
+
+/// One measurement of a model.
+#[derive(Serialize)]
+pub(super) struct Row {
+    #[serde(flatten)]
+    pub(super) setting: Setting,
     #[serde(flatten)]
     pub(super) metrics: Metrics,
     /// Of models that generate from control images.
@@ -28,10 +38,8 @@ pub(super) struct Row {
     pub(super) retrieval: Option<Retrieval>,
     #[serde(skip)]
     pub(super) values: Option<PairValues>,
-    pub(super) network_calls: usize,
     pub(super) seconds_per_image: f64,
     pub(super) samples: usize,
-    seed: u64,
     features: String,
     reference: String,
     reference_samples: usize,
@@ -51,40 +59,51 @@ pub(super) struct Comparison {
     reference_samples: usize,
 }
 
-impl Row {
-    pub(super) fn new(
-        sampled: &SampledModel,
-        measured: &Measured,
-        values: Option<PairValues>,
-        metrics: Metrics,
-        seed: u64,
-        real: &Real,
-        features: &FeatureId,
-    ) -> CliResult<Self> {
-        let model = sampled.generator.model();
-        Ok(Self {
-            model: match model.recipe.role {
-                Role::Teacher => "teacher",
-                Role::Student { .. } => "student",
+impl Setting {
+    pub(super) fn of(sampled: &SampledModel, seed: u64) -> Self {
+        Self {
+            model: match sampled.generator.model().recipe.role {
+                Role::Teacher => "teacher".into(),
+                Role::Student { .. } => "student".into(),
             },
             weights_hash: sampled.generator.weights_hash().into(),
             sampler: sampled.sampler.name(),
             steps: sampled.steps,
             w: sampled.w,
-            metrics,
+            network_calls: sampled.network_calls(),
+            seed,
+        }
+    }
+}
+
+impl Row {
+    /// Compares what was measured with real images. `kind` is what the images were generated from.
+    pub(super) fn new(
+        setting: Setting,
+        measured: &Measured,
+        values: Option<PairValues>,
+        kind: &InputKind,
+        real: &Real,
+        features: &FeatureId,
+    ) -> CliResult<Self> {
+        let texts = real.features.as_ref().map_or(0, Features::count);
+        Ok(Self {
+            metrics: metrics::compare(&measured.features, real, setting.seed)?,
             pairs: match &values {
                 Some(values) => Some(PairValues::metrics(&[values])?),
                 None => None,
             },
-            retrieval: None,
+            retrieval: match (kind, texts) {
+                (InputKind::Prompts, 2..) => Some(metrics::retrieve(&measured.features, real)?),
+                _ => None,
+            },
             values,
-            network_calls: sampled.network_calls(),
             seconds_per_image: measured.seconds_per_image,
             samples: measured.features.count(),
-            seed,
             features: features.to_string(),
             reference: real.source.clone(),
             reference_samples: real.statistics.count,
+            setting,
         })
     }
 }

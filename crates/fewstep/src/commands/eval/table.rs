@@ -1,10 +1,10 @@
 //! Results as tables.
 
-use super::inputs::EvalInputs;
+use super::inputs::InputKind;
 use super::metrics::Metrics;
 use super::pairs::PairValues;
 use super::real::Real;
-use super::results::{Comparison, Row};
+use super::results::{Comparison, Row, Setting};
 use crate::error::CliResult;
 use fewstep_generate::scale_of;
 use fewstep_metrics::{FeatureId, Features, MeanInterval, Retrieval};
@@ -12,7 +12,7 @@ use fewstep_metrics::{FeatureId, Features, MeanInterval, Retrieval};
 /// A table of the rows of a model, with the mean and deviation over the seeds of each setting.
 pub(super) fn of_model(
     rows: &[Row],
-    inputs: &EvalInputs,
+    inputs: &InputKind,
     real: &Real,
     features: &FeatureId,
 ) -> CliResult<String> {
@@ -22,24 +22,24 @@ pub(super) fn of_model(
             .to_vec(),
     ];
     lines[0].extend(match inputs {
-        EvalInputs::Classes(_) => metric_names(features),
-        EvalInputs::Prompts(_) => {
+        InputKind::Classes => metric_names(features),
+        InputKind::Prompts => {
             let retrieval = ["retrieval", "among five"].map(String::from);
             [metric_names(features), retrieval.to_vec()].concat()
         }
-        EvalInputs::Pairs(_) => [features.fid_label(), "LPIPS", "PSNR", "SSIM"]
+        InputKind::Pairs(_) => [features.fid_label(), "LPIPS", "PSNR", "SSIM"]
             .map(String::from)
             .to_vec(),
     });
     lines[0].extend(["network calls", "s/image"].map(String::from));
-    for group in rows.chunk_by(|a, b| a.setting() == b.setting()) {
+    for group in rows.chunk_by(|a, b| a.setting.without_seed() == b.setting.without_seed()) {
         let first = &group[0];
         let or_dash = |number: Option<f64>| number.map_or("-".into(), |n| n.to_string());
         let mut line = vec![
-            first.sampler.clone(),
-            first.steps.to_string(),
-            or_dash(first.w),
-            or_dash(first.w.map(scale_of)),
+            first.setting.sampler.clone(),
+            first.setting.steps.to_string(),
+            or_dash(first.setting.w),
+            or_dash(first.setting.w.map(scale_of)),
         ];
         let metrics: Vec<Metrics> = group.iter().map(|row| row.metrics).collect();
         let values: Vec<&PairValues> = group.iter().flat_map(|row| &row.values).collect();
@@ -59,24 +59,22 @@ pub(super) fn of_model(
         }
         let seconds: Vec<f64> = group.iter().map(|row| row.seconds_per_image).collect();
         line.extend([
-            first.network_calls.to_string(),
+            first.setting.network_calls.to_string(),
             format!("{:.4}", mean(&seconds)),
         ]);
         lines.push(line);
     }
     let samples = rows.first().map_or(0, |row| row.samples);
     let definition = match inputs {
-        EvalInputs::Classes(_) => definition(samples, real, features),
-        EvalInputs::Prompts(_) => format!(
+        InputKind::Classes => definition(samples, real, features),
+        InputKind::Prompts => format!(
             "{}; retrieval: how often the real image of the prompt is the nearest of {}, and among the five nearest",
             definition(samples, real, features),
             real.features.as_ref().map_or(0, Features::count)
         ),
-        EvalInputs::Pairs(pairs) => format!(
-            "{samples} images against {} real ones ({}), {}; features of {features}",
-            real.statistics.count,
-            real.source,
-            pairs.definition()
+        InputKind::Pairs(definition) => format!(
+            "{samples} images against {} real ones ({}), {definition}; features of {features}",
+            real.statistics.count, real.source
         ),
     };
     Ok(format!("{}\n\n{definition}", align(&lines)))
@@ -103,8 +101,8 @@ pub(super) fn of_images(result: &Comparison, real: &Real, features: &FeatureId) 
     )
 }
 
-impl Row {
-    fn setting(&self) -> (&str, &str, usize, Option<f64>) {
+impl Setting {
+    fn without_seed(&self) -> (&str, &str, usize, Option<f64>) {
         (&self.weights_hash, &self.sampler, self.steps, self.w)
     }
 }

@@ -16,6 +16,7 @@ use crate::memory::MemoryArgs;
 use crate::parsers::seed;
 use crate::report::table;
 use fewstep_data::Examples;
+use fewstep_distill::World;
 use fewstep_distill::recipe::{DistillRecipe, parse_with};
 use fewstep_distill::run::{Event, Run, RunInputs};
 use fewstep_formats::Model;
@@ -64,8 +65,8 @@ const MOST_SAMPLES: u64 = 1_000_000;
 pub(crate) fn run(args: Args) -> CliResult {
     args.memory.choose();
     let mut recipe = args.recipe()?;
-    let device = crate::compute::device_of_run(&recipe.run)?;
-    let folder = RunFolder::open(&args.out, args.resume)?;
+    let device = crate::compute::device_of_run(&recipe.run, &World::default())?;
+    let folder = RunFolder::open(&args.out, args.resume, &World::default())?;
     recipe.complete(folder.stored()?.as_ref());
     let teacher = ModelSource::find(&recipe.teacher, None)?.model(&device)?;
     let phases = |recipe: &DistillRecipe| recipe.phases().map_err(CliError::input);
@@ -78,6 +79,7 @@ pub(crate) fn run(args: Args) -> CliResult {
         flip: recipe.flip,
         config: recipe.run,
         device,
+        world: World::default(),
     };
     plan::check_memory(&run, &teacher)?;
     println!(

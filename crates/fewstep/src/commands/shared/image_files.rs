@@ -28,6 +28,15 @@ impl ImageArgs {
         self.out_dir.clone().unwrap_or_else(|| self.file())
     }
 
+    /// Writes one file per image into --out-dir or --out, which then is a folder too; none if neither
+    /// is given.
+    pub(crate) fn take_folder(&mut self) -> Option<&Path> {
+        if let Some(folder) = self.out.take() {
+            self.out_dir = Some(folder);
+        }
+        self.out_dir.as_deref()
+    }
+
     fn file(&self) -> PathBuf {
         self.out.clone().unwrap_or_else(|| "samples.png".into())
     }
@@ -82,7 +91,12 @@ impl ImageArgs {
 }
 
 fn numbered(folder: &Path, number: u64) -> PathBuf {
-    folder.join(format!("{number:06}.png"))
+    folder.join(numbered_name(number))
+}
+
+/// The name of the file of an image in a folder.
+pub(crate) fn numbered_name(number: u64) -> String {
+    format!("{number:06}.png")
 }
 
 /// The flag for a sheet that shows input images with their results.

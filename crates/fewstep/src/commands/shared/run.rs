@@ -7,9 +7,11 @@ use super::run_folder::{RunFolder, check_apart};
 use crate::compute;
 use crate::error::{CliError, CliResult, IntoCliResult};
 use crate::memory::MemoryArgs;
+use crate::processes::ProcessArgs;
 use crate::{progress, recipes};
 use burn::tensor::Device;
 use fewstep_data::DataConfig;
+use fewstep_distill::World;
 use fewstep_distill::recipe::{RunConfig, parse_with};
 use fewstep_distill::run::{Event, Run, RunInputs};
 use fewstep_formats::Model;
@@ -37,6 +39,8 @@ pub(crate) struct RunArgs {
     pub(crate) dry_run: bool,
     #[command(flatten)]
     pub(crate) memory: MemoryArgs,
+    #[command(flatten)]
+    pub(crate) processes: ProcessArgs,
     /// Print only the memory of every option, and stop.
     #[arg(skip)]
     pub(crate) plan: bool,
@@ -60,16 +64,17 @@ impl RunArgs {
             overrides,
             dry_run: true,
             memory,
+            processes: ProcessArgs::default(),
             plan: true,
             gpu_memory,
         }
     }
 
     /// The device of the run. A plan for a GPU that may be elsewhere needs none.
-    pub(crate) fn device(&self, config: &RunConfig) -> CliResult<Device> {
+    pub(crate) fn device(&self, config: &RunConfig, world: &World) -> CliResult<Device> {
         match self.gpu_memory {
             Some(_) => DeviceName::Cpu.open().input_error(),
-            None => compute::device_of_run(config),
+            None => compute::device_of_run(config, world),
         }
     }
 
@@ -119,12 +124,16 @@ impl RunArgs {
     }
 
     /// Takes the folder of the run; none for a dry run.
-    pub(crate) fn open_folder(&self, data: &DataConfig) -> CliResult<Option<RunFolder>> {
+    pub(crate) fn open_folder(
+        &self,
+        data: &DataConfig,
+        world: &World,
+    ) -> CliResult<Option<RunFolder>> {
         if self.dry_run {
             return Ok(None);
         }
         check_apart(&self.folder(), data)?;
-        RunFolder::open(&self.folder(), self.resume).map(Some)
+        RunFolder::open(&self.folder(), self.resume, world).map(Some)
     }
 }
 
@@ -139,7 +148,15 @@ pub(crate) fn run_phases(
     memory::give_back();
     let mut bar = indicatif::ProgressBar::hidden();
     let mut mean = 0.0;
-    let grids = SampleGrids::new(run, prompts)?;
+    let grids = match run.world.is_first() {
+        true => Some(SampleGrids::new(run, prompts)?),
+        false => None,
+    };
+    let write_grid = |model: &Model, name: &str| {
+        if let Some(grids) = &grids {
+            grids.write(model, name);
+        }
+    };
     let interrupt = Interrupt::watch()?;
     let mut show = |event: Event<'_>| match event {
         Event::PhaseStarted {
@@ -175,11 +192,11 @@ pub(crate) fn run_phases(
             }
         }
         Event::Checkpointed { updates, model } => {
-            bar.suspend(|| grids.write(model, &format!("update-{updates:07}")));
+            bar.suspend(|| write_grid(model, &format!("update-{updates:07}")));
         }
         Event::PhaseFinished { phase, model } => {
             bar.finish();
-            grids.write(model, &phase.name);
+            write_grid(model, &phase.name);
         }
     };
     let ended = run.run(initial, inputs, resume, &mut |event| {

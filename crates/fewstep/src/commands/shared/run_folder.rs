@@ -4,6 +4,7 @@ use super::recipe_changes::first_change;
 use crate::console;
 use crate::error::{CliError, CliResult, IntoCliResult};
 use fewstep_data::{DataConfig, DataKind, Examples, expand_home};
+use fewstep_distill::World;
 use fewstep_distill::recipe::parse;
 use fewstep_distill::run::{ChangedUpdates, Phase, Run, RunInputs, RunLock, checkpoints, is_run};
 use fewstep_formats::{Model, write_atomically};
@@ -11,24 +12,28 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use std::path::{Path, PathBuf};
 
-/// The folder of a run, which no other process has.
+/// The folder of a run, which no other process has. Of the ranks of a run only rank 0 writes.
 pub(crate) struct RunFolder {
     path: PathBuf,
     resume: bool,
-    _lock: RunLock,
+    /// Held by rank 0.
+    lock: Option<RunLock>,
 }
 
 impl RunFolder {
     /// Takes the folder: one without a run, or with one to resume.
-    pub(crate) fn open(path: &Path, resume: bool) -> CliResult<Self> {
-        check_occupied(path, resume)?;
-        let lock = RunLock::take(path).input_error()?;
-        // It may have become a run in between.
-        check_occupied(path, resume)?;
+    pub(crate) fn open(path: &Path, resume: bool, world: &World) -> CliResult<Self> {
+        let mut lock = None;
+        if world.is_first() {
+            check_occupied(path, resume)?;
+            lock = Some(RunLock::take(path).input_error()?);
+            // It may have become a run in between.
+            check_occupied(path, resume)?;
+        }
         Ok(Self {
             path: path.into(),
             resume,
-            _lock: lock,
+            lock,
         })
     }
 
@@ -94,6 +99,10 @@ impl RunFolder {
                     "{path} has no checkpoint yet: the run starts at its beginning"
                 ));
             }
+        }
+        run.agree(&inputs)?;
+        if self.lock.is_none() {
+            return Ok(inputs);
         }
         let resolved = toml::to_string(recipe).input_error()?;
         write_atomically(&self.recipe_file(), resolved.as_bytes()).input_error()?;

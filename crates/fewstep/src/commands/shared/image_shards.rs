@@ -1,0 +1,200 @@
+//! Images that were generated in shards: what each shard is, and the set that they make.
+
+use super::generate::PromptedArgs;
+use super::image_files::{ImageArgs, numbered_name};
+use super::shard::{Shard, check_whole};
+use crate::error::{CliError, CliResult};
+use crate::storage::Storage;
+use fewstep_generate::{Generator, Subject};
+use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
+use std::collections::BTreeMap;
+use std::path::Path;
+
+/// A shard of generated images: a JSON file next to them, written when all are there.
+#[derive(Serialize, Deserialize)]
+pub(crate) struct ImageShard {
+    shard: Shard,
+    set: SetSettings,
+    /// The numbers of its images: the first, and the one after the last.
+    numbers: [u64; 2],
+    /// The hash of the file of each image; empty before they are written.
+    hashes: Vec<String>,
+}
+
+/// What all images of a set depend on.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+struct SetSettings {
+    /// Number of images.
+    count: usize,
+    /// Everything else by its name.
+    #[serde(flatten)]
+    settings: BTreeMap<String, String>,
+}
+
+impl ImageShard {
+    /// Where its images go.
+    pub(crate) fn place(images: &mut ImageArgs) -> CliResult<Storage> {
+        match images.take_folder() {
+            Some(folder) => Storage::open(folder),
+            None => Err(CliError::input(
+                "--shard writes one file per image: give a folder for them with --out",
+            )),
+        }
+    }
+
+    /// The shard of the images that these flags generate. Changes the flags to generate only it.
+    pub(crate) fn of(
+        shard: Shard,
+        prompted: &mut PromptedArgs,
+        generator: &Generator,
+        subjects: &[Subject],
+        count: usize,
+    ) -> CliResult<Self> {
+        let count = prompted.generate.count.unwrap_or(count);
+        let share = shard.share_of(count)?;
+        let request = prompted.generate.request(generator, vec![])?;
+        let w = generator.effective_w(prompted.generate.guidance.w());
+        let subjects = Sha256::digest(format!("{subjects:?}"));
+        let negative = prompted.prompts.negative_prompt.as_deref();
+        let settings = [
+            ("model", generator.weights_hash().to_string()),
+            ("sampler", format!("{:?}", request.sampler)),
+            ("steps", request.steps.to_string()),
+            ("w", format!("{w:?}")),
+            ("seed", prompted.generate.seed.to_string()),
+            ("first", prompted.first.to_string()),
+            ("size", format!("{:?}", prompted.prompts.size)),
+            ("classes or prompts", format!("{subjects:x}")),
+            ("negative prompt", negative.unwrap_or_default().into()),
+            (
+                "precision",
+                format!("{:?}", prompted.generate.precision.precision()),
+            ),
+        ];
+        let settings = settings.map(|(name, value)| (name.to_string(), value));
+        let first = prompted.first.checked_add(share.start as u64);
+        prompted.first = first.unwrap_or(prompted.first);
+        prompted.generate.count = Some(share.len());
+        Ok(Self {
+            shard,
+            set: SetSettings {
+                count,
+                settings: settings.into(),
+            },
+            numbers: [
+                prompted.first,
+                prompted.first.saturating_add(share.len() as u64),
+            ],
+            hashes: vec![],
+        })
+    }
+
+    /// Says what the shard is, now that its images are there.
+    pub(crate) fn write(self, storage: &Storage) -> CliResult {
+        let [first, end] = self.numbers;
+        let hashes = (first..end).map(|number| hash(storage, number));
+        let complete = Self {
+            hashes: hashes.collect::<CliResult<_>>()?,
+            ..self
+        };
+        let text = format!("{:#}\n", serde_json::json!(complete));
+        storage.put(&complete.shard.file("json"), text.as_bytes())
+    }
+
+    /// All shards in these places.
+    pub(crate) fn find(places: &[Storage]) -> CliResult<Vec<(Self, usize)>> {
+        let mut found = vec![];
+        for (place, storage) in places.iter().enumerate() {
+            for name in storage.list("shard-", ".json")? {
+                let shard = serde_json::from_slice(&storage.get(&name)?).map_err(|error| {
+                    CliError::input(format!(
+                        "{} is no shard of images: {error}",
+                        storage.shown(&name)
+                    ))
+                })?;
+                found.push((shard, place));
+            }
+        }
+        Ok(found)
+    }
+}
+
+/// The hash of the file of an image.
+fn hash(storage: &Storage, number: u64) -> CliResult<String> {
+    let bytes = storage.get(&numbered_name(number))?;
+    Ok(format!("{:x}", Sha256::digest(bytes)))
+}
+
+/// Checks that shards make one set with all its images, and copies the images that are elsewhere
+/// into a folder. Returns the number of images.
+pub(crate) fn merge(
+    mut shards: Vec<(ImageShard, usize)>,
+    places: &[Storage],
+    out: &Path,
+) -> CliResult<usize> {
+    shards.sort_by_key(|(shard, _)| shard.shard.index);
+    let file = |(shard, place): &(ImageShard, usize)| {
+        (shard.shard, places[*place].shown(&shard.shard.file("json")))
+    };
+    let files: Vec<(Shard, String)> = shards.iter().map(file).collect();
+    check_whole(&files)?;
+    let set = &shards[0].0.set;
+    for ((shard, _), (_, file)) in shards.iter().zip(&files) {
+        if let Some(difference) = set.difference(&shard.set) {
+            return Err(CliError::input(format!(
+                "{file} is of another set than {}: {difference}. Run the shards of a set with the same flags",
+                files[0].1
+            )));
+        }
+    }
+    let out = Storage::open(out)?;
+    let is_out = |place: &Storage| {
+        let [a, b] = [place, &out].map(|place| place.folder().canonicalize().ok());
+        a.is_some() && a == b
+    };
+    for ((shard, place), (_, file)) in shards.iter().zip(&files) {
+        let storage = &places[*place];
+        let [first, end] = shard.numbers;
+        if shard.hashes.len() as u64 != end - first {
+            return Err(CliError::input(format!(
+                "{file} is damaged: it has {} hashes for {} images. Run the shard again",
+                shard.hashes.len(),
+                end - first
+            )));
+        }
+        for (number, expected) in (first..end).zip(&shard.hashes) {
+            let name = numbered_name(number);
+            let bytes = storage.get(&name).map_err(|error| {
+                error.context(&format!("shard {} is not whole, run it again", shard.shard))
+            })?;
+            if format!("{:x}", Sha256::digest(&bytes)) != *expected {
+                return Err(CliError::input(format!(
+                    "{} is not the image that shard {} wrote: run the shard again",
+                    storage.shown(&name),
+                    shard.shard
+                )));
+            }
+            if !is_out(storage) {
+                out.put(&name, &bytes)?;
+            }
+        }
+    }
+    let text = format!("{:#}\n", serde_json::json!(set));
+    out.put("set.json", text.as_bytes())?;
+    Ok(set.count)
+}
+
+impl SetSettings {
+    fn difference(&self, other: &Self) -> Option<String> {
+        if self.count != other.count {
+            return Some(format!("{} images there, {} here", self.count, other.count));
+        }
+        let (name, value) = self
+            .settings
+            .iter()
+            .find(|(name, value)| other.settings.get(*name) != Some(value))?;
+        let theirs = other.settings.get(name).map_or("none", String::as_str);
+        Some(format!("the {name} is {value} there and {theirs} here"))
+    }
+}

@@ -1,0 +1,75 @@
+//! Sums over ranks, one row after another.
+
+use crate::{World, WorldError};
+use std::ops::Range;
+
+/// Numbers in one message: 1 MiB. While a rank adds one piece, the ranks before it work on the next.
+const PIECE: usize = 1 << 18;
+
+impl World {
+    /// The sum of the rows of all ranks: every rank gets it, with the same bits.
+    ///
+    /// The rows are added one after another, those of rank 0 first, in the order of ranks. So the
+    /// bits are those of one process that adds all rows in this order, however they are shared out.
+    /// All rows of all ranks have the same length, and every rank has at least one.
+    ///
+    /// # Errors
+    /// When a rank is silent for too long, or has ended.
+    pub fn sum(&self, mut rows: Vec<Vec<f32>>) -> Result<Vec<f32>, WorldError> {
+        let (rank, last) = (self.rank(), self.size() - 1);
+        let mut sum = rows.remove(0);
+        let pieces: Vec<Range<usize>> = (0..sum.len())
+            .step_by(PIECE)
+            .map(|start| start..sum.len().min(start + PIECE))
+            .collect();
+        for piece in pieces.iter().cloned() {
+            if rank > 0 {
+                let before = self.receive_floats(rank - 1, piece.len())?;
+                // The numbers before come first, though the order of two does not matter.
+                add(&mut sum[piece.clone()], &before);
+            }
+            for row in &rows {
+                add(&mut sum[piece.clone()], &row[piece.clone()]);
+            }
+            if rank < last {
+                self.send_floats(rank + 1, &sum[piece])?;
+            }
+        }
+        // The last rank has the sum, which goes back the same way.
+        for piece in pieces {
+            if rank < last {
+                let whole = self.receive_floats(rank + 1, piece.len())?;
+                sum[piece.clone()].copy_from_slice(&whole);
+            }
+            if rank > 0 {
+                self.send_floats(rank - 1, &sum[piece])?;
+            }
+        }
+        Ok(sum)
+    }
+
+    fn send_floats(&self, to: usize, values: &[f32]) -> Result<(), WorldError> {
+        let bytes: Vec<u8> = values
+            .iter()
+            .flat_map(|value| value.to_le_bytes())
+            .collect();
+        self.send(to, &bytes)
+    }
+
+    fn receive_floats(&self, from: usize, count: usize) -> Result<Vec<f32>, WorldError> {
+        let bytes = self.receive(from)?;
+        let words = bytes.as_chunks::<4>().0.iter();
+        let values: Vec<f32> = words.map(|word| f32::from_le_bytes(*word)).collect();
+        match values.len() == count {
+            true => Ok(values),
+            false => Err(WorldError::Disagrees {
+                rank: self.name_of(from),
+                what: "number of parameters".into(),
+            }),
+        }
+    }
+}
+
+fn add(to: &mut [f32], from: &[f32]) {
+    to.iter_mut().zip(from).for_each(|(to, from)| *to += from);
+}
