@@ -244,7 +244,7 @@ fn requests_that_no_machine_can_fulfil_are_refused() {
         "--batch",
         "262144",
         "--columns",
-        MAX,
+        "1099511627776",
         "--seed",
         MAX,
     ];
