@@ -4,12 +4,15 @@
 //! *ranks*; together they are a [`World`]. A single process is a world of one, where every operation
 //! gives back what it got. This crate knows no tensors, only bytes and rows of numbers.
 
+mod agreement;
 mod error;
 mod launch;
 mod local;
 #[cfg(feature = "mpi")]
 mod over_mpi;
 mod sum;
+#[cfg(test)]
+mod tests;
 mod transport;
 mod world;
 

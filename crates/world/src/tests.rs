@@ -1,0 +1,121 @@
+//! Worlds of threads.
+
+use crate::{World, WorldError};
+use std::thread;
+use std::time::Duration;
+
+/// What every rank gets from some work.
+fn all<T: Send>(size: usize, work: impl Fn(World) -> T + Sync) -> Vec<T> {
+    let ranks = World::of_threads(size, Duration::from_millis(300));
+    thread::scope(|scope| {
+        let work = &work;
+        let threads: Vec<_> = ranks
+            .into_iter()
+            .map(|rank| scope.spawn(|| work(rank)))
+            .collect();
+        let results = threads.into_iter().map(|thread| thread.join());
+        results.map(|result| result.expect("no panic")).collect()
+    })
+}
+
+/// Rows of numbers whose sum depends on the order of additions.
+fn rows(count: usize, len: usize) -> Vec<Vec<f32>> {
+    let value = |i: usize| ((i * 7919 % 1013) as f32 - 500.0) * 1.1f32.powi((i % 90) as i32);
+    let row = |row: usize| (0..len).map(|i| value(row * len + i)).collect();
+    (0..count).map(row).collect()
+}
+
+#[test]
+fn sums_have_the_bits_of_one_process_for_any_number_of_ranks() {
+    let parts = rows(12, 3);
+    let alone = World::default().sum(parts.clone()).expect("alone");
+    // Another order gives other bits, or this test would prove nothing.
+    let halves = [&parts[..6], &parts[6..]].map(|half| World::default().sum(half.to_vec()));
+    let halves = halves.map(|half| half.expect("alone")).to_vec();
+    assert_ne!(World::default().sum(halves).expect("alone"), alone);
+    for size in 1..=12 {
+        let sums = all(size, |world| {
+            let share = |rank: usize| rank * parts.len() / size;
+            let own = parts[share(world.rank())..share(world.rank() + 1)].to_vec();
+            world.sum(own).expect("all are here")
+        });
+        assert!(sums.iter().all(|sum| *sum == alone), "{size} ranks");
+    }
+}
+
+#[test]
+fn long_rows_are_summed_in_pieces() {
+    let parts = rows(3, (1 << 18) + 5);
+    let alone = World::default().sum(parts.clone()).expect("alone");
+    let sums = all(3, |world| world.sum(vec![parts[world.rank()].clone()]));
+    assert!(sums.into_iter().all(|sum| sum.as_ref() == Ok(&alone)));
+}
+
+#[test]
+fn everyone_gets_what_everyone_gives() {
+    let results = all(3, |world| {
+        let mine = vec![world.rank() as u8; world.rank()];
+        let gathered = world.gather(mine).expect("all are here");
+        let any = world.any(world.rank() == 2).expect("all are here");
+        let first = world.broadcast(vec![world.rank() as u8 + 7]);
+        (gathered, any, first.expect("all are here"))
+    });
+    let expected = (vec![vec![], vec![1], vec![2, 2]], true, vec![7]);
+    assert_eq!(results, vec![expected; 3]);
+}
+
+#[test]
+fn rank_0_works_first() {
+    let done = std::sync::Mutex::new(vec![]);
+    all(4, |world| {
+        let rank = world.rank();
+        world.first_at_rank_0(|| done.lock().expect("whole").push(rank))
+    });
+    assert_eq!(done.into_inner().expect("whole")[0], 0);
+}
+
+#[test]
+fn a_silent_rank_is_named_by_rank_0() {
+    let results = all(4, |world| {
+        if world.rank() == 2 {
+            // Longer than the others wait.
+            thread::sleep(Duration::from_millis(700));
+            return None;
+        }
+        Some(world.barrier().expect_err("one is missing"))
+    });
+    let error = results[0].as_ref().expect("it waited").to_string();
+    assert!(
+        error.contains("rank 2 on ") && !error.contains("rank 3"),
+        "{error}"
+    );
+}
+
+#[test]
+fn a_rank_that_has_ended_is_named() {
+    let results = all(3, |world| (world.rank() != 1).then(|| world.barrier()));
+    let gone = |result: &Option<Result<(), WorldError>>| match result {
+        Some(Err(WorldError::Gone(name))) => name.rank,
+        other => panic!("{other:?}"),
+    };
+    assert_eq!(gone(&results[0]), 1);
+}
+
+#[test]
+fn the_odd_rank_is_named() {
+    let results = all(4, |world| {
+        let recipe = if world.rank() == 0 {
+            "lr = 2"
+        } else {
+            "lr = 1"
+        };
+        world.agree(&[("version", "1"), ("recipe", recipe)])
+    });
+    for result in results {
+        let error = result.expect_err("they differ").to_string();
+        assert!(error.starts_with("rank 0 on "), "{error}");
+        assert!(error.contains("another recipe"), "{error}");
+    }
+    let digests = all(2, |world| world.check_equal(world.rank() as u64));
+    assert!(matches!(&digests[1], Err(WorldError::Diverged(name)) if name.rank == 1));
+}
