@@ -116,9 +116,36 @@ pub(crate) fn size(text: &str) -> Result<u64, String> {
     }
 }
 
+/// Parses a speed as bytes a second, such as 25GB/s or 100Gbit/s.
+pub(crate) fn speed(text: &str) -> Result<f64, String> {
+    let wrong = || "expected a speed such as 25GB/s or 100Gbit/s".to_string();
+    let amount = text.strip_suffix("/s").unwrap_or(text);
+    match amount.strip_suffix("bit") {
+        Some(bits) => Ok(size(&format!("{bits}B")).map_err(|_| wrong())? as f64 / 8.0),
+        None => Ok(size(amount).map_err(|_| wrong())? as f64),
+    }
+}
+
+/// Parses a number of seconds, more than 0 and at most a year.
+pub(crate) fn seconds(text: &str) -> Result<f64, String> {
+    let seconds = text.parse().ok();
+    let seconds = seconds.filter(|seconds| *seconds > 0.0 && *seconds <= 365.0 * 24.0 * 3600.0);
+    seconds.ok_or_else(|| "expected a number of seconds above 0, at most a year".into())
+}
+
 #[cfg(test)]
 mod tests {
-    use super::size;
+    use super::{size, speed};
+
+    #[test]
+    fn speeds_are_bytes_or_bits_a_second() {
+        assert_eq!(speed("25GB/s"), Ok(25e9));
+        assert_eq!(speed("100Gbit/s"), Ok(12.5e9));
+        assert_eq!(speed("8kbit"), Ok(1000.0));
+        for wrong in ["", "fast", "-1GB/s", "10 apples/s"] {
+            assert!(speed(wrong).is_err(), "{wrong}");
+        }
+    }
 
     #[test]
     fn sizes_are_read_with_their_unit() {

@@ -18,4 +18,5 @@ mod world;
 
 pub use error::{RankName, WorldError};
 pub use launch::Launched;
+pub use sum::PIECE_BYTES;
 pub use world::World;

@@ -3,8 +3,11 @@
 use crate::{World, WorldError};
 use std::ops::Range;
 
-/// Numbers in one message: 1 MiB. While a rank adds one piece, the ranks before it work on the next.
+/// Numbers in one message. While a rank adds one piece, the ranks before it work on the next.
 const PIECE: usize = 1 << 18;
+
+/// Bytes of a message of [`World::sum`].
+pub const PIECE_BYTES: usize = 4 * PIECE;
 
 impl World {
     /// The sum of the rows of all ranks: every rank gets it, with the same bits.

@@ -77,6 +77,11 @@ impl Player {
         Self { turn, ..self }
     }
 
+    /// Parameters that move.
+    pub(crate) fn parameters(&self) -> usize {
+        self.parameters
+    }
+
     /// Parameters with gradient, two moments of Adam, and average.
     pub(crate) fn state(&self) -> usize {
         self.parameters * (4 + usize::from(self.optim.ema.is_some()))

@@ -12,15 +12,28 @@ pub(super) fn share(
     dropout: bool,
     world: &World,
 ) -> Result<Vec<(usize, usize)>, RunError> {
+    let mut all = shares(phase, placement.has_own_memory(), dropout, world.size())?;
+    Ok(all.swap_remove(world.rank()))
+}
+
+/// The pieces of every one of so many ranks; `on_gpu` is whether they compute on GPUs.
+pub(super) fn shares(
+    phase: &Phase,
+    on_gpu: bool,
+    dropout: bool,
+    ranks: usize,
+) -> Result<Vec<Vec<(usize, usize)>>, RunError> {
     let (batch, micro) = (phase.optim.batch, phase.optim.micro_batch());
-    if world.is_single() {
-        return Ok((0..batch).step_by(micro).map(|at| (at, micro)).collect());
+    if ranks == 1 {
+        return Ok(vec![
+            (0..batch).step_by(micro).map(|at| (at, micro)).collect(),
+        ]);
     }
     // Sums on a GPU have an order of their own anyway. Masks of dropout are drawn for a micro-batch.
-    let part = match (placement.has_own_memory(), dropout) {
+    let part = match (on_gpu, dropout) {
         (true, _) => 1,
         (false, true) => micro,
-        (false, false) => placement.part(micro),
+        (false, false) => Placement::cpu().part(micro),
     };
     let parts: Vec<(usize, usize)> = (0..batch)
         .step_by(micro)
@@ -29,7 +42,7 @@ pub(super) fn share(
             parts.map(move |at| (start + at, part.min(micro - at)))
         })
         .collect();
-    if parts.len() < world.size() {
+    if parts.len() < ranks {
         let dropout = match dropout {
             true => " (a network with dropout takes whole micro-batches)",
             false => "",
@@ -39,16 +52,18 @@ pub(super) fn share(
             reason: format!(
                 "a batch of {batch} goes through the network in {} part(s) of {part}{dropout}, and there are {} ranks: start at most as many as there are parts, or use a larger `batch` or a smaller `micro_batch`",
                 parts.len(),
-                world.size()
+                ranks
             ),
         });
     }
-    let bound = |rank: usize| rank * parts.len() / world.size();
-    let own = &parts[bound(world.rank())..bound(world.rank() + 1)];
+    let bound = |rank: usize| rank * parts.len() / ranks;
     let of_one_micro_batch = |a: &(usize, usize), b: &(usize, usize)| a.0 / micro == b.0 / micro;
-    let pieces = own.chunk_by(of_one_micro_batch);
     let piece = |parts: &[(usize, usize)]| (parts[0].0, parts.iter().map(|part| part.1).sum());
-    Ok(pieces.map(piece).collect())
+    let of_rank = |rank: usize| {
+        let own = &parts[bound(rank)..bound(rank + 1)];
+        own.chunk_by(of_one_micro_batch).map(piece).collect()
+    };
+    Ok((0..ranks).map(of_rank).collect())
 }
 
 #[cfg(test)]
@@ -56,10 +71,8 @@ mod tests {
     use super::*;
     use crate::method::denoising::{DenoisingMethod, DenoisingStart};
     use crate::optim::OptimConfig;
-    use burn::tensor::Device;
     use fewstep_nn::Precision;
     use std::sync::Arc;
-    use std::time::Duration;
 
     fn shares(batch: usize, micro: usize, dropout: bool, ranks: usize) -> Vec<Vec<(usize, usize)>> {
         let phase = Phase {
@@ -78,13 +91,7 @@ mod tests {
             },
             updates: 1,
         };
-        let placement = Placement::of(&Device::flex());
-        let ranks = World::of_threads(ranks, Duration::from_secs(1));
-        let share = |world| share(&phase, &placement, dropout, world).map_err(|e| e.to_string());
-        ranks
-            .iter()
-            .map(|world| share(world).unwrap_or_else(|e| panic!("{e}")))
-            .collect()
+        super::shares(&phase, false, dropout, ranks).expect("enough parts")
     }
 
     #[test]

@@ -251,7 +251,7 @@ fn to_bytes(bytes: u128) -> u64 {
 }
 
 /// Parameters that move in a phase.
-fn trained(phase: &Phase, student: &Backbone) -> usize {
+pub(super) fn trained(phase: &Phase, student: &Backbone) -> usize {
     match (phase.trained_part(), student.controlnet()) {
         (TrainedPart::Lora, _) => student.num_lora_params(),
         (TrainedPart::ControlNet, Some(controlnet)) => controlnet.num_params(),

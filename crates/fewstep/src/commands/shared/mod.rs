@@ -15,6 +15,7 @@ pub(crate) mod interrupt;
 pub(crate) mod measure;
 pub(crate) mod models;
 pub(crate) mod plan;
+pub(crate) mod plan_ranks;
 pub(crate) mod prompts;
 mod recipe_changes;
 pub(crate) mod recipe_kind;

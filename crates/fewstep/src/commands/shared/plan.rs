@@ -47,9 +47,15 @@ pub(crate) fn print<R: Serialize>(
     }
     room.check_encoding(encoding.unwrap_or(0))?;
     room.check_run(run, initial)?;
-    match args.plan {
-        true => Ok(()),
-        false => print_phases(run, initial, shown),
+    match (args.plan, &args.ranks) {
+        (true, None) => Ok(()),
+        (true, Some(ranks)) => {
+            let plans = run.plan_ranks(initial, shown, room.target, ranks.asked())?;
+            let is_here = args.gpu_memory.is_none() && encoding.is_none();
+            let timed = || Ok(is_here.then(|| run.plan(initial, shown)).transpose()?);
+            ranks.print(&plans, room.target, &timed)
+        }
+        (false, _) => print_phases(run, initial, shown),
     }
 }
 
@@ -98,7 +104,7 @@ impl Room {
 }
 
 /// Memory as one column on the CPU, and as two on a GPU.
-fn columns(target: Target, memory: Predicted) -> String {
+pub(super) fn columns(target: Target, memory: Predicted) -> String {
     match target {
         Target::Cpu => format!("{:>10}", amount(memory.host)),
         _ => format!("{:>10} {:>10}", amount(memory.device), amount(memory.host)),
@@ -106,7 +112,7 @@ fn columns(target: Target, memory: Predicted) -> String {
 }
 
 /// The heads of [`columns`].
-fn heads(target: Target) -> &'static str {
+pub(super) fn heads(target: Target) -> &'static str {
     match target {
         Target::Cpu => "    memory",
         _ => "on the GPU  in memory",

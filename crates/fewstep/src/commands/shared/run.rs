@@ -2,6 +2,7 @@
 
 use super::grids::SampleGrids;
 use super::interrupt::Interrupt;
+use super::plan_ranks::RanksArgs;
 use super::recipe_kind::{Command, RecipeKind, wrong_method};
 use super::run_folder::{RunFolder, check_apart};
 use crate::compute;
@@ -47,6 +48,9 @@ pub(crate) struct RunArgs {
     /// Plan for a GPU with this much memory, which may be elsewhere.
     #[arg(skip)]
     pub(crate) gpu_memory: Option<u64>,
+    /// Plan for several processes.
+    #[arg(skip)]
+    pub(crate) ranks: Option<RanksArgs>,
 }
 
 impl RunArgs {
@@ -56,6 +60,7 @@ impl RunArgs {
         overrides: Vec<String>,
         memory: MemoryArgs,
         gpu_memory: Option<u64>,
+        ranks: Option<RanksArgs>,
     ) -> Self {
         Self {
             recipe,
@@ -67,6 +72,7 @@ impl RunArgs {
             processes: ProcessArgs::default(),
             plan: true,
             gpu_memory,
+            ranks,
         }
     }
 
