@@ -124,9 +124,9 @@ fn students_say_how_they_must_be_sampled() {
 fn a_run_shows_how_far_it_has_come() {
     let folder = tempfile::tempdir().expect("a folder");
     let run = folder.path().join("run");
-    std::fs::create_dir_all(run.join("checkpoints/000000000004-001")).expect("a folder");
-    std::fs::write(run.join("checkpoints/000000000004-001/position.json"), "{}").expect("written");
-    std::fs::create_dir_all(run.join("checkpoints/000000000008-001.tmp")).expect("a folder");
+    // 1,200 updates of the first phase and 5 of the second, of 4 samples each.
+    std::fs::create_dir_all(run.join("checkpoints/000000004820-001")).expect("a folder");
+    std::fs::create_dir_all(run.join("checkpoints/000000004840-001.tmp")).expect("a folder");
     std::fs::write(run.join("recipe.toml"), RECIPE).expect("written");
     let (before, _) = succeed(folder.path(), &["info", "run"]);
     assert!(
@@ -135,11 +135,18 @@ fn a_run_shows_how_far_it_has_come() {
     );
     assert!(before.contains("none yet"), "{before}");
 
-    // The last line is cut off, as when the program was killed while it wrote.
+    // The last line is cut off, as when the program was killed while it wrote; the one before it is
+    // of updates that were not saved.
     let torn = &log_line("steps-2", 20)[..30];
-    let log = [&log_line("guided", 1200), &log_line("steps-2", 10), torn]
-        .map(String::from)
-        .join("\n");
+    let lost = log_line("steps-2", 10).replace("0.125", "0.5");
+    let log = [
+        &log_line("guided", 1200),
+        &log_line("steps-2", 4),
+        &lost,
+        torn,
+    ]
+    .map(String::from)
+    .join("\n");
     std::fs::write(run.join("metrics.jsonl"), log).expect("written");
     save(&student(DistilledFor::Any, None), &run, "models/guided");
     let (out, _) = succeed(folder.path(), &["info", "run"]);
@@ -147,16 +154,27 @@ fn a_run_shows_how_far_it_has_come() {
         "distil the teacher some/teacher",
         "Images, the part to train on",
         "guided   done: 1,200 of 1,200 updates of 4 samples; loss 0.1250, 33 samples/s",
-        "steps-2  under way: 10 of 50 updates",
+        "steps-2  stopped: 5 of 50 updates of 4 samples; loss 0.1250",
         "steps-1  not begun: 0 of 50 updates",
-        "1, newest 000000000004-001",
+        "1, newest 000000004820-001",
+        "--resume goes on",
         "models/guided (student of stage one",
     ] {
         assert!(out.contains(part), "no `{part}` in:\n{out}");
     }
     let (out, _) = succeed(folder.path(), &["info", "run", "--json"]);
     let facts: Value = serde_json::from_str(&out).expect("JSON");
-    assert_eq!(facts["phases"][1]["updates_done"], 10);
+    assert_eq!(facts["phases"][1]["updates_done"], 5);
+    // A process that has the folder counts as it logs.
+    let lock = std::fs::File::create(run.join(".lock")).expect("a lock");
+    lock.lock().expect("free");
+    let (out, _) = succeed(folder.path(), &["info", "run"]);
+    assert!(
+        out.contains("steps-2  under way: 10 of 50 updates"),
+        "{out}"
+    );
+    assert!(!out.contains("--resume"), "{out}");
+    drop(lock);
     assert_eq!(facts["recipe"]["guided"]["updates"], 1200);
 
     save(

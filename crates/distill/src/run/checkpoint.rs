@@ -191,6 +191,12 @@ pub fn checkpoints(run: &Path) -> Vec<String> {
     all.filter_map(name).collect()
 }
 
+/// Samples that a run has seen, of all its phases, and the phase, counted from 0, in its newest
+/// checkpoint.
+pub fn saved(run: &Path) -> Option<(u64, usize)> {
+    place(checkpoints(run).last()?)
+}
+
 const OPTIMIZER: &str = "optimizer.bin";
 const WINDOW: &str = "window.toml";
 /// The ending of a checkpoint that is not finished.

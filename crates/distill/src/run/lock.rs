@@ -57,6 +57,18 @@ impl RunLock {
     }
 }
 
+impl RunLock {
+    /// The process that has a folder at the moment, if there is one.
+    pub fn owner(folder: &Path) -> Option<String> {
+        let path = folder.join(NAME);
+        let file = File::open(&path).ok()?;
+        match file.try_lock_shared() {
+            Err(TryLockError::WouldBlock) => Some(owner(&path)),
+            _ => None,
+        }
+    }
+}
+
 impl Drop for RunLock {
     fn drop(&mut self) {
         // A lock that cannot be removed is free all the same. A folder that has become a run is not

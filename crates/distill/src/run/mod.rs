@@ -20,7 +20,7 @@ mod share;
 mod tensorboard;
 
 pub use batch::to_device;
-pub use checkpoint::checkpoints;
+pub use checkpoint::{checkpoints, saved};
 pub use error::RunError;
 pub use inputs::RunInputs;
 pub use lock::RunLock;

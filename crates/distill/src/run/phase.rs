@@ -29,7 +29,7 @@ pub struct Phase {
 
 impl Phase {
     /// Samples that the phase sees.
-    pub(super) fn samples(&self) -> u64 {
+    pub fn samples(&self) -> u64 {
         self.updates * self.optim.batch as u64
     }
 

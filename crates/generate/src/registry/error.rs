@@ -44,7 +44,7 @@ pub enum RegistryError {
         what: &'static str,
     },
     /// A run that has finished no phase.
-    #[error("{} holds no model yet: let the run finish its first phase", folder.display())]
+    #[error("{} holds no model yet, since its run has finished no phase: resume the run and let it finish one", folder.display())]
     NoModelYet {
         /// Its folder of models.
         folder: PathBuf,

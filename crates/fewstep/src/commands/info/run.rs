@@ -8,7 +8,7 @@ use crate::numbers::thousands;
 use burn::tensor::Device;
 use fewstep_diffusion::Role;
 use fewstep_distill::recipe::parse;
-use fewstep_distill::run::{LogRecord, Phase, checkpoints};
+use fewstep_distill::run::{LogRecord, Phase, RunLock, checkpoints, saved};
 use fewstep_formats::Model;
 use fewstep_generate::run_models;
 use serde::Serialize;
@@ -24,6 +24,8 @@ pub(super) struct Facts {
     seed: u64,
     recipe: toml::Table,
     phases: Vec<Progress>,
+    /// The process that works on it.
+    owner: Option<String>,
     checkpoints: Vec<String>,
     models: Vec<Saved>,
 }
@@ -36,8 +38,17 @@ struct Progress {
     updates_done: u64,
     batch: usize,
     finished: bool,
+    #[serde(skip)]
+    is_running: bool,
     loss: Option<f64>,
     samples_per_second: Option<f64>,
+}
+
+/// Whether a phase is over, is being run, or was stopped after so many updates.
+enum State {
+    Done,
+    UnderWay,
+    Stopped(u64),
 }
 
 /// The model of a finished phase.
@@ -58,6 +69,14 @@ impl Facts {
         let log = read_log(folder);
         let models = read_models(folder, device)?;
         let finished = |phase: &Phase| models.iter().any(|saved| saved.path.ends_with(&phase.name));
+        let owner = RunLock::owner(folder);
+        let saved = updates_saved(folder, &plan.phases);
+        let state = |index: usize, phase: &Phase| match (finished(phase), &owner, saved) {
+            (true, ..) => State::Done,
+            (false, Some(_), _) => State::UnderWay,
+            (false, None, Some((at, updates))) if at == index => State::Stopped(updates),
+            (false, None, _) => State::Stopped(0),
+        };
         Ok(Self {
             kind: "run",
             run: folder.into(),
@@ -68,8 +87,10 @@ impl Facts {
             phases: plan
                 .phases
                 .iter()
-                .map(|p| Progress::of(p, &log, finished(p)))
+                .enumerate()
+                .map(|(index, phase)| Progress::of(phase, &log, &state(index, phase)))
                 .collect(),
+            owner,
             checkpoints: checkpoints(folder),
             models,
         })
@@ -90,6 +111,11 @@ impl Facts {
                 Some(newest) => format!("{}, newest {newest}", self.checkpoints.len()),
             },
         );
+        if let Some(owner) = &self.owner {
+            fields.add("Running", owner.as_str());
+        } else if self.phases.iter().any(|phase| !phase.finished) {
+            fields.add("Not finished", "the same command with --resume goes on");
+        }
         fields.add_all(
             "Models",
             match self.models.is_empty() {
@@ -102,24 +128,37 @@ impl Facts {
 }
 
 impl Progress {
-    fn of(phase: &Phase, log: &[LogRecord], finished: bool) -> Self {
-        let last = log.iter().rev().find(|record| record.phase == phase.name);
+    fn of(phase: &Phase, log: &[LogRecord], state: &State) -> Self {
+        let most = match *state {
+            State::Done | State::UnderWay => phase.updates,
+            State::Stopped(updates) => updates,
+        };
+        // What was logged after the checkpoint that a stopped run goes on from will come again.
+        let records = log.iter().rev();
+        let mut records = records.filter(|record| record.phase == phase.name);
+        let last = records.find(|record| record.update <= most);
         Self {
             phase: phase.name.clone(),
             updates: phase.updates,
-            updates_done: last.map_or(0, |record| record.update),
+            updates_done: match *state {
+                State::Done => phase.updates,
+                State::UnderWay => last.map_or(0, |record| record.update),
+                State::Stopped(updates) => updates,
+            },
             batch: phase.optim.batch,
-            finished,
+            finished: matches!(state, State::Done),
+            is_running: matches!(state, State::UnderWay),
             loss: last.map(|record| record.loss),
             samples_per_second: last.map(|record| record.samples_per_second),
         }
     }
 
     fn line(&self, width: usize) -> String {
-        let state = match (self.finished, self.updates_done) {
-            (true, _) => "done",
-            (false, 0) => "not begun",
-            (false, _) => "under way",
+        let state = match (self.finished, self.updates_done, self.is_running) {
+            (true, ..) => "done",
+            (false, 0, _) => "not begun",
+            (false, _, true) => "under way",
+            (false, _, false) => "stopped",
         };
         let measured = match (self.loss, self.samples_per_second) {
             (Some(loss), Some(rate)) => format!("; loss {loss:.4}, {rate:.0} samples/s"),
@@ -144,6 +183,14 @@ impl Saved {
             self.weights_hash
         )
     }
+}
+
+/// The phase of the newest checkpoint, counted from 0, and the updates of it that are in it.
+fn updates_saved(folder: &Path, phases: &[Phase]) -> Option<(usize, u64)> {
+    let (clock, index) = saved(folder)?;
+    let before: u64 = phases.iter().take(index).map(Phase::samples).sum();
+    let batch = phases.get(index)?.optim.batch.max(1) as u64;
+    Some((index, clock.saturating_sub(before) / batch))
 }
 
 /// The complete lines of the log; the last one may be incomplete.
