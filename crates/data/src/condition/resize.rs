@@ -3,6 +3,9 @@
 
 use crate::ImageShape;
 
+/// Pixels between two passes, from which on the order of the passes is chosen.
+const MOST_BETWEEN: usize = 1 << 24;
+
 /// A resampling filter.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Filter {
@@ -57,6 +60,20 @@ pub fn resize(
     filter: Filter,
 ) -> Vec<f32> {
     assert_eq!(image.len(), shape.len(), "the image is of its shape");
+    // Rows change first, unless too much would be between.
+    let between = shape.height.saturating_mul(width);
+    if between > MOST_BETWEEN && height.saturating_mul(shape.width) < between {
+        let turned = transposed(image, [shape.height, shape.width]);
+        let turned_shape = ImageShape {
+            height: shape.width,
+            width: shape.height,
+            ..shape
+        };
+        return transposed(
+            &resize(&turned, turned_shape, width, height, filter),
+            [width, height],
+        );
+    }
     let wide: Vec<f32> = image
         .chunks_exact(shape.width)
         .flat_map(|row| along(row, width, filter))
@@ -69,6 +86,18 @@ pub fn resize(
                 .collect();
             (0..height * width).map(move |i| columns[i % width][i / width])
         })
+        .collect()
+}
+
+/// Planes of this height and width with both exchanged.
+fn transposed(image: &[f32], [height, width]: [usize; 2]) -> Vec<f32> {
+    let turned = |plane: &[f32]| -> Vec<f32> {
+        let at = |i: usize| plane[i % height * width + i / height];
+        (0..plane.len()).map(at).collect()
+    };
+    image
+        .chunks_exact(height * width)
+        .flat_map(turned)
         .collect()
 }
 
@@ -103,6 +132,24 @@ mod tests {
 
     fn image() -> Vec<f32> {
         (0..48).map(|i| (f64::from(i) * 0.9).sin() as f32).collect()
+    }
+
+    /// A column of a million pixels, and the same as a row.
+    #[test]
+    fn long_lines_take_no_more_memory_than_their_results() {
+        let line: Vec<f32> = (0..3 << 20).map(|i| (i as f32 * 1e-5).sin()).collect();
+        let of = |height: usize, width: usize| {
+            let shape = ImageShape {
+                channels: 1,
+                height,
+                width,
+            };
+            resize(&line, shape, 8, 8, Filter::Bicubic)
+        };
+        let (column, row) = (of(3 << 20, 1), of(1, 3 << 20));
+        assert_eq!(transposed(&column, [8, 8]), row);
+        assert_eq!(column[..8], [column[0]; 8]);
+        assert_ne!(column[0], column[8]);
     }
 
     /// Pillow 12 on float images (tools/golden/data_resize.py).

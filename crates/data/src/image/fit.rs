@@ -3,8 +3,11 @@
 use super::Image;
 use crate::ImageShape;
 use ::image::imageops::{self, FilterType};
-use ::image::{GrayImage, ImageBuffer, Pixel};
+use ::image::{GenericImageView, GrayImage, ImageBuffer, Pixel};
 use serde::{Deserialize, Serialize};
+
+/// Pixels between two passes of resizing, from which on the order of the passes is chosen.
+const MOST_BETWEEN: u64 = 1 << 24;
 
 /// How images of another aspect ratio become squares.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -93,7 +96,31 @@ fn cover<P: Pixel<Subpixel = u8> + 'static>(
         (from_height - part_height) / 2,
     );
     let part = imageops::crop_imm(&image, left, top, part_width, part_height);
-    imageops::resize(&*part, width, height, FilterType::Lanczos3)
+    resized(&*part, width, height)
+}
+
+/// An image in another size. The framework resizes columns first, and keeps the result in 16 bytes a
+/// pixel: a large image that is much wider than high is turned for that.
+fn resized<P: Pixel<Subpixel = u8> + 'static>(
+    image: &impl GenericImageView<Pixel = P>,
+    width: u32,
+    height: u32,
+) -> ImageBuffer<P, Vec<u8>> {
+    let (from_width, from_height) = image.dimensions();
+    let pixels = |width: u32, height: u32| u64::from(width) * u64::from(height);
+    let (between, turned) = (pixels(from_width, height), pixels(width, from_height));
+    match between > MOST_BETWEEN && turned < between {
+        true => {
+            let turned = imageops::rotate90(image);
+            imageops::rotate270(&imageops::resize(
+                &turned,
+                height,
+                width,
+                FilterType::Lanczos3,
+            ))
+        }
+        false => imageops::resize(image, width, height, FilterType::Lanczos3),
+    }
 }
 
 /// The same of an image in the form of its decoder.
@@ -110,12 +137,12 @@ pub(super) fn square<P: Pixel<Subpixel = u8> + 'static>(
     }
     match fit {
         Fit::Crop => cover(image, [side, side]),
-        Fit::Stretch => imageops::resize(&image, side, side, FilterType::Lanczos3),
+        Fit::Stretch => resized(&image, side, side),
         Fit::Pad => {
             let longer = f64::from(width.max(height));
             let scaled = |length: u32| f64::from(length) * f64::from(side) / longer;
             let [width, height] = [width, height].map(|l| (scaled(l).round() as u32).max(1));
-            let whole = imageops::resize(&image, width, height, FilterType::Lanczos3);
+            let whole = resized(&image, width, height);
             let mut square = ImageBuffer::from_fn(side, side, |_, _| {
                 *P::from_slice(&[background; 4][..usize::from(P::CHANNEL_COUNT)])
             });
@@ -144,6 +171,29 @@ mod tests {
                 width: 8,
             },
             pixels: (0..32 * channels).map(value).collect(),
+        }
+    }
+
+    /// Four million pixels in a row, and in a column.
+    #[test]
+    fn lines_of_millions_of_pixels_are_stretched() {
+        let line = |[height, width]: [usize; 2]| Image {
+            shape: ImageShape {
+                channels: 1,
+                height,
+                width,
+            },
+            pixels: (0..height * width)
+                .map(|i| (i * 255 / (height * width)) as u8)
+                .collect(),
+        };
+        let wide = line([1, 1 << 22]).fitted(64, Fit::Stretch, 0).pixels;
+        let high = line([1 << 22, 1]).fitted(64, Fit::Stretch, 0).pixels;
+        for (i, level) in wide.iter().enumerate() {
+            let (row, column) = (i / 64, i % 64);
+            let off = 255.0 * (column as f64 + 0.5) / 64.0 - f64::from(*level);
+            assert!(off.abs() < 2.0, "row {row}, column {column}: {level}");
+            assert!(level.abs_diff(high[64 * column + row]) <= 1, "{i}");
         }
     }
 
