@@ -7,13 +7,15 @@ use crate::commands::shared::fidelity::{Fidelity, generate_all};
 use crate::commands::shared::measure::{SampledModel, metrics_error};
 use crate::commands::shared::models;
 use crate::error::{CliError, CliResult};
-use crate::numbers::plural;
+use crate::memory;
+use crate::numbers::{plural, thousands};
 use crate::parsers::steps;
 use crate::progress;
 use burn::tensor::Device;
 use fewstep_data::image::Image;
 use fewstep_diffusion::{DistilledFor, Guidance, Role};
-use fewstep_generate::{Generator, ImageRequest, KeepEncoder, scale_of};
+use fewstep_generate::{Extent, Generator, ImageRequest, KeepEncoder, scale_of};
+use fewstep_kernels::device::Placement;
 use fewstep_metrics::{Lpips, MeanInterval};
 use serde::Serialize;
 use std::rc::Rc;
@@ -84,6 +86,7 @@ impl Args {
         let generator = &models[0].generator;
         let mut reference = self.reference_of_fidelity(generator, device)?;
         let seeds = each_once(&self.seeds);
+        self.check_fidelity_memory(&models, &reference.teacher.generator, seeds.len())?;
         let requests = self.requests_of_fidelity(model, generator, &seeds)?;
         let lpips = self.pairs.lpips(generator.image_shape(), device)?;
         let mut rows = vec![];
@@ -98,6 +101,37 @@ impl Args {
             self.save(&rows)?;
         }
         self.print(&rows, || Ok(table(&rows, lpips.as_ref())))
+    }
+
+    /// Refuses more images than memory holds: those of a row, and the teacher's for every w.
+    fn check_fidelity_memory(
+        &self,
+        models: &[SampledModel],
+        teacher: &Generator,
+        seeds: usize,
+    ) -> CliResult {
+        let images = (self.count() as u64).saturating_mul(seeds as u64);
+        let mut weights: Vec<_> = models.iter().map(|sampled| sampled.w).collect();
+        weights.dedup();
+        let predicted = |generator: &Generator, images: u64| {
+            generator.memory(&Extent {
+                images,
+                size: None,
+                batch: self.batch,
+                w: models
+                    .iter()
+                    .filter_map(|sampled| sampled.w)
+                    .reduce(f64::max),
+            })
+        };
+        let of_row = predicted(&models[0].generator, images)?;
+        let of_teacher = predicted(teacher, images.saturating_mul(weights.len() as u64))?;
+        memory::check_on(
+            Placement::of(teacher.device()).memory(),
+            &format!("comparing {} images", thousands(images)),
+            of_row.plus(of_teacher),
+            "use a smaller --count or --batch",
+        )
     }
 
     fn row_of_fidelity(
