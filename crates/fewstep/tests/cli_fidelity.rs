@@ -192,7 +192,11 @@ fn what_cannot_be_compared_is_refused() {
     };
     eval("other", &[], &["teacher", "other classes"]);
     eval("student", &["--count", "1"], &["--count is 1"]);
-    eval("student", &["--count", "1000000000000"], &["of memory", "--count"]);
+    eval(
+        "student",
+        &["--count", "1000000000000"],
+        &["of memory", "--count"],
+    );
     eval("student", &["--data", "real"], &["omit --data"]);
     eval("student", &["--features", "inception"], &["--features"]);
     eval("student", &["--grid", "a.png"], &["--grid"]);
