@@ -41,6 +41,7 @@ mod restyle;
 pub use classes::{UnknownClass, find_class};
 pub use control::ControlImage;
 pub use error::GenerateError;
+pub use fewstep_kernels::memory::Predicted;
 pub use generator::{Extent, Generator, KeptGuidance, Progress, ignore};
 pub use images::{from_images, to_images};
 pub use init::Init;

@@ -76,6 +76,26 @@ fn restyled_images_are_those_of_the_command_line() {
     }
 }
 
+/// Results that the memory of the server has no room for, though it has for one.
+#[test]
+fn restyling_keeps_to_the_memory() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let arguments = [
+        "--model",
+        "builtin:fashion-mnist-teacher",
+        "--memory",
+        "8MB",
+    ];
+    let server = Server::start(folder.path(), &arguments);
+    write_image(&folder.path().join("one.png"), 32, 1);
+    let image = base64_of(&std::fs::read(folder.path().join("one.png")).expect("a file"));
+    let body = |count: usize| json!({ "model": "fashion-mnist-teacher", "image": vec![&image; count], "from": 0, "to": 1, "steps": 1 });
+    server.post("/api/v1/restyle", &body(1)).ok();
+    let answer = server.post("/api/v1/restyle", &body(64));
+    answer.refused(400, "more memory");
+    assert_eq!(answer.json()["error"]["param"], "image");
+}
+
 #[test]
 fn what_cannot_be_restyled_is_refused() {
     let text = format!("text={}", golden_path("sd1"));

@@ -4,7 +4,10 @@ use crate::config::{Config, Load, NamedModel};
 use crate::error::{ApiError, ServeError};
 use axum::http::StatusCode;
 use fewstep_data::amount;
-use fewstep_generate::{Extent, GenerateError, Generator, LoraChoice, ModelSource, RegistryError};
+use fewstep_generate::{
+    Extent, GenerateError, Generator, LoraChoice, ModelSource, Predicted, RegistryError,
+};
+
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -282,19 +285,24 @@ impl Catalog {
         size: Option<[usize; 2]>,
         most: usize,
     ) -> Option<usize> {
-        let Some(memory) = self.memory else {
-            return Some(most);
-        };
-        let left = memory
-            .saturating_sub(self.bytes())
-            .saturating_add(model.needs.weights);
         let fits = |images: &usize| {
             let needed = model.generator.memory(&extent(*images, size));
-            needed.is_ok_and(|needed| needed.of_networks() <= left)
+            needed.is_ok_and(|needed| self.allows(needed, &[model]))
         };
         let mut halves =
             std::iter::successors(Some(most.max(1)), |most| (*most > 1).then_some(most / 2));
         halves.find(fits)
+    }
+
+    /// Whether there is room for work that takes this much, with the weights of these models, next
+    /// to the weights of all others.
+    pub(crate) fn allows(&self, needed: Predicted, models: &[&Loaded]) -> bool {
+        let Some(memory) = self.memory else {
+            return true;
+        };
+        let own = models.iter().map(|model| model.needs.weights).sum();
+        let left = memory.saturating_sub(self.bytes()).saturating_add(own);
+        needed.of_networks() <= left
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {

@@ -122,9 +122,23 @@ pub(super) async fn restyle(
     let encoder = accepted.model(Some(encoder), body.steps, &[]).await?;
     let decoder = accepted.model(Some(decoder), body.steps, &[]).await?;
     let [of_encoder, of_decoder] = [&encoder, &decoder].map(|model| model.name.clone());
+    let engine = app.engine.clone();
     let work = move |go_on: &dyn Fn() -> std::ops::ControlFlow<()>| {
-        let restyler = restyler(&encoder, decoder)?;
+        let restyler = restyler(&encoder, &decoder)?;
         let request = body.request(&restyler, &layers, weights, is_teacher)?;
+        let both = [&*encoder, &*decoder];
+        let models = if Arc::ptr_eq(&encoder, &decoder) {
+            &both[..1]
+        } else {
+            &both
+        };
+        let needed = restyler.memory(&request)?;
+        if !engine.catalog.allows(needed, models) {
+            return Err(ApiError::field(
+                "image",
+                "so many images take more memory than models may take on this server: give fewer images, or fewer weights `w`",
+            ));
+        }
         let warnings = restyler.check(&request)?;
         let warnings = warnings.iter().map(ToString::to_string).collect();
         let made = restyler.restyle(&request, &mut |_| go_on())?;
@@ -168,7 +182,7 @@ fn encoded(
     Ok(images)
 }
 
-fn restyler(encoder: &Loaded, decoder: Arc<Loaded>) -> Result<Restyler, ApiError> {
+fn restyler(encoder: &Loaded, decoder: &Loaded) -> Result<Restyler, ApiError> {
     let parts = encoder.generator.components();
     let model = encoder.generator.model().clone();
     Ok(Restyler::new(model, parts, decoder.generator.clone())?)
