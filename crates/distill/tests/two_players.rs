@@ -84,6 +84,7 @@ fn run(folder: &Path, others: Others, batch: usize, updates: u64, every: u64, ra
                 ema: Some(Ema::Decay(0.95)),
                 ..OptimConfig::of(batch, 1e-3)
             },
+            optim_key: "optim",
             updates,
         }],
         examples: Examples::images(Arc::new(images)),

@@ -164,7 +164,7 @@ impl From<RunError> for CliError {
         match error {
             RunError::World(error) => error.into(),
             RunError::NotFinite { .. } => {
-                CliError::Work(anyhow::anyhow!("{error} (--out FOLDER --set optim.lr=...)"))
+                CliError::Work(anyhow::anyhow!("{error} (--out FOLDER --set KEY=VALUE)"))
             }
             RunError::Write { .. } | RunError::Format(FormatError::Write { .. }) => {
                 CliError::Work(anyhow::anyhow!("{error}. {UNWRITTEN}"))

@@ -113,10 +113,34 @@ fn a_diverged_run_stops_and_keeps_its_checkpoints() {
         "Images in the batch",
         "checkpoint",
         "Nothing that was saved",
+        "`optim.lr`",
     ] {
         assert!(message.contains(word), "`{word}` is not in: {message}");
     }
     assert!(!workspace.path("run/models/teacher").exists());
+}
+
+/// The keys to change are those of the phase that diverged: a recipe of two stages has two learning
+/// rates, and none at the top.
+#[test]
+fn a_diverged_run_names_the_keys_of_its_phase() {
+    let workspace = Workspace::new();
+    let train = workspace.recipe("train.toml", TRAIN);
+    workspace.succeed(&["train", &train, "--out", "teacher"]);
+    let distill = workspace.recipe("distill.toml", DISTILL);
+    for table in ["guided", "progressive"] {
+        let lr = format!("{table}.optim.lr=1e38");
+        let clip = format!("{table}.optim.clip=1e30");
+        let output = workspace.run(&[
+            "distill", &distill, "--out", table, "--set", &lr, "--set", &clip,
+        ]);
+        let message = stderr(&output);
+        assert_eq!(output.status.code(), Some(1), "{message}");
+        for key in ["lr", "clip"] {
+            let key = format!("`{table}.optim.{key}`");
+            assert!(message.contains(&key), "{key} is not in: {message}");
+        }
+    }
 }
 
 #[test]

@@ -195,7 +195,8 @@ impl DistillRecipe {
                 clip_targets: self.clip_targets,
             };
             let name = "guided".into();
-            phases.push(self.phase(name, Arc::new(method), &guided.optim, guided.updates));
+            let optim = ("guided.optim", &guided.optim);
+            phases.push(self.phase(name, Arc::new(method), optim, guided.updates));
         }
         if let Some(progressive) = &self.progressive {
             for (steps, updates) in progressive.rounds()? {
@@ -218,7 +219,8 @@ impl DistillRecipe {
                     },
                     is_first: phases.is_empty(),
                 };
-                phases.push(self.phase(name, Arc::new(method), &progressive.optim, updates));
+                let optim = ("progressive.optim", &progressive.optim);
+                phases.push(self.phase(name, Arc::new(method), optim, updates));
             }
         }
         Ok(phases)
@@ -242,7 +244,7 @@ impl DistillRecipe {
         &self,
         name: String,
         method: Arc<dyn Method>,
-        optim: &OptimConfig,
+        (optim_key, optim): (&'static str, &OptimConfig),
         updates: u64,
     ) -> Phase {
         Phase {
@@ -253,6 +255,7 @@ impl DistillRecipe {
             dropout: self.is_of_version_0_1(),
             teacher_precision: self.teacher_precision,
             optim: optim.clone(),
+            optim_key,
             updates,
         }
     }

@@ -201,6 +201,7 @@ impl PhaseRecipe {
             dropout: self.method == MethodName::Denoising || self.student_prediction.is_none(),
             teacher_precision: self.teacher_precision,
             optim: self.optim.clone(),
+            optim_key: "optim",
             updates: self.updates,
         }]
     }

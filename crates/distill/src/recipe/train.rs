@@ -183,6 +183,7 @@ impl TrainRecipe {
             dropout: true,
             teacher_precision: Precision::default(),
             optim: self.optim.clone(),
+            optim_key: "optim",
             updates: self.updates,
         }]
     }

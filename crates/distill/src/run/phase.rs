@@ -23,6 +23,8 @@ pub struct Phase {
     pub teacher_precision: Precision,
     /// How.
     pub optim: OptimConfig,
+    /// Where a recipe has these settings, for messages: `guided.optim`.
+    pub optim_key: &'static str,
     /// For how long.
     pub updates: u64,
 }

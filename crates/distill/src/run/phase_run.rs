@@ -189,6 +189,13 @@ impl<'a> PhaseRun<'a> {
             }
             _ => "there is no checkpoint yet".into(),
         };
+        let change = match player {
+            None => {
+                let key = self.phase.optim_key;
+                format!("a lower `{key}.lr` or a smaller `{key}.clip`")
+            }
+            Some(player) => format!("a lower learning rate of the {player}"),
+        };
         RunError::NotFinite {
             phase: match player {
                 None => self.phase.name.clone(),
@@ -196,7 +203,7 @@ impl<'a> PhaseRun<'a> {
             },
             source,
             last_good: format!(
-                "Images in the batch: {indices:?}. Nothing that was saved has been changed: {last_good}. Going on with the same recipe ends at the same place: start again in another folder, or in this one once it is deleted, with a lower learning rate or a smaller `clip`"
+                "Images in the batch: {indices:?}. Nothing that was saved has been changed: {last_good}. Going on with the same recipe ends at the same place: start again in another folder, or in this one once it is deleted, with {change}"
             ),
         }
     }

@@ -89,6 +89,7 @@ mod tests {
                 micro_batch: Some(micro),
                 ..OptimConfig::of(batch, 1e-3)
             },
+            optim_key: "optim",
             updates: 1,
         };
         super::shares(&phase, false, dropout, ranks).expect("enough parts")
