@@ -186,7 +186,7 @@ fn predictions_are_what_an_allocator_counts() {
         for checkpointing in [false, true] {
             // Large enough that the nodes of the graph themselves count for little.
             let size = match config.text {
-                Some(_) => [32, 32],
+                Some(_) => [40, 40],
                 None => [96, 96],
             };
             let training = Training {
