@@ -118,9 +118,12 @@ impl ModuleMapper for Cast {
     fn map_float<const D: usize>(&mut self, param: Param<Tensor<D>>) -> Param<Tensor<D>> {
         match D {
             1 => param,
-            _ => param.map(|weight| match fits(&weight, self.0) {
-                true => weight.cast(self.0),
-                false => weight,
+            _ => param.map(|weight| {
+                let stored = FloatDType::from(weight.dtype()) == self.0;
+                match stored || !fits(&weight, self.0) {
+                    true => weight,
+                    false => weight.cast(self.0),
+                }
             }),
         }
     }
@@ -252,7 +255,7 @@ mod tests {
                 "{wide} and {narrow}"
             );
         }
-        let large = network.map(&mut Scale(1e6));
+        let large = network.map(&mut Scale(1e8));
         let half = large.clone().with_weight_dtype(Precision::F16);
         assert_eq!(sizes(&large), sizes(&half));
     }
