@@ -56,8 +56,10 @@ impl DeviceArgs {
 /// The flag for the precision, for commands that generate.
 #[derive(clap::Args, Clone, Copy)]
 pub(crate) struct PrecisionArgs {
-    /// Precision of activations and matrix products: f32, or bf16 on devices that support it.
-    #[arg(long, value_name = "f32|bf16", default_value = "f32", value_parser = precision_of)]
+    /// Precision of activations and matrix products: f32, or bf16 on devices that support it. On a
+    /// CPU, bf16 and f16 store the network's weights in 16 bits, which takes half the memory, and
+    /// compute in f32.
+    #[arg(long, value_name = "f32|bf16|f16", default_value = "f32", value_parser = precision_of)]
     precision: Precision,
 }
 
@@ -67,9 +69,15 @@ impl PrecisionArgs {
         self.precision
     }
 
-    /// The precision, which the device must support.
+    /// The precision to compute in, which the device must support.
     pub(crate) fn checked(self, device: &Device) -> CliResult<Precision> {
         self.precision.check(device).input_error()?;
+        Ok(self.precision)
+    }
+
+    /// The precision to generate in, which the device must support.
+    pub(crate) fn generating(self, device: &Device) -> CliResult<Precision> {
+        self.precision.check_generating(device).input_error()?;
         Ok(self.precision)
     }
 
@@ -83,7 +91,7 @@ impl PrecisionArgs {
     ) -> CliResult<LoadOptions> {
         Ok(LoadOptions {
             controlnet: controlnet.map(Path::to_path_buf),
-            precision: self.checked(device)?,
+            precision: self.generating(device)?,
             keep_encoder,
             ..LoadOptions::default()
         })
@@ -94,7 +102,8 @@ fn precision_of(text: &str) -> Result<Precision, String> {
     match text {
         "f32" => Ok(Precision::F32),
         "bf16" => Ok(Precision::Bf16),
-        _ => Err("it must be f32 or bf16".into()),
+        "f16" => Ok(Precision::F16),
+        _ => Err("it must be f32, bf16 or f16".into()),
     }
 }
 

@@ -3,6 +3,8 @@
 mod tiny;
 mod workspace;
 
+use fewstep_data::image::read;
+use fewstep_formats::FilePrecision;
 use tiny::{save, teacher};
 use workspace::{TRAIN, Workspace, assert_refused, command, refuse, succeed};
 
@@ -54,14 +56,42 @@ fn a_variable_of_the_environment_names_a_device() {
     assert_refused(&run("cuda"), &["--features cuda"]);
 }
 
+/// A file in f16 gives the same image whether its weights stay in f16 or are widened when they are
+/// read; bf16 rounds them, which may change a value by a little.
+#[test]
+fn a_cpu_stores_weights_in_16_bits() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let half = teacher().to_bytes(FilePrecision::Half).expect("bytes");
+    std::fs::write(folder.path().join("half.safetensors"), half).expect("written");
+    let image = |precision: &str| {
+        let out = format!("{precision}.png");
+        let model = ["sample", "--model", "half.safetensors", "--steps", "4"];
+        let options = ["--seed", "3", "--precision", precision, "--out", &out];
+        succeed(folder.path(), &[&model[..], &options].concat());
+        read(&folder.path().join(out), None, 1)
+            .expect("an image")
+            .pixels
+    };
+    let wide = image("f32");
+    assert_eq!(wide, image("f16"));
+    let rounded = image("bf16");
+    assert_ne!(wide, rounded, "bf16 rounds");
+    for (wide, rounded) in wide.iter().zip(&rounded) {
+        assert!(wide.abs_diff(*rounded) < 16, "{wide} and {rounded}");
+    }
+}
+
 /// The framework's CPU computes in bf16, slowly and with sums other than a GPU's: nobody wants that
 /// by accident.
 #[test]
-fn half_precision_is_refused_on_a_cpu() {
+fn a_cpu_computes_in_f32_only() {
     let folder = tempfile::tempdir().expect("a folder");
-    save(&teacher(), folder.path(), "teacher");
-    let words = ["sample", "--model", "teacher", "--precision", "bf16"];
-    refuse(folder.path(), &words, &["bf16", "f32"]);
+    for precision in ["bf16", "f16"] {
+        let words = ["bench", "tiny", "--precision", precision];
+        refuse(folder.path(), &words, &[precision, "f32"]);
+    }
+    let words = ["sample", "--model", "teacher", "--precision", "q4"];
+    refuse(folder.path(), &words, &["f32, bf16 or f16"]);
 }
 
 #[test]

@@ -2,6 +2,7 @@
 
 use crate::backend::{AttentionSaved, KernelBackend, NormGradients, NormInputs, size};
 use crate::cpu::simd::Isa;
+use crate::cpu::weights::Weights;
 use crate::cpu::{attention, conv, norm};
 use crate::options::{ConvOptions, NormOptions};
 use burn::backend::flex::FlexTensor;
@@ -27,6 +28,16 @@ impl Floats {
             .as_slice()
             .expect("contiguous f32: checked before the kernels are called")
     }
+
+    /// A weight in the type that it is stored in.
+    fn weights(&self) -> Weights<'_> {
+        match self.0.dtype() {
+            DType::F16 => self.0.as_slice().map(Weights::F16),
+            DType::BF16 => self.0.as_slice().map(Weights::Bf16),
+            _ => self.0.as_slice().map(Weights::F32),
+        }
+        .expect("contiguous floats of 32 or 16 bits: checked before the kernels are called")
+    }
 }
 
 /// A tensor around a kernel's result.
@@ -48,7 +59,7 @@ impl KernelBackend for Flex {
         let shape = conv_shape(size(&x), size(&weight), options);
         let (x, weight, bias) = (Floats::new(x), Floats::new(weight), bias.map(Floats::new));
         let bias = bias.as_ref().map(Floats::slice);
-        let y = conv::forward(Isa::best(), &shape, x.slice(), weight.slice(), bias);
+        let y = conv::forward(Isa::best(), &shape, x.slice(), weight.weights(), bias);
         let [height, width] = shape.output();
         tensor(y, [shape.batch, shape.channels_out, height, width])
     }
@@ -60,6 +71,7 @@ impl KernelBackend for Flex {
         options: ConvOptions,
     ) -> FlexTensor {
         let shape = conv_shape(size_in, size(&weight), options);
+        let weight = Self::cast_to(weight, DType::F32);
         let (dy, weight) = (Floats::new(dy), Floats::new(weight));
         let dx = conv::input_grad(Isa::best(), &shape, dy.slice(), weight.slice());
         tensor(dx, size_in)
@@ -70,13 +82,14 @@ impl KernelBackend for Flex {
         dy: FlexTensor,
         weight_size: [usize; 4],
         bias: bool,
-        (options, _): (ConvOptions, DType),
+        (options, dtype): (ConvOptions, DType),
     ) -> (FlexTensor, Option<FlexTensor>) {
         let shape = conv_shape(size(&x), weight_size, options);
         let (x, dy) = (Floats::new(x), Floats::new(dy));
         let gradients = conv::weight_grad(Isa::best(), &shape, x.slice(), dy.slice());
         let of_bias = bias.then(|| tensor(gradients.bias, [shape.channels_out]));
-        (tensor(gradients.weight, weight_size), of_bias)
+        let of_weight = tensor(gradients.weight, weight_size);
+        (Self::cast_to(of_weight, dtype), of_bias)
     }
 
     fn conv2d_bias_grad(dy: FlexTensor, _: DType) -> FlexTensor {

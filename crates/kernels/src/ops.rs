@@ -4,7 +4,8 @@ use crate::extension::{Bias, Function, KernelOps, Modulation, Tensors};
 use crate::options::{ConvOptions, Film, NormOptions};
 use crate::reference;
 use crate::support::{
-    as_type_of, attention_is_regular, conv_is_regular, norm_is_regular, on_gpu, supported,
+    as_type_of, attention_is_regular, conv_is_regular, floats_of_16_or_32_bits, norm_is_regular,
+    on_gpu, supported,
 };
 use burn::backend::{Dispatch, DispatchTensor};
 use burn::tensor::Tensor;
@@ -27,9 +28,10 @@ pub fn conv2d(
     let fits = supported(&x)
         && on_gpu(&weight) == on_gpu(&x)
         && conv_is_regular(&x, &weight, bias.as_ref(), stride, padding);
-    // Our CPU kernels take one type; those of GPUs round parameters themselves.
-    let one_type = weight.dtype() == x.dtype() || on_gpu(&x);
-    if !(fits && one_type) {
+    // Our CPU kernels compute in f32, with weights stored in that or in 16 bits; those of GPUs round
+    // parameters themselves.
+    let taken = on_gpu(&x) || floats_of_16_or_32_bits(&weight);
+    if !(fits && taken) {
         let (weight, bias) = (
             as_type_of(&x, weight),
             bias.map(|bias| as_type_of(&x, bias)),

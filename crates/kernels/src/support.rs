@@ -25,6 +25,11 @@ pub(crate) fn supported<const D: usize>(x: &Tensor<D>) -> bool {
     }
 }
 
+/// Whether a weight is stored in one of the types that our CPU kernels read.
+pub(crate) fn floats_of_16_or_32_bits<const D: usize>(weight: &Tensor<D>) -> bool {
+    matches!(weight.dtype(), DType::F32 | DType::BF16 | DType::F16)
+}
+
 /// Whether a tensor lies on a device of the CubeCL back end.
 pub(crate) fn on_gpu<const D: usize>(x: &Tensor<D>) -> bool {
     !matches!(x.device().inner().as_dispatch(), DispatchDevice::Flex(_))

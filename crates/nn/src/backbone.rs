@@ -184,6 +184,15 @@ impl Backbone {
         Self::UNet(network.computing_in(precision))
     }
 
+    /// For generating in this precision on a device: computing in it, or with its weights stored in it
+    /// where the device computes in f32 only.
+    pub fn generating_in(self, precision: Precision, device: &Device) -> Self {
+        match precision.is_only_stored(device) {
+            true => self.with_weight_dtype(precision),
+            false => self.computing_in(precision),
+        }
+    }
+
     /// With its weights stored in this type; see [`UNet::with_weight_dtype`].
     pub fn with_weight_dtype(self, precision: Precision) -> Self {
         let Self::UNet(network) = self;

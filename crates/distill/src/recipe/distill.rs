@@ -97,10 +97,10 @@ pub(super) fn check_precision(
     why: &str,
 ) -> Result<(), RecipeError> {
     match precision {
-        Precision::Bf16 if shared => Err(RecipeError::new(
+        Precision::Bf16 | Precision::F16 if shared => Err(RecipeError::new(
             "teacher_precision",
             format!(
-                "`teacher_precision` is \"bf16\", but with {why} teacher and student have their frozen weights in common, and a copy in 16 bits would take memory on top: remove it"
+                "`teacher_precision` is \"{precision}\", but with {why} teacher and student have their frozen weights in common, and a copy in 16 bits would take memory on top: remove it"
             ),
         )),
         _ => Ok(()),

@@ -173,7 +173,7 @@ impl Args {
             false => {
                 let encoder = models::find(encoder, steps)?;
                 let mut model = encoder.model(device)?;
-                model.network = model.network.computing_in(options.precision);
+                model.network = model.network.generating_in(options.precision, device);
                 (model, encoder.components()?)
             }
         };

@@ -7,6 +7,7 @@ mod editing;
 mod lora;
 mod masks;
 mod measuring;
+mod precision;
 mod sdxl;
 #[path = "../workspace/mod.rs"]
 mod workspace;

@@ -5,6 +5,7 @@ use crate::tensors::apply;
 use crate::{FormatError, pickle, reading};
 use burn::store::burn_pack::Tensor as PackTensor;
 use burn::store::{ModuleSnapshot, ModuleStore, SafetensorsStore};
+use fewstep_nn::Precision;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Component, Path, PathBuf};
 
@@ -13,6 +14,16 @@ pub(crate) fn load(
     network: &mut impl ModuleSnapshot,
     folder: &Path,
     part: Part,
+) -> Result<(), FormatError> {
+    load_in(network, folder, part, Precision::F32)
+}
+
+/// The same with the weights of a U-Net's blocks stored in this type.
+pub(crate) fn load_in(
+    network: &mut impl ModuleSnapshot,
+    folder: &Path,
+    part: Part,
+    stored: Precision,
 ) -> Result<(), FormatError> {
     let mut tensors = vec![];
     for file in files(folder, part)? {
@@ -23,7 +34,7 @@ pub(crate) fn load(
             }
         }
     }
-    apply::apply(network, tensors, &folder.display().to_string())
+    apply::apply_in(network, tensors, stored, &folder.display().to_string())
 }
 
 /// The tensors of one safetensors file; their values are read when they are used.

@@ -19,7 +19,7 @@ use crate::model::{RECIPE_FILE, read_recipe};
 use crate::{FormatError, Model, bounds, links, reading};
 use burn::tensor::Device;
 use fewstep_diffusion::{DistilledFor, Guidance, PromptEmbeds, Role, SamplerRecipe};
-use fewstep_nn::{BackboneConfig, UNet, Vae};
+use fewstep_nn::{BackboneConfig, Precision, UNet, Vae};
 use std::path::Path;
 
 /// A latent diffusion model: the U-Net with its sampler recipe, and what turns texts and images
@@ -83,6 +83,19 @@ impl Pipeline {
     /// # Errors
     /// As [`Pipeline::load`].
     pub fn load_model(folder: &Path, device: &Device) -> Result<Model, FormatError> {
+        Self::load_model_in(folder, Precision::F32, device)
+    }
+
+    /// The same with the weights of the U-Net's blocks stored in this type, each tensor as soon as it
+    /// is read. Tensors with values too large for f16 are in f32.
+    ///
+    /// # Errors
+    /// As [`Pipeline::load`].
+    pub fn load_model_in(
+        folder: &Path,
+        stored: Precision,
+        device: &Device,
+    ) -> Result<Model, FormatError> {
         links::check(folder)?;
         let unet_folder = folder.join("unet");
         let file = conditional::read(Fields::read(&unet_folder.join("config.json"))?)?;
@@ -96,7 +109,7 @@ impl Pipeline {
             origin: unet_folder.display().to_string(),
             reason: error.to_string(),
         })?;
-        weights::load(&mut network, &unet_folder, Part::UNet)?;
+        weights::load_in(&mut network, &unet_folder, Part::UNet, stored)?;
         let network = network.into();
         Model { network, recipe }.with_stored_controlnet(folder, device)
     }

@@ -1,6 +1,7 @@
 //! Tensors under PyTorch's names into a network, with messages that name what does not fit.
 
 use super::finite::Finite;
+use super::stored::Stored;
 use crate::FormatError;
 use crate::error::SHOWN_PROBLEMS;
 use burn::store::burn_pack::Tensor as PackTensor;
@@ -8,6 +9,7 @@ use burn::store::{
     ApplyError, ChainAdapter, FloatCastAdapter, ModuleSnapshot, PyTorchToBurnAdapter,
 };
 use burn::tensor::DType;
+use fewstep_nn::Precision;
 
 /// Puts tensors under PyTorch's names into a network, in f32. All must fit, none may be missing, and
 /// their values must be finite.
@@ -16,9 +18,20 @@ pub(crate) fn apply(
     tensors: Vec<PackTensor>,
     origin: &str,
 ) -> Result<(), FormatError> {
+    apply_in(network, tensors, Precision::F32, origin)
+}
+
+/// The same with the weights of a U-Net's blocks stored in this type.
+pub(crate) fn apply_in(
+    network: &mut impl ModuleSnapshot,
+    tensors: Vec<PackTensor>,
+    stored: Precision,
+    origin: &str,
+) -> Result<(), FormatError> {
     let cast = FloatCastAdapter::to(DType::F32);
     let finite = Finite::default();
     let last = ChainAdapter::new(cast, finite.clone());
+    let last = ChainAdapter::new(last, Stored(stored));
     let adapter = ChainAdapter::new(PyTorchToBurnAdapter, last);
     let result = network.apply(tensors, None, Some(Box::new(adapter)), true);
     let missing: Vec<String> = result

@@ -6,3 +6,4 @@ pub(crate) mod finite;
 pub(crate) mod module;
 pub(crate) mod precision;
 pub(crate) mod raw;
+mod stored;

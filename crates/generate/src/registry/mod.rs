@@ -50,7 +50,7 @@ pub struct LoadOptions {
     pub controlnet: Option<PathBuf>,
     /// LoRA that are added to network and text encoder.
     pub loras: Vec<LoraChoice>,
-    /// The precision that networks compute in.
+    /// The precision that networks compute in or, on a CPU, store their weights in.
     pub precision: Precision,
     /// How long the text encoder stays in memory.
     pub keep_encoder: KeepEncoder,
@@ -133,13 +133,20 @@ impl ModelSource {
         options: &LoadOptions,
         device: &Device,
     ) -> Result<Generator, RegistryError> {
-        let mut model = self.model(device)?;
+        let plain = options.controlnet.is_none() && options.loras.is_empty();
+        let mut model = match (self, options.precision.is_only_stored(device)) {
+            // Weights are never in memory in 32 bits where nothing is added to them.
+            (Self::Latent(folder), true) if plain => {
+                Pipeline::load_model_in(folder, options.precision, device)?
+            }
+            _ => self.model(device)?,
+        };
         if let Some(folder) = &options.controlnet {
             model = model.with_controlnet(ControlNetModel::load(folder, device)?)?;
         }
         let loras = Loras::read(&options.loras)?;
         model = loras.add_to(model, device)?;
-        model.network = model.network.computing_in(options.precision);
+        model.network = model.network.generating_in(options.precision, device);
         Ok(match self.components()? {
             None => {
                 loras.check_without_text()?;

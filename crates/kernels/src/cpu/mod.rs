@@ -17,3 +17,4 @@ mod scratch;
 pub(crate) mod simd;
 #[cfg(test)]
 mod testing;
+pub(crate) mod weights;

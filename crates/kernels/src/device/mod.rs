@@ -44,7 +44,13 @@ pub fn can_compute_in(device: &Device, dtype: FloatDType) -> bool {
 /// Whether weights can be stored in this type on a device, and widened where they are used.
 pub fn can_store(device: &Device, dtype: FloatDType) -> bool {
     let is_cpu = kind_of(device) == Kind::Cpu;
-    is_cpu && dtype == FloatDType::BF16 || can_compute_in(device, dtype)
+    is_cpu && matches!(dtype, FloatDType::BF16 | FloatDType::F16) || can_compute_in(device, dtype)
+}
+
+/// Whether the operations on a device take weights that are stored in 16 bits as they are, and
+/// widen them a piece at a time.
+pub fn widens_pieces(device: &Device) -> bool {
+    kind_of(&device.clone().inner()) == Kind::Cpu
 }
 
 #[cfg(test)]
@@ -60,6 +66,7 @@ mod tests {
         assert!(can_compute_in(&cpu, FloatDType::F32));
         assert!(!can_compute_in(&cpu, FloatDType::BF16));
         assert!(can_store(&cpu, FloatDType::BF16));
+        assert!(can_store(&cpu, FloatDType::F16));
     }
 
     #[cfg(not(feature = "cuda"))]

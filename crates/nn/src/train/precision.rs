@@ -1,5 +1,5 @@
-//! bf16: weights that are stored in it and upcast while they are used, and networks that compute in
-//! it.
+//! 16 bits: weights that are stored in them and upcast while they are used, and networks that compute
+//! in bf16.
 
 use crate::error::ConfigError;
 use burn::module::{Module, ModuleMapper, ModuleVisitor, Param};
@@ -17,6 +17,8 @@ pub enum Precision {
     F32,
     /// The first 16 of these bits: eight of the significand, the whole range.
     Bf16,
+    /// 16 bits with eleven of the significand, and values up to 65504: for storing weights.
+    F16,
 }
 
 impl Precision {
@@ -25,6 +27,7 @@ impl Precision {
         match self {
             Precision::F32 => FloatDType::F32,
             Precision::Bf16 => FloatDType::BF16,
+            Precision::F16 => FloatDType::F16,
         }
     }
 
@@ -39,6 +42,26 @@ impl Precision {
                 "networks cannot compute in {self} on this device: bf16 runs on CUDA devices only; take f32"
             ))),
         }
+    }
+
+    /// Whether networks can generate so on a device: compute in this type, or store their weights in
+    /// it and compute in f32.
+    ///
+    /// # Errors
+    /// Names what cannot be done, and what can.
+    pub fn check_generating(self, device: &Device) -> Result<(), ConfigError> {
+        let stored = fewstep_kernels::device::can_store(device, self.dtype());
+        match stored || self.check(device).is_ok() {
+            true => Ok(()),
+            false => Err(ConfigError::new(format!(
+                "networks cannot generate in {self} on this device: the CPU takes f32, bf16 and f16, CUDA devices f32 and bf16, others f32"
+            ))),
+        }
+    }
+
+    /// Whether a device only stores weights in this type, and computes in f32.
+    pub fn is_only_stored(self, device: &Device) -> bool {
+        !fewstep_kernels::device::can_compute_in(device, self.dtype())
     }
 
     /// Whether frozen weights can be stored so on a device, while the network computes in f32.
@@ -60,14 +83,15 @@ impl fmt::Display for Precision {
         f.write_str(match self {
             Precision::F32 => "f32",
             Precision::Bf16 => "bf16",
+            Precision::F16 => "f16",
         })
     }
 }
 
 /// A block as it computes on this map: itself, or a copy with weights in f32 where it computes in
-/// f32 and stores them in bf16.
+/// f32, stores them in 16 bits, and the device's operations do not widen them piece by piece.
 pub(crate) fn upcast<'a, M: Module>(block: &'a M, x: &Tensor<4>) -> Cow<'a, M> {
-    if x.dtype() != DType::F32 {
+    if x.dtype() != DType::F32 || fewstep_kernels::device::widens_pieces(&x.device()) {
         return Cow::Borrowed(block);
     }
     let mut has_bf16 = HasBf16(false);
@@ -94,8 +118,22 @@ impl ModuleMapper for Cast {
     fn map_float<const D: usize>(&mut self, param: Param<Tensor<D>>) -> Param<Tensor<D>> {
         match D {
             1 => param,
-            _ => param.map(|weight| weight.cast(self.0)),
+            _ => param.map(|weight| {
+                let stored = FloatDType::from(weight.dtype()) == self.0;
+                match stored || !fits(&weight, self.0) {
+                    true => weight,
+                    false => weight.cast(self.0),
+                }
+            }),
         }
+    }
+}
+
+/// Whether no weight is too large for a type.
+fn fits<const D: usize>(weight: &Tensor<D>, dtype: FloatDType) -> bool {
+    dtype != FloatDType::F16 || {
+        let most = weight.clone().abs().max().into_scalar::<f32>();
+        most <= f32::from(burn::tensor::f16::MAX)
     }
 }
 
@@ -194,6 +232,40 @@ mod tests {
                     assert!((wide - half).abs() < 0.02 * largest, "{wide} and {half}");
                 }
             }
+        }
+    }
+
+    /// A tensor that f16 cannot hold stays in f32. The others have eleven bits, which is all that
+    /// these weights have except for the smallest.
+    #[test]
+    fn weights_too_large_for_f16_stay_in_f32() {
+        let network = network(Resampling::Conv, true, true);
+        let half = network.clone().with_weight_dtype(Precision::F16);
+        let sizes = |network: &UNet| {
+            let mut words = Words(0.0);
+            network.visit(&mut words);
+            words.0
+        };
+        assert!(sizes(&half) < 0.6 * sizes(&network));
+        let (wide, narrow) = (answer(&network), answer(&half));
+        let largest = wide.iter().fold(0f32, |most, v| most.max(v.abs()));
+        for (wide, narrow) in wide.iter().zip(&narrow) {
+            assert!(
+                (wide - narrow).abs() < 1e-3 * largest,
+                "{wide} and {narrow}"
+            );
+        }
+        let large = network.map(&mut Scale(1e8));
+        let half = large.clone().with_weight_dtype(Precision::F16);
+        assert_eq!(sizes(&large), sizes(&half));
+    }
+
+    /// Multiplies every weight, so that each tensor has values beyond f16's.
+    struct Scale(f64);
+
+    impl ModuleMapper for Scale {
+        fn map_float<const D: usize>(&mut self, param: Param<Tensor<D>>) -> Param<Tensor<D>> {
+            param.map(|value| value * self.0)
         }
     }
 

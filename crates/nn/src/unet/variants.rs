@@ -11,7 +11,7 @@ use crate::train::init::{Init, count};
 use crate::train::precision::{Cast, Precision};
 use crate::train::{Lora, LoraConfig, LoraLayer};
 use burn::module::{Module, ModuleMapper};
-use burn::tensor::{FloatDType, Tensor};
+use burn::tensor::Tensor;
 
 impl UNet {
     /// The same network with new LoRA, which are zero at first, instead of any that it has.
@@ -176,12 +176,13 @@ impl UNet {
     }
 
     /// The same network with the weights of its blocks stored in this type. It can be called, and
-    /// is not for training or merging. Each block upcasts its weights for the time of its call,
-    /// unless it computes in the type that they are stored in.
+    /// is not for training or merging. Weights are upcast where they are used, unless the network
+    /// computes in the type that they are stored in. A tensor with values too large for f16 stays as
+    /// it is.
     pub fn with_weight_dtype(self, precision: Precision) -> Self {
         match precision {
             Precision::F32 => self,
-            Precision::Bf16 => self.map_blocks(&mut Cast(FloatDType::BF16)),
+            Precision::Bf16 | Precision::F16 => self.map_blocks(&mut Cast(precision.dtype())),
         }
     }
 

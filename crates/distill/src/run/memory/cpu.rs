@@ -27,10 +27,10 @@ impl Needs<'_> {
         let lanes = parts.min(current_num_threads());
         let (called, online) = (self.cost.largest_frozen * part, self.cost.trained * part);
         let answer = config.forward(training.size, training.states);
-        // A teacher in 16 bits is upcast one block at a time.
+        // Of a teacher in 16 bits one linear layer at a time is upcast, which is no more than a block.
         let upcast = match phase.teacher_precision {
             Precision::F32 => 0,
-            Precision::Bf16 => self.base.network.config().largest_block(),
+            Precision::Bf16 | Precision::F16 => self.base.network.config().largest_block(),
         };
         let calling = wide(called) * wide(answer) + wide(upcast);
         let peak = wide(config.peak(training, online));

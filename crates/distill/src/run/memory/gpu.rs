@@ -26,7 +26,7 @@ impl Needs<'_> {
         let training = &self.training;
         let of_map = match self.precision {
             Precision::F32 => 4,
-            Precision::Bf16 => 2,
+            Precision::Bf16 | Precision::F16 => 2,
         };
         // Students start from the weights of their teacher. Where it is not kept as it is, these
         // are there until the first update is done.
@@ -64,7 +64,7 @@ impl Needs<'_> {
         let gradients = wide(config.all_gradients(training)) + accumulated + 3 * sizes;
         let upcast = match phase.teacher_precision {
             Precision::F32 => 0,
-            Precision::Bf16 => self.base.network.config().largest_block(),
+            Precision::Bf16 | Precision::F16 => self.base.network.config().largest_block(),
         };
         let images = wide(IMAGES * micro) * wide(self.image);
         let libraries = match target {

@@ -229,7 +229,7 @@ impl Needs<'_> {
         ) {
             (true, false, _) => 0,
             (true, true, Precision::F32) => base,
-            (true, true, Precision::Bf16) => base / 2,
+            (true, true, Precision::Bf16 | Precision::F16) => base / 2,
             (false, ..) => all - trained + Self::merged(&self.base.network),
         }
     }

@@ -169,7 +169,7 @@ pub(super) fn check(device: &Device, precision: Precision, only: &str, add: &mut
     // One value is rounded by 2⁻⁸ in bf16; the error of a sum is relative to its largest value.
     let allowed = match precision {
         Precision::F32 => 1e-5,
-        Precision::Bf16 => 2e-2,
+        Precision::Bf16 | Precision::F16 => 2e-2,
     };
     for operation in all() {
         if !operation.name.contains(only) {

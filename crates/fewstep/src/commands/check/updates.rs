@@ -116,7 +116,7 @@ pub(super) fn check(device: &Device, precision: Precision, only: &str, add: &mut
                 // Losses pass through a whole network, and some targets through two.
                 allowed: match precision {
                     Precision::F32 => 1e-4,
-                    Precision::Bf16 => 5e-2,
+                    Precision::Bf16 | Precision::F16 => 5e-2,
                 },
                 seconds: start.elapsed().as_secs_f64(),
             });

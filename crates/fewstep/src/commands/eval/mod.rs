@@ -139,7 +139,7 @@ pub(crate) fn run(args: Args) -> CliResult {
         output::prepare_image(file)?;
     }
     let device = compute::device(None)?;
-    args.precision.checked(&device)?;
+    args.precision.generating(&device)?;
     match (&args.model, &args.images) {
         (Some(model), _) if args.fidelity.is_asked() => args.measure_fidelity(model, &device),
         (Some(model), _) => args.measure_model(model, &device),

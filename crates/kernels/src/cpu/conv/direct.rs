@@ -2,6 +2,7 @@
 
 use super::super::output::written_by;
 use super::super::simd::Isa;
+use super::super::weights::Weights;
 use super::Shape;
 use super::gather::{Gather, Grid};
 use super::pack::Packing;
@@ -12,7 +13,7 @@ pub(super) fn forward(
     isa: Isa,
     shape: &Shape,
     x: &[f32],
-    weight: &[f32],
+    weight: Weights,
     bias: Option<&[f32]>,
 ) -> Vec<f32> {
     let taps = shape.taps();
@@ -65,7 +66,7 @@ fn input_grad_of_class(
     dx: &mut [MaybeUninit<f32>],
 ) {
     let (elements, taps): (Vec<usize>, Vec<Tap>) = class_taps(shape, first).into_iter().unzip();
-    let packed = Packing::new(isa, weight, shape, &elements, true).all();
+    let packed = Packing::new(isa, weight.into(), shape, &elements, true).all();
     let along = |axis: usize| (shape.size_in[axis] - first[axis]).div_ceil(shape.stride);
     Gather {
         isa,

@@ -21,6 +21,7 @@ mod winograd;
 mod tests;
 
 use super::simd::Isa;
+use super::weights::Weights;
 pub(crate) use parts::Gradients;
 
 /// The sizes of one convolution.
@@ -81,12 +82,13 @@ impl Algorithm {
     }
 }
 
-/// `y = conv(x, weight) + bias`.
+/// `y = conv(x, weight) + bias`. Weights of 16 bits are widened as they are packed, and give the bits
+/// that the same numbers in 32 give.
 pub(crate) fn forward(
     isa: Isa,
     shape: &Shape,
     x: &[f32],
-    weight: &[f32],
+    weight: Weights,
     bias: Option<&[f32]>,
 ) -> Vec<f32> {
     match Algorithm::for_shape(isa, shape) {

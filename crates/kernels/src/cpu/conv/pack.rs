@@ -5,6 +5,7 @@
 
 use super::super::scratch::Aligned;
 use super::super::simd::Isa;
+use super::super::weights::Weights;
 use super::Shape;
 use rayon::prelude::*;
 
@@ -19,7 +20,7 @@ pub(super) fn panel_width(isa: Isa) -> usize {
 
 /// How the weights of a convolution are packed.
 pub(super) struct Packing<'a> {
-    weight: &'a [f32],
+    weight: Weights<'a>,
     /// The kernel elements that are taken, in this order.
     elements: &'a [usize],
     /// All elements of a kernel.
@@ -37,7 +38,7 @@ impl<'a> Packing<'a> {
     /// it.
     pub(super) fn new(
         isa: Isa,
-        weight: &'a [f32],
+        weight: Weights<'a>,
         shape: &Shape,
         elements: &'a [usize],
         swapped: bool,
@@ -79,11 +80,17 @@ impl<'a> Packing<'a> {
         if outer.len() < self.lanes {
             packed.fill(0.0);
         }
+        let span = |channels: usize| (channels - 1) * self.inner_step + self.area;
+        let mut room = vec![0.0; self.weight.room(span(CHANNELS))];
         for begin in (0..self.inner).step_by(CHANNELS) {
+            let end = (begin + CHANNELS).min(self.inner);
             for o in outer.clone() {
-                for i in begin..(begin + CHANNELS).min(self.inner) {
-                    let row =
-                        &self.weight[o * self.outer_step + i * self.inner_step..][..self.area];
+                let start = o * self.outer_step + begin * self.inner_step;
+                let rows = self
+                    .weight
+                    .wide(start..start + span(end - begin), &mut room);
+                for i in begin..end {
+                    let row = &rows[(i - begin) * self.inner_step..][..self.area];
                     for (t, &element) in self.elements.iter().enumerate() {
                         packed[(i * taps + t) * self.lanes + o - first] = row[element];
                     }

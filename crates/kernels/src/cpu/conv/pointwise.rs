@@ -2,7 +2,9 @@
 //! they lie.
 
 use super::super::product::{Left, product};
+use super::super::scratch;
 use super::super::simd::{Isa, Kernel, Lanes};
+use super::super::weights::Weights;
 use super::Shape;
 use rayon::prelude::*;
 
@@ -19,7 +21,7 @@ pub(super) fn forward(
     isa: Isa,
     shape: &Shape,
     x: &[f32],
-    weight: &[f32],
+    weight: Weights,
     bias: Option<&[f32]>,
 ) -> Vec<f32> {
     multiply::<false>(
@@ -38,7 +40,7 @@ pub(super) fn input_grad(isa: Isa, shape: &Shape, dy: &[f32], weight: &[f32]) ->
         shape,
         [shape.channels_in, shape.channels_out],
         dy,
-        weight,
+        weight.into(),
         None,
     )
 }
@@ -49,7 +51,7 @@ fn multiply<const ACROSS: bool>(
     shape: &Shape,
     [rows, inner]: [usize; 2],
     x: &[f32],
-    weight: &[f32],
+    weight: Weights,
     bias: Option<&[f32]>,
 ) -> Vec<f32> {
     let (area, pitch) = (shape.size_in[0] * shape.size_in[1], shape.channels_in);
@@ -62,17 +64,23 @@ fn multiply<const ACROSS: bool>(
             .enumerate()
             .for_each(|(part, y)| {
                 let first = part * CHANNELS;
-                let weight = &weight[first * if ACROSS { 1 } else { pitch }..];
+                let channels = y.len() / area;
+                let range = match ACROSS {
+                    true => first..first + (inner - 1) * pitch + channels,
+                    false => first * pitch..(first + channels) * pitch,
+                };
                 let bias = bias.map(|bias| &bias[first..]);
-                isa.run(Task::<ACROSS> {
-                    weight: Left {
-                        values: weight,
-                        pitch,
-                    },
-                    x,
-                    bias,
-                    y,
-                    area,
+                scratch::with([weight.room(range.len())], |[room]| {
+                    isa.run(Task::<ACROSS> {
+                        weight: Left {
+                            values: weight.wide(range, room),
+                            pitch,
+                        },
+                        x,
+                        bias,
+                        y,
+                        area,
+                    });
                 });
             });
     });

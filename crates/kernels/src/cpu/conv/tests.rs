@@ -3,6 +3,8 @@
 use super::{Shape, bias_grad, forward, input_grad, weight_grad};
 use crate::cpu::simd::Isa;
 use crate::cpu::testing::{Sum, assert_same_bits, beyond_rounding, values};
+use crate::cpu::weights::Weights;
+use half::{bf16, f16};
 use proptest::prelude::*;
 
 struct Inputs {
@@ -114,7 +116,7 @@ fn check(shape: &Shape) -> Result<(), TestCaseError> {
         let results = [
             (
                 "output",
-                forward(isa, shape, x, weight, Some(bias)),
+                forward(isa, shape, x, weight[..].into(), Some(bias)),
                 &exact.y,
             ),
             (
@@ -138,12 +140,34 @@ fn check(shape: &Shape) -> Result<(), TestCaseError> {
     Ok(())
 }
 
+/// Weights stored in 16 bits give the bits that the same numbers give in 32.
+fn check_16_bits(shape: &Shape) -> Result<(), TestCaseError> {
+    let Inputs {
+        x, weight, bias, ..
+    } = Inputs::new(shape);
+    let f16s: Vec<f16> = weight.iter().copied().map(f16::from_f32).collect();
+    let bf16s: Vec<bf16> = weight.iter().copied().map(bf16::from_f32).collect();
+    let wide_f16: Vec<f32> = f16s.iter().map(|w| w.to_f32()).collect();
+    let wide_bf16: Vec<f32> = bf16s.iter().map(|w| w.to_f32()).collect();
+    for isa in Isa::available() {
+        let y = |weight: Weights| forward(isa, shape, &x, weight, Some(&bias));
+        prop_assert_eq!(y(Weights::F16(&f16s)), y(Weights::F32(&wide_f16)));
+        prop_assert_eq!(y(Weights::Bf16(&bf16s)), y(Weights::F32(&wide_bf16)));
+    }
+    Ok(())
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(64))]
 
     #[test]
     fn equals_its_definition(shape in shapes()) {
         check(&shape)?;
+    }
+
+    #[test]
+    fn weights_of_16_bits_give_the_same_bits(shape in shapes()) {
+        check_16_bits(&shape)?;
     }
 }
 
@@ -193,6 +217,7 @@ fn equals_its_definition_at_the_usual_sizes() {
         },
     ] {
         check(&shape).expect("all results close");
+        check_16_bits(&shape).expect("the same bits");
     }
 }
 
@@ -214,7 +239,7 @@ fn gives_the_same_bits_on_any_number_of_threads() {
         } = Inputs::new(&shape);
         assert_same_bits(|| {
             let gradients = weight_grad(Isa::best(), &shape, &x, &dy);
-            let y = forward(Isa::best(), &shape, &x, &weight, Some(&bias));
+            let y = forward(Isa::best(), &shape, &x, weight[..].into(), Some(&bias));
             let dx = input_grad(Isa::best(), &shape, &dy, &weight);
             vec![y, dx, gradients.weight, gradients.bias]
         });

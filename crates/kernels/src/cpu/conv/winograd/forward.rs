@@ -9,6 +9,7 @@ use crate::cpu::product::{Left, product};
 use crate::cpu::scratch::{self, Aligned};
 use crate::cpu::simd::transpose::{Rows, transpose};
 use crate::cpu::simd::{Isa, Kernel, Lanes};
+use crate::cpu::weights::Weights;
 use crate::memory::TRANSFORMED_KERNELS;
 use rayon::prelude::*;
 use std::mem::MaybeUninit;
@@ -48,7 +49,7 @@ pub(in crate::cpu::conv) fn forward(
     isa: Isa,
     shape: &Shape,
     x: &[f32],
-    weight: &[f32],
+    weight: Weights,
     bias: Option<&[f32]>,
 ) -> Vec<f32> {
     let elements: Vec<usize> = (0..9).collect();
@@ -83,7 +84,7 @@ pub(in crate::cpu::conv) fn input_grad(
         padding: shape.padding.map(|p| 2 - p),
         channels: shape.channels_in,
         size: shape.size_in,
-        kernels: Packing::new(isa, weight, shape, &turned, true),
+        kernels: Packing::new(isa, weight.into(), shape, &turned, true),
         bias: None,
     };
     // SAFETY: `run` writes the whole output.
