@@ -29,8 +29,9 @@ OUT="$OUT/2" SIZE=tiny BATCHES=2 F32_BATCH=2 SKIP_SD=1 SKIP_TORCH=1 "$here/2-spe
     fails 2-speed
 expect 2/bench.jsonl 2-speed
 echo "== 3-lora"
-python3 "$here/random_sd.py" "$OUT/model" --tiny --images 4
-OUT="$OUT/3" SIZE=tiny-text BATCHES=2 RANK=4 MODEL="$OUT/model" SETS="--set data.size=64 --set lora.rank=2 \
+model=$OUT/model
+python3 "$here/random_sd.py" "$model" --tiny --images 4
+OUT="$OUT/3" SIZE=tiny-text BATCHES=2 RANK=4 MODEL="$model" SETS="--set data.size=64 --set lora.rank=2 \
     --set guided.optim.batch=2 --set guided.optim.micro_batch=2 --set progressive.optim.batch=2 --set progressive.optim.micro_batch=2 \
     --set w_embedding.dim=8 --set prompts=['a','b']" "$here/3-lora.sh" >"$OUT/3.log" 2>&1 || fails 3-lora
 grep -q "^lora-2-checkpointing .* ms" "$OUT/3.log" || fails 3-lora
