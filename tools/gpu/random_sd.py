@@ -1,4 +1,4 @@
-"""Makes a folder like Stable Diffusion 1.5's, in diffusers' layout, with random weights in half precision. Needs NumPy only.
+"""Makes a folder like Stable Diffusion 1.5's, in diffusers' layout, with random weights in half precision.
 
     python3 tools/gpu/random_sd.py FOLDER [--tiny] [--images 16]
 
@@ -7,12 +7,15 @@ images with captions, of the size that the model generates: 512, or 64 with `--t
 """
 import argparse
 import json
+import math
 import pathlib
+import random
 import struct
 import zlib
 from dataclasses import dataclass
 
-import numpy as np
+# Values that repeat in every tensor, a prime number of them, so that rows of weights differ.
+PERIOD = 65521
 
 
 @dataclass
@@ -84,26 +87,30 @@ class Tensors:
     def save(self, path, seed):
         header, start = {}, 0
         for name, shape in self.shapes.items():
-            size = 2 * int(np.prod(shape))
+            size = 2 * math.prod(shape)
             header[name] = {"dtype": "F16", "shape": list(shape), "data_offsets": [start, start + size]}
             start += size
         text = json.dumps(header).encode()
         text += b" " * (-len(text) % 8)
         path.parent.mkdir(parents=True, exist_ok=True)
-        random = np.random.default_rng(seed)
+        normal = random.Random(seed)
         with path.open("wb") as file:
             file.write(struct.pack("<Q", len(text)) + text)
             for name, shape in self.shapes.items():
-                file.write(values(random, name, shape).astype(np.float16).tobytes())
+                file.write(values(normal, name, shape))
 
 
-def values(random, name, shape):
+def values(normal, name, shape):
     """As layers are initialised: normalisations are the identity, and sums keep their size."""
+    count = math.prod(shape)
     if len(shape) == 1:
         is_scale = "norm" in name and name.endswith(".weight")
-        return np.full(shape, float(is_scale))
-    spread = 0.02 if "embedding" in name else np.prod(shape[1:]) ** -0.5
-    return random.standard_normal(shape, dtype=np.float32) * spread
+        return struct.pack("<e", float(is_scale)) * count
+    spread = 0.02 if "embedding" in name else math.prod(shape[1:]) ** -0.5
+    length = min(count, PERIOD)
+    period = struct.pack(f"<{length}e", *(normal.gauss(0, spread) for _ in range(length)))
+    times, rest = divmod(count, length)
+    return period * times + period[:2 * rest]
 
 
 def unet(sizes):
@@ -230,11 +237,10 @@ def configurations(sizes, words):
     }
 
 
-def png(path, side, random):
+def png(path, side, numbers):
     """A random image, in squares of eight pixels."""
-    squares = random.integers(0, 256, (side // 8, side // 8, 3), dtype=np.uint8)
-    pixels = np.repeat(np.repeat(squares, 8, 0), 8, 1)
-    rows = b"".join(b"\0" + row.tobytes() for row in pixels)
+    line = lambda: b"\0" + b"".join(8 * bytes(numbers.randrange(256) for _ in range(3)) for _ in range(side // 8))
+    rows = b"".join(8 * line() for _ in range(side // 8))
 
     def chunk(kind, data):
         return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
@@ -261,10 +267,10 @@ def main():
     vae(sizes).save(arguments.folder / "vae/diffusion_pytorch_model.safetensors", 2)
     text_encoder(sizes).save(arguments.folder / "text_encoder/model.safetensors", 3)
     images = arguments.folder.with_name(arguments.folder.name + "-images")
-    random = np.random.default_rng(4)
+    numbers = random.Random(4)
     for number in range(arguments.images):
         images.mkdir(parents=True, exist_ok=True)
-        png(images / f"{number:04}.png", 8 * sizes.sample, random)
+        png(images / f"{number:04}.png", 8 * sizes.sample, numbers)
         (images / f"{number:04}.txt").write_text(f"a pattern of number {number}")
 
 
