@@ -5,7 +5,7 @@ use crate::error::{CliResult, IntoCliResult};
 use burn::tensor::Device;
 use fewstep_distill::World;
 use fewstep_distill::recipe::RunConfig;
-use fewstep_generate::{KeepEncoder, LoadOptions};
+use fewstep_generate::{KeepEncoder, LoadOptions, LoraChoice};
 use fewstep_kernels::device::{DeviceName, Placement, found};
 use fewstep_nn::Precision;
 use std::path::Path;
@@ -82,18 +82,19 @@ impl PrecisionArgs {
     }
 
     /// How models are loaded: in this precision, which the device must support, with this folder's
-    /// ControlNet if there is one.
+    /// ControlNet if there is one, and with these LoRA.
     pub(crate) fn load_options(
         self,
         device: &Device,
         controlnet: Option<&Path>,
+        loras: &[LoraChoice],
         keep_encoder: KeepEncoder,
     ) -> CliResult<LoadOptions> {
         Ok(LoadOptions {
             controlnet: controlnet.map(Path::to_path_buf),
             precision: self.generating(device)?,
+            loras: loras.to_vec(),
             keep_encoder,
-            ..LoadOptions::default()
         })
     }
 }

@@ -87,12 +87,14 @@ pub(crate) fn lora(text: &str) -> Result<LoraChoice, String> {
     let weighted = text.rsplit_once(':');
     let weighted = weighted.and_then(|(file, weight)| Some((file, weight.parse().ok()?)));
     let (file, weight): (&str, f64) = weighted.unwrap_or((text, 1.0));
-    match weight.is_finite() && !file.is_empty() {
+    match weight.abs() <= FACTOR && !file.is_empty() {
         true => Ok(LoraChoice {
             file: expand_home(Path::new(file)),
             weight,
         }),
-        false => Err("expected FILE or FILE:WEIGHT, such as style.safetensors:0.8".into()),
+        false => Err(format!(
+            "expected FILE or FILE:WEIGHT, such as style.safetensors:0.8, with a weight from -{FACTOR} to {FACTOR}"
+        )),
     }
 }
 

@@ -20,13 +20,26 @@ fn tidy(number: f64) -> f64 {
 
 impl Generator {
     /// The text about an image of a request, as tools for Stable Diffusion store it in the file.
-    pub fn parameters(&self, model: &str, request: &Request, index: usize) -> String {
+    /// `loras` are the LoRA of the model as prompts name them.
+    pub fn parameters(
+        &self,
+        model: &str,
+        loras: &[String],
+        request: &Request,
+        index: usize,
+    ) -> String {
         let image = &request.images[index];
         let mut text = match &image.subject {
             Subject::Prompt(prompt) => prompt.clone(),
             Subject::Class(class) => self.classes()[*class as usize].clone(),
             Subject::Any => String::new(),
         };
+        for lora in loras {
+            if !text.is_empty() {
+                text.push(' ');
+            }
+            text.push_str(lora);
+        }
         if !request.negative.is_empty() {
             text.push_str(&format!("\nNegative prompt: {}", request.negative));
         }

@@ -2,6 +2,7 @@
 
 use super::shared::guidance::{GuidanceListArgs, both_conventions};
 use super::shared::inputs::InputArgs;
+use super::shared::loras::LoraArgs;
 use super::shared::models;
 use super::shared::prompts::warn_if_cut;
 use crate::compute::{self, PrecisionArgs};
@@ -73,6 +74,8 @@ pub(crate) struct Args {
     w_encode: Option<f64>,
     #[command(flatten)]
     guidance: GuidanceListArgs,
+    #[command(flatten)]
+    loras: LoraArgs,
     #[command(flatten)]
     precision: PrecisionArgs,
     #[command(flatten)]
@@ -165,16 +168,16 @@ impl Args {
         let labels = named.map(|(flag, reference)| format!("{flag} {reference}"));
         let [(_, encoder), (_, decoder)] = named;
         let keep = KeepEncoder::WhileEncoding;
-        let options = self.precision.load_options(device, None, keep)?;
+        let options = self
+            .precision
+            .load_options(device, None, &self.loras.loras, keep)?;
         let one = encoder == decoder;
         let decoder = models::find(decoder, steps)?.generator(&options, device)?;
         let (model, parts) = match one {
             true => (decoder.model().clone(), decoder.components().cloned()),
             false => {
                 let encoder = models::find(encoder, steps)?;
-                let mut model = encoder.model(device)?;
-                model.network = model.network.generating_in(options.precision, device);
-                (model, encoder.components()?)
+                (encoder.network(&options, device)?, encoder.components()?)
             }
         };
         let restyler = Restyler::new(model, parts.as_ref(), decoder);

@@ -1,10 +1,11 @@
 //! `fewstep serve`: images over HTTP.
 
+use super::shared::loras::LoraArgs;
 use crate::compute::{self, PrecisionArgs};
 use crate::error::{CliError, CliResult, IntoCliResult};
 use crate::log::LogFormat;
 use crate::memory::{self, MemoryArgs};
-use crate::parsers::{batch_size, count, lora, size, steps};
+use crate::parsers::{batch_size, count, size, steps};
 use clap::builder::RangedU64ValueParser;
 use fewstep_generate::{Family, KeepEncoder, LoadOptions, LoraChoice, ModelSource};
 use fewstep_kernels::device::Placement;
@@ -50,10 +51,8 @@ pub(crate) struct Args {
     /// what the machine has].
     #[arg(long, value_name = "SIZE", value_parser = size)]
     memory: Option<u64>,
-    /// A LoRA to add to every model when it is loaded, with how many times it counts: FILE or
-    /// FILE:WEIGHT. May be given several times.
-    #[arg(long = "lora", value_name = "FILE[:WEIGHT]", value_parser = lora)]
-    loras: Vec<LoraChoice>,
+    #[command(flatten)]
+    loras: LoraArgs,
     /// The folder of the LoRA that requests may name: `loras` of a request, or `<lora:NAME:WEIGHT>` in
     /// a prompt, where NAME is that of a .safetensors file in it.
     #[arg(long, value_name = "FOLDER")]
@@ -94,14 +93,13 @@ pub(crate) struct Args {
 pub(crate) fn run(args: Args) -> CliResult {
     let device = compute::device(None)?;
     args.force.choose();
-    let options = args
-        .precision
-        .load_options(&device, None, KeepEncoder::Always)?;
+    let options =
+        args.precision
+            .load_options(&device, None, &args.loras.loras, KeepEncoder::Always)?;
     let most = memory::limit_on(Placement::of(&device).memory());
-    let loras = args.loras.clone();
     let load = Box::new(move |source: &ModelSource, more: &[LoraChoice]| {
         let options = LoadOptions {
-            loras: [&loras, more].concat(),
+            loras: [&options.loras, more].concat(),
             ..options.clone()
         };
         source.generator(&options, &device)

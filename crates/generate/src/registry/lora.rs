@@ -14,6 +14,19 @@ pub struct LoraChoice {
     pub weight: f64,
 }
 
+impl LoraChoice {
+    /// The name of its file, without the ending.
+    pub fn name(&self) -> String {
+        let name = self.file.file_stem().unwrap_or_default();
+        name.to_string_lossy().into_owned()
+    }
+
+    /// How prompts of web interfaces name it: `<lora:name:weight>`.
+    pub fn tag(&self) -> String {
+        format!("<lora:{}:{}>", self.name(), self.weight)
+    }
+}
+
 /// The LoRA of a model, read.
 #[derive(Debug, Default)]
 pub(crate) struct Loras(Vec<(LoraFile, f64)>);

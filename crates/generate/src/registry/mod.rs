@@ -113,6 +113,36 @@ impl ModelSource {
         })
     }
 
+    /// Loads its network with the ControlNet and the LoRA of these options, in their precision.
+    ///
+    /// # Errors
+    /// As [`generator`](Self::generator).
+    pub fn network(&self, options: &LoadOptions, device: &Device) -> Result<Model, RegistryError> {
+        self.network_with(&Loras::read(&options.loras)?, options, device)
+    }
+
+    fn network_with(
+        &self,
+        loras: &Loras,
+        options: &LoadOptions,
+        device: &Device,
+    ) -> Result<Model, RegistryError> {
+        let plain = options.controlnet.is_none() && options.loras.is_empty();
+        let mut model = match (self, options.precision.is_only_stored(device)) {
+            // Weights are never in memory in 32 bits where nothing is added to them.
+            (Self::Latent(folder), true) if plain => {
+                Pipeline::load_model_in(folder, options.precision, device)?
+            }
+            _ => self.model(device)?,
+        };
+        if let Some(folder) = &options.controlnet {
+            model = model.with_controlnet(ControlNetModel::load(folder, device)?)?;
+        }
+        model = loras.add_to(model, device)?;
+        model.network = model.network.generating_in(options.precision, device);
+        Ok(model)
+    }
+
     /// The other components of a latent diffusion model; none for other models.
     ///
     /// # Errors
@@ -133,20 +163,8 @@ impl ModelSource {
         options: &LoadOptions,
         device: &Device,
     ) -> Result<Generator, RegistryError> {
-        let plain = options.controlnet.is_none() && options.loras.is_empty();
-        let mut model = match (self, options.precision.is_only_stored(device)) {
-            // Weights are never in memory in 32 bits where nothing is added to them.
-            (Self::Latent(folder), true) if plain => {
-                Pipeline::load_model_in(folder, options.precision, device)?
-            }
-            _ => self.model(device)?,
-        };
-        if let Some(folder) = &options.controlnet {
-            model = model.with_controlnet(ControlNetModel::load(folder, device)?)?;
-        }
         let loras = Loras::read(&options.loras)?;
-        model = loras.add_to(model, device)?;
-        model.network = model.network.generating_in(options.precision, device);
+        let model = self.network_with(&loras, options, device)?;
         Ok(match self.components()? {
             None => {
                 loras.check_without_text()?;

@@ -23,10 +23,7 @@ pub(crate) struct Loaded {
 impl Loaded {
     /// Its LoRA as prompts name them.
     pub(crate) fn loras(&self) -> impl Iterator<Item = String> {
-        self.loras.iter().map(|lora| {
-            let name = lora.file.file_stem().unwrap_or_default();
-            format!("<lora:{}:{}>", name.to_string_lossy(), lora.weight)
-        })
+        self.loras.iter().map(LoraChoice::tag)
     }
 }
 

@@ -4,6 +4,7 @@ use super::inputs::{EvalInputs, turns};
 use super::table::align;
 use super::{Args, each_once};
 use crate::commands::shared::fidelity::{Fidelity, generate_all};
+use crate::commands::shared::loras::UsedLora;
 use crate::commands::shared::measure::{SampledModel, metrics_error};
 use crate::commands::shared::models;
 use crate::error::{CliError, CliResult};
@@ -50,6 +51,8 @@ impl FidelityArgs {
 #[derive(Serialize)]
 struct Row {
     model: &'static str,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    loras: Vec<UsedLora>,
     weights_hash: String,
     sampler: String,
     steps: usize,
@@ -167,6 +170,7 @@ impl Args {
                 Role::Teacher => "teacher",
                 Role::Student { .. } => "student",
             },
+            loras: self.loras.used()?,
             weights_hash: generator.weights_hash().into(),
             sampler: sampled.sampler.name(),
             steps: sampled.steps,
@@ -189,7 +193,7 @@ impl Args {
         let controlnet = self.pairs.controlnet.as_deref();
         let options = self
             .precision
-            .load_options(device, controlnet, KeepEncoder::Always)?;
+            .load_options(device, controlnet, &[], KeepEncoder::Always)?;
         let generator = Rc::new(source.generator(&options, device)?);
         let of = |g: &Generator| {
             (

@@ -4,6 +4,7 @@ use super::inputs::InputKind;
 use super::metrics::{self, Metrics};
 use super::pairs::{PairMetrics, PairValues};
 use super::real::Real;
+use crate::commands::shared::loras::UsedLora;
 use crate::commands::shared::measure::{Measured, SampledModel};
 use crate::error::CliResult;
 use fewstep_diffusion::Role;
@@ -15,6 +16,8 @@ use std::path::{Path, PathBuf};
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub(super) struct Setting {
     model: String,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    loras: Vec<UsedLora>,
     pub(super) weights_hash: String,
     pub(super) sampler: String,
     pub(super) steps: usize,
@@ -60,12 +63,13 @@ pub(super) struct Comparison {
 }
 
 impl Setting {
-    pub(super) fn of(sampled: &SampledModel, seed: u64) -> Self {
+    pub(super) fn of(sampled: &SampledModel, seed: u64, loras: &[UsedLora]) -> Self {
         Self {
             model: match sampled.generator.model().recipe.role {
                 Role::Teacher => "teacher".into(),
                 Role::Student { .. } => "student".into(),
             },
+            loras: loras.to_vec(),
             weights_hash: sampled.generator.weights_hash().into(),
             sampler: sampled.sampler.name(),
             steps: sampled.steps,

@@ -114,7 +114,7 @@ impl ControlledArgs {
         let columns = columns(generated.images.len(), each);
         self.files.write(&generated.images, 0, columns, |index| {
             let is_latent = generator.is_latent();
-            is_latent.then(|| generator.parameters(model, &request, index))
+            is_latent.then(|| self.generate.parameters(&generator, &request, index))
         })?;
         let shown = sources.iter().map(|source| source.shown.clone());
         self.sheet
@@ -122,8 +122,7 @@ impl ControlledArgs {
         let place = self.files.place();
         let summary = Summary::new(model, &generator, &request, &generated, &place);
         self.generate
-            .report(&summary.with_control_images(sources.len()));
-        Ok(())
+            .report(summary.with_control_images(sources.len()))
     }
 
     /// Refuses control images that are too large for the memory of this machine, and says which size

@@ -2,6 +2,7 @@
 
 use super::guidance::GuidanceArgs;
 use super::image_files::ImageArgs;
+use super::loras::LoraArgs;
 use super::models;
 use super::prompts::{PromptArgs, warn_if_cut};
 use super::sampling::SamplerArgs;
@@ -13,7 +14,9 @@ use crate::numbers::plural;
 use crate::parsers::{batch_size, count, seed, steps};
 use crate::progress;
 use fewstep_data::image::Image;
-use fewstep_generate::{Extent, Generator, ImageRequest, Init, KeepEncoder, Request, Subject};
+use fewstep_generate::{
+    Extent, Generator, ImageRequest, Init, KeepEncoder, LoraChoice, Request, Subject,
+};
 use fewstep_kernels::device::Placement;
 use std::collections::HashSet;
 use std::ops::ControlFlow;
@@ -41,6 +44,8 @@ pub(crate) struct GenerateArgs {
     #[arg(long, default_value = "0", value_parser = seed)]
     pub(crate) seed: u64,
     #[command(flatten)]
+    pub(crate) loras: LoraArgs,
+    #[command(flatten)]
     pub(crate) precision: PrecisionArgs,
     #[command(flatten)]
     pub(crate) memory: MemoryArgs,
@@ -63,7 +68,9 @@ impl GenerateArgs {
         self.memory.choose();
         let device = compute::device(None)?;
         let keep = KeepEncoder::WhileEncoding;
-        let options = self.precision.load_options(&device, controlnet, keep)?;
+        let options = self
+            .precision
+            .load_options(&device, controlnet, &self.loras.loras, keep)?;
         let source = models::find(&self.model, self.steps)?;
         if let Some(path) = source.path() {
             tracing::debug!("the model is {}", path.display());
@@ -133,12 +140,25 @@ impl GenerateArgs {
         })
     }
 
+    /// The text about an image, for its file.
+    pub(crate) fn parameters(
+        &self,
+        generator: &Generator,
+        request: &Request,
+        index: usize,
+    ) -> String {
+        let loras = self.loras.loras.iter().map(LoraChoice::tag);
+        generator.parameters(&self.model, &loras.collect::<Vec<_>>(), request, index)
+    }
+
     /// Prints the summary.
-    pub(crate) fn report(&self, summary: &Summary) {
+    pub(crate) fn report(&self, summary: Summary) -> CliResult {
+        let summary = summary.with_loras(self.loras.used()?);
         match self.json {
             true => println!("{}", serde_json::json!(summary)),
             false => println!("{summary}"),
         }
+        Ok(())
     }
 }
 
@@ -227,7 +247,7 @@ impl PromptedArgs {
             .write(&generated.images, self.first, columns, |index| {
                 generator
                     .is_latent()
-                    .then(|| generator.parameters(&self.generate.model, &request, index))
+                    .then(|| self.generate.parameters(generator, &request, index))
             })?;
         also(&generated.images)?;
         let place = self.images.place();
@@ -238,8 +258,7 @@ impl PromptedArgs {
             &generated,
             &place,
         );
-        self.generate.report(&summary.with_classes(classes));
-        Ok(())
+        self.generate.report(summary.with_classes(classes))
     }
 }
 

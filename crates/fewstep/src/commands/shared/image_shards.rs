@@ -2,6 +2,7 @@
 
 use super::generate::PromptedArgs;
 use super::image_files::{ImageArgs, numbered_name};
+use super::loras::UsedLora;
 use super::shard::{Shard, check_whole};
 use crate::error::{CliError, CliResult};
 use crate::storage::Storage;
@@ -21,6 +22,9 @@ pub(crate) struct ImageShard {
     /// The hash of the file of each image; empty before they are written.
     hashes: Vec<String>,
 }
+
+/// A setting that is not there.
+const NONE: &str = "none";
 
 /// What all images of a set depend on.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -57,8 +61,10 @@ impl ImageShard {
         let w = generator.effective_w(prompted.generate.guidance.w());
         let subjects = Sha256::digest(format!("{subjects:?}"));
         let negative = prompted.prompts.negative_prompt.as_deref();
+        let loras = prompted.generate.loras.used()?;
         let settings = [
             ("model", generator.weights_hash().to_string()),
+            ("LoRA", listed(&loras)),
             ("sampler", format!("{:?}", request.sampler)),
             ("steps", request.steps.to_string()),
             ("w", format!("{w:?}")),
@@ -117,6 +123,15 @@ impl ImageShard {
             }
         }
         Ok(found)
+    }
+}
+
+/// LoRA with the hashes of their files.
+fn listed(loras: &[UsedLora]) -> String {
+    let each = loras.iter().map(UsedLora::with_hash);
+    match loras {
+        [] => NONE.into(),
+        _ => each.collect::<Vec<_>>().join(" "),
     }
 }
 
@@ -190,11 +205,12 @@ impl SetSettings {
         if self.count != other.count {
             return Some(format!("{} images there, {} here", self.count, other.count));
         }
-        let (name, value) = self
-            .settings
-            .iter()
-            .find(|(name, value)| other.settings.get(*name) != Some(value))?;
-        let theirs = other.settings.get(name).map_or("none", String::as_str);
-        Some(format!("the {name} is {value} there and {theirs} here"))
+        let value = |set: &Self, name: &String| -> String {
+            set.settings.get(name).map_or(NONE, String::as_str).into()
+        };
+        let mut names = self.settings.keys().chain(other.settings.keys());
+        let name = names.find(|name| value(self, name) != value(other, name))?;
+        let [there, here] = [self, other].map(|set| value(set, name));
+        Some(format!("the {name} is {there} there and {here} here"))
     }
 }

@@ -12,6 +12,7 @@ pub(crate) mod image_files;
 pub(crate) mod image_shards;
 pub(crate) mod inputs;
 pub(crate) mod interrupt;
+pub(crate) mod loras;
 pub(crate) mod measure;
 pub(crate) mod models;
 pub(crate) mod plan;

@@ -1,6 +1,7 @@
 //! What was generated, in words and as JSON.
 
 use super::guidance::both_conventions;
+use super::loras::UsedLora;
 use crate::numbers::plural;
 use fewstep_data::image::Image;
 use fewstep_generate::{Generator, Request};
@@ -18,6 +19,8 @@ pub(crate) struct Generated {
 #[derive(Serialize)]
 pub(crate) struct Summary {
     model: String,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    loras: Vec<UsedLora>,
     /// Control images, for commands that take them.
     #[serde(skip_serializing_if = "Option::is_none")]
     images: Option<usize>,
@@ -52,6 +55,7 @@ impl Summary {
         let shape = generated.images.first().map(|image| image.shape);
         Self {
             model: model.into(),
+            loras: vec![],
             images: None,
             samples: request.images.len(),
             sampler: request.sampler.name(),
@@ -66,6 +70,11 @@ impl Summary {
             seconds_per_image: generated.seconds_per_image,
             out: out.into(),
         }
+    }
+
+    /// Adds the LoRA of the model.
+    pub(crate) fn with_loras(self, loras: Vec<UsedLora>) -> Self {
+        Self { loras, ..self }
     }
 
     /// Adds the classes that took turns.
@@ -93,9 +102,11 @@ impl fmt::Display for Summary {
             Some(w) => format!(", {}", both_conventions(w)),
             None => String::new(),
         };
+        let loras = self.loras.iter().map(|lora| format!(", LoRA {lora}"));
+        let loras: String = loras.collect();
         write!(
             f,
-            "{}: {}{of_classes}, {} sampler, {}{guidance}, seed {}; {} and {:.3} s per image",
+            "{}: {}{of_classes}, {} sampler, {}{guidance}{loras}, seed {}; {} and {:.3} s per image",
             self.out.display(),
             plural(self.samples, "image"),
             self.sampler,

@@ -112,13 +112,7 @@ impl Submitted {
     pub(crate) fn parameters(&self, number: usize) -> String {
         let job = &self.job;
         let generator = &job.model.generator;
-        let text = generator.parameters(&job.model.name, &job.request, number);
         let loras: Vec<String> = job.model.loras().collect();
-        match text.split_once('\n') {
-            Some((prompt, rest)) if !loras.is_empty() => {
-                format!("{prompt} {}\n{rest}", loras.join(" "))
-            }
-            _ => text,
-        }
+        generator.parameters(&job.model.name, &loras, &job.request, number)
     }
 }
