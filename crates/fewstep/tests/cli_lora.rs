@@ -1,0 +1,115 @@
+//! LoRA that are added to the model of a command that generates.
+
+mod workspace;
+
+use fewstep_data::image::{self, Image};
+use safetensors::tensor::{Dtype, TensorView};
+use std::path::Path;
+use workspace::{copy, golden, refuse, run, stderr, succeed};
+
+const LAYER: &str = "down_blocks.0.attentions.0.transformer_blocks.0.attn1.to_v";
+
+/// Outputs and inputs of the layer.
+fn shape(model: &Path) -> [usize; 2] {
+    let bytes = std::fs::read(model.join("unet/diffusion_pytorch_model.fp16.safetensors"));
+    let bytes = bytes.expect("there");
+    let file = safetensors::SafeTensors::deserialize(&bytes).expect("whole");
+    let weight = file.tensor(&format!("{LAYER}.weight")).expect("there");
+    [weight.shape()[0], weight.shape()[1]]
+}
+
+/// A LoRA of rank 1 for the layer, whose matrices have these names; `more` is the name of another
+/// tensor.
+fn write(file: &Path, [down, up]: [&str; 2], [outputs, inputs]: [usize; 2], more: Option<&str>) {
+    let values = |number: usize| -> Vec<u8> {
+        let values = (0..number).map(|n| (n as f32).cos());
+        values.flat_map(f32::to_le_bytes).collect()
+    };
+    let (a, b) = (values(inputs), values(outputs));
+    let view = |shape, bytes| TensorView::new(Dtype::F32, shape, bytes).expect("a view");
+    let mut tensors = vec![
+        (down.to_string(), view(vec![1, inputs], &a)),
+        (up.to_string(), view(vec![outputs, 1], &b)),
+    ];
+    tensors.extend(more.map(|name| (name.to_string(), view(vec![outputs, 1], &b))));
+    safetensors::serialize_to_file(tensors, None, file).expect("written");
+}
+
+fn generate(folder: &Path, out: &str, words: &[&str]) -> (Image, String) {
+    let sample = [
+        "sample", "--model", "sd", "--prompt", "a cat", "--steps", "2",
+    ];
+    let (said, _) = succeed(folder, &[&sample[..], words, &["--out", out]].concat());
+    (
+        image::read(&folder.join(out), None, 3).expect("an image"),
+        said,
+    )
+}
+
+#[test]
+fn a_lora_is_added_as_often_as_its_weight_says() {
+    let home = tempfile::tempdir().expect("a folder");
+    let folder = home.path();
+    copy(&golden("sd1"), &folder.join("sd"));
+    let shape = shape(&folder.join("sd"));
+    let kohya = format!("lora_unet_{}", LAYER.replace('.', "_"));
+    let kohya = ["lora_down", "lora_up"].map(|part| format!("{kohya}.{part}.weight"));
+    let peft = ["A", "B"].map(|part| format!("unet.{LAYER}.lora_{part}.weight"));
+    for (file, names) in [("ink", &kohya), ("peft", &peft)] {
+        let file = folder.join(format!("{file}.safetensors"));
+        write(&file, [&names[0], &names[1]], shape, None);
+    }
+    let plain = generate(folder, "plain.png", &[]).0;
+    let (with, said) = generate(folder, "with.png", &["--lora", "ink.safetensors"]);
+    assert_ne!(with, plain);
+    assert!(said.contains("LoRA ink:1"), "{said}");
+    let of = |words: &[&str]| generate(folder, "other.png", words).0;
+    assert_eq!(of(&["--lora", "peft.safetensors"]), with);
+    assert_eq!(of(&["--lora", "ink.safetensors:0"]), plain);
+    let half = ["--lora", "ink.safetensors:0.5"];
+    assert_ne!(of(&half), with);
+    assert_eq!(of(&[half, half].concat()), with, "halves add up");
+    let (away, back) = ("ink.safetensors:0.75", "peft.safetensors:-0.75");
+    assert_eq!(of(&["--lora", away, "--lora", back]), plain);
+    let bytes = std::fs::read(folder.join("with.png")).expect("there");
+    let text = image::parameters(&bytes).expect("parameters");
+    assert!(text.starts_with("a cat <lora:ink:1>\nSteps: 2"), "{text}");
+}
+
+#[test]
+fn a_lora_that_does_not_fit_is_refused() {
+    let home = tempfile::tempdir().expect("a folder");
+    let folder = home.path();
+    copy(&golden("sd1"), &folder.join("sd"));
+    let shape = shape(&folder.join("sd"));
+    let names = ["A", "B"].map(|part| format!("unet.{LAYER}.lora_{part}.weight"));
+    let names = [&*names[0], &*names[1]];
+    let dora = format!("unet.{LAYER}.lora_magnitude_vector.weight");
+    let [dora_file, other] = ["dora", "other"].map(|n| folder.join(format!("{n}.safetensors")));
+    write(&dora_file, names, shape, Some(&dora));
+    let nowhere = ["unet.nowhere.lora_A.weight", "unet.nowhere.lora_B.weight"];
+    write(&other, nowhere, shape, None);
+    let sample = ["sample", "--model", "sd", "--prompt", "x", "--out", "x.png"];
+    for (lora, part) in [
+        ("dora.safetensors", "DoRA"),
+        ("other.safetensors", "`nowhere`"),
+        ("none.safetensors", "none.safetensors"),
+        ("other.safetensors:nan", "FILE:WEIGHT"),
+        ("other.safetensors:1e300", "FILE:WEIGHT"),
+    ] {
+        refuse(folder, &[&sample[..], &["--lora", lora]].concat(), &[part]);
+    }
+    assert!(!folder.join("x.png").exists());
+    // Images that are there already have no model to add it to.
+    let eval = [
+        "eval",
+        "--images",
+        "sd",
+        "--lora",
+        "other.safetensors",
+        "--real",
+        "sd",
+    ];
+    let refused = run(folder, &eval);
+    assert_eq!(refused.status.code(), Some(2), "{}", stderr(&refused));
+}
