@@ -106,18 +106,13 @@ impl Facts {
         format!("{what}{family}; {}", parameters(self.weights.parameters))
     }
 
-    fn is_sdxl(&self) -> bool {
-        let unet = self.weights.unet;
-        unet.is_some_and(|unet| unet.text_width == Some(2048))
-    }
-
     /// What the shapes of the U-Net say of its family.
     fn family(&self) -> Option<String> {
         let unet = self.weights.unet?;
         let family = match unet.text_width {
             Some(768) => "as Stable Diffusion 1.x".into(),
             Some(1024) => "as Stable Diffusion 2.x".into(),
-            Some(2048) => "as SDXL, which is not supported yet".into(),
+            Some(2048) => "as SDXL".into(),
             Some(width) => format!("with prompt embeddings of width {width}"),
             None => "without prompts".into(),
         };
@@ -153,11 +148,10 @@ impl Facts {
             _ if self.weights.format != "safetensors" => {
                 "a file for stable-diffusion.cpp or ComfyUI-GGUF: fewstep itself reads folders and safetensors".into()
             }
-            Layout::SingleFile if self.is_sdxl() => "a tool for SDXL".into(),
             Layout::SingleFile => {
                 format!("fewstep import --file {file} --like BASE --out FOLDER")
             }
-            Layout::Lora => "a file for other tools, next to its base".into(),
+            Layout::Lora => format!("fewstep sample --model BASE --lora {file} --out samples.png"),
             Layout::UNet | Layout::DiffusersPart => {
                 "the folder that it belongs to, with its other parts".into()
             }
