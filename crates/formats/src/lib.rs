@@ -31,6 +31,7 @@ pub use atomic::{
     remove_unfinished, vacant, write_atomically, write_folder_atomically, write_json_atomically,
 };
 pub use controlnet::{CONTROLNET_FILE, ControlNetModel};
+pub use diffusers::index::check_pipeline;
 pub use diffusers::text_encoder::{Classes, TextEncoder, TwoClips};
 pub use error::FormatError;
 pub use gguf::GgufPrecision;

@@ -76,6 +76,26 @@ fn a_lora_student_equals_its_base_and_the_exported_files() {
     for ((fixed, free), bias) in fixed.iter().zip(&free).zip(bias) {
         assert!((fixed - free - bias).abs() < 1e-6);
     }
+    // On the base it gives the images of the student with that w.
+    let sample = |model: &str, out: &str, words: &[&str]| {
+        let same = ["--prompt", "a cat", "--steps", "1", "--sampler", "ddim"];
+        let words = [
+            &["sample", "--model", model, "--out", out],
+            &same[..],
+            words,
+        ]
+        .concat();
+        workspace.succeed(&words);
+        let image = image::read(&workspace.path(out), None, 3).expect("an image");
+        image.pixels
+    };
+    let student = sample("fixed", "student.png", &[]);
+    let on_base = ["--lora", "baked/kohya.safetensors", "--w", "0"];
+    let on_base = sample(&teacher, "on-base.png", &on_base);
+    let base = sample(&teacher, "base.png", &["--w", "0"]);
+    assert_ne!(base, student, "the LoRA changes something");
+    let near = |(a, b): (&u8, &u8)| a.abs_diff(*b) <= 1;
+    assert!(on_base.iter().zip(&student).all(near));
     let plain = workspace.run(&[&export[..], &["--form", "lora", "--out", "again"]].concat());
     assert!(stderr(&plain).contains("--bake-w"), "no warning");
 

@@ -39,6 +39,89 @@ fn other_tools_models_are_known_for_what_they_are() {
 }
 
 #[test]
+fn pipelines_of_other_networks_are_refused_by_their_class() {
+    let home = folder();
+    let folder = home.path();
+    let recipe = r#"
+seed = 1
+teacher = "other"
+[data]
+kind = "folder"
+path = "other"
+[guided]
+updates = 1
+optim = { batch = 1, lr = 1e-3 }
+[run]
+log_every = 1
+checkpoint_every = 1
+"#;
+    std::fs::write(folder.join("recipe.toml"), recipe).expect("written");
+    let of_diffusers = |kind: &str| json!(["diffusers", kind]);
+    for (class, parts) in [
+        (
+            "StableDiffusion3Pipeline",
+            [
+                ("transformer", "SD3Transformer2DModel"),
+                ("vae", "AutoencoderKL"),
+            ],
+        ),
+        (
+            "FluxPipeline",
+            [
+                ("transformer", "FluxTransformer2DModel"),
+                ("vae", "AutoencoderKL"),
+            ],
+        ),
+        (
+            "PixArtSigmaPipeline",
+            [
+                ("transformer", "PixArtTransformer2DModel"),
+                ("vae", "AutoencoderKL"),
+            ],
+        ),
+        (
+            "LDMPipeline",
+            [("unet", "UNet2DModel"), ("vqvae", "VQModel")],
+        ),
+        (
+            "KandinskyV22Pipeline",
+            [("unet", "UNet2DConditionModel"), ("movq", "VQModel")],
+        ),
+        (
+            "WuerstchenDecoderPipeline",
+            [
+                ("decoder", "WuerstchenDiffNeXt"),
+                ("vqgan", "PaellaVQModel"),
+            ],
+        ),
+        (
+            "StableVideoDiffusionPipeline",
+            [
+                ("unet", "UNetSpatioTemporalConditionModel"),
+                ("vae", "AutoencoderKLTemporalDecoder"),
+            ],
+        ),
+    ] {
+        let mut index = json!({ "_class_name": class });
+        for (part, kind) in parts {
+            index[part] = of_diffusers(kind);
+            std::fs::create_dir_all(folder.join("other").join(part)).expect("made");
+        }
+        let file = folder.join("other/model_index.json");
+        std::fs::write(file, index.to_string()).expect("written");
+        let parts = [&*format!("`{class}`"), "Stable Diffusion 1.x"];
+        for words in [
+            &["info", "other"][..],
+            &["sample", "--model", "other", "--out", "x.png"],
+            &["distill", "recipe.toml", "--out", "run"],
+        ] {
+            refuse(folder, words, &parts);
+        }
+        std::fs::remove_dir_all(folder.join("other")).expect("removed");
+    }
+}
+
+#[test]
 fn a_network_without_a_middle_generates_and_is_distilled_as_any() {
     let home = folder();
     let folder = home.path();

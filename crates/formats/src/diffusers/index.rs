@@ -5,6 +5,7 @@ use super::text_encoder::{CLIP_TOKENIZERS, ENCODERS, SECOND_ENCODER, TOKENIZERS}
 use super::vae::AUTOENCODERS;
 use crate::FormatError;
 use crate::fields::{Fields, read_object};
+use crate::model::RECIPE_FILE;
 use serde_json::{Value, json};
 use std::path::Path;
 
@@ -141,32 +142,61 @@ const OF_PIXELS: [&str; 4] = [
 /// # Errors
 /// When its index is of another pipeline or names other parts, or there is an autoencoder.
 pub(crate) fn check_pixels(folder: &Path) -> Result<(), FormatError> {
-    let file = folder.join(FILE);
-    let origin = folder.display().to_string();
-    let refuse = |what: String| {
-        Err(FormatError::BadDescription {
-            origin: origin.clone(),
-            reason: format!(
-                "{what}: this version knows models on pixels, which are a U-Net and a scheduler ({}), and models on latents with their autoencoder in `vae` and a text encoder or a table of classes",
-                OF_PIXELS.join(", ")
-            ),
-        })
-    };
     if let Some(part) = ["vae", "vqvae"]
         .iter()
         .find(|part| folder.join(part).is_dir())
     {
-        let class = pipeline(&file)?.unwrap_or_else(|| "not given".into());
-        return refuse(format!(
-            "`_class_name` is `{class}`, and there is an autoencoder in `{part}`"
-        ));
+        let what = format!("there is an autoencoder in `{part}`");
+        return Err(other_pipeline(folder, &what)?);
     }
-    match pipeline(&file)? {
+    match pipeline(&folder.join(FILE))? {
         Some(class) if !OF_PIXELS.contains(&class.as_str()) => {
-            refuse(format!("`_class_name` is `{class}`"))
+            Err(other_pipeline(folder, "this is no model on pixels")?)
         }
         _ => Ok(()),
     }
+}
+
+/// Checks that the index of a folder, where there is one, is of a pipeline with a U-Net on pixels, or
+/// with a U-Net on latents and its autoencoder, whatever its class is called. Nothing else is read.
+///
+/// # Errors
+/// When it is of another pipeline, such as that of a transformer; its class is named.
+pub fn check_pipeline(folder: &Path) -> Result<(), FormatError> {
+    let file = folder.join(FILE);
+    // What we wrote says itself what it is.
+    if !file.is_file() || folder.join(RECIPE_FILE).is_file() {
+        return Ok(());
+    }
+    let class = pipeline(&file)?;
+    let named = kinds(folder)?;
+    let kind = |part: &str| {
+        let found = named.iter().find(|(name, _)| name == part);
+        found.map(|(_, kind)| kind.as_str())
+    };
+    let on_pixels = class.is_none_or(|class| OF_PIXELS.contains(&class.as_str()));
+    let what = match (kind("unet"), kind("vae")) {
+        (Some("UNet2DConditionModel" | "UNet2DModel"), vae) if vae.is_some() || on_pixels => {
+            return Ok(());
+        }
+        (Some("UNet2DConditionModel" | "UNet2DModel"), _) => "it has no `vae`".into(),
+        (Some(unet), _) => format!("its `unet` is of kind `{unet}`"),
+        (None, _) => "it has no `unet`".into(),
+    };
+    Err(other_pipeline(folder, &what)?)
+}
+
+/// The refusal of a pipeline that is not supported, by its class.
+fn other_pipeline(folder: &Path, what: &str) -> Result<FormatError, FormatError> {
+    let class = pipeline(&folder.join(FILE))?;
+    let class = class.unwrap_or_else(|| "not given".into());
+    Ok(FormatError::BadDescription {
+        origin: folder.display().to_string(),
+        reason: format!(
+            "`_class_name` is `{class}`, and {what}: this version knows models on pixels, which are a U-Net and a scheduler ({}), and models on latents (Stable Diffusion 1.x, 2.x and XL), which are a `unet` with their autoencoder in `vae` and text encoders or a table of classes",
+            OF_PIXELS.join(", ")
+        ),
+    })
 }
 
 /// The parts that an index names, each with its kind.

@@ -3,7 +3,7 @@
 use super::choice::suited;
 use super::{Candidate, Choice, ModelSource, RegistryError, builtin, hub, paths, runs};
 use fewstep_data::expand_home;
-use fewstep_formats::RepositoryKind;
+use fewstep_formats::{RepositoryKind, check_pipeline};
 use std::path::Path;
 
 /// The models that one name stands for, each with the number of steps that it was distilled for:
@@ -39,6 +39,7 @@ impl Family {
                 (path, found)
             }
         };
+        check_pipeline(&folder)?;
         let alone = || {
             let model = Candidate {
                 name: reference.into(),
