@@ -1,9 +1,10 @@
 //! The generator with the embedded models and with the golden latent ones: what a request may mix,
 //! what an observer sees, and what is refused.
 
-use burn::tensor::Device;
+use burn::tensor::{Device, Tensor};
 use fewstep_data::ImageShape;
 use fewstep_data::image::Image;
+use fewstep_diffusion::Inputs;
 use fewstep_diffusion::sampler::Sampler;
 use fewstep_formats::Pipeline;
 use fewstep_generate::{
@@ -29,6 +30,26 @@ fn golden(name: &str) -> Generator {
     let device = Device::flex();
     let pipeline = Pipeline::load(folder.as_ref(), &device).expect("a model");
     Generator::latent(pipeline, KeepEncoder::Always, &device).expect("a generator")
+}
+
+/// What a pixel model takes its images to be is clipped to their range where its recipe says so, and
+/// nowhere else.
+#[test]
+fn images_are_clipped_as_the_recipe_says() {
+    let device = Device::flex();
+    let source = ModelSource::find("builtin:fashion-mnist-teacher", None).expect("embedded");
+    for clip in [true, false] {
+        let mut model = source.model(&device).expect("a model");
+        assert!(model.recipe.clip, "the embedded teacher is clipped");
+        model.recipe.clip = clip;
+        let generator = Generator::new(model, &device).expect("a generator");
+        // Far from any image, and strongly guided: x̂ leaves the range.
+        let z = Tensor::ones([1, 1, 28, 28], &device) * 3.0;
+        let inputs = Inputs::classes([0]).with_w(vec![4.0]);
+        let x = generator.denoiser().predict(z, &[0.5], &inputs).x();
+        let largest = x.abs().max().into_scalar::<f32>();
+        assert_eq!(largest <= 1.0 + 1e-6, clip, "{largest}");
+    }
 }
 
 /// Images that differ in all that images of a request may differ in.
