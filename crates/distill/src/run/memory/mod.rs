@@ -50,7 +50,7 @@ pub struct MemoryOption {
 }
 
 /// Memory of the program itself, with the tables of the framework and what its heap leaves unused.
-const PROGRAM_BYTES: u64 = 42 << 20;
+const PROGRAM_BYTES: u64 = 38 << 20;
 
 impl Run {
     /// Predicts the memory of every [`MemoryOption`], without running anything. LoRA are for
