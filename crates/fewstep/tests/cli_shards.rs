@@ -87,7 +87,7 @@ fn sets_with_holes_and_duplicates_are_refused() {
     }
     copy(&folder.join("set"), &folder.join("copy"));
     let twice = ["merge", "set", "copy", "--out", "all"];
-    refuse(folder, &twice, &["shard 0/4 is there twice", "copy"]);
+    refuse(folder, &twice, &["two of shard 0/4", "copy"]);
     // Of another seed, and of another number of shards.
     let other = [&SAMPLE[..], &["--seed", "1"]].concat();
     shard(folder, &other, "1/4", "set");

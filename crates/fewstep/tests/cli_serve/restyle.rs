@@ -96,6 +96,28 @@ fn restyling_keeps_to_the_memory() {
     assert_eq!(answer.json()["error"]["param"], "image");
 }
 
+/// An encoder and a decoder that do not fit next to each other: loading the one drops the other,
+/// and yet the work needs both.
+#[test]
+fn two_models_that_do_not_both_fit_are_refused() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = folder.path();
+    save(&student(DistilledFor::Encoder, Some(2)), path, "encoder");
+    let decoder = student(DistilledFor::Deterministic, Some(2));
+    save(&decoder, path, "decoder");
+    write_image(&path.join("one.png"), 16, 1);
+    let image = base64_of(&std::fs::read(path.join("one.png")).expect("a file"));
+    let body = json!({ "encoder": "encoder", "decoder": "decoder", "image": image, "from": "circle", "to": "star" });
+    let models = ["--model", "encoder", "--model", "decoder"];
+    let answer = |memory: &str| {
+        let server = Server::start(path, &[&models[..], &["--memory", memory]].concat());
+        server.post("/api/v1/restyle", &body)
+    };
+    // The weights of each take 183 kB.
+    answer("400kB").ok();
+    answer("300kB").refused(400, "more memory");
+}
+
 #[test]
 fn what_cannot_be_restyled_is_refused() {
     let text = format!("text={}", golden_path("sd1"));

@@ -292,14 +292,18 @@ impl Catalog {
     }
 
     /// Whether there is room for work that takes this much, with the weights of these models, next
-    /// to the weights of all others.
+    /// to the weights of all others in memory.
     pub(crate) fn allows(&self, needed: Predicted, models: &[&Loaded]) -> bool {
         let Some(memory) = self.memory else {
             return true;
         };
-        let own = models.iter().map(|model| model.needs.weights).sum();
-        let left = memory.saturating_sub(self.bytes()).saturating_add(own);
-        needed.of_networks() <= left
+        // A model of a job that waits may have left in the meantime, or be another one that is
+        // loaded anew.
+        let is_of_work = |model: &Loaded| models.iter().any(|own| std::ptr::eq(*own, model));
+        let state = self.lock();
+        let others = state.loaded.iter().filter(|model| !is_of_work(model));
+        let others: u64 = others.map(|model| model.needs.weights).sum();
+        needed.of_networks().saturating_add(others) <= memory
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {

@@ -82,7 +82,7 @@ pub(crate) fn check_whole(found: &[(Shard, String)]) -> CliResult {
     for (shard, place) in found {
         if let Some(other) = places[shard.index as usize].replace(place) {
             return Err(CliError::input(format!(
-                "shard {shard} is there twice, as {other} and as {place}: delete one of them"
+                "there are two of shard {shard}, {other} and {place}: delete one of them"
             )));
         }
     }

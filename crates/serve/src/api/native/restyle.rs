@@ -126,14 +126,8 @@ pub(super) async fn restyle(
     let work = move |go_on: &dyn Fn() -> std::ops::ControlFlow<()>| {
         let restyler = restyler(&encoder, &decoder)?;
         let request = body.request(&restyler, &layers, weights, is_teacher)?;
-        let both = [&*encoder, &*decoder];
-        let models = if Arc::ptr_eq(&encoder, &decoder) {
-            &both[..1]
-        } else {
-            &both
-        };
         let needed = restyler.memory(&request)?;
-        if !engine.catalog.allows(needed, models) {
+        if !engine.catalog.allows(needed, &[&encoder, &decoder]) {
             return Err(ApiError::field(
                 "image",
                 "so many images take more memory than models may take on this server: give fewer images, or fewer weights `w`",
