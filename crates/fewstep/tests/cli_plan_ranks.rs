@@ -46,7 +46,7 @@ fn every_number_of_ranks_has_its_share_of_work_and_of_the_exchange() {
     );
     assert!(text.contains("there are 8 ranks"), "{text}");
     // The slow line leaves nothing of the gain.
-    assert!(text.contains("Up to 1 of these ranks"), "{text}");
+    assert!(text.contains("With up to 1 rank,"), "{text}");
     let fast = [
         "--ranks",
         "4",
@@ -56,7 +56,7 @@ fn every_number_of_ranks_has_its_share_of_work_and_of_the_exchange() {
         "4",
     ];
     let (text, _) = workspace.succeed(&plan(&fast));
-    assert!(text.contains("Up to 4 of these ranks"), "{text}");
+    assert!(text.contains("With up to 4 ranks,"), "{text}");
     // Updates are timed here where nothing else is said.
     let (text, _) = workspace.succeed(&plan(&["--ranks", "2"]));
     assert!(

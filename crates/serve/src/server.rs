@@ -98,8 +98,8 @@ async fn serve(listener: TcpListener, app: Arc<App>) -> Result<Ended, ServeError
     let stopping = async {
         signal().await?;
         engine.close();
-        let at_signal = engine.waiting();
-        tracing::info!(jobs = at_signal, "stopping: no more requests are accepted");
+        let (jobs, done) = (engine.waiting(), engine.metrics.done());
+        tracing::info!(jobs, "stopping: no more requests are accepted");
         let deadline = Instant::now() + grace;
         // A second signal does not wait for anything.
         let drained = async {
@@ -116,7 +116,7 @@ async fn serve(listener: TcpListener, app: Arc<App>) -> Result<Ended, ServeError
         // Answers go out, and connections that wait for another request are closed.
         let _ = stop.send(true);
         Ok::<_, ServeError>(Ended {
-            finished: at_signal.saturating_sub(cancelled),
+            finished: engine.metrics.done().saturating_sub(done) as usize,
             cancelled,
         })
     };

@@ -221,12 +221,10 @@ impl Walk<'_> {
             return None;
         }
         match expected {
+            // A boolean field has its value in its type. The format has no lists of them.
             Bool => Some(()),
             List(element) => self.list(depth, &mut |walk, kind, depth| {
-                // The type of booleans in lists is 1 or 2, and each has a byte.
-                element
-                    .is_written_as(kind)
-                    .then(|| walk.expect(*element, kind, depth))?
+                walk.expect(*element, kind, depth)
             }),
             Structure(fields) => self.structure(fields, depth),
             Empty => (self.byte()? == 0).then_some(()),

@@ -31,8 +31,8 @@ pub struct RankPlan {
     pub ranks: usize,
     /// Samples of an update that a rank computes, at most.
     pub samples: usize,
-    /// What part of the time of one process computing them takes. On a CPU parts of a batch go to
-    /// threads, so a rank with fewer parts than threads leaves some without work.
+    /// What part of the time of one process the slowest rank computes. On a CPU parts of a batch go
+    /// to threads, so a rank with fewer parts than threads leaves some without work.
     pub share: f64,
     /// Predicted peak memory of a rank.
     pub memory: Predicted,
@@ -74,11 +74,11 @@ impl Run {
                 };
                 let largest = all.iter().max_by_key(|pieces| samples(pieces));
                 let largest = largest.map_or(&[][..], Vec::as_slice);
-                let work = match target {
-                    Target::Cpu => |pieces: &[(usize, usize)], dropout| waves(pieces, dropout),
-                    Target::Gpu | Target::Cuda => |pieces: &[(usize, usize)], _| samples(pieces),
+                let work = |pieces: &[(usize, usize)]| match target {
+                    Target::Cpu => waves(pieces, dropout),
+                    Target::Gpu | Target::Cuda => samples(pieces),
                 };
-                let share = work(largest, dropout) as f64 / work(&whole, dropout) as f64;
+                let slowest = all.iter().map(|pieces| work(pieces)).max().unwrap_or(0);
                 let networks = (initial, &base, &student);
                 let alone = self.of_phase(&shared(phase, largest), networks, shown, target)?;
                 // A gradient of each part that waits for those before it, and the sum.
@@ -94,7 +94,7 @@ impl Run {
                 rows.push(RankPlan {
                     ranks: count,
                     samples: samples(largest),
-                    share,
+                    share: slowest as f64 / work(&whole) as f64,
                     memory: Predicted {
                         host: alone.host.saturating_add(rows_of_gradients),
                         ..alone

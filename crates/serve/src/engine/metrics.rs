@@ -58,6 +58,11 @@ impl Metrics {
         *counts.answers.entry((route.into(), status)).or_default() += 1;
     }
 
+    /// Jobs that are done.
+    pub(crate) fn done(&self) -> u64 {
+        self.lock().jobs.get("done").copied().unwrap_or(0)
+    }
+
     pub(super) fn ended(&self, how: &'static str) {
         *self.lock().jobs.entry(how).or_default() += 1;
     }

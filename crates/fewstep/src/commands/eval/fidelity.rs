@@ -114,8 +114,13 @@ impl Args {
         seeds: usize,
     ) -> CliResult {
         let images = (self.count() as u64).saturating_mul(seeds as u64);
-        let mut weights: Vec<_> = models.iter().map(|sampled| sampled.w).collect();
-        weights.dedup();
+        let mut weights = vec![];
+        for sampled in models {
+            let w = teacher.effective_w(sampled.w);
+            if !weights.contains(&w) {
+                weights.push(w);
+            }
+        }
         let predicted = |generator: &Generator, images: u64| {
             generator.memory(&Extent {
                 images,

@@ -2,6 +2,7 @@
 
 use super::plan::{columns, heads};
 use crate::error::{CliError, CliResult};
+use crate::numbers::plural;
 use fewstep_data::amount;
 use fewstep_distill::run::{PhasePlan, RankPlan, RanksPlan, Target};
 
@@ -79,12 +80,12 @@ fn print_phase(plan: &RanksPlan, alone: f64, target: Target) {
     let is_worth_it = |row: &&RankPlan| efficiency(row, alone) >= WORTH;
     if let Some(last) = plan.rows.iter().rfind(is_worth_it) {
         println!(
-            "Up to {} of these ranks, at least half of each is gained.",
-            last.ranks
+            "With up to {}, each still does at least half of what one alone does in the same time.",
+            plural(last.ranks, "rank")
         );
     }
     if let Some(reason) = &plan.refused {
-        println!("More cannot be: {reason}.");
+        println!("Why not more: {reason}.");
     }
 }
 
