@@ -5,6 +5,8 @@ use super::*;
 /// Runs with its standard output, or standard error, gone.
 fn run_unread(folder: &Path, words: &[&str], gone: [Option<Stdio>; 2]) -> Output {
     let mut command = command(folder, words);
+    // Where it is not set, drivers of GPUs say so on standard error.
+    command.env("XDG_RUNTIME_DIR", folder);
     let [out, err] = gone.map(|gone| gone.unwrap_or_else(Stdio::piped));
     let child = command.stdout(out).stderr(err).spawn();
     child.expect("starts").wait_with_output().expect("ended")
