@@ -159,7 +159,7 @@ pub fn silu<const D: usize>(x: Tensor<D>) -> Tensor<D> {
     }
 }
 
-/// The value of a function of at least one tensor and at most 32, of any ranks. Only its inputs are
+/// The value of a function of at least one tensor and at most 64, of any ranks. Only its inputs are
 /// kept for the backward pass, which computes it again, so it must depend on nothing else.
 ///
 /// Gradient checkpointing by whole blocks (1604.06174). The inputs that are constants of the graph

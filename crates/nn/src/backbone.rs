@@ -322,10 +322,11 @@ impl BackboneConfig {
         config.pooled_forward(size, states)
     }
 
-    /// All gradients of a backward pass; see [`UNetConfig::all_gradients`].
-    pub fn all_gradients(&self, training: &Training) -> usize {
+    /// Gradients that a backward pass comes to hold, by sizes; see
+    /// [`UNetConfig::pooled_gradients`].
+    pub fn pooled_gradients(&self, training: &Training) -> usize {
         let Self::UNet(config) = self;
-        config.all_gradients(training)
+        config.pooled_gradients(training)
     }
 
     /// The tables of scores of its attention, one of each size.
@@ -334,10 +335,22 @@ impl BackboneConfig {
         config.attention_tables(training)
     }
 
-    /// Number of weights that LoRA make a second time.
-    pub fn lora_weights(&self) -> usize {
+    /// Weights with LoRA that are kept for the backward pass.
+    pub fn merged(&self, training: &Training) -> usize {
         let Self::UNet(config) = self;
-        config.lora_weights()
+        config.merged(training)
+    }
+
+    /// The most weights with LoRA that one block has.
+    pub fn largest_merged(&self) -> usize {
+        let Self::UNet(config) = self;
+        config.largest_merged()
+    }
+
+    /// Those of one block of every size.
+    pub fn pooled_merged(&self) -> usize {
+        let Self::UNet(config) = self;
+        config.pooled_merged()
     }
 
     /// The most numbers that a kernel works with besides; see [`UNetConfig::workspace`].

@@ -93,6 +93,14 @@ fn with_lora(targets: &[&str]) -> UNetConfig {
     }
 }
 
+/// As SDXL's levels are, with several layers of a transformer one after another.
+fn deep(config: UNetConfig) -> UNetConfig {
+    UNetConfig {
+        depths: vec![1, 4],
+        ..config
+    }
+}
+
 fn forward(network: &UNet, training: &Training) -> Tensor<4> {
     let device = Device::flex();
     let config = network.config();
@@ -178,6 +186,8 @@ fn predictions_are_what_an_allocator_counts() {
         ("ControlNet", zero, TrainedPart::ControlNet),
         ("mixing ControlNet", mix, TrainedPart::ControlNet),
         ("text", text(), TrainedPart::All),
+        ("deep", deep(text()), TrainedPart::All),
+        ("deep, LoRA", deep(attention.clone()), TrainedPart::Lora),
         ("LoRA of attention", attention, TrainedPart::Lora),
         ("LoRA of more", more, TrainedPart::Lora),
     ];
@@ -196,14 +206,10 @@ fn predictions_are_what_an_allocator_counts() {
                 checkpointing,
             };
             let counted = counted(&config, &training);
-            let merged = match part {
-                TrainedPart::Lora => config.lora_weights(),
-                _ => 0,
-            };
             let predicted = [
-                SAMPLES * config.kept(&training) + merged,
-                config.peak(&training, SAMPLES) + merged,
-                SAMPLES * config.forward(size, training.states) + merged,
+                SAMPLES * config.kept(&training) + config.merged(&training),
+                config.peak(&training, SAMPLES),
+                SAMPLES * config.forward(size, training.states) + config.largest_merged(),
             ];
             let [kept, peak, answer] = [0, 1, 2].map(|i| predicted[i] as f64 / counted[i] as f64);
             let line = format!(

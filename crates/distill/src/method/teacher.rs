@@ -14,22 +14,24 @@ pub struct Teacher<'a> {
     pub model: &'a Model,
     /// The type of its frozen copy's weights.
     pub precision: Precision,
+    /// Whether LoRA are added to the copy's weights once, which takes them a second time, or block by
+    /// block at every call.
+    pub merged: bool,
 }
 
 impl Teacher<'_> {
-    /// A frozen copy of the model, without graph. LoRA are added to its weights once, not at every
-    /// call.
+    /// A frozen copy of the model, without graph.
     ///
     /// # Errors
     /// When the model's schedule is not valid.
     pub fn frozen(&self) -> Result<DiffusionModel<Backbone>, MethodError> {
+        let network = self.model.network.valid();
+        let network = match self.merged {
+            true => network.merged(),
+            false => network,
+        };
         Ok(DiffusionModel {
-            network: self
-                .model
-                .network
-                .valid()
-                .merged()
-                .with_weight_dtype(self.precision),
+            network: network.with_weight_dtype(self.precision),
             schedule: Schedule::new(self.model.recipe.schedule.clone())
                 .map_err(|e| MethodError::Teacher(e.to_string()))?,
             prediction: self.model.recipe.prediction,

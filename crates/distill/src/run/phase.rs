@@ -59,10 +59,16 @@ impl Phase {
         }
     }
 
+    /// Whether the teacher has its LoRA in its weights: where memory is short, it has not.
+    pub(super) fn merges_teacher(&self) -> bool {
+        !self.optim.gradient_checkpointing
+    }
+
     pub(super) fn teacher<'a>(&self, base: &'a Model) -> Teacher<'a> {
         Teacher {
             model: base,
             precision: self.teacher_precision,
+            merged: self.merges_teacher(),
         }
     }
 

@@ -120,6 +120,7 @@ impl Run {
         let teacher = Teacher {
             model,
             precision: Precision::F32,
+            merged: false,
         };
         let others = phase.method.others(&teacher, self.seed)?;
         Ok(others.iter().map(Player::parameters).sum())

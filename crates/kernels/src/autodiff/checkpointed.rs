@@ -12,8 +12,9 @@ use burn::backend::{
     Autodiff, AutodiffBackend, Backend, DispatchKindConversion, DispatchTensor, TensorMetadata,
 };
 
-/// Most inputs of a function: a transformer block with all its parameters has 28.
-pub(crate) const MOST: usize = 32;
+/// Most inputs of a function: a transformer block with all its parameters has 28, and two more for
+/// each of its 14 layers with LoRA.
+pub(crate) const MOST: usize = 64;
 
 /// Parents: the inputs, and constants in place of missing ones.
 #[derive(Debug)]
@@ -26,6 +27,7 @@ pub(super) fn record<B: Backend, C: CheckpointStrategy>(
 where
     DispatchTensor: DispatchKindConversion<B> + DispatchKindConversion<Autodiff<B>>,
 {
+    assert!(inputs.len() <= MOST, "{} inputs", inputs.len());
     let absent = Autodiff::<B>::from_inner(inputs[0].primitive().clone());
     let nodes = std::array::from_fn(|i| inputs.get(i).unwrap_or(&absent).node());
     let inputs: Vec<FloatTensor<B>> = inputs.into_iter().map(|x| x.into_primitive()).collect();

@@ -253,6 +253,7 @@ impl ControlNet {
             add_embedding: self.add_embedding.as_ref(),
             down_blocks: &self.down_blocks,
             mid_block: self.mid_block.as_ref(),
+            lora: None,
             config: &self.base,
         }
     }

@@ -1,9 +1,10 @@
 //! Convolutions that change resolution.
 
 use super::ops::conv;
+use crate::train::checkpointing::ready;
 use crate::train::cost::{Counter, Stage};
 use crate::train::init::Init;
-use crate::train::precision::upcast;
+use crate::train::lora::Lora;
 use burn::module::Module;
 use burn::nn::conv::Conv2d;
 use burn::tensor::{Tensor, ops::PadMode};
@@ -24,22 +25,22 @@ impl ResampleConv {
     }
 
     /// Halves the resolution, one row and column of zeros on every side.
-    pub(crate) fn down(&self, x: Tensor<4>) -> Tensor<4> {
-        conv(&upcast(&self.conv, &x), x)
+    pub(crate) fn down(&self, x: Tensor<4>, lora: Option<&Lora>) -> Tensor<4> {
+        conv(&ready(&self.conv, &x, lora), x)
     }
 
     /// Halves the resolution, with zeros only at the bottom and on the right: what autoencoders do.
-    pub(crate) fn down_from_corner(&self, x: Tensor<4>) -> Tensor<4> {
+    pub(crate) fn down_from_corner(&self, x: Tensor<4>, lora: Option<&Lora>) -> Tensor<4> {
         let x = x.pad((0, 1, 0, 1), PadMode::Constant(0.0));
-        let conv = upcast(&self.conv, &x);
+        let conv = ready(&self.conv, &x, lora);
         let bias = conv.bias.as_ref().map(|bias| bias.val());
         fewstep_kernels::conv2d(x, conv.weight.val(), bias, 2, [0, 0])
     }
 
     /// Doubles the resolution.
-    pub(crate) fn up(&self, x: Tensor<4>) -> Tensor<4> {
+    pub(crate) fn up(&self, x: Tensor<4>, lora: Option<&Lora>) -> Tensor<4> {
         let x = maps::double(x);
-        conv(&upcast(&self.conv, &x), x)
+        conv(&ready(&self.conv, &x, lora), x)
     }
 
     /// Its cost, for a number of positions before and after. The convolution is computed at the

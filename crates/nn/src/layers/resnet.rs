@@ -1,10 +1,10 @@
 //! The residual block.
 
 use super::ops::{conv, linear, norm_silu};
-use crate::train::checkpointing::{BlockInputs, checkpointed};
+use crate::train::checkpointing::{BlockInputs, checkpointed, ready};
 use crate::train::cost::{Counter, Stage};
 use crate::train::init::Init;
-use crate::train::precision::upcast;
+use crate::train::lora::Lora;
 use burn::module::Module;
 use burn::nn::conv::Conv2d;
 use burn::nn::{GroupNorm, Linear};
@@ -80,8 +80,13 @@ impl ResnetBlock {
     /// - `x`: `[batch, from, height, width]`
     /// - `embedding`: `[batch, embedding_dim]`, where the block takes one
     /// - output: `[batch, to, height, width]`
-    pub(crate) fn forward(&self, x: Tensor<4>, embedding: Option<&Tensor<2>>) -> Tensor<4> {
-        self.forward_resampled(x, embedding, |x| x)
+    pub(crate) fn forward(
+        &self,
+        x: Tensor<4>,
+        embedding: Option<&Tensor<2>>,
+        lora: Option<&Lora>,
+    ) -> Tensor<4> {
+        self.forward_resampled(x, embedding, lora, |x| x)
     }
 
     /// The same with a change of resolution before the first convolution and on the residual
@@ -90,17 +95,18 @@ impl ResnetBlock {
         &self,
         x: Tensor<4>,
         embedding: Option<&Tensor<2>>,
+        lora: Option<&Lora>,
         resample: fn(Tensor<4>) -> Tensor<4>,
     ) -> Tensor<4> {
-        let block = upcast(self, &x);
         if self.dropout > 0.0 {
-            return block.compute(x, embedding, resample);
+            return ready(self, &x, lora).compute(x, embedding, resample);
         }
         let inputs = BlockInputs {
             embedding,
             text: None,
+            lora,
         };
-        checkpointed(&*block, x, inputs, move |block, x, inputs| {
+        checkpointed(self, x, inputs, move |block, x, inputs| {
             block.compute(x, inputs.embedding, resample)
         })
     }

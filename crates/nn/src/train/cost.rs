@@ -12,7 +12,7 @@ pub enum TrainedPart {
     /// The ControlNet: the encoder of the base then keeps nothing.
     ControlNet,
     /// LoRA. The weights that they are added to are in memory a second time, and so are their
-    /// gradients.
+    /// gradients: those of one block at a time with gradient checkpointing, or else all.
     Lora,
 }
 
@@ -30,12 +30,23 @@ pub struct Training {
 }
 
 impl Training {
+    /// Whether weights with LoRA, and their gradients, come and go block by block.
+    fn is_lora_by_blocks(&self) -> bool {
+        self.part == TrainedPart::Lora && self.checkpointing
+    }
+
     /// All of a network, for questions about its parameters: there is no image.
     pub(crate) const OF_PARAMETERS: Self = Self {
         size: [1, 1],
         states: 0,
         part: TrainedPart::All,
         checkpointing: false,
+    };
+
+    /// The same of the weights with LoRA.
+    pub(crate) const OF_LORA: Self = Self {
+        part: TrainedPart::Lora,
+        ..Self::OF_PARAMETERS
     };
 }
 
@@ -89,17 +100,20 @@ pub(crate) fn kept(stages: &[Stage], training: &Training) -> usize {
     kept.fold(0, usize::saturating_add)
 }
 
-/// The most numbers that forward and backward pass of `samples` samples hold, the gradients of the
-/// parameters among them. Parameters come on top.
+/// The most numbers that forward and backward pass of `samples` samples hold, among them the
+/// gradients of the parameters, and weights with LoRA. Parameters come on top.
 ///
 /// Gradients of parameters come one by one while what the samples keep goes: the peak is somewhere
 /// in between.
 pub(crate) fn peak(stages: &[Stage], training: &Training, samples: usize) -> usize {
     let mut kept = kept(stages, training);
-    let (mut gradients, mut concatenated) = (0, vec![]);
+    let (mut gradients, mut concatenated) = (merged(stages, training), vec![]);
     let mut peak = 0;
     for stage in stages.iter().rev() {
-        gradients += stage.gradients;
+        gradients = match training.is_lora_by_blocks() {
+            true => 2 * stage.gradients,
+            false => gradients + stage.gradients,
+        };
         let held: usize = concatenated.iter().sum();
         // What earlier stages keep, and this one, computed again where it kept less.
         kept = kept.saturating_sub(stage.kept_in(training));
@@ -163,9 +177,29 @@ pub(crate) fn pooled_forward(stages: &[Stage]) -> usize {
     })
 }
 
+/// Gradients of parameters that come to be in memory where freed memory only serves tensors of the
+/// same size.
+pub(crate) fn pooled_gradients(stages: &[Stage], training: &Training) -> usize {
+    match training.is_lora_by_blocks() {
+        false => gradients(stages),
+        true => {
+            let sizes: HashSet<usize> = stages.iter().map(|stage| stage.gradients).collect();
+            sizes.into_iter().sum()
+        }
+    }
+}
+
 /// All gradients of parameters.
 pub(crate) fn gradients(stages: &[Stage]) -> usize {
     stages.iter().map(|stage| stage.gradients).sum()
+}
+
+/// Weights with LoRA that are kept for the backward pass.
+pub(crate) fn merged(stages: &[Stage], training: &Training) -> usize {
+    match training.part == TrainedPart::Lora && !training.checkpointing {
+        true => gradients(stages),
+        false => 0,
+    }
 }
 
 /// Counts the weights of layers, as far as they are trained.

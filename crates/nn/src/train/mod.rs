@@ -4,7 +4,7 @@
 pub(crate) mod checkpointing;
 pub(crate) mod cost;
 pub(crate) mod init;
-mod lora;
+pub(crate) mod lora;
 pub(crate) mod precision;
 
 pub use cost::{AttentionTable, TrainedPart, Training};

@@ -90,7 +90,7 @@ impl fmt::Display for Precision {
 
 /// A block as it computes on this map: itself, or a copy with weights in f32 where it computes in
 /// f32, stores them in 16 bits, and the device's operations do not widen them piece by piece.
-pub(crate) fn upcast<'a, M: Module>(block: &'a M, x: &Tensor<4>) -> Cow<'a, M> {
+pub(crate) fn upcast<'a, M: Module, const D: usize>(block: &'a M, x: &Tensor<D>) -> Cow<'a, M> {
     if x.dtype() != DType::F32 || fewstep_kernels::device::widens_pieces(&x.device()) {
         return Cow::Borrowed(block);
     }

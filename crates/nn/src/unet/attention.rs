@@ -6,7 +6,7 @@ use crate::layers::attention::AttentionBlock;
 use crate::train::checkpointing::{BlockInputs, checkpointed};
 use crate::train::cost::{Counter, Stage};
 use crate::train::init::Init;
-use crate::train::precision::upcast;
+use crate::train::lora::Lora;
 use burn::module::Module;
 use burn::tensor::Tensor;
 
@@ -41,15 +41,25 @@ impl Attention {
     /// # Shapes
     /// - `x` and output: `[batch, width, height, width]`
     /// - `text`: `[batch, states, text width]`, where the network takes text
-    pub(crate) fn forward(&self, x: Tensor<4>, text: Option<&Tensor<3>>) -> Tensor<4> {
+    pub(crate) fn forward(
+        &self,
+        x: Tensor<4>,
+        text: Option<&Tensor<3>>,
+        lora: Option<&Lora>,
+    ) -> Tensor<4> {
         let inputs = BlockInputs {
             embedding: None,
             text: text.filter(|_| matches!(self, Self::Text(_))),
+            lora,
         };
-        let block = upcast(self, &x);
-        checkpointed(&*block, x, inputs, |attention, x, inputs| {
-            attention.compute(x, inputs.text)
-        })
+        match (self, text) {
+            (Self::Text(transformer), Some(text)) if transformer.is_deep() => {
+                transformer.forward_by_layers(x, text, lora)
+            }
+            _ => checkpointed(self, x, inputs, |attention, x, inputs| {
+                attention.compute(x, inputs.text)
+            }),
+        }
     }
 
     fn compute(&self, x: Tensor<4>, text: Option<&Tensor<3>>) -> Tensor<4> {
@@ -68,10 +78,10 @@ impl Attention {
         config: &UNetConfig,
         level: usize,
         positions: usize,
-    ) -> Stage {
+    ) -> Vec<Stage> {
         let width = config.widths[level];
         match config.text {
-            None => AttentionBlock::cost(counter, width, positions),
+            None => vec![AttentionBlock::cost(counter, width, positions)],
             Some(text) => {
                 let size = [width, config.depth_of(level)];
                 Transformer::cost(counter, size, text, positions)
@@ -85,7 +95,10 @@ impl Attention {
         config: &UNetConfig,
         level: usize,
         positions: usize,
-    ) -> Option<Stage> {
-        config.attention[level].then(|| Self::cost(counter, config, level, positions))
+    ) -> Vec<Stage> {
+        match config.attention[level] {
+            true => Self::cost(counter, config, level, positions),
+            false => vec![],
+        }
     }
 }

@@ -12,8 +12,8 @@ impl UNetConfig {
         cost::kept(&self.stages(training), training)
     }
 
-    /// The most numbers that forward and backward pass of `samples` samples hold, the gradients of
-    /// the parameters among them. Parameters come on top.
+    /// The most numbers that forward and backward pass of `samples` samples hold, among them the
+    /// gradients of the parameters, and weights with LoRA. Parameters come on top.
     pub fn peak(&self, training: &Training, samples: usize) -> usize {
         cost::peak(&self.stages(training), training, samples)
     }
@@ -42,9 +42,30 @@ impl UNetConfig {
         }))
     }
 
-    /// All gradients of a backward pass. Those of weights with LoRA are among them.
-    pub fn all_gradients(&self, training: &Training) -> usize {
-        cost::gradients(&self.stages(training))
+    /// Gradients that a backward pass comes to hold where freed memory only serves tensors of the
+    /// same size. Those of weights with LoRA are among them.
+    pub fn pooled_gradients(&self, training: &Training) -> usize {
+        cost::pooled_gradients(&self.stages(training), training)
+    }
+
+    /// Weights with LoRA that are kept for the backward pass.
+    pub fn merged(&self, training: &Training) -> usize {
+        cost::merged(&self.stages(training), training)
+    }
+
+    /// The most weights with LoRA that one block has.
+    pub fn largest_merged(&self) -> usize {
+        let stages = self.stages(&Training::OF_LORA).into_iter();
+        stages.map(|stage| stage.gradients).max().unwrap_or(0)
+    }
+
+    /// Those of one block of every size.
+    pub fn pooled_merged(&self) -> usize {
+        let training = Training {
+            checkpointing: true,
+            ..Training::OF_LORA
+        };
+        self.pooled_gradients(&training)
     }
 
     /// The tables of scores of its attention, one of each size.
@@ -68,16 +89,6 @@ impl UNetConfig {
             })
         });
         tables.collect()
-    }
-
-    /// Number of weights that LoRA make a second time.
-    pub fn lora_weights(&self) -> usize {
-        let stages = self.stages(&Training {
-            part: TrainedPart::Lora,
-            ..Training::OF_PARAMETERS
-        });
-        // The input for w is trained besides, with a weight of its own.
-        cost::gradients(&stages) - self.w.map_or(0, |w| w.dim * self.widths[0])
     }
 
     /// The most numbers that a kernel works with besides its inputs and outputs: transformed

@@ -9,6 +9,7 @@ use crate::layers::patches::unfold_patches;
 use crate::layers::resnet::ResnetBlock;
 use crate::train::cost::{Counter, Stage};
 use crate::train::init::Init;
+use crate::train::lora::Lora;
 use burn::module::Module;
 use burn::nn::GroupNorm;
 use burn::nn::conv::Conv2d;
@@ -20,6 +21,8 @@ pub(super) struct Decoder<'a> {
     pub(super) up_blocks: &'a [UpBlock],
     pub(super) conv_norm_out: &'a GroupNorm,
     pub(super) conv_out: &'a Conv2d,
+    /// What the blocks add to their weights.
+    pub(super) lora: Option<&'a Lora>,
     pub(super) config: &'a UNetConfig,
 }
 
@@ -54,13 +57,13 @@ impl Decoder<'_> {
         for block in self.up_blocks {
             for (index, resnet) in block.resnets.iter().enumerate() {
                 let skip = skips.pop().expect(ONE_SKIP_EACH);
-                h = resnet.forward(maps::concat(vec![h, skip]), Some(embedding));
+                h = resnet.forward(maps::concat(vec![h, skip]), Some(embedding), self.lora);
                 if let Some(attention) = block.attentions.get(index) {
-                    h = attention.forward(h, text);
+                    h = attention.forward(h, text, self.lora);
                 }
             }
             for up in &block.upsamplers {
-                h = up.up(h, embedding);
+                h = up.up(h, embedding, self.lora);
             }
         }
         let h = norm_silu(self.conv_norm_out, h, None);

@@ -10,6 +10,7 @@ use crate::layers::patches::fold_patches;
 use crate::layers::resnet::ResnetBlock;
 use crate::train::cost::{Counter, Stage};
 use crate::train::init::Init;
+use crate::train::lora::Lora;
 use burn::module::Module;
 use burn::nn::Embedding;
 use burn::nn::conv::Conv2d;
@@ -25,6 +26,8 @@ pub(crate) struct Encoder<'a> {
     pub(crate) add_embedding: Option<&'a TimestepEmbedding>,
     pub(crate) down_blocks: &'a [DownBlock],
     pub(crate) mid_block: Option<&'a MidBlock>,
+    /// What the blocks add to their weights.
+    pub(crate) lora: Option<&'a Lora>,
     pub(crate) config: &'a UNetConfig,
 }
 
@@ -96,19 +99,19 @@ impl Encoder<'_> {
         let mut skips = vec![h.clone()];
         for block in self.down_blocks {
             for (index, resnet) in block.resnets.iter().enumerate() {
-                h = resnet.forward(h, Some(embedding));
+                h = resnet.forward(h, Some(embedding), self.lora);
                 if let Some(attention) = block.attentions.get(index) {
-                    h = attention.forward(h, text);
+                    h = attention.forward(h, text, self.lora);
                 }
                 skips.push(h.clone());
             }
             for down in &block.downsamplers {
-                h = down.down(h, embedding);
+                h = down.down(h, embedding, self.lora);
                 skips.push(h.clone());
             }
         }
         let middle = match self.mid_block {
-            Some(block) => block.forward(h, embedding, text),
+            Some(block) => block.forward(h, embedding, text, self.lora),
             None => h,
         };
         Features { skips, middle }
@@ -159,8 +162,9 @@ impl Encoder<'_> {
         }
         let here = positions >> (2 * last);
         stages.push(resnet([from, from], here));
-        let attention = || Attention::cost(counter, config, last, here);
-        stages.extend(config.middle_attention.then(attention));
+        if config.middle_attention {
+            stages.extend(Attention::cost(counter, config, last, here));
+        }
         stages.push(resnet([from, from], here));
         stages
     }
@@ -224,11 +228,17 @@ impl MidBlock {
         })
     }
 
-    fn forward(&self, h: Tensor<4>, embedding: &Tensor<2>, text: Option<&Tensor<3>>) -> Tensor<4> {
-        let h = self.resnets[0].forward(h, Some(embedding));
+    fn forward(
+        &self,
+        h: Tensor<4>,
+        embedding: &Tensor<2>,
+        text: Option<&Tensor<3>>,
+        lora: Option<&Lora>,
+    ) -> Tensor<4> {
+        let h = self.resnets[0].forward(h, Some(embedding), lora);
         let attentions = self.attentions.iter();
-        let h = attentions.fold(h, |h, attention| attention.forward(h, text));
-        self.resnets[1].forward(h, Some(embedding))
+        let h = attentions.fold(h, |h, attention| attention.forward(h, text, lora));
+        self.resnets[1].forward(h, Some(embedding), lora)
     }
 }
 

@@ -119,6 +119,7 @@ impl UNet {
             add_embedding: self.add_embedding.as_ref(),
             down_blocks: &self.down_blocks,
             mid_block: self.mid_block.as_ref(),
+            lora: self.lora.as_ref(),
             config: &self.config,
         }
     }
@@ -128,6 +129,7 @@ impl UNet {
             up_blocks: &self.up_blocks,
             conv_norm_out: &self.conv_norm_out,
             conv_out: &self.conv_out,
+            lora: self.lora.as_ref(),
             config: &self.config,
         }
     }
@@ -135,9 +137,21 @@ impl UNet {
 
 impl Network for UNet {
     fn forward(&self, z: Tensor<4>, time: &[f64], inputs: &Inputs) -> Tensor<4> {
-        if self.lora.is_some() {
-            return self.clone().merged().forward(z, time, inputs);
+        // Blocks add their LoRA themselves, so that not all weights are there twice at a time.
+        let outside = self.lora.as_ref().and_then(Lora::outside_blocks);
+        match outside {
+            Some(lora) => lora.merge(self.clone()).compute(z, time, inputs),
+            None => self.compute(z, time, inputs),
         }
+    }
+
+    fn has_dropout(&self) -> bool {
+        self.config.dropout > 0.0
+    }
+}
+
+impl UNet {
+    fn compute(&self, z: Tensor<4>, time: &[f64], inputs: &Inputs) -> Tensor<4> {
         let z = z.cast(self.compute.dtype());
         let inputs = &inputs.clone().cast(self.compute.dtype());
         let encoder = self.encoder();
@@ -150,9 +164,5 @@ impl Network for UNet {
         }
         let output = self.decoder().forward(features, embedding, text);
         output.cast(FloatDType::F32)
-    }
-
-    fn has_dropout(&self) -> bool {
-        self.config.dropout > 0.0
     }
 }

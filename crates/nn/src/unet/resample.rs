@@ -4,6 +4,7 @@ use crate::layers::resample::ResampleConv;
 use crate::layers::resnet::{ResnetBlock, ResnetOptions};
 use crate::train::cost::{Counter, Stage};
 use crate::train::init::Init;
+use crate::train::lora::Lora;
 use burn::module::Module;
 use burn::tensor::Tensor;
 use fewstep_kernels::maps;
@@ -50,18 +51,23 @@ impl Resample {
         }
     }
 
-    pub(crate) fn down(&self, x: Tensor<4>, embedding: &Tensor<2>) -> Tensor<4> {
+    pub(crate) fn down(
+        &self,
+        x: Tensor<4>,
+        embedding: &Tensor<2>,
+        lora: Option<&Lora>,
+    ) -> Tensor<4> {
         match self {
-            Self::Conv(down) => down.down(x),
-            Self::Corner(down) => down.down_from_corner(x),
-            Self::Block(block) => block.forward_resampled(x, Some(embedding), maps::halve),
+            Self::Conv(down) => down.down(x, lora),
+            Self::Corner(down) => down.down_from_corner(x, lora),
+            Self::Block(block) => block.forward_resampled(x, Some(embedding), lora, maps::halve),
         }
     }
 
-    pub(crate) fn up(&self, x: Tensor<4>, embedding: &Tensor<2>) -> Tensor<4> {
+    pub(crate) fn up(&self, x: Tensor<4>, embedding: &Tensor<2>, lora: Option<&Lora>) -> Tensor<4> {
         match self {
-            Self::Conv(up) | Self::Corner(up) => up.up(x),
-            Self::Block(block) => block.forward_resampled(x, Some(embedding), maps::double),
+            Self::Conv(up) | Self::Corner(up) => up.up(x, lora),
+            Self::Block(block) => block.forward_resampled(x, Some(embedding), lora, maps::double),
         }
     }
 

@@ -2,8 +2,10 @@
 
 use crate::layers::attention::attend;
 use crate::layers::ops::{conv, linear, norm};
+use crate::train::checkpointing::{BlockInputs, checkpointed, ready};
 use crate::train::cost::{Counter, Stage};
 use crate::train::init::Init;
+use crate::train::lora::Lora;
 use burn::module::Module;
 use burn::nn::conv::Conv2d;
 use burn::nn::{Dropout, DropoutConfig, GroupNorm, LayerNorm, Linear};
@@ -57,24 +59,63 @@ impl Transformer {
         }
     }
 
+    /// Whether gradient checkpointing is by its layers, and not as a whole.
+    pub(super) fn is_deep(&self) -> bool {
+        is_deep(self.transformer_blocks.len())
+    }
+
     /// # Shapes
     /// - `x` and output: `[batch, width, height, width]`
     /// - `text`: `[batch, states, text width]`
-    pub(crate) fn forward(&self, x: Tensor<4>, text: &Tensor<3>) -> Tensor<4> {
+    pub(super) fn forward(&self, x: Tensor<4>, text: &Tensor<3>) -> Tensor<4> {
+        self.around(x, None, |block, h| block.forward(h, text))
+    }
+
+    /// The same with gradient checkpointing of each layer, where the map is set to it, and with LoRA
+    /// that are yet to be added to the weights.
+    pub(super) fn forward_by_layers(
+        &self,
+        x: Tensor<4>,
+        text: &Tensor<3>,
+        lora: Option<&Lora>,
+    ) -> Tensor<4> {
+        let inputs = BlockInputs {
+            embedding: None,
+            text: Some(text),
+            lora,
+        };
+        self.around(x, lora, |block, h| {
+            checkpointed(block, h, inputs, |block, h, inputs| match inputs.text {
+                Some(text) => block.forward(h, text),
+                None => h,
+            })
+        })
+    }
+
+    fn around(
+        &self,
+        x: Tensor<4>,
+        lora: Option<&Lora>,
+        layer: impl Fn(&TransformerBlock, Tensor<3>) -> Tensor<3>,
+    ) -> Tensor<4> {
         let [_, _, height, width] = x.dims();
         let h = norm(&self.norm, x.clone());
-        let h = match &self.proj_in {
+        let h = match &*ready(&self.proj_in, &h, lora) {
             Projection::Conv(layer) => to_tokens(conv(layer, h)),
             Projection::Linear(layer) => linear(layer, to_tokens(h)),
         };
         let blocks = self.transformer_blocks.iter();
-        let h = blocks.fold(h, |h, block| block.forward(h, text));
-        let h = match &self.proj_out {
+        let h = blocks.fold(h, |h, block| layer(block, h));
+        let h = match &*ready(&self.proj_out, &h, lora) {
             Projection::Conv(layer) => conv(layer, to_map(h, height, width)),
             Projection::Linear(layer) => to_map(linear(layer, h), height, width),
         };
         x + h
     }
+}
+
+fn is_deep(layers: usize) -> bool {
+    layers > 1
 }
 
 impl Transformer {
@@ -84,7 +125,7 @@ impl Transformer {
         [width, depth]: [usize; 2],
         text: TextAttention,
         positions: usize,
-    ) -> Stage {
+    ) -> Vec<Stage> {
         let map = width * positions;
         let states = width * counter.training.states;
         let proj_in = counter.weight("proj_in", width, width, width);
@@ -100,12 +141,9 @@ impl Transformer {
             Attention::cost(counter, width, text.width, [map, states]);
         // Both halves of the projection, GELU of one, and the product.
         let feed_forward = geglu.keeps(map) + 8 * map + 4 * map + out.keeps(4 * map);
-        Stage {
+        let layer = Stage {
             kept_checkpointed: map,
-            kept: map
-                + proj_in.keeps(map)
-                + depth * (3 * norm + within + to_text + feed_forward)
-                + proj_out.keeps(map),
+            kept: 3 * norm + within + to_text + feed_forward,
             // The gradients of both halves, each the size of the whole, and their sum, when what
             // the feed-forward layer kept has gone; besides them the block's own gradient and those
             // that the halves' were made of.
@@ -113,17 +151,35 @@ impl Transformer {
             // The block's input, the sum so far and its normalisation, the projection, GELU of one
             // half, and one more map that goes from one to the other.
             forward: 16 * map,
-            gradients: proj_in.gradients
-                + proj_out.gradients
-                + outer.gradients
-                + depth
-                    * (geglu.gradients
-                        + out.gradients
-                        + affine.gradients
-                        + within_gradients
-                        + to_text_gradients),
+            gradients: geglu.gradients
+                + out.gradients
+                + affine.gradients
+                + within_gradients
+                + to_text_gradients,
             ..Stage::default()
+        };
+        let [first, last] = [map + proj_in.keeps(map), proj_out.keeps(map)];
+        if !is_deep(depth) {
+            return vec![Stage {
+                kept: first + depth * layer.kept + last,
+                gradients: proj_in.gradients
+                    + proj_out.gradients
+                    + outer.gradients
+                    + depth * layer.gradients,
+                ..layer
+            }];
         }
+        let around = |kept: usize, gradients: usize| Stage {
+            kept,
+            kept_checkpointed: kept,
+            forward: 3 * map,
+            gradients,
+            ..Stage::default()
+        };
+        let mut stages = vec![layer; depth];
+        stages.insert(0, around(first, outer.gradients + proj_in.gradients));
+        stages.push(around(last, proj_out.gradients));
+        stages
     }
 }
 

@@ -205,7 +205,7 @@ impl Encoder {
         for block in &self.down_blocks {
             h = through(&block.resnets, h);
             let down = block.downsamplers.iter();
-            h = down.fold(h, |h, down| down.down_from_corner(h));
+            h = down.fold(h, |h, down| down.down_from_corner(h, None));
         }
         let h = self.mid_block.forward(h);
         conv(&self.conv_out, norm_silu(&self.conv_norm_out, h, None))
@@ -255,7 +255,7 @@ impl Decoder {
         let mut h = self.mid_block.forward(conv(&self.conv_in, latents));
         for block in &self.up_blocks {
             h = through(&block.resnets, h);
-            h = block.upsamplers.iter().fold(h, |h, up| up.up(h));
+            h = block.upsamplers.iter().fold(h, |h, up| up.up(h, None));
         }
         conv(&self.conv_out, norm_silu(&self.conv_norm_out, h, None))
     }
@@ -281,9 +281,9 @@ impl MidBlock {
     }
 
     fn forward(&self, h: Tensor<4>) -> Tensor<4> {
-        let h = self.resnets[0].forward(h, None);
+        let h = self.resnets[0].forward(h, None, None);
         let h = self.attentions.iter().fold(h, |h, a| a.forward(h));
-        self.resnets[1].forward(h, None)
+        self.resnets[1].forward(h, None, None)
     }
 }
 
@@ -304,5 +304,7 @@ fn resnets(
 }
 
 fn through(resnets: &[ResnetBlock], h: Tensor<4>) -> Tensor<4> {
-    resnets.iter().fold(h, |h, block| block.forward(h, None))
+    resnets
+        .iter()
+        .fold(h, |h, block| block.forward(h, None, None))
 }

@@ -15,7 +15,6 @@ impl Needs<'_> {
     pub(super) fn on_cpu(&self) -> u64 {
         let (phase, config, training) = (self.phase, self.student.config(), &self.training);
         let trained = self.trained;
-        let merged = Self::merged(self.student);
         let state = wide(self.state());
         let micro = phase.optim.micro_batch();
         let part = match self.student.has_dropout() {
@@ -32,18 +31,22 @@ impl Needs<'_> {
             Precision::F32 => 0,
             Precision::Bf16 | Precision::F16 => self.base.network.config().largest_block(),
         };
-        let calling = wide(called) * wide(answer) + wide(upcast);
+        // Of weights with LoRA, those of one block.
+        let calling = wide(called) * wide(answer) + wide(upcast) + wide(config.largest_merged());
         let peak = wide(config.peak(training, online));
         let passes = match self.cost.frozen_during_graph {
-            true => peak.max(wide(online) * wide(config.kept(training)) + calling),
+            true => {
+                let kept = wide(online) * wide(config.kept(training));
+                peak.max(kept + wide(config.merged(training)) + calling)
+            }
             false => peak.max(calling),
         };
         let done = wide(parts - lanes) * wide(trained);
-        let passes = wide(lanes) * (passes + wide(merged + config.workspace())) + done;
+        let passes = wide(lanes) * (passes + wide(config.workspace())) + done;
         // The gradients of the micro-batches before.
         let accumulated = wide(trained * usize::from(phase.optim.batch > micro));
         let updating = accumulated + passes.max(wide(parts) * wide(trained));
-        let showing = wide(merged) + wide(self.shown) * wide(answer);
+        let showing = wide(config.largest_merged()) + wide(self.shown) * wide(answer);
         // A checkpoint has the moments a second time; a model is written parameter by parameter.
         let saving = wide(2 * trained);
         let most = updating.max(showing).max(saving);

@@ -9,7 +9,7 @@ use super::{Needs, PROGRAM_BYTES, Target, to_bytes, wide};
 use burn::module::{Module, ModuleVisitor, Param};
 use burn::tensor::Tensor;
 use fewstep_kernels::memory::{LIBRARY_WORKSPACE, queries_at_once};
-use fewstep_nn::{Backbone, Precision};
+use fewstep_nn::{Precision, TrainedPart};
 use std::collections::HashSet;
 
 /// Images of a micro-batch in f32 around the network: what it starts from, noise, targets, answers,
@@ -36,8 +36,7 @@ impl Needs<'_> {
             true => all,
             false => 0,
         };
-        let merged = Self::merged(self.student);
-        let weights = wide(self.state() + start + merged);
+        let weights = wide(self.state() + start);
 
         let micro = phase.optim.micro_batch();
         let (called, online) = (self.cost.largest_frozen * micro, self.cost.trained * micro);
@@ -57,11 +56,23 @@ impl Needs<'_> {
             wide(heads) * wide(queries) * wide(table.context)
         });
         let scores: u128 = tables.sum();
+        // Weights with LoRA are made in f32, block by block, and kept in the type of the maps.
+        let rounded = match self.precision {
+            Precision::F32 => 0,
+            Precision::Bf16 | Precision::F16 => of_map,
+        };
+        let merged =
+            of_map * wide(config.merged(training)) + (4 + rounded) * wide(config.pooled_merged());
         // A parameter is replaced when its gradient is known: then there are both, and three new
         // tensors of the size at hand.
-        let sizes = wide(sizes(self.student));
+        let replaced = match phase.trained_part() {
+            TrainedPart::All => sizes(self.student),
+            TrainedPart::Lora => self.student.lora().map_or(0, sizes),
+            TrainedPart::ControlNet => self.student.controlnet().map_or(0, sizes),
+        };
         let accumulated = wide(self.trained * usize::from(phase.optim.batch > micro));
-        let gradients = wide(config.all_gradients(training)) + accumulated + 3 * sizes;
+        let gradients = wide(config.pooled_gradients(training)) + accumulated;
+        let gradients = gradients + 3 * wide(replaced);
         let upcast = match phase.teacher_precision {
             Precision::F32 => 0,
             Precision::Bf16 | Precision::F16 => self.base.network.config().largest_block(),
@@ -71,7 +82,8 @@ impl Needs<'_> {
             Target::Cuda => wide(LIBRARY_WORKSPACE),
             Target::Cpu | Target::Gpu => 0,
         };
-        let updating = of_map * (maps + sizes)
+        let updating = of_map * (maps + wide(sizes(self.student)))
+            + merged
             + scores * (4 + of_map) * 2
             + 4 * (gradients + images + wide(upcast))
             + libraries;
@@ -93,7 +105,7 @@ impl Needs<'_> {
 }
 
 /// Numbers of one parameter of every size.
-fn sizes(network: &Backbone) -> usize {
+fn sizes(network: &impl Module) -> usize {
     struct Sizes(HashSet<usize>);
     impl ModuleVisitor for Sizes {
         fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {

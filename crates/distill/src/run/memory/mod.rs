@@ -142,6 +142,7 @@ impl Run {
         let teacher = Teacher {
             model,
             precision: Precision::F32,
+            merged: false,
         };
         let cost = phase.method.objective(&teacher)?.cost();
         let others = phase.method.others(&teacher, self.seed)?;
@@ -209,16 +210,9 @@ struct Needs<'a> {
 }
 
 impl Needs<'_> {
-    /// Weights that a network has a second time, with LoRA added to them.
-    fn merged(network: &Backbone) -> usize {
-        network
-            .lora()
-            .map_or(0, |_| network.config().lora_weights())
-    }
-
     /// Numbers of 32 bits of the frozen teacher. The teacher's parameters, frozen ones and the
-    /// average of frozen ones are one and the same; where the teacher has LoRA too, its weights
-    /// have them.
+    /// average of frozen ones are one and the same; where the teacher has LoRA too, it has them for itself,
+    /// and weights with them if they are merged.
     fn frozen(&self) -> usize {
         let (all, trained) = (self.student.num_params(), self.trained);
         let base = self.base.network.num_params();
@@ -230,7 +224,17 @@ impl Needs<'_> {
             (true, false, _) => 0,
             (true, true, Precision::F32) => base,
             (true, true, Precision::Bf16 | Precision::F16) => base / 2,
-            (false, ..) => all - trained + Self::merged(&self.base.network),
+            (false, ..) => {
+                let base = &self.base.network;
+                let own = base.lora().map_or(0, |lora| {
+                    let merged = match self.phase.merges_teacher() {
+                        true => base.config().merged(&self.training),
+                        false => 0,
+                    };
+                    lora.num_params() + merged
+                });
+                all - trained + own
+            }
         }
     }
 

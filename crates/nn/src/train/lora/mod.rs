@@ -9,7 +9,7 @@ use burn::module::{Module, ModuleMapper, ModuleVisitor, Param, ParamId};
 use burn::tensor::{Device, Tensor};
 use fewstep_diffusion::limits::{RANK, count, factor};
 use serde::{Deserialize, Serialize};
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 /// Which layers have LoRA, and of what rank.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -154,6 +154,35 @@ impl Lora {
         })
     }
 
+    /// Those of the layers of a block, if it has any.
+    pub(crate) fn within(&self, block: &impl Module) -> Option<Self> {
+        let mut weights = Weights(HashSet::new());
+        block.visit(&mut weights);
+        self.only(|layer| weights.0.contains(&layer.weight))
+    }
+
+    /// Those of layers outside the blocks of a U-Net's encoder and decoder, if it has any. Those of a
+    /// ControlNet count as outside.
+    pub(crate) fn outside_blocks(&self) -> Option<Self> {
+        self.only(|layer| {
+            let first = layer.name.split('.').next();
+            !first.is_some_and(|first| ["down_blocks", "mid_block", "up_blocks"].contains(&first))
+        })
+    }
+
+    fn only(&self, is_kept: impl Fn(&Layer) -> bool) -> Option<Self> {
+        let all = self.layers.iter().zip(&self.factors);
+        let kept = all.filter(|(layer, _)| is_kept(layer));
+        let (layers, factors): (Vec<_>, Vec<_>) = kept
+            .map(|(layer, factors)| (layer.clone(), factors.clone()))
+            .unzip();
+        (!layers.is_empty()).then(|| Self {
+            factors,
+            layers,
+            config: self.config.clone(),
+        })
+    }
+
     /// The same layers with other values, in the order of [`Lora::layers`].
     pub(crate) fn with_layers(mut self, layers: &[LoraLayer]) -> Self {
         let rank = self.config.rank;
@@ -244,6 +273,15 @@ impl ModuleVisitor for Search<'_> {
     }
 }
 
+/// The weights of a block.
+struct Weights(HashSet<ParamId>);
+
+impl ModuleVisitor for Weights {
+    fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
+        self.0.insert(param.id);
+    }
+}
+
 /// Adds LoRA to weights.
 struct Merge {
     changes: HashMap<ParamId, Tensor<2>>,
@@ -259,7 +297,8 @@ impl ModuleMapper for Merge {
                     _ => change.transpose(),
                 };
                 let shape = weight.shape();
-                weight + change.reshape(shape)
+                // A small change would be lost in 16 bits.
+                weight.cast(change.dtype()) + change.reshape(shape)
             }),
         }
     }
