@@ -127,6 +127,15 @@ impl DistillRecipe {
         }
     }
 
+    /// The type of the teacher's weights that the student has too: with LoRA those are all, and they
+    /// stay as they are.
+    pub fn shared_precision(&self) -> Precision {
+        match self.lora {
+            Some(_) => self.teacher_precision,
+            None => Precision::F32,
+        }
+    }
+
     /// Checks that the weights go with a teacher that is guided like this.
     ///
     /// # Errors
@@ -162,7 +171,6 @@ impl DistillRecipe {
             let checked = lora.validate();
             checked.map_err(|error| RecipeError::new("lora", error.to_string()))?;
         }
-        check_precision(self.teacher_precision, self.lora.is_some(), "[lora]")?;
         self.weighting
             .map_or(Ok(()), |weighting| weighting.check("weighting"))?;
         if self.guided.is_none() && self.progressive.is_none() {

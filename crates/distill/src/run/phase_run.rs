@@ -34,8 +34,13 @@ impl<'a> PhaseRun<'a> {
         clock: u64,
     ) -> Result<Self, RunError> {
         let start: u64 = run.phases[..index].iter().map(Phase::samples).sum();
+        let network = base.network.computing_in(run.config.precision);
         let base = Model {
-            network: base.network.computing_in(run.config.precision),
+            network: match phase.lora {
+                // The student has the teacher's weights, in the type that these are stored in.
+                Some(_) => network.with_weight_dtype(phase.teacher_precision),
+                None => network,
+            },
             ..base
         };
         let recipe = run.recipe(phase, &base, start + phase.samples());

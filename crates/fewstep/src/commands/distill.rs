@@ -21,7 +21,7 @@ use fewstep_distill::recipe::{
 use fewstep_distill::run::{Phase, Run};
 use fewstep_distill::{Copies, World};
 use fewstep_formats::{Model, PipelineComponents};
-use fewstep_nn::BackboneConfig;
+use fewstep_nn::{BackboneConfig, Precision};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use std::sync::Arc;
@@ -76,7 +76,7 @@ fn halve(args: &RunArgs, world: &World) -> CliResult {
         })?;
     }
     let inputs = Inputs::read(
-        &recipe.teacher,
+        (&recipe.teacher, recipe.shared_precision()),
         &recipe.data,
         recipe.condition.as_ref(),
         recipe.flip,
@@ -126,7 +126,7 @@ fn one_phase(args: &RunArgs, world: &World) -> CliResult {
         folder.check_recipe(&recipe)?;
     }
     let inputs = Inputs::read(
-        &recipe.teacher,
+        (&recipe.teacher, Precision::F32),
         &recipe.data,
         recipe.condition.as_ref(),
         recipe.flip,
@@ -193,9 +193,10 @@ struct Inputs {
 }
 
 impl Inputs {
-    /// `on` is whether to predict memory only, and the folder of the run.
+    /// `stored` is the type of the teacher's weights, where the student has them too; `on` is whether
+    /// to predict memory only, and the folder of the run.
     fn read(
-        teacher: &str,
+        (teacher, stored): (&str, Precision),
         data: &DataConfig,
         condition: Option<&ConditionConfig>,
         mirrored: bool,
@@ -203,7 +204,8 @@ impl Inputs {
         (device, world): (Device, &World),
     ) -> CliResult<Self> {
         let source = models::find(teacher, None)?;
-        let teacher = source.model(&device)?;
+        stored.check_stored(&device).input_error()?;
+        let teacher = source.stored_model(stored, &device)?;
         let inputs = match source.components()? {
             // One rank encodes what the others then find in the cache.
             Some(parts) => world.first_at_rank_0(|| {

@@ -252,37 +252,73 @@ fn mistakes_are_refused() {
     assert!(!workspace.path("students").join("recipe.toml").exists());
 }
 
+/// The losses of a run, line by line of its log.
+fn losses(workspace: &Workspace, run: &str) -> Vec<f64> {
+    let loss = |line: String| {
+        let line: serde_json::Value = serde_json::from_str(&line).expect("JSON");
+        line["loss"].as_f64().expect("a loss")
+    };
+    let lines = workspace::log(&workspace.path(run)).into_iter();
+    lines.map(loss).collect()
+}
+
+fn assert_nearly_the_same(wide: &[f64], half: &[f64]) {
+    assert_ne!(wide, half);
+    assert_eq!(wide.len(), half.len());
+    for (wide, half) in wide.iter().zip(half) {
+        assert!((wide - half).abs() < 0.02 * wide, "{half} for {wide}");
+    }
+}
+
 /// A teacher in 16 bits teaches nearly the same.
 #[test]
 fn a_teacher_may_be_stored_in_16_bits() {
     let workspace = workspace();
     let recipe = recipe(&workspace, "distill.toml", DISTILL, "sd1");
-    let losses = |precision: &str| -> Vec<f64> {
+    let losses = |precision: &str| {
         // A student of v is not its teacher at the start: there is something to learn.
         let sets = ["--set", "student_prediction=v", "--set"];
         let set = format!("teacher_precision={precision}");
         let words = [set.as_str(), "--out", precision];
         workspace.succeed(&[&["distill", &recipe][..], &sets, &words].concat());
-        let lines = workspace::log(&workspace.path(precision)).into_iter();
-        let loss = |line: String| {
-            let line: serde_json::Value = serde_json::from_str(&line).expect("JSON");
-            line["loss"].as_f64().expect("a loss")
-        };
-        lines.take(6).map(loss).collect()
+        losses(&workspace, precision)
     };
     let (wide, half) = (losses("f32"), losses("bf16"));
-    assert_ne!(wide, half);
-    for (wide, half) in wide.iter().zip(&half) {
-        assert!((wide - half).abs() < 0.02 * wide, "{half} for {wide}");
+    assert_nearly_the_same(&wide[..6], &half[..6]);
+}
+
+/// With LoRA, teacher and student have the weights in 16 bits in common: in both stages, with gradient
+/// checkpointing and without.
+#[test]
+fn teacher_and_lora_student_may_share_weights_in_16_bits() {
+    let workspace = workspace();
+    for model in ["sd1", "sdxl"] {
+        let recipe = recipe(&workspace, &format!("{model}.toml"), DISTILL, model);
+        let run = |out: &str, more: &[&str]| -> Vec<f64> {
+            let lora = ["distill", &recipe, "--set", "lora={rank=2,alpha=4}"];
+            workspace.succeed(&[&lora[..], more, &["--out", out]].concat());
+            losses(&workspace, out)
+        };
+        let half = ["--set", "teacher_precision=bf16"];
+        let out = |name: &str| format!("{model}-{name}");
+        let wide = run(&out("f32"), &[]);
+        let shared = run(&out("bf16"), &half);
+        assert_nearly_the_same(&wide, &shared);
+        let checkpointed = ["guided", "progressive"]
+            .map(|phase| format!("{phase}.optim.gradient_checkpointing=true"));
+        let checkpointed = checkpointed.iter().flat_map(|set| ["--set", set]);
+        let more: Vec<&str> = half.into_iter().chain(checkpointed).collect();
+        assert_nearly_the_same(&shared, &run(&out("checkpointed"), &more));
+        // The folders of students are in 32 bits, as those of others.
+        let weights = |name: &str| {
+            let file = format!("{}/models/guided/unet", out(name));
+            let file = workspace
+                .path(&file)
+                .join("diffusion_pytorch_model.safetensors");
+            std::fs::metadata(file).expect("there").len()
+        };
+        assert_eq!(weights("f32"), weights("bf16"));
     }
-    let lora = "lora={rank=2,alpha=1}";
-    let half = "teacher_precision=bf16";
-    workspace.refuse(
-        &[
-            "distill", &recipe, "--set", lora, "--set", half, "--out", "x",
-        ],
-        &["teacher_precision", "[lora]", "in common"],
-    );
 }
 
 /// diffusers knows one scale of w.

@@ -12,8 +12,8 @@ use crate::names::with_plain_names;
 use crate::tensors::module::{self, FilePrecision};
 use crate::{FormatError, bounds, write_atomically_with};
 use burn::module::Module;
-use burn::store::ModuleSnapshot;
-use burn::tensor::Device;
+use burn::store::{FloatCastAdapter, ModuleSnapshot};
+use burn::tensor::{DType, Device};
 use fewstep_diffusion::{DiffusionModel, Guidance, SamplerRecipe, Schedule};
 use fewstep_nn::{Backbone, BackboneConfig};
 use serde::{Deserialize, Serialize};
@@ -57,7 +57,9 @@ impl Model {
             Some(rest) => format!("adapter.{rest}"),
             None => name.into(),
         };
-        let tensors = self.network.collect(None, None, true).into_iter();
+        let wide = FloatCastAdapter::to(DType::F32);
+        let tensors = self.network.collect(None, Some(Box::new(wide)), true);
+        let tensors = tensors.into_iter();
         let mut tensors: Vec<_> = tensors.map(|tensor| (name(&tensor.name), tensor)).collect();
         tensors.sort_by(|a, b| a.0.cmp(&b.0));
         let mut hash = Sha256::new();

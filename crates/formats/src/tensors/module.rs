@@ -4,8 +4,8 @@ use super::{apply, file};
 use crate::{FormatError, reading};
 use burn::module::Module;
 use burn::store::{
-    BurnToPyTorchAdapter, ChainAdapter, FloatCastAdapter, ModuleAdapter, ModuleSnapshot,
-    ModuleStore, SafetensorsStore, burn_pack,
+    BurnToPyTorchAdapter, ChainAdapter, FloatCastAdapter, ModuleSnapshot, ModuleStore,
+    SafetensorsStore, burn_pack,
 };
 use burn::tensor::DType;
 use safetensors::View;
@@ -22,7 +22,7 @@ const METADATA_KEY: &str = "fewstep";
 /// How weights are stored. Computation is in f32 either way.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum FilePrecision {
-    /// As they are.
+    /// 32 bits.
     #[default]
     Full,
     /// Rounded to 16-bit floats: half the size, for sampling only.
@@ -40,14 +40,14 @@ pub(crate) fn write<M: Module>(
     precision: FilePrecision,
     out: &mut dyn io::Write,
 ) -> io::Result<()> {
-    let adapter: Box<dyn ModuleAdapter> = match precision {
-        FilePrecision::Full => Box::new(BurnToPyTorchAdapter),
-        FilePrecision::Half => Box::new(ChainAdapter::new(
-            BurnToPyTorchAdapter,
-            FloatCastAdapter::to(DType::F16),
-        )),
+    let dtype = match precision {
+        FilePrecision::Full => DType::F32,
+        FilePrecision::Half => DType::F16,
     };
-    let tensors = module.collect(None, Some(adapter), true).into_iter();
+    let adapter = ChainAdapter::new(BurnToPyTorchAdapter, FloatCastAdapter::to(dtype));
+    let tensors = module
+        .collect(None, Some(Box::new(adapter)), true)
+        .into_iter();
     let tensors = tensors.map(|tensor| (tensor.name.clone(), Parameter(tensor)));
     let description = serde_json::to_string(description)?;
     let entries = [("format", "pt".to_string()), (METADATA_KEY, description)];

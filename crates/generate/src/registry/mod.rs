@@ -113,6 +113,24 @@ impl ModelSource {
         })
     }
 
+    /// The same with the weights of its blocks stored in this type, which of a latent diffusion model
+    /// are never in memory in 32 bits.
+    ///
+    /// # Errors
+    /// When it cannot be read.
+    pub fn stored_model(
+        &self,
+        precision: Precision,
+        device: &Device,
+    ) -> Result<Model, RegistryError> {
+        let mut model = match self {
+            Self::Latent(folder) => Pipeline::load_model_in(folder, precision, device)?,
+            Self::Builtin { .. } | Self::Network(_) => self.model(device)?,
+        };
+        model.network = model.network.with_weight_dtype(precision);
+        Ok(model)
+    }
+
     /// Loads its network with the ControlNet and the LoRA of these options, in their precision.
     ///
     /// # Errors
@@ -130,9 +148,7 @@ impl ModelSource {
         let plain = options.controlnet.is_none() && options.loras.is_empty();
         let mut model = match (self, options.precision.is_only_stored(device)) {
             // Weights are never in memory in 32 bits where nothing is added to them.
-            (Self::Latent(folder), true) if plain => {
-                Pipeline::load_model_in(folder, options.precision, device)?
-            }
+            (Self::Latent(_), true) if plain => self.stored_model(options.precision, device)?,
             _ => self.model(device)?,
         };
         if let Some(folder) = &options.controlnet {

@@ -36,18 +36,23 @@ fn record_with<B: KernelBackend, C: CheckpointStrategy, const N: usize>(
     let (of_x, of_weight) = (x.is_tracked(), weight.is_tracked());
     let (x, weight) = (x.into_primitive(), weight.into_primitive());
     let dtype = weight.dtype();
-    let rounded = B::cast_to(weight, x.dtype());
+    let used = B::cast_to(weight.clone(), x.dtype());
+    // Kept in the smaller type.
+    let kept = match dtype.size() < x.dtype().size() {
+        true => weight,
+        false => used.clone(),
+    };
     match Linear.prepare::<C>(nodes).compute_bound().stateful() {
         OpsKind::Tracked(prep) => {
             // Each is needed for the gradient of the other.
             let state = State::<B> {
                 x: of_weight.then(|| x.clone()),
-                weight: of_x.then(|| rounded.clone()),
+                weight: of_x.then_some(kept),
                 dtype,
             };
-            prep.finish(state, B::affine(x, rounded, bias))
+            prep.finish(state, B::affine(x, used, bias))
         }
-        OpsKind::UnTracked(prep) => prep.finish(B::affine(x, rounded, bias)),
+        OpsKind::UnTracked(prep) => prep.finish(B::affine(x, used, bias)),
     }
 }
 
@@ -55,7 +60,7 @@ fn record_with<B: KernelBackend, C: CheckpointStrategy, const N: usize>(
 #[derive(Clone, Debug)]
 struct State<B: KernelBackend> {
     x: Option<FloatTensor<B>>,
-    /// In the type of the input.
+    /// In the type of the input, or in the one that it is stored in.
     weight: Option<FloatTensor<B>>,
     /// Of the parameters.
     dtype: DType,
@@ -74,6 +79,7 @@ impl<B: KernelBackend, const N: usize> Backward<B, N> for Linear {
         let State { x, weight, dtype } = ops.state;
         let transposed = |matrix| B::float_swap_dims(matrix, 0, 1);
         if let (Some(node), Some(weight)) = (&ops.parents[0], weight) {
+            let weight = B::cast_to(weight, dy.dtype());
             let dx = B::product(dy.clone(), transposed(weight), dy.dtype());
             grads.register::<B>(node.id, dx);
         }

@@ -175,10 +175,10 @@ impl UNet {
         self
     }
 
-    /// The same network with the weights of its blocks stored in this type. It can be called, and
-    /// is not for training or merging. Weights are upcast where they are used, unless the network
-    /// computes in the type that they are stored in. A tensor with values too large for f16 stays as
-    /// it is.
+    /// The same network with the weights of its blocks stored in this type. It can be called, and LoRA
+    /// of it can be trained; its weights are not for training. They are upcast where they are used,
+    /// unless the network computes in the type that they are stored in. A tensor with values too large
+    /// for f16 stays as it is.
     pub fn with_weight_dtype(self, precision: Precision) -> Self {
         match precision {
             Precision::F32 => self,

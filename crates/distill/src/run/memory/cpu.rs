@@ -51,7 +51,7 @@ impl Needs<'_> {
         let saving = wide(2 * trained);
         let most = updating.max(showing).max(saving);
         // At the start the teacher's file is in memory as well as its network.
-        let reading = wide(2 * self.base.network.num_params());
+        let reading = wide(2 * self.read());
         let bytes = 4 * reading.max(state + most) + wide(self.data);
         to_bytes(bytes).saturating_add(PROGRAM_BYTES)
     }

@@ -73,9 +73,12 @@ impl Needs<'_> {
         let accumulated = wide(self.trained * usize::from(phase.optim.batch > micro));
         let gradients = wide(config.pooled_gradients(training)) + accumulated;
         let gradients = gradients + 3 * wide(replaced);
-        let upcast = match phase.teacher_precision {
-            Precision::F32 => 0,
-            Precision::Bf16 | Precision::F16 => self.base.network.config().largest_block(),
+        // Upcast weights of a student are kept for its backward pass.
+        let frozen = all - self.trained;
+        let upcast = match (phase.teacher_precision, self.precision) {
+            (Precision::F32, _) => 0,
+            (_, Precision::F32) if frozen > 0 && !training.checkpointing => frozen,
+            _ => self.base.network.config().largest_block(),
         };
         let images = wide(IMAGES * micro) * wide(self.image);
         let libraries = match target {
@@ -96,7 +99,7 @@ impl Needs<'_> {
     /// Bytes of the machine's memory when a GPU computes: the teacher's file while it is read, the
     /// moments while a checkpoint is written, the examples.
     pub(super) fn beside_gpu(&self) -> u64 {
-        let reading = wide(self.base.network.num_params());
+        let reading = wide(self.read());
         let saving = wide(2 * self.trained);
         let waiting = wide(WAITING * self.phase.optim.micro_batch()) * wide(self.image);
         let bytes = 4 * (reading.max(saving) + waiting) + wide(self.data);

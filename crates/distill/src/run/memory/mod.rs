@@ -184,6 +184,7 @@ impl Run {
             shown: shown * (1 + usize::from(guided)),
             data: self.examples.bytes(),
             image: shape.len(),
+            reads_stored: self.components.is_some() && phase.lora.is_some(),
             precision: self.config.precision,
         }
     }
@@ -206,25 +207,21 @@ struct Needs<'a> {
     data: usize,
     /// Numbers of an image.
     image: usize,
+    /// Whether the teacher is never in memory in 32 bits where its weights are stored in 16.
+    reads_stored: bool,
     precision: Precision,
 }
 
 impl Needs<'_> {
     /// Numbers of 32 bits of the frozen teacher. The teacher's parameters, frozen ones and the
-    /// average of frozen ones are one and the same; where the teacher has LoRA too, it has them for itself,
-    /// and weights with them if they are merged.
+    /// average of frozen ones are one and the same; where the teacher has LoRA too, it has them for
+    /// itself, and weights with them if they are merged.
     fn frozen(&self) -> usize {
         let (all, trained) = (self.student.num_params(), self.trained);
-        let base = self.base.network.num_params();
-        match (
-            trained == all,
-            self.phase.method.calls_teacher(),
-            self.phase.teacher_precision,
-        ) {
-            (true, false, _) => 0,
-            (true, true, Precision::F32) => base,
-            (true, true, Precision::Bf16 | Precision::F16) => base / 2,
-            (false, ..) => {
+        match (trained == all, self.phase.method.calls_teacher()) {
+            (true, false) => 0,
+            (true, true) => self.stored(self.base.network.num_params()),
+            (false, _) => {
                 let base = &self.base.network;
                 let own = base.lora().map_or(0, |lora| {
                     let merged = match self.phase.merges_teacher() {
@@ -233,8 +230,25 @@ impl Needs<'_> {
                     };
                     lora.num_params() + merged
                 });
-                all - trained + own
+                self.stored(all - trained) + own
             }
+        }
+    }
+
+    /// Numbers of 32 bits of so many weights of the teacher.
+    fn stored(&self, weights: usize) -> usize {
+        match self.phase.teacher_precision {
+            Precision::F32 => weights,
+            Precision::Bf16 | Precision::F16 => weights / 2,
+        }
+    }
+
+    /// Numbers of 32 bits of the teacher's network, or of its file, while it is read.
+    fn read(&self) -> usize {
+        let weights = self.base.network.num_params();
+        match self.reads_stored {
+            true => self.stored(weights),
+            false => weights,
         }
     }
 
