@@ -209,6 +209,7 @@ impl Inputs {
         let inputs = match source.components()? {
             // One rank encodes what the others then find in the cache.
             Some(parts) => world.first_at_rank_0(|| {
+                let teacher = (teacher, stored);
                 Self::latent(teacher, parts, data, condition, mirrored, device, on)
             })??,
             None => Self::pixels(teacher, data, condition, device)?,
@@ -249,7 +250,7 @@ impl Inputs {
 
     /// A latent diffusion model, with its images as latents and prompt embeddings.
     fn latent(
-        teacher: Model,
+        (teacher, stored): (Model, Precision),
         components: PipelineComponents,
         data: &DataConfig,
         condition: Option<&ConditionConfig>,
@@ -276,7 +277,7 @@ impl Inputs {
         )?;
         if let Examples::Planned { bytes, .. } = &mut examples {
             // The teacher is in memory already.
-            *bytes += 4 * teacher.network.num_params() as u64;
+            *bytes += stored.bytes() * teacher.network.num_params() as u64;
         }
         Ok(Self {
             teacher,

@@ -1,7 +1,6 @@
 //! The memory of a phase on the CPU.
 
 use super::{Needs, PROGRAM_BYTES, to_bytes, wide};
-use burn::module::Module;
 use fewstep_diffusion::Network;
 use fewstep_kernels::device::Placement;
 use fewstep_nn::Precision;
