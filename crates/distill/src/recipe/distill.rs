@@ -89,24 +89,6 @@ pub(super) fn check_w_embedding(embedding: Option<WEmbedding>) -> Result<(), Rec
     checked.map_err(|error| RecipeError::new("w_embedding", error.to_string()))
 }
 
-/// Checks that storing the teacher in half the bits saves memory: where part of the student is
-/// frozen, it shares its weights with the teacher.
-pub(super) fn check_precision(
-    precision: Precision,
-    shared: bool,
-    why: &str,
-) -> Result<(), RecipeError> {
-    match precision {
-        Precision::Bf16 | Precision::F16 if shared => Err(RecipeError::new(
-            "teacher_precision",
-            format!(
-                "`teacher_precision` is \"{precision}\", but with {why} teacher and student have their frozen weights in common, and a copy in 16 bits would take memory on top: remove it"
-            ),
-        )),
-        _ => Ok(()),
-    }
-}
-
 /// What students of text-to-image models are for when the recipe does not say: the range that the
 /// papers after 2210.03142 take for Stable Diffusion.
 pub const TEXT_WEIGHTS: GuidanceWeights = GuidanceWeights::Range([2.0, 14.0]);

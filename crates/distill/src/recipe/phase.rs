@@ -1,7 +1,7 @@
 //! The recipe of a run with one phase, and the methods that it can name.
 
 use super::RunConfig;
-use super::distill::{check_precision, check_w_embedding, earlier_w_embedding};
+use super::distill::{check_w_embedding, earlier_w_embedding};
 use crate::error::RecipeError;
 use crate::method::codi::{CodiConfig, CodiMethod};
 use crate::method::consistency::{ConsistencyConfig, ConsistencyMethod};
@@ -159,17 +159,27 @@ impl PhaseRecipe {
         probability("label_dropout", self.label_dropout)?;
         self.w.map_or(Ok(()), GuidanceWeights::check)?;
         check_w_embedding(self.w_embedding)?;
-        let controlnet = self.train == Trained::ControlNet;
-        check_precision(
-            self.teacher_precision,
-            controlnet,
-            "`train = \"controlnet\"`",
-        )?;
+        self.check_precision()?;
         self.weighting
             .map_or(Ok(()), |weighting| weighting.check("weighting"))?;
         self.check_method()?;
         self.optim.validate().map_err(|e| e.within("optim"))?;
         self.run.validate()
+    }
+
+    /// Checks that storing the teacher in half the bits saves memory: where only the ControlNet is
+    /// trained, the student shares the weights of the base with the teacher.
+    fn check_precision(&self) -> Result<(), RecipeError> {
+        let precision = self.teacher_precision;
+        match self.train == Trained::ControlNet && precision != Precision::F32 {
+            false => Ok(()),
+            true => Err(RecipeError::new(
+                "teacher_precision",
+                format!(
+                    "`teacher_precision` is \"{precision}\", but with `train = \"controlnet\"` teacher and student have their frozen weights in common, and a copy in 16 bits would take memory on top: remove it"
+                ),
+            )),
+        }
     }
 
     fn shared(&self, control: Control) -> SharedSettings {
