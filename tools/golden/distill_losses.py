@@ -105,6 +105,10 @@ predicted = online(z, TIME, CLASSES, w)
 for name, weight in WEIGHTS.items():
     error = mean((x_of(z, TIME, predicted) - x_of(z, TIME, target)) ** 2)
     losses[f"guided {name}"] = weight(TIME) * error
+# Balanced over w: 1 / (1 + w)^2, whose mean over the range is that of its integral.
+low, high = RANGE
+balance = (1 + w) ** -2.0 / ((1 / (1 + low) - 1 / (1 + high)) / (high - low))
+losses["guided balanced"] = balance * losses["guided truncated-snr"]
 losses["guided uniform"] = mean((predicted - target) ** 2)
 
 # Denoising: the label is dropped where the draw is below the probability.

@@ -7,7 +7,7 @@ use fewstep_diffusion::{
     CfgDenoiser, Denoiser, Inputs, Prediction, PredictionKind, Schedule, per_sample,
 };
 use fewstep_distill::method::{
-    Batch, Boundary, Codi, Consistency, ConsistencyTarget, Denoising, Distance, Draws,
+    Balanced, Batch, Boundary, Codi, Consistency, ConsistencyTarget, Denoising, Distance, Draws,
     GuidanceDistillation, GuidanceWeights, Halving, LossWeighting, Objective, OdeNoise, OdeStep,
     Progressive, Solver, Student, TargetForm, TimePairs, Times,
 };
@@ -185,6 +185,13 @@ fn objectives() -> Vec<(&'static str, Box<dyn Objective>)> {
         ("guided truncated-snr", guided(TruncatedSnr)),
         ("guided snr-plus-one", guided(SnrPlusOne)),
         ("guided min-snr", guided(min)),
+        (
+            "guided balanced",
+            Box::new(Balanced {
+                objective: guided(TruncatedSnr),
+                weights: RANGE,
+            }),
+        ),
         ("denoising", denoising(TruncatedSnr, 0.4, true)),
         ("denoising labelled", denoising(min, 0.0, false)),
         (

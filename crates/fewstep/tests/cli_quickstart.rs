@@ -6,9 +6,10 @@ use serde_json::Value;
 use std::path::Path;
 use std::process::{Command, Output};
 
-/// Two updates of small batches for each phase, and 20 images for each result.
-const SMALL: [&str; 8] = [
-    "--samples=20",
+/// Two updates of small batches for each phase, and 4 images for each result, with two w.
+const SMALL: [&str; 9] = [
+    "--samples=4",
+    "--w=0.5",
     "--set=guided.updates=2",
     "--set=guided.optim.batch=8",
     "--set=progressive.updates=2",
@@ -42,12 +43,12 @@ fn a_run_writes_students_images_results_and_a_report() {
     check_results(&run);
     check_report(&run);
     assert!(
-        out.contains("times its teacher's") && out.contains("report.html"),
+        out.contains("times its teacher's") && out.contains("times with w = 0.5."),
         "{out}"
     );
     // Not a terminal: one line for each stage.
     assert!(
-        log.contains("1/15 guided: 2 updates in") && log.contains("15/15 the same seeds"),
+        log.contains("1/20 guided: 2 updates in") && log.contains("20/20 the same seeds"),
         "{log}"
     );
 
@@ -79,7 +80,7 @@ fn check_files(run: &Path) {
 fn check_results(run: &Path) {
     let results = std::fs::read_to_string(run.join("results.json")).unwrap();
     let rows: Vec<Value> = serde_json::from_str(&results).unwrap();
-    let ways: Vec<(&str, u64, u64)> = rows
+    let ways: Vec<(&str, u64, u64, f64)> = rows
         .iter()
         .map(|row| {
             let number = |key: &str| row[key].as_u64().unwrap();
@@ -87,24 +88,37 @@ fn check_results(run: &Path) {
                 row["model"].as_str().unwrap(),
                 number("steps"),
                 number("network_calls"),
+                row["w"].as_f64().unwrap(),
             )
         })
         .collect();
     let expected = [
-        ("teacher", 64, 128),
-        ("teacher", 8, 16),
-        ("teacher", 4, 8),
-        ("student", 8, 8),
-        ("student", 4, 4),
-        ("student", 2, 2),
-        ("student", 1, 1),
+        ("teacher", 64, 128, 0.5),
+        ("student", 8, 8, 0.5),
+        ("student", 4, 4, 0.5),
+        ("student", 2, 2, 0.5),
+        ("student", 1, 1, 0.5),
+        ("teacher", 64, 128, 1.0),
+        ("teacher", 8, 16, 1.0),
+        ("teacher", 4, 8, 1.0),
+        ("student", 8, 8, 1.0),
+        ("student", 4, 4, 1.0),
+        ("student", 2, 2, 1.0),
+        ("student", 1, 1, 1.0),
     ];
     assert_eq!(ways, expected);
     for row in &rows {
-        assert_eq!(
-            (row["w"].as_f64(), row["samples"].as_u64()),
-            (Some(1.0), Some(20))
-        );
+        assert_eq!(row["samples"], 4);
+        let fidelity = &row["fidelity"];
+        assert_eq!(fidelity.is_object(), row["model"] == "student", "{row}");
+        if fidelity.is_object() {
+            assert!(fidelity["mse"]["mean"].as_f64().unwrap() > 0.0);
+            assert!(fidelity["effective_w"][0]["mean"].is_f64());
+            assert_eq!(
+                (&fidelity["images"], &fidelity["teacher_steps"]),
+                (&4.into(), &64.into())
+            );
+        }
         assert!(
             row["fid"].as_f64().unwrap() > 0.0 && row["seconds_per_image"].as_f64().unwrap() > 0.0
         );
@@ -117,6 +131,8 @@ fn check_report(run: &Path) {
     let page = std::fs::read_to_string(run.join("report.html")).unwrap();
     assert_eq!(page.matches("data:image/png;base64,").count(), 7);
     assert_eq!(page.matches(r#"<figure class="loss">"#).count(), 7);
+    let (_, fidelity) = page.split_once("Is the student its teacher?").unwrap();
+    assert_eq!(fidelity.matches(r#"<tr class="student">"#).count(), 8);
     for foreign in ["http", "<script", "<link", "url("] {
         assert!(!page.contains(foreign), "{foreign} in the report");
     }
@@ -164,5 +180,8 @@ fn other_teachers_and_data_are_for_distill() {
     );
     assert_eq!(output.status.code(), Some(2));
     assert!(text(&output.stderr).contains("halved"));
+    let output = quickstart(folder.path(), &["--w=0.5,5"]);
+    assert_eq!(output.status.code(), Some(2));
+    assert!(text(&output.stderr).contains("--w 5 is outside"));
     assert!(!folder.path().join("runs").exists(), "nothing was begun");
 }

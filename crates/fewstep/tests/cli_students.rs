@@ -190,3 +190,34 @@ fn targets_are_clipped_on_request() {
     let refused = [&words[..], &latent, &clip, &["refused"]].concat();
     workspace.refuse(&refused, &["clip_targets", "no range"]);
 }
+
+/// Balanced errors count by 5 / (1 + w)² for w in [0, 4], in both stages: at least a fifth, and less
+/// in all, since a fresh student is wrong where w is large. A single w leaves nothing to balance.
+#[test]
+fn errors_are_balanced_over_w_on_request() {
+    let workspace = Workspace::new();
+    let source = teacher_of(PredictionKind::V, ScheduleConfig::default(), 0.0);
+    save(&source, workspace.folder.path(), "source");
+    let one = DISTILL.replace("w = 0.0", "w = [0.0, 4.0]");
+    let halving = "[progressive]\nstart_steps = 4\nend_steps = 2";
+    for (name, text) in [
+        ("one", one.clone()),
+        ("two", one.replace("[guided]", halving)),
+    ] {
+        let recipe = workspace.recipe(&format!("{name}.toml"), &text);
+        let plain = format!("{name}-plain");
+        workspace.succeed(&["distill", &recipe, "--out", &plain]);
+        let balanced = format!("{name}-balanced");
+        let words = ["distill", &recipe, "--set", "balance_w=true", "--out"];
+        workspace.succeed(&[&words[..], &[&balanced]].concat());
+        let ratio = first_loss(&workspace, &balanced) / first_loss(&workspace, &plain);
+        assert!(ratio > 0.2 && ratio < 0.9, "{name}: {ratio}");
+    }
+    let recipe = workspace.recipe("single.toml", &one);
+    let words = ["distill", &recipe, "--out", "refused", "--set"];
+    let sets = ["balance_w=true", "--set"];
+    for (w, said) in [("w=1.0", "single w"), ("w=[-1.0,2.0]", "above -1")] {
+        let refused = [&words[..], &sets, &[w]].concat();
+        workspace.refuse(&refused, &["balance_w", said]);
+    }
+}

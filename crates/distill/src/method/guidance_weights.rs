@@ -21,7 +21,7 @@ pub enum GuidanceWeights {
 
 impl GuidanceWeights {
     /// How a model that was distilled for these weights takes w.
-    pub(super) fn guidance(&self) -> Guidance {
+    pub fn guidance(&self) -> Guidance {
         match *self {
             GuidanceWeights::Single(w) => Guidance::Fixed { w },
             GuidanceWeights::Range([w_min, w_max]) => Guidance::Input {
@@ -41,6 +41,28 @@ impl GuidanceWeights {
                 .collect(),
             GuidanceWeights::Single(w) => vec![w; draws.batch],
         }
+    }
+
+    /// What an error at w counts where errors are to count alike at every w: 1 / (1 + w)², in
+    /// multiples of its mean over the range, 1 / ((1 + w_min) (1 + w_max)).
+    pub(super) fn balance(&self, w: f64) -> f64 {
+        match *self {
+            GuidanceWeights::Range([min, max]) => (1.0 + min) * (1.0 + max) / (1.0 + w).powi(2),
+            GuidanceWeights::Single(_) => 1.0,
+        }
+    }
+
+    /// Checks that errors can be balanced over these weights.
+    pub(crate) fn check_balance(self) -> Result<(), RecipeError> {
+        let problem = match self {
+            GuidanceWeights::Range([min, _]) if min > -1.0 => return Ok(()),
+            GuidanceWeights::Range(_) => "needs a range of `w` above -1",
+            GuidanceWeights::Single(_) => {
+                "weighs errors over a range of `w`, and there is a single w"
+            }
+        };
+        let message = format!("`balance_w` {problem}: remove it");
+        Err(RecipeError::new("balance_w", message))
     }
 
     /// The network, with an input for w where these weights need one and it has none.

@@ -19,6 +19,7 @@ pub mod denoising;
 pub mod guidance;
 pub mod progressive;
 
+mod balanced;
 mod boundary;
 mod control;
 mod distance;
@@ -33,6 +34,7 @@ mod student_prediction;
 mod teacher;
 mod weighting;
 
+pub use balanced::Balanced;
 pub use boundary::Boundary;
 pub use codi::{Codi, ConsistencyTarget, OdeModel, OdeNoise, OdeStep};
 pub use consistency::{Consistency, Solver};

@@ -50,6 +50,9 @@ pub struct DistillRecipe {
     /// Whether the teacher's images are clipped to [-1, 1] in targets, as they are in sampling.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub clip_targets: bool,
+    /// Whether errors count alike at every w: by 1 / (1 + w)².
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub balance_w: bool,
     /// The data that noisy images are made from.
     pub data: DataConfig,
     /// The control images of a teacher that takes them.
@@ -148,6 +151,9 @@ impl DistillRecipe {
     /// Names the key, what it is, and what it must be.
     pub fn validate(&self) -> Result<(), RecipeError> {
         self.w.map_or(Ok(()), GuidanceWeights::check)?;
+        if let Some(w) = self.w.filter(|_| self.balance_w) {
+            w.check_balance()?;
+        }
         check_w_embedding(self.w_embedding)?;
         if let Some(lora) = &self.lora {
             let checked = lora.validate();
@@ -183,6 +189,7 @@ impl DistillRecipe {
                 weighting: self.weighting,
                 prediction: self.prediction(),
                 clip_targets: self.clip_targets,
+                balance_w: self.balance_w,
             };
             let name = "guided".into();
             let optim = ("guided.optim", &guided.optim);
@@ -203,6 +210,7 @@ impl DistillRecipe {
                     weighting: self.weighting,
                     prediction: self.prediction(),
                     clip_targets: self.clip_targets,
+                    balance_w: self.balance_w,
                     target: match self.is_of_version_0_1() {
                         true => TargetForm::Difference,
                         false => TargetForm::Velocities,

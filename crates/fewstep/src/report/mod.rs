@@ -1,5 +1,6 @@
 //! The report of a run: one page for a browser, and the results in it.
 
+mod fidelity;
 mod html;
 mod losses;
 mod page;
@@ -8,7 +9,7 @@ mod row;
 mod scale;
 
 pub(crate) use losses::{LossCurve, read_losses};
-pub(crate) use row::{Origin, Row, ratio, read_rows, table, write_rows};
+pub(crate) use row::{Origin, Row, ToTeacher, ratio, read_rows, reference, table, write_rows};
 
 use fewstep_formats::{FormatError, write_atomically};
 use std::path::{Path, PathBuf};
@@ -29,6 +30,8 @@ pub(crate) struct Report {
     pub grids: Grids,
     /// How good each model is.
     pub rows: Vec<Row>,
+    /// The w of the plot and of the images.
+    pub w: f64,
     /// The name of the distance in the rows.
     pub metric: &'static str,
     /// What the rows were measured with, in a sentence or two.
@@ -74,6 +77,12 @@ pub(crate) struct Grid {
 }
 
 impl Report {
+    /// The rows of the plot.
+    fn shown(&self) -> Vec<Row> {
+        let rows = self.rows.iter();
+        rows.filter(|row| row.w == self.w).cloned().collect()
+    }
+
     /// Writes `report.html` and `plot.svg` into a folder; returns the path of the page.
     ///
     /// # Errors
@@ -81,7 +90,7 @@ impl Report {
     pub(crate) fn write(&self, folder: &Path) -> Result<PathBuf, FormatError> {
         write_atomically(
             &folder.join("plot.svg"),
-            plot::file(&self.rows, self.metric).as_bytes(),
+            plot::file(&self.shown(), self.metric).as_bytes(),
         )?;
         let path = folder.join("report.html");
         write_atomically(&path, page::page(self).as_bytes())?;

@@ -1,8 +1,8 @@
 //! The page itself: one file, no script, nothing loaded from elsewhere.
 
 use super::html::{data_uri, escape};
-use super::row::{Origin, ratio};
-use super::{Grid, Grids, Report, Row, losses, plot};
+use super::row::{against, ratio, reference};
+use super::{Grid, Grids, Report, Row, fidelity, losses, plot};
 
 const STYLE: &str = include_str!("page.css");
 
@@ -12,6 +12,7 @@ pub(super) fn page(report: &Report) -> String {
         header(report),
         images(&report.grids),
         quality(report),
+        fidelity::section(&report.rows),
         summary(report),
         making(report),
         next(&report.next),
@@ -114,7 +115,7 @@ fn quality(report: &Report) -> String {
 {stored}</section>
 "#,
         measure = escape(&report.measure),
-        plot = plot::drawing(&report.rows, report.metric),
+        plot = plot::drawing(&report.shown(), report.metric),
         table = table(&report.rows, report.metric),
         stored = match report.rows.iter().any(|row| row.stored) {
             true =>
@@ -125,8 +126,6 @@ fn quality(report: &Report) -> String {
 }
 
 fn table(rows: &[Row], metric: &str) -> String {
-    let teachers = rows.iter().filter(|row| row.model == Origin::Teacher);
-    let reference = teachers.max_by_key(|row| row.network_calls);
     let line = |row: &Row| {
         format!(
             r#"<tr class="{model}"><td>{model}{mark}</td><td>{sampler}</td><td>{steps}</td><td>{w}</td><td>{calls}</td><td class="fid">{fid:.2}</td><td>{against}</td><td>{time:.1}</td><td>{samples}</td></tr>
@@ -138,12 +137,13 @@ fn table(rows: &[Row], metric: &str) -> String {
             w = row.w,
             calls = row.network_calls,
             fid = row.fid,
-            against = reference.map_or(String::new(), |r| format!("{:.2} ×", ratio(row, r))),
+            against =
+                reference(rows, row.w).map_or(String::new(), |r| format!("{:.2} ×", ratio(row, r))),
             time = row.seconds_per_image * 1e3,
             samples = row.samples,
         )
     };
-    let against = reference.map_or(String::new(), |r| format!("to {} calls", r.network_calls));
+    let against = against(rows);
     format!(
         r#"<table><thead><tr><th>Model</th><th>Sampler</th><th>Steps</th><th>w</th><th>Network calls</th><th>{}</th><th>{against}</th><th>ms an image</th><th>Images</th></tr></thead>
 <tbody>
@@ -205,7 +205,8 @@ fn next(steps: &[(String, String)]) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::report::row::tests::row;
+    use crate::report::row::Origin;
+    use crate::report::row::tests::{compared, row};
     use crate::report::{Highlight, LossCurve};
 
     fn report() -> Report {
@@ -228,7 +229,12 @@ mod tests {
                     png: b"image".to_vec(),
                 }],
             },
-            rows: vec![row(Origin::Teacher, 64, 6.0), row(Origin::Student, 4, 6.6)],
+            rows: vec![
+                row(Origin::Teacher, 64, 6.0),
+                row(Origin::Student, 4, 6.6),
+                compared(0.5, 2, 9.9),
+            ],
+            w: 1.0,
             metric: "classifier FID",
             measure: "Lower is better.".into(),
             losses: vec![LossCurve {
@@ -255,6 +261,10 @@ mod tests {
             "data:image/png;base64,aW1hZ2U=",
             "<td>1.10 ×</td>",
             "to 128 calls",
+            "Is the student its teacher?",
+            ">0.0125 ± 0.0010</td>",
+            "<td>0.90 at t = 1</td>",
+            "<td>-1.0 ± 1.0 %</td><td>+2.0 ± 3.0 %</td>",
             "teacher*",
             "* Measured earlier",
             r#"<figure class="loss">"#,
@@ -272,6 +282,14 @@ mod tests {
         for foreign in ["http", "<script", "<link", "@import", "url("] {
             assert!(!page.contains(foreign), "{foreign}");
         }
+    }
+
+    /// The plot is of one w, the tables of all.
+    #[test]
+    fn other_weights_are_in_the_tables_only() {
+        let page = page(&report());
+        let (before, after) = page.split_once("All results").expect("both sections");
+        assert!(!before.contains(">9.9<") && after.contains(">9.90<"));
     }
 
     #[test]

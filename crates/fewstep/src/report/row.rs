@@ -1,5 +1,6 @@
 //! One measurement: a row of `results.json`.
 
+use crate::commands::shared::fidelity::{EffectiveW, Fidelity, interval};
 use crate::error::{CliError, CliResult, IntoCliResult};
 use fewstep_formats::write_json_atomically;
 use serde::{Deserialize, Serialize};
@@ -26,9 +27,26 @@ pub(crate) struct Row {
     pub samples: usize,
     /// The network that the distance was measured with, and the hash of its weights.
     pub features: String,
+    /// Of a student: how near its images are to its teacher's.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub fidelity: Option<ToTeacher>,
     /// Whether the row was measured earlier, on another machine.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub stored: bool,
+}
+
+/// How near a student's images are to its teacher's from the same noise, with the same w.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub(crate) struct ToTeacher {
+    /// The images compared.
+    #[serde(flatten)]
+    pub fidelity: Fidelity,
+    /// What the student follows of w, by time.
+    pub effective_w: Vec<EffectiveW>,
+    /// Steps of the teacher.
+    pub teacher_steps: usize,
+    /// Images compared.
+    pub images: usize,
 }
 
 /// Which kind of model a row is about.
@@ -56,6 +74,20 @@ pub(crate) fn ratio(row: &Row, reference: &Row) -> f64 {
     row.fid / reference.fid
 }
 
+/// The row that the others with this w are compared with: the teacher with the most network calls.
+pub(crate) fn reference(rows: &[Row], w: f64) -> Option<&Row> {
+    let teachers = rows.iter();
+    let teachers = teachers.filter(|row| (row.model, row.w) == (Origin::Teacher, w));
+    teachers.max_by_key(|row| row.network_calls)
+}
+
+/// What the ratios of [`reference`] are called.
+pub(super) fn against(rows: &[Row]) -> String {
+    let teachers = rows.iter().filter(|row| row.model == Origin::Teacher);
+    let calls = teachers.map(|row| row.network_calls).max();
+    calls.map_or("ratio".into(), |calls| format!("to {calls} calls"))
+}
+
 /// Reads `results.json`; no rows if there is no file.
 ///
 /// # Errors
@@ -81,9 +113,10 @@ pub(crate) fn write_rows(path: &Path, rows: &[Row]) -> CliResult {
     write_json_atomically(path, &rows).input_error()
 }
 
-/// The rows as a table for a terminal, with `label` for the distance, compared with `reference`.
-pub(crate) fn table(rows: &[Row], reference: Option<&Row>, label: &str) -> String {
-    let against = reference.map_or("ratio".into(), |r| format!("to {} calls", r.network_calls));
+/// The rows as a table for a terminal, with `label` for the distance, each compared with the
+/// teacher of the same w.
+pub(crate) fn table(rows: &[Row], label: &str) -> String {
+    let against = against(rows);
     let head = [
         "model",
         "sampler",
@@ -93,10 +126,12 @@ pub(crate) fn table(rows: &[Row], reference: Option<&Row>, label: &str) -> Strin
         label,
         &against,
         "ms/image",
+        "MSE to teacher",
     ];
     let mut cells = vec![head.map(String::from)];
     for row in rows {
-        let ratio = reference.map(|r| format!("{:.2}x", ratio(row, r)));
+        let ratio = reference(rows, row.w).map(|r| format!("{:.2}x", ratio(row, r)));
+        let mse = row.fidelity.as_ref().map(|to| interval(to.fidelity.mse, 4));
         let mark = if row.stored { "*" } else { "" };
         cells.push([
             format!("{}{mark}", row.model.name()),
@@ -107,12 +142,13 @@ pub(crate) fn table(rows: &[Row], reference: Option<&Row>, label: &str) -> Strin
             format!("{:.2}", row.fid),
             ratio.unwrap_or_default(),
             format!("{:.1}", row.seconds_per_image * 1e3),
+            mse.unwrap_or_default(),
         ]);
     }
     let width = |column: usize| {
         cells
             .iter()
-            .map(|line| line[column].len())
+            .map(|line| line[column].chars().count())
             .max()
             .unwrap_or(0)
     };
@@ -134,6 +170,7 @@ pub(crate) fn table(rows: &[Row], reference: Option<&Row>, label: &str) -> Strin
 #[cfg(test)]
 pub(super) mod tests {
     use super::*;
+    use fewstep_metrics::MeanInterval;
 
     pub(in crate::report) fn row(model: Origin, steps: usize, fid: f64) -> Row {
         Row {
@@ -152,6 +189,7 @@ pub(super) mod tests {
             seconds_per_image: 0.0005 * steps as f64,
             samples: 2000,
             features: "classifier (0123456789ab)".into(),
+            fidelity: None,
             stored: steps == 64,
         }
     }
@@ -167,14 +205,67 @@ pub(super) mod tests {
         assert_eq!(serde_json::from_str::<Row>(&json).expect("a row"), stored);
     }
 
+    /// A student that is measured against its teacher too.
+    pub(in crate::report) fn compared(w: f64, steps: usize, fid: f64) -> Row {
+        let mean = |mean, half_width| MeanInterval {
+            mean,
+            half_width,
+            count: 40,
+        };
+        let fidelity = Fidelity {
+            mse: mean(0.0125, 0.001),
+            psnr: mean(27.0, 1.0),
+            lpips: None,
+            colour: vec![mean(-1.5, 0.5)],
+            contrast: mean(0.99, 0.01),
+            sharpness: mean(1.02, 0.03),
+        };
+        Row {
+            w,
+            fidelity: Some(ToTeacher {
+                fidelity,
+                effective_w: vec![EffectiveW {
+                    t: 1.0,
+                    w: mean(0.9, 0.02),
+                }],
+                teacher_steps: 64,
+                images: 40,
+            }),
+            ..row(Origin::Student, steps, fid)
+        }
+    }
+
+    #[test]
+    fn fidelity_is_part_of_a_row() {
+        let row = compared(0.5, 4, 6.6);
+        let json = serde_json::to_value(&row).expect("JSON");
+        assert_eq!(json["fidelity"]["mse"]["mean"], 0.0125);
+        assert_eq!(json["fidelity"]["effective_w"][0]["t"], 1.0);
+        assert_eq!(json["fidelity"]["teacher_steps"], 64);
+        assert_eq!(serde_json::from_value::<Row>(json).expect("a row"), row);
+    }
+
+    /// Each w has its own teacher to be compared with.
     #[test]
     fn the_table_is_aligned_and_marks_stored_results() {
-        let rows = [row(Origin::Teacher, 64, 6.0), row(Origin::Student, 4, 6.6)];
-        let table = table(&rows, Some(&rows[0]), "classifier FID");
+        let rows = [
+            Row {
+                w: 0.5,
+                ..row(Origin::Teacher, 64, 5.0)
+            },
+            compared(0.5, 4, 6.6),
+            row(Origin::Teacher, 64, 6.0),
+            row(Origin::Student, 4, 6.6),
+            compared(2.0, 4, 6.6),
+        ];
+        let table = table(&rows, "classifier FID");
         let expected = "\
-model     sampler        steps  w  network calls  classifier FID  to 128 calls  ms/image
-teacher*  ddim              64  1            128            6.00         1.00x      32.0
-student   deterministic      4  1              4            6.60         1.10x       2.0
+model     sampler        steps    w  network calls  classifier FID  to 128 calls  ms/image   MSE to teacher
+teacher*  ddim              64  0.5            128            5.00         1.00x      32.0
+student   deterministic      4  0.5              4            6.60         1.32x       2.0  0.0125 ± 0.0010
+teacher*  ddim              64    1            128            6.00         1.00x      32.0
+student   deterministic      4    1              4            6.60         1.10x       2.0
+student   deterministic      4    2              4            6.60                     2.0  0.0125 ± 0.0010
 ";
         assert_eq!(table, expected);
     }

@@ -17,6 +17,7 @@ mod objective;
 pub use config::GuidedConfig;
 pub use objective::GuidanceDistillation;
 
+use super::balanced::balanced;
 use super::guidance_weights::check_unconditional_branch;
 use super::teacher::{check_clipping, clipped};
 use super::{
@@ -39,6 +40,8 @@ pub struct GuidanceMethod {
     pub prediction: StudentPrediction,
     /// Whether the teacher's images are clipped to [-1, 1] in targets, as in sampling.
     pub clip_targets: bool,
+    /// Whether errors count alike at every w.
+    pub balance_w: bool,
 }
 
 impl GuidanceMethod {
@@ -84,11 +87,12 @@ impl Method for GuidanceMethod {
 
     fn objective(&self, teacher: &Teacher<'_>) -> Result<Box<dyn Objective>, MethodError> {
         let guided = Box::new(CfgDenoiser::new(teacher.frozen()?));
-        Ok(Box::new(GuidanceDistillation {
+        let objective = Box::new(GuidanceDistillation {
             teacher: clipped(guided, self.clip_targets),
             weights: self.weights,
             weighting: self.weighting(teacher.model)?,
-        }))
+        });
+        Ok(balanced(objective, Some(self.weights), self.balance_w))
     }
 
     fn result(&self, recipe: &mut SamplerRecipe) {

@@ -23,6 +23,7 @@ mod objective;
 pub use config::{Halving, ProgressiveConfig, Updates};
 pub use objective::{Progressive, TargetForm};
 
+use super::balanced::balanced;
 use super::guidance_weights::check_unconditional_branch;
 use super::teacher::{check_clipping, clipped};
 use super::{
@@ -49,6 +50,8 @@ pub struct ProgressiveMethod {
     pub prediction: StudentPrediction,
     /// Whether the teacher's images are clipped to [-1, 1] in targets, as in sampling.
     pub clip_targets: bool,
+    /// Whether errors count alike at every w.
+    pub balance_w: bool,
     /// How targets are computed.
     pub target: TargetForm,
     /// Whether this is the first phase: without stage one its teacher is the guided pair.
@@ -112,14 +115,15 @@ impl Method for ProgressiveMethod {
             true => teacher.guided()?,
             false => Box::new(teacher.frozen()?),
         };
-        Ok(Box::new(Progressive {
+        let objective = Box::new(Progressive {
             teacher: clipped(teacher, self.clip_targets),
             steps: self.steps,
             halving: self.halving,
             weights: self.weights,
             weighting,
             target: self.target,
-        }))
+        });
+        Ok(balanced(objective, self.weights, self.balance_w))
     }
 
     fn result(&self, recipe: &mut SamplerRecipe) {

@@ -3,9 +3,11 @@
 use super::inputs::{EvalInputs, turns};
 use super::table::align;
 use super::{Args, each_once};
-use crate::commands::shared::fidelity::{Fidelity, generate_all};
+use crate::commands::shared::fidelity::{
+    EffectiveW, Fidelity, effective_w, generate_all, interval, percent,
+};
 use crate::commands::shared::loras::UsedLora;
-use crate::commands::shared::measure::{SampledModel, metrics_error};
+use crate::commands::shared::measure::SampledModel;
 use crate::commands::shared::models;
 use crate::error::{CliError, CliResult};
 use crate::memory;
@@ -14,10 +16,10 @@ use crate::parsers::steps;
 use crate::progress;
 use burn::tensor::Device;
 use fewstep_data::image::Image;
-use fewstep_diffusion::{DistilledFor, Guidance, Role};
+use fewstep_diffusion::{DistilledFor, Role};
 use fewstep_generate::{Extent, Generator, ImageRequest, KeepEncoder, scale_of};
 use fewstep_kernels::device::Placement;
-use fewstep_metrics::{Lpips, MeanInterval};
+use fewstep_metrics::Lpips;
 use serde::Serialize;
 use std::rc::Rc;
 
@@ -67,14 +69,6 @@ struct Row {
     teacher_steps: usize,
     samples: usize,
     seeds: Vec<u64>,
-}
-
-/// The w that a model follows at one time.
-#[derive(Serialize)]
-struct EffectiveW {
-    t: f64,
-    #[serde(flatten)]
-    w: MeanInterval,
 }
 
 /// The teacher, and its images at each w.
@@ -155,21 +149,7 @@ impl Args {
         })?;
         bar.finish_and_clear();
         let generator = &sampled.generator;
-        let kept = match (teacher.generator.model().recipe.guidance, sampled.w) {
-            (Guidance::ClassifierFree | Guidance::Input { .. }, Some(w)) => generator
-                .kept_guidance(
-                    sampled.steps,
-                    (&teacher.generator, teacher.steps),
-                    (requests, of_teacher),
-                    w,
-                    self.batch,
-                )?,
-            _ => vec![],
-        };
-        let effective = kept.iter().map(|kept| {
-            let w = MeanInterval::of_ratio(&kept.along, &kept.length).map_err(metrics_error)?;
-            Ok(EffectiveW { t: kept.t, w })
-        });
+        let effective_w = effective_w(sampled, (teacher, of_teacher), requests, self.batch)?;
         Ok(Row {
             model: match generator.model().recipe.role {
                 Role::Teacher => "teacher",
@@ -181,7 +161,7 @@ impl Args {
             steps: sampled.steps,
             w: sampled.w,
             fidelity: Fidelity::of(&made, of_teacher, lpips)?,
-            effective_w: effective.collect::<CliResult<_>>()?,
+            effective_w,
             network_calls: sampled.network_calls(),
             teacher_weights_hash: teacher.generator.weights_hash().into(),
             teacher_sampler: teacher.sampler.name(),
@@ -306,7 +286,7 @@ fn table(rows: &[Row], lpips: Option<&Lpips>) -> String {
     let mut text = align(&lines);
     if rows.iter().any(|row| !row.effective_w.is_empty()) {
         text.push_str("\n\nThe w that the model follows:\n");
-        text.push_str(&effective_w(rows));
+        text.push_str(&table_of_w(rows));
     }
     if let Some(row) = rows.first() {
         text.push_str("\n\n");
@@ -327,10 +307,6 @@ fn cells(row: &Row) -> Vec<String> {
         interval(found.psnr, 2),
     ];
     cells.extend(found.lpips.map(|lpips| interval(lpips, 4)));
-    let percent = |ratio: MeanInterval| {
-        let (change, half_width) = (100.0 * (ratio.mean - 1.0), 100.0 * ratio.half_width);
-        format!("{change:+.1} ± {half_width:.1} %")
-    };
     let colour = found.colour.iter();
     let colour: Vec<String> = colour
         .map(|c| format!("{:+.1} ± {:.1}", c.mean, c.half_width))
@@ -344,7 +320,7 @@ fn cells(row: &Row) -> Vec<String> {
     cells
 }
 
-fn effective_w(rows: &[Row]) -> String {
+fn table_of_w(rows: &[Row]) -> String {
     let mut lines: Vec<Vec<String>> = rows.iter().map(effective_cells).collect();
     let columns = lines.iter().map(Vec::len).max().unwrap_or_default();
     lines
@@ -359,10 +335,6 @@ fn effective_cells(row: &Row) -> Vec<String> {
     let at = |e: &EffectiveW| format!("{} at t = {}", interval(e.w, 2), e.t);
     cells.extend(row.effective_w.iter().map(at));
     cells
-}
-
-fn interval(value: MeanInterval, digits: usize) -> String {
-    format!("{:.digits$} ± {:.digits$}", value.mean, value.half_width)
 }
 
 fn definition(row: &Row, lpips: Option<&Lpips>) -> String {

@@ -1,6 +1,6 @@
 //! Images of the same seeds from every model.
 
-use super::measure::Candidate;
+use super::candidate::Candidate;
 use super::stages::Stages;
 use crate::error::{CliResult, IntoCliResult};
 use fewstep_data::image;

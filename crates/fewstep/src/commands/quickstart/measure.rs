@@ -1,135 +1,41 @@
 //! Measures teacher and students: the rows of `results.json`.
 
+use super::candidate::{BATCH, Candidate, STORED_STEPS, images};
 use super::stages::Stages;
 use crate::builtin;
+use crate::commands::shared::fidelity::{Fidelity, effective_w, generate_all};
 use crate::commands::shared::measure::SampledModel;
 use crate::error::{CliResult, IntoCliResult};
-use crate::numbers::plural;
-use crate::report::{Origin, Row, read_rows, write_rows};
-use burn::tensor::Device;
+use crate::report::{Origin, Row, ToTeacher, read_rows, write_rows};
 use fewstep_data::image::Image;
-use fewstep_diffusion::Role;
-use fewstep_distill::run::Phase;
-use fewstep_formats::Model;
 use fewstep_generate::{Generator, ImageRequest};
 use fewstep_metrics::{FeatureNetwork, Reference, SmallClassifier, Statistics, frechet_distance};
 use std::ops::Range;
 use std::path::Path;
 use std::rc::Rc;
-use std::time::Instant;
 
-/// Steps of the teacher to compare with, the most expensive first.
-const TEACHER_STEPS: [usize; 3] = [STORED_STEPS, 8, 4];
-/// The teacher's steps that take minutes to measure: the program has stored results for them.
-const STORED_STEPS: usize = 64;
-/// Students for more steps than this are only intermediate.
-const STUDENT_STEPS: usize = 8;
-/// Images per network call, and the seed: the defaults of `fewstep eval`, so that it measures the
-/// same images.
-const BATCH: usize = 64;
-const SEED: u64 = 0;
+/// Images of each student that are compared with the teacher's, with every w.
+const COMPARED: usize = 40;
 
-/// The teacher or a student, at one number of steps.
-pub(super) struct Candidate {
-    pub(super) sampled: SampledModel,
-    pub(super) origin: Origin,
-    w: f64,
-}
-
-impl Candidate {
-    /// How many there will be.
-    pub(super) fn count(phases: &[Phase]) -> usize {
-        let shown = |phase: &&Phase| match phase.method.steps() {
-            Some(steps) => steps <= STUDENT_STEPS,
-            None => false,
-        };
-        TEACHER_STEPS.len() + phases.iter().filter(shown).count()
-    }
-
-    /// The teacher at each of its steps, then each student of few steps at its own; all with the
-    /// students' default w.
-    pub(super) fn all(teacher: &Model, models: &[Model], device: &Device) -> CliResult<Vec<Self>> {
-        let w = models
-            .last()
-            .map_or(0.0, |student| student.recipe.default_w());
-        let candidate = |generator: &Rc<Generator>, origin, steps| Self {
-            sampled: SampledModel {
-                sampler: generator.default_sampler(),
-                generator: generator.clone(),
-                steps,
-                w: Some(w),
-            },
-            origin,
-            w,
-        };
-        let generator = Rc::new(Generator::new(teacher.clone(), device)?);
-        let mut candidates: Vec<Self> = TEACHER_STEPS
-            .iter()
-            .map(|steps| candidate(&generator, Origin::Teacher, *steps))
-            .collect();
-        for model in models {
-            if let Role::Student {
-                steps: Some(steps @ ..=STUDENT_STEPS),
-                ..
-            } = model.recipe.role
-            {
-                let generator = Rc::new(Generator::new(model.clone(), device)?);
-                candidates.push(candidate(&generator, Origin::Student, steps));
-            }
-        }
-        Ok(candidates)
-    }
-
-    /// Its name in progress bars.
-    fn name(&self) -> String {
-        let steps = plural(self.sampled.steps, "step");
-        format!("{}, {steps}", self.origin.name())
-    }
-
-    /// An image of each class of the list, and the seconds per image. `progress` gets the number
-    /// that are done.
-    pub(super) fn generate(
-        &self,
-        classes: &[u32],
-        progress: &mut (dyn FnMut(usize) + Send),
-    ) -> CliResult<(Vec<Image>, f64)> {
-        let images = images(classes.iter().copied().map(Some), 0);
-        let started = Instant::now();
-        let images = self.sampled.generate(images, BATCH, progress)?;
-        let seconds = started.elapsed().as_secs_f64() / images.len().max(1) as f64;
-        Ok((images, seconds))
-    }
-
-    fn is_row(&self, row: &Row) -> bool {
-        let sampled = &self.sampled;
-        (row.model, row.steps, row.w) == (self.origin, sampled.steps, self.w)
-            && row.sampler == sampled.sampler.name()
-    }
-}
-
-/// Images of these classes, numbered from `first`.
-fn images(classes: impl Iterator<Item = Option<u32>>, first: usize) -> Vec<ImageRequest> {
-    let image = |(index, class): (u64, Option<u32>)| ImageRequest {
-        subject: class.into(),
-        ..ImageRequest::new(SEED, index)
-    };
-    (first as u64..).zip(classes).map(image).collect()
-}
-
-/// Measures how far generated images are from real ones.
+/// Measures how far generated images are from real ones, and a student's from its teacher's.
 pub(super) struct Evaluator {
     classifier: SmallClassifier,
     reference: Reference,
     samples: usize,
+    teacher: Rc<Generator>,
+    /// The teacher's images to compare with, of the w that is measured.
+    compared: Option<(f64, Vec<Image>)>,
 }
 
 impl Evaluator {
     /// The embedded classifier with its reference.
-    pub(super) fn new(device: &Device, samples: usize) -> CliResult<Self> {
+    pub(super) fn new(teacher: Rc<Generator>, samples: usize) -> CliResult<Self> {
         let evaluator = Self {
-            classifier: builtin::classifier(device)?,
+            classifier: builtin::classifier(teacher.device())?,
             reference: builtin::fashion_mnist_reference()?,
             samples,
+            teacher,
+            compared: None,
         };
         let (reference, classifier) = (&evaluator.reference, &evaluator.classifier);
         reference.check(classifier).work_error()?;
@@ -139,7 +45,7 @@ impl Evaluator {
     /// A row for each candidate: from `file` after an interrupted run, from the results in the
     /// program, or measured now. `file` is written after each measurement.
     pub(super) fn rows(
-        &self,
+        &mut self,
         candidates: &[Candidate],
         file: &Path,
         stages: &mut Stages,
@@ -171,7 +77,7 @@ impl Evaluator {
     }
 
     fn measure(
-        &self,
+        &mut self,
         candidate: &Candidate,
         features: String,
         stages: &mut Stages,
@@ -194,6 +100,10 @@ impl Evaluator {
         )?;
         let statistics = Statistics::of(&measured.features).work_error()?;
         let fid = frechet_distance(&statistics, &self.reference.statistics).work_error()?;
+        let fidelity = match candidate.origin {
+            Origin::Student => Some(self.fidelity(candidate, &in_turn(0..self.compared())?)?),
+            Origin::Teacher => None,
+        };
         stage.finish(&format!("{} {fid:.2}", self.classifier.id().fid_label()));
         Ok(Row {
             model: candidate.origin,
@@ -205,7 +115,41 @@ impl Evaluator {
             seconds_per_image: measured.seconds_per_image,
             samples: self.samples,
             features,
+            fidelity,
             stored: false,
         })
+    }
+
+    /// Images of each comparison.
+    fn compared(&self) -> usize {
+        COMPARED.min(self.samples)
+    }
+
+    /// How near the student's images of these requests are to the teacher's.
+    fn fidelity(
+        &mut self,
+        candidate: &Candidate,
+        requests: &[ImageRequest],
+    ) -> CliResult<ToTeacher> {
+        let teacher = SampledModel {
+            sampler: self.teacher.default_sampler(),
+            generator: self.teacher.clone(),
+            steps: STORED_STEPS,
+            w: Some(candidate.w),
+        };
+        let of_teacher = match self.compared.take() {
+            Some((w, images)) if w == candidate.w => images,
+            _ => generate_all(&teacher, requests, BATCH, &mut |_| {})?,
+        };
+        let ours = generate_all(&candidate.sampled, requests, BATCH, &mut |_| {})?;
+        let with_teacher = (&teacher, of_teacher.as_slice());
+        let to_teacher = ToTeacher {
+            fidelity: Fidelity::of(&ours, &of_teacher, None)?,
+            effective_w: effective_w(&candidate.sampled, with_teacher, requests, BATCH)?,
+            teacher_steps: teacher.steps,
+            images: requests.len(),
+        };
+        self.compared = Some((candidate.w, of_teacher));
+        Ok(to_teacher)
     }
 }

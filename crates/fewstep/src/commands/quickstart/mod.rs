@@ -1,5 +1,6 @@
 //! `fewstep quickstart`: the whole method once, on what is embedded in the program.
 
+mod candidate;
 mod goal;
 mod grids;
 mod machine;
@@ -13,19 +14,22 @@ use super::shared::run_folder::RunFolder;
 use crate::builtin;
 use crate::error::{CliError, CliResult, IntoCliResult};
 use crate::memory::MemoryArgs;
-use crate::parsers::seed;
+use crate::parsers::{number, seed};
 use crate::report::table;
+use candidate::{Candidate, Weights};
 use fewstep_data::Examples;
+use fewstep_diffusion::Guidance;
 use fewstep_distill::World;
 use fewstep_distill::recipe::{DistillRecipe, parse_with};
 use fewstep_distill::run::{Event, Run, RunInputs};
 use fewstep_formats::Model;
-use fewstep_generate::ModelSource;
-use goal::{METRIC, reference, verdict};
+use fewstep_generate::{Generator, ModelSource};
+use goal::{METRIC, verdict};
 use grids::UncaptionedGrids;
-use measure::{Candidate, Evaluator};
+use measure::Evaluator;
 use stages::{Stage, Stages};
 use std::path::PathBuf;
+use std::rc::Rc;
 use std::sync::Arc;
 
 const RECIPE: &str = include_str!("../../../../../recipes/fashion-mnist/quickstart.toml");
@@ -51,6 +55,11 @@ pub(crate) struct Args {
     /// compared.
     #[arg(long, default_value_t = 2000, value_parser = clap::value_parser!(u64).range(2..=MOST_SAMPLES))]
     samples: u64,
+    /// Guidance weights to measure with, besides the students' default. Each takes minutes more,
+    /// since the teacher's 64 steps are measured too where the program has no result of them
+    /// [default: those with a result].
+    #[arg(long, value_delimiter = ',', value_parser = number, allow_negative_numbers = true)]
+    w: Vec<f64>,
     /// Override a key of the recipe (recipes/fashion-mnist/quickstart.toml), as in --set
     /// guided.updates=500; may be given several times.
     #[arg(long = "set", value_name = "KEY=VALUE")]
@@ -65,6 +74,7 @@ const MOST_SAMPLES: u64 = 1_000_000;
 pub(crate) fn run(args: Args) -> CliResult {
     args.memory.choose();
     let mut recipe = args.recipe()?;
+    let weights = args.weights(&recipe)?;
     let device = crate::compute::device_of_run(&recipe.run, &World::default())?;
     let folder = RunFolder::open(&args.out, args.resume, &World::default())?;
     recipe.complete(folder.stored()?.as_ref());
@@ -88,19 +98,21 @@ pub(crate) fn run(args: Args) -> CliResult {
         run.examples.classes().len(),
         run.folder.display()
     );
-    let rows = Candidate::count(&run.phases);
+    let rows = Candidate::count(&run.phases, &weights);
     // One stage per phase, one per row of results, one for the images.
     let mut stages = Stages::new(run.phases.len() + rows + 1);
     let inputs = folder.begin(&recipe, &phases, &run, &teacher)?;
     let students = train(&run, (&teacher, &inputs), args.resume, &mut stages)?;
-    let candidates = Candidate::all(&teacher, &students, &run.device)?;
-    let evaluator = Evaluator::new(&run.device, args.samples as usize)?;
+    let generator = Rc::new(Generator::new(teacher.clone(), &run.device)?);
+    let mut candidates = Candidate::all(&generator, &students, &weights)?;
+    let mut evaluator = Evaluator::new(generator, args.samples as usize)?;
     let rows = evaluator.rows(&candidates, &run.folder.join("results.json"), &mut stages)?;
+    candidates.retain(|candidate| candidate.w == weights.default);
     let grids = UncaptionedGrids::generate(&candidates, &run, &mut stages)?;
-    let report = report::build(&run, &recipe, &teacher, &rows, grids)?;
+    let report = report::build(&run, &recipe, &teacher, (&rows, weights.default), grids)?;
     let page = report.write(&run.folder).input_error()?;
-    println!("\n{}", table(&rows, reference(&rows), METRIC));
-    if let Some(verdict) = verdict(&rows) {
+    println!("\n{}", table(&rows, METRIC));
+    if let Some(verdict) = verdict(&rows, weights.default) {
         println!("{verdict}");
     }
     println!("The report is {}", page.display());
@@ -108,6 +120,24 @@ pub(crate) fn run(args: Args) -> CliResult {
 }
 
 impl Args {
+    /// The weights to measure with: some of those that the recipe's students are for.
+    fn weights(&self, recipe: &DistillRecipe) -> CliResult<Weights> {
+        let mut asked = self.w.clone();
+        if asked.is_empty() {
+            let rows = builtin::teacher_rows()?.into_iter();
+            let stored = rows.filter(|row| row.samples as u64 == self.samples);
+            asked.extend(stored.map(|row| row.w));
+        }
+        let students = recipe.w.map_or(Guidance::None, |w| w.guidance());
+        let weights = Weights::of(students, &asked);
+        match self.w.iter().find(|w| !weights.contains(**w)) {
+            Some(w) => Err(CliError::input(format!(
+                "--w {w} is outside the range that the recipe's students are for: choose another, or a wider range with --set w=[MIN,MAX]"
+            ))),
+            None => Ok(weights),
+        }
+    }
+
     fn recipe(&self) -> CliResult<DistillRecipe> {
         const ORIGIN: &str = "the recipe of quickstart";
         let original: DistillRecipe = parse_with(RECIPE, ORIGIN, &[]).input_error()?;

@@ -1,24 +1,27 @@
 //! The contents of the report.
 
-use super::goal::{GOAL, GOAL_STEPS, METRIC, reference, student};
+use super::goal::{GOAL, GOAL_STEPS, METRIC, of_others, student};
 use super::grids::UncaptionedGrids;
 use super::machine;
 use crate::error::CliResult;
 use crate::numbers::{duration, plural, thousands};
-use crate::report::{Grid, Grids, Highlight, LossCurve, Origin, Report, Row, ratio, read_losses};
+use crate::report::{
+    Grid, Grids, Highlight, LossCurve, Origin, Report, Row, ratio, read_losses, reference,
+};
 use fewstep_data::amount;
 use fewstep_distill::recipe::DistillRecipe;
 use fewstep_distill::run::Run;
 use fewstep_formats::Model;
 
-/// The whole report.
+/// The whole report. `w` is the guidance of the images and the plot.
 pub(super) fn build(
     run: &Run,
     recipe: &DistillRecipe,
     teacher: &Model,
-    rows: &[Row],
+    (rows, w): (&[Row], f64),
     images: UncaptionedGrids,
 ) -> CliResult<Report> {
+    let shown: Vec<Row> = rows.iter().filter(|row| row.w == w).cloned().collect();
     let losses = read_losses(&run.folder.join("metrics.jsonl"))?;
     Ok(Report {
         source: format!(
@@ -27,17 +30,18 @@ pub(super) fn build(
             run.examples.shape().height,
             run.examples.shape().width
         ),
-        title: match reference(rows) {
+        title: match reference(rows, w) {
             Some(row) => format!("{GOAL_STEPS} network calls instead of {}", row.network_calls),
             None => "Fewer network calls".into(),
         },
         lead: "A diffusion model that needs many steps for good images was distilled, on this machine, into students that need 8, 4, 2 or 1. The guidance weight can still be chosen.".into(),
-        highlights: highlights(run, rows, &images, &losses),
-        summary: summary(recipe, teacher, rows),
-        grids: grids(run, rows, images),
+        highlights: highlights(run, (&shown, w), &images, &losses),
+        summary: summary(recipe, teacher, (rows, w)),
+        grids: grids(run, &shown, images),
+        w,
         metric: METRIC,
-        measure: measure(rows),
-        facts: facts(run, teacher, rows, &losses),
+        measure: measure(rows, w),
+        facts: facts(run, teacher, (rows, w), &losses),
         recipe: toml::to_string(recipe).unwrap_or_default(),
         next: next(run),
         rows: rows.to_vec(),
@@ -47,17 +51,17 @@ pub(super) fn build(
 
 fn highlights(
     run: &Run,
-    rows: &[Row],
+    (rows, w): (&[Row], f64),
     images: &UncaptionedGrids,
     losses: &[LossCurve],
 ) -> Vec<Highlight> {
     let highlight = |value: String, label: String| Highlight { value, label };
     let mut highlights = vec![];
-    if let (Some(student), Some(teacher)) = (student(rows, GOAL_STEPS), reference(rows)) {
+    if let (Some(student), Some(teacher)) = (student(rows, GOAL_STEPS, w), reference(rows, w)) {
         highlights.push(highlight(
             format!("{:.2} ×", ratio(student, teacher)),
             format!(
-                "the teacher's {METRIC}: {:.2} with {} calls, {:.2} with {}. Lower is better.",
+                "the teacher's {METRIC} with w = {w}: {:.2} with {} calls, {:.2} with {}. Lower is better.",
                 student.fid, student.network_calls, teacher.fid, teacher.network_calls
             ),
         ));
@@ -95,7 +99,7 @@ fn highlights(
     highlights
 }
 
-fn summary(recipe: &DistillRecipe, teacher: &Model, rows: &[Row]) -> Vec<String> {
+fn summary(recipe: &DistillRecipe, teacher: &Model, (rows, w): (&[Row], f64)) -> Vec<String> {
     let mut summary = vec![format!(
         "The teacher is a diffusion model with {:.2} million parameters, trained on all of Fashion-MNIST with classifier-free guidance. Each of its steps takes two network calls, one with the class and one without, and it needs dozens of steps.",
         teacher.parameters() as f64 / 1e6
@@ -114,16 +118,18 @@ fn summary(recipe: &DistillRecipe, teacher: &Model, rows: &[Row]) -> Vec<String>
             steps.join(" → ")
         ));
     }
-    if let (Some(student), Some(teacher)) = (student(rows, GOAL_STEPS), reference(rows)) {
+    if let (Some(student), Some(teacher)) = (student(rows, GOAL_STEPS, w), reference(rows, w)) {
         let ratio = ratio(student, teacher);
         summary.push(match ratio <= GOAL {
             true => format!(
-                "The goal was a student that is at {GOAL_STEPS} steps within {GOAL} times its teacher's distance at {}. It is reached: {ratio:.2} times.",
-                teacher.steps
+                "The goal was a student that is at {GOAL_STEPS} steps within {GOAL} times its teacher's distance at {} with w = {w}. It is reached: {ratio:.2} times.{}",
+                teacher.steps,
+                of_others(rows, w)
             ),
             false => format!(
-                "The goal was a student that is at {GOAL_STEPS} steps within {GOAL} times its teacher's distance at {}. It is missed: {ratio:.2} times. More updates are the first thing to try (--set guided.updates=1000 --set progressive.updates=500).",
-                teacher.steps
+                "The goal was a student that is at {GOAL_STEPS} steps within {GOAL} times its teacher's distance at {} with w = {w}. It is missed: {ratio:.2} times.{} More updates are the first thing to try (--set guided.updates=1000 --set progressive.updates=500).",
+                teacher.steps,
+                of_others(rows, w)
             ),
         });
     }
@@ -151,15 +157,20 @@ fn grids(run: &Run, rows: &[Row], images: UncaptionedGrids) -> Grids {
     }
 }
 
-fn measure(rows: &[Row]) -> String {
+fn measure(rows: &[Row], w: f64) -> String {
     let samples = rows.first().map_or(0, |row| row.samples);
     format!(
-        "How far generated images are from real ones, by cost. The {METRIC} is the Fréchet distance between {} generated images and the 60,000 training images, in the features of a small classifier of Fashion-MNIST. It compares models of the same data with each other; it is not the FID of the literature. A hollow point was measured earlier.",
+        "How far generated images are from real ones, by cost. The {METRIC} is the Fréchet distance between {} generated images and the 60,000 training images, in the features of a small classifier of Fashion-MNIST. It compares models of the same data with each other; it is not the FID of the literature. The plot is for w = {w}, and the table has others. A hollow point was measured earlier.",
         thousands(samples as u64)
     )
 }
 
-fn facts(run: &Run, teacher: &Model, rows: &[Row], losses: &[LossCurve]) -> Vec<(String, String)> {
+fn facts(
+    run: &Run,
+    teacher: &Model,
+    (rows, w): (&[Row], f64),
+    losses: &[LossCurve],
+) -> Vec<(String, String)> {
     let training: f64 = losses.iter().map(|curve| curve.seconds).sum();
     let live = rows.iter().filter(|row| !row.stored);
     let measuring: f64 = live
@@ -193,9 +204,9 @@ fn facts(run: &Run, teacher: &Model, rows: &[Row], losses: &[LossCurve]) -> Vec<
         facts.push((
             "Guidance",
             format!(
-                "w = {} in all metrics (guidance scale {})",
-                row.w,
-                row.w + 1.0
+                "w = {w} in images and plot (guidance scale {}), {} in the metrics",
+                w + 1.0,
+                weights(rows.iter())
             ),
         ));
     }
@@ -204,7 +215,11 @@ fn facts(run: &Run, teacher: &Model, rows: &[Row], losses: &[LossCurve]) -> Vec<
             "Stored measurement",
             format!(
                 "the {} at {} steps; reproduce it with: fewstep eval --model builtin:fashion-mnist-teacher --steps {} --w {} --count {}",
-                row.model.name(), row.steps, row.steps, row.w, row.samples
+                row.model.name(),
+                row.steps,
+                row.steps,
+                weights(rows.iter().filter(|row| row.stored)),
+                row.samples
             ),
         ));
     }
@@ -212,6 +227,13 @@ fn facts(run: &Run, teacher: &Model, rows: &[Row], losses: &[LossCurve]) -> Vec<
         .into_iter()
         .map(|(name, value)| (name.to_string(), value))
         .collect()
+}
+
+/// Each w of these rows once, separated by commas.
+fn weights<'a>(rows: impl Iterator<Item = &'a Row>) -> String {
+    let mut weights: Vec<String> = rows.map(|row| row.w.to_string()).collect();
+    weights.dedup();
+    weights.join(",")
 }
 
 fn next(run: &Run) -> Vec<(String, String)> {

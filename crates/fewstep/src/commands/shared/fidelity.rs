@@ -3,6 +3,7 @@
 use super::measure::{CHUNK, SampledModel, metrics_error};
 use crate::error::{CliError, CliResult};
 use fewstep_data::image::Image;
+use fewstep_diffusion::Guidance;
 use fewstep_generate::ImageRequest;
 use fewstep_metrics::{
     Images, Lpips, MeanInterval, MetricsError, channel_means, contrast, mse, psnr, sharpness,
@@ -72,6 +73,52 @@ impl Fidelity {
         };
         measure().map_err(metrics_error)
     }
+}
+
+/// The w that a model follows at one time.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub(crate) struct EffectiveW {
+    pub(crate) t: f64,
+    #[serde(flatten)]
+    pub(crate) w: MeanInterval,
+}
+
+/// What a model follows of w, by time, measured on the teacher's images for these requests; empty
+/// for a teacher without guidance.
+pub(crate) fn effective_w(
+    model: &SampledModel,
+    (teacher, images): (&SampledModel, &[Image]),
+    requests: &[ImageRequest],
+    batch: usize,
+) -> CliResult<Vec<EffectiveW>> {
+    let (Guidance::ClassifierFree | Guidance::Input { .. }, Some(w)) =
+        (teacher.generator.model().recipe.guidance, model.w)
+    else {
+        return Ok(vec![]);
+    };
+    let kept = model.generator.kept_guidance(
+        model.steps,
+        (&teacher.generator, teacher.steps),
+        (requests, images),
+        w,
+        batch,
+    )?;
+    let effective = kept.iter().map(|kept| {
+        let w = MeanInterval::of_ratio(&kept.along, &kept.length).map_err(metrics_error)?;
+        Ok(EffectiveW { t: kept.t, w })
+    });
+    effective.collect()
+}
+
+/// A mean with its interval, with this many digits.
+pub(crate) fn interval(value: MeanInterval, digits: usize) -> String {
+    format!("{:.digits$} ± {:.digits$}", value.mean, value.half_width)
+}
+
+/// A ratio as a change in percent, with its interval.
+pub(crate) fn percent(ratio: MeanInterval) -> String {
+    let (change, half_width) = (100.0 * (ratio.mean - 1.0), 100.0 * ratio.half_width);
+    format!("{change:+.1} ± {half_width:.1} %")
 }
 
 /// The images of these requests, a few hundred at a time. `progress` gets the number that are done.

@@ -1,0 +1,178 @@
+//! What quickstart compares: the teacher and the students, each with several w.
+
+use crate::commands::shared::measure::SampledModel;
+use crate::error::CliResult;
+use crate::numbers::plural;
+use crate::report::{Origin, Row};
+use fewstep_data::image::Image;
+use fewstep_diffusion::{Guidance, Role};
+use fewstep_distill::run::Phase;
+use fewstep_formats::Model;
+use fewstep_generate::{Generator, ImageRequest};
+use std::rc::Rc;
+use std::time::Instant;
+
+/// Steps of the teacher to compare with, the most expensive first.
+const TEACHER_STEPS: [usize; 3] = [STORED_STEPS, 8, 4];
+/// The teacher's steps that take minutes to measure: the program has stored results for them. They
+/// are measured with every w, the others with the default.
+pub(super) const STORED_STEPS: usize = 64;
+/// Students for more steps than this are only intermediate.
+const STUDENT_STEPS: usize = 8;
+/// Images per network call, and the seed: the defaults of `fewstep eval`, so that it measures the
+/// same images.
+pub(super) const BATCH: usize = 64;
+const SEED: u64 = 0;
+
+/// The weights of guidance that quickstart measures with.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) struct Weights {
+    all: Vec<f64>,
+    /// The students' default, with which the report's images are.
+    pub(super) default: f64,
+}
+
+impl Weights {
+    /// Those asked for that the students are for, each once, and the students' default.
+    pub(super) fn of(students: Guidance, asked: &[f64]) -> Self {
+        let (range, default) = match students {
+            Guidance::Input {
+                w_min,
+                w_max,
+                default,
+            } => (w_min..=w_max, default),
+            Guidance::Fixed { w } => (w..=w, w),
+            Guidance::None | Guidance::ClassifierFree => (0.0..=0.0, 0.0),
+        };
+        let asked = asked.iter().copied().filter(|w| range.contains(w));
+        let mut all: Vec<f64> = asked.chain([default]).collect();
+        all.sort_by(f64::total_cmp);
+        all.dedup();
+        Self { all, default }
+    }
+
+    /// Whether this weight is measured with.
+    pub(super) fn contains(&self, w: f64) -> bool {
+        self.all.contains(&w)
+    }
+}
+
+/// The teacher or a student, at one number of steps and one w.
+pub(super) struct Candidate {
+    pub(super) sampled: SampledModel,
+    pub(super) origin: Origin,
+    pub(super) w: f64,
+}
+
+impl Candidate {
+    /// How many there will be.
+    pub(super) fn count(phases: &[Phase], weights: &Weights) -> usize {
+        let shown = |phase: &&Phase| match phase.method.steps() {
+            Some(steps) => steps <= STUDENT_STEPS,
+            None => false,
+        };
+        let students = phases.iter().filter(shown).count();
+        weights.all.len() * (1 + students) + TEACHER_STEPS.len() - 1
+    }
+
+    /// For each w the teacher at each of its steps, then each student of few steps at its own.
+    pub(super) fn all(
+        teacher: &Rc<Generator>,
+        models: &[Model],
+        weights: &Weights,
+    ) -> CliResult<Vec<Self>> {
+        let mut students = vec![];
+        for model in models {
+            if let Role::Student {
+                steps: Some(steps @ ..=STUDENT_STEPS),
+                ..
+            } = model.recipe.role
+            {
+                let generator = Generator::new(model.clone(), teacher.device())?;
+                students.push((Rc::new(generator), steps));
+            }
+        }
+        let mut candidates = vec![];
+        for &w in &weights.all {
+            let candidate = |generator: &Rc<Generator>, origin, steps| Self {
+                sampled: SampledModel {
+                    sampler: generator.default_sampler(),
+                    generator: generator.clone(),
+                    steps,
+                    w: Some(w),
+                },
+                origin,
+                w,
+            };
+            let steps = TEACHER_STEPS.iter();
+            let steps = steps.filter(|steps| w == weights.default || **steps == STORED_STEPS);
+            candidates.extend(steps.map(|steps| candidate(teacher, Origin::Teacher, *steps)));
+            let students = students.iter();
+            candidates.extend(students.map(|(g, steps)| candidate(g, Origin::Student, *steps)));
+        }
+        Ok(candidates)
+    }
+
+    /// Its name in progress bars.
+    pub(super) fn name(&self) -> String {
+        let steps = plural(self.sampled.steps, "step");
+        format!("{}, {steps}, w = {}", self.origin.name(), self.w)
+    }
+
+    /// An image of each class of the list, and the seconds per image. `progress` gets the number
+    /// that are done.
+    pub(super) fn generate(
+        &self,
+        classes: &[u32],
+        progress: &mut (dyn FnMut(usize) + Send),
+    ) -> CliResult<(Vec<Image>, f64)> {
+        let images = images(classes.iter().copied().map(Some), 0);
+        let started = Instant::now();
+        let images = self.sampled.generate(images, BATCH, progress)?;
+        let seconds = started.elapsed().as_secs_f64() / images.len().max(1) as f64;
+        Ok((images, seconds))
+    }
+
+    /// Whether the row is about it, and complete.
+    pub(super) fn is_row(&self, row: &Row) -> bool {
+        let sampled = &self.sampled;
+        (row.model, row.steps, row.w) == (self.origin, sampled.steps, self.w)
+            && row.sampler == sampled.sampler.name()
+            && (row.model == Origin::Teacher || row.fidelity.is_some())
+    }
+}
+
+/// Images of these classes, numbered from `first`.
+pub(super) fn images(
+    classes: impl Iterator<Item = Option<u32>>,
+    first: usize,
+) -> Vec<ImageRequest> {
+    let image = |(index, class): (u64, Option<u32>)| ImageRequest {
+        subject: class.into(),
+        ..ImageRequest::new(SEED, index)
+    };
+    (first as u64..).zip(classes).map(image).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn weights_are_those_that_the_students_are_for() {
+        let asked = [2.0, 0.5, 0.3, 0.5];
+        let range = |w_min, w_max, default| {
+            let students = Guidance::Input {
+                w_min,
+                w_max,
+                default,
+            };
+            Weights::of(students, &asked).all
+        };
+        assert_eq!(range(0.0, 4.0, 1.0), [0.3, 0.5, 1.0, 2.0]);
+        assert_eq!(range(0.4, 0.8, 0.8), [0.5, 0.8]);
+        assert_eq!(range(3.0, 4.0, 3.0), [3.0]);
+        let fixed = Weights::of(Guidance::Fixed { w: 1.5 }, &asked);
+        assert_eq!(fixed.all, [1.5]);
+    }
+}
