@@ -16,7 +16,7 @@ use fewstep_diffusion::Guidance;
 use fewstep_diffusion::limits::{self, MASKS};
 use fewstep_distill::method::{GuidanceWeights, control_spec};
 use fewstep_distill::recipe::{
-    DistillRecipe, PhaseRecipe, RunConfig, TEXT_WEIGHTS, default_w_embedding,
+    DistillRecipe, PhaseRecipe, RunConfig, TEXT_WEIGHTS, TeacherLora, default_w_embedding,
 };
 use fewstep_distill::run::{Phase, Run};
 use fewstep_distill::{Copies, World};
@@ -76,7 +76,7 @@ fn halve(args: &RunArgs, world: &World) -> CliResult {
         })?;
     }
     let inputs = Inputs::read(
-        &recipe.teacher,
+        (&recipe.teacher, &recipe.teacher_lora),
         &recipe.data,
         recipe.condition.as_ref(),
         recipe.flip,
@@ -126,7 +126,7 @@ fn one_phase(args: &RunArgs, world: &World) -> CliResult {
         folder.check_recipe(&recipe)?;
     }
     let inputs = Inputs::read(
-        &recipe.teacher,
+        (&recipe.teacher, &recipe.teacher_lora),
         &recipe.data,
         recipe.condition.as_ref(),
         recipe.flip,
@@ -195,7 +195,7 @@ struct Inputs {
 impl Inputs {
     /// `on` is whether to predict memory only, and the folder of the run.
     fn read(
-        teacher: &str,
+        (teacher, loras): (&str, &[TeacherLora]),
         data: &DataConfig,
         condition: Option<&ConditionConfig>,
         mirrored: bool,
@@ -203,13 +203,22 @@ impl Inputs {
         (device, world): (Device, &World),
     ) -> CliResult<Self> {
         let source = models::find(teacher, None)?;
-        let teacher = source.model(&device)?;
+        let (names, loras) = (loras, TeacherLora::read(loras).input_error()?);
+        let mut teacher = loras
+            .add_to(source.model(&device)?, &device)
+            .input_error()?;
+        let added = &mut teacher.recipe.provenance.teacher_lora;
+        added.extend(names.iter().map(TeacherLora::name));
         let inputs = match source.components()? {
             // One rank encodes what the others then find in the cache.
             Some(parts) => world.first_at_rank_0(|| {
+                let parts = parts.with_loras(loras);
                 Self::latent(teacher, parts, data, condition, mirrored, device, on)
             })??,
-            None => Self::pixels(teacher, data, condition, device)?,
+            None => {
+                loras.check_without_text().input_error()?;
+                Self::pixels(teacher, data, condition, device)?
+            }
         };
         let inputs = Self {
             world: world.clone(),

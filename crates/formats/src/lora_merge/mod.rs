@@ -5,6 +5,7 @@
 //! are matched by their name with all separators alike, since kohya's names have only `_`.
 
 mod addition;
+mod several;
 #[cfg(test)]
 mod tests;
 
@@ -19,6 +20,8 @@ use burn::tensor::{Bytes, DType, Device};
 use fewstep_nn::Backbone;
 use half::{bf16, f16};
 use safetensors::tensor::{Dtype, SafeTensors, TensorView};
+pub use several::Loras;
+use sha2::{Digest, Sha256};
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
@@ -55,6 +58,8 @@ const TEXT: [&[&str]; 2] = [
 #[derive(Clone, Debug, Default)]
 pub struct LoraFile {
     origin: String,
+    /// SHA-256 of the file.
+    digest: [u8; 32],
     network: Layers,
     /// Of the text encoder, and of the second one of SDXL.
     text: [Layers; 2],
@@ -74,6 +79,7 @@ impl LoraFile {
         let bytes = reading::bytes(path)?;
         let mut read = Self {
             origin,
+            digest: Sha256::digest(&bytes).into(),
             ..Self::default()
         };
         let file = SafeTensors::deserialize(&bytes)
