@@ -11,7 +11,7 @@ mod tests;
 
 use crate::diffusers::text_encoder::TextEncoder;
 use crate::lora::kohya_layer;
-use crate::tensors::finite;
+use crate::tensors::{eight_bits, finite};
 use crate::{FormatError, reading};
 use addition::Addition;
 use burn::store::burn_pack::Tensor as PackTensor;
@@ -84,6 +84,7 @@ impl LoraFile {
         };
         let file = SafeTensors::deserialize(&bytes)
             .map_err(|error| read.bad(format!("it is no safetensors file: {error}")))?;
+        eight_bits::refuse(&file, || read.origin.clone())?;
         let (mut other, mut broken) = (vec![], vec![]);
         for (name, view) in file.tensors() {
             let Some(values) = values(&view) else {

@@ -238,6 +238,13 @@ impl PipelineComponents {
         write_json_atomically(&folder.join(index::FILE), &index)
     }
 
+    /// Copies the weights of a part.
+    pub(crate) fn copy_weights(&self, part: &str, folder: &Path) -> Result<(), FormatError> {
+        place_files(&self.folder.join(part), &folder.join(part), |name| {
+            name.contains(".safetensors")
+        })
+    }
+
     /// Copies the tokenizer and all configurations.
     pub(crate) fn copy_all_but_weights(&self, folder: &Path) -> Result<(), FormatError> {
         for part in ["", "unet", "scheduler"].iter().chain(self.parts()) {
