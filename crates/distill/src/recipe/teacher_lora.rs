@@ -2,7 +2,7 @@
 
 use crate::error::RecipeError;
 use fewstep_data::expand_home;
-use fewstep_diffusion::limits::FACTOR;
+use fewstep_diffusion::limits::factor;
 use fewstep_formats::{FormatError, Loras};
 use serde::{Deserialize, Serialize};
 use std::path::PathBuf;
@@ -24,17 +24,8 @@ fn once() -> f64 {
 
 impl TeacherLora {
     pub(super) fn check(loras: &[Self]) -> Result<(), RecipeError> {
-        const KEY: &str = "teacher_lora";
-        match loras.iter().find(|lora| !(lora.weight.abs() <= FACTOR)) {
-            None => Ok(()),
-            Some(lora) => Err(RecipeError::new(
-                KEY,
-                format!(
-                    "`{KEY}` has the weight {}: it must be from -{FACTOR} to {FACTOR}",
-                    lora.weight
-                ),
-            )),
-        }
+        let mut loras = loras.iter();
+        Ok(loras.try_for_each(|lora| factor("teacher_lora.weight", lora.weight))?)
     }
 
     /// Reads the files.

@@ -39,7 +39,7 @@ impl Pipeline {
             }
             like.push((part, shapes));
         }
-        let (parts, absent) = parts_of(file, &bytes, &names, like)?;
+        let Found { files, absent } = parts_of(file, &bytes, &names, like)?;
         if absent.contains(&Part::UNet) {
             return Err(FormatError::NoUNet {
                 origin: file.display().to_string(),
@@ -50,7 +50,7 @@ impl Pipeline {
         for part in &absent {
             self.components.copy_weights(part, folder)?;
         }
-        for (place, bytes) in parts {
+        for (place, bytes) in files {
             write_atomically(&folder.join(place), &bytes)?;
         }
         Ok(absent)
@@ -60,14 +60,21 @@ impl Pipeline {
 /// Names and shapes of the tensors of a part.
 pub(super) type Shapes = (Part, Vec<(String, Vec<usize>)>);
 
-/// The weights of each part of a folder, of these names and shapes, out of a single file; and the
-/// parts of which it has nothing.
+/// What a single file has of a model.
+pub(super) struct Found {
+    /// The weights of each part as the file that a folder has, and its place there.
+    pub(super) files: Vec<(PathBuf, Vec<u8>)>,
+    /// The parts of which it has nothing.
+    pub(super) absent: Vec<Part>,
+}
+
+/// The weights of each part of a folder, of these names and shapes, out of a single file.
 pub(super) fn parts_of(
     file: &Path,
     bytes: &[u8],
     names: &Names<'_>,
     like: Vec<Shapes>,
-) -> Result<(Vec<(PathBuf, Vec<u8>)>, Vec<Part>), FormatError> {
+) -> Result<Found, FormatError> {
     let single = read(bytes, file)?;
     let found: HashMap<String, TensorView<'_>> = single.tensors().into_iter().collect();
     let mut parts: HashMap<PathBuf, BTreeMap<String, RawTensor<'_>>> = HashMap::new();
@@ -130,5 +137,6 @@ pub(super) fn parts_of(
     let entries = Entries::from([("format".into(), "pt".into())]);
     let parts = parts.into_iter();
     let parts = parts.map(|(place, tensors)| Ok((place, file::to_bytes(tensors, &entries)?)));
-    Ok((parts.collect::<Result<_, FormatError>>()?, absent))
+    let files = parts.collect::<Result<_, FormatError>>()?;
+    Ok(Found { files, absent })
 }
