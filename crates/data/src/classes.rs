@@ -23,6 +23,12 @@ pub(crate) fn match_classes(
     if found == model {
         return Ok(in_order());
     }
+    if model.is_empty() {
+        return Err(DataError::NoClasses {
+            origin: origin.into(),
+            found: found.len(),
+        });
+    }
     let numbers = (numbers(found), numbers(model));
     if let (None, None) = numbers {
         return matched(found, model, String::clone)

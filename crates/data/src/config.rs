@@ -42,6 +42,10 @@ pub struct DataConfig {
     /// by default.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub label: Option<String>,
+    /// Whether the classes of the images count; without them a labelled set is one of images only,
+    /// as a model without classes needs it.
+    #[serde(default = "yes", skip_serializing_if = "Clone::clone")]
+    pub labels: bool,
     /// What holds the captions: the column of parquet files, the key of a list or of the JSON in
     /// tars, or the ending of text files; usual names by default.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -61,6 +65,10 @@ pub struct DataConfig {
     pub class_names: Option<Vec<String>>,
 }
 
+fn yes() -> bool {
+    true
+}
+
 impl DataConfig {
     /// All of the training part of a set, as it is.
     pub fn new(kind: DataKind, path: impl Into<PathBuf>) -> Self {
@@ -74,6 +82,7 @@ impl DataConfig {
             limit: None,
             column: None,
             label: None,
+            labels: true,
             caption: None,
             max_pixels: None,
             skip: None,
@@ -183,6 +192,11 @@ pub(crate) fn check(config: &DataConfig, origin: &str) -> Result<(), DataError> 
         return Err(misfit("max_pixels", "0", "at least 1 pixel"));
     }
     let texts = config.kind == DataKind::Captioned;
+    let named = config.label.is_some() || config.class_names.is_some();
+    if !config.labels && (named || texts) {
+        let expected = "true, or a set of images without `label`, `class_names` and captions";
+        return Err(misfit("labels", "false", expected));
+    }
     let columns = texts || config.kind == DataKind::Parquet;
     let needs: [(_, _, _, &str); 3] = [
         (

@@ -173,6 +173,16 @@ pub enum DataError {
         /// The shape of this image.
         got: ImageShape,
     },
+    /// A set with classes for a model without.
+    #[error(
+        "{origin}: it has {found} classes, and the model has none: `labels = false` reads the images without them"
+    )]
+    NoClasses {
+        /// The set.
+        origin: String,
+        /// Its number of classes.
+        found: usize,
+    },
     /// Images and labels do not pair up.
     #[error(
         "{origin}: {images} images but {labels} labels; expected one label per image, so the files do not belong together"

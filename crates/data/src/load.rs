@@ -33,7 +33,9 @@ pub fn load(config: &DataConfig) -> Result<Dataset, DataError> {
             });
         }
     };
-    if let Some(names) = &config.class_names {
+    if !config.labels {
+        dataset = dataset.without_labels();
+    } else if let Some(names) = &config.class_names {
         dataset = dataset.with_class_names(names)?;
     }
     let (images, classes) = (dataset.len(), dataset.classes.len());
@@ -47,7 +49,11 @@ pub fn load(config: &DataConfig) -> Result<Dataset, DataError> {
 /// As [`load`].
 pub fn fit(dataset: Dataset, config: &DataConfig) -> Result<Dataset, DataError> {
     check(config, &dataset.name)?;
-    fit_digits(dataset, config)
+    let dataset = fit_digits(dataset, config)?;
+    Ok(match config.labels {
+        true => dataset,
+        false => dataset.without_labels(),
+    })
 }
 
 fn fit_digits(dataset: Dataset, config: &DataConfig) -> Result<Dataset, DataError> {

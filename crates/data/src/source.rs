@@ -49,6 +49,14 @@ impl Source {
     /// # Errors
     /// As [`load`] and [`Captioned::labelled`].
     pub fn labelled(config: &DataConfig, model: &[String]) -> Result<Self, DataError> {
+        if !config.labels {
+            return Err(DataError::Config {
+                key: "labels",
+                got: "false".into(),
+                origin: config.path.display().to_string(),
+                expected: "true: the model generates from classes".into(),
+            });
+        }
         match config.kind {
             DataKind::Folder | DataKind::Parquet => {
                 Captioned::labelled(config, model).map(|set| Self::Captioned(Box::new(set)))

@@ -141,3 +141,26 @@ fn models_of_diffusers_are_sampled_and_described() {
         &["guid"],
     );
 }
+
+#[test]
+fn a_model_without_classes_learns_from_images_whose_labels_are_left_out() {
+    let (labelled, plain) = (workspace([8, 8], 1), workspace([8, 8], 0));
+    let recipe_of = |workspace: &Workspace| recipe(workspace, "ddpm");
+    let distill = ["distill", &recipe_of(&labelled), "--out", "students"];
+    labelled.refuse(&distill, &["1 classes", "labels = false"]);
+    let leave_out = ["--set", "data.labels=false"];
+    labelled.succeed(&[&distill[..], &leave_out].concat());
+    plain.succeed(&["distill", &recipe_of(&plain), "--out", "students"]);
+    let students = [&labelled, &plain].map(|workspace| workspace.path("students"));
+    assert_eq!(
+        weights(&students[0], "steps-2"),
+        weights(&students[1], "steps-2")
+    );
+    let again = [&distill[..3], &["again"], &leave_out].concat();
+    for set in ["data.class_names=[\"a\"]", "data.kind=captioned"] {
+        labelled.refuse(&[&again[..], &["--set", set]].concat(), &["labels"]);
+    }
+    let teacher = format!("teacher={}", model("classes"));
+    let words = [&again[..], &["--set", &teacher]].concat();
+    labelled.refuse(&words, &["classes"]);
+}

@@ -62,6 +62,24 @@ pub enum FormatError {
         /// What the reader said.
         reason: String,
     },
+    /// Weights in floats of 8 bits.
+    #[error(
+        "{origin} has weights in {kind} (floats of 8 bits), which are not read: use a copy in f16, bf16 or f32"
+    )]
+    EightBits {
+        /// Which.
+        origin: String,
+        /// The name of the type.
+        kind: String,
+    },
+    /// A single file without a U-Net.
+    #[error(
+        "{origin} holds no U-Net, neither under the names of single files (`model.diffusion_model.*`, with or without that prefix) nor under those of diffusers"
+    )]
+    NoUNet {
+        /// Which.
+        origin: String,
+    },
     /// Not a GGUF file, or a truncated one.
     #[error("{origin} is not a whole GGUF file ({reason}): copy or download it again")]
     NotGguf {

@@ -37,7 +37,7 @@ pub use error::FormatError;
 pub use gguf::GgufPrecision;
 pub use inspect::{Layout, UNetFacts, WeightsFile};
 pub use lora::{export_lora, export_lora_with_w, read_lora};
-pub use lora_merge::LoraFile;
+pub use lora_merge::{LoraFile, Loras};
 pub use model::{Model, WEIGHTS_FILE, read_recipe};
 pub use nearest::nearest;
 pub use pickle::{Pickles, unpickle};

@@ -17,6 +17,7 @@ pub(crate) fn with_plain_names(recipe: SamplerRecipe) -> SamplerRecipe {
         provenance: Provenance {
             data: plain(&said.data),
             teacher: plain(&said.teacher),
+            teacher_lora: said.teacher_lora.iter().map(|name| plain(name)).collect(),
             method: plain(&said.method),
             program: plain(&said.program),
             ..said

@@ -1,10 +1,9 @@
 //! Prompts as embeddings, with a cache of them.
 
 use crate::GenerateError;
-use crate::registry::Loras;
 use burn::tensor::Device;
 use fewstep_diffusion::{PromptEmbeds, TextEmbeds};
-use fewstep_formats::{PipelineComponents, TextEncoder};
+use fewstep_formats::{Loras, PipelineComponents, TextEncoder};
 use fewstep_kernels::memory;
 use std::collections::HashMap;
 use std::sync::{Mutex, PoisonError};

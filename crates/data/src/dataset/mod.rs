@@ -196,6 +196,15 @@ impl Dataset {
         match_classes(&self.name, &self.classes, model)
     }
 
+    /// The same images without labels and classes.
+    pub fn without_labels(self) -> Self {
+        Self {
+            labels: None,
+            classes: vec![],
+            ..self
+        }
+    }
+
     /// The same images with the labels and the class names of a model.
     ///
     /// # Errors

@@ -78,6 +78,9 @@ pub struct Provenance {
     pub data: String,
     /// Hash of the teacher's weights; empty for a model trained from data.
     pub teacher: String,
+    /// LoRA of other tools that were added to the teacher, each as `NAME:WEIGHT`.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub teacher_lora: Vec<String>,
     /// The method: `teacher`, `guided`, `progressive`, ...
     pub method: String,
     /// Seed of the run.

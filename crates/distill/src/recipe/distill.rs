@@ -1,6 +1,6 @@
 //! The recipe of a distillation.
 
-use super::RunConfig;
+use super::{RunConfig, TeacherLora};
 use crate::error::RecipeError;
 use crate::method::guidance::{GuidanceMethod, GuidedConfig};
 use crate::method::progressive::{ProgressiveConfig, ProgressiveMethod, TargetForm};
@@ -22,6 +22,9 @@ pub struct DistillRecipe {
     /// The teacher: a model folder, a run folder, a safetensors file, `builtin:NAME`, or a name on
     /// the hub.
     pub teacher: String,
+    /// LoRA of other tools that are added to the teacher first.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub teacher_lora: Vec<TeacherLora>,
     /// Type of the frozen teacher's weights: in 16 bits they take half the memory.
     #[serde(default)]
     pub teacher_precision: Precision,
@@ -150,6 +153,7 @@ impl DistillRecipe {
     /// # Errors
     /// Names the key, what it is, and what it must be.
     pub fn validate(&self) -> Result<(), RecipeError> {
+        TeacherLora::check(&self.teacher_lora)?;
         self.w.map_or(Ok(()), GuidanceWeights::check)?;
         if let Some(w) = self.w.filter(|_| self.balance_w) {
             w.check_balance()?;

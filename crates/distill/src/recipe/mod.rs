@@ -3,12 +3,14 @@
 mod distill;
 mod parse;
 mod phase;
+mod teacher_lora;
 mod train;
 
 pub use crate::error::RecipeError;
 pub use distill::{DistillRecipe, TEXT_WEIGHTS, default_w_embedding};
 pub use parse::{RecipeFileError, parse, parse_with};
 pub use phase::{MethodName, PhaseRecipe};
+pub use teacher_lora::TeacherLora;
 pub use train::{TextConfig, TrainRecipe};
 
 use fewstep_diffusion::limits::{UPDATES, within};

@@ -1,7 +1,7 @@
 //! The recipe of a run with one phase, and the methods that it can name.
 
-use super::RunConfig;
 use super::distill::{check_w_embedding, earlier_w_embedding};
+use super::{RunConfig, TeacherLora};
 use crate::error::RecipeError;
 use crate::method::codi::{CodiConfig, CodiMethod};
 use crate::method::consistency::{ConsistencyConfig, ConsistencyMethod};
@@ -50,6 +50,9 @@ macro_rules! phase_recipe {
             /// The model to start from: a model folder, a run folder, a safetensors file,
             /// `builtin:NAME`, or a name on the hub.
             pub teacher: String,
+            /// LoRA of other tools that are added to the teacher first.
+            #[serde(default, skip_serializing_if = "Vec::is_empty")]
+            pub teacher_lora: Vec<TeacherLora>,
             /// Type of the frozen teacher's weights: in 16 bits they take half the memory.
             #[serde(default)]
             pub teacher_precision: Precision,
@@ -157,6 +160,7 @@ impl PhaseRecipe {
     pub fn validate(&self) -> Result<(), RecipeError> {
         within("updates", self.updates, 1..=UPDATES)?;
         probability("label_dropout", self.label_dropout)?;
+        TeacherLora::check(&self.teacher_lora)?;
         self.w.map_or(Ok(()), GuidanceWeights::check)?;
         check_w_embedding(self.w_embedding)?;
         self.check_precision()?;

@@ -16,7 +16,7 @@ use fewstep_diffusion::Guidance;
 use fewstep_diffusion::limits::{self, MASKS};
 use fewstep_distill::method::{GuidanceWeights, control_spec};
 use fewstep_distill::recipe::{
-    DistillRecipe, PhaseRecipe, RunConfig, TEXT_WEIGHTS, default_w_embedding,
+    DistillRecipe, PhaseRecipe, RunConfig, TEXT_WEIGHTS, TeacherLora, default_w_embedding,
 };
 use fewstep_distill::run::{Phase, Run};
 use fewstep_distill::{Copies, World};
@@ -76,7 +76,11 @@ fn halve(args: &RunArgs, world: &World) -> CliResult {
         })?;
     }
     let inputs = Inputs::read(
-        (&recipe.teacher, recipe.shared_precision()),
+        (
+            &recipe.teacher,
+            &recipe.teacher_lora,
+            recipe.shared_precision(),
+        ),
         &recipe.data,
         recipe.condition.as_ref(),
         recipe.flip,
@@ -126,7 +130,7 @@ fn one_phase(args: &RunArgs, world: &World) -> CliResult {
         folder.check_recipe(&recipe)?;
     }
     let inputs = Inputs::read(
-        (&recipe.teacher, Precision::F32),
+        (&recipe.teacher, &recipe.teacher_lora, Precision::F32),
         &recipe.data,
         recipe.condition.as_ref(),
         recipe.flip,
@@ -196,7 +200,7 @@ impl Inputs {
     /// `stored` is the type of the teacher's weights, where the student has them too; `on` is whether
     /// to predict memory only, and the folder of the run.
     fn read(
-        (teacher, stored): (&str, Precision),
+        (teacher, loras, stored): (&str, &[TeacherLora], Precision),
         data: &DataConfig,
         condition: Option<&ConditionConfig>,
         mirrored: bool,
@@ -205,14 +209,26 @@ impl Inputs {
     ) -> CliResult<Self> {
         let source = models::find(teacher, None)?;
         stored.check_stored(&device).input_error()?;
-        let teacher = source.stored_model(stored, &device)?;
+        let (names, loras) = (loras, TeacherLora::read(loras).input_error()?);
+        let teacher = match names {
+            [] => source.stored_model(stored, &device)?,
+            _ => source.model(&device)?,
+        };
+        let mut teacher = loras.add_to(teacher, &device).input_error()?;
+        teacher.network = teacher.network.with_weight_dtype(stored);
+        let added = &mut teacher.recipe.provenance.teacher_lora;
+        added.extend(names.iter().map(TeacherLora::name));
         let inputs = match source.components()? {
             // One rank encodes what the others then find in the cache.
             Some(parts) => world.first_at_rank_0(|| {
+                let parts = parts.with_loras(loras);
                 let teacher = (teacher, stored);
                 Self::latent(teacher, parts, data, condition, mirrored, device, on)
             })??,
-            None => Self::pixels(teacher, data, condition, device)?,
+            None => {
+                loras.check_without_text().input_error()?;
+                Self::pixels(teacher, data, condition, device)?
+            }
         };
         let inputs = Self {
             world: world.clone(),

@@ -1,5 +1,6 @@
 //! `fewstep import`: a model folder from files that other tools write.
 
+use crate::console;
 use crate::error::{CliError, CliResult, IntoCliResult};
 use burn::tensor::Device;
 use fewstep_formats::{Pickles, Pipeline, write_folder_atomically};
@@ -72,7 +73,17 @@ impl Args {
                 let source = ModelSource::find(like, None)?;
                 let folder = source.path().unwrap_or(Path::new(like));
                 let like = Pipeline::load(folder, device).input_error()?;
-                like.import_single(&self.file, pickles, out).input_error()?;
+                let absent = like.import_single(&self.file, pickles, out).input_error()?;
+                if !absent.is_empty() {
+                    console::note(format_args!(
+                        "{} has no {}: {} of {} taken",
+                        self.file.display(),
+                        absent.join(" and no "),
+                        if absent.len() == 1 { "that" } else { "those" },
+                        folder.display().to_string()
+                            + if absent.len() == 1 { " is" } else { " are" }
+                    ));
+                }
             }
         }
         Ok(())

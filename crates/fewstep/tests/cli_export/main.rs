@@ -12,6 +12,7 @@ use burn::tensor::Device;
 use fewstep_data::image::{self, Image};
 use fewstep_diffusion::DistilledFor;
 use fewstep_formats::{FilePrecision, Pipeline};
+use safetensors::tensor::TensorView;
 use safetensors::{Dtype, SafeTensors};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;

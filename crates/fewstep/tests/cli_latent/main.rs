@@ -9,6 +9,7 @@ mod masks;
 mod measuring;
 mod precision;
 mod sdxl;
+mod teacher_lora;
 #[path = "../workspace/mod.rs"]
 mod workspace;
 

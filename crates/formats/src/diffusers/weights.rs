@@ -1,8 +1,8 @@
 //! Weights of one part of a folder, in one file or in several.
 
 use super::part::Part;
-use crate::tensors::apply;
-use crate::{FormatError, pickle, reading};
+use crate::tensors::{apply, eight_bits};
+use crate::{FormatError, WeightsFile, pickle, reading};
 use burn::store::burn_pack::Tensor as PackTensor;
 use burn::store::{ModuleSnapshot, ModuleStore, SafetensorsStore};
 use fewstep_nn::Precision;
@@ -41,6 +41,10 @@ pub(crate) fn load_in(
 fn read(file: &Path) -> Result<Vec<PackTensor>, FormatError> {
     let mut store = SafetensorsStore::from_file(file);
     let tensors = store.get_all_tensors();
+    if tensors.is_err() {
+        let types = WeightsFile::inspect(file)?.types.into_iter();
+        eight_bits::refuse_types(types, || file.display().to_string())?;
+    }
     let tensors = tensors.map_err(|error| FormatError::NotSafetensors {
         origin: file.display().to_string(),
         reason: error.to_string(),
@@ -106,8 +110,12 @@ pub(crate) fn locate(part: Part, exists: impl Fn(&str) -> bool) -> Result<Locati
 
 /// The pickled file of a part's weights.
 pub(crate) fn pickled(part: Part, exists: impl Fn(&str) -> bool) -> Option<String> {
-    let names = pickle::ENDINGS.map(|ending| format!("{}.{ending}", part.stem()));
-    let names = names.into_iter().chain(["pytorch_model.bin".into()]);
+    // A text encoder has a name of its own here.
+    let stems = [part.stem(), "pytorch_model"];
+    let names = VARIANTS.iter().flat_map(|variant| {
+        let endings = pickle::ENDINGS.iter();
+        endings.flat_map(move |ending| stems.map(|stem| format!("{stem}{variant}.{ending}")))
+    });
     names.into_iter().find(|name| exists(name))
 }
 

@@ -5,12 +5,13 @@
 //! are matched by their name with all separators alike, since kohya's names have only `_`.
 
 mod addition;
+mod several;
 #[cfg(test)]
 mod tests;
 
 use crate::diffusers::text_encoder::TextEncoder;
 use crate::lora::kohya_layer;
-use crate::tensors::finite;
+use crate::tensors::{eight_bits, finite};
 use crate::{FormatError, reading};
 use addition::Addition;
 use burn::store::burn_pack::Tensor as PackTensor;
@@ -19,6 +20,8 @@ use burn::tensor::{Bytes, DType, Device};
 use fewstep_nn::Backbone;
 use half::{bf16, f16};
 use safetensors::tensor::{Dtype, SafeTensors, TensorView};
+pub use several::Loras;
+use sha2::{Digest, Sha256};
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
@@ -55,6 +58,8 @@ const TEXT: [&[&str]; 2] = [
 #[derive(Clone, Debug, Default)]
 pub struct LoraFile {
     origin: String,
+    /// SHA-256 of the file.
+    digest: [u8; 32],
     network: Layers,
     /// Of the text encoder, and of the second one of SDXL.
     text: [Layers; 2],
@@ -74,10 +79,12 @@ impl LoraFile {
         let bytes = reading::bytes(path)?;
         let mut read = Self {
             origin,
+            digest: Sha256::digest(&bytes).into(),
             ..Self::default()
         };
         let file = SafeTensors::deserialize(&bytes)
             .map_err(|error| read.bad(format!("it is no safetensors file: {error}")))?;
+        eight_bits::refuse(&file, || read.origin.clone())?;
         let (mut other, mut broken) = (vec![], vec![]);
         for (name, view) in file.tensors() {
             let Some(values) = values(&view) else {

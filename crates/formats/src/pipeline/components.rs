@@ -8,7 +8,7 @@ use crate::diffusers::part::Part;
 use crate::diffusers::text_encoder::{self, TextEncoder};
 use crate::diffusers::{vae, weights};
 use crate::fields::Fields;
-use crate::{FormatError, Model, WeightsFile, links, write_json_atomically};
+use crate::{FormatError, Loras, Model, WeightsFile, links, write_json_atomically};
 use burn::tensor::Device;
 use fewstep_nn::Vae;
 use serde::Serialize;
@@ -16,6 +16,7 @@ use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 /// The VAE, text encoder and tokenizer (or table of classes) of a latent diffusion model, in its
 /// folder. They are read on request.
@@ -24,6 +25,8 @@ pub struct PipelineComponents {
     folder: PathBuf,
     /// Which parts there are; a student takes them over from its teacher.
     conditioning: Conditioning,
+    /// What is added to the text encoder when it is read, and in folders that are written.
+    loras: Arc<Loras>,
 }
 
 /// What these components are, as their configurations say.
@@ -51,7 +54,14 @@ impl PipelineComponents {
         Ok(Self {
             folder: folder.into(),
             conditioning: index::read(folder)?,
+            loras: Arc::default(),
         })
+    }
+
+    /// The same with LoRA added to the text encoder, also in folders that are written.
+    pub fn with_loras(self, loras: Loras) -> Self {
+        let loras = Arc::new(loras);
+        Self { loras, ..self }
     }
 
     /// Makes a folder from the folders of an autoencoder and of a text encoder with its tokenizer,
@@ -120,6 +130,7 @@ impl PipelineComponents {
                 std::io::copy(&mut file, &mut hash).map_err(unread)?;
             }
         }
+        self.loras.hash_of_text(&mut hash);
         let digest = hash.finalize();
         Ok(digest[..8].iter().map(|b| format!("{b:02x}")).collect())
     }
@@ -193,7 +204,7 @@ impl PipelineComponents {
     /// As [`PipelineComponents::vae`].
     pub fn text_encoder(&self, device: &Device) -> Result<TextEncoder, FormatError> {
         let of = |part: &str| self.folder.join(part);
-        match self.conditioning {
+        let encoder = match self.conditioning {
             Conditioning::Text => {
                 TextEncoder::load(&of("text_encoder"), &of("tokenizer"), None, device)
             }
@@ -201,7 +212,8 @@ impl PipelineComponents {
                 TextEncoder::load_two(&self.folder, zero_empty, device)
             }
             Conditioning::Classes => TextEncoder::load_classes(&of(CLASSES), device),
-        }
+        };
+        self.loras.add_to_text(encoder?, device)
     }
 
     /// Writes a folder with this U-Net, usually a student, and these components as they are.
@@ -212,11 +224,25 @@ impl PipelineComponents {
     /// When the folder cannot be written.
     pub fn save_pipeline(&self, model: &Model, folder: &Path) -> Result<(), FormatError> {
         for part in self.parts() {
-            place_files(&self.folder.join(part), &folder.join(part), |_| true)?;
+            let changed = self.loras.has_text() && part.starts_with("text_encoder");
+            let wanted = if changed { is_config } else { |_: &str| true };
+            place_files(&self.folder.join(part), &folder.join(part), wanted)?;
+        }
+        if self.loras.has_text() {
+            // Tensors are only written; the device does not matter.
+            let encoder = self.text_encoder(&Device::flex())?;
+            encoder.save_weights(folder)?;
         }
         model.save(folder)?;
         let index = index::with_our_model(&self.folder, model.network.controlnet().is_some())?;
         write_json_atomically(&folder.join(index::FILE), &index)
+    }
+
+    /// Copies the weights of a part.
+    pub(crate) fn copy_weights(&self, part: &str, folder: &Path) -> Result<(), FormatError> {
+        place_files(&self.folder.join(part), &folder.join(part), |name| {
+            name.contains(".safetensors")
+        })
     }
 
     /// Copies the tokenizer and all configurations.

@@ -1,6 +1,5 @@
 //! Folders whose weights are pickled.
 
-use super::files::place_files;
 use super::{Pipeline, PipelineComponents};
 use crate::diffusers::weights;
 use crate::pickle::{self, Pickles};
@@ -35,9 +34,7 @@ impl Pipeline {
         }
         components.copy_all_but_weights(to)?;
         for part in whole {
-            place_files(&from.join(part), &to.join(part), |name| {
-                name.contains(".safetensors")
-            })?;
+            components.copy_weights(part, to)?;
         }
         for (file, bytes) in converted {
             write_atomically(&to.join(file), &bytes)?;

@@ -1,8 +1,9 @@
 //! A class-conditional latent model from a single file, without a base: its configurations follow
 //! from the shapes of its tensors, and it needs no tokenizer.
 
+use super::import::{Found, parts_of};
 use super::names::Names;
-use super::{bad, parts_of, read};
+use super::{bad, read};
 use crate::diffusers::part::Part;
 use crate::diffusers::unet::conditional;
 use crate::diffusers::{index, vae as vae_config};
@@ -78,7 +79,11 @@ impl Pipeline {
             },
             (Part::ClassEmbedder, shapes_of(&table)),
         ];
-        for (place, bytes) in parts_of(file, &bytes, &names, like)? {
+        let Found { files, absent } = parts_of(file, &bytes, &names, like)?;
+        if let Some(part) = absent.first() {
+            return Err(bad(file, format!("it has no {}", part.folder())));
+        }
+        for (place, bytes) in files {
             write_atomically(&folder.join(place), &bytes)?;
         }
         for (name, config) in &configs {

@@ -2,12 +2,13 @@
 //! the web interfaces and stable-diffusion.cpp read. And its U-Net as GGUF.
 
 mod classes;
+mod import;
 pub(crate) mod names;
 
 use crate::diffusers::part::Part;
 use crate::gguf::{self, GgufPrecision};
-use crate::pickle::{self, Pickles};
 use crate::pipeline::{Pipeline, part_tensors};
+use crate::tensors::eight_bits;
 use crate::tensors::file::{self, Entries};
 use crate::tensors::precision::in_precision;
 use crate::tensors::raw::RawTensor;
@@ -17,9 +18,9 @@ use crate::{
 use fewstep_diffusion::PredictionKind;
 use fewstep_nn::BackboneConfig;
 use names::{Names, OPEN_CLIP_LAYERS, UNetNames};
-use safetensors::tensor::{SafeTensors, TensorView};
-use std::collections::{BTreeMap, HashMap};
-use std::path::{Path, PathBuf};
+use safetensors::tensor::SafeTensors;
+use std::collections::BTreeMap;
+use std::path::Path;
 
 impl Pipeline {
     /// Writes one file with another U-Net instead of this model's, and this model's autoencoder and
@@ -170,37 +171,6 @@ impl Pipeline {
         Ok(too_large)
     }
 
-    /// Writes a folder with the weights of one file instead of this model's, which must be of the
-    /// same shape: a fine-tune next to its base. The tokenizer and all configurations are this
-    /// model's.
-    ///
-    /// # Errors
-    /// When the file cannot be read or lacks a tensor, or the folder cannot be written.
-    pub fn import_single(
-        &self,
-        file: &Path,
-        pickles: Pickles,
-        folder: &Path,
-    ) -> Result<(), FormatError> {
-        let bytes = pickle::read_weights(file, pickles)?;
-        let BackboneConfig::UNet(network) = &self.model.network.config();
-        let names = Names::new(self, network)?;
-        let mut like = vec![];
-        for &part in names.parts() {
-            for bytes in part_tensors(self, part)? {
-                let tensors = read(&bytes, self.folder())?.tensors().into_iter();
-                let shapes = tensors.map(|(name, view)| (name, view.shape().to_vec()));
-                like.push((part, shapes.collect()));
-            }
-        }
-        let parts = parts_of(file, &bytes, &names, like)?;
-        self.components.copy_all_but_weights(folder)?;
-        for (place, bytes) in parts {
-            write_atomically(&folder.join(place), &bytes)?;
-        }
-        Ok(())
-    }
-
     /// The sampler recipe of a U-Net in this model, and the fields of ModelSpec.
     fn metadata(&self, model: &Model) -> Result<Entries, FormatError> {
         let recipe = &model.recipe;
@@ -269,73 +239,14 @@ type Sources = Vec<(Part, Vec<Vec<u8>>)>;
 /// What the names of a U-Net's tensors start with in a file of the whole model.
 const UNET_PREFIX: &str = "model.diffusion_model.";
 
-/// Names and shapes of the tensors of a part.
-type Shapes = (Part, Vec<(String, Vec<usize>)>);
-
-/// The weights of each part of a folder, of these names and shapes, out of a single file.
-fn parts_of(
-    file: &Path,
-    bytes: &[u8],
-    names: &Names<'_>,
-    like: Vec<Shapes>,
-) -> Result<Vec<(PathBuf, Vec<u8>)>, FormatError> {
-    let single = read(bytes, file)?;
-    let found: HashMap<String, TensorView<'_>> = single.tensors().into_iter().collect();
-    let mut parts: HashMap<PathBuf, BTreeMap<String, RawTensor<'_>>> = HashMap::new();
-    let mut problems = vec![];
-    for (part, shapes) in like {
-        let tensors = parts.entry(part.weights_file()).or_default();
-        for (name, shape) in shapes {
-            let Some(location) = names.locate(part, &name) else {
-                continue;
-            };
-            let Some(view) = found.get(&location.name) else {
-                problems.push(format!("`{}` is missing", location.name));
-                continue;
-            };
-            let whole = RawTensor::from(view.clone());
-            let tensor = match (location.convolution, location.qkv_chunk) {
-                (true, _) => Some(whole.into_linear()),
-                (false, None) if location.transposed => Some(whole.transposed()),
-                (false, Some(chunk)) => whole.chunk(chunk, 3),
-                (false, None) => Some(whole),
-            };
-            match tensor.filter(|tensor| tensor.shape() == shape) {
-                Some(tensor) => drop(tensors.insert(name, tensor)),
-                None => problems.push(format!(
-                    "`{}` is {:?} in the file, and does not hold `{name}` of {shape:?}",
-                    location.name,
-                    view.shape()
-                )),
-            }
-        }
-    }
-    if !problems.is_empty() {
-        return Err(FormatError::Mismatch {
-            origin: file.display().to_string(),
-            problems,
-        });
-    }
-    let broken = parts.values().flatten();
-    let broken = broken.filter(|(_, tensor)| !tensor.is_finite());
-    let names: Vec<String> = broken.map(|(name, _)| name.clone()).collect();
-    if !names.is_empty() {
-        return Err(FormatError::NotFinite {
-            origin: file.display().to_string(),
-            names,
-        });
-    }
-    let entries = Entries::from([("format".into(), "pt".into())]);
-    let parts = parts.into_iter();
-    let parts = parts.map(|(place, tensors)| Ok((place, file::to_bytes(tensors, &entries)?)));
-    parts.collect()
-}
-
 fn read<'a>(bytes: &'a [u8], origin: &Path) -> Result<SafeTensors<'a>, FormatError> {
-    SafeTensors::deserialize(bytes).map_err(|error| FormatError::NotSafetensors {
-        origin: origin.display().to_string(),
+    let origin = || origin.display().to_string();
+    let file = SafeTensors::deserialize(bytes).map_err(|error| FormatError::NotSafetensors {
+        origin: origin(),
         reason: error.to_string(),
-    })
+    })?;
+    eight_bits::refuse(&file, origin)?;
+    Ok(file)
 }
 
 fn bad(file: &Path, reason: String) -> FormatError {

@@ -1,6 +1,7 @@
 //! From the names of diffusers and transformers to those of the first latent diffusion code, and
 //! back.
 
+use super::UNET_PREFIX;
 use crate::FormatError;
 use crate::diffusers::part::Part;
 use crate::diffusers::text_encoder::TextEncoder;
@@ -185,7 +186,7 @@ impl<'a> Names<'a> {
         let name = part.current_name(name)?;
         Some(match part {
             Part::UNet => Location {
-                name: format!("model.diffusion_model.{}", self.unet.of(&name)),
+                name: format!("{UNET_PREFIX}{}", self.unet.of(&name)),
                 ..Location::default()
             },
             Part::TextEncoder if self.conditioner == Conditioner::OpenClip => {
@@ -210,6 +211,37 @@ impl<'a> Names<'a> {
                 ..Location::default()
             },
         })
+    }
+
+    /// The names that files of other tools have for a tensor, that of [`locate`](Self::locate) first:
+    /// a U-Net by itself has no prefix, or diffusers' names; text encoders of Stable Diffusion 1 and 2
+    /// may be among the `embedders`, as those of SDXL are, and are without `text_model` in old files.
+    pub(super) fn known_names(&self, part: Part, name: &str, location: &Location) -> Vec<String> {
+        let single = &location.name;
+        let mut names = vec![single.clone()];
+        if part == Part::UNet {
+            names.extend(single.strip_prefix(UNET_PREFIX).map(String::from));
+            names.extend(part.current_name(name));
+        } else if let Some(rest) = single.strip_prefix("cond_stage_model.")
+            && part != Part::ClassEmbedder
+        {
+            names.push(format!("conditioner.embedders.0.{rest}"));
+            names.push(single.replace("transformer.text_model.", "transformer."));
+        }
+        names
+    }
+
+    /// How the names of all tensors of a part begin. A file with any of them has that part, even where
+    /// none of its names is known.
+    pub(super) fn beginnings(part: Part) -> &'static [&'static str] {
+        match part {
+            Part::UNet => &[UNET_PREFIX],
+            Part::Autoencoder => &["first_stage_model."],
+            Part::TextEncoder | Part::ClassEmbedder => {
+                &["cond_stage_model.", "conditioner.embedders.0."]
+            }
+            Part::TextEncoder2 => &["conditioner.embedders.1."],
+        }
     }
 
     fn of_autoencoder(&self, name: &str) -> String {

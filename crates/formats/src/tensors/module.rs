@@ -55,6 +55,19 @@ pub(crate) fn write<M: Module>(
     file::write(tensors.collect(), &entries, out)
 }
 
+/// Writes a module as other programs do: without a description, under the names that `name` makes
+/// of ours.
+pub(crate) fn write_plain(
+    module: &impl Module,
+    name: &dyn Fn(&str) -> String,
+    out: &mut dyn io::Write,
+) -> io::Result<()> {
+    let tensors = module.collect(None, Some(Box::new(BurnToPyTorchAdapter)), true);
+    let named = |tensor: burn_pack::Tensor| (name(&tensor.name), Parameter(tensor));
+    let entries = [("format".to_string(), "pt".to_string())].into();
+    file::write(tensors.into_iter().map(named).collect(), &entries, out)
+}
+
 /// The same in memory.
 pub(crate) fn to_bytes<M: Module>(
     module: &M,

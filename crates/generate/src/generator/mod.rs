@@ -10,7 +10,6 @@ mod progress;
 
 use crate::init::inpaint_concat;
 use crate::prompts::PromptCache;
-use crate::registry::Loras;
 use crate::{
     ControlImage, GenerateError, ImageRequest, Init, KeepEncoder, Request, Subject, from_images,
     to_images,
@@ -24,7 +23,7 @@ use fewstep_diffusion::sampler::{self, Observer, Sampler, SamplerConfig, StepNoi
 use fewstep_diffusion::{
     CfgDenoiser, Clipped, Denoiser, Guidance, Inputs, NoiseLevel, TimeGrid, TimeIds, per_sample,
 };
-use fewstep_formats::{Model, Pipeline, PipelineComponents};
+use fewstep_formats::{Loras, Model, Pipeline, PipelineComponents};
 use fewstep_kernels::device::Placement;
 use fewstep_nn::{Tiles, Vae};
 pub use kept_guidance::KeptGuidance;

@@ -15,14 +15,13 @@ pub use error::RegistryError;
 pub use family::Family;
 pub use hub::{HubModel, models as hub_models};
 pub use lora::LoraChoice;
-pub(crate) use lora::Loras;
 pub use runs::folders as run_models;
 
 use crate::{Generator, KeepEncoder};
 use burn::tensor::Device;
 use fewstep_data::expand_home;
 use fewstep_formats::{
-    CONTROLNET_FILE, ControlNetModel, Model, Pipeline, PipelineComponents, RepositoryKind,
+    CONTROLNET_FILE, ControlNetModel, Loras, Model, Pipeline, PipelineComponents, RepositoryKind,
 };
 use fewstep_nn::Precision;
 use std::path::{Path, PathBuf};
@@ -136,7 +135,7 @@ impl ModelSource {
     /// # Errors
     /// As [`generator`](Self::generator).
     pub fn network(&self, options: &LoadOptions, device: &Device) -> Result<Model, RegistryError> {
-        self.network_with(&Loras::read(&options.loras)?, options, device)
+        self.network_with(&lora::read(&options.loras)?, options, device)
     }
 
     fn network_with(
@@ -179,7 +178,7 @@ impl ModelSource {
         options: &LoadOptions,
         device: &Device,
     ) -> Result<Generator, RegistryError> {
-        let loras = Loras::read(&options.loras)?;
+        let loras = lora::read(&options.loras)?;
         let model = self.network_with(&loras, options, device)?;
         Ok(match self.components()? {
             None => {

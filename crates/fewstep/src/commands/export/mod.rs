@@ -12,7 +12,7 @@ use clap::ValueEnum;
 use fewstep_diffusion::Guidance;
 use fewstep_formats::{
     FormatError, GgufPrecision, Model, Pipeline, WeightPrecision, convert_weights, export_lora,
-    export_lora_with_w, vacant, write_folder_atomically,
+    export_lora_with_w, read_recipe, vacant, write_folder_atomically,
 };
 use fewstep_generate::ModelSource;
 use ready::{Ready, Tool};
@@ -261,6 +261,13 @@ impl Args {
         let Some(folder) = source.path() else {
             return Err(CliError::input("builtin models have no LoRA"));
         };
+        let of_teacher = read_recipe(folder).map(|recipe| recipe.provenance.teacher_lora);
+        let of_teacher = of_teacher.unwrap_or_default().join(", ");
+        if !of_teacher.is_empty() {
+            console::note(format_args!(
+                "the teacher had LoRA ({of_teacher}): this one goes on top of them, so load them too"
+            ));
+        }
         let mut too_large = vec![];
         let Some(w) = self.bake_w else {
             let mut has_w = false;

@@ -78,6 +78,7 @@ impl Facts {
         fields.add("Weights", format!("hash {}", self.weights_hash));
         fields.add_some("Method", &provenance.method);
         fields.add_some("Teacher", &provenance.teacher);
+        fields.add_some("Teacher's LoRA", &provenance.teacher_lora.join(", "));
         fields.add_some("Data", &provenance.data);
         // Other programs say nothing of it.
         if !provenance.program.is_empty() || provenance.samples_seen > 0 {

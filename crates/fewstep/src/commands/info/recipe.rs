@@ -5,7 +5,7 @@ use crate::commands::shared::recipe_kind::{RecipeKind, wrong_method};
 use crate::error::{CliError, CliResult, IntoCliResult};
 use crate::numbers::thousands;
 use fewstep_data::{DataConfig, Split};
-use fewstep_distill::recipe::{DistillRecipe, PhaseRecipe, TrainRecipe, parse};
+use fewstep_distill::recipe::{DistillRecipe, PhaseRecipe, TeacherLora, TrainRecipe, parse};
 use fewstep_distill::run::Phase;
 use serde::Serialize;
 use std::path::Path;
@@ -112,7 +112,10 @@ impl Plan {
             let recipe: PhaseRecipe = parse(text, origin).input_error()?;
             recipe.validate().map_err(|error| invalid(&error))?;
             return Ok(Self {
-                purpose: format!("adapt the teacher {}", recipe.teacher),
+                purpose: format!(
+                    "adapt the teacher {}",
+                    named(&recipe.teacher, &recipe.teacher_lora)
+                ),
                 command: "distill",
                 phases: recipe.phases(None),
                 data: recipe.data,
@@ -122,7 +125,10 @@ impl Plan {
         let recipe: DistillRecipe = parse(text, origin).input_error()?;
         recipe.validate().map_err(|error| invalid(&error))?;
         Ok(Self {
-            purpose: format!("distil the teacher {}", recipe.teacher),
+            purpose: format!(
+                "distil the teacher {}",
+                named(&recipe.teacher, &recipe.teacher_lora)
+            ),
             command: "distill",
             phases: recipe.phases().map_err(|error| invalid(&error))?,
             data: recipe.data,
@@ -138,4 +144,10 @@ impl Plan {
         };
         format!("{}, the part {part}", self.data.path.display())
     }
+}
+
+/// A teacher with its LoRA.
+fn named(teacher: &str, loras: &[TeacherLora]) -> String {
+    let loras = loras.iter().map(|lora| format!(" + LoRA {}", lora.name()));
+    format!("{teacher}{}", loras.collect::<String>())
 }

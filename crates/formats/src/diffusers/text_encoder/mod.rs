@@ -5,6 +5,7 @@ mod bert;
 mod classes;
 mod clip;
 mod two;
+mod write;
 
 use crate::FormatError;
 use crate::fields::Fields;
