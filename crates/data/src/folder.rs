@@ -1,5 +1,6 @@
 //! A folder of images with one sub-folder per class, or a flat folder of unlabelled images.
 
+use crate::captioned::has_list;
 use crate::collector::{CHUNK, ImageCollector};
 use crate::config::{check, expand_home};
 use crate::dataset::spread;
@@ -144,6 +145,9 @@ pub(crate) fn scan(folder: &Path, config: &DataConfig, skip: &Skip) -> Result<Fo
     }
     if class_folders.is_empty() {
         listing.warn(folder);
+        if has_list(folder) {
+            tracing::warn!(folder = %folder.display(), "the list in it (metadata.jsonl or metadata.csv) is not read, and the images have no classes: for its captions use `kind = \"captioned\"`; for its labels put the images of each class into a folder of its name");
+        }
         let images = listing.images.into_iter().filter(kept);
         found.items = images.map(|path| Item { path, label: None }).collect();
         return Ok(found);

@@ -2,6 +2,7 @@
 
 use crate::listing::entries;
 use crate::{DataError, Split};
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 const SPLITS: [Split; 2] = [Split::Train, Split::Test];
@@ -104,6 +105,47 @@ pub(crate) fn no_folder(folder: &Path, split: Split) -> DataError {
     }
 }
 
+/// The folder of the split within a file that holds others, such as a tar, from the folders of all its
+/// examples: as with [`sub_folder`], below the folders that all have in common. None where it is not
+/// divided.
+///
+/// # Errors
+/// What the parts are called, where none is this split's.
+pub(crate) fn part_within(
+    folders: &BTreeSet<&str>,
+    split: Split,
+) -> Result<Option<PathBuf>, String> {
+    let mut inside: BTreeSet<PathBuf> = folders.iter().map(PathBuf::from).collect();
+    let mut above = PathBuf::new();
+    loop {
+        let tops: BTreeSet<PathBuf> = inside
+            .iter()
+            .map(|path| path.iter().take(1).collect())
+            .collect();
+        let (parts, others): (Vec<PathBuf>, Vec<PathBuf>) =
+            tops.into_iter().partition(|top| folder_name(top).is_some());
+        match (&parts[..], &others[..]) {
+            // One folder around all others.
+            ([], [only]) if only.iter().next().is_some() => {
+                inside = inside
+                    .iter()
+                    .map(|path| path.iter().skip(1).collect())
+                    .collect();
+                above.push(only);
+            }
+            ([], _) | ([_], [_, ..]) => return Ok(None),
+            _ => {
+                let part = preferred(&parts, split, folder_name);
+                let part = part.and_then(|found| found.into_iter().next());
+                return match part {
+                    Some(part) => Ok(Some(above.join(part))),
+                    None => Err(names(&parts)),
+                };
+            }
+        }
+    }
+}
+
 /// The files of the split among all `files` with this `ending` in a folder. Files without the name
 /// of a split are to train on, if no file is named so.
 ///
@@ -174,6 +216,29 @@ mod tests {
                 .map(|file| file.display().to_string())
                 .collect(),
         )
+    }
+
+    #[test]
+    fn parts_within_a_file_are_found_below_common_folders() {
+        let part = |folders: &[&str], split| {
+            let found = part_within(&folders.iter().copied().collect(), split);
+            found.map(|part| part.map(|part| part.display().to_string()))
+        };
+        let some = |part: &str| Ok(Some(part.to_string()));
+        let both = ["set/train/cats", "set/train/dogs", "set/Validation"];
+        assert_eq!(part(&both, Split::Train), some("set/train"));
+        assert_eq!(part(&both, Split::Test), some("set/Validation"));
+        assert_eq!(part(&["dev", "test", ""], Split::Test), some("test"));
+        assert_eq!(part(&["train"], Split::Test), Err("train".into()));
+        for whole in [
+            &["a", "b"][..],
+            &["set/a"],
+            &[""],
+            &["set"],
+            &["test", "cats"],
+        ] {
+            assert_eq!(part(whole, Split::Train), Ok(None), "{whole:?}");
+        }
     }
 
     #[test]

@@ -203,7 +203,10 @@ fn images_are_cropped_padded_or_stretched() {
     assert_eq!(count, 3);
     workspace.refuse(
         &["distill", &recipe, "--out", "x", "--set", "data.fit=squash"],
-        &["`data.fit = \"squash\"`", "`crop`, `pad`, `stretch`"],
+        &[
+            "`data.fit = \"squash\"`",
+            "\"crop\", \"pad\" or \"stretch\"",
+        ],
     );
     let train = workspace.recipe("train.toml", TRAIN);
     workspace.refuse(

@@ -92,6 +92,53 @@ fn tars_of_a_split_are_not_those_of_the_other() {
     assert_eq!(cached(&workspace), 2);
 }
 
+/// Folders of splits inside of a tar are what they are outside of it.
+#[test]
+fn parts_of_a_tar_are_not_those_of_the_other() {
+    let (workspace, _, set) = workspace();
+    let names = [
+        "set/train/a.png",
+        "set/train/a.txt",
+        "set/train/b.png",
+        "set/train/b.txt",
+    ];
+    let held_out = ["set/val/c.png", "set/val/c.txt"];
+    write_tar(&set.join("all.tar"), &[&names[..], &held_out[..]].concat());
+    for (split, count) in [("train", "2 examples"), ("test", "1 example")] {
+        let split = format!("data.split={split}");
+        let data = ["data", "captioned:set/all.tar", "--set", &split];
+        let (said, _) = workspace.succeed(&data);
+        assert!(said.contains(&format!("{count} can be used")), "{said}");
+    }
+    // Of several tars, those of the other split are left out.
+    write_tar(&set.join("rest.tar"), &held_out);
+    let (said, _) = workspace.succeed(&["data", "captioned:set"]);
+    assert!(said.contains("2 examples can be used"), "{said}");
+    workspace.refuse(
+        &["data", "captioned:set/rest.tar"],
+        &["no folder for `split`, only val", "rest.tar"],
+    );
+}
+
+/// A folder of images with a list of labels has no classes, which is told.
+#[test]
+fn a_list_that_is_not_read_is_told() {
+    let (workspace, _, set) = workspace();
+    fs::write(set.join("a.png"), image(10)).expect("written");
+    fs::write(
+        set.join("metadata.jsonl"),
+        "{\"file_name\": \"a.png\", \"label\": 1}\n",
+    )
+    .expect("written");
+    let output = workspace.run(&["data", "folder:set"]);
+    let said = stderr(&output);
+    assert!(output.status.success(), "{said}");
+    assert!(
+        said.contains("metadata.jsonl") && said.contains("no classes"),
+        "{said}"
+    );
+}
+
 #[test]
 fn an_example_of_two_images_is_refused_by_name() {
     let (workspace, recipe, set) = workspace();

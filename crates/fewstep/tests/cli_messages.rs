@@ -76,7 +76,7 @@ fn recipes_are_refused_in_plain_words() {
         ("teacher=1", ["`teacher = 1`", "a text in quotes"]),
         (
             "data.kind=zip",
-            ["`data.kind = \"zip\"`", "unknown value `zip`"],
+            ["`data.kind = \"zip\"`", "expected \"fashion-mnist\", "],
         ),
         (
             "condition=foo",

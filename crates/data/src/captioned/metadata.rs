@@ -28,7 +28,7 @@ struct List<'a> {
 type Record = (String, Result<Value, String>);
 
 /// Whether a folder has a list.
-pub(super) fn is_in(folder: &Path) -> bool {
+pub(crate) fn is_in(folder: &Path) -> bool {
     LISTS.iter().any(|name| folder.join(name).is_file())
 }
 

@@ -24,6 +24,7 @@ use crate::survey::Checked;
 use crate::{DataConfig, DataError, DataKind, Dataset, ImageShape};
 pub use example::Example;
 use example::Named;
+pub(crate) use metadata::is_in as has_list;
 use shard::Shard;
 
 /// How many bad examples are named before the rest is only counted.

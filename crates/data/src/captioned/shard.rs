@@ -58,7 +58,12 @@ impl Shard {
             if part.is_none() {
                 tars = split_files(path, tars, "tar", config.split)?;
             }
-            return tars.iter().map(|path| open_tar(path)).collect();
+            let mut opened: Vec<_> = tars.iter().map(|path| open_tar(path)).collect();
+            // A tar may have folders of splits, and only those of the others.
+            if opened.iter().any(Result::is_ok) {
+                opened.retain(|tar| !matches!(tar, Err(DataError::Missing { .. })));
+            }
+            return opened.into_iter().collect();
         }
         if listed.is_none()
             && let Some(files) = parquet::in_part(path, part.as_deref(), config.split)?

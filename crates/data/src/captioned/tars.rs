@@ -6,6 +6,7 @@ use super::parts::{Parts, Wanted};
 use crate::input::MAX_IMAGE_FILE;
 use crate::listing::is_clutter;
 use crate::skip::name_of;
+use crate::splits::part_within;
 use crate::{DataConfig, DataError, Location};
 use std::collections::HashSet;
 use std::fs::File;
@@ -19,6 +20,8 @@ pub(super) struct Tar {
     path: PathBuf,
     /// Its name in the set.
     name: String,
+    /// The folder in it that is the split's; none where it is not divided.
+    part: Option<PathBuf>,
     examples: usize,
     wanted: Wanted,
 }
@@ -39,7 +42,7 @@ impl Tar {
             origin: path.display().to_string(),
             reason: error.to_string(),
         };
-        let (mut examples, mut last) = (0, String::new());
+        let mut keys: Vec<String> = vec![];
         let (mut seen, mut links) = (HashSet::new(), 0);
         let mut archive = Archive::new(BufReader::new(file));
         for entry in archive.entries_with_seek().map_err(damaged)? {
@@ -51,9 +54,8 @@ impl Tar {
             };
             let (key, ending) = split(&name);
             let twice = seen.replace(format!("{key}.{ending}"));
-            if key != last {
-                examples += 1;
-                last = key;
+            if keys.last() != Some(&key) {
+                keys.push(key);
             }
             if let Some(twice) = twice {
                 return Err(DataError::Damaged {
@@ -67,9 +69,20 @@ impl Tar {
         if links > 0 {
             tracing::warn!(tar = %path.display(), "{links} links in it are left out: write it again with the files themselves");
         }
+        let folders = keys.iter().map(|key| folder(key)).collect();
+        let part = part_within(&folders, config.split).map_err(|parts| DataError::Missing {
+            path: path.into(),
+            wanted: format!("folder for `split`, only {parts}"),
+            hint: "set `split` to the other one, or give a tar with it".into(),
+        })?;
+        let examples = keys
+            .iter()
+            .filter(|key| is_in(key, part.as_deref()))
+            .count();
         Ok(Self {
             path: path.into(),
             name: name_of(path, config),
+            part,
             examples,
             wanted,
         })
@@ -115,6 +128,9 @@ impl Tar {
                 continue;
             };
             let (key, ending) = split(&name);
+            if !is_in(&key, self.part.as_deref()) {
+                continue;
+            }
             if all.last().is_none_or(|last| last.key() != key) {
                 all.push(Parts::new(key));
             }
@@ -140,6 +156,16 @@ fn member<R: Read>(entry: &Entry<'_, R>) -> Option<String> {
     let name = path.trim_start_matches("./");
     let clutter = name.split('/').any(is_clutter);
     (entry.header().entry_type().is_file() && !clutter).then(|| name.into())
+}
+
+/// The folders of an example in its tar.
+fn folder(key: &str) -> &str {
+    key.rsplit_once('/').map_or("", |(folder, _)| folder)
+}
+
+/// Whether an example is in this part of its tar.
+fn is_in(key: &str, part: Option<&Path>) -> bool {
+    part.is_none_or(|part| Path::new(folder(key)).starts_with(part))
 }
 
 /// The name of an example, up to the first dot of the file's name, and all that comes after that

@@ -1,8 +1,10 @@
 //! Recipes: all that a run does, as data.
 
 mod distill;
+mod forms;
 mod parse;
 mod phase;
+mod place;
 mod teacher_lora;
 mod train;
 

@@ -1,7 +1,10 @@
 //! From TOML to a recipe, with messages for people.
 
+use super::forms::forms;
+use super::place::{culprit, keys_at, value};
 use fewstep_formats::nearest;
 use serde::de::DeserializeOwned;
+use toml::de::DeTable;
 use toml::{Table, Value};
 
 /// A recipe that cannot be used.
@@ -30,7 +33,15 @@ pub enum RecipeFileError {
 /// # Errors
 /// See [`RecipeFileError`].
 pub fn parse<R: DeserializeOwned>(text: &str, origin: &str) -> Result<R, RecipeFileError> {
-    toml::from_str(text).map_err(|error| syntax(origin, &error))
+    toml::from_str(text).map_err(|error| {
+        let line = error.span().map(|span| line_at(text, span.start));
+        let origin = line.map_or(origin.into(), |line| format!("{origin}, line {line}"));
+        let message = match DeTable::parse(text) {
+            Ok(table) => value_error::<R>(table.get_ref(), text, &error),
+            Err(error) => syntax(&error),
+        };
+        RecipeFileError::Syntax { origin, message }
+    })
 }
 
 /// [`parse`] after setting `section.key=value` pairs. A value that is not TOML is a string.
@@ -45,36 +56,22 @@ pub fn parse_with<R: DeserializeOwned>(
     if overrides.is_empty() {
         return parse(text, origin);
     }
-    let mut table: Table = toml::from_str(text).map_err(|error| syntax(origin, &error))?;
+    let mut table: Table = parse(text, origin)?;
     for given in overrides {
         set(&mut table, given).map_err(|reason| RecipeFileError::Override {
             given: given.clone(),
             reason,
         })?;
     }
+    // Lines of this text are not those of the file.
     let text = table.to_string();
-    toml::from_str(&text).map_err(|error| {
-        // Lines of the whole are not those of the file.
-        let place = error.span().map(|span| place(&text, span.start));
-        let place = place.map_or(String::new(), |place| format!("`{place}`: "));
-        let message = format!("{place}{}", error.message());
-        RecipeFileError::Syntax {
-            origin: origin.into(),
-            message: with_nearest(message, error.message()),
-        }
+    toml::from_str(&text).map_err(|error| RecipeFileError::Syntax {
+        origin: origin.into(),
+        message: match DeTable::parse(&text) {
+            Ok(table) => value_error::<R>(table.get_ref(), &text, &error),
+            Err(error) => syntax(&error),
+        },
     })
-}
-
-/// The line at this byte of a TOML text, with the name of its section.
-fn place(text: &str, byte: usize) -> String {
-    let start = text[..byte].rfind('\n').map_or(0, |end| end + 1);
-    let line = text[start..].lines().next().unwrap_or_default();
-    let sections = text[..start].lines().rev();
-    let mut sections = sections.filter_map(|line| line.strip_prefix('[')?.strip_suffix(']'));
-    match sections.next() {
-        Some(section) if !line.starts_with('[') => format!("{section}.{line}"),
-        _ => line.into(),
-    }
 }
 
 fn set(table: &mut Table, given: &str) -> Result<(), String> {
@@ -102,18 +99,68 @@ fn set(table: &mut Table, given: &str) -> Result<(), String> {
     Ok(())
 }
 
-fn syntax(origin: &str, error: &toml::de::Error) -> RecipeFileError {
-    RecipeFileError::Syntax {
-        origin: origin.into(),
-        message: with_nearest(error.to_string().trim_end().into(), error.message()),
+/// The line of this byte, counted from 1.
+fn line_at(text: &str, byte: usize) -> usize {
+    let before = text.as_bytes().get(..byte).unwrap_or(text.as_bytes());
+    before.iter().filter(|byte| **byte == b'\n').count() + 1
+}
+
+/// What is wrong with a text that is not TOML, and the line that shows where.
+fn syntax(error: &toml::de::Error) -> String {
+    let (said, shown) = (error.message(), error.to_string());
+    let shown = shown.trim_end();
+    let shown = shown.strip_suffix(said).unwrap_or(shown);
+    match shown.split_once('\n') {
+        Some((_, line)) => format!("{said}\n{}", line.trim_end()),
+        None => said.into(),
     }
 }
 
-/// A message with the nearest known name, if it is about an unknown one.
-fn with_nearest(message: String, said: &str) -> String {
-    match nearest_known(said) {
-        Some(nearest) => format!("{message}\nDid you mean `{nearest}`?"),
-        None => message,
+/// What is wrong with a value: the key, what it is, and what it may be.
+fn value_error<R: DeserializeOwned>(
+    table: &DeTable<'_>,
+    text: &str,
+    error: &toml::de::Error,
+) -> String {
+    let said = error.message();
+    let values: Table = toml::from_str(text).unwrap_or_default();
+    let mut keys = error
+        .span()
+        .map_or(vec![], |span| keys_at(table, span.start));
+    if let Some(section) = value(&values, &keys).and_then(Value::as_table) {
+        keys.extend(culprit(section, said).unwrap_or_default());
+    }
+    let mut message = said.to_string();
+    // What is wrong inside a name's own value is said as it is.
+    let own = ["invalid ", "unknown field ", "missing field "];
+    let outer = match own.iter().any(|start| said.starts_with(start)) {
+        true => keys.len(),
+        false => keys.len().saturating_sub(1),
+    };
+    for count in (outer.max(1)..=keys.len()).rev() {
+        if let Some(forms) = forms::<R>(&values, &keys[..count]) {
+            keys.truncate(count);
+            message = format!("expected {}", either(&forms));
+            break;
+        }
+    }
+    let place = match value(&values, &keys) {
+        None => String::new(),
+        Some(Value::Table(_)) if said.starts_with("missing field ") => {
+            format!("`[{}]`: ", keys.join("."))
+        }
+        Some(value) => format!("`{} = {value}`: ", keys.join(".")),
+    };
+    let nearest =
+        nearest_known(said).map_or(String::new(), |name| format!("\nDid you mean `{name}`?"));
+    format!("{place}{message}{nearest}")
+}
+
+/// One of these.
+fn either(forms: &[String]) -> String {
+    match forms {
+        [others @ .., last] if !others.is_empty() => format!("{} or {last}", others.join(", ")),
+        _ => forms.concat(),
     }
 }
 

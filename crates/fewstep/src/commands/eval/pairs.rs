@@ -10,6 +10,7 @@ use fewstep_data::image::{self, Image, to_f32};
 use fewstep_data::{Captioned, ConditionConfig, Conditions, DataKind, Dataset, Draw, ImageShape};
 use fewstep_diffusion::{ControlSpec, SamplerRecipe, Task};
 use fewstep_distill::method::control_spec;
+use fewstep_distill::recipe::parse_with;
 use fewstep_generate::{ControlImage, ImageRequest, Init, Subject};
 use fewstep_metrics::{Images, Lpips, MeanInterval, psnr, ssim};
 use serde::{Deserialize, Serialize};
@@ -152,10 +153,8 @@ impl PairArgs {
     /// The condition of --condition, else of the run of the ControlNet or the model.
     fn condition(&self, model: &str) -> CliResult<ConditionConfig> {
         if let Some(text) = &self.condition {
-            let recipe: Recipe =
-                toml::from_str(&format!("condition = {text}")).map_err(|error| {
-                    CliError::input(format!("--condition {text}: {}", error.message()))
-                })?;
+            let set = [format!("condition={text}")];
+            let recipe: Recipe = parse_with("", "--condition", &set)?;
             return recipe
                 .condition
                 .ok_or_else(|| CliError::input("--condition is empty"));
