@@ -161,7 +161,7 @@ try {
   const sdxl = await page(`
     if (![...$('model').options].some((one) => one.value === 'sdxl')) return null;
     await change('model', 'sdxl');
-    $('prompt').value = 'a lighthouse'; $('generate').click(); await settled();
+    $('prompt').value = 'a lighthouse'; $('tab-images').click(); $('image-clear').click(); await settled();
     return $('error').hidden && sources('#images').length > 0 && sources('#images').every(Boolean);`);
   if (sdxl !== null) {
     check('SDXL generates from a prompt', sdxl);
