@@ -2,10 +2,10 @@
 //
 //     apt-get install chromium
 //     fewstep serve --model builtin:fashion-mnist --model builtin:fashion-mnist-teacher \
-//         --model fill=crates/formats/tests/golden/latent/inpaint &
+//         --model fill=crates/formats/tests/golden/latent/inpaint --model sdxl=crates/formats/tests/golden/latent/sdxl &
 //     node --experimental-websocket tools/page/drive.mjs http://127.0.0.1:7860/ screenshots
 //
-// Writes screenshots (dark, light, phone) into the folder, to be looked at. Exit code 1 if a check fails.
+// Writes screenshots (dark, light, phone and others) into the folder, to be looked at. Exit code 1 if a check fails.
 // Newer versions of Node need no flag.
 
 import { spawn } from 'node:child_process';
@@ -15,7 +15,7 @@ import path from 'node:path';
 
 const [address, folder] = process.argv.slice(2);
 const profile = fs.mkdtempSync(path.join(os.tmpdir(), 'fewstep-page-'));
-const flags = ['--headless=new', '--no-sandbox', '--disable-gpu', '--disable-background-networking', '--no-first-run',
+const flags = ['--headless=new', '--no-sandbox', '--disable-gpu', '--disable-quic', '--disable-background-networking', '--no-first-run',
   `--user-data-dir=${profile}`, '--remote-debugging-port=0', 'about:blank'];
 const browser = spawn('chromium', flags, { stdio: ['ignore', 'ignore', 'pipe'], detached: true });
 const port = await new Promise((found) => {
@@ -53,6 +53,11 @@ async function page(code) {
   const expression = `(async () => { const $ = (id) => document.getElementById(id);
     const sleep = (ms) => new Promise((done) => setTimeout(done, ms));
     const settled = async () => { for (let n = 0; n < 600; n += 1) { await sleep(50); if ($('cancel').disabled) return; } throw new Error('never settled'); };
+    const change = async (id, value) => { $(id).value = value; $(id).dispatchEvent(new Event('change')); await sleep(300); await settled(); };
+    const drop = async (blob) => {
+      const data = new DataTransfer(); data.items.add(new File([blob], 'a.png', { type: 'image/png' }));
+      $('image-drop').dispatchEvent(new DragEvent('drop', { dataTransfer: data, bubbles: true, cancelable: true })); await sleep(300); };
+    const first = () => new Blob([Uint8Array.from(atob(sources('#images')[0].split(',')[1]), (c) => c.charCodeAt(0))]);
     const sources = (place) => [...document.querySelectorAll(place + ' img')].map((image) => image.src);
     ${code} })()`;
   const { result, exceptionDetails } = await send('Runtime.evaluate', { expression, awaitPromise: true, returnByValue: true });
@@ -117,11 +122,7 @@ try {
     $('copy-curl').click(); $('copy-command').click(); await sleep(50);
     return copied[0].includes('/api/v1/generate') && copied[1].startsWith('fewstep sample --model ') && copied[1].includes('--seed');`));
   check('an image can be started from', await page(`
-    const bytes = Uint8Array.from(atob(sources('#images')[0].split(',')[1]), (c) => c.charCodeAt(0));
-    const blob = new Blob([bytes]);
-    const data = new DataTransfer(); data.items.add(new File([blob], 'a.png', { type: 'image/png' }));
-    $('image-drop').dispatchEvent(new DragEvent('drop', { dataTransfer: data, bubbles: true, cancelable: true }));
-    await sleep(300); await settled();
+    await drop(first()); await settled();
     const filled = $('image-drop').classList.contains('filled');
     $('image-clear').click(); await settled();
     return filled && $('error').hidden;`));
@@ -132,20 +133,48 @@ try {
     return names.length > 4 && names[0] === 'Teacher' && sources('#compare').every(Boolean);`));
   await screenshot('dark');
   check('cancelling ends what runs', await page(`
-    $('model').value = $('model').options[1].value; $('model').dispatchEvent(new Event('change')); await sleep(300); await settled();
+    await change('model', $('model').options[1].value);
     $('tab-images').click(); $('count').value = 64; $('steps-range').value = 64; $('steps-range').dispatchEvent(new Event('input'));
     $('generate').click(); await sleep(250); $('cancel').click(); await settled();
     return $('status').textContent === 'cancelled';`));
+  check('an image becomes one of another class, with a teacher that does both and with a student that decodes', await page(`
+    $('count').value = 1; $('steps-range').value = 16; $('steps-range').dispatchEvent(new Event('change')); await settled();
+    const image = first();
+    $('tab-restyle').click(); await settled();
+    const asks = $('status').textContent.startsWith('Give an image');
+    await change('from-class', 'T-shirt/top'); await change('to-class', 'Dress');
+    await drop(image); await settled();
+    const one = sources('#images').join();
+    await change('w', 4);
+    const two = sources('#images').join();
+    await change('model', $('model').options[0].value);
+    await drop(image); await settled();
+    const three = sources('#images').join();
+    return asks && [one, two, three].every(Boolean) && new Set([one, two, three]).size === 3 && $('error').hidden
+      && $('status').textContent.includes('→') && $('partner').value === $('model').options[1].value
+      && $('class-row').offsetParent === null && document.querySelector('#history button').title.includes('step');`));
+  await screenshot('restyle');
+  check('a restyled image stays in the history', await page(`
+    $('tab-images').click(); await settled();
+    document.querySelector('#history button:nth-child(2)').click(); await sleep(500);
+    return $('tab-restyle').getAttribute('aria-selected') === 'true' && $('to-class').value === 'Dress' && sources('#images').every(Boolean);`));
+  const sdxl = await page(`
+    if (![...$('model').options].some((one) => one.value === 'sdxl')) return null;
+    await change('model', 'sdxl');
+    $('prompt').value = 'a lighthouse'; $('tab-images').click(); $('image-clear').click(); await settled();
+    return $('error').hidden && sources('#images').length > 0 && sources('#images').every(Boolean);`);
+  if (sdxl !== null) {
+    check('SDXL generates from a prompt', sdxl);
+    await screenshot('sdxl');
+  }
   const painted = await page(`
     const model = [...$('model').options].find((one) => one.value === 'fill');
     if (!model) return null;
-    $('model').value = 'fill'; $('model').dispatchEvent(new Event('change')); await sleep(500); await settled();
+    await change('model', 'fill');
     const canvas = document.createElement('canvas'); canvas.width = canvas.height = 16;
     canvas.getContext('2d').fillRect(0, 0, 16, 16);
     const blob = await new Promise((done) => canvas.toBlob(done));
-    const data = new DataTransfer(); data.items.add(new File([blob], 'a.png', { type: 'image/png' }));
-    $('image-drop').dispatchEvent(new DragEvent('drop', { dataTransfer: data, bubbles: true, cancelable: true }));
-    await sleep(300);
+    await drop(blob);
     $('prompt').value = 'a door'; $('brush').value = 60;
     const box = $('canvas').getBoundingClientRect();
     const at = (name, x) => $('canvas').dispatchEvent(new PointerEvent(name, { pointerId: 1, buttons: 1, bubbles: true,

@@ -52,7 +52,7 @@ pub use registry::{
     RegistryError, builtin_models, find_part, hub_models, run_models,
 };
 pub use request::{ImageRequest, Request, Subject};
-pub use restyle::{RestyleError, RestyleRequest, Restyler};
+pub use restyle::{RestyleError, RestyleRequest, RestyleStep, Restyler};
 
 /// The examples of the book's page on the libraries compile and run.
 #[cfg(doctest)]

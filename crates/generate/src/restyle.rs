@@ -6,11 +6,11 @@ use crate::{Extent, GenerateError, Generator, ImageRequest, Request, Subject};
 use burn::tensor::Tensor;
 use fewstep_data::ImageShape;
 use fewstep_data::image::Image;
-use fewstep_diffusion::sampler::{self, Observer, SamplerConfig};
+use fewstep_diffusion::sampler::{self, Observer, SamplerConfig, Step};
 use fewstep_diffusion::{Denoiser, DistilledFor, Guidance, Inputs, Spacing, TimeGrid, Warning};
 use fewstep_formats::{Model, PipelineComponents};
 use fewstep_kernels::memory::Predicted;
-use std::ops::ControlFlow;
+use std::ops::{ControlFlow, Range};
 use std::sync::Arc;
 
 /// An encoder and a decoder: two students, or a teacher twice.
@@ -40,6 +40,19 @@ pub struct RestyleRequest {
     pub encoder_w: Option<f64>,
     /// Guidance weights of the decoder, with one result for each; `None` is its default.
     pub w: Vec<Option<f64>>,
+}
+
+/// A step of restyling, as the observer sees it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RestyleStep {
+    /// Images that were encoded or decoded before, each counted once for every time.
+    pub passes: usize,
+    /// The images that are encoded or decoded now, by their numbers.
+    pub images: Range<usize>,
+    /// The number of the weight that they are decoded with; none while they are encoded.
+    pub w: Option<usize>,
+    /// Steps of the encoder or of the decoder so far, this one included.
+    pub step: usize,
 }
 
 /// Why images cannot be restyled.
@@ -206,33 +219,41 @@ impl Restyler {
         Ok(recipe.check(DistilledFor::Encoder, steps, Some(w))?)
     }
 
-    /// The results: a list of images for each w. `observer` is called at every step of a sampler,
-    /// with the number of images that were encoded or decoded so far, and can cancel.
+    /// The results: a list of images for each w. `observer` is called at every step of a sampler, and
+    /// can cancel.
     ///
     /// # Errors
     /// When the request contradicts the models, or was cancelled.
     pub fn restyle(
         &self,
         request: &RestyleRequest,
-        observer: &mut dyn FnMut(usize) -> ControlFlow<()>,
+        observer: &mut dyn FnMut(RestyleStep) -> ControlFlow<()>,
     ) -> Result<Vec<Vec<Image>>, RestyleError> {
         self.check(request)?;
         let subjects = [&request.from, &request.to].map(|subject| of_subject(subject, None));
         let prepared = self.decoder.prepare(&subjects, "");
         prepared.map_err(RestyleError::Decoder)?;
         let mut results = vec![vec![]; request.w.len()];
-        let mut done = 0;
+        let (mut passes, mut first) = (0, 0);
         for images in request.images.chunks(self.together()) {
-            let first = results.first().map_or(0, Vec::len) as u64;
-            let noise = self.encode(images, request, &mut |_| observer(done));
+            let mut step = |passes: usize, w: Option<usize>, step: Step<'_>| {
+                observer(RestyleStep {
+                    passes,
+                    images: first..first + images.len(),
+                    w,
+                    step: step.index + 1,
+                })
+            };
+            let noise = self.encode(images, request, &mut |at| step(passes, None, at));
             let noise = noise.map_err(RestyleError::Encoder)?;
-            done += images.len();
-            for (result, &w) in results.iter_mut().zip(&request.w) {
-                let noise = noise.clone();
-                let made = self.decode(noise, request, w, first, &mut |_| observer(done));
+            passes += images.len();
+            for (number, (result, &w)) in results.iter_mut().zip(&request.w).enumerate() {
+                let mut step = |at: Step<'_>| step(passes, Some(number), at);
+                let made = self.decode(noise.clone(), request, w, first as u64, &mut step);
                 result.extend(made.map_err(RestyleError::Decoder)?);
-                done += images.len();
+                passes += images.len();
             }
+            first += images.len();
         }
         Ok(results)
     }

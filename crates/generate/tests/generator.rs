@@ -186,11 +186,18 @@ fn restyling_can_be_cancelled_and_checks_the_images() {
             w: vec![Some(w)],
         };
         let mut all = 0;
-        let made = restyler.restyle(&request, &mut |passes| {
+        let mut steps = [[0; 2]; 2];
+        let made = restyler.restyle(&request, &mut |step| {
             all += 1;
-            assert!(passes < 4);
+            assert!(step.passes < 4);
+            for image in step.images {
+                let so_far = &mut steps[usize::from(step.w.is_some())][image];
+                *so_far += 1;
+                assert_eq!(*so_far, step.step);
+            }
             ControlFlow::Continue(())
         });
+        assert_eq!(steps, [[2; 2], [3; 2]], "of the encoder and of the decoder");
         assert_eq!(made.expect("images")[0].len(), 2);
         for last in 1..=all {
             let mut seen = 0;

@@ -7,6 +7,7 @@
 mod api;
 mod app;
 mod config;
+mod connections;
 mod engine;
 mod error;
 mod guard;

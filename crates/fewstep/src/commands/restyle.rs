@@ -114,8 +114,8 @@ pub(crate) fn run(args: Args) -> CliResult {
     let bar = progress::bar("restyling", passes as u64, "passes");
     let results = pairs.iter().map(|pair| {
         let before = bar.position();
-        let made = pair.restyler.restyle(&pair.request, &mut |passes| {
-            bar.set_position(before + passes as u64);
+        let made = pair.restyler.restyle(&pair.request, &mut |step| {
+            bar.set_position(before + step.passes as u64);
             ControlFlow::Continue(())
         });
         bar.set_position(before + pair.passes() as u64);

@@ -4,6 +4,7 @@ use crate::server::{Server, base64_of};
 use crate::start;
 use crate::workspace::{assert_refused, run};
 use serde_json::{Value, json};
+use std::io::{Read, Write};
 
 fn folder() -> tempfile::TempDir {
     tempfile::tempdir().expect("a folder")
@@ -193,4 +194,40 @@ fn pages_of_other_sites_get_nothing() {
     };
     assert!(question("https://friend.example").contains("access-control-allow-origin"));
     assert!(!question("https://evil.example").contains("allow-origin: https://evil.example"));
+}
+
+/// A client that reads no answer before it has sent all still learns why it is refused.
+#[test]
+fn a_body_that_is_too_large_is_received_and_refused() {
+    let (_folder, server) = crate::start(&["--max-body", "100kB"]);
+    let body = vec![b' '; 1_500_000];
+    let head = format!(
+        "POST /api/v1/generate HTTP/1.1\r\nHost: {}\r\nContent-Type: application/json\r\nContent-Length: {}\r\nConnection: close\r\n\r\n",
+        server.address,
+        body.len()
+    );
+    let mut stream = std::net::TcpStream::connect(&server.address).expect("a connection");
+    stream.write_all(head.as_bytes()).expect("sent");
+    for part in body.chunks(10_000) {
+        stream.write_all(part).expect("the server still listens");
+    }
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).expect("an answer");
+    assert!(answer.starts_with("HTTP/1.1 413"), "{answer}");
+}
+
+/// Connections that never say what they want do not stay.
+#[test]
+fn a_client_that_does_not_finish_its_head_is_disconnected() {
+    let (_folder, server) = crate::start(&["--timeout", "1"]);
+    let mut stream = std::net::TcpStream::connect(&server.address).expect("a connection");
+    let started = std::time::Instant::now();
+    stream.write_all(b"GET / HTTP/1.1\r\nX: a").expect("sent");
+    let patience = std::time::Duration::from_secs(20);
+    stream.set_read_timeout(Some(patience)).expect("set");
+    let mut answer = vec![];
+    stream
+        .read_to_end(&mut answer)
+        .expect("the server disconnects");
+    assert!(started.elapsed() >= std::time::Duration::from_millis(900));
 }

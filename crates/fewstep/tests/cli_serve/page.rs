@@ -33,7 +33,7 @@ fn the_page_is_whole_and_loads_nothing_from_elsewhere() {
             }
         }
     }
-    assert_eq!(read.len(), 14, "{read:?}");
+    assert_eq!(read.len(), 15, "{read:?}");
 }
 
 #[test]
@@ -41,7 +41,7 @@ fn the_document_names_every_route_of_the_api() {
     let (_folder, server) = start(&[]);
     let document = server.get("/api/v1/openapi.json").ok();
     let paths = document["paths"].as_object().expect("paths");
-    assert_eq!(paths.len(), 7, "{:?}", paths.keys());
+    assert_eq!(paths.len(), 8, "{:?}", paths.keys());
     let fields = &document["components"]["schemas"]["GenerateBody"]["properties"];
     for field in [
         "model", "prompt", "class", "w", "seed", "steps", "image", "mask", "control",

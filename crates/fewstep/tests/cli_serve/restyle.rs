@@ -185,3 +185,89 @@ fn a_client_that_leaves_ends_its_restyling() {
         left.elapsed()
     );
 }
+
+#[test]
+fn restyling_as_a_job_has_progress_and_the_images_of_one_answer() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = folder.path();
+    save(&student(DistilledFor::Encoder, Some(2)), path, "encoder");
+    let decoder = student(DistilledFor::Deterministic, Some(4));
+    save(&decoder, path, "decoder");
+    let server = Server::start(path, &["--model", "encoder", "--model", "decoder"]);
+    let images = [0, 1].map(|n| {
+        write_image(&path.join("one.png"), 16, n);
+        base64_of(&std::fs::read(path.join("one.png")).expect("a file"))
+    });
+    let body = json!({
+        "encoder": "encoder", "decoder": "decoder", "image": images,
+        "from": "circle", "to": "star", "w": [0, 1, 3],
+    });
+    let job = server.post("/api/v1/jobs/restyle", &body);
+    assert_eq!(job.status, 202, "{}", job.text());
+    let path = format!("/api/v1/jobs/{}", job.json()["id"].as_str().expect("an id"));
+    let events = server.get(&format!("{path}/events")).events();
+    let (last, done) = events.last().expect("events");
+    assert_eq!(last, "done", "{done}");
+    let whole = server.post("/api/v1/restyle", &body).ok();
+    assert_eq!(whole["images"].as_array().map(Vec::len), Some(6));
+    assert_eq!(done["images"], whole["images"]);
+    assert_eq!(
+        (&done["encoder_steps"], &done["decoder_steps"]),
+        (&json!(2), &json!(4))
+    );
+    let shown = server.get(&path).ok();
+    assert_eq!(
+        (&shown["status"], &shown["progress"]),
+        (&json!("done"), &json!(1.0))
+    );
+    assert_eq!(shown["result"]["images"], whole["images"]);
+    let file = server.get(&format!("{}/5", path.replace("/api/v1/jobs", "/images")));
+    assert_eq!(
+        file.body,
+        crate::server::bytes_of(&whole["images"][5]["data"])
+    );
+    // What is wrong is refused at once.
+    let mut wrong = body.clone();
+    wrong["to"] = json!("triangle");
+    server
+        .post("/api/v1/jobs/restyle", &wrong)
+        .refused(400, "no class `triangle`");
+}
+
+#[test]
+fn restyling_as_a_job_goes_on_step_by_step_until_it_is_cancelled() {
+    let (_folder, server) = crate::start(&["--model", "builtin:fashion-mnist-teacher"]);
+    let image = crate::grey(1, 90);
+    let image = base64_of(&fewstep_data::image::encode_png(&image).expect("a file"));
+    let body = json!({
+        "model": "fashion-mnist-teacher", "image": vec![image; 16], "from": 1, "to": 2, "w": [0, 1], "steps": 250,
+    });
+    let start = || {
+        let job = server.post("/api/v1/jobs/restyle", &body).ok();
+        format!("/api/v1/jobs/{}", job["id"].as_str().expect("an id"))
+    };
+    let [running, waiting] = [start(), start()];
+    let progress = || {
+        server.get(&running).ok()["progress"]
+            .as_f64()
+            .expect("a number")
+    };
+    let before = loop {
+        match progress() {
+            0.0 => std::thread::sleep(std::time::Duration::from_millis(10)),
+            some => break some,
+        }
+    };
+    assert!(before < 0.9, "{before}");
+    while progress() <= before {
+        std::thread::sleep(std::time::Duration::from_millis(10));
+    }
+    assert_eq!(server.get(&waiting).ok()["status"], "waiting");
+    for path in [&waiting, &running] {
+        assert_eq!(server.delete(path).ok()["status"], "cancelled");
+    }
+    server.wait_for("fewstep_queue_jobs", 0.0);
+    let events = server.get(&format!("{running}/events")).events();
+    assert_eq!(events[0].0, "cancelled");
+    assert!(server.get(&running).ok()["progress"].as_f64() < Some(1.0));
+}

@@ -5,6 +5,7 @@
 //! are matched by their name with all separators alike, since kohya's names have only `_`.
 
 mod addition;
+mod peft;
 mod several;
 #[cfg(test)]
 mod tests;
@@ -19,6 +20,7 @@ use burn::store::{BurnToPyTorchAdapter, ModuleSnapshot, PyTorchToBurnAdapter};
 use burn::tensor::{Bytes, DType, Device};
 use fewstep_nn::Backbone;
 use half::{bf16, f16};
+use peft::PeftConfig;
 use safetensors::tensor::{Dtype, SafeTensors, TensorView};
 pub use several::Loras;
 use sha2::{Digest, Sha256};
@@ -63,6 +65,7 @@ pub struct LoraFile {
     network: Layers,
     /// Of the text encoder, and of the second one of SDXL.
     text: [Layers; 2],
+    config: PeftConfig,
 }
 
 /// The additions to layers, by their names with `_` for every separator.
@@ -85,6 +88,7 @@ impl LoraFile {
         let file = SafeTensors::deserialize(&bytes)
             .map_err(|error| read.bad(format!("it is no safetensors file: {error}")))?;
         eight_bits::refuse(&file, || read.origin.clone())?;
+        read.config = PeftConfig::of(path, &bytes).map_err(|reason| read.bad(reason))?;
         let (mut other, mut broken) = (vec![], vec![]);
         for (name, view) in file.tensors() {
             let Some(values) = values(&view) else {
@@ -125,14 +129,17 @@ impl LoraFile {
         };
         let begins = |begins: &[&str]| begins.iter().find_map(|b| layer.strip_prefix(b));
         let [first, second] = &mut self.text;
-        let (layers, layer) = match (begins(TEXT[0]), begins(TEXT[1]), begins(&UNET)) {
-            (Some(layer), _, _) => (first, layer),
-            (None, Some(layer), _) => (second, layer),
+        let (layers, network, layer) = match (begins(TEXT[0]), begins(TEXT[1]), begins(&UNET)) {
+            (Some(layer), _, _) => (first, "text_encoder", layer),
+            (None, Some(layer), _) => (second, "text_encoder_2", layer),
             // A name that does not say which is of the network.
-            (None, None, of_network) => (&mut self.network, of_network.unwrap_or(layer)),
+            (None, None, of_network) => (&mut self.network, "unet", of_network.unwrap_or(layer)),
         };
         let addition = layers.entry(alike(layer)).or_default();
         if down.is_some() {
+            let rank = shape.first().copied().unwrap_or(0);
+            let alpha = addition.alpha;
+            addition.alpha = alpha.or_else(|| self.config.alpha(network, layer, rank));
             addition.down = Some((shape, values));
         } else if up.is_some() {
             addition.up = Some((shape, values));

@@ -3,6 +3,7 @@
 use super::*;
 use crate::lora;
 use fewstep_nn::{LoraConfig, TextAttention, TextTime, UNetConfig, WEmbedding};
+use serde_json::{Value, json};
 
 fn config(width: usize) -> UNetConfig {
     UNetConfig {
@@ -217,4 +218,81 @@ fn names_are_alike_whatever_separates_them() {
     let [first, second] = &file.text;
     assert_eq!(names(first), ["encoder_layers_0_self_attn_q_proj"]);
     assert_eq!(names(second), ["encoder_layers_1_mlp_fc1"]);
+}
+
+/// A file of one LoRA of rank 4 for `to_q` and `to_k`, and what its alphas are read as.
+fn alphas(
+    name: &str,
+    prefix: &str,
+    metadata: Option<Value>,
+    beside: Option<Value>,
+) -> [Option<f32>; 2] {
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = folder.path().join(name);
+    let bytes = [0u8; 64];
+    let layers = ["to_q", "to_k"].into_iter().flat_map(|layer| {
+        ["A", "B"].map(|part| {
+            let view = TensorView::new(Dtype::F32, vec![4, 4], &bytes).expect("a view");
+            (format!("{prefix}attn1.{layer}.lora_{part}.weight"), view)
+        })
+    });
+    let metadata = metadata.map(|fields| {
+        let entry = ("lora_adapter_metadata".to_string(), fields.to_string());
+        std::collections::HashMap::from([entry])
+    });
+    safetensors::serialize_to_file(layers, metadata, &path).expect("written");
+    if let Some(fields) = beside {
+        let config = folder.path().join("adapter_config.json");
+        std::fs::write(config, fields.to_string()).expect("written");
+    }
+    let read = LoraFile::read(&path).expect("a LoRA");
+    ["attn1_to_q", "attn1_to_k"].map(|layer| read.network[layer].alpha)
+}
+
+#[test]
+fn alpha_of_peft_is_in_its_configuration() {
+    let of = |fields: Value| alphas("one.safetensors", "unet.", Some(fields), None);
+    assert_eq!(of(json!({"unet.lora_alpha": 3})), [Some(3.0); 2]);
+    assert_eq!(of(json!({"text_encoder.lora_alpha": 3})), [None; 2]);
+    let patterns = json!({"unet.lora_alpha": 3, "unet.alpha_pattern": {"attn1.to_k": 5, "o_q": 7}});
+    assert_eq!(of(patterns), [Some(3.0), Some(5.0)]);
+    let by_root = json!({"unet.lora_alpha": 3, "unet.use_rslora": true});
+    assert_eq!(of(by_root), [Some(6.0); 2]);
+    // PEFT's own folder.
+    let config = || Some(json!({"lora_alpha": 8, "r": 4}));
+    let name = "adapter_model.safetensors";
+    assert_eq!(
+        alphas(name, "base_model.model.", None, config()),
+        [Some(8.0); 2]
+    );
+    assert_eq!(alphas(name, "base_model.model.", None, None), [None; 2]);
+    assert_eq!(
+        alphas("other.safetensors", "base_model.model.", None, config()),
+        [None; 2]
+    );
+}
+
+#[test]
+fn a_configuration_of_peft_that_makes_no_sense_is_refused() {
+    for (text, part) in [
+        (
+            r#"{"unet.lora_alpha": "much"}"#,
+            "must be a number, not \"much\"",
+        ),
+        (
+            r#"{"unet.alpha_pattern": {"to_q": null}}"#,
+            "must be a number, not null",
+        ),
+        ("[]", "the configuration of PEFT"),
+    ] {
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = folder.path().join("one.safetensors");
+        let view = TensorView::new(Dtype::F32, vec![1, 1], &[0; 4]).expect("a view");
+        let entry = ("lora_adapter_metadata".to_string(), text.to_string());
+        let metadata = std::collections::HashMap::from([entry]);
+        let tensors = [("unet.to_q.lora_A.weight", view)];
+        safetensors::serialize_to_file(tensors, Some(metadata), &path).expect("written");
+        let error = LoraFile::read(&path).expect_err(text).to_string();
+        assert!(error.contains(part), "{error}");
+    }
 }

@@ -1,6 +1,6 @@
 //! Models in diffusers' folders: read as they are, and against the outputs of diffusers and
 //! transformers (tools/golden/latent.py, tools/golden/latent_classes.py, tools/golden/sdxl.py,
-//! tools/golden/pixel_folders.py).
+//! tools/golden/text_lora.py, tools/golden/pixel_folders.py).
 
 mod classes;
 mod golden;
@@ -10,4 +10,5 @@ mod pixels;
 mod refusals;
 mod sdxl;
 mod single_file;
+mod text_lora;
 mod writing;

@@ -1,7 +1,7 @@
 //! A job as a stream of events.
 
 use super::running::CancelOnDrop;
-use crate::engine::{Job, JobState, Phase, Watched};
+use crate::engine::{JobState, Phase, Tracked, Watched};
 use crate::error::ApiError;
 use axum::response::sse::{Event, KeepAlive, Sse};
 use fewstep_data::image::Image;
@@ -12,7 +12,7 @@ use std::sync::Arc;
 
 /// A job that is followed until it ends.
 pub(crate) struct Follow {
-    job: Arc<Job>,
+    job: Arc<Tracked>,
     watched: Watched,
     /// The step of the newest preview of each image that was shown.
     shown: Vec<usize>,
@@ -33,10 +33,12 @@ pub(crate) enum Update {
 }
 
 impl Follow {
-    pub(crate) fn new(job: &Arc<Job>, guard: Option<CancelOnDrop>) -> Self {
+    pub(crate) fn new(job: &Arc<Tracked>, guard: Option<CancelOnDrop>) -> Self {
+        let watched = job.watch();
+        let images = watched.borrow().steps.len();
         Self {
-            watched: job.watch(),
-            shown: vec![0; job.request.images.len()],
+            watched,
+            shown: vec![0; images],
             job: job.clone(),
             begun: false,
             over: false,

@@ -8,6 +8,7 @@ mod follow;
 mod generation;
 mod health;
 mod json;
+mod large;
 mod lora;
 mod native;
 mod openai;
@@ -38,7 +39,8 @@ pub(crate) fn router(app: Arc<App>) -> Router {
         .merge(a1111::routes())
         .merge(page::routes())
         .fallback(get(unknown).post(unknown))
-        .layer(DefaultBodyLimit::max(app.config.limits.body));
+        .layer(DefaultBodyLimit::max(app.config.limits.body))
+        .layer(middleware::from_fn_with_state(app.clone(), large::refuse));
     if !app.config.cors.is_empty() {
         let origins = app
             .config

@@ -2,7 +2,7 @@
 
 use super::generation::{Generation, Resolved};
 use crate::app::{App, Submitted};
-use crate::engine::{Accepted, Engine, Job, Loaded, Phase, Submission};
+use crate::engine::{Accepted, Engine, Loaded, Phase, Submission, Tracked};
 use crate::error::ApiError;
 use axum::extract::{ConnectInfo, FromRequestParts};
 use axum::http::request::Parts;
@@ -73,7 +73,7 @@ impl App {
     }
 
     /// The images of a job, which is cancelled if the caller is dropped before.
-    pub(crate) async fn finished(&self, job: &Arc<Job>) -> Result<Arc<Vec<Image>>, ApiError> {
+    pub(crate) async fn finished(&self, job: &Arc<Tracked>) -> Result<Arc<Vec<Image>>, ApiError> {
         let guard = CancelOnDrop::new(self.engine.clone(), job.clone());
         let mut watched = job.watch();
         let over = watched.wait_for(|state| state.phase.is_over());
@@ -101,11 +101,11 @@ pub(crate) fn images_of(phase: Phase) -> Result<Arc<Vec<Image>>, ApiError> {
 /// is dropped.
 pub(crate) struct CancelOnDrop {
     engine: Arc<Engine>,
-    job: Arc<Job>,
+    job: Arc<Tracked>,
 }
 
 impl CancelOnDrop {
-    pub(crate) fn new(engine: Arc<Engine>, job: Arc<Job>) -> Self {
+    pub(crate) fn new(engine: Arc<Engine>, job: Arc<Tracked>) -> Self {
         Self { engine, job }
     }
 }

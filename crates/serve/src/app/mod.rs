@@ -3,7 +3,7 @@
 mod clients;
 mod jobs;
 
-pub(crate) use jobs::{Stored, Submitted};
+pub(crate) use jobs::{Restyling, Submitted, Task, TaskKind};
 
 use crate::config::Config;
 use crate::engine::Engine;

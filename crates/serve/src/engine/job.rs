@@ -1,152 +1,36 @@
 //! A job: the images that one request asks for, on their way through the engine.
 
 use super::queue::Waits;
+use super::tracked::{Phase, Tracked};
 use super::{Loaded, Submission};
-use crate::error::ApiError;
 use fewstep_data::image::Image;
 use fewstep_generate::{Init, Request};
 use std::net::IpAddr;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::ops::Deref;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
-use tokio::sync::watch;
 
 /// A job. All its images share model, sampler, steps and size.
 pub(crate) struct Job {
-    /// Nobody can guess it.
-    pub(crate) id: String,
+    pub(crate) tracked: Arc<Tracked>,
     pub(crate) client: IpAddr,
     pub(crate) model: Arc<Loaded>,
     pub(crate) request: Request,
     pub(crate) previews: bool,
-    pub(crate) deadline: Instant,
-    pub(crate) submitted: Instant,
-    over: AtomicBool,
     results: Mutex<Vec<Option<Image>>>,
-    state: watch::Sender<JobState>,
-}
-
-/// How far a job is.
-#[derive(Clone, Debug)]
-pub(crate) struct JobState {
-    pub(crate) phase: Phase,
-    /// Steps of each image so far.
-    pub(crate) steps: Vec<usize>,
-    /// The newest preview of each image, with the step that it shows.
-    pub(crate) previews: Vec<Option<(usize, Arc<Image>)>>,
-    /// Images of the largest batch that had images of the job.
-    pub(crate) largest_batch: usize,
-}
-
-/// What happens to a job.
-#[derive(Clone, Debug)]
-pub(crate) enum Phase {
-    Waiting,
-    Running,
-    Done(Arc<Vec<Image>>),
-    Failed(ApiError),
-    Cancelled,
-}
-
-/// What an API waits on.
-pub(crate) type Watched = watch::Receiver<JobState>;
-
-impl Phase {
-    pub(crate) fn name(&self) -> &'static str {
-        match self {
-            Self::Waiting => "waiting",
-            Self::Running => "running",
-            Self::Done(_) => "done",
-            Self::Failed(_) => "failed",
-            Self::Cancelled => "cancelled",
-        }
-    }
-
-    pub(crate) fn is_over(&self) -> bool {
-        !matches!(self, Self::Waiting | Self::Running)
-    }
-}
-
-impl JobState {
-    /// Share of the work that is done, from 0 to 1.
-    pub(crate) fn progress(&self, steps: usize) -> f64 {
-        let done: usize = self.steps.iter().sum();
-        done as f64 / (steps * self.steps.len()).max(1) as f64
-    }
 }
 
 impl Job {
     pub(super) fn new(submission: Submission, deadline: Instant) -> Self {
         let images = submission.request.images.len();
-        let state = JobState {
-            phase: Phase::Waiting,
-            steps: vec![0; images],
-            previews: vec![None; images],
-            largest_batch: 0,
-        };
         Self {
-            id: random_id(),
+            tracked: Arc::new(Tracked::new(images, deadline)),
             client: submission.client,
             model: submission.model,
             request: submission.request,
             previews: submission.previews,
-            deadline,
-            submitted: Instant::now(),
-            over: AtomicBool::new(false),
             results: Mutex::new(vec![None; images]),
-            state: watch::Sender::new(state),
         }
-    }
-
-    /// Its state now.
-    pub(crate) fn state(&self) -> JobState {
-        self.state.borrow().clone()
-    }
-
-    /// Its state as it changes.
-    pub(crate) fn watch(&self) -> Watched {
-        self.state.subscribe()
-    }
-
-    /// Whether nothing more is to be done for it.
-    pub(crate) fn is_over(&self) -> bool {
-        self.over.load(Ordering::Relaxed)
-    }
-
-    pub(crate) fn is_late(&self) -> bool {
-        Instant::now() >= self.deadline
-    }
-
-    /// Ends it, unless it has ended. Returns whether it did.
-    pub(super) fn finish(&self, phase: Phase) -> bool {
-        self.over.store(true, Ordering::Relaxed);
-        self.state.send_if_modified(|state| {
-            let ends = !state.phase.is_over();
-            if ends {
-                state.phase = phase;
-            }
-            ends
-        })
-    }
-
-    /// Notes that some of its images are in a network call of this many.
-    pub(super) fn start(&self, batch: usize) {
-        self.state.send_modify(|state| {
-            state.largest_batch = state.largest_batch.max(batch);
-            if matches!(state.phase, Phase::Waiting) {
-                state.phase = Phase::Running;
-            }
-        });
-    }
-
-    /// Notes a step of one of its images, with a preview if there is one.
-    pub(super) fn step(&self, image: usize, step: usize, preview: Option<Image>) {
-        self.state.send_modify(|state| {
-            state.steps[image] = step;
-            if let Some(preview) = preview {
-                state.previews[image] = Some((step, Arc::new(preview)));
-            }
-        });
     }
 
     /// Keeps finished images, from this one on. Returns whether the job ends with them.
@@ -160,6 +44,14 @@ impl Job {
         }
         let images = std::mem::take(&mut *results).into_iter().flatten();
         self.finish(Phase::Done(Arc::new(images.collect())))
+    }
+}
+
+impl Deref for Job {
+    type Target = Tracked;
+
+    fn deref(&self) -> &Tracked {
+        &self.tracked
     }
 }
 
@@ -186,19 +78,4 @@ impl Waits for Job {
             && one.negative == two.negative
             && start(one) == start(two)
     }
-}
-
-/// 128 random bits in hexadecimal.
-fn random_id() -> String {
-    random_bytes::<16>()
-        .map(|byte| format!("{byte:02x}"))
-        .concat()
-}
-
-/// Random bytes from the system.
-pub(crate) fn random_bytes<const N: usize>() -> [u8; N] {
-    let mut bytes = [0; N];
-    // Every system that the program runs on has them.
-    getrandom::fill(&mut bytes).expect("random bytes");
-    bytes
 }

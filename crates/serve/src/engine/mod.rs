@@ -8,13 +8,15 @@ mod job;
 mod loras;
 mod metrics;
 mod queue;
+mod tracked;
 mod worker;
 
 pub(crate) use accepted::Accepted;
 pub(crate) use catalog::Loaded;
-pub(crate) use job::{Job, JobState, Phase, Watched, random_bytes};
+pub(crate) use job::Job;
 pub(crate) use loras::{LoraFolder, NamedLora};
 pub(crate) use metrics::{Gauges, Metrics};
+pub(crate) use tracked::{JobState, Phase, Tracked, Watched, random_bytes};
 
 use crate::config::{Config, Load};
 use crate::error::{ApiError, ServeError};
@@ -39,8 +41,6 @@ pub(crate) struct Engine {
     /// Whether the batch in progress is to show a preview at its next step.
     pub(crate) wants_preview: AtomicBool,
     work: Mutex<Work>,
-    /// Nothing is to go on.
-    stopped: Arc<AtomicBool>,
     arrived: Condvar,
     batch: Option<usize>,
     timeout: Duration,
@@ -53,8 +53,8 @@ struct Work {
     queue: Queue<Job>,
     loads: Vec<Loading>,
     errands: VecDeque<Errand>,
-    /// Whether the worker is about one of them, which is not among them any more.
-    on_errand: bool,
+    /// The one that the worker is about, which is not among them any more.
+    on_errand: Option<Arc<Tracked>>,
     /// Whether the batches have had their turn.
     errand_is_next: bool,
     /// Requests that were accepted and have not been answered, or are in the queue by now.
@@ -68,7 +68,10 @@ struct Work {
 impl Work {
     /// What waits or runs.
     fn waiting(&self) -> usize {
-        self.queue.jobs() + self.loads.len() + self.errands.len() + usize::from(self.on_errand)
+        self.queue.jobs()
+            + self.loads.len()
+            + self.errands.len()
+            + usize::from(self.on_errand.is_some())
     }
 }
 
@@ -102,7 +105,6 @@ impl Engine {
             metrics: Metrics::default(),
             wants_preview: AtomicBool::new(false),
             work: Mutex::default(),
-            stopped: Arc::default(),
             arrived: Condvar::new(),
             batch: config.batch,
             timeout: config.timeout,
@@ -122,11 +124,25 @@ impl Engine {
     }
 
     /// Cancels a job: at once if it waits, else at the next step.
-    pub(crate) fn cancel(&self, job: &Job) {
-        if job.finish(Phase::Cancelled) {
-            self.metrics.ended("cancelled");
-            self.lock().queue.remove(job);
+    pub(crate) fn cancel(&self, job: &Tracked) {
+        if !self.finish(job, Phase::Cancelled) {
+            return;
         }
+        let mut work = self.lock();
+        work.errands.retain(|errand| !errand.tracked.is_over());
+        for queued in work.queue.all().iter().filter(|queued| queued.is_over()) {
+            work.queue.remove(queued);
+        }
+    }
+
+    /// Ends a job, unless it has ended, and counts it. Returns whether it did.
+    fn finish(&self, job: &Tracked, phase: Phase) -> bool {
+        let name = phase.name();
+        let ends = job.finish(phase);
+        if ends {
+            self.metrics.ended(name);
+        }
+        ends
     }
 
     /// Whether it has anything to do, or will have.
@@ -156,13 +172,13 @@ impl Engine {
             let mut work = self.lock();
             (work.closed, work.ended) = (true, true);
             work.loads.clear();
-            let errands = work.errands.len() + usize::from(work.on_errand);
-            work.errands.clear();
+            let waiting = std::mem::take(&mut work.errands);
+            let waiting = waiting.into_iter().map(|errand| errand.tracked);
+            let errands: Vec<_> = waiting.chain(work.on_errand.clone()).collect();
             (work.queue.clear(), errands)
         };
-        self.stopped.store(true, Ordering::Relaxed);
-        let cancelled = jobs.iter().filter(|job| job.finish(Phase::Cancelled));
-        let cancelled = cancelled.count() + errands;
+        let all = jobs.iter().map(|job| &job.tracked).chain(&errands);
+        let cancelled = all.filter(|job| job.finish(Phase::Cancelled)).count();
         self.arrived.notify_one();
         cancelled
     }

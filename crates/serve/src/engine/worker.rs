@@ -41,8 +41,8 @@ pub(super) fn run(engine: &Engine, load: &Load) {
             }
             Next::Generate(parts) => generate(engine, &parts),
             Next::Run(errand) => {
-                errand();
-                engine.lock().on_errand = false;
+                errand.run(engine);
+                engine.lock().on_errand = None;
             }
             Next::End => return,
         }
@@ -57,15 +57,24 @@ fn next(engine: &Engine) -> Next {
         }
         for job in work.queue.all() {
             if job.is_late() {
-                end(engine, &job, Phase::Failed(ApiError::timed_out()));
+                engine.finish(&job, Phase::Failed(ApiError::timed_out()));
                 work.queue.remove(&job);
             }
         }
+        work.errands
+            .retain(|errand| match errand.tracked.is_late() {
+                true => {
+                    engine.finish(&errand.tracked, Phase::Failed(ApiError::timed_out()));
+                    false
+                }
+                false => true,
+            });
         // Batches and errands take turns.
         if work.errand_is_next
             && let Some(errand) = work.errands.pop_front()
         {
-            (work.on_errand, work.errand_is_next) = (true, false);
+            work.on_errand = Some(errand.tracked.clone());
+            work.errand_is_next = false;
             return Next::Run(errand);
         }
         let most = |job: &Job| engine.batch_of(&job.model, job.request.size).unwrap_or(1);
@@ -120,7 +129,7 @@ fn generate(engine: &Engine, parts: &[Part<Job>]) {
                     true => Phase::Failed(ApiError::timed_out()),
                     false => Phase::Cancelled,
                 };
-                end(engine, &part.job, phase);
+                engine.finish(&part.job, phase);
             }
         }
         Ok(Err(error)) => {
@@ -191,13 +200,6 @@ fn give(engine: &Engine, parts: &[Part<Job>], images: Vec<Image>) {
 
 fn fail(engine: &Engine, parts: &[Part<Job>], error: &ApiError) {
     for part in parts {
-        end(engine, &part.job, Phase::Failed(error.clone()));
-    }
-}
-
-fn end(engine: &Engine, job: &Job, phase: Phase) {
-    let name = phase.name();
-    if job.finish(phase) {
-        engine.metrics.ended(name);
+        engine.finish(&part.job, Phase::Failed(error.clone()));
     }
 }

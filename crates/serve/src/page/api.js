@@ -26,7 +26,20 @@ export const load = async (model, steps) =>
 /** Generates; when `signal` aborts, the server stops at the next step. */
 export async function generate(body, signal, onEvent) {
   if (!onEvent) return (await post('/api/v1/generate', body, signal)).json();
-  const response = await post('/api/v1/generate', { ...body, stream: true, previews: true }, signal);
+  return follow(await post('/api/v1/generate', { ...body, stream: true, previews: true }, signal), onEvent);
+}
+
+/** Restyles as a job, which is cancelled when `signal` aborts. */
+export async function restyle(body, signal, onEvent) {
+  const job = await (await post('/api/v1/jobs/restyle', body)).json();
+  const path = `/api/v1/jobs/${job.id}`;
+  const cancel = () => fetch(path, { method: 'DELETE' });
+  if (signal.aborted) cancel();
+  signal.addEventListener('abort', cancel);
+  return follow(await checked(await fetch(`${path}/events`, { signal })), onEvent);
+}
+
+async function follow(response, onEvent) {
   for await (const { name, data } of events(response.body)) {
     if (name === 'done') return data;
     if (name === 'failed' || name === 'cancelled') throw new Refusal(data.error.message);

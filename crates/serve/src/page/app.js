@@ -6,12 +6,13 @@ import { $, element, show } from './dom.js';
 import { downloadAll, remember, reserve, showPreview, showResult } from './gallery.js';
 import { input } from './input.js';
 import { Latest } from './latest.js';
+import { asGenerated, offerRestyle, restoreRestyle, restyleRequest } from './restyle.js';
 import * as controls from './settings.js';
 import { command, curl } from './share.js';
 
 const latest = new Latest();
 let list = null;
-let comparing = false;
+let mode = 'images';
 
 const status = (text) => { $('status').textContent = text; };
 
@@ -39,12 +40,16 @@ function showValues() {
 function generate({ keep = true } = {}) {
   if (!controls.currentFacts()) return;
   showValues();
-  const body = controls.request();
+  const body = request();
+  if (!body) {
+    status('Give an image, and what it shows and becomes');
+    return;
+  }
   latest.start(async (signal) => {
     $('cancel').disabled = false;
     $('error').hidden = true;
     try {
-      await (comparing ? compareWith(body, signal) : imagesFor(body, signal, keep));
+      await { images: imagesFor, compare: compareWith, restyle: restyleFor }[mode](body, signal, keep);
     } catch (error) {
       if (signal.aborted) status('cancelled');
       else fail(error);
@@ -55,6 +60,16 @@ function generate({ keep = true } = {}) {
   });
 }
 
+/** What the controls stand for. */
+const request = () => (mode === 'restyle' ? restyleRequest() : controls.request());
+
+function showProgress(name, data) {
+  if (name !== 'progress') return;
+  $('progress').hidden = false;
+  $('progress').value = data.progress;
+  if (data.status === 'waiting') status('waiting for its turn …');
+}
+
 async function imagesFor(body, signal, keep) {
   const place = $('images');
   const started = performance.now();
@@ -62,11 +77,7 @@ async function imagesFor(body, signal, keep) {
   status('generating …');
   const watch = $('previews').checked ? (name, data) => {
     if (name === 'preview') showPreview(place, data.image, data.data);
-    if (name === 'progress') {
-      $('progress').hidden = false;
-      $('progress').value = data.progress;
-      if (data.status === 'waiting') status('waiting for its turn …');
-    }
+    showProgress(name, data);
   } : null;
   const reply = await api.generate(body, signal, watch);
   reserve(place, reply.images.length, reply.width, reply.height);
@@ -75,7 +86,19 @@ async function imagesFor(body, signal, keep) {
   const steps = `${reply.steps} step${reply.steps === 1 ? '' : 's'}`;
   status(`${reply.images.length} image${reply.images.length === 1 ? '' : 's'}, ${steps}, ${ms} ms`);
   warn(reply.warnings);
-  if (keep) remember(body, reply, goBack);
+  if (keep) remember(body.model, body, reply, goBack);
+}
+
+async function restyleFor(body, signal, keep) {
+  const started = performance.now();
+  status('restyling …');
+  const reply = asGenerated(body, await api.restyle(body, signal, showProgress));
+  reserve($('images'), reply.images.length, controls.currentFacts().width, controls.currentFacts().height);
+  showResult($('images'), reply);
+  const steps = `${reply.encoder_steps} + ${reply.decoder_steps} steps`;
+  status(`${body.from} → ${body.to}, ${steps}, ${Math.round(performance.now() - started)} ms`);
+  warn(reply.warnings);
+  if (keep) remember(controls.currentModel().name, body, reply, goBack);
 }
 
 async function compareWith(body, signal) {
@@ -85,24 +108,29 @@ async function compareWith(body, signal) {
   warn(warnings);
 }
 
-async function goBack({ body, reply }) {
+async function goBack({ model, body, reply }) {
   latest.cancel();
-  view(false, false);
-  if (controls.currentModel().name !== body.model) {
-    $('model').value = body.model;
+  if (controls.currentModel().name !== model) {
+    $('model').value = model;
     await choose(false);
   }
-  controls.restore(body);
-  offer();
-  controls.restore(body);
+  view(body.from ? 'restyle' : 'images', false);
+  if (body.from) restoreRestyle(body);
+  else {
+    controls.restore(body);
+    offer();
+    controls.restore(body);
+  }
   showValues();
-  reserve($('images'), reply.images.length, reply.width, reply.height);
+  const { width, height } = { ...controls.currentFacts(), ...reply };
+  reserve($('images'), reply.images.length, width, height);
   showResult($('images'), reply);
   warn(reply.warnings);
 }
 
 function offer() {
   controls.offer(controls.currentModel(), controls.currentFacts(), list, generate);
+  input.offer(controls.currentFacts(), mode === 'restyle');
 }
 
 /** Takes the chosen model. */
@@ -118,22 +146,37 @@ async function choose(go = true) {
   $('compare').replaceChildren();
   delete $('compare').dataset.rows;
   controls.offer(model, model.facts, list, generate);
+  const restyles = offerRestyle(model, model.facts, list.models);
+  show('tab-restyle', restyles);
+  // An encoder does nothing else.
+  const only = model.facts.restyle === 'encoder';
+  for (const id of ['tab-images', 'tab-compare']) show(id, !only);
+  view(only ? 'restyle' : mode === 'restyle' && !restyles ? 'images' : mode, false);
+  input.offer(model.facts, mode === 'restyle');
   showValues();
   warn([]);
   status('');
   // A model that reads prompts waits for one, and one for images waits for an image.
-  const ready = !model.facts.prompts && !model.facts.mask && !model.facts.control;
+  const ready = mode !== 'restyle' && !model.facts.prompts && !model.facts.mask && !model.facts.control;
   if (go && ready) generate();
   else $('images').replaceChildren();
 }
 
-function view(side, go = true) {
-  comparing = side;
-  $('tab-images').setAttribute('aria-selected', String(!side));
-  $('tab-compare').setAttribute('aria-selected', String(side));
-  show('images', !side);
-  show('compare', side);
-  if (go && (side || !$('images').children.length)) generate();
+function view(next, go = true) {
+  const before = mode;
+  mode = next;
+  for (const name of ['images', 'compare', 'restyle']) $(`tab-${name}`).setAttribute('aria-selected', String(name === mode));
+  show('images', mode !== 'compare');
+  show('compare', mode === 'compare');
+  show('restyle-row', mode === 'restyle');
+  document.body.classList.toggle('restyling', mode === 'restyle');
+  if (before === mode) return;
+  latest.cancel();
+  if ([before, mode].includes('restyle')) {
+    $('images').replaceChildren();
+    input.offer(controls.currentFacts(), mode === 'restyle');
+  }
+  if (go && (mode !== 'images' || !$('images').children.length)) generate();
 }
 
 function theme() {
@@ -168,7 +211,7 @@ function key(event) {
     $('w').value = Number($('w').value) + turn;
     return generate();
   }
-  const keys = { g: () => generate(), r: newSeed, d: theme, c: () => view(!comparing), '?': () => $('help').showModal() };
+  const keys = { g: () => generate(), r: newSeed, d: theme, c: () => view(mode === 'compare' ? 'images' : 'compare'), '?': () => $('help').showModal() };
   keys[event.key]?.();
 }
 
@@ -179,8 +222,7 @@ function listen() {
   $('dice').addEventListener('click', newSeed);
   $('theme').addEventListener('click', theme);
   $('help-open').addEventListener('click', () => $('help').showModal());
-  $('tab-images').addEventListener('click', () => view(false));
-  $('tab-compare').addEventListener('click', () => view(true));
+  for (const name of ['images', 'compare', 'restyle']) $(`tab-${name}`).addEventListener('click', () => view(name));
   // The images follow a slider while it moves; the history keeps where it stops.
   $('w').addEventListener('input', () => generate({ keep: false }));
   $('w').addEventListener('change', () => generate());
@@ -198,11 +240,11 @@ function listen() {
     controls.settings.steps = Number($('steps-range').value);
     generate({ keep: false });
   });
-  for (const id of ['steps-range', 'seed', 'count', 'sampler', 'size']) $(id).addEventListener('change', () => generate());
-  $('download').addEventListener('click', () => downloadAll(comparing ? $('compare') : $('images')));
-  $('copy-curl').addEventListener('click', (event) => copy(event.target, curl(controls.request())));
+  for (const id of ['from-class', 'to-class', 'from-prompt', 'to-prompt', 'partner', 'steps-range', 'seed', 'count', 'sampler', 'size']) $(id).addEventListener('change', () => generate());
+  $('download').addEventListener('click', () => downloadAll(mode === 'compare' ? $('compare') : $('images')));
+  $('copy-curl').addEventListener('click', (event) => copy(event.target, curl(request() ?? controls.request())));
   $('copy-command').addEventListener('click', (event) =>
-    copy(event.target, command(controls.request(), controls.currentModel(), controls.currentFacts())));
+    copy(event.target, command(request() ?? controls.request(), controls.currentModel(), controls.currentFacts(), list.models)));
   input.listen(() => generate());
   document.addEventListener('keydown', key);
 }

@@ -47,17 +47,17 @@ export function downloadAll(place) {
 const past = [];
 
 /** Remembers a result, to go back to. */
-export function remember(body, reply, restore) {
+export function remember(model, body, reply, restore) {
   const key = JSON.stringify(body);
   if (past[0]?.key === key) return;
-  past.unshift({ key, body, reply });
+  past.unshift({ key, model, body, reply });
   past.length = Math.min(past.length, 30);
   show('history-part', true);
   $('history').replaceChildren(...past.map((one) => {
     const { images, format, steps } = one.reply;
     const w = images[0].w === null ? '' : ` · w ${images[0].w}`;
     const label = `${steps} step${steps === 1 ? '' : 's'}${w}`;
-    return element('button', { type: 'button', title: `${one.body.model}: ${label}`, onclick: () => restore(one) },
+    return element('button', { type: 'button', title: `${one.model}: ${label}`, onclick: () => restore(one) },
       element('img', { src: url(images[0].data, format), alt: '' }), element('span', {}, label));
   }));
 }

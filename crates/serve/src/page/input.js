@@ -9,6 +9,7 @@ const NAMES = {
   instruct: ['Change an image', 'Drop the image to change'],
   image: ['Follow an image', 'Drop edges, a sketch, or what the model has learnt'],
   start: ['Start from an image', 'Drop an image, or click'],
+  restyle: ['Restyle an image', 'Drop an image, or click'],
 };
 /** Longer sides are made smaller before they are sent. */
 const LONGEST = 1536;
@@ -96,9 +97,9 @@ function overBlack(of) {
 const base64 = (canvas) => canvas.toDataURL('image/png').split(',')[1];
 
 export const input = {
-  /** Sets up the place for what a model takes. */
-  offer(facts) {
-    use = facts.mask ? 'mask' : facts.control ?? (facts.image ? 'start' : null);
+  /** Sets up the place for what a model takes, or for an image to restyle. */
+  offer(facts, restyles = false) {
+    use = restyles ? 'restyle' : facts.mask ? 'mask' : facts.control ?? (facts.image ? 'start' : null);
     show('image-row', use !== null);
     if (!use) source = null;
     else [$('image-name').textContent, $('image-hint').textContent] = NAMES[use] ?? NAMES.image;
@@ -109,6 +110,7 @@ export const input = {
   fields() {
     if (!source) return {};
     if (use === 'mask') return { image: base64(source), mask: base64(overBlack(mask)) };
+    if (use === 'restyle') return { image: base64(source) };
     if (use === 'start') return { image: base64(source), strength: Number($('strength').value) };
     return { control: base64(source) };
   },

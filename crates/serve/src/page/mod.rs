@@ -31,6 +31,7 @@ const FILES: &[(&str, &str, &str)] = &[
     ("/page/input.js", SCRIPT, include_str!("input.js")),
     ("/page/latest.js", SCRIPT, include_str!("latest.js")),
     ("/page/reference.js", SCRIPT, include_str!("reference.js")),
+    ("/page/restyle.js", SCRIPT, include_str!("restyle.js")),
     ("/page/settings.js", SCRIPT, include_str!("settings.js")),
     ("/page/share.js", SCRIPT, include_str!("share.js")),
 ];

@@ -71,7 +71,7 @@ async fn respond(
     let submitted = app.submit(accepted, client, generation, false).await;
     let submitted = submitted.map_err(|error| error.renamed(NAMES))?;
     app.a1111.remember(&submitted.job);
-    let (images, is_interrupted) = match app.finished(&submitted.job).await {
+    let (images, is_interrupted) = match app.finished(&submitted.job.tracked).await {
         Ok(images) => (images, false),
         // Their clients read what there is of a request that was interrupted.
         Err(error) if error.status == StatusCode::CONFLICT => (Arc::default(), true),

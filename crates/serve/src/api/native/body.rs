@@ -98,6 +98,13 @@ impl GenerateBody {
             Some(OneOrMany::One(seed)) => (vec![seed.value(); count], false),
             None => (vec![Seed::RANDOM.value(); count], false),
         };
+        if !has_seeds && self.first.checked_add(count as u64 - 1).is_none() {
+            let message = format!(
+                "`first` must leave numbers for {count} images, not {}",
+                self.first
+            );
+            return Err(ApiError::field("first", message));
+        }
         let prompts = spread(self.prompt, count);
         let classes = spread(self.class, count);
         if prompts[0].is_some() && classes[0].is_some() {
@@ -127,7 +134,7 @@ impl GenerateBody {
             seed,
             index: match has_seeds {
                 true => self.first,
-                false => self.first.saturating_add(number as u64),
+                false => self.first + number as u64,
             },
         });
         let read = |image: &Option<String>, field: &str| {
@@ -294,6 +301,10 @@ mod tests {
             (r#"{"width": 32}"#, "both `width` and `height`"),
             (r#"{"strength": 0.5}"#, "an `image` to start from"),
             (r#"{"mask": "aa"}"#, "base64"),
+            (
+                r#"{"first": 18446744073709551615, "count": 3}"#,
+                "`first` must leave numbers for 3 images",
+            ),
             (r#"{"stepz": 4}"#, "no field `stepz`: did you mean `steps`?"),
             (
                 r#"{"speed of light": 4}"#,

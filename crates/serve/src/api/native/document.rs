@@ -20,6 +20,7 @@ use utoipa::OpenApi;
         generate::generate,
         restyle::restyle,
         jobs::create,
+        jobs::create_restyling,
         jobs::show,
         jobs::cancel,
         jobs::events,

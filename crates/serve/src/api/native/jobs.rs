@@ -1,19 +1,20 @@
 //! Jobs that go on when the client leaves.
 
 use super::body::GenerateBody;
-use super::generate::{stream_of, submit};
+use super::events::events_of;
+use super::generate::submit;
 use super::reply::GenerateReply;
-use crate::api::follow::Follow;
+use super::restyle::{RestyleBody, RestyleReply, submit_restyling};
 use crate::api::json::JsonBody;
 use crate::api::running::{Client, images_of};
-use crate::app::{App, Stored};
+use crate::app::{App, Task, TaskKind};
 use crate::engine::Phase;
 use crate::error::ApiError;
 use axum::Json;
 use axum::extract::{Path, State};
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
-use fewstep_data::image::ImageKind;
+use fewstep_data::image::{Image, ImageKind};
 use serde::Serialize;
 use std::sync::Arc;
 use utoipa::ToSchema;
@@ -28,12 +29,22 @@ pub(crate) struct JobReply {
     /// Share of the work that is done, from 0 to 1.
     pub(crate) progress: f64,
     /// The images, when it is done.
-    pub(crate) result: Option<GenerateReply>,
+    pub(crate) result: Option<JobResult>,
     /// Why it failed.
     pub(crate) error: Option<String>,
 }
 
-/// Starts a job. Its images are kept for 10 minutes.
+/// What a job gave: the answer of `/api/v1/generate` or of `/api/v1/restyle`.
+#[derive(Debug, Serialize, ToSchema)]
+#[serde(untagged)]
+pub(crate) enum JobResult {
+    /// Of a job that generates.
+    Generate(GenerateReply),
+    /// Of a job that restyles.
+    Restyle(RestyleReply),
+}
+
+/// Starts a job that generates. Its images are kept for 10 minutes.
 #[utoipa::path(post, path = "/api/v1/jobs", tag = "jobs", request_body = GenerateBody,
     responses(
         (status = 202, body = JobReply),
@@ -53,9 +64,31 @@ pub(super) async fn create(
     }
     let (format, previews) = (body.format()?, body.previews);
     let submitted = submit(&app, client, body, previews).await?;
-    app.jobs.keep(&submitted, format);
-    let reply = reply(&app.jobs.find(&submitted.job.id)?).await?;
-    Ok((StatusCode::ACCEPTED, Json(reply)).into_response())
+    accepted(&app, Task::generate(submitted, format)).await
+}
+
+/// Starts a job that restyles. Its images are kept for 10 minutes.
+#[utoipa::path(post, path = "/api/v1/jobs/restyle", tag = "jobs", request_body = RestyleBody,
+    responses(
+        (status = 202, body = JobReply),
+        (status = 400, description = "the request contradicts itself or the models"),
+        (status = 404, description = "no such model"),
+        (status = 413, description = "a body or an image is too large"),
+        (status = 429, description = "too many requests wait: see Retry-After"),
+    ))]
+pub(super) async fn create_restyling(
+    State(app): State<Arc<App>>,
+    JsonBody(body): JsonBody<RestyleBody>,
+) -> Result<Response, ApiError> {
+    let format = body.format()?;
+    let restyling = submit_restyling(&app, body).await?;
+    accepted(&app, Task::restyle(restyling, format)).await
+}
+
+/// Keeps a job and answers with it.
+async fn accepted(app: &App, task: Task) -> Result<Response, ApiError> {
+    app.jobs.keep(task.clone());
+    Ok((StatusCode::ACCEPTED, Json(reply(&task).await?)).into_response())
 }
 
 /// A job and, when it is done, its images.
@@ -75,9 +108,9 @@ pub(super) async fn cancel(
     State(app): State<Arc<App>>,
     Path(id): Path<String>,
 ) -> Result<Json<JobReply>, ApiError> {
-    let stored = app.jobs.find(&id)?;
-    app.engine.cancel(&stored.submitted.job);
-    Ok(Json(reply(&stored).await?))
+    let task = app.jobs.find(&id)?;
+    app.engine.cancel(task.tracked());
+    Ok(Json(reply(&task).await?))
 }
 
 /// The progress of a job as server-sent events: `progress`, `preview`, and at the end `done`,
@@ -88,9 +121,7 @@ pub(super) async fn events(
     State(app): State<Arc<App>>,
     Path(id): Path<String>,
 ) -> Result<Response, ApiError> {
-    let stored = app.jobs.find(&id)?;
-    let follow = Follow::new(&stored.submitted.job, None);
-    Ok(stream_of(follow, stored.submitted, stored.format))
+    Ok(events_of(app.jobs.find(&id)?, None))
 }
 
 /// An image of a job as a file.
@@ -98,14 +129,14 @@ pub(super) async fn image(
     State(app): State<Arc<App>>,
     Path((id, number)): Path<(String, usize)>,
 ) -> Result<Response, ApiError> {
-    let Stored {
-        submitted, format, ..
-    } = app.jobs.find(&id)?;
-    let images = images_of(submitted.job.state().phase)?;
+    let task = app.jobs.find(&id)?;
+    let images = images_of(task.tracked().state().phase)?;
     let image = images.get(number);
     let image = image.ok_or_else(|| ApiError::not_found("the job has no such image"))?;
-    let bytes = format.encode(image, Some(&submitted.parameters(number)))?;
-    let kind = match format.kind {
+    let bytes = task
+        .format
+        .encode(image, task.parameters(number).as_deref())?;
+    let kind = match task.format.kind {
         ImageKind::Png => "image/png",
         ImageKind::Jpeg => "image/jpeg",
         ImageKind::WebP => "image/webp",
@@ -113,23 +144,37 @@ pub(super) async fn image(
     Ok(([(header::CONTENT_TYPE, kind)], bytes).into_response())
 }
 
-async fn reply(stored: &Stored) -> Result<JobReply, ApiError> {
-    let job = &stored.submitted.job;
+async fn reply(task: &Task) -> Result<JobReply, ApiError> {
+    let job = task.tracked();
     let state = job.state();
     let mut reply = JobReply {
         id: job.id.clone(),
         status: state.phase.name(),
-        progress: state.progress(job.request.steps),
+        progress: state.progress(task.steps()),
         result: None,
         error: None,
     };
     match state.phase {
         Phase::Done(images) => {
             reply.progress = 1.0;
-            reply.result = Some(stored.submitted.reply(images, stored.format).await?);
+            reply.result = Some(task.result(images).await?);
         }
         Phase::Failed(error) => reply.error = Some(error.message),
         Phase::Waiting | Phase::Running | Phase::Cancelled => {}
     }
     Ok(reply)
+}
+
+impl Task {
+    /// What it gave: these images.
+    pub(super) async fn result(&self, images: Arc<Vec<Image>>) -> Result<JobResult, ApiError> {
+        Ok(match &self.kind {
+            TaskKind::Generate(submitted) => {
+                JobResult::Generate(submitted.reply(images, self.format).await?)
+            }
+            TaskKind::Restyle(restyling) => {
+                JobResult::Restyle(RestyleReply::of(restyling, images, self.format).await?)
+            }
+        })
+    }
 }

@@ -2,6 +2,7 @@
 
 mod body;
 mod document;
+mod events;
 mod generate;
 mod jobs;
 mod models;
@@ -20,6 +21,7 @@ pub(super) fn routes() -> Router<Arc<App>> {
         .route("/api/v1/generate", post(generate::generate))
         .route("/api/v1/restyle", post(restyle::restyle))
         .route("/api/v1/jobs", post(jobs::create))
+        .route("/api/v1/jobs/restyle", post(jobs::create_restyling))
         .route("/api/v1/jobs/{id}", get(jobs::show).delete(jobs::cancel))
         .route("/api/v1/jobs/{id}/events", get(jobs::events))
         .route("/images/{id}/{number}", get(jobs::image))

@@ -7,7 +7,8 @@ use crate::engine::Loaded;
 use crate::error::ApiError;
 use axum::Json;
 use axum::extract::State;
-use fewstep_diffusion::{Guidance, Role, Sampler};
+use fewstep_diffusion::{DistilledFor, Guidance, Role, Sampler};
+use fewstep_generate::Generator;
 use serde::{Deserialize, Serialize};
 use std::sync::Arc;
 use utoipa::ToSchema;
@@ -76,6 +77,8 @@ pub(crate) struct ModelFacts {
     pub(crate) mask: bool,
     /// The task of its control image, if it takes one.
     pub(crate) control: Option<String>,
+    /// What it can do of restyling, `both`, `encoder` or `decoder`, if anything.
+    pub(crate) restyle: Option<&'static str>,
 }
 
 /// The guidance weights that a model takes.
@@ -177,7 +180,31 @@ impl ModelFacts {
                 .filter(|_| !takes_masks)
                 .and_then(|control| serde_json::to_value(control.task).ok())
                 .and_then(|task| task.as_str().map(String::from)),
+            restyle: restyle(generator),
         }
+    }
+}
+
+/// What a model can do of restyling. Encoders and decoders of different models go together, and a
+/// teacher may be either.
+fn restyle(generator: &Generator) -> Option<&'static str> {
+    let recipe = &generator.model().recipe;
+    let has_subjects = generator.takes_prompts() || !generator.classes().is_empty();
+    if !has_subjects || generator.inpaints() || recipe.control.is_some() {
+        return None;
+    }
+    let decodes = || {
+        let steps = generator.default_steps();
+        let sampler = Sampler::Deterministic.into();
+        generator.check_sampling(sampler, steps, None).is_ok()
+    };
+    match recipe.role {
+        Role::Teacher => Some("both"),
+        Role::Student { sampler, .. } => match sampler {
+            DistilledFor::Any => Some("both"),
+            DistilledFor::Encoder => Some("encoder"),
+            _ => decodes().then_some("decoder"),
+        },
     }
 }
 

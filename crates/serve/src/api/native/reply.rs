@@ -107,12 +107,4 @@ impl Submitted {
             images: replies,
         })
     }
-
-    /// The text about an image of the job.
-    pub(crate) fn parameters(&self, number: usize) -> String {
-        let job = &self.job;
-        let generator = &job.model.generator;
-        let loras: Vec<String> = job.model.loras().collect();
-        generator.parameters(&job.model.name, &loras, &job.request, number)
-    }
 }

@@ -7,7 +7,7 @@ use crate::api::follow::{Follow, Update, event, events};
 use crate::api::generation::Generation;
 use crate::api::json::{JsonBody, in_time, too_large_or};
 use crate::api::running::{CancelOnDrop, Client, blocking, images_of};
-use crate::app::{App, Submitted};
+use crate::app::{App, Submitted, Task};
 use crate::engine::Accepted;
 use crate::error::ApiError;
 use crate::images::Format;
@@ -90,8 +90,8 @@ async fn respond(
     let submitted = app.submit(accepted, client, generation, previews).await;
     let submitted = submitted.map_err(|error| error.renamed(NAMES))?;
     if delivery.stream {
-        let guard = CancelOnDrop::new(app.engine.clone(), submitted.job.clone());
-        let follow = Follow::new(&submitted.job, Some(guard));
+        let guard = CancelOnDrop::new(app.engine.clone(), submitted.job.tracked.clone());
+        let follow = Follow::new(&submitted.job.tracked, Some(guard));
         let stream = Stream {
             sent: Arc::new(Mutex::new(vec![0; submitted.job.request.images.len()])),
             submitted,
@@ -101,9 +101,10 @@ async fn respond(
         let render = move |update| render(stream.clone(), update);
         return Ok(events(follow, render).into_response());
     }
-    let images = app.finished(&submitted.job).await?;
+    let images = app.finished(&submitted.job.tracked).await?;
     if delivery.as_urls {
-        app.jobs.keep(&submitted, delivery.format);
+        let task = Task::generate(submitted.clone(), delivery.format);
+        app.jobs.keep(task);
     }
     let base = base(headers);
     Ok(Json(answer(&submitted, images, delivery, &base).await?).into_response())
