@@ -227,7 +227,9 @@ mod tests {
         );
         assert_eq!(matched(sorted, numbered), Ok(by_number));
         assert_eq!(matched("00 01", "1 0"), Ok(vec![1, 0]));
-        for (found, model) in [("0 1", "a b c"), ("", "a b"), ("a b", ""), ("0 1", "0 1 2")] {
+        let unlabelled = matched("a b", "").unwrap_err();
+        assert!(unlabelled.contains("it has 2 classes, and the model has none"));
+        for (found, model) in [("0 1", "a b c"), ("", "a b"), ("0 1", "0 1 2")] {
             let message = matched(found, model).unwrap_err();
             let counts = [names(found).len(), names(model).len()];
             let said = format!(

@@ -48,6 +48,7 @@ pub(crate) const ALL: &[Embedded] = &[
     recipe!("stable-diffusion/sd15-guided-lora"),
     recipe!("stable-diffusion/sd15-lora"),
     recipe!("stable-diffusion/sdxl-guided-lora"),
+    recipe!("stable-diffusion/sdxl-lora"),
     recipe!("text-to-image/emoji-distill"),
     recipe!("text-to-image/emoji-edit"),
     recipe!("text-to-image/emoji-encoder"),
