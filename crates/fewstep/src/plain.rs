@@ -37,6 +37,9 @@ fn in_plain_words(line: &str) -> String {
         ("duplicate field `", "duplicate key `"),
         ("there are no fields", "there are no keys"),
         ("EOF while parsing ", "it ends within "),
+        ("expected value at line ", "expected a value at line "),
+        ("key must be a string", "expected a key in quotes"),
+        ("recursion limit exceeded", "nested too deeply"),
     ] {
         line = line.replace(theirs, plain);
     }
@@ -84,7 +87,11 @@ fn expected(theirs: &str) -> Cow<'_, str> {
         _ if ["struct", "internally", "adjacently"].contains(&first) => {
             "a section with keys".into()
         }
-        _ if first == "enum" || theirs == "variant identifier" => "one of its names".into(),
+        _ if first == "enum"
+            || ["variant identifier", "map with a single key"].contains(&theirs) =>
+        {
+            "one of its names".into()
+        }
         _ => match theirs
             .rsplit_once(" of length ")
             .or(theirs.rsplit_once(" of size "))
@@ -180,6 +187,18 @@ mod tests {
             plain(&cut.to_string()),
             "it ends within a list at line 1 column 2"
         );
+        for (json, said) in [
+            ("{\"a\": NaN}", "expected a value at line 1 column 7"),
+            ("{5: 1}", "expected a key in quotes at line 1 column 2"),
+            (&"[".repeat(200), "nested too deeply at line 1 column 128"),
+        ] {
+            let error = serde_json::from_str::<serde_json::Value>(json).expect_err("not valid");
+            assert_eq!(plain(&error.to_string()), said);
+        }
+        let nameless = serde_json::json!({});
+        let name = serde_json::from_value::<fewstep_diffusion::Task>(nameless);
+        let said = plain(&name.expect_err("no name").to_string());
+        assert!(said.contains("expected one of its names"), "{said}");
         let other = "a is a file: choose another place";
         assert_eq!(plain(other), other);
     }
