@@ -1,8 +1,9 @@
 //! The pixels of image files, as they are to be seen.
 
 use crate::DataError;
+use ::image::error::UnsupportedErrorKind;
 use ::image::metadata::Orientation;
-use ::image::{DynamicImage, ImageDecoder, ImageReader, ImageResult, Limits};
+use ::image::{DynamicImage, ImageDecoder, ImageError, ImageReader, ImageResult, Limits};
 use std::io::Cursor;
 
 /// How many pixels an image file may have, if nothing else is told: 134 million, more than cameras
@@ -47,7 +48,7 @@ pub(super) fn upright(
         );
         return Err(unreadable(reason));
     }
-    let failed = |error: ::image::ImageError| unreadable(error.to_string());
+    let failed = |error: ImageError| unreadable(in_words(&error));
     let mut decoder = decoder(bytes, max_pixels).map_err(failed)?;
     let (width, height) = decoder.dimensions();
     if u64::from(width) * u64::from(height) > max_pixels {
@@ -83,8 +84,19 @@ pub(crate) fn dimensions(bytes: &[u8], origin: &str) -> Result<[u32; 2], DataErr
     };
     read().map_err(|error| DataError::Image {
         origin: origin.to_owned(),
-        reason: error.to_string(),
+        reason: in_words(&error),
     })
+}
+
+/// What is wrong with an image, in words without the decoder's own names.
+fn in_words(error: &ImageError) -> String {
+    match error {
+        ImageError::Unsupported(what) if matches!(what.kind(), UnsupportedErrorKind::Color(_)) => {
+            "its pixels are of a kind that is not read: save it with 8 or 16 bits for each channel"
+                .into()
+        }
+        _ => error.to_string(),
+    }
 }
 
 fn decoder(bytes: &[u8], max_pixels: u64) -> ImageResult<impl ImageDecoder> {
@@ -94,4 +106,44 @@ fn decoder(bytes: &[u8], max_pixels: u64) -> ImageResult<impl ImageDecoder> {
     let mut reader = ImageReader::new(Cursor::new(bytes)).with_guessed_format()?;
     reader.limits(limits);
     reader.into_decoder()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A TIFF of one grey pixel, a float of 32 bits.
+    fn float_tiff() -> Vec<u8> {
+        let tags: [(u16, u16, u32); 9] = [
+            (256, 3, 1),   // width
+            (257, 3, 1),   // height
+            (258, 3, 32),  // bits of a channel
+            (259, 3, 1),   // not compressed
+            (262, 3, 1),   // black is zero
+            (273, 4, 122), // where the pixel is
+            (277, 3, 1),   // channels
+            (279, 4, 4),   // bytes
+            (339, 3, 3),   // floats
+        ];
+        let mut bytes = b"II\x2a\0\x08\0\0\0".to_vec();
+        bytes.extend((tags.len() as u16).to_le_bytes());
+        for (tag, kind, value) in tags {
+            bytes.extend(tag.to_le_bytes());
+            bytes.extend(kind.to_le_bytes());
+            bytes.extend(1u32.to_le_bytes());
+            bytes.extend(value.to_le_bytes());
+        }
+        bytes.extend(0u32.to_le_bytes());
+        assert_eq!(bytes.len(), 122);
+        bytes.extend(0.5f32.to_le_bytes());
+        bytes
+    }
+
+    #[test]
+    fn pixels_that_are_not_read_are_told_in_plain_words() {
+        let error = upright(&float_tiff(), "a.tif", MAX_PIXELS).expect_err("not read");
+        let message = error.to_string();
+        assert!(message.contains("8 or 16 bits"), "{message}");
+        assert!(!message.contains("Unknown"), "{message}");
+    }
 }
