@@ -1,6 +1,6 @@
 """Golden numbers of LoRA that change text encoders too, in the files of PEFT and of kohya's scripts.
 
-    pip install torch diffusers transformers peft safetensors
+    pip install torch diffusers "transformers<5.3" peft safetensors   # later ones refuse this peft
     python3 tools/golden/text_lora.py       # writes crates/formats/tests/golden/latent/lora/
 
 The models are those that latent.py and sdxl.py wrote. PEFT makes a random LoRA for the U-Net and each text encoder; diffusers
