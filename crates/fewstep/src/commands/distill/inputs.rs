@@ -1,10 +1,9 @@
-//! `fewstep distill`: few-step students from a teacher.
+//! The teacher and the data of a recipe.
 
-use super::shared::example::{Uses, command_for};
-use super::shared::recipe_kind::{Command, RecipeKind};
-use super::shared::run::{RunArgs, run_phases};
-use super::shared::run_folder::RunFolder;
-use super::shared::{captioned, models, plan};
+use super::super::shared::example::{Uses, command_for};
+use super::super::shared::run::{RunArgs, run_phases};
+use super::super::shared::run_folder::RunFolder;
+use super::super::shared::{captioned, models, plan};
 use crate::builtin;
 use crate::console;
 use crate::error::{CliError, CliResult, IntoCliResult};
@@ -12,12 +11,9 @@ use crate::tasks::command_of;
 use burn::module::Module;
 use burn::tensor::Device;
 use fewstep_data::{ConditionConfig, Conditions, DataConfig, Examples, ImageShape, Masks};
-use fewstep_diffusion::Guidance;
 use fewstep_diffusion::limits::{self, MASKS};
-use fewstep_distill::method::{GuidanceWeights, control_spec};
-use fewstep_distill::recipe::{
-    DistillRecipe, PhaseRecipe, RunConfig, TEXT_WEIGHTS, TeacherLora, default_w_embedding,
-};
+use fewstep_distill::method::control_spec;
+use fewstep_distill::recipe::{RunConfig, TeacherLora};
 use fewstep_distill::run::{Phase, Run};
 use fewstep_distill::{Copies, World};
 use fewstep_formats::{Model, PipelineComponents};
@@ -25,143 +21,6 @@ use fewstep_nn::{BackboneConfig, Precision};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use std::sync::Arc;
-
-/// Distil a teacher into few-step students.
-///
-/// A recipe without `method` is guided distillation: it folds guidance into one network, then
-/// halves the steps again and again. With method = "codi" a model learns to generate from control
-/// images (a smaller image, a masked one, edges, a depth map) in 1 to 4 steps. With "consistency"
-/// it learns only the few steps, with "denoising" only the control images.
-///
-/// A latent diffusion model such as Stable Diffusion is distilled on captioned images (data.kind =
-/// "captioned"), a class-conditional one on labelled images, and an inpainting model with random
-/// masks ([condition] with kind = "inpaint").
-///
-/// Several processes that a launcher starts (mpirun, srun, torchrun) train together, each with its
-/// share of every batch; the result is that of one. This needs a build with the feature `mpi`.
-///
-/// Example: fewstep distill recipes/fashion-mnist/distill.toml --set
-/// teacher=runs/teacher/models/teacher
-#[derive(clap::Args)]
-pub(crate) struct Args {
-    #[command(flatten)]
-    pub(super) run: RunArgs,
-}
-
-pub(crate) fn run(args: Args) -> CliResult {
-    args.run.processes.together(|world| {
-        args.run.check_command(Command::Distill)?;
-        args.run.memory.choose();
-        match args.run.distillation()? {
-            RecipeKind::OnePhase => one_phase(&args.run, world),
-            RecipeKind::Guided | RecipeKind::Teacher => halve(&args.run, world),
-        }
-    })
-}
-
-fn halve(args: &RunArgs, world: &World) -> CliResult {
-    let mut recipe: DistillRecipe = args.recipe()?;
-    recipe
-        .validate()
-        .map_err(|e| args.recipe_error(e.to_string()))?;
-    let folder = args.open_folder(&recipe.data, world)?;
-    let started = folder.as_ref().map_or(Ok(None), RunFolder::stored)?;
-    let is_new = started.is_none();
-    recipe.complete(started.as_ref());
-    if let Some((folder, started)) = folder.as_ref().zip(started) {
-        // Weights that the recipe does not set follow from the teacher, and are checked with it.
-        folder.check_recipe(&DistillRecipe {
-            w: recipe.w.or(started.w),
-            ..recipe.clone()
-        })?;
-    }
-    let inputs = Inputs::read(
-        (
-            &recipe.teacher,
-            &recipe.teacher_lora,
-            recipe.shared_precision(),
-        ),
-        &recipe.data,
-        recipe.condition.as_ref(),
-        recipe.flip,
-        (args.plan, folder.as_ref()),
-        (args.device(&recipe.run, world)?, world),
-    )?;
-    inputs.check_learnt()?;
-    if is_new {
-        let embedding = default_w_embedding(inputs.reads_texts());
-        recipe.w_embedding.get_or_insert(embedding);
-    }
-    if let Some(lora) = &recipe.lora {
-        let network = inputs.teacher.network.clone();
-        let fits = network.with_lora(lora, recipe.seed);
-        fits.map_err(|error| args.recipe_error(error.to_string()))?;
-    }
-    let guidance = inputs.teacher.recipe.guidance;
-    if recipe.w.is_none() {
-        recipe.w = default_weights(guidance, inputs.components.is_some());
-    }
-    recipe
-        .check_guidance(guidance)
-        .map_err(|e| args.recipe_error(e.to_string()))?;
-    let phases = |recipe: &DistillRecipe| {
-        let phases = recipe.phases();
-        phases.map_err(|error| args.recipe_error(error.to_string()))
-    };
-    inputs.run(
-        (args, folder),
-        &phases,
-        (recipe.seed, recipe.flip, recipe.run),
-        &recipe.prompts,
-        &recipe,
-    )
-}
-
-fn one_phase(args: &RunArgs, world: &World) -> CliResult {
-    let mut recipe: PhaseRecipe = args.recipe()?;
-    recipe
-        .validate()
-        .map_err(|e| args.recipe_error(e.to_string()))?;
-    let folder = args.open_folder(&recipe.data, world)?;
-    let started = folder.as_ref().map_or(Ok(None), RunFolder::stored)?;
-    let is_new = started.is_none();
-    recipe.complete(started.as_ref());
-    if let Some(folder) = &folder {
-        folder.check_recipe(&recipe)?;
-    }
-    let inputs = Inputs::read(
-        (&recipe.teacher, &recipe.teacher_lora, Precision::F32),
-        &recipe.data,
-        recipe.condition.as_ref(),
-        recipe.flip,
-        (args.plan, folder.as_ref()),
-        (args.device(&recipe.run, world)?, world),
-    )?;
-    if is_new {
-        let embedding = default_w_embedding(inputs.reads_texts());
-        recipe.w_embedding.get_or_insert(embedding);
-    }
-    let examples = inputs.examples.clone();
-    let phases = |recipe: &PhaseRecipe| Ok(recipe.phases(examples.conditions()));
-    inputs.run(
-        (args, folder),
-        &phases,
-        (recipe.seed, recipe.flip, recipe.run),
-        &[],
-        &recipe,
-    )
-}
-
-/// The guidance weights of a student whose recipe sets none: its teacher's, and the usual ones for
-/// a latent teacher with classifier-free guidance.
-fn default_weights(teacher: Guidance, latent: bool) -> Option<GuidanceWeights> {
-    match teacher {
-        Guidance::Input { w_min, w_max, .. } => Some(GuidanceWeights::Range([w_min, w_max])),
-        Guidance::Fixed { w } => Some(GuidanceWeights::Single(w)),
-        Guidance::ClassifierFree => latent.then_some(TEXT_WEIGHTS),
-        Guidance::None => None,
-    }
-}
 
 /// The masks to train an inpainting model with; none for other models.
 fn masks(
@@ -188,10 +47,10 @@ fn masks(
 }
 
 /// The teacher and the data of a recipe, loaded and checked against each other.
-struct Inputs {
-    teacher: Model,
-    examples: Examples,
-    components: Option<PipelineComponents>,
+pub(super) struct Inputs {
+    pub(super) teacher: Model,
+    pub(super) examples: Examples,
+    pub(super) components: Option<PipelineComponents>,
     device: Device,
     world: World,
 }
@@ -199,7 +58,7 @@ struct Inputs {
 impl Inputs {
     /// `stored` is the type of the teacher's weights, where the student has them too; `on` is whether
     /// to predict memory only, and the folder of the run.
-    fn read(
+    pub(super) fn read(
         (teacher, loras, stored): (&str, &[TeacherLora], Precision),
         data: &DataConfig,
         condition: Option<&ConditionConfig>,
@@ -305,7 +164,7 @@ impl Inputs {
     }
 
     /// Whether the teacher generates from texts.
-    fn reads_texts(&self) -> bool {
+    pub(super) fn reads_texts(&self) -> bool {
         self.components.is_some() && self.teacher.recipe.classes.is_empty()
     }
 
@@ -349,7 +208,7 @@ impl Inputs {
     }
 
     /// Guided distillation teaches no condition: the teacher must have learnt it.
-    fn check_learnt(&self) -> CliResult {
+    pub(super) fn check_learnt(&self) -> CliResult {
         match (self.examples.conditions(), self.teacher.recipe.control) {
             (Some(_), None) => Err(CliError::input(
                 "[condition] makes control images, which the teacher has not learnt to use: train it with `method = \"denoising\"` first, or do both at once with `method = \"codi\"`",
@@ -358,7 +217,7 @@ impl Inputs {
         }
     }
 
-    fn run<R: Serialize + DeserializeOwned>(
+    pub(super) fn run<R: Serialize + DeserializeOwned>(
         self,
         (args, folder): (&RunArgs, Option<RunFolder>),
         phases: &dyn Fn(&R) -> CliResult<Vec<Phase>>,
