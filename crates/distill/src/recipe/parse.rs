@@ -36,10 +36,7 @@ pub fn parse<R: DeserializeOwned>(text: &str, origin: &str) -> Result<R, RecipeF
     toml::from_str(text).map_err(|error| {
         let line = error.span().map(|span| line_at(text, span.start));
         let origin = line.map_or(origin.into(), |line| format!("{origin}, line {line}"));
-        let message = match DeTable::parse(text) {
-            Ok(table) => value_error::<R>(table.get_ref(), text, &error),
-            Err(error) => syntax(&error),
-        };
+        let message = refusal::<R>(text, &error);
         RecipeFileError::Syntax { origin, message }
     })
 }
@@ -67,10 +64,7 @@ pub fn parse_with<R: DeserializeOwned>(
     let text = table.to_string();
     toml::from_str(&text).map_err(|error| RecipeFileError::Syntax {
         origin: origin.into(),
-        message: match DeTable::parse(&text) {
-            Ok(table) => value_error::<R>(table.get_ref(), &text, &error),
-            Err(error) => syntax(&error),
-        },
+        message: refusal::<R>(&text, &error),
     })
 }
 
@@ -103,6 +97,14 @@ fn set(table: &mut Table, given: &str) -> Result<(), String> {
 fn line_at(text: &str, byte: usize) -> usize {
     let before = text.as_bytes().get(..byte).unwrap_or(text.as_bytes());
     before.iter().filter(|byte| **byte == b'\n').count() + 1
+}
+
+/// What is wrong with a text that is no such recipe.
+fn refusal<R: DeserializeOwned>(text: &str, error: &toml::de::Error) -> String {
+    match DeTable::parse(text) {
+        Ok(table) => value_error::<R>(table.get_ref(), text, error),
+        Err(error) => syntax(&error),
+    }
 }
 
 /// What is wrong with a text that is not TOML, and the line that shows where.

@@ -85,9 +85,8 @@ impl Transformer {
             lora,
         };
         self.around(x, lora, |block, h| {
-            checkpointed(block, h, inputs, |block, h, inputs| match inputs.text {
-                Some(text) => block.forward(h, text),
-                None => h,
+            checkpointed(block, h, inputs, |block, h, inputs| {
+                block.forward(h, inputs.text.expect("a layer keeps the text it is given"))
             })
         })
     }
