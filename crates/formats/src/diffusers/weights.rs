@@ -5,7 +5,7 @@ use crate::tensors::{apply, eight_bits};
 use crate::{FormatError, WeightsFile, pickle, reading};
 use burn::store::burn_pack::Tensor as PackTensor;
 use burn::store::{ModuleSnapshot, ModuleStore, SafetensorsStore};
-use fewstep_nn::Precision;
+use fewstep_nn::WeightFormat;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Component, Path, PathBuf};
 
@@ -15,15 +15,15 @@ pub(crate) fn load(
     folder: &Path,
     part: Part,
 ) -> Result<(), FormatError> {
-    load_in(network, folder, part, Precision::F32)
+    load_in(network, folder, part, WeightFormat::default())
 }
 
-/// The same with the weights of a U-Net's blocks stored in this type.
+/// The same with the weights of a U-Net's blocks stored so.
 pub(crate) fn load_in(
     network: &mut impl ModuleSnapshot,
     folder: &Path,
     part: Part,
-    stored: Precision,
+    stored: WeightFormat,
 ) -> Result<(), FormatError> {
     let mut tensors = vec![];
     for file in files(folder, part)? {
