@@ -56,7 +56,9 @@ fn scheme(shape: &[usize]) -> Option<QuantScheme> {
 /// convolution. None if its inputs are no multiple of [`BLOCK`], or a scale is too large for 16 bits.
 pub fn quantised(values: &[f32], shape: &[usize]) -> Option<TensorData> {
     let (scheme, [_, behind]) = (scheme(shape)?, extents(shape)?);
-    let mut numbers = vec![0i8; values.len()];
+    // The scales follow in the same memory, which would else grow to twice its size.
+    let mut numbers = Vec::with_capacity(values.len() + size_of::<f16>() * values.len() / BLOCK);
+    numbers.resize(values.len(), 0i8);
     let mut scales = Vec::with_capacity(values.len() / BLOCK);
     let mut factors = vec![0f32; behind];
     let rows = values
