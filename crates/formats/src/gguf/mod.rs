@@ -3,6 +3,10 @@
 //!
 //! Source: `docs/gguf.md` of ggml, version 3. All numbers are little-endian.
 
+mod reading;
+
+pub(crate) use reading::in_safetensors;
+
 use crate::tensors::raw::RawTensor;
 use fewstep_kernels::q8::{self, BLOCK};
 use half::{bf16, f16};
