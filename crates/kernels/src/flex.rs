@@ -30,7 +30,6 @@ impl Floats {
             .as_slice()
             .expect("contiguous f32: checked before the kernels are called")
     }
-
 }
 
 /// A weight whose elements are in order, without gaps, as it is stored.

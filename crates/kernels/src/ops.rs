@@ -4,8 +4,8 @@ use crate::extension::{Bias, Function, KernelOps, Modulation, Tensors, Weight};
 use crate::options::{ConvOptions, Film, NormOptions};
 use crate::reference;
 use crate::support::{
-    as_type_of, attention_is_regular, conv_is_regular, in_blocks, is_narrow, norm_is_regular, on_gpu,
-    supported,
+    as_type_of, attention_is_regular, conv_is_regular, in_blocks, is_narrow, norm_is_regular,
+    on_gpu, supported,
 };
 use burn::backend::{Dispatch, DispatchTensor};
 use burn::tensor::{DType, Tensor};

@@ -1,10 +1,10 @@
 //! The network that predicts, of any kind: what code outside this crate knows of it.
 
+use crate::train::precision::bytes;
 use crate::{
     AttentionTable, ConfigError, ControlNet, ControlNetConfig, Fusion, Initial, Lora, LoraConfig,
     LoraLayer, Precision, Training, UNet, UNetConfig, WEmbedding, WeightFormat,
 };
-use crate::train::precision::bytes;
 use burn::module::Module;
 use burn::tensor::{Device, Tensor};
 use fewstep_diffusion::{Inputs, Network};

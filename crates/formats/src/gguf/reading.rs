@@ -33,13 +33,17 @@ fn tensors(bytes: &[u8]) -> io::Result<BTreeMap<String, RawTensor<'_>>> {
     let head = head(&mut rest)?;
     let alignment = match head.entries.get("general.alignment") {
         None => ALIGNMENT,
-        Some(text) => text.parse().map_err(|_| wrong("its alignment is no number"))?,
+        Some(text) => text
+            .parse()
+            .map_err(|_| wrong("its alignment is no number"))?,
     };
     if alignment == 0 {
         return Err(wrong("its alignment is 0"));
     }
     let start = (bytes.len() - rest.len()).checked_next_multiple_of(alignment);
-    let values = start.and_then(|start| bytes.get(start..)).unwrap_or_default();
+    let values = start
+        .and_then(|start| bytes.get(start..))
+        .unwrap_or_default();
     let tensors = head.tensors.into_iter();
     let tensors = tensors.map(|place| Ok((place.name.clone(), tensor(&place, values)?)));
     tensors.collect()
@@ -53,7 +57,11 @@ fn tensor<'a>(place: &Place, values: &'a [u8]) -> io::Result<RawTensor<'a>> {
     let Place { name, shape, .. } = place;
     let sides = shape.iter().map(|side| usize::try_from(*side).ok());
     let shape: Option<Vec<usize>> = sides.collect();
-    let count = |shape: &Vec<usize>| shape.iter().try_fold(1usize, |n, side| n.checked_mul(*side));
+    let count = |shape: &Vec<usize>| {
+        shape
+            .iter()
+            .try_fold(1usize, |n, side| n.checked_mul(*side))
+    };
     let sized = shape.and_then(|shape| Some((count(&shape)?, shape)));
     let too_large = || wrong(&format!("`{name}` is too large"));
     let (count, shape) = sized.ok_or_else(too_large)?;
@@ -90,7 +98,9 @@ fn widened(blocks: &[u8]) -> Vec<u8> {
     let blocks = blocks.as_chunks::<{ 2 + BLOCK }>().0.iter();
     let values = blocks.flat_map(|[low, high, numbers @ ..]| {
         let scale = f16::from_le_bytes([*low, *high]).to_f32();
-        numbers.iter().map(move |number| scale * f32::from(*number as i8))
+        numbers
+            .iter()
+            .map(move |number| scale * f32::from(*number as i8))
     });
     values.flat_map(f32::to_le_bytes).collect()
 }
@@ -102,11 +112,22 @@ mod tests {
     use safetensors::tensor::SafeTensors;
 
     fn tensors_of(precision: GgufPrecision) -> (Vec<f32>, Vec<u8>) {
-        let values: Vec<f32> = (0..128).map(|i| ((i * 37 % 101) as f32 - 50.0) * 0.013).collect();
-        let bytes = values.iter().flat_map(|value| value.to_le_bytes()).collect();
+        let values: Vec<f32> = (0..128)
+            .map(|i| ((i * 37 % 101) as f32 - 50.0) * 0.013)
+            .collect();
+        let bytes = values
+            .iter()
+            .flat_map(|value| value.to_le_bytes())
+            .collect();
         let tensors = BTreeMap::from([
-            ("w".to_string(), RawTensor::owned(Dtype::F32, vec![2, 64], bytes)),
-            ("b".into(), RawTensor::owned(Dtype::F32, vec![1], vec![0, 0, 128, 63])),
+            (
+                "w".to_string(),
+                RawTensor::owned(Dtype::F32, vec![2, 64], bytes),
+            ),
+            (
+                "b".into(),
+                RawTensor::owned(Dtype::F32, vec![1], vec![0, 0, 128, 63]),
+            ),
         ]);
         let entries = BTreeMap::from([("general.name".to_string(), Entry::Text("x".into()))]);
         (values, to_bytes(&entries, &tensors, |_| precision).0)
@@ -128,11 +149,17 @@ mod tests {
             let [w, b] = ["w", "b"].map(|name| RawTensor::from(read.tensor(name).expect("there")));
             assert_eq!((w.shape(), b.values()), (&[2, 64][..], vec![1.0]));
             for (read, value) in w.values().iter().zip(&values) {
-                assert!((read - value).abs() <= most, "{precision:?}: {read} for {value}");
+                assert!(
+                    (read - value).abs() <= most,
+                    "{precision:?}: {read} for {value}"
+                );
             }
             let again = BTreeMap::from([("w".to_string(), w), ("b".into(), b)]);
             let entries = BTreeMap::from([("general.name".to_string(), Entry::Text("x".into()))]);
-            assert!(to_bytes(&entries, &again, |_| precision).0 == file, "{precision:?}");
+            assert!(
+                to_bytes(&entries, &again, |_| precision).0 == file,
+                "{precision:?}"
+            );
         }
     }
 
@@ -141,7 +168,10 @@ mod tests {
         let (_, file) = tensors_of(GgufPrecision::Q8);
         for length in [4, 20, 80, file.len() - 40] {
             let cut = file[..length].to_vec();
-            assert!(in_safetensors(cut, Path::new("x.gguf")).is_err(), "{length}");
+            assert!(
+                in_safetensors(cut, Path::new("x.gguf")).is_err(),
+                "{length}"
+            );
         }
         // Any single byte may be another: an error or other values, and never a panic.
         for at in 0..file.len() {

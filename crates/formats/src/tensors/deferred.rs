@@ -101,7 +101,10 @@ mod tests {
     use crate::tensors::raw::RawTensor;
     use std::collections::BTreeMap;
 
-    fn written(folder: &Path, tensors: &[(&str, Dtype, Vec<usize>, Vec<u8>)]) -> std::path::PathBuf {
+    fn written(
+        folder: &Path,
+        tensors: &[(&str, Dtype, Vec<usize>, Vec<u8>)],
+    ) -> std::path::PathBuf {
         let tensors: BTreeMap<&str, RawTensor> = tensors
             .iter()
             .map(|(name, dtype, shape, data)| {

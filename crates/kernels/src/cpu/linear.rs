@@ -174,7 +174,11 @@ mod tests {
                     for isa in Isa::available() {
                         let y = forward(isa, [from, to], &x, stored, bias);
                         let far = beyond_rounding(&y, &exact);
-                        assert!(far.is_none(), "{size:?}, {isa:?}: {}", far.unwrap_or_default());
+                        assert!(
+                            far.is_none(),
+                            "{size:?}, {isa:?}: {}",
+                            far.unwrap_or_default()
+                        );
                     }
                 }
             }
@@ -184,7 +188,8 @@ mod tests {
     /// The numbers and scales of a `[from, to]` weight, block by block.
     fn blocks(weight: &[f32], to: usize) -> (Vec<i8>, Vec<f32>) {
         let from = weight.len() / to;
-        let (mut numbers, mut scales) = (vec![0; weight.len()], vec![0.0; weight.len() / q8::BLOCK]);
+        let (mut numbers, mut scales) =
+            (vec![0; weight.len()], vec![0.0; weight.len() / q8::BLOCK]);
         for column in 0..to {
             for block in 0..from / q8::BLOCK {
                 let inputs = block * q8::BLOCK..(block + 1) * q8::BLOCK;
