@@ -1,13 +1,13 @@
 //! The device and the precision that networks compute with: their flags, and the device of this
 //! process.
 
-use crate::error::{CliResult, IntoCliResult};
+use crate::error::{CliError, CliResult, IntoCliResult};
 use burn::tensor::Device;
 use fewstep_distill::World;
 use fewstep_distill::recipe::RunConfig;
 use fewstep_generate::{KeepEncoder, LoadOptions, LoraChoice};
 use fewstep_kernels::device::{DeviceName, Placement, found};
-use fewstep_nn::Precision;
+use fewstep_nn::{Precision, WeightFormat};
 use std::path::Path;
 use std::str::FromStr;
 use std::sync::OnceLock;
@@ -57,27 +57,34 @@ impl DeviceArgs {
 #[derive(clap::Args, Clone, Copy)]
 pub(crate) struct PrecisionArgs {
     /// Precision of activations and matrix products: f32, or bf16 on devices that support it. On a
-    /// CPU, bf16 and f16 store the network's weights in 16 bits, which takes half the memory, and
-    /// compute in f32.
-    #[arg(long, value_name = "f32|bf16|f16", default_value = "f32", value_parser = precision_of)]
-    precision: Precision,
+    /// CPU, bf16 and f16 store the network's weights in 16 bits, half the memory, and q8_0 in 8 bits
+    /// with a scale for each 32, a quarter; all compute in f32.
+    #[arg(long, value_name = "f32|bf16|f16|q8_0", default_value_t, value_parser = precision_of)]
+    precision: WeightFormat,
 }
 
 impl PrecisionArgs {
-    /// The precision.
-    pub(crate) fn precision(self) -> Precision {
+    /// How the network has its weights.
+    pub(crate) fn weights(self) -> WeightFormat {
         self.precision
     }
 
     /// The precision to compute in, which the device must support.
-    pub(crate) fn checked(self, device: &Device) -> CliResult<Precision> {
-        self.precision.check(device).input_error()?;
-        Ok(self.precision)
+    pub(crate) fn computing(self, device: &Device) -> CliResult<Precision> {
+        match self.precision {
+            WeightFormat::Floats(precision) => {
+                precision.check(device).input_error()?;
+                Ok(precision)
+            }
+            WeightFormat::Q8_0 => Err(CliError::input(
+                "--precision q8_0 stores weights, and networks do not compute in it: take f32 or bf16",
+            )),
+        }
     }
 
-    /// The precision to generate in, which the device must support.
-    pub(crate) fn generating(self, device: &Device) -> CliResult<Precision> {
-        self.precision.check_generating(device).input_error()?;
+    /// How the network has its weights, which the device must support.
+    pub(crate) fn generating(self, device: &Device) -> CliResult<WeightFormat> {
+        self.precision.check(device).input_error()?;
         Ok(self.precision)
     }
 
@@ -92,19 +99,20 @@ impl PrecisionArgs {
     ) -> CliResult<LoadOptions> {
         Ok(LoadOptions {
             controlnet: controlnet.map(Path::to_path_buf),
-            precision: self.generating(device)?,
+            weights: self.generating(device)?,
             loras: loras.to_vec(),
             keep_encoder,
         })
     }
 }
 
-fn precision_of(text: &str) -> Result<Precision, String> {
+fn precision_of(text: &str) -> Result<WeightFormat, String> {
     match text {
-        "f32" => Ok(Precision::F32),
-        "bf16" => Ok(Precision::Bf16),
-        "f16" => Ok(Precision::F16),
-        _ => Err("it must be f32, bf16 or f16".into()),
+        "f32" => Ok(Precision::F32.into()),
+        "bf16" => Ok(Precision::Bf16.into()),
+        "f16" => Ok(Precision::F16.into()),
+        "q8_0" => Ok(WeightFormat::Q8_0),
+        _ => Err("it must be f32, bf16, f16 or q8_0".into()),
     }
 }
 

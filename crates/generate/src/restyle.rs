@@ -192,9 +192,11 @@ impl Restyler {
             w: request.w.iter().flatten().copied().reduce(f64::max),
         };
         let together = self.together().min(request.images.len());
-        let predicted =
-            self.decoder
-                .memory_of(&extent, together as u128, self.encoder.parameters());
+        let predicted = self.decoder.memory_of(
+            &extent,
+            together as u128,
+            self.encoder.network.stored_bytes(),
+        );
         predicted.map_err(RestyleError::Decoder)
     }
 

@@ -1,6 +1,7 @@
 //! What a back end must have for the operations of this crate: each forward pass, and its
 //! gradients.
 
+use crate::extension::Weight;
 use crate::options::{AdamStep, ConvOptions, NormOptions};
 use burn::backend::tensor::FloatTensor;
 use burn::backend::{Backend, DType, TensorMetadata};
@@ -61,7 +62,7 @@ pub(crate) trait KernelBackend: Backend {
     /// Weight and bias may be of another type than the input.
     fn convolve(
         x: FloatTensor<Self>,
-        weight: FloatTensor<Self>,
+        weight: Weight<Self>,
         bias: Option<FloatTensor<Self>>,
         options: ConvOptions,
     ) -> FloatTensor<Self>;
@@ -106,14 +107,12 @@ pub(crate) trait KernelBackend: Backend {
         }
     }
 
-    /// A linear layer `[rows, from]` to `[rows, to]`, with a weight in the type of `x`. GPUs only.
+    /// A linear layer `[rows, from]` to `[rows, to]`. The weight may be of another type than `x`.
     fn affine(
-        _x: FloatTensor<Self>,
-        _weight: FloatTensor<Self>,
-        _bias: Option<FloatTensor<Self>>,
-    ) -> FloatTensor<Self> {
-        unimplemented!("a kernel of GPUs only")
-    }
+        x: FloatTensor<Self>,
+        weight: Weight<Self>,
+        bias: Option<FloatTensor<Self>>,
+    ) -> FloatTensor<Self>;
 
     /// x σ(x). GPUs only.
     fn silu(_x: FloatTensor<Self>) -> FloatTensor<Self> {

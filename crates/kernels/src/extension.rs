@@ -2,8 +2,7 @@
 
 use crate::backend::{KernelBackend, NormInputs};
 use crate::options::{AdamStep, ConvOptions, NormOptions};
-use burn::backend::TensorMetadata;
-use burn::backend::tensor::FloatTensor;
+use burn::backend::tensor::{FloatTensor, QuantizedTensor};
 use burn::backend::{
     Backend, BackendTensor, Dispatch, DispatchAutodiffContext, DispatchKindConversion,
     DispatchTensor, DispatchTensorKind, ExtensionType, backend_extension,
@@ -11,7 +10,29 @@ use burn::backend::{
 use std::fmt;
 use std::sync::Arc;
 
-/// The bias of a convolution, where it has one.
+/// The weight of a layer.
+#[derive(ExtensionType)]
+pub(crate) enum Weight<B: Backend> {
+    /// Of the type in which the network computes, or of fewer bits.
+    Floats(FloatTensor<B>),
+    /// In the blocks of [`crate::q8`]: on the CPU, and without a graph.
+    Blocks(QuantizedTensor<B>),
+}
+
+impl<B: Backend> Weight<B> {
+    /// The floats.
+    ///
+    /// # Panics
+    /// For a weight in blocks, which networks have on the CPU and without a graph only.
+    pub(crate) fn floats(self) -> FloatTensor<B> {
+        match self {
+            Self::Floats(weight) => weight,
+            Self::Blocks(_) => panic!("a weight in blocks where there is no kernel for it"),
+        }
+    }
+}
+
+/// The bias of a layer, where it has one.
 #[derive(ExtensionType)]
 pub(crate) enum Bias<B: Backend> {
     /// One value per output channel.
@@ -104,7 +125,7 @@ impl fmt::Debug for Function {
 pub(crate) trait KernelOps: Backend {
     fn kernel_conv2d(
         x: FloatTensor<Self>,
-        weight: FloatTensor<Self>,
+        #[extension_type] weight: Weight<Self>,
         #[extension_type] bias: Bias<Self>,
         options: ConvOptions,
     ) -> FloatTensor<Self>;
@@ -127,7 +148,7 @@ pub(crate) trait KernelOps: Backend {
 
     fn kernel_linear(
         x: FloatTensor<Self>,
-        weight: FloatTensor<Self>,
+        #[extension_type] weight: Weight<Self>,
         #[extension_type] bias: Bias<Self>,
     ) -> FloatTensor<Self>;
 
@@ -149,7 +170,7 @@ macro_rules! implement {
         impl KernelOps for $backend {
             fn kernel_conv2d(
                 x: FloatTensor<Self>,
-                weight: FloatTensor<Self>,
+                weight: Weight<Self>,
                 bias: Bias<Self>,
                 options: ConvOptions,
             ) -> FloatTensor<Self> {
@@ -194,14 +215,13 @@ macro_rules! implement {
 
             fn kernel_linear(
                 x: FloatTensor<Self>,
-                weight: FloatTensor<Self>,
+                weight: Weight<Self>,
                 bias: Bias<Self>,
             ) -> FloatTensor<Self> {
                 let bias = match bias {
                     Bias::Given(bias) => Some(bias),
                     Bias::Absent => None,
                 };
-                let weight = Self::cast_to(weight, TensorMetadata::dtype(&x));
                 Self::affine(x, weight, bias)
             }
 

@@ -2,12 +2,14 @@
 
 use crate::backend::{AttentionSaved, KernelBackend, NormGradients, NormInputs, size};
 use crate::cpu::simd::Isa;
-use crate::cpu::weights::Weights;
-use crate::cpu::{attention, conv, norm};
+use crate::cpu::weights::{Blocks, Weights};
+use crate::cpu::{attention, conv, linear, norm};
+use crate::extension::Weight;
 use crate::options::{ConvOptions, NormOptions};
-use burn::backend::flex::FlexTensor;
-use burn::backend::{DType, Flex};
-use burn::tensor::TensorData;
+use crate::q8;
+use burn::backend::flex::{FlexQTensor, FlexTensor};
+use burn::backend::{DType, Flex, TensorMetadata};
+use burn::tensor::{Shape, TensorData};
 use std::sync::Arc;
 
 /// A tensor whose elements are in order, without gaps.
@@ -28,15 +30,48 @@ impl Floats {
             .as_slice()
             .expect("contiguous f32: checked before the kernels are called")
     }
+}
 
-    /// A weight in the type that it is stored in.
-    fn weights(&self) -> Weights<'_> {
-        match self.0.dtype() {
-            DType::F16 => self.0.as_slice().map(Weights::F16),
-            DType::BF16 => self.0.as_slice().map(Weights::Bf16),
-            _ => self.0.as_slice().map(Weights::F32),
+/// A weight whose elements are in order, without gaps, as it is stored.
+enum Stored {
+    Floats(FlexTensor),
+    Blocks(FlexQTensor),
+}
+
+impl Stored {
+    fn new(weight: Weight<Flex>) -> Self {
+        match weight {
+            Weight::Floats(weight) => Self::Floats(Floats::new(weight).0),
+            Weight::Blocks(weight) => Self::Blocks(weight),
         }
-        .expect("contiguous floats of 32 or 16 bits: checked before the kernels are called")
+    }
+
+    fn shape(&self) -> Shape {
+        match self {
+            Self::Floats(weight) => weight.shape(),
+            Self::Blocks(weight) => weight.shape(),
+        }
+    }
+
+    fn weights(&self) -> Weights<'_> {
+        let weights = match self {
+            Self::Floats(weight) => match weight.dtype() {
+                DType::F16 => weight.as_slice().map(Weights::F16),
+                DType::BF16 => weight.as_slice().map(Weights::Bf16),
+                _ => weight.as_slice().map(Weights::F32),
+            },
+            Self::Blocks(weight) => {
+                let [_, behind] = q8::extents(&weight.shape().to_vec()).expect("whole blocks");
+                weight.tensor().as_slice().map(|numbers| {
+                    Weights::Q8(Blocks {
+                        numbers,
+                        scales: weight.scales(),
+                        behind,
+                    })
+                })
+            }
+        };
+        weights.expect("contiguous, of a type that is checked before the kernels are called")
     }
 }
 
@@ -52,16 +87,24 @@ impl KernelBackend for Flex {
 
     fn convolve(
         x: FlexTensor,
-        weight: FlexTensor,
+        weight: Weight<Flex>,
         bias: Option<FlexTensor>,
         options: ConvOptions,
     ) -> FlexTensor {
-        let shape = conv_shape(size(&x), size(&weight), options);
-        let (x, weight, bias) = (Floats::new(x), Floats::new(weight), bias.map(Floats::new));
+        let (x, weight, bias) = (Floats::new(x), Stored::new(weight), bias.map(Floats::new));
+        let shape = conv_shape(size(&x.0), weight.shape().dims(), options);
         let bias = bias.as_ref().map(Floats::slice);
         let y = conv::forward(Isa::best(), &shape, x.slice(), weight.weights(), bias);
         let [height, width] = shape.output();
         tensor(y, [shape.batch, shape.channels_out, height, width])
+    }
+
+    fn affine(x: FlexTensor, weight: Weight<Flex>, bias: Option<FlexTensor>) -> FlexTensor {
+        let (x, weight, bias) = (Floats::new(x), Stored::new(weight), bias.map(Floats::new));
+        let ([rows, from], [_, to]) = (x.0.shape().dims(), weight.shape().dims());
+        let bias = bias.as_ref().map(Floats::slice);
+        let y = linear::forward(Isa::best(), [from, to], x.slice(), weight.weights(), bias);
+        tensor(y, [rows, to])
     }
 
     fn conv2d_input_grad(

@@ -18,6 +18,7 @@ mod ops;
 mod options;
 mod parallel;
 mod precision;
+pub mod q8;
 mod reference;
 mod support;
 pub mod update;

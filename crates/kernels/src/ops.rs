@@ -1,14 +1,14 @@
 //! The operations: each chooses between our kernels and the framework's own.
 
-use crate::extension::{Bias, Function, KernelOps, Modulation, Tensors};
+use crate::extension::{Bias, Function, KernelOps, Modulation, Tensors, Weight};
 use crate::options::{ConvOptions, Film, NormOptions};
 use crate::reference;
 use crate::support::{
-    as_type_of, attention_is_regular, conv_is_regular, floats_of_16_or_32_bits, norm_is_regular,
+    as_type_of, attention_is_regular, conv_is_regular, in_blocks, is_narrow, norm_is_regular,
     on_gpu, supported,
 };
 use burn::backend::{Dispatch, DispatchTensor};
-use burn::tensor::Tensor;
+use burn::tensor::{DType, Tensor};
 use std::sync::Arc;
 
 /// 2-D convolution with zero padding, with parameters rounded to the type of `x`.
@@ -28,9 +28,9 @@ pub fn conv2d(
     let fits = supported(&x)
         && on_gpu(&weight) == on_gpu(&x)
         && conv_is_regular(&x, &weight, bias.as_ref(), stride, padding);
-    // Our CPU kernels compute in f32, with weights stored in that or in 16 bits; those of GPUs round
-    // parameters themselves.
-    let taken = on_gpu(&x) || floats_of_16_or_32_bits(&weight);
+    // Our CPU kernels compute in f32, with weights stored in that or in fewer bits; those of GPUs
+    // round parameters themselves.
+    let taken = on_gpu(&x) || weight.dtype() == DType::F32 || is_narrow(&weight);
     if !(fits && taken) {
         let (weight, bias) = (
             as_type_of(&x, weight),
@@ -40,7 +40,7 @@ pub fn conv2d(
     }
     Tensor::from_dispatch(<Dispatch as KernelOps>::kernel_conv2d(
         x.into_dispatch(),
-        weight.into_dispatch(),
+        weight_of(weight),
         bias.map_or(Bias::Absent, |bias| Bias::Given(bias.into_dispatch())),
         ConvOptions { stride, padding },
     ))
@@ -134,7 +134,12 @@ pub fn linear<const D: usize>(
     let ([from, to], size) = (weight.dims(), x.dims());
     let fits = size[D - 1] == from && bias.as_ref().is_none_or(|bias| bias.dims() == [to]);
     let filled = size.iter().chain(&[from, to]).all(|&extent| extent > 0);
-    if !(on_gpu(&x) && on_gpu(&weight) && supported(&x) && fits && filled) {
+    let taken = match on_gpu(&x) {
+        true => on_gpu(&weight),
+        // Without a graph: there is no kernel for gradients, and the framework's takes f32.
+        false => is_narrow(&weight) && !x.is_autodiff() && !weight.is_autodiff(),
+    };
+    if !(taken && supported(&x) && fits && filled) {
         let (weight, bias) = (
             as_type_of(&x, weight),
             bias.map(|bias| as_type_of(&x, bias)),
@@ -144,7 +149,7 @@ pub fn linear<const D: usize>(
     let (rows, mut size) = (x.shape().num_elements() / from, size);
     let y = Tensor::<2>::from_dispatch(<Dispatch as KernelOps>::kernel_linear(
         x.reshape([rows, from]).into_dispatch(),
-        weight.into_dispatch(),
+        weight_of(weight),
         bias.map_or(Bias::Absent, |bias| Bias::Given(bias.into_dispatch())),
     ));
     size[D - 1] = to;
@@ -169,6 +174,13 @@ pub fn checkpointed(
     function: impl Fn(Vec<DispatchTensor>) -> DispatchTensor + Send + Sync + 'static,
 ) -> DispatchTensor {
     <Dispatch as KernelOps>::kernel_checkpointed(Tensors(inputs), Function(Arc::new(function)))
+}
+
+fn weight_of<const D: usize>(weight: Tensor<D>) -> Weight<Dispatch> {
+    match in_blocks(&weight) {
+        true => Weight::Blocks(weight.into_dispatch()),
+        false => Weight::Floats(weight.into_dispatch()),
+    }
 }
 
 fn normalise(

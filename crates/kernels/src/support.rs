@@ -11,6 +11,7 @@ pub(crate) fn as_type_of<const D: usize, const E: usize>(
 ) -> Tensor<E> {
     match parameter.dtype() == x.dtype() {
         true => parameter,
+        false if in_blocks(&parameter) => as_type_of(x, parameter.dequantize()),
         false => parameter.cast(FloatDType::from(x.dtype())),
     }
 }
@@ -25,9 +26,14 @@ pub(crate) fn supported<const D: usize>(x: &Tensor<D>) -> bool {
     }
 }
 
-/// Whether a weight is stored in one of the types that our CPU kernels read.
-pub(crate) fn floats_of_16_or_32_bits<const D: usize>(weight: &Tensor<D>) -> bool {
-    matches!(weight.dtype(), DType::F32 | DType::BF16 | DType::F16)
+/// Whether a weight is stored in fewer than 32 bits, in a type that our CPU kernels widen.
+pub(crate) fn is_narrow<const D: usize>(weight: &Tensor<D>) -> bool {
+    matches!(weight.dtype(), DType::BF16 | DType::F16) || in_blocks(weight)
+}
+
+/// Whether a weight is stored in the blocks of [`crate::q8`].
+pub(crate) fn in_blocks<const D: usize>(weight: &Tensor<D>) -> bool {
+    matches!(weight.dtype(), DType::QFloat(_))
 }
 
 /// Whether a tensor lies on a device of the CubeCL back end.

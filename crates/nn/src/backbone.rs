@@ -1,8 +1,9 @@
 //! The network that predicts, of any kind: what code outside this crate knows of it.
 
+use crate::train::precision::bytes;
 use crate::{
     AttentionTable, ConfigError, ControlNet, ControlNetConfig, Fusion, Initial, Lora, LoraConfig,
-    LoraLayer, Precision, Training, UNet, UNetConfig, WEmbedding,
+    LoraLayer, Precision, Training, UNet, UNetConfig, WEmbedding, WeightFormat,
 };
 use burn::module::Module;
 use burn::tensor::{Device, Tensor};
@@ -184,13 +185,27 @@ impl Backbone {
         Self::UNet(network.computing_in(precision))
     }
 
-    /// For generating in this precision on a device: computing in it, or with its weights stored in it
-    /// where the device computes in f32 only.
-    pub fn generating_in(self, precision: Precision, device: &Device) -> Self {
-        match precision.is_only_stored(device) {
-            true => self.with_weight_dtype(precision),
-            false => self.computing_in(precision),
+    /// For generating with weights of this format on a device: computing in it, or with its weights
+    /// stored in it where the device computes in f32 only.
+    pub fn generating_in(self, format: WeightFormat, device: &Device) -> Self {
+        match format {
+            WeightFormat::Floats(precision) if !format.is_only_stored(device) => {
+                self.computing_in(precision)
+            }
+            _ => self.with_weight_format(format),
         }
+    }
+
+    /// Bytes of its parameters in memory.
+    pub fn stored_bytes(&self) -> u64 {
+        let Self::UNet(network) = self;
+        bytes(network)
+    }
+
+    /// With its weights stored so; see [`UNet::with_weight_format`].
+    pub fn with_weight_format(self, format: WeightFormat) -> Self {
+        let Self::UNet(network) = self;
+        Self::UNet(network.with_weight_format(format))
     }
 
     /// With its weights stored in this type; see [`UNet::with_weight_dtype`].

@@ -18,7 +18,9 @@ pub use layers::resnet::Modulation;
 pub use text::{
     Bert, BertConfig, ClassEmbedder, ClipActivation, ClipText, ClipTextConfig, ClipTextOutput,
 };
-pub use train::{AttentionTable, Lora, LoraConfig, LoraLayer, Precision, TrainedPart, Training};
+pub use train::{
+    AttentionTable, Lora, LoraConfig, LoraLayer, Precision, TrainedPart, Training, WeightFormat,
+};
 pub use unet::{Resampling, TextAttention, TextTime, UNet, UNetConfig};
 pub use vae::{
     Autoencoder, AutoencoderConfig, LatentScale, Posterior, Tiles, TinyAutoencoder,

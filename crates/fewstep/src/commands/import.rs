@@ -18,7 +18,7 @@ use std::path::{Path, PathBuf};
 #[derive(clap::Args)]
 pub(crate) struct Args {
     /// A file with U-Net, autoencoder and text encoder, under the parameter names of the first
-    /// latent diffusion code; or a folder in diffusers' layout whose weights are pickled.
+    /// latent diffusion code: safetensors, or GGUF of floats or Q8_0; or a folder in diffusers' layout whose weights are pickled.
     #[arg(long)]
     file: PathBuf,
     /// For a single file: the folder of a latent diffusion model with the same architecture, or its

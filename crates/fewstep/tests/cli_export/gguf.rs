@@ -190,3 +190,34 @@ fn a_whole_model_is_one_gguf_file() {
         assert_eq!(kind("model.diffusion_model.out.2.bias"), vector);
     }
 }
+
+/// A U-Net by itself, and a whole model: the image is that of the model that was written.
+#[test]
+fn a_file_is_imported_next_to_its_base() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let folder = folder.path();
+    let base = golden_path("sd1");
+    let image = |model: &str| generate(folder, &["--model", model, "--prompt", "a cat"]);
+    let expected = image(&base);
+    for form in ["gguf", "gguf-model"] {
+        let file = format!("{form}.gguf");
+        let export = ["export", "--model", &base, "--form", form];
+        succeed(
+            folder,
+            &[&export[..], &["--precision", "f32", "--out", &file]].concat(),
+        );
+        succeed(
+            folder,
+            &["import", "--file", &file, "--like", &base, "--out", form],
+        );
+        assert!(image(form) == expected, "{form}");
+    }
+    let whole = std::fs::read(folder.join("gguf.gguf")).expect("a file");
+    std::fs::write(folder.join("cut.gguf"), &whole[..whole.len() / 2]).expect("written");
+    let import = ["import", "--file", "cut.gguf", "--like", &base];
+    refuse(
+        folder,
+        &[&import[..], &["--out", "cut"]].concat(),
+        &["cut.gguf", "its end is missing"],
+    );
+}

@@ -1,11 +1,12 @@
-//! Latent models whose U-Net a CPU stores in 16 bits.
+//! Latent models whose U-Net a CPU stores in fewer than 32 bits.
 
 use crate::workspace::golden;
 use fewstep_data::image::read;
 
-/// Images with weights in f16 are within one step of 8 bits of those in f32.
+/// Images with weights in f16 are within one step of 8 bits of those in f32; those with rounded
+/// weights are near.
 #[test]
-fn images_of_16_bits_are_those_of_32() {
+fn images_of_fewer_bits_are_those_of_32() {
     let workspace = crate::workspace();
     let model = golden("sd1").display().to_string();
     let image = |precision: &str| {
@@ -35,7 +36,9 @@ fn images_of_16_bits_are_those_of_32() {
         distances.max().expect("values")
     };
     assert!(far(&half) <= 1, "{}", far(&half));
-    let rounded = image("bf16");
-    assert_ne!(wide, rounded, "the weights were rounded");
-    assert!(far(&rounded) <= 8, "{}", far(&rounded));
+    for precision in ["bf16", "q8_0"] {
+        let rounded = image(precision);
+        assert_ne!(wide, rounded, "{precision}: the weights were rounded");
+        assert!(far(&rounded) <= 8, "{precision}: {}", far(&rounded));
+    }
 }

@@ -1,11 +1,10 @@
 //! Weights of one part of a folder, in one file or in several.
 
 use super::part::Part;
-use crate::tensors::{apply, eight_bits};
-use crate::{FormatError, WeightsFile, pickle, reading};
-use burn::store::burn_pack::Tensor as PackTensor;
-use burn::store::{ModuleSnapshot, ModuleStore, SafetensorsStore};
-use fewstep_nn::Precision;
+use crate::tensors::{apply, deferred};
+use crate::{FormatError, pickle, reading};
+use burn::store::ModuleSnapshot;
+use fewstep_nn::WeightFormat;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Component, Path, PathBuf};
 
@@ -15,19 +14,19 @@ pub(crate) fn load(
     folder: &Path,
     part: Part,
 ) -> Result<(), FormatError> {
-    load_in(network, folder, part, Precision::F32)
+    load_in(network, folder, part, WeightFormat::default())
 }
 
-/// The same with the weights of a U-Net's blocks stored in this type.
+/// The same with the weights of a U-Net's blocks stored so.
 pub(crate) fn load_in(
     network: &mut impl ModuleSnapshot,
     folder: &Path,
     part: Part,
-    stored: Precision,
+    stored: WeightFormat,
 ) -> Result<(), FormatError> {
     let mut tensors = vec![];
     for file in files(folder, part)? {
-        for mut tensor in read(&file)? {
+        for mut tensor in deferred::tensors(&file)? {
             if let Some(name) = part.current_name(&tensor.name) {
                 tensor.name = name;
                 tensors.push(tensor);
@@ -35,21 +34,6 @@ pub(crate) fn load_in(
         }
     }
     apply::apply_in(network, tensors, stored, &folder.display().to_string())
-}
-
-/// The tensors of one safetensors file; their values are read when they are used.
-fn read(file: &Path) -> Result<Vec<PackTensor>, FormatError> {
-    let mut store = SafetensorsStore::from_file(file);
-    let tensors = store.get_all_tensors();
-    if tensors.is_err() {
-        let types = WeightsFile::inspect(file)?.types.into_iter();
-        eight_bits::refuse_types(types, || file.display().to_string())?;
-    }
-    let tensors = tensors.map_err(|error| FormatError::NotSafetensors {
-        origin: file.display().to_string(),
-        reason: error.to_string(),
-    })?;
-    Ok(tensors.values().cloned().collect())
 }
 
 /// Endings of files that hold the same weights: the precise ones first.

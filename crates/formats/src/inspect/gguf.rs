@@ -9,24 +9,58 @@ use std::io::{self, Read};
 use std::path::Path;
 
 /// The first bytes of a file.
-pub(super) const MAGIC: &[u8] = b"GGUF";
+pub(crate) const MAGIC: &[u8] = b"GGUF";
 
 /// More than any real file has: of entries, of tensors, of bytes in a text.
 const MAX_COUNT: u64 = 1 << 20;
 const MAX_TEXT: u64 = 1 << 26;
 const MAX_DIMENSIONS: u32 = 8;
 
+/// What stands before the values of a file.
+pub(crate) struct Head {
+    version: u32,
+    pub(crate) entries: BTreeMap<String, String>,
+    pub(crate) tensors: Vec<Place>,
+}
+
+/// Where a tensor is.
+pub(crate) struct Place {
+    pub(crate) name: String,
+    /// As PyTorch has it: the fastest dimension last.
+    pub(crate) shape: Vec<u64>,
+    /// ggml's number of its type.
+    pub(crate) kind: u32,
+    /// Bytes from where the values begin.
+    pub(crate) offset: u64,
+}
+
 pub(super) fn header(file: impl Read, path: &Path) -> Result<Header, FormatError> {
-    read(file).map_err(|error| FormatError::NotGguf {
+    let head = head(file).map_err(|error| broken(&error, path))?;
+    let tensors = head.tensors.into_iter().map(|place| Tensor {
+        number: type_name(place.kind),
+        name: place.name,
+        shape: place.shape,
+    });
+    Ok(Header {
+        tensors: tensors.collect(),
+        format: format!("GGUF version {}", head.version),
+        entries: head.entries,
+    })
+}
+
+/// The error about a file that cannot be read.
+pub(crate) fn broken(error: &io::Error, path: &Path) -> FormatError {
+    FormatError::NotGguf {
         origin: path.display().to_string(),
         reason: match error.kind() {
             io::ErrorKind::UnexpectedEof => "its end is missing".into(),
             _ => error.to_string(),
         },
-    })
+    }
 }
 
-fn read(mut file: impl Read) -> io::Result<Header> {
+/// Reads up to the end of the head, which values follow after the alignment.
+pub(crate) fn head(mut file: impl Read) -> io::Result<Head> {
     let file = &mut file;
     let [_magic, version] = [number(file)?, number(file)?];
     if !(2..=3).contains(&version) {
@@ -41,15 +75,15 @@ fn read(mut file: impl Read) -> io::Result<Header> {
             texts.insert(key, value);
         }
     }
-    let tensors = (0..tensors).map(|_| tensor(file));
-    Ok(Header {
+    let tensors = (0..tensors).map(|_| place(file));
+    Ok(Head {
+        version,
         tensors: tensors.collect::<io::Result<_>>()?,
-        format: format!("GGUF version {version}"),
         entries: texts,
     })
 }
 
-fn tensor(file: &mut impl Read) -> io::Result<Tensor> {
+fn place(file: &mut impl Read) -> io::Result<Place> {
     let name = text(file)?;
     let dimensions = number(file)?;
     if dimensions > MAX_DIMENSIONS {
@@ -60,12 +94,11 @@ fn tensor(file: &mut impl Read) -> io::Result<Tensor> {
     let shape = (0..dimensions).map(|_| long(file));
     let mut shape = shape.collect::<io::Result<Vec<u64>>>()?;
     shape.reverse();
-    let number = type_name(number(file)?);
-    let _offset = long(file)?;
-    Ok(Tensor {
+    Ok(Place {
         name,
         shape,
-        number,
+        kind: number(file)?,
+        offset: long(file)?,
     })
 }
 
@@ -139,7 +172,7 @@ fn text(file: &mut impl Read) -> io::Result<String> {
 }
 
 /// ggml's name of a type.
-fn type_name(number: u32) -> String {
+pub(crate) fn type_name(number: u32) -> String {
     const NAMES: [&str; 16] = [
         "F32", "F16", "Q4_0", "Q4_1", "Q4_2", "Q4_3", "Q5_0", "Q5_1", "Q8_0", "Q8_1", "Q2_K",
         "Q3_K", "Q4_K", "Q5_K", "Q6_K", "Q8_K",

@@ -1,6 +1,6 @@
 //! What a file of weights is, from its header only: no weights are read.
 
-mod gguf;
+pub(crate) mod gguf;
 mod layout;
 mod safetensors;
 

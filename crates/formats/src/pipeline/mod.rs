@@ -19,7 +19,7 @@ use crate::model::{RECIPE_FILE, read_recipe};
 use crate::{FormatError, Model, bounds, links, reading};
 use burn::tensor::Device;
 use fewstep_diffusion::{DistilledFor, Guidance, PromptEmbeds, Role, SamplerRecipe};
-use fewstep_nn::{BackboneConfig, Precision, UNet, Vae};
+use fewstep_nn::{BackboneConfig, UNet, Vae, WeightFormat};
 use std::path::Path;
 
 /// A latent diffusion model: the U-Net with its sampler recipe, and what turns texts and images
@@ -83,17 +83,17 @@ impl Pipeline {
     /// # Errors
     /// As [`Pipeline::load`].
     pub fn load_model(folder: &Path, device: &Device) -> Result<Model, FormatError> {
-        Self::load_model_in(folder, Precision::F32, device)
+        Self::load_model_in(folder, WeightFormat::default(), device)
     }
 
-    /// The same with the weights of the U-Net's blocks stored in this type, each tensor as soon as it
+    /// The same with the weights of the U-Net's blocks stored so, each tensor as soon as it
     /// is read. Tensors with values too large for f16 are in f32.
     ///
     /// # Errors
     /// As [`Pipeline::load`].
     pub fn load_model_in(
         folder: &Path,
-        stored: Precision,
+        stored: WeightFormat,
         device: &Device,
     ) -> Result<Model, FormatError> {
         links::check(folder)?;

@@ -3,6 +3,7 @@
 use super::names::Names;
 use super::read;
 use crate::diffusers::part::Part;
+use crate::gguf;
 use crate::pickle::{self, Pickles};
 use crate::pipeline::{Pipeline, part_tensors};
 use crate::tensors::file::{self, Entries};
@@ -27,7 +28,7 @@ impl Pipeline {
         pickles: Pickles,
         folder: &Path,
     ) -> Result<Vec<&'static str>, FormatError> {
-        let bytes = pickle::read_weights(file, pickles)?;
+        let bytes = gguf::in_safetensors(pickle::read_weights(file, pickles)?, file)?;
         let BackboneConfig::UNet(network) = &self.model.network.config();
         let names = Names::new(self, network)?;
         let mut like = vec![];

@@ -9,7 +9,7 @@ use burn::store::{
     ApplyError, ChainAdapter, FloatCastAdapter, ModuleSnapshot, PyTorchToBurnAdapter,
 };
 use burn::tensor::DType;
-use fewstep_nn::Precision;
+use fewstep_nn::WeightFormat;
 
 /// Puts tensors under PyTorch's names into a network, in f32. All must fit, none may be missing, and
 /// their values must be finite.
@@ -18,14 +18,14 @@ pub(crate) fn apply(
     tensors: Vec<PackTensor>,
     origin: &str,
 ) -> Result<(), FormatError> {
-    apply_in(network, tensors, Precision::F32, origin)
+    apply_in(network, tensors, WeightFormat::default(), origin)
 }
 
-/// The same with the weights of a U-Net's blocks stored in this type.
+/// The same with the weights of a U-Net's blocks stored so.
 pub(crate) fn apply_in(
     network: &mut impl ModuleSnapshot,
     tensors: Vec<PackTensor>,
-    stored: Precision,
+    stored: WeightFormat,
     origin: &str,
 ) -> Result<(), FormatError> {
     let cast = FloatCastAdapter::to(DType::F32);

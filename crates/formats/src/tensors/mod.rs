@@ -1,6 +1,7 @@
 //! Tensors on disk: safetensors files, and the parameters of a module as one.
 
 pub(crate) mod apply;
+pub(crate) mod deferred;
 pub(crate) mod eight_bits;
 pub(crate) mod file;
 pub(crate) mod finite;

@@ -1,46 +1,63 @@
-//! Weights of a U-Net's blocks in 16 bits, from when they are read.
+//! Weights of a U-Net's blocks in fewer than 32 bits, from when they are read.
 
 use burn::store::burn_pack::Tensor as PackTensor;
 use burn::store::{ModuleAdapter, ModuleContext};
 use burn::tensor::{Bytes, DType};
-use fewstep_nn::Precision;
+use fewstep_kernels::q8;
+use fewstep_nn::{Precision, WeightFormat};
 use half::slice::{HalfBitsSliceExt, HalfFloatSliceExt};
 use half::{bf16, f16};
 
-/// Where the weights are that [`fewstep_nn::Backbone::with_weight_dtype`] stores in 16 bits.
+/// Where the weights are that [`fewstep_nn::Backbone::with_weight_format`] stores so.
 const BLOCKS: [&str; 3] = ["down_blocks.", "mid_block.", "up_blocks."];
 
-/// Stores weights in this type on their way into a network, one at a time: not what is added and
-/// multiplied channel by channel, nor what has values too large for f16.
+/// Stores weights so on their way into a network, one at a time: not what is added and multiplied
+/// channel by channel, nor what has values too large for f16.
 #[derive(Clone, Copy)]
-pub(crate) struct Stored(pub(crate) Precision);
+pub(crate) struct Stored(pub(crate) WeightFormat);
 
 impl Stored {
-    /// The weights in 16 bits; `None` where one is too large, or they stay in 32.
-    fn narrow(self, wide: &[u8]) -> Option<(DType, Vec<u8>)> {
+    /// The weights in fewer bits; `None` where one is too large, or they stay in 32.
+    fn narrow(self, wide: &[u8], shape: &[usize]) -> Option<(DType, Bytes)> {
         match self.0 {
-            Precision::F32 => None,
-            Precision::Bf16 => {
-                let narrow = narrow(wide, |halves, floats| {
-                    halves
-                        .reinterpret_cast_mut::<bf16>()
-                        .convert_from_f32_slice(floats);
-                    true
-                });
-                narrow.map(|bytes| (DType::BF16, bytes))
-            }
-            Precision::F16 => {
-                let most = f32::from(f16::MAX);
-                let narrow = narrow(wide, |halves, floats| {
-                    halves
-                        .reinterpret_cast_mut::<f16>()
-                        .convert_from_f32_slice(floats);
-                    floats.iter().all(|value| value.abs() <= most)
-                });
-                narrow.map(|bytes| (DType::F16, bytes))
+            WeightFormat::Floats(precision) => in_16_bits(precision, wide),
+            WeightFormat::Q8_0 => {
+                let floats = wide.as_chunks().0.iter().copied().map(f32::from_le_bytes);
+                let blocks = q8::quantised(&floats.collect::<Vec<f32>>(), shape);
+                match blocks {
+                    Some(blocks) => Some((blocks.dtype(), blocks.into_bytes())),
+                    None => in_16_bits(Precision::F16, wide),
+                }
             }
         }
     }
+}
+
+/// The floats in this type; `None` where one is too large, or they stay in 32 bits.
+fn in_16_bits(precision: Precision, wide: &[u8]) -> Option<(DType, Bytes)> {
+    let (dtype, bytes) = match precision {
+        Precision::F32 => return None,
+        Precision::Bf16 => {
+            let narrow = narrow(wide, |halves, floats| {
+                halves
+                    .reinterpret_cast_mut::<bf16>()
+                    .convert_from_f32_slice(floats);
+                true
+            });
+            (DType::BF16, narrow)
+        }
+        Precision::F16 => {
+            let most = f32::from(f16::MAX);
+            let narrow = narrow(wide, |halves, floats| {
+                halves
+                    .reinterpret_cast_mut::<f16>()
+                    .convert_from_f32_slice(floats);
+                floats.iter().all(|value| value.abs() <= most)
+            });
+            (DType::F16, narrow)
+        }
+    };
+    Some((dtype, Bytes::from_bytes_vec(bytes?)))
 }
 
 /// Floats that are converted at a time: they stay in the first-level cache.
@@ -71,18 +88,18 @@ impl ModuleAdapter for Stored {
     fn adapt(&self, tensor: PackTensor, _: ModuleContext<'_>) -> PackTensor {
         let is_weight = tensor.shape.len() > 1 && tensor.dtype == DType::F32;
         let in_block = BLOCKS.iter().any(|block| tensor.name.starts_with(block));
-        if self.0 == Precision::F32 || !is_weight || !in_block {
+        if self.0 == WeightFormat::default() || !is_weight || !in_block {
             return tensor;
         }
         // What cannot be read fails when it is put into the network.
         let Ok(wide) = tensor.to_bytes() else {
             return tensor;
         };
-        let Some((dtype, narrow)) = self.narrow(&wide) else {
+        let Some((dtype, narrow)) = self.narrow(&wide, &tensor.shape) else {
             return tensor;
         };
         let (name, shape, id) = (tensor.name, tensor.shape, tensor.param_id);
-        PackTensor::new(name, dtype, shape, id, Bytes::from_bytes_vec(narrow))
+        PackTensor::new(name, dtype, shape, id, narrow)
     }
 
     fn clone_box(&self) -> Box<dyn ModuleAdapter> {
@@ -106,25 +123,32 @@ mod tests {
     fn weights_are_rounded_to_the_nearest() {
         let count = PIECE as i32 + 5;
         let values: Vec<f32> = (0..count).map(|i| (i - 700) as f32 * 0.0137).collect();
-        let (dtype, f16s) = Stored(Precision::F16)
-            .narrow(&bytes(&values))
-            .expect("fits");
+        let (dtype, f16s) = in_16_bits(Precision::F16, &bytes(&values)).expect("fits");
         assert_eq!(dtype, DType::F16);
         let nearest = values.iter().flat_map(|v| f16::from_f32(*v).to_le_bytes());
-        assert_eq!(f16s, nearest.collect::<Vec<u8>>());
-        let (dtype, bf16s) = Stored(Precision::Bf16)
-            .narrow(&bytes(&values))
-            .expect("fits");
+        assert_eq!(f16s[..], nearest.collect::<Vec<u8>>());
+        let (dtype, bf16s) = in_16_bits(Precision::Bf16, &bytes(&values)).expect("fits");
         assert_eq!(dtype, DType::BF16);
         let nearest = values.iter().flat_map(|v| bf16::from_f32(*v).to_le_bytes());
-        assert_eq!(bf16s, nearest.collect::<Vec<u8>>());
+        assert_eq!(bf16s[..], nearest.collect::<Vec<u8>>());
     }
 
     #[test]
     fn what_f16_cannot_hold_stays_wide() {
         let values = bytes(&[1.0, -7e4]);
-        assert!(Stored(Precision::F16).narrow(&values).is_none());
-        assert!(Stored(Precision::Bf16).narrow(&values).is_some());
-        assert!(Stored(Precision::F32).narrow(&values).is_none());
+        assert!(in_16_bits(Precision::F16, &values).is_none());
+        assert!(in_16_bits(Precision::Bf16, &values).is_some());
+        assert!(in_16_bits(Precision::F32, &values).is_none());
+    }
+
+    /// Blocks where the inputs are whole ones, 16 bits else.
+    #[test]
+    fn blocks_need_whole_ones() {
+        let values = bytes(&[0.5; 64 * 3]);
+        let stored = Stored(WeightFormat::Q8_0);
+        let dtype = |shape: &[usize]| stored.narrow(&values, shape).expect("fits").0;
+        assert!(matches!(dtype(&[64, 3]), DType::QFloat(_)));
+        assert_eq!(dtype(&[3, 64]), DType::F16);
+        assert!(matches!(dtype(&[3, 64, 1, 1]), DType::QFloat(_)));
     }
 }

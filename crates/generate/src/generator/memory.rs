@@ -37,9 +37,9 @@ impl Extent {
 }
 
 impl Generator {
-    /// Bytes of its weights in memory, with autoencoder and text encoder: 4 for each parameter.
+    /// Bytes of its weights in memory, with autoencoder and text encoder.
     pub fn weight_bytes(&self) -> u64 {
-        4 * (self.parameters_without_encoder() + self.encoder_parameters()) as u64
+        self.bytes_without_encoder() + 4 * self.encoder_parameters() as u64
     }
 
     /// Predicts how much memory these images take: the networks, their maps in one call on every
@@ -58,13 +58,13 @@ impl Generator {
         self.memory_of(extent, images.min(batch.saturating_mul(calls)), 0)
     }
 
-    /// The same where this number of images goes through the networks at once, next to this number
-    /// of `other` parameters.
+    /// The same where this number of images goes through the networks at once, next to `other`
+    /// weights of so many bytes.
     pub(crate) fn memory_of(
         &self,
         extent: &Extent,
         at_once: u128,
-        other: usize,
+        other: u64,
     ) -> Result<Predicted, GenerateError> {
         extent.check()?;
         let usual = self.image_shape();
@@ -94,7 +94,7 @@ impl Generator {
             true => generating + encoder,
             false => generating.max(encoder),
         };
-        let numbers = wide(self.parameters_without_encoder() + other) + work;
+        let weights = u128::from(self.bytes_without_encoder() + other);
         // Every image, and again in the grid of them.
         let each = wide(2 * shape.len() + size_of::<Image>() + size_of::<ImageRequest>());
         let finished = images.saturating_mul(each);
@@ -102,9 +102,9 @@ impl Generator {
         Ok(match self.is_on_gpu() {
             true => Predicted {
                 host: bytes(finished),
-                device: bytes(4 * numbers),
+                device: bytes(weights + 4 * work),
             },
-            false => Predicted::of_host(bytes((4 * numbers).saturating_add(finished))),
+            false => Predicted::of_host(bytes((weights + 4 * work).saturating_add(finished))),
         })
     }
 
@@ -118,11 +118,11 @@ impl Generator {
         latent.vae.encoding(maps) + 2 * shape.len()
     }
 
-    /// Of the network, with its ControlNet, and of the autoencoder.
-    fn parameters_without_encoder(&self) -> usize {
+    /// Of the network as it is stored, with its ControlNet, and of the autoencoder.
+    fn bytes_without_encoder(&self) -> u64 {
         let latent = self.latent.as_ref();
         let vae = latent.map_or(0, |latent| latent.vae.parameters());
-        self.model.parameters() + vae
+        self.model.network.stored_bytes() + 4 * vae as u64
     }
 
     fn encoder_parameters(&self) -> usize {

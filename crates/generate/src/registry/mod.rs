@@ -23,7 +23,7 @@ use fewstep_data::expand_home;
 use fewstep_formats::{
     CONTROLNET_FILE, ControlNetModel, Loras, Model, Pipeline, PipelineComponents, RepositoryKind,
 };
-use fewstep_nn::Precision;
+use fewstep_nn::WeightFormat;
 use std::path::{Path, PathBuf};
 
 /// A model that was found, but is not loaded yet.
@@ -49,8 +49,8 @@ pub struct LoadOptions {
     pub controlnet: Option<PathBuf>,
     /// LoRA that are added to network and text encoder.
     pub loras: Vec<LoraChoice>,
-    /// The precision that networks compute in or, on a CPU, store their weights in.
-    pub precision: Precision,
+    /// How networks have their weights.
+    pub weights: WeightFormat,
     /// How long the text encoder stays in memory.
     pub keep_encoder: KeepEncoder,
 }
@@ -112,21 +112,21 @@ impl ModelSource {
         })
     }
 
-    /// The same with the weights of its blocks stored in this type, which of a latent diffusion model
-    /// are never in memory in 32 bits.
+    /// The same with the weights of its blocks stored so. Those of a latent diffusion model are never
+    /// in memory in 32 bits.
     ///
     /// # Errors
     /// When it cannot be read.
     pub fn stored_model(
         &self,
-        precision: Precision,
+        stored: WeightFormat,
         device: &Device,
     ) -> Result<Model, RegistryError> {
         let mut model = match self {
-            Self::Latent(folder) => Pipeline::load_model_in(folder, precision, device)?,
+            Self::Latent(folder) => Pipeline::load_model_in(folder, stored, device)?,
             Self::Builtin { .. } | Self::Network(_) => self.model(device)?,
         };
-        model.network = model.network.with_weight_dtype(precision);
+        model.network = model.network.with_weight_format(stored);
         Ok(model)
     }
 
@@ -145,16 +145,16 @@ impl ModelSource {
         device: &Device,
     ) -> Result<Model, RegistryError> {
         let plain = options.controlnet.is_none() && options.loras.is_empty();
-        let mut model = match (self, options.precision.is_only_stored(device)) {
+        let mut model = match (self, options.weights.is_only_stored(device)) {
             // Weights are never in memory in 32 bits where nothing is added to them.
-            (Self::Latent(_), true) if plain => self.stored_model(options.precision, device)?,
+            (Self::Latent(_), true) if plain => self.stored_model(options.weights, device)?,
             _ => self.model(device)?,
         };
         if let Some(folder) = &options.controlnet {
             model = model.with_controlnet(ControlNetModel::load(folder, device)?)?;
         }
         model = loras.add_to(model, device)?;
-        model.network = model.network.generating_in(options.precision, device);
+        model.network = model.network.generating_in(options.weights, device);
         Ok(model)
     }
 

@@ -1,7 +1,7 @@
 //! Convolution, recorded for the backward pass.
 
 use crate::backend::{KernelBackend, size};
-use crate::extension::Bias;
+use crate::extension::{Bias, Weight};
 use crate::options::ConvOptions;
 use burn::backend::autodiff::NodeId;
 use burn::backend::autodiff::checkpoint::base::Checkpointer;
@@ -51,11 +51,11 @@ fn record_with<B: KernelBackend, C: CheckpointStrategy, const N: usize>(
                 options,
             };
             let (x, weight) = (x.into_primitive(), weight.into_primitive());
-            prep.finish(state, B::convolve(x, weight, bias, options))
+            prep.finish(state, B::convolve(x, Weight::Floats(weight), bias, options))
         }
         OpsKind::UnTracked(prep) => {
             let (x, weight) = (x.into_primitive(), weight.into_primitive());
-            prep.finish(B::convolve(x, weight, bias, options))
+            prep.finish(B::convolve(x, Weight::Floats(weight), bias, options))
         }
     }
 }

@@ -1,7 +1,7 @@
 //! A linear layer, recorded for the backward pass.
 
 use crate::backend::KernelBackend;
-use crate::extension::Bias;
+use crate::extension::{Bias, Weight};
 use burn::backend::autodiff::checkpoint::base::Checkpointer;
 use burn::backend::autodiff::checkpoint::strategy::CheckpointStrategy;
 use burn::backend::autodiff::grads::Gradients;
@@ -50,9 +50,9 @@ fn record_with<B: KernelBackend, C: CheckpointStrategy, const N: usize>(
                 weight: of_x.then_some(kept),
                 dtype,
             };
-            prep.finish(state, B::affine(x, used, bias))
+            prep.finish(state, B::affine(x, Weight::Floats(used), bias))
         }
-        OpsKind::UnTracked(prep) => prep.finish(B::affine(x, used, bias)),
+        OpsKind::UnTracked(prep) => prep.finish(B::affine(x, Weight::Floats(used), bias)),
     }
 }
 

@@ -8,7 +8,7 @@ mod linear;
 mod silu;
 
 use crate::backend::KernelBackend;
-use crate::extension::{Bias, Function, KernelOps, Modulation, Tensors};
+use crate::extension::{Bias, Function, KernelOps, Modulation, Tensors, Weight};
 use crate::options::{AdamStep, ConvOptions, NormOptions};
 use burn::backend::autodiff::checkpoint::strategy::CheckpointStrategy;
 use burn::backend::tensor::FloatTensor;
@@ -20,11 +20,11 @@ where
 {
     fn kernel_conv2d(
         x: FloatTensor<Self>,
-        weight: FloatTensor<Self>,
+        weight: Weight<Self>,
         bias: Bias<Self>,
         options: ConvOptions,
     ) -> FloatTensor<Self> {
-        conv2d::record::<B, C>(x, weight, bias, options)
+        conv2d::record::<B, C>(x, weight.floats(), bias, options)
     }
 
     fn kernel_group_norm(
@@ -56,10 +56,10 @@ where
 
     fn kernel_linear(
         x: FloatTensor<Self>,
-        weight: FloatTensor<Self>,
+        weight: Weight<Self>,
         bias: Bias<Self>,
     ) -> FloatTensor<Self> {
-        linear::record::<B, C>(x, weight, bias)
+        linear::record::<B, C>(x, weight.floats(), bias)
     }
 
     fn kernel_adam(_tensors: Tensors<Self>, _step: AdamStep) -> Tensors<Self> {

@@ -10,11 +10,12 @@
 
 pub(crate) mod attention;
 pub(crate) mod conv;
+pub(crate) mod linear;
 pub(crate) mod norm;
 mod output;
 mod product;
 mod scratch;
 pub(crate) mod simd;
 #[cfg(test)]
-mod testing;
+pub(crate) mod testing;
 pub(crate) mod weights;

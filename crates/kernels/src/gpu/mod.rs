@@ -17,6 +17,7 @@ mod cuda;
 pub(crate) use cuda::calls as library_calls;
 
 use crate::backend::{AttentionSaved, KernelBackend, NormGradients, NormInputs};
+use crate::extension::Weight;
 use crate::options::{AdamStep, ConvOptions, NormOptions};
 use burn::backend::ops::{ConvOptions as StockOptions, FloatTensorOps, ModuleOps};
 use burn::backend::{DType, TensorMetadata};
@@ -33,10 +34,11 @@ impl KernelBackend for CubeBackend {
 
     fn convolve(
         x: CubeTensor,
-        weight: CubeTensor,
+        weight: Weight<Self>,
         bias: Option<CubeTensor>,
         options: ConvOptions,
     ) -> CubeTensor {
+        let weight = weight.floats();
         #[cfg(feature = "cuda")]
         if let Some(cudnn) = cuda::cudnn(&x) {
             return cudnn.run(move |cudnn| cudnn.conv2d(x, weight, bias, options));
@@ -96,9 +98,9 @@ impl KernelBackend for CubeBackend {
         norm::backward(inputs, statistics.clone(), dy, options)
     }
 
-    fn affine(x: CubeTensor, weight: CubeTensor, bias: Option<CubeTensor>) -> CubeTensor {
+    fn affine(x: CubeTensor, weight: Weight<Self>, bias: Option<CubeTensor>) -> CubeTensor {
         let dtype = x.dtype;
-        let y = product(x, weight, dtype);
+        let y = product(x, cast(weight.floats(), dtype), dtype);
         match bias {
             Some(bias) => rows::add_to_rows(y, bias),
             None => y,

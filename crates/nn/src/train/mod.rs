@@ -9,4 +9,4 @@ pub(crate) mod precision;
 
 pub use cost::{AttentionTable, TrainedPart, Training};
 pub use lora::{Lora, LoraConfig, LoraLayer};
-pub use precision::Precision;
+pub use precision::{Precision, WeightFormat};

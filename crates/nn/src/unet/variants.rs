@@ -8,7 +8,7 @@ use crate::controlnet::{ControlNet, ControlNetConfig, Initial};
 use crate::error::ConfigError;
 use crate::layers::embedding::{WEmbedding, w_sinusoid};
 use crate::train::init::{Init, count};
-use crate::train::precision::{Cast, Precision};
+use crate::train::precision::{Cast, Precision, Quantise, WeightFormat};
 use crate::train::{Lora, LoraConfig, LoraLayer};
 use burn::module::{Module, ModuleMapper};
 use burn::tensor::Tensor;
@@ -183,6 +183,15 @@ impl UNet {
         match precision {
             Precision::F32 => self,
             Precision::Bf16 | Precision::F16 => self.map_blocks(&mut Cast(precision.dtype())),
+        }
+    }
+
+    /// The same network with the weights of its blocks stored so, for generating; see
+    /// [`UNet::with_weight_dtype`].
+    pub fn with_weight_format(self, format: WeightFormat) -> Self {
+        match format {
+            WeightFormat::Floats(precision) => self.with_weight_dtype(precision),
+            WeightFormat::Q8_0 => self.map_blocks(&mut Quantise),
         }
     }
 

@@ -88,7 +88,7 @@ struct Timing {
 pub(crate) fn run(args: Args) -> CliResult {
     args.memory.choose();
     let device = compute::device(None)?;
-    let precision = args.precision.checked(&device)?;
+    let precision = args.precision.computing(&device)?;
     fewstep_kernels::allow_tf32(args.tf32);
     let config = args.size.config();
     let side = args.side.unwrap_or_else(|| args.size.side());

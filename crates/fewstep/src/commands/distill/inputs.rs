@@ -70,7 +70,7 @@ impl Inputs {
         stored.check_stored(&device).input_error()?;
         let (names, loras) = (loras, TeacherLora::read(loras).input_error()?);
         let teacher = match names {
-            [] => source.stored_model(stored, &device)?,
+            [] => source.stored_model(stored.into(), &device)?,
             _ => source.model(&device)?,
         };
         let mut teacher = loras.add_to(teacher, &device).input_error()?;

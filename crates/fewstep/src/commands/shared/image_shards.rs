@@ -75,7 +75,7 @@ impl ImageShard {
             ("negative prompt", negative.unwrap_or_default().into()),
             (
                 "precision",
-                format!("{:?}", prompted.generate.precision.precision()),
+                prompted.generate.precision.weights().to_string(),
             ),
         ];
         let settings = settings.map(|(name, value)| (name.to_string(), value));

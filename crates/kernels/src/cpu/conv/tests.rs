@@ -3,7 +3,8 @@
 use super::{Shape, bias_grad, forward, input_grad, weight_grad};
 use crate::cpu::simd::Isa;
 use crate::cpu::testing::{Sum, assert_same_bits, beyond_rounding, values};
-use crate::cpu::weights::Weights;
+use crate::cpu::weights::{Blocks, Weights};
+use crate::q8::{self, BLOCK};
 use half::{bf16, f16};
 use proptest::prelude::*;
 
@@ -140,7 +141,7 @@ fn check(shape: &Shape) -> Result<(), TestCaseError> {
     Ok(())
 }
 
-/// Weights stored in 16 bits give the bits that the same numbers give in 32.
+/// Weights stored in 16 bits, or in blocks, give the bits that the same numbers give in 32.
 fn check_16_bits(shape: &Shape) -> Result<(), TestCaseError> {
     let Inputs {
         x, weight, bias, ..
@@ -157,6 +158,35 @@ fn check_16_bits(shape: &Shape) -> Result<(), TestCaseError> {
     Ok(())
 }
 
+/// The same for weights in blocks of input channels.
+fn check_blocks(shape: &Shape) -> Result<(), TestCaseError> {
+    let Inputs { x, bias, .. } = Inputs::new(shape);
+    let area = shape.kernel[0] * shape.kernel[1];
+    let numbers: Vec<i8> = values(5, shape.weight_len())
+        .iter()
+        .map(|value| q8::rounded(*value, 250.0))
+        .collect();
+    let scales = values(6, shape.weight_len() / BLOCK);
+    // Output channel, block, then kernel element.
+    let wide: Vec<f32> = (0..numbers.len())
+        .map(|at| {
+            let (element, channel) = (at % area, at / area % shape.channels_in);
+            let blocks = at / area / shape.channels_in * (shape.channels_in / BLOCK);
+            f32::from(numbers[at]) * scales[(blocks + channel / BLOCK) * area + element]
+        })
+        .collect();
+    let blocks = Blocks {
+        numbers: &numbers,
+        scales: &scales,
+        behind: area,
+    };
+    for isa in Isa::available() {
+        let y = |weight: Weights| forward(isa, shape, &x, weight, Some(&bias));
+        prop_assert_eq!(y(Weights::Q8(blocks)), y(Weights::F32(&wide)));
+    }
+    Ok(())
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(64))]
 
@@ -168,6 +198,11 @@ proptest! {
     #[test]
     fn weights_of_16_bits_give_the_same_bits(shape in shapes()) {
         check_16_bits(&shape)?;
+    }
+
+    #[test]
+    fn weights_in_blocks_give_the_same_bits(shape in shapes(), blocks in 1..3usize) {
+        check_blocks(&Shape { channels_in: blocks * BLOCK, ..shape })?;
     }
 }
 

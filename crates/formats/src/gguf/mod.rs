@@ -3,7 +3,12 @@
 //!
 //! Source: `docs/gguf.md` of ggml, version 3. All numbers are little-endian.
 
+mod reading;
+
+pub(crate) use reading::in_safetensors;
+
 use crate::tensors::raw::RawTensor;
+use fewstep_kernels::q8::{self, BLOCK};
 use half::{bf16, f16};
 use std::collections::BTreeMap;
 
@@ -28,8 +33,6 @@ pub(crate) enum Entry {
     Number(u32),
 }
 
-/// Values in a block of [`Encoding::Q8`].
-const BLOCK: usize = 32;
 /// Data and every tensor in it start at a multiple of this many bytes.
 const ALIGNMENT: usize = 32;
 
@@ -107,12 +110,12 @@ impl Encoding {
 /// 32 values as a scale d and bytes q, x ≈ d·q with d = max |x| / 127. ggml's
 /// `quantize_row_q8_0_ref`, to the bit.
 fn quantised(block: &[f32]) -> [u8; 2 + BLOCK] {
-    let scale = block.iter().fold(0f32, |max, v| max.max(v.abs())) / 127.0;
-    let inverse = if scale == 0.0 { 0.0 } else { 1.0 / scale };
+    let largest = block.iter().fold(0f32, |max, v| max.max(v.abs()));
+    let (scale, inverse) = q8::scale(largest);
     let mut bytes = [0; 2 + BLOCK];
-    bytes[..2].copy_from_slice(&f16::from_f32(scale).to_le_bytes());
+    bytes[..2].copy_from_slice(&scale.to_le_bytes());
     for (byte, value) in bytes[2..].iter_mut().zip(block) {
-        *byte = ((value * inverse).round() as i8) as u8;
+        *byte = q8::rounded(*value, inverse) as u8;
     }
     bytes
 }

@@ -1,0 +1,156 @@
+//! The tensors of a safetensors file, each read when it is used.
+//!
+//! The file is not mapped: a mapped file counts to the memory of the process until the system wants
+//! it back, on top of what is made of it.
+
+use super::eight_bits;
+use crate::{FormatError, WeightsFile};
+use burn::store::burn_pack::{Error as PackError, Tensor as PackTensor};
+use burn::tensor::{Bytes, DType};
+use safetensors::Dtype;
+use safetensors::tensor::{Metadata, TensorInfo};
+use std::fs::File;
+use std::io::{self, Read, Seek, SeekFrom};
+use std::path::Path;
+use std::sync::{Arc, Mutex};
+
+/// Bytes before the header: its length.
+const LENGTH: usize = 8;
+
+/// The tensors of a file.
+pub(crate) fn tensors(path: &Path) -> Result<Vec<PackTensor>, FormatError> {
+    // Says in plain words what is wrong with a header.
+    let types = WeightsFile::inspect(path)?.types.into_iter();
+    eight_bits::refuse_types(types, || path.display().to_string())?;
+    let broken = |reason: String| FormatError::NotSafetensors {
+        origin: path.display().to_string(),
+        reason,
+    };
+    let (file, metadata, start) = open(path).map_err(|error| broken(error.to_string()))?;
+    let file = Arc::new(Mutex::new(file));
+    let tensors = metadata.tensors().into_iter().map(|(name, info)| {
+        let dtype = dtype(info.dtype).ok_or_else(|| {
+            broken(format!(
+                "`{name}` is of the type {}, which is not read",
+                info.dtype
+            ))
+        })?;
+        Ok(tensor(name, dtype, info, start, file.clone()))
+    });
+    tensors.collect()
+}
+
+/// The file, what is in it, and where the values begin.
+fn open(path: &Path) -> io::Result<(File, Metadata, u64)> {
+    let mut file = File::open(path)?;
+    let size = file.metadata()?.len();
+    let mut length = [0; LENGTH];
+    file.read_exact(&mut length)?;
+    let mut header = vec![];
+    let length = u64::from_le_bytes(length);
+    file.by_ref().take(length).read_to_end(&mut header)?;
+    let metadata: Metadata = serde_json::from_slice(&header)?;
+    let start = LENGTH as u64 + length;
+    match start + metadata.data_len() as u64 == size {
+        true => Ok((file, metadata, start)),
+        false => Err(io::Error::other("its tensors do not fill it")),
+    }
+}
+
+fn tensor(
+    name: String,
+    dtype: DType,
+    info: &TensorInfo,
+    start: u64,
+    file: Arc<Mutex<File>>,
+) -> PackTensor {
+    let (begin, end) = info.data_offsets;
+    let values = move || {
+        let mut bytes = vec![0; end - begin];
+        let mut file = file.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+        file.seek(SeekFrom::Start(start + begin as u64))
+            .and_then(|_| file.read_exact(&mut bytes))
+            .map_err(|error| PackError::IoError(error.to_string()))?;
+        Ok(Bytes::from_bytes_vec(bytes))
+    };
+    PackTensor::deferred(name, dtype, info.shape.clone(), None, end - begin, values)
+}
+
+/// The framework's name of a type that it has.
+fn dtype(dtype: Dtype) -> Option<DType> {
+    Some(match dtype {
+        Dtype::F64 => DType::F64,
+        Dtype::F32 => DType::F32,
+        Dtype::F16 => DType::F16,
+        Dtype::BF16 => DType::BF16,
+        Dtype::I64 => DType::I64,
+        Dtype::I32 => DType::I32,
+        Dtype::I16 => DType::I16,
+        Dtype::I8 => DType::I8,
+        Dtype::U64 => DType::U64,
+        Dtype::U32 => DType::U32,
+        Dtype::U16 => DType::U16,
+        Dtype::U8 => DType::U8,
+        _ => return None,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::tensors::raw::RawTensor;
+    use std::collections::BTreeMap;
+
+    fn written(
+        folder: &Path,
+        tensors: &[(&str, Dtype, Vec<usize>, Vec<u8>)],
+    ) -> std::path::PathBuf {
+        let tensors: BTreeMap<&str, RawTensor> = tensors
+            .iter()
+            .map(|(name, dtype, shape, data)| {
+                (*name, RawTensor::owned(*dtype, shape.clone(), data.clone()))
+            })
+            .collect();
+        let bytes = safetensors::serialize(tensors, None).expect("bytes");
+        let path = folder.join("weights.safetensors");
+        std::fs::write(&path, bytes).expect("written");
+        path
+    }
+
+    #[test]
+    fn each_tensor_has_its_own_values() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = written(
+            folder.path(),
+            &[
+                ("a", Dtype::F16, vec![2, 1], vec![1, 2, 3, 4]),
+                ("b", Dtype::I64, vec![1], vec![5, 0, 0, 0, 0, 0, 0, 0]),
+                ("c", Dtype::F32, vec![0], vec![]),
+            ],
+        );
+        let mut read = tensors(&path).expect("readable");
+        read.sort_by(|a, b| a.name.cmp(&b.name));
+        let facts = read.iter().map(|t| (t.dtype, t.shape.to_vec()));
+        let expected = [
+            (DType::F16, vec![2, 1]),
+            (DType::I64, vec![1]),
+            (DType::F32, vec![0]),
+        ];
+        assert!(facts.eq(expected));
+        let bytes = |at: usize| read[at].to_bytes().expect("bytes").to_vec();
+        assert_eq!(bytes(0), [1, 2, 3, 4]);
+        assert_eq!(bytes(1), [5, 0, 0, 0, 0, 0, 0, 0]);
+        assert!(bytes(2).is_empty());
+    }
+
+    #[test]
+    fn files_that_are_not_whole_are_refused() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = written(folder.path(), &[("a", Dtype::F32, vec![4], vec![7; 16])]);
+        let bytes = std::fs::read(&path).expect("a file");
+        for bytes in [&bytes[..bytes.len() - 1], &[&bytes[..], &[0]].concat()] {
+            std::fs::write(&path, bytes).expect("written");
+            assert!(tensors(&path).is_err(), "{} bytes", bytes.len());
+        }
+    }
+}
