@@ -6,7 +6,7 @@ mod distribution_matching;
 
 use burn::module::Module;
 use burn::tensor::{Device, Tensor};
-use distribution_matching::{DistributionMatching, FAKE_SCORE, MEAN, Others, SLOW_SCORE, VARIANCE};
+use distribution_matching::{MEAN, MatchingOfMixture, Others, SLOW_SCORE, VARIANCE};
 use fewstep_data::{Dataset, Examples, ImageShape};
 use fewstep_diffusion::random::{self, Purpose};
 use fewstep_diffusion::{
@@ -14,6 +14,7 @@ use fewstep_diffusion::{
     Schedule, ScheduleConfig,
 };
 use fewstep_distill::World;
+use fewstep_distill::method::FAKE_SCORE;
 use fewstep_distill::optim::{Ema, OptimConfig};
 use fewstep_distill::recipe::RunConfig;
 use fewstep_distill::run::{Ended, Event, LogRecord, Phase, Run, RunError, Target};
@@ -72,7 +73,7 @@ fn run(folder: &Path, others: Others, batch: usize, updates: u64, every: u64, ra
         seed: 5,
         phases: vec![Phase {
             name: "matched".into(),
-            method: Arc::new(DistributionMatching {
+            method: Arc::new(MatchingOfMixture {
                 ratio,
                 fake_lr: 2e-3,
                 others,
@@ -418,7 +419,7 @@ fn the_plan_knows_all_players() {
     let folder = tempfile::tempdir().expect("a folder");
     let of = |others| run(folder.path(), others, 8, 4, 2, 2);
     let plan = of(Others::FakeScore).plan(&initial(), 1).expect("fits");
-    assert_eq!((plan[0].cost.frozen, plan[0].cost.trained), (2, 2));
+    assert_eq!((plan[0].cost.frozen, plan[0].cost.trained), (3, 2));
     let options = |others| {
         of(others)
             .memory_options(&initial(), 1, Target::Cpu)

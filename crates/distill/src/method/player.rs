@@ -49,8 +49,8 @@ type Start = dyn FnOnce(OptimConfig, u64) -> Box<dyn PlayerState>;
 impl Player {
     /// A player that starts from this model and moves in every update.
     ///
-    /// `optim` says how it moves. The batches are those of the phase, whatever sizes it has. The
-    /// objective sees the player's own network as its [`Student`](super::Student), and the student
+    /// `optim` says how it moves. The batches are those of the phase, whatever sizes it has, and so
+    /// is what is kept for the backward pass. The objective sees the player's own network as its [`Student`](super::Student), and the student
     /// and all further players as the others.
     ///
     /// Files in checkpoints begin with the name: lowercase letters, digits and hyphens. The model
@@ -92,6 +92,7 @@ impl Player {
         let optim = OptimConfig {
             batch: batches.batch,
             micro_batch: batches.micro_batch,
+            gradient_checkpointing: batches.gradient_checkpointing,
             ..self.optim
         };
         Playing {

@@ -252,10 +252,13 @@ impl Needs<'_> {
         }
     }
 
-    /// Numbers of the parameters, two moments of Adam, the average, and what is frozen.
+    /// Numbers of the parameters, two moments of Adam, the average, what is frozen, and the model
+    /// that the student started from.
     fn state(&self) -> usize {
         let copies = 3 + usize::from(self.phase.optim.ema.is_some());
-        self.trained * copies + self.frozen() + self.other_state
+        let start = self.phase.method.starts_from();
+        let start = start.map_or(0, |start| start.network.num_params());
+        self.trained * copies + self.frozen() + self.other_state + start
     }
 }
 

@@ -18,7 +18,8 @@ use inputs::Inputs;
 /// A recipe without `method` is guided distillation: it folds guidance into one network, then
 /// halves the steps again and again. With method = "codi" a model learns to generate from control
 /// images (a smaller image, a masked one, edges, a depth map) in 1 to 4 steps. With "consistency"
-/// it learns only the few steps, with "denoising" only the control images.
+/// it learns only the few steps, with "denoising" only the control images. With "matching" a
+/// student of few steps learns to generate as the teacher's samples are distributed.
 ///
 /// A latent diffusion model such as Stable Diffusion is distilled on captioned images (data.kind =
 /// "captioned"), a class-conditional one on labelled images, and an inpainting model with random
@@ -128,8 +129,15 @@ fn one_phase(args: &RunArgs, world: &World) -> CliResult {
         let embedding = default_w_embedding(inputs.reads_texts());
         recipe.w_embedding.get_or_insert(embedding);
     }
+    let start = match recipe.student() {
+        None => None,
+        Some((reference, steps)) => {
+            inputs.check_learnt()?;
+            Some(inputs.start(reference, steps, recipe.run.precision)?)
+        }
+    };
     let examples = inputs.examples.clone();
-    let phases = |recipe: &PhaseRecipe| Ok(recipe.phases(examples.conditions()));
+    let phases = |recipe: &PhaseRecipe| Ok(recipe.phases(examples.conditions(), start.clone()));
     inputs.run(
         (args, folder),
         &phases,

@@ -117,7 +117,7 @@ impl Plan {
                     named(&recipe.teacher, &recipe.teacher_lora)
                 ),
                 command: "distill",
-                phases: recipe.phases(None),
+                phases: recipe.phases(None, None),
                 data: recipe.data,
                 seed: recipe.seed,
             });

@@ -1,0 +1,342 @@
+//! Distribution matching: moves a few-step student's images to where the guided teacher finds them
+//! more likely than a network that has learnt the student's own images does.
+//!
+//! # Source
+//! DMD2, 2405.14867, without its GAN term; the gradient is that of DMD, 2311.18828.
+//!
+//! # Objective
+//! For images x of the student, the gradient of the KL divergence from the teacher's distribution
+//! at random noise levels: (x̂_fake(x_t, w, c) − x̂_w(x_t, c)) / mean |x − x̂_w(x_t, c)|. The fake
+//! score x̂_fake is a network of its own that learns to denoise the student's images, in several
+//! updates for each of the student.
+//!
+//! # Departures from the papers
+//! Student and fake score take w as an input, drawn for each image. The student keeps the
+//! deterministic sampler that it was distilled for, where DMD2 adds fresh noise between steps. The
+//! papers' noise levels are timesteps 20 to 980 of 1000: the same share of a continuous schedule.
+//! The student is the average of its parameters.
+
+mod config;
+mod fake_score;
+mod generator;
+mod simulation;
+#[cfg(test)]
+mod tests;
+
+pub use config::{FakeScoreConfig, MatchingConfig};
+pub use fake_score::FakeScore;
+pub use generator::DistributionMatching;
+pub use simulation::Simulation;
+
+use super::teacher::{check_clipping, clipped};
+use super::{
+    GuidanceWeights, InRecipe, LossWeighting, Method, MethodError, Objective, Player,
+    SharedSettings, StudentPrediction, Teacher, Trained, Turn,
+};
+use crate::error::RecipeError;
+use fewstep_diffusion::{DiffusionModel, DistilledFor, Guidance, Role, SamplerRecipe};
+use fewstep_formats::Model;
+use fewstep_nn::{Backbone, WEmbedding};
+use std::fmt;
+use std::sync::Arc;
+
+/// The name of the fake score among the players.
+pub const FAKE_SCORE: &str = "fake-score";
+
+/// Distribution matching as a phase.
+#[derive(Clone)]
+pub struct MatchingMethod {
+    /// Its settings.
+    pub config: MatchingConfig,
+    /// The few-step student that it starts from; none where a recipe is only described.
+    pub start: Option<Arc<Model>>,
+    /// Which w; by default those of the student that it starts from.
+    pub weights: Option<GuidanceWeights>,
+    /// How w enters the fake score.
+    pub embedding: WEmbedding,
+    /// ω of the fake score; by default one that suits what the teacher predicts.
+    pub weighting: Option<LossWeighting>,
+    /// The student's peak learning rate, which is the fake score's too where it has no other.
+    pub lr: f64,
+}
+
+impl fmt::Debug for MatchingMethod {
+    /// Equal for equal methods, the weights that the student starts from included.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let start = self.start.as_deref().map(Model::weights_hash);
+        f.debug_struct("MatchingMethod")
+            .field("config", &self.config)
+            .field("start", &start)
+            .field("weights", &self.weights)
+            .field("embedding", &self.embedding)
+            .field("weighting", &self.weighting)
+            .field("lr", &self.lr)
+            .finish()
+    }
+}
+
+impl MatchingMethod {
+    fn start(&self) -> Result<&Model, MethodError> {
+        let missing = || {
+            MethodError::Teacher(
+                "there is no student to start from: set `student` in [matching]".into(),
+            )
+        };
+        self.start.as_deref().ok_or_else(missing)
+    }
+
+    /// Which w, with the student that it starts from.
+    fn weights_of(&self, start: &Model) -> Option<GuidanceWeights> {
+        self.weights.or(match start.recipe.guidance {
+            Guidance::Input { w_min, w_max, .. } => Some(GuidanceWeights::Range([w_min, w_max])),
+            Guidance::Fixed { w } => Some(GuidanceWeights::Single(w)),
+            Guidance::None | Guidance::ClassifierFree => None,
+        })
+    }
+
+    /// The steps of the student that it starts from, if they are known.
+    fn steps_of(&self, start: &Model) -> Option<usize> {
+        match start.recipe.role {
+            Role::Student { steps, .. } => self.config.steps.or(steps),
+            Role::Teacher => self.config.steps,
+        }
+    }
+
+    fn simulation(&self) -> Result<Simulation, MethodError> {
+        let start = self.start()?;
+        Ok(Simulation {
+            steps: self.steps_of(start).unwrap_or(1),
+            weights: self.weights_of(start),
+            clip: start.recipe.clip,
+        })
+    }
+
+    /// The weight of the fake score's loss, which predicts as the teacher does.
+    fn weighting(&self, teacher: &SamplerRecipe) -> Result<LossWeighting, MethodError> {
+        LossWeighting::choose(self.weighting, teacher.prediction, &teacher.schedule)
+    }
+
+    /// Checks that the student to start from has the deterministic sampler, and for how many steps.
+    fn check_sampler(&self, start: &SamplerRecipe) -> Result<(), String> {
+        let wanted = self.config.steps;
+        match start.role {
+            Role::Student {
+                sampler: DistilledFor::Deterministic,
+                steps: Some(steps),
+            } => match wanted {
+                Some(wanted) if wanted != steps => Err(format!(
+                    "the student to start from was distilled for {steps} steps, and `matching.steps` is {wanted}: remove it, or give the student for {wanted} steps"
+                )),
+                _ => Ok(()),
+            },
+            Role::Student {
+                sampler: DistilledFor::Any | DistilledFor::Deterministic,
+                ..
+            } => match wanted {
+                Some(_) => Ok(()),
+                None => Err(
+                    "the student to start from is for any number of steps: set `matching.steps`, for example to 1".into(),
+                ),
+            },
+            Role::Student { sampler, .. } => Err(format!(
+                "the student to start from was distilled for the {sampler} sampler: give a student of stage two with `halving = \"deterministic\"`"
+            )),
+            Role::Teacher => Err(
+                "the student to start from is a teacher: give a student of stage two in [matching]".into(),
+            ),
+        }
+    }
+
+    /// Checks that teacher and student take w as the method does.
+    fn check_w(&self, teacher: &Model, start: &Model) -> Result<(), String> {
+        let weights = self.weights_of(start);
+        match (weights, start.recipe.guidance) {
+            (None, Guidance::None)
+            | (Some(GuidanceWeights::Range(_)), Guidance::Input { .. }) => {}
+            (Some(GuidanceWeights::Single(w)), Guidance::Fixed { w: of_start }) if w == of_start => {}
+            (_, Guidance::Input { .. }) => {
+                return Err(
+                    "the student to start from takes w as an input: give a range, `w = [min, max]`, or remove `w`".into(),
+                );
+            }
+            (_, Guidance::Fixed { w }) => {
+                return Err(format!(
+                    "the student to start from was distilled for w = {w} only: remove `w`"
+                ));
+            }
+            (Some(_), Guidance::None) => {
+                return Err(
+                    "the student to start from knows no guidance, so `w` has no meaning: remove it".into(),
+                );
+            }
+            (_, Guidance::ClassifierFree) => {
+                return Err(
+                    "the student to start from has two branches for guidance: give a student of guided distillation".into(),
+                );
+            }
+        }
+        match (weights, teacher.recipe.guidance) {
+            (Some(_), Guidance::None) => Err(
+                "the student is for guidance, and the teacher has no unconditional branch to guide with: give the teacher that the student was distilled from".into(),
+            ),
+            (Some(GuidanceWeights::Range(_)), Guidance::Fixed { .. })
+            | (Some(GuidanceWeights::Single(_)) | None, Guidance::Input { .. }) => Err(
+                "teacher and student do not take w alike: give the teacher that the student was distilled from".into(),
+            ),
+            _ => Ok(()),
+        }
+    }
+}
+
+/// Checks that a student makes the images that the teacher judges.
+fn check_same(teacher: &SamplerRecipe, start: &SamplerRecipe) -> Result<(), String> {
+    let other = match () {
+        () if teacher.classes != start.classes => "classes",
+        () if teacher.resolution != start.resolution => "images of another size",
+        () if teacher.schedule != start.schedule => "a noise schedule",
+        () if teacher.control != start.control => "control images",
+        () => return Ok(()),
+    };
+    Err(format!(
+        "the student to start from has {other} unlike the teacher's: give a student that was distilled from this teacher"
+    ))
+}
+
+impl Method for MatchingMethod {
+    fn name(&self) -> &'static str {
+        "matching"
+    }
+
+    fn calls_teacher(&self) -> bool {
+        true
+    }
+
+    fn steps(&self) -> Option<usize> {
+        self.start.as_deref().and_then(|start| self.steps_of(start))
+    }
+
+    fn starts_from(&self) -> Option<&Model> {
+        self.start.as_deref()
+    }
+
+    fn check(&self, teacher: &Model) -> Result<(), MethodError> {
+        let start = self.start()?;
+        let few_steps = match teacher.recipe.role {
+            Role::Teacher => false,
+            Role::Student { sampler, .. } => sampler != DistilledFor::Any,
+        };
+        let checked = match few_steps {
+            true => Err(
+                "the teacher is a student of few steps, which is no judge of images at every noise level: give the teacher that it was distilled from".into(),
+            ),
+            false => check_same(&teacher.recipe, &start.recipe),
+        };
+        checked
+            .and_then(|()| self.check_sampler(&start.recipe))
+            .and_then(|()| self.check_w(teacher, start))
+            .map_err(MethodError::Teacher)
+    }
+
+    fn check_settings(&self, teacher: &Model) -> Result<(), MethodError> {
+        let recipe = &teacher.recipe;
+        check_clipping(self.config.clip_targets, recipe)?;
+        self.weighting(recipe)?
+            .check_bounded_for(recipe.prediction, &recipe.schedule)
+    }
+
+    fn student(&self, _base: &Model, _seed: u64) -> Result<Backbone, MethodError> {
+        Ok(self.start()?.network.clone())
+    }
+
+    fn objective(&self, teacher: &Teacher<'_>) -> Result<Box<dyn Objective>, MethodError> {
+        let simulation = self.simulation()?;
+        let guided = match simulation.weights {
+            Some(_) => teacher.guided()?,
+            None => Box::new(teacher.frozen()?),
+        };
+        Ok(Box::new(DistributionMatching {
+            teacher: clipped(guided, self.config.clip_targets),
+            simulation,
+            times: self.config.times,
+        }))
+    }
+
+    fn turn(&self) -> Turn {
+        Turn {
+            every: self.config.critic_updates,
+        }
+    }
+
+    fn others(&self, teacher: &Teacher<'_>, _seed: u64) -> Result<Vec<Player>, MethodError> {
+        let simulation = self.simulation()?;
+        let start = teacher.model.network.clone().without_dropout();
+        let network = match simulation.weights {
+            Some(weights) => weights.student(start, self.embedding)?,
+            None => start,
+        };
+        let model = DiffusionModel {
+            network,
+            ..teacher.frozen()?
+        };
+        let objective = Box::new(FakeScore {
+            simulation,
+            weighting: self.weighting(&teacher.model.recipe)?,
+        });
+        let optim = self.config.fake_score.optim(self.lr);
+        Ok(vec![Player::new(FAKE_SCORE, model, optim, objective)])
+    }
+
+    fn result(&self, recipe: &mut SamplerRecipe) {
+        let Some(start) = self.start.as_deref() else {
+            return;
+        };
+        recipe.role = Role::Student {
+            sampler: DistilledFor::Deterministic,
+            steps: self.steps_of(start),
+        };
+        recipe.prediction = start.recipe.prediction;
+        recipe.guidance = match self.weights_of(start) {
+            Some(weights) => weights.guidance(),
+            None => Guidance::None,
+        };
+    }
+}
+
+impl InRecipe for MatchingMethod {
+    const PHASE: &'static str = "matched";
+
+    type Config = MatchingConfig;
+
+    fn check_shared(shared: &SharedSettings) -> Result<(), RecipeError> {
+        let (key, why) = match shared {
+            shared if shared.control.train != Trained::Full => ("train", "all weights are trained"),
+            shared if shared.label_dropout != 0.0 => (
+                "label_dropout",
+                "the images are the student's, with the labels of the data",
+            ),
+            SharedSettings {
+                student_prediction: StudentPrediction::Auto | StudentPrediction::Teacher,
+                ..
+            } => return Ok(()),
+            _ => (
+                "student_prediction",
+                "the student predicts what the one that it starts from does",
+            ),
+        };
+        Err(RecipeError::new(
+            key,
+            format!("`{key}` has no meaning with `method = \"matching\"`, where {why}: remove it"),
+        ))
+    }
+
+    fn from_recipe(config: &MatchingConfig, shared: SharedSettings) -> Self {
+        Self {
+            config: config.clone(),
+            start: shared.student,
+            weights: shared.w,
+            embedding: shared.w_embedding,
+            weighting: shared.weighting,
+            lr: shared.lr,
+        }
+    }
+}
