@@ -151,9 +151,9 @@ impl MatchingMethod {
     fn check_w(&self, teacher: &Model, start: &Model) -> Result<(), String> {
         let weights = self.weights_of(start);
         match (weights, start.recipe.guidance) {
-            (None, Guidance::None)
-            | (Some(GuidanceWeights::Range(_)), Guidance::Input { .. }) => {}
-            (Some(GuidanceWeights::Single(w)), Guidance::Fixed { w: of_start }) if w == of_start => {}
+            (None, Guidance::None) | (Some(GuidanceWeights::Range(_)), Guidance::Input { .. }) => {}
+            (Some(GuidanceWeights::Single(w)), Guidance::Fixed { w: of_start })
+                if w == of_start => {}
             (_, Guidance::Input { .. }) => {
                 return Err(
                     "the student to start from takes w as an input: give a range, `w = [min, max]`, or remove `w`".into(),
@@ -166,7 +166,8 @@ impl MatchingMethod {
             }
             (Some(_), Guidance::None) => {
                 return Err(
-                    "the student to start from knows no guidance, so `w` has no meaning: remove it".into(),
+                    "the student to start from knows no guidance, so `w` has no meaning: remove it"
+                        .into(),
                 );
             }
             (_, Guidance::ClassifierFree) => {
