@@ -105,7 +105,50 @@ fn the_plan_has_the_calls_of_all_networks() {
     assert!(plan.contains("4 + 2 trained"), "{plan}");
     workspace.succeed(&["plan", &recipe]);
     let (info, _) = workspace.succeed(&["info", &recipe]);
-    assert!(info.contains("matched  25 updates of 8 samples"), "{info}");
+    for part in [
+        "match the student students with the teacher",
+        "matched  25 updates of 8 samples",
+    ] {
+        assert!(info.contains(part), "no `{part}` in {info}");
+    }
+}
+
+/// With LoRA, student and fake score move only these: the run resumes exactly, and its folder has the
+/// LoRA on its own. Other methods of one phase train none.
+#[test]
+fn a_lora_is_trained_in_place_of_all_weights() {
+    let (workspace, recipe) = prepared();
+    let text = MATCHING.replace("[data]", "[lora]\nrank = 2\nalpha = 2.0\n[data]");
+    let lora = workspace.recipe("lora.toml", &text);
+    workspace.succeed(&["distill", &lora, "--out", "whole"]);
+    workspace.run_with_kills(&["distill", &lora, "--out", "killed"]);
+    let (whole, killed) = (workspace.path("whole"), workspace.path("killed"));
+    assert_same_run(&whole, &killed, &["matched"]);
+    assert!(whole.join("models/matched/lora").is_dir());
+    let (start, end) = (
+        weights(&workspace.path("students"), "steps-2"),
+        weights(&whole, "matched"),
+    );
+    let moved = start
+        .iter()
+        .zip(&end)
+        .filter(|(before, after)| before != after);
+    let moved: Vec<&str> = moved.map(|((name, _), _)| &**name).collect();
+    assert!(!moved.is_empty());
+    assert!(
+        moved
+            .iter()
+            .all(|name| name.contains("attentions") || name.contains("cond_proj")),
+        "{moved:?}"
+    );
+    let refused = ["distill", &recipe, "--set", "method=consistency"];
+    let refused = [
+        &refused[..],
+        &["--set", "lora.rank=2", "--set", "lora.alpha=2.0"],
+    ]
+    .concat();
+    workspace.refuse(&refused, &["trains no LoRA"]);
+    workspace.refuse(&["distill", &lora, "--set", "lora.rank=0"], &["rank"]);
 }
 
 /// A student of stage one has no number of steps: the recipe says it.

@@ -62,13 +62,27 @@ impl Player {
         optim: OptimConfig,
         objective: Box<dyn Objective>,
     ) -> Self {
+        let all = model.network.num_params();
+        Self::training(name, (model, |network| network, all), optim, objective)
+    }
+
+    /// The same, of whose network only a part of so many parameters moves: `part` freezes the rest.
+    pub(super) fn training<N: Module + Network + 'static>(
+        name: &'static str,
+        (model, part, parameters): (DiffusionModel<N>, fn(N) -> N, usize),
+        optim: OptimConfig,
+        objective: Box<dyn Objective>,
+    ) -> Self {
+        let start = move |optim, total| -> Box<dyn PlayerState> {
+            Box::new(Stepper::new(model, optim, total).training(part))
+        };
         Self {
             name,
             optim,
             turn: Turn::default(),
             objective,
-            parameters: model.network.num_params(),
-            start: Box::new(|optim, total| Box::new(Stepper::new(model, optim, total))),
+            parameters,
+            start: Box::new(start),
         }
     }
 

@@ -16,7 +16,7 @@ use crate::run::Phase;
 use fewstep_data::{ConditionConfig, Conditions, DataConfig};
 use fewstep_diffusion::limits::{UPDATES, probability, within};
 use fewstep_formats::Model;
-use fewstep_nn::{Precision, WEmbedding};
+use fewstep_nn::{LoraConfig, Precision, WEmbedding};
 use serde::{Deserialize, Serialize};
 use std::sync::Arc;
 
@@ -71,6 +71,10 @@ macro_rules! phase_recipe {
             /// the default is what the student that it starts from is for.
             #[serde(default, skip_serializing_if = "Option::is_none")]
             pub w: Option<GuidanceWeights>,
+            /// LoRA of the student's weights, and with `matching` of the fake score's, instead of
+            /// all weights.
+            #[serde(default, skip_serializing_if = "Option::is_none")]
+            pub lora: Option<LoraConfig>,
             /// How w enters the network of a consistency model, and the fake score of `matching`;
             /// the default is that of [`default_w_embedding`](super::default_w_embedding).
             #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -180,6 +184,7 @@ impl PhaseRecipe {
         self.weighting
             .map_or(Ok(()), |weighting| weighting.check("weighting"))?;
         self.check_method()?;
+        self.check_lora()?;
         if let Some(("", _)) = self.student() {
             return Err(RecipeError::new(
                 "matching.student",
@@ -188,6 +193,31 @@ impl PhaseRecipe {
         }
         self.optim.validate().map_err(|e| e.within("optim"))?;
         self.run.validate()
+    }
+
+    /// Checks the LoRA, and that the method can train them.
+    fn check_lora(&self) -> Result<(), RecipeError> {
+        let Some(lora) = &self.lora else {
+            return Ok(());
+        };
+        let (_, method) = self.method(Control::default(), None);
+        if !method.supports_lora() {
+            return Err(RecipeError::new(
+                "lora",
+                "the method of this recipe trains no LoRA: remove [lora], or train the LoRA with `method = \"matching\"` or with the stages of guided distillation",
+            ));
+        }
+        let checked = lora.validate();
+        checked.map_err(|error| RecipeError::new("lora", error.to_string()))
+    }
+
+    /// The type of the teacher's weights that other networks have too: with LoRA those are all, and
+    /// they stay as they are.
+    pub fn shared_precision(&self) -> Precision {
+        match self.lora {
+            Some(_) => self.teacher_precision,
+            None => Precision::F32,
+        }
     }
 
     /// Checks that storing the teacher in half the bits saves memory: where only the ControlNet is
@@ -244,7 +274,7 @@ impl PhaseRecipe {
         vec![Phase {
             name: name.into(),
             method,
-            lora: None,
+            lora: self.lora.clone(),
             // Version 0.1.0 kept it, and its recipes say nothing of predictions.
             dropout: self.method == MethodName::Denoising || self.student_prediction.is_none(),
             teacher_precision: self.teacher_precision,

@@ -34,6 +34,7 @@ use super::{
     SharedSettings, StudentPrediction, Teacher, Trained, Turn,
 };
 use crate::error::RecipeError;
+use burn::module::Module;
 use fewstep_diffusion::{DiffusionModel, DistilledFor, Guidance, Role, SamplerRecipe};
 use fewstep_formats::Model;
 use fewstep_nn::{Backbone, WEmbedding};
@@ -212,6 +213,10 @@ impl Method for MatchingMethod {
         true
     }
 
+    fn supports_lora(&self) -> bool {
+        true
+    }
+
     fn steps(&self) -> Option<usize> {
         self.start.as_deref().and_then(|start| self.steps_of(start))
     }
@@ -268,12 +273,19 @@ impl Method for MatchingMethod {
         }
     }
 
-    fn others(&self, teacher: &Teacher<'_>, _seed: u64) -> Result<Vec<Player>, MethodError> {
+    fn others(&self, teacher: &Teacher<'_>, seed: u64) -> Result<Vec<Player>, MethodError> {
         let simulation = self.simulation()?;
-        let start = teacher.model.network.clone().without_dropout();
-        let network = match simulation.weights {
-            Some(weights) => weights.student(start, self.embedding)?,
-            None => start,
+        let mut network = teacher.model.network.clone().without_dropout();
+        if let Some(weights) = simulation.weights {
+            network = weights.student(network, self.embedding)?;
+        }
+        let (part, parameters): (fn(Backbone) -> Backbone, usize) = match teacher.lora {
+            None => (|network| network, network.num_params()),
+            Some(lora) => {
+                let with_lora = network.with_lora(lora, seed);
+                network = with_lora.map_err(|error| MethodError::Teacher(error.to_string()))?;
+                (Backbone::freeze_all_but_lora, network.num_lora_params())
+            }
         };
         let model = DiffusionModel {
             network,
@@ -284,7 +296,10 @@ impl Method for MatchingMethod {
             weighting: self.weighting(&teacher.model.recipe)?,
         });
         let optim = self.config.fake_score.optim(self.lr);
-        Ok(vec![Player::new(FAKE_SCORE, model, optim, objective)])
+        let trained = (model, part, parameters);
+        Ok(vec![Player::training(
+            FAKE_SCORE, trained, optim, objective,
+        )])
     }
 
     fn result(&self, recipe: &mut SamplerRecipe) {

@@ -164,15 +164,17 @@ impl Inputs {
         })
     }
 
-    /// The few-step student that a method starts from.
+    /// The few-step student that a method starts from, with its weights stored in a type and
+    /// computing in another.
     pub(super) fn start(
         &self,
         reference: &str,
         steps: Option<usize>,
-        precision: Precision,
+        (stored, computing): (Precision, Precision),
     ) -> CliResult<Arc<Model>> {
-        let mut start = ModelSource::find(reference, steps)?.model(&self.device)?;
-        start.network = start.network.computing_in(precision);
+        let source = ModelSource::find(reference, steps)?;
+        let mut start = source.stored_model(stored, &self.device)?;
+        start.network = start.network.computing_in(computing);
         Ok(Arc::new(start))
     }
 

@@ -10,7 +10,6 @@ use fewstep_diffusion::Guidance;
 use fewstep_distill::World;
 use fewstep_distill::method::GuidanceWeights;
 use fewstep_distill::recipe::{DistillRecipe, PhaseRecipe, TEXT_WEIGHTS, default_w_embedding};
-use fewstep_nn::Precision;
 use inputs::Inputs;
 
 /// Distil a teacher into few-step students.
@@ -118,7 +117,11 @@ fn one_phase(args: &RunArgs, world: &World) -> CliResult {
         folder.check_recipe(&recipe)?;
     }
     let inputs = Inputs::read(
-        (&recipe.teacher, &recipe.teacher_lora, Precision::F32),
+        (
+            &recipe.teacher,
+            &recipe.teacher_lora,
+            recipe.shared_precision(),
+        ),
         &recipe.data,
         recipe.condition.as_ref(),
         recipe.flip,
@@ -133,9 +136,17 @@ fn one_phase(args: &RunArgs, world: &World) -> CliResult {
         None => None,
         Some((reference, steps)) => {
             inputs.check_learnt()?;
-            Some(inputs.start(reference, steps, recipe.run.precision)?)
+            let precisions = (recipe.shared_precision(), recipe.run.precision);
+            Some(inputs.start(reference, steps, precisions)?)
         }
     };
+    if let Some(lora) = &recipe.lora {
+        let networks = start.iter().map(|start| &start.network);
+        for network in networks.chain([&inputs.teacher.network]) {
+            let fits = network.clone().with_lora(lora, recipe.seed);
+            fits.map_err(|error| args.recipe_error(error.to_string()))?;
+        }
+    }
     let examples = inputs.examples.clone();
     let phases = |recipe: &PhaseRecipe| Ok(recipe.phases(examples.conditions(), start.clone()));
     inputs.run(
