@@ -98,7 +98,7 @@ impl MatchingConfig {
         }
         within("critic_updates", self.critic_updates, 1..=UPDATES)?;
         let [min, max] = self.times;
-        if !(0.0..1.0).contains(&min) || !(max > min && max <= 1.0) {
+        if !((0.0..1.0).contains(&min) && max > min && max <= 1.0) {
             return Err(RecipeError::new(
                 "times",
                 format!(
