@@ -118,7 +118,9 @@ fn the_plan_has_the_calls_of_all_networks() {
 #[test]
 fn a_lora_is_trained_in_place_of_all_weights() {
     let (workspace, recipe) = prepared();
-    let text = MATCHING.replace("[data]", "[lora]\nrank = 2\nalpha = 2.0\n[data]");
+    let text = MATCHING
+        .replace("[data]", "[lora]\nrank = 2\nalpha = 2.0\n[data]")
+        .replace("[optim]", "[optim]\ngradient_checkpointing = true");
     let lora = workspace.recipe("lora.toml", &text);
     workspace.succeed(&["distill", &lora, "--out", "whole"]);
     workspace.run_with_kills(&["distill", &lora, "--out", "killed"]);

@@ -48,7 +48,7 @@ pub use error::MethodError;
 pub use guidance::GuidanceDistillation;
 pub use guidance_weights::GuidanceWeights;
 pub(crate) use in_recipe::{InRecipe, SharedSettings};
-pub use matching::{DistributionMatching, FAKE_SCORE, FakeScore, Simulation};
+pub use matching::{DistributionMatching, FAKE_SCORE, FakeScore, Simulation, TrainedSteps};
 pub use objective::{Batch, Cost, Loss, Objective, Peer, STUDENT, Student};
 pub use pairs::{TimePairs, Times};
 pub(crate) use player::Playing;

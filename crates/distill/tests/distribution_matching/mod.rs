@@ -6,8 +6,8 @@ use fewstep_diffusion::random::Purpose;
 use fewstep_diffusion::{Denoiser, DistilledFor, Role, SamplerRecipe, Schedule};
 use fewstep_distill::method::{
     Batch, Cost, DistributionMatching, Draws, FAKE_SCORE, FakeScore, Loss, LossWeighting, Method,
-    MethodError, Objective, Player, STUDENT, Simulation, Student, Teacher, Turn, diffuse,
-    velocity_loss,
+    MethodError, Objective, Player, STUDENT, Simulation, Student, Teacher, TrainedSteps, Turn,
+    diffuse, velocity_loss,
 };
 use fewstep_distill::optim::{Ema, OptimConfig};
 use fewstep_formats::Model;
@@ -32,6 +32,7 @@ pub(crate) const VARIANCE: f64 = (0.36 + 0.04 + 2.0 * (0.16 + 0.09)) / 3.0 - MEA
 /// The generator's images.
 const ONE_STEP: Simulation = Simulation {
     steps: 1,
+    trained: TrainedSteps::All,
     weights: None,
     clip: false,
 };

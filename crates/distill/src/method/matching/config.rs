@@ -15,6 +15,9 @@ pub struct MatchingConfig {
     /// Its sampling steps; by default those that it was distilled for.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub steps: Option<usize>,
+    /// Which of its steps learn.
+    #[serde(skip_serializing_if = "is_default")]
+    pub trained_steps: TrainedSteps,
     /// Updates of the fake score for each of the student.
     pub critic_updates: u64,
     /// Between which times noise is added to the student's images: `[min, max]`.
@@ -30,12 +33,28 @@ impl Default for MatchingConfig {
         Self {
             student: String::new(),
             steps: None,
+            trained_steps: TrainedSteps::default(),
             critic_updates: 5,
             times: [0.02, 0.98],
             clip_targets: false,
             fake_score: FakeScoreConfig::default(),
         }
     }
+}
+
+/// Which steps of a student of several steps learn.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum TrainedSteps {
+    /// Every step, one in each update: the images of all steps are to be the teacher's. The paper.
+    #[default]
+    All,
+    /// The last step, whose images are the student's: only these are to be the teacher's.
+    Last,
+}
+
+fn is_default(steps: &TrainedSteps) -> bool {
+    *steps == TrainedSteps::default()
 }
 
 /// How the fake score moves. Its batches are the student's.

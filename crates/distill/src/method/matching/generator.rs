@@ -2,7 +2,6 @@
 
 use super::{FAKE_SCORE, Simulation};
 use crate::method::{Batch, Cost, Draws, Loss, Objective, Student, diffuse};
-use burn::tensor::Tensor;
 use fewstep_diffusion::random::Purpose;
 use fewstep_diffusion::{Denoiser, Schedule};
 
@@ -56,8 +55,7 @@ impl<T: Denoiser> Objective for DistributionMatching<T> {
         let distance = (still.clone() - real.clone()).abs();
         let scale = distance.mean_dims(&[1, 2, 3]).clamp_min(LEAST);
         let gradient = (fake - real) / scale;
-        let target = Tensor::from_inner(still - gradient);
-        let error = (x - target).square().flatten::<2>(1, 3);
+        let error = (x - (still - gradient)).square().flatten::<2>(1, 3);
         Loss {
             per_sample: error.mean_dim(1).squeeze_dim(1) * 0.5,
             times,

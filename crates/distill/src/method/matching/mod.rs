@@ -23,7 +23,7 @@ mod simulation;
 #[cfg(test)]
 mod tests;
 
-pub use config::{FakeScoreConfig, MatchingConfig};
+pub use config::{FakeScoreConfig, MatchingConfig, TrainedSteps};
 pub use fake_score::FakeScore;
 pub use generator::DistributionMatching;
 pub use simulation::Simulation;
@@ -107,6 +107,7 @@ impl MatchingMethod {
         let start = self.start()?;
         Ok(Simulation {
             steps: self.steps_of(start).unwrap_or(1),
+            trained: self.config.trained_steps,
             weights: self.weights_of(start),
             clip: start.recipe.clip,
         })

@@ -1,5 +1,6 @@
 //! The images that a student generates in training.
 
+use super::TrainedSteps;
 use crate::method::{Batch, Draws, GuidanceWeights};
 use burn::tensor::Tensor;
 use fewstep_diffusion::random::Purpose;
@@ -11,6 +12,8 @@ use fewstep_diffusion::{Clipped, Denoiser, Inputs};
 pub struct Simulation {
     /// Steps N of the student, on the grid i / N.
     pub steps: usize,
+    /// Which of them learn.
+    pub trained: TrainedSteps,
     /// Which w; none for a student without guidance.
     pub weights: Option<GuidanceWeights>,
     /// Whether images are clipped to [-1, 1] between steps, as they are in sampling.
@@ -51,6 +54,9 @@ impl Simulation {
 
     /// The step of an update, N for the first and 1 for the last.
     pub(super) fn step(&self, draws: Draws) -> usize {
+        if self.trained == TrainedSteps::Last {
+            return 1;
+        }
         let drawn = draws.uniform_of_update(Purpose::SimulatedStep).next();
         let drawn = drawn.map_or(0, |u| (u * self.steps as f64) as usize);
         self.steps - drawn.min(self.steps - 1)

@@ -9,8 +9,8 @@ use burn::tensor::{Device, Int, Tensor, TensorData};
 use fewstep_diffusion::analytic::{Gaussian, GaussianDenoiser};
 use fewstep_diffusion::random::{self, Purpose};
 use fewstep_diffusion::{
-    BetaSchedule, CfgDenoiser, Denoiser, Inputs, Network, NoiseLevel, PredictionKind, Schedule,
-    ScheduleConfig, per_sample,
+    BetaSchedule, CfgDenoiser, Inputs, Network, NoiseLevel, PredictionKind, Schedule,
+    ScheduleConfig, TimeGrid, per_sample, sampler,
 };
 
 const SEED: u64 = 3;
@@ -127,6 +127,7 @@ fn matching(steps: usize) -> DistributionMatching<CfgDenoiser<GaussianDenoiser>>
 fn simulation(steps: usize) -> Simulation {
     Simulation {
         steps,
+        trained: TrainedSteps::All,
         weights: Some(RANGE),
         clip: true,
     }
@@ -357,7 +358,7 @@ fn the_fake_score_learns_the_students_images() {
 }
 
 /// All samples of an update are at one step, whatever part of it they are in; over many updates it
-/// is every step equally often.
+/// is every step equally often, or always the last where only that learns.
 #[test]
 fn the_step_of_an_update_is_drawn_evenly() {
     let of = |clock, update| {
@@ -366,7 +367,13 @@ fn the_step_of_an_update_is_drawn_evenly() {
             update,
             ..batch(0, 4, [1, 1, 1])
         };
-        simulation(4).step(crate::method::Draws::new(SEED, &batch))
+        let draws = crate::method::Draws::new(SEED, &batch);
+        let last = Simulation {
+            trained: TrainedSteps::Last,
+            ..simulation(4)
+        };
+        assert_eq!(last.step(draws), 1);
+        simulation(4).step(draws)
     };
     assert_eq!(of(32, 0), of(0, 0));
     let mut counts = [0; 5];
@@ -395,26 +402,9 @@ fn times_are_within_their_range() {
     assert!(times.iter().any(|t| *t < 0.32) && times.iter().any(|t| *t > 0.68));
 }
 
-/// Images of the student at each of its steps.
-fn images_of_steps(
-    student: &dyn Denoiser,
-    mut z: Tensor<4>,
-    inputs: &Inputs,
-    steps: usize,
-) -> Vec<f64> {
-    let mut images = vec![];
-    for step in (1..=steps).rev() {
-        let time = |step: usize| vec![step as f64 / steps as f64; z.dims()[0]];
-        let prediction = student.predict(z.clone(), &time(step), inputs);
-        images.extend(values(prediction.x()));
-        z = prediction.ddim(&student.schedule().levels(&time(step - 1)));
-    }
-    images
-}
-
 /// Student and fake score in turns: the student's images have the mean μ_c + w (μ_c − μ) and the
-/// width of the guided teacher's, for every class and w. With two steps it is those of both steps
-/// together: a fake score that is a line tells no two normal distributions from one.
+/// width of the guided teacher's, for every class and w. Of two steps the last one learns: a fake
+/// score that is a line cannot tell the images of two steps from those of one.
 #[test]
 fn the_student_reaches_the_guided_distribution() {
     const BATCH: usize = 128;
@@ -433,6 +423,7 @@ fn the_student_reaches_the_guided_distribution() {
         let objective = DistributionMatching {
             simulation: Simulation {
                 clip: false,
+                trained: TrainedSteps::Last,
                 ..simulation(steps)
             },
             ..matching(steps)
@@ -470,7 +461,9 @@ fn the_student_reaches_the_guided_distribution() {
             for w in [0.0, 1.0, 2.0] {
                 let inputs = Inputs::classes(samples.iter().map(|_| class as u32));
                 let inputs = inputs.with_w(vec![w; samples.len()]);
-                let x = images_of_steps(&student, noise.clone(), &inputs, steps);
+                let (grid, ignore) = (TimeGrid::uniform(steps), &mut sampler::ignore);
+                let x = sampler::deterministic(&student, noise.clone(), &inputs, &grid, ignore);
+                let x = values(x.expect("nothing cancels it"));
                 let average = mean(x.iter().copied());
                 let width = mean(x.iter().map(|x| (x - average).powi(2))).sqrt();
                 let expected = mu + w * (mu - MEAN_OF_ALL);

@@ -9,7 +9,7 @@ use fewstep_distill::method::{
     Batch, Boundary, Codi, Consistency, Cost, Denoising, Distance, DistributionMatching,
     FAKE_SCORE, FakeScore, GuidanceDistillation, GuidanceWeights, Halving, Loss, LossWeighting,
     Objective, OdeStep, Peer, Progressive, STUDENT, Simulation, Solver, Student, TargetForm,
-    TimePairs, Times,
+    TimePairs, Times, TrainedSteps,
 };
 use fewstep_distill::optim::{Ema, OptimConfig, Stepper};
 use fewstep_kernels::device::can_store;
@@ -82,6 +82,7 @@ const METHODS: [Case; 11] = [
 
 const SIMULATION: Simulation = Simulation {
     steps: 2,
+    trained: TrainedSteps::All,
     weights: Some(RANGE),
     clip: false,
 };
