@@ -16,6 +16,7 @@
 //! papers' noise levels are timesteps 20 to 980 of 1000: the same share of a continuous schedule.
 //! The student is the average of its parameters.
 
+mod checks;
 mod config;
 mod fake_score;
 mod generator;
@@ -27,6 +28,8 @@ pub use config::{FakeScoreConfig, MatchingConfig, TrainedSteps};
 pub use fake_score::FakeScore;
 pub use generator::DistributionMatching;
 pub use simulation::Simulation;
+
+use checks::{check_judge, check_same, check_sampler, check_w};
 
 use super::teacher::{check_clipping, clipped};
 use super::{
@@ -117,92 +120,6 @@ impl MatchingMethod {
     fn weighting(&self, teacher: &SamplerRecipe) -> Result<LossWeighting, MethodError> {
         LossWeighting::choose(self.weighting, teacher.prediction, &teacher.schedule)
     }
-
-    /// Checks that the student to start from has the deterministic sampler, and for how many steps.
-    fn check_sampler(&self, start: &SamplerRecipe) -> Result<(), String> {
-        let wanted = self.config.steps;
-        match start.role {
-            Role::Student {
-                sampler: DistilledFor::Deterministic,
-                steps: Some(steps),
-            } => match wanted {
-                Some(wanted) if wanted != steps => Err(format!(
-                    "the student to start from was distilled for {steps} steps, and `matching.steps` is {wanted}: remove it, or give the student for {wanted} steps"
-                )),
-                _ => Ok(()),
-            },
-            Role::Student {
-                sampler: DistilledFor::Any | DistilledFor::Deterministic,
-                ..
-            } => match wanted {
-                Some(_) => Ok(()),
-                None => Err(
-                    "the student to start from is for any number of steps: set `matching.steps`, for example to 1".into(),
-                ),
-            },
-            Role::Student { sampler, .. } => Err(format!(
-                "the student to start from was distilled for the {sampler} sampler: give a student of stage two with `halving = \"deterministic\"`"
-            )),
-            Role::Teacher => Err(
-                "the student to start from is a teacher: give a student of stage two in [matching]".into(),
-            ),
-        }
-    }
-
-    /// Checks that teacher and student take w as the method does.
-    fn check_w(&self, teacher: &Model, start: &Model) -> Result<(), String> {
-        let weights = self.weights_of(start);
-        match (weights, start.recipe.guidance) {
-            (None, Guidance::None) | (Some(GuidanceWeights::Range(_)), Guidance::Input { .. }) => {}
-            (Some(GuidanceWeights::Single(w)), Guidance::Fixed { w: of_start })
-                if w == of_start => {}
-            (_, Guidance::Input { .. }) => {
-                return Err(
-                    "the student to start from takes w as an input: give a range, `w = [min, max]`, or remove `w`".into(),
-                );
-            }
-            (_, Guidance::Fixed { w }) => {
-                return Err(format!(
-                    "the student to start from was distilled for w = {w} only: remove `w`"
-                ));
-            }
-            (Some(_), Guidance::None) => {
-                return Err(
-                    "the student to start from knows no guidance, so `w` has no meaning: remove it"
-                        .into(),
-                );
-            }
-            (_, Guidance::ClassifierFree) => {
-                return Err(
-                    "the student to start from has two branches for guidance: give a student of guided distillation".into(),
-                );
-            }
-        }
-        match (weights, teacher.recipe.guidance) {
-            (Some(_), Guidance::None) => Err(
-                "the student is for guidance, and the teacher has no unconditional branch to guide with: give the teacher that the student was distilled from".into(),
-            ),
-            (Some(GuidanceWeights::Range(_)), Guidance::Fixed { .. })
-            | (Some(GuidanceWeights::Single(_)) | None, Guidance::Input { .. }) => Err(
-                "teacher and student do not take w alike: give the teacher that the student was distilled from".into(),
-            ),
-            _ => Ok(()),
-        }
-    }
-}
-
-/// Checks that a student makes the images that the teacher judges.
-fn check_same(teacher: &SamplerRecipe, start: &SamplerRecipe) -> Result<(), String> {
-    let other = match () {
-        () if teacher.classes != start.classes => "classes",
-        () if teacher.resolution != start.resolution => "images of another size",
-        () if teacher.schedule != start.schedule => "a noise schedule",
-        () if teacher.control != start.control => "control images",
-        () => return Ok(()),
-    };
-    Err(format!(
-        "the student to start from has {other} unlike the teacher's: give a student that was distilled from this teacher"
-    ))
 }
 
 impl Method for MatchingMethod {
@@ -228,19 +145,12 @@ impl Method for MatchingMethod {
 
     fn check(&self, teacher: &Model) -> Result<(), MethodError> {
         let start = self.start()?;
-        let few_steps = match teacher.recipe.role {
-            Role::Teacher => false,
-            Role::Student { sampler, .. } => sampler != DistilledFor::Any,
-        };
-        let checked = match few_steps {
-            true => Err(
-                "the teacher is a student of few steps, which is no judge of images at every noise level: give the teacher that it was distilled from".into(),
-            ),
-            false => check_same(&teacher.recipe, &start.recipe),
-        };
-        checked
-            .and_then(|()| self.check_sampler(&start.recipe))
-            .and_then(|()| self.check_w(teacher, start))
+        let (teacher, of_start) = (&teacher.recipe, &start.recipe);
+        let weights = self.weights_of(start);
+        check_judge(teacher)
+            .and_then(|()| check_same(teacher, of_start))
+            .and_then(|()| check_sampler(self.config.steps, of_start))
+            .and_then(|()| check_w(weights, teacher.guidance, of_start.guidance))
             .map_err(MethodError::Teacher)
     }
 
