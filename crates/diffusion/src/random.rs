@@ -27,6 +27,8 @@ pub enum Purpose {
     LabelDropout,
     /// Initial weights of a network.
     Initialisation,
+    /// The sampling step whose image a student learns from.
+    SimulatedStep,
 }
 
 impl Purpose {
@@ -38,6 +40,7 @@ impl Purpose {
             Purpose::GuidanceWeight => 4,
             Purpose::LabelDropout => 5,
             Purpose::Initialisation => 6,
+            Purpose::SimulatedStep => 7,
             Purpose::SamplerStep(step) => (1 << 32) + u64::from(step),
         }
     }

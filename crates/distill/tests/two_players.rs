@@ -6,19 +6,21 @@ mod distribution_matching;
 
 use burn::module::Module;
 use burn::tensor::{Device, Tensor};
-use distribution_matching::{DistributionMatching, FAKE_SCORE, MEAN, Others, SLOW_SCORE, VARIANCE};
+use distribution_matching::{MEAN, MatchingOfMixture, Others, SLOW_SCORE, VARIANCE};
 use fewstep_data::{Dataset, Examples, ImageShape};
 use fewstep_diffusion::random::{self, Purpose};
 use fewstep_diffusion::{
-    Denoiser, DiffusionModel, Guidance, Inputs, PredictionKind, Provenance, Role, SamplerRecipe,
-    Schedule, ScheduleConfig,
+    Denoiser, DiffusionModel, DistilledFor, Guidance, Inputs, PredictionKind, Provenance, Role,
+    SamplerRecipe, Schedule, ScheduleConfig,
 };
 use fewstep_distill::World;
+use fewstep_distill::method::matching::{MatchingConfig, MatchingMethod};
+use fewstep_distill::method::{FAKE_SCORE, Method, Turn};
 use fewstep_distill::optim::{Ema, OptimConfig};
 use fewstep_distill::recipe::RunConfig;
 use fewstep_distill::run::{Ended, Event, LogRecord, Phase, Run, RunError, Target};
 use fewstep_formats::Model;
-use fewstep_nn::{Backbone, Precision, UNetConfig};
+use fewstep_nn::{Backbone, Precision, UNetConfig, WEmbedding};
 use std::ops::ControlFlow;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
@@ -72,7 +74,7 @@ fn run(folder: &Path, others: Others, batch: usize, updates: u64, every: u64, ra
         seed: 5,
         phases: vec![Phase {
             name: "matched".into(),
-            method: Arc::new(DistributionMatching {
+            method: Arc::new(MatchingOfMixture {
                 ratio,
                 fake_lr: 2e-3,
                 others,
@@ -412,13 +414,47 @@ fn every_window_of_the_log_has_a_turn_of_the_student() {
     }
 }
 
+/// The method of the library as a recipe makes it: its turns, and in the plan the teacher and the
+/// student that it starts from, besides what both players carry along.
+#[test]
+fn the_plan_of_matching_has_all_its_networks() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let mut start = initial();
+    start.recipe.role = Role::Student {
+        sampler: DistilledFor::Deterministic,
+        steps: Some(1),
+    };
+    let method = MatchingMethod {
+        config: MatchingConfig::default(),
+        start: Some(Arc::new(start)),
+        weights: None,
+        embedding: WEmbedding {
+            dim: 8,
+            scale: 250.0,
+        },
+        weighting: None,
+        lr: 1e-3,
+    };
+    assert_eq!(
+        (method.turn(), method.steps()),
+        (Turn { every: 5 }, Some(1))
+    );
+    let of_mixture = run(folder.path(), Others::FakeScore, 8, 4, 8, 5);
+    let mut matching = run(folder.path(), Others::FakeScore, 8, 4, 8, 5);
+    matching.phases[0].method = Arc::new(method);
+    let memory = |run: &Run| run.memory(&initial(), 1, Target::Cpu).expect("fits").host;
+    // Teacher and start, and no average of the fake score: one copy of 4 bytes each.
+    let more = 4 * initial().network.num_params() as u64;
+    assert_eq!(memory(&matching) - memory(&of_mixture), more);
+}
+
 /// The plan counts the calls of both players, and the memory of the second.
 #[test]
 fn the_plan_knows_all_players() {
     let folder = tempfile::tempdir().expect("a folder");
     let of = |others| run(folder.path(), others, 8, 4, 2, 2);
     let plan = of(Others::FakeScore).plan(&initial(), 1).expect("fits");
-    assert_eq!((plan[0].cost.frozen, plan[0].cost.trained), (2, 2));
+    assert_eq!((plan[0].cost.frozen, plan[0].cost.trained), (3, 2));
     let options = |others| {
         of(others)
             .memory_options(&initial(), 1, Target::Cpu)

@@ -27,7 +27,7 @@ pub fn read(bytes: &[u8]) -> bool {
     });
     let phase = parse_with::<PhaseRecipe>(text, origin, &set).is_ok_and(|mut recipe| {
         recipe.complete(None);
-        recipe.validate().is_ok() && !recipe.phases(None).is_empty()
+        recipe.validate().is_ok() && !recipe.phases(None, None).is_empty()
     });
     train || distill || phase
 }

@@ -2,10 +2,12 @@
 
 use super::{Control, GuidanceWeights, LossWeighting, Method, StudentPrediction};
 use crate::error::RecipeError;
+use fewstep_formats::Model;
 use fewstep_nn::WEmbedding;
+use std::sync::Arc;
 
 /// The keys of a recipe of one phase that belong to no single method.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct SharedSettings {
     /// What is learnt about control images.
     pub(crate) control: Control,
@@ -19,6 +21,10 @@ pub(crate) struct SharedSettings {
     pub(crate) weighting: Option<LossWeighting>,
     /// What the student predicts.
     pub(crate) student_prediction: StudentPrediction,
+    /// The model that the student starts from, where that is not the teacher.
+    pub(crate) student: Option<Arc<Model>>,
+    /// The student's peak learning rate.
+    pub(crate) lr: f64,
 }
 
 /// A method that a recipe of one phase can name.

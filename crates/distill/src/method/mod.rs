@@ -12,11 +12,13 @@
 //! | [`progressive`] | stage two: half as many steps, again and again |
 //! | [`consistency`] | consistency distillation, latent consistency models |
 //! | [`codi`] | conditional distillation: control images and few steps at once |
+//! | [`matching`] | distribution matching: few-step students that are better than their targets |
 
 pub mod codi;
 pub mod consistency;
 pub mod denoising;
 pub mod guidance;
+pub mod matching;
 pub mod progressive;
 
 mod balanced;
@@ -46,6 +48,7 @@ pub use error::MethodError;
 pub use guidance::GuidanceDistillation;
 pub use guidance_weights::GuidanceWeights;
 pub(crate) use in_recipe::{InRecipe, SharedSettings};
+pub use matching::{DistributionMatching, FAKE_SCORE, FakeScore, Simulation, TrainedSteps};
 pub use objective::{Batch, Cost, Loss, Objective, Peer, STUDENT, Student};
 pub use pairs::{TimePairs, Times};
 pub(crate) use player::Playing;
@@ -91,6 +94,11 @@ pub trait Method: Debug + Send + Sync {
 
     /// The number of sampling steps that the student is made for, if the method fixes it.
     fn steps(&self) -> Option<usize> {
+        None
+    }
+
+    /// The model that the student starts from, where that is not the model before the phase.
+    fn starts_from(&self) -> Option<&Model> {
         None
     }
 

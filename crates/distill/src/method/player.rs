@@ -49,8 +49,8 @@ type Start = dyn FnOnce(OptimConfig, u64) -> Box<dyn PlayerState>;
 impl Player {
     /// A player that starts from this model and moves in every update.
     ///
-    /// `optim` says how it moves. The batches are those of the phase, whatever sizes it has. The
-    /// objective sees the player's own network as its [`Student`](super::Student), and the student
+    /// `optim` says how it moves. The batches are those of the phase, whatever sizes it has, and so
+    /// is what is kept for the backward pass. The objective sees the player's own network as its [`Student`](super::Student), and the student
     /// and all further players as the others.
     ///
     /// Files in checkpoints begin with the name: lowercase letters, digits and hyphens. The model
@@ -62,13 +62,27 @@ impl Player {
         optim: OptimConfig,
         objective: Box<dyn Objective>,
     ) -> Self {
+        let all = model.network.num_params();
+        Self::training(name, (model, |network| network, all), optim, objective)
+    }
+
+    /// The same, of whose network only a part of so many parameters moves: `part` freezes the rest.
+    pub(super) fn training<N: Module + Network + 'static>(
+        name: &'static str,
+        (model, part, parameters): (DiffusionModel<N>, fn(N) -> N, usize),
+        optim: OptimConfig,
+        objective: Box<dyn Objective>,
+    ) -> Self {
+        let start = move |optim, total| -> Box<dyn PlayerState> {
+            Box::new(Stepper::new(model, optim, total).training(part))
+        };
         Self {
             name,
             optim,
             turn: Turn::default(),
             objective,
-            parameters: model.network.num_params(),
-            start: Box::new(|optim, total| Box::new(Stepper::new(model, optim, total))),
+            parameters,
+            start: Box::new(start),
         }
     }
 
@@ -92,6 +106,7 @@ impl Player {
         let optim = OptimConfig {
             batch: batches.batch,
             micro_batch: batches.micro_batch,
+            gradient_checkpointing: batches.gradient_checkpointing,
             ..self.optim
         };
         Playing {

@@ -6,7 +6,7 @@ use fewstep_diffusion::{
     CfgDenoiser, Clipped, Denoiser, DiffusionModel, Guidance, SamplerRecipe, Schedule,
 };
 use fewstep_formats::Model;
-use fewstep_nn::{Backbone, Precision};
+use fewstep_nn::{Backbone, LoraConfig, Precision};
 
 /// The model before a phase.
 pub struct Teacher<'a> {
@@ -17,6 +17,8 @@ pub struct Teacher<'a> {
     /// Whether LoRA are added to the copy's weights once, which takes them a second time, or block by
     /// block at every call.
     pub merged: bool,
+    /// The LoRA that the phase trains, where it does not train all weights.
+    pub lora: Option<&'a LoraConfig>,
 }
 
 impl Teacher<'_> {

@@ -6,6 +6,7 @@ use crate::error::RecipeError;
 use crate::method::codi::{CodiConfig, CodiMethod};
 use crate::method::consistency::{ConsistencyConfig, ConsistencyMethod};
 use crate::method::denoising::DenoisingMethod;
+use crate::method::matching::{MatchingConfig, MatchingMethod};
 use crate::method::{
     Control, GuidanceWeights, InRecipe, LossWeighting, Method, NewControlNet, SharedSettings,
     StudentPrediction, Trained, control_spec,
@@ -14,7 +15,8 @@ use crate::optim::OptimConfig;
 use crate::run::Phase;
 use fewstep_data::{ConditionConfig, Conditions, DataConfig};
 use fewstep_diffusion::limits::{UPDATES, probability, within};
-use fewstep_nn::{Precision, WEmbedding};
+use fewstep_formats::Model;
+use fewstep_nn::{LoraConfig, Precision, WEmbedding};
 use serde::{Deserialize, Serialize};
 use std::sync::Arc;
 
@@ -65,18 +67,23 @@ macro_rules! phase_recipe {
             #[serde(default)]
             pub flip: bool,
             /// Guidance weights w: `[min, max]`, or a single number. With `consistency` the teacher
-            /// is guided by them, with `codi` all networks are; none for no guidance.
+            /// is guided by them, with `codi` all networks are; none for no guidance. With `matching`
+            /// the default is what the student that it starts from is for.
             #[serde(default, skip_serializing_if = "Option::is_none")]
             pub w: Option<GuidanceWeights>,
-            /// How w enters the network of a consistency model; the default is that of
-            /// [`default_w_embedding`](super::default_w_embedding).
+            /// LoRA of the student's weights, and with `matching` of the fake score's, instead of
+            /// all weights.
+            #[serde(default, skip_serializing_if = "Option::is_none")]
+            pub lora: Option<LoraConfig>,
+            /// How w enters the network of a consistency model, and the fake score of `matching`;
+            /// the default is that of [`default_w_embedding`](super::default_w_embedding).
             #[serde(default, skip_serializing_if = "Option::is_none")]
             pub w_embedding: Option<WEmbedding>,
             /// Probability that an example loses its label, with `denoising`.
             #[serde(default)]
             pub label_dropout: f64,
-            /// Weight of the loss over noise levels, with `denoising`; by default one that suits
-            /// what the model predicts.
+            /// Weight of the loss over noise levels, with `denoising`, and of the fake score of
+            /// `matching`; by default one that suits what the network predicts.
             #[serde(default, skip_serializing_if = "Option::is_none")]
             pub weighting: Option<LossWeighting>,
             /// What the student predicts, with `codi` and `consistency`; see
@@ -105,7 +112,10 @@ macro_rules! phase_recipe {
 
         impl PhaseRecipe {
             fn check_method(&self) -> Result<(), RecipeError> {
-                let shared = self.shared(Control::default());
+                let shared = self.shared(Control {
+                    train: self.train,
+                    ..Control::default()
+                }, None);
                 match self.method {
                     $(MethodName::$variant => <$method>::check_shared(&shared)?,)*
                 }
@@ -114,12 +124,17 @@ macro_rules! phase_recipe {
             }
 
             /// Name of the phase, and the method.
-            fn method(&self, control: Control) -> (&'static str, Arc<dyn Method>) {
+            fn method(
+                &self,
+                control: Control,
+                student: Option<Arc<Model>>,
+            ) -> (&'static str, Arc<dyn Method>) {
                 match self.method {
                     $(MethodName::$variant => {
                         let recipe = self;
                         let config = phase_recipe!(@config recipe $(, $section)?);
-                        let method = <$method>::from_recipe(config, recipe.shared(control));
+                        let shared = recipe.shared(control, student);
+                        let method = <$method>::from_recipe(config, shared);
                         (<$method>::PHASE, Arc::new(method))
                     })*
                 }
@@ -135,6 +150,8 @@ phase_recipe! {
     Consistency = "consistency": ConsistencyMethod, [consistency: ConsistencyConfig];
     /// Only the condition, by ordinary diffusion training (2302.05543).
     Denoising = "denoising": DenoisingMethod;
+    /// The teacher's distribution for a few-step student (2405.14867).
+    Matching = "matching": MatchingMethod, [matching: MatchingConfig];
 }
 
 impl PhaseRecipe {
@@ -167,8 +184,40 @@ impl PhaseRecipe {
         self.weighting
             .map_or(Ok(()), |weighting| weighting.check("weighting"))?;
         self.check_method()?;
+        self.check_lora()?;
+        if let Some(("", _)) = self.student() {
+            return Err(RecipeError::new(
+                "matching.student",
+                "`matching.student` is missing: give the few-step student to start from, such as \"runs/distill/models/steps-1\"",
+            ));
+        }
         self.optim.validate().map_err(|e| e.within("optim"))?;
         self.run.validate()
+    }
+
+    /// Checks the LoRA, and that the method can train them.
+    fn check_lora(&self) -> Result<(), RecipeError> {
+        let Some(lora) = &self.lora else {
+            return Ok(());
+        };
+        let (_, method) = self.method(Control::default(), None);
+        if !method.supports_lora() {
+            return Err(RecipeError::new(
+                "lora",
+                "the method of this recipe trains no LoRA: remove [lora], or train the LoRA with `method = \"matching\"` or with the stages of guided distillation",
+            ));
+        }
+        let checked = lora.validate();
+        checked.map_err(|error| RecipeError::new("lora", error.to_string()))
+    }
+
+    /// The type of the teacher's weights that other networks have too: with LoRA those are all, and
+    /// they stay as they are.
+    pub fn shared_precision(&self) -> Precision {
+        match self.lora {
+            Some(_) => self.teacher_precision,
+            None => Precision::F32,
+        }
     }
 
     /// Checks that storing the teacher in half the bits saves memory: where only the ControlNet is
@@ -186,7 +235,14 @@ impl PhaseRecipe {
         }
     }
 
-    fn shared(&self, control: Control) -> SharedSettings {
+    /// The model that the student starts from, and for how many steps, where the method needs one
+    /// besides the teacher.
+    pub fn student(&self) -> Option<(&str, Option<usize>)> {
+        let matching = &self.matching;
+        (self.method == MethodName::Matching).then_some((&matching.student, matching.steps))
+    }
+
+    fn shared(&self, control: Control, student: Option<Arc<Model>>) -> SharedSettings {
         SharedSettings {
             control,
             w: self.w,
@@ -197,20 +253,28 @@ impl PhaseRecipe {
             student_prediction: self
                 .student_prediction
                 .unwrap_or(StudentPrediction::Teacher),
+            student,
+            lr: self.optim.lr,
         }
     }
 
-    /// The phase, for data with these control images.
-    pub fn phases(&self, conditions: Option<&Conditions>) -> Vec<Phase> {
-        let (name, method) = self.method(Control {
+    /// The phase, for data with these control images, and with the [`student`](Self::student) that
+    /// it starts from.
+    pub fn phases(
+        &self,
+        conditions: Option<&Conditions>,
+        student: Option<Arc<Model>>,
+    ) -> Vec<Phase> {
+        let control = Control {
             spec: conditions.map(control_spec),
             new: self.controlnet,
             train: self.train,
-        });
+        };
+        let (name, method) = self.method(control, student);
         vec![Phase {
             name: name.into(),
             method,
-            lora: None,
+            lora: self.lora.clone(),
             // Version 0.1.0 kept it, and its recipes say nothing of predictions.
             dropout: self.method == MethodName::Denoising || self.student_prediction.is_none(),
             teacher_precision: self.teacher_precision,

@@ -19,8 +19,8 @@ pub struct RunInputs {
     /// Hash of the teacher's weights; none for a network without training.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     teacher: Option<String>,
-    /// Hashes of the other weights that the recipe names, such as those of LPIPS; none of a run of
-    /// an earlier version.
+    /// Hashes of the other weights that the recipe names, such as those of LPIPS, or of the model
+    /// that a student starts from; none of a run of an earlier version.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     weights: Option<Vec<String>>,
     /// Classes, resolution and schedule of the model that it starts from.
@@ -35,11 +35,13 @@ impl Run {
     pub fn inputs(&self, initial: &Model) -> Result<RunInputs, RunError> {
         let has_teacher = |phase: &super::Phase| phase.method.has_teacher();
         let phases = self.phases.iter();
-        let files = phases.flat_map(|phase| phase.method.weight_files());
+        let files = phases.clone().flat_map(|phase| phase.method.weight_files());
         let weights = files.map(|file| weights_hash(&expand_home(file)));
-        let weights = weights
-            .collect::<Result<_, _>>()
+        let mut weights = weights
+            .collect::<Result<Vec<_>, _>>()
             .map_err(MethodError::from)?;
+        let starts = phases.filter_map(|phase| phase.method.starts_from());
+        weights.extend(starts.map(Model::weights_hash));
         Ok(RunInputs {
             data: self.examples.digest(),
             teacher: self
@@ -127,7 +129,7 @@ impl RunInputs {
             && was != is
         {
             return Some(
-                "the weights that its loss reads, such as those of LPIPS, are others".into(),
+                "other weights that its recipe names are others: those that its loss reads, such as those of LPIPS, or those that its student starts from".into(),
             );
         }
         if stored.model != self.model {

@@ -64,11 +64,21 @@ impl Phase {
         !self.optim.gradient_checkpointing
     }
 
-    pub(super) fn teacher<'a>(&self, base: &'a Model) -> Teacher<'a> {
+    pub(super) fn teacher<'a>(&'a self, base: &'a Model) -> Teacher<'a> {
         Teacher {
             model: base,
             precision: self.teacher_precision,
             merged: self.merges_teacher(),
+            lora: self.lora.as_ref(),
+        }
+    }
+
+    /// The same for a plan, which copies no weights.
+    pub(super) fn planned_teacher<'a>(&'a self, base: &'a Model) -> Teacher<'a> {
+        Teacher {
+            precision: Precision::F32,
+            merged: false,
+            ..self.teacher(base)
         }
     }
 

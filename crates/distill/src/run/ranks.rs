@@ -3,12 +3,11 @@
 use super::memory::trained;
 use super::share::shares;
 use super::{Phase, Run, RunError, Target};
-use crate::method::{Player, Teacher};
+use crate::method::Player;
 use fewstep_diffusion::Network;
 use fewstep_formats::Model;
 use fewstep_kernels::device::Placement;
 use fewstep_kernels::memory::Predicted;
-use fewstep_nn::Precision;
 use fewstep_world::PIECE_BYTES;
 use rayon::current_num_threads;
 use serde::Serialize;
@@ -117,12 +116,9 @@ impl Run {
     }
 
     fn parameters_of_others(&self, phase: &Phase, model: &Model) -> Result<usize, RunError> {
-        let teacher = Teacher {
-            model,
-            precision: Precision::F32,
-            merged: false,
-        };
-        let others = phase.method.others(&teacher, self.seed)?;
+        let others = phase
+            .method
+            .others(&phase.planned_teacher(model), self.seed)?;
         Ok(others.iter().map(Player::parameters).sum())
     }
 }

@@ -5,14 +5,14 @@ use fewstep_diffusion::analytic::{Component, Coupling, Gaussian, MixtureDenoiser
 use fewstep_diffusion::random::Purpose;
 use fewstep_diffusion::{Denoiser, DistilledFor, Role, SamplerRecipe, Schedule};
 use fewstep_distill::method::{
-    Batch, Cost, Draws, Loss, LossWeighting, Method, MethodError, Objective, Player, STUDENT,
-    Student, Teacher, Turn, diffuse, velocity_loss,
+    Batch, Cost, DistributionMatching, Draws, FAKE_SCORE, FakeScore, Loss, LossWeighting, Method,
+    MethodError, Objective, Player, STUDENT, Simulation, Student, Teacher, TrainedSteps, Turn,
+    diffuse, velocity_loss,
 };
 use fewstep_distill::optim::{Ema, OptimConfig};
 use fewstep_formats::Model;
 use fewstep_nn::Backbone;
 
-pub(crate) const FAKE_SCORE: &str = "fake-score";
 pub(crate) const SLOW_SCORE: &str = "slow-score";
 
 /// The teacher of all tests: pixels are -0.6 ± 0.2 or, twice as often, 0.4 ± 0.3.
@@ -29,7 +29,15 @@ pub(crate) const MEAN: f64 = (-0.6 + 2.0 * 0.4) / 3.0;
 /// E x² − (E x)².
 pub(crate) const VARIANCE: f64 = (0.36 + 0.04 + 2.0 * (0.16 + 0.09)) / 3.0 - MEAN * MEAN;
 
-/// The generator's images: x̂ of pure noise in one step.
+/// The generator's images.
+const ONE_STEP: Simulation = Simulation {
+    steps: 1,
+    trained: TrainedSteps::All,
+    weights: None,
+    clip: false,
+};
+
+/// x̂ of pure noise in one step.
 fn generate(generator: &dyn Denoiser, draws: Draws, batch: &Batch) -> Tensor<4> {
     let z = draws.normal(Purpose::InitialNoise, &batch.images);
     generator
@@ -37,79 +45,8 @@ fn generate(generator: &dyn Denoiser, draws: Draws, batch: &Batch) -> Tensor<4> 
         .x()
 }
 
-/// The generator's loss: its gradient on x is (x̂_fake(x_t) − x̂_teacher(x_t)) / mean |x −
-/// x̂_teacher(x_t)|.
-struct MatchDistribution(MixtureDenoiser);
-
-impl Objective for MatchDistribution {
-    fn loss(&self, student: Student<'_>, batch: &Batch, seed: u64) -> Loss {
-        let draws = Draws::new(seed, batch);
-        let times: Vec<f64> = draws
-            .uniform(Purpose::TrainingTime)
-            .map(|u| 0.02 + 0.96 * u)
-            .collect();
-        let x = generate(student.online, draws, batch);
-        let still = x.clone().inner();
-        let levels = student.online.schedule().levels(&times);
-        let x_t = diffuse(still.clone(), draws.noise(&still), &levels);
-        let fake = student
-            .other(FAKE_SCORE)
-            .predict(x_t.clone(), &times, &batch.inputs);
-        let teacher = self.0.predict(x_t, &times, &batch.inputs).x();
-        let scale = (still.clone() - teacher.clone())
-            .abs()
-            .mean_dims(&[1, 2, 3]);
-        let gradient = (fake.x() - teacher) / (scale + 1e-3);
-        let target = Tensor::from_inner(still - gradient);
-        let error = (x - target).square().flatten::<2>(1, 3);
-        Loss {
-            per_sample: error.mean_dim(1).squeeze_dim(1) * 0.5,
-            times,
-        }
-    }
-
-    fn cost(&self) -> Cost {
-        Cost {
-            frozen: 1,
-            trained: 1,
-            largest_frozen: 1,
-            frozen_during_graph: true,
-        }
-    }
-}
-
-/// The fake score's loss: denoising of the generator's images.
-struct FollowGenerator;
-
-impl Objective for FollowGenerator {
-    fn loss(&self, score: Student<'_>, batch: &Batch, seed: u64) -> Loss {
-        let draws = Draws::new(seed, batch);
-        let times = draws.times(score.online.schedule());
-        let levels = score.online.schedule().levels(&times);
-        let x = generate(score.other(STUDENT), draws, batch);
-        let noise = draws.noise(&x);
-        let turned: Vec<_> = levels.iter().map(|level| level.turned()).collect();
-        let target = diffuse(x.clone(), noise.clone(), &turned);
-        let x_t = diffuse(x, noise, &levels);
-        let predicted = score.online.predict(x_t, &times, &batch.inputs).v();
-        Loss {
-            per_sample: velocity_loss(predicted, target, LossWeighting::SnrPlusOne, &levels),
-            times,
-        }
-    }
-
-    fn cost(&self) -> Cost {
-        Cost {
-            frozen: 1,
-            trained: 1,
-            largest_frozen: 1,
-            frozen_during_graph: false,
-        }
-    }
-}
-
 #[derive(Debug)]
-pub(crate) struct DistributionMatching {
+pub(crate) struct MatchingOfMixture {
     /// Updates of the fake score for each of the generator.
     pub(crate) ratio: u64,
     pub(crate) fake_lr: f64,
@@ -156,7 +93,7 @@ impl Objective for FollowScore {
     }
 }
 
-impl Method for DistributionMatching {
+impl Method for MatchingOfMixture {
     fn name(&self) -> &'static str {
         "distribution-matching"
     }
@@ -170,7 +107,11 @@ impl Method for DistributionMatching {
     }
 
     fn objective(&self, _teacher: &Teacher<'_>) -> Result<Box<dyn Objective>, MethodError> {
-        Ok(Box::new(MatchDistribution(mixture())))
+        Ok(Box::new(DistributionMatching {
+            teacher: mixture(),
+            simulation: ONE_STEP,
+            times: [0.02, 0.98],
+        }))
     }
 
     fn turn(&self) -> Turn {
@@ -185,7 +126,10 @@ impl Method for DistributionMatching {
         let score = || teacher.frozen();
         let mut players = vec![];
         if self.others != Others::None {
-            let follow = Box::new(FollowGenerator);
+            let follow = Box::new(FakeScore {
+                simulation: ONE_STEP,
+                weighting: LossWeighting::SnrPlusOne,
+            });
             players.push(Player::new(FAKE_SCORE, score()?, optim.clone(), follow));
         }
         if self.others == Others::TwoScores {

@@ -20,6 +20,28 @@ log_every = 1
 checkpoint_every = 2
 "#;
 
+const MATCHING: &str = r#"
+method = "matching"
+seed = 6
+teacher = "MODEL"
+updates = 7
+[matching]
+student = "students"
+steps = 2
+critic_updates = 2
+[data]
+kind = "captioned"
+path = "CAPTIONED"
+size = 16
+[optim]
+batch = 4
+lr = 1e-3
+ema = { decay = 0.9 }
+[run]
+log_every = 2
+checkpoint_every = 2
+"#;
+
 const TRAIN: &str = r#"
 seed = 3
 updates = 6
@@ -73,6 +95,37 @@ fn a_stable_diffusion_is_distilled_killed_and_resumed() {
     assert!(workspace.path("students/samples/steps-1.png").is_file());
     // Halvings go on from the student of stage one.
     assert_ne!(weights(&whole, "guided"), weights(&whole, "steps-2"));
+}
+
+/// A student of two steps goes on by distribution matching, whole and as LoRA with weights in 16
+/// bits.
+#[test]
+fn a_latent_student_is_matched_killed_and_resumed() {
+    let workspace = workspace();
+    let students = recipe(&workspace, "distill.toml", DISTILL, "sd1");
+    workspace.succeed(&["distill", &students, "--out", "students"]);
+    let lora = MATCHING.replace(
+        "[optim]",
+        "[lora]\nrank = 2\nalpha = 2.0\n[optim]\ngradient_checkpointing = true",
+    );
+    let lora = lora.replace("updates = 7", "updates = 7\nteacher_precision = \"bf16\"");
+    for (name, text) in [("all", MATCHING), ("lora", &lora)] {
+        let matching = recipe(&workspace, &format!("{name}.toml"), text, "sd1");
+        let killed = format!("{name}-killed");
+        workspace.succeed(&["distill", &matching, "--out", name]);
+        workspace.run_with_kills(&["distill", &matching, "--out", &killed]);
+        let (whole, killed) = (workspace.path(name), workspace.path(&killed));
+        assert_same_run(&whole, &killed, &["matched"]);
+        let student = json(&whole.join("models/matched/fewstep.json"));
+        assert_eq!(student["prediction"], "eps");
+        assert_eq!(student["guidance"]["w_max"], 14.0);
+        assert_ne!(
+            weights(&whole, "matched"),
+            weights(&workspace.path("students"), "steps-2")
+        );
+        let sample = ["sample", "--model", name, "--steps", "2", "--prompt"];
+        workspace.succeed(&[&sample[..], &["a cat", "--w", "3", "--out", "cat.png"]].concat());
+    }
 }
 
 /// An encoder is distilled from the student of stage one, and restyles images with a decoder.

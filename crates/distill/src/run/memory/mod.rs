@@ -4,7 +4,7 @@ mod cpu;
 mod gpu;
 
 use super::{Phase, Run, RunError};
-use crate::method::{Cost, Player, Teacher};
+use crate::method::{Cost, Player};
 use burn::module::Module;
 use burn::tensor::Device;
 use fewstep_data::Examples;
@@ -139,11 +139,7 @@ impl Run {
             network: initial.network.clone(),
             recipe: base.recipe.clone(),
         };
-        let teacher = Teacher {
-            model,
-            precision: Precision::F32,
-            merged: false,
-        };
+        let teacher = phase.planned_teacher(model);
         let cost = phase.method.objective(&teacher)?.cost();
         let others = phase.method.others(&teacher, self.seed)?;
         let others = others.iter().map(Player::state).sum();
@@ -252,10 +248,16 @@ impl Needs<'_> {
         }
     }
 
-    /// Numbers of the parameters, two moments of Adam, the average, and what is frozen.
+    /// Numbers of the parameters, two moments of Adam, the average, what is frozen, and the model
+    /// that the student started from.
     fn state(&self) -> usize {
         let copies = 3 + usize::from(self.phase.optim.ema.is_some());
-        self.trained * copies + self.frozen() + self.other_state
+        let start = self.phase.method.starts_from();
+        let start = start.map_or(0, |start| match self.phase.lora {
+            Some(_) => self.stored(start.network.num_params()),
+            None => start.network.num_params(),
+        });
+        self.trained * copies + self.frozen() + self.other_state + start
     }
 }
 

@@ -6,8 +6,10 @@ use burn::tensor::{Device, Tensor};
 use fewstep_diffusion::random::{self, Purpose};
 use fewstep_diffusion::{CfgDenoiser, DiffusionModel, Inputs, PredictionKind, Schedule};
 use fewstep_distill::method::{
-    Batch, Boundary, Codi, Consistency, Denoising, Distance, GuidanceDistillation, GuidanceWeights,
-    Halving, LossWeighting, Objective, OdeStep, Progressive, Solver, TargetForm, TimePairs, Times,
+    Batch, Boundary, Codi, Consistency, Cost, Denoising, Distance, DistributionMatching,
+    FAKE_SCORE, FakeScore, GuidanceDistillation, GuidanceWeights, Halving, Loss, LossWeighting,
+    Objective, OdeStep, Peer, Progressive, STUDENT, Simulation, Solver, Student, TargetForm,
+    TimePairs, Times, TrainedSteps,
 };
 use fewstep_distill::optim::{Ema, OptimConfig, Stepper};
 use fewstep_kernels::device::can_store;
@@ -27,7 +29,7 @@ type NewObjective = fn(DiffusionModel<Backbone>) -> Box<dyn Objective>;
 
 const RANGE: GuidanceWeights = GuidanceWeights::Range([0.0, 4.0]);
 
-const METHODS: [Case; 9] = [
+const METHODS: [Case; 11] = [
     ("denoising", Precision::F32, |_| {
         Box::new(Denoising {
             weighting: LossWeighting::TruncatedSnr,
@@ -61,7 +63,66 @@ const METHODS: [Case; 9] = [
             weights: Some(RANGE),
         })
     }),
+    ("matching, student", Precision::F32, |teacher| {
+        let objective = DistributionMatching {
+            teacher: CfgDenoiser::new(teacher.clone()),
+            simulation: SIMULATION,
+            times: [0.02, 0.98],
+        };
+        among(Box::new(objective), FAKE_SCORE, teacher)
+    }),
+    ("matching, fake score", Precision::F32, |teacher| {
+        let objective = FakeScore {
+            simulation: SIMULATION,
+            weighting: LossWeighting::TruncatedSnr,
+        };
+        among(Box::new(objective), STUDENT, teacher)
+    }),
 ];
+
+const SIMULATION: Simulation = Simulation {
+    steps: 2,
+    trained: TrainedSteps::All,
+    weights: Some(RANGE),
+    clip: false,
+};
+
+/// An objective that sees another player, which does not move.
+struct Among {
+    objective: Box<dyn Objective>,
+    name: &'static str,
+    other: DiffusionModel<Backbone>,
+}
+
+fn among(
+    objective: Box<dyn Objective>,
+    name: &'static str,
+    other: DiffusionModel<Backbone>,
+) -> Box<dyn Objective> {
+    Box::new(Among {
+        objective,
+        name,
+        other,
+    })
+}
+
+impl Objective for Among {
+    fn loss(&self, student: Student<'_>, batch: &Batch, seed: u64) -> Loss {
+        let others = [Peer {
+            name: self.name,
+            model: &self.other,
+        }];
+        let student = Student {
+            others: &others,
+            ..student
+        };
+        self.objective.loss(student, batch, seed)
+    }
+
+    fn cost(&self) -> Cost {
+        self.objective.cost()
+    }
+}
 
 const PAIRS: TimePairs = TimePairs {
     intervals: 4,

@@ -17,6 +17,7 @@ use fewstep_distill::recipe::{RunConfig, TeacherLora};
 use fewstep_distill::run::{Phase, Run};
 use fewstep_distill::{Copies, World};
 use fewstep_formats::{Model, PipelineComponents};
+use fewstep_generate::ModelSource;
 use fewstep_nn::{BackboneConfig, Precision};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -161,6 +162,20 @@ impl Inputs {
             device,
             world: World::default(),
         })
+    }
+
+    /// The few-step student that a method starts from, with its weights stored in a type and
+    /// computing in another.
+    pub(super) fn start(
+        &self,
+        reference: &str,
+        steps: Option<usize>,
+        (stored, computing): (Precision, Precision),
+    ) -> CliResult<Arc<Model>> {
+        let source = ModelSource::find(reference, steps)?;
+        let mut start = source.stored_model(stored, &self.device)?;
+        start.network = start.network.computing_in(computing);
+        Ok(Arc::new(start))
     }
 
     /// Whether the teacher generates from texts.

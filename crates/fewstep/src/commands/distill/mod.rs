@@ -10,7 +10,6 @@ use fewstep_diffusion::Guidance;
 use fewstep_distill::World;
 use fewstep_distill::method::GuidanceWeights;
 use fewstep_distill::recipe::{DistillRecipe, PhaseRecipe, TEXT_WEIGHTS, default_w_embedding};
-use fewstep_nn::Precision;
 use inputs::Inputs;
 
 /// Distil a teacher into few-step students.
@@ -18,7 +17,8 @@ use inputs::Inputs;
 /// A recipe without `method` is guided distillation: it folds guidance into one network, then
 /// halves the steps again and again. With method = "codi" a model learns to generate from control
 /// images (a smaller image, a masked one, edges, a depth map) in 1 to 4 steps. With "consistency"
-/// it learns only the few steps, with "denoising" only the control images.
+/// it learns only the few steps, with "denoising" only the control images. With "matching" a
+/// student of few steps learns to generate as the teacher's samples are distributed.
 ///
 /// A latent diffusion model such as Stable Diffusion is distilled on captioned images (data.kind =
 /// "captioned"), a class-conditional one on labelled images, and an inpainting model with random
@@ -117,7 +117,11 @@ fn one_phase(args: &RunArgs, world: &World) -> CliResult {
         folder.check_recipe(&recipe)?;
     }
     let inputs = Inputs::read(
-        (&recipe.teacher, &recipe.teacher_lora, Precision::F32),
+        (
+            &recipe.teacher,
+            &recipe.teacher_lora,
+            recipe.shared_precision(),
+        ),
         &recipe.data,
         recipe.condition.as_ref(),
         recipe.flip,
@@ -128,8 +132,23 @@ fn one_phase(args: &RunArgs, world: &World) -> CliResult {
         let embedding = default_w_embedding(inputs.reads_texts());
         recipe.w_embedding.get_or_insert(embedding);
     }
+    let start = match recipe.student() {
+        None => None,
+        Some((reference, steps)) => {
+            inputs.check_learnt()?;
+            let precisions = (recipe.shared_precision(), recipe.run.precision);
+            Some(inputs.start(reference, steps, precisions)?)
+        }
+    };
+    if let Some(lora) = &recipe.lora {
+        let networks = start.iter().map(|start| &start.network);
+        for network in networks.chain([&inputs.teacher.network]) {
+            let fits = network.clone().with_lora(lora, recipe.seed);
+            fits.map_err(|error| args.recipe_error(error.to_string()))?;
+        }
+    }
     let examples = inputs.examples.clone();
-    let phases = |recipe: &PhaseRecipe| Ok(recipe.phases(examples.conditions()));
+    let phases = |recipe: &PhaseRecipe| Ok(recipe.phases(examples.conditions(), start.clone()));
     inputs.run(
         (args, folder),
         &phases,

@@ -112,12 +112,12 @@ impl Plan {
             let recipe: PhaseRecipe = parse(text, origin).input_error()?;
             recipe.validate().map_err(|error| invalid(&error))?;
             return Ok(Self {
-                purpose: format!(
-                    "adapt the teacher {}",
-                    named(&recipe.teacher, &recipe.teacher_lora)
-                ),
+                purpose: match recipe.student() {
+                    Some((student, _)) => format!("match the student {student} with the teacher "),
+                    None => "adapt the teacher ".into(),
+                } + &named(&recipe.teacher, &recipe.teacher_lora),
                 command: "distill",
-                phases: recipe.phases(None),
+                phases: recipe.phases(None, None),
                 data: recipe.data,
                 seed: recipe.seed,
             });

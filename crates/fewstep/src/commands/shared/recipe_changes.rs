@@ -26,7 +26,13 @@ const JUDGED: [&str; 6] = [
 ];
 
 /// The names of what is known by its contents, where the run has stored their digests.
-const KNOWN_BY_CONTENTS: [&str; 4] = ["data.path", "condition.path", "teacher", "teacher_lora"];
+const KNOWN_BY_CONTENTS: [&str; 5] = [
+    "data.path",
+    "condition.path",
+    "teacher",
+    "teacher_lora",
+    "matching.student",
+];
 
 /// The first key with which a run cannot be resumed, and its values. `by_contents` is whether data
 /// and teacher are known by their contents.

@@ -1,0 +1,105 @@
+//! Whether the teacher and the student to start from go together.
+
+use crate::method::GuidanceWeights;
+use fewstep_diffusion::{DistilledFor, Guidance, Role, SamplerRecipe};
+
+/// Checks that the teacher can judge images at every noise level.
+pub(super) fn check_judge(teacher: &SamplerRecipe) -> Result<(), String> {
+    match teacher.role {
+        Role::Teacher
+        | Role::Student {
+            sampler: DistilledFor::Any,
+            ..
+        } => Ok(()),
+        Role::Student { .. } => Err(
+            "the teacher is a student of few steps, which is no judge of images at every noise level: give the teacher that it was distilled from".into(),
+        ),
+    }
+}
+
+/// Checks that a student makes the images that the teacher judges.
+pub(super) fn check_same(teacher: &SamplerRecipe, start: &SamplerRecipe) -> Result<(), String> {
+    let other = match () {
+        () if teacher.classes != start.classes => "classes",
+        () if teacher.resolution != start.resolution => "images of another size",
+        () if teacher.schedule != start.schedule => "a noise schedule",
+        () if teacher.control != start.control => "control images",
+        () => return Ok(()),
+    };
+    Err(format!(
+        "the student to start from has {other} unlike the teacher's: give a student that was distilled from this teacher"
+    ))
+}
+
+/// Checks that the student to start from has the deterministic sampler, and for how many steps.
+pub(super) fn check_sampler(wanted: Option<usize>, start: &SamplerRecipe) -> Result<(), String> {
+    match start.role {
+        Role::Student {
+            sampler: DistilledFor::Deterministic,
+            steps: Some(steps),
+        } => match wanted {
+            Some(wanted) if wanted != steps => Err(format!(
+                "the student to start from was distilled for {steps} steps, and `matching.steps` is {wanted}: remove it, or give the student for {wanted} steps"
+            )),
+            _ => Ok(()),
+        },
+        Role::Student {
+            sampler: DistilledFor::Any | DistilledFor::Deterministic,
+            ..
+        } => match wanted {
+            Some(_) => Ok(()),
+            None => Err(
+                "the student to start from is for any number of steps: set `matching.steps`, for example to 1".into(),
+            ),
+        },
+        Role::Student { sampler, .. } => Err(format!(
+            "the student to start from was distilled for the {sampler} sampler: give a student of stage two with `halving = \"deterministic\"`"
+        )),
+        Role::Teacher => Err(
+            "the student to start from is a teacher: give a student of stage two in [matching]".into(),
+        ),
+    }
+}
+
+/// Checks that teacher and student take w as the method does.
+pub(super) fn check_w(
+    weights: Option<GuidanceWeights>,
+    teacher: Guidance,
+    start: Guidance,
+) -> Result<(), String> {
+    match (weights, start) {
+        (None, Guidance::None) | (Some(GuidanceWeights::Range(_)), Guidance::Input { .. }) => {}
+        (Some(GuidanceWeights::Single(w)), Guidance::Fixed { w: of_start }) if w == of_start => {}
+        (_, Guidance::Input { .. }) => {
+            return Err(
+                "the student to start from takes w as an input: give a range, `w = [min, max]`, or remove `w`".into(),
+            );
+        }
+        (_, Guidance::Fixed { w }) => {
+            return Err(format!(
+                "the student to start from was distilled for w = {w} only: remove `w`"
+            ));
+        }
+        (Some(_), Guidance::None) => {
+            return Err(
+                "the student to start from knows no guidance, so `w` has no meaning: remove it"
+                    .into(),
+            );
+        }
+        (_, Guidance::ClassifierFree) => {
+            return Err(
+                "the student to start from has two branches for guidance: give a student of guided distillation".into(),
+            );
+        }
+    }
+    match (weights, teacher) {
+        (Some(_), Guidance::None) => Err(
+            "the student is for guidance, and the teacher has no unconditional branch to guide with: give the teacher that the student was distilled from".into(),
+        ),
+        (Some(GuidanceWeights::Range(_)), Guidance::Fixed { .. })
+        | (Some(GuidanceWeights::Single(_)) | None, Guidance::Input { .. }) => Err(
+            "teacher and student do not take w alike: give the teacher that the student was distilled from".into(),
+        ),
+        _ => Ok(()),
+    }
+}

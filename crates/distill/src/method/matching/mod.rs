@@ -1,0 +1,269 @@
+//! Distribution matching: moves a few-step student's images to where the guided teacher finds them
+//! more likely than a network that has learnt the student's own images does.
+//!
+//! # Source
+//! DMD2, 2405.14867, without its GAN term; the gradient is that of DMD, 2311.18828.
+//!
+//! # Objective
+//! For images x of the student, the gradient of the KL divergence from the teacher's distribution
+//! at random noise levels: (x̂_fake(x_t, w, c) − x̂_w(x_t, c)) / mean |x − x̂_w(x_t, c)|. The fake
+//! score x̂_fake is a network of its own that learns to denoise the student's images, in several
+//! updates for each of the student.
+//!
+//! # Departures from the papers
+//! Student and fake score take w as an input, drawn for each image. The student keeps the
+//! deterministic sampler that it was distilled for, where DMD2 adds fresh noise between steps. The
+//! papers' noise levels are timesteps 20 to 980 of 1000: the same share of a continuous schedule.
+//! The student is the average of its parameters.
+
+mod checks;
+mod config;
+mod fake_score;
+mod generator;
+mod simulation;
+#[cfg(test)]
+mod tests;
+
+pub use config::{FakeScoreConfig, MatchingConfig, TrainedSteps};
+pub use fake_score::FakeScore;
+pub use generator::DistributionMatching;
+pub use simulation::Simulation;
+
+use checks::{check_judge, check_same, check_sampler, check_w};
+
+use super::teacher::{check_clipping, clipped};
+use super::{
+    GuidanceWeights, InRecipe, LossWeighting, Method, MethodError, Objective, Player,
+    SharedSettings, StudentPrediction, Teacher, Trained, Turn,
+};
+use crate::error::RecipeError;
+use burn::module::Module;
+use fewstep_diffusion::{DiffusionModel, DistilledFor, Guidance, Role, SamplerRecipe};
+use fewstep_formats::Model;
+use fewstep_nn::{Backbone, WEmbedding};
+use std::fmt;
+use std::sync::Arc;
+
+/// The name of the fake score among the players.
+pub const FAKE_SCORE: &str = "fake-score";
+
+/// Distribution matching as a phase.
+#[derive(Clone)]
+pub struct MatchingMethod {
+    /// Its settings.
+    pub config: MatchingConfig,
+    /// The few-step student that it starts from; none where a recipe is only described.
+    pub start: Option<Arc<Model>>,
+    /// Which w; by default those of the student that it starts from.
+    pub weights: Option<GuidanceWeights>,
+    /// How w enters the fake score.
+    pub embedding: WEmbedding,
+    /// ω of the fake score; by default one that suits what the teacher predicts.
+    pub weighting: Option<LossWeighting>,
+    /// The student's peak learning rate, which is the fake score's too where it has no other.
+    pub lr: f64,
+}
+
+impl fmt::Debug for MatchingMethod {
+    /// Equal for equal methods, the weights that the student starts from included.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let start = self.start.as_deref().map(Model::weights_hash);
+        f.debug_struct("MatchingMethod")
+            .field("config", &self.config)
+            .field("start", &start)
+            .field("weights", &self.weights)
+            .field("embedding", &self.embedding)
+            .field("weighting", &self.weighting)
+            .field("lr", &self.lr)
+            .finish()
+    }
+}
+
+impl MatchingMethod {
+    fn start(&self) -> Result<&Model, MethodError> {
+        let missing = || {
+            MethodError::Teacher(
+                "there is no student to start from: set `student` in [matching]".into(),
+            )
+        };
+        self.start.as_deref().ok_or_else(missing)
+    }
+
+    /// Which w, with the student that it starts from.
+    fn weights_of(&self, start: &Model) -> Option<GuidanceWeights> {
+        self.weights.or(match start.recipe.guidance {
+            Guidance::Input { w_min, w_max, .. } => Some(GuidanceWeights::Range([w_min, w_max])),
+            Guidance::Fixed { w } => Some(GuidanceWeights::Single(w)),
+            Guidance::None | Guidance::ClassifierFree => None,
+        })
+    }
+
+    /// The steps of the student that it starts from, if they are known.
+    fn steps_of(&self, start: &Model) -> Option<usize> {
+        match start.recipe.role {
+            Role::Student { steps, .. } => self.config.steps.or(steps),
+            Role::Teacher => self.config.steps,
+        }
+    }
+
+    fn simulation(&self) -> Result<Simulation, MethodError> {
+        let start = self.start()?;
+        Ok(Simulation {
+            steps: self.steps_of(start).unwrap_or(1),
+            trained: self.config.trained_steps,
+            weights: self.weights_of(start),
+            clip: start.recipe.clip,
+        })
+    }
+
+    /// The weight of the fake score's loss, which predicts as the teacher does.
+    fn weighting(&self, teacher: &SamplerRecipe) -> Result<LossWeighting, MethodError> {
+        LossWeighting::choose(self.weighting, teacher.prediction, &teacher.schedule)
+    }
+}
+
+impl Method for MatchingMethod {
+    fn name(&self) -> &'static str {
+        "matching"
+    }
+
+    fn calls_teacher(&self) -> bool {
+        true
+    }
+
+    fn supports_lora(&self) -> bool {
+        true
+    }
+
+    fn steps(&self) -> Option<usize> {
+        self.start.as_deref().and_then(|start| self.steps_of(start))
+    }
+
+    fn starts_from(&self) -> Option<&Model> {
+        self.start.as_deref()
+    }
+
+    fn check(&self, teacher: &Model) -> Result<(), MethodError> {
+        let start = self.start()?;
+        let (teacher, of_start) = (&teacher.recipe, &start.recipe);
+        let weights = self.weights_of(start);
+        check_judge(teacher)
+            .and_then(|()| check_same(teacher, of_start))
+            .and_then(|()| check_sampler(self.config.steps, of_start))
+            .and_then(|()| check_w(weights, teacher.guidance, of_start.guidance))
+            .map_err(MethodError::Teacher)
+    }
+
+    fn check_settings(&self, teacher: &Model) -> Result<(), MethodError> {
+        let recipe = &teacher.recipe;
+        check_clipping(self.config.clip_targets, recipe)?;
+        self.weighting(recipe)?
+            .check_bounded_for(recipe.prediction, &recipe.schedule)
+    }
+
+    fn student(&self, _base: &Model, _seed: u64) -> Result<Backbone, MethodError> {
+        Ok(self.start()?.network.clone())
+    }
+
+    fn objective(&self, teacher: &Teacher<'_>) -> Result<Box<dyn Objective>, MethodError> {
+        let simulation = self.simulation()?;
+        let guided = match simulation.weights {
+            Some(_) => teacher.guided()?,
+            None => Box::new(teacher.frozen()?),
+        };
+        Ok(Box::new(DistributionMatching {
+            teacher: clipped(guided, self.config.clip_targets),
+            simulation,
+            times: self.config.times,
+        }))
+    }
+
+    fn turn(&self) -> Turn {
+        Turn {
+            every: self.config.critic_updates,
+        }
+    }
+
+    fn others(&self, teacher: &Teacher<'_>, seed: u64) -> Result<Vec<Player>, MethodError> {
+        let simulation = self.simulation()?;
+        let mut network = teacher.model.network.clone().without_dropout();
+        if let Some(weights) = simulation.weights {
+            network = weights.student(network, self.embedding)?;
+        }
+        let (part, parameters): (fn(Backbone) -> Backbone, usize) = match teacher.lora {
+            None => (|network| network, network.num_params()),
+            Some(lora) => {
+                let with_lora = network.with_lora(lora, seed);
+                network = with_lora.map_err(|error| MethodError::Teacher(error.to_string()))?;
+                (Backbone::freeze_all_but_lora, network.num_lora_params())
+            }
+        };
+        let model = DiffusionModel {
+            network,
+            ..teacher.frozen()?
+        };
+        let objective = Box::new(FakeScore {
+            simulation,
+            weighting: self.weighting(&teacher.model.recipe)?,
+        });
+        let optim = self.config.fake_score.optim(self.lr);
+        let trained = (model, part, parameters);
+        Ok(vec![Player::training(
+            FAKE_SCORE, trained, optim, objective,
+        )])
+    }
+
+    fn result(&self, recipe: &mut SamplerRecipe) {
+        let Some(start) = self.start.as_deref() else {
+            return;
+        };
+        recipe.role = Role::Student {
+            sampler: DistilledFor::Deterministic,
+            steps: self.steps_of(start),
+        };
+        recipe.prediction = start.recipe.prediction;
+        recipe.guidance = match self.weights_of(start) {
+            Some(weights) => weights.guidance(),
+            None => Guidance::None,
+        };
+    }
+}
+
+impl InRecipe for MatchingMethod {
+    const PHASE: &'static str = "matched";
+
+    type Config = MatchingConfig;
+
+    fn check_shared(shared: &SharedSettings) -> Result<(), RecipeError> {
+        let (key, why) = match shared {
+            shared if shared.control.train != Trained::Full => ("train", "all weights are trained"),
+            shared if shared.label_dropout != 0.0 => (
+                "label_dropout",
+                "the images are the student's, with the labels of the data",
+            ),
+            SharedSettings {
+                student_prediction: StudentPrediction::Auto | StudentPrediction::Teacher,
+                ..
+            } => return Ok(()),
+            _ => (
+                "student_prediction",
+                "the student predicts what the one that it starts from does",
+            ),
+        };
+        Err(RecipeError::new(
+            key,
+            format!("`{key}` has no meaning with `method = \"matching\"`, where {why}: remove it"),
+        ))
+    }
+
+    fn from_recipe(config: &MatchingConfig, shared: SharedSettings) -> Self {
+        Self {
+            config: config.clone(),
+            start: shared.student,
+            weights: shared.w,
+            embedding: shared.w_embedding,
+            weighting: shared.weighting,
+            lr: shared.lr,
+        }
+    }
+}
