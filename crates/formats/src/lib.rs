@@ -8,6 +8,7 @@ mod atomic;
 mod bounds;
 mod controlnet;
 mod diffusers;
+mod embeddings;
 mod error;
 mod fields;
 mod gguf;
@@ -32,7 +33,8 @@ pub use atomic::{
 };
 pub use controlnet::{CONTROLNET_FILE, ControlNetModel};
 pub use diffusers::index::check_pipeline;
-pub use diffusers::text_encoder::{Classes, TextEncoder, TwoClips};
+pub use diffusers::text_encoder::{Classes, TextEncoder, TwoClips, check_clip_skip};
+pub use embeddings::{Embedding, Embeddings};
 pub use error::FormatError;
 pub use gguf::GgufPrecision;
 pub use inspect::{Layout, UNetFacts, WeightsFile};

@@ -2,8 +2,10 @@
 //! autoencoders and text encoders are tiny random ones in diffusers' folders.
 
 mod classes;
+mod clip_skip;
 mod distilling;
 mod editing;
+mod embeddings;
 mod lora;
 mod masks;
 mod measuring;

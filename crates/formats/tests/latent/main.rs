@@ -10,5 +10,6 @@ mod pixels;
 mod refusals;
 mod sdxl;
 mod single_file;
+mod text_inputs;
 mod text_lora;
 mod writing;

@@ -16,7 +16,7 @@ use fewstep_distill::method::control_spec;
 use fewstep_distill::recipe::{RunConfig, TeacherLora};
 use fewstep_distill::run::{Phase, Run};
 use fewstep_distill::{Copies, World};
-use fewstep_formats::{Model, PipelineComponents};
+use fewstep_formats::{Model, PipelineComponents, check_clip_skip};
 use fewstep_nn::{BackboneConfig, Precision};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -46,6 +46,16 @@ fn masks(
     Err(CliError::input(refused))
 }
 
+/// The teacher as a recipe names it.
+pub(super) struct Teacher<'a> {
+    pub(super) model: &'a str,
+    pub(super) loras: &'a [TeacherLora],
+    /// How many of the last layers of its text encoders are skipped, if not as it says.
+    pub(super) clip_skip: Option<usize>,
+    /// The type of its weights, where the student has them too.
+    pub(super) stored: Precision,
+}
+
 /// The teacher and the data of a recipe, loaded and checked against each other.
 pub(super) struct Inputs {
     pub(super) teacher: Model,
@@ -56,17 +66,22 @@ pub(super) struct Inputs {
 }
 
 impl Inputs {
-    /// `stored` is the type of the teacher's weights, where the student has them too; `on` is whether
-    /// to predict memory only, and the folder of the run.
+    /// `on` is whether to predict memory only, and the folder of the run.
     pub(super) fn read(
-        (teacher, loras, stored): (&str, &[TeacherLora], Precision),
+        teacher: Teacher<'_>,
         data: &DataConfig,
         condition: Option<&ConditionConfig>,
         mirrored: bool,
         on: (bool, Option<&RunFolder>),
         (device, world): (Device, &World),
     ) -> CliResult<Self> {
-        let source = models::find(teacher, None)?;
+        let Teacher {
+            model,
+            loras,
+            clip_skip,
+            stored,
+        } = teacher;
+        let source = models::find(model, None)?;
         stored.check_stored(&device).input_error()?;
         let (names, loras) = (loras, TeacherLora::read(loras).input_error()?);
         let teacher = match names {
@@ -75,16 +90,20 @@ impl Inputs {
         };
         let mut teacher = loras.add_to(teacher, &device).input_error()?;
         teacher.network = teacher.network.with_weight_dtype(stored);
+        let skipped = &mut teacher.recipe.clip_skip;
+        *skipped = clip_skip.unwrap_or(*skipped);
         let added = &mut teacher.recipe.provenance.teacher_lora;
         added.extend(names.iter().map(TeacherLora::name));
         let inputs = match source.components()? {
             // One rank encodes what the others then find in the cache.
             Some(parts) => world.first_at_rank_0(|| {
-                let parts = parts.with_loras(loras);
+                let skipped = teacher.recipe.clip_skip;
+                let parts = parts.with_loras(loras).with_clip_skip(skipped);
                 let teacher = (teacher, stored);
                 Self::latent(teacher, parts, data, condition, mirrored, device, on)
             })??,
             None => {
+                check_clip_skip(teacher.recipe.clip_skip, 0).map_err(CliError::input)?;
                 loras.check_without_text().input_error()?;
                 Self::pixels(teacher, data, condition, device)?
             }
