@@ -194,7 +194,7 @@ impl Restyler {
         let together = self.together().min(request.images.len());
         let predicted =
             self.decoder
-                .memory_of(&extent, together as u128, self.encoder.parameters());
+                .memory_of(&extent, together as u128, Some(&self.encoder.network));
         predicted.map_err(RestyleError::Decoder)
     }
 

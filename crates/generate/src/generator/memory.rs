@@ -2,13 +2,15 @@
 
 use super::Generator;
 use crate::{GenerateError, ImageRequest};
+use burn::module::{Module, ModuleVisitor, Param};
+use burn::tensor::{DType, Tensor};
 use fewstep_data::ImageShape;
 use fewstep_data::image::Image;
 use fewstep_diffusion::Guidance;
 use fewstep_diffusion::limits::{IMAGE_SIDE, OutOfRange, within};
 use fewstep_kernels::device::Placement;
 use fewstep_kernels::memory::Predicted;
-use fewstep_nn::Tiles;
+use fewstep_nn::{Backbone, Tiles};
 use rayon::current_num_threads;
 
 /// Images that are to be generated, all of one size.
@@ -37,9 +39,10 @@ impl Extent {
 }
 
 impl Generator {
-    /// Bytes of its weights in memory, with autoencoder and text encoder: 4 for each parameter.
+    /// Bytes of its weights in memory, with autoencoder and text encoder: 4 for each parameter, and 2
+    /// for those of the network that are stored in 16 bits.
     pub fn weight_bytes(&self) -> u64 {
-        4 * (self.parameters_without_encoder() + self.encoder_parameters()) as u64
+        self.bytes_without_encoder() + 4 * self.encoder_parameters() as u64
     }
 
     /// Predicts how much memory these images take: the networks, their maps in one call on every
@@ -55,16 +58,16 @@ impl Generator {
             // Each thread has a batch of its own.
             false => current_num_threads() as u128,
         };
-        self.memory_of(extent, images.min(batch.saturating_mul(calls)), 0)
+        self.memory_of(extent, images.min(batch.saturating_mul(calls)), None)
     }
 
-    /// The same where this number of images goes through the networks at once, next to this number
-    /// of `other` parameters.
+    /// The same where this number of images goes through the networks at once, next to the weights of
+    /// an `other` network.
     pub(crate) fn memory_of(
         &self,
         extent: &Extent,
         at_once: u128,
-        other: usize,
+        other: Option<&Backbone>,
     ) -> Result<Predicted, GenerateError> {
         extent.check()?;
         let usual = self.image_shape();
@@ -94,7 +97,13 @@ impl Generator {
             true => generating + encoder,
             false => generating.max(encoder),
         };
-        let numbers = wide(self.parameters_without_encoder() + other) + work;
+        // Of weights in 16 bits one layer at a time is widened, which is no more than a block.
+        let widened = match stored_bytes(&self.model.network) < 4 * self.model.parameters() as u64 {
+            true => wide(config.largest_block()),
+            false => 0,
+        };
+        let weights = self.bytes_without_encoder() + other.map_or(0, stored_bytes);
+        let taken = u128::from(weights) + 4 * (work + widened);
         // Every image, and again in the grid of them.
         let each = wide(2 * shape.len() + size_of::<Image>() + size_of::<ImageRequest>());
         let finished = images.saturating_mul(each);
@@ -102,9 +111,9 @@ impl Generator {
         Ok(match self.is_on_gpu() {
             true => Predicted {
                 host: bytes(finished),
-                device: bytes(4 * numbers),
+                device: bytes(taken),
             },
-            false => Predicted::of_host(bytes((4 * numbers).saturating_add(finished))),
+            false => Predicted::of_host(bytes(taken.saturating_add(finished))),
         })
     }
 
@@ -119,10 +128,10 @@ impl Generator {
     }
 
     /// Of the network, with its ControlNet, and of the autoencoder.
-    fn parameters_without_encoder(&self) -> usize {
+    fn bytes_without_encoder(&self) -> u64 {
         let latent = self.latent.as_ref();
         let vae = latent.map_or(0, |latent| latent.vae.parameters());
-        self.model.parameters() + vae
+        stored_bytes(&self.model.network) + 4 * vae as u64
     }
 
     fn encoder_parameters(&self) -> usize {
@@ -137,5 +146,64 @@ impl Generator {
     fn keeps_encoder(&self) -> bool {
         let latent = self.latent.as_ref();
         latent.is_some_and(|latent| latent.prompts.keeps_encoder())
+    }
+}
+
+/// Bytes of the weights of a network as they are stored.
+fn stored_bytes(network: &Backbone) -> u64 {
+    struct Sum(u64);
+    impl ModuleVisitor for Sum {
+        fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
+            let weight = param.val();
+            let each = match weight.dtype() {
+                DType::F16 | DType::BF16 => 2,
+                _ => 4,
+            };
+            self.0 += each * weight.shape().num_elements() as u64;
+        }
+    }
+    let mut sum = Sum(0);
+    network.visit(&mut sum);
+    sum.0
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::KeepEncoder;
+    use burn::tensor::Device;
+    use fewstep_formats::Pipeline;
+    use fewstep_nn::Precision;
+
+    const FOLDER: &str = concat!(
+        env!("CARGO_MANIFEST_DIR"),
+        "/../formats/tests/golden/latent/sd1"
+    );
+
+    /// Only the weights of the network's blocks are in 16 bits; the file has all in 16.
+    #[test]
+    fn weights_count_as_they_are_stored() {
+        let device = Device::flex();
+        let generator = |stored| {
+            let mut pipeline = Pipeline::load(FOLDER.as_ref(), &device).expect("a model");
+            let network = pipeline.model.network.with_weight_dtype(stored);
+            pipeline.model.network = network;
+            Generator::latent(pipeline, KeepEncoder::Always, &device).expect("a generator")
+        };
+        let [whole, half] = [Precision::F32, Precision::F16].map(generator);
+        let network = whole.model.parameters() as u64;
+        let vae = whole.latent.as_ref().map_or(0, |l| l.vae.parameters()) as u64;
+        let text = whole.encoder_parameters() as u64;
+        assert_eq!(whole.weight_bytes(), 4 * (network + vae + text));
+        let less = whole.weight_bytes() - half.weight_bytes();
+        assert!(less > network && less < 2 * network, "{less} of {network}");
+        let extent = Extent {
+            images: 1,
+            size: None,
+            batch: 1,
+            w: None,
+        };
+        let [whole, half] = [whole, half].map(|g| g.memory(&extent).expect("a size").host);
+        assert!(half < whole, "{half} of {whole}");
     }
 }
