@@ -3,6 +3,7 @@
 //! tools/golden/text_lora.py, tools/golden/pixel_folders.py).
 
 mod classes;
+mod few_steps;
 mod golden;
 mod networks;
 mod pipelines;

@@ -144,7 +144,7 @@ impl Inputs {
 
     /// A latent diffusion model, with its images as latents and prompt embeddings.
     fn latent(
-        (teacher, stored): (Model, Precision),
+        (mut teacher, stored): (Model, Precision),
         components: PipelineComponents,
         data: &DataConfig,
         condition: Option<&ConditionConfig>,
@@ -169,6 +169,20 @@ impl Inputs {
             &device,
             planned,
         )?;
+        let ImageShape {
+            channels,
+            height,
+            width,
+        } = examples.shape();
+        let trained = std::mem::replace(&mut teacher.recipe.resolution, [channels, height, width]);
+        if trained != teacher.recipe.resolution
+            && let Some(side) = data.size
+        {
+            let usual = side * trained[1] / height;
+            console::note(format_args!(
+                "the teacher generates images of {usual}x{usual} pixels, and its students will generate those of {side}x{side} (`data.size`)"
+            ));
+        }
         if let Examples::Planned { bytes, .. } = &mut examples {
             // The teacher is in memory already.
             *bytes += stored.bytes() * teacher.network.num_params() as u64;
@@ -278,15 +292,28 @@ impl Inputs {
 }
 
 /// Whether a teacher takes the latents and the prompt embeddings of the data, whose images have
-/// this side.
+/// this side if the recipe says one. That may be another than the teacher's, since its U-Net takes
+/// latents of any size that it can halve often enough.
 fn fits(teacher: &Model, examples: &Examples, side: Option<usize>) -> Result<(), String> {
     let (expected, shape) = (teacher.recipe.resolution, examples.shape());
     let got = [shape.channels, shape.height, shape.width];
-    if expected != got {
+    let network = teacher.network.config();
+    let any_size = side.is_some() && teacher.recipe.control.is_none();
+    let fits = expected == got || any_size && expected[0] == got[0];
+    if !fits {
         let size = side.map(|side| format!(" = {}", side * expected[1] / got[1]));
         return Err(format!(
             "the teacher takes latents of {expected:?} (channels, height, width) and the data gives {got:?}: set `data.size`{} to match",
             size.unwrap_or_default()
+        ));
+    }
+    let multiple = network.size_multiple();
+    if let Some(side) = side.filter(|_| !got[1..].iter().all(|side| side.is_multiple_of(multiple)))
+    {
+        let factor = side / got[1].max(1);
+        return Err(format!(
+            "`data.size` is {side}, and the teacher takes images whose sides are multiples of {}",
+            multiple * factor
         ));
     }
     let (width, got) = (teacher.network.config().text_width(), examples.text_width());
