@@ -157,6 +157,12 @@ pub enum FormatError {
         /// Why.
         reason: String,
     },
+    /// A student of which no LoRA can be made.
+    #[error("no LoRA can be made of the difference: {reason}")]
+    Extract {
+        /// Why.
+        reason: String,
+    },
     /// A textual inversion that cannot be used with a model.
     #[error("the embedding {origin} cannot be used: {}", plain(reason))]
     Embedding {

@@ -125,3 +125,36 @@ fn more_layers_than_there_are_are_refused() {
         assert!(!workspace.path("students").exists());
     }
 }
+
+/// What other tools must be told stands in the files of `--for`.
+#[test]
+fn other_tools_are_told() {
+    let workspace = workspace();
+    let model = workspace.path("model");
+    let (text, _) = DISTILL.split_once("[progressive]").expect("stage two");
+    let text = text.replace("updates = 6", "updates = 1");
+    let recipe = recipe(
+        &workspace,
+        "r.toml",
+        &format!("clip_skip = 1\n{text}"),
+        "sd1",
+    );
+    workspace.succeed(&["distill", &recipe, "--out", &model.display().to_string()]);
+    for (tool, said) in [
+        ("comfyui", "CLIPSetLastLayer with -2"),
+        ("a1111", ", Clip skip: 2"),
+        ("diffusers", ", clip_skip=1)"),
+        ("sd-cpp", " --clip-skip 2"),
+    ] {
+        let export = ["export", "--model", "model", "--for", tool, "--out", tool];
+        workspace.succeed(&export);
+        let readme = std::fs::read_to_string(workspace.path(tool).join("README.md"));
+        let readme = readme.expect("there");
+        assert!(readme.contains(said), "{readme}");
+    }
+    let workflow = json(&workspace.path("comfyui/workflow_api.json"));
+    assert_eq!(workflow["clip"]["inputs"]["stop_at_clip_layer"], -2);
+    for prompt in ["prompt", "negative"] {
+        assert_eq!(workflow[prompt]["inputs"]["clip"][0], "clip");
+    }
+}

@@ -6,11 +6,14 @@ mod clip_skip;
 mod distilling;
 mod editing;
 mod embeddings;
+mod extract;
+mod few_steps;
 mod lora;
 mod masks;
 mod measuring;
 mod precision;
 mod sdxl;
+mod sizes;
 mod teacher_lora;
 #[path = "../workspace/mod.rs"]
 mod workspace;

@@ -17,7 +17,7 @@ use crate::parsers::steps;
 use crate::progress;
 use burn::tensor::Device;
 use fewstep_data::image::Image;
-use fewstep_diffusion::{DistilledFor, Role};
+use fewstep_diffusion::{DistilledFor, Guidance, Role};
 use fewstep_generate::{Extent, Generator, ImageRequest, KeepEncoder, scale_of};
 use fewstep_kernels::device::Placement;
 use fewstep_metrics::Lpips;
@@ -259,6 +259,12 @@ impl Reference {
         requests: &[ImageRequest],
         batch: usize,
     ) -> CliResult<(&SampledModel, &[Image])> {
+        // One whose w is fixed has no other.
+        let fixed = matches!(
+            self.teacher.generator.model().recipe.guidance,
+            Guidance::Fixed { .. }
+        );
+        let w = w.filter(|_| !fixed);
         let w = self.teacher.generator.effective_w(w);
         let place = self.images.iter().position(|(known, _)| *known == w);
         let place = match place {

@@ -5,14 +5,16 @@ mod ready;
 use super::shared::guidance::both_conventions;
 use super::shared::models;
 use crate::error::{CliError, CliResult, IntoCliResult};
+use crate::numbers::plural;
 use crate::parsers::{number, steps};
 use crate::{console, output};
 use burn::tensor::Device;
 use clap::ValueEnum;
 use fewstep_diffusion::Guidance;
+use fewstep_diffusion::limits::RANK;
 use fewstep_formats::{
-    FormatError, GgufPrecision, Model, Pipeline, WeightPrecision, convert_weights, export_lora,
-    export_lora_with_w, read_recipe, vacant, write_folder_atomically,
+    ExtractedLora, FormatError, GgufPrecision, Model, Pipeline, WeightPrecision, convert_weights,
+    export_lora, export_lora_with_w, extract_lora, read_recipe, vacant, write_folder_atomically,
 };
 use fewstep_generate::ModelSource;
 use ready::{Ready, Tool};
@@ -44,6 +46,13 @@ pub(crate) struct Args {
     /// for w [default: with --for of a tool that knows no w, the model's own].
     #[arg(long, value_name = "W", value_parser = number, allow_negative_numbers = true)]
     bake_w: Option<f64>,
+    /// With --form lora: make a LoRA of this rank of a student whose weights were all trained, of its
+    /// difference to --base. What it loses is told for every rank.
+    #[arg(long, value_name = "RANK", requires = "base", value_parser = clap::value_parser!(u64).range(1..=RANK as u64))]
+    extract: Option<u64>,
+    /// The model that the student was distilled from, for --extract.
+    #[arg(long, value_name = "MODEL", requires = "extract")]
+    base: Option<String>,
     /// Precision of the weights [default: f16 for GGUF, and as they are elsewhere].
     #[arg(long, value_enum)]
     precision: Option<Precision>,
@@ -110,6 +119,9 @@ impl Precision {
 
 pub(crate) fn run(args: Args) -> CliResult {
     args.check_place()?;
+    if args.extract.is_some() && (args.tool.is_some() || args.form != Form::Lora) {
+        return Err(CliError::input("--extract makes a LoRA: use --form lora"));
+    }
     let gguf = Precision::gguf(args.precision);
     let plain = match args.writes_gguf() {
         true => None,
@@ -137,7 +149,12 @@ pub(crate) fn run(args: Args) -> CliResult {
             too_large = pipeline.save_whole_gguf(model, gguf, out)?;
             Ok(())
         })?,
-        (None, Form::Lora) => too_large = args.write_lora(plain)?,
+        (None, Form::Lora) => {
+            too_large = match (args.extract, &args.base) {
+                (Some(rank), Some(base)) => args.extract_lora(rank as usize, base, plain)?,
+                _ => args.write_lora(plain)?,
+            }
+        }
     }
     if !too_large.is_empty() {
         eprintln!(
@@ -146,6 +163,25 @@ pub(crate) fn run(args: Args) -> CliResult {
         );
     }
     args.report()
+}
+
+fn warn_of_w() {
+    eprintln!(
+        "warning: this student has an input for w, which readers of kohya.safetensors do not know, so they generate without guidance: fold one w into that file with --bake-w"
+    );
+}
+
+/// How much of the difference to the base LoRA of several ranks lose.
+fn losses(extracted: &ExtractedLora) -> String {
+    let percent = |loss: f64| format!("{:.1} %", 100.0 * loss);
+    let each = extracted.losses.iter();
+    let each = each.map(|(rank, loss)| format!("rank {rank} loses {}", percent(*loss)));
+    format!(
+        "{} differ from the base; of the difference {}; pytorch_lora_weights.safetensors, which has no norms, {} at the last",
+        plural(extracted.layers, "layer"),
+        each.collect::<Vec<_>>().join(", "),
+        percent(extracted.peft_loss)
+    )
 }
 
 /// The weights in a new folder in this precision, if one was asked for.
@@ -277,9 +313,7 @@ impl Args {
                 Ok::<_, FormatError>(())
             });
             if has_w && written.is_ok() {
-                eprintln!(
-                    "warning: this student has an input for w, which readers of kohya.safetensors do not know, so they generate without guidance: fold one w into that file with --bake-w"
-                );
+                warn_of_w();
             }
             written.input_error()?;
             return Ok(too_large);
@@ -292,6 +326,33 @@ impl Args {
             Ok::<_, FormatError>(())
         });
         written.input_error()?;
+        Ok(too_large)
+    }
+
+    /// Makes the files of a LoRA that the student was not trained as.
+    fn extract_lora(
+        &self,
+        rank: usize,
+        base: &str,
+        precision: Option<WeightPrecision>,
+    ) -> CliResult<Vec<String>> {
+        let device = Device::flex();
+        let student = models::find(&self.model, self.steps)?.model(&device)?;
+        let student = self.baked(&student)?;
+        let base = models::find(base, None)?.model(&device)?;
+        let (mut too_large, mut extracted) = (vec![], None);
+        let written = write_folder_atomically(&self.out, |draft| {
+            extracted = Some(extract_lora(&student, &base, rank, draft)?);
+            too_large = converted(draft, precision)?;
+            Ok::<_, FormatError>(())
+        });
+        written.input_error()?;
+        if student.network.config().takes_w() {
+            warn_of_w();
+        }
+        if let Some(extracted) = extracted {
+            println!("{}", losses(&extracted));
+        }
         Ok(too_large)
     }
 
