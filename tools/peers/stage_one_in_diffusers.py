@@ -96,7 +96,7 @@ def main():
                 teacher.load_lora_weights(folder / "lora", weight_name="pytorch_lora_weights.safetensors")
                 student = latents(teacher, 1, steps)
                 before, after = ((found - guided).square().mean() for found in [plain, student])
-                print(f"| {scheduler.__name__} | {steps} | {before:.4f} | {after:.4f} | {after / before:.2f} |")
+                print(f"| {scheduler.__name__} | {steps} | {before:.1e} | {after:.1e} | {after / before:.2f} |")
 
 
 if __name__ == "__main__":

@@ -100,6 +100,21 @@ fn a_folder_with_more_tokens_is_sampled_and_distilled() {
     let recipe = recipe(&workspace, "r.toml", &text, "sd1");
     let set = ["--set", "teacher=added", "--out", "students"];
     workspace.succeed(&[&["distill", &*recipe], &set[..]].concat());
+    // Readers of single files have a tokenizer of their own.
+    let export = [
+        "export",
+        "--model",
+        "added",
+        "--form",
+        "single-file",
+        "--out",
+    ];
+    let (_, said) = workspace.succeed(&[&export[..], &["one.safetensors"]].concat());
+    assert!(said.contains("tokens that this model adds"), "{said}");
+    let bytes = std::fs::read(workspace.path("one.safetensors")).expect("there");
+    let single = safetensors::SafeTensors::deserialize(&bytes).expect("whole");
+    let name = "cond_stage_model.transformer.text_model.embeddings.token_embedding.weight";
+    assert_eq!(single.tensor(name).expect("there").shape(), [587, 12]);
     let student = |prompt: &str| sample(&workspace, "students", prompt, &["--w", "2"]).0;
     assert_ne!(student("a style-x"), student("a style"));
 }

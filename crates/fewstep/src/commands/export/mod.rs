@@ -1,11 +1,11 @@
 //! `fewstep export`: a model in a form that other tools read.
 
+mod lora;
 mod ready;
 
 use super::shared::guidance::both_conventions;
 use super::shared::models;
 use crate::error::{CliError, CliResult, IntoCliResult};
-use crate::numbers::plural;
 use crate::parsers::{number, steps};
 use crate::{console, output};
 use burn::tensor::Device;
@@ -13,8 +13,8 @@ use clap::ValueEnum;
 use fewstep_diffusion::Guidance;
 use fewstep_diffusion::limits::RANK;
 use fewstep_formats::{
-    ExtractedLora, FormatError, GgufPrecision, Model, Pipeline, WeightPrecision, convert_weights,
-    export_lora, export_lora_with_w, extract_lora, read_recipe, vacant, write_folder_atomically,
+    FormatError, GgufPrecision, Model, Pipeline, WeightPrecision, convert_weights, vacant,
+    write_folder_atomically,
 };
 use fewstep_generate::ModelSource;
 use ready::{Ready, Tool};
@@ -165,23 +165,13 @@ pub(crate) fn run(args: Args) -> CliResult {
     args.report()
 }
 
-fn warn_of_w() {
-    eprintln!(
-        "warning: this student has an input for w, which readers of kohya.safetensors do not know, so they generate without guidance: fold one w into that file with --bake-w"
-    );
-}
-
-/// How much of the difference to the base LoRA of several ranks lose.
-fn losses(extracted: &ExtractedLora) -> String {
-    let percent = |loss: f64| format!("{:.1} %", 100.0 * loss);
-    let each = extracted.losses.iter();
-    let each = each.map(|(rank, loss)| format!("rank {rank} loses {}", percent(*loss)));
-    format!(
-        "{} differ from the base; of the difference {}; pytorch_lora_weights.safetensors, which has no norms, {} at the last",
-        plural(extracted.layers, "layer"),
-        each.collect::<Vec<_>>().join(", "),
-        percent(extracted.peft_loss)
-    )
+/// Says that tokens which only the model's own tokenizer knows are left out of a single file.
+fn note_added_tokens(pipeline: &Pipeline) {
+    if pipeline.text_encoder.vocabulary_without_added().is_some() {
+        console::note(format_args!(
+            "the tokens that this model adds to CLIP's are left out, since other tools have a tokenizer of their own: use them there as embeddings, or a folder with diffusers"
+        ));
+    }
 }
 
 /// The weights in a new folder in this precision, if one was asked for.
@@ -225,6 +215,9 @@ impl Args {
             }
             _ => self.baked(&pipeline.model)?,
         };
+        if tool != Tool::Diffusers {
+            note_added_tokens(&pipeline);
+        }
         let ready = Ready::new(tool, &pipeline, &model)?;
         if let Some(warning) = ready.warning() {
             eprintln!("warning: {warning}");
@@ -273,6 +266,9 @@ impl Args {
         if let ModelSource::Latent(folder) = &source {
             let pipeline = Pipeline::load(folder, &device).input_error()?;
             let model = self.baked(&pipeline.model)?;
+            if matches!(self.form, Form::SingleFile | Form::GgufModel) {
+                note_added_tokens(&pipeline);
+            }
             return output::written(&self.out, write(&pipeline, &model, &self.out));
         }
         if self.form != Form::Folder {
@@ -289,71 +285,6 @@ impl Args {
             converted(draft, precision).map(drop)
         });
         written.input_error()
-    }
-
-    /// Writes the files of a LoRA.
-    fn write_lora(&self, precision: Option<WeightPrecision>) -> CliResult<Vec<String>> {
-        let source = models::find(&self.model, self.steps)?;
-        let Some(folder) = source.path() else {
-            return Err(CliError::input("builtin models have no LoRA"));
-        };
-        let of_teacher = read_recipe(folder).map(|recipe| recipe.provenance.teacher_lora);
-        let of_teacher = of_teacher.unwrap_or_default().join(", ");
-        if !of_teacher.is_empty() {
-            console::note(format_args!(
-                "the teacher had LoRA ({of_teacher}): this one goes on top of them, so load them too"
-            ));
-        }
-        let mut too_large = vec![];
-        let Some(w) = self.bake_w else {
-            let mut has_w = false;
-            let written = write_folder_atomically(&self.out, |draft| {
-                has_w = export_lora(folder, draft)?;
-                too_large = converted(draft, precision)?;
-                Ok::<_, FormatError>(())
-            });
-            if has_w && written.is_ok() {
-                warn_of_w();
-            }
-            written.input_error()?;
-            return Ok(too_large);
-        };
-        let model = source.model(&Device::flex())?;
-        self.baked(&model)?;
-        let written = write_folder_atomically(&self.out, |draft| {
-            export_lora_with_w(folder, draft, &model, w)?;
-            too_large = converted(draft, precision)?;
-            Ok::<_, FormatError>(())
-        });
-        written.input_error()?;
-        Ok(too_large)
-    }
-
-    /// Makes the files of a LoRA that the student was not trained as.
-    fn extract_lora(
-        &self,
-        rank: usize,
-        base: &str,
-        precision: Option<WeightPrecision>,
-    ) -> CliResult<Vec<String>> {
-        let device = Device::flex();
-        let student = models::find(&self.model, self.steps)?.model(&device)?;
-        let student = self.baked(&student)?;
-        let base = models::find(base, None)?.model(&device)?;
-        let (mut too_large, mut extracted) = (vec![], None);
-        let written = write_folder_atomically(&self.out, |draft| {
-            extracted = Some(extract_lora(&student, &base, rank, draft)?);
-            too_large = converted(draft, precision)?;
-            Ok::<_, FormatError>(())
-        });
-        written.input_error()?;
-        if student.network.config().takes_w() {
-            warn_of_w();
-        }
-        if let Some(extracted) = extracted {
-            println!("{}", losses(&extracted));
-        }
-        Ok(too_large)
     }
 
     /// The model, with one w folded in if --bake-w is set.

@@ -204,6 +204,16 @@ impl TextEncoder {
         }
     }
 
+    /// How many tokens it knows without those that were added, which only its own tokenizer knows; none
+    /// if there are none.
+    pub fn vocabulary_without_added(&self) -> Option<usize> {
+        match self {
+            Self::Clip(tokenizer, _) => tokenizer.vocabulary_without_added(),
+            Self::Two(two) => two.vocabulary_without_added(),
+            Self::Bert(..) | Self::Classes(_) => None,
+        }
+    }
+
     /// Number of parameters.
     pub fn parameters(&self) -> usize {
         match self {

@@ -119,6 +119,12 @@ impl TwoClips {
         self.first.0.length()
     }
 
+    pub(super) fn vocabulary_without_added(&self) -> Option<usize> {
+        let both = [&self.first, &self.second];
+        let known = both.map(|(tokenizer, _)| tokenizer.vocabulary_without_added());
+        known.into_iter().flatten().min()
+    }
+
     pub(super) fn parameters(&self) -> usize {
         let counts = self.networks().map(Module::num_params);
         counts.iter().sum()

@@ -96,6 +96,12 @@ impl ClipTokenizer {
         highest.map_or(0, |number| number as usize + 1)
     }
 
+    /// The same without tokens that were added; none if there are none.
+    pub(crate) fn vocabulary_without_added(&self) -> Option<usize> {
+        let own = self.numbers.values().max().map_or(0, |&n| n as usize + 1);
+        (own < self.vocabulary()).then_some(own)
+    }
+
     /// Tokens of a text, padding included.
     pub fn length(&self) -> usize {
         self.length
