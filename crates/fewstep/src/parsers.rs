@@ -104,11 +104,11 @@ pub(crate) fn lora(text: &str) -> Result<LoraChoice, String> {
     }
 }
 
-/// Parses a file of textual inversion with what stands for it in prompts: FILE or FILE:TOKEN. A file
-/// whose name has a colon is taken as it is.
+/// Parses a file of textual inversion with what stands for it in prompts: FILE or FILE:TOKEN. A path
+/// that exists is taken as it is.
 pub(crate) fn embedding(text: &str) -> Result<EmbeddingChoice, String> {
     let whole = expand_home(Path::new(text));
-    let named = text.rsplit_once(':').filter(|_| !whole.is_file());
+    let named = text.rsplit_once(':').filter(|_| !whole.exists());
     match named {
         Some((file, token)) if file.is_empty() || token.trim().is_empty() => {
             Err("expected FILE or FILE:TOKEN, such as style.pt:my-style".into())

@@ -14,6 +14,8 @@ const NAMELESS: [&str; 2] = ["emb_params", "*"];
 /// What they call those of the first and of the second text encoder of SDXL.
 const FIRST: [&str; 2] = ["clip_l", "text_encoders_0"];
 const SECOND: [&str; 2] = ["clip_g", "text_encoders_1"];
+/// The files of diffusers in the folder of a textual inversion.
+const IN_FOLDERS: [&str; 2] = ["learned_embeds.safetensors", "learned_embeds.bin"];
 /// More vectors leave no room in a text of 77 tokens.
 const MOST: usize = 75;
 
@@ -30,12 +32,15 @@ pub struct Embedding {
 
 impl Embedding {
     /// Reads a file of diffusers, of web interfaces, or of trainers for SDXL: safetensors, or a pickle,
-    /// of which nothing is run. Its token is the given one, or else the one that the file names, or
+    /// of which nothing is run; or the file of diffusers in a folder. Its token is the given one, or else the one that the file names, or
     /// the name of the file without its ending.
     ///
     /// # Errors
     /// When it cannot be read or is something else.
     pub fn read(path: &Path, token: Option<&str>) -> Result<Self, FormatError> {
+        let in_folder = IN_FOLDERS.map(|name| path.join(name));
+        let in_folder = in_folder.iter().find(|file| file.is_file());
+        let path = in_folder.map_or(path, |file| file);
         let origin = path.display().to_string();
         let bad = |reason: String| FormatError::Embedding {
             origin: origin.clone(),

@@ -61,6 +61,8 @@ fn textual_inversions_of_stable_diffusion_1_follow_diffusers() {
             ("style-x.safetensors", None),
         ],
         [("learned_embeds.bin", None), ("style-x.pt", None)],
+        // The folder has one of diffusers.
+        [("", None), ("style-x.pt", None)],
         [
             ("learned_embeds.bin", Some("<cat-toy>")),
             ("style-x.pt", Some("style-x")),
