@@ -231,6 +231,13 @@ def low_rank(case, folder):
     compare("LoRA, U-Net", velocity(), output)
     compare("LoRA, image", case.generate(pipe, 1 + W), as_ours(generated))
 
+    fewstep("export", "--model", student, "--form", "lora", "--bake-w", W, "--out", folder / "baked-changes")
+    pipe = load(TEACHER, variant="fp16")
+    pipe.scheduler = DDIMScheduler.from_pretrained(student / "scheduler")
+    pipe.load_lora_weights(folder / "baked-changes", weight_name="pytorch_lora_weights.safetensors")
+    compare("LoRA with one w, U-Net", pipe.unet(case.z, case.time, case.states).sample, output)
+    compare("LoRA with one w, image", case.generate(pipe, 1.0), as_ours(generated))
+
 
 def controlnet_of_text_to_image(case, folder):
     data = DATA_OF_TEXTS.format(data=folder / "captioned")

@@ -192,9 +192,13 @@ impl<'a> Encoding<'a> {
         }
         drop(vae);
         let encoder = self.components.text_encoder(device)?;
+        let skipped = self.components.clip_skip();
         let mut all_pooled = vec![];
         for (number, some) in texts.chunks(PARTS * TEXTS_TOGETHER).enumerate() {
-            for (part, mut embeds) in encode_texts(&encoder, some, device).into_iter().enumerate() {
+            for (part, mut embeds) in encode_texts(&encoder, (some, skipped), device)
+                .into_iter()
+                .enumerate()
+            {
                 // The first text of all is the empty one.
                 if number + part == 0 && encoder.zero_empty() {
                     embeds.clear_first(some.len().min(TEXTS_TOGETHER));
@@ -251,6 +255,8 @@ fn of_texts(
     device: &Device,
 ) -> Result<([usize; 2], usize, u64), LatentsError> {
     let encoder = components.text_encoder(device)?;
+    let skips = encoder.check_clip_skip(components.clip_skip());
+    skips.map_err(LatentsError::Misfit)?;
     let states = [encoder.length(), encoder.width()];
     Ok((
         states,
@@ -357,9 +363,14 @@ impl Embeds {
     }
 }
 
-fn encode_texts(encoder: &TextEncoder, texts: &[String], device: &Device) -> Vec<Embeds> {
+/// Texts without so many of the last layers.
+fn encode_texts(
+    encoder: &TextEncoder,
+    (texts, skipped): (&[String], usize),
+    device: &Device,
+) -> Vec<Embeds> {
     Placement::of(device).map(texts.chunks(TEXTS_TOGETHER).collect(), |texts| {
-        let embeds = encoder.encode(texts).0;
+        let embeds = encoder.encode(texts, skipped).0;
         Embeds {
             states: values(embeds.states),
             pooled: embeds.pooled.map(values).unwrap_or_default(),

@@ -54,6 +54,7 @@ fn initial() -> Model {
             resolution: [1, SIDE, SIDE],
             classes: vec![],
             clip: false,
+            clip_skip: 0,
             control: None,
             default_sampler: None,
             provenance: Provenance::default(),

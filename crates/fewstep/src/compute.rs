@@ -1,11 +1,12 @@
 //! The device and the precision that networks compute with: their flags, and the device of this
 //! process.
 
+use crate::commands::shared::loras::LoadArgs;
 use crate::error::{CliError, CliResult, IntoCliResult};
 use burn::tensor::Device;
 use fewstep_distill::World;
 use fewstep_distill::recipe::RunConfig;
-use fewstep_generate::{KeepEncoder, LoadOptions, LoraChoice};
+use fewstep_generate::{KeepEncoder, LoadOptions};
 use fewstep_kernels::device::{DeviceName, Placement, found};
 use fewstep_nn::{Precision, WeightFormat};
 use std::path::Path;
@@ -89,18 +90,20 @@ impl PrecisionArgs {
     }
 
     /// How models are loaded: in this precision, which the device must support, with this folder's
-    /// ControlNet if there is one, and with these LoRA.
+    /// ControlNet if there is one, with what the flags add to it.
     pub(crate) fn load_options(
         self,
         device: &Device,
         controlnet: Option<&Path>,
-        loras: &[LoraChoice],
+        load: &LoadArgs,
         keep_encoder: KeepEncoder,
     ) -> CliResult<LoadOptions> {
         Ok(LoadOptions {
             controlnet: controlnet.map(Path::to_path_buf),
             weights: self.generating(device)?,
-            loras: loras.to_vec(),
+            loras: load.loras.loras.clone(),
+            embeddings: load.embeddings.clone(),
+            clip_skip: load.clip_skip,
             keep_encoder,
         })
     }

@@ -2,8 +2,8 @@
 
 use clap::builder::{PossibleValuesParser, TypedValueParser};
 use fewstep_data::expand_home;
-use fewstep_diffusion::limits::{BATCH, DATA_SIDE, FACTOR, IMAGES, STEPS, THREADS};
-use fewstep_generate::LoraChoice;
+use fewstep_diffusion::limits::{BATCH, BLOCKS, DATA_SIDE, FACTOR, IMAGES, STEPS, THREADS};
+use fewstep_generate::{EmbeddingChoice, LoraChoice};
 use std::hash::{BuildHasher, Hasher, RandomState};
 use std::path::Path;
 
@@ -61,6 +61,12 @@ pub(crate) fn threads(text: &str) -> Result<usize, String> {
     up_to(THREADS, text)
 }
 
+/// Parses a number of layers, which may be 0.
+pub(crate) fn layers(text: &str) -> Result<usize, String> {
+    let number = text.parse().ok().filter(|number| *number <= BLOCKS);
+    number.ok_or_else(|| format!("expected a whole number of at most {BLOCKS}"))
+}
+
 /// Parses the side of images of a dataset.
 pub(crate) fn data_side(text: &str) -> Result<usize, String> {
     up_to(DATA_SIDE, text)
@@ -95,6 +101,26 @@ pub(crate) fn lora(text: &str) -> Result<LoraChoice, String> {
         false => Err(format!(
             "expected FILE or FILE:WEIGHT, such as style.safetensors:0.8, with a weight from -{FACTOR} to {FACTOR}"
         )),
+    }
+}
+
+/// Parses a file of textual inversion with what stands for it in prompts: FILE or FILE:TOKEN. A path
+/// that exists is taken as it is.
+pub(crate) fn embedding(text: &str) -> Result<EmbeddingChoice, String> {
+    let whole = expand_home(Path::new(text));
+    let named = text.rsplit_once(':').filter(|_| !whole.exists());
+    match named {
+        Some((file, token)) if file.is_empty() || token.trim().is_empty() => {
+            Err("expected FILE or FILE:TOKEN, such as style.pt:my-style".into())
+        }
+        Some((file, token)) => Ok(EmbeddingChoice {
+            file: expand_home(Path::new(file)),
+            token: Some(token.into()),
+        }),
+        None => Ok(EmbeddingChoice {
+            file: whole,
+            token: None,
+        }),
     }
 }
 

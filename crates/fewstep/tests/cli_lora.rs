@@ -113,3 +113,93 @@ fn a_lora_that_does_not_fit_is_refused() {
     let refused = run(folder, &eval);
     assert_eq!(refused.status.code(), Some(2), "{}", stderr(&refused));
 }
+
+/// A LoRA of a pixel model, which is what its student is more than its teacher: with it the teacher
+/// generates the images of the student.
+#[test]
+fn a_lora_is_added_to_a_pixel_model() {
+    let home = tempfile::tempdir().expect("a folder");
+    let folder = home.path();
+    let teacher = "builtin:fashion-mnist-teacher";
+    let export = [
+        "export",
+        "--model",
+        "builtin:fashion-mnist",
+        "--steps",
+        "4",
+        "--bake-w",
+        "2",
+        "--form",
+    ];
+    succeed(
+        folder,
+        &[&export[..], &["folder", "--out", "student"]].concat(),
+    );
+    let extract = [
+        "lora",
+        "--base",
+        teacher,
+        "--extract",
+        "64",
+        "--out",
+        "lora",
+    ];
+    succeed(folder, &[&export[..], &extract].concat());
+    let sample = |words: &[&str]| {
+        let same = [
+            "--steps", "4", "--class", "bag", "--seed", "2", "--out", "x.png",
+        ];
+        let said = succeed(folder, &[&["sample"], words, &same].concat()).0;
+        let image = image::read(&folder.join("x.png"), None, 1);
+        (image.expect("an image").pixels, said)
+    };
+    let on_base = ["--model", teacher, "--w", "0", "--sampler", "ddim"];
+    let distance = |a: &[u8], b: &[u8]| {
+        let apart = std::iter::zip(a, b).map(|(a, b)| f64::from(a.abs_diff(*b)));
+        apart.sum::<f64>() / a.len() as f64
+    };
+    let (student, _) = sample(&["--model", "student"]);
+    let (base, _) = sample(&on_base);
+    let lora = ["--lora", "lora/kohya.safetensors"];
+    let (with, said) = sample(&[&on_base[..], &lora].concat());
+    assert!(said.contains("LoRA kohya:1"), "{said}");
+    assert!(distance(&base, &student) > 5.0);
+    assert!(distance(&with, &student) < 1.0);
+    // One for a text encoder is refused.
+    let names = ["lora_down", "lora_up"]
+        .map(|part| format!("lora_te_text_model_encoder_layers_0_mlp_fc1.{part}.weight"));
+    let file = folder.join("words.safetensors");
+    write(&file, [&names[0], &names[1]], [4, 4], None);
+    let sample = [&["sample"], &on_base[..], &["--lora", "words.safetensors"]].concat();
+    refuse(
+        folder,
+        &[&sample[..], &["--out", "y.png"]].concat(),
+        &["text encoder"],
+    );
+}
+
+/// Names of SDXL's single file, as sd-scripts has them, and those of PEFT, for the U-Net and for either
+/// text encoder.
+#[test]
+fn a_lora_is_added_to_sdxl() {
+    let home = tempfile::tempdir().expect("a folder");
+    let folder = home.path();
+    let model = golden("sdxl");
+    let sample = |lora: &[&str]| {
+        let model = model.display().to_string();
+        let words = [
+            "sample", "--model", &model, "--prompt", "a cat", "--steps", "2", "--w", "6",
+        ];
+        succeed(folder, &[&words[..], lora, &["--out", "x.png"]].concat());
+        image::read(&folder.join("x.png"), None, 3).expect("an image")
+    };
+    let plain = sample(&[]);
+    for tool in ["kohya", "peft"] {
+        let file = golden("lora").join(format!("sdxl-{tool}.safetensors"));
+        let file = file.display().to_string();
+        let with = sample(&["--lora", &file]);
+        assert_ne!(with, plain, "{tool}");
+        assert_ne!(sample(&["--lora", &format!("{file}:0.5")]), with, "{tool}");
+        assert_eq!(sample(&["--lora", &format!("{file}:0")]), plain, "{tool}");
+    }
+}

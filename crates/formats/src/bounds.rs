@@ -1,7 +1,9 @@
 //! What a file says of its model, checked before anything is built or allocated: against bounds that
 //! every real model keeps, and recipe and network against each other.
 
-use fewstep_diffusion::limits::{FEATURES, OutOfRange, ROWS, SIDE, STEPS, count, factor};
+use fewstep_diffusion::limits::{
+    BLOCKS, FEATURES, OutOfRange, ROWS, SIDE, STEPS, count, factor, within,
+};
 use fewstep_diffusion::{Guidance, Role, SamplerRecipe, Schedule};
 use fewstep_nn::UNetConfig;
 
@@ -56,6 +58,7 @@ fn numbers(recipe: &SamplerRecipe) -> Result<(), OutOfRange> {
         count("resolution", side, SIDE)?;
     }
     count("classes", recipe.classes.len().max(1), ROWS)?;
+    within("clip_skip", recipe.clip_skip, 0..=BLOCKS)?;
     if let Some(control) = recipe.control {
         let [channels, sides @ ..] = control.shape;
         count("control.shape", channels, FEATURES)?;
@@ -169,6 +172,7 @@ mod tests {
             resolution: [1, 8, 8],
             classes: vec!["a".into(), "b".into()],
             clip: true,
+            clip_skip: 0,
             control: None,
             default_sampler: None,
             provenance: Provenance::default(),

@@ -157,6 +157,20 @@ pub enum FormatError {
         /// Why.
         reason: String,
     },
+    /// A student of which no LoRA can be made.
+    #[error("no LoRA can be made of the difference: {reason}")]
+    Extract {
+        /// Why.
+        reason: String,
+    },
+    /// A textual inversion that cannot be used with a model.
+    #[error("the embedding {origin} cannot be used: {}", plain(reason))]
+    Embedding {
+        /// Which.
+        origin: String,
+        /// Why.
+        reason: String,
+    },
     /// Weights that do not fit the described network.
     #[error(
         "the weights in {origin} do not fit the network they describe: {}",

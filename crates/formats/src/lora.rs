@@ -24,8 +24,124 @@ const W_NAME: &str = "time_embedding.cond_proj.weight";
 /// Tensors to be written: name, shape, values.
 type Tensors = BTreeMap<String, (Vec<usize>, Vec<f32>)>;
 
-/// Writes the LoRA of a model that was trained with them into `lora/` of a folder: for diffusers,
-/// for kohya's readers, and the input for w. The sampler recipe is in the metadata of each.
+/// The files of a LoRA, and the input for w.
+pub(crate) struct LoraFiles<'a> {
+    network: &'a Backbone,
+    peft: Tensors,
+    kohya: Tensors,
+}
+
+impl<'a> LoraFiles<'a> {
+    /// Those of layers that are yet to be added.
+    pub(crate) fn of(network: &'a Backbone) -> Self {
+        Self {
+            network,
+            peft: Tensors::new(),
+            kohya: Tensors::new(),
+        }
+    }
+
+    /// Adds alpha / rank times the product of a layer.
+    pub(crate) fn add(&mut self, layer: &LoraLayer, rank: usize, alpha: f64) {
+        let [down, up] = shapes(layer, rank);
+        // Readers of these names that know no alpha take it to be the rank, so it is folded in.
+        let scale = (alpha / rank as f64) as f32;
+        let scaled = layer.up.iter().map(|value| value * scale).collect();
+        let [name_a, name_b] =
+            ["A", "B"].map(|part| format!("unet.{}.lora_{part}.weight", layer.name));
+        self.peft.insert(name_a, (down.clone(), layer.down.clone()));
+        self.peft.insert(name_b, (up.clone(), scaled));
+        let name = kohya_name(self.network, &layer.name);
+        let part = |part: &str| format!("{name}.{part}");
+        self.kohya
+            .insert(part("lora_down.weight"), (down, layer.down.clone()));
+        self.kohya
+            .insert(part("lora_up.weight"), (up, layer.up.clone()));
+        self.kohya
+            .insert(part("alpha"), (vec![], vec![alpha as f32]));
+    }
+
+    /// Adds a difference of the bias of a layer that has a product.
+    pub(crate) fn add_bias(&mut self, layer: &str, difference: Vec<f32>) {
+        let shape = vec![difference.len()];
+        let name = format!("unet.{layer}.lora_B.bias");
+        self.peft.insert(name, (shape, difference.clone()));
+        let shape = vec![difference.len()];
+        self.add_difference(layer, "bias", shape, difference);
+    }
+
+    /// Adds a difference of the weight or the bias of a layer that has no product: PEFT has no place for
+    /// it.
+    pub(crate) fn add_difference(
+        &mut self,
+        layer: &str,
+        part: &str,
+        shape: Vec<usize>,
+        difference: Vec<f32>,
+    ) {
+        let end = if part == "bias" { "diff_b" } else { "diff" };
+        let name = kohya_name(self.network, layer);
+        self.kohya
+            .insert(format!("{name}.{end}"), (shape, difference));
+    }
+
+    /// Writes the files into a folder: for diffusers, for kohya's readers, and the input for w. The
+    /// description is in the metadata of each.
+    pub(crate) fn write(
+        mut self,
+        description: &str,
+        rank: usize,
+        alpha: f64,
+        folder: &Path,
+    ) -> Result<(), FormatError> {
+        let metadata = |more: &[(&str, String)]| -> Entries {
+            let entries = [
+                ("format", "pt".to_string()),
+                ("fewstep", description.to_string()),
+            ];
+            let entries = entries.into_iter().chain(more.iter().cloned());
+            entries.map(|(key, value)| (key.into(), value)).collect()
+        };
+        let architecture = match is_sdxl(self.network) {
+            true => SDXL,
+            false => "stable-diffusion-v1",
+        };
+        let trained = [
+            ("ss_network_module", "networks.lora".to_string()),
+            ("ss_network_dim", rank.to_string()),
+            ("ss_network_alpha", alpha.to_string()),
+            ("modelspec.sai_model_spec", "1.0.0".into()),
+            ("modelspec.architecture", format!("{architecture}/lora")),
+        ];
+        with_all_biases(&mut self.peft);
+        write(&folder.join(PEFT), &self.peft, metadata(&[]))?;
+        write(&folder.join(KOHYA), &self.kohya, metadata(&trained))?;
+        if let Some(w) = self.network.w_projection() {
+            let [dim, to] = w.dims();
+            // As PyTorch has it: outputs first.
+            let values = w.transpose().into_data().try_to_vec().unwrap_or_default();
+            let tensors = [(W_NAME.to_string(), (vec![to, dim], values))];
+            write(&folder.join(W), &Tensors::from(tensors), metadata(&[]))?;
+        }
+        Ok(())
+    }
+}
+
+/// PEFT has biases for all layers or for none: those that do not change are zeros.
+fn with_all_biases(peft: &mut Tensors) {
+    if !peft.keys().any(|name| name.ends_with(".bias")) {
+        return;
+    }
+    let missing = peft.iter().filter_map(|(name, (shape, _))| {
+        let layer = name.strip_suffix(".lora_B.weight")?;
+        let bias = format!("{layer}.lora_B.bias");
+        (!peft.contains_key(&bias)).then(|| (bias, (vec![shape[0]], vec![0.0; shape[0]])))
+    });
+    let missing: Vec<_> = missing.collect();
+    peft.extend(missing);
+}
+
+/// Writes the LoRA of a model that was trained with them into `lora/` of a folder.
 pub(crate) fn save(
     network: &Backbone,
     description: &str,
@@ -34,57 +150,13 @@ pub(crate) fn save(
     let Some(lora) = network.lora() else {
         return Ok(());
     };
-    let (layers, config) = (lora.layers(), lora.config());
-    let (mut peft, mut kohya) = (Tensors::new(), Tensors::new());
-    for layer in &layers {
-        let [down, up] = shapes(layer, config.rank);
-        // Readers of these names that know no alpha take it to be the rank, so it is folded in.
-        let scale = (config.alpha / config.rank as f64) as f32;
-        let scaled = layer.up.iter().map(|value| value * scale).collect();
-        let name = format!("unet.{}", layer.name);
-        peft.insert(
-            format!("{name}.lora_A.weight"),
-            (down.clone(), layer.down.clone()),
-        );
-        peft.insert(format!("{name}.lora_B.weight"), (up.clone(), scaled));
-        let name = kohya_name(network, &layer.name);
-        kohya.insert(
-            format!("{name}.lora_down.weight"),
-            (down, layer.down.clone()),
-        );
-        kohya.insert(format!("{name}.lora_up.weight"), (up, layer.up.clone()));
-        kohya.insert(format!("{name}.alpha"), (vec![], vec![config.alpha as f32]));
+    let config = lora.config();
+    let mut files = LoraFiles::of(network);
+    for layer in lora.layers() {
+        files.add(&layer, config.rank, config.alpha);
     }
-    let metadata = |more: &[(&str, String)]| -> Entries {
-        let entries = [
-            ("format", "pt".to_string()),
-            ("fewstep", description.to_string()),
-        ];
-        let entries = entries.into_iter().chain(more.iter().cloned());
-        entries.map(|(key, value)| (key.into(), value)).collect()
-    };
-    let architecture = match is_sdxl(network) {
-        true => SDXL,
-        false => "stable-diffusion-v1",
-    };
-    let trained = [
-        ("ss_network_module", "networks.lora".to_string()),
-        ("ss_network_dim", config.rank.to_string()),
-        ("ss_network_alpha", config.alpha.to_string()),
-        ("modelspec.sai_model_spec", "1.0.0".into()),
-        ("modelspec.architecture", format!("{architecture}/lora")),
-    ];
     let folder = folder.join(LORA_FOLDER);
-    write(&folder.join(PEFT), &peft, metadata(&[]))?;
-    write(&folder.join(KOHYA), &kohya, metadata(&trained))?;
-    if let Some(w) = network.w_projection() {
-        let [dim, to] = w.dims();
-        // As PyTorch has it: outputs first.
-        let values = w.transpose().into_data().try_to_vec().unwrap_or_default();
-        let tensors = [(W_NAME.to_string(), (vec![to, dim], values))];
-        write(&folder.join(W), &Tensors::from(tensors), metadata(&[]))?;
-    }
-    Ok(())
+    files.write(description, config.rank, config.alpha, &folder)
 }
 
 /// Reads the LoRA in `lora/` of a folder, and the input for w, into a network that was made with
@@ -159,8 +231,8 @@ pub fn export_lora(from: &Path, to: &Path) -> Result<bool, FormatError> {
     Ok(folder.join(W).is_file())
 }
 
-/// The same, with what this w adds to the model in the file under kohya's names: it goes into the
-/// bias of the first layer of the embedding of time, which is exact.
+/// The same, with what this w adds to the model in both files: it goes into the bias of the first layer
+/// of the embedding of time, which is exact.
 ///
 /// # Errors
 /// As [`export_lora`].
@@ -172,9 +244,6 @@ pub fn export_lora_with_w(
 ) -> Result<(), FormatError> {
     const LAYER: &str = "time_embedding.linear_1";
     export_lora(from, to)?;
-    let path = to.join(KOHYA);
-    let bytes = reading::bytes(&path)?;
-    let mut tensors = read(&path)?;
     let fixed = model.with_fixed_w(w);
     let of = |model: &Model, part: &str| parameter(&model.network, &format!("{LAYER}.{part}"));
     let (Some(weight), Some(before), Some(after)) =
@@ -186,20 +255,35 @@ pub fn export_lora_with_w(
         });
     };
     let difference = std::iter::zip(&after, &before).map(|(after, before)| after - before);
+    let difference: Vec<f32> = difference.collect();
     let (outputs, inputs) = (before.len(), weight.len() / before.len());
+    let change = |file: &str, change: &dyn Fn(&mut Tensors)| {
+        let path = to.join(file);
+        let mut tensors = read(&path)?;
+        change(&mut tensors);
+        let mut entries = entries(&reading::bytes(&path)?, &path)?;
+        entries.insert("fewstep".into(), fixed.description()?);
+        write(&path, &tensors, entries)
+    };
     let name = kohya_name(&model.network, LAYER);
-    tensors.insert(
-        format!("{name}.diff_b"),
-        (vec![outputs], difference.collect()),
-    );
-    // Some readers take a bias only next to weights.
-    if !tensors.contains_key(&format!("{name}.lora_up.weight")) {
-        let zeros = vec![0.0; outputs * inputs];
-        tensors.insert(format!("{name}.diff"), (vec![outputs, inputs], zeros));
-    }
-    let mut entries = entries(&bytes, &path)?;
-    entries.insert("fewstep".into(), fixed.description()?);
-    write(&path, &tensors, entries)
+    change(KOHYA, &|tensors| {
+        let bias = (vec![outputs], difference.clone());
+        tensors.insert(format!("{name}.diff_b"), bias);
+        // Some readers take a bias only next to weights.
+        if !tensors.contains_key(&format!("{name}.lora_up.weight")) {
+            let zeros = vec![0.0; outputs * inputs];
+            tensors.insert(format!("{name}.diff"), (vec![outputs, inputs], zeros));
+        }
+    })?;
+    change(PEFT, &|tensors| {
+        let part = |part: &str| format!("unet.{LAYER}.lora_{part}");
+        tensors.insert(part("B.bias"), (vec![outputs], difference.clone()));
+        for (name, shape) in [("A.weight", [1, inputs]), ("B.weight", [outputs, 1])] {
+            let zeros = || (shape.to_vec(), vec![0.0; shape.iter().product()]);
+            tensors.entry(part(name)).or_insert_with(zeros);
+        }
+        with_all_biases(tensors);
+    })
 }
 
 /// The values of a parameter of a network.

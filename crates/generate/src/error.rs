@@ -104,6 +104,9 @@ pub enum GenerateError {
         /// What was requested.
         asked: &'static str,
     },
+    /// More layers to skip than the text encoder has.
+    #[error("{0}")]
+    ClipSkip(String),
     /// A number outside its range.
     #[error(transparent)]
     Number(#[from] OutOfRange),

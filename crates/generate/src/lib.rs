@@ -48,8 +48,8 @@ pub use init::Init;
 pub use parameters::{scale_of, w_of};
 pub use prompts::KeepEncoder;
 pub use registry::{
-    Builtin, Candidate, Choice, Family, HubModel, LoadOptions, LoraChoice, ModelSource,
-    RegistryError, builtin_models, find_part, hub_models, run_models,
+    Builtin, Candidate, Choice, EmbeddingChoice, Family, HubModel, LoadOptions, LoraChoice,
+    ModelSource, RegistryError, builtin_models, find_part, hub_models, run_models,
 };
 pub use request::{ImageRequest, Request, Subject};
 pub use restyle::{RestyleError, RestyleRequest, RestyleStep, Restyler};

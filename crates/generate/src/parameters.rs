@@ -45,6 +45,11 @@ impl Generator {
         }
         let w = self.effective_w(image.w);
         let guidance = w.map(|w| format!(", CFG scale: {}", scale_of(w)));
+        // Web interfaces count from 1.
+        let clip_skip = match self.clip_skip(image) {
+            0 => String::new(),
+            skipped => format!(", Clip skip: {}", skipped + 1),
+        };
         let strength = match image.init {
             Init::Image { strength, .. } => format!(", Denoising strength: {strength}"),
             Init::Noise | Init::Inpaint { .. } => String::new(),
@@ -55,7 +60,7 @@ impl Generator {
         let name = name.map_or(model.into(), |name| name.to_string_lossy());
         let name = quoted(&name);
         text.push_str(&format!(
-            "\nSteps: {}, Sampler: {}{}, Seed: {}, Size: {width}x{height}, Model: {name}{strength}, Image: {}, Version: fewstep {}",
+            "\nSteps: {}, Sampler: {}{}, Seed: {}, Size: {width}x{height}, Model: {name}{strength}{clip_skip}, Image: {}, Version: fewstep {}",
             request.steps,
             request.sampler.name(),
             guidance.unwrap_or_default(),

@@ -3,7 +3,7 @@
 use crate::GenerateError;
 use burn::tensor::Device;
 use fewstep_diffusion::{PromptEmbeds, TextEmbeds};
-use fewstep_formats::{Loras, PipelineComponents, TextEncoder};
+use fewstep_formats::{Embeddings, Loras, PipelineComponents, TextEncoder};
 use fewstep_kernels::memory;
 use std::collections::HashMap;
 use std::sync::{Mutex, PoisonError};
@@ -22,17 +22,38 @@ pub enum KeepEncoder {
 /// Prompts that are encoded together.
 const TOGETHER: usize = 16;
 
+/// What is added to a text encoder whenever it is loaded.
+#[derive(Debug, Default)]
+pub(crate) struct TextAdditions {
+    pub(crate) loras: Loras,
+    pub(crate) embeddings: Embeddings,
+}
+
+impl TextAdditions {
+    fn add_to(&self, encoder: TextEncoder, device: &Device) -> Result<TextEncoder, GenerateError> {
+        let encoder = self.loras.add_to_text(encoder, device)?;
+        Ok(self.embeddings.add_to(encoder)?)
+    }
+}
+
+/// A text, and how many of the last layers of the encoder are skipped for it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(crate) struct Text<'a> {
+    pub(crate) text: &'a str,
+    pub(crate) clip_skip: usize,
+}
+
 /// A text encoder with a cache of embeddings, which takes at most as much memory as the encoder
 /// itself.
 #[derive(Debug)]
 pub(crate) struct PromptCache {
     components: PipelineComponents,
-    /// What is added to the encoder whenever it is loaded.
-    loras: Loras,
+    additions: TextAdditions,
     classes: Vec<String>,
     keep: KeepEncoder,
     /// Tokens of a prompt, known without the encoder, which may be at work or not in memory.
     length: usize,
+    most_skipped: usize,
     /// Whether the empty negative prompt is zeros.
     zero_empty: bool,
     /// Values in the embeddings of one prompt, and how many values may be kept.
@@ -45,25 +66,32 @@ pub(crate) struct PromptCache {
 #[derive(Debug)]
 struct State {
     encoder: Option<TextEncoder>,
-    /// The embeddings of each prompt.
-    embeds: HashMap<String, TextEmbeds>,
+    /// The embeddings of each prompt, by the layers that were skipped.
+    embeds: HashMap<(usize, String), TextEmbeds>,
+}
+
+impl Text<'_> {
+    fn key(&self) -> (usize, String) {
+        (self.clip_skip, self.text.into())
+    }
 }
 
 impl PromptCache {
     pub(crate) fn new(
         encoder: TextEncoder,
         components: PipelineComponents,
-        loras: Loras,
+        additions: TextAdditions,
         keep: KeepEncoder,
         device: &Device,
     ) -> Result<Self, GenerateError> {
-        let encoder = loras.add_to_text(encoder, device)?;
+        let encoder = additions.add_to(encoder, device)?;
         Ok(Self {
             components,
-            loras,
+            additions,
             classes: encoder.classes().to_vec(),
             keep,
             length: encoder.length(),
+            most_skipped: encoder.most_skipped(),
             zero_empty: encoder.zero_empty(),
             values_each: encoder.length() * encoder.width() + encoder.pooled(),
             max_values: encoder.parameters(),
@@ -106,13 +134,18 @@ impl PromptCache {
         self.length
     }
 
+    /// How many layers of the encoder can be skipped at most.
+    pub(crate) fn most_skipped(&self) -> usize {
+        self.most_skipped
+    }
+
     /// Encodes all prompts of a request in advance, if their embeddings fit into the cache; then
     /// drops the encoder, unless it is to be kept.
     pub(crate) fn prepare<'a>(
         &self,
-        prompts: impl Iterator<Item = &'a str>,
+        prompts: impl Iterator<Item = Text<'a>>,
     ) -> Result<(), GenerateError> {
-        let mut prompts: Vec<&str> = prompts.collect();
+        let mut prompts: Vec<Text<'_>> = prompts.collect();
         prompts.sort_unstable();
         prompts.dedup();
         if prompts.len() * self.values_each > self.max_values {
@@ -128,36 +161,47 @@ impl PromptCache {
         Ok(())
     }
 
-    /// The embeddings of prompts, each with those of the negative prompt.
+    /// The embeddings of prompts, each with those of the negative prompt, for which as many layers are
+    /// skipped.
     pub(crate) fn embed(
         &self,
-        prompts: &[&str],
+        prompts: &[Text<'_>],
         negative: &str,
     ) -> Result<PromptEmbeds, GenerateError> {
         let mut state = self.lock();
         let zeros = negative.is_empty() && self.zero_empty;
-        let mut needed = prompts.to_vec();
-        needed.extend((!zeros).then_some(negative));
-        self.encode(&mut state, &needed)?;
-        let of = |prompt: &str| state.embeds[prompt].clone();
-        let cond = TextEmbeds::cat(prompts.iter().map(|prompt| of(prompt)).collect());
+        let negatives: Vec<Text<'_>> = match zeros {
+            true => vec![],
+            false => {
+                let negative = |prompt: &Text<'_>| Text {
+                    text: negative,
+                    ..*prompt
+                };
+                prompts.iter().map(negative).collect()
+            }
+        };
+        self.encode(&mut state, &[prompts, &negatives].concat())?;
+        let of = |text: &Text<'_>| state.embeds[&text.key()].clone();
+        let all = |texts: &[Text<'_>]| TextEmbeds::cat(texts.iter().map(of).collect());
+        let cond = all(prompts);
         Ok(PromptEmbeds {
             uncond: match zeros {
                 true => cond.zeros_like(),
-                false => of(negative).expand(prompts.len()),
+                false => all(&negatives),
             },
             cond,
         })
     }
 
     /// Makes sure that the prompts are in the cache.
-    fn encode(&self, state: &mut State, prompts: &[&str]) -> Result<(), GenerateError> {
+    fn encode(&self, state: &mut State, prompts: &[Text<'_>]) -> Result<(), GenerateError> {
         let mut needed = prompts.to_vec();
         needed.sort_unstable();
         needed.dedup();
-        let new = |state: &State| -> Vec<String> {
-            let new = needed.iter().filter(|p| !state.embeds.contains_key(**p));
-            new.map(|prompt| prompt.to_string()).collect()
+        needed.sort_by_key(|text| text.clip_skip);
+        let new = |state: &State| -> Vec<(usize, String)> {
+            let keys = needed.iter().map(Text::key);
+            keys.filter(|key| !state.embeds.contains_key(key)).collect()
         };
         let mut missing = new(state);
         if (state.embeds.len() + missing.len()) * self.values_each > self.max_values {
@@ -168,8 +212,12 @@ impl PromptCache {
             return Ok(());
         }
         let mut new_embeds = vec![];
-        for some in missing.chunks(TOGETHER) {
-            new_embeds.extend(self.encoder(state)?.encode(some).0.split());
+        for alike in missing.chunk_by(|a, b| a.0 == b.0) {
+            let texts: Vec<String> = alike.iter().map(|(_, text)| text.clone()).collect();
+            for some in texts.chunks(TOGETHER) {
+                let encoded = self.encoder(state)?.encode(some, alike[0].0);
+                new_embeds.extend(encoded.0.split());
+            }
         }
         state.embeds.extend(missing.into_iter().zip(new_embeds));
         Ok(())
@@ -180,7 +228,7 @@ impl PromptCache {
             Some(encoder) => encoder,
             None => {
                 let encoder = self.components.text_encoder(&self.device)?;
-                self.loras.add_to_text(encoder, &self.device)?
+                self.additions.add_to(encoder, &self.device)?
             }
         };
         Ok(state.encoder.insert(encoder))
@@ -210,14 +258,18 @@ mod tests {
         values
     }
 
+    fn text(text: &str) -> Text<'_> {
+        Text { text, clip_skip: 0 }
+    }
+
     fn cache(keep: KeepEncoder) -> PromptCache {
         let device = Device::flex();
         let pipeline = Pipeline::load(FOLDER.as_ref(), &device).expect("a model");
-        let loras = Loras::default();
+        let additions = TextAdditions::default();
         let cache = PromptCache::new(
             pipeline.text_encoder,
             pipeline.components,
-            loras,
+            additions,
             keep,
             &device,
         );
@@ -229,25 +281,46 @@ mod tests {
     #[test]
     fn prompts_encoded_in_advance_equal_those_encoded_when_needed() {
         let pipeline = Pipeline::load(FOLDER.as_ref(), &Device::flex()).expect("a model");
-        let encode = |prompts: &[String]| values(pipeline.text_encoder.encode(prompts).0);
+        let encode = |prompts: &[String]| values(pipeline.text_encoder.encode(prompts, 0).0);
         let some = ["a cat", "a dog", "a cat", "a house"].map(String::from);
         let many: Vec<String> = (0..400).map(|n| format!("image {n}")).collect();
         for keep in [KeepEncoder::Always, KeepEncoder::WhileEncoding] {
             for (prompts, ahead) in [(some.to_vec(), true), (many.clone(), false)] {
                 let cache = cache(keep);
-                let all = prompts.iter().map(String::as_str).chain(["rain"]);
+                let all = prompts.iter().map(String::as_str).chain(["rain"]).map(text);
                 cache.prepare(all).expect("encoded");
                 let dropped = cache.lock().encoder.is_none();
                 assert_eq!(dropped, ahead && keep == KeepEncoder::WhileEncoding);
-                let three: Vec<&str> = prompts[1..4].iter().map(String::as_str).collect();
+                let three: Vec<Text<'_>> = prompts[1..4].iter().map(|p| text(p)).collect();
                 let three = cache.embed(&three, "rain").expect("encoded");
                 assert_eq!(values(three.cond), encode(&prompts[1..4]));
                 assert_eq!(values(three.uncond), encode(&vec!["rain".to_string(); 3]));
                 // A prompt that is not in the cache loads the encoder again.
-                let other = cache.embed(&["snow"], "").expect("encoded");
+                let other = cache.embed(&[text("snow")], "").expect("encoded");
                 assert_eq!(values(other.cond), encode(&["snow".into()]));
             }
         }
+    }
+
+    /// One prompt with different layers skipped, in one batch, has different embeddings, and its
+    /// negative prompt too.
+    #[test]
+    fn prompts_are_kept_by_the_layers_that_are_skipped() {
+        let pipeline = Pipeline::load(FOLDER.as_ref(), &Device::flex()).expect("a model");
+        let encode = |text: &str, clip_skip| {
+            let texts = [text.to_string()];
+            values(pipeline.text_encoder.encode(&texts, clip_skip).0)
+        };
+        let cache = cache(KeepEncoder::Always);
+        let texts = [1, 0].map(|clip_skip| Text {
+            text: "a cat",
+            clip_skip,
+        });
+        let made = cache.embed(&texts, "rain").expect("encoded");
+        let both = |text| [encode(text, 1), encode(text, 0)].concat();
+        assert_eq!(values(made.cond), both("a cat"));
+        assert_eq!(values(made.uncond), both("rain"));
+        assert_ne!(encode("a cat", 0), encode("a cat", 1));
     }
 
     #[test]
@@ -255,7 +328,7 @@ mod tests {
         let cache = cache(KeepEncoder::Always);
         for number in 0..600 {
             cache
-                .embed(&[&format!("prompt {number}")], "")
+                .embed(&[text(&format!("prompt {number}"))], "")
                 .expect("encoded");
             assert!(
                 cache.lock().embeds.len() * cache.values_each

@@ -31,6 +31,9 @@ pub struct ImageRequest {
     pub subject: Subject,
     /// Guidance weight w; by default the model's own.
     pub w: Option<f64>,
+    /// How many of the last layers of CLIP text encoders are skipped, as diffusers counts them; by
+    /// default what the model says.
+    pub clip_skip: Option<usize>,
     /// With `index`, determines all randomness of the image.
     pub seed: u64,
     /// Number of the image; image i of a seed is the same in every request.
@@ -60,6 +63,7 @@ impl ImageRequest {
         Self {
             subject: Subject::Any,
             w: None,
+            clip_skip: None,
             seed,
             index,
             init: Init::Noise,

@@ -186,6 +186,7 @@ fn field_of(error: &GenerateError) -> Option<&'static str> {
         GenerateError::NoPrompts => "prompt",
         GenerateError::Size { .. } | GenerateError::Number(_) => "size",
         GenerateError::NoNegative => "negative_prompt",
+        GenerateError::ClipSkip(_) => "clip_skip",
         GenerateError::Strength(_) => "strength",
         GenerateError::InitSize { what, .. } | GenerateError::InitChannels { what, .. } => what,
         GenerateError::EditStochastic | GenerateError::OnlyForInpainting => "image",

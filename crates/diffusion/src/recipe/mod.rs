@@ -34,6 +34,10 @@ pub struct SamplerRecipe {
     pub classes: Vec<String>,
     /// Whether x̂ is clipped to [-1, 1] while sampling: true in pixel space.
     pub clip: bool,
+    /// How many of the last layers of its CLIP text encoders are skipped, as diffusers counts them; 0
+    /// for most models.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub clip_skip: usize,
     /// The control image that the model is conditioned on, if it needs one.
     #[serde(default, skip_serializing_if = "Option::is_none", alias = "hint")]
     pub control: Option<ControlSpec>,
@@ -89,6 +93,10 @@ pub struct Provenance {
     pub samples_seen: u64,
     /// Version of the program that wrote the file.
     pub program: String,
+}
+
+fn is_zero(number: &usize) -> bool {
+    *number == 0
 }
 
 impl SamplerRecipe {
@@ -201,6 +209,7 @@ mod tests {
             resolution: [1, 32, 32],
             classes: vec!["a".into(), "b".into()],
             clip: true,
+            clip_skip: 0,
             control: None,
             default_sampler: None,
             provenance: Provenance::default(),

@@ -90,6 +90,7 @@ mod tests {
             resolution: [1, 2, 2],
             classes: vec![],
             clip: true,
+            clip_skip: 0,
             control: None,
             default_sampler: None,
             provenance: Provenance::default(),

@@ -55,6 +55,10 @@ macro_rules! phase_recipe {
             /// LoRA of other tools that are added to the teacher first.
             #[serde(default, skip_serializing_if = "Vec::is_empty")]
             pub teacher_lora: Vec<TeacherLora>,
+            /// How many of the last layers of the CLIP text encoders are skipped, as diffusers counts
+            /// them: 1 is what web interfaces call CLIP skip 2. By default what the teacher says.
+            #[serde(default, skip_serializing_if = "Option::is_none")]
+            pub clip_skip: Option<usize>,
             /// Type of the frozen teacher's weights: in 16 bits they take half the memory.
             #[serde(default)]
             pub teacher_precision: Precision,

@@ -232,6 +232,7 @@ impl TrainRecipe {
             classes: examples.classes().to_vec(),
             // Latents have no range.
             clip: !text,
+            clip_skip: 0,
             control: None,
             default_sampler: None,
             provenance: Provenance {

@@ -2,7 +2,7 @@
 
 use super::shared::guidance::{GuidanceListArgs, both_conventions};
 use super::shared::inputs::InputArgs;
-use super::shared::loras::LoraArgs;
+use super::shared::loras::LoadArgs;
 use super::shared::models;
 use super::shared::prompts::warn_if_cut;
 use crate::compute::{self, PrecisionArgs};
@@ -75,7 +75,7 @@ pub(crate) struct Args {
     #[command(flatten)]
     guidance: GuidanceListArgs,
     #[command(flatten)]
-    loras: LoraArgs,
+    load: LoadArgs,
     #[command(flatten)]
     precision: PrecisionArgs,
     #[command(flatten)]
@@ -170,7 +170,7 @@ impl Args {
         let keep = KeepEncoder::WhileEncoding;
         let options = self
             .precision
-            .load_options(device, None, &self.loras.loras, keep)?;
+            .load_options(device, None, &self.load, keep)?;
         let one = encoder == decoder;
         let decoder = models::find(decoder, steps)?.generator(&options, device)?;
         let (model, parts) = match one {

@@ -1,6 +1,6 @@
 //! `fewstep serve`: images over HTTP.
 
-use super::shared::loras::LoraArgs;
+use super::shared::loras::LoadArgs;
 use crate::compute::{self, PrecisionArgs};
 use crate::error::{CliError, CliResult, IntoCliResult};
 use crate::log::LogFormat;
@@ -52,7 +52,7 @@ pub(crate) struct Args {
     #[arg(long, value_name = "SIZE", value_parser = size)]
     memory: Option<u64>,
     #[command(flatten)]
-    loras: LoraArgs,
+    load: LoadArgs,
     /// The folder of the LoRA that requests may name: `loras` of a request, or `<lora:NAME:WEIGHT>` in
     /// a prompt, where NAME is that of a .safetensors file in it.
     #[arg(long, value_name = "FOLDER")]
@@ -93,9 +93,9 @@ pub(crate) struct Args {
 pub(crate) fn run(args: Args) -> CliResult {
     let device = compute::device(None)?;
     args.force.choose();
-    let options =
-        args.precision
-            .load_options(&device, None, &args.loras.loras, KeepEncoder::Always)?;
+    let options = args
+        .precision
+        .load_options(&device, None, &args.load, KeepEncoder::Always)?;
     let most = memory::limit_on(Placement::of(&device).memory());
     let load = Box::new(move |source: &ModelSource, more: &[LoraChoice]| {
         let options = LoadOptions {

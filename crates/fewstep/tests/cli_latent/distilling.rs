@@ -282,10 +282,6 @@ fn mistakes_are_refused() {
         );
     };
     refuse("data.size=17", &["multiples of 2", "17"]);
-    refuse(
-        "data.size=32",
-        &["[4, 8, 8]", "[4, 16, 16]", "`data.size` = 16"],
-    );
     assert!(
         !workspace.path("cache/fewstep").exists(),
         "images were encoded"

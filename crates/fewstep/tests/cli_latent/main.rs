@@ -2,13 +2,18 @@
 //! autoencoders and text encoders are tiny random ones in diffusers' folders.
 
 mod classes;
+mod clip_skip;
 mod distilling;
 mod editing;
+mod embeddings;
+mod extract;
+mod few_steps;
 mod lora;
 mod masks;
 mod measuring;
 mod precision;
 mod sdxl;
+mod sizes;
 mod teacher_lora;
 #[path = "../workspace/mod.rs"]
 mod workspace;

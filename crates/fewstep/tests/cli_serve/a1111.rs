@@ -168,3 +168,44 @@ fn a1111_lists_options_progress_and_interrupt() {
     let list = server.post("/sdapi/v1/extra-batch-images", &list).ok();
     assert_eq!(list["images"].as_array().expect("images").len(), 1);
 }
+
+/// `CLIP_stop_at_last_layers` counts from 1, and fields of our own from 0.
+#[test]
+fn layers_of_the_text_encoder_are_skipped() {
+    let model = golden_path("sd1");
+    let (_folder, server) = start(&["--model", &model]);
+    let of_a1111 = |layer: Value| {
+        let overrides = json!({ "CLIP_stop_at_last_layers": layer });
+        let body = json!({
+            "prompt": "a cat", "steps": 2, "seed": 1, "cfg_scale": 4, "override_settings": overrides,
+        });
+        let reply = server.post("/sdapi/v1/txt2img", &body).ok();
+        let info = serde_json::from_str(reply["info"].as_str().expect("a text"));
+        let info: Value = info.expect("JSON");
+        (reply["images"][0].clone(), info)
+    };
+    let (plain, info) = of_a1111(json!(1));
+    assert_eq!(info["clip_skip"], 1);
+    let (skipping, info) = of_a1111(json!(2));
+    assert_ne!(plain, skipping);
+    assert_eq!(
+        (&info["clip_skip"], &info["ignored"]),
+        (&json!(2), &json!([]))
+    );
+    let text = info["infotexts"][0].as_str().expect("a text");
+    assert!(text.contains("Clip skip: 2"), "{text}");
+    let body = json!({ "prompt": "a cat", "steps": 2, "seed": 1, "w": 3, "clip_skip": 1 });
+    assert_eq!(server.generate(&body)["images"][0]["data"], skipping);
+    // Its clients always send it.
+    let (most, info) = of_a1111(json!(12));
+    assert_eq!(most, plain);
+    assert!(info["notes"].to_string().contains("CLIP skip is ignored"));
+    let body = json!({ "prompt": "a cat", "clip_skip": 12 });
+    server
+        .post("/api/v1/generate", &body)
+        .refused(400, "at most 2 layers");
+    let body = json!({ "override_settings": { "CLIP_stop_at_last_layers": 0 } });
+    server
+        .post("/sdapi/v1/txt2img", &body)
+        .refused(400, "CLIP_stop_at_last_layers");
+}

@@ -37,6 +37,7 @@ pub(crate) fn teacher() -> Model {
         resolution: [1, 16, 16],
         classes: ["circle", "square", "star"].map(String::from).to_vec(),
         clip: true,
+        clip_skip: 0,
         control: None,
         default_sampler: None,
         provenance: Provenance::default(),

@@ -13,13 +13,17 @@ pub(super) struct Addition {
     pub(super) alpha: Option<f32>,
     pub(super) diff: Option<Vec<f32>>,
     pub(super) diff_bias: Option<Vec<f32>>,
+    /// What is added to the bias as often as the product to the weight; none where it is zero, as it is
+    /// for layers without bias.
+    pub(super) up_bias: Option<Vec<f32>>,
 }
 
 impl Addition {
     /// The parameters of the layer that it changes.
     pub(super) fn parts(&self) -> impl Iterator<Item = &'static str> {
         let weight = self.has_matrices() || self.diff.is_some();
-        let parts = [("weight", weight), ("bias", self.diff_bias.is_some())];
+        let bias = self.diff_bias.is_some() || self.up_bias.is_some();
+        let parts = [("weight", weight), ("bias", bias)];
         parts
             .into_iter()
             .filter_map(|(part, is)| is.then_some(part))
@@ -40,7 +44,7 @@ impl Addition {
     ) -> Option<Result<Vec<f32>, String>> {
         let difference = match part {
             "weight" => &self.diff,
-            "bias" => &self.diff_bias,
+            "bias" => &self.bias(),
             _ => return None,
         };
         let (product, difference) = match (part == "weight" && self.has_matrices(), difference) {
@@ -62,6 +66,27 @@ impl Addition {
         }))
     }
 
+    /// What is added to the bias.
+    fn bias(&self) -> Option<Vec<f32>> {
+        let Some(up) = &self.up_bias else {
+            return self.diff_bias.clone();
+        };
+        let scale = self.scale();
+        let mut sum: Vec<f32> = up.iter().map(|value| value * scale).collect();
+        let more = self.diff_bias.iter().flatten();
+        sum.iter_mut()
+            .zip(more)
+            .for_each(|(sum, more)| *sum += more);
+        Some(sum)
+    }
+
+    /// How many times the product counts.
+    fn scale(&self) -> f32 {
+        let rank = self.down.as_ref().and_then(|(shape, _)| shape.first());
+        let rank = rank.copied().unwrap_or(1);
+        self.alpha.map_or(1.0, |alpha| alpha / rank as f32)
+    }
+
     /// B A, for a weight of this shape.
     fn product(&self, shape: &[usize], device: &Device) -> Result<Vec<f32>, String> {
         let Some((down, up)) = self.down.as_ref().zip(self.up.as_ref()) else {
@@ -80,7 +105,10 @@ impl Addition {
             Tensor::<2>::from_data(TensorData::new(values.clone(), shape), device)
         };
         let product = matrix(&up.1, [outputs, rank]).matmul(matrix(&down.1, [rank, inputs]));
-        let scale = self.alpha.map_or(1.0, |alpha| alpha / rank as f32);
-        Ok(product.mul_scalar(scale).into_data().iter().collect())
+        Ok(product
+            .mul_scalar(self.scale())
+            .into_data()
+            .iter()
+            .collect())
     }
 }

@@ -44,6 +44,8 @@ const UP: [&str; 6] = [
     ".lora_linear_layer.up.weight",
     "_lora.up.weight",
 ];
+/// What is added to the bias as often as the product to the weight.
+const UP_BIAS: [&str; 2] = [".lora_B.bias", ".lora_B.default.bias"];
 const ALPHA: &str = ".alpha";
 /// What is added as it is: to the weight, and to the bias.
 const DIFF: &str = ".diff";
@@ -124,7 +126,9 @@ impl LoraFile {
         let ends = |ends: &[&str]| ends.iter().find_map(|end| name.strip_suffix(end));
         let (down, up) = (ends(&DOWN), ends(&UP));
         let (alpha, diff) = (ends(&[ALPHA]), ends(&[DIFF]));
-        let Some(layer) = down.or(up).or(alpha).or(diff).or(ends(&[DIFF_BIAS])) else {
+        let up_bias = ends(&UP_BIAS);
+        let layer = down.or(up).or(up_bias).or(alpha).or(diff);
+        let Some(layer) = layer.or(ends(&[DIFF_BIAS])) else {
             return false;
         };
         let begins = |begins: &[&str]| begins.iter().find_map(|b| layer.strip_prefix(b));
@@ -143,6 +147,9 @@ impl LoraFile {
             addition.down = Some((shape, values));
         } else if up.is_some() {
             addition.up = Some((shape, values));
+        } else if up_bias.is_some() {
+            let changes = values.iter().any(|value| *value != 0.0);
+            addition.up_bias = changes.then_some(values);
         } else if alpha.is_some() {
             addition.alpha = values.first().copied();
         } else if diff.is_some() {

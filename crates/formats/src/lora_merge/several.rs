@@ -22,6 +22,11 @@ impl Loras {
         read.collect::<Result<_, _>>().map(Self)
     }
 
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
     /// Whether one of them changes a text encoder.
     pub fn has_text(&self) -> bool {
         self.0.iter().any(|(lora, _)| lora.has_text())

@@ -163,6 +163,7 @@ fn differences_are_added_to_products() {
         alpha: Some(0.5),
         diff: Some(vec![10.0, 20.0, 30.0, 40.0]),
         diff_bias: Some(vec![5.0, 6.0]),
+        up_bias: None,
     };
     let to = |part, shape: &[usize]| addition.to(part, shape, &Device::flex());
     assert_eq!(

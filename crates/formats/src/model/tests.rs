@@ -28,6 +28,7 @@ fn model() -> Model {
             resolution: [1, 8, 8],
             classes: vec!["a".into(), "b".into()],
             clip: true,
+            clip_skip: 0,
             control: None,
             default_sampler: None,
             provenance: Provenance::default(),

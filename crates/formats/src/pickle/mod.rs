@@ -43,17 +43,45 @@ pub(crate) const ENDINGS: [&str; 3] = ["bin", "ckpt", "pt"];
 /// The bytes of a safetensors file, which a pickled one is made into where that is allowed.
 pub(crate) fn read_weights(file: &Path, pickles: Pickles) -> Result<Vec<u8>, FormatError> {
     let bytes = reading::bytes(file)?;
-    let ending = file.extension().and_then(|ending| ending.to_str());
-    let starts = [archive::MAGIC, legacy::MAGIC];
-    let starts = starts.iter().any(|start| bytes.starts_with(start));
-    let pickled = starts || ending.is_some_and(|e| ENDINGS.contains(&e));
-    match (pickled, pickles) {
+    match (is_pickle(file, &bytes), pickles) {
         (false, _) => Ok(bytes),
         (true, Pickles::Allowed) => unpickle(&bytes, &file.display().to_string()),
         (true, Pickles::Refused) => Err(FormatError::PickleRefused {
             origin: file.display().to_string(),
         }),
     }
+}
+
+/// Whether a file is pickled, by how it begins and by its ending.
+pub(crate) fn is_pickle(file: &Path, bytes: &[u8]) -> bool {
+    let ending = file.extension().and_then(|ending| ending.to_str());
+    let starts = [archive::MAGIC, legacy::MAGIC];
+    let starts = starts.iter().any(|start| bytes.starts_with(start));
+    starts || ending.is_some_and(|e| ENDINGS.contains(&e))
+}
+
+/// The tensors of a pickled textual inversion as the bytes of a safetensors file, and the name that it
+/// says, as web interfaces write it.
+///
+/// # Errors
+/// As [`unpickle`].
+pub(crate) fn unpickle_embedding(
+    bytes: &[u8],
+    origin: &str,
+) -> Result<(Vec<u8>, Option<String>), FormatError> {
+    let read = |bytes| {
+        let pickled = Pickled::read(bytes)?;
+        let mut entries = pickled.machine.entries(&pickled.all);
+        let name = entries.find_map(|(key, value)| match value {
+            Value::Text(name) if key.as_ref() == "name" => Some(name.to_string()),
+            _ => None,
+        });
+        Ok((pickled.to_safetensors("string_to_param")?, name))
+    };
+    read(bytes).map_err(|reason| FormatError::Pickle {
+        origin: origin.into(),
+        reason,
+    })
 }
 
 /// How often the values in a file may be repeated: tied weights share them, a few times at most, and
@@ -88,32 +116,56 @@ fn of_archive(bytes: &[u8]) -> Result<(Machine<'_>, Value, Archive<'_>), String>
 
 /// The tensors of a pickle by name: of a dictionary, or of the `state_dict` in it.
 fn to_safetensors(bytes: &[u8]) -> Result<Vec<u8>, String> {
-    let (machine, mut all, archive) = match bytes.starts_with(legacy::MAGIC) {
-        true => legacy::read(bytes)?,
-        false => of_archive(bytes)?,
-    };
-    let inner = machine.entries(&all).find(|(name, value)| {
-        name.as_ref() == "state_dict" && matches!(machine.container(value), Some(Container::Map(_)))
-    });
-    if let Some((_, value)) = inner {
-        all = value.clone();
+    Pickled::read(bytes)?.to_safetensors("state_dict")
+}
+
+/// What a pickle has made.
+struct Pickled<'a> {
+    machine: Machine<'a>,
+    all: Value,
+    archive: Archive<'a>,
+    /// Bytes of the file.
+    size: usize,
+}
+
+impl<'a> Pickled<'a> {
+    fn read(bytes: &'a [u8]) -> Result<Self, String> {
+        let (machine, all, archive) = match bytes.starts_with(legacy::MAGIC) {
+            true => legacy::read(bytes)?,
+            false => of_archive(bytes)?,
+        };
+        Ok(Self {
+            machine,
+            all,
+            archive,
+            size: bytes.len(),
+        })
     }
-    let mut tensors: BTreeMap<String, RawTensor> = BTreeMap::new();
-    let mut size = 0usize;
-    for (name, value) in machine.entries(&all) {
-        if let Value::Tensor(tensor) = value {
-            let stored = tensor.read(&archive);
-            let stored = stored.map_err(|reason| format!("tensor `{name}`: {reason}"))?;
-            size = size.saturating_add(stored.data_len());
-            if size > MOST_REPEATED.saturating_mul(bytes.len()) {
-                return Err("its tensors repeat the same values too often".into());
+
+    /// The tensors of its dictionary, or of the dictionary in it that has this name.
+    fn to_safetensors(&self, inner: &str) -> Result<Vec<u8>, String> {
+        let machine = &self.machine;
+        let within = machine.entries(&self.all).find(|(name, value)| {
+            name.as_ref() == inner && matches!(machine.container(value), Some(Container::Map(_)))
+        });
+        let all = within.map_or(&self.all, |(_, value)| value);
+        let mut tensors: BTreeMap<String, RawTensor> = BTreeMap::new();
+        let mut size = 0usize;
+        for (name, value) in machine.entries(all) {
+            if let Value::Tensor(tensor) = value {
+                let stored = tensor.read(&self.archive);
+                let stored = stored.map_err(|reason| format!("tensor `{name}`: {reason}"))?;
+                size = size.saturating_add(stored.data_len());
+                if size > MOST_REPEATED.saturating_mul(self.size) {
+                    return Err("its tensors repeat the same values too often".into());
+                }
+                tensors.insert(name.to_string(), stored);
             }
-            tensors.insert(name.to_string(), stored);
         }
+        if tensors.is_empty() {
+            return Err("it holds no tensors by name".into());
+        }
+        let entries = Entries::from([("format".into(), "pt".into())]);
+        file::to_bytes(tensors, &entries).map_err(|error| error.to_string())
     }
-    if tensors.is_empty() {
-        return Err("it holds no tensors by name".into());
-    }
-    let entries = Entries::from([("format".into(), "pt".into())]);
-    file::to_bytes(tensors, &entries).map_err(|error| error.to_string())
 }

@@ -27,6 +27,8 @@ pub struct PipelineComponents {
     conditioning: Conditioning,
     /// What is added to the text encoder when it is read, and in folders that are written.
     loras: Arc<Loras>,
+    /// How many of the last layers of the text encoders are skipped.
+    clip_skip: usize,
 }
 
 /// What these components are, as their configurations say.
@@ -55,6 +57,7 @@ impl PipelineComponents {
             folder: folder.into(),
             conditioning: index::read(folder)?,
             loras: Arc::default(),
+            clip_skip: 0,
         })
     }
 
@@ -62,6 +65,21 @@ impl PipelineComponents {
     pub fn with_loras(self, loras: Loras) -> Self {
         let loras = Arc::new(loras);
         Self { loras, ..self }
+    }
+
+    /// Whether LoRA were added.
+    pub fn has_loras(&self) -> bool {
+        !self.loras.is_empty()
+    }
+
+    /// The same for texts that are encoded without this many of the last layers.
+    pub fn with_clip_skip(self, clip_skip: usize) -> Self {
+        Self { clip_skip, ..self }
+    }
+
+    /// How many of the last layers of the text encoders are skipped.
+    pub fn clip_skip(&self) -> usize {
+        self.clip_skip
     }
 
     /// Makes a folder from the folders of an autoencoder and of a text encoder with its tokenizer,
@@ -131,6 +149,9 @@ impl PipelineComponents {
             }
         }
         self.loras.hash_of_text(&mut hash);
+        if self.clip_skip > 0 {
+            hash.update(self.clip_skip.to_le_bytes());
+        }
         let digest = hash.finalize();
         Ok(digest[..8].iter().map(|b| format!("{b:02x}")).collect())
     }

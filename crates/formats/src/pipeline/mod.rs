@@ -19,7 +19,7 @@ use crate::model::{RECIPE_FILE, read_recipe};
 use crate::{FormatError, Model, bounds, links, reading};
 use burn::tensor::Device;
 use fewstep_diffusion::{DistilledFor, Guidance, PromptEmbeds, Role, SamplerRecipe};
-use fewstep_nn::{BackboneConfig, UNet, Vae, WeightFormat};
+use fewstep_nn::{UNet, Vae, WeightFormat};
 use std::path::Path;
 
 /// A latent diffusion model: the U-Net with its sampler recipe, and what turns texts and images
@@ -65,7 +65,7 @@ impl Pipeline {
     ) -> Result<Self, FormatError> {
         let vae = components.vae(device)?;
         let text_encoder = components.text_encoder(device)?;
-        let fits = fit(&model.network.config(), &vae, &text_encoder);
+        let fits = fit(&model, &vae, &text_encoder);
         fits.map_err(|reason| FormatError::BadDescription {
             origin: components.folder().display().to_string(),
             reason,
@@ -126,11 +126,12 @@ impl Pipeline {
         prompts: &[String],
         negative: &str,
     ) -> (PromptEmbeds, Vec<Option<String>>) {
-        let (cond, cut) = self.text_encoder.encode(prompts);
+        let clip_skip = self.model.recipe.clip_skip;
+        let (cond, cut) = self.text_encoder.encode(prompts, clip_skip);
         let uncond = match negative.is_empty() && self.text_encoder.zero_empty() {
             true => cond.zeros_like(),
             false => {
-                let (uncond, _) = self.text_encoder.encode(&[negative.into()]);
+                let (uncond, _) = self.text_encoder.encode(&[negative.into()], clip_skip);
                 uncond.expand(prompts.len())
             }
         };
@@ -183,7 +184,9 @@ fn recipe(folder: &Path, file: &UNetFile) -> Result<SamplerRecipe, FormatError> 
 }
 
 /// Whether the parts fit together.
-fn fit(network: &BackboneConfig, vae: &Vae, text: &TextEncoder) -> Result<(), String> {
+fn fit(model: &Model, vae: &Vae, text: &TextEncoder) -> Result<(), String> {
+    let network = model.network.config();
+    text.check_clip_skip(model.recipe.clip_skip)?;
     let latents = vae.latent_channels();
     if latents != network.channels() {
         return Err(format!(

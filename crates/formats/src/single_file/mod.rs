@@ -91,6 +91,12 @@ impl Pipeline {
                 let reason = format!("its parts of `{name}` differ in precision or shape");
                 bad(self.folder(), reason)
             })?;
+            // Readers have a tokenizer of their own, and a table of its size.
+            let known = self.text_encoder.vocabulary_without_added();
+            let whole = match known.filter(|_| name.ends_with("token_embedding.weight")) {
+                Some(known) => whole.first_rows(known),
+                None => whole,
+            };
             tensors.insert(name, whole);
         }
         add_unused_layer(&mut tensors);

@@ -21,6 +21,25 @@ impl<'a> From<TensorView<'a>> for RawTensor<'a> {
 }
 
 impl<'a> RawTensor<'a> {
+    /// Its first rows, where it has more.
+    pub(crate) fn first_rows(self, rows: usize) -> Self {
+        let mut shape = self.shape;
+        let size = self.data.len() / shape[0].max(1);
+        shape[0] = shape[0].min(rows);
+        let data = match self.data {
+            Cow::Borrowed(data) => Cow::Borrowed(&data[..shape[0] * size]),
+            Cow::Owned(mut data) => {
+                data.truncate(shape[0] * size);
+                Cow::Owned(data)
+            }
+        };
+        Self {
+            shape,
+            data,
+            ..self
+        }
+    }
+
     /// Bytes of a file, as many as the shape needs.
     pub(crate) fn borrowed(dtype: Dtype, shape: Vec<usize>, data: &'a [u8]) -> Self {
         let data = Cow::Borrowed(data);

@@ -1,7 +1,6 @@
 //! A text as a text encoder takes it.
 
 use regex::Regex;
-use std::collections::HashMap;
 
 /// A word with its tokens.
 pub(super) type Word = (String, Vec<u32>);
@@ -16,15 +15,14 @@ pub(super) fn pattern(pattern: &str) -> Regex {
 pub(super) fn in_words(
     text: &str,
     specials: &Regex,
-    numbers: &HashMap<String, u32>,
+    numbers: impl Fn(&str) -> Vec<u32>,
     plain: impl Fn(&str) -> Vec<Word>,
 ) -> Vec<Word> {
     let mut words = vec![];
     let mut from = 0;
     for special in specials.find_iter(text) {
         words.extend(plain(&text[from..special.start()]));
-        let known = numbers.get(special.as_str()).copied();
-        words.push((special.as_str().into(), known.into_iter().collect()));
+        words.push((special.as_str().into(), numbers(special.as_str())));
         from = special.end();
     }
     words.extend(plain(&text[from..]));

@@ -98,7 +98,8 @@ impl WordPiece {
     /// The tokens of a text; where they are too many, the last ones are cut off.
     pub fn encode(&self, text: &str) -> Tokens {
         let frame = [START, END, PADDING].map(|token| self.numbers[token]);
-        let words = in_words(text, &self.specials, &self.numbers, |text| self.plain(text));
+        let number = |special: &str| self.numbers.get(special).copied().into_iter().collect();
+        let words = in_words(text, &self.specials, number, |text| self.plain(text));
         Tokens::framed(words, frame, self.length)
     }
 

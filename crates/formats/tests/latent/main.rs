@@ -3,6 +3,7 @@
 //! tools/golden/text_lora.py, tools/golden/pixel_folders.py).
 
 mod classes;
+mod few_steps;
 mod golden;
 mod networks;
 mod pipelines;
@@ -10,5 +11,6 @@ mod pixels;
 mod refusals;
 mod sdxl;
 mod single_file;
+mod text_inputs;
 mod text_lora;
 mod writing;

@@ -90,7 +90,7 @@ fn text_encoders_equal_those_of_transformers() {
         let TextEncoder::Clip(_, network) = golden.pipeline().text_encoder else {
             panic!("{name} has a CLIP")
         };
-        let states = network.forward(tokens);
+        let states = network.forward(tokens, 0);
         golden.assert_equal("text.states", states);
     }
 }
@@ -100,7 +100,7 @@ fn a_bert_equals_that_of_transformers() {
     let golden = Golden::new("bert");
     let prompts = golden.texts()["prompts"].clone();
     let prompts: Vec<String> = serde_json::from_value(prompts).expect("texts");
-    let (states, cut) = golden.pipeline().text_encoder.encode(&prompts);
+    let (states, cut) = golden.pipeline().text_encoder.encode(&prompts, 0);
     golden.assert_equal("text.states", states.states);
     assert!(cut[6].is_some() && cut[1].is_none(), "{cut:?}");
 }

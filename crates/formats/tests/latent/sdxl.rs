@@ -63,7 +63,7 @@ fn both_text_encoders_of_sdxl_equal_those_of_transformers() {
     let encoder = golden.pipeline().text_encoder;
     let texts = golden.texts();
     let prompts: Vec<String> = serde_json::from_value(texts["prompts"].clone()).expect("texts");
-    let (embeds, cut) = encoder.encode(&prompts[..3]);
+    let (embeds, cut) = encoder.encode(&prompts[..3], 0);
     golden.assert_equal("text.states", embeds.states);
     golden.assert_equal("text.pooled", embeds.pooled.expect("a pooled embedding"));
     assert_eq!(cut, [None, None, None]);

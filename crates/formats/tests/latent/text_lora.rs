@@ -24,7 +24,7 @@ fn follows_diffusers(model: &str, size: Option<[usize; 2]>) {
         pipeline.text_encoder = encoder.expect("its layers");
         let texts = model_golden.texts();
         let prompts: Vec<String> = serde_json::from_value(texts["prompts"].clone()).expect("texts");
-        let (embeds, _) = pipeline.text_encoder.encode(&prompts[..3]);
+        let (embeds, _) = pipeline.text_encoder.encode(&prompts[..3], 0);
         lora.assert_equal(&format!("{name}.states"), embeds.states);
         if let Some(pooled) = embeds.pooled {
             lora.assert_equal(&format!("{name}.pooled"), pooled);

@@ -6,6 +6,7 @@ use fewstep_data::ImageShape;
 use fewstep_diffusion::limits::{IMAGE_SIDE, within};
 use fewstep_diffusion::sampler::{Sampler, SamplerConfig};
 use fewstep_diffusion::{DistilledFor, Guidance, RecipeError, Role, Warning};
+use fewstep_formats::check_clip_skip;
 
 impl Generator {
     /// Checks a request against the model.
@@ -22,6 +23,7 @@ impl Generator {
         let mut warnings = self.check_sampling(sampler, steps, None)?;
         for image in &request.images {
             self.check_subject(&image.subject)?;
+            self.check_clip_skip(image)?;
             self.check_init(image, request)?;
             for warning in recipe.check(DistilledFor::needed_by(sampler), steps, image.w)? {
                 if !warnings.contains(&warning) {
@@ -100,6 +102,10 @@ impl Generator {
             }
             _ => Ok(()),
         }
+    }
+
+    fn check_clip_skip(&self, image: &ImageRequest) -> Result<(), GenerateError> {
+        check_clip_skip(self.clip_skip(image), self.most_skipped()).map_err(GenerateError::ClipSkip)
     }
 
     fn check_init(&self, image: &ImageRequest, request: &Request) -> Result<(), GenerateError> {

@@ -78,6 +78,12 @@ impl Generator {
         Ok(cut.map(|cut| (cut, latent.prompts.length())))
     }
 
+    /// How many of the last layers of its text encoder can be skipped at most; 0 without a CLIP.
+    pub fn most_skipped(&self) -> usize {
+        let latent = self.latent.as_ref();
+        latent.map_or(0, |latent| latent.prompts.most_skipped())
+    }
+
     /// Shape of the images that it was trained on.
     pub fn image_shape(&self) -> ImageShape {
         let [channels, height, width] = self.model.recipe.resolution;

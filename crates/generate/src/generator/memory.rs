@@ -139,3 +139,44 @@ impl Generator {
         latent.is_some_and(|latent| latent.prompts.keeps_encoder())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::KeepEncoder;
+    use burn::tensor::Device;
+    use fewstep_formats::Pipeline;
+    use fewstep_nn::Precision;
+
+    const FOLDER: &str = concat!(
+        env!("CARGO_MANIFEST_DIR"),
+        "/../formats/tests/golden/latent/sd1"
+    );
+
+    /// Only the weights of the network's blocks are in 16 bits; the file has all in 16.
+    #[test]
+    fn weights_count_as_they_are_stored() {
+        let device = Device::flex();
+        let generator = |stored| {
+            let mut pipeline = Pipeline::load(FOLDER.as_ref(), &device).expect("a model");
+            let network = pipeline.model.network.with_weight_dtype(stored);
+            pipeline.model.network = network;
+            Generator::latent(pipeline, KeepEncoder::Always, &device).expect("a generator")
+        };
+        let [whole, half] = [Precision::F32, Precision::F16].map(generator);
+        let network = whole.model.parameters() as u64;
+        let vae = whole.latent.as_ref().map_or(0, |l| l.vae.parameters()) as u64;
+        let text = whole.encoder_parameters() as u64;
+        assert_eq!(whole.weight_bytes(), 4 * (network + vae + text));
+        let less = whole.weight_bytes() - half.weight_bytes();
+        assert!(less > network && less < 2 * network, "{less} of {network}");
+        let extent = Extent {
+            images: 1,
+            size: None,
+            batch: 1,
+            w: None,
+        };
+        let [whole, half] = [whole, half].map(|g| g.memory(&extent).expect("a size").host);
+        assert!(half < whole, "{half} of {whole}");
+    }
+}

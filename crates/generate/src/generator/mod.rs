@@ -9,7 +9,7 @@ mod memory;
 mod progress;
 
 use crate::init::inpaint_concat;
-use crate::prompts::PromptCache;
+use crate::prompts::{PromptCache, Text, TextAdditions};
 use crate::{
     ControlImage, GenerateError, ImageRequest, Init, KeepEncoder, Request, Subject, from_images,
     to_images,
@@ -23,7 +23,7 @@ use fewstep_diffusion::sampler::{self, Observer, Sampler, SamplerConfig, StepNoi
 use fewstep_diffusion::{
     CfgDenoiser, Clipped, Denoiser, Guidance, Inputs, NoiseLevel, TimeGrid, TimeIds, per_sample,
 };
-use fewstep_formats::{Loras, Model, Pipeline, PipelineComponents};
+use fewstep_formats::{Model, Pipeline, PipelineComponents};
 use fewstep_kernels::device::Placement;
 use fewstep_nn::{Tiles, Vae};
 pub use kept_guidance::KeptGuidance;
@@ -86,13 +86,14 @@ impl Generator {
         keep: KeepEncoder,
         device: &Device,
     ) -> Result<Self, GenerateError> {
-        Self::with_loras(pipeline, Loras::default(), keep, device)
+        Self::with_additions(pipeline, TextAdditions::default(), keep, device)
     }
 
-    /// The same with LoRA for its text encoder; the network has them already.
-    pub(crate) fn with_loras(
+    /// The same with LoRA and textual inversions for its text encoder; the network has the LoRA
+    /// already.
+    pub(crate) fn with_additions(
         pipeline: Pipeline,
-        loras: Loras,
+        additions: TextAdditions,
         keep: KeepEncoder,
         device: &Device,
     ) -> Result<Self, GenerateError> {
@@ -102,7 +103,7 @@ impl Generator {
             text_encoder,
             components,
         } = pipeline;
-        let prompts = PromptCache::new(text_encoder, components, loras, keep, device)?;
+        let prompts = PromptCache::new(text_encoder, components, additions, keep, device)?;
         Ok(Self {
             latent: Some(LatentParts { vae, prompts }),
             ..Self::new(model, device)?
@@ -177,8 +178,11 @@ impl Generator {
         let Some(latent) = &self.latent else {
             return Ok(());
         };
-        let prompts = images.iter().map(|image| self.prompt_of(image));
-        latent.prompts.prepare(prompts.chain([negative]))
+        let all = images.iter().flat_map(|image| {
+            let clip_skip = self.clip_skip(image);
+            [self.prompt_of(image), negative].map(|text| Text { text, clip_skip })
+        });
+        latent.prompts.prepare(all)
     }
 
     /// Images that go through the network in one call.
@@ -279,7 +283,11 @@ impl Generator {
             Subject::Class(class) => Some(class),
             Subject::Any | Subject::Prompt(_) => None,
         };
-        let prompts: Vec<&str> = images.iter().map(|image| self.prompt_of(image)).collect();
+        let prompts = images.iter().map(|image| Text {
+            text: self.prompt_of(image),
+            clip_skip: self.clip_skip(image),
+        });
+        let prompts: Vec<Text<'_>> = prompts.collect();
         Ok(Inputs {
             classes: (!recipe.classes.is_empty()).then(|| images.iter().map(class).collect()),
             w: Some(w.collect()),
@@ -290,6 +298,11 @@ impl Generator {
             time_ids: self.time_ids(sides).map(|ids| vec![ids; images.len()]),
             ..Inputs::default()
         })
+    }
+
+    /// How many of the last layers of the text encoder are skipped for an image.
+    pub fn clip_skip(&self, image: &ImageRequest) -> usize {
+        image.clip_skip.unwrap_or(self.model.recipe.clip_skip)
     }
 
     /// What a network that is told the size of images is told of these.

@@ -1,7 +1,7 @@
-//! LoRA that are added to a model when it is loaded.
+//! LoRA and textual inversions that are added to a model when it is loaded.
 
 use super::RegistryError;
-use fewstep_formats::Loras;
+use fewstep_formats::{Embedding, Embeddings, Loras};
 use std::path::PathBuf;
 
 /// A LoRA file, and how much of it is added to a model.
@@ -24,6 +24,22 @@ impl LoraChoice {
     pub fn tag(&self) -> String {
         format!("<lora:{}:{}>", self.name(), self.weight)
     }
+}
+
+/// A textual inversion that prompts may name.
+#[derive(Clone, Debug, PartialEq)]
+pub struct EmbeddingChoice {
+    /// The file.
+    pub file: PathBuf,
+    /// What stands for it in prompts; by default what the file says, or its name.
+    pub token: Option<String>,
+}
+
+/// The textual inversions of a model, read.
+pub(super) fn embeddings(choices: &[EmbeddingChoice]) -> Result<Embeddings, RegistryError> {
+    let read = choices.iter();
+    let read = read.map(|choice| Embedding::read(&choice.file, choice.token.as_deref()));
+    Ok(Embeddings::new(read.collect::<Result<_, _>>()?))
 }
 
 /// The LoRA of a model, read.

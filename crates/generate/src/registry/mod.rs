@@ -14,14 +14,16 @@ pub use choice::{Candidate, Choice};
 pub use error::RegistryError;
 pub use family::Family;
 pub use hub::{HubModel, models as hub_models};
-pub use lora::LoraChoice;
+pub use lora::{EmbeddingChoice, LoraChoice};
 pub use runs::folders as run_models;
 
-use crate::{Generator, KeepEncoder};
+use crate::prompts::TextAdditions;
+use crate::{GenerateError, Generator, KeepEncoder};
 use burn::tensor::Device;
 use fewstep_data::expand_home;
 use fewstep_formats::{
     CONTROLNET_FILE, ControlNetModel, Loras, Model, Pipeline, PipelineComponents, RepositoryKind,
+    check_clip_skip,
 };
 use fewstep_nn::WeightFormat;
 use std::path::{Path, PathBuf};
@@ -49,6 +51,11 @@ pub struct LoadOptions {
     pub controlnet: Option<PathBuf>,
     /// LoRA that are added to network and text encoder.
     pub loras: Vec<LoraChoice>,
+    /// Textual inversions that prompts may name.
+    pub embeddings: Vec<EmbeddingChoice>,
+    /// How many of the last layers of CLIP text encoders are skipped, as diffusers counts them; by
+    /// default what the model says.
+    pub clip_skip: Option<usize>,
     /// How networks have their weights.
     pub weights: WeightFormat,
     /// How long the text encoder stays in memory.
@@ -154,6 +161,8 @@ impl ModelSource {
             model = model.with_controlnet(ControlNetModel::load(folder, device)?)?;
         }
         model = loras.add_to(model, device)?;
+        let skipped = &mut model.recipe.clip_skip;
+        *skipped = options.clip_skip.unwrap_or(*skipped);
         model.network = model.network.generating_in(options.weights, device);
         Ok(model)
     }
@@ -178,16 +187,21 @@ impl ModelSource {
         options: &LoadOptions,
         device: &Device,
     ) -> Result<Generator, RegistryError> {
-        let loras = lora::read(&options.loras)?;
-        let model = self.network_with(&loras, options, device)?;
+        let additions = TextAdditions {
+            loras: lora::read(&options.loras)?,
+            embeddings: lora::embeddings(&options.embeddings)?,
+        };
+        let model = self.network_with(&additions.loras, options, device)?;
         Ok(match self.components()? {
             None => {
-                loras.check_without_text()?;
+                additions.loras.check_without_text()?;
+                additions.embeddings.check_without_text()?;
+                check_clip_skip(model.recipe.clip_skip, 0).map_err(GenerateError::ClipSkip)?;
                 Generator::new(model, device)?
             }
             Some(components) => {
                 let pipeline = Pipeline::with_components(model, &components, device)?;
-                Generator::with_loras(pipeline, loras, options.keep_encoder, device)?
+                Generator::with_additions(pipeline, additions, options.keep_encoder, device)?
             }
         })
     }

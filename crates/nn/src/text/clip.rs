@@ -37,7 +37,7 @@ pub struct ClipTextConfig {
 /// What SDXL takes of its text encoders.
 #[derive(Clone, Debug)]
 pub struct ClipTextOutput {
-    /// The states before the last layer, not normalised, `[texts, tokens, width]`.
+    /// The states before the last layer, or earlier ones, not normalised, `[texts, tokens, width]`.
     pub penultimate: Tensor<3>,
     /// The state of the end of each text after the last layer, normalised and projected, `[texts,
     /// projection]`, where the encoder has a projection.
@@ -111,23 +111,42 @@ impl ClipText {
         &self.config
     }
 
-    /// The states after the last layer, normalised: what Stable Diffusion attends to.
+    /// Knows more tokens, whose embeddings are these; their numbers follow those of the others.
     ///
     /// # Shapes
+    /// - `vectors`: `[tokens][width]`
+    pub fn add_tokens(&mut self, vectors: &[Vec<f32>]) {
+        let rows = TensorData::new(vectors.concat(), [vectors.len(), self.config.width]);
+        let table = &mut self.embeddings.token_embedding;
+        let weight = table.weight.clone();
+        table.weight = weight.map(|known| {
+            let rows = Tensor::from_data(rows.clone(), &known.device());
+            Tensor::cat(vec![known, rows], 0)
+        });
+        self.config.vocabulary += vectors.len();
+    }
+
+    /// The states after the last layer, or as many layers earlier as are skipped, normalised: what
+    /// Stable Diffusion attends to.
+    ///
+    /// # Shapes
+    /// - `skipped`: at most [`ClipTextConfig::layers`]
     /// - `tokens`: texts of the same number of tokens, at most [`ClipTextConfig::positions`], each
     ///   below [`ClipTextConfig::vocabulary`]
     /// - output: `[texts, tokens, width]`
-    pub fn forward(&self, tokens: &[Vec<u32>]) -> Tensor<3> {
-        let [_, last] = self.states(tokens);
-        self.final_layer_norm.forward(last)
+    pub fn forward(&self, tokens: &[Vec<u32>], skipped: usize) -> Tensor<3> {
+        let [state, _] = self.states(tokens, skipped);
+        self.final_layer_norm.forward(state)
     }
 
-    /// The states before the last layer, and the pooled embedding of each text: what SDXL takes.
+    /// The states before the last layer, or as many layers earlier as are skipped, and the pooled
+    /// embedding of each text, which is always that of all layers: what SDXL takes.
     ///
     /// # Shapes
+    /// - `skipped`: below [`ClipTextConfig::layers`]
     /// - `tokens`: as for [`forward`](Self::forward)
-    pub fn penultimate(&self, tokens: &[Vec<u32>]) -> ClipTextOutput {
-        let [penultimate, last] = self.states(tokens);
+    pub fn penultimate(&self, tokens: &[Vec<u32>], skipped: usize) -> ClipTextOutput {
+        let [penultimate, last] = self.states(tokens, skipped + 1);
         let pooled = self.text_projection.as_ref().map(|projection| {
             let [_, _, width] = last.dims();
             let ends: Vec<i32> = tokens.iter().map(|text| self.end(text) as i32).collect();
@@ -150,8 +169,8 @@ impl ClipText {
         place.unwrap_or(0)
     }
 
-    /// The states before and after the last layer.
-    fn states(&self, tokens: &[Vec<u32>]) -> [Tensor<3>; 2] {
+    /// The states without this many of the last layers, and those of all layers.
+    fn states(&self, tokens: &[Vec<u32>], without: usize) -> [Tensor<3>; 2] {
         let embeddings = &self.embeddings;
         let device = embeddings.token_embedding.weight.val().device();
         let [numbers, positions] = with_positions(tokens, &device);
@@ -160,10 +179,11 @@ impl ClipText {
             + embeddings.position_embedding.forward(positions);
         // A token sees itself and those before it.
         let mask = Tensor::<2, Bool>::tril_mask([length, length], 0, &device);
-        let layers = self.encoder.layers.iter();
-        layers.fold([h.clone(), h], |[_, h], layer| {
-            [h.clone(), layer.forward(h, &mask)]
-        })
+        let layers = &self.encoder.layers;
+        let (used, last) = layers.split_at(layers.len().saturating_sub(without));
+        let through = |layers: &[Layer], h| layers.iter().fold(h, |h, l| l.forward(h, &mask));
+        let h = through(used, h);
+        [h.clone(), through(last, h)]
     }
 }
 

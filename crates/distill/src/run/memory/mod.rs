@@ -180,7 +180,12 @@ impl Run {
             shown: shown * (1 + usize::from(guided)),
             data: self.examples.bytes(),
             image: shape.len(),
-            reads_stored: self.components.is_some() && phase.lora.is_some(),
+            // A LoRA is added to weights in 32 bits.
+            reads_stored: phase.lora.is_some()
+                && self
+                    .components
+                    .as_ref()
+                    .is_some_and(|parts| !parts.has_loras()),
             precision: self.config.precision,
         }
     }

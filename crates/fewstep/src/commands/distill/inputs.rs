@@ -16,7 +16,7 @@ use fewstep_distill::method::control_spec;
 use fewstep_distill::recipe::{RunConfig, TeacherLora};
 use fewstep_distill::run::{Phase, Run};
 use fewstep_distill::{Copies, World};
-use fewstep_formats::{Model, PipelineComponents};
+use fewstep_formats::{Model, PipelineComponents, check_clip_skip};
 use fewstep_generate::ModelSource;
 use fewstep_nn::{BackboneConfig, Precision};
 use serde::Serialize;
@@ -47,6 +47,16 @@ fn masks(
     Err(CliError::input(refused))
 }
 
+/// The teacher as a recipe names it.
+pub(super) struct Teacher<'a> {
+    pub(super) model: &'a str,
+    pub(super) loras: &'a [TeacherLora],
+    /// How many of the last layers of its text encoders are skipped, if not as it says.
+    pub(super) clip_skip: Option<usize>,
+    /// The type of its weights, where the student has them too.
+    pub(super) stored: Precision,
+}
+
 /// The teacher and the data of a recipe, loaded and checked against each other.
 pub(super) struct Inputs {
     pub(super) teacher: Model,
@@ -57,17 +67,22 @@ pub(super) struct Inputs {
 }
 
 impl Inputs {
-    /// `stored` is the type of the teacher's weights, where the student has them too; `on` is whether
-    /// to predict memory only, and the folder of the run.
+    /// `on` is whether to predict memory only, and the folder of the run.
     pub(super) fn read(
-        (teacher, loras, stored): (&str, &[TeacherLora], Precision),
+        teacher: Teacher<'_>,
         data: &DataConfig,
         condition: Option<&ConditionConfig>,
         mirrored: bool,
         on: (bool, Option<&RunFolder>),
         (device, world): (Device, &World),
     ) -> CliResult<Self> {
-        let source = models::find(teacher, None)?;
+        let Teacher {
+            model,
+            loras,
+            clip_skip,
+            stored,
+        } = teacher;
+        let source = models::find(model, None)?;
         stored.check_stored(&device).input_error()?;
         let (names, loras) = (loras, TeacherLora::read(loras).input_error()?);
         let teacher = match names {
@@ -76,16 +91,20 @@ impl Inputs {
         };
         let mut teacher = loras.add_to(teacher, &device).input_error()?;
         teacher.network = teacher.network.with_weight_dtype(stored);
+        let skipped = &mut teacher.recipe.clip_skip;
+        *skipped = clip_skip.unwrap_or(*skipped);
         let added = &mut teacher.recipe.provenance.teacher_lora;
         added.extend(names.iter().map(TeacherLora::name));
         let inputs = match source.components()? {
             // One rank encodes what the others then find in the cache.
             Some(parts) => world.first_at_rank_0(|| {
-                let parts = parts.with_loras(loras);
+                let skipped = teacher.recipe.clip_skip;
+                let parts = parts.with_loras(loras).with_clip_skip(skipped);
                 let teacher = (teacher, stored);
                 Self::latent(teacher, parts, data, condition, mirrored, device, on)
             })??,
             None => {
+                check_clip_skip(teacher.recipe.clip_skip, 0).map_err(CliError::input)?;
                 loras.check_without_text().input_error()?;
                 Self::pixels(teacher, data, condition, device)?
             }
@@ -126,7 +145,7 @@ impl Inputs {
 
     /// A latent diffusion model, with its images as latents and prompt embeddings.
     fn latent(
-        (teacher, stored): (Model, Precision),
+        (mut teacher, stored): (Model, Precision),
         components: PipelineComponents,
         data: &DataConfig,
         condition: Option<&ConditionConfig>,
@@ -151,6 +170,20 @@ impl Inputs {
             &device,
             planned,
         )?;
+        let ImageShape {
+            channels,
+            height,
+            width,
+        } = examples.shape();
+        let trained = std::mem::replace(&mut teacher.recipe.resolution, [channels, height, width]);
+        if trained != teacher.recipe.resolution
+            && let Some(side) = data.size
+        {
+            let usual = side * trained[1] / height;
+            console::note(format_args!(
+                "the teacher generates images of {usual}x{usual} pixels, and its students will generate those of {side}x{side} (`data.size`)"
+            ));
+        }
         if let Examples::Planned { bytes, .. } = &mut examples {
             // The teacher is in memory already.
             *bytes += stored.bytes() * teacher.network.num_params() as u64;
@@ -173,7 +206,7 @@ impl Inputs {
         (stored, computing): (Precision, Precision),
     ) -> CliResult<Arc<Model>> {
         let source = ModelSource::find(reference, steps)?;
-        let mut start = source.stored_model(stored, &self.device)?;
+        let mut start = source.stored_model(stored.into(), &self.device)?;
         start.network = start.network.computing_in(computing);
         Ok(Arc::new(start))
     }
@@ -274,15 +307,28 @@ impl Inputs {
 }
 
 /// Whether a teacher takes the latents and the prompt embeddings of the data, whose images have
-/// this side.
+/// this side if the recipe says one. That may be another than the teacher's, since its U-Net takes
+/// latents of any size that it can halve often enough.
 fn fits(teacher: &Model, examples: &Examples, side: Option<usize>) -> Result<(), String> {
     let (expected, shape) = (teacher.recipe.resolution, examples.shape());
     let got = [shape.channels, shape.height, shape.width];
-    if expected != got {
+    let network = teacher.network.config();
+    let any_size = side.is_some() && teacher.recipe.control.is_none();
+    let fits = expected == got || any_size && expected[0] == got[0];
+    if !fits {
         let size = side.map(|side| format!(" = {}", side * expected[1] / got[1]));
         return Err(format!(
             "the teacher takes latents of {expected:?} (channels, height, width) and the data gives {got:?}: set `data.size`{} to match",
             size.unwrap_or_default()
+        ));
+    }
+    let multiple = network.size_multiple();
+    if let Some(side) = side.filter(|_| !got[1..].iter().all(|side| side.is_multiple_of(multiple)))
+    {
+        let factor = side / got[1].max(1);
+        return Err(format!(
+            "`data.size` is {side}, and the teacher takes images whose sides are multiples of {}",
+            multiple * factor
         ));
     }
     let (width, got) = (teacher.network.config().text_width(), examples.text_width());

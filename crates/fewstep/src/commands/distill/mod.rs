@@ -10,7 +10,7 @@ use fewstep_diffusion::Guidance;
 use fewstep_distill::World;
 use fewstep_distill::method::GuidanceWeights;
 use fewstep_distill::recipe::{DistillRecipe, PhaseRecipe, TEXT_WEIGHTS, default_w_embedding};
-use inputs::Inputs;
+use inputs::{Inputs, Teacher};
 
 /// Distil a teacher into few-step students.
 ///
@@ -63,11 +63,12 @@ fn halve(args: &RunArgs, world: &World) -> CliResult {
         })?;
     }
     let inputs = Inputs::read(
-        (
-            &recipe.teacher,
-            &recipe.teacher_lora,
-            recipe.shared_precision(),
-        ),
+        Teacher {
+            model: &recipe.teacher,
+            loras: &recipe.teacher_lora,
+            clip_skip: recipe.clip_skip,
+            stored: recipe.shared_precision(),
+        },
         &recipe.data,
         recipe.condition.as_ref(),
         recipe.flip,
@@ -117,11 +118,12 @@ fn one_phase(args: &RunArgs, world: &World) -> CliResult {
         folder.check_recipe(&recipe)?;
     }
     let inputs = Inputs::read(
-        (
-            &recipe.teacher,
-            &recipe.teacher_lora,
-            recipe.shared_precision(),
-        ),
+        Teacher {
+            model: &recipe.teacher,
+            loras: &recipe.teacher_lora,
+            clip_skip: recipe.clip_skip,
+            stored: recipe.shared_precision(),
+        },
         &recipe.data,
         recipe.condition.as_ref(),
         recipe.flip,

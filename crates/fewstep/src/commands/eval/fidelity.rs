@@ -1,12 +1,13 @@
 //! `fewstep eval --fidelity`: how near a model's images are to its teacher's.
 
 use super::inputs::{EvalInputs, turns};
+use super::results::is_zero;
 use super::table::align;
 use super::{Args, each_once};
 use crate::commands::shared::fidelity::{
     EffectiveW, Fidelity, effective_w, generate_all, interval, percent,
 };
-use crate::commands::shared::loras::UsedLora;
+use crate::commands::shared::loras::Used;
 use crate::commands::shared::measure::SampledModel;
 use crate::commands::shared::models;
 use crate::error::{CliError, CliResult};
@@ -16,7 +17,7 @@ use crate::parsers::steps;
 use crate::progress;
 use burn::tensor::Device;
 use fewstep_data::image::Image;
-use fewstep_diffusion::{DistilledFor, Role};
+use fewstep_diffusion::{DistilledFor, Guidance, Role};
 use fewstep_generate::{Extent, Generator, ImageRequest, KeepEncoder, scale_of};
 use fewstep_kernels::device::Placement;
 use fewstep_metrics::Lpips;
@@ -53,8 +54,10 @@ impl FidelityArgs {
 #[derive(Serialize)]
 struct Row {
     model: &'static str,
-    #[serde(skip_serializing_if = "Vec::is_empty")]
-    loras: Vec<UsedLora>,
+    #[serde(flatten)]
+    used: Used,
+    #[serde(skip_serializing_if = "is_zero")]
+    clip_skip: usize,
     weights_hash: String,
     sampler: String,
     steps: usize,
@@ -155,7 +158,8 @@ impl Args {
                 Role::Teacher => "teacher",
                 Role::Student { .. } => "student",
             },
-            loras: self.loras.used()?,
+            used: self.load.used()?,
+            clip_skip: sampled.generator.model().recipe.clip_skip,
             weights_hash: generator.weights_hash().into(),
             sampler: sampled.sampler.name(),
             steps: sampled.steps,
@@ -176,9 +180,10 @@ impl Args {
         let name = self.fidelity.fidelity.as_deref().unwrap_or_default();
         let source = models::find(name, self.fidelity.teacher_steps)?;
         let controlnet = self.pairs.controlnet.as_deref();
-        let options = self
-            .precision
-            .load_options(device, controlnet, &[], KeepEncoder::Always)?;
+        let load = self.load.without_loras();
+        let options =
+            self.precision
+                .load_options(device, controlnet, &load, KeepEncoder::Always)?;
         let generator = Rc::new(source.generator(&options, device)?);
         let of = |g: &Generator| {
             (
@@ -254,6 +259,12 @@ impl Reference {
         requests: &[ImageRequest],
         batch: usize,
     ) -> CliResult<(&SampledModel, &[Image])> {
+        // One whose w is fixed has no other.
+        let fixed = matches!(
+            self.teacher.generator.model().recipe.guidance,
+            Guidance::Fixed { .. }
+        );
+        let w = w.filter(|_| !fixed);
         let w = self.teacher.generator.effective_w(w);
         let place = self.images.iter().position(|(known, _)| *known == w);
         let place = match place {

@@ -11,7 +11,7 @@ pub(super) mod shards;
 mod table;
 
 use super::shared::guidance::GuidanceListArgs;
-use super::shared::loras::LoraArgs;
+use super::shared::loras::LoadArgs;
 use super::shared::measure::{CHUNK, Measured, SampledModel};
 use super::shared::models;
 use super::shared::sampling::SamplerArgs;
@@ -78,13 +78,13 @@ pub(crate) struct Args {
     #[arg(long)]
     model: Option<String>,
     #[command(flatten)]
-    loras: LoraArgs,
+    load: LoadArgs,
     #[command(flatten)]
     precision: PrecisionArgs,
     #[command(flatten)]
     memory: MemoryArgs,
     /// Measure the images in this folder instead of a model.
-    #[arg(long, alias = "pictures", value_name = "FOLDER", conflicts_with_all = ["loras", "steps", "w", "guidance_scale", "sampler", "spacing", "eta", "churn", "seeds"])]
+    #[arg(long, alias = "pictures", value_name = "FOLDER", conflicts_with_all = ["loras", "embeddings", "clip_skip", "steps", "w", "guidance_scale", "sampler", "spacing", "eta", "churn", "seeds"])]
     images: Option<PathBuf>,
     /// Measure the retrieval accuracy of --images. They must be generated from the captions of the
     /// real images, in the order of their names, and again from the first one.
@@ -171,7 +171,7 @@ impl Args {
         if let Some(shard) = self.shard {
             return self.measure_shard(shard, &models, (real, inputs), &*network);
         }
-        let (kind, loras) = (inputs.kind(), self.loras.used()?);
+        let (kind, used) = (inputs.kind(), self.load.used()?);
         let (mut rows, mut shown) = (vec![], vec![]);
         for sampled in &models {
             for &seed in &seeds {
@@ -181,7 +181,7 @@ impl Args {
                 if seed == seeds[0] {
                     shown.push(first);
                 }
-                let setting = Setting::of(sampled, seed, &loras);
+                let setting = Setting::of(sampled, seed, &used);
                 let row = Row::new(setting, &measured, values, &kind, &real, network.id())?;
                 rows.push(row);
                 self.save(&rows)?;
@@ -271,12 +271,12 @@ impl Args {
             ));
         };
         let share = shard.share_of(inputs.len())?;
-        let (mut rows, loras) = (vec![], self.loras.used()?);
+        let (mut rows, used) = (vec![], self.load.used()?);
         for sampled in models {
             for &seed in &each_once(&self.seeds) {
                 let (measured, values, _) =
                     self.measure(sampled, seed, &inputs, share.clone(), network)?;
-                rows.push((Setting::of(sampled, seed, &loras), measured, values));
+                rows.push((Setting::of(sampled, seed, &used), measured, values));
             }
         }
         let place = Storage::open(folder)?;
@@ -313,10 +313,9 @@ impl Args {
         };
         let controlnet = self.pairs.controlnet.as_deref();
         let keep = KeepEncoder::Always;
-        let loras = &self.loras.loras;
         let options = self
             .precision
-            .load_options(device, controlnet, loras, keep)?;
+            .load_options(device, controlnet, &self.load, keep)?;
         let mut models = vec![];
         let mut loaded: Vec<(ModelSource, Rc<Generator>)> = vec![];
         for steps in steps {

@@ -4,7 +4,7 @@ use super::inputs::InputKind;
 use super::metrics::{self, Metrics};
 use super::pairs::{PairMetrics, PairValues};
 use super::real::Real;
-use crate::commands::shared::loras::UsedLora;
+use crate::commands::shared::loras::Used;
 use crate::commands::shared::measure::{Measured, SampledModel};
 use crate::error::CliResult;
 use fewstep_diffusion::Role;
@@ -16,14 +16,20 @@ use std::path::{Path, PathBuf};
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub(super) struct Setting {
     model: String,
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    loras: Vec<UsedLora>,
+    #[serde(flatten)]
+    used: Used,
+    #[serde(default, skip_serializing_if = "is_zero")]
+    clip_skip: usize,
     pub(super) weights_hash: String,
     pub(super) sampler: String,
     pub(super) steps: usize,
     pub(super) w: Option<f64>,
     pub(super) network_calls: usize,
     pub(super) seed: u64,
+}
+
+pub(super) fn is_zero(number: &usize) -> bool {
+    *number == 0
 }
 
 /// One measurement of a model.
@@ -63,13 +69,14 @@ pub(super) struct Comparison {
 }
 
 impl Setting {
-    pub(super) fn of(sampled: &SampledModel, seed: u64, loras: &[UsedLora]) -> Self {
+    pub(super) fn of(sampled: &SampledModel, seed: u64, used: &Used) -> Self {
         Self {
             model: match sampled.generator.model().recipe.role {
                 Role::Teacher => "teacher".into(),
                 Role::Student { .. } => "student".into(),
             },
-            loras: loras.to_vec(),
+            used: used.clone(),
+            clip_skip: sampled.generator.model().recipe.clip_skip,
             weights_hash: sampled.generator.weights_hash().into(),
             sampler: sampled.sampler.name(),
             steps: sampled.steps,

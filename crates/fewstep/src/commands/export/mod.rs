@@ -1,5 +1,6 @@
 //! `fewstep export`: a model in a form that other tools read.
 
+mod lora;
 mod ready;
 
 use super::shared::guidance::both_conventions;
@@ -10,9 +11,10 @@ use crate::{console, output};
 use burn::tensor::Device;
 use clap::ValueEnum;
 use fewstep_diffusion::Guidance;
+use fewstep_diffusion::limits::RANK;
 use fewstep_formats::{
-    FormatError, GgufPrecision, Model, Pipeline, WeightPrecision, convert_weights, export_lora,
-    export_lora_with_w, read_recipe, vacant, write_folder_atomically,
+    FormatError, GgufPrecision, Model, Pipeline, WeightPrecision, convert_weights, vacant,
+    write_folder_atomically,
 };
 use fewstep_generate::ModelSource;
 use ready::{Ready, Tool};
@@ -44,6 +46,13 @@ pub(crate) struct Args {
     /// for w [default: with --for of a tool that knows no w, the model's own].
     #[arg(long, value_name = "W", value_parser = number, allow_negative_numbers = true)]
     bake_w: Option<f64>,
+    /// With --form lora: make a LoRA of this rank of a student whose weights were all trained, of its
+    /// difference to --base. What it loses is told for every rank.
+    #[arg(long, value_name = "RANK", requires = "base", value_parser = clap::value_parser!(u64).range(1..=RANK as u64))]
+    extract: Option<u64>,
+    /// The model that the student was distilled from, for --extract.
+    #[arg(long, value_name = "MODEL", requires = "extract")]
+    base: Option<String>,
     /// Precision of the weights [default: f16 for GGUF, and as they are elsewhere].
     #[arg(long, value_enum)]
     precision: Option<Precision>,
@@ -110,6 +119,9 @@ impl Precision {
 
 pub(crate) fn run(args: Args) -> CliResult {
     args.check_place()?;
+    if args.extract.is_some() && (args.tool.is_some() || args.form != Form::Lora) {
+        return Err(CliError::input("--extract makes a LoRA: use --form lora"));
+    }
     let gguf = Precision::gguf(args.precision);
     let plain = match args.writes_gguf() {
         true => None,
@@ -137,7 +149,12 @@ pub(crate) fn run(args: Args) -> CliResult {
             too_large = pipeline.save_whole_gguf(model, gguf, out)?;
             Ok(())
         })?,
-        (None, Form::Lora) => too_large = args.write_lora(plain)?,
+        (None, Form::Lora) => {
+            too_large = match (args.extract, &args.base) {
+                (Some(rank), Some(base)) => args.extract_lora(rank as usize, base, plain)?,
+                _ => args.write_lora(plain)?,
+            }
+        }
     }
     if !too_large.is_empty() {
         eprintln!(
@@ -146,6 +163,15 @@ pub(crate) fn run(args: Args) -> CliResult {
         );
     }
     args.report()
+}
+
+/// Says that tokens which only the model's own tokenizer knows are left out of a single file.
+fn note_added_tokens(pipeline: &Pipeline) {
+    if pipeline.text_encoder.vocabulary_without_added().is_some() {
+        console::note(format_args!(
+            "the tokens that this model adds to CLIP's are left out, since other tools have a tokenizer of their own: use them there as embeddings, or a folder with diffusers"
+        ));
+    }
 }
 
 /// The weights in a new folder in this precision, if one was asked for.
@@ -189,6 +215,9 @@ impl Args {
             }
             _ => self.baked(&pipeline.model)?,
         };
+        if tool != Tool::Diffusers {
+            note_added_tokens(&pipeline);
+        }
         let ready = Ready::new(tool, &pipeline, &model)?;
         if let Some(warning) = ready.warning() {
             eprintln!("warning: {warning}");
@@ -237,6 +266,9 @@ impl Args {
         if let ModelSource::Latent(folder) = &source {
             let pipeline = Pipeline::load(folder, &device).input_error()?;
             let model = self.baked(&pipeline.model)?;
+            if matches!(self.form, Form::SingleFile | Form::GgufModel) {
+                note_added_tokens(&pipeline);
+            }
             return output::written(&self.out, write(&pipeline, &model, &self.out));
         }
         if self.form != Form::Folder {
@@ -253,46 +285,6 @@ impl Args {
             converted(draft, precision).map(drop)
         });
         written.input_error()
-    }
-
-    /// Writes the files of a LoRA.
-    fn write_lora(&self, precision: Option<WeightPrecision>) -> CliResult<Vec<String>> {
-        let source = models::find(&self.model, self.steps)?;
-        let Some(folder) = source.path() else {
-            return Err(CliError::input("builtin models have no LoRA"));
-        };
-        let of_teacher = read_recipe(folder).map(|recipe| recipe.provenance.teacher_lora);
-        let of_teacher = of_teacher.unwrap_or_default().join(", ");
-        if !of_teacher.is_empty() {
-            console::note(format_args!(
-                "the teacher had LoRA ({of_teacher}): this one goes on top of them, so load them too"
-            ));
-        }
-        let mut too_large = vec![];
-        let Some(w) = self.bake_w else {
-            let mut has_w = false;
-            let written = write_folder_atomically(&self.out, |draft| {
-                has_w = export_lora(folder, draft)?;
-                too_large = converted(draft, precision)?;
-                Ok::<_, FormatError>(())
-            });
-            if has_w && written.is_ok() {
-                eprintln!(
-                    "warning: this student has an input for w, which readers of kohya.safetensors do not know, so they generate without guidance: fold one w into that file with --bake-w"
-                );
-            }
-            written.input_error()?;
-            return Ok(too_large);
-        };
-        let model = source.model(&Device::flex())?;
-        self.baked(&model)?;
-        let written = write_folder_atomically(&self.out, |draft| {
-            export_lora_with_w(folder, draft, &model, w)?;
-            too_large = converted(draft, precision)?;
-            Ok::<_, FormatError>(())
-        });
-        written.input_error()?;
-        Ok(too_large)
     }
 
     /// The model, with one w folded in if --bake-w is set.

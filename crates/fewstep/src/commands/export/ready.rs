@@ -39,6 +39,8 @@ pub(super) struct Ready<'a> {
     few: bool,
     /// Whether its architecture is that of Stable Diffusion 2.
     second: bool,
+    /// Whether it is SDXL, which never takes the states of the last layer of its text encoders.
+    is_xl: bool,
 }
 
 /// The file of the weights.
@@ -92,6 +94,7 @@ impl<'a> Ready<'a> {
                 }
             ),
             second: network.text.is_some_and(|text| text.linear),
+            is_xl: model.network.config().pooled_width().is_some(),
         })
     }
 
@@ -148,6 +151,13 @@ impl<'a> Ready<'a> {
         Ok(too_large)
     }
 
+    /// Which layer of the text encoder ComfyUI and stable-diffusion.cpp stop at, from the last one, which
+    /// is 1; none where it is the usual one.
+    fn last_layer(&self) -> Option<usize> {
+        let skipped = self.recipe.clip_skip;
+        (skipped > 0).then(|| 1 + skipped + usize::from(self.is_xl))
+    }
+
     fn is_v(&self) -> bool {
         self.recipe.prediction == PredictionKind::V
     }
@@ -167,11 +177,15 @@ impl<'a> Ready<'a> {
         let ([height, width], steps, cfg) = (self.size, self.steps, self.cfg);
         match self.tool {
             Tool::Comfyui => format!(
-                "Put `{CHECKPOINT}` into `models/checkpoints` and open `workflow_api.json`: everything is set in it.\nWith another workflow: {steps} steps, cfg {cfg}, {width}x{height}{}.\n",
-                self.comfy_settings()
+                "Put `{CHECKPOINT}` into `models/checkpoints` and open `workflow_api.json`: everything is set in it.\nWith another workflow: {steps} steps, cfg {cfg}, {width}x{height}{}{}.\n",
+                self.comfy_settings(),
+                match self.last_layer() {
+                    Some(layer) => format!(", node CLIPSetLastLayer with -{layer}"),
+                    None => String::new(),
+                }
             ),
             Tool::A1111 => format!(
-                "Put `{CHECKPOINT}`{} into `models/Stable-diffusion`, and paste the next two lines into the prompt; then use the button that reads parameters.\n{PROMPT}\nSteps: {steps}, {}, CFG scale: {cfg}, Size: {width}x{height}\n",
+                "Put `{CHECKPOINT}`{} into `models/Stable-diffusion`, and paste the next two lines into the prompt; then use the button that reads parameters.\n{PROMPT}\nSteps: {steps}, {}, CFG scale: {cfg}, Size: {width}x{height}{}\n",
                 match self.is_v() && !self.second {
                     true => " and its `.yaml`",
                     false => "",
@@ -179,18 +193,26 @@ impl<'a> Ready<'a> {
                 match self.few {
                     true => "Sampler: Euler, Schedule type: Simple",
                     false => "Sampler: DPM++ 2M",
+                },
+                match self.recipe.clip_skip {
+                    0 => String::new(),
+                    skipped => format!(", Clip skip: {}", skipped + 1),
                 }
             ),
             Tool::Diffusers => format!(
-                "pipe = diffusers.DiffusionPipeline.from_pretrained(\"THIS FOLDER\"{})\nimage = pipe(\"{PROMPT}\", num_inference_steps={steps}, guidance_scale={cfg}, height={height}, width={width}).images[0]\n",
+                "pipe = diffusers.DiffusionPipeline.from_pretrained(\"THIS FOLDER\"{})\nimage = pipe(\"{PROMPT}\", num_inference_steps={steps}, guidance_scale={cfg}, height={height}, width={width}{}).images[0]\n",
                 match precision {
                     None | Some(WeightPrecision::F32) => "",
                     Some(WeightPrecision::F16) => ", torch_dtype=torch.float16",
                     Some(WeightPrecision::Bf16) => ", torch_dtype=torch.bfloat16",
+                },
+                match self.recipe.clip_skip {
+                    0 => String::new(),
+                    skipped => format!(", clip_skip={skipped}"),
                 }
             ),
             Tool::SdCpp => format!(
-                "Everything is in `{GGUF}`; the command:\nsd-cli -m {GGUF} -p \"{PROMPT}\" --steps {steps} --cfg-scale {cfg} --sampling-method {} -W {width} -H {height}{}\n",
+                "Everything is in `{GGUF}`; the command:\nsd-cli -m {GGUF} -p \"{PROMPT}\" --steps {steps} --cfg-scale {cfg} --sampling-method {} -W {width} -H {height}{}{}\n",
                 match self.few {
                     true => "ddim_trailing",
                     false => "dpm++2m",
@@ -198,6 +220,10 @@ impl<'a> Ready<'a> {
                 match self.is_v() {
                     true => " --prediction v",
                     false => "",
+                },
+                match self.last_layer() {
+                    Some(layer) => format!(" --clip-skip {layer}"),
+                    None => String::new(),
                 }
             ),
         }
@@ -248,6 +274,15 @@ impl<'a> Ready<'a> {
                 json!({ "width": width, "height": height, "batch_size": 1 })
             ),
         });
+        if let Some(layer) = self.last_layer() {
+            nodes["clip"] = node(
+                "CLIPSetLastLayer",
+                json!({ "stop_at_clip_layer": -(layer as i64), "clip": ["loader", 1] }),
+            );
+            for prompt in ["prompt", "negative"] {
+                nodes[prompt]["inputs"]["clip"] = json!(["clip", 0]);
+            }
+        }
         if let Some(sampling) = self.model_sampling() {
             let zsnr = self.has_zero_snr();
             nodes["sampling"] = node(

@@ -73,6 +73,11 @@ impl Facts {
         }
         fields.add("Network", self.network());
         fields.add_all("Parts", self.components.iter().flat_map(parts));
+        if recipe.clip_skip > 0 {
+            let skipped = recipe.clip_skip;
+            let text = format!("{skipped} (CLIP skip {} of web interfaces)", skipped + 1);
+            fields.add("CLIP skip", text);
+        }
         fields.add("Predicts", prediction(recipe.prediction));
         fields.add("Schedule", schedule(&recipe.schedule));
         fields.add("Weights", format!("hash {}", self.weights_hash));

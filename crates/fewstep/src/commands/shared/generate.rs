@@ -2,7 +2,7 @@
 
 use super::guidance::GuidanceArgs;
 use super::image_files::ImageArgs;
-use super::loras::LoraArgs;
+use super::loras::LoadArgs;
 use super::models;
 use super::prompts::{PromptArgs, warn_if_cut};
 use super::sampling::SamplerArgs;
@@ -44,7 +44,7 @@ pub(crate) struct GenerateArgs {
     #[arg(long, default_value = "0", value_parser = seed)]
     pub(crate) seed: u64,
     #[command(flatten)]
-    pub(crate) loras: LoraArgs,
+    pub(crate) load: LoadArgs,
     #[command(flatten)]
     pub(crate) precision: PrecisionArgs,
     #[command(flatten)]
@@ -70,7 +70,7 @@ impl GenerateArgs {
         let keep = KeepEncoder::WhileEncoding;
         let options = self
             .precision
-            .load_options(&device, controlnet, &self.loras.loras, keep)?;
+            .load_options(&device, controlnet, &self.load, keep)?;
         let source = models::find(&self.model, self.steps)?;
         if let Some(path) = source.path() {
             tracing::debug!("the model is {}", path.display());
@@ -147,13 +147,13 @@ impl GenerateArgs {
         request: &Request,
         index: usize,
     ) -> String {
-        let loras = self.loras.loras.iter().map(LoraChoice::tag);
+        let loras = self.load.loras.loras.iter().map(LoraChoice::tag);
         generator.parameters(&self.model, &loras.collect::<Vec<_>>(), request, index)
     }
 
     /// Prints the summary.
     pub(crate) fn report(&self, summary: Summary) -> CliResult {
-        let summary = summary.with_loras(self.loras.used()?);
+        let summary = summary.with_used(self.load.used()?);
         match self.json {
             true => println!("{}", serde_json::json!(summary)),
             false => println!("{summary}"),

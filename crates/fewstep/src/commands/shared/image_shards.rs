@@ -2,7 +2,6 @@
 
 use super::generate::PromptedArgs;
 use super::image_files::{ImageArgs, numbered_name};
-use super::loras::UsedLora;
 use super::shard::{Shard, check_whole};
 use crate::error::{CliError, CliResult};
 use crate::storage::Storage;
@@ -61,10 +60,13 @@ impl ImageShard {
         let w = generator.effective_w(prompted.generate.guidance.w());
         let subjects = Sha256::digest(format!("{subjects:?}"));
         let negative = prompted.prompts.negative_prompt.as_deref();
-        let loras = prompted.generate.loras.used()?;
+        let used = prompted.generate.load.used()?.with_hashes();
+        let [loras, embeddings] = used.map(|used| listed(&used));
         let settings = [
             ("model", generator.weights_hash().to_string()),
-            ("LoRA", listed(&loras)),
+            ("LoRA", loras),
+            ("embeddings", embeddings),
+            ("CLIP skip", generator.model().recipe.clip_skip.to_string()),
             ("sampler", format!("{:?}", request.sampler)),
             ("steps", request.steps.to_string()),
             ("w", format!("{w:?}")),
@@ -126,12 +128,11 @@ impl ImageShard {
     }
 }
 
-/// LoRA with the hashes of their files.
-fn listed(loras: &[UsedLora]) -> String {
-    let each = loras.iter().map(UsedLora::with_hash);
-    match loras {
+/// Files with their hashes.
+fn listed(files: &[String]) -> String {
+    match files {
         [] => NONE.into(),
-        _ => each.collect::<Vec<_>>().join(" "),
+        _ => files.join(" "),
     }
 }
 

@@ -1,7 +1,7 @@
 //! What was generated, in words and as JSON.
 
 use super::guidance::both_conventions;
-use super::loras::UsedLora;
+use super::loras::Used;
 use crate::numbers::plural;
 use fewstep_data::image::Image;
 use fewstep_generate::{Generator, Request};
@@ -19,8 +19,8 @@ pub(crate) struct Generated {
 #[derive(Serialize)]
 pub(crate) struct Summary {
     model: String,
-    #[serde(skip_serializing_if = "Vec::is_empty")]
-    loras: Vec<UsedLora>,
+    #[serde(flatten)]
+    used: Used,
     /// Control images, for commands that take them.
     #[serde(skip_serializing_if = "Option::is_none")]
     images: Option<usize>,
@@ -55,7 +55,7 @@ impl Summary {
         let shape = generated.images.first().map(|image| image.shape);
         Self {
             model: model.into(),
-            loras: vec![],
+            used: Used::default(),
             images: None,
             samples: request.images.len(),
             sampler: request.sampler.name(),
@@ -72,9 +72,9 @@ impl Summary {
         }
     }
 
-    /// Adds the LoRA of the model.
-    pub(crate) fn with_loras(self, loras: Vec<UsedLora>) -> Self {
-        Self { loras, ..self }
+    /// Adds what the model has besides its own.
+    pub(crate) fn with_used(self, used: Used) -> Self {
+        Self { used, ..self }
     }
 
     /// Adds the classes that took turns.
@@ -102,11 +102,13 @@ impl fmt::Display for Summary {
             Some(w) => format!(", {}", both_conventions(w)),
             None => String::new(),
         };
-        let loras = self.loras.iter().map(|lora| format!(", LoRA {lora}"));
+        let loras = self.used.loras.iter().map(|lora| format!(", LoRA {lora}"));
         let loras: String = loras.collect();
+        let embeddings = self.used.embeddings.iter();
+        let embeddings: String = embeddings.map(|e| format!(", {e}")).collect();
         write!(
             f,
-            "{}: {}{of_classes}, {} sampler, {}{guidance}{loras}, seed {}; {} and {:.3} s per image",
+            "{}: {}{of_classes}, {} sampler, {}{guidance}{loras}{embeddings}, seed {}; {} and {:.3} s per image",
             self.out.display(),
             plural(self.samples, "image"),
             self.sampler,

@@ -38,6 +38,7 @@ impl Scheduler {
             resolution,
             classes: vec![],
             clip: self.clip,
+            clip_skip: 0,
             control: None,
             default_sampler: Some(self.default_sampler),
             provenance: Provenance::default(),

@@ -124,17 +124,39 @@ impl TextEncoder {
         matches!(self, Self::Two(two) if two.zero_empty())
     }
 
-    /// The embeddings of texts, and what was cut off those that were too long.
+    /// Whether so many of the last layers can be skipped.
+    ///
+    /// # Errors
+    /// When there are fewer; other encoders than CLIP take 0 only.
+    pub fn check_clip_skip(&self, clip_skip: usize) -> Result<(), String> {
+        check_clip_skip(clip_skip, self.most_skipped())
+    }
+
+    /// How many layers can be skipped at most: down to the embeddings of the tokens. 0 for encoders
+    /// that are not CLIP.
+    pub fn most_skipped(&self) -> usize {
+        match self {
+            Self::Clip(_, network) => network.config().layers,
+            Self::Two(two) => {
+                let layers = two.networks().map(|network| network.config().layers);
+                layers.into_iter().min().unwrap_or(0).saturating_sub(1)
+            }
+            Self::Bert(..) | Self::Classes(_) => 0,
+        }
+    }
+
+    /// The embeddings of texts, and what was cut off those that were too long. `clip_skip` is how many
+    /// of the last layers are skipped, at most [`most_skipped`](Self::most_skipped).
     ///
     /// # Shapes
     /// - states: `[texts, length, width]`
     /// - pooled: `[texts, pooled]`
-    pub fn encode(&self, texts: &[String]) -> (TextEmbeds, Vec<Option<String>>) {
+    pub fn encode(&self, texts: &[String], clip_skip: usize) -> (TextEmbeds, Vec<Option<String>>) {
         let tokens: Vec<Tokens> = texts.iter().map(|text| self.tokens(text)).collect();
         let numbers: Vec<Vec<u32>> = tokens.iter().map(|t| t.numbers.clone()).collect();
         let embeds = match self {
-            Self::Clip(_, network) => network.forward(&numbers).into(),
-            Self::Two(two) => two.forward(texts, &numbers),
+            Self::Clip(_, network) => network.forward(&numbers, clip_skip).into(),
+            Self::Two(two) => two.forward(texts, &numbers, clip_skip),
             Self::Bert(_, network) => network.forward(&numbers).into(),
             Self::Classes(classes) => classes.forward(&numbers).into(),
         };
@@ -182,6 +204,16 @@ impl TextEncoder {
         }
     }
 
+    /// How many tokens it knows without those that were added, which only its own tokenizer knows; none
+    /// if there are none.
+    pub fn vocabulary_without_added(&self) -> Option<usize> {
+        match self {
+            Self::Clip(tokenizer, _) => tokenizer.vocabulary_without_added(),
+            Self::Two(two) => two.vocabulary_without_added(),
+            Self::Bert(..) | Self::Classes(_) => None,
+        }
+    }
+
     /// Number of parameters.
     pub fn parameters(&self) -> usize {
         match self {
@@ -190,6 +222,22 @@ impl TextEncoder {
             Self::Bert(_, network) => network.num_params(),
             Self::Classes(classes) => classes.table().num_params(),
         }
+    }
+}
+
+/// Whether so many layers can be skipped where it can be `most`.
+///
+/// # Errors
+/// When not.
+pub fn check_clip_skip(clip_skip: usize, most: usize) -> Result<(), String> {
+    match (clip_skip, most) {
+        (1.., 0) => Err(format!(
+            "`clip_skip` is {clip_skip}, and this model has no CLIP text encoder whose layers could be skipped"
+        )),
+        _ if clip_skip > most => Err(format!(
+            "`clip_skip` is {clip_skip}, and at most {most} layers of this model's text encoder can be skipped"
+        )),
+        _ => Ok(()),
     }
 }
 

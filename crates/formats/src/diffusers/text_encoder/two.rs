@@ -69,6 +69,11 @@ impl TwoClips {
         [&mut self.first.1, &mut self.second.1]
     }
 
+    /// Both with their tokenizers.
+    pub(crate) fn both_mut(&mut self) -> [(&mut ClipTokenizer, &mut ClipText); 2] {
+        [&mut self.first, &mut self.second].map(|(tokenizer, network)| (tokenizer, network))
+    }
+
     /// The tokens of a text for each of them.
     pub fn tokens_of_both(&self, text: &str) -> [Tokens; 2] {
         [&self.first, &self.second].map(|(tokenizer, _)| tokenizer.encode(text))
@@ -79,11 +84,16 @@ impl TwoClips {
     }
 
     /// The embeddings of texts; `numbers` are their tokens for the first encoder.
-    pub(super) fn forward(&self, texts: &[String], numbers: &[Vec<u32>]) -> TextEmbeds {
+    pub(super) fn forward(
+        &self,
+        texts: &[String],
+        numbers: &[Vec<u32>],
+        clip_skip: usize,
+    ) -> TextEmbeds {
         let (tokenizer, network) = &self.second;
         let others = texts.iter().map(|text| tokenizer.encode(text).numbers);
-        let second = network.penultimate(&others.collect::<Vec<_>>());
-        let first = self.first.1.penultimate(numbers).penultimate;
+        let second = network.penultimate(&others.collect::<Vec<_>>(), clip_skip);
+        let first = self.first.1.penultimate(numbers, clip_skip).penultimate;
         TextEmbeds {
             states: Tensor::cat(vec![first, second.penultimate], 2),
             pooled: second.pooled,
@@ -107,6 +117,12 @@ impl TwoClips {
 
     pub(super) fn length(&self) -> usize {
         self.first.0.length()
+    }
+
+    pub(super) fn vocabulary_without_added(&self) -> Option<usize> {
+        let both = [&self.first, &self.second];
+        let known = both.map(|(tokenizer, _)| tokenizer.vocabulary_without_added());
+        known.into_iter().flatten().min()
     }
 
     pub(super) fn parameters(&self) -> usize {

@@ -3,21 +3,90 @@
 use crate::FormatError;
 use crate::tokenizers::reading::{bad, json, text};
 use serde::Deserialize;
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::path::Path;
 
 /// What a tokenizer knows.
 pub(super) struct Files {
     pub(super) numbers: HashMap<String, u32>,
     pub(super) merges: Vec<(String, String)>,
+    /// Tokens that the vocabulary does not have, or has as they are.
+    pub(super) added: Vec<AddedToken>,
     /// The token that fills up short texts, where the files say which.
     pub(super) padding: Option<String>,
+}
+
+/// A token that was added to a vocabulary.
+#[derive(Debug, PartialEq)]
+pub(super) struct AddedToken {
+    pub(super) content: String,
+    pub(super) id: u32,
+    /// Whether capitals and small letters are told apart.
+    pub(super) is_exact: bool,
 }
 
 /// `tokenizer.json`.
 #[derive(Deserialize)]
 struct Whole {
     model: Model,
+    #[serde(default)]
+    added_tokens: Vec<Described>,
+}
+
+/// An added token, as `tokenizer.json` and `tokenizer_config.json` have it.
+#[derive(Deserialize)]
+struct Described {
+    id: Option<u32>,
+    content: String,
+    #[serde(default)]
+    special: bool,
+    normalized: Option<bool>,
+}
+
+impl Described {
+    fn with(self, id: u32) -> AddedToken {
+        AddedToken {
+            is_exact: !self.normalized.unwrap_or(!self.special),
+            content: self.content,
+            id,
+        }
+    }
+}
+
+/// The tokens that were added, by the files that a folder of older or newer programs has.
+fn added(folder: &Path, whole: Vec<Described>) -> Result<Vec<AddedToken>, FormatError> {
+    #[derive(Deserialize)]
+    struct Configured {
+        #[serde(default)]
+        added_tokens_decoder: HashMap<String, Described>,
+    }
+    let mut added: Vec<AddedToken> = vec![];
+    added.extend(whole.into_iter().filter_map(|token| {
+        let id = token.id?;
+        Some(token.with(id))
+    }));
+    let path = folder.join("tokenizer_config.json");
+    if path.is_file() {
+        let configured: Configured = json(&path)?;
+        for (id, token) in configured.added_tokens_decoder {
+            let id = id.parse();
+            let id = id.map_err(|_| bad(&path, format!("`{}` has no number", token.content)))?;
+            added.push(token.with(id));
+        }
+    }
+    let path = folder.join("added_tokens.json");
+    if path.is_file() {
+        let listed: HashMap<String, u32> = json(&path)?;
+        added.extend(listed.into_iter().map(|(content, id)| AddedToken {
+            content,
+            id,
+            is_exact: false,
+        }));
+    }
+    // What was described first stays.
+    let mut known = HashSet::new();
+    added.retain(|token| !token.content.is_empty() && known.insert(token.content.clone()));
+    Ok(added)
 }
 
 #[derive(Deserialize)]
@@ -51,13 +120,17 @@ pub(super) fn read(folder: &Path) -> Result<Files, FormatError> {
         merges: lines
             .map(|line| pair(&path, line))
             .collect::<Result<_, _>>()?,
+        added: added(folder, vec![])?,
         padding,
     })
 }
 
 fn whole(folder: &Path, padding: Option<String>) -> Result<Files, FormatError> {
     let path = folder.join("tokenizer.json");
-    let Whole { model } = json(&path)?;
+    let Whole {
+        model,
+        added_tokens,
+    } = json(&path)?;
     if model.kind != "BPE" || model.end_of_word_suffix.as_deref() != Some("</w>") {
         return Err(bad(
             &path,
@@ -75,6 +148,7 @@ fn whole(folder: &Path, padding: Option<String>) -> Result<Files, FormatError> {
     Ok(Files {
         numbers: model.vocab,
         merges: merges.collect::<Result<_, _>>()?,
+        added: added(folder, added_tokens)?,
         padding,
     })
 }

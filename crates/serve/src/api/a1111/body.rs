@@ -48,6 +48,13 @@ const READ: &[&str] = &[
     "script_args",
 ];
 
+/// What web interfaces call the layer of the text encoder whose states are taken, from the last one,
+/// which is 1.
+const CLIP_SKIP: &str = "CLIP_stop_at_last_layers";
+
+/// What of `override_settings` means something here.
+const OVERRIDES: [&str; 2] = ["sd_model_checkpoint", CLIP_SKIP];
+
 /// Their names for samplers that are here too.
 const SAMPLERS: &[(&str, &str)] = &[
     ("ddim", "ddim"),
@@ -97,6 +104,24 @@ impl Fields {
         Some(overrides.get("sd_model_checkpoint")?.as_str()?.to_owned())
     }
 
+    /// How many layers of the text encoder are skipped: 1 less than A1111 counts.
+    fn clip_skip(&self) -> Result<Option<usize>, ApiError> {
+        let overrides = self.0.get("override_settings");
+        match overrides.and_then(|overrides| overrides.get(CLIP_SKIP)) {
+            None | Some(Value::Null) => Ok(None),
+            Some(value) => match value.as_f64() {
+                Some(layer) if layer >= 1.0 && layer.fract() == 0.0 && layer < 1e9 => {
+                    Ok(Some(layer as usize - 1))
+                }
+                _ => {
+                    let message =
+                        format!("`{CLIP_SKIP}` must be a whole number of at least 1, not {value}");
+                    Err(ApiError::field("override_settings", message))
+                }
+            },
+        }
+    }
+
     /// The names of fields that were sent with a value and mean nothing here.
     pub(super) fn ignored(&self) -> Vec<String> {
         let says_nothing = |value: &Value| match value {
@@ -120,7 +145,7 @@ impl Fields {
         let overrides = self.0.get("override_settings").and_then(Value::as_object);
         let overrides = overrides.into_iter().flatten();
         let overrides = overrides
-            .filter(|(name, value)| *name != "sd_model_checkpoint" && !says_nothing(value));
+            .filter(|(name, value)| !OVERRIDES.contains(&name.as_str()) && !says_nothing(value));
         names.extend(overrides.map(|(name, _)| format!("override_settings.{name}")));
         names
     }
@@ -175,6 +200,7 @@ impl Fields {
             },
             sampler: sampler.map(ours),
             negative: self.text("negative_prompt").into(),
+            clip_skip: self.clip_skip()?,
             size,
             images: images.collect(),
             manners: Manners::Adapting,

@@ -154,7 +154,7 @@ fn info(submitted: &Submitted, fields: &Fields) -> Result<Value, ApiError> {
         "infotexts": texts,
         "styles": [],
         "job_timestamp": "0",
-        "clip_skip": 1,
+        "clip_skip": generator.clip_skip(&images[0]) + 1,
         "is_using_inpainting_conditioning": generator.inpaints(),
         "ignored": fields.ignored(),
         "notes": *submitted.notes,

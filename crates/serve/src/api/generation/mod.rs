@@ -23,6 +23,8 @@ pub(crate) struct Generation {
     pub(crate) sampler: Option<String>,
     pub(crate) negative: String,
     pub(crate) loras: Vec<NamedLora>,
+    /// How many of the last layers of CLIP text encoders are skipped.
+    pub(crate) clip_skip: Option<usize>,
     /// Height and width.
     pub(crate) size: Option<[usize; 2]>,
     pub(crate) images: Vec<WantedImage>,
@@ -126,6 +128,7 @@ impl Generation {
             init,
             control,
         } = self.inputs(generator, &mut notes)?;
+        let clip_skip = self.clip_skip(generator, &mut notes)?;
         let mut images = vec![];
         for wanted in &self.images {
             images.push(ImageRequest {
@@ -134,6 +137,7 @@ impl Generation {
                     true => fitting_w(wanted.w, generator, &mut notes),
                     false => wanted.w,
                 },
+                clip_skip,
                 init: init.clone(),
                 control: control.clone(),
                 ..ImageRequest::new(wanted.seed, wanted.index)

@@ -3,9 +3,35 @@
 use super::{Generation, Manners};
 use crate::error::ApiError;
 use fewstep_diffusion::{Guidance, Role, Sampler, SamplerConfig};
+use fewstep_formats::check_clip_skip;
 use fewstep_generate::{Generator, scale_of};
 
 impl Generation {
+    /// How many layers of the text encoder are skipped.
+    pub(super) fn clip_skip(
+        &self,
+        generator: &Generator,
+        notes: &mut Vec<String>,
+    ) -> Result<Option<usize>, ApiError> {
+        let Some(asked) = self.clip_skip else {
+            return Ok(None);
+        };
+        match (
+            check_clip_skip(asked, generator.most_skipped()),
+            self.manners,
+        ) {
+            (Ok(()), _) => Ok(Some(asked)),
+            (Err(_), Manners::Adapting) => {
+                notes.push(
+                    "CLIP skip is ignored: this model has no CLIP text encoder of so many layers"
+                        .into(),
+                );
+                Ok(None)
+            }
+            (Err(reason), _) => Err(ApiError::field("clip_skip", reason)),
+        }
+    }
+
     /// The steps: as asked for, or those that the model was distilled for.
     pub(super) fn steps(&self, generator: &Generator, notes: &mut Vec<String>) -> usize {
         let default = generator.default_steps();

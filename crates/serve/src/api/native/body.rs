@@ -49,6 +49,9 @@ pub(crate) struct GenerateBody {
     pub(crate) first: u64,
     /// LoRA to add to the model; a prompt may name them too, as `<lora:name:weight>`.
     pub(crate) loras: Vec<LoraBody>,
+    /// How many of the last layers of the CLIP text encoder are skipped, as diffusers counts them: 1 is
+    /// CLIP skip 2 of web interfaces. By default what the model says.
+    pub(crate) clip_skip: Option<usize>,
     /// Only for models with classifier-free guidance.
     pub(crate) negative_prompt: String,
     /// Width in pixels; by default that of the training images.
@@ -167,6 +170,7 @@ impl GenerateBody {
             steps: self.steps,
             sampler: self.sampler,
             negative: self.negative_prompt,
+            clip_skip: self.clip_skip,
             loras: self.loras.into_iter().map(Into::into).collect(),
             size: match (self.height, self.width) {
                 (None, None) => None,

@@ -51,6 +51,8 @@ pub(crate) struct ImagesBody {
     _user: Option<Value>,
     #[serde(rename = "input_fidelity")]
     _input_fidelity: Option<Value>,
+    /// How many of the last layers of the CLIP text encoder are skipped, as diffusers counts them.
+    clip_skip: Option<usize>,
     /// What the images must not show, for models with classifier-free guidance.
     negative_prompt: Option<String>,
     /// Sampling steps; by default those that the model was distilled for.
@@ -165,6 +167,7 @@ impl ImagesBody {
             steps,
             sampler: self.sampler,
             negative: self.negative_prompt.unwrap_or_default(),
+            clip_skip: self.clip_skip,
             loras: self.loras.into_iter().flatten().map(Into::into).collect(),
             size: size(self.size.as_deref())?,
             images: images.collect(),

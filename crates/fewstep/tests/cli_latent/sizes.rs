@@ -1,0 +1,62 @@
+//! Students for images of another size than their teacher's.
+
+use super::*;
+
+fn guided(of: &str, workspace: &Workspace) -> String {
+    let (text, _) = DISTILL.split_once("[progressive]").expect("stage two");
+    recipe(
+        workspace,
+        "r.toml",
+        &text.replace("updates = 6", "updates = 1"),
+        of,
+    )
+}
+
+#[test]
+fn a_student_generates_images_of_the_size_of_its_data() {
+    let workspace = workspace();
+    for model in ["sd1", "sdxl"] {
+        let recipe = guided(model, &workspace);
+        let size = ["--set", "data.size=24", "--out", model];
+        let (_, said) = workspace.succeed(&[&["distill", &*recipe], &size[..]].concat());
+        assert!(said.contains("16x16") && said.contains("24x24"), "{said}");
+        let folder = workspace.path(model).join("models/guided");
+        assert_eq!(json(&folder.join("unet/config.json"))["sample_size"], 12);
+        assert_eq!(json(&folder.join("fewstep.json"))["resolution"][2], 12);
+        let sample = ["sample", "--model", model, "--steps", "1", "--prompt", "a"];
+        workspace.succeed(&[&sample[..], &["--out", "x.png"]].concat());
+        let image = image::read(&workspace.path("x.png"), None, 3).expect("an image");
+        assert_eq!((image.shape.height, image.shape.width), (24, 24));
+        let resume = ["--resume", "--set", "data.size=16", "--out", model];
+        workspace.refuse(
+            &[&["distill", &*recipe], &resume[..]].concat(),
+            &["data.size"],
+        );
+    }
+}
+
+#[test]
+fn a_size_that_cannot_be_halved_is_refused() {
+    let workspace = workspace();
+    let recipe = guided("sd1", &workspace);
+    for (size, said) in [("18", "multiples of 4"), ("15", "multiples of 2")] {
+        let size = format!("data.size={size}");
+        let words = ["distill", &*recipe, "--set", &*size, "--out", "students"];
+        workspace.refuse(&words, &[said]);
+    }
+}
+
+/// Without `data.size` the images must have the teacher's size by themselves.
+#[test]
+fn a_size_that_nobody_asked_for_is_refused() {
+    let workspace = workspace();
+    for image in 0..10 {
+        let file = workspace.path("captioned").join(format!("{image}.png"));
+        write_pattern(&file, image, [24, 24]);
+    }
+    let recipe = guided("sd1", &workspace);
+    let path = workspace.path("r.toml");
+    let text = std::fs::read_to_string(&path).expect("there");
+    std::fs::write(&path, text.replace("size = 16\n", "")).expect("written");
+    workspace.refuse(&["distill", &recipe, "--out", "students"], &["size"]);
+}
