@@ -20,6 +20,7 @@ mod recipes;
 mod report;
 mod storage;
 mod tasks;
+mod spared;
 mod threads;
 mod verbosity;
 
