@@ -40,6 +40,16 @@ fn in_plain_words(line: &str) -> String {
         ("expected value at line ", "expected a value at line "),
         ("key must be a string", "expected a key in quotes"),
         ("recursion limit exceeded", "nested too deeply"),
+        ("trailing characters at ", "more follows after its end, at "),
+        ("expected ident at ", "expected a value at "),
+        (
+            "lone leading surrogate in hex escape",
+            "half of a character written as \\u",
+        ),
+        (
+            "unexpected end of hex escape",
+            "half of a character written as \\u",
+        ),
     ] {
         line = line.replace(theirs, plain);
     }
@@ -191,6 +201,12 @@ mod tests {
             ("{\"a\": NaN}", "expected a value at line 1 column 7"),
             ("{5: 1}", "expected a key in quotes at line 1 column 2"),
             (&"[".repeat(200), "nested too deeply at line 1 column 128"),
+            ("[1] 2", "more follows after its end, at line 1 column 5"),
+            ("trie", "expected a value at line 1 column 3"),
+            (
+                "\"\\ud800x\"",
+                "half of a character written as \\u at line 1 column 8",
+            ),
         ] {
             let error = serde_json::from_str::<serde_json::Value>(json).expect_err("not valid");
             assert_eq!(plain(&error.to_string()), said);

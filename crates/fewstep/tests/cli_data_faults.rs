@@ -7,7 +7,7 @@ use fewstep_data::ImageShape;
 use fewstep_data::image::{Image, encode_png, write_png};
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
-use workspace::{TRAIN, Workspace, golden_path, stderr, write_pattern};
+use workspace::{TRAIN, Workspace, copy, golden, golden_path, stderr, write_pattern};
 
 const DISTILL: &str = r#"
 seed = 3
@@ -153,7 +153,7 @@ fn an_example_of_two_images_is_refused_by_name() {
 #[test]
 fn a_byte_order_mark_changes_nothing() {
     let workspace = Workspace::new();
-    let sample = |name: &str, mark: &str| {
+    let generate = |model: &str, name: &str, mark: &str| {
         let file = workspace.path(name);
         fs::write(&file, format!("{mark}a cat\n")).expect("written");
         let file = file.display().to_string();
@@ -161,7 +161,7 @@ fn a_byte_order_mark_changes_nothing() {
         workspace.succeed(&[
             "sample",
             "--model",
-            &golden_path("sd1"),
+            model,
             "--prompts-file",
             &file,
             "--steps",
@@ -174,9 +174,36 @@ fn a_byte_order_mark_changes_nothing() {
         let png = workspace.path(&out).join("000000.png");
         fewstep_data::image::read(&png, None, 3).expect("an image")
     };
-    assert_eq!(sample("plain.txt", ""), sample("marked.txt", "\u{feff}"));
+    for name in ["sd1", "sd2"] {
+        let model = golden_path(name);
+        let image = generate(&model, &format!("{name}.txt"), "");
+        assert_eq!(
+            image,
+            generate(&model, &format!("{name}-m.txt"), "\u{feff}")
+        );
+        // In the texts of a model: configurations, vocabularies, merges.
+        copy(&golden(name), &workspace.path(name));
+        mark_texts(&workspace.path(name));
+        assert_eq!(image, generate(name, &format!("{name}-t.txt"), ""));
+    }
     let recipe = workspace.recipe("marked.toml", &format!("\u{feff}{TRAIN}"));
     workspace.succeed(&["plan", &recipe]);
+}
+
+/// Puts a byte order mark at the start of all texts in a folder.
+fn mark_texts(folder: &Path) {
+    for entry in fs::read_dir(folder).expect("listed") {
+        let path = entry.expect("listed").path();
+        let ending = path.extension().and_then(|ending| ending.to_str());
+        match ending {
+            _ if path.is_dir() => mark_texts(&path),
+            Some("json" | "txt") => {
+                let text = fs::read_to_string(&path).expect("read");
+                fs::write(&path, format!("\u{feff}{text}")).expect("written");
+            }
+            _ => {}
+        }
+    }
 }
 
 #[test]

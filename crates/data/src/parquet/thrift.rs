@@ -161,8 +161,7 @@ impl<'a> Walk<'a> {
             }
             9 | 10 => self.list(depth, &mut |walk, kind, depth| walk.value(kind, depth)),
             12 => self.structure(&[], depth),
-            13 => self.skip(16),
-            // Parquet has no maps.
+            // Parquet has no maps and no UUIDs.
             _ => None,
         }
     }

@@ -2,7 +2,7 @@
 
 use crate::GenerateError;
 use fewstep_formats::FormatError;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 /// A model that cannot be found or loaded.
 #[derive(Debug, thiserror::Error)]
@@ -19,7 +19,10 @@ pub enum RegistryError {
     #[error(
         "cannot read {}: No such file or directory: there is no `{missing}` in {}{}",
         path.display(),
-        folder.display(),
+        match folder == Path::new(".") {
+            true => "this folder".into(),
+            false => folder.display().to_string(),
+        },
         nearest.as_ref().map_or(String::new(), |name| format!(". Did you mean `{name}`?"))
     )]
     NoPath {
