@@ -47,8 +47,11 @@ fn write_tar(path: &Path, names: &[&str]) {
         let mut header = tar::Header::new_gnu();
         header.set_size(bytes.len() as u64);
         header.set_mode(0o644);
-        tar.append_data(&mut header, name, &bytes[..])
-            .expect("written");
+        // The crate writes no name that leads out of a folder.
+        let raw = header.as_gnu_mut().expect("of this kind");
+        raw.name[..name.len()].copy_from_slice(name.as_bytes());
+        header.set_cksum();
+        tar.append(&header, &bytes[..]).expect("written");
     }
     tar.finish().expect("written");
 }
@@ -90,6 +93,25 @@ fn tars_of_a_split_are_not_those_of_the_other() {
     fs::remove_dir_all(workspace.path("cache")).expect("removed");
     workspace.succeed(&["distill", &recipe, "--dry-run", "--set", "data.split=test"]);
     assert_eq!(cached(&workspace), 2);
+}
+
+/// Nothing in a tar is passed over because of where it is: tars put one after another, names with dots
+/// in front. One that is compressed is told.
+#[test]
+fn all_of_a_tar_is_read() {
+    let (workspace, _, set) = workspace();
+    write_tar(
+        &set.join("a.tar"),
+        &["a.png", "a.txt", "../b.png", "../b.txt"],
+    );
+    write_tar(&set.join("b.tar"), &["./c/./d.png", "./c/./d.txt"]);
+    let [first, second] = ["a.tar", "b.tar"].map(|name| fs::read(set.join(name)).expect("read"));
+    fs::write(set.join("both.tar"), [first, second].concat()).expect("written");
+    let (said, _) = workspace.succeed(&["data", "captioned:set/both.tar"]);
+    assert!(said.contains("3 examples can be used"), "{said}");
+    fs::write(set.join("packed.tar"), [0x1f, 0x8b, 8, 0, 0, 0]).expect("written");
+    let words = ["data", "captioned:set/packed.tar"];
+    workspace.refuse(&words, &["packed.tar", "compressed with gzip"]);
 }
 
 /// Folders of splits inside of a tar are what they are outside of it.
