@@ -42,6 +42,7 @@ fn in_plain_words(line: &str) -> String {
         ("recursion limit exceeded", "nested too deeply"),
         ("trailing characters at ", "more follows after its end, at "),
         ("expected ident at ", "expected a value at "),
+        ("u64 value was too large", "a number is too large"),
         (
             "lone leading surrogate in hex escape",
             "half of a character written as \\u",
@@ -93,6 +94,7 @@ fn expected(theirs: &str) -> Cow<'_, str> {
         "a string" | "path string" | "a borrowed string" => "a text in quotes".into(),
         "a sequence" => "a list".into(),
         "a map" | "map" => "a section with keys".into(),
+        "any valid TOML value" => "a smaller number".into(),
         "string or map" => "a name, or a section with keys".into(),
         _ if ["struct", "internally", "adjacently"].contains(&first) => {
             "a section with keys".into()
@@ -122,7 +124,9 @@ fn given(theirs: &str) -> String {
     ];
     for (start, plain) in names {
         if let Some(value) = theirs.strip_prefix(start) {
-            return format!("{plain}{}", value.trim_end_matches('`'));
+            // Large ones with their type: "1` as i128".
+            let value = value.split('`').next().unwrap_or_default();
+            return format!("{plain}{value}");
         }
     }
     match theirs {
@@ -167,6 +171,14 @@ mod tests {
             (
                 message::<bool>("a = 1"),
                 "expected true or false, got the number 1",
+            ),
+            (
+                message::<toml::Value>("a = 18446744073709551615"),
+                "a number is too large",
+            ),
+            (
+                message::<toml::Value>("a = 99999999999999999999999"),
+                "expected a smaller number, got the number 99999999999999999999999",
             ),
             (
                 message::<String>("a = [1]"),

@@ -22,12 +22,13 @@ lr = 1e-3
 "#;
 
 /// Words that only a programmer in Rust or of serde knows.
-const INTERNALS: [&str; 9] = [
+const INTERNALS: [&str; 10] = [
     "untagged",
     "enum",
     "struct",
     "usize",
     "u64",
+    "i128",
     "f64",
     "variant",
     "expected a sequence",
@@ -87,8 +88,22 @@ fn recipes_are_refused_in_plain_words() {
             "guided.updats=5",
             ["unknown key `updats`", "Did you mean `updates`?"],
         ),
+        (
+            "guided.updates=18446744073709551615",
+            ["guided.updates", "the number is too large"],
+        ),
+        (
+            "teacher=",
+            ["the name of the model is empty", "give a folder"],
+        ),
+        ("data.path=", ["path = an empty text", "a folder or a file"]),
     ] {
         refuse_plainly(&workspace, &["distill", &recipe, "--set", set], &parts);
+    }
+    for number in ["18446744073709551615", "99999999999999999999999"] {
+        let large = DISTILL.replace("updates = 4", &format!("updates = {number}"));
+        let recipe = workspace.recipe("large.toml", &large);
+        refuse_plainly(&workspace, &["distill", &recipe], &["large.toml", "number"]);
     }
     let wrong = DISTILL.replace("updates = 4", "updates = \"four\"");
     let recipe = workspace.recipe("wrong.toml", &wrong);

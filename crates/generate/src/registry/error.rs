@@ -15,6 +15,9 @@ pub enum RegistryError {
         /// All names.
         known: Vec<&'static str>,
     },
+    /// No name at all.
+    #[error("the name of the model is empty: give a folder, a file or a name")]
+    NoName,
     /// A path that leads nowhere.
     #[error(
         "cannot read {}: No such file or directory: there is no `{missing}` in {}{}",

@@ -7,6 +7,9 @@ use std::path::Path;
 
 /// Refuses a path that does not exist: says from where on, and what there is instead.
 pub(super) fn check(path: &Path) -> Result<(), RegistryError> {
+    if path.as_os_str().is_empty() {
+        return Err(RegistryError::NoName);
+    }
     match path.symlink_metadata() {
         // Standard input.
         _ if path == Path::new("-") => return Ok(()),
