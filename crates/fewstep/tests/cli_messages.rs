@@ -96,9 +96,12 @@ fn recipes_are_refused_in_plain_words() {
             "teacher=",
             ["the name of the model is empty", "give a folder"],
         ),
-        ("data.path=", ["path = an empty text", "a folder or a file"]),
     ] {
         refuse_plainly(&workspace, &["distill", &recipe, "--set", set], &parts);
+    }
+    let parts = ["path = an empty text", "a folder or a file"];
+    for set in ["", "folder:", "parquet:"] {
+        refuse_plainly(&workspace, &["data", set], &parts);
     }
     for number in ["18446744073709551615", "99999999999999999999999"] {
         let large = DISTILL.replace("updates = 4", &format!("updates = {number}"));
@@ -233,7 +236,7 @@ fn a_path_is_not_looked_for_on_the_hub() {
         ("~/nowhere/model", ["no `nowhere`", "nowhere/model"]),
         ("/nowhere/model", ["no `nowhere` in /", "/nowhere/model"]),
         ("../a/b", ["no `a` in ..", "../a/b"]),
-        ("a/b/c", ["no `a` in .", "a/b/c"]),
+        ("a/b/c", ["no `a` in this folder", "a/b/c"]),
         (
             "owner/model.safetensors",
             ["no `owner`", "owner/model.safetensors"],
