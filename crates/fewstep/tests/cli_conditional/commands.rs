@@ -110,6 +110,12 @@ fn commands_generate_from_control_images() {
     let odd = [
         "inpaint", "--model", "fill", "--image", "odd.png", "--mask", "odd.png", "--out", "x.png",
     ];
+    // The size of a file is enough: this one has no pixels.
+    std::fs::write(folder.join("huge.ppm"), "P6 60000 60000 255\n").expect("written");
+    let huge = [
+        "upscale", "--model", "up", "--image", "huge.ppm", "--out", "x.png",
+    ];
+    workspace.refuse(&huge, &["60000x60000 pixels is too large", "would do"]);
     // The network halves once.
     workspace.refuse(&odd, &["[2, 9, 9]", "multiples of 2", "resize it to 8x8"]);
 }
