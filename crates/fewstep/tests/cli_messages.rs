@@ -140,6 +140,15 @@ fn a_recipe_for_the_other_command_is_named() {
     let one = DISTILL.replace("seed", "method = \"codi\"\nseed");
     let one = workspace.recipe("one.toml", &one);
     workspace.refuse(&["train", &one], &["fewstep distill"]);
+    // Nor is a recipe a model.
+    let as_teacher = format!("teacher={train}");
+    for words in [
+        &["sample", "--model", &train, "--out", "x.png"][..],
+        &["export", "--model", &train, "--out", "x"],
+        &["distill", &distill, "--set", &as_teacher],
+    ] {
+        workspace.refuse(words, &["is a recipe and no model", "fewstep info"]);
+    }
 }
 
 /// Configurations of models are read from files of others: the field is named, in plain words.

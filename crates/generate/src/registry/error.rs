@@ -38,6 +38,9 @@ pub enum RegistryError {
         /// What the folder has instead, if something is like it.
         nearest: Option<String>,
     },
+    /// A recipe, which is no model yet.
+    #[error("{} is a recipe and no model: run it, and give the folder of its run", .0.display())]
+    Recipe(PathBuf),
     /// A file that is no model by itself.
     #[error(
         "{} holds {what}, which cannot be used as it is: expected a model folder, or the .safetensors file in one",

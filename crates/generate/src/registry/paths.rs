@@ -38,6 +38,9 @@ pub(super) fn check_file(path: &Path) -> Result<(), RegistryError> {
     if !path.is_file() {
         return Ok(());
     }
+    if path.extension().is_some_and(|ending| ending == "toml") {
+        return Err(RegistryError::Recipe(path.into()));
+    }
     // What else is wrong is said when it is read.
     let Ok(file) = WeightsFile::inspect(path) else {
         return Ok(());
