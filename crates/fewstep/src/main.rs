@@ -18,9 +18,9 @@ mod processes;
 mod progress;
 mod recipes;
 mod report;
+mod spared;
 mod storage;
 mod tasks;
-mod spared;
 mod threads;
 mod verbosity;
 

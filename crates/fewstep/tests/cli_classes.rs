@@ -106,7 +106,11 @@ fn real_images_of_other_classes_are_refused() {
         &eval("other", "numbers"),
         &["numbers: 4 classes", "3 classes"],
     );
-    let images = [&eval("other", "numbers")[..], &["--set", "data.labels=false"]].concat();
+    let images = [
+        &eval("other", "numbers")[..],
+        &["--set", "data.labels=false"],
+    ]
+    .concat();
     workspace.succeed(&images);
     std::fs::remove_dir_all(workspace.path("numbers/2")).expect("removed");
     std::fs::remove_dir_all(workspace.path("numbers/3")).expect("removed");

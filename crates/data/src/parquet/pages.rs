@@ -171,7 +171,7 @@ impl Page {
 /// A number of bytes or values, which has 32 bits.
 fn size(walk: &mut Walk<'_>, kind: u8) -> Option<u64> {
     let number = Number.is_written_as(kind).then(|| walk.signed())??;
-    Some(i32::try_from(number).ok()?.try_into().ok()?)
+    i32::try_from(number).ok()?.try_into().ok()
 }
 
 fn damaged(reason: String) -> ParquetError {
