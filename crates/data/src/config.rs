@@ -175,6 +175,14 @@ pub(crate) fn check(config: &DataConfig, origin: &str) -> Result<(), DataError> 
         origin: origin.into(),
         expected: expected.into(),
     };
+    if config.path.as_os_str().is_empty() {
+        return Err(DataError::Config {
+            key: "path",
+            got: "an empty text".into(),
+            origin: "a set".into(),
+            expected: "a folder or a file".into(),
+        });
+    }
     if config.limit == Some(0) {
         return Err(misfit("limit", "0", "at least 1 image"));
     }

@@ -3,9 +3,10 @@
 use crate::error::CliResult;
 use crate::log::LogFormat;
 use crate::plain::short;
+use crate::spared::{spare_inputs, spare_model, spare_results, spare_set};
 use crate::threads::ThreadArgs;
 use crate::verbosity::VerbosityArgs;
-use crate::{commands, compute, output};
+use crate::{commands, compute};
 use clap::builder::{PathBufValueParser, TypedValueParser};
 use clap::{Arg, ArgMatches, CommandFactory, FromArgMatches, Parser, Subcommand};
 use fewstep_data::expand_home;
@@ -68,8 +69,10 @@ impl Command {
 
 /// Flags for files that are written.
 const OUTPUTS: [&str; 4] = ["out", "sheet", "grid", "list"];
-/// Flags for what may be the path of a file that is read, and is more than a path.
-const REFERENCES: [&str; 5] = ["model", "teacher", "encoder", "decoder", "set"];
+/// Flags for what may be the path of a model that is read, and is more than a path.
+const MODELS: [&str; 5] = ["model", "teacher", "controlnet", "encoder", "decoder"];
+/// Flags for data sets: paths, or KIND:PATH.
+const SETS: [&str; 3] = ["data", "images", "set"];
 
 /// The command line of this process. Ends the program where it is wrong; an error where a result
 /// would be written over an input.
@@ -79,12 +82,12 @@ pub(crate) fn parse() -> CliResult<Cli> {
     let matches = matches.unwrap_or_else(|error| end(&error));
     let cli = Cli::from_arg_matches(&matches);
     let cli = cli.unwrap_or_else(|error| end(&error.format(&mut command)));
-    spare_inputs(&command, &matches)?;
+    spare(&command, &matches)?;
     Ok(cli)
 }
 
-/// Refuses to write over a file that the command reads, by whatever path or link.
-fn spare_inputs(command: &clap::Command, matches: &ArgMatches) -> CliResult {
+/// Refuses to write over what the command reads, and two results to one file.
+fn spare(command: &clap::Command, matches: &ArgMatches) -> CliResult {
     let Some((name, matches)) = matches.subcommand() else {
         return Ok(());
     };
@@ -98,18 +101,32 @@ fn spare_inputs(command: &clap::Command, matches: &ArgMatches) -> CliResult {
         let paths = values.map(|value| expand_home(Path::new(value)));
         match OUTPUTS.contains(&id) {
             true => outputs.extend(paths),
-            false => inputs.extend(paths),
+            false => inputs.extend(paths.map(|path| (id, path))),
         }
     }
-    let inputs: Vec<&Path> = inputs.iter().map(PathBuf::as_path).collect();
-    let mut outputs = outputs.iter();
-    outputs.try_for_each(|output| output::spare_inputs(output, &inputs))
+    for (id, input) in &inputs {
+        let spare = |output: &PathBuf| match *id {
+            id if MODELS.contains(&id) => spare_model(output, input),
+            id if SETS.contains(&id) => spare_set(output, path_of_set(input)),
+            _ => spare_inputs(output, &[input]),
+        };
+        outputs.iter().try_for_each(spare)?;
+    }
+    spare_results(&outputs)
+}
+
+/// The path in KIND:PATH.
+fn path_of_set(set: &Path) -> &Path {
+    let text = set.to_str().filter(|_| !set.exists());
+    let path = text.and_then(|text| text.split_once(':'));
+    path.map_or(set, |(_, path)| Path::new(path))
 }
 
 /// Whether the values of a flag are paths, or may be.
 fn is_path(arg: &Arg) -> bool {
     let is_path = arg.get_value_parser().type_id() == TypeId::of::<PathBuf>();
-    is_path || REFERENCES.contains(&arg.get_id().as_str())
+    let id = arg.get_id().as_str();
+    is_path || MODELS.contains(&id) || SETS.contains(&id)
 }
 
 /// Ends the program with a message about the command line, which does not repeat a long one.

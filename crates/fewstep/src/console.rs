@@ -161,9 +161,12 @@ pub(crate) fn visible(text: &str) -> Cow<'_, str> {
     written.collect()
 }
 
-/// Marks that show a text in another order than it has.
+/// Marks that show a text in another order than it has, and those that some programs end lines at.
 fn turns_text_around(c: char) -> bool {
-    matches!(c, '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+    matches!(
+        c,
+        '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}'
+    )
 }
 
 #[cfg(test)]
@@ -174,8 +177,8 @@ mod tests {
     fn control_characters_are_written_out() {
         assert_eq!(visible("a\tcafé 猫\n"), "a\tcafé 猫\n");
         assert_eq!(
-            visible("\u{1b}[31mred\r\u{9b}0m\u{202e}"),
-            "\\u001b[31mred\\u000d\\u009b0m\\u202e"
+            visible("\u{1b}[31mred\r\u{9b}0m\u{202e}\u{200f}\u{2028}"),
+            "\\u001b[31mred\\u000d\\u009b0m\\u202e\\u200f\\u2028"
         );
     }
 }

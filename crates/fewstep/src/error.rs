@@ -122,6 +122,10 @@ fn advice_on_model(error: &RegistryError) -> Option<String> {
         RegistryError::OtherFile { .. } => Some(
             "`fewstep info` says more; `fewstep import` makes a model folder of a whole model in one file".into(),
         ),
+        RegistryError::Recipe(path) => Some(format!(
+            "`fewstep info {}` names the command that runs it",
+            path.display()
+        )),
         _ => None,
     }
 }

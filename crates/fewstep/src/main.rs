@@ -18,6 +18,7 @@ mod processes;
 mod progress;
 mod recipes;
 mod report;
+mod spared;
 mod storage;
 mod tasks;
 mod threads;

@@ -32,37 +32,7 @@ pub(crate) fn prepare(file: &Path) -> CliResult {
     }
 }
 
-/// Refuses to write over a file that the command reads, by whatever path or link.
-pub(crate) fn spare_inputs(file: &Path, inputs: &[&Path]) -> CliResult {
-    match inputs.iter().find(|input| is_same_file(file, input)) {
-        Some(input) => Err(CliError::input(format!(
-            "writing {} would overwrite the input {}: choose another name for the result",
-            file.display(),
-            input.display()
-        ))),
-        None => Ok(()),
-    }
-}
-
-/// Whether two paths lead to one file.
-fn is_same_file(a: &Path, b: &Path) -> bool {
-    #[cfg(unix)]
-    {
-        use std::os::unix::fs::MetadataExt;
-        let identity = |path: &Path| {
-            let metadata = path.metadata().ok().filter(|metadata| metadata.is_file());
-            metadata.map(|metadata| (metadata.dev(), metadata.ino()))
-        };
-        identity(a).is_some_and(|a| identity(b) == Some(a))
-    }
-    #[cfg(not(unix))]
-    {
-        let identity = |path: &Path| path.canonicalize().ok().filter(|path| path.is_file());
-        identity(a).is_some_and(|a| identity(b) == Some(a))
-    }
-}
-
-/// The same for an image, whose name must say what it is.
+/// As [`prepare`], for an image, whose name must say what it is.
 pub(crate) fn prepare_image(file: &Path) -> CliResult {
     kind(file)?;
     prepare(file)

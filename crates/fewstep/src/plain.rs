@@ -40,6 +40,17 @@ fn in_plain_words(line: &str) -> String {
         ("expected value at line ", "expected a value at line "),
         ("key must be a string", "expected a key in quotes"),
         ("recursion limit exceeded", "nested too deeply"),
+        ("trailing characters at ", "more follows after its end, at "),
+        ("expected ident at ", "expected a value at "),
+        ("u64 value was too large", "a number is too large"),
+        (
+            "lone leading surrogate in hex escape",
+            "half of a character written as \\u",
+        ),
+        (
+            "unexpected end of hex escape",
+            "half of a character written as \\u",
+        ),
     ] {
         line = line.replace(theirs, plain);
     }
@@ -83,6 +94,7 @@ fn expected(theirs: &str) -> Cow<'_, str> {
         "a string" | "path string" | "a borrowed string" => "a text in quotes".into(),
         "a sequence" => "a list".into(),
         "a map" | "map" => "a section with keys".into(),
+        "any valid TOML value" => "a smaller number".into(),
         "string or map" => "a name, or a section with keys".into(),
         _ if ["struct", "internally", "adjacently"].contains(&first) => {
             "a section with keys".into()
@@ -112,7 +124,9 @@ fn given(theirs: &str) -> String {
     ];
     for (start, plain) in names {
         if let Some(value) = theirs.strip_prefix(start) {
-            return format!("{plain}{}", value.trim_end_matches('`'));
+            // Large ones with their type: "1` as i128".
+            let value = value.split('`').next().unwrap_or_default();
+            return format!("{plain}{value}");
         }
     }
     match theirs {
@@ -159,6 +173,14 @@ mod tests {
                 "expected true or false, got the number 1",
             ),
             (
+                message::<toml::Value>("a = 18446744073709551615"),
+                "a number is too large",
+            ),
+            (
+                message::<toml::Value>("a = 99999999999999999999999"),
+                "expected a smaller number, got the number 99999999999999999999999",
+            ),
+            (
                 message::<String>("a = [1]"),
                 "expected a text in quotes, got a list",
             ),
@@ -191,6 +213,12 @@ mod tests {
             ("{\"a\": NaN}", "expected a value at line 1 column 7"),
             ("{5: 1}", "expected a key in quotes at line 1 column 2"),
             (&"[".repeat(200), "nested too deeply at line 1 column 128"),
+            ("[1] 2", "more follows after its end, at line 1 column 5"),
+            ("trie", "expected a value at line 1 column 3"),
+            (
+                "\"\\ud800x\"",
+                "half of a character written as \\u at line 1 column 8",
+            ),
         ] {
             let error = serde_json::from_str::<serde_json::Value>(json).expect_err("not valid");
             assert_eq!(plain(&error.to_string()), said);

@@ -4,7 +4,7 @@ mod tiny;
 mod workspace;
 
 use tiny::{remade, save, teacher, write_image};
-use workspace::{Workspace, weights};
+use workspace::{Workspace, copy, weights};
 
 const RECIPE: &str = r#"
 seed = 4
@@ -95,4 +95,24 @@ fn real_images_of_other_classes_are_refused() {
     workspace.refuse(&eval("other", "shapes"), &["shapes", "no class `square`"]);
     // Images without labels are compared with any model's.
     workspace.succeed(&eval("other", "shapes/star"));
+    // Numbers are no names: a set may lack the last ones, but it has no more than the model.
+    for (number, class) in ["circle", "square", "star"].iter().enumerate() {
+        let to = workspace.path(&format!("numbers/{number}"));
+        copy(&workspace.path("shapes").join(class), &to);
+    }
+    workspace.succeed(&eval("other", "numbers"));
+    copy(&workspace.path("shapes/star"), &workspace.path("numbers/3"));
+    workspace.refuse(
+        &eval("other", "numbers"),
+        &["numbers: 4 classes", "3 classes"],
+    );
+    let images = [
+        &eval("other", "numbers")[..],
+        &["--set", "data.labels=false"],
+    ]
+    .concat();
+    workspace.succeed(&images);
+    std::fs::remove_dir_all(workspace.path("numbers/2")).expect("removed");
+    std::fs::remove_dir_all(workspace.path("numbers/3")).expect("removed");
+    workspace.succeed(&eval("other", "numbers"));
 }

@@ -219,3 +219,32 @@ fn images_are_cropped_padded_or_stretched() {
         "{out}"
     );
 }
+
+/// Columns that may hold labels are named where none is read, as `train` does.
+#[test]
+fn columns_that_may_hold_labels_are_told() {
+    let workspace = Workspace::new();
+    let seed = concat!(
+        env!("CARGO_MANIFEST_DIR"),
+        "/../../fuzz/seeds/parquet/whole-labelled"
+    );
+    // The same file with another name of its column.
+    let mut bytes = fs::read(seed).expect("read");
+    for start in 0..bytes.len() - 5 {
+        if bytes[start..].starts_with(b"label") {
+            bytes[start..start + 5].copy_from_slice(b"class");
+        }
+    }
+    fs::write(workspace.path("set.parquet"), bytes).expect("written");
+    let words = ["data", "parquet:set.parquet"];
+    let told = "`class` may hold labels: set `data.label`";
+    let (_, said) = workspace.succeed(&words);
+    assert!(said.contains(told), "{said}");
+    let set = |set| workspace.succeed(&[&words[..], &["--set", set]].concat());
+    assert!(!set("data.labels=false").1.contains(told));
+    let (classes, said) = set("data.label=class");
+    assert!(
+        classes.contains("2 classes") && !said.contains(told),
+        "{classes}{said}"
+    );
+}

@@ -7,7 +7,7 @@ use fewstep_data::ImageShape;
 use fewstep_data::image::{Image, encode_png, write_png};
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
-use workspace::{TRAIN, Workspace, golden_path, stderr, write_pattern};
+use workspace::{TRAIN, Workspace, copy, golden, golden_path, stderr, write_pattern};
 
 const DISTILL: &str = r#"
 seed = 3
@@ -47,8 +47,11 @@ fn write_tar(path: &Path, names: &[&str]) {
         let mut header = tar::Header::new_gnu();
         header.set_size(bytes.len() as u64);
         header.set_mode(0o644);
-        tar.append_data(&mut header, name, &bytes[..])
-            .expect("written");
+        // The crate writes no name that leads out of a folder.
+        let raw = header.as_gnu_mut().expect("of this kind");
+        raw.name[..name.len()].copy_from_slice(name.as_bytes());
+        header.set_cksum();
+        tar.append(&header, &bytes[..]).expect("written");
     }
     tar.finish().expect("written");
 }
@@ -90,6 +93,25 @@ fn tars_of_a_split_are_not_those_of_the_other() {
     fs::remove_dir_all(workspace.path("cache")).expect("removed");
     workspace.succeed(&["distill", &recipe, "--dry-run", "--set", "data.split=test"]);
     assert_eq!(cached(&workspace), 2);
+}
+
+/// Nothing in a tar is passed over because of where it is: tars put one after another, names with dots
+/// in front. One that is compressed is told.
+#[test]
+fn all_of_a_tar_is_read() {
+    let (workspace, _, set) = workspace();
+    write_tar(
+        &set.join("a.tar"),
+        &["a.png", "a.txt", "../b.png", "../b.txt"],
+    );
+    write_tar(&set.join("b.tar"), &["./c/./d.png", "./c/./d.txt"]);
+    let [first, second] = ["a.tar", "b.tar"].map(|name| fs::read(set.join(name)).expect("read"));
+    fs::write(set.join("both.tar"), [first, second].concat()).expect("written");
+    let (said, _) = workspace.succeed(&["data", "captioned:set/both.tar"]);
+    assert!(said.contains("3 examples can be used"), "{said}");
+    fs::write(set.join("packed.tar"), [0x1f, 0x8b, 8, 0, 0, 0]).expect("written");
+    let words = ["data", "captioned:set/packed.tar"];
+    workspace.refuse(&words, &["packed.tar", "compressed with gzip"]);
 }
 
 /// Folders of splits inside of a tar are what they are outside of it.
@@ -153,7 +175,7 @@ fn an_example_of_two_images_is_refused_by_name() {
 #[test]
 fn a_byte_order_mark_changes_nothing() {
     let workspace = Workspace::new();
-    let sample = |name: &str, mark: &str| {
+    let generate = |model: &str, name: &str, mark: &str| {
         let file = workspace.path(name);
         fs::write(&file, format!("{mark}a cat\n")).expect("written");
         let file = file.display().to_string();
@@ -161,7 +183,7 @@ fn a_byte_order_mark_changes_nothing() {
         workspace.succeed(&[
             "sample",
             "--model",
-            &golden_path("sd1"),
+            model,
             "--prompts-file",
             &file,
             "--steps",
@@ -174,9 +196,36 @@ fn a_byte_order_mark_changes_nothing() {
         let png = workspace.path(&out).join("000000.png");
         fewstep_data::image::read(&png, None, 3).expect("an image")
     };
-    assert_eq!(sample("plain.txt", ""), sample("marked.txt", "\u{feff}"));
+    for name in ["sd1", "sd2"] {
+        let model = golden_path(name);
+        let image = generate(&model, &format!("{name}.txt"), "");
+        assert_eq!(
+            image,
+            generate(&model, &format!("{name}-m.txt"), "\u{feff}")
+        );
+        // In the texts of a model: configurations, vocabularies, merges.
+        copy(&golden(name), &workspace.path(name));
+        mark_texts(&workspace.path(name));
+        assert_eq!(image, generate(name, &format!("{name}-t.txt"), ""));
+    }
     let recipe = workspace.recipe("marked.toml", &format!("\u{feff}{TRAIN}"));
     workspace.succeed(&["plan", &recipe]);
+}
+
+/// Puts a byte order mark at the start of all texts in a folder.
+fn mark_texts(folder: &Path) {
+    for entry in fs::read_dir(folder).expect("listed") {
+        let path = entry.expect("listed").path();
+        let ending = path.extension().and_then(|ending| ending.to_str());
+        match ending {
+            _ if path.is_dir() => mark_texts(&path),
+            Some("json" | "txt") => {
+                let text = fs::read_to_string(&path).expect("read");
+                fs::write(&path, format!("\u{feff}{text}")).expect("written");
+            }
+            _ => {}
+        }
+    }
 }
 
 #[test]

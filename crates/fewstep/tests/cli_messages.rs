@@ -22,12 +22,13 @@ lr = 1e-3
 "#;
 
 /// Words that only a programmer in Rust or of serde knows.
-const INTERNALS: [&str; 9] = [
+const INTERNALS: [&str; 10] = [
     "untagged",
     "enum",
     "struct",
     "usize",
     "u64",
+    "i128",
     "f64",
     "variant",
     "expected a sequence",
@@ -87,8 +88,25 @@ fn recipes_are_refused_in_plain_words() {
             "guided.updats=5",
             ["unknown key `updats`", "Did you mean `updates`?"],
         ),
+        (
+            "guided.updates=18446744073709551615",
+            ["guided.updates", "the number is too large"],
+        ),
+        (
+            "teacher=",
+            ["the name of the model is empty", "give a folder"],
+        ),
     ] {
         refuse_plainly(&workspace, &["distill", &recipe, "--set", set], &parts);
+    }
+    let parts = ["path = an empty text", "a folder or a file"];
+    for set in ["", "folder:", "parquet:"] {
+        refuse_plainly(&workspace, &["data", set], &parts);
+    }
+    for number in ["18446744073709551615", "99999999999999999999999"] {
+        let large = DISTILL.replace("updates = 4", &format!("updates = {number}"));
+        let recipe = workspace.recipe("large.toml", &large);
+        refuse_plainly(&workspace, &["distill", &recipe], &["large.toml", "number"]);
     }
     let wrong = DISTILL.replace("updates = 4", "updates = \"four\"");
     let recipe = workspace.recipe("wrong.toml", &wrong);
@@ -122,6 +140,15 @@ fn a_recipe_for_the_other_command_is_named() {
     let one = DISTILL.replace("seed", "method = \"codi\"\nseed");
     let one = workspace.recipe("one.toml", &one);
     workspace.refuse(&["train", &one], &["fewstep distill"]);
+    // Nor is a recipe a model.
+    let as_teacher = format!("teacher={train}");
+    for words in [
+        &["sample", "--model", &train, "--out", "x.png"][..],
+        &["export", "--model", &train, "--out", "x"],
+        &["distill", &distill, "--set", &as_teacher],
+    ] {
+        workspace.refuse(words, &["is a recipe and no model", "fewstep info"]);
+    }
 }
 
 /// Configurations of models are read from files of others: the field is named, in plain words.
@@ -218,7 +245,7 @@ fn a_path_is_not_looked_for_on_the_hub() {
         ("~/nowhere/model", ["no `nowhere`", "nowhere/model"]),
         ("/nowhere/model", ["no `nowhere` in /", "/nowhere/model"]),
         ("../a/b", ["no `a` in ..", "../a/b"]),
-        ("a/b/c", ["no `a` in .", "a/b/c"]),
+        ("a/b/c", ["no `a` in this folder", "a/b/c"]),
         (
             "owner/model.safetensors",
             ["no `owner`", "owner/model.safetensors"],

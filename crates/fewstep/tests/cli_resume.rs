@@ -234,6 +234,8 @@ fn there_must_be_a_run_to_resume() {
     let train = workspace.recipe("train.toml", TRAIN);
     let words = ["train", &train, "--out", "run", "--resume"];
     workspace.refuse(&words, &["no run in run", "without --resume"]);
+    let dry = [&words[..], &["--dry-run"]].concat();
+    workspace.refuse(&dry, &["no run in run", "without --resume"]);
     assert!(!workspace.path("run").exists());
     std::fs::create_dir(workspace.path("run")).expect("made");
     workspace.refuse(&words, &["no run in run", "without --resume"]);

@@ -30,7 +30,10 @@ pub fn bytes(path: &Path) -> Result<Vec<u8>, FormatError> {
     read().map_err(|source| unread(path, source))
 }
 
-/// The text of a file, and of nothing else.
+/// What some editors put at the start of a text.
+const BYTE_ORDER_MARK: char = '\u{feff}';
+
+/// The text of a file, and of nothing else, without a byte order mark.
 ///
 /// # Errors
 /// When it cannot be read, or is no text of a size that configurations have.
@@ -41,7 +44,12 @@ pub fn text(path: &Path) -> Result<String, FormatError> {
             return Err(io::Error::other("it is a device or a pipe, not a file"));
         }
         let bytes = at_most(File::open(path)?, TEXT)?;
-        String::from_utf8(bytes).map_err(|_| io::Error::other("it is not text in UTF-8"))
+        let text = String::from_utf8(bytes);
+        let mut text = text.map_err(|_| io::Error::other("it is not text in UTF-8"))?;
+        if text.starts_with(BYTE_ORDER_MARK) {
+            text.drain(..BYTE_ORDER_MARK.len_utf8());
+        }
+        Ok(text)
     };
     read().map_err(|source| unread(path, source))
 }

@@ -110,6 +110,11 @@ pub enum GenerateError {
     /// A number outside its range.
     #[error(transparent)]
     Number(#[from] OutOfRange),
+    /// Images of values that are none.
+    #[error(
+        "the model gives values that are infinite or not a number, which are no image: its weights, w or the weight of a LoRA are too large for the numbers that it computes with; try a smaller w or weight, or another copy of the model"
+    )]
+    NotFinite,
     /// The observer asked to stop.
     #[error("cancelled")]
     Cancelled,

@@ -21,13 +21,28 @@ pub fn from_images(images: &[Image], device: &Device) -> Tensor<4> {
 
 /// 8-bit images from values in [-1, 1], `[images, channels, height, width]`.
 pub fn to_images(batch: Tensor<4>) -> Vec<Image> {
+    let (shape, values) = values(batch);
+    images_of(shape, &values)
+}
+
+/// The same; none where a value is infinite or not a number, which would be black.
+pub(crate) fn to_finite_images(batch: Tensor<4>) -> Option<Vec<Image>> {
+    let (shape, values) = values(batch);
+    let finite = values.iter().all(|value| value.is_finite());
+    finite.then(|| images_of(shape, &values))
+}
+
+fn values(batch: Tensor<4>) -> (ImageShape, Vec<f32>) {
     let [_, channels, height, width] = batch.dims();
     let shape = ImageShape {
         channels,
         height,
         width,
     };
-    let values: Vec<f32> = batch.into_data().iter().collect();
+    (shape, batch.into_data().iter().collect())
+}
+
+fn images_of(shape: ImageShape, values: &[f32]) -> Vec<Image> {
     values
         .chunks_exact(shape.len())
         .map(|image| Image::from_f32(shape, image))

@@ -297,7 +297,7 @@ impl Restyler {
         let made = self
             .decoder
             .sample(noise, &inputs, config, steps, &keys, observer)?;
-        Ok(self.decoder.decode(made))
+        self.decoder.decode_finite(made)
     }
 
     fn inputs(

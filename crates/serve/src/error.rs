@@ -192,9 +192,10 @@ fn field_of(error: &GenerateError) -> Option<&'static str> {
         GenerateError::EditStochastic | GenerateError::OnlyForInpainting => "image",
         GenerateError::NotForInpainting => "mask",
         GenerateError::NotForStudents { .. } => "sampler",
-        GenerateError::Schedule(_) | GenerateError::Format(_) | GenerateError::Cancelled => {
-            return None;
-        }
+        GenerateError::Schedule(_)
+        | GenerateError::Format(_)
+        | GenerateError::NotFinite
+        | GenerateError::Cancelled => return None,
     })
 }
 

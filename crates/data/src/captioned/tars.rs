@@ -40,11 +40,14 @@ impl Tar {
         let file = File::open(path).map_err(DataError::read(path))?;
         let damaged = |error: io::Error| DataError::Damaged {
             origin: path.display().to_string(),
-            reason: error.to_string(),
+            reason: match compression(path) {
+                Some(name) => format!("it is compressed with {name}: unpack it first"),
+                None => error.to_string(),
+            },
         };
         let mut keys: Vec<String> = vec![];
         let (mut seen, mut links) = (HashSet::new(), 0);
-        let mut archive = Archive::new(BufReader::new(file));
+        let mut archive = archive(file);
         for entry in archive.entries_with_seek().map_err(damaged)? {
             let entry = entry.map_err(damaged)?;
             let kind = entry.header().entry_type();
@@ -121,7 +124,7 @@ impl Tar {
 
     fn read(&self) -> io::Result<Vec<Parts>> {
         let mut all: Vec<Parts> = vec![];
-        let mut archive = Archive::new(BufReader::new(File::open(&self.path)?));
+        let mut archive = archive(File::open(&self.path)?);
         for entry in archive.entries()? {
             let mut entry = entry?;
             let Some(name) = member(&entry) else {
@@ -150,11 +153,32 @@ impl Tar {
     }
 }
 
+/// A tar, or several that were put one after another, each of which ends with zeros.
+fn archive(file: File) -> Archive<BufReader<File>> {
+    let mut archive = Archive::new(BufReader::new(file));
+    archive.set_ignore_zeros(true);
+    archive
+}
+
+/// What a file is compressed with, if it is.
+fn compression(path: &Path) -> Option<&'static str> {
+    let mut start = [0; 4];
+    File::open(path).ok()?.read_exact(&mut start).ok()?;
+    match start {
+        [0x1f, 0x8b, ..] => Some("gzip"),
+        [0x28, 0xb5, 0x2f, 0xfd] => Some("zstd"),
+        [0xfd, b'7', b'z', b'X'] => Some("xz"),
+        [b'B', b'Z', b'h', _] => Some("bzip2"),
+        _ => None,
+    }
+}
+
 /// The name of a file in a tar, if it is one of the set's.
 fn member<R: Read>(entry: &Entry<'_, R>) -> Option<String> {
     let path = String::from_utf8_lossy(&entry.path_bytes()).into_owned();
     let name = path.trim_start_matches("./");
-    let clutter = name.split('/').any(is_clutter);
+    let is_name = |part: &&str| !matches!(*part, "." | "..");
+    let clutter = name.split('/').filter(is_name).any(is_clutter);
     (entry.header().entry_type().is_file() && !clutter).then(|| name.into())
 }
 

@@ -8,6 +8,9 @@ use ::image::{DynamicImage, ImageBuffer};
 /// 0 and 65535 count as missing where they are further away from all other values than this part of
 /// their range.
 const GAP: u32 = 128;
+/// How far the channels of a pixel differ that is clearly not grey; compression makes less of a
+/// difference.
+const CLEAR: u8 = 32;
 /// The level of what is farthest, and of what has no reading.
 pub(super) const FARTHEST: u8 = 255;
 
@@ -30,6 +33,11 @@ pub(super) fn spread_out(image: DynamicImage, origin: &str) -> Result<Image, Dat
             "a depth map of numbers with a fraction; expected whole numbers of 8 or 16 bits, such as millimetres",
         ));
     }
+    if is_coloured(&image) {
+        return Err(refused(
+            "a depth map in colour; expected grey, as its values are the depths and not how they are shown",
+        ));
+    }
     let map: ImageBuffer<::image::Luma<u16>, Vec<u16>> = image.into_luma16();
     let readings = match bits {
         16 => readings(map.as_raw()).ok_or_else(|| {
@@ -46,6 +54,17 @@ pub(super) fn spread_out(image: DynamicImage, origin: &str) -> Result<Image, Dat
         shape,
         pixels: spread(map.as_raw(), readings),
     })
+}
+
+/// Whether more than a tenth of an image is clearly not grey.
+fn is_coloured(image: &DynamicImage) -> bool {
+    if !image.color().has_color() {
+        return false;
+    }
+    let colours = image.to_rgb8();
+    let is_clear = |[r, g, b]: [u8; 3]| r.max(g).max(b) - r.min(g).min(b) > CLEAR;
+    let clear = colours.pixels().filter(|pixel| is_clear(pixel.0)).count();
+    10 * clear > colours.pixels().len()
 }
 
 /// The smallest and the largest value that can be a reading; none in a map that has but one of the
@@ -90,6 +109,23 @@ mod tests {
     use crate::image::MAX_PIXELS;
     use crate::image::encode_png;
     use std::io::Cursor;
+
+    #[test]
+    fn a_map_in_colour_is_refused() {
+        let map = |[r, g, b]: [u8; 3]| {
+            let shape = ImageShape {
+                channels: 3,
+                height: 1,
+                width: 2,
+            };
+            let pixels = vec![10, r, 10, g, 10, b];
+            decode(&encode_png(&Image { shape, pixels }).unwrap(), None)
+        };
+        let error = map([200, 40, 90]).unwrap_err().to_string();
+        assert!(error.contains("depth map in colour"), "{error}");
+        assert_eq!(map([200, 200, 200]).unwrap().pixels, [0, 255]);
+        assert!(map([200, 180, 190]).is_ok());
+    }
 
     fn png_16(values: &[u16], width: u32) -> Vec<u8> {
         let height = values.len() as u32 / width;

@@ -43,7 +43,7 @@ pub(super) fn mask_of(
     };
     if kind == MaskKind::White && is_cut_out(layer) {
         return Err(refused(format!(
-            "its opaque part is in many greys, like an image with a part cut out; {}",
+            "its opaque part is neither white nor black, like an image with a part cut out; {}",
             kind.expected()
         )));
     }
@@ -134,7 +134,7 @@ mod tests {
             [255, 255, 0, 0]
         );
         let greys = read([[200, 255], [100, 255], [90, 255], none]).unwrap_err();
-        assert!(greys.contains("many greys"), "{greys}");
+        assert!(greys.contains("neither white nor black"), "{greys}");
     }
 
     #[test]

@@ -22,8 +22,8 @@ pub use fit::Fit;
 pub use kind::ImageKind;
 pub use layer::Layer;
 pub use mask::{MaskKind, mask_values, read_mask};
-pub use opened::MAX_PIXELS;
 pub(crate) use opened::dimensions;
+pub use opened::{MAX_PIXELS, read_size};
 pub use parameters::{parameters, with_parameters};
 
 /// One image, 8 bit, CHW. `pixels` must have `shape.len()` values.

@@ -1,10 +1,12 @@
 //! The pixels of image files, as they are to be seen.
 
 use crate::DataError;
+use crate::input::{MAX_IMAGE_FILE, read_bytes};
 use ::image::error::UnsupportedErrorKind;
 use ::image::metadata::Orientation;
 use ::image::{DynamicImage, ImageDecoder, ImageError, ImageReader, ImageResult, Limits};
 use std::io::Cursor;
+use std::path::Path;
 
 /// How many pixels an image file may have, if nothing else is told: 134 million, more than cameras
 /// make.
@@ -67,6 +69,16 @@ pub(super) fn upright(
     let mut image = DynamicImage::from_decoder(decoder).map_err(failed)?;
     image.apply_orientation(orientation);
     Ok(image)
+}
+
+/// Height and width of an image file as it is to be seen, which is not decoded.
+///
+/// # Errors
+/// A file that cannot be read, or that begins as no image.
+pub fn read_size(path: &Path) -> Result<[usize; 2], DataError> {
+    let bytes = read_bytes(path, MAX_IMAGE_FILE)?;
+    let [width, height] = dimensions(&bytes, &path.display().to_string())?;
+    Ok([height as usize, width as usize])
 }
 
 /// Width and height of an image as it is to be seen, from the start of its file.

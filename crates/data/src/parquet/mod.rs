@@ -7,6 +7,7 @@ mod labels;
 mod pages;
 mod survey;
 mod table;
+mod thrift;
 
 use crate::classes::numbered_classes;
 use crate::collector::{CHUNK, ImageCollector};

@@ -1,13 +1,13 @@
 //! Every row of a set of parquet files, whether it can be used or not.
 
-use super::{Example, Table, Wanted, all_labelled, class_names, tables};
+use super::{Example, Table, Wanted, all_labelled, class_names, tables, warn_of_labels};
 use crate::collector::DEFAULT_CHANNELS;
 use crate::config::{check, expand_home};
 use crate::image::{Content, Decoding, Fit, dimensions};
 use crate::pairs::{GivenImages, GivenKind, check_sizes};
 use crate::skip::{Skip, name_of};
 use crate::survey::Checked;
-use crate::{DataConfig, DataError};
+use crate::{DataConfig, DataError, DataKind};
 
 /// The images given in pairs with those of a file, in another column of it.
 struct Given {
@@ -43,6 +43,9 @@ pub(crate) fn survey(
         });
     }
     let labelled = all_labelled(&tables)?;
+    if config.labels && config.kind == DataKind::Parquet {
+        warn_of_labels(&tables);
+    }
     let classes = class_names(&tables);
     let decoding = config.decoding(content(config));
     for (table, given) in tables.iter().zip(&partners) {

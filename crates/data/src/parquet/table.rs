@@ -3,7 +3,7 @@
 use super::columns::{Columns, Values, Wanted};
 use super::footer;
 use super::labels::{ClassNumbers, Label};
-use super::pages::check_dictionaries;
+use super::pages::check_pages;
 use crate::DataError;
 use crate::classes::MAX_CLASSES;
 use parquet::basic::Compression;
@@ -27,6 +27,7 @@ const SHORTEST: u64 = 12;
 /// One open file, its columns found.
 pub(crate) struct Table {
     path: PathBuf,
+    file: File,
     reader: SerializedFileReader<File>,
     columns: Columns,
     rows: usize,
@@ -58,7 +59,8 @@ impl Table {
         let mut file = File::open(path).map_err(DataError::read(path))?;
         check_magic(path, &mut file)?;
         check_footer(path, &mut file)?;
-        let reader = guarded(path, || SerializedFileReader::new(file))?;
+        let reader = file.try_clone().map_err(DataError::read(path))?;
+        let reader = guarded(path, || SerializedFileReader::new(reader))?;
         let metadata = reader.metadata();
         let fields = metadata.file_metadata().schema().get_fields();
         let columns = Columns::find(path, fields, wanted)?;
@@ -66,6 +68,7 @@ impl Table {
         let rows = count_rows(path, metadata)?;
         Ok(Self {
             path: path.to_path_buf(),
+            file,
             reader,
             columns,
             rows,
@@ -154,7 +157,7 @@ impl Table {
         projection: impl FnOnce(&Columns, &str) -> ParquetResult<Type>,
     ) -> Result<impl Iterator<Item = Result<Row, DataError>>, DataError> {
         guarded(&self.path, || {
-            check_dictionaries(&self.reader, &self.columns)
+            check_pages(&self.file, self.reader.metadata(), &self.columns)
         })?;
         let root = self.reader.metadata().file_metadata().schema().name();
         let projection = guarded(&self.path, || projection(&self.columns, root))?;

@@ -86,6 +86,11 @@ fn set(table: &mut Table, given: &str) -> Result<(), String> {
     let parsed = toml::from_str::<Table>(&format!("value = {value}"))
         .ok()
         .and_then(|mut table| table.remove("value"));
+    let digits = value.trim_start_matches(['+', '-']);
+    let is_number = digits.bytes().all(|byte| byte.is_ascii_digit());
+    if parsed.is_none() && is_number && digits.len() >= i64::MAX.to_string().len() {
+        return Err("the number is too large".into());
+    }
     place.insert(
         key.into(),
         parsed.unwrap_or_else(|| Value::String(value.into())),

@@ -3,6 +3,7 @@
 use super::shared::data_set;
 use crate::error::{CliError, CliResult, IntoCliResult};
 use crate::numbers::plural;
+use crate::spared::spare_set;
 use crate::{builtin, console, output};
 use fewstep_data::{ConditionConfig, DataConfig, Survey, expand_home, survey};
 use fewstep_distill::recipe::parse_with;
@@ -62,6 +63,17 @@ pub(crate) fn run(args: Args) -> CliResult {
     }
     let Sections { data, condition } = args.sections()?;
     let given = condition.as_ref().and_then(ConditionConfig::given);
+    if let Some(file) = &args.list {
+        let given = given
+            .as_ref()
+            .and_then(|given| given.location.path.as_deref());
+        for read in [Some(&*data.path), given, data.skip.as_deref()]
+            .into_iter()
+            .flatten()
+        {
+            spare_set(file, &expand_home(read))?;
+        }
+    }
     let found = match builtin::is_sample(&data) {
         true => Survey::of(&builtin::load_data(&data)?),
         false => survey(&data, given).input_error()?,

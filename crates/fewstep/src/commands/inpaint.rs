@@ -78,7 +78,7 @@ impl Args {
         let generator = self.prompted.load()?;
         let subjects = self.prompted.prompts.subjects(&generator, None)?;
         let channels = generator.image_shape().channels;
-        let image = self.inputs.image(image, None, channels)?;
+        let image = opaque(self.inputs, image, channels)?;
         let mask = self.inputs.mask(mask)?;
         let shown = match image.shape.same_size(mask.shape) {
             true => shown(&image, &mask),
@@ -138,7 +138,7 @@ impl Args {
 
 /// An image with a mask.
 fn source(inputs: InputArgs, file: &Path, mask_file: &Path, channels: usize) -> CliResult<Source> {
-    let image = inputs.image(file, None, channels)?;
+    let image = opaque(inputs, file, channels)?;
     let mask = inputs.mask(mask_file)?;
     let shape = image.shape;
     if !mask.shape.same_size(shape) {
@@ -161,6 +161,18 @@ fn source(inputs: InputArgs, file: &Path, mask_file: &Path, channels: usize) -> 
         },
         control: None,
     })
+}
+
+/// An image without its alpha channel, which results do not have either.
+fn opaque(inputs: InputArgs, file: &Path, channels: usize) -> CliResult<Image> {
+    let (image, alpha) = inputs.image_with_alpha(file, channels)?;
+    if alpha.is_some_and(|alpha| alpha.pixels.iter().any(|value| *value < 255)) {
+        eprintln!(
+            "warning: {} has transparent parts, which become white: an image that is filled has no alpha channel",
+            file.display()
+        );
+    }
+    Ok(image)
 }
 
 /// The image with the masked part in grey.

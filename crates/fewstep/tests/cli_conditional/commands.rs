@@ -110,6 +110,12 @@ fn commands_generate_from_control_images() {
     let odd = [
         "inpaint", "--model", "fill", "--image", "odd.png", "--mask", "odd.png", "--out", "x.png",
     ];
+    // The size of a file is enough: this one has no pixels.
+    std::fs::write(folder.join("huge.ppm"), "P6 60000 60000 255\n").expect("written");
+    let huge = [
+        "upscale", "--model", "up", "--image", "huge.ppm", "--out", "x.png",
+    ];
+    workspace.refuse(&huge, &["60000x60000 pixels is too large", "would do"]);
     // The network halves once.
     workspace.refuse(&odd, &["[2, 9, 9]", "multiples of 2", "resize it to 8x8"]);
 }
@@ -224,4 +230,87 @@ fn no_result_overwrites_an_input() {
     workspace.refuse(&words, &["overwrite the input 000000.png"]);
     workspace.succeed(&[&words[..], &["--first", "1"]].concat());
     assert_eq!(std::fs::read(folder.join("a.png")).expect("there"), before);
+}
+
+/// Files of sets, models and runs are not written over, and two results are not one file.
+#[cfg(unix)]
+#[test]
+fn no_result_overwrites_what_is_in_a_folder_that_is_read() {
+    let workspace = Workspace::new();
+    let folder = workspace.folder.path();
+    write_image(&folder.join("set/a/0.png"), 32, 1);
+    std::fs::write(folder.join("set/a/0.txt"), "a caption").expect("written");
+    std::fs::hard_link(folder.join("set/a/0.png"), folder.join("hard.png")).expect("linked");
+    workspace::copy(&workspace::golden("classes"), &folder.join("run/models/m"));
+    std::fs::write(folder.join("run/recipe.toml"), "").expect("written");
+    let there = |file: &str| format!("{file} is there already, in ");
+    for file in ["set/a/0.png", "set/a/0.txt"] {
+        for set in [
+            "captioned:set/a",
+            "captioned:./set/../set/a",
+            "folder:set",
+            "set",
+        ] {
+            workspace.refuse(&["data", set, "--list", file], &[&there(file)]);
+        }
+    }
+    let recipe = "[data]\nkind = \"captioned\"\npath = \"set/a\"\nskip = \"skip.txt\"\n";
+    std::fs::write(folder.join("set.toml"), recipe).expect("written");
+    std::fs::write(folder.join("skip.txt"), "# nothing\n").expect("written");
+    let listed = |file| ["data", "set.toml", "--list", file];
+    workspace.refuse(&listed("set/a/0.png"), &[&there("set/a/0.png")]);
+    workspace.refuse(&listed("set.toml"), &["overwrite the input set.toml"]);
+    workspace.refuse(&listed("skip.txt"), &["overwrite the input skip.txt"]);
+    // A list may be written again.
+    for _ in 0..2 {
+        workspace.succeed(&listed("set/a/unusable.txt"));
+    }
+
+    let eval = ["eval", "--model", "run", "--data"];
+    let index = "run/models/m/model_index.json";
+    for (set, out) in [
+        ("folder:set", "set/a/0.png"),
+        ("idx:data", "data/train-images-idx3-ubyte"),
+        ("set", index),
+        ("set", "run/recipe.toml"),
+    ] {
+        let words = [&eval[..], &[set, "--out", out]].concat();
+        workspace.refuse(&words, &[&there(out)]);
+    }
+    let images = ["eval", "--images", "set/a", "--data", "data", "--out"];
+    workspace.refuse(
+        &[&images[..], &["set/a/0.png"]].concat(),
+        &[&there("set/a/0.png")],
+    );
+    // Images in the folder of a model may.
+    let sample = [
+        "sample",
+        "--model",
+        "run/models/m",
+        "--steps",
+        "1",
+        "--count",
+        "1",
+    ];
+    for _ in 0..2 {
+        workspace.succeed(&[&sample[..], &["--out", "run/models/m/samples.png"]].concat());
+    }
+
+    let upscale = ["upscale", "--model", "run", "--image", "hard.png", "--out"];
+    for (out, sheet) in [("b.png", "set/../b.png"), ("new/b.png", "./new/b.png")] {
+        let words = [&upscale[..], &[out, "--sheet", sheet]].concat();
+        workspace.refuse(&words, &[out, sheet, "two results"]);
+    }
+    let numbered = [
+        "upscale",
+        "--model",
+        "run",
+        "--image",
+        "hard.png",
+        "--out-dir",
+        "out",
+    ];
+    let words = [&numbered[..], &["--sheet", "out/000001.png"]].concat();
+    workspace.refuse(&words, &["out/000001.png", "two results"]);
+    assert_eq!(read_image(&folder.join("hard.png")).shape.width, 32);
 }

@@ -53,6 +53,23 @@ fn weights_that_are_no_numbers_are_refused() {
     assert!(!folder.join("x.png").exists());
 }
 
+/// Weights that are numbers may still give none, which would be a black image.
+#[test]
+fn images_that_are_no_numbers_are_refused() {
+    let home = folder();
+    let folder = home.path();
+    save(&teacher(), folder, "model");
+    edit_tensors(&folder.join("model").join(WEIGHTS_FILE), |tensors, _| {
+        for (.., data) in tensors {
+            let huge = 3e38f32.to_le_bytes().into_iter().cycle();
+            data.iter_mut().zip(huge).for_each(|(to, byte)| *to = byte);
+        }
+    });
+    let parts = ["infinite or not a number", "smaller w"];
+    refuse(folder, &sample(&["--out", "x.png"]), &parts);
+    assert!(!folder.join("x.png").exists());
+}
+
 #[test]
 fn what_a_model_says_of_itself_is_checked() {
     let home = folder();

@@ -64,6 +64,9 @@ fn exports_write_over_nothing() {
     for form in ["single-file", "gguf"] {
         let out = "latent/unet/diffusion_pytorch_model.fp16.safetensors";
         let words = ["export", "--model", "latent", "--form", form, "--out", out];
+        refuse(folder, &words, &["is there already", "in latent"]);
+        let out = "latent/unet/new.safetensors";
+        let words = ["export", "--model", "latent", "--form", form, "--out", out];
         refuse(folder, &words, &["own folder", "--out"]);
     }
     let single = ["export", "--model", "latent", "--form", "single-file"];

@@ -1,6 +1,7 @@
 //! How much a LoRA of PEFT counts: its alpha is not among the tensors. Files of diffusers have PEFT's
 //! configuration in their metadata, and PEFT itself writes it next to the file.
 
+use crate::reading;
 use serde_json::{Map, Value};
 use std::path::Path;
 
@@ -27,10 +28,12 @@ impl PeftConfig {
         let (text, by_network) = match metadata.and_then(|entries| entries.get(KEY)) {
             Some(text) => (text.clone(), true),
             None if path.file_name().is_some_and(|name| name == MODEL) => {
-                match std::fs::read_to_string(path.with_file_name(CONFIG)) {
-                    Ok(text) => (text, false),
-                    Err(_) => return Ok(Self::default()),
+                let file = path.with_file_name(CONFIG);
+                if !file.exists() {
+                    return Ok(Self::default());
                 }
+                let text = reading::text(&file).map_err(|error| error.to_string())?;
+                (text, false)
             }
             None => return Ok(Self::default()),
         };

@@ -8,6 +8,7 @@ mod kept_guidance;
 mod memory;
 mod progress;
 
+use crate::images::to_finite_images;
 use crate::init::inpaint_concat;
 use crate::prompts::{PromptCache, Text, TextAdditions};
 use crate::{
@@ -211,7 +212,7 @@ impl Generator {
                 self.sample(noise, &inputs, config, steps, &keys, observer)?
             }
         };
-        let made = self.decode(made).into_iter().zip(&inits);
+        let made = self.decode_finite(made)?.into_iter().zip(&inits);
         Ok(made.map(|(made, init)| init.put_back(made)).collect())
     }
 
@@ -386,10 +387,19 @@ impl Generator {
 
     /// Images from the output of the network. Large ones are decoded in tiles.
     pub fn decode(&self, made: Tensor<4>) -> Vec<Image> {
-        to_images(match &self.latent {
+        to_images(self.pixels(made))
+    }
+
+    /// The same, refused where a value is infinite or not a number.
+    pub(crate) fn decode_finite(&self, made: Tensor<4>) -> Result<Vec<Image>, GenerateError> {
+        to_finite_images(self.pixels(made)).ok_or(GenerateError::NotFinite)
+    }
+
+    fn pixels(&self, made: Tensor<4>) -> Tensor<4> {
+        match &self.latent {
             Some(latent) => latent.vae.decode(made, Some(Tiles::default())),
             None => made,
-        })
+        }
     }
 
     /// Where the parts of a latent diffusion model were read from.

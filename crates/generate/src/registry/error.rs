@@ -2,7 +2,7 @@
 
 use crate::GenerateError;
 use fewstep_formats::FormatError;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 /// A model that cannot be found or loaded.
 #[derive(Debug, thiserror::Error)]
@@ -15,11 +15,17 @@ pub enum RegistryError {
         /// All names.
         known: Vec<&'static str>,
     },
+    /// No name at all.
+    #[error("the name of the model is empty: give a folder, a file or a name")]
+    NoName,
     /// A path that leads nowhere.
     #[error(
         "cannot read {}: No such file or directory: there is no `{missing}` in {}{}",
         path.display(),
-        folder.display(),
+        match folder == Path::new(".") {
+            true => "this folder".into(),
+            false => folder.display().to_string(),
+        },
         nearest.as_ref().map_or(String::new(), |name| format!(". Did you mean `{name}`?"))
     )]
     NoPath {
@@ -32,6 +38,9 @@ pub enum RegistryError {
         /// What the folder has instead, if something is like it.
         nearest: Option<String>,
     },
+    /// A recipe, which is no model yet.
+    #[error("{} is a recipe and no model: run it, and give the folder of its run", .0.display())]
+    Recipe(PathBuf),
     /// A file that is no model by itself.
     #[error(
         "{} holds {what}, which cannot be used as it is: expected a model folder, or the .safetensors file in one",

@@ -7,6 +7,9 @@ use std::path::Path;
 
 /// Refuses a path that does not exist: says from where on, and what there is instead.
 pub(super) fn check(path: &Path) -> Result<(), RegistryError> {
+    if path.as_os_str().is_empty() {
+        return Err(RegistryError::NoName);
+    }
     match path.symlink_metadata() {
         // Standard input.
         _ if path == Path::new("-") => return Ok(()),
@@ -34,6 +37,9 @@ pub(super) fn check(path: &Path) -> Result<(), RegistryError> {
 pub(super) fn check_file(path: &Path) -> Result<(), RegistryError> {
     if !path.is_file() {
         return Ok(());
+    }
+    if path.extension().is_some_and(|ending| ending == "toml") {
+        return Err(RegistryError::Recipe(path.into()));
     }
     // What else is wrong is said when it is read.
     let Ok(file) = WeightsFile::inspect(path) else {

@@ -117,3 +117,24 @@ fn no_damage_makes_it_panic() {
     let bytes = fs::read(&path).unwrap();
     survives_damage(&config(DataKind::Parquet, &path), &path, &bytes);
 }
+
+/// The reader would reserve as much as the page says it has, before it decompresses anything.
+#[test]
+fn pages_that_claim_too_much_are_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("set.parquet");
+    for codec in [Compression::SNAPPY, Compression::ZSTD(Default::default())] {
+        write(&path, STRUCT, properties(codec, None), &rows(&[(1, 0)]));
+        let mut bytes = fs::read(&path).unwrap();
+        // The first page follows the magic number: its type, and its size as a number of two bytes.
+        assert_eq!([bytes[4], bytes[5], bytes[6]], [0x15, 4, 0x15]);
+        assert!(bytes[7] >= 0x80 && bytes[8] < 0x80);
+        let huge = [0x80, 0xbc, 0xc1, 0x96, 0x0b];
+        bytes.splice(7..9, huge);
+        fs::write(&path, &bytes).unwrap();
+        refused(
+            &config(DataKind::Parquet, &path),
+            &["set.parquet", "says that it has 1500000000 bytes"],
+        );
+    }
+}

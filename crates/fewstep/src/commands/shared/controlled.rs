@@ -7,7 +7,7 @@ use super::prompts::reads_no_prompts;
 use super::summary::Summary;
 use crate::error::{CliError, CliResult};
 use crate::tasks::command_of;
-use fewstep_data::image::Image;
+use fewstep_data::image::{Image, read_size};
 use fewstep_diffusion::Task;
 use fewstep_generate::{ControlImage, Generator, ImageRequest, Init, Subject, find_class};
 use std::path::{Path, PathBuf};
@@ -91,11 +91,17 @@ impl ControlledArgs {
             generator.image_shape().channels,
             control.map_or(0, |control| control.shape[0]),
         ];
+        let each = self.generate.count.unwrap_or(1);
+        // Before large ones are decoded. What is wrong with others, and with pipes, is said then.
+        let files = self.images.iter().filter(|file| file.is_file());
+        let sizes: Vec<_> = files.filter_map(|file| read_size(file).ok()).collect();
+        self.check_memory(&generator, &sizes, each)?;
         let sources = (0..).zip(&self.images);
         let sources = sources.map(|(n, file)| prepare(n, file, channels));
         let sources = sources.collect::<CliResult<Vec<Source>>>()?;
-        let each = self.generate.count.unwrap_or(1);
-        self.check_memory(&generator, &sources, each)?;
+        let size = |source: &Source| [source.shown.shape.height, source.shown.shape.width];
+        let sizes: Vec<_> = sources.iter().map(size).collect();
+        self.check_memory(&generator, &sizes, each)?;
         let request = self
             .generate
             .request(&generator, self.images(&generator, &sources, each)?)?;
@@ -125,19 +131,18 @@ impl ControlledArgs {
             .report(summary.with_control_images(sources.len()))
     }
 
-    /// Refuses control images that are too large for the memory of this machine, and says which size
-    /// is not.
-    fn check_memory(&self, generator: &Generator, sources: &[Source], each: usize) -> CliResult {
+    /// Refuses control images of these heights and widths that are too large for the memory of this
+    /// machine, and says which size is not.
+    fn check_memory(&self, generator: &Generator, sizes: &[[usize; 2]], each: usize) -> CliResult {
         let channels = generator
             .model()
             .recipe
             .control
             .map_or(0, |control| control.shape[0]);
-        let size = |source: &Source| [source.shown.shape.height, source.shown.shape.width];
-        let Some(largest) = sources.iter().map(size).max_by_key(|[h, w]| h * w) else {
+        let Some(&largest) = sizes.iter().max_by_key(|[h, w]| h * w) else {
             return Ok(());
         };
-        let images = (sources.len() as u64).saturating_mul(each as u64);
+        let images = (sizes.len() as u64).saturating_mul(each as u64);
         let fits = |[height, width]: [usize; 2]| -> CliResult {
             let shape = generator.shape_for([channels, height, width])?;
             let size = Some([shape.height, shape.width]);

@@ -1,8 +1,9 @@
 //! The flags for the files that images are written to.
 
-use crate::error::{CliError, CliResult};
+use crate::error::CliResult;
 use crate::output;
 use crate::parsers::count;
+use crate::spared::{spare_inputs, spare_results};
 use fewstep_data::image::{self, Image};
 use std::path::{Path, PathBuf};
 
@@ -41,6 +42,20 @@ impl ImageArgs {
         self.out.clone().unwrap_or_else(|| "samples.png".into())
     }
 
+    /// The file that is written, or the one in the folder that has this name, if any has.
+    fn results(&self, name: &Path) -> Vec<PathBuf> {
+        let Some(folder) = &self.out_dir else {
+            return vec![self.file()];
+        };
+        let number = name
+            .file_stem()
+            .and_then(|stem| stem.to_str()?.parse().ok());
+        number
+            .map(|number| numbered(folder, number))
+            .into_iter()
+            .collect()
+    }
+
     /// Checks the place before any work.
     pub(crate) fn check(&self) -> CliResult {
         match &self.out_dir {
@@ -53,13 +68,13 @@ impl ImageArgs {
     /// written without --out is on no command line.
     pub(crate) fn check_numbered(&self, first: u64, count: usize, inputs: &[&Path]) -> CliResult {
         let Some(folder) = &self.out_dir else {
-            return output::spare_inputs(&self.file(), inputs);
+            return spare_inputs(&self.file(), inputs);
         };
         if !folder.is_dir() {
             return Ok(());
         }
         let mut numbers = first..first + count as u64;
-        numbers.try_for_each(|number| output::spare_inputs(&numbered(folder, number), inputs))
+        numbers.try_for_each(|number| spare_inputs(&numbered(folder, number), inputs))
     }
 
     /// Writes all images. The first one has the number `first`; the grid has `columns` without
@@ -114,13 +129,9 @@ impl SheetArgs {
         let Some(file) = &self.sheet else {
             return Ok(());
         };
-        let place = |file: &Path| std::path::absolute(file).ok();
-        if images.out_dir.is_none() && place(file) == place(&images.file()) {
-            return Err(CliError::input(format!(
-                "--out and --sheet are both {}: choose two names",
-                file.display()
-            )));
-        }
+        let mut images = images.results(file);
+        images.push(file.clone());
+        spare_results(&images)?;
         output::prepare_image(file)
     }
 

@@ -100,9 +100,13 @@ impl PromptArgs {
                 lines.map(String::from).collect()
             }
         };
-        match prompts.is_empty() {
-            false => Ok(prompts.into_iter().map(Subject::Prompt).collect()),
-            true => Err(CliError::input(
+        match (prompts.is_empty(), &self.prompts_file) {
+            (false, _) => Ok(prompts.into_iter().map(Subject::Prompt).collect()),
+            (true, Some(file)) => Err(CliError::input(format!(
+                "{} has no prompt: give it one on each line",
+                file.display()
+            ))),
+            (true, None) => Err(CliError::input(
                 "this model generates from prompts: use --prompt, such as --prompt \"a lighthouse at night\", or --prompts-file",
             )),
         }

@@ -4,7 +4,7 @@ use super::grids::SampleGrids;
 use super::interrupt::Interrupt;
 use super::plan_ranks::RanksArgs;
 use super::recipe_kind::{Command, RecipeKind, wrong_method};
-use super::run_folder::{RunFolder, check_apart};
+use super::run_folder::{RunFolder, check_apart, check_occupied};
 use crate::compute;
 use crate::error::{CliError, CliResult, IntoCliResult};
 use crate::memory::MemoryArgs;
@@ -136,6 +136,9 @@ impl RunArgs {
         world: &World,
     ) -> CliResult<Option<RunFolder>> {
         if self.dry_run {
+            if self.resume {
+                check_occupied(&self.folder(), true)?;
+            }
             return Ok(None);
         }
         check_apart(&self.folder(), data)?;

@@ -147,7 +147,7 @@ pub(super) fn check_apart(run: &Path, data: &DataConfig) -> CliResult {
     }
 }
 
-fn check_occupied(path: &Path, resume: bool) -> CliResult {
+pub(super) fn check_occupied(path: &Path, resume: bool) -> CliResult {
     let path_shown = path.display();
     match (is_run(path), resume) {
         (true, false) => Err(CliError::input(format!(

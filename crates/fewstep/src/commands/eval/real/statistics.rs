@@ -81,8 +81,8 @@ fn class_counts(dataset: &Dataset, classes: &[String]) -> CliResult<Option<Vec<u
     Ok(Some(counts))
 }
 
-/// The number that a model has for each class of a dataset; none where either has no classes, or no
-/// names for its classes and another number of them.
+/// The number that a model has for each class of a dataset; none where either has no classes, or
+/// where classes without names are fewer than the model's, as a set may not show them all.
 pub(in super::super) fn class_numbers(
     dataset: &Dataset,
     model: &[String],
@@ -91,7 +91,9 @@ pub(in super::super) fn class_numbers(
         return Ok(None);
     }
     match dataset.class_numbers(model) {
-        Err(DataError::ClassCount { .. }) => Ok(None),
+        Err(DataError::ClassCount {
+            found, expected, ..
+        }) if found < expected => Ok(None),
         numbers => numbers.input_error().map(Some),
     }
 }
