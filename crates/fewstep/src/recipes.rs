@@ -49,7 +49,7 @@ pub(crate) const ALL: &[Embedded] = &[
     recipe!("stable-diffusion/sd15"),
     recipe!("stable-diffusion/sd15-guided-lora"),
     recipe!("stable-diffusion/sd15-lora"),
-    recipe!("stable-diffusion/sd15-matching-lora"),
+    recipe!("stable-diffusion/sd15-matching"),
     recipe!("stable-diffusion/sdxl-guided-lora"),
     recipe!("stable-diffusion/sdxl-lora"),
     recipe!("text-to-image/emoji-distill"),
