@@ -78,6 +78,11 @@ impl Generator {
         Ok(cut.map(|cut| (cut, latent.prompts.length())))
     }
 
+    /// How many of the last layers of the text encoder are skipped for an image.
+    pub fn clip_skip(&self, image: &ImageRequest) -> usize {
+        image.clip_skip.unwrap_or(self.model.recipe.clip_skip)
+    }
+
     /// How many of the last layers of its text encoder can be skipped at most; 0 without a CLIP.
     pub fn most_skipped(&self) -> usize {
         let latent = self.latent.as_ref();

@@ -90,8 +90,7 @@ impl Generator {
         Self::with_additions(pipeline, TextAdditions::default(), keep, device)
     }
 
-    /// The same with LoRA and textual inversions for its text encoder; the network has the LoRA
-    /// already.
+    /// The same with LoRA, which the network has already, and textual inversions for its texts.
     pub(crate) fn with_additions(
         pipeline: Pipeline,
         additions: TextAdditions,
@@ -299,11 +298,6 @@ impl Generator {
             time_ids: self.time_ids(sides).map(|ids| vec![ids; images.len()]),
             ..Inputs::default()
         })
-    }
-
-    /// How many of the last layers of the text encoder are skipped for an image.
-    pub fn clip_skip(&self, image: &ImageRequest) -> usize {
-        image.clip_skip.unwrap_or(self.model.recipe.clip_skip)
     }
 
     /// What a network that is told the size of images is told of these.
