@@ -67,4 +67,4 @@ pub use order::{Draw, ExampleOrder};
 pub use pairs::{GivenImages, GivenKind, Location};
 pub use shape::ImageShape;
 pub use source::{Labelled, Source};
-pub use survey::{Problem, Survey, survey};
+pub use survey::{Problem, SKIP_LIST_HEAD, Survey, survey};

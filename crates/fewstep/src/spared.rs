@@ -1,7 +1,9 @@
 //! What results are not written over: files and folders that a command reads, and other results.
 
 use crate::error::{CliError, CliResult};
+use fewstep_data::SKIP_LIST_HEAD;
 use fewstep_data::image::ImageKind;
+use std::io::Read;
 use std::path::{Path, PathBuf};
 
 /// Refuses to write over a file that the command reads, by whatever path or link.
@@ -72,11 +74,12 @@ fn is_json(file: &Path) -> bool {
     ending.is_some_and(|ending| ending.eq_ignore_ascii_case("json"))
 }
 
-/// Whether it is as `data --list` writes it, which is empty if nothing is left out.
+/// Whether it is as `data --list` writes it.
 fn is_list(file: &Path) -> bool {
     let list = std::fs::File::open(file).and_then(|mut file| {
-        let mut first = [0];
-        Ok(std::io::Read::read(&mut file, &mut first)? == 0 || first == *b"#")
+        let mut first = [0; SKIP_LIST_HEAD.len()];
+        file.read_exact(&mut first)?;
+        Ok(first == *SKIP_LIST_HEAD.as_bytes())
     });
     list.unwrap_or(false)
 }

@@ -114,12 +114,14 @@ impl<'a> LoraFiles<'a> {
             ("modelspec.architecture", format!("{architecture}/lora")),
         ];
         with_all_biases(&mut self.peft);
+        with_one_rank(&mut self.peft);
         write(&folder.join(PEFT), &self.peft, metadata(&[]))?;
         write(&folder.join(KOHYA), &self.kohya, metadata(&trained))?;
         if let Some(w) = self.network.w_projection() {
             let [dim, to] = w.dims();
             // As PyTorch has it: outputs first.
-            let values = w.transpose().into_data().try_to_vec().unwrap_or_default();
+            let values = w.transpose().into_data().try_to_vec();
+            let values = values.expect("a projection in f32");
             let tensors = [(W_NAME.to_string(), (vec![to, dim], values))];
             write(&folder.join(W), &Tensors::from(tensors), metadata(&[]))?;
         }
@@ -139,6 +141,27 @@ fn with_all_biases(peft: &mut Tensors) {
     });
     let missing: Vec<_> = missing.collect();
     peft.extend(missing);
+}
+
+/// Gives all products of a PEFT file the largest of their ranks, with zeros: the file has no alpha, and
+/// readers take it to be the rank of one of them.
+fn with_one_rank(peft: &mut Tensors) {
+    let is_down = |name: &&String| name.ends_with(".lora_A.weight");
+    let ranks = peft.iter().filter(|(name, _)| is_down(name));
+    let Some(most) = ranks.map(|(_, (shape, _))| shape[0]).max() else {
+        return;
+    };
+    for (name, (shape, values)) in peft.iter_mut() {
+        if is_down(&name) {
+            let inputs = values.len() / shape[0];
+            values.resize(most * inputs, 0.0);
+            shape[0] = most;
+        } else if name.ends_with(".lora_B.weight") && shape[1] < most {
+            let padded = |row: &[f32]| [row, &vec![0.0; most - row.len()]].concat();
+            *values = values.chunks_exact(shape[1]).flat_map(padded).collect();
+            shape[1] = most;
+        }
+    }
 }
 
 /// Writes the LoRA of a model that was trained with them into `lora/` of a folder.
@@ -283,6 +306,7 @@ pub fn export_lora_with_w(
             tensors.entry(part(name)).or_insert_with(zeros);
         }
         with_all_biases(tensors);
+        with_one_rank(tensors);
     })
 }
 
@@ -388,5 +412,31 @@ fn read(path: &Path) -> Result<Tensors, FormatError> {
             origin: path.display().to_string(),
             names,
         }),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The product of each layer stays, with zeros in the new ranks.
+    #[test]
+    fn layers_of_one_file_get_one_rank() {
+        let mut peft = Tensors::from([
+            ("a.lora_A.weight".into(), (vec![1, 2], vec![1.0, 2.0])),
+            ("a.lora_B.weight".into(), (vec![2, 1], vec![3.0, 4.0])),
+            ("b.lora_A.weight".into(), (vec![3, 1, 1, 1], vec![1.0; 3])),
+            ("b.lora_B.weight".into(), (vec![1, 3, 1, 1], vec![1.0; 3])),
+            ("a.lora_B.bias".into(), (vec![2], vec![5.0, 6.0])),
+        ]);
+        let other = |peft: &Tensors| peft["b.lora_A.weight"].clone();
+        let before = other(&peft);
+        with_one_rank(&mut peft);
+        let down = vec![1.0, 2.0, 0.0, 0.0, 0.0, 0.0];
+        assert_eq!(peft["a.lora_A.weight"], (vec![3, 2], down));
+        let up = vec![3.0, 0.0, 0.0, 4.0, 0.0, 0.0];
+        assert_eq!(peft["a.lora_B.weight"], (vec![2, 3], up));
+        assert_eq!(peft["a.lora_B.bias"], (vec![2], vec![5.0, 6.0]));
+        assert_eq!(other(&peft), before);
     }
 }

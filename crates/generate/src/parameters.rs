@@ -45,10 +45,9 @@ impl Generator {
         }
         let w = self.effective_w(image.w);
         let guidance = w.map(|w| format!(", CFG scale: {}", scale_of(w)));
-        // Web interfaces count from 1.
         let clip_skip = match self.clip_skip(image) {
             0 => String::new(),
-            skipped => format!(", Clip skip: {}", skipped + 1),
+            skipped => format!(", Clip skip: {}", self.web_clip_skip(skipped)),
         };
         let strength = match image.init {
             Init::Image { strength, .. } => format!(", Denoising strength: {strength}"),

@@ -4,11 +4,11 @@ use crate::extension::{Bias, Function, KernelOps, Modulation, Tensors, Weight};
 use crate::options::{ConvOptions, Film, NormOptions};
 use crate::reference;
 use crate::support::{
-    as_type_of, attention_is_regular, conv_is_regular, in_blocks, is_narrow, norm_is_regular,
-    on_gpu, supported,
+    as_type_of, attention_is_regular, conv_is_regular, floats_of_16_or_32_bits, has_graph,
+    in_blocks, norm_is_regular, on_gpu, supported,
 };
 use burn::backend::{Dispatch, DispatchTensor};
-use burn::tensor::{DType, Tensor};
+use burn::tensor::Tensor;
 use std::sync::Arc;
 
 /// 2-D convolution with zero padding, with parameters rounded to the type of `x`.
@@ -30,7 +30,10 @@ pub fn conv2d(
         && conv_is_regular(&x, &weight, bias.as_ref(), stride, padding);
     // Our CPU kernels compute in f32, with weights stored in that or in fewer bits; those of GPUs
     // round parameters themselves.
-    let taken = on_gpu(&x) || weight.dtype() == DType::F32 || is_narrow(&weight);
+    let taken = match in_blocks(&weight) {
+        true => !on_gpu(&x) && !has_graph(&x, &weight),
+        false => on_gpu(&x) || floats_of_16_or_32_bits(&weight),
+    };
     if !(fits && taken) {
         let (weight, bias) = (
             as_type_of(&x, weight),
@@ -136,8 +139,8 @@ pub fn linear<const D: usize>(
     let filled = size.iter().chain(&[from, to]).all(|&extent| extent > 0);
     let taken = match on_gpu(&x) {
         true => on_gpu(&weight),
-        // Without a graph: there is no kernel for gradients, and the framework's takes f32.
-        false => is_narrow(&weight) && !x.is_autodiff() && !weight.is_autodiff(),
+        // Floats of 16 bits give the bits that they give in 32: those of the framework's product.
+        false => in_blocks(&weight) && !has_graph(&x, &weight),
     };
     if !(taken && supported(&x) && fits && filled) {
         let (weight, bias) = (

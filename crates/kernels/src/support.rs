@@ -26,9 +26,14 @@ pub(crate) fn supported<const D: usize>(x: &Tensor<D>) -> bool {
     }
 }
 
-/// Whether a weight is stored in fewer than 32 bits, in a type that our CPU kernels widen.
-pub(crate) fn is_narrow<const D: usize>(weight: &Tensor<D>) -> bool {
-    matches!(weight.dtype(), DType::BF16 | DType::F16) || in_blocks(weight)
+/// Whether a weight is stored in one of the types of floats that our CPU kernels read.
+pub(crate) fn floats_of_16_or_32_bits<const D: usize>(weight: &Tensor<D>) -> bool {
+    matches!(weight.dtype(), DType::F32 | DType::BF16 | DType::F16)
+}
+
+/// Whether a product of these is recorded for a backward pass.
+pub(crate) fn has_graph<const D: usize, const E: usize>(x: &Tensor<D>, weight: &Tensor<E>) -> bool {
+    x.is_autodiff() || weight.is_autodiff()
 }
 
 /// Whether a weight is stored in the blocks of [`crate::q8`].

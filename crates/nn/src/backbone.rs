@@ -259,6 +259,12 @@ impl BackboneConfig {
         config.text.map(|text| text.width)
     }
 
+    /// Which layer of a CLIP text encoder it takes, from the last one, which is 1: SDXL's takes the one
+    /// before it.
+    pub fn usual_clip_layer(&self) -> usize {
+        1 + usize::from(self.pooled_width().is_some())
+    }
+
     /// Features of the pooled prompt embedding, where the network takes one (SDXL); it then takes
     /// time ids too.
     pub fn pooled_width(&self) -> Option<usize> {

@@ -12,7 +12,8 @@ use parquet::file::reader::ChunkReader;
 /// Bytes of the smallest value in a dictionary: the length of an empty text, a number of 32 bits.
 const SMALLEST: u64 = 4;
 
-/// How much larger than its bytes in the file a page may be, as deflate makes it at most.
+/// How much larger than its bytes in the file a page may be: as deflate makes it at most, and more
+/// than other codecs make of images and texts.
 const LARGEST_RATIO: u64 = 1032;
 
 /// Bytes that a page may have however small it is in the file.
@@ -65,9 +66,9 @@ fn read_header(file: &impl ChunkReader, place: u64, left: u64) -> Result<Page> {
             return Ok(page);
         }
         if length >= left.min(LONGEST_HEADER) {
-            return Err(damaged("the header of a page is none".into()));
+            return Err(damaged("a page does not begin with a header".into()));
         }
-        length *= 16;
+        length = (16 * length).min(LONGEST_HEADER);
     }
 }
 

@@ -4,7 +4,7 @@ mod folder;
 mod report;
 
 pub(crate) use report::Checked;
-pub use report::{Problem, Survey};
+pub use report::{Problem, SKIP_LIST_HEAD, Survey};
 
 use crate::pairs::GivenImages;
 use crate::{Captioned, DataConfig, DataError, DataKind, load};

@@ -56,7 +56,8 @@ impl Survey {
             let reason = problem.reason.replace(['\n', '\r'], " ");
             format!("# {reason}\n{}\n", problem.name)
         });
-        lines.collect()
+        let head = std::iter::once(format!("{SKIP_LIST_HEAD}\n"));
+        head.chain(lines).collect()
     }
 
     /// Gives numbered classes their names.
@@ -69,6 +70,9 @@ impl Survey {
         }
     }
 }
+
+/// The first line of a list of what is left out, which nothing else begins with.
+pub const SKIP_LIST_HEAD: &str = "# What `fewstep data` leaves out, with the reasons.";
 
 /// Sizes that are named.
 const SIZES: usize = 3;

@@ -254,6 +254,15 @@ fn no_result_overwrites_what_is_in_a_folder_that_is_read() {
             workspace.refuse(&["data", set, "--list", file], &[&there(file)]);
         }
     }
+    // A caption is no list because of what it begins with.
+    for caption in ["#sunset at the sea", ""] {
+        std::fs::write(folder.join("set/a/0.txt"), caption).expect("written");
+        workspace.refuse(
+            &["data", "captioned:set/a", "--list", "set/a/0.txt"],
+            &[&there("set/a/0.txt")],
+        );
+    }
+    std::fs::write(folder.join("set/a/0.txt"), "a caption").expect("written");
     let recipe = "[data]\nkind = \"captioned\"\npath = \"set/a\"\nskip = \"skip.txt\"\n";
     std::fs::write(folder.join("set.toml"), recipe).expect("written");
     std::fs::write(folder.join("skip.txt"), "# nothing\n").expect("written");

@@ -16,6 +16,8 @@ const FIRST: [&str; 2] = ["clip_l", "text_encoders_0"];
 const SECOND: [&str; 2] = ["clip_g", "text_encoders_1"];
 /// The files of diffusers in the folder of a textual inversion.
 const IN_FOLDERS: [&str; 2] = ["learned_embeds.safetensors", "learned_embeds.bin"];
+/// Bytes of the longest token.
+const LONGEST: usize = 1000;
 /// More vectors leave no room in a text of 77 tokens.
 const MOST: usize = 75;
 
@@ -32,8 +34,8 @@ pub struct Embedding {
 
 impl Embedding {
     /// Reads a file of diffusers, of web interfaces, or of trainers for SDXL: safetensors, or a pickle,
-    /// of which nothing is run; or the file of diffusers in a folder. Its token is the given one, or else the one that the file names, or
-    /// the name of the file without its ending.
+    /// of which nothing is run; or the file of diffusers in a folder. Its token is the given one, or
+    /// else the one that the file names, or the name of the file without its ending.
     ///
     /// # Errors
     /// When it cannot be read or is something else.
@@ -70,9 +72,12 @@ impl Embedding {
         let stem = path.file_stem().unwrap_or_default().to_string_lossy();
         let token = token.map(String::from).or(of_file).or(named);
         let token = token.unwrap_or_else(|| stem.into_owned());
-        match token.trim().is_empty() {
-            true => Err(bad("its token is empty: give one".into())),
-            false => Ok(Self {
+        match token.trim().len() {
+            0 => Err(bad("its token is empty: give one".into())),
+            length if length > LONGEST => Err(bad(format!(
+                "its token has {length} bytes, and at most {LONGEST} are read: give a shorter one"
+            ))),
+            _ => Ok(Self {
                 origin: origin.clone(),
                 digest,
                 token: token.trim().into(),
@@ -180,6 +185,18 @@ mod tests {
             ("clip_g".into(), vec![vec![0.0], vec![0.0]]),
         ];
         assert!(sorted(uneven).is_err());
+    }
+
+    #[test]
+    fn tokens_have_an_end() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let file = folder.path().join("x.safetensors");
+        for (length, is_read) in [(LONGEST, true), (LONGEST + 1, false)] {
+            let tensor = RawTensor::owned(safetensors::Dtype::F32, vec![1], vec![0; 4]);
+            let bytes = safetensors::serialize([("a".repeat(length), tensor)], None);
+            std::fs::write(&file, bytes.expect("bytes")).expect("written");
+            assert_eq!(Embedding::read(&file, None).is_ok(), is_read, "{length}");
+        }
     }
 
     #[test]

@@ -144,11 +144,7 @@ fn parameters(network: &Backbone) -> Parameters {
     let network = network.clone().merged();
     let tensors = network.collect(None, Some(Box::new(BurnToPyTorchAdapter)), true);
     let tensors = tensors.into_iter().map(|tensor| {
-        // A parameter in memory can always be read back.
-        let bytes = tensor
-            .to_bytes()
-            .map(|bytes| bytes.to_vec())
-            .unwrap_or_default();
+        let bytes = tensor.to_bytes().expect("a parameter in memory");
         let values = bytes.as_chunks().0.iter();
         let values = values.map(|b| f32::from_le_bytes(*b)).collect();
         (tensor.name.clone(), (tensor.shape.to_vec(), values))

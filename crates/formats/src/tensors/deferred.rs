@@ -6,7 +6,7 @@
 use super::eight_bits;
 use crate::{FormatError, WeightsFile};
 use burn::store::burn_pack::{Error as PackError, Tensor as PackTensor};
-use burn::tensor::{Bytes, DType};
+use burn::tensor::{BoolStore, Bytes, DType};
 use safetensors::Dtype;
 use safetensors::tensor::{Metadata, TensorInfo};
 use std::fs::File;
@@ -91,6 +91,7 @@ fn dtype(dtype: Dtype) -> Option<DType> {
         Dtype::U32 => DType::U32,
         Dtype::U16 => DType::U16,
         Dtype::U8 => DType::U8,
+        Dtype::BOOL => DType::Bool(BoolStore::Native),
         _ => return None,
     })
 }
@@ -126,6 +127,7 @@ mod tests {
                 ("a", Dtype::F16, vec![2, 1], vec![1, 2, 3, 4]),
                 ("b", Dtype::I64, vec![1], vec![5, 0, 0, 0, 0, 0, 0, 0]),
                 ("c", Dtype::F32, vec![0], vec![]),
+                ("d", Dtype::BOOL, vec![1], vec![1]),
             ],
         );
         let mut read = tensors(&path).expect("readable");
@@ -135,6 +137,7 @@ mod tests {
             (DType::F16, vec![2, 1]),
             (DType::I64, vec![1]),
             (DType::F32, vec![0]),
+            (DType::Bool(BoolStore::Native), vec![1]),
         ];
         assert!(facts.eq(expected));
         let bytes = |at: usize| read[at].to_bytes().expect("bytes").to_vec();

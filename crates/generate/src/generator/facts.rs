@@ -83,6 +83,22 @@ impl Generator {
         image.clip_skip.unwrap_or(self.model.recipe.clip_skip)
     }
 
+    /// CLIP skip of so many skipped layers as web interfaces and ComfyUI count it: the layer from the
+    /// last one, which is 1. SDXL takes the one before the last anyhow.
+    pub fn web_clip_skip(&self, skipped: usize) -> usize {
+        self.usual_layer() + skipped
+    }
+
+    /// The layers that are skipped for a CLIP skip of web interfaces; none for the usual layer or a
+    /// later one.
+    pub fn skipped_for(&self, web_clip_skip: usize) -> usize {
+        web_clip_skip.saturating_sub(self.usual_layer())
+    }
+
+    fn usual_layer(&self) -> usize {
+        self.model.network.config().usual_clip_layer()
+    }
+
     /// How many of the last layers of its text encoder can be skipped at most; 0 without a CLIP.
     pub fn most_skipped(&self) -> usize {
         let latent = self.latent.as_ref();

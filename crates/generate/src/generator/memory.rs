@@ -146,14 +146,14 @@ mod tests {
     use crate::KeepEncoder;
     use burn::tensor::Device;
     use fewstep_formats::Pipeline;
-    use fewstep_nn::Precision;
+    use fewstep_nn::{Precision, WeightFormat};
 
     const FOLDER: &str = concat!(
         env!("CARGO_MANIFEST_DIR"),
         "/../formats/tests/golden/latent/sd1"
     );
 
-    /// Only the weights of the network's blocks are in 16 bits; the file has all in 16.
+    /// Only the weights of the network's blocks are in fewer bits; the file has all in 16.
     #[test]
     fn weights_count_as_they_are_stored() {
         let device = Device::flex();
@@ -178,5 +178,21 @@ mod tests {
         };
         let [whole, half] = [whole, half].map(|g| g.memory(&extent).expect("a size").host);
         assert!(half < whole, "{half} of {whole}");
+    }
+
+    /// Numbers in blocks take 8 bits each, and a scale in 32 for each 32.
+    #[test]
+    fn blocks_count_with_their_scales() {
+        let device = Device::flex();
+        let stored = |format| {
+            let pipeline = Pipeline::load(FOLDER.as_ref(), &device).expect("a model");
+            let network = pipeline.model.network.with_weight_format(format);
+            network.stored_bytes()
+        };
+        let half = stored(WeightFormat::Floats(Precision::F16));
+        let blocks = stored(WeightFormat::Q8_0);
+        // 32 numbers take 36 bytes instead of 64.
+        let less = half - blocks;
+        assert!(less > 0 && less.is_multiple_of(64 - 36), "{less}");
     }
 }

@@ -48,6 +48,11 @@ const MODELS: &[Embedded] = &[
         weights: asset!("fashion-mnist-encoder-steps-4.safetensors"),
     },
     Embedded {
+        name: "fashion-mnist-matched",
+        steps: Some(1),
+        weights: asset!("fashion-mnist-matched-steps-1.safetensors"),
+    },
+    Embedded {
         name: "fashion-mnist-teacher",
         steps: None,
         weights: asset!("fashion-mnist-teacher.safetensors"),

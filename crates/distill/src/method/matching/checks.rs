@@ -2,6 +2,7 @@
 
 use crate::method::GuidanceWeights;
 use fewstep_diffusion::{DistilledFor, Guidance, Role, SamplerRecipe};
+use fewstep_nn::BackboneConfig;
 
 /// Checks that the teacher can judge images at every noise level.
 pub(super) fn check_judge(teacher: &SamplerRecipe) -> Result<(), String> {
@@ -12,9 +13,23 @@ pub(super) fn check_judge(teacher: &SamplerRecipe) -> Result<(), String> {
             ..
         } => Ok(()),
         Role::Student { .. } => Err(
-            "the teacher is a student of few steps, which is no judge of images at every noise level: give the teacher that it was distilled from".into(),
+            "the teacher is a student of few steps, which has learnt a few noise levels only: give the teacher that it was distilled from".into(),
         ),
     }
+}
+
+/// Checks that teacher and student take the same inputs.
+pub(super) fn check_networks([teacher, start]: [BackboneConfig; 2]) -> Result<(), String> {
+    let other = match () {
+        () if teacher.channels() != start.channels() => "images of other channels",
+        () if teacher.concat_channels() != start.concat_channels() => "other images as a condition",
+        () if teacher.text_width() != start.text_width() => "texts of another encoder",
+        () if teacher.pooled_width() != start.pooled_width() => "texts of another encoder",
+        () => return Ok(()),
+    };
+    Err(format!(
+        "the student to start from takes {other} than the teacher: give a student that was distilled from this teacher"
+    ))
 }
 
 /// Checks that a student makes the images that the teacher judges.
@@ -24,6 +39,8 @@ pub(super) fn check_same(teacher: &SamplerRecipe, start: &SamplerRecipe) -> Resu
         () if teacher.resolution != start.resolution => "images of another size",
         () if teacher.schedule != start.schedule => "a noise schedule",
         () if teacher.control != start.control => "control images",
+        () if teacher.clip != start.clip => "a range of values",
+        () if teacher.clip_skip != start.clip_skip => "a CLIP skip",
         () => return Ok(()),
     };
     Err(format!(
@@ -101,5 +118,39 @@ pub(super) fn check_w(
             "teacher and student do not take w alike: give the teacher that the student was distilled from".into(),
         ),
         _ => Ok(()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use fewstep_nn::{TextAttention, UNetConfig};
+
+    #[test]
+    fn networks_of_other_inputs_are_refused() {
+        let with = |channels, width: Option<usize>, concat| -> BackboneConfig {
+            let text = width.map(|width| TextAttention {
+                width,
+                linear: false,
+            });
+            let config = UNetConfig {
+                channels,
+                text,
+                concat,
+                ..UNetConfig::default()
+            };
+            config.into()
+        };
+        let teacher = || with(4, Some(12), 0);
+        assert!(check_networks([teacher(), teacher()]).is_ok());
+        for (start, said) in [
+            (with(3, Some(12), 0), "channels"),
+            (with(4, Some(16), 0), "texts"),
+            (with(4, None, 0), "texts"),
+            (with(4, Some(12), 4), "condition"),
+        ] {
+            let error = check_networks([teacher(), start]).expect_err("refused");
+            assert!(error.contains(said), "{error}");
+        }
     }
 }

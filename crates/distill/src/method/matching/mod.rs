@@ -29,7 +29,7 @@ pub use fake_score::FakeScore;
 pub use generator::DistributionMatching;
 pub use simulation::Simulation;
 
-use checks::{check_judge, check_same, check_sampler, check_w};
+use checks::{check_judge, check_networks, check_same, check_sampler, check_w};
 
 use super::teacher::{check_clipping, clipped};
 use super::{
@@ -145,9 +145,11 @@ impl Method for MatchingMethod {
 
     fn check(&self, teacher: &Model) -> Result<(), MethodError> {
         let start = self.start()?;
+        let networks = [teacher, start].map(|model| model.network.config());
         let (teacher, of_start) = (&teacher.recipe, &start.recipe);
         let weights = self.weights_of(start);
         check_judge(teacher)
+            .and_then(|()| check_networks(networks))
             .and_then(|()| check_same(teacher, of_start))
             .and_then(|()| check_sampler(self.config.steps, of_start))
             .and_then(|()| check_w(weights, teacher.guidance, of_start.guidance))

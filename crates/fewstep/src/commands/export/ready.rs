@@ -39,8 +39,8 @@ pub(super) struct Ready<'a> {
     few: bool,
     /// Whether its architecture is that of Stable Diffusion 2.
     second: bool,
-    /// Whether it is SDXL, which never takes the states of the last layer of its text encoders.
-    is_xl: bool,
+    /// Which layer of its text encoders it takes if none is skipped, from the last one, which is 1.
+    usual_clip_layer: usize,
 }
 
 /// The file of the weights.
@@ -94,7 +94,7 @@ impl<'a> Ready<'a> {
                 }
             ),
             second: network.text.is_some_and(|text| text.linear),
-            is_xl: model.network.config().pooled_width().is_some(),
+            usual_clip_layer: model.network.config().usual_clip_layer(),
         })
     }
 
@@ -151,11 +151,11 @@ impl<'a> Ready<'a> {
         Ok(too_large)
     }
 
-    /// Which layer of the text encoder ComfyUI and stable-diffusion.cpp stop at, from the last one, which
+    /// Which layer of the text encoder web interfaces, ComfyUI and stable-diffusion.cpp stop at, from the last one, which
     /// is 1; none where it is the usual one.
     fn last_layer(&self) -> Option<usize> {
         let skipped = self.recipe.clip_skip;
-        (skipped > 0).then(|| 1 + skipped + usize::from(self.is_xl))
+        (skipped > 0).then_some(self.usual_clip_layer + skipped)
     }
 
     fn is_v(&self) -> bool {
@@ -194,9 +194,9 @@ impl<'a> Ready<'a> {
                     true => "Sampler: Euler, Schedule type: Simple",
                     false => "Sampler: DPM++ 2M",
                 },
-                match self.recipe.clip_skip {
-                    0 => String::new(),
-                    skipped => format!(", Clip skip: {}", skipped + 1),
+                match self.last_layer() {
+                    None => String::new(),
+                    Some(layer) => format!(", Clip skip: {layer}"),
                 }
             ),
             Tool::Diffusers => format!(

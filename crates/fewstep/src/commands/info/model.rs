@@ -75,7 +75,8 @@ impl Facts {
         fields.add_all("Parts", self.components.iter().flat_map(parts));
         if recipe.clip_skip > 0 {
             let skipped = recipe.clip_skip;
-            let text = format!("{skipped} (CLIP skip {} of web interfaces)", skipped + 1);
+            let layer = self.network.usual_clip_layer() + skipped;
+            let text = format!("{skipped} (CLIP skip {layer} of web interfaces)");
             fields.add("CLIP skip", text);
         }
         fields.add("Predicts", prediction(recipe.prediction));

@@ -6,6 +6,7 @@
 use crate::tokenizers::tokens::{Word, in_words, pattern};
 use regex::Regex;
 use std::collections::BTreeMap;
+use unicode_normalization::UnicodeNormalization;
 
 /// Added tokens in small letters, each with the numbers that it stands for.
 #[derive(Clone, Debug, Default)]
@@ -18,9 +19,11 @@ impl Added {
     /// Those of a folder. A token with several vectors is stored as `token`, `token_1`, `token_2` and
     /// so on, and the first stands for all.
     pub(super) fn of_folder(tokens: impl Iterator<Item = (String, u32)>) -> Self {
-        let stored: BTreeMap<String, u32> = tokens
-            .map(|(token, number)| (small(&token), number))
-            .collect();
+        let mut stored: BTreeMap<String, u32> = BTreeMap::new();
+        for (token, number) in tokens {
+            // Of tokens that differ in capitals only, the first stays.
+            stored.entry(small(&token)).or_insert(number);
+        }
         let all = |token: &String, first: u32| {
             let more = (1..).map_while(|n| stored.get(&format!("{token}_{n}")).copied());
             std::iter::once(first).chain(more).collect()
@@ -70,6 +73,49 @@ pub(super) fn any_of<'a>(texts: impl Iterator<Item = &'a str>) -> String {
     escaped.join("|")
 }
 
+/// A token as texts are before words are looked for in them.
 fn small(token: &str) -> String {
-    token.trim().to_lowercase()
+    lower_case(token.trim())
+}
+
+/// A text in its composed form and in small letters.
+pub(super) fn lower_case(text: &str) -> String {
+    text.nfc().flat_map(char::to_lowercase).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn words(added: &Added, text: &str) -> Vec<Word> {
+        let plain = |text: &str| match text.trim().is_empty() {
+            true => vec![],
+            false => vec![(text.trim().into(), vec![0])],
+        };
+        added.split(&lower_case(text), plain)
+    }
+
+    /// In capitals or not, composed or not, and at the end of a word in Greek.
+    #[test]
+    fn tokens_are_found_as_texts_are_read() {
+        for (token, text) in [
+            ("<Toy>", "a <TOY>"),
+            (
+                "\u{39f}\u{394}\u{39f}\u{3a3}",
+                "a \u{39f}\u{394}\u{39f}\u{3a3}",
+            ),
+            ("e\u{301}", "a \u{e9}"),
+        ] {
+            let added = Added::of_folder([(token.to_string(), 7)].into_iter());
+            let last = words(&added, text).pop();
+            assert_eq!(last.map(|(_, numbers)| numbers), Some(vec![7]), "{token}");
+        }
+    }
+
+    #[test]
+    fn of_tokens_that_differ_in_capitals_the_first_stays() {
+        let tokens = [("<Toy>".to_string(), 5), ("<toy>".into(), 70)];
+        let added = Added::of_folder(tokens.into_iter());
+        assert_eq!(words(&added, "<toy>"), [("<toy>".into(), vec![5])]);
+    }
 }

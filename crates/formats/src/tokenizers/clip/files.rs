@@ -3,7 +3,7 @@
 use crate::FormatError;
 use crate::tokenizers::reading::{bad, json, text};
 use serde::Deserialize;
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::path::Path;
 
 /// What a tokenizer knows.
@@ -15,6 +15,9 @@ pub(super) struct Files {
     /// The token that fills up short texts, where the files say which.
     pub(super) padding: Option<String>,
 }
+
+/// The most bytes that added tokens have together: they are looked for all at once.
+const MOST_ADDED: usize = 50_000;
 
 /// A token that was added to a vocabulary.
 #[derive(Debug, PartialEq)]
@@ -58,7 +61,7 @@ fn added(folder: &Path, whole: Vec<Described>) -> Result<Vec<AddedToken>, Format
     #[derive(Deserialize)]
     struct Configured {
         #[serde(default)]
-        added_tokens_decoder: HashMap<String, Described>,
+        added_tokens_decoder: BTreeMap<String, Described>,
     }
     let mut added: Vec<AddedToken> = vec![];
     added.extend(whole.into_iter().filter_map(|token| {
@@ -76,7 +79,7 @@ fn added(folder: &Path, whole: Vec<Described>) -> Result<Vec<AddedToken>, Format
     }
     let path = folder.join("added_tokens.json");
     if path.is_file() {
-        let listed: HashMap<String, u32> = json(&path)?;
+        let listed: BTreeMap<String, u32> = json(&path)?;
         added.extend(listed.into_iter().map(|(content, id)| AddedToken {
             content,
             id,
@@ -85,8 +88,15 @@ fn added(folder: &Path, whole: Vec<Described>) -> Result<Vec<AddedToken>, Format
     }
     // What was described first stays.
     let mut known = HashSet::new();
-    added.retain(|token| !token.content.is_empty() && known.insert(token.content.clone()));
-    Ok(added)
+    added.retain(|token| !token.content.trim().is_empty() && known.insert(token.content.clone()));
+    let bytes: usize = added.iter().map(|token| token.content.len()).sum();
+    match bytes > MOST_ADDED {
+        true => Err(bad(
+            folder,
+            format!("its added tokens have {bytes} bytes, and at most {MOST_ADDED} are read"),
+        )),
+        false => Ok(added),
+    }
 }
 
 #[derive(Deserialize)]

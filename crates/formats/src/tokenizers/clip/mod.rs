@@ -14,7 +14,6 @@ use files::AddedToken;
 use regex::Regex;
 use std::collections::HashMap;
 use std::path::Path;
-use unicode_normalization::UnicodeNormalization;
 
 /// Words: English endings, letters, single digits, runs of anything else.
 const WORDS: &str = r"'s|'t|'re|'ve|'m|'ll|'d|\p{L}+|\p{N}|[^\s\p{L}\p{N}]+";
@@ -137,7 +136,7 @@ impl ClipTokenizer {
 
     /// The words of a text without special tokens, in lower case.
     fn plain(&self, text: &str) -> Vec<Word> {
-        let text: String = text.nfc().flat_map(char::to_lowercase).collect();
+        let text = added::lower_case(text);
         let words = |text: &str| {
             let found = self.words.find_iter(text).map(|word| word.as_str());
             found.map(|word| (word.into(), self.word(word))).collect()

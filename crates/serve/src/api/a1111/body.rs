@@ -104,14 +104,14 @@ impl Fields {
         Some(overrides.get("sd_model_checkpoint")?.as_str()?.to_owned())
     }
 
-    /// How many layers of the text encoder are skipped: 1 less than A1111 counts.
+    /// The layer of the text encoder that is taken, from the last one, which is 1.
     fn clip_skip(&self) -> Result<Option<usize>, ApiError> {
         let overrides = self.0.get("override_settings");
         match overrides.and_then(|overrides| overrides.get(CLIP_SKIP)) {
             None | Some(Value::Null) => Ok(None),
             Some(value) => match value.as_f64() {
                 Some(layer) if layer >= 1.0 && layer.fract() == 0.0 && layer < 1e9 => {
-                    Ok(Some(layer as usize - 1))
+                    Ok(Some(layer as usize))
                 }
                 _ => {
                     let message =

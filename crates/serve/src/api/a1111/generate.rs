@@ -6,7 +6,7 @@ use crate::api::generation::Generation;
 use crate::api::json::JsonObject;
 use crate::api::running::{Client, blocking};
 use crate::app::{App, Submitted};
-use crate::engine::Accepted;
+use crate::engine::{Accepted, Loaded};
 use crate::error::ApiError;
 use crate::images::Format;
 use axum::Json;
@@ -37,7 +37,8 @@ pub(super) async fn txt2img(
 ) -> Result<Json<Value>, ApiError> {
     let accepted = app.engine.accept()?;
     let fields = Fields(body);
-    let generation = fields.generation(app.chosen_model(), &app.config.limits)?;
+    let mut generation = fields.generation(app.chosen_model(), &app.config.limits)?;
+    model(&app, &accepted, &mut generation).await?;
     respond(&app, accepted, client, &fields, generation).await
 }
 
@@ -55,10 +56,22 @@ pub(super) async fn img2img(
         mask: fields.mask(&limits)?,
         strength: fields.strength()?,
     };
-    let model = app.model_of(&accepted, &mut generation).await;
-    let model = model.map_err(|error| error.renamed(NAMES))?;
+    let model = model(&app, &accepted, &mut generation).await?;
     (generation.start, generation.control) = edit.for_model(&model.generator);
     respond(&app, accepted, client, &fields, generation).await
+}
+
+/// The model of a request, as which its CLIP skip is counted from here on.
+async fn model(
+    app: &App,
+    accepted: &Accepted<'_>,
+    generation: &mut Generation,
+) -> Result<Arc<Loaded>, ApiError> {
+    let model = app.model_of(accepted, generation).await;
+    let model = model.map_err(|error| error.renamed(NAMES))?;
+    let skipped = |layer| model.generator.skipped_for(layer);
+    generation.clip_skip = generation.clip_skip.map(skipped);
+    Ok(model)
 }
 
 async fn respond(
@@ -154,7 +167,7 @@ fn info(submitted: &Submitted, fields: &Fields) -> Result<Value, ApiError> {
         "infotexts": texts,
         "styles": [],
         "job_timestamp": "0",
-        "clip_skip": generator.clip_skip(&images[0]) + 1,
+        "clip_skip": generator.web_clip_skip(generator.clip_skip(&images[0])),
         "is_using_inpainting_conditioning": generator.inpaints(),
         "ignored": fields.ignored(),
         "notes": *submitted.notes,
