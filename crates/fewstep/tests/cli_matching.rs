@@ -207,7 +207,7 @@ fn what_does_not_fit_is_refused() {
         ("matching.student=nowhere", "nowhere"),
         (
             steps_1,
-            "was distilled for 1 steps, and `matching.steps` is 2",
+            "has 1 as its number of steps, and `matching.steps` is 2",
         ),
         ("matching.student=teacher", "is a teacher"),
         (

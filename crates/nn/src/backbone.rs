@@ -1,6 +1,6 @@
 //! The network that predicts, of any kind: what code outside this crate knows of it.
 
-use crate::train::precision::bytes;
+use crate::train::weight_format::bytes;
 use crate::{
     AttentionTable, ConfigError, ControlNet, ControlNetConfig, Fusion, Initial, Lora, LoraConfig,
     LoraLayer, Precision, Training, UNet, UNetConfig, WEmbedding, WeightFormat,

@@ -50,8 +50,8 @@ impl Player {
     /// A player that starts from this model and moves in every update.
     ///
     /// `optim` says how it moves. The batches are those of the phase, whatever sizes it has, and so
-    /// is what is kept for the backward pass. The objective sees the player's own network as its [`Student`](super::Student), and the student
-    /// and all further players as the others.
+    /// is what is kept for the backward pass. The objective sees the player's own network as its
+    /// [`Student`](super::Student), and the student and all further players as the others.
     ///
     /// Files in checkpoints begin with the name: lowercase letters, digits and hyphens. The model
     /// of a network that is no denoiser, such as a discriminator, should have the prediction V:

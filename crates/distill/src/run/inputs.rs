@@ -129,7 +129,7 @@ impl RunInputs {
             && was != is
         {
             return Some(
-                "other weights that its recipe names are others: those that its loss reads, such as those of LPIPS, or those that its student starts from".into(),
+                "the weights of another model or file that its recipe names have changed: those that its loss reads, such as those of LPIPS, or those that its student starts from".into(),
             );
         }
         if stored.model != self.model {

@@ -6,7 +6,9 @@ pub(crate) mod cost;
 pub(crate) mod init;
 pub(crate) mod lora;
 pub(crate) mod precision;
+pub(crate) mod weight_format;
 
 pub use cost::{AttentionTable, TrainedPart, Training};
 pub use lora::{Lora, LoraConfig, LoraLayer};
-pub use precision::{Precision, WeightFormat};
+pub use precision::Precision;
+pub use weight_format::WeightFormat;

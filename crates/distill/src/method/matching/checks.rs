@@ -56,7 +56,7 @@ pub(super) fn check_sampler(wanted: Option<usize>, start: &SamplerRecipe) -> Res
             steps: Some(steps),
         } => match wanted {
             Some(wanted) if wanted != steps => Err(format!(
-                "the student to start from was distilled for {steps} steps, and `matching.steps` is {wanted}: remove it, or give the student for {wanted} steps"
+                "the student to start from has {steps} as its number of steps, and `matching.steps` is {wanted}: remove it, or give a student with {wanted}"
             )),
             _ => Ok(()),
         },
