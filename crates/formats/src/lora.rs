@@ -242,7 +242,7 @@ pub fn export_lora(from: &Path, to: &Path) -> Result<bool, FormatError> {
     if !folder.join(PEFT).is_file() {
         return Err(FormatError::NoModel {
             path: from.into(),
-            expected: "LoRA in `lora/`: only a student that was trained with `[lora]` in its recipe has them",
+            expected: "LoRA in `lora/`: only a student that was trained with `[lora]` in its recipe has them, and of others a LoRA can be extracted",
         });
     }
     for name in [PEFT, KOHYA, W] {

@@ -146,11 +146,12 @@ impl Checkpoints {
         path: &Path,
         position: &Position,
         players: &mut Players,
-        (device, precision): (&Device, Precision),
+        (device, computing, stored): (&Device, Precision, Precision),
     ) -> Result<(), RunError> {
         let load = |name: &str| {
             let model = Model::load(&path.join(name), device)?;
-            Ok::<_, RunError>(model.network.computing_in(precision))
+            let network = model.network.computing_in(computing);
+            Ok::<_, RunError>(network.with_weight_dtype(stored))
         };
         let raw = load("raw.safetensors")?;
         let average = load("average.safetensors")?;

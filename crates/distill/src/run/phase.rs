@@ -64,6 +64,14 @@ impl Phase {
         !self.optim.gradient_checkpointing
     }
 
+    /// The type that the weights of the student are stored in: with LoRA it has the teacher's.
+    pub(super) fn stored_precision(&self) -> Precision {
+        match self.lora {
+            Some(_) => self.teacher_precision,
+            None => Precision::F32,
+        }
+    }
+
     pub(super) fn teacher<'a>(&'a self, base: &'a Model) -> Teacher<'a> {
         Teacher {
             model: base,

@@ -36,11 +36,7 @@ impl<'a> PhaseRun<'a> {
         let start: u64 = run.phases[..index].iter().map(Phase::samples).sum();
         let network = base.network.computing_in(run.config.precision);
         let base = Model {
-            network: match phase.lora {
-                // The student has the teacher's weights, in the type that these are stored in.
-                Some(_) => network.with_weight_dtype(phase.teacher_precision),
-                None => network,
-            },
+            network: network.with_weight_dtype(phase.stored_precision()),
             ..base
         };
         let recipe = run.recipe(phase, &base, start + phase.samples());
@@ -58,7 +54,8 @@ impl<'a> PhaseRun<'a> {
 
     /// Takes the phase up where a checkpoint left it.
     pub(super) fn restore(&mut self, path: &Path, position: &Position) -> Result<(), RunError> {
-        let on = (&self.run.device, self.run.config.precision);
+        let stored = self.phase.stored_precision();
+        let on = (&self.run.device, self.run.config.precision, stored);
         Checkpoints::restore(path, position, &mut self.players, on)?;
         self.window = Checkpoints::window(path)?;
         Ok(())

@@ -7,8 +7,8 @@ use fewstep_formats::{Pickles, Pipeline, write_folder_atomically};
 use fewstep_generate::ModelSource;
 use std::path::{Path, PathBuf};
 
-/// Make a model folder from a single-file Stable Diffusion model, or from a folder with pickled
-/// weights.
+/// Make a model folder from a single-file Stable Diffusion model (safetensors or GGUF), or from a
+/// folder with pickled weights.
 ///
 /// A single file holds only weights. The tokenizer and the configurations come from the folder of a
 /// model with the same architecture, usually its base (--like). The class-conditional model of
@@ -18,15 +18,16 @@ use std::path::{Path, PathBuf};
 #[derive(clap::Args)]
 pub(crate) struct Args {
     /// A file with U-Net, autoencoder and text encoder, under the parameter names of the first
-    /// latent diffusion code: safetensors, or GGUF of floats or Q8_0; or a folder in diffusers' layout whose weights are pickled.
+    /// latent diffusion code: safetensors, or GGUF of floats or Q8_0; what it lacks comes from
+    /// --like. Or a folder in diffusers' layout whose weights are pickled.
     #[arg(long)]
     file: PathBuf,
     /// For a single file: the folder of a latent diffusion model with the same architecture, or its
     /// name on the hub.
     #[arg(long, value_name = "FOLDER")]
     like: Option<String>,
-    /// Read pickled weights (.ckpt, .bin, .pt) too. No code in them is run, and anything that is
-    /// not a tensor is refused.
+    /// Read pickled weights (.ckpt, .bin, .pt) too. No code in them is run: other objects than
+    /// tensors are passed over, and a file that calls what could run anything is refused.
     #[arg(long)]
     allow_pickle: bool,
     /// The folder to write.

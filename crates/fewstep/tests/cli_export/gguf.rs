@@ -191,6 +191,43 @@ fn a_whole_model_is_one_gguf_file() {
     }
 }
 
+/// A file of ours says how it is sampled, which its base does not: neither role, w nor prediction get
+/// lost.
+#[test]
+fn a_student_is_imported_as_a_student() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let folder = folder.path();
+    let base = golden_path("sd1");
+    let image = |model: &str| generate(folder, &["--model", model, "--prompt", "a cat"]);
+    succeed(folder, &["export", "--model", &base, "--out", "student"]);
+    let recipe = folder.join("student/fewstep.json");
+    let mut stated = json(&recipe);
+    stated["role"] = json!({ "kind": "student", "sampler": "deterministic", "steps": 2 });
+    stated["guidance"] = json!({ "kind": "fixed", "w": 3.0 });
+    stated["prediction"] = "v".into();
+    std::fs::write(&recipe, stated.to_string()).expect("written");
+    let expected = image("student");
+    assert!(image(&base) != expected);
+    for form in ["single-file", "gguf", "gguf-model"] {
+        let (file, back) = (format!("{form}.file"), format!("{form}.back"));
+        let export = ["export", "--model", "student", "--precision", "f32"];
+        let form = ["--form", form, "--out", &file];
+        succeed(folder, &[&export[..], &form].concat());
+        let import = ["import", "--file", &file, "--like", &base, "--out", &back];
+        succeed(folder, &import);
+        assert!(image(&back) == expected, "{back}");
+        assert_eq!(
+            json(&folder.join(&back).join("fewstep.json"))["role"],
+            stated["role"]
+        );
+        let scheduler = folder.join(&back).join("scheduler/scheduler_config.json");
+        assert_eq!(json(&scheduler)["prediction_type"], "v_prediction");
+        let (facts, _) = succeed(folder, &["info", &file]);
+        assert!(facts.contains("fewstep import --file"), "{facts}");
+        assert!(!facts.contains("other:"), "{facts}");
+    }
+}
+
 /// A U-Net by itself, and a whole model: the image is that of the model that was written.
 #[test]
 fn a_file_is_imported_next_to_its_base() {

@@ -12,7 +12,8 @@ use std::collections::BTreeMap;
 use std::io;
 use std::path::Path;
 
-/// The bytes of a safetensors file with the tensors of a GGUF file, and any other file as it is.
+/// The bytes of a safetensors file with the tensors and the texts of a GGUF file, and any other file
+/// as it is.
 /// Whole numbers with scales become the floats that they stand for, which have the same numbers and
 /// scales again if they are quantised.
 ///
@@ -22,13 +23,15 @@ pub(crate) fn in_safetensors(bytes: Vec<u8>, path: &Path) -> Result<Vec<u8>, For
     match bytes.starts_with(MAGIC) {
         false => Ok(bytes),
         true => {
-            let tensors = tensors(&bytes).map_err(|error| broken(&error, path))?;
-            file::to_bytes(tensors, &Entries::new())
+            let (tensors, entries) = tensors(&bytes).map_err(|error| broken(&error, path))?;
+            file::to_bytes(tensors, &entries)
         }
     }
 }
 
-fn tensors(bytes: &[u8]) -> io::Result<BTreeMap<String, RawTensor<'_>>> {
+type Tensors<'a> = BTreeMap<String, RawTensor<'a>>;
+
+fn tensors(bytes: &[u8]) -> io::Result<(Tensors<'_>, Entries)> {
     let mut rest = bytes;
     let head = head(&mut rest)?;
     let alignment = match head.entries.get("general.alignment") {
@@ -46,7 +49,7 @@ fn tensors(bytes: &[u8]) -> io::Result<BTreeMap<String, RawTensor<'_>>> {
         .unwrap_or_default();
     let tensors = head.tensors.into_iter();
     let tensors = tensors.map(|place| Ok((place.name.clone(), tensor(&place, values)?)));
-    tensors.collect()
+    Ok((tensors.collect::<io::Result<_>>()?, head.entries))
 }
 
 fn wrong(reason: &str) -> io::Error {

@@ -51,6 +51,7 @@ fn part_of(name: &str) -> Option<&'static str> {
                 "input_blocks.",
                 "middle_block.",
                 "output_blocks.",
+                "out.",
                 "time_embed.",
                 "label_emb.",
             ]) =>

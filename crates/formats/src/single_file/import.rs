@@ -3,21 +3,27 @@
 use super::names::Names;
 use super::read;
 use crate::diffusers::part::Part;
+use crate::diffusers::scheduler;
 use crate::gguf;
+use crate::model::RECIPE_FILE;
 use crate::pickle::{self, Pickles};
 use crate::pipeline::{Pipeline, part_tensors};
 use crate::tensors::file::{self, Entries};
+use crate::tensors::module;
 use crate::tensors::raw::RawTensor;
-use crate::{FormatError, write_atomically};
+use crate::{FormatError, write_atomically, write_json_atomically};
+use fewstep_diffusion::SamplerRecipe;
 use fewstep_nn::BackboneConfig;
 use safetensors::tensor::TensorView;
+use serde::Deserialize;
 use std::collections::{BTreeMap, HashMap};
 use std::path::{Path, PathBuf};
 
 impl Pipeline {
     /// Writes a folder with the weights of one file instead of this model's, which must be of the
     /// same shape: a fine-tune next to its base. The tokenizer and all configurations are this
-    /// model's, and so are the parts that the file lacks, whose folders are given back.
+    /// model's, and so are the parts that the file lacks, whose folders are given back. A file of
+    /// ours says how it is sampled, and then so does the folder.
     ///
     /// # Errors
     /// When the file cannot be read, or lacks the U-Net or a tensor of a part that it has, or the
@@ -47,6 +53,14 @@ impl Pipeline {
             });
         }
         self.components.copy_all_but_weights(folder)?;
+        if let Some(recipe) = stated_recipe(&bytes, &file.display().to_string())? {
+            let scheduler_config = scheduler::write(&recipe);
+            write_json_atomically(
+                &folder.join("scheduler/scheduler_config.json"),
+                &scheduler_config,
+            )?;
+            write_json_atomically(&folder.join(RECIPE_FILE), &recipe)?;
+        }
         let absent: Vec<_> = absent.into_iter().map(Part::folder).collect();
         for part in &absent {
             self.components.copy_weights(part, folder)?;
@@ -55,6 +69,23 @@ impl Pipeline {
             write_atomically(&folder.join(place), &bytes)?;
         }
         Ok(absent)
+    }
+}
+
+/// The sampler recipe in the metadata of a file of ours, without the control image, since a single
+/// file has no ControlNet. `None` for files of other tools.
+fn stated_recipe(bytes: &[u8], origin: &str) -> Result<Option<SamplerRecipe>, FormatError> {
+    #[derive(Deserialize)]
+    struct Stated {
+        recipe: SamplerRecipe,
+    }
+    match module::read_description::<Stated>(bytes, origin) {
+        Ok(Stated { recipe }) => Ok(Some(SamplerRecipe {
+            control: None,
+            ..recipe
+        })),
+        Err(FormatError::NoDescription { .. }) => Ok(None),
+        Err(error) => Err(error),
     }
 }
 

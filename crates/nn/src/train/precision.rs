@@ -47,7 +47,7 @@ impl Precision {
         match fewstep_kernels::device::can_compute_in(device, self.dtype()) {
             true => Ok(()),
             false => Err(ConfigError::new(format!(
-                "networks cannot compute in {self} on this device: bf16 runs on CUDA devices only; take f32"
+                "networks cannot compute in {self} on this device: bf16 runs on CUDA devices only; set the precision to f32 (in a recipe `run.precision`)"
             ))),
         }
     }

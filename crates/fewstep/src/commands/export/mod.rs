@@ -47,7 +47,7 @@ pub(crate) struct Args {
     #[arg(long, value_name = "W", value_parser = number, allow_negative_numbers = true)]
     bake_w: Option<f64>,
     /// With --form lora: make a LoRA of this rank of a student whose weights were all trained, of its
-    /// difference to --base. What it loses is told for every rank.
+    /// difference to --base. What LoRA of several ranks lose is printed.
     #[arg(long, value_name = "RANK", requires = "base", value_parser = clap::value_parser!(u64).range(1..=RANK as u64))]
     extract: Option<u64>,
     /// The model that the student was distilled from, for --extract.
@@ -72,8 +72,8 @@ enum Form {
     Gguf,
     /// The whole model as GGUF, for stable-diffusion.cpp (-m).
     GgufModel,
-    /// A folder with the LoRA of a student that was trained with [lora]: a file for diffusers, one
-    /// for the web interfaces, and one with the input for w.
+    /// A folder with the LoRA of a student that was trained with [lora], or that --extract makes: a
+    /// file for diffusers, one for the web interfaces, and one with the input for w.
     Lora,
 }
 

@@ -145,16 +145,11 @@ impl Facts {
             Layout::Pickle => {
                 format!("fewstep import --allow-pickle --file {file} --like BASE --out FOLDER")
             }
-            _ if self.weights.format != "safetensors" => {
-                "a file for stable-diffusion.cpp or ComfyUI-GGUF: fewstep itself reads folders and safetensors".into()
-            }
-            Layout::SingleFile => {
+            Layout::SingleFile | Layout::UNet => {
                 format!("fewstep import --file {file} --like BASE --out FOLDER")
             }
             Layout::Lora => format!("fewstep sample --model BASE --lora {file} --out samples.png"),
-            Layout::UNet | Layout::DiffusersPart => {
-                "the folder that it belongs to, with its other parts".into()
-            }
+            Layout::DiffusersPart => "the folder that it belongs to, with its other parts".into(),
             Layout::Other => "a model that `fewstep sample` can read: see `fewstep info`".into(),
         }
     }
