@@ -22,7 +22,13 @@ fn images_change_with_the_layers_that_are_skipped() {
         assert_ne!(skipping("1"), plain);
     }
     for (layers, said) in [("0", ""), ("1", ", Clip skip: 2,")] {
-        sample(&workspace, &golden_path("sd1"), &["--clip-skip", layers]);
+        let model = golden_path("sd1");
+        let words = [
+            "sample", "--model", &model, "--prompt", "a cat", "--out", "x.png",
+        ];
+        let (summary, _) = workspace.succeed(&[&words[..], &["--clip-skip", layers]].concat());
+        let told = summary.contains(", 1 CLIP layer skipped,");
+        assert_eq!(told, layers == "1", "{summary}");
         let bytes = std::fs::read(workspace.path("x.png")).expect("there");
         let text = image::parameters(&bytes).unwrap_or_default();
         assert!(text.contains(said), "{text}");

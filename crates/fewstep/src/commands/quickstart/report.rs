@@ -91,8 +91,8 @@ fn highlights(
         highlights.push(highlight(
             amount(bytes),
             format!(
-                "of memory at most, on {} processor cores.",
-                machine::cores()
+                "of memory at most, on {}.",
+                plural(machine::cores(), "processor core")
             ),
         ));
     }

@@ -21,6 +21,9 @@ pub(crate) struct Summary {
     model: String,
     #[serde(flatten)]
     used: Used,
+    /// Layers of the CLIP text encoder that were skipped.
+    #[serde(skip_serializing_if = "is_zero")]
+    clip_skip: usize,
     /// Control images, for commands that take them.
     #[serde(skip_serializing_if = "Option::is_none")]
     images: Option<usize>,
@@ -40,6 +43,10 @@ pub(crate) struct Summary {
     out: PathBuf,
 }
 
+fn is_zero(count: &usize) -> bool {
+    *count == 0
+}
+
 impl Summary {
     /// The summary of a request and its images.
     pub(crate) fn new(
@@ -56,6 +63,7 @@ impl Summary {
         Self {
             model: model.into(),
             used: Used::default(),
+            clip_skip: generator.model().recipe.clip_skip,
             images: None,
             samples: request.images.len(),
             sampler: request.sampler.name(),
@@ -106,9 +114,13 @@ impl fmt::Display for Summary {
         let loras: String = loras.collect();
         let embeddings = self.used.embeddings.iter();
         let embeddings: String = embeddings.map(|e| format!(", {e}")).collect();
+        let skipped = match self.clip_skip {
+            0 => String::new(),
+            skipped => format!(", {} skipped", plural(skipped, "CLIP layer")),
+        };
         write!(
             f,
-            "{}: {}{of_classes}, {} sampler, {}{guidance}{loras}{embeddings}, seed {}; {} and {:.3} s per image",
+            "{}: {}{of_classes}, {} sampler, {}{guidance}{loras}{embeddings}{skipped}, seed {}; {} and {:.3} s per image",
             self.out.display(),
             plural(self.samples, "image"),
             self.sampler,
