@@ -35,6 +35,14 @@ fn prompts_name_textual_inversions() {
         let flags = ["--embedding", &*format!("{file}:my word"), "--w", "20"];
         let prompt = "a photograph of my word";
         assert_eq!(sample(&workspace, &model, prompt, &flags).0, with);
+        if file.ends_with("safetensors") {
+            let (said, _) = workspace.succeed(&["info", &file]);
+            for part in ["a textual inversion", "--embedding"] {
+                assert!(said.contains(part), "{said}");
+            }
+            let words = ["sample", "--model", &file, "--out", "x.png"];
+            workspace.refuse(&words, &["only a textual inversion"]);
+        }
     }
 }
 

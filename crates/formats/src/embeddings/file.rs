@@ -12,14 +12,14 @@ use std::path::Path;
 /// What files call the vectors whose token they do not name.
 const NAMELESS: [&str; 2] = ["emb_params", "*"];
 /// What they call those of the first and of the second text encoder of SDXL.
-const FIRST: [&str; 2] = ["clip_l", "text_encoders_0"];
-const SECOND: [&str; 2] = ["clip_g", "text_encoders_1"];
+pub(crate) const FIRST: [&str; 2] = ["clip_l", "text_encoders_0"];
+pub(crate) const SECOND: [&str; 2] = ["clip_g", "text_encoders_1"];
 /// The files of diffusers in the folder of a textual inversion.
 const IN_FOLDERS: [&str; 2] = ["learned_embeds.safetensors", "learned_embeds.bin"];
 /// Bytes of the longest token.
 const LONGEST: usize = 1000;
 /// More vectors leave no room in a text of 77 tokens.
-const MOST: usize = 75;
+pub(crate) const MOST: usize = 75;
 
 /// Vectors that stand for a token in texts: a textual inversion.
 #[derive(Clone, Debug, PartialEq)]

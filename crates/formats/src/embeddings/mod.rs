@@ -7,6 +7,7 @@ use crate::diffusers::text_encoder::TextEncoder;
 use crate::tokenizers::ClipTokenizer;
 use fewstep_nn::ClipText;
 pub use file::Embedding;
+pub(crate) use file::{FIRST, MOST, SECOND};
 
 /// Textual inversions that texts of one model may name.
 #[derive(Clone, Debug, Default)]

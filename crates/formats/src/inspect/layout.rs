@@ -1,6 +1,7 @@
 //! Which kind of model tensors belong to, by their names and shapes.
 
 use super::{Tensor, add};
+use crate::embeddings::{FIRST, MOST, SECOND};
 use serde::Serialize;
 
 /// How the tensors of a file are named.
@@ -15,6 +16,8 @@ pub enum Layout {
     DiffusersPart,
     /// A LoRA.
     Lora,
+    /// A textual inversion.
+    Embedding,
     /// Pickled weights, which are not looked into.
     Pickle,
     /// Something else.
@@ -82,6 +85,19 @@ fn is_lora(name: &str) -> bool {
     name.starts_with("lora_") || name.contains(".lora_") || name.contains(".lora.")
 }
 
+/// Whether these are a few vectors: in one tensor, or in one for each text encoder of SDXL.
+fn is_embedding(tensors: &[Tensor]) -> bool {
+    let are_vectors = |tensor: &Tensor| match *tensor.shape {
+        [_] => true,
+        [count, _] => count <= MOST as u64,
+        _ => false,
+    };
+    let of_encoders = [FIRST, SECOND].concat();
+    let is_named = |tensor: &Tensor| of_encoders.contains(&&*tensor.name);
+    let are_some = tensors.len() == 1 || tensors.len() == 2 && tensors.iter().all(is_named);
+    are_some && tensors.iter().all(are_vectors)
+}
+
 pub(super) fn of(tensors: &[Tensor]) -> Layout {
     let any = |check: &dyn Fn(&str) -> bool| tensors.iter().any(|tensor| check(&tensor.name));
     match () {
@@ -94,6 +110,7 @@ pub(super) fn of(tensors: &[Tensor]) -> Layout {
         }
         () if any(&|name| name.starts_with("input_blocks.")) => Layout::UNet,
         () if any(&|name| part_of(name).is_some()) => Layout::DiffusersPart,
+        () if is_embedding(tensors) => Layout::Embedding,
         () => Layout::Other,
     }
 }

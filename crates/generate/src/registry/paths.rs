@@ -50,6 +50,7 @@ pub(super) fn check_file(path: &Path) -> Result<(), RegistryError> {
         Layout::UNet => "only a U-Net, for other tools",
         // A checkpoint of ours has a LoRA next to its base.
         Layout::Lora if !file.entries.contains_key("fewstep") => "only a LoRA",
+        Layout::Embedding => "only a textual inversion",
         Layout::Lora | Layout::DiffusersPart | Layout::Pickle | Layout::Other => return Ok(()),
     };
     Err(RegistryError::OtherFile {

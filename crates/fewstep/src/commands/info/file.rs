@@ -98,6 +98,7 @@ impl Facts {
             Layout::Pickle => {
                 return "pickled weights, which can run code in other programs: they are not read here".into();
             }
+            Layout::Embedding => "a textual inversion: vectors for a token of prompts",
             Layout::Other => "weights of a kind that is not known here",
         };
         let family = self
@@ -149,8 +150,11 @@ impl Facts {
                 format!("fewstep import --file {file} --like BASE --out FOLDER")
             }
             Layout::Lora => format!("fewstep sample --model BASE --lora {file} --out samples.png"),
+            Layout::Embedding => {
+                format!("fewstep sample --model BASE --embedding {file} --out samples.png")
+            }
             Layout::DiffusersPart => "the folder that it belongs to, with its other parts".into(),
-            Layout::Other => "a model that `fewstep sample` can read: see `fewstep info`".into(),
+            Layout::Other => "a model that `fewstep sample` can read: `fewstep info` without a file lists the built-in ones".into(),
         }
     }
 }
