@@ -188,11 +188,12 @@ impl UNet {
     }
 
     /// The same network with the weights of its blocks stored so, for generating; see
-    /// [`UNet::with_weight_dtype`].
+    /// [`UNet::with_weight_dtype`]. Nothing can be added to blocks of whole numbers, so LoRA are added
+    /// before.
     pub fn with_weight_format(self, format: WeightFormat) -> Self {
         match format {
             WeightFormat::Floats(precision) => self.with_weight_dtype(precision),
-            WeightFormat::Q8_0 => self.map_blocks(&mut Quantise),
+            WeightFormat::Q8_0 => self.merged().map_blocks(&mut Quantise),
         }
     }
 
