@@ -204,3 +204,35 @@ fn values_of_a_name_are_named() {
     let parts = ["broken.toml, line 2: ", "2 | teacher = \n"];
     workspace.refuse(&["distill", &recipe], &parts);
 }
+
+/// A key that other recipes have, where the nearest name of this one would lead astray.
+#[test]
+fn keys_of_other_recipes_are_said_to_be_theirs() {
+    let workspace = Workspace::new();
+    let phase = workspace.recipe("codi.toml", CODI);
+    let guided = workspace.recipe("guided.toml", DISTILL);
+    let train = workspace.recipe("train.toml", TRAIN);
+    for (command, recipe, set, said) in [
+        (
+            "distill",
+            &phase,
+            "balance_w=true",
+            "`balance_w = true`: only distillation recipes without `method` can have it",
+        ),
+        (
+            "distill",
+            &guided,
+            "updates=5",
+            "`updates = 5`: only recipes that train a teacher and recipes with a `method` can have it",
+        ),
+        (
+            "train",
+            &train,
+            "teacher=\"x\"",
+            "only distillation recipes without `method` and recipes with a `method` can have it",
+        ),
+    ] {
+        let output = workspace.run(&[command, recipe, "--set", set]);
+        assert_refused(&output, &[said]);
+    }
+}

@@ -1,6 +1,7 @@
 //! Hugging Face parquet: a column of encoded images and one of labels.
 
 mod columns;
+mod expansion;
 mod files;
 mod footer;
 mod labels;

@@ -1,6 +1,7 @@
 //! What a parquet file says of its pages, checked before its reader takes memory for it.
 
 use super::columns::Columns;
+use super::expansion;
 use super::footer::STATISTICS;
 use super::thrift::Kind::{Bool, Empty, Number, Structure};
 use super::thrift::{DEPTH, Fields, Walk};
@@ -8,6 +9,7 @@ use parquet::basic::Compression;
 use parquet::errors::{ParquetError, Result};
 use parquet::file::metadata::{ColumnChunkMetaData, ParquetMetaData};
 use parquet::file::reader::ChunkReader;
+use std::io::{BufReader, Read};
 
 /// Bytes of the smallest value in a dictionary: the length of an empty text, a number of 32 bits.
 const SMALLEST: u64 = 4;
@@ -22,9 +24,9 @@ const ALWAYS_ALLOWED: u64 = 64 << 20;
 /// Bytes of the longest header that is read: it has the smallest and the largest value of its page.
 const LONGEST_HEADER: u64 = 16 << 20;
 
-/// Refuses pages that say they are much larger than their bytes in the file can become, and
-/// dictionaries of more values than their bytes can hold, in the columns that are read: the reader
-/// takes memory for what a page says.
+/// Refuses pages that say they are much larger than their bytes in the file can become, that become
+/// larger than they say, and dictionaries of more values than their bytes can hold, in the columns that
+/// are read: the reader takes memory for what a page says, and for what comes out of it.
 pub(super) fn check_pages(
     file: &impl ChunkReader,
     metadata: &ParquetMetaData,
@@ -43,15 +45,28 @@ pub(super) fn check_pages(
 
 /// Checks the pages of one column of a group, which follow each other.
 fn check_chunk(file: &impl ChunkReader, column: &ColumnChunkMetaData) -> Result<()> {
-    let compressed = column.compression() != Compression::UNCOMPRESSED;
+    let codec = column.compression();
     let (mut place, mut left) = column.byte_range();
     while left > 0 {
         let page = read_header(file, place, left)?;
-        page.check(compressed)?;
+        page.check(codec != Compression::UNCOMPRESSED)?;
         let size = page.header + page.stored;
         left = left
             .checked_sub(size)
             .ok_or_else(|| damaged("a page is larger than its column".into()))?;
+        if page.is_compressed {
+            let [stored, whole] =
+                [page.stored, page.whole].map(|all| all.saturating_sub(page.plain));
+            let bytes = file
+                .get_read(place + page.header + page.plain)?
+                .take(stored);
+            if expansion::exceeds(codec, BufReader::new(bytes), whole) {
+                return Err(damaged(format!(
+                    "a page has more than the {} bytes that it says it has when decompressed",
+                    page.whole
+                )));
+            }
+        }
         place += size;
     }
     Ok(())
@@ -73,13 +88,7 @@ fn read_header(file: &impl ChunkReader, place: u64, left: u64) -> Result<Page> {
 }
 
 /// `PageHeader`, without what is read of it.
-const PAGE: Fields = &[
-    (1, Number),
-    (4, Number),
-    (5, Structure(DATA)),
-    (6, Empty),
-    (8, Structure(DATA_V2)),
-];
+const PAGE: Fields = &[(1, Number), (4, Number), (5, Structure(DATA)), (6, Empty)];
 
 /// `DataPageHeader`.
 const DATA: Fields = &[
@@ -90,15 +99,12 @@ const DATA: Fields = &[
     (5, Structure(STATISTICS)),
 ];
 
-/// `DataPageHeaderV2`.
+/// `DataPageHeaderV2`, without what is read of it.
 const DATA_V2: Fields = &[
     (1, Number),
     (2, Number),
     (3, Number),
     (4, Number),
-    (5, Number),
-    (6, Number),
-    (7, Bool),
     (8, Structure(STATISTICS)),
 ];
 
@@ -116,6 +122,10 @@ struct Page {
     whole: u64,
     /// Values of a dictionary; none of other pages.
     values: u64,
+    /// Bytes at its start that are never compressed: the levels of a data page of version 2.
+    plain: u64,
+    /// Whether the codec of its column was used for it.
+    is_compressed: bool,
 }
 
 impl Page {
@@ -123,7 +133,7 @@ impl Page {
     fn read(bytes: &[u8]) -> Option<Self> {
         let mut walk = Walk::over(bytes);
         let mut sizes = [None; 2];
-        let mut values = 0;
+        let (mut values, mut plain, mut is_compressed) = (0, 0, true);
         walk.fields(DEPTH, &mut |walk, number, kind, depth| match number {
             2 | 3 => {
                 sizes[number as usize - 2] = Some(size(walk, kind)?);
@@ -139,6 +149,20 @@ impl Page {
                     _ => walk.known_or_not(DICTIONARY, number, kind, depth),
                 })
             }
+            8 => {
+                Empty.is_written_as(kind).then_some(())?;
+                walk.fields(depth, &mut |walk, number, kind, depth| match number {
+                    5 | 6 => {
+                        plain += size(walk, kind)?;
+                        Some(())
+                    }
+                    7 => {
+                        is_compressed = kind == 1;
+                        Bool.is_written_as(kind).then_some(())
+                    }
+                    _ => walk.known_or_not(DATA_V2, number, kind, depth),
+                })
+            }
             _ => walk.known_or_not(PAGE, number, kind, depth),
         })?;
         let [whole, stored] = sizes;
@@ -147,6 +171,8 @@ impl Page {
             stored: stored?,
             whole: whole?,
             values,
+            plain,
+            is_compressed,
         })
     }
 
@@ -210,6 +236,8 @@ mod tests {
             stored: 300,
             whole: 5_000,
             values: 77,
+            plain: 0,
+            is_compressed: true,
         };
         assert_eq!(Page::read(&bytes), Some(page));
         for length in 0..bytes.len() {
@@ -217,6 +245,31 @@ mod tests {
         }
         assert_eq!(Page::read(&dictionary(-1, 300, 77)), None);
         assert_eq!(Page::read(&dictionary(5_000, 300, -77)), None);
+    }
+
+    /// A data page of version 2: 500 bytes, 300 in the file, of which 4 are levels.
+    fn data_v2(is_compressed: bool) -> Vec<u8> {
+        let flag = if is_compressed { 0x11 } else { 0x12 };
+        let counts = [0x15, 2, 0x15, 0, 0x15, 2, 0x15, 0];
+        let levels = [0x15, 4, 0x15, 4, flag, 0];
+        let head = [0x15, 6, 0x15, 0xe8, 7, 0x15, 0xd8, 4, 0x5c];
+        [&head[..], &counts, &levels, &[0]].concat()
+    }
+
+    #[test]
+    fn levels_of_version_2_are_not_compressed() {
+        for is_compressed in [true, false] {
+            let bytes = data_v2(is_compressed);
+            let page = Page {
+                header: bytes.len() as u64,
+                stored: 300,
+                whole: 500,
+                values: 0,
+                plain: 4,
+                is_compressed,
+            };
+            assert_eq!(Page::read(&bytes), Some(page));
+        }
     }
 
     #[test]

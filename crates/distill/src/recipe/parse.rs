@@ -2,6 +2,7 @@
 
 use super::forms::forms;
 use super::place::{culprit, keys_at, value};
+use super::{DistillRecipe, PhaseRecipe, TrainRecipe};
 use fewstep_formats::nearest;
 use serde::de::DeserializeOwned;
 use toml::de::DeTable;
@@ -158,9 +159,43 @@ fn value_error<R: DeserializeOwned>(
         }
         Some(value) => format!("`{} = {value}`: ", keys.join(".")),
     };
+    if let ([key], true) = (&keys[..], said.starts_with("unknown field ")) {
+        let owners = recipes_with(key);
+        if !owners.is_empty() {
+            return format!("{place}only {} can have it", owners.join(" and "));
+        }
+    }
     let nearest =
         nearest_known(said).map_or(String::new(), |name| format!("\nDid you mean `{name}`?"));
     format!("{place}{message}{nearest}")
+}
+
+/// Which recipes have a key of this name at their top.
+fn recipes_with(key: &str) -> Vec<&'static str> {
+    let all = [
+        (has_key::<TrainRecipe>(key), "recipes that train a teacher"),
+        (
+            has_key::<DistillRecipe>(key),
+            "distillation recipes without `method`",
+        ),
+        (has_key::<PhaseRecipe>(key), "recipes with a `method`"),
+    ];
+    let owners = all.into_iter().filter(|(has, _)| *has);
+    owners.map(|(_, recipes)| recipes).collect()
+}
+
+/// Whether a recipe of this kind has this key at its top: serde names all keys that it knows when it
+/// meets one that it does not.
+fn has_key<R: DeserializeOwned>(key: &str) -> bool {
+    let error = toml::from_str::<R>("\"\" = 0").err();
+    error.is_some_and(|error| {
+        error
+            .message()
+            .split('`')
+            .skip(3)
+            .step_by(2)
+            .any(|known| known == key)
+    })
 }
 
 /// One of these.

@@ -115,7 +115,7 @@ fn more_layers_than_there_are_are_refused() {
             &[said],
         );
     };
-    sample(&model, "3", "at most 2 layers");
+    sample(&model, "3", "error: `clip_skip` is 3, and at most 2 layers");
     sample(&golden_path("sdxl"), "2", "at most 1");
     sample(&golden_path("bert"), "1", "no CLIP");
     sample(&model, "-1", "--clip-skip");

@@ -142,7 +142,10 @@ impl ModelSource {
     /// # Errors
     /// As [`generator`](Self::generator).
     pub fn network(&self, options: &LoadOptions, device: &Device) -> Result<Model, RegistryError> {
-        self.network_with(&lora::read(&options.loras)?, options, device)
+        let mut model = self.network_with(&lora::read(&options.loras)?, options, device)?;
+        let skipped = &mut model.recipe.clip_skip;
+        *skipped = options.clip_skip.unwrap_or(*skipped);
+        Ok(model)
     }
 
     fn network_with(
@@ -161,8 +164,6 @@ impl ModelSource {
             model = model.with_controlnet(ControlNetModel::load(folder, device)?)?;
         }
         model = loras.add_to(model, device)?;
-        let skipped = &mut model.recipe.clip_skip;
-        *skipped = options.clip_skip.unwrap_or(*skipped);
         model.network = model.network.generating_in(options.weights, device);
         Ok(model)
     }
@@ -196,11 +197,17 @@ impl ModelSource {
             None => {
                 additions.loras.check_without_text()?;
                 additions.embeddings.check_without_text()?;
-                check_clip_skip(model.recipe.clip_skip, 0).map_err(GenerateError::ClipSkip)?;
+                check_clip_skip(options.clip_skip.unwrap_or(0), 0)
+                    .map_err(GenerateError::ClipSkip)?;
                 Generator::new(model, device)?
             }
             Some(components) => {
-                let pipeline = Pipeline::with_components(model, &components, device)?;
+                let mut pipeline = Pipeline::with_components(model, &components, device)?;
+                if let Some(skipped) = options.clip_skip {
+                    let checked = pipeline.text_encoder.check_clip_skip(skipped);
+                    checked.map_err(GenerateError::ClipSkip)?;
+                    pipeline.model.recipe.clip_skip = skipped;
+                }
                 Generator::with_additions(pipeline, additions, options.keep_encoder, device)?
             }
         })

@@ -138,3 +138,31 @@ fn pages_that_claim_too_much_are_refused() {
         );
     }
 }
+
+/// The reader would take whatever comes out of such a page.
+#[test]
+fn pages_that_have_more_than_they_say_are_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("set.parquet");
+    for codec in [
+        Compression::GZIP(Default::default()),
+        Compression::BROTLI(Default::default()),
+        Compression::ZSTD(Default::default()),
+    ] {
+        write(&path, STRUCT, properties(codec, None), &rows(&[(1, 0)]));
+        let mut bytes = fs::read(&path).unwrap();
+        assert_eq!([bytes[4], bytes[5], bytes[6]], [0x15, 4, 0x15]);
+        assert!(bytes[7] >= 0x80 && bytes[8] < 0x80);
+        // One byte less.
+        bytes[7] -= 2;
+        fs::write(&path, &bytes).unwrap();
+        refused(
+            &config(DataKind::Parquet, &path),
+            &[
+                "set.parquet",
+                "a page has more than the",
+                "bytes that it says it has",
+            ],
+        );
+    }
+}
