@@ -28,7 +28,7 @@ pub(super) fn forward(
         channels: shape.channels_out,
         size,
         taps: &taps,
-        weights: &Packing::new(isa, weight, shape, &elements, false).all(),
+        kernels: Packing::new(isa, weight, shape, &elements, false),
         bias,
         grid: Grid {
             size,
@@ -66,7 +66,6 @@ fn input_grad_of_class(
     dx: &mut [MaybeUninit<f32>],
 ) {
     let (elements, taps): (Vec<usize>, Vec<Tap>) = class_taps(shape, first).into_iter().unzip();
-    let packed = Packing::new(isa, weight.into(), shape, &elements, true).all();
     let along = |axis: usize| (shape.size_in[axis] - first[axis]).div_ceil(shape.stride);
     Gather {
         isa,
@@ -77,7 +76,7 @@ fn input_grad_of_class(
         channels: shape.channels_in,
         size: shape.size_in,
         taps: &taps,
-        weights: &packed,
+        kernels: Packing::new(isa, weight.into(), shape, &elements, true),
         bias: None,
         grid: Grid {
             size: [along(0), along(1)],

@@ -7,6 +7,7 @@ mod panels;
 mod thin;
 mod tiles;
 
+use super::pack::Packing;
 use super::window::{Tap, Window};
 use crate::cpu::output::Shared;
 use crate::cpu::simd::Isa;
@@ -46,7 +47,7 @@ pub(super) struct Gather<'a> {
     /// Height and width of the output's planes.
     pub(super) size: [usize; 2],
     pub(super) taps: &'a [Tap],
-    pub(super) weights: &'a [f32],
+    pub(super) kernels: Packing<'a>,
     pub(super) bias: Option<&'a [f32]>,
     pub(super) grid: Grid,
 }
@@ -72,10 +73,14 @@ impl Gather<'_> {
             source.len()
                 >= self.batch * self.source_channels * self.source_size[0] * self.source_size[1]
         );
-        let output = Shared(output.as_mut_ptr().cast());
+        let (plan, output) = (self.plan(), Shared(output.as_mut_ptr().cast()));
         match thin::fits(self) {
-            true => thin::run(self, &self.plan(), source, output),
-            false => panels::run(self, &self.plan(), source, output),
+            true => thin::run(self, &plan, &self.kernels.all(), source, output),
+            // Nobody else needs what the only task of a panel packs: it does so a piece at a time.
+            false if self.batch * plan.blocks == 1 => {
+                panels::run(self, &plan, None, source, output);
+            }
+            false => panels::run(self, &plan, Some(&self.kernels.all()), source, output),
         }
     }
 
@@ -122,7 +127,7 @@ impl<'a> Chunks<'a> {
         }
     }
 
-    /// Copies the next channels; gives their rows of packed weights.
+    /// Copies the next channels, and says which they are.
     #[inline(always)]
     fn copy_next(&mut self, copy: &mut [f32]) -> Option<Range<usize>> {
         let Gather {
@@ -145,6 +150,6 @@ impl<'a> Chunks<'a> {
             .window
             .copy(planes, source_size, self.first_row, copy);
         self.next_channel = last;
-        Some(first * taps.len()..last * taps.len())
+        Some(first..last)
     }
 }

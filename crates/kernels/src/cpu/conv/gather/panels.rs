@@ -15,8 +15,15 @@ const PANELS: usize = 4;
 /// Tasks, at least, if panels share copies.
 const TASKS: usize = 16;
 
-/// Computes the grid's positions; panels share a copy of the source if there are enough tasks.
-pub(super) fn run(gather: &Gather, plan: &Plan, source: &[f32], output: Shared) {
+/// Computes the grid's positions; panels share a copy of the source if there are enough tasks. Kernels
+/// that are not `packed` yet are packed where they are used.
+pub(super) fn run(
+    gather: &Gather,
+    plan: &Plan,
+    packed: Option<&[f32]>,
+    source: &[f32],
+    output: Shared,
+) {
     let [height, width] = gather.grid.size;
     let lanes = panel_width(gather.isa);
     let panels = gather.channels.div_ceil(lanes);
@@ -30,10 +37,16 @@ pub(super) fn run(gather: &Gather, plan: &Plan, source: &[f32], output: Shared) 
             let first_panel = task / plan.blocks % groups * shared;
             let panels = first_panel..(first_panel + shared).min(panels);
             let sums = panels.len() * rows * width * lanes;
-            scratch::with([plan.chunk * plan.window.len(), sums], |[copy, sums]| {
+            let copy = plan.chunk * plan.window.len();
+            let kernels = match packed {
+                Some(_) => 0,
+                None => plan.chunk * gather.kernels.row_len(),
+            };
+            scratch::with([copy, sums, kernels], |[copy, sums, kernels]| {
                 gather.isa.run(Task {
                     gather,
                     plan,
+                    packed,
                     source,
                     output,
                     image: task / plan.blocks / groups,
@@ -42,6 +55,7 @@ pub(super) fn run(gather: &Gather, plan: &Plan, source: &[f32], output: Shared) 
                     rows,
                     copy,
                     sums,
+                    kernels,
                 });
             });
         });
@@ -51,6 +65,7 @@ pub(super) fn run(gather: &Gather, plan: &Plan, source: &[f32], output: Shared) 
 struct Task<'a> {
     gather: &'a Gather<'a>,
     plan: &'a Plan,
+    packed: Option<&'a [f32]>,
     source: &'a [f32],
     output: Shared,
     image: usize,
@@ -60,6 +75,8 @@ struct Task<'a> {
     copy: &'a mut [f32],
     /// For each panel a row of lanes for each position.
     sums: &'a mut [f32],
+    /// Room for the kernels of a chunk, where they are yet to be packed.
+    kernels: &'a mut [f32],
 }
 
 impl Kernel for Task<'_> {
@@ -101,22 +118,32 @@ impl Task<'_> {
     fn accumulate<V: Lanes>(&mut self) {
         let (g, lanes) = (self.gather, 2 * V::N);
         let window = &self.plan.window;
-        let depth = g.source_channels * g.taps.len();
+        let row_len = g.kernels.row_len();
         let panel_len = self.rows * g.grid.size[1] * lanes;
         let mut chunks = Chunks::new(g, self.plan, self.source, self.image, self.first_row);
-        while let Some(rows) = chunks.copy_next(self.copy) {
+        while let Some(channels) = chunks.copy_next(self.copy) {
             for (panel, sums) in self
                 .panels
                 .clone()
                 .zip(self.sums.chunks_exact_mut(panel_len))
             {
-                let weights = &g.weights[panel * depth * lanes..][..depth * lanes];
+                let weights = match self.packed {
+                    Some(packed) => {
+                        let panel = &packed[panel * g.kernels.panel_len()..];
+                        &panel[channels.start * row_len..channels.end * row_len]
+                    }
+                    None => {
+                        let kernels = &mut self.kernels[..channels.len() * row_len];
+                        g.kernels.write::<V>(panel, channels.clone(), kernels);
+                        kernels
+                    }
+                };
                 let tiles = Tiles {
                     from: self.copy,
                     row_step: window.row_step(),
                     stride: g.stride,
-                    offsets: &self.plan.offsets[..rows.len()],
-                    weights: &weights[rows.start * lanes..rows.end * lanes],
+                    offsets: &self.plan.offsets[..channels.len() * g.taps.len()],
+                    weights,
                     width: g.grid.size[1],
                     sums,
                 };

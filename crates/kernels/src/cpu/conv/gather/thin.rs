@@ -17,8 +17,8 @@ pub(super) fn fits(gather: &Gather) -> bool {
 }
 
 /// Computes the grid's positions; `output` has room for every image and channel, `source` holds all
-/// of its.
-pub(super) fn run(gather: &Gather, plan: &Plan, source: &[f32], output: Shared) {
+/// of its, and `weights` are the kernels of the one panel.
+pub(super) fn run(gather: &Gather, plan: &Plan, weights: &[f32], source: &[f32], output: Shared) {
     let ([height, width], lanes) = (gather.grid.size, gather.isa.lanes());
     (0..gather.batch * plan.blocks)
         .into_par_iter()
@@ -35,6 +35,7 @@ pub(super) fn run(gather: &Gather, plan: &Plan, source: &[f32], output: Shared) 
                     gather.isa.run(Task {
                         gather,
                         plan,
+                        weights,
                         source,
                         output,
                         image: task / plan.blocks,
@@ -53,6 +54,7 @@ pub(super) fn run(gather: &Gather, plan: &Plan, source: &[f32], output: Shared) 
 struct Task<'a> {
     gather: &'a Gather<'a>,
     plan: &'a Plan,
+    weights: &'a [f32],
     source: &'a [f32],
     output: Shared,
     image: usize,
@@ -84,11 +86,12 @@ impl Task<'_> {
     fn accumulate<V: Lanes>(&mut self) {
         let (g, pitch) = (self.gather, panel_width(self.gather.isa));
         let mut chunks = Chunks::new(g, self.plan, self.source, self.image, self.first_row);
-        while let Some(rows) = chunks.copy_next(self.copy) {
+        while let Some(channels) = chunks.copy_next(self.copy) {
+            let rows = channels.start * g.taps.len()..channels.end * g.taps.len();
             let mut rest = Channels {
                 from: self.copy,
                 offsets: &self.plan.offsets[..rows.len()],
-                weights: &g.weights[rows.start * pitch..rows.end * pitch],
+                weights: &self.weights[rows.start * pitch..rows.end * pitch],
                 pitch,
                 first: 0,
                 positions: self.positions,

@@ -1,13 +1,12 @@
 //! The forward pass, and with the kernels turned round the gradient of the input.
 
-use super::transform::{Input, Output, PATCH, POINTS, TILE, Weight, both};
-use super::{Layout, Matrices, Planes, Squares, Strip, Tiling};
+use super::transform::{PATCH, POINTS, TILE};
+use super::{Layout, Matrices, Planes, Squares, Tiling, panels};
 use crate::cpu::conv::Shape;
 use crate::cpu::conv::pack::{Packing, panel_width};
 use crate::cpu::output::{Shared, written_by};
 use crate::cpu::product::{Left, product};
 use crate::cpu::scratch::{self, Aligned};
-use crate::cpu::simd::transpose::{Rows, transpose};
 use crate::cpu::simd::{Isa, Kernel, Lanes};
 use crate::cpu::weights::Weights;
 use crate::memory::TRANSFORMED_KERNELS;
@@ -21,6 +20,8 @@ const TILES: usize = 32;
 const FEWEST_TILES: usize = 8;
 /// Tasks, at least, where there are as many rows of tiles.
 const TASKS: usize = 16;
+/// Input channels whose kernels are packed at a time.
+pub(super) const PACKED: usize = 16;
 /// Floats of transformed kernels that are worked through at a time. Tests have so few that their
 /// shapes take several turns.
 const KERNELS: usize = if cfg!(test) {
@@ -30,19 +31,19 @@ const KERNELS: usize = if cfg!(test) {
 };
 
 /// One convolution of 3x3 kernels at stride one.
-struct Tiled<'a> {
-    isa: Isa,
-    batch: usize,
-    source_channels: usize,
-    source_size: [usize; 2],
+pub(super) struct Tiled<'a> {
+    pub(super) isa: Isa,
+    pub(super) batch: usize,
+    pub(super) source_channels: usize,
+    pub(super) source_size: [usize; 2],
     padding: [usize; 2],
     /// Channels of the output.
-    channels: usize,
+    pub(super) channels: usize,
     /// Height and width of the output.
-    size: [usize; 2],
+    pub(super) size: [usize; 2],
     /// The kernels, in panels of output channels.
-    kernels: Packing<'a>,
-    bias: Option<&'a [f32]>,
+    pub(super) kernels: Packing<'a>,
+    pub(super) bias: Option<&'a [f32]>,
 }
 
 pub(in crate::cpu::conv) fn forward(
@@ -112,6 +113,9 @@ fn run(conv: &Tiled, source: &[f32], output: &mut [MaybeUninit<f32>]) {
         padding: conv.padding,
     };
     let output = Shared(output.as_mut_ptr().cast());
+    if panels::fits(conv, all_rows * tiling.columns) {
+        return panels::run(conv, source, rows, output);
+    }
     let (pitch, tiles) = (
         conv.source_channels.next_multiple_of(conv.isa.lanes()),
         rows * tiling.columns,
@@ -144,7 +148,6 @@ fn run(conv: &Tiled, source: &[f32], output: &mut [MaybeUninit<f32>]) {
                         weights,
                         first_panel,
                         output,
-                        tiling,
                         range,
                         patches: Matrices::new(patches, Layout::new(tiles, pitch)),
                         products: Matrices::new(products, Layout::new(tiles, lanes)),
@@ -167,35 +170,35 @@ fn transform_kernels(conv: &Tiled, first_panel: usize, kernels: Layout, weights:
         .par_chunks_exact_mut(kernels.len())
         .enumerate()
         .for_each(|(panel, to)| {
-            scratch::with([conv.kernels.panel_len()], |[packed]| {
-                conv.kernels.pack(first_panel + panel, packed);
-                conv.isa.run(WeightTask { from: packed, to });
+            scratch::with([PACKED * conv.kernels.row_len()], |[packed]| {
+                conv.isa.run(KernelTask {
+                    conv,
+                    panel: first_panel + panel,
+                    packed,
+                    to: Matrices::new(to, kernels),
+                });
             });
         });
 }
 
-struct WeightTask<'a> {
-    from: &'a [f32],
-    to: &'a mut [f32],
+/// All kernels of a panel.
+struct KernelTask<'a> {
+    conv: &'a Tiled<'a>,
+    panel: usize,
+    packed: &'a mut [f32],
+    to: Matrices<'a>,
 }
 
-impl Kernel for WeightTask<'_> {
+impl Kernel for KernelTask<'_> {
     type Output = ();
 
     #[inline(always)]
-    fn run<V: Lanes>(self) {
-        let lanes = 2 * V::N;
-        let channels = self.from.len() / 9 / lanes;
-        let mut to = Matrices::new(self.to, Layout::new(channels, lanes));
-        for (channel, kernel) in self.from.chunks_exact(9 * lanes).enumerate() {
-            for at in [0, V::N] {
-                let mut g = [[V::splat(0.0); 3]; 3];
-                for k in 0..9 {
-                    // SAFETY: the chunk has nine rows of two registers.
-                    g[k / 3][k % 3] = unsafe { V::load(kernel.as_ptr().add(k * lanes + at)) };
-                }
-                to.put(channel, at, &both::<V, Weight, 3, PATCH>(&g));
-            }
+    fn run<V: Lanes>(mut self) {
+        let channels = self.conv.source_channels;
+        for first in (0..channels).step_by(PACKED) {
+            let some = first..(first + PACKED).min(channels);
+            self.conv
+                .transform_kernels::<V>(self.panel, some, self.packed, (&mut self.to, first));
         }
     }
 }
@@ -210,7 +213,6 @@ struct Task<'a> {
     weights: &'a [f32],
     first_panel: usize,
     output: Shared,
-    tiling: Tiling,
     /// Rows of tiles, counted through all images.
     range: Range<usize>,
     /// Transformed patches: a column for each input channel.
@@ -228,23 +230,13 @@ impl Kernel for Task<'_> {
     #[inline(always)]
     fn run<V: Lanes>(mut self) {
         let (conv, lanes) = (self.conv, 2 * V::N);
-        for strip in self.tiling.strips(self.range.clone()) {
-            for first in (0..conv.source_channels).step_by(V::N) {
-                let channels = [first, V::N.min(conv.source_channels - first)];
-                let to = (&mut self.patches, first);
-                self.source
-                    .transform::<V, Input, PATCH>(&strip, channels, self.band, to);
-            }
-        }
+        let (rows, patches) = (self.range.clone(), &mut self.patches);
+        conv.transform_patches::<V>(&self.source, rows, self.band, patches);
         let depth = conv.source_channels;
         let kernels = self.kernels;
         for (panel, weights) in self.weights.chunks_exact(kernels.len()).enumerate() {
             let panel = self.first_panel + panel;
-            let width = if conv.channels - panel * lanes > V::N {
-                lanes
-            } else {
-                V::N
-            };
+            let width = conv.width::<V>(panel);
             for point in 0..POINTS {
                 let patches = Left {
                     values: self.patches.point(point),
@@ -259,58 +251,11 @@ impl Kernel for Task<'_> {
                     (self.products.point_mut(point), lanes),
                 );
             }
-            for strip in self.tiling.strips(self.range.clone()) {
-                self.write::<V>(&strip, panel, width);
+            let tiling = self.source.tiling;
+            for strip in tiling.strips(self.range.clone()) {
+                let strip = (&strip, tiling.columns);
+                conv.write::<V>(strip, panel, &self.products, self.sums, &self.output);
             }
-        }
-    }
-}
-
-impl Task<'_> {
-    /// Transforms the products of one strip and panel back, adds the bias and writes the planes.
-    #[inline(always)]
-    fn write<V: Lanes>(&mut self, strip: &Strip, panel: usize, width: usize) {
-        let (conv, lanes, [height, row_len]) = (self.conv, 2 * V::N, self.conv.size);
-        let first = panel * lanes;
-        let channels = lanes.min(conv.channels - first);
-        let mut bias = [0.0; 32];
-        if let Some(values) = conv.bias {
-            bias[..channels].copy_from_slice(&values[first..first + channels]);
-        }
-        let top = strip.rows.start * TILE;
-        let rows = (strip.rows.end * TILE).min(height) - top;
-        assert!(self.sums.len() >= rows * row_len * lanes);
-        let sums = self.sums.as_mut_ptr();
-        for (tile, [row, column]) in strip.tiles(self.tiling.columns) {
-            for at in (0..width).step_by(V::N) {
-                let y = both::<V, Output, PATCH, TILE>(&self.products.take(tile, at));
-                // SAFETY: the bias fills two registers, and positions inside the output have a row
-                // of sums.
-                unsafe {
-                    let bias = V::load(bias.as_ptr().add(at));
-                    for i in 0..TILE.min(height - row * TILE) {
-                        for j in 0..TILE.min(row_len - column * TILE) {
-                            let position = (row * TILE - top + i) * row_len + column * TILE + j;
-                            y[i][j].add(bias).store(sums.add(position * lanes + at));
-                        }
-                    }
-                }
-            }
-        }
-        let plane = height * row_len;
-        let start = (strip.image * conv.channels + first) * plane + top * row_len;
-        // SAFETY: the sums have a row for each position of these rows; `run` checked that the
-        // output holds every image and channel, and these rows of this image are this task's own.
-        unsafe {
-            let from = Rows {
-                start: sums.cast_const(),
-                pitch: lanes,
-            };
-            let to = Rows {
-                start: self.output.0.add(start),
-                pitch: plane,
-            };
-            transpose::<V>(from, [rows * row_len, channels], to);
         }
     }
 }

@@ -6,6 +6,8 @@
 //! the 36 products are transformed back.
 
 mod forward;
+mod panels;
+mod steps;
 mod transform;
 mod weight_grad;
 
