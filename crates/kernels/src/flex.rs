@@ -160,8 +160,9 @@ impl KernelBackend for Flex {
 
     fn attend_kept(inputs: [FlexTensor; 3]) -> (FlexTensor, Self::AttentionStatistics) {
         let (size, shape) = (size(&inputs[0]), attention_shape(&inputs));
-        let [q, k, v] = inputs.map(Floats::new);
-        let (y, sums) = attention::forward(Isa::best(), &shape, q.slice(), k.slice(), v.slice());
+        let heads = inputs.map(Heads::new);
+        let heads = heads.each_ref().map(Heads::as_they_lie);
+        let (y, sums) = attention::forward(Isa::best(), &shape, heads);
         (tensor(y, size), Arc::new(sums))
     }
 
@@ -206,6 +207,31 @@ fn attention_shape([q, k, _]: &[FlexTensor; 3]) -> attention::Shape {
         tokens,
         context,
         dim,
+    }
+}
+
+/// The queries, keys or values of heads.
+struct Heads(FlexTensor);
+
+impl Heads {
+    /// Copies only if a row is not in order: heads of a linear layer's output are read where they are.
+    fn new(tensor: FlexTensor) -> Self {
+        let steps = tensor.layout().strides();
+        let forward = steps.iter().all(|&step| step >= 0);
+        Self(match forward && steps[3] == 1 {
+            true => tensor,
+            false => Floats::new(tensor).0,
+        })
+    }
+
+    fn as_they_lie(&self) -> attention::Heads<'_> {
+        let layout = self.0.layout();
+        let steps = layout.strides();
+        attention::Heads {
+            values: &self.0.storage()[layout.start_offset()..],
+            per_image: size(&self.0)[1],
+            steps: [0, 1, 2].map(|axis| steps[axis] as usize),
+        }
     }
 }
 

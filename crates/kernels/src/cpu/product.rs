@@ -9,6 +9,17 @@ pub(crate) struct Left<'a> {
     pub(crate) pitch: usize,
 }
 
+impl Left<'_> {
+    /// The rows from one on.
+    #[inline(always)]
+    pub(crate) fn from_row(self, row: usize) -> Self {
+        Self {
+            values: &self.values[row * self.pitch..],
+            ..self
+        }
+    }
+}
+
 /// `c = a b`, or `c += a b` where `ADD`; with the transpose of the left factor in place of `a` if
 /// `ACROSS`. `a` then has `rows` rows and `inner` columns.
 ///

@@ -156,8 +156,10 @@ impl Kernel for Head<'_> {
             let b = &mut self.buffers;
             copy_rows(q, dim, b.q, wide);
             copy_rows(dy, dim, b.dy, wide);
-            lay_columns::<V>(q, dim, b.q_columns);
-            lay_columns::<V>(dy, dim, b.dy_columns);
+            for (values, columns) in [(q, &mut b.q_columns), (dy, &mut b.dy_columns)] {
+                let from = Left { values, pitch: dim };
+                lay_columns::<V>(from, [rows, dim], columns);
+            }
             b.dq_columns.fill(0.0);
             for start in (0..context).step_by(KEYS) {
                 self.block::<V>(rows, start, KEYS.min(context - start), &per_query);

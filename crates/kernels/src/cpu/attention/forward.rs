@@ -4,18 +4,12 @@ use super::super::product::{Left, product};
 use super::super::scratch;
 use super::super::simd::math::exp;
 use super::super::simd::{Isa, Kernel, Lanes};
-use super::{KEYS, QUERIES, Shape, lay_columns, lay_rows};
+use super::{Heads, KEYS, QUERIES, Shape, lay_columns, lay_rows};
 use rayon::prelude::*;
 
 /// The output, and for each query the logarithm of the sum of the exponentials of its scaled
 /// scores.
-pub(crate) fn forward(
-    isa: Isa,
-    shape: &Shape,
-    q: &[f32],
-    k: &[f32],
-    v: &[f32],
-) -> (Vec<f32>, Vec<f32>) {
+pub(crate) fn forward(isa: Isa, shape: &Shape, [q, k, v]: [Heads; 3]) -> (Vec<f32>, Vec<f32>) {
     let Shape {
         heads,
         tokens,
@@ -24,19 +18,17 @@ pub(crate) fn forward(
     } = *shape;
     let mut output = vec![0.0; heads * tokens * dim];
     let mut sums = vec![0.0; heads * tokens];
-    let of_heads = output
-        .par_chunks_exact_mut(tokens * dim)
-        .zip(q.par_chunks_exact(tokens * dim));
+    let of_heads = output.par_chunks_exact_mut(tokens * dim);
     let of_heads = of_heads.zip(sums.par_chunks_exact_mut(tokens)).enumerate();
-    of_heads.for_each(|(head, ((output, q), sums))| {
-        let of_head = head * context * dim..(head + 1) * context * dim;
-        let (k, v) = (&k[of_head.clone()], &v[of_head]);
-        let blocks = output
-            .par_chunks_mut(QUERIES * dim)
-            .zip(q.par_chunks(QUERIES * dim));
+    of_heads.for_each(|(head, (output, sums))| {
+        let [k, v] = [k, v].map(|x| x.rows(head, 0..context, dim));
+        let blocks = output.par_chunks_mut(QUERIES * dim);
         blocks
             .zip(sums.par_chunks_mut(QUERIES))
-            .for_each(|((output, q), sums)| {
+            .enumerate()
+            .for_each(|(block, (output, sums))| {
+                let first = block * QUERIES;
+                let q = q.rows(head, first..first + sums.len(), dim);
                 let columns = dim * QUERIES;
                 scratch::with(
                     [columns, KEYS * QUERIES, columns],
@@ -62,9 +54,9 @@ pub(crate) fn forward(
 /// Up to [`QUERIES`] queries of one head.
 struct Block<'a> {
     shape: &'a Shape,
-    q: &'a [f32],
-    k: &'a [f32],
-    v: &'a [f32],
+    q: Left<'a>,
+    k: Left<'a>,
+    v: Left<'a>,
     output: &'a mut [f32],
     sums: &'a mut [f32],
     /// The queries as columns.
@@ -81,16 +73,12 @@ impl Kernel for Block<'_> {
     #[inline(always)]
     fn run<V: Lanes>(self) {
         let Shape { context, dim, .. } = *self.shape;
-        lay_columns::<V>(self.q, dim, self.queries);
+        lay_columns::<V>(self.q, [self.sums.len(), dim], self.queries);
         self.mixed.fill(0.0);
         let (mut maxima, mut sums) = ([f32::MIN; QUERIES], [0.0; QUERIES]);
         for start in (0..context).step_by(KEYS) {
             let keys = KEYS.min(context - start);
-            let rows = start * dim..(start + keys) * dim;
-            let k = Left {
-                values: &self.k[rows.clone()],
-                pitch: dim,
-            };
+            let [k, v] = [self.k, self.v].map(|x| x.from_row(start));
             let sizes = [keys, dim, QUERIES];
             product::<V, false, false>(k, sizes, (self.queries, QUERIES), (self.scores, QUERIES));
             let scores = &mut self.scores[..keys * QUERIES];
@@ -101,10 +89,6 @@ impl Kernel for Block<'_> {
                 &mut sums,
                 self.mixed,
             );
-            let v = Left {
-                values: &self.v[rows],
-                pitch: dim,
-            };
             let sizes = [dim, keys, QUERIES];
             product::<V, true, true>(v, sizes, (self.scores, QUERIES), (self.mixed, QUERIES));
         }

@@ -14,8 +14,10 @@ mod tests;
 pub(crate) use backward::{Saved, backward};
 pub(crate) use forward::forward;
 
+use super::product::Left;
 use super::simd::Lanes;
 use super::simd::transpose::{Rows, transpose};
+use std::ops::Range;
 
 /// Queries per block: two of the widest registers.
 const QUERIES: usize = 32;
@@ -41,17 +43,49 @@ impl Shape {
     }
 }
 
-/// Lays up to [`QUERIES`] rows of `dim` floats as columns, filled up with zeros.
+/// The queries, keys or values of all heads, as they lie: those of a head need not follow each other.
+#[derive(Clone, Copy)]
+pub(crate) struct Heads<'a> {
+    pub(crate) values: &'a [f32],
+    /// Heads of an image.
+    pub(crate) per_image: usize,
+    /// Floats from an image to the next, from a head to the next, and from a row to the next.
+    pub(crate) steps: [usize; 3],
+}
+
+impl<'a> Heads<'a> {
+    /// Heads one after the other, of so many rows.
+    pub(crate) fn in_order(values: &'a [f32], rows: usize, dim: usize) -> Self {
+        Self {
+            values,
+            per_image: 1,
+            steps: [rows * dim, 0, dim],
+        }
+    }
+
+    /// Some rows of a head, counted through all images.
+    fn rows(&self, head: usize, rows: Range<usize>, dim: usize) -> Left<'a> {
+        let [of_image, of_head, pitch] = self.steps;
+        let place = [head / self.per_image, head % self.per_image, rows.start];
+        let start = place[0] * of_image + place[1] * of_head + place[2] * pitch;
+        Left {
+            values: &self.values[start..][..(rows.len() - 1) * pitch + dim],
+            pitch,
+        }
+    }
+}
+
+/// Lays `count` rows of `dim` floats, at most [`QUERIES`], as columns, filled up with zeros.
 #[inline(always)]
-fn lay_columns<V: Lanes>(from: &[f32], dim: usize, to: &mut [f32]) {
-    let count = from.len() / dim;
+fn lay_columns<V: Lanes>(from: Left, [count, dim]: [usize; 2], to: &mut [f32]) {
     assert!(count <= QUERIES && to.len() >= dim * QUERIES);
+    assert!((count - 1) * from.pitch + dim <= from.values.len());
     if count < QUERIES {
         to.fill(0.0);
     }
     let from = Rows {
-        start: from.as_ptr(),
-        pitch: dim,
+        start: from.values.as_ptr(),
+        pitch: from.pitch,
     };
     // SAFETY: `from` has `count` rows of `dim` floats, and `to` holds `dim` rows of at least
     // `count`.

@@ -1,6 +1,6 @@
 //! Attention against its definition in double precision.
 
-use super::{Saved, Shape, backward, forward};
+use super::{Heads, Saved, Shape, backward, forward};
 use crate::cpu::simd::Isa;
 use crate::cpu::testing::{assert_same_bits, beyond, values};
 use proptest::prelude::*;
@@ -70,7 +70,9 @@ fn exact(shape: &Shape, inputs: &Inputs) -> [Vec<f64>; 4] {
 
 fn ours(isa: Isa, shape: &Shape, inputs: &Inputs) -> Vec<Vec<f32>> {
     let Inputs { q, k, v, dy } = inputs;
-    let (output, sums) = forward(isa, shape, q, k, v);
+    let inputs = [(q, shape.tokens), (k, shape.context), (v, shape.context)];
+    let heads = inputs.map(|(x, rows)| Heads::in_order(x, rows, shape.dim));
+    let (output, sums) = forward(isa, shape, heads);
     let saved = Saved {
         q,
         k,
@@ -136,4 +138,43 @@ fn gives_the_same_bits_on_any_number_of_threads() {
     };
     let inputs = Inputs::new(&shape, 8.0);
     assert_same_bits(|| ours(Isa::best(), &shape, &inputs));
+}
+
+/// Heads that share rows, as a linear layer writes them, give what heads in order give.
+#[test]
+fn heads_need_not_follow_each_other() {
+    let (batch, per_image) = (2, 3);
+    let shape = Shape {
+        heads: batch * per_image,
+        tokens: 45,
+        context: 70,
+        dim: 20,
+    };
+    let Inputs { q, k, v, .. } = Inputs::new(&shape, 2.0);
+    let inputs = [(q, shape.tokens), (k, shape.context), (v, shape.context)];
+    // From [image, head, row, number] to [image, row, head, number].
+    let shared = inputs.each_ref().map(|(x, rows)| {
+        let mut shared = vec![0.0; x.len()];
+        for (row, numbers) in x.chunks_exact(shape.dim).enumerate() {
+            let (head, row) = (row / rows, row % rows);
+            let (image, head) = (head / per_image, head % per_image);
+            let at = ((image * rows + row) * per_image + head) * shape.dim;
+            shared[at..at + shape.dim].copy_from_slice(numbers);
+        }
+        (shared, *rows)
+    });
+    for isa in Isa::available() {
+        let in_order = inputs
+            .each_ref()
+            .map(|(x, rows)| Heads::in_order(x, *rows, shape.dim));
+        let as_they_lie = shared.each_ref().map(|(x, rows)| Heads {
+            values: x,
+            per_image,
+            steps: [rows * per_image, 1, per_image].map(|rows| rows * shape.dim),
+        });
+        assert_eq!(
+            forward(isa, &shape, in_order),
+            forward(isa, &shape, as_they_lie)
+        );
+    }
 }
