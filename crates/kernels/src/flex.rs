@@ -3,7 +3,7 @@
 use crate::backend::{AttentionSaved, KernelBackend, NormGradients, NormInputs, size};
 use crate::cpu::simd::Isa;
 use crate::cpu::weights::{Blocks, Weights};
-use crate::cpu::{attention, conv, linear, norm};
+use crate::cpu::{attention, conv, gelu, linear, norm};
 use crate::extension::Weight;
 use crate::options::{ConvOptions, NormOptions};
 use crate::q8;
@@ -182,6 +182,16 @@ impl KernelBackend for Flex {
         let mut sizes = sizes.into_iter();
         gradients.map(|gradient| tensor(gradient, sizes.next().expect("three of each")))
     }
+}
+
+/// One half of each row times GELU of the other.
+pub(crate) fn geglu(x: FlexTensor) -> FlexTensor {
+    let x = Floats::new(x);
+    let mut shape = x.0.shape().to_vec();
+    let row = shape.last_mut().expect("an axis that is cut into halves");
+    let y = gelu::geglu(x.slice(), *row);
+    *row /= 2;
+    FlexTensor::from_data(TensorData::new(y, shape))
 }
 
 fn conv_shape(

@@ -24,7 +24,7 @@ mod support;
 pub mod update;
 
 pub use burn::backend::DispatchTensor;
-pub use ops::{attention, checkpointed, conv2d, group_norm, group_norm_silu, linear, silu};
+pub use ops::{attention, checkpointed, conv2d, geglu, group_norm, group_norm_silu, linear, silu};
 pub use options::Film;
 pub use parallel::parallel_parts;
 pub use precision::allow_tf32;

@@ -42,7 +42,7 @@ pub(crate) fn floats<const D: usize>(x: Tensor<D>) -> Vec<f64> {
 }
 
 /// Differentiates `sum(y * weights)` for fixed weights, so that no two outputs count the same.
-pub(crate) fn backward(y: &Tensor<4>) -> burn::tensor::Gradients {
+pub(crate) fn backward<const D: usize>(y: &Tensor<D>) -> burn::tensor::Gradients {
     let weights = tensor(99, y.dims(), y.dtype(), &y.device());
     (y.clone() * weights).sum().backward()
 }

@@ -9,7 +9,8 @@ use crate::train::lora::Lora;
 use burn::module::Module;
 use burn::nn::conv::Conv2d;
 use burn::nn::{Dropout, DropoutConfig, GroupNorm, LayerNorm, Linear};
-use burn::tensor::{FloatDType, Tensor, activation::gelu};
+use burn::tensor::{FloatDType, Tensor};
+use fewstep_kernels::geglu;
 use fewstep_kernels::maps::{to_map, to_tokens};
 use serde::{Deserialize, Serialize};
 
@@ -321,7 +322,6 @@ struct GeGlu {
 
 impl GeGlu {
     fn forward(&self, x: Tensor<3>) -> Tensor<3> {
-        let halves = linear(&self.proj, x).chunk(2, 2);
-        halves[0].clone() * gelu(halves[1].clone())
+        geglu(linear(&self.proj, x))
     }
 }

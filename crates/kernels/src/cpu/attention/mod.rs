@@ -54,15 +54,6 @@ pub(crate) struct Heads<'a> {
 }
 
 impl<'a> Heads<'a> {
-    /// Heads one after the other, of so many rows.
-    pub(crate) fn in_order(values: &'a [f32], rows: usize, dim: usize) -> Self {
-        Self {
-            values,
-            per_image: 1,
-            steps: [rows * dim, 0, dim],
-        }
-    }
-
     /// Some rows of a head, counted through all images.
     fn rows(&self, head: usize, rows: Range<usize>, dim: usize) -> Left<'a> {
         let [of_image, of_head, pitch] = self.steps;
