@@ -88,9 +88,9 @@ fn json(file: &Path) -> Value {
     serde_json::from_slice(&std::fs::read(file).expect("there")).expect("JSON")
 }
 
-/// A copy of a model whose scheduler's configuration has these fields.
-fn with_scheduler(folder: &Path, name: &str, fields: &[(&str, Value)]) {
-    copy(Path::new(&golden_path("sd1")), &folder.join(name));
+/// A copy of a golden model whose scheduler's configuration has these fields.
+fn with_scheduler(folder: &Path, base: &str, name: &str, fields: &[(&str, Value)]) {
+    copy(Path::new(&golden_path(base)), &folder.join(name));
     let path = folder.join(name).join("scheduler/scheduler_config.json");
     let mut config = json(&path);
     for (field, value) in fields {
