@@ -70,7 +70,7 @@ def make(folder):
 
 
 def run(side, folder, xl, steps, threads, scratch):
-    """Seconds of a run, of generating only, and peak megabytes."""
+    """Seconds of a run, of generating only, peak megabytes, and seconds of all processors together."""
     out = f"{scratch}/{side}.png"
     if side == "ours":
         command = [ROOT / "target/release/fewstep", "sample", "--model", folder, "--prompt", PROMPT, "--sampler", "ddim",
@@ -87,7 +87,7 @@ def run(side, folder, xl, steps, threads, scratch):
     _, status, usage = os.wait4(process.pid, 0)
     if status != 0:
         sys.exit(f"{side} failed")
-    return time.perf_counter() - start, float(generating[1]), usage.ru_maxrss / 1024
+    return time.perf_counter() - start, float(generating[1]), usage.ru_maxrss / 1024, usage.ru_utime + usage.ru_stime
 
 
 def main():
@@ -106,13 +106,14 @@ def main():
             for (side, steps), rounds in results.items():
                 rounds.append(run(side, arguments.folder, arguments.xl, steps, arguments.threads, scratch))
                 print(json.dumps([side, steps, *rounds[-1]]), file=sys.stderr, flush=True)
-    print("| | one network call, s | generating with one step, s | whole run with one step, s | peak MB |\n|---|---|---|---|---|")
+    print("| | one network call, s | its processor time, s | generating with one step, s | whole run with one step, s | peak MB |\n"
+          "|---|---|---|---|---|---|")
     for side in ("ours", "diffusers"):
-        whole, one, _ = zip(*results[side, fewest])
-        _, many, _ = zip(*results[side, most])
-        call = (statistics.median(many) - statistics.median(one)) / (most - fewest)
-        peak = max(peak for steps in (fewest, most) for _, _, peak in results[side, steps])
-        print(f"| {side} | {call:.2f} | {statistics.median(one):.1f} | {statistics.median(whole):.1f} | {peak:.0f} |")
+        whole, one, peaks, busy = zip(*results[side, fewest])
+        _, many, more_peaks, busier = zip(*results[side, most])
+        per_call = lambda many, one: (statistics.median(many) - statistics.median(one)) / (most - fewest)  # noqa: E731
+        print(f"| {side} | {per_call(many, one):.2f} | {per_call(busier, busy):.2f} | {statistics.median(one):.1f} | "
+              f"{statistics.median(whole):.1f} | {max(peaks + more_peaks):.0f} |")
 
 
 main()

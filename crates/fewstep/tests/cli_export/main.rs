@@ -120,6 +120,10 @@ fn an_index_names_only_what_is_in_its_folder() {
     }
     assert_eq!(index["safety_checker"], json!([null, null]));
     assert_eq!(index["requires_safety_checker"], json!(false));
+    // The U-Net is in 32 bits, and a pipeline wants the text encoder in the same type.
+    let encoder = |model: &str| json(&folder.join(model).join("text_encoder/config.json"));
+    assert_eq!(encoder("published")["dtype"], "float16");
+    assert_eq!(encoder("ours")["dtype"], "float32");
 }
 
 #[test]

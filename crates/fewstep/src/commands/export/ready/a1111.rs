@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 impl Ready<'_> {
     /// The configuration of the first latent diffusion code, for a U-Net of Stable Diffusion 1 that
     /// predicts v.
-    fn yaml(&self, pipeline: &Pipeline, model: &Model) -> String {
+    pub(super) fn yaml(&self, pipeline: &Pipeline, model: &Model) -> String {
         let BackboneConfig::UNet(unet) = model.network.config();
         let [_, side, _] = self.recipe.resolution;
         let first = unet.widths[0];

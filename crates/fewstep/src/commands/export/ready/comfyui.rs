@@ -15,7 +15,7 @@ impl Ready<'_> {
         }
     }
 
-    fn comfy_settings(&self) -> String {
+    pub(super) fn comfy_settings(&self) -> String {
         let [sampler, scheduler] = self.comfy_sampler();
         let discrete = self.model_sampling().map(|sampling| {
             let zero = self.has_zero_snr();
@@ -40,7 +40,7 @@ impl Ready<'_> {
     }
 
     /// The workflow in API form.
-    fn workflow(&self) -> Value {
+    pub(super) fn workflow(&self) -> Value {
         let [sampler, scheduler] = self.comfy_sampler();
         let ([height, width], steps, cfg) = (self.size, self.steps, self.cfg);
         let node = |class: &str, inputs: Value| json!({ "class_type": class, "inputs": inputs });

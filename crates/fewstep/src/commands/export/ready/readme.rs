@@ -5,7 +5,7 @@ use fewstep_formats::WeightPrecision;
 
 impl Ready<'_> {
     /// Where the file goes, and what to set: a line for each.
-    fn readme(&self, precision: Option<WeightPrecision>) -> String {
+    pub(super) fn readme(&self, precision: Option<WeightPrecision>) -> String {
         let ([height, width], steps, cfg) = (self.size, self.steps, self.cfg);
         match self.tool {
             Tool::Comfyui => format!(
