@@ -1,13 +1,14 @@
-"""Times a model of the full size of Stable Diffusion 1.5 in our program and in diffusers: one image of 512x512.
+"""Times a model of the full size of Stable Diffusion 1.5 in our program and in diffusers: one image of 512x512. With --xl, of SDXL, 1024x1024.
 
     pip install -r tools/peers/requirements.txt
     cargo build --release
-    python tools/peers/full_size.py FOLDER [--rounds 3] [--threads 2]
+    python tools/peers/full_size.py FOLDER [--xl] [--rounds 3] [--threads 2]
 
-FOLDER is made where it does not exist: random weights in half precision, 2.1 GB, in diffusers' layout. Both sides compute in
-single precision. A run loads the model and generates one image from a prompt with DDIM, without guidance; one network call
-is a quarter of how much longer generating takes with five steps than with one, without loading. Peak memory is that of the
-process.
+FOLDER is made where it does not exist: random weights in half precision, 2.1 GB (6.9 GB), in diffusers' layout. Both sides compute in
+single precision; with --xl ours keeps the network's weights in f16 (--precision f16), and diffusers has no way to compute in more
+bits than its weights have, so that it is in bf16 throughout. A run loads the model and generates one image from a prompt with
+DDIM, without guidance; one network call is a quarter of how much longer generating takes with five steps than with one (with --xl
+the whole of how much longer two steps take), without loading. Peak memory is that of the process.
 """
 import argparse
 import json
@@ -22,19 +23,22 @@ import time
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 PROMPT = "a lighthouse by the sea"
-STEPS = [1, 5]
 DIFFUSERS = """
 import sys, time, torch
-from diffusers import DDIMScheduler, StableDiffusionPipeline
-folder, steps, threads, out = sys.argv[1:]
+from diffusers import DDIMScheduler, DiffusionPipeline
+folder, steps, threads, dtype, out = sys.argv[1:]
 torch.set_num_threads(int(threads))
-pipe = StableDiffusionPipeline.from_pretrained(folder, torch_dtype=torch.float32, safety_checker=None)
+pipe = DiffusionPipeline.from_pretrained(folder, torch_dtype=getattr(torch, dtype))
 pipe.scheduler = DDIMScheduler.from_config(pipe.scheduler.config)
 pipe.set_progress_bar_config(disable=True)
 start = time.perf_counter()
 pipe(sys.stdin.read(), num_inference_steps=int(steps), guidance_scale=1.0).images[0].save(out)
 print(f"{time.perf_counter() - start} s per image")
 """
+
+
+def make_xl(folder):
+    subprocess.run([sys.executable, ROOT / "tools/gpu/random_sd.py", folder, "--xl"], check=True)
 
 
 def make(folder):
@@ -65,14 +69,15 @@ def make(folder):
     ).to(torch.float16).save_pretrained(folder)
 
 
-def run(side, folder, steps, threads, scratch):
-    """Seconds of a run, of generating only, and peak megabytes."""
+def run(side, folder, xl, steps, threads, scratch):
+    """Seconds of a run, of generating only, peak megabytes, and seconds of all processors together."""
     out = f"{scratch}/{side}.png"
     if side == "ours":
         command = [ROOT / "target/release/fewstep", "sample", "--model", folder, "--prompt", PROMPT, "--sampler", "ddim",
-                   "--steps", str(steps), "--w", "0", "--out", out]
+                   "--steps", str(steps), "--w", "0", "--precision", "f16" if xl else "f32", "--out", out]
     else:
-        command = [sys.executable, "-c", DIFFUSERS, folder, str(steps), str(threads), out]
+        dtype = "bfloat16" if xl else "float32"
+        command = [sys.executable, "-c", DIFFUSERS, folder, str(steps), str(threads), dtype, out]
     environment = os.environ | {"RAYON_NUM_THREADS": str(threads), "OMP_NUM_THREADS": str(threads)}
     start = time.perf_counter()
     process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, env=environment, text=True)
@@ -82,30 +87,33 @@ def run(side, folder, steps, threads, scratch):
     _, status, usage = os.wait4(process.pid, 0)
     if status != 0:
         sys.exit(f"{side} failed")
-    return time.perf_counter() - start, float(generating[1]), usage.ru_maxrss / 1024
+    return time.perf_counter() - start, float(generating[1]), usage.ru_maxrss / 1024, usage.ru_utime + usage.ru_stime
 
 
 def main():
     parser = argparse.ArgumentParser()
     parser.add_argument("folder")
+    parser.add_argument("--xl", action="store_true")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--threads", type=int, default=2)
     arguments = parser.parse_args()
     if not pathlib.Path(arguments.folder, "model_index.json").exists():
-        make(arguments.folder)
-    results = {(side, steps): [] for side in ("ours", "diffusers") for steps in STEPS}
+        (make_xl if arguments.xl else make)(arguments.folder)
+    fewest, most = (1, 2) if arguments.xl else (1, 5)
+    results = {(side, steps): [] for side in ("ours", "diffusers") for steps in (fewest, most)}
     with tempfile.TemporaryDirectory() as scratch:
         for _ in range(arguments.rounds):
             for (side, steps), rounds in results.items():
-                rounds.append(run(side, arguments.folder, steps, arguments.threads, scratch))
+                rounds.append(run(side, arguments.folder, arguments.xl, steps, arguments.threads, scratch))
                 print(json.dumps([side, steps, *rounds[-1]]), file=sys.stderr, flush=True)
-    print("| | one network call, s | generating with one step, s | whole run with one step, s | peak MB |\n|---|---|---|---|---|")
+    print("| | one network call, s | its processor time, s | generating with one step, s | whole run with one step, s | peak MB |\n"
+          "|---|---|---|---|---|---|")
     for side in ("ours", "diffusers"):
-        whole, one, _ = zip(*results[side, STEPS[0]])
-        _, many, _ = zip(*results[side, STEPS[1]])
-        call = (statistics.median(many) - statistics.median(one)) / (STEPS[1] - STEPS[0])
-        peak = max(peak for steps in STEPS for _, _, peak in results[side, steps])
-        print(f"| {side} | {call:.2f} | {statistics.median(one):.1f} | {statistics.median(whole):.1f} | {peak:.0f} |")
+        whole, one, peaks, busy = zip(*results[side, fewest])
+        _, many, more_peaks, busier = zip(*results[side, most])
+        per_call = lambda many, one: (statistics.median(many) - statistics.median(one)) / (most - fewest)  # noqa: E731
+        print(f"| {side} | {per_call(many, one):.2f} | {per_call(busier, busy):.2f} | {statistics.median(one):.1f} | "
+              f"{statistics.median(whole):.1f} | {max(peaks + more_peaks):.0f} |")
 
 
 main()

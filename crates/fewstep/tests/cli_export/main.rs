@@ -88,9 +88,9 @@ fn json(file: &Path) -> Value {
     serde_json::from_slice(&std::fs::read(file).expect("there")).expect("JSON")
 }
 
-/// A copy of a model whose scheduler's configuration has these fields.
-fn with_scheduler(folder: &Path, name: &str, fields: &[(&str, Value)]) {
-    copy(Path::new(&golden_path("sd1")), &folder.join(name));
+/// A copy of a golden model whose scheduler's configuration has these fields.
+fn with_scheduler(folder: &Path, base: &str, name: &str, fields: &[(&str, Value)]) {
+    copy(Path::new(&golden_path(base)), &folder.join(name));
     let path = folder.join(name).join("scheduler/scheduler_config.json");
     let mut config = json(&path);
     for (field, value) in fields {
@@ -120,6 +120,10 @@ fn an_index_names_only_what_is_in_its_folder() {
     }
     assert_eq!(index["safety_checker"], json!([null, null]));
     assert_eq!(index["requires_safety_checker"], json!(false));
+    // The U-Net is in 32 bits, and a pipeline wants the text encoder in the same type.
+    let encoder = |model: &str| json(&folder.join(model).join("text_encoder/config.json"));
+    assert_eq!(encoder("published")["dtype"], "float16");
+    assert_eq!(encoder("ours")["dtype"], "float32");
 }
 
 #[test]

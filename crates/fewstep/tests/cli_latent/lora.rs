@@ -61,7 +61,8 @@ fn a_lora_student_equals_its_base_and_the_exported_files() {
     // The one w that readers of kohya's names can have is a bias.
     let (bake, form) = (["--bake-w", "3"], ["--form", "lora", "--out", "baked"]);
     let export = ["export", "--model", "students", "--steps", "1"];
-    workspace.succeed(&[&export[..], &bake, &form].concat());
+    let said = workspace.run(&[&export[..], &bake, &form].concat());
+    assert!(said.status.success() && stderr(&said).contains("--for sd-cpp"));
     let baked = tensors(&workspace.path("baked/kohya.safetensors"));
     let name = "lora_unet_time_embedding_linear_1";
     let (shape, bias) = &baked[&format!("{name}.diff_b")];

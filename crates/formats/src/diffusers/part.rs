@@ -55,8 +55,9 @@ impl Part {
 
     /// From a name in a file to the current one; `None` for what is no weight. Attention within an
     /// image has names of its own in old files; transformers before 5 has everything of a text
-    /// encoder inside `text_model`, and stored the numbers of the positions. A BERT has a pooler
-    /// that is not used, and names that are not valid in Rust.
+    /// encoder inside `text_model`, and stored the numbers of the positions. A first text encoder may
+    /// have a projection, which only the second one of SDXL uses. A BERT has a pooler that is not
+    /// used, and names that are not valid in Rust.
     pub(crate) fn current_name(self, name: &str) -> Option<String> {
         match self {
             Self::ClassEmbedder => Some(name.into()),
@@ -72,13 +73,27 @@ impl Part {
             }
             Self::TextEncoder | Self::TextEncoder2 => {
                 let name = name.strip_prefix("text_model.").unwrap_or(name);
-                let unused = name == "embeddings.position_ids" || name.starts_with("pooler.");
+                let unused = ["embeddings.position_ids", "pooler."]
+                    .iter()
+                    .any(|start| name.starts_with(start))
+                    || self == Self::TextEncoder && name.starts_with("text_projection.");
                 let ours = || {
                     name.replace(".attention.self.", ".attention.own.")
                         .replace(".LayerNorm.", ".layer_norm.")
                 };
                 (!unused).then(ours)
             }
+        }
+    }
+
+    /// From a shape in a file to the current one: attention of an autoencoder was convolutions of one
+    /// pixel in files that come from the first latent diffusion code.
+    pub(super) fn current_shape(self, name: &str, shape: &[usize]) -> Option<[usize; 2]> {
+        match (self, shape) {
+            (Self::Autoencoder, &[outputs, inputs, 1, 1]) if name.contains(".attentions.") => {
+                Some([outputs, inputs])
+            }
+            _ => None,
         }
     }
 }

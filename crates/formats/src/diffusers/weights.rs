@@ -28,6 +28,9 @@ pub(crate) fn load_in(
     for file in files(folder, part)? {
         for mut tensor in deferred::tensors(&file)? {
             if let Some(name) = part.current_name(&tensor.name) {
+                if let Some(shape) = part.current_shape(&name, &tensor.shape) {
+                    tensor.shape = shape.into();
+                }
                 tensor.name = name;
                 tensors.push(tensor);
             }

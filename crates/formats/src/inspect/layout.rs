@@ -2,6 +2,7 @@
 
 use super::{Tensor, add};
 use crate::embeddings::{FIRST, MOST, SECOND};
+use crate::single_file::marks;
 use serde::Serialize;
 
 /// How the tensors of a file are named.
@@ -34,13 +35,15 @@ pub struct UNetFacts {
 }
 
 /// Prefixes of the first code, and the parts that they stand for.
-const PREFIXES: [(&str, &str); 6] = [
+const PREFIXES: [(&str, &str); 8] = [
     ("model.diffusion_model.", "U-Net"),
     ("first_stage_model.", "autoencoder"),
     ("cond_stage_model.", "text encoder"),
     ("conditioner.", "text encoders"),
     ("control_model.", "ControlNet"),
     ("model_ema.", "average of the U-Net"),
+    (marks::VELOCITY, "U-Net"),
+    (marks::ZERO_TERMINAL_SNR, "U-Net"),
 ];
 
 fn part_of(name: &str) -> Option<&'static str> {

@@ -1,7 +1,7 @@
 //! A single file as a folder.
 
 use super::names::Names;
-use super::read;
+use super::{marks, read};
 use crate::diffusers::part::Part;
 use crate::diffusers::scheduler;
 use crate::gguf;
@@ -23,7 +23,8 @@ impl Pipeline {
     /// Writes a folder with the weights of one file instead of this model's, which must be of the
     /// same shape: a fine-tune next to its base. The tokenizer and all configurations are this
     /// model's, and so are the parts that the file lacks, whose folders are given back. A file of
-    /// ours says how it is sampled, and then so does the folder.
+    /// ours says how it is sampled, and then so does the folder; one of SDXL may be marked as
+    /// predicting v.
     ///
     /// # Errors
     /// When the file cannot be read, or lacks the U-Net or a tensor of a part that it has, or the
@@ -53,13 +54,23 @@ impl Pipeline {
             });
         }
         self.components.copy_all_but_weights(folder)?;
-        if let Some(recipe) = stated_recipe(&bytes, &file.display().to_string())? {
+        let stated = stated_recipe(&bytes, &file.display().to_string())?;
+        let is_ours = stated.is_some();
+        let sdxl = network.text_time.is_some();
+        let marked = match sdxl && !is_ours {
+            true => marks::read(&read(&bytes, file)?, &self.model.recipe),
+            false => None,
+        };
+        if let Some(recipe) = stated.or(marked) {
             let scheduler_config = scheduler::write(&recipe);
             write_json_atomically(
                 &folder.join("scheduler/scheduler_config.json"),
                 &scheduler_config,
             )?;
-            write_json_atomically(&folder.join(RECIPE_FILE), &recipe)?;
+            let place = folder.join(RECIPE_FILE);
+            if is_ours || place.is_file() {
+                write_json_atomically(&place, &recipe)?;
+            }
         }
         let absent: Vec<_> = absent.into_iter().map(Part::folder).collect();
         for part in &absent {

@@ -3,6 +3,7 @@
 
 mod classes;
 mod import;
+pub(crate) mod marks;
 pub(crate) mod names;
 
 use crate::diffusers::part::Part;
@@ -40,7 +41,7 @@ impl Pipeline {
         let BackboneConfig::UNet(network) = &model.network.config();
         let names = Names::new(self, network)?;
         let sources = self.sources(model, &names)?;
-        let tensors = self.whole(&names, &sources)?;
+        let tensors = self.whole(model, &names, &sources)?;
         let (tensors, too_large) = match precision {
             Some(precision) => in_precision(tensors, precision),
             None => (tensors, vec![]),
@@ -63,6 +64,7 @@ impl Pipeline {
     /// All tensors of a whole model, under their names in a single file.
     fn whole<'a>(
         &self,
+        model: &Model,
         names: &Names<'_>,
         sources: &'a Sources,
     ) -> Result<BTreeMap<String, RawTensor<'a>>, FormatError> {
@@ -100,6 +102,9 @@ impl Pipeline {
             tensors.insert(name, whole);
         }
         add_unused_layer(&mut tensors);
+        if model.network.config().pooled_width().is_some() {
+            marks::add(&mut tensors, &model.recipe);
+        }
         Ok(tensors)
     }
 
@@ -139,7 +144,7 @@ impl Pipeline {
         let BackboneConfig::UNet(network) = &model.network.config();
         let names = Names::new(self, network)?;
         let sources = self.sources(model, &names)?;
-        let mut tensors = self.whole(&names, &sources)?;
+        let mut tensors = self.whole(model, &names, &sources)?;
         tensors.retain(|_, tensor| tensor.is_float());
         let of = |name: &str| match precision {
             GgufPrecision::Q8 if !name.starts_with(UNET_PREFIX) => GgufPrecision::F16,

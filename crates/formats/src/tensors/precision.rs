@@ -91,6 +91,17 @@ pub fn convert_weights(
         write_atomically_with(&path, |out| file::write(tensors, &entries, out))?;
         too_large.extend(names);
     }
+    name_precision(folder, precision)?;
+    Ok(too_large)
+}
+
+/// Says in the configurations that name the type of their weights, in a folder and below, that it is this
+/// one: transformers loads a text encoder in it whatever is in its file, and diffusers' pipelines
+/// want one type in all parts.
+///
+/// # Errors
+/// When a file cannot be read or written.
+pub fn name_precision(folder: &Path, precision: WeightPrecision) -> Result<(), FormatError> {
     for path in files(folder, |path| path.ends_with("config.json"))? {
         let mut config = read_object(&path)?;
         let mut said = false;
@@ -104,7 +115,7 @@ pub fn convert_weights(
             write_json_atomically(&path, &Value::Object(config))?;
         }
     }
-    Ok(too_large)
+    Ok(())
 }
 
 /// The files of a kind in a folder and below.

@@ -139,9 +139,10 @@ impl<'a> RawTensor<'a> {
         fits.then(|| RawTensor::owned(dtype, shape, data))
     }
 
-    /// The same linear layer as a 1x1 convolution.
+    /// The same linear layer as a 1x1 convolution, which it may be already.
     pub(crate) fn into_convolution(self) -> Self {
-        let shape = [&self.shape[..], &[1, 1]].concat();
+        let sides = self.shape.iter().copied().take(2);
+        let shape = sides.chain([1, 1]).collect();
         Self { shape, ..self }
     }
 

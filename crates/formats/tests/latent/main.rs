@@ -6,6 +6,7 @@ mod classes;
 mod few_steps;
 mod golden;
 mod networks;
+mod older_folders;
 mod pipelines;
 mod pixels;
 mod refusals;

@@ -48,6 +48,7 @@ impl Args {
             Ok::<_, FormatError>(())
         });
         written.input_error()?;
+        note_of_folded_w();
         Ok(too_large)
     }
 
@@ -72,6 +73,9 @@ impl Args {
         if student.network.config().takes_w() {
             warn_of_w();
         }
+        if self.bake_w.is_some() {
+            note_of_folded_w();
+        }
         if let Some(extracted) = extracted {
             println!("{}", losses(&extracted));
         }
@@ -83,6 +87,12 @@ fn warn_of_w() {
     eprintln!(
         "warning: this student has an input for w, which readers of kohya.safetensors do not know, so they generate without guidance: fold one w into that file with --bake-w"
     );
+}
+
+fn note_of_folded_w() {
+    console::note(format_args!(
+        "w is a bias of the embedding of time, which stable-diffusion.cpp does not find in a LoRA: for that tool write the whole model (--for sd-cpp)"
+    ));
 }
 
 /// How much of the difference to the base LoRA of several ranks lose.

@@ -1,17 +1,28 @@
 //! A scheduler's configuration for a model of ours.
 
-use fewstep_diffusion::{BetaSchedule, PredictionKind, Role, SamplerRecipe, ScheduleConfig};
+use fewstep_diffusion::{
+    BetaSchedule, DistilledFor, PredictionKind, Role, Sampler, SamplerRecipe, ScheduleConfig,
+};
 use serde_json::{Value, json};
 
-/// Writes the configuration of a DDIM scheduler for a recipe.
+/// Writes the configuration of a scheduler for a recipe: DDIM's, or that of a latent consistency model.
 pub(crate) fn write(recipe: &SamplerRecipe) -> Value {
     let prediction_type = match recipe.prediction {
         PredictionKind::X => "sample",
         PredictionKind::Eps => "epsilon",
         PredictionKind::V => "v_prediction",
     };
+    let jumps = recipe.default_sampler.map(|config| config.sampler);
+    let jumps = jumps == Some(Sampler::MultistepConsistency);
+    let class = match recipe.role {
+        Role::Student {
+            sampler: DistilledFor::Consistency,
+            ..
+        } if jumps => "LCMScheduler",
+        _ => "DDIMScheduler",
+    };
     let mut config = json!({
-        "_class_name": "DDIMScheduler",
+        "_class_name": class,
         "prediction_type": prediction_type,
         "clip_sample": recipe.clip,
         "timestep_spacing": "trailing",

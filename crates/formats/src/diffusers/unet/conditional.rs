@@ -63,6 +63,8 @@ pub(crate) fn read(mut fields: Fields) -> Result<UNetFile, FormatError> {
     fields.ignore(&["upcast_attention", "addition_embed_type_num_heads"]);
     let widths: Vec<usize> = fields.or("block_out_channels", vec![320, 640, 1280, 1280])?;
     let levels = widths.len();
+    let first = widths.first().copied().unwrap_or_default();
+    fields.only(&[("time_embedding_dim", json!(4 * first))])?;
     let heads: PerLevel = fields.or("attention_head_dim", PerLevel::All(8))?;
     // diffusers reads `attention_head_dim` as the number of heads, unless that is given too.
     let heads = fields.or("num_attention_heads", heads)?.of(levels);

@@ -1,12 +1,14 @@
 //! LoRA as files of their own, under the names of other tools.
 
+mod fixed_w;
+
 use crate::single_file::SDXL;
 use crate::single_file::names::UNetNames;
 use crate::tensors::file::{self, Entries};
 use crate::tensors::finite;
-use crate::{FormatError, Model, reading, write_atomically, write_atomically_with};
-use burn::store::ModuleSnapshot;
+use crate::{FormatError, reading, write_atomically, write_atomically_with};
 use fewstep_nn::{Backbone, BackboneConfig, LoraLayer};
+pub use fixed_w::export_lora_with_w;
 use safetensors::tensor::{Dtype, SafeTensors, TensorView};
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -252,71 +254,6 @@ pub fn export_lora(from: &Path, to: &Path) -> Result<bool, FormatError> {
         }
     }
     Ok(folder.join(W).is_file())
-}
-
-/// The same, with what this w adds to the model in both files: it goes into the bias of the first layer
-/// of the embedding of time, which is exact.
-///
-/// # Errors
-/// As [`export_lora`].
-pub fn export_lora_with_w(
-    from: &Path,
-    to: &Path,
-    model: &Model,
-    w: f64,
-) -> Result<(), FormatError> {
-    const LAYER: &str = "time_embedding.linear_1";
-    export_lora(from, to)?;
-    let fixed = model.with_fixed_w(w);
-    let of = |model: &Model, part: &str| parameter(&model.network, &format!("{LAYER}.{part}"));
-    let (Some(weight), Some(before), Some(after)) =
-        (of(model, "weight"), of(model, "bias"), of(&fixed, "bias"))
-    else {
-        return Err(FormatError::BadDescription {
-            origin: from.display().to_string(),
-            reason: format!("its network has no `{LAYER}`"),
-        });
-    };
-    let difference = std::iter::zip(&after, &before).map(|(after, before)| after - before);
-    let difference: Vec<f32> = difference.collect();
-    let (outputs, inputs) = (before.len(), weight.len() / before.len());
-    let change = |file: &str, change: &dyn Fn(&mut Tensors)| {
-        let path = to.join(file);
-        let mut tensors = read(&path)?;
-        change(&mut tensors);
-        let mut entries = entries(&reading::bytes(&path)?, &path)?;
-        entries.insert("fewstep".into(), fixed.description()?);
-        write(&path, &tensors, entries)
-    };
-    let name = kohya_name(&model.network, LAYER);
-    change(KOHYA, &|tensors| {
-        let bias = (vec![outputs], difference.clone());
-        tensors.insert(format!("{name}.diff_b"), bias);
-        // Some readers take a bias only next to weights.
-        if !tensors.contains_key(&format!("{name}.lora_up.weight")) {
-            let zeros = vec![0.0; outputs * inputs];
-            tensors.insert(format!("{name}.diff"), (vec![outputs, inputs], zeros));
-        }
-    })?;
-    change(PEFT, &|tensors| {
-        let part = |part: &str| format!("unet.{LAYER}.lora_{part}");
-        tensors.insert(part("B.bias"), (vec![outputs], difference.clone()));
-        for (name, shape) in [("A.weight", [1, inputs]), ("B.weight", [outputs, 1])] {
-            let zeros = || (shape.to_vec(), vec![0.0; shape.iter().product()]);
-            tensors.entry(part(name)).or_insert_with(zeros);
-        }
-        with_all_biases(tensors);
-        with_one_rank(tensors);
-    })
-}
-
-/// The values of a parameter of a network.
-fn parameter(network: &Backbone, name: &str) -> Option<Vec<f32>> {
-    let tensors = network.collect(None, None, true).into_iter();
-    let found = tensors.into_iter().find(|tensor| tensor.name == name)?;
-    let bytes = found.to_bytes().ok()?;
-    let values = bytes.as_chunks().0.iter();
-    Some(values.map(|b| f32::from_le_bytes(*b)).collect())
 }
 
 /// The texts in the metadata of a file.
