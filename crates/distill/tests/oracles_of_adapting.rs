@@ -9,10 +9,7 @@ use fewstep_distill::method::{Adapt, Denoising, GuidanceWeights, LossWeighting};
 use gaussians::{ALL, CLASSES, Linear, composed, discrete, distil, line};
 
 /// What the student was distilled for, before its teacher learnt [`CLASSES`].
-const OLD: [Gaussian; 2] = [
-    Gaussian { mu: -0.5, s: 0.6 },
-    Gaussian { mu: 0.2, s: 0.25 },
-];
+const OLD: [Gaussian; 2] = [Gaussian { mu: -0.5, s: 0.6 }, Gaussian { mu: 0.2, s: 0.25 }];
 
 const STEPS: usize = 2;
 const SUBSTEPS: usize = 3;

@@ -84,9 +84,15 @@ fn a_student_learns_with_its_teacher_and_keeps_its_steps() {
         &weights(&whole, "steps-2"),
     );
     let is_lora = |name: &String| name.contains("attentions");
-    assert!(!teacher.is_empty() && teacher.iter().all(is_lora), "{teacher:?}");
+    assert!(
+        !teacher.is_empty() && teacher.iter().all(is_lora),
+        "{teacher:?}"
+    );
     let is_own = |name: &String| is_lora(name) || name.contains("cond_proj");
-    assert!(student.iter().any(is_lora) && student.iter().all(is_own), "{student:?}");
+    assert!(
+        student.iter().any(is_lora) && student.iter().all(is_own),
+        "{student:?}"
+    );
     for model in ["teacher", "steps-2"] {
         assert!(whole.join("models").join(model).join("lora").is_dir());
     }
@@ -122,17 +128,28 @@ fn the_student_starts_with_the_teachers_lora() {
         let all = all.filter(|(name, _)| name.contains("attentions"));
         let numbers = |bytes: Vec<u8>| -> Vec<f32> {
             let numbers = bytes.chunks_exact(4);
-            numbers.map(|b| f32::from_le_bytes([b[0], b[1], b[2], b[3]])).collect()
+            numbers
+                .map(|b| f32::from_le_bytes([b[0], b[1], b[2], b[3]]))
+                .collect()
         };
-        all.flat_map(|(_, bytes)| numbers(bytes)).collect::<Vec<f32>>()
+        all.flat_map(|(_, bytes)| numbers(bytes))
+            .collect::<Vec<f32>>()
     };
     let of_teacher = [values("teacher", "teacher"), values("run", "teacher")];
     let of_student = [values("students", "steps-2"), values("run", "steps-2")];
     let change = |[before, after]: &[Vec<f32>; 2]| -> Vec<f32> {
-        before.iter().zip(after).map(|(before, after)| after - before).collect()
+        before
+            .iter()
+            .zip(after)
+            .map(|(before, after)| after - before)
+            .collect()
     };
     let (taught, learnt) = (change(&of_teacher), change(&of_student));
-    let largest = |values: &[f32]| values.iter().fold(0f32, |most, value| most.max(value.abs()));
+    let largest = |values: &[f32]| {
+        values
+            .iter()
+            .fold(0f32, |most, value| most.max(value.abs()))
+    };
     assert!(largest(&taught) > 0.01, "the teacher never moved");
     let differences: Vec<f32> = taught.iter().zip(&learnt).map(|(a, b)| a - b).collect();
     assert!(largest(&differences) < 1e-5, "{}", largest(&differences));

@@ -39,9 +39,7 @@ pub(crate) fn run(args: Args) -> CliResult {
         args.run.memory.choose();
         match args.run.distillation()? {
             RecipeKind::OnePhase => one_phase(&args.run, world),
-            RecipeKind::Guided | RecipeKind::Teacher | RecipeKind::Adapt => {
-                halve(&args.run, world)
-            }
+            RecipeKind::Guided | RecipeKind::Teacher | RecipeKind::Adapt => halve(&args.run, world),
         }
     })
 }

@@ -36,9 +36,7 @@ impl AdaptConfig {
     }
 
     pub(crate) fn validate(&self) -> Result<(), RecipeError> {
-        self.optim
-            .validate()
-            .map_err(|e| e.within("adapt.optim"))?;
+        self.optim.validate().map_err(|e| e.within("adapt.optim"))?;
         if let Some(steps) = self.teacher_steps {
             count("adapt.teacher_steps", steps, STEPS)?;
         }
@@ -60,7 +58,8 @@ mod tests {
             };
             config.substeps(steps)
         };
-        for (teacher, steps, each) in [(None, 1, 16), (None, 3, 6), (None, 32, 1), (Some(8), 4, 2)] {
+        for (teacher, steps, each) in [(None, 1, 16), (None, 3, 6), (None, 32, 1), (Some(8), 4, 2)]
+        {
             assert_eq!(substeps(teacher, steps), Ok(each));
         }
         let error = substeps(Some(10), 4).expect_err("no multiple");

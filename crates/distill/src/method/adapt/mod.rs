@@ -106,8 +106,7 @@ impl Method for AdaptMethod {
     fn check_settings(&self, _teacher: &Model) -> Result<(), MethodError> {
         let start = self.start()?;
         let recipe = &start.model.recipe;
-        Self::weighting(start)?
-            .check_bounded_for(recipe.prediction, &recipe.schedule)
+        Self::weighting(start)?.check_bounded_for(recipe.prediction, &recipe.schedule)
     }
 
     /// The student that it starts from, with the LoRA that the teacher has learnt.

@@ -29,9 +29,7 @@ impl<T: Denoiser> Adapt<T> {
     fn target(&self, z_t: Tensor<4>, points: &[usize], inputs: &Inputs) -> Tensor<4> {
         let schedule = self.teacher.schedule();
         let grid = self.steps * self.substeps;
-        let time = |point: usize, done: usize| {
-            (point * self.substeps - done) as f64 / grid as f64
-        };
+        let time = |point: usize, done: usize| (point * self.substeps - done) as f64 / grid as f64;
         let level = |t: f64| match t {
             0.0 => NoiseLevel::CLEAN,
             _ => schedule.at(t),

@@ -75,9 +75,9 @@ pub(super) fn check_sampler(
         Role::Student { sampler, .. } => Err(format!(
             "the student to start from was distilled for the {sampler} sampler: give a student of stage two with `halving = \"deterministic\"`"
         )),
-        Role::Teacher => Err(
-            "the student to start from is a teacher: give a student of stage two".into(),
-        ),
+        Role::Teacher => {
+            Err("the student to start from is a teacher: give a student of stage two".into())
+        }
     }
 }
 
