@@ -36,6 +36,7 @@ pub(crate) const ALL: &[Embedded] = &[
     recipe!("conditional/guided-after"),
     recipe!("conditional/inpaint"),
     recipe!("fashion-mnist/adapt"),
+    recipe!("fashion-mnist/adapt-next"),
     recipe!("fashion-mnist/distill"),
     recipe!("fashion-mnist/encoder"),
     recipe!("fashion-mnist/matching"),
