@@ -1,6 +1,6 @@
 //! Every recipe of the repository parses and is valid, as far as that can be said without data and teacher.
 
-use fewstep_distill::recipe::{DistillRecipe, PhaseRecipe, TrainRecipe, parse};
+use fewstep_distill::recipe::{AdaptRecipe, DistillRecipe, PhaseRecipe, TrainRecipe, parse};
 use std::path::{Path, PathBuf};
 
 /// All TOML files below a folder.
@@ -26,6 +26,10 @@ fn check(text: &str, name: &str) -> Result<(), String> {
         let recipe: PhaseRecipe = parse(text, name).map_err(|error| error.to_string())?;
         return recipe.validate().map_err(|error| error.to_string());
     }
+    if keys.contains_key("adapt") {
+        let recipe: AdaptRecipe = parse(text, name).map_err(|error| error.to_string())?;
+        return recipe.validate().map_err(|error| error.to_string());
+    }
     if keys.contains_key("network") {
         let recipe: TrainRecipe = parse(text, name).map_err(|error| error.to_string())?;
         return recipe.validate().map_err(|error| error.to_string());
@@ -38,7 +42,7 @@ fn check(text: &str, name: &str) -> Result<(), String> {
 fn every_recipe_is_valid() {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../recipes");
     let files = recipes(&folder);
-    assert!(files.len() >= 29, "only {} recipes found", files.len());
+    assert!(files.len() >= 31, "only {} recipes found", files.len());
     let mut wrong = vec![];
     for file in files {
         let text = std::fs::read_to_string(&file).expect("a readable recipe");

@@ -32,6 +32,7 @@ pub(crate) enum Command {
     Quickstart(commands::quickstart::Args),
     Train(commands::train::Args),
     Distill(commands::distill::Args),
+    Adapt(commands::adapt::Args),
     Plan(commands::plan::Args),
     Recipe(commands::recipe::Args),
     Data(commands::data::Args),

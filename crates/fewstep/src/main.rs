@@ -38,13 +38,16 @@ fn main() -> ExitCode {
         return error.report();
     }
     cli.device.choose();
-    if let Command::Train(_) | Command::Distill(_) | Command::Quickstart(_) = cli.command {
+    if let Command::Train(_) | Command::Distill(_) | Command::Adapt(_) | Command::Quickstart(_) =
+        cli.command
+    {
         console::go_on_unread();
     }
     let result = match cli.command {
         Command::Quickstart(args) => commands::quickstart::run(args),
         Command::Train(args) => commands::train::run(args),
         Command::Distill(args) => commands::distill::run(args),
+        Command::Adapt(args) => commands::adapt::run(args),
         Command::Plan(args) => commands::plan::run(args),
         Command::Recipe(args) => commands::recipe::run(args),
         Command::Data(args) => commands::data::run(args),

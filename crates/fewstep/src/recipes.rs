@@ -35,6 +35,8 @@ pub(crate) const ALL: &[Embedded] = &[
     recipe!("conditional/guided"),
     recipe!("conditional/guided-after"),
     recipe!("conditional/inpaint"),
+    recipe!("fashion-mnist/adapt"),
+    recipe!("fashion-mnist/adapt-next"),
     recipe!("fashion-mnist/distill"),
     recipe!("fashion-mnist/encoder"),
     recipe!("fashion-mnist/matching"),

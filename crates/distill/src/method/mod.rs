@@ -12,8 +12,10 @@
 //! | [`progressive`] | stage two: half as many steps, again and again |
 //! | [`consistency`] | consistency distillation, latent consistency models |
 //! | [`codi`] | conditional distillation: control images and few steps at once |
+//! | [`adapt`] | a few-step student follows its teacher to what that has learnt anew |
 //! | [`matching`] | distribution matching: few-step students that are better than their targets |
 
+pub mod adapt;
 pub mod codi;
 pub mod consistency;
 pub mod denoising;
@@ -32,10 +34,12 @@ mod in_recipe;
 mod objective;
 mod pairs;
 mod player;
+mod start;
 mod student_prediction;
 mod teacher;
 mod weighting;
 
+pub use adapt::Adapt;
 pub use balanced::Balanced;
 pub use boundary::Boundary;
 pub use codi::{Codi, ConsistencyTarget, OdeModel, OdeNoise, OdeStep};

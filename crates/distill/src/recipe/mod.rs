@@ -1,5 +1,6 @@
 //! Recipes: all that a run does, as data.
 
+mod adapt;
 mod distill;
 mod forms;
 mod parse;
@@ -9,6 +10,7 @@ mod teacher_lora;
 mod train;
 
 pub use crate::error::RecipeError;
+pub use adapt::{AdaptRecipe, FineTuneConfig};
 pub use distill::{DistillRecipe, TEXT_WEIGHTS, default_w_embedding};
 pub use parse::{RecipeFileError, parse, parse_with};
 pub use phase::{MethodName, PhaseRecipe};

@@ -1,5 +1,6 @@
 //! One file or folder per command, and what several of them share.
 
+pub(crate) mod adapt;
 pub(crate) mod bench;
 pub(crate) mod bench_serve;
 pub(crate) mod cache;

@@ -3,7 +3,7 @@
 use super::shared::plan_ranks::RanksArgs;
 use super::shared::recipe_kind::{Command, RecipeKind};
 use super::shared::run::RunArgs;
-use super::{distill, train};
+use super::{adapt, distill, train};
 use crate::error::CliResult;
 use crate::memory::MemoryArgs;
 use crate::parsers::{seconds, size, speed, threads};
@@ -12,8 +12,8 @@ use std::path::PathBuf;
 /// Predict the memory that a run takes: training all weights or a LoRA, with and without gradient
 /// checkpointing.
 ///
-/// Nothing is run, and no image is encoded. `train --dry-run` and `distill --dry-run` predict the
-/// time too, from a few updates. A prediction above the memory of this machine is an error, after
+/// Nothing is run, and no image is encoded. `--dry-run` of `train`, `distill` and `adapt` predicts
+/// the time too, from a few updates. A prediction above the memory of this machine is an error, after
 /// the table; --force only prints. For a GPU, its memory and the machine's are predicted apart.
 ///
 /// With --ranks, also what each of several processes takes, and how much faster they are together:
@@ -22,7 +22,7 @@ use std::path::PathBuf;
 /// Example: fewstep plan recipes/fashion-mnist/distill.toml --set data.path=~/data/fashion-mnist
 #[derive(clap::Args)]
 pub(crate) struct Args {
-    /// The recipe, a TOML file for `train` or `distill`.
+    /// The recipe, a TOML file for `train`, `distill` or `adapt`.
     recipe: PathBuf,
     /// Override a key of the recipe, as in --set optim.batch=64; may be given several times.
     #[arg(long = "set", value_name = "KEY=VALUE")]
@@ -56,6 +56,7 @@ pub(crate) fn run(args: Args) -> CliResult {
     let run = RunArgs::to_plan(recipe, overrides, args.memory, args.gpu_memory, ranks);
     match RecipeKind::of(&run.recipe()?).map(RecipeKind::command) {
         Some(Command::Distill) => distill::run(distill::Args { run }),
+        Some(Command::Adapt) => adapt::run(adapt::Args { run }),
         Some(Command::Train) | None => train::run(train::Args { run }),
     }
 }

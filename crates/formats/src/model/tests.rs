@@ -4,6 +4,8 @@ use super::*;
 use crate::CONTROLNET_FILE;
 use fewstep_diffusion::{ControlSpec, PredictionKind, Provenance, Role, ScheduleConfig, Task};
 use fewstep_nn::{ControlNetConfig, Fusion, Initial, UNetConfig};
+use safetensors::{Dtype, SafeTensors};
+use std::collections::BTreeSet;
 
 fn model() -> Model {
     let config = UNetConfig {
@@ -151,6 +153,31 @@ fn half_precision_halves_the_file_and_keeps_the_values() {
     let again = back.to_bytes(FilePrecision::Half).expect("bytes");
     let back_again = Model::from_bytes(again, "half", &Device::flex()).expect("loaded");
     assert_eq!(back.weights_hash(), back_again.weights_hash());
+}
+
+/// Some trainers keep the norms of a model in 32 bits, and the rest in 16.
+#[test]
+fn tensors_of_one_file_may_have_different_types() {
+    let device = Device::flex();
+    let half = model().to_bytes(FilePrecision::Half).expect("bytes");
+    let rounded = Model::from_bytes(half.clone(), "half", &device).expect("loaded");
+    let full = rounded.to_bytes(FilePrecision::Full).expect("bytes");
+    let [narrow, wide] = [&half, &full].map(|bytes| SafeTensors::deserialize(bytes));
+    let (narrow, wide) = (narrow.expect("tensors"), wide.expect("tensors"));
+    let mixed = wide.tensors().into_iter().map(|(name, tensor)| {
+        let tensor = match name.contains("norm") {
+            true => tensor,
+            false => narrow.tensor(&name).expect("of the same name"),
+        };
+        (name, tensor)
+    });
+    let mixed: Vec<_> = mixed.collect();
+    let types: BTreeSet<_> = mixed.iter().map(|(_, tensor)| tensor.dtype()).collect();
+    assert_eq!(types, BTreeSet::from([Dtype::F16, Dtype::F32]));
+    let (_, header) = SafeTensors::read_metadata(&full).expect("a header");
+    let bytes = safetensors::serialize(mixed, header.metadata().clone()).expect("bytes");
+    let back = Model::from_bytes(bytes, "mixed", &device).expect("loaded");
+    assert_eq!(back.weights_hash(), rounded.weights_hash());
 }
 
 #[test]

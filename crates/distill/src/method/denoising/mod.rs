@@ -1,4 +1,5 @@
-//! Ordinary diffusion training: of a teacher, or of a model that learns to take control images.
+//! Ordinary diffusion training: of a teacher, or of a model that learns to take control images or
+//! what other images look like.
 //!
 //! # Source
 //! Section 2 of 2210.03142; 2207.12598 for the dropped labels; 2302.05543 for learning a condition.
@@ -42,6 +43,8 @@ pub enum DenoisingStart {
     Scratch,
     /// At a trained model, which learns to take control images.
     Model(Control),
+    /// At a trained model, which learns what other images look like.
+    FineTune,
 }
 
 impl DenoisingMethod {
@@ -56,20 +59,26 @@ impl Method for DenoisingMethod {
         match self.start {
             DenoisingStart::Scratch => "denoising",
             DenoisingStart::Model(_) => "conditioned",
+            DenoisingStart::FineTune => "fine-tuned",
         }
     }
 
     fn has_teacher(&self) -> bool {
-        matches!(self.start, DenoisingStart::Model(_))
+        !matches!(self.start, DenoisingStart::Scratch)
     }
 
     fn calls_teacher(&self) -> bool {
         false
     }
 
+    /// A new ControlNet is trained whole.
+    fn supports_lora(&self) -> bool {
+        matches!(self.start, DenoisingStart::FineTune)
+    }
+
     fn trained_part(&self) -> TrainedPart {
         match &self.start {
-            DenoisingStart::Scratch => TrainedPart::All,
+            DenoisingStart::Scratch | DenoisingStart::FineTune => TrainedPart::All,
             DenoisingStart::Model(control) => control.trained_part(),
         }
     }
@@ -81,10 +90,11 @@ impl Method for DenoisingMethod {
     }
 
     fn student(&self, base: &Model, seed: u64) -> Result<Backbone, MethodError> {
-        let DenoisingStart::Model(control) = &self.start else {
-            return Ok(base.network.clone());
+        let network = match &self.start {
+            DenoisingStart::Scratch => return Ok(base.network.clone()),
+            DenoisingStart::FineTune => base.network.clone(),
+            DenoisingStart::Model(control) => control.student(base, seed)?,
         };
-        let network = control.student(base, seed)?;
         let config = network.config();
         if self.label_dropout > 0.0 && config.classes() > 0 && !config.has_null_class() {
             return Err(MethodError::Teacher(
@@ -107,7 +117,7 @@ impl Method for DenoisingMethod {
         }))
     }
 
-    /// Learning a condition changes nothing about how to sample.
+    /// Neither a condition nor other images change anything about how to sample.
     fn result(&self, recipe: &mut SamplerRecipe) {
         if let DenoisingStart::Model(control) = &self.start {
             recipe.control = control.spec.or(recipe.control);

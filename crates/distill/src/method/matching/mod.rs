@@ -16,7 +16,6 @@
 //! papers' noise levels are timesteps 20 to 980 of 1000: the same share of a continuous schedule.
 //! The student is the average of its parameters.
 
-mod checks;
 mod config;
 mod fake_score;
 mod generator;
@@ -29,8 +28,7 @@ pub use fake_score::FakeScore;
 pub use generator::DistributionMatching;
 pub use simulation::Simulation;
 
-use checks::{check_judge, check_networks, check_same, check_sampler, check_w};
-
+use super::start::Start;
 use super::teacher::{check_clipping, clipped};
 use super::{
     GuidanceWeights, InRecipe, LossWeighting, Method, MethodError, Objective, Player,
@@ -38,7 +36,7 @@ use super::{
 };
 use crate::error::RecipeError;
 use burn::module::Module;
-use fewstep_diffusion::{DiffusionModel, DistilledFor, Guidance, Role, SamplerRecipe};
+use fewstep_diffusion::{DiffusionModel, SamplerRecipe};
 use fewstep_formats::Model;
 use fewstep_nn::{Backbone, WEmbedding};
 use std::fmt;
@@ -80,39 +78,27 @@ impl fmt::Debug for MatchingMethod {
 }
 
 impl MatchingMethod {
-    fn start(&self) -> Result<&Model, MethodError> {
+    fn start(&self) -> Result<Start<'_>, MethodError> {
         let missing = || {
             MethodError::Teacher(
                 "there is no student to start from: set `student` in [matching]".into(),
             )
         };
-        self.start.as_deref().ok_or_else(missing)
-    }
-
-    /// Which w, with the student that it starts from.
-    fn weights_of(&self, start: &Model) -> Option<GuidanceWeights> {
-        self.weights.or(match start.recipe.guidance {
-            Guidance::Input { w_min, w_max, .. } => Some(GuidanceWeights::Range([w_min, w_max])),
-            Guidance::Fixed { w } => Some(GuidanceWeights::Single(w)),
-            Guidance::None | Guidance::ClassifierFree => None,
+        Ok(Start {
+            model: self.start.as_deref().ok_or_else(missing)?,
+            steps: self.config.steps,
+            steps_key: "matching.steps",
+            weights: self.weights,
         })
-    }
-
-    /// The steps of the student that it starts from, if they are known.
-    fn steps_of(&self, start: &Model) -> Option<usize> {
-        match start.recipe.role {
-            Role::Student { steps, .. } => self.config.steps.or(steps),
-            Role::Teacher => self.config.steps,
-        }
     }
 
     fn simulation(&self) -> Result<Simulation, MethodError> {
         let start = self.start()?;
         Ok(Simulation {
-            steps: self.steps_of(start).unwrap_or(1),
+            steps: start.steps().unwrap_or(1),
             trained: self.config.trained_steps,
-            weights: self.weights_of(start),
-            clip: start.recipe.clip,
+            weights: start.weights(),
+            clip: start.model.recipe.clip,
         })
     }
 
@@ -136,7 +122,7 @@ impl Method for MatchingMethod {
     }
 
     fn steps(&self) -> Option<usize> {
-        self.start.as_deref().and_then(|start| self.steps_of(start))
+        self.start().ok()?.steps()
     }
 
     fn starts_from(&self) -> Option<&Model> {
@@ -144,16 +130,7 @@ impl Method for MatchingMethod {
     }
 
     fn check(&self, teacher: &Model) -> Result<(), MethodError> {
-        let start = self.start()?;
-        let networks = [teacher, start].map(|model| model.network.config());
-        let (teacher, of_start) = (&teacher.recipe, &start.recipe);
-        let weights = self.weights_of(start);
-        check_judge(teacher)
-            .and_then(|()| check_networks(networks))
-            .and_then(|()| check_same(teacher, of_start))
-            .and_then(|()| check_sampler(self.config.steps, of_start))
-            .and_then(|()| check_w(weights, teacher.guidance, of_start.guidance))
-            .map_err(MethodError::Teacher)
+        self.start()?.check(teacher)
     }
 
     fn check_settings(&self, teacher: &Model) -> Result<(), MethodError> {
@@ -164,7 +141,7 @@ impl Method for MatchingMethod {
     }
 
     fn student(&self, _base: &Model, _seed: u64) -> Result<Backbone, MethodError> {
-        Ok(self.start()?.network.clone())
+        Ok(self.start()?.model.network.clone())
     }
 
     fn objective(&self, teacher: &Teacher<'_>) -> Result<Box<dyn Objective>, MethodError> {
@@ -216,18 +193,9 @@ impl Method for MatchingMethod {
     }
 
     fn result(&self, recipe: &mut SamplerRecipe) {
-        let Some(start) = self.start.as_deref() else {
-            return;
-        };
-        recipe.role = Role::Student {
-            sampler: DistilledFor::Deterministic,
-            steps: self.steps_of(start),
-        };
-        recipe.prediction = start.recipe.prediction;
-        recipe.guidance = match self.weights_of(start) {
-            Some(weights) => weights.guidance(),
-            None => Guidance::None,
-        };
+        if let Ok(start) = self.start() {
+            start.result(recipe);
+        }
     }
 }
 

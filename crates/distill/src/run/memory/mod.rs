@@ -165,6 +165,8 @@ impl Run {
     ) -> Needs<'a> {
         let shape = self.examples.shape();
         let guided = self.recipe(phase, base, 0).guidance == Guidance::ClassifierFree;
+        let phases = self.phases.iter();
+        let starts = phases.filter_map(|phase| phase.method.starts_from());
         Needs {
             phase,
             base,
@@ -178,6 +180,7 @@ impl Run {
             trained: trained(phase, student),
             cost,
             other_state,
+            starts: starts.map(|start| start.network.num_params()).sum(),
             shown: shown * (1 + usize::from(guided)),
             data: self.examples.bytes(),
             image: shape.len(),
@@ -203,6 +206,8 @@ struct Needs<'a> {
     cost: Cost,
     /// Numbers that other players carry along.
     other_state: usize,
+    /// Weights of the models that students of the run start from, which are in memory all the time.
+    starts: usize,
     /// Samples that go through the network together for a grid.
     shown: usize,
     /// Bytes of the examples.
@@ -254,16 +259,15 @@ impl Needs<'_> {
         }
     }
 
-    /// Numbers of the parameters, two moments of Adam, the average, what is frozen, and the model
-    /// that the student started from.
+    /// Numbers of the parameters, two moments of Adam, the average, what is frozen, and the models
+    /// that students start from.
     fn state(&self) -> usize {
         let copies = 3 + usize::from(self.phase.optim.ema.is_some());
-        let start = self.phase.method.starts_from();
-        let start = start.map_or(0, |start| match self.phase.lora {
-            Some(_) => self.stored(start.network.num_params()),
-            None => start.network.num_params(),
-        });
-        self.trained * copies + self.frozen() + self.other_state + start
+        let starts = match self.phase.lora {
+            Some(_) => self.stored(self.starts),
+            None => self.starts,
+        };
+        self.trained * copies + self.frozen() + self.other_state + starts
     }
 }
 

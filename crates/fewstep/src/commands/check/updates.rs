@@ -6,7 +6,7 @@ use burn::tensor::{Device, Tensor};
 use fewstep_diffusion::random::{self, Purpose};
 use fewstep_diffusion::{CfgDenoiser, DiffusionModel, Inputs, PredictionKind, Schedule};
 use fewstep_distill::method::{
-    Batch, Boundary, Codi, Consistency, Cost, Denoising, Distance, DistributionMatching,
+    Adapt, Batch, Boundary, Codi, Consistency, Cost, Denoising, Distance, DistributionMatching,
     FAKE_SCORE, FakeScore, GuidanceDistillation, GuidanceWeights, Halving, Loss, LossWeighting,
     Objective, OdeStep, Peer, Progressive, STUDENT, Simulation, Solver, Student, TargetForm,
     TimePairs, Times, TrainedSteps,
@@ -29,7 +29,7 @@ type NewObjective = fn(DiffusionModel<Backbone>) -> Box<dyn Objective>;
 
 const RANGE: GuidanceWeights = GuidanceWeights::Range([0.0, 4.0]);
 
-const METHODS: [Case; 11] = [
+const METHODS: [Case; 12] = [
     ("denoising", Precision::F32, |_| {
         Box::new(Denoising {
             weighting: LossWeighting::TruncatedSnr,
@@ -77,6 +77,15 @@ const METHODS: [Case; 11] = [
             weighting: LossWeighting::TruncatedSnr,
         };
         among(Box::new(objective), STUDENT, teacher)
+    }),
+    ("adapting", Precision::F32, |teacher| {
+        Box::new(Adapt {
+            teacher: CfgDenoiser::new(teacher),
+            steps: 2,
+            substeps: 2,
+            weights: Some(RANGE),
+            weighting: LossWeighting::TruncatedSnr,
+        })
     }),
 ];
 

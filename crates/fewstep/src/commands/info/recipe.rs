@@ -5,7 +5,9 @@ use crate::commands::shared::recipe_kind::{RecipeKind, wrong_method};
 use crate::error::{CliError, CliResult, IntoCliResult};
 use crate::numbers::thousands;
 use fewstep_data::{DataConfig, Split};
-use fewstep_distill::recipe::{DistillRecipe, PhaseRecipe, TeacherLora, TrainRecipe, parse};
+use fewstep_distill::recipe::{
+    AdaptRecipe, DistillRecipe, PhaseRecipe, TeacherLora, TrainRecipe, parse,
+};
 use fewstep_distill::run::Phase;
 use serde::Serialize;
 use std::path::Path;
@@ -91,7 +93,8 @@ impl Plan {
     pub(super) fn read(text: &str, origin: &str) -> CliResult<Self> {
         let invalid = |error: &dyn std::fmt::Display| CliError::input(format!("{origin}: {error}"));
         let keys: toml::Table = parse(text, origin).input_error()?;
-        let Some(kind @ (RecipeKind::Guided | RecipeKind::OnePhase)) = RecipeKind::of(&keys) else {
+        let kind = RecipeKind::of(&keys).unwrap_or(RecipeKind::Teacher);
+        if kind == RecipeKind::Teacher {
             let recipe: TrainRecipe = parse(text, origin).input_error()?;
             recipe.validate().map_err(|error| invalid(&error))?;
             return Ok(Self {
@@ -104,7 +107,25 @@ impl Plan {
                 data: recipe.data,
                 seed: recipe.seed,
             });
-        };
+        }
+        if kind == RecipeKind::Adapt {
+            let recipe: AdaptRecipe = parse(text, origin).input_error()?;
+            recipe.validate().map_err(|error| invalid(&error))?;
+            let teacher = named(&recipe.teacher, &recipe.teacher_lora);
+            return Ok(Self {
+                purpose: match recipe.fine_tune {
+                    Some(_) => format!(
+                        "teach the student {} and its teacher {teacher} new images",
+                        recipe.student
+                    ),
+                    None => format!("let the student {} follow {teacher}", recipe.student),
+                },
+                command: "adapt",
+                phases: recipe.phases(None),
+                data: recipe.data,
+                seed: recipe.seed,
+            });
+        }
         if let Some(wrong) = wrong_method(&keys) {
             return Err(invalid(&wrong));
         }

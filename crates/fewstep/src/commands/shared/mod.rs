@@ -25,3 +25,4 @@ pub(crate) mod run_folder;
 pub(crate) mod sampling;
 pub(crate) mod shard;
 pub(crate) mod summary;
+pub(crate) mod teacher_inputs;

@@ -16,22 +16,27 @@ const FREE: [&str; 7] = [
 ];
 
 /// The library judges these, by the phases that come out.
-const JUDGED: [&str; 6] = [
+const JUDGED: [&str; 10] = [
     "updates",
     "guided.updates",
     "progressive.updates",
+    "fine_tune.updates",
+    "adapt.updates",
     "optim.micro_batch",
     "guided.optim.micro_batch",
     "progressive.optim.micro_batch",
+    "fine_tune.optim.micro_batch",
+    "adapt.optim.micro_batch",
 ];
 
 /// The names of what is known by its contents, where the run has stored their digests.
-const KNOWN_BY_CONTENTS: [&str; 5] = [
+const KNOWN_BY_CONTENTS: [&str; 6] = [
     "data.path",
     "condition.path",
     "teacher",
     "teacher_lora",
     "matching.student",
+    "student",
 ];
 
 /// The first key with which a run cannot be resumed, and its values. `by_contents` is whether data

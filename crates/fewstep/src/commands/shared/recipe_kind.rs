@@ -13,6 +13,8 @@ pub(crate) enum RecipeKind {
     Guided,
     /// One phase of the method that it names.
     OnePhase,
+    /// A student that follows a changed teacher.
+    Adapt,
 }
 
 /// The commands that run recipes.
@@ -20,6 +22,7 @@ pub(crate) enum RecipeKind {
 pub(crate) enum Command {
     Train,
     Distill,
+    Adapt,
 }
 
 impl RecipeKind {
@@ -27,8 +30,10 @@ impl RecipeKind {
     pub(crate) fn of(keys: &Table) -> Option<Self> {
         let any = |names: &[&str]| names.iter().any(|name| keys.contains_key(*name));
         let trains = any(&["network", "text"]);
+        let adapts = any(&["adapt", "fine_tune", "student"]);
         let distils = any(&["teacher", "method", "guided", "progressive"]);
         match (trains, distils) {
+            (false, _) if adapts => Some(Self::Adapt),
             (true, false) => Some(Self::Teacher),
             (false, true) => Some(Self::of_distillation(keys)),
             _ => None,
@@ -48,6 +53,7 @@ impl RecipeKind {
         match self {
             Self::Teacher => Command::Train,
             Self::Guided | Self::OnePhase => Command::Distill,
+            Self::Adapt => Command::Adapt,
         }
     }
 }
@@ -58,6 +64,7 @@ impl Command {
         match self {
             Self::Train => "train",
             Self::Distill => "distill",
+            Self::Adapt => "adapt",
         }
     }
 }
@@ -96,6 +103,7 @@ mod tests {
         assert!(kind("[network]") == Some(Command::Train));
         assert!(kind("teacher = \"a\"") == Some(Command::Distill));
         assert!(kind("method = 3") == Some(Command::Distill));
+        assert!(kind("teacher = \"a\"\n[adapt]") == Some(Command::Adapt));
         assert!(kind("seed = 1").is_none() && kind("method = 3\n[network]").is_none());
     }
 

@@ -1,16 +1,14 @@
 //! `fewstep distill`: few-step students from a teacher.
 
-mod inputs;
-
 use super::shared::recipe_kind::{Command, RecipeKind};
 use super::shared::run::RunArgs;
 use super::shared::run_folder::RunFolder;
+use super::shared::teacher_inputs::{Teacher, TeacherInputs};
 use crate::error::CliResult;
 use fewstep_diffusion::Guidance;
 use fewstep_distill::World;
 use fewstep_distill::method::GuidanceWeights;
 use fewstep_distill::recipe::{DistillRecipe, PhaseRecipe, TEXT_WEIGHTS, default_w_embedding};
-use inputs::{Inputs, Teacher};
 
 /// Distil a teacher into few-step students.
 ///
@@ -41,7 +39,7 @@ pub(crate) fn run(args: Args) -> CliResult {
         args.run.memory.choose();
         match args.run.distillation()? {
             RecipeKind::OnePhase => one_phase(&args.run, world),
-            RecipeKind::Guided | RecipeKind::Teacher => halve(&args.run, world),
+            RecipeKind::Guided | RecipeKind::Teacher | RecipeKind::Adapt => halve(&args.run, world),
         }
     })
 }
@@ -62,7 +60,7 @@ fn halve(args: &RunArgs, world: &World) -> CliResult {
             ..recipe.clone()
         })?;
     }
-    let inputs = Inputs::read(
+    let inputs = TeacherInputs::read(
         Teacher {
             model: &recipe.teacher,
             loras: &recipe.teacher_lora,
@@ -117,7 +115,7 @@ fn one_phase(args: &RunArgs, world: &World) -> CliResult {
     if let Some(folder) = &folder {
         folder.check_recipe(&recipe)?;
     }
-    let inputs = Inputs::read(
+    let inputs = TeacherInputs::read(
         Teacher {
             model: &recipe.teacher,
             loras: &recipe.teacher_lora,
@@ -136,10 +134,10 @@ fn one_phase(args: &RunArgs, world: &World) -> CliResult {
     }
     let start = match recipe.student() {
         None => None,
-        Some((reference, steps)) => {
+        Some(named) => {
             inputs.check_learnt()?;
             let precisions = (recipe.shared_precision(), recipe.run.precision);
-            Some(inputs.start(reference, steps, precisions)?)
+            Some(inputs.start(named, &[], precisions)?)
         }
     };
     if let Some(lora) = &recipe.lora {

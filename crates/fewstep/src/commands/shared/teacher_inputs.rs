@@ -1,9 +1,9 @@
 //! The teacher and the data of a recipe.
 
-use super::super::shared::example::{Uses, command_for};
-use super::super::shared::run::{RunArgs, run_phases};
-use super::super::shared::run_folder::RunFolder;
-use super::super::shared::{captioned, models, plan};
+use super::example::{Uses, command_for};
+use super::run::{RunArgs, run_phases};
+use super::run_folder::RunFolder;
+use super::{captioned, models, plan};
 use crate::builtin;
 use crate::console;
 use crate::error::{CliError, CliResult, IntoCliResult};
@@ -16,7 +16,7 @@ use fewstep_distill::method::control_spec;
 use fewstep_distill::recipe::{RunConfig, TeacherLora};
 use fewstep_distill::run::{Phase, Run};
 use fewstep_distill::{Copies, World};
-use fewstep_formats::{Model, PipelineComponents, check_clip_skip};
+use fewstep_formats::{Loras, Model, PipelineComponents, check_clip_skip};
 use fewstep_generate::ModelSource;
 use fewstep_nn::{BackboneConfig, Precision};
 use serde::Serialize;
@@ -48,27 +48,27 @@ fn masks(
 }
 
 /// The teacher as a recipe names it.
-pub(super) struct Teacher<'a> {
-    pub(super) model: &'a str,
-    pub(super) loras: &'a [TeacherLora],
+pub(crate) struct Teacher<'a> {
+    pub(crate) model: &'a str,
+    pub(crate) loras: &'a [TeacherLora],
     /// How many of the last layers of its text encoders are skipped, if not as it says.
-    pub(super) clip_skip: Option<usize>,
+    pub(crate) clip_skip: Option<usize>,
     /// The type of its weights, where the student has them too.
-    pub(super) stored: Precision,
+    pub(crate) stored: Precision,
 }
 
 /// The teacher and the data of a recipe, loaded and checked against each other.
-pub(super) struct Inputs {
-    pub(super) teacher: Model,
-    pub(super) examples: Examples,
-    pub(super) components: Option<PipelineComponents>,
+pub(crate) struct TeacherInputs {
+    pub(crate) teacher: Model,
+    pub(crate) examples: Examples,
+    pub(crate) components: Option<PipelineComponents>,
     device: Device,
     world: World,
 }
 
-impl Inputs {
+impl TeacherInputs {
     /// `on` is whether to predict memory only, and the folder of the run.
-    pub(super) fn read(
+    pub(crate) fn read(
         teacher: Teacher<'_>,
         data: &DataConfig,
         condition: Option<&ConditionConfig>,
@@ -85,12 +85,7 @@ impl Inputs {
         let source = models::find(model, None)?;
         stored.check_stored(&device).input_error()?;
         let (names, loras) = (loras, TeacherLora::read(loras).input_error()?);
-        let teacher = match names {
-            [] => source.stored_model(stored.into(), &device)?,
-            _ => source.model(&device)?,
-        };
-        let mut teacher = loras.add_to(teacher, &device).input_error()?;
-        teacher.network = teacher.network.with_weight_dtype(stored);
+        let mut teacher = load(&source, &loras, stored, &device)?;
         let skipped = &mut teacher.recipe.clip_skip;
         *skipped = clip_skip.unwrap_or(*skipped);
         let added = &mut teacher.recipe.provenance.teacher_lora;
@@ -197,22 +192,23 @@ impl Inputs {
         })
     }
 
-    /// The few-step student that a method starts from, with its weights stored in a type and
-    /// computing in another.
-    pub(super) fn start(
+    /// The few-step student that a method starts from, with LoRA added, its weights stored in a
+    /// type and computing in another.
+    pub(crate) fn start(
         &self,
-        reference: &str,
-        steps: Option<usize>,
+        (reference, steps): (&str, Option<usize>),
+        loras: &[TeacherLora],
         (stored, computing): (Precision, Precision),
     ) -> CliResult<Arc<Model>> {
         let source = ModelSource::find(reference, steps)?;
-        let mut start = source.stored_model(stored.into(), &self.device)?;
+        let loras = TeacherLora::read(loras).input_error()?;
+        let mut start = load(&source, &loras, stored, &self.device)?;
         start.network = start.network.computing_in(computing);
         Ok(Arc::new(start))
     }
 
     /// Whether the teacher generates from texts.
-    pub(super) fn reads_texts(&self) -> bool {
+    pub(crate) fn reads_texts(&self) -> bool {
         self.components.is_some() && self.teacher.recipe.classes.is_empty()
     }
 
@@ -256,7 +252,7 @@ impl Inputs {
     }
 
     /// Guided distillation teaches no condition: the teacher must have learnt it.
-    pub(super) fn check_learnt(&self) -> CliResult {
+    pub(crate) fn check_learnt(&self) -> CliResult {
         match (self.examples.conditions(), self.teacher.recipe.control) {
             (Some(_), None) => Err(CliError::input(
                 "[condition] makes control images, which the teacher has not learnt to use: train it with `method = \"denoising\"` first, or do both at once with `method = \"codi\"`",
@@ -265,7 +261,7 @@ impl Inputs {
         }
     }
 
-    pub(super) fn run<R: Serialize + DeserializeOwned>(
+    pub(crate) fn run<R: Serialize + DeserializeOwned>(
         self,
         (args, folder): (&RunArgs, Option<RunFolder>),
         phases: &dyn Fn(&R) -> CliResult<Vec<Phase>>,
@@ -304,6 +300,21 @@ impl Inputs {
         console::next(format_args!("{}", command_for(&folder, &result, uses)));
         Ok(())
     }
+}
+
+/// A model with LoRA added, and with its weights stored in a type.
+fn load(
+    source: &ModelSource,
+    loras: &Loras,
+    stored: Precision,
+    device: &Device,
+) -> CliResult<Model> {
+    if loras.is_empty() {
+        return Ok(source.stored_model(stored.into(), device)?);
+    }
+    let mut model = loras.add_to(source.model(device)?, device).input_error()?;
+    model.network = model.network.with_weight_dtype(stored);
+    Ok(model)
 }
 
 /// Whether a teacher takes the latents and the prompt embeddings of the data, whose images have
