@@ -285,7 +285,7 @@ impl Inputs {
             device: self.device,
             world: self.world,
         };
-        let Some(folder) = folder else {
+        let Some(mut folder) = folder else {
             return plan::print(args, &run, &self.teacher, recipe);
         };
         plan::check_memory(&run, &self.teacher)?;
@@ -297,7 +297,7 @@ impl Inputs {
         let mut result = self.teacher.recipe.clone();
         let phases = run.phases.iter();
         phases.for_each(|phase| phase.method.result(&mut result));
-        run_phases(&run, (self.teacher, &inputs), prompts, folder.resume())?;
+        run_phases(&run, (self.teacher, &inputs), prompts, &mut folder)?;
         let models = run.folder.join("models");
         println!("The models are in {}", models.display());
         let folder = run.folder.display().to_string();
