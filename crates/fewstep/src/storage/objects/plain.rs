@@ -22,14 +22,18 @@ pub(super) fn explain(url: &str, what: &str, shown: &str, error: Error) -> CliEr
     let reason = reason(&error);
     let advice = advice(url);
     let refused = |why: &str| CliError::input(format!("cannot {what} {shown}: {why}: {advice}"));
+    let status = status(&error);
     match &error {
         Error::PermissionDenied { .. } | Error::Unauthenticated { .. } => {
             refused(&format!("access is refused ({reason})"))
         }
-        // A bucket that is not there, when something is written.
-        Error::NotFound { .. } => CliError::input(format!(
-            "cannot {what} {shown}: the store has no such place ({reason}): make the bucket first, or check its name"
-        )),
+        _ if matches!(status, Some(401 | 403)) => refused(&format!("access is refused ({reason})")),
+        // A bucket that is not there.
+        _ if status == Some(404) || matches!(error, Error::NotFound { .. }) => {
+            CliError::input(format!(
+                "cannot {what} {shown}: the store has no such place ({reason}): make the bucket first, or check its name"
+            ))
+        }
         _ if CREDENTIALS_OF_MACHINES.iter().any(|at| reason.contains(at)) => {
             refused("there are no credentials")
         }
@@ -40,6 +44,13 @@ pub(super) fn explain(url: &str, what: &str, shown: &str, error: Error) -> CliEr
             "cannot {what} {shown}: {reason}. It was tried again as often as is allowed; run this again once the store can be reached"
         )),
     }
+}
+
+/// The status that a store answered with. Where it lists objects, errors have no kinds.
+fn status(error: &Error) -> Option<u16> {
+    let text = chain(error);
+    let (_, status) = text.split_once("status code: ")?;
+    status.get(..3)?.parse().ok()
 }
 
 /// How credentials are given.

@@ -81,7 +81,8 @@ impl Read for Broken {
 fn nothing_is_seen_of_an_object_that_breaks_off() {
     let (_, objects) = objects("run");
     let length = 3 * PART;
-    let sent = objects.put_parts("large", length, &mut Broken(2 * PART as usize));
+    let mut broken = Broken(2 * PART as usize);
+    let sent = objects.put_parts("large", length, &mut broken);
     assert!(objects.runtime.block_on(sent).is_err());
     assert_eq!(done(objects.find("large")), None);
     assert_eq!(done(objects.list("", "")), [""; 0]);
