@@ -309,6 +309,8 @@ fn a_run_goes_on_from_a_bucket_after_it_was_killed_in_the_middle_of_an_upload() 
     let mut child = start("first", &[]);
     while manifests() < 2 {
         std::thread::sleep(Duration::from_millis(1));
+        let ended = child.try_wait().expect("waits");
+        assert!(ended.is_none(), "it ended before it was killed");
     }
     server.state().holds = Some("PUT /bucket/run/file-");
     let before = server.state().requests.len();

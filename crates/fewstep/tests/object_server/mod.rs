@@ -107,7 +107,7 @@ fn answer(mut stream: TcpStream, state: &Mutex<State>) {
             "HTTP/1.1 {status} X\r\nContent-Length: {}\r\nETag: \"e\"\r\nLast-Modified: Thu, 01 Jan 2026 00:00:00 GMT\r\n{range}\r\n",
             body.len()
         );
-        let is_object = request.method == "GET" && request.query.len() < 2;
+        let is_object = request.method == "GET" && request.query.len() < 2 && status < 300;
         let shown = match request.method.as_str() {
             "HEAD" => &[][..],
             // Half of an object.
