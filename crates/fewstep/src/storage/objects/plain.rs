@@ -24,6 +24,9 @@ pub(super) fn explain(url: &str, what: &str, shown: &str, error: Error) -> CliEr
     let refused = |why: &str| CliError::input(format!("cannot {what} {shown}: {why}: {advice}"));
     let status = status(&error);
     match &error {
+        _ if CREDENTIALS_OF_MACHINES.iter().any(|at| reason.contains(at)) => {
+            refused("there are no credentials")
+        }
         Error::PermissionDenied { .. } | Error::Unauthenticated { .. } => {
             refused(&format!("access is refused ({reason})"))
         }
@@ -34,10 +37,14 @@ pub(super) fn explain(url: &str, what: &str, shown: &str, error: Error) -> CliEr
                 "cannot {what} {shown}: the store has no such place ({reason}): make the bucket first, or check its name"
             ))
         }
-        _ if CREDENTIALS_OF_MACHINES.iter().any(|at| reason.contains(at)) => {
-            refused("there are no credentials")
-        }
         Error::InvalidPath { .. } | Error::NotSupported { .. } | Error::NotImplemented { .. } => {
+            CliError::input(format!("cannot {what} {shown}: {reason}"))
+        }
+        // Asking again gives the same answer, which is why it was not done.
+        _ if status.is_some_and(|status| {
+            (400..500).contains(&status) && ![408, 429].contains(&status)
+        }) =>
+        {
             CliError::input(format!("cannot {what} {shown}: {reason}"))
         }
         _ => CliError::Work(anyhow::anyhow!(
