@@ -95,8 +95,10 @@ impl OverMpi {
                 }
             }
         });
-        // Dropping it would wait.
-        pending.map(std::mem::forget);
+        if let Some(late) = pending {
+            // Dropping it would be an error of ours.
+            std::mem::forget(late);
+        }
         done
     }
 }
