@@ -58,14 +58,22 @@ impl CliError {
         code
     }
 
+    /// The message with its causes and what helps, for one who goes on without what failed.
+    pub(crate) fn message(self) -> String {
+        match self {
+            CliError::Input(error) | CliError::Work(error) => plain(&message(&error)),
+            CliError::Stopped { message, .. } => message,
+        }
+    }
+
     fn text(self) -> (String, u8) {
-        let (error, code) = match self {
-            CliError::Input(error) if error.chain().any(is_full_disk) => (error, 1),
-            CliError::Input(error) => (error, 2),
-            CliError::Work(error) => (error, 1),
-            CliError::Stopped { code, message } => return (message, code),
+        let code = match &self {
+            CliError::Input(error) if error.chain().any(is_full_disk) => 1,
+            CliError::Input(_) => 2,
+            CliError::Work(_) => 1,
+            CliError::Stopped { code, message } => return (message.clone(), *code),
         };
-        (format!("error: {}", plain(&message(&error))), code)
+        (format!("error: {}", self.message()), code)
     }
 }
 

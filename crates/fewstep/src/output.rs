@@ -2,6 +2,7 @@
 
 use crate::console;
 use crate::error::{CliError, CliResult, is_full_disk};
+use crate::storage::is_url;
 use fewstep_data::image::{Image, ImageKind};
 use fewstep_formats::{FormatError, is_standard_output, write_atomically};
 use std::io::ErrorKind;
@@ -13,6 +14,12 @@ pub(crate) fn prepare(file: &Path) -> CliResult {
     if is_standard_output(file) {
         console::keep_output_for_a_file();
         return Ok(());
+    }
+    if is_url(file) {
+        return Err(CliError::input(format!(
+            "cannot write {} as one file: give the path of a file. Object storage takes the images of --out-dir, the shards of --shard and what `fewstep merge` copies",
+            file.display()
+        )));
     }
     let names_folder = file.as_os_str().to_string_lossy().ends_with(['/', '\\']);
     if file.is_dir() || names_folder {
@@ -74,8 +81,17 @@ pub(crate) fn write_image_with(
     image: &Image,
     parameters: Option<String>,
 ) -> CliResult {
+    write(file, &encoded(file, image, parameters)?)
+}
+
+/// An image as the kind of file that its name says, with a text in it that says how it was made.
+pub(crate) fn encoded(
+    file: &Path,
+    image: &Image,
+    parameters: Option<String>,
+) -> CliResult<Vec<u8>> {
     let bytes = kind(file)?.encode(image, parameters.as_deref());
-    write(file, &bytes.map_err(CliError::input)?)
+    bytes.map_err(CliError::input)
 }
 
 fn kind(file: &Path) -> CliResult<ImageKind> {

@@ -2,7 +2,9 @@
 
 use crate::console;
 use crate::log::{JsonLines, LogFormat};
-use tracing_subscriber::filter::LevelFilter;
+use tracing_subscriber::filter::{LevelFilter, Targets};
+use tracing_subscriber::layer::SubscriberExt;
+use tracing_subscriber::util::SubscriberInitExt;
 
 /// The flags for it, which every command has.
 #[derive(clap::Args)]
@@ -37,9 +39,21 @@ impl VerbosityArgs {
             .with_writer(|| console::Log)
             // Colours are control characters, of which none are let through.
             .with_ansi(false);
+        // The client of object stores tells of every request that it tries again.
+        let of_stores = if self.verbose {
+            level
+        } else {
+            LevelFilter::WARN
+        };
+        let told = Targets::new()
+            .with_default(level)
+            .with_target("object_store", of_stores);
         match format {
-            LogFormat::Text => log.without_time().with_target(false).init(),
-            LogFormat::Json => log.event_format(JsonLines).init(),
+            LogFormat::Text => {
+                let log = log.without_time().with_target(false).finish();
+                log.with(told).init();
+            }
+            LogFormat::Json => log.event_format(JsonLines).finish().with(told).init(),
         }
     }
 }

@@ -21,7 +21,7 @@ pub fn write_atomically(path: &Path, bytes: &[u8]) -> Result<(), FormatError> {
 ///
 /// # Errors
 /// When the folder cannot be written, or what writes fails.
-pub(crate) fn write_atomically_with(
+pub fn write_atomically_with(
     path: &Path,
     contents: impl FnOnce(&mut dyn Write) -> io::Result<()>,
 ) -> Result<(), FormatError> {
@@ -43,7 +43,10 @@ pub(crate) fn write_atomically_with(
 
 /// Copies a file, which is there whole or not at all. Where the file system can, the two share what
 /// they hold until one of them is changed.
-pub(crate) fn copy_atomically(from: &Path, to: &Path) -> Result<(), FormatError> {
+///
+/// # Errors
+/// When the file cannot be read, or the folder not written.
+pub fn copy_atomically(from: &Path, to: &Path) -> Result<(), FormatError> {
     let mut source = File::open(from).map_err(|source| FormatError::Read {
         path: from.into(),
         source,

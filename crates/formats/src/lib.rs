@@ -28,9 +28,9 @@ mod single_file;
 mod tensors;
 mod tokenizers;
 
-pub(crate) use atomic::write_atomically_with;
 pub use atomic::{
-    remove_unfinished, vacant, write_atomically, write_folder_atomically, write_json_atomically,
+    copy_atomically, remove_unfinished, vacant, write_atomically, write_atomically_with,
+    write_folder_atomically, write_json_atomically,
 };
 pub use controlnet::{CONTROLNET_FILE, ControlNetModel};
 pub use diffusers::index::check_pipeline;

@@ -10,6 +10,12 @@ mod launch;
 mod local;
 #[cfg(feature = "mpi")]
 mod over_mpi;
+#[cfg(feature = "nccl")]
+mod over_nccl;
+#[cfg(any(feature = "mpi", feature = "nccl"))]
+mod poll;
+#[cfg(any(test, feature = "nccl"))]
+mod sockets;
 mod sum;
 #[cfg(test)]
 mod tests;

@@ -32,20 +32,17 @@ impl Channels {
 }
 
 impl Transport for Channels {
-    fn send(&self, to: usize, message: &[u8]) -> Result<(), Failure> {
+    fn send(&self, to: usize, message: &[u8], _: Duration) -> Result<(), Failure> {
         let sender = self.to[to].lock().map_err(|_| Failure::Gone)?;
         sender.send(message.to_vec()).map_err(|_| Failure::Gone)
     }
 
-    fn receive(&self, from: usize, limit: Option<Duration>) -> Result<Vec<u8>, Failure> {
+    fn receive(&self, from: usize, limit: Duration) -> Result<Vec<u8>, Failure> {
         let receiver = self.from[from].lock().map_err(|_| Failure::Gone)?;
-        match limit {
-            None => receiver.recv().map_err(|_| Failure::Gone),
-            Some(limit) => receiver.recv_timeout(limit).map_err(|error| match error {
-                RecvTimeoutError::Timeout => Failure::Late,
-                RecvTimeoutError::Disconnected => Failure::Gone,
-            }),
-        }
+        receiver.recv_timeout(limit).map_err(|error| match error {
+            RecvTimeoutError::Timeout => Failure::Late,
+            RecvTimeoutError::Disconnected => Failure::Gone,
+        })
     }
 
     fn abort(&self, code: u8) -> ! {

@@ -13,7 +13,8 @@ impl World {
     /// The sum of the rows of all ranks: every rank gets it, with the same bits.
     ///
     /// The rows are added one after another, those of rank 0 first, in the order of ranks. So the
-    /// bits are those of one process that adds all rows in this order, however they are shared out.
+    /// bits are those of one process that adds all rows in this order, however they are shared out;
+    /// over NCCL, which has an order of its own, they are not.
     /// All rows of all ranks have the same length, and every rank has at least one.
     ///
     /// # Errors
@@ -21,6 +22,12 @@ impl World {
     pub fn sum(&self, mut rows: Vec<Vec<f32>>) -> Result<Vec<f32>, WorldError> {
         let (rank, last) = (self.rank(), self.size() - 1);
         let mut sum = rows.remove(0);
+        if let Some(engine) = self.engine() {
+            rows.iter().for_each(|row| add(&mut sum, row));
+            let summed = engine.sum(&mut sum, self.limit());
+            summed.map_err(|_| self.broken_off(engine.gone()))?;
+            return Ok(sum);
+        }
         let pieces: Vec<Range<usize>> = (0..sum.len())
             .step_by(PIECE)
             .map(|start| start..sum.len().min(start + PIECE))

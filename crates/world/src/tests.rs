@@ -74,6 +74,36 @@ fn rank_0_works_first() {
     assert_eq!(done.into_inner().expect("whole")[0], 0);
 }
 
+/// The others wait for 450 ms.
+#[test]
+fn work_of_rank_0_may_take_longer_than_the_others_wait() {
+    let done = all(3, |world| {
+        world.first_at_rank_0(|| {
+            let time = if world.is_first() { 1500 } else { 0 };
+            thread::sleep(Duration::from_millis(time));
+            world.rank()
+        })
+    });
+    assert_eq!(done, [Ok(0), Ok(1), Ok(2)]);
+}
+
+/// A rank that hangs before rank 0 has begun its work, and one that waits for it.
+#[test]
+fn nobody_waits_for_ever_for_the_work_of_rank_0() {
+    let results = all(2, |world| match world.is_first() {
+        true => {
+            thread::sleep(Duration::from_millis(900));
+            None
+        }
+        false => Some(world.first_at_rank_0(|| ())),
+    });
+    let error = results[1]
+        .clone()
+        .expect("it waited")
+        .expect_err("too long");
+    assert!(matches!(error, WorldError::Silent { ranks, .. } if ranks[0].rank == 0));
+}
+
 #[test]
 fn a_silent_rank_is_named_by_rank_0() {
     let results = all(4, |world| {

@@ -1,13 +1,31 @@
 //! The processes of a run, and what they do together.
 
 use crate::local::Channels;
-use crate::transport::{Failure, Transport};
+#[cfg(feature = "mpi")]
+use crate::over_mpi::OverMpi;
+#[cfg(feature = "nccl")]
+use crate::over_nccl::OverNccl;
+#[cfg(feature = "nccl")]
+use crate::sockets::Meeting;
+use crate::transport::{Failure, SumEngine, Transport};
 use crate::{Launched, RankName, WorldError};
 use std::sync::Arc;
+use std::sync::mpsc::{RecvTimeoutError, channel};
+use std::thread;
 use std::time::{Duration, Instant};
 
 /// How long others are waited for, unless something else is said.
 const PATIENCE: Duration = Duration::from_secs(600);
+
+/// Why several processes cannot train together.
+#[cfg(all(not(feature = "mpi"), not(feature = "nccl")))]
+const UNABLE: &str = "this build can train with one only: build it with the feature `mpi` (or `nccl`, for NVIDIA GPUs), or start one process";
+/// Why they cannot without an address.
+#[cfg(all(not(feature = "mpi"), feature = "nccl"))]
+const UNABLE: &str = "this build connects processes by NCCL only: set MASTER_ADDR and MASTER_PORT to an address of rank 0, the same for all, or build it with the feature `mpi`";
+
+/// What rank 0 sends while the others wait for its work.
+const STILL_WORKING: [u8; 1] = [1];
 
 /// The processes of a run, as one of them sees it. A clone is the same process.
 ///
@@ -36,31 +54,43 @@ impl Default for World {
 }
 
 impl World {
-    /// The processes that a launcher started, connected by MPI. Others are waited for as long as
-    /// `patience` says, which must be longer than the longest update and the writing of a model.
+    /// The processes that a launcher started, connected by NCCL where the environment names an
+    /// address at which they meet (MASTER_ADDR and MASTER_PORT), and by MPI elsewhere. Others are
+    /// waited for as long as `patience` says, which must be longer than the longest update and the
+    /// writing of a model.
     ///
     /// # Errors
-    /// When this build has no MPI, or MPI connects other processes than the launcher started.
+    /// When this build has neither, the others do not come, or MPI connects other processes than the
+    /// launcher started.
     pub fn join(launched: &Launched, patience: Option<Duration>) -> Result<Self, WorldError> {
+        #[cfg(any(feature = "mpi", feature = "nccl"))]
+        let patience = patience.unwrap_or(PATIENCE);
+        #[cfg(feature = "nccl")]
+        if let Some(meeting) = Meeting::of(&|name| std::env::var(name).ok())? {
+            let transport = OverNccl::join(launched, &meeting, patience)?;
+            let (rank, size) = (launched.rank, launched.size);
+            let world = Self::meet(Arc::new(transport), rank, size, patience)?;
+            return Ok(world.at(launched.local_rank));
+        }
         #[cfg(feature = "mpi")]
         {
-            let (transport, rank, size) = crate::over_mpi::OverMpi::join(launched)?;
-            let patience = patience.unwrap_or(PATIENCE);
+            let (transport, rank, size) = OverMpi::join(launched)?;
             let world = Self::meet(Arc::new(transport), rank, size, patience)?;
-            let local_rank = launched.local_rank;
-            Ok(Self {
-                local_rank,
-                ..world
-            })
+            Ok(world.at(launched.local_rank))
         }
         #[cfg(not(feature = "mpi"))]
         {
             let _ = patience;
             Err(WorldError::Launch(format!(
-                "{} started {} processes, and this build can train with one only: build it with the feature `mpi`, or start one process",
+                "{} started {} processes, and {UNABLE}",
                 launched.by, launched.size
             )))
         }
+    }
+
+    #[cfg(any(feature = "mpi", feature = "nccl"))]
+    fn at(self, local_rank: usize) -> Self {
+        Self { local_rank, ..self }
     }
 
     /// The ranks of a world whose processes are threads of this one: for tests of what runs in it.
@@ -83,8 +113,8 @@ impl World {
     }
 
     /// Tells all ranks the names of their hosts.
-    #[cfg(feature = "mpi")]
-    fn meet(
+    #[cfg(any(test, feature = "mpi", feature = "nccl"))]
+    pub(crate) fn meet(
         transport: Arc<dyn Transport>,
         rank: usize,
         size: usize,
@@ -157,7 +187,7 @@ impl World {
         let (mut all, mut silent) = (vec![mine], vec![]);
         for rank in 1..self.size() {
             let left = self.patience.saturating_sub(start.elapsed());
-            match self.transport().receive(rank, Some(left)) {
+            match self.transport().receive(rank, left) {
                 Ok(message) => all.push(message),
                 Err(Failure::Late) => silent.push(self.name_of(rank)),
                 Err(Failure::Gone) => return Err(WorldError::Gone(self.name_of(rank))),
@@ -167,7 +197,7 @@ impl World {
             return Err(self.silent(silent));
         }
         let packed = pack(&all);
-        (1..self.size()).try_for_each(|rank| self.send(rank, &packed))?;
+        self.tell_others(&packed)?;
         Ok(all)
     }
 
@@ -177,10 +207,7 @@ impl World {
     /// As [`gather`](Self::gather).
     pub fn broadcast(&self, mine: Vec<u8>) -> Result<Vec<u8>, WorldError> {
         match self.is_first() {
-            true => {
-                (1..self.size()).try_for_each(|rank| self.send(rank, &mine))?;
-                Ok(mine)
-            }
+            true => self.tell_others(&mine).map(|()| mine),
             false => self.receive(0),
         }
     }
@@ -203,19 +230,45 @@ impl World {
     }
 
     /// Work that rank 0 does before the others, such as making a file that all read. It may take as
-    /// long as it takes.
+    /// long as it takes: rank 0 tells the others from time to time that it is still there. The work
+    /// itself does not use the world.
     ///
     /// # Errors
-    /// When a rank has ended.
+    /// When a rank is silent for too long, or has ended.
     pub fn first_at_rank_0<T>(&self, work: impl FnOnce() -> T) -> Result<T, WorldError> {
-        if !self.is_first() {
-            let received = self.transport().receive(0, None);
-            received.map_err(|_| WorldError::Gone(self.name_of(0)))?;
+        if self.is_single() {
             return Ok(work());
         }
-        let done = work();
-        (1..self.size()).try_for_each(|rank| self.send(rank, &[]))?;
+        if !self.is_first() {
+            while self.receive(0)? == STILL_WORKING {}
+            return Ok(work());
+        }
+        let done = self.telling_others(work)?;
+        self.tell_others(&[])?;
         Ok(done)
+    }
+
+    /// Does some work, and tells the others meanwhile that it goes on.
+    fn telling_others<T>(&self, work: impl FnOnce() -> T) -> Result<T, WorldError> {
+        let (working, done) = channel::<()>();
+        thread::scope(|scope| {
+            let told = scope.spawn(move || {
+                while let Err(RecvTimeoutError::Timeout) = done.recv_timeout(self.patience / 4) {
+                    self.tell_others(&STILL_WORKING)?;
+                }
+                Ok(())
+            });
+            let result = work();
+            drop(working);
+            match told.join() {
+                Ok(told) => told.map(|()| result),
+                Err(panic) => std::panic::resume_unwind(panic),
+            }
+        })
+    }
+
+    fn tell_others(&self, message: &[u8]) -> Result<(), WorldError> {
+        (1..self.size()).try_for_each(|rank| self.send(rank, message))
     }
 
     /// Ends the processes of all ranks.
@@ -227,19 +280,40 @@ impl World {
     }
 
     pub(crate) fn send(&self, to: usize, message: &[u8]) -> Result<(), WorldError> {
-        let sent = self.transport().send(to, message);
-        sent.map_err(|_| WorldError::Gone(self.name_of(to)))
+        let sent = self.transport().send(to, message, self.limit());
+        sent.map_err(|failure| self.failed(failure, to))
     }
 
-    /// Waits longer than rank 0 waits in [`gather`](Self::gather), which knows who is silent.
     pub(crate) fn receive(&self, from: usize) -> Result<Vec<u8>, WorldError> {
-        let limit = self.patience + self.patience / 2;
-        self.transport()
-            .receive(from, Some(limit))
-            .map_err(|failure| match failure {
-                Failure::Late => self.silent(vec![self.name_of(from)]),
-                Failure::Gone => WorldError::Gone(self.name_of(from)),
-            })
+        let received = self.transport().receive(from, self.limit());
+        received.map_err(|failure| self.failed(failure, from))
+    }
+
+    /// Longer than rank 0 waits in [`gather`](Self::gather), which knows who is silent.
+    pub(crate) fn limit(&self) -> Duration {
+        self.patience + self.patience / 2
+    }
+
+    fn failed(&self, failure: Failure, rank: usize) -> WorldError {
+        match failure {
+            Failure::Late => self.silent(vec![self.name_of(rank)]),
+            Failure::Gone => WorldError::Gone(self.name_of(rank)),
+        }
+    }
+
+    /// After a sum of all ranks that broke off: who has ended, if that is known.
+    pub(crate) fn broken_off(&self, gone: Option<usize>) -> WorldError {
+        match gone {
+            Some(rank) => WorldError::Gone(self.name_of(rank)),
+            None => {
+                let others = (0..self.size()).filter(|rank| *rank != self.rank);
+                self.silent(others.map(|rank| self.name_of(rank)).collect())
+            }
+        }
+    }
+
+    pub(crate) fn engine(&self) -> Option<&dyn SumEngine> {
+        self.transport.as_deref().and_then(Transport::engine)
     }
 
     fn silent(&self, ranks: Vec<RankName>) -> WorldError {

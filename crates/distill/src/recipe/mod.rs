@@ -23,7 +23,7 @@ use fewstep_nn::Precision;
 use serde::{Deserialize, Serialize};
 
 /// How a run reports and saves.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct RunConfig {
     /// Updates between two lines of the log.
@@ -39,6 +39,10 @@ pub struct RunConfig {
     /// in f32.
     #[serde(skip_serializing_if = "is_default")]
     pub precision: Precision,
+    /// Where the run's folder is copied after every checkpoint: a folder, or the address of a place
+    /// in object storage. What runs the run does this, as it is told when something is saved.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub mirror: Option<String>,
 }
 
 fn is_default(precision: &Precision) -> bool {
@@ -53,6 +57,7 @@ impl Default for RunConfig {
             keep: 2,
             device: None,
             precision: Precision::default(),
+            mirror: None,
         }
     }
 }

@@ -101,7 +101,7 @@ impl<'a> PhaseRun<'a> {
             of_updates,
         );
         let mut feed = Feed::new(loader, &self.run.device, parts, optim.batch, self.clock);
-        let config = self.run.config;
+        let config = &self.run.config;
         let (mut loss, mut first) = (None, true);
         while self.players.updates() < self.phase.updates {
             let fed = feed.take()?;
@@ -143,6 +143,7 @@ impl<'a> PhaseRun<'a> {
                 self.check_equal()?;
                 let checkpoint = checkpoints.save(&position, Some(self.state()))?;
                 if stopped {
+                    let _ = observer(Event::Saved);
                     return Ok(ControlFlow::Break(Ended::Stopped {
                         phase: self.phase.name.clone(),
                         updates,
@@ -158,6 +159,7 @@ impl<'a> PhaseRun<'a> {
                 })
                 .is_break();
                 self.run.device.memory_cleanup();
+                stopped |= observer(Event::Saved).is_break();
             }
         }
         Ok(ControlFlow::Continue(()))

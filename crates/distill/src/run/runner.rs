@@ -129,7 +129,8 @@ impl Run {
                 phase,
                 model: &model,
             });
-            if let (ControlFlow::Break(()), Some(phase)) = (stopped, self.phases.get(next.phase)) {
+            let stopped = observer(Event::Saved).is_break() || stopped.is_break();
+            if let (true, Some(phase)) = (stopped, self.phases.get(next.phase)) {
                 return Ok(Ended::Stopped {
                     phase: phase.name.clone(),
                     updates: 0,

@@ -60,6 +60,9 @@ pub enum Event<'a> {
         /// The model as it is now.
         model: &'a Model,
     },
+    /// All that was done so far is in the run's folder, and nothing of it changes until the observer
+    /// returns: after every checkpoint, with what other events led to.
+    Saved,
     /// A phase is done and its model saved.
     PhaseFinished {
         /// Which.

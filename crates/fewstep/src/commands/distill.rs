@@ -23,7 +23,8 @@ use fewstep_distill::recipe::{DistillRecipe, PhaseRecipe, TEXT_WEIGHTS, default_
 /// masks ([condition] with kind = "inpaint").
 ///
 /// Several processes that a launcher starts (mpirun, srun, torchrun) train together, each with its
-/// share of every batch; the result is that of one. This needs a build with the feature `mpi`.
+/// share of every batch; the result is that of one. This needs a build with the feature `mpi`, or
+/// `nccl` for NVIDIA GPUs.
 ///
 /// Example: fewstep distill recipes/fashion-mnist/distill.toml --set
 /// teacher=runs/teacher/models/teacher
@@ -49,7 +50,7 @@ fn halve(args: &RunArgs, world: &World) -> CliResult {
     recipe
         .validate()
         .map_err(|e| args.recipe_error(e.to_string()))?;
-    let folder = args.open_folder(&recipe.data, world)?;
+    let folder = args.open_folder(&recipe.data, &recipe.run, world)?;
     let started = folder.as_ref().map_or(Ok(None), RunFolder::stored)?;
     let is_new = started.is_none();
     recipe.complete(started.as_ref());
@@ -97,7 +98,7 @@ fn halve(args: &RunArgs, world: &World) -> CliResult {
     inputs.run(
         (args, folder),
         &phases,
-        (recipe.seed, recipe.flip, recipe.run),
+        (recipe.seed, recipe.flip, recipe.run.clone()),
         &recipe.prompts,
         &recipe,
     )
@@ -108,7 +109,7 @@ fn one_phase(args: &RunArgs, world: &World) -> CliResult {
     recipe
         .validate()
         .map_err(|e| args.recipe_error(e.to_string()))?;
-    let folder = args.open_folder(&recipe.data, world)?;
+    let folder = args.open_folder(&recipe.data, &recipe.run, world)?;
     let started = folder.as_ref().map_or(Ok(None), RunFolder::stored)?;
     let is_new = started.is_none();
     recipe.complete(started.as_ref());
@@ -152,7 +153,7 @@ fn one_phase(args: &RunArgs, world: &World) -> CliResult {
     inputs.run(
         (args, folder),
         &phases,
-        (recipe.seed, recipe.flip, recipe.run),
+        (recipe.seed, recipe.flip, recipe.run.clone()),
         &[],
         &recipe,
     )

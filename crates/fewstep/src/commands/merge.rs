@@ -20,12 +20,14 @@ use std::path::PathBuf;
 /// Example: fewstep merge shards
 ///
 /// Example: fewstep merge node1/set node2/set --out set
+///
+/// Example: fewstep merge s3://bucket/set --out set
 #[derive(clap::Args)]
 pub(crate) struct Args {
-    /// Folders with shards.
+    /// Folders with shards, or places in object storage.
     #[arg(required = true, value_name = "FOLDER")]
     folders: Vec<PathBuf>,
-    /// The folder for images [default: where they are, if that is one folder], or the JSON file for
+    /// The place for images [default: where they are, if that is one place], or the JSON file for
     /// the results of a measurement.
     #[arg(long)]
     out: Option<PathBuf>,
@@ -38,6 +40,12 @@ pub(crate) fn run(args: Args) -> CliResult {
     let places = args.folders.iter().map(|folder| Storage::open(folder));
     let places = places.collect::<CliResult<Vec<_>>>()?;
     let images = ImageShard::find(&places)?;
+    // Features are read row by row.
+    let near = |place: Storage| place.near("shard-", ".safetensors");
+    let places = places
+        .into_iter()
+        .map(near)
+        .collect::<CliResult<Vec<_>>>()?;
     let measured = MeasuredShard::find(&places)?;
     let named = || {
         let names: Vec<String> = places.iter().map(Storage::to_string).collect();
@@ -69,8 +77,9 @@ pub(crate) fn run(args: Args) -> CliResult {
                 }
             };
             let of = images.len();
-            let count = image_shards::merge(images, &places, out)?;
-            let shown = out.display().to_string();
+            let out = Storage::open(out)?;
+            let count = image_shards::merge(images, &places, &out)?;
+            let shown = out.to_string();
             match args.json {
                 true => println!(
                     "{}",

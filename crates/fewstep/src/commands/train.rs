@@ -24,7 +24,8 @@ use std::sync::Arc;
 /// folder.
 ///
 /// Several processes that a launcher starts (mpirun, srun, torchrun) train together, each with its
-/// share of every batch; the result is that of one. This needs a build with the feature `mpi`.
+/// share of every batch; the result is that of one. This needs a build with the feature `mpi`, or
+/// `nccl` for NVIDIA GPUs.
 ///
 /// Example: fewstep train recipes/fashion-mnist/teacher.toml --set data.path=~/data/fashion-mnist
 #[derive(clap::Args)]
@@ -45,7 +46,7 @@ fn train(args: &Args, world: &World) -> CliResult {
         .validate()
         .map_err(|e| args.run.recipe_error(e.to_string()))?;
     let device = args.run.device(&recipe.run, world)?;
-    let folder = args.run.open_folder(&recipe.data, world)?;
+    let folder = args.run.open_folder(&recipe.data, &recipe.run, world)?;
     let started = folder.as_ref().map_or(Ok(None), RunFolder::stored)?;
     recipe.complete(started.as_ref());
     if let Some(folder) = &folder {
@@ -93,18 +94,18 @@ fn train(args: &Args, world: &World) -> CliResult {
         examples,
         components,
         flip: recipe.flip,
-        config: recipe.run,
+        config: recipe.run.clone(),
         device,
         world: world.clone(),
     };
-    let Some(folder) = folder else {
+    let Some(mut folder) = folder else {
         return plan::print(&args.run, &run, &initial, &recipe);
     };
     plan::check_memory(&run, &initial)?;
     let phases = |recipe: &TrainRecipe| Ok(recipe.phases());
     let inputs = folder.begin(&recipe, &phases, &run, &initial)?;
     let prompts = recipe.text.map(|text| text.prompts).unwrap_or_default();
-    run_phases(&run, (initial, &inputs), &prompts, folder.resume())?;
+    run_phases(&run, (initial, &inputs), &prompts, &mut folder)?;
     let teacher = run.model_folder(&run.phases[0]);
     println!("The teacher is in {}", teacher.display());
     console::next(format_args!(

@@ -110,7 +110,7 @@ pub(super) fn write(
     let metadata = HashMap::from([(KEY.into(), serde_json::json!(header).to_string())]);
     let bytes = safetensors::serialize(views, Some(metadata)).work_error()?;
     let name = shard.file("safetensors");
-    place.put(&name, &bytes)?;
+    place.put(&name, bytes)?;
     Ok(place.shown(&name))
 }
 

@@ -9,6 +9,7 @@ mod report;
 mod stages;
 
 use super::shared::interrupt::Interrupt;
+use super::shared::mirror::Mirror;
 use super::shared::plan;
 use super::shared::run_folder::RunFolder;
 use crate::builtin;
@@ -76,7 +77,9 @@ pub(crate) fn run(args: Args) -> CliResult {
     let mut recipe = args.recipe()?;
     let weights = args.weights(&recipe)?;
     let device = crate::compute::device_of_run(&recipe.run, &World::default())?;
-    let folder = RunFolder::open(&args.out, args.resume, &World::default())?;
+    let mirror = recipe.run.mirror.as_deref();
+    let mut folder = RunFolder::open(&args.out, args.resume, mirror, &World::default())?;
+    let mut mirror = folder.take_mirror();
     recipe.complete(folder.stored()?.as_ref());
     let teacher = ModelSource::find(&recipe.teacher, None)?.model(&device)?;
     let phases = |recipe: &DistillRecipe| recipe.phases().map_err(CliError::input);
@@ -87,7 +90,7 @@ pub(crate) fn run(args: Args) -> CliResult {
         examples: Examples::images(Arc::new(builtin::load_data(&recipe.data)?)),
         components: None,
         flip: recipe.flip,
-        config: recipe.run,
+        config: recipe.run.clone(),
         device,
         world: World::default(),
     };
@@ -102,7 +105,8 @@ pub(crate) fn run(args: Args) -> CliResult {
     // One stage per phase, one per row of results, one for the images.
     let mut stages = Stages::new(run.phases.len() + rows + 1);
     let inputs = folder.begin(&recipe, &phases, &run, &teacher)?;
-    let students = train(&run, (&teacher, &inputs), args.resume, &mut stages)?;
+    let resume = args.resume;
+    let students = train(&run, (&teacher, &inputs), resume, &mut stages, &mut mirror)?;
     let generator = Rc::new(Generator::new(teacher.clone(), &run.device)?);
     let mut candidates = Candidate::all(&generator, &students, &weights)?;
     let mut evaluator = Evaluator::new(generator, args.samples as usize)?;
@@ -116,6 +120,11 @@ pub(crate) fn run(args: Args) -> CliResult {
         println!("{verdict}");
     }
     println!("The report is {}", page.display());
+    // The results and the report are new in the folder.
+    if let Some(mirror) = &mut mirror {
+        mirror.follow();
+        mirror.finish()?;
+    }
     Ok(())
 }
 
@@ -161,6 +170,7 @@ fn train(
     (teacher, inputs): (&Model, &RunInputs),
     resume: bool,
     stages: &mut Stages,
+    mirror: &mut Option<Mirror>,
 ) -> CliResult<Vec<Model>> {
     let mut stage: Option<Stage> = None;
     let mut mean = 0.0;
@@ -186,6 +196,11 @@ fn train(
             }
         }
         Event::Checkpointed { .. } => {}
+        Event::Saved => {
+            if let Some(mirror) = mirror {
+                mirror.follow();
+            }
+        }
         Event::PhaseFinished { .. } => {
             if let Some(stage) = stage.take() {
                 stage.finish(&format!("loss {mean:.4}"));

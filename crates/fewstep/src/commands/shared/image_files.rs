@@ -4,6 +4,7 @@ use crate::error::CliResult;
 use crate::output;
 use crate::parsers::count;
 use crate::spared::{spare_inputs, spare_results};
+use crate::storage::{Storage, is_url};
 use fewstep_data::image::{self, Image};
 use std::path::{Path, PathBuf};
 
@@ -14,7 +15,7 @@ pub(crate) struct ImageArgs {
     /// ends [default: samples.png].
     #[arg(long, value_name = "FILE")]
     out: Option<PathBuf>,
-    /// Write one PNG file per image into this folder, instead of a grid.
+    /// Write one PNG file per image into this folder or place in object storage, instead of a grid.
     #[arg(long, value_name = "FOLDER", conflicts_with = "out")]
     out_dir: Option<PathBuf>,
     /// Columns of the grid [default: about square, with a multiple of the number of classes, or of
@@ -29,13 +30,13 @@ impl ImageArgs {
         self.out_dir.clone().unwrap_or_else(|| self.file())
     }
 
-    /// Writes one file per image into --out-dir or --out, which then is a folder too; none if neither
-    /// is given.
-    pub(crate) fn take_folder(&mut self) -> Option<&Path> {
+    /// Where one file per image goes: --out-dir or --out, which then is a place for many too; none
+    /// if neither is given.
+    pub(crate) fn take_folder(&mut self) -> CliResult<Option<Storage>> {
         if let Some(folder) = self.out.take() {
             self.out_dir = Some(folder);
         }
-        self.out_dir.as_deref()
+        self.out_dir.as_deref().map(Storage::open).transpose()
     }
 
     fn file(&self) -> PathBuf {
@@ -59,6 +60,7 @@ impl ImageArgs {
     /// Checks the place before any work.
     pub(crate) fn check(&self) -> CliResult {
         match &self.out_dir {
+            Some(folder) if is_url(folder) => Storage::open(folder).map(drop),
             Some(folder) => output::prepare(&numbered(folder, 0)),
             None => output::prepare_image(&self.file()),
         }
@@ -97,11 +99,12 @@ impl ImageArgs {
                 }
             };
         };
-        for (index, image) in images.iter().enumerate() {
-            let file = numbered(folder, first + index as u64);
-            output::write_image_with(&file, image, parameters(index))?;
-        }
-        Ok(())
+        let files = images.iter().enumerate().map(|(index, image)| {
+            let name = numbered_name(first + index as u64);
+            let bytes = output::encoded(Path::new(&name), image, parameters(index))?;
+            Ok((name, bytes))
+        });
+        Storage::open(folder)?.put_all(files)
     }
 }
 

@@ -9,7 +9,6 @@ use fewstep_generate::{Generator, Subject};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 use std::collections::BTreeMap;
-use std::path::Path;
 
 /// A shard of generated images: a JSON file next to them, written when all are there.
 #[derive(Serialize, Deserialize)]
@@ -21,6 +20,9 @@ pub(crate) struct ImageShard {
     /// The hash of the file of each image; empty before they are written.
     hashes: Vec<String>,
 }
+
+/// Images that are in memory at the same time while they are copied.
+const CHUNK: usize = 256;
 
 /// A setting that is not there.
 const NONE: &str = "none";
@@ -38,12 +40,11 @@ struct SetSettings {
 impl ImageShard {
     /// Where its images go.
     pub(crate) fn place(images: &mut ImageArgs) -> CliResult<Storage> {
-        match images.take_folder() {
-            Some(folder) => Storage::open(folder),
-            None => Err(CliError::input(
-                "--shard writes one file per image: give a folder for them with --out",
-            )),
-        }
+        images.take_folder()?.ok_or_else(|| {
+            CliError::input(
+                "--shard writes one file per image: give a folder for them with --out, or a place in object storage",
+            )
+        })
     }
 
     /// The shard of the images that these flags generate. Changes the flags to generate only it.
@@ -101,28 +102,32 @@ impl ImageShard {
     /// Says what the shard is, now that its images are there.
     pub(crate) fn write(self, storage: &Storage) -> CliResult {
         let [first, end] = self.numbers;
-        let hashes = (first..end).map(|number| hash(storage, number));
-        let complete = Self {
-            hashes: hashes.collect::<CliResult<_>>()?,
-            ..self
-        };
+        let names: Vec<String> = (first..end).map(numbered_name).collect();
+        let mut hashes = vec![];
+        storage.get_all(&names, |_, bytes| {
+            hashes.push(hash(&bytes?));
+            Ok(())
+        })?;
+        let complete = Self { hashes, ..self };
         let text = format!("{:#}\n", serde_json::json!(complete));
-        storage.put(&complete.shard.file("json"), text.as_bytes())
+        storage.put(&complete.shard.file("json"), text.into())
     }
 
     /// All shards in these places.
     pub(crate) fn find(places: &[Storage]) -> CliResult<Vec<(Self, usize)>> {
         let mut found = vec![];
         for (place, storage) in places.iter().enumerate() {
-            for name in storage.list("shard-", ".json")? {
-                let shard = serde_json::from_slice(&storage.get(&name)?).map_err(|error| {
+            let names = storage.list("shard-", ".json")?;
+            storage.get_all(&names, |index, bytes| {
+                let shard = serde_json::from_slice(&bytes?).map_err(|error| {
                     CliError::input(format!(
                         "{} is no shard of images: {error}",
-                        storage.shown(&name)
+                        storage.shown(&names[index])
                     ))
                 })?;
                 found.push((shard, place));
-            }
+                Ok(())
+            })?;
         }
         Ok(found)
     }
@@ -136,18 +141,17 @@ fn listed(files: &[String]) -> String {
     }
 }
 
-/// The hash of the file of an image.
-fn hash(storage: &Storage, number: u64) -> CliResult<String> {
-    let bytes = storage.get(&numbered_name(number))?;
-    Ok(format!("{:x}", Sha256::digest(bytes)))
+/// The hash of a file.
+fn hash(bytes: &[u8]) -> String {
+    format!("{:x}", Sha256::digest(bytes))
 }
 
 /// Checks that shards make one set with all its images, and copies the images that are elsewhere
-/// into a folder. Returns the number of images.
+/// into one place. Returns the number of images.
 pub(crate) fn merge(
     mut shards: Vec<(ImageShard, usize)>,
     places: &[Storage],
-    out: &Path,
+    out: &Storage,
 ) -> CliResult<usize> {
     shards.sort_by_key(|(shard, _)| shard.shard.index);
     let file = |(shard, place): &(ImageShard, usize)| {
@@ -164,11 +168,6 @@ pub(crate) fn merge(
             )));
         }
     }
-    let out = Storage::open(out)?;
-    let is_out = |place: &Storage| {
-        let [a, b] = [place, &out].map(|place| place.folder().canonicalize().ok());
-        a.is_some() && a == b
-    };
     for ((shard, place), (_, file)) in shards.iter().zip(&files) {
         let storage = &places[*place];
         let [first, end] = shard.numbers;
@@ -179,25 +178,30 @@ pub(crate) fn merge(
                 end - first
             )));
         }
-        for (number, expected) in (first..end).zip(&shard.hashes) {
-            let name = numbered_name(number);
-            let bytes = storage.get(&name).map_err(|error| {
-                error.context(&format!("shard {} is not whole, run it again", shard.shard))
+        let names: Vec<String> = (first..end).map(numbered_name).collect();
+        for (names, hashes) in names.chunks(CHUNK).zip(shard.hashes.chunks(CHUNK)) {
+            let mut copies = vec![];
+            storage.get_all(names, |index, bytes| {
+                let bytes = bytes.map_err(|error| {
+                    error.context(&format!("shard {} is not whole, run it again", shard.shard))
+                })?;
+                if hash(&bytes) != hashes[index] {
+                    return Err(CliError::input(format!(
+                        "{} is not the image that shard {} wrote: run the shard again",
+                        storage.shown(&names[index]),
+                        shard.shard
+                    )));
+                }
+                if !storage.is(out) {
+                    copies.push(Ok((names[index].clone(), bytes)));
+                }
+                Ok(())
             })?;
-            if format!("{:x}", Sha256::digest(&bytes)) != *expected {
-                return Err(CliError::input(format!(
-                    "{} is not the image that shard {} wrote: run the shard again",
-                    storage.shown(&name),
-                    shard.shard
-                )));
-            }
-            if !is_out(storage) {
-                out.put(&name, &bytes)?;
-            }
+            out.put_all(copies.into_iter())?;
         }
     }
     let text = format!("{:#}\n", serde_json::json!(set));
-    out.put("set.json", text.as_bytes())?;
+    out.put("set.json", text.into())?;
     Ok(set.count)
 }
 

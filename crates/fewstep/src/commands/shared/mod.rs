@@ -14,6 +14,7 @@ pub(crate) mod inputs;
 pub(crate) mod interrupt;
 pub(crate) mod loras;
 pub(crate) mod measure;
+pub(crate) mod mirror;
 pub(crate) mod models;
 pub(crate) mod plan;
 pub(crate) mod plan_ranks;

@@ -5,11 +5,12 @@ use std::path::Path;
 use toml::{Table, Value};
 
 /// How a run reports, saves and shows what it does, and where it computes.
-const FREE: [&str; 7] = [
+const FREE: [&str; 8] = [
     "run.log_every",
     "run.checkpoint_every",
     "run.keep",
     "run.device",
+    "run.mirror",
     "prompts",
     "text.prompts",
     "data.max_pixels",

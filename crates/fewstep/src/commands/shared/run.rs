@@ -9,6 +9,7 @@ use crate::compute;
 use crate::error::{CliError, CliResult, IntoCliResult};
 use crate::memory::MemoryArgs;
 use crate::processes::ProcessArgs;
+use crate::storage::is_url;
 use crate::{progress, recipes};
 use burn::tensor::Device;
 use fewstep_data::DataConfig;
@@ -133,8 +134,15 @@ impl RunArgs {
     pub(crate) fn open_folder(
         &self,
         data: &DataConfig,
+        config: &RunConfig,
         world: &World,
     ) -> CliResult<Option<RunFolder>> {
+        if is_url(&self.folder()) {
+            return Err(CliError::input(format!(
+                "a run works in a folder of this machine, and {} is none: give its path with --out. `run.mirror` keeps a copy in object storage",
+                self.folder().display()
+            )));
+        }
         if self.dry_run {
             if self.resume {
                 check_occupied(&self.folder(), true)?;
@@ -142,7 +150,8 @@ impl RunArgs {
             return Ok(None);
         }
         check_apart(&self.folder(), data)?;
-        RunFolder::open(&self.folder(), self.resume, world).map(Some)
+        let mirror = config.mirror.as_deref();
+        RunFolder::open(&self.folder(), self.resume, mirror, world).map(Some)
     }
 }
 
@@ -152,8 +161,9 @@ pub(crate) fn run_phases(
     run: &Run,
     (initial, inputs): (Model, &RunInputs),
     prompts: &[String],
-    resume: bool,
+    folder: &mut RunFolder,
 ) -> CliResult {
+    let mut mirror = folder.take_mirror();
     memory::give_back();
     let mut bar = indicatif::ProgressBar::hidden();
     let mut mean = 0.0;
@@ -207,15 +217,25 @@ pub(crate) fn run_phases(
             bar.finish();
             write_grid(model, &phase.name);
         }
+        Event::Saved if run.config.mirror.is_some() => {
+            // The other ranks know that copying goes on. If one is lost, the next update says so.
+            let _ = run.world.first_at_rank_0(|| {
+                if let Some(mirror) = &mut mirror {
+                    bar.suspend(|| mirror.follow());
+                }
+            });
+        }
+        Event::Saved => {}
     };
-    let ended = run.run(initial, inputs, resume, &mut |event| {
+    let ended = run.run(initial, inputs, folder.resume(), &mut |event| {
         show(event);
         interrupt.flow()
     });
     if !bar.is_finished() {
         bar.abandon();
     }
-    interrupt.result(ended?)
+    interrupt.result(ended?)?;
+    mirror.map_or(Ok(()), |mut mirror| mirror.finish())
 }
 
 /// Where a recipe that is not there may be found.

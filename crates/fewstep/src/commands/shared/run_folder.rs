@@ -1,5 +1,6 @@
 //! The folder of a run: a new one, or one that is resumed.
 
+use super::mirror::Mirror;
 use super::recipe_changes::first_change;
 use crate::console;
 use crate::error::{CliError, CliResult, IntoCliResult};
@@ -18,23 +19,57 @@ pub(crate) struct RunFolder {
     resume: bool,
     /// Held by rank 0.
     lock: Option<RunLock>,
+    /// Kept by rank 0, where the recipe names one.
+    mirror: Option<Mirror>,
 }
 
 impl RunFolder {
-    /// Takes the folder: one without a run, or with one to resume.
-    pub(crate) fn open(path: &Path, resume: bool, world: &World) -> CliResult<Self> {
-        let mut lock = None;
-        if world.is_first() {
-            check_occupied(path, resume)?;
-            lock = Some(RunLock::take(path).input_error()?);
-            // It may have become a run in between.
-            check_occupied(path, resume)?;
-        }
+    /// Takes the folder: one without a run, or with one to resume. A run that is to be resumed and is
+    /// not in the folder is fetched from its mirror, where the recipe names one.
+    pub(crate) fn open(
+        path: &Path,
+        resume: bool,
+        mirror: Option<&str>,
+        world: &World,
+    ) -> CliResult<Self> {
+        // The others look into the folder once rank 0 has all in place.
+        let taken = world.first_at_rank_0(|| match world.is_first() {
+            true => Self::take(path, resume, mirror),
+            false => Ok((None, None)),
+        });
+        let (lock, mirror) = taken??;
         Ok(Self {
             path: path.into(),
             resume,
             lock,
+            mirror,
         })
+    }
+
+    fn take(
+        path: &Path,
+        resume: bool,
+        mirror: Option<&str>,
+    ) -> CliResult<(Option<RunLock>, Option<Mirror>)> {
+        let mut mirror = mirror.map(|place| Mirror::open(place, path)).transpose()?;
+        let fetches = resume && mirror.is_some();
+        if !fetches {
+            check_occupied(path, resume)?;
+        }
+        let lock = RunLock::take(path).input_error()?;
+        match &mut mirror {
+            Some(mirror) if resume => mirror.resume()?,
+            Some(mirror) => mirror.check_vacant()?,
+            None => {}
+        }
+        // It may have become a run in between.
+        check_occupied(path, resume)?;
+        Ok((Some(lock), mirror))
+    }
+
+    /// The copy of the folder that is kept elsewhere.
+    pub(crate) fn take_mirror(&mut self) -> Option<Mirror> {
+        self.mirror.take()
     }
 
     /// Whether the run is resumed.

@@ -281,7 +281,7 @@ impl TeacherInputs {
             device: self.device,
             world: self.world,
         };
-        let Some(folder) = folder else {
+        let Some(mut folder) = folder else {
             return plan::print(args, &run, &self.teacher, recipe);
         };
         plan::check_memory(&run, &self.teacher)?;
@@ -293,7 +293,7 @@ impl TeacherInputs {
         let mut result = self.teacher.recipe.clone();
         let phases = run.phases.iter();
         phases.for_each(|phase| phase.method.result(&mut result));
-        run_phases(&run, (self.teacher, &inputs), prompts, folder.resume())?;
+        run_phases(&run, (self.teacher, &inputs), prompts, &mut folder)?;
         let models = run.folder.join("models");
         println!("The models are in {}", models.display());
         let folder = run.folder.display().to_string();
