@@ -87,6 +87,17 @@ pub struct DiffusionModel<N> {
     pub prediction: PredictionKind,
 }
 
+impl<N> DiffusionModel<N> {
+    /// Another network whose output means the same.
+    pub fn with_network<M>(self, network: M) -> DiffusionModel<M> {
+        DiffusionModel {
+            network,
+            schedule: self.schedule,
+            prediction: self.prediction,
+        }
+    }
+}
+
 impl<N: Network> Denoiser for DiffusionModel<N> {
     fn predict(&self, z: Tensor<4>, t: &[f64], inputs: &Inputs) -> Prediction {
         let time: Vec<f64> = t.iter().map(|&t| self.schedule.network_time(t)).collect();

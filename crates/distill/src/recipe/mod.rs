@@ -11,7 +11,7 @@ mod train;
 pub use crate::error::RecipeError;
 pub use distill::{DistillRecipe, TEXT_WEIGHTS, default_w_embedding};
 pub use parse::{RecipeFileError, parse, parse_with};
-pub use phase::{MethodName, PhaseRecipe};
+pub use phase::{FewStepStudent, MethodName, PhaseRecipe};
 pub use teacher_lora::TeacherLora;
 pub use train::{TextConfig, TrainRecipe};
 

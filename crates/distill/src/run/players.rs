@@ -179,6 +179,7 @@ impl Players {
         others.fold(self.objective.cost(), |sum, cost| Cost {
             frozen: sum.frozen + cost.frozen,
             trained: sum.trained + cost.trained,
+            judged: sum.judged + cost.judged,
             ..sum
         })
     }

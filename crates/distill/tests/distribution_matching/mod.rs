@@ -88,7 +88,7 @@ impl Objective for FollowScore {
             frozen: 2,
             trained: 1,
             largest_frozen: 1,
-            frozen_during_graph: false,
+            ..Cost::default()
         }
     }
 }
@@ -111,6 +111,7 @@ impl Method for MatchingOfMixture {
             teacher: mixture(),
             simulation: ONE_STEP,
             times: [0.02, 0.98],
+            gan: 0.0,
         }))
     }
 
@@ -129,6 +130,7 @@ impl Method for MatchingOfMixture {
             let follow = Box::new(FakeScore {
                 simulation: ONE_STEP,
                 weighting: LossWeighting::SnrPlusOne,
+                gan: None,
             });
             players.push(Player::new(FAKE_SCORE, score()?, optim.clone(), follow));
         }

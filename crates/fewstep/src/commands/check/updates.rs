@@ -4,17 +4,17 @@ use super::compare::{Row, Values, error};
 use burn::module::{Module, ModuleMapper, Param};
 use burn::tensor::{Device, Tensor};
 use fewstep_diffusion::random::{self, Purpose};
-use fewstep_diffusion::{CfgDenoiser, DiffusionModel, Inputs, PredictionKind, Schedule};
+use fewstep_diffusion::{CfgDenoiser, Denoiser, DiffusionModel, Inputs, PredictionKind, Schedule};
 use fewstep_distill::method::{
-    Batch, Boundary, Codi, Consistency, Cost, Denoising, Distance, DistributionMatching,
-    FAKE_SCORE, FakeScore, GuidanceDistillation, GuidanceWeights, Halving, Loss, LossWeighting,
+    Adversarial, Batch, Boundary, Codi, Consistency, Cost, DISCRIMINATOR, Denoising, Distance,
+    DistributionMatching, FAKE_SCORE, FakeScore, GuidanceDistillation, GuidanceWeights, Halving, Loss, LossWeighting,
     Objective, OdeStep, Peer, Progressive, STUDENT, Simulation, Solver, Student, TargetForm,
     TimePairs, Times, TrainedSteps,
 };
 use fewstep_distill::optim::{Ema, OptimConfig, Stepper};
 use fewstep_kernels::device::can_store;
 use fewstep_nn::{
-    Backbone, BackboneConfig, Fusion, Initial, Precision, Resampling, UNetConfig, WEmbedding,
+    Backbone, BackboneConfig, Discriminator, Fusion, Initial, Precision, Resampling, UNetConfig, WEmbedding,
 };
 use std::time::Instant;
 
@@ -27,9 +27,14 @@ type Case = (&'static str, Precision, NewObjective);
 
 type NewObjective = fn(DiffusionModel<Backbone>) -> Box<dyn Objective>;
 
+const W: WEmbedding = WEmbedding {
+    dim: 32,
+    scale: 250.0,
+};
+
 const RANGE: GuidanceWeights = GuidanceWeights::Range([0.0, 4.0]);
 
-const METHODS: [Case; 11] = [
+const METHODS: [Case; 12] = [
     ("denoising", Precision::F32, |_| {
         Box::new(Denoising {
             weighting: LossWeighting::TruncatedSnr,
@@ -68,6 +73,7 @@ const METHODS: [Case; 11] = [
             teacher: CfgDenoiser::new(teacher.clone()),
             simulation: SIMULATION,
             times: [0.02, 0.98],
+            gan: 0.0,
         };
         among(Box::new(objective), FAKE_SCORE, teacher)
     }),
@@ -75,8 +81,23 @@ const METHODS: [Case; 11] = [
         let objective = FakeScore {
             simulation: SIMULATION,
             weighting: LossWeighting::TruncatedSnr,
+            gan: None,
         };
         among(Box::new(objective), STUDENT, teacher)
+    }),
+    ("adversarial, student", Precision::F32, |teacher| {
+        let objective = Adversarial {
+            teacher: CfgDenoiser::new(teacher.clone()),
+            simulation: SIMULATION,
+            times: [0.02, 0.98],
+        };
+        let judge = teacher.clone().with_network(Discriminator::new(
+            teacher.network,
+            16,
+            Some(W),
+            6,
+        ));
+        among(Box::new(objective), DISCRIMINATOR, judge)
     }),
 ];
 
@@ -91,18 +112,18 @@ const SIMULATION: Simulation = Simulation {
 struct Among {
     objective: Box<dyn Objective>,
     name: &'static str,
-    other: DiffusionModel<Backbone>,
+    other: Box<dyn Denoiser>,
 }
 
 fn among(
     objective: Box<dyn Objective>,
     name: &'static str,
-    other: DiffusionModel<Backbone>,
+    other: impl Denoiser + 'static,
 ) -> Box<dyn Objective> {
     Box::new(Among {
         objective,
         name,
-        other,
+        other: Box::new(other),
     })
 }
 
@@ -110,7 +131,7 @@ impl Objective for Among {
     fn loss(&self, student: Student<'_>, batch: &Batch, seed: u64) -> Loss {
         let others = [Peer {
             name: self.name,
-            model: &self.other,
+            model: &*self.other,
         }];
         let student = Student {
             others: &others,
@@ -228,10 +249,7 @@ fn network(device: &Device) -> Backbone {
         groups: 16,
         resampling: Resampling::Block,
         classes: CLASSES,
-        w: Some(WEmbedding {
-            dim: 32,
-            scale: 250.0,
-        }),
+        w: Some(W),
         ..UNetConfig::default()
     });
     let control = [3, SIDE, SIDE];

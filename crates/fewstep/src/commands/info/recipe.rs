@@ -5,7 +5,9 @@ use crate::commands::shared::recipe_kind::{RecipeKind, wrong_method};
 use crate::error::{CliError, CliResult, IntoCliResult};
 use crate::numbers::thousands;
 use fewstep_data::{DataConfig, Split};
-use fewstep_distill::recipe::{DistillRecipe, PhaseRecipe, TeacherLora, TrainRecipe, parse};
+use fewstep_distill::recipe::{
+    DistillRecipe, MethodName, PhaseRecipe, TeacherLora, TrainRecipe, parse,
+};
 use fewstep_distill::run::Phase;
 use serde::Serialize;
 use std::path::Path;
@@ -113,7 +115,13 @@ impl Plan {
             recipe.validate().map_err(|error| invalid(&error))?;
             return Ok(Self {
                 purpose: match recipe.student() {
-                    Some((student, _)) => format!("match the student {student} with the teacher "),
+                    Some(student) => {
+                        let verb = match recipe.method {
+                            MethodName::Adversarial => "train against a discriminator",
+                            _ => "match",
+                        };
+                        format!("{verb} the student {} with the teacher ", student.reference)
+                    }
                     None => "adapt the teacher ".into(),
                 } + &named(&recipe.teacher, &recipe.teacher_lora),
                 command: "distill",

@@ -26,12 +26,13 @@ const JUDGED: [&str; 6] = [
 ];
 
 /// The names of what is known by its contents, where the run has stored their digests.
-const KNOWN_BY_CONTENTS: [&str; 5] = [
+const KNOWN_BY_CONTENTS: [&str; 6] = [
     "data.path",
     "condition.path",
     "teacher",
     "teacher_lora",
     "matching.student",
+    "adversarial.student",
 ];
 
 /// The first key with which a run cannot be resumed, and its values. `by_contents` is whether data

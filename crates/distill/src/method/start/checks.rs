@@ -49,14 +49,20 @@ pub(super) fn check_same(teacher: &SamplerRecipe, start: &SamplerRecipe) -> Resu
 }
 
 /// Checks that the student to start from has the deterministic sampler, and for how many steps.
-pub(super) fn check_sampler(wanted: Option<usize>, start: &SamplerRecipe) -> Result<(), String> {
+///
+/// `section` is where a recipe has both.
+pub(super) fn check_sampler(
+    section: &str,
+    wanted: Option<usize>,
+    start: &SamplerRecipe,
+) -> Result<(), String> {
     match start.role {
         Role::Student {
             sampler: DistilledFor::Deterministic,
             steps: Some(steps),
         } => match wanted {
             Some(wanted) if wanted != steps => Err(format!(
-                "the student to start from has {steps} as its number of steps, and `matching.steps` is {wanted}: remove it, or give a student with {wanted}"
+                "the student to start from has {steps} as its number of steps, and `{section}.steps` is {wanted}: remove it, or give a student with {wanted}"
             )),
             _ => Ok(()),
         },
@@ -65,16 +71,16 @@ pub(super) fn check_sampler(wanted: Option<usize>, start: &SamplerRecipe) -> Res
             ..
         } => match wanted {
             Some(_) => Ok(()),
-            None => Err(
-                "the student to start from is for any number of steps: set `matching.steps`, for example to 1".into(),
-            ),
+            None => Err(format!(
+                "the student to start from is for any number of steps: set `{section}.steps`, for example to 1"
+            )),
         },
         Role::Student { sampler, .. } => Err(format!(
             "the student to start from was distilled for the {sampler} sampler: give a student of stage two with `halving = \"deterministic\"`"
         )),
-        Role::Teacher => Err(
-            "the student to start from is a teacher: give a student of stage two in [matching]".into(),
-        ),
+        Role::Teacher => Err(format!(
+            "the student to start from is a teacher: give a student of stage two in [{section}]"
+        )),
     }
 }
 
