@@ -438,7 +438,7 @@ fn the_plan_of_matching_has_all_its_networks() {
     };
     assert_eq!(
         (method.turn(), method.steps()),
-        (Turn { every: 5 }, Some(1))
+        (Turn::every(5), Some(1))
     );
     let of_mixture = run(folder.path(), Others::FakeScore, 8, 4, 8, 5);
     let mut matching = run(folder.path(), Others::FakeScore, 8, 4, 8, 5);

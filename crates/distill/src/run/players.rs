@@ -166,6 +166,11 @@ impl Players {
         Ok(report)
     }
 
+    /// The first update in which every player moves.
+    pub(super) fn first_of_all(&self) -> u64 {
+        self.turn.after
+    }
+
     /// Updates in which every player has moved.
     pub(super) fn round(&self) -> u64 {
         let turns = self.others.iter().map(|other| other.turn);

@@ -116,7 +116,7 @@ impl Method for MatchingOfMixture {
     }
 
     fn turn(&self) -> Turn {
-        Turn { every: self.ratio }
+        Turn::every(self.ratio)
     }
 
     fn others(&self, teacher: &Teacher<'_>, _seed: u64) -> Result<Vec<Player>, MethodError> {
@@ -136,7 +136,7 @@ impl Method for MatchingOfMixture {
         }
         if self.others == Others::TwoScores {
             let slow = Player::new(SLOW_SCORE, score()?, optim, Box::new(FollowScore));
-            players.push(slow.in_turn(Turn { every: 2 }));
+            players.push(slow.in_turn(Turn::every(2)));
         }
         Ok(players)
     }

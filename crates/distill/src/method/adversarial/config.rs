@@ -21,6 +21,9 @@ pub struct AdversarialConfig {
     pub trained_steps: TrainedSteps,
     /// Updates of the discriminator for each of the student.
     pub critic_updates: u64,
+    /// Updates of the discriminator before the student's first, so that it can tell images apart by
+    /// then.
+    pub head_start: u64,
     /// Between which times noise is added to the images that are judged: `[min, max]`.
     pub times: [f64; 2],
     /// The discriminator's heads.
@@ -36,6 +39,7 @@ impl Default for AdversarialConfig {
             steps: None,
             trained_steps: TrainedSteps::Last,
             critic_updates: 2,
+            head_start: 0,
             times: [0.02, 0.98],
             heads: HeadsConfig::default(),
             discriminator: PlayerConfig::default(),
@@ -49,6 +53,7 @@ impl AdversarialConfig {
             count("steps", steps, STEPS)?;
         }
         within("critic_updates", self.critic_updates, 1..=UPDATES)?;
+        within("head_start", self.head_start, 0..=UPDATES)?;
         check_times(self.times)?;
         self.heads.validate().map_err(|e| e.within("heads"))?;
         let optim = self.discriminator.optim(1.0).validate();

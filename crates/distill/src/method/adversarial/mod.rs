@@ -142,6 +142,7 @@ impl Method for AdversarialMethod {
     fn turn(&self) -> Turn {
         Turn {
             every: self.config.critic_updates,
+            after: self.config.head_start,
         }
     }
 

@@ -149,9 +149,7 @@ impl Method for MatchingMethod {
     }
 
     fn turn(&self) -> Turn {
-        Turn {
-            every: self.config.critic_updates,
-        }
+        Turn::every(self.config.critic_updates)
     }
 
     fn others(&self, teacher: &Teacher<'_>, seed: u64) -> Result<Vec<Player>, MethodError> {
