@@ -179,18 +179,6 @@ impl Backbone {
         Self::UNet(network.freeze_base())
     }
 
-    /// The feature maps that a discriminator reads; see [`UNet::features`].
-    pub(crate) fn features(&self, z: Tensor<4>, time: &[f64], inputs: &Inputs) -> Vec<Tensor<4>> {
-        let Self::UNet(network) = self;
-        network.features(z, time, inputs)
-    }
-
-    /// Their channels.
-    pub(crate) fn feature_widths(&self) -> Vec<usize> {
-        let Self::UNet(network) = self;
-        network.feature_widths()
-    }
-
     /// Computing in this type; see [`UNet::computing_in`].
     pub fn computing_in(self, precision: Precision) -> Self {
         let Self::UNet(network) = self;

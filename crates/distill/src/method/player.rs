@@ -35,7 +35,9 @@ impl Turn {
 
     /// How many times it moves in the first so many updates.
     pub(crate) fn count(self, updates: u64) -> u64 {
-        updates.saturating_sub(self.after).div_ceil(self.every.max(1))
+        updates
+            .saturating_sub(self.after)
+            .div_ceil(self.every.max(1))
     }
 }
 

@@ -64,7 +64,21 @@ impl Heads {
         let w = self.w.zip(w).zip(features.first());
         let w = w.map(|((embedding, w), map)| w_sinusoid(w, embedding, &map.device()));
         let heads = self.heads.iter().zip(features);
-        Tensor::cat(heads.map(|(head, map)| head.forward(map, w.clone())).collect(), 1)
+        Tensor::cat(
+            heads
+                .map(|(head, map)| head.forward(map, w.clone()))
+                .collect(),
+            1,
+        )
+    }
+}
+
+#[cfg(test)]
+impl Heads {
+    /// The weights by which w enters.
+    pub(super) fn projections(&self) -> Vec<Tensor<2>> {
+        let layers = self.heads.iter().filter_map(|head| head.cond_proj.as_ref());
+        layers.map(|layer| layer.weight.val()).collect()
     }
 }
 

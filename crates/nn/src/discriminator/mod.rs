@@ -26,6 +26,20 @@ pub struct JudgingScore {
     heads: Heads,
 }
 
+impl Backbone {
+    /// The feature maps that a discriminator reads; see [`UNet::features`].
+    fn features(&self, z: Tensor<4>, time: &[f64], inputs: &Inputs) -> Vec<Tensor<4>> {
+        let Self::UNet(network) = self;
+        network.features(z, time, inputs)
+    }
+
+    /// Their channels.
+    fn feature_widths(&self) -> Vec<usize> {
+        let Self::UNet(network) = self;
+        network.feature_widths()
+    }
+}
+
 impl Discriminator {
     /// A discriminator on the features of this network, which it shares and never moves. `width` is
     /// the number of channels of each head, a multiple of [`WIDTH_MULTIPLE`]; with an embedding the

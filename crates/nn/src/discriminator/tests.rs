@@ -26,7 +26,13 @@ fn backbone() -> Backbone {
 }
 
 fn images(seed: u64) -> Tensor<4> {
-    random::normal(seed, &[0, 1], Purpose::InitialNoise, [1, 8, 8], &Device::flex())
+    random::normal(
+        seed,
+        &[0, 1],
+        Purpose::InitialNoise,
+        [1, 8, 8],
+        &Device::flex(),
+    )
 }
 
 fn values<const D: usize>(tensor: Tensor<D>) -> Vec<f32> {
@@ -57,7 +63,9 @@ fn logits_are_of_each_sample_and_head() {
     let network = Discriminator::new(backbone(), 16, Some(W), 5);
     let inputs = Inputs::classes([0, 1]).with_w(vec![0.5, 2.0]);
     let ask = |z, time: f64, inputs: &Inputs| {
-        let logits = network.logits(z, &[time; 2], inputs).expect("a discriminator");
+        let logits = network
+            .logits(z, &[time; 2], inputs)
+            .expect("a discriminator");
         assert_eq!(logits.dims(), [2, 3]);
         values(logits)
     };
@@ -97,7 +105,11 @@ fn gradients_reach_the_images_and_the_encoder_stays() {
     let ours = values(z.grad(&gradients).expect("in the graph"));
     // Against differences of two images that are a little apart along the gradient.
     let direction = images(9);
-    let along: f32 = ours.iter().zip(values(direction.clone())).map(|(g, d)| g * d).sum();
+    let along: f32 = ours
+        .iter()
+        .zip(values(direction.clone()))
+        .map(|(g, d)| g * d)
+        .sum();
     let at = |step: f64| {
         let z = images(1) + direction.clone() * step;
         let logits = network.logits(z, &[300.0; 2], &inputs);
@@ -105,7 +117,10 @@ fn gradients_reach_the_images_and_the_encoder_stays() {
     };
     let step = 1e-2;
     let measured = (at(step) - at(-step)) / (2.0 * step as f32);
-    assert!((along - measured).abs() < 0.02 * (1.0 + along.abs()), "{along} for {measured}");
+    assert!(
+        (along - measured).abs() < 0.02 * (1.0 + along.abs()),
+        "{along} for {measured}"
+    );
 }
 
 /// With LoRA only these, the input for w and the heads are trained.
@@ -123,6 +138,9 @@ fn a_score_with_lora_keeps_its_weights() {
     let loss = v + logits.expect("it has heads").mean();
     let gradients = burn::optim::GradientsParams::from_grads(loss.backward(), &network);
     let trained = burn::module::list_param_ids(&network);
-    let moved = trained.iter().filter(|id| gradients.get::<2>(**id).is_some()).count();
+    let moved = trained
+        .iter()
+        .filter(|id| gradients.get::<2>(**id).is_some())
+        .count();
     assert!(moved > 0 && of_lora < all, "{moved}");
 }

@@ -38,7 +38,8 @@ impl Objective for FakeScore {
                 None => denoising,
                 Some((weight, heads)) => {
                     let images = [batch.images.clone(), x];
-                    denoising + heads.loss(score.online, images, draws, &inputs).per_sample * *weight
+                    denoising
+                        + heads.loss(score.online, images, draws, &inputs).per_sample * *weight
                 }
             },
             times,

@@ -156,7 +156,12 @@ pub(in crate::method) fn level(timestep: usize) -> NoiseLevel {
 }
 
 /// v̂ of a table.
-pub(in crate::method) fn velocity(table: &[f64], timestep: usize, (class, w): (usize, f64), z: f64) -> f64 {
+pub(in crate::method) fn velocity(
+    table: &[f64],
+    timestep: usize,
+    (class, w): (usize, f64),
+    z: f64,
+) -> f64 {
     let row = &table[4 * Lines::row(timestep, class)..][..4];
     (row[0] + w * row[1]) * z + row[2] + w * row[3]
 }
@@ -253,4 +258,3 @@ pub(in crate::method) fn losses_and_gradient<N: Tabled>(
     let gradient = online.network.table().grad(&gradients).expect("moved");
     (values(loss.inner()), values(gradient))
 }
-

@@ -7,14 +7,15 @@ use fewstep_diffusion::random::{self, Purpose};
 use fewstep_diffusion::{CfgDenoiser, Denoiser, DiffusionModel, Inputs, PredictionKind, Schedule};
 use fewstep_distill::method::{
     Adversarial, Batch, Boundary, Codi, Consistency, Cost, DISCRIMINATOR, Denoising, Distance,
-    DistributionMatching, FAKE_SCORE, FakeScore, GuidanceDistillation, GuidanceWeights, Halving, Loss, LossWeighting,
-    Objective, OdeStep, Peer, Progressive, STUDENT, Simulation, Solver, Student, TargetForm,
-    TimePairs, Times, TrainedSteps,
+    DistributionMatching, FAKE_SCORE, FakeScore, GuidanceDistillation, GuidanceWeights, Halving,
+    Loss, LossWeighting, Objective, OdeStep, Peer, Progressive, STUDENT, Simulation, Solver,
+    Student, TargetForm, TimePairs, Times, TrainedSteps,
 };
 use fewstep_distill::optim::{Ema, OptimConfig, Stepper};
 use fewstep_kernels::device::can_store;
 use fewstep_nn::{
-    Backbone, BackboneConfig, Discriminator, Fusion, Initial, Precision, Resampling, UNetConfig, WEmbedding,
+    Backbone, BackboneConfig, Discriminator, Fusion, Initial, Precision, Resampling, UNetConfig,
+    WEmbedding,
 };
 use std::time::Instant;
 
@@ -91,12 +92,10 @@ const METHODS: [Case; 12] = [
             simulation: SIMULATION,
             times: [0.02, 0.98],
         };
-        let judge = teacher.clone().with_network(Discriminator::new(
-            teacher.network,
-            16,
-            Some(W),
-            6,
-        ));
+        let judge =
+            teacher
+                .clone()
+                .with_network(Discriminator::new(teacher.network, 16, Some(W), 6));
         among(Box::new(objective), DISCRIMINATOR, judge)
     }),
 ];

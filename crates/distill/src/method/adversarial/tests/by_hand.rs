@@ -147,7 +147,10 @@ fn the_discriminator_tells_images_apart() {
             let number = [clock + index as u64];
             let shape = [1, 1, PIXELS];
             let n = random::normal(SEED, &number, Purpose::Perturbation, shape, &Device::flex());
-            let moved = x_t.iter().zip(values(n)).map(|(x, n)| x + PENALTY.noise * n);
+            let moved = x_t
+                .iter()
+                .zip(values(n))
+                .map(|(x, n)| x + PENALTY.noise * n);
             let moved: Vec<f64> = moved.collect();
             let of_heads = (0..HEADS).map(|head| {
                 let ask = |z: &[f64]| logit(&table, head, sample, z);
