@@ -119,13 +119,14 @@ fn killed_and_resumed_runs_equal_uninterrupted_ones() {
     }
 }
 
-/// The plan counts the calls of both players. For the student: a simulated step, the discriminator, and
-/// three branches of the teacher; for the discriminator two steps of the student and three calls.
+/// The plan counts the calls of both players. For the student: a simulated step and three branches of the
+/// teacher, then itself and the discriminator with a backward pass; for the discriminator two steps of
+/// the student and three passes through the frozen encoder.
 #[test]
 fn the_plan_has_the_calls_of_all_networks() {
     let (workspace, recipe) = prepared(ADVERSARIAL);
     let (plan, _) = workspace.succeed(&["distill", &recipe, "--dry-run"]);
-    assert!(plan.contains("9 + 1 trained"), "{plan}");
+    assert!(plan.contains("9 + 2 trained"), "{plan}");
     workspace.succeed(&["plan", &recipe]);
     let (info, _) = workspace.succeed(&["info", &recipe]);
     let purpose = "train against a discriminator the student students with the teacher";
