@@ -1,8 +1,10 @@
 //! Adversarial fine-tuning: a few-step student learns to be taken for the data, guided by w.
 //!
 //! # Source
-//! In the manner of D2O-F (Zheng and Yang 2024, 2405.20750): the discriminator is the frozen teacher's
-//! encoder with small heads on its features, at random noise levels, and little training is enough.
+//! In the manner of D2O-F (2405.20750, revised as 2506.09376): a model that was trained by denoising
+//! needs little adversarial training to generate in one step. The discriminator is that of latent
+//! adversarial diffusion distillation (2403.12015): the frozen teacher's encoder with small heads on
+//! its features, at random noise levels.
 //!
 //! # Objective
 //! Real images x and images y of the student get the same noise. The discriminator D(x_t, w, c) learns
@@ -13,9 +15,10 @@
 //! teacher's place: for w = 0 the student's images are to be the data's, and for other w the data's as
 //! the teacher guides them.
 //!
-//! # Departures from the paper
-//! The paper's students have no guidance. Its students keep most of their layers frozen; here LoRA
-//! do that, or all weights are trained. The generator's loss is −D and not log(1 + e^−D): the former
+//! # Departures from the papers
+//! The students of D2O-F have no guidance, and keep most of their layers frozen; here LoRA do that, or
+//! all weights are trained. Those of 2403.12015 learn from images that the guided teacher generated;
+//! here from the data and from how the teacher guides. The generator's loss is −D and not log(1 + e^−D): the former
 //! has the gradient of a KL divergence, to which guidance can be added. R1 needs a second derivative,
 //! which the framework has not: see [`Penalty`].
 

@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::method::matching::{DistributionMatching, FakeScore};
-use crate::method::{FAKE_SCORE, LossWeighting, Peer, STUDENT};
+use crate::method::{Batch, FAKE_SCORE, LossWeighting, Objective, Peer, STUDENT};
 use fewstep_diffusion::analytic::Gaussian;
 use fewstep_diffusion::random::{self, Purpose};
 
