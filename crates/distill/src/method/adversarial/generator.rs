@@ -16,8 +16,8 @@ pub(in crate::method) struct Realism<'a> {
 }
 
 impl Realism<'_> {
-    /// −σ D(x_t) − α²/σ ⟨sg(x̂_w − x̂_c), x⟩ for images x and their noise. With the best D the gradient
-    /// is σ times that of KL(q ‖ p_c^(1 + w) p_∅^−w) at the level t, since x̂_w − x̂_c = w (x̂_c − x̂_∅) and
+    /// −σ² D(x_t) − α² ⟨sg(x̂_w − x̂_c), x⟩ for images x and their noise. With the best D the gradient
+    /// is σ² that of KL(q ‖ p_c^(1 + w) p_∅^−w) at the level t, since x̂_w − x̂_c = w (x̂_c − x̂_∅) and
     /// ∇ log p(c | x_t) = α (x̂_c − x̂_∅) / σ². The value is without the second term, whose gradient
     /// is all that counts.
     pub(in crate::method) fn loss(
@@ -27,11 +27,10 @@ impl Realism<'_> {
         inputs: &Inputs,
     ) -> Tensor<1> {
         let levels = self.judge.schedule().levels(times);
-        let of_levels = |of: fn(&NoiseLevel) -> f64| -> Tensor<4> {
-            per_sample(levels.iter().map(of), &x.device())
+        let squared = |of: fn(&NoiseLevel) -> f64| -> Tensor<4> {
+            per_sample(levels.iter().map(|level| of(level).powi(2)), &x.device())
         };
-        let sigma = of_levels(|level| level.sigma());
-        let of_pull = of_levels(|level| level.alpha().powi(2) / level.sigma());
+        let (alpha, sigma) = (squared(|l| l.alpha()), squared(|l| l.sigma()));
         let x_t = diffuse(x.clone(), noise, &levels);
         let logits = self.judge.logits(x_t.clone(), times, inputs);
         let realism: Tensor<2> = logits.expect(DISCRIMINATES).mean_dim(1);
@@ -43,7 +42,7 @@ impl Realism<'_> {
                 let guided = self.teacher.predict(x_t.clone(), times, inputs).x();
                 let plain = &inputs.clone().without_w();
                 let plain = self.teacher.predict(x_t, times, plain).x();
-                let pull = (guided - plain) * of_pull;
+                let pull = (guided - plain) * alpha;
                 let moved = x.clone() - x.inner();
                 loss - (pull * moved).flatten::<2>(1, 3).sum_dim(1)
             }

@@ -88,15 +88,15 @@ fn the_student_rises_with_the_logits_and_with_guidance() {
             let at = level(sample.timestep);
             let x_t = diffused(sample, &sample.x);
             let logits = (0..HEADS).map(|head| logit(&table, head, sample, &x_t));
-            expected_losses.push(-at.sigma() * mean(logits));
+            expected_losses.push(-at.sigma().powi(2) * mean(logits));
             let row = 4 * Lines::row(sample.step, sample.class);
             for (x_t, z) in x_t.iter().zip(&sample.z) {
                 let slopes = (0..HEADS).map(|head| {
                     let [_, _, _, b, b_w, a] = coefficients(&table, head, sample);
                     b + sample.w * b_w + 2.0 * a * x_t
                 });
-                let of_x = -at.sigma() * at.alpha() * mean(slopes)
-                    - at.alpha().powi(2) / at.sigma() * pull(sample, *x_t);
+                let of_x = -at.sigma().powi(2) * at.alpha() * mean(slopes)
+                    - at.alpha().powi(2) * pull(sample, *x_t);
                 let of_v = -level(sample.step).sigma() * of_x / batch.len() as f64;
                 let w = sample.w;
                 for (k, factor) in [*z, w * z, 1.0, w].into_iter().enumerate() {
