@@ -177,7 +177,12 @@ impl UNet {
 
     /// From noisy images down to the middle, and the embedding that the blocks see. The inputs are
     /// in the type that it computes in.
-    fn encode(&self, z: Tensor<4>, time: &[f64], inputs: &Inputs) -> (Features, Tensor<2>) {
+    pub(crate) fn encode(
+        &self,
+        z: Tensor<4>,
+        time: &[f64],
+        inputs: &Inputs,
+    ) -> (Features, Tensor<2>) {
         let z = z.cast(self.compute.dtype());
         let encoder = self.encoder();
         let embedding = encoder.embed(time, inputs, &z.device());
