@@ -112,7 +112,7 @@ pub struct Penalty {
 impl Default for Penalty {
     fn default() -> Self {
         Self {
-            weight: 100.0,
+            weight: 1.0,
             noise: 0.01,
         }
     }
