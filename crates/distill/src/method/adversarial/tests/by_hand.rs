@@ -27,7 +27,7 @@ fn timestep_of(u: f64) -> usize {
 fn features(w: f64, z: &[f64]) -> [f64; COLUMNS] {
     let sum: f64 = z.iter().sum();
     let squares: f64 = z.iter().map(|z| z * z).sum();
-    [1.0, w, w * w, sum, w * sum, squares]
+    [1.0, w, w * w, sum, w * sum, squares, w * squares]
 }
 
 fn coefficients(table: &[f64], head: usize, sample: &Sample) -> [f64; COLUMNS] {
@@ -92,8 +92,8 @@ fn the_student_rises_with_the_logits_and_with_guidance() {
             let row = 4 * Lines::row(sample.step, sample.class);
             for (x_t, z) in x_t.iter().zip(&sample.z) {
                 let slopes = (0..HEADS).map(|head| {
-                    let [_, _, _, b, b_w, a] = coefficients(&table, head, sample);
-                    b + sample.w * b_w + 2.0 * a * x_t
+                    let [_, _, _, b, b_w, a, a_w] = coefficients(&table, head, sample);
+                    b + sample.w * b_w + 2.0 * (a + sample.w * a_w) * x_t
                 });
                 let of_x = -at.sigma().powi(2) * at.alpha() * mean(slopes)
                     - at.alpha().powi(2) * pull(sample, *x_t);

@@ -10,8 +10,8 @@ use burn::module::{Module, Param};
 use burn::tensor::{Device, Int, Tensor, TensorData};
 use fewstep_diffusion::{Inputs, Network, per_sample};
 
-/// Numbers of a row of [`Quadratic`]: D = c + w c' + w² c'' + Σ (b + w b') z + a z².
-const COLUMNS: usize = 6;
+/// Numbers of a row of [`Quadratic`]: D = c + w c' + w² c'' + Σ (b + w b') z + (a + w a') z².
+const COLUMNS: usize = 7;
 
 /// A discriminator that the log of the ratio of two Gaussians fits exactly, with coefficients of its
 /// own for every head, timestep and class.
@@ -68,8 +68,9 @@ impl Network for Quadratic {
             w.clone(),
             w.clone().square(),
             sums[0].clone(),
-            w * sums[0].clone(),
+            w.clone() * sums[0].clone(),
             sums[1].clone(),
+            w * sums[1].clone(),
         ];
         let features = Tensor::cat(features.to_vec(), 1);
         let logits = (0..self.heads).map(|head| {
