@@ -49,8 +49,9 @@ impl Objective for FakeScore {
     fn cost(&self) -> Cost {
         Cost {
             frozen: self.simulation.calls() + 1,
-            // The heads' passes are through half of the network each.
-            trained: 1 + usize::from(self.gan.is_some()) * Discrimination::CALLS.div_ceil(2),
+            // The heads' passes are through the encoder, and keep together what one through the
+            // whole network does.
+            trained: 1 + usize::from(self.gan.is_some()),
             largest_frozen: 1,
             ..Cost::default()
         }
