@@ -15,6 +15,13 @@ pub trait Network: Sync {
     fn has_dropout(&self) -> bool {
         false
     }
+
+    /// What a discriminator says of noisy images, in the same shapes as [`forward`](Self::forward):
+    /// the log of how much likelier each is to be a real one than a generated one, by each of its
+    /// heads, `[batch, heads]`. None for networks that are no discriminators.
+    fn logits(&self, _z: Tensor<4>, _time: &[f64], _inputs: &Inputs) -> Option<Tensor<2>> {
+        None
+    }
 }
 
 /// Predicts the clean image (and with it the noise and the velocity) from a noisy one.
@@ -31,6 +38,12 @@ pub trait Denoiser: Sync {
     fn network_calls(&self) -> usize {
         1
     }
+
+    /// What a discriminator says of noisy images, in the same shapes as [`predict`](Self::predict);
+    /// see [`Network::logits`].
+    fn logits(&self, _z: Tensor<4>, _t: &[f64], _inputs: &Inputs) -> Option<Tensor<2>> {
+        None
+    }
 }
 
 impl<D: Denoiser + ?Sized> Denoiser for &D {
@@ -43,6 +56,9 @@ impl<D: Denoiser + ?Sized> Denoiser for &D {
     fn network_calls(&self) -> usize {
         (**self).network_calls()
     }
+    fn logits(&self, z: Tensor<4>, t: &[f64], inputs: &Inputs) -> Option<Tensor<2>> {
+        (**self).logits(z, t, inputs)
+    }
 }
 
 impl<D: Denoiser + ?Sized> Denoiser for Box<D> {
@@ -54,6 +70,9 @@ impl<D: Denoiser + ?Sized> Denoiser for Box<D> {
     }
     fn network_calls(&self) -> usize {
         (**self).network_calls()
+    }
+    fn logits(&self, z: Tensor<4>, t: &[f64], inputs: &Inputs) -> Option<Tensor<2>> {
+        (**self).logits(z, t, inputs)
     }
 }
 
@@ -68,6 +87,17 @@ pub struct DiffusionModel<N> {
     pub prediction: PredictionKind,
 }
 
+impl<N> DiffusionModel<N> {
+    /// Another network whose output means the same.
+    pub fn with_network<M>(self, network: M) -> DiffusionModel<M> {
+        DiffusionModel {
+            network,
+            schedule: self.schedule,
+            prediction: self.prediction,
+        }
+    }
+}
+
 impl<N: Network> Denoiser for DiffusionModel<N> {
     fn predict(&self, z: Tensor<4>, t: &[f64], inputs: &Inputs) -> Prediction {
         let time: Vec<f64> = t.iter().map(|&t| self.schedule.network_time(t)).collect();
@@ -77,6 +107,11 @@ impl<N: Network> Denoiser for DiffusionModel<N> {
 
     fn schedule(&self) -> &Schedule {
         &self.schedule
+    }
+
+    fn logits(&self, z: Tensor<4>, t: &[f64], inputs: &Inputs) -> Option<Tensor<2>> {
+        let time: Vec<f64> = t.iter().map(|&t| self.schedule.network_time(t)).collect();
+        self.network.logits(z, &time, inputs)
     }
 }
 

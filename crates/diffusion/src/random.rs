@@ -29,6 +29,8 @@ pub enum Purpose {
     Initialisation,
     /// The sampling step whose image a student learns from.
     SimulatedStep,
+    /// The small noise by which a discriminator's images are moved.
+    Perturbation,
 }
 
 impl Purpose {
@@ -41,6 +43,7 @@ impl Purpose {
             Purpose::LabelDropout => 5,
             Purpose::Initialisation => 6,
             Purpose::SimulatedStep => 7,
+            Purpose::Perturbation => 8,
             Purpose::SamplerStep(step) => (1 << 32) + u64::from(step),
         }
     }

@@ -181,6 +181,7 @@ impl Objective for CallsAlone {
             trained: 1,
             largest_frozen: 1,
             frozen_during_graph: true,
+            ..Cost::default()
         }
     }
 }

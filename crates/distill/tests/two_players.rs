@@ -436,10 +436,7 @@ fn the_plan_of_matching_has_all_its_networks() {
         weighting: None,
         lr: 1e-3,
     };
-    assert_eq!(
-        (method.turn(), method.steps()),
-        (Turn { every: 5 }, Some(1))
-    );
+    assert_eq!((method.turn(), method.steps()), (Turn::every(5), Some(1)));
     let of_mixture = run(folder.path(), Others::FakeScore, 8, 4, 8, 5);
     let mut matching = run(folder.path(), Others::FakeScore, 8, 4, 8, 5);
     matching.phases[0].method = Arc::new(method);

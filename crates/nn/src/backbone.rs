@@ -319,6 +319,12 @@ impl BackboneConfig {
         config.kept(training)
     }
 
+    /// The same of its encoder where it is frozen; see [`UNetConfig::kept_by_frozen_encoder`].
+    pub fn kept_by_frozen_encoder(&self, training: &Training) -> usize {
+        let Self::UNet(config) = self;
+        config.kept_by_frozen_encoder(training)
+    }
+
     /// The most numbers that both passes hold; see [`UNetConfig::peak`].
     pub fn peak(&self, training: &Training, samples: usize) -> usize {
         let Self::UNet(config) = self;

@@ -3,6 +3,7 @@
 
 mod backbone;
 mod controlnet;
+mod discriminator;
 mod error;
 mod layers;
 mod text;
@@ -12,6 +13,7 @@ mod vae;
 
 pub use backbone::{Backbone, BackboneConfig};
 pub use controlnet::{ControlNet, ControlNetConfig, Fusion, Initial};
+pub use discriminator::{Discriminator, JudgingScore, WIDTH_MULTIPLE};
 pub use error::ConfigError;
 pub use layers::embedding::{Sinusoid, WEmbedding};
 pub use layers::resnet::Modulation;

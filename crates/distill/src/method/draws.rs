@@ -1,6 +1,7 @@
 //! Random draws of a batch, and noisy images made from them.
 
 use super::{Batch, LossWeighting};
+use crate::error::RecipeError;
 use burn::tensor::Tensor;
 use fewstep_diffusion::random::{self, Purpose};
 use fewstep_diffusion::{NoiseLevel, Schedule, per_sample};
@@ -58,6 +59,21 @@ impl Draws {
         }
     }
 
+    /// Times between `min` and `max`: any of them, or a timestep of a discrete schedule.
+    pub fn times_within(self, [min, max]: [f64; 2], schedule: &Schedule) -> Vec<f64> {
+        let uniform = self.uniform(Purpose::TrainingTime);
+        match schedule.train_steps() {
+            None => uniform.map(|u| min + (max - min) * u).collect(),
+            Some(steps) => {
+                let first = ((min * steps as f64).ceil() as usize).clamp(1, steps);
+                let last = ((max * steps as f64).floor() as usize).clamp(first, steps);
+                let count = last - first + 1;
+                let step = |u: f64| first + ((u * count as f64) as usize).min(count - 1);
+                uniform.map(|u| step(u) as f64 / steps as f64).collect()
+            }
+        }
+    }
+
     /// ε of each sample, shaped as these images.
     pub fn noise(self, like: &Tensor<4>) -> Tensor<4> {
         self.normal(Purpose::TrainingNoise, like)
@@ -69,6 +85,19 @@ impl Draws {
         let samples: Vec<u64> = self.samples().collect();
         let shape = [channels, height, width];
         random::normal(self.seed, &samples, purpose, shape, &like.device())
+    }
+}
+
+/// Checks the range that [`Draws::times_within`] draws from.
+pub(super) fn check_times([min, max]: [f64; 2]) -> Result<(), RecipeError> {
+    match (0.0..1.0).contains(&min) && max > min && max <= 1.0 {
+        true => Ok(()),
+        false => Err(RecipeError::new(
+            "times",
+            format!(
+                "`times` is [{min}, {max}]: it must be [min, max] with 0 <= min < max <= 1, such as [0.02, 0.98]"
+            ),
+        )),
     }
 }
 

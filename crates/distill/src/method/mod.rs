@@ -14,8 +14,10 @@
 //! | [`codi`] | conditional distillation: control images and few steps at once |
 //! | [`adapt`] | a few-step student follows its teacher to what that has learnt anew |
 //! | [`matching`] | distribution matching: few-step students that are better than their targets |
+//! | [`adversarial`] | adversarial fine-tuning: few-step students that are taken for the data |
 
 pub mod adapt;
+pub mod adversarial;
 pub mod codi;
 pub mod consistency;
 pub mod denoising;
@@ -34,12 +36,14 @@ mod in_recipe;
 mod objective;
 mod pairs;
 mod player;
+mod player_config;
 mod start;
 mod student_prediction;
 mod teacher;
 mod weighting;
 
 pub use adapt::Adapt;
+pub use adversarial::{Adversarial, DISCRIMINATOR, Discriminating, Discrimination, Penalty};
 pub use balanced::Balanced;
 pub use boundary::Boundary;
 pub use codi::{Codi, ConsistencyTarget, OdeModel, OdeNoise, OdeStep};
@@ -52,12 +56,15 @@ pub use error::MethodError;
 pub use guidance::GuidanceDistillation;
 pub use guidance_weights::GuidanceWeights;
 pub(crate) use in_recipe::{InRecipe, SharedSettings};
-pub use matching::{DistributionMatching, FAKE_SCORE, FakeScore, Simulation, TrainedSteps};
+pub use matching::{DistributionMatching, FAKE_SCORE, FakeScore};
 pub use objective::{Batch, Cost, Loss, Objective, Peer, STUDENT, Student};
 pub use pairs::{TimePairs, Times};
 pub(crate) use player::Playing;
 pub use player::{Player, Turn};
+pub use player_config::PlayerConfig;
 pub use progressive::{Halving, Progressive, TargetForm};
+use start::Start;
+pub use start::{Simulation, TrainedSteps};
 pub use student_prediction::StudentPrediction;
 pub(crate) use student_prediction::check_prediction;
 pub use teacher::Teacher;

@@ -107,6 +107,8 @@ pub struct Cost {
     pub trained: usize,
     /// Branches in the largest of the calls without gradient: two where guidance is applied in it.
     pub largest_frozen: usize,
+    /// Passes through the encoder of a frozen discriminator that have a backward pass too.
+    pub judged: usize,
     /// Whether calls without gradient happen while the graph of the network in training is in
     /// memory.
     pub frozen_during_graph: bool,

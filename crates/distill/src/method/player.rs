@@ -5,28 +5,39 @@ use crate::optim::{OptimConfig, PlayerState, Stepper};
 use burn::module::Module;
 use fewstep_diffusion::{DiffusionModel, Network};
 
-/// In which updates of a phase a player moves: in every so many, the first included.
+/// In which updates of a phase a player moves: after so many in which the others have a head start, in
+/// every so many, the first included.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Turn {
     /// Updates from one turn to the next, at least 1.
     pub every: u64,
+    /// Updates before the first turn.
+    pub after: u64,
 }
 
 impl Default for Turn {
     fn default() -> Self {
-        Self { every: 1 }
+        Self::every(1)
     }
 }
 
 impl Turn {
+    /// One in so many updates, from the first.
+    pub const fn every(every: u64) -> Self {
+        Self { every, after: 0 }
+    }
+
     /// Whether the player moves in an update, counted from 0.
     pub(crate) fn is_at(self, update: u64) -> bool {
-        update.is_multiple_of(self.every.max(1))
+        let since = update.checked_sub(self.after);
+        since.is_some_and(|since| since.is_multiple_of(self.every.max(1)))
     }
 
     /// How many times it moves in the first so many updates.
     pub(crate) fn count(self, updates: u64) -> u64 {
-        updates.div_ceil(self.every.max(1))
+        updates
+            .saturating_sub(self.after)
+            .div_ceil(self.every.max(1))
     }
 }
 
@@ -124,4 +135,28 @@ pub(crate) struct Playing {
     pub(crate) turn: Turn,
     pub(crate) objective: Box<dyn Objective>,
     pub(crate) state: Box<dyn PlayerState>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The updates that are counted are those in which the player moves.
+    #[test]
+    fn turns_are_counted_as_they_come() {
+        for turn in [
+            Turn::default(),
+            Turn::every(3),
+            Turn { every: 3, after: 4 },
+            Turn { every: 1, after: 2 },
+        ] {
+            let at: Vec<u64> = (0..12).filter(|update| turn.is_at(*update)).collect();
+            assert_eq!(at.first(), Some(&turn.after));
+            assert!(at.windows(2).all(|pair| pair[1] - pair[0] == turn.every));
+            for updates in 0..12 {
+                let moved = at.iter().filter(|update| **update < updates).count();
+                assert_eq!(turn.count(updates), moved as u64, "{turn:?} in {updates}");
+            }
+        }
+    }
 }

@@ -13,7 +13,7 @@ pub use crate::error::RecipeError;
 pub use adapt::{AdaptRecipe, FineTuneConfig};
 pub use distill::{DistillRecipe, TEXT_WEIGHTS, default_w_embedding};
 pub use parse::{RecipeFileError, parse, parse_with};
-pub use phase::{MethodName, PhaseRecipe};
+pub use phase::{FewStepStudent, MethodName, PhaseRecipe};
 pub use teacher_lora::TeacherLora;
 pub use train::{TextConfig, TrainRecipe};
 

@@ -3,6 +3,7 @@
 use super::distill::{check_w_embedding, earlier_w_embedding};
 use super::{RunConfig, TeacherLora};
 use crate::error::RecipeError;
+use crate::method::adversarial::{AdversarialConfig, AdversarialMethod};
 use crate::method::codi::{CodiConfig, CodiMethod};
 use crate::method::consistency::{ConsistencyConfig, ConsistencyMethod};
 use crate::method::denoising::DenoisingMethod;
@@ -72,14 +73,15 @@ macro_rules! phase_recipe {
             pub flip: bool,
             /// Guidance weights w: `[min, max]`, or a single number. With `consistency` the teacher
             /// is guided by them, with `codi` all networks are; none for no guidance. With `matching`
-            /// the default is what the student that it starts from is for.
+            /// and `adversarial` the default is what the student that it starts from is for.
             #[serde(default, skip_serializing_if = "Option::is_none")]
             pub w: Option<GuidanceWeights>,
             /// LoRA of the student's weights, and with `matching` of the fake score's, instead of
             /// all weights.
             #[serde(default, skip_serializing_if = "Option::is_none")]
             pub lora: Option<LoraConfig>,
-            /// How w enters the network of a consistency model, and the fake score of `matching`;
+            /// How w enters the network of a consistency model, the fake score of `matching`, and
+            /// the discriminator of `adversarial`;
             /// the default is that of [`default_w_embedding`](super::default_w_embedding).
             #[serde(default, skip_serializing_if = "Option::is_none")]
             pub w_embedding: Option<WEmbedding>,
@@ -147,7 +149,20 @@ macro_rules! phase_recipe {
     };
 }
 
+/// The student that a recipe starts from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct FewStepStudent<'a> {
+    /// The key of the recipe that names it.
+    pub key: &'static str,
+    /// A model folder, a run folder, a safetensors file, `builtin:NAME`, or a name on the hub.
+    pub reference: &'a str,
+    /// Its steps, where they are not those that it was distilled for.
+    pub steps: Option<usize>,
+}
+
 phase_recipe! {
+    /// A few-step student that is taken for the data (2405.20750).
+    Adversarial = "adversarial": AdversarialMethod, [adversarial: AdversarialConfig];
     /// Condition and few steps at once (2310.01407).
     Codi = "codi": CodiMethod, [codi: CodiConfig];
     /// Few steps (2303.01469, 2310.04378).
@@ -189,10 +204,15 @@ impl PhaseRecipe {
             .map_or(Ok(()), |weighting| weighting.check("weighting"))?;
         self.check_method()?;
         self.check_lora()?;
-        if let Some(("", _)) = self.student() {
+        if let Some(FewStepStudent {
+            key, reference: "", ..
+        }) = self.student()
+        {
             return Err(RecipeError::new(
-                "matching.student",
-                "`matching.student` is missing: give the few-step student to start from, such as \"runs/distill/models/steps-1\"",
+                key,
+                format!(
+                    "`{key}` is missing: give the few-step student to start from, such as \"runs/distill/models/steps-1\""
+                ),
             ));
         }
         self.optim.validate().map_err(|e| e.within("optim"))?;
@@ -208,7 +228,7 @@ impl PhaseRecipe {
         if !method.supports_lora() {
             return Err(RecipeError::new(
                 "lora",
-                "the method of this recipe trains no LoRA: remove [lora], or train the LoRA with `method = \"matching\"` or with the stages of guided distillation",
+                "the method of this recipe trains no LoRA: remove [lora], or train the LoRA with `method = \"matching\"`, with `method = \"adversarial\"` or with the stages of guided distillation",
             ));
         }
         let checked = lora.validate();
@@ -241,9 +261,27 @@ impl PhaseRecipe {
 
     /// The model that the student starts from, and for how many steps, where the method needs one
     /// besides the teacher.
-    pub fn student(&self) -> Option<(&str, Option<usize>)> {
-        let matching = &self.matching;
-        (self.method == MethodName::Matching).then_some((&matching.student, matching.steps))
+    pub fn student(&self) -> Option<FewStepStudent<'_>> {
+        let (key, reference, steps) = match self.method {
+            MethodName::Matching => {
+                let matching = &self.matching;
+                ("matching.student", &matching.student, matching.steps)
+            }
+            MethodName::Adversarial => {
+                let adversarial = &self.adversarial;
+                (
+                    "adversarial.student",
+                    &adversarial.student,
+                    adversarial.steps,
+                )
+            }
+            MethodName::Codi | MethodName::Consistency | MethodName::Denoising => return None,
+        };
+        Some(FewStepStudent {
+            key,
+            reference,
+            steps,
+        })
     }
 
     fn shared(&self, control: Control, student: Option<Arc<Model>>) -> SharedSettings {

@@ -79,7 +79,7 @@ impl Run {
             let round = players.round();
             for _ in 0..3 {
                 let start = Instant::now();
-                players.resume_at(0);
+                players.resume_at(players.first_of_all());
                 for _ in 0..round {
                     let updated = players.update(&batches, self.seed, &mut || {});
                     updated.map_err(|error| match error {

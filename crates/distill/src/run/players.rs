@@ -166,6 +166,11 @@ impl Players {
         Ok(report)
     }
 
+    /// The first update in which every player moves.
+    pub(super) fn first_of_all(&self) -> u64 {
+        self.turn.after
+    }
+
     /// Updates in which every player has moved.
     pub(super) fn round(&self) -> u64 {
         let turns = self.others.iter().map(|other| other.turn);
@@ -179,6 +184,7 @@ impl Players {
         others.fold(self.objective.cost(), |sum, cost| Cost {
             frozen: sum.frozen + cost.frozen,
             trained: sum.trained + cost.trained,
+            judged: sum.judged + cost.judged,
             ..sum
         })
     }

@@ -105,9 +105,18 @@ impl Run {
         recipe
     }
 
-    /// Refuses phases whose student does not move in every window of the log: a resumed run starts
+    /// Refuses phases whose student never moves, or not in every window of the log: a resumed run starts
     /// a window where it goes on.
     pub(super) fn check_turns(&self) -> Result<(), RunError> {
+        for phase in &self.phases {
+            let turn = phase.method.turn();
+            if turn.count(phase.updates) == 0 {
+                return Err(RunError::Player(format!(
+                    "the student moves after {} updates, and `updates` is {}: it must be more",
+                    turn.after, phase.updates
+                )));
+            }
+        }
         let log_every = self.config.log_every;
         let turns = self.phases.iter().map(|phase| phase.method.turn().every);
         match turns.max().filter(|every| *every > log_every) {

@@ -88,7 +88,7 @@ impl Objective for FollowScore {
             frozen: 2,
             trained: 1,
             largest_frozen: 1,
-            frozen_during_graph: false,
+            ..Cost::default()
         }
     }
 }
@@ -111,11 +111,12 @@ impl Method for MatchingOfMixture {
             teacher: mixture(),
             simulation: ONE_STEP,
             times: [0.02, 0.98],
+            gan: 0.0,
         }))
     }
 
     fn turn(&self) -> Turn {
-        Turn { every: self.ratio }
+        Turn::every(self.ratio)
     }
 
     fn others(&self, teacher: &Teacher<'_>, _seed: u64) -> Result<Vec<Player>, MethodError> {
@@ -129,12 +130,13 @@ impl Method for MatchingOfMixture {
             let follow = Box::new(FakeScore {
                 simulation: ONE_STEP,
                 weighting: LossWeighting::SnrPlusOne,
+                gan: None,
             });
             players.push(Player::new(FAKE_SCORE, score()?, optim.clone(), follow));
         }
         if self.others == Others::TwoScores {
             let slow = Player::new(SLOW_SCORE, score()?, optim, Box::new(FollowScore));
-            players.push(slow.in_turn(Turn { every: 2 }));
+            players.push(slow.in_turn(Turn::every(2)));
         }
         Ok(players)
     }

@@ -34,7 +34,7 @@ fn adapt(args: &RunArgs, world: &World) -> CliResult {
     recipe
         .validate()
         .map_err(|e| args.recipe_error(e.to_string()))?;
-    let folder = args.open_folder(&recipe.data, world)?;
+    let folder = args.open_folder(&recipe.data, &recipe.run, world)?;
     if let Some(folder) = &folder {
         folder.check_recipe(&recipe)?;
     }
@@ -79,7 +79,7 @@ fn adapt(args: &RunArgs, world: &World) -> CliResult {
     inputs.run(
         (args, folder),
         &phases,
-        (recipe.seed, recipe.flip, recipe.run),
+        (recipe.seed, recipe.flip, recipe.run.clone()),
         &recipe.prompts,
         &recipe,
     )

@@ -8,7 +8,9 @@ use crate::error::CliResult;
 use fewstep_diffusion::Guidance;
 use fewstep_distill::World;
 use fewstep_distill::method::GuidanceWeights;
-use fewstep_distill::recipe::{DistillRecipe, PhaseRecipe, TEXT_WEIGHTS, default_w_embedding};
+use fewstep_distill::recipe::{
+    DistillRecipe, FewStepStudent, PhaseRecipe, TEXT_WEIGHTS, default_w_embedding,
+};
 
 /// Distil a teacher into few-step students.
 ///
@@ -16,7 +18,8 @@ use fewstep_distill::recipe::{DistillRecipe, PhaseRecipe, TEXT_WEIGHTS, default_
 /// halves the steps again and again. With method = "codi" a model learns to generate from control
 /// images (a smaller image, a masked one, edges, a depth map) in 1 to 4 steps. With "consistency"
 /// it learns only the few steps, with "denoising" only the control images. With "matching" a
-/// student of few steps learns to generate as the teacher's samples are distributed.
+/// student of few steps learns to generate as the teacher's samples are distributed, with
+/// "adversarial" to be taken for real images.
 ///
 /// A latent diffusion model such as Stable Diffusion is distilled on captioned images (data.kind =
 /// "captioned"), a class-conditional one on labelled images, and an inpainting model with random
@@ -135,10 +138,12 @@ fn one_phase(args: &RunArgs, world: &World) -> CliResult {
     }
     let start = match recipe.student() {
         None => None,
-        Some(named) => {
+        Some(FewStepStudent {
+            reference, steps, ..
+        }) => {
             inputs.check_learnt()?;
             let precisions = (recipe.shared_precision(), recipe.run.precision);
-            Some(inputs.start(named, &[], precisions)?)
+            Some(inputs.start((reference, steps), &[], precisions)?)
         }
     };
     if let Some(lora) = &recipe.lora {

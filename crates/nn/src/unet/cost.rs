@@ -12,6 +12,23 @@ impl UNetConfig {
         cost::kept(&self.stages(training), training)
     }
 
+    /// The same of its encoder where that is frozen and gradients only go through it, as in a
+    /// discriminator.
+    pub fn kept_by_frozen_encoder(&self, training: &Training) -> usize {
+        let [height, width] = training.size;
+        let positions = height * width / (self.patch * self.patch);
+        let training = &Training {
+            checkpointing: false,
+            ..*training
+        };
+        let counter = Counter {
+            training,
+            lora: None,
+            frozen: true,
+        };
+        cost::kept(&Encoder::cost(&counter, self, positions, false), training)
+    }
+
     /// The most numbers that forward and backward pass of `samples` samples hold, among them the
     /// gradients of the parameters, and weights with LoRA. Parameters come on top.
     pub fn peak(&self, training: &Training, samples: usize) -> usize {

@@ -28,7 +28,7 @@ use burn::nn::conv::Conv2d;
 use burn::nn::{Embedding, GroupNorm};
 use burn::tensor::{Device, FloatDType, Tensor};
 use decoder::{Decoder, UpBlock, up_blocks};
-use encoder::{DownBlock, Encoder, MidBlock, down_blocks};
+use encoder::{DownBlock, Encoder, Features, MidBlock, down_blocks};
 use fewstep_diffusion::{Inputs, Network};
 
 /// The U-Net of [`UNetConfig`]; see there. With a [`ControlNet`] it takes a control image too.
@@ -151,18 +151,55 @@ impl Network for UNet {
 }
 
 impl UNet {
-    fn compute(&self, z: Tensor<4>, time: &[f64], inputs: &Inputs) -> Tensor<4> {
-        let z = z.cast(self.compute.dtype());
+    /// The feature maps that the last block of each level and the middle give, from the largest to
+    /// the smallest, in f32: what a discriminator reads. With a control image they have the
+    /// ControlNet's in them.
+    pub(crate) fn features(&self, z: Tensor<4>, time: &[f64], inputs: &Inputs) -> Vec<Tensor<4>> {
         let inputs = &inputs.clone().cast(self.compute.dtype());
+        let outside = self.lora.as_ref().and_then(Lora::outside_blocks);
+        let (features, _) = match outside {
+            Some(lora) => lora.merge(self.clone()).encode(z, time, inputs),
+            None => self.encode(z, time, inputs),
+        };
+        // Of each level the blocks leave a skip each, and then the layer that halves the size.
+        let of_level = self.config.blocks + 1;
+        let last = (0..self.config.widths.len()).map(|level| level * of_level + of_level - 1);
+        let skips = last.map(|index| features.skips[index].clone());
+        let maps = skips.chain([features.middle.clone()]);
+        maps.map(|map| map.cast(FloatDType::F32)).collect()
+    }
+
+    /// The channels of its [`features`](Self::features).
+    pub(crate) fn feature_widths(&self) -> Vec<usize> {
+        let widths = &self.config.widths;
+        widths.iter().chain(widths.last()).copied().collect()
+    }
+
+    /// From noisy images down to the middle, and the embedding that the blocks see. The inputs are
+    /// in the type that it computes in.
+    pub(crate) fn encode(
+        &self,
+        z: Tensor<4>,
+        time: &[f64],
+        inputs: &Inputs,
+    ) -> (Features, Tensor<2>) {
+        let z = z.cast(self.compute.dtype());
         let encoder = self.encoder();
-        let embedding = &encoder.embed(time, inputs, &z.device());
+        let embedding = encoder.embed(time, inputs, &z.device());
         let text = inputs.prompt.as_ref().map(|prompt| &prompt.cond.states);
         let stem = encoder.stem(z.clone(), inputs.concat.clone());
-        let mut features = encoder.forward(stem, embedding, text);
+        let mut features = encoder.forward(stem, &embedding, text);
         if let Some((controlnet, control)) = self.controlnet.as_ref().zip(inputs.control.as_ref()) {
             features = controlnet.fuse(features, z, control.clone(), time, inputs);
         }
-        let output = self.decoder().forward(features, embedding, text);
+        (features, embedding)
+    }
+
+    fn compute(&self, z: Tensor<4>, time: &[f64], inputs: &Inputs) -> Tensor<4> {
+        let inputs = &inputs.clone().cast(self.compute.dtype());
+        let (features, embedding) = self.encode(z, time, inputs);
+        let text = inputs.prompt.as_ref().map(|prompt| &prompt.cond.states);
+        let output = self.decoder().forward(features, &embedding, text);
         output.cast(FloatDType::F32)
     }
 }

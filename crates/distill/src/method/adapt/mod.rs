@@ -19,7 +19,7 @@ mod objective;
 pub use config::AdaptConfig;
 pub use objective::Adapt;
 
-use super::start::Start;
+use super::start::{Start, TrainedSteps};
 use super::{GuidanceWeights, LossWeighting, Method, MethodError, Objective, Teacher};
 use fewstep_diffusion::SamplerRecipe;
 use fewstep_formats::Model;
@@ -54,14 +54,14 @@ impl fmt::Debug for AdaptMethod {
 }
 
 impl AdaptMethod {
-    fn start(&self) -> Result<Start<'_>, MethodError> {
-        let missing = || MethodError::Teacher("there is no student to adapt: set `student`".into());
-        Ok(Start {
-            model: self.start.as_deref().ok_or_else(missing)?,
+    fn start(&self) -> Start<'_> {
+        Start {
+            section: "",
+            model: self.start.as_deref(),
             steps: self.steps,
-            steps_key: "steps",
+            trained: TrainedSteps::All,
             weights: self.weights,
-        })
+        }
     }
 
     fn substeps(&self, start: Start<'_>) -> Result<usize, MethodError> {
@@ -71,7 +71,7 @@ impl AdaptMethod {
 
     /// ω: one that suits what the student predicts.
     fn weighting(start: Start<'_>) -> Result<LossWeighting, MethodError> {
-        let recipe = &start.model.recipe;
+        let recipe = &start.model()?.recipe;
         LossWeighting::choose(None, recipe.prediction, &recipe.schedule)
     }
 }
@@ -90,7 +90,7 @@ impl Method for AdaptMethod {
     }
 
     fn steps(&self) -> Option<usize> {
-        self.start().ok()?.steps()
+        self.start().steps()
     }
 
     fn starts_from(&self) -> Option<&Model> {
@@ -98,20 +98,20 @@ impl Method for AdaptMethod {
     }
 
     fn check(&self, teacher: &Model) -> Result<(), MethodError> {
-        let start = self.start()?;
+        let start = self.start();
         start.check(teacher)?;
         self.substeps(start).map(drop)
     }
 
     fn check_settings(&self, _teacher: &Model) -> Result<(), MethodError> {
-        let start = self.start()?;
-        let recipe = &start.model.recipe;
+        let start = self.start();
+        let recipe = &start.model()?.recipe;
         Self::weighting(start)?.check_bounded_for(recipe.prediction, &recipe.schedule)
     }
 
     /// The student that it starts from, with the LoRA that the teacher has learnt.
     fn student(&self, base: &Model, seed: u64) -> Result<Backbone, MethodError> {
-        let network = self.start()?.model.network.clone();
+        let network = self.start().model()?.network.clone();
         let Some(lora) = base.network.lora() else {
             return Ok(network);
         };
@@ -136,19 +136,17 @@ impl Method for AdaptMethod {
     }
 
     fn objective(&self, teacher: &Teacher<'_>) -> Result<Box<dyn Objective>, MethodError> {
-        let start = self.start()?;
+        let start = self.start();
         Ok(Box::new(Adapt {
             teacher: teacher.guided()?,
             steps: start.steps().unwrap_or(1),
             substeps: self.substeps(start)?,
-            weights: start.weights(),
+            weights: start.weights_of(start.model()?),
             weighting: Self::weighting(start)?,
         }))
     }
 
     fn result(&self, recipe: &mut SamplerRecipe) {
-        if let Ok(start) = self.start() {
-            start.result(recipe);
-        }
+        self.start().result(recipe);
     }
 }

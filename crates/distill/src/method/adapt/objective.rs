@@ -78,6 +78,7 @@ impl<T: Denoiser> Objective for Adapt<T> {
             trained: 1,
             largest_frozen: self.teacher.network_calls(),
             frozen_during_graph: false,
+            judged: 0,
         }
     }
 }

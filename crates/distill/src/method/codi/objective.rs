@@ -181,6 +181,7 @@ impl<T: Denoiser> Objective for Codi<T> {
             largest_frozen: if steps > 0 { branches } else { 0 },
             // The target network is called while the student's graph is in memory.
             frozen_during_graph: true,
+            ..Cost::default()
         }
     }
 }

@@ -102,7 +102,7 @@ impl<T: Denoiser> Objective for Consistency<T> {
             frozen: 1 + steps * self.teacher.network_calls(),
             trained: 1,
             largest_frozen: self.teacher.network_calls(),
-            frozen_during_graph: false,
+            ..Cost::default()
         }
     }
 }

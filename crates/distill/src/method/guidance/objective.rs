@@ -37,7 +37,7 @@ impl<T: Denoiser> Objective for GuidanceDistillation<T> {
             frozen: self.teacher.network_calls(),
             trained: 1,
             largest_frozen: self.teacher.network_calls(),
-            frozen_during_graph: false,
+            ..Cost::default()
         }
     }
 }

@@ -1,8 +1,10 @@
 //! Settings of distribution matching.
 
 use crate::error::RecipeError;
-use crate::optim::{Anneal, OptimConfig, Optimizer};
-use fewstep_diffusion::limits::{STEPS, UPDATES, count, within};
+use crate::method::adversarial::{Discrimination, HeadsConfig};
+use crate::method::draws::check_times;
+use crate::method::{PlayerConfig, TrainedSteps};
+use fewstep_diffusion::limits::{FACTOR, STEPS, UPDATES, above_zero, count, within};
 use serde::{Deserialize, Serialize};
 
 /// Settings of distribution matching; by default those of DMD2.
@@ -16,7 +18,7 @@ pub struct MatchingConfig {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub steps: Option<usize>,
     /// Which of its steps learn.
-    #[serde(skip_serializing_if = "is_default")]
+    #[serde(skip_serializing_if = "TrainedSteps::is_default")]
     pub trained_steps: TrainedSteps,
     /// Updates of the fake score for each of the student.
     pub critic_updates: u64,
@@ -25,7 +27,10 @@ pub struct MatchingConfig {
     /// Whether the teacher's images are clipped to [-1, 1], as in sampling.
     pub clip_targets: bool,
     /// How the fake score moves.
-    pub fake_score: FakeScoreConfig,
+    pub fake_score: PlayerConfig,
+    /// The GAN term.
+    #[serde(skip_serializing_if = "GanConfig::is_default")]
+    pub gan: GanConfig,
 }
 
 impl Default for MatchingConfig {
@@ -37,94 +42,72 @@ impl Default for MatchingConfig {
             critic_updates: 5,
             times: [0.02, 0.98],
             clip_targets: false,
-            fake_score: FakeScoreConfig::default(),
+            fake_score: PlayerConfig::default(),
+            gan: GanConfig::default(),
         }
     }
 }
 
-/// Which steps of a student of several steps learn.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum TrainedSteps {
-    /// Every step, one in each update: the images of all steps are to be the teacher's. The paper.
-    #[default]
-    All,
-    /// The last step, whose images are the student's: only these are to be the teacher's.
-    Last,
-}
-
-fn is_default(steps: &TrainedSteps) -> bool {
-    *steps == TrainedSteps::default()
-}
-
-/// How the fake score moves. Its batches are the student's.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+/// The GAN term (section 4.3 of 2405.14867): heads on the fake score's features tell the student's
+/// images from the data's.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
-pub struct FakeScoreConfig {
-    /// Peak learning rate; by default the student's.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub lr: Option<f64>,
-    /// Updates over which it rises from 0.
-    pub warmup: u64,
-    /// What it does then.
-    pub anneal: Anneal,
-    /// The rule of an update.
-    pub optimizer: Optimizer,
-    /// Weight decay.
-    pub weight_decay: f64,
-    /// Gradients are scaled down to this global norm.
-    pub clip: f64,
+pub struct GanConfig {
+    /// What the term counts in the student's loss; 0 for none.
+    pub weight: f64,
+    /// What the heads' loss counts next to the fake score's denoising.
+    pub fake_score_weight: f64,
+    /// The heads.
+    pub heads: HeadsConfig,
 }
 
-impl Default for FakeScoreConfig {
+impl Default for GanConfig {
     fn default() -> Self {
-        let OptimConfig {
-            warmup,
-            weight_decay,
-            clip,
-            ..
-        } = OptimConfig::of(1, 1.0);
         Self {
-            lr: None,
-            warmup,
-            anneal: Anneal::Constant,
-            optimizer: Optimizer::AdamW,
-            weight_decay,
-            clip,
+            weight: 0.0,
+            fake_score_weight: 0.01,
+            heads: HeadsConfig::default(),
         }
     }
 }
 
-impl FakeScoreConfig {
-    /// The same as of any network in training, with the student's learning rate where there is no
-    /// other.
-    pub(super) fn optim(&self, lr: f64) -> OptimConfig {
-        OptimConfig {
-            warmup: self.warmup,
-            anneal: self.anneal,
-            optimizer: self.optimizer,
-            weight_decay: self.weight_decay,
-            clip: self.clip,
-            ..OptimConfig::of(1, self.lr.unwrap_or(lr))
-        }
+impl GanConfig {
+    fn is_default(&self) -> bool {
+        *self == Self::default()
+    }
+
+    /// The heads, where there is a GAN term.
+    pub(super) fn heads(&self) -> Option<HeadsConfig> {
+        (self.weight > 0.0).then_some(self.heads)
+    }
+
+    fn validate(&self) -> Result<(), RecipeError> {
+        within("weight", self.weight, 0.0..=FACTOR)?;
+        let of_heads = self.fake_score_weight;
+        within("fake_score_weight", of_heads, above_zero(FACTOR))?;
+        self.heads.validate().map_err(|e| e.within("heads"))
     }
 }
 
 impl MatchingConfig {
+    /// What the heads of the fake score learn, and what that counts, where there is a GAN term.
+    pub(super) fn discrimination(&self) -> Option<(f64, Discrimination)> {
+        self.gan.heads().map(|heads| {
+            let learnt = Discrimination {
+                times: self.times,
+                penalty: heads.penalty,
+            };
+            (self.gan.fake_score_weight, learnt)
+        })
+    }
+
     pub(crate) fn validate(&self) -> Result<(), RecipeError> {
         if let Some(steps) = self.steps {
             count("steps", steps, STEPS)?;
         }
         within("critic_updates", self.critic_updates, 1..=UPDATES)?;
-        let [min, max] = self.times;
-        if !((0.0..1.0).contains(&min) && max > min && max <= 1.0) {
-            return Err(RecipeError::new(
-                "times",
-                format!(
-                    "`times` is [{min}, {max}]: it must be [min, max] with 0 <= min < max <= 1, such as [0.02, 0.98]"
-                ),
-            ));
-        }
+        check_times(self.times)?;
+        self.gan.validate().map_err(|e| e.within("gan"))?;
         let optim = self.fake_score.optim(1.0).validate();
         optim.map_err(|e| e.within("fake_score"))
     }

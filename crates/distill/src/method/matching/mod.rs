@@ -2,43 +2,43 @@
 //! more likely than a network that has learnt the student's own images does.
 //!
 //! # Source
-//! DMD2, 2405.14867, without its GAN term; the gradient is that of DMD, 2311.18828.
+//! DMD2, 2405.14867, with its GAN term as an option; the gradient is that of DMD, 2311.18828.
 //!
 //! # Objective
 //! For images x of the student, the gradient of the KL divergence from the teacher's distribution
 //! at random noise levels: (x̂_fake(x_t, w, c) − x̂_w(x_t, c)) / mean |x − x̂_w(x_t, c)|. The fake
 //! score x̂_fake is a network of its own that learns to denoise the student's images, in several
-//! updates for each of the student.
+//! updates for each of the student. With the GAN term, heads on the features of the fake score learn
+//! to tell the student's images from those of the data, and the student to be taken for one of them.
 //!
 //! # Departures from the papers
 //! Student and fake score take w as an input, drawn for each image. The student keeps the
 //! deterministic sampler that it was distilled for, where DMD2 adds fresh noise between steps. The
 //! papers' noise levels are timesteps 20 to 980 of 1000: the same share of a continuous schedule.
-//! The student is the average of its parameters.
+//! The student is the average of its parameters. What the GAN term is for w ≠ 0, see
+//! [`adversarial`](super::adversarial); the regularisation of its discriminator is approximate R1.
 
 mod config;
 mod fake_score;
 mod generator;
-mod simulation;
 #[cfg(test)]
 mod tests;
 
-pub use config::{FakeScoreConfig, MatchingConfig, TrainedSteps};
+pub use config::{GanConfig, MatchingConfig};
 pub use fake_score::FakeScore;
 pub use generator::DistributionMatching;
-pub use simulation::Simulation;
 
-use super::start::Start;
+use super::adversarial::check_guide;
 use super::teacher::{check_clipping, clipped};
 use super::{
     GuidanceWeights, InRecipe, LossWeighting, Method, MethodError, Objective, Player,
-    SharedSettings, StudentPrediction, Teacher, Trained, Turn,
+    SharedSettings, Start, Teacher, Turn, start,
 };
 use crate::error::RecipeError;
 use burn::module::Module;
-use fewstep_diffusion::{DiffusionModel, SamplerRecipe};
+use fewstep_diffusion::SamplerRecipe;
 use fewstep_formats::Model;
-use fewstep_nn::{Backbone, WEmbedding};
+use fewstep_nn::{Backbone, JudgingScore, WEmbedding};
 use std::fmt;
 use std::sync::Arc;
 
@@ -78,28 +78,14 @@ impl fmt::Debug for MatchingMethod {
 }
 
 impl MatchingMethod {
-    fn start(&self) -> Result<Start<'_>, MethodError> {
-        let missing = || {
-            MethodError::Teacher(
-                "there is no student to start from: set `student` in [matching]".into(),
-            )
-        };
-        Ok(Start {
-            model: self.start.as_deref().ok_or_else(missing)?,
+    fn start(&self) -> Start<'_> {
+        Start {
+            section: "matching",
+            model: self.start.as_deref(),
             steps: self.config.steps,
-            steps_key: "matching.steps",
-            weights: self.weights,
-        })
-    }
-
-    fn simulation(&self) -> Result<Simulation, MethodError> {
-        let start = self.start()?;
-        Ok(Simulation {
-            steps: start.steps().unwrap_or(1),
             trained: self.config.trained_steps,
-            weights: start.weights(),
-            clip: start.model.recipe.clip,
-        })
+            weights: self.weights,
+        }
     }
 
     /// The weight of the fake score's loss, which predicts as the teacher does.
@@ -122,7 +108,7 @@ impl Method for MatchingMethod {
     }
 
     fn steps(&self) -> Option<usize> {
-        self.start().ok()?.steps()
+        self.start().steps()
     }
 
     fn starts_from(&self) -> Option<&Model> {
@@ -130,7 +116,11 @@ impl Method for MatchingMethod {
     }
 
     fn check(&self, teacher: &Model) -> Result<(), MethodError> {
-        self.start()?.check(teacher)
+        self.start().check(teacher)?;
+        match self.config.gan.heads() {
+            Some(_) => check_guide(self.start().simulation()?.weights, teacher),
+            None => Ok(()),
+        }
     }
 
     fn check_settings(&self, teacher: &Model) -> Result<(), MethodError> {
@@ -141,11 +131,11 @@ impl Method for MatchingMethod {
     }
 
     fn student(&self, _base: &Model, _seed: u64) -> Result<Backbone, MethodError> {
-        Ok(self.start()?.model.network.clone())
+        Ok(self.start().model()?.network.clone())
     }
 
     fn objective(&self, teacher: &Teacher<'_>) -> Result<Box<dyn Objective>, MethodError> {
-        let simulation = self.simulation()?;
+        let simulation = self.start().simulation()?;
         let guided = match simulation.weights {
             Some(_) => teacher.guided()?,
             None => Box::new(teacher.frozen()?),
@@ -154,48 +144,59 @@ impl Method for MatchingMethod {
             teacher: clipped(guided, self.config.clip_targets),
             simulation,
             times: self.config.times,
+            gan: self.config.gan.weight,
         }))
     }
 
     fn turn(&self) -> Turn {
-        Turn {
-            every: self.config.critic_updates,
-        }
+        Turn::every(self.config.critic_updates)
     }
 
     fn others(&self, teacher: &Teacher<'_>, seed: u64) -> Result<Vec<Player>, MethodError> {
-        let simulation = self.simulation()?;
+        let simulation = self.start().simulation()?;
         let mut network = teacher.model.network.clone().without_dropout();
         if let Some(weights) = simulation.weights {
             network = weights.student(network, self.embedding)?;
         }
-        let (part, parameters): (fn(Backbone) -> Backbone, usize) = match teacher.lora {
-            None => (|network| network, network.num_params()),
-            Some(lora) => {
-                let with_lora = network.with_lora(lora, seed);
-                network = with_lora.map_err(|error| MethodError::Teacher(error.to_string()))?;
-                (Backbone::freeze_all_but_lora, network.num_lora_params())
-            }
-        };
-        let model = DiffusionModel {
-            network,
-            ..teacher.frozen()?
+        if let Some(lora) = teacher.lora {
+            let with_lora = network.with_lora(lora, seed);
+            network = with_lora.map_err(|error| MethodError::Teacher(error.to_string()))?;
+        }
+        let trained = match teacher.lora {
+            None => network.num_params(),
+            Some(_) => network.num_lora_params(),
         };
         let objective = Box::new(FakeScore {
             simulation,
             weighting: self.weighting(&teacher.model.recipe)?,
+            gan: self.config.discrimination(),
         });
         let optim = self.config.fake_score.optim(self.lr);
-        let trained = (model, part, parameters);
+        let model = teacher.frozen()?;
+        let Some(heads) = self.config.gan.heads() else {
+            let part: fn(Backbone) -> Backbone = match teacher.lora {
+                None => |network| network,
+                Some(_) => Backbone::freeze_all_but_lora,
+            };
+            let trained = (model.with_network(network), part, trained);
+            let player = Player::training(FAKE_SCORE, trained, optim, objective);
+            return Ok(vec![player]);
+        };
+        let embedding = simulation.weights.map(|_| self.embedding);
+        let network = JudgingScore::new(network, heads.width, embedding, seed);
+        let part: fn(JudgingScore) -> JudgingScore = match teacher.lora {
+            None => |network| network,
+            Some(_) => JudgingScore::freeze_all_but_lora,
+        };
+        let trained = trained + network.num_head_params();
+        let trained = (model.with_network(network), part, trained);
         Ok(vec![Player::training(
             FAKE_SCORE, trained, optim, objective,
         )])
     }
 
     fn result(&self, recipe: &mut SamplerRecipe) {
-        if let Ok(start) = self.start() {
-            start.result(recipe);
-        }
+        self.start().result(recipe);
     }
 }
 
@@ -205,25 +206,7 @@ impl InRecipe for MatchingMethod {
     type Config = MatchingConfig;
 
     fn check_shared(shared: &SharedSettings) -> Result<(), RecipeError> {
-        let (key, why) = match shared {
-            shared if shared.control.train != Trained::Full => ("train", "all weights are trained"),
-            shared if shared.label_dropout != 0.0 => (
-                "label_dropout",
-                "the images are the student's, with the labels of the data",
-            ),
-            SharedSettings {
-                student_prediction: StudentPrediction::Auto | StudentPrediction::Teacher,
-                ..
-            } => return Ok(()),
-            _ => (
-                "student_prediction",
-                "the student predicts what the one that it starts from does",
-            ),
-        };
-        Err(RecipeError::new(
-            key,
-            format!("`{key}` has no meaning with `method = \"matching\"`, where {why}: remove it"),
-        ))
+        start::check_shared("matching", shared)
     }
 
     fn from_recipe(config: &MatchingConfig, shared: SharedSettings) -> Self {

@@ -49,8 +49,10 @@ pub(super) fn check_same(teacher: &SamplerRecipe, start: &SamplerRecipe) -> Resu
 }
 
 /// Checks that the student to start from has the deterministic sampler, and for how many steps.
+/// `key` is where a recipe says how many are wanted.
 pub(super) fn check_sampler(
-    (key, wanted): (&str, Option<usize>),
+    key: &str,
+    wanted: Option<usize>,
     start: &SamplerRecipe,
 ) -> Result<(), String> {
     match start.role {

@@ -1,28 +1,53 @@
-//! The few-step student that a method starts from, where that is not the teacher.
+//! The few-step student that a method starts from, besides its teacher.
 
 mod checks;
+mod simulation;
+#[cfg(test)]
+pub(super) mod testing;
 
-use super::{GuidanceWeights, MethodError};
+pub use simulation::{Simulation, TrainedSteps};
+
+use super::{GuidanceWeights, MethodError, SharedSettings, StudentPrediction, Trained};
+use crate::error::RecipeError;
+use checks::{check_judge, check_networks, check_same, check_sampler, check_w};
 use fewstep_diffusion::{DistilledFor, Guidance, Role, SamplerRecipe};
 use fewstep_formats::Model;
 
-/// A student of few deterministic steps, and what a recipe asks of it.
+/// The student to start from, and what the recipe says of it.
 #[derive(Clone, Copy)]
 pub(super) struct Start<'a> {
-    /// The student.
-    pub(super) model: &'a Model,
-    /// The steps that the recipe asks for; by default those that it was distilled for.
+    /// The section of a recipe that names it, for messages; empty where that is its top.
+    pub(super) section: &'static str,
+    /// The student; none where a recipe is only described.
+    pub(super) model: Option<&'a Model>,
+    /// Its steps, where they are not those that it was distilled for.
     pub(super) steps: Option<usize>,
-    /// Where the recipe says that, for messages.
-    pub(super) steps_key: &'static str,
-    /// Which w the recipe asks for; by default those that it was distilled for.
+    /// Which of them learn.
+    pub(super) trained: TrainedSteps,
+    /// Which w, where they are not those that it was distilled for.
     pub(super) weights: Option<GuidanceWeights>,
 }
 
-impl Start<'_> {
-    /// Which w.
-    pub(super) fn weights(&self) -> Option<GuidanceWeights> {
-        self.weights.or(match self.model.recipe.guidance {
+impl<'a> Start<'a> {
+    /// The student.
+    pub(super) fn model(self) -> Result<&'a Model, MethodError> {
+        self.model.ok_or_else(|| {
+            let key = self.key("student");
+            MethodError::Teacher(format!("there is no student to start from: set `{key}`"))
+        })
+    }
+
+    /// A key of its section, as messages name it.
+    fn key(self, key: &str) -> String {
+        match self.section {
+            "" => key.into(),
+            section => format!("{section}.{key}"),
+        }
+    }
+
+    /// Which w; none for a student without guidance.
+    pub(super) fn weights_of(self, model: &Model) -> Option<GuidanceWeights> {
+        self.weights.or(match model.recipe.guidance {
             Guidance::Input { w_min, w_max, .. } => Some(GuidanceWeights::Range([w_min, w_max])),
             Guidance::Fixed { w } => Some(GuidanceWeights::Single(w)),
             Guidance::None | Guidance::ClassifierFree => None,
@@ -30,36 +55,74 @@ impl Start<'_> {
     }
 
     /// Its steps, if they are known.
-    pub(super) fn steps(&self) -> Option<usize> {
-        match self.model.recipe.role {
+    pub(super) fn steps(self) -> Option<usize> {
+        match self.model?.recipe.role {
             Role::Student { steps, .. } => self.steps.or(steps),
             Role::Teacher => self.steps,
         }
     }
 
-    /// Checks that a teacher, which is to be asked at every noise level, and the student go
-    /// together.
-    pub(super) fn check(&self, teacher: &Model) -> Result<(), MethodError> {
-        let networks = [teacher, self.model].map(|model| model.network.config());
-        let (teacher, own) = (&teacher.recipe, &self.model.recipe);
-        checks::check_judge(teacher)
-            .and_then(|()| checks::check_networks(networks))
-            .and_then(|()| checks::check_same(teacher, own))
-            .and_then(|()| checks::check_sampler((self.steps_key, self.steps), own))
-            .and_then(|()| checks::check_w(self.weights(), teacher.guidance, own.guidance))
+    /// How it generates images in training.
+    pub(super) fn simulation(self) -> Result<Simulation, MethodError> {
+        let model = self.model()?;
+        Ok(Simulation {
+            steps: self.steps().unwrap_or(1),
+            trained: self.trained,
+            weights: self.weights_of(model),
+            clip: model.recipe.clip,
+        })
+    }
+
+    /// Checks that it goes with a teacher.
+    pub(super) fn check(self, teacher: &Model) -> Result<(), MethodError> {
+        let start = self.model()?;
+        let networks = [teacher, start].map(|model| model.network.config());
+        let (teacher, of_start) = (&teacher.recipe, &start.recipe);
+        let weights = self.weights_of(start);
+        check_judge(teacher)
+            .and_then(|()| check_networks(networks))
+            .and_then(|()| check_same(teacher, of_start))
+            .and_then(|()| check_sampler(&self.key("steps"), self.steps, of_start))
+            .and_then(|()| check_w(weights, teacher.guidance, of_start.guidance))
             .map_err(MethodError::Teacher)
     }
 
-    /// Changes the sampler recipe of the teacher into that of the student that comes out.
-    pub(super) fn result(&self, recipe: &mut SamplerRecipe) {
+    /// Writes what the student stays into the recipe of the model that comes out.
+    pub(super) fn result(self, recipe: &mut SamplerRecipe) {
+        let Some(start) = self.model else {
+            return;
+        };
         recipe.role = Role::Student {
             sampler: DistilledFor::Deterministic,
             steps: self.steps(),
         };
-        recipe.prediction = self.model.recipe.prediction;
-        recipe.guidance = match self.weights() {
+        recipe.prediction = start.recipe.prediction;
+        recipe.guidance = match self.weights_of(start) {
             Some(weights) => weights.guidance(),
             None => Guidance::None,
         };
     }
+}
+
+/// Refuses keys of a recipe that mean nothing for a student of few steps that goes on.
+pub(super) fn check_shared(method: &str, shared: &SharedSettings) -> Result<(), RecipeError> {
+    let (key, why) = match shared {
+        shared if shared.control.train != Trained::Full => ("train", "all weights are trained"),
+        shared if shared.label_dropout != 0.0 => (
+            "label_dropout",
+            "the images are the student's, with the labels of the data",
+        ),
+        SharedSettings {
+            student_prediction: StudentPrediction::Auto | StudentPrediction::Teacher,
+            ..
+        } => return Ok(()),
+        _ => (
+            "student_prediction",
+            "the student predicts what the one that it starts from does",
+        ),
+    };
+    Err(RecipeError::new(
+        key,
+        format!("`{key}` has no meaning with `method = \"{method}\"`, where {why}: remove it"),
+    ))
 }

@@ -32,11 +32,12 @@ impl Needs<'_> {
         };
         // Of weights with LoRA, those of one block.
         let calling = wide(called) * wide(answer) + wide(upcast) + wide(config.largest_merged());
-        let peak = wide(config.peak(training, online));
+        let judged = wide(self.cost.judged * part) * wide(config.kept_by_frozen_encoder(training));
+        let peak = wide(config.peak(training, online)) + judged;
         let passes = match self.cost.frozen_during_graph {
             true => {
                 let kept = wide(online) * wide(config.kept(training));
-                peak.max(kept + wide(config.merged(training)) + calling)
+                peak.max(kept + wide(config.merged(training)) + judged + calling)
             }
             false => peak.max(calling),
         };

@@ -40,7 +40,8 @@ impl Needs<'_> {
 
         let micro = phase.optim.micro_batch();
         let (called, online) = (self.cost.largest_frozen * micro, self.cost.trained * micro);
-        let graph = wide(online) * wide(config.pooled(training));
+        let judged = wide(self.cost.judged * micro) * wide(config.kept_by_frozen_encoder(training));
+        let graph = wide(online) * wide(config.pooled(training)) + judged;
         let answer = wide(config.pooled_forward(training.size, training.states));
         // Maps of as many samples have the same sizes.
         let calling = wide(called) * answer;

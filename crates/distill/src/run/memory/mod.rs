@@ -143,15 +143,20 @@ impl Run {
         let teacher = phase.planned_teacher(model);
         let cost = phase.method.objective(&teacher)?.cost();
         let others = phase.method.others(&teacher, self.seed)?;
-        let others = others.iter().map(Player::state).sum();
-        let needs = self.needs(phase, base, student, (cost, others), shown);
-        Ok(match target {
-            Target::Cpu => Predicted::of_host(needs.on_cpu()),
-            Target::Gpu | Target::Cuda => Predicted {
-                host: needs.beside_gpu(),
-                device: needs.on_gpu(target),
-            },
-        })
+        let state = others.iter().map(Player::state).sum();
+        // Players have their turns one after another.
+        let costs = others.iter().map(|other| other.objective.cost());
+        let of_turns = costs.chain([cost]).map(|cost| {
+            let needs = self.needs(phase, base, student, (cost, state), shown);
+            match target {
+                Target::Cpu => Predicted::of_host(needs.on_cpu()),
+                Target::Gpu | Target::Cuda => Predicted {
+                    host: needs.beside_gpu(),
+                    device: needs.on_gpu(target),
+                },
+            }
+        });
+        Ok(of_turns.fold(Predicted::default(), Predicted::max))
     }
 
     /// What decides the memory of a phase.

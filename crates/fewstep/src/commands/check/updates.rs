@@ -4,17 +4,18 @@ use super::compare::{Row, Values, error};
 use burn::module::{Module, ModuleMapper, Param};
 use burn::tensor::{Device, Tensor};
 use fewstep_diffusion::random::{self, Purpose};
-use fewstep_diffusion::{CfgDenoiser, DiffusionModel, Inputs, PredictionKind, Schedule};
+use fewstep_diffusion::{CfgDenoiser, Denoiser, DiffusionModel, Inputs, PredictionKind, Schedule};
 use fewstep_distill::method::{
-    Adapt, Batch, Boundary, Codi, Consistency, Cost, Denoising, Distance, DistributionMatching,
-    FAKE_SCORE, FakeScore, GuidanceDistillation, GuidanceWeights, Halving, Loss, LossWeighting,
-    Objective, OdeStep, Peer, Progressive, STUDENT, Simulation, Solver, Student, TargetForm,
-    TimePairs, Times, TrainedSteps,
+    Adapt, Adversarial, Batch, Boundary, Codi, Consistency, Cost, DISCRIMINATOR, Denoising,
+    Distance, DistributionMatching, FAKE_SCORE, FakeScore, GuidanceDistillation, GuidanceWeights,
+    Halving, Loss, LossWeighting, Objective, OdeStep, Peer, Progressive, STUDENT, Simulation,
+    Solver, Student, TargetForm, TimePairs, Times, TrainedSteps,
 };
 use fewstep_distill::optim::{Ema, OptimConfig, Stepper};
 use fewstep_kernels::device::can_store;
 use fewstep_nn::{
-    Backbone, BackboneConfig, Fusion, Initial, Precision, Resampling, UNetConfig, WEmbedding,
+    Backbone, BackboneConfig, Discriminator, Fusion, Initial, Precision, Resampling, UNetConfig,
+    WEmbedding,
 };
 use std::time::Instant;
 
@@ -27,9 +28,14 @@ type Case = (&'static str, Precision, NewObjective);
 
 type NewObjective = fn(DiffusionModel<Backbone>) -> Box<dyn Objective>;
 
+const W: WEmbedding = WEmbedding {
+    dim: 32,
+    scale: 250.0,
+};
+
 const RANGE: GuidanceWeights = GuidanceWeights::Range([0.0, 4.0]);
 
-const METHODS: [Case; 12] = [
+const METHODS: [Case; 13] = [
     ("denoising", Precision::F32, |_| {
         Box::new(Denoising {
             weighting: LossWeighting::TruncatedSnr,
@@ -68,6 +74,7 @@ const METHODS: [Case; 12] = [
             teacher: CfgDenoiser::new(teacher.clone()),
             simulation: SIMULATION,
             times: [0.02, 0.98],
+            gan: 0.0,
         };
         among(Box::new(objective), FAKE_SCORE, teacher)
     }),
@@ -75,6 +82,7 @@ const METHODS: [Case; 12] = [
         let objective = FakeScore {
             simulation: SIMULATION,
             weighting: LossWeighting::TruncatedSnr,
+            gan: None,
         };
         among(Box::new(objective), STUDENT, teacher)
     }),
@@ -86,6 +94,18 @@ const METHODS: [Case; 12] = [
             weights: Some(RANGE),
             weighting: LossWeighting::TruncatedSnr,
         })
+    }),
+    ("adversarial, student", Precision::F32, |teacher| {
+        let objective = Adversarial {
+            teacher: CfgDenoiser::new(teacher.clone()),
+            simulation: SIMULATION,
+            times: [0.02, 0.98],
+        };
+        let judge =
+            teacher
+                .clone()
+                .with_network(Discriminator::new(teacher.network, 16, Some(W), 6));
+        among(Box::new(objective), DISCRIMINATOR, judge)
     }),
 ];
 
@@ -100,18 +120,18 @@ const SIMULATION: Simulation = Simulation {
 struct Among {
     objective: Box<dyn Objective>,
     name: &'static str,
-    other: DiffusionModel<Backbone>,
+    other: Box<dyn Denoiser>,
 }
 
 fn among(
     objective: Box<dyn Objective>,
     name: &'static str,
-    other: DiffusionModel<Backbone>,
+    other: impl Denoiser + 'static,
 ) -> Box<dyn Objective> {
     Box::new(Among {
         objective,
         name,
-        other,
+        other: Box::new(other),
     })
 }
 
@@ -119,7 +139,7 @@ impl Objective for Among {
     fn loss(&self, student: Student<'_>, batch: &Batch, seed: u64) -> Loss {
         let others = [Peer {
             name: self.name,
-            model: &self.other,
+            model: &*self.other,
         }];
         let student = Student {
             others: &others,
@@ -237,10 +257,7 @@ fn network(device: &Device) -> Backbone {
         groups: 16,
         resampling: Resampling::Block,
         classes: CLASSES,
-        w: Some(WEmbedding {
-            dim: 32,
-            scale: 250.0,
-        }),
+        w: Some(W),
         ..UNetConfig::default()
     });
     let control = [3, SIDE, SIDE];

@@ -6,7 +6,7 @@ use crate::error::{CliError, CliResult, IntoCliResult};
 use crate::numbers::thousands;
 use fewstep_data::{DataConfig, Split};
 use fewstep_distill::recipe::{
-    AdaptRecipe, DistillRecipe, PhaseRecipe, TeacherLora, TrainRecipe, parse,
+    AdaptRecipe, DistillRecipe, MethodName, PhaseRecipe, TeacherLora, TrainRecipe, parse,
 };
 use fewstep_distill::run::Phase;
 use serde::Serialize;
@@ -134,7 +134,13 @@ impl Plan {
             recipe.validate().map_err(|error| invalid(&error))?;
             return Ok(Self {
                 purpose: match recipe.student() {
-                    Some((student, _)) => format!("match the student {student} with the teacher "),
+                    Some(student) => {
+                        let verb = match recipe.method {
+                            MethodName::Adversarial => "train against a discriminator",
+                            _ => "match",
+                        };
+                        format!("{verb} the student {} with the teacher ", student.reference)
+                    }
                     None => "adapt the teacher ".into(),
                 } + &named(&recipe.teacher, &recipe.teacher_lora),
                 command: "distill",

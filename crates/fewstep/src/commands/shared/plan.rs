@@ -155,7 +155,11 @@ fn print_phases(run: &Run, initial: &Model, shown: usize) -> CliResult {
             plan.name,
             plan.updates,
             plan.batch,
-            format!("{} + {} trained", plan.cost.frozen, plan.cost.trained),
+            format!(
+                "{} + {} trained",
+                plan.cost.frozen,
+                plan.cost.trained + plan.cost.judged
+            ),
             duration(plan.seconds),
             columns(target, plan.memory)
         );

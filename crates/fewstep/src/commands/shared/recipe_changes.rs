@@ -31,13 +31,14 @@ const JUDGED: [&str; 10] = [
 ];
 
 /// The names of what is known by its contents, where the run has stored their digests.
-const KNOWN_BY_CONTENTS: [&str; 6] = [
+const KNOWN_BY_CONTENTS: [&str; 7] = [
     "data.path",
     "condition.path",
     "teacher",
     "teacher_lora",
     "matching.student",
     "student",
+    "adversarial.student",
 ];
 
 /// The first key with which a run cannot be resumed, and its values. `by_contents` is whether data

@@ -1,85 +1,8 @@
 //! Losses and gradients by hand.
 
 use super::*;
-use crate::method::{Peer, STUDENT, Student};
-use fewstep_diffusion::NoiseLevel;
-use fewstep_diffusion::random::{self, Purpose};
-
-/// One sample by hand.
-struct Sample {
-    class: usize,
-    w: f64,
-    timestep: usize,
-    noise: Vec<f64>,
-    /// The student's step that counts, what it starts from there, and its image.
-    step: usize,
-    z: Vec<f64>,
-    x: Vec<f64>,
-}
-
-fn level(timestep: usize) -> NoiseLevel {
-    schedule().at(timestep as f64 / TIMESTEPS as f64)
-}
-
-/// v̂ of a table.
-fn velocity(table: &[f64], timestep: usize, (class, w): (usize, f64), z: f64) -> f64 {
-    let row = &table[4 * Lines::row(timestep, class)..][..4];
-    (row[0] + w * row[1]) * z + row[2] + w * row[3]
-}
-
-fn image(level: NoiseLevel, z: f64, v: f64) -> f64 {
-    level.alpha() * z - level.sigma() * v
-}
-
-const PIXELS: usize = 3;
-
-/// What the student generates for each sample; `timestep_of` makes a timestep of a uniform number.
-fn by_hand(
-    batch: &Batch,
-    steps: usize,
-    student: &[f64],
-    timestep_of: fn(f64) -> usize,
-) -> Vec<Sample> {
-    let drawn = random::uniform(SEED, batch.update, Purpose::SimulatedStep);
-    let step = steps - (drawn * steps as f64) as usize;
-    let device = Device::flex();
-    let samples = (0..batch.len()).map(|index| {
-        let clock = batch.clock + index as u64;
-        let normal = |purpose| {
-            let numbers = random::normal(SEED, &[clock], purpose, [1, 1, PIXELS], &device);
-            values(numbers)
-        };
-        let class = index % CLASSES;
-        let w = -0.5 + 2.5 * random::uniform(SEED, clock, Purpose::GuidanceWeight);
-        let mut z = normal(Purpose::InitialNoise);
-        let timestep = |step: usize| step * TIMESTEPS / steps;
-        for earlier in (step + 1..=steps).rev() {
-            let (from, to) = (level(timestep(earlier)), level(timestep(earlier - 1)));
-            z = z
-                .iter()
-                .map(|&z| {
-                    let v = velocity(student, timestep(earlier), (class, w), z);
-                    let x = image(from, z, v).clamp(-1.0, 1.0);
-                    to.alpha() * x + to.sigma() * (z - from.alpha() * x) / from.sigma()
-                })
-                .collect();
-        }
-        let of = |&z: &f64| {
-            let v = velocity(student, timestep(step), (class, w), z);
-            image(level(timestep(step)), z, v)
-        };
-        Sample {
-            class,
-            w,
-            timestep: timestep_of(random::uniform(SEED, clock, Purpose::TrainingTime)),
-            noise: normal(Purpose::TrainingNoise),
-            step: timestep(step),
-            x: z.iter().map(of).collect(),
-            z,
-        }
-    });
-    samples.collect()
-}
+use crate::method::{Peer, STUDENT};
+use fewstep_diffusion::analytic::Gaussian;
 
 /// g of each pixel by hand, with the fake score's table.
 fn gradient(sample: &Sample, fake: &[f64]) -> Vec<f64> {
@@ -103,34 +26,6 @@ fn gradient(sample: &Sample, fake: &[f64]) -> Vec<f64> {
         .iter()
         .map(|(fake, real)| (fake - real) / scale)
         .collect()
-}
-
-fn assert_close(ours: &[f64], expected: &[f64], what: &str) {
-    assert_eq!(ours.len(), expected.len());
-    for (index, (ours, expected)) in ours.iter().zip(expected).enumerate() {
-        let error = (ours - expected).abs();
-        let allowed = 2e-4 * (1.0 + expected.abs());
-        assert!(error < allowed, "{what} {index}: {ours} for {expected}");
-    }
-}
-
-/// Losses of the samples, and the gradient of their mean in the table of the network.
-fn losses_and_gradient(
-    objective: &dyn Objective,
-    network: &Lines,
-    peer: Peer<'_>,
-    batch: &Batch,
-) -> (Vec<f64>, Vec<f64>) {
-    let online = model(network.clone().unfreeze().train());
-    let student = Student {
-        online: &online,
-        target: &model(network.clone()),
-        others: &[peer],
-    };
-    let loss = objective.loss(student, batch, SEED).per_sample;
-    let gradients = loss.clone().mean().backward();
-    let gradient = online.network.table.val().grad(&gradients).expect("moved");
-    (values(loss.inner()), values(gradient))
 }
 
 /// Value and gradient of the student's loss: the sign of g, which score is real, the normaliser of
@@ -179,6 +74,7 @@ fn the_fake_score_learns_the_students_images() {
         let objective = FakeScore {
             simulation: simulation(steps),
             weighting: LossWeighting::Snr,
+            gan: None,
         };
         let batch = batch(clock, 12, [1, 1, PIXELS]);
         let (losses, in_table) = losses_and_gradient(&objective, &fake, peer, &batch);

@@ -3,8 +3,9 @@
 use super::*;
 use crate::method::{Peer, STUDENT};
 use crate::optim::{Ema, OptimConfig, PlayerState, Stepper};
+use burn::tensor::Device;
 use fewstep_diffusion::random::{self, Purpose};
-use fewstep_diffusion::{TimeGrid, sampler};
+use fewstep_diffusion::{Inputs, TimeGrid, sampler};
 
 /// Student and fake score in turns: the student's images have the mean μ_c + w (μ_c − μ) and the
 /// width of the guided teacher's, for every class and w. Of two steps the last one learns: a fake
@@ -37,6 +38,7 @@ fn the_student_reaches_the_guided_distribution() {
         let follow = FakeScore {
             simulation: objective.simulation,
             weighting: LossWeighting::SnrPlusOne,
+            gan: None,
         };
         let (mut student, mut fake) = (
             start(slope, (0.02, 50), TURNS),

@@ -141,7 +141,7 @@ impl<T: Denoiser> Objective for Progressive<T> {
             frozen: 2 * self.teacher.network_calls(),
             trained: 1,
             largest_frozen: self.teacher.network_calls(),
-            frozen_during_graph: false,
+            ..Cost::default()
         }
     }
 }

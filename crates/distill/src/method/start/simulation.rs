@@ -1,10 +1,28 @@
 //! The images that a student generates in training.
 
-use super::TrainedSteps;
 use crate::method::{Batch, Draws, GuidanceWeights};
 use burn::tensor::Tensor;
 use fewstep_diffusion::random::Purpose;
 use fewstep_diffusion::{Clipped, Denoiser, Inputs};
+use serde::{Deserialize, Serialize};
+
+/// Which steps of a student of several steps learn.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum TrainedSteps {
+    /// Every step, one in each update: the images of all steps are to be the teacher's. The paper.
+    #[default]
+    All,
+    /// The last step, whose images are the student's: only these are to be the teacher's.
+    Last,
+}
+
+impl TrainedSteps {
+    /// Whether it is the default.
+    pub(in crate::method) fn is_default(&self) -> bool {
+        *self == Self::default()
+    }
+}
 
 /// Backward simulation (section 4.5 of 2405.14867): the student's image at one of its steps, which
 /// it reaches from noise by its own steps before, as in sampling.
@@ -22,7 +40,7 @@ pub struct Simulation {
 
 impl Simulation {
     /// What all networks are given with the images of a batch.
-    pub(super) fn inputs(&self, draws: Draws, batch: &Batch) -> Inputs {
+    pub(in crate::method) fn inputs(&self, draws: Draws, batch: &Batch) -> Inputs {
         Inputs {
             w: self.weights.map(|weights| weights.draw(draws)),
             ..batch.inputs.clone()
@@ -31,7 +49,7 @@ impl Simulation {
 
     /// x̂ of the student at one of its steps, which all samples of an update share. Only that call
     /// has a graph, where the student has one.
-    pub(super) fn images(
+    pub(in crate::method) fn images(
         &self,
         student: &dyn Denoiser,
         draws: Draws,
@@ -53,7 +71,7 @@ impl Simulation {
     }
 
     /// The step of an update, N for the first and 1 for the last.
-    pub(super) fn step(&self, draws: Draws) -> usize {
+    pub(in crate::method) fn step(&self, draws: Draws) -> usize {
         if self.trained == TrainedSteps::Last {
             return 1;
         }
@@ -63,7 +81,7 @@ impl Simulation {
     }
 
     /// The most network calls before the one that counts.
-    pub(super) fn calls(&self) -> usize {
+    pub(in crate::method) fn calls(&self) -> usize {
         self.steps - 1
     }
 }

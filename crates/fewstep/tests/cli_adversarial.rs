@@ -1,0 +1,180 @@
+//! Adversarial fine-tuning, and the GAN term of distribution matching, through the real binary.
+
+mod workspace;
+
+use workspace::{TRAIN, Workspace, assert_same_run, log, weights};
+
+const STUDENTS: &str = r#"
+seed = 4
+teacher = "TEACHER"
+w = [0.0, 2.0]
+[data]
+kind = "idx"
+path = "DATA"
+[guided]
+updates = 2
+optim = { batch = 8, lr = 1e-3 }
+[progressive]
+start_steps = 4
+end_steps = 1
+updates = 2
+optim = { batch = 8, lr = 1e-3 }
+"#;
+
+const ADVERSARIAL: &str = r#"
+method = "adversarial"
+seed = 6
+teacher = "TEACHER"
+updates = 25
+[adversarial]
+student = "students"
+steps = 2
+critic_updates = 2
+head_start = 5
+discriminator = { lr = 2e-3, warmup = 2 }
+[data]
+kind = "idx"
+path = "DATA"
+[optim]
+batch = 8
+micro_batch = 4
+lr = 1e-3
+optimizer = "adamw"
+ema = { decay = 0.9 }
+[run]
+log_every = 4
+checkpoint_every = 4
+"#;
+
+const GAN: &str = r#"
+method = "matching"
+seed = 6
+teacher = "TEACHER"
+updates = 13
+[matching]
+student = "students"
+steps = 2
+critic_updates = 3
+gan = { weight = 0.01, heads = { width = 16 } }
+[data]
+kind = "idx"
+path = "DATA"
+[optim]
+batch = 8
+lr = 1e-3
+ema = { decay = 0.9 }
+[run]
+log_every = 4
+checkpoint_every = 4
+"#;
+
+/// A workspace with a teacher and its students, and the path of a recipe for them.
+fn prepared(text: &str) -> (Workspace, String) {
+    let workspace = Workspace::new();
+    let train = workspace.recipe("train.toml", TRAIN);
+    workspace.succeed(&["train", &train, "--out", "teacher", "--set", "updates=4"]);
+    let distill = workspace.recipe("distill.toml", STUDENTS);
+    workspace.succeed(&["distill", &distill, "--out", "students"]);
+    let recipe = workspace.recipe("recipe.toml", text);
+    (workspace, recipe)
+}
+
+fn lora(text: &str) -> String {
+    text.replace("[data]", "[lora]\nrank = 2\nalpha = 2.0\n[data]")
+        .replace("[optim]", "[optim]\ngradient_checkpointing = true")
+}
+
+/// A run that is killed again and again is bit for bit the run that never was, with all weights and
+/// with LoRA, which are all of the student that moves then.
+#[test]
+fn killed_and_resumed_runs_equal_uninterrupted_ones() {
+    for (text, phase, player) in [
+        (ADVERSARIAL, "adversarial", "\"discriminator\""),
+        (GAN, "matched", "\"fake-score\""),
+    ] {
+        let (workspace, recipe) = prepared(text);
+        let with_lora = workspace.recipe("lora.toml", &lora(text));
+        let start = weights(&workspace.path("students"), "steps-2");
+        for (recipe, name) in [(&recipe, "all"), (&with_lora, "lora")] {
+            let killed = format!("{name}-killed");
+            workspace.succeed(&["distill", recipe, "--out", name]);
+            let kills = workspace.run_with_kills(&["distill", recipe, "--out", &killed]);
+            assert!(kills > 1, "the run ended before it could be killed");
+            let whole = workspace.path(name);
+            assert_same_run(&whole, &workspace.path(&killed), &[phase]);
+            let lines = log(&whole);
+            assert!(lines.iter().all(|line| line.contains(player)), "{lines:?}");
+            let end = weights(&whole, phase);
+            let both = start.iter().zip(&end);
+            let moved = both.filter(|(before, after)| before != after);
+            let mut moved = moved.map(|((name, _), _)| &**name).peekable();
+            assert!(moved.peek().is_some(), "the student never moved");
+            let of_lora = |name: &str| name.contains("attentions") || name.contains("cond_proj");
+            assert!(name == "all" || moved.all(of_lora));
+        }
+        let (info, _) = workspace.succeed(&["info", &format!("all/models/{phase}")]);
+        for part in ["2 steps", "deterministic"] {
+            assert!(info.contains(part), "no `{part}` in {info}");
+        }
+    }
+}
+
+/// The plan counts the calls of both players. For the student: a simulated step and three branches of the
+/// teacher, then itself and the discriminator with a backward pass; for the discriminator two steps of
+/// the student and three passes through the frozen encoder.
+#[test]
+fn the_plan_has_the_calls_of_all_networks() {
+    let (workspace, recipe) = prepared(ADVERSARIAL);
+    let (plan, _) = workspace.succeed(&["distill", &recipe, "--dry-run"]);
+    assert!(plan.contains("9 + 2 trained"), "{plan}");
+    workspace.succeed(&["plan", &recipe]);
+    let (info, _) = workspace.succeed(&["info", &recipe]);
+    let purpose = "train against a discriminator the student students with the teacher";
+    assert!(info.contains(purpose), "{info}");
+}
+
+/// Settings that cannot work are named, with what to do.
+#[test]
+fn what_does_not_fit_is_refused() {
+    let (workspace, recipe) = prepared(ADVERSARIAL);
+    let steps_1 = "adversarial.student=students/models/steps-1";
+    let guided = "teacher=students/models/guided";
+    for (set, said) in [
+        ("adversarial.student=", "`adversarial.student` is missing"),
+        ("adversarial.student=nowhere", "nowhere"),
+        (
+            steps_1,
+            "has 1 as its number of steps, and `adversarial.steps` is 2",
+        ),
+        ("adversarial.student=teacher", "give a student of stage two"),
+        (guided, "one with two branches for guidance"),
+        ("w=1.0", "takes w as an input"),
+        ("train=controlnet", "`train` has no meaning"),
+        ("label_dropout=0.1", "`label_dropout` has no meaning"),
+        ("weighting=snr", "`weighting` has no meaning"),
+        ("adversarial.critic_updates=0", "critic_updates"),
+        ("adversarial.head_start=25", "it must be more"),
+        ("adversarial.times=[0.5, 0.5]", "`times` is [0.5, 0.5]"),
+        ("adversarial.heads.width=12", "must be a multiple of 8"),
+        ("adversarial.heads.penalty.noise=0", "penalty.noise"),
+        ("adversarial.discriminator.lr=-1", "[discriminator] `lr`"),
+        ("run.log_every=1", "it must be at least 2"),
+    ] {
+        workspace.refuse(
+            &["distill", &recipe, "--out", "none", "--set", set],
+            &[said],
+        );
+    }
+    let gan = workspace.recipe("gan.toml", GAN);
+    for (set, said) in [
+        (guided, "one with two branches for guidance"),
+        ("matching.gan.weight=-1", "[gan] `weight`"),
+        ("matching.gan.fake_score_weight=0", "fake_score_weight"),
+        ("matching.gan.heads.width=0", "width"),
+    ] {
+        workspace.refuse(&["distill", &gan, "--out", "none", "--set", set], &[said]);
+    }
+    // Without a GAN term such a teacher will do.
+    let without = ["--set", guided, "--set", "matching.gan.weight=0"];
+    workspace.succeed(&[&["distill", &gan, "--out", "plain"][..], &without].concat());
+}
