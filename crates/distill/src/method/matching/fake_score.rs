@@ -49,8 +49,8 @@ impl Objective for FakeScore {
     fn cost(&self) -> Cost {
         Cost {
             frozen: self.simulation.calls() + 1,
-            // The heads' passes are through the encoder, and keep together what one through the
-            // whole network does.
+            // The heads' three passes are through the encoder only. That they keep as much as one
+            // through the whole network is measured, not counted.
             trained: 1 + usize::from(self.gan.is_some()),
             largest_frozen: 1,
             ..Cost::default()
