@@ -159,7 +159,10 @@ fn value_error<R: DeserializeOwned>(
         }
         Some(value) => format!("`{} = {value}`: ", keys.join(".")),
     };
-    if let ([key], true) = (&keys[..], said.starts_with("unknown field ")) {
+    if let [key] = &keys[..]
+        && said.starts_with(&format!("unknown field `{key}`"))
+        && !has_key::<R>(key)
+    {
         let owners = recipes_with(key);
         if !owners.is_empty() {
             return format!("{place}only {} can have it", owners.join(" and "));

@@ -62,7 +62,8 @@ impl AttentionBlock {
             // in one row.
             kept: map + tokens + 3 * map + map + out.keeps(map),
             working: 3 * map,
-            forward: 7 * map,
+            // The input, its tokens, queries, keys and values, and the output of the heads.
+            forward: 6 * map,
             gradients: layers.iter().sum::<usize>() + counter.affine(width).gradients,
             ..Stage::default()
         }
