@@ -10,11 +10,11 @@ pub(crate) struct Left<'a> {
 }
 
 impl Left<'_> {
-    /// The rows from one on.
+    /// The rows after the first so many.
     #[inline(always)]
-    pub(crate) fn from_row(self, row: usize) -> Self {
+    pub(crate) fn skip_rows(self, rows: usize) -> Self {
         Self {
-            values: &self.values[row * self.pitch..],
+            values: &self.values[rows * self.pitch..],
             ..self
         }
     }

@@ -78,7 +78,7 @@ impl Kernel for Block<'_> {
         let (mut maxima, mut sums) = ([f32::MIN; QUERIES], [0.0; QUERIES]);
         for start in (0..context).step_by(KEYS) {
             let keys = KEYS.min(context - start);
-            let [k, v] = [self.k, self.v].map(|x| x.from_row(start));
+            let [k, v] = [self.k, self.v].map(|x| x.skip_rows(start));
             let sizes = [keys, dim, QUERIES];
             product::<V, false, false>(k, sizes, (self.queries, QUERIES), (self.scores, QUERIES));
             let scores = &mut self.scores[..keys * QUERIES];
