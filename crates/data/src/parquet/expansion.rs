@@ -41,7 +41,7 @@ mod tests {
     use super::*;
     use std::io::Write;
 
-    const ZEROS: [u8; 100_000] = [0; 100_000];
+    static ZEROS: [u8; 100_000] = [0; 100_000];
 
     /// A hundred thousand zeros with each codec.
     fn pages() -> [(Compression, Vec<u8>); 4] {
