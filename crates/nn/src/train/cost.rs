@@ -133,10 +133,17 @@ pub(crate) fn peak(stages: &[Stage], training: &Training, samples: usize) -> usi
 /// The most numbers that a forward pass without graph holds for one sample: the skips, and what its
 /// largest block needs besides.
 pub(crate) fn forward(stages: &[Stage]) -> usize {
-    let (mut skips, mut peak) = (0, 0);
+    let (mut skips, mut peak) = (vec![], 0);
     for stage in stages {
-        skips += stage.skip;
-        peak = peak.max(skips.saturating_add(stage.forward));
+        if stage.skip > 0 {
+            skips.push(stage.skip);
+        }
+        if stage.concatenated > 0 {
+            // It is a part of what this block is given.
+            skips.pop();
+        }
+        let held = skips.iter().copied().fold(0, usize::saturating_add);
+        peak = peak.max(held.saturating_add(stage.forward));
     }
     peak
 }
