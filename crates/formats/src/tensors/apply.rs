@@ -1,13 +1,12 @@
 //! Tensors under PyTorch's names into a network, with messages that name what does not fit.
 
 use super::finite::Finite;
+use super::pytorch::FromPyTorch;
 use super::stored::Stored;
 use crate::FormatError;
 use crate::error::SHOWN_PROBLEMS;
 use burn::store::burn_pack::Tensor as PackTensor;
-use burn::store::{
-    ApplyError, ChainAdapter, FloatCastAdapter, ModuleSnapshot, PyTorchToBurnAdapter,
-};
+use burn::store::{ApplyError, ChainAdapter, FloatCastAdapter, ModuleSnapshot};
 use burn::tensor::DType;
 use fewstep_nn::WeightFormat;
 
@@ -30,9 +29,8 @@ pub(crate) fn apply_in(
 ) -> Result<(), FormatError> {
     let cast = FloatCastAdapter::to(DType::F32);
     let finite = Finite::default();
-    let last = ChainAdapter::new(cast, finite.clone());
-    let last = ChainAdapter::new(last, Stored(stored));
-    let adapter = ChainAdapter::new(PyTorchToBurnAdapter, last);
+    let wide = ChainAdapter::new(ChainAdapter::new(cast, FromPyTorch), finite.clone());
+    let adapter = ChainAdapter::new(wide, Stored(stored));
     let result = network.apply(tensors, None, Some(Box::new(adapter)), true);
     let missing: Vec<String> = result
         .missing

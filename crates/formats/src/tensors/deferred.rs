@@ -1,18 +1,18 @@
-//! The tensors of a safetensors file, each read when it is used.
+//! The tensors of a safetensors file, each read when it is used, floats in 32 bits.
 //!
 //! The file is not mapped: a mapped file counts to the memory of the process until the system wants
 //! it back, on top of what is made of it.
 
-use super::eight_bits;
+use super::{eight_bits, pieces};
 use crate::{FormatError, WeightsFile};
 use burn::store::burn_pack::{Error as PackError, Tensor as PackTensor};
 use burn::tensor::{BoolStore, Bytes, DType};
 use safetensors::Dtype;
 use safetensors::tensor::{Metadata, TensorInfo};
 use std::fs::File;
-use std::io::{self, Read, Seek, SeekFrom};
+use std::io::{self, Read};
 use std::path::Path;
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 
 /// Bytes before the header: its length.
 const LENGTH: usize = 8;
@@ -27,7 +27,7 @@ pub(crate) fn tensors(path: &Path) -> Result<Vec<PackTensor>, FormatError> {
         reason,
     };
     let (file, metadata, start) = open(path).map_err(|error| broken(error.to_string()))?;
-    let file = Arc::new(Mutex::new(file));
+    let file = Arc::new(file);
     let tensors = metadata.tensors().into_iter().map(|(name, info)| {
         let dtype = dtype(info.dtype).ok_or_else(|| {
             broken(format!(
@@ -62,18 +62,25 @@ fn tensor(
     dtype: DType,
     info: &TensorInfo,
     start: u64,
-    file: Arc<Mutex<File>>,
+    file: Arc<File>,
 ) -> PackTensor {
     let (begin, end) = info.data_offsets;
+    let (at, count) = (start + begin as u64, end - begin);
+    let shape = info.shape.clone();
+    let unread = |error: io::Error| PackError::IoError(error.to_string());
+    if !dtype.is_float() {
+        let values = move || {
+            let bytes = pieces::bytes(&file, at, count).map_err(unread)?;
+            Ok(Bytes::from_bytes_vec(bytes))
+        };
+        return PackTensor::deferred(name, dtype, shape, None, count, values);
+    }
+    let count = count / dtype.size();
     let values = move || {
-        let mut bytes = vec![0; end - begin];
-        let mut file = file.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
-        file.seek(SeekFrom::Start(start + begin as u64))
-            .and_then(|_| file.read_exact(&mut bytes))
-            .map_err(|error| PackError::IoError(error.to_string()))?;
-        Ok(Bytes::from_bytes_vec(bytes))
+        let floats = pieces::floats(&file, at, count, dtype).map_err(unread)?;
+        Ok(Bytes::from_elems(floats))
     };
-    PackTensor::deferred(name, dtype, info.shape.clone(), None, end - begin, values)
+    PackTensor::deferred(name, DType::F32, shape, None, 4 * count, values)
 }
 
 /// The framework's name of a type that it has.
@@ -124,7 +131,7 @@ mod tests {
         let path = written(
             folder.path(),
             &[
-                ("a", Dtype::F16, vec![2, 1], vec![1, 2, 3, 4]),
+                ("a", Dtype::F16, vec![2, 1], vec![0, 0x3c, 0, 0xc0]),
                 ("b", Dtype::I64, vec![1], vec![5, 0, 0, 0, 0, 0, 0, 0]),
                 ("c", Dtype::F32, vec![0], vec![]),
                 ("d", Dtype::BOOL, vec![1], vec![1]),
@@ -134,14 +141,14 @@ mod tests {
         read.sort_by(|a, b| a.name.cmp(&b.name));
         let facts = read.iter().map(|t| (t.dtype, t.shape.to_vec()));
         let expected = [
-            (DType::F16, vec![2, 1]),
+            (DType::F32, vec![2, 1]),
             (DType::I64, vec![1]),
             (DType::F32, vec![0]),
             (DType::Bool(BoolStore::Native), vec![1]),
         ];
         assert!(facts.eq(expected));
         let bytes = |at: usize| read[at].to_bytes().expect("bytes").to_vec();
-        assert_eq!(bytes(0), [1, 2, 3, 4]);
+        assert_eq!(bytes(0), [1f32, -2.0].map(f32::to_le_bytes).concat());
         assert_eq!(bytes(1), [5, 0, 0, 0, 0, 0, 0, 0]);
         assert!(bytes(2).is_empty());
     }

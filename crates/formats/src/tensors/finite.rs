@@ -3,7 +3,11 @@
 use burn::store::burn_pack::Tensor as PackTensor;
 use burn::store::{ModuleAdapter, ModuleContext};
 use burn::tensor::DType;
+use rayon::prelude::*;
 use std::sync::{Arc, Mutex};
+
+/// Values that one thread looks at.
+const PIECE: usize = 32 * 1024;
 
 /// Looks at the weights on their way into a network, and remembers the names of those that are not
 /// finite. They are in f32 by then.
@@ -30,7 +34,8 @@ impl ModuleAdapter for Finite {
         let (id, length) = (tensor.param_id, tensor.byte_len());
         PackTensor::deferred(name, DType::F32, shape, id, length, move || {
             let bytes = tensor.to_bytes()?;
-            if !all(bytes.as_chunks().0.iter().map(|b| f32::from_le_bytes(*b)))
+            let floats = |bytes: &[[u8; 4]]| all(bytes.iter().map(|b| f32::from_le_bytes(*b)));
+            if !bytes.as_chunks().0.par_chunks(PIECE).all(floats)
                 && let Ok(mut broken) = seen.lock()
             {
                 broken.push(tensor.name.clone());

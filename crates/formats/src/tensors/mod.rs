@@ -6,6 +6,8 @@ pub(crate) mod eight_bits;
 pub(crate) mod file;
 pub(crate) mod finite;
 pub(crate) mod module;
+mod pieces;
 pub(crate) mod precision;
+mod pytorch;
 pub(crate) mod raw;
 mod stored;

@@ -7,6 +7,7 @@ use fewstep_kernels::q8;
 use fewstep_nn::{Precision, WeightFormat};
 use half::slice::{HalfBitsSliceExt, HalfFloatSliceExt};
 use half::{bf16, f16};
+use rayon::prelude::*;
 
 /// Where the weights are that [`fewstep_nn::Backbone::with_weight_format`] stores so.
 const BLOCKS: [&str; 3] = ["down_blocks.", "mid_block.", "up_blocks."];
@@ -65,23 +66,25 @@ const PIECE: usize = 2048;
 
 /// The bytes of floats in 16 bits each, as `convert` writes them, piece by piece; `None` where it
 /// refuses one.
-fn narrow(wide: &[u8], convert: impl Fn(&mut [u16], &[f32]) -> bool) -> Option<Vec<u8>> {
+fn narrow(wide: &[u8], convert: impl Fn(&mut [u16], &[f32]) -> bool + Sync) -> Option<Vec<u8>> {
     let mut bytes = vec![0; wide.len() / 2];
-    let (mut floats, mut halves) = ([0.0; PIECE], [0; PIECE]);
-    for (wide, narrow) in wide.chunks(4 * PIECE).zip(bytes.chunks_mut(2 * PIECE)) {
+    let pieces = wide
+        .par_chunks(4 * PIECE)
+        .zip(bytes.par_chunks_mut(2 * PIECE));
+    let fits = pieces.all(|(wide, narrow)| {
+        let (mut floats, mut halves) = ([0.0; PIECE], [0; PIECE]);
         let (wide, narrow) = (wide.as_chunks().0, narrow.as_chunks_mut().0);
         let (floats, halves) = (&mut floats[..wide.len()], &mut halves[..wide.len()]);
         for (float, bytes) in floats.iter_mut().zip(wide) {
             *float = f32::from_le_bytes(*bytes);
         }
-        if !convert(halves, floats) {
-            return None;
-        }
+        let fits = convert(halves, floats);
         for (bytes, half) in narrow.iter_mut().zip(halves) {
             *bytes = half.to_le_bytes();
         }
-    }
-    Some(bytes)
+        fits
+    });
+    fits.then_some(bytes)
 }
 
 impl ModuleAdapter for Stored {

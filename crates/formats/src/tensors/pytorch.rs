@@ -1,0 +1,89 @@
+//! From PyTorch's names and layouts to the framework's.
+
+use burn::store::burn_pack::Tensor as PackTensor;
+use burn::store::{ModuleAdapter, ModuleContext, PyTorchToBurnAdapter};
+use burn::tensor::{Bytes, DType};
+use rayon::prelude::*;
+
+/// The framework's adapter, with the weights of linear layers transposed in cache lines on all
+/// threads: element by element it takes a fifth of the time that reading Stable Diffusion takes.
+#[derive(Clone, Copy)]
+pub(super) struct FromPyTorch;
+
+impl ModuleAdapter for FromPyTorch {
+    fn adapt(&self, tensor: PackTensor, context: ModuleContext<'_>) -> PackTensor {
+        let is_linear = context.module_type() == Some("Struct:Linear");
+        let shape = tensor.shape.clone();
+        match *shape.as_slice() {
+            [rows, columns] if is_linear && tensor.dtype == DType::F32 => {
+                let (name, length) = (tensor.name.clone(), tensor.byte_len());
+                let (id, shape) = (tensor.param_id, [columns, rows]);
+                PackTensor::deferred(name, DType::F32, shape, id, length, move || {
+                    let bytes = tensor.to_bytes()?;
+                    Ok(transposed(&bytes, rows))
+                })
+            }
+            _ => PyTorchToBurnAdapter.adapt(tensor, context),
+        }
+    }
+
+    fn get_alternative_param_name(&self, name: &str, container: &str) -> Option<String> {
+        PyTorchToBurnAdapter.get_alternative_param_name(name, container)
+    }
+
+    fn clone_box(&self) -> Box<dyn ModuleAdapter> {
+        Box::new(*self)
+    }
+}
+
+/// Columns that a task turns into rows.
+const COLUMNS: usize = 64;
+/// Rows of which the values of these columns are in the first-level cache: a cache line of a column.
+const ROWS: usize = 16;
+
+/// The floats of so many rows, column by column.
+fn transposed(bytes: &[u8], rows: usize) -> Bytes {
+    let values = bytes.as_chunks::<4>().0;
+    let mut transposed = vec![0.0; values.len()];
+    let columns = values.len() / rows.max(1);
+    let strips = transposed.par_chunks_mut((COLUMNS * rows).max(1));
+    strips.enumerate().for_each(|(strip, out)| {
+        for first in (0..rows).step_by(ROWS) {
+            let last = rows.min(first + ROWS);
+            for (column, line) in out.chunks_exact_mut(rows).enumerate() {
+                let column = strip * COLUMNS + column;
+                let values = values[column..].iter().step_by(columns);
+                for (out, value) in line[first..last].iter_mut().zip(values.skip(first)) {
+                    *out = f32::from_le_bytes(*value);
+                }
+            }
+        }
+    });
+    Bytes::from_elems(transposed)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::transposed;
+
+    #[test]
+    fn every_value_changes_its_row_for_its_column() {
+        for (rows, columns) in [
+            (1, 1),
+            (1, 40),
+            (40, 1),
+            (7, 33),
+            (64, 48),
+            (50, 130),
+            (0, 5),
+            (5, 0),
+        ] {
+            let value = |row: usize, column: usize| (row * columns + column) as f32;
+            let all = (0..rows * columns).map(|at| at as f32);
+            let bytes: Vec<u8> = all.flat_map(f32::to_le_bytes).collect();
+            let expected = (0..columns).flat_map(|c| (0..rows).map(move |r| value(r, c)));
+            let expected: Vec<u8> = expected.flat_map(f32::to_le_bytes).collect();
+            assert_eq!(transposed(&bytes, rows)[..], expected, "{rows} x {columns}");
+        }
+    }
+}
