@@ -214,8 +214,7 @@ impl<'a> Encoding<'a> {
     }
 }
 
-/// Channels, height and width of the latents, and the bytes that making them takes: the
-/// autoencoder's file is in memory too while it is read.
+/// Channels, height and width of the latents, and the bytes that making them takes.
 fn of_vae(
     source: &Source,
     components: &PipelineComponents,
@@ -244,7 +243,7 @@ fn of_vae(
     let encoding = at_once * (vae.encoding([height, width]) + 2 * pixels);
     let latent = [vae.latent_channels(), height / factor, width / factor];
     let decoded = PARTS * together(shape) * pixels;
-    let bytes = 4 * (parameters + encoding.max(parameters)) + decoded;
+    let bytes = 4 * (parameters + encoding) + decoded;
     Ok((latent, bytes as u64))
 }
 

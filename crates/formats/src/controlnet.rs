@@ -3,7 +3,7 @@
 
 use crate::diffusers;
 use crate::names::with_plain_names;
-use crate::tensors::module::{self, FilePrecision};
+use crate::tensors::module::{self, FilePrecision, ModuleFile};
 use crate::{FormatError, bounds, links, write_atomically_with, write_json_atomically};
 use burn::tensor::Device;
 use fewstep_diffusion::SamplerRecipe;
@@ -60,24 +60,20 @@ impl ControlNetModel {
     pub fn load(path: &Path, device: &Device) -> Result<Self, FormatError> {
         let expected = "controlnet/diffusion_pytorch_model.safetensors in the folder of a model with a ControlNet, or the path of that file";
         links::check(path)?;
-        let (bytes, origin) = module::read(path, CONTROLNET_FILE, expected)?;
-        let description: Description = module::read_description(&bytes, &origin)?;
+        let file = ModuleFile::open(path, CONTROLNET_FILE, expected)?;
+        let description: Description = file.description()?;
         let described = UNetConfig {
             controlnet: Some(description.controlnet.clone()),
             ..description.base.clone()
         };
-        bounds::check(&described, &description.recipe).map_err(|reason| {
-            FormatError::BadDescription {
-                origin: origin.clone(),
-                reason,
-            }
-        })?;
+        let bad = |reason: String| FormatError::BadDescription {
+            origin: file.origin.clone(),
+            reason,
+        };
+        bounds::check(&described, &description.recipe).map_err(bad)?;
         let mut controlnet = ControlNet::blank(&description.base, &description.controlnet, device)
-            .map_err(|e| FormatError::BadDescription {
-                origin: origin.clone(),
-                reason: e.to_string(),
-            })?;
-        module::fill(&mut controlnet, bytes, &origin)?;
+            .map_err(|e| bad(e.to_string()))?;
+        file.fill(&mut controlnet)?;
         Ok(Self {
             controlnet,
             recipe: with_plain_names(description.recipe),

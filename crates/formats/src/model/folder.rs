@@ -7,7 +7,7 @@ use crate::diffusers::unet::{self, unconditional};
 use crate::diffusers::{index, scheduler, weights};
 use crate::fields::Fields;
 use crate::names::with_plain_names;
-use crate::tensors::module;
+use crate::tensors::module::ModuleFile;
 use crate::{FormatError, bounds, links, lora, reading, write_json_atomically};
 use burn::tensor::Device;
 use fewstep_diffusion::SamplerRecipe;
@@ -80,8 +80,8 @@ impl Model {
             return Ok(model);
         }
         let expected = "unet/diffusion_pytorch_model.safetensors in a model folder, or the path of one .safetensors file";
-        let (bytes, origin) = module::read(path, WEIGHTS_FILE, expected)?;
-        Self::from_bytes(bytes, &origin, device)?.with_stored_controlnet(path, device)
+        let file = ModuleFile::open(path, WEIGHTS_FILE, expected)?;
+        Self::from_module_file(file, device)?.with_stored_controlnet(path, device)
     }
 
     /// The model with the ControlNet in its folder, where there is one.

@@ -9,7 +9,7 @@ pub(crate) use folder::RECIPE_FILE;
 pub use folder::{WEIGHTS_FILE, read_recipe};
 
 use crate::names::with_plain_names;
-use crate::tensors::module::{self, FilePrecision};
+use crate::tensors::module::{self, FilePrecision, ModuleFile};
 use crate::{FormatError, bounds, write_atomically_with};
 use burn::module::Module;
 use burn::store::{FloatCastAdapter, ModuleSnapshot};
@@ -110,16 +110,20 @@ impl Model {
     /// # Errors
     /// When the file is damaged, is not one of ours, or its weights do not fit its network.
     pub fn from_bytes(bytes: Vec<u8>, origin: &str, device: &Device) -> Result<Self, FormatError> {
-        let description: Description = module::read_description(&bytes, origin)?;
+        Self::from_module_file(ModuleFile::from_bytes(bytes, origin)?, device)
+    }
+
+    fn from_module_file(file: ModuleFile, device: &Device) -> Result<Self, FormatError> {
+        let description: Description = file.description()?;
         let bad = |reason: String| FormatError::BadDescription {
-            origin: origin.into(),
+            origin: file.origin.clone(),
             reason,
         };
         let BackboneConfig::UNet(config) = &description.network;
         bounds::check(config, &description.recipe).map_err(bad)?;
         let mut network =
             Backbone::new(&description.network, 0, device).map_err(|e| bad(e.to_string()))?;
-        module::fill(&mut network, bytes, origin)?;
+        file.fill(&mut network)?;
         Ok(Self {
             network,
             recipe: with_plain_names(description.recipe),

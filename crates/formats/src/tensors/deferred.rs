@@ -3,6 +3,7 @@
 //! The file is not mapped: a mapped file counts to the memory of the process until the system wants
 //! it back, on top of what is made of it.
 
+use super::file::Entries;
 use super::{eight_bits, pieces};
 use crate::{FormatError, WeightsFile};
 use burn::store::burn_pack::{Error as PackError, Tensor as PackTensor};
@@ -19,6 +20,11 @@ const LENGTH: usize = 8;
 
 /// The tensors of a file.
 pub(crate) fn tensors(path: &Path) -> Result<Vec<PackTensor>, FormatError> {
+    Ok(open(path)?.1)
+}
+
+/// The texts in the metadata of a file, and its tensors.
+pub(crate) fn open(path: &Path) -> Result<(Entries, Vec<PackTensor>), FormatError> {
     // Says in plain words what is wrong with a header.
     let types = WeightsFile::inspect(path)?.types.into_iter();
     eight_bits::refuse_types(types, || path.display().to_string())?;
@@ -26,7 +32,8 @@ pub(crate) fn tensors(path: &Path) -> Result<Vec<PackTensor>, FormatError> {
         origin: path.display().to_string(),
         reason,
     };
-    let (file, metadata, start) = open(path).map_err(|error| broken(error.to_string()))?;
+    let (file, metadata, start) = header(path).map_err(|error| broken(error.to_string()))?;
+    let entries = metadata.metadata().clone().into_iter().flatten();
     let file = Arc::new(file);
     let tensors = metadata.tensors().into_iter().map(|(name, info)| {
         let dtype = dtype(info.dtype).ok_or_else(|| {
@@ -37,11 +44,11 @@ pub(crate) fn tensors(path: &Path) -> Result<Vec<PackTensor>, FormatError> {
         })?;
         Ok(tensor(name, dtype, info, start, file.clone()))
     });
-    tensors.collect()
+    Ok((entries.collect(), tensors.collect::<Result<_, _>>()?))
 }
 
 /// The file, what is in it, and where the values begin.
-fn open(path: &Path) -> io::Result<(File, Metadata, u64)> {
+fn header(path: &Path) -> io::Result<(File, Metadata, u64)> {
     let mut file = File::open(path)?;
     let size = file.metadata()?.len();
     let mut length = [0; LENGTH];

@@ -1,6 +1,7 @@
 //! The parameters of a module as a safetensors file that describes itself.
 
-use super::{apply, file};
+use super::file::{self, Entries};
+use super::{apply, deferred};
 use crate::{FormatError, reading};
 use burn::module::Module;
 use burn::store::{
@@ -113,28 +114,100 @@ impl View for Parameter {
     }
 }
 
-/// Fills a module with the weights of a safetensors file, which must be those of all its parameters
-/// and no more.
-pub(crate) fn fill<M: Module>(
-    module: &mut M,
-    bytes: Vec<u8>,
-    origin: &str,
-) -> Result<(), FormatError> {
-    let mut store = SafetensorsStore::from_bytes(Some(bytes));
-    let tensors = store
-        .get_all_tensors()
-        .map_err(|e| FormatError::NotSafetensors {
+/// The parameters of a module and its description, from a safetensors file.
+pub(crate) struct ModuleFile {
+    /// What messages call it.
+    pub(crate) origin: String,
+    entries: Entries,
+    tensors: Vec<burn_pack::Tensor>,
+}
+
+impl ModuleFile {
+    /// Those in a file, or in the weights inside a folder. Each parameter is read when it is put into
+    /// a module, except from a pipe, which can be read once only.
+    ///
+    /// # Errors
+    /// When there is no such file, which is where the model was `expected`, or it is damaged.
+    pub(crate) fn open(
+        path: &Path,
+        inside: &str,
+        expected: &'static str,
+    ) -> Result<Self, FormatError> {
+        let file = match path.is_dir() {
+            true => path.join(inside),
+            false => PathBuf::from(path),
+        };
+        if path.is_dir() && !file.is_file() {
+            return Err(FormatError::NoModel {
+                path: path.into(),
+                expected,
+            });
+        }
+        let origin = file.display().to_string();
+        if !file.is_file() {
+            return Self::from_bytes(reading::bytes(&file)?, &origin);
+        }
+        let (entries, tensors) = deferred::open(&file)?;
+        Ok(Self {
+            origin,
+            entries,
+            tensors,
+        })
+    }
+
+    /// Those in the bytes of a file.
+    ///
+    /// # Errors
+    /// When they are no such file.
+    pub(crate) fn from_bytes(bytes: Vec<u8>, origin: &str) -> Result<Self, FormatError> {
+        let entries = entries(&bytes, origin)?;
+        let mut store = SafetensorsStore::from_bytes(Some(bytes));
+        let tensors = store
+            .get_all_tensors()
+            .map_err(|e| FormatError::NotSafetensors {
+                origin: origin.into(),
+                reason: e.to_string(),
+            })?;
+        Ok(Self {
+            origin: origin.into(),
+            entries,
+            tensors: tensors.values().cloned().collect(),
+        })
+    }
+
+    /// The description beside them.
+    ///
+    /// # Errors
+    /// When there is none, or it is not of this kind.
+    pub(crate) fn description<D: DeserializeOwned>(&self) -> Result<D, FormatError> {
+        described(&self.entries, &self.origin)
+    }
+
+    /// Fills a module, whose parameters they must be, and no more.
+    ///
+    /// # Errors
+    /// When they are not, cannot be read, or have values that are not finite.
+    pub(crate) fn fill(self, module: &mut impl Module) -> Result<(), FormatError> {
+        let tensors = self.tensors.into_iter().map(|mut tensor| {
+            // What earlier versions called a ControlNet inside a network.
+            if let Some(name) = tensor.name.strip_prefix("adapter.") {
+                tensor.name = format!("controlnet.{name}");
+            }
+            tensor
+        });
+        apply::apply(module, tensors.collect(), &self.origin)
+    }
+}
+
+/// The texts in the metadata of a safetensors file.
+fn entries(bytes: &[u8], origin: &str) -> Result<Entries, FormatError> {
+    let (_, header) = safetensors::SafeTensors::read_metadata(bytes).map_err(|e| {
+        FormatError::NotSafetensors {
             origin: origin.into(),
             reason: e.to_string(),
-        })?;
-    let tensors = tensors.values().cloned().map(|mut tensor| {
-        // What earlier versions called a ControlNet inside a network.
-        if let Some(name) = tensor.name.strip_prefix("adapter.") {
-            tensor.name = format!("controlnet.{name}");
         }
-        tensor
-    });
-    apply::apply(module, tensors.collect(), origin)
+    })?;
+    Ok(header.metadata().clone().into_iter().flatten().collect())
 }
 
 /// The description in the metadata of a safetensors file.
@@ -142,16 +215,12 @@ pub(crate) fn read_description<D: DeserializeOwned>(
     bytes: &[u8],
     origin: &str,
 ) -> Result<D, FormatError> {
-    let (_, metadata) = safetensors::SafeTensors::read_metadata(bytes).map_err(|e| {
-        FormatError::NotSafetensors {
-            origin: origin.into(),
-            reason: e.to_string(),
-        }
-    })?;
-    let description = metadata
-        .metadata()
-        .as_ref()
-        .and_then(|entries| entries.get(METADATA_KEY))
+    described(&entries(bytes, origin)?, origin)
+}
+
+fn described<D: DeserializeOwned>(entries: &Entries, origin: &str) -> Result<D, FormatError> {
+    let description = entries
+        .get(METADATA_KEY)
         .ok_or_else(|| FormatError::NoDescription {
             origin: origin.into(),
         })?;
@@ -159,24 +228,4 @@ pub(crate) fn read_description<D: DeserializeOwned>(
         origin: origin.into(),
         reason: e.to_string(),
     })
-}
-
-/// The bytes of a file, or of the weights inside a folder, and what to call them in messages.
-pub(crate) fn read(
-    path: &Path,
-    inside: &str,
-    expected: &'static str,
-) -> Result<(Vec<u8>, String), FormatError> {
-    let file = match path.is_dir() {
-        true => path.join(inside),
-        false => PathBuf::from(path),
-    };
-    if path.is_dir() && !file.is_file() {
-        return Err(FormatError::NoModel {
-            path: path.into(),
-            expected,
-        });
-    }
-    let origin = file.display().to_string();
-    Ok((reading::bytes(&file)?, origin))
 }

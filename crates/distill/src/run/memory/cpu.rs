@@ -50,8 +50,8 @@ impl Needs<'_> {
         // A checkpoint has the moments a second time; a model is written parameter by parameter.
         let saving = wide(2 * trained);
         let most = updating.max(showing).max(saving);
-        // At the start the teacher's file is in memory as well as its network.
-        let reading = wide(2 * self.read());
+        // At the start there is only the teacher's network.
+        let reading = wide(self.read());
         let bytes = 4 * reading.max(state + most) + wide(self.data);
         to_bytes(bytes).saturating_add(PROGRAM_BYTES)
     }

@@ -255,7 +255,7 @@ impl Needs<'_> {
         }
     }
 
-    /// Numbers of 32 bits of the teacher's network, or of its file, while it is read.
+    /// Numbers of 32 bits of the teacher's network while it is read.
     fn read(&self) -> usize {
         let weights = self.base.network.num_params();
         match self.reads_stored {
