@@ -7,6 +7,8 @@ use fewstep_formats::{Embeddings, Loras, PipelineComponents, TextEncoder};
 use fewstep_kernels::memory;
 use std::collections::HashMap;
 use std::sync::{Mutex, PoisonError};
+use std::time::Instant;
+use tracing::debug;
 
 /// How long a text encoder stays in memory.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -211,6 +213,7 @@ impl PromptCache {
         if missing.is_empty() {
             return Ok(());
         }
+        let start = Instant::now();
         let mut new_embeds = vec![];
         for alike in missing.chunk_by(|a, b| a.0 == b.0) {
             let texts: Vec<String> = alike.iter().map(|(_, text)| text.clone()).collect();
@@ -219,6 +222,11 @@ impl PromptCache {
                 new_embeds.extend(encoded.0.split());
             }
         }
+        let count = missing.len();
+        debug!(
+            "{count} texts took {:.2?}, with reading the text encoder",
+            start.elapsed()
+        );
         state.embeds.extend(missing.into_iter().zip(new_embeds));
         Ok(())
     }

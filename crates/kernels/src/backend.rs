@@ -124,6 +124,16 @@ pub(crate) trait KernelBackend: Backend {
         unimplemented!("a kernel of GPUs only")
     }
 
+    /// A map with every position four times. CPUs only.
+    fn double(_x: FloatTensor<Self>) -> FloatTensor<Self> {
+        unimplemented!("a kernel of CPUs only")
+    }
+
+    /// The gradient of a map of which every position was there four times. CPUs only.
+    fn double_grad(_dy: FloatTensor<Self>) -> FloatTensor<Self> {
+        unimplemented!("a kernel of CPUs only")
+    }
+
     /// The product of two matrices, stored in this type. GPUs only.
     fn product(_a: FloatTensor<Self>, _b: FloatTensor<Self>, _dtype: DType) -> FloatTensor<Self> {
         unimplemented!("a kernel of GPUs only")

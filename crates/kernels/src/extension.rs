@@ -146,6 +146,8 @@ pub(crate) trait KernelOps: Backend {
 
     fn kernel_silu(x: FloatTensor<Self>) -> FloatTensor<Self>;
 
+    fn kernel_double(x: FloatTensor<Self>) -> FloatTensor<Self>;
+
     fn kernel_linear(
         x: FloatTensor<Self>,
         #[extension_type] weight: Weight<Self>,
@@ -211,6 +213,10 @@ macro_rules! implement {
 
             fn kernel_silu(x: FloatTensor<Self>) -> FloatTensor<Self> {
                 Self::silu(x)
+            }
+
+            fn kernel_double(x: FloatTensor<Self>) -> FloatTensor<Self> {
+                Self::double(x)
             }
 
             fn kernel_linear(

@@ -3,7 +3,7 @@
 use crate::backend::{AttentionSaved, KernelBackend, NormGradients, NormInputs, size};
 use crate::cpu::simd::Isa;
 use crate::cpu::weights::{Blocks, Weights};
-use crate::cpu::{attention, conv, gelu, linear, norm};
+use crate::cpu::{attention, conv, gelu, linear, norm, resample};
 use crate::extension::Weight;
 use crate::options::{ConvOptions, NormOptions};
 use crate::q8;
@@ -105,6 +105,20 @@ impl KernelBackend for Flex {
         let bias = bias.as_ref().map(Floats::slice);
         let y = linear::forward(Isa::best(), [from, to], x.slice(), weight.weights(), bias);
         tensor(y, [rows, to])
+    }
+
+    fn double(x: FlexTensor) -> FlexTensor {
+        let x = Floats::new(x);
+        let [batch, channels, height, width] = size(&x.0);
+        let y = resample::double(x.slice(), width);
+        tensor(y, [batch, channels, 2 * height, 2 * width])
+    }
+
+    fn double_grad(dy: FlexTensor) -> FlexTensor {
+        let dy = Floats::new(dy);
+        let [batch, channels, height, width] = size(&dy.0);
+        let dx = resample::double_grad(dy.slice(), width / 2);
+        tensor(dx, [batch, channels, height / 2, width / 2])
     }
 
     fn conv2d_input_grad(

@@ -33,6 +33,8 @@ use progress::Work;
 pub use progress::{Progress, ignore};
 use std::ops::{ControlFlow, Range};
 use std::sync::{Mutex, OnceLock};
+use std::time::Instant;
+use tracing::debug;
 
 /// A model ready to generate: of pixels, or of latents with their autoencoder and text encoder.
 pub struct Generator {
@@ -199,6 +201,7 @@ impl Generator {
         let noise = random::normal_of(&keys, Purpose::InitialNoise, latents, &self.device);
         let [_, sides @ ..] = latents;
         let inputs = self.all_inputs(images, &request.negative, sides)?;
+        let start = Instant::now();
         let made = match inits[0] {
             Init::Image { strength, .. } => {
                 let start = self.start_images(&inits)?;
@@ -211,7 +214,14 @@ impl Generator {
                 self.sample(noise, &inputs, config, steps, &keys, observer)?
             }
         };
+        let sampled = start.elapsed();
         let made = self.decode_finite(made)?.into_iter().zip(&inits);
+        let decoded = start.elapsed() - sampled;
+        // A GPU may do steps only when their result is decoded.
+        debug!(
+            "{} steps took {sampled:.2?}, decoding {decoded:.2?}",
+            request.steps
+        );
         Ok(made.map(|(made, init)| init.put_back(made)).collect())
     }
 

@@ -3,6 +3,7 @@
 mod attention;
 mod checkpointed;
 mod conv2d;
+mod double;
 mod group_norm;
 mod linear;
 mod silu;
@@ -52,6 +53,10 @@ where
 
     fn kernel_silu(x: FloatTensor<Self>) -> FloatTensor<Self> {
         silu::record::<B, C>(x)
+    }
+
+    fn kernel_double(x: FloatTensor<Self>) -> FloatTensor<Self> {
+        double::record::<B, C>(x)
     }
 
     fn kernel_linear(

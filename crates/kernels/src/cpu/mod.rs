@@ -15,6 +15,7 @@ pub(crate) mod linear;
 pub(crate) mod norm;
 mod output;
 mod product;
+pub(crate) mod resample;
 mod scratch;
 pub(crate) mod simd;
 #[cfg(test)]
