@@ -26,7 +26,7 @@ pub(crate) fn load_in(
 ) -> Result<(), FormatError> {
     let mut tensors = vec![];
     for file in files(folder, part)? {
-        for mut tensor in deferred::tensors(&file)? {
+        for mut tensor in deferred::open(&file, stored)?.1 {
             if let Some(name) = part.current_name(&tensor.name) {
                 if let Some(shape) = part.current_shape(&name, &tensor.shape) {
                     tensor.shape = shape.into();

@@ -2,12 +2,11 @@
 
 use super::finite::Finite;
 use super::pytorch::FromPyTorch;
-use super::stored::Stored;
+use super::stored::{Stored, Widened};
 use crate::FormatError;
 use crate::error::SHOWN_PROBLEMS;
 use burn::store::burn_pack::Tensor as PackTensor;
-use burn::store::{ApplyError, ChainAdapter, FloatCastAdapter, ModuleSnapshot};
-use burn::tensor::DType;
+use burn::store::{ApplyError, ChainAdapter, ModuleSnapshot};
 use fewstep_nn::WeightFormat;
 
 /// Puts tensors under PyTorch's names into a network, in f32. All must fit, none may be missing, and
@@ -27,10 +26,9 @@ pub(crate) fn apply_in(
     stored: WeightFormat,
     origin: &str,
 ) -> Result<(), FormatError> {
-    let cast = FloatCastAdapter::to(DType::F32);
-    let finite = Finite::default();
-    let wide = ChainAdapter::new(ChainAdapter::new(cast, FromPyTorch), finite.clone());
-    let adapter = ChainAdapter::new(wide, Stored(stored));
+    let (stored, finite) = (Stored(stored), Finite::default());
+    let wide = ChainAdapter::new(Widened(stored), FromPyTorch);
+    let adapter = ChainAdapter::new(ChainAdapter::new(wide, finite.clone()), stored);
     let result = network.apply(tensors, None, Some(Box::new(adapter)), true);
     let missing: Vec<String> = result
         .missing

@@ -1,13 +1,15 @@
-//! The tensors of a safetensors file, each read when it is used, floats in 32 bits.
+//! The tensors of a safetensors file, each read when it is used.
 //!
 //! The file is not mapped: a mapped file counts to the memory of the process until the system wants
 //! it back, on top of what is made of it.
 
 use super::file::Entries;
+use super::stored::Stored;
 use super::{eight_bits, pieces};
 use crate::{FormatError, WeightsFile};
 use burn::store::burn_pack::{Error as PackError, Tensor as PackTensor};
 use burn::tensor::{BoolStore, Bytes, DType};
+use fewstep_nn::WeightFormat;
 use safetensors::Dtype;
 use safetensors::tensor::{Metadata, TensorInfo};
 use std::fs::File;
@@ -18,13 +20,12 @@ use std::sync::Arc;
 /// Bytes before the header: its length.
 const LENGTH: usize = 8;
 
-/// The tensors of a file.
-pub(crate) fn tensors(path: &Path) -> Result<Vec<PackTensor>, FormatError> {
-    Ok(open(path)?.1)
-}
-
-/// The texts in the metadata of a file, and its tensors.
-pub(crate) fn open(path: &Path) -> Result<(Entries, Vec<PackTensor>), FormatError> {
+/// The texts in the metadata of a file, and its tensors: floats in 32 bits, but for weights that are
+/// `stored` as they are.
+pub(crate) fn open(
+    path: &Path,
+    stored: WeightFormat,
+) -> Result<(Entries, Vec<PackTensor>), FormatError> {
     // Says in plain words what is wrong with a header.
     let types = WeightsFile::inspect(path)?.types.into_iter();
     eight_bits::refuse_types(types, || path.display().to_string())?;
@@ -42,7 +43,8 @@ pub(crate) fn open(path: &Path) -> Result<(Entries, Vec<PackTensor>), FormatErro
                 info.dtype
             ))
         })?;
-        Ok(tensor(name, dtype, info, start, file.clone()))
+        let wide = dtype.is_float() && !Stored(stored).keeps(&name, &info.shape, dtype);
+        Ok(tensor((name, dtype, wide), info, start, file.clone()))
     });
     Ok((entries.collect(), tensors.collect::<Result<_, _>>()?))
 }
@@ -65,8 +67,7 @@ fn header(path: &Path) -> io::Result<(File, Metadata, u64)> {
 }
 
 fn tensor(
-    name: String,
-    dtype: DType,
+    (name, dtype, wide): (String, DType, bool),
     info: &TensorInfo,
     start: u64,
     file: Arc<File>,
@@ -75,7 +76,7 @@ fn tensor(
     let (at, count) = (start + begin as u64, end - begin);
     let shape = info.shape.clone();
     let unread = |error: io::Error| PackError::IoError(error.to_string());
-    if !dtype.is_float() {
+    if !wide {
         let values = move || {
             let bytes = pieces::bytes(&file, at, count).map_err(unread)?;
             Ok(Bytes::from_bytes_vec(bytes))
@@ -114,6 +115,7 @@ fn dtype(dtype: Dtype) -> Option<DType> {
 mod tests {
     use super::*;
     use crate::tensors::raw::RawTensor;
+    use fewstep_nn::Precision;
     use std::collections::BTreeMap;
 
     fn written(
@@ -144,7 +146,7 @@ mod tests {
                 ("d", Dtype::BOOL, vec![1], vec![1]),
             ],
         );
-        let mut read = tensors(&path).expect("readable");
+        let mut read = open(&path, WeightFormat::default()).expect("readable").1;
         read.sort_by(|a, b| a.name.cmp(&b.name));
         let facts = read.iter().map(|t| (t.dtype, t.shape.to_vec()));
         let expected = [
@@ -161,13 +163,42 @@ mod tests {
     }
 
     #[test]
+    fn weights_that_are_stored_as_they_are_stay_so() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let halves = vec![0, 0x3c, 0, 0xc0];
+        let (weight, bias) = ("mid_block.conv.weight", "mid_block.conv.bias");
+        let path = written(
+            folder.path(),
+            &[
+                (weight, Dtype::F16, vec![2, 1], halves.clone()),
+                (bias, Dtype::F16, vec![2], halves.clone()),
+                ("conv_in.weight", Dtype::F16, vec![2, 1], halves.clone()),
+            ],
+        );
+        for (precision, kept) in [(Precision::F16, true), (Precision::Bf16, false)] {
+            let (_, read) = open(&path, precision.into()).expect("readable");
+            for tensor in read {
+                let as_it_is = kept && tensor.name == weight;
+                let dtype = if as_it_is { DType::F16 } else { DType::F32 };
+                assert_eq!(tensor.dtype, dtype, "{}", tensor.name);
+                let bytes = tensor.to_bytes().expect("bytes");
+                assert_eq!(bytes[..] == halves, as_it_is, "{}", tensor.name);
+            }
+        }
+    }
+
+    #[test]
     fn files_that_are_not_whole_are_refused() {
         let folder = tempfile::tempdir().expect("a folder");
         let path = written(folder.path(), &[("a", Dtype::F32, vec![4], vec![7; 16])]);
         let bytes = std::fs::read(&path).expect("a file");
         for bytes in [&bytes[..bytes.len() - 1], &[&bytes[..], &[0]].concat()] {
             std::fs::write(&path, bytes).expect("written");
-            assert!(tensors(&path).is_err(), "{} bytes", bytes.len());
+            assert!(
+                open(&path, WeightFormat::default()).is_err(),
+                "{} bytes",
+                bytes.len()
+            );
         }
     }
 }

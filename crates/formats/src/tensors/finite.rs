@@ -3,6 +3,7 @@
 use burn::store::burn_pack::Tensor as PackTensor;
 use burn::store::{ModuleAdapter, ModuleContext};
 use burn::tensor::DType;
+use half::{bf16, f16};
 use rayon::prelude::*;
 use std::sync::{Arc, Mutex};
 
@@ -10,7 +11,7 @@ use std::sync::{Arc, Mutex};
 const PIECE: usize = 32 * 1024;
 
 /// Looks at the weights on their way into a network, and remembers the names of those that are not
-/// finite. They are in f32 by then.
+/// finite. They are in f32 by then, or in 16 bits.
 #[derive(Clone, Default)]
 pub(crate) struct Finite(Arc<Mutex<Vec<String>>>);
 
@@ -26,16 +27,18 @@ impl Finite {
 
 impl ModuleAdapter for Finite {
     fn adapt(&self, tensor: PackTensor, _: ModuleContext<'_>) -> PackTensor {
-        if tensor.dtype != DType::F32 {
-            return tensor;
-        }
+        let is_finite: fn(&[u8]) -> bool = match tensor.dtype {
+            DType::F32 => |bytes| each(bytes, |bytes| f32::from_le_bytes(bytes).is_finite()),
+            DType::F16 => |bytes| each(bytes, |bytes| f16::from_le_bytes(bytes).is_finite()),
+            DType::BF16 => |bytes| each(bytes, |bytes| bf16::from_le_bytes(bytes).is_finite()),
+            _ => return tensor,
+        };
         let seen = self.0.clone();
-        let (name, shape) = (tensor.name.clone(), tensor.shape.clone());
+        let (name, dtype, shape) = (tensor.name.clone(), tensor.dtype, tensor.shape.clone());
         let (id, length) = (tensor.param_id, tensor.byte_len());
-        PackTensor::deferred(name, DType::F32, shape, id, length, move || {
+        PackTensor::deferred(name, dtype, shape, id, length, move || {
             let bytes = tensor.to_bytes()?;
-            let floats = |bytes: &[[u8; 4]]| all(bytes.iter().map(|b| f32::from_le_bytes(*b)));
-            if !bytes.as_chunks().0.par_chunks(PIECE).all(floats)
+            if !is_finite(&bytes)
                 && let Ok(mut broken) = seen.lock()
             {
                 broken.push(tensor.name.clone());
@@ -47,6 +50,12 @@ impl ModuleAdapter for Finite {
     fn clone_box(&self) -> Box<dyn ModuleAdapter> {
         Box::new(self.clone())
     }
+}
+
+/// Whether this is true of all values of so many bytes.
+fn each<const N: usize>(bytes: &[u8], is_finite: impl Fn([u8; N]) -> bool + Sync) -> bool {
+    let pieces = bytes.as_chunks().0.par_chunks(PIECE);
+    pieces.all(|piece| piece.iter().all(|bytes| is_finite(*bytes)))
 }
 
 /// Whether all of these values are.

@@ -9,6 +9,7 @@ use burn::store::{
     SafetensorsStore, burn_pack,
 };
 use burn::tensor::DType;
+use fewstep_nn::WeightFormat;
 use safetensors::View;
 use safetensors::tensor::Dtype;
 use serde::Serialize;
@@ -147,7 +148,7 @@ impl ModuleFile {
         if !file.is_file() {
             return Self::from_bytes(reading::bytes(&file)?, &origin);
         }
-        let (entries, tensors) = deferred::open(&file)?;
+        let (entries, tensors) = deferred::open(&file, WeightFormat::default())?;
         Ok(Self {
             origin,
             entries,

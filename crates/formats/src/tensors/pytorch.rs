@@ -2,7 +2,7 @@
 
 use burn::store::burn_pack::Tensor as PackTensor;
 use burn::store::{ModuleAdapter, ModuleContext, PyTorchToBurnAdapter};
-use burn::tensor::{Bytes, DType};
+use burn::tensor::Bytes;
 use rayon::prelude::*;
 
 /// The framework's adapter, with the weights of linear layers transposed in cache lines on all
@@ -15,12 +15,17 @@ impl ModuleAdapter for FromPyTorch {
         let is_linear = context.module_type() == Some("Struct:Linear");
         let shape = tensor.shape.clone();
         match *shape.as_slice() {
-            [rows, columns] if is_linear && tensor.dtype == DType::F32 => {
-                let (name, length) = (tensor.name.clone(), tensor.byte_len());
-                let (id, shape) = (tensor.param_id, [columns, rows]);
-                PackTensor::deferred(name, DType::F32, shape, id, length, move || {
+            [rows, columns] if is_linear && tensor.dtype.is_float() => {
+                let transposed: fn(&[u8], usize) -> Vec<u8> = match tensor.dtype.size() {
+                    2 => transposed::<2>,
+                    4 => transposed::<4>,
+                    _ => return PyTorchToBurnAdapter.adapt(tensor, context),
+                };
+                let (name, dtype) = (tensor.name.clone(), tensor.dtype);
+                let (id, shape, length) = (tensor.param_id, [columns, rows], tensor.byte_len());
+                PackTensor::deferred(name, dtype, shape, id, length, move || {
                     let bytes = tensor.to_bytes()?;
-                    Ok(transposed(&bytes, rows))
+                    Ok(Bytes::from_bytes_vec(transposed(&bytes, rows)))
                 })
             }
             _ => PyTorchToBurnAdapter.adapt(tensor, context),
@@ -41,10 +46,10 @@ const COLUMNS: usize = 64;
 /// Rows of which the values of these columns are in the first-level cache: a cache line of a column.
 const ROWS: usize = 16;
 
-/// The floats of so many rows, column by column.
-fn transposed(bytes: &[u8], rows: usize) -> Bytes {
-    let values = bytes.as_chunks::<4>().0;
-    let mut transposed = vec![0.0; values.len()];
+/// The values of so many rows, column by column; each has `N` bytes.
+fn transposed<const N: usize>(bytes: &[u8], rows: usize) -> Vec<u8> {
+    let values = bytes.as_chunks::<N>().0;
+    let mut transposed = vec![[0; N]; values.len()];
     let columns = values.len() / rows.max(1);
     let strips = transposed.par_chunks_mut((COLUMNS * rows).max(1));
     strips.enumerate().for_each(|(strip, out)| {
@@ -54,12 +59,12 @@ fn transposed(bytes: &[u8], rows: usize) -> Bytes {
                 let column = strip * COLUMNS + column;
                 let values = values[column..].iter().step_by(columns);
                 for (out, value) in line[first..last].iter_mut().zip(values.skip(first)) {
-                    *out = f32::from_le_bytes(*value);
+                    *out = *value;
                 }
             }
         }
     });
-    Bytes::from_elems(transposed)
+    transposed.into_flattened()
 }
 
 #[cfg(test)]
@@ -83,7 +88,11 @@ mod tests {
             let bytes: Vec<u8> = all.flat_map(f32::to_le_bytes).collect();
             let expected = (0..columns).flat_map(|c| (0..rows).map(move |r| value(r, c)));
             let expected: Vec<u8> = expected.flat_map(f32::to_le_bytes).collect();
-            assert_eq!(transposed(&bytes, rows)[..], expected, "{rows} x {columns}");
+            assert_eq!(
+                transposed::<4>(&bytes, rows),
+                expected,
+                "{rows} x {columns}"
+            );
         }
     }
 }

@@ -1,7 +1,7 @@
 //! Weights of a U-Net's blocks in fewer than 32 bits, from when they are read.
 
 use burn::store::burn_pack::Tensor as PackTensor;
-use burn::store::{ModuleAdapter, ModuleContext};
+use burn::store::{FloatCastAdapter, ModuleAdapter, ModuleContext};
 use burn::tensor::{Bytes, DType};
 use fewstep_kernels::q8;
 use fewstep_nn::{Precision, WeightFormat};
@@ -18,6 +18,21 @@ const BLOCKS: [&str; 3] = ["down_blocks.", "mid_block.", "up_blocks."];
 pub(crate) struct Stored(pub(crate) WeightFormat);
 
 impl Stored {
+    /// Whether a tensor of this name and shape is such a weight.
+    fn is_stored(self, name: &str, shape: &[usize]) -> bool {
+        let in_block = BLOCKS.iter().any(|block| name.starts_with(block));
+        self.0 != WeightFormat::default() && shape.len() > 1 && in_block
+    }
+
+    /// Whether a tensor of this name, shape and type is a weight that is stored as it is.
+    pub(crate) fn keeps(self, name: &str, shape: &[usize], dtype: DType) -> bool {
+        let kept = match self.0 {
+            WeightFormat::Floats(precision) => DType::from(precision.dtype()) == dtype,
+            WeightFormat::Q8_0 => false,
+        };
+        kept && self.is_stored(name, shape)
+    }
+
     /// The weights in fewer bits; `None` where one is too large, or they stay in 32.
     fn narrow(self, wide: &[u8], shape: &[usize]) -> Option<(DType, Bytes)> {
         match self.0 {
@@ -87,11 +102,26 @@ fn narrow(wide: &[u8], convert: impl Fn(&mut [u16], &[f32]) -> bool + Sync) -> O
     fits.then_some(bytes)
 }
 
+/// Widens floats on their way into a network, but for weights that are stored as they are.
+#[derive(Clone, Copy)]
+pub(crate) struct Widened(pub(crate) Stored);
+
+impl ModuleAdapter for Widened {
+    fn adapt(&self, tensor: PackTensor, context: ModuleContext<'_>) -> PackTensor {
+        match self.0.keeps(&tensor.name, &tensor.shape, tensor.dtype) {
+            true => tensor,
+            false => FloatCastAdapter::to(DType::F32).adapt(tensor, context),
+        }
+    }
+
+    fn clone_box(&self) -> Box<dyn ModuleAdapter> {
+        Box::new(*self)
+    }
+}
+
 impl ModuleAdapter for Stored {
     fn adapt(&self, tensor: PackTensor, _: ModuleContext<'_>) -> PackTensor {
-        let is_weight = tensor.shape.len() > 1 && tensor.dtype == DType::F32;
-        let in_block = BLOCKS.iter().any(|block| tensor.name.starts_with(block));
-        if self.0 == WeightFormat::default() || !is_weight || !in_block {
+        if tensor.dtype != DType::F32 || !self.is_stored(&tensor.name, &tensor.shape) {
             return tensor;
         }
         // What cannot be read fails when it is put into the network.
