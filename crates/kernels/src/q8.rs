@@ -7,9 +7,13 @@
 use burn::tensor::quantization::{QuantScheme, QuantStore, QuantValue, QuantizedBytes, ScaleDtype};
 use burn::tensor::{DType, Shape, TensorData};
 use half::f16;
+use rayon::prelude::*;
 
 /// Numbers of a block.
 pub const BLOCK: usize = 32;
+
+/// Values of a task, at least.
+const LEAST: usize = 1 << 16;
 
 /// The largest magnitude of a whole number.
 const MOST: f32 = 127.0;
@@ -22,9 +26,13 @@ pub fn scale(largest: f32) -> (f16, f32) {
     (f16::from_f32(scale), inverse)
 }
 
-/// The whole number for a value, with the factor of [`scale`].
+/// The whole number for a value, with the factor of [`scale`]: the nearest, and of two the larger in
+/// magnitude. `f32::round` is the same, but a call for each value.
 pub fn rounded(value: f32, inverse: f32) -> i8 {
-    (value * inverse).round() as i8
+    let value = value * inverse;
+    let whole = value as i32;
+    let rest = value - whole as f32;
+    (whole + i32::from(rest >= 0.5) - i32::from(rest <= -0.5)) as i8
 }
 
 /// The extents of the axis along which blocks run, and of what lies behind it; none for a tensor
@@ -59,32 +67,14 @@ pub fn quantised(values: &[f32], shape: &[usize]) -> Option<TensorData> {
     // The scales follow in the same memory, which would else grow to twice its size.
     let mut numbers = Vec::with_capacity(values.len() + size_of::<f16>() * values.len() / BLOCK);
     numbers.resize(values.len(), 0i8);
-    let mut scales = Vec::with_capacity(values.len() / BLOCK);
-    let mut factors = vec![0f32; behind];
-    let rows = values
-        .chunks_exact(BLOCK * behind)
-        .zip(numbers.chunks_exact_mut(BLOCK * behind));
-    for (values, numbers) in rows {
-        factors.fill(0.0);
-        for channel in values.chunks_exact(behind) {
-            for (largest, value) in factors.iter_mut().zip(channel) {
-                *largest = largest.max(value.abs());
-            }
-        }
-        for factor in &mut factors {
-            let (scale, inverse) = scale(*factor);
-            if !scale.is_finite() {
-                return None;
-            }
-            scales.push(scale.to_f32());
-            *factor = inverse;
-        }
-        let channels = values.chunks_exact(behind);
-        for (values, numbers) in channels.zip(numbers.chunks_exact_mut(behind)) {
-            for ((number, value), factor) in numbers.iter_mut().zip(values).zip(&factors) {
-                *number = rounded(*value, *factor);
-            }
-        }
+    let mut scales = vec![0f32; values.len() / BLOCK];
+    let part = LEAST.div_ceil(BLOCK * behind) * behind;
+    let parts = values
+        .par_chunks(BLOCK * part)
+        .zip(numbers.par_chunks_mut(BLOCK * part))
+        .zip(scales.par_chunks_mut(part));
+    if !parts.all(|((values, numbers), scales)| quantise(values, numbers, scales, behind)) {
+        return None;
     }
     let bytes = QuantizedBytes::new(numbers, Shape::from(shape.to_vec()), scheme, &scales, None);
     Some(TensorData::from_bytes(
@@ -94,11 +84,53 @@ pub fn quantised(values: &[f32], shape: &[usize]) -> Option<TensorData> {
     ))
 }
 
+/// Whole numbers and scales of some blocks: rows of blocks of the same inputs, of which `behind` lie
+/// side by side. False where a scale is too large for 16 bits.
+fn quantise(values: &[f32], numbers: &mut [i8], scales: &mut [f32], behind: usize) -> bool {
+    let rows = values
+        .chunks_exact(BLOCK * behind)
+        .zip(numbers.chunks_exact_mut(BLOCK * behind))
+        .zip(scales.chunks_exact_mut(behind));
+    let mut factors = vec![0f32; behind];
+    for ((values, numbers), scales) in rows {
+        factors.fill(0.0);
+        for channel in values.chunks_exact(behind) {
+            for (largest, value) in factors.iter_mut().zip(channel) {
+                *largest = largest.max(value.abs());
+            }
+        }
+        for (rounded, factor) in scales.iter_mut().zip(&mut factors) {
+            let (scale, inverse) = scale(*factor);
+            if !scale.is_finite() {
+                return false;
+            }
+            *rounded = scale.to_f32();
+            *factor = inverse;
+        }
+        let channels = values.chunks_exact(behind);
+        for (values, numbers) in channels.zip(numbers.chunks_exact_mut(behind)) {
+            for ((number, value), factor) in numbers.iter_mut().zip(values).zip(&factors) {
+                *number = rounded(*value, *factor);
+            }
+        }
+    }
+    true
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::cpu::testing;
     use burn::tensor::{Device, Tensor};
+
+    #[test]
+    fn halves_are_rounded_away_from_zero() {
+        let below = 0.5f32.next_down();
+        let values = [0.5, 1.5, 2.5, 126.5, below, 1.0 + below, 126.0, 0.0, 3.49];
+        for value in values.into_iter().flat_map(|value| [value, -value]) {
+            assert_eq!(rounded(value, 1.0), value.round() as i8, "{value}");
+        }
+    }
 
     /// What the framework makes of the blocks is each value but for half a step of its block, and
     /// the steps are those of the inputs that the block runs along.
