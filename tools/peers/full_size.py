@@ -8,7 +8,8 @@ FOLDER is made where it does not exist: random weights in half precision, 2.1 GB
 single precision; with --xl ours keeps the network's weights in f16 (--precision f16), and diffusers has no way to compute in more
 bits than its weights have, so that it is in bf16 throughout. A run loads the model and generates one image from a prompt with
 DDIM, without guidance; one network call is a quarter of how much longer generating takes with five steps than with one (with --xl
-the whole of how much longer two steps take), without loading. Peak memory is that of the process.
+the whole of how much longer two steps take), without loading. The start is what a run takes besides generating: loading, and for ours writing
+the image. Peak memory is that of the process. The last line has the ratios, medians of those of the rounds.
 """
 import argparse
 import json
@@ -31,6 +32,13 @@ torch.set_num_threads(int(threads))
 pipe = DiffusionPipeline.from_pretrained(folder, torch_dtype=getattr(torch, dtype))
 pipe.scheduler = DDIMScheduler.from_config(pipe.scheduler.config)
 pipe.set_progress_bar_config(disable=True)
+decode = pipe.vae.decode
+def timed(*arguments, **named):
+    start = time.perf_counter()
+    decoded = decode(*arguments, **named)
+    print(f"decoding {time.perf_counter() - start}s")
+    return decoded
+pipe.vae.decode = timed
 start = time.perf_counter()
 pipe(sys.stdin.read(), num_inference_steps=int(steps), guidance_scale=1.0).images[0].save(out)
 print(f"{time.perf_counter() - start} s per image")
@@ -70,24 +78,26 @@ def make(folder):
 
 
 def run(side, folder, xl, steps, threads, scratch):
-    """Seconds of a run, of generating only, peak megabytes, and seconds of all processors together."""
+    """Seconds of a run, of generating only, of decoding, peak megabytes, and seconds of all processors together."""
     out = f"{scratch}/{side}.png"
     if side == "ours":
-        command = [ROOT / "target/release/fewstep", "sample", "--model", folder, "--prompt", PROMPT, "--sampler", "ddim",
+        command = [ROOT / "target/release/fewstep", "--verbose", "sample", "--model", folder, "--prompt", PROMPT, "--sampler", "ddim",
                    "--steps", str(steps), "--w", "0", "--precision", "f16" if xl else "f32", "--out", out]
     else:
         dtype = "bfloat16" if xl else "float32"
         command = [sys.executable, "-c", DIFFUSERS, folder, str(steps), str(threads), dtype, out]
     environment = os.environ | {"RAYON_NUM_THREADS": str(threads), "OMP_NUM_THREADS": str(threads)}
     start = time.perf_counter()
-    process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, env=environment, text=True)
+    process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.STDOUT if side == "ours" else subprocess.DEVNULL, env=environment, text=True)
     process.stdin.write(PROMPT)
     process.stdin.close()
-    generating = re.search(r"([0-9.]+) s per image", process.stdout.read())
+    said = process.stdout.read()
+    generating, decoding = re.search(r"([0-9.]+) s per image", said), re.search(r"decoding ([0-9.]+)(m?)s", said)
     _, status, usage = os.wait4(process.pid, 0)
     if status != 0:
         sys.exit(f"{side} failed")
-    return time.perf_counter() - start, float(generating[1]), usage.ru_maxrss / 1024, usage.ru_utime + usage.ru_stime
+    decoding = float(decoding[1]) / (1000 if decoding[2] else 1)
+    return time.perf_counter() - start, float(generating[1]), decoding, usage.ru_maxrss / 1024, usage.ru_utime + usage.ru_stime
 
 
 def main():
@@ -106,14 +116,18 @@ def main():
             for (side, steps), rounds in results.items():
                 rounds.append(run(side, arguments.folder, arguments.xl, steps, arguments.threads, scratch))
                 print(json.dumps([side, steps, *rounds[-1]]), file=sys.stderr, flush=True)
-    print("| | one network call, s | its processor time, s | generating with one step, s | whole run with one step, s | peak MB |\n"
-          "|---|---|---|---|---|---|")
+    print("| | one network call, s | its processor time, s | decoding, s | generating with one step, s | start, s | whole run with one step, s "
+          "| peak MB |\n|---|---|---|---|---|---|---|---|")
+    figures = {}
     for side in ("ours", "diffusers"):
-        whole, one, peaks, busy = zip(*results[side, fewest])
-        _, many, more_peaks, busier = zip(*results[side, most])
-        per_call = lambda many, one: (statistics.median(many) - statistics.median(one)) / (most - fewest)  # noqa: E731
-        print(f"| {side} | {per_call(many, one):.2f} | {per_call(busier, busy):.2f} | {statistics.median(one):.1f} | "
-              f"{statistics.median(whole):.1f} | {max(peaks + more_peaks):.0f} |")
+        rounds = zip(results[side, fewest], results[side, most])
+        figures[side] = [
+            ((many[1] - one[1]) / (most - fewest), (many[4] - one[4]) / (most - fewest), one[2], one[1], one[0] - one[1], one[0],
+             max(one[3], many[3])) for one, many in rounds]
+        call, busy, decoding, generating, start, whole, peak = map(statistics.median, zip(*figures[side]))
+        print(f"| {side} | {call:.2f} | {busy:.2f} | {decoding:.2f} | {generating:.1f} | {start:.1f} | {whole:.1f} | {peak:.0f} |")
+    ratios = [[ours / theirs for ours, theirs in zip(*pair)] for pair in zip(figures["ours"], figures["diffusers"])]
+    print("| ratio | " + " | ".join(f"{statistics.median(column):.2f}" for column in zip(*ratios)) + " |")
 
 
 main()
