@@ -90,6 +90,20 @@ fn a_teacher_is_its_own_equal() {
     );
 }
 
+/// A w that no guidance explains is no figure to go by, and the table says so.
+#[test]
+fn a_network_of_other_weights_is_said_to_follow_nothing() {
+    let folder = workspace();
+    let said = |model: &str| {
+        let words = ["--steps", "2", "--w", "0.5", "--count", "4"];
+        let all = ["eval", "--model", model, "--fidelity", "teacher"];
+        let (out, _) = succeed(folder.path(), &[&all[..], &words].concat());
+        out.contains("trained too little, or for another teacher")
+    };
+    assert!(!said("teacher"));
+    assert!(said("student"));
+}
+
 /// A student for N steps is judged by where its step lands: the teacher's own step is all of the
 /// guidance, and two of the teacher's steps are another.
 #[test]

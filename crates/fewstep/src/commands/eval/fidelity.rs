@@ -298,6 +298,9 @@ fn table(rows: &[Row], lpips: Option<&Lpips>) -> String {
     if rows.iter().any(|row| !row.effective_w.is_empty()) {
         text.push_str("\n\nThe w that the model follows:\n");
         text.push_str(&table_of_w(rows));
+        if rows.iter().any(is_far_off) {
+            text.push_str(FAR_OFF);
+        }
     }
     if let Some(row) = rows.first() {
         text.push_str("\n\n");
@@ -338,6 +341,19 @@ fn table_of_w(rows: &[Row]) -> String {
         .iter_mut()
         .for_each(|line| line.resize(columns, String::new()));
     align(&lines)
+}
+
+/// What a w means that is far from the one asked for.
+const FAR_OFF: &str = "\nA w far from the one asked for says nothing about guidance: there the model differs from its teacher by much more than guidance changes, because it was trained too little, or for another teacher.";
+
+/// Whether a model's effective w is one that no guidance explains.
+fn is_far_off(row: &Row) -> bool {
+    let asked = row.w.unwrap_or_default();
+    let far = 10.0 * (1.0 + asked.abs());
+    let effective = row.effective_w.iter();
+    effective
+        .map(|e| e.w.mean - asked)
+        .any(|off| off.abs() > far)
 }
 
 fn effective_cells(row: &Row) -> Vec<String> {
