@@ -60,19 +60,19 @@ fn extracted(model: &str) {
     let bake = ["--bake-w", "3", "--form", "folder", "--out", "fixed"];
     workspace.succeed(&[&["export", "--model", "students"], &bake[..]].concat());
     let student = sample(&workspace, "fixed", &[]);
-    let of = |folder: &str| {
-        let file = format!("{folder}/kohya.safetensors");
-        sample(&workspace, &base, &["--lora", &file, "--w", "0"])
+    let of = |file: &str| {
+        let image = sample(&workspace, &base, &["--lora", file, "--w", "0"]);
+        distance(&image, &student)
     };
     let plain = distance(&sample(&workspace, &base, &["--w", "0"]), &student);
-    let (full, few) = (
-        distance(&of("full"), &student),
-        distance(&of("few"), &student),
-    );
+    let [full, few] = ["full", "few"].map(|folder| of(&format!("{folder}/kohya.safetensors")));
     assert!(
         full < 0.05 && full <= few && few < plain,
         "{full} {few} {plain}"
     );
+    // PEFT's file has no norms.
+    let peft = of("full/pytorch_lora_weights.safetensors");
+    assert!(full <= peft && 8.0 * peft < plain, "{full} {peft} {plain}");
 }
 
 #[test]
