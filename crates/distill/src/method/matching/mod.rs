@@ -16,8 +16,7 @@
 //! deterministic sampler that it was distilled for, where DMD2 adds fresh noise between steps. The
 //! papers' noise levels are timesteps 20 to 980 of 1000: the same share of a continuous schedule.
 //! The student is the average of its parameters. The teacher may be guided by another multiple of w than
-//! the student is asked for: at the same w, the distribution that this method leads to is guided more
-//! strongly than what a sampler makes of the teacher. What the GAN term is for w ≠ 0, see
+//! the student is asked for. What the GAN term is for w ≠ 0, see
 //! [`adversarial`](super::adversarial); the regularisation of its discriminator is approximate R1.
 
 mod config;
