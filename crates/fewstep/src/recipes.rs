@@ -43,6 +43,7 @@ pub(crate) const ALL: &[Embedded] = &[
     recipe!("fashion-mnist/encoder"),
     recipe!("fashion-mnist/matching"),
     recipe!("fashion-mnist/quickstart"),
+    recipe!("fashion-mnist/quickstart-matching"),
     recipe!("fashion-mnist/stochastic"),
     recipe!("fashion-mnist/teacher"),
     recipe!("imagenet64/distill"),

@@ -222,6 +222,7 @@ fn what_does_not_fit_is_refused() {
             "`student_prediction` has no meaning",
         ),
         ("matching.critic_updates=0", "critic_updates"),
+        ("matching.w_factor=0", "`w_factor` is 0"),
         ("matching.times=[0.5, 0.5]", "`times` is [0.5, 0.5]"),
         ("matching.fake_score.lr=-1", "[fake_score] `lr`"),
         ("matching.steps=0", "steps"),
@@ -239,4 +240,25 @@ fn what_does_not_fit_is_refused() {
         .replace("\"students\"", "\"students/models/guided\"");
     let without = workspace.recipe("without.toml", &text);
     workspace.refuse(&["distill", &without], &["set `matching.steps`"]);
+}
+
+/// Without guidance there is nothing to multiply.
+#[test]
+fn a_factor_of_w_needs_a_guided_teacher() {
+    let workspace = Workspace::new();
+    let train = workspace.recipe("train.toml", TRAIN);
+    let train = ["train", &train, "--out", "teacher", "--set", "updates=4"];
+    workspace.succeed(&[&train[..], &["--set", "label_dropout=0"]].concat());
+    let (both, second) = (STUDENTS.find("[guided]"), STUDENTS.find("[progressive]"));
+    let (first, second) = (both.expect("stage one"), second.expect("stage two"));
+    let students = format!("{}{}", &STUDENTS[..first], &STUDENTS[second..]);
+    let students = workspace.recipe("distill.toml", &students.replace("w = [0.0, 2.0]\n", ""));
+    workspace.succeed(&["distill", &students, "--out", "students"]);
+    let recipe = workspace.recipe("matching.toml", MATCHING);
+    let run = ["distill", recipe.as_str(), "--out", "run", "--set"];
+    workspace.refuse(
+        &[&run[..], &["matching.w_factor=0.7"]].concat(),
+        &["`matching.w_factor` is for teachers that are guided by any w"],
+    );
+    workspace.succeed(&[&run[..], &["matching.w_factor=1"]].concat());
 }

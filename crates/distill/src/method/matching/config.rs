@@ -26,6 +26,9 @@ pub struct MatchingConfig {
     pub times: [f64; 2],
     /// Whether the teacher's images are clipped to [-1, 1], as in sampling.
     pub clip_targets: bool,
+    /// The teacher is guided by this times the student's w.
+    #[serde(skip_serializing_if = "is_one")]
+    pub w_factor: f64,
     /// How the fake score moves.
     pub fake_score: PlayerConfig,
     /// The GAN term.
@@ -42,10 +45,16 @@ impl Default for MatchingConfig {
             critic_updates: 5,
             times: [0.02, 0.98],
             clip_targets: false,
+            w_factor: 1.0,
             fake_score: PlayerConfig::default(),
             gan: GanConfig::default(),
         }
     }
+}
+
+/// Whether w stays what it is.
+fn is_one(factor: &f64) -> bool {
+    *factor == 1.0
 }
 
 /// The GAN term (section 4.3 of 2405.14867): heads on the fake score's features tell the student's
@@ -107,6 +116,7 @@ impl MatchingConfig {
         }
         within("critic_updates", self.critic_updates, 1..=UPDATES)?;
         check_times(self.times)?;
+        within("w_factor", self.w_factor, above_zero(FACTOR))?;
         self.gan.validate().map_err(|e| e.within("gan"))?;
         let optim = self.fake_score.optim(1.0).validate();
         optim.map_err(|e| e.within("fake_score"))

@@ -15,18 +15,21 @@
 //! Student and fake score take w as an input, drawn for each image. The student keeps the
 //! deterministic sampler that it was distilled for, where DMD2 adds fresh noise between steps. The
 //! papers' noise levels are timesteps 20 to 980 of 1000: the same share of a continuous schedule.
-//! The student is the average of its parameters. What the GAN term is for w ≠ 0, see
+//! The student is the average of its parameters. The teacher may be guided by another multiple of w than
+//! the student is asked for. What the GAN term is for w ≠ 0, see
 //! [`adversarial`](super::adversarial); the regularisation of its discriminator is approximate R1.
 
 mod config;
 mod fake_score;
 mod generator;
+mod scaled_guidance;
 #[cfg(test)]
 mod tests;
 
 pub use config::{GanConfig, MatchingConfig};
 pub use fake_score::FakeScore;
 pub use generator::DistributionMatching;
+pub use scaled_guidance::ScaledGuidance;
 
 use super::adversarial::check_guide;
 use super::teacher::{check_clipping, clipped};
@@ -36,7 +39,7 @@ use super::{
 };
 use crate::error::RecipeError;
 use burn::module::Module;
-use fewstep_diffusion::SamplerRecipe;
+use fewstep_diffusion::{Guidance, SamplerRecipe};
 use fewstep_formats::Model;
 use fewstep_nn::{Backbone, JudgingScore, WEmbedding};
 use std::fmt;
@@ -117,8 +120,16 @@ impl Method for MatchingMethod {
 
     fn check(&self, teacher: &Model) -> Result<(), MethodError> {
         self.start().check(teacher)?;
+        let weights = self.start().simulation()?.weights;
+        let is_guided =
+            weights.is_some() && !matches!(teacher.recipe.guidance, Guidance::Fixed { .. });
+        if !is_guided && self.config.w_factor != 1.0 {
+            return Err(MethodError::Teacher(
+                "`matching.w_factor` is for teachers that are guided by any w, and this one is not: remove it".into(),
+            ));
+        }
         match self.config.gan.heads() {
-            Some(_) => check_guide(self.start().simulation()?.weights, teacher),
+            Some(_) => check_guide(weights, teacher),
             None => Ok(()),
         }
     }
@@ -140,8 +151,9 @@ impl Method for MatchingMethod {
             Some(_) => teacher.guided()?,
             None => Box::new(teacher.frozen()?),
         };
+        let guided = ScaledGuidance::new(guided, self.config.w_factor);
         Ok(Box::new(DistributionMatching {
-            teacher: clipped(guided, self.config.clip_targets),
+            teacher: clipped(Box::new(guided), self.config.clip_targets),
             simulation,
             times: self.config.times,
             gan: self.config.gan.weight,

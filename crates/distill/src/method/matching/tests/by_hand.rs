@@ -4,8 +4,8 @@ use super::*;
 use crate::method::{Peer, STUDENT};
 use fewstep_diffusion::analytic::Gaussian;
 
-/// g of each pixel by hand, with the fake score's table.
-fn gradient(sample: &Sample, fake: &[f64]) -> Vec<f64> {
+/// g of each pixel by hand, with the fake score's table, for a teacher guided by w times a factor.
+fn gradient(sample: &Sample, fake: &[f64], factor: f64) -> Vec<f64> {
     let level = level(sample.timestep);
     let best = |mu: f64, z: f64| {
         let (a, b) = Gaussian { mu, s: WIDTH }.velocity(level);
@@ -16,7 +16,7 @@ fn gradient(sample: &Sample, fake: &[f64]) -> Vec<f64> {
         let x_t = level.alpha() * x + level.sigma() * noise;
         let v = velocity(fake, sample.timestep, (class, w), x_t);
         let (with, without) = (best(MEANS[class], x_t), best(MEAN_OF_ALL, x_t));
-        let real = with + w * (with - without);
+        let real = with + factor * w * (with - without);
         (image(level, x_t, v), real)
     });
     let pixels: Vec<_> = pixels.collect();
@@ -38,15 +38,23 @@ fn the_students_gradient_is_that_of_the_paper() {
         name: FAKE_SCORE,
         model: &scores,
     };
-    for (steps, clock) in [(1, 0), (3, 0), (3, 40), (3, 80), (3, 120)] {
+    for (steps, clock, factor) in [
+        (1, 0, 1.0),
+        (1, 0, 0.7),
+        (3, 0, 1.0),
+        (3, 40, 1.3),
+        (3, 80, 1.0),
+        (3, 120, 1.0),
+    ] {
         let batch = batch(clock, 12, [1, 1, PIXELS]);
-        let (losses, in_table) = losses_and_gradient(&matching(steps), &student, peer, &batch);
+        let objective = matching(steps, factor);
+        let (losses, in_table) = losses_and_gradient(&objective, &student, peer, &batch);
         // Timesteps 1 to 5 of 6 are in [0.02, 0.98].
         let samples = by_hand(&batch, steps, &student.values(), |u| 1 + (u * 5.0) as usize);
         let mut expected_losses = vec![];
         let mut expected = vec![0.0; student.values().len()];
         for sample in &samples {
-            let g = gradient(sample, &fake.values());
+            let g = gradient(sample, &fake.values(), factor);
             expected_losses.push(0.5 * mean(g.iter().map(|g| g * g)));
             let row = 4 * Lines::row(sample.step, sample.class);
             for (g, z) in g.iter().zip(&sample.z) {

@@ -33,7 +33,7 @@ fn the_student_reaches_the_guided_distribution() {
                 trained: TrainedSteps::Last,
                 ..simulation(steps)
             },
-            ..matching(steps)
+            ..matching(steps, 1.0)
         };
         let follow = FakeScore {
             simulation: objective.simulation,

@@ -10,9 +10,13 @@ use crate::method::{Batch, Draws, Simulation, TrainedSteps};
 use fewstep_diffusion::analytic::GaussianDenoiser;
 use fewstep_diffusion::{CfgDenoiser, Schedule};
 
-fn matching(steps: usize) -> DistributionMatching<CfgDenoiser<GaussianDenoiser>> {
+/// With a teacher that is guided by w times a factor.
+fn matching(
+    steps: usize,
+    factor: f64,
+) -> DistributionMatching<ScaledGuidance<CfgDenoiser<GaussianDenoiser>>> {
     DistributionMatching {
-        teacher: teacher(),
+        teacher: ScaledGuidance::new(teacher(), factor),
         simulation: simulation(steps),
         times: [0.02, 0.98],
         gan: 0.0,
