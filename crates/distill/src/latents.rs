@@ -3,7 +3,7 @@
 use burn::tensor::{Device, Tensor, TensorData};
 use fewstep_data::image::{Image, to_f32};
 use fewstep_data::{
-    Check, DataError, ImageShape, Latents, LatentsHeader, LatentsWriter, Masks, Source,
+    Check, Contents, DataError, ImageShape, Latents, LatentsHeader, LatentsWriter, Masks, Source,
 };
 use fewstep_formats::{FormatError, PipelineComponents, TextEncoder};
 use fewstep_kernels::device::Placement;
@@ -49,7 +49,59 @@ pub struct Encoding<'a> {
     copies: Copies,
     device: &'a Device,
     path: PathBuf,
+    /// The number of the first mask.
+    first_mask: u64,
     state: State,
+}
+
+/// The file with some latents.
+#[derive(Clone, Debug)]
+pub struct LatentsFile {
+    key: String,
+    path: PathBuf,
+}
+
+impl LatentsFile {
+    /// That of latents of these contents, made by these networks, in `folder`. The name of the file
+    /// says all that it depends on.
+    ///
+    /// # Errors
+    /// When the networks cannot be read.
+    pub fn of(
+        contents: &str,
+        components: &PipelineComponents,
+        copies: Copies,
+        folder: &Path,
+    ) -> Result<Self, LatentsError> {
+        let networks = components.digest()?;
+        let Copies { mirrored, masks } = copies;
+        let masked = masks.map(|masks| format!("-{:?}{}", masks.kind, masks.each));
+        let key = format!(
+            "{contents}-{networks}-{}{}",
+            u8::from(mirrored),
+            masked.unwrap_or_default()
+        );
+        let path = folder.join(format!("latents-{key}.safetensors"));
+        Ok(Self { key, path })
+    }
+
+    /// The digest of all that it depends on.
+    pub fn key(&self) -> &str {
+        &self.key
+    }
+
+    /// Where it is.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Opens it; none if it is not there.
+    ///
+    /// # Errors
+    /// As [`Latents::open`].
+    pub fn open(&self) -> Result<Option<Latents>, DataError> {
+        Latents::open(&self.path, &self.key)
+    }
 }
 
 #[derive(Debug)]
@@ -78,54 +130,80 @@ impl<'a> Encoding<'a> {
         device: &'a Device,
     ) -> Result<Self, LatentsError> {
         let contents = source.check(Check::Present)?;
-        let networks = components.digest()?;
-        let Copies { mirrored, masks } = copies;
-        let masked = masks.map(|masks| format!("-{:?}{}", masks.kind, masks.each));
-        let key = format!(
-            "{}-{networks}-{}{}",
-            contents.fingerprint,
-            u8::from(mirrored),
-            masked.unwrap_or_default()
-        );
-        let path = folder.join(format!("latents-{key}.safetensors"));
-        let state = match Latents::open(&path, &key)? {
-            Some(made) => State::Made(made),
-            None => {
-                let (captions, texts) = numbered(&contents.captions);
-                let (latent, encoding) = of_vae(source, components, device)?;
-                let (states, pooled, reading) = of_texts(components, device)?;
-                let ImageShape { height, width, .. } = source.shape();
-                let header = LatentsHeader {
-                    key,
-                    name: source.name().into(),
-                    fingerprint: contents.fingerprint,
-                    some: spread(&texts[1..]),
-                    captions,
-                    latent,
-                    states,
-                    pooled,
-                    image: match pooled {
-                        0 => [0, 0],
-                        _ => [height, width],
-                    },
-                    mirrored,
-                    classes: source.classes().to_vec(),
-                    masks: masks.map_or(0, |masks| masks.each),
-                };
-                State::Planned {
-                    header,
-                    texts,
-                    bytes: encoding.max(reading),
-                }
-            }
+        let cache = LatentsFile::of(&contents.fingerprint, components, copies, folder)?;
+        match cache.open()? {
+            None => Self::planned(source, components, copies, (cache, 0), device, contents),
+            Some(made) => Ok(Self {
+                source,
+                components,
+                copies,
+                device,
+                path: cache.path,
+                first_mask: 0,
+                state: State::Made(made),
+            }),
+        }
+    }
+
+    /// What the cache of a shard of a set will hold. `cache` is its file, whose name follows from
+    /// the shard's `identity` instead of its contents.
+    ///
+    /// # Errors
+    /// As [`Encoding::find`].
+    pub fn of_shard(
+        source: &'a Source,
+        components: &'a PipelineComponents,
+        copies: Copies,
+        (cache, identity): (LatentsFile, &str),
+        device: &'a Device,
+    ) -> Result<Self, LatentsError> {
+        let contents = source.check(Check::Present)?;
+        // Masks have numbers, and the shards of a set others.
+        let first = u64::from_str_radix(identity, 16).unwrap_or_default();
+        Self::planned(source, components, copies, (cache, first), device, contents)
+    }
+
+    fn planned(
+        source: &'a Source,
+        components: &'a PipelineComponents,
+        copies: Copies,
+        (cache, first_mask): (LatentsFile, u64),
+        device: &'a Device,
+        contents: Contents,
+    ) -> Result<Self, LatentsError> {
+        let (captions, texts) = numbered(&contents.captions);
+        let (latent, encoding) = of_vae(source, components, device)?;
+        let (states, pooled, reading) = of_texts(components, device)?;
+        let ImageShape { height, width, .. } = source.shape();
+        let header = LatentsHeader {
+            key: cache.key,
+            name: source.name().into(),
+            fingerprint: contents.fingerprint,
+            some: spread(&texts[1..]),
+            captions,
+            latent,
+            states,
+            pooled,
+            image: match pooled {
+                0 => [0, 0],
+                _ => [height, width],
+            },
+            mirrored: copies.mirrored,
+            classes: source.classes().to_vec(),
+            masks: copies.masks.map_or(0, |masks| masks.each),
         };
         Ok(Self {
             source,
             components,
             copies,
             device,
-            path,
-            state,
+            path: cache.path,
+            first_mask,
+            state: State::Planned {
+                header,
+                texts,
+                bytes: encoding.max(reading),
+            },
         })
     }
 
@@ -179,7 +257,10 @@ impl<'a> Encoding<'a> {
             let ImageShape { height, width, .. } = source.shape();
             pass.write(&|images, numbers| {
                 let turns = (0..masks.each).map(|turn| {
-                    let number = |copy: &usize| (copy * masks.each + turn) as u64;
+                    let number = |copy: &usize| {
+                        self.first_mask
+                            .wrapping_add((copy * masks.each + turn) as u64)
+                    };
                     let hidden = numbers
                         .iter()
                         .flat_map(|copy| masks.mask(number(copy), height, width));

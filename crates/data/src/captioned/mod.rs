@@ -12,6 +12,7 @@ mod tars;
 
 use rayon::prelude::*;
 use sha2::{Digest, Sha256};
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use crate::collector::CHUNK;
@@ -126,6 +127,21 @@ impl Captioned {
         Self::of(shards, config, None, model.into())
     }
 
+    /// These images, whose labels are the numbers of classes `found`, for a model with these
+    /// classes.
+    ///
+    /// # Errors
+    /// Other classes than the model's, and settings that do not fit the data.
+    pub(crate) fn of_classes(
+        images: Vec<(PathBuf, u32)>,
+        config: &DataConfig,
+        found: &[String],
+        model: &[String],
+    ) -> Result<Self, DataError> {
+        let shard = Shard::of_classes(images, config, found, model)?;
+        Self::of(vec![shard], config, None, model.into())
+    }
+
     fn of(
         shards: Vec<Shard>,
         config: &DataConfig,
@@ -155,6 +171,11 @@ impl Captioned {
             skip: Skip::of(config)?,
             classes,
         })
+    }
+
+    /// The same set under another name.
+    pub(crate) fn named(self, name: String) -> Self {
+        Self { name, ..self }
     }
 
     /// What to call the set in messages and reports.
