@@ -34,7 +34,7 @@ impl World {
             .collect();
         for piece in pieces.iter().cloned() {
             if rank > 0 {
-                let before = self.receive_floats(rank - 1, piece.len())?;
+                let before = self.receive_floats(rank - 1, piece.len(), rank)?;
                 // The numbers before come first, though the order of two does not matter.
                 add(&mut sum[piece.clone()], &before);
             }
@@ -48,7 +48,7 @@ impl World {
         // The last rank has the sum, which goes back the same way.
         for piece in pieces {
             if rank < last {
-                let whole = self.receive_floats(rank + 1, piece.len())?;
+                let whole = self.receive_floats(rank + 1, piece.len(), last - rank)?;
                 sum[piece.clone()].copy_from_slice(&whole);
             }
             if rank > 0 {
@@ -66,8 +66,15 @@ impl World {
         self.send(to, &bytes)
     }
 
-    fn receive_floats(&self, from: usize, count: usize) -> Result<Vec<f32>, WorldError> {
-        let bytes = self.receive(from)?;
+    /// Numbers that come through `hops` ranks. Those who wait for a silent rank through others wait
+    /// longer than its neighbour, so that the error names the one that is silent.
+    fn receive_floats(
+        &self,
+        from: usize,
+        count: usize,
+        hops: usize,
+    ) -> Result<Vec<f32>, WorldError> {
+        let bytes = self.receive_within(from, self.limit_of(hops))?;
         let words = bytes.as_chunks::<4>().0.iter();
         let values: Vec<f32> = words.map(|word| f32::from_le_bytes(*word)).collect();
         match values.len() == count {
