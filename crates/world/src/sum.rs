@@ -3,11 +3,15 @@
 use crate::{World, WorldError};
 use std::ops::Range;
 
-/// Numbers in one message. While a rank adds one piece, the ranks before it work on the next.
-const PIECE: usize = 1 << 18;
+/// Numbers in one message, at least and at most: 64 KiB, below which a message costs more than what
+/// is in it, and 1 MiB.
+const PIECE: [usize; 2] = [1 << 14, 1 << 18];
 
-/// Bytes of a message of [`World::sum`].
-pub const PIECE_BYTES: usize = 4 * PIECE;
+/// How many of `len` numbers so many ranks send in a message of [`World::sum`]. While a rank adds one
+/// piece, the ranks before it work on the next: with as many pieces as ranks, all have work.
+pub fn piece_len(len: usize, ranks: usize) -> usize {
+    (len / ranks.max(1)).clamp(PIECE[0], PIECE[1])
+}
 
 impl World {
     /// The sum of the rows of all ranks: every rank gets it, with the same bits.
@@ -28,9 +32,10 @@ impl World {
             summed.map_err(|_| self.broken_off(engine.gone()))?;
             return Ok(sum);
         }
+        let piece = piece_len(sum.len(), self.size());
         let pieces: Vec<Range<usize>> = (0..sum.len())
-            .step_by(PIECE)
-            .map(|start| start..sum.len().min(start + PIECE))
+            .step_by(piece)
+            .map(|start| start..sum.len().min(start + piece))
             .collect();
         for piece in pieces.iter().cloned() {
             if rank > 0 {
