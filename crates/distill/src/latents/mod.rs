@@ -1,15 +1,21 @@
 //! Images with captions or classes to latents and states, once.
 
+mod file;
+mod texts;
+
+pub use file::LatentsFile;
+
 use burn::tensor::{Device, Tensor, TensorData};
 use fewstep_data::image::{Image, to_f32};
 use fewstep_data::{
     Check, Contents, DataError, ImageShape, Latents, LatentsHeader, LatentsWriter, Masks, Source,
 };
-use fewstep_formats::{FormatError, PipelineComponents, TextEncoder};
+use fewstep_formats::{FormatError, PipelineComponents};
 use fewstep_kernels::device::Placement;
 use rayon::current_num_threads;
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
+use texts::encode_texts;
 
 /// How many parts are encoded in parallel, where there are so many threads.
 const PARTS: usize = 4;
@@ -52,56 +58,6 @@ pub struct Encoding<'a> {
     /// The number of the first mask.
     first_mask: u64,
     state: State,
-}
-
-/// The file with some latents.
-#[derive(Clone, Debug)]
-pub struct LatentsFile {
-    key: String,
-    path: PathBuf,
-}
-
-impl LatentsFile {
-    /// That of latents of these contents, made by these networks, in `folder`. The name of the file
-    /// says all that it depends on.
-    ///
-    /// # Errors
-    /// When the networks cannot be read.
-    pub fn of(
-        contents: &str,
-        components: &PipelineComponents,
-        copies: Copies,
-        folder: &Path,
-    ) -> Result<Self, LatentsError> {
-        let networks = components.digest()?;
-        let Copies { mirrored, masks } = copies;
-        let masked = masks.map(|masks| format!("-{:?}{}", masks.kind, masks.each));
-        let key = format!(
-            "{contents}-{networks}-{}{}",
-            u8::from(mirrored),
-            masked.unwrap_or_default()
-        );
-        let path = folder.join(format!("latents-{key}.safetensors"));
-        Ok(Self { key, path })
-    }
-
-    /// The digest of all that it depends on.
-    pub fn key(&self) -> &str {
-        &self.key
-    }
-
-    /// Where it is.
-    pub fn path(&self) -> &Path {
-        &self.path
-    }
-
-    /// Opens it; none if it is not there.
-    ///
-    /// # Errors
-    /// As [`Latents::open`].
-    pub fn open(&self) -> Result<Option<Latents>, DataError> {
-        Latents::open(&self.path, &self.key)
-    }
 }
 
 #[derive(Debug)]
@@ -426,37 +382,6 @@ fn batch(images: &[Image], device: &Device) -> Tensor<4> {
     let pixels: Vec<f32> = pixels.map(|&value| to_f32(value)).collect();
     let shape = [images.len(), shape.channels, shape.height, shape.width];
     Tensor::from_data(TensorData::new(pixels, shape), device)
-}
-
-/// The embeddings of some texts, one after another.
-struct Embeds {
-    states: Vec<f32>,
-    pooled: Vec<f32>,
-}
-
-impl Embeds {
-    /// Zeros for the first of `texts` texts.
-    fn clear_first(&mut self, texts: usize) {
-        for values in [&mut self.states, &mut self.pooled] {
-            let each = values.len() / texts.max(1);
-            values[..each].fill(0.0);
-        }
-    }
-}
-
-/// Texts without so many of the last layers.
-fn encode_texts(
-    encoder: &TextEncoder,
-    (texts, skipped): (&[String], usize),
-    device: &Device,
-) -> Vec<Embeds> {
-    Placement::of(device).map(texts.chunks(TEXTS_TOGETHER).collect(), |texts| {
-        let embeds = encoder.encode(texts, skipped).0;
-        Embeds {
-            states: values(embeds.states),
-            pooled: embeds.pooled.map(values).unwrap_or_default(),
-        }
-    })
 }
 
 fn values<const D: usize>(tensor: Tensor<D>) -> Vec<f32> {
