@@ -14,51 +14,17 @@ process but for the last digits.
 import argparse
 import concurrent.futures
 import json
-import os
 import pathlib
 import random
 import re
-import socket
 import subprocess
 import sys
 import time
-import urllib.request
+
+sys.path.insert(0, str(pathlib.Path(__file__).parent))
+from s3_server import Bucket, check  # noqa: E402
 
 MODEL = "builtin:fashion-mnist"
-
-
-def free_port():
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
-
-
-class Bucket:
-    """An S3 server with one bucket, until the end of the script."""
-
-    def __init__(self, server, log):
-        port = free_port()
-        self.address = f"http://127.0.0.1:{port}"
-        self.process = subprocess.Popen([server, "-H", "127.0.0.1", "-p", str(port)], stdout=log, stderr=log)
-        for _ in range(600):
-            try:
-                urllib.request.urlopen(urllib.request.Request(f"{self.address}/bucket", method="PUT"))
-                return
-            except OSError:
-                time.sleep(0.1)
-        sys.exit("the server did not start")
-
-    def environment(self):
-        secrets = {"AWS_ACCESS_KEY_ID": "someone", "AWS_SECRET_ACCESS_KEY": "a-secret-that-nobody-prints"}
-        return {**os.environ, **secrets, "AWS_REGION": "us-east-1", "AWS_ENDPOINT_URL": self.address}
-
-
-def check(what, holds):
-    print(f"{'ok  ' if holds else 'FAIL'}  {what}", flush=True)
-    check.failed |= not holds
-
-
-check.failed = False
 
 
 class Set:

@@ -57,6 +57,10 @@ pub struct DataConfig {
     /// [`Survey::skip_list`](crate::Survey::skip_list) writes it; for image files, tars and parquet.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub skip: Option<PathBuf>,
+    /// Where latents of the images are kept: a folder, or for images in object storage a place there
+    /// too; the user's cache folder by default.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cache: Option<String>,
     /// How many bytes the images may take in memory; not stored, and no limit by default.
     #[serde(skip)]
     pub max_bytes: Option<u64>,
@@ -86,6 +90,7 @@ impl DataConfig {
             caption: None,
             max_pixels: None,
             skip: None,
+            cache: None,
             max_bytes: None,
             class_names: None,
         }

@@ -47,6 +47,7 @@ mod shape;
 mod skip;
 mod source;
 mod splits;
+mod stored;
 mod survey;
 
 pub use amount::amount;
@@ -67,4 +68,5 @@ pub use order::{Draw, ExampleOrder};
 pub use pairs::{GivenImages, GivenKind, Location};
 pub use shape::ImageShape;
 pub use source::{Labelled, Source};
+pub use stored::{StoredFile, StoredSet};
 pub use survey::{Problem, SKIP_LIST_HEAD, Survey, survey};

@@ -3,7 +3,9 @@
 
 use crate::error::{CliResult, IntoCliResult};
 use crate::memory;
+use crate::remote::copied;
 use crate::report::Row;
+use crate::storage::path_here;
 use burn::tensor::Device;
 use fewstep_data::{DataConfig, Dataset, FASHION_MNIST_CLASSES, parse_idx};
 use fewstep_metrics::{Reference, SmallClassifier};
@@ -31,10 +33,25 @@ pub(crate) fn is_sample(config: &DataConfig) -> bool {
     config.path.as_os_str() == SAMPLE
 }
 
-/// The dataset that a recipe names: the embedded sample, or files.
+/// The dataset that a recipe names: the embedded sample, or files. Those in object storage are copied
+/// to this machine until they are read.
 pub(crate) fn load_data(config: &DataConfig) -> CliResult<Dataset> {
     if !is_sample(config) {
-        return fewstep_data::load(&in_memory(config)).input_error();
+        return match path_here(&config.path)? {
+            Some(path) => {
+                let here = DataConfig {
+                    path,
+                    ..in_memory(config)
+                };
+                fewstep_data::load(&here).input_error()
+            }
+            None => {
+                let (_folder, here) = copied(config)?;
+                let mut dataset = fewstep_data::load(&in_memory(&here)).input_error()?;
+                dataset.name = config.path.display().to_string();
+                Ok(dataset)
+            }
+        };
     }
     let names = FASHION_MNIST_CLASSES.map(String::from);
     let sample = parse_idx(SAMPLE_IMAGES, Some(SAMPLE_LABELS), SAMPLE).work_error()?;

@@ -17,6 +17,7 @@ mod plain;
 mod processes;
 mod progress;
 mod recipes;
+mod remote;
 mod report;
 mod spared;
 mod storage;

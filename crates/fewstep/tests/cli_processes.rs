@@ -2,6 +2,8 @@
 //!
 //! `cargo test --release --features fewstep/mpi --test cli_processes -- --ignored`
 
+#[cfg(feature = "storage")]
+mod object_server;
 mod workspace;
 
 use std::path::{Path, PathBuf};
@@ -258,4 +260,76 @@ fn a_process_with_another_recipe_is_refused() {
     let said = stderr(&output);
     assert_eq!(output.status.code(), Some(2), "{said}");
     assert_eq!(said.matches("there are 3 ranks").count(), 1, "{said}");
+}
+
+#[cfg(feature = "storage")]
+const OF_CAPTIONS: &str = r#"
+seed = 4
+teacher = "MODEL"
+w_embedding = { dim = 16, scale = 100.0 }
+[data]
+kind = "captioned"
+path = "s3://bucket/set"
+size = 16
+[guided]
+updates = 3
+optim = { batch = 4, micro_batch = 2, lr = 1e-3 }
+[progressive]
+start_steps = 2
+end_steps = 1
+updates = 2
+optim = { batch = 4, micro_batch = 2, lr = 1e-3 }
+"#;
+
+/// Each encodes other shards, into one cache, and the run is that of one process.
+#[cfg(feature = "storage")]
+#[test]
+#[ignore = "needs mpirun and a build with the feature mpi"]
+fn processes_share_the_encoding_of_a_set_in_a_bucket() {
+    let (workspace, server) = (Workspace::new(), object_server::Server::start());
+    for shard in 0..3 {
+        let mut tar = tar::Builder::new(vec![]);
+        for image in 0..3 {
+            let file = workspace.path(&format!("{shard}{image}.png"));
+            workspace::write_pattern(&file, 3 * shard + image, [16, 16]);
+            let caption = file.with_extension("txt");
+            std::fs::write(&caption, format!("a cat {shard}")).expect("written");
+            for file in [file, caption] {
+                let name = file.file_name().expect("a name").to_owned();
+                tar.append_path_with_name(&file, name).expect("added");
+            }
+        }
+        let bytes = tar.into_inner().expect("whole");
+        let name = format!("bucket/set/{shard}.tar");
+        server.state().objects.insert(name, bytes);
+    }
+    let recipe = OF_CAPTIONS.replace("MODEL", &workspace::golden_path("sd1"));
+    let recipe = workspace.recipe("captions.toml", &recipe);
+    let words = |out| {
+        let cache = ["--set", "data.cache=s3://bucket/latents"];
+        [&["distill", &recipe, "--out", out][..], &cache].concat()
+    };
+    let two = &mut together(&workspace, 2, &words("two"));
+    server.used_by(two);
+    finish(two);
+    let asked = |name: &str| {
+        let wanted = format!("GET /bucket/set/{name}.tar");
+        let state = server.state();
+        state
+            .requests
+            .iter()
+            .filter(|request| **request == wanted)
+            .count()
+    };
+    // None was encoded twice.
+    assert_eq!(["0", "1", "2"].map(asked), [1, 1, 1]);
+    assert_eq!(server.names("bucket/latents/").len(), 3);
+    let mut one = workspace.command(&[&words("one")[..], &["--threads", "1"]].concat());
+    server.used_by(&mut one);
+    finish(&mut one);
+    assert_same_run(
+        &workspace.path("one"),
+        &workspace.path("two"),
+        &["guided", "steps-1"],
+    );
 }

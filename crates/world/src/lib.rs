@@ -24,5 +24,5 @@ mod world;
 
 pub use error::{RankName, WorldError};
 pub use launch::Launched;
-pub use sum::PIECE_BYTES;
+pub use sum::piece_len;
 pub use world::World;

@@ -3,11 +3,15 @@
 use crate::{World, WorldError};
 use std::ops::Range;
 
-/// Numbers in one message. While a rank adds one piece, the ranks before it work on the next.
-const PIECE: usize = 1 << 18;
+/// Numbers in one message, at least and at most: 64 KiB, below which a message costs more than what
+/// is in it, and 1 MiB.
+const PIECE: [usize; 2] = [1 << 14, 1 << 18];
 
-/// Bytes of a message of [`World::sum`].
-pub const PIECE_BYTES: usize = 4 * PIECE;
+/// How many of `len` numbers so many ranks send in a message of [`World::sum`]. While a rank adds one
+/// piece, the ranks before it work on the next: with as many pieces as ranks, all have work.
+pub fn piece_len(len: usize, ranks: usize) -> usize {
+    (len / ranks.max(1)).clamp(PIECE[0], PIECE[1])
+}
 
 impl World {
     /// The sum of the rows of all ranks: every rank gets it, with the same bits.
@@ -28,13 +32,14 @@ impl World {
             summed.map_err(|_| self.broken_off(engine.gone()))?;
             return Ok(sum);
         }
+        let piece = piece_len(sum.len(), self.size());
         let pieces: Vec<Range<usize>> = (0..sum.len())
-            .step_by(PIECE)
-            .map(|start| start..sum.len().min(start + PIECE))
+            .step_by(piece)
+            .map(|start| start..sum.len().min(start + piece))
             .collect();
         for piece in pieces.iter().cloned() {
             if rank > 0 {
-                let before = self.receive_floats(rank - 1, piece.len())?;
+                let before = self.receive_floats(rank - 1, piece.len(), rank)?;
                 // The numbers before come first, though the order of two does not matter.
                 add(&mut sum[piece.clone()], &before);
             }
@@ -48,7 +53,7 @@ impl World {
         // The last rank has the sum, which goes back the same way.
         for piece in pieces {
             if rank < last {
-                let whole = self.receive_floats(rank + 1, piece.len())?;
+                let whole = self.receive_floats(rank + 1, piece.len(), last - rank)?;
                 sum[piece.clone()].copy_from_slice(&whole);
             }
             if rank > 0 {
@@ -66,8 +71,15 @@ impl World {
         self.send(to, &bytes)
     }
 
-    fn receive_floats(&self, from: usize, count: usize) -> Result<Vec<f32>, WorldError> {
-        let bytes = self.receive(from)?;
+    /// Numbers that come through `hops` ranks. Those who wait for a silent rank through others wait
+    /// longer than its neighbour, so that the error names the one that is silent.
+    fn receive_floats(
+        &self,
+        from: usize,
+        count: usize,
+        hops: usize,
+    ) -> Result<Vec<f32>, WorldError> {
+        let bytes = self.receive_within(from, self.limit_of(hops))?;
         let words = bytes.as_chunks::<4>().0.iter();
         let values: Vec<f32> = words.map(|word| f32::from_le_bytes(*word)).collect();
         match values.len() == count {

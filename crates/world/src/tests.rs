@@ -149,3 +149,22 @@ fn the_odd_rank_is_named() {
     let digests = all(2, |world| world.check_equal(world.rank() as u64));
     assert!(matches!(&digests[1], Err(WorldError::Diverged(name)) if name.rank == 1));
 }
+
+/// Rank 0 waits for a row that comes through rank 1, which knows better who is silent.
+#[test]
+fn who_waits_for_a_silent_rank_itself_says_so_first() {
+    for silent in [0, 3] {
+        let results = all(4, |world| {
+            if world.rank() == silent {
+                thread::sleep(Duration::from_millis(1200));
+                return None;
+            }
+            let start = std::time::Instant::now();
+            let error = world.sum(vec![vec![1.0; 3]]).expect_err("one is missing");
+            Some((start.elapsed(), error.to_string()))
+        });
+        let said: Vec<_> = results.into_iter().flatten().collect();
+        let first = said.iter().min().expect("three waited");
+        assert!(first.1.contains(&format!("rank {silent} on ")), "{said:?}");
+    }
+}

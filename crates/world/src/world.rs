@@ -285,13 +285,29 @@ impl World {
     }
 
     pub(crate) fn receive(&self, from: usize) -> Result<Vec<u8>, WorldError> {
-        let received = self.transport().receive(from, self.limit());
+        self.receive_within(from, self.limit())
+    }
+
+    pub(crate) fn receive_within(
+        &self,
+        from: usize,
+        limit: Duration,
+    ) -> Result<Vec<u8>, WorldError> {
+        let received = self.transport().receive(from, limit);
         received.map_err(|failure| self.failed(failure, from))
     }
 
     /// Longer than rank 0 waits in [`gather`](Self::gather), which knows who is silent.
     pub(crate) fn limit(&self) -> Duration {
         self.patience + self.patience / 2
+    }
+
+    /// How long one waits for what comes through so many ranks: the limit for what comes through all.
+    pub(crate) fn limit_of(&self, hops: usize) -> Duration {
+        self.patience
+            + self
+                .patience
+                .mul_f64(0.5 * hops as f64 / self.size() as f64)
     }
 
     fn failed(&self, failure: Failure, rank: usize) -> WorldError {

@@ -1,6 +1,7 @@
 //! Images with captions, or with classes whose names are their captions. They are read one after
 //! another, since these sets are too big for memory.
 
+mod contents;
 mod csv;
 mod example;
 mod files;
@@ -12,6 +13,7 @@ mod tars;
 
 use rayon::prelude::*;
 use sha2::{Digest, Sha256};
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use crate::collector::CHUNK;
@@ -22,6 +24,7 @@ use crate::pairs::{GivenImages, GivenKind, check_aspect};
 use crate::skip::Skip;
 use crate::survey::Checked;
 use crate::{DataConfig, DataError, DataKind, Dataset, ImageShape};
+pub use contents::{Check, Contents};
 pub use example::Example;
 use example::Named;
 pub(crate) use metadata::is_in as has_list;
@@ -44,27 +47,6 @@ pub struct Captioned {
     skip: Skip,
     /// The classes whose names are the captions; empty if the set has captions.
     classes: Arc<[String]>,
-}
-
-/// What was found when a whole set was read.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Contents {
-    /// All captions, in order.
-    pub captions: Vec<String>,
-    /// The first 16 hexadecimal digits of the SHA-256 over images, captions and the size they are
-    /// brought to.
-    pub fingerprint: String,
-    /// The same over what control images are made from: the given images, or the images themselves.
-    pub sources: String,
-}
-
-/// How thoroughly a set is read.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Check {
-    /// Every example has an image and a caption.
-    Present,
-    /// And every image can be decoded.
-    Decoded,
 }
 
 impl Captioned {
@@ -126,6 +108,21 @@ impl Captioned {
         Self::of(shards, config, None, model.into())
     }
 
+    /// These images, whose labels are the numbers of classes `found`, for a model with these
+    /// classes.
+    ///
+    /// # Errors
+    /// Other classes than the model's, and settings that do not fit the data.
+    pub(crate) fn of_classes(
+        images: Vec<(PathBuf, u32)>,
+        config: &DataConfig,
+        found: &[String],
+        model: &[String],
+    ) -> Result<Self, DataError> {
+        let shard = Shard::of_classes(images, config, found, model)?;
+        Self::of(vec![shard], config, None, model.into())
+    }
+
     fn of(
         shards: Vec<Shard>,
         config: &DataConfig,
@@ -155,6 +152,11 @@ impl Captioned {
             skip: Skip::of(config)?,
             classes,
         })
+    }
+
+    /// The same set under another name.
+    pub(crate) fn named(self, name: String) -> Self {
+        Self { name, ..self }
     }
 
     /// What to call the set in messages and reports.

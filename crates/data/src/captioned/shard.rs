@@ -4,7 +4,7 @@ use super::example::{Example, Named, caption};
 use super::location::column;
 use super::{files, metadata, tars};
 use crate::classes::{match_classes, renamed};
-use crate::folder::list;
+use crate::folder::{Item, list};
 use crate::listing::entries;
 use crate::parquet::{self, Table, Wanted, labelled_tables};
 use crate::skip::name_of;
@@ -135,6 +135,21 @@ impl Shard {
                 });
             }
         })
+    }
+
+    /// Images whose labels are the numbers of classes `found`, for a model with these classes.
+    pub(super) fn of_classes(
+        images: Vec<(PathBuf, u32)>,
+        config: &DataConfig,
+        found: &[String],
+        model: &[String],
+    ) -> Result<Self, DataError> {
+        let captions = captions_of_labels(&config.path, config, found.to_vec(), model)?;
+        let listed = images.into_iter().map(|(path, label)| {
+            let label = Some(label);
+            files::of_class(Item { path, label }, config, &captions)
+        });
+        Ok(Self::Files(listed.collect()))
     }
 
     /// Its examples; `number` is its number among the parts, for messages.

@@ -9,6 +9,7 @@
 //! there for models that take it.
 
 mod header;
+mod joined;
 #[cfg(test)]
 mod tests;
 mod writer;
@@ -23,12 +24,13 @@ use fewstep_diffusion::{Inputs, PromptEmbeds};
 use header::{CAPTIONS, CONCAT, LATENTS, POOLED, STATES, StoredHeader};
 use std::path::Path;
 
-/// An open cache. Batches are read from the file; the system keeps in memory what there is room
-/// for.
+/// An open cache, or several one after another. Batches are read from the files; the system keeps in
+/// memory what there is room for.
 #[derive(Debug)]
 pub struct Latents {
     header: LatentsHeader,
-    file: CacheFile,
+    /// Each with the number of its first example.
+    files: Vec<(usize, CacheFile)>,
     empty: HostTexts,
 }
 
@@ -50,10 +52,10 @@ impl Latents {
         let mut cache = Self {
             empty: header.no_texts(),
             header,
-            file,
+            files: vec![(0, file)],
         };
         let mut empty = cache.header.no_texts();
-        cache.read_text(0, &mut empty)?;
+        cache.read_text(&cache.files[0].1, 0, &mut empty)?;
         cache.empty = empty;
         Ok(Some(cache))
     }
@@ -92,16 +94,17 @@ impl Latents {
         for clock in clock..clock + size as u64 {
             let draw = order.at(clock);
             indices.push(draw.index as u64);
-            let copy =
-                draw.index * self.header.copies() + usize::from(draw.flip && self.header.mirrored);
-            latents.extend(self.read(LATENTS, copy, len)?);
+            let (first, file) = self.file_of(draw.index);
+            let copy = (draw.index - first) * self.header.copies()
+                + usize::from(draw.flip && self.header.mirrored);
+            latents.extend(read(file, LATENTS, copy, len)?);
             if masks > 0 {
                 let random = &mut generator(order.seed(), Purpose::Condition, clock);
                 let index = copy * masks + below(masks as u64, random) as usize;
                 let len = shape_concat.iter().product();
-                concat.extend(self.read(CONCAT, index, len)?);
+                concat.extend(read(file, CONCAT, index, len)?);
             }
-            self.read_text(self.header.captions[draw.index] as usize, &mut texts)?;
+            self.read_text(file, self.header.captions[draw.index] as usize, &mut texts)?;
             if let Some((conditions, control)) = conditions.zip(control.as_mut()) {
                 // Conditions of a captioned set have a source for every example.
                 if let Some(source) = conditions.source(draw)? {
@@ -132,24 +135,36 @@ impl Latents {
         })
     }
 
-    /// Adds the embeddings of a text.
-    fn read_text(&self, text: usize, to: &mut HostTexts) -> Result<(), DataError> {
-        let states = self.read(STATES, text, self.header.states_len())?;
+    /// The file with an example, and the number of the first one in it.
+    fn file_of(&self, example: usize) -> (usize, &CacheFile) {
+        let after = self.files.partition_point(|(first, _)| *first <= example);
+        let (first, file) = &self.files[after - 1];
+        (*first, file)
+    }
+
+    /// Adds the embeddings of a text of a file.
+    fn read_text(
+        &self,
+        file: &CacheFile,
+        text: usize,
+        to: &mut HostTexts,
+    ) -> Result<(), DataError> {
+        let states = read(file, STATES, text, self.header.states_len())?;
         to.states.values.extend(states);
         if let Some(pooled) = &mut to.pooled {
             pooled
                 .values
-                .extend(self.read(POOLED, text, self.header.pooled)?);
+                .extend(read(file, POOLED, text, self.header.pooled)?);
         }
         Ok(())
     }
+}
 
-    /// The `index`-th piece of `len` numbers of a tensor.
-    fn read(&self, tensor: usize, index: usize, len: usize) -> Result<Vec<f32>, DataError> {
-        let bytes = self.file.read(tensor, index, 4 * len)?;
-        let values = bytes.chunks_exact(4);
-        Ok(values
-            .map(|b| b.try_into().map_or(f32::NAN, f32::from_le_bytes))
-            .collect())
-    }
+/// The `index`-th piece of `len` numbers of a tensor.
+fn read(file: &CacheFile, tensor: usize, index: usize, len: usize) -> Result<Vec<f32>, DataError> {
+    let bytes = file.read(tensor, index, 4 * len)?;
+    let values = bytes.chunks_exact(4);
+    Ok(values
+        .map(|b| b.try_into().map_or(f32::NAN, f32::from_le_bytes))
+        .collect())
 }

@@ -190,3 +190,57 @@ fn a_header_of_an_earlier_version_is_read() {
     let read: LatentsHeader = serde_json::from_str(&old).unwrap();
     assert_eq!(read.masks, 3);
 }
+
+/// The oracle: one cache with the same examples, in which the second shard's texts follow those of
+/// the first.
+#[test]
+fn caches_of_shards_give_the_batches_of_one() {
+    let folder = tempfile::tempdir().unwrap();
+    let write = |name: &str, captions: &[u32], latents: &[f32], texts: &[f32]| {
+        let path = folder.path().join(name);
+        let header = LatentsHeader {
+            key: name.into(),
+            fingerprint: name.into(),
+            captions: captions.to_vec(),
+            ..header(false, 0)
+        };
+        let mut writer = LatentsWriter::create(&path, header).unwrap();
+        latents
+            .iter()
+            .for_each(|value| writer.write(&[*value; 4]).unwrap());
+        texts
+            .iter()
+            .for_each(|value| writer.write(&[*value; 6]).unwrap());
+        texts
+            .iter()
+            .for_each(|value| writer.write(&[0.5 * value; 2]).unwrap());
+        writer.finish().unwrap();
+        Latents::open(&path, name).unwrap().unwrap()
+    };
+    let shards = vec![
+        write("a", &[1, 2, 1], &[10.0, 20.0, 30.0], &[0.0, 1.0, 2.0]),
+        write("b", &[1], &[40.0], &[0.0, 3.0]),
+        write("c", &[2, 1], &[50.0, 60.0], &[0.0, 1.0, 4.0]),
+    ];
+    let joined = Latents::join(shards, "all", |contents| format!("{contents}-x")).unwrap();
+    let whole = write(
+        "whole",
+        &[1, 2, 1, 3, 4, 1],
+        &[10.0, 20.0, 30.0, 40.0, 50.0, 60.0],
+        &[0.0, 1.0, 2.0, 3.0, 4.0],
+    );
+    let batch = |cache: &Latents| {
+        let order = &mut ExampleOrder::new(5, 6, false);
+        cache.batch(None, order, 3, 20).unwrap()
+    };
+    let (joined_batch, batch) = (batch(&joined), batch(&whole));
+    assert_eq!(joined_batch.images.values, batch.images.values);
+    let [a, b] = [joined_batch, batch].map(|batch| batch.inputs.prompt.unwrap());
+    assert_eq!(a.cond.states.values, b.cond.states.values);
+    assert_eq!(a.cond.pooled.unwrap().values, b.cond.pooled.unwrap().values);
+    assert_eq!(a.uncond.states.values, b.uncond.states.values);
+    let header = joined.header();
+    assert_eq!((header.name.as_str(), joined.len()), ("all", 6));
+    assert_eq!(header.key, format!("{}-x", header.fingerprint));
+    assert!(Latents::join(vec![], "none", |text| text.into()).is_err());
+}

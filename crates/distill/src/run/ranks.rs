@@ -8,7 +8,7 @@ use fewstep_diffusion::Network;
 use fewstep_formats::Model;
 use fewstep_kernels::device::Placement;
 use fewstep_kernels::memory::Predicted;
-use fewstep_world::PIECE_BYTES;
+use fewstep_world::piece_len;
 use rayon::current_num_threads;
 use serde::Serialize;
 
@@ -169,7 +169,8 @@ fn exchange(parameters: usize, ranks: usize, bandwidth: f64) -> (u64, f64) {
     }
     let bytes = 4 * parameters as u64;
     let sent = if ranks == 2 { bytes } else { 2 * bytes };
-    let hops = (ranks - 1) as f64 * (PIECE_BYTES as f64).min(bytes as f64);
+    let piece = 4 * piece_len(parameters, ranks) as u64;
+    let hops = (ranks - 1) as f64 * piece.min(bytes) as f64;
     (sent, 2.0 * (bytes as f64 + hops) / bandwidth)
 }
 
@@ -193,6 +194,9 @@ mod tests {
         let expected = 2.0 * 3.44 / 25.0 * (1.0 + 7.0 / pieces);
         assert!((seconds - expected).abs() < 1e-6, "{seconds} {expected}");
         assert_eq!(exchange(1000, 2, 4000.0), (4000, 4.0));
+        // Of few parameters many ranks send small pieces: here of 64 KiB.
+        let (_, seconds) = exchange(1 << 20, 65, 1.0);
+        assert_eq!(seconds, 2.0 * f64::from((4 << 20) + 64 * (64 << 10)));
         assert_eq!(exchange(1000, 1, 4000.0), (0, 0.0));
     }
 }

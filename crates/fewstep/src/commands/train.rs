@@ -1,9 +1,10 @@
 //! `fewstep train`: a teacher from data.
 
+use super::shared::captioned::{self, Wanted};
+use super::shared::plan;
 use super::shared::recipe_kind::Command;
 use super::shared::run::{RunArgs, run_phases};
 use super::shared::run_folder::RunFolder;
-use super::shared::{captioned, plan};
 use crate::builtin;
 use crate::console;
 use crate::error::{CliError, CliResult, IntoCliResult};
@@ -57,28 +58,30 @@ fn train(args: &Args, world: &World) -> CliResult {
         Some(text) => {
             let assembled = |first: bool| assemble(text, &args.run, folder.as_ref(), first);
             let components = world.first_at_rank_0(|| assembled(world.is_first()))??;
-            let check = |examples: &Examples| {
+            let fits = |examples: &Examples| {
                 let shape = examples.shape();
                 let network = recipe.network_of(shape, examples.text_width(), 0);
-                network.map_err(|error| {
+                network.map(drop).map_err(|error| {
                     let shape = [shape.channels, shape.height, shape.width];
                     CliError::input(format!(
                         "the data gives latents of {shape:?} (channels, height, width): {error}"
                     ))
-                })?;
-                let folder = folder.as_ref();
-                folder.map_or(Ok(()), |folder| folder.check_examples(examples))
+                })
             };
-            let copies = Copies {
-                mirrored: recipe.flip,
-                masks: None,
-            };
-            let data = &recipe.data;
-            let planned = args.run.plan;
-            // One rank encodes what the others then find in the cache.
-            let examples = world.first_at_rank_0(|| {
-                captioned::examples(data, None, &components, copies, &check, &device, planned)
-            })??;
+            let examples = captioned::examples(&Wanted {
+                data: &recipe.data,
+                condition: None,
+                components: &components,
+                copies: Copies {
+                    mirrored: recipe.flip,
+                    masks: None,
+                },
+                fits: &fits,
+                run: folder.as_ref(),
+                device: &device,
+                world,
+                planned: args.run.plan,
+            })?;
             (examples, Some(components))
         }
     };

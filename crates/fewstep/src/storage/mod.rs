@@ -6,12 +6,24 @@ mod objects;
 mod url;
 
 use crate::error::{CliError, CliResult, IntoCliResult};
+use fewstep_data::StoredFile;
 use folder::Folder;
 use std::fmt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use tempfile::TempDir;
 pub(crate) use url::is_url;
 use url::{Location, locate};
+
+/// The path of a place on this machine; none if it is in object storage.
+///
+/// # Errors
+/// When it is a URL that cannot be used.
+pub(crate) fn path_here(place: &Path) -> CliResult<Option<PathBuf>> {
+    Ok(match locate(place)? {
+        Location::Folder(path) => Some(path),
+        Location::Objects(_) => None,
+    })
+}
 
 /// Files by their names. A name may have folders in it, with `/` between them.
 trait Files {
@@ -49,6 +61,12 @@ trait Files {
 
     /// The names of all files, without those in folders, that start and end like this.
     fn list(&self, start: &str, ending: &str) -> CliResult<Vec<String>>;
+
+    /// All files of a place in object storage, those in folders too. The files of a folder are read
+    /// where they are, and none is listed.
+    fn list_below(&self) -> CliResult<Vec<StoredFile>> {
+        Ok(vec![])
+    }
 
     /// Removes a file, if it is there.
     fn remove(&self, name: &str) -> CliResult;
@@ -173,6 +191,11 @@ impl Storage {
         let mut names = self.files.list(start, ending)?;
         names.sort();
         Ok(names)
+    }
+
+    /// All files of a place in object storage, those in folders too.
+    pub(crate) fn list_below(&self) -> CliResult<Vec<StoredFile>> {
+        self.files.list_below()
     }
 
     /// Removes a file, if it is there.

@@ -11,9 +11,14 @@ mod few_steps;
 mod lora;
 mod masks;
 mod measuring;
+#[cfg(feature = "storage")]
+#[path = "../object_server/mod.rs"]
+mod object_server;
 mod precision;
 mod sdxl;
 mod sizes;
+#[cfg(feature = "storage")]
+mod stored_sets;
 mod teacher_lora;
 #[path = "../workspace/mod.rs"]
 mod workspace;

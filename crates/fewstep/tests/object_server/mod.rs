@@ -90,6 +90,8 @@ fn answer(mut stream: TcpStream, state: &Mutex<State>) {
         }
         let (count, every) = (known.requests.len(), known.fails_every);
         let turn = if every > 0 { count % every } else { 0 };
+        let object = known.objects.get(request.path.trim_start_matches('/'));
+        let tag = object.map_or("\"e\"".into(), |object| tag(object));
         let (status, body) = match known.refuses {
             Some((status, said)) => (status, said.as_bytes().to_vec()),
             None if turn == 1 => (503, b"busy".to_vec()),
@@ -104,7 +106,7 @@ fn answer(mut stream: TcpStream, state: &Mutex<State>) {
             _ => String::new(),
         };
         let head = format!(
-            "HTTP/1.1 {status} X\r\nContent-Length: {}\r\nETag: \"e\"\r\nLast-Modified: Thu, 01 Jan 2026 00:00:00 GMT\r\n{range}\r\n",
+            "HTTP/1.1 {status} X\r\nContent-Length: {}\r\nETag: {tag}\r\nLast-Modified: Thu, 01 Jan 2026 00:00:00 GMT\r\n{range}\r\n",
             body.len()
         );
         let is_object = request.method == "GET" && request.query.len() < 2 && status < 300;
@@ -174,7 +176,8 @@ impl State {
         let upload = query("uploadId");
         match request.method.as_str() {
             "GET" if query("list-type").is_some() => {
-                (200, self.list(&name, &query("prefix").unwrap_or_default()))
+                let prefix = query("prefix").unwrap_or_default();
+                (200, self.list(&name, &prefix, query("delimiter").is_some()))
             }
             "GET" | "HEAD" => match self.objects.get(&name) {
                 Some(object) => match request.range {
@@ -229,18 +232,28 @@ impl State {
         }
     }
 
-    fn list(&self, bucket: &str, prefix: &str) -> Vec<u8> {
+    /// The objects below a prefix: all, or those before the next slash.
+    fn list(&self, bucket: &str, prefix: &str, delimited: bool) -> Vec<u8> {
         let start = format!("{}/{prefix}", bucket.trim_end_matches('/'));
         let below = self.objects.iter().filter_map(|(name, object)| {
             let rest = name.strip_prefix(&start)?;
-            (!rest.contains('/')).then(|| {
+            (!delimited || !rest.contains('/')).then(|| {
                 format!(
-                    "<Contents><Key>{prefix}{rest}</Key><Size>{}</Size><LastModified>2026-01-01T00:00:00Z</LastModified><ETag>e</ETag></Contents>",
-                    object.len()
+                    "<Contents><Key>{prefix}{rest}</Key><Size>{}</Size><LastModified>2026-01-01T00:00:00Z</LastModified><ETag>{}</ETag></Contents>",
+                    object.len(),
+                    tag(object)
                 )
             })
         });
         let below: String = below.collect();
         format!("<ListBucketResult>{below}</ListBucketResult>").into()
     }
+}
+
+/// Another one for other contents.
+fn tag(object: &[u8]) -> String {
+    let sum = object.iter().fold(0u64, |sum, byte| {
+        sum.wrapping_mul(31).wrapping_add(u64::from(*byte))
+    });
+    format!("\"{sum:016x}\"")
 }

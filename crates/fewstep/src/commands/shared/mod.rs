@@ -25,5 +25,6 @@ pub(crate) mod run;
 pub(crate) mod run_folder;
 pub(crate) mod sampling;
 pub(crate) mod shard;
+mod stored_set;
 pub(crate) mod summary;
 pub(crate) mod teacher_inputs;

@@ -5,7 +5,7 @@ use std::path::Path;
 use toml::{Table, Value};
 
 /// How a run reports, saves and shows what it does, and where it computes.
-const FREE: [&str; 8] = [
+const FREE: [&str; 9] = [
     "run.log_every",
     "run.checkpoint_every",
     "run.keep",
@@ -14,6 +14,7 @@ const FREE: [&str; 8] = [
     "prompts",
     "text.prompts",
     "data.max_pixels",
+    "data.cache",
 ];
 
 /// The library judges these, by the phases that come out.

@@ -1,9 +1,10 @@
 //! The teacher and the data of a recipe.
 
+use super::captioned::{self, Wanted};
 use super::example::{Uses, command_for};
 use super::run::{RunArgs, run_phases};
 use super::run_folder::RunFolder;
-use super::{captioned, models, plan};
+use super::{models, plan};
 use crate::builtin;
 use crate::console;
 use crate::error::{CliError, CliResult, IntoCliResult};
@@ -91,13 +92,13 @@ impl TeacherInputs {
         let added = &mut teacher.recipe.provenance.teacher_lora;
         added.extend(names.iter().map(TeacherLora::name));
         let inputs = match source.components()? {
-            // One rank encodes what the others then find in the cache.
-            Some(parts) => world.first_at_rank_0(|| {
+            Some(parts) => {
                 let skipped = teacher.recipe.clip_skip;
                 let parts = parts.with_loras(loras).with_clip_skip(skipped);
                 let teacher = (teacher, stored);
-                Self::latent(teacher, parts, data, condition, mirrored, device, on)
-            })??,
+                let of = (device, world);
+                Self::latent(teacher, parts, data, condition, mirrored, of, on)?
+            }
             None => {
                 check_clip_skip(teacher.recipe.clip_skip, 0).map_err(CliError::input)?;
                 loras.check_without_text().input_error()?;
@@ -145,26 +146,26 @@ impl TeacherInputs {
         data: &DataConfig,
         condition: Option<&ConditionConfig>,
         mirrored: bool,
-        device: Device,
-        (planned, folder): (bool, Option<&RunFolder>),
+        (device, world): (Device, &World),
+        (planned, run): (bool, Option<&RunFolder>),
     ) -> CliResult<Self> {
         let masks = masks(&teacher.network.config(), condition)?;
         // Masked images are stored with the latents; they are no control images.
         let condition = condition.filter(|_| masks.is_none());
         let copies = Copies { mirrored, masks };
-        let check = |examples: &Examples| {
-            fits(&teacher, examples, data.size).map_err(CliError::input)?;
-            folder.map_or(Ok(()), |folder| folder.check_examples(examples))
-        };
-        let mut examples = captioned::examples(
+        let fits =
+            |examples: &Examples| fits(&teacher, examples, data.size).map_err(CliError::input);
+        let mut examples = captioned::examples(&Wanted {
             data,
             condition,
-            &components,
+            components: &components,
             copies,
-            &check,
-            &device,
+            fits: &fits,
+            run,
+            device: &device,
+            world,
             planned,
-        )?;
+        })?;
         let ImageShape {
             channels,
             height,

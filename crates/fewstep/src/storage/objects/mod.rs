@@ -9,6 +9,7 @@ mod tests;
 use super::{Files, Found, NamedBytes};
 use crate::error::{CliError, CliResult, IntoCliResult};
 use crate::output;
+use fewstep_data::StoredFile;
 use fewstep_formats::write_atomically_with;
 use futures_util::{StreamExt, TryStreamExt};
 use object_store::path::Path as ObjectPath;
@@ -234,6 +235,31 @@ impl Files for Objects {
             .filter_map(|object| object.location.filename());
         let names = names.filter(|name| name.starts_with(start) && name.ends_with(ending));
         Ok(names.map(String::from).collect())
+    }
+
+    fn list_below(&self) -> CliResult<Vec<StoredFile>> {
+        let below = (!self.prefix.as_ref().is_empty()).then_some(&self.prefix);
+        let listed = self.store.list(below).try_collect::<Vec<_>>();
+        let objects = match self.runtime.block_on(listed) {
+            Ok(objects) => objects,
+            Err(Error::NotFound { .. }) => vec![],
+            Err(error) => {
+                return Err(plain::explain(&self.url, "list", &self.url, error));
+            }
+        };
+        let files = objects.into_iter().filter_map(|object| {
+            let name: Vec<_> = object.location.prefix_match(&self.prefix)?.collect();
+            let name: Vec<&str> = name.iter().map(AsRef::as_ref).collect();
+            let changed = object.last_modified.timestamp_millis();
+            Some(StoredFile {
+                name: name.join("/"),
+                // Not every server has tags.
+                identity: object
+                    .e_tag
+                    .unwrap_or_else(|| format!("{} bytes at {changed}", object.size)),
+            })
+        });
+        Ok(files.collect())
     }
 
     fn remove(&self, name: &str) -> CliResult {

@@ -95,3 +95,22 @@ fn names_are_below_the_prefix() {
     let whole = Objects::new(store, ObjectPath::default(), "s3://bucket");
     assert_eq!(done(done(whole).find("a/b/c")), Some(vec![1]));
 }
+
+#[test]
+fn all_objects_below_are_listed_and_change_with_their_contents() {
+    let (_, objects) = objects("sets/a");
+    done(objects.put("train/x/1.png", vec![1]));
+    done(objects.put("2.tar", vec![2]));
+    let listed = || {
+        let mut files = done(objects.list_below());
+        files.sort_by(|a, b| a.name.cmp(&b.name));
+        files
+    };
+    let before = listed();
+    let names: Vec<&str> = before.iter().map(|file| file.name.as_str()).collect();
+    assert_eq!(names, ["2.tar", "train/x/1.png"]);
+    done(objects.put("2.tar", vec![3]));
+    let after = listed();
+    assert_ne!(after[0].identity, before[0].identity);
+    assert_eq!(after[1].identity, before[1].identity);
+}

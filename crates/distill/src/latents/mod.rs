@@ -1,15 +1,21 @@
 //! Images with captions or classes to latents and states, once.
 
+mod file;
+mod texts;
+
+pub use file::LatentsFile;
+
 use burn::tensor::{Device, Tensor, TensorData};
 use fewstep_data::image::{Image, to_f32};
 use fewstep_data::{
-    Check, DataError, ImageShape, Latents, LatentsHeader, LatentsWriter, Masks, Source,
+    Check, Contents, DataError, ImageShape, Latents, LatentsHeader, LatentsWriter, Masks, Source,
 };
-use fewstep_formats::{FormatError, PipelineComponents, TextEncoder};
+use fewstep_formats::{FormatError, PipelineComponents};
 use fewstep_kernels::device::Placement;
 use rayon::current_num_threads;
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
+use texts::encode_texts;
 
 /// How many parts are encoded in parallel, where there are so many threads.
 const PARTS: usize = 4;
@@ -49,6 +55,8 @@ pub struct Encoding<'a> {
     copies: Copies,
     device: &'a Device,
     path: PathBuf,
+    /// The number of the first mask.
+    first_mask: u64,
     state: State,
 }
 
@@ -78,54 +86,80 @@ impl<'a> Encoding<'a> {
         device: &'a Device,
     ) -> Result<Self, LatentsError> {
         let contents = source.check(Check::Present)?;
-        let networks = components.digest()?;
-        let Copies { mirrored, masks } = copies;
-        let masked = masks.map(|masks| format!("-{:?}{}", masks.kind, masks.each));
-        let key = format!(
-            "{}-{networks}-{}{}",
-            contents.fingerprint,
-            u8::from(mirrored),
-            masked.unwrap_or_default()
-        );
-        let path = folder.join(format!("latents-{key}.safetensors"));
-        let state = match Latents::open(&path, &key)? {
-            Some(made) => State::Made(made),
-            None => {
-                let (captions, texts) = numbered(&contents.captions);
-                let (latent, encoding) = of_vae(source, components, device)?;
-                let (states, pooled, reading) = of_texts(components, device)?;
-                let ImageShape { height, width, .. } = source.shape();
-                let header = LatentsHeader {
-                    key,
-                    name: source.name().into(),
-                    fingerprint: contents.fingerprint,
-                    some: spread(&texts[1..]),
-                    captions,
-                    latent,
-                    states,
-                    pooled,
-                    image: match pooled {
-                        0 => [0, 0],
-                        _ => [height, width],
-                    },
-                    mirrored,
-                    classes: source.classes().to_vec(),
-                    masks: masks.map_or(0, |masks| masks.each),
-                };
-                State::Planned {
-                    header,
-                    texts,
-                    bytes: encoding.max(reading),
-                }
-            }
+        let cache = LatentsFile::of(&contents.fingerprint, components, copies, folder)?;
+        match cache.open()? {
+            None => Self::planned(source, components, copies, (cache, 0), device, contents),
+            Some(made) => Ok(Self {
+                source,
+                components,
+                copies,
+                device,
+                path: cache.path,
+                first_mask: 0,
+                state: State::Made(made),
+            }),
+        }
+    }
+
+    /// What the cache of a shard of a set will hold. `cache` is its file, whose name follows from
+    /// the shard's `identity` instead of its contents.
+    ///
+    /// # Errors
+    /// As [`Encoding::find`].
+    pub fn of_shard(
+        source: &'a Source,
+        components: &'a PipelineComponents,
+        copies: Copies,
+        (cache, identity): (LatentsFile, &str),
+        device: &'a Device,
+    ) -> Result<Self, LatentsError> {
+        let contents = source.check(Check::Present)?;
+        // Masks have numbers, and the shards of a set others.
+        let first = u64::from_str_radix(identity, 16).unwrap_or_default();
+        Self::planned(source, components, copies, (cache, first), device, contents)
+    }
+
+    fn planned(
+        source: &'a Source,
+        components: &'a PipelineComponents,
+        copies: Copies,
+        (cache, first_mask): (LatentsFile, u64),
+        device: &'a Device,
+        contents: Contents,
+    ) -> Result<Self, LatentsError> {
+        let (captions, texts) = numbered(&contents.captions);
+        let (latent, encoding) = of_vae(source, components, device)?;
+        let (states, pooled, reading) = of_texts(components, device)?;
+        let ImageShape { height, width, .. } = source.shape();
+        let header = LatentsHeader {
+            key: cache.key,
+            name: source.name().into(),
+            fingerprint: contents.fingerprint,
+            some: spread(&texts[1..]),
+            captions,
+            latent,
+            states,
+            pooled,
+            image: match pooled {
+                0 => [0, 0],
+                _ => [height, width],
+            },
+            mirrored: copies.mirrored,
+            classes: source.classes().to_vec(),
+            masks: copies.masks.map_or(0, |masks| masks.each),
         };
         Ok(Self {
             source,
             components,
             copies,
             device,
-            path,
-            state,
+            path: cache.path,
+            first_mask,
+            state: State::Planned {
+                header,
+                texts,
+                bytes: encoding.max(reading),
+            },
         })
     }
 
@@ -179,7 +213,10 @@ impl<'a> Encoding<'a> {
             let ImageShape { height, width, .. } = source.shape();
             pass.write(&|images, numbers| {
                 let turns = (0..masks.each).map(|turn| {
-                    let number = |copy: &usize| (copy * masks.each + turn) as u64;
+                    let number = |copy: &usize| {
+                        self.first_mask
+                            .wrapping_add((copy * masks.each + turn) as u64)
+                    };
                     let hidden = numbers
                         .iter()
                         .flat_map(|copy| masks.mask(number(copy), height, width));
@@ -344,37 +381,6 @@ fn batch(images: &[Image], device: &Device) -> Tensor<4> {
     let pixels: Vec<f32> = pixels.map(|&value| to_f32(value)).collect();
     let shape = [images.len(), shape.channels, shape.height, shape.width];
     Tensor::from_data(TensorData::new(pixels, shape), device)
-}
-
-/// The embeddings of some texts, one after another.
-struct Embeds {
-    states: Vec<f32>,
-    pooled: Vec<f32>,
-}
-
-impl Embeds {
-    /// Zeros for the first of `texts` texts.
-    fn clear_first(&mut self, texts: usize) {
-        for values in [&mut self.states, &mut self.pooled] {
-            let each = values.len() / texts.max(1);
-            values[..each].fill(0.0);
-        }
-    }
-}
-
-/// Texts without so many of the last layers.
-fn encode_texts(
-    encoder: &TextEncoder,
-    (texts, skipped): (&[String], usize),
-    device: &Device,
-) -> Vec<Embeds> {
-    Placement::of(device).map(texts.chunks(TEXTS_TOGETHER).collect(), |texts| {
-        let embeds = encoder.encode(texts, skipped).0;
-        Embeds {
-            states: values(embeds.states),
-            pooled: embeds.pooled.map(values).unwrap_or_default(),
-        }
-    })
 }
 
 fn values<const D: usize>(tensor: Tensor<D>) -> Vec<f32> {

@@ -1,0 +1,343 @@
+//! Sets that are elsewhere, such as in object storage: which of their files belong together, and
+//! opening some of them where they were copied to.
+
+use crate::cache::hex;
+use crate::captioned::Captioned;
+use crate::config::check;
+use crate::listing::{FORMATS_HINT, describe, is_clutter, is_image};
+use crate::splits::{no_folder, part_within, split_files};
+use crate::{DataConfig, DataError, DataKind, Split};
+use sha2::{Digest, Sha256};
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Path, PathBuf};
+
+/// Image files of a shard.
+const IMAGES: usize = 1024;
+
+/// The files that captioned sets are made of.
+const ARCHIVES: [&str; 2] = ["tar", "parquet"];
+
+/// A file of a set that is elsewhere.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StoredFile {
+    /// Its name in the set, with `/` between folders.
+    pub name: String,
+    /// What is another one once its contents are.
+    pub identity: String,
+}
+
+/// A set that is elsewhere, in shards that are read one at a time: the tars or parquet files of a
+/// captioned set, or some images of a folder with a folder for each class. The examples are those
+/// of a set on this machine, in the same order.
+#[derive(Debug)]
+pub struct StoredSet {
+    config: DataConfig,
+    shards: Vec<Vec<StoredFile>>,
+    /// The names of the folders of classes.
+    classes: Vec<String>,
+    /// The folder in which these are, empty at the top.
+    part: PathBuf,
+}
+
+impl StoredSet {
+    /// The shards of the set that `config` names, among all files below its path.
+    ///
+    /// # Errors
+    /// Kinds of sets and keys that have no meaning for sets elsewhere; no files of the set or of
+    /// the split.
+    pub fn new(config: &DataConfig, files: Vec<StoredFile>) -> Result<Self, DataError> {
+        let origin = config.path.display().to_string();
+        check(config, &origin)?;
+        if let Some(limit) = config.limit {
+            return Err(DataError::Config {
+                key: "limit",
+                got: limit.to_string(),
+                origin,
+                expected: "none: examples in object storage are not counted before they are read; name fewer files, or one, with `path`".into(),
+            });
+        }
+        let mut files: BTreeMap<PathBuf, StoredFile> = files
+            .into_iter()
+            .filter(|file| !file.name.split('/').any(is_clutter))
+            .map(|file| (PathBuf::from(&file.name), file))
+            .collect();
+        let set = |config: &DataConfig, shards, classes, part| Self {
+            config: config.clone(),
+            shards,
+            classes,
+            part,
+        };
+        match config.kind {
+            DataKind::Captioned => {
+                let names = archives(config, files.keys().cloned().collect())?;
+                let mut take = |name| files.remove(name).map(|file| vec![file]);
+                let shards = names.iter().filter_map(&mut take).collect();
+                Ok(set(config, shards, vec![], PathBuf::new()))
+            }
+            DataKind::Folder => {
+                let (part, names) = images(config, files.keys().cloned().collect())?;
+                let of_class = |name: &PathBuf| {
+                    let class = name.strip_prefix(&part).ok()?.iter().next()?;
+                    Some(class.to_string_lossy().into_owned())
+                };
+                let classes: BTreeSet<String> = names.iter().filter_map(of_class).collect();
+                let take = |names: &[PathBuf]| {
+                    let files = names.iter().filter_map(|name| files.remove(name));
+                    files.collect()
+                };
+                let shards = names.chunks(IMAGES).map(take).collect();
+                Ok(set(config, shards, classes.into_iter().collect(), part))
+            }
+            other => Err(DataError::Config {
+                key: "kind",
+                got: format!("{other:?}"),
+                origin,
+                expected: "\"captioned\" (.tar or .parquet files) or \"folder\" (a folder of images for each class): other sets are read from a folder of this machine".into(),
+            }),
+        }
+    }
+
+    /// The files of each shard.
+    pub fn shards(&self) -> &[Vec<StoredFile>] {
+        &self.shards
+    }
+
+    /// The first 16 hexadecimal digits of a digest of all that the examples of a shard depend on.
+    ///
+    /// # Errors
+    /// When the list of examples to leave out cannot be read.
+    pub fn identity(&self, shard: usize) -> Result<String, DataError> {
+        let DataConfig {
+            kind,
+            split,
+            size,
+            fit,
+            channels,
+            column,
+            caption,
+            skip,
+            ..
+        } = &self.config;
+        let skipped = match skip {
+            Some(file) => crate::read_text(&crate::expand_home(file))?,
+            None => String::new(),
+        };
+        let mut hash = Sha256::new();
+        let settings = format!(
+            "{kind:?} {split:?} {size:?} {fit:?} {channels:?} {column:?} {caption:?} {skipped}"
+        );
+        // Classes are matched with the model's, which may be others.
+        let classes = format!("{:?} {:?}", self.classes, self.config.class_names);
+        let files = self.shards[shard].iter();
+        let files = files.flat_map(|file| [file.name.as_str(), &file.identity]);
+        for text in [&*settings, &*classes].into_iter().chain(files) {
+            hash.update(text.len().to_le_bytes());
+            hash.update(text);
+        }
+        Ok(hex(&hash.finalize()[..8]))
+    }
+
+    /// The examples of a shard whose files were copied into `folder` under their names, for a model
+    /// with these classes; empty for one that reads captions.
+    ///
+    /// # Errors
+    /// As [`Captioned::open`] and [`Captioned::labelled`].
+    pub fn open(
+        &self,
+        shard: usize,
+        folder: &Path,
+        model: &[String],
+    ) -> Result<Captioned, DataError> {
+        let config = DataConfig {
+            path: folder.into(),
+            ..self.config.clone()
+        };
+        let named = |set: Captioned| set.named(self.config.path.display().to_string());
+        if self.config.kind == DataKind::Captioned || model.is_empty() {
+            return Captioned::open(&config).map(named);
+        }
+        let labelled = self.shards[shard].iter().map(|file| {
+            let class = Path::new(&file.name).strip_prefix(&self.part).ok();
+            let class = class.and_then(|name| name.iter().next());
+            let class = class.unwrap_or_default().to_string_lossy();
+            let label = self.classes.iter().position(|known| *known == class);
+            (folder.join(&file.name), label.unwrap_or_default() as u32)
+        });
+        Captioned::of_classes(labelled.collect(), &config, &self.classes, model).map(named)
+    }
+}
+
+/// The names of the tars or parquet files of the split, in order.
+fn archives(config: &DataConfig, all: Vec<PathBuf>) -> Result<Vec<PathBuf>, DataError> {
+    let has = |path: &PathBuf, wanted: &str| {
+        let ending = path.extension().unwrap_or_default();
+        ending.eq_ignore_ascii_case(wanted)
+    };
+    let found = ARCHIVES.map(|ending| {
+        let of_it = all.iter().filter(|path| has(path, ending));
+        (ending, of_it.cloned().collect::<Vec<_>>())
+    });
+    let Some((ending, files)) = found.into_iter().find(|(_, files)| !files.is_empty()) else {
+        let found = describe(all.iter().map(PathBuf::as_path));
+        let found = found.map_or("nothing".into(), |found| format!("only {found}"));
+        return Err(DataError::Empty {
+            origin: config.path.display().to_string(),
+            hint: format!(
+                "captioned images in object storage are .tar files (WebDataset) or .parquet files, and there is {found}"
+            ),
+        });
+    };
+    match part_of(config, &files)? {
+        Some(part) => Ok(files
+            .into_iter()
+            .filter(|file| file.starts_with(&part))
+            .collect()),
+        None => split_files(&config.path, files, ending, config.split),
+    }
+}
+
+/// The folder in which the classes of the split are, and the names of their images, in order.
+fn images(config: &DataConfig, all: Vec<PathBuf>) -> Result<(PathBuf, Vec<PathBuf>), DataError> {
+    let images: Vec<PathBuf> = all.iter().filter(|name| is_image(name)).cloned().collect();
+    let part = part_of(config, &images)?;
+    if part.is_none() && config.split == Split::Test {
+        return Err(no_folder(&config.path, config.split));
+    }
+    let part = part.unwrap_or_default();
+    let in_class = |name: &PathBuf| {
+        let inside = name.strip_prefix(&part);
+        inside.is_ok_and(|inside| inside.iter().count() > 1)
+    };
+    let names: Vec<PathBuf> = images.into_iter().filter(in_class).collect();
+    match names.is_empty() {
+        false => Ok((part, names)),
+        true => {
+            let found = describe(all.iter().map(PathBuf::as_path));
+            let found = found.map_or("nothing".into(), |found| format!("only {found}"));
+            Err(DataError::Empty {
+                origin: config.path.display().to_string(),
+                hint: format!(
+                    "labelled images are in a folder for each class, and there is {found}; {FORMATS_HINT}"
+                ),
+            })
+        }
+    }
+}
+
+/// The folder of the split, where files are in folders that are named after splits.
+fn part_of(config: &DataConfig, files: &[PathBuf]) -> Result<Option<PathBuf>, DataError> {
+    let folders: BTreeSet<&str> = files
+        .iter()
+        .filter_map(|file| file.parent()?.to_str())
+        .collect();
+    part_within(&folders, config.split).map_err(|_| no_folder(&config.path, config.split))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn files(names: &[&str]) -> Vec<StoredFile> {
+        let file = |name: &&str| StoredFile {
+            name: name.to_string(),
+            identity: format!("tag of {name}"),
+        };
+        names.iter().map(file).collect()
+    }
+
+    fn config(kind: DataKind) -> DataConfig {
+        DataConfig {
+            size: Some(8),
+            ..DataConfig::new(kind, "s3://bucket/set")
+        }
+    }
+
+    fn shards(config: &DataConfig, names: &[&str]) -> Result<Vec<Vec<String>>, String> {
+        let set = StoredSet::new(config, files(names)).map_err(|error| error.to_string())?;
+        let names = |shard: &Vec<StoredFile>| shard.iter().map(|file| file.name.clone()).collect();
+        Ok(set.shards().iter().map(names).collect())
+    }
+
+    #[test]
+    fn captioned_sets_are_archives_of_a_split() {
+        let mut config = config(DataKind::Captioned);
+        let flat = ["b.tar", "a.tar", "readme.md", "._a.tar", "val.tar"];
+        assert_eq!(shards(&config, &flat).unwrap(), [["a.tar"], ["b.tar"]]);
+        let divided = ["set/train/1.parquet", "set/test/2.parquet"];
+        assert_eq!(
+            shards(&config, &divided).unwrap(),
+            [["set/train/1.parquet"]]
+        );
+        config.split = Split::Test;
+        assert_eq!(shards(&config, &flat).unwrap(), [["val.tar"]]);
+        assert_eq!(shards(&config, &divided).unwrap(), [["set/test/2.parquet"]]);
+        let none = shards(&config, &["a.png", "a.txt"]).unwrap_err();
+        assert!(
+            none.contains(".tar files (WebDataset)") && none.contains("a.png"),
+            "{none}"
+        );
+        let alone = shards(&config, &["a.tar"]).unwrap_err();
+        assert!(alone.contains("`*.tar` file for the split"), "{alone}");
+    }
+
+    #[test]
+    fn labelled_images_are_cut_into_shards_in_the_order_of_a_folder() {
+        let mut config = config(DataKind::Folder);
+        let mut names: Vec<String> = (0..1500).map(|i| format!("train/b/{i:04}.png")).collect();
+        names.extend(
+            [
+                "train/a/x/1.png",
+                "train/a/1.txt",
+                "train/a.png",
+                "test/a/2.png",
+            ]
+            .map(String::from),
+        );
+        let names: Vec<&str> = names.iter().map(String::as_str).collect();
+        let found = shards(&config, &names).unwrap();
+        assert_eq!(found.iter().map(Vec::len).collect::<Vec<_>>(), [1024, 477]);
+        assert_eq!(found[0][..2], ["train/a/x/1.png", "train/b/0000.png"]);
+        let set = StoredSet::new(&config, files(&names)).unwrap();
+        assert_eq!(set.classes, ["a", "b"]);
+        config.split = Split::Test;
+        assert_eq!(shards(&config, &names).unwrap(), [["test/a/2.png"]]);
+        let flat = shards(&config, &["1.png"]).unwrap_err();
+        assert!(flat.contains("sub-folder named"), "{flat}");
+    }
+
+    #[test]
+    fn a_shard_is_another_once_a_file_or_a_setting_is() {
+        let of = |config: &DataConfig, files| {
+            StoredSet::new(config, files).unwrap().identity(0).unwrap()
+        };
+        let config = config(DataKind::Captioned);
+        let known = of(&config, files(&["a.tar"]));
+        // What else is in the set does not count.
+        assert_eq!(of(&config, files(&["a.tar", "b.tar"])), known);
+        let mut changed = files(&["a.tar"]);
+        changed[0].identity.push('2');
+        let larger = DataConfig {
+            size: Some(16),
+            ..config.clone()
+        };
+        let others = [
+            of(&config, files(&["b.tar"])),
+            of(&config, changed),
+            of(&larger, files(&["a.tar"])),
+        ];
+        assert!(!others.contains(&known), "{others:?} {known}");
+    }
+
+    #[test]
+    fn what_has_no_meaning_elsewhere_is_refused() {
+        let limited = DataConfig {
+            limit: Some(3),
+            ..config(DataKind::Captioned)
+        };
+        let said = shards(&limited, &["a.tar"]).unwrap_err();
+        assert!(said.contains("not counted before they are read"), "{said}");
+        let digits = DataConfig::new(DataKind::Idx, "s3://bucket/set");
+        let said = shards(&digits, &["a.idx"]).unwrap_err();
+        assert!(said.contains("a folder of this machine"), "{said}");
+    }
+}
