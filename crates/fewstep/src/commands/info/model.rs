@@ -10,7 +10,7 @@ use fewstep_diffusion::{
     BetaSchedule, DistilledFor, Guidance, PredictionKind, Role, SamplerRecipe, ScheduleConfig,
 };
 use fewstep_formats::{ComponentFacts, Model, WEIGHTS_FILE};
-use fewstep_nn::BackboneConfig;
+use fewstep_nn::{BackboneConfig, ExtraInput};
 use serde::Serialize;
 use std::path::Path;
 
@@ -114,12 +114,13 @@ impl Facts {
             return images(self.recipe.resolution);
         };
         let factor = components.factor;
-        let inpaints = match self.network.concat_channels() {
-            0 => "",
-            _ => ", with a mask for `fewstep inpaint`",
+        let extra = match self.network.extra_input() {
+            None => "",
+            Some(ExtraInput::MaskedImage) => ", with a mask for `fewstep inpaint`",
+            Some(ExtraInput::SourceImage) => ", with a source image for `fewstep instruct`",
         };
         format!(
-            "{}x{} pixels, from latents of {width}x{height} with {}{inpaints}",
+            "{}x{} pixels, from latents of {width}x{height} with {}{extra}",
             width * factor,
             height * factor,
             plural(channels, "channel")
@@ -145,7 +146,7 @@ impl Facts {
     fn example(&self) -> String {
         let uses = Uses {
             prompts: self.reads_texts(),
-            masks: self.network.concat_channels() > 0,
+            extra: self.network.extra_input(),
         };
         command_for(&self.model, &self.recipe, uses)
     }
