@@ -8,7 +8,9 @@ use fewstep_diffusion::Task;
 /// Edit images as an instruction says, with a model that learnt it from images before and after an
 /// edit.
 ///
-/// The instruction is --prompt, or --class for a model with classes. The model is one with a
+/// The instruction is --prompt, or --class for a model with classes.
+///
+/// The model is one with a
 /// ControlNet for it, or InstructPix2Pix and its fine-tunes, whose U-Net sees the image next to the
 /// noise; the latter are also guided towards the image, as --image-guidance-scale says.
 ///
