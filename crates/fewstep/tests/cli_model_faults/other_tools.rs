@@ -351,6 +351,10 @@ fn info_knows_latent_models() {
         ),
         ("inpaint", &["mask", "prompts", "fewstep inpaint"]),
         (
+            "instruct",
+            &["source image", "3 network calls a step", "fewstep instruct"],
+        ),
+        (
             "classes",
             &[
                 "latents",

@@ -59,7 +59,8 @@ impl Facts {
             true => fields.add("Texts", "generates from prompts"),
             false => fields.add("Classes", classes(&recipe.classes)),
         }
-        fields.add_all("Guidance", guidance(recipe.guidance));
+        let sees_source = self.network.extra_input() == Some(ExtraInput::SourceImage);
+        fields.add_all("Guidance", guidance(recipe.guidance, sees_source));
         if let Some(control) = recipe.control {
             let [channels, height, width] = control.shape;
             fields.add(
@@ -201,11 +202,18 @@ fn classes(names: &[String]) -> String {
     }
 }
 
-pub(super) fn guidance(guidance: Guidance) -> Vec<String> {
+/// `sees_source` is whether the network sees a source image, which guides too.
+pub(super) fn guidance(guidance: Guidance, sees_source: bool) -> Vec<String> {
     match guidance {
         Guidance::None => vec!["none: trained without an unconditional branch".into()],
         Guidance::ClassifierFree => vec![
-            "classifier-free: any w, 2 network calls a step".into(),
+            match sees_source {
+                false => "classifier-free: any w, 2 network calls a step".into(),
+                true => {
+                    "classifier-free, towards the source image too: any w, 3 network calls a step"
+                        .into()
+                }
+            },
             format!("default {}", both_conventions(0.0)),
         ],
         Guidance::Input {
