@@ -22,7 +22,7 @@ impl<D> CfgDenoiser<D> {
 impl<D: Denoiser> Denoiser for CfgDenoiser<D> {
     fn predict(&self, z: Tensor<4>, t: &[f64], inputs: &Inputs) -> Prediction {
         let batch = t.len();
-        let conditional = inputs.clone().without_w();
+        let conditional = inputs.clone().without_guidance();
         let w = inputs.w.clone().unwrap_or_else(|| vec![0.0; batch]);
         if w.iter().all(|&w| w == 0.0) {
             // As v, like the others, so that an image does not depend on the w of its batch.

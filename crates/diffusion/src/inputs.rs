@@ -13,6 +13,9 @@ pub struct Inputs<M = Tensor<4>, E = TextEmbeds> {
     /// Guidance weight w of each sample, for models that take it (or for
     /// [`CfgDenoiser`](crate::CfgDenoiser)).
     pub w: Option<Vec<f64>>,
+    /// Guidance scale of the source image of each sample, for
+    /// [`InstructDenoiser`](crate::InstructDenoiser); 1 is none.
+    pub image_scale: Option<Vec<f64>>,
     /// Embeddings of the prompts, for models that attend to text.
     pub prompt: Option<PromptEmbeds<E>>,
     /// Sizes and crop of each image, for models that take them (SDXL). Both branches of guidance
@@ -23,7 +26,8 @@ pub struct Inputs<M = Tensor<4>, E = TextEmbeds> {
     /// ControlNet is not called.
     pub control: Option<M>,
     /// Channels that are concatenated to z, `[batch, channels, height, width]`: for inpainting, the
-    /// mask and the latents of the masked image. Both branches of guidance get them.
+    /// mask and the latents of the masked image; for editing by instruction, those of the source
+    /// image. Both branches of guidance towards a prompt get them.
     pub concat: Option<M>,
 }
 
@@ -32,6 +36,7 @@ impl<M, E> Default for Inputs<M, E> {
         Self {
             classes: None,
             w: None,
+            image_scale: None,
             prompt: None,
             time_ids: None,
             control: None,
@@ -61,9 +66,10 @@ impl Inputs {
         self
     }
 
-    /// The same without guidance weight.
-    pub fn without_w(mut self) -> Self {
+    /// The same without guidance: neither a weight nor a scale of the source image.
+    pub fn without_guidance(mut self) -> Self {
         self.w = None;
+        self.image_scale = None;
         self
     }
 
@@ -75,6 +81,12 @@ impl Inputs {
             prompt: self.prompt.as_ref().map(PromptEmbeds::unconditional),
             ..self.clone()
         }
+    }
+
+    /// The same with zeros for the channels that are concatenated to z: without source image.
+    pub fn without_source(mut self) -> Self {
+        self.concat = self.concat.map(|concat| concat.zeros_like());
+        self
     }
 
     /// The same with its tensors rounded to this type.
@@ -97,6 +109,7 @@ impl Inputs {
         Self {
             classes: part(&self.classes, start, count),
             w: part(&self.w, start, count),
+            image_scale: part(&self.image_scale, start, count),
             prompt: self.prompt.as_ref().map(|p| p.narrow(start, count)),
             time_ids: part(&self.time_ids, start, count),
             control: self.control.as_ref().map(maps),
@@ -117,6 +130,7 @@ impl Inputs {
         Self {
             classes: join(&self.classes, &other.classes),
             w: join(&self.w, &other.w),
+            image_scale: join(&self.image_scale, &other.image_scale),
             prompt: prompts.map(|(a, b)| a.cat(b)),
             time_ids: join(&self.time_ids, &other.time_ids),
             control: maps(&self.control, &other.control),

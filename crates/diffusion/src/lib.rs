@@ -17,6 +17,7 @@ mod denoiser;
 mod grid;
 mod guidance;
 mod inputs;
+mod instruct;
 pub mod limits;
 mod prediction;
 mod prompt;
@@ -30,6 +31,7 @@ pub use denoiser::{Clipped, Denoiser, DiffusionModel, Network};
 pub use grid::{GridError, Spacing, TimeGrid, UnknownSpacing};
 pub use guidance::CfgDenoiser;
 pub use inputs::Inputs;
+pub use instruct::InstructDenoiser;
 pub use prediction::{Prediction, PredictionKind, per_sample};
 pub use prompt::{PromptEmbeds, TextEmbeds};
 pub use recipe::{

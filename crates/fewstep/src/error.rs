@@ -144,6 +144,7 @@ fn advice_on_request(error: &GenerateError) -> Option<String> {
             format!("use `fewstep {}`, which takes one", command_of(*task))
         }
         GenerateError::OnlyForInpainting => "use `fewstep inpaint`".into(),
+        GenerateError::OnlyForInstruct => "use `fewstep instruct`".into(),
         GenerateError::NoNegative => "--negative-prompt".into(),
         GenerateError::Strength(_) => "--strength".into(),
         _ => return None,

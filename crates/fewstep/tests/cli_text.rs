@@ -246,6 +246,79 @@ fn a_part_of_an_image_is_filled() {
     }
 }
 
+/// A network that sees the image next to the noise: images of several sizes, each with a result of
+/// its own size that depends on both guidances.
+#[test]
+fn an_image_is_edited_by_instruction() {
+    let folder = workspace();
+    let model = golden_path("instruct");
+    for (name, side) in [("in.png", 16), ("large.png", 24), ("odd.png", 18)] {
+        paint(folder.path(), name, 3, side);
+    }
+    let instruct = |image: &'static str, more: &[&'static str]| {
+        let words = ["instruct", "--model", &model, "--image", image];
+        let words = words.map(String::from).into_iter();
+        let more = more.iter().map(|word| word.to_string());
+        let last = ["--prompt", "a cat", "--steps", "2"].map(String::from);
+        words.chain(more).chain(last).collect::<Vec<String>>()
+    };
+    let made = |out: &'static str, more: &[&'static str]| {
+        let words = instruct("in.png", &[more, &["--out", out]].concat());
+        let words: Vec<&str> = words.iter().map(String::as_str).collect();
+        let (said, _) = succeed(folder.path(), &words);
+        assert!(said.contains("6 network calls"), "{said}");
+        generated(folder.path(), out)
+    };
+    let (plain, text) = made("plain.png", &[]);
+    assert!(text.contains("Image CFG scale: 1.5"), "{text}");
+    let (default, _) = made("default.png", &["--image-guidance-scale", "1.5"]);
+    assert_eq!(plain, default);
+    let (closer, text) = made("closer.png", &["--image-guidance-scale", "4"]);
+    assert!(text.contains("Image CFG scale: 4"), "{text}");
+    let (guided, _) = made("guided.png", &["--guidance-scale", "7.5"]);
+    assert!(plain != closer && plain != guided && closer != guided);
+
+    let words = instruct("in.png", &["--image", "large.png", "--out-dir", "both"]);
+    let words: Vec<&str> = words.iter().map(String::as_str).collect();
+    succeed(folder.path(), &words);
+    let (first, _) = generated(folder.path(), "both/000000.png");
+    assert_eq!(first, plain);
+    let (second, text) = generated(folder.path(), "both/000001.png");
+    assert_eq!((second.shape.height, second.shape.width), (24, 24));
+    assert!(text.contains("Size: 24x24"), "{text}");
+
+    let sd1 = golden_path("sd1");
+    for (words, parts) in [
+        (instruct("odd.png", &[]), &["resize it to 16x16"][..]),
+        (
+            instruct("in.png", &["--image-guidance-scale", "1e9"]),
+            &["--image-guidance-scale"],
+        ),
+        (
+            ["sample", "--model", &model, "--prompt", "a"]
+                .map(Into::into)
+                .into(),
+            &["fewstep instruct"],
+        ),
+        (
+            ["depth", "--model", &model, "--image", "in.png"]
+                .map(Into::into)
+                .into(),
+            &["fewstep instruct"],
+        ),
+        (
+            ["instruct", "--model", &sd1, "--image", "in.png"]
+                .map(Into::into)
+                .into(),
+            &["no control image"],
+        ),
+    ] {
+        let words: Vec<&str> = words.iter().map(String::as_str).collect();
+        let words = [&words[..], &["--out", "x.png"]].concat();
+        refuse(folder.path(), &words, parts);
+    }
+}
+
 #[test]
 fn what_a_model_cannot_do_is_refused() {
     let folder = workspace();

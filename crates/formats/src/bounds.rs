@@ -5,7 +5,7 @@ use fewstep_diffusion::limits::{
     BLOCKS, FEATURES, OutOfRange, ROWS, SIDE, STEPS, count, factor, within,
 };
 use fewstep_diffusion::{Guidance, Role, SamplerRecipe, Schedule};
-use fewstep_nn::UNetConfig;
+use fewstep_nn::{ExtraInput, UNetConfig};
 
 /// Checks network and recipe of a model.
 ///
@@ -96,10 +96,15 @@ fn agree(network: &UNetConfig, recipe: &SamplerRecipe) -> Result<(), String> {
             network.channels
         ));
     }
-    let inpaints = network.text.is_some() && network.concat == network.channels + 1;
-    if network.concat > 0 && !inpaints {
+    let supported = match network.extra_input() {
+        None => network.concat == 0,
+        Some(ExtraInput::MaskedImage) => network.text.is_some(),
+        // SDXL's may see latents of another scale (CosXL), and its folders do not say so.
+        Some(ExtraInput::SourceImage) => network.text.is_some() && network.text_time.is_none(),
+    };
+    if !supported {
         return Err(format!(
-            "the network sees {} channels next to the {} of its own (`concat`): only those of inpainting are supported, of latents",
+            "the network sees {} channels next to the {} of its own (`concat`): only those of inpainting are supported, of latents, and those of editing by instruction with Stable Diffusion 1 and 2",
             network.concat, network.channels
         ));
     }

@@ -3,6 +3,7 @@
 use fewstep_diffusion::limits::OutOfRange;
 use fewstep_diffusion::{GridError, RecipeError, ScheduleError, Task};
 use fewstep_formats::FormatError;
+use fewstep_nn::ExtraInput;
 
 /// A request that the model cannot fulfil.
 #[derive(Debug, thiserror::Error)]
@@ -94,6 +95,16 @@ pub enum GenerateError {
     /// No mask for a model that needs one.
     #[error("this model fills masked parts of images: it needs an image and a mask")]
     OnlyForInpainting,
+    /// No source image for a model that edits by instruction.
+    #[error(
+        "this model edits images by instruction: it needs an image, and a prompt that says what to change"
+    )]
+    OnlyForInstruct,
+    /// A source image for a model that sees none.
+    #[error(
+        "this model sees no source image: editing by instruction needs a model whose U-Net has 8 input channels, or a ControlNet for it"
+    )]
+    NotForInstruct,
     /// A sampler of teachers for a student that was distilled for another.
     #[error(
         "this student was distilled for the {trained} sampler and cannot be sampled with {asked}: omit the sampler, or give a teacher or a student of stage one"
@@ -118,4 +129,14 @@ pub enum GenerateError {
     /// The observer asked to stop.
     #[error("cancelled")]
     Cancelled,
+}
+
+impl GenerateError {
+    /// The refusal of a request without what a network sees next to its latents.
+    pub(crate) fn needs(extra: ExtraInput) -> Self {
+        match extra {
+            ExtraInput::MaskedImage => Self::OnlyForInpainting,
+            ExtraInput::SourceImage => Self::OnlyForInstruct,
+        }
+    }
 }

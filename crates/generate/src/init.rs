@@ -4,6 +4,7 @@ use crate::{ControlImage, GenerateError, from_images};
 use burn::tensor::{Device, Tensor, TensorData};
 use fewstep_data::ImageShape;
 use fewstep_data::image::{Image, mask_values};
+use fewstep_diffusion::limits::factor;
 use fewstep_nn::Vae;
 use std::sync::Arc;
 
@@ -28,6 +29,14 @@ pub enum Init {
         /// One channel: at least 128 where the image is to be filled.
         mask: Arc<Image>,
     },
+    /// Pure noise, next to an image that the network sees, for models that edit by instruction.
+    Instruct {
+        /// The image before the edit. The result has its size.
+        image: Arc<Image>,
+        /// Guidance scale of the image: more than 1 keeps the result closer to it, 1 is no
+        /// guidance towards it.
+        scale: f64,
+    },
 }
 
 impl Init {
@@ -38,9 +47,12 @@ impl Init {
         {
             return Err(GenerateError::Strength(*strength));
         }
+        if let Self::Instruct { scale, .. } = self {
+            factor("image guidance scale", *scale)?;
+        }
         let (image, mask) = match self {
             Self::Noise => (None, None),
-            Self::Image { image, .. } => (Some(image), None),
+            Self::Image { image, .. } | Self::Instruct { image, .. } => (Some(image), None),
             Self::Inpaint { image, mask } => (Some(image), Some(mask)),
         };
         let image = image.map(|image| ("image", image.shape, shape.channels));
@@ -69,9 +81,19 @@ impl Init {
     /// time.
     pub(crate) fn goes_with(&self, other: &Self) -> bool {
         match (self, other) {
-            (Self::Noise, Self::Noise) | (Self::Inpaint { .. }, Self::Inpaint { .. }) => true,
+            (Self::Noise, Self::Noise)
+            | (Self::Inpaint { .. }, Self::Inpaint { .. })
+            | (Self::Instruct { .. }, Self::Instruct { .. }) => true,
             (Self::Image { strength: a, .. }, Self::Image { strength: b, .. }) => a == b,
             _ => false,
+        }
+    }
+
+    /// The guidance scale of a source image.
+    pub(crate) fn image_scale(&self) -> Option<f64> {
+        match self {
+            Self::Instruct { scale, .. } => Some(*scale),
+            Self::Noise | Self::Image { .. } | Self::Inpaint { .. } => None,
         }
     }
 
@@ -79,7 +101,7 @@ impl Init {
     pub(crate) fn control(&self) -> Option<ControlImage> {
         match self {
             Self::Inpaint { image, mask } => Some(ControlImage::masked(image, mask)),
-            Self::Noise | Self::Image { .. } => None,
+            Self::Noise | Self::Image { .. } | Self::Instruct { .. } => None,
         }
     }
 
@@ -87,7 +109,7 @@ impl Init {
     pub(crate) fn control_shape(&self) -> Option<[usize; 3]> {
         match self {
             Self::Inpaint { image, .. } => Some(ControlImage::masked_shape(image)),
-            Self::Noise | Self::Image { .. } => None,
+            Self::Noise | Self::Image { .. } | Self::Instruct { .. } => None,
         }
     }
 
@@ -110,22 +132,27 @@ impl Init {
     }
 }
 
-/// What an inpainting model takes next to the latents of each image: the mask, then the latents of
-/// the image with the masked part in grey. None if an image is not to be inpainted.
+/// What a network sees next to the latents of each image: for inpainting the mask, then the latents
+/// of the image with the masked part in grey; for editing by instruction the latents of the source
+/// image. None if an image has neither.
 ///
 /// # Shapes
-/// - output: `[images, 1 + latent channels, latent height, latent width]`
-pub(crate) fn inpaint_concat(inits: &[&Init], vae: &Vae, device: &Device) -> Option<Tensor<4>> {
+/// - output: `[images, latent channels, latent height, latent width]`, one channel more for
+///   inpainting
+pub(crate) fn extra_input(inits: &[&Init], vae: &Vae, device: &Device) -> Option<Tensor<4>> {
     let mut concat: Vec<Tensor<4>> = vec![];
     for same in inits.chunk_by(|a, b| a == b) {
-        let Init::Inpaint { image, mask } = same[0] else {
-            return None;
+        let pixels = |image: &Image| from_images(std::slice::from_ref(image), device);
+        let maps = match same[0] {
+            Init::Noise | Init::Image { .. } => return None,
+            Init::Inpaint { image, mask } => {
+                let shape = [1, 1, mask.shape.height, mask.shape.width];
+                let mask = TensorData::new(mask_values(mask), shape);
+                vae.inpaint_concat(pixels(image), Tensor::from_data(mask, device))
+            }
+            Init::Instruct { image, .. } => vae.source_concat(pixels(image)),
         };
-        let shape = [1, 1, mask.shape.height, mask.shape.width];
-        let masked = TensorData::new(mask_values(mask), shape);
-        let image = from_images(std::slice::from_ref(&**image), device);
-        let image = vae.inpaint_concat(image, Tensor::from_data(masked, device));
-        concat.push(image.repeat_dim(0, same.len()));
+        concat.push(maps.repeat_dim(0, same.len()));
     }
     Some(Tensor::cat(concat, 0))
 }
@@ -168,7 +195,7 @@ mod tests {
             image: image("fill.image", 3),
             mask: image("fill.mask", 1),
         };
-        let concat = inpaint_concat(&[&init, &init], &pipeline.vae, &device).expect("concat");
+        let concat = extra_input(&[&init, &init], &pipeline.vae, &device).expect("concat");
         assert_eq!(concat.dims(), [2, 5, 8, 8]);
         let ours = concat.into_data().try_to_vec::<f32>().expect("f32 data");
         let theirs = values("fill.concat").repeat(2);

@@ -51,9 +51,13 @@ impl Generator {
         };
         let strength = match image.init {
             Init::Image { strength, .. } => format!(", Denoising strength: {strength}"),
+            Init::Instruct { scale, .. } => format!(", Image CFG scale: {scale}"),
             Init::Noise | Init::Inpaint { .. } => String::new(),
         };
-        let usual = self.image_shape();
+        let usual = match &image.init {
+            Init::Instruct { image, .. } => image.shape,
+            _ => self.image_shape(),
+        };
         let [height, width] = request.size.unwrap_or([usual.height, usual.width]);
         let name = Path::new(model).file_name();
         let name = name.map_or(model.into(), |name| name.to_string_lossy());

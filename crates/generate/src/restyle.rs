@@ -89,15 +89,20 @@ impl Restyler {
     /// encoder; those of the decoder are used for both.
     ///
     /// # Errors
-    /// When they do not work on the same images or latents, or are for inpainting.
+    /// When they do not work on the same images or latents, or need more than noise.
     pub fn new(
         encoder: Model,
         parts: Option<&PipelineComponents>,
         decoder: impl Into<Arc<Generator>>,
     ) -> Result<Self, RestyleError> {
         let decoder = decoder.into();
-        if encoder.network.config().concat_channels() > 0 {
-            return Err(RestyleError::Encoder(GenerateError::OnlyForInpainting));
+        let refused = encoder
+            .network
+            .config()
+            .extra_input()
+            .map(GenerateError::needs);
+        if let Some(refused) = refused {
+            return Err(RestyleError::Encoder(refused));
         }
         match (parts, decoder.components()) {
             (None, None) => {}

@@ -2,8 +2,8 @@
 
 use crate::train::weight_format::bytes;
 use crate::{
-    AttentionTable, ConfigError, ControlNet, ControlNetConfig, Fusion, Initial, Lora, LoraConfig,
-    LoraLayer, Precision, Training, UNet, UNetConfig, WEmbedding, WeightFormat,
+    AttentionTable, ConfigError, ControlNet, ControlNetConfig, ExtraInput, Fusion, Initial, Lora,
+    LoraConfig, LoraLayer, Precision, Training, UNet, UNetConfig, WEmbedding, WeightFormat,
 };
 use burn::module::Module;
 use burn::tensor::{Device, Tensor};
@@ -251,6 +251,12 @@ impl BackboneConfig {
     pub fn concat_channels(&self) -> usize {
         let Self::UNet(config) = self;
         config.concat
+    }
+
+    /// What those maps are; none without.
+    pub fn extra_input(&self) -> Option<ExtraInput> {
+        let Self::UNet(config) = self;
+        config.extra_input()
     }
 
     /// Features of the text encoder's states, where the network attends to text.

@@ -23,7 +23,7 @@ pub use text::{
 pub use train::{
     AttentionTable, Lora, LoraConfig, LoraLayer, Precision, TrainedPart, Training, WeightFormat,
 };
-pub use unet::{Resampling, TextAttention, TextTime, UNet, UNetConfig};
+pub use unet::{ExtraInput, Resampling, TextAttention, TextTime, UNet, UNetConfig};
 pub use vae::{
     Autoencoder, AutoencoderConfig, LatentScale, Posterior, Tiles, TinyAutoencoder,
     TinyAutoencoderConfig, Vae, VqAutoencoder, VqAutoencoderConfig,

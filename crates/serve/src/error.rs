@@ -189,7 +189,10 @@ fn field_of(error: &GenerateError) -> Option<&'static str> {
         GenerateError::ClipSkip(_) => "clip_skip",
         GenerateError::Strength(_) => "strength",
         GenerateError::InitSize { what, .. } | GenerateError::InitChannels { what, .. } => what,
-        GenerateError::EditStochastic | GenerateError::OnlyForInpainting => "image",
+        GenerateError::EditStochastic
+        | GenerateError::OnlyForInpainting
+        | GenerateError::OnlyForInstruct
+        | GenerateError::NotForInstruct => "image",
         GenerateError::NotForInpainting => "mask",
         GenerateError::NotForStudents { .. } => "sampler",
         GenerateError::Schedule(_)

@@ -30,6 +30,7 @@ pub fn to_device(host: &HostBatch, update: u64, device: &Device) -> Batch {
         inputs: Inputs {
             classes: inputs.classes.clone(),
             w: inputs.w.clone(),
+            image_scale: inputs.image_scale.clone(),
             prompt: inputs.prompt.as_ref().map(|prompt| PromptEmbeds {
                 cond: texts(&prompt.cond, host.len()),
                 uncond: texts(&prompt.uncond, 1).expand(host.len()),

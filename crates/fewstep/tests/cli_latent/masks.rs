@@ -127,4 +127,10 @@ fn masks_that_make_no_sense_are_refused() {
         &[&plain, "condition={kind=\"inpaint\"}"],
         &["[condition]", "has not learnt"],
     );
+    // The network of such a model sees an image, but no mask.
+    let instruct = format!("teacher={}", golden("instruct").display());
+    for condition in [&[][..], &["condition={kind=\"inpaint\"}"]] {
+        let set = [&[instruct.as_str()], condition].concat();
+        refuse(&set, &["by instruction", "cannot be distilled yet"]);
+    }
 }

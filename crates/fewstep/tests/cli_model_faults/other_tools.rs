@@ -21,20 +21,20 @@ fn other_tools_models_are_known_for_what_they_are() {
     ] {
         refuse(folder, words, &["`LDMPipeline`", "`vae`"]);
     }
-    // A network that sees an image next to the noise.
-    golden(folder, "latent/inpaint", "pix2pix");
-    let config = folder.join("pix2pix/unet/config.json");
-    edit(&config, |config| config["in_channels"] = json!(8));
+    // A network that sees a depth map next to the noise.
+    golden(folder, "latent/inpaint", "depth");
+    let config = folder.join("depth/unet/config.json");
+    edit(&config, |config| config["in_channels"] = json!(5));
     for command in ["sample", "inpaint", "info"] {
         let model = match command {
-            "info" => vec!["info", "pix2pix"],
-            "sample" => vec!["sample", "--model", "pix2pix", "--prompt", "x"],
+            "info" => vec!["info", "depth"],
+            "sample" => vec!["sample", "--model", "depth", "--prompt", "x"],
             _ => vec![
-                "inpaint", "--model", "pix2pix", "--prompt", "x", "--image", "a.png", "--mask",
+                "inpaint", "--model", "depth", "--prompt", "x", "--image", "a.png", "--mask",
                 "a.png", "--out", "x.png",
             ],
         };
-        refuse(folder, &model, &["8 channels", "InstructPix2Pix"]);
+        refuse(folder, &model, &["5 channels", "8 with a source image"]);
     }
 }
 
@@ -350,6 +350,10 @@ fn info_knows_latent_models() {
             ][..],
         ),
         ("inpaint", &["mask", "prompts", "fewstep inpaint"]),
+        (
+            "instruct",
+            &["source image", "3 network calls a step", "fewstep instruct"],
+        ),
         (
             "classes",
             &[

@@ -10,6 +10,7 @@ use serde_json::{Value, json};
 fn every_refusal_names_its_field() {
     let text = format!("text={}", golden_path("sd1"));
     let fill = format!("fill={}", golden_path("inpaint"));
+    let edits = format!("edits={}", golden_path("instruct"));
     let words = [
         "--model",
         "builtin:fashion-mnist",
@@ -17,6 +18,8 @@ fn every_refusal_names_its_field() {
         &text,
         "--model",
         &fill,
+        "--model",
+        &edits,
     ];
     let (_folder, server) = start(&words);
     let image = base64_of(&encode_png(&grey(3, 90)).expect("a file"));
@@ -50,6 +53,11 @@ fn every_refusal_names_its_field() {
             json!({ "prompt": 5, "model": "text" }),
             "prompt",
             "a text or a list",
+        ),
+        (
+            json!({ "prompt": "a cat", "model": "edits" }),
+            "model",
+            "edits images by instruction",
         ),
         (json!({ "stepz": 1 }), "stepz", "did you mean `steps`?"),
         (json!({ "class": 10 }), "class", "no class `10`"),

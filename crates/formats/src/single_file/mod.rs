@@ -17,7 +17,7 @@ use crate::{
     FilePrecision, FormatError, Model, WeightPrecision, write_atomically, write_atomically_with,
 };
 use fewstep_diffusion::PredictionKind;
-use fewstep_nn::BackboneConfig;
+use fewstep_nn::{BackboneConfig, ExtraInput};
 use names::{Names, OPEN_CLIP_LAYERS, UNetNames};
 use safetensors::tensor::SafeTensors;
 use std::collections::BTreeMap;
@@ -195,14 +195,15 @@ impl Pipeline {
             (true, false) => "stable-diffusion-v2-512",
             (true, true) => "stable-diffusion-v2-768-v",
         };
-        let inpainting = if config.concat > 0 { "/inpainting" } else { "" };
+        let extra = match config.extra_input() {
+            None => "",
+            Some(ExtraInput::MaskedImage) => "/inpainting",
+            Some(ExtraInput::SourceImage) => "/instruct-pix2pix",
+        };
         let fields = [
             ("fewstep", model.description()?),
             ("modelspec.sai_model_spec", "1.0.0".into()),
-            (
-                "modelspec.architecture",
-                format!("{architecture}{inpainting}"),
-            ),
+            ("modelspec.architecture", format!("{architecture}{extra}")),
             (
                 "modelspec.implementation",
                 match config.text_time {

@@ -51,6 +51,12 @@ fn the_unet_for_inpainting_equals_diffusers() {
 }
 
 #[test]
+fn the_unet_for_editing_by_instruction_equals_diffusers() {
+    let golden = Golden::new("instruct");
+    golden.assert_equal("unet.output", unet(&golden, None));
+}
+
+#[test]
 fn an_input_for_w_equals_that_of_diffusers() {
     let golden = Golden::new("tiny");
     golden.assert_equal("unet.output", unet(&golden, None));

@@ -14,7 +14,7 @@ fn json(path: &Path) -> Value {
 /// itself.
 #[test]
 fn a_folder_comes_back_as_it_was() {
-    for name in ["sd1", "sd2", "tiny", "inpaint", "sdxl"] {
+    for name in ["sd1", "sd2", "tiny", "inpaint", "instruct", "sdxl"] {
         let golden = Golden::new(name);
         let pipeline = golden.pipeline();
         let folder = tempfile::tempdir().expect("a folder");

@@ -7,6 +7,7 @@ use fewstep_diffusion::limits::{IMAGE_SIDE, within};
 use fewstep_diffusion::sampler::{Sampler, SamplerConfig};
 use fewstep_diffusion::{DistilledFor, Guidance, RecipeError, Role, Warning};
 use fewstep_formats::check_clip_skip;
+use fewstep_nn::ExtraInput;
 
 impl Generator {
     /// Checks a request against the model.
@@ -110,14 +111,14 @@ impl Generator {
 
     fn check_init(&self, image: &ImageRequest, request: &Request) -> Result<(), GenerateError> {
         let control = self.model.recipe.control;
-        let takes_masks = self.network_concat() > 0;
-        match &image.init {
-            Init::Inpaint { .. } if takes_masks || self.inpaints_by_control() => {}
-            Init::Inpaint { .. } => return Err(GenerateError::NotForInpainting),
-            Init::Noise | Init::Image { .. } if takes_masks => {
-                return Err(GenerateError::OnlyForInpainting);
-            }
-            Init::Noise | Init::Image { .. } => {}
+        match (&image.init, self.extra_input()) {
+            (Init::Inpaint { .. }, Some(ExtraInput::MaskedImage))
+            | (Init::Instruct { .. }, Some(ExtraInput::SourceImage))
+            | (Init::Noise | Init::Image { .. }, None) => {}
+            (_, Some(extra)) => return Err(GenerateError::needs(extra)),
+            (Init::Inpaint { .. }, None) if self.inpaints_by_control() => {}
+            (Init::Inpaint { .. }, None) => return Err(GenerateError::NotForInpainting),
+            (Init::Instruct { .. }, None) => return Err(GenerateError::NotForInstruct),
         }
         if let (Some(control), None) = (control, self.control_shape(image)) {
             let task = control.task;
@@ -139,13 +140,18 @@ impl Generator {
         image.init.check(self.shape_of(image, request)?)
     }
 
-    /// Shape of an image: from its control image or the request, else that of the training images.
+    /// Shape of an image: from its control or source image or the request, else that of the training images.
     pub(super) fn shape_of(
         &self,
         image: &ImageRequest,
         request: &Request,
     ) -> Result<ImageShape, GenerateError> {
-        if let Some(control) = self.control_shape(image) {
+        let source = match &image.init {
+            Init::Instruct { image, .. } => Some(image.shape),
+            _ => None,
+        };
+        let source = source.map(|shape| [shape.channels, shape.height, shape.width]);
+        if let Some(control) = self.control_shape(image).or(source) {
             let shape = self.images_of(self.maps_for(control)?);
             let [height, width] = request.size.unwrap_or([shape.height, shape.width]);
             return match [height, width] == [shape.height, shape.width] {

@@ -1,15 +1,15 @@
-//! Sizes of control images, and of the images that are generated from them.
+//! Sizes of control and source images, and of the images that are generated from them.
 
 use super::Generator;
 use crate::GenerateError;
 use fewstep_data::ImageShape;
 
 impl Generator {
-    /// The shape of the images that are generated from control images of this shape, `[channels,
+    /// The shape of the images that are generated from control or source images of this shape, `[channels,
     /// height, width]`.
     ///
     /// # Errors
-    /// When the model takes no such control images; says which size would do.
+    /// When the model takes no such images; says which size would do.
     pub fn shape_for(&self, control: [usize; 3]) -> Result<ImageShape, GenerateError> {
         Ok(self.images_of(self.maps_for(control)?))
     }
@@ -18,20 +18,17 @@ impl Generator {
     pub(super) fn maps_for(&self, given: [usize; 3]) -> Result<ImageShape, GenerateError> {
         let recipe = &self.model.recipe;
         let refused = |reason: String| GenerateError::Control { given, reason };
-        let Some(known) = recipe.control else {
+        let Some(known) = self.source_shape() else {
             return Err(refused("the model takes no control image".into()));
         };
         let [channels, height, width] = recipe.resolution;
-        if given[0] != known.shape[0] {
-            return Err(refused(format!(
-                "the model was trained with {:?}",
-                known.shape
-            )));
+        if given[0] != known[0] {
+            return Err(refused(format!("the model was trained with {known:?}")));
         }
         let scaled = |axis: usize, side: usize| {
             let maps = given[axis].checked_mul(side)?;
-            let whole = given[axis] > 0 && maps % known.shape[axis] == 0;
-            let maps = maps / known.shape[axis];
+            let whole = given[axis] > 0 && maps % known[axis] == 0;
+            let maps = maps / known[axis];
             (whole && maps % self.maps_multiple() == 0).then_some(maps)
         };
         match (scaled(1, height), scaled(2, width)) {
@@ -42,10 +39,9 @@ impl Generator {
             }),
             _ => {
                 let [height, width] = self.fitting([given[1], given[2]]);
-                let [rows, columns] = self.steps_of_size(known.shape);
+                let [rows, columns] = self.steps_of_size(known);
                 Err(refused(format!(
-                    "the model was trained with {:?}, and other heights must be multiples of {rows}, widths of {columns}: resize it to {height}x{width}",
-                    known.shape
+                    "the model was trained with {known:?}, and other heights must be multiples of {rows}, widths of {columns}: resize it to {height}x{width}"
                 )))
             }
         }
@@ -54,11 +50,21 @@ impl Generator {
     /// The height and width of the largest control image, no larger than this one, that fits the
     /// model; the smallest one where there is none.
     pub fn fitting(&self, given: [usize; 2]) -> [usize; 2] {
-        let Some(known) = self.model.recipe.control else {
+        let Some(known) = self.source_shape() else {
             return given;
         };
-        let steps = self.steps_of_size(known.shape);
+        let steps = self.steps_of_size(known);
         [0, 1].map(|axis| (given[axis] / steps[axis] * steps[axis]).max(steps[axis]))
+    }
+
+    /// Channels, height and width of the control or source images that it was trained with.
+    pub fn source_shape(&self) -> Option<[usize; 3]> {
+        let control = self.model.recipe.control.map(|control| control.shape);
+        let source = self.edits_by_instruction().then(|| {
+            let shape = self.image_shape();
+            [shape.channels, shape.height, shape.width]
+        });
+        control.or(source)
     }
 
     /// What height and width of a control image must be multiples of, where the model was trained

@@ -6,6 +6,7 @@ use fewstep_data::ImageShape;
 use fewstep_diffusion::sampler::{Sampler, SamplerConfig};
 use fewstep_diffusion::{Denoiser, DistilledFor, Guidance, Role, Task};
 use fewstep_formats::Model;
+use fewstep_nn::ExtraInput;
 
 /// The default number of steps: those that a student was distilled for.
 pub(crate) fn default_steps(role: &Role) -> usize {
@@ -39,7 +40,12 @@ impl Generator {
 
     /// Whether it fills masked parts of images.
     pub fn inpaints(&self) -> bool {
-        self.network_concat() > 0 || self.inpaints_by_control()
+        self.extra_input() == Some(ExtraInput::MaskedImage) || self.inpaints_by_control()
+    }
+
+    /// Whether its network sees a source image, which it edits as a prompt says.
+    pub fn edits_by_instruction(&self) -> bool {
+        self.extra_input() == Some(ExtraInput::SourceImage)
     }
 
     /// The denoiser that generates the images, clipped and guided as the recipe says.
@@ -192,8 +198,10 @@ impl Generator {
     pub fn network_calls(&self, sampler: SamplerConfig, steps: usize, w: Option<f64>) -> usize {
         let recipe = &self.model.recipe;
         let per_sample = sampler.sampler.network_calls(steps);
-        // Without guidance the branch without class and prompt is not called.
+        // Without guidance the branch without class and prompt is not called. A source image guides
+        // too.
         let unguided = recipe.guidance == Guidance::ClassifierFree
+            && !self.edits_by_instruction()
             && w.unwrap_or_else(|| recipe.default_w()) == 0.0;
         match unguided {
             true => per_sample,
@@ -201,10 +209,9 @@ impl Generator {
         }
     }
 
-    /// Extra channels that the network takes next to its latents: those of a mask and a masked
-    /// image.
-    pub(super) fn network_concat(&self) -> usize {
-        self.model.network.config().concat_channels()
+    /// What the network takes next to its latents.
+    pub(super) fn extra_input(&self) -> Option<ExtraInput> {
+        self.model.network.config().extra_input()
     }
 
     /// Whether the model inpaints from a control image.

@@ -82,9 +82,11 @@ impl Generator {
             None => 0,
         };
         let maps = config.forward([height / factor, width / factor], states);
-        let guided = self.model.recipe.guidance == Guidance::ClassifierFree
-            && self.effective_w(extent.w) != Some(0.0);
-        let branches = if guided { 2 } else { 1 };
+        let branches = match self.model.recipe.guidance {
+            Guidance::ClassifierFree if self.edits_by_instruction() => 3,
+            Guidance::ClassifierFree if self.effective_w(extent.w) != Some(0.0) => 2,
+            _ => 1,
+        };
         let maps = wide(maps) * branches;
         let decoding = self.decoding(shape);
         let generating = at_once * (maps.max(wide(decoding)) + wide(shape.len()));

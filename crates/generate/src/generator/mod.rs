@@ -4,12 +4,14 @@ mod batches;
 mod checks;
 mod control;
 mod facts;
+#[cfg(test)]
+mod instruct_tests;
 mod kept_guidance;
 mod memory;
 mod progress;
 
 use crate::images::to_finite_images;
-use crate::init::inpaint_concat;
+use crate::init::extra_input;
 use crate::prompts::{PromptCache, Text, TextAdditions};
 use crate::{
     ControlImage, GenerateError, ImageRequest, Init, KeepEncoder, Request, Subject, from_images,
@@ -22,11 +24,12 @@ use fewstep_data::image::Image;
 use fewstep_diffusion::random::{self, Purpose};
 use fewstep_diffusion::sampler::{self, Observer, Sampler, SamplerConfig, StepNoise};
 use fewstep_diffusion::{
-    CfgDenoiser, Clipped, Denoiser, Guidance, Inputs, NoiseLevel, TimeGrid, TimeIds, per_sample,
+    CfgDenoiser, Clipped, Denoiser, Guidance, Inputs, InstructDenoiser, NoiseLevel, TimeGrid,
+    TimeIds, per_sample,
 };
 use fewstep_formats::{Model, Pipeline, PipelineComponents};
 use fewstep_kernels::device::Placement;
-use fewstep_nn::{Tiles, Vae};
+use fewstep_nn::{ExtraInput, Tiles, Vae};
 pub use kept_guidance::KeptGuidance;
 pub use memory::Extent;
 use progress::Work;
@@ -55,7 +58,10 @@ struct LatentParts {
 pub(crate) fn guided(model: &Model) -> Result<Box<dyn Denoiser + Send>, GenerateError> {
     let plain = model.denoiser()?;
     Ok(match model.recipe.guidance {
-        Guidance::ClassifierFree => Box::new(CfgDenoiser::new(plain)),
+        Guidance::ClassifierFree => match model.network.config().extra_input() {
+            Some(ExtraInput::SourceImage) => Box::new(InstructDenoiser::new(plain)),
+            Some(ExtraInput::MaskedImage) | None => Box::new(CfgDenoiser::new(plain)),
+        },
         _ => Box::new(plain),
     })
 }
@@ -209,7 +215,7 @@ impl Generator {
                 let grid = TimeGrid::uniform_from(*strength, request.steps);
                 self.run(request.sampler.sampler, z, &inputs, &grid, &keys, observer)?
             }
-            Init::Noise | Init::Inpaint { .. } => {
+            Init::Noise | Init::Inpaint { .. } | Init::Instruct { .. } => {
                 let (config, steps) = (request.sampler, request.steps);
                 self.sample(noise, &inputs, config, steps, &keys, observer)?
             }
@@ -267,9 +273,10 @@ impl Generator {
     ) -> Result<Inputs, GenerateError> {
         let mut inputs = self.inputs(images, negative, sides)?;
         inputs.control = self.controls(images);
-        if let (Some(latent), true) = (&self.latent, self.network_concat() > 0) {
+        if let (Some(latent), Some(_)) = (&self.latent, self.extra_input()) {
             let inits: Vec<&Init> = images.iter().map(|image| &image.init).collect();
-            inputs.concat = inpaint_concat(&inits, &latent.vae, &self.device);
+            inputs.concat = extra_input(&inits, &latent.vae, &self.device);
+            inputs.image_scale = inits.iter().map(|init| init.image_scale()).collect();
         }
         Ok(inputs)
     }

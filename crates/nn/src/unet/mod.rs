@@ -5,6 +5,7 @@ pub(crate) mod config;
 mod cost;
 mod decoder;
 pub(crate) mod encoder;
+mod extra_input;
 mod resample;
 #[cfg(test)]
 mod tests;
@@ -13,6 +14,7 @@ mod transformer;
 mod variants;
 
 pub use config::UNetConfig;
+pub use extra_input::ExtraInput;
 pub use resample::Resampling;
 pub use text_time::TextTime;
 pub use transformer::TextAttention;

@@ -45,13 +45,21 @@ impl Vae {
     ///   [`Vae::factor`]
     /// - output: `[batch, latent_channels, height / factor, width / factor]`
     pub fn encode(&self, images: Tensor<4>) -> Tensor<4> {
-        let latents = match self {
+        let LatentScale { factor, shift } = self.scale();
+        (self.source_concat(images) - shift) * factor
+    }
+
+    /// What a model that edits by instruction sees next to the noisy latents: the mean latents of
+    /// images in [-1, 1], not scaled as a diffusion model's own are.
+    ///
+    /// # Shapes
+    /// Those of [`Vae::encode`].
+    pub fn source_concat(&self, images: Tensor<4>) -> Tensor<4> {
+        match self {
             Self::Kl(network, _) => network.encode(images).mean,
             Self::Tiny(network, _) => network.encode(images),
             Self::Vq(network, _) => network.encode(images),
-        };
-        let LatentScale { factor, shift } = self.scale();
-        (latents - shift) * factor
+        }
     }
 
     /// Images, about [-1, 1]. Big ones are decoded in tiles, where they are given.

@@ -70,6 +70,7 @@ impl Waits for Job {
             None | Some(Init::Noise) => (0, 0),
             Some(Init::Image { strength, .. }) => (1, strength.to_bits()),
             Some(Init::Inpaint { .. }) => (2, 0),
+            Some(Init::Instruct { .. }) => (3, 0),
         };
         Arc::ptr_eq(&self.model, &other.model)
             && one.sampler == two.sampler

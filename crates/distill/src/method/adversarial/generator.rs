@@ -40,7 +40,7 @@ impl Realism<'_> {
             Some(_) => {
                 let x_t = x_t.inner();
                 let guided = self.teacher.predict(x_t.clone(), times, inputs).x();
-                let plain = &inputs.clone().without_w();
+                let plain = &inputs.clone().without_guidance();
                 let plain = self.teacher.predict(x_t, times, plain).x();
                 let pull = (guided - plain) * alpha;
                 let moved = x.clone() - x.inner();

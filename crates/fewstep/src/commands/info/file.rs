@@ -11,6 +11,9 @@ use fewstep_formats::{Layout, WeightsFile};
 use serde::Serialize;
 use std::path::{Path, PathBuf};
 
+/// Input channels of a U-Net that sees the latents of a source image.
+const EDITING: u64 = 8;
+
 /// The facts about a file; as JSON for scripts.
 #[derive(Serialize)]
 pub(super) struct Facts {
@@ -76,7 +79,9 @@ impl Facts {
         fields.add_some("Numbers", &self.weights.types.join(", "));
         if let Some(recipe) = &self.recipe {
             fields.add("Role", model::role(&recipe.role));
-            fields.add_all("Guidance", model::guidance(recipe.guidance));
+            let unet = self.weights.unet;
+            let sees_source = unet.is_some_and(|unet| unet.input_channels == EDITING);
+            fields.add_all("Guidance", model::guidance(recipe.guidance, sees_source));
             fields.add("Schedule", model::schedule(&recipe.schedule));
         }
         let stated = |key: &str| self.weights.entries.get(&format!("modelspec.{key}"));
@@ -119,7 +124,7 @@ impl Facts {
         };
         let task = match unet.input_channels {
             9 => ", for inpainting",
-            8 => ", for editing by instruction",
+            EDITING => ", for editing by instruction",
             5 => ", with a depth map",
             _ => "",
         };

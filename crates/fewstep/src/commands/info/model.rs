@@ -10,7 +10,7 @@ use fewstep_diffusion::{
     BetaSchedule, DistilledFor, Guidance, PredictionKind, Role, SamplerRecipe, ScheduleConfig,
 };
 use fewstep_formats::{ComponentFacts, Model, WEIGHTS_FILE};
-use fewstep_nn::BackboneConfig;
+use fewstep_nn::{BackboneConfig, ExtraInput};
 use serde::Serialize;
 use std::path::Path;
 
@@ -59,7 +59,8 @@ impl Facts {
             true => fields.add("Texts", "generates from prompts"),
             false => fields.add("Classes", classes(&recipe.classes)),
         }
-        fields.add_all("Guidance", guidance(recipe.guidance));
+        let sees_source = self.network.extra_input() == Some(ExtraInput::SourceImage);
+        fields.add_all("Guidance", guidance(recipe.guidance, sees_source));
         if let Some(control) = recipe.control {
             let [channels, height, width] = control.shape;
             fields.add(
@@ -114,12 +115,13 @@ impl Facts {
             return images(self.recipe.resolution);
         };
         let factor = components.factor;
-        let inpaints = match self.network.concat_channels() {
-            0 => "",
-            _ => ", with a mask for `fewstep inpaint`",
+        let extra = match self.network.extra_input() {
+            None => "",
+            Some(ExtraInput::MaskedImage) => ", with a mask for `fewstep inpaint`",
+            Some(ExtraInput::SourceImage) => ", with a source image for `fewstep instruct`",
         };
         format!(
-            "{}x{} pixels, from latents of {width}x{height} with {}{inpaints}",
+            "{}x{} pixels, from latents of {width}x{height} with {}{extra}",
             width * factor,
             height * factor,
             plural(channels, "channel")
@@ -145,7 +147,7 @@ impl Facts {
     fn example(&self) -> String {
         let uses = Uses {
             prompts: self.reads_texts(),
-            masks: self.network.concat_channels() > 0,
+            extra: self.network.extra_input(),
         };
         command_for(&self.model, &self.recipe, uses)
     }
@@ -200,11 +202,18 @@ fn classes(names: &[String]) -> String {
     }
 }
 
-pub(super) fn guidance(guidance: Guidance) -> Vec<String> {
+/// `sees_source` is whether the network sees a source image, which guides too.
+pub(super) fn guidance(guidance: Guidance, sees_source: bool) -> Vec<String> {
     match guidance {
         Guidance::None => vec!["none: trained without an unconditional branch".into()],
         Guidance::ClassifierFree => vec![
-            "classifier-free: any w, 2 network calls a step".into(),
+            match sees_source {
+                false => "classifier-free: any w, 2 network calls a step".into(),
+                true => {
+                    "classifier-free, towards the source image too: any w, 3 network calls a step"
+                        .into()
+                }
+            },
             format!("default {}", both_conventions(0.0)),
         ],
         Guidance::Input {

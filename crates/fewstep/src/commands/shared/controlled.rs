@@ -71,11 +71,25 @@ impl Source {
             shown,
         }
     }
+
+    /// An image that the network sees next to the noise, with its guidance scale.
+    pub(crate) fn seen(shown: Image, scale: f64) -> Self {
+        Self {
+            init: Init::Instruct {
+                image: Arc::new(shown.clone()),
+                scale,
+            },
+            alpha: None,
+            control: None,
+            shown,
+        }
+    }
 }
 
 impl ControlledArgs {
     /// Generates from all control images. `prepare` makes the source of the n-th file, given the
-    /// channels of the model's images and of its control images.
+    /// channels of the model's images and of its control images; it has 0 of the latter where it
+    /// sees source images.
     pub(crate) fn run(
         &self,
         task: Task,
@@ -135,10 +149,8 @@ impl ControlledArgs {
     /// machine, and says which size is not.
     fn check_memory(&self, generator: &Generator, sizes: &[[usize; 2]], each: usize) -> CliResult {
         let channels = generator
-            .model()
-            .recipe
-            .control
-            .map_or(0, |control| control.shape[0]);
+            .source_shape()
+            .map_or(0, |[channels, ..]| channels);
         let Some(&largest) = sizes.iter().max_by_key(|[h, w]| h * w) else {
             return Ok(());
         };
@@ -201,14 +213,23 @@ impl ControlledArgs {
         if self.prompt.is_some() && !generator.takes_prompts() {
             return Err(reads_no_prompts("--prompt"));
         }
-        match generator.model().recipe.control.map(|control| control.task) {
-            Some(trained) if trained == task => Ok(generator),
-            Some(trained) => Err(CliError::input(format!(
+        let control = generator.model().recipe.control.map(|control| control.task);
+        match (control, generator.edits_by_instruction()) {
+            (None, true) if task == Task::Instruct => Ok(generator),
+            (None, true) => Err(CliError::input(format!(
+                "this model edits images by instruction: use `fewstep {}`",
+                command_of(Task::Instruct)
+            ))),
+            (Some(_), true) => Err(CliError::input(
+                "a ControlNet does not go with this model, whose network sees the image to edit",
+            )),
+            (Some(trained), false) if trained == task => Ok(generator),
+            (Some(trained), false) => Err(CliError::input(format!(
                 "this model was not trained for `fewstep {}`: use `fewstep {}`",
                 command_of(task),
                 command_of(trained)
             ))),
-            None => Err(CliError::input(
+            (None, false) => Err(CliError::input(
                 "this model takes no control image: distil one with `method = \"codi\"`, or give a ControlNet for it with --controlnet",
             )),
         }

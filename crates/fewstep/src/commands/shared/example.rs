@@ -1,15 +1,16 @@
 //! The command that uses a model.
 
 use crate::tasks::command_of;
-use fewstep_diffusion::{DistilledFor, Role, SamplerRecipe};
+use fewstep_diffusion::{DistilledFor, Role, SamplerRecipe, Task};
+use fewstep_nn::ExtraInput;
 
 /// How a model is used, besides what its sampler recipe says.
 #[derive(Clone, Copy)]
 pub(crate) struct Uses {
     /// Whether it generates from prompts.
     pub(crate) prompts: bool,
-    /// Whether its network takes a mask and a masked image.
-    pub(crate) masks: bool,
+    /// What its network sees next to the noise.
+    pub(crate) extra: Option<ExtraInput>,
 }
 
 /// The number of steps to try a model with.
@@ -33,7 +34,10 @@ pub(crate) fn command_for(model: &str, recipe: &SamplerRecipe, uses: Uses) -> St
         false => "",
     };
     let steps = steps_of(&recipe.role);
-    let masked = recipe.control.is_none() && uses.masks;
+    let extra = uses.extra.map(|extra| match extra {
+        ExtraInput::MaskedImage => Task::Inpaint,
+        ExtraInput::SourceImage => Task::Instruct,
+    });
     let encodes = matches!(
         recipe.role,
         Role::Student {
@@ -41,12 +45,10 @@ pub(crate) fn command_for(model: &str, recipe: &SamplerRecipe, uses: Uses) -> St
             ..
         }
     );
-    match recipe.control.map(|control| command_of(control.task)) {
+    let task = recipe.control.map(|control| control.task).or(extra);
+    match task.map(command_of) {
         _ if encodes => format!(
             "fewstep restyle --encoder {model} --decoder STUDENT --image FILE --from CLASS --to CLASS"
-        ),
-        _ if masked => format!(
-            "fewstep inpaint --model {model} --steps {steps} --image FILE --mask FILE{prompt} --out filled.png"
         ),
         Some("inpaint") => format!(
             "fewstep inpaint --model {model} --steps {steps} --image FILE --mask FILE{prompt} --out filled.png"

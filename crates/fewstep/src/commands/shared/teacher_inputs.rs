@@ -19,7 +19,7 @@ use fewstep_distill::run::{Phase, Run};
 use fewstep_distill::{Copies, World};
 use fewstep_formats::{Loras, Model, PipelineComponents, check_clip_skip};
 use fewstep_generate::ModelSource;
-use fewstep_nn::{BackboneConfig, Precision};
+use fewstep_nn::{BackboneConfig, ExtraInput, Precision};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use std::sync::Arc;
@@ -31,19 +31,19 @@ fn masks(
 ) -> CliResult<Option<Masks>> {
     /// Masks of each image when the recipe sets none.
     const DEFAULT: usize = 4;
-    let (latent, concat) = (network.channels(), network.concat_channels());
-    let refused = match condition {
-        _ if concat == 0 => return Ok(None),
-        _ if concat != 1 + latent => format!(
-            "the teacher's U-Net takes {concat} extra channels next to latents of {latent}: of such models only those for inpainting can be distilled, which take {} (a mask, and the latents of the masked image)",
-            1 + latent
-        ),
-        Some(&ConditionConfig::Inpaint { mask: kind, masks }) => {
+    let refused = match (network.extra_input(), condition) {
+        (None, _) => return Ok(None),
+        (Some(ExtraInput::SourceImage), _) => {
+            "the teacher edits images by instruction, and its U-Net sees the source image next to the noise (InstructPix2Pix): such models generate, with `fewstep instruct`, and cannot be distilled yet"
+        }
+        (Some(ExtraInput::MaskedImage), Some(&ConditionConfig::Inpaint { mask: kind, masks })) => {
             let each = masks.unwrap_or(DEFAULT);
             limits::count("condition.masks", each, MASKS).input_error()?;
             return Ok(Some(Masks { kind, each }));
         }
-        _ => "the teacher is for inpainting: choose the masks to train with, for example `[condition]` with `kind = \"inpaint\"` and `mask = \"mixed\"`".into(),
+        (Some(ExtraInput::MaskedImage), _) => {
+            "the teacher is for inpainting: choose the masks to train with, for example `[condition]` with `kind = \"inpaint\"` and `mask = \"mixed\"`"
+        }
     };
     Err(CliError::input(refused))
 }
@@ -289,7 +289,7 @@ impl TeacherInputs {
         let inputs = folder.begin(recipe, phases, &run, &self.teacher)?;
         let uses = Uses {
             prompts: reads_texts,
-            masks: self.teacher.network.config().concat_channels() > 0,
+            extra: self.teacher.network.config().extra_input(),
         };
         let mut result = self.teacher.recipe.clone();
         let phases = run.phases.iter();

@@ -78,9 +78,10 @@ pub(crate) fn read(mut fields: Fields) -> Result<UNetFile, FormatError> {
             "the network sees {sees} channels (`in_channels`) and gives {channels} (`out_channels`): it must see those that it gives"
         )));
     };
-    if ![0, channels + 1].contains(&concat) {
+    if ![0, channels, channels + 1].contains(&concat) {
         return Err(fields.bad(format!(
-            "the network sees {sees} channels (`in_channels`) and gives {channels} (`out_channels`): this version supports {channels}, and {} with a mask and what is around it for inpainting; a network that sees an image next to the noise, such as that of InstructPix2Pix, is not supported",
+            "the network sees {sees} channels (`in_channels`) and gives {channels} (`out_channels`): this version supports {channels}, {} with a source image for editing by instruction, and {} with a mask and what is around it for inpainting",
+            2 * channels,
             2 * channels + 1
         )));
     }

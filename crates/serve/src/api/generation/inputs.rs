@@ -22,6 +22,10 @@ impl Generation {
         generator: &Generator,
         notes: &mut Vec<String>,
     ) -> Result<Inputs, ApiError> {
+        if generator.edits_by_instruction() {
+            let message = "this model edits images by instruction, which is not possible over HTTP: use another model";
+            return Err(ApiError::field("model", message));
+        }
         let (size, control) = match (&self.control, generator.model().recipe.control) {
             (None, _) => (self.size(generator, notes)?, None),
             (Some(_), _) if generator.inpaints() => {

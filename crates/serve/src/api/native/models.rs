@@ -173,7 +173,9 @@ impl ModelFacts {
             guidance: GuidanceFacts::of(recipe.guidance, recipe.default_w()),
             negative_prompt: recipe.guidance == Guidance::ClassifierFree
                 && generator.takes_prompts(),
-            image: !takes_masks && default.sampler != Sampler::Stochastic,
+            image: !takes_masks
+                && !generator.edits_by_instruction()
+                && default.sampler != Sampler::Stochastic,
             mask: takes_masks,
             control: recipe
                 .control
@@ -190,7 +192,8 @@ impl ModelFacts {
 fn restyle(generator: &Generator) -> Option<&'static str> {
     let recipe = &generator.model().recipe;
     let has_subjects = generator.takes_prompts() || !generator.classes().is_empty();
-    if !has_subjects || generator.inpaints() || recipe.control.is_some() {
+    let needs_more = generator.inpaints() || generator.edits_by_instruction();
+    if !has_subjects || needs_more || recipe.control.is_some() {
         return None;
     }
     let decodes = || {

@@ -14,7 +14,7 @@ use fewstep_formats::{
     FormatError, GgufPrecision, Model, Pipeline, WeightPrecision, convert_weights,
     write_atomically, write_json_atomically,
 };
-use fewstep_nn::BackboneConfig;
+use fewstep_nn::{BackboneConfig, ExtraInput};
 use std::path::Path;
 
 /// A tool that reads models.
@@ -77,6 +77,9 @@ impl<'a> Ready<'a> {
         let BackboneConfig::UNet(network) = model.network.config();
         let refused = match recipe.role {
             _ if recipe.control.is_some() => "it generates from control images",
+            _ if network.extra_input() == Some(ExtraInput::SourceImage) => {
+                "it edits images by instruction"
+            }
             _ if network.concat > 0 => "it is for inpainting",
             _ if !recipe.classes.is_empty() => "it has classes instead of prompts",
             Role::Student {
