@@ -58,29 +58,7 @@ together() {
         mpirun --mca plm_rsh_agent "$agent" --mca btl_tcp_if_include eth0 --mca oob_tcp_if_include eth0 --mca btl tcp,self \
         --host "$(IFS=,; echo "${on[*]}")" --bind-to none "$program" "$@" --threads 1
 }
-recipe=$work/train.toml
-cat > "$recipe" <<'RECIPE'
-seed = 3
-updates = 40
-[data]
-kind = "idx"
-path = "builtin:fashion-mnist-sample"
-size = 32
-[network]
-patch = 2
-widths = [16, 32]
-blocks = 1
-attention = [false, false]
-head = 16
-groups = 8
-[optim]
-batch = 96
-lr = 1e-3
-anneal = "constant"
-[run]
-log_every = 1
-checkpoint_every = 10
-RECIPE
+recipe=$(realpath "$(dirname "$0")")/small_teacher.toml
 weights() { sha256sum < "$work/$1/models/teacher/unet/diffusion_pytorch_model.safetensors" 2>/dev/null || echo "none of $1"; }
 
 "$program" train "$recipe" --out "$work/alone" --threads 1 > "$work/alone.log" 2>&1

@@ -65,27 +65,7 @@ ended() { for _ in $(seq 600); do if [ -z "$(squeue -h -j "$1" 2>/dev/null)" ]; 
 ln -sf "$program" "$work/bin/fewstep"
 export PATH=$work/bin:$PATH XDG_CACHE_HOME=$work/cache
 cd "$work"
-cat > train.toml <<'RECIPE'
-seed = 3
-updates = 40
-[data]
-kind = "idx"
-path = "builtin:fashion-mnist-sample"
-size = 32
-[network]
-patch = 2
-widths = [16, 32]
-blocks = 1
-attention = [false, false]
-head = 16
-groups = 8
-[optim]
-batch = 64
-lr = 1e-3
-[run]
-log_every = 1
-checkpoint_every = 10
-RECIPE
+cp "$here/tools/scale/small_teacher.toml" train.toml
 weights() { sha256sum < "$work/$1/models/teacher/unet/diffusion_pytorch_model.safetensors" 2>/dev/null || echo "none of $1"; }
 
 fewstep train train.toml --out alone --threads 1 > alone.log 2>&1

@@ -68,5 +68,5 @@ pub use order::{Draw, ExampleOrder};
 pub use pairs::{GivenImages, GivenKind, Location};
 pub use shape::ImageShape;
 pub use source::{Labelled, Source};
-pub use stored::{StoredFile, StoredSet};
+pub use stored::{StoredFile, StoredSet, is_archive};
 pub use survey::{Problem, SKIP_LIST_HEAD, Survey, survey};

@@ -17,6 +17,18 @@ const IMAGES: usize = 1024;
 /// The files that captioned sets are made of.
 const ARCHIVES: [&str; 2] = ["tar", "parquet"];
 
+fn ends_with(path: &Path, ending: &str) -> bool {
+    path.extension()
+        .is_some_and(|own| own.eq_ignore_ascii_case(ending))
+}
+
+/// Whether a file of this name is a set by itself.
+pub fn is_archive(name: &str) -> bool {
+    ARCHIVES
+        .iter()
+        .any(|ending| ends_with(Path::new(name), ending))
+}
+
 /// A file of a set that is elsewhere.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct StoredFile {
@@ -169,12 +181,8 @@ impl StoredSet {
 
 /// The names of the tars or parquet files of the split, in order.
 fn archives(config: &DataConfig, all: Vec<PathBuf>) -> Result<Vec<PathBuf>, DataError> {
-    let has = |path: &PathBuf, wanted: &str| {
-        let ending = path.extension().unwrap_or_default();
-        ending.eq_ignore_ascii_case(wanted)
-    };
     let found = ARCHIVES.map(|ending| {
-        let of_it = all.iter().filter(|path| has(path, ending));
+        let of_it = all.iter().filter(|path| ends_with(path, ending));
         (ending, of_it.cloned().collect::<Vec<_>>())
     });
     let Some((ending, files)) = found.into_iter().find(|(_, files)| !files.is_empty()) else {

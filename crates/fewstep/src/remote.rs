@@ -2,12 +2,9 @@
 
 use crate::error::{CliError, CliResult, IntoCliResult};
 use crate::storage::Storage;
-use fewstep_data::{DataConfig, StoredFile};
+use fewstep_data::{DataConfig, StoredFile, is_archive};
 use std::path::Path;
 use tempfile::TempDir;
-
-/// Endings of files that are a set by themselves.
-const ARCHIVES: [&str; 2] = ["tar", "parquet"];
 
 /// What an address names: all files below it, or one file.
 pub(crate) struct RemoteFiles {
@@ -87,11 +84,4 @@ pub(crate) fn copied(config: &DataConfig) -> CliResult<(TempDir, DataConfig)> {
         ..config.clone()
     };
     Ok((folder, config))
-}
-
-fn is_archive(name: &str) -> bool {
-    let ending = Path::new(name).extension().unwrap_or_default();
-    ARCHIVES
-        .iter()
-        .any(|known| ending.eq_ignore_ascii_case(known))
 }

@@ -62,3 +62,46 @@ fn each<const N: usize>(bytes: &[u8], is_finite: impl Fn([u8; N]) -> bool + Sync
 pub(crate) fn all(mut values: impl Iterator<Item = f32>) -> bool {
     values.all(f32::is_finite)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use burn::tensor::{Bytes, Shape};
+
+    /// The first value that is not finite is behind what one thread looks at.
+    #[test]
+    fn broken_weights_of_every_width_are_named() {
+        let ones = |one: &[u8]| one.repeat(PIECE + 3);
+        let types = [
+            (
+                DType::F32,
+                ones(&1f32.to_le_bytes()),
+                f32::NAN.to_le_bytes().to_vec(),
+            ),
+            (
+                DType::F16,
+                ones(&f16::ONE.to_le_bytes()),
+                f16::INFINITY.to_le_bytes().to_vec(),
+            ),
+            (
+                DType::BF16,
+                ones(&bf16::ONE.to_le_bytes()),
+                bf16::NAN.to_le_bytes().to_vec(),
+            ),
+        ];
+        for (dtype, whole, broken) in types {
+            let mut damaged = whole.clone();
+            let last = damaged.len() - broken.len();
+            damaged[last..].copy_from_slice(&broken);
+            for (bytes, names) in [(whole, vec![]), (damaged, vec!["w".to_string()])] {
+                let finite = Finite::default();
+                let shape = Shape::from([bytes.len() / dtype.size()]);
+                let values = Bytes::from_bytes_vec(bytes);
+                let tensor = PackTensor::new("w".into(), dtype, shape, None, values);
+                let seen = finite.adapt(tensor, ModuleContext::new(&[]));
+                seen.to_bytes().expect("bytes");
+                assert_eq!(finite.broken(), names, "{dtype:?}");
+            }
+        }
+    }
+}
