@@ -244,7 +244,10 @@ fn a_path_is_not_looked_for_on_the_hub() {
         ("./run/first", ["no `run`", "Did you mean `runs`?"]),
         ("~/nowhere/model", ["no `nowhere`", "nowhere/model"]),
         ("/nowhere/model", ["no `nowhere` in /", "/nowhere/model"]),
-        ("../a/b", ["no `a` in ..", "../a/b"]),
+        (
+            "../nowhere-else/b",
+            ["no `nowhere-else` in ..", "../nowhere-else/b"],
+        ),
         ("a/b/c", ["no `a` in this folder", "a/b/c"]),
         (
             "owner/model.safetensors",
