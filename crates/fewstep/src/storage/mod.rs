@@ -26,7 +26,7 @@ pub(crate) fn path_here(place: &Path) -> CliResult<Option<PathBuf>> {
 }
 
 /// Files by their names. A name may have folders in it, with `/` between them.
-trait Files {
+trait Files: Send {
     /// Writes a file whole or not at all.
     fn put(&self, name: &str, bytes: Vec<u8>) -> CliResult;
 

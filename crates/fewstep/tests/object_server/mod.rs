@@ -22,6 +22,8 @@ pub(crate) struct State {
     pub(crate) fails_every: usize,
     /// Requests for what has this in its name wait, and are never answered.
     pub(crate) holds: Option<&'static str>,
+    /// Requests with this in their name are answered after so long.
+    pub(crate) delays: Option<(&'static str, Duration)>,
     /// What every request is answered with, if anything.
     pub(crate) refuses: Option<(u16, &'static str)>,
 }
@@ -80,6 +82,7 @@ fn answer(mut stream: TcpStream, state: &Mutex<State>) {
         let mut known = state.lock().expect("whole");
         let asked = format!("{} {}", request.method, request.path);
         let is_held = known.holds.is_some_and(|part| asked.contains(part));
+        let delay = known.delays.filter(|(part, _)| asked.contains(part));
         known.requests.push(asked);
         if is_held {
             drop(known);
@@ -98,6 +101,9 @@ fn answer(mut stream: TcpStream, state: &Mutex<State>) {
             None => known.handle(&request),
         };
         drop(known);
+        if let Some((_, delay)) = delay {
+            thread::sleep(delay);
+        }
         let range = match request.range {
             Some([start, _]) if status == 206 => {
                 let end = start + body.len();

@@ -106,26 +106,28 @@ pub(crate) fn run(args: Args) -> CliResult {
     let mut stages = Stages::new(run.phases.len() + rows + 1);
     let inputs = folder.begin(&recipe, &phases, &run, &teacher)?;
     let resume = args.resume;
-    let students = train(&run, (&teacher, &inputs), resume, &mut stages, &mut mirror)?;
-    let generator = Rc::new(Generator::new(teacher.clone(), &run.device)?);
-    let mut candidates = Candidate::all(&generator, &students, &weights)?;
-    let mut evaluator = Evaluator::new(generator, args.samples as usize)?;
-    let rows = evaluator.rows(&candidates, &run.folder.join("results.json"), &mut stages)?;
-    candidates.retain(|candidate| candidate.w == weights.default);
-    let grids = UncaptionedGrids::generate(&candidates, &run, &mut stages)?;
-    let report = report::build(&run, &recipe, &teacher, (&rows, weights.default), grids)?;
-    let page = report.write(&run.folder).input_error()?;
-    println!("\n{}", table(&rows, METRIC));
-    if let Some(verdict) = verdict(&rows, weights.default) {
-        println!("{verdict}");
-    }
-    println!("The report is {}", page.display());
+    let trained = train(&run, (&teacher, &inputs), resume, &mut stages, &mut mirror);
+    let shown = trained.and_then(|students| {
+        let generator = Rc::new(Generator::new(teacher.clone(), &run.device)?);
+        let mut candidates = Candidate::all(&generator, &students, &weights)?;
+        let mut evaluator = Evaluator::new(generator, args.samples as usize)?;
+        let rows = evaluator.rows(&candidates, &run.folder.join("results.json"), &mut stages)?;
+        candidates.retain(|candidate| candidate.w == weights.default);
+        let grids = UncaptionedGrids::generate(&candidates, &run, &mut stages)?;
+        let report = report::build(&run, &recipe, &teacher, (&rows, weights.default), grids)?;
+        let page = report.write(&run.folder).input_error()?;
+        println!("\n{}", table(&rows, METRIC));
+        if let Some(verdict) = verdict(&rows, weights.default) {
+            println!("{verdict}");
+        }
+        println!("The report is {}", page.display());
+        Ok(())
+    });
     // The results and the report are new in the folder.
     if let Some(mirror) = &mut mirror {
-        mirror.follow();
-        mirror.finish()?;
+        mirror.be_behind();
     }
-    Ok(())
+    Mirror::finish(mirror, shown)
 }
 
 impl Args {
@@ -175,35 +177,35 @@ fn train(
     let mut stage: Option<Stage> = None;
     let mut mean = 0.0;
     let interrupt = Interrupt::watch()?;
-    let mut show = |event: Event<'_>| match event {
-        Event::PhaseStarted {
-            phase,
-            index,
-            updates,
-        } => {
-            stages.skip_to(index);
-            stage = Some(stages.start(&phase.name, phase.updates, "updates", updates));
+    let mut show = |event: Event<'_>| {
+        if let Some(warning) = mirror.as_mut().and_then(|mirror| mirror.after(&event)) {
+            eprintln!("{warning}");
         }
-        Event::Updated { .. } => {
-            if let Some(stage) = &stage {
-                stage.advance();
+        match event {
+            Event::PhaseStarted {
+                phase,
+                index,
+                updates,
+            } => {
+                stages.skip_to(index);
+                stage = Some(stages.start(&phase.name, phase.updates, "updates", updates));
             }
-        }
-        Event::Logged(record) => {
-            mean = record.loss;
-            if let Some(stage) = &stage {
-                stage.say(format!("loss {mean:.4}"));
+            Event::Updated { .. } => {
+                if let Some(stage) = &stage {
+                    stage.advance();
+                }
             }
-        }
-        Event::Checkpointed { .. } => {}
-        Event::Saved => {
-            if let Some(mirror) = mirror {
-                mirror.follow();
+            Event::Logged(record) => {
+                mean = record.loss;
+                if let Some(stage) = &stage {
+                    stage.say(format!("loss {mean:.4}"));
+                }
             }
-        }
-        Event::PhaseFinished { .. } => {
-            if let Some(stage) = stage.take() {
-                stage.finish(&format!("loss {mean:.4}"));
+            Event::Checkpointed { .. } | Event::Saved => {}
+            Event::PhaseFinished { .. } => {
+                if let Some(stage) = stage.take() {
+                    stage.finish(&format!("loss {mean:.4}"));
+                }
             }
         }
     };

@@ -2,6 +2,7 @@
 
 use super::grids::SampleGrids;
 use super::interrupt::Interrupt;
+use super::mirror::Mirror;
 use super::plan_ranks::RanksArgs;
 use super::recipe_kind::{Command, RecipeKind, wrong_method};
 use super::run_folder::{RunFolder, check_apart, check_occupied};
@@ -177,55 +178,52 @@ pub(crate) fn run_phases(
         }
     };
     let interrupt = Interrupt::watch()?;
-    let mut show = |event: Event<'_>| match event {
-        Event::PhaseStarted {
-            phase,
-            index,
-            updates,
-        } => {
-            let title = format!("{}/{} {}", index + 1, run.phases.len(), phase.name);
-            bar = progress::bar(&title, phase.updates, "updates");
-            bar.set_position(updates);
-            bar.reset_eta();
-            mean = 0.0;
+    let mut show = |event: Event<'_>| {
+        if let Some(warning) = mirror.as_mut().and_then(|mirror| mirror.after(&event)) {
+            bar.suspend(|| eprintln!("{warning}"));
         }
-        Event::Updated { loss } => {
-            bar.inc(1);
-            if let Some(loss) = loss {
-                mean = match mean == 0.0 {
-                    true => loss,
-                    false => 0.95 * mean + 0.05 * loss,
-                };
-                bar.set_message(format!("loss {mean:.4}"));
+        match event {
+            Event::PhaseStarted {
+                phase,
+                index,
+                updates,
+            } => {
+                let title = format!("{}/{} {}", index + 1, run.phases.len(), phase.name);
+                bar = progress::bar(&title, phase.updates, "updates");
+                bar.set_position(updates);
+                bar.reset_eta();
+                mean = 0.0;
             }
-        }
-        Event::Logged(record) => {
-            if bar.is_hidden() {
-                tracing::info!(
-                    "{} update {} loss {:.5} {:.0} samples/s",
-                    record.phase,
-                    record.update,
-                    record.loss,
-                    record.samples_per_second
-                );
-            }
-        }
-        Event::Checkpointed { updates, model } => {
-            bar.suspend(|| write_grid(model, &format!("update-{updates:07}")));
-        }
-        Event::PhaseFinished { phase, model } => {
-            bar.finish();
-            write_grid(model, &phase.name);
-        }
-        Event::Saved if run.config.mirror.is_some() => {
-            // The other ranks know that copying goes on. If one is lost, the next update says so.
-            let _ = run.world.first_at_rank_0(|| {
-                if let Some(mirror) = &mut mirror {
-                    bar.suspend(|| mirror.follow());
+            Event::Updated { loss } => {
+                bar.inc(1);
+                if let Some(loss) = loss {
+                    mean = match mean == 0.0 {
+                        true => loss,
+                        false => 0.95 * mean + 0.05 * loss,
+                    };
+                    bar.set_message(format!("loss {mean:.4}"));
                 }
-            });
+            }
+            Event::Logged(record) => {
+                if bar.is_hidden() {
+                    tracing::info!(
+                        "{} update {} loss {:.5} {:.0} samples/s",
+                        record.phase,
+                        record.update,
+                        record.loss,
+                        record.samples_per_second
+                    );
+                }
+            }
+            Event::Checkpointed { updates, model } => {
+                bar.suspend(|| write_grid(model, &format!("update-{updates:07}")));
+            }
+            Event::PhaseFinished { phase, model } => {
+                bar.finish();
+                write_grid(model, &phase.name);
+            }
+            Event::Saved => {}
         }
-        Event::Saved => {}
     };
     let ended = run.run(initial, inputs, folder.resume(), &mut |event| {
         show(event);
@@ -234,8 +232,8 @@ pub(crate) fn run_phases(
     if !bar.is_finished() {
         bar.abandon();
     }
-    interrupt.result(ended?)?;
-    mirror.map_or(Ok(()), |mut mirror| mirror.finish())
+    let ended = ended.map_err(CliError::from);
+    Mirror::finish(mirror, ended.and_then(|ended| interrupt.result(ended)))
 }
 
 /// Where a recipe that is not there may be found.

@@ -1,6 +1,6 @@
 //! The folder of a run: a new one, or one that is resumed.
 
-use super::mirror::Mirror;
+use super::mirror::{Mirror, MirrorPlace, remove_snapshot};
 use super::recipe_changes::first_change;
 use crate::console;
 use crate::error::{CliError, CliResult, IntoCliResult};
@@ -51,12 +51,14 @@ impl RunFolder {
         resume: bool,
         mirror: Option<&str>,
     ) -> CliResult<(Option<RunLock>, Option<Mirror>)> {
-        let mut mirror = mirror.map(|place| Mirror::open(place, path)).transpose()?;
+        let mirror = mirror.map(|place| MirrorPlace::open(place, path));
+        let mut mirror = mirror.transpose()?;
         let fetches = resume && mirror.is_some();
         if !fetches {
             check_occupied(path, resume)?;
         }
         let lock = RunLock::take(path).input_error()?;
+        remove_snapshot(path);
         match &mut mirror {
             Some(mirror) if resume => mirror.resume()?,
             Some(mirror) => mirror.check_vacant()?,
@@ -64,7 +66,7 @@ impl RunFolder {
         }
         // It may have become a run in between.
         check_occupied(path, resume)?;
-        Ok((Some(lock), mirror))
+        Ok((Some(lock), mirror.map(Mirror::new)))
     }
 
     /// The copy of the folder that is kept elsewhere.

@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 use std::collections::{BTreeMap, HashMap};
 use std::fs::File;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::time::SystemTime;
 
 /// The name of the object that says what the others are. It is written last, so that a mirror is
@@ -99,7 +99,8 @@ impl Manifest {
 /// The files of a run's folder. What was read once and has not changed is not read again.
 #[derive(Default)]
 pub(super) struct RunFiles {
-    known: HashMap<PathBuf, (u64, SystemTime, Contents)>,
+    /// By their names in the run's folder.
+    known: HashMap<String, (u64, SystemTime, Contents)>,
 }
 
 impl RunFiles {
@@ -113,7 +114,7 @@ impl RunFiles {
         Ok(names)
     }
 
-    /// Their contents.
+    /// Their contents. The folder may be another each time, with the files of the same run.
     pub(super) fn contents(&mut self, folder: &Path) -> CliResult<BTreeMap<String, Contents>> {
         let mut all = BTreeMap::new();
         for name in Self::list(folder)? {
@@ -124,14 +125,15 @@ impl RunFiles {
             let state = state.ok();
             let known = self
                 .known
-                .get(&path)
+                .get(&name)
                 .filter(|known| state == Some((known.0, known.1)));
             let contents = match known {
                 Some((.., contents)) => contents.clone(),
                 None => Contents::of(&path)?,
             };
             if let Some((length, time)) = state {
-                self.known.insert(path, (length, time, contents.clone()));
+                self.known
+                    .insert(name.clone(), (length, time, contents.clone()));
             }
             all.insert(name, contents);
         }

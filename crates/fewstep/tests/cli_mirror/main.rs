@@ -1,7 +1,11 @@
 //! Runs that are mirrored elsewhere and go on from there, through the real program.
 
 #[cfg(feature = "storage")]
+mod bucket;
+#[cfg(feature = "storage")]
+#[path = "../object_server/mod.rs"]
 mod object_server;
+#[path = "../workspace/mod.rs"]
 mod workspace;
 
 use serde_json::Value;
@@ -279,58 +283,4 @@ fn a_mirror_that_cannot_be_written_is_said_to_be_behind() {
     let resumed = words(&recipe, "run", &nowhere, &["--resume"]);
     workspace.succeed(&borrowed(&resumed));
     assert_whole(&workspace.path("file/mirror"));
-}
-
-#[cfg(feature = "storage")]
-#[test]
-fn a_run_goes_on_from_a_bucket_after_it_was_killed_in_the_middle_of_an_upload() {
-    use object_server::Server;
-    let (workspace, recipe, _) = workspace();
-    let server = Server::start();
-    let start = |out: &str, more: &[&str]| {
-        let mut command =
-            workspace.command(&borrowed(&words(&recipe, out, "s3://bucket/run", more)));
-        server.used_by(&mut command);
-        command.stdout(Stdio::null()).stderr(Stdio::null());
-        command.spawn().expect("the program starts")
-    };
-    let manifests = || {
-        let state = server.state();
-        let written = "PUT /bucket/run/mirror.json";
-        state
-            .requests
-            .iter()
-            .filter(|request| *request == written)
-            .count()
-    };
-    server.state().fails_every = 7;
-    let mut child = start("first", &[]);
-    while manifests() < 2 {
-        std::thread::sleep(Duration::from_millis(1));
-        let ended = child.try_wait().expect("waits");
-        assert!(ended.is_none(), "it ended before it was killed");
-    }
-    server.state().holds = Some("PUT /bucket/run/file-");
-    let before = server.state().requests.len();
-    let is_sending = || {
-        let state = server.state();
-        let mut since = state.requests[before..].iter();
-        since.any(|request| request.starts_with("PUT /bucket/run/file-"))
-    };
-    while !is_sending() {
-        std::thread::sleep(Duration::from_millis(1));
-        let ended = child.try_wait().expect("waits");
-        assert!(ended.is_none(), "it ended before it was killed");
-    }
-    child.kill().expect("killed");
-    child.wait().expect("ended");
-    server.state().holds = None;
-    server.state().fails_every = 5;
-    let mut second = start("second", &["--resume"]);
-    assert!(second.wait().expect("ended").success());
-    assert_same_run(
-        &workspace.path("alone"),
-        &workspace.path("second"),
-        &["teacher"],
-    );
 }
