@@ -55,6 +55,36 @@ pub(crate) fn match_classes(
     })
 }
 
+/// The number that a model has for each class that is seen in a part of a set: by name, in any case.
+///
+/// # Errors
+/// A model whose classes have no names, or names that it does not have once.
+pub(crate) fn match_some(
+    origin: &str,
+    seen: &[String],
+    model: &[String],
+) -> Result<Vec<u32>, DataError> {
+    let unclear = |difference: String| DataError::ClassNames {
+        origin: origin.into(),
+        difference,
+    };
+    if numbers(model).is_some() {
+        return Err(unclear(
+            "its labels are names and the model's classes are numbers: which is which follows from all files of the set, which must be in a folder of this machine for that".into(),
+        ));
+    }
+    placed(seen, model, String::clone)
+        .or_else(|| placed(seen, model, |name| plain(name)))
+        .ok_or_else(|| {
+            let known: HashSet<String> = model.iter().map(|name| plain(name)).collect();
+            let unknown = seen.iter().find(|name| !known.contains(&plain(name)));
+            unclear(match unknown {
+                Some(name) => format!("the model has no class `{name}`"),
+                None => "several have one name".into(),
+            })
+        })
+}
+
 /// The same classes under other names, in the order of the labels.
 ///
 /// # Errors
@@ -79,10 +109,16 @@ pub(crate) fn renamed(
 
 /// The names "0", "1", ... for labels whose classes have none.
 pub(crate) fn numbered_classes(labels: &[u32]) -> Vec<String> {
-    let classes = labels
-        .iter()
-        .max()
-        .map_or(0, |&largest| u64::from(largest) + 1);
+    let largest = labels.iter().max();
+    numbered(largest.map_or(0, |&largest| u64::from(largest) + 1))
+}
+
+/// The same names for as many classes as a model has.
+pub(crate) fn numbers_of(model: &[String]) -> Vec<String> {
+    numbered(model.len() as u64)
+}
+
+fn numbered(classes: u64) -> Vec<String> {
     (0..classes).map(|class| class.to_string()).collect()
 }
 
@@ -124,13 +160,23 @@ fn matched(
     model: &[String],
     key: impl Fn(&String) -> String,
 ) -> Option<Vec<u32>> {
-    let [found, model] = [found, model].map(|names| names.iter().map(&key).collect::<Vec<_>>());
-    if found == model {
+    let is_in_order = found.iter().map(&key).eq(model.iter().map(&key));
+    if is_in_order {
         return Some((0..found.len() as u32).collect());
     }
+    placed(found, model, key).filter(|_| found.len() == model.len())
+}
+
+/// The place of each name in `model`, if that has them and no name is twice on either side.
+fn placed(
+    found: &[String],
+    model: &[String],
+    key: impl Fn(&String) -> String,
+) -> Option<Vec<u32>> {
+    let [found, model] = [found, model].map(|names| names.iter().map(&key).collect::<Vec<_>>());
     let places: HashMap<&String, u32> = model.iter().zip(0..).collect();
     let different: HashSet<&String> = found.iter().collect();
-    let once = [places.len(), different.len(), found.len()] == [model.len(); 3];
+    let once = places.len() == model.len() && different.len() == found.len();
     let place = |name| places.get(name).copied();
     found
         .iter()
@@ -211,6 +257,26 @@ mod tests {
         ] {
             let message = matched(found, model).unwrap_err();
             assert!(parts.iter().all(|part| message.contains(part)), "{message}");
+        }
+    }
+
+    #[test]
+    fn a_part_of_a_set_may_lack_classes() {
+        let matched = |seen: &str, model: &str| {
+            let matched = match_some("here", &names(seen), &names(model));
+            matched.map_err(|error| error.to_string())
+        };
+        assert_eq!(matched("dog", "cat dog owl"), Ok(vec![1]));
+        assert_eq!(matched("Owl cafe\u{301}", "caf\u{e9} owl"), Ok(vec![1, 0]));
+        assert_eq!(matched("a", "A a"), Ok(vec![1]));
+        for (seen, model, part) in [
+            ("cow dog", "cat dog", "no class `cow`"),
+            ("Dog dog", "cat dog", "several have one name"),
+            ("a", "b a a", "several have one name"),
+            ("dog", "0 1", "a folder of this machine"),
+        ] {
+            let message = matched(seen, model).unwrap_err();
+            assert!(message.contains(part), "{message}");
         }
     }
 

@@ -32,6 +32,15 @@ impl Skip {
         self.names.contains(name)
     }
 
+    /// How many examples of a tar or parquet file of this name are left out.
+    pub(crate) fn count_in(&self, file: &str) -> usize {
+        let is_in = |name: &&String| {
+            let rest = name.strip_prefix(file);
+            rest.is_some_and(|rest| rest.starts_with(':'))
+        };
+        self.names.iter().filter(is_in).count()
+    }
+
     /// How many are left out.
     pub(crate) fn len(&self) -> usize {
         self.names.len()

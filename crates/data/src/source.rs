@@ -49,14 +49,7 @@ impl Source {
     /// # Errors
     /// As [`load`] and [`Captioned::labelled`].
     pub fn labelled(config: &DataConfig, model: &[String]) -> Result<Self, DataError> {
-        if !config.labels {
-            return Err(DataError::Config {
-                key: "labels",
-                got: "false".into(),
-                origin: config.path.display().to_string(),
-                expected: "true: the model generates from classes".into(),
-            });
-        }
+        check_labels_count(config)?;
         match config.kind {
             DataKind::Folder | DataKind::Parquet => {
                 Captioned::labelled(config, model).map(|set| Self::Captioned(Box::new(set)))
@@ -119,6 +112,19 @@ impl Source {
                 }))
             }
         }
+    }
+}
+
+/// Refuses a set whose labels do not count, for a model of classes.
+pub(crate) fn check_labels_count(config: &DataConfig) -> Result<(), DataError> {
+    match config.labels {
+        true => Ok(()),
+        false => Err(DataError::Config {
+            key: "labels",
+            got: "false".into(),
+            origin: config.path.display().to_string(),
+            expected: "true: the model generates from classes".into(),
+        }),
     }
 }
 

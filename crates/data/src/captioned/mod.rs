@@ -13,7 +13,7 @@ mod tars;
 
 use rayon::prelude::*;
 use sha2::{Digest, Sha256};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use crate::collector::CHUNK;
@@ -95,6 +95,29 @@ impl Captioned {
         }
         let kind = given.map(|given| given.kind);
         Self::of(shards, config, kind, Arc::new([]))
+    }
+
+    /// One tar or parquet file of a captioned set. `config` names the set's folder.
+    ///
+    /// # Errors
+    /// As [`Captioned::open`].
+    pub(crate) fn of_archive(file: &Path, config: &DataConfig) -> Result<Self, DataError> {
+        let shards = Shard::captioned(file, config, None)?;
+        Self::of(shards, config, None, Arc::new([]))
+    }
+
+    /// One of the labelled parquet files of a set, for a model with these classes. `config` names the
+    /// set's folder.
+    ///
+    /// # Errors
+    /// As [`Captioned::labelled`], and where the classes follow only from all files.
+    pub(crate) fn of_labelled_archive(
+        file: &Path,
+        config: &DataConfig,
+        model: &[String],
+    ) -> Result<Self, DataError> {
+        let shards = Shard::labelled_part(file, config, model)?;
+        Self::of(shards, config, None, model.into())
     }
 
     /// A folder with one sub-folder of image files per class, or labelled parquet files, for a
@@ -374,8 +397,7 @@ impl Captioned {
         if self.limit == usize::MAX {
             return Box::new(all);
         }
-        let total: usize = self.shards.iter().map(Shard::len).sum();
-        let total = total.saturating_sub(self.skip.len());
+        let total = self.shards.iter().map(|shard| shard.len(&self.skip)).sum();
         let mut kept = spread(total, self.limit).peekable();
         let keep = move |(i, named): (usize, Named)| {
             (kept.next_if_eq(&i).is_some() || named.1.is_err()).then_some(named)

@@ -3,11 +3,11 @@
 use super::example::{Example, Named, caption};
 use super::location::column;
 use super::{files, metadata, tars};
-use crate::classes::{match_classes, renamed};
+use crate::classes::{match_classes, match_some, numbers_of, renamed};
 use crate::folder::{Item, list};
 use crate::listing::entries;
-use crate::parquet::{self, Table, Wanted, labelled_tables};
-use crate::skip::name_of;
+use crate::parquet::{self, ClassesOfPart, Table, Wanted, labelled_part, labelled_tables};
+use crate::skip::{Skip, name_of};
 use crate::splits::{no_folder, split_files, split_folder, sub_folder};
 use crate::{DataConfig, DataError, DataKind, Location, Split};
 use std::path::{Path, PathBuf};
@@ -119,12 +119,7 @@ impl Shard {
             }
             DataKind::Parquet => {
                 let (tables, found) = labelled_tables(path, config)?;
-                let captions = captions(found)?;
-                let shard = |table: Table| {
-                    let name = name_of(table.path(), config);
-                    Self::Labelled(name, Box::new(table), captions.clone())
-                };
-                tables.into_iter().map(shard).collect()
+                Self::labelled_tables(tables, config, &captions(found)?)
             }
             other => {
                 return Err(DataError::Config {
@@ -135,6 +130,35 @@ impl Shard {
                 });
             }
         })
+    }
+
+    /// The same for a parquet file of a set that has others, which are not known.
+    pub(super) fn labelled_part(
+        file: &Path,
+        config: &DataConfig,
+        model: &[String],
+    ) -> Result<Vec<Self>, DataError> {
+        let (tables, classes) = labelled_part(file, config)?;
+        let captions = |found| captions_of_labels(file, config, found, model);
+        let captions = match classes {
+            ClassesOfPart::All(names) => captions(names)?,
+            ClassesOfPart::Numbers => captions(numbers_of(model))?,
+            ClassesOfPart::None => captions(vec![])?,
+            ClassesOfPart::Seen(names) => captions_of_some(file, config, &names, model)?,
+        };
+        Ok(Self::labelled_tables(tables, config, &captions))
+    }
+
+    fn labelled_tables(
+        tables: Vec<Table>,
+        config: &DataConfig,
+        captions: &Arc<[String]>,
+    ) -> Vec<Self> {
+        let shard = |table: Table| {
+            let name = name_of(table.path(), config);
+            Self::Labelled(name, Box::new(table), captions.clone())
+        };
+        tables.into_iter().map(shard).collect()
     }
 
     /// Images whose labels are the numbers of classes `found`, for a model with these classes.
@@ -171,12 +195,18 @@ impl Shard {
         }
     }
 
-    /// How many there are.
-    pub(super) fn len(&self) -> usize {
+    /// How many there are without those to leave out.
+    pub(super) fn len(&self, skip: &Skip) -> usize {
+        let without = |name: &str, all: usize| all.saturating_sub(skip.count_in(name));
         match self {
-            Self::Files(listed) => listed.len(),
-            Self::Tar(tar) => tar.len(),
-            Self::Parquet(_, table, _) | Self::Labelled(_, table, _) => table.rows(),
+            Self::Files(listed) => {
+                let kept = listed.iter().filter(|listed| !skip.has(&listed.name));
+                kept.count()
+            }
+            Self::Tar(tar) => without(tar.name(), tar.len()),
+            Self::Parquet(name, table, _) | Self::Labelled(name, table, _) => {
+                without(name, table.rows())
+            }
         }
     }
 }
@@ -194,6 +224,27 @@ fn captions_of_labels(
         None => found,
     };
     let numbers = match_classes(&origin, &found, model)?;
+    let names = numbers.iter().map(|&number| model[number as usize].clone());
+    Ok(names.collect())
+}
+
+/// The name that the model has for each class that is seen in a part of a set.
+fn captions_of_some(
+    file: &Path,
+    config: &DataConfig,
+    seen: &[String],
+    model: &[String],
+) -> Result<Arc<[String]>, DataError> {
+    let origin = file.display().to_string();
+    if let Some(names) = &config.class_names {
+        return Err(DataError::Config {
+            key: "class_names",
+            got: format!("{} names", names.len()),
+            origin,
+            expected: "none, where labels are names: which is which follows from all files of the set, which must be in a folder of this machine for that".into(),
+        });
+    }
+    let numbers = match_some(&origin, seen, model)?;
     let names = numbers.iter().map(|&number| model[number as usize].clone());
     Ok(names.collect())
 }

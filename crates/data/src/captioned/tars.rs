@@ -91,6 +91,10 @@ impl Tar {
         })
     }
 
+    pub(super) fn name(&self) -> &str {
+        &self.name
+    }
+
     pub(super) fn len(&self) -> usize {
         self.examples
     }

@@ -148,6 +148,38 @@ pub(crate) fn labelled_tables(
     Ok((tables, classes))
 }
 
+/// What one file of a set says of the classes of all.
+pub(crate) enum ClassesOfPart {
+    /// Their names.
+    All(Vec<String>),
+    /// The names of those that are labels in it.
+    Seen(Vec<String>),
+    /// That labels are their numbers.
+    Numbers,
+    /// Nothing: it has no labels.
+    None,
+}
+
+/// One file of a set that has others, and what it says of their classes.
+pub(crate) fn labelled_part(
+    file: &Path,
+    config: &DataConfig,
+) -> Result<(Vec<Table>, ClassesOfPart), DataError> {
+    let tables = tables(file, config)?;
+    let classes = match (all_labelled(&tables)?, tables.first()) {
+        (true, Some(table)) => match (table.labels_are_names(), table.class_names()) {
+            (true, names) => ClassesOfPart::Seen(names.unwrap_or_default()),
+            (false, Some(names)) => ClassesOfPart::All(names),
+            (false, None) => ClassesOfPart::Numbers,
+        },
+        _ => {
+            warn_of_labels(&tables);
+            ClassesOfPart::None
+        }
+    };
+    Ok((tables, classes))
+}
+
 /// The files of a set, which agree in what their labels are.
 fn tables(path: &Path, config: &DataConfig) -> Result<Vec<Table>, DataError> {
     let wanted = Wanted::of(config);

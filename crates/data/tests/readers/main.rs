@@ -15,6 +15,7 @@ mod lists;
 mod pairs;
 mod parquet;
 mod real;
+mod stored;
 mod tars;
 mod texts;
 

@@ -1,9 +1,14 @@
 //! Sets in object storage, on a server that fails now and then. The oracle is the same set in a
 //! folder: the runs must be the same.
 
+use super::masks::{MASKS, assert_masked};
 use super::object_server::{SECRET, Server};
 use super::*;
+use parquet::data_type::{ByteArray, ByteArrayType};
+use parquet::file::writer::SerializedFileWriter;
+use parquet::schema::parser::parse_message_type;
 use std::process::Output;
+use std::sync::Arc;
 
 /// A tar of some of the captioned images.
 fn tar(workspace: &Workspace, images: std::ops::Range<usize>) -> Vec<u8> {
@@ -132,11 +137,23 @@ fn latents_in_a_bucket_serve_other_machines() {
     done(&workspace, &server, &resume);
 }
 
+/// The classes of a tiny model.
+const CLASSES: [&str; 4] = ["tench", "goldfish", "shark", "ray"];
+
+/// A recipe of few updates on a labelled set of this kind.
+fn of_classes(workspace: &Workspace, kind: &str, set: &str) -> String {
+    let text = DISTILL
+        .replace("kind = \"captioned\"", &format!("kind = \"{kind}\""))
+        .replace("CAPTIONED", set)
+        .replace("prompts = [\"a cat\"]\n", "");
+    recipe(workspace, "distill.toml", &text, "classes")
+}
+
 #[test]
 fn labelled_folders_in_a_bucket_train_as_those_here() {
     let (workspace, server) = (Workspace::new(), Server::start());
     for image in 0..8 {
-        let class = ["tench", "goldfish", "shark", "ray"][image % 4];
+        let class = CLASSES[image % 4];
         let name = format!("{class}/{image}.png");
         let file = workspace.path("labelled").join(&name);
         write_pattern(&file, image, [16, 16]);
@@ -146,23 +163,128 @@ fn labelled_folders_in_a_bucket_train_as_those_here() {
             .objects
             .insert(format!("bucket/set/train/{name}"), bytes);
     }
-    let recipe_of = |set: &str| {
-        let text = DISTILL
-            .replace("kind = \"captioned\"", "kind = \"folder\"")
-            .replace("CAPTIONED", set)
-            .replace("prompts = [\"a cat\"]\n", "");
-        recipe(&workspace, "distill.toml", &text, "classes")
-    };
-    let here = recipe_of(&workspace.path("labelled").display().to_string());
+    let here = of_classes(&workspace, "folder", &workspace.path("labelled").display().to_string());
     workspace.succeed(&["distill", &here, "--out", "here"]);
     server.state().fails_every = 5;
-    let there = recipe_of("s3://bucket/set");
+    let there = of_classes(&workspace, "folder", "s3://bucket/set");
     done(&workspace, &server, &["distill", &there, "--out", "there"]);
     assert_same_weights(&workspace, "here", "there");
     // For other classes, and without them.
     let renamed = ["--set", "data.class_names=[\"a\", \"b\", \"c\", \"d\"]"];
     let words = [&["distill", &there, "--out", "x"][..], &renamed].concat();
     refused(&workspace, &server, &words, &["s3://bucket/set", "classes"]);
+}
+
+/// A limit keeps the images that it keeps in a folder, and only these are fetched.
+#[test]
+fn a_limit_fetches_fewer_images_of_classes() {
+    let (workspace, server) = (Workspace::new(), Server::start());
+    for image in 0..8 {
+        let name = format!("{}/{image}.png", CLASSES[image % 4]);
+        let file = workspace.path("labelled").join(&name);
+        write_pattern(&file, image, [16, 16]);
+        let bytes = std::fs::read(&file).expect("there");
+        let mut state = server.state();
+        state.objects.insert(format!("bucket/set/{name}"), bytes);
+    }
+    let limited = |set: &str| {
+        let recipe = of_classes(&workspace, "folder", set);
+        let limit = "[data]\nlimit = 5";
+        let text = std::fs::read_to_string(&recipe).expect("there");
+        std::fs::write(&recipe, text.replace("[data]", limit)).expect("written");
+        recipe
+    };
+    let here = limited(&workspace.path("labelled").display().to_string());
+    workspace.succeed(&["distill", &here, "--out", "here"]);
+    let there = limited("s3://bucket/set");
+    done(&workspace, &server, &["distill", &there, "--out", "there"]);
+    assert_same_weights(&workspace, "here", "there");
+    assert_eq!(read(&server).len(), 5);
+}
+
+/// Parquet files whose labels are names, none of which has all classes.
+#[test]
+fn labelled_parquet_in_a_bucket_trains_as_that_here() {
+    let (workspace, server) = (Workspace::new(), Server::start());
+    let folder = workspace.path("labelled");
+    std::fs::create_dir(&folder).expect("made");
+    for (number, images) in [0..3, 3..8].into_iter().enumerate() {
+        let name = format!("train-0000{number}-of-00002.parquet");
+        let rows = images.map(|image| {
+            let file = workspace.path(&format!("{image}.png"));
+            write_pattern(&file, image, [16, 16]);
+            let bytes = std::fs::read(&file).expect("there");
+            (bytes, CLASSES[image % 4].as_bytes().to_vec())
+        });
+        let bytes = parquet(&rows.collect::<Vec<_>>());
+        std::fs::write(folder.join(&name), &bytes).expect("written");
+        let mut state = server.state();
+        state.objects.insert(format!("bucket/set/{name}"), bytes);
+    }
+    let here = of_classes(&workspace, "parquet", &folder.display().to_string());
+    workspace.succeed(&["distill", &here, "--out", "here"]);
+    server.state().fails_every = 5;
+    let there = of_classes(&workspace, "parquet", "s3://bucket/set");
+    done(&workspace, &server, &["distill", &there, "--out", "there"]);
+    assert_same_weights(&workspace, "here", "there");
+    let words = ["distill", &there, "--out", "x", "--set", "data.limit=3"];
+    refused(&workspace, &server, &words, &["limit = 3", "not counted"]);
+    // A run does not go on with the same set elsewhere, and the reason is said.
+    let words = ["distill", &there, "--out", "here", "--resume"];
+    refused(&workspace, &server, &words, &["in object storage have two"]);
+}
+
+/// A parquet file of images with the names of their classes.
+fn parquet(rows: &[(Vec<u8>, Vec<u8>)]) -> Vec<u8> {
+    let schema = "message schema { required binary image; required binary label (UTF8); }";
+    let schema = parse_message_type(schema).expect("a schema");
+    let mut bytes = vec![];
+    let writer = SerializedFileWriter::new(&mut bytes, schema.into(), Arc::default());
+    let mut writer = writer.expect("a file");
+    let mut group = writer.next_row_group().expect("a group");
+    let columns: [Vec<ByteArray>; 2] = [
+        rows.iter().map(|row| row.0.clone().into()).collect(),
+        rows.iter().map(|row| row.1.clone().into()).collect(),
+    ];
+    for values in columns {
+        let column = group.next_column().expect("written");
+        let mut column = column.expect("a column");
+        let typed = column.typed::<ByteArrayType>();
+        typed.write_batch(&values, None, None).expect("written");
+        column.close().expect("written");
+    }
+    group.close().expect("written");
+    writer.close().expect("written");
+    bytes
+}
+
+/// Masks have numbers that follow from the shard, so that each can be made without the others.
+#[test]
+fn an_inpainting_model_trains_on_a_set_in_a_bucket() {
+    let (workspace, server) = (workspace(), Server::start());
+    tars(&workspace, &server);
+    server.state().fails_every = 5;
+    let text = format!("{DISTILL}{MASKS}").replace("CAPTIONED", "s3://bucket/set");
+    let recipe = recipe(&workspace, "distill.toml", &text, "inpaint");
+    done(&workspace, &server, &["distill", &recipe, "--out", "one"]);
+    let caches = caches(&workspace);
+    assert_eq!(caches.len(), 3);
+    let mut first_masks = vec![];
+    for cache in &caches {
+        let name = cache.file_name().expect("a name").to_string_lossy();
+        let identity = name.strip_prefix("latents-").expect("its name");
+        let first = u64::from_str_radix(&identity[..16], 16).expect("a number");
+        if tensors(cache)["concat"].0[0] == 4 {
+            assert_masked(&workspace, cache, 0..4, first);
+        }
+        first_masks.push(first);
+    }
+    first_masks.dedup();
+    assert_eq!(first_masks.len(), 3);
+    // Another machine makes the same ones.
+    std::fs::remove_dir_all(workspace.path("cache")).expect("removed");
+    done(&workspace, &server, &["distill", &recipe, "--out", "two"]);
+    assert_same_weights(&workspace, "one", "two");
 }
 
 #[test]

@@ -1,10 +1,16 @@
 //! Sets that are elsewhere, such as in object storage: which of their files belong together, and
 //! opening some of them where they were copied to.
 
+#[cfg(test)]
+mod tests;
+
 use crate::cache::hex;
 use crate::captioned::Captioned;
 use crate::config::check;
 use crate::listing::{FORMATS_HINT, describe, is_clutter, is_image};
+use crate::dataset::spread;
+use crate::skip::Skip;
+use crate::source::check_labels_count;
 use crate::splits::{no_folder, part_within, split_files};
 use crate::{DataConfig, DataError, DataKind, Split};
 use sha2::{Digest, Sha256};
@@ -14,7 +20,7 @@ use std::path::{Path, PathBuf};
 /// Image files of a shard.
 const IMAGES: usize = 1024;
 
-/// The files that captioned sets are made of.
+/// The files that captioned sets are made of. Those of labelled images are the last of them.
 const ARCHIVES: [&str; 2] = ["tar", "parquet"];
 
 fn ends_with(path: &Path, ending: &str) -> bool {
@@ -39,8 +45,8 @@ pub struct StoredFile {
 }
 
 /// A set that is elsewhere, in shards that are read one at a time: the tars or parquet files of a
-/// captioned set, or some images of a folder with a folder for each class. The examples are those
-/// of a set on this machine, in the same order.
+/// captioned set, labelled parquet files, or some images of a folder with a folder for each class. The
+/// examples are those of a set on this machine, in the same order.
 #[derive(Debug)]
 pub struct StoredSet {
     config: DataConfig,
@@ -60,12 +66,12 @@ impl StoredSet {
     pub fn new(config: &DataConfig, files: Vec<StoredFile>) -> Result<Self, DataError> {
         let origin = config.path.display().to_string();
         check(config, &origin)?;
-        if let Some(limit) = config.limit {
+        if let (Some(limit), DataKind::Captioned | DataKind::Parquet) = (config.limit, config.kind) {
             return Err(DataError::Config {
                 key: "limit",
                 got: limit.to_string(),
                 origin,
-                expected: "none: examples in object storage are not counted before they are read; name fewer files, or one, with `path`".into(),
+                expected: "none: examples of tars and parquet files in object storage are not counted before they are read; name fewer files, or one, with `path`".into(),
             });
         }
         let mut files: BTreeMap<PathBuf, StoredFile> = files
@@ -80,7 +86,7 @@ impl StoredSet {
             part,
         };
         match config.kind {
-            DataKind::Captioned => {
+            DataKind::Captioned | DataKind::Parquet => {
                 let names = archives(config, files.keys().cloned().collect())?;
                 let mut take = |name| files.remove(name).map(|file| vec![file]);
                 let shards = names.iter().filter_map(&mut take).collect();
@@ -93,6 +99,7 @@ impl StoredSet {
                     Some(class.to_string_lossy().into_owned())
                 };
                 let classes: BTreeSet<String> = names.iter().filter_map(of_class).collect();
+                let names = limited(config, names, &files)?;
                 let take = |names: &[PathBuf]| {
                     let files = names.iter().filter_map(|name| files.remove(name));
                     files.collect()
@@ -104,7 +111,7 @@ impl StoredSet {
                 key: "kind",
                 got: format!("{other:?}"),
                 origin,
-                expected: "\"captioned\" (.tar or .parquet files) or \"folder\" (a folder of images for each class): other sets are read from a folder of this machine".into(),
+                expected: "\"captioned\" (.tar or .parquet files), \"parquet\" or \"folder\" (a folder of images for each class): other sets are read from a folder of this machine".into(),
             }),
         }
     }
@@ -127,6 +134,7 @@ impl StoredSet {
             channels,
             column,
             caption,
+            label,
             skip,
             ..
         } = &self.config;
@@ -135,9 +143,13 @@ impl StoredSet {
             None => String::new(),
         };
         let mut hash = Sha256::new();
-        let settings = format!(
+        let mut settings = format!(
             "{kind:?} {split:?} {size:?} {fit:?} {channels:?} {column:?} {caption:?} {skipped}"
         );
+        // Other kinds have none, and keep the identities of earlier versions.
+        if let Some(label) = label {
+            settings.push_str(&format!(" {label}"));
+        }
         // Classes are matched with the model's, which may be others.
         let classes = format!("{:?} {:?}", self.classes, self.config.class_names);
         let files = self.shards[shard].iter();
@@ -153,7 +165,8 @@ impl StoredSet {
     /// with these classes; empty for one that reads captions.
     ///
     /// # Errors
-    /// As [`Captioned::open`] and [`Captioned::labelled`].
+    /// As [`Captioned::open`] and [`Captioned::labelled`], and where which class is which follows
+    /// only from all files.
     pub fn open(
         &self,
         shard: usize,
@@ -162,13 +175,24 @@ impl StoredSet {
     ) -> Result<Captioned, DataError> {
         let config = DataConfig {
             path: folder.into(),
+            limit: None,
             ..self.config.clone()
         };
         let named = |set: Captioned| set.named(self.config.path.display().to_string());
-        if self.config.kind == DataKind::Captioned || model.is_empty() {
-            return Captioned::open(&config).map(named);
+        let files = &self.shards[shard];
+        match (config.kind, &files[..]) {
+            (DataKind::Captioned, [file]) => {
+                return Captioned::of_archive(&folder.join(&file.name), &config).map(named);
+            }
+            // Refused as it is on this machine.
+            _ if model.is_empty() => return Captioned::open(&config).map(named),
+            _ => check_labels_count(&self.config)?,
         }
-        let labelled = self.shards[shard].iter().map(|file| {
+        if let (DataKind::Parquet, [file]) = (config.kind, &files[..]) {
+            let file = folder.join(&file.name);
+            return Captioned::of_labelled_archive(&file, &config, model).map(named);
+        }
+        let labelled = files.iter().map(|file| {
             let class = Path::new(&file.name).strip_prefix(&self.part).ok();
             let class = class.and_then(|name| name.iter().next());
             let class = class.unwrap_or_default().to_string_lossy();
@@ -179,20 +203,37 @@ impl StoredSet {
     }
 }
 
+/// The images that the limit keeps, of all that are not left out.
+fn limited(
+    config: &DataConfig,
+    mut names: Vec<PathBuf>,
+    files: &BTreeMap<PathBuf, StoredFile>,
+) -> Result<Vec<PathBuf>, DataError> {
+    let Some(limit) = config.limit else {
+        return Ok(names);
+    };
+    let skip = Skip::of(config)?;
+    names.retain(|name| !skip.has(&files[name].name));
+    let kept = spread(names.len(), limit);
+    Ok(kept.map(|place| names[place].clone()).collect())
+}
+
 /// The names of the tars or parquet files of the split, in order.
 fn archives(config: &DataConfig, all: Vec<PathBuf>) -> Result<Vec<PathBuf>, DataError> {
-    let found = ARCHIVES.map(|ending| {
+    let (endings, layout) = match config.kind {
+        DataKind::Parquet => (&ARCHIVES[1..], "labelled images in object storage are .parquet files"),
+        _ => (&ARCHIVES[..], "captioned images in object storage are .tar files (WebDataset) or .parquet files"),
+    };
+    let mut found = endings.iter().map(|ending| {
         let of_it = all.iter().filter(|path| ends_with(path, ending));
-        (ending, of_it.cloned().collect::<Vec<_>>())
+        (*ending, of_it.cloned().collect::<Vec<_>>())
     });
-    let Some((ending, files)) = found.into_iter().find(|(_, files)| !files.is_empty()) else {
+    let Some((ending, files)) = found.find(|(_, files)| !files.is_empty()) else {
         let found = describe(all.iter().map(PathBuf::as_path));
         let found = found.map_or("nothing".into(), |found| format!("only {found}"));
         return Err(DataError::Empty {
             origin: config.path.display().to_string(),
-            hint: format!(
-                "captioned images in object storage are .tar files (WebDataset) or .parquet files, and there is {found}"
-            ),
+            hint: format!("{layout}, and there is {found}"),
         });
     };
     match part_of(config, &files)? {
@@ -239,113 +280,4 @@ fn part_of(config: &DataConfig, files: &[PathBuf]) -> Result<Option<PathBuf>, Da
         .filter_map(|file| file.parent()?.to_str())
         .collect();
     part_within(&folders, config.split).map_err(|_| no_folder(&config.path, config.split))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn files(names: &[&str]) -> Vec<StoredFile> {
-        let file = |name: &&str| StoredFile {
-            name: name.to_string(),
-            identity: format!("tag of {name}"),
-        };
-        names.iter().map(file).collect()
-    }
-
-    fn config(kind: DataKind) -> DataConfig {
-        DataConfig {
-            size: Some(8),
-            ..DataConfig::new(kind, "s3://bucket/set")
-        }
-    }
-
-    fn shards(config: &DataConfig, names: &[&str]) -> Result<Vec<Vec<String>>, String> {
-        let set = StoredSet::new(config, files(names)).map_err(|error| error.to_string())?;
-        let names = |shard: &Vec<StoredFile>| shard.iter().map(|file| file.name.clone()).collect();
-        Ok(set.shards().iter().map(names).collect())
-    }
-
-    #[test]
-    fn captioned_sets_are_archives_of_a_split() {
-        let mut config = config(DataKind::Captioned);
-        let flat = ["b.tar", "a.tar", "readme.md", "._a.tar", "val.tar"];
-        assert_eq!(shards(&config, &flat).unwrap(), [["a.tar"], ["b.tar"]]);
-        let divided = ["set/train/1.parquet", "set/test/2.parquet"];
-        assert_eq!(
-            shards(&config, &divided).unwrap(),
-            [["set/train/1.parquet"]]
-        );
-        config.split = Split::Test;
-        assert_eq!(shards(&config, &flat).unwrap(), [["val.tar"]]);
-        assert_eq!(shards(&config, &divided).unwrap(), [["set/test/2.parquet"]]);
-        let none = shards(&config, &["a.png", "a.txt"]).unwrap_err();
-        assert!(
-            none.contains(".tar files (WebDataset)") && none.contains("a.png"),
-            "{none}"
-        );
-        let alone = shards(&config, &["a.tar"]).unwrap_err();
-        assert!(alone.contains("`*.tar` file for the split"), "{alone}");
-    }
-
-    #[test]
-    fn labelled_images_are_cut_into_shards_in_the_order_of_a_folder() {
-        let mut config = config(DataKind::Folder);
-        let mut names: Vec<String> = (0..1500).map(|i| format!("train/b/{i:04}.png")).collect();
-        names.extend(
-            [
-                "train/a/x/1.png",
-                "train/a/1.txt",
-                "train/a.png",
-                "test/a/2.png",
-            ]
-            .map(String::from),
-        );
-        let names: Vec<&str> = names.iter().map(String::as_str).collect();
-        let found = shards(&config, &names).unwrap();
-        assert_eq!(found.iter().map(Vec::len).collect::<Vec<_>>(), [1024, 477]);
-        assert_eq!(found[0][..2], ["train/a/x/1.png", "train/b/0000.png"]);
-        let set = StoredSet::new(&config, files(&names)).unwrap();
-        assert_eq!(set.classes, ["a", "b"]);
-        config.split = Split::Test;
-        assert_eq!(shards(&config, &names).unwrap(), [["test/a/2.png"]]);
-        let flat = shards(&config, &["1.png"]).unwrap_err();
-        assert!(flat.contains("sub-folder named"), "{flat}");
-    }
-
-    #[test]
-    fn a_shard_is_another_once_a_file_or_a_setting_is() {
-        let of = |config: &DataConfig, files| {
-            StoredSet::new(config, files).unwrap().identity(0).unwrap()
-        };
-        let config = config(DataKind::Captioned);
-        let known = of(&config, files(&["a.tar"]));
-        // What else is in the set does not count.
-        assert_eq!(of(&config, files(&["a.tar", "b.tar"])), known);
-        let mut changed = files(&["a.tar"]);
-        changed[0].identity.push('2');
-        let larger = DataConfig {
-            size: Some(16),
-            ..config.clone()
-        };
-        let others = [
-            of(&config, files(&["b.tar"])),
-            of(&config, changed),
-            of(&larger, files(&["a.tar"])),
-        ];
-        assert!(!others.contains(&known), "{others:?} {known}");
-    }
-
-    #[test]
-    fn what_has_no_meaning_elsewhere_is_refused() {
-        let limited = DataConfig {
-            limit: Some(3),
-            ..config(DataKind::Captioned)
-        };
-        let said = shards(&limited, &["a.tar"]).unwrap_err();
-        assert!(said.contains("not counted before they are read"), "{said}");
-        let digits = DataConfig::new(DataKind::Idx, "s3://bucket/set");
-        let said = shards(&digits, &["a.idx"]).unwrap_err();
-        assert!(said.contains("a folder of this machine"), "{said}");
-    }
 }
