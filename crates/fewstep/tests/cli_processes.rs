@@ -110,6 +110,12 @@ fn several_processes_train_as_one_does() {
             &workspace.path(&out),
             &["teacher"],
         );
+        let log = std::fs::read_to_string(workspace.path(&out).join("metrics.jsonl"));
+        for line in log.expect("a log").lines() {
+            let record: serde_json::Value = serde_json::from_str(line).expect("JSON");
+            let share = record["exchange_share"].as_f64().expect("a share");
+            assert!(share > 0.0 && share < 1.0, "{share}");
+        }
         // One of them speaks.
         let said = String::from_utf8_lossy(&output.stdout).into_owned();
         assert_eq!(said.matches("The teacher is in").count(), 1, "{said}");

@@ -11,6 +11,7 @@ use fewstep_diffusion::{Denoiser, DiffusionModel, Network};
 use fewstep_kernels::device::Placement;
 use fewstep_world::{World, WorldError};
 use std::path::Path;
+use std::time::Instant;
 
 /// A network in training.
 pub struct Stepper<N: Module> {
@@ -40,6 +41,9 @@ pub struct UpdateReport {
     pub gradient_norm: f64,
     /// Learning rate.
     pub lr: f64,
+    /// Seconds that the exchange of gradients with other ranks took, with the wait for them; none
+    /// without others.
+    pub exchange: Option<f64>,
 }
 
 /// The loss or the gradient is NaN or infinite. The parameters have not been touched.
@@ -203,7 +207,9 @@ impl<N: Module + Network> Stepper<N> {
         }
         // Parameters that nothing else refers to are moved in place.
         drop(target);
+        let begun = Instant::now();
         let mut gradients = sums.finish(&self.model.network)?;
+        let exchange = (!self.world.is_single()).then(|| begun.elapsed().as_secs_f64());
         // All that the host wants to know, in one read.
         losses.push(gradients::squared_norm(&gradients, &self.model.network));
         let known = Tensor::cat(losses, 0);
@@ -232,6 +238,7 @@ impl<N: Module + Network> Stepper<N> {
             samples,
             gradient_norm,
             lr,
+            exchange,
         })
     }
 

@@ -155,7 +155,7 @@ fn refuse(folder: &Path, difference: Option<String>) -> Result<(), RunError> {
 
 fn other_data(was: &str, is: &str) -> Option<String> {
     (was != is).then(|| {
-        format!("the data has changed: its images, labels or captions, or what its latents or control images are made from (its digest was {was} and is {is} now)")
+        format!("the data has changed: its images, labels or captions, or what its latents or control images are made from (its digest was {was} and is {is} now; a set in a folder and the same one in object storage have two)")
     })
 }
 

@@ -32,6 +32,10 @@ pub struct LogRecord {
     pub lr: f64,
     /// Samples per second.
     pub samples_per_second: f64,
+    /// Part of the time in which this rank exchanged gradients with others, or waited for them; none
+    /// without others.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub exchange_share: Option<f64>,
     /// The other players, where the method has several.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub players: Vec<PlayerRecord>,
@@ -58,6 +62,9 @@ pub(super) struct Window {
     samples: u64,
     lr: f64,
     others: Vec<(String, PlayerSum)>,
+    /// Seconds in which gradients were exchanged; none without other ranks.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    exchange: Option<f64>,
     /// Time that it took before the run was resumed.
     seconds: f64,
     #[serde(skip, default = "Instant::now")]
@@ -81,6 +88,7 @@ impl Window {
             samples: 0,
             lr: 0.0,
             others: vec![],
+            exchange: None,
             seconds: 0.0,
             since: Instant::now(),
         }
@@ -108,6 +116,10 @@ impl Window {
         self.samples += samples;
         if let Some(report) = &round.student {
             self.add_student(report);
+        }
+        let others = round.others.iter().map(|(_, report)| report);
+        for seconds in round.student.iter().chain(others).filter_map(|report| report.exchange) {
+            *self.exchange.get_or_insert(0.0) += seconds;
         }
         for (name, report) in &round.others {
             let known = self.others.iter().position(|(known, _)| known == name);
@@ -152,6 +164,7 @@ impl Window {
             gradient_norm: self.gradient_norm / updates,
             lr: self.lr,
             samples_per_second: self.samples as f64 / self.elapsed(),
+            exchange_share: self.exchange.map(|seconds| seconds / self.elapsed()),
             players: self.others.iter().map(PlayerSum::record).collect(),
         }
     }
@@ -232,6 +245,8 @@ impl Log {
             );
             scalars.push(norm);
         }
+        let share = record.exchange_share;
+        scalars.extend(share.map(|share| (format!("{phase}/exchange_share"), share)));
         self.events
             .scalars(record.clock, &scalars)
             .map_err(RunError::writing(&self.path))

@@ -113,6 +113,7 @@ mod tests {
             gradient_norm: 1.0,
             lr: 1e-3,
             samples_per_second: 8.0,
+            exchange_share: None,
             players: vec![],
         };
         serde_json::to_string(&record).expect("JSON")

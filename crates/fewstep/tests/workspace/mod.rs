@@ -263,12 +263,14 @@ fn tensors(folder: &Path) -> Vec<(String, Vec<u8>)> {
     tensors
 }
 
-/// The log without the one number that depends on the speed of the machine.
+/// The log without the numbers that depend on the speed of the machine.
 pub(crate) fn log(run: &Path) -> Vec<String> {
     let text = std::fs::read_to_string(run.join("metrics.jsonl")).expect("the log is there");
     let without_speed = |line: &str| {
         let mut value: serde_json::Value = serde_json::from_str(line).expect("JSON");
-        value["samples_per_second"] = serde_json::Value::Null;
+        for speed in ["samples_per_second", "exchange_share"] {
+            value[speed] = serde_json::Value::Null;
+        }
         value.to_string()
     };
     text.lines().map(without_speed).collect()
