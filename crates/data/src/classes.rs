@@ -168,11 +168,7 @@ fn matched(
 }
 
 /// The place of each name in `model`, if that has them and no name is twice on either side.
-fn placed(
-    found: &[String],
-    model: &[String],
-    key: impl Fn(&String) -> String,
-) -> Option<Vec<u32>> {
+fn placed(found: &[String], model: &[String], key: impl Fn(&String) -> String) -> Option<Vec<u32>> {
     let [found, model] = [found, model].map(|names| names.iter().map(&key).collect::<Vec<_>>());
     let places: HashMap<&String, u32> = model.iter().zip(0..).collect();
     let different: HashSet<&String> = found.iter().collect();

@@ -7,8 +7,8 @@ mod tests;
 use crate::cache::hex;
 use crate::captioned::Captioned;
 use crate::config::check;
-use crate::listing::{FORMATS_HINT, describe, is_clutter, is_image};
 use crate::dataset::spread;
+use crate::listing::{FORMATS_HINT, describe, is_clutter, is_image};
 use crate::skip::Skip;
 use crate::source::check_labels_count;
 use crate::splits::{no_folder, part_within, split_files};
@@ -66,7 +66,8 @@ impl StoredSet {
     pub fn new(config: &DataConfig, files: Vec<StoredFile>) -> Result<Self, DataError> {
         let origin = config.path.display().to_string();
         check(config, &origin)?;
-        if let (Some(limit), DataKind::Captioned | DataKind::Parquet) = (config.limit, config.kind) {
+        if let (Some(limit), DataKind::Captioned | DataKind::Parquet) = (config.limit, config.kind)
+        {
             return Err(DataError::Config {
                 key: "limit",
                 got: limit.to_string(),
@@ -221,8 +222,14 @@ fn limited(
 /// The names of the tars or parquet files of the split, in order.
 fn archives(config: &DataConfig, all: Vec<PathBuf>) -> Result<Vec<PathBuf>, DataError> {
     let (endings, layout) = match config.kind {
-        DataKind::Parquet => (&ARCHIVES[1..], "labelled images in object storage are .parquet files"),
-        _ => (&ARCHIVES[..], "captioned images in object storage are .tar files (WebDataset) or .parquet files"),
+        DataKind::Parquet => (
+            &ARCHIVES[1..],
+            "labelled images in object storage are .parquet files",
+        ),
+        _ => (
+            &ARCHIVES[..],
+            "captioned images in object storage are .tar files (WebDataset) or .parquet files",
+        ),
     };
     let mut found = endings.iter().map(|ending| {
         let of_it = all.iter().filter(|path| ends_with(path, ending));

@@ -70,9 +70,8 @@ fn labelled_images_are_cut_into_shards_in_the_order_of_a_folder() {
 
 #[test]
 fn a_shard_is_another_once_a_file_or_a_setting_is() {
-    let of = |config: &DataConfig, files| {
-        StoredSet::new(config, files).unwrap().identity(0).unwrap()
-    };
+    let of =
+        |config: &DataConfig, files| StoredSet::new(config, files).unwrap().identity(0).unwrap();
     let config = config(DataKind::Captioned);
     let known = of(&config, files(&["a.tar"]));
     // What else is in the set does not count.

@@ -75,10 +75,18 @@ fn labelled_parquet_has_the_classes_that_it_has_in_a_folder() {
     fs::create_dir(&data).unwrap();
     let file = |number: usize| data.join(format!("train-0000{number}-of-00002.parquet"));
     // The first file has neither the first class nor the last.
-    let (first, second) = (rows(&[(10, 1), (20, 1)]), rows(&[(30, 2), (40, 0), (50, 2)]));
+    let (first, second) = (
+        rows(&[(10, 1), (20, 1)]),
+        rows(&[(30, 2), (40, 0), (50, 2)]),
+    );
     for (schema, names) in [(STRUCT, names), (PLAIN, None)] {
         for (number, rows) in [&first, &second].into_iter().enumerate() {
-            write(&file(number), schema, properties(Compression::SNAPPY, names), rows);
+            write(
+                &file(number),
+                schema,
+                properties(Compression::SNAPPY, names),
+                rows,
+            );
         }
         let config = sized(DataKind::Parquet, folder.path());
         let model = ["owl", "cat", "dog"];
@@ -118,8 +126,16 @@ fn labelled_parquet_has_the_classes_that_it_has_in_a_folder() {
 fn labels_that_are_names_are_the_classes_of_these_names() {
     let folder = tempfile::tempdir().unwrap();
     let file = |name: &str| folder.path().join(name);
-    write_parquet(&file("a.parquet"), "label", &[(png(10), "owl"), (png(20), "owl")]);
-    write_parquet(&file("b.parquet"), "label", &[(png(30), "Cat"), (png(40), "owl")]);
+    write_parquet(
+        &file("a.parquet"),
+        "label",
+        &[(png(10), "owl"), (png(20), "owl")],
+    );
+    write_parquet(
+        &file("b.parquet"),
+        "label",
+        &[(png(30), "Cat"), (png(40), "owl")],
+    );
     let config = sized(DataKind::Parquet, folder.path());
     let model = ["owl", "cat"];
     let found = elsewhere(&config, &model).unwrap();
@@ -130,7 +146,10 @@ fn labels_that_are_names_are_the_classes_of_these_names() {
     // In a folder they are numbered by all files.
     assert!(here(&config, &["0", "1"]).is_ok());
     let numbered = elsewhere(&config, &["0", "1"]).unwrap_err();
-    assert!(numbered.contains("in a folder of this machine"), "{numbered}");
+    assert!(
+        numbered.contains("in a folder of this machine"),
+        "{numbered}"
+    );
     let renamed = DataConfig {
         class_names: Some(["a", "b"].map(String::from).to_vec()),
         ..config.clone()
@@ -196,6 +215,34 @@ fn a_limit_keeps_the_images_that_it_keeps_in_a_folder() {
             assert_eq!(found, here(&config, &model).unwrap(), "{limit} {skip:?}");
             let all = 8 - 2 * usize::from(skip.is_some());
             assert_eq!(found.1.len(), limit.min(all));
+        }
+    }
+}
+
+/// Whatever comes, no panic.
+#[test]
+fn damaged_labelled_parquet_is_survived() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("train.parquet");
+    let model = ["cat", "dog"];
+    let config = sized(DataKind::Parquet, folder.path());
+    let numbered = || {
+        let names = Some(r#"["cat", "dog"]"#);
+        let rows = rows(&[(10, 0), (20, 1)]);
+        write(&file, STRUCT, properties(Compression::SNAPPY, names), &rows);
+    };
+    let named = || write_parquet(&file, "label", &[(png(10), "cat"), (png(20), "dog")]);
+    for write in [&numbered as &dyn Fn(), &named] {
+        write();
+        let bytes = fs::read(&file).unwrap();
+        assert!(elsewhere(&config, &model).is_ok());
+        for i in 0..bytes.len() {
+            let mut damaged = bytes.clone();
+            damaged[i] ^= [0x80, 0xff, 0x01][i % 3];
+            fs::write(&file, &damaged).unwrap();
+            let _ = elsewhere(&config, &model);
+            fs::write(&file, &bytes[..i]).unwrap();
+            assert!(elsewhere(&config, &model).is_err(), "cut after {i}");
         }
     }
 }

@@ -118,7 +118,12 @@ impl Window {
             self.add_student(report);
         }
         let others = round.others.iter().map(|(_, report)| report);
-        for seconds in round.student.iter().chain(others).filter_map(|report| report.exchange) {
+        for seconds in round
+            .student
+            .iter()
+            .chain(others)
+            .filter_map(|report| report.exchange)
+        {
             *self.exchange.get_or_insert(0.0) += seconds;
         }
         for (name, report) in &round.others {

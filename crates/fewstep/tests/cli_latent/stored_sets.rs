@@ -163,7 +163,11 @@ fn labelled_folders_in_a_bucket_train_as_those_here() {
             .objects
             .insert(format!("bucket/set/train/{name}"), bytes);
     }
-    let here = of_classes(&workspace, "folder", &workspace.path("labelled").display().to_string());
+    let here = of_classes(
+        &workspace,
+        "folder",
+        &workspace.path("labelled").display().to_string(),
+    );
     workspace.succeed(&["distill", &here, "--out", "here"]);
     server.state().fails_every = 5;
     let there = of_classes(&workspace, "folder", "s3://bucket/set");

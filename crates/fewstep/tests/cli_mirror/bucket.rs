@@ -30,7 +30,10 @@ fn wait_while(child: &mut Child, holds: impl Fn() -> bool) {
         std::thread::sleep(Duration::from_millis(1));
         let ended = child.try_wait().expect("waits");
         assert!(ended.is_none(), "it ended too early");
-        assert!(begun.elapsed() < Duration::from_secs(100), "it stands still");
+        assert!(
+            begun.elapsed() < Duration::from_secs(100),
+            "it stands still"
+        );
     }
 }
 
@@ -161,6 +164,10 @@ fn a_stopped_run_leaves_its_last_checkpoint_in_the_mirror() {
     // It goes on from there elsewhere.
     let updates = format!("updates={}", clock / 8 + 4);
     let more = ["--resume", "--set", &updates];
-    done(start(&workspace, &server, &words(&recipe, "there", PLACE, &more)));
+    done(start(
+        &workspace,
+        &server,
+        &words(&recipe, "there", PLACE, &more),
+    ));
     assert_eq!(assert_whole(&server), clock + 4 * 8);
 }

@@ -101,7 +101,10 @@ mod tests {
         assert_eq!(read("metrics.jsonl"), "1\n");
         drop(snapshot);
         assert!(!of(".mirror").exists());
-        assert_eq!(fs::read_to_string(of("metrics.jsonl")).expect("there"), "1\n2\n");
+        assert_eq!(
+            fs::read_to_string(of("metrics.jsonl")).expect("there"),
+            "1\n2\n"
+        );
     }
 
     /// Links, as where checkpoints are on a larger disk, are followed.
@@ -123,7 +126,11 @@ mod tests {
         for name in ["checkpoints/raw", "models/raw"] {
             let file = snapshot.folder().join(name);
             assert!(!file.is_symlink(), "{name}");
-            assert_eq!(fs::read_to_string(file).expect("there"), "weights", "{name}");
+            assert_eq!(
+                fs::read_to_string(file).expect("there"),
+                "weights",
+                "{name}"
+            );
         }
     }
 }
