@@ -6,6 +6,7 @@ use crate::cpu::weights::{Blocks, Weights};
 use crate::cpu::{attention, conv, gelu, linear, norm, resample};
 use crate::extension::Weight;
 use crate::options::{ConvOptions, NormOptions};
+use crate::precision;
 use crate::q8;
 use burn::backend::flex::{FlexQTensor, FlexTensor};
 use burn::backend::{DType, Flex, TensorMetadata};
@@ -103,8 +104,26 @@ impl KernelBackend for Flex {
         let (x, weight, bias) = (Floats::new(x), Stored::new(weight), bias.map(Floats::new));
         let ([rows, from], [_, to]) = (x.0.shape().dims(), weight.shape().dims());
         let bias = bias.as_ref().map(Floats::slice);
-        let y = linear::forward(Isa::best(), [from, to], x.slice(), weight.weights(), bias);
+        let (isa, dot) = (Isa::best(), precision::dot());
+        let y = linear::forward(isa, dot, [from, to], x.slice(), weight.weights(), bias);
         tensor(y, [rows, to])
+    }
+
+    fn geglu(x: FlexTensor) -> FlexTensor {
+        let x = Floats::new(x);
+        let mut shape = x.0.shape().to_vec();
+        let row = shape.last_mut().expect("an axis that is cut into halves");
+        let y = gelu::geglu(Isa::best(), x.slice(), *row);
+        *row /= 2;
+        FlexTensor::from_data(TensorData::new(y, shape))
+    }
+
+    fn geglu_grad(x: FlexTensor, dy: FlexTensor) -> FlexTensor {
+        let (x, dy) = (Floats::new(x), Floats::new(dy));
+        let shape = x.0.shape().to_vec();
+        let row = *shape.last().expect("an axis that is cut into halves");
+        let dx = gelu::geglu_grad(Isa::best(), x.slice(), dy.slice(), row);
+        FlexTensor::from_data(TensorData::new(dx, shape))
     }
 
     fn double(x: FlexTensor) -> FlexTensor {
@@ -176,8 +195,10 @@ impl KernelBackend for Flex {
         let (size, shape) = (size(&inputs[0]), attention_shape(&inputs));
         let heads = inputs.map(Heads::new);
         let heads = heads.each_ref().map(Heads::as_they_lie);
-        let (y, sums) = attention::forward(Isa::best(), &shape, heads);
-        (tensor(y, size), Arc::new(sums))
+        let (y, sums) = attention::forward(Isa::best(), precision::dot(), &shape, heads);
+        let [batch, heads, tokens, dim] = size;
+        let y = tensor(y, [batch, tokens, heads, dim]).transpose(1, 2);
+        (y, Arc::new(sums))
     }
 
     fn attend_grad(saved: AttentionSaved<Self>, dy: FlexTensor) -> [FlexTensor; 3] {
@@ -196,16 +217,6 @@ impl KernelBackend for Flex {
         let mut sizes = sizes.into_iter();
         gradients.map(|gradient| tensor(gradient, sizes.next().expect("three of each")))
     }
-}
-
-/// One half of each row times GELU of the other.
-pub(crate) fn geglu(x: FlexTensor) -> FlexTensor {
-    let x = Floats::new(x);
-    let mut shape = x.0.shape().to_vec();
-    let row = shape.last_mut().expect("an axis that is cut into halves");
-    let y = gelu::geglu(x.slice(), *row);
-    *row /= 2;
-    FlexTensor::from_data(TensorData::new(y, shape))
 }
 
 fn conv_shape(

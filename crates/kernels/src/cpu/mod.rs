@@ -10,6 +10,7 @@
 
 pub(crate) mod attention;
 pub(crate) mod conv;
+pub(crate) mod dot;
 pub(crate) mod gelu;
 pub(crate) mod linear;
 pub(crate) mod norm;
