@@ -158,7 +158,7 @@ pub(crate) trait KernelOps: Backend {
 
     fn kernel_adam(#[extension_type] tensors: Tensors<Self>, step: AdamStep) -> Tensors<Self>;
 
-    fn kernel_mix(a: FloatTensor<Self>, b: FloatTensor<Self>, share: f32) -> FloatTensor<Self>;
+    fn kernel_mix(a: FloatTensor<Self>, b: FloatTensor<Self>, kept: f64) -> FloatTensor<Self>;
 
     fn kernel_squared_norm(#[extension_type] tensors: Tensors<Self>) -> FloatTensor<Self>;
 
@@ -246,9 +246,9 @@ macro_rules! implement {
             fn kernel_mix(
                 a: FloatTensor<Self>,
                 b: FloatTensor<Self>,
-                share: f32,
+                kept: f64,
             ) -> FloatTensor<Self> {
-                Self::mix(a, b, share)
+                Self::mix(a, b, kept)
             }
 
             fn kernel_squared_norm(tensors: Tensors<Self>) -> FloatTensor<Self> {

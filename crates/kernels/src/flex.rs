@@ -3,9 +3,9 @@
 use crate::backend::{AttentionSaved, KernelBackend, NormGradients, NormInputs, size};
 use crate::cpu::simd::Isa;
 use crate::cpu::weights::{Blocks, Weights};
-use crate::cpu::{attention, conv, gelu, linear, norm, resample};
+use crate::cpu::{attention, conv, gelu, linear, norm, resample, update};
 use crate::extension::Weight;
-use crate::options::{ConvOptions, NormOptions};
+use crate::options::{AdamStep, ConvOptions, NormOptions};
 use crate::precision;
 use crate::q8;
 use burn::backend::flex::{FlexQTensor, FlexTensor};
@@ -189,6 +189,20 @@ impl KernelBackend for Flex {
         options: NormOptions,
     ) -> NormGradients<Self> {
         Norm::new(inputs).backward(options, statistics, &Floats::new(dy))
+    }
+
+    fn adam(tensors: [FlexTensor; 4], step: AdamStep) -> [FlexTensor; 3] {
+        let shape = tensors[0].shape();
+        let tensors = tensors.map(Floats::new);
+        let results = update::adam(tensors.each_ref().map(Floats::slice), step);
+        results.map(|values| FlexTensor::from_data(TensorData::new(values, shape.clone())))
+    }
+
+    fn mix(a: FlexTensor, b: FlexTensor, kept: f64) -> FlexTensor {
+        let shape = a.shape();
+        let (a, b) = (Floats::new(a), Floats::new(b));
+        let mixed = update::mix(a.slice(), b.slice(), kept);
+        FlexTensor::from_data(TensorData::new(mixed, shape))
     }
 
     fn attend_kept(inputs: [FlexTensor; 3]) -> (FlexTensor, Self::AttentionStatistics) {

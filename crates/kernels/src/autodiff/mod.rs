@@ -76,7 +76,7 @@ where
         unimplemented!("updates have no graph")
     }
 
-    fn kernel_mix(_a: FloatTensor<Self>, _b: FloatTensor<Self>, _share: f32) -> FloatTensor<Self> {
+    fn kernel_mix(_a: FloatTensor<Self>, _b: FloatTensor<Self>, _kept: f64) -> FloatTensor<Self> {
         unimplemented!("updates have no graph")
     }
 

@@ -21,4 +21,5 @@ mod scratch;
 pub(crate) mod simd;
 #[cfg(test)]
 pub(crate) mod testing;
+pub(crate) mod update;
 pub(crate) mod weights;
