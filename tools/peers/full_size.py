@@ -92,10 +92,10 @@ def run(side, folder, xl, steps, threads, scratch):
     process.stdin.write(PROMPT)
     process.stdin.close()
     said = process.stdout.read()
-    generating, decoding = re.search(r"([0-9.]+) s per image", said), re.search(r"decoding ([0-9.]+)(m?)s", said)
     _, status, usage = os.wait4(process.pid, 0)
-    if status != 0:
-        sys.exit(f"{side} failed")
+    generating, decoding = re.search(r"([0-9.]+) s per image", said), re.search(r"decoding ([0-9.]+)(m?)s", said)
+    if status != 0 or not generating or not decoding:
+        sys.exit(f"{side} failed: {said[-500:]}")
     decoding = float(decoding[1]) / (1000 if decoding[2] else 1)
     return time.perf_counter() - start, float(generating[1]), decoding, usage.ru_maxrss / 1024, usage.ru_utime + usage.ru_stime
 

@@ -7,7 +7,8 @@ use burn::tensor::Device;
 use fewstep_distill::World;
 use fewstep_distill::recipe::RunConfig;
 use fewstep_generate::{KeepEncoder, LoadOptions};
-use fewstep_kernels::device::{DeviceName, Placement, found};
+use fewstep_kernels::device::{DeviceName, Placement, found, widens_pieces};
+use fewstep_kernels::{allow_bf16_products, has_bf16_products};
 use fewstep_nn::{Precision, WeightFormat};
 use std::path::Path;
 use std::str::FromStr;
@@ -62,16 +63,45 @@ pub(crate) struct PrecisionArgs {
     /// with a scale for each 32, a quarter; all compute in f32.
     #[arg(long, value_name = "f32|bf16|f16|q8_0", default_value_t, value_parser = precision_of)]
     precision: WeightFormat,
+    /// On a CPU with AVX512-BF16: round the factors of linear layers and of attention to bf16, which
+    /// is faster and changes images a little.
+    #[arg(long)]
+    bf16_products: bool,
 }
 
 impl PrecisionArgs {
-    /// How the network has its weights.
-    pub(crate) fn weights(self) -> WeightFormat {
-        self.precision
+    /// The precision in words; equal for equal images.
+    pub(crate) fn describe(self) -> String {
+        match self.bf16_products {
+            false => self.precision.to_string(),
+            true => format!("{}, bf16 products", self.precision),
+        }
+    }
+
+    /// Chooses how this process multiplies, which the device must support.
+    fn choose_products(self, device: &Device) -> CliResult {
+        let lacking = match () {
+            () if !self.bf16_products => None,
+            () if !widens_pieces(device) => Some("it is for CPUs, and this device is none"),
+            () if !has_bf16_products() => {
+                Some("this processor has no instructions for it (AVX512-BF16)")
+            }
+            () => None,
+        };
+        match lacking {
+            Some(lacking) => Err(CliError::input(format!(
+                "--bf16-products: {lacking}; leave it out"
+            ))),
+            None => {
+                allow_bf16_products(self.bf16_products);
+                Ok(())
+            }
+        }
     }
 
     /// The precision to compute in, which the device must support.
     pub(crate) fn computing(self, device: &Device) -> CliResult<Precision> {
+        self.choose_products(device)?;
         match self.precision {
             WeightFormat::Floats(precision) => {
                 precision.check(device).input_error()?;
@@ -86,6 +116,7 @@ impl PrecisionArgs {
     /// How the network has its weights, which the device must support.
     pub(crate) fn generating(self, device: &Device) -> CliResult<WeightFormat> {
         self.precision.check(device).input_error()?;
+        self.choose_products(device)?;
         Ok(self.precision)
     }
 

@@ -124,6 +124,16 @@ pub(crate) trait KernelBackend: Backend {
         unimplemented!("a kernel of GPUs only")
     }
 
+    /// One half of the last axis times GELU of the other. CPUs only.
+    fn geglu(_x: FloatTensor<Self>) -> FloatTensor<Self> {
+        unimplemented!("a kernel of CPUs only")
+    }
+
+    /// The gradient of [`geglu`](Self::geglu). CPUs only.
+    fn geglu_grad(_x: FloatTensor<Self>, _dy: FloatTensor<Self>) -> FloatTensor<Self> {
+        unimplemented!("a kernel of CPUs only")
+    }
+
     /// A map with every position four times. CPUs only.
     fn double(_x: FloatTensor<Self>) -> FloatTensor<Self> {
         unimplemented!("a kernel of CPUs only")
@@ -144,15 +154,11 @@ pub(crate) trait KernelBackend: Backend {
         unimplemented!("a kernel of GPUs only")
     }
 
-    /// Parameter and moments after an update, from parameter, gradient and moments. GPUs only.
-    fn adam(_tensors: [FloatTensor<Self>; 4], _step: AdamStep) -> [FloatTensor<Self>; 3] {
-        unimplemented!("a kernel of GPUs only")
-    }
+    /// Parameter and moments after an update, from parameter, gradient and moments.
+    fn adam(tensors: [FloatTensor<Self>; 4], step: AdamStep) -> [FloatTensor<Self>; 3];
 
-    /// (1 − share) a + share b. GPUs only.
-    fn mix(_a: FloatTensor<Self>, _b: FloatTensor<Self>, _share: f32) -> FloatTensor<Self> {
-        unimplemented!("a kernel of GPUs only")
-    }
+    /// kept a + (1 − kept) b.
+    fn mix(a: FloatTensor<Self>, b: FloatTensor<Self>, kept: f64) -> FloatTensor<Self>;
 
     /// The sum of the squares of all elements, `[1]`. GPUs only.
     fn squared_norm(_tensors: Vec<FloatTensor<Self>>) -> FloatTensor<Self> {

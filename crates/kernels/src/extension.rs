@@ -146,6 +146,8 @@ pub(crate) trait KernelOps: Backend {
 
     fn kernel_silu(x: FloatTensor<Self>) -> FloatTensor<Self>;
 
+    fn kernel_geglu(x: FloatTensor<Self>) -> FloatTensor<Self>;
+
     fn kernel_double(x: FloatTensor<Self>) -> FloatTensor<Self>;
 
     fn kernel_linear(
@@ -156,7 +158,7 @@ pub(crate) trait KernelOps: Backend {
 
     fn kernel_adam(#[extension_type] tensors: Tensors<Self>, step: AdamStep) -> Tensors<Self>;
 
-    fn kernel_mix(a: FloatTensor<Self>, b: FloatTensor<Self>, share: f32) -> FloatTensor<Self>;
+    fn kernel_mix(a: FloatTensor<Self>, b: FloatTensor<Self>, kept: f64) -> FloatTensor<Self>;
 
     fn kernel_squared_norm(#[extension_type] tensors: Tensors<Self>) -> FloatTensor<Self>;
 
@@ -215,6 +217,10 @@ macro_rules! implement {
                 Self::silu(x)
             }
 
+            fn kernel_geglu(x: FloatTensor<Self>) -> FloatTensor<Self> {
+                Self::geglu(x)
+            }
+
             fn kernel_double(x: FloatTensor<Self>) -> FloatTensor<Self> {
                 Self::double(x)
             }
@@ -240,9 +246,9 @@ macro_rules! implement {
             fn kernel_mix(
                 a: FloatTensor<Self>,
                 b: FloatTensor<Self>,
-                share: f32,
+                kept: f64,
             ) -> FloatTensor<Self> {
-                Self::mix(a, b, share)
+                Self::mix(a, b, kept)
             }
 
             fn kernel_squared_norm(tensors: Tensors<Self>) -> FloatTensor<Self> {

@@ -3,9 +3,10 @@
 use crate::backend::{AttentionSaved, KernelBackend, NormGradients, NormInputs, size};
 use crate::cpu::simd::Isa;
 use crate::cpu::weights::{Blocks, Weights};
-use crate::cpu::{attention, conv, gelu, linear, norm, resample};
+use crate::cpu::{attention, conv, gelu, linear, norm, resample, update};
 use crate::extension::Weight;
-use crate::options::{ConvOptions, NormOptions};
+use crate::options::{AdamStep, ConvOptions, NormOptions};
+use crate::precision;
 use crate::q8;
 use burn::backend::flex::{FlexQTensor, FlexTensor};
 use burn::backend::{DType, Flex, TensorMetadata};
@@ -103,8 +104,26 @@ impl KernelBackend for Flex {
         let (x, weight, bias) = (Floats::new(x), Stored::new(weight), bias.map(Floats::new));
         let ([rows, from], [_, to]) = (x.0.shape().dims(), weight.shape().dims());
         let bias = bias.as_ref().map(Floats::slice);
-        let y = linear::forward(Isa::best(), [from, to], x.slice(), weight.weights(), bias);
+        let (isa, dot) = (Isa::best(), precision::dot());
+        let y = linear::forward(isa, dot, [from, to], x.slice(), weight.weights(), bias);
         tensor(y, [rows, to])
+    }
+
+    fn geglu(x: FlexTensor) -> FlexTensor {
+        let x = Floats::new(x);
+        let mut shape = x.0.shape().to_vec();
+        let row = shape.last_mut().expect("an axis that is cut into halves");
+        let y = gelu::geglu(Isa::best(), x.slice(), *row);
+        *row /= 2;
+        FlexTensor::from_data(TensorData::new(y, shape))
+    }
+
+    fn geglu_grad(x: FlexTensor, dy: FlexTensor) -> FlexTensor {
+        let (x, dy) = (Floats::new(x), Floats::new(dy));
+        let shape = x.0.shape().to_vec();
+        let row = *shape.last().expect("an axis that is cut into halves");
+        let dx = gelu::geglu_grad(Isa::best(), x.slice(), dy.slice(), row);
+        FlexTensor::from_data(TensorData::new(dx, shape))
     }
 
     fn double(x: FlexTensor) -> FlexTensor {
@@ -172,12 +191,28 @@ impl KernelBackend for Flex {
         Norm::new(inputs).backward(options, statistics, &Floats::new(dy))
     }
 
+    fn adam(tensors: [FlexTensor; 4], step: AdamStep) -> [FlexTensor; 3] {
+        let shape = tensors[0].shape();
+        let tensors = tensors.map(Floats::new);
+        let results = update::adam(tensors.each_ref().map(Floats::slice), step);
+        results.map(|values| FlexTensor::from_data(TensorData::new(values, shape.clone())))
+    }
+
+    fn mix(a: FlexTensor, b: FlexTensor, kept: f64) -> FlexTensor {
+        let shape = a.shape();
+        let (a, b) = (Floats::new(a), Floats::new(b));
+        let mixed = update::mix(a.slice(), b.slice(), kept);
+        FlexTensor::from_data(TensorData::new(mixed, shape))
+    }
+
     fn attend_kept(inputs: [FlexTensor; 3]) -> (FlexTensor, Self::AttentionStatistics) {
         let (size, shape) = (size(&inputs[0]), attention_shape(&inputs));
         let heads = inputs.map(Heads::new);
         let heads = heads.each_ref().map(Heads::as_they_lie);
-        let (y, sums) = attention::forward(Isa::best(), &shape, heads);
-        (tensor(y, size), Arc::new(sums))
+        let (y, sums) = attention::forward(Isa::best(), precision::dot(), &shape, heads);
+        let [batch, heads, tokens, dim] = size;
+        let y = tensor(y, [batch, tokens, heads, dim]).transpose(1, 2);
+        (y, Arc::new(sums))
     }
 
     fn attend_grad(saved: AttentionSaved<Self>, dy: FlexTensor) -> [FlexTensor; 3] {
@@ -196,16 +231,6 @@ impl KernelBackend for Flex {
         let mut sizes = sizes.into_iter();
         gradients.map(|gradient| tensor(gradient, sizes.next().expect("three of each")))
     }
-}
-
-/// One half of each row times GELU of the other.
-pub(crate) fn geglu(x: FlexTensor) -> FlexTensor {
-    let x = Floats::new(x);
-    let mut shape = x.0.shape().to_vec();
-    let row = shape.last_mut().expect("an axis that is cut into halves");
-    let y = gelu::geglu(x.slice(), *row);
-    *row /= 2;
-    FlexTensor::from_data(TensorData::new(y, shape))
 }
 
 fn conv_shape(

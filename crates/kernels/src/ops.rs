@@ -1,14 +1,14 @@
 //! The operations: each chooses between our kernels and the framework's own.
 
 use crate::extension::{Bias, Function, KernelOps, Modulation, Tensors, Weight};
-use crate::flex;
 use crate::options::{ConvOptions, Film, NormOptions};
+use crate::precision;
 use crate::reference;
 use crate::support::{
     as_type_of, attention_is_regular, conv_is_regular, floats_of_16_or_32_bits, has_graph,
     in_blocks, norm_is_regular, on_gpu, supported,
 };
-use burn::backend::{BackendTensor, Dispatch, DispatchKindConversion, DispatchTensor, Flex};
+use burn::backend::{Dispatch, DispatchTensor};
 use burn::tensor::Tensor;
 use burn::tensor::activation::gelu;
 use std::sync::Arc;
@@ -142,7 +142,7 @@ pub fn linear<const D: usize>(
     let taken = match on_gpu(&x) {
         true => on_gpu(&weight),
         // Floats of 16 bits give the bits that they give in 32: those of the framework's product.
-        false => in_blocks(&weight) && !has_graph(&x, &weight),
+        false => (in_blocks(&weight) || precision::dot().is_some()) && !has_graph(&x, &weight),
     };
     if !(taken && supported(&x) && fits && filled) {
         let (weight, bias) = (
@@ -176,15 +176,12 @@ pub fn silu<const D: usize>(x: Tensor<D>) -> Tensor<D> {
 /// - output: `[.., width]`
 pub fn geglu<const D: usize>(x: Tensor<D>) -> Tensor<D> {
     let size = x.dims();
-    let taken = !on_gpu(&x) && supported(&x) && !x.is_autodiff() && size.iter().all(|&n| n > 0);
+    let taken = !on_gpu(&x) && supported(&x) && size.iter().all(|&n| n > 0);
     if !(taken && size[D - 1].is_multiple_of(2)) {
         let halves = x.chunk(2, D - 1);
         return halves[0].clone() * gelu(halves[1].clone());
     }
-    let x = <DispatchTensor as DispatchKindConversion<Flex>>::try_into_backend(x.into_dispatch());
-    let x = x.expect("a tensor on the CPU without a graph").float();
-    let y = BackendTensor::<Flex>::Float(flex::geglu(x));
-    Tensor::from_dispatch(DispatchTensor::from_backend(y))
+    Tensor::from_dispatch(<Dispatch as KernelOps>::kernel_geglu(x.into_dispatch()))
 }
 
 /// The value of a function of at least one tensor and at most 64, of any ranks. Only its inputs are

@@ -1,5 +1,6 @@
 //! How precisely products of f32 numbers are computed, on hardware with a faster way.
 
+use crate::cpu::dot::Dot;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 static TF32: AtomicBool = AtomicBool::new(false);
@@ -13,4 +14,26 @@ pub fn allow_tf32(allowed: bool) {
 #[cfg_attr(not(feature = "cuda"), allow(dead_code, reason = "only CUDA has it"))]
 pub(crate) fn tf32_is_allowed() -> bool {
     TF32.load(Ordering::Relaxed)
+}
+
+static BF16_PRODUCTS: AtomicBool = AtomicBool::new(false);
+
+/// Whether the processor has instructions for products of bf16 numbers that are summed up in f32
+/// (AVX512-BF16).
+pub fn has_bf16_products() -> bool {
+    Dot::find().is_some()
+}
+
+/// Lets the CPU round the factors of linear layers without a gradient, and those of attention's
+/// forward pass, to bf16, where [`has_bf16_products`]; for the whole process. Off at first.
+pub fn allow_bf16_products(allowed: bool) {
+    BF16_PRODUCTS.store(allowed, Ordering::Relaxed);
+}
+
+/// The instructions, where they are allowed.
+pub(crate) fn dot() -> Option<Dot> {
+    match BF16_PRODUCTS.load(Ordering::Relaxed) {
+        true => Dot::find(),
+        false => None,
+    }
 }

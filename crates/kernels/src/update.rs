@@ -1,5 +1,5 @@
-//! What moves parameters: an update of Adam, moving averages and the norm of gradients. On GPUs
-//! each is one pass over memory; on CPUs the framework's operations do it. None has a graph.
+//! What moves parameters: an update of Adam, moving averages and the norm of gradients. Each is one
+//! pass over memory; only the norm is by the framework's operations on CPUs. None has a graph.
 
 use crate::extension::{KernelOps, Tensors};
 pub use crate::options::{AdamStep, Decay};
@@ -7,7 +7,7 @@ use crate::support::on_gpu;
 use burn::backend::{Dispatch, DispatchTensor};
 use burn::tensor::{DType, Tensor};
 
-/// Parameter and both moments after an update, where the device has a kernel for it.
+/// Parameter and both moments after an update, for tensors in f32.
 ///
 /// # Shapes
 /// All the same.
@@ -18,9 +18,8 @@ pub fn adam<const D: usize>(
     step: AdamStep,
 ) -> Option<[Tensor<D>; 3]> {
     let tensors = [parameter, gradient, moments[0], moments[1]];
-    let fits = |tensor: &&Tensor<D>| {
-        on_gpu(tensor) && tensor.dtype() == DType::F32 && tensor.dims() == parameter.dims()
-    };
+    let fits =
+        |tensor: &&Tensor<D>| tensor.dtype() == DType::F32 && tensor.dims() == parameter.dims();
     if !tensors.iter().all(fits) {
         return None;
     }
@@ -36,13 +35,14 @@ pub fn adam<const D: usize>(
 /// # Shapes
 /// All the same.
 pub fn mix<const D: usize>(a: Tensor<D>, b: Tensor<D>, kept: f64) -> Tensor<D> {
-    if !on_gpu(&a) || a.dtype() != b.dtype() || a.dims() != b.dims() {
+    let taken = on_gpu(&a) || a.dtype() == DType::F32;
+    if !taken || a.dtype() != b.dtype() || a.dims() != b.dims() {
         return a * kept + b * (1.0 - kept);
     }
     Tensor::from_dispatch(<Dispatch as KernelOps>::kernel_mix(
         a.into_dispatch(),
         b.into_dispatch(),
-        (1.0 - kept) as f32,
+        kept,
     ))
 }
 

@@ -1,5 +1,5 @@
-//! Adam and AdamW in one pass over memory where the device has a kernel for it, and the framework's
-//! elsewhere.
+//! Adam and AdamW in one pass over memory after the first update, and the framework's for the first and
+//! for tensors that are not in f32.
 
 use burn::optim::{
     Adam, AdamState, AdamW, AdamWState, AdaptiveMomentumState, LearningRate, Optimizer,
@@ -76,3 +76,60 @@ macro_rules! fuse {
 
 fuse!(Adam, AdamState);
 fuse!(AdamW, AdamWState);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use burn::optim::decay::WeightDecayConfig;
+    use burn::optim::{AdamConfig, AdamWConfig};
+    use burn::tensor::TensorData;
+
+    /// Parameters after each of some updates with gradients that look random.
+    fn path<O: Optimizer>(optimizer: &O) -> Vec<Vec<u32>> {
+        let device = Device::flex();
+        let values = |seed: u32| {
+            let value = |i: u32| ((i * 97 + seed * 31) % 101) as f32 / 50.0 - 1.0;
+            TensorData::new((0..70_000).map(value).collect::<Vec<_>>(), [700, 100])
+        };
+        let mut parameter = Tensor::<2>::from_data(values(0), &device);
+        let mut state = None;
+        let step = |update: u32| {
+            let gradient = Tensor::from_data(values(update + 1), &device);
+            let lr = 1e-3 / f64::from(update + 1);
+            let before = parameter.clone();
+            (parameter, state) = optimizer.step(lr, before, gradient, state.take());
+            let moved = parameter.to_data();
+            moved.iter::<f32>().map(f32::to_bits).collect()
+        };
+        (0..5).map(step).collect()
+    }
+
+    /// On a CPU with the framework's bits, for each way of weight decay and without.
+    #[test]
+    fn the_kernel_moves_as_the_framework_does() {
+        let adam = AdamConfig::new().with_epsilon(EPSILON);
+        for decay in [0.0, 0.02] {
+            let config = match decay == 0.0 {
+                true => adam.clone(),
+                false => adam
+                    .clone()
+                    .with_weight_decay(Some(WeightDecayConfig::new(decay))),
+            };
+            let stock = config.build();
+            let fused = Fused {
+                stock: stock.clone(),
+                decay: Decay::Coupled(decay),
+            };
+            assert_eq!(path(&fused), path(&stock), "Adam, {decay}");
+            let config = AdamWConfig::new()
+                .with_epsilon(EPSILON)
+                .with_weight_decay(decay);
+            let stock = config.build();
+            let fused = Fused {
+                stock: stock.clone(),
+                decay: Decay::Decoupled(decay),
+            };
+            assert_eq!(path(&fused), path(&stock), "AdamW, {decay}");
+        }
+    }
+}

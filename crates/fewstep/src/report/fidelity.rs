@@ -13,7 +13,7 @@ pub(super) fn section(rows: &[Row]) -> String {
     format!(
         r#"<section>
 <h2>Is the student its teacher?</h2>
-<p>{} images of each student against those that the teacher generates in {} steps from the same noise with the same w: squared error of values in [-1, 1], PSNR in dB, and the change of contrast and sharpness. "w followed" is the guidance that the student follows at the noisiest time and at the last one. ± is the half-width of the 95 % interval over the images.</p>
+<p>{} images of each student against those that the teacher generates in {} steps from the same noise with the same w: squared error of values in [-1, 1], PSNR in dB, and the change of contrast and sharpness. "w followed" is the guidance that the student follows at the noisiest time and at the last one, measured on a few of the images. ± is the half-width of the 95 % interval over the images.</p>
 <div class="wide"><table><thead><tr><th>w</th><th>Steps</th><th>Squared error</th><th>PSNR</th><th>Contrast</th><th>Sharpness</th><th>w followed</th></tr></thead>
 <tbody>
 {}</tbody></table></div>

@@ -41,7 +41,7 @@ pub(crate) struct ToTeacher {
     /// The images compared.
     #[serde(flatten)]
     pub fidelity: Fidelity,
-    /// What the student follows of w, by time.
+    /// What the student follows of w, by time, on some of the images.
     pub effective_w: Vec<EffectiveW>,
     /// Steps of the teacher.
     pub teacher_steps: usize,

@@ -1,16 +1,17 @@
 //! The backward passes of the operations, on every back end that has their gradients.
 
+mod activation;
 mod attention;
 mod checkpointed;
 mod conv2d;
 mod double;
 mod group_norm;
 mod linear;
-mod silu;
 
 use crate::backend::KernelBackend;
 use crate::extension::{Bias, Function, KernelOps, Modulation, Tensors, Weight};
 use crate::options::{AdamStep, ConvOptions, NormOptions};
+use activation::Activation;
 use burn::backend::autodiff::checkpoint::strategy::CheckpointStrategy;
 use burn::backend::tensor::FloatTensor;
 use burn::backend::{Autodiff, DispatchKindConversion, DispatchTensor};
@@ -52,7 +53,11 @@ where
     }
 
     fn kernel_silu(x: FloatTensor<Self>) -> FloatTensor<Self> {
-        silu::record::<B, C>(x)
+        Activation::Silu.record::<B, C>(x)
+    }
+
+    fn kernel_geglu(x: FloatTensor<Self>) -> FloatTensor<Self> {
+        Activation::Geglu.record::<B, C>(x)
     }
 
     fn kernel_double(x: FloatTensor<Self>) -> FloatTensor<Self> {
@@ -71,7 +76,7 @@ where
         unimplemented!("updates have no graph")
     }
 
-    fn kernel_mix(_a: FloatTensor<Self>, _b: FloatTensor<Self>, _share: f32) -> FloatTensor<Self> {
+    fn kernel_mix(_a: FloatTensor<Self>, _b: FloatTensor<Self>, _kept: f64) -> FloatTensor<Self> {
         unimplemented!("updates have no graph")
     }
 

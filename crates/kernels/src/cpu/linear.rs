@@ -1,6 +1,7 @@
-//! Linear layers whose weights are stored in few bits: a panel of the weight at a time is widened and
-//! multiplied with all rows.
+//! Linear layers whose weights are stored in few bits, or whose factors are rounded to bf16: a panel of
+//! the weight at a time is widened, or rounded, and multiplied with all rows.
 
+use super::dot::{self, Dot};
 use super::output::{Shared, written_by};
 use super::product::{Left, product};
 use super::scratch;
@@ -16,9 +17,11 @@ const ROWS: usize = 64;
 /// Rows of a task, each of which widens its panel itself.
 const ROWS_OF_TASK: usize = 1024;
 
-/// `y = x weight + bias`, for a weight `[from, to]` and rows of `from` numbers.
+/// `y = x weight + bias`, for a weight `[from, to]` and rows of `from` numbers. With a `dot` the
+/// factors are rounded to bf16.
 pub(crate) fn forward(
     isa: Isa,
+    dot: Option<Dot>,
     [from, to]: [usize; 2],
     x: &[f32],
     weight: Weights,
@@ -26,6 +29,9 @@ pub(crate) fn forward(
 ) -> Vec<f32> {
     let rows = x.len() / from;
     let (panels, parts) = (to.div_ceil(COLUMNS), rows.div_ceil(ROWS_OF_TASK));
+    let rounded = dot.map(|dot| in_pairs(dot, x, from));
+    let x = rounded.as_deref().unwrap_or(x);
+    let inner = x.len() / rows.max(1);
     // SAFETY: the tasks cover all rows and columns, and each begins at a row of the result.
     unsafe {
         written_by(rows * to, |y| {
@@ -34,9 +40,11 @@ pub(crate) fn forward(
                 let (panel, part) = (task / parts, task % parts);
                 let first = part * ROWS_OF_TASK;
                 let count = ROWS_OF_TASK.min(rows - first);
-                scratch::with([from * COLUMNS, ROWS * COLUMNS], |[wide, block]| {
+                scratch::with([inner * COLUMNS, ROWS * COLUMNS], |[wide, block]| {
                     isa.run(Task {
-                        x: &x[first * from..][..count * from],
+                        dot,
+                        x: &x[first * inner..][..count * inner],
+                        inner,
                         weight,
                         bias,
                         size: [from, to],
@@ -51,9 +59,21 @@ pub(crate) fn forward(
     }
 }
 
+/// Rows of `from` numbers as rows of pairs.
+fn in_pairs(dot: Dot, x: &[f32], from: usize) -> Vec<f32> {
+    let pairs = from.div_ceil(2);
+    let mut rounded = vec![0.0; x.len() / from * pairs];
+    let rows = rounded.par_chunks_mut(pairs).zip(x.par_chunks(from));
+    rows.for_each(|(to, row)| dot.pairs_of_row(row, to));
+    rounded
+}
+
 /// Some columns of some rows.
 struct Task<'a> {
+    dot: Option<Dot>,
+    /// Rows of `inner` numbers, or pairs.
     x: &'a [f32],
+    inner: usize,
     weight: Weights<'a>,
     bias: Option<&'a [f32]>,
     size: [usize; 2],
@@ -72,27 +92,53 @@ impl Kernel for Task<'_> {
     fn run<V: Lanes>(self) {
         let [from, to] = self.size;
         let columns = COLUMNS.min(to - self.column);
-        for (input, row) in self.wide.chunks_exact_mut(COLUMNS).enumerate() {
+        let write = |input: usize, row: &mut [f32]| {
             let (values, rest) = row.split_at_mut(columns);
             let at = input * to + self.column;
             self.weight.write(at..at + columns, values);
             rest.fill(0.0);
+        };
+        for (number, row) in self.wide.chunks_exact_mut(COLUMNS).enumerate() {
+            match self.dot {
+                None => write(number, row),
+                Some(dot) => {
+                    let mut of_pair = [[0.0; COLUMNS]; 2];
+                    let inputs = 2 * number..from.min(2 * number + 2);
+                    inputs
+                        .zip(&mut of_pair)
+                        .for_each(|(input, row)| write(input, row));
+                    dot.pairs_of_rows(&of_pair[0], Some(&of_pair[1]), row);
+                }
+            }
         }
-        let blocks = self.x.chunks(ROWS * from).enumerate();
+        let inner = self.inner;
+        let blocks = self.x.chunks(ROWS * inner).enumerate();
         for (number, x) in blocks {
-            let rows = x.len() / from;
+            let rows = x.len() / inner;
             for row in self.block.chunks_exact_mut(COLUMNS).take(rows) {
                 match self.bias {
                     Some(bias) => row[..columns].copy_from_slice(&bias[self.column..][..columns]),
                     None => row.fill(0.0),
                 }
             }
-            let left = Left {
-                values: x,
-                pitch: from,
-            };
             let (wide, block) = ((&*self.wide, COLUMNS), (&mut *self.block, COLUMNS));
-            product::<V, false, true>(left, [rows, from, COLUMNS], wide, block);
+            let sizes = [rows, inner, COLUMNS];
+            match self.dot {
+                None => {
+                    let left = Left {
+                        values: x,
+                        pitch: inner,
+                    };
+                    product::<V, false, true>(left, sizes, wide, block);
+                }
+                Some(dot) => {
+                    let left = dot::Left {
+                        pairs: x,
+                        steps: [inner, 1],
+                    };
+                    dot.product::<true>(left, sizes, wide, block);
+                }
+            }
             for (row, values) in self.block.chunks_exact(COLUMNS).take(rows).enumerate() {
                 // SAFETY: these columns of this row are the task's own.
                 unsafe {
@@ -172,7 +218,7 @@ mod tests {
                 for bias in [None, Some(&bias[..])] {
                     let exact = exact(size, &x, &wide, bias);
                     for isa in Isa::available() {
-                        let y = forward(isa, [from, to], &x, stored, bias);
+                        let y = forward(isa, None, [from, to], &x, stored, bias);
                         let far = beyond_rounding(&y, &exact);
                         assert!(
                             far.is_none(),
@@ -181,6 +227,37 @@ mod tests {
                         );
                     }
                 }
+            }
+        }
+    }
+
+    /// Where the processor has the instructions: both factors are rounded to bf16, and nothing else is.
+    #[test]
+    fn with_a_dot_factors_are_rounded_to_bf16() {
+        let Some(dot) = Dot::find() else {
+            return;
+        };
+        let rounded = |x: &[f32]| -> Vec<f32> {
+            let rounded = x.iter().map(|&x| bf16::from_f32(x).to_f32());
+            rounded.collect()
+        };
+        for size in [[1, 1, 1], [13, 33, 70], [130, 65, 33]]
+            .iter()
+            .chain(&SIZES)
+        {
+            let [rows, from, to] = *size;
+            let (x, weight) = (values(1, rows * from), values(2, from * to));
+            let bias = values(3, to);
+            let exact = exact(*size, &rounded(&x), &rounded(&weight), Some(&bias));
+            for isa in Isa::available() {
+                let weight = Weights::F32(&weight);
+                let y = forward(isa, Some(dot), [from, to], &x, weight, Some(&bias));
+                let far = beyond_rounding(&y, &exact);
+                assert!(
+                    far.is_none(),
+                    "{size:?}, {isa:?}: {}",
+                    far.unwrap_or_default()
+                );
             }
         }
     }
@@ -214,7 +291,10 @@ mod tests {
         let weight: Vec<f16> = weight.into_iter().map(f16::from_f32).collect();
         assert_same_bits(|| {
             let weight = Weights::F16(&weight);
-            vec![forward(Isa::best(), [32, 150], &x, weight, None)]
+            vec![
+                forward(Isa::best(), None, [32, 150], &x, weight, None),
+                forward(Isa::best(), Dot::find(), [32, 150], &x, weight, None),
+            ]
         });
     }
 }

@@ -10,6 +10,7 @@
 
 pub(crate) mod attention;
 pub(crate) mod conv;
+pub(crate) mod dot;
 pub(crate) mod gelu;
 pub(crate) mod linear;
 pub(crate) mod norm;
@@ -20,4 +21,5 @@ mod scratch;
 pub(crate) mod simd;
 #[cfg(test)]
 pub(crate) mod testing;
+pub(crate) mod update;
 pub(crate) mod weights;

@@ -128,8 +128,8 @@ impl KernelBackend for CubeBackend {
         update::adam(tensors, step)
     }
 
-    fn mix(a: CubeTensor, b: CubeTensor, share: f32) -> CubeTensor {
-        update::mix(a, b, share)
+    fn mix(a: CubeTensor, b: CubeTensor, kept: f64) -> CubeTensor {
+        update::mix(a, b, (1.0 - kept) as f32)
     }
 
     fn squared_norm(tensors: Vec<CubeTensor>) -> CubeTensor {

@@ -76,10 +76,7 @@ impl ImageShard {
             ("size", format!("{:?}", prompted.prompts.size)),
             ("classes or prompts", format!("{subjects:x}")),
             ("negative prompt", negative.unwrap_or_default().into()),
-            (
-                "precision",
-                prompted.generate.precision.weights().to_string(),
-            ),
+            ("precision", prompted.generate.precision.describe()),
         ];
         let settings = settings.map(|(name, value)| (name.to_string(), value));
         let first = prompted.first.checked_add(share.start as u64);

@@ -4,6 +4,7 @@
 use super::super::product::{Left, product};
 use super::super::scratch;
 use super::super::simd::math::exp;
+use super::super::simd::transpose::Rows;
 use super::super::simd::{Isa, Kernel, Lanes};
 use super::{KEYS, QUERIES, Shape, lay_columns, lay_rows};
 use rayon::prelude::*;
@@ -164,7 +165,14 @@ impl Kernel for Head<'_> {
             for start in (0..context).step_by(KEYS) {
                 self.block::<V>(rows, start, KEYS.min(context - start), &per_query);
             }
-            lay_rows::<V>(self.buffers.dq_columns, dim, &mut self.dq[range]);
+            let dq = &mut self.dq[range];
+            let to = Rows {
+                start: dq.as_mut_ptr(),
+                pitch: dim,
+            };
+            assert_eq!(dq.len(), rows * dim);
+            // SAFETY: the slice has as many rows.
+            unsafe { lay_rows::<V>(self.buffers.dq_columns, [rows, dim], to) };
         }
         copy_rows(self.buffers.dk, wide, self.dk, dim);
         copy_rows(self.buffers.dv, wide, self.dv, dim);

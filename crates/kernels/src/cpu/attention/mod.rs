@@ -92,24 +92,17 @@ fn lay_columns<V: Lanes>(from: Left, [count, dim]: [usize; 2], to: &mut [f32]) {
     }
 }
 
-/// The reverse of [`lay_columns`]: the rows out of the first of the columns.
+/// The reverse of [`lay_columns`]: `count` rows out of the first of the columns.
+///
+/// # Safety
+/// `to` is writable for `count` rows of `dim` floats.
 #[inline(always)]
-fn lay_rows<V: Lanes>(from: &[f32], dim: usize, to: &mut [f32]) {
-    let count = to.len() / dim;
+unsafe fn lay_rows<V: Lanes>(from: &[f32], [count, dim]: [usize; 2], to: Rows<*mut f32>) {
     assert!(count <= QUERIES && from.len() >= dim * QUERIES);
     let from = Rows {
         start: from.as_ptr(),
         pitch: QUERIES,
     };
     // SAFETY: as above, the other way round.
-    unsafe {
-        transpose::<V>(
-            from,
-            [dim, count],
-            Rows {
-                start: to.as_mut_ptr(),
-                pitch: dim,
-            },
-        )
-    }
+    unsafe { transpose::<V>(from, [dim, count], to) }
 }

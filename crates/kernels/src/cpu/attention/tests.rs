@@ -1,8 +1,10 @@
 //! Attention against its definition in double precision.
 
 use super::{Heads, Saved, Shape, backward, forward};
+use crate::cpu::dot::Dot;
 use crate::cpu::simd::Isa;
 use crate::cpu::testing::{assert_same_bits, beyond, values};
+use half::bf16;
 use proptest::prelude::*;
 
 struct Inputs {
@@ -81,7 +83,7 @@ fn ours(isa: Isa, shape: &Shape, inputs: &Inputs) -> Vec<Vec<f32>> {
     let Inputs { q, k, v, dy } = inputs;
     let inputs = [(q, shape.tokens), (k, shape.context), (v, shape.context)];
     let heads = inputs.map(|(x, rows)| in_order(x, rows, shape.dim));
-    let (output, sums) = forward(isa, shape, heads);
+    let (output, sums) = forward(isa, None, shape, heads);
     let saved = Saved {
         q,
         k,
@@ -137,6 +139,44 @@ fn equals_its_definition_at_the_usual_sizes() {
     }
 }
 
+/// Where the processor has the instructions: queries, keys, values and the softmax's weights are
+/// rounded to bf16, which moves a mean of values by up to 2⁻⁸ of the largest.
+#[test]
+fn with_a_dot_factors_are_rounded_to_bf16() {
+    let Some(dot) = Dot::find() else {
+        return;
+    };
+    for (tokens, context, dim) in [(1, 1, 1), (33, 129, 7), (70, 300, 40), (96, 77, 64)] {
+        let shape = Shape {
+            heads: 3,
+            tokens,
+            context,
+            dim,
+        };
+        let mut inputs = Inputs::new(&shape, 8.0);
+        for x in [&mut inputs.q, &mut inputs.k, &mut inputs.v] {
+            x.iter_mut().for_each(|x| *x = bf16::from_f32(*x).to_f32());
+        }
+        let [exact, ..] = exact(&shape, &inputs);
+        let Inputs { q, k, v, .. } = &inputs;
+        let rows = [(q, tokens), (k, context), (v, context)];
+        for isa in Isa::available() {
+            let heads = rows.map(|(x, rows)| in_order(x, rows, dim));
+            let (ours, _) = forward(isa, Some(dot), &shape, heads);
+            let far = |ours: f32, exact: f64| (f64::from(ours) - exact).abs() > 0.5 / 256.0;
+            let wrong = ours
+                .iter()
+                .zip(&exact)
+                .filter(|(ours, exact)| far(**ours, **exact));
+            assert_eq!(wrong.count(), 0, "{isa:?}, {shape:?}");
+        }
+        assert_same_bits(|| {
+            let heads = rows.map(|(x, rows)| in_order(x, rows, dim));
+            vec![forward(Isa::best(), Some(dot), &shape, heads).0]
+        });
+    }
+}
+
 #[test]
 fn gives_the_same_bits_on_any_number_of_threads() {
     let shape = Shape {
@@ -149,7 +189,8 @@ fn gives_the_same_bits_on_any_number_of_threads() {
     assert_same_bits(|| ours(Isa::best(), &shape, &inputs));
 }
 
-/// Heads that share rows, as a linear layer writes them, give what heads in order give.
+/// Heads that share rows, as a linear layer writes them, give what heads in order give, and share the
+/// rows of the output.
 #[test]
 fn heads_need_not_follow_each_other() {
     let (batch, per_image) = (2, 3);
@@ -181,9 +222,14 @@ fn heads_need_not_follow_each_other() {
             per_image,
             steps: [rows * per_image, 1, per_image].map(|rows| rows * shape.dim),
         });
-        assert_eq!(
-            forward(isa, &shape, in_order),
-            forward(isa, &shape, as_they_lie)
-        );
+        let (expected, expected_sums) = forward(isa, None, &shape, in_order);
+        let (found, sums) = forward(isa, None, &shape, as_they_lie);
+        assert_eq!(sums, expected_sums);
+        for (row, numbers) in expected.chunks_exact(shape.dim).enumerate() {
+            let (head, row) = (row / shape.tokens, row % shape.tokens);
+            let (image, head) = (head / per_image, head % per_image);
+            let at = ((image * shape.tokens + row) * per_image + head) * shape.dim;
+            assert_eq!(&found[at..at + shape.dim], numbers);
+        }
     }
 }
