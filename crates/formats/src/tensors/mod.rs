@@ -6,6 +6,7 @@ pub(crate) mod eight_bits;
 pub(crate) mod file;
 pub(crate) mod finite;
 pub(crate) mod module;
+pub(crate) mod named_precision;
 mod pieces;
 pub(crate) mod precision;
 mod pytorch;
