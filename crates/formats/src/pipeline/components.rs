@@ -69,11 +69,6 @@ impl PipelineComponents {
         Self { loras, ..self }
     }
 
-    /// Whether LoRA were added.
-    pub fn has_loras(&self) -> bool {
-        !self.loras.is_empty()
-    }
-
     /// The same for texts that are encoded without this many of the last layers.
     pub fn with_clip_skip(self, clip_skip: usize) -> Self {
         Self { clip_skip, ..self }

@@ -11,4 +11,4 @@ mod pieces;
 pub(crate) mod precision;
 mod pytorch;
 pub(crate) mod raw;
-mod stored;
+pub(crate) mod stored;

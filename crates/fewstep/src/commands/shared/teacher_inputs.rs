@@ -319,12 +319,8 @@ fn load(
     stored: Precision,
     device: &Device,
 ) -> CliResult<Model> {
-    if loras.is_empty() {
-        return Ok(source.stored_model(stored.into(), device)?);
-    }
-    let mut model = loras.add_to(source.model(device)?, device).input_error()?;
-    model.network = model.network.with_weight_dtype(stored);
-    Ok(model)
+    let model = source.stored_model(stored.into(), device)?;
+    loras.add_to(model, device).input_error()
 }
 
 /// Whether a teacher takes the latents and the prompt embeddings of the data, whose images have
