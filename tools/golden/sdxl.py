@@ -202,6 +202,7 @@ def main():
     pipe.text_encoder_2.to(half)
     pipe.save_pretrained(FOLDER)
     save_file({name: t.half().contiguous() for name, t in controlnet.state_dict().items()}, FOLDER / "controlnet.safetensors")
+    (FOLDER / "controlnet.json").write_text(controlnet.to_json_string())
     tokens = pipe.tokenizer_2(PROMPTS, padding="max_length", truncation=True).input_ids
     text = json.loads((FOLDER / "golden.json").read_text()) | {"tokens_2": tokens}
     (FOLDER / "golden.json").write_text(json.dumps(text, ensure_ascii=False) + "\n")

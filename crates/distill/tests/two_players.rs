@@ -427,7 +427,7 @@ fn the_plan_of_matching_has_all_its_networks() {
     };
     let method = MatchingMethod {
         config: MatchingConfig::default(),
-        start: Some(Arc::new(start)),
+        start: Some(start.into()),
         weights: None,
         embedding: WEmbedding {
             dim: 8,

@@ -1,5 +1,10 @@
 //! Numbers for people to read.
 
+/// Whether a number is not worth storing.
+pub(crate) fn is_zero(number: &usize) -> bool {
+    *number == 0
+}
+
 /// A number with three significant digits.
 pub(crate) fn significant(value: f64) -> String {
     if value == 0.0 || !value.is_finite() {

@@ -2,24 +2,7 @@
 
 mod workspace;
 
-use workspace::{TRAIN, Workspace, assert_same_run, copy, weights};
-
-const STUDENTS: &str = r#"
-seed = 4
-teacher = "TEACHER"
-w = [0.0, 2.0]
-[data]
-kind = "idx"
-path = "DATA"
-[guided]
-updates = 2
-optim = { batch = 8, lr = 1e-3 }
-[progressive]
-start_steps = 4
-end_steps = 1
-updates = 2
-optim = { batch = 8, lr = 1e-3 }
-"#;
+use workspace::{Workspace, assert_same_run, copy, weights};
 
 const ADAPT: &str = r#"
 seed = 7
@@ -47,11 +30,7 @@ checkpoint_every = 4
 
 /// A workspace with a teacher and its students, and the path of the recipe.
 fn prepared() -> (Workspace, String) {
-    let workspace = Workspace::new();
-    let train = workspace.recipe("train.toml", TRAIN);
-    workspace.succeed(&["train", &train, "--out", "teacher", "--set", "updates=4"]);
-    let distill = workspace.recipe("distill.toml", STUDENTS);
-    workspace.succeed(&["distill", &distill, "--out", "students"]);
+    let workspace = Workspace::with_students();
     let recipe = workspace.recipe("adapt.toml", ADAPT);
     (workspace, recipe)
 }
@@ -114,44 +93,74 @@ fn a_student_learns_with_its_teacher_and_keeps_its_steps() {
     }
 }
 
-/// The student starts with what its teacher has learnt: with no updates of its own to speak of, it
-/// differs from the one before by the teacher's LoRA.
+/// A recipe without LoRA, for all weights.
+fn whole(text: &str) -> String {
+    let (head, rest) = text.split_once("[lora]").expect("LoRA");
+    let (_, rest) = rest.split_once("[data]").expect("data");
+    format!("{head}[data]{rest}")
+}
+
+/// A recipe for a teacher that stays as it is.
+fn following(text: &str) -> String {
+    let (head, rest) = text.split_once("[fine_tune]").expect("a section");
+    let (_, adapt) = rest.split_once("[adapt]").expect("a section");
+    format!("{head}[adapt]{adapt}")
+}
+
+/// All weights of a model but those of the input for w, which only students have.
+fn numbers(workspace: &Workspace, run: &str, model: &str) -> Vec<f32> {
+    let all = weights(&workspace.path(run), model).into_iter();
+    let all = all.filter(|(name, _)| !name.contains("cond_proj"));
+    let numbers = |bytes: Vec<u8>| -> Vec<f32> {
+        let numbers = bytes.as_chunks().0.iter();
+        numbers.map(|bytes| f32::from_le_bytes(*bytes)).collect()
+    };
+    all.flat_map(|(_, bytes)| numbers(bytes)).collect()
+}
+
+fn largest(values: impl Iterator<Item = f32>) -> f32 {
+    values.fold(0.0, |most, value| most.max(value.abs()))
+}
+
+/// The student starts with what its teacher has learnt, as LoRA, with all weights, or elsewhere: with
+/// no updates of its own to speak of, it differs from the one before as its teacher does.
 #[test]
-fn the_student_starts_with_the_teachers_lora() {
-    let (workspace, recipe) = prepared();
-    let still = ["--set", "adapt.updates=1", "--set", "adapt.optim.lr=1e-12"];
-    let still = [&still[..], &["--set", "fine_tune.optim.lr=0.05"]].concat();
-    workspace.succeed(&[&["adapt", &recipe, "--out", "run"], &still[..]].concat());
-    let values = |folder: &str, model: &str| {
-        let all = weights(&workspace.path(folder), model).into_iter();
-        let all = all.filter(|(name, _)| name.contains("attentions"));
-        let numbers = |bytes: Vec<u8>| -> Vec<f32> {
-            let numbers = bytes.chunks_exact(4);
-            numbers
-                .map(|b| f32::from_le_bytes([b[0], b[1], b[2], b[3]]))
-                .collect()
+fn the_student_starts_with_what_its_teacher_has_learnt() {
+    let (workspace, lora) = prepared();
+    let all = workspace.recipe("all.toml", &whole(ADAPT));
+    let tuned = following(&whole(ADAPT)).replace("\"TEACHER\"", "\"all/models/teacher\"");
+    let tuned = format!("teacher_before = \"teacher\"\n{tuned}");
+    let tuned = workspace.recipe("tuned.toml", &tuned);
+    let with_lora = tuned.replace("tuned.toml", "tuned-lora.toml");
+    let text = std::fs::read_to_string(&tuned).expect("there");
+    std::fs::write(&with_lora, format!("{text}[lora]\nrank = 2\nalpha = 2.0\n")).expect("written");
+    let learns = ["--set", "fine_tune.optim.lr=0.05"];
+    for (recipe, run, taught, learns) in [
+        (lora, "lora", "lora", &learns[..]),
+        (all, "all", "all", &learns),
+        (tuned, "tuned", "all", &[]),
+        (with_lora, "tuned-lora", "all", &[]),
+    ] {
+        let still = ["--set", "adapt.updates=1", "--set", "adapt.optim.lr=1e-12"];
+        let adapt = ["adapt", &recipe, "--out", run];
+        workspace.succeed(&[&adapt[..], &still, learns].concat());
+        let change = |before: [&str; 2], after: [&str; 2]| -> Vec<f32> {
+            let [before, after] =
+                [before, after].map(|[run, model]| numbers(&workspace, run, model));
+            assert_eq!(before.len(), after.len());
+            let pairs = before.iter().zip(&after);
+            pairs.map(|(before, after)| after - before).collect()
         };
-        all.flat_map(|(_, bytes)| numbers(bytes))
-            .collect::<Vec<f32>>()
-    };
-    let of_teacher = [values("teacher", "teacher"), values("run", "teacher")];
-    let of_student = [values("students", "steps-2"), values("run", "steps-2")];
-    let change = |[before, after]: &[Vec<f32>; 2]| -> Vec<f32> {
-        before
-            .iter()
-            .zip(after)
-            .map(|(before, after)| after - before)
-            .collect()
-    };
-    let (taught, learnt) = (change(&of_teacher), change(&of_student));
-    let largest = |values: &[f32]| {
-        values
-            .iter()
-            .fold(0f32, |most, value| most.max(value.abs()))
-    };
-    assert!(largest(&taught) > 0.01, "the teacher never moved");
-    let differences: Vec<f32> = taught.iter().zip(&learnt).map(|(a, b)| a - b).collect();
-    assert!(largest(&differences) < 1e-5, "{}", largest(&differences));
+        let taught = change(["teacher", "teacher"], [taught, "teacher"]);
+        let learnt = change(["students", "steps-2"], [run, "steps-2"]);
+        assert!(
+            largest(taught.iter().copied()) > 0.01,
+            "{run}: the teacher never moved"
+        );
+        let differences = taught.iter().zip(&learnt).map(|(a, b)| a - b);
+        let most = largest(differences);
+        assert!(most < 1e-5, "{run}: {most}");
+    }
 }
 
 /// Without [fine_tune] the student follows a teacher with a LoRA of other tools, with all weights
@@ -160,14 +169,9 @@ fn the_student_starts_with_the_teachers_lora() {
 fn a_lora_of_other_tools_is_merged_and_followed() {
     let (workspace, recipe) = prepared();
     workspace.succeed(&["adapt", &recipe, "--out", "first"]);
-    let (head, rest) = ADAPT.split_once("[lora]").expect("LoRA");
-    let (_, rest) = rest.split_once("[data]").expect("data");
-    let (data, rest) = rest.split_once("[fine_tune]").expect("a section");
-    let (_, adapt) = rest.split_once("[adapt]").expect("a section");
+    let follows = following(&whole(ADAPT));
     let file = "first/models/teacher/lora/kohya.safetensors";
-    let text = format!(
-        "{head}teacher_lora = [{{ path = \"{file}\", weight = 0.5 }}]\n[data]{data}[adapt]{adapt}"
-    );
+    let text = format!("teacher_lora = [{{ path = \"{file}\", weight = 0.5 }}]\n{follows}");
     let merging = workspace.recipe("merging.toml", &text);
     let run = ["adapt", merging.as_str(), "--out", "merged", "--set"];
     workspace.succeed(&[&run[..], &["adapt.updates=4"]].concat());
@@ -219,6 +223,8 @@ fn what_does_not_fit_is_refused() {
         ("student=students/models/steps-1", "`steps` is 2"),
         ("teacher=students/models/steps-2", "guidance folded in"),
         ("teacher=wide", "the student's layer"),
+        ("teacher_before=wide", "other layers than the student"),
+        ("teacher_before=nowhere", "nowhere"),
         ("adapt.teacher_steps=5", "such as 6"),
         ("adapt.updates=0", "adapt.updates"),
         ("fine_tune.label_dropout=2", "label_dropout"),

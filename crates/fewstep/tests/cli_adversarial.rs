@@ -2,24 +2,7 @@
 
 mod workspace;
 
-use workspace::{TRAIN, Workspace, assert_same_run, log, weights};
-
-const STUDENTS: &str = r#"
-seed = 4
-teacher = "TEACHER"
-w = [0.0, 2.0]
-[data]
-kind = "idx"
-path = "DATA"
-[guided]
-updates = 2
-optim = { batch = 8, lr = 1e-3 }
-[progressive]
-start_steps = 4
-end_steps = 1
-updates = 2
-optim = { batch = 8, lr = 1e-3 }
-"#;
+use workspace::{Workspace, assert_same_run, log, weights};
 
 const ADVERSARIAL: &str = r#"
 method = "adversarial"
@@ -70,11 +53,7 @@ checkpoint_every = 4
 
 /// A workspace with a teacher and its students, and the path of a recipe for them.
 fn prepared(text: &str) -> (Workspace, String) {
-    let workspace = Workspace::new();
-    let train = workspace.recipe("train.toml", TRAIN);
-    workspace.succeed(&["train", &train, "--out", "teacher", "--set", "updates=4"]);
-    let distill = workspace.recipe("distill.toml", STUDENTS);
-    workspace.succeed(&["distill", &distill, "--out", "students"]);
+    let workspace = Workspace::with_students();
     let recipe = workspace.recipe("recipe.toml", text);
     (workspace, recipe)
 }

@@ -2,24 +2,7 @@
 
 mod workspace;
 
-use workspace::{TRAIN, Workspace, assert_same_run, copy, log, weights};
-
-const STUDENTS: &str = r#"
-seed = 4
-teacher = "TEACHER"
-w = [0.0, 2.0]
-[data]
-kind = "idx"
-path = "DATA"
-[guided]
-updates = 2
-optim = { batch = 8, lr = 1e-3 }
-[progressive]
-start_steps = 4
-end_steps = 1
-updates = 2
-optim = { batch = 8, lr = 1e-3 }
-"#;
+use workspace::{STUDENTS, TRAIN, Workspace, assert_same_run, copy, log, weights};
 
 const MATCHING: &str = r#"
 method = "matching"
@@ -47,11 +30,7 @@ checkpoint_every = 4
 
 /// A workspace with a teacher and its students, and the path of the recipe.
 fn prepared() -> (Workspace, String) {
-    let workspace = Workspace::new();
-    let train = workspace.recipe("train.toml", TRAIN);
-    workspace.succeed(&["train", &train, "--out", "teacher", "--set", "updates=4"]);
-    let distill = workspace.recipe("distill.toml", STUDENTS);
-    workspace.succeed(&["distill", &distill, "--out", "students"]);
+    let workspace = Workspace::with_students();
     let recipe = workspace.recipe("matching.toml", MATCHING);
     (workspace, recipe)
 }

@@ -59,6 +59,27 @@ log_every = 2
 checkpoint_every = 4
 "#;
 
+/// From the students of [`DISTILL`].
+const ADAPT: &str = r#"
+seed = 7
+teacher = "TEACHER"
+student = "distill"
+steps = 2
+[data]
+kind = "idx"
+path = "DATA"
+[fine_tune]
+updates = 4
+optim = { batch = 16, micro_batch = 4, lr = 1e-3 }
+[adapt]
+updates = 4
+teacher_steps = 4
+optim = { batch = 16, micro_batch = 4, lr = 1e-3, ema = { decay = 0.9 } }
+[run]
+log_every = 2
+checkpoint_every = 2
+"#;
+
 /// The program as so many processes, which share the cores of this machine.
 fn together(workspace: &Workspace, ranks: usize, words: &[&str]) -> Command {
     let mut command = mpirun(workspace);
@@ -120,19 +141,22 @@ fn several_processes_train_as_one_does() {
         let said = String::from_utf8_lossy(&output.stdout).into_owned();
         assert_eq!(said.matches("The teacher is in").count(), 1, "{said}");
     }
-    let recipes: [(&str, &str, &[&str]); 2] = [
-        ("distill", DISTILL, &["guided", "steps-2"]),
-        ("codi", CODI, &["codi"]),
+    let lora = format!("{ADAPT}[lora]\nrank = 2\nalpha = 2.0\n");
+    let recipes: [(&str, &str, &str, &[&str]); 4] = [
+        ("distill", "distill", DISTILL, &["guided", "steps-2"]),
+        ("distill", "codi", CODI, &["codi"]),
+        ("adapt", "adapted", ADAPT, &["teacher", "steps-2"]),
+        ("adapt", "adapted-lora", &lora, &["teacher", "steps-2"]),
     ];
-    for (name, text, models) in recipes {
+    for (command, name, text, models) in recipes {
         let recipe = workspace.recipe(&format!("{name}.toml"), text);
-        workspace.succeed(&["distill", &recipe, "--out", name]);
+        workspace.succeed(&[command, &recipe, "--out", name]);
         for ranks in [2, 4] {
             let out = format!("{name}-{ranks}");
             finish(&mut together(
                 &workspace,
                 ranks,
-                &["distill", &recipe, "--out", &out],
+                &[command, &recipe, "--out", &out],
             ));
             assert_same_run(&workspace.path(name), &workspace.path(&out), models);
         }

@@ -260,6 +260,7 @@ mod tests {
             channels: 3,
             stem: vec![8],
             fusion: Fusion::default(),
+            unit: false,
         }
     }
 

@@ -1,12 +1,14 @@
 //! A ControlNet by itself: what brings control images, and few steps with them, to another
 //! fine-tune of its base.
 
-use crate::diffusers;
+use crate::diffusers::part::Part;
+use crate::diffusers::{self, weights};
+use crate::fields::Fields;
 use crate::names::with_plain_names;
 use crate::tensors::module::{self, FilePrecision, ModuleFile};
-use crate::{FormatError, bounds, links, write_atomically_with, write_json_atomically};
+use crate::{FormatError, Model, bounds, links, write_atomically_with, write_json_atomically};
 use burn::tensor::Device;
-use fewstep_diffusion::SamplerRecipe;
+use fewstep_diffusion::{ControlSpec, SamplerRecipe, Task};
 use fewstep_nn::{ControlNet, ControlNetConfig, UNetConfig};
 use serde::{Deserialize, Serialize};
 use std::path::Path;
@@ -78,5 +80,55 @@ impl ControlNetModel {
             controlnet,
             recipe: with_plain_names(description.recipe),
         })
+    }
+
+    /// Reads a ControlNet for a base: one of ours, or the folder of a `ControlNetModel` of diffusers,
+    /// which says nothing of how its base is sampled.
+    ///
+    /// # Errors
+    /// As [`ControlNetModel::load`], and when a field of its configuration is not supported; the field is
+    /// named.
+    pub fn load_for(path: &Path, base: &Model, device: &Device) -> Result<Self, FormatError> {
+        let ours = Self::load(path, device);
+        let nothing_said = matches!(
+            ours,
+            Err(FormatError::NoDescription { .. } | FormatError::NoModel { .. })
+        );
+        let folders = [path.join("controlnet"), path.into()];
+        let folder = folders
+            .iter()
+            .find(|folder| folder.join("config.json").is_file());
+        match folder.filter(|_| nothing_said) {
+            Some(folder) => Self::of_diffusers(folder, base, device),
+            None => ours,
+        }
+    }
+
+    fn of_diffusers(folder: &Path, base: &Model, device: &Device) -> Result<Self, FormatError> {
+        let fields = Fields::read(&folder.join("config.json"))?;
+        let (network, config) = diffusers::controlnet::read(fields)?;
+        let [_, height, width] = base.recipe.resolution;
+        // Its stem halves control images to the size of the network's maps.
+        let halvings = config.stem.len() - 1;
+        let recipe = SamplerRecipe {
+            control: Some(ControlSpec {
+                task: Task::Image,
+                shape: [config.channels, height << halvings, width << halvings],
+            }),
+            ..base.recipe.clone()
+        };
+        let bad = |reason: String| FormatError::BadDescription {
+            origin: folder.display().to_string(),
+            reason,
+        };
+        let described = UNetConfig {
+            controlnet: Some(config.clone()),
+            ..network.clone()
+        };
+        bounds::check(&described, &recipe).map_err(bad)?;
+        let controlnet = ControlNet::blank(&network, &config, device);
+        let mut controlnet = controlnet.map_err(|error| bad(error.to_string()))?;
+        weights::load(&mut controlnet, folder, Part::UNet)?;
+        Ok(Self { controlnet, recipe })
     }
 }

@@ -143,6 +143,11 @@ impl Fields {
         self.values.remove(name)
     }
 
+    /// Puts a value in the place of a field, for a reader of other files.
+    pub(crate) fn set(&mut self, name: &str, value: Value) {
+        self.values.insert(name.into(), value);
+    }
+
     /// The names of the fields that nobody has read.
     pub(crate) fn names(&self) -> impl Iterator<Item = &String> {
         self.values.keys()

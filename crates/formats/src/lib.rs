@@ -49,5 +49,5 @@ pub use pipeline::{ComponentFacts, Pipeline, PipelineComponents, RepositoryFiles
 pub use places::is_standard_output;
 pub use reading::{bytes as read_file, text as read_text};
 pub use tensors::module::FilePrecision;
-pub use tensors::precision::{WeightPrecision, convert_weights, name_precision};
+pub use tensors::precision::{WeightPrecision, convert_weights};
 pub use tokenizers::Tokens;

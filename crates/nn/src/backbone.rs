@@ -185,6 +185,12 @@ impl Backbone {
         Self::UNet(network.computing_in(precision))
     }
 
+    /// With `factor` times the weights of another network added to its own; see [`UNet::plus`].
+    pub fn plus(self, other: &Self, factor: f64) -> Option<Self> {
+        let (Self::UNet(network), Self::UNet(other)) = (self, other);
+        network.plus(other, factor).map(Self::UNet)
+    }
+
     /// For generating with weights of this format on a device: computing in it, or with its weights
     /// stored in it where the device computes in f32 only.
     pub fn generating_in(self, format: WeightFormat, device: &Device) -> Self {

@@ -12,7 +12,7 @@ mod unet;
 mod vae;
 
 pub use backbone::{Backbone, BackboneConfig};
-pub use controlnet::{ControlNet, ControlNetConfig, Fusion, Initial};
+pub use controlnet::{ControlNet, ControlNetConfig, Fusion, Initial, STEM as CONTROLNET_STEM};
 pub use discriminator::{Discriminator, JudgingScore, WIDTH_MULTIPLE};
 pub use error::ConfigError;
 pub use layers::embedding::{Sinusoid, WEmbedding};

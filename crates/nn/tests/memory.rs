@@ -77,6 +77,7 @@ fn with_controlnet(fusion: Fusion) -> UNetConfig {
             channels: 3,
             stem: vec![16, 32],
             fusion,
+            unit: false,
         }),
         ..pixels()
     }

@@ -1,10 +1,8 @@
 //! Methods that a recipe of one phase can name.
 
-use super::{Control, GuidanceWeights, LossWeighting, Method, StudentPrediction};
+use super::{Control, GuidanceWeights, LossWeighting, Method, StartModel, StudentPrediction};
 use crate::error::RecipeError;
-use fewstep_formats::Model;
 use fewstep_nn::WEmbedding;
-use std::sync::Arc;
 
 /// The keys of a recipe of one phase that belong to no single method.
 #[derive(Clone, Debug)]
@@ -22,7 +20,7 @@ pub(crate) struct SharedSettings {
     /// What the student predicts.
     pub(crate) student_prediction: StudentPrediction,
     /// The model that the student starts from, where that is not the teacher.
-    pub(crate) student: Option<Arc<Model>>,
+    pub(crate) student: Option<StartModel>,
     /// The student's peak learning rate.
     pub(crate) lr: f64,
 }

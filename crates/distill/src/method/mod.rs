@@ -64,7 +64,7 @@ pub use player::{Player, Turn};
 pub use player_config::PlayerConfig;
 pub use progressive::{Halving, Progressive, TargetForm};
 use start::Start;
-pub use start::{Simulation, TrainedSteps};
+pub use start::{Simulation, StartModel, TrainedSteps};
 pub use student_prediction::StudentPrediction;
 pub(crate) use student_prediction::check_prediction;
 pub use teacher::Teacher;

@@ -2,7 +2,7 @@
 
 use super::{RunConfig, TeacherLora};
 use crate::error::RecipeError;
-use crate::method::adapt::{AdaptConfig, AdaptMethod};
+use crate::method::adapt::{AdaptConfig, AdaptMethod, AdaptedStudent};
 use crate::method::denoising::{DenoisingMethod, DenoisingStart};
 use crate::method::{GuidanceWeights, Method};
 use crate::optim::OptimConfig;
@@ -21,9 +21,14 @@ use std::sync::Arc;
 pub struct AdaptRecipe {
     /// All randomness of the run.
     pub seed: u64,
-    /// The teacher that the student was distilled from: a model folder, a run folder, a safetensors
-    /// file, `builtin:NAME`, or a name on the hub.
+    /// The teacher that the student was distilled from, or a fine-tune of it: a model folder, a run
+    /// folder, a safetensors file, `builtin:NAME`, or a name on the hub.
     pub teacher: String,
+    /// What the teacher was before it was fine-tuned elsewhere: the model that the student was
+    /// distilled from. The student then starts with what the teacher has learnt since. It is named as
+    /// the teacher is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub teacher_before: Option<String>,
     /// LoRA of other tools that are added to teacher and student first.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub teacher_lora: Vec<TeacherLora>,
@@ -124,9 +129,34 @@ impl AdaptRecipe {
         self.run.validate()
     }
 
-    /// The teacher's phase, where it learns, and the student's, with the student that it starts
-    /// from.
-    pub fn phases(&self, student: Option<Arc<Model>>) -> Vec<Phase> {
+    /// The student that the run starts from. `before` is the model of
+    /// [`teacher_before`](Self::teacher_before).
+    ///
+    /// # Errors
+    /// When that has other layers than the student.
+    pub fn start(
+        &self,
+        student: Model,
+        teacher: &Model,
+        before: Option<&Model>,
+    ) -> Result<AdaptedStudent, RecipeError> {
+        let learns_all = self.fine_tune.is_some() && self.lora.is_none();
+        match before {
+            Some(before) => AdaptedStudent::following(student, before).ok_or_else(|| {
+                RecipeError::new(
+                    "teacher_before",
+                    "`teacher_before` has other layers than the student: give the teacher that the student was distilled from",
+                )
+            }),
+            None if learns_all => Ok(AdaptedStudent::following(student.clone(), teacher)
+                .unwrap_or_else(|| AdaptedStudent::new(student))),
+            None => Ok(AdaptedStudent::new(student)),
+        }
+    }
+
+    /// The teacher's phase, where it learns, and the student's, with the
+    /// [student](Self::start) that it starts from.
+    pub fn phases(&self, student: Option<AdaptedStudent>) -> Vec<Phase> {
         let method = AdaptMethod {
             config: self.adapt.clone(),
             start: student,

@@ -10,13 +10,12 @@ use crate::method::denoising::DenoisingMethod;
 use crate::method::matching::{MatchingConfig, MatchingMethod};
 use crate::method::{
     Control, GuidanceWeights, InRecipe, LossWeighting, Method, NewControlNet, SharedSettings,
-    StudentPrediction, Trained, control_spec,
+    StartModel, StudentPrediction, Trained, control_spec,
 };
 use crate::optim::OptimConfig;
 use crate::run::Phase;
 use fewstep_data::{ConditionConfig, Conditions, DataConfig};
 use fewstep_diffusion::limits::{UPDATES, probability, within};
-use fewstep_formats::Model;
 use fewstep_nn::{LoraConfig, Precision, WEmbedding};
 use serde::{Deserialize, Serialize};
 use std::sync::Arc;
@@ -133,7 +132,7 @@ macro_rules! phase_recipe {
             fn method(
                 &self,
                 control: Control,
-                student: Option<Arc<Model>>,
+                student: Option<StartModel>,
             ) -> (&'static str, Arc<dyn Method>) {
                 match self.method {
                     $(MethodName::$variant => {
@@ -284,7 +283,7 @@ impl PhaseRecipe {
         })
     }
 
-    fn shared(&self, control: Control, student: Option<Arc<Model>>) -> SharedSettings {
+    fn shared(&self, control: Control, student: Option<StartModel>) -> SharedSettings {
         SharedSettings {
             control,
             w: self.w,
@@ -305,7 +304,7 @@ impl PhaseRecipe {
     pub fn phases(
         &self,
         conditions: Option<&Conditions>,
-        student: Option<Arc<Model>>,
+        student: Option<StartModel>,
     ) -> Vec<Phase> {
         let control = Control {
             spec: conditions.map(control_spec),

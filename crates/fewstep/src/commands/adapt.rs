@@ -59,17 +59,20 @@ fn adapt(args: &RunArgs, world: &World) -> CliResult {
             "the teacher has guidance folded in, which ordinary fine-tuning would undo: give the teacher with two branches that it was distilled from, or remove [fine_tune]",
         ));
     }
-    let start = inputs.start(
-        (&recipe.student, recipe.steps),
-        &recipe.teacher_lora,
-        (recipe.shared_precision(), recipe.run.precision),
-    )?;
-    if let Some(lora) = &recipe.lora {
-        for network in [&start.network, &inputs.teacher.network] {
-            let fits = network.clone().with_lora(lora, recipe.seed);
-            fits.map_err(|error| args.recipe_error(error.to_string()))?;
-        }
-    }
+    let read = |model: (&str, Option<usize>)| {
+        let precisions = (recipe.shared_precision(), recipe.run.precision);
+        inputs.start(model, &recipe.teacher_lora, precisions)
+    };
+    let start = read((&recipe.student, recipe.steps))?;
+    let networks = [&start.network, &inputs.teacher.network];
+    args.check_lora(recipe.lora.as_ref(), &networks)?;
+    let before = recipe.teacher_before.as_deref();
+    let before = before
+        .map(|reference| read((reference, None)))
+        .transpose()?;
+    let start = recipe.start(start, &inputs.teacher, before.as_ref());
+    let start = start.map_err(|error| args.recipe_error(error.to_string()))?;
+    drop(before);
     let phases = |recipe: &AdaptRecipe| Ok(recipe.phases(Some(start.clone())));
     // All phases start from models whose sampler recipe is the teacher's.
     for Phase { method, .. } in phases(&recipe)? {

@@ -7,7 +7,7 @@ use super::shared::teacher_inputs::{Teacher, TeacherInputs};
 use crate::error::CliResult;
 use fewstep_diffusion::Guidance;
 use fewstep_distill::World;
-use fewstep_distill::method::GuidanceWeights;
+use fewstep_distill::method::{GuidanceWeights, StartModel};
 use fewstep_distill::recipe::{
     DistillRecipe, FewStepStudent, PhaseRecipe, TEXT_WEIGHTS, default_w_embedding,
 };
@@ -82,11 +82,7 @@ fn halve(args: &RunArgs, world: &World) -> CliResult {
         let embedding = default_w_embedding(inputs.reads_texts());
         recipe.w_embedding.get_or_insert(embedding);
     }
-    if let Some(lora) = &recipe.lora {
-        let network = inputs.teacher.network.clone();
-        let fits = network.with_lora(lora, recipe.seed);
-        fits.map_err(|error| args.recipe_error(error.to_string()))?;
-    }
+    args.check_lora(recipe.lora.as_ref(), &[&inputs.teacher.network])?;
     let guidance = inputs.teacher.recipe.guidance;
     if recipe.w.is_none() {
         recipe.w = default_weights(guidance, inputs.components.is_some());
@@ -143,16 +139,16 @@ fn one_phase(args: &RunArgs, world: &World) -> CliResult {
         }) => {
             inputs.check_learnt()?;
             let precisions = (recipe.shared_precision(), recipe.run.precision);
-            Some(inputs.start((reference, steps), &[], precisions)?)
+            Some(StartModel::from(inputs.start(
+                (reference, steps),
+                &[],
+                precisions,
+            )?))
         }
     };
-    if let Some(lora) = &recipe.lora {
-        let networks = start.iter().map(|start| &start.network);
-        for network in networks.chain([&inputs.teacher.network]) {
-            let fits = network.clone().with_lora(lora, recipe.seed);
-            fits.map_err(|error| args.recipe_error(error.to_string()))?;
-        }
-    }
+    let networks = start.iter().map(|start| &start.network);
+    let networks: Vec<_> = networks.chain([&inputs.teacher.network]).collect();
+    args.check_lora(recipe.lora.as_ref(), &networks)?;
     let examples = inputs.examples.clone();
     let phases = |recipe: &PhaseRecipe| Ok(recipe.phases(examples.conditions(), start.clone()));
     inputs.run(

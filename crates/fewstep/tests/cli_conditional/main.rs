@@ -1,6 +1,7 @@
 //! Conditional and consistency distillation, and the commands that generate from control images,
 //! through the binary.
 
+mod adapting;
 mod commands;
 mod controlnet;
 mod methods;

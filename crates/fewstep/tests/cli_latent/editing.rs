@@ -97,3 +97,38 @@ fn a_stable_diffusion_learns_to_edit_by_instruction() {
         &["7.png needs", "no image named `7`"],
     );
 }
+
+/// A ControlNet of other tools, in diffusers' folder, brings control images to its base.
+#[test]
+fn a_controlnet_of_diffusers_renders() {
+    let workspace = workspace();
+    let (sdxl, place) = (golden("sdxl"), workspace.path("canny"));
+    std::fs::create_dir(&place).expect("made");
+    for (file, name) in [
+        ("controlnet.json", "config.json"),
+        (
+            "controlnet.safetensors",
+            "diffusion_pytorch_model.safetensors",
+        ),
+    ] {
+        std::fs::copy(sdxl.join(file), place.join(name)).expect("copied");
+    }
+    let base = golden_path("sdxl");
+    let render = |control: &str, out: &str| {
+        let words = ["render", "--model", &base, "--controlnet", "canny"];
+        let more = ["--image", control, "--prompt", "a", "--steps", "2"];
+        workspace.succeed(&[&words[..], &more, &["--out", out]].concat());
+        let image = image::read(&workspace.path(out), None, 3).expect("an image");
+        assert_eq!(image.shape.width, 16);
+        image.pixels
+    };
+    let one = render("captioned/0.png", "one.png");
+    assert_ne!(one, render("captioned/5.png", "other.png"));
+    let sd1 = golden_path("sd1");
+    let words = ["render", "--model", &sd1, "--controlnet", "canny"];
+    let more = ["--image", "captioned/0.png", "--prompt", "a"];
+    workspace.refuse(
+        &[&words[..], &more, &["--out", "x.png"]].concat(),
+        &["the ControlNet does not fit this base"],
+    );
+}

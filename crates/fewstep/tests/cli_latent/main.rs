@@ -1,6 +1,7 @@
 //! `train` and `distill` on latents of captioned images, through the real program. Teachers,
 //! autoencoders and text encoders are tiny random ones in diffusers' folders.
 
+mod adapting;
 mod classes;
 mod clip_skip;
 mod distilling;
@@ -8,6 +9,7 @@ mod editing;
 mod embeddings;
 mod extract;
 mod few_steps;
+mod folders;
 mod lora;
 mod masks;
 mod measuring;

@@ -60,3 +60,42 @@ fn a_size_that_nobody_asked_for_is_refused() {
     std::fs::write(&path, text.replace("size = 16\n", "")).expect("written");
     workspace.refuse(&["distill", &recipe, "--out", "students"], &["size"]);
 }
+
+/// A ControlNet takes control images of the size that belongs to the images: here half of it.
+#[test]
+fn a_student_of_a_teacher_with_a_controlnet_takes_larger_control_images() {
+    let workspace = workspace();
+    let bicubic = |factor: usize| format!("{{ kind = \"bicubic\", factor = {factor} }}");
+    let condition = "condition = { kind = \"instruct\", path = \"BEFORE\" }";
+    let denoising = CODI
+        .replace("method = \"codi\"", "method = \"denoising\"")
+        .replace(condition, &format!("condition = {}", bicubic(2)))
+        .replace("[codi]\nintervals = 8\n", "");
+    let teach = recipe(&workspace, "teach.toml", &denoising, "sd1");
+    workspace.succeed(&["distill", &teach, "--out", "teacher"]);
+    let (text, _) = DISTILL.split_once("[progressive]").expect("stage two");
+    let students = |factor| {
+        let condition = format!("condition = {}\n[data]", bicubic(factor));
+        let text = text.replace("[data]", &condition);
+        recipe(&workspace, "students.toml", &text, "sd1")
+    };
+    let size = ["--set", "teacher=teacher", "--set", "data.size=24"];
+    let distill = |factor, out| {
+        let students = students(factor);
+        let words = [&["distill", &*students, "--out", out][..], &size].concat();
+        workspace.run(&words)
+    };
+    let refused = distill(4, "none");
+    workspace::assert_refused(&refused, &["[3, 12, 12]", "[3, 6, 6]"]);
+    let output = distill(2, "students");
+    assert!(output.status.success(), "{}", stderr(&output));
+    let said = json(&workspace.path("students/models/guided/fewstep.json"));
+    assert_eq!(said["control"]["shape"], serde_json::json!([3, 12, 12]));
+    assert_eq!(said["resolution"], serde_json::json!([4, 12, 12]));
+    write_pattern(&workspace.path("small.png"), 0, [12, 12]);
+    let upscale = ["upscale", "--model", "students", "--image", "small.png"];
+    let more = ["--steps", "1", "--prompt", "a", "--out", "large.png"];
+    workspace.succeed(&[&upscale[..], &more].concat());
+    let image = image::read(&workspace.path("large.png"), None, 3).expect("an image");
+    assert_eq!((image.shape.height, image.shape.width), (24, 24));
+}

@@ -40,6 +40,24 @@ log_every = 2
 checkpoint_every = 4
 "#;
 
+/// The recipe of its students: of stage one, and of two steps and one.
+pub(crate) const STUDENTS: &str = r#"
+seed = 4
+teacher = "TEACHER"
+w = [0.0, 2.0]
+[data]
+kind = "idx"
+path = "DATA"
+[guided]
+updates = 2
+optim = { batch = 8, lr = 1e-3 }
+[progressive]
+start_steps = 4
+end_steps = 1
+updates = 2
+optim = { batch = 8, lr = 1e-3 }
+"#;
+
 impl Workspace {
     pub(crate) fn new() -> Self {
         let folder = tempfile::tempdir().expect("a folder");
@@ -47,6 +65,16 @@ impl Workspace {
         std::fs::create_dir(&data).expect("made");
         write_idx(&data, 40, 40);
         Self { folder }
+    }
+
+    /// With a teacher, and students of it in `students`.
+    pub(crate) fn with_students() -> Self {
+        let workspace = Self::new();
+        let train = workspace.recipe("train.toml", TRAIN);
+        workspace.succeed(&["train", &train, "--out", "teacher", "--set", "updates=4"]);
+        let distill = workspace.recipe("distill.toml", STUDENTS);
+        workspace.succeed(&["distill", &distill, "--out", "students"]);
+        workspace
     }
 
     pub(crate) fn path(&self, name: &str) -> PathBuf {

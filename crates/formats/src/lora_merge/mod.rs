@@ -12,13 +12,14 @@ mod tests;
 
 use crate::diffusers::text_encoder::TextEncoder;
 use crate::lora::kohya_layer;
+use crate::tensors::stored::in_16_bits;
 use crate::tensors::{eight_bits, finite};
 use crate::{FormatError, reading};
 use addition::Addition;
 use burn::store::burn_pack::Tensor as PackTensor;
 use burn::store::{BurnToPyTorchAdapter, ModuleSnapshot, PyTorchToBurnAdapter};
 use burn::tensor::{Bytes, DType, Device};
-use fewstep_nn::Backbone;
+use fewstep_nn::{Backbone, Precision};
 use half::{bf16, f16};
 use peft::PeftConfig;
 use safetensors::tensor::{Dtype, SafeTensors, TensorView};
@@ -292,7 +293,8 @@ impl LoraFile {
         }
     }
 
-    /// A parameter with `weight` times this added.
+    /// A parameter with `weight` times this added, in the type that it has. One that gets too large for
+    /// f16 is in f32.
     fn changed(
         &self,
         tensor: &PackTensor,
@@ -301,31 +303,32 @@ impl LoraFile {
     ) -> Result<PackTensor, FormatError> {
         let bytes = tensor.to_bytes();
         let bytes = bytes.map_err(|error| self.bad(error.to_string()))?;
-        let before = bytes.as_chunks().0.iter().map(|b| f32::from_le_bytes(*b));
-        let after = before.zip(delta).map(|(w, delta)| w + weight * delta);
-        let after: Vec<u8> = after.flat_map(f32::to_le_bytes).collect();
-        if tensor.dtype != DType::F32
-            || after.len() != bytes.len()
-            || delta.len() * 4 != after.len()
-        {
-            return Err(self.bad(format!(
-                "`{}` of the model has {} numbers, and the LoRA {}",
+        let (stored, before) = match tensor.dtype {
+            DType::F16 => (Some(Precision::F16), floats(Dtype::F16, &bytes)),
+            DType::BF16 => (Some(Precision::Bf16), floats(Dtype::BF16, &bytes)),
+            DType::F32 => (None, floats(Dtype::F32, &bytes)),
+            _ => (None, None),
+        };
+        let before = before.filter(|before| before.len() == delta.len());
+        let before = before.ok_or_else(|| {
+            self.bad(format!(
+                "`{}` of the model has the shape {:?}, and the LoRA {} numbers",
                 tensor.name,
-                bytes.len() / 4,
+                tensor.shape.to_vec(),
                 delta.len()
-            )));
-        }
+            ))
+        })?;
+        let after = before
+            .iter()
+            .zip(delta)
+            .map(|(w, delta)| w + weight * delta);
+        let after: Vec<u8> = after.flat_map(f32::to_le_bytes).collect();
+        let narrow = stored.and_then(|precision| in_16_bits(precision, &after));
+        let (dtype, after) = narrow.unwrap_or((DType::F32, Bytes::from_bytes_vec(after)));
         let (name, shape) = (tensor.name.clone(), tensor.shape.clone());
         let (id, length) = (tensor.param_id, after.len());
-        let made = move || Ok(Bytes::from_bytes_vec(after.clone()));
-        Ok(PackTensor::deferred(
-            name,
-            DType::F32,
-            shape,
-            id,
-            length,
-            made,
-        ))
+        let made = move || Ok(after.clone());
+        Ok(PackTensor::deferred(name, dtype, shape, id, length, made))
     }
 
     fn bad(&self, reason: String) -> FormatError {
@@ -350,10 +353,15 @@ fn alike(layer: &str) -> String {
 
 /// The values of a tensor of floats.
 fn values(view: &TensorView<'_>) -> Option<Vec<f32>> {
-    let halves = || view.data().as_chunks().0.iter();
-    Some(match view.dtype() {
+    floats(view.dtype(), view.data())
+}
+
+/// Floats of this type; none of another.
+fn floats(dtype: Dtype, bytes: &[u8]) -> Option<Vec<f32>> {
+    let halves = || bytes.as_chunks().0.iter();
+    Some(match dtype {
         Dtype::F32 => {
-            let singles = view.data().as_chunks().0.iter();
+            let singles = bytes.as_chunks().0.iter();
             singles.map(|b| f32::from_le_bytes(*b)).collect()
         }
         Dtype::F16 => halves().map(|b| f16::from_le_bytes(*b).to_f32()).collect(),

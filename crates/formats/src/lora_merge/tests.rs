@@ -121,6 +121,58 @@ fn round_trip(config: fn(usize) -> UNetConfig, first_layer: &str) {
     }
 }
 
+/// Parameters with their types: in 16 bits the sum is rounded once more, and a sum that f16 does not
+/// hold is in 32.
+#[test]
+fn weights_in_16_bits_stay_in_them() {
+    let device = Device::flex();
+    let trained = with_lora(with(sdxl(8)));
+    let folder = tempfile::tempdir().expect("a folder");
+    lora::save(&trained, "{}", folder.path()).expect("saved");
+    let file = folder.path().join("lora/kohya.safetensors");
+    let file = LoraFile::read(&file).expect("a LoRA");
+    let typed = |network: &Backbone| -> BTreeMap<String, (DType, Vec<f32>)> {
+        let tensors = network.collect(None, Some(Box::new(BurnToPyTorchAdapter)), true);
+        let values = |tensor: &PackTensor| {
+            let dtype = match tensor.dtype {
+                DType::F16 => Dtype::F16,
+                DType::BF16 => Dtype::BF16,
+                _ => Dtype::F32,
+            };
+            floats(dtype, &tensor.to_bytes().expect("bytes")).expect("floats")
+        };
+        let tensors = tensors.iter();
+        tensors
+            .map(|t| (t.name.clone(), (t.dtype, values(t))))
+            .collect()
+    };
+    let to_q = "up_blocks.0.attentions.0.transformer_blocks.0.attn1.to_q.weight";
+    for (precision, dtype, epsilon) in [
+        (Precision::F16, DType::F16, 1.0 / 1024.0),
+        (Precision::Bf16, DType::BF16, 1.0 / 128.0),
+    ] {
+        let stored = || with(sdxl(8)).with_weight_dtype(precision);
+        let merge = |weight| file.merge(weight, stored(), &device).expect("merged");
+        let (before, merged) = (typed(&stored()), typed(&merge(1.0)));
+        let wide = typed(&trained.clone().merged());
+        assert_eq!(merged[to_q].0, dtype);
+        assert_ne!(merged[to_q].1, before[to_q].1);
+        for (name, (dtype, values)) in &merged {
+            assert_eq!(*dtype, before[name].0, "{name}");
+            for (x, y) in values.iter().zip(&wide[name].1) {
+                assert!(
+                    (x - y).abs() <= epsilon * (x.abs() + 1.0),
+                    "{name}: {x} for {y}"
+                );
+            }
+        }
+        let large = typed(&merge(1e6));
+        let kept = precision == Precision::Bf16;
+        assert_eq!(large[to_q].0 == dtype, kept, "{:?}", large[to_q].0);
+        assert!(large[to_q].1.iter().all(|value| value.is_finite()));
+    }
+}
+
 #[test]
 fn what_is_no_lora_is_refused() {
     let folder = tempfile::tempdir().expect("a folder");

@@ -14,10 +14,10 @@ impl Model {
     }
 
     /// The model with a ControlNet that was trained on it or on another fine-tune of its base; it
-    /// is then sampled as the ControlNet says.
+    /// is then sampled as the ControlNet says, for images of the size that the ControlNet is for.
     ///
     /// # Errors
-    /// When shapes, predictions, schedules, resolutions or numbers of classes differ; says which.
+    /// When shapes, predictions, schedules, channels or numbers of classes differ; says which.
     pub fn with_controlnet(self, controlnet: ControlNetModel) -> Result<Self, FormatError> {
         let (ours, theirs) = (&self.recipe, &controlnet.recipe);
         let facts: [(&str, String, String); 4] = [
@@ -28,9 +28,9 @@ impl Model {
                 debug(&ours.schedule),
             ),
             (
-                "has the resolution",
-                debug(theirs.resolution),
-                debug(ours.resolution),
+                "has a number of channels of",
+                debug(theirs.resolution[0]),
+                debug(ours.resolution[0]),
             ),
             (
                 "has a number of classes of",

@@ -54,6 +54,7 @@ fn with_controlnet() -> Model {
         channels: 2,
         stem: vec![8, 8],
         fusion: Fusion::ZeroConv,
+        unit: false,
     };
     let network = model.network.with_controlnet(&config, Initial::Base, 7);
     let control = ControlSpec {
@@ -118,11 +119,17 @@ fn a_controlnet_moves_to_bases_that_it_fits() {
         message.contains("predicts V") && message.contains("predicts Eps"),
         "{message}"
     );
-    let message = refused(|m| m.recipe.resolution = [1, 16, 16]);
+    let message = refused(|m| m.recipe.resolution[0] = 3);
     assert!(
-        message.contains("[1, 8, 8]") && message.contains("[1, 16, 16]"),
+        message.contains("channels of 1") && message.contains("channels of 3"),
         "{message}"
     );
+    // Both halve what they are given: the base may be for images of another size.
+    let mut base = model();
+    base.recipe.resolution = [1, 16, 16];
+    let with = base.with_controlnet(controlnet()).expect("another size");
+    assert_eq!(with.recipe.resolution, [1, 8, 8]);
+    assert_eq!(with.recipe.control, with_controlnet().recipe.control);
 }
 
 #[test]

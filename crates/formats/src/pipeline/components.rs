@@ -8,6 +8,8 @@ use crate::diffusers::part::Part;
 use crate::diffusers::text_encoder::{self, TextEncoder};
 use crate::diffusers::{vae, weights};
 use crate::fields::Fields;
+use crate::tensors::named_precision::{as_given, name_precision};
+use crate::tensors::precision::WeightPrecision;
 use crate::{FormatError, Loras, Model, WeightsFile, links, write_json_atomically};
 use burn::tensor::Device;
 use fewstep_nn::Vae;
@@ -67,11 +69,6 @@ impl PipelineComponents {
         Self { loras, ..self }
     }
 
-    /// Whether LoRA were added.
-    pub fn has_loras(&self) -> bool {
-        !self.loras.is_empty()
-    }
-
     /// The same for texts that are encoded without this many of the last layers.
     pub fn with_clip_skip(self, clip_skip: usize) -> Self {
         Self { clip_skip, ..self }
@@ -122,7 +119,7 @@ impl PipelineComponents {
 
     /// The first 16 hexadecimal digits of the SHA-256 over the files of autoencoder, text encoder
     /// and tokenizer, or table of classes. It is the same for a folder that was written with these
-    /// parts.
+    /// parts, whatever type its configurations name.
     ///
     /// # Errors
     /// When they cannot be read.
@@ -142,9 +139,12 @@ impl PipelineComponents {
             files.retain(|path| path.is_file());
             files.sort();
             for file in files {
+                let Some(given) = as_given(&file) else {
+                    continue;
+                };
                 let name = file.file_name().unwrap_or_default().to_string_lossy();
                 hash.update(without_variant(&name).as_bytes());
-                let mut file = std::fs::File::open(&file).map_err(unread)?;
+                let mut file = std::fs::File::open(given).map_err(unread)?;
                 std::io::copy(&mut file, &mut hash).map_err(unread)?;
             }
         }
@@ -237,7 +237,8 @@ impl PipelineComponents {
         self.loras.add_to_text(encoder?, device)
     }
 
-    /// Writes a folder with this U-Net, usually a student, and these components as they are.
+    /// Writes a folder with this U-Net, usually a student, and these components as they are; their
+    /// configurations name the type of the U-Net's weights, 32 bits, for readers that go by it.
     /// diffusers' pipeline for the model reads it and gives a student its w (as the guidance
     /// scale, 1 + w).
     ///
@@ -253,6 +254,9 @@ impl PipelineComponents {
             // Tensors are only written; the device does not matter.
             let encoder = self.text_encoder(&Device::flex())?;
             encoder.save_weights(folder)?;
+        }
+        for part in self.parts() {
+            name_precision(&folder.join(part), WeightPrecision::F32)?;
         }
         model.save(folder)?;
         let index = index::with_our_model(&self.folder, model.network.controlnet().is_some())?;

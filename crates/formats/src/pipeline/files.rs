@@ -2,6 +2,7 @@
 
 use crate::FormatError;
 use crate::atomic::copy_atomically;
+use crate::tensors::named_precision::{CONFIG, ORIGINAL};
 use std::path::{Path, PathBuf};
 
 /// The folder of this name within a model; or the folder itself, where it has none and is only that
@@ -36,12 +37,17 @@ pub(super) fn without_variant(name: &str) -> String {
 }
 
 pub(super) fn is_of_network(name: &str) -> bool {
-    name == "config.json" || name.contains(".safetensors")
+    [CONFIG, ORIGINAL].contains(&name) || name.contains(".safetensors")
 }
 
 /// A tokenizer may be in one folder with its encoder.
 pub(super) fn is_of_tokenizer(name: &str) -> bool {
-    let others = ["config.json", "model_index.json", "tokenizer_config.json"];
+    let others = [
+        CONFIG,
+        ORIGINAL,
+        "model_index.json",
+        "tokenizer_config.json",
+    ];
     is_text(name) && !others.contains(&name) && !name.contains("safetensors")
 }
 

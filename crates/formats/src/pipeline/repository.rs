@@ -6,6 +6,7 @@ use crate::controlnet::CONTROLNET_FILE;
 use crate::diffusers::index;
 use crate::diffusers::part::Part;
 use crate::diffusers::weights::{self, Location};
+use crate::tensors::named_precision::{CONFIG, ORIGINAL};
 use std::path::{Component, Path};
 
 /// What a repository is read for. A part may be one of a whole model, or the only one in its
@@ -94,7 +95,8 @@ impl RepositoryKind {
             Some(("scheduler", file)) => self == Self::Model && file == "scheduler_config.json",
             Some(("controlnet", _)) => self == Self::Model && name.as_str() == CONTROLNET_FILE,
             Some((folder, file)) => {
-                file == "config.json" && parts.iter().any(|part| part.folder() == folder)
+                [CONFIG, ORIGINAL].contains(&file)
+                    && parts.iter().any(|part| part.folder() == folder)
             }
         };
         // What leads elsewhere is no file of a repository.

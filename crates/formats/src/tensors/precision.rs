@@ -1,12 +1,11 @@
 //! Weights in another type: half the size, for those who only generate.
 
 use super::file;
+use super::named_precision::name_precision;
 use super::raw::RawTensor;
-use crate::fields::read_object;
-use crate::{FormatError, reading, write_atomically_with, write_json_atomically};
+use crate::{FormatError, reading, write_atomically_with};
 use safetensors::Dtype;
 use safetensors::tensor::SafeTensors;
-use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
@@ -31,7 +30,7 @@ impl WeightPrecision {
     }
 
     /// Its name in PyTorch, which configurations of transformers have.
-    fn in_pytorch(self) -> &'static str {
+    pub(crate) fn in_pytorch(self) -> &'static str {
         match self {
             Self::F32 => "float32",
             Self::F16 => "float16",
@@ -62,8 +61,8 @@ pub(crate) fn in_precision<'a>(
 }
 
 /// Writes all safetensors files in a folder, and in those inside of it, again in this type, and
-/// says so in the configurations that name the type of their weights. Gives
-/// the names of tensors that are in f32 because a value of theirs is too large for it.
+/// names it in configurations of transformers. Gives the names of tensors that are in f32 because a
+/// value of theirs is too large for it.
 ///
 /// # Errors
 /// When a file cannot be read or written.
@@ -95,31 +94,8 @@ pub fn convert_weights(
     Ok(too_large)
 }
 
-/// Says in the configurations that name the type of their weights, in a folder and below, that it is this
-/// one: transformers loads a text encoder in it whatever is in its file, and diffusers' pipelines
-/// want one type in all parts.
-///
-/// # Errors
-/// When a file cannot be read or written.
-pub fn name_precision(folder: &Path, precision: WeightPrecision) -> Result<(), FormatError> {
-    for path in files(folder, |path| path.ends_with("config.json"))? {
-        let mut config = read_object(&path)?;
-        let mut said = false;
-        for key in ["dtype", "torch_dtype"] {
-            if let Some(dtype) = config.get_mut(key) {
-                *dtype = json!(precision.in_pytorch());
-                said = true;
-            }
-        }
-        if said {
-            write_json_atomically(&path, &Value::Object(config))?;
-        }
-    }
-    Ok(())
-}
-
 /// The files of a kind in a folder and below.
-fn files(folder: &Path, wanted: fn(&Path) -> bool) -> Result<Vec<PathBuf>, FormatError> {
+pub(crate) fn files(folder: &Path, wanted: fn(&Path) -> bool) -> Result<Vec<PathBuf>, FormatError> {
     let unread = |source| FormatError::Read {
         path: folder.into(),
         source,

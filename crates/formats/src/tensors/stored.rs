@@ -50,7 +50,7 @@ impl Stored {
 }
 
 /// The floats in this type; `None` where one is too large, or they stay in 32 bits.
-fn in_16_bits(precision: Precision, wide: &[u8]) -> Option<(DType, Bytes)> {
+pub(crate) fn in_16_bits(precision: Precision, wide: &[u8]) -> Option<(DType, Bytes)> {
     let (dtype, bytes) = match precision {
         Precision::F32 => return None,
         Precision::Bf16 => {

@@ -161,6 +161,80 @@ fn a_controlnet_of_sdxl_equals_diffusers() {
     golden.assert_equal("control.output", output);
 }
 
+/// The folder of a ControlNet as diffusers writes it, with other values of fields.
+fn folder_of_diffusers(golden: &Golden, fields: &[(&str, serde_json::Value)]) -> tempfile::TempDir {
+    let place = tempfile::tempdir().expect("a folder");
+    let config = std::fs::read(golden.folder().join("controlnet.json")).expect("a file");
+    let mut config: serde_json::Value = serde_json::from_slice(&config).expect("JSON");
+    for (field, value) in fields {
+        config[field] = value.clone();
+    }
+    std::fs::write(place.path().join("config.json"), config.to_string()).expect("written");
+    let weights = golden.folder().join("controlnet.safetensors");
+    let name = "diffusion_pytorch_model.fp16.safetensors";
+    std::fs::copy(weights, place.path().join(name)).expect("copied");
+    place
+}
+
+/// Of another tool, with control images in [0, 1] where ours are in [-1, 1].
+#[test]
+fn a_controlnet_in_the_folder_of_diffusers_equals_diffusers() {
+    let golden = golden();
+    let model = golden.pipeline().model;
+    let place = folder_of_diffusers(&golden, &[]);
+    let controlnet = ControlNetModel::load_for(place.path(), &model, &Device::flex());
+    let model = model
+        .with_controlnet(controlnet.expect("a ControlNet"))
+        .expect("made for it");
+    let control = model.recipe.control.expect("a control image");
+    assert_eq!((control.task, control.shape), (Task::Image, [3, 16, 16]));
+    let image = golden.tensor::<4>("control.image") * 2.0 - 1.0;
+    let output = forward(&golden, &model, Some(image));
+    golden.assert_equal("control.output", output);
+}
+
+#[test]
+fn a_controlnet_of_a_kind_that_is_not_supported_is_refused() {
+    let golden = golden();
+    let model = golden.pipeline().model;
+    for (field, value, said) in [
+        (
+            "_class_name",
+            "ControlNetUnionModel".into(),
+            "ControlNetUnionModel",
+        ),
+        ("controlnet_conditioning_channel_order", "bgr".into(), "bgr"),
+        (
+            "global_pool_conditions",
+            true.into(),
+            "global_pool_conditions",
+        ),
+        ("conditioning_channels", 0.into(), "channels"),
+        (
+            "conditioning_channels",
+            4.into(),
+            "controlnet_cond_embedding",
+        ),
+        ("encoder_hid_dim", 8.into(), "encoder_hid_dim"),
+        ("cross_attention_dim", 24.into(), "to_k"),
+    ] {
+        let place = folder_of_diffusers(&golden, &[(field, value)]);
+        let read = ControlNetModel::load_for(place.path(), &model, &Device::flex());
+        let error = read.expect_err(field).to_string();
+        assert!(error.contains(said), "{field}: {error}");
+    }
+    // A folder of another model's, and none.
+    let place = folder_of_diffusers(&golden, &[]);
+    let other = Golden::new("sd1").pipeline().model;
+    let read = ControlNetModel::load_for(place.path(), &other, &Device::flex());
+    let refused = other.with_controlnet(read.expect("a ControlNet"));
+    let error = refused.expect_err("another base").to_string();
+    assert!(error.contains("was made for a base"), "{error}");
+    let empty = tempfile::tempdir().expect("a folder");
+    let read = ControlNetModel::load_for(empty.path(), &golden.pipeline().model, &Device::flex());
+    assert!(read.is_err());
+}
+
 /// Layers of every kind, under the names by which diffusers' converter finds them again.
 #[test]
 fn a_lora_of_sdxl_has_the_names_of_sd_scripts() {

@@ -2,7 +2,7 @@
 
 use crate::golden::Golden;
 use burn::tensor::Device;
-use fewstep_formats::Pipeline;
+use fewstep_formats::{Pipeline, PipelineComponents};
 use serde_json::Value;
 use std::path::Path;
 
@@ -51,14 +51,53 @@ fn a_folder_comes_back_as_it_was() {
                 let name = file.file_name().expect("a name").to_string_lossy();
                 // diffusers reads all parts of one variant, and the U-Net is of none.
                 let name = name.replace(".fp16.", ".");
-                let copy = folder.path().join(part).join(name);
-                assert_eq!(std::fs::read(file).ok(), std::fs::read(copy).ok());
+                let copy = folder.path().join(part).join(&name);
+                let [was, is] = [&file, &copy].map(|file| std::fs::read(file).expect("there"));
+                if was != is {
+                    assert_eq!(name, "config.json", "{part}");
+                    let mut was = json(&file);
+                    was["dtype"] = "float32".into();
+                    assert_eq!(json(&copy), was, "in one type with the U-Net");
+                }
             }
         }
-        let components = &back.components;
-        assert_eq!(
-            components.digest().expect("whole"),
-            pipeline.components.digest().expect("whole")
-        );
+        let digest = |components: &PipelineComponents| components.digest().expect("whole");
+        assert_eq!(digest(&back.components), digest(&pipeline.components));
+        // And once more, from what was written.
+        let again = tempfile::tempdir().expect("a folder");
+        let saved = back.components.save_pipeline(&back.model, again.path());
+        saved.expect("written");
+        let again = PipelineComponents::open(again.path()).expect("a whole model");
+        assert_eq!(digest(&again), digest(&pipeline.components));
     }
+}
+
+/// Latents of earlier versions are found under this digest of the networks, over the bytes of files
+/// as a model has them.
+#[test]
+fn the_digest_of_a_models_parts_lasts() {
+    for (name, digest) in [("sd1", "5f8fb852bde23335"), ("sdxl", "335242449ae1d020")] {
+        let components = Golden::new(name).pipeline().components;
+        assert_eq!(components.digest().expect("whole"), digest);
+    }
+}
+
+/// A part that was changed by hand is another one, whatever lies next to it.
+#[test]
+fn the_digest_sees_changes_to_what_was_written() {
+    let pipeline = Golden::new("sd1").pipeline();
+    let folder = tempfile::tempdir().expect("a folder");
+    let saved = pipeline
+        .components
+        .save_pipeline(&pipeline.model, folder.path());
+    saved.expect("written");
+    let config = folder.path().join("text_encoder/config.json");
+    let mut fields = json(&config);
+    fields["layer_norm_eps"] = 1e-6.into();
+    std::fs::write(&config, fields.to_string()).expect("written");
+    let written = PipelineComponents::open(folder.path()).expect("a whole model");
+    assert_ne!(
+        written.digest().expect("whole"),
+        pipeline.components.digest().expect("whole")
+    );
 }

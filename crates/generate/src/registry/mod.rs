@@ -161,7 +161,8 @@ impl ModelSource {
             _ => self.model(device)?,
         };
         if let Some(folder) = &options.controlnet {
-            model = model.with_controlnet(ControlNetModel::load(folder, device)?)?;
+            let controlnet = ControlNetModel::load_for(folder, &model, device)?;
+            model = model.with_controlnet(controlnet)?;
         }
         model = loras.add_to(model, device)?;
         model.network = model.network.generating_in(options.weights, device);

@@ -15,6 +15,10 @@ pub struct ControlNetConfig {
     /// How the features of the control image are fused with those of the base.
     #[serde(default)]
     pub fusion: Fusion,
+    /// Whether it was trained with control images in [0, 1], as those of diffusers are, and not in
+    /// [-1, 1].
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub unit: bool,
 }
 
 /// How the features of the control image are fused with those of the base.
@@ -43,7 +47,7 @@ pub enum Initial {
 }
 
 /// Feature channels of the stem, as ControlNet has them.
-const STEM: [usize; 4] = [16, 32, 96, 256];
+pub const STEM: [usize; 4] = [16, 32, 96, 256];
 
 impl ControlNetConfig {
     /// The configuration for control images `[channels, height, width]` and a first feature map of
@@ -56,6 +60,7 @@ impl ControlNetConfig {
             channels: control[0],
             stem: (0..=halvings).map(width).collect(),
             fusion,
+            unit: false,
         }
     }
 

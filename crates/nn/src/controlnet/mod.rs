@@ -4,7 +4,7 @@
 pub(crate) mod config;
 mod stem;
 
-pub use config::{ControlNetConfig, Fusion, Initial};
+pub use config::{ControlNetConfig, Fusion, Initial, STEM};
 
 use crate::error::ConfigError;
 use crate::layers::embedding::{TimestepEmbedding, WEmbedding};
@@ -175,7 +175,7 @@ impl ControlNet {
     ///
     /// # Shapes
     /// - `z`: `[batch, channels, height, width]`
-    /// - `control`: `[batch, config.channels, any, any]`
+    /// - `control`: `[batch, config.channels, any, any]`, in [-1, 1]
     pub(crate) fn fuse(
         &self,
         features: Features,
@@ -187,6 +187,10 @@ impl ControlNet {
         let encoder = self.encoder();
         let embedding = encoder.embed(time, inputs, &z.device());
         let text = inputs.prompt.as_ref().map(|prompt| &prompt.cond.states);
+        let control = match self.config.unit {
+            true => control / 2.0 + 0.5,
+            false => control,
+        };
         let [_, _, height, width] = features.skips[0].dims();
         let stem = self
             .controlnet_cond_embedding

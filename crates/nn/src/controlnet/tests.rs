@@ -53,6 +53,7 @@ fn config(fusion: Fusion) -> ControlNetConfig {
         channels: 2,
         stem: vec![8, 12],
         fusion,
+        unit: false,
     }
 }
 

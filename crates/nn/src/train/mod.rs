@@ -6,6 +6,7 @@ pub(crate) mod cost;
 pub(crate) mod init;
 pub(crate) mod lora;
 pub(crate) mod precision;
+pub(crate) mod sum;
 pub(crate) mod weight_format;
 
 pub use cost::{AttentionTable, TrainedPart, Training};

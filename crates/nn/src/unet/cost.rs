@@ -211,6 +211,7 @@ mod tests {
                 channels: 2,
                 stem: vec![8, 12, 20],
                 fusion,
+                unit: false,
             }),
             ..pixels.clone()
         };
@@ -267,6 +268,7 @@ mod tests {
                 channels: 1,
                 stem: vec![16],
                 fusion: Fusion::ZeroConv,
+                unit: false,
             }),
             ..config
         };

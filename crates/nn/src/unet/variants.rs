@@ -9,6 +9,7 @@ use crate::error::ConfigError;
 use crate::layers::embedding::{WEmbedding, w_sinusoid};
 use crate::train::init::{Init, count};
 use crate::train::precision::{Cast, Precision};
+use crate::train::sum::plus;
 use crate::train::weight_format::{Quantise, WeightFormat};
 use crate::train::{Lora, LoraConfig, LoraLayer};
 use burn::module::{Module, ModuleMapper};
@@ -195,6 +196,13 @@ impl UNet {
             WeightFormat::Floats(precision) => self.with_weight_dtype(precision),
             WeightFormat::Q8_0 => self.merged().map_blocks(&mut Quantise),
         }
+    }
+
+    /// The same network with `factor` times the weights of another one added to its own; the other's
+    /// LoRA do not count. What the other does not have, such as an input for w, stays. None where it
+    /// has a layer that this one does not have, or of another shape.
+    pub fn plus(self, other: &Self, factor: f64) -> Option<Self> {
+        plus(self, &other.clone().without_lora(), factor)
     }
 
     /// Changes the parameters of all blocks, those of the ControlNet included.

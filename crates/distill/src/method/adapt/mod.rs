@@ -10,54 +10,41 @@
 //! ‖x̃ − x̂_η(z_t, w, c)‖² at the N times of the student's grid.
 //!
 //! # Departures from the papers
-//! The student starts from one that is distilled already, with the LoRA of the teacher where that
-//! has one, and so needs no halvings: its N steps learn from all of the teacher's at once.
+//! The student starts from one that is distilled already, with what the teacher has learnt added to
+//! its weights, and so needs no halvings: its N steps learn from all of the teacher's at once.
 
 mod config;
 mod objective;
+mod start;
 
 pub use config::AdaptConfig;
 pub use objective::Adapt;
+pub use start::AdaptedStudent;
 
 use super::start::{Start, TrainedSteps};
 use super::{GuidanceWeights, LossWeighting, Method, MethodError, Objective, Teacher};
 use fewstep_diffusion::SamplerRecipe;
 use fewstep_formats::Model;
-use fewstep_nn::{Backbone, ConfigError, Lora};
-use std::fmt;
-use std::sync::Arc;
+use fewstep_nn::Backbone;
 
 /// Adapting a student as a phase.
-#[derive(Clone)]
+#[derive(Clone, Debug)]
 pub struct AdaptMethod {
     /// Its settings.
     pub config: AdaptConfig,
     /// The few-step student that it starts from; none where a recipe is only described.
-    pub start: Option<Arc<Model>>,
+    pub start: Option<AdaptedStudent>,
     /// Its sampling steps; by default those that it was distilled for.
     pub steps: Option<usize>,
     /// Which w; by default those of the student.
     pub weights: Option<GuidanceWeights>,
 }
 
-impl fmt::Debug for AdaptMethod {
-    /// Equal for equal methods, the weights that the student starts from included.
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let start = self.start.as_deref().map(Model::weights_hash);
-        f.debug_struct("AdaptMethod")
-            .field("config", &self.config)
-            .field("start", &start)
-            .field("steps", &self.steps)
-            .field("weights", &self.weights)
-            .finish()
-    }
-}
-
 impl AdaptMethod {
     fn start(&self) -> Start<'_> {
         Start {
             section: "",
-            model: self.start.as_deref(),
+            model: self.starts_from(),
             steps: self.steps,
             trained: TrainedSteps::All,
             weights: self.weights,
@@ -94,7 +81,7 @@ impl Method for AdaptMethod {
     }
 
     fn starts_from(&self) -> Option<&Model> {
-        self.start.as_deref()
+        self.start.as_ref().map(AdaptedStudent::model)
     }
 
     fn check(&self, teacher: &Model) -> Result<(), MethodError> {
@@ -109,30 +96,12 @@ impl Method for AdaptMethod {
         Self::weighting(start)?.check_bounded_for(recipe.prediction, &recipe.schedule)
     }
 
-    /// The student that it starts from, with the LoRA that the teacher has learnt.
+    /// The student that it starts from, with what the teacher has learnt.
     fn student(&self, base: &Model, seed: u64) -> Result<Backbone, MethodError> {
-        let network = self.start().model()?.network.clone();
-        let Some(lora) = base.network.lora() else {
-            return Ok(network);
-        };
-        let invalid = |error: ConfigError| MethodError::Teacher(error.to_string());
-        let network = network.with_lora(lora.config(), seed).map_err(invalid)?;
-        let learnt = lora.layers();
-        let mut layers = network.lora().map(Lora::layers).unwrap_or_default();
-        for own in &mut layers {
-            match learnt.iter().find(|layer| layer.name == own.name) {
-                Some(layer) if layer.shape == own.shape => *own = layer.clone(),
-                Some(layer) => {
-                    return Err(MethodError::Teacher(format!(
-                        "the student's layer {} has the shape {:?} and the teacher's {:?}: give a student that was distilled from this teacher",
-                        own.name, own.shape, layer.shape
-                    )));
-                }
-                // The input for w, which a teacher has not.
-                None => {}
-            }
+        match &self.start {
+            Some(start) => start.taught_by(base, seed),
+            None => self.start().model().map(|model| model.network.clone()),
         }
-        Ok(network.with_lora_layers(&layers))
     }
 
     fn objective(&self, teacher: &Teacher<'_>) -> Result<Box<dyn Objective>, MethodError> {

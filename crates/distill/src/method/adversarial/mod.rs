@@ -35,14 +35,12 @@ pub(super) use generator::{Realism, realism_cost};
 
 use super::{
     GuidanceWeights, InRecipe, Method, MethodError, Objective, Player, SharedSettings, Start,
-    Teacher, Turn, start,
+    StartModel, Teacher, Turn, start,
 };
 use crate::error::RecipeError;
 use fewstep_diffusion::{Guidance, SamplerRecipe};
 use fewstep_formats::Model;
 use fewstep_nn::{Backbone, Discriminator, WEmbedding};
-use std::fmt;
-use std::sync::Arc;
 
 /// The name of the discriminator among the players.
 pub const DISCRIMINATOR: &str = "discriminator";
@@ -51,32 +49,18 @@ pub const DISCRIMINATOR: &str = "discriminator";
 const DISCRIMINATES: &str = "the judging network has heads";
 
 /// Adversarial fine-tuning as a phase.
-#[derive(Clone)]
+#[derive(Clone, Debug)]
 pub struct AdversarialMethod {
     /// Its settings.
     pub config: AdversarialConfig,
     /// The few-step student that it starts from; none where a recipe is only described.
-    pub start: Option<Arc<Model>>,
+    pub start: Option<StartModel>,
     /// Which w; by default those of the student that it starts from.
     pub weights: Option<GuidanceWeights>,
     /// How w enters the discriminator's heads.
     pub embedding: WEmbedding,
     /// The student's peak learning rate, which is the discriminator's too where it has no other.
     pub lr: f64,
-}
-
-impl fmt::Debug for AdversarialMethod {
-    /// Equal for equal methods, the weights that the student starts from included.
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let start = self.start.as_deref().map(Model::weights_hash);
-        f.debug_struct("AdversarialMethod")
-            .field("config", &self.config)
-            .field("start", &start)
-            .field("weights", &self.weights)
-            .field("embedding", &self.embedding)
-            .field("lr", &self.lr)
-            .finish()
-    }
 }
 
 impl AdversarialMethod {

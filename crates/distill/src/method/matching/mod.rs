@@ -35,26 +35,24 @@ use super::adversarial::check_guide;
 use super::teacher::{check_clipping, clipped};
 use super::{
     GuidanceWeights, InRecipe, LossWeighting, Method, MethodError, Objective, Player,
-    SharedSettings, Start, Teacher, Turn, start,
+    SharedSettings, Start, StartModel, Teacher, Turn, start,
 };
 use crate::error::RecipeError;
 use burn::module::Module;
 use fewstep_diffusion::{Guidance, SamplerRecipe};
 use fewstep_formats::Model;
 use fewstep_nn::{Backbone, JudgingScore, WEmbedding};
-use std::fmt;
-use std::sync::Arc;
 
 /// The name of the fake score among the players.
 pub const FAKE_SCORE: &str = "fake-score";
 
 /// Distribution matching as a phase.
-#[derive(Clone)]
+#[derive(Clone, Debug)]
 pub struct MatchingMethod {
     /// Its settings.
     pub config: MatchingConfig,
     /// The few-step student that it starts from; none where a recipe is only described.
-    pub start: Option<Arc<Model>>,
+    pub start: Option<StartModel>,
     /// Which w; by default those of the student that it starts from.
     pub weights: Option<GuidanceWeights>,
     /// How w enters the fake score.
@@ -63,21 +61,6 @@ pub struct MatchingMethod {
     pub weighting: Option<LossWeighting>,
     /// The student's peak learning rate, which is the fake score's too where it has no other.
     pub lr: f64,
-}
-
-impl fmt::Debug for MatchingMethod {
-    /// Equal for equal methods, the weights that the student starts from included.
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let start = self.start.as_deref().map(Model::weights_hash);
-        f.debug_struct("MatchingMethod")
-            .field("config", &self.config)
-            .field("start", &start)
-            .field("weights", &self.weights)
-            .field("embedding", &self.embedding)
-            .field("weighting", &self.weighting)
-            .field("lr", &self.lr)
-            .finish()
-    }
 }
 
 impl MatchingMethod {

@@ -1,10 +1,12 @@
 //! The few-step student that a method starts from, besides its teacher.
 
 mod checks;
+mod model;
 mod simulation;
 #[cfg(test)]
 pub(super) mod testing;
 
+pub use model::StartModel;
 pub use simulation::{Simulation, TrainedSteps};
 
 use super::{GuidanceWeights, MethodError, SharedSettings, StudentPrediction, Trained};

@@ -189,12 +189,7 @@ impl Run {
             shown: shown * (1 + usize::from(guided)),
             data: self.examples.bytes(),
             image: shape.len(),
-            // A LoRA is added to weights in 32 bits.
-            reads_stored: phase.lora.is_some()
-                && self
-                    .components
-                    .as_ref()
-                    .is_some_and(|parts| !parts.has_loras()),
+            reads_stored: phase.lora.is_some() && self.components.is_some(),
             precision: self.config.precision,
         }
     }

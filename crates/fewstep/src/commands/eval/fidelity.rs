@@ -1,7 +1,6 @@
 //! `fewstep eval --fidelity`: how near a model's images are to its teacher's.
 
 use super::inputs::{EvalInputs, turns};
-use super::results::is_zero;
 use super::table::align;
 use super::{Args, each_once};
 use crate::commands::shared::fidelity::{
@@ -12,7 +11,7 @@ use crate::commands::shared::measure::SampledModel;
 use crate::commands::shared::models;
 use crate::error::{CliError, CliResult};
 use crate::memory;
-use crate::numbers::{plural, thousands};
+use crate::numbers::{is_zero, plural, thousands};
 use crate::parsers::steps;
 use crate::progress;
 use burn::tensor::Device;

@@ -7,6 +7,7 @@ use super::real::Real;
 use crate::commands::shared::loras::Used;
 use crate::commands::shared::measure::{Measured, SampledModel};
 use crate::error::CliResult;
+use crate::numbers::is_zero;
 use fewstep_diffusion::Role;
 use fewstep_metrics::{FeatureId, Features, Retrieval};
 use serde::{Deserialize, Serialize};
@@ -26,10 +27,6 @@ pub(super) struct Setting {
     pub(super) w: Option<f64>,
     pub(super) network_calls: usize,
     pub(super) seed: u64,
-}
-
-pub(super) fn is_zero(number: &usize) -> bool {
-    *number == 0
 }
 
 /// One measurement of a model.

@@ -13,8 +13,8 @@ use clap::ValueEnum;
 use fewstep_diffusion::Guidance;
 use fewstep_diffusion::limits::RANK;
 use fewstep_formats::{
-    FormatError, GgufPrecision, Model, Pipeline, WeightPrecision, convert_weights, name_precision,
-    vacant, write_folder_atomically,
+    FormatError, GgufPrecision, Model, Pipeline, WeightPrecision, convert_weights, vacant,
+    write_folder_atomically,
 };
 use fewstep_generate::ModelSource;
 use ready::{Ready, Tool};
@@ -134,11 +134,7 @@ pub(crate) fn run(args: Args) -> CliResult {
             write_folder_atomically(out, |draft| {
                 pipeline.components.save_pipeline(model, draft)?;
                 too_large = converted(draft, plain)?;
-                // The U-Net is in f32, and its teacher's text encoder may be in 16 bits.
-                match plain {
-                    None => name_precision(draft, WeightPrecision::F32),
-                    Some(_) => Ok(()),
-                }
+                Ok(())
             })
         })?,
         (None, Form::SingleFile) => args.write_model(|pipeline, model, out| {

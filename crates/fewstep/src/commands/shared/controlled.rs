@@ -43,8 +43,8 @@ pub(crate) struct ControlledArgs {
 /// A ControlNet other than the model's own.
 #[derive(clap::Args)]
 pub(crate) struct ControlNetArgs {
-    /// Use the ControlNet of this model folder instead of the model's own. It must have been
-    /// trained on the same base.
+    /// Use the ControlNet of this model folder instead of the model's own, or a ControlNetModel of
+    /// diffusers. It must have been trained on the same base.
     #[arg(long, alias = "adapter", value_name = "FOLDER")]
     pub(crate) controlnet: Option<PathBuf>,
 }

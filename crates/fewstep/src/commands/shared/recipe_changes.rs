@@ -32,10 +32,11 @@ const JUDGED: [&str; 10] = [
 ];
 
 /// The names of what is known by its contents, where the run has stored their digests.
-const KNOWN_BY_CONTENTS: [&str; 7] = [
+const KNOWN_BY_CONTENTS: [&str; 8] = [
     "data.path",
     "condition.path",
     "teacher",
+    "teacher_before",
     "teacher_lora",
     "matching.student",
     "student",

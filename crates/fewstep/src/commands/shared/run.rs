@@ -20,6 +20,7 @@ use fewstep_distill::run::{Event, Run, RunInputs};
 use fewstep_formats::Model;
 use fewstep_kernels::device::DeviceName;
 use fewstep_kernels::memory;
+use fewstep_nn::{Backbone, LoraConfig};
 use serde::de::DeserializeOwned;
 use std::path::{Path, PathBuf};
 
@@ -121,6 +122,22 @@ impl RunArgs {
     /// An error in the recipe's values, which names the recipe.
     pub(crate) fn recipe_error(&self, message: String) -> CliError {
         CliError::input(format!("{}: {message}", self.recipe.display()))
+    }
+
+    /// Refuses LoRA that one of these networks cannot have.
+    pub(crate) fn check_lora(
+        &self,
+        lora: Option<&LoraConfig>,
+        networks: &[&Backbone],
+    ) -> CliResult {
+        let Some(lora) = lora else {
+            return Ok(());
+        };
+        networks.iter().try_for_each(|&network| {
+            let fits = network.clone().with_lora(lora, 0);
+            fits.map(drop)
+                .map_err(|error| self.recipe_error(error.to_string()))
+        })
     }
 
     /// The folder of the run.

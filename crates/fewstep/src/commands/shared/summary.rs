@@ -2,7 +2,7 @@
 
 use super::guidance::both_conventions;
 use super::loras::Used;
-use crate::numbers::plural;
+use crate::numbers::{is_zero, plural};
 use fewstep_data::image::Image;
 use fewstep_generate::{Generator, Request};
 use serde::Serialize;
@@ -41,10 +41,6 @@ pub(crate) struct Summary {
     network_calls: usize,
     seconds_per_image: f64,
     out: PathBuf,
-}
-
-fn is_zero(count: &usize) -> bool {
-    *count == 0
 }
 
 impl Summary {

@@ -171,11 +171,20 @@ impl TeacherInputs {
             height,
             width,
         } = examples.shape();
-        let trained = std::mem::replace(&mut teacher.recipe.resolution, [channels, height, width]);
-        if trained != teacher.recipe.resolution
+        let size = [channels, height, width];
+        let trained = std::mem::replace(&mut teacher.recipe.resolution, size);
+        if trained != size
             && let Some(side) = data.size
         {
             let usual = side * trained[1] / height;
+            if let Some(control) = &mut teacher.recipe.control {
+                *control = control.resized(trained, size).ok_or_else(|| {
+                    CliError::input(format!(
+                        "the teacher takes control images of {:?} (channels, height, width) with images of {usual}x{usual} pixels, and `data.size` is {side}: give a size with which control images have whole pixels",
+                        control.shape
+                    ))
+                })?;
+            }
             console::note(format_args!(
                 "the teacher generates images of {usual}x{usual} pixels, and its students will generate those of {side}x{side} (`data.size`)"
             ));
@@ -193,19 +202,19 @@ impl TeacherInputs {
         })
     }
 
-    /// The few-step student that a method starts from, with LoRA added, its weights stored in a
-    /// type and computing in another.
+    /// Another model that a method starts from, such as a few-step student, with LoRA added, its
+    /// weights stored in a type and computing in another.
     pub(crate) fn start(
         &self,
         (reference, steps): (&str, Option<usize>),
         loras: &[TeacherLora],
         (stored, computing): (Precision, Precision),
-    ) -> CliResult<Arc<Model>> {
+    ) -> CliResult<Model> {
         let source = ModelSource::find(reference, steps)?;
         let loras = TeacherLora::read(loras).input_error()?;
         let mut start = load(&source, &loras, stored, &self.device)?;
         start.network = start.network.computing_in(computing);
-        Ok(Arc::new(start))
+        Ok(start)
     }
 
     /// Whether the teacher generates from texts.
@@ -233,21 +242,21 @@ impl TeacherInputs {
 
     /// A teacher that generates from control images gets those that it was trained with.
     fn check_condition(&self) -> CliResult {
-        let Some(trained) = self.teacher.recipe.control else {
+        let Some(taken) = self.teacher.recipe.control else {
             return Ok(());
         };
-        let command = command_of(trained.task);
+        let command = command_of(taken.task);
         match self.examples.conditions().map(control_spec) {
-            Some(spec) if spec == trained => Ok(()),
+            Some(spec) if spec == taken => Ok(()),
             Some(spec) => Err(CliError::input(format!(
-                "the teacher was trained for `fewstep {command}` with control images of {:?} (channels, height, width), and [condition] makes those for `fewstep {}` of {:?}: use the same",
-                trained.shape,
+                "the teacher is for `fewstep {command}`, with control images of {:?} (channels, height, width) for images of this size, and [condition] makes those for `fewstep {}` of {:?}: use the same",
+                taken.shape,
                 command_of(spec.task),
                 spec.shape
             ))),
             None => Err(CliError::input(format!(
                 "the teacher generates from control images of {:?} (channels, height, width), as in `fewstep {command}`: add a [condition] section",
-                trained.shape
+                taken.shape
             ))),
         }
     }
@@ -310,12 +319,8 @@ fn load(
     stored: Precision,
     device: &Device,
 ) -> CliResult<Model> {
-    if loras.is_empty() {
-        return Ok(source.stored_model(stored.into(), device)?);
-    }
-    let mut model = loras.add_to(source.model(device)?, device).input_error()?;
-    model.network = model.network.with_weight_dtype(stored);
-    Ok(model)
+    let model = source.stored_model(stored.into(), device)?;
+    loras.add_to(model, device).input_error()
 }
 
 /// Whether a teacher takes the latents and the prompt embeddings of the data, whose images have
@@ -325,8 +330,7 @@ fn fits(teacher: &Model, examples: &Examples, side: Option<usize>) -> Result<(),
     let (expected, shape) = (teacher.recipe.resolution, examples.shape());
     let got = [shape.channels, shape.height, shape.width];
     let network = teacher.network.config();
-    let any_size = side.is_some() && teacher.recipe.control.is_none();
-    let fits = expected == got || any_size && expected[0] == got[0];
+    let fits = expected == got || side.is_some() && expected[0] == got[0];
     if !fits {
         let size = side.map(|side| format!(" = {}", side * expected[1] / got[1]));
         return Err(format!(

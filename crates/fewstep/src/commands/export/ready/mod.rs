@@ -4,6 +4,7 @@ mod a1111;
 mod comfyui;
 mod readme;
 
+use super::converted;
 use crate::commands::shared::example::steps_of;
 use crate::error::{CliError, CliResult};
 use fewstep_diffusion::{
@@ -11,8 +12,8 @@ use fewstep_diffusion::{
     ScheduleConfig,
 };
 use fewstep_formats::{
-    FormatError, GgufPrecision, Model, Pipeline, WeightPrecision, convert_weights,
-    write_atomically, write_json_atomically,
+    FormatError, GgufPrecision, Model, Pipeline, WeightPrecision, write_atomically,
+    write_json_atomically,
 };
 use fewstep_nn::{BackboneConfig, ExtraInput};
 use std::path::Path;
@@ -179,8 +180,7 @@ impl<'a> Ready<'a> {
         let too_large = match self.tool {
             Tool::Diffusers => {
                 pipeline.components.save_pipeline(model, folder)?;
-                // transformers keeps the type of a file, diffusers does not: all parts are of one.
-                convert_weights(folder, precision.unwrap_or(WeightPrecision::F32))?
+                converted(folder, precision)?
             }
             Tool::SdCpp => pipeline.save_whole_gguf(model, gguf, &folder.join(GGUF))?,
             Tool::Comfyui | Tool::A1111 => pipeline.save_single(model, precision, &checkpoint)?,
