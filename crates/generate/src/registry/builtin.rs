@@ -53,6 +53,11 @@ const MODELS: &[Embedded] = &[
         weights: asset!("fashion-mnist-matched-steps-1.safetensors"),
     },
     Embedded {
+        name: "fashion-mnist-matched",
+        steps: Some(4),
+        weights: asset!("fashion-mnist-matched-steps-4.safetensors"),
+    },
+    Embedded {
         name: "fashion-mnist-teacher",
         steps: None,
         weights: asset!("fashion-mnist-teacher.safetensors"),
