@@ -1,6 +1,6 @@
 //! The recipe of a run with one phase, and the methods that it can name.
 
-use super::distill::{check_w_embedding, earlier_w_embedding};
+use super::distill::{check_image_guidance, check_w_embedding, earlier_w_embedding};
 use super::{RunConfig, TeacherLora};
 use crate::error::RecipeError;
 use crate::method::adversarial::{AdversarialConfig, AdversarialMethod};
@@ -76,6 +76,11 @@ macro_rules! phase_recipe {
             /// and `adversarial` the default is what the student that it starts from is for.
             #[serde(default, skip_serializing_if = "Option::is_none")]
             pub w: Option<GuidanceWeights>,
+            /// The guidance scale towards the source image of a teacher that sees one (InstructPix2Pix), as
+            /// diffusers' `image_guidance_scale`: 1 is none. It is folded into the student. By default
+            /// that of the student that the method starts from, else the teacher's, 1.5 as a rule.
+            #[serde(default, skip_serializing_if = "Option::is_none")]
+            pub image_guidance: Option<f64>,
             /// LoRA of the student's weights, and with `matching` of the fake score's, instead of
             /// all weights.
             #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -198,6 +203,7 @@ impl PhaseRecipe {
         probability("label_dropout", self.label_dropout)?;
         TeacherLora::check(&self.teacher_lora)?;
         self.w.map_or(Ok(()), GuidanceWeights::check)?;
+        check_image_guidance(self.image_guidance)?;
         check_w_embedding(self.w_embedding)?;
         self.check_precision()?;
         self.weighting

@@ -38,11 +38,12 @@ fn adapt(args: &RunArgs, world: &World) -> CliResult {
     if let Some(folder) = &folder {
         folder.check_recipe(&recipe)?;
     }
-    let inputs = TeacherInputs::read(
+    let mut inputs = TeacherInputs::read(
         Teacher {
             model: &recipe.teacher,
             loras: &recipe.teacher_lora,
             clip_skip: recipe.clip_skip,
+            image_guidance: None,
             stored: recipe.shared_precision(),
         },
         &recipe.data,

@@ -12,7 +12,7 @@ use fewstep_diffusion::Guidance;
 use fewstep_formats::Model;
 use fewstep_kernels::device::Placement;
 use fewstep_kernels::memory::Predicted;
-use fewstep_nn::{Backbone, LoraConfig, Precision, TrainedPart, Training};
+use fewstep_nn::{Backbone, ExtraInput, LoraConfig, Precision, TrainedPart, Training};
 use serde::Serialize;
 
 /// Where a run computes, for the prediction of its memory.
@@ -169,7 +169,13 @@ impl Run {
         shown: usize,
     ) -> Needs<'a> {
         let shape = self.examples.shape();
-        let guided = self.recipe(phase, base, 0).guidance == Guidance::ClassifierFree;
+        // Branches of guidance in a call for a grid.
+        let sees_source = base.network.config().extra_input() == Some(ExtraInput::SourceImage);
+        let branches = match self.recipe(phase, base, 0).guidance {
+            Guidance::ClassifierFree if sees_source => 3,
+            Guidance::ClassifierFree => 2,
+            Guidance::None | Guidance::Input { .. } | Guidance::Fixed { .. } => 1,
+        };
         let phases = self.phases.iter();
         let starts = phases.filter_map(|phase| phase.method.starts_from());
         Needs {
@@ -186,7 +192,7 @@ impl Run {
             cost,
             other_state,
             starts: starts.map(|start| start.network.num_params()).sum(),
-            shown: shown * (1 + usize::from(guided)),
+            shown: shown * branches,
             data: self.examples.bytes(),
             image: shape.len(),
             // A LoRA is added to weights in 32 bits.

@@ -17,15 +17,16 @@ use fewstep_formats::{
     vacant, write_folder_atomically,
 };
 use fewstep_generate::ModelSource;
+use fewstep_nn::ExtraInput;
 use ready::{Ready, Tool};
 use std::path::{Path, PathBuf};
 
 /// Write a model in a form that other tools read.
 ///
 /// --for names a tool, and writes a folder with all that it needs and a README.md that says what to
-/// do with it. --form writes one form only. A folder is for diffusers, which passes w to a student.
-/// Other tools ignore a student's input for w without a warning: for them, one w is folded in
-/// (--bake-w).
+/// do with it. --form writes one form only. A folder is for diffusers, which passes w to a student,
+/// unless it edits by instruction. Other tools ignore a student's input for w without a warning: for
+/// them, one w is folded in (--bake-w).
 ///
 /// Example: fewstep export --model runs/sd15 --steps 4 --bake-w 6.5 --for comfyui --out student
 #[derive(clap::Args)]
@@ -169,6 +170,11 @@ pub(crate) fn run(args: Args) -> CliResult {
     args.report()
 }
 
+/// Whether it edits by instruction: diffusers' pipeline for that passes no w.
+fn sees_source(model: &Model) -> bool {
+    model.network.config().extra_input() == Some(ExtraInput::SourceImage)
+}
+
 /// Says that tokens which only the model's own tokenizer knows are left out of a single file.
 fn note_added_tokens(pipeline: &Pipeline) {
     if pipeline.text_encoder.vocabulary_without_added().is_some() {
@@ -210,7 +216,9 @@ impl Args {
         };
         let pipeline = Pipeline::load(folder, &Device::flex()).input_error()?;
         let model = match (self.bake_w, pipeline.model.recipe.guidance) {
-            (None, Guidance::Input { default, .. }) if tool != Tool::Diffusers => {
+            (None, Guidance::Input { default, .. })
+                if tool != Tool::Diffusers || sees_source(&pipeline.model) =>
+            {
                 console::note(format_args!(
                     "{} is folded in, since this tool passes no w to a model: choose another with --bake-w",
                     both_conventions(default)
@@ -270,6 +278,11 @@ impl Args {
         if let ModelSource::Latent(folder) = &source {
             let pipeline = Pipeline::load(folder, &device).input_error()?;
             let model = self.baked(&pipeline.model)?;
+            if sees_source(&model) && matches!(model.recipe.guidance, Guidance::Input { .. }) {
+                eprintln!(
+                    "warning: other tools pass no w to a model that edits by instruction, diffusers neither: for them, fold one in with --bake-w"
+                );
+            }
             if matches!(self.form, Form::SingleFile | Form::GgufModel) {
                 note_added_tokens(&pipeline);
             }
