@@ -7,12 +7,10 @@ mod texts;
 pub use file::LatentsFile;
 
 use burn::tensor::{Device, Tensor, TensorData};
-use fewstep_data::image::{Image, to_f32};
 use fewstep_data::{
     Check, Contents, DataError, ImageShape, Latents, LatentsHeader, LatentsWriter, Masks, Source,
 };
 use fewstep_formats::{FormatError, PipelineComponents};
-use fewstep_kernels::device::Placement;
 use rayon::current_num_threads;
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};

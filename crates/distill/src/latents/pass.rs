@@ -76,7 +76,7 @@ fn batch(images: &[Image], device: &Device) -> Tensor<4> {
     Tensor::from_data(TensorData::new(pixels, shape), device)
 }
 
-fn values<const D: usize>(tensor: Tensor<D>) -> Vec<f32> {
+pub(super) fn values<const D: usize>(tensor: Tensor<D>) -> Vec<f32> {
     // A tensor in memory can always be read back.
     tensor.into_data().try_to_vec().unwrap_or_default()
 }
