@@ -50,13 +50,14 @@ fn a_model_that_edits_by_instruction_is_distilled_killed_and_resumed() {
         (9 * 17 + 1, 4 * 17 + 1)
     );
 
-    // The other guidance is an input, and another source image gives another image.
-    let one = |more: &[&str]| {
-        let more = [&CAT[..], &["--steps", "1"], more].concat();
+    // Another student or source image gives another image.
+    let made = |steps: &str, more: &[&str]| {
+        let more = [&CAT[..], &["--steps", steps], more].concat();
         edited(&workspace, "students", &more)
     };
+    let one = |more: &[&str]| made("1", more);
     let plain = one(&["--w", "3"]);
-    assert_ne!(plain, one(&["--w", "9"]));
+    assert_ne!(plain, made("2", &["--w", "3"]));
     assert_eq!(plain, one(&["--w", "3", "--image-guidance-scale", "2.5"]));
     write_pattern(&workspace.path("before/0.png"), 77, [16, 16]);
     assert_ne!(plain, one(&["--w", "3"]));
@@ -120,7 +121,7 @@ fn latents_of_source_images_are_not_scaled_and_mirrored_with_their_images() {
 /// Stage one only, as a LoRA, with the usual scale; written for diffusers with a w of its own.
 #[test]
 fn a_lora_of_stage_one_is_written_for_diffusers() {
-    let (workspace, recipe) = edits("lora = { rank = 2 }\n");
+    let (workspace, recipe) = edits("lora = { rank = 2, alpha = 3.0 }\n");
     let words = ["distill", &recipe, "--out", "guided"];
     let text = std::fs::read_to_string(workspace.path("distill.toml")).expect("there");
     let (before, after) = (
