@@ -39,8 +39,8 @@ const HALVING: &str = "progressive = { start_steps = 2, end_steps = 1, updates =
 
 /// The tiny random model of tools/golden/instruct.py, guided towards the image by [`SCALE`].
 fn teacher() -> Model {
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR"))
-        .join("../formats/tests/golden/latent/instruct");
+    let folder =
+        Path::new(env!("CARGO_MANIFEST_DIR")).join("../formats/tests/golden/latent/instruct");
     let pipeline = Pipeline::load(&folder, &Device::flex()).expect("a model");
     let mut model = pipeline.model;
     model.recipe.image_guidance = Some(SCALE);
@@ -175,7 +175,10 @@ fn assert_close(what: &str, ours: &[f64], expected: &[f64]) {
     assert_eq!(ours.len(), expected.len(), "{what}");
     let largest = expected.iter().fold(0.0f64, |most, v| most.max(v.abs()));
     for (index, (a, b)) in ours.iter().zip(expected).enumerate() {
-        assert!((a - b).abs() < 1e-3 * largest, "{what} {index}: {a} for {b}");
+        assert!(
+            (a - b).abs() < 1e-3 * largest,
+            "{what} {index}: {a} for {b}"
+        );
     }
 }
 
@@ -325,7 +328,10 @@ fn captions_and_source_images_are_dropped_alone_and_together() {
     ] {
         for (seen, expected) in [11.0, 1.0, 10.0, 0.0].into_iter().zip(shares) {
             let got = share(drops_source, seen);
-            assert!((got - expected).abs() < 0.02, "{seen}: {got} for {expected}");
+            assert!(
+                (got - expected).abs() < 0.02,
+                "{seen}: {got} for {expected}"
+            );
         }
     }
 }

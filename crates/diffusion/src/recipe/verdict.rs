@@ -46,7 +46,9 @@ pub enum RecipeError {
         asked: f64,
     },
     /// Another guidance scale of the source image than the one folded into the weights.
-    #[error("this student was distilled only for an image guidance scale of {fixed}, it cannot be sampled with {asked}: omit the image guidance scale, or use the teacher")]
+    #[error(
+        "this student was distilled only for an image guidance scale of {fixed}, it cannot be sampled with {asked}: omit the image guidance scale, or use the teacher"
+    )]
     FixedImageGuidance {
         /// The scale of the weights.
         fixed: f64,

@@ -11,10 +11,10 @@ use fewstep_data::{
     Check, Contents, DataError, ImageShape, Latents, LatentsHeader, LatentsWriter, Masks, Source,
 };
 use fewstep_formats::{FormatError, PipelineComponents};
+use pass::{PARTS, Pass, together};
 use rayon::current_num_threads;
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
-use pass::{PARTS, Pass, together};
 use texts::encode_texts;
 
 /// Texts that a thread encodes together.

@@ -131,7 +131,7 @@ fn a_lora_of_stage_one_is_written_for_diffusers() {
     let text = format!("{}{}", &text[..before], &text[after..]);
     std::fs::write(workspace.path("distill.toml"), text).expect("written");
     workspace.succeed(&words);
-    let (info, _) = workspace.succeed(&["info", "guided"]);
+    let (info, _) = workspace.succeed(&["info", "guided/models/guided"]);
     assert!(info.contains("image guidance scale 1.5 folded"), "{info}");
     let student = edited(&workspace, "guided", &[&CAT[..], &["--w", "5"]].concat());
     let export = |more: &[&str]| {
@@ -139,9 +139,17 @@ fn a_lora_of_stage_one_is_written_for_diffusers() {
         workspace.run(&[&words[..], more].concat())
     };
     let said = export(&["--form", "folder", "--out", "with-w"]);
-    assert!(said.status.success() && stderr(&said).contains("--bake-w"), "{}", stderr(&said));
+    assert!(
+        said.status.success() && stderr(&said).contains("--bake-w"),
+        "{}",
+        stderr(&said)
+    );
     let said = export(&["--form", "folder", "--bake-w", "5", "--out", "baked"]);
-    assert!(said.status.success() && !stderr(&said).contains("warning"), "{}", stderr(&said));
+    assert!(
+        said.status.success() && !stderr(&said).contains("warning"),
+        "{}",
+        stderr(&said)
+    );
     let config = json(&workspace.path("baked/unet/config.json"));
     assert!(config["time_cond_proj_dim"].is_null(), "{config}");
     let close = |a: &[u8], b: &[u8]| a.iter().zip(b).all(|(a, b)| a.abs_diff(*b) <= 1);
@@ -149,9 +157,14 @@ fn a_lora_of_stage_one_is_written_for_diffusers() {
     let said = export(&["--for", "diffusers", "--out", "ready"]);
     assert!(said.status.success(), "{}", stderr(&said));
     let readme = std::fs::read_to_string(workspace.path("ready/README.md")).expect("there");
-    assert!(readme.contains("image=PIL") && readme.contains("guidance_scale=1)"), "{readme}");
+    assert!(
+        readme.contains("image=PIL") && readme.contains("guidance_scale=1)"),
+        "{readme}"
+    );
     for tool in ["comfyui", "a1111", "sd-cpp"] {
-        let words = ["export", "--model", "guided", "--for", tool, "--out", "other"];
+        let words = [
+            "export", "--model", "guided", "--for", tool, "--out", "other",
+        ];
         workspace.refuse(&words, &["by instruction", "--form"]);
     }
 }
@@ -176,4 +189,41 @@ fn an_image_guidance_without_a_source_image_is_refused() {
     );
     std::fs::remove_file(workspace.path("before/7.png")).expect("removed");
     refuse(&[], &["7.png needs", "no image named `7`"]);
+}
+
+/// A student is compared with its teacher on edits of source images, at the scale that it has: here
+/// the student is the teacher with another scale.
+#[test]
+fn fidelity_is_measured_on_edits() {
+    let (workspace, recipe) = edits("image_guidance = 4.0\n");
+    let text = std::fs::read_to_string(workspace.path("distill.toml")).expect("there");
+    let start = text.find("w_embedding").expect("there");
+    let (head, data) = (&text[..start], text.find("[data]").expect("there"));
+    let end = text.find("[guided]").expect("there");
+    let text = format!(
+        "method = \"denoising\"\nupdates = 1\nlabel_dropout = 0.1\n{head}{}[optim]\nbatch = 4\nlr = 1e-12\n",
+        &text[data..end]
+    );
+    std::fs::write(workspace.path("distill.toml"), text).expect("written");
+    workspace.succeed(&["distill", &recipe, "--out", "student"]);
+    let teacher = golden_path("instruct");
+    let data = format!("captioned:{}", workspace.path("captioned").display());
+    let words = |model: &'static str| ["eval", "--model", model, "--fidelity", &teacher];
+    let mse = |more: &[&str]| {
+        let given = [
+            "--data", &data, "--split", "train", "--count", "6", "--w", "2",
+        ];
+        let steps = ["--teacher-steps", "3", "--json"];
+        let words = [&words("student")[..], &given, &steps, more].concat();
+        let (rows, _) = workspace.succeed(&words);
+        let rows: serde_json::Value = serde_json::from_str(&rows).expect("JSON");
+        rows[0]["mse"]["mean"].as_f64().expect("a number")
+    };
+    assert!(mse(&["--steps", "3"]) < 1e-6);
+    assert!(mse(&["--steps", "1"]) > 1e-3);
+    workspace.refuse(&words("student"), &["source images", "--data"]);
+    // More than a third cannot be dropped three times.
+    let set = ["--set", "label_dropout=0.4"];
+    let words = ["distill", &recipe, "--out", "other"];
+    workspace.refuse(&[&words[..], &set].concat(), &["label_dropout", "1/3"]);
 }

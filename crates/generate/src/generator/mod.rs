@@ -23,9 +23,7 @@ pub(crate) use facts::default_steps;
 use fewstep_data::image::Image;
 use fewstep_diffusion::random::{self, Purpose};
 use fewstep_diffusion::sampler::{self, Observer, Sampler, SamplerConfig, StepNoise};
-use fewstep_diffusion::{
-    Clipped, Denoiser, Inputs, NoiseLevel, TimeGrid, TimeIds, per_sample,
-};
+use fewstep_diffusion::{Clipped, Denoiser, Inputs, NoiseLevel, TimeGrid, TimeIds, per_sample};
 use fewstep_formats::{Model, Pipeline, PipelineComponents};
 use fewstep_kernels::device::Placement;
 use fewstep_nn::{Tiles, Vae};

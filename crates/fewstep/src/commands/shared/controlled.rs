@@ -9,9 +9,7 @@ use crate::error::{CliError, CliResult};
 use crate::tasks::command_of;
 use fewstep_data::image::{Image, read_size};
 use fewstep_diffusion::Task;
-use fewstep_generate::{
-    ControlImage, Generator, ImageRequest, Init, Request, Subject, find_class,
-};
+use fewstep_generate::{ControlImage, Generator, ImageRequest, Init, Request, Subject, find_class};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 

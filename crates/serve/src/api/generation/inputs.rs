@@ -45,7 +45,10 @@ impl Generation {
         let shaped = |layer: &Layer| layer.image(generator.image_shape().channels).covering(size);
         let (source, control) = match generator.edits_by_instruction() {
             true => (given, None),
-            false => (None, given.map(|image| Arc::new(ControlImage::from(&image)))),
+            false => (
+                None,
+                given.map(|image| Arc::new(ControlImage::from(&image))),
+            ),
         };
         let init = match &self.start {
             Start::Noise => match source {
