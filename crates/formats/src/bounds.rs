@@ -111,7 +111,7 @@ fn agree(network: &UNetConfig, recipe: &SamplerRecipe) -> Result<(), String> {
             network.concat, network.channels
         ));
     }
-    if recipe.image_guidance.is_some() && network.extra_input() != Some(ExtraInput::SourceImage) {
+    if recipe.image_guidance.is_some() && !network.sees_source() {
         return Err(
             "its sampler recipe has a guidance scale for source images (`image_guidance`), and the network sees none".into(),
         );

@@ -11,6 +11,7 @@ use fewstep_data::{
     Check, Contents, DataError, ImageShape, Latents, LatentsHeader, LatentsWriter, Masks, Source,
 };
 use fewstep_formats::{FormatError, PipelineComponents};
+use fewstep_nn::Vae;
 use pass::{PARTS, Pass, together};
 use rayon::current_num_threads;
 use std::collections::HashMap;
@@ -242,21 +243,8 @@ impl<'a> Encoding<'a> {
         match self.copies.extra {
             None => {}
             Some(ExtraCopies::Masked(masks)) => {
-                let ImageShape { height, width, .. } = source.shape();
                 pass.write(source.images(chunk), &|images, numbers| {
-                    let turns = (0..masks.each).map(|turn| {
-                        let number = |copy: &usize| {
-                            self.first_mask
-                                .wrapping_add((copy * masks.each + turn) as u64)
-                        };
-                        let hidden = numbers
-                            .iter()
-                            .flat_map(|copy| masks.mask(number(copy), height, width));
-                        let shape = [numbers.len(), 1, height, width];
-                        let hidden = TensorData::new(hidden.collect::<Vec<f32>>(), shape);
-                        vae.inpaint_concat(images.clone(), Tensor::from_data(hidden, device))
-                    });
-                    turns.collect()
+                    masked(&vae, images, masks, (numbers, self.first_mask))
                 })?;
             }
             Some(ExtraCopies::Source) => {
@@ -286,6 +274,27 @@ impl<'a> Encoding<'a> {
         let made = Latents::open(&self.path, &key)?;
         made.ok_or_else(|| LatentsError::Misfit(format!("{} is gone", self.path.display())))
     }
+}
+
+/// What an inpainting model sees of each image with each of its masks. The images have numbers,
+/// and the masks from `first` on.
+fn masked(
+    vae: &Vae,
+    images: Tensor<4>,
+    masks: Masks,
+    (numbers, first): (&[usize], u64),
+) -> Vec<Tensor<4>> {
+    let [count, _, height, width] = images.dims();
+    let turns = (0..masks.each).map(|turn| {
+        let number = |copy: &usize| first.wrapping_add((copy * masks.each + turn) as u64);
+        let hidden = numbers
+            .iter()
+            .flat_map(|copy| masks.mask(number(copy), height, width));
+        let hidden = TensorData::new(hidden.collect::<Vec<f32>>(), [count, 1, height, width]);
+        let hidden = Tensor::from_data(hidden, &images.device());
+        vae.inpaint_concat(images.clone(), hidden)
+    });
+    turns.collect()
 }
 
 fn no_sources(source: &Source) -> LatentsError {

@@ -204,6 +204,13 @@ impl PhaseRecipe {
         TeacherLora::check(&self.teacher_lora)?;
         self.w.map_or(Ok(()), GuidanceWeights::check)?;
         check_image_guidance(self.image_guidance)?;
+        let guides_by_w = matches!(self.method, MethodName::Codi | MethodName::Consistency);
+        if self.image_guidance.is_some() && self.w.is_none() && guides_by_w {
+            return Err(RecipeError::new(
+                "image_guidance",
+                "`image_guidance` without `w`: the teacher is not guided then, so give both or neither",
+            ));
+        }
         check_w_embedding(self.w_embedding)?;
         self.check_precision()?;
         self.weighting
@@ -378,6 +385,7 @@ error_weight = { min-snr = 5.0 }
         let noise = wrong(|r| r.codi.distance = Distance::Lpips("alex.safetensors".into()));
         assert!(noise.contains("consistency = \"image\""), "{noise}");
         assert!(wrong(|r| r.w = Some(GuidanceWeights::Range([2.0, 1.0]))).contains("`w`"));
+        assert!(wrong(|r| r.image_guidance = Some(1.5)).contains("without `w`"));
         let both = wrong(|r| {
             r.codi.guidance_weight = 0.0;
             r.codi.consistency_weight = 0.0;

@@ -17,7 +17,7 @@ use burn::tensor::{DType, Device};
 use fewstep_diffusion::{
     CfgDenoiser, Denoiser, DiffusionModel, Guidance, InstructDenoiser, SamplerRecipe, Schedule,
 };
-use fewstep_nn::{Backbone, BackboneConfig, ExtraInput};
+use fewstep_nn::{Backbone, BackboneConfig};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 use std::path::Path;
@@ -54,17 +54,13 @@ impl Model {
     /// A denoiser of this model, guided as its recipe says: towards class or prompt, and for a network
     /// that sees a source image towards that too. As it is where it has no branches to guide with.
     pub fn guided<D: Denoiser + Send + 'static>(&self, plain: D) -> Box<dyn Denoiser + Send> {
-        match (self.recipe.guidance, self.network.config().extra_input()) {
-            (Guidance::ClassifierFree, Some(ExtraInput::SourceImage)) => {
+        match self.recipe.guidance {
+            Guidance::ClassifierFree if self.network.config().sees_source() => {
                 let scale = self.recipe.default_image_guidance();
                 Box::new(InstructDenoiser::new(plain, scale))
             }
-            (Guidance::ClassifierFree, Some(ExtraInput::MaskedImage) | None) => {
-                Box::new(CfgDenoiser::new(plain))
-            }
-            (Guidance::None | Guidance::Fixed { .. } | Guidance::Input { .. }, _) => {
-                Box::new(plain)
-            }
+            Guidance::ClassifierFree => Box::new(CfgDenoiser::new(plain)),
+            Guidance::None | Guidance::Fixed { .. } | Guidance::Input { .. } => Box::new(plain),
         }
     }
 

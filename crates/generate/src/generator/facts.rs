@@ -45,7 +45,7 @@ impl Generator {
 
     /// Whether its network sees a source image, which it edits as a prompt says.
     pub fn edits_by_instruction(&self) -> bool {
-        self.extra_input() == Some(ExtraInput::SourceImage)
+        self.model.network.config().sees_source()
     }
 
     /// The image that it generates from, besides a prompt or class: a control image, or the source

@@ -27,7 +27,7 @@ use super::{
 };
 use fewstep_diffusion::{DistilledFor, Guidance, Role, SamplerRecipe};
 use fewstep_formats::Model;
-use fewstep_nn::{Backbone, ExtraInput, TrainedPart};
+use fewstep_nn::{Backbone, TrainedPart};
 use std::path::Path;
 
 /// Conditional distillation as a phase.
@@ -66,7 +66,7 @@ impl Method for CodiMethod {
     }
 
     fn check(&self, teacher: &Model) -> Result<(), MethodError> {
-        let sees_source = teacher.network.config().extra_input() == Some(ExtraInput::SourceImage);
+        let sees_source = teacher.network.config().sees_source();
         let message = match (self.weights, teacher.recipe.guidance) {
             (Some(_), Guidance::None) => {
                 "the teacher was trained without dropped labels, so it has no unconditional branch to guide with: remove `w`"

@@ -23,7 +23,7 @@ use super::{
 use crate::error::RecipeError;
 use fewstep_diffusion::{Guidance, SamplerRecipe};
 use fewstep_formats::Model;
-use fewstep_nn::{Backbone, ExtraInput, TrainedPart};
+use fewstep_nn::{Backbone, TrainedPart};
 
 /// Denoising as a phase.
 #[derive(Clone, Debug)]
@@ -52,10 +52,6 @@ impl DenoisingMethod {
         let recipe = &start.recipe;
         LossWeighting::choose(self.weighting, recipe.prediction, &recipe.schedule)
     }
-}
-
-fn sees_source(model: &Model) -> bool {
-    model.network.config().extra_input() == Some(ExtraInput::SourceImage)
 }
 
 impl Method for DenoisingMethod {
@@ -89,7 +85,7 @@ impl Method for DenoisingMethod {
 
     fn check_settings(&self, start: &Model) -> Result<(), MethodError> {
         let recipe = &start.recipe;
-        if sees_source(start) && 3.0 * self.label_dropout > 1.0 {
+        if start.network.config().sees_source() && 3.0 * self.label_dropout > 1.0 {
             return Err(MethodError::Teacher(format!(
                 "`label_dropout` is {}: with source images it is the share of examples that lose only the caption, only the source image, or both each, so it must be at most 1/3",
                 self.label_dropout
@@ -118,7 +114,7 @@ impl Method for DenoisingMethod {
         Ok(Box::new(Denoising {
             weighting: self.weighting(teacher.model)?,
             label_dropout: self.label_dropout,
-            drops_source: sees_source(teacher.model),
+            drops_source: teacher.model.network.config().sees_source(),
             weights: match teacher.model.recipe.guidance {
                 Guidance::Input { w_min, w_max, .. } => {
                     Some(GuidanceWeights::Range([w_min, w_max]))

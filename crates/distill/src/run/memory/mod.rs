@@ -12,7 +12,7 @@ use fewstep_diffusion::Guidance;
 use fewstep_formats::Model;
 use fewstep_kernels::device::Placement;
 use fewstep_kernels::memory::Predicted;
-use fewstep_nn::{Backbone, ExtraInput, LoraConfig, Precision, TrainedPart, Training};
+use fewstep_nn::{Backbone, LoraConfig, Precision, TrainedPart, Training};
 use serde::Serialize;
 
 /// Where a run computes, for the prediction of its memory.
@@ -170,9 +170,8 @@ impl Run {
     ) -> Needs<'a> {
         let shape = self.examples.shape();
         // Branches of guidance in a call for a grid.
-        let sees_source = base.network.config().extra_input() == Some(ExtraInput::SourceImage);
         let branches = match self.recipe(phase, base, 0).guidance {
-            Guidance::ClassifierFree if sees_source => 3,
+            Guidance::ClassifierFree if base.network.config().sees_source() => 3,
             Guidance::ClassifierFree => 2,
             Guidance::None | Guidance::Input { .. } | Guidance::Fixed { .. } => 1,
         };

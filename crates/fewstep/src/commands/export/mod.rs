@@ -17,7 +17,6 @@ use fewstep_formats::{
     vacant, write_folder_atomically,
 };
 use fewstep_generate::ModelSource;
-use fewstep_nn::ExtraInput;
 use ready::{Ready, Tool};
 use std::path::{Path, PathBuf};
 
@@ -170,11 +169,6 @@ pub(crate) fn run(args: Args) -> CliResult {
     args.report()
 }
 
-/// Whether it edits by instruction: diffusers' pipeline for that passes no w.
-fn sees_source(model: &Model) -> bool {
-    model.network.config().extra_input() == Some(ExtraInput::SourceImage)
-}
-
 /// Says that tokens which only the model's own tokenizer knows are left out of a single file.
 fn note_added_tokens(pipeline: &Pipeline) {
     if pipeline.text_encoder.vocabulary_without_added().is_some() {
@@ -217,7 +211,7 @@ impl Args {
         let pipeline = Pipeline::load(folder, &Device::flex()).input_error()?;
         let model = match (self.bake_w, pipeline.model.recipe.guidance) {
             (None, Guidance::Input { default, .. })
-                if tool != Tool::Diffusers || sees_source(&pipeline.model) =>
+                if tool != Tool::Diffusers || pipeline.model.network.config().sees_source() =>
             {
                 console::note(format_args!(
                     "{} is folded in, since this tool passes no w to a model: choose another with --bake-w",
@@ -278,7 +272,9 @@ impl Args {
         if let ModelSource::Latent(folder) = &source {
             let pipeline = Pipeline::load(folder, &device).input_error()?;
             let model = self.baked(&pipeline.model)?;
-            if sees_source(&model) && matches!(model.recipe.guidance, Guidance::Input { .. }) {
+            let takes_w = matches!(model.recipe.guidance, Guidance::Input { .. });
+            // diffusers' pipeline for these does not pass w on.
+            if takes_w && model.network.config().sees_source() {
                 eprintln!(
                     "warning: other tools pass no w to a model that edits by instruction, diffusers neither: for them, fold one in with --bake-w"
                 );

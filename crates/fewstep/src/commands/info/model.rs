@@ -59,7 +59,7 @@ impl Facts {
             true => fields.add("Texts", "generates from prompts"),
             false => fields.add("Classes", classes(&recipe.classes)),
         }
-        let sees_source = self.network.extra_input() == Some(ExtraInput::SourceImage);
+        let sees_source = self.network.sees_source();
         fields.add_all("Guidance", guidance(recipe, sees_source));
         if let Some(control) = recipe.control {
             let [channels, height, width] = control.shape;

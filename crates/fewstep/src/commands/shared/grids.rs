@@ -11,7 +11,7 @@ use fewstep_formats::{Model, Pipeline, PipelineComponents, write_atomically};
 use fewstep_generate::{
     Generator, ImageRequest, KeepEncoder, Request, Subject, find_class, ignore, to_images,
 };
-use fewstep_nn::{ExtraInput, Tiles};
+use fewstep_nn::Tiles;
 use std::path::PathBuf;
 
 /// Steps of models that can be sampled with any number.
@@ -173,10 +173,10 @@ impl SampleGrids {
                 Some(vae) => vae.decode(values, Some(Tiles::default())),
             })
         };
-        let extra = model.network.config().extra_input();
+        let sees_source = model.network.config().sees_source();
         let seen = match (&examples.inputs.control, concat, &vae) {
             (Some(controls), _, _) => shown(controls),
-            (None, Some(latents), Some(vae)) if extra == Some(ExtraInput::SourceImage) => {
+            (None, Some(latents), Some(vae)) if sees_source => {
                 to_images(vae.decode_source(latents))
             }
             // The mask comes first, then the latents of the masked image.

@@ -56,7 +56,7 @@ fn extra_copies(
 /// else what the teacher says; none for a teacher that sees none.
 fn image_guidance(teacher: &Model, wanted: Option<f64>) -> CliResult<Option<f64>> {
     let recipe = &teacher.recipe;
-    let sees_source = teacher.network.config().extra_input() == Some(ExtraInput::SourceImage);
+    let sees_source = teacher.network.config().sees_source();
     let refused = match (sees_source, recipe.guidance, wanted) {
         (false, _, None) => return Ok(None),
         (true, Guidance::ClassifierFree, _) => {

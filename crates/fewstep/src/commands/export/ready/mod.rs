@@ -14,7 +14,7 @@ use fewstep_formats::{
     FormatError, GgufPrecision, Model, Pipeline, WeightPrecision, convert_weights,
     write_atomically, write_json_atomically,
 };
-use fewstep_nn::{BackboneConfig, ExtraInput};
+use fewstep_nn::BackboneConfig;
 use std::path::Path;
 
 /// A tool that reads models.
@@ -77,7 +77,7 @@ impl<'a> Ready<'a> {
     pub(super) fn new(tool: Tool, pipeline: &Pipeline, model: &'a Model) -> CliResult<Self> {
         let recipe = &model.recipe;
         let BackboneConfig::UNet(network) = model.network.config();
-        let edits = network.extra_input() == Some(ExtraInput::SourceImage);
+        let edits = network.sees_source();
         let refused = match recipe.role {
             _ if recipe.control.is_some() => "it generates from control images",
             _ if edits && tool != Tool::Diffusers => "it edits images by instruction",
