@@ -83,13 +83,14 @@ def main():
     p.add_argument("--lr", type=float, default=2e-3)
     p.add_argument("--width", type=int, default=32)
     p.add_argument("--latent", type=int, default=16)
+    p.add_argument("--levels", type=int, default=4, choices=[2, 3, 4], help="latents are half as wide for each level after the first")
     p.add_argument("--decoder", type=Path, help="a decoder to keep; --width and --latent are its own")
     a = p.parse_args()
     a.out.mkdir(parents=True, exist_ok=True)
     torch.manual_seed(0)
     model = shared_decoder(a.decoder) if a.decoder else AutoencoderTiny(
-        encoder_block_out_channels=[a.width] * 4, decoder_block_out_channels=[a.width] * 4, latent_channels=a.latent,
-        num_encoder_blocks=[0, 1, 2, 2], num_decoder_blocks=[2, 2, 1, 0])
+        encoder_block_out_channels=[a.width] * a.levels, decoder_block_out_channels=[a.width] * a.levels, latent_channels=a.latent,
+        num_encoder_blocks=[0, 1, 2, 2][:a.levels], num_decoder_blocks=[2, 2, 1, 0][-a.levels:])
     model = model.to(memory_format=torch.channels_last)
     data = images(a.images, a.side)
     held, train = data[: len(data) // 10].float() / 127.5 - 1, data[len(data) // 10:]

@@ -14,6 +14,9 @@ all, and loads in diffusers:
 - the single file of `export --bake-w --form single-file`, through `from_single_file`: the same;
 - a LoRA for their teacher (`export --form lora`), through `load_lora_weights` and PEFT, with the input for w;
 - the LoRA of `export --form lora --extract`: the student, but for its norms;
+- the folder of `export --bake-w` of a student that edits by instruction, through `StableDiffusionInstructPix2PixPipeline` at guidance scale 1,
+  whatever its image guidance scale; without `--bake-w` its U-Net gets no w from the pipeline, so that this folder is read, and generates
+  something else;
 - a ControlNet (`controlnet/`) as `ControlNetModel`: that of a text-to-image model as it is, alone and in the pipeline that its
   folder names; that of a pixel model with the middle block of its base, since diffusers' ControlNet has no attention there.
 
@@ -29,7 +32,7 @@ from pathlib import Path
 
 import torch
 from diffusers import ControlNetModel, DDIMScheduler, DiffusionPipeline, UNet2DConditionModel, UNet2DModel
-from diffusers import StableDiffusionControlNetPipeline, StableDiffusionPipeline
+from diffusers import StableDiffusionControlNetPipeline, StableDiffusionInstructPix2PixPipeline, StableDiffusionPipeline
 from diffusers.utils import logging
 from PIL import Image
 from safetensors.torch import load_file, save_file
@@ -37,6 +40,7 @@ from safetensors.torch import load_file, save_file
 ROOT = Path(__file__).resolve().parents[2]
 FEWSTEP, NETWORK = ROOT / "target/release/fewstep", ROOT / "target/release/examples/network"
 TEACHER = ROOT / "crates/formats/tests/golden/latent/sd1"
+INSTRUCT = ROOT / "crates/formats/tests/golden/latent/instruct"
 W, STEPS, TOLERANCE = 6.5, 2, 1e-4
 STUDENT = """
 seed = 4
@@ -281,6 +285,28 @@ def extracted(case, folder):
     assert errors[1] < errors[0], errors
 
 
+def instruct(case, folder):
+    fewstep("distill", recipe(folder, "instruct", STUDENT, teacher=INSTRUCT, data=folder / "captioned", more=""), "--out", folder / "instruct",
+            "--set", f'condition={{ kind = "instruct", path = "{folder / "captioned"}" }}', "--set", "image_guidance=2.5")
+    student = folder / "instruct/models/steps-2"
+    source = torch.rand(2, 3, 16, 16, generator=torch.Generator().manual_seed(4)) * 2 - 1
+    z = case.z
+    output, generated = case.generated_by_ours(student, W, source=source)
+    assert (output - case.generated_by_ours(student, W, source=-source)[0]).abs().max() > 1e-3, "the source image makes no difference"
+    fewstep("export", "--model", student, "--bake-w", W, "--out", folder / "instruct-baked")
+    pipe = DiffusionPipeline.from_pretrained(folder / "instruct-baked")
+    assert type(pipe) is StableDiffusionInstructPix2PixPipeline, type(pipe)
+    seen = pipe.vae.encode(source).latent_dist.mode()
+    compare("instruct, U-Net", pipe.unet(torch.cat([z, seen], 1), case.time, case.states).sample, output)
+    for scale in [1.5, 7.0]:
+        made = case.generate(pipe, 1.0, image=source / 2 + 0.5, image_guidance_scale=scale)
+        compare(f"instruct, image with image guidance scale {scale}", made, as_ours(generated))
+    fewstep("export", "--model", student, "--out", folder / "instruct-w")
+    pipe = DiffusionPipeline.from_pretrained(folder / "instruct-w")
+    made = case.generate(pipe, 1.0, image=source / 2 + 0.5)
+    print(f"instruct, without --bake-w: {(made - as_ours(generated)).abs().max():.1e} off in the image (no w is passed)")
+
+
 def controlnet_of_text_to_image(case, folder):
     data = DATA_OF_TEXTS.format(data=folder / "captioned")
     condition = f'{{ kind = "instruct", path = "{folder / "captioned"}" }}'
@@ -359,6 +385,7 @@ def main():
         folders_and_file(case, folder)
         low_rank(case, folder)
         extracted(case, folder)
+        instruct(case, folder)
         controlnet_of_text_to_image(case, folder)
         controlnet_of_pixels(case, folder)
 

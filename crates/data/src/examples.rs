@@ -112,14 +112,14 @@ impl Examples {
         }
     }
 
-    /// Whether each example has an image that the model is conditioned on: a control image, or a
-    /// masked image.
+    /// Whether each example has an image that the model is conditioned on: a control image, a masked
+    /// image, or a source image.
     pub fn have_image_conditions(&self) -> bool {
-        let masks = match self.summary() {
+        let concats = match self.summary() {
             Summary::Images(_) => 0,
-            Summary::Latents(header) => header.masks,
+            Summary::Latents(header) => header.concats(),
         };
-        masks > 0 || self.conditions().is_some()
+        concats > 0 || self.conditions().is_some()
     }
 
     /// What to call the set in messages and reports.

@@ -113,6 +113,20 @@ impl Source {
             }
         }
     }
+
+    /// The images given in pairs with these, in order, `chunk` of them at a time; none where the set
+    /// was opened without such images.
+    pub fn given(
+        &self,
+        chunk: usize,
+    ) -> Option<Box<dyn Iterator<Item = Result<Vec<Image>, DataError>> + '_>> {
+        match self {
+            Self::Captioned(captioned) if captioned.has_given() => {
+                Some(Box::new(captioned.sources(chunk)))
+            }
+            Self::Captioned(_) | Self::Labelled(_) => None,
+        }
+    }
 }
 
 /// Refuses a set whose labels do not count, for a model of classes.

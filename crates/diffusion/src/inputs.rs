@@ -14,7 +14,7 @@ pub struct Inputs<M = Tensor<4>, E = TextEmbeds> {
     /// [`CfgDenoiser`](crate::CfgDenoiser)).
     pub w: Option<Vec<f64>>,
     /// Guidance scale of the source image of each sample, for
-    /// [`InstructDenoiser`](crate::InstructDenoiser); 1 is none.
+    /// [`InstructDenoiser`](crate::InstructDenoiser), where it is not the model's; 1 is none.
     pub image_scale: Option<Vec<f64>>,
     /// Embeddings of the prompts, for models that attend to text.
     pub prompt: Option<PromptEmbeds<E>>,

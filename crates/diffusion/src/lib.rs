@@ -35,8 +35,8 @@ pub use instruct::InstructDenoiser;
 pub use prediction::{Prediction, PredictionKind, per_sample};
 pub use prompt::{PromptEmbeds, TextEmbeds};
 pub use recipe::{
-    ControlSpec, DistilledFor, Guidance, Provenance, RecipeError, Role, SamplerRecipe, Task,
-    Warning,
+    ControlSpec, DistilledFor, Guidance, IMAGE_GUIDANCE_SCALE, Provenance, RecipeError, Role,
+    SamplerRecipe, Task, Warning,
 };
 pub use sampler::{Sampler, SamplerConfig};
 pub use schedule::{BetaSchedule, NoiseLevel, Schedule, ScheduleConfig, ScheduleError};

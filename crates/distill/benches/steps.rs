@@ -113,6 +113,7 @@ fn training(c: &mut Criterion) {
         let teacher = Denoising {
             weighting,
             label_dropout: 0.1,
+            drops_source: false,
             weights: None,
         };
         let stage_one = method::GuidanceDistillation {

@@ -9,7 +9,7 @@ pub mod recipe;
 pub mod run;
 
 pub use fewstep_world::{Launched, RankName, World, WorldError};
-pub use latents::{Copies, Encoding, LatentsError, LatentsFile};
+pub use latents::{Copies, Encoding, ExtraCopies, LatentsError, LatentsFile};
 
 #[cfg(doctest)]
 #[doc = include_str!("../../../docs/add-a-method.md")]

@@ -108,6 +108,7 @@ fn denoising(weighting: LossWeighting, label_dropout: f64, w: bool) -> Box<dyn O
     Box::new(Denoising {
         weighting,
         label_dropout,
+        drops_source: false,
         weights: w.then_some(RANGE),
     })
 }

@@ -72,6 +72,7 @@ fn an_adapted_student_has_the_moments_of_the_changed_teacher() {
     let ordinary = Denoising {
         weighting: LossWeighting::SnrPlusOne,
         label_dropout: 0.0,
+        drops_source: false,
         weights: None,
     };
     let fine_tuned = distil(

@@ -67,6 +67,7 @@ fn dropped_labels_count_as_often_as_they_are_dropped() {
         let objective = Denoising {
             weighting: LossWeighting::TruncatedSnr,
             label_dropout: dropped,
+            drops_source: false,
             weights: None,
         };
         let student = distil(SharedSlope::new(6), schedule.clone(), &objective, 600, 0.05);

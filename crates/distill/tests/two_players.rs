@@ -51,6 +51,7 @@ fn initial() -> Model {
             prediction: PredictionKind::V,
             schedule: ScheduleConfig::default(),
             guidance: Guidance::None,
+            image_guidance: None,
             resolution: [1, SIDE, SIDE],
             classes: vec![],
             clip: false,

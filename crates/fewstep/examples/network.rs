@@ -5,7 +5,8 @@
 //!
 //! INPUTS is a safetensors file with `z` [batch, channels, height, width] and `time` [batch], and
 //! where the model takes them `w` [batch], `states` [batch, tokens, width], `pooled` [batch, features],
-//! `time_ids` [batch, 6], `control` [batch, channels, height, width] and `classes` [batch] (F32 all); with `noise` in the shape of `z` and
+//! `time_ids` [batch, 6], `control` [batch, channels, height, width], `source` [batch, 3, pixels high, pixels wide] in [-1, 1] and `classes` [batch]
+//! (F32 all); with `noise` in the shape of `z` and
 //! `steps` [1] a latent model also generates. OUT gets `output` and `image`.
 
 use burn::tensor::{Device, Tensor, TensorData};
@@ -13,6 +14,7 @@ use fewstep::diffusion::sampler::ignore;
 use fewstep::diffusion::{Inputs, Network, PromptEmbeds, TextEmbeds, TimeIds};
 use fewstep::formats::{Model, Pipeline, PipelineComponents};
 use fewstep::generate::Generator;
+use fewstep::nn::Vae;
 use safetensors::tensor::{Dtype, SafeTensors, TensorView};
 use std::error::Error;
 use std::path::Path;
@@ -59,16 +61,26 @@ fn main() -> CliResult {
         }),
         ..Inputs::default()
     };
+    let inputs = Inputs {
+        concat: match given.get("source")? {
+            Some(source) => Some(vae(folder, &device)?.source_concat(source)),
+            None => None,
+        },
+        ..inputs
+    };
     let z: Tensor<4> = given.get("z")?.ok_or("no `z`")?;
     let time = given.numbers("time")?.ok_or("no `time`")?;
     let mut made = vec![("output", model.network.forward(z, &time, &inputs))];
     if let Some(noise) = given.get("noise")? {
         let steps = given.numbers("steps")?.ok_or("no `steps`")?[0] as usize;
         let latents = generate(model, noise, &inputs, steps, &device)?;
-        let vae = PipelineComponents::open(folder)?.vae(&device)?;
-        made.push(("image", vae.decode(latents, None)));
+        made.push(("image", vae(folder, &device)?.decode(latents, None)));
     }
     write(out, made)
+}
+
+fn vae(folder: &Path, device: &Device) -> CliResult<Vae> {
+    Ok(PipelineComponents::open(folder)?.vae(device)?)
 }
 
 /// From noise to latents, as the model was made to be sampled.

@@ -4,6 +4,7 @@
 use crate::console;
 use crate::plain::plain;
 use crate::tasks::command_of;
+use fewstep_diffusion::RecipeError;
 use fewstep_distill::recipe::RecipeFileError;
 use fewstep_distill::run::RunError;
 use fewstep_formats::FormatError;
@@ -147,6 +148,9 @@ fn advice_on_request(error: &GenerateError) -> Option<String> {
         GenerateError::OnlyForInstruct => "use `fewstep instruct`".into(),
         GenerateError::NoNegative => "--negative-prompt".into(),
         GenerateError::Strength(_) => "--strength".into(),
+        GenerateError::Recipe(RecipeError::FixedImageGuidance { .. }) => {
+            "--image-guidance-scale".into()
+        }
         _ => return None,
     })
 }

@@ -51,6 +51,7 @@ pub(crate) const ALL: &[Embedded] = &[
     recipe!("imagenet64/gpu-teacher"),
     recipe!("imagenet64/teacher"),
     recipe!("ldm-imagenet256/distill"),
+    recipe!("stable-diffusion/instruct-pix2pix-lora"),
     recipe!("stable-diffusion/sd15"),
     recipe!("stable-diffusion/sd15-adversarial"),
     recipe!("stable-diffusion/sd15-guided-lora"),
@@ -62,6 +63,8 @@ pub(crate) const ALL: &[Embedded] = &[
     recipe!("text-to-image/emoji-edit"),
     recipe!("text-to-image/emoji-encoder"),
     recipe!("text-to-image/emoji-teacher"),
+    recipe!("text-to-image/instruct-distill"),
+    recipe!("text-to-image/instruct-teacher"),
 ];
 
 impl Embedded {

@@ -276,7 +276,12 @@ fn an_image_is_edited_by_instruction() {
     let (closer, text) = made("closer.png", &["--image-guidance-scale", "4"]);
     assert!(text.contains("Image CFG scale: 4"), "{text}");
     let (guided, _) = made("guided.png", &["--guidance-scale", "7.5"]);
-    assert!(plain != closer && plain != guided && closer != guided);
+    let (other, text) = made(
+        "other.png",
+        &["--guidance-scale", "7.5", "--negative-prompt", "two dogs"],
+    );
+    assert!(text.contains("Negative prompt: two dogs"), "{text}");
+    assert!(plain != closer && plain != guided && closer != guided && guided != other);
 
     let words = instruct("in.png", &["--image", "large.png", "--out-dir", "both"]);
     let words: Vec<&str> = words.iter().map(String::as_str).collect();

@@ -72,6 +72,9 @@ fn numbers(recipe: &SamplerRecipe) -> Result<(), OutOfRange> {
     {
         count("role.steps", steps, STEPS)?;
     }
+    if let Some(scale) = recipe.image_guidance {
+        factor("image_guidance", scale)?;
+    }
     match recipe.guidance {
         Guidance::None | Guidance::ClassifierFree => Ok(()),
         Guidance::Fixed { w } => factor("guidance.w", w),
@@ -107,6 +110,11 @@ fn agree(network: &UNetConfig, recipe: &SamplerRecipe) -> Result<(), String> {
             "the network sees {} channels next to the {} of its own (`concat`): only those of inpainting are supported, of latents, and those of editing by instruction with Stable Diffusion 1 and 2",
             network.concat, network.channels
         ));
+    }
+    if recipe.image_guidance.is_some() && !network.sees_source() {
+        return Err(
+            "its sampler recipe has a guidance scale for source images (`image_guidance`), and the network sees none".into(),
+        );
     }
     // Latents may be of other sizes than those that the network was trained on, and the classes of
     // a latent model are in a table of their own.
@@ -157,7 +165,7 @@ mod tests {
     use fewstep_diffusion::{
         ControlSpec, DistilledFor, PredictionKind, Provenance, ScheduleConfig, Task,
     };
-    use fewstep_nn::{ControlNetConfig, Fusion, LoraConfig};
+    use fewstep_nn::{ControlNetConfig, Fusion, LoraConfig, TextAttention, TextTime};
 
     fn model() -> (UNetConfig, SamplerRecipe) {
         let network = UNetConfig {
@@ -174,6 +182,7 @@ mod tests {
             prediction: PredictionKind::V,
             schedule: ScheduleConfig::default(),
             guidance: Guidance::ClassifierFree,
+            image_guidance: None,
             resolution: [1, 8, 8],
             classes: vec!["a".into(), "b".into()],
             clip: true,
@@ -190,7 +199,7 @@ mod tests {
         let (network, recipe) = model();
         check(&network, &recipe).expect("a model");
         type Change = fn(&mut UNetConfig, &mut SamplerRecipe);
-        let changes: [(Change, &str); 24] = [
+        let changes: [(Change, &str); 27] = [
             (|n, _| n.blocks = usize::MAX, "`blocks` is 1844"),
             (|n, _| n.widths = vec![usize::MAX / 4; 2], "`widths`"),
             (|n, _| n.widths = vec![8; 99], "`widths` is 99"),
@@ -220,6 +229,12 @@ mod tests {
             (|n, _| n.epsilon = 0.0, "`epsilon` is 0"),
             (|n, _| n.epsilon = f64::NAN, "`epsilon` is NaN"),
             (|n, _| n.concat = 2, "only those of inpainting"),
+            (|n, _| see_source(n), "with Stable Diffusion 1 and 2"),
+            (|_, r| r.image_guidance = Some(1.5), "the network sees none"),
+            (
+                |_, r| r.image_guidance = Some(f64::NAN),
+                "`image_guidance` is NaN",
+            ),
             (
                 |_, r| r.control = control([1, 0, 8]),
                 "`control.shape` is 0",
@@ -253,6 +268,17 @@ mod tests {
             let error = check(&network, &recipe).expect_err(expected);
             assert!(error.contains(expected), "{error}");
         }
+    }
+
+    /// Makes it a network of SDXL that sees a source image.
+    fn see_source(network: &mut UNetConfig) {
+        network.concat = network.channels;
+        network.classes = 0;
+        network.text = Some(TextAttention {
+            width: 8,
+            linear: true,
+        });
+        network.text_time = Some(TextTime { pooled: 8, dim: 8 });
     }
 
     fn controlnet() -> ControlNetConfig {

@@ -6,6 +6,7 @@ use fewstep_diffusion::limits;
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
 use std::ops::RangeBounds;
+use std::ops::RangeInclusive;
 use std::path::Path;
 
 /// The fields of a JSON file that nobody has read yet.
@@ -95,18 +96,18 @@ impl Fields {
         checked.map_err(|error| self.bad(error.to_string()))
     }
 
-    /// A field of counts, one for each of at most `limits::LEVELS` levels.
+    /// A field of counts in a range, one for each of at most `limits::LEVELS` levels.
     pub(crate) fn counts(
         &mut self,
         name: &str,
         default: Vec<usize>,
-        most: usize,
+        range: RangeInclusive<usize>,
     ) -> Result<Vec<usize>, FormatError> {
         let values = self.or(name, default)?;
         let counted = limits::count(name, values.len(), limits::LEVELS);
         let counted = counted.and_then(|()| {
             let mut values = values.iter();
-            values.try_for_each(|value| limits::count(name, *value, most))
+            values.try_for_each(|value| limits::within(name, *value, range.clone()))
         });
         match counted {
             Ok(()) => Ok(values),

@@ -4,7 +4,6 @@ use crate::{ControlImage, GenerateError, from_images};
 use burn::tensor::{Device, Tensor, TensorData};
 use fewstep_data::ImageShape;
 use fewstep_data::image::{Image, mask_values};
-use fewstep_diffusion::limits::factor;
 use fewstep_nn::Vae;
 use std::sync::Arc;
 
@@ -34,8 +33,8 @@ pub enum Init {
         /// The image before the edit. The result has its size.
         image: Arc<Image>,
         /// Guidance scale of the image: more than 1 keeps the result closer to it, 1 is no
-        /// guidance towards it.
-        scale: f64,
+        /// guidance towards it. None for the model's own, which is all that a student has.
+        scale: Option<f64>,
     },
 }
 
@@ -46,9 +45,6 @@ impl Init {
             && !(*strength > 0.0 && *strength <= 1.0)
         {
             return Err(GenerateError::Strength(*strength));
-        }
-        if let Self::Instruct { scale, .. } = self {
-            factor("image guidance scale", *scale)?;
         }
         let (image, mask) = match self {
             Self::Noise => (None, None),
@@ -89,10 +85,10 @@ impl Init {
         }
     }
 
-    /// The guidance scale of a source image.
+    /// The guidance scale of a source image, where it is not the model's own.
     pub(crate) fn image_scale(&self) -> Option<f64> {
         match self {
-            Self::Instruct { scale, .. } => Some(*scale),
+            Self::Instruct { scale, .. } => *scale,
             Self::Noise | Self::Image { .. } | Self::Inpaint { .. } => None,
         }
     }

@@ -51,7 +51,10 @@ impl Generator {
         };
         let strength = match image.init {
             Init::Image { strength, .. } => format!(", Denoising strength: {strength}"),
-            Init::Instruct { scale, .. } => format!(", Image CFG scale: {scale}"),
+            Init::Instruct { scale, .. } => {
+                let scale = scale.unwrap_or_else(|| self.model().recipe.default_image_guidance());
+                format!(", Image CFG scale: {scale}")
+            }
             Init::Noise | Init::Inpaint { .. } => String::new(),
         };
         let usual = match &image.init {

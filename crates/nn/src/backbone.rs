@@ -265,6 +265,12 @@ impl BackboneConfig {
         config.extra_input()
     }
 
+    /// Whether they are an image to edit by instruction (InstructPix2Pix).
+    pub fn sees_source(&self) -> bool {
+        let Self::UNet(config) = self;
+        config.sees_source()
+    }
+
     /// Features of the text encoder's states, where the network attends to text.
     pub fn text_width(&self) -> Option<usize> {
         let Self::UNet(config) = self;

@@ -176,12 +176,15 @@ fn field_of(error: &GenerateError) -> Option<&'static str> {
             RecipeError::WrongSampler { .. } | RecipeError::TeacherSampler { .. } => "sampler",
             RecipeError::WrongDirection { .. } => "model",
             RecipeError::UnknownClass { .. } => "class",
+            RecipeError::FixedImageGuidance { .. } => "control",
             RecipeError::Number(_)
             | RecipeError::FixedW { .. }
             | RecipeError::NoGuidance { .. } => "w",
         },
         GenerateError::Grid(_) => "steps",
-        GenerateError::NeedsControl { .. } | GenerateError::Control { .. } => "control",
+        GenerateError::NeedsControl { .. }
+        | GenerateError::OnlyForInstruct
+        | GenerateError::Control { .. } => "control",
         GenerateError::NoNullClass | GenerateError::NoClasses => "class",
         GenerateError::NoPrompts => "prompt",
         GenerateError::Size { .. } | GenerateError::Number(_) => "size",
@@ -191,7 +194,6 @@ fn field_of(error: &GenerateError) -> Option<&'static str> {
         GenerateError::InitSize { what, .. } | GenerateError::InitChannels { what, .. } => what,
         GenerateError::EditStochastic
         | GenerateError::OnlyForInpainting
-        | GenerateError::OnlyForInstruct
         | GenerateError::NotForInstruct => "image",
         GenerateError::NotForInpainting => "mask",
         GenerateError::NotForStudents { .. } => "sampler",

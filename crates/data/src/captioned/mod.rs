@@ -340,9 +340,17 @@ impl Captioned {
         Dataset::from_parts(self.name.clone(), shape, pixels, None, vec![])
     }
 
-    /// What control images are made from, in order, some at a time.
-    pub(crate) fn sources(&self) -> impl Iterator<Item = Result<Vec<Image>, DataError>> + '_ {
-        self.decoded(CHUNK, Self::decode_source)
+    /// Whether images are given in pairs with its own.
+    pub(crate) fn has_given(&self) -> bool {
+        self.given.is_some()
+    }
+
+    /// The given images, or where there are none its own, in order, `chunk` of them at a time.
+    pub(crate) fn sources(
+        &self,
+        chunk: usize,
+    ) -> impl Iterator<Item = Result<Vec<Image>, DataError>> + '_ {
+        self.decoded(chunk, Self::decode_source)
     }
 
     /// The shape of each of these.

@@ -3,6 +3,7 @@
 
 use crate::cache::{CacheFile, CacheHeader, CacheWriter, TensorSpec, U8};
 use crate::captioned::{Captioned, Check};
+use crate::collector::CHUNK;
 use crate::{DataError, ImageShape};
 use serde::{Deserialize, Serialize};
 use std::path::Path;
@@ -63,7 +64,7 @@ impl Sources {
             width,
         };
         let mut writer = CacheWriter::create(&path, header)?;
-        for images in captioned.sources() {
+        for images in captioned.sources(CHUNK) {
             for image in images? {
                 writer.write(&image.pixels)?;
             }

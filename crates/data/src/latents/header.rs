@@ -38,6 +38,10 @@ pub struct LatentsHeader {
     /// Masks of each copy of an image; 0 for models that do no inpainting.
     #[serde(default, skip_serializing_if = "is_zero", alias = "holes")]
     pub masks: usize,
+    /// Whether the latents of a source image belong to each copy of an image, for models that edit
+    /// by instruction.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub source_images: bool,
 }
 
 fn is_zero(value: &usize) -> bool {
@@ -70,11 +74,19 @@ impl LatentsHeader {
         self.latent.iter().product()
     }
 
-    /// Channels, height and width of what is concatenated to a latent: a mask and the latents of
-    /// the masked image.
+    /// Maps of each copy of an image of which one is concatenated to its latent.
+    pub(crate) fn concats(&self) -> usize {
+        match self.source_images {
+            true => 1,
+            false => self.masks,
+        }
+    }
+
+    /// Channels, height and width of what is concatenated to a latent: the latents of the source
+    /// image, or a mask and those of the masked image.
     pub(super) fn concat(&self) -> [usize; 3] {
         let [channels, height, width] = self.latent;
-        [1 + channels, height, width]
+        [channels + usize::from(!self.source_images), height, width]
     }
 
     pub(super) fn states_len(&self) -> usize {
@@ -122,7 +134,7 @@ impl CacheHeader for StoredHeader {
         let header = &self.header;
         let copies = [self.examples, header.copies()];
         let tensor = |name, dtype, shape| TensorSpec { name, dtype, shape };
-        let concat = [&copies[..], &[header.masks], &header.concat()].concat();
+        let concat = [&copies[..], &[header.concats()], &header.concat()].concat();
         let states = [&[self.texts][..], &header.states].concat();
         let pooled =
             (header.pooled > 0).then(|| tensor("pooled", F32, vec![self.texts, header.pooled]));

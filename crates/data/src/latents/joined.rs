@@ -78,6 +78,6 @@ fn is_alike(a: &LatentsHeader, b: &LatentsHeader) -> bool {
         } = *header;
         (latent, states, pooled, image)
     };
-    let rest = |header: &LatentsHeader| (header.mirrored, header.masks);
+    let rest = |header: &LatentsHeader| (header.mirrored, header.masks, header.source_images);
     shape(a) == shape(b) && rest(a) == rest(b) && a.classes == b.classes
 }

@@ -89,7 +89,7 @@ impl Latents {
         let (mut latents, mut concat) = (vec![], vec![]);
         let (mut texts, mut indices) = (self.header.no_texts(), vec![]);
         let mut control = conditions.map(HostArray::of_conditions);
-        let masks = self.header.masks;
+        let concats = self.header.concats();
         let (len, shape_concat) = (self.header.latent_len(), self.header.concat());
         for clock in clock..clock + size as u64 {
             let draw = order.at(clock);
@@ -98,9 +98,9 @@ impl Latents {
             let copy = (draw.index - first) * self.header.copies()
                 + usize::from(draw.flip && self.header.mirrored);
             latents.extend(read(file, LATENTS, copy, len)?);
-            if masks > 0 {
+            if concats > 0 {
                 let random = &mut generator(order.seed(), Purpose::Condition, clock);
-                let index = copy * masks + below(masks as u64, random) as usize;
+                let index = copy * concats + below(concats as u64, random) as usize;
                 let len = shape_concat.iter().product();
                 concat.extend(read(file, CONCAT, index, len)?);
             }
@@ -126,7 +126,7 @@ impl Latents {
                 }),
                 time_ids: self.header.time_ids().map(|ids| vec![ids; size]),
                 control,
-                concat: (masks > 0).then_some(HostArray {
+                concat: (concats > 0).then_some(HostArray {
                     values: concat,
                     shape: shape_concat,
                 }),

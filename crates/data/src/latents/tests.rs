@@ -16,6 +16,7 @@ fn header(mirrored: bool, masks: usize) -> LatentsHeader {
         mirrored,
         classes: vec![],
         masks,
+        source_images: false,
     }
 }
 
@@ -107,6 +108,37 @@ fn masks_take_turns_by_seed_and_clock() {
     seen.sort_unstable();
     seen.dedup();
     assert_eq!(seen.len(), 9, "{seen:?}");
+}
+
+/// The latents of the source image are those of the same example, mirrored where the image is.
+#[test]
+fn source_images_go_with_their_images() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("cache.safetensors");
+    let header = LatentsHeader {
+        source_images: true,
+        pooled: 0,
+        image: [0, 0],
+        ..header(true, 0)
+    };
+    let mut writer = LatentsWriter::create(&path, header.clone()).unwrap();
+    for copy in 0..6 {
+        writer.write(&[copy as f32; 4]).unwrap();
+    }
+    for copy in 0..6 {
+        writer.write(&[100.0 + copy as f32; 4]).unwrap();
+    }
+    writer.write(&[0.0; 3 * 6]).unwrap();
+    writer.finish().unwrap();
+    let cache = Latents::open(&path, "key").unwrap().unwrap();
+    assert_eq!(*cache.header(), header);
+    let batch = cache
+        .batch(None, &mut ExampleOrder::new(3, 3, true), 0, 30)
+        .unwrap();
+    let concat = batch.inputs.concat.unwrap();
+    assert_eq!(concat.shape, [2, 1, 2]);
+    let sources: Vec<f32> = batch.images.values.iter().map(|v| 100.0 + v).collect();
+    assert_eq!(concat.values, sources);
 }
 
 #[test]

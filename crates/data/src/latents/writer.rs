@@ -33,8 +33,8 @@ impl LatentsWriter {
     }
 
     /// The latents of the next examples (each followed by the latent of its mirrored image, if the
-    /// cache has those); after all latents what is concatenated to the next ones, mask by mask;
-    /// then the states of the next texts.
+    /// cache has those); after all latents what is concatenated to the next ones, mask by mask
+    /// where there are masks; then the states of the next texts.
     ///
     /// # Errors
     /// When the file cannot be written.

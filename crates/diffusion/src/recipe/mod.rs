@@ -27,6 +27,12 @@ pub struct SamplerRecipe {
     pub schedule: ScheduleConfig,
     /// How the guidance weight enters.
     pub guidance: Guidance,
+    /// Guidance scale of the source image, for a model that sees one and is guided towards it
+    /// (InstructPix2Pix, 2211.09800), as diffusers has it: 1 is none. It is folded into a student,
+    /// and a teacher's default. Most models say none; see
+    /// [`default_image_guidance`](Self::default_image_guidance).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub image_guidance: Option<f64>,
     /// Channels, height and width of what the network sees.
     pub resolution: [usize; 3],
     /// Names of the classes in order; empty for an unconditional model.
@@ -48,6 +54,9 @@ pub struct SamplerRecipe {
     #[serde(default)]
     pub provenance: Provenance,
 }
+
+/// The guidance scale of a source image that diffusers takes by default.
+pub const IMAGE_GUIDANCE_SCALE: f64 = 1.5;
 
 /// How guidance enters a model. Every weight here is w of x̂_w = (1 + w) x̂_c − w x̂_∅; the
 /// guidance scale that diffusers takes is 1 + w.
@@ -137,6 +146,36 @@ impl SamplerRecipe {
         }
     }
 
+    /// Makes it that of a model that has not learnt any guidance.
+    pub fn set_unguided(&mut self) {
+        self.guidance = Guidance::None;
+        self.image_guidance = None;
+    }
+
+    /// The guidance scale of source images when the user gives none; 1 for a model without guidance.
+    pub fn default_image_guidance(&self) -> f64 {
+        self.image_guidance.unwrap_or(match self.guidance {
+            Guidance::None => 1.0,
+            _ => IMAGE_GUIDANCE_SCALE,
+        })
+    }
+
+    /// Checks the guidance scale of a source image.
+    ///
+    /// # Errors
+    /// When it is out of range, or another than that of the weights.
+    pub fn check_image_guidance(&self, scale: Option<f64>) -> Result<(), RecipeError> {
+        let Some(asked) = scale else {
+            return Ok(());
+        };
+        factor("image guidance scale", asked)?;
+        let fixed = self.default_image_guidance();
+        match self.guidance == Guidance::ClassifierFree || asked == fixed {
+            true => Ok(()),
+            false => Err(RecipeError::FixedImageGuidance { fixed, asked }),
+        }
+    }
+
     /// Checks that the model knows a class.
     ///
     /// # Errors
@@ -206,6 +245,7 @@ mod tests {
                 w_max: 4.0,
                 default: 1.0,
             },
+            image_guidance: None,
             resolution: [1, 32, 32],
             classes: vec!["a".into(), "b".into()],
             clip: true,
@@ -279,6 +319,29 @@ mod tests {
         );
         assert_eq!(ask(Guidance::None, Some(0.0)), Ok(vec![]));
         assert_eq!(ask(Guidance::ClassifierFree, Some(30.0)), Ok(vec![]));
+    }
+
+    #[test]
+    fn an_image_guidance_scale_is_what_is_folded_in() {
+        let with = |guidance, image_guidance| SamplerRecipe {
+            guidance,
+            image_guidance,
+            ..student(DistilledFor::Any, None)
+        };
+        let fixed = Guidance::Fixed { w: 2.0 };
+        let folded = with(fixed, Some(2.5));
+        assert_eq!(folded.check_image_guidance(None), Ok(()));
+        assert_eq!(folded.check_image_guidance(Some(2.5)), Ok(()));
+        let error = RecipeError::FixedImageGuidance {
+            fixed: 2.5,
+            asked: 1.5,
+        };
+        assert_eq!(folded.check_image_guidance(Some(1.5)), Err(error));
+        assert_eq!(with(fixed, None).default_image_guidance(), 1.5);
+        assert_eq!(with(Guidance::None, None).default_image_guidance(), 1.0);
+        let teacher = with(Guidance::ClassifierFree, Some(2.5));
+        assert_eq!(teacher.check_image_guidance(Some(7.0)), Ok(()));
+        assert!(teacher.check_image_guidance(Some(1e9)).is_err());
     }
 
     #[test]

@@ -45,6 +45,16 @@ pub enum RecipeError {
         /// What was requested.
         asked: f64,
     },
+    /// Another guidance scale of the source image than the one folded into the weights.
+    #[error(
+        "this student was distilled only for an image guidance scale of {fixed}, it cannot be sampled with {asked}: omit the image guidance scale, or use the teacher"
+    )]
+    FixedImageGuidance {
+        /// The scale of the weights.
+        fixed: f64,
+        /// What was requested.
+        asked: f64,
+    },
     /// Guidance for a model without an unconditional branch.
     #[error(
         "this model was trained without guidance, so w = {asked} has no meaning: omit the guidance weight"

@@ -63,6 +63,7 @@ impl Step {
             Method::Teacher => Box::new(Denoising {
                 weighting,
                 label_dropout: 0.1,
+                drops_source: false,
                 weights: None,
             }),
             Method::StageOne => Box::new(method::GuidanceDistillation {

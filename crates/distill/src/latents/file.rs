@@ -1,6 +1,6 @@
 //! Where latents are kept, by what they are made from.
 
-use super::{Copies, LatentsError};
+use super::{Copies, ExtraCopies, LatentsError};
 use fewstep_data::{DataError, Latents};
 use fewstep_formats::PipelineComponents;
 use std::path::{Path, PathBuf};
@@ -13,8 +13,8 @@ pub struct LatentsFile {
 }
 
 impl LatentsFile {
-    /// That of latents of these contents, made by these networks, in `folder`. The name of the file
-    /// says all that it depends on.
+    /// That of latents of these contents, those of source images included, made by these networks, in
+    /// `folder`. The name of the file says all that it depends on.
     ///
     /// # Errors
     /// When the networks cannot be read.
@@ -25,13 +25,13 @@ impl LatentsFile {
         folder: &Path,
     ) -> Result<Self, LatentsError> {
         let networks = components.digest()?;
-        let Copies { mirrored, masks } = copies;
-        let masked = masks.map(|masks| format!("-{:?}{}", masks.kind, masks.each));
-        let key = format!(
-            "{contents}-{networks}-{}{}",
-            u8::from(mirrored),
-            masked.unwrap_or_default()
-        );
+        let Copies { mirrored, extra } = copies;
+        let extra = match extra {
+            None => String::new(),
+            Some(ExtraCopies::Masked(masks)) => format!("-{:?}{}", masks.kind, masks.each),
+            Some(ExtraCopies::Source) => "-source".into(),
+        };
+        let key = format!("{contents}-{networks}-{}{extra}", u8::from(mirrored));
         let path = folder.join(format!("latents-{key}.safetensors"));
         Ok(Self { key, path })
     }

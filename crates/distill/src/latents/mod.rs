@@ -1,24 +1,22 @@
 //! Images with captions or classes to latents and states, once.
 
 mod file;
+mod pass;
 mod texts;
 
 pub use file::LatentsFile;
 
 use burn::tensor::{Device, Tensor, TensorData};
-use fewstep_data::image::{Image, to_f32};
 use fewstep_data::{
     Check, Contents, DataError, ImageShape, Latents, LatentsHeader, LatentsWriter, Masks, Source,
 };
 use fewstep_formats::{FormatError, PipelineComponents};
-use fewstep_kernels::device::Placement;
+use fewstep_nn::Vae;
+use pass::{PARTS, Pass, together};
 use rayon::current_num_threads;
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use texts::encode_texts;
-
-/// How many parts are encoded in parallel, where there are so many threads.
-const PARTS: usize = 4;
 
 /// Texts that a thread encodes together.
 const TEXTS_TOGETHER: usize = 16;
@@ -28,8 +26,34 @@ const TEXTS_TOGETHER: usize = 16;
 pub struct Copies {
     /// Its mirrored image too.
     pub mirrored: bool,
+    /// What a model sees next to it.
+    pub extra: Option<ExtraCopies>,
+}
+
+/// What is encoded of each image for a model that sees other images next to it.
+#[derive(Clone, Copy, Debug)]
+pub enum ExtraCopies {
     /// The masked image with its masks, for models that do inpainting.
-    pub masks: Option<Masks>,
+    Masked(Masks),
+    /// The image given with it, for models that edit by instruction.
+    Source,
+}
+
+impl ExtraCopies {
+    /// Masks of each image.
+    fn masks(self) -> usize {
+        match self {
+            Self::Masked(masks) => masks.each,
+            Self::Source => 0,
+        }
+    }
+}
+
+impl Copies {
+    /// Whether the images given with the images of a set are encoded too.
+    pub fn has_sources(self) -> bool {
+        matches!(self.extra, Some(ExtraCopies::Source))
+    }
 }
 
 /// Why there are no latents.
@@ -86,7 +110,11 @@ impl<'a> Encoding<'a> {
         device: &'a Device,
     ) -> Result<Self, LatentsError> {
         let contents = source.check(Check::Present)?;
-        let cache = LatentsFile::of(&contents.fingerprint, components, copies, folder)?;
+        let digest = match copies.has_sources() {
+            true => format!("{}-{}", contents.fingerprint, contents.sources),
+            false => contents.fingerprint.clone(),
+        };
+        let cache = LatentsFile::of(&digest, components, copies, folder)?;
         match cache.open()? {
             None => Self::planned(source, components, copies, (cache, 0), device, contents),
             Some(made) => Ok(Self {
@@ -146,7 +174,8 @@ impl<'a> Encoding<'a> {
             },
             mirrored: copies.mirrored,
             classes: source.classes().to_vec(),
-            masks: copies.masks.map_or(0, |masks| masks.each),
+            masks: copies.extra.map_or(0, ExtraCopies::masks),
+            source_images: copies.has_sources(),
         };
         Ok(Self {
             source,
@@ -185,7 +214,8 @@ impl<'a> Encoding<'a> {
     ///
     /// Models for inpainting take the latents of the masked image, which depend on the mask. They
     /// are made here too, for a few masks of each image: encoding costs more than a call of the
-    /// U-Net, and made once it costs the run neither time nor the autoencoder's memory.
+    /// U-Net, and made once it costs the run neither time nor the autoencoder's memory. So are the
+    /// latents of source images, for models that edit by instruction.
     ///
     /// # Errors
     /// See [`LatentsError`]; bad examples are named with their places.
@@ -201,31 +231,26 @@ impl<'a> Encoding<'a> {
         let mut writer = LatentsWriter::create(&self.path, header)?;
         let vae = self.components.vae(device)?;
         let pass = &mut Pass {
-            source,
             mirrored: self.copies.mirrored,
+            together: together(source.shape()),
             total,
             writer: &mut writer,
             device,
             progress,
         };
-        pass.write(&|images, _| vec![vae.encode(images)])?;
-        if let Some(masks) = self.copies.masks {
-            let ImageShape { height, width, .. } = source.shape();
-            pass.write(&|images, numbers| {
-                let turns = (0..masks.each).map(|turn| {
-                    let number = |copy: &usize| {
-                        self.first_mask
-                            .wrapping_add((copy * masks.each + turn) as u64)
-                    };
-                    let hidden = numbers
-                        .iter()
-                        .flat_map(|copy| masks.mask(number(copy), height, width));
-                    let shape = [numbers.len(), 1, height, width];
-                    let hidden = TensorData::new(hidden.collect::<Vec<f32>>(), shape);
-                    vae.inpaint_concat(images.clone(), Tensor::from_data(hidden, device))
-                });
-                turns.collect()
-            })?;
+        let chunk = PARTS * together(source.shape());
+        pass.write(source.images(chunk), &|images, _| vec![vae.encode(images)])?;
+        match self.copies.extra {
+            None => {}
+            Some(ExtraCopies::Masked(masks)) => {
+                pass.write(source.images(chunk), &|images, numbers| {
+                    masked(&vae, images, masks, (numbers, self.first_mask))
+                })?;
+            }
+            Some(ExtraCopies::Source) => {
+                let given = source.given(chunk).ok_or_else(|| no_sources(source))?;
+                pass.write(given, &|images, _| vec![vae.source_concat(images)])?;
+            }
         }
         drop(vae);
         let encoder = self.components.text_encoder(device)?;
@@ -249,6 +274,34 @@ impl<'a> Encoding<'a> {
         let made = Latents::open(&self.path, &key)?;
         made.ok_or_else(|| LatentsError::Misfit(format!("{} is gone", self.path.display())))
     }
+}
+
+/// What an inpainting model sees of each image with each of its masks. The images have numbers,
+/// and the masks from `first` on.
+fn masked(
+    vae: &Vae,
+    images: Tensor<4>,
+    masks: Masks,
+    (numbers, first): (&[usize], u64),
+) -> Vec<Tensor<4>> {
+    let [count, _, height, width] = images.dims();
+    let turns = (0..masks.each).map(|turn| {
+        let number = |copy: &usize| first.wrapping_add((copy * masks.each + turn) as u64);
+        let hidden = numbers
+            .iter()
+            .flat_map(|copy| masks.mask(number(copy), height, width));
+        let hidden = TensorData::new(hidden.collect::<Vec<f32>>(), [count, 1, height, width]);
+        let hidden = Tensor::from_data(hidden, &images.device());
+        vae.inpaint_concat(images.clone(), hidden)
+    });
+    turns.collect()
+}
+
+fn no_sources(source: &Source) -> LatentsError {
+    LatentsError::Misfit(format!(
+        "{}: the model sees a source image next to each image, and the data gives none",
+        source.name()
+    ))
 }
 
 /// Channels, height and width of the latents, and the bytes that making them takes.
@@ -301,12 +354,6 @@ fn of_texts(
     ))
 }
 
-/// Images that a thread encodes together: big ones one by one, for their maps take much memory.
-fn together(shape: ImageShape) -> usize {
-    const PIXELS: usize = 512 * 512;
-    (PIXELS / (shape.height * shape.width)).clamp(1, 16)
-}
-
 /// A few texts from all over the list.
 fn spread(texts: &[String]) -> Vec<String> {
     const SOME: usize = 16;
@@ -325,65 +372,4 @@ fn numbered(captions: &[String]) -> (Vec<u32>, Vec<String>) {
         })
     });
     (numbers.collect(), texts)
-}
-
-/// What is made of a batch of images in [-1, 1] whose numbers are these: tensors of `[batch, ...]`.
-type Make<'a> = dyn Fn(Tensor<4>, &[usize]) -> Vec<Tensor<4>> + Sync + 'a;
-
-/// One way through all images.
-struct Pass<'a> {
-    source: &'a Source,
-    mirrored: bool,
-    total: usize,
-    writer: &'a mut LatentsWriter,
-    device: &'a Device,
-    progress: &'a mut dyn FnMut(usize, usize),
-}
-
-impl Pass<'_> {
-    /// Writes what is made of every image, and, where that is wanted, of the mirrored one after it;
-    /// both have numbers.
-    fn write(&mut self, make: &Make) -> Result<(), LatentsError> {
-        let copies = 1 + usize::from(self.mirrored);
-        let mut done = 0;
-        let together = together(self.source.shape());
-        for images in self.source.images(PARTS * together) {
-            let images = images?;
-            let starts = (done..).step_by(together);
-            let parts: Vec<_> = starts.zip(images.chunks(together)).collect();
-            let made = Placement::of(self.device).map(parts, |(start, images)| {
-                let plain = batch(images, self.device);
-                let made = (0..copies).flat_map(|copy| {
-                    let numbers = (start..start + images.len()).map(|i| i * copies + copy);
-                    let batch = match copy {
-                        0 => plain.clone(),
-                        _ => plain.clone().flip([3]),
-                    };
-                    make(batch, &numbers.collect::<Vec<_>>())
-                });
-                // [batch, copies, ...]
-                values(Tensor::stack::<5>(made.collect(), 1))
-            });
-            for values in made {
-                self.writer.write(&values)?;
-            }
-            done += images.len();
-            (self.progress)(done, self.total);
-        }
-        Ok(())
-    }
-}
-
-/// The images as a batch in [-1, 1].
-fn batch(images: &[Image], device: &Device) -> Tensor<4> {
-    let shape = images[0].shape;
-    let pixels = images.iter().flat_map(|image| &image.pixels);
-    let pixels: Vec<f32> = pixels.map(|&value| to_f32(value)).collect();
-    let shape = [images.len(), shape.channels, shape.height, shape.width];
-    Tensor::from_data(TensorData::new(pixels, shape), device)
-}
-
-fn values<const D: usize>(tensor: Tensor<D>) -> Vec<f32> {
-    // A tensor in memory can always be read back.
-    tensor.into_data().try_to_vec().unwrap_or_default()
 }

@@ -1,6 +1,7 @@
 //! Texts to embeddings.
 
-use super::{TEXTS_TOGETHER, values};
+use super::TEXTS_TOGETHER;
+use super::pass::values;
 use burn::tensor::Device;
 use fewstep_formats::TextEncoder;
 use fewstep_kernels::device::Placement;

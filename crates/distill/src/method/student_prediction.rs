@@ -87,6 +87,7 @@ mod tests {
             prediction,
             schedule,
             guidance: Guidance::ClassifierFree,
+            image_guidance: None,
             resolution: [1, 2, 2],
             classes: vec![],
             clip: true,

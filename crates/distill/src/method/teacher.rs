@@ -2,9 +2,7 @@
 
 use super::{Distance, DistanceConfig, MethodError};
 use burn::module::Module;
-use fewstep_diffusion::{
-    CfgDenoiser, Clipped, Denoiser, DiffusionModel, Guidance, SamplerRecipe, Schedule,
-};
+use fewstep_diffusion::{Clipped, Denoiser, DiffusionModel, SamplerRecipe, Schedule};
 use fewstep_formats::Model;
 use fewstep_nn::{Backbone, LoraConfig, Precision};
 
@@ -40,16 +38,13 @@ impl Teacher<'_> {
         })
     }
 
-    /// A frozen copy of the model, guided by w where it has two branches to guide with.
+    /// A frozen copy of the model, guided by w where it has branches to guide with, and towards the
+    /// source image of a model that sees one.
     ///
     /// # Errors
     /// As [`frozen`](Self::frozen).
     pub(super) fn guided(&self) -> Result<Box<dyn Denoiser>, MethodError> {
-        let frozen = self.frozen()?;
-        Ok(match self.model.recipe.guidance {
-            Guidance::ClassifierFree => Box::new(CfgDenoiser::new(frozen)),
-            Guidance::None | Guidance::Fixed { .. } | Guidance::Input { .. } => Box::new(frozen),
-        })
+        Ok(self.model.guided(self.frozen()?))
     }
 
     /// A distance between the model's images, with the network that it may need.

@@ -9,6 +9,7 @@ use crate::optim::OptimConfig;
 use crate::run::Phase;
 use fewstep_data::{ConditionConfig, DataConfig};
 use fewstep_diffusion::Guidance;
+use fewstep_diffusion::limits::factor;
 use fewstep_nn::{LoraConfig, Precision, WEmbedding};
 use serde::{Deserialize, Serialize};
 use std::sync::Arc;
@@ -37,6 +38,11 @@ pub struct DistillRecipe {
     /// teacher of two branches `[2, 14]`; none for a teacher without guidance.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub w: Option<GuidanceWeights>,
+    /// The guidance scale towards the source image of a teacher that sees one (InstructPix2Pix), as
+    /// diffusers' `image_guidance_scale`: 1 is none. It is folded into the students. By default the
+    /// teacher's, which is 1.5 as a rule.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub image_guidance: Option<f64>,
     /// How w enters the network. By default with the scale of diffusers, 1000, for a teacher that
     /// reads texts, and with 250, which is smoother, for others.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -91,6 +97,11 @@ pub fn default_w_embedding(reads_texts: bool) -> WEmbedding {
 /// How w enters the network in a recipe of an earlier version, whose runs store only what was set.
 pub(super) fn earlier_w_embedding(set: Option<WEmbedding>) -> WEmbedding {
     set.unwrap_or(default_w_embedding(false))
+}
+
+/// Checks the guidance scale towards source images.
+pub(super) fn check_image_guidance(scale: Option<f64>) -> Result<(), RecipeError> {
+    Ok(scale.map_or(Ok(()), |scale| factor("image_guidance", scale))?)
 }
 
 /// Checks how w enters the network.
@@ -159,6 +170,7 @@ impl DistillRecipe {
     pub fn validate(&self) -> Result<(), RecipeError> {
         TeacherLora::check(&self.teacher_lora)?;
         self.w.map_or(Ok(()), GuidanceWeights::check)?;
+        check_image_guidance(self.image_guidance)?;
         if let Some(w) = self.w.filter(|_| self.balance_w) {
             w.check_balance()?;
         }

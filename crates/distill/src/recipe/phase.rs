@@ -1,6 +1,6 @@
 //! The recipe of a run with one phase, and the methods that it can name.
 
-use super::distill::{check_w_embedding, earlier_w_embedding};
+use super::distill::{check_image_guidance, check_w_embedding, earlier_w_embedding};
 use super::{RunConfig, TeacherLora};
 use crate::error::RecipeError;
 use crate::method::adversarial::{AdversarialConfig, AdversarialMethod};
@@ -75,6 +75,11 @@ macro_rules! phase_recipe {
             /// and `adversarial` the default is what the student that it starts from is for.
             #[serde(default, skip_serializing_if = "Option::is_none")]
             pub w: Option<GuidanceWeights>,
+            /// The guidance scale towards the source image of a teacher that sees one (InstructPix2Pix), as
+            /// diffusers' `image_guidance_scale`: 1 is none. It is folded into the student. By default
+            /// that of the student that the method starts from, else the teacher's, 1.5 as a rule.
+            #[serde(default, skip_serializing_if = "Option::is_none")]
+            pub image_guidance: Option<f64>,
             /// LoRA of the student's weights, and with `matching` of the fake score's, instead of
             /// all weights.
             #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -197,6 +202,14 @@ impl PhaseRecipe {
         probability("label_dropout", self.label_dropout)?;
         TeacherLora::check(&self.teacher_lora)?;
         self.w.map_or(Ok(()), GuidanceWeights::check)?;
+        check_image_guidance(self.image_guidance)?;
+        let guides_by_w = matches!(self.method, MethodName::Codi | MethodName::Consistency);
+        if self.image_guidance.is_some() && self.w.is_none() && guides_by_w {
+            return Err(RecipeError::new(
+                "image_guidance",
+                "`image_guidance` without `w`: the teacher is not guided then, so give both or neither",
+            ));
+        }
         check_w_embedding(self.w_embedding)?;
         self.check_precision()?;
         self.weighting
@@ -371,6 +384,7 @@ error_weight = { min-snr = 5.0 }
         let noise = wrong(|r| r.codi.distance = Distance::Lpips("alex.safetensors".into()));
         assert!(noise.contains("consistency = \"image\""), "{noise}");
         assert!(wrong(|r| r.w = Some(GuidanceWeights::Range([2.0, 1.0]))).contains("`w`"));
+        assert!(wrong(|r| r.image_guidance = Some(1.5)).contains("without `w`"));
         let both = wrong(|r| {
             r.codi.guidance_weight = 0.0;
             r.codi.consistency_weight = 0.0;

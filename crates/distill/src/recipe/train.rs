@@ -228,6 +228,7 @@ impl TrainRecipe {
                 true => Guidance::ClassifierFree,
                 false => Guidance::None,
             },
+            image_guidance: None,
             resolution: [shape.channels, shape.height, shape.width],
             classes: examples.classes().to_vec(),
             // Latents have no range.

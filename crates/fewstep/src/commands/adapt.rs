@@ -38,11 +38,12 @@ fn adapt(args: &RunArgs, world: &World) -> CliResult {
     if let Some(folder) = &folder {
         folder.check_recipe(&recipe)?;
     }
-    let inputs = TeacherInputs::read(
+    let mut inputs = TeacherInputs::read(
         Teacher {
             model: &recipe.teacher,
             loras: &recipe.teacher_lora,
             clip_skip: recipe.clip_skip,
+            image_guidance: None,
             stored: recipe.shared_precision(),
         },
         &recipe.data,
@@ -59,17 +60,17 @@ fn adapt(args: &RunArgs, world: &World) -> CliResult {
             "the teacher has guidance folded in, which ordinary fine-tuning would undo: give the teacher with two branches that it was distilled from, or remove [fine_tune]",
         ));
     }
-    let read = |model: (&str, Option<usize>)| {
+    let mut read = |model: (&str, Option<usize>)| {
         let precisions = (recipe.shared_precision(), recipe.run.precision);
         inputs.start(model, &recipe.teacher_lora, precisions)
     };
     let start = read((&recipe.student, recipe.steps))?;
-    let networks = [&start.network, &inputs.teacher.network];
-    args.check_lora(recipe.lora.as_ref(), &networks)?;
     let before = recipe.teacher_before.as_deref();
     let before = before
         .map(|reference| read((reference, None)))
         .transpose()?;
+    let networks = [&start.network, &inputs.teacher.network];
+    args.check_lora(recipe.lora.as_ref(), &networks)?;
     let start = recipe.start(start, &inputs.teacher, before.as_ref());
     let start = start.map_err(|error| args.recipe_error(error.to_string()))?;
     drop(before);

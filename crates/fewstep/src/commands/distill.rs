@@ -22,8 +22,9 @@ use fewstep_distill::recipe::{
 /// "adversarial" to be taken for real images.
 ///
 /// A latent diffusion model such as Stable Diffusion is distilled on captioned images (data.kind =
-/// "captioned"), a class-conditional one on labelled images, and an inpainting model with random
-/// masks ([condition] with kind = "inpaint").
+/// "captioned"), a class-conditional one on labelled images, an inpainting model with random masks
+/// ([condition] with kind = "inpaint"), and one that edits by instruction (InstructPix2Pix) on images
+/// before and after an edit ([condition] with kind = "instruct").
 ///
 /// Several processes that a launcher starts (mpirun, srun, torchrun) train together, each with its
 /// share of every batch; the result is that of one. This needs a build with the feature `mpi`, or
@@ -69,6 +70,7 @@ fn halve(args: &RunArgs, world: &World) -> CliResult {
             model: &recipe.teacher,
             loras: &recipe.teacher_lora,
             clip_skip: recipe.clip_skip,
+            image_guidance: recipe.image_guidance,
             stored: recipe.shared_precision(),
         },
         &recipe.data,
@@ -115,11 +117,12 @@ fn one_phase(args: &RunArgs, world: &World) -> CliResult {
     if let Some(folder) = &folder {
         folder.check_recipe(&recipe)?;
     }
-    let inputs = TeacherInputs::read(
+    let mut inputs = TeacherInputs::read(
         Teacher {
             model: &recipe.teacher,
             loras: &recipe.teacher_lora,
             clip_skip: recipe.clip_skip,
+            image_guidance: recipe.image_guidance,
             stored: recipe.shared_precision(),
         },
         &recipe.data,

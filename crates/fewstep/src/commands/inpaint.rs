@@ -120,6 +120,7 @@ impl Args {
             )));
         }
         let common = ControlledArgs {
+            negative_prompt: prompted.prompts.negative_prompt,
             files: prompted.images,
             sheet,
             more_inputs: masks.clone(),

@@ -23,20 +23,18 @@ pub(crate) struct Args {
     #[command(flatten)]
     common: ControlledArgs,
     /// Guidance towards the image, for models whose U-Net sees it: the larger, the closer the
-    /// result stays to it; 1 is no guidance [default: 1.5].
+    /// result stays to it; 1 is no guidance. A student has one scale folded in [default: the
+    /// model's own, 1.5 as a rule].
     #[arg(long, value_name = "SCALE", value_parser = number, allow_negative_numbers = true)]
     image_guidance_scale: Option<f64>,
 }
-
-/// diffusers' default.
-const IMAGE_GUIDANCE_SCALE: f64 = 1.5;
 
 pub(crate) fn run(args: Args) -> CliResult {
     let (inputs, scale) = (args.common.inputs, args.image_guidance_scale);
     args.common.run(Task::Instruct, |_, file, [channels, control]| {
         let image = inputs.image(file, None, channels)?;
         match (control, scale) {
-            (0, scale) => Ok(Source::seen(image, scale.unwrap_or(IMAGE_GUIDANCE_SCALE))),
+            (0, scale) => Ok(Source::seen(image, scale)),
             (_, None) => Ok(Source::plain(image)),
             (_, Some(_)) => Err(CliError::input(
                 "--image-guidance-scale does not go with this model, which takes the image as a control image: it is for models whose U-Net sees the image next to the noise",

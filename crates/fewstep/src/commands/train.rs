@@ -74,7 +74,7 @@ fn train(args: &Args, world: &World) -> CliResult {
                 components: &components,
                 copies: Copies {
                     mirrored: recipe.flip,
-                    masks: None,
+                    extra: None,
                 },
                 fits: &fits,
                 run: folder.as_ref(),

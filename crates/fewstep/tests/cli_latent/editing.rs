@@ -7,17 +7,7 @@ use super::*;
 #[test]
 fn a_stable_diffusion_learns_to_edit_by_instruction() {
     let workspace = workspace();
-    let before = workspace.path("before");
-    std::fs::create_dir(&before).expect("made");
-    for image in 0..10 {
-        let shape = ImageShape {
-            channels: 3,
-            height: 16,
-            width: 16,
-        };
-        let place = before.join(format!("{image}.png"));
-        write_png(place, &Image::filled(shape, 20 * image)).expect("written");
-    }
+    let before = before(&workspace);
     let text = CODI.replace("BEFORE", &before.display().to_string());
     let recipe = recipe(&workspace, "codi.toml", &text, "sd1");
     workspace.succeed(&["distill", &recipe, "--out", "whole"]);

@@ -10,6 +10,7 @@ mod embeddings;
 mod extract;
 mod few_steps;
 mod folders;
+mod instruct;
 mod lora;
 mod masks;
 mod measuring;
@@ -101,6 +102,22 @@ fn workspace() -> Workspace {
         std::fs::write(folder.join(format!("{image}.txt")), caption).expect("written");
     }
     workspace
+}
+
+/// A folder with an image before an edit for each of the captioned images.
+fn before(workspace: &Workspace) -> PathBuf {
+    let before = workspace.path("before");
+    std::fs::create_dir(&before).expect("made");
+    for image in 0..10 {
+        let shape = ImageShape {
+            channels: 3,
+            height: 16,
+            width: 16,
+        };
+        let place = before.join(format!("{image}.png"));
+        write_png(place, &Image::filled(shape, 20 * image)).expect("written");
+    }
+    before
 }
 
 fn recipe(workspace: &Workspace, name: &str, text: &str, of: &str) -> String {

@@ -2,7 +2,8 @@
 
 use crate::server::{Server, base64_of, image_of};
 use crate::tiny::{controlled, read_image, save, write_image};
-use crate::workspace::succeed;
+use crate::workspace::{golden_path, succeed, write_pattern};
+use fewstep_data::image::read;
 use fewstep_diffusion::Task;
 use serde_json::{Value, json};
 use std::path::Path;
@@ -102,4 +103,56 @@ fn a_depth_map_is_read_as_the_command_line_reads_it() {
         "hardly any level without being spread"
     );
     assert_eq!(made, read_image(&path.join("cli.png")));
+}
+
+/// A model whose network sees the image to edit takes it as a control image: over our API and, as
+/// the image to edit, over those of others.
+#[test]
+fn an_edit_by_instruction_is_that_of_the_command_line() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = folder.path();
+    write_pattern(&path.join("before.png"), 5, [16, 16]);
+    let model = golden_path("instruct");
+    let instruct = [
+        "instruct",
+        "--model",
+        &model,
+        "--image",
+        "before.png",
+        "--steps",
+        "2",
+        "--seed",
+        "3",
+        "--prompt",
+        "a cat",
+        "--w",
+        "3",
+        "--negative-prompt",
+        "dogs",
+        "--out",
+        "cli.png",
+    ];
+    succeed(path, &instruct);
+    let expected = read(&path.join("cli.png"), None, 3).expect("an image");
+    let named = format!("edits={model}");
+    let server = Server::start(path, &["--model", &named]);
+    let body = json!({
+        "steps": 2, "seed": 3, "prompt": "a cat", "w": 3, "negative_prompt": "dogs",
+        "control": file(&path.join("before.png")),
+    });
+    let reply = server.post("/api/v1/generate", &body).ok();
+    assert_eq!(image_of(&reply["images"][0]["data"], 3), expected);
+    let facts = server
+        .post("/api/v1/models/load", &json!({ "model": "edits" }))
+        .ok();
+    assert_eq!(
+        (&facts["control"], &facts["image"]),
+        (&json!("instruct"), &json!(false))
+    );
+    let body = json!({
+        "prompt": "a cat", "negative_prompt": "dogs", "init_images": [file(&path.join("before.png"))],
+        "steps": 2, "seed": 3, "cfg_scale": 4, "width": 16, "height": 16, "sampler_name": "",
+    });
+    let reply = server.post("/sdapi/v1/img2img", &body).ok();
+    assert_eq!(image_of(&reply["images"][0], 3), expected);
 }

@@ -56,8 +56,13 @@ fn every_refusal_names_its_field() {
         ),
         (
             json!({ "prompt": "a cat", "model": "edits" }),
-            "model",
+            "control",
             "edits images by instruction",
+        ),
+        (
+            json!({ "prompt": "a cat", "model": "edits", "image": &image }),
+            "image",
+            "give the image as `control`",
         ),
         (json!({ "stepz": 1 }), "stepz", "did you mean `steps`?"),
         (json!({ "class": 10 }), "class", "no class `10`"),

@@ -34,6 +34,7 @@ pub(crate) fn teacher() -> Model {
         prediction: PredictionKind::V,
         schedule: ScheduleConfig::default(),
         guidance: Guidance::ClassifierFree,
+        image_guidance: None,
         resolution: [1, 16, 16],
         classes: ["circle", "square", "star"].map(String::from).to_vec(),
         clip: true,

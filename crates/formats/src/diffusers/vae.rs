@@ -75,7 +75,7 @@ fn vq(mut fields: Fields, device: &Device) -> Result<Vae, FormatError> {
 fn layers(fields: &mut Fields, latent_channels: usize) -> Result<AutoencoderConfig, FormatError> {
     fields.only(&[("act_fn", json!("silu"))])?;
     fields.ignore(&["sample_size", "force_upcast"]);
-    let widths = fields.counts("block_out_channels", vec![64], FEATURES)?;
+    let widths = fields.counts("block_out_channels", vec![64], 1..=FEATURES)?;
     fields.only(&[
         ("down_block_types", json!("DownEncoderBlock2D")),
         ("up_block_types", json!("UpDecoderBlock2D")),
@@ -95,7 +95,7 @@ fn layers(fields: &mut Fields, latent_channels: usize) -> Result<AutoencoderConf
 }
 
 fn tiny(mut fields: Fields, device: &Device) -> Result<Vae, FormatError> {
-    let width = fields.counts("encoder_block_out_channels", vec![64], FEATURES)?;
+    let width = fields.counts("encoder_block_out_channels", vec![64], 1..=FEATURES)?;
     let width = width.first().copied().unwrap_or(64);
     let channels = fields.count("in_channels", 3, FEATURES)?;
     fields.only(&[
@@ -112,8 +112,8 @@ fn tiny(mut fields: Fields, device: &Device) -> Result<Vae, FormatError> {
         channels,
         latent_channels: fields.count("latent_channels", 4, FEATURES)?,
         width,
-        encoder_blocks: fields.counts("num_encoder_blocks", vec![1, 3, 3, 3], BLOCKS)?,
-        decoder_blocks: fields.counts("num_decoder_blocks", vec![3, 3, 3, 1], BLOCKS)?,
+        encoder_blocks: fields.counts("num_encoder_blocks", vec![1, 3, 3, 3], 0..=BLOCKS)?,
+        decoder_blocks: fields.counts("num_decoder_blocks", vec![3, 3, 3, 1], 0..=BLOCKS)?,
         // Of TAEF2, which diffusers does not know.
         pool: fields.or("use_midblock_gn", false)?,
     };
@@ -129,4 +129,32 @@ fn scale(fields: &mut Fields, default: f64) -> Result<LatentScale, FormatError> 
         factor: fields.number("scaling_factor", default, above_zero(FACTOR))?,
         shift: fields.number("shift_factor", 0.0, -FACTOR..=FACTOR)?,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A level may have no block, as in the autoencoders of tools/train_tiny_autoencoder.py.
+    #[test]
+    fn a_tiny_autoencoder_may_have_levels_without_blocks() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let file = folder.path().join("config.json");
+        let read = |blocks: &str| {
+            let text = format!(
+                r#"{{"_class_name": "AutoencoderTiny", "encoder_block_out_channels": [8, 8],
+                "decoder_block_out_channels": [8, 8], "num_encoder_blocks": {blocks}, "num_decoder_blocks": [1, 0]}}"#
+            );
+            std::fs::write(&file, text).expect("written");
+            let mut fields = Fields::read(&file).expect("JSON");
+            fields.needed::<String>("_class_name").expect("there");
+            tiny(fields, &Device::flex())
+        };
+        let vae = read("[0, 1]").expect("an autoencoder");
+        assert_eq!(vae.factor(), 2);
+        let images = burn::tensor::Tensor::zeros([1, 3, 4, 4], &Device::flex());
+        assert_eq!(vae.encode(images).dims(), [1, 4, 2, 2]);
+        let error = read("[0, 1000000]").expect_err("too many").to_string();
+        assert!(error.contains("num_encoder_blocks"), "{error}");
+    }
 }

@@ -14,7 +14,9 @@ use crate::{FormatError, bounds, write_atomically_with};
 use burn::module::Module;
 use burn::store::{FloatCastAdapter, ModuleSnapshot};
 use burn::tensor::{DType, Device};
-use fewstep_diffusion::{DiffusionModel, Guidance, SamplerRecipe, Schedule};
+use fewstep_diffusion::{
+    CfgDenoiser, Denoiser, DiffusionModel, Guidance, InstructDenoiser, SamplerRecipe, Schedule,
+};
 use fewstep_nn::{Backbone, BackboneConfig};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
@@ -47,6 +49,19 @@ impl Model {
             schedule: Schedule::new(self.recipe.schedule.clone())?,
             prediction: self.recipe.prediction,
         })
+    }
+
+    /// A denoiser of this model, guided as its recipe says: towards class or prompt, and for a network
+    /// that sees a source image towards that too. As it is where it has no branches to guide with.
+    pub fn guided<D: Denoiser + Send + 'static>(&self, plain: D) -> Box<dyn Denoiser + Send> {
+        match self.recipe.guidance {
+            Guidance::ClassifierFree if self.network.config().sees_source() => {
+                let scale = self.recipe.default_image_guidance();
+                Box::new(InstructDenoiser::new(plain, scale))
+            }
+            Guidance::ClassifierFree => Box::new(CfgDenoiser::new(plain)),
+            Guidance::None | Guidance::Fixed { .. } | Guidance::Input { .. } => Box::new(plain),
+        }
     }
 
     /// Hash of the weights (names and f32 values), 16 hexadecimal digits: the same for the same

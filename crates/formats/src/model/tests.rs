@@ -27,6 +27,7 @@ fn model() -> Model {
             prediction: PredictionKind::V,
             schedule: ScheduleConfig::default(),
             guidance: Guidance::ClassifierFree,
+            image_guidance: None,
             resolution: [1, 8, 8],
             classes: vec!["a".into(), "b".into()],
             clip: true,

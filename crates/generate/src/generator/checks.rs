@@ -120,6 +120,8 @@ impl Generator {
             (Init::Inpaint { .. }, None) => return Err(GenerateError::NotForInpainting),
             (Init::Instruct { .. }, None) => return Err(GenerateError::NotForInstruct),
         }
+        let scale = image.init.image_scale();
+        self.model.recipe.check_image_guidance(scale)?;
         if let (Some(control), None) = (control, self.control_shape(image)) {
             let task = control.task;
             return Err(GenerateError::NeedsControl { task });

@@ -59,12 +59,7 @@ impl Generator {
 
     /// Channels, height and width of the control or source images that it was trained with.
     pub fn source_shape(&self) -> Option<[usize; 3]> {
-        let control = self.model.recipe.control.map(|control| control.shape);
-        let source = self.edits_by_instruction().then(|| {
-            let shape = self.image_shape();
-            [shape.channels, shape.height, shape.width]
-        });
-        control.or(source)
+        self.image_condition().map(|condition| condition.shape)
     }
 
     /// What height and width of a control image must be multiples of, where the model was trained

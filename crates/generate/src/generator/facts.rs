@@ -4,7 +4,7 @@ use super::Generator;
 use crate::{GenerateError, ImageRequest, Request};
 use fewstep_data::ImageShape;
 use fewstep_diffusion::sampler::{Sampler, SamplerConfig};
-use fewstep_diffusion::{Denoiser, DistilledFor, Guidance, Role, Task};
+use fewstep_diffusion::{ControlSpec, Denoiser, DistilledFor, Guidance, Role, Task};
 use fewstep_formats::Model;
 use fewstep_nn::ExtraInput;
 
@@ -45,7 +45,21 @@ impl Generator {
 
     /// Whether its network sees a source image, which it edits as a prompt says.
     pub fn edits_by_instruction(&self) -> bool {
-        self.extra_input() == Some(ExtraInput::SourceImage)
+        self.model.network.config().sees_source()
+    }
+
+    /// The image that it generates from, besides a prompt or class: a control image, or the source
+    /// image that its network sees.
+    pub fn image_condition(&self) -> Option<ControlSpec> {
+        let source = || {
+            let shape = self.image_shape();
+            ControlSpec {
+                task: Task::Instruct,
+                shape: [shape.channels, shape.height, shape.width],
+            }
+        };
+        let control = self.model.recipe.control;
+        control.or_else(|| self.edits_by_instruction().then(source))
     }
 
     /// The denoiser that generates the images, clipped and guided as the recipe says.

@@ -43,7 +43,7 @@ fn edit() -> ImageRequest {
         w: Some(3.0),
         init: Init::Instruct {
             image: Arc::new(image_of(&pixels)),
-            scale: 1.7,
+            scale: Some(1.7),
         },
         ..ImageRequest::new(0, 0)
     }
@@ -116,7 +116,10 @@ fn requests_need_a_source_image_and_take_its_size() {
         let pixels = vec![128; shape.len()];
         Arc::new(Image { shape, pixels })
     };
-    let instruct = |image, scale| Init::Instruct { image, scale };
+    let instruct = |image, scale| Init::Instruct {
+        image,
+        scale: Some(scale),
+    };
     assert!(refused(instruct(of(16, 18), 1.5)).contains("16x16"));
     assert!(refused(instruct(of(16, 16), 1e9)).contains("image guidance scale"));
     let init = instruct(of(16, 24), 1.5);

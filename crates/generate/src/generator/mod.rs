@@ -23,13 +23,10 @@ pub(crate) use facts::default_steps;
 use fewstep_data::image::Image;
 use fewstep_diffusion::random::{self, Purpose};
 use fewstep_diffusion::sampler::{self, Observer, Sampler, SamplerConfig, StepNoise};
-use fewstep_diffusion::{
-    CfgDenoiser, Clipped, Denoiser, Guidance, Inputs, InstructDenoiser, NoiseLevel, TimeGrid,
-    TimeIds, per_sample,
-};
+use fewstep_diffusion::{Clipped, Denoiser, Inputs, NoiseLevel, TimeGrid, TimeIds, per_sample};
 use fewstep_formats::{Model, Pipeline, PipelineComponents};
 use fewstep_kernels::device::Placement;
-use fewstep_nn::{ExtraInput, Tiles, Vae};
+use fewstep_nn::{Tiles, Vae};
 pub use kept_guidance::KeptGuidance;
 pub use memory::Extent;
 use progress::Work;
@@ -56,14 +53,7 @@ struct LatentParts {
 
 /// The denoiser of a model with guidance as its recipe says, not clipped.
 pub(crate) fn guided(model: &Model) -> Result<Box<dyn Denoiser + Send>, GenerateError> {
-    let plain = model.denoiser()?;
-    Ok(match model.recipe.guidance {
-        Guidance::ClassifierFree => match model.network.config().extra_input() {
-            Some(ExtraInput::SourceImage) => Box::new(InstructDenoiser::new(plain)),
-            Some(ExtraInput::MaskedImage) | None => Box::new(CfgDenoiser::new(plain)),
-        },
-        _ => Box::new(plain),
-    })
+    Ok(model.guided(model.denoiser()?))
 }
 
 impl Generator {
@@ -276,7 +266,11 @@ impl Generator {
         if let (Some(latent), Some(_)) = (&self.latent, self.extra_input()) {
             let inits: Vec<&Init> = images.iter().map(|image| &image.init).collect();
             inputs.concat = extra_input(&inits, &latent.vae, &self.device);
-            inputs.image_scale = inits.iter().map(|init| init.image_scale()).collect();
+            let usual = self.model.recipe.default_image_guidance();
+            let scale = |init: &&Init| init.image_scale().unwrap_or(usual);
+            inputs.image_scale = self
+                .edits_by_instruction()
+                .then(|| inits.iter().map(scale).collect());
         }
         Ok(inputs)
     }

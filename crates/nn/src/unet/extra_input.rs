@@ -22,4 +22,9 @@ impl UNetConfig {
             _ => None,
         }
     }
+
+    /// Whether it sees an image to edit by instruction.
+    pub fn sees_source(&self) -> bool {
+        self.extra_input() == Some(ExtraInput::SourceImage)
+    }
 }

@@ -68,7 +68,15 @@ impl Vae {
     /// The reverse of [`Vae::encode`].
     pub fn decode(&self, latents: Tensor<4>, tiles: Option<Tiles>) -> Tensor<4> {
         let LatentScale { factor, shift } = self.scale();
-        let latents = latents / factor + shift;
+        self.decode_unscaled(latents / factor + shift, tiles)
+    }
+
+    /// The images of latents that are not scaled: the reverse of [`Vae::source_concat`].
+    pub fn decode_source(&self, latents: Tensor<4>) -> Tensor<4> {
+        self.decode_unscaled(latents, Some(Tiles::default()))
+    }
+
+    fn decode_unscaled(&self, latents: Tensor<4>, tiles: Option<Tiles>) -> Tensor<4> {
         match (self, tiles) {
             (Self::Kl(network, _), Some(tiles)) => network.decode_tiled(latents, tiles),
             (Self::Kl(network, _), None) => network.decode(latents),

@@ -13,8 +13,8 @@ pub(crate) struct Edit {
 
 impl Edit {
     /// What the images start from, and the control image: a model that inpaints takes the mask, or
-    /// the transparent parts of the image; one with control images takes the image as that; others
-    /// start from the image with noise.
+    /// the transparent parts of the image; one with control images, or that edits by instruction,
+    /// takes the image as that; others start from the image with noise.
     pub(crate) fn for_model(self, generator: &Generator) -> (Start, Option<Layer>) {
         let Self {
             image,
@@ -28,7 +28,7 @@ impl Edit {
         };
         match mask {
             Some((mask, kind)) => (Start::Inpaint { image, mask, kind }, None),
-            None if generator.model().recipe.control.is_some() => (Start::Noise, Some(image)),
+            None if generator.image_condition().is_some() => (Start::Noise, Some(image)),
             None => (Start::Image { image, strength }, None),
         }
     }

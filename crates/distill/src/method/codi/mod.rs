@@ -66,12 +66,16 @@ impl Method for CodiMethod {
     }
 
     fn check(&self, teacher: &Model) -> Result<(), MethodError> {
+        let sees_source = teacher.network.config().sees_source();
         let message = match (self.weights, teacher.recipe.guidance) {
             (Some(_), Guidance::None) => {
                 "the teacher was trained without dropped labels, so it has no unconditional branch to guide with: remove `w`"
             }
             (Some(_), Guidance::Input { .. } | Guidance::Fixed { .. }) => {
                 "`w` asks for guidance of two branches, but the teacher is a student with guidance folded in: remove `w`"
+            }
+            (Some(_), Guidance::ClassifierFree) if sees_source => {
+                "the teacher is guided towards its source image too, which `method = \"codi\"` is not for: remove `w`, or use `method = \"consistency\"` or the stages of guided distillation"
             }
             (None, Guidance::Input { .. }) => {
                 "the teacher takes w as an input, which a model learning its condition at the same time does not: give the teacher from before guidance was folded in"
@@ -111,7 +115,7 @@ impl Method for CodiMethod {
         };
         // Without guidance inside, the branch without classes was not trained.
         if self.weights.is_none() && recipe.guidance == Guidance::ClassifierFree {
-            recipe.guidance = Guidance::None;
+            recipe.set_unguided();
         }
     }
 }

@@ -110,11 +110,11 @@ impl Method for ConsistencyMethod {
             sampler: DistilledFor::Consistency,
             steps: None,
         };
-        recipe.guidance = match (self.weights, recipe.guidance) {
-            (Some(weights), _) => weights.guidance(),
-            (None, Guidance::ClassifierFree) => Guidance::None,
-            (None, folded) => folded,
-        };
+        match (self.weights, recipe.guidance) {
+            (Some(weights), _) => recipe.guidance = weights.guidance(),
+            (None, Guidance::ClassifierFree) => recipe.set_unguided(),
+            (None, _) => {}
+        }
     }
 }
 

@@ -10,7 +10,7 @@
 //!
 //! # Departures from the paper
 //! None known. The papers do not print the weight; we take truncated SNR. Control images are never
-//! dropped.
+//! dropped; source images of models that see them are, as in 2211.09800.
 
 mod objective;
 
@@ -30,7 +30,7 @@ use fewstep_nn::{Backbone, TrainedPart};
 pub struct DenoisingMethod {
     /// ω; by default one that suits what the network predicts.
     pub weighting: Option<LossWeighting>,
-    /// Probability that an example loses its label or its caption.
+    /// Probability that an example loses its label or its caption; see [`Denoising`].
     pub label_dropout: f64,
     /// Where training starts.
     pub start: DenoisingStart,
@@ -85,6 +85,12 @@ impl Method for DenoisingMethod {
 
     fn check_settings(&self, start: &Model) -> Result<(), MethodError> {
         let recipe = &start.recipe;
+        if start.network.config().sees_source() && 3.0 * self.label_dropout > 1.0 {
+            return Err(MethodError::Teacher(format!(
+                "`label_dropout` is {}: with source images it is the share of examples that lose only the caption, only the source image, or both each, so it must be at most 1/3",
+                self.label_dropout
+            )));
+        }
         self.weighting(start)?
             .check_bounded_for(recipe.prediction, &recipe.schedule)
     }
@@ -108,6 +114,7 @@ impl Method for DenoisingMethod {
         Ok(Box::new(Denoising {
             weighting: self.weighting(teacher.model)?,
             label_dropout: self.label_dropout,
+            drops_source: teacher.model.network.config().sees_source(),
             weights: match teacher.model.recipe.guidance {
                 Guidance::Input { w_min, w_max, .. } => {
                     Some(GuidanceWeights::Range([w_min, w_max]))

@@ -6,7 +6,8 @@
 //! # Objective
 //! E ω(λ_t) ‖x̂_η(z_t, w, c) − x̂_w(z_t, c)‖² with w ~ U\[w_min, w_max\] and t ~ U\[0, 1\], one
 //! draw per sample. For a teacher on a discrete schedule t is uniform over its timesteps. The
-//! student takes w as an input; for a single w it does not need to.
+//! student takes w as an input; for a single w it does not need to. For a network that sees a source
+//! image, x̂_w is guided towards that too (Eq. 3 of 2211.09800), with one scale for all.
 //!
 //! # Departures from the paper
 //! None known. The paper does not print the weight; we take truncated SNR as its predecessor did.
@@ -23,7 +24,7 @@ use super::teacher::{check_clipping, clipped};
 use super::{
     GuidanceWeights, LossWeighting, Method, MethodError, Objective, StudentPrediction, Teacher,
 };
-use fewstep_diffusion::{CfgDenoiser, DistilledFor, Guidance, Role, SamplerRecipe};
+use fewstep_diffusion::{DistilledFor, Guidance, Role, SamplerRecipe};
 use fewstep_formats::Model;
 use fewstep_nn::{Backbone, WEmbedding};
 
@@ -86,9 +87,8 @@ impl Method for GuidanceMethod {
     }
 
     fn objective(&self, teacher: &Teacher<'_>) -> Result<Box<dyn Objective>, MethodError> {
-        let guided = Box::new(CfgDenoiser::new(teacher.frozen()?));
         let objective = Box::new(GuidanceDistillation {
-            teacher: clipped(guided, self.clip_targets),
+            teacher: clipped(teacher.guided()?, self.clip_targets),
             weights: self.weights,
             weighting: self.weighting(teacher.model)?,
         });

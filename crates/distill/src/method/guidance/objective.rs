@@ -8,8 +8,8 @@ use fewstep_diffusion::Denoiser;
 
 /// E ω(λ_t) ‖x̂_η(z_t, w, c) − x̂_w(z_t, c)‖² (eq. 3 and alg. 1 of 2210.03142).
 pub struct GuidanceDistillation<T> {
-    /// The guided teacher x̂_w (a [`fewstep_diffusion::CfgDenoiser`]): both branches in one call,
-    /// no gradient.
+    /// The guided teacher x̂_w (a [`fewstep_diffusion::CfgDenoiser`], or a
+    /// [`fewstep_diffusion::InstructDenoiser`]): all branches in one call, no gradient.
     pub teacher: T,
     /// Which w.
     pub weights: GuidanceWeights,

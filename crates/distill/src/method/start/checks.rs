@@ -41,11 +41,18 @@ pub(super) fn check_same(teacher: &SamplerRecipe, start: &SamplerRecipe) -> Resu
         () if teacher.control != start.control => "control images",
         () if teacher.clip != start.clip => "a range of values",
         () if teacher.clip_skip != start.clip_skip => "a CLIP skip",
+        () if guides_otherwise(teacher, start) => "an image guidance scale",
         () => return Ok(()),
     };
     Err(format!(
         "the student to start from has {other} unlike the teacher's: give a student that was distilled from this teacher"
     ))
+}
+
+/// Whether a student has another guidance towards its source image folded in than its teacher is
+/// guided with.
+fn guides_otherwise(teacher: &SamplerRecipe, start: &SamplerRecipe) -> bool {
+    start.guidance != Guidance::None && teacher.image_guidance != start.image_guidance
 }
 
 /// Checks that the student to start from has the deterministic sampler, and for how many steps.

@@ -99,10 +99,10 @@ impl<'a> Start<'a> {
             steps: self.steps(),
         };
         recipe.prediction = start.recipe.prediction;
-        recipe.guidance = match self.weights_of(start) {
-            Some(weights) => weights.guidance(),
-            None => Guidance::None,
-        };
+        match self.weights_of(start) {
+            Some(weights) => recipe.guidance = weights.guidance(),
+            None => recipe.set_unguided(),
+        }
     }
 }
 

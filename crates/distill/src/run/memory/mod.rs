@@ -169,7 +169,12 @@ impl Run {
         shown: usize,
     ) -> Needs<'a> {
         let shape = self.examples.shape();
-        let guided = self.recipe(phase, base, 0).guidance == Guidance::ClassifierFree;
+        // Branches of guidance in a call for a grid.
+        let branches = match self.recipe(phase, base, 0).guidance {
+            Guidance::ClassifierFree if base.network.config().sees_source() => 3,
+            Guidance::ClassifierFree => 2,
+            Guidance::None | Guidance::Input { .. } | Guidance::Fixed { .. } => 1,
+        };
         let phases = self.phases.iter();
         let starts = phases.filter_map(|phase| phase.method.starts_from());
         Needs {
@@ -186,7 +191,7 @@ impl Run {
             cost,
             other_state,
             starts: starts.map(|start| start.network.num_params()).sum(),
-            shown: shown * (1 + usize::from(guided)),
+            shown: shown * branches,
             data: self.examples.bytes(),
             image: shape.len(),
             reads_stored: phase.lora.is_some() && self.components.is_some(),

@@ -186,6 +186,7 @@ impl Args {
             let objective = Denoising {
                 weighting,
                 label_dropout: 0.1,
+                drops_source: false,
                 weights: None,
             };
             return Ok((stepper(network), Box::new(objective)));

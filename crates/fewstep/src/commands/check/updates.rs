@@ -40,6 +40,7 @@ const METHODS: [Case; 13] = [
         Box::new(Denoising {
             weighting: LossWeighting::TruncatedSnr,
             label_dropout: 0.1,
+            drops_source: false,
             weights: None,
         })
     }),

@@ -34,7 +34,8 @@ impl Args {
     /// classes.
     pub(super) fn reference_set(&self, generator: &Generator) -> CliResult<Option<ReferenceSet>> {
         let shape = generator.image_shape();
-        let (what, split) = match generator.model().recipe.control {
+        let (what, split) = match generator.image_condition() {
+            Some(_) if generator.edits_by_instruction() => ("source images", Split::Test),
             Some(_) => ("control images", Split::Test),
             None if generator.takes_prompts() => ("prompts", Split::Train),
             None => return Ok(None),
@@ -49,12 +50,9 @@ impl Args {
         reference: &str,
         generator: &Generator,
     ) -> CliResult<EvalInputs> {
-        let (recipe, count) = (&generator.model().recipe, self.count());
-        if let Some(control) = recipe.control {
-            let device = generator.device();
-            let pairs = self
-                .pairs
-                .open(reference, (recipe, control), set, count, device)?;
+        let count = self.count();
+        if let Some(spec) = generator.image_condition() {
+            let pairs = self.pairs.open(reference, (generator, spec), set, count)?;
             return Ok(EvalInputs::Pairs(Box::new(pairs)));
         }
         self.pairs.refuse_all(self.fidelity.is_asked())?;

@@ -8,10 +8,10 @@ use crate::tasks::command_of;
 use burn::tensor::Device;
 use fewstep_data::image::{self, Image, to_f32};
 use fewstep_data::{Captioned, ConditionConfig, Conditions, DataKind, Dataset, Draw, ImageShape};
-use fewstep_diffusion::{ControlSpec, SamplerRecipe, Task};
+use fewstep_diffusion::{ControlSpec, Task};
 use fewstep_distill::method::control_spec;
 use fewstep_distill::recipe::parse_with;
-use fewstep_generate::{ControlImage, ImageRequest, Init, Subject};
+use fewstep_generate::{ControlImage, Generator, ImageRequest, Init, Subject};
 use fewstep_metrics::{Images, Lpips, MeanInterval, psnr, ssim};
 use serde::{Deserialize, Serialize};
 use std::ops::Range;
@@ -58,6 +58,8 @@ pub(super) struct Pairs {
     prompts: Vec<String>,
     conditions: Conditions,
     task: Task,
+    /// For a model whose network sees the image: the guidance scale towards it.
+    image_scale: Option<f64>,
     lpips: Option<Lpips>,
 }
 
@@ -106,11 +108,11 @@ impl PairArgs {
     pub(super) fn open(
         &self,
         model: &str,
-        (recipe, spec): (&SamplerRecipe, ControlSpec),
+        (generator, spec): (&Generator, ControlSpec),
         data: &ReferenceSet,
         count: usize,
-        device: &Device,
     ) -> CliResult<Pairs> {
+        let recipe = &generator.model().recipe;
         let conditions = conditions(&self.condition(model)?, data)?;
         let dataset = &data.images;
         if control_spec(&conditions) != spec {
@@ -135,7 +137,11 @@ impl PairArgs {
             places,
             conditions,
             task: spec.task,
-            lpips: self.lpips(dataset.shape, device)?,
+            // A teacher is compared at the scale of its student.
+            image_scale: generator
+                .edits_by_instruction()
+                .then(|| recipe.default_image_guidance()),
+            lpips: self.lpips(dataset.shape, generator.device())?,
         })
     }
 
@@ -205,13 +211,21 @@ impl Pairs {
             false => self.classes[index].into(),
         };
         let control = self.control(index)?;
-        Ok(match self.task {
-            Task::Inpaint => ImageRequest {
+        Ok(match (self.task, self.image_scale) {
+            (_, Some(scale)) => ImageRequest {
+                subject,
+                init: Init::Instruct {
+                    image: Arc::new(Image::from_f32(self.originals.shape, &control)),
+                    scale: Some(scale),
+                },
+                ..plain
+            },
+            (Task::Inpaint, None) => ImageRequest {
                 subject,
                 init: self.inpainting(index, &control),
                 ..plain
             },
-            Task::Upscale | Task::Depth | Task::Instruct | Task::Image => ImageRequest {
+            (Task::Upscale | Task::Depth | Task::Instruct | Task::Image, None) => ImageRequest {
                 subject,
                 control: Some(Arc::new(ControlImage {
                     values: control,

@@ -23,9 +23,9 @@ use std::path::{Path, PathBuf};
 /// Write a model in a form that other tools read.
 ///
 /// --for names a tool, and writes a folder with all that it needs and a README.md that says what to
-/// do with it. --form writes one form only. A folder is for diffusers, which passes w to a student.
-/// Other tools ignore a student's input for w without a warning: for them, one w is folded in
-/// (--bake-w).
+/// do with it. --form writes one form only. A folder is for diffusers, which passes w to a student,
+/// unless it edits by instruction. Other tools ignore a student's input for w without a warning: for
+/// them, one w is folded in (--bake-w).
 ///
 /// Example: fewstep export --model runs/sd15 --steps 4 --bake-w 6.5 --for comfyui --out student
 #[derive(clap::Args)]
@@ -206,7 +206,9 @@ impl Args {
         };
         let pipeline = Pipeline::load(folder, &Device::flex()).input_error()?;
         let model = match (self.bake_w, pipeline.model.recipe.guidance) {
-            (None, Guidance::Input { default, .. }) if tool != Tool::Diffusers => {
+            (None, Guidance::Input { default, .. })
+                if tool != Tool::Diffusers || pipeline.model.network.config().sees_source() =>
+            {
                 console::note(format_args!(
                     "{} is folded in, since this tool passes no w to a model: choose another with --bake-w",
                     both_conventions(default)
@@ -266,6 +268,13 @@ impl Args {
         if let ModelSource::Latent(folder) = &source {
             let pipeline = Pipeline::load(folder, &device).input_error()?;
             let model = self.baked(&pipeline.model)?;
+            let takes_w = matches!(model.recipe.guidance, Guidance::Input { .. });
+            // diffusers' pipeline for these does not pass w on.
+            if takes_w && model.network.config().sees_source() {
+                eprintln!(
+                    "warning: other tools pass no w to a model that edits by instruction, diffusers neither: for them, fold one in with --bake-w"
+                );
+            }
             if matches!(self.form, Form::SingleFile | Form::GgufModel) {
                 note_added_tokens(&pipeline);
             }

@@ -81,7 +81,7 @@ impl Facts {
             fields.add("Role", model::role(&recipe.role));
             let unet = self.weights.unet;
             let sees_source = unet.is_some_and(|unet| unet.input_channels == EDITING);
-            fields.add_all("Guidance", model::guidance(recipe.guidance, sees_source));
+            fields.add_all("Guidance", model::guidance(recipe, sees_source));
             fields.add("Schedule", model::schedule(&recipe.schedule));
         }
         let stated = |key: &str| self.weights.entries.get(&format!("modelspec.{key}"));

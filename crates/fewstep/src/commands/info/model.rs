@@ -59,8 +59,8 @@ impl Facts {
             true => fields.add("Texts", "generates from prompts"),
             false => fields.add("Classes", classes(&recipe.classes)),
         }
-        let sees_source = self.network.extra_input() == Some(ExtraInput::SourceImage);
-        fields.add_all("Guidance", guidance(recipe.guidance, sees_source));
+        let sees_source = self.network.sees_source();
+        fields.add_all("Guidance", guidance(recipe, sees_source));
         if let Some(control) = recipe.control {
             let [channels, height, width] = control.shape;
             fields.add(
@@ -203,7 +203,20 @@ fn classes(names: &[String]) -> String {
 }
 
 /// `sees_source` is whether the network sees a source image, which guides too.
-pub(super) fn guidance(guidance: Guidance, sees_source: bool) -> Vec<String> {
+pub(super) fn guidance(recipe: &SamplerRecipe, sees_source: bool) -> Vec<String> {
+    let mut lines = of_w(recipe.guidance, sees_source);
+    let scale = recipe.default_image_guidance();
+    match recipe.guidance {
+        _ if !sees_source => {}
+        Guidance::ClassifierFree => lines.push(format!("default image guidance scale {scale}")),
+        Guidance::None | Guidance::Input { .. } | Guidance::Fixed { .. } => lines.push(format!(
+            "image guidance scale {scale} folded into the weights"
+        )),
+    }
+    lines
+}
+
+fn of_w(guidance: Guidance, sees_source: bool) -> Vec<String> {
     match guidance {
         Guidance::None => vec!["none: trained without an unconditional branch".into()],
         Guidance::ClassifierFree => vec![

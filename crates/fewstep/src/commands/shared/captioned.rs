@@ -85,7 +85,7 @@ fn of_this_machine(wanted: &Wanted, path: PathBuf) -> CliResult<Examples> {
         path,
         ..in_memory(wanted.data)
     };
-    let (source, conditions) = source(&data, condition, components, &folder)?;
+    let (source, conditions) = source(&data, (condition, copies), components, &folder)?;
     let found = Encoding::find(&source, components, copies, &folder, device);
     let encoding = found.input_error()?;
     let examples = images(&encoding, conditions.clone());
@@ -128,7 +128,7 @@ pub(super) fn encode(encoding: Encoding, device: &Device) -> CliResult<Latents> 
 /// The images with their captions or classes, and what makes their control images.
 fn source(
     data: &DataConfig,
-    condition: Option<&ConditionConfig>,
+    (condition, copies): (Option<&ConditionConfig>, Copies),
     components: &PipelineComponents,
     folder: &Path,
 ) -> CliResult<(Source, Option<Arc<Conditions>>)> {
@@ -141,10 +141,14 @@ fn source(
         }
         (Some(rule), true) => {
             let captioned = Captioned::paired(data, rule.given()).input_error()?;
-            let conditions = Conditions::of_captioned(rule, &captioned, folder).input_error()?;
+            // What a network sees next to its latents is encoded with these.
+            let conditions = match copies.has_sources() {
+                true => None,
+                false => Some(Conditions::of_captioned(rule, &captioned, folder).input_error()?),
+            };
             (
                 Source::Captioned(Box::new(captioned)),
-                Some(Arc::new(conditions)),
+                conditions.map(Arc::new),
             )
         }
         (None, false) => (Source::labelled(data, &classes).input_error()?, None),

@@ -9,7 +9,7 @@ use crate::error::{CliError, CliResult};
 use crate::tasks::command_of;
 use fewstep_data::image::{Image, read_size};
 use fewstep_diffusion::Task;
-use fewstep_generate::{ControlImage, Generator, ImageRequest, Init, Subject, find_class};
+use fewstep_generate::{ControlImage, Generator, ImageRequest, Init, Request, Subject, find_class};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -28,6 +28,10 @@ pub(crate) struct ControlledArgs {
     /// The prompt, for models that generate from prompts; for `instruct` the instruction.
     #[arg(long, value_name = "TEXT")]
     pub(crate) prompt: Option<String>,
+    /// What not to generate; only for teachers with classifier-free guidance, as students have only
+    /// one branch.
+    #[arg(long, value_name = "TEXT")]
+    pub(crate) negative_prompt: Option<String>,
     /// The class to generate, by name or number, for models with classes [default: no class].
     #[arg(long, value_name = "CLASS")]
     pub(crate) class: Option<String>,
@@ -72,8 +76,9 @@ impl Source {
         }
     }
 
-    /// An image that the network sees next to the noise, with its guidance scale.
-    pub(crate) fn seen(shown: Image, scale: f64) -> Self {
+    /// An image that the network sees next to the noise, with its guidance scale where that is not
+    /// the model's own.
+    pub(crate) fn seen(shown: Image, scale: Option<f64>) -> Self {
         Self {
             init: Init::Instruct {
                 image: Arc::new(shown.clone()),
@@ -116,9 +121,11 @@ impl ControlledArgs {
         let size = |source: &Source| [source.shown.shape.height, source.shown.shape.width];
         let sizes: Vec<_> = sources.iter().map(size).collect();
         self.check_memory(&generator, &sizes, each)?;
-        let request = self
-            .generate
-            .request(&generator, self.images(&generator, &sources, each)?)?;
+        let images = self.images(&generator, &sources, each)?;
+        let request = Request {
+            negative: self.negative_prompt.clone().unwrap_or_default(),
+            ..self.generate.request(&generator, images)?
+        };
         warn(&generator, &request)?;
         self.files
             .check_numbered(0, request.images.len(), &inputs)?;
@@ -210,8 +217,14 @@ impl ControlledArgs {
     /// The model for this task, with the ControlNet of --controlnet.
     fn load(&self, task: Task) -> CliResult<Generator> {
         let generator = self.generate.load(self.controlnet.controlnet.as_deref())?;
-        if self.prompt.is_some() && !generator.takes_prompts() {
-            return Err(reads_no_prompts("--prompt"));
+        let flags = [
+            (self.prompt.is_some(), "--prompt"),
+            (self.negative_prompt.is_some(), "--negative-prompt"),
+        ];
+        if let Some((_, flag)) = flags.iter().find(|(is_set, _)| *is_set)
+            && !generator.takes_prompts()
+        {
+            return Err(reads_no_prompts(flag));
         }
         let control = generator.model().recipe.control.map(|control| control.task);
         match (control, generator.edits_by_instruction()) {

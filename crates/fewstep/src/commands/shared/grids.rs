@@ -42,7 +42,8 @@ pub(crate) fn shown_at_once(run: &Run) -> usize {
 pub(super) struct SampleGrids {
     folder: PathBuf,
     device: Device,
-    /// Examples of the run, for models that generate from a control image or a masked image.
+    /// Examples of the run, for models that generate from a control image, a masked image or a source
+    /// image.
     examples: Option<HostBatch>,
     /// The other components of a latent model, and the prompts.
     latent: Option<(PipelineComponents, Vec<String>)>,
@@ -138,15 +139,16 @@ impl SampleGrids {
         Ok((generator.generate(&request, &mut ignore)?, columns))
     }
 
-    /// For each example its control image or masked image, the image generated from it, and the
-    /// original. An autoencoder is in memory only for this time.
+    /// For each example its control image, masked image or source image, the image generated from it,
+    /// and the original. An autoencoder is in memory only for this time.
     fn of_examples(&self, model: &Model, examples: &HostBatch) -> anyhow::Result<Vec<Image>> {
         let generator = Generator::new(model.clone(), &self.device)?;
         let count = examples.len();
         let batch = to_device(examples, 0, &self.device);
-        // Masked images come with prompts to guide with; control images use the model's default w.
-        let masked = batch.inputs.concat.clone();
-        let guided = model.recipe.guidance == Guidance::ClassifierFree && masked.is_some();
+        // What a network sees next to its latents comes with prompts to guide with; control images use
+        // the model's default w.
+        let concat = batch.inputs.concat.clone();
+        let guided = model.recipe.guidance == Guidance::ClassifierFree && concat.is_some();
         let w = match guided {
             true => PROMPT_W,
             false => model.recipe.default_w(),
@@ -171,11 +173,15 @@ impl SampleGrids {
                 Some(vae) => vae.decode(values, Some(Tiles::default())),
             })
         };
-        let seen = match (&examples.inputs.control, masked) {
-            (Some(controls), _) => shown(controls),
+        let sees_source = model.network.config().sees_source();
+        let seen = match (&examples.inputs.control, concat, &vae) {
+            (Some(controls), _, _) => shown(controls),
+            (None, Some(latents), Some(vae)) if sees_source => {
+                to_images(vae.decode_source(latents))
+            }
             // The mask comes first, then the latents of the masked image.
-            (None, Some(maps)) => decode(maps.narrow(1, 1, size[0])),
-            (None, None) => vec![],
+            (None, Some(maps), _) => decode(maps.narrow(1, 1, size[0])),
+            (None, None, _) => vec![],
         };
         let rows = seen.into_iter().zip(decode(made)).zip(decode(batch.images));
         Ok(rows

@@ -116,7 +116,6 @@ impl PromptArgs {
     pub(crate) fn single(&self) -> CliResult<Option<String>> {
         let unused = [
             (self.prompts_file.is_some(), "--prompts-file"),
-            (self.negative_prompt.is_some(), "--negative-prompt"),
             (self.size.is_some(), "--size"),
             (self.prompts.len() > 1, "a second --prompt"),
         ];

@@ -32,7 +32,7 @@ impl Remote {
         check_kind(data, &wanted.components.classes().input_error()?)?;
         if wanted.condition.is_some() {
             return Err(CliError::input(format!(
-                "[condition]: control images are made from images on this machine, and {} are in object storage",
+                "[condition]: control images and source images are those of images on this machine, and {} are in object storage",
                 data.path.display()
             )));
         }

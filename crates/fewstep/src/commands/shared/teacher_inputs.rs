@@ -12,11 +12,12 @@ use crate::tasks::command_of;
 use burn::module::Module;
 use burn::tensor::Device;
 use fewstep_data::{ConditionConfig, Conditions, DataConfig, Examples, ImageShape, Masks};
+use fewstep_diffusion::Guidance;
 use fewstep_diffusion::limits::{self, MASKS};
 use fewstep_distill::method::control_spec;
 use fewstep_distill::recipe::{RunConfig, TeacherLora};
 use fewstep_distill::run::{Phase, Run};
-use fewstep_distill::{Copies, World};
+use fewstep_distill::{Copies, ExtraCopies, World};
 use fewstep_formats::{Loras, Model, PipelineComponents, check_clip_skip};
 use fewstep_generate::ModelSource;
 use fewstep_nn::{BackboneConfig, ExtraInput, Precision};
@@ -24,22 +25,25 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use std::sync::Arc;
 
-/// The masks to train an inpainting model with; none for other models.
-fn masks(
+/// What is encoded next to each image for a model that sees more than the noise; none for others.
+fn extra_copies(
     network: &BackboneConfig,
     condition: Option<&ConditionConfig>,
-) -> CliResult<Option<Masks>> {
+) -> CliResult<Option<ExtraCopies>> {
     /// Masks of each image when the recipe sets none.
     const DEFAULT: usize = 4;
     let refused = match (network.extra_input(), condition) {
         (None, _) => return Ok(None),
+        (Some(ExtraInput::SourceImage), Some(ConditionConfig::Instruct(_))) => {
+            return Ok(Some(ExtraCopies::Source));
+        }
         (Some(ExtraInput::SourceImage), _) => {
-            "the teacher edits images by instruction, and its U-Net sees the source image next to the noise (InstructPix2Pix): such models generate, with `fewstep instruct`, and cannot be distilled yet"
+            "the teacher edits images by instruction: say where the images before the edit are, for example `[condition]` with `kind = \"instruct\"` and `path = \"before\"`"
         }
         (Some(ExtraInput::MaskedImage), Some(&ConditionConfig::Inpaint { mask: kind, masks })) => {
             let each = masks.unwrap_or(DEFAULT);
             limits::count("condition.masks", each, MASKS).input_error()?;
-            return Ok(Some(Masks { kind, each }));
+            return Ok(Some(ExtraCopies::Masked(Masks { kind, each })));
         }
         (Some(ExtraInput::MaskedImage), _) => {
             "the teacher is for inpainting: choose the masks to train with, for example `[condition]` with `kind = \"inpaint\"` and `mask = \"mixed\"`"
@@ -48,12 +52,37 @@ fn masks(
     Err(CliError::input(refused))
 }
 
+/// The guidance scale of source images that the students of a teacher have: what the recipe says,
+/// else what the teacher says; none for a teacher that sees none.
+fn image_guidance(teacher: &Model, wanted: Option<f64>) -> CliResult<Option<f64>> {
+    let recipe = &teacher.recipe;
+    let sees_source = teacher.network.config().sees_source();
+    let refused = match (sees_source, recipe.guidance, wanted) {
+        (false, _, None) => return Ok(None),
+        (true, Guidance::ClassifierFree, _) => {
+            return Ok(Some(wanted.unwrap_or(recipe.default_image_guidance())));
+        }
+        (true, _, None) => return Ok(recipe.image_guidance),
+        (true, _, Some(_)) => {
+            "the teacher is a student, which has the guidance towards its source image folded in"
+        }
+        (false, _, Some(_)) => {
+            "it is the guidance towards a source image, and the teacher sees none (InstructPix2Pix does)"
+        }
+    };
+    Err(CliError::input(format!(
+        "`image_guidance`: {refused}: remove it"
+    )))
+}
+
 /// The teacher as a recipe names it.
 pub(crate) struct Teacher<'a> {
     pub(crate) model: &'a str,
     pub(crate) loras: &'a [TeacherLora],
     /// How many of the last layers of its text encoders are skipped, if not as it says.
     pub(crate) clip_skip: Option<usize>,
+    /// The guidance scale of its source image, if not as it says.
+    pub(crate) image_guidance: Option<f64>,
     /// The type of its weights, where the student has them too.
     pub(crate) stored: Precision,
 }
@@ -63,6 +92,8 @@ pub(crate) struct TeacherInputs {
     pub(crate) teacher: Model,
     pub(crate) examples: Examples,
     pub(crate) components: Option<PipelineComponents>,
+    /// Whether the recipe sets the guidance scale of source images.
+    sets_image_guidance: bool,
     device: Device,
     world: World,
 }
@@ -81,6 +112,7 @@ impl TeacherInputs {
             model,
             loras,
             clip_skip,
+            image_guidance: wanted,
             stored,
         } = teacher;
         let source = models::find(model, None)?;
@@ -89,6 +121,7 @@ impl TeacherInputs {
         let mut teacher = load(&source, &loras, stored, &device)?;
         let skipped = &mut teacher.recipe.clip_skip;
         *skipped = clip_skip.unwrap_or(*skipped);
+        teacher.recipe.image_guidance = image_guidance(&teacher, wanted)?;
         let added = &mut teacher.recipe.provenance.teacher_lora;
         added.extend(names.iter().map(TeacherLora::name));
         let inputs = match source.components()? {
@@ -107,6 +140,7 @@ impl TeacherInputs {
         };
         let inputs = Self {
             world: world.clone(),
+            sets_image_guidance: wanted.is_some(),
             ..inputs
         };
         inputs.check_images()?;
@@ -134,6 +168,7 @@ impl TeacherInputs {
                 conditions: conditions.map(Arc::new),
             },
             components: None,
+            sets_image_guidance: false,
             device,
             world: World::default(),
         })
@@ -149,10 +184,10 @@ impl TeacherInputs {
         (device, world): (Device, &World),
         (planned, run): (bool, Option<&RunFolder>),
     ) -> CliResult<Self> {
-        let masks = masks(&teacher.network.config(), condition)?;
+        let extra = extra_copies(&teacher.network.config(), condition)?;
         // Masked images are stored with the latents; they are no control images.
-        let condition = condition.filter(|_| masks.is_none());
-        let copies = Copies { mirrored, masks };
+        let condition = condition.filter(|_| !matches!(extra, Some(ExtraCopies::Masked(_))));
+        let copies = Copies { mirrored, extra };
         let fits =
             |examples: &Examples| fits(&teacher, examples, data.size).map_err(CliError::input);
         let mut examples = captioned::examples(&Wanted {
@@ -197,15 +232,17 @@ impl TeacherInputs {
             teacher,
             examples,
             components: Some(components),
+            sets_image_guidance: false,
             device,
             world: World::default(),
         })
     }
 
     /// Another model that a method starts from, such as a few-step student, with LoRA added, its
-    /// weights stored in a type and computing in another.
+    /// weights stored in a type and computing in another. The teacher is guided towards source images
+    /// as the student is, unless the recipe says otherwise.
     pub(crate) fn start(
-        &self,
+        &mut self,
         (reference, steps): (&str, Option<usize>),
         loras: &[TeacherLora],
         (stored, computing): (Precision, Precision),
@@ -214,6 +251,10 @@ impl TeacherInputs {
         let loras = TeacherLora::read(loras).input_error()?;
         let mut start = load(&source, &loras, stored, &self.device)?;
         start.network = start.network.computing_in(computing);
+        let scale = start.recipe.image_guidance;
+        if scale.is_some() && !self.sets_image_guidance {
+            self.teacher.recipe.image_guidance = scale;
+        }
         Ok(start)
     }
 

@@ -35,6 +35,7 @@ impl Scheduler {
             prediction: self.prediction,
             schedule: self.schedule,
             guidance: Guidance::None,
+            image_guidance: None,
             resolution,
             classes: vec![],
             clip: self.clip,

@@ -22,11 +22,7 @@ impl Generation {
         generator: &Generator,
         notes: &mut Vec<String>,
     ) -> Result<Inputs, ApiError> {
-        if generator.edits_by_instruction() {
-            let message = "this model edits images by instruction, which is not possible over HTTP: use another model";
-            return Err(ApiError::field("model", message));
-        }
-        let (size, control) = match (&self.control, generator.model().recipe.control) {
+        let (size, given) = match (&self.control, generator.image_condition()) {
             (None, _) => (self.size(generator, notes)?, None),
             (Some(_), _) if generator.inpaints() => {
                 let message = "this model fills masked parts of images: give an `image` and a `mask` instead of a `control` image";
@@ -43,13 +39,29 @@ impl Generation {
                     Task::Depth => layer.depth("`control`").map_err(wrong("control"))?,
                     _ => layer.image(spec.shape[0]),
                 };
-                let image = image.covering(of_control);
-                (size, Some(Arc::new(ControlImage::from(&image))))
+                (size, Some(image.covering(of_control)))
             }
         };
         let shaped = |layer: &Layer| layer.image(generator.image_shape().channels).covering(size);
+        let (source, control) = match generator.edits_by_instruction() {
+            true => (given, None),
+            false => (
+                None,
+                given.map(|image| Arc::new(ControlImage::from(&image))),
+            ),
+        };
         let init = match &self.start {
-            Start::Noise => Init::Noise,
+            Start::Noise => match source {
+                None => Init::Noise,
+                Some(image) => Init::Instruct {
+                    image: image.into(),
+                    scale: None,
+                },
+            },
+            Start::Image { .. } if generator.edits_by_instruction() => {
+                let message = "this model edits images by instruction: give the image as `control`";
+                return Err(ApiError::field("image", message));
+            }
             Start::Image { image, strength } => Init::Image {
                 image: shaped(image).into(),
                 strength: *strength,

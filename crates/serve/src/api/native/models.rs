@@ -177,8 +177,8 @@ impl ModelFacts {
                 && !generator.edits_by_instruction()
                 && default.sampler != Sampler::Stochastic,
             mask: takes_masks,
-            control: recipe
-                .control
+            control: generator
+                .image_condition()
                 .filter(|_| !takes_masks)
                 .and_then(|control| serde_json::to_value(control.task).ok())
                 .and_then(|task| task.as_str().map(String::from)),

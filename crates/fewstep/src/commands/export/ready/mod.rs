@@ -15,7 +15,7 @@ use fewstep_formats::{
     FormatError, GgufPrecision, Model, Pipeline, WeightPrecision, write_atomically,
     write_json_atomically,
 };
-use fewstep_nn::{BackboneConfig, ExtraInput};
+use fewstep_nn::BackboneConfig;
 use std::path::Path;
 
 /// A tool that reads models.
@@ -60,6 +60,8 @@ pub(super) struct Ready<'a> {
     /// Height and width of images.
     size: [usize; 2],
     solver: Solver,
+    /// The guidance scale towards the source image of a model that edits by instruction.
+    image_guidance: Option<f64>,
     architecture: Architecture,
     /// Which layer of its text encoders it takes if none is skipped, from the last one, which is 1.
     usual_clip_layer: usize,
@@ -76,12 +78,11 @@ impl<'a> Ready<'a> {
     pub(super) fn new(tool: Tool, pipeline: &Pipeline, model: &'a Model) -> CliResult<Self> {
         let recipe = &model.recipe;
         let BackboneConfig::UNet(network) = model.network.config();
+        let edits = network.sees_source();
         let refused = match recipe.role {
             _ if recipe.control.is_some() => "it generates from control images",
-            _ if network.extra_input() == Some(ExtraInput::SourceImage) => {
-                "it edits images by instruction"
-            }
-            _ if network.concat > 0 => "it is for inpainting",
+            _ if edits && tool != Tool::Diffusers => "it edits images by instruction",
+            _ if network.concat > 0 && !edits => "it is for inpainting",
             _ if !recipe.classes.is_empty() => "it has classes instead of prompts",
             Role::Student {
                 sampler: DistilledFor::Stochastic,
@@ -95,7 +96,7 @@ impl<'a> Ready<'a> {
         };
         if !refused.is_empty() {
             return Err(CliError::input(format!(
-                "--for writes text-to-image models, and this is none: {refused}. Use --form"
+                "--for writes text-to-image models, and for diffusers those that edit by instruction, and this is none: {refused}. Use --form"
             )));
         }
         let solver = solver_of(recipe);
@@ -129,6 +130,7 @@ impl<'a> Ready<'a> {
             },
             size: [height * factor, width * factor],
             solver,
+            image_guidance: edits.then(|| recipe.default_image_guidance()),
             architecture: match (network.text_time, network.text) {
                 (Some(_), _) => Architecture::Sdxl,
                 (None, Some(text)) if text.linear => Architecture::Second,

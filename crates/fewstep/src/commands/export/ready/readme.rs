@@ -37,11 +37,21 @@ impl Ready<'_> {
                 }
             ),
             Tool::Diffusers => format!(
-                "pipe = diffusers.DiffusionPipeline.from_pretrained(\"THIS FOLDER\"{})\nimage = pipe(\"{PROMPT}\", num_inference_steps={steps}, guidance_scale={cfg}, height={height}, width={width}{}).images[0]\n",
+                "pipe = diffusers.DiffusionPipeline.from_pretrained(\"THIS FOLDER\"{})\nimage = pipe({}, num_inference_steps={steps}, guidance_scale={cfg}{}{}).images[0]\n",
                 match precision {
                     None | Some(WeightPrecision::F32) => "",
                     Some(WeightPrecision::F16) => ", torch_dtype=torch.float16",
                     Some(WeightPrecision::Bf16) => ", torch_dtype=torch.bfloat16",
+                },
+                match self.image_guidance {
+                    None => format!("\"{PROMPT}\""),
+                    Some(_) => "\"make it night\", image=PIL.Image.open(\"before.png\")".into(),
+                },
+                match self.image_guidance {
+                    None => format!(", height={height}, width={width}"),
+                    // Without guidance it looks at no scale.
+                    Some(_) if cfg == 1.0 => String::new(),
+                    Some(scale) => format!(", image_guidance_scale={scale}"),
                 },
                 match self.recipe.clip_skip {
                     0 => String::new(),
