@@ -1,6 +1,7 @@
 //! The CPU backend: its tensors' storage as slices, and the kernels on them.
 
 use crate::backend::{AttentionSaved, KernelBackend, NormGradients, NormInputs, size};
+use crate::cpu::dot::Dot;
 use crate::cpu::simd::Isa;
 use crate::cpu::weights::{Blocks, Weights};
 use crate::cpu::{attention, conv, gelu, linear, norm, resample, update};
@@ -205,13 +206,12 @@ impl KernelBackend for Flex {
         FlexTensor::from_data(TensorData::new(mixed, shape))
     }
 
+    fn attend(inputs: [FlexTensor; 3]) -> FlexTensor {
+        attend(inputs, precision::dot()).0
+    }
+
     fn attend_kept(inputs: [FlexTensor; 3]) -> (FlexTensor, Self::AttentionStatistics) {
-        let (size, shape) = (size(&inputs[0]), attention_shape(&inputs));
-        let heads = inputs.map(Heads::new);
-        let heads = heads.each_ref().map(Heads::as_they_lie);
-        let (y, sums) = attention::forward(Isa::best(), precision::dot(), &shape, heads);
-        let [batch, heads, tokens, dim] = size;
-        let y = tensor(y, [batch, tokens, heads, dim]).transpose(1, 2);
+        let (y, sums) = attend(inputs, None);
         (y, Arc::new(sums))
     }
 
@@ -231,6 +231,17 @@ impl KernelBackend for Flex {
         let mut sizes = sizes.into_iter();
         gradients.map(|gradient| tensor(gradient, sizes.next().expect("three of each")))
     }
+}
+
+/// Attention, with the logarithms of each query's sum of exponentials.
+fn attend(inputs: [FlexTensor; 3], dot: Option<Dot>) -> (FlexTensor, Vec<f32>) {
+    let (size, shape) = (size(&inputs[0]), attention_shape(&inputs));
+    let heads = inputs.map(Heads::new);
+    let heads = heads.each_ref().map(Heads::as_they_lie);
+    let (y, sums) = attention::forward(Isa::best(), dot, &shape, heads);
+    let [batch, heads, tokens, dim] = size;
+    let y = tensor(y, [batch, tokens, heads, dim]).transpose(1, 2);
+    (y, sums)
 }
 
 fn conv_shape(

@@ -27,4 +27,6 @@ pub use burn::backend::DispatchTensor;
 pub use ops::{attention, checkpointed, conv2d, geglu, group_norm, group_norm_silu, linear, silu};
 pub use options::Film;
 pub use parallel::parallel_parts;
-pub use precision::{allow_bf16_products, allow_tf32, has_bf16_products};
+pub use precision::{
+    allow_bf16_products, allow_tf32, bf16_products_are_allowed, has_bf16_products,
+};

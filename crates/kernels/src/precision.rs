@@ -24,15 +24,20 @@ pub fn has_bf16_products() -> bool {
     Dot::find().is_some()
 }
 
-/// Lets the CPU round the factors of linear layers without a gradient, and those of attention's
-/// forward pass, to bf16, where [`has_bf16_products`]; for the whole process. Off at first.
+/// Lets the CPU round the factors of linear layers and of attention to bf16 where there is no
+/// gradient, and where it [`has_bf16_products`]; for the whole process. Off at first.
 pub fn allow_bf16_products(allowed: bool) {
     BF16_PRODUCTS.store(allowed, Ordering::Relaxed);
 }
 
+/// Whether [`allow_bf16_products`] allowed them.
+pub fn bf16_products_are_allowed() -> bool {
+    BF16_PRODUCTS.load(Ordering::Relaxed)
+}
+
 /// The instructions, where they are allowed.
 pub(crate) fn dot() -> Option<Dot> {
-    match BF16_PRODUCTS.load(Ordering::Relaxed) {
+    match bf16_products_are_allowed() {
         true => Dot::find(),
         false => None,
     }

@@ -170,9 +170,10 @@ impl SamplerRecipe {
         };
         factor("image guidance scale", asked)?;
         let fixed = self.default_image_guidance();
-        match self.guidance == Guidance::ClassifierFree || asked == fixed {
-            true => Ok(()),
-            false => Err(RecipeError::FixedImageGuidance { fixed, asked }),
+        match self.guidance {
+            Guidance::ClassifierFree => Ok(()),
+            _ if asked == fixed => Ok(()),
+            _ => Err(RecipeError::FixedImageGuidance { fixed, asked }),
         }
     }
 

@@ -47,7 +47,7 @@ pub enum RecipeError {
     },
     /// Another guidance scale of the source image than the one folded into the weights.
     #[error(
-        "this student was distilled only for an image guidance scale of {fixed}, it cannot be sampled with {asked}: omit the image guidance scale, or use the teacher"
+        "the weights are for an image guidance scale of {fixed} only, they cannot be sampled with {asked}: omit the image guidance scale, or use a model that is guided by its two branches"
     )]
     FixedImageGuidance {
         /// The scale of the weights.

@@ -205,7 +205,7 @@ impl<N: Module + Network> Stepper<N> {
                 losses.push(part.losses);
             }
         }
-        // Parameters that nothing else refers to are moved in place.
+        // What nothing else refers to is moved in place, or freed as soon as it is moved.
         drop(target);
         let begun = Instant::now();
         let mut gradients = sums.finish(&self.model.network)?;

@@ -60,7 +60,7 @@ fn adapt(args: &RunArgs, world: &World) -> CliResult {
             "the teacher has guidance folded in, which ordinary fine-tuning would undo: give the teacher with two branches that it was distilled from, or remove [fine_tune]",
         ));
     }
-    let mut read = |model: (&str, Option<usize>)| {
+    let read = |model: (&str, Option<usize>)| {
         let precisions = (recipe.shared_precision(), recipe.run.precision);
         inputs.start(model, &recipe.teacher_lora, precisions)
     };
@@ -69,6 +69,7 @@ fn adapt(args: &RunArgs, world: &World) -> CliResult {
     let before = before
         .map(|reference| read((reference, None)))
         .transpose()?;
+    inputs.guide_as(&start.recipe);
     let networks = [&start.network, &inputs.teacher.network];
     args.check_lora(recipe.lora.as_ref(), &networks)?;
     let start = recipe.start(start, &inputs.teacher, before.as_ref());

@@ -142,11 +142,9 @@ fn one_phase(args: &RunArgs, world: &World) -> CliResult {
         }) => {
             inputs.check_learnt()?;
             let precisions = (recipe.shared_precision(), recipe.run.precision);
-            Some(StartModel::from(inputs.start(
-                (reference, steps),
-                &[],
-                precisions,
-            )?))
+            let start = inputs.start((reference, steps), &[], precisions)?;
+            inputs.guide_as(&start.recipe);
+            Some(StartModel::from(start))
         }
     };
     let networks = start.iter().map(|start| &start.network);

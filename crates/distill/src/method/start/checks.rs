@@ -52,7 +52,9 @@ pub(super) fn check_same(teacher: &SamplerRecipe, start: &SamplerRecipe) -> Resu
 /// Whether a student has another guidance towards its source image folded in than its teacher is
 /// guided with.
 fn guides_otherwise(teacher: &SamplerRecipe, start: &SamplerRecipe) -> bool {
-    start.guidance != Guidance::None && teacher.image_guidance != start.image_guidance
+    let says_one = teacher.image_guidance.or(start.image_guidance).is_some();
+    let [of_teacher, of_start] = [teacher, start].map(SamplerRecipe::default_image_guidance);
+    says_one && start.guidance != Guidance::None && of_teacher != of_start
 }
 
 /// Checks that the student to start from has the deterministic sampler, and for how many steps.

@@ -21,6 +21,9 @@ pub(super) struct Setting {
     used: Used,
     #[serde(default, skip_serializing_if = "is_zero")]
     clip_skip: usize,
+    /// Whether factors of products were rounded to bf16.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    bf16_products: bool,
     pub(super) weights_hash: String,
     pub(super) sampler: String,
     pub(super) steps: usize,
@@ -74,6 +77,7 @@ impl Setting {
             },
             used: used.clone(),
             clip_skip: sampled.generator.model().recipe.clip_skip,
+            bf16_products: fewstep_kernels::bf16_products_are_allowed(),
             weights_hash: sampled.generator.weights_hash().into(),
             sampler: sampled.sampler.name(),
             steps: sampled.steps,

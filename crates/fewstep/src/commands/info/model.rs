@@ -207,9 +207,10 @@ pub(super) fn guidance(recipe: &SamplerRecipe, sees_source: bool) -> Vec<String>
     let mut lines = of_w(recipe.guidance, sees_source);
     let scale = recipe.default_image_guidance();
     match recipe.guidance {
+        Guidance::None => {}
         _ if !sees_source => {}
         Guidance::ClassifierFree => lines.push(format!("default image guidance scale {scale}")),
-        Guidance::None | Guidance::Input { .. } | Guidance::Fixed { .. } => lines.push(format!(
+        Guidance::Input { .. } | Guidance::Fixed { .. } => lines.push(format!(
             "image guidance scale {scale} folded into the weights"
         )),
     }

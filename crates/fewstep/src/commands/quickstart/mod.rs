@@ -127,7 +127,8 @@ pub(crate) fn run(args: Args) -> CliResult {
     if let Some(mirror) = &mut mirror {
         mirror.be_behind();
     }
-    Mirror::finish(mirror, shown)
+    let all = (&run.world, shown.is_ok());
+    Mirror::finish(mirror, all, shown)
 }
 
 impl Args {

@@ -249,8 +249,10 @@ pub(crate) fn run_phases(
     if !bar.is_finished() {
         bar.abandon();
     }
+    let all = (&run.world, ended.is_ok());
     let ended = ended.map_err(CliError::from);
-    Mirror::finish(mirror, ended.and_then(|ended| interrupt.result(ended)))
+    let ended = ended.and_then(|ended| interrupt.result(ended));
+    Mirror::finish(mirror, all, ended)
 }
 
 /// Where a recipe that is not there may be found.

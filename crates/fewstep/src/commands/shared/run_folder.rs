@@ -58,7 +58,9 @@ impl RunFolder {
             check_occupied(path, resume)?;
         }
         let lock = RunLock::take(path).input_error()?;
-        remove_snapshot(path);
+        if is_run(path) {
+            remove_snapshot(path);
+        }
         match &mut mirror {
             Some(mirror) if resume => mirror.resume()?,
             Some(mirror) => mirror.check_vacant()?,

@@ -12,8 +12,8 @@ use crate::tasks::command_of;
 use burn::module::Module;
 use burn::tensor::Device;
 use fewstep_data::{ConditionConfig, Conditions, DataConfig, Examples, ImageShape, Masks};
-use fewstep_diffusion::Guidance;
 use fewstep_diffusion::limits::{self, MASKS};
+use fewstep_diffusion::{Guidance, SamplerRecipe};
 use fewstep_distill::method::control_spec;
 use fewstep_distill::recipe::{RunConfig, TeacherLora};
 use fewstep_distill::run::{Phase, Run};
@@ -239,10 +239,9 @@ impl TeacherInputs {
     }
 
     /// Another model that a method starts from, such as a few-step student, with LoRA added, its
-    /// weights stored in a type and computing in another. The teacher is guided towards source images
-    /// as the student is, unless the recipe says otherwise.
+    /// weights stored in a type and computing in another.
     pub(crate) fn start(
-        &mut self,
+        &self,
         (reference, steps): (&str, Option<usize>),
         loras: &[TeacherLora],
         (stored, computing): (Precision, Precision),
@@ -251,11 +250,15 @@ impl TeacherInputs {
         let loras = TeacherLora::read(loras).input_error()?;
         let mut start = load(&source, &loras, stored, &self.device)?;
         start.network = start.network.computing_in(computing);
-        let scale = start.recipe.image_guidance;
+        Ok(start)
+    }
+
+    /// Guides the teacher towards source images as a student is, unless the recipe says otherwise.
+    pub(crate) fn guide_as(&mut self, student: &SamplerRecipe) {
+        let scale = student.image_guidance;
         if scale.is_some() && !self.sets_image_guidance {
             self.teacher.recipe.image_guidance = scale;
         }
-        Ok(start)
     }
 
     /// Whether the teacher generates from texts.

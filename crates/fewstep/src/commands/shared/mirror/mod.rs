@@ -12,6 +12,7 @@ mod snapshot;
 
 use crate::console;
 use crate::error::{CliError, CliResult};
+use fewstep_distill::World;
 use fewstep_distill::run::Event;
 pub(crate) use place::MirrorPlace;
 use snapshot::Snapshot;
@@ -133,28 +134,50 @@ impl Mirror {
         self.is_behind = true;
     }
 
-    /// Waits until the mirror is what the folder is, at the end of a run, and gives how that `ended`.
-    /// A run that failed before it saved anything leaves the mirror as it is.
+    /// Waits until the mirror is what the folder is, at the end of a run, and gives how that `ended`:
+    /// on all ranks alike, or with an error of this one, which others may still have to learn of. A
+    /// run that failed before it saved anything leaves the mirror as it is.
     ///
     /// # Errors
     /// Those of the run; after a run without, when the mirror stays behind.
-    pub(crate) fn finish<T>(mirror: Option<Self>, ended: CliResult<T>) -> CliResult<T> {
-        let mirror = mirror.filter(|mirror| ended.is_ok() || mirror.has_saved);
-        let Some(mut mirror) = mirror else {
-            return ended;
+    pub(crate) fn finish<T>(
+        mirror: Option<Self>,
+        (world, is_alike): (&World, bool),
+        ended: CliResult<T>,
+    ) -> CliResult<T> {
+        let mut mirror = mirror.filter(|mirror| ended.is_ok() || mirror.has_saved);
+        let mut catch_up = || mirror.as_mut().map_or(Ok(()), Self::catch_up);
+        let caught_up = match (is_alike, &ended) {
+            (true, _) => world.first_at_rank_0(catch_up)?,
+            (false, Err(error)) if world.is_single() => {
+                console::note(format_args!("the run has failed: {}", error.message()));
+                catch_up()
+            }
+            // The other processes are to end now.
+            (false, _) => mirror.as_ref().map_or(Ok(()), Self::is_level),
         };
-        match (mirror.catch_up(), ended) {
-            (Ok(()), ended) => ended,
-            (Err(error), Ok(_)) => Err(CliError::Work(anyhow::anyhow!(
+        match (caught_up, ended, mirror) {
+            (Ok(()), ended, _) | (Err(_), ended, None) => ended,
+            (Err(error), Ok(_), Some(mirror)) => Err(CliError::Work(anyhow::anyhow!(
                 "the run is whole in {}, and its mirror {} is behind (--resume copies it again): {}",
                 mirror.folder.display(),
                 mirror.shown,
                 error.message()
             ))),
-            (Err(error), Err(ended)) => {
+            (Err(error), Err(ended), Some(mirror)) => {
                 eprintln!("{}", mirror.warning(error));
                 Err(ended)
             }
+        }
+    }
+
+    /// An error where there is something left to copy.
+    fn is_level(&self) -> CliResult {
+        match self.is_copying || self.is_behind {
+            false => Ok(()),
+            true => Err(CliError::Work(anyhow::anyhow!(
+                "the run has ended without waiting for it (--resume copies it again)"
+            ))),
         }
     }
 
