@@ -3,13 +3,13 @@
 use crate::config::expand_home;
 use crate::input::read_text;
 use crate::{DataConfig, DataError};
-use std::collections::HashSet;
+use std::collections::BTreeSet;
 use std::path::Path;
 
 /// The names of examples to leave out.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Skip {
-    names: HashSet<String>,
+    names: BTreeSet<String>,
 }
 
 impl Skip {
@@ -34,11 +34,11 @@ impl Skip {
 
     /// How many examples of a tar or parquet file of this name are left out.
     pub(crate) fn count_in(&self, file: &str) -> usize {
-        let is_in = |name: &&String| {
-            let rest = name.strip_prefix(file);
-            rest.is_some_and(|rest| rest.starts_with(':'))
-        };
-        self.names.iter().filter(is_in).count()
+        let first = format!("{file}:");
+        let from_there = self.names.range(first.clone()..);
+        from_there
+            .take_while(|name| name.starts_with(&first))
+            .count()
     }
 
     /// How many are left out.
