@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
 """The pods of deploy/sample-job.yaml on one machine: each container with its arguments, variables, user, volumes and read-only root, but without
-Kubernetes. A third of them is killed and run again, as the job does it; the merged set must be that of one process.
+Kubernetes. Up to a third of them are killed and run again, as the job does it; the merged set must be that of one process.
 
     cargo build --release
     pip install pyyaml
