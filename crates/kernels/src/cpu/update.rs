@@ -12,26 +12,44 @@ const LENGTH: usize = 1 << 16;
 struct Numbers {
     beta: [f32; 2],
     rest: [f32; 2],
-    /// Factor of the first moment, and summand to the root of the second.
-    factor: f32,
-    epsilon: f32,
+    correction: Correction,
     lr: f32,
     coupled: f32,
     kept: f32,
 }
 
+/// How the framework corrects the moments for having begun at zero.
+#[derive(Clone, Copy)]
+enum Correction {
+    /// Adam: both at once, by a factor of the first and a summand to the root of the second.
+    Together { factor: f32, epsilon: f32 },
+    /// AdamW: each divided by its own.
+    Each { by: [f32; 2], epsilon: f32 },
+}
+
 impl Numbers {
     fn new(step: AdamStep) -> Self {
         let root = step.correction[1].sqrt();
-        let (coupled, decoupled) = match step.decay {
-            Decay::Coupled(decay) => (decay, 0.0),
-            Decay::Decoupled(decay) => (0.0, decay),
+        let (coupled, decoupled, correction) = match step.decay {
+            Decay::Coupled(decay) => {
+                let correction = Correction::Together {
+                    factor: root / step.correction[0],
+                    epsilon: step.epsilon * root,
+                };
+                (decay, 0.0, correction)
+            }
+            Decay::Decoupled(decay) => {
+                let correction = Correction::Each {
+                    by: step.correction,
+                    epsilon: step.epsilon,
+                };
+                (0.0, decay, correction)
+            }
         };
         Self {
             beta: step.beta,
             rest: step.beta.map(|beta| 1.0 - beta),
-            factor: root / step.correction[0],
-            epsilon: step.epsilon * root,
+            correction,
             lr: step.lr,
             coupled,
             kept: (1.0 - f64::from(step.lr) * f64::from(decoupled)) as f32,
@@ -47,7 +65,14 @@ impl Numbers {
         };
         let moment_1 = moment_1 * self.beta[0] + gradient * self.rest[0];
         let moment_2 = moment_2 * self.beta[1] + gradient * gradient * self.rest[1];
-        let change = moment_1 * self.factor / (moment_2.sqrt() + self.epsilon);
+        let change = match self.correction {
+            Correction::Together { factor, epsilon } => {
+                moment_1 * factor / (moment_2.sqrt() + epsilon)
+            }
+            Correction::Each { by, epsilon } => {
+                moment_1 / by[0] / ((moment_2 / by[1]).sqrt() + epsilon)
+            }
+        };
         let parameter = parameter * self.kept - change * self.lr;
         [parameter, moment_1, moment_2]
     }
