@@ -157,6 +157,7 @@ fn log(run: &Run) -> Vec<LogRecord> {
     let text = std::fs::read_to_string(run.folder.join("metrics.jsonl")).expect("a log");
     let record = |line: &str| LogRecord {
         samples_per_second: 0.0,
+        exchange_share: None,
         ..serde_json::from_str(line).expect("a record")
     };
     text.lines().map(record).collect()

@@ -51,7 +51,7 @@ pub(crate) const ALL: &[Embedded] = &[
     recipe!("imagenet64/gpu-teacher"),
     recipe!("imagenet64/teacher"),
     recipe!("ldm-imagenet256/distill"),
-    recipe!("stable-diffusion/instruct-pix2pix-lora"),
+    recipe!("stable-diffusion/pix2pix-lora"),
     recipe!("stable-diffusion/sd15"),
     recipe!("stable-diffusion/sd15-adversarial"),
     recipe!("stable-diffusion/sd15-guided-lora"),

@@ -58,9 +58,9 @@ impl AttentionBlock {
         let layers = [&q, &k, &v, &out].map(|layer| layer.gradients);
         Stage {
             kept_checkpointed: map,
-            // The input, its tokens, queries, keys and values, the output of the heads and the same
-            // in one row.
-            kept: map + tokens + 3 * map + map + out.keeps(map),
+            // The input, its tokens, queries, keys and values, and the output of the heads, which is
+            // what the last layer reads.
+            kept: map + tokens + 3 * map + map,
             working: 3 * map,
             // The input, its tokens, queries, keys and values, and the output of the heads.
             forward: 6 * map,
