@@ -60,10 +60,10 @@ impl CliError {
     }
 
     /// The message with its causes and what helps, for one who goes on without what failed.
-    pub(crate) fn message(self) -> String {
+    pub(crate) fn message(&self) -> String {
         match self {
-            CliError::Input(error) | CliError::Work(error) => plain(&message(&error)),
-            CliError::Stopped { message, .. } => message,
+            CliError::Input(error) | CliError::Work(error) => plain(&message(error)),
+            CliError::Stopped { message, .. } => message.clone(),
         }
     }
 
