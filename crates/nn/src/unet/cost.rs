@@ -253,11 +253,11 @@ mod tests {
         }
     }
 
-    /// One level of 8 channels, counted by hand: stem 1; down 2 (8 + 8); middle 2 · 2 (8 + 8) + 7 ·
+    /// One level of 8 channels, counted by hand: stem 1; down 2 (8 + 8); middle 2 · 2 (8 + 8) + 6 ·
     /// 8; up 2 (16 + 8), twice; the last normalisation and convolution 2 · 8.
     #[test]
     fn one_level_counted_by_hand() {
-        let per_position = 1 + 32 + 64 + 56 + 96 + 16;
+        let per_position = 1 + 32 + 64 + 48 + 96 + 16;
         let config = config(vec![8]);
         let whole = config.kept(&training(4, TrainedPart::All));
         assert_eq!(whole, 16 * per_position);
@@ -272,7 +272,7 @@ mod tests {
             }),
             ..config
         };
-        let encoder = 1 + 32 + 64 + 56;
+        let encoder = 1 + 32 + 64 + 48;
         let all = controlled.kept(&training(4, TrainedPart::All));
         assert_eq!(all, whole + 16 * (33 + 16 + encoder + 8));
         // Nothing is kept for weights that are frozen: the base's first half goes, of its blocks
