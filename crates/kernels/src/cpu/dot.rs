@@ -91,7 +91,8 @@ unsafe fn pairs_of_row(row: &[f32], to: &mut [f32]) {
         unsafe {
             let low = load(row);
             let high = load(row.get(16..).unwrap_or_default());
-            store(std::mem::transmute(_mm512_cvtne2ps_pbh(high, low)), to);
+            let pairs = _mm512_cvtne2ps_pbh(high, low);
+            store(std::mem::transmute::<__m512bh, __m512i>(pairs), to);
         }
     }
 }
