@@ -119,12 +119,6 @@ fn distance(a: &Path, b: &Path) -> f64 {
     (change / b.iter().map(|b| b.powi(2)).sum::<f64>()).sqrt()
 }
 
-/// Whether a run's networks have transformers: their GELU is another formula than it was, which gives
-/// other last digits.
-fn has_transformers(run: &str) -> bool {
-    run.starts_with("text-") || run == "labels"
-}
-
 /// Every run that was killed resumes to the weights and the log of the uninterrupted run.
 #[test]
 fn interrupted_runs_are_resumed() {
@@ -144,16 +138,15 @@ fn interrupted_runs_are_resumed() {
             wrong.push(format!("{name}: {}", stderr(&output)));
             continue;
         }
-        let exact = same_bits() && !has_transformers(name);
         for file in files(&whole.join("models"), ".safetensors") {
             let place = file.strip_prefix(&whole).expect("inside");
             let distance = distance(&begun.join(place), &file);
-            if distance > if exact { 0.0 } else { 1e-4 } {
+            if distance > if same_bits() { 0.0 } else { 1e-4 } {
                 wrong.push(format!("{name}: {} is {distance} off", place.display()));
             }
         }
         let (logged, expected) = (log(&begun), log(&whole));
-        if logged.len() != expected.len() || exact && logged != expected {
+        if logged.len() != expected.len() || same_bits() && logged != expected {
             wrong.push(format!("{name}: the log differs: {logged:#?}"));
         }
     }

@@ -124,16 +124,6 @@ pub(crate) trait KernelBackend: Backend {
         unimplemented!("a kernel of GPUs only")
     }
 
-    /// One half of the last axis times GELU of the other. CPUs only.
-    fn geglu(_x: FloatTensor<Self>) -> FloatTensor<Self> {
-        unimplemented!("a kernel of CPUs only")
-    }
-
-    /// The gradient of [`geglu`](Self::geglu). CPUs only.
-    fn geglu_grad(_x: FloatTensor<Self>, _dy: FloatTensor<Self>) -> FloatTensor<Self> {
-        unimplemented!("a kernel of CPUs only")
-    }
-
     /// A map with every position four times. CPUs only.
     fn double(_x: FloatTensor<Self>) -> FloatTensor<Self> {
         unimplemented!("a kernel of CPUs only")

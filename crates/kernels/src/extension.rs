@@ -146,8 +146,6 @@ pub(crate) trait KernelOps: Backend {
 
     fn kernel_silu(x: FloatTensor<Self>) -> FloatTensor<Self>;
 
-    fn kernel_geglu(x: FloatTensor<Self>) -> FloatTensor<Self>;
-
     fn kernel_double(x: FloatTensor<Self>) -> FloatTensor<Self>;
 
     fn kernel_linear(
@@ -215,10 +213,6 @@ macro_rules! implement {
 
             fn kernel_silu(x: FloatTensor<Self>) -> FloatTensor<Self> {
                 Self::silu(x)
-            }
-
-            fn kernel_geglu(x: FloatTensor<Self>) -> FloatTensor<Self> {
-                Self::geglu(x)
             }
 
             fn kernel_double(x: FloatTensor<Self>) -> FloatTensor<Self> {

@@ -110,23 +110,6 @@ impl KernelBackend for Flex {
         tensor(y, [rows, to])
     }
 
-    fn geglu(x: FlexTensor) -> FlexTensor {
-        let x = Floats::new(x);
-        let mut shape = x.0.shape().to_vec();
-        let row = shape.last_mut().expect("an axis that is cut into halves");
-        let y = gelu::geglu(Isa::best(), x.slice(), *row);
-        *row /= 2;
-        FlexTensor::from_data(TensorData::new(y, shape))
-    }
-
-    fn geglu_grad(x: FlexTensor, dy: FlexTensor) -> FlexTensor {
-        let (x, dy) = (Floats::new(x), Floats::new(dy));
-        let shape = x.0.shape().to_vec();
-        let row = *shape.last().expect("an axis that is cut into halves");
-        let dx = gelu::geglu_grad(Isa::best(), x.slice(), dy.slice(), row);
-        FlexTensor::from_data(TensorData::new(dx, shape))
-    }
-
     fn double(x: FlexTensor) -> FlexTensor {
         let x = Floats::new(x);
         let [batch, channels, height, width] = size(&x.0);
@@ -231,6 +214,16 @@ impl KernelBackend for Flex {
         let mut sizes = sizes.into_iter();
         gradients.map(|gradient| tensor(gradient, sizes.next().expect("three of each")))
     }
+}
+
+/// One half of each row times GELU of the other.
+pub(crate) fn geglu(x: FlexTensor) -> FlexTensor {
+    let x = Floats::new(x);
+    let mut shape = x.0.shape().to_vec();
+    let row = shape.last_mut().expect("an axis that is cut into halves");
+    let y = gelu::geglu(x.slice(), *row);
+    *row /= 2;
+    FlexTensor::from_data(TensorData::new(y, shape))
 }
 
 /// Attention, with the logarithms of each query's sum of exponentials.

@@ -1,6 +1,7 @@
 //! The operations: each chooses between our kernels and the framework's own.
 
 use crate::extension::{Bias, Function, KernelOps, Modulation, Tensors, Weight};
+use crate::flex;
 use crate::options::{ConvOptions, Film, NormOptions};
 use crate::precision;
 use crate::reference;
@@ -8,7 +9,7 @@ use crate::support::{
     as_type_of, attention_is_regular, conv_is_regular, floats_of_16_or_32_bits, has_graph,
     in_blocks, norm_is_regular, on_gpu, supported,
 };
-use burn::backend::{Dispatch, DispatchTensor};
+use burn::backend::{BackendTensor, Dispatch, DispatchKindConversion, DispatchTensor, Flex};
 use burn::tensor::Tensor;
 use burn::tensor::activation::gelu;
 use std::sync::Arc;
@@ -176,12 +177,15 @@ pub fn silu<const D: usize>(x: Tensor<D>) -> Tensor<D> {
 /// - output: `[.., width]`
 pub fn geglu<const D: usize>(x: Tensor<D>) -> Tensor<D> {
     let size = x.dims();
-    let taken = !on_gpu(&x) && supported(&x) && size.iter().all(|&n| n > 0);
+    let taken = !on_gpu(&x) && supported(&x) && !x.is_autodiff() && size.iter().all(|&n| n > 0);
     if !(taken && size[D - 1].is_multiple_of(2)) {
         let halves = x.chunk(2, D - 1);
         return halves[0].clone() * gelu(halves[1].clone());
     }
-    Tensor::from_dispatch(<Dispatch as KernelOps>::kernel_geglu(x.into_dispatch()))
+    let x = <DispatchTensor as DispatchKindConversion<Flex>>::try_into_backend(x.into_dispatch());
+    let x = x.expect("a tensor on the CPU without a graph").float();
+    let y = BackendTensor::<Flex>::Float(flex::geglu(x));
+    Tensor::from_dispatch(DispatchTensor::from_backend(y))
 }
 
 /// The value of a function of at least one tensor and at most 64, of any ranks. Only its inputs are

@@ -1,4 +1,4 @@
-//! `geglu` through the framework, with and without a graph, and against the framework's own operations.
+//! `geglu` through the framework: with and without a graph, in both types, the same.
 
 mod common;
 
@@ -12,27 +12,17 @@ fn halves(x: Tensor<3>) -> Tensor<3> {
     halves[0].clone() * gelu(halves[1].clone())
 }
 
+/// Without a graph our kernel computes it, and gives the bits of the framework's operations.
 #[test]
-fn equals_the_frameworks_operations() {
+fn the_kernel_gives_the_frameworks_bits() {
     let device = Device::flex();
-    let check = |x: Tensor<3>| {
-        let outcome = |y| vec![Some(floats(y))];
-        assert_close(&outcome(geglu(x.clone())), &outcome(halves(x)), 1e-6);
-    };
     for size in [[2, 7, 6], [1, 1, 2], [3, 500, 320]] {
-        check(tensor::<3>(1, size, DType::F32, &device) * 3.0);
+        let x = tensor::<3>(1, size, DType::F32, &device) * 3.0;
+        assert_eq!(floats(geglu(x.clone())), floats(halves(x)));
     }
     // A view whose rows are not in order.
-    check(tensor::<3>(2, [4, 6, 8], DType::F32, &device).swap_dims(0, 1));
-}
-
-/// The same bits with and without a graph: a student that starts as its teacher has no loss.
-#[test]
-fn a_graph_does_not_change_the_result() {
-    let x = |device| tensor::<3>(1, [3, 50, 320], DType::F32, &device);
-    let device = Device::flex();
-    let with = geglu(leaf(x(device.clone().autodiff()), true));
-    assert_eq!(floats(with), floats(geglu(x(device))));
+    let x = tensor::<3>(2, [4, 6, 8], DType::F32, &device).swap_dims(0, 1);
+    assert_eq!(floats(geglu(x.clone())), floats(halves(x)));
 }
 
 #[test]

@@ -1,17 +1,16 @@
 //! The backward passes of the operations, on every back end that has their gradients.
 
-mod activation;
 mod attention;
 mod checkpointed;
 mod conv2d;
 mod double;
 mod group_norm;
 mod linear;
+mod silu;
 
 use crate::backend::KernelBackend;
 use crate::extension::{Bias, Function, KernelOps, Modulation, Tensors, Weight};
 use crate::options::{AdamStep, ConvOptions, NormOptions};
-use activation::Activation;
 use burn::backend::autodiff::checkpoint::strategy::CheckpointStrategy;
 use burn::backend::tensor::FloatTensor;
 use burn::backend::{Autodiff, DispatchKindConversion, DispatchTensor};
@@ -53,11 +52,7 @@ where
     }
 
     fn kernel_silu(x: FloatTensor<Self>) -> FloatTensor<Self> {
-        Activation::Silu.record::<B, C>(x)
-    }
-
-    fn kernel_geglu(x: FloatTensor<Self>) -> FloatTensor<Self> {
-        Activation::Geglu.record::<B, C>(x)
+        silu::record::<B, C>(x)
     }
 
     fn kernel_double(x: FloatTensor<Self>) -> FloatTensor<Self> {

@@ -139,15 +139,17 @@ impl Transformer {
         let (within, within_gradients) = Attention::cost(counter, width, width, [map; 2]);
         let (to_text, to_text_gradients) =
             Attention::cost(counter, width, text.width, [map, states]);
-        // Both halves of the projection, and the product of one with GELU of the other.
-        let feed_forward = geglu.keeps(map) + 8 * map + out.keeps(4 * map);
+        // Both halves of the projection, GELU of one, and the product.
+        let feed_forward = geglu.keeps(map) + 8 * map + 4 * map + out.keeps(4 * map);
         let layer = Stage {
             kept_checkpointed: map,
             kept: 3 * norm + within + to_text + feed_forward,
-            // The gradients of the product and of both halves, and the block's own.
-            working: 13 * map,
-            // The block's input, the sum so far and its normalisation, the projection, the product,
-            // and one more map that goes from one to the other.
+            // The gradients of both halves, each the size of the whole, and their sum, when what
+            // the feed-forward layer kept has gone; besides them the block's own gradient and those
+            // that the halves' were made of.
+            working: 28 * map - feed_forward.min(28 * map),
+            // The block's input, the sum so far and its normalisation, the projection, GELU of one
+            // half, and one more map that goes from one to the other.
             forward: 16 * map,
             gradients: geglu.gradients
                 + out.gradients

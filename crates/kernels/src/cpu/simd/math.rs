@@ -42,29 +42,3 @@ pub(crate) fn sigmoid<V: Lanes>(x: V) -> V {
     let one = V::splat(1.0);
     one.div(one.add(exp(V::splat(0.0).sub(x))))
 }
-
-/// The normal distribution beyond x >= 0 is e^(-x²/2) P(1 / (1 + x TAIL_SCALE)); coefficients of P,
-/// the highest power first: the polynomial of this degree with the least error of the product, 7e-10.
-const TAIL: [f32; 7] = [
-    -0.149_653_93,
-    0.679_527_05,
-    -0.748_982_4,
-    0.719_319_36,
-    -0.163_488_58,
-    0.169_742_42,
-    -0.006_463_897_5,
-];
-const TAIL_SCALE: f32 = 0.265_165_04;
-
-/// Φ(-x) for x >= 0, with an error of up to a unit of the last place of 1/2, and e^(-x²/2).
-#[inline(always)]
-pub(crate) fn normal_tail<V: Lanes>(x: V) -> (V, V) {
-    let one = V::splat(1.0);
-    let bell = exp(x.mul(x).mul(V::splat(-0.5)));
-    let t = one.div(x.mul_add(V::splat(TAIL_SCALE), one));
-    let mut p = V::splat(TAIL[0]);
-    for coefficient in &TAIL[1..] {
-        p = p.mul_add(t, V::splat(*coefficient));
-    }
-    (bell.mul(p), bell)
-}
