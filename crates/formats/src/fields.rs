@@ -144,7 +144,7 @@ impl Fields {
         self.values.remove(name)
     }
 
-    /// Puts a value in the place of a field, for a reader of other files.
+    /// Replaces the value of a field, for a reader of other files.
     pub(crate) fn set(&mut self, name: &str, value: Value) {
         self.values.insert(name.into(), value);
     }
