@@ -2,17 +2,18 @@
 
     pip install -r tools/peers/requirements.txt
     cargo build --release
-    python tools/peers/full_size.py FOLDER [--xl] [--bf16-products] [--rounds 3] [--threads 2]
+    python tools/peers/full_size.py FOLDER [--xl [--f32]] [--bf16-products] [--rounds 3] [--threads 2]
 
 FOLDER is made where it does not exist: random weights in half precision, 2.1 GB (6.9 GB), in diffusers' layout. Both sides compute in
-single precision; with --xl ours keeps the network's weights in f16 (--precision f16), and diffusers has no way to compute in more
-bits than its weights have, so that it is in bf16 throughout. A run loads the model and generates one image from a prompt with
+single precision; with --xl ours keeps the network's weights in f16 (--precision f16), and diffusers, which has no way to compute in more
+bits than its weights have, is timed in bf16 throughout, and with --f32 in f32 too (16 GB of memory). A run loads the model and generates one image from a prompt with
 DDIM, without guidance; one network call is a quarter of how much longer generating takes with five steps than with one (with --xl
 the whole of how much longer two steps take), without loading. The start is what a run takes besides generating: loading, and for ours writing
 the image. Peak memory is that of the process. --bf16-products times ours with this flag too. The last lines have the ratios, medians of those
 of the rounds.
 """
 import argparse
+import itertools
 import json
 import os
 import pathlib
@@ -26,6 +27,7 @@ import time
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 PROMPT = "a lighthouse by the sea"
 ROUNDED = "ours, bf16 products"
+WIDE = "diffusers, f32"
 DIFFUSERS = """
 import sys, time, torch
 from diffusers import DDIMScheduler, DiffusionPipeline
@@ -82,16 +84,16 @@ def make(folder):
 def run(side, folder, xl, steps, threads, scratch):
     """Seconds of a run, of generating only, of decoding, peak megabytes, and seconds of all processors together."""
     out = f"{scratch}/image.png"
-    if side != "diffusers":
+    if side.startswith("ours"):
         command = [ROOT / "target/release/fewstep", "--verbose", "sample", "--model", folder, "--prompt", PROMPT, "--sampler", "ddim",
                    "--steps", str(steps), "--w", "0", "--precision", "f16" if xl else "f32", "--out", out]
         command += ["--bf16-products"] if side == ROUNDED else []
     else:
-        dtype = "bfloat16" if xl else "float32"
+        dtype = "bfloat16" if xl and side != WIDE else "float32"
         command = [sys.executable, "-c", DIFFUSERS, folder, str(steps), str(threads), dtype, out]
     environment = os.environ | {"RAYON_NUM_THREADS": str(threads), "OMP_NUM_THREADS": str(threads)}
     start = time.perf_counter()
-    process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL if side == "diffusers" else subprocess.STDOUT, env=environment, text=True)
+    process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.STDOUT if side.startswith("ours") else subprocess.DEVNULL, env=environment, text=True)
     process.stdin.write(PROMPT)
     process.stdin.close()
     said = process.stdout.read()
@@ -107,6 +109,7 @@ def main():
     parser = argparse.ArgumentParser()
     parser.add_argument("folder")
     parser.add_argument("--xl", action="store_true")
+    parser.add_argument("--f32", action="store_true")
     parser.add_argument("--bf16-products", action="store_true")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--threads", type=int, default=2)
@@ -114,7 +117,9 @@ def main():
     if not pathlib.Path(arguments.folder, "model_index.json").exists():
         (make_xl if arguments.xl else make)(arguments.folder)
     fewest, most = (1, 2) if arguments.xl else (1, 5)
-    sides = ["ours", ROUNDED, "diffusers"] if arguments.bf16_products else ["ours", "diffusers"]
+    ours = ["ours", ROUNDED] if arguments.bf16_products else ["ours"]
+    theirs = ["diffusers", WIDE] if arguments.f32 and arguments.xl else ["diffusers"]
+    sides = ours + theirs
     results = {(side, steps): [] for side in sides for steps in (fewest, most)}
     with tempfile.TemporaryDirectory() as scratch:
         for _ in range(arguments.rounds):
@@ -131,9 +136,9 @@ def main():
              max(one[3], many[3])) for one, many in rounds]
         call, busy, decoding, generating, start, whole, peak = map(statistics.median, zip(*figures[side]))
         print(f"| {side} | {call:.2f} | {busy:.2f} | {decoding:.2f} | {generating:.1f} | {start:.1f} | {whole:.1f} | {peak:.0f} |")
-    for side in sides[:-1]:
-        ratios = [[ours / theirs for ours, theirs in zip(*pair)] for pair in zip(figures[side], figures["diffusers"])]
-        print(f"| {side} / diffusers | " + " | ".join(f"{statistics.median(column):.2f}" for column in zip(*ratios)) + " |")
+    for side, other in itertools.product(ours, theirs):
+        ratios = [[a / b for a, b in zip(*pair)] for pair in zip(figures[side], figures[other])]
+        print(f"| {side} / {other} | " + " | ".join(f"{statistics.median(column):.2f}" for column in zip(*ratios)) + " |")
 
 
 main()

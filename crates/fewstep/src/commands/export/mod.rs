@@ -53,7 +53,8 @@ pub(crate) struct Args {
     /// The model that the student was distilled from, for --extract.
     #[arg(long, value_name = "MODEL", requires = "extract")]
     base: Option<String>,
-    /// Precision of the weights [default: f16 for GGUF, and as they are elsewhere].
+    /// Precision of the weights [default: f16 for GGUF; elsewhere f32 for the U-Net, and the
+    /// other parts as they are].
     #[arg(long, value_enum)]
     precision: Option<Precision>,
     /// The folder or file to write. A folder must be new or empty.
