@@ -7,6 +7,7 @@ mod metrics;
 mod pairs;
 mod real;
 mod results;
+mod rows;
 pub(super) mod shards;
 mod table;
 
@@ -35,6 +36,7 @@ use pairs::{PairArgs, PairValues};
 use real::NEIGHBOURS;
 use real::{Real, RealArgs};
 use results::{Comparison, Row, Setting};
+use rows::{print_rows, write_rows};
 use serde::Serialize;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
@@ -375,24 +377,6 @@ impl Args {
     fn print(&self, rows: &impl Serialize, table: impl FnOnce() -> CliResult<String>) -> CliResult {
         print_rows(self.json, rows, table)
     }
-}
-
-/// Writes results to a JSON file.
-fn write_rows(file: &Path, rows: &impl Serialize) -> CliResult {
-    output::write(file, format!("{:#}\n", serde_json::json!(rows)).as_bytes())
-}
-
-/// Prints results as JSON, or as a table.
-fn print_rows(
-    json: bool,
-    rows: &impl Serialize,
-    table: impl FnOnce() -> CliResult<String>,
-) -> CliResult {
-    match json {
-        true => println!("{:#}", serde_json::json!(rows)),
-        false => println!("{}", table()?),
-    }
-    Ok(())
 }
 
 /// The values without repetitions: what is measured twice the same is no second measurement.
