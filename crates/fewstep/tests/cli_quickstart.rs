@@ -163,7 +163,13 @@ fn check_report(run: &Path) {
 fn matched_student_is_taken(folder: &Path) {
     let sample = Command::new(env!("CARGO_BIN_EXE_fewstep"))
         .current_dir(folder)
-        .args(["sample", "--model=run", "--steps=4", "--count=1", "--out=image.png"])
+        .args([
+            "sample",
+            "--model=run",
+            "--steps=4",
+            "--count=1",
+            "--out=image.png",
+        ])
         .output()
         .unwrap();
     let log = text(&sample.stderr);
@@ -181,7 +187,10 @@ fn matched_student_is_taken(folder: &Path) {
     let recipe: Value = serde_json::from_slice(&model("matched-steps-4", "fewstep.json")).unwrap();
     assert_eq!(recipe["provenance"]["method"], "matching", "{recipe}");
     let stored = std::fs::read_to_string(folder.join("run/matched-4/recipe.toml")).unwrap();
-    assert!(stored.contains(r#"student = "run/models/steps-4""#), "{stored}");
+    assert!(
+        stored.contains(r#"student = "run/models/steps-4""#),
+        "{stored}"
+    );
     assert!(stored.contains("seed = 7"), "{stored}");
 }
 
@@ -242,13 +251,22 @@ fn a_plain_run_can_be_matched_later() {
 fn a_matching_that_cannot_work_is_refused_before_anything_is_begun() {
     let folder = tempfile::tempdir().unwrap();
     for (words, said) in [
-        (&["--set-matching=matching.student=runs/x"][..], "fewstep distill"),
+        (
+            &["--set-matching=matching.student=runs/x"][..],
+            "fewstep distill",
+        ),
         (&["--set-matching=method=adversarial"], "fewstep distill"),
         (&["--set-matching=matching.steps=3"], "(8, 4, 2, 1)"),
         (&["--set=progressive.end_steps=8"], "--plain"),
         (&["--set-matching=run.mirror=copy"], "--set"),
-        (&["--set-matching=matching.critic_updates=0"], "critic_updates"),
-        (&["--plain", "--set-matching=updates=3"], "cannot be used with"),
+        (
+            &["--set-matching=matching.critic_updates=0"],
+            "critic_updates",
+        ),
+        (
+            &["--plain", "--set-matching=updates=3"],
+            "cannot be used with",
+        ),
     ] {
         let output = quickstart(folder.path(), words);
         let message = text(&output.stderr);

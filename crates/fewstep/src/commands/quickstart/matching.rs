@@ -8,15 +8,12 @@ use crate::numbers::plural;
 use fewstep_diffusion::Guidance;
 use fewstep_distill::World;
 use fewstep_distill::method::StartModel;
-use fewstep_distill::recipe::{
-    DistillRecipe, MethodName, PhaseRecipe, default_w_embedding, parse_with,
-};
+use fewstep_distill::recipe::{DistillRecipe, PhaseRecipe, default_w_embedding, parse_with};
 use fewstep_distill::run::{Phase, Run, is_run};
 use fewstep_formats::Model;
 use std::path::{Path, PathBuf};
 
-const RECIPE: &str =
-    include_str!("../../../../../recipes/fashion-mnist/quickstart-matching.toml");
+const RECIPE: &str = include_str!("../../../../../recipes/fashion-mnist/quickstart-matching.toml");
 const ORIGIN: &str = "the matching recipe of quickstart";
 
 /// The matched student of a quickstart.
@@ -49,7 +46,12 @@ impl Matching {
         let refused = |reason: String| Err(CliError::input(format!("{ORIGIN}: {reason}")));
         let own = |recipe: &PhaseRecipe| {
             let student = recipe.matching.student.clone();
-            (recipe.method, recipe.teacher.clone(), recipe.data.clone(), student)
+            (
+                recipe.method,
+                recipe.teacher.clone(),
+                recipe.data.clone(),
+                student,
+            )
         };
         if own(&recipe) != own(&original) {
             return Err(CliError::input(
@@ -59,11 +61,19 @@ impl Matching {
         if recipe.run.mirror.is_some() {
             return refused("give `run.mirror` with --set, which has it copied too".into());
         }
-        let models = |phase: &Phase| phase.method.steps().map(|steps| (steps, phase.name.clone()));
+        let models = |phase: &Phase| {
+            phase
+                .method
+                .steps()
+                .map(|steps| (steps, phase.name.clone()))
+        };
         let students: Vec<(usize, String)> = phases.iter().filter_map(models).collect();
         let wanted = recipe.matching.steps;
         let Some((steps, start)) = students.iter().find(|student| Some(student.0) == wanted) else {
-            let all: Vec<String> = students.iter().map(|(steps, _)| steps.to_string()).collect();
+            let all: Vec<String> = students
+                .iter()
+                .map(|(steps, _)| steps.to_string())
+                .collect();
             return refused(format!(
                 "`matching.steps` must be the steps of a student that the halvings leave ({}), or give --plain",
                 all.join(", ")
@@ -109,10 +119,13 @@ impl Matching {
         // The run of the halvings may have been stopped before this one began.
         let resume = resume && is_run(&self.folder);
         let folder = RunFolder::open(&self.folder, resume, None, &World::default())?;
-        let recipe = &mut self.recipe;
-        recipe.complete(folder.stored()?.as_ref());
-        recipe.w_embedding.get_or_insert(default_w_embedding(false));
-        let phases = |recipe: &PhaseRecipe| Ok(recipe.phases(None, start.clone()));
+        self.recipe.complete(folder.stored()?.as_ref());
+        let embedding = &mut self.recipe.w_embedding;
+        embedding.get_or_insert(default_w_embedding(false));
+        let recipe = &self.recipe;
+        let phases = |recipe: &PhaseRecipe| -> CliResult<Vec<Phase>> {
+            Ok(recipe.phases(None, start.clone()))
+        };
         let run = Run {
             folder: self.folder.clone(),
             seed: recipe.seed,

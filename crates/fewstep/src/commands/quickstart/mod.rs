@@ -76,7 +76,11 @@ pub(crate) struct Args {
     overrides: Vec<String>,
     /// Override a key of the matching recipe (recipes/fashion-mnist/quickstart-matching.toml), as in
     /// --set-matching updates=600; may be given several times.
-    #[arg(long = "set-matching", value_name = "KEY=VALUE", conflicts_with = "plain")]
+    #[arg(
+        long = "set-matching",
+        value_name = "KEY=VALUE",
+        conflicts_with = "plain"
+    )]
     matching_overrides: Vec<String>,
     /// Match no student: only those of the halvings. With --resume, the same command without this
     /// matches one later.
@@ -131,7 +135,7 @@ pub(crate) fn run(args: Args) -> CliResult {
         interrupt: Interrupt::watch()?,
         done: 0,
     };
-    let mut students = || {
+    let mut students = || -> CliResult<_> {
         let plain = training.train(&run, (&teacher, &inputs), args.resume)?;
         let matched = matching.as_mut().map(|matching| {
             let halved = (&run, &plain[..]);

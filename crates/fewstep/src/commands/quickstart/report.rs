@@ -203,11 +203,7 @@ fn measure(rows: &[Row], w: f64) -> String {
     )
 }
 
-fn facts(
-    made: &Made<'_>,
-    (rows, w): (&[Row], f64),
-    losses: &[LossCurve],
-) -> Vec<(String, String)> {
+fn facts(made: &Made<'_>, (rows, w): (&[Row], f64), losses: &[LossCurve]) -> Vec<(String, String)> {
     let (run, teacher) = (made.run, made.teacher);
     let seeds = match made.matching {
         None => run.seed.to_string(),
@@ -291,7 +287,10 @@ fn next(made: &Made<'_>) -> Vec<(String, String)> {
         )],
         Some(matching) => vec![
             step(
-                &format!("Generate images with the {} and stronger guidance:", matching.name()),
+                &format!(
+                    "Generate images with the {} and stronger guidance:",
+                    matching.name()
+                ),
                 sample(folder.to_string(), matching.steps),
             ),
             step(
