@@ -257,7 +257,13 @@ fn a_matching_that_cannot_work_is_refused_before_anything_is_begun() {
         ),
         (&["--set-matching=method=adversarial"], "fewstep distill"),
         (&["--set-matching=matching.steps=3"], "(8, 4, 2, 1)"),
-        (&["--set=progressive.end_steps=8"], "--plain"),
+        (
+            &[
+                "--set=progressive.end_steps=8",
+                "--set=progressive.updates=2",
+            ],
+            "--plain",
+        ),
         (&["--set-matching=run.mirror=copy"], "--set"),
         (
             &["--set-matching=matching.critic_updates=0"],
