@@ -44,6 +44,7 @@ pub(crate) const ALL: &[Embedded] = &[
     recipe!("fashion-mnist/matching"),
     recipe!("fashion-mnist/quickstart"),
     recipe!("fashion-mnist/quickstart-matching"),
+    recipe!("fashion-mnist/quickstart-plain"),
     recipe!("fashion-mnist/stochastic"),
     recipe!("fashion-mnist/teacher"),
     recipe!("imagenet64/distill"),

@@ -6,7 +6,8 @@ use serde_json::Value;
 use std::path::Path;
 use std::process::{Command, Output};
 
-/// Two updates of small batches for each phase, and 4 images for each result, with two w.
+/// Two updates of small batches for each phase, and 4 images for each result, with two w. Where a student
+/// is matched, it moves once.
 const SMALL: [&str; 9] = [
     "--samples=4",
     "--w=0.5",
@@ -17,6 +18,12 @@ const SMALL: [&str; 9] = [
     "--set=run.log_every=1",
     "--seed=7",
     "--out=run",
+];
+
+const MATCHED: [&str; 3] = [
+    "--set-matching=updates=3",
+    "--set-matching=optim.batch=8",
+    "--set-matching=run.log_every=3",
 ];
 
 fn quickstart(folder: &Path, words: &[&str]) -> Output {
@@ -35,7 +42,7 @@ fn text(bytes: &[u8]) -> String {
 #[test]
 fn a_run_writes_students_images_results_and_a_report() {
     let folder = tempfile::tempdir().unwrap();
-    let output = quickstart(folder.path(), &SMALL);
+    let output = quickstart(folder.path(), &[&SMALL[..], &MATCHED].concat());
     let (out, log) = (text(&output.stdout), text(&output.stderr));
     assert!(output.status.success(), "{log}");
     let run = folder.path().join("run");
@@ -43,15 +50,18 @@ fn a_run_writes_students_images_results_and_a_report() {
     check_results(&run);
     check_report(&run);
     assert!(
-        out.contains("times its teacher's") && out.contains("times with w = 0.5."),
+        out.contains("the matched student's classifier FID") && out.contains("times with w = 0.5."),
         "{out}"
     );
     // Not a terminal: one line for each stage.
     assert!(
-        log.contains("1/20 guided: 2 updates in") && log.contains("20/20 the same seeds"),
+        log.contains("1/21 guided: 2 updates in")
+            && log.contains("6/21 matched: 3 updates in")
+            && log.contains("21/21 the same seeds"),
         "{log}"
     );
 
+    matched_student_is_taken(folder.path());
     refused_without_resume(folder.path());
     resumed_with_nothing_left_to_measure(folder.path());
 }
@@ -65,6 +75,9 @@ fn check_files(run: &Path) {
         "metrics.jsonl",
         "plot.svg",
         "models/guided/fewstep.json",
+        "models/matched-steps-4/fewstep.json",
+        "matched-4/metrics.jsonl",
+        "samples/matched-student-4.png",
     ];
     for file in students
         .iter()
@@ -98,6 +111,7 @@ fn check_results(run: &Path) {
         ("student", 4, 4, 0.5),
         ("student", 2, 2, 0.5),
         ("student", 1, 1, 0.5),
+        ("matched", 4, 4, 0.5),
         ("teacher", 64, 128, 1.0),
         ("teacher", 8, 16, 1.0),
         ("teacher", 4, 8, 1.0),
@@ -105,12 +119,13 @@ fn check_results(run: &Path) {
         ("student", 4, 4, 1.0),
         ("student", 2, 2, 1.0),
         ("student", 1, 1, 1.0),
+        ("matched", 4, 4, 1.0),
     ];
     assert_eq!(ways, expected);
     for row in &rows {
         assert_eq!(row["samples"], 4);
         let fidelity = &row["fidelity"];
-        assert_eq!(fidelity.is_object(), row["model"] == "student", "{row}");
+        assert_eq!(fidelity.is_object(), row["model"] != "teacher", "{row}");
         if fidelity.is_object() {
             assert!(fidelity["mse"]["mean"].as_f64().unwrap() > 0.0);
             assert!(fidelity["effective_w"][0]["mean"].is_f64());
@@ -129,13 +144,54 @@ fn check_results(run: &Path) {
 
 fn check_report(run: &Path) {
     let page = std::fs::read_to_string(run.join("report.html")).unwrap();
-    assert_eq!(page.matches("data:image/png;base64,").count(), 7);
-    assert_eq!(page.matches(r#"<figure class="loss">"#).count(), 7);
+    assert_eq!(page.matches("data:image/png;base64,").count(), 8);
+    assert_eq!(page.matches(r#"<figure class="loss">"#).count(), 6);
     let (_, fidelity) = page.split_once("Is the student its teacher?").unwrap();
     assert_eq!(fidelity.matches(r#"<tr class="student">"#).count(), 8);
+    assert_eq!(
+        fidelity
+            .matches(r#"<tr class="matched student"><td>matched student</td>"#)
+            .count(),
+        2
+    );
     for foreign in ["http", "<script", "<link", "url("] {
         assert!(!page.contains(foreign), "{foreign} in the report");
     }
+}
+
+/// The plain student of 4 steps stays, and the matched one is another network.
+fn matched_student_is_taken(folder: &Path) {
+    let sample = Command::new(env!("CARGO_BIN_EXE_fewstep"))
+        .current_dir(folder)
+        .args([
+            "sample",
+            "--model=run",
+            "--steps=4",
+            "--count=1",
+            "--out=image.png",
+        ])
+        .output()
+        .unwrap();
+    let log = text(&sample.stderr);
+    assert!(sample.status.success(), "{log}");
+    assert!(
+        log.contains("matched-steps-4 is taken; the other is run/models/steps-4"),
+        "{log}"
+    );
+    let model = |name: &str, file: &str| {
+        let models = folder.join("run/models");
+        std::fs::read(models.join(name).join(file)).unwrap()
+    };
+    let weights = |name| model(name, "unet/diffusion_pytorch_model.safetensors");
+    assert_ne!(weights("matched-steps-4"), weights("steps-4"));
+    let recipe: Value = serde_json::from_slice(&model("matched-steps-4", "fewstep.json")).unwrap();
+    assert_eq!(recipe["provenance"]["method"], "matching", "{recipe}");
+    let stored = std::fs::read_to_string(folder.join("run/matched-4/recipe.toml")).unwrap();
+    assert!(
+        stored.contains(r#"student = "run/models/steps-4""#),
+        "{stored}"
+    );
+    assert!(stored.contains("seed = 7"), "{stored}");
 }
 
 fn refused_without_resume(folder: &Path) {
@@ -155,7 +211,8 @@ fn resumed_with_nothing_left_to_measure(folder: &Path) {
     let file = folder.join("run/results.json");
     let before = std::fs::read_to_string(&file).unwrap();
     std::fs::remove_file(folder.join("run/report.html")).unwrap();
-    let output = quickstart(folder, &[&SMALL[..], &["--resume"]].concat());
+    let words = [&SMALL[..], &MATCHED, &["--resume"]].concat();
+    let output = quickstart(folder, &words);
     assert!(output.status.success(), "{}", text(&output.stderr));
     assert_eq!(
         std::fs::read_to_string(&file).unwrap(),
@@ -163,6 +220,66 @@ fn resumed_with_nothing_left_to_measure(folder: &Path) {
         "the same rows, times included"
     );
     assert!(folder.join("run/report.html").is_file());
+}
+
+/// Without matching there are the plain students only. One may be matched later.
+#[test]
+fn a_plain_run_can_be_matched_later() {
+    let folder = tempfile::tempdir().unwrap();
+    let few = [&SMALL[..], &["--samples=2", "--w=1"]].concat();
+    let few: Vec<&str> = few
+        .into_iter()
+        .filter(|word| !["--samples=4", "--w=0.5"].contains(word))
+        .collect();
+    let output = quickstart(folder.path(), &[&few[..], &["--plain"]].concat());
+    assert!(output.status.success(), "{}", text(&output.stderr));
+    let run = folder.path().join("run");
+    let results = || std::fs::read_to_string(run.join("results.json")).unwrap();
+    let plain: Vec<Value> = serde_json::from_str(&results()).unwrap();
+    assert_eq!(plain.len(), 7);
+    assert!(!run.join("models/matched-steps-4").exists() && !run.join("matched-4").exists());
+    assert!(!text(&output.stdout).contains("matched"));
+
+    let output = quickstart(folder.path(), &[&few[..], &MATCHED, &["--resume"]].concat());
+    assert!(output.status.success(), "{}", text(&output.stderr));
+    let rows: Vec<Value> = serde_json::from_str(&results()).unwrap();
+    assert_eq!(rows[..7], plain[..], "measured once");
+    assert_eq!((rows.len(), &rows[7]["model"]), (8, &"matched".into()));
+}
+
+#[test]
+fn a_matching_that_cannot_work_is_refused_before_anything_is_begun() {
+    let folder = tempfile::tempdir().unwrap();
+    for (words, said) in [
+        (
+            &["--set-matching=matching.student=runs/x"][..],
+            "fewstep distill",
+        ),
+        (&["--set-matching=method=adversarial"], "fewstep distill"),
+        (&["--set-matching=matching.steps=3"], "(8, 4, 2, 1)"),
+        (
+            &[
+                "--set=progressive.end_steps=8",
+                "--set=progressive.updates=2",
+            ],
+            "--plain",
+        ),
+        (&["--set-matching=run.mirror=copy"], "--set"),
+        (
+            &["--set-matching=matching.critic_updates=0"],
+            "critic_updates",
+        ),
+        (
+            &["--plain", "--set-matching=updates=3"],
+            "cannot be used with",
+        ),
+    ] {
+        let output = quickstart(folder.path(), words);
+        let message = text(&output.stderr);
+        assert_eq!(output.status.code(), Some(2), "{words:?}: {message}");
+        assert!(message.contains(said), "{words:?}: {message}");
+    }
+    assert!(!folder.path().join("runs").exists(), "nothing was begun");
 }
 
 #[test]

@@ -14,7 +14,7 @@ pub(super) fn section(rows: &[Row]) -> String {
         r#"<section>
 <h2>Is the student its teacher?</h2>
 <p>{} images of each student against those that the teacher generates in {} steps from the same noise with the same w: squared error of values in [-1, 1], PSNR in dB, and the change of contrast and sharpness. "w followed" is the guidance that the student follows at the noisiest time and at the last one, measured on a few of the images. ± is the half-width of the 95 % interval over the images.</p>
-<div class="wide"><table><thead><tr><th>w</th><th>Steps</th><th>Squared error</th><th>PSNR</th><th>Contrast</th><th>Sharpness</th><th>w followed</th></tr></thead>
+<div class="wide"><table><thead><tr><th>Model</th><th>w</th><th>Steps</th><th>Squared error</th><th>PSNR</th><th>Contrast</th><th>Sharpness</th><th>w followed</th></tr></thead>
 <tbody>
 {}</tbody></table></div>
 </section>
@@ -36,7 +36,7 @@ fn line(row: &Row) -> Option<String> {
         ),
     };
     Some(format!(
-        r#"<tr class="student"><td>{}</td><td>{}</td><td class="fid">{}</td><td>{}</td><td>{}</td><td>{}</td><td>{followed}</td></tr>
+        r#"<tr class="{model}"><td>{model}</td><td>{}</td><td>{}</td><td class="fid">{}</td><td>{}</td><td>{}</td><td>{}</td><td>{followed}</td></tr>
 "#,
         row.w,
         row.steps,
@@ -44,5 +44,6 @@ fn line(row: &Row) -> Option<String> {
         interval(to.fidelity.psnr, 1),
         percent(to.fidelity.contrast),
         percent(to.fidelity.sharpness),
+        model = row.model.name(),
     ))
 }

@@ -11,6 +11,9 @@ mod scale;
 pub(crate) use losses::{LossCurve, read_losses};
 pub(crate) use row::{Origin, Row, ToTeacher, ratio, read_rows, reference, table, write_rows};
 
+#[cfg(test)]
+pub(crate) use row::tests::row as row_for_tests;
+
 use fewstep_formats::{FormatError, write_atomically};
 use std::path::{Path, PathBuf};
 

@@ -9,7 +9,7 @@ use std::path::Path;
 /// How good a model is with one sampler and one number of steps.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub(crate) struct Row {
-    /// Teacher or student.
+    /// Teacher, student or matched student.
     pub model: Origin,
     /// Name of the sampler.
     pub sampler: String,
@@ -57,6 +57,8 @@ pub(crate) enum Origin {
     Teacher,
     /// A model distilled from it.
     Student,
+    /// A student that learnt the teacher's distribution after that.
+    Matched,
 }
 
 impl Origin {
@@ -65,6 +67,7 @@ impl Origin {
         match self {
             Origin::Teacher => "teacher",
             Origin::Student => "student",
+            Origin::Matched => "matched student",
         }
     }
 }
@@ -172,19 +175,19 @@ pub(super) mod tests {
     use super::*;
     use fewstep_metrics::MeanInterval;
 
-    pub(in crate::report) fn row(model: Origin, steps: usize, fid: f64) -> Row {
+    pub(crate) fn row(model: Origin, steps: usize, fid: f64) -> Row {
         Row {
             model,
             sampler: match model {
                 Origin::Teacher => "ddim".into(),
-                Origin::Student => "deterministic".into(),
+                Origin::Student | Origin::Matched => "deterministic".into(),
             },
             steps,
             w: 1.0,
             fid,
             network_calls: match model {
                 Origin::Teacher => 2 * steps,
-                Origin::Student => steps,
+                Origin::Student | Origin::Matched => steps,
             },
             seconds_per_image: 0.0005 * steps as f64,
             samples: 2000,
@@ -203,6 +206,8 @@ pub(super) mod tests {
         let json = serde_json::to_string(&stored).expect("JSON");
         assert!(json.ends_with(r#""stored":true}"#), "{json}");
         assert_eq!(serde_json::from_str::<Row>(&json).expect("a row"), stored);
+        let json = serde_json::to_string(&row(Origin::Matched, 4, 6.0)).expect("JSON");
+        assert!(json.starts_with(r#"{"model":"matched","#), "{json}");
     }
 
     /// A student that is measured against its teacher too.

@@ -19,7 +19,8 @@ pub struct Choice {
 }
 
 /// Which of several models suits the number of steps best, given what each was trained for (`None`:
-/// any number): the nearest by ratio, and of two equally near ones that for more steps. If more
+/// any number): the nearest by ratio, of two equally near ones that for more steps, and of those for one
+/// number the first. If more
 /// steps are requested than any model was trained for, one for any number. Without a number, the
 /// one for the fewest steps.
 pub(super) fn suited(
@@ -63,6 +64,8 @@ mod tests {
         }
         let without_any = |steps| suited(family[1..].iter().copied(), steps);
         assert_eq!(without_any(Some(16)), Some(0), "16 steps");
+        let of_one_number = [Some(1), Some(4), Some(4)];
+        assert_eq!(suited(of_one_number.into_iter(), Some(4)), Some(1));
         assert_eq!(suited([None].into_iter(), Some(4)), Some(0));
         assert_eq!(suited([].into_iter(), Some(4)), None);
     }

@@ -35,16 +35,12 @@ pub(super) struct Weights {
 impl Weights {
     /// Those asked for that the students are for, each once, and the students' default.
     pub(super) fn of(students: Guidance, asked: &[f64]) -> Self {
-        let (range, default) = match students {
-            Guidance::Input {
-                w_min,
-                w_max,
-                default,
-            } => (w_min..=w_max, default),
-            Guidance::Fixed { w } => (w..=w, w),
-            Guidance::None | Guidance::ClassifierFree => (0.0..=0.0, 0.0),
+        let default = match students {
+            Guidance::Input { default, .. } => default,
+            Guidance::Fixed { w } => w,
+            Guidance::None | Guidance::ClassifierFree => 0.0,
         };
-        let asked = asked.iter().copied().filter(|w| range.contains(w));
+        let asked = asked.iter().copied().filter(|w| is_for(students, *w));
         let mut all: Vec<f64> = asked.chain([default]).collect();
         all.sort_by(f64::total_cmp);
         all.dedup();
@@ -57,6 +53,15 @@ impl Weights {
     }
 }
 
+/// Whether students with this guidance are for this weight.
+fn is_for(students: Guidance, w: f64) -> bool {
+    match students {
+        Guidance::Input { w_min, w_max, .. } => (w_min..=w_max).contains(&w),
+        Guidance::Fixed { w: only } => w == only,
+        Guidance::None | Guidance::ClassifierFree => w == 0.0,
+    }
+}
+
 /// The teacher or a student, at one number of steps and one w.
 pub(super) struct Candidate {
     pub(super) sampled: SampledModel,
@@ -65,31 +70,36 @@ pub(super) struct Candidate {
 }
 
 impl Candidate {
-    /// How many there will be.
-    pub(super) fn count(phases: &[Phase], weights: &Weights) -> usize {
+    /// How many there will be. `matched` is the guidance of the matched student, if there is one.
+    pub(super) fn count(phases: &[Phase], matched: Option<Guidance>, weights: &Weights) -> usize {
         let shown = |phase: &&Phase| match phase.method.steps() {
             Some(steps) => steps <= STUDENT_STEPS,
             None => false,
         };
         let students = phases.iter().filter(shown).count();
-        weights.all.len() * (1 + students) + TEACHER_STEPS.len() - 1
+        let of_matched = |matched| weights.all.iter().filter(move |w| is_for(matched, **w));
+        let matched = matched.map_or(0, |matched| of_matched(matched).count());
+        weights.all.len() * (1 + students) + matched + TEACHER_STEPS.len() - 1
     }
 
-    /// For each w the teacher at each of its steps, then each student of few steps at its own.
+    /// For each w the teacher at each of its steps, then each plain student of few steps at its own,
+    /// then the matched one where it is for this w.
     pub(super) fn all(
         teacher: &Rc<Generator>,
-        models: &[Model],
+        (plain, matched): (&[Model], Option<&Model>),
         weights: &Weights,
     ) -> CliResult<Vec<Self>> {
         let mut students = vec![];
-        for model in models {
+        let plain = plain.iter().map(|model| (Origin::Student, model));
+        let matched = matched.map(|model| (Origin::Matched, model));
+        for (origin, model) in plain.chain(matched) {
             if let Role::Student {
                 steps: Some(steps @ ..=STUDENT_STEPS),
                 ..
             } = model.recipe.role
             {
-                let generator = Generator::new(model.clone(), teacher.device())?;
-                students.push((Rc::new(generator), steps));
+                let generator = Rc::new(Generator::new(model.clone(), teacher.device())?);
+                students.push((generator, origin, steps, model.recipe.guidance));
             }
         }
         let mut candidates = vec![];
@@ -107,8 +117,8 @@ impl Candidate {
             let steps = TEACHER_STEPS.iter();
             let steps = steps.filter(|steps| w == weights.default || **steps == STORED_STEPS);
             candidates.extend(steps.map(|steps| candidate(teacher, Origin::Teacher, *steps)));
-            let students = students.iter();
-            candidates.extend(students.map(|(g, steps)| candidate(g, Origin::Student, *steps)));
+            let students = students.iter().filter(|student| is_for(student.3, w));
+            candidates.extend(students.map(|(g, origin, steps, _)| candidate(g, *origin, *steps)));
         }
         Ok(candidates)
     }
@@ -174,5 +184,6 @@ mod tests {
         assert_eq!(range(3.0, 4.0, 3.0), [3.0]);
         let fixed = Weights::of(Guidance::Fixed { w: 1.5 }, &asked);
         assert_eq!(fixed.all, [1.5]);
+        assert_eq!(Weights::of(Guidance::None, &[0.5]).all, [0.0]);
     }
 }

@@ -41,7 +41,7 @@ impl UncaptionedGrids {
             let grid = image::grid(&images, COLUMNS, 0);
             let name = format!(
                 "{}-{}.png",
-                candidate.origin.name(),
+                candidate.origin.name().replace(' ', "-"),
                 candidate.sampled.steps
             );
             let png = image::encode_png(&grid).work_error()?;

@@ -104,7 +104,9 @@ impl Evaluator {
         let statistics = Statistics::of(&measured.features).work_error()?;
         let fid = frechet_distance(&statistics, &self.reference.statistics).work_error()?;
         let fidelity = match candidate.origin {
-            Origin::Student => Some(self.fidelity(candidate, &in_turn(0..self.compared())?)?),
+            Origin::Student | Origin::Matched => {
+                Some(self.fidelity(candidate, &in_turn(0..self.compared())?)?)
+            }
             Origin::Teacher => None,
         };
         stage.finish(&format!("{} {fid:.2}", self.classifier.id().fid_label()));

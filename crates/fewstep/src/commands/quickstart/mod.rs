@@ -4,9 +4,11 @@ mod candidate;
 mod goal;
 mod grids;
 mod machine;
+mod matching;
 mod measure;
 mod report;
 mod stages;
+mod training;
 
 use super::shared::interrupt::Interrupt;
 use super::shared::mirror::Mirror;
@@ -22,20 +24,27 @@ use fewstep_data::Examples;
 use fewstep_diffusion::Guidance;
 use fewstep_distill::World;
 use fewstep_distill::recipe::{DistillRecipe, parse_with};
-use fewstep_distill::run::{Event, Run, RunInputs};
-use fewstep_formats::Model;
+use fewstep_distill::run::{Phase, Run};
 use fewstep_generate::{Generator, ModelSource};
 use goal::{METRIC, verdict};
 use grids::UncaptionedGrids;
+use matching::Matching;
 use measure::Evaluator;
-use stages::{Stage, Stages};
+use report::Made;
+use stages::Stages;
 use std::path::PathBuf;
 use std::rc::Rc;
 use std::sync::Arc;
+use training::Training;
 
 const RECIPE: &str = include_str!("../../../../../recipes/fashion-mnist/quickstart.toml");
 
 /// Distil an embedded teacher into students of 8, 4, 2 and 1 steps, and measure them.
+///
+/// The student of 4 steps is then matched: a copy of it learns to generate as the teacher's images
+/// are distributed. It is nearer to real images than the plain student, and further from what the
+/// teacher makes of the same noise. `--model runs/quickstart --steps 4` is the matched student,
+/// `--model runs/quickstart/models/steps-4` the plain one.
 ///
 /// It needs only this program and a few minutes, and writes a run folder with the students, images,
 /// results.json and report.html.
@@ -65,6 +74,18 @@ pub(crate) struct Args {
     /// guided.updates=500; may be given several times.
     #[arg(long = "set", value_name = "KEY=VALUE")]
     overrides: Vec<String>,
+    /// Override a key of the matching recipe (recipes/fashion-mnist/quickstart-matching.toml), as in
+    /// --set-matching updates=600; may be given several times.
+    #[arg(
+        long = "set-matching",
+        value_name = "KEY=VALUE",
+        conflicts_with = "plain"
+    )]
+    matching_overrides: Vec<String>,
+    /// Match no student: only those of the halvings. With --resume, the same command without this
+    /// matches one later.
+    #[arg(long)]
+    plain: bool,
     #[command(flatten)]
     memory: MemoryArgs,
 }
@@ -75,6 +96,8 @@ const MOST_SAMPLES: u64 = 1_000_000;
 pub(crate) fn run(args: Args) -> CliResult {
     args.memory.choose();
     let mut recipe = args.recipe()?;
+    let phases = |recipe: &DistillRecipe| recipe.phases().map_err(CliError::input);
+    let mut matching = args.matching(&recipe, &phases(&recipe)?)?;
     let weights = args.weights(&recipe)?;
     let device = crate::compute::device_of_run(&recipe.run, &World::default())?;
     let mirror = recipe.run.mirror.as_deref();
@@ -82,7 +105,6 @@ pub(crate) fn run(args: Args) -> CliResult {
     let mut mirror = folder.take_mirror();
     recipe.complete(folder.stored()?.as_ref());
     let teacher = ModelSource::find(&recipe.teacher, None)?.model(&device)?;
-    let phases = |recipe: &DistillRecipe| recipe.phases().map_err(CliError::input);
     let run = Run {
         folder: args.out.clone(),
         seed: recipe.seed,
@@ -101,20 +123,42 @@ pub(crate) fn run(args: Args) -> CliResult {
         run.examples.classes().len(),
         run.folder.display()
     );
-    let rows = Candidate::count(&run.phases, &weights);
+    let matched = matching.as_ref().map(Matching::guidance);
+    let rows = Candidate::count(&run.phases, matched, &weights);
     // One stage per phase, one per row of results, one for the images.
-    let mut stages = Stages::new(run.phases.len() + rows + 1);
+    let trained = run.phases.len() + usize::from(matching.is_some());
+    let mut stages = Stages::new(trained + rows + 1);
     let inputs = folder.begin(&recipe, &phases, &run, &teacher)?;
-    let resume = args.resume;
-    let trained = train(&run, (&teacher, &inputs), resume, &mut stages, &mut mirror);
-    let shown = trained.and_then(|students| {
+    let mut training = Training {
+        stages: &mut stages,
+        mirror: &mut mirror,
+        interrupt: Interrupt::watch()?,
+        done: 0,
+    };
+    let mut students = || -> CliResult<_> {
+        let plain = training.train(&run, (&teacher, &inputs), args.resume)?;
+        let matched = matching.as_mut().map(|matching| {
+            let halved = (&run, &plain[..]);
+            matching.train(&teacher, halved, args.resume, &mut training)
+        });
+        Ok((matched.transpose()?, plain))
+    };
+    let trained = students();
+    drop(training);
+    let shown = trained.and_then(|(matched, plain)| {
         let generator = Rc::new(Generator::new(teacher.clone(), &run.device)?);
-        let mut candidates = Candidate::all(&generator, &students, &weights)?;
+        let mut candidates = Candidate::all(&generator, (&plain, matched.as_ref()), &weights)?;
         let mut evaluator = Evaluator::new(generator, args.samples as usize)?;
         let rows = evaluator.rows(&candidates, &run.folder.join("results.json"), &mut stages)?;
         candidates.retain(|candidate| candidate.w == weights.default);
         let grids = UncaptionedGrids::generate(&candidates, &run, &mut stages)?;
-        let report = report::build(&run, &recipe, &teacher, (&rows, weights.default), grids)?;
+        let made = Made {
+            run: &run,
+            recipe: &recipe,
+            teacher: &teacher,
+            matching: matching.as_ref(),
+        };
+        let report = report::build(&made, (&rows, weights.default), grids)?;
         let page = report.write(&run.folder).input_error()?;
         println!("\n{}", table(&rows, METRIC));
         if let Some(verdict) = verdict(&rows, weights.default) {
@@ -150,6 +194,13 @@ impl Args {
         }
     }
 
+    /// The matched student, unless none is wanted, after the halvings of a recipe with these phases.
+    fn matching(&self, halved: &DistillRecipe, phases: &[Phase]) -> CliResult<Option<Matching>> {
+        let (overrides, halved) = (&self.matching_overrides, (halved, phases));
+        let matching = || Matching::new(overrides, self.seed, &self.out, halved);
+        (!self.plain).then(matching).transpose()
+    }
+
     fn recipe(&self) -> CliResult<DistillRecipe> {
         const ORIGIN: &str = "the recipe of quickstart";
         let original: DistillRecipe = parse_with(RECIPE, ORIGIN, &[]).input_error()?;
@@ -165,57 +216,4 @@ impl Args {
             .map_err(|e| CliError::input(format!("{ORIGIN}: {e}")))?;
         Ok(recipe)
     }
-}
-
-/// Runs all phases and returns the model of each.
-fn train(
-    run: &Run,
-    (teacher, inputs): (&Model, &RunInputs),
-    resume: bool,
-    stages: &mut Stages,
-    mirror: &mut Option<Mirror>,
-) -> CliResult<Vec<Model>> {
-    let mut stage: Option<Stage> = None;
-    let mut mean = 0.0;
-    let interrupt = Interrupt::watch()?;
-    let mut show = |event: Event<'_>| {
-        if let Some(warning) = mirror.as_mut().and_then(|mirror| mirror.after(&event)) {
-            eprintln!("{warning}");
-        }
-        match event {
-            Event::PhaseStarted {
-                phase,
-                index,
-                updates,
-            } => {
-                stages.skip_to(index);
-                stage = Some(stages.start(&phase.name, phase.updates, "updates", updates));
-            }
-            Event::Updated { .. } => {
-                if let Some(stage) = &stage {
-                    stage.advance();
-                }
-            }
-            Event::Logged(record) => {
-                mean = record.loss;
-                if let Some(stage) = &stage {
-                    stage.say(format!("loss {mean:.4}"));
-                }
-            }
-            Event::Checkpointed { .. } | Event::Saved => {}
-            Event::PhaseFinished { .. } => {
-                if let Some(stage) = stage.take() {
-                    stage.finish(&format!("loss {mean:.4}"));
-                }
-            }
-        }
-    };
-    let ended = run.run(teacher.clone(), inputs, resume, &mut |event| {
-        show(event);
-        interrupt.flow()
-    });
-    interrupt.result(ended?)?;
-    stages.skip_to(run.phases.len());
-    let models = run.phases.iter().map(|phase| run.model(phase));
-    Ok(models.collect::<Result<_, _>>()?)
 }

@@ -3,26 +3,57 @@
 use super::goal::{GOAL, GOAL_STEPS, METRIC, of_others, student};
 use super::grids::UncaptionedGrids;
 use super::machine;
+use super::matching::Matching;
 use crate::error::CliResult;
 use crate::numbers::{duration, plural, thousands};
 use crate::report::{
-    Grid, Grids, Highlight, LossCurve, Origin, Report, Row, ratio, read_losses, reference,
+    Grid, Grids, Highlight, LossCurve, Report, Row, ratio, read_losses, reference,
 };
 use fewstep_data::amount;
 use fewstep_distill::recipe::DistillRecipe;
 use fewstep_distill::run::Run;
 use fewstep_formats::Model;
 
+/// What was trained, and how.
+pub(super) struct Made<'a> {
+    /// The halvings.
+    pub(super) run: &'a Run,
+    pub(super) recipe: &'a DistillRecipe,
+    pub(super) teacher: &'a Model,
+    /// The matched student, if there is one.
+    pub(super) matching: Option<&'a Matching>,
+}
+
+impl Made<'_> {
+    fn losses(&self) -> CliResult<Vec<LossCurve>> {
+        let matched = self.matching.map(|matching| matching.folder.as_path());
+        let folders = [self.run.folder.as_path()].into_iter().chain(matched);
+        let losses = folders.map(|folder| read_losses(&folder.join("metrics.jsonl")));
+        Ok(losses.collect::<CliResult<Vec<_>>>()?.concat())
+    }
+
+    fn recipes(&self) -> String {
+        let recipe = toml::to_string(self.recipe).unwrap_or_default();
+        match self.matching {
+            None => recipe,
+            Some(matching) => format!(
+                "{recipe}\n# The {}\n\n{}",
+                matching.name(),
+                toml::to_string(&matching.recipe).unwrap_or_default()
+            ),
+        }
+    }
+}
+
 /// The whole report. `w` is the guidance of the images and the plot.
 pub(super) fn build(
-    run: &Run,
-    recipe: &DistillRecipe,
-    teacher: &Model,
+    made: &Made<'_>,
     (rows, w): (&[Row], f64),
     images: UncaptionedGrids,
 ) -> CliResult<Report> {
+    let run = made.run;
     let shown: Vec<Row> = rows.iter().filter(|row| row.w == w).cloned().collect();
-    let losses = read_losses(&run.folder.join("metrics.jsonl"))?;
+    let losses = made.losses()?;
     Ok(Report {
         source: format!(
             "fewstep quickstart: Fashion-MNIST, {} classes, {} x {} pixels",
@@ -36,14 +67,14 @@ pub(super) fn build(
         },
         lead: "A diffusion model that needs many steps for good images was distilled, on this machine, into students that need 8, 4, 2 or 1. The guidance weight can still be chosen.".into(),
         highlights: highlights(run, (&shown, w), &images, &losses),
-        summary: summary(recipe, teacher, (rows, w)),
+        summary: summary(made, (rows, w)),
         grids: grids(run, &shown, images),
         w,
         metric: METRIC,
         measure: measure(rows, w),
-        facts: facts(run, teacher, (rows, w), &losses),
-        recipe: toml::to_string(recipe).unwrap_or_default(),
-        next: next(run),
+        facts: facts(made, (rows, w), &losses),
+        recipe: made.recipes(),
+        next: next(made),
         rows: rows.to_vec(),
         losses,
     })
@@ -99,7 +130,8 @@ fn highlights(
     highlights
 }
 
-fn summary(recipe: &DistillRecipe, teacher: &Model, (rows, w): (&[Row], f64)) -> Vec<String> {
+fn summary(made: &Made<'_>, (rows, w): (&[Row], f64)) -> Vec<String> {
+    let (recipe, teacher) = (made.recipe, made.teacher);
     let mut summary = vec![format!(
         "The teacher is a diffusion model with {:.2} million parameters, trained on all of Fashion-MNIST with classifier-free guidance. Each of its steps takes two network calls, one with the class and one without, and it needs dozens of steps.",
         teacher.parameters() as f64 / 1e6
@@ -116,6 +148,12 @@ fn summary(recipe: &DistillRecipe, teacher: &Model, (rows, w): (&[Row], f64)) ->
         summary.push(format!(
             "Stage two halved the steps again and again, {}: each student learns to do in one step what its teacher does in two, then becomes the teacher of the next.",
             steps.join(" → ")
+        ));
+    }
+    if let Some(matching) = made.matching {
+        summary.push(format!(
+            "The {} is a copy of the plain one that went on by distribution matching: it learnt to generate images as its teacher's are distributed, which lowers the distance to real images, and left its teacher's paths: from the same noise its images are further from the teacher's than those of the plain student (see the table above).",
+            matching.name()
         ));
     }
     if let (Some(student), Some(teacher)) = (student(rows, GOAL_STEPS, w), reference(rows, w)) {
@@ -147,7 +185,7 @@ fn grids(run: &Run, rows: &[Row], images: UncaptionedGrids) -> Grids {
             plural(row.network_calls, "call"),
             format!("FID {:.2}", row.fid),
         ],
-        is_highlighted: (row.model, row.steps) == (Origin::Student, GOAL_STEPS),
+        is_highlighted: student(rows, GOAL_STEPS, row.w) == Some(row),
         png,
     };
     Grids {
@@ -165,12 +203,12 @@ fn measure(rows: &[Row], w: f64) -> String {
     )
 }
 
-fn facts(
-    run: &Run,
-    teacher: &Model,
-    (rows, w): (&[Row], f64),
-    losses: &[LossCurve],
-) -> Vec<(String, String)> {
+fn facts(made: &Made<'_>, (rows, w): (&[Row], f64), losses: &[LossCurve]) -> Vec<(String, String)> {
+    let (run, teacher) = (made.run, made.teacher);
+    let seeds = match made.matching {
+        None => run.seed.to_string(),
+        Some(matching) => format!("{}, of matching {}", run.seed, matching.recipe.seed),
+    };
     let training: f64 = losses.iter().map(|curve| curve.seconds).sum();
     let live = rows.iter().filter(|row| !row.stored);
     let measuring: f64 = live
@@ -186,7 +224,7 @@ fn facts(
                 duration(measuring)
             ),
         ),
-        ("Seed", run.seed.to_string()),
+        ("Seed", seeds),
         (
             "Teacher",
             format!(
@@ -236,19 +274,38 @@ fn weights<'a>(rows: impl Iterator<Item = &'a Row>) -> String {
     weights.join(",")
 }
 
-fn next(run: &Run) -> Vec<(String, String)> {
-    let folder = run.folder.display();
+fn next(made: &Made<'_>) -> Vec<(String, String)> {
+    let folder = made.run.folder.display();
     let step = |what: &str, command: String| (what.to_string(), command);
-    vec![
-        step(
+    let sample = |model: String, steps: usize| {
+        format!("fewstep sample --model {model} --steps {steps} --w 2 --count 64 --out grid.png")
+    };
+    let generate = match made.matching {
+        None => vec![step(
             "Generate images with the student for 4 steps and stronger guidance:",
-            format!("fewstep sample --model {folder} --steps 4 --w 2 --count 64 --out grid.png"),
-        ),
+            sample(folder.to_string(), 4),
+        )],
+        Some(matching) => vec![
+            step(
+                &format!(
+                    "Generate images with the {} and stronger guidance:",
+                    matching.name()
+                ),
+                sample(folder.to_string(), matching.steps),
+            ),
+            step(
+                "With the plain one, whose images are nearer to its teacher's from the same noise:",
+                sample(matching.recipe.matching.student.clone(), matching.steps),
+            ),
+        ],
+    };
+    let others = [
         step(
             "Train a teacher on images of your own, in a folder per class, and distil it:",
             "fewstep train RECIPE.toml --set data.kind=folder --set data.path=IMAGES --out runs/teacher\nfewstep distill RECIPE.toml --set teacher=runs/teacher/models/teacher --out runs/student".into(),
         ),
-    ]
+    ];
+    generate.into_iter().chain(others).collect()
 }
 
 fn capitalised(word: &str) -> String {

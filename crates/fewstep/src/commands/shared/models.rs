@@ -17,6 +17,16 @@ pub(crate) fn find(reference: &str, steps: Option<usize>) -> CliResult<ModelSour
 
 fn note(reference: &str, steps: Option<usize>, choice: &Choice) -> Option<String> {
     let taken = &choice.taken;
+    let alike = |other: &&Candidate| other.steps.is_some() && other.steps == taken.steps;
+    let alike = choice.others.iter().find(alike);
+    if let (Some(other), true) = (alike, taken.steps == steps) {
+        return Some(format!(
+            "{reference} has several models for {}, and {} is taken; the other is {reference}/models/{}",
+            plural(steps.unwrap_or_default(), "step"),
+            taken.name,
+            other.name
+        ));
+    }
     if choice.others.is_empty() || steps.is_some() && taken.steps == steps {
         return None;
     }
@@ -61,6 +71,14 @@ mod tests {
         );
         assert!(note("runs/x", None, &choice).is_some());
         assert_eq!(note("runs/x", Some(4), &choice), None);
+        let matched = Choice {
+            taken: model("matched-steps-4", Some(4)),
+            others: vec![model("guided", None), model("steps-4", Some(4))],
+        };
+        assert_eq!(
+            note("runs/x", Some(4), &matched).unwrap_or_default(),
+            "runs/x has several models for 4 steps, and matched-steps-4 is taken; the other is runs/x/models/steps-4"
+        );
         let only = Choice {
             others: vec![],
             ..choice

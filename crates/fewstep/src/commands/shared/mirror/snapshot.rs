@@ -2,6 +2,7 @@
 
 use super::manifest::RunFiles;
 use crate::error::{CliError, CliResult};
+use fewstep_distill::run::is_run;
 use std::fs;
 use std::io::{Error, ErrorKind};
 use std::path::{Path, PathBuf};
@@ -18,7 +19,7 @@ impl Snapshot {
     ///
     /// What is in folders of the run (checkpoints, models, samples) is written whole and never
     /// changed, so a second name for it is enough: that costs neither time nor space. Files next to
-    /// them, which may grow, are copied; they are short.
+    /// them, which may grow, are copied; they are short. A folder may be that of another run.
     ///
     /// # Errors
     /// When a file cannot be read, or the disk has no room for what is copied.
@@ -39,7 +40,7 @@ impl Snapshot {
     fn keep(&self, run: &Path, name: &str) -> Result<(), Error> {
         let (from, to) = (run.join(name), self.0.join(name));
         fs::create_dir_all(to.parent().unwrap_or(&self.0))?;
-        let never_changes = name.contains('/');
+        let never_changes = name.contains('/') && !from.parent().is_some_and(is_run);
         // Some disks know no second names, and a folder of the run may be on another disk.
         if never_changes && fs::hard_link(from.canonicalize()?, &to).is_ok() {
             return Ok(());
@@ -84,21 +85,35 @@ mod tests {
         };
         write("metrics.jsonl", "1\n");
         write("checkpoints/1/raw", "first");
+        write("second/recipe.toml", "seed = 1");
+        write("second/metrics.jsonl", "1\n");
         write(".lock", "");
         write(".mirror/old", "of a killed process");
         let Ok(snapshot) = Snapshot::take(run.path()) else {
             panic!("taken");
         };
-        write("metrics.jsonl", "1\n2\n");
+        let grow = |name: &str| {
+            let file = fs::OpenOptions::new().append(true).open(of(name));
+            std::io::Write::write_all(&mut file.expect("there"), b"2\n").expect("written");
+        };
+        grow("metrics.jsonl");
+        grow("second/metrics.jsonl");
         fs::remove_dir_all(of("checkpoints/1")).expect("removed");
         write("checkpoints/2/raw", "second");
         let Ok(names) = RunFiles::list(snapshot.folder()) else {
             panic!("listed");
         };
-        assert_eq!(names, ["checkpoints/1/raw", "metrics.jsonl"]);
+        let of_both = [
+            "checkpoints/1/raw",
+            "metrics.jsonl",
+            "second/metrics.jsonl",
+            "second/recipe.toml",
+        ];
+        assert_eq!(names, of_both);
         let read = |name: &str| fs::read_to_string(snapshot.folder().join(name)).expect("there");
         assert_eq!(read("checkpoints/1/raw"), "first");
         assert_eq!(read("metrics.jsonl"), "1\n");
+        assert_eq!(read("second/metrics.jsonl"), "1\n");
         drop(snapshot);
         assert!(!of(".mirror").exists());
         assert_eq!(
