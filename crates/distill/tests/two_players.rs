@@ -15,7 +15,7 @@ use fewstep_diffusion::{
 };
 use fewstep_distill::World;
 use fewstep_distill::method::matching::{MatchingConfig, MatchingMethod};
-use fewstep_distill::method::{FAKE_SCORE, Method, Turn};
+use fewstep_distill::method::{FAKE_SCORE, Method, Trained, Turn};
 use fewstep_distill::optim::{Ema, OptimConfig};
 use fewstep_distill::recipe::RunConfig;
 use fewstep_distill::run::{Ended, Event, LogRecord, Phase, Run, RunError, Target};
@@ -430,6 +430,7 @@ fn the_plan_of_matching_has_all_its_networks() {
     let method = MatchingMethod {
         config: MatchingConfig::default(),
         start: Some(start.into()),
+        train: Trained::Full,
         weights: None,
         embedding: WEmbedding {
             dim: 8,

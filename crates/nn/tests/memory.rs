@@ -151,6 +151,7 @@ fn counted(config: &UNetConfig, training: &Training) -> [usize; 3] {
     }
     network = match training.part {
         TrainedPart::All => network,
+        TrainedPart::AllButConvolutions => network.freeze_convolutions(),
         TrainedPart::ControlNet => network.freeze_base(),
         TrainedPart::Lora => network.freeze_all_but_lora(),
     };
@@ -181,7 +182,22 @@ fn predictions_are_what_an_allocator_counts() {
     let [zero, mix] = [Fusion::ZeroConv, Fusion::Mix].map(with_controlnet);
     let cases = [
         ("pixels", pixels(), TrainedPart::All),
-        ("resampling in blocks", blocks, TrainedPart::All),
+        ("resampling in blocks", blocks.clone(), TrainedPart::All),
+        (
+            "no convolutions",
+            pixels(),
+            TrainedPart::AllButConvolutions,
+        ),
+        (
+            "no convolutions, resampling in blocks",
+            blocks,
+            TrainedPart::AllButConvolutions,
+        ),
+        (
+            "no convolutions, text",
+            text(),
+            TrainedPart::AllButConvolutions,
+        ),
         ("dropout", dropping, TrainedPart::All),
         ("ControlNet and base", zero.clone(), TrainedPart::All),
         ("ControlNet", zero, TrainedPart::ControlNet),

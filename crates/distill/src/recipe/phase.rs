@@ -215,6 +215,7 @@ impl PhaseRecipe {
         self.weighting
             .map_or(Ok(()), |weighting| weighting.check("weighting"))?;
         self.check_method()?;
+        self.check_trained()?;
         self.check_lora()?;
         if let Some(FewStepStudent {
             key, reference: "", ..
@@ -229,6 +230,24 @@ impl PhaseRecipe {
         }
         self.optim.validate().map_err(|e| e.within("optim"))?;
         self.run.validate()
+    }
+
+    /// Checks that what is trained in part is a student that goes on, and that it is said once which
+    /// part.
+    fn check_trained(&self) -> Result<(), RecipeError> {
+        if self.train != Trained::AllButConvolutions {
+            return Ok(());
+        }
+        let message = match (self.student(), &self.lora) {
+            (None, _) => {
+                "`train` is \"all-but-convolutions\", which is for a student that goes on: for `method = \"matching\"` and `method = \"adversarial\"`"
+            }
+            (_, Some(_)) => {
+                "`train` is \"all-but-convolutions\", and with [lora] only LoRA are trained: give either"
+            }
+            (Some(_), None) => return Ok(()),
+        };
+        Err(RecipeError::new("train", message))
     }
 
     /// Checks the LoRA, and that the method can train them.
