@@ -66,7 +66,7 @@ fn lora(text: &str) -> String {
 /// Whether a weight is that of a convolution in a block.
 fn of_convolution(name: &str) -> bool {
     let ends = ["conv1.weight", "conv2.weight", ".conv.weight"];
-    name.contains("blocks") && ends.iter().any(|end| name.ends_with(end))
+    name.contains("_block") && ends.iter().any(|end| name.ends_with(end))
 }
 
 /// A run that is killed again and again is bit for bit the run that never was, with all weights, with
@@ -103,10 +103,12 @@ fn killed_and_resumed_runs_equal_uninterrupted_ones() {
                 "all" => assert!(moved.iter().any(|name| of_convolution(name))),
                 "lora" => assert!(moved.iter().all(|name| of_lora(name))),
                 _ => {
-                    let others = start.iter().filter(|(name, _)| !of_convolution(name));
-                    let others: Vec<&str> = others.map(|(name, _)| &**name).collect();
-                    assert_eq!(moved, others);
-                    assert!(others.len() < start.len());
+                    let names = start.iter().map(|(name, _)| &**name);
+                    let still: Vec<&str> = names.filter(|name| !moved.contains(name)).collect();
+                    // What is added to all keys of a query alike has no gradient but rounding.
+                    let frozen = still.iter().filter(|name| !name.ends_with("to_k.bias"));
+                    assert!(still.len() > 9 && frozen.clone().all(|name| of_convolution(name)));
+                    assert!(!moved.iter().any(|name| of_convolution(name)), "{moved:?}");
                 }
             }
         }

@@ -183,11 +183,7 @@ fn predictions_are_what_an_allocator_counts() {
     let cases = [
         ("pixels", pixels(), TrainedPart::All),
         ("resampling in blocks", blocks.clone(), TrainedPart::All),
-        (
-            "no convolutions",
-            pixels(),
-            TrainedPart::AllButConvolutions,
-        ),
+        ("no convolutions", pixels(), TrainedPart::AllButConvolutions),
         (
             "no convolutions, resampling in blocks",
             blocks,
@@ -235,9 +231,11 @@ fn predictions_are_what_an_allocator_counts() {
             println!("{line}");
             // With checkpointing the framework keeps some more until the backward pass begins, in
             // case it is needed.
-            let tolerances = match checkpointing {
-                true => [0.25, 0.12, 0.12],
-                false => [0.02, 0.03, 0.12],
+            // The nodes of the graph count for more where convolutions keep no maps.
+            let tolerances = match (checkpointing, part) {
+                (true, _) => [0.25, 0.12, 0.12],
+                (false, TrainedPart::AllButConvolutions) => [0.03, 0.03, 0.12],
+                (false, _) => [0.02, 0.03, 0.12],
             };
             let off = [kept, peak, answer].map(|ratio| (ratio - 1.0).abs());
             if off.iter().zip(tolerances).any(|(off, most)| *off > most) {

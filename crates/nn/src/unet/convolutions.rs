@@ -2,7 +2,7 @@
 
 use super::UNet;
 use crate::Backbone;
-use burn::module::{Module, ModuleMapper, Param, ParamId};
+use burn::module::{ModuleMapper, Param, ParamId};
 use burn::tensor::Tensor;
 use std::collections::HashMap;
 
@@ -60,7 +60,7 @@ impl ModuleMapper for Convolutions {
 mod tests {
     use super::*;
     use crate::{ControlNetConfig, Fusion, Resampling, TextAttention, UNetConfig};
-    use burn::module::ModuleVisitor;
+    use burn::module::{Module, ModuleVisitor};
     use burn::tensor::{Device, Gradients};
     use fewstep_diffusion::random::{Purpose, normal};
     use fewstep_diffusion::{Inputs, Network, PromptEmbeds};
