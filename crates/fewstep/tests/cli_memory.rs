@@ -269,14 +269,8 @@ fn players_are_predicted_together() {
     workspace.succeed(&["distill", &guided, "--out", "guided"]);
     let goes_on = recipe(&workspace, "goes-on.toml", GOES_ON);
     let matching = "method=matching";
-    let cases: [Case<'_>; 4] = [
+    let cases: [Case<'_>; 3] = [
         ("distill", &goes_on, "adversarial", &[]),
-        (
-            "distill",
-            &goes_on,
-            "no-convolutions",
-            &["train=all-but-convolutions"],
-        ),
         ("distill", &goes_on, "matching", &[matching]),
         (
             "distill",
