@@ -232,24 +232,6 @@ impl PhaseRecipe {
         self.run.validate()
     }
 
-    /// Checks that what is trained in part is a student that goes on, and that it is said once which
-    /// part.
-    fn check_trained(&self) -> Result<(), RecipeError> {
-        if self.train != Trained::AllButConvolutions {
-            return Ok(());
-        }
-        let message = match (self.student(), &self.lora) {
-            (None, _) => {
-                "`train` is \"all-but-convolutions\", which is for a student that goes on: for `method = \"matching\"` and `method = \"adversarial\"`"
-            }
-            (_, Some(_)) => {
-                "`train` is \"all-but-convolutions\", and with [lora] only LoRA are trained: give either"
-            }
-            (Some(_), None) => return Ok(()),
-        };
-        Err(RecipeError::new("train", message))
-    }
-
     /// Checks the LoRA, and that the method can train them.
     fn check_lora(&self) -> Result<(), RecipeError> {
         let Some(lora) = &self.lora else {
@@ -272,21 +254,6 @@ impl PhaseRecipe {
         match self.lora {
             Some(_) => self.teacher_precision,
             None => Precision::F32,
-        }
-    }
-
-    /// Checks that storing the teacher in half the bits saves memory: where only the ControlNet is
-    /// trained, the student shares the weights of the base with the teacher.
-    fn check_precision(&self) -> Result<(), RecipeError> {
-        let precision = self.teacher_precision;
-        match self.train == Trained::ControlNet && precision != Precision::F32 {
-            false => Ok(()),
-            true => Err(RecipeError::new(
-                "teacher_precision",
-                format!(
-                    "`teacher_precision` is \"{precision}\", but with `train = \"controlnet\"` teacher and student have their frozen weights in common, and a copy in 16 bits would take memory on top: remove it"
-                ),
-            )),
         }
     }
 
