@@ -15,7 +15,7 @@ use fewstep_diffusion::{
 };
 use fewstep_distill::World;
 use fewstep_distill::method::matching::{MatchingConfig, MatchingMethod};
-use fewstep_distill::method::{FAKE_SCORE, Method, Turn};
+use fewstep_distill::method::{FAKE_SCORE, Method, Trained, Turn};
 use fewstep_distill::optim::{Ema, OptimConfig};
 use fewstep_distill::recipe::RunConfig;
 use fewstep_distill::run::{Ended, Event, LogRecord, Phase, Run, RunError, Target};
@@ -430,6 +430,7 @@ fn the_plan_of_matching_has_all_its_networks() {
     let method = MatchingMethod {
         config: MatchingConfig::default(),
         start: Some(start.into()),
+        train: Trained::Full,
         weights: None,
         embedding: WEmbedding {
             dim: 8,
@@ -441,11 +442,20 @@ fn the_plan_of_matching_has_all_its_networks() {
     assert_eq!((method.turn(), method.steps()), (Turn::every(5), Some(1)));
     let of_mixture = run(folder.path(), Others::FakeScore, 8, 4, 8, 5);
     let mut matching = run(folder.path(), Others::FakeScore, 8, 4, 8, 5);
+    let in_part = MatchingMethod {
+        train: Trained::AllButConvolutions,
+        ..method.clone()
+    };
     matching.phases[0].method = Arc::new(method);
     let memory = |run: &Run| run.memory(&initial(), 1, Target::Cpu).expect("fits").host;
     // Teacher and start, and no average of the fake score: one copy of 4 bytes each.
     let more = 4 * initial().network.num_params() as u64;
-    assert_eq!(memory(&matching) - memory(&of_mixture), more);
+    let whole = memory(&matching);
+    assert_eq!(whole - memory(&of_mixture), more);
+    // Convolutions that stay as they are are the start's, and have no moments.
+    let convolutions: usize = initial().network.convolution_weights().values().sum();
+    matching.phases[0].method = Arc::new(in_part);
+    assert!(convolutions > 0 && whole - memory(&matching) >= 4 * 3 * convolutions as u64);
 }
 
 /// The plan counts the calls of both players, and the memory of the second.

@@ -194,7 +194,7 @@ fn what_does_not_fit_is_refused() {
             "the teacher is a student of few steps",
         ),
         ("w=1.0", "takes w as an input"),
-        ("train=controlnet", "`train` has no meaning"),
+        ("train=controlnet", "trains \"full\" or"),
         ("label_dropout=0.1", "`label_dropout` has no meaning"),
         (
             "student_prediction=v",

@@ -14,6 +14,9 @@ pub enum Trained {
     /// All.
     #[default]
     Full,
+    /// All but the weights of the convolutions in blocks, of a student that goes on: most of it stays
+    /// as it is.
+    AllButConvolutions,
     /// Those of the ControlNet: it can then be used with other fine-tunes of the same base.
     #[serde(rename = "controlnet", alias = "adapter")]
     ControlNet,
@@ -63,9 +66,17 @@ impl Control {
     }
 
     pub(super) fn trained_part(&self) -> TrainedPart {
-        match self.train {
-            Trained::Full => TrainedPart::All,
-            Trained::ControlNet => TrainedPart::ControlNet,
+        self.train.part()
+    }
+}
+
+impl Trained {
+    /// What of a network that is.
+    pub(super) fn part(self) -> TrainedPart {
+        match self {
+            Self::Full => TrainedPart::All,
+            Self::AllButConvolutions => TrainedPart::AllButConvolutions,
+            Self::ControlNet => TrainedPart::ControlNet,
         }
     }
 }

@@ -8,6 +8,7 @@ mod phase;
 mod place;
 mod teacher_lora;
 mod train;
+mod trained;
 
 pub use crate::error::RecipeError;
 pub use adapt::{AdaptRecipe, FineTuneConfig};

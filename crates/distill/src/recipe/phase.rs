@@ -215,6 +215,7 @@ impl PhaseRecipe {
         self.weighting
             .map_or(Ok(()), |weighting| weighting.check("weighting"))?;
         self.check_method()?;
+        self.check_trained()?;
         self.check_lora()?;
         if let Some(FewStepStudent {
             key, reference: "", ..
@@ -253,21 +254,6 @@ impl PhaseRecipe {
         match self.lora {
             Some(_) => self.teacher_precision,
             None => Precision::F32,
-        }
-    }
-
-    /// Checks that storing the teacher in half the bits saves memory: where only the ControlNet is
-    /// trained, the student shares the weights of the base with the teacher.
-    fn check_precision(&self) -> Result<(), RecipeError> {
-        let precision = self.teacher_precision;
-        match self.train == Trained::ControlNet && precision != Precision::F32 {
-            false => Ok(()),
-            true => Err(RecipeError::new(
-                "teacher_precision",
-                format!(
-                    "`teacher_precision` is \"{precision}\", but with `train = \"controlnet\"` teacher and student have their frozen weights in common, and a copy in 16 bits would take memory on top: remove it"
-                ),
-            )),
         }
     }
 

@@ -54,6 +54,7 @@ impl Phase {
     pub(super) fn freeze(&self) -> fn(Backbone) -> Backbone {
         match self.trained_part() {
             TrainedPart::All => |network| network,
+            TrainedPart::AllButConvolutions => Backbone::freeze_convolutions,
             TrainedPart::ControlNet => Backbone::freeze_base,
             TrainedPart::Lora => Backbone::freeze_all_but_lora,
         }

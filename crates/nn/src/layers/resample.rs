@@ -47,7 +47,7 @@ impl ResampleConv {
     /// larger resolution's positions, and keeps its input there.
     pub(crate) fn cost(counter: &Counter, width: usize, [before, after]: [usize; 2]) -> Stage {
         let convolved = before.max(after);
-        let conv = counter.weight("conv", 9 * width, width, width);
+        let conv = counter.convolution("conv", width, width);
         Stage {
             kept: conv.keeps(width * convolved),
             kept_checkpointed: conv.keeps(width * before),

@@ -146,8 +146,8 @@ impl ResnetBlock {
         [from, to]: [usize; 2],
         [before, after]: [usize; 2],
     ) -> Stage {
-        let conv1 = counter.weight("conv1", 9 * from, to, to);
-        let conv2 = counter.weight("conv2", 9 * to, to, to);
+        let conv1 = counter.convolution("conv1", from, to);
+        let conv2 = counter.convolution("conv2", to, to);
         let projection = options.embedding.map_or(0, |(dim, modulation)| {
             let outputs = modulation.outputs(to);
             counter

@@ -9,6 +9,8 @@ use std::collections::HashSet;
 pub enum TrainedPart {
     /// All of it.
     All,
+    /// All but the weights of the convolutions in blocks, which then keep no inputs.
+    AllButConvolutions,
     /// The ControlNet: the encoder of the base then keeps nothing.
     ControlNet,
     /// LoRA. The weights that they are added to are in memory a second time, and so are their
@@ -254,6 +256,18 @@ impl Counter<'_> {
         Weight {
             trained,
             gradients: usize::from(trained) * (inputs * outputs + biases),
+        }
+    }
+
+    /// A 3x3 convolution of a block.
+    pub(crate) fn convolution(&self, name: &str, inputs: usize, outputs: usize) -> Weight {
+        let whole = self.weight(name, 9 * inputs, outputs, outputs);
+        match self.training.part {
+            TrainedPart::AllButConvolutions => Weight {
+                trained: false,
+                gradients: usize::from(whole.trained) * outputs,
+            },
+            TrainedPart::All | TrainedPart::ControlNet | TrainedPart::Lora => whole,
         }
     }
 

@@ -187,7 +187,8 @@ mod tests {
         }
     }
 
-    /// Every layer is in the list: the gradients are as many as the parameters.
+    /// Every layer is in the list: the gradients are as many as the parameters, or as those that are
+    /// no weights of convolutions.
     #[test]
     fn gradients_are_as_many_as_parameters() {
         let text = |linear| UNetConfig {
@@ -250,6 +251,14 @@ mod tests {
         ] {
             let network = UNet::new(&config, 1, &Device::flex()).expect("valid");
             assert_eq!(config.parameters(), network.num_params(), "{config:?}");
+            let training = Training {
+                part: TrainedPart::AllButConvolutions,
+                ..Training::OF_PARAMETERS
+            };
+            let convolutions: usize = network.convolution_weights().values().sum();
+            let others = cost::gradients(&config.stages(&training));
+            assert_eq!(others, network.num_params() - convolutions, "{config:?}");
+            assert!(others > 0 && convolutions > 0);
         }
     }
 
@@ -261,6 +270,10 @@ mod tests {
         let config = config(vec![8]);
         let whole = config.kept(&training(4, TrainedPart::All));
         assert_eq!(whole, 16 * per_position);
+        // Without their inputs, two of 8 channels for a block down or in the middle, 16 and 8 for one
+        // up: the convolution of the first has 16 channels as its input.
+        let others = config.kept(&training(4, TrainedPart::AllButConvolutions));
+        assert_eq!(others, whole - 16 * (3 * (8 + 8) + 2 * (16 + 8)));
         // A ControlNet of its own size and one level: its stem 1 + 2 · 16 and the convolution
         // behind it 16, the encoder again, and the input of the middle's zero convolution.
         let controlled = UNetConfig {

@@ -2,6 +2,7 @@
 
 mod attention;
 pub(crate) mod config;
+mod convolutions;
 mod cost;
 mod decoder;
 pub(crate) mod encoder;

@@ -206,7 +206,7 @@ impl UNet {
     }
 
     /// Changes the parameters of all blocks, those of the ControlNet included.
-    fn map_blocks(self, mapper: &mut impl ModuleMapper) -> Self {
+    pub(super) fn map_blocks(self, mapper: &mut impl ModuleMapper) -> Self {
         Self {
             down_blocks: self.down_blocks.map(mapper),
             mid_block: self.mid_block.map(|block| block.map(mapper)),

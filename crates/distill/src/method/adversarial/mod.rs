@@ -16,8 +16,8 @@
 //! the teacher guides them.
 //!
 //! # Departures from the papers
-//! The students of D2O-F have no guidance, and keep most of their layers frozen; here LoRA do that, or
-//! all weights are trained. Those of 2403.12015 learn from images that the guided teacher generated;
+//! The students of D2O-F have no guidance, and keep most of their layers frozen; here that is a choice,
+//! as LoRA are. Those of 2403.12015 learn from images that the guided teacher generated;
 //! here from the data and from how the teacher guides. The generator's loss is −D and not log(1 + e^−D): the former
 //! has the gradient of a KL divergence, to which guidance can be added. R1 needs a second derivative,
 //! which the framework has not: see [`Penalty`].
@@ -35,12 +35,12 @@ pub(super) use generator::{Realism, realism_cost};
 
 use super::{
     GuidanceWeights, InRecipe, Method, MethodError, Objective, Player, SharedSettings, Start,
-    StartModel, Teacher, Turn, start,
+    StartModel, Teacher, Trained, Turn, start,
 };
 use crate::error::RecipeError;
 use fewstep_diffusion::{Guidance, SamplerRecipe};
 use fewstep_formats::Model;
-use fewstep_nn::{Backbone, Discriminator, WEmbedding};
+use fewstep_nn::{Backbone, Discriminator, TrainedPart, WEmbedding};
 
 /// The name of the discriminator among the players.
 pub const DISCRIMINATOR: &str = "discriminator";
@@ -55,6 +55,8 @@ pub struct AdversarialMethod {
     pub config: AdversarialConfig,
     /// The few-step student that it starts from; none where a recipe is only described.
     pub start: Option<StartModel>,
+    /// Which parameters of the student move.
+    pub train: Trained,
     /// Which w; by default those of the student that it starts from.
     pub weights: Option<GuidanceWeights>,
     /// How w enters the discriminator's heads.
@@ -99,6 +101,10 @@ impl Method for AdversarialMethod {
 
     fn supports_lora(&self) -> bool {
         true
+    }
+
+    fn trained_part(&self) -> TrainedPart {
+        self.train.part()
     }
 
     fn steps(&self) -> Option<usize> {
@@ -180,6 +186,7 @@ impl InRecipe for AdversarialMethod {
         Self {
             config: config.clone(),
             start: shared.student,
+            train: shared.control.train,
             weights: shared.w,
             embedding: shared.w_embedding,
             lr: shared.lr,

@@ -46,7 +46,7 @@ pub struct CodiMethod {
 impl Method for CodiMethod {
     fn name(&self) -> &'static str {
         match self.control.train {
-            Trained::Full => "codi",
+            Trained::Full | Trained::AllButConvolutions => "codi",
             Trained::ControlNet => "pe-codi",
         }
     }

@@ -35,13 +35,13 @@ use super::adversarial::check_guide;
 use super::teacher::{check_clipping, clipped};
 use super::{
     GuidanceWeights, InRecipe, LossWeighting, Method, MethodError, Objective, Player,
-    SharedSettings, Start, StartModel, Teacher, Turn, start,
+    SharedSettings, Start, StartModel, Teacher, Trained, Turn, start,
 };
 use crate::error::RecipeError;
 use burn::module::Module;
 use fewstep_diffusion::{Guidance, SamplerRecipe};
 use fewstep_formats::Model;
-use fewstep_nn::{Backbone, JudgingScore, WEmbedding};
+use fewstep_nn::{Backbone, JudgingScore, TrainedPart, WEmbedding};
 
 /// The name of the fake score among the players.
 pub const FAKE_SCORE: &str = "fake-score";
@@ -53,6 +53,8 @@ pub struct MatchingMethod {
     pub config: MatchingConfig,
     /// The few-step student that it starts from; none where a recipe is only described.
     pub start: Option<StartModel>,
+    /// Which parameters of the student move.
+    pub train: Trained,
     /// Which w; by default those of the student that it starts from.
     pub weights: Option<GuidanceWeights>,
     /// How w enters the fake score.
@@ -91,6 +93,10 @@ impl Method for MatchingMethod {
 
     fn supports_lora(&self) -> bool {
         true
+    }
+
+    fn trained_part(&self) -> TrainedPart {
+        self.train.part()
     }
 
     fn steps(&self) -> Option<usize> {
@@ -208,6 +214,7 @@ impl InRecipe for MatchingMethod {
         Self {
             config: config.clone(),
             start: shared.student,
+            train: shared.control.train,
             weights: shared.w,
             embedding: shared.w_embedding,
             weighting: shared.weighting,

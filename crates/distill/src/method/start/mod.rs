@@ -108,8 +108,15 @@ impl<'a> Start<'a> {
 
 /// Refuses keys of a recipe that mean nothing for a student of few steps that goes on.
 pub(super) fn check_shared(method: &str, shared: &SharedSettings) -> Result<(), RecipeError> {
+    if shared.control.train == Trained::ControlNet {
+        return Err(RecipeError::new(
+            "train",
+            format!(
+                "`train` is \"controlnet\", and `method = \"{method}\"` trains \"full\" or \"all-but-convolutions\""
+            ),
+        ));
+    }
     let (key, why) = match shared {
-        shared if shared.control.train != Trained::Full => ("train", "all weights are trained"),
         shared if shared.label_dropout != 0.0 => (
             "label_dropout",
             "the images are the student's, with the labels of the data",

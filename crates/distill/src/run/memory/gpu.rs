@@ -6,11 +6,11 @@
 //! moment.
 
 use super::{Needs, PROGRAM_BYTES, Target, to_bytes, wide};
-use burn::module::{Module, ModuleVisitor, Param};
+use burn::module::{Module, ModuleVisitor, Param, ParamId};
 use burn::tensor::Tensor;
 use fewstep_kernels::memory::{LIBRARY_WORKSPACE, queries_at_once};
 use fewstep_nn::{Precision, TrainedPart};
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 
 /// Images of a micro-batch in f32 around the network: what it starts from, noise, targets, answers,
 /// and the gradients of these.
@@ -68,6 +68,9 @@ impl Needs<'_> {
         // tensors of the size at hand.
         let replaced = match phase.trained_part() {
             TrainedPart::All => sizes(self.student),
+            TrainedPart::AllButConvolutions => {
+                sizes_without(self.student, self.student.convolution_weights())
+            }
             TrainedPart::Lora => self.student.lora().map_or(0, sizes),
             TrainedPart::ControlNet => self.student.controlnet().map_or(0, sizes),
         };
@@ -75,7 +78,7 @@ impl Needs<'_> {
         let gradients = wide(config.pooled_gradients(training)) + accumulated;
         let gradients = gradients + 3 * wide(replaced);
         // Upcast weights of a student are kept for its backward pass.
-        let frozen = all - self.trained;
+        let frozen = self.shared();
         let upcast = match (phase.teacher_precision, self.precision) {
             (Precision::F32, _) => 0,
             (_, Precision::F32) if frozen > 0 && !training.checkpointing => frozen,
@@ -110,13 +113,20 @@ impl Needs<'_> {
 
 /// Numbers of one parameter of every size.
 fn sizes(network: &impl Module) -> usize {
-    struct Sizes(HashSet<usize>);
+    sizes_without(network, HashMap::new())
+}
+
+/// The same without some parameters.
+fn sizes_without(network: &impl Module, passed_over: HashMap<ParamId, usize>) -> usize {
+    struct Sizes(HashMap<ParamId, usize>, HashSet<usize>);
     impl ModuleVisitor for Sizes {
         fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
-            self.0.insert(param.lazy_shape().num_elements());
+            if !self.0.contains_key(&param.id) {
+                self.1.insert(param.lazy_shape().num_elements());
+            }
         }
     }
-    let mut sizes = Sizes(HashSet::new());
+    let mut sizes = Sizes(passed_over, HashSet::new());
     network.visit(&mut sizes);
-    sizes.0.into_iter().sum()
+    sizes.1.into_iter().sum()
 }

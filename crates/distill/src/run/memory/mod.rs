@@ -230,7 +230,9 @@ impl Needs<'_> {
     /// itself, and weights with them if they are merged.
     fn frozen(&self) -> usize {
         let (all, trained) = (self.student.num_params(), self.trained);
-        match (trained == all, self.phase.method.calls_teacher()) {
+        // A student that goes on has its frozen weights in common with the one that it starts from.
+        let has_own = trained == all || self.training.part == TrainedPart::AllButConvolutions;
+        match (has_own, self.phase.method.calls_teacher()) {
             (true, false) => 0,
             (true, true) => self.stored(self.base.network.num_params()),
             (false, _) => {
@@ -244,6 +246,14 @@ impl Needs<'_> {
                 });
                 self.stored(all - trained) + own
             }
+        }
+    }
+
+    /// Weights of the student that are frozen and stored as the teacher's are.
+    fn shared(&self) -> usize {
+        match self.training.part {
+            TrainedPart::AllButConvolutions => 0,
+            _ => self.student.num_params() - self.trained,
         }
     }
 
@@ -290,6 +300,9 @@ pub(super) fn trained(phase: &Phase, student: &Backbone) -> usize {
     match (phase.trained_part(), student.controlnet()) {
         (TrainedPart::Lora, _) => student.num_lora_params(),
         (TrainedPart::ControlNet, Some(controlnet)) => controlnet.num_params(),
+        (TrainedPart::AllButConvolutions, _) => {
+            student.num_params() - student.convolution_weights().values().sum::<usize>()
+        }
         _ => student.num_params(),
     }
 }
