@@ -146,3 +146,30 @@ fn trapezoid(denoiser: &dyn Denoiser, at_t: &Prediction, s: f64, inputs: &Inputs
     };
     euler + (at_s.x() - at_t.x()) * (share * to.alpha())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// σ/α grows by the amount over the steps, at most by √2, and only inside the range.
+    #[test]
+    fn churn_raises_the_noise_as_edm_says() {
+        let schedule = Schedule::default();
+        let churn = Churn::default();
+        let of = |t: f64| schedule.at(t).angle.tan();
+        let time = |sigma: f64| {
+            let angle = sigma.atan();
+            schedule.time_of_log_snr(NoiseLevel { angle }.log_snr())
+        };
+        for (steps, grown) in [(400, 1.1), (100, 1.4), (90, 2f64.sqrt()), (4, 2f64.sqrt())] {
+            for sigma in [0.06, 1.0, 30.0] {
+                let raised = of(churn.raised(&schedule, time(sigma), steps));
+                assert!((raised / sigma - grown).abs() < 1e-9, "{raised} of {sigma}");
+            }
+            for sigma in [0.04, 60.0] {
+                let t = time(sigma);
+                assert_eq!(churn.raised(&schedule, t, steps), t);
+            }
+        }
+    }
+}

@@ -127,4 +127,15 @@ mod tests {
         }
         assert!(progressive(8, 2, Updates::List(vec![1])).rounds().is_err());
     }
+
+    #[test]
+    fn settings_out_of_range_are_refused() {
+        let of = |updates| progressive(8, 1, updates).validate().map_err(|e| e.key);
+        assert_eq!(of(Updates::Each(1)), Ok(()));
+        assert_eq!(of(Updates::Each(0)), Err("progressive.updates".into()));
+        let mut config = progressive(8, 1, Updates::Each(1));
+        config.optim.clip = 0.0;
+        let refused = config.validate().expect_err("refused");
+        assert_eq!(refused.key, "progressive.optim.clip");
+    }
 }
