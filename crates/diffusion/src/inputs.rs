@@ -227,7 +227,12 @@ mod tests {
         assert!(rounded(first(cast.control)) && rounded(first(cast.concat)));
         let prompt = cast.prompt.expect("kept");
         for (text, sign) in [(prompt.cond, 1.0), (prompt.uncond, -1.0)] {
-            let state = text.states.into_data().iter::<f32>().next().expect("a value");
+            let state = text
+                .states
+                .into_data()
+                .iter::<f32>()
+                .next()
+                .expect("a value");
             assert!(rounded(sign * state), "{state}");
             let pooled = text.pooled.expect("kept").into_data();
             assert_eq!(pooled.iter::<f32>().next(), Some(sign * 0.1));
@@ -247,7 +252,10 @@ mod tests {
         assert_eq!((plain.w, plain.image_scale), (None, None));
         assert_eq!(plain.classes, inputs.classes);
         let part = inputs.narrow(1, 1);
-        assert_eq!((part.w, part.image_scale), (Some(vec![2.0]), Some(vec![2.0])));
+        assert_eq!(
+            (part.w, part.image_scale),
+            (Some(vec![2.0]), Some(vec![2.0]))
+        );
         assert_eq!(part.concat.map(values), Some(vec![0.2]));
         let joined = inputs.cat(&inputs);
         assert_eq!(joined.image_scale, Some(vec![1.5, 2.0, 1.5, 2.0]));

@@ -195,9 +195,15 @@ fn every_setting_makes_a_difference() {
     let base = by_hand(0.1, 0.05, short, 0.0);
     for (other, what) in [
         (by_hand(0.1, 100.0, short, 0.0), "clipping"),
-        (by_hand(0.1, 0.05, Some(Ema::Decay(0.9)), 0.0), "the average"),
+        (
+            by_hand(0.1, 0.05, Some(Ema::Decay(0.9)), 0.0),
+            "the average",
+        ),
         (by_hand(0.1, 0.05, None, 0.0), "no average"),
-        (by_hand(0.1, 0.05, Some(Ema::HalfLife(1000.0)), 0.0), "a half-life"),
+        (
+            by_hand(0.1, 0.05, Some(Ema::HalfLife(1000.0)), 0.0),
+            "a half-life",
+        ),
         (by_hand(0.1, 0.05, short, 0.5), "weight decay"),
     ] {
         let apart = (0..2).any(|k| (base.1[k] - other.1[k]).abs() > 1e-3);

@@ -368,7 +368,9 @@ mod tests {
     fn weights_are_warned_about_outside_their_range_only() {
         let recipe = student(DistilledFor::Any, None);
         for (w, warned) in [(0.0, 0), (4.0, 0), (-0.1, 1), (4.1, 1)] {
-            let warnings = recipe.check(DistilledFor::Any, 8, Some(w)).expect("possible");
+            let warnings = recipe
+                .check(DistilledFor::Any, 8, Some(w))
+                .expect("possible");
             assert_eq!(warnings.len(), warned, "{w}");
         }
         let with = |guidance| SamplerRecipe {

@@ -274,14 +274,26 @@ mod tests {
                 clean_end: false,
             })
         };
-        for (start, end) in [(0.0, 0.5), (-0.1, 0.5), (0.5, 0.4), (0.5, 1.0), (f64::NAN, 0.5)] {
-            assert!(of(BetaSchedule::Linear, start, end, 10).is_err(), "{start} to {end}");
+        for (start, end) in [
+            (0.0, 0.5),
+            (-0.1, 0.5),
+            (0.5, 0.4),
+            (0.5, 1.0),
+            (f64::NAN, 0.5),
+        ] {
+            assert!(
+                of(BetaSchedule::Linear, start, end, 10).is_err(),
+                "{start} to {end}"
+            );
             // Which has no use for them.
             assert!(of(BetaSchedule::SquaredCosine, start, end, 10).is_ok());
         }
         assert!(of(BetaSchedule::Linear, 0.5, 0.5, 2).is_ok());
         for steps in [0, 1, usize::MAX] {
-            assert!(of(BetaSchedule::Linear, 0.1, 0.2, steps).is_err(), "{steps}");
+            assert!(
+                of(BetaSchedule::Linear, 0.1, 0.2, steps).is_err(),
+                "{steps}"
+            );
         }
     }
 

@@ -203,7 +203,13 @@ mod tests {
         for times in [[0.0, 1.0], [0.02, 0.98]] {
             assert_eq!(check_times(times), Ok(()));
         }
-        for times in [[-0.1, 0.5], [0.5, 0.5], [0.5, 0.4], [0.5, 1.1], [f64::NAN, 0.5]] {
+        for times in [
+            [-0.1, 0.5],
+            [0.5, 0.5],
+            [0.5, 0.4],
+            [0.5, 1.1],
+            [f64::NAN, 0.5],
+        ] {
             let refused = check_times(times).expect_err("refused");
             assert_eq!(refused.key, "times", "{times:?}");
         }

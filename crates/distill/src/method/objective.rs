@@ -132,7 +132,11 @@ mod tests {
         let parts: Vec<Batch> = batch.split(2).collect();
         let clocks: Vec<u64> = parts.iter().map(|part| part.clock).collect();
         assert_eq!(clocks, [40, 42, 44]);
-        assert!(parts.iter().all(|part| part.update == 36 && !part.is_empty()));
+        assert!(
+            parts
+                .iter()
+                .all(|part| part.update == 36 && !part.is_empty())
+        );
         let classes = parts.iter().flat_map(|part| part.inputs.classes.clone());
         let classes: Vec<Option<u32>> = classes.flatten().collect();
         assert_eq!(classes, [0, 1, 2, 3, 4].map(Some));

@@ -106,7 +106,11 @@ mod tests {
         })
         .expect("valid");
         let pair = |u| pairs(Times::Any, false).pair(u, &table);
-        for (u, (t, s)) in [(0.0, (0.1, 0.0)), (0.55, (0.6, 0.35)), (0.9999, (1.0, 0.75))] {
+        for (u, (t, s)) in [
+            (0.0, (0.1, 0.0)),
+            (0.55, (0.6, 0.35)),
+            (0.9999, (1.0, 0.75)),
+        ] {
             let ours = pair(u);
             assert_eq!(ours.0, t);
             assert!((ours.1 - s).abs() < 1e-12);

@@ -262,7 +262,10 @@ mod tests {
                 largest(LossWeighting::MinSnr(5.0), PredictionKind::X, &cosine),
                 5.0,
             ),
-            (largest(LossWeighting::Snr, PredictionKind::Eps, &cosine), 1.0),
+            (
+                largest(LossWeighting::Snr, PredictionKind::Eps, &cosine),
+                1.0,
+            ),
             (
                 largest(LossWeighting::SnrPlusOne, PredictionKind::Eps, &latent),
                 1.0 / end.alpha().powi(2),
@@ -272,7 +275,10 @@ mod tests {
                 1.0 / start.sigma().powi(2),
             ),
         ] {
-            assert!((ours - expected).abs() < 1e-6 * expected, "{ours}, {expected}");
+            assert!(
+                (ours - expected).abs() < 1e-6 * expected,
+                "{ours}, {expected}"
+            );
         }
     }
 
@@ -287,7 +293,11 @@ mod tests {
             (PredictionKind::V, &cosine, LossWeighting::TruncatedSnr),
             (PredictionKind::X, &cosine, LossWeighting::MinSnr(5.0)),
             (PredictionKind::Eps, &cosine, LossWeighting::Snr),
-            (PredictionKind::Eps, &stable_diffusion(), LossWeighting::TruncatedSnr),
+            (
+                PredictionKind::Eps,
+                &stable_diffusion(),
+                LossWeighting::TruncatedSnr,
+            ),
         ] {
             let ours = LossWeighting::choose(None, kind, schedule).expect("valid");
             assert_eq!(ours, chosen, "{kind:?}");
@@ -299,7 +309,11 @@ mod tests {
         }
         for (weighting, kind, said) in [
             (LossWeighting::TruncatedSnr, PredictionKind::X, "the image"),
-            (LossWeighting::TruncatedSnr, PredictionKind::Eps, "the noise"),
+            (
+                LossWeighting::TruncatedSnr,
+                PredictionKind::Eps,
+                "the noise",
+            ),
         ] {
             let refused = weighting.check_bounded_for(kind, &cosine);
             let message = refused.expect_err("without bound").to_string();
@@ -310,7 +324,11 @@ mod tests {
     #[test]
     fn weights_out_of_range_or_without_bound_are_refused() {
         assert!(LossWeighting::MinSnr(0.0).check("weighting").is_err());
-        assert!(LossWeighting::MinSnr(0.0).check_bounded("weighting").is_err());
+        assert!(
+            LossWeighting::MinSnr(0.0)
+                .check_bounded("weighting")
+                .is_err()
+        );
         for weighting in [LossWeighting::Uniform, LossWeighting::MinSnr(5.0)] {
             assert!(weighting.check("weighting").is_ok());
             assert!(weighting.check_bounded("weighting").is_ok());

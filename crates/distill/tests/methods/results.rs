@@ -21,7 +21,9 @@ fn students_take_w_where_it_varies() {
     assert!(takes(stage_one(range, &teacher(FREE)).expect("a student")));
     assert!(takes(stage_one(range, &teacher(INPUT)).expect("a student")));
     let single = GuidanceWeights::Single(1.5);
-    assert!(!takes(stage_one(single, &teacher(FREE)).expect("a student")));
+    assert!(!takes(
+        stage_one(single, &teacher(FREE)).expect("a student")
+    ));
     let error = stage_one(single, &teacher(INPUT)).expect_err("refused");
     assert!(error.to_string().contains("a single w"), "{error}");
     for weights in [None, RANGE] {
@@ -52,9 +54,17 @@ fn only_a_controlnet_that_is_there_is_trained() {
     let plain = nothing(Trained::Full).student(&teacher(FREE), 0);
     assert!(plain.expect("a student").controlnet().is_none());
     let refused = nothing(Trained::ControlNet).student(&teacher(FREE), 0);
-    assert!(refused.expect_err("refused").to_string().contains("add [condition]"));
+    assert!(
+        refused
+            .expect_err("refused")
+            .to_string()
+            .contains("add [condition]")
+    );
     assert_eq!(nothing(Trained::Full).trained_part(), TrainedPart::All);
-    assert_eq!(nothing(Trained::ControlNet).trained_part(), TrainedPart::ControlNet);
+    assert_eq!(
+        nothing(Trained::ControlNet).trained_part(),
+        TrainedPart::ControlNet
+    );
 }
 
 /// The recipe of the model that comes out, of a teacher's that has everything to lose.
@@ -76,7 +86,10 @@ fn role(sampler: DistilledFor, steps: Option<usize>) -> Role {
 fn what_comes_out_says_how_it_is_sampled() {
     let stage_one = comes_out(&guidance(GuidanceWeights::Range([0.0, 2.0])), FREE);
     assert_eq!(stage_one.role, role(DistilledFor::Any, None));
-    assert_eq!((stage_one.guidance, stage_one.prediction), (INPUT, PredictionKind::V));
+    assert_eq!(
+        (stage_one.guidance, stage_one.prediction),
+        (INPUT, PredictionKind::V)
+    );
     for (halving, sampler) in [
         (Halving::Deterministic, DistilledFor::Deterministic),
         (Halving::Stochastic, DistilledFor::Stochastic),
@@ -106,7 +119,10 @@ fn what_comes_out_says_how_it_is_sampled() {
     let methods: [Box<dyn Method>; 2] = [Box::new(consistency(None)), Box::new(codi(None))];
     for method in methods {
         let unguided = comes_out(method.as_ref(), FREE);
-        assert_eq!((unguided.guidance, unguided.image_guidance), (Guidance::None, None));
+        assert_eq!(
+            (unguided.guidance, unguided.image_guidance),
+            (Guidance::None, None)
+        );
         assert_eq!(unguided.role, role(DistilledFor::Consistency, None));
         assert_eq!(unguided.prediction, PredictionKind::V);
         assert_eq!(comes_out(method.as_ref(), FIXED).guidance, FIXED);
@@ -127,9 +143,15 @@ fn few_step_students_stay_what_they_are() {
         assert_eq!(of_start.recipe.guidance, INPUT);
         let after = comes_out(goes_on.as_ref(), FREE);
         assert_eq!(after.role, role(DistilledFor::Deterministic, Some(4)));
-        assert_eq!((after.guidance, after.prediction), (INPUT, PredictionKind::V));
+        assert_eq!(
+            (after.guidance, after.prediction),
+            (INPUT, PredictionKind::V)
+        );
         let unguided = comes_out(method(Some(student(Guidance::None))).as_ref(), FREE);
-        assert_eq!((unguided.guidance, unguided.image_guidance), (Guidance::None, None));
+        assert_eq!(
+            (unguided.guidance, unguided.image_guidance),
+            (Guidance::None, None)
+        );
         let fixed = comes_out(method(Some(student(FIXED))).as_ref(), FREE);
         assert_eq!(fixed.guidance, FIXED);
         // A recipe that is only described has no student.
@@ -199,7 +221,11 @@ fn methods_say_what_they_need() {
     ];
     for (method, name, facts) in methods {
         assert_eq!(method.name(), name);
-        let ours = [method.has_teacher(), method.calls_teacher(), method.supports_lora()];
+        let ours = [
+            method.has_teacher(),
+            method.calls_teacher(),
+            method.supports_lora(),
+        ];
         assert_eq!(ours, facts, "{name}");
     }
     assert_eq!(progressive(None, true).steps(), Some(8));
@@ -223,5 +249,9 @@ fn losses_name_the_files_that_they_read() {
         assert_eq!(files, [std::path::Path::new("alex.safetensors")]);
     }
     assert!(codi(None).weight_files().is_empty());
-    assert!(guidance(GuidanceWeights::Single(1.0)).weight_files().is_empty());
+    assert!(
+        guidance(GuidanceWeights::Single(1.0))
+            .weight_files()
+            .is_empty()
+    );
 }

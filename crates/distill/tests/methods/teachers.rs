@@ -31,7 +31,11 @@ fn stages_need_a_teacher_to_guide() {
     for folded in [INPUT, FIXED] {
         refused(&stage_one, &teacher(folded), "already a student");
     }
-    refused(&stage_one, &teacher(Guidance::None), "no unconditional branch");
+    refused(
+        &stage_one,
+        &teacher(Guidance::None),
+        "no unconditional branch",
+    );
     let first = progressive(RANGE, true);
     accepted(&first, &teacher(FREE));
     refused(&first, &teacher(Guidance::None), "no unconditional branch");
@@ -88,8 +92,15 @@ fn few_step_students_go_with_their_teachers() {
     }
     accepted(&adversarial(Some(student(INPUT))), &teacher(FREE));
     // A discriminator of real images needs the teacher's two branches.
-    refused(&adversarial(Some(student(INPUT))), &teacher(INPUT), "two branches");
-    accepted(&adversarial(Some(student(Guidance::None))), &teacher(Guidance::None));
+    refused(
+        &adversarial(Some(student(INPUT))),
+        &teacher(INPUT),
+        "two branches",
+    );
+    accepted(
+        &adversarial(Some(student(Guidance::None))),
+        &teacher(Guidance::None),
+    );
     for start in [None, Some(other(INPUT)), Some(deterministic())] {
         let said = match &start {
             None => "there is no student to start from",
@@ -100,7 +111,11 @@ fn few_step_students_go_with_their_teachers() {
         refused(&adversarial(start.clone()), &teacher(FREE), said);
         refused(&adapt(None, start), &teacher(FREE), said);
     }
-    refused(&adapt(Some(6), Some(student(INPUT))), &teacher(FREE), "such as 8");
+    refused(
+        &adapt(Some(6), Some(student(INPUT))),
+        &teacher(FREE),
+        "such as 8",
+    );
     accepted(&adapt(Some(8), Some(student(INPUT))), &teacher(FREE));
 }
 
@@ -111,11 +126,19 @@ fn settings_of_matching_go_with_guidance() {
     accepted(&matching(twice, Some(student(INPUT))), &teacher(INPUT));
     let unguided = matching(twice, Some(student(Guidance::None)));
     refused(&unguided, &teacher(Guidance::None), "w_factor");
-    refused(&matching(twice, Some(student(FIXED))), &teacher(FIXED), "w_factor");
+    refused(
+        &matching(twice, Some(student(FIXED))),
+        &teacher(FIXED),
+        "w_factor",
+    );
     accepted(&matching(same, Some(student(FIXED))), &teacher(FIXED));
     accepted(&matching(twice, Some(student(FIXED))), &teacher(FREE));
     accepted(&matching(gan, Some(student(INPUT))), &teacher(FREE));
-    refused(&matching(gan, Some(student(INPUT))), &teacher(INPUT), "two branches");
+    refused(
+        &matching(gan, Some(student(INPUT))),
+        &teacher(INPUT),
+        "two branches",
+    );
 }
 
 /// A clipped target has no meaning for latents, and a weight without bound is for no network.

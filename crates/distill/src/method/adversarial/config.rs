@@ -136,7 +136,10 @@ mod tests {
         assert_eq!(key(|c| c.times = [0.5, 0.4]), "times");
         assert_eq!(key(|c| c.heads.width = 0), "heads.width");
         assert_eq!(key(|c| c.heads.width = WIDTH_MULTIPLE + 1), "heads.width");
-        assert_eq!(key(|c| c.heads.penalty.weight = -1.0), "heads.penalty.weight");
+        assert_eq!(
+            key(|c| c.heads.penalty.weight = -1.0),
+            "heads.penalty.weight"
+        );
         assert_eq!(key(|c| c.heads.penalty.noise = 0.0), "heads.penalty.noise");
         assert_eq!(key(|c| c.discriminator.lr = Some(-1.0)), "discriminator.lr");
     }

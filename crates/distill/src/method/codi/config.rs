@@ -137,8 +137,14 @@ mod tests {
         };
         assert_eq!(CodiConfig::default().validate(), Ok(()));
         assert_eq!(key(|c| c.intervals = 0), "intervals");
-        assert_eq!(key(|c| c.distance = Distance::PseudoHuber(0.0)), "pseudo-huber");
-        assert_eq!(key(|c| c.guidance_distance = Distance::PseudoHuber(-1.0)), "pseudo-huber");
+        assert_eq!(
+            key(|c| c.distance = Distance::PseudoHuber(0.0)),
+            "pseudo-huber"
+        );
+        assert_eq!(
+            key(|c| c.guidance_distance = Distance::PseudoHuber(-1.0)),
+            "pseudo-huber"
+        );
         assert_eq!(key(|c| c.error_weight = LossWeighting::Snr), "error_weight");
         assert_eq!(key(|c| c.consistency_weight = -1.0), "consistency_weight");
         assert_eq!(key(|c| c.guidance_weight = f64::NAN), "guidance_weight");

@@ -76,7 +76,13 @@ mod tests {
         };
         assert_eq!(ConsistencyConfig::default().validate(), Ok(()));
         assert_eq!(key(|c| c.intervals = 0), "intervals");
-        assert_eq!(key(|c| c.distance = Distance::PseudoHuber(0.0)), "pseudo-huber");
-        assert_eq!(key(|c| c.error_weight = LossWeighting::TruncatedSnr), "error_weight");
+        assert_eq!(
+            key(|c| c.distance = Distance::PseudoHuber(0.0)),
+            "pseudo-huber"
+        );
+        assert_eq!(
+            key(|c| c.error_weight = LossWeighting::TruncatedSnr),
+            "error_weight"
+        );
     }
 }

@@ -140,7 +140,10 @@ mod tests {
         assert_eq!(key(|c| c.times = [0.5, 0.5]), "times");
         assert_eq!(key(|c| c.w_factor = 0.0), "w_factor");
         assert_eq!(key(|c| c.gan.weight = -0.1), "gan.weight");
-        assert_eq!(key(|c| c.gan.fake_score_weight = 0.0), "gan.fake_score_weight");
+        assert_eq!(
+            key(|c| c.gan.fake_score_weight = 0.0),
+            "gan.fake_score_weight"
+        );
         assert_eq!(key(|c| c.gan.heads.width = 3), "gan.heads.width");
         assert_eq!(key(|c| c.fake_score.clip = 0.0), "fake_score.clip");
     }

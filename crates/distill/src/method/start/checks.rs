@@ -293,12 +293,21 @@ mod tests {
         };
         let plain = with(Guidance::ClassifierFree, None);
         assert!(!guides_otherwise(&plain, &with(INPUT, None)));
-        assert!(!guides_otherwise(&plain, &with(INPUT, Some(IMAGE_GUIDANCE_SCALE))));
+        assert!(!guides_otherwise(
+            &plain,
+            &with(INPUT, Some(IMAGE_GUIDANCE_SCALE))
+        ));
         assert!(guides_otherwise(&plain, &with(INPUT, Some(9.0))));
-        assert!(guides_otherwise(&with(Guidance::ClassifierFree, Some(9.0)), &with(INPUT, None)));
+        assert!(guides_otherwise(
+            &with(Guidance::ClassifierFree, Some(9.0)),
+            &with(INPUT, None)
+        ));
         // A student without guidance has none folded in, and a teacher without has a scale of 1.
         assert!(!guides_otherwise(&plain, &with(Guidance::None, Some(9.0))));
-        assert!(!guides_otherwise(&with(Guidance::None, None), &with(INPUT, None)));
+        assert!(!guides_otherwise(
+            &with(Guidance::None, None),
+            &with(INPUT, None)
+        ));
     }
 
     #[test]
@@ -338,7 +347,12 @@ mod tests {
             (None, ClassifierFree, INPUT, "give a range"),
             (ONE, ClassifierFree, INPUT, "give a range"),
             (RANGE, ClassifierFree, FIXED, "for w = 1.5 only"),
-            (Some(GuidanceWeights::Single(2.0)), ClassifierFree, FIXED, "for w = 1.5 only"),
+            (
+                Some(GuidanceWeights::Single(2.0)),
+                ClassifierFree,
+                FIXED,
+                "for w = 1.5 only",
+            ),
             (RANGE, ClassifierFree, Unguided, "knows no guidance"),
             (RANGE, ClassifierFree, ClassifierFree, "two branches"),
             (RANGE, Unguided, INPUT, "no unconditional branch"),
