@@ -29,6 +29,7 @@ WORK = Path(sys.argv[1]).resolve()
 TREE = WORK / "tree"
 SWITCH = Path("crates/diffusion/src/mutant_switch.rs")  # in the crate that all others depend on
 TOKEN = re.compile(r"""//[^\n]*|/\*.*?\*/|"(?:\\.|[^"\\])*"|'(?:\\.[^']*|[^'\\])'|.""", re.S)
+ITERATOR = re.compile(r"-> impl Iterator<Item\s*=\s*([^>]*)>$")
 # A hang is a failure: processor time is limited to this many times the test's own, plus some seconds.
 LONGER, SECONDS = 4, 3
 
@@ -77,7 +78,7 @@ def weave_file(text, mutants, crate, number, dropped):
         constant = text.find("const fn", first, opening)
         if constant >= 0:
             inserts.append((constant, len("const "), "", None))
-        iterator = re.search(r"-> impl Iterator<Item\s*=\s*([^>]*)>$", own[0]["function"]["return_type"])
+        iterator = ITERATOR.search(own[0]["function"]["return_type"])
         boxed = f"Box<dyn Iterator<Item = {iterator.group(1)}> + '_>" if iterator else None
         if boxed:
             inserts.append((last - 1, 0, f"}}) as {boxed}\n", None))
@@ -115,7 +116,8 @@ def original(file):
 def weave(mutants, dropped):
     functions, arms, files = [], {}, {}
     for mutant in mutants:
-        if mutant["function"]:
+        returned = mutant["function"]["return_type"] if mutant["function"] else "impl"
+        if "impl" not in returned or ITERATOR.search(returned):
             files.setdefault(mutant["file"], []).append(mutant)
 
     def number(mutant):
@@ -163,7 +165,7 @@ def weave_what_compiles():
     mutants = load("mutants.json")
     for index, mutant in enumerate(mutants):
         mutant["id"] = index + 1
-    dropped = set()
+    dropped = set(load("dropped.json", []))
     while True:
         arms = weave(mutants, dropped)
         check = ["cargo", "check", "--release", "--workspace", "--lib", "--keep-going", "--message-format=json"]
@@ -186,7 +188,8 @@ def weave_what_compiles():
         if not wrong:
             sys.exit("errors that belong to no mutant:\n" + "\n".join(elsewhere) + checked.stderr)
         dropped |= wrong
-        print(len(dropped), "of", len(mutants), "do not compile")
+        (WORK / "dropped.json").write_text(json.dumps(sorted(dropped)))
+        print(len(dropped), "of", len(mutants), "do not compile", flush=True)
     keys = ("id", "file", "name", "reached_as")
     described = [{key: mutant.get(key) for key in keys} for mutant in mutants]
     woven = sorted(mutant for of_file in arms.values() for _, _, mutant in of_file)

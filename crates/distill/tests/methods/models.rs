@@ -29,6 +29,10 @@ pub(crate) const INPUT: Guidance = Guidance::Input {
 };
 pub(crate) const FIXED: Guidance = Guidance::Fixed { w: 1.5 };
 pub(crate) const FREE: Guidance = Guidance::ClassifierFree;
+const W: WEmbedding = WEmbedding {
+    dim: 8,
+    scale: 250.0,
+};
 
 pub(crate) fn config() -> UNetConfig {
     UNetConfig {
@@ -53,7 +57,7 @@ pub(crate) fn network(config: UNetConfig) -> Backbone {
 pub(crate) fn teacher(guidance: Guidance) -> Model {
     let network = network(config());
     let network = match guidance {
-        Guidance::Input { .. } => network.with_w_input(WEmbedding::default()),
+        Guidance::Input { .. } => network.with_w_input(W),
         _ => network,
     };
     Model {
@@ -108,7 +112,7 @@ pub(crate) fn student(guidance: Guidance) -> Model {
 pub(crate) fn guidance(weights: GuidanceWeights) -> GuidanceMethod {
     GuidanceMethod {
         weights,
-        embedding: WEmbedding::default(),
+        embedding: W,
         weighting: None,
         prediction: StudentPrediction::Auto,
         clip_targets: false,
@@ -121,7 +125,7 @@ pub(crate) fn progressive(weights: Option<GuidanceWeights>, is_first: bool) -> P
         halving: Halving::Deterministic,
         steps: 8,
         weights,
-        embedding: WEmbedding::default(),
+        embedding: W,
         weighting: None,
         prediction: StudentPrediction::Auto,
         clip_targets: false,
@@ -136,7 +140,7 @@ pub(crate) fn consistency(weights: Option<GuidanceWeights>) -> ConsistencyMethod
         config: ConsistencyConfig::default(),
         control: Control::default(),
         weights,
-        embedding: WEmbedding::default(),
+        embedding: W,
         prediction: StudentPrediction::Auto,
     }
 }
@@ -165,7 +169,7 @@ pub(crate) fn matching(change: fn(&mut MatchingConfig), start: Option<Model>) ->
         config,
         start: start.map(Into::into),
         weights: None,
-        embedding: WEmbedding::default(),
+        embedding: W,
         weighting: None,
         lr: 1e-4,
     }
@@ -180,7 +184,7 @@ pub(crate) fn adversarial(start: Option<Model>) -> AdversarialMethod {
         },
         start: start.map(Into::into),
         weights: None,
-        embedding: WEmbedding::default(),
+        embedding: W,
         lr: 1e-4,
     }
 }

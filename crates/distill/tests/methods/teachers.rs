@@ -166,7 +166,7 @@ fn settings_are_checked_against_the_teacher() {
             Box::new(of_matching),
         ]
     };
-    let said = |method: &dyn Method, teacher| match method.check_settings(teacher) {
+    let said = |method: &dyn Method, teacher: &Model| match method.check_settings(teacher) {
         Ok(()) => String::new(),
         Err(error) => error.to_string(),
     };
