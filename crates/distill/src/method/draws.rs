@@ -169,7 +169,7 @@ mod tests {
             // Narrower than a timestep: the next one.
             (draws.times_within([0.31, 0.32], &discrete(10)), 4, 4),
         ] {
-            let mut counts = [0; 12];
+            let mut counts = [0usize; 12];
             for t in &times {
                 let step = (t * 10.0).round();
                 assert_eq!(*t, step / 10.0);
