@@ -297,7 +297,8 @@ fn a_changed_image_starts_at_the_strength() {
     let made = generate(&generator, &request).0;
     let denoiser = generator.denoiser();
     let level = denoiser.schedule().at(strength);
-    let noise = random::normal_of(&[(2, 3)], Purpose::InitialNoise, [1, 28, 28], &device);
+    let size = [shape.channels, shape.height, shape.width];
+    let noise = random::normal_of(&[(2, 3)], Purpose::InitialNoise, size, &device);
     let z = from_images(&[image], &device) * level.alpha() + noise * level.sigma();
     let inputs = Inputs::classes([1]).with_w(vec![0.0]);
     let grid = TimeGrid::uniform_from(strength, steps);
