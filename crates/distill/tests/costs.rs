@@ -4,10 +4,11 @@ use burn::tensor::{Device, Tensor};
 use fewstep_diffusion::analytic::{Gaussian, GaussianDenoiser};
 use fewstep_diffusion::{CfgDenoiser, Denoiser, Inputs, Prediction, Schedule};
 use fewstep_distill::method::{
-    Adapt, Adversarial, Balanced, Batch, Boundary, Consistency, Cost, DISCRIMINATOR, Denoising,
-    Discriminating, Discrimination, Distance, DistributionMatching, FAKE_SCORE, FakeScore,
-    GuidanceDistillation, GuidanceWeights, Halving, LossWeighting, Objective, Peer, Penalty,
-    Progressive, STUDENT, Simulation, Solver, Student, TargetForm, TimePairs, Times, TrainedSteps,
+    Adapt, Adversarial, Balanced, Batch, Boundary, Codi, Consistency, Cost, DISCRIMINATOR,
+    Denoising, Discriminating, Discrimination, Distance, DistributionMatching, FAKE_SCORE,
+    FakeScore, GuidanceDistillation, GuidanceWeights, Halving, LossWeighting, Objective, OdeStep,
+    Peer, Penalty, Progressive, STUDENT, Simulation, Solver, Student, TargetForm, TimePairs, Times,
+    TrainedSteps,
 };
 use std::sync::{Arc, Mutex};
 
@@ -203,6 +204,25 @@ fn consistency_costs_what_it_calls() {
                 weights: Some(RANGE),
             })
         });
+    }
+}
+
+#[test]
+fn conditional_distillation_costs_what_it_calls() {
+    for weights in [None, Some(RANGE)] {
+        for step in 0..3 {
+            assert_counted("conditional distillation", 0, |cast| {
+                let step = match step {
+                    0 => OdeStep::Online,
+                    1 => OdeStep::Average,
+                    _ => OdeStep::Base(cast.model(false)),
+                };
+                Box::new(Codi {
+                    weights,
+                    ..Codi::on_grid(4, step)
+                })
+            });
+        }
     }
 }
 

@@ -87,6 +87,7 @@ fn stepped(optim: &str, micro_batch: usize) -> Steps {
             .collect();
         let report = stepper.update(&Follow, &parts, 7).expect("finite");
         assert_eq!(report.samples.len(), BATCH);
+        assert_eq!(report.exchange, None);
         [report.loss, report.gradient_norm, report.lr]
     });
     (reports.collect(), result(&stepper))
@@ -110,8 +111,8 @@ fn result(stepper: &Stepper<Scale>) -> [f64; 2] {
     [0, 1].map(|k| f64::from(values[k]))
 }
 
-/// The same by hand.
-fn by_hand(lr: f64, clip: f64, ema: Option<Ema>, decay: f64) -> Steps {
+/// The same by hand. Weight decay is coupled (Adam) or decoupled (AdamW).
+fn by_hand(lr: f64, clip: f64, ema: Option<Ema>, [coupled, decay]: [f64; 2]) -> Steps {
     let (mut p, mut average) = ([0.3, 0.2], [0.3, 0.2]);
     let (mut first, mut second) = ([0.0; 2], [0.0; 2]);
     let mut reports = vec![];
@@ -129,7 +130,7 @@ fn by_hand(lr: f64, clip: f64, ema: Option<Ema>, decay: f64) -> Steps {
         reports.push([loss, norm, rate]);
         let n = update as i32 + 1;
         for k in 0..2 {
-            let g = gradient[k] * (clip / norm).min(1.0);
+            let g = gradient[k] * (clip / norm).min(1.0) + coupled * p[k];
             first[k] = 0.9 * first[k] + 0.1 * g;
             second[k] = 0.999 * second[k] + 0.001 * g * g;
             let mean = first[k] / (1.0 - 0.9f64.powi(n));
@@ -164,11 +165,12 @@ fn assert_same(ours: &Steps, expected: &Steps, what: &str) {
 #[test]
 fn updates_are_those_by_hand() {
     for (clip, ema, decay) in [
-        (100.0, None, 0.0),
-        (0.05, None, 0.0),
-        (0.05, Some(Ema::Decay(0.25)), 0.0),
-        (0.2, Some(Ema::Decay(0.9)), 0.5),
-        (100.0, Some(Ema::HalfLife(1000.0)), 0.0),
+        (100.0, None, [0.0, 0.0]),
+        (0.05, None, [0.0, 0.0]),
+        (0.05, Some(Ema::Decay(0.25)), [0.0, 0.0]),
+        (0.2, Some(Ema::Decay(0.9)), [0.0, 0.5]),
+        (0.2, None, [0.5, 0.0]),
+        (100.0, Some(Ema::HalfLife(1000.0)), [0.0, 0.0]),
     ] {
         let mut optim = format!("batch = {BATCH}\nlr = 0.1\nclip = {clip}");
         match ema {
@@ -176,8 +178,12 @@ fn updates_are_those_by_hand() {
             Some(Ema::Decay(decay)) => optim += &format!("\nema = {{ decay = {decay} }}"),
             Some(Ema::HalfLife(h)) => optim += &format!("\nema = {{ half-life = {h} }}"),
         }
-        if decay > 0.0 {
-            optim += &format!("\noptimizer = \"adamw\"\nweight_decay = {decay}");
+        let [coupled, decoupled] = decay;
+        if coupled > 0.0 {
+            optim += &format!("\nweight_decay = {coupled}");
+        }
+        if decoupled > 0.0 {
+            optim += &format!("\noptimizer = \"adamw\"\nweight_decay = {decoupled}");
         }
         let expected = by_hand(0.1, clip, ema, decay);
         // Whole, and in micro-batches.
@@ -191,20 +197,25 @@ fn updates_are_those_by_hand() {
 /// What the settings change must be large enough to be seen above.
 #[test]
 fn every_setting_makes_a_difference() {
+    const NONE: [f64; 2] = [0.0; 2];
     let short = Some(Ema::Decay(0.25));
-    let base = by_hand(0.1, 0.05, short, 0.0);
+    let base = by_hand(0.1, 0.05, short, NONE);
     for (other, what) in [
-        (by_hand(0.1, 100.0, short, 0.0), "clipping"),
+        (by_hand(0.1, 100.0, short, NONE), "clipping"),
         (
-            by_hand(0.1, 0.05, Some(Ema::Decay(0.9)), 0.0),
+            by_hand(0.1, 0.05, Some(Ema::Decay(0.9)), NONE),
             "the average",
         ),
-        (by_hand(0.1, 0.05, None, 0.0), "no average"),
+        (by_hand(0.1, 0.05, None, NONE), "no average"),
         (
-            by_hand(0.1, 0.05, Some(Ema::HalfLife(1000.0)), 0.0),
+            by_hand(0.1, 0.05, Some(Ema::HalfLife(1000.0)), NONE),
             "a half-life",
         ),
-        (by_hand(0.1, 0.05, short, 0.5), "weight decay"),
+        (by_hand(0.1, 0.05, short, [0.0, 0.5]), "weight decay"),
+        (
+            by_hand(0.1, 0.05, short, [0.5, 0.0]),
+            "coupled weight decay",
+        ),
     ] {
         let apart = (0..2).any(|k| (base.1[k] - other.1[k]).abs() > 1e-3);
         assert!(apart, "{what}: {:?}, {:?}", base.1, other.1);

@@ -282,6 +282,16 @@ mod tests {
         }
     }
 
+    /// min(α², γ σ²) is γ / (1 + γ) where both are the same, in the middle of a schedule.
+    #[test]
+    fn the_largest_weight_may_be_in_the_middle() {
+        let latent = Schedule::new(stable_diffusion()).expect("valid");
+        for schedule in [Schedule::default(), latent] {
+            let largest = LossWeighting::MinSnr(5.0).largest(PredictionKind::V, &schedule);
+            assert!((0.83..=5.0 / 6.0).contains(&largest), "{largest}");
+        }
+    }
+
     #[test]
     fn a_weight_is_chosen_that_stays_bounded() {
         let cosine = ScheduleConfig::default();

@@ -129,9 +129,12 @@ fn what_comes_out_says_how_it_is_sampled() {
     }
 }
 
+/// A method that starts from a student.
+type OfStart = fn(Option<Model>) -> Box<dyn Method>;
+
 #[test]
 fn few_step_students_stay_what_they_are() {
-    let methods: [fn(Option<Model>) -> Box<dyn Method>; 3] = [
+    let methods: [OfStart; 3] = [
         |start| Box::new(matching(same, start)),
         |start| Box::new(adversarial(start)),
         |start| Box::new(adapt(None, start)),

@@ -111,6 +111,17 @@ fn few_step_students_go_with_their_teachers() {
         refused(&adversarial(start.clone()), &teacher(FREE), said);
         refused(&adapt(None, start), &teacher(FREE), said);
     }
+    // A message names the key where the recipe has it.
+    for (method, key) in [
+        (
+            &matching(same, None) as &dyn Method,
+            "set `matching.student`",
+        ),
+        (&adversarial(None), "set `adversarial.student`"),
+        (&adapt(None, None), "set `student`"),
+    ] {
+        refused(method, &teacher(FREE), key);
+    }
     refused(
         &adapt(Some(6), Some(student(INPUT))),
         &teacher(FREE),

@@ -121,7 +121,7 @@ mod tests {
 
     #[test]
     fn steps_that_cannot_be_halved_are_refused() {
-        for (start, end) in [(12, 8), (8, 8), (10, 3), (4, 8), (8, 0)] {
+        for (start, end) in [(12, 8), (8, 8), (10, 3), (9, 4), (12, 4), (4, 8), (8, 0)] {
             let error = progressive(start, end, Updates::Each(1)).rounds();
             assert!(error.is_err(), "{start} to {end}");
         }
