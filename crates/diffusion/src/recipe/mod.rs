@@ -355,12 +355,15 @@ mod tests {
 
     #[test]
     fn a_recipe_survives_json() {
-        let recipe = student(DistilledFor::Stochastic, Some(2));
-        let json = serde_json::to_string(&recipe).expect("serialises");
-        assert_eq!(
-            serde_json::from_str::<SamplerRecipe>(&json).expect("parses"),
-            recipe
-        );
+        for clip_skip in [0, 2] {
+            let recipe = SamplerRecipe {
+                clip_skip,
+                ..student(DistilledFor::Stochastic, Some(2))
+            };
+            let json = serde_json::to_string(&recipe).expect("serialises");
+            assert_eq!(json.contains("clip_skip"), clip_skip > 0);
+            assert_eq!(serde_json::from_str(&json).ok(), Some(recipe));
+        }
     }
 
     /// The ends of a range belong to it, and no w is as good as the model's own.
