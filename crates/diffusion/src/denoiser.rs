@@ -154,7 +154,7 @@ impl<D: Denoiser> Denoiser for Clipped<D> {
 mod tests {
     use super::*;
     use crate::analytic::{Gaussian, GaussianDenoiser};
-    use crate::per_sample;
+    use crate::{CfgDenoiser, InstructDenoiser, ScheduleConfig, per_sample};
     use burn::tensor::Device;
     use std::sync::Mutex;
 
@@ -216,5 +216,56 @@ mod tests {
         assert!((x[1] - free[1]).abs() < 1e-6);
         assert_eq!(clipped.network_calls(), model.network_calls());
         assert_eq!(clipped.schedule(), model.schedule());
+    }
+
+    /// A model that is none of the usual: its schedule, its calls and its logits show.
+    struct Judge(Schedule);
+
+    impl Denoiser for Judge {
+        fn predict(&self, z: Tensor<4>, t: &[f64], _: &Inputs) -> Prediction {
+            Prediction::new(PredictionKind::V, z.clone(), z, self.0.levels(t))
+        }
+        fn schedule(&self) -> &Schedule {
+            &self.0
+        }
+        fn network_calls(&self) -> usize {
+            5
+        }
+        fn logits(&self, z: Tensor<4>, t: &[f64], _: &Inputs) -> Option<Tensor<2>> {
+            Some(z.flatten::<2>(1, 3) * t[0])
+        }
+    }
+
+    /// What stands for another denoiser, or guides it, is read by its schedule.
+    #[test]
+    fn wrapped_denoisers_stay_what_they_are() {
+        let config = ScheduleConfig::Cosine {
+            log_snr_min: -5.0,
+            log_snr_max: 5.0,
+        };
+        let judge = Judge(Schedule::new(config).expect("valid"));
+        fn facts<D: Denoiser>(denoiser: D) -> (Schedule, usize, Option<Vec<f32>>) {
+            let z = per_sample([0.5, -1.0], &Device::flex());
+            let logits = denoiser.logits(z, &[0.5; 2], &Inputs::default());
+            let logits = logits.map(|l| l.into_data().try_to_vec().expect("f32 data"));
+            (
+                denoiser.schedule().clone(),
+                denoiser.network_calls(),
+                logits,
+            )
+        }
+        let schedule = judge.0.clone();
+        let logits = Some(vec![0.25, -0.5]);
+        let stands_for: [(Schedule, usize, Option<Vec<f32>>); 2] =
+            [facts(&judge), facts(Box::new(&judge))];
+        for facts in stands_for {
+            assert_eq!(facts, (schedule.clone(), 5, logits.clone()));
+        }
+        let guided = facts(CfgDenoiser::new(&judge));
+        assert_eq!((guided.0, guided.1), (schedule.clone(), 10));
+        let edits = facts(InstructDenoiser::new(&judge, 1.5));
+        assert_eq!((edits.0, edits.1), (schedule.clone(), 15));
+        let clipped = facts(Clipped::to_images(&judge));
+        assert_eq!((clipped.0, clipped.1), (schedule, 5));
     }
 }

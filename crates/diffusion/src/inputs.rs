@@ -196,4 +196,71 @@ mod tests {
         assert_eq!(a.cat(&b).w, None);
         assert!(a.cat(&b).control.is_none());
     }
+
+    fn prompts(value: f32) -> PromptEmbeds {
+        let text = |value: f32| TextEmbeds {
+            states: Tensor::ones([2, 1, 1], &Device::flex()) * value,
+            pooled: Some(Tensor::ones([2, 1], &Device::flex()) * value),
+        };
+        PromptEmbeds {
+            cond: text(value),
+            uncond: text(-value),
+        }
+    }
+
+    /// Images and prompts are rounded, and only those: a pooled embedding joins the time's, in f32.
+    #[test]
+    fn casting_rounds_what_the_network_computes_with() {
+        let image = || Some(per_sample([0.1, 0.2], &Device::flex()));
+        let inputs = Inputs {
+            control: image(),
+            concat: image(),
+            prompt: Some(prompts(0.1)),
+            ..Inputs::classes([3, 1]).with_w(vec![0.1, 0.2])
+        };
+        let cast = inputs.clone().cast(FloatDType::BF16);
+        let rounded = |value: f32| (value - 0.1).abs() > 1e-5 && (value - 0.1).abs() < 1e-3;
+        let first = |tensor: Option<Tensor<4>>| {
+            let data = tensor.expect("kept").into_data();
+            data.iter::<f32>().next().expect("a value")
+        };
+        assert!(rounded(first(cast.control)) && rounded(first(cast.concat)));
+        let prompt = cast.prompt.expect("kept");
+        for (text, sign) in [(prompt.cond, 1.0), (prompt.uncond, -1.0)] {
+            let state = text
+                .states
+                .into_data()
+                .iter::<f32>()
+                .next()
+                .expect("a value");
+            assert!(rounded(sign * state), "{state}");
+            let pooled = text.pooled.expect("kept").into_data();
+            assert_eq!(pooled.iter::<f32>().next(), Some(sign * 0.1));
+        }
+        assert_eq!((cast.classes, cast.w), (inputs.classes, inputs.w));
+    }
+
+    /// Guidance is neither of a branch without it, and a branch without source image sees zeros.
+    #[test]
+    fn branches_are_without_what_they_do_not_see() {
+        let inputs = Inputs {
+            image_scale: Some(vec![1.5, 2.0]),
+            concat: Some(per_sample([0.1, 0.2], &Device::flex())),
+            ..Inputs::classes([3, 1]).with_w(vec![0.5, 2.0])
+        };
+        let plain = inputs.clone().without_guidance();
+        assert_eq!((plain.w, plain.image_scale), (None, None));
+        assert_eq!(plain.classes, inputs.classes);
+        let part = inputs.narrow(1, 1);
+        assert_eq!(
+            (part.w, part.image_scale),
+            (Some(vec![2.0]), Some(vec![2.0]))
+        );
+        assert_eq!(part.concat.map(values), Some(vec![0.2]));
+        let joined = inputs.cat(&inputs);
+        assert_eq!(joined.image_scale, Some(vec![1.5, 2.0, 1.5, 2.0]));
+        assert_eq!(joined.concat.map(values), Some(vec![0.1, 0.2, 0.1, 0.2]));
+        let blind = inputs.without_source();
+        assert_eq!(blind.concat.map(values), Some(vec![0.0, 0.0]));
+    }
 }

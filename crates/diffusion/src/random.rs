@@ -131,4 +131,12 @@ mod tests {
         assert_ne!(draw(Purpose::TrainingTime), draw(Purpose::GuidanceWeight));
         assert_ne!(draw(Purpose::SamplerStep(0)), draw(Purpose::SamplerStep(1)));
     }
+
+    /// Stored results depend on the numbers, and steps of a sampler are above all other purposes.
+    #[test]
+    fn streams_keep_their_numbers() {
+        assert_eq!(Purpose::Perturbation.stream(), 8);
+        assert_eq!(Purpose::SamplerStep(0).stream(), 0x1_0000_0000);
+        assert_eq!(Purpose::SamplerStep(u32::MAX).stream(), 0x1_FFFF_FFFF);
+    }
 }

@@ -32,3 +32,14 @@ impl TimeIds {
         [a, b, c, d, e, f].map(|number| number as f64)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_image_of_its_own_size_is_whole() {
+        let numbers = TimeIds::whole([8, 16]).numbers();
+        assert_eq!(numbers, [8.0, 16.0, 0.0, 0.0, 8.0, 16.0]);
+    }
+}

@@ -7,7 +7,7 @@ use fewstep_diffusion::{
     Denoiser, DiffusionModel, Inputs, Network, PredictionKind, Schedule, per_sample,
 };
 use fewstep_distill::method::{Batch, Cost, Loss, Objective, Student};
-use fewstep_distill::optim::{OptimConfig, Stepper};
+use fewstep_distill::optim::{Ema, OptimConfig, Stepper};
 
 /// Samples of an update: more than go through the network together.
 const BATCH: usize = 40;
@@ -79,7 +79,21 @@ fn batch(first: usize, count: usize) -> Batch {
 type Steps = (Vec<[f64; 3]>, [f64; 2]);
 
 fn stepped(optim: &str, micro_batch: usize) -> Steps {
-    let config: OptimConfig = toml::from_str(optim).expect("valid");
+    let mut stepper = stepper(toml::from_str(optim).expect("valid"));
+    let reports = (0..UPDATES).map(|update| {
+        let parts = (0..BATCH).step_by(micro_batch);
+        let parts: Vec<Batch> = parts
+            .map(|part| batch(update * BATCH + part, micro_batch))
+            .collect();
+        let report = stepper.update(&Follow, &parts, 7).expect("finite");
+        assert_eq!(report.samples.len(), BATCH);
+        assert_eq!(report.exchange, None);
+        [report.loss, report.gradient_norm, report.lr]
+    });
+    (reports.collect(), result(&stepper))
+}
+
+fn stepper(config: OptimConfig) -> Stepper<Scale> {
     let p = Tensor::from_data(TensorData::new(vec![0.3f32, 0.2], [2]), &Device::flex());
     let model = DiffusionModel {
         network: Scale {
@@ -88,24 +102,17 @@ fn stepped(optim: &str, micro_batch: usize) -> Steps {
         schedule: Schedule::default(),
         prediction: PredictionKind::V,
     };
-    let mut stepper = Stepper::new(model, config, UPDATES as u64);
-    let reports = (0..UPDATES).map(|update| {
-        let parts = (0..BATCH).step_by(micro_batch);
-        let parts: Vec<Batch> = parts
-            .map(|part| batch(update * BATCH + part, micro_batch))
-            .collect();
-        let report = stepper.update(&Follow, &parts, 7).expect("finite");
-        assert_eq!(report.samples.len(), BATCH);
-        [report.loss, report.gradient_norm, report.lr]
-    });
-    let reports = reports.collect();
-    let result = stepper.result().p.val().into_data();
-    let result: Vec<f32> = result.try_to_vec().expect("f32 data");
-    (reports, [f64::from(result[0]), f64::from(result[1])])
+    Stepper::new(model, config, UPDATES as u64)
 }
 
-/// The same by hand: `ema` is γ's upper end.
-fn by_hand(lr: f64, clip: f64, ema: Option<f64>, decay: f64) -> Steps {
+fn result(stepper: &Stepper<Scale>) -> [f64; 2] {
+    let values = stepper.result().p.val().into_data();
+    let values: Vec<f32> = values.try_to_vec().expect("f32 data");
+    [0, 1].map(|k| f64::from(values[k]))
+}
+
+/// The same by hand. Weight decay is coupled (Adam) or decoupled (AdamW).
+fn by_hand(lr: f64, clip: f64, ema: Option<Ema>, [coupled, decay]: [f64; 2]) -> Steps {
     let (mut p, mut average) = ([0.3, 0.2], [0.3, 0.2]);
     let (mut first, mut second) = ([0.0; 2], [0.0; 2]);
     let mut reports = vec![];
@@ -123,7 +130,7 @@ fn by_hand(lr: f64, clip: f64, ema: Option<f64>, decay: f64) -> Steps {
         reports.push([loss, norm, rate]);
         let n = update as i32 + 1;
         for k in 0..2 {
-            let g = gradient[k] * (clip / norm).min(1.0);
+            let g = gradient[k] * (clip / norm).min(1.0) + coupled * p[k];
             first[k] = 0.9 * first[k] + 0.1 * g;
             second[k] = 0.999 * second[k] + 0.001 * g * g;
             let mean = first[k] / (1.0 - 0.9f64.powi(n));
@@ -131,7 +138,15 @@ fn by_hand(lr: f64, clip: f64, ema: Option<f64>, decay: f64) -> Steps {
             p[k] -= rate * (mean / (square.sqrt() + 1e-8) + decay * p[k]);
         }
         let n = f64::from(n);
-        let gamma = ema.map_or(0.0, |ema| ema.min((1.0 + n) / (10.0 + n)));
+        let gamma = match ema {
+            None => 0.0,
+            Some(Ema::Decay(ema)) => ema.min((1.0 + n) / (10.0 + n)),
+            // h is at most 5 % of the n batches so far.
+            Some(Ema::HalfLife(h)) => {
+                let batch = BATCH as f64;
+                0.5f64.powf(batch / h.min(0.05 * n * batch))
+            }
+        };
         average = [0, 1].map(|k| gamma * average[k] + (1.0 - gamma) * p[k]);
     }
     (reports, average)
@@ -150,17 +165,25 @@ fn assert_same(ours: &Steps, expected: &Steps, what: &str) {
 #[test]
 fn updates_are_those_by_hand() {
     for (clip, ema, decay) in [
-        (100.0, None, 0.0),
-        (0.05, None, 0.0),
-        (0.05, Some(0.25), 0.0),
-        (0.2, Some(0.9), 0.5),
+        (100.0, None, [0.0, 0.0]),
+        (0.05, None, [0.0, 0.0]),
+        (0.05, Some(Ema::Decay(0.25)), [0.0, 0.0]),
+        (0.2, Some(Ema::Decay(0.9)), [0.0, 0.5]),
+        (0.2, None, [0.5, 0.0]),
+        (100.0, Some(Ema::HalfLife(1000.0)), [0.0, 0.0]),
     ] {
         let mut optim = format!("batch = {BATCH}\nlr = 0.1\nclip = {clip}");
-        if let Some(ema) = ema {
-            optim += &format!("\nema = {{ decay = {ema} }}");
+        match ema {
+            None => {}
+            Some(Ema::Decay(decay)) => optim += &format!("\nema = {{ decay = {decay} }}"),
+            Some(Ema::HalfLife(h)) => optim += &format!("\nema = {{ half-life = {h} }}"),
         }
-        if decay > 0.0 {
-            optim += &format!("\noptimizer = \"adamw\"\nweight_decay = {decay}");
+        let [coupled, decoupled] = decay;
+        if coupled > 0.0 {
+            optim += &format!("\nweight_decay = {coupled}");
+        }
+        if decoupled > 0.0 {
+            optim += &format!("\noptimizer = \"adamw\"\nweight_decay = {decoupled}");
         }
         let expected = by_hand(0.1, clip, ema, decay);
         // Whole, and in micro-batches.
@@ -174,14 +197,61 @@ fn updates_are_those_by_hand() {
 /// What the settings change must be large enough to be seen above.
 #[test]
 fn every_setting_makes_a_difference() {
-    let base = by_hand(0.1, 0.05, Some(0.25), 0.0);
+    const NONE: [f64; 2] = [0.0; 2];
+    let short = Some(Ema::Decay(0.25));
+    let base = by_hand(0.1, 0.05, short, NONE);
     for (other, what) in [
-        (by_hand(0.1, 100.0, Some(0.25), 0.0), "clipping"),
-        (by_hand(0.1, 0.05, Some(0.9), 0.0), "the average"),
-        (by_hand(0.1, 0.05, None, 0.0), "no average"),
-        (by_hand(0.1, 0.05, Some(0.25), 0.5), "weight decay"),
+        (by_hand(0.1, 100.0, short, NONE), "clipping"),
+        (
+            by_hand(0.1, 0.05, Some(Ema::Decay(0.9)), NONE),
+            "the average",
+        ),
+        (by_hand(0.1, 0.05, None, NONE), "no average"),
+        (
+            by_hand(0.1, 0.05, Some(Ema::HalfLife(1000.0)), NONE),
+            "a half-life",
+        ),
+        (by_hand(0.1, 0.05, short, [0.0, 0.5]), "weight decay"),
+        (
+            by_hand(0.1, 0.05, short, [0.5, 0.0]),
+            "coupled weight decay",
+        ),
     ] {
         let apart = (0..2).any(|k| (base.1[k] - other.1[k]).abs() > 1e-3);
         assert!(apart, "{what}: {:?}, {:?}", base.1, other.1);
     }
+}
+
+/// [`Follow`], with losses too large for 32 bits.
+struct TooLarge;
+
+impl Objective for TooLarge {
+    fn loss(&self, student: Student<'_>, batch: &Batch, seed: u64) -> Loss {
+        let loss = Follow.loss(student, batch, seed);
+        Loss {
+            per_sample: loss.per_sample * 1e38 * 1e3,
+            ..loss
+        }
+    }
+
+    fn cost(&self) -> Cost {
+        Cost::default()
+    }
+}
+
+/// What is not finite is named with its update and the samples of it, and moves nothing.
+#[test]
+fn updates_that_are_not_finite_are_not_made() {
+    let mut stepper = stepper(OptimConfig::of(BATCH, 0.1));
+    let first = [batch(0, BATCH)];
+    stepper.update(&Follow, &first, 7).expect("finite");
+    let before = result(&stepper);
+    let second = [batch(BATCH, 30), batch(BATCH + 30, 10)];
+    let refused = stepper.update(&TooLarge, &second, 7);
+    let error = refused.expect_err("an infinite loss");
+    assert_eq!((error.update, error.what), (2, "loss"));
+    assert_eq!((error.first, error.last), (40, 79));
+    assert!(!error.value.is_finite());
+    assert_eq!(result(&stepper), before);
+    stepper.update(&Follow, &second, 7).expect("finite again");
 }

@@ -80,4 +80,17 @@ mod tests {
         let error = find_class("bags", &classes).expect_err("there is none");
         assert!(error.to_string().contains("Did you mean `Bag`?"), "{error}");
     }
+
+    /// Some of the classes, and all that is left out is said to be.
+    #[test]
+    fn an_unknown_class_is_answered_with_the_known_ones() {
+        let message = |count: usize| {
+            let classes: Vec<String> = (0..count).map(|class| format!("c{class}")).collect();
+            let error = find_class("zebra", &classes).expect_err("there is none");
+            error.to_string()
+        };
+        assert!(message(0).contains("trained without classes"));
+        assert!(message(20).contains("are 0 to 19: c0, ") && message(20).ends_with("c19"));
+        assert!(message(21).contains("are 0 to 20: c0, ") && message(21).ends_with("c19, ..."));
+    }
 }

@@ -44,3 +44,27 @@ impl From<&Image> for ControlImage {
 fn values(image: &Image) -> Vec<f32> {
     image.pixels.iter().map(|&value| to_f32(value)).collect()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use fewstep_data::ImageShape;
+
+    #[test]
+    fn control_images_are_the_images_in_their_range() {
+        let image = Image {
+            shape: ImageShape {
+                channels: 1,
+                height: 1,
+                width: 3,
+            },
+            pixels: vec![0, 255, 51],
+        };
+        let control = ControlImage::from(&image);
+        assert_eq!(control.shape, [1, 1, 3]);
+        for (value, expected) in control.values.iter().zip([-1.0, 1.0, -0.6]) {
+            assert!((value - expected).abs() < 1e-6, "{value}");
+        }
+        assert_eq!(control.values.len(), 3);
+    }
+}

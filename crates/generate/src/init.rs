@@ -220,4 +220,109 @@ mod tests {
         assert_eq!(init.put_back(made.clone()).pixels, [1, 8, 9]);
         assert_eq!(Init::Noise.put_back(made).pixels, [7, 8, 9]);
     }
+
+    const SHAPE: ImageShape = ImageShape {
+        channels: 3,
+        height: 4,
+        width: 8,
+    };
+
+    fn flat(shape: ImageShape) -> Arc<Image> {
+        Arc::new(Image {
+            shape,
+            pixels: vec![0; shape.len()],
+        })
+    }
+
+    fn of_strength(strength: f64) -> Init {
+        Init::Image {
+            image: flat(SHAPE),
+            strength,
+        }
+    }
+
+    /// Images of the result's size with its channels, masks of one, and a strength in (0, 1].
+    #[test]
+    fn images_of_another_shape_are_refused() {
+        let mask = ImageShape {
+            channels: 1,
+            ..SHAPE
+        };
+        let higher = ImageShape { height: 8, ..SHAPE };
+        let wider = ImageShape { width: 4, ..SHAPE };
+        let inpaint = |image, mask| Init::Inpaint {
+            image: flat(image),
+            mask: flat(mask),
+        };
+        let instruct = |image| Init::Instruct {
+            image: flat(image),
+            scale: None,
+        };
+        let known = [
+            Init::Noise,
+            of_strength(1e-3),
+            of_strength(1.0),
+            inpaint(SHAPE, mask),
+            instruct(SHAPE),
+        ];
+        for init in known {
+            assert!(init.check(SHAPE).is_ok(), "{init:?}");
+        }
+        for strength in [0.0, -0.5, 1.1, f64::NAN] {
+            let refused = of_strength(strength).check(SHAPE);
+            assert!(matches!(refused, Err(GenerateError::Strength(_))));
+        }
+        for other in [
+            instruct(higher),
+            instruct(wider),
+            inpaint(SHAPE, ImageShape { height: 8, ..mask }),
+            inpaint(wider, mask),
+        ] {
+            let refused = other.check(SHAPE);
+            assert!(
+                matches!(refused, Err(GenerateError::InitSize { .. })),
+                "{other:?}"
+            );
+        }
+        for other in [instruct(mask), inpaint(SHAPE, SHAPE), inpaint(mask, mask)] {
+            let refused = other.check(SHAPE);
+            assert!(
+                matches!(refused, Err(GenerateError::InitChannels { .. })),
+                "{other:?}"
+            );
+        }
+    }
+
+    /// Those that start at the same time, whatever the images.
+    #[test]
+    fn calls_are_shared_by_what_starts_together() {
+        let inpaint = Init::Inpaint {
+            image: flat(SHAPE),
+            mask: flat(SHAPE),
+        };
+        let instruct = |scale| Init::Instruct {
+            image: flat(SHAPE),
+            scale,
+        };
+        let kinds = [
+            Init::Noise,
+            of_strength(0.5),
+            of_strength(0.6),
+            inpaint,
+            instruct(None),
+        ];
+        for (i, a) in kinds.iter().enumerate() {
+            for (j, b) in kinds.iter().enumerate() {
+                assert_eq!(a.goes_with(b), i == j, "{a:?}, {b:?}");
+            }
+        }
+        assert!(instruct(None).goes_with(&instruct(Some(2.0))));
+        assert_eq!(instruct(Some(2.0)).image_scale(), Some(2.0));
+        assert!(kinds.iter().all(|init| init.image_scale().is_none()));
+        let shapes = kinds.map(|init| (init.control_shape(), init.control().map(|c| c.shape)));
+        let masked = Some([4, 4, 8]);
+        assert_eq!(shapes[3], (masked, masked));
+        let others = [0, 1, 2, 4].map(|kind| shapes[kind]);
+        assert_eq!(others, [(None, None); 4]);
+    }
 }

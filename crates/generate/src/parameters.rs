@@ -88,11 +88,14 @@ fn quoted(value: &str) -> Cow<'_, str> {
 
 #[cfg(test)]
 mod tests {
-    use super::{quoted, w_of};
+    use super::{quoted, scale_of, w_of};
 
     #[test]
     fn a_scale_becomes_a_weight_without_rounding_noise() {
         assert_eq!(w_of(2.3), 1.3);
+        assert_eq!(scale_of(1.3), 2.3);
+        assert_eq!((w_of(1.0), scale_of(-1.0)), (0.0, 0.0));
+        assert_eq!(w_of(7.512345678), 6.512345678);
     }
 
     #[test]

@@ -4,12 +4,13 @@
 use burn::tensor::{Device, Tensor};
 use fewstep_data::ImageShape;
 use fewstep_data::image::Image;
-use fewstep_diffusion::Inputs;
-use fewstep_diffusion::sampler::Sampler;
+use fewstep_diffusion::random::{self, Purpose};
+use fewstep_diffusion::sampler::{self, Sampler};
+use fewstep_diffusion::{Inputs, TimeGrid};
 use fewstep_formats::Pipeline;
 use fewstep_generate::{
     GenerateError, Generator, ImageRequest, Init, KeepEncoder, LoadOptions, ModelSource, Request,
-    RestyleError, RestyleRequest, Restyler, Subject, ignore,
+    RestyleError, RestyleRequest, Restyler, Subject, from_images, ignore, to_images,
 };
 use std::ops::ControlFlow;
 use std::sync::Arc;
@@ -272,6 +273,40 @@ fn an_image_changes_with_the_strength() {
     };
     let [little, much] = [0.1, 0.9].map(|strength| distance(&changed(strength)));
     assert!(0 < little && 2 * little < much, "{little} and {much}");
+}
+
+/// α x + σ ε at the strength, and from there the remaining steps: by the parts that it is made of.
+#[test]
+fn a_changed_image_starts_at_the_strength() {
+    let (device, steps, strength) = (Device::flex(), 5, 0.6);
+    let generator = builtin("fashion-mnist-teacher", None);
+    let shape = generator.image_shape();
+    let pixels = (0..shape.len()).map(|i| (i % 251) as u8).collect();
+    let image = Image { shape, pixels };
+    let request = Request {
+        steps,
+        ..generator.request(vec![ImageRequest {
+            subject: Subject::Class(1),
+            init: Init::Image {
+                image: Arc::new(image.clone()),
+                strength,
+            },
+            ..ImageRequest::new(2, 3)
+        }])
+    };
+    let made = generate(&generator, &request).0;
+    let denoiser = generator.denoiser();
+    let level = denoiser.schedule().at(strength);
+    let size = [shape.channels, shape.height, shape.width];
+    let noise = random::normal_of(&[(2, 3)], Purpose::InitialNoise, size, &device);
+    let z = from_images(&[image], &device) * level.alpha() + noise * level.sigma();
+    let inputs = Inputs::classes([1]).with_w(vec![0.0]);
+    let grid = TimeGrid::uniform_from(strength, steps);
+    let by_parts = sampler::ddim(denoiser, z, &inputs, &grid, &mut sampler::ignore);
+    let expected = to_images(by_parts.expect("to its end")).remove(0);
+    let pairs = made[0].pixels.iter().zip(&expected.pixels);
+    let largest = pairs.map(|(a, b)| a.abs_diff(*b)).max();
+    assert!(largest <= Some(1), "{largest:?}");
 }
 
 #[test]

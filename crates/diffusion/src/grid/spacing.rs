@@ -218,12 +218,24 @@ mod tests {
         for wrong in [
             "karras",
             "leading-offset-",
+            "uniform-drop-last",
             "trailing-drop-last",
+            "log-snr-drop-last",
             "leading-offset--1",
         ] {
             assert!(wrong.parse::<Spacing>().is_err(), "{wrong}");
         }
         let error = "karras".parse::<Spacing>().expect_err("no such spacing");
         assert!(error.to_string().contains("leading-offset-1, "), "{error}");
+    }
+
+    #[test]
+    fn only_names_that_have_changed_are_old() {
+        assert_eq!(Spacing::LEADING_OFFSET_1.old_name(), Some("leading-one"));
+        assert_eq!(
+            Spacing::LINSPACE_DROP_LAST.old_name(),
+            Some("linspace-inner")
+        );
+        assert_eq!(Spacing::Trailing.old_name(), None);
     }
 }

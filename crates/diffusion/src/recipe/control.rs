@@ -62,5 +62,6 @@ mod tests {
             Some(spec([3, 24, 24]))
         );
         assert_eq!(spec([3, 16, 16]).resized([4, 64, 64], [4, 90, 90]), None);
+        assert_eq!(spec([3, 16, 16]).resized([4, 0, 64], [4, 64, 64]), None);
     }
 }

@@ -355,11 +355,46 @@ mod tests {
 
     #[test]
     fn a_recipe_survives_json() {
-        let recipe = student(DistilledFor::Stochastic, Some(2));
-        let json = serde_json::to_string(&recipe).expect("serialises");
-        assert_eq!(
-            serde_json::from_str::<SamplerRecipe>(&json).expect("parses"),
-            recipe
-        );
+        for clip_skip in [0, 2] {
+            let recipe = SamplerRecipe {
+                clip_skip,
+                ..student(DistilledFor::Stochastic, Some(2))
+            };
+            let json = serde_json::to_string(&recipe).expect("serialises");
+            assert_eq!(json.contains("clip_skip"), clip_skip > 0);
+            assert_eq!(serde_json::from_str(&json).ok(), Some(recipe));
+        }
+    }
+
+    /// The ends of a range belong to it, and no w is as good as the model's own.
+    #[test]
+    fn weights_are_warned_about_outside_their_range_only() {
+        let recipe = student(DistilledFor::Any, None);
+        for (w, warned) in [(0.0, 0), (4.0, 0), (-0.1, 1), (4.1, 1)] {
+            let warnings = recipe
+                .check(DistilledFor::Any, 8, Some(w))
+                .expect("possible");
+            assert_eq!(warnings.len(), warned, "{w}");
+        }
+        let with = |guidance| SamplerRecipe {
+            guidance,
+            ..student(DistilledFor::Any, None)
+        };
+        let check = |guidance, w| with(guidance).check(DistilledFor::Any, 8, Some(w));
+        assert_eq!(check(Guidance::None, 0.0), Ok(vec![]));
+        assert!(check(Guidance::None, 0.5).is_err());
+        let fixed = Guidance::Fixed { w: 1.5 };
+        assert_eq!(check(fixed, 1.5), Ok(vec![]));
+        assert!(check(fixed, 1.0).is_err());
+        assert_eq!(check(Guidance::ClassifierFree, 99.0), Ok(vec![]));
+        assert!(check(Guidance::ClassifierFree, f64::NAN).is_err());
+        for (guidance, w) in [
+            (Guidance::None, 0.0),
+            (Guidance::ClassifierFree, 0.0),
+            (recipe.guidance, 1.0),
+            (fixed, 1.5),
+        ] {
+            assert_eq!(with(guidance).default_w(), w);
+        }
     }
 }

@@ -63,3 +63,25 @@ impl fmt::Display for DistilledFor {
         })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The samplers of students are on the papers' grid; all else is for any sampler.
+    #[test]
+    fn samplers_need_their_students() {
+        for (sampler, needed) in [
+            (Sampler::Deterministic, DistilledFor::Deterministic),
+            (Sampler::DDIM, DistilledFor::Deterministic),
+            (Sampler::Stochastic, DistilledFor::Stochastic),
+            (Sampler::MultistepConsistency, DistilledFor::Consistency),
+            (Sampler::HEUN, DistilledFor::Any),
+        ] {
+            let mut config = SamplerConfig::from(sampler);
+            assert_eq!(DistilledFor::needed_by(config), needed);
+            config.spacing = Spacing::Trailing;
+            assert_eq!(DistilledFor::needed_by(config), DistilledFor::Any);
+        }
+    }
+}

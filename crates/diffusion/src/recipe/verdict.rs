@@ -113,3 +113,25 @@ impl fmt::Display for Warning {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn warnings_say_what_was_asked_for() {
+        let steps = Warning::Steps {
+            trained: 4,
+            asked: 3,
+        };
+        let message = steps.to_string();
+        assert!(message.contains("for 4 steps") && message.contains("with 3"));
+        let w = Warning::WOutsideRange {
+            asked: 9.0,
+            w_min: 0.0,
+            w_max: 4.0,
+        };
+        let message = w.to_string();
+        assert!(message.contains("w = 9 (guidance scale 10)"), "{message}");
+    }
+}

@@ -75,6 +75,9 @@ fn split(t: NoiseLevel, s: NoiseLevel, eta: f64) -> (f64, f64) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::analytic::{Gaussian, GaussianDenoiser};
+    use crate::{Schedule, TimeGrid};
+    use burn::tensor::Device;
     use proptest::prelude::*;
 
     proptest! {
@@ -101,5 +104,35 @@ mod tests {
             let (direction, spread) = split(NoiseLevel { angle: t }, s, eta);
             prop_assert!((direction.powi(2) + spread.powi(2) - s.sigma().powi(2)).abs() < 1e-12);
         }
+    }
+
+    /// Three steps by hand, each with its own noise.
+    #[test]
+    fn steps_are_those_by_hand() {
+        let (schedule, eta) = (Schedule::default(), 0.7);
+        let data = Gaussian { mu: 0.3, s: 0.5 };
+        let model = GaussianDenoiser::unconditional(schedule.clone(), data);
+        let (grid, fresh) = (TimeGrid::uniform_from(0.9, 3), StepNoise::new(5, vec![0]));
+        let start = per_sample([0.8], &Device::flex());
+        let number = |tensor: Tensor<4>| f64::from(tensor.into_scalar::<f32>());
+        let mut z = 0.8;
+        for (index, (t, s)) in grid.pairs().enumerate() {
+            let (from, to) = (schedule.at(t), schedule.at(s));
+            let (a, b) = data.velocity(from);
+            let v = a * z + b;
+            let x = from.alpha() * z - from.sigma() * v;
+            let eps = from.sigma() * z + from.alpha() * v;
+            // σ_{t|s}² = 1 − α_t² / α_s².
+            let added = (1.0 - (from.alpha() / to.alpha()).powi(2)).sqrt();
+            let spread = eta * to.sigma() / from.sigma() * added;
+            let direction = (to.sigma().powi(2) - spread.powi(2)).sqrt();
+            let noise = number(fresh.draw(index, &start));
+            z = to.alpha() * x + direction * eps + spread * noise;
+        }
+        let none = Inputs::default();
+        let ignore = &mut super::super::ignore;
+        let made = ddim_eta(&model, start, &none, &grid, eta, &fresh, ignore);
+        let made = number(made.expect("to its end"));
+        assert!((made - z).abs() < 1e-4, "{made} for {z}");
     }
 }

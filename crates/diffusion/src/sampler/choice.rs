@@ -229,6 +229,7 @@ pub enum SamplerError {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::SamplerConfig;
 
     const NOISY: [Sampler; 2] = [Sampler::Ddim { eta: 0.5 }, Sampler::Heun { churn: 40.0 }];
 
@@ -241,6 +242,23 @@ mod tests {
             let back: Sampler = serde_json::from_str(&json).expect("parses");
             assert_eq!(back, sampler);
         }
+    }
+
+    #[test]
+    fn options_that_are_off_are_not_named() {
+        assert_eq!(Sampler::DDIM.name(), "ddim");
+        assert_eq!(Sampler::HEUN.name(), "heun");
+        assert_eq!(SamplerConfig::from(NOISY[0]).name(), "ddim(eta=0.5)");
+        let few: Vec<Sampler> = Sampler::ALL
+            .into_iter()
+            .filter(|s| s.is_few_step())
+            .collect();
+        let expected = [
+            Sampler::Deterministic,
+            Sampler::Stochastic,
+            Sampler::MultistepConsistency,
+        ];
+        assert_eq!(few, expected);
     }
 
     #[test]

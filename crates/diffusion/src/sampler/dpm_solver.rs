@@ -52,3 +52,45 @@ pub fn dpm_solver_pp_2m(
     }
     Ok(z)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::analytic::{Gaussian, GaussianDenoiser};
+    use crate::{BetaSchedule, Prediction, Schedule, ScheduleConfig, Spacing, per_sample};
+    use burn::tensor::Device;
+    use std::ops::ControlFlow;
+
+    /// On even steps of λ that end at some noise, so that no other rule makes a step DDIM's.
+    #[test]
+    fn the_last_of_few_steps_is_of_first_order() {
+        let schedule = Schedule::new(ScheduleConfig::Discrete {
+            betas: BetaSchedule::ScaledLinear,
+            beta_start: 0.00085,
+            beta_end: 0.012,
+            steps: 1000,
+            zero_terminal_snr: false,
+            clean_end: false,
+        })
+        .expect("valid");
+        let data = Gaussian { mu: 0.3, s: 0.5 };
+        let model = GaussianDenoiser::unconditional(schedule.clone(), data);
+        for steps in [3, 14, 15, 20] {
+            let grid = TimeGrid::new(&schedule, Spacing::LogSnr, steps).expect("a grid");
+            let mut seen: Vec<Prediction> = vec![];
+            let noise = per_sample([1.7], &Device::flex());
+            let end = dpm_solver_pp_2m(&model, noise, &Inputs::default(), &grid, &mut |step| {
+                seen.push(step.prediction.clone());
+                ControlFlow::Continue(())
+            });
+            let mut arrived: Vec<Tensor<4>> = seen[1..].iter().map(Prediction::z).collect();
+            arrived.push(end.expect("to its end"));
+            for (index, (from, to)) in seen.iter().zip(arrived).enumerate() {
+                let level = schedule.at(grid.times()[index + 1]);
+                let apart = (from.ddim(&[level]) - to).abs().into_scalar::<f32>();
+                let first_order = index == 0 || (steps < 15 && index + 1 == steps);
+                assert_eq!(apart < 1e-5, first_order, "{index} of {steps}: {apart}");
+            }
+        }
+    }
+}

@@ -146,3 +146,97 @@ fn trapezoid(denoiser: &dyn Denoiser, at_t: &Prediction, s: f64, inputs: &Inputs
     };
     euler + (at_s.x() - at_t.x()) * (share * to.alpha())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::analytic::{Gaussian, GaussianDenoiser};
+    use crate::per_sample;
+    use burn::tensor::Device;
+
+    const DATA: Gaussian = Gaussian { mu: 0.3, s: 0.5 };
+
+    /// x̂ and v̂ of one number.
+    fn predicted(level: NoiseLevel, z: f64) -> (f64, f64) {
+        let (a, b) = DATA.velocity(level);
+        let v = a * z + b;
+        (level.alpha() * z - level.sigma() * v, v)
+    }
+
+    fn turned(from: NoiseLevel, to: NoiseLevel, (z, v): (f64, f64)) -> f64 {
+        let delta = to.angle - from.angle;
+        delta.cos() * z + delta.sin() * v
+    }
+
+    /// Three steps of which the first falls far, by hand, with and without churn.
+    #[test]
+    fn steps_are_those_by_hand() {
+        let schedule = Schedule::default();
+        let model = GaussianDenoiser::unconditional(schedule.clone(), DATA);
+        let (grid, fresh) = (TimeGrid::uniform_from(0.9, 3), StepNoise::new(5, vec![0]));
+        let start = per_sample([0.8], &Device::flex());
+        let number = |tensor: Tensor<4>| f64::from(tensor.into_scalar::<f32>());
+        let churn = Churn {
+            amount: 0.6,
+            noise: 1.5,
+            ..Churn::default()
+        };
+        for churned in [false, true] {
+            let mut z = 0.8;
+            for (index, (t, s)) in grid.pairs().enumerate() {
+                let (mut from, to) = (schedule.at(t), schedule.at(s));
+                if churned {
+                    // σ/α grows by 0.6 in three steps, and the noise in it is 1.5 times as large.
+                    let angle = (1.2 * from.angle.tan()).atan();
+                    let raised = NoiseLevel { angle };
+                    let scale = raised.alpha() / from.alpha();
+                    let added = (raised.sigma().powi(2) - (scale * from.sigma()).powi(2)).sqrt();
+                    let noise = number(fresh.draw(index, &start));
+                    z = scale * z + added * noise * 1.5;
+                    from = raised;
+                }
+                let (x, v) = predicted(from, z);
+                let euler = turned(from, to, (z, v));
+                let r = from.angle.tan() / to.angle.tan();
+                let share = if r <= 4.0 {
+                    (r - 1.0) / 2.0
+                } else {
+                    1.0 - 1.0 / r
+                };
+                z = match index {
+                    2 => euler,
+                    _ => euler + (predicted(to, euler).0 - x) * share * to.alpha(),
+                };
+            }
+            let (none, ignore) = (Inputs::default(), &mut super::super::ignore);
+            let made = match churned {
+                false => heun(&model, start.clone(), &none, &grid, ignore),
+                true => heun_churn(&model, start.clone(), &none, &grid, churn, &fresh, ignore),
+            };
+            let made = number(made.expect("to its end"));
+            assert!((made - z).abs() < 1e-4, "{made} for {z}");
+        }
+    }
+
+    /// σ/α grows by the amount over the steps, at most by √2, and only inside the range.
+    #[test]
+    fn churn_raises_the_noise_as_edm_says() {
+        let schedule = Schedule::default();
+        let churn = Churn::default();
+        let of = |t: f64| schedule.at(t).angle.tan();
+        let time = |sigma: f64| {
+            let angle = sigma.atan();
+            schedule.time_of_log_snr(NoiseLevel { angle }.log_snr())
+        };
+        for (steps, grown) in [(400, 1.1), (100, 1.4), (90, 2f64.sqrt()), (4, 2f64.sqrt())] {
+            for sigma in [0.06, 1.0, 30.0] {
+                let raised = of(churn.raised(&schedule, time(sigma), steps));
+                assert!((raised / sigma - grown).abs() < 1e-9, "{raised} of {sigma}");
+            }
+            for sigma in [0.04, 60.0] {
+                let t = time(sigma);
+                assert_eq!(churn.raised(&schedule, t, steps), t);
+            }
+        }
+    }
+}

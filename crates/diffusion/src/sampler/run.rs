@@ -141,4 +141,21 @@ mod tests {
             }
         }
     }
+
+    /// Of the options, each sampler has its own: more churn is another image.
+    #[test]
+    fn options_reach_their_sampler() {
+        let (model, fresh) = (Counting::new(), StepNoise::new(0, vec![0]));
+        let grid = TimeGrid::uniform(8);
+        let end = |sampler| {
+            let (noise, none) = (per_sample([1.0], &Device::flex()), Inputs::default());
+            let ignore = &mut super::super::ignore;
+            let made = sample(sampler, &model, noise, &none, &grid, &fresh, ignore);
+            made.expect("to its end").into_scalar::<f32>()
+        };
+        let of_churn = |churn| end(Sampler::Heun { churn });
+        assert!(of_churn(0.5) != of_churn(2.0) && of_churn(0.5) != of_churn(0.0));
+        let of_eta = |eta| end(Sampler::Ddim { eta });
+        assert!(of_eta(0.5) != of_eta(1.0) && of_eta(0.5) != of_eta(0.0));
+    }
 }

@@ -97,3 +97,19 @@ impl Default for ScheduleConfig {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::Schedule;
+
+    /// A file that says nothing of it has a clean image at t = 0.
+    #[test]
+    fn tables_are_clean_at_the_end_unless_they_say() {
+        let text = r#"{"kind": "discrete", "betas": "linear", "beta_start": 0.1, "beta_end": 0.2, "steps": 4}"#;
+        let config: ScheduleConfig = serde_json::from_str(text).expect("valid");
+        let schedule = Schedule::new(config.clone()).expect("valid");
+        assert_eq!(schedule.at(0.0).sigma(), 0.0);
+        assert_eq!(schedule.config(), &config);
+    }
+}

@@ -261,4 +261,82 @@ mod tests {
         })
         .expect("a valid schedule")
     }
+
+    #[test]
+    fn tables_that_are_none_are_refused() {
+        let of = |betas, beta_start, beta_end, steps| {
+            Schedule::new(ScheduleConfig::Discrete {
+                betas,
+                beta_start,
+                beta_end,
+                steps,
+                zero_terminal_snr: false,
+                clean_end: false,
+            })
+        };
+        for (start, end) in [
+            (0.0, 0.5),
+            (-0.1, 0.5),
+            (0.5, 0.4),
+            (0.5, 1.0),
+            (f64::NAN, 0.5),
+        ] {
+            assert!(
+                of(BetaSchedule::Linear, start, end, 10).is_err(),
+                "{start} to {end}"
+            );
+            // Which has no use for them.
+            assert!(of(BetaSchedule::SquaredCosine, start, end, 10).is_ok());
+        }
+        assert!(of(BetaSchedule::Linear, 0.5, 0.5, 2).is_ok());
+        for steps in [0, 1, usize::MAX] {
+            assert!(
+                of(BetaSchedule::Linear, 0.1, 0.2, steps).is_err(),
+                "{steps}"
+            );
+        }
+    }
+
+    #[test]
+    fn log_snr_has_its_range() {
+        let of = |log_snr_min, log_snr_max| {
+            Schedule::new(ScheduleConfig::Cosine {
+                log_snr_min,
+                log_snr_max,
+            })
+        };
+        assert!(of(-LOG_SNR, LOG_SNR).is_ok());
+        for (min, max) in [(-2000.0, 1.0), (1.0, 2000.0), (1.0, 1.0), (f64::NAN, 1.0)] {
+            assert!(of(min, max).is_err(), "{min} to {max}");
+        }
+    }
+
+    /// What lies outside a schedule is at its end, and between two entries the angle is on the line.
+    #[test]
+    fn tables_end_at_their_ends() {
+        let schedule = stable_diffusion(false);
+        let (first, last) = (schedule.at(0.001), schedule.at(1.0));
+        assert_eq!(schedule.time_of_log_snr(f64::INFINITY), 0.0);
+        assert_eq!(schedule.time_of_log_snr(last.log_snr() - 1.0), 1.0);
+        assert_eq!((schedule.at(-1.0).angle, schedule.at(2.0)), (0.0, last));
+        assert!((schedule.at(0.00025).angle - first.angle / 4.0).abs() < 1e-12);
+        let cosine = Schedule::default();
+        assert_eq!(cosine.time_of_log_snr(1e3), 0.0);
+        assert_eq!(cosine.time_of_log_snr(-1e3), 1.0);
+    }
+
+    /// The timestep of a table, and a thousandth of a quarter turn of the continuous schedule.
+    #[test]
+    fn networks_are_given_their_own_time() {
+        let table = stable_diffusion(false);
+        assert_eq!(table.train_steps(), Some(1000));
+        for (t, step) in [(0.0, 0.0), (0.001, 0.0), (0.5, 499.0)] {
+            assert!((table.network_time(t) - step).abs() < 1e-9);
+        }
+        let cosine = Schedule::default();
+        assert_eq!(cosine.train_steps(), None);
+        let angle = cosine.at(0.3).angle;
+        let expected = 1000.0 * angle / FRAC_PI_2;
+        assert!((cosine.network_time(0.3) - expected).abs() < 1e-9 && expected > 299.0);
+    }
 }

@@ -42,3 +42,47 @@ pub(super) fn balanced(
         _ => objective,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::method::start::testing::{Lines, RANGE, SEED, batch, model, values};
+    use burn::tensor::Tensor;
+
+    /// 3 for every sample.
+    struct Three;
+
+    impl Objective for Three {
+        fn loss(&self, _: Student<'_>, batch: &Batch, _: u64) -> Loss {
+            Loss {
+                per_sample: Tensor::ones([batch.len()], &batch.images.device()) * 3.0,
+                times: vec![0.5; batch.len()],
+            }
+        }
+        fn cost(&self) -> Cost {
+            Cost::default()
+        }
+    }
+
+    /// Each sample by its own w, and only where it is asked for.
+    #[test]
+    fn losses_are_balanced_where_it_is_asked_for() {
+        let (student, batch) = (model(Lines::slope(1.0)), batch(7, 4, [1, 1, 1]));
+        let of = |weights, balance| {
+            let student = Student {
+                online: &student,
+                target: &student,
+                others: &[],
+            };
+            let objective = balanced(Box::new(Three), weights, balance);
+            values(objective.loss(student, &batch, SEED).per_sample)
+        };
+        let drawn = RANGE.draw(Draws::new(SEED, &batch));
+        let balanced = of(Some(RANGE), true);
+        for (ours, w) in balanced.iter().zip(drawn) {
+            assert!((ours - 3.0 * RANGE.balance(w)).abs() < 1e-5);
+        }
+        assert_eq!(of(Some(RANGE), false), [3.0; 4]);
+        assert_eq!(of(None, true), [3.0; 4]);
+    }
+}

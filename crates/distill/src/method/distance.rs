@@ -109,5 +109,9 @@ mod tests {
         assert_eq!(between(Distance::L1), [3.5, 0.0]);
         let huber = between(Distance::PseudoHuber(1e-3));
         assert!((huber[0] - 3.5).abs() < 2e-3 && huber[1].abs() < 1e-6);
+        // √(9 + 4) − 2 and √(16 + 4) − 2.
+        let huber = between(Distance::PseudoHuber(2.0));
+        let expected = (13f32.sqrt() + 20f32.sqrt()) / 2.0 - 2.0;
+        assert!((huber[0] - expected).abs() < 1e-6 && huber[1].abs() < 1e-6);
     }
 }

@@ -129,3 +129,89 @@ pub fn velocity_loss(
     let error = (predicted - target).square().reshape([batch, pixels]);
     (error.mean_dim(1) * weights.reshape([batch, 1])).squeeze_dim(1)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use fewstep_diffusion::{BetaSchedule, ScheduleConfig};
+
+    fn draws(batch: usize) -> Draws {
+        Draws {
+            seed: 3,
+            clock: 7,
+            update: 7,
+            batch,
+        }
+    }
+
+    fn discrete(steps: usize) -> Schedule {
+        Schedule::new(ScheduleConfig::Discrete {
+            betas: BetaSchedule::Linear,
+            beta_start: 1e-4,
+            beta_end: 0.02,
+            steps,
+            zero_terminal_snr: false,
+            clean_end: true,
+        })
+        .expect("valid")
+    }
+
+    /// Each of a table's timesteps about as often as another, the first and the last included.
+    #[test]
+    fn timesteps_are_drawn_evenly() {
+        const DRAWN: usize = 6000;
+        let draws = draws(DRAWN);
+        for (times, first, last) in [
+            (draws.times(&discrete(10)), 1, 10),
+            (draws.times_within([0.0, 1.0], &discrete(10)), 1, 10),
+            (draws.times_within([0.25, 0.79], &discrete(10)), 3, 7),
+            (draws.times_within([0.3, 0.8], &discrete(10)), 3, 8),
+            // Narrower than a timestep: the next one.
+            (draws.times_within([0.31, 0.32], &discrete(10)), 4, 4),
+        ] {
+            let mut counts = [0usize; 12];
+            for t in &times {
+                let step = (t * 10.0).round();
+                assert_eq!(*t, step / 10.0);
+                counts[step as usize] += 1;
+            }
+            let expected = DRAWN / (last - first + 1);
+            for (step, &count) in counts.iter().enumerate() {
+                let drawn = (first..=last).contains(&step);
+                let wrong = if drawn {
+                    count.abs_diff(expected) > expected / 8
+                } else {
+                    count > 0
+                };
+                assert!(!wrong, "{first} to {last}: {counts:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn continuous_times_fill_their_range() {
+        let draws = draws(2000);
+        let times = draws.times_within([0.2, 0.6], &Schedule::default());
+        let mean = times.iter().sum::<f64>() / times.len() as f64;
+        assert!(times.iter().all(|t| (0.2..0.6).contains(t)));
+        assert!((mean - 0.4).abs() < 0.01, "{mean}");
+        assert!(times.iter().any(|&t| t < 0.21) && times.iter().any(|&t| t > 0.59));
+    }
+
+    #[test]
+    fn ranges_of_times_lie_in_zero_to_one() {
+        for times in [[0.0, 1.0], [0.02, 0.98]] {
+            assert_eq!(check_times(times), Ok(()));
+        }
+        for times in [
+            [-0.1, 0.5],
+            [0.5, 0.5],
+            [0.5, 0.4],
+            [0.5, 1.1],
+            [f64::NAN, 0.5],
+        ] {
+            let refused = check_times(times).expect_err("refused");
+            assert_eq!(refused.key, "times", "{times:?}");
+        }
+    }
+}

@@ -110,3 +110,61 @@ pub(super) fn check_unconditional_branch(teacher: &Model) -> Result<(), MethodEr
         _ => Ok(()),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const RANGE: GuidanceWeights = GuidanceWeights::Range([-0.5, 3.0]);
+
+    /// By the midpoint rule.
+    #[test]
+    fn balance_is_one_in_the_mean() {
+        const POINTS: usize = 10_000;
+        let at = |k: usize| -0.5 + 3.5 * (k as f64 + 0.5) / POINTS as f64;
+        let sum: f64 = (0..POINTS).map(|k| RANGE.balance(at(k))).sum();
+        assert!((sum / POINTS as f64 - 1.0).abs() < 1e-6);
+        // Four times the factor at half of 1 + w.
+        assert!((RANGE.balance(0.5) / RANGE.balance(2.0) - 4.0).abs() < 1e-12);
+        assert_eq!(GuidanceWeights::Single(2.0).balance(2.0), 1.0);
+    }
+
+    #[test]
+    fn a_students_own_w_is_one_where_it_can_be() {
+        for (range, expected) in [([-0.5, 3.0], 1.0), ([0.0, 0.5], 0.5), ([2.0, 4.0], 2.0)] {
+            match GuidanceWeights::Range(range).guidance() {
+                Guidance::Input {
+                    w_min,
+                    w_max,
+                    default,
+                } => assert_eq!(([w_min, w_max], default), (range, expected)),
+                other => panic!("{other:?}"),
+            }
+        }
+        let fixed = GuidanceWeights::Single(2.0).guidance();
+        assert_eq!(fixed, Guidance::Fixed { w: 2.0 });
+    }
+
+    #[test]
+    fn weights_that_cannot_be_drawn_or_balanced_are_refused() {
+        assert!(RANGE.check().is_ok() && RANGE.check_balance().is_ok());
+        assert!(GuidanceWeights::Single(2.0).check().is_ok());
+        for wrong in [
+            GuidanceWeights::Range([1.0, 1.0]),
+            GuidanceWeights::Range([2.0, 1.0]),
+            GuidanceWeights::Range([-1e9, 1.0]),
+            GuidanceWeights::Range([1.0, 1e9]),
+            GuidanceWeights::Single(f64::NAN),
+        ] {
+            assert_eq!(wrong.check().expect_err("refused").key, "w", "{wrong:?}");
+        }
+        for wrong in [
+            GuidanceWeights::Range([-1.0, 1.0]),
+            GuidanceWeights::Range([-2.0, 1.0]),
+            GuidanceWeights::Single(1.0),
+        ] {
+            let refused = wrong.check_balance();
+            assert_eq!(refused.expect_err("refused").key, "balance_w", "{wrong:?}");
+        }
+    }
+}

@@ -113,3 +113,34 @@ pub struct Cost {
     /// memory.
     pub frozen_during_graph: bool,
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use burn::tensor::{Device, TensorData};
+
+    /// Every part has its own images, labels and clock.
+    #[test]
+    fn parts_follow_one_another() {
+        let values = TensorData::new(vec![0.0f32, 1.0, 2.0, 3.0, 4.0], [5, 1, 1, 1]);
+        let batch = Batch {
+            images: Tensor::from_data(values, &Device::flex()),
+            inputs: Inputs::classes(0..5),
+            clock: 40,
+            update: 36,
+        };
+        let parts: Vec<Batch> = batch.split(2).collect();
+        let clocks: Vec<u64> = parts.iter().map(|part| part.clock).collect();
+        assert_eq!(clocks, [40, 42, 44]);
+        assert!(
+            parts
+                .iter()
+                .all(|part| part.update == 36 && !part.is_empty())
+        );
+        let classes = parts.iter().flat_map(|part| part.inputs.classes.clone());
+        let classes: Vec<Option<u32>> = classes.flatten().collect();
+        assert_eq!(classes, [0, 1, 2, 3, 4].map(Some));
+        let images = Tensor::cat(parts.into_iter().map(|part| part.images).collect(), 0);
+        assert_eq!(images.into_data(), batch.images.into_data());
+    }
+}

@@ -63,6 +63,7 @@ pub(super) fn check_intervals(intervals: usize) -> Result<(), RecipeError> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use fewstep_diffusion::{BetaSchedule, ScheduleConfig};
 
     fn pairs(times: Times, shared: bool) -> TimePairs {
         TimePairs {
@@ -90,6 +91,36 @@ mod tests {
         assert_eq!(pair(0.9999), (1.0, 0.75));
         let (t, s) = pairs(Times::Any, false).pair(0.1, &schedule);
         assert_eq!((t, s), (0.1, 0.0));
+        assert_eq!(pairs(Times::Any, false).pair(0.75, &schedule), (0.75, 0.5));
+    }
+
+    #[test]
+    fn any_timestep_of_a_table_is_a_time() {
+        let table = Schedule::new(ScheduleConfig::Discrete {
+            betas: BetaSchedule::Linear,
+            beta_start: 1e-4,
+            beta_end: 0.02,
+            steps: 10,
+            zero_terminal_snr: false,
+            clean_end: true,
+        })
+        .expect("valid");
+        let pair = |u| pairs(Times::Any, false).pair(u, &table);
+        for (u, (t, s)) in [
+            (0.0, (0.1, 0.0)),
+            (0.55, (0.6, 0.35)),
+            (0.9999, (1.0, 0.75)),
+        ] {
+            let ours = pair(u);
+            assert_eq!(ours.0, t);
+            assert!((ours.1 - s).abs() < 1e-12);
+        }
+    }
+
+    #[test]
+    fn there_is_an_interval_at_least() {
+        assert!(check_intervals(1).is_ok());
+        assert!(check_intervals(0).is_err() && check_intervals(usize::MAX).is_err());
     }
 
     /// All samples of an update share t, whatever its micro-batches are; other updates have

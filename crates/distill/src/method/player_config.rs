@@ -55,3 +55,32 @@ impl PlayerConfig {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// All settings go into the optimiser; the learning rate is the student's where there is no other.
+    #[test]
+    fn a_player_moves_as_its_settings_say() {
+        let mut settings = PlayerConfig {
+            lr: None,
+            warmup: 7,
+            anneal: Anneal::Constant,
+            optimizer: Optimizer::AdamW,
+            weight_decay: 0.25,
+            clip: 3.0,
+        };
+        let moved = OptimConfig {
+            warmup: 7,
+            anneal: Anneal::Constant,
+            optimizer: Optimizer::AdamW,
+            weight_decay: 0.25,
+            clip: 3.0,
+            ..OptimConfig::of(1, 1e-4)
+        };
+        assert_eq!(settings.optim(1e-4), moved);
+        settings.lr = Some(2e-3);
+        assert_eq!(settings.optim(1e-4).lr, 2e-3);
+    }
+}

@@ -166,6 +166,7 @@ fn snr(level: NoiseLevel) -> f64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use fewstep_diffusion::BetaSchedule;
 
     const ANGLES: [f64; 4] = [0.05, 0.4, 0.9, 1.4];
 
@@ -231,5 +232,119 @@ mod tests {
             let named: Named = toml::from_str(&format!("weight = {text}")).expect("valid");
             assert_eq!(named.weight, expected);
         }
+    }
+
+    fn stable_diffusion() -> ScheduleConfig {
+        ScheduleConfig::Discrete {
+            betas: BetaSchedule::ScaledLinear,
+            beta_start: 0.00085,
+            beta_end: 0.012,
+            steps: 1000,
+            zero_terminal_snr: false,
+            clean_end: false,
+        }
+    }
+
+    /// In closed form: ω of v̂ by the square of what an error of the output is in v̂.
+    #[test]
+    fn the_largest_weights_of_outputs_are_known() {
+        let cosine = Schedule::default();
+        let latent = Schedule::new(stable_diffusion()).expect("valid");
+        let end = latent.at(1.0);
+        let start = latent.at(0.0);
+        let largest = |weighting: LossWeighting, kind, schedule| weighting.largest(kind, schedule);
+        for (ours, expected) in [
+            (
+                largest(LossWeighting::TruncatedSnr, PredictionKind::V, &cosine),
+                1.0,
+            ),
+            (
+                largest(LossWeighting::MinSnr(5.0), PredictionKind::X, &cosine),
+                5.0,
+            ),
+            (
+                largest(LossWeighting::Snr, PredictionKind::Eps, &cosine),
+                1.0,
+            ),
+            (
+                largest(LossWeighting::SnrPlusOne, PredictionKind::Eps, &latent),
+                1.0 / end.alpha().powi(2),
+            ),
+            (
+                largest(LossWeighting::SnrPlusOne, PredictionKind::X, &latent),
+                1.0 / start.sigma().powi(2),
+            ),
+        ] {
+            assert!(
+                (ours - expected).abs() < 1e-6 * expected,
+                "{ours}, {expected}"
+            );
+        }
+    }
+
+    /// min(α², γ σ²) is γ / (1 + γ) where both are the same, in the middle of a schedule.
+    #[test]
+    fn the_largest_weight_may_be_in_the_middle() {
+        let latent = Schedule::new(stable_diffusion()).expect("valid");
+        for schedule in [Schedule::default(), latent] {
+            let largest = LossWeighting::MinSnr(5.0).largest(PredictionKind::V, &schedule);
+            assert!((0.83..=5.0 / 6.0).contains(&largest), "{largest}");
+        }
+    }
+
+    #[test]
+    fn a_weight_is_chosen_that_stays_bounded() {
+        let cosine = ScheduleConfig::default();
+        let upside_down = ScheduleConfig::Cosine {
+            log_snr_min: 1.0,
+            log_snr_max: -1.0,
+        };
+        for (kind, schedule, chosen) in [
+            (PredictionKind::V, &cosine, LossWeighting::TruncatedSnr),
+            (PredictionKind::X, &cosine, LossWeighting::MinSnr(5.0)),
+            (PredictionKind::Eps, &cosine, LossWeighting::Snr),
+            (
+                PredictionKind::Eps,
+                &stable_diffusion(),
+                LossWeighting::TruncatedSnr,
+            ),
+        ] {
+            let ours = LossWeighting::choose(None, kind, schedule).expect("valid");
+            assert_eq!(ours, chosen, "{kind:?}");
+            assert!(ours.check_bounded_for(kind, schedule).is_ok());
+            let asked = Some(LossWeighting::Uniform);
+            let kept = LossWeighting::choose(asked, kind, schedule).expect("valid");
+            assert_eq!(kept, LossWeighting::Uniform);
+            assert!(LossWeighting::choose(None, kind, &upside_down).is_err());
+        }
+        for (weighting, kind, said) in [
+            (LossWeighting::TruncatedSnr, PredictionKind::X, "the image"),
+            (
+                LossWeighting::TruncatedSnr,
+                PredictionKind::Eps,
+                "the noise",
+            ),
+        ] {
+            let refused = weighting.check_bounded_for(kind, &cosine);
+            let message = refused.expect_err("without bound").to_string();
+            assert!(message.contains(said), "{message}");
+        }
+    }
+
+    #[test]
+    fn weights_out_of_range_or_without_bound_are_refused() {
+        assert!(LossWeighting::MinSnr(0.0).check("weighting").is_err());
+        assert!(
+            LossWeighting::MinSnr(0.0)
+                .check_bounded("weighting")
+                .is_err()
+        );
+        for weighting in [LossWeighting::Uniform, LossWeighting::MinSnr(5.0)] {
+            assert!(weighting.check("weighting").is_ok());
+            assert!(weighting.check_bounded("weighting").is_ok());
+        }
+        assert!(LossWeighting::Snr.check("weighting").is_ok());
+        let refused = LossWeighting::Snr.check_bounded("error_weight");
+        assert_eq!(refused.expect_err("no bound").key, "error_weight");
     }
 }

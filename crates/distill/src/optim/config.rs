@@ -227,6 +227,32 @@ mod tests {
         assert_eq!(Ema::Decay(0.9).decay(1000, 8000, 8), 0.9);
     }
 
+    /// While few samples have been seen, by hand.
+    #[test]
+    fn averages_are_short_at_first() {
+        assert_eq!(Ema::Decay(0.999).decay(5, 40, 8), 6.0 / 15.0);
+        // 5 % of 160 samples are a batch of 8, which is then the half-life.
+        assert_eq!(Ema::HalfLife(800.0).decay(20, 160, 8), 0.5);
+        assert_eq!(Ema::HalfLife(4.0).decay(20, 160, 8), 0.25);
+    }
+
+    #[test]
+    fn numbers_outside_their_range_are_refused() {
+        let key = |change: fn(&mut OptimConfig)| {
+            let mut config = config();
+            change(&mut config);
+            config.validate().expect_err("refused").key
+        };
+        assert_eq!(config().validate(), Ok(()));
+        assert_eq!(key(|c| c.batch = 0), "batch");
+        assert_eq!(key(|c| c.micro_batch = Some(0)), "micro_batch");
+        assert_eq!(key(|c| c.lr = 0.0), "lr");
+        assert_eq!(key(|c| c.weight_decay = -0.1), "weight_decay");
+        assert_eq!(key(|c| c.clip = 0.0), "clip");
+        assert_eq!(key(|c| c.ema = Some(Ema::Decay(1.0))), "ema.decay");
+        assert_eq!(key(|c| c.ema = Some(Ema::HalfLife(0.0))), "ema.half-life");
+    }
+
     #[test]
     fn a_micro_batch_must_divide_the_batch() {
         let mut config = config();

@@ -125,3 +125,83 @@ pub(super) fn digest<M: Module>(module: &M) -> u64 {
     module.visit(&mut digest);
     digest.0.finish()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    use burn::tensor::Device;
+
+    /// A parameter in training with a gradient, one without, and one that is frozen.
+    #[derive(Module, Debug)]
+    struct Three {
+        moved: Param<Tensor<2>>,
+        still: Param<Tensor<1>>,
+        frozen: Param<Tensor<1>>,
+    }
+
+    fn parameter<const D: usize>(values: &[f32], shape: [usize; D]) -> Param<Tensor<D>> {
+        let data = TensorData::new(values.to_vec(), shape);
+        Param::from_tensor(Tensor::from_data(data, &Device::flex()))
+    }
+
+    /// Its gradients are 1 to 4 for `moved`.
+    fn three() -> (Three, GradientsParams) {
+        let module = Three {
+            moved: parameter(&[0.5; 4], [2, 2]),
+            still: parameter(&[7.0; 3], [3]),
+            frozen: parameter(&[9.0; 2], [2]),
+        };
+        let module = module.unfreeze().train();
+        let module = Three {
+            frozen: module.frozen.set_require_grad(false),
+            ..module
+        };
+        let factors = TensorData::new(vec![1.0f32, 2.0, 3.0, 4.0], [2, 2]);
+        let device = module.moved.val().device();
+        let loss = (module.moved.val() * Tensor::from_data(factors, &device)).sum();
+        let gradients = GradientsParams::from_grads(loss.backward(), &module);
+        (module, gradients)
+    }
+
+    fn moved(gradients: &GradientsParams, module: &Three) -> Vec<f32> {
+        let gradient = gradients.get::<2>(module.moved.id).expect("a gradient");
+        gradient.into_data().try_to_vec().expect("f32 data")
+    }
+
+    /// A row holds every parameter in training, and gives back what was put in: no gradient where
+    /// there was none.
+    #[test]
+    fn gradients_survive_their_row() {
+        let (module, gradients) = three();
+        let (row, present) = flatten(gradients, &module);
+        assert_eq!(row, [1.0, 2.0, 3.0, 4.0, 0.0, 0.0, 0.0]);
+        assert!(row[4..].iter().all(|value| value.is_sign_negative()));
+        assert_eq!(present, [1, 0]);
+        let back = unflatten(&row, &present, &module);
+        assert_eq!(moved(&back, &module), [1.0, 2.0, 3.0, 4.0]);
+        assert!(back.get::<1>(module.still.id).is_none());
+        assert!(back.get::<1>(module.frozen.id).is_none());
+    }
+
+    #[test]
+    fn norms_and_factors_are_of_all_gradients() {
+        let (module, mut gradients) = three();
+        let norm = squared_norm(&gradients, &module).into_scalar::<f32>();
+        assert_eq!(norm, 30.0);
+        scale(&mut gradients, &module, 0.5);
+        assert_eq!(moved(&gradients, &module), [0.5, 1.0, 1.5, 2.0]);
+    }
+
+    #[test]
+    fn other_parameters_have_another_digest() {
+        let (module, _) = three();
+        let before = digest(&module);
+        assert_eq!(before, digest(&module.clone()));
+        let other = Three {
+            frozen: parameter(&[9.0, 8.0], [2]),
+            ..module
+        };
+        assert_ne!(before, digest(&other));
+    }
+}

@@ -5,6 +5,7 @@ mod config;
 mod ema;
 mod gradients;
 mod player;
+mod seed;
 mod stepper;
 mod sums;
 

@@ -1,5 +1,6 @@
 //! One update after another: the state that training carries along.
 
+use super::seed::mix;
 use super::sums::Sums;
 use super::{OptimConfig, ema, gradients};
 use crate::method::{Batch, Objective, Peer, Student};
@@ -396,12 +397,4 @@ fn of_all_ranks(world: &World, own: Vec<(f64, f64)>) -> Result<Vec<(f64, f64)>, 
 fn read(tensor: Tensor<1>) -> Vec<f64> {
     let values = tensor.into_data().try_to_vec::<f32>().unwrap_or_default();
     values.into_iter().map(f64::from).collect()
-}
-
-/// A seed for the framework's generator from the run's seed and the clock (splitmix64).
-fn mix(seed: u64, clock: u64) -> u64 {
-    let mut x = seed ^ clock.wrapping_mul(0x9E37_79B9_7F4A_7C15);
-    x = (x ^ (x >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
-    x = (x ^ (x >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
-    x ^ (x >> 31)
 }

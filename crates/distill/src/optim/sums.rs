@@ -66,3 +66,14 @@ fn either(a: &[u8], b: &[u8]) -> Vec<u8> {
         false => a.iter().zip(b).map(|(a, b)| a | b).collect(),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_gradient_is_there_if_one_rank_has_it() {
+        assert_eq!(either(&[], &[1, 0]), [1, 0]);
+        assert_eq!(either(&[1, 0, 1, 0], &[1, 1, 0, 0]), [1, 1, 1, 0]);
+    }
+}

@@ -181,3 +181,178 @@ fn sums(values: Tensor<4>) -> Vec<f64> {
     let sums: Tensor<2> = values.flatten::<2>(1, 3).sum_dim(1);
     sums.into_data().iter::<f64>().collect()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use burn::tensor::Device;
+    use fewstep_diffusion::analytic::{Gaussian, GaussianDenoiser};
+    use fewstep_diffusion::{CfgDenoiser, Prediction, Schedule};
+    use fewstep_formats::Model;
+
+    const CLASS: Gaussian = Gaussian { mu: 0.4, s: 0.3 };
+    const ALL: Gaussian = Gaussian { mu: -0.1, s: 0.7 };
+    const PIXELS: [f64; 2] = [0.8, -0.3];
+
+    fn teacher() -> CfgDenoiser<GaussianDenoiser> {
+        let model = GaussianDenoiser::new(Schedule::default(), vec![CLASS], ALL);
+        CfgDenoiser::new(model)
+    }
+
+    /// A student that follows half of the guidance that it is asked for, in steps of the teacher's
+    /// flow from each time to another.
+    struct Half {
+        teacher: CfgDenoiser<GaussianDenoiser>,
+        step: Option<(f64, usize)>,
+    }
+
+    impl Denoiser for Half {
+        fn predict(&self, z: Tensor<4>, t: &[f64], inputs: &Inputs) -> Prediction {
+            let w = inputs.w.iter().flatten().map(|w| w / 2.0).collect();
+            let asked = inputs.clone().with_w(w);
+            let Some((to, parts)) = self.step else {
+                return self.teacher.predict(z, t, &asked);
+            };
+            let levels = self.schedule().levels(t);
+            let reached = landing(&self.teacher, z.clone(), (t[0], to), parts, &asked);
+            // v that lands there in one step: z_s = cos δ z + sin δ v.
+            let delta = level(to).angle - levels[0].angle;
+            let v = (reached - z.clone() * delta.cos()) / delta.sin();
+            Prediction::new(fewstep_diffusion::PredictionKind::V, v, z, levels)
+        }
+        fn schedule(&self) -> &Schedule {
+            self.teacher.schedule()
+        }
+    }
+
+    fn level(t: f64) -> NoiseLevel {
+        match t == 0.0 {
+            true => NoiseLevel::CLEAN,
+            false => Schedule::default().at(t),
+        }
+    }
+
+    /// Where so many even steps lead.
+    fn landing(
+        model: &dyn Denoiser,
+        z: Tensor<4>,
+        (from, to): (f64, f64),
+        parts: usize,
+        inputs: &Inputs,
+    ) -> Tensor<4> {
+        (0..parts).fold(z, |z, part| {
+            let time =
+                |k: usize| from * (parts - k) as f64 / parts as f64 + to * k as f64 / parts as f64;
+            let prediction = model.predict(z, &[time(part); PIXELS.len()], inputs);
+            prediction.ddim(&[level(time(part + 1)); PIXELS.len()])
+        })
+    }
+
+    fn compared(step: Option<(f64, usize)>, t: f64, w: f64) -> KeptGuidance {
+        let comparison = Comparison {
+            student: Box::new(Half {
+                teacher: teacher(),
+                step,
+            }),
+            teacher: Box::new(teacher()),
+            teacher_steps: 12,
+            w,
+        };
+        let inputs = Inputs::classes([0; PIXELS.len()]);
+        let z = per_sample(PIXELS, &Device::flex());
+        let to = step.map(|(to, _)| to);
+        comparison.at(Step { t, to }, z, &inputs, &inputs)
+    }
+
+    /// v is affine in w, and so its change is half of the teacher's at half of w.
+    #[test]
+    fn half_of_the_guidance_is_half_of_w() {
+        for t in [1.0, 0.5, 0.1] {
+            let kept = compared(None, t, 3.0);
+            assert_eq!(kept.t, t);
+            for (along, length) in kept.along.iter().zip(&kept.length) {
+                assert!((along / length - 1.5).abs() < 1e-3, "{along} of {length}");
+            }
+            let level = Schedule::default().at(t);
+            for (z, length) in PIXELS.iter().zip(&kept.length) {
+                let [(a, b), (a_0, b_0)] = [CLASS, ALL].map(|data| data.velocity(level));
+                let change = 3.0 * ((a - a_0) * z + b - b_0);
+                assert!((length - change * change).abs() < 1e-3 * length.abs());
+            }
+            // Without guidance there is none, and it is compared with a change of w = 1.
+            let none = compared(None, t, 0.0);
+            assert!(none.along.iter().all(|along| along.abs() < 1e-5));
+            let ninth = none.length.iter().zip(&kept.length);
+            assert!(
+                ninth
+                    .into_iter()
+                    .all(|(one, three)| (9.0 * one / three - 1.0).abs() < 1e-3)
+            );
+        }
+    }
+
+    /// A step is compared with as many of the teacher's small steps as it is long: 12 from noise to
+    /// image are 6 for half of the way. Their change is not quite affine in w.
+    #[test]
+    fn steps_are_compared_with_the_teachers_small_steps() {
+        for (t, to, parts) in [(1.0, 0.5, 6), (0.5, 0.25, 3), (0.5, 0.0, 6), (0.05, 0.0, 1)] {
+            let kept = compared(Some((to, parts)), t, 3.0);
+            let inputs = Inputs::classes([0; PIXELS.len()]);
+            let z = per_sample(PIXELS, &Device::flex());
+            let reached = |w: f64| {
+                let asked = inputs.clone().with_w(vec![w; PIXELS.len()]);
+                sums(landing(&teacher(), z.clone(), (t, to), parts, &asked))
+            };
+            let (plain, half, whole) = (reached(0.0), reached(1.5), reached(3.0));
+            let sine = (level(to).angle - level(t).angle).sin();
+            for k in 0..PIXELS.len() {
+                let [half, whole] = [half[k] - plain[k], whole[k] - plain[k]].map(|d| d / sine);
+                let error = (kept.along[k] - 3.0 * half * whole).abs();
+                assert!(error < 1e-3 * kept.along[k].abs(), "{t} to {to}: {kept:?}");
+                let error = (kept.length[k] - whole * whole).abs();
+                assert!(error < 1e-3 * kept.length[k], "{t} to {to}: {kept:?}");
+            }
+        }
+    }
+
+    /// All steps where there are few, and five of many, in lengths of the sampler.
+    #[test]
+    fn models_are_asked_at_the_steps_that_they_know() {
+        let device = Device::flex();
+        let source = crate::ModelSource::find("builtin:fashion-mnist-teacher", None);
+        let model = source.and_then(|s| s.model(&device)).expect("embedded");
+        let steps = |sampler, steps: usize| {
+            let mut model: Model = model.clone();
+            model.recipe.role = Role::Student {
+                sampler,
+                steps: None,
+            };
+            let generator = Generator::new(model, &device).expect("a generator");
+            let known = generator.distilled_steps(steps).into_iter();
+            known.map(|step| (step.t, step.to)).collect::<Vec<_>>()
+        };
+        let to = |t, to| (t, Some(to));
+        assert_eq!(
+            steps(DistilledFor::Deterministic, 4),
+            [to(1.0, 0.75), to(0.75, 0.5), to(0.5, 0.25), to(0.25, 0.0)]
+        );
+        assert_eq!(
+            steps(DistilledFor::Stochastic, 2),
+            [to(1.0, 0.0), to(0.5, 0.0)]
+        );
+        assert_eq!(
+            steps(DistilledFor::Stochastic, 4),
+            [to(1.0, 0.5), to(0.75, 0.25), to(0.5, 0.0), to(0.25, 0.0)]
+        );
+        assert_eq!(
+            steps(DistilledFor::Consistency, 2),
+            [to(1.0, 0.0), to(0.5, 0.0)]
+        );
+        let of_many: Vec<f64> = steps(DistilledFor::Deterministic, 10)
+            .into_iter()
+            .map(|(t, _)| t)
+            .collect();
+        assert_eq!(of_many, [1.0, 0.8, 0.6, 0.4, 0.2]);
+        assert_eq!(steps(DistilledFor::Any, 4), TIMES.map(|t| (t, None)));
+    }
+}

@@ -65,4 +65,21 @@ mod tests {
         let error = substeps(Some(10), 4).expect_err("no multiple");
         assert!(error.contains("such as 12"), "{error}");
     }
+
+    #[test]
+    fn settings_out_of_range_are_refused() {
+        let key = |change: fn(&mut AdaptConfig)| {
+            let mut config = AdaptConfig {
+                updates: 1,
+                teacher_steps: Some(8),
+                optim: OptimConfig::of(1, 1e-3),
+            };
+            assert_eq!(config.validate(), Ok(()));
+            change(&mut config);
+            config.validate().expect_err("refused").key
+        };
+        assert_eq!(key(|c| c.updates = 0), "adapt.updates");
+        assert_eq!(key(|c| c.teacher_steps = Some(0)), "adapt.teacher_steps");
+        assert_eq!(key(|c| c.optim.clip = -1.0), "adapt.optim.clip");
+    }
 }

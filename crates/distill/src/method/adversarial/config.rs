@@ -117,3 +117,30 @@ impl Default for Penalty {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn settings_out_of_range_are_refused() {
+        let key = |change: fn(&mut AdversarialConfig)| {
+            let mut config = AdversarialConfig::default();
+            change(&mut config);
+            config.validate().expect_err("refused").key
+        };
+        assert_eq!(AdversarialConfig::default().validate(), Ok(()));
+        assert_eq!(key(|c| c.steps = Some(0)), "steps");
+        assert_eq!(key(|c| c.critic_updates = 0), "critic_updates");
+        assert_eq!(key(|c| c.head_start = u64::MAX), "head_start");
+        assert_eq!(key(|c| c.times = [0.5, 0.4]), "times");
+        assert_eq!(key(|c| c.heads.width = 0), "heads.width");
+        assert_eq!(key(|c| c.heads.width = WIDTH_MULTIPLE + 1), "heads.width");
+        assert_eq!(
+            key(|c| c.heads.penalty.weight = -1.0),
+            "heads.penalty.weight"
+        );
+        assert_eq!(key(|c| c.heads.penalty.noise = 0.0), "heads.penalty.noise");
+        assert_eq!(key(|c| c.discriminator.lr = Some(-1.0)), "discriminator.lr");
+    }
+}

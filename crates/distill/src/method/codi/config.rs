@@ -123,3 +123,45 @@ impl CodiConfig {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn settings_out_of_range_are_refused() {
+        let key = |change: fn(&mut CodiConfig)| {
+            let mut config = CodiConfig::default();
+            change(&mut config);
+            config.validate().expect_err("refused").key
+        };
+        assert_eq!(CodiConfig::default().validate(), Ok(()));
+        assert_eq!(key(|c| c.intervals = 0), "intervals");
+        assert_eq!(
+            key(|c| c.distance = Distance::PseudoHuber(0.0)),
+            "pseudo-huber"
+        );
+        assert_eq!(
+            key(|c| c.guidance_distance = Distance::PseudoHuber(-1.0)),
+            "pseudo-huber"
+        );
+        assert_eq!(key(|c| c.error_weight = LossWeighting::Snr), "error_weight");
+        assert_eq!(key(|c| c.consistency_weight = -1.0), "consistency_weight");
+        assert_eq!(key(|c| c.guidance_weight = f64::NAN), "guidance_weight");
+    }
+
+    /// Either term may be left out, but not both.
+    #[test]
+    fn one_term_is_enough() {
+        for (consistency_weight, guidance_weight, works) in
+            [(0.0, 1.0, true), (1.0, 0.0, true), (0.0, 0.0, false)]
+        {
+            let config = CodiConfig {
+                consistency_weight,
+                guidance_weight,
+                ..CodiConfig::default()
+            };
+            assert_eq!(config.validate().is_ok(), works);
+        }
+    }
+}

@@ -62,3 +62,27 @@ impl ConsistencyConfig {
         self.error_weight.check_bounded("error_weight")
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn settings_out_of_range_are_refused() {
+        let key = |change: fn(&mut ConsistencyConfig)| {
+            let mut config = ConsistencyConfig::default();
+            change(&mut config);
+            config.validate().expect_err("refused").key
+        };
+        assert_eq!(ConsistencyConfig::default().validate(), Ok(()));
+        assert_eq!(key(|c| c.intervals = 0), "intervals");
+        assert_eq!(
+            key(|c| c.distance = Distance::PseudoHuber(0.0)),
+            "pseudo-huber"
+        );
+        assert_eq!(
+            key(|c| c.error_weight = LossWeighting::TruncatedSnr),
+            "error_weight"
+        );
+    }
+}

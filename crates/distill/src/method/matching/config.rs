@@ -122,3 +122,65 @@ impl MatchingConfig {
         optim.map_err(|e| e.within("fake_score"))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn settings_out_of_range_are_refused() {
+        let key = |change: fn(&mut MatchingConfig)| {
+            let mut config = MatchingConfig::default();
+            change(&mut config);
+            config.validate().expect_err("refused").key
+        };
+        assert_eq!(MatchingConfig::default().validate(), Ok(()));
+        assert_eq!(key(|c| c.steps = Some(0)), "steps");
+        assert_eq!(key(|c| c.critic_updates = 0), "critic_updates");
+        assert_eq!(key(|c| c.times = [0.5, 0.5]), "times");
+        assert_eq!(key(|c| c.w_factor = 0.0), "w_factor");
+        assert_eq!(key(|c| c.gan.weight = -0.1), "gan.weight");
+        assert_eq!(
+            key(|c| c.gan.fake_score_weight = 0.0),
+            "gan.fake_score_weight"
+        );
+        assert_eq!(key(|c| c.gan.heads.width = 3), "gan.heads.width");
+        assert_eq!(key(|c| c.fake_score.clip = 0.0), "fake_score.clip");
+    }
+
+    /// A GAN term is off unless it counts something, and its heads judge at the times of the scores.
+    #[test]
+    fn heads_are_there_where_they_count() {
+        let mut config = MatchingConfig::default();
+        assert_eq!(config.gan.heads(), None);
+        assert!(config.discrimination().is_none());
+        config.gan.weight = 0.5;
+        config.gan.heads.width = 32;
+        config.gan.fake_score_weight = 0.25;
+        config.times = [0.1, 0.8];
+        assert_eq!(config.gan.heads(), Some(config.gan.heads));
+        let (weight, learnt) = config.discrimination().expect("a GAN term");
+        assert_eq!((weight, learnt.times), (0.25, [0.1, 0.8]));
+    }
+
+    /// Settings that say nothing are not written, so that recipes stay short.
+    #[test]
+    fn what_is_usual_is_not_written() {
+        let written = |config: &MatchingConfig| toml::to_string(config).expect("TOML");
+        let usual = MatchingConfig::default();
+        let changed = MatchingConfig {
+            w_factor: 2.0,
+            trained_steps: TrainedSteps::Last,
+            gan: GanConfig {
+                weight: 0.5,
+                ..GanConfig::default()
+            },
+            ..usual.clone()
+        };
+        for key in ["w_factor", "trained_steps", "gan"] {
+            assert!(!written(&usual).contains(key), "{key}");
+            assert!(written(&changed).contains(key), "{key}");
+        }
+        assert_eq!(toml::from_str(&written(&changed)), Ok(changed));
+    }
+}

@@ -121,10 +121,21 @@ mod tests {
 
     #[test]
     fn steps_that_cannot_be_halved_are_refused() {
-        for (start, end) in [(12, 8), (8, 8), (10, 3), (4, 8), (8, 0)] {
+        for (start, end) in [(12, 8), (8, 8), (10, 3), (9, 4), (12, 4), (4, 8), (8, 0)] {
             let error = progressive(start, end, Updates::Each(1)).rounds();
             assert!(error.is_err(), "{start} to {end}");
         }
         assert!(progressive(8, 2, Updates::List(vec![1])).rounds().is_err());
+    }
+
+    #[test]
+    fn settings_out_of_range_are_refused() {
+        let of = |updates| progressive(8, 1, updates).validate().map_err(|e| e.key);
+        assert_eq!(of(Updates::Each(1)), Ok(()));
+        assert_eq!(of(Updates::Each(0)), Err("progressive.updates".into()));
+        let mut config = progressive(8, 1, Updates::Each(1));
+        config.optim.clip = 0.0;
+        let refused = config.validate().expect_err("refused");
+        assert_eq!(refused.key, "progressive.optim.clip");
     }
 }

@@ -138,6 +138,9 @@ pub(super) fn check_w(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use fewstep_diffusion::{
+        ControlSpec, IMAGE_GUIDANCE_SCALE, PredictionKind, Provenance, ScheduleConfig, Task,
+    };
     use fewstep_nn::{TextAttention, UNetConfig};
 
     #[test]
@@ -165,6 +168,201 @@ mod tests {
         ] {
             let error = check_networks([teacher(), start]).expect_err("refused");
             assert!(error.contains(said), "{error}");
+        }
+    }
+
+    /// Of a student with four deterministic steps, and of its teacher but for role and guidance.
+    fn recipe() -> SamplerRecipe {
+        SamplerRecipe {
+            version: 1,
+            role: role(DistilledFor::Deterministic, Some(4)),
+            prediction: PredictionKind::V,
+            schedule: ScheduleConfig::default(),
+            guidance: INPUT,
+            image_guidance: None,
+            resolution: [1, 8, 8],
+            classes: vec!["a".into()],
+            clip: true,
+            clip_skip: 0,
+            control: None,
+            default_sampler: None,
+            provenance: Provenance::default(),
+        }
+    }
+
+    fn role(sampler: DistilledFor, steps: Option<usize>) -> Role {
+        Role::Student { sampler, steps }
+    }
+
+    const INPUT: Guidance = Guidance::Input {
+        w_min: 0.0,
+        w_max: 2.0,
+        default: 1.0,
+    };
+    const FIXED: Guidance = Guidance::Fixed { w: 1.5 };
+    const RANGE: Option<GuidanceWeights> = Some(GuidanceWeights::Range([0.0, 2.0]));
+    const ONE: Option<GuidanceWeights> = Some(GuidanceWeights::Single(1.5));
+
+    fn said(checked: Result<(), String>) -> String {
+        checked.expect_err("refused")
+    }
+
+    #[test]
+    fn judges_know_every_noise_level() {
+        let of = |role| check_judge(&SamplerRecipe { role, ..recipe() });
+        assert!(of(Role::Teacher).is_ok() && of(role(DistilledFor::Any, None)).is_ok());
+        for sampler in [DistilledFor::Deterministic, DistilledFor::Consistency] {
+            assert!(said(of(role(sampler, None))).contains("noise levels"));
+        }
+    }
+
+    #[test]
+    fn a_student_of_other_images_is_refused() {
+        assert!(check_same(&recipe(), &recipe()).is_ok());
+        let mirror = ControlSpec {
+            task: Task::Image,
+            shape: [1, 8, 8],
+        };
+        let changes: [(SamplerRecipe, &str); 7] = [
+            (
+                SamplerRecipe {
+                    classes: vec![],
+                    ..recipe()
+                },
+                "classes",
+            ),
+            (
+                SamplerRecipe {
+                    resolution: [1, 8, 16],
+                    ..recipe()
+                },
+                "another size",
+            ),
+            (
+                SamplerRecipe {
+                    schedule: ScheduleConfig::Cosine {
+                        log_snr_min: -10.0,
+                        log_snr_max: 10.0,
+                    },
+                    ..recipe()
+                },
+                "schedule",
+            ),
+            (
+                SamplerRecipe {
+                    control: Some(mirror),
+                    ..recipe()
+                },
+                "control images",
+            ),
+            (
+                SamplerRecipe {
+                    clip: false,
+                    ..recipe()
+                },
+                "range of values",
+            ),
+            (
+                SamplerRecipe {
+                    clip_skip: 1,
+                    ..recipe()
+                },
+                "CLIP skip",
+            ),
+            (
+                SamplerRecipe {
+                    image_guidance: Some(9.0),
+                    ..recipe()
+                },
+                "image guidance",
+            ),
+        ];
+        for (start, what) in changes {
+            let message = said(check_same(&recipe(), &start));
+            assert!(message.contains(what), "{message}");
+        }
+    }
+
+    /// Only a scale that is folded in, and that one of both names, can be another one.
+    #[test]
+    fn image_guidance_is_compared_where_it_is_folded_in() {
+        let with = |guidance, image_guidance| SamplerRecipe {
+            guidance,
+            image_guidance,
+            ..recipe()
+        };
+        let plain = with(Guidance::ClassifierFree, None);
+        assert!(!guides_otherwise(&plain, &with(INPUT, None)));
+        assert!(!guides_otherwise(
+            &plain,
+            &with(INPUT, Some(IMAGE_GUIDANCE_SCALE))
+        ));
+        assert!(guides_otherwise(&plain, &with(INPUT, Some(9.0))));
+        assert!(guides_otherwise(
+            &with(Guidance::ClassifierFree, Some(9.0)),
+            &with(INPUT, None)
+        ));
+        // A student without guidance has none folded in, and a teacher without has a scale of 1.
+        assert!(!guides_otherwise(&plain, &with(Guidance::None, Some(9.0))));
+        assert!(!guides_otherwise(
+            &with(Guidance::None, None),
+            &with(INPUT, None)
+        ));
+    }
+
+    #[test]
+    fn only_deterministic_students_go_on() {
+        let of = |role, wanted| {
+            let start = SamplerRecipe { role, ..recipe() };
+            check_sampler("matching.steps", wanted, &start)
+        };
+        let deterministic = |steps| role(DistilledFor::Deterministic, steps);
+        assert!(of(deterministic(Some(4)), None).is_ok());
+        assert!(of(deterministic(Some(4)), Some(4)).is_ok());
+        assert!(said(of(deterministic(Some(4)), Some(2))).contains("`matching.steps` is 2"));
+        for role in [deterministic(None), role(DistilledFor::Any, None)] {
+            assert!(of(role.clone(), Some(1)).is_ok());
+            assert!(said(of(role, None)).contains("set `matching.steps`"));
+        }
+        let stochastic = role(DistilledFor::Stochastic, Some(4));
+        assert!(said(of(stochastic, None)).contains("stochastic sampler"));
+        assert!(said(of(Role::Teacher, None)).contains("is a teacher"));
+    }
+
+    #[test]
+    fn w_is_taken_alike_by_all() {
+        use Guidance::{ClassifierFree, None as Unguided};
+        for (weights, teacher, start) in [
+            (None, ClassifierFree, Unguided),
+            (None, Unguided, Unguided),
+            (RANGE, ClassifierFree, INPUT),
+            (RANGE, INPUT, INPUT),
+            (ONE, ClassifierFree, FIXED),
+            (ONE, FIXED, FIXED),
+        ] {
+            let checked = check_w(weights, teacher, start);
+            assert_eq!(checked, Ok(()), "{weights:?} {teacher:?} {start:?}");
+        }
+        for (weights, teacher, start, what) in [
+            (None, ClassifierFree, INPUT, "give a range"),
+            (ONE, ClassifierFree, INPUT, "give a range"),
+            (RANGE, ClassifierFree, FIXED, "for w = 1.5 only"),
+            (
+                Some(GuidanceWeights::Single(2.0)),
+                ClassifierFree,
+                FIXED,
+                "for w = 1.5 only",
+            ),
+            (RANGE, ClassifierFree, Unguided, "knows no guidance"),
+            (RANGE, ClassifierFree, ClassifierFree, "two branches"),
+            (RANGE, Unguided, INPUT, "no unconditional branch"),
+            (ONE, Unguided, FIXED, "no unconditional branch"),
+            (RANGE, FIXED, INPUT, "alike"),
+            (ONE, INPUT, FIXED, "alike"),
+            (None, INPUT, Unguided, "alike"),
+        ] {
+            let message = said(check_w(weights, teacher, start));
+            assert!(message.contains(what), "{message}");
         }
     }
 }

@@ -135,3 +135,68 @@ pub(super) fn check_shared(method: &str, shared: &SharedSettings) -> Result<(), 
         format!("`{key}` has no meaning with `method = \"{method}\"`, where {why}: remove it"),
     ))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::method::adversarial::AdversarialMethod;
+    use crate::method::denoising::DenoisingMethod;
+    use crate::method::matching::MatchingMethod;
+    use crate::method::{Control, InRecipe, LossWeighting};
+    use fewstep_nn::WEmbedding;
+
+    fn key(
+        check: fn(&SharedSettings) -> Result<(), RecipeError>,
+        change: fn(&mut SharedSettings),
+    ) -> Option<String> {
+        let mut shared = SharedSettings {
+            control: Control::default(),
+            w: None,
+            w_embedding: WEmbedding {
+                dim: 8,
+                scale: 250.0,
+            },
+            label_dropout: 0.0,
+            weighting: None,
+            student_prediction: StudentPrediction::Auto,
+            student: None,
+            lr: 1e-4,
+        };
+        change(&mut shared);
+        check(&shared).err().map(|error| error.key)
+    }
+
+    #[test]
+    fn keys_that_mean_nothing_are_refused() {
+        for check in [
+            MatchingMethod::check_shared,
+            AdversarialMethod::check_shared,
+        ] {
+            let key = |change| key(check, change);
+            assert_eq!(key(|_| {}), None);
+            assert_eq!(
+                key(|s| s.student_prediction = StudentPrediction::Teacher),
+                None
+            );
+            assert_eq!(
+                key(|s| s.control.train = Trained::ControlNet),
+                Some("train".into())
+            );
+            assert_eq!(key(|s| s.label_dropout = 0.1), Some("label_dropout".into()));
+            let prediction = key(|s| s.student_prediction = StudentPrediction::V);
+            assert_eq!(prediction, Some("student_prediction".into()));
+        }
+        let weighted = |s: &mut SharedSettings| s.weighting = Some(LossWeighting::Snr);
+        assert_eq!(key(MatchingMethod::check_shared, weighted), None);
+        let refused = key(AdversarialMethod::check_shared, weighted);
+        assert_eq!(refused, Some("weighting".into()));
+        let denoising = |change| key(DenoisingMethod::check_shared, change);
+        assert_eq!(denoising(|_| {}), None);
+        assert_eq!(
+            denoising(|s| s.w = Some(GuidanceWeights::Single(1.0))),
+            Some("w".into())
+        );
+        let prediction = denoising(|s| s.student_prediction = StudentPrediction::V);
+        assert_eq!(prediction, Some("student_prediction".into()));
+    }
+}
