@@ -168,6 +168,7 @@ pub(crate) fn matching(change: fn(&mut MatchingConfig), start: Option<Model>) ->
     MatchingMethod {
         config,
         start: start.map(Into::into),
+        train: Trained::Full,
         weights: None,
         embedding: W,
         weighting: None,
@@ -183,6 +184,7 @@ pub(crate) fn adversarial(start: Option<Model>) -> AdversarialMethod {
             ..AdversarialConfig::default()
         },
         start: start.map(Into::into),
+        train: Trained::Full,
         weights: None,
         embedding: W,
         lr: 1e-4,
