@@ -5,11 +5,11 @@ use crate::{
 };
 use serde::{Deserialize, Serialize};
 
-/// What a [`Backbone`] is built from. It is stored as the configuration of the network inside.
+/// What a [`Backbone`](super::Backbone) is built from. It is stored as the configuration of the network inside.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(untagged, from = "UNetConfig")]
 pub enum BackboneConfig {
-    /// Of a [`UNet`].
+    /// Of a [`UNet`](crate::UNet).
     UNet(UNetConfig),
 }
 
