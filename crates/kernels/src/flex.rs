@@ -4,14 +4,16 @@ use crate::backend::{AttentionSaved, KernelBackend, NormGradients, NormInputs, s
 use crate::cpu::dot::Dot;
 use crate::cpu::simd::Isa;
 use crate::cpu::weights::{Blocks, Weights};
-use crate::cpu::{attention, conv, gelu, linear, norm, resample, update};
+use crate::cpu::{attention, conv, gelu, linear, matmul, norm, resample, tokens, update};
 use crate::extension::Weight;
 use crate::options::{AdamStep, ConvOptions, NormOptions};
 use crate::precision;
 use crate::q8;
 use burn::backend::flex::{FlexQTensor, FlexTensor};
-use burn::backend::{DType, Flex, TensorMetadata};
-use burn::tensor::{Shape, TensorData};
+use burn::backend::{
+    BackendTensor, DType, DispatchKindConversion, DispatchTensor, Flex, TensorMetadata,
+};
+use burn::tensor::{Shape, Tensor, TensorData};
 use std::sync::Arc;
 
 /// A tensor whose elements are in order, without gaps.
@@ -105,8 +107,13 @@ impl KernelBackend for Flex {
         let (x, weight, bias) = (Floats::new(x), Stored::new(weight), bias.map(Floats::new));
         let ([rows, from], [_, to]) = (x.0.shape().dims(), weight.shape().dims());
         let bias = bias.as_ref().map(Floats::slice);
-        let (isa, dot) = (Isa::best(), precision::dot());
-        let y = linear::forward(isa, dot, [from, to], x.slice(), weight.weights(), bias);
+        let (isa, dot, size) = (Isa::best(), precision::dot(), [from, to]);
+        let y = match weight {
+            Stored::Floats(_) if dot.is_none() => {
+                matmul::forward(size, x.slice(), weight.weights(), bias)
+            }
+            _ => linear::forward(isa, dot, size, x.slice(), weight.weights(), bias),
+        };
         tensor(y, [rows, to])
     }
 
@@ -216,12 +223,31 @@ impl KernelBackend for Flex {
     }
 }
 
+/// A kernel without a gradient, for a tensor on the CPU without a graph.
+pub(crate) fn apply<const D: usize, const E: usize>(
+    x: Tensor<D>,
+    kernel: impl FnOnce(FlexTensor) -> FlexTensor,
+) -> Tensor<E> {
+    let x = <DispatchTensor as DispatchKindConversion<Flex>>::try_into_backend(x.into_dispatch());
+    let x = x.expect("a tensor on the CPU without a graph").float();
+    let y = BackendTensor::<Flex>::Float(kernel(x));
+    Tensor::from_dispatch(DispatchTensor::from_backend(y))
+}
+
+/// `[images, rows, columns]` to `[images, columns, rows]`, in order and without gaps.
+pub(crate) fn transposed(x: FlexTensor) -> FlexTensor {
+    let x = Floats::new(x);
+    let [images, rows, columns] = x.0.shape().dims();
+    let y = tokens::transposed(Isa::best(), x.slice(), [rows, columns]);
+    tensor(y, [images, columns, rows])
+}
+
 /// One half of each row times GELU of the other.
 pub(crate) fn geglu(x: FlexTensor) -> FlexTensor {
     let x = Floats::new(x);
     let mut shape = x.0.shape().to_vec();
     let row = shape.last_mut().expect("an axis that is cut into halves");
-    let y = gelu::geglu(x.slice(), *row);
+    let y = gelu::geglu(Isa::best(), x.slice(), *row);
     *row /= 2;
     FlexTensor::from_data(TensorData::new(y, shape))
 }

@@ -3,11 +3,15 @@
 //! functions keep them so.
 
 use crate::extension::KernelOps;
+use crate::flex;
 use crate::support::{on_gpu, supported};
 use burn::backend::Dispatch;
 use burn::tensor::Tensor;
 use burn::tensor::module::{avg_pool2d, interpolate};
 use burn::tensor::ops::{AvgPoolOptions, InterpolateMode, InterpolateOptions};
+
+/// Numbers of a map that is worth several threads.
+const LARGE: usize = 1 << 17;
 
 /// The map with its channels last, `[batch, height, width, channels]`: no copy on GPUs.
 fn last(x: Tensor<4>) -> Tensor<4> {
@@ -62,8 +66,7 @@ pub fn to_tokens(map: Tensor<4>) -> Tensor<3> {
     if on_gpu(&map) {
         return last(map).reshape([batch, height * width, channels]);
     }
-    map.reshape([batch, channels, height * width])
-        .swap_dims(1, 2)
+    transposed(map.reshape([batch, channels, height * width]))
 }
 
 /// The inverse of [`to_tokens`].
@@ -72,15 +75,23 @@ pub fn to_map(tokens: Tensor<3>, height: usize, width: usize) -> Tensor<4> {
     if on_gpu(&tokens) {
         return first(tokens.reshape([batch, height, width, channels]));
     }
-    tokens
-        .swap_dims(1, 2)
-        .reshape([batch, channels, height, width])
+    transposed(tokens).reshape([batch, channels, height, width])
+}
+
+/// `[batch, rows, columns]` to `[batch, columns, rows]`: what is large is copied on all threads, for
+/// whoever reads it would copy it on one.
+fn transposed(x: Tensor<3>) -> Tensor<3> {
+    let large = x.shape().num_elements() >= LARGE;
+    match large && supported(&x) && !x.is_autodiff() {
+        true => flex::apply(x, flex::transposed),
+        false => x.swap_dims(1, 2),
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use burn::tensor::{Device, Distribution, Int};
+    use burn::tensor::{Device, Distribution, Int, TensorData};
 
     #[test]
     fn doubling_repeats_every_position() {
@@ -120,6 +131,23 @@ mod tests {
         });
         for (ours, repeated) in of(double).iter().zip(&repeated) {
             ours.assert_eq(repeated, true);
+        }
+    }
+
+    /// Also a map so large that it is copied by a kernel, one that is a view, and one with a graph.
+    #[test]
+    fn tokens_are_columns_of_the_map() {
+        let normal = Distribution::Normal(0.0, 1.0);
+        for device in [Device::flex(), Device::flex().autodiff()] {
+            let map = Tensor::<4>::random([2, 70, 33, 31], normal, &device);
+            for map in [map.clone(), map.swap_dims(2, 3)] {
+                let [batch, channels, height, width] = map.dims();
+                let columns = map.clone().reshape([batch, channels, height * width]);
+                let tokens = to_tokens(map.clone());
+                let same = |a: TensorData, b: TensorData| a.assert_eq(&b, true);
+                same(tokens.to_data(), columns.swap_dims(1, 2).to_data());
+                same(to_map(tokens, height, width).to_data(), map.to_data());
+            }
         }
     }
 

@@ -1,5 +1,6 @@
 //! The operations: each chooses between our kernels and the framework's own.
 
+use crate::cpu::matmul;
 use crate::extension::{Bias, Function, KernelOps, Modulation, Tensors, Weight};
 use crate::flex;
 use crate::options::{ConvOptions, Film, NormOptions};
@@ -9,7 +10,7 @@ use crate::support::{
     as_type_of, attention_is_regular, conv_is_regular, floats_of_16_or_32_bits, has_graph,
     in_blocks, norm_is_regular, on_gpu, supported,
 };
-use burn::backend::{BackendTensor, Dispatch, DispatchKindConversion, DispatchTensor, Flex};
+use burn::backend::{Dispatch, DispatchTensor};
 use burn::tensor::Tensor;
 use burn::tensor::activation::gelu;
 use std::sync::Arc;
@@ -142,8 +143,7 @@ pub fn linear<const D: usize>(
     let filled = size.iter().chain(&[from, to]).all(|&extent| extent > 0);
     let taken = match on_gpu(&x) {
         true => on_gpu(&weight),
-        // Floats of 16 bits give the bits that they give in 32: those of the framework's product.
-        false => (in_blocks(&weight) || precision::dot().is_some()) && !has_graph(&x, &weight),
+        false => !has_graph(&x, &weight) && taken_on_cpu(&weight, size.iter().rev().nth(1)),
     };
     if !(taken && supported(&x) && fits && filled) {
         let (weight, bias) = (
@@ -153,6 +153,11 @@ pub fn linear<const D: usize>(
         return burn::tensor::module::linear(x, weight, bias);
     }
     let (rows, mut size) = (x.shape().num_elements() / from, size);
+    // The kernels of GPUs round parameters themselves.
+    let bias = bias.map(|bias| match on_gpu(&x) {
+        true => bias,
+        false => as_type_of(&x, bias),
+    });
     let y = Tensor::<2>::from_dispatch(<Dispatch as KernelOps>::kernel_linear(
         x.reshape([rows, from]).into_dispatch(),
         weight_of(weight),
@@ -182,10 +187,7 @@ pub fn geglu<const D: usize>(x: Tensor<D>) -> Tensor<D> {
         let halves = x.chunk(2, D - 1);
         return halves[0].clone() * gelu(halves[1].clone());
     }
-    let x = <DispatchTensor as DispatchKindConversion<Flex>>::try_into_backend(x.into_dispatch());
-    let x = x.expect("a tensor on the CPU without a graph").float();
-    let y = BackendTensor::<Flex>::Float(flex::geglu(x));
-    Tensor::from_dispatch(DispatchTensor::from_backend(y))
+    flex::apply(x, flex::geglu)
 }
 
 /// The value of a function of at least one tensor and at most 64, of any ranks. Only its inputs are
@@ -198,6 +200,14 @@ pub fn checkpointed(
     function: impl Fn(Vec<DispatchTensor>) -> DispatchTensor + Send + Sync + 'static,
 ) -> DispatchTensor {
     <Dispatch as KernelOps>::kernel_checkpointed(Tensors(inputs), Function(Arc::new(function)))
+}
+
+/// Whether our kernels multiply with this weight, images of so many rows. Floats give the bits of the
+/// framework's product, unless their factors are rounded.
+fn taken_on_cpu(weight: &Tensor<2>, rows: Option<&usize>) -> bool {
+    let large = || rows.is_some_and(|&rows| matmul::fits(rows, weight.dims()));
+    let floats = floats_of_16_or_32_bits(weight);
+    in_blocks(weight) || precision::dot().is_some() || floats && large()
 }
 
 fn weight_of<const D: usize>(weight: Tensor<D>) -> Weight<Dispatch> {

@@ -11,8 +11,10 @@
 pub(crate) mod attention;
 pub(crate) mod conv;
 pub(crate) mod dot;
+mod erf;
 pub(crate) mod gelu;
 pub(crate) mod linear;
+pub(crate) mod matmul;
 pub(crate) mod norm;
 mod output;
 mod product;
@@ -21,5 +23,6 @@ mod scratch;
 pub(crate) mod simd;
 #[cfg(test)]
 pub(crate) mod testing;
+pub(crate) mod tokens;
 pub(crate) mod update;
 pub(crate) mod weights;
