@@ -14,6 +14,8 @@ pub(crate) struct LossCurve {
     pub phase: String,
     /// Updates so far and mean loss since the point before.
     pub points: Vec<(u64, f64)>,
+    /// First and last loss of each player that learns against the student, by name.
+    pub players: Vec<(String, [f64; 2])>,
     /// Time spent.
     pub seconds: f64,
 }
@@ -37,11 +39,19 @@ pub(crate) fn read_losses(path: &Path) -> CliResult<Vec<LossCurve>> {
             curves.push(LossCurve {
                 phase: record.phase.clone(),
                 points: vec![],
+                players: vec![],
                 seconds: 0.0,
             });
         }
         if let Some(curve) = curves.last_mut() {
             curve.points.push((record.update, record.loss));
+            for player in record.players {
+                let known = curve.players.iter_mut();
+                match known.into_iter().find(|(name, _)| *name == player.name) {
+                    Some((_, losses)) => losses[1] = player.loss,
+                    None => curve.players.push((player.name, [player.loss; 2])),
+                }
+            }
             curve.seconds += (record.clock - clock) as f64 / record.samples_per_second;
         }
         clock = record.clock;
@@ -87,10 +97,19 @@ pub(super) fn drawing(curve: &LossCurve) -> String {
     let [first, last] = [curve.points.first(), curve.points.last()]
         .map(|point| point.map_or(String::new(), |point| significant(point.1)));
     let updates = curve.points.last().map_or(0, |point| point.0);
+    let of_player = |(name, losses): &(String, [f64; 2])| {
+        let [first, last] = losses.map(significant);
+        format!(", {} {first} → {last}", escape(name))
+    };
+    let players: String = curve.players.iter().map(of_player).collect();
+    let note = match players.is_empty() {
+        true => "",
+        false => ". They learn against each other, so these losses need not fall",
+    };
     format!(
         r#"<figure class="loss"><figcaption><strong>{phase}</strong> {updates} updates, {time}</figcaption>
 <svg viewBox="0 0 {WIDTH} {HEIGHT}" role="img" aria-label="Loss of {phase}: from {first} to {last}"><line class="ground" x1="0" x2="{WIDTH}" y1="{base}" y2="{base}"/><polyline points="{points}"/></svg>
-<p>loss {first} → {last}</p></figure>
+<p>loss {first} → {last}{players}{note}</p></figure>
 "#,
         phase = escape(&curve.phase),
         time = duration(curve.seconds),
@@ -102,6 +121,7 @@ pub(super) fn drawing(curve: &LossCurve) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use fewstep_distill::run::PlayerRecord;
 
     fn record(phase: &str, update: u64, clock: u64, loss: f64) -> String {
         let record = LogRecord {
@@ -138,10 +158,32 @@ mod tests {
     }
 
     #[test]
+    fn players_are_named_with_their_losses() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = folder.path().join("metrics.jsonl");
+        let lines = [(10, 0.5, 0.2), (20, 0.4, 0.1)].map(|(update, loss, of_player)| {
+            let text = record("matched", update, 8 * update, loss);
+            let mut record: LogRecord = serde_json::from_str(&text).expect("a record");
+            record.players.push(PlayerRecord {
+                name: "fake-score".into(),
+                loss: of_player,
+                gradient_norm: 1.0,
+            });
+            serde_json::to_string(&record).expect("JSON")
+        });
+        std::fs::write(&path, lines.join("\n")).expect("written");
+        let curves = read_losses(&path).unwrap_or_default();
+        let drawing = drawing(&curves[0]);
+        let losses = "loss 0.500 → 0.400, fake-score 0.200 → 0.100. They learn against each other";
+        assert!(drawing.contains(losses), "{drawing}");
+    }
+
+    #[test]
     fn a_curve_falls_from_left_to_right() {
         let curve = LossCurve {
             phase: "a<b".into(),
             points: vec![(0, 1.0), (100, 0.01)],
+            players: vec![],
             seconds: 61.0,
         };
         let drawing = drawing(&curve);
@@ -153,6 +195,6 @@ mod tests {
             drawing.contains("a&lt;b</strong> 100 updates, 1 min 1 s"),
             "{drawing}"
         );
-        assert!(drawing.contains("loss 1.00 → 0.0100"), "{drawing}");
+        assert!(drawing.contains("loss 1.00 → 0.0100</p>"), "{drawing}");
     }
 }

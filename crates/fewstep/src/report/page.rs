@@ -240,6 +240,7 @@ mod tests {
             losses: vec![LossCurve {
                 phase: "guided".into(),
                 points: vec![(10, 0.5), (20, 0.25)],
+                players: vec![],
                 seconds: 3.0,
             }],
             facts: vec![("Seed".into(), "1".into())],

@@ -1,6 +1,8 @@
-//! Kernels of one element: each image's output is the weight's matrix times the input's, both as
-//! they lie.
+//! Kernels of one element: each image's output is the weight's matrix times the input's. Some columns of
+//! the input at a time are laid close together: where they lie, a column's numbers are a whole map apart, and
+//! maps of powers of two would take turns in the same few lines of the caches.
 
+use super::super::output::{Shared, written_by};
 use super::super::product::{Left, product};
 use super::super::scratch;
 use super::super::simd::{Isa, Kernel, Lanes};
@@ -8,8 +10,17 @@ use super::super::weights::Weights;
 use super::Shape;
 use rayon::prelude::*;
 
-/// Channels of the result per task.
-const CHANNELS: usize = 64;
+/// Columns of a task are a multiple of this, which is one of every register's lanes, but for the last.
+const COLUMNS: usize = 64;
+/// Columns of a task, at most.
+const MOST_COLUMNS: usize = 256;
+/// Floats of the input's columns of a task, where that leaves enough columns: half of a second-level cache of
+/// 1 MiB.
+const LAID: usize = 1 << 17;
+/// Tasks, at least, where there are enough rows of the result.
+const TASKS: usize = 16;
+/// Rows of the result of a task, at least, and as many at a time.
+const ROWS: usize = 64;
 
 /// Whether a convolution is such a product, of whole registers of positions.
 pub(super) fn fits(isa: Isa, shape: &Shape) -> bool {
@@ -55,45 +66,69 @@ fn multiply<const ACROSS: bool>(
     bias: Option<&[f32]>,
 ) -> Vec<f32> {
     let (area, pitch) = (shape.size_in[0] * shape.size_in[1], shape.channels_in);
-    let mut y = vec![0.0; shape.batch * rows * area];
-    let images = y
-        .par_chunks_exact_mut(rows * area)
-        .zip(x.par_chunks_exact(inner * area));
-    images.for_each(|(y, x)| {
-        y.par_chunks_mut(CHANNELS * area)
-            .enumerate()
-            .for_each(|(part, y)| {
-                let first = part * CHANNELS;
-                let channels = y.len() / area;
+    let columns = (LAID / inner / COLUMNS * COLUMNS)
+        .clamp(COLUMNS, MOST_COLUMNS)
+        .min(area);
+    let panels = area.div_ceil(columns);
+    let blocks = TASKS
+        .div_ceil(shape.batch * panels)
+        .min(rows.div_ceil(ROWS));
+    let height = rows.div_ceil(blocks);
+    let blocks = rows.div_ceil(height);
+    assert!(x.len() >= shape.batch * inner * area);
+    // SAFETY: the tasks write all columns and rows of all images, each its own.
+    unsafe {
+        written_by(shape.batch * rows * area, |y| {
+            let y = &Shared(y.as_mut_ptr().cast());
+            let tasks = shape.batch * panels * blocks;
+            (0..tasks).into_par_iter().for_each(|task| {
+                let (image, panel) = (task / blocks / panels, task / blocks % panels);
+                let (row, column) = (task % blocks * height, panel * columns);
+                let (count, width) = (height.min(rows - row), columns.min(area - column));
                 let range = match ACROSS {
-                    true => first..first + (inner - 1) * pitch + channels,
-                    false => first * pitch..(first + channels) * pitch,
+                    true => row..row + (inner - 1) * pitch + count,
+                    false => row * pitch..(row + count) * pitch,
                 };
-                let bias = bias.map(|bias| &bias[first..]);
-                scratch::with([weight.room(range.len())], |[room]| {
-                    isa.run(Task::<ACROSS> {
-                        weight: Left {
-                            values: weight.wide(range, room),
-                            pitch,
-                        },
-                        x,
-                        bias,
-                        y,
-                        area,
-                    });
-                });
+                let room = weight.room(range.len());
+                scratch::with(
+                    [inner * width, ROWS * width, room],
+                    |[laid, block, room]| {
+                        isa.run(Task::<ACROSS> {
+                            weight: Left {
+                                values: weight.wide(range, room),
+                                pitch,
+                            },
+                            x: &x[image * inner * area + column..],
+                            bias: bias.map(|bias| &bias[row..]),
+                            y: y.0.add((image * rows + row) * area + column),
+                            area,
+                            size: [count, inner, width],
+                            laid,
+                            block,
+                        });
+                    },
+                );
             });
-    });
-    y
+        })
+    }
 }
 
-/// Some channels of one image's result.
+/// Some columns and rows of one image's result.
 struct Task<'a, const ACROSS: bool> {
     weight: Left<'a>,
+    /// From the first of the columns in the first row.
     x: &'a [f32],
     bias: Option<&'a [f32]>,
-    y: &'a mut [f32],
+    /// Writable for the rows and columns of the task.
+    y: *mut f32,
+    /// Floats from a row of the input, or of the result, to the next.
     area: usize,
+    /// Rows of the result, rows of the input, and columns.
+    size: [usize; 3],
+    /// The columns of the input, close together.
+    laid: &'a mut [f32],
+    /// Those of some rows of the result.
+    block: &'a mut [f32],
 }
 
 impl<const ACROSS: bool> Kernel for Task<'_, ACROSS> {
@@ -101,22 +136,35 @@ impl<const ACROSS: bool> Kernel for Task<'_, ACROSS> {
 
     #[inline(always)]
     fn run<V: Lanes>(self) {
-        let Self {
-            weight,
-            x,
-            bias,
-            y,
-            area,
-        } = self;
-        let sizes = [y.len() / area, x.len() / area, area];
-        match bias {
-            Some(bias) => {
-                for (plane, &bias) in y.chunks_exact_mut(area).zip(bias) {
-                    plane.fill(bias);
+        let [count, inner, width] = self.size;
+        let rows = self.laid.chunks_exact_mut(width);
+        for (row, x) in rows.zip(self.x.chunks(self.area)) {
+            row.copy_from_slice(&x[..width]);
+        }
+        for first in (0..count).step_by(ROWS) {
+            let count = ROWS.min(count - first);
+            let weight = match ACROSS {
+                true => self.weight.skip_columns(first),
+                false => self.weight.skip_rows(first),
+            };
+            let sizes = [count, inner, width];
+            let (laid, block) = ((&*self.laid, width), &mut self.block[..count * width]);
+            match self.bias {
+                Some(bias) => {
+                    for (row, &bias) in block.chunks_exact_mut(width).zip(&bias[first..]) {
+                        row.fill(bias);
+                    }
+                    product::<V, ACROSS, true>(weight, sizes, laid, (block, width));
                 }
-                product::<V, ACROSS, true>(weight, sizes, (x, area), (y, area));
+                None => product::<V, ACROSS, false>(weight, sizes, laid, (block, width)),
             }
-            None => product::<V, ACROSS, false>(weight, sizes, (x, area), (y, area)),
+            for (row, values) in block.chunks_exact(width).enumerate() {
+                // SAFETY: these columns of this row are the task's own.
+                unsafe {
+                    let y = self.y.add((first + row) * self.area);
+                    y.copy_from_nonoverlapping(values.as_ptr(), width);
+                }
+            }
         }
     }
 }
