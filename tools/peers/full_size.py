@@ -132,7 +132,7 @@ def main():
     for side in sides:
         rounds = zip(results[side, fewest], results[side, most])
         figures[side] = [
-            ((many[1] - one[1]) / (most - fewest), (many[4] - one[4]) / (most - fewest), one[2], one[1], one[0] - one[1], one[0],
+            ((many[1] - many[2] - one[1] + one[2]) / (most - fewest), (many[4] - one[4]) / (most - fewest), one[2], one[1], one[0] - one[1], one[0],
              max(one[3], many[3])) for one, many in rounds]
         call, busy, decoding, generating, start, whole, peak = map(statistics.median, zip(*figures[side]))
         print(f"| {side} | {call:.2f} | {busy:.2f} | {decoding:.2f} | {generating:.1f} | {start:.1f} | {whole:.1f} | {peak:.0f} |")
