@@ -9,7 +9,7 @@ use fewstep_generate::{
     Candidate, EmbeddingChoice, GenerateError, Generator, ImageRequest, LoadOptions, LoraChoice,
     ModelSource, RegistryError, Request, Subject, builtin_models, find_part, run_models,
 };
-use fewstep_nn::{Precision, WeightFormat};
+use fewstep_nn::{LoraConfig, Precision, WeightFormat};
 use std::path::{Path, PathBuf};
 
 fn find(path: &Path, steps: Option<usize>) -> Result<ModelSource, RegistryError> {
@@ -181,11 +181,22 @@ fn files_that_are_no_models_are_refused() {
             other => panic!("{other:?}"),
         }
     }
-    let model = builtin("fashion-mnist", Some(1)).model().clone();
-    let file = folder.path().join("model.safetensors");
-    model.save_file(&file).expect("saved");
-    let source = find(&file, None).expect("a model");
-    assert_eq!(source, ModelSource::Network(file));
+    // Ours is a model, also where it has a LoRA next to its weights.
+    let whole = builtin("fashion-mnist", Some(1)).model().clone();
+    let mut with_lora = whole.clone();
+    let lora = LoraConfig {
+        rank: 2,
+        alpha: 2.0,
+        targets: vec!["conv1".into()],
+    };
+    let network = with_lora.network.with_lora(&lora, 1);
+    with_lora.network = network.expect("such layers");
+    for model in [whole, with_lora] {
+        let file = folder.path().join("model.safetensors");
+        model.save_file(&file).expect("saved");
+        let source = find(&file, None).expect("a model");
+        assert_eq!(source, ModelSource::Network(file));
+    }
 }
 
 fn cat(generator: &Generator, prompt: &str) -> fewstep_data::image::Image {
