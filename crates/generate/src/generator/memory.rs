@@ -182,9 +182,13 @@ mod tests {
     #[test]
     fn latents_take_what_is_there_at_one_time() {
         let (mut network_decides, mut decoder_decides) = (false, false);
-        let sizes = [[16, 16], [8, 32], [32, 8], [264, 16], [16, 264]];
+        let sizes = [[8, 8], [16, 16], [8, 32], [264, 16], [16, 264]];
         let batches = [(1, 1, 1), (5, 1, 1), (5, 3, 3), (2, 0, 1)];
-        for (name, of_no_guidance, of_guidance) in [("sd1", 1, 2), ("instruct", 3, 3)] {
+        for (name, states, of_no_guidance, of_guidance) in [
+            ("sd1", 77, 1, 2),
+            ("classes", 1, 1, 2),
+            ("instruct", 77, 3, 3),
+        ] {
             let parts = pipeline(name);
             let keeps = [KeepEncoder::Always, KeepEncoder::WhileEncoding];
             let [stays, leaves] = keeps.map(|keep| generator(name, keep));
@@ -198,7 +202,13 @@ mod tests {
                 // A tile has 64 latents, of two pixels each, on a side.
                 let tile = parts.vae.encoding([height.min(128), width.min(128)]);
                 let decoding = tile + 2 * 3 * height * width;
-                let maps = network.config().forward([height / 2, width / 2], 77);
+                let shape = ImageShape {
+                    channels: 3,
+                    height,
+                    width,
+                };
+                assert_eq!(stays.decoding(shape), decoding);
+                let maps = network.config().forward([height / 2, width / 2], states);
                 for (w, branches) in [
                     (None, of_no_guidance),
                     (Some(0.0), of_no_guidance),
@@ -242,21 +252,24 @@ mod tests {
         let latents = generator("sd1", KeepEncoder::Always);
         let threads = rayon::ThreadPoolBuilder::new().num_threads(3);
         let threads = threads.build().expect("threads");
-        let memory = |generator: &Generator, images, batch| {
+        let memory = |generator: &Generator, images, batch, w| {
             let extent = Extent {
                 images,
                 batch,
+                w,
                 ..ONE
             };
             let predicted = threads.install(|| generator.memory(&extent));
             predicted.expect("a size").host
         };
         for (images, batch, together) in [(1, 8, 1), (5, 8, 5), (40, 8, 24), (40, 1, 3)] {
-            let calls = 4 * together * (maps as u64 + 32 * 32);
-            let expected = weights + calls + finished(images, 32, 32, 1);
-            assert_eq!(memory(&pixels, images, batch), expected, "{images}");
+            for (w, branches) in [(None, 1), (Some(0.0), 1), (Some(2.0), 2)] {
+                let calls = 4 * together * (branches * maps as u64 + 32 * 32);
+                let expected = weights + calls + finished(images, 32, 32, 1);
+                assert_eq!(memory(&pixels, images, batch, w), expected, "{images}");
+            }
         }
-        let of_batch = |batch| memory(&latents, 6, batch) - memory(&latents, 6, 1);
+        let of_batch = |batch| memory(&latents, 6, batch, None) - memory(&latents, 6, 1, None);
         assert_eq!(of_batch(6), 5 * of_batch(2));
         // Nothing overflows.
         let most = Extent {
