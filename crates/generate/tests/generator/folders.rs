@@ -281,13 +281,14 @@ fn additions_come_before_weights_are_rounded() {
         v.into_data().try_to_vec::<f32>().expect("f32 data")
     };
     let lora = [lora("sd1-kohya", 1.0)];
-    for format in [WeightFormat::Floats(Precision::F16), WeightFormat::Q8_0] {
+    for precision in [Precision::F16, Precision::Bf16] {
+        let format = WeightFormat::Floats(precision);
         let stored = loaded(format, &lora);
         for loras in [&lora[..], &[]] {
             let mut whole = loaded(WeightFormat::default(), loras);
             whole.network = whole.network.generating_in(format, &device);
             let equal = output(&stored) == output(&whole);
-            assert_eq!(equal, !loras.is_empty(), "{format}");
+            assert_eq!(equal, !loras.is_empty(), "{precision}");
             let bytes = stored.network.stored_bytes();
             assert_eq!(bytes, whole.network.stored_bytes());
         }
