@@ -116,7 +116,7 @@ fn each_warning_comes_once() {
         generator.check(&request).expect("possible")
     };
     assert_eq!(warnings(4, &[0.0, 4.0]), []);
-    assert_eq!(warnings(3, &[1.0, 2.0, 1.0]), [steps.clone()]);
+    assert_eq!(warnings(3, &[1.0, 2.0, 1.0]), std::slice::from_ref(&steps));
     let both = [steps, outside(9.0), outside(-1.0)];
     assert_eq!(warnings(3, &[9.0, 9.0, -1.0, 9.0]), both);
     let sampler = Sampler::Deterministic.into();
