@@ -3,6 +3,7 @@
 
 mod common;
 
+use burn::tensor::Tensor;
 use common::{DATA, denoiser, distance, row, stable_diffusion, trajectory, values};
 use fewstep_diffusion::analytic::{Component, Coupling, Gaussian, MixtureDenoiser};
 use fewstep_diffusion::sampler::{
@@ -76,6 +77,40 @@ fn unipc_with_bh1_has_its_order() {
     };
     let seen = (of(32) / of(64)).log2();
     assert!((seen - 3.0).abs() < 0.35, "order {seen:.2}");
+}
+
+/// Two steps by their formulas, on a grid that ends with noise: the first one is corrected, and the last
+/// is of first order though one as long comes before it.
+#[test]
+fn the_last_step_of_unipc_is_of_first_order() {
+    let schedule = stable_diffusion(false);
+    let grid = grid(&schedule, Spacing::LogSnr, 2);
+    let model = denoiser(schedule.clone());
+    let x_hat = |z: &Tensor<4>, t: f64| {
+        let times = vec![t; z.dims()[0]];
+        model.predict(z.clone(), &times, &Inputs::default()).x()
+    };
+    // How much of z and of x̂ a step makes.
+    let shares = |t: f64, s: f64| {
+        let [t, s] = [t, s].map(|time| schedule.at(time));
+        let keep = s.sigma() / t.sigma();
+        (keep, s.alpha() - t.alpha() * keep)
+    };
+    let &[t, s, end] = grid.times() else {
+        panic!("two steps")
+    };
+    assert!(schedule.at(end).sigma() > 0.01);
+    let (keep, gain) = shares(t, s);
+    let before = x_hat(&row(&START), t);
+    let predicted = row(&START) * keep + before.clone() * gain;
+    let x = x_hat(&predicted, s);
+    let corrected = predicted + (x.clone() - before) * (0.5 * gain);
+    let (keep, gain) = shares(s, end);
+    let expected = corrected * keep + x * gain;
+    let (none, basis) = (Inputs::default(), UniPcBasis::Bh2);
+    let made = unipc(&model, row(&START), &none, &grid, basis, &mut ignore);
+    let made = values(made.expect("not cancelled"));
+    assert!(distance(&made, &values(expected)) < 1e-5);
 }
 
 /// On the papers' grid and schedule, where λ runs over ±20 in uneven steps.

@@ -271,8 +271,12 @@ mod tests {
     }
 
     fn cache(keep: KeepEncoder) -> PromptCache {
+        cache_of(FOLDER, keep)
+    }
+
+    fn cache_of(folder: &str, keep: KeepEncoder) -> PromptCache {
         let device = Device::flex();
-        let pipeline = Pipeline::load(FOLDER.as_ref(), &device).expect("a model");
+        let pipeline = Pipeline::load(folder.as_ref(), &device).expect("a model");
         let additions = TextAdditions::default();
         let cache = PromptCache::new(
             pipeline.text_encoder,
@@ -329,6 +333,31 @@ mod tests {
         assert_eq!(values(made.cond), both("a cat"));
         assert_eq!(values(made.uncond), both("rain"));
         assert_ne!(encode("a cat", 0), encode("a cat", 1));
+    }
+
+    /// An empty negative prompt is the empty text, unless the model says that it is zeros; and what
+    /// is in the cache stays there while there is room.
+    #[test]
+    fn empty_negative_prompts_are_what_the_model_says() {
+        let sdxl = FOLDER.replace("sd1", "sdxl");
+        for (folder, zeros) in [(FOLDER, false), (&sdxl, true)] {
+            let cache = cache_of(folder, KeepEncoder::Always);
+            let pipeline = Pipeline::load(folder.as_ref(), &Device::flex()).expect("a model");
+            let encode = |text: &str| values(pipeline.text_encoder.encode(&[text.into()], 0).0);
+            for negative in ["rain", ""] {
+                let made = cache.embed(&[text("a cat")], negative).expect("encoded");
+                let uncond = values(made.uncond);
+                match zeros && negative.is_empty() {
+                    true => assert!(uncond.iter().all(|&value| value == 0.0)),
+                    false => assert_eq!(uncond, encode(negative)),
+                }
+            }
+            let kept = |state: &State| {
+                let keys = ["a cat", "rain"].map(|prompt| text(prompt).key());
+                keys.iter().all(|key| state.embeds.contains_key(key))
+            };
+            assert!(kept(&cache.lock()), "{folder}");
+        }
     }
 
     #[test]

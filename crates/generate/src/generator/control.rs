@@ -87,3 +87,23 @@ fn common_divisor(a: usize, b: usize) -> usize {
         _ => common_divisor(b, a % b),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::common_divisor;
+
+    #[test]
+    fn the_greatest_number_that_divides_both() {
+        for (a, b, divisor) in [
+            (12, 8, 4),
+            (8, 12, 4),
+            (32, 8, 8),
+            (7, 3, 1),
+            (5, 0, 5),
+            (0, 5, 5),
+            (0, 0, 1),
+        ] {
+            assert_eq!(common_divisor(a, b), divisor, "{a}, {b}");
+        }
+    }
+}

@@ -185,6 +185,7 @@ fn sums(values: Tensor<4>) -> Vec<f64> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::Subject;
     use burn::tensor::Device;
     use fewstep_diffusion::analytic::{Gaussian, GaussianDenoiser};
     use fewstep_diffusion::{CfgDenoiser, Prediction, Schedule};
@@ -311,6 +312,33 @@ mod tests {
                 assert!(error < 1e-3 * kept.along[k].abs(), "{t} to {to}: {kept:?}");
                 let error = (kept.length[k] - whole * whole).abs();
                 assert!(error < 1e-3 * kept.length[k], "{t} to {to}: {kept:?}");
+            }
+        }
+    }
+
+    /// A teacher follows all of the guidance that it is asked for, at every time and in every batch.
+    #[test]
+    fn a_teacher_keeps_its_own_guidance() {
+        let source = crate::ModelSource::find("builtin:fashion-mnist-teacher", None);
+        let teacher = source.and_then(|s| s.generator(&Default::default(), &Device::flex()));
+        let teacher = teacher.expect("embedded");
+        let requests = [3, 7, 9].map(|class| ImageRequest {
+            subject: Subject::Class(class),
+            ..ImageRequest::new(1, class.into())
+        });
+        let images = vec![Image::filled(teacher.image_shape(), 90); 3];
+        let asked = (&requests[..], &images[..]);
+        let kept = teacher.kept_guidance(4, (&teacher, 8), asked, 2.0, 2);
+        let kept = kept.expect("nothing is read");
+        let times: Vec<f64> = kept.iter().map(|at| at.t).collect();
+        assert_eq!(times, TIMES);
+        for at in kept {
+            assert_eq!((at.along.len(), at.length.len()), (3, 3));
+            for (along, length) in at.along.iter().zip(&at.length) {
+                assert!(
+                    *length > 0.0 && (along / length - 2.0).abs() < 1e-3,
+                    "{at:?}"
+                );
             }
         }
     }

@@ -5,6 +5,8 @@ mod checks;
 mod control;
 mod facts;
 #[cfg(test)]
+mod inputs_tests;
+#[cfg(test)]
 mod instruct_tests;
 mod kept_guidance;
 mod memory;

@@ -82,3 +82,58 @@ impl<T: Denoiser> Objective for Adapt<T> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use burn::tensor::Device;
+    use fewstep_diffusion::analytic::{Gaussian, GaussianDenoiser};
+    use fewstep_diffusion::{Schedule, ScheduleConfig};
+
+    /// The teacher's steps in numbers, the last of them to an image without noise, also where the
+    /// schedule has noise left at t = 0.
+    #[test]
+    fn the_last_step_ends_clean_where_the_schedule_does_not() {
+        let schedule = Schedule::new(ScheduleConfig::Cosine {
+            log_snr_min: -20.0,
+            log_snr_max: 2.0,
+        });
+        let schedule = schedule.expect("a range");
+        assert!(schedule.at(0.0).sigma() > 0.3);
+        let gaussian = Gaussian { mu: 0.4, s: 0.3 };
+        let adapt = Adapt {
+            teacher: GaussianDenoiser::unconditional(schedule.clone(), gaussian),
+            steps: 2,
+            substeps: 2,
+            weights: None,
+            weighting: LossWeighting::SnrPlusOne,
+        };
+        let starts = [0.8, -0.3];
+        let z = per_sample(starts, &Device::flex());
+        let angle = |quarter: usize| match quarter {
+            0 => 0.0,
+            _ => schedule.at(quarter as f64 / 4.0).angle,
+        };
+        let turn = |z: f64, v: f64, from: usize, to: usize| {
+            let (sin, cos) = (angle(to) - angle(from)).sin_cos();
+            cos * z + sin * v
+        };
+        // From t = 1 and from t = 1/2, and from there to the image.
+        for points in [[1, 2], [2, 1]] {
+            let v = adapt.target(z.clone(), &points, &Inputs::default());
+            let v: Vec<f32> = v.into_data().try_to_vec().expect("f32 data");
+            for ((start, v), point) in starts.into_iter().zip(v).zip(points) {
+                let (first, last) = (2 * point, 2 * point - 2);
+                let reached = (last..first).rev().fold(start, |z, to| {
+                    let level = NoiseLevel {
+                        angle: angle(to + 1),
+                    };
+                    let (a, b) = gaussian.velocity(level);
+                    turn(z, a * z + b, to + 1, to)
+                });
+                let landed = turn(start, f64::from(v), first, last);
+                assert!((landed - reached).abs() < 1e-5, "{landed} for {reached}");
+            }
+        }
+    }
+}

@@ -141,11 +141,11 @@ mod tests {
     use fewstep_diffusion::{
         ControlSpec, IMAGE_GUIDANCE_SCALE, PredictionKind, Provenance, ScheduleConfig, Task,
     };
-    use fewstep_nn::{TextAttention, UNetConfig};
+    use fewstep_nn::{TextAttention, TextTime, UNetConfig};
 
     #[test]
     fn networks_of_other_inputs_are_refused() {
-        let with = |channels, width: Option<usize>, concat| -> BackboneConfig {
+        let of_two = |channels, width: Option<usize>, concat, pooled: Option<usize>| {
             let text = width.map(|width| TextAttention {
                 width,
                 linear: false,
@@ -154,10 +154,12 @@ mod tests {
                 channels,
                 text,
                 concat,
+                text_time: pooled.map(|pooled| TextTime { pooled, dim: 4 }),
                 ..UNetConfig::default()
             };
-            config.into()
+            BackboneConfig::from(config)
         };
+        let with = |channels, width, concat| of_two(channels, width, concat, None);
         let teacher = || with(4, Some(12), 0);
         assert!(check_networks([teacher(), teacher()]).is_ok());
         for (start, said) in [
@@ -168,6 +170,17 @@ mod tests {
         ] {
             let error = check_networks([teacher(), start]).expect_err("refused");
             assert!(error.contains(said), "{error}");
+        }
+        // Of SDXL's two encoders the second is also pooled.
+        let sdxl = |pooled| of_two(4, Some(12), 0, Some(pooled));
+        assert!(check_networks([sdxl(10), sdxl(10)]).is_ok());
+        for pair in [
+            [sdxl(10), sdxl(12)],
+            [sdxl(10), teacher()],
+            [teacher(), sdxl(10)],
+        ] {
+            let error = check_networks(pair).expect_err("refused");
+            assert!(error.contains("texts"), "{error}");
         }
     }
 

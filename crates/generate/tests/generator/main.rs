@@ -1,18 +1,26 @@
 //! The generator with the embedded models and with the golden latent ones: what a request may mix,
 //! what an observer sees, and what is refused.
 
+mod batches;
+mod facts;
+mod folders;
+mod parameters;
+mod requests;
+mod restyling;
+
 use burn::tensor::{Device, Tensor};
 use fewstep_data::ImageShape;
 use fewstep_data::image::Image;
 use fewstep_diffusion::random::{self, Purpose};
 use fewstep_diffusion::sampler::{self, Sampler};
-use fewstep_diffusion::{Inputs, TimeGrid};
+use fewstep_diffusion::{Inputs, SamplerRecipe, TimeGrid};
 use fewstep_formats::Pipeline;
 use fewstep_generate::{
     GenerateError, Generator, ImageRequest, Init, KeepEncoder, LoadOptions, ModelSource, Request,
     RestyleError, RestyleRequest, Restyler, Subject, from_images, ignore, to_images,
 };
 use std::ops::ControlFlow;
+use std::path::Path;
 use std::sync::Arc;
 
 fn builtin(name: &str, steps: Option<usize>) -> Generator {
@@ -23,14 +31,39 @@ fn builtin(name: &str, steps: Option<usize>) -> Generator {
         .expect("a model")
 }
 
-fn golden(name: &str) -> Generator {
-    let folder = format!(
+/// The folder of a latent diffusion model.
+fn golden_path(name: &str) -> String {
+    format!(
         "{}/../formats/tests/golden/latent/{name}",
         env!("CARGO_MANIFEST_DIR")
-    );
+    )
+}
+
+fn golden(name: &str) -> Generator {
     let device = Device::flex();
-    let pipeline = Pipeline::load(folder.as_ref(), &device).expect("a model");
+    let pipeline = Pipeline::load(golden_path(name).as_ref(), &device).expect("a model");
     Generator::latent(pipeline, KeepEncoder::Always, &device).expect("a generator")
+}
+
+/// Copies a folder, to be changed.
+fn copy_folder(from: &Path, to: &Path) {
+    std::fs::create_dir_all(to).expect("made");
+    for entry in std::fs::read_dir(from).expect("a folder").flatten() {
+        let copy = to.join(entry.file_name());
+        match entry.path().is_dir() {
+            true => copy_folder(&entry.path(), &copy),
+            false => drop(std::fs::copy(entry.path(), copy).expect("copied")),
+        }
+    }
+}
+
+/// The embedded teacher with another recipe.
+fn with_recipe(change: impl Fn(&mut SamplerRecipe)) -> Generator {
+    let device = Device::flex();
+    let source = ModelSource::find("builtin:fashion-mnist-teacher", None).expect("embedded");
+    let mut model = source.model(&device).expect("a model");
+    change(&mut model.recipe);
+    Generator::new(model, &device).expect("a generator")
 }
 
 /// What a pixel model takes its images to be is clipped to their range where its recipe says so, and
