@@ -145,8 +145,10 @@ mod tests {
                 let columns = map.clone().reshape([batch, channels, height * width]);
                 let tokens = to_tokens(map.clone());
                 let same = |a: TensorData, b: TensorData| a.assert_eq(&b, true);
-                same(tokens.to_data(), columns.swap_dims(1, 2).to_data());
+                same(tokens.to_data(), columns.clone().swap_dims(1, 2).to_data());
                 same(to_map(tokens, height, width).to_data(), map.to_data());
+                let view = columns.swap_dims(1, 2);
+                same(to_map(view, height, width).to_data(), map.to_data());
             }
         }
     }

@@ -46,8 +46,8 @@ pub(crate) fn read_losses(path: &Path) -> CliResult<Vec<LossCurve>> {
         if let Some(curve) = curves.last_mut() {
             curve.points.push((record.update, record.loss));
             for player in record.players {
-                let known = curve.players.iter_mut();
-                match known.into_iter().find(|(name, _)| *name == player.name) {
+                let mut known = curve.players.iter_mut();
+                match known.find(|(name, _)| *name == player.name) {
                     Some((_, losses)) => losses[1] = player.loss,
                     None => curve.players.push((player.name, [player.loss; 2])),
                 }

@@ -12,6 +12,7 @@ const LEAST: usize = 1 << 13;
 
 /// For each row of `row` numbers, its first half times GELU of its second.
 pub(crate) fn geglu(isa: Isa, x: &[f32], row: usize) -> Vec<f32> {
+    assert!(row > 0 && row.is_multiple_of(2) && x.len().is_multiple_of(row));
     let width = row / 2;
     let rows = LEAST.div_ceil(width);
     // SAFETY: each task writes its rows, and all rows have a task.

@@ -8,17 +8,20 @@ use rayon::prelude::*;
 
 /// Multiply-adds from which the framework's product uses all threads.
 const LEAST: usize = 192 * 192 * 192;
-/// Below as many rows and columns, the product adds up in another order than for more of them.
+/// For up to so many rows and columns, the product divides its sums otherwise than for more of either.
 const FEW: usize = 64;
+/// Up to so many results, a weight that is a transpose has a kernel of its own.
+const FEW_RESULTS: usize = 256;
 /// Numbers of a task that adds the bias, or widens a weight.
 const PER_TASK: usize = 1 << 16;
 /// Numbers that are widened at a time: in the first-level cache.
 const BLOCK: usize = 1 << 10;
 
-/// Whether [`forward`] gives the bits of the framework's product for every image, of `rows` rows: then the
-/// rows of all images can be multiplied at once.
+/// Whether [`forward`], which multiplies the rows of all images at once, gives the bits of the framework's
+/// product, which multiplies those of one image, `rows`, at a time. A single row is a product of its own kind.
 pub(crate) fn fits(rows: usize, [from, to]: [usize; 2]) -> bool {
-    rows > 1 && to > FEW && rows.saturating_mul(from).saturating_mul(to) >= LEAST
+    let results = rows.saturating_mul(to);
+    rows > 1 && to > FEW && results > FEW_RESULTS && results.saturating_mul(from) >= LEAST
 }
 
 /// `y = x weight + bias`, for a weight `[from, to]` of floats and rows of `from` numbers.
@@ -77,5 +80,26 @@ fn widened(weight: Weights, len: usize) -> Vec<f32> {
                 }
             });
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::fits;
+
+    /// Each of the conditions on its own.
+    #[test]
+    fn large_layers_are_taken_where_the_order_of_sums_is_the_same() {
+        for (taken, [rows, from, to]) in [
+            (true, [4096, 40, 320]),
+            (true, [64, 1280, 1281]),
+            (true, [2, 30_000, 129]),
+            (false, [191, 192, 192]),
+            (false, [32, 3500, 64]),
+            (false, [1, 120_000, 65]),
+            (false, [2, 30_000, 128]),
+        ] {
+            assert_eq!(fits(rows, [from, to]), taken, "{rows}, {from}, {to}");
+        }
     }
 }

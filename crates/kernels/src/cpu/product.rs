@@ -18,15 +18,6 @@ impl Left<'_> {
             ..self
         }
     }
-
-    /// The columns after the first so many.
-    #[inline(always)]
-    pub(crate) fn skip_columns(self, columns: usize) -> Self {
-        Self {
-            values: &self.values[columns..],
-            ..self
-        }
-    }
 }
 
 /// `c = a b`, or `c += a b` where `ADD`; with the transpose of the left factor in place of `a` if

@@ -5,27 +5,30 @@ use super::simd::transpose::{Rows, transpose};
 use super::simd::{Isa, Kernel, Lanes};
 use rayon::prelude::*;
 
-/// Columns of a matrix per task: whole registers of every instruction set.
+/// Rows and columns of a matrix per task: whole registers of every instruction set.
+const ROWS: usize = 1024;
 const COLUMNS: usize = 64;
 
 /// The transpose of each of the matrices of `rows` by `columns` that follow each other.
 pub(crate) fn transposed(isa: Isa, x: &[f32], [rows, columns]: [usize; 2]) -> Vec<f32> {
-    let parts = columns.div_ceil(COLUMNS);
-    let matrices = x.len() / (rows * columns);
-    // SAFETY: the tasks write all columns of all matrices, each its own.
+    assert!(rows * columns > 0 && x.len().is_multiple_of(rows * columns));
+    let parts = [rows.div_ceil(ROWS), columns.div_ceil(COLUMNS)];
+    let tasks = x.len() / (rows * columns) * parts[0] * parts[1];
+    // SAFETY: the tasks write all rows and columns of all matrices, each its own.
     unsafe {
         written_by(x.len(), |y| {
             let y = &Shared(y.as_mut_ptr().cast());
-            (0..matrices * parts).into_par_iter().for_each(|task| {
-                let (matrix, first) = (task / parts * rows * columns, task % parts * COLUMNS);
-                isa.run(Columns {
+            (0..tasks).into_par_iter().for_each(|task| {
+                let (row, column) = (task / parts[1] % parts[0] * ROWS, task % parts[1] * COLUMNS);
+                let matrix = task / parts[1] / parts[0] * rows * columns;
+                isa.run(Block {
                     from: Rows {
-                        start: x[matrix + first..].as_ptr(),
+                        start: x[matrix + row * columns + column..].as_ptr(),
                         pitch: columns,
                     },
-                    size: [rows, COLUMNS.min(columns - first)],
+                    size: [ROWS.min(rows - row), COLUMNS.min(columns - column)],
                     to: Rows {
-                        start: y.0.add(matrix + first * rows),
+                        start: y.0.add(matrix + column * rows + row),
                         pitch: rows,
                     },
                 });
@@ -34,14 +37,14 @@ pub(crate) fn transposed(isa: Isa, x: &[f32], [rows, columns]: [usize; 2]) -> Ve
     }
 }
 
-/// Some columns of a matrix. Whoever makes one vouches for what [`transpose`] asks.
-struct Columns {
+/// A block of a matrix. Whoever makes one vouches for what [`transpose`] asks.
+struct Block {
     from: Rows<*const f32>,
     size: [usize; 2],
     to: Rows<*mut f32>,
 }
 
-impl Kernel for Columns {
+impl Kernel for Block {
     type Output = ();
 
     #[inline(always)]
@@ -56,10 +59,10 @@ mod tests {
     use super::*;
     use crate::cpu::testing::{assert_same_bits, values};
 
-    /// Fewer, as many and more columns than a task has, and rows that fill no register.
+    /// Fewer, as many and more rows and columns than a task has, and such as fill no register.
     #[test]
     fn rows_become_columns() {
-        for [matrices, rows, columns] in [[1, 1, 1], [2, 3, 64], [3, 17, 65], [1, 40, 200]] {
+        for [matrices, rows, columns] in [[1, 1, 1], [2, 3, 64], [3, 17, 65], [1, 1500, 70]] {
             let x = values(1, matrices * rows * columns);
             for isa in Isa::available() {
                 let y = transposed(isa, &x, [rows, columns]);

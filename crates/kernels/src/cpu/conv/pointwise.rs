@@ -17,10 +17,12 @@ const MOST_COLUMNS: usize = 256;
 /// Floats of the input's columns of a task, where that leaves enough columns: half of a second-level cache of
 /// 1 MiB.
 const LAID: usize = 1 << 17;
-/// Tasks, at least, where there are enough rows of the result.
-const TASKS: usize = 16;
-/// Rows of the result of a task, at least, and as many at a time.
+/// Tasks, about, where there are enough rows of the result.
+const TASKS: usize = 32;
+/// Rows of the result that a task computes at a time, and for which it widens the weight.
 const ROWS: usize = 64;
+/// Rows of a task are a multiple of this: whole tiles of registers.
+const TILE: usize = 8;
 
 /// Whether a convolution is such a product, of whole registers of positions.
 pub(super) fn fits(isa: Isa, shape: &Shape) -> bool {
@@ -73,7 +75,7 @@ fn multiply<const ACROSS: bool>(
     let blocks = TASKS
         .div_ceil(shape.batch * panels)
         .min(rows.div_ceil(ROWS));
-    let height = rows.div_ceil(blocks);
+    let height = rows.div_ceil(blocks).next_multiple_of(TILE);
     let blocks = rows.div_ceil(height);
     assert!(x.len() >= shape.batch * inner * area);
     // SAFETY: the tasks write all columns and rows of all images, each its own.
@@ -85,19 +87,14 @@ fn multiply<const ACROSS: bool>(
                 let (image, panel) = (task / blocks / panels, task / blocks % panels);
                 let (row, column) = (task % blocks * height, panel * columns);
                 let (count, width) = (height.min(rows - row), columns.min(area - column));
-                let range = match ACROSS {
-                    true => row..row + (inner - 1) * pitch + count,
-                    false => row * pitch..(row + count) * pitch,
-                };
-                let room = weight.room(range.len());
+                let room = weight.room(ROWS.min(count) * pitch);
                 scratch::with(
                     [inner * width, ROWS * width, room],
                     |[laid, block, room]| {
                         isa.run(Task::<ACROSS> {
-                            weight: Left {
-                                values: weight.wide(range, room),
-                                pitch,
-                            },
+                            weight,
+                            pitch,
+                            row,
                             x: &x[image * inner * area + column..],
                             bias: bias.map(|bias| &bias[row..]),
                             y: y.0.add((image * rows + row) * area + column),
@@ -105,6 +102,7 @@ fn multiply<const ACROSS: bool>(
                             size: [count, inner, width],
                             laid,
                             block,
+                            room,
                         });
                     },
                 );
@@ -115,7 +113,11 @@ fn multiply<const ACROSS: bool>(
 
 /// Some columns and rows of one image's result.
 struct Task<'a, const ACROSS: bool> {
-    weight: Left<'a>,
+    /// The whole weight, with so many floats from a row to the next; in 32 bits where `ACROSS`.
+    weight: Weights<'a>,
+    pitch: usize,
+    /// The first row of the result.
+    row: usize,
     /// From the first of the columns in the first row.
     x: &'a [f32],
     bias: Option<&'a [f32]>,
@@ -129,6 +131,8 @@ struct Task<'a, const ACROSS: bool> {
     laid: &'a mut [f32],
     /// Those of some rows of the result.
     block: &'a mut [f32],
+    /// For the rows of the weight, where they are widened.
+    room: &'a mut [f32],
 }
 
 impl<const ACROSS: bool> Kernel for Task<'_, ACROSS> {
@@ -143,9 +147,14 @@ impl<const ACROSS: bool> Kernel for Task<'_, ACROSS> {
         }
         for first in (0..count).step_by(ROWS) {
             let count = ROWS.min(count - first);
-            let weight = match ACROSS {
-                true => self.weight.skip_columns(first),
-                false => self.weight.skip_rows(first),
+            let row = self.row + first;
+            let range = match ACROSS {
+                true => row..row + (inner - 1) * self.pitch + count,
+                false => row * self.pitch..(row + count) * self.pitch,
+            };
+            let weight = Left {
+                values: self.weight.wide(range, self.room),
+                pitch: self.pitch,
             };
             let sizes = [count, inner, width];
             let (laid, block) = ((&*self.laid, width), &mut self.block[..count * width]);

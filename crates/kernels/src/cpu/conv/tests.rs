@@ -216,6 +216,29 @@ const USUAL: Shape = Shape {
     padding: [1, 1],
 };
 
+/// Of one element, in several blocks of rows and of columns, the last of which are smaller: with so many
+/// input channels that the blocks are narrow, and with few.
+const POINTWISE: [Shape; 2] = [
+    Shape {
+        batch: 1,
+        channels_in: 700,
+        channels_out: 130,
+        size_in: [16, 20],
+        kernel: [1, 1],
+        stride: 1,
+        padding: [0, 0],
+    },
+    Shape {
+        batch: 2,
+        channels_in: 20,
+        channels_out: 70,
+        size_in: [16, 40],
+        kernel: [1, 1],
+        stride: 1,
+        padding: [0, 0],
+    },
+];
+
 #[test]
 fn equals_its_definition_at_the_usual_sizes() {
     for shape in [
@@ -250,6 +273,8 @@ fn equals_its_definition_at_the_usual_sizes() {
             padding: [0, 0],
             ..USUAL
         },
+        POINTWISE[0],
+        POINTWISE[1],
     ] {
         check(&shape).expect("all results close");
         check_16_bits(&shape).expect("the same bits");
@@ -265,6 +290,8 @@ fn gives_the_same_bits_on_any_number_of_threads() {
             stride: 2,
             ..USUAL
         },
+        POINTWISE[0],
+        POINTWISE[1],
     ] {
         let Inputs {
             x,
