@@ -8,7 +8,7 @@ FOLDER is made where it does not exist: random weights in half precision, 2.1 GB
 single precision; with --xl ours keeps the network's weights in f16 (--precision f16), and diffusers, which has no way to compute in more
 bits than its weights have, is timed in bf16 throughout, and with --f32 in f32 too (16 GB of memory). A run loads the model and generates one image from a prompt with
 DDIM, without guidance; one network call is a quarter of how much longer generating takes with five steps than with one (with --xl
-the whole of how much longer two steps take), without loading. The start is what a run takes besides generating: loading, and for ours writing
+the whole of how much longer two steps take), without loading and decoding; its processor time is the same part of the difference with them. The start is what a run takes besides generating: loading, and for ours writing
 the image. Peak memory is that of the process. --bf16-products times ours with this flag too. The last lines have the ratios, medians of those
 of the rounds.
 """
