@@ -148,9 +148,8 @@ impl Transformer {
             // the feed-forward layer kept has gone; besides them the block's own gradient and those
             // that the halves' were made of.
             working: 28 * map - feed_forward.min(28 * map),
-            // The block's input, the sum so far and its normalisation, the projection, GELU of one
-            // half, and one more map that goes from one to the other.
-            forward: 16 * map,
+            // The block's input and the sum so far, the projection, and what GEGLU makes of it.
+            forward: 14 * map,
             gradients: geglu.gradients
                 + out.gradients
                 + affine.gradients
