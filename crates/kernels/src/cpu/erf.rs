@@ -132,6 +132,10 @@ fn exp(x: f32) -> f32 {
     let half = if x < 0.0 { -0.5 } else { 0.5 };
     let whole = std::f32::consts::LOG2_E * x + half;
     // Where `erf` needs this function its power of two is small; elsewhere it must only be a number.
+    #[expect(
+        clippy::manual_clamp,
+        reason = "clamp leaves what is not a number as it is"
+    )]
     let whole = whole.max(-64.0).min(64.0);
     // SAFETY: the bounds, of which `max` takes the one where `whole` is not a number.
     let whole: i32 = unsafe { whole.to_int_unchecked() };
