@@ -1,6 +1,6 @@
 //! The error function of the framework's GELU, for all lanes of a register at once.
 //!
-//! `libm::erff` decides for each number which rational function it is near, and takes 4 to 15 ns. This is
+//! `libm::erff` decides for each number which rational function it is near, one number at a time. This is
 //! the same arithmetic in the same order, without a branch: the coefficients are chosen, and what a
 //! function of lower degree lacks is zero. So it gives the same bits, and compilers turn a loop of it into
 //! vector instructions.

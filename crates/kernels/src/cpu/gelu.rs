@@ -7,7 +7,7 @@ use rayon::prelude::*;
 use std::f32::consts::SQRT_2;
 use std::mem::MaybeUninit;
 
-/// Numbers of the result that a task has at least: the error function takes some ns for each.
+/// Numbers of the result that a task has at least: the error function is dozens of operations for each.
 const LEAST: usize = 1 << 13;
 
 /// For each row of `row` numbers, its first half times GELU of its second.
