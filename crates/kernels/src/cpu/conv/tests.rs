@@ -216,6 +216,12 @@ const USUAL: Shape = Shape {
     padding: [1, 1],
 };
 
+const OF_ONE_ELEMENT: Shape = Shape {
+    kernel: [1, 1],
+    padding: [0, 0],
+    ..USUAL
+};
+
 /// Of one element, in several blocks of rows and of columns, the last of which are smaller: with so many
 /// input channels that the blocks are narrow, and with few.
 const POINTWISE: [Shape; 2] = [
@@ -224,18 +230,13 @@ const POINTWISE: [Shape; 2] = [
         channels_in: 700,
         channels_out: 130,
         size_in: [16, 20],
-        kernel: [1, 1],
-        stride: 1,
-        padding: [0, 0],
+        ..OF_ONE_ELEMENT
     },
     Shape {
-        batch: 2,
         channels_in: 20,
         channels_out: 70,
         size_in: [16, 40],
-        kernel: [1, 1],
-        stride: 1,
-        padding: [0, 0],
+        ..OF_ONE_ELEMENT
     },
 ];
 
@@ -263,9 +264,7 @@ fn equals_its_definition_at_the_usual_sizes() {
         },
         Shape {
             channels_in: 80,
-            kernel: [1, 1],
-            padding: [0, 0],
-            ..USUAL
+            ..OF_ONE_ELEMENT
         },
         Shape {
             kernel: [4, 4],
