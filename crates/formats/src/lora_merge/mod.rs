@@ -322,9 +322,9 @@ impl LoraFile {
             .iter()
             .zip(delta)
             .map(|(w, delta)| w + weight * delta);
-        let after: Vec<u8> = after.flat_map(f32::to_le_bytes).collect();
+        let after = Bytes::from_elems(after.collect::<Vec<f32>>());
         let narrow = stored.and_then(|precision| in_16_bits(precision, &after));
-        let (dtype, after) = narrow.unwrap_or((DType::F32, Bytes::from_bytes_vec(after)));
+        let (dtype, after) = narrow.unwrap_or((DType::F32, after));
         let (name, shape) = (tensor.name.clone(), tensor.shape.clone());
         let (id, length) = (tensor.param_id, after.len());
         let made = move || Ok(after.clone());

@@ -78,8 +78,11 @@ fn tensor(
     let unread = |error: io::Error| PackError::IoError(error.to_string());
     if !wide {
         let values = move || {
-            let bytes = pieces::bytes(&file, at, count).map_err(unread)?;
-            Ok(Bytes::from_bytes_vec(bytes))
+            let bytes = match dtype.size() {
+                2 => pieces::values::<u16>(&file, at, count / 2).map(Bytes::from_elems),
+                _ => pieces::values(&file, at, count).map(Bytes::from_bytes_vec),
+            };
+            bytes.map_err(unread)
         };
         return PackTensor::deferred(name, dtype, shape, None, count, values);
     }

@@ -1,6 +1,7 @@
 //! Parts of a file, read piece by piece on all threads.
 
 use burn::tensor::DType;
+use bytemuck::Pod;
 use half::slice::{HalfBitsSliceExt, HalfFloatSliceExt};
 use half::{bf16, f16};
 use rayon::prelude::*;
@@ -10,15 +11,16 @@ use std::io;
 /// Values that are read at a time: they stay in a second-level cache until they are widened.
 const PIECE: usize = 32 * 1024;
 
-/// The bytes from `start` on.
-pub(super) fn bytes(file: &File, start: u64, count: usize) -> io::Result<Vec<u8>> {
-    let mut bytes = vec![0; count];
+/// So many values from `start` on, as they are stored.
+pub(super) fn values<T: Pod + Send>(file: &File, start: u64, count: usize) -> io::Result<Vec<T>> {
+    let mut values = vec![T::zeroed(); count];
+    let bytes: &mut [u8] = bytemuck::cast_slice_mut(&mut values);
     let pieces = bytes.par_chunks_mut(4 * PIECE).enumerate();
     pieces.try_for_each(|(piece, bytes)| {
         let at = start + (piece * 4 * PIECE) as u64;
         read_at(file, bytes, at)
     })?;
-    Ok(bytes)
+    Ok(values)
 }
 
 /// The floats of this type from `start` on, in 32 bits.
@@ -102,8 +104,8 @@ mod tests {
 
     #[test]
     fn floats_of_every_type_are_widened_in_their_places() {
-        let values: Vec<f32> = (0..COUNT).map(|i| (i % 2000) as f32 / 8.0 - 90.0).collect();
-        let of = |bytes: fn(f32) -> Vec<u8>| values.iter().copied().flat_map(bytes).collect();
+        let numbers: Vec<f32> = (0..COUNT).map(|i| (i % 2000) as f32 / 8.0 - 90.0).collect();
+        let of = |bytes: fn(f32) -> Vec<u8>| numbers.iter().copied().flat_map(bytes).collect();
         let types: [(DType, Vec<u8>); 4] = [
             (DType::F64, of(|v| f64::from(v).to_le_bytes().to_vec())),
             (DType::F32, of(|v| v.to_le_bytes().to_vec())),
@@ -121,12 +123,16 @@ mod tests {
                 _ => v,
             };
             assert!(
-                read.iter().zip(&values).all(|(r, v)| *r == round(*v)),
+                read.iter().zip(&numbers).all(|(r, v)| *r == round(*v)),
                 "{dtype:?}"
             );
-            assert_eq!(bytes(&file, START, stored.len()).expect("read"), stored);
+            let whole: Vec<u8> = values(&file, START, stored.len()).expect("read");
+            assert_eq!(whole, stored);
+            let halves: Vec<u16> = values(&file, START, stored.len() / 2).expect("read");
+            assert_eq!(bytemuck::cast_slice::<u16, u8>(&halves), stored);
             assert!(floats(&file, START, COUNT + 1, dtype).is_err(), "{dtype:?}");
-            assert!(bytes(&file, START + 1, stored.len()).is_err(), "{dtype:?}");
+            let beyond = values::<u8>(&file, START + 1, stored.len());
+            assert!(beyond.is_err(), "{dtype:?}");
         }
         assert!(floats(&file(&[0; 8]), START, 1, DType::I64).is_err());
     }

@@ -3,6 +3,7 @@
 use burn::store::burn_pack::Tensor as PackTensor;
 use burn::store::{ModuleAdapter, ModuleContext, PyTorchToBurnAdapter};
 use burn::tensor::Bytes;
+use bytemuck::Pod;
 use rayon::prelude::*;
 
 /// The framework's adapter, with the weights of linear layers transposed in cache lines on all
@@ -16,16 +17,16 @@ impl ModuleAdapter for FromPyTorch {
         let shape = tensor.shape.clone();
         match *shape.as_slice() {
             [rows, columns] if is_linear && tensor.dtype.is_float() => {
-                let transposed: fn(&[u8], usize) -> Vec<u8> = match tensor.dtype.size() {
-                    2 => transposed::<2>,
-                    4 => transposed::<4>,
+                let transposed: fn(&[u8], usize) -> Bytes = match tensor.dtype.size() {
+                    2 => |bytes, rows| Bytes::from_elems(transposed::<u16, 2>(bytes, rows)),
+                    4 => |bytes, rows| Bytes::from_elems(transposed::<u32, 4>(bytes, rows)),
                     _ => return PyTorchToBurnAdapter.adapt(tensor, context),
                 };
                 let (name, dtype) = (tensor.name.clone(), tensor.dtype);
                 let (id, shape, length) = (tensor.param_id, [columns, rows], tensor.byte_len());
                 PackTensor::deferred(name, dtype, shape, id, length, move || {
                     let bytes = tensor.to_bytes()?;
-                    Ok(Bytes::from_bytes_vec(transposed(&bytes, rows)))
+                    Ok(transposed(&bytes, rows))
                 })
             }
             _ => PyTorchToBurnAdapter.adapt(tensor, context),
@@ -46,12 +47,17 @@ const COLUMNS: usize = 64;
 /// Rows of which the values of these columns are in the first-level cache: a cache line of a column.
 const ROWS: usize = 16;
 
-/// The values of so many rows, column by column; each has `N` bytes.
-fn transposed<const N: usize>(bytes: &[u8], rows: usize) -> Vec<u8> {
+/// The values of so many rows, column by column; each has `N` bytes. They come as `T`, which only
+/// says how they lie: the framework copies bytes that do not lie as its numbers do.
+fn transposed<T: Pod, const N: usize>(bytes: &[u8], rows: usize) -> Vec<T>
+where
+    [u8; N]: Pod,
+{
     let values = bytes.as_chunks::<N>().0;
-    let mut transposed = vec![[0; N]; values.len()];
+    let mut transposed = vec![T::zeroed(); values.len()];
     let columns = values.len() / rows.max(1);
-    let strips = transposed.par_chunks_mut((COLUMNS * rows).max(1));
+    let out: &mut [[u8; N]] = bytemuck::cast_slice_mut(&mut transposed);
+    let strips = out.par_chunks_mut((COLUMNS * rows).max(1));
     strips.enumerate().for_each(|(strip, out)| {
         for first in (0..rows).step_by(ROWS) {
             let last = rows.min(first + ROWS);
@@ -64,7 +70,7 @@ fn transposed<const N: usize>(bytes: &[u8], rows: usize) -> Vec<u8> {
             }
         }
     });
-    transposed.into_flattened()
+    transposed
 }
 
 #[cfg(test)]
@@ -87,9 +93,9 @@ mod tests {
             let all = (0..rows * columns).map(|at| at as f32);
             let bytes: Vec<u8> = all.flat_map(f32::to_le_bytes).collect();
             let expected = (0..columns).flat_map(|c| (0..rows).map(move |r| value(r, c)));
-            let expected: Vec<u8> = expected.flat_map(f32::to_le_bytes).collect();
+            let expected: Vec<f32> = expected.collect();
             assert_eq!(
-                transposed::<4>(&bytes, rows),
+                transposed::<f32, 4>(&bytes, rows),
                 expected,
                 "{rows} x {columns}"
             );

@@ -51,7 +51,7 @@ impl Stored {
 
 /// The floats in this type; `None` where one is too large, or they stay in 32 bits.
 pub(crate) fn in_16_bits(precision: Precision, wide: &[u8]) -> Option<(DType, Bytes)> {
-    let (dtype, bytes) = match precision {
+    let (dtype, halves) = match precision {
         Precision::F32 => return None,
         Precision::Bf16 => {
             let narrow = narrow(wide, |halves, floats| {
@@ -73,33 +73,26 @@ pub(crate) fn in_16_bits(precision: Precision, wide: &[u8]) -> Option<(DType, By
             (DType::F16, narrow)
         }
     };
-    Some((dtype, Bytes::from_bytes_vec(bytes?)))
+    Some((dtype, Bytes::from_elems(halves?)))
 }
 
 /// Floats that are converted at a time: they stay in the first-level cache.
 const PIECE: usize = 2048;
 
-/// The bytes of floats in 16 bits each, as `convert` writes them, piece by piece; `None` where it
-/// refuses one.
-fn narrow(wide: &[u8], convert: impl Fn(&mut [u16], &[f32]) -> bool + Sync) -> Option<Vec<u8>> {
-    let mut bytes = vec![0; wide.len() / 2];
-    let pieces = wide
-        .par_chunks(4 * PIECE)
-        .zip(bytes.par_chunks_mut(2 * PIECE));
-    let fits = pieces.all(|(wide, narrow)| {
-        let (mut floats, mut halves) = ([0.0; PIECE], [0; PIECE]);
-        let (wide, narrow) = (wide.as_chunks().0, narrow.as_chunks_mut().0);
-        let (floats, halves) = (&mut floats[..wide.len()], &mut halves[..wide.len()]);
+/// Floats in 16 bits each, as `convert` writes them, piece by piece; `None` where it refuses one.
+fn narrow(wide: &[u8], convert: impl Fn(&mut [u16], &[f32]) -> bool + Sync) -> Option<Vec<u16>> {
+    let wide = wide.as_chunks().0;
+    let mut halves = vec![0; wide.len()];
+    let pieces = wide.par_chunks(PIECE).zip(halves.par_chunks_mut(PIECE));
+    let fits = pieces.all(|(wide, halves)| {
+        let mut floats = [0.0; PIECE];
+        let floats = &mut floats[..wide.len()];
         for (float, bytes) in floats.iter_mut().zip(wide) {
             *float = f32::from_le_bytes(*bytes);
         }
-        let fits = convert(halves, floats);
-        for (bytes, half) in narrow.iter_mut().zip(halves) {
-            *bytes = half.to_le_bytes();
-        }
-        fits
+        convert(halves, floats)
     });
-    fits.then_some(bytes)
+    fits.then_some(halves)
 }
 
 /// Widens floats on their way into a network, but for weights that are stored as they are.
