@@ -10,8 +10,8 @@ use fewstep_diffusion::{
     CfgDenoiser, Denoiser, DiffusionModel, Inputs, PredictionKind, Schedule, TimeGrid, sampler,
 };
 use fewstep_distill::method::{
-    self, Batch, Codi, Cost, Denoising, GuidanceWeights, Halving, Loss, LossWeighting, Objective,
-    OdeStep, Progressive, Student,
+    self, Batch, Codi, Cost, Denoising, GuidanceWeights, Halving, Loss, LossWeighting, NoisyImages,
+    Objective, OdeStep, Progressive, Student,
 };
 use fewstep_distill::optim::{OptimConfig, Stepper};
 use fewstep_nn::{Backbone, Fusion, Initial, UNetConfig, WEmbedding};
@@ -120,6 +120,7 @@ fn training(c: &mut Criterion) {
             teacher: CfgDenoiser::new(size.model(None)),
             weights,
             weighting,
+            images: NoisyImages::Data,
         };
         let stage_two = Progressive {
             teacher: size.student(),
@@ -128,6 +129,7 @@ fn training(c: &mut Criterion) {
             target: method::TargetForm::Velocities,
             weights: Some(weights),
             weighting,
+            images: NoisyImages::Data,
         };
         let methods: [(&str, &dyn Objective); 3] = [
             ("teacher", &teacher),

@@ -6,9 +6,9 @@ use fewstep_diffusion::{CfgDenoiser, Denoiser, Inputs, Prediction, Schedule};
 use fewstep_distill::method::{
     Adapt, Adversarial, Balanced, Batch, Boundary, Codi, Consistency, Cost, DISCRIMINATOR,
     Denoising, Discriminating, Discrimination, Distance, DistributionMatching, FAKE_SCORE,
-    FakeScore, GuidanceDistillation, GuidanceWeights, Halving, LossWeighting, Objective, OdeStep,
-    Peer, Penalty, Progressive, STUDENT, Simulation, Solver, Student, TargetForm, TimePairs, Times,
-    TrainedSteps,
+    FakeScore, GuidanceDistillation, GuidanceWeights, Halving, LossWeighting, NoisyImages,
+    Objective, OdeStep, Peer, Penalty, Progressive, STUDENT, Simulation, Solver, Student,
+    TargetForm, TimePairs, Times, TrainedSteps,
 };
 use std::sync::{Arc, Mutex};
 
@@ -149,21 +149,31 @@ fn stages_cost_what_they_call() {
             weights: None,
         })
     });
-    let guidance = |cast: &Cast| {
+    let walked = NoisyImages::Teacher {
+        steps: 3,
+        clip: true,
+    };
+    let guidance = |cast: &Cast, images| {
         Box::new(GuidanceDistillation {
             teacher: cast.teacher(Some(RANGE)),
             weights: RANGE,
             weighting,
+            images,
         })
     };
-    assert_counted("stage one", 0, |cast| guidance(cast));
+    assert_counted("stage one", 0, |cast| guidance(cast, NoisyImages::Data));
+    assert_counted("stage one, walked", 0, |cast| guidance(cast, walked));
     assert_counted("stage one, balanced", 0, |cast| {
         Box::new(Balanced {
-            objective: guidance(cast),
+            objective: guidance(cast, NoisyImages::Data),
             weights: RANGE,
         })
     });
-    for target in [TargetForm::Velocities, TargetForm::Difference] {
+    for (target, images) in [
+        (TargetForm::Velocities, NoisyImages::Data),
+        (TargetForm::Difference, NoisyImages::Data),
+        (TargetForm::Velocities, walked),
+    ] {
         assert_counted("a halving", 0, |cast| {
             Box::new(Progressive {
                 teacher: cast.teacher(Some(RANGE)),
@@ -172,6 +182,7 @@ fn stages_cost_what_they_call() {
                 weights: Some(RANGE),
                 weighting,
                 target,
+                images,
             })
         });
     }

@@ -8,8 +8,8 @@ use fewstep_diffusion::{
 };
 use fewstep_distill::method::{
     Balanced, Batch, Boundary, Codi, Consistency, ConsistencyTarget, Denoising, Distance, Draws,
-    GuidanceDistillation, GuidanceWeights, Halving, LossWeighting, Objective, OdeNoise, OdeStep,
-    Progressive, Solver, Student, TargetForm, TimePairs, Times,
+    GuidanceDistillation, GuidanceWeights, Halving, LossWeighting, NoisyImages, Objective,
+    OdeNoise, OdeStep, Progressive, Solver, Student, TargetForm, TimePairs, Times,
 };
 use std::collections::BTreeMap;
 
@@ -101,6 +101,7 @@ fn guided(weighting: LossWeighting) -> Box<dyn Objective> {
         teacher: CfgDenoiser::new(teacher()),
         weights: RANGE,
         weighting,
+        images: NoisyImages::Data,
     })
 }
 
@@ -121,6 +122,7 @@ fn progressive(halving: Halving, target: TargetForm) -> Box<dyn Objective> {
         weights: Some(RANGE),
         weighting: LossWeighting::TruncatedSnr,
         target,
+        images: NoisyImages::Data,
     })
 }
 

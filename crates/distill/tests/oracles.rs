@@ -8,7 +8,9 @@ use fewstep_diffusion::analytic::{
     Component, Coupling, Gaussian, GaussianDenoiser, MixtureDenoiser,
 };
 use fewstep_diffusion::{CfgDenoiser, Denoiser, Inputs, Network, NoiseLevel, Schedule, per_sample};
-use fewstep_distill::method::{self, GuidanceWeights, Halving, LossWeighting, Progressive};
+use fewstep_distill::method::{
+    self, GuidanceWeights, Halving, LossWeighting, NoisyImages, Progressive,
+};
 use gaussians::{ALL, CLASSES, Linear, SHAPE, composed, device, discrete, distil, line};
 
 /// A small network on (z, time) for what is not linear.
@@ -65,6 +67,7 @@ fn stage_one_reaches_the_closed_form() {
         teacher: CfgDenoiser::new(teacher),
         weights: GuidanceWeights::Range([0.0, 2.0]),
         weighting: LossWeighting::TruncatedSnr,
+        images: NoisyImages::Data,
     };
     let student = Linear::new((0..6).map(f64::from).collect());
     let student = distil(student, schedule.clone(), &objective, 600, 0.05);
@@ -104,6 +107,7 @@ fn halvings_compose_to_the_teachers_trajectory() {
             target: method::TargetForm::Velocities,
             weights: Some(GuidanceWeights::Single(0.0)),
             weighting: LossWeighting::TruncatedSnr,
+            images: NoisyImages::Data,
         };
         let times = (1..=steps).map(|i| schedule.network_time(i as f64 / steps as f64));
         let student = Linear::new(times.collect());
@@ -135,6 +139,7 @@ fn an_encoder_follows_the_teacher_upwards() {
         target: method::TargetForm::Velocities,
         weights: Some(GuidanceWeights::Single(0.0)),
         weighting: LossWeighting::TruncatedSnr,
+        images: NoisyImages::Data,
     };
     let times = [0.0, 0.5].map(|t| schedule.network_time(t));
     let student = distil(
@@ -183,6 +188,7 @@ fn a_mixture_teacher_is_followed_in_one_step() {
         target: method::TargetForm::Velocities,
         weights: Some(GuidanceWeights::Single(0.0)),
         weighting: LossWeighting::SnrPlusOne,
+        images: NoisyImages::Data,
     };
     let student = distil(Mlp::new(), schedule.clone(), &objective, 700, 5e-3);
     let points = 41;

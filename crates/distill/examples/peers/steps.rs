@@ -4,7 +4,8 @@ use burn::tensor::Device;
 use fewstep_diffusion::random::{self, Purpose};
 use fewstep_diffusion::{CfgDenoiser, DiffusionModel, Inputs, PredictionKind, Schedule};
 use fewstep_distill::method::{
-    self, Batch, Denoising, GuidanceWeights, Halving, LossWeighting, Objective, Progressive,
+    self, Batch, Denoising, GuidanceWeights, Halving, LossWeighting, NoisyImages, Objective,
+    Progressive,
 };
 use fewstep_distill::optim::{OptimConfig, Stepper};
 use fewstep_nn::{Backbone, UNetConfig, WEmbedding};
@@ -70,6 +71,7 @@ impl Step {
                 teacher: CfgDenoiser::new(self.model(None)),
                 weights,
                 weighting,
+                images: NoisyImages::Data,
             }),
             Method::StageTwo => Box::new(Progressive {
                 teacher: self.model(w),
@@ -78,6 +80,7 @@ impl Step {
                 target: method::TargetForm::Velocities,
                 weights: Some(weights),
                 weighting,
+                images: NoisyImages::Data,
             }),
         }
     }

@@ -2,7 +2,9 @@
 
 use super::{Distance, DistanceConfig, MethodError};
 use burn::module::Module;
-use fewstep_diffusion::{Clipped, Denoiser, DiffusionModel, SamplerRecipe, Schedule};
+use fewstep_diffusion::{
+    Clipped, Denoiser, DiffusionModel, DistilledFor, Role, SamplerRecipe, Schedule,
+};
 use fewstep_formats::Model;
 use fewstep_nn::{Backbone, LoraConfig, Precision};
 
@@ -60,6 +62,20 @@ pub(super) fn clipped(denoiser: Box<dyn Denoiser>, clip: bool) -> Box<dyn Denois
     match clip {
         true => Box::new(Clipped::to_images(denoiser)),
         false => denoiser,
+    }
+}
+
+/// Checks that the teacher knows every noise level.
+pub(super) fn check_every_level(teacher: &SamplerRecipe) -> Result<(), String> {
+    match teacher.role {
+        Role::Teacher
+        | Role::Student {
+            sampler: DistilledFor::Any,
+            ..
+        } => Ok(()),
+        Role::Student { .. } => Err(
+            "the teacher is a student of few steps, which has learnt a few noise levels only: give the teacher that it was distilled from".into(),
+        ),
     }
 }
 

@@ -109,6 +109,16 @@ pub(crate) fn student(guidance: Guidance) -> Model {
     })
 }
 
+/// A student of stage one.
+pub(crate) fn of_any_steps(guidance: Guidance) -> Model {
+    changed(guidance, |recipe| {
+        recipe.role = Role::Student {
+            sampler: DistilledFor::Any,
+            steps: None,
+        };
+    })
+}
+
 pub(crate) fn guidance(weights: GuidanceWeights) -> GuidanceMethod {
     GuidanceMethod {
         weights,
@@ -117,6 +127,7 @@ pub(crate) fn guidance(weights: GuidanceWeights) -> GuidanceMethod {
         prediction: StudentPrediction::Auto,
         clip_targets: false,
         balance_w: false,
+        trajectory_steps: None,
     }
 }
 
@@ -130,6 +141,7 @@ pub(crate) fn progressive(weights: Option<GuidanceWeights>, is_first: bool) -> P
         prediction: StudentPrediction::Auto,
         clip_targets: false,
         balance_w: false,
+        trajectory_steps: None,
         target: TargetForm::default(),
         is_first,
     }

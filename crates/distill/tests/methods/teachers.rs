@@ -6,7 +6,7 @@ use fewstep_distill::method::denoising::{DenoisingMethod, DenoisingStart};
 use fewstep_distill::method::guidance::GuidanceMethod;
 use fewstep_distill::method::matching::{MatchingConfig, MatchingMethod};
 use fewstep_distill::method::progressive::ProgressiveMethod;
-use fewstep_distill::method::{GuidanceWeights, LossWeighting, Method};
+use fewstep_distill::method::{GuidanceWeights, Halving, LossWeighting, Method};
 use fewstep_formats::Model;
 use fewstep_nn::UNetConfig;
 
@@ -41,6 +41,59 @@ fn stages_need_a_teacher_to_guide() {
     refused(&first, &teacher(Guidance::None), "no unconditional branch");
     accepted(&progressive(RANGE, false), &teacher(Guidance::None));
     accepted(&progressive(None, true), &teacher(Guidance::None));
+}
+
+/// What is said of the settings of a new run with this teacher.
+fn said_of_settings(method: &dyn Method, teacher: &Model) -> String {
+    let checked = method.check_settings(teacher);
+    checked.map_or_else(|error| error.to_string(), |()| String::new())
+}
+
+#[test]
+fn a_halving_starts_from_the_steps_that_its_teacher_has() {
+    let halving = |steps, halving| ProgressiveMethod {
+        steps,
+        halving,
+        ..progressive(RANGE, true)
+    };
+    let to = |steps| halving(steps, Halving::Deterministic);
+    let of_four = student(INPUT);
+    for (method, teacher) in [
+        (to(2), &of_four),
+        (to(8), &teacher(INPUT)),
+        (halving(8, Halving::Encoder), &of_any_steps(INPUT)),
+    ] {
+        assert_eq!(said_of_settings(&method, teacher), "");
+    }
+    for (method, said) in [
+        (to(1), "`progressive.start_steps` is 2"),
+        (to(4), "give 4 there"),
+        (halving(2, Halving::Stochastic), "the deterministic sampler"),
+        (halving(2, Halving::Encoder), "the deterministic sampler"),
+    ] {
+        let message = said_of_settings(&method, &of_four);
+        assert!(message.contains(said), "{said}: {message}");
+    }
+}
+
+#[test]
+fn a_teacher_that_is_asked_at_every_noise_level_knows_them_all() {
+    let of_few = student(FREE);
+    let methods: [&dyn Method; 3] = [
+        &guidance(GuidanceWeights::Range([0.0, 2.0])),
+        &consistency(RANGE),
+        &codi(RANGE),
+    ];
+    for method in methods {
+        let message = said_of_settings(method, &of_few);
+        assert!(message.contains("noise levels"), "{method:?}: {message}");
+        for of in [teacher(FREE), of_any_steps(FREE)] {
+            assert_eq!(said_of_settings(method, &of), "", "{method:?}");
+        }
+    }
+    let start = || Some(student(FREE));
+    refused(&matching(same, start()), &of_few, "noise levels");
+    refused(&adversarial(start()), &of_few, "noise levels");
 }
 
 #[test]

@@ -21,6 +21,7 @@ mod objective;
 pub use config::{CodiConfig, ConsistencyTarget, OdeModel, OdeNoise};
 pub use objective::{Codi, OdeStep};
 
+use super::teacher::check_every_level;
 use super::{
     Control, Distance, GuidanceWeights, InRecipe, Method, MethodError, Objective, SharedSettings,
     StudentPrediction, Teacher, Trained,
@@ -83,6 +84,10 @@ impl Method for CodiMethod {
             _ => return Ok(()),
         };
         Err(MethodError::Teacher(message.into()))
+    }
+
+    fn check_settings(&self, teacher: &Model) -> Result<(), MethodError> {
+        check_every_level(&teacher.recipe).map_err(MethodError::Teacher)
     }
 
     fn student(&self, base: &Model, seed: u64) -> Result<Backbone, MethodError> {

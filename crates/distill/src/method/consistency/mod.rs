@@ -19,6 +19,7 @@ mod objective;
 pub use config::{ConsistencyConfig, Solver};
 pub use objective::Consistency;
 
+use super::teacher::check_every_level;
 use super::{
     Control, GuidanceWeights, InRecipe, Method, MethodError, Objective, SharedSettings,
     StudentPrediction, Teacher,
@@ -75,6 +76,10 @@ impl Method for ConsistencyMethod {
             _ => return Ok(()),
         };
         Err(MethodError::Teacher(message.into()))
+    }
+
+    fn check_settings(&self, teacher: &Model) -> Result<(), MethodError> {
+        check_every_level(&teacher.recipe).map_err(MethodError::Teacher)
     }
 
     fn student(&self, base: &Model, seed: u64) -> Result<Backbone, MethodError> {

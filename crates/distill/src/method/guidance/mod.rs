@@ -20,9 +20,10 @@ pub use objective::GuidanceDistillation;
 
 use super::balanced::balanced;
 use super::guidance_weights::check_unconditional_branch;
-use super::teacher::{check_clipping, clipped};
+use super::teacher::{check_clipping, check_every_level, clipped};
 use super::{
-    GuidanceWeights, LossWeighting, Method, MethodError, Objective, StudentPrediction, Teacher,
+    GuidanceWeights, LossWeighting, Method, MethodError, NoisyImages, Objective, StudentPrediction,
+    Teacher,
 };
 use fewstep_diffusion::{DistilledFor, Guidance, Role, SamplerRecipe};
 use fewstep_formats::Model;
@@ -43,6 +44,8 @@ pub struct GuidanceMethod {
     pub clip_targets: bool,
     /// Whether errors count alike at every w.
     pub balance_w: bool,
+    /// DDIM steps of the teacher to each noisy image; none where those are made of the data.
+    pub trajectory_steps: Option<usize>,
 }
 
 impl GuidanceMethod {
@@ -76,6 +79,7 @@ impl Method for GuidanceMethod {
 
     fn check_settings(&self, teacher: &Model) -> Result<(), MethodError> {
         let recipe = &teacher.recipe;
+        check_every_level(recipe).map_err(MethodError::Teacher)?;
         check_clipping(self.clip_targets, recipe)?;
         let kind = self.prediction.of(recipe);
         self.weighting(teacher)?
@@ -91,6 +95,7 @@ impl Method for GuidanceMethod {
             teacher: clipped(teacher.guided()?, self.clip_targets),
             weights: self.weights,
             weighting: self.weighting(teacher.model)?,
+            images: NoisyImages::of(self.trajectory_steps, teacher.model.recipe.clip),
         });
         Ok(balanced(objective, Some(self.weights), self.balance_w))
     }

@@ -1,7 +1,7 @@
 //! The loss of guidance distillation.
 
 use crate::method::{
-    Batch, Cost, Draws, GuidanceWeights, Loss, LossWeighting, Objective, Student, diffuse,
+    Batch, Cost, Draws, GuidanceWeights, Loss, LossWeighting, NoisyImages, Objective, Student,
     velocity_loss,
 };
 use fewstep_diffusion::Denoiser;
@@ -15,6 +15,8 @@ pub struct GuidanceDistillation<T> {
     pub weights: GuidanceWeights,
     /// ω.
     pub weighting: LossWeighting,
+    /// Where z_t comes from.
+    pub images: NoisyImages,
 }
 
 impl<T: Denoiser> Objective for GuidanceDistillation<T> {
@@ -22,8 +24,11 @@ impl<T: Denoiser> Objective for GuidanceDistillation<T> {
         let draws = Draws::new(seed, batch);
         let times = draws.times(self.teacher.schedule());
         let levels = self.teacher.schedule().levels(&times);
-        let z_t = diffuse(batch.images.clone(), draws.noise(&batch.images), &levels);
         let inputs = batch.inputs.clone().with_w(self.weights.draw(draws));
+        let starts = (&times[..], &levels[..]);
+        let z_t = self
+            .images
+            .draw(&self.teacher, draws, batch, &inputs, starts);
         let target = self.teacher.predict(z_t.clone(), &times, &inputs).v();
         let predicted = student.online.predict(z_t, &times, &inputs).v();
         Loss {
@@ -34,7 +39,7 @@ impl<T: Denoiser> Objective for GuidanceDistillation<T> {
 
     fn cost(&self) -> Cost {
         Cost {
-            frozen: self.teacher.network_calls(),
+            frozen: (1 + self.images.predictions()) * self.teacher.network_calls(),
             trained: 1,
             largest_frozen: self.teacher.network_calls(),
             ..Cost::default()

@@ -27,7 +27,8 @@ use super::balanced::balanced;
 use super::guidance_weights::check_unconditional_branch;
 use super::teacher::{check_clipping, clipped};
 use super::{
-    GuidanceWeights, LossWeighting, Method, MethodError, Objective, StudentPrediction, Teacher,
+    GuidanceWeights, LossWeighting, Method, MethodError, NoisyImages, Objective, StudentPrediction,
+    Teacher,
 };
 use fewstep_diffusion::{DistilledFor, Role, SamplerRecipe};
 use fewstep_formats::Model;
@@ -52,6 +53,8 @@ pub struct ProgressiveMethod {
     pub clip_targets: bool,
     /// Whether errors count alike at every w.
     pub balance_w: bool,
+    /// DDIM steps of the teacher to each noisy image; none where those are made of the data.
+    pub trajectory_steps: Option<usize>,
     /// How targets are computed.
     pub target: TargetForm,
     /// Whether this is the first phase: without stage one its teacher is the guided pair.
@@ -62,6 +65,39 @@ impl ProgressiveMethod {
     /// Whether the teacher, where it has two branches, is guided by them.
     fn guides(&self) -> bool {
         self.is_first && self.weights.is_some()
+    }
+
+    /// What the student is distilled for.
+    fn sampler(&self) -> DistilledFor {
+        match self.halving {
+            Halving::Deterministic => DistilledFor::Deterministic,
+            Halving::Stochastic => DistilledFor::Stochastic,
+            Halving::Encoder => DistilledFor::Encoder,
+        }
+    }
+
+    /// Checks that a teacher of few steps has learnt those that are halved.
+    fn check_steps(&self, teacher: &SamplerRecipe) -> Result<(), MethodError> {
+        match teacher.role {
+            Role::Teacher
+            | Role::Student {
+                sampler: DistilledFor::Any,
+                ..
+            } => Ok(()),
+            Role::Student { sampler, steps } if sampler == self.sampler() => {
+                let halved = 2 * self.steps;
+                match steps {
+                    Some(steps) if steps != halved => Err(MethodError::Teacher(format!(
+                        "the teacher is a student with {steps} as its number of steps, and `progressive.start_steps` is {halved}: give {steps} there, or a teacher with {halved}, as RUN/models/steps-{halved}"
+                    ))),
+                    _ => Ok(()),
+                }
+            }
+            Role::Student { sampler, .. } => Err(MethodError::Teacher(format!(
+                "the teacher was distilled for the {sampler} sampler, and these halvings are for the {} one: give the teacher that it was distilled from",
+                self.sampler()
+            ))),
+        }
     }
 
     fn weighting(&self, teacher: &Model) -> Result<LossWeighting, MethodError> {
@@ -96,6 +132,7 @@ impl Method for ProgressiveMethod {
 
     fn check_settings(&self, teacher: &Model) -> Result<(), MethodError> {
         let recipe = &teacher.recipe;
+        self.check_steps(recipe)?;
         check_clipping(self.clip_targets, recipe)?;
         let kind = self.prediction.of(recipe);
         self.weighting(teacher)?
@@ -111,6 +148,7 @@ impl Method for ProgressiveMethod {
 
     fn objective(&self, teacher: &Teacher<'_>) -> Result<Box<dyn Objective>, MethodError> {
         let weighting = self.weighting(teacher.model)?;
+        let images = NoisyImages::of(self.trajectory_steps, teacher.model.recipe.clip);
         let teacher = match self.guides() {
             true => teacher.guided()?,
             false => Box::new(teacher.frozen()?),
@@ -122,17 +160,14 @@ impl Method for ProgressiveMethod {
             weights: self.weights,
             weighting,
             target: self.target,
+            images,
         });
         Ok(balanced(objective, self.weights, self.balance_w))
     }
 
     fn result(&self, recipe: &mut SamplerRecipe) {
         recipe.role = Role::Student {
-            sampler: match self.halving {
-                Halving::Deterministic => DistilledFor::Deterministic,
-                Halving::Stochastic => DistilledFor::Stochastic,
-                Halving::Encoder => DistilledFor::Encoder,
-            },
+            sampler: self.sampler(),
             steps: Some(self.steps),
         };
         recipe.prediction = self.prediction.of(recipe);

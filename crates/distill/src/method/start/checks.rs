@@ -4,20 +4,6 @@ use crate::method::GuidanceWeights;
 use fewstep_diffusion::{DistilledFor, Guidance, Role, SamplerRecipe};
 use fewstep_nn::BackboneConfig;
 
-/// Checks that the teacher can judge images at every noise level.
-pub(super) fn check_judge(teacher: &SamplerRecipe) -> Result<(), String> {
-    match teacher.role {
-        Role::Teacher
-        | Role::Student {
-            sampler: DistilledFor::Any,
-            ..
-        } => Ok(()),
-        Role::Student { .. } => Err(
-            "the teacher is a student of few steps, which has learnt a few noise levels only: give the teacher that it was distilled from".into(),
-        ),
-    }
-}
-
 /// Checks that teacher and student take the same inputs.
 pub(super) fn check_networks([teacher, start]: [BackboneConfig; 2]) -> Result<(), String> {
     let other = match () {
@@ -218,15 +204,6 @@ mod tests {
 
     fn said(checked: Result<(), String>) -> String {
         checked.expect_err("refused")
-    }
-
-    #[test]
-    fn judges_know_every_noise_level() {
-        let of = |role| check_judge(&SamplerRecipe { role, ..recipe() });
-        assert!(of(Role::Teacher).is_ok() && of(role(DistilledFor::Any, None)).is_ok());
-        for sampler in [DistilledFor::Deterministic, DistilledFor::Consistency] {
-            assert!(said(of(role(sampler, None))).contains("noise levels"));
-        }
     }
 
     #[test]

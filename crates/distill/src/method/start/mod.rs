@@ -9,9 +9,10 @@ pub(super) mod testing;
 pub use model::StartModel;
 pub use simulation::{Simulation, TrainedSteps};
 
+use super::teacher::check_every_level;
 use super::{GuidanceWeights, MethodError, SharedSettings, StudentPrediction, Trained};
 use crate::error::RecipeError;
-use checks::{check_judge, check_networks, check_same, check_sampler, check_w};
+use checks::{check_networks, check_same, check_sampler, check_w};
 use fewstep_diffusion::{DistilledFor, Guidance, Role, SamplerRecipe};
 use fewstep_formats::Model;
 
@@ -81,7 +82,7 @@ impl<'a> Start<'a> {
         let networks = [teacher, start].map(|model| model.network.config());
         let (teacher, of_start) = (&teacher.recipe, &start.recipe);
         let weights = self.weights_of(start);
-        check_judge(teacher)
+        check_every_level(teacher)
             .and_then(|()| check_networks(networks))
             .and_then(|()| check_same(teacher, of_start))
             .and_then(|()| check_sampler(&self.key("steps"), self.steps, of_start))

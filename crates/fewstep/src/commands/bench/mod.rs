@@ -12,7 +12,7 @@ use fewstep_data::amount;
 use fewstep_diffusion::limits::IMAGE_SIDE;
 use fewstep_diffusion::{CfgDenoiser, DiffusionModel, Network, PredictionKind, Schedule};
 use fewstep_distill::method::{
-    Denoising, GuidanceDistillation, GuidanceWeights, LossWeighting, Objective,
+    Denoising, GuidanceDistillation, GuidanceWeights, LossWeighting, NoisyImages, Objective,
 };
 use fewstep_distill::optim::{Ema, OptimConfig, Optimizer, Stepper};
 use fewstep_kernels::device::{Launches, Placement};
@@ -200,6 +200,7 @@ impl Args {
             teacher: CfgDenoiser::new(model(network.clone())),
             weights: GuidanceWeights::Range([2.0, 14.0]),
             weighting,
+            images: NoisyImages::Data,
         };
         let student = network.with_w_input(WEmbedding {
             dim: 256,

@@ -8,8 +8,8 @@ use fewstep_diffusion::{CfgDenoiser, Denoiser, DiffusionModel, Inputs, Predictio
 use fewstep_distill::method::{
     Adapt, Adversarial, Batch, Boundary, Codi, Consistency, Cost, DISCRIMINATOR, Denoising,
     Distance, DistributionMatching, FAKE_SCORE, FakeScore, GuidanceDistillation, GuidanceWeights,
-    Halving, Loss, LossWeighting, Objective, OdeStep, Peer, Progressive, STUDENT, Simulation,
-    Solver, Student, TargetForm, TimePairs, Times, TrainedSteps,
+    Halving, Loss, LossWeighting, NoisyImages, Objective, OdeStep, Peer, Progressive, STUDENT,
+    Simulation, Solver, Student, TargetForm, TimePairs, Times, TrainedSteps,
 };
 use fewstep_distill::optim::{Ema, OptimConfig, Stepper};
 use fewstep_kernels::device::can_store;
@@ -165,6 +165,7 @@ fn stage_one(teacher: DiffusionModel<Backbone>) -> Box<dyn Objective> {
         teacher: CfgDenoiser::new(teacher),
         weights: RANGE,
         weighting: LossWeighting::TruncatedSnr,
+        images: NoisyImages::Data,
     })
 }
 
@@ -176,6 +177,7 @@ fn halving(teacher: DiffusionModel<Backbone>, halving: Halving) -> Box<dyn Objec
         weights: Some(RANGE),
         weighting: LossWeighting::TruncatedSnr,
         target: TargetForm::Velocities,
+        images: NoisyImages::Data,
     })
 }
 
