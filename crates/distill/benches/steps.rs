@@ -129,7 +129,6 @@ fn training(c: &mut Criterion) {
             target: method::TargetForm::Velocities,
             weights: Some(weights),
             weighting,
-            images: NoisyImages::Data,
         };
         let methods: [(&str, &dyn Objective); 3] = [
             ("teacher", &teacher),

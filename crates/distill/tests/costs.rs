@@ -169,11 +169,7 @@ fn stages_cost_what_they_call() {
             weights: RANGE,
         })
     });
-    for (target, images) in [
-        (TargetForm::Velocities, NoisyImages::Data),
-        (TargetForm::Difference, NoisyImages::Data),
-        (TargetForm::Velocities, walked),
-    ] {
+    for target in [TargetForm::Velocities, TargetForm::Difference] {
         assert_counted("a halving", 0, |cast| {
             Box::new(Progressive {
                 teacher: cast.teacher(Some(RANGE)),
@@ -182,7 +178,6 @@ fn stages_cost_what_they_call() {
                 weights: Some(RANGE),
                 weighting,
                 target,
-                images,
             })
         });
     }

@@ -122,7 +122,6 @@ fn progressive(halving: Halving, target: TargetForm) -> Box<dyn Objective> {
         weights: Some(RANGE),
         weighting: LossWeighting::TruncatedSnr,
         target,
-        images: NoisyImages::Data,
     })
 }
 

@@ -107,7 +107,6 @@ fn halvings_compose_to_the_teachers_trajectory() {
             target: method::TargetForm::Velocities,
             weights: Some(GuidanceWeights::Single(0.0)),
             weighting: LossWeighting::TruncatedSnr,
-            images: NoisyImages::Data,
         };
         let times = (1..=steps).map(|i| schedule.network_time(i as f64 / steps as f64));
         let student = Linear::new(times.collect());
@@ -139,7 +138,6 @@ fn an_encoder_follows_the_teacher_upwards() {
         target: method::TargetForm::Velocities,
         weights: Some(GuidanceWeights::Single(0.0)),
         weighting: LossWeighting::TruncatedSnr,
-        images: NoisyImages::Data,
     };
     let times = [0.0, 0.5].map(|t| schedule.network_time(t));
     let student = distil(
@@ -188,7 +186,6 @@ fn a_mixture_teacher_is_followed_in_one_step() {
         target: method::TargetForm::Velocities,
         weights: Some(GuidanceWeights::Single(0.0)),
         weighting: LossWeighting::SnrPlusOne,
-        images: NoisyImages::Data,
     };
     let student = distil(Mlp::new(), schedule.clone(), &objective, 700, 5e-3);
     let points = 41;

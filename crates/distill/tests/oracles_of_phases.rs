@@ -10,7 +10,7 @@ use fewstep_diffusion::random::{self, Purpose};
 use fewstep_diffusion::sampler::{self, StepNoise};
 use fewstep_diffusion::{CfgDenoiser, Denoiser, Inputs, Network, NoiseLevel, Schedule, TimeGrid};
 use fewstep_distill::method::{
-    Denoising, GuidanceWeights, Halving, LossWeighting, NoisyImages, Progressive, TargetForm,
+    Denoising, GuidanceWeights, Halving, LossWeighting, Progressive, TargetForm,
 };
 use gaussians::{ALL, CLASSES, Linear, SHAPE, composed, device, discrete, distil, line};
 
@@ -124,7 +124,6 @@ fn halvings_keep_every_w() {
             target: TargetForm::Velocities,
             weights: Some(GuidanceWeights::Range([-0.5, 2.0])),
             weighting: LossWeighting::TruncatedSnr,
-            images: NoisyImages::Data,
         };
         let times = (1..=steps).map(|i| schedule.network_time(i as f64 / steps as f64));
         let student = Linear::new(times.collect());
@@ -206,7 +205,6 @@ fn stochastic_students_generate_the_moments_of_the_recursion() {
             target: TargetForm::Velocities,
             weights: Some(GuidanceWeights::Single(0.0)),
             weighting: LossWeighting::TruncatedSnr,
-            images: NoisyImages::Data,
         };
         let times = (1..=steps).map(|i| schedule.network_time(i as f64 / steps as f64));
         let student = Linear::new(times.collect());

@@ -21,6 +21,17 @@ pub enum Role {
     },
 }
 
+impl Role {
+    /// Whether it predicts as a diffusion model does at every noise level: a teacher, or a student
+    /// of stage one.
+    pub fn knows_every_level(&self) -> bool {
+        match self {
+            Self::Teacher => true,
+            Self::Student { sampler, .. } => *sampler == DistilledFor::Any,
+        }
+    }
+}
+
 /// What a student was distilled for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]

@@ -80,7 +80,6 @@ impl Step {
                 target: method::TargetForm::Velocities,
                 weights: Some(weights),
                 weighting,
-                images: NoisyImages::Data,
             }),
         }
     }

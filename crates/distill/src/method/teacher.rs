@@ -2,9 +2,7 @@
 
 use super::{Distance, DistanceConfig, MethodError};
 use burn::module::Module;
-use fewstep_diffusion::{
-    Clipped, Denoiser, DiffusionModel, DistilledFor, Role, SamplerRecipe, Schedule,
-};
+use fewstep_diffusion::{Clipped, Denoiser, DiffusionModel, SamplerRecipe, Schedule};
 use fewstep_formats::Model;
 use fewstep_nn::{Backbone, LoraConfig, Precision};
 
@@ -65,16 +63,12 @@ pub(super) fn clipped(denoiser: Box<dyn Denoiser>, clip: bool) -> Box<dyn Denois
     }
 }
 
-/// Checks that the teacher knows every noise level.
+/// Checks that the teacher can be asked at every noise level.
 pub(super) fn check_every_level(teacher: &SamplerRecipe) -> Result<(), String> {
-    match teacher.role {
-        Role::Teacher
-        | Role::Student {
-            sampler: DistilledFor::Any,
-            ..
-        } => Ok(()),
-        Role::Student { .. } => Err(
-            "the teacher is a student of few steps, which has learnt a few noise levels only: give the teacher that it was distilled from".into(),
+    match teacher.role.knows_every_level() {
+        true => Ok(()),
+        false => Err(
+            "the teacher is a student of few steps, which does not predict as a diffusion model does at every noise level: give the teacher that it was distilled from".into(),
         ),
     }
 }

@@ -9,7 +9,7 @@ use crate::optim::OptimConfig;
 use crate::run::Phase;
 use fewstep_data::{ConditionConfig, DataConfig};
 use fewstep_diffusion::Guidance;
-use fewstep_diffusion::limits::{STEPS, factor, within};
+use fewstep_diffusion::limits::factor;
 use fewstep_nn::{LoraConfig, Precision, WEmbedding};
 use serde::{Deserialize, Serialize};
 use std::sync::Arc;
@@ -66,11 +66,6 @@ pub struct DistillRecipe {
     /// Whether errors count alike at every w: by 1 / (1 + w)².
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub balance_w: bool,
-    /// DDIM steps by which the teacher, guided by the w of the sample, takes noise to the noisy image
-    /// that the student learns on. Without it noisy images are the data's with noise, as in the
-    /// paper; with it the data's own images are not used, only their classes, captions or controls.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub trajectory_steps: Option<usize>,
     /// The data that noisy images are made from.
     pub data: DataConfig,
     /// The control images of a teacher that takes them.
@@ -180,9 +175,6 @@ impl DistillRecipe {
             w.check_balance()?;
         }
         check_w_embedding(self.w_embedding)?;
-        if let Some(steps) = self.trajectory_steps {
-            within("trajectory_steps", steps, 1..=STEPS)?;
-        }
         if let Some(lora) = &self.lora {
             let checked = lora.validate();
             checked.map_err(|error| RecipeError::new("lora", error.to_string()))?;
@@ -218,7 +210,7 @@ impl DistillRecipe {
                 prediction: self.prediction(),
                 clip_targets: self.clip_targets,
                 balance_w: self.balance_w,
-                trajectory_steps: self.trajectory_steps,
+                trajectory_steps: guided.trajectory_steps,
             };
             let name = "guided".into();
             let optim = ("guided.optim", &guided.optim);
@@ -240,7 +232,6 @@ impl DistillRecipe {
                     prediction: self.prediction(),
                     clip_targets: self.clip_targets,
                     balance_w: self.balance_w,
-                    trajectory_steps: self.trajectory_steps,
                     target: match self.is_of_version_0_1() {
                         true => TargetForm::Difference,
                         false => TargetForm::Velocities,

@@ -141,7 +141,6 @@ pub(crate) fn progressive(weights: Option<GuidanceWeights>, is_first: bool) -> P
         prediction: StudentPrediction::Auto,
         clip_targets: false,
         balance_w: false,
-        trajectory_steps: None,
         target: TargetForm::default(),
         is_first,
     }

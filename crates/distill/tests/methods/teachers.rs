@@ -1,7 +1,7 @@
 //! Which teachers, students and settings a method refuses.
 
 use crate::models::*;
-use fewstep_diffusion::{Guidance, PredictionKind};
+use fewstep_diffusion::{DistilledFor, Guidance, PredictionKind, Role};
 use fewstep_distill::method::denoising::{DenoisingMethod, DenoisingStart};
 use fewstep_distill::method::guidance::GuidanceMethod;
 use fewstep_distill::method::matching::{MatchingConfig, MatchingMethod};
@@ -67,7 +67,7 @@ fn a_halving_starts_from_the_steps_that_its_teacher_has() {
     }
     for (method, said) in [
         (to(1), "`progressive.start_steps` is 2"),
-        (to(4), "give 4 there"),
+        (to(4), "a student with 4 as its number of steps"),
         (halving(2, Halving::Stochastic), "the deterministic sampler"),
         (halving(2, Halving::Encoder), "the deterministic sampler"),
     ] {
@@ -91,6 +91,17 @@ fn a_teacher_that_is_asked_at_every_noise_level_knows_them_all() {
             assert_eq!(said_of_settings(method, &of), "", "{method:?}");
         }
     }
+    let consistent = changed(FREE, |recipe| {
+        recipe.role = Role::Student {
+            sampler: DistilledFor::Consistency,
+            steps: None,
+        };
+    });
+    let halving = progressive(RANGE, true);
+    let message = said_of_settings(&halving, &consistent);
+    assert!(message.contains("the consistency sampler"), "{message}");
+    let message = said_of_settings(&consistency(RANGE), &consistent);
+    assert!(message.contains("noise levels"), "{message}");
     let start = || Some(student(FREE));
     refused(&matching(same, start()), &of_few, "noise levels");
     refused(&adversarial(start()), &of_few, "noise levels");

@@ -94,6 +94,13 @@ mod tests {
             let bytes: Vec<u8> = all.flat_map(f32::to_le_bytes).collect();
             let expected = (0..columns).flat_map(|c| (0..rows).map(move |r| value(r, c)));
             let expected: Vec<f32> = expected.collect();
+            let halves = |v: &f32| *v as u16;
+            let narrow = (0..rows * columns).flat_map(|at| (at as u16).to_le_bytes());
+            assert_eq!(
+                transposed::<u16, 2>(&narrow.collect::<Vec<u8>>(), rows),
+                expected.iter().map(halves).collect::<Vec<u16>>(),
+                "{rows} x {columns}"
+            );
             assert_eq!(
                 transposed::<f32, 4>(&bytes, rows),
                 expected,

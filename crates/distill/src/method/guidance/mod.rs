@@ -13,17 +13,18 @@
 //! None known. The paper does not print the weight; we take truncated SNR as its predecessor did.
 
 mod config;
+mod noisy_images;
 mod objective;
 
 pub use config::GuidedConfig;
+pub use noisy_images::NoisyImages;
 pub use objective::GuidanceDistillation;
 
 use super::balanced::balanced;
 use super::guidance_weights::check_unconditional_branch;
 use super::teacher::{check_clipping, check_every_level, clipped};
 use super::{
-    GuidanceWeights, LossWeighting, Method, MethodError, NoisyImages, Objective, StudentPrediction,
-    Teacher,
+    GuidanceWeights, LossWeighting, Method, MethodError, Objective, StudentPrediction, Teacher,
 };
 use fewstep_diffusion::{DistilledFor, Guidance, Role, SamplerRecipe};
 use fewstep_formats::Model;

@@ -1,8 +1,8 @@
 //! The loss of guidance distillation.
 
+use super::NoisyImages;
 use crate::method::{
-    Batch, Cost, Draws, GuidanceWeights, Loss, LossWeighting, NoisyImages, Objective, Student,
-    velocity_loss,
+    Batch, Cost, Draws, GuidanceWeights, Loss, LossWeighting, Objective, Student, velocity_loss,
 };
 use fewstep_diffusion::Denoiser;
 
@@ -25,10 +25,9 @@ impl<T: Denoiser> Objective for GuidanceDistillation<T> {
         let times = draws.times(self.teacher.schedule());
         let levels = self.teacher.schedule().levels(&times);
         let inputs = batch.inputs.clone().with_w(self.weights.draw(draws));
-        let starts = (&times[..], &levels[..]);
         let z_t = self
             .images
-            .draw(&self.teacher, draws, batch, &inputs, starts);
+            .draw(&self.teacher, draws, batch, &inputs, &times);
         let target = self.teacher.predict(z_t.clone(), &times, &inputs).v();
         let predicted = student.online.predict(z_t, &times, &inputs).v();
         Loss {

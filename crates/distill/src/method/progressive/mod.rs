@@ -27,8 +27,7 @@ use super::balanced::balanced;
 use super::guidance_weights::check_unconditional_branch;
 use super::teacher::{check_clipping, clipped};
 use super::{
-    GuidanceWeights, LossWeighting, Method, MethodError, NoisyImages, Objective, StudentPrediction,
-    Teacher,
+    GuidanceWeights, LossWeighting, Method, MethodError, Objective, StudentPrediction, Teacher,
 };
 use fewstep_diffusion::{DistilledFor, Role, SamplerRecipe};
 use fewstep_formats::Model;
@@ -53,8 +52,6 @@ pub struct ProgressiveMethod {
     pub clip_targets: bool,
     /// Whether errors count alike at every w.
     pub balance_w: bool,
-    /// DDIM steps of the teacher to each noisy image; none where those are made of the data.
-    pub trajectory_steps: Option<usize>,
     /// How targets are computed.
     pub target: TargetForm,
     /// Whether this is the first phase: without stage one its teacher is the guided pair.
@@ -78,26 +75,25 @@ impl ProgressiveMethod {
 
     /// Checks that a teacher of few steps has learnt those that are halved.
     fn check_steps(&self, teacher: &SamplerRecipe) -> Result<(), MethodError> {
-        match teacher.role {
-            Role::Teacher
-            | Role::Student {
-                sampler: DistilledFor::Any,
-                ..
-            } => Ok(()),
-            Role::Student { sampler, steps } if sampler == self.sampler() => {
-                let halved = 2 * self.steps;
-                match steps {
-                    Some(steps) if steps != halved => Err(MethodError::Teacher(format!(
-                        "the teacher is a student with {steps} as its number of steps, and `progressive.start_steps` is {halved}: give {steps} there, or a teacher with {halved}, as RUN/models/steps-{halved}"
-                    ))),
-                    _ => Ok(()),
-                }
+        let halved = 2 * self.steps;
+        let message = match teacher.role {
+            Role::Student {
+                sampler,
+                steps: Some(steps),
+            } if sampler == self.sampler() && steps != halved => format!(
+                "the teacher is a student with {steps} as its number of steps, and `progressive.start_steps` is {halved}: give a student with {halved}, or the teacher that it was distilled from"
+            ),
+            Role::Student { sampler, .. }
+                if sampler != self.sampler() && !teacher.role.knows_every_level() =>
+            {
+                format!(
+                    "the teacher was distilled for the {sampler} sampler, and these halvings are for the {} one: give the teacher that it was distilled from",
+                    self.sampler()
+                )
             }
-            Role::Student { sampler, .. } => Err(MethodError::Teacher(format!(
-                "the teacher was distilled for the {sampler} sampler, and these halvings are for the {} one: give the teacher that it was distilled from",
-                self.sampler()
-            ))),
-        }
+            _ => return Ok(()),
+        };
+        Err(MethodError::Teacher(message))
     }
 
     fn weighting(&self, teacher: &Model) -> Result<LossWeighting, MethodError> {
@@ -148,7 +144,6 @@ impl Method for ProgressiveMethod {
 
     fn objective(&self, teacher: &Teacher<'_>) -> Result<Box<dyn Objective>, MethodError> {
         let weighting = self.weighting(teacher.model)?;
-        let images = NoisyImages::of(self.trajectory_steps, teacher.model.recipe.clip);
         let teacher = match self.guides() {
             true => teacher.guided()?,
             false => Box::new(teacher.frozen()?),
@@ -160,7 +155,6 @@ impl Method for ProgressiveMethod {
             weights: self.weights,
             weighting,
             target: self.target,
-            images,
         });
         Ok(balanced(objective, self.weights, self.balance_w))
     }

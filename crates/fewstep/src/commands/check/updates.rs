@@ -177,7 +177,6 @@ fn halving(teacher: DiffusionModel<Backbone>, halving: Halving) -> Box<dyn Objec
         weights: Some(RANGE),
         weighting: LossWeighting::TruncatedSnr,
         target: TargetForm::Velocities,
-        images: NoisyImages::Data,
     })
 }
 

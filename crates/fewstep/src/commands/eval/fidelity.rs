@@ -16,7 +16,7 @@ use crate::parsers::steps;
 use crate::progress;
 use burn::tensor::Device;
 use fewstep_data::image::Image;
-use fewstep_diffusion::{DistilledFor, Guidance, Role};
+use fewstep_diffusion::{Guidance, Role};
 use fewstep_generate::{Extent, Generator, ImageRequest, KeepEncoder, scale_of};
 use fewstep_kernels::device::Placement;
 use fewstep_metrics::Lpips;
@@ -198,13 +198,9 @@ impl Args {
                 model.image_shape()
             )));
         }
-        let default = match generator.model().recipe.role {
-            Role::Teacher
-            | Role::Student {
-                sampler: DistilledFor::Any,
-                ..
-            } => TEACHER_STEPS,
-            Role::Student { .. } => generator.default_steps(),
+        let default = match generator.model().recipe.role.knows_every_level() {
+            true => TEACHER_STEPS,
+            false => generator.default_steps(),
         };
         let teacher = SampledModel {
             steps: self.fidelity.teacher_steps.unwrap_or(default),

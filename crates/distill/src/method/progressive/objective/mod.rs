@@ -5,7 +5,7 @@ mod tests;
 
 use super::Halving;
 use crate::method::{
-    Batch, Cost, Draws, GuidanceWeights, Loss, LossWeighting, NoisyImages, Objective, Student,
+    Batch, Cost, Draws, GuidanceWeights, Loss, LossWeighting, Objective, Student, diffuse,
     velocity_loss,
 };
 use burn::tensor::Tensor;
@@ -27,8 +27,6 @@ pub struct Progressive<T> {
     pub weighting: LossWeighting,
     /// How the target is computed.
     pub target: TargetForm,
-    /// Where z_t comes from.
-    pub images: NoisyImages,
 }
 
 /// How ṽ is computed. Both are the same number, to rounding.
@@ -125,14 +123,11 @@ impl<T: Denoiser> Objective for Progressive<T> {
         let times: Vec<f64> = paths.iter().map(|p| p.start).collect();
         let levels = self.teacher.schedule().levels(&times);
         let starts: Vec<NoiseLevel> = paths.iter().map(|p| self.noise_at(p)).collect();
+        let z_t = diffuse(batch.images.clone(), draws.noise(&batch.images), &starts);
         let inputs = Inputs {
             w: self.weights.map(|weights| weights.draw(draws)),
             ..batch.inputs.clone()
         };
-        let starts = (&times[..], &starts[..]);
-        let z_t = self
-            .images
-            .draw(&self.teacher, draws, batch, &inputs, starts);
         let target = self.target(&z_t, &paths, &inputs);
         let predicted = student.online.predict(z_t, &times, &inputs).v();
         Loss {
@@ -143,7 +138,7 @@ impl<T: Denoiser> Objective for Progressive<T> {
 
     fn cost(&self) -> Cost {
         Cost {
-            frozen: (2 + self.images.predictions()) * self.teacher.network_calls(),
+            frozen: 2 * self.teacher.network_calls(),
             trained: 1,
             largest_frozen: self.teacher.network_calls(),
             ..Cost::default()

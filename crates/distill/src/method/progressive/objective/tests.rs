@@ -26,7 +26,6 @@ fn halving(halving: Halving, steps: usize) -> Progressive<MixtureDenoiser> {
         target: TargetForm::Velocities,
         weights: Some(GuidanceWeights::Single(0.0)),
         weighting: LossWeighting::TruncatedSnr,
-        images: NoisyImages::Data,
     }
 }
 
@@ -232,7 +231,6 @@ fn an_encoder_starts_at_the_image_itself() {
         target: TargetForm::Velocities,
         weights: Some(GuidanceWeights::Single(0.0)),
         weighting: LossWeighting::TruncatedSnr,
-        images: NoisyImages::Data,
     };
     let batch = Batch {
         images: noise(),

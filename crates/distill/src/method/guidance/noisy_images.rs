@@ -1,13 +1,13 @@
-//! The noisy images that a student of both stages learns on.
+//! The noisy images that the student learns on.
 
-use super::{Batch, Draws, diffuse};
+use crate::method::{Batch, Draws, diffuse};
 use burn::tensor::Tensor;
-use fewstep_diffusion::{Clipped, Denoiser, Inputs, NoiseLevel};
+use fewstep_diffusion::{Clipped, Denoiser, Inputs};
 
 /// Where the noisy images of an update come from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum NoisyImages {
-    /// The data's images with noise (algorithms 1 and 2 of 2210.03142).
+    /// The data's images with noise (algorithm 1 of 2210.03142).
     Data,
     /// The teacher, guided by the w of each sample: the noise itself, moved to the sample's time by
     /// DDIM steps of equal length. What the student sees in training is what it will see in
@@ -26,33 +26,31 @@ impl NoisyImages {
         trajectory_steps.map_or(Self::Data, |steps| Self::Teacher { steps, clip })
     }
 
-    /// `[batch, channels, height, width]`, at these times and noise levels.
+    /// `[batch, channels, height, width]`, at these times.
     pub(super) fn draw(
         self,
         teacher: &dyn Denoiser,
         draws: Draws,
         batch: &Batch,
         inputs: &Inputs,
-        (times, levels): (&[f64], &[NoiseLevel]),
+        times: &[f64],
     ) -> Tensor<4> {
+        let schedule = teacher.schedule();
         let noise = draws.noise(&batch.images);
         let Self::Teacher { steps, clip } = self else {
-            return diffuse(batch.images.clone(), noise, levels);
+            return diffuse(batch.images.clone(), noise, &schedule.levels(times));
         };
         let times_after = |step: usize| -> Vec<f64> {
-            let share = step as f64 / steps as f64;
-            times.iter().map(|t| 1.0 - (1.0 - t) * share).collect()
+            let left = (steps - step) as f64 / steps as f64;
+            times.iter().map(|t| t + (1.0 - t) * left).collect()
         };
         (0..steps).fold(noise, |z, step| {
-            let to = match step + 1 == steps {
-                true => levels.to_vec(),
-                false => teacher.schedule().levels(&times_after(step + 1)),
-            };
+            let from = times_after(step);
             let prediction = match clip {
-                true => Clipped::to_images(teacher).predict(z, &times_after(step), inputs),
-                false => teacher.predict(z, &times_after(step), inputs),
+                true => Clipped::to_images(teacher).predict(z, &from, inputs),
+                false => teacher.predict(z, &from, inputs),
             };
-            prediction.ddim(&to)
+            prediction.ddim(&schedule.levels(&times_after(step + 1)))
         })
     }
 
@@ -70,7 +68,9 @@ mod tests {
     use super::*;
     use burn::tensor::Device;
     use fewstep_diffusion::analytic::{Component, Coupling, Gaussian, MixtureDenoiser};
-    use fewstep_diffusion::{Prediction, PredictionKind, Schedule, per_sample};
+    use fewstep_diffusion::{
+        BetaSchedule, NoiseLevel, Prediction, PredictionKind, Schedule, ScheduleConfig, per_sample,
+    };
 
     const TIMES: [f64; 4] = [0.9, 0.5, 0.2, 1.0];
 
@@ -106,13 +106,26 @@ mod tests {
         let batch = batch();
         let draws = Draws::new(3, &batch);
         let levels = teacher.schedule().levels(&TIMES);
-        let z = images.draw(teacher, draws, &batch, &batch.inputs, (&TIMES, &levels));
+        let z = images.draw(teacher, draws, &batch, &batch.inputs, &TIMES);
         let device = z.device();
         let of_clean = levels.iter().zip(clean).map(|(l, x)| l.alpha() * x);
         let spread = |l: &NoiseLevel| l.sigma().hypot(l.alpha() * noise_by);
         let of_noise = per_sample(levels.iter().map(spread), &device);
         let expected = draws.noise(&z) * of_noise + per_sample(of_clean, &device);
         (z - expected).abs().max().into_scalar()
+    }
+
+    /// A table of 1000 timesteps, which ends without signal.
+    fn table() -> Schedule {
+        let config = ScheduleConfig::Discrete {
+            betas: BetaSchedule::ScaledLinear,
+            beta_start: 0.00085,
+            beta_end: 0.012,
+            steps: 1000,
+            zero_terminal_snr: true,
+            clean_end: true,
+        };
+        Schedule::new(config).expect("valid")
     }
 
     #[test]
@@ -122,11 +135,18 @@ mod tests {
     }
 
     /// Each sample walks with its own w to its own time, and the data's images are not looked at.
-    /// There is a little signal at t = 1, with which the noise alone is off by α.
+    /// The cosine schedule has a little signal at t = 1: the noise alone is off by it.
     #[test]
     fn the_teacher_walks_from_the_noise_with_the_w_of_each_sample() {
-        let teacher = AllW(Schedule::default());
-        for steps in [1, 2, 5] {
+        let cosine = Schedule::default;
+        for (schedule, steps) in [
+            (cosine(), 1),
+            (cosine(), 2),
+            (cosine(), 5),
+            (table(), 1),
+            (table(), 5),
+        ] {
+            let teacher = AllW(schedule);
             let images = |clip| NoisyImages::of(Some(steps), clip);
             let free = off(&teacher, images(false), [-0.5, 0.25, 3.0, 0.75], 0.0);
             assert!(free < 2e-4, "{steps} steps: {free}");
