@@ -10,7 +10,9 @@
 //! image, x̂_w is guided towards that too (Eq. 3 of 2211.09800), with one scale for all.
 //!
 //! # Departures from the paper
-//! None known. The paper does not print the weight; we take truncated SNR as its predecessor did.
+//! None unless asked for: with `trajectory_steps` z_t does not come from the data but from the
+//! teacher ([`NoisyImages`]). The paper does not print the weight; we take truncated SNR as its
+//! predecessor did.
 
 mod config;
 mod noisy_images;
