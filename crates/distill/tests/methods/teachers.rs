@@ -86,7 +86,10 @@ fn a_teacher_that_is_asked_at_every_noise_level_knows_them_all() {
     ];
     for method in methods {
         let message = said_of_settings(method, &of_few);
-        assert!(message.contains("noise levels"), "{method:?}: {message}");
+        assert!(
+            message.contains("every noise level"),
+            "{method:?}: {message}"
+        );
         for of in [teacher(FREE), of_any_steps(FREE)] {
             assert_eq!(said_of_settings(method, &of), "", "{method:?}");
         }
@@ -101,10 +104,10 @@ fn a_teacher_that_is_asked_at_every_noise_level_knows_them_all() {
     let message = said_of_settings(&halving, &consistent);
     assert!(message.contains("the consistency sampler"), "{message}");
     let message = said_of_settings(&consistency(RANGE), &consistent);
-    assert!(message.contains("noise levels"), "{message}");
+    assert!(message.contains("every noise level"), "{message}");
     let start = || Some(student(FREE));
-    refused(&matching(same, start()), &of_few, "noise levels");
-    refused(&adversarial(start()), &of_few, "noise levels");
+    refused(&matching(same, start()), &of_few, "every noise level");
+    refused(&adversarial(start()), &of_few, "every noise level");
 }
 
 #[test]

@@ -81,7 +81,7 @@ mod tests {
     impl Denoiser for AllW {
         fn predict(&self, z: Tensor<4>, t: &[f64], inputs: &Inputs) -> Prediction {
             let w = inputs.w.clone().expect("w");
-            let x = z.zeros_like() + per_sample(w.into_iter(), &z.device());
+            let x = z.zeros_like() + per_sample(w, &z.device());
             Prediction::new(PredictionKind::X, x, z, self.0.levels(t))
         }
 
