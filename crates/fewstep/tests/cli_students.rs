@@ -191,14 +191,19 @@ fn targets_are_clipped_on_request() {
     workspace.refuse(&refused, &["clip_targets", "no range"]);
 }
 
+/// A teacher, and a recipe of stage one for w from 0 to 4.
+fn of_a_range() -> (Workspace, String) {
+    let workspace = Workspace::new();
+    let source = teacher_of(PredictionKind::V, ScheduleConfig::default(), 0.0);
+    save(&source, workspace.folder.path(), "source");
+    (workspace, DISTILL.replace("w = 0.0", "w = [0.0, 4.0]"))
+}
+
 /// Balanced errors count by 5 / (1 + w)² for w in [0, 4], in both stages: at least a fifth, and less
 /// in all, since a fresh student is wrong where w is large. A single w leaves nothing to balance.
 #[test]
 fn errors_are_balanced_over_w_on_request() {
-    let workspace = Workspace::new();
-    let source = teacher_of(PredictionKind::V, ScheduleConfig::default(), 0.0);
-    save(&source, workspace.folder.path(), "source");
-    let one = DISTILL.replace("w = 0.0", "w = [0.0, 4.0]");
+    let (workspace, one) = of_a_range();
     let halving = "[progressive]\nstart_steps = 4\nend_steps = 2";
     for (name, text) in [
         ("one", one.clone()),
@@ -226,10 +231,7 @@ fn errors_are_balanced_over_w_on_request() {
 /// here mirrored at random, change nothing.
 #[test]
 fn noisy_images_are_the_teachers_on_request() {
-    let workspace = Workspace::new();
-    let source = teacher_of(PredictionKind::V, ScheduleConfig::default(), 0.0);
-    save(&source, workspace.folder.path(), "source");
-    let one = DISTILL.replace("w = 0.0", "w = [0.0, 4.0]");
+    let (workspace, one) = of_a_range();
     let recipe = workspace.recipe("one.toml", &one);
     let loss = |run: &str, sets: &[&str]| {
         workspace.succeed(&[&["distill", &recipe, "--out", run], sets].concat());

@@ -4,7 +4,7 @@ use super::{RunConfig, TeacherLora};
 use crate::error::RecipeError;
 use crate::method::guidance::{GuidanceMethod, GuidedConfig};
 use crate::method::progressive::{ProgressiveConfig, ProgressiveMethod, TargetForm};
-use crate::method::{GuidanceWeights, Halving, LossWeighting, Method, StudentPrediction};
+use crate::method::{GuidanceWeights, LossWeighting, Method, StudentPrediction};
 use crate::optim::OptimConfig;
 use crate::run::Phase;
 use fewstep_data::{ConditionConfig, DataConfig};
@@ -218,11 +218,7 @@ impl DistillRecipe {
         }
         if let Some(progressive) = &self.progressive {
             for (steps, updates) in progressive.rounds()? {
-                let name = match progressive.halving {
-                    Halving::Deterministic => format!("steps-{steps}"),
-                    Halving::Stochastic => format!("stochastic-steps-{steps}"),
-                    Halving::Encoder => format!("encoder-steps-{steps}"),
-                };
+                let name = progressive.halving.phase(steps);
                 let method = ProgressiveMethod {
                     halving: progressive.halving,
                     steps,

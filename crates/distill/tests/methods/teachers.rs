@@ -68,6 +68,7 @@ fn a_halving_starts_from_the_steps_that_its_teacher_has() {
     for (method, said) in [
         (to(1), "`progressive.start_steps` is 2"),
         (to(4), "a student with 4 as its number of steps"),
+        (to(4), "(models/steps-8 of a run)"),
         (halving(2, Halving::Stochastic), "the deterministic sampler"),
         (halving(2, Halving::Encoder), "the deterministic sampler"),
     ] {

@@ -78,7 +78,8 @@ fn tensor(
     let unread = |error: io::Error| PackError::IoError(error.to_string());
     if !wide {
         let values = move || {
-            // Weights in 16 bits are read to where they may stay: other bytes are copied once more.
+            // The framework copies bytes that do not lie as its numbers do. Of what is not widened,
+            // only weights in 16 bits are large.
             let bytes = match dtype.size() {
                 2 => pieces::values::<u16>(&file, at, count / 2).map(Bytes::from_elems),
                 _ => pieces::values(&file, at, count).map(Bytes::from_bytes_vec),

@@ -18,6 +18,17 @@ pub enum Halving {
     Encoder,
 }
 
+impl Halving {
+    /// The name of the phase whose student has so many steps, and of its model's folder.
+    pub(crate) fn phase(self, steps: usize) -> String {
+        match self {
+            Self::Deterministic => format!("steps-{steps}"),
+            Self::Stochastic => format!("stochastic-steps-{steps}"),
+            Self::Encoder => format!("encoder-steps-{steps}"),
+        }
+    }
+}
+
 /// Stage two: halve the steps again and again.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]

@@ -81,7 +81,8 @@ impl ProgressiveMethod {
                 sampler,
                 steps: Some(steps),
             } if sampler == self.sampler() && steps != halved => format!(
-                "the teacher is a student with {steps} as its number of steps, and `progressive.start_steps` is {halved}: give a student with {halved}, or the teacher that it was distilled from"
+                "the teacher is a student with {steps} as its number of steps, and `progressive.start_steps` is {halved}: give a student with {halved} (models/{} of a run), or the teacher that it was distilled from",
+                self.halving.phase(halved)
             ),
             Role::Student { sampler, .. }
                 if sampler != self.sampler() && !teacher.role.knows_every_level() =>
