@@ -136,6 +136,7 @@ impl PrecisionArgs {
             embeddings: load.embeddings.clone(),
             clip_skip: load.clip_skip,
             keep_encoder,
+            texts: vec![],
         })
     }
 }

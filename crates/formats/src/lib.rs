@@ -34,7 +34,7 @@ pub use atomic::{
 };
 pub use controlnet::{CONTROLNET_FILE, ControlNetModel};
 pub use diffusers::index::check_pipeline;
-pub use diffusers::text_encoder::{Classes, TextEncoder, TwoClips, check_clip_skip};
+pub use diffusers::text_encoder::{Classes, TextEncoder, TextFacts, TwoClips, check_clip_skip};
 pub use embeddings::{Embedding, Embeddings};
 pub use error::FormatError;
 pub use gguf::GgufPrecision;

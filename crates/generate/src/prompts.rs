@@ -3,7 +3,7 @@
 use crate::GenerateError;
 use burn::tensor::Device;
 use fewstep_diffusion::{PromptEmbeds, TextEmbeds};
-use fewstep_formats::{Embeddings, Loras, PipelineComponents, TextEncoder};
+use fewstep_formats::{Embeddings, Loras, PipelineComponents, TextEncoder, TextFacts};
 use fewstep_kernels::memory;
 use std::collections::HashMap;
 use std::sync::{Mutex, PoisonError};
@@ -51,16 +51,9 @@ pub(crate) struct Text<'a> {
 pub(crate) struct PromptCache {
     components: PipelineComponents,
     additions: TextAdditions,
-    classes: Vec<String>,
     keep: KeepEncoder,
-    /// Tokens of a prompt, known without the encoder, which may be at work or not in memory.
-    length: usize,
-    most_skipped: usize,
-    /// Whether the empty negative prompt is zeros.
-    zero_empty: bool,
-    /// Values in the embeddings of one prompt, and how many values may be kept.
-    values_each: usize,
-    max_values: usize,
+    /// Known without the encoder, which may be at work or not in memory.
+    facts: TextFacts,
     device: Device,
     state: Mutex<State>,
 }
@@ -68,8 +61,15 @@ pub(crate) struct PromptCache {
 #[derive(Debug)]
 struct State {
     encoder: Option<TextEncoder>,
-    /// The embeddings of each prompt, by the layers that were skipped.
-    embeds: HashMap<(usize, String), TextEmbeds>,
+    /// The prompts, by the layers that were skipped.
+    encoded: HashMap<(usize, String), Encoded>,
+}
+
+#[derive(Debug)]
+struct Encoded {
+    embeds: TextEmbeds,
+    /// The end that was cut off because the prompt is too long.
+    cut: Option<String>,
 }
 
 impl Text<'_> {
@@ -90,24 +90,25 @@ impl PromptCache {
         Ok(Self {
             components,
             additions,
-            classes: encoder.classes().to_vec(),
             keep,
-            length: encoder.length(),
-            most_skipped: encoder.most_skipped(),
-            zero_empty: encoder.zero_empty(),
-            values_each: encoder.length() * encoder.width() + encoder.pooled(),
-            max_values: encoder.parameters(),
+            facts: encoder.facts(),
             device: device.clone(),
             state: Mutex::new(State {
                 encoder: Some(encoder),
-                embeds: HashMap::new(),
+                encoded: HashMap::new(),
             }),
         })
     }
 
-    /// Parameters of the text encoder.
-    pub(crate) fn encoder_parameters(&self) -> usize {
-        self.max_values
+    /// What is known of the text encoder.
+    pub(crate) fn facts(&self) -> &TextFacts {
+        &self.facts
+    }
+
+    /// Parameters of the text encoder that are in memory.
+    pub(crate) fn parameters_in_memory(&self) -> usize {
+        let is_there = self.keeps_encoder() || self.lock().encoder.is_some();
+        if is_there { self.facts.parameters } else { 0 }
     }
 
     /// Whether the text encoder stays in memory.
@@ -115,30 +116,28 @@ impl PromptCache {
         self.keep == KeepEncoder::Always
     }
 
-    /// The classes of a model that takes classes instead of prompts.
-    pub(crate) fn classes(&self) -> &[String] {
-        &self.classes
-    }
-
     /// The folder with the encoder.
     pub(crate) fn components(&self) -> &PipelineComponents {
         &self.components
     }
 
+    /// What is added to the text encoder.
+    pub(crate) fn additions(&self) -> &TextAdditions {
+        &self.additions
+    }
+
     /// The end of a prompt that is cut off because it is too long.
-    pub(crate) fn cut(&self, prompt: &str) -> Result<Option<String>, GenerateError> {
+    pub(crate) fn cut(&self, prompt: Text<'_>) -> Result<Option<String>, GenerateError> {
         let mut state = self.lock();
-        Ok(self.encoder(&mut state)?.tokens(prompt).cut)
+        match state.encoded.get(&prompt.key()) {
+            Some(encoded) => Ok(encoded.cut.clone()),
+            None => Ok(self.encoder(&mut state)?.tokens(prompt.text).cut),
+        }
     }
 
-    /// Tokens of a prompt, start and end included.
-    pub(crate) fn length(&self) -> usize {
-        self.length
-    }
-
-    /// How many layers of the encoder can be skipped at most.
-    pub(crate) fn most_skipped(&self) -> usize {
-        self.most_skipped
+    /// Whether the embeddings of so many prompts may be kept.
+    fn holds(&self, prompts: usize) -> bool {
+        prompts * self.facts.embeds_len() <= self.facts.parameters
     }
 
     /// Encodes all prompts of a request in advance, if their embeddings fit into the cache; then
@@ -150,7 +149,7 @@ impl PromptCache {
         let mut prompts: Vec<Text<'_>> = prompts.collect();
         prompts.sort_unstable();
         prompts.dedup();
-        if prompts.len() * self.values_each > self.max_values {
+        if !self.holds(prompts.len()) {
             return Ok(());
         }
         let mut state = self.lock();
@@ -171,7 +170,7 @@ impl PromptCache {
         negative: &str,
     ) -> Result<PromptEmbeds, GenerateError> {
         let mut state = self.lock();
-        let zeros = negative.is_empty() && self.zero_empty;
+        let zeros = negative.is_empty() && self.facts.zero_empty;
         let negatives: Vec<Text<'_>> = match zeros {
             true => vec![],
             false => {
@@ -183,7 +182,7 @@ impl PromptCache {
             }
         };
         self.encode(&mut state, &[prompts, &negatives].concat())?;
-        let of = |text: &Text<'_>| state.embeds[&text.key()].clone();
+        let of = |text: &Text<'_>| state.encoded[&text.key()].embeds.clone();
         let all = |texts: &[Text<'_>]| TextEmbeds::cat(texts.iter().map(of).collect());
         let cond = all(prompts);
         Ok(PromptEmbeds {
@@ -203,23 +202,25 @@ impl PromptCache {
         needed.sort_by_key(|text| text.clip_skip);
         let new = |state: &State| -> Vec<(usize, String)> {
             let keys = needed.iter().map(Text::key);
-            keys.filter(|key| !state.embeds.contains_key(key)).collect()
+            keys.filter(|key| !state.encoded.contains_key(key))
+                .collect()
         };
         let mut missing = new(state);
-        if (state.embeds.len() + missing.len()) * self.values_each > self.max_values {
-            state.embeds.clear();
+        if !self.holds(state.encoded.len() + missing.len()) {
+            state.encoded.clear();
             missing = new(state);
         }
         if missing.is_empty() {
             return Ok(());
         }
         let start = Instant::now();
-        let mut new_embeds = vec![];
+        let mut encoded = vec![];
         for alike in missing.chunk_by(|a, b| a.0 == b.0) {
             let texts: Vec<String> = alike.iter().map(|(_, text)| text.clone()).collect();
             for some in texts.chunks(TOGETHER) {
-                let encoded = self.encoder(state)?.encode(some, alike[0].0);
-                new_embeds.extend(encoded.0.split());
+                let (embeds, cut) = self.encoder(state)?.encode(some, alike[0].0);
+                let each = embeds.split().into_iter().zip(cut);
+                encoded.extend(each.map(|(embeds, cut)| Encoded { embeds, cut }));
             }
         }
         let count = missing.len();
@@ -227,7 +228,7 @@ impl PromptCache {
             "{count} texts took {:.2?}, with reading the text encoder",
             start.elapsed()
         );
-        state.embeds.extend(missing.into_iter().zip(new_embeds));
+        state.encoded.extend(missing.into_iter().zip(encoded));
         Ok(())
     }
 
@@ -354,7 +355,7 @@ mod tests {
             }
             let kept = |state: &State| {
                 let keys = ["a cat", "rain"].map(|prompt| text(prompt).key());
-                keys.iter().all(|key| state.embeds.contains_key(key))
+                keys.iter().all(|key| state.encoded.contains_key(key))
             };
             assert!(kept(&cache.lock()), "{folder}");
         }
@@ -367,10 +368,8 @@ mod tests {
             cache
                 .embed(&[text(&format!("prompt {number}"))], "")
                 .expect("encoded");
-            assert!(
-                cache.lock().embeds.len() * cache.values_each
-                    <= cache.max_values.max(2 * cache.values_each)
-            );
+            let kept = cache.lock().encoded.len();
+            assert!(kept <= 2 || cache.holds(kept));
         }
     }
 }

@@ -31,7 +31,7 @@ pub(crate) struct Args {
     sheet: SheetArgs,
 }
 
-pub(crate) fn run(args: Args) -> CliResult {
+pub(crate) fn run(mut args: Args) -> CliResult {
     let generate = &args.prompted.generate;
     let steps = "whose steps are spread evenly from --strength to 0";
     generate.sampler.refuse_spacing(steps)?;

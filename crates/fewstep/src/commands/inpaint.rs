@@ -61,7 +61,7 @@ pub(crate) fn run(args: Args) -> CliResult {
 
 impl Args {
     /// One image, with a model that generates from prompts.
-    fn fill_by_prompt(self) -> CliResult {
+    fn fill_by_prompt(mut self) -> CliResult {
         if self.class.is_some() {
             return Err(CliError::input(
                 "--class does not go with this model, which fills images as a prompt says: use --prompt",

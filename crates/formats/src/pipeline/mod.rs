@@ -2,6 +2,7 @@
 
 mod components;
 mod files;
+mod fit;
 mod pickled;
 mod repository;
 
@@ -65,17 +66,22 @@ impl Pipeline {
     ) -> Result<Self, FormatError> {
         let vae = components.vae(device)?;
         let text_encoder = components.text_encoder(device)?;
-        let fits = fit(&model, &vae, &text_encoder);
-        fits.map_err(|reason| FormatError::BadDescription {
-            origin: components.folder().display().to_string(),
-            reason,
-        })?;
+        components.check_fit(&model, &vae, &text_encoder.facts())?;
         Ok(Self {
             model,
             vae,
             text_encoder,
             components: components.clone(),
         })
+    }
+
+    /// The recipe of such a folder, without reading its U-Net.
+    ///
+    /// # Errors
+    /// When its files are missing or damaged.
+    pub fn load_recipe(folder: &Path) -> Result<SamplerRecipe, FormatError> {
+        links::check(folder)?;
+        recipe(folder, &unet_file(folder)?)
     }
 
     /// Reads only the U-Net of such a folder, with its recipe, and its ControlNet where it has one.
@@ -98,7 +104,7 @@ impl Pipeline {
     ) -> Result<Model, FormatError> {
         links::check(folder)?;
         let unet_folder = folder.join("unet");
-        let file = conditional::read(Fields::read(&unet_folder.join("config.json"))?)?;
+        let file = unet_file(folder)?;
         let recipe = recipe(folder, &file)?;
         bounds::check(&file.network, &recipe).map_err(|reason| FormatError::BadDescription {
             origin: folder.display().to_string(),
@@ -145,6 +151,10 @@ pub(crate) fn part_tensors(pipeline: &Pipeline, part: Part) -> Result<Vec<Vec<u8
     files.iter().map(|file| reading::bytes(file)).collect()
 }
 
+fn unet_file(folder: &Path) -> Result<UNetFile, FormatError> {
+    conditional::read(Fields::read(&folder.join("unet/config.json"))?)
+}
+
 fn recipe(folder: &Path, file: &UNetFile) -> Result<SamplerRecipe, FormatError> {
     if folder.join(RECIPE_FILE).is_file() {
         return read_recipe(folder);
@@ -181,29 +191,4 @@ fn recipe(folder: &Path, file: &UNetFile) -> Result<SamplerRecipe, FormatError> 
         },
         ..scheduler.teacher([file.network.channels, file.sample_size, file.sample_size])
     })
-}
-
-/// Whether the parts fit together.
-fn fit(model: &Model, vae: &Vae, text: &TextEncoder) -> Result<(), String> {
-    let network = model.network.config();
-    text.check_clip_skip(model.recipe.clip_skip)?;
-    let latents = vae.latent_channels();
-    if latents != network.channels() {
-        return Err(format!(
-            "the U-Net works on latents of {} channels, and the autoencoder's have {latents}",
-            network.channels()
-        ));
-    }
-    let (attended, width) = (network.text_width(), text.width());
-    match attended {
-        Some(attended) if attended != width => Err(format!(
-            "the U-Net attends to states of {attended} features (`cross_attention_dim`), and those of its texts or classes have {width} (`hidden_size` or `embed_dim`)"
-        )),
-        _ => match (network.pooled_width(), text.pooled()) {
-            (Some(takes), gives) if takes != gives => Err(format!(
-                "the U-Net takes pooled embeddings of {takes} features (`projection_class_embeddings_input_dim` less the time ids), and those of its text encoders have {gives} (`projection_dim`)"
-            )),
-            _ => Ok(()),
-        },
-    }
 }

@@ -1,6 +1,7 @@
 //! Facts about the model of a generator.
 
 use super::Generator;
+use crate::prompts::Text;
 use crate::{GenerateError, ImageRequest, Request};
 use fewstep_data::ImageShape;
 use fewstep_diffusion::sampler::{Sampler, SamplerConfig};
@@ -81,7 +82,7 @@ impl Generator {
     pub fn classes(&self) -> &[String] {
         match &self.latent {
             None => &self.model.recipe.classes,
-            Some(latent) => latent.prompts.classes(),
+            Some(latent) => &latent.prompts.facts().classes,
         }
     }
 
@@ -94,8 +95,11 @@ impl Generator {
         let Some(latent) = &self.latent else {
             return Ok(None);
         };
-        let cut = latent.prompts.cut(prompt)?;
-        Ok(cut.map(|cut| (cut, latent.prompts.length())))
+        let cut = latent.prompts.cut(Text {
+            text: prompt,
+            clip_skip: self.model.recipe.clip_skip,
+        })?;
+        Ok(cut.map(|cut| (cut, latent.prompts.facts().length)))
     }
 
     /// How many of the last layers of the text encoder are skipped for an image.
@@ -122,7 +126,7 @@ impl Generator {
     /// How many of the last layers of its text encoder can be skipped at most; 0 without a CLIP.
     pub fn most_skipped(&self) -> usize {
         let latent = self.latent.as_ref();
-        latent.map_or(0, |latent| latent.prompts.most_skipped())
+        latent.map_or(0, |latent| latent.prompts.facts().most_skipped)
     }
 
     /// Shape of the images that it was trained on.

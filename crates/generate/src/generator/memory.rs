@@ -78,7 +78,7 @@ impl Generator {
         let images = u128::from(extent.images);
         let (factor, config) = (self.factor(), self.model.network.config());
         let states = match &self.latent {
-            Some(latent) => latent.prompts.length(),
+            Some(latent) => latent.prompts.facts().length,
             None => 0,
         };
         let maps = config.forward([height / factor, width / factor], states);
@@ -130,7 +130,7 @@ impl Generator {
 
     fn encoder_parameters(&self) -> usize {
         let latent = self.latent.as_ref();
-        latent.map_or(0, |latent| latent.prompts.encoder_parameters())
+        latent.map_or(0, |latent| latent.prompts.parameters_in_memory())
     }
 
     fn is_on_gpu(&self) -> bool {

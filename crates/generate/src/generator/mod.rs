@@ -48,9 +48,9 @@ pub struct Generator {
 }
 
 /// What a latent model needs in addition to its network.
-struct LatentParts {
-    vae: Vae,
-    prompts: PromptCache,
+pub(crate) struct LatentParts {
+    pub(crate) vae: Vae,
+    pub(crate) prompts: PromptCache,
 }
 
 /// The denoiser of a model with guidance as its recipe says, not clipped.
@@ -87,25 +87,25 @@ impl Generator {
         keep: KeepEncoder,
         device: &Device,
     ) -> Result<Self, GenerateError> {
-        Self::with_additions(pipeline, TextAdditions::default(), keep, device)
-    }
-
-    /// The same with LoRA, which the network has already, and textual inversions for its texts.
-    pub(crate) fn with_additions(
-        pipeline: Pipeline,
-        additions: TextAdditions,
-        keep: KeepEncoder,
-        device: &Device,
-    ) -> Result<Self, GenerateError> {
         let Pipeline {
             model,
             vae,
             text_encoder,
             components,
         } = pipeline;
-        let prompts = PromptCache::new(text_encoder, components, additions, keep, device)?;
+        let none = TextAdditions::default();
+        let prompts = PromptCache::new(text_encoder, components, none, keep, device)?;
+        Self::of_latents(model, LatentParts { vae, prompts }, device)
+    }
+
+    /// A U-Net with what it needs in addition, which must fit it.
+    pub(crate) fn of_latents(
+        model: Model,
+        latent: LatentParts,
+        device: &Device,
+    ) -> Result<Self, GenerateError> {
         Ok(Self {
-            latent: Some(LatentParts { vae, prompts }),
+            latent: Some(latent),
             ..Self::new(model, device)?
         })
     }
@@ -325,7 +325,7 @@ impl Generator {
         match (&image.subject, &self.latent) {
             (Subject::Prompt(prompt), _) => prompt,
             (Subject::Class(class), Some(latent)) => {
-                let name = latent.prompts.classes().get(*class as usize);
+                let name = latent.prompts.facts().classes.get(*class as usize);
                 name.map_or("", String::as_str)
             }
             (Subject::Class(_), None) | (Subject::Any, _) => "",

@@ -17,7 +17,8 @@ pub use hub::{HubModel, models as hub_models};
 pub use lora::{EmbeddingChoice, LoraChoice};
 pub use runs::folders as run_models;
 
-use crate::prompts::TextAdditions;
+use crate::generator::LatentParts;
+use crate::prompts::{PromptCache, Text, TextAdditions};
 use crate::{GenerateError, Generator, KeepEncoder};
 use burn::tensor::Device;
 use fewstep_data::expand_home;
@@ -60,6 +61,10 @@ pub struct LoadOptions {
     pub weights: WeightFormat,
     /// How long the text encoder stays in memory.
     pub keep_encoder: KeepEncoder,
+    /// Texts that images will be asked for, prompts and the negative one. They are encoded before the
+    /// network is read, which then need not be in memory together with a text encoder that
+    /// leaves.
+    pub texts: Vec<String>,
 }
 
 impl ModelSource {
@@ -193,26 +198,50 @@ impl ModelSource {
             loras: lora::read(&options.loras)?,
             embeddings: lora::embeddings(&options.embeddings)?,
         };
-        let model = self.network_with(&additions.loras, options, device)?;
-        Ok(match self.components()? {
-            None => {
-                additions.loras.check_without_text()?;
-                additions.embeddings.check_without_text()?;
-                check_clip_skip(options.clip_skip.unwrap_or(0), 0)
-                    .map_err(GenerateError::ClipSkip)?;
-                Generator::new(model, device)?
-            }
-            Some(components) => {
-                let mut pipeline = Pipeline::with_components(model, &components, device)?;
-                if let Some(skipped) = options.clip_skip {
-                    let checked = pipeline.text_encoder.check_clip_skip(skipped);
-                    checked.map_err(GenerateError::ClipSkip)?;
-                    pipeline.model.recipe.clip_skip = skipped;
-                }
-                Generator::with_additions(pipeline, additions, options.keep_encoder, device)?
-            }
-        })
+        let Some(components) = self.components()? else {
+            let model = self.network_with(&additions.loras, options, device)?;
+            additions.loras.check_without_text()?;
+            additions.embeddings.check_without_text()?;
+            check_clip_skip(options.clip_skip.unwrap_or(0), 0).map_err(GenerateError::ClipSkip)?;
+            return Ok(Generator::new(model, device)?);
+        };
+        let encoder = components.text_encoder(device)?;
+        let keep = options.keep_encoder;
+        let prompts = PromptCache::new(encoder, components, additions, keep, device)?;
+        if let Some(skipped) = options.clip_skip {
+            let checked = prompts.facts().check_clip_skip(skipped);
+            checked.map_err(GenerateError::ClipSkip)?;
+        }
+        encode_ahead(&prompts, options)?;
+        let components = prompts.components();
+        let vae = components.vae(device)?;
+        let mut model = self.network_with(&prompts.additions().loras, options, device)?;
+        components.check_fit(&model, &vae, prompts.facts())?;
+        let skipped = &mut model.recipe.clip_skip;
+        *skipped = options.clip_skip.unwrap_or(*skipped);
+        Ok(Generator::of_latents(
+            model,
+            LatentParts { vae, prompts },
+            device,
+        )?)
     }
+}
+
+/// Encodes the texts that images will be asked for.
+fn encode_ahead(prompts: &PromptCache, options: &LoadOptions) -> Result<(), RegistryError> {
+    let facts = prompts.facts();
+    if options.texts.is_empty() || !facts.classes.is_empty() {
+        return Ok(());
+    }
+    let clip_skip = match options.clip_skip {
+        Some(skipped) => skipped,
+        // Where it is too large, the model is refused with its network.
+        None => Pipeline::load_recipe(prompts.components().folder())?
+            .clip_skip
+            .min(facts.most_skipped),
+    };
+    let texts = options.texts.iter().map(|text| Text { text, clip_skip });
+    Ok(prompts.prepare(texts)?)
 }
 
 /// The folder of a component, or of a model that has it. For a name on the hub it is in the hub's

@@ -5,7 +5,9 @@ use burn::tensor::Device;
 use fewstep_data::ImageShape;
 use fewstep_data::image::Image;
 use fewstep_formats::Pipeline;
-use fewstep_generate::{Generator, ImageRequest, Init, KeepEncoder, Request, Subject, ignore};
+use fewstep_generate::{
+    Generator, ImageRequest, Init, KeepEncoder, LoadOptions, ModelSource, Request, Subject, ignore,
+};
 use std::ops::ControlFlow;
 use std::sync::Arc;
 
@@ -119,5 +121,43 @@ fn a_text_encoder_stays_as_long_as_it_is_to() {
         generate("a cat").expect("its embeddings are kept");
         let missing = generate("a dog").is_err();
         assert_eq!(missing, keep == KeepEncoder::WhileEncoding, "{keep:?}");
+    }
+}
+
+/// Texts that are named when a model is loaded are encoded then. Their images, and what of them is cut
+/// off, need the encoder no more, and it is out of memory.
+#[test]
+fn texts_named_in_advance_need_no_encoder_later() {
+    let long = "a cat and a dog ".repeat(40);
+    for (name, clip_skip) in [("sd1", None), ("sd1", Some(1)), ("sdxl", None)] {
+        let folder = tempfile::tempdir().expect("a folder");
+        copy_folder(golden_path(name).as_ref(), folder.path());
+        let source = ModelSource::find(folder.path().to_str().expect("a name"), None);
+        let source = source.expect("a model");
+        let load = |texts: &[&str]| {
+            let options = LoadOptions {
+                clip_skip,
+                keep_encoder: KeepEncoder::WhileEncoding,
+                texts: texts.iter().map(|text| text.to_string()).collect(),
+                ..LoadOptions::default()
+            };
+            source.generator(&options, &Device::flex()).expect("loaded")
+        };
+        let (plain, ahead) = (load(&[]), load(&[&long, "rain"]));
+        assert!(ahead.weight_bytes() < plain.weight_bytes(), "{name}");
+        let generate = |generator: &Generator, prompt: &str| {
+            let mut request = request(generator, vec![Init::Noise]);
+            request.images[0].subject = Subject::Prompt(prompt.into());
+            request.negative = "rain".into();
+            generator.generate(&request, &mut ignore)
+        };
+        let expected = generate(&plain, &long).expect("an image");
+        let cut_off = plain.cut_off(&long).expect("the encoder is there");
+        assert!(cut_off.is_some());
+        std::fs::remove_dir_all(folder.path().join("text_encoder")).expect("removed");
+        let made = generate(&ahead, &long).expect("its embeddings are kept");
+        assert_eq!(made, expected, "{name}, {clip_skip:?}");
+        assert_eq!(ahead.cut_off(&long).expect("known"), cut_off);
+        assert!(generate(&ahead, "a dog").is_err(), "{name}");
     }
 }

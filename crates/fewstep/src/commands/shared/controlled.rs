@@ -3,7 +3,7 @@
 use super::generate::{GenerateArgs, columns, warn};
 use super::image_files::{ImageArgs, SheetArgs};
 use super::inputs::InputArgs;
-use super::prompts::reads_no_prompts;
+use super::prompts::{reads_no_prompts, texts};
 use super::summary::Summary;
 use crate::error::{CliError, CliResult};
 use crate::tasks::command_of;
@@ -216,7 +216,11 @@ impl ControlledArgs {
 
     /// The model for this task, with the ControlNet of --controlnet.
     fn load(&self, task: Task) -> CliResult<Generator> {
-        let generator = self.generate.load(self.controlnet.controlnet.as_deref())?;
+        // Without one, images are asked for with an empty prompt.
+        let prompt = self.prompt.clone().unwrap_or_default();
+        let texts = texts(&[prompt], self.negative_prompt.as_deref());
+        let controlnet = self.controlnet.controlnet.as_deref();
+        let generator = self.generate.load(controlnet, texts)?;
         let flags = [
             (self.prompt.is_some(), "--prompt"),
             (self.negative_prompt.is_some(), "--negative-prompt"),

@@ -15,7 +15,7 @@ use crate::parsers::{batch_size, count, seed, steps};
 use crate::progress;
 use fewstep_data::image::Image;
 use fewstep_generate::{
-    Extent, Generator, ImageRequest, Init, KeepEncoder, LoraChoice, Request, Subject,
+    Extent, Generator, ImageRequest, Init, KeepEncoder, LoadOptions, LoraChoice, Request, Subject,
 };
 use fewstep_kernels::device::Placement;
 use std::collections::HashSet;
@@ -63,14 +63,20 @@ pub(crate) fn class_count(classes: usize) -> usize {
 }
 
 impl GenerateArgs {
-    /// Loads the model, with the ControlNet of this folder if there is one.
-    pub(crate) fn load(&self, controlnet: Option<&Path>) -> CliResult<Generator> {
+    /// Loads the model, with the ControlNet of this folder if there is one, to be asked for these
+    /// texts.
+    pub(crate) fn load(
+        &self,
+        controlnet: Option<&Path>,
+        texts: Vec<String>,
+    ) -> CliResult<Generator> {
         self.memory.choose();
         let device = compute::device(None)?;
         let keep = KeepEncoder::WhileEncoding;
         let options = self
             .precision
             .load_options(&device, controlnet, &self.load, keep)?;
+        let options = LoadOptions { texts, ..options };
         let source = models::find(&self.model, self.steps)?;
         if let Some(path) = source.path() {
             tracing::debug!("the model is {}", path.display());
@@ -198,10 +204,11 @@ pub(crate) struct PromptedArgs {
 }
 
 impl PromptedArgs {
-    /// Checks where the images go, and loads the model.
-    pub(crate) fn load(&self) -> CliResult<Generator> {
+    /// Checks where the images go, reads the prompts, and loads the model.
+    pub(crate) fn load(&mut self) -> CliResult<Generator> {
         self.images.check()?;
-        self.generate.load(None)
+        self.prompts.read()?;
+        self.generate.load(None, self.prompts.texts())
     }
 
     /// Generates images of the subjects in turn, `count` of them without --count; writes and

@@ -31,8 +31,13 @@ fn note(reference: &str, steps: Option<usize>, choice: &Choice) -> Option<String
         return None;
     }
     let others: Vec<String> = choice.others.iter().map(described).collect();
+    // Not every command has --steps, but each takes the folder of a model.
+    let another = match reference.starts_with("builtin:") {
+        true => "choose with --steps".into(),
+        false => format!("choose another as {reference}/models/NAME"),
+    };
     Some(format!(
-        "{reference} has several models, and {} is taken; there {} also {} (choose with --steps)",
+        "{reference} has several models, and {} is taken; there {} also {} ({another})",
         described(taken),
         if others.len() == 1 { "is" } else { "are" },
         others.join(", ")
@@ -67,8 +72,10 @@ mod tests {
         let said = note("runs/x", Some(3), &choice).unwrap_or_default();
         assert_eq!(
             said,
-            "runs/x has several models, and steps-4 is taken; there are also guided for any number of steps, steps-1 (choose with --steps)"
+            "runs/x has several models, and steps-4 is taken; there are also guided for any number of steps, steps-1 (choose another as runs/x/models/NAME)"
         );
+        let builtin = note("builtin:x", None, &choice).unwrap_or_default();
+        assert!(builtin.ends_with("(choose with --steps)"), "{builtin}");
         assert!(note("runs/x", None, &choice).is_some());
         assert_eq!(note("runs/x", Some(4), &choice), None);
         let matched = Choice {

@@ -37,10 +37,35 @@ pub(crate) fn reads_no_prompts(flag: &str) -> CliError {
 }
 
 impl PromptArgs {
+    /// Reads the file of prompts, once, as it may be a pipe.
+    ///
+    /// # Errors
+    /// When it cannot be read, or has no prompt.
+    pub(crate) fn read(&mut self) -> CliResult {
+        let Some(file) = &self.prompts_file else {
+            return Ok(());
+        };
+        let text = fewstep_data::read_text(file).input_error()?;
+        let lines = text.lines().filter(|line| !line.trim().is_empty());
+        self.prompts = lines.map(String::from).collect();
+        if self.prompts.is_empty() {
+            return Err(CliError::input(format!(
+                "{} has no prompt: give it one on each line",
+                file.display()
+            )));
+        }
+        Ok(())
+    }
+
+    /// What a model that generates from prompts will read; nothing for other models.
+    pub(crate) fn texts(&self) -> Vec<String> {
+        texts(&self.prompts, self.negative_prompt.as_deref())
+    }
+
     fn flags(&self) -> [(bool, &'static str); 4] {
         [
-            (!self.prompts.is_empty(), "--prompt"),
             (self.prompts_file.is_some(), "--prompts-file"),
+            (!self.prompts.is_empty(), "--prompt"),
             (self.negative_prompt.is_some(), "--negative-prompt"),
             (self.size.is_some(), "--size"),
         ]
@@ -92,23 +117,11 @@ impl PromptArgs {
     }
 
     fn prompts(&self) -> CliResult<Vec<Subject>> {
-        let prompts = match &self.prompts_file {
-            None => self.prompts.clone(),
-            Some(file) => {
-                let text = fewstep_data::read_text(file).input_error()?;
-                let lines = text.lines().filter(|line| !line.trim().is_empty());
-                lines.map(String::from).collect()
-            }
-        };
-        match (prompts.is_empty(), &self.prompts_file) {
-            (false, _) => Ok(prompts.into_iter().map(Subject::Prompt).collect()),
-            (true, Some(file)) => Err(CliError::input(format!(
-                "{} has no prompt: give it one on each line",
-                file.display()
-            ))),
-            (true, None) => Err(CliError::input(
+        match &self.prompts[..] {
+            [] => Err(CliError::input(
                 "this model generates from prompts: use --prompt, such as --prompt \"a lighthouse at night\", or --prompts-file",
             )),
+            prompts => Ok(prompts.iter().cloned().map(Subject::Prompt).collect()),
         }
     }
 
@@ -125,6 +138,15 @@ impl PromptArgs {
                 "{flag} does not go with this model, which generates from control images"
             ))),
         }
+    }
+}
+
+/// The texts of images with these prompts: their negative prompt is one of them.
+pub(crate) fn texts(prompts: &[String], negative: Option<&str>) -> Vec<String> {
+    let negative = negative.unwrap_or_default().to_string();
+    match prompts {
+        [] => vec![],
+        prompts => [prompts, &[negative]].concat(),
     }
 }
 

@@ -4,6 +4,7 @@
 mod bert;
 mod classes;
 mod clip;
+mod facts;
 mod two;
 mod write;
 
@@ -14,6 +15,7 @@ use burn::module::Module;
 use burn::tensor::Device;
 pub use classes::Classes;
 pub(crate) use classes::names as class_names;
+pub use facts::TextFacts;
 use fewstep_diffusion::TextEmbeds;
 use fewstep_nn::{Bert, ClipText};
 use std::path::Path;
