@@ -56,7 +56,8 @@ fn a_run_writes_students_images_results_and_a_report() {
     // Not a terminal: one line for each stage.
     assert!(
         log.contains("1/21 guided: 2 updates in")
-            && log.contains("6/21 matched: 3 updates in")
+            && log.contains("4/21 matched: 3 updates in")
+            && log.contains("6/21 steps-1: 2 updates in")
             && log.contains("21/21 the same seeds"),
         "{log}"
     );
@@ -67,22 +68,25 @@ fn a_run_writes_students_images_results_and_a_report() {
 }
 
 fn check_files(run: &Path) {
-    let students = [8, 4, 2, 1].map(|steps| format!("models/steps-{steps}/fewstep.json"));
+    let students = [8, 4].map(|steps| format!("models/steps-{steps}/fewstep.json"));
+    let matched = [4, 2, 1].map(|steps| format!("models/matched-steps-{steps}/fewstep.json"));
     let teacher = [64, 8, 4].map(|steps| format!("samples/teacher-{steps}.png"));
-    let student = [8, 4, 2, 1].map(|steps| format!("samples/student-{steps}.png"));
+    let student = [8, 4].map(|steps| format!("samples/student-{steps}.png"));
+    let of_matched = [4, 2, 1].map(|steps| format!("samples/matched-student-{steps}.png"));
     let others = [
         "recipe.toml",
         "metrics.jsonl",
         "plot.svg",
         "models/guided/fewstep.json",
-        "models/matched-steps-4/fewstep.json",
         "matched-4/metrics.jsonl",
-        "samples/matched-student-4.png",
+        "matched-4/halved/metrics.jsonl",
     ];
     for file in students
         .iter()
+        .chain(&matched)
         .chain(&teacher)
         .chain(&student)
+        .chain(&of_matched)
         .map(String::as_str)
         .chain(others)
     {
@@ -109,17 +113,17 @@ fn check_results(run: &Path) {
         ("teacher", 64, 128, 0.5),
         ("student", 8, 8, 0.5),
         ("student", 4, 4, 0.5),
-        ("student", 2, 2, 0.5),
-        ("student", 1, 1, 0.5),
         ("matched", 4, 4, 0.5),
+        ("matched", 2, 2, 0.5),
+        ("matched", 1, 1, 0.5),
         ("teacher", 64, 128, 1.0),
         ("teacher", 8, 16, 1.0),
         ("teacher", 4, 8, 1.0),
         ("student", 8, 8, 1.0),
         ("student", 4, 4, 1.0),
-        ("student", 2, 2, 1.0),
-        ("student", 1, 1, 1.0),
         ("matched", 4, 4, 1.0),
+        ("matched", 2, 2, 1.0),
+        ("matched", 1, 1, 1.0),
     ];
     assert_eq!(ways, expected);
     for row in &rows {
@@ -147,12 +151,12 @@ fn check_report(run: &Path) {
     assert_eq!(page.matches("data:image/png;base64,").count(), 8);
     assert_eq!(page.matches(r#"<figure class="loss">"#).count(), 6);
     let (_, fidelity) = page.split_once("Is the student its teacher?").unwrap();
-    assert_eq!(fidelity.matches(r#"<tr class="student">"#).count(), 8);
+    assert_eq!(fidelity.matches(r#"<tr class="student">"#).count(), 4);
     assert_eq!(
         fidelity
             .matches(r#"<tr class="matched student"><td>matched student</td>"#)
             .count(),
-        2
+        6
     );
     for foreign in ["http", "<script", "<link", "url("] {
         assert!(!page.contains(foreign), "{foreign} in the report");
@@ -192,6 +196,14 @@ fn matched_student_is_taken(folder: &Path) {
         "{stored}"
     );
     assert!(stored.contains("seed = 7"), "{stored}");
+    // Halved from the matched one, for its range of w.
+    let student: Value = serde_json::from_slice(&model("matched-steps-1", "fewstep.json")).unwrap();
+    assert_eq!(student["guidance"], recipe["guidance"]);
+    let stored = std::fs::read_to_string(folder.join("run/matched-4/halved/recipe.toml")).unwrap();
+    assert!(
+        stored.contains(r#"teacher = "run/models/matched-steps-4""#),
+        "{stored}"
+    );
 }
 
 fn refused_without_resume(folder: &Path) {
@@ -222,7 +234,8 @@ fn resumed_with_nothing_left_to_measure(folder: &Path) {
     assert!(folder.join("run/report.html").is_file());
 }
 
-/// Without matching there are the plain students only. One may be matched later.
+/// Without matching there are the plain students only. One may be matched later, and halved then; the
+/// plain ones stay.
 #[test]
 fn a_plain_run_can_be_matched_later() {
     let folder = tempfile::tempdir().unwrap();
@@ -244,7 +257,10 @@ fn a_plain_run_can_be_matched_later() {
     assert!(output.status.success(), "{}", text(&output.stderr));
     let rows: Vec<Value> = serde_json::from_str(&results()).unwrap();
     assert_eq!(rows[..7], plain[..], "measured once");
-    assert_eq!((rows.len(), &rows[7]["model"]), (8, &"matched".into()));
+    let added = rows[7..].iter().map(|row| (&row["model"], &row["steps"]));
+    let matched = &"matched".into();
+    let expected = [4, 2, 1].map(|steps: u64| Value::from(steps));
+    assert!(added.eq(expected.iter().map(|steps| (matched, steps))));
 }
 
 #[test]

@@ -100,6 +100,26 @@ impl ProgressiveConfig {
         Ok(steps.into_iter().zip(updates).collect())
     }
 
+    /// The halvings down to a student of so many steps, and those from it on; none where no halving
+    /// ends there, or none begins.
+    pub fn split_at(&self, steps: usize) -> Option<[Self; 2]> {
+        let rounds = self.rounds().ok()?;
+        let before = 1 + rounds.iter().position(|(of, _)| *of == steps)?;
+        let part = |start_steps, end_steps, rounds: &[(usize, u64)]| Self {
+            start_steps,
+            end_steps,
+            updates: Updates::List(rounds.iter().map(|(_, updates)| *updates).collect()),
+            ..self.clone()
+        };
+        let (first, second) = rounds.split_at(before);
+        (!second.is_empty()).then(|| {
+            [
+                part(self.start_steps, steps, first),
+                part(steps, self.end_steps, second),
+            ]
+        })
+    }
+
     pub(crate) fn validate(&self) -> Result<(), RecipeError> {
         self.optim
             .validate()
@@ -137,6 +157,25 @@ mod tests {
             assert!(error.is_err(), "{start} to {end}");
         }
         assert!(progressive(8, 2, Updates::List(vec![1])).rounds().is_err());
+    }
+
+    /// Both parts together have the halvings of the whole, each with its updates.
+    #[test]
+    fn halvings_are_split_at_a_student() {
+        for updates in [Updates::Each(3), Updates::List(vec![4, 3, 2, 1])] {
+            let whole = progressive(16, 1, updates);
+            let all = whole.rounds().expect("valid");
+            for (number, steps) in [(1, 8), (2, 4), (3, 2)] {
+                let [first, second] = whole.split_at(steps).expect("two parts");
+                assert_eq!((first.end_steps, second.start_steps), (steps, steps));
+                let [first, second] = [first, second].map(|part| part.rounds().expect("valid"));
+                assert_eq!(first, all[..number]);
+                assert_eq!(second, all[number..]);
+            }
+            for steps in [16, 3, 1, 0] {
+                assert_eq!(whole.split_at(steps), None);
+            }
+        }
     }
 
     #[test]

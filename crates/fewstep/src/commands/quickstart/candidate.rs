@@ -70,28 +70,34 @@ pub(super) struct Candidate {
 }
 
 impl Candidate {
-    /// How many there will be. `matched` is the guidance of the matched student, if there is one.
-    pub(super) fn count(phases: &[Phase], matched: Option<Guidance>, weights: &Weights) -> usize {
+    /// How many there will be. `matched` is the number of matched students and their guidance.
+    pub(super) fn count(
+        phases: &[Phase],
+        matched: Option<(usize, Guidance)>,
+        weights: &Weights,
+    ) -> usize {
         let shown = |phase: &&Phase| match phase.method.steps() {
             Some(steps) => steps <= STUDENT_STEPS,
             None => false,
         };
         let students = phases.iter().filter(shown).count();
-        let of_matched = |matched| weights.all.iter().filter(move |w| is_for(matched, **w));
-        let matched = matched.map_or(0, |matched| of_matched(matched).count());
+        let of_matched = |guidance| weights.all.iter().filter(move |w| is_for(guidance, **w));
+        let matched = matched.map_or(0, |(number, guidance)| {
+            number * of_matched(guidance).count()
+        });
         weights.all.len() * (1 + students) + matched + TEACHER_STEPS.len() - 1
     }
 
     /// For each w the teacher at each of its steps, then each plain student of few steps at its own,
-    /// then the matched one where it is for this w.
+    /// then each matched one where it is for this w.
     pub(super) fn all(
         teacher: &Rc<Generator>,
-        (plain, matched): (&[Model], Option<&Model>),
+        (plain, matched): (&[Model], &[Model]),
         weights: &Weights,
     ) -> CliResult<Vec<Self>> {
         let mut students = vec![];
         let plain = plain.iter().map(|model| (Origin::Student, model));
-        let matched = matched.map(|model| (Origin::Matched, model));
+        let matched = matched.iter().map(|model| (Origin::Matched, model));
         for (origin, model) in plain.chain(matched) {
             if let Role::Student {
                 steps: Some(steps @ ..=STUDENT_STEPS),

@@ -23,8 +23,8 @@ pub(super) struct Matching {
     pub(super) folder: PathBuf,
     /// Its steps, which are those of the student that it starts from.
     pub(super) steps: usize,
-    /// The folder that its model has next to those of the other students.
-    model: PathBuf,
+    /// The folder of the models of all students.
+    pub(super) models: PathBuf,
     /// The name of the phase that leaves the student it starts from.
     start: String,
 }
@@ -86,11 +86,16 @@ impl Matching {
         }
         Ok(Self {
             folder: folder.join(format!("matched-{steps}")),
-            model: folder.join("models").join(format!("matched-steps-{steps}")),
+            models: folder.join("models"),
             steps: *steps,
             start: start.clone(),
             recipe,
         })
+    }
+
+    /// The folder that its model has next to those of the other students.
+    pub(super) fn model(&self) -> PathBuf {
+        self.models.join(format!("matched-{}", self.start))
     }
 
     /// What the matched student is for.
@@ -143,7 +148,7 @@ impl Matching {
         let Some(matched) = trained.pop() else {
             return Err(CliError::Work(anyhow::anyhow!("{ORIGIN} has no phase")));
         };
-        matched.save(&self.model).input_error()?;
+        matched.save(&self.model()).input_error()?;
         Ok(matched)
     }
 }

@@ -6,6 +6,7 @@ mod grids;
 mod machine;
 mod matching;
 mod measure;
+mod onward;
 mod report;
 mod stages;
 mod training;
@@ -30,6 +31,7 @@ use goal::{METRIC, verdict};
 use grids::UncaptionedGrids;
 use matching::Matching;
 use measure::Evaluator;
+use onward::split;
 use report::Made;
 use stages::Stages;
 use std::path::PathBuf;
@@ -41,10 +43,11 @@ const RECIPE: &str = include_str!("../../../../../recipes/fashion-mnist/quicksta
 
 /// Distil an embedded teacher into students of 8, 4, 2 and 1 steps, and measure them.
 ///
-/// The student of 4 steps is then matched: a copy of it learns to generate as the teacher's images
-/// are distributed. It is nearer to real images than the plain student, and further from what the
-/// teacher makes of the same noise. `--model runs/quickstart --steps 4` is the matched student,
-/// `--model runs/quickstart/models/steps-4` the plain one.
+/// The student of 4 steps is matched before it is halved further: a copy of it learns to generate as
+/// the teacher's images are distributed. It and the students of 2 and 1 steps that follow from it are
+/// nearer to real images than plain students, and further from what the teacher makes of the same
+/// noise. `--model runs/quickstart --steps 4` is the matched student, `--model
+/// runs/quickstart/models/steps-4` the plain one.
 ///
 /// It needs only this program and a few minutes, and writes a run folder with the students, images,
 /// results.json and report.html.
@@ -82,7 +85,7 @@ pub(crate) struct Args {
         conflicts_with = "plain"
     )]
     matching_overrides: Vec<String>,
-    /// Match no student: only those of the halvings. With --resume, the same command without this
+    /// Match no student: halve the plain ones to the end. With --resume, the same command without this
     /// matches one later.
     #[arg(long)]
     plain: bool,
@@ -98,12 +101,21 @@ pub(crate) fn run(args: Args) -> CliResult {
     let mut recipe = args.recipe()?;
     let phases = |recipe: &DistillRecipe| recipe.phases().map_err(CliError::input);
     let mut matching = args.matching(&recipe, &phases(&recipe)?)?;
+    let split = matching.as_ref().map(|matching| split(&recipe, matching));
+    let (before, onward) = split.transpose()?.unzip();
+    let onward = onward.flatten();
     let weights = args.weights(&recipe)?;
     let device = crate::compute::device_of_run(&recipe.run, &World::default())?;
     let mirror = recipe.run.mirror.as_deref();
     let mut folder = RunFolder::open(&args.out, args.resume, mirror, &World::default())?;
     let mut mirror = folder.take_mirror();
-    recipe.complete(folder.stored()?.as_ref());
+    let stored = folder.stored::<DistillRecipe>()?;
+    // A run that was plain has the plain students to the end.
+    let was_plain = |stored: &DistillRecipe| stored.progressive == recipe.progressive;
+    if let Some(before) = before.filter(|_| !stored.as_ref().is_some_and(was_plain)) {
+        recipe = before;
+    }
+    recipe.complete(stored.as_ref());
     let teacher = ModelSource::find(&recipe.teacher, None)?.model(&device)?;
     let run = Run {
         folder: args.out.clone(),
@@ -123,10 +135,13 @@ pub(crate) fn run(args: Args) -> CliResult {
         run.examples.classes().len(),
         run.folder.display()
     );
-    let matched = matching.as_ref().map(Matching::guidance);
+    let further = onward.as_ref().map_or(0, |onward| onward.phases.len());
+    let matched = matching
+        .as_ref()
+        .map(|matching| (1 + further, matching.guidance()));
     let rows = Candidate::count(&run.phases, matched, &weights);
     // One stage per phase, one per row of results, one for the images.
-    let trained = run.phases.len() + usize::from(matching.is_some());
+    let trained = run.phases.len() + matched.map_or(0, |(students, _)| students);
     let mut stages = Stages::new(trained + rows + 1);
     let inputs = folder.begin(&recipe, &phases, &run, &teacher)?;
     let mut training = Training {
@@ -137,17 +152,22 @@ pub(crate) fn run(args: Args) -> CliResult {
     };
     let mut students = || -> CliResult<_> {
         let plain = training.train(&run, (&teacher, &inputs), args.resume)?;
-        let matched = matching.as_mut().map(|matching| {
+        let mut matched = vec![];
+        if let Some(matching) = &mut matching {
             let halved = (&run, &plain[..]);
-            matching.train(&teacher, halved, args.resume, &mut training)
-        });
-        Ok((matched.transpose()?, plain))
+            matched.push(matching.train(&teacher, halved, args.resume, &mut training)?);
+        }
+        if let (Some(onward), [start]) = (&onward, &matched[..]) {
+            let students = onward.train(start, &run, args.resume, &mut training)?;
+            matched.extend(students);
+        }
+        Ok((plain, matched))
     };
     let trained = students();
     drop(training);
-    let shown = trained.and_then(|(matched, plain)| {
+    let shown = trained.and_then(|(plain, matched)| {
         let generator = Rc::new(Generator::new(teacher.clone(), &run.device)?);
-        let mut candidates = Candidate::all(&generator, (&plain, matched.as_ref()), &weights)?;
+        let mut candidates = Candidate::all(&generator, (&plain, &matched), &weights)?;
         let mut evaluator = Evaluator::new(generator, args.samples as usize)?;
         let rows = evaluator.rows(&candidates, &run.folder.join("results.json"), &mut stages)?;
         candidates.retain(|candidate| candidate.w == weights.default);
@@ -157,6 +177,7 @@ pub(crate) fn run(args: Args) -> CliResult {
             recipe: &recipe,
             teacher: &teacher,
             matching: matching.as_ref(),
+            onward: onward.as_ref(),
         };
         let report = report::build(&made, (&rows, weights.default), grids)?;
         let page = report.write(&run.folder).input_error()?;

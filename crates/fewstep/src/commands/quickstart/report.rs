@@ -4,12 +4,14 @@ use super::goal::{GOAL, GOAL_STEPS, METRIC, of_others, student};
 use super::grids::UncaptionedGrids;
 use super::machine;
 use super::matching::Matching;
+use super::onward::Onward;
 use crate::error::CliResult;
 use crate::numbers::{duration, plural, thousands};
 use crate::report::{
     Grid, Grids, Highlight, LossCurve, Report, Row, ratio, read_losses, reference,
 };
 use fewstep_data::amount;
+use fewstep_distill::method::progressive::ProgressiveConfig;
 use fewstep_distill::recipe::DistillRecipe;
 use fewstep_distill::run::Run;
 use fewstep_formats::Model;
@@ -22,26 +24,34 @@ pub(super) struct Made<'a> {
     pub(super) teacher: &'a Model,
     /// The matched student, if there is one.
     pub(super) matching: Option<&'a Matching>,
+    /// The students that are halved from it, if there are any.
+    pub(super) onward: Option<&'a Onward>,
 }
 
 impl Made<'_> {
     fn losses(&self) -> CliResult<Vec<LossCurve>> {
         let matched = self.matching.map(|matching| matching.folder.as_path());
-        let folders = [self.run.folder.as_path()].into_iter().chain(matched);
+        let onward = self.onward.map(|onward| onward.folder.as_path());
+        let folders = [Some(self.run.folder.as_path()), matched, onward].into_iter();
+        let folders = folders.flatten();
         let losses = folders.map(|folder| read_losses(&folder.join("metrics.jsonl")));
         Ok(losses.collect::<CliResult<Vec<_>>>()?.concat())
     }
 
     fn recipes(&self) -> String {
-        let recipe = toml::to_string(self.recipe).unwrap_or_default();
-        match self.matching {
-            None => recipe,
-            Some(matching) => format!(
-                "{recipe}\n# The {}\n\n{}",
-                matching.name(),
-                toml::to_string(&matching.recipe).unwrap_or_default()
-            ),
+        let mut recipes = toml::to_string(self.recipe).unwrap_or_default();
+        let mut add = |title: String, recipe: String| {
+            recipes.push_str(&format!("\n# {title}\n\n{recipe}"));
+        };
+        if let Some(matching) = self.matching {
+            let recipe = toml::to_string(&matching.recipe).unwrap_or_default();
+            add(format!("The {}", matching.name()), recipe);
         }
+        if let Some(onward) = self.onward {
+            let recipe = toml::to_string(&onward.recipe).unwrap_or_default();
+            add("The students halved from it".into(), recipe);
+        }
+        recipes
     }
 }
 
@@ -140,20 +150,24 @@ fn summary(made: &Made<'_>, (rows, w): (&[Row], f64)) -> Vec<String> {
         summary.push("Stage one folded both calls into one: a student that takes the guidance weight w as an input, for every w of its range at once.".into());
     }
     if let Some(progressive) = &recipe.progressive {
-        let steps: Vec<String> =
-            std::iter::successors(Some(progressive.start_steps), |steps| Some(steps / 2))
-                .take_while(|steps| *steps >= progressive.end_steps.max(1))
-                .map(|steps| steps.to_string())
-                .collect();
         summary.push(format!(
             "Stage two halved the steps again and again, {}: each student learns to do in one step what its teacher does in two, then becomes the teacher of the next.",
-            steps.join(" → ")
+            chain(progressive)
         ));
     }
     if let Some(matching) = made.matching {
         summary.push(format!(
             "The {} is a copy of the plain one that went on by distribution matching: it learnt to generate images as its teacher's are distributed, which lowers the distance to real images, and left its teacher's paths: from the same noise its images are further from the teacher's than those of the plain student (see the table above).",
             matching.name()
+        ));
+    }
+    let onward = made
+        .onward
+        .and_then(|onward| onward.recipe.progressive.as_ref());
+    if let Some(progressive) = onward {
+        summary.push(format!(
+            "From the matched student the halvings went on, {}. The students they left are called matched too.",
+            chain(progressive)
         ));
     }
     if let (Some(student), Some(teacher)) = (student(rows, GOAL_STEPS, w), reference(rows, w)) {
@@ -172,6 +186,15 @@ fn summary(made: &Made<'_>, (rows, w): (&[Row], f64)) -> Vec<String> {
         });
     }
     summary
+}
+
+/// The steps of these halvings, from the first teacher to the last student.
+fn chain(halvings: &ProgressiveConfig) -> String {
+    let halved = |steps: &usize| Some(steps / 2);
+    let steps = std::iter::successors(Some(halvings.start_steps), halved);
+    let steps = steps.take_while(|steps| *steps >= halvings.end_steps.max(1));
+    let steps: Vec<String> = steps.map(|steps| steps.to_string()).collect();
+    steps.join(" → ")
 }
 
 fn grids(run: &Run, rows: &[Row], images: UncaptionedGrids) -> Grids {
