@@ -13,10 +13,9 @@ use std::rc::Rc;
 use std::time::Instant;
 
 /// Steps of the teacher to compare with, the most expensive first.
-const TEACHER_STEPS: [usize; 3] = [STORED_STEPS, 8, 4];
-/// The teacher's steps that take minutes to measure: the program has stored results for them. They
-/// are measured with every w, the others with the default.
-pub(super) const STORED_STEPS: usize = 64;
+const TEACHER_STEPS: [usize; 3] = [REFERENCE_STEPS, 8, 4];
+/// The teacher's steps that students are compared with, at every w; the others are for the default.
+pub(super) const REFERENCE_STEPS: usize = 64;
 /// Students for more steps than this are only intermediate.
 const STUDENT_STEPS: usize = 8;
 /// Images per network call, and the seed: the defaults of `fewstep eval`, so that it measures the
@@ -121,7 +120,7 @@ impl Candidate {
                 w,
             };
             let steps = TEACHER_STEPS.iter();
-            let steps = steps.filter(|steps| w == weights.default || **steps == STORED_STEPS);
+            let steps = steps.filter(|steps| w == weights.default || **steps == REFERENCE_STEPS);
             candidates.extend(steps.map(|steps| candidate(teacher, Origin::Teacher, *steps)));
             let students = students.iter().filter(|student| is_for(student.3, w));
             candidates.extend(students.map(|(g, origin, steps, _)| candidate(g, *origin, *steps)));

@@ -1,6 +1,6 @@
 //! Measures teacher and students: the rows of `results.json`.
 
-use super::candidate::{BATCH, Candidate, STORED_STEPS, images};
+use super::candidate::{BATCH, Candidate, REFERENCE_STEPS, images};
 use super::stages::Stages;
 use crate::builtin;
 use crate::commands::shared::fidelity::{Fidelity, effective_w, generate_all};
@@ -54,10 +54,8 @@ impl Evaluator {
         stages: &mut Stages,
     ) -> CliResult<Vec<Row>> {
         let mut results = read_rows(file)?;
-        let stored = builtin::teacher_rows()?
-            .into_iter()
-            .filter(|row| row.steps == STORED_STEPS);
-        results.extend(stored.map(|row| Row {
+        let stored = builtin::teacher_rows()?;
+        results.extend(stored.into_iter().map(|row| Row {
             stored: true,
             ..row
         }));
@@ -139,7 +137,7 @@ impl Evaluator {
         let teacher = SampledModel {
             sampler: self.teacher.default_sampler(),
             generator: self.teacher.clone(),
-            steps: STORED_STEPS,
+            steps: REFERENCE_STEPS,
             w: Some(candidate.w),
         };
         let of_teacher = match self.compared.take() {

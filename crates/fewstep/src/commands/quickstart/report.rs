@@ -271,15 +271,15 @@ fn facts(made: &Made<'_>, (rows, w): (&[Row], f64), losses: &[LossCurve]) -> Vec
             ),
         ));
     }
-    if let Some(row) = rows.iter().find(|row| row.stored) {
+    let stored = || rows.iter().filter(|row| row.stored);
+    if let Some(row) = stored().next() {
+        let steps: Vec<String> = stored().map(|row| row.steps.to_string()).collect();
         facts.push((
-            "Stored measurement",
+            "Stored measurements",
             format!(
-                "the {} at {} steps; reproduce it with: fewstep eval --model builtin:fashion-mnist-teacher --steps {} --w {} --count {}",
-                row.model.name(),
-                row.steps,
-                row.steps,
-                weights(rows.iter().filter(|row| row.stored)),
+                "those of the teacher; reproduce them with: fewstep eval --model builtin:fashion-mnist-teacher --steps {} --w {} --count {}",
+                steps.join(","),
+                weights(stored()),
                 row.samples
             ),
         ));
