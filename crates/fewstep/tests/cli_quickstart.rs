@@ -201,7 +201,8 @@ fn matched_student_is_taken(folder: &Path) {
     assert_eq!(student["guidance"], recipe["guidance"]);
     let stored = std::fs::read_to_string(folder.join("run/matched-4/halved/recipe.toml")).unwrap();
     assert!(
-        stored.contains(r#"teacher = "run/models/matched-steps-4""#),
+        stored.contains(r#"teacher = "run/models/matched-steps-4""#)
+            && stored.contains("student_prediction"),
         "{stored}"
     );
 }

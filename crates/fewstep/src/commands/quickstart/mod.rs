@@ -111,8 +111,9 @@ pub(crate) fn run(args: Args) -> CliResult {
     let mut mirror = folder.take_mirror();
     let stored = folder.stored::<DistillRecipe>()?;
     // A run that was plain has the plain students to the end.
-    let was_plain = |stored: &DistillRecipe| stored.progressive == recipe.progressive;
-    if let Some(before) = before.filter(|_| !stored.as_ref().is_some_and(was_plain)) {
+    let end = |recipe: &DistillRecipe| recipe.progressive.as_ref().map(|p| p.end_steps);
+    let was_plain = stored.as_ref().map(end) == Some(end(&recipe));
+    if let Some(before) = before.filter(|_| !was_plain) {
         recipe = before;
     }
     recipe.complete(stored.as_ref());

@@ -40,7 +40,7 @@ pub(super) fn split(
         progressive: Some(before),
         ..whole.clone()
     };
-    let recipe = DistillRecipe {
+    let mut recipe = DistillRecipe {
         teacher: matching.model().display().to_string(),
         w: matching.recipe.w,
         guided: None,
@@ -52,6 +52,7 @@ pub(super) fn split(
         },
         ..whole.clone()
     };
+    recipe.complete(None);
     let onward = Onward {
         phases: phases(&recipe)?,
         recipe,
