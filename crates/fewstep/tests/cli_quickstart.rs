@@ -57,7 +57,7 @@ fn a_run_writes_students_images_results_and_a_report() {
     assert!(
         log.contains("1/21 guided: 2 updates in")
             && log.contains("4/21 matched: 3 updates in")
-            && log.contains("6/21 steps-1: 2 updates in")
+            && log.contains("6/21 matched-steps-1: 2 updates in")
             && log.contains("21/21 the same seeds"),
         "{log}"
     );
@@ -215,6 +215,26 @@ fn refused_without_resume(folder: &Path) {
         message.contains("already holds a run") && message.contains("--resume"),
         "{message}"
     );
+    // Later runs started from what earlier ones left.
+    for (changed, said) in [
+        (&["--plain"][..], "without --plain"),
+        (
+            &["--set-matching=matching.steps=2"],
+            "--set-matching matching.steps=4",
+        ),
+        (
+            &["--set=progressive.updates=3"],
+            "cannot have other updates",
+        ),
+        (&["--set-matching=updates=4"], "begun with 3 updates"),
+    ] {
+        let few = MATCHED.iter().filter(|_| changed != ["--plain"]).copied();
+        let few: Vec<&str> = SMALL.into_iter().chain(few).collect();
+        let output = quickstart(folder, &[&few[..], changed, &["--resume"]].concat());
+        let message = text(&output.stderr);
+        assert_eq!(output.status.code(), Some(2), "{message}");
+        assert!(message.contains(said), "{changed:?}: {message}");
+    }
     let other_seed = ["--resume", "--seed=8", "--out=run"];
     let output = quickstart(folder, &other_seed);
     assert_eq!(output.status.code(), Some(2), "another recipe");
@@ -262,6 +282,24 @@ fn a_plain_run_can_be_matched_later() {
     let matched = &"matched".into();
     let expected = [4, 2, 1].map(|steps: u64| Value::from(steps));
     assert!(added.eq(expected.iter().map(|steps| (matched, steps))));
+}
+
+/// A student that was trained further is measured again.
+#[test]
+fn results_are_those_of_the_models_that_are_there() {
+    let folder = tempfile::tempdir().unwrap();
+    let few = [&SMALL[..], &["--plain", "--set=progressive.end_steps=8"]].concat();
+    let fid = |updates: &str, words: &[&str]| {
+        let updates = format!("--set=progressive.updates={updates}");
+        let output = quickstart(folder.path(), &[&few[..], &[&updates], words].concat());
+        assert!(output.status.success(), "{}", text(&output.stderr));
+        let results = std::fs::read_to_string(folder.path().join("run/results.json")).unwrap();
+        let rows: Vec<Value> = serde_json::from_str(&results).unwrap();
+        let student = rows.iter().find(|row| row["model"] == "student");
+        student.unwrap()["fid"].as_f64().unwrap()
+    };
+    let before = fid("2", &[]);
+    assert_ne!(fid("4", &["--resume"]), before);
 }
 
 #[test]

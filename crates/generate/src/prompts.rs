@@ -106,9 +106,18 @@ impl PromptCache {
     }
 
     /// Parameters of the text encoder that are in memory.
-    pub(crate) fn parameters_in_memory(&self) -> usize {
+    pub(crate) fn encoder_in_memory(&self) -> usize {
         let is_there = self.keeps_encoder() || self.lock().encoder.is_some();
         if is_there { self.facts.parameters } else { 0 }
+    }
+
+    /// Numbers in the embeddings that are kept where the encoder does not stay; where it does, its cache
+    /// is small next to it.
+    pub(crate) fn embeds_in_memory(&self) -> usize {
+        match self.keeps_encoder() {
+            true => 0,
+            false => self.lock().encoded.len() * self.facts.embeds_len(),
+        }
     }
 
     /// Whether the text encoder stays in memory.

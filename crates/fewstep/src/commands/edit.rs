@@ -36,7 +36,7 @@ pub(crate) fn run(mut args: Args) -> CliResult {
     let steps = "whose steps are spread evenly from --strength to 0";
     generate.sampler.refuse_spacing(steps)?;
     args.sheet.check(&args.prompted.images)?;
-    let generator = args.prompted.load()?;
+    let generator = args.prompted.load(None)?;
     let subjects = args.prompted.prompts.subjects(&generator, None)?;
     let channels = generator.image_shape().channels;
     let image = args.inputs.image(&args.image, None, channels)?;

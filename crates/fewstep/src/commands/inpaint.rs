@@ -75,7 +75,7 @@ impl Args {
             )));
         };
         let inputs = [image.as_path(), mask.as_path()];
-        let generator = self.prompted.load()?;
+        let generator = self.prompted.load(None)?;
         let subjects = self.prompted.prompts.subjects(&generator, None)?;
         let channels = generator.image_shape().channels;
         let image = opaque(self.inputs, image, channels)?;

@@ -4,7 +4,7 @@ use super::shared::guidance::{GuidanceListArgs, both_conventions};
 use super::shared::inputs::InputArgs;
 use super::shared::loras::LoadArgs;
 use super::shared::models;
-use super::shared::prompts::warn_if_cut;
+use super::shared::prompts::{texts, warn_if_cut};
 use crate::compute::{self, PrecisionArgs};
 use crate::error::{CliError, CliResult};
 use crate::memory::{self, MemoryArgs};
@@ -15,7 +15,9 @@ use burn::tensor::Device;
 use fewstep_data::ImageShape;
 use fewstep_data::image::{self, Image};
 use fewstep_diffusion::sampler::Sampler;
-use fewstep_generate::{KeepEncoder, RestyleError, RestyleRequest, Restyler, Subject, find_class};
+use fewstep_generate::{
+    KeepEncoder, LoadOptions, RestyleError, RestyleRequest, Restyler, Subject, find_class,
+};
 use fewstep_kernels::device::Placement;
 use fewstep_kernels::memory::Predicted;
 use std::ops::ControlFlow;
@@ -171,6 +173,11 @@ impl Args {
         let options = self
             .precision
             .load_options(device, None, &self.load, keep)?;
+        let prompts = [self.from.clone(), self.to.clone()];
+        let options = LoadOptions {
+            texts: texts(&prompts, None),
+            ..options
+        };
         let one = encoder == decoder;
         let decoder = models::find(decoder, steps)?.generator(&options, device)?;
         let (model, parts) = match one {

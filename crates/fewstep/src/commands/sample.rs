@@ -39,7 +39,7 @@ pub(crate) fn run(mut args: Args) -> CliResult {
         Some(shard) => Some((shard, ImageShard::place(&mut args.prompted.images)?)),
         None => None,
     };
-    let generator = args.prompted.load()?;
+    let generator = args.prompted.load(args.shard)?;
     let subjects = args
         .prompted
         .prompts

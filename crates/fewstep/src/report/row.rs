@@ -27,6 +27,9 @@ pub(crate) struct Row {
     pub samples: usize,
     /// The network that the distance was measured with, and the hash of its weights.
     pub features: String,
+    /// The hash of the model's weights; empty for rows of an earlier version.
+    #[serde(default)]
+    pub weights_hash: String,
     /// Of a student: how near its images are to its teacher's.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub fidelity: Option<ToTeacher>,
@@ -192,6 +195,7 @@ pub(super) mod tests {
             seconds_per_image: 0.0005 * steps as f64,
             samples: 2000,
             features: "classifier (0123456789ab)".into(),
+            weights_hash: "89abcdef01234567".into(),
             fidelity: None,
             stored: steps == 64,
         }
@@ -200,7 +204,7 @@ pub(super) mod tests {
     #[test]
     fn rows_have_the_documented_names() {
         let json = serde_json::to_string(&row(Origin::Student, 4, 6.5)).expect("JSON");
-        let expected = r#"{"model":"student","sampler":"deterministic","steps":4,"w":1.0,"fid":6.5,"network_calls":4,"seconds_per_image":0.002,"samples":2000,"features":"classifier (0123456789ab)"}"#;
+        let expected = r#"{"model":"student","sampler":"deterministic","steps":4,"w":1.0,"fid":6.5,"network_calls":4,"seconds_per_image":0.002,"samples":2000,"features":"classifier (0123456789ab)","weights_hash":"89abcdef01234567"}"#;
         assert_eq!(json, expected);
         let stored = row(Origin::Teacher, 64, 6.0);
         let json = serde_json::to_string(&stored).expect("JSON");

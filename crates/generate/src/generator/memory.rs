@@ -1,6 +1,6 @@
 //! What a request will take of memory, before it is made.
 
-use super::Generator;
+use super::{Generator, LatentParts};
 use crate::{GenerateError, ImageRequest};
 use fewstep_data::ImageShape;
 use fewstep_data::image::Image;
@@ -37,7 +37,7 @@ impl Extent {
 }
 
 impl Generator {
-    /// Bytes of its weights in memory, with autoencoder and text encoder.
+    /// Bytes of its weights in memory, with autoencoder and, while it is there, text encoder.
     pub fn weight_bytes(&self) -> u64 {
         self.bytes_without_encoder() + 4 * self.encoder_parameters() as u64
     }
@@ -121,16 +121,18 @@ impl Generator {
         latent.vae.encoding(maps) + 2 * shape.len()
     }
 
-    /// Of the network as it is stored, with its ControlNet, and of the autoencoder.
+    /// Of the network as it is stored, with its ControlNet, of the autoencoder, and of the embeddings
+    /// that a text encoder left.
     fn bytes_without_encoder(&self) -> u64 {
-        let latent = self.latent.as_ref();
-        let vae = latent.map_or(0, |latent| latent.vae.parameters());
-        self.model.network.stored_bytes() + 4 * vae as u64
+        let of_latents =
+            |latent: &LatentParts| latent.vae.parameters() + latent.prompts.embeds_in_memory();
+        let numbers = self.latent.as_ref().map_or(0, of_latents);
+        self.model.network.stored_bytes() + 4 * numbers as u64
     }
 
     fn encoder_parameters(&self) -> usize {
         let latent = self.latent.as_ref();
-        latent.map_or(0, |latent| latent.prompts.parameters_in_memory())
+        latent.map_or(0, |latent| latent.prompts.encoder_in_memory())
     }
 
     fn is_on_gpu(&self) -> bool {
@@ -237,6 +239,22 @@ mod tests {
             }
         }
         assert!(network_decides && decoder_decides);
+    }
+
+    /// Once texts are encoded, an encoder that does not stay counts no more, and their embeddings do.
+    #[test]
+    fn an_encoder_that_has_left_is_not_counted() {
+        let leaves = generator("sd1", KeepEncoder::WhileEncoding);
+        let before = leaves.weight_bytes();
+        let encoder = &pipeline("sd1").text_encoder;
+        let prompts = ["a cat", "a dog"].map(|prompt| ImageRequest {
+            subject: crate::Subject::Prompt(prompt.into()),
+            ..ImageRequest::new(0, 0)
+        });
+        leaves.prepare(&prompts, "rain").expect("encoded");
+        let embeds = 3 * encoder.length() * encoder.width();
+        let after = before - 4 * encoder.parameters() as u64 + 4 * embeds as u64;
+        assert_eq!(leaves.weight_bytes(), after);
     }
 
     /// Of pixels every thread makes a batch, of latents one goes through the network at a time.

@@ -61,9 +61,9 @@ pub struct LoadOptions {
     pub weights: WeightFormat,
     /// How long the text encoder stays in memory.
     pub keep_encoder: KeepEncoder,
-    /// Texts that images will be asked for, prompts and the negative one. They are encoded before the
-    /// network is read, which then need not be in memory together with a text encoder that
-    /// leaves.
+    /// Prompts that images will be asked for, and the negative one. They are encoded before the network
+    /// is read, so that with [`KeepEncoder::WhileEncoding`] it is never in memory together with the
+    /// text encoder; unless they are more than the cache holds. For models that read texts.
     pub texts: Vec<String>,
 }
 

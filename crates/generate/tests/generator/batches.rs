@@ -4,6 +4,7 @@ use crate::{copy_folder, generate, golden, golden_path};
 use burn::tensor::Device;
 use fewstep_data::ImageShape;
 use fewstep_data::image::Image;
+use fewstep_diffusion::SamplerRecipe;
 use fewstep_formats::Pipeline;
 use fewstep_generate::{
     Generator, ImageRequest, Init, KeepEncoder, LoadOptions, ModelSource, Request, Subject, ignore,
@@ -129,9 +130,21 @@ fn a_text_encoder_stays_as_long_as_it_is_to() {
 #[test]
 fn texts_named_in_advance_need_no_encoder_later() {
     let long = "a cat and a dog ".repeat(40);
-    for (name, clip_skip) in [("sd1", None), ("sd1", Some(1)), ("sdxl", None)] {
+    for (name, clip_skip, of_folder) in [
+        ("sd1", None, 0),
+        ("sd1", Some(1), 0),
+        ("sd1", None, 1),
+        ("sdxl", None, 0),
+    ] {
         let folder = tempfile::tempdir().expect("a folder");
         copy_folder(golden_path(name).as_ref(), folder.path());
+        let model = Pipeline::load_model(folder.path(), &Device::flex()).expect("a model");
+        let recipe = SamplerRecipe {
+            clip_skip: of_folder,
+            ..model.recipe
+        };
+        let recipe = serde_json::to_vec(&recipe).expect("JSON");
+        std::fs::write(folder.path().join("fewstep.json"), recipe).expect("written");
         let source = ModelSource::find(folder.path().to_str().expect("a name"), None);
         let source = source.expect("a model");
         let load = |texts: &[&str]| {

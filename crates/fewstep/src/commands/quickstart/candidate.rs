@@ -153,6 +153,7 @@ impl Candidate {
         let sampled = &self.sampled;
         (row.model, row.steps, row.w) == (self.origin, sampled.steps, self.w)
             && row.sampler == sampled.sampler.name()
+            && row.weights_hash == sampled.generator.weights_hash()
             && (row.model == Origin::Teacher || row.fidelity.is_some())
     }
 }

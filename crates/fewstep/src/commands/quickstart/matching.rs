@@ -85,7 +85,7 @@ impl Matching {
             return refused(error.to_string());
         }
         Ok(Self {
-            folder: folder.join(format!("matched-{steps}")),
+            folder: Self::folder(folder, *steps),
             models: folder.join("models"),
             steps: *steps,
             start: start.clone(),
@@ -93,9 +93,19 @@ impl Matching {
         })
     }
 
+    /// The folder of the run of the students that are halved from it.
+    pub(super) fn onward(&self) -> PathBuf {
+        self.folder.join("halved")
+    }
+
     /// The folder that its model has next to those of the other students.
     pub(super) fn model(&self) -> PathBuf {
         self.models.join(format!("matched-{}", self.start))
+    }
+
+    /// The folder of its run, in that of a quickstart, for a student of so many steps.
+    pub(super) fn folder(quickstart: &Path, steps: usize) -> PathBuf {
+        quickstart.join(format!("matched-{steps}"))
     }
 
     /// What the matched student is for.
@@ -124,7 +134,19 @@ impl Matching {
         // The run of the halvings may have been stopped before this one began.
         let resume = resume && is_run(&self.folder);
         let folder = RunFolder::open(&self.folder, resume, None, &World::default())?;
-        self.recipe.complete(folder.stored()?.as_ref());
+        let stored = folder.stored::<PhaseRecipe>()?;
+        if let Some(stored) = &stored
+            && is_run(&self.onward())
+            && stored.updates != self.recipe.updates
+        {
+            return Err(CliError::input(format!(
+                "the {} has students that are halved from it, and was begun with {} updates: it cannot have {} now",
+                self.name(),
+                stored.updates,
+                self.recipe.updates
+            )));
+        }
+        self.recipe.complete(stored.as_ref());
         let embedding = &mut self.recipe.w_embedding;
         embedding.get_or_insert(default_w_embedding(false));
         let recipe = &self.recipe;

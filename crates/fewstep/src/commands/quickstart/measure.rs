@@ -118,6 +118,7 @@ impl Evaluator {
             seconds_per_image: measured.seconds_per_image,
             samples: self.samples,
             features,
+            weights_hash: sampled.generator.weights_hash().into(),
             fidelity,
             stored: false,
         })

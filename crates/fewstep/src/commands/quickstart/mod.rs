@@ -8,6 +8,7 @@ mod matching;
 mod measure;
 mod onward;
 mod report;
+mod resumed;
 mod stages;
 mod training;
 
@@ -117,6 +118,9 @@ pub(crate) fn run(args: Args) -> CliResult {
         recipe = before;
     }
     recipe.complete(stored.as_ref());
+    if args.resume {
+        resumed::check(&args.out, matching.as_ref(), (stored.as_ref(), &recipe))?;
+    }
     let teacher = ModelSource::find(&recipe.teacher, None)?.model(&device)?;
     let run = Run {
         folder: args.out.clone(),

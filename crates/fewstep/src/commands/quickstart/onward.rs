@@ -26,7 +26,7 @@ pub(super) struct Onward {
 /// former is the whole where no halving follows.
 ///
 /// # Errors
-/// When the halvings do not go with the matched student.
+/// When the halvings cannot go on with the settings of the matched student.
 pub(super) fn split(
     whole: &DistillRecipe,
     matching: &Matching,
@@ -53,17 +53,24 @@ pub(super) fn split(
         ..whole.clone()
     };
     recipe.complete(None);
+    recipe.validate().map_err(CliError::input)?;
     let onward = Onward {
         phases: phases(&recipe)?,
         recipe,
-        folder: matching.folder.join("halved"),
+        folder: matching.onward(),
         models: matching.models.clone(),
     };
     Ok((before, Some(onward)))
 }
 
+/// The phases, with names by which they are not taken for those of plain students.
 fn phases(recipe: &DistillRecipe) -> CliResult<Vec<Phase>> {
-    recipe.phases().map_err(CliError::input)
+    let phases = recipe.phases().map_err(CliError::input)?;
+    let matched = phases.into_iter().map(|phase| Phase {
+        name: format!("matched-{}", phase.name),
+        ..phase
+    });
+    Ok(matched.collect())
 }
 
 impl Onward {
@@ -94,8 +101,7 @@ impl Onward {
         let inputs = folder.begin(&self.recipe, &phases, &run, matched)?;
         let students = training.train(&run, (matched, &inputs), resume)?;
         for (student, phase) in students.iter().zip(&self.phases) {
-            let place = self.models.join(format!("matched-{}", phase.name));
-            student.save(&place).input_error()?;
+            student.save(&self.models.join(&phase.name)).input_error()?;
         }
         Ok(students)
     }

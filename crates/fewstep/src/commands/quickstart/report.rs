@@ -273,7 +273,8 @@ fn facts(made: &Made<'_>, (rows, w): (&[Row], f64), losses: &[LossCurve]) -> Vec
     }
     let stored = || rows.iter().filter(|row| row.stored);
     if let Some(row) = stored().next() {
-        let steps: Vec<String> = stored().map(|row| row.steps.to_string()).collect();
+        let of_default = stored().filter(|other| other.w == row.w);
+        let steps: Vec<String> = of_default.map(|other| other.steps.to_string()).collect();
         facts.push((
             "Stored measurements",
             format!(

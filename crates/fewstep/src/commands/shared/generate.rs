@@ -6,6 +6,7 @@ use super::loras::LoadArgs;
 use super::models;
 use super::prompts::{PromptArgs, warn_if_cut};
 use super::sampling::SamplerArgs;
+use super::shard::Shard;
 use super::summary::{Generated, Summary};
 use crate::compute::{self, PrecisionArgs};
 use crate::error::{CliError, CliResult};
@@ -204,11 +205,21 @@ pub(crate) struct PromptedArgs {
 }
 
 impl PromptedArgs {
-    /// Checks where the images go, reads the prompts, and loads the model.
-    pub(crate) fn load(&mut self) -> CliResult<Generator> {
+    /// Checks where the images go, reads the prompts, and loads the model, for this shard of the images
+    /// if there is one.
+    pub(crate) fn load(&mut self, shard: Option<Shard>) -> CliResult<Generator> {
         self.images.check()?;
         self.prompts.read()?;
-        self.generate.load(None, self.prompts.texts())
+        let texts = match self.prompts.len() {
+            0 => vec![],
+            prompts => {
+                let count = self.generate.count.unwrap_or(prompts);
+                let share = shard.map_or(Ok(0..count), |shard| shard.share_of(count))?;
+                let number = |place: usize| self.first.saturating_add(place as u64);
+                self.prompts.texts(number(share.start)..number(share.end))
+            }
+        };
+        self.generate.load(None, texts)
     }
 
     /// Generates images of the subjects in turn, `count` of them without --count; writes and

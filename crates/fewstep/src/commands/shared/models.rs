@@ -33,8 +33,8 @@ fn note(reference: &str, steps: Option<usize>, choice: &Choice) -> Option<String
     let others: Vec<String> = choice.others.iter().map(described).collect();
     // Not every command has --steps, but each takes the folder of a model.
     let another = match reference.starts_with("builtin:") {
-        true => "choose with --steps".into(),
-        false => format!("choose another as {reference}/models/NAME"),
+        true => "--steps chooses".into(),
+        false => format!("--steps chooses, or the name {reference}/models/NAME"),
     };
     Some(format!(
         "{reference} has several models, and {} is taken; there {} also {} ({another})",
@@ -72,10 +72,10 @@ mod tests {
         let said = note("runs/x", Some(3), &choice).unwrap_or_default();
         assert_eq!(
             said,
-            "runs/x has several models, and steps-4 is taken; there are also guided for any number of steps, steps-1 (choose another as runs/x/models/NAME)"
+            "runs/x has several models, and steps-4 is taken; there are also guided for any number of steps, steps-1 (--steps chooses, or the name runs/x/models/NAME)"
         );
         let builtin = note("builtin:x", None, &choice).unwrap_or_default();
-        assert!(builtin.ends_with("(choose with --steps)"), "{builtin}");
+        assert!(builtin.ends_with("(--steps chooses)"), "{builtin}");
         assert!(note("runs/x", None, &choice).is_some());
         assert_eq!(note("runs/x", Some(4), &choice), None);
         let matched = Choice {

@@ -2,6 +2,7 @@
 
 use crate::error::{CliError, CliResult, IntoCliResult};
 use fewstep_generate::{Generator, Subject, find_class};
+use std::ops::Range;
 use std::path::PathBuf;
 
 /// Prompts, and the size of the images.
@@ -57,9 +58,22 @@ impl PromptArgs {
         Ok(())
     }
 
-    /// What a model that generates from prompts will read; nothing for other models.
-    pub(crate) fn texts(&self) -> Vec<String> {
-        texts(&self.prompts, self.negative_prompt.as_deref())
+    /// How many prompts there are.
+    pub(crate) fn len(&self) -> usize {
+        self.prompts.len()
+    }
+
+    /// The prompts of images with these numbers, which take turns, and the negative one; nothing where
+    /// there is no prompt.
+    pub(crate) fn texts(&self, numbers: Range<u64>) -> Vec<String> {
+        let turns = self.prompts.len();
+        let prompts = numbers
+            .take(turns)
+            .map(|number| self.prompts[(number % turns as u64) as usize].clone());
+        texts(
+            &prompts.collect::<Vec<_>>(),
+            self.negative_prompt.as_deref(),
+        )
     }
 
     fn flags(&self) -> [(bool, &'static str); 4] {
@@ -141,7 +155,7 @@ impl PromptArgs {
     }
 }
 
-/// The texts of images with these prompts: their negative prompt is one of them.
+/// The texts that a model reads for images with these prompts.
 pub(crate) fn texts(prompts: &[String], negative: Option<&str>) -> Vec<String> {
     let negative = negative.unwrap_or_default().to_string();
     match prompts {
@@ -158,4 +172,29 @@ pub(crate) fn warn_if_cut(generator: &Generator, prompt: &str) -> CliResult {
         );
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A few images of many prompts have few texts.
+    #[test]
+    fn texts_are_those_of_the_images() {
+        let of = |prompts: &[&str], numbers| {
+            let prompts = PromptArgs {
+                prompts: prompts.iter().map(|prompt| prompt.to_string()).collect(),
+                prompts_file: None,
+                negative_prompt: Some("rain".into()),
+                size: None,
+            };
+            prompts.texts(numbers)
+        };
+        let all = ["a", "b", "c"];
+        assert_eq!(of(&all, 0..3), ["a", "b", "c", "rain"]);
+        assert_eq!(of(&all, 0..1), ["a", "rain"]);
+        assert_eq!(of(&all, 5..7), ["c", "a", "rain"]);
+        assert_eq!(of(&all, 4..100), ["b", "c", "a", "rain"]);
+        assert!(of(&all, 4..4).is_empty() && of(&[], 0..9).is_empty());
+    }
 }
