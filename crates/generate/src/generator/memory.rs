@@ -44,7 +44,8 @@ impl Generator {
 
     /// Predicts how much memory these images take: the networks, their maps in one call on every
     /// thread, and the finished images. Nothing is allocated. A GPU has the networks and their maps
-    /// in memory of its own, one call at a time, and the host has the images.
+    /// in memory of its own, one call at a time, and the host has the images. A text encoder that has
+    /// left is not counted: it would be read again for new prompts.
     ///
     /// # Errors
     /// When the size is not one of images.

@@ -1,4 +1,5 @@
-//! Distribution matching after the halvings: a run of its own, whose folder is in that of the halvings.
+//! Distribution matching between two halvings: a run of its own, whose folder is in that of the first
+//! halvings.
 
 use super::training::Training;
 use crate::commands::shared::plan;

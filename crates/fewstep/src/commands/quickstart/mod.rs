@@ -69,8 +69,9 @@ pub(crate) struct Args {
     /// compared.
     #[arg(long, default_value_t = 2000, value_parser = clap::value_parser!(u64).range(2..=MOST_SAMPLES))]
     samples: u64,
-    /// Guidance weights to measure with, besides the students' default. Each takes minutes more,
-    /// since the teacher's 64 steps are measured too where the program has no result of them
+    /// Guidance weights to measure with, besides the students' default; above 3 only plain students,
+    /// as matched ones are for 0 to 3. Each takes minutes more, since the teacher's 64 steps are
+    /// measured too where the program has no result of them
     /// [default: those with a result].
     #[arg(long, value_delimiter = ',', value_parser = number, allow_negative_numbers = true)]
     w: Vec<f64>,

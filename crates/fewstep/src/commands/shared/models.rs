@@ -31,10 +31,13 @@ fn note(reference: &str, steps: Option<usize>, choice: &Choice) -> Option<String
         return None;
     }
     let others: Vec<String> = choice.others.iter().map(described).collect();
-    // Not every command has --steps, but each takes the folder of a model.
+    // Where a command has no --steps, as for the teacher of a recipe, the name does it.
     let another = match reference.starts_with("builtin:") {
         true => "--steps chooses".into(),
-        false => format!("--steps chooses, or the name {reference}/models/NAME"),
+        false => {
+            let run = reference.trim_end_matches('/');
+            format!("--steps chooses, or the name {run}/models/NAME")
+        }
     };
     Some(format!(
         "{reference} has several models, and {} is taken; there {} also {} ({another})",

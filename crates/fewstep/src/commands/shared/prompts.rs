@@ -78,6 +78,7 @@ impl PromptArgs {
 
     fn flags(&self) -> [(bool, &'static str); 4] {
         [
+            // Before --prompt: its lines are among the prompts.
             (self.prompts_file.is_some(), "--prompts-file"),
             (!self.prompts.is_empty(), "--prompt"),
             (self.negative_prompt.is_some(), "--negative-prompt"),
