@@ -2,11 +2,16 @@
 
 use crate::{World, WorldError};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// What every rank gets from some work.
 fn all<T: Send>(size: usize, work: impl Fn(World) -> T + Sync) -> Vec<T> {
-    let ranks = World::of_threads(size, Duration::from_millis(300));
+    all_with(Duration::from_millis(300), size, work)
+}
+
+/// The same where ranks wait this long for one another.
+fn all_with<T: Send>(patience: Duration, size: usize, work: impl Fn(World) -> T + Sync) -> Vec<T> {
+    let ranks = World::of_threads(size, patience);
     thread::scope(|scope| {
         let work = &work;
         let threads: Vec<_> = ranks
@@ -153,15 +158,17 @@ fn the_odd_rank_is_named() {
 /// Rank 0 waits for a row that comes through rank 1, which knows better who is silent.
 #[test]
 fn who_waits_for_a_silent_rank_itself_says_so_first() {
+    // Long enough that a busy machine does not change who is first: an eighth of it for each hop.
+    let patience = Duration::from_millis(1000);
     for silent in [0, 3] {
-        let results = all(4, |world| {
+        let results = all_with(patience, 4, |world| {
             if world.rank() == silent {
-                thread::sleep(Duration::from_millis(1200));
+                thread::sleep(2 * patience);
                 return None;
             }
-            let start = std::time::Instant::now();
             let error = world.sum(vec![vec![1.0; 3]]).expect_err("one is missing");
-            Some((start.elapsed(), error.to_string()))
+            // Before this rank ends, which the others notice.
+            Some((Instant::now(), error.to_string()))
         });
         let said: Vec<_> = results.into_iter().flatten().collect();
         let first = said.iter().min().expect("three waited");
