@@ -102,7 +102,8 @@ pub(crate) fn run(args: Args) -> CliResult {
     args.memory.choose();
     let mut recipe = args.recipe()?;
     let phases = |recipe: &DistillRecipe| recipe.phases().map_err(CliError::input);
-    let mut matching = args.matching(&recipe, &phases(&recipe)?)?;
+    let whole = phases(&recipe)?;
+    let mut matching = args.matching(&recipe, &whole)?;
     let split = matching.as_ref().map(|matching| split(&recipe, matching));
     let (before, onward) = split.transpose()?.unzip();
     let onward = onward.flatten();
@@ -120,7 +121,11 @@ pub(crate) fn run(args: Args) -> CliResult {
     }
     recipe.complete(stored.as_ref());
     if args.resume {
-        resumed::check(&args.out, matching.as_ref(), (stored.as_ref(), &recipe))?;
+        resumed::check(
+            (&args.out, &whole),
+            matching.as_ref(),
+            (stored.as_ref(), &recipe),
+        )?;
     }
     let teacher = ModelSource::find(&recipe.teacher, None)?.model(&device)?;
     let run = Run {

@@ -2,34 +2,32 @@
 
 use super::matching::Matching;
 use crate::error::{CliError, CliResult};
+use crate::numbers::plural;
 use fewstep_distill::recipe::DistillRecipe;
-use fewstep_distill::run::is_run;
+use fewstep_distill::run::{Phase, is_run};
 use std::path::Path;
 
-/// Checks the settings of a run in this folder, which begins with the halvings of a recipe, stored and
-/// as it is now.
+/// Checks the settings of a run in this folder, with the phases of all halvings to the end. It begins
+/// with those of a recipe, stored and as it is now.
 ///
 /// # Errors
 /// When a student was matched, and is to be another now or none, or the student that it started from
 /// is to be another.
 pub(super) fn check(
-    folder: &Path,
+    (folder, whole): (&Path, &[Phase]),
     matching: Option<&Matching>,
     (stored, now): (Option<&DistillRecipe>, &DistillRecipe),
 ) -> CliResult {
     let refused = |reason: String| Err(CliError::input(reason));
-    let matched = |steps: usize| is_run(&Matching::folder(folder, steps));
-    let halved = now.progressive.iter().flat_map(|halvings| {
-        let halved = |steps: &usize| Some(steps / 2);
-        std::iter::successors(Some(halvings.start_steps / 2), halved).take_while(|steps| *steps > 0)
-    });
-    for steps in halved.filter(|steps| matched(*steps)) {
+    let students = whole.iter().filter_map(|phase| phase.method.steps());
+    for steps in students.filter(|steps| is_run(&Matching::folder(folder, *steps))) {
         match matching {
             Some(matching) if matching.steps == steps => {}
             Some(_) => {
                 return refused(format!(
-                    "{} has matched its student with {steps} as its number of steps: resume it with --set-matching matching.steps={steps}",
-                    folder.display()
+                    "{} has matched its student of {}: resume it with --set-matching matching.steps={steps}",
+                    folder.display(),
+                    plural(steps, "step")
                 ));
             }
             None => {
