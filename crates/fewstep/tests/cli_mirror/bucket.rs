@@ -65,8 +65,11 @@ fn a_run_goes_on_from_a_bucket_after_it_was_killed_in_the_middle_of_an_upload() 
     server.state().fails_every = 7;
     let mut child = start(&workspace, &server, &words(&recipe, "first", PLACE, &[]));
     wait_while(&mut child, || manifests(&server) < 2);
-    server.state().holds = Some("PUT /bucket/run/file-");
-    let before = server.state().requests.len();
+    let before = {
+        let mut state = server.state();
+        state.holds = Some("PUT /bucket/run/file-");
+        state.requests.len()
+    };
     let is_sending = || {
         let state = server.state();
         let mut since = state.requests[before..].iter();
