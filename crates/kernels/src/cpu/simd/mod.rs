@@ -86,7 +86,7 @@ pub(crate) trait Lanes: Copy {
 }
 
 /// Floats of the widest register.
-const WIDEST: usize = 16;
+pub(crate) const WIDEST: usize = 16;
 
 /// A computation written once for every register width.
 ///

@@ -16,10 +16,10 @@ pub(super) use weight_grad::weight_grad;
 
 use super::Shape;
 use crate::cpu::scratch::LINE;
-use crate::cpu::simd::Lanes;
 use crate::cpu::simd::transpose::{Rows, transpose};
+use crate::cpu::simd::{Lanes, WIDEST};
 use std::ops::Range;
-use transform::{Map, PATCH, POINTS, TILE, both};
+use transform::{Map, PATCH, POINTS, Read, Square, TILE, both};
 
 /// Tiles in all, at least: fewer do not pay for transforming the kernels.
 const FEWEST: usize = 12;
@@ -179,11 +179,7 @@ impl Squares<'_> {
         for (tile, at) in strip.tiles(self.tiling.columns) {
             let corner =
                 [0, 1].map(|axis| (at[axis] * TILE) as isize - self.padding[axis] as isize);
-            to.put(
-                tile,
-                column,
-                &both::<V, M, I, PATCH>(&band.patch::<V, I>(corner)),
-            );
+            both::<V, M, I, PATCH>(&band.patch(corner), &to.put::<V>(tile, column));
         }
         band
     }
@@ -195,26 +191,43 @@ impl Band<'_> {
         &self.values[..self.height * self.width * lanes]
     }
 
-    /// The square of `SIZE` positions from `corner` on, zero where it lies outside.
+    /// The positions from `corner` on, zero where they lie outside.
     #[inline(always)]
-    fn patch<V: Lanes, const SIZE: usize>(&self, corner: [isize; 2]) -> [[V; SIZE]; SIZE] {
-        let mut patch = [[V::splat(0.0); SIZE]; SIZE];
-        let y = corner[0] - self.top as isize;
-        for row in 0..SIZE {
-            let y = y + row as isize;
-            if y < 0 || y >= self.height as isize {
-                continue;
-            }
-            for column in 0..SIZE {
-                let x = corner[1] + column as isize;
-                if x >= 0 && x < self.width as isize {
-                    let at = (y as usize * self.width + x as usize) * V::N;
-                    // SAFETY: the position lies inside the band, which has a register for each.
-                    patch[row][column] = unsafe { V::load(self.values.as_ptr().add(at)) };
-                }
-            }
+    fn patch(&self, [y, x]: [isize; 2]) -> Patch<'_> {
+        Patch {
+            band: self,
+            corner: [y - self.top as isize, x],
         }
-        patch
+    }
+}
+
+/// A square of positions of a band, some of which may lie outside.
+struct Patch<'a> {
+    band: &'a Band<'a>,
+    /// Row and column of the first, counted from the band's.
+    corner: [isize; 2],
+}
+
+/// What is read outside a band.
+static OUTSIDE: [f32; WIDEST] = [0.0; WIDEST];
+
+impl<V: Lanes> Read<V> for Patch<'_> {
+    #[inline(always)]
+    fn read(&self, row: usize, column: usize) -> V {
+        let (band, [y, x]) = (self.band, self.corner);
+        let [y, x] = [
+            y.wrapping_add_unsigned(row),
+            x.wrapping_add_unsigned(column),
+        ];
+        // Negative ones are larger than any size.
+        let inside = (y as usize) < band.height && (x as usize) < band.width;
+        let from = band.values.as_ptr();
+        let from = match inside {
+            true => from.wrapping_add((y as usize * band.width + x as usize) * V::N),
+            false => OUTSIDE.as_ptr(),
+        };
+        // SAFETY: a position inside has a register of the band, and none outside is larger than the widest.
+        unsafe { V::load(from) }
     }
 }
 
@@ -274,31 +287,37 @@ impl<'a> Matrices<'a> {
         &mut self.values[self.layout.point(point)]
     }
 
-    /// Writes one register of each matrix.
+    /// Where one register of each matrix is written.
     #[inline(always)]
-    fn put<V: Lanes>(&mut self, tile: usize, column: usize, values: &[[V; PATCH]; PATCH]) {
-        let Layout { pitch, step, .. } = self.layout;
-        let at = tile * pitch + column;
-        assert!((POINTS - 1) * step + at + V::N <= self.values.len());
-        for point in 0..POINTS {
-            let value = values[point / PATCH][point % PATCH];
-            // SAFETY: the last of the 36 places was just checked.
-            unsafe { value.store(self.values.as_mut_ptr().add(point * step + at)) }
-        }
+    fn put<V: Lanes>(&mut self, tile: usize, column: usize) -> Square<*mut f32> {
+        let at = self.place::<V>(tile, column);
+        let start = self.values[at..].as_mut_ptr();
+        self.square(start)
     }
 
-    /// Reads one register of each matrix.
+    /// Where one register of each matrix is read.
     #[inline(always)]
-    fn take<V: Lanes>(&self, tile: usize, column: usize) -> [[V; PATCH]; PATCH] {
+    fn take<V: Lanes>(&self, tile: usize, column: usize) -> Square<*const f32> {
+        let at = self.place::<V>(tile, column);
+        let start = self.values[at..].as_ptr();
+        self.square(start)
+    }
+
+    /// The place of a register in the first matrix. All 36 hold it.
+    #[inline(always)]
+    fn place<V: Lanes>(&self, tile: usize, column: usize) -> usize {
         let Layout { pitch, step, .. } = self.layout;
         let at = tile * pitch + column;
         assert!((POINTS - 1) * step + at + V::N <= self.values.len());
-        let mut values = [[V::splat(0.0); PATCH]; PATCH];
-        for point in 0..POINTS {
-            // SAFETY: the last of the 36 places was just checked.
-            values[point / PATCH][point % PATCH] =
-                unsafe { V::load(self.values.as_ptr().add(point * step + at)) };
+        at
+    }
+
+    #[inline(always)]
+    fn square<P>(&self, start: P) -> Square<P> {
+        Square {
+            start,
+            row: PATCH * self.layout.step,
+            column: self.layout.step,
         }
-        values
     }
 }

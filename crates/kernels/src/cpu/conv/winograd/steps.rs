@@ -2,7 +2,7 @@
 //! transformed back.
 
 use super::forward::Tiled;
-use super::transform::{Input, Output, PATCH, TILE, Weight, both};
+use super::transform::{Input, Output, PATCH, Square, TILE, Weight, Write, both};
 use super::{Matrices, Squares, Strip};
 use crate::cpu::output::Shared;
 use crate::cpu::simd::Lanes;
@@ -25,12 +25,13 @@ impl Tiled<'_> {
         self.kernels.write::<V>(panel, channels, packed);
         for (row, kernel) in packed.chunks_exact(9 * lanes).enumerate() {
             for at in [0, V::N] {
-                let mut g = [[V::splat(0.0); 3]; 3];
-                for k in 0..9 {
-                    // SAFETY: the chunk has nine rows of two registers.
-                    g[k / 3][k % 3] = unsafe { V::load(kernel.as_ptr().add(k * lanes + at)) };
-                }
-                to.put(first_row + row, at, &both::<V, Weight, 3, PATCH>(&g));
+                // The chunk has nine rows of two registers.
+                let kernel = Square {
+                    start: kernel[at..].as_ptr(),
+                    row: 3 * lanes,
+                    column: lanes,
+                };
+                both::<V, Weight, 3, PATCH>(&kernel, &to.put::<V>(first_row + row, at));
             }
         }
     }
@@ -82,20 +83,22 @@ impl Tiled<'_> {
         let rows = (strip.rows.end * TILE).min(height) - top;
         assert!(sums.len() >= rows * row_len * lanes);
         let sums = sums.as_mut_ptr();
-        for (tile, [row, column]) in strip.tiles(columns) {
+        for (number, [row, column]) in strip.tiles(columns) {
             for at in (0..self.width::<V>(panel)).step_by(V::N) {
-                let y = both::<V, Output, PATCH, TILE>(&products.take(tile, at));
-                // SAFETY: the bias fills two registers, and positions inside the output have a row
-                // of sums.
-                unsafe {
-                    let bias = V::load(bias.as_ptr().add(at));
-                    for i in 0..TILE.min(height - row * TILE) {
-                        for j in 0..TILE.min(row_len - column * TILE) {
-                            let position = (row * TILE - top + i) * row_len + column * TILE + j;
-                            y[i][j].add(bias).store(sums.add(position * lanes + at));
-                        }
-                    }
-                }
+                let position = (row * TILE - top) * row_len + column * TILE;
+                // SAFETY: the bias fills two registers.
+                let bias = unsafe { V::load(bias.as_ptr().add(at)) };
+                // Positions inside the image have a row of sums.
+                let tile = Tile {
+                    square: Square {
+                        start: sums.wrapping_add(position * lanes + at),
+                        row: row_len * lanes,
+                        column: lanes,
+                    },
+                    size: [height - row * TILE, row_len - column * TILE],
+                    bias,
+                };
+                both::<V, Output, PATCH, TILE>(&products.take::<V>(number, at), &tile);
             }
         }
         let plane = height * row_len;
@@ -112,6 +115,24 @@ impl Tiled<'_> {
                 pitch: plane,
             };
             transpose::<V>(from, [rows * row_len, channels], to);
+        }
+    }
+}
+
+/// The positions of a tile in a part of an image. Whoever makes one vouches that those inside the image
+/// are writable.
+struct Tile<V> {
+    square: Square<*mut f32>,
+    /// Rows and columns of the image from the tile's first on.
+    size: [usize; 2],
+    bias: V,
+}
+
+impl<V: Lanes> Write<V> for Tile<V> {
+    #[inline(always)]
+    fn write(&self, row: usize, column: usize, value: V) {
+        if row < self.size[0] && column < self.size[1] {
+            self.square.write(row, column, value.add(self.bias));
         }
     }
 }

@@ -10,6 +10,7 @@
 
 use crate::cpu::simd::Lanes;
 use std::f32::consts::{FRAC_1_SQRT_2, SQRT_2};
+use std::mem::MaybeUninit;
 
 /// Width of a tile of the output.
 pub(super) const TILE: usize = 4;
@@ -23,27 +24,70 @@ pub(super) trait Map<const I: usize, const O: usize> {
     fn apply<V: Lanes>(from: [V; I]) -> [V; O];
 }
 
-/// Applies a map to the columns and then to the rows of a square.
+/// Where the registers of a square are read from.
+pub(super) trait Read<V> {
+    fn read(&self, row: usize, column: usize) -> V;
+}
+
+/// Where the registers of a square are written to.
+pub(super) trait Write<V> {
+    fn write(&self, row: usize, column: usize, value: V);
+}
+
+/// A square in memory: its first register, and the floats from one row and one column to the next.
+/// Whoever makes one vouches that all registers of the square are readable, or writable.
+#[derive(Clone, Copy)]
+pub(super) struct Square<P> {
+    pub(super) start: P,
+    pub(super) row: usize,
+    pub(super) column: usize,
+}
+
+impl<V: Lanes> Read<V> for Square<*const f32> {
+    #[inline(always)]
+    fn read(&self, row: usize, column: usize) -> V {
+        // SAFETY: the promise of whoever made it.
+        unsafe { V::load(self.start.add(row * self.row + column * self.column)) }
+    }
+}
+
+impl<V: Lanes> Write<V> for Square<*mut f32> {
+    #[inline(always)]
+    fn write(&self, row: usize, column: usize, value: V) {
+        // SAFETY: the promise of whoever made it.
+        unsafe { value.store(self.start.add(row * self.row + column * self.column)) }
+    }
+}
+
+/// Applies a map to the columns and then to the rows of a square. Registers are read and written one by
+/// one where they are needed: whole squares do not fit into registers, and would be copied.
 #[inline(always)]
 pub(super) fn both<V: Lanes, M: Map<I, O>, const I: usize, const O: usize>(
-    from: &[[V; I]; I],
-) -> [[V; O]; O] {
-    let mut half = [[V::splat(0.0); I]; O];
+    from: &impl Read<V>,
+    to: &impl Write<V>,
+) {
+    let mut half = [[MaybeUninit::uninit(); I]; O];
     for column in 0..I {
         let mut values = [V::splat(0.0); I];
         for row in 0..I {
-            values[row] = from[row][column];
+            values[row] = from.read(row, column);
         }
         let mapped = M::apply(values);
         for row in 0..O {
-            half[row][column] = mapped[row];
+            half[row][column].write(mapped[row]);
         }
     }
-    let mut to = [[V::splat(0.0); O]; O];
     for row in 0..O {
-        to[row] = M::apply(half[row]);
+        let mut values = [V::splat(0.0); I];
+        for column in 0..I {
+            // SAFETY: all columns of all rows were written.
+            values[column] = unsafe { half[row][column].assume_init() };
+        }
+        let mapped = M::apply(values);
+        for column in 0..O {
+            to.write(row, column, mapped[column]);
+        }
     }
-    to
 }
 
 /// `Bᵀ`: a patch of the input.

@@ -1,7 +1,7 @@
 //! The gradients of weight and bias: products of transformed patches with transformed gradients,
 //! summed over tiles, and transformed back once at the end.
 
-use super::transform::{Input, OutputGrad, PATCH, POINTS, TILE, WeightGrad, both};
+use super::transform::{Input, OutputGrad, PATCH, POINTS, Square, TILE, WeightGrad, both};
 use super::{Layout, Matrices, Planes, Shape, Squares, Tiling};
 use crate::cpu::conv::pack::panel_width;
 use crate::cpu::conv::parts::{Gradients, Parts, TASKS, add_columns};
@@ -129,11 +129,13 @@ impl Kernel for Task<'_> {
         let sums = Matrices::new(self.sums, Layout::new(count, lanes));
         for (channel, weight) in weight.chunks_exact_mut(9 * lanes).enumerate() {
             for at in [0, V::N] {
-                let g = both::<V, WeightGrad, PATCH, 3>(&sums.take(channel, at));
-                for k in 0..9 {
-                    // SAFETY: the chunk has nine rows of two registers.
-                    unsafe { g[k / 3][k % 3].store(weight.as_mut_ptr().add(k * lanes + at)) }
-                }
+                // The chunk has nine rows of two registers.
+                let weight = Square {
+                    start: weight[at..].as_mut_ptr(),
+                    row: 3 * lanes,
+                    column: lanes,
+                };
+                both::<V, WeightGrad, PATCH, 3>(&sums.take::<V>(channel, at), &weight);
             }
         }
         part
