@@ -35,14 +35,35 @@ pub(crate) fn product<V: Lanes, const ACROSS: bool, const ADD: bool>(
     if rows == 0 || inner == 0 || width == 0 {
         return;
     }
+    assert!((rows - 1) * c_pitch + width <= c.len());
+    // SAFETY: the corner lies in `c`.
+    unsafe {
+        let c = (c.as_mut_ptr(), c_pitch);
+        product_at::<V, ACROSS, ADD>(a, [rows, inner, width], (b, b_pitch), c);
+    }
+}
+
+/// The same, for a result of which only the place is known.
+///
+/// # Safety
+/// The `rows` by `width` corner of `c` is writable, and holds numbers where `ADD`.
+#[inline(always)]
+pub(crate) unsafe fn product_at<V: Lanes, const ACROSS: bool, const ADD: bool>(
+    a: Left,
+    [rows, inner, width]: [usize; 3],
+    (b, b_pitch): (&[f32], usize),
+    (c, c_pitch): (*mut f32, usize),
+) {
+    if rows == 0 || inner == 0 || width == 0 {
+        return;
+    }
     let [a_rows, a_columns] = if ACROSS { [inner, rows] } else { [rows, inner] };
     assert!((a_rows - 1) * a.pitch + a_columns <= a.values.len());
-    assert!((inner - 1) * b_pitch + width <= b.len() && (rows - 1) * c_pitch + width <= c.len());
+    assert!((inner - 1) * b_pitch + width <= b.len());
     let mut column = 0;
-    // SAFETY: all tiles lie in the `rows` by `width` corner of `c`, which with what they read was
-    // just checked.
+    // SAFETY: what is read was just checked, and `c` is the caller's promise.
     unsafe {
-        let (a, b, c) = ((a.values.as_ptr(), a.pitch), b.as_ptr(), c.as_mut_ptr());
+        let (a, b) = ((a.values.as_ptr(), a.pitch), b.as_ptr());
         while column + 2 * V::N <= width {
             let (b, c) = ((b.add(column), b_pitch), (c.add(column), c_pitch));
             strip::<V, 2, ACROSS, ADD>(a, [rows, inner], b, c);

@@ -1,9 +1,9 @@
-//! Kernels of one element: each image's output is the weight's matrix times the input's. Some columns of
-//! the input at a time are laid close together: where they lie, a column's numbers are a whole map apart, and
+//! Kernels of one element: each image's output is the weight's matrix times the input's. Of a large map, some
+//! columns at a time are laid close together: where they lie, a column's numbers are a whole map apart, and
 //! maps of powers of two would take turns in the same few lines of the caches.
 
 use super::super::output::{Shared, written_by};
-use super::super::product::{Left, product};
+use super::super::product::{Left, product_at};
 use super::super::scratch;
 use super::super::simd::{Isa, Kernel, Lanes};
 use super::super::weights::Weights;
@@ -88,24 +88,25 @@ fn multiply<const ACROSS: bool>(
                 let (row, column) = (task % blocks * height, panel * columns);
                 let (count, width) = (height.min(rows - row), columns.min(area - column));
                 let room = weight.room(ROWS.min(count) * pitch);
-                scratch::with(
-                    [inner * width, ROWS * width, room],
-                    |[laid, block, room]| {
-                        isa.run(Task::<ACROSS> {
-                            weight,
-                            pitch,
-                            row,
-                            x: &x[image * inner * area + column..],
-                            bias: bias.map(|bias| &bias[row..]),
-                            y: y.0.add((image * rows + row) * area + column),
-                            area,
-                            size: [count, inner, width],
-                            laid,
-                            block,
-                            room,
-                        });
-                    },
-                );
+                let lengths = match width < area {
+                    true => [inner * width, ROWS * width, room],
+                    false => [0, 0, room],
+                };
+                scratch::with(lengths, |[laid, block, room]| {
+                    isa.run(Task::<ACROSS> {
+                        weight,
+                        pitch,
+                        row,
+                        x: &x[image * inner * area + column..],
+                        bias: bias.map(|bias| &bias[row..]),
+                        y: y.0.add((image * rows + row) * area + column),
+                        area,
+                        size: [count, inner, width],
+                        laid,
+                        block,
+                        room,
+                    });
+                });
             });
         })
     }
@@ -127,9 +128,9 @@ struct Task<'a, const ACROSS: bool> {
     area: usize,
     /// Rows of the result, rows of the input, and columns.
     size: [usize; 3],
-    /// The columns of the input, close together.
+    /// For the columns of the input, close together, where they are not the whole map.
     laid: &'a mut [f32],
-    /// Those of some rows of the result.
+    /// For those of some rows of the result.
     block: &'a mut [f32],
     /// For the rows of the weight, where they are widened.
     room: &'a mut [f32],
@@ -141,10 +142,17 @@ impl<const ACROSS: bool> Kernel for Task<'_, ACROSS> {
     #[inline(always)]
     fn run<V: Lanes>(self) {
         let [count, inner, width] = self.size;
-        let rows = self.laid.chunks_exact_mut(width);
-        for (row, x) in rows.zip(self.x.chunks(self.area)) {
-            row.copy_from_slice(&x[..width]);
-        }
+        let whole = width == self.area;
+        let columns = match whole {
+            true => self.x,
+            false => {
+                let rows = self.laid.chunks_exact_mut(width);
+                for (row, x) in rows.zip(self.x.chunks(self.area)) {
+                    row.copy_from_slice(&x[..width]);
+                }
+                &*self.laid
+            }
+        };
         for first in (0..count).step_by(ROWS) {
             let count = ROWS.min(count - first);
             let row = self.row + first;
@@ -157,21 +165,37 @@ impl<const ACROSS: bool> Kernel for Task<'_, ACROSS> {
                 pitch: self.pitch,
             };
             let sizes = [count, inner, width];
-            let (laid, block) = ((&*self.laid, width), &mut self.block[..count * width]);
-            match self.bias {
-                Some(bias) => {
-                    for (row, &bias) in block.chunks_exact_mut(width).zip(&bias[first..]) {
-                        row.fill(bias);
+            // SAFETY: these columns of these rows are the task's own, and so is the block, which has room for
+            // them. They hold the bias where it is added to.
+            unsafe {
+                let y = self.y.add(first * self.area);
+                let to = match whole {
+                    true => y,
+                    false => self.block.as_mut_ptr(),
+                };
+                match self.bias {
+                    Some(bias) => {
+                        for (row, &bias) in bias[first..first + count].iter().enumerate() {
+                            let row = to.add(row * width);
+                            (0..width).for_each(|column| row.add(column).write(bias));
+                        }
+                        product_at::<V, ACROSS, true>(weight, sizes, (columns, width), (to, width));
                     }
-                    product::<V, ACROSS, true>(weight, sizes, laid, (block, width));
+                    None => {
+                        product_at::<V, ACROSS, false>(
+                            weight,
+                            sizes,
+                            (columns, width),
+                            (to, width),
+                        );
+                    }
                 }
-                None => product::<V, ACROSS, false>(weight, sizes, laid, (block, width)),
-            }
-            for (row, values) in block.chunks_exact(width).enumerate() {
-                // SAFETY: these columns of this row are the task's own.
-                unsafe {
-                    let y = self.y.add((first + row) * self.area);
-                    y.copy_from_nonoverlapping(values.as_ptr(), width);
+                if !whole {
+                    for row in 0..count {
+                        let values = to.add(row * width);
+                        y.add(row * self.area)
+                            .copy_from_nonoverlapping(values, width);
+                    }
                 }
             }
         }
