@@ -22,11 +22,10 @@ struct Floats(FlexTensor);
 impl Floats {
     /// Copies only if the tensor is a view that skips or reorders elements.
     fn new(tensor: FlexTensor) -> Self {
-        Self(if tensor.is_contiguous() {
-            tensor
-        } else {
-            tensor.to_contiguous()
-        })
+        if tensor.is_contiguous() {
+            return Self(tensor);
+        }
+        Self(some_of_each(&tensor).unwrap_or_else(|| tensor.to_contiguous()))
     }
 
     fn slice(&self) -> &[f32] {
@@ -34,6 +33,30 @@ impl Floats {
             .as_slice()
             .expect("contiguous f32: checked before the kernels are called")
     }
+}
+
+/// Some channels of each of a batch of maps, copied map by map: such a view, which the framework copies element
+/// by element, is the gradient of each of two maps that were joined.
+fn some_of_each(tensor: &FlexTensor) -> Option<FlexTensor> {
+    if tensor.dtype() != DType::F32 {
+        return None;
+    }
+    let (shape, layout) = (tensor.shape(), tensor.layout());
+    let (&step, steps) = layout.strides().split_first()?;
+    let mut len = 1;
+    for (&size, &step) in shape[1..].iter().zip(steps).rev() {
+        if size > 1 && step != len as isize {
+            return None;
+        }
+        len *= size;
+    }
+    let (step, start) = (usize::try_from(step).ok()?, layout.start_offset());
+    let values: &[f32] = tensor.storage();
+    let mut copied = Vec::with_capacity(shape[0] * len);
+    for row in 0..shape[0] {
+        copied.extend_from_slice(&values[start + row * step..][..len]);
+    }
+    Some(FlexTensor::from_data(TensorData::new(copied, shape)))
 }
 
 /// A weight whose elements are in order, without gaps, as it is stored.

@@ -117,14 +117,15 @@ impl Kernel for Task<'_> {
     #[inline(always)]
     fn run<V: Lanes>(mut self) -> Vec<f32> {
         let (lanes, count) = (2 * V::N, self.channels.len());
-        self.sums.fill(0.0);
         let mut part = vec![0.0; (count * 9 + 1) * lanes];
         let (weight, bias) = part.split_at_mut(count * 9 * lanes);
-        let mut start = self.range.start;
-        while start < self.range.end {
-            let end = (start + self.rows).min(self.range.end);
-            self.add::<V>(start..end, bias);
-            start = end;
+        for start in self.range.clone().step_by(self.rows) {
+            let rows = start..(start + self.rows).min(self.range.end);
+            // The first products are written over what an earlier task left.
+            match start == self.range.start {
+                true => self.multiply::<V, false>(rows, bias),
+                false => self.multiply::<V, true>(rows, bias),
+            }
         }
         let sums = Matrices::new(self.sums, Layout::new(count, lanes));
         for (channel, weight) in weight.chunks_exact_mut(9 * lanes).enumerate() {
@@ -143,9 +144,9 @@ impl Kernel for Task<'_> {
 }
 
 impl Task<'_> {
-    /// Adds the products of some rows of tiles.
+    /// Writes the products of some rows of tiles, or adds them to what is there where `ADD`.
     #[inline(always)]
-    fn add<V: Lanes>(&mut self, range: Range<usize>, bias: &mut [f32]) {
+    fn multiply<V: Lanes, const ADD: bool>(&mut self, range: Range<usize>, bias: &mut [f32]) {
         let (lanes, pitch, count) = (2 * V::N, self.pitch, self.channels.len());
         let tiles = range.len() * self.x.tiling.columns;
         let mut patches = Matrices::new(self.patches, Layout::new(tiles, pitch));
@@ -176,7 +177,7 @@ impl Task<'_> {
             };
             let sums = &mut self.sums[Layout::new(count, lanes).point(point)];
             let sizes = [count, tiles, width];
-            product::<V, true, true>(left, sizes, (gradients.point(point), lanes), (sums, lanes));
+            product::<V, true, ADD>(left, sizes, (gradients.point(point), lanes), (sums, lanes));
         }
     }
 }
