@@ -108,21 +108,29 @@ fn works_without_a_bias() {
     });
 }
 
+/// Reordered, some channels of each map, some maps, a map that is repeated, and one that is turned round.
 #[test]
 fn reads_views_in_their_own_order() {
     let device = Device::flex();
     let x = tensor::<4>(1, [2, 6, 7, 5], DType::F32, &device);
-    let weight = tensor::<4>(2, [3, 3, 5, 4], DType::F32, &device);
-    let views = |x: Tensor<4>, weight: Tensor<4>| (x.swap_dims(1, 3), weight.permute([3, 2, 0, 1]));
-    let (xv, wv) = views(x.clone(), weight.clone());
-    let ours = fewstep_kernels::conv2d(xv, wv, None, 1, [1, 1]);
-    let (xv, wv) = views(x.cast(DType::F64), weight.cast(DType::F64));
-    let expected = fewstep_kernels::conv2d(xv, wv, None, 1, [1, 1]);
-    assert_close(
-        &vec![Some(floats(ours))],
-        &vec![Some(floats(expected))],
-        1e-5,
-    );
+    let views: [fn(Tensor<4>) -> Tensor<4>; 6] = [
+        |x| x.swap_dims(1, 3),
+        |x| x.narrow(1, 1, 3),
+        |x| x.narrow(1, 2, 1).narrow(2, 3, 4),
+        |x| x.narrow(0, 1, 1),
+        |x| x.narrow(0, 1, 1).expand([3, 6, 7, 5]),
+        |x| x.flip([0]),
+    ];
+    for (number, view) in views.into_iter().enumerate() {
+        let of = |dtype| {
+            let x = view(x.clone().cast(dtype));
+            let weight = tensor::<4>(2, [3, 3, x.dims()[1], 4], dtype, &device);
+            let y = fewstep_kernels::conv2d(x, weight.permute([3, 2, 0, 1]), None, 1, [1, 1]);
+            vec![Some(floats(y))]
+        };
+        println!("view {number}");
+        assert_close(&of(DType::F32), &of(DType::F64), 1e-5);
+    }
 }
 
 #[test]
