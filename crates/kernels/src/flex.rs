@@ -35,8 +35,8 @@ impl Floats {
     }
 }
 
-/// Some channels of each of a batch of maps, copied map by map: such a view, which the framework copies element
-/// by element, is the gradient of each of two maps that were joined.
+/// A copy of a view whose rows, of all axes but the first, lie in order; none for others. Gradients of joined
+/// maps are such views, which the framework copies element by element.
 fn some_of_each(tensor: &FlexTensor) -> Option<FlexTensor> {
     if tensor.dtype() != DType::F32 {
         return None;

@@ -46,7 +46,8 @@ pub(crate) fn product<V: Lanes, const ACROSS: bool, const ADD: bool>(
 /// The same, for a result of which only the place is known.
 ///
 /// # Safety
-/// The `rows` by `width` corner of `c` is writable, and holds numbers where `ADD`.
+/// `width` is a multiple of the register's. The `rows` by `width` corner of `c` is writable, holds numbers
+/// where `ADD`, and overlaps neither factor. With no `inner`, nothing is written.
 #[inline(always)]
 pub(crate) unsafe fn product_at<V: Lanes, const ACROSS: bool, const ADD: bool>(
     a: Left,

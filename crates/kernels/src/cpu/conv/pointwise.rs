@@ -1,5 +1,5 @@
-//! Kernels of one element: each image's output is the weight's matrix times the input's. Of a large map, some
-//! columns at a time are laid close together: where they lie, a column's numbers are a whole map apart, and
+//! Kernels of one element: each image's output is the weight's matrix times the input's. Of a map with
+//! more columns than a task takes, some at a time are laid close together: where they lie, a column's numbers are a whole map apart, and
 //! maps of powers of two would take turns in the same few lines of the caches.
 
 use super::super::output::{Shared, written_by};
@@ -130,7 +130,7 @@ struct Task<'a, const ACROSS: bool> {
     size: [usize; 3],
     /// For the columns of the input, close together, where they are not the whole map.
     laid: &'a mut [f32],
-    /// For those of some rows of the result.
+    /// For those of some rows of the result; empty where the columns are the whole map.
     block: &'a mut [f32],
     /// For the rows of the weight, where they are widened.
     room: &'a mut [f32],
@@ -171,7 +171,7 @@ impl<const ACROSS: bool> Kernel for Task<'_, ACROSS> {
                 let y = self.y.add(first * self.area);
                 let to = match whole {
                     true => y,
-                    false => self.block.as_mut_ptr(),
+                    false => self.block[..count * width].as_mut_ptr(),
                 };
                 match self.bias {
                     Some(bias) => {

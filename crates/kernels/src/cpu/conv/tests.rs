@@ -223,8 +223,9 @@ const OF_ONE_ELEMENT: Shape = Shape {
 };
 
 /// Of one element, in several blocks of rows and of columns, the last of which are smaller: with so many
-/// input channels that the blocks are narrow, and with few.
-const POINTWISE: [Shape; 2] = [
+/// input channels that the blocks are narrow, and with few. And with so many images that a task has more
+/// rows than are computed at a time, of a whole map.
+const POINTWISE: [Shape; 3] = [
     Shape {
         batch: 1,
         channels_in: 700,
@@ -236,6 +237,13 @@ const POINTWISE: [Shape; 2] = [
         channels_in: 20,
         channels_out: 70,
         size_in: [16, 40],
+        ..OF_ONE_ELEMENT
+    },
+    Shape {
+        batch: 33,
+        channels_in: 72,
+        channels_out: 70,
+        size_in: [4, 4],
         ..OF_ONE_ELEMENT
     },
 ];

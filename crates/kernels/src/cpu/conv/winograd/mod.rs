@@ -226,7 +226,7 @@ impl<V: Lanes> Read<V> for Patch<'_> {
             true => from.wrapping_add((y as usize * band.width + x as usize) * V::N),
             false => OUTSIDE.as_ptr(),
         };
-        // SAFETY: a position inside has a register of the band, and none outside is larger than the widest.
+        // SAFETY: a position inside has a register in the band, and `OUTSIDE` has room for the widest register.
         unsafe { V::load(from) }
     }
 }

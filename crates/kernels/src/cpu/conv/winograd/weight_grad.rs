@@ -117,6 +117,8 @@ impl Kernel for Task<'_> {
     #[inline(always)]
     fn run<V: Lanes>(mut self) -> Vec<f32> {
         let (lanes, count) = (2 * V::N, self.channels.len());
+        let outputs = self.dy.planes.channels - self.panel * lanes;
+        let width = if outputs > V::N { lanes } else { V::N };
         let mut part = vec![0.0; (count * 9 + 1) * lanes];
         let (weight, bias) = part.split_at_mut(count * 9 * lanes);
         for start in self.range.clone().step_by(self.rows) {
@@ -129,7 +131,8 @@ impl Kernel for Task<'_> {
         }
         let sums = Matrices::new(self.sums, Layout::new(count, lanes));
         for (channel, weight) in weight.chunks_exact_mut(9 * lanes).enumerate() {
-            for at in [0, V::N] {
+            // Lanes from the width on were never written.
+            for at in (0..width).step_by(V::N) {
                 // The chunk has nine rows of two registers.
                 let weight = Square {
                     start: weight[at..].as_mut_ptr(),
