@@ -1,6 +1,7 @@
 //! Kernels of one element: each image's output is the weight's matrix times the input's. Of a map with
-//! more columns than a task takes, some at a time are laid close together: where they lie, a column's numbers are a whole map apart, and
-//! maps of powers of two would take turns in the same few lines of the caches.
+//! more columns than a task takes, some at a time are laid close together: where they lie, a column's
+//! numbers are a whole map apart, and maps of powers of two would take turns in the same few lines of the
+//! caches.
 
 use super::super::output::{Shared, written_by};
 use super::super::product::{Left, product_at};
